@@ -1,0 +1,62 @@
+# `make` alone lists what there is to do. Everything runs in .venv, which follows pyproject.toml and constraints.txt.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install demo test kafka test-kafka bench check format schemas train clean
+
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv with everything in its tested version
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name yours with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "This Python cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## Watch an attack being noticed and the session revoked, without Kafka
+	$(BIN)/session-risk demo
+
+test: $(INSTALLED) ## Run every test that needs no Kafka
+	$(BIN)/pytest -m "not kafka"
+
+kafka: ## Start Apache Kafka on 127.0.0.1:9092 without Docker; Ctrl-C stops it
+	deploy/kafka/run.sh
+
+test-kafka: $(INSTALLED) ## Run the tests that need Kafka, with one of their own unless SESSION_RISK_BROKER is set
+	$(BIN)/pytest -m kafka
+
+bench: $(INSTALLED) ## Measure how fast it is on this machine
+	$(BIN)/pytest tests/benchmarks --capture=no --quiet
+
+check: $(INSTALLED) ## Check form, style, types and floors; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Bring the code into its form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schemas: $(INSTALLED) ## Write schemas/json/ anew from the models
+	$(BIN)/session-risk schemas export
+
+train: $(INSTALLED) ## Train the default model anew
+	$(BIN)/session-risk train
+
+clean: ## Remove .venv and everything else that can be made again
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .session-risk
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,48 @@
+#!/bin/sh
+# Runs one Kafka node in the foreground, until Ctrl-C: deploy/kafka/run.sh [data directory] [port]
+# The jars are fetched once, into lib/ beside this script; needs Java 17 or newer and Maven.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+data=${1:-$here/data}
+port=${2:-9092}
+jars=$here/lib
+
+for tool in java mvn; do
+    command -v "$tool" >/dev/null || { echo "kafka: $tool is not installed (Debian: apt install default-jdk-headless maven)" >&2; exit 1; }
+done
+
+if [ ! -d "$jars" ] || [ "$here/pom.xml" -nt "$jars" ]; then
+    echo "kafka: fetching the broker's jars into $jars, once (54 MB)" >&2
+    rm -rf "$jars" "$jars.part"
+    mvn --quiet --batch-mode --file "$here/pom.xml" dependency:copy-dependencies -DoutputDirectory="$jars.part"
+    mv "$jars.part" "$jars"
+    touch "$jars"
+fi
+
+mkdir -p "$data"
+{
+    cat "$here/server.properties"
+    echo "listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))"
+    echo "advertised.listeners=PLAINTEXT://127.0.0.1:$port"
+    echo "controller.quorum.bootstrap.servers=127.0.0.1:$((port + 1))"
+    echo "log.dirs=$data/log"
+} >"$data/server.properties"
+
+kafka() {
+    class=$1
+    shift
+    # shellcheck disable=SC2086 # options are words
+    ${exec:-} java ${KAFKA_HEAP_OPTS:--Xmx1g -Xms256m} \
+        -Dorg.slf4j.simpleLogger.defaultLogLevel="${KAFKA_LOG_LEVEL:-warn}" \
+        -cp "$jars/*" "$class" "$@"
+}
+
+if [ ! -f "$data/log/meta.properties" ]; then
+    id=$(kafka kafka.tools.StorageTool random-uuid)
+    kafka kafka.tools.StorageTool format --standalone -t "$id" -c "$data/server.properties" >/dev/null
+fi
+
+echo "kafka: listening on 127.0.0.1:$port, data in $data; stop with Ctrl-C" >&2
+exec=exec
+kafka kafka.Kafka "$data/server.properties"

@@ -1,0 +1,105 @@
+"""Which row each arriving event belongs to, and which events were folded before and must not be again.
+
+Kafka delivers at least once: a row remembers the offset it applied from each topic, and the ids of its last four
+events for producers that send twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns import Batch
+from models.rolling import Bools, Segments, segments
+from models.state import Names, SessionTable
+
+Ints = NDArray[np.int64]
+Ids = NDArray[np.uint64]
+
+
+def locate(table: SessionTable, batch: Batch) -> Ints:
+    """The row of each event, ``(n,)``; sessions seen for the first time get one."""
+    rows = table.index.find(batch.keys)
+    missing = np.flatnonzero(rows < 0)
+    for index in missing.tolist():
+        key = int(batch.keys[index])
+        if rows[index] < 0:
+            event = batch.events[index]
+            row = table.add(_names(event), key)
+            table.rows[row]["started_at"] = max(int(batch.at[index]), 1)
+            rows[batch.keys == key] = row
+    return rows
+
+
+def _names(event: dict[str, object]) -> Names:
+    who, device = event.get("principal_id"), event.get("device_id")
+    return Names(str(event["tenant"]), str(event["session_id"]), str(who or ""), str(device or ""))
+
+
+def learn_names(table: SessionTable, batch: Batch, seg: Segments) -> None:
+    """Complete the names of sessions that were first met through context, or that moved to another device."""
+    if "client" not in batch.columns:
+        return
+    device = batch.columns["client"][seg.order][seg.lasts, 7]
+    held = table.rows["client"][seg.keys, 7]
+    stale = (table.rows["kind"][seg.keys] == 0) | ((device != 0) & (device != held))
+    for index in np.flatnonzero(stale).tolist():
+        row, event = int(seg.keys[index]), batch.events[int(seg.order[seg.lasts[index]])]
+        fresh, old = _names(event), Names.unpack(table.names[row])
+        names = Names(old.tenant, old.session_id, fresh.principal_id, fresh.device_id or old.device_id)
+        table.names[row] = names.pack()
+
+
+def unseen(table: SessionTable, batch: Batch, rows: Ints, source: int, offsets: Ints) -> tuple[Ints, Segments]:
+    """Positions of the events not folded before, ``(m,)``, and the segments of the whole chunk.
+
+    Marks what it lets through as applied: *source* is the topic's place in ``SOURCES`` (-1 where offsets are not
+    remembered), *offsets* ``(n,)`` the Kafka offsets.
+    """
+    seg = segments(rows)
+    recent = table.rows["recent_ids"][seg.keys]
+    ids, place = batch.ids[seg.order], offsets[seg.order]
+    known = np.zeros(len(batch), np.bool_)
+    if source >= 0:
+        applied = table.rows["applied"][seg.keys, source]
+        known = place < applied[seg.of]
+        newest = np.maximum.reduceat(place + 1, seg.starts)
+        table.rows["applied"][seg.keys, source] = np.maximum(applied, newest)
+    again = known | _sent_twice(ids, known, recent, seg)
+    table.rows["recent_ids"][seg.keys] = _remember_ids(recent, ids, again, seg)
+    return np.sort(seg.order[~again]), seg
+
+
+def _sent_twice(ids: Ids, known: Bools, recent: Ids, seg: Segments) -> Bools:
+    """Events whose id is among their session's last four; the exact look is taken only where one may be."""
+    twice = np.zeros(ids.size, np.bool_)
+    suspects = (ids[:, None] == recent[seg.of]).any(axis=1)
+    ordered = np.argsort(ids, kind="stable")
+    suspects[ordered[1:]] |= ids[ordered[1:]] == ids[ordered[:-1]]
+    for owner in np.unique(seg.of[suspects]).tolist():
+        last: deque[int] = deque(recent[owner].tolist(), maxlen=4)
+        for index in range(int(seg.starts[owner]), int(seg.lasts[owner]) + 1):
+            if known[index]:
+                continue
+            one = int(ids[index])
+            twice[index] = one in last
+            if not twice[index]:
+                last.appendleft(one)
+    return twice
+
+
+def _remember_ids(recent: Ids, ids: Ids, again: Bools, seg: Segments) -> Ids:
+    """Each session's newest ids, newest first, ``(u, 4)``."""
+    kept = ~again
+    count = np.add.reduceat(kept.astype(np.int64), seg.starts)
+    place = np.flatnonzero(kept)
+    ends = np.cumsum(count)
+    newest = recent.copy()
+    for slot in range(recent.shape[1]):
+        fresh = count > slot
+        newest[fresh, slot] = ids[place[ends[fresh] - 1 - slot]]
+        shift = np.flatnonzero(~fresh)
+        newest[shift, slot] = recent[shift, slot - count[shift]]
+    return newest

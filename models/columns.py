@@ -1,0 +1,265 @@
+"""A chunk of decoded events turned into columns: numbers for the fold, the events themselves kept for explanations.
+
+All columns have shape ``(n,)``. What a kind of event does not carry is 0 (or NaN for places), so that one fold
+serves every topic.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from operator import itemgetter
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.fingerprint import Fingerprints, hash_ids, short
+from models.operations import PRIVILEGE
+
+Event = dict[str, Any]
+Column = NDArray[Any]
+
+
+class Kind(IntEnum):
+    """What sort of event a line of the chunk is."""
+
+    TICK = 0
+    AUTH = 1
+    CALL = 2
+    CONTEXT = 3
+    VERDICT = 4
+
+
+CLIENT: Final = ("network", "address", "ua", "family", "ja4", "token", "key", "device")
+"""Fingerprint columns of the client, in the order of the ``(n, 8)`` matrix."""
+AUTH_ACTIONS: Final = (
+    "sign_in", "sign_in_failed", "mfa_challenged", "mfa_passed", "mfa_denied", "step_up_passed", "token_issued",
+    "token_refreshed", "token_exchanged", "token_reused", "credential_added", "credential_changed",
+    "credential_removed", "recovery_started", "sign_out",
+)  # fmt: skip
+ACTION: Final = {name: number for number, name in enumerate(AUTH_ACTIONS, start=1)}
+KINDS: Final = ("", "human", "service", "api_key", "agent")
+PRINCIPAL_KIND: Final = {name: number for number, name in enumerate(KINDS)}
+NETWORK_TYPES: Final = ("", "wifi", "cellular", "ethernet", "vpn", "hosting", "tor", "unknown")
+NETWORK_TYPE: Final = {name: number for number, name in enumerate(NETWORK_TYPES)} | {None: 0}
+SENSITIVITY: Final = {None: 0, "public": 0, "internal": 1, "confidential": 2, "restricted": 3}
+ATTESTATIONS: Final = ("", "none", "basic", "device", "strong", "virtual", "failed", "unevaluated")
+ATTESTATION: Final = {name: number for number, name in enumerate(ATTESTATIONS)} | {None: 0}
+POSTURE_FLAGS: Final = (
+    "managed", "compliant", "rooted", "emulator", "hooked", "debugger", "developer_mode", "screen_lock",
+    "encrypted", "app_signature_valid",
+)  # fmt: skip
+MALWARE: Final = {None: 0, "none": 1, "detected": 2, "quarantined": 3}
+SOURCE: Final = {"device": 1, "principal": 2, "lineage": 3}
+KNOWN_FLAGS: Final = ("known_device", "known_asn", "known_country", "known_client")
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "READ"})
+
+
+@dataclass(slots=True)
+class Batch:
+    """One chunk as columns; see the module's docstring for shapes and absent values."""
+
+    events: Sequence[Event]
+    kind: Kind
+    keys: NDArray[np.uint64]
+    ids: NDArray[np.uint64]
+    at: NDArray[np.int64]
+    columns: dict[str, Column] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def take(self, chosen: NDArray[np.int64]) -> Batch:
+        """The same batch with only the *chosen* events, in that order."""
+        events = [self.events[index] for index in chosen.tolist()]
+        columns = {name: column[chosen] for name, column in self.columns.items()}
+        return Batch(events, self.kind, self.keys[chosen], self.ids[chosen], self.at[chosen], columns)
+
+
+IDENTITY: Final = np.dtype(
+    [
+        ("key", "<u8"),
+        ("address", "<u8"),
+        ("client", "<u4", (len(CLIENT),)),
+        ("place", "<f4", (2,)),
+        ("kind", "u1"),
+        ("network_type", "u1"),
+    ]
+)
+"""What an event says of session and client, as numbers; the same for hours, so it is remembered whole."""
+ACT: Final = np.dtype(
+    [("operation", "<u8"), ("tool", "<u8"), ("stage", "u1"), ("sensitive", "?"), ("writing", "?")]
+)
+"""What an API call does, as numbers."""
+_VERSION: Final = re.compile(r"[\d._]+")
+_IDENTITY: Final = itemgetter(
+    "tenant", "session_id", "principal_kind", "device_id", "ip", "asn", "latitude", "longitude", "network_type",
+    "user_agent", "ja4", "token_id", "key_thumbprint",
+)  # fmt: skip
+_ACT: Final = itemgetter("operation", "method", "sensitivity", "tool")
+_NUMBERS: Final = itemgetter("status", "bytes_out", "records")
+_ID: Final = itemgetter("event_id")
+_RESOURCE: Final = itemgetter("resource")
+
+
+def client_family(user_agent: str | None) -> str | None:
+    """The client without its version numbers: an update keeps the family, another client does not.
+
+    >>> client_family("Firefox/141.0.2 (X11; Linux)")
+    'Firefox/ (X; Linux)'
+    """
+    return None if user_agent is None else _VERSION.sub("", user_agent)
+
+
+def network_name(ip: str | None, asn: int | None) -> str | None:
+    """The network an event came from: its ASN, else the address's /24 (IPv4) or /48 (IPv6)."""
+    if asn is not None:
+        return f"as{asn}"
+    if ip is None:
+        return None
+    return ip.rpartition(".")[0] if "." in ip and ":" not in ip else ":".join(ip.split(":")[:3])
+
+
+class Memory(dict[tuple[Any, ...], bytes]):
+    """Packed answers by question; bounded, and starting afresh changes no result."""
+
+    def __init__(self, make: Callable[..., bytes], limit: int) -> None:
+        super().__init__()
+        self._make = make
+        self._limit = limit
+
+    def __missing__(self, question: tuple[Any, ...]) -> bytes:
+        if len(self) >= self._limit:
+            self.clear()
+        answer = self[question] = self._make(*question)
+        return answer
+
+
+class Columns:
+    """Turns decoded events into a :class:`Batch`; holds only memories of what strings become."""
+
+    def __init__(self, remember: int = 32_768) -> None:
+        self._print = Fingerprints().__getitem__
+        self._identities = Memory(self._identity, remember)
+        self._acts = Memory(self._act, remember)
+
+    def calls(self, events: Sequence[Event]) -> Batch:
+        """``api.call`` events."""
+        batch = self._client(events, Kind.CALL)
+        numbers = np.array(list(map(_NUMBERS, events)), np.float64)
+        acts = np.frombuffer(b"".join(map(self._acts.__getitem__, map(_ACT, events))), ACT)
+        status = numbers[:, 0]
+        batch.columns |= {name: acts[name] for name in ("operation", "tool", "stage", "sensitive", "writing")}
+        batch.columns |= {
+            "resource": hash_ids(list(map(_RESOURCE, events))),
+            "failed": status >= 400,
+            "denied": (status == 401) | (status == 403),
+            "bytes_out": np.nan_to_num(numbers[:, 1]),
+            "records": np.nan_to_num(numbers[:, 2]),
+        }
+        return batch
+
+    def auths(self, events: Sequence[Event]) -> Batch:
+        """``auth.event`` events."""
+        batch = self._client(events, Kind.AUTH)
+        batch.columns["action"] = np.fromiter((ACTION[e["action"]] for e in events), np.int8, len(events))
+        return batch
+
+    def contexts(self, events: Sequence[Event]) -> Batch:
+        """``session.context`` events: what devices, principals and relatives mean for sessions."""
+        batch = self.bare(events, Kind.CONTEXT)
+        batch.columns["source"] = np.array([SOURCE[e["source"]] for e in events], np.uint8)
+        batch.columns["fallen"] = np.array([e["relation"] == "ancestor_revoked" for e in events], np.bool_)
+        batch.columns |= posture_columns(events) | principal_columns(events)
+        return batch
+
+    def verdicts(self, events: Sequence[Event]) -> Batch:
+        """``session-feedback``, given an ``event_id`` by the caller."""
+        batch = self.bare(events, Kind.VERDICT)
+        said = [e["verdict"] == "confirmed_compromised" for e in events]
+        batch.columns["confirmed"] = np.array(said, np.bool_)
+        return batch
+
+    def bare(self, events: Sequence[Event], kind: Kind) -> Batch:
+        """Events of which only session, id and time matter to the fold."""
+        n = len(events)
+        keys = np.fromiter((self._print(f"{e['tenant']}\0{e['session_id']}") for e in events), np.uint64, n)
+        return Batch(events, kind, keys, *_ids_and_times(events))
+
+    def _client(self, events: Sequence[Event], kind: Kind) -> Batch:
+        who = np.frombuffer(b"".join(map(self._identities.__getitem__, map(_IDENTITY, events))), IDENTITY)
+        batch = Batch(events, kind, np.ascontiguousarray(who["key"]), *_ids_and_times(events))
+        batch.columns = {
+            "client": who["client"],
+            "address": who["address"],
+            "principal_kind": who["kind"],
+            "place": who["place"],
+            "network_type": who["network_type"],
+        }
+        return batch
+
+    def _identity(
+        self, tenant: str, session: str, kind: str, device: str | None, ip: str | None, asn: int | None,
+        lat: float | None, lon: float | None, network_type: str | None, ua: str | None, ja4: str | None,
+        token: str | None, key: str | None,
+    ) -> bytes:  # fmt: skip
+        one = np.zeros(1, IDENTITY)
+        told = (network_name(ip, asn), ip, ua, client_family(ua), ja4, token, key, device)
+        one["key"] = self._print(f"{tenant}\0{session}")
+        one["address"] = self._print(ip)
+        one["client"] = short(np.array(list(map(self._print, told)), np.uint64))
+        one["place"] = (np.nan if lat is None else lat, np.nan if lon is None else lon)
+        one["kind"] = PRINCIPAL_KIND[kind]
+        one["network_type"] = NETWORK_TYPE[network_type]
+        return one.tobytes()
+
+    def _act(self, operation: str, method: str | None, sensitivity: str | None, tool: str | None) -> bytes:
+        one = np.zeros(1, ACT)
+        one["operation"] = self._print(operation)
+        one["tool"] = self._print(tool)
+        one["stage"] = PRIVILEGE.get(operation, 0)
+        one["sensitive"] = SENSITIVITY[sensitivity] >= SENSITIVITY["confidential"]
+        one["writing"] = method is not None and method not in READING
+        return one.tobytes()
+
+
+def _ids_and_times(events: Sequence[Event]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    ids = hash_ids(list(map(_ID, events)))
+    return ids, np.fromiter((e["occurred_at"] for e in events), np.int64, len(events))
+
+
+def posture_columns(events: Sequence[Event]) -> dict[str, Column]:
+    """Posture facts as bits: flag ``i`` known at bit ``2i``, true at bit ``2i + 1``; malware above them."""
+    n = len(events)
+    bits = np.zeros(n, np.uint32)
+    for index, name in enumerate(POSTURE_FLAGS):
+        for row, event in enumerate(events):
+            if (value := event.get(name)) is not None:
+                bits[row] |= (1 << 2 * index) | (int(value) << 2 * index + 1)
+    malware = np.array([MALWARE[e.get("malware")] for e in events], np.uint32)
+    return {
+        "posture": bits | (malware << np.uint32(2 * len(POSTURE_FLAGS))),
+        "attestation": np.array([ATTESTATION[e.get("attestation")] for e in events], np.uint8),
+        "attested_at": np.array([e.get("attested_at") or 0 for e in events], np.int64),
+        "heard_at": np.array([e.get("heard_at") or 0 for e in events], np.int64),
+        "interval_ms": np.array([min(e.get("heartbeat_interval_ms") or 0, 0xFFFFFFFF) for e in events], np.uint32),
+    }
+
+
+def principal_columns(events: Sequence[Event]) -> dict[str, Column]:
+    """What the principal context said: flag ``i`` known at bit ``2i``, true at bit ``2i + 1``."""
+    known = np.zeros(len(events), np.uint8)
+    for index, name in enumerate(KNOWN_FLAGS):
+        for row, event in enumerate(events):
+            if (value := event.get(name)) is not None:
+                known[row] |= (1 << 2 * index) | (int(value) << 2 * index + 1)
+    return {
+        "known": known,
+        "novelty": np.array([e.get("novelty") or 0.0 for e in events], np.float32),
+        "elsewhere_kmh": np.array([e.get("place_speed_kmh") or 0.0 for e in events], np.float32),
+        "sessions_seen": np.array([min(e.get("sessions_seen") or 0, 65535) for e in events], np.uint16),
+        "concurrent": np.array([min(e.get("concurrent_sessions") or 0, 65535) for e in events], np.uint16),
+    }

@@ -1,0 +1,58 @@
+"""What every anomaly detector is to the rest of the house, and the one that knows nothing."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+BANDS = (0.99, 0.999, 0.9999)
+"""Quantiles of normal traffic above which a score is in band 1, 2 or 3."""
+
+
+class Moved(NamedTuple):
+    """One feature that moved a score: its name, the value seen and the value that is usual, in its own unit."""
+
+    feature: str
+    observed: float
+    usual: float
+
+
+class Detector(Protocol):
+    """Scores how unlike normal traffic a vector is; never learns while it serves."""
+
+    @property
+    def id(self) -> str:
+        """``name@hash`` of what was learned: stands in every decision."""
+        ...
+
+    def score(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(n, f) vectors as :func:`models.features.as_seen_by_models` gives them → ``(n,)`` in (0, 1), 1 is odd."""
+        ...
+
+    def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """``(n,)`` scores → how many of :data:`BANDS` each is above."""
+        ...
+
+    def explain(self, values: NDArray[np.float64], seen: NDArray[np.float32], most: int) -> list[Moved]:
+        """The features that made one vector odd, strongest first, at *most* so many."""
+        ...
+
+
+class NoDetector:
+    """Nothing is unusual: what runs before a model was trained, and while one is being trained."""
+
+    id = "none"
+
+    def score(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Zeros."""
+        return np.zeros(len(seen))
+
+    def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Zeros."""
+        return np.zeros(len(scores), np.uint8)
+
+    def explain(self, values: NDArray[np.float64], seen: NDArray[np.float32], most: int) -> list[Moved]:
+        """Nothing."""
+        return []

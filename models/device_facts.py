@@ -1,0 +1,92 @@
+"""What the contexts told a session: its device's posture and silence, its principal's habits."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns import ATTESTATION, KNOWN_FLAGS, MALWARE, POSTURE_FLAGS, SOURCE, Batch, Kind
+from models.rolling import Ints, Segments, largest_so_far, last_where
+from models.state import Rows
+
+Facts = dict[str, NDArray[Any]]
+_DEVICE: Final = 7
+_UNATTESTED: Final = tuple(ATTESTATION[name] for name in ("none", "virtual", "failed"))
+_SPEAKS_AGAINST: Final = {
+    "managed": False, "compliant": False, "rooted": True, "emulator": True, "hooked": True, "debugger": True,
+    "screen_lock": False, "encrypted": False, "app_signature_valid": False,
+}  # fmt: skip
+_MALWARE_SHIFT: Final = np.uint32(2 * len(POSTURE_FLAGS))
+
+
+def flag(bits: NDArray[Any], name: str, value: bool) -> NDArray[np.bool_]:
+    """Whether the posture fact *name* is known to be *value*; unknown is neither true nor false."""
+    return _known_as(bits, POSTURE_FLAGS.index(name), value)
+
+
+def malware(bits: NDArray[Any], state: str) -> NDArray[np.bool_]:
+    """Whether the device's newest malware report is *state*."""
+    answer: NDArray[np.bool_] = (bits >> _MALWARE_SHIFT) == MALWARE[state]
+    return answer
+
+
+def known(bits: NDArray[Any], name: str, value: bool) -> NDArray[np.bool_]:
+    """Whether the principal context said that *name* is *value*."""
+    return _known_as(bits, KNOWN_FLAGS.index(name), value)
+
+
+def _known_as(bits: NDArray[Any], index: int, value: bool) -> NDArray[np.bool_]:
+    two = bits.astype(np.uint32) >> np.uint32(2 * index) & np.uint32(3)
+    answer: NDArray[np.bool_] = two == (3 if value else 1)
+    return answer
+
+
+def follow_device(batch: Batch, seg: Segments, at: Ints, before: Rows, after: Rows) -> Facts:
+    """Posture, attestation and silence after each event; newest telemetry wins."""
+    names = ("posture", "attestation", "interval_ms", "heard_at", "attested_at")
+    told: Facts = {name: before[name][seg.of] for name in names}
+    if batch.kind is Kind.CONTEXT:
+        spoke = batch.columns["source"][seg.order] == SOURCE["device"]
+        heard = np.where(spoke, batch.columns["heard_at"][seg.order], 0)
+        told["heard_at"] = largest_so_far(heard, before["heard_at"], seg)
+        newest = spoke & (heard == told["heard_at"])
+        where = last_where(newest, seg)
+        for name in ("posture", "attestation", "interval_ms"):
+            told[name] = np.where(where >= 0, batch.columns[name][seg.order][where], told[name])
+        attested = np.where(newest, batch.columns["attested_at"][seg.order], 0)
+        told["attested_at"] = largest_so_far(attested, before["attested_at"], seg)
+        for name in names:
+            after[name] = told[name][seg.lasts]
+    return told | _device_facts(told, seg, at, after)
+
+
+def _device_facts(told: Facts, seg: Segments, at: Ints, after: Rows) -> Facts:
+    bound = after["client"][:, _DEVICE][seg.of] != 0
+    promised = bound & (told["interval_ms"] > 0) & (told["heard_at"] > 0)
+    silence = np.maximum(at - told["heard_at"], 0)
+    attested = told["attested_at"] > 0
+    faults = sum(flag(told["posture"], name, value).astype(np.float64) for name, value in _SPEAKS_AGAINST.items())
+    return {
+        "bound": bound,
+        "telemetry_gap": np.where(promised, silence / np.maximum(told["interval_ms"], 1), 0.0),
+        "attested": attested,
+        "attestation_age": np.where(bound & attested, np.maximum(at - told["attested_at"], 0), 0.0),
+        "unattested": bound & (~attested | np.isin(told["attestation"], _UNATTESTED)),
+        "posture_faults": faults + malware(told["posture"], "detected"),
+    }
+
+
+def follow_principal(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Facts:
+    """What the principal context last said; the newest answer wins by order of arrival: one writer, one partition."""
+    names = ("known", "novelty", "elsewhere_kmh", "sessions_seen", "concurrent")
+    told: Facts = {name: before[name][seg.of] for name in names}
+    told["answered"] = np.zeros(len(batch), np.bool_)
+    if batch.kind is Kind.CONTEXT:
+        told["answered"] = batch.columns["source"][seg.order] == SOURCE["principal"]
+        where = last_where(told["answered"], seg)
+        for name in names:
+            told[name] = np.where(where >= 0, batch.columns[name][seg.order][where], told[name])
+            after[name] = told[name][seg.lasts]
+    return told

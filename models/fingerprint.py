@@ -1,0 +1,72 @@
+"""Short stable numbers for strings: what a session remembers of an address, a client or a token.
+
+Python's own ``hash`` differs from process to process, so it can never be stored; these can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ID_BYTES: Final = 72
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+_FOLD: Final = np.uint64(29)
+
+
+def fingerprint(text: str) -> int:
+    """BLAKE2b (RFC 7693) of *text*, 64 bits, never 0: 0 is kept for "not known"."""
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1
+
+
+class Fingerprints(dict[str | None, int]):
+    """A bounded memory of fingerprints: the same few strings come again and again.
+
+    ``None`` maps to 0. When *limit* strings are held the memory starts afresh, which changes no result.
+    """
+
+    def __init__(self, limit: int = 200_000) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def __missing__(self, text: str | None) -> int:
+        if len(self) >= self.limit:
+            self.clear()
+        value = self[text] = 0 if text is None else fingerprint(text)
+        return value
+
+
+def short(fingerprints: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """The low 32 bits, never 0 where the fingerprint is not 0.
+
+    Enough to notice a change: whoever could search 2^32 clients for a collision could as well copy the client.
+    """
+    low = fingerprints.astype(np.uint32)
+    low[(low == 0) & (fingerprints != 0)] = 1
+    return low
+
+
+def hash_ids(ids: Sequence[str | None]) -> NDArray[np.uint64]:
+    """64-bit hashes of strings that hardly ever repeat, shape ``(len(ids),)``; 0 for ``None``, never 0 else.
+
+    No memory helps with those, so the whole column is mixed at once, 8 bytes at a time. The hash of a string does
+    not depend on the others.
+    """
+    odd = [at for at, one in enumerate(ids) if one is None or len(one) > _ID_BYTES or not one.isascii()]
+    plain = list(ids)
+    for at in odd:
+        plain[at] = ""
+    words = np.array(plain, dtype=f"S{_ID_BYTES}").view(np.uint64).reshape(len(ids), -1)
+    mixed = np.full(len(ids), 0x243F6A8885A308D3, dtype=np.uint64)
+    for word in words.T:
+        mixed = (mixed ^ word) * _MIX
+        mixed ^= mixed >> _FOLD
+    mixed[mixed == 0] = 1
+    for at in odd:
+        one = ids[at]
+        mixed[at] = 0 if one is None else fingerprint(one)
+    return mixed

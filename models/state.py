@@ -1,0 +1,177 @@
+"""The state of all sessions of one partition: one numpy row each, their names beside it, and the wire form of both.
+
+A row is what the changelog keeps; encoding and decoding give the same bits.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.features import SUMS
+from models.fingerprint import fingerprint
+from models.index import SessionIndex
+
+Rows = NDArray[Any]
+"""A structured array of :data:`ROW`."""
+
+SEEN: Final = ("operation", "address", "resource", "tool")
+"""What is counted as distinct, in the order of ``buckets``."""
+SOURCES: Final = ("auth-events", "api-calls", "session-context")
+"""Topics whose applied offsets a row remembers, in the order of ``applied``."""
+
+ROW: Final = np.dtype(
+    [
+        ("sums", "<f8", (len(SUMS),)),
+        ("seen_at", "<i8"),  # largest event time, ms
+        ("started_at", "<i8"),
+        ("client_at", "<i8"),  # newest event that told of the client
+        ("place_at", "<i8"),
+        ("heard_at", "<i8"),  # newest telemetry of the device
+        ("attested_at", "<i8"),
+        ("strong_at", "<i8"),  # a factor was last proved
+        ("wake_at", "<i8"),  # when the decision must be looked at again; 0 is never
+        ("applied", "<i8", (len(SOURCES),)),  # offset + 1
+        ("recent_ids", "<u8", (4,)),  # newest first
+        ("buckets", "<u8", (len(SEEN), 2)),  # this hour's and the last hour's
+        ("client", "<u4", (8,)),
+        ("place", "<f4", (2,)),
+        ("posture", "<u4"),
+        ("interval_ms", "<u4"),
+        ("novelty", "<f4"),
+        ("elsewhere_kmh", "<f4"),
+        ("mask", "<u8"),  # detections that held after the last event
+        ("sessions_seen", "<u2"),
+        ("concurrent", "<u2"),
+        ("kind", "u1"),
+        ("known", "u1"),
+        ("network_type", "u1"),
+        ("attestation", "u1"),
+        ("band", "u1"),  # how unusual the last score was
+        ("level", "u1"),
+        ("flags", "u1"),
+        ("spare", "u1"),
+    ]
+)
+VERSION: Final = 1
+_HEAD: Final = struct.Struct("<BHI")
+_SMALLEST: Final = 1024
+
+
+class UnreadableRow(ValueError):
+    """A changelog row that this version cannot read; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Who a row is about; empty strings where not known yet."""
+
+    tenant: str
+    session_id: str
+    principal_id: str = ""
+    device_id: str = ""
+
+    def pack(self) -> bytes:
+        """One compact bytes object: most of what a session costs outside its row."""
+        return f"{self.tenant}\x00{self.session_id}\x00{self.principal_id}\x00{self.device_id}".encode()
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Names:
+        """The inverse of :meth:`pack`."""
+        return cls(*packed.decode().split("\0", 3))
+
+    @property
+    def key(self) -> int:
+        """The fingerprint the index holds."""
+        return fingerprint(f"{self.tenant}\0{self.session_id}")
+
+
+def encode(row: Rows, names: bytes, side: bytes) -> bytes:
+    """A changelog value: version, lengths, the row's own bytes, its names, its side table (may be empty)."""
+    return b"".join((_HEAD.pack(VERSION, len(names), len(side)), row.tobytes(), names, side))
+
+
+def decode(value: bytes) -> tuple[Rows, bytes, bytes]:
+    """The inverse of :func:`encode`: ``(row, names, side)``.
+
+    Raises:
+        UnreadableRow: the row is of another version, or cut.
+    """
+    if not value or value[0] != VERSION:
+        found = value[0] if value else "nothing"
+        raise UnreadableRow(
+            f"a session-state row of version {found}, this worker reads version {VERSION}: "
+            "run the worker version that wrote it, or reset the application's state"
+        )
+    if len(value) < _HEAD.size + ROW.itemsize:
+        raise UnreadableRow(f"a session-state row of {len(value)} bytes is cut short: reset the state")
+    _, names, side = _HEAD.unpack_from(value)
+    body = _HEAD.size + ROW.itemsize
+    if len(value) != body + names + side:
+        raise UnreadableRow(f"a session-state row holds {len(value)} bytes, {body + names + side} announced")
+    row = np.frombuffer(value, ROW, 1, _HEAD.size).copy()
+    return row, value[body : body + names], value[body + names :]
+
+
+class SessionTable:
+    """The sessions of one partition: rows, names, the index to them, and the rows that are free."""
+
+    def __init__(self) -> None:
+        self.rows: Rows = np.zeros(_SMALLEST, ROW)
+        self.names: list[bytes] = []
+        self.index = SessionIndex()
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def used(self) -> int:
+        """Rows ever used: the part of :attr:`rows` a sweep has to look at."""
+        return len(self.names)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of rows in use, index and names (object headers included)."""
+        names = sum(map(len, self.names)) + 41 * len(self.names)
+        return self.used * ROW.itemsize + self.index.nbytes + names
+
+    def add(self, names: Names, key: int | None = None) -> int:
+        """Give the session a zeroed row; it must not have one."""
+        packed = names.pack()
+        if self._free:
+            row = self._free.pop()
+            self.names[row] = packed
+        else:
+            row = len(self.names)
+            self.names.append(packed)
+            if row >= self.rows.size:
+                self._grow()
+        self.rows[row] = 0
+        self.index.insert(names.key if key is None else key, row)
+        return row
+
+    def find(self, tenant: str, session_id: str) -> int:
+        """The session's row, -1 where it has none."""
+        key = Names(tenant, session_id).key
+        return int(self.index.find(np.array([key], np.uint64))[0])
+
+    def remove(self, row: int) -> None:
+        """Forget the session in *row*."""
+        self.index.remove(Names.unpack(self.names[row]).key)
+        self.names[row] = b""
+        self.rows[row] = 0
+        self._free.append(row)
+
+    def live(self) -> NDArray[np.int64]:
+        """Rows that hold a session, ascending."""
+        return np.flatnonzero(self.rows["started_at"][: self.used] != 0)
+
+    def _grow(self) -> None:
+        rows = np.zeros(self.rows.size * 2, ROW)
+        rows[: self.rows.size] = self.rows
+        self.rows = rows

@@ -1,0 +1,316 @@
+"""Gives Faust's agents chunks: one event per topic-partition and at most 512 records, not one per record.
+
+Stands on private parts of Faust's aiokafka driver, because per record Faust spends four tasks; `faust_parts`
+lists them. What a chunk means is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic, time
+from typing import Any, NamedTuple, cast
+
+import aiokafka
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, AppT, ConsumerMessage
+from faust.types.core import K, V
+from faust.types.tuples import Message as FaustMessage
+
+from pipeline.interleave import Interleaver
+from pipeline.lease import Lease
+from pipeline.producer import BatchProducer
+from pipeline.stage import Record
+
+POLL_SECONDS = 1.0
+"""How long one call for records may wait; also how long stopping may take to be noticed."""
+
+HOLD_SECONDS = 0.5
+"""How long records wait for those of a topic-partition that is known to have older ones to come."""
+
+FRESH_SECONDS = 5.0
+"""A broker's word that there is nothing more to read is believed for this long."""
+
+
+class Chunk(NamedTuple):
+    """Records of one topic-partition, offsets ascending; the value of a Faust event."""
+
+    topic: str
+    partition: int
+    records: Sequence[Record]
+
+
+class Chunks(faust.Schema):
+    """Hands an event's chunk on as it is: decoding is the stage's work."""
+
+    def loads_key(self, app: AppT, message: FaustMessage, **_: Any) -> K:
+        return None
+
+    def loads_value(self, app: AppT, message: FaustMessage, **_: Any) -> V:
+        return cast("V", message.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How to read: chunk size, what the broker may wait for, and what must happen before offsets are committed.
+
+    *settle* stops the work on chunks: those begun are finished or given up, the others forgotten.
+    """
+
+    lease: Lease
+    settle: Callable[[], Awaitable[None]]
+    chunk_size: int = 512
+    fetch_wait_ms: int = 100
+    skew_ms: int = 5_000
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, fetching only what there is room for, and watching heartbeats for the lease."""
+
+    _fetching: tuple[object, frozenset[TP]] = (None, frozenset())
+
+    @property
+    def reading(self) -> Reading:
+        """How to read."""
+        return cast("BatchTransport", self.transport).reading
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = self.reading.fetch_wait_ms  # Faust has 1,500 ms written into it
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        _watch_heartbeats(self._ensure_consumer()._coordinator, self.reading.lease)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.reading.lease.grant(generation_id)
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - as Faust has it
+        max_records: int | None = None,
+    ) -> Mapping[TP, list[Any]]:
+        self._fetch_only(consumer, active_partitions)
+        return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+
+    def _fetch_only(self, consumer: aiokafka.AIOKafkaConsumer, wanted: set[TP]) -> None:
+        # aiokafka fetches every partition that is not paused, and records nobody takes slow down all the others.
+        assignment = consumer._subscription.subscription.assignment
+        if assignment is None or self._fetching == (assignment, wanted):
+            return
+        for tp in assignment.tps:
+            state = assignment.state_value(tp)
+            if tp in wanted and state.paused:
+                state.resume()
+            elif tp not in wanted and not state.paused:
+                state.pause()
+        self._fetching = (assignment, frozenset(wanted))
+
+    async def seek_to_next(self, partitions: Iterable[TP]) -> Mapping[TP, int | None]:
+        """Go to the committed offset of each of *partitions*, or where it begins; return what is committed."""
+        wanted = [aiokafka.TopicPartition(tp.topic, tp.partition) for tp in partitions]
+        return cast("Mapping[TP, int | None]", await self.call_thread(self._seek_to_next, wanted))
+
+    async def _seek_to_next(self, partitions: Sequence[aiokafka.TopicPartition]) -> Mapping[TP, int | None]:
+        consumer = self._ensure_consumer()
+        committed = await consumer.seek_to_committed(*partitions) if partitions else {}
+        # aiokafka leaves the position alone where nothing is committed, though records may have been read there.
+        uncommitted = [tp for tp, offset in committed.items() if not offset]
+        if uncommitted:
+            await consumer.seek_to_beginning(*uncommitted)
+        return cast("Mapping[TP, int | None]", committed)
+
+    def unread(self, tp: TP) -> int | None:
+        """Return how many offsets of *tp* the broker has beyond those read, by its newest word; `None`: unknown."""
+        state = self._partition_state(tp)
+        if state is None or state.highwater is None or not state.has_valid_position:
+            return None
+        return max(0, int(state.highwater) - int(state.position))
+
+    def heard_at(self, tp: TP) -> float:
+        """Return when the broker last answered a fetch of *tp*, in seconds since the epoch."""
+        state = self._partition_state(tp)
+        return 0.0 if state is None or state.timestamp is None else float(state.timestamp) / 1000.0
+
+    def _partition_state(self, tp: TP) -> Any:
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        return None if assignment is None else assignment.state_value(tp)
+
+
+class BatchConsumer(driver.Consumer):
+    """Faust's consumer with another inner loop: chunks, in the order of event time, acknowledged as a whole."""
+
+    _thread: BatchConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.reading = cast("BatchTransport", self.transport).reading
+        self._lined_up: Interleaver[TP] = Interleaver(self.reading.chunk_size, self.reading.skew_ms)
+        self._next_offset: dict[TP, int] = {}
+        self._handed_on: defaultdict[TP, deque[int]] = defaultdict(deque)
+        self._held_since: float | None = None
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # --- Reading
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                if self.flow_active:
+                    await self._read_and_hand_on()
+                else:
+                    await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+
+    async def _read_and_hand_on(self) -> None:
+        sources = self._sources()
+        if not sources:
+            await self.sleep(POLL_SECONDS / 10)
+            return
+        fetched = await self._fetch(sources)
+        if not self.flow_active:
+            return  # what was fetched is sought back to before the flow resumes
+        for tp, records in fetched.items():
+            self._line_up(TP(tp.topic, tp.partition), records)
+        while self._lined_up and self.flow_active and not self._hold_back(sources):
+            await self._hand_on(*self._lined_up.next_chunk())
+
+    def _sources(self) -> set[TP]:
+        return {tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)}
+
+    async def _fetch(self, sources: set[TP]) -> Mapping[TP, list[Any]]:
+        wanted = self._lined_up.with_room(sources)
+        if not wanted:
+            return {}
+        wait = HOLD_SECONDS / 10 if self._lined_up else POLL_SECONDS
+        return await self._thread.getmany(wanted, wait)
+
+    def _line_up(self, tp: TP, records: list[Any]) -> None:
+        start = self._next_offset.get(tp)
+        if start is not None and records[0].offset < start:
+            records = [record for record in records if record.offset >= start]
+        if records:
+            self._next_offset[tp] = records[-1].offset + 1
+            self._lined_up.add(tp, records)
+
+    def _hold_back(self, sources: set[TP]) -> bool:
+        # A topic-partition that has run empty here but not at the broker may have the oldest records of all.
+        if not any(tp not in self._lined_up and self._thread.unread(tp) != 0 for tp in sources):
+            self._held_since = None
+            return False
+        if self._held_since is None:
+            self._held_since = monotonic()
+        return monotonic() - self._held_since < HOLD_SECONDS
+
+    async def _hand_on(self, tp: TP, records: Sequence[Any]) -> None:
+        first, last = records[0], records[-1]
+        message = ConsumerMessage(
+            tp.topic, tp.partition, last.offset, first.timestamp / 1000.0, last.timestamp_type,
+            (), None, None, None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+        message.value = cast("bytes", Chunk(tp.topic, tp.partition, records))
+        self._handed_on[tp].append(last.offset)
+        # The agent's queue may be full for as long as the agent is busy: a rebalance must not wait for that.
+        await self.wait_first(self.callback(message), self.suspend_flow.wait())
+        self._read_offset[tp] = last.offset
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Do nothing: a full queue holds the reading up, which keeps event time even."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Do nothing: as above."""
+
+    def at_end(self, tp: TP) -> bool:
+        """Say whether everything of *tp* is read and handed on, as a broker said no more than seconds ago."""
+        read = self._thread.unread(tp) == 0 and tp not in self._lined_up
+        return read and time() - self._thread.heard_at(tp) < FRESH_SECONDS
+
+    # --- Offsets
+
+    def _new_offset(self, tp: TP) -> int | None:
+        # Offsets between two chunks (compacted away, or a transaction's marks) belong to none and hold nothing up.
+        acked, handed_on = self._acked_index[tp], self._handed_on[tp]
+        done = None
+        while handed_on and handed_on[0] in acked:
+            done = handed_on.popleft()
+            acked.discard(done)
+        self._acked[tp].clear()
+        return None if done is None else done + 1
+
+    async def perform_seek(self) -> None:
+        """Go to the committed offsets and forget what was read beyond them."""
+        sources = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        committed = await self._thread.seek_to_next(sources)
+        self._forget()
+        for tp, offset in ((TP(*tp), offset) for tp, offset in committed.items()):
+            self._read_offset[tp] = self._committed_offset[tp] = offset or None
+            if offset:
+                self._next_offset[tp] = offset
+
+    def _forget(self) -> None:
+        self._lined_up.clear()
+        self._next_offset.clear()
+        self._handed_on.clear()
+        self._held_since = None
+
+    # --- Leaving
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Finish, commit and forget while the partitions are still this worker's, then let Faust revoke them."""
+        if revoked:
+            self.stop_flow()
+            self.app.flow_control.suspend()
+            self.app.flow_control.clear()
+            await self.wait_empty()
+            self._forget()
+        await super().on_partitions_revoked(revoked)
+
+    async def wait_empty(self) -> None:
+        """Settle the work on chunks, for a bounded time, and commit what it finished."""
+        await self.reading.settle()
+        self._unacked_messages.clear()
+        await self.commit_and_end_transactions()
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Look only after topics that are read; changelogs are assigned but never fetched here."""
+        if not self._is_changelog_tp(tp):
+            super().verify_event_path(now, tp)
+
+
+class BatchTransport(driver.Transport):
+    """Faust's aiokafka transport with the consumer above, and the producer of `pipeline.producer`."""
+
+    Consumer = BatchConsumer
+    Producer = BatchProducer
+    reading: Reading
+
+
+def _watch_heartbeats(coordinator: Any, lease: Lease) -> None:
+    """Renew *lease* with every good heartbeat of *coordinator*, end it when the group goes on without us."""
+    beat = coordinator._do_heartbeat
+
+    async def watched() -> bool:
+        asked_at = monotonic()
+        well = bool(await beat())
+        if coordinator.generation != lease.generation:
+            lease.end()
+        elif well and not coordinator._rejoin_needed_fut.done():
+            lease.renew(coordinator.generation, asked_at)
+        return well
+
+    coordinator._do_heartbeat = watched

@@ -1,0 +1,21 @@
+"""What decides: a policy and a model, exchanged between chunks and shared by all stages of a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from models.detector import Detector, NoDetector
+from pipeline.decision import Judge
+from pipeline.policy import Policy
+
+
+@dataclass(slots=True)
+class Brain:
+    """The judge and the detector in force. Assigning one is the exchange: a chunk sees one of each throughout."""
+
+    judge: Judge = field(default_factory=lambda: Judge(Policy()))
+    detector: Detector = field(default_factory=NoDetector)
+
+    def use_policy(self, policy: Policy) -> None:
+        """Decide by *policy* from the next chunk on."""
+        self.judge = Judge(policy)

@@ -1,0 +1,97 @@
+"""What is remembered about one session that gave cause: its episodes of evidence, commands sent, relatives.
+
+Only sessions with something to remember have a case; it is the side table of their row and travels with it in the
+changelog.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+EVIDENCE: Final = 5
+"""Event ids kept per episode: the first, and the newest."""
+CHILDREN: Final = 10_000
+"""Children a parent remembers; above it the oldest are forgotten, and counted by the caller."""
+
+
+@dataclass(slots=True)
+class Episode:
+    """One detection holding, from first to last: times in ms, the value observed, the events that show it."""
+
+    first_at: int
+    last_at: int
+    observed: float
+    evidence: list[str] = field(default_factory=list)
+
+    def see(self, at: int, observed: float, event_id: str) -> None:
+        """It holds again."""
+        self.last_at = max(self.last_at, at)
+        self.observed = observed
+        if event_id not in self.evidence:
+            if len(self.evidence) >= EVIDENCE:
+                del self.evidence[1]
+            self.evidence.append(event_id)
+
+
+@dataclass(slots=True)
+class Challenge:
+    """An open step-up: what was asked, and whether only silence asked for it."""
+
+    challenge_id: str
+    deadline: int
+    silence: bool
+
+
+@dataclass(slots=True)
+class Revocation:
+    """The command that ended the session, kept until the enforcer says it is done."""
+
+    command: dict[str, Any]
+    due: int
+    sends: int = 1
+    acknowledged: bool = False
+
+
+@dataclass(slots=True)
+class Case:
+    """See the module. Times are ms of event time; 0 is never."""
+
+    epoch: int = 0
+    level: str = "LOW"
+    level_since: int = 0
+    episodes: dict[str, Episode] = field(default_factory=dict)
+    challenge: Challenge | None = None
+    revocation: Revocation | None = None
+    held_at: int = 0
+    parent: str = ""
+    root: str = ""
+    children: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    said_at: int = 0
+    finding: str = ""
+    finding_at: int = 0
+    ended_at: int = 0
+    muted: dict[str, int] = field(default_factory=dict)
+
+    def empty(self) -> bool:
+        """Whether there is nothing left to remember."""
+        return self == Case(epoch=self.epoch, level_since=self.level_since, said_at=self.said_at) and not self.epoch
+
+    def encode(self) -> bytes:
+        """JSON of what differs from a new case."""
+        fresh = asdict(Case())
+        told = {name: value for name, value in asdict(self).items() if value != fresh[name]}
+        return json.dumps(told, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, packed: bytes) -> Case:
+        """The inverse of :meth:`encode`."""
+        told = json.loads(packed)
+        if told.get("challenge"):
+            told["challenge"] = Challenge(**told["challenge"])
+        if told.get("revocation"):
+            told["revocation"] = Revocation(**told["revocation"])
+        told["episodes"] = {rule: Episode(**one) for rule, one in told.get("episodes", {}).items()}
+        return cls(**told)

@@ -1,0 +1,250 @@
+"""The decision: what a session's evidence means now, and what should be done about it. Pure; the slow path.
+
+It is asked only when something may change: a detection starts or stops to hold, a deadline passes, a factor is
+proved. Everything it needs is an argument; everything it concludes is returned or kept in the case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Final
+
+from models.columns import ACTION
+from pipeline.case import Case, Challenge, Episode
+from pipeline.guard import Guard, next_minute
+from pipeline.policy import Policy
+from pipeline.risk import LEVELS, Level, next_level, score
+from pipeline.rules import BIT, RULES
+
+ANOMALY: Final = "anomaly"
+_STEP_UP: Final = ACTION["step_up_passed"]
+_SIGN_IN: Final = ACTION["sign_in"]
+_SIGN_OUT: Final = ACTION["sign_out"]
+_MISSED: Final = "step_up_missed"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One event as the decision sees it.
+
+    Attributes:
+        at: the session's event time, ms.
+        event_id: of the event, or the name of the sweep.
+        mask: detections that hold now, bit *i* for ``RULES[i]``.
+        mask_before: the same after the previous event, at *before* ms.
+        band: how unusual the model's score is, 0 to 3.
+        action: the auth action's number, 0 for other events.
+        strong_age_s: seconds since a factor was last proved.
+        kind: of the principal.
+        fact: a fact's or feature's value at this event, by name.
+        fleet_silent: whether the guard finds the whole fleet silent; asked only when it matters.
+    """
+
+    at: int
+    event_id: str
+    mask: int
+    mask_before: int
+    before: int
+    band: int
+    action: int
+    strong_age_s: float
+    kind: str
+    fact: Callable[[str], float]
+    fleet_silent: Callable[[], bool]
+
+
+@dataclass(slots=True)
+class Contribution:
+    """A part of the score, in log-odds; *muted* says why it does not count."""
+
+    detection: str
+    log_odds: float
+    episode: Episode | None = None
+    muted: str = ""
+
+
+@dataclass(slots=True)
+class Decision:
+    """What follows from a moment."""
+
+    decision_id: str
+    score: float
+    level: Level
+    previous: Level
+    action: str
+    suppressed: str
+    parts: list[Contribution]
+    report: bool = False
+    revoke: str = ""
+    challenge: str = ""
+    held: bool = False
+    detections: list[str] = field(default_factory=list)
+
+
+def stable_id(*parts: object) -> str:
+    """The same parts give the same id, 128 bits in hexadecimal (BLAKE2b, RFC 7693)."""
+    return blake2b("\x1f".join(map(str, parts)).encode(), digest_size=16).hexdigest()
+
+
+class Judge:
+    """A policy made ready to decide."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.weights = policy.weights()
+        self.limits = policy.limits()
+
+    def decide(self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard) -> Decision:
+        """Bring *case* up to *moment* and conclude.
+
+        Args:
+            case: changed in place.
+            who: ``tenant``, ``session_id``, ``principal_id``, ``device_id``.
+            moment: what is seen.
+            guard: asked before anything is revoked.
+        """
+        self._proved(case, moment)
+        self._missed(case, moment)
+        self._episodes(case, moment)
+        parts = self._weigh(case, who, moment)
+        value = score(self.policy.prior + sum(part.log_odds for part in parts if not part.muted))
+        previous: Level = case.level  # type: ignore[assignment]
+        level = next_level(previous, value, (moment.at - case.level_since) / 1000, self.policy.levels)
+        if level != previous:
+            case.level, case.level_since = level, moment.at
+        decision = Decision(
+            stable_id(who["tenant"], who["session_id"], moment.event_id, moment.at, case.epoch), value, level, previous,
+            self.policy.action(moment.kind, level), "; ".join(p.muted for p in parts if p.muted), parts,
+        )  # fmt: skip
+        decision.detections = [p.detection for p in parts if p.detection in BIT and not p.muted]
+        self._act(case, who, moment, guard, decision)
+        decision.report = self._worth_telling(case, moment, decision)
+        return decision
+
+    def _proved(self, case: Case, moment: Moment) -> None:
+        if moment.action not in (_STEP_UP, _SIGN_IN) or case.revocation:
+            return
+        case.challenge = None
+        case.epoch += 1
+        for rule in RULES:
+            if rule.cleared_by_step_up:
+                case.episodes.pop(rule.id, None)
+        if moment.action == _STEP_UP:
+            case.level_since = min(case.level_since, moment.at - int(self.policy.levels.dwell_s * 1000))
+
+    def _missed(self, case: Case, moment: Moment) -> None:
+        challenge = case.challenge
+        if challenge and moment.at >= challenge.deadline and _MISSED not in case.episodes:
+            case.episodes[_MISSED] = Episode(moment.at, moment.at, moment.fact("strong_auth_age_m"), [moment.event_id])
+
+    def _episodes(self, case: Case, moment: Moment) -> None:
+        """Detections that hold open or extend their episode; those that no longer count end."""
+        for index, rule in enumerate(RULES):
+            episode = case.episodes.get(rule.id)
+            if moment.mask >> index & 1:
+                value = moment.fact(rule.observed[0])
+                if episode is None:
+                    case.episodes[rule.id] = Episode(moment.at, moment.at, value, [moment.event_id])
+                else:
+                    episode.see(moment.at, value, moment.event_id)
+            elif episode is not None:
+                if moment.mask_before >> index & 1:
+                    episode.last_at = max(episode.last_at, moment.before)
+                if moment.at > episode.last_at + rule.hold_s * 1000:
+                    del case.episodes[rule.id]
+
+    def _weigh(self, case: Case, who: Mapping[str, str], moment: Moment) -> list[Contribution]:
+        """Every part of the score, largest first."""
+        parts = []
+        for rule_id, episode in case.episodes.items():
+            part = Contribution(rule_id, self.weights[BIT[rule_id]], episode, self._muted(case, who, rule_id, moment.at))
+            if part.log_odds:
+                parts.append(part)
+        if moment.band:
+            parts.append(Contribution(ANOMALY, self.policy.anomaly_weights[moment.band - 1]))
+        if moment.strong_age_s <= self.policy.trust_strong_auth_s and moment.mask_before | moment.mask:
+            parts.append(Contribution("fresh_strong_auth", self.policy.trust_strong_auth))
+        return sorted(parts, key=lambda part: (-part.log_odds, part.detection))
+
+    def _muted(self, case: Case, who: Mapping[str, str], rule_id: str, at: int) -> str:
+        if case.muted.get(rule_id, 0) > at:
+            return f"{rule_id}: reported as a false positive"
+        for suppression in self.policy.suppressions:
+            if rule_id in suppression.detections and suppression.covers(who, at):
+                return f"{rule_id}: suppressed by {suppression.owner}: {suppression.reason}"
+        return ""
+
+    def _act(self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard, decision: Decision) -> None:
+        """Turn the level's action into a command, once per epoch and cause, if the guard lets it."""
+        if case.revocation:
+            decision.action = "revoke"
+            return
+        if self.policy.mode == "observe":
+            return
+        if decision.action == "revoke":
+            hold = self._reason_to_hold(case, who, moment, guard, decision)
+            if not hold:
+                case.held_at = 0
+                cause = next(p.detection for p in decision.parts if not p.muted)
+                decision.revoke = stable_id(who["tenant"], who["session_id"], case.epoch, cause)
+                return
+            case.held_at = moment.at
+            decision.held = True
+            decision.suppressed = "; ".join(filter(None, (decision.suppressed, hold)))
+            decision.action = "step_up" if moment.kind in ("human", "") else "allow"
+        if decision.action == "step_up" and case.challenge is None:
+            cause = next((p.detection for p in decision.parts if not p.muted), ANOMALY)
+            decision.challenge = stable_id(who["tenant"], who["session_id"], case.epoch, cause, "step-up")
+            due = moment.at + int(self.policy.times.step_up_s * 1000)
+            case.challenge = Challenge(decision.challenge, due, self._only_silence(case, decision))
+
+    def _reason_to_hold(
+        self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard, decision: Decision
+    ) -> str:
+        if self._only_silence(case, decision) and moment.fleet_silent():
+            return "held by the guard: telemetry of most devices is silent, the topic may be broken"
+        if not guard.admit(who["tenant"], moment.at):
+            return f"held by the guard: more than {guard.budget} revocations in this minute and partition"
+        return ""
+
+    def _only_silence(self, case: Case, decision: Decision) -> bool:
+        """Whether the level would be lower without what rests on telemetry not having come."""
+        missed_in_silence = case.challenge is not None and case.challenge.silence
+        spoken = [
+            part.log_odds
+            for part in decision.parts
+            if not part.muted
+            and not (part.detection in BIT and RULES[BIT[part.detection]].silence)
+            and not (part.detection == _MISSED and missed_in_silence)
+        ]
+        floor = self.policy.levels.high_raise if decision.level == "HIGH" else self.policy.levels.medium_raise
+        return score(self.policy.prior + sum(spoken)) < floor
+
+    def _worth_telling(self, case: Case, moment: Moment, decision: Decision) -> bool:
+        said = sorted(decision.detections)
+        due = decision.level != "LOW" and moment.at >= case.said_at + self.policy.times.repeat_s * 1000
+        again = decision.level != decision.previous or said != case.said
+        if not (again or due or decision.revoke or decision.challenge):
+            return False
+        case.said, case.said_at = said, moment.at
+        return True
+
+    def wake_at(self, case: Case, at: int, mask: int) -> int:
+        """When to look again though nothing happens, ms; 0 for never.
+
+        *mask* is what holds now: a change of it is noticed without waking.
+        """
+        if case.revocation:
+            return 0 if case.revocation.acknowledged else case.revocation.due
+        times = [next_minute(case.held_at) if case.held_at else 0]
+        if case.challenge and _MISSED not in case.episodes:
+            times.append(case.challenge.deadline)
+        for rule_id, episode in case.episodes.items():
+            if not mask >> BIT[rule_id] & 1:
+                times.append(episode.last_at + int(RULES[BIT[rule_id]].hold_s * 1000) + 1)
+        if case.level != LEVELS[0]:
+            times.append(case.level_since + int(self.policy.levels.dwell_s * 1000))
+            times.append(case.said_at + int(self.policy.times.repeat_s * 1000))
+        return min((time for time in times if time > at), default=0)

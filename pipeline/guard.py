@@ -1,0 +1,67 @@
+"""The guard against revoking everybody: a budget of revocations, and a look at whether the whole fleet fell silent.
+
+Each partition keeps its own share, so the answer depends on nothing but the partition's own events.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipeline.policy import GuardRules
+
+MINUTE_MS: Final = 60_000
+NORMAL, HOLDING, FLEET_SILENT = 0, 1, 2
+
+
+@dataclass(slots=True)
+class Guard:
+    """One partition's share of the budget of each tenant.
+
+    Attributes:
+        rules: the policy's bounds.
+        share: this partition's part of them, in (0, 1].
+        state: what it last answered, for the metric.
+    """
+
+    rules: GuardRules
+    share: float
+    state: int = NORMAL
+    _spent: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    @property
+    def budget(self) -> int:
+        """Revocations a tenant may have in this partition in one minute of event time; at least one."""
+        return max(1, math.ceil(self.rules.revocations_per_minute * self.share))
+
+    def admit(self, tenant: str, at: int) -> bool:
+        """Spend one revocation of *tenant* at *at* ms, if there is one left in that minute."""
+        minute = at // MINUTE_MS
+        spent = self._spent.get((tenant, minute), 0)
+        if spent >= self.budget:
+            self.state = HOLDING
+            return False
+        self._spent[tenant, minute] = spent + 1
+        if spent == 0:
+            self._forget(minute)
+            self.state = NORMAL if self.state == HOLDING else self.state
+        return True
+
+    def fleet_is_silent(self, silent: int, bound: int) -> bool:
+        """Whether *silent* of *bound* sessions on devices are too many to be attacks."""
+        answer = bound >= self.rules.silent_fleet_least and silent >= bound * self.rules.silent_fleet_share
+        if answer:
+            self.state = FLEET_SILENT
+        elif self.state == FLEET_SILENT:
+            self.state = NORMAL
+        return answer
+
+    def _forget(self, minute: int) -> None:
+        for key in [key for key in self._spent if key[1] < minute - 5]:
+            del self._spent[key]
+
+
+def next_minute(at: int) -> int:
+    """When a held revocation may ask again, ms."""
+    return (at // MINUTE_MS + 1) * MINUTE_MS

@@ -1,0 +1,219 @@
+"""From what a chunk did to what should be said: the fast look at every event, the slow path for those that matter.
+
+Whether an event takes the slow path depends on that event and on what its session remembered, never on the chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns import ACTION, KINDS, Kind
+from models.detector import Moved
+from models.features import FEATURE_NAMES, as_seen_by_models
+from models.fold import Folded
+from models.rolling import Bools
+from models.state import Names, SessionTable
+from pipeline.brain import Brain
+from pipeline.case import Case
+from pipeline.decision import Moment
+from pipeline.risk import LEVELS
+from pipeline.rules import firing
+
+HAS_CASE, REVOKED, ENDED = 1, 2, 4
+"""Bits of a row's ``flags``."""
+_FEATURE: Final = {name: index for index, name in enumerate(FEATURE_NAMES)}
+_ENDING: Final = ACTION["sign_out"]
+_PROVING: Final = (ACTION["sign_in"], ACTION["step_up_passed"])
+_REASONS_OF_MODEL: Final = 3
+
+
+@dataclass(slots=True)
+class Sight:
+    """One event on the slow path: where it stands, whose it is, and its session's case."""
+
+    index: int
+    row: int
+    at: int
+    event: dict[str, Any]
+    who: dict[str, str]
+    kind: str
+    case: Case
+    flags: int
+
+
+Handle = Callable[[Sight, Moment], None]
+"""Called for each event on the slow path, in order of arrival; changes ``sight.case`` and ``sight.flags``."""
+
+
+@dataclass(slots=True)
+class Looked:
+    """The fast look at a chunk, sorted as *folded* is: ``(n,)`` each."""
+
+    folded: Folded
+    mask: NDArray[np.uint64]
+    band: NDArray[np.uint8]
+    seen: NDArray[np.float32]
+    level: NDArray[np.uint8]
+
+
+def look(folded: Folded, brain: Brain) -> Looked:
+    """Detections and model over every event of a chunk."""
+    mask = firing(folded.facts, brain.judge.limits, len(folded.batch))
+    seen = as_seen_by_models(folded.values)
+    band = brain.detector.band(brain.detector.score(seen))
+    return Looked(folded, mask, band, seen, folded.before["level"][folded.seg.of].copy())
+
+
+def _earlier(values: NDArray[Any], before: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
+    earlier = np.empty_like(values)
+    earlier[1:] = values[:-1]
+    earlier[starts] = before
+    return earlier
+
+
+def _special(folded: Folded, flags: NDArray[np.uint8]) -> Bools:
+    """Events that are looked at whatever the detections say."""
+    action = folded.facts["action"]
+    batch = folded.batch
+    special = (action == _ENDING) | (np.isin(action, _PROVING) & (flags & HAS_CASE != 0))
+    if batch.kind in (Kind.TICK, Kind.VERDICT):
+        special[:] = True
+    if batch.kind is Kind.CONTEXT:
+        special |= batch.columns["source"][folded.seg.order] == 3
+    if batch.kind is Kind.AUTH:
+        born = [event["parent_session_id"] is not None for event in batch.events]
+        special |= np.array(born, np.bool_)[folded.seg.order]
+    return special
+
+
+class Walk:
+    """One pass over a looked-at chunk; keeps what the rows have to remember of it."""
+
+    def __init__(
+        self, looked: Looked, table: SessionTable, cases: dict[int, Case], brain: Brain, fleet_silent: Callable[[], bool]
+    ) -> None:
+        self.looked = looked
+        self.table = table
+        self.cases = cases
+        self.brain = brain
+        self.fleet_silent = fleet_silent
+        before, seg = looked.folded.before, looked.folded.seg
+        self.mask_before = _earlier(looked.mask, before["mask"], seg.starts)
+        self.band_before = _earlier(looked.band, before["band"], seg.starts)
+        self.special = _special(looked.folded, before["flags"][seg.of])
+
+    def run(self, handle: Handle) -> None:
+        """Take the slow path where it is due, then let the rows remember mask, band, level, flags and wake time."""
+        folded = self.looked.folded
+        before, seg = folded.before, folded.seg
+        wake, flags, level = before["wake_at"].copy(), before["flags"].copy(), before["level"].copy()
+        needs = self._needs(wake[seg.of], flags[seg.of])
+        if needs.any():
+            for index in self._in_order(needs):
+                owner = int(seg.of[index])
+                if self._one_needs(index, int(wake[owner]), int(flags[owner])):
+                    sight = self._sight(index, int(flags[owner]))
+                    handle(sight, self._moment(sight))
+                    wake[owner] = self._settle(sight)
+                    flags[owner] = sight.flags
+                    level[owner] = LEVELS.index(sight.case.level)  # type: ignore[arg-type]
+                    self.looked.level[index : int(seg.lasts[owner]) + 1] = level[owner]
+        rows = self.table.rows
+        rows["mask"][seg.keys] = self.looked.mask[seg.lasts]
+        rows["band"][seg.keys] = self.looked.band[seg.lasts]
+        rows["wake_at"][seg.keys], rows["flags"][seg.keys], rows["level"][seg.keys] = wake, flags, level
+
+    def _needs(self, wake: NDArray[np.int64], flags: NDArray[np.uint8]) -> Bools:
+        """Events that would take the slow path if none before them in the chunk had."""
+        looked = self.looked
+        due = (wake > 0) & (looked.folded.at >= wake)
+        matters = (looked.mask | self.mask_before).astype(np.bool_) | (flags & HAS_CASE != 0)
+        moved = (looked.mask != self.mask_before) | ((looked.band != self.band_before) & matters)
+        asleep = flags & (REVOKED | ENDED) != 0
+        needs: Bools = self.special | due | (moved & ~asleep)
+        return needs
+
+    def _one_needs(self, index: int, wake: int, flags: int) -> bool:
+        """The same for one event, knowing what those before it did."""
+        looked = self.looked
+        if self.special[index] or 0 < wake <= looked.folded.at[index]:
+            return True
+        if flags & (REVOKED | ENDED):
+            return False
+        before = self.mask_before[index]
+        if looked.mask[index] != before:
+            return True
+        matters = bool(looked.mask[index] or before or flags & HAS_CASE)
+        return matters and bool(looked.band[index] != self.band_before[index])
+
+    def _in_order(self, needs: Bools) -> list[int]:
+        """From its first event in need, every event of a session may need: all those, in order of arrival."""
+        seg = self.looked.folded.seg
+        first = np.flatnonzero(needs)
+        owners, where = np.unique(seg.of[first], return_index=True)
+        spans = [np.arange(first[at], seg.lasts[owner] + 1) for owner, at in zip(owners, where, strict=True)]
+        indexes = np.concatenate(spans)
+        ordered: list[int] = indexes[np.argsort(seg.order[indexes])].tolist()
+        return ordered
+
+    def _sight(self, index: int, flags: int) -> Sight:
+        folded = self.looked.folded
+        row = int(folded.seg.keys[folded.seg.of[index]])
+        names = Names.unpack(self.table.names[row])
+        at = int(folded.at[index])
+        who = {
+            "tenant": names.tenant, "session_id": names.session_id, "principal_id": names.principal_id,
+            "device_id": names.device_id,
+        }  # fmt: skip
+        kind = KINDS[int(folded.facts["kind"][index])]
+        event = folded.batch.events[int(folded.seg.order[index])]
+        return Sight(index, row, at, event, who, kind, self.cases.get(row) or Case(level_since=at), flags)
+
+    def _moment(self, sight: Sight) -> Moment:
+        folded, index = self.looked.folded, sight.index
+        return Moment(
+            at=sight.at,
+            event_id=str(sight.event["event_id"]),
+            mask=int(self.looked.mask[index]),
+            mask_before=int(self.mask_before[index]),
+            before=int(folded.previous_at[index]),
+            band=int(self.looked.band[index]),
+            action=int(folded.facts["action"][index]),
+            strong_age_s=float(folded.facts["strong_age"][index]) / 1000,
+            kind=sight.kind,
+            fact=lambda name: self.value(name, index),
+            fleet_silent=self.fleet_silent,
+        )
+
+    def value(self, name: str, index: int) -> float:
+        """A feature's or fact's value after event *index*."""
+        folded = self.looked.folded
+        if name in _FEATURE:
+            return float(folded.values[_FEATURE[name], index])
+        return float(folded.facts[name][index])
+
+    def moved(self, index: int) -> list[Moved]:
+        """What made the model find event *index* odd."""
+        if not self.looked.band[index]:
+            return []
+        values = np.ascontiguousarray(self.looked.folded.values[:, index])
+        return self.brain.detector.explain(values, self.looked.seen[index], _REASONS_OF_MODEL)
+
+    def _settle(self, sight: Sight) -> int:
+        """Keep or drop the case; the row's next wake time."""
+        case = sight.case
+        if case.empty():
+            self.cases.pop(sight.row, None)
+            sight.flags &= ~HAS_CASE
+            return 0
+        self.cases[sight.row] = case
+        sight.flags |= HAS_CASE
+        if case.ended_at:
+            return 0
+        return self.brain.judge.wake_at(case, sight.at, int(self.looked.mask[sight.index]))
+

@@ -1,0 +1,129 @@
+"""What device and principal context have in common: one small record per key, JSON in the changelog, forgotten in time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from pipeline.outbox import Outbox
+from pipeline.stage import ChangelogRow, Outcome, Record
+from schemas.decode import DEFAULT_LIMITS, Limits, decode_chunk
+
+
+class Remembered(Protocol):
+    """A dataclass that knows when it was last of use, in ms of event time."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    seen_at: int
+
+
+T = TypeVar("T", bound=Remembered)
+Handle = Callable[[str, T, dict[str, Any], Outbox], bool]
+"""(topic, the key's record, event, outbox) → whether the record changed."""
+SWEEP_MS = 60_000
+
+
+class KeyedStage(Generic[T]):
+    """A stage with one record of type *T* for each (tenant, *member*).
+
+    Args:
+        member: the event member that, with the tenant, is the key.
+        create: makes an empty record.
+        load: makes a record of its JSON form.
+        handle: what an event does.
+        keep_ms: a record unused for so long, in event time, is forgotten, unless *busy* says otherwise.
+        busy: whether a record must be kept though unused.
+        limits: of what is read.
+    """
+
+    def __init__(
+        self,
+        *,
+        member: str,
+        create: Callable[[], T],
+        load: Callable[[dict[str, Any]], T],
+        handle: Handle[T],
+        keep_ms: int,
+        busy: Callable[[T], bool],
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.records: dict[tuple[str, str], T] = {}
+        self._member = member
+        self._create = create
+        self._load = load
+        self._handle = handle
+        self._keep_ms = keep_ms
+        self._busy = busy
+        self._limits = limits
+        self._reached = 0
+        self._swept = 0
+        self._wall = 0
+
+    def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
+        """See :class:`pipeline.stage.Stage`."""
+        out = Outbox(now_ms, topic)
+        self._wall = now_ms
+        decoded = decode_chunk(
+            topic, [r.value for r in records], [r.key for r in records], now_ms=now_ms, limits=self._limits
+        )
+        for one in decoded.rejected:
+            out.reject(records[one.index], one.reason)
+        dirty: set[tuple[str, str]] = set()
+        for event in decoded.events:
+            key = (event["tenant"], event[self._member])
+            record = self.records.get(key)
+            if record is None:
+                record = self.records[key] = self._create()
+            record.seen_at = max(record.seen_at, event["occurred_at"])
+            self._reached = max(self._reached, min(event["occurred_at"], now_ms))
+            if self._handle(topic, record, event, out):
+                dirty.add(key)
+        out.events = len(decoded.events)
+        return self._outcome(out, dirty)
+
+    def sweep(self, now_ms: int) -> Outcome:
+        """Let an idle partition's time go on by the wall clock."""
+        if self._wall:
+            self._reached += max(0, now_ms - self._wall)
+            self._wall = now_ms
+        return self._outcome(Outbox(now_ms), set())
+
+    def _outcome(self, out: Outbox, dirty: set[tuple[str, str]]) -> Outcome:
+        gone = self._forget() if self._reached >= self._swept + SWEEP_MS else []
+        rows: list[ChangelogRow] = [(pack(key), None) for key in gone]
+        for key in sorted(dirty.difference(gone)):
+            value = json.dumps(asdict(self.records[key]), separators=(",", ":"))  # type: ignore[call-overload]
+            rows.append((pack(key), value.encode()))
+        return Outcome(out.messages, rows, out.events, dict(out.dead), dict(out.counts))
+
+    def _forget(self) -> list[tuple[str, str]]:
+        self._swept = self._reached
+        old = self._reached - self._keep_ms
+        gone = [key for key, record in self.records.items() if record.seen_at < old and not self._busy(record)]
+        for key in gone:
+            del self.records[key]
+        return gone
+
+    def restore(self, rows: Iterable[ChangelogRow]) -> None:
+        """Take changelog *rows*, oldest first."""
+        for key, value in rows:
+            if value is None:
+                self.records.pop(unpack(key), None)
+            else:
+                self.records[unpack(key)] = self._load(json.loads(value))
+
+    def ready(self) -> None:
+        """Nothing to do: time starts with the next event."""
+
+
+def pack(key: tuple[str, str]) -> bytes:
+    """The changelog key of (tenant, name)."""
+    return "\0".join(key).encode()
+
+
+def unpack(packed: bytes) -> tuple[str, str]:
+    """The inverse of :func:`pack`."""
+    tenant, _, name = packed.decode().partition("\0")
+    return tenant, name

@@ -1,0 +1,182 @@
+"""Every metric the worker shows to Prometheus: one row each, and nothing is counted that has no row.
+
+A row is also the way in: ``metrics.events.labels(topic).inc()``. A misspelt row fails mypy, a wrong label
+fails at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Final, Generic, TypeVar, cast
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
+from prometheus_client.metrics import MetricWrapperBase
+
+PREFIX: Final = "session_risk_"
+
+LATENCY: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds; from the best case of a loopback broker to what nobody should ever see."""
+
+SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+"""Records in a chunk."""
+
+ANY: Final[tuple[str, ...]] = ()
+LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
+ACTIONS: Final = ("allow", "step_up", "revoke")
+REVOCATION: Final = ("sent", "held", "resent", "acknowledged", "failed")
+
+Series = TypeVar("Series", bound=MetricWrapperBase)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric(Generic[Series]):
+    """One row: *kind* is the class of `prometheus_client`, *buckets* are a histogram's upper bounds.
+
+    *labels* names the values of each label that are known beforehand; `ANY` where they are not.
+    """
+
+    kind: type[Series]
+    name: str
+    help: str
+    labels: Mapping[str, tuple[str, ...]]
+    buckets: tuple[float, ...] = ()
+
+    def __get__(self, owner: Metrics, _class: type[Metrics]) -> Series:
+        return cast("Series", owner.series[self.name])
+
+    def create(self, registry: CollectorRegistry) -> MetricWrapperBase:
+        """Register the series of this row in *registry*; those known beforehand start at 0.
+
+        Prometheus sees no increase in a series that appears with its first count.
+        """
+        names = tuple(self.labels)
+        series: MetricWrapperBase
+        if self.kind is Histogram:
+            series = Histogram(self.name, self.help, names, registry=registry, buckets=self.buckets)
+        else:
+            series = self.kind(self.name, self.help, names, registry=registry)
+        if self.labels:
+            for values in product(*self.labels.values()):
+                series.labels(*values)
+        return series
+
+    @property
+    def type(self) -> str:
+        """The type in Prometheus' words: counter, gauge or histogram."""
+        return self.kind.__name__.lower()
+
+    def exposed(self) -> tuple[str, ...]:
+        """Return the sample names a query may use for this row."""
+        if self.kind is Histogram:
+            return (f"{self.name}_bucket", f"{self.name}_count", f"{self.name}_sum")
+        return (self.name,)
+
+
+def _counter(name: str, help_: str, **labels: tuple[str, ...]) -> Metric[Counter]:
+    return Metric(Counter, f"{PREFIX}{name}", help_, labels)
+
+
+def _gauge(name: str, help_: str, **labels: tuple[str, ...]) -> Metric[Gauge]:
+    return Metric(Gauge, f"{PREFIX}{name}", help_, labels)
+
+
+def _histogram(
+    name: str, help_: str, buckets: tuple[float, ...], **labels: tuple[str, ...]
+) -> Metric[Histogram]:
+    return Metric(Histogram, f"{PREFIX}{name}", help_, labels, buckets)
+
+
+class Metrics:
+    """The series of one worker, and the table of what they mean."""
+
+    # What comes in.
+    events = _counter("events_total", "Events applied.", topic=ANY)
+    dead_letters = _counter("dead_letters_total", "Records that could not be read, by reason.", reason=ANY)
+    late_events = _counter("late_events_total", "Events older than the allowed lateness.", topic=ANY)
+    duplicates = _counter("duplicate_events_total", "Events seen before and not applied again.", topic=ANY)
+
+    # What is decided.
+    decisions = _counter("decisions_total", "Decisions published.", level=LEVELS, action=ACTIONS)
+    suppressed = _counter(
+        "suppressed_decisions_total", "Actions decided, not commanded, and why.", reason=ANY
+    )
+    findings = _counter("findings_total", "Findings published.", activity=("create", "update", "close"))
+    revocations = _counter("revocations_total", "Revocations, by what became of them.", state=REVOCATION)
+    challenges = _counter("challenges_total", "Step-up challenges.", state=("sent", "passed", "missed"))
+    event_to_command_seconds = _histogram(
+        "event_to_command_seconds",
+        "From the record of the causing event to the broker's acknowledgement of the command.",
+        LATENCY,
+    )
+
+    # How the work goes.
+    chunk_seconds = _histogram("chunk_seconds", "From a chunk's arrival to its end.", LATENCY, stage=ANY)
+    chunk_records = _histogram("chunk_records", "Records in a chunk.", SIZES, stage=ANY)
+    lag_seconds = _gauge(
+        "lag_seconds", "Age of the last record applied; 0 at the end.", topic=ANY, partition=ANY
+    )
+    heartbeat = _gauge("heartbeat_timestamp_seconds", "When the worker's event loop last turned (Unix time).")
+
+    # What is held.
+    live_sessions = _gauge("live_sessions", "Sessions with a row of state.", partition=ANY)
+    state_bytes = _gauge("state_bytes", "Memory held by the state of a stage.", stage=ANY, partition=ANY)
+    evicted_sessions = _counter("evicted_sessions_total", "Live sessions dropped: their partition was full.")
+    recovering = _gauge("recovering_partitions", "Partitions whose state is being read back.", stage=ANY)
+    recovery_rows = _counter("recovery_rows_total", "Changelog rows read back.", stage=ANY)
+
+    # What decides.
+    guard_state = _gauge("guard_state", "0 normal, 1 holding revocations, 2 the fleet's telemetry is silent.")
+    model_info = _gauge("model_info", "1 for each model in use: champion or challenger.", model=ANY, role=ANY)
+    policy_info = _gauge("policy_info", "1 for the policy in force, and its mode.", policy=ANY, mode=ANY)
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.series = {name: metric.create(registry) for name, metric in METRICS.items()}
+
+
+METRICS: Final[dict[str, Metric[MetricWrapperBase]]] = {
+    row.name: row for row in vars(Metrics).values() if isinstance(row, Metric)
+}
+"""The whole table by exposed name, in reading order."""
+
+
+def serve(registry: CollectorRegistry, host: str, port: int) -> Callable[[], None]:
+    """Answer scrapes of *registry*, and of the process's own figures, from a thread; call the result to stop.
+
+    Raises `OSError` saying which setting to change when the address cannot be had.
+    """
+    ProcessCollector(registry=registry)
+    try:
+        server, thread = start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        message = f"metrics cannot listen on {host}:{port} ({error.strerror}); set SESSION_RISK_METRICS_PORT"
+        raise OSError(error.errno, message) from error
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop
+
+
+def markdown() -> str:
+    """Return the table of all metrics as it stands in the runbook."""
+    lines = ["| metric | type | labels | what it says |", "|---|---|---|---|"]
+    for row in METRICS.values():
+        labels = ", ".join(_label(*label) for label in row.labels.items()) or "–"
+        lines.append(f"| `{row.name}` | {row.type} | {labels} | {row.help} |")
+    return "\n".join(lines) + "\n"
+
+
+def _label(name: str, values: tuple[str, ...]) -> str:
+    return f"`{name}`" + (f" ({', '.join(values)})" if values else "")

@@ -1,0 +1,73 @@
+"""What one chunk wants done, gathered while it is judged: messages in order, rows to write, counts for metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from models import state
+from models.state import SessionTable
+from pipeline.case import Case
+from pipeline.stage import ChangelogRow, Message, Outcome, Record
+from schemas.decode import dead_letter, encode
+from schemas.topics import DEAD_LETTERS
+
+
+class Outbox:
+    """Gathers; :meth:`outcome` hands over. *now_ms* is the wall clock of the chunk, *topic* where it came from."""
+
+    def __init__(self, now_ms: int, topic: str = "") -> None:
+        self.now_ms = now_ms
+        self.messages: list[Message] = []
+        self.dirty: set[int] = set()
+        self.gone: list[ChangelogRow] = []
+        self.dead: Counter[str] = Counter()
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        self.events = 0
+        self._topic = topic
+
+    def count(self, metric: str, *labels: str, by: int = 1) -> None:
+        """Count *by* on a metric of :mod:`pipeline.metrics`, named by its field."""
+        if by:
+            self.counts[metric, *labels] += by
+
+    def count_events(self, metric: str, by: int) -> None:
+        """Count events on a metric that is labelled by topic."""
+        self.count(metric, self._topic, by=by)
+
+    def send(self, message: Message) -> None:
+        """Produce *message* before any row is written."""
+        self.messages.append(message)
+
+    def reject(self, record: Record, reason: str) -> None:
+        """A record that could not be read becomes a dead letter."""
+        letter = dead_letter(
+            record.topic, record.partition, record.offset, record.key, record.value, reason, self.now_ms
+        )
+        self.send(Message(DEAD_LETTERS, record.key, encode(letter)))
+        self.dead[reason.partition(":")[0]] += 1
+
+    def forget(self, row: int, table: SessionTable, cases: dict[int, Case]) -> None:
+        """A session is over: a tombstone, and its row is free."""
+        names = table.names[row]
+        self.gone.append((row_key(names), None))
+        self.dirty.discard(row)
+        cases.pop(row, None)
+        table.remove(row)
+
+    def outcome(self, table: SessionTable, cases: dict[int, Case]) -> Outcome:
+        """Everything, with the changelog rows of all sessions that were touched."""
+        rows: list[ChangelogRow] = list(self.gone)
+        for row in sorted(self.dirty):
+            names = table.names[row]
+            case = cases.get(row)
+            value = state.encode(table.rows[row], names, case.encode() if case else b"")
+            rows.append((row_key(names), value))
+        return Outcome(self.messages, rows, self.events, dict(self.dead), dict(self.counts))
+
+
+def row_key(names: bytes) -> bytes:
+    """The changelog key of a session: tenant and session id."""
+    tenant, session_id, _ = names.split(b"\0", 2)
+    return tenant + b"\0" + session_id
+
+

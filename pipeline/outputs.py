@@ -1,0 +1,235 @@
+"""The messages that leave a scorer: each function turns a conclusion into one record, in the contract's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from models.detector import BANDS, Moved
+from pipeline.case import Case
+from pipeline.decision import ANOMALY, Contribution, Decision, stable_id
+from pipeline.rules import ATTACK_VERSION, BIT, RULES, Limits
+from pipeline.stage import Message
+from schemas.decode import encode
+from schemas.topics import (
+    PRINCIPAL_ACTIVITY,
+    SESSION_BINDINGS,
+    SESSION_CHALLENGES,
+    SESSION_CONTEXT,
+    SESSION_FEATURES,
+    SESSION_FINDINGS,
+    SESSION_REVOCATIONS,
+    SESSION_RISK,
+)
+
+SEVERITY_ID: Final = {"LOW": 2, "MEDIUM": 3, "HIGH": 4}
+RISK_LEVEL_ID: Final = {"LOW": 1, "MEDIUM": 2, "HIGH": 3}
+CREATE, UPDATE, CLOSE = 1, 2, 3
+_CLIENT: Final = (
+    "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
+)  # fmt: skip
+_MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
+_TRUST_TEXT: Final = "A factor was proved a short while ago."
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Under what a decision was made: wall clock in ms, model, policy, mode."""
+
+    now_ms: int
+    model: str
+    policy: str
+    mode: str
+
+
+def keyed(topic: str, key: str, members: Mapping[str, Any]) -> Message:
+    """A record of *topic* under *key*."""
+    return Message(topic, key.encode(), encode(members))
+
+
+def _who(who: Mapping[str, str], kind: str) -> dict[str, Any]:
+    return {
+        "tenant": who["tenant"],
+        "session_id": who["session_id"],
+        "principal_id": who["principal_id"] or None,
+        "principal_kind": kind or None,
+        "device_id": who["device_id"] or None,
+    }
+
+
+def reasons(parts: Sequence[Contribution], limits: tuple[Limits, ...], moved: list[Moved]) -> list[dict[str, Any]]:
+    """What was added up, largest first, each part with what was seen and what is normal."""
+    return [_reason(part, limits, moved) for part in parts]
+
+
+def _reason(part: Contribution, limits: tuple[Limits, ...], moved: list[Moved]) -> dict[str, Any]:
+    if part.detection == ANOMALY:
+        return _anomaly(part, moved)
+    if part.episode is None:
+        return {
+            "detection": part.detection, "text": _TRUST_TEXT, "severity": "LOW", "contribution": part.log_odds,
+        }  # fmt: skip
+    index = BIT[part.detection]
+    rule = RULES[index]
+    return {
+        "detection": rule.id,
+        "text": rule.text,
+        "severity": rule.severity,
+        "attack": list(rule.attack),
+        "contribution": 0.0 if part.muted else part.log_odds,
+        "observed": f"{part.episode.observed:.4g} {rule.observed[1]}",
+        "normal": rule.normal.format(**limits[index]),
+        "evidence": list(part.episode.evidence),
+        "first_at": part.episode.first_at,
+        "last_at": part.episode.last_at,
+    }
+
+
+def _anomaly(part: Contribution, moved: list[Moved]) -> dict[str, Any]:
+    seen = ", ".join(f"{one.feature} {one.observed:.4g}" for one in moved)
+    usual = ", ".join(f"{one.feature} {one.usual:.4g}" for one in moved)
+    return {
+        "detection": ANOMALY,
+        "text": _MODEL_TEXT,
+        "severity": "LOW",
+        "contribution": part.log_odds,
+        "observed": (seen or "score above the usual")[:256],
+        "normal": (usual or f"below the {BANDS[0]:.0%} quantile")[:256],
+    }
+
+
+def risk(
+    who: Mapping[str, str], kind: str, decision: Decision, told: list[dict[str, Any]], cause: str, at: int, stamp: Stamp
+) -> Message:
+    """The decision, for SOC and SIEM."""
+    members = {
+        "decision_id": decision.decision_id, **_who(who, kind), "caused_by": cause, "occurred_at": at,
+        "decided_at": stamp.now_ms, "score": decision.score, "level": decision.level,
+        "previous_level": decision.previous, "action": decision.action, "mode": stamp.mode,
+        "suppressed": decision.suppressed or None, "model": stamp.model, "policy": stamp.policy, "reasons": told,
+    }  # fmt: skip
+    return keyed(SESSION_RISK, who["session_id"], members)
+
+
+def command(
+    who: Mapping[str, str], kind: str, decision: Decision, root: str, deadline: int, stamp: Stamp
+) -> dict[str, Any]:
+    """What revocations and challenges share."""
+    named = [RULES[BIT[detection]] for detection in decision.detections]
+    return {
+        **_who(who, kind),
+        "root_session_id": root or who["session_id"],
+        "decision_id": decision.decision_id,
+        "reason_admin": " ".join(rule.text for rule in named)[:512] or _MODEL_TEXT,
+        "reason_user": named[0].user_text if named else "Unusual activity: please confirm it is you.",
+        "detections": list(decision.detections),
+        "score": decision.score,
+        "decided_at": stamp.now_ms,
+        "deadline": deadline,
+    }
+
+
+def revocation(members: Mapping[str, Any]) -> Message:
+    """The command: end this session."""
+    return keyed(SESSION_REVOCATIONS, members["session_id"], members)
+
+
+def challenge(members: Mapping[str, Any]) -> Message:
+    """The command: step this session up."""
+    return keyed(SESSION_CHALLENGES, members["session_id"], members)
+
+
+def finding(
+    who: Mapping[str, str], case: Case, decision: Decision, told: list[dict[str, Any]], activity: int, at: int,
+    stamp: Stamp,
+) -> Message:  # fmt: skip
+    """An OCSF Detection Finding (class 2004): *activity* is create, update or close."""
+    status = 4 if activity == CLOSE else 3 if decision.suppressed else activity
+    named = [RULES[BIT[detection]] for detection in decision.detections]
+    title = named[0].text if named else _MODEL_TEXT
+    actor: dict[str, Any] = {"session": {"uid": who["session_id"]}}
+    if who["principal_id"]:
+        actor["user"] = {"uid": who["principal_id"], "type_id": 99}
+    evidence: dict[str, Any] = {"actor": actor}
+    if who["device_id"]:
+        evidence["device"] = {"uid": who["device_id"], "type_id": 0}
+    members = {
+        "category_uid": 2, "class_uid": 2004, "type_uid": 200400 + activity, "activity_id": activity,
+        "status_id": status, "severity_id": SEVERITY_ID[decision.level], "time": at, "start_time": case.finding_at,
+        "message": title, "is_alert": activity != CLOSE,
+        "metadata": {
+            "version": "1.8.0", "uid": stable_id(case.finding, activity, decision.decision_id),
+            "correlation_uid": decision.decision_id, "tenant_uid": who["tenant"],
+            "product": {"name": "session-risk", "vendor_name": "session-risk"},
+        },
+        "finding_info": {
+            "uid": case.finding, "title": title, "types": list(decision.detections),
+            "created_time": case.finding_at, "modified_time": at,
+            "attacks": [
+                {"version": ATTACK_VERSION, "technique": {"uid": technique}}
+                for technique in dict.fromkeys(t for rule in named for t in rule.attack)
+            ],
+        },
+        "risk_level_id": RISK_LEVEL_ID[decision.level], "risk_score": round(decision.score),
+        "evidences": [{**evidence, "data": reason} for reason in told] or [evidence],
+        "unmapped": {
+            "session_id": who["session_id"], "tenant": who["tenant"], "decision_id": decision.decision_id,
+            "action": decision.action, "mode": stamp.mode, "model": stamp.model, "policy": stamp.policy,
+        },
+    }  # fmt: skip
+    return keyed(SESSION_FINDINGS, who["session_id"], members)
+
+
+def features(
+    who: Mapping[str, str], kind: str, event_id: str, at: int, level: str, values: Mapping[str, float],
+    feature_set: str, stamp: Stamp,
+) -> Message:  # fmt: skip
+    """The vector that was scored, exactly, for retraining."""
+    members = {
+        "tenant": who["tenant"], "session_id": who["session_id"], "principal_kind": kind or None,
+        "event_id": event_id, "occurred_at": at, "scored_at": stamp.now_ms, "level": level,
+        "model": stamp.model, "policy": stamp.policy, "feature_set": feature_set, "values": values,
+    }  # fmt: skip
+    return keyed(SESSION_FEATURES, who["session_id"], members)
+
+
+def derived_id(event_id: str, suffix: str) -> str:
+    """The id of what follows from an event: short enough for the contract, the same when it follows again."""
+    return event_id + suffix if len(event_id) + len(suffix) <= 64 else stable_id(event_id) + suffix
+
+
+def binding(
+    who: Mapping[str, str], kind: str, device_id: str, state: str, event_id: str, at: int
+) -> Message:
+    """This session lives on this device, or has ended."""
+    members = {
+        "type": "session.binding", "event_id": derived_id(event_id, "~b"), "occurred_at": at,
+        "tenant": who["tenant"], "device_id": device_id, "session_id": who["session_id"],
+        "principal_id": who["principal_id"], "principal_kind": kind, "state": state,
+    }  # fmt: skip
+    return keyed(SESSION_BINDINGS, device_id, members)
+
+
+def activity(
+    who: Mapping[str, str], kind: str, what: str, event_id: str, at: int, event: Mapping[str, Any]
+) -> Message:
+    """What a session reveals about its principal."""
+    members = {
+        "type": "principal.activity", "event_id": derived_id(event_id, "~a"), "occurred_at": at,
+        "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
+        "principal_kind": kind, "kind": what, **{name: event.get(name) for name in _CLIENT},
+    }  # fmt: skip
+    return keyed(PRINCIPAL_ACTIVITY, who["principal_id"], members)
+
+
+def relative(
+    tenant: str, session_id: str, relation: str, event_id: str, at: int, *, child: str = "", root: str = ""
+) -> Message:
+    """Told to a parent: a child was born of you. Told to a child: an ancestor was revoked."""
+    members = {
+        "type": "session.context", "event_id": derived_id(event_id, "~l"), "occurred_at": at, "tenant": tenant,
+        "session_id": session_id, "source": "lineage", "relation": relation,
+        "child_session_id": child or None, "root_session_id": root or None,
+    }  # fmt: skip
+    return keyed(SESSION_CONTEXT, session_id, members)

@@ -1,0 +1,194 @@
+"""The policy: every number and choice a deployment may make about decisions, read from one TOML file and validated.
+
+A policy is a value. Its id is a hash of its content, and stands in every decision made under it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from hashlib import blake2b
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.rules import BIT, RULES, Limits
+
+Mode = Literal["enforce", "observe"]
+Act = Literal["allow", "step_up", "revoke"]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=10 * 366 * 86_400, allow_inf_nan=False)]
+
+
+class BadPolicy(ValueError):
+    """A policy file that cannot be used; the message says where and why."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Levels(_Part):
+    """Scores (0-100) at which a level is raised and cleared, and how long one is kept at least."""
+
+    medium_raise: Number = 40.0
+    medium_clear: Number = 25.0
+    high_raise: Number = 80.0
+    high_clear: Number = 60.0
+    dwell_s: Seconds = 60.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Levels:
+        if not 0 < self.medium_clear < self.medium_raise < self.high_raise <= 100:
+            raise ValueError("needs 0 < medium_clear < medium_raise < high_raise <= 100")
+        if not self.medium_raise <= self.high_clear < self.high_raise:
+            raise ValueError("needs medium_raise <= high_clear < high_raise")
+        return self
+
+
+class Actions(_Part):
+    """What a level means for one kind of principal. Who cannot be asked for a factor is allowed and reported."""
+
+    medium: Act
+    high: Act = "revoke"
+
+
+class GuardRules(_Part):
+    """Bounds on revoking many at once; above them revocations are held, stepped up and alerted."""
+
+    revocations_per_minute: Annotated[int, Field(ge=1)] = 600
+    silent_fleet_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    silent_fleet_least: Annotated[int, Field(ge=1)] = 20
+    silent_intervals: Annotated[float, Field(gt=0)] = 2.0
+
+
+class Times(_Part):
+    """Deadlines and life times in seconds of event time."""
+
+    step_up_s: Seconds = 300.0
+    ack_s: Seconds = 60.0
+    repeat_s: Seconds = 60.0
+    idle_s: Seconds = 12 * 3600.0
+    ended_grace_s: Seconds = 600.0
+    revoked_grace_s: Seconds = 24 * 3600.0
+    muted_s: Seconds = 24 * 3600.0
+
+
+class RuleChange(_Part):
+    """What a policy changes of one detection."""
+
+    enabled: bool = True
+    weight: Number | None = None
+    limits: Mapping[str, Number] = {}
+
+
+class Suppression(_Part):
+    """Keep a known false positive quiet for somebody, until a date, in somebody's name."""
+
+    detections: Annotated[list[str], Field(min_length=1)]
+    owner: Annotated[str, Field(min_length=1)]
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+    expires_at: Annotated[int, Field(description="milliseconds since the epoch, UTC")]
+    tenant: str | None = None
+    principal_id: str | None = None
+    session_id: str | None = None
+    device_id: str | None = None
+
+    def covers(self, who: Mapping[str, str], at: int) -> bool:
+        """Whether it speaks of this session (``tenant``, ``principal_id``, ``session_id``, ``device_id``) now."""
+        scope = {name: getattr(self, name) for name in ("tenant", "principal_id", "session_id", "device_id")}
+        return at < self.expires_at and all(v is None or v == who[name] for name, v in scope.items())
+
+
+class Policy(_Part):
+    """Everything a decision depends on besides state, events and model."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)] = "default"
+    mode: Mode = "enforce"
+    prior: Number = -4.0
+    anomaly_weights: tuple[Number, Number, Number] = (0.5, 0.9, 1.2)
+    trust_strong_auth: Annotated[float, Field(le=0, allow_inf_nan=False)] = -0.5
+    trust_strong_auth_s: Seconds = 600.0
+    levels: Levels = Levels()
+    human: Actions = Actions(medium="step_up")
+    service: Actions = Actions(medium="allow")
+    api_key: Actions = Actions(medium="allow")
+    agent: Actions = Actions(medium="allow")
+    guard: GuardRules = GuardRules()
+    times: Times = Times()
+    low_features_share: Annotated[float, Field(ge=0, le=1)] = 0.002
+    rules: Mapping[str, RuleChange] = {}
+    suppressions: tuple[Suppression, ...] = ()
+
+    @model_validator(mode="after")
+    def _known_rules(self) -> Policy:
+        named = set(self.rules) | {d for s in self.suppressions for d in s.detections}
+        if unknown := sorted(named - set(BIT)):
+            raise ValueError(f"no detection is called {unknown[0]!r}; there are {', '.join(BIT)}")
+        for rule_id, change in self.rules.items():
+            known = RULES[BIT[rule_id]].limits
+            if strange := sorted(set(change.limits) - set(known)):
+                raise ValueError(f"{rule_id} has no limit {strange[0]!r}; it has {', '.join(known) or 'none'}")
+        return self
+
+    @property
+    def id(self) -> str:
+        """``name@hash``: the same for the same content, whatever the order in the file."""
+        return f"{self.name}@{blake2b(self.model_dump_json().encode(), digest_size=4).hexdigest()}"
+
+    def limits(self) -> tuple[Limits, ...]:
+        """The limits of every detection, in the order of the table."""
+        return tuple(
+            {**rule.limits, **self.rules[rule.id].limits} if rule.id in self.rules else rule.limits for rule in RULES
+        )
+
+    def weights(self) -> tuple[float, ...]:
+        """The log-odds of every detection; 0 for those switched off."""
+        return tuple(self._weight(rule.id, rule.weight) for rule in RULES)
+
+    def _weight(self, rule_id: str, weight: float) -> float:
+        change = self.rules.get(rule_id)
+        if change is None:
+            return weight
+        if not change.enabled:
+            return 0.0
+        return weight if change.weight is None else change.weight
+
+    def action(self, kind: str, level: str) -> Act:
+        """What *level* means for a principal of *kind* (an unknown kind is treated as a human)."""
+        actions: Actions = getattr(self, kind or "human")
+        return {"LOW": "allow", "MEDIUM": actions.medium, "HIGH": actions.high}[level]  # type: ignore[return-value]
+
+
+def parse_policy(text: str, where: str = "policy") -> Policy:
+    """A policy from TOML.
+
+    Raises:
+        BadPolicy: the text is no TOML, or a value in it is not allowed.
+    """
+    try:
+        return Policy.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise BadPolicy(f"{where}: not TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BadPolicy(f"{where}: {place}: {first['msg']}") from error
+
+
+def read_policy(path: Path | None) -> Policy:
+    """The policy in *path*, or the default one that ships with the package.
+
+    Raises:
+        BadPolicy: the file is missing or cannot be used.
+    """
+    if path is None:
+        return parse_policy(files("pipeline").joinpath("policy.toml").read_text("utf-8"), "policy.toml")
+    try:
+        return parse_policy(path.read_text("utf-8"), str(path))
+    except OSError as error:
+        raise BadPolicy(f"{path}: {error.strerror}; give a readable file in SESSION_RISK_POLICY_FILE") from error
+    except UnicodeDecodeError as error:
+        raise BadPolicy(f"{path}: not UTF-8 at byte {error.start}") from error

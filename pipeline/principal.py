@@ -1,0 +1,132 @@
+"""Principal context: what is normal for a human, a service, an API key or an agent over all its sessions.
+
+A session is told at its start, and when its client changes, how new what it shows is. What a revoked session taught
+is forgotten again, so an intruder does not become a habit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from models.client import NEAR_KM, distance_km
+from models.columns import client_family, network_name
+from pipeline.keyed import KeyedStage
+from pipeline.outbox import Outbox
+from pipeline.outputs import derived_id, keyed
+from schemas.decode import DEFAULT_LIMITS, Limits
+from schemas.members import DAY_MS
+from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
+
+SOURCES: Final = (PRINCIPAL_ACTIVITY,)
+HABITS: Final = ("device", "asn", "country", "client")
+MOST_HABITS: Final = 64
+MOST_SESSIONS: Final = 1_000
+KEEP_MS: Final = 30 * DAY_MS
+_HIDING: Final = frozenset({"vpn", "hosting", "tor"})
+
+
+@dataclass(slots=True)
+class PrincipalState:
+    """A principal; times in ms of event time.
+
+    *habits* maps what is known (device, network, country, client) to ``{value: [last seen, taught by session]}``;
+    *place* is ``[latitude, longitude, at, session]`` of the newest event with a place.
+    """
+
+    seen_at: int = 0
+    sessions_seen: int = 0
+    live: dict[str, int] = field(default_factory=dict)
+    habits: dict[str, dict[str, list[Any]]] = field(default_factory=lambda: {name: {} for name in HABITS})
+    place: list[Any] = field(default_factory=list)
+
+
+def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalState]:
+    """The principal stage of one partition."""
+    return KeyedStage(
+        member="principal_id",
+        create=PrincipalState,
+        load=lambda told: PrincipalState(**told),
+        handle=_handle,
+        keep_ms=KEEP_MS,
+        busy=lambda principal: bool(principal.live),
+        limits=limits,
+    )
+
+
+def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: Outbox) -> bool:
+    session_id, at = event["session_id"], event["occurred_at"]
+    if event["kind"] in ("ended", "revoked"):
+        principal.live.pop(session_id, None)
+        if event["kind"] == "revoked":
+            _unlearn(principal, session_id)
+        return True
+    shown = _shown(event)
+    known = {name: value in principal.habits[name] for name, value in shown.items()}
+    before = principal.sessions_seen
+    if session_id not in principal.live:
+        principal.sessions_seen += 1
+        principal.live[session_id] = at
+        if len(principal.live) > MOST_SESSIONS:
+            del principal.live[next(iter(principal.live))]
+    else:
+        before -= 1
+    members = {
+        "type": "session.context", "event_id": derived_id(event["event_id"], "~p"), "occurred_at": at,
+        "tenant": event["tenant"], "session_id": session_id, "source": "principal",
+        **{f"known_{name}": known.get(name) for name in HABITS},
+        "novelty": round(1 - sum(known.values()) / len(known), 3) if known else None,
+        "concurrent_sessions": len(principal.live) - 1, "sessions_seen": max(before, 0),
+        "place_speed_kmh": _speed(principal, event),
+    }  # fmt: skip
+    out.send(keyed(SESSION_CONTEXT, session_id, members))
+    _learn(principal, shown, event)
+    return True
+
+
+def _shown(event: dict[str, Any]) -> dict[str, str]:
+    """What the event shows of each habit it knows."""
+    shown = {
+        "device": event["device_id"],
+        "asn": network_name(event["ip"], event["asn"]),
+        "country": event["country"],
+        "client": client_family(event["user_agent"]) or event["ja4"],
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _learn(principal: PrincipalState, shown: dict[str, str], event: dict[str, Any]) -> None:
+    for name, value in shown.items():
+        habit = principal.habits[name]
+        taught = habit.pop(value, [0, event["session_id"]])[1]
+        habit[value] = [event["occurred_at"], taught]
+        if len(habit) > MOST_HABITS:
+            del habit[next(iter(habit))]
+    if _placed(event):
+        principal.place = [event["latitude"], event["longitude"], event["occurred_at"], event["session_id"]]
+
+
+def _unlearn(principal: PrincipalState, session_id: str) -> None:
+    for name, habit in principal.habits.items():
+        principal.habits[name] = {value: seen for value, seen in habit.items() if seen[1] != session_id}
+    if principal.place and principal.place[3] == session_id:
+        principal.place = []
+
+
+def _placed(event: dict[str, Any]) -> bool:
+    place = event["latitude"] is not None and event["longitude"] is not None
+    return place and event["network_type"] not in _HIDING
+
+
+def _speed(principal: PrincipalState, event: dict[str, Any]) -> float | None:
+    """km/h from the principal's last place, if another session was there."""
+    if not _placed(event) or not principal.place or principal.place[3] == event["session_id"]:
+        return None
+    lat, lon, at, _ = principal.place
+    here, there = np.array([[lat, lon]]), np.array([[event["latitude"], event["longitude"]]])
+    gone = float(distance_km(here, there)[0])
+    if gone <= NEAR_KM:
+        return 0.0
+    return round(gone / (max(abs(event["occurred_at"] - at), 1000) / 3_600_000), 1)

@@ -1,0 +1,112 @@
+"""Writes to Kafka and waits for the brokers' acknowledgement: messages by key, rows in bulk to one partition.
+
+Faust's own ways to send (`topic.send`, `table[key] = value`) return before anything is safe and are not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import aiokafka
+from aiokafka.partitioner import murmur2
+from faust.transport.drivers import aiokafka as driver
+
+from pipeline.stage import ChangelogRow, Message
+
+MAX_REQUEST_BYTES = 1_000_000
+"""Largest record and largest batch; under the 1,048,588 bytes a broker takes by default (`message.max.bytes`)."""
+
+_RECORD_OVERHEAD_BYTES = 100
+"""What a batch of one adds to key and value, at most."""
+
+
+class RecordTooLargeError(Exception):
+    """A record is larger than what the brokers take; a stage must never make one."""
+
+
+@lru_cache(maxsize=100_000)
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition of *key*, as Kafka's default partitioner chooses it (murmur2, made positive)."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+class BatchProducer(driver.Producer):
+    """Faust's producer, idempotent, with access to aiokafka's below it."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+    def kafka(self) -> aiokafka.AIOKafkaProducer:
+        """Return the started aiokafka producer; raises `faust.exceptions.NotReady` before that."""
+        return self._ensure_producer()
+
+
+class Outbox:
+    """Sends through the producer that *kafka* returns; every method returns when the brokers have it all."""
+
+    def __init__(self, kafka: Callable[[], aiokafka.AIOKafkaProducer]) -> None:
+        self._kafka = kafka
+        self._partitions: dict[str, int] = {}
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Produce *messages*, in order for each key; raises what the broker says when one is refused."""
+        producer = self._kafka()
+        acknowledged = []
+        for topic, key, value in messages:
+            _refuse_too_large(topic, key, value)
+            partition = None if key is None else partition_of(key, await self._count(topic))
+            acknowledged.append(await producer.send(topic, value=value, key=key, partition=partition))
+        await _all(acknowledged)
+
+    async def append(
+        self,
+        topic: str,
+        partition: int,
+        rows: Iterable[ChangelogRow],
+        confirm: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Write *rows* to one partition, in order, in as few batches as hold them.
+
+        *confirm* is awaited before each batch leaves; what it raises stops the writing.
+        """
+        acknowledged = []
+        for batch in self._batches(topic, rows):
+            await confirm()
+            acknowledged.append(await self._kafka().send_batch(batch, topic, partition=partition))
+        await _all(acknowledged)
+
+    def _batches(self, topic: str, rows: Iterable[ChangelogRow]) -> Iterable[Any]:
+        batch = self._kafka().create_batch()
+        for key, value in rows:
+            _refuse_too_large(topic, key, value)
+            if batch.append(key=key, value=value, timestamp=None) is None:
+                yield batch
+                batch = self._kafka().create_batch()
+                batch.append(key=key, value=value, timestamp=None)
+        if batch.record_count():
+            batch.close()
+            yield batch
+
+    async def _count(self, topic: str) -> int:
+        count = self._partitions.get(topic)
+        if count is None:
+            count = self._partitions[topic] = len(await self._kafka().partitions_for(topic))
+        return count
+
+
+async def _all(acknowledged: Sequence[Awaitable[Any]]) -> None:
+    for result in await asyncio.gather(*acknowledged, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _refuse_too_large(topic: str, key: bytes | None, value: bytes | None) -> None:
+    size = len(key or b"") + len(value or b"") + _RECORD_OVERHEAD_BYTES
+    if size > MAX_REQUEST_BYTES:
+        raise RecordTooLargeError(
+            f"a record for {topic} with key {(key or b'')[:80]!r} has {size:,} bytes, more than the "
+            f"{MAX_REQUEST_BYTES:,} the brokers take: the stage that made it must bound what it holds"
+        )

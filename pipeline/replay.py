@@ -1,0 +1,134 @@
+"""The same stages without Kafka: a recording goes through them in event-time order, everything in memory.
+
+Partitions are kept as Kafka would (murmur2 of the key), so that state, guard and sweeps see what they would see there.
+The clock is the recording's own: a decision is made when its event happened, and the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from aiokafka.partitioner import murmur2
+from pydantic_core import from_json
+
+from pipeline.recording import InputRecord
+from pipeline.stage import Message, Outcome, Stage, StageKind
+from schemas.topics import TOPICS
+
+WINDOW_MS: Final = 1_000
+"""Input is taken in steps of so much event time, so that what contexts answer arrives before the next step."""
+CHUNK: Final = 512
+
+
+class Memory(NamedTuple):
+    """A record that never was in Kafka; has what :class:`pipeline.stage.Record` asks for."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+def partition_of(key: bytes | None, partitions: int) -> int:
+    """Kafka's default partition of *key* (0 without one)."""
+    return 0 if key is None else (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+@dataclass(slots=True)
+class Replay:
+    """The stages of all partitions, and the queues between them.
+
+    Attributes:
+        kinds: what stages there are.
+        partitions: how many partitions every topic has.
+        state: the changelog as it would stand, by (stage, partition): key → value.
+    """
+
+    kinds: Sequence[StageKind]
+    partitions: int = 4
+    events: int = 0
+    dead_letters: int = 0
+    state: dict[tuple[str, int], dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))
+    _stages: dict[tuple[str, int], Stage] = field(default_factory=dict)
+    _offsets: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+    _readers: dict[str, StageKind] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            for topic in kind.sources:
+                self._readers[topic] = kind
+            for partition in range(self.partitions):
+                self._stages[kind.name, partition] = kind.create(partition)
+
+    def run(self, records: Iterable[InputRecord]) -> Iterator[Message]:
+        """Play *records*, in event-time order; yield every message that leaves, internal ones too."""
+        window: list[Message] = []
+        start = now = 0
+        for record in records:
+            if window and (record.occurred_at >= start + WINDOW_MS or len(window) >= CHUNK):
+                yield from self._settle(window, now)
+                window = []
+            if not window:
+                start = record.occurred_at
+            now = max(now, record.occurred_at)
+            window.append(Message(record.topic, record_key(record), record.value))
+        if window:
+            yield from self._settle(window, now)
+
+    def _settle(self, window: list[Message], now_ms: int) -> Iterator[Message]:
+        """Deliver *window* and everything that follows from it, until nothing follows."""
+        waiting = deque([window])
+        while waiting:
+            said: list[Message] = []
+            for topic, partition, chunk in self._chunks(waiting.popleft(), now_ms):
+                outcome = self._stages[self._readers[topic].name, partition].process(topic, chunk, now_ms)
+                self._keep(self._readers[topic].name, partition, outcome)
+                self.events += outcome.events
+                said += outcome.messages
+            yield from said
+            if follow := [message for message in said if message.topic in self._readers]:
+                waiting.append(follow)
+
+    def _chunks(self, messages: list[Message], now_ms: int) -> Iterator[tuple[str, int, list[Memory]]]:
+        """Runs of one topic and partition, in order, at most a chunk long."""
+        lanes: dict[tuple[str, int], list[Memory]] = defaultdict(list)
+        for topic, key, value in messages:
+            partition = partition_of(key, self.partitions)
+            offset = self._offsets[topic, partition]
+            self._offsets[topic, partition] = offset + 1
+            lanes[topic, partition].append(Memory(topic, partition, offset, now_ms, key, value))
+        for (topic, partition), lane in lanes.items():
+            for at in range(0, len(lane), CHUNK):
+                yield topic, partition, lane[at : at + CHUNK]
+
+    def _keep(self, kind: str, partition: int, outcome: Outcome) -> None:
+        self.dead_letters += sum(outcome.dead_letters.values())
+        held = self.state[kind, partition]
+        for key, value in outcome.rows:
+            if value is None:
+                held.pop(key, None)
+            else:
+                held[key] = value
+
+
+def record_key(record: InputRecord) -> bytes | None:
+    """The key a producer would have used: the member that the topic is keyed by, ``None`` if the line has none."""
+    member = TOPICS[record.topic].key
+    if member is None:
+        return None
+    return key_in(record.value, member)
+
+
+def key_in(value: bytes, member: str) -> bytes | None:
+    """The string *member* of the JSON object in *value*, as bytes."""
+    try:
+        event = from_json(value)
+    except ValueError:
+        return None
+    found = event.get(member) if isinstance(event, dict) else None
+    return found.encode("utf-8", "replace") if isinstance(found, str) else None

@@ -1,0 +1,251 @@
+"""The session scorer: one object per partition that joins auth events, API calls and context into decisions.
+
+Plain and synchronous: records in, state changed, messages and changelog rows out. What to decide is the judge's
+business, what a session remembers the table's; this file is the order in which it happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import state
+from models.arrivals import learn_names, locate, unseen
+from models.columns import Batch, Columns, Kind
+from models.fold import fold
+from models.rolling import Segments, segments
+from models.state import SOURCES, Names, SessionTable
+from pipeline.brain import Brain
+from pipeline.case import Case
+from pipeline.guard import Guard
+from pipeline.judging import ENDED, REVOKED, Walk, look
+from pipeline.outbox import Outbox
+from pipeline.reporting import Reporter, acknowledge, farewell
+from pipeline.rules import BIT
+from pipeline.stage import ChangelogRow, Outcome, Record
+from schemas.decode import DEFAULT_LIMITS, Limits, decode_chunk
+from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
+
+SOURCE_TOPICS: Final = (AUTH_EVENTS, API_CALLS, SESSION_CONTEXT, SESSION_FEEDBACK, REVOCATION_ACKS)
+_FOREVER: Final = 2**62
+SILENCE_BIT: Final = BIT["telemetry_silent_while_idle"]
+SILENT_ACTIVE_BIT: Final = BIT["telemetry_silent_while_active"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a scorer is told once: times in ms, counts of sessions; *partitions* shares the guard's budget."""
+
+    partitions: int = 1
+    max_sessions: int = 200_000
+    lateness_ms: int = 10_000
+    sweep_ms: int = 10_000
+    limits: Limits = DEFAULT_LIMITS
+
+
+class SessionScorer:
+    """All sessions of one partition."""
+
+    def __init__(self, brain: Brain, columns: Columns, options: Options) -> None:
+        self.brain = brain
+        self.columns = columns
+        self.options = options
+        self.table = SessionTable()
+        self.cases: dict[int, Case] = {}
+        self.guard = Guard(brain.judge.policy.guard, 1 / options.partitions)
+        self.reached = 0
+        self.wall = 0
+        self.slot: int | None = None
+
+    def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
+        """Fold a chunk of *topic*, offsets ascending; see :class:`pipeline.stage.Stage`."""
+        out = Outbox(now_ms, topic)
+        self.wall = now_ms
+        decoded = decode_chunk(
+            topic, [r.value for r in records], [r.key for r in records], now_ms=now_ms, limits=self.options.limits
+        )
+        for one in decoded.rejected:
+            out.reject(records[one.index], one.reason)
+        out.events = len(decoded.events)
+        if topic == REVOCATION_ACKS:
+            for event, place in zip(decoded.events, decoded.places, strict=True):
+                if reason := acknowledge(self, event, out):
+                    out.reject(records[place], reason)
+        elif decoded.events:
+            offsets = np.array([records[place].offset for place in decoded.places], np.int64)
+            self._advance(topic, decoded.events, offsets, [records[place] for place in decoded.places], out)
+        return out.outcome(self.table, self.cases)
+
+    def _advance(
+        self, topic: str, events: list[dict[str, Any]], offsets: NDArray[np.int64], records: list[Record], out: Outbox
+    ) -> None:
+        if topic == SESSION_FEEDBACK:
+            events, offsets = self._known_sessions(events, offsets, records, out)
+            if not events:
+                return
+        batch = self._batch(topic, events)
+        reach = np.maximum.accumulate(np.maximum(np.minimum(batch.at, out.now_ms), self.reached))
+        slots = (reach - self.options.lateness_ms) // self.options.sweep_ms
+        if self.slot is None:
+            self.slot = int(slots[0])
+        source = SOURCES.index(topic) if topic in SOURCES else -1
+        start = 0
+        while start < len(batch):
+            turns = np.flatnonzero(slots[start:] > self.slot)
+            end = start + int(turns[0]) + 1 if turns.size else len(batch)
+            part = np.arange(start, end)
+            self._fold(batch if end - start == len(batch) else batch.take(part), source, offsets[part], out)
+            self.reached = int(reach[end - 1])
+            if turns.size:
+                self.slot = int(slots[end - 1])
+                self._sweep(self.slot * self.options.sweep_ms, out)
+            start = end
+
+    def _known_sessions(
+        self, events: list[dict[str, Any]], offsets: NDArray[np.int64], records: list[Record], out: Outbox
+    ) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
+        """Verdicts about sessions that live here; the others go back with the reason."""
+        kept = []
+        for index, event in enumerate(events):
+            if self.table.find(event["tenant"], event["session_id"]) < 0:
+                out.reject(records[index], "session_id: no such session lives here any more")
+            else:
+                cause = event["decision_id"] or event["session_id"]
+                event["event_id"] = f"feedback:{cause}"[:48] + f":{event['occurred_at']}"
+                kept.append(index)
+        return [events[index] for index in kept], offsets[kept]
+
+    def _batch(self, topic: str, events: list[dict[str, Any]]) -> Batch:
+        make = {
+            API_CALLS: self.columns.calls,
+            AUTH_EVENTS: self.columns.auths,
+            SESSION_CONTEXT: self.columns.contexts,
+            SESSION_FEEDBACK: self.columns.verdicts,
+        }
+        return make[topic](events)
+
+    def _fold(self, batch: Batch, source: int, offsets: NDArray[np.int64], out: Outbox) -> None:
+        rows = locate(self.table, batch)
+        fresh, seg = unseen(self.table, batch, rows, source, offsets)
+        if fresh.size < len(batch):
+            out.count_events("duplicates", len(batch) - int(fresh.size))
+            if not fresh.size:
+                return
+            batch, rows = batch.take(fresh), rows[fresh]
+            seg = segments(rows)
+        learn_names(self.table, batch, seg)
+        out.count_events("late_events", int((batch.at < self.reached - self.options.lateness_ms).sum()))
+        self._judge(seg, batch, out)
+
+    def _judge(self, seg: Segments, batch: Batch, out: Outbox) -> None:
+        looked = look(fold(self.table, seg, batch), self.brain)
+        walk = Walk(looked, self.table, self.cases, self.brain, self.silent)
+        self.guard.rules = self.brain.judge.policy.guard
+        reporter = Reporter(walk, self.brain, self.guard, out)
+        reporter.lifecycle()
+        walk.run(reporter.handle)
+        reporter.vectors()
+        out.dirty.update(seg.keys.tolist())
+
+    def silent(self) -> bool:
+        """Whether so many devices are silent that the telemetry topic, not the fleet, must be broken."""
+        rows = self.table.rows[: self.table.used]
+        bound = (rows["client"][:, 7] != 0) & (rows["interval_ms"] > 0) & (rows["flags"] & (REVOKED | ENDED) == 0)
+        gap = self.reached - rows["heard_at"]
+        silent = bound & (gap > rows["interval_ms"] * self.brain.judge.policy.guard.silent_intervals)
+        return self.guard.fleet_is_silent(int(silent.sum()), int(bound.sum()))
+
+    def sweep(self, now_ms: int) -> Outcome:
+        """Let the wall clock move an idle partition's watermark by the time that passed since its last chunk."""
+        out = Outbox(now_ms)
+        if self.slot is not None and self.wall:
+            self.reached += max(0, now_ms - self.wall)
+            self.wall = now_ms
+            slot = (self.reached - self.options.lateness_ms) // self.options.sweep_ms
+            if slot > self.slot:
+                self.slot = slot
+                self._sweep(slot * self.options.sweep_ms, out)
+        return out.outcome(self.table, self.cases)
+
+    def _sweep(self, at: int, out: Outbox) -> None:
+        """At watermark *at*: forget sessions that are over, look at those that time alone may have changed."""
+        due = self._expire(at, out)
+        if due.size:
+            events = [self._tick(row, at) for row in due.tolist()]
+            self._judge(segments(due), self.columns.bare(events, Kind.TICK), out)
+
+    def _over(self, at: int) -> NDArray[np.bool_]:
+        """Rows whose time is past, by what became of their session."""
+        rows = self.table.rows[: self.table.used]
+        times, flags = self.brain.judge.policy.times, rows["flags"]
+        keep = np.where(flags & ENDED, times.ended_grace_s, times.idle_s)
+        keep = np.where(flags & REVOKED, times.revoked_grace_s, keep)
+        over: NDArray[np.bool_] = (rows["started_at"] != 0) & (at - rows["seen_at"] > keep * 1000)
+        return over
+
+    def _surplus(self, over: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The longest idle rows above the number that may be held."""
+        rows = self.table.rows[: self.table.used]
+        live = (rows["started_at"] != 0) & ~over
+        surplus = int(live.sum()) - self.options.max_sessions
+        if surplus <= 0:
+            return np.empty(0, np.int64)
+        return np.argsort(np.where(live, rows["seen_at"], _FOREVER), kind="stable")[:surplus]
+
+    def _due(self, at: int) -> NDArray[np.bool_]:
+        """Rows that time alone may have changed: a wake time has come, or a device fell silent."""
+        rows = self.table.rows[: self.table.used]
+        intervals = self.brain.judge.limits[SILENCE_BIT]["intervals"]
+        promised = (rows["client"][:, 7] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
+        silent = promised & (at - rows["heard_at"] > rows["interval_ms"] * intervals)
+        unsaid = rows["mask"] & np.uint64(1 << SILENCE_BIT | 1 << SILENT_ACTIVE_BIT) == 0
+        waking = (rows["wake_at"] > 0) & (rows["wake_at"] <= at)
+        fresh = silent & unsaid & (rows["flags"] & REVOKED == 0)
+        due: NDArray[np.bool_] = (rows["started_at"] != 0) & (rows["flags"] & ENDED == 0) & (waking | fresh)
+        return due & (rows["seen_at"] <= at)
+
+    def _expire(self, at: int, out: Outbox) -> NDArray[np.int64]:
+        """Forget sessions past their time; return the rows that are due to be looked at."""
+        over = self._over(at)
+        surplus = self._surplus(over)
+        out.count("evicted_sessions", by=surplus.size)
+        over[surplus] = True
+        due = np.flatnonzero(self._due(at) & ~over)
+        for row in np.flatnonzero(over).tolist():
+            farewell(self, row, at, out)
+            out.forget(row, self.table, self.cases)
+        return due
+
+    def _tick(self, row: int, at: int) -> dict[str, Any]:
+        names = Names.unpack(self.table.names[row])
+        return {
+            "tenant": names.tenant, "session_id": names.session_id, "event_id": f"sweep:{at}", "occurred_at": at,
+        }  # fmt: skip
+
+    def restore(self, rows: Iterable[ChangelogRow]) -> None:
+        """Take changelog *rows*, oldest first; the last of a key counts."""
+        for key, value in rows:
+            tenant, _, session_id = key.decode().partition("\0")
+            row = self.table.find(tenant, session_id)
+            if value is None:
+                if row >= 0:
+                    self.cases.pop(row, None)
+                    self.table.remove(row)
+                continue
+            fields, names, side = state.decode(value)
+            if row < 0:
+                row = self.table.add(Names.unpack(names))
+            self.table.rows[row] = fields[0]
+            self.table.names[row] = names
+            self.cases.pop(row, None)
+            if side:
+                self.cases[row] = Case.decode(side)
+
+    def ready(self) -> None:
+        """The changelog is restored. The watermark starts with the next event: a row's time may run ahead of it."""
+        self.reached, self.slot = 0, None
+

@@ -1,0 +1,256 @@
+"""Every setting of the program: one field each, read from the environment, checked before anything starts.
+
+What is decided about sessions is not set here but in the policy file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, Self, get_args, get_origin
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "SESSION_RISK_"
+
+Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class SettingsError(ValueError):
+    """The environment holds a setting that cannot be used; the message has one line for each."""
+
+
+class Settings(BaseSettings):
+    """The settings of one process; read them with `load`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    # Where Kafka is, and what this program asks of it.
+    broker: str = Field(
+        "127.0.0.1:9092", description="Kafka brokers to start from: `host:port`, comma separated"
+    )
+    embedded: bool = Field(
+        default=False, description="Use the broker inside this process: for trying out only"
+    )
+    app_id: str = Field(
+        "session-risk",
+        pattern=r"^[A-Za-z0-9._-]{1,200}$",
+        description="Consumer group; workers with the same one share the partitions",
+    )
+    partitions: int = Field(
+        8, ge=1, le=1024, description="Partitions of every topic; fixed once topics exist"
+    )
+    replication_factor: int = Field(1, ge=1, le=32_767, description="Copies of every topic; 3 in production")
+    session_timeout_s: float = Field(
+        10.0,
+        ge=6,
+        le=1800,
+        description="Seconds without a heartbeat after which Kafka takes a worker's partitions",
+    )
+    fetch_wait_ms: int = Field(
+        100,
+        ge=1,
+        le=30_000,
+        description="Longest time the broker holds an empty fetch; no delay while events flow",
+    )
+    security_protocol: Protocol = Field("PLAINTEXT", description="How to talk to the brokers")
+    sasl_mechanism: Mechanism = Field("SCRAM-SHA-512", description="How to sign in, with a `SASL_` protocol")
+    sasl_username: str | None = Field(None, description="Who signs in to the brokers")
+    sasl_password: SecretStr | None = Field(None, description="Their password; never logged")
+    tls_ca_file: Path | None = Field(
+        None, description="PEM file that vouches for the brokers; else the system's"
+    )
+    tls_cert_file: Path | None = Field(None, description="PEM file with this client's certificate")
+    tls_key_file: Path | None = Field(None, description="PEM file with the key of that certificate")
+
+    # What decides.
+    policy_file: Path | None = Field(
+        None, description="Policy file, read again when it changes; else the default"
+    )
+    model_dir: Path | None = Field(
+        None, description="Folder with a model in each sub-folder; else the ones that ship"
+    )
+    model: str = Field(
+        "default",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Champion to begin with, until `model-control` names another",
+    )
+    mode: Literal["enforce", "observe"] | None = Field(
+        None, description="`observe` reports and commands nothing; else what the policy says"
+    )
+
+    # What is taken in, and how time passes.
+    max_record_bytes: int = Field(
+        65_536,
+        ge=1024,
+        le=16_777_216,
+        description="Longest record that is read; longer ones are dead letters",
+    )
+    max_future_s: float = Field(
+        300.0,
+        ge=0,
+        le=86_400,
+        description="How far ahead of the wall clock an event may be before it is refused",
+    )
+    lateness_s: float = Field(
+        10.0, ge=0, le=3600, description="How far event time waits for events that arrive out of order"
+    )
+    sweep_s: float = Field(
+        10.0, ge=1, le=3600, description="Event time between searches for silent, idle and expired sessions"
+    )
+
+    # How much is done and held at once.
+    chunk_size: int = Field(512, ge=1, le=4096, description="Most records handled at once")
+    max_sessions_per_partition: int = Field(
+        200_000, ge=1, le=10_000_000, description="Live sessions held; above it the longest idle are evicted"
+    )
+    data_dir: Path = Field(Path(".session-risk"), description="Folder for the worker's own files")
+
+    # What operators see.
+    metrics_host: str = Field("127.0.0.1", min_length=1, description="Address the metrics are served on")
+    metrics_port: int = Field(
+        9464,
+        ge=0,
+        le=65_535,
+        description="Port of the first worker's metrics, the next has the next; 0 is off",
+    )
+    log_level: LogLevel = Field("INFO", description="Least urgent messages that are logged")
+
+    @field_validator("broker")
+    @classmethod
+    def _has_hosts_and_ports(cls, value: str) -> str:
+        for address in value.split(","):
+            host, _, port = address.strip().rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+                raise ValueError(f"{address.strip()!r} is not a broker's address; write host:port")
+        return ",".join(address.strip() for address in value.split(","))
+
+    @field_validator("policy_file", "tls_ca_file", "tls_cert_file", "tls_key_file")
+    @classmethod
+    def _is_a_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("there is no such file")
+        return value
+
+    @field_validator("model_dir")
+    @classmethod
+    def _is_a_folder(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
+            raise ValueError("there is no such folder")
+        return value
+
+    @model_validator(mode="after")
+    def _signs_in_completely(self) -> Self:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise ValueError(
+                f"{PREFIX}SECURITY_PROTOCOL={self.security_protocol} needs {PREFIX}SASL_USERNAME "
+                f"and {PREFIX}SASL_PASSWORD"
+            )
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError(f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE belong together; set both")
+        if self.embedded and self.security_protocol != "PLAINTEXT":
+            raise ValueError(f"the embedded broker speaks PLAINTEXT only; unset {PREFIX}SECURITY_PROTOCOL")
+        return self
+
+
+def load(**given: Any) -> Settings:
+    """Read the settings: what is *given* first, then the environment, then the defaults.
+
+    Raises `SettingsError` with a line for each setting that cannot be used, and for each `SESSION_RISK_` name
+    that no setting has.
+    """
+    unknown = list(_unknown_names(os.environ))
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        raise SettingsError("\n".join([*unknown, *_complaints(error)])) from None
+    if unknown:
+        raise SettingsError("\n".join(unknown))
+    return settings
+
+
+def env_name(field: str) -> str:
+    """Return the environment variable of the setting *field*."""
+    return f"{PREFIX}{field}".upper()
+
+
+def _unknown_names(environ: Mapping[str, str]) -> Iterator[str]:
+    known = [field.upper() for field in Settings.model_fields]
+    for name in sorted(environ):
+        rest = name.removeprefix(PREFIX)
+        if rest != name and rest not in known:
+            near = get_close_matches(rest, known, n=1)
+            yield f"{name}: no such setting" + (f"; is {PREFIX}{near[0]} meant?" if near else "")
+
+
+def _complaints(error: ValidationError) -> Iterator[str]:
+    for found in error.errors(include_url=False):
+        message = found["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        if not found["loc"]:
+            yield message
+            continue
+        field = str(found["loc"][0])
+        value = "" if "password" in field else f"={found['input']}"
+        about = (
+            Settings.model_fields[field].description if field in Settings.model_fields else "no such setting"
+        )
+        yield f"{env_name(field)}{value}: {message} ({about})"
+
+
+class Row(NamedTuple):
+    """One setting as people read it."""
+
+    env: str
+    default: str
+    type: str
+    description: str
+
+
+def table() -> tuple[Row, ...]:
+    """Return a row for every setting, in the order of the file."""
+    return tuple(
+        Row(env_name(name), _default(field), _type(field), field.description or "")
+        for name, field in Settings.model_fields.items()
+    )
+
+
+def markdown() -> str:
+    """Return the table of all settings as it stands in the README."""
+    lines = ["| setting | default | type | what it is |", "|---|---|---|---|"]
+    for row in table():
+        default = f"`{row.default}`" if row.default else "–"
+        lines.append(f"| `{row.env}` | {default} | {row.type} | {row.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is None:
+        return ""
+    return str(field.default).lower() if isinstance(field.default, bool) else f"{field.default}"
+
+
+_WORDS: Final[dict[object, str]] = {
+    bool: "true or false",
+    float: "number",
+    int: "whole number",
+    str: "text",
+    Path: "path",
+    SecretStr: "secret",
+}
+
+
+def _type(field: FieldInfo) -> str:
+    kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)] or [field.annotation]
+    kind = kinds[0] if len(kinds) == 1 else Literal[tuple(kinds)]
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(kind))
+    bounds = {type(bound).__name__: bound for bound in field.metadata}
+    if "Ge" in bounds and "Le" in bounds:
+        return f"{_WORDS[kind]}, {bounds['Ge'].ge} to {bounds['Le'].le}"
+    return _WORDS[kind]

@@ -1,0 +1,72 @@
+"""What software clients present: user agents with their TLS fingerprints. Tables only.
+
+The fingerprints have the form of JA4 (FoxIO, technical specification 2023) but belong to no real client.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A program at a version, as it introduces itself."""
+
+    template: str
+    version: int
+
+    def members(self) -> dict[str, Any]:
+        """Return the members of an event that tell of this program."""
+        digest = sha256(f"{self.template}/{self.version}".encode()).hexdigest()
+        return {
+            "user_agent": self.template.format(self.version),
+            "ja4": f"t13d1516h2_{digest[:12]}_{digest[12:24]}",
+        }
+
+    def updated(self) -> Client:
+        """Return the same program one version later: another user agent, another fingerprint."""
+        return Client(self.template, self.version + 1)
+
+
+_WEBKIT: Final = "AppleWebKit/537.36 (KHTML, like Gecko)"
+
+BROWSERS: Final[dict[str, tuple[Client, ...]]] = {
+    "macos": (
+        Client(
+            f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {_WEBKIT} Chrome/{{}}.0.0.0 Safari/537.36", 145
+        ),
+        Client("Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:{0}.0) Gecko/20100101 Firefox/{0}.0", 147),
+    ),
+    "windows": (
+        Client(
+            f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_WEBKIT} Chrome/{{0}}.0.0.0 Edg/{{0}}.0.0.0", 145
+        ),
+        Client(f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_WEBKIT} Chrome/{{}}.0.0.0 Safari/537.36", 145),
+    ),
+    "linux": (Client("Mozilla/5.0 (X11; Linux x86_64; rv:{0}.0) Gecko/20100101 Firefox/{0}.0", 147),),
+}
+"""The browsers of each kind of laptop."""
+
+APPS: Final[dict[str, Client]] = {
+    "ios": Client("WorkCompanion/{}.0 (iPhone; iOS 18.3) CFNetwork/3826.400.120", 31),
+    "android": Client("WorkCompanion/{}.0 (Android 15; Pixel 9) okhttp/4.12.0", 31),
+}
+"""The app on each kind of phone."""
+
+ASSISTANTS: Final[dict[str, Client]] = {
+    "ios": Client("HandsetAssistant/{}.2 (iPhone; iOS 18.3; on-device agent)", 4),
+    "android": Client("HandsetAssistant/{}.2 (Android 15; on-device agent)", 4),
+}
+"""The AI agent on each kind of phone."""
+
+SERVICE_CLIENT: Final = Client("Go-http-client/{}.1", 2)
+KEY_CLIENT: Final = Client("python-requests/2.{}.3", 32)
+
+INTRUDERS: Final = (
+    Client("python-requests/2.{}.0", 31),
+    Client("curl/8.{}.0", 12),
+    Client(f"Mozilla/5.0 (X11; Linux x86_64) {_WEBKIT} HeadlessChrome/{{}}.0.0.0 Safari/537.36", 139),
+)
+"""What a stolen cookie is replayed with."""

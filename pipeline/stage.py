@@ -1,0 +1,83 @@
+"""What the edge (Kafka, Faust) and the core (scorer, contexts) say to each other, and nothing else.
+
+A stage is plain and synchronous: it takes records and returns what should happen; the edge makes it happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class Record(Protocol):
+    """One record read from Kafka; aiokafka's ``ConsumerRecord`` fits. *timestamp* is in milliseconds."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+class Message(NamedTuple):
+    """One record to produce; its partition follows from *key* by murmur2."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+
+
+ChangelogRow = tuple[bytes, bytes | None]
+"""Key and value of one changelog record; ``None`` as value is a tombstone."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a stage wants done: *messages* produced first, then *rows* written to its own changelog partition.
+
+    *events*, *dead_letters* (count by reason) and *counts* (by the metric's field in `pipeline.metrics` and its
+    label values) are for metrics only.
+    """
+
+    messages: list[Message] = field(default_factory=list)
+    rows: list[ChangelogRow] = field(default_factory=list)
+    events: int = 0
+    dead_letters: dict[str, int] = field(default_factory=dict)
+    counts: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+
+class Stage(Protocol):
+    """The state of one (kind, partition) and what it makes of records; no I/O, no clock of its own."""
+
+    def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
+        """Fold *records* (one topic, offsets ascending, at most one chunk) and say what follows."""
+        ...
+
+    def sweep(self, now_ms: int) -> Outcome:
+        """Say what follows from time passing; called about every 10 s while the partition is idle."""
+        ...
+
+    def restore(self, rows: Iterable[ChangelogRow]) -> None:
+        """Apply changelog *rows*, oldest first; called repeatedly, before any record is processed."""
+        ...
+
+    def ready(self) -> None:
+        """Learn that the changelog is fully restored; records follow."""
+        ...
+
+
+@dataclass(frozen=True)
+class StageKind:
+    """A kind of stage: *sources* are the topics it reads, co-partitioned; *create* makes the stage of a partition."""
+
+    name: str
+    sources: tuple[str, ...]
+    create: Callable[[int], Stage]

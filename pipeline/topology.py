@@ -1,0 +1,215 @@
+"""Wires stages to Kafka with Faust: who reads which topics, and what surrounds the work on them.
+
+    source topics ─► BatchConsumer ─► agent ─► lane ─► stage ─► messages ─► rows ─► acknowledged ─► offsets
+                                                         ▲                   │
+                                                         └───── changelog ◄──┘      (read back when assigned)
+
+What a stage computes is not known here. One Faust table for each kind makes Faust assign the partitions of its
+changelog together with those of its sources; the tables themselves stay empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import time
+from typing import Any, cast
+
+import faust
+from faust.types import TP, EventT, StreamT
+from mode import Service
+from mode.supervisors import CrashingSupervisor
+
+from pipeline.batch_consumer import BatchConsumer, BatchTransport, Chunks, Reading
+from pipeline.broadcast import Broadcast
+from pipeline.changelog import table_name
+from pipeline.connection import Connection
+from pipeline.faust_parts import check_faust
+from pipeline.lanes import Delivery, Lanes, Means
+from pipeline.lease import Lease
+from pipeline.observe import Observer, Unobserved
+from pipeline.producer import MAX_REQUEST_BYTES, BatchProducer, Outbox
+from pipeline.recovery import BulkRecovery, Takeover
+from pipeline.stage import Record, StageKind
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED_FETCH_WAIT_MS = 10
+"""The embedded broker does not wake a fetch that waits: ask often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Everything the edge can be set to."""
+
+    connection: Connection
+    app_id: str = "session-risk"
+    partitions: int = 8
+    session_timeout_s: float = 10.0
+    commit_interval_s: float = 1.0
+    chunk_size: int = 512
+    in_flight: int = 8
+    skew_ms: int = 5_000
+    fetch_wait_ms: int = 100
+    idle_s: float = 10.0
+    data_dir: Path = Path(".session-risk")
+    instance_id: str | None = None
+
+    @property
+    def drain_s(self) -> float:
+        """How long work may go on after partitions are revoked: well within the lease."""
+        return self.session_timeout_s / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A topic every worker reads from its beginning, and what to do with each of its records."""
+
+    topic: str
+    on_record: Callable[[Record], None]
+
+
+@dataclass(slots=True)
+class Upkeep:
+    """What happens about once a second in a worker: signs of life, lag, and sweeps of quiet partitions."""
+
+    lanes: Lanes
+    kinds: Sequence[StageKind]
+    observer: Observer
+    idle_s: float
+    newest: dict[TP, float] = field(default_factory=dict)
+    """Time (s) of the newest record handed to a lane, by topic-partition."""
+
+    def look(self, consumer: BatchConsumer) -> None:
+        """Do it."""
+        self.observer.turned()
+        for tp in consumer.assignment() if consumer.flow_active else ():
+            if tp in self.newest:
+                behind = 0.0 if consumer.at_end(tp) else max(0.0, time() - self.newest[tp])
+                self.observer.lag(tp.topic, tp.partition, behind)
+        for lane in self.lanes:
+            # Quiet, because the broker is away or another topic is behind, is not idle: time must not move.
+            if lane.quiet_for() >= self.idle_s and self._at_end(consumer, lane.kind, lane.partition):
+                lane.sweep()
+
+    def _at_end(self, consumer: BatchConsumer, kind: str, partition: int) -> bool:
+        sources = next(k.sources for k in self.kinds if k.name == kind)
+        return consumer.flow_active and all(consumer.at_end(TP(topic, partition)) for topic in sources)
+
+
+class EdgeApp(faust.App):
+    """A Faust app that knows why it must end; whoever runs it waits for `ended` and stops it."""
+
+    failure: BaseException | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ended = asyncio.Event()
+
+    def fail(self, error: BaseException) -> None:
+        """End with *error*: what is under way is finished and committed, the records of *error* are not."""
+        if self.failure is None:
+            self.failure = error
+            logger.critical("stopping, so that these records are read again: %r", error, exc_info=error)
+            self.ended.set()
+
+
+class UpkeepService(Service):
+    """Looks after the lanes once a second."""
+
+    def __init__(self, app: faust.App, upkeep: Upkeep, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._app = app
+        self._upkeep = upkeep
+
+    @Service.task
+    async def _look(self) -> None:
+        while not self.should_stop:
+            await self.sleep(1.0)
+            self._upkeep.look(cast("BatchConsumer", self._app.consumer))
+
+
+def build_app(
+    edge: Edge, kinds: Sequence[StageKind], observer: Observer | None = None, control: Control | None = None
+) -> EdgeApp:
+    """Return a Faust app that runs *kinds* of stages; start it with `pipeline.worker`.
+
+    Raises `UnknownFaustError` when the installed Faust is not one the edge was made for.
+    """
+    check_faust()
+    seen = observer or Unobserved()
+    app = _app(edge)
+    outbox = Outbox(lambda: cast("BatchProducer", app.producer).kafka())
+    lanes = Lanes(seen, edge.drain_s)
+    lease = Lease(edge.session_timeout_s)
+    upkeep = Upkeep(lanes, kinds, seen, edge.idle_s)
+    app.transport = _transport(app, Reading(lease, lanes.settle, *_reading(edge)))
+    app.producer_transport = app.transport
+    means = Means(outbox, asyncio.Semaphore(edge.in_flight), seen, app.fail)
+    take_over = Takeover(edge.app_id, edge.connection, kinds, lanes, lease, means)
+    companions: list[Service] = [UpkeepService(app, upkeep)]
+    if control is not None:
+        companions.append(Broadcast(edge.connection, control.topic, control.on_record))
+    app.tables._recovery = BulkRecovery(app, app.tables, take_over, companions, beacon=app.tables.beacon)
+    for kind in kinds:
+        _add_agent(app, kind, lanes, upkeep)
+    return app
+
+
+def _reading(edge: Edge) -> tuple[int, int, int]:
+    wait_ms = min(edge.fetch_wait_ms, EMBEDDED_FETCH_WAIT_MS) if edge.connection.embedded else edge.fetch_wait_ms
+    return edge.chunk_size, wait_ms, edge.skew_ms
+
+
+def _app(edge: Edge) -> EdgeApp:
+    return EdgeApp(
+        edge.app_id,
+        **edge.connection.for_faust(),
+        autodiscover=False,
+        datadir=edge.data_dir,
+        store="memory://",
+        processing_guarantee="at_least_once",
+        agent_supervisor=CrashingSupervisor,
+        # Topics are made by `pipeline.topic_admin`, with what they need; Faust would make them with less.
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=edge.partitions,
+        table_standby_replicas=0,
+        broker_session_timeout=edge.session_timeout_s,
+        broker_heartbeat_interval=min(3.0, edge.session_timeout_s / 3),
+        broker_rebalance_timeout=max(20.0, 2 * edge.session_timeout_s),
+        broker_commit_interval=edge.commit_interval_s,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=512 * 1024,
+        consumer_group_instance_id=edge.instance_id,
+        producer_linger=0,
+        producer_max_batch_size=MAX_REQUEST_BYTES,
+        producer_max_request_size=MAX_REQUEST_BYTES,
+        producer_request_timeout=40.0,
+        stream_buffer_maxsize=8,
+        stream_wait_empty=True,
+        # Metrics have their own server; Faust's would show what tables hold.
+        web_enabled=False,
+    )
+
+
+def _transport(app: faust.App, reading: Reading) -> BatchTransport:
+    transport = BatchTransport(app.conf.broker_consumer, app)
+    transport.reading = reading
+    return transport
+
+
+def _add_agent(app: faust.App, kind: StageKind, lanes: Lanes, upkeep: Upkeep) -> None:
+    app.Table(table_name(kind.name), partitions=app.conf.topic_partitions, key_type=bytes, value_type=bytes)
+    sources = app.topic(*kind.sources, schema=Chunks())
+
+    async def line_up(stream: StreamT[Any]) -> None:
+        async for event in cast("AsyncIterator[EventT[Any]]", stream.noack().events()):
+            topic, partition, records = event.value
+            upkeep.newest[TP(topic, partition)] = records[-1].timestamp / 1000.0
+            await lanes.put(kind.name, cast("Delivery", event))
+
+    app.agent(sources, name=kind.name)(line_up)

@@ -1,0 +1,233 @@
+"""The one door between bytes and messages: records to plain dicts, a chunk at a time, and messages to bytes.
+
+Whatever arrives, nothing is raised: a record is an event, or it is rejected with a reason, each on its own.
+Records are never joined into one JSON text. That would let a malformed one reach into its neighbours, and
+buys nothing: measured on 512 calls of 540 bytes, joined costs what one by one costs, the guard comes on top.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from operator import itemgetter
+from typing import Any, Final
+
+from pydantic_core import ValidationError
+
+from schemas.decisions import KEPT_BYTES, KEPT_KEY_BYTES, DeadLetter
+from schemas.members import Message
+from schemas.plain import plain_validator
+from schemas.refusal import one_line, refusal
+from schemas.topics import TOPICS
+
+Plain = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is too much: bytes of a record, milliseconds of a producer's clock ahead of ours."""
+
+    max_bytes: int = 64 * 1024
+    max_future_ms: int = 300_000
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Rejected:
+    """A record that is no event: its index in the input, and why, on one line of at most 200 characters."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A decoded chunk: `events[i]` was record `places[i]` of the input; every other one is in `rejected`."""
+
+    events: list[Plain]
+    places: list[int]
+    rejected: list[Rejected]
+
+
+class ChunkDecoder:
+    """Decodes records of one *model*, whose record key is the UTF-8 of member *key* (dotted if nested)."""
+
+    def __init__(self, model: type[Message], key: str | None = None) -> None:
+        self._validate = plain_validator(model).validate_json
+        self._key = key
+        self._key_of = None if key is None else _member_of(key)
+        self._has_clock = "occurred_at" in model.model_fields
+
+    def decode(
+        self,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None] | None,
+        *,
+        now_ms: int,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Decoded:
+        """Decode records that belong together by index: *values* and *keys*, as Kafka gave them.
+
+        *keys* of `None`: the records come from a file, which keeps none. Raises `ValueError`, and only for
+        lists of unequal length.
+        """
+        if keys is not None and len(values) != len(keys):
+            raise ValueError(f"{len(values)} values with {len(keys)} keys: each record has one of both")
+        decoded = self._read(values, limits.max_bytes)
+        if self._key_of is not None and keys is not None:
+            decoded = self._with_own_key(decoded, keys, self._key_of)
+        if self._has_clock:
+            decoded = _not_after(decoded, now_ms, limits.max_future_ms)
+        decoded.rejected.sort()
+        return decoded
+
+    def _read(self, values: Sequence[bytes | None], max_bytes: int) -> Decoded:
+        validate = self._validate
+        events: list[Plain] = []
+        places: list[int] = []
+        rejected: list[Rejected] = []
+        for index, value in enumerate(values):
+            if not value:
+                rejected.append(Rejected(index, "empty value"))
+            elif len(value) > max_bytes:
+                rejected.append(Rejected(index, f"value of {len(value)} bytes, at most {max_bytes} are read"))
+            else:
+                try:
+                    events.append(validate(value))
+                except ValidationError as error:
+                    rejected.append(Rejected(index, refusal(error)))
+                else:
+                    places.append(index)
+        return Decoded(events, places, rejected)
+
+    def _with_own_key(
+        self, decoded: Decoded, keys: Sequence[bytes | None], key_of: Callable[[Plain], str]
+    ) -> Decoded:
+        """Reject what lies under another key: it sits in a partition where its session does not live."""
+        expected = list(map(str.encode, map(key_of, decoded.events)))
+        found = [keys[place] for place in decoded.places]
+        if expected == found:
+            return decoded
+        reasons = [
+            None if own == key else f"key: must be the event's {self._key}, got {_key_shown(key)}"
+            for own, key in zip(expected, found, strict=True)
+        ]
+        return _without(decoded, reasons)
+
+
+def decode_chunk(
+    topic: str,
+    values: Sequence[bytes | None],
+    keys: Sequence[bytes | None] | None,
+    *,
+    now_ms: int,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Decoded:
+    """Decode records of *topic* (a name in `TOPICS`); *now_ms* is our clock, for events of the future.
+
+    See `ChunkDecoder.decode`.
+    """
+    return decoder(topic).decode(values, keys, now_ms=now_ms, limits=limits)
+
+
+@cache
+def decoder(topic: str) -> ChunkDecoder:
+    """The decoder of a topic, made once. Raises `KeyError` for a name that is not in `TOPICS`."""
+    row = TOPICS[topic]
+    return ChunkDecoder(row.model, row.key)
+
+
+def record_key(topic: str, message: Plain) -> bytes:
+    """The key under which *message* belongs on *topic*. Raises `KeyError` if it lacks the member."""
+    path = TOPICS[topic].key
+    if path is None:
+        raise ValueError(f"{topic} has no key of its own: a dead letter keeps the key of its record")
+    return _member_of(path)(message).encode()
+
+
+def dead_letter(
+    topic: str, partition: int, offset: int, key: bytes | None, value: bytes | None, reason: str, at: int
+) -> DeadLetter:
+    """The dead letter for a record that could not be read *at* (ms), for *reason*.
+
+    Keeps the original bytes, up to 512 KiB of the value and 1 KiB of the key: more would not fit a message.
+    """
+    return DeadLetter(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        key=None if key is None else b64encode(key[:KEPT_KEY_BYTES]).decode(),
+        value=None if value is None else b64encode(value[:KEPT_BYTES]).decode(),
+        size=0 if value is None else len(value),
+        reason=one_line(reason, 512),
+        at=at,
+    )
+
+
+_write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def encode(message: Message | Mapping[str, Any]) -> bytes:
+    """A message as compact UTF-8 JSON: members in their own order, those that are `None` left out.
+
+    Raises `ValueError` for NaN, infinity and lone surrogates, which no JSON reader has to accept.
+    """
+    members = message.model_dump() if isinstance(message, Message) else message
+    known = {name: value for name, value in members.items() if value is not None}
+    text = _write(known)
+    if "null" in text:  # in a nested value, or only in a word: rare either way
+        text = _write(_known(known))
+    return text.encode()
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _known(inner) for name, inner in value.items() if inner is not None}
+    if isinstance(value, list | tuple):
+        return [_known(inner) for inner in value]
+    return value
+
+
+def _member_of(path: str) -> Callable[[Plain], str]:
+    first, *rest = map(itemgetter, path.split("."))
+    if not rest:
+        return first
+
+    def nested(event: Plain) -> str:
+        value = first(event)
+        for step in rest:
+            value = step(value)
+        return str(value)
+
+    return nested
+
+
+def _not_after(decoded: Decoded, now_ms: int, max_future_ms: int) -> Decoded:
+    times = list(map(itemgetter("occurred_at"), decoded.events))
+    latest = now_ms + max_future_ms
+    if not times or max(times) <= latest:
+        return decoded
+    return _without(
+        decoded,
+        [None if at <= latest else f"occurred_at is {(at - now_ms) // 1000} s in the future" for at in times],
+    )
+
+
+def _without(decoded: Decoded, reasons: list[str | None]) -> Decoded:
+    """*decoded* less the events that have a reason not to be there."""
+    events: list[Plain] = []
+    places: list[int] = []
+    for event, place, reason in zip(decoded.events, decoded.places, reasons, strict=True):
+        if reason is None:
+            events.append(event)
+            places.append(place)
+        else:
+            decoded.rejected.append(Rejected(place, reason))
+    return Decoded(events, places, decoded.rejected)
+
+
+def _key_shown(key: bytes | None) -> str:
+    return "no key" if key is None else f"another of {len(key)} bytes"

@@ -1,0 +1,113 @@
+"""The three kinds of event that producers send: the input contract.
+
+A new event type is one class here and a row in `EVENT_TYPES`. After the first release members are only added.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.members import (
+    Client,
+    Count,
+    Envelope,
+    Id,
+    LongName,
+    Millis,
+    Name,
+    Posture,
+    PrincipalKind,
+    Scope,
+    ShortText,
+)
+
+
+class Event(Client, Envelope):
+    """What every input has; `occurred_at` is by the producer's clock.
+
+    `token_id` is a hash or the `jti` (RFC 7519 §4.1.7) of the token presented, never the token;
+    `key_thumbprint` is the RFC 7638 thumbprint of the key that proves possession of it.
+    """
+
+    device_id: Id | None = None
+    token_id: Id | None = None
+    key_thumbprint: Id | None = None
+
+
+class SessionEvent(Event):
+    """An event that happened in a session of a principal."""
+
+    session_id: Id
+    principal_id: Id
+    principal_kind: PrincipalKind
+
+
+class AuthEvent(SessionEvent):
+    """Something happened to the authentication of a session: sign-ins, challenges, tokens, sign-outs.
+
+    `parent_session_id` names the session this one was born from (RFC 8693 token exchange, delegation to an
+    agent, an API key minted in it); `acr` and `amr` are OpenID Connect's, with values of RFC 8176 and others.
+    """
+
+    type: Literal["auth.event"]
+    action: Literal[
+        "sign_in",
+        "sign_in_failed",
+        "mfa_challenged",
+        "mfa_passed",
+        "mfa_denied",
+        "step_up_passed",
+        "token_issued",
+        "token_refreshed",
+        "token_exchanged",
+        "token_reused",
+        "credential_added",
+        "credential_changed",
+        "credential_removed",
+        "recovery_started",
+        "sign_out",
+    ]
+    parent_session_id: Id | None = None
+    acr: LongName | None = None
+    amr: Annotated[list[Name], Field(max_length=8)] | None = None
+    scopes: Annotated[list[Scope], Field(max_length=64)] | None = None
+    credential_expires_at: Millis | None = None
+    reason: ShortText | None = None
+
+
+class ApiCall(SessionEvent):
+    """A call made in a session, by a person, a service, an API key or an agent.
+
+    `operation` is a route template or a service action (`GET /accounts/{id}`, `s3:GetObject`), never a raw
+    URL; `tool` is the name of an agent's tool; `resource` a hash or id of what was touched.
+    """
+
+    type: Literal["api.call"]
+    operation: LongName
+    status: Annotated[int, Field(ge=100, le=599)] | None = None
+    method: Annotated[str, Field(min_length=1, max_length=16)] | None = None
+    bytes_in: Count | None = None
+    bytes_out: Count | None = None
+    records: Count | None = None
+    latency_ms: Count | None = None
+    sensitivity: Literal["public", "internal", "confidential", "restricted"] | None = None
+    scope: Scope | None = None
+    tool: Id | None = None
+    resource: LongName | None = None
+
+
+class DeviceTelemetry(Posture, Event):
+    """Posture, attestation and heartbeat of a device, which knows nothing of sessions.
+
+    `heartbeat_interval_ms` is what the device promises; silence is judged by it.
+    """
+
+    type: Literal["device.telemetry"]
+    device_id: Id
+
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    "auth.event": AuthEvent,
+    "api.call": ApiCall,
+    "device.telemetry": DeviceTelemetry,
+}

@@ -1,0 +1,61 @@
+"""What the three contexts tell each other: messages that only our own workers write and read.
+
+`occurred_at` is the time of the event that made us say it.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.members import Client, Count, Envelope, Id, Millis, Posture, PrincipalKind
+
+
+class SessionContext(Posture, Envelope):
+    """What its device, its principal or its lineage means for a session.
+
+    Members by `source`. device: `heard_at` (event time of the device's newest telemetry) and its posture.
+    principal: `known_*` (seen before for this principal), `novelty`, `concurrent_sessions`, `sessions_seen`
+    (length of the history), `place_speed_kmh` (from the principal's last place in another session) and
+    `usual_asn`. lineage: `relation` `child` tells a parent which `child_session_id` was born of it,
+    `ancestor_revoked` tells a child that `root_session_id` fell.
+    """
+
+    type: Literal["session.context"]
+    session_id: Id
+    source: Literal["device", "principal", "lineage"]
+    device_id: Id | None = None
+    heard_at: Millis | None = None
+    known_device: bool | None = None
+    known_asn: bool | None = None
+    known_country: bool | None = None
+    known_client: bool | None = None
+    novelty: Annotated[float, Field(ge=0, le=1)] | None = None
+    concurrent_sessions: Count | None = None
+    sessions_seen: Count | None = None
+    place_speed_kmh: Annotated[float, Field(ge=0)] | None = None
+    usual_asn: bool | None = None
+    relation: Literal["child", "ancestor_revoked"] | None = None
+    child_session_id: Id | None = None
+    root_session_id: Id | None = None
+
+
+class SessionBinding(Envelope):
+    """This session lives on this device, or has ended there."""
+
+    type: Literal["session.binding"]
+    device_id: Id
+    session_id: Id
+    principal_id: Id
+    principal_kind: PrincipalKind
+    state: Literal["live", "ended"]
+
+
+class PrincipalActivity(Client, Envelope):
+    """What a session reveals about its principal: where and with what it started, changed client, ended or was revoked."""
+
+    type: Literal["principal.activity"]
+    session_id: Id
+    principal_id: Id
+    principal_kind: PrincipalKind
+    kind: Literal["started", "client_changed", "ended", "revoked"]
+    device_id: Id | None = None

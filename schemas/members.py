@@ -1,0 +1,100 @@
+"""The kinds of value that members of messages have, with their bounds, and groups of members that recur.
+
+Names and ids are never empty. Free text may be: a client that sends an empty `User-Agent` must not be able to
+make its own call unreadable. What is outside a bound makes the whole message invalid.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+SAFE_INTEGER = 2**53 - 1  # RFC 8259 §6: the integers on which every JSON implementation agrees
+DAY_MS = 86_400_000
+DEFAULT_TENANT = "default"
+
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Id = Annotated[str, Field(min_length=1, max_length=128)]
+LongName = Annotated[str, Field(min_length=1, max_length=256)]
+ShortText = Annotated[str, Field(max_length=256)]
+Text = Annotated[str, Field(max_length=512)]
+Millis = Annotated[int, Field(ge=0, le=SAFE_INTEGER)]
+Count = Annotated[int, Field(ge=0, le=SAFE_INTEGER)]
+HeartbeatMillis = Annotated[int, Field(ge=1_000, le=7 * DAY_MS)]
+Address = Annotated[str, Field(min_length=1, max_length=64)]  # an IP address in text, RFC 4291 §2.2
+Asn = Annotated[int, Field(ge=0, le=2**32 - 1)]  # RFC 6793: four octets
+Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]  # ISO 3166-1 alpha-2
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+IsoDate = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")]
+Scope = Annotated[str, Field(min_length=1, max_length=256)]  # RFC 6749 §3.3
+Technique = Annotated[str, Field(pattern=r"^T[0-9]{4}(\.[0-9]{3})?$")]  # MITRE ATT&CK
+
+PrincipalKind = Literal["human", "service", "api_key", "agent"]
+NetworkType = Literal["wifi", "cellular", "ethernet", "vpn", "hosting", "tor", "unknown"]
+Attestation = Literal["none", "basic", "device", "strong", "virtual", "failed", "unevaluated"]
+Level = Literal["LOW", "MEDIUM", "HIGH"]  # CAEP 1.0 §3.8
+Action = Literal["allow", "step_up", "revoke"]
+Mode = Literal["enforce", "observe"]
+
+
+def _default_tenant(value: Any) -> Any:
+    return DEFAULT_TENANT if value is None else value
+
+
+Tenant = Annotated[Name, BeforeValidator(_default_tenant, json_schema_input_type=Name | None)]
+
+
+class Message(BaseModel):
+    """Anything that is one Kafka record: JSON types are meant strictly, unknown members are left out.
+
+    Strictly: `true` and `1.0` are no integers, `"5"` is no number, NaN and infinity are nothing at all.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class Envelope(Message):
+    """The head of every event: the same `event_id` twice is the same event, `occurred_at` is when it was."""
+
+    type: str
+    event_id: Name
+    occurred_at: Millis
+    tenant: Tenant = DEFAULT_TENANT
+
+
+class Client(Message):
+    """The client's network and software, as the producer saw them."""
+
+    ip: Address | None = None
+    asn: Asn | None = None
+    country: Country | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    network_type: NetworkType | None = None
+    user_agent: Text | None = None
+    ja4: Name | None = None
+
+
+class Posture(Message):
+    """What a device says, or is attested, to be. `None` in a member: not known."""
+
+    sequence: Count | None = None
+    heartbeat_interval_ms: HeartbeatMillis | None = None
+    platform: Literal["ios", "android", "macos", "windows", "linux", "other"] | None = None
+    os_version: Name | None = None
+    patch_level: IsoDate | None = None
+    managed: bool | None = None
+    compliant: bool | None = None
+    rooted: bool | None = None
+    emulator: bool | None = None
+    hooked: bool | None = None
+    debugger: bool | None = None
+    developer_mode: bool | None = None
+    screen_lock: bool | None = None
+    encrypted: bool | None = None
+    app_signature_valid: bool | None = None
+    attestation: Attestation | None = None
+    attested_at: Millis | None = None
+    malware: Literal["none", "detected", "quarantined"] | None = None
+    malware_family: Id | None = None
+    sim_id: Id | None = None

@@ -1,0 +1,126 @@
+"""Every Kafka topic, one row each: what flows, keyed by what, kept how long. Faust names its changelogs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from schemas import control, decisions, events, findings, internal
+from schemas.members import DAY_MS, Message
+
+DEVICE_TELEMETRY = "device-telemetry"
+AUTH_EVENTS = "auth-events"
+API_CALLS = "api-calls"
+SESSION_CONTEXT = "session-context"
+SESSION_BINDINGS = "session-bindings"
+PRINCIPAL_ACTIVITY = "principal-activity"
+SESSION_RISK = "session-risk"
+SESSION_FINDINGS = "session-findings"
+SESSION_REVOCATIONS = "session-revocations"
+SESSION_CHALLENGES = "session-challenges"
+SESSION_FEATURES = "session-features"
+SESSION_FEEDBACK = "session-feedback"
+REVOCATION_ACKS = "revocation-acks"
+MODEL_CONTROL = "model-control"
+DEAD_LETTERS = "dead-letters"
+
+Direction = Literal["input", "internal", "output", "control"]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic and what it promises.
+
+    `key` names the member, dotted if nested, whose UTF-8 bytes are the record key; `None`: the key of the
+    record that could not be read. `retention_ms` of `None` goes with compaction. `shared_partitions`: the
+    topic has the one partition count of all that are keyed by session, device or principal, so that what
+    belongs together meets in one worker (murmur2).
+    """
+
+    name: str
+    key: str | None
+    model: type[Message]
+    direction: Direction
+    retention_ms: int | None
+    text: str
+    shared_partitions: bool = True
+
+    @property
+    def cleanup(self) -> Literal["delete", "compact"]:
+        """The topic's `cleanup.policy`."""
+        return "compact" if self.retention_ms is None else "delete"
+
+    def partitions(self, shared: int) -> int:
+        """The topic's partition count, where *shared* is the count the keyed topics have."""
+        return shared if self.shared_partitions else 1
+
+    def config(self) -> dict[str, str]:
+        """The topic's configuration, as Kafka's CreateTopics takes it."""
+        config: dict[str, str] = {"cleanup.policy": self.cleanup}
+        if self.retention_ms is not None:
+            config["retention.ms"] = str(self.retention_ms)
+        return config
+
+
+_ROWS = (
+    Topic(
+        DEVICE_TELEMETRY, "device_id", events.DeviceTelemetry, "input", DAY_MS,
+        "Posture, attestation and heartbeat, as an MDM, an MTD or an in-app SDK sends it.",
+    ),
+    Topic(
+        AUTH_EVENTS, "session_id", events.AuthEvent, "input", 7 * DAY_MS,
+        "Sign-ins, challenges, tokens and sign-outs.",
+    ),
+    Topic(
+        API_CALLS, "session_id", events.ApiCall, "input", 7 * DAY_MS,
+        "Calls made in a session, by a person, a service, an API key or an agent.",
+    ),
+    Topic(
+        SESSION_CONTEXT, "session_id", internal.SessionContext, "internal", DAY_MS,
+        "What its device, principal and lineage mean for a session.",
+    ),
+    Topic(
+        SESSION_BINDINGS, "device_id", internal.SessionBinding, "internal", DAY_MS,
+        "This session lives on this device, or has ended there.",
+    ),
+    Topic(
+        PRINCIPAL_ACTIVITY, "principal_id", internal.PrincipalActivity, "internal", DAY_MS,
+        "What a session reveals about its principal.",
+    ),
+    Topic(
+        SESSION_RISK, "session_id", decisions.SessionRisk, "output", 30 * DAY_MS,
+        "Decisions, for SOC and SIEM.",
+    ),
+    Topic(
+        SESSION_FINDINGS, "unmapped.session_id", findings.SessionFinding, "output", 30 * DAY_MS,
+        "OCSF Detection Findings, one per episode, keyed by the session they are about.",
+    ),
+    Topic(
+        SESSION_REVOCATIONS, "session_id", decisions.SessionRevocation, "output", 7 * DAY_MS,
+        "Commands: end this session.",
+    ),
+    Topic(
+        SESSION_CHALLENGES, "session_id", decisions.SessionChallenge, "output", 7 * DAY_MS,
+        "Commands: step this session up.",
+    ),
+    Topic(
+        SESSION_FEATURES, "session_id", decisions.SessionFeatures, "output", 30 * DAY_MS,
+        "The vectors that were scored, for retraining.",
+    ),
+    Topic(
+        SESSION_FEEDBACK, "session_id", control.SessionFeedback, "control", 30 * DAY_MS,
+        "Verdicts of analysts and users on decisions.",
+    ),
+    Topic(
+        REVOCATION_ACKS, "session_id", control.RevocationAck, "control", 7 * DAY_MS,
+        "The enforcer's word on a revocation: done, failed, unknown session.",
+    ),
+    Topic(
+        MODEL_CONTROL, "model", control.ModelControl, "control", None,
+        "Make this model champion or challenger, retire it, set its mode.", shared_partitions=False,
+    ),
+    Topic(
+        DEAD_LETTERS, None, decisions.DeadLetter, "output", 30 * DAY_MS,
+        "What could not be read: original bytes, where from, why.", shared_partitions=False,
+    ),
+)  # fmt: skip
+
+TOPICS: dict[str, Topic] = {topic.name: topic for topic in _ROWS}
