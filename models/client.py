@@ -38,7 +38,7 @@ def follow_client(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Cli
         nothing = np.zeros(n, np.bool_)
         names = ("network_changed", "client_changed", "token_changed", "key_changed", "hijacked")
         facts: dict[str, NDArray[Any]] = dict.fromkeys(names, nothing)
-        facts |= {"speed_kmh": np.zeros(n), "network_type": network_type, "kind": before["kind"][seg.of]}
+        facts |= {"bound": before["client"][seg.of, _AT["device"]] != 0, "speed_kmh": np.zeros(n), "network_type": network_type, "kind": before["kind"][seg.of]}
         return ClientView(facts)
     newest = _newest(batch, seg, before, after)
     facts = _changes(batch, seg, newest, before, after)
@@ -77,7 +77,8 @@ def _changes(batch: Batch, seg: Segments, newest: Bools, before: Rows, after: Ro
     column = np.arange(len(CLIENT))
     held = before["client"][seg.of]
     was = np.where(earlier >= 0, told[earlier, column], held)
-    after["client"] = np.where(where >= 0, told[where, column], held)[seg.lasts]
+    now = np.where(where >= 0, told[where, column], held)
+    after["client"] = now[seg.lasts]
     changed = present & (was != 0) & (told != was)
     same = present & (told == was)
     software = changed[:, _AT["family"]] | (changed[:, _AT["ja4"]] & same[:, _AT["ua"]])
@@ -91,6 +92,7 @@ def _changes(batch: Batch, seg: Segments, newest: Bools, before: Rows, after: Ro
         "client_changed": client,
         "token_changed": changed[:, _AT["token"]],
         "key_changed": changed[:, _AT["key"]],
+        "bound": now[:, _AT["device"]] != 0,
         "hijacked": again & moved & client & ~changed[:, _AT["token"]] & ~same[:, _AT["key"]],
     }
 

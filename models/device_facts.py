@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import ATTESTATION, KNOWN_FLAGS, MALWARE, POSTURE_FLAGS, SOURCE, Batch, Kind
-from models.rolling import Ints, Segments, largest_so_far, last_where
+from models.rolling import Bools, Ints, Segments, largest_so_far, last_where
 from models.state import Rows
 
 Facts = dict[str, NDArray[Any]]
-_DEVICE: Final = 7
 _UNATTESTED: Final = tuple(ATTESTATION[name] for name in ("none", "virtual", "failed"))
 _SPEAKS_AGAINST: Final = {
     "managed": False, "compliant": False, "rooted": True, "emulator": True, "hooked": True, "debugger": True,
@@ -43,8 +42,13 @@ def _known_as(bits: NDArray[Any], index: int, value: bool) -> NDArray[np.bool_]:
     return answer
 
 
-def follow_device(batch: Batch, seg: Segments, at: Ints, before: Rows, after: Rows) -> Facts:
-    """Posture, attestation and silence after each event; newest telemetry wins."""
+def follow_device(
+    batch: Batch, seg: Segments, at: Ints, bound: Bools, before: Rows, after: Rows
+) -> Facts:
+    """Posture, attestation and silence after each event; newest telemetry wins.
+
+    *bound* tells of each event whether its session is known to live on a device, ``(n,)``.
+    """
     names = ("posture", "attestation", "interval_ms", "heard_at", "attested_at")
     told: Facts = {name: before[name][seg.of] for name in names}
     if batch.kind is Kind.CONTEXT:
@@ -59,17 +63,15 @@ def follow_device(batch: Batch, seg: Segments, at: Ints, before: Rows, after: Ro
         told["attested_at"] = largest_so_far(attested, before["attested_at"], seg)
         for name in names:
             after[name] = told[name][seg.lasts]
-    return told | _device_facts(told, seg, at, after)
+    return told | _device_facts(told, at, bound)
 
 
-def _device_facts(told: Facts, seg: Segments, at: Ints, after: Rows) -> Facts:
-    bound = after["client"][:, _DEVICE][seg.of] != 0
+def _device_facts(told: Facts, at: Ints, bound: Bools) -> Facts:
     promised = bound & (told["interval_ms"] > 0) & (told["heard_at"] > 0)
     silence = np.maximum(at - told["heard_at"], 0)
     attested = told["attested_at"] > 0
     faults = sum(flag(told["posture"], name, value).astype(np.float64) for name, value in _SPEAKS_AGAINST.items())
     return {
-        "bound": bound,
         "telemetry_gap": np.where(promised, silence / np.maximum(told["interval_ms"], 1), 0.0),
         "attested": attested,
         "attestation_age": np.where(bound & attested, np.maximum(at - told["attested_at"], 0), 0.0),

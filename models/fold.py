@@ -71,7 +71,7 @@ def fold(table: SessionTable, seg: Segments, batch: Batch) -> Folded:
     client = follow_client(batch, seg, before, after)
     facts |= client.facts
     _mark_client(marks, client, batch)
-    facts |= follow_device(batch, seg, at, before, after)
+    facts |= follow_device(batch, seg, at, facts["bound"], before, after)
     facts |= follow_principal(batch, seg, before, after)
     _mark_auth(marks, facts, batch, seg, at, before, after)
     _mark_calls(marks, batch, seg, at, before, after)

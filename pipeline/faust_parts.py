@@ -103,12 +103,16 @@ PARTS = (
 )  # fmt: skip
 
 
+_WRAPPED = ("fun", "fget")
+"""Where a service's task and a property keep their function."""
+
+
 def find(path: str) -> Any:
     """Return the object at *path*; raises `ImportError` or `AttributeError` where the way ends."""
     module, _, names = path.partition(":")
     found: Any = import_module(module)
     for name in names.split("."):
-        found = inspect.getattr_static(found, name) if name != "fun" else found.fun
+        found = getattr(found, name) if name in _WRAPPED else inspect.getattr_static(found, name)
         found = getattr(found, "__func__", found)
     return found
 

@@ -6,7 +6,7 @@ fails at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Final, Generic, TypeVar, cast
@@ -20,6 +20,10 @@ from prometheus_client import (
     start_http_server,
 )
 from prometheus_client.metrics import MetricWrapperBase
+
+from pipeline.observe import Work
+from pipeline.stage import Message
+from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS
 
 PREFIX: Final = "session_risk_"
 
@@ -134,7 +138,9 @@ class Metrics:
     recovery_rows = _counter("recovery_rows_total", "Changelog rows read back.", stage=ANY)
 
     # What decides.
-    guard_state = _gauge("guard_state", "0 normal, 1 holding revocations, 2 the fleet's telemetry is silent.")
+    guard_state = _gauge(
+        "guard_state", "0 normal, 1 holding revocations, 2 the fleet is silent.", partition=ANY
+    )
     model_info = _gauge("model_info", "1 for each model in use: champion or challenger.", model=ANY, role=ANY)
     policy_info = _gauge("policy_info", "1 for the policy in force, and its mode.", policy=ANY, mode=ANY)
 
@@ -142,11 +148,82 @@ class Metrics:
         self.registry = registry
         self.series = {name: metric.create(registry) for name, metric in METRICS.items()}
 
+    def count(self, field: str, *labels: str, by: float = 1) -> None:
+        """Count *by* on the counter that has the name *field* here, as stages ask for it."""
+        counter: Counter = getattr(self, field)
+        (counter.labels(*labels) if labels else counter).inc(by)
+
+    def forget_partition(self, partition: int) -> None:
+        """Show nothing more about *partition*: another worker has it."""
+        for row in METRICS.values():
+            if row.kind is Gauge and "partition" in row.labels:
+                self.series[row.name].remove_by_labels({"partition": str(partition)})
+
+    def show_models(self, champion: str | None, challengers: Iterable[str] = ()) -> None:
+        """Show which models are in use, and no other."""
+        self.model_info.clear()
+        if champion is not None:
+            self.model_info.labels(champion, "champion").set(1)
+        for challenger in challengers:
+            self.model_info.labels(challenger, "challenger").set(1)
+
+    def show_policy(self, policy: str, mode: str) -> None:
+        """Show which policy is in force, and no other."""
+        self.policy_info.clear()
+        self.policy_info.labels(policy, mode).set(1)
+
 
 METRICS: Final[dict[str, Metric[MetricWrapperBase]]] = {
     row.name: row for row in vars(Metrics).values() if isinstance(row, Metric)
 }
 """The whole table by exposed name, in reading order."""
+
+
+class Watch:
+    """Turns what the edge lets see (`pipeline.observe.Observer`) into metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self._recovering: set[tuple[str, int]] = set()
+
+    def done(self, work: Work) -> None:
+        metrics, outcome = self.metrics, work.outcome
+        if work.topic is not None:
+            metrics.events.labels(work.topic).inc(outcome.events)
+            metrics.chunk_seconds.labels(work.kind).observe(work.seconds)
+            metrics.chunk_records.labels(work.kind).observe(work.records)
+        for reason, number in outcome.dead_letters.items():
+            metrics.dead_letters.labels(reason).inc(number)
+        for (field, *labels), number in outcome.counts.items():
+            metrics.count(field, *labels, by=number)
+
+    def sent(self, kind: str, messages: Sequence[Message], newest_ms: int, acked_ms: int) -> None:
+        took = max(0.0, (acked_ms - newest_ms) / 1000)
+        for message in messages:
+            if message.topic in (SESSION_REVOCATIONS, SESSION_CHALLENGES):
+                self.metrics.event_to_command_seconds.observe(took)
+
+    def lag(self, topic: str, partition: int, seconds: float) -> None:
+        self.metrics.lag_seconds.labels(topic, partition).set(seconds)
+
+    def restoring(self, kind: str, partition: int, rows: int) -> None:
+        self.metrics.recovery_rows.labels(kind).inc(rows)
+        self._recovering.add((kind, partition))
+        self._count_recovering(kind)
+
+    def ready(self, kind: str, partition: int) -> None:
+        self._recovering.discard((kind, partition))
+        self._count_recovering(kind)
+
+    def gone(self, kind: str, partition: int) -> None:
+        self.ready(kind, partition)
+        self.metrics.forget_partition(partition)
+
+    def turned(self) -> None:
+        self.metrics.heartbeat.set_to_current_time()
+
+    def _count_recovering(self, kind: str) -> None:
+        self.metrics.recovering.labels(kind).set(sum(one == kind for one, _ in self._recovering))
 
 
 def serve(registry: CollectorRegistry, host: str, port: int) -> Callable[[], None]:

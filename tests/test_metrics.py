@@ -3,13 +3,16 @@
 import re
 import socket
 from pathlib import Path
+from time import time
 from urllib.request import urlopen
 
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.metrics import METRICS, PREFIX, Metrics, markdown, serve
+from pipeline.metrics import METRICS, PREFIX, Metric, Metrics, Watch, markdown, serve
+from pipeline.observe import Observer, Work
+from pipeline.stage import Message, Outcome
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,8 +76,99 @@ def test_a_misspelt_metric_and_a_wrong_label_fail_at_once(metrics: Metrics) -> N
         metrics.events.labels(topc="api-calls")
 
 
+def test_what_the_edge_sees_is_counted(metrics: Metrics) -> None:
+    watch: Observer = Watch(metrics)
+    counts = {("decisions", "HIGH", "revoke"): 1, ("revocations", "sent"): 1, ("evicted_sessions",): 2}
+    outcome = Outcome(events=5, dead_letters={"not JSON": 1}, counts=counts)
+    revocation = Message("session-revocations", b"s", b"{}")
+
+    watch.done(Work("scorer", 3, "api-calls", 6, 0.004, outcome))
+    watch.sent("scorer", [revocation, Message("session-risk", b"s", b"{}")], newest_ms=1_000, acked_ms=1_020)
+    watch.lag("api-calls", 3, 1.5)
+
+    assert _values(metrics) == {
+        ("session_risk_events_total", "api-calls"): 5,
+        ("session_risk_dead_letters_total", "not JSON"): 1,
+        ("session_risk_decisions_total", "HIGH", "revoke"): 1,
+        ("session_risk_revocations_total", "sent"): 1,
+        ("session_risk_evicted_sessions_total",): 2,
+        ("session_risk_chunk_seconds_count", "scorer"): 1,
+        ("session_risk_chunk_seconds_sum", "scorer"): 0.004,
+        ("session_risk_chunk_records_count", "scorer"): 1,
+        ("session_risk_chunk_records_sum", "scorer"): 6,
+        ("session_risk_event_to_command_seconds_count",): 1,
+        ("session_risk_event_to_command_seconds_sum",): 0.02,
+        ("session_risk_lag_seconds", "api-calls", "3"): 1.5,
+    }
+
+
+def test_a_sweep_is_no_chunk(metrics: Metrics) -> None:
+    Watch(metrics).done(Work("scorer", 3, None, 0, 0.004, Outcome(counts={("challenges", "missed"): 1})))
+
+    assert _values(metrics) == {("session_risk_challenges_total", "missed"): 1}
+
+
+def test_a_partition_is_recovering_until_it_is_ready_or_gone(metrics: Metrics) -> None:
+    watch = Watch(metrics)
+    for partition in (0, 1):
+        watch.restoring("scorer", partition, 0)
+    watch.restoring("scorer", 0, 40)
+
+    assert _values(metrics) == {
+        ("session_risk_recovering_partitions", "scorer"): 2,
+        ("session_risk_recovery_rows_total", "scorer"): 40,
+    }
+    watch.ready("scorer", 0)
+    watch.gone("scorer", 1)
+    assert _values(metrics) == {("session_risk_recovery_rows_total", "scorer"): 40}
+
+
+def test_nothing_is_said_of_a_partition_that_is_gone(metrics: Metrics) -> None:
+    watch = Watch(metrics)
+    for partition in (3, 4):
+        watch.lag("api-calls", partition, 9)
+        metrics.state_bytes.labels("scorer", partition).set(1)
+
+    watch.gone("scorer", 3)
+
+    assert _values(metrics) == {
+        ("session_risk_lag_seconds", "api-calls", "4"): 9,
+        ("session_risk_state_bytes", "scorer", "4"): 1,
+    }
+
+
+def test_only_the_model_and_policy_in_use_are_shown(metrics: Metrics) -> None:
+    metrics.show_models("one", ["two", "three"])
+    metrics.show_policy("7", "enforce")
+    metrics.show_models("two")
+    metrics.show_policy("7", "observe")
+
+    assert _values(metrics) == {
+        ("session_risk_model_info", "two", "champion"): 1,
+        ("session_risk_policy_info", "7", "observe"): 1,
+    }
+
+
+def test_a_worker_whose_loop_turns_says_when(metrics: Metrics) -> None:
+    before = time()
+
+    Watch(metrics).turned()
+
+    assert before <= _values(metrics)["session_risk_heartbeat_timestamp_seconds",] <= time()
+
+
+def test_a_stage_counts_only_on_metrics_that_exist() -> None:
+    asked = {
+        field
+        for path in (ROOT / "pipeline").rglob("*.py")
+        for field in re.findall(r"\.count(?:_events)?\(\s*\"(\w+)\"", path.read_text(encoding="utf-8"))
+    }
+
+    assert asked <= {field for field, row in vars(Metrics).items() if isinstance(row, Metric)}
+
+
 def test_a_scrape_shows_what_was_counted_and_the_process(metrics: Metrics) -> None:
-    metrics.guard_state.set(2)
+    metrics.guard_state.labels(3).set(2)
     port = _free_port()
 
     stop = serve(metrics.registry, "127.0.0.1", port)
@@ -84,7 +178,7 @@ def test_a_scrape_shows_what_was_counted_and_the_process(metrics: Metrics) -> No
     finally:
         stop()
 
-    assert "session_risk_guard_state 2.0" in text
+    assert 'session_risk_guard_state{partition="3"} 2.0' in text
     assert "process_resident_memory_bytes" in text
 
 
@@ -108,3 +202,17 @@ def test_the_runbook_shows_the_table_of_metrics() -> None:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+def _values(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    """Return what is not 0, by name and label values; of a histogram only the count and the sum."""
+    return {
+        (sample.name, *(sample.labels[label] for label in _labels(sample.name))): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.value and not sample.name.endswith(("_created", "_bucket"))
+    }
+
+
+def _labels(sample: str) -> tuple[str, ...]:
+    return next(tuple(row.labels) for row in METRICS.values() if sample in row.exposed())

@@ -1,0 +1,41 @@
+"""Small valid events with every member, so that a test states only what matters."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+from schemas.events import ApiCall, AuthEvent, DeviceTelemetry
+from schemas.internal import SessionContext
+
+T0 = 1_772_409_600_000
+"""2026-03-02T00:00:00Z."""
+_next = count(1)
+_WHO = {"session_id": "s-1", "principal_id": "ana", "principal_kind": "human"}
+
+
+def _full(model: Any, members: dict[str, Any]) -> dict[str, Any]:
+    at = members.pop("at", 0.0)
+    members = {"event_id": f"e-{next(_next)}", "occurred_at": T0 + round(at * 1000), **members}
+    event: dict[str, Any] = model.model_validate(members).model_dump()
+    return event
+
+
+def call(at: float = 0.0, **members: Any) -> dict[str, Any]:
+    """An API call, *at* seconds after :data:`T0`."""
+    return _full(ApiCall, {"type": "api.call", **_WHO, "operation": "GET /x", "status": 200, "at": at, **members})
+
+
+def auth(at: float = 0.0, **members: Any) -> dict[str, Any]:
+    """An auth event, *at* seconds after :data:`T0`."""
+    return _full(AuthEvent, {"type": "auth.event", **_WHO, "action": "sign_in", "at": at, **members})
+
+
+def telemetry(at: float = 0.0, **members: Any) -> dict[str, Any]:
+    """Telemetry of phone-1, *at* seconds after :data:`T0`."""
+    return _full(DeviceTelemetry, {"type": "device.telemetry", "device_id": "phone-1", "at": at, **members})
+
+
+def context(at: float = 0.0, **members: Any) -> dict[str, Any]:
+    """A context message for session s-1, *at* seconds after :data:`T0`."""
+    return _full(SessionContext, {"type": "session.context", "session_id": "s-1", "source": "device", "at": at, **members})

@@ -1,0 +1,166 @@
+"""The slow, obvious fold: one event at a time, plain Python, straight from the definitions.
+
+What the fast one must agree with; written without looking at its arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from models.client import EARTH_RADIUS_KM, NEAR_KM
+from models.columns import client_family, network_name
+from models.features import SUMS
+from models.fingerprint import fingerprint, hash_ids
+from models.operations import PRIVILEGE
+
+HOUR_MS = 3_600_000
+AGAINST = {
+    "managed": False, "compliant": False, "rooted": True, "emulator": True, "hooked": True, "debugger": True,
+    "screen_lock": False, "encrypted": False, "app_signature_valid": False,
+}  # fmt: skip
+
+
+class SlowSession:
+    """One session's state in ordinary variables."""
+
+    def __init__(self, first: dict[str, Any]) -> None:
+        self.started = max(first["occurred_at"], 1)
+        self.at = 0
+        self.sums = dict.fromkeys((one.name for one in SUMS), 0.0)
+        self.client: dict[str, Any] = {}
+        self.client_at = 0
+        self.place: tuple[float, float, int] | None = None
+        self.strong_at = 0
+        self.posture: dict[str, Any] = {}
+        self.heard_at = 0
+        self.attested_at = 0
+        self.seen: dict[tuple[str, int], int] = {}
+        self.principal: dict[str, Any] = {}
+
+    def fold(self, event: dict[str, Any]) -> dict[str, float]:
+        """Take one event; the features after it."""
+        before = self.at
+        self.at = max(self.at, event["occurred_at"])
+        marks = dict.fromkeys((one.mark for one in SUMS), 0.0)
+        speed = 0.0
+        if event["type"] in ("auth.event", "api.call"):
+            speed = self._client(event, marks)
+        if event["type"] == "auth.event":
+            self._auth(event, marks)
+        if event["type"] == "api.call":
+            self._call(event, marks)
+        if event["type"] == "session.context":
+            self._context(event)
+        late = self.at - event["occurred_at"]
+        for one in SUMS:
+            kept = self.sums[one.name] * 2 ** (-(self.at - before) / one.half_life)
+            self.sums[one.name] = kept + marks[one.mark] * 2 ** (-late / one.half_life)
+        return self._features(speed)
+
+    def _client(self, event: dict[str, Any], marks: dict[str, float]) -> float:
+        if event["occurred_at"] < self.client_at:
+            return 0.0
+        self.client_at = event["occurred_at"]
+        told = {
+            "network": network_name(event["ip"], event["asn"]),
+            "ua": event["user_agent"],
+            "family": client_family(event["user_agent"]),
+            "ja4": event["ja4"],
+            "token": event["token_id"],
+            "key": event["key_thumbprint"],
+            "device": event["device_id"],
+        }
+        changed = {n: v is not None and self.client.get(n) not in (None, v) for n, v in told.items()}
+        same_ua = told["ua"] is not None and self.client.get("ua") == told["ua"]
+        software = changed["family"] or (changed["ja4"] and same_ua)
+        marks["network_changed"] = changed["network"]
+        marks["client_changed"] = software or changed["device"]
+        marks["token_changed"] = changed["token"]
+        marks["key_changed"] = changed["key"]
+        self.client |= {name: value for name, value in told.items() if value is not None}
+        return self._moved(event)
+
+    def _moved(self, event: dict[str, Any]) -> float:
+        lat, lon = event["latitude"], event["longitude"]
+        if lat is None or lon is None or event["network_type"] in ("vpn", "hosting", "tor"):
+            return 0.0
+        speed = 0.0
+        if self.place is not None:
+            gone = kilometres(self.place[0], self.place[1], lat, lon)
+            hours = max(event["occurred_at"] - self.place[2], 1000) / HOUR_MS
+            speed = gone / hours if gone > NEAR_KM else 0.0
+        self.place = (lat, lon, event["occurred_at"])
+        return speed
+
+    def _auth(self, event: dict[str, Any], marks: dict[str, float]) -> None:
+        action = event["action"]
+        marks["auth_failed"] = action in ("sign_in_failed", "mfa_denied")
+        marks["mfa_denied"] = action == "mfa_denied"
+        marks["credential_changed"] = action.startswith("credential_")
+        if action in ("sign_in", "mfa_passed", "step_up_passed"):
+            self.strong_at = max(self.strong_at, event["occurred_at"])
+
+    def _call(self, event: dict[str, Any], marks: dict[str, float]) -> None:
+        status, records = event["status"] or 0, event["records"] or 0
+        sensitive = event["sensitivity"] in ("confidential", "restricted")
+        stage = PRIVILEGE.get(event["operation"], 0) if status < 400 else 0
+        marks |= {
+            "call": 1, "error": status >= 400, "denied": status in (401, 403), "bytes_out": event["bytes_out"] or 0,
+            "records": records, "sensitive_records": records * sensitive, "sensitive_call": sensitive,
+            "write": event["method"] not in (None, "GET", "HEAD", "OPTIONS", "READ"),
+            "tool_call": event["tool"] is not None, "created": stage == 1, "granted": stage == 2,
+            "blinded": stage == 3, "new_operation": self._new("operation", event["operation"]),
+            "new_address": self._new("address", event["ip"]), "new_resource": self._new("resource", event["resource"]),
+        }  # fmt: skip
+        new_tool = self._new("tool", event["tool"])
+        marks["new_tool"] = new_tool and self.at - self.started >= 300_000
+
+    def _new(self, what: str, value: str | None) -> bool:
+        """Not in this hour nor the last; one bit of 64 stands for a value."""
+        if value is None:
+            return False
+        number = int(hash_ids([value])[0]) if what == "resource" else fingerprint(value)
+        hour = self.at // HOUR_MS
+        last = self.seen.get((what, number % 64))
+        self.seen[what, number % 64] = hour
+        return last is None or hour - last > 1
+
+    def _context(self, event: dict[str, Any]) -> None:
+        if event["source"] == "principal":
+            self.principal = event
+        if event["source"] == "device" and event["heard_at"] >= self.heard_at:
+            self.heard_at = event["heard_at"]
+            self.posture = event
+            self.attested_at = max(self.attested_at, event["attested_at"] or 0)
+
+    def _features(self, speed: float) -> dict[str, float]:
+        sums = self.sums
+        bound = self.client.get("device") is not None
+        interval = self.posture.get("heartbeat_interval_ms") or 0
+        promised = bound and interval and self.heard_at
+        attested = self.attested_at > 0
+        failed = self.posture.get("attestation") in ("none", "virtual", "failed")
+        faults = sum(self.posture.get(name) is value for name, value in AGAINST.items())
+        return {
+            **sums,
+            "error_ratio_10m": sums["errors_10m"] / (sums["calls_10m"] + 1),
+            "denied_ratio_10m": sums["denied_10m"] / (sums["calls_10m"] + 1),
+            "sensitive_ratio_10m": sums["sensitive_calls_10m"] / (sums["calls_10m"] + 1),
+            "speed_kmh": speed,
+            "telemetry_gap": max(self.at - self.heard_at, 0) / interval if promised else 0.0,
+            "attestation_age_m": max(self.at - self.attested_at, 0) / 60_000 if bound and attested else 0.0,
+            "posture_faults": faults + (self.posture.get("malware") == "detected"),
+            "unattested": float(bound and (not attested or failed)),
+            "session_age_m": (self.at - self.started) / 60_000,
+            "strong_auth_age_m": max(self.at - (self.strong_at or self.started), 0) / 60_000,
+            "novelty": self.principal.get("novelty") or 0.0,
+            "concurrent_sessions": float(self.principal.get("concurrent_sessions") or 0),
+        }
+
+
+def kilometres(lat1: float, lon1: float, lat2: float, lon2: float) -> float:
+    """Great-circle distance by the spherical law of haversines."""
+    a, b, c, d = map(math.radians, (lat1, lon1, lat2, lon2))
+    h = math.sin((c - a) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((d - b) / 2) ** 2
+    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(h, 1.0)))
