@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Not 9092, where `make kafka` or a Kafka of your own may be running.
+TEST_PORT := 9192
 
 .PHONY: help install demo test kafka test-kafka bench check format schemas train clean
 
@@ -36,7 +38,15 @@ kafka: ## Start Apache Kafka on 127.0.0.1:9092 without Docker; Ctrl-C stops it
 	deploy/kafka/run.sh
 
 test-kafka: $(INSTALLED) ## Run the tests that need Kafka, with one of their own unless SESSION_RISK_BROKER is set
-	$(BIN)/pytest -m kafka
+	@if [[ -n "$${SESSION_RISK_BROKER:-}" ]]; then exec $(BIN)/pytest -m kafka; fi; \
+	data=$$(mktemp -d); \
+	deploy/kafka/run.sh "$$data" $(TEST_PORT) & kafka=$$!; \
+	trap 'kill $$kafka 2>/dev/null || true; wait $$kafka 2>/dev/null || true; rm -rf "$$data"' EXIT; \
+	until (: </dev/tcp/127.0.0.1/$(TEST_PORT)) 2>/dev/null; do \
+	  kill -0 $$kafka 2>/dev/null || { echo "Kafka did not start; what it said is above" >&2; exit 1; }; \
+	  sleep 1; \
+	done; \
+	SESSION_RISK_BROKER=127.0.0.1:$(TEST_PORT) $(BIN)/pytest -m kafka
 
 bench: $(INSTALLED) ## Measure how fast it is on this machine
 	$(BIN)/pytest tests/benchmarks --capture=no --quiet
@@ -52,7 +62,7 @@ format: $(INSTALLED) ## Bring the code into its form
 	$(BIN)/ruff check --fix .
 
 schemas: $(INSTALLED) ## Write schemas/json/ anew from the models
-	$(BIN)/session-risk schemas export
+	$(BIN)/python -m schemas.export
 
 train: $(INSTALLED) ## Train the default model anew
 	$(BIN)/session-risk train

@@ -11,11 +11,13 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import Batch
+from models.columns import CLIENT, Batch, Kind
+from models.fold import Folded
 from models.rolling import Bools, Segments, segments
 from models.state import Names, SessionTable
 
 Ints = NDArray[np.int64]
+DEVICE = CLIENT.index("device")
 Ids = NDArray[np.uint64]
 
 
@@ -38,18 +40,21 @@ def _names(event: dict[str, object]) -> Names:
     return Names(str(event["tenant"]), str(event["session_id"]), str(who or ""), str(device or ""))
 
 
-def learn_names(table: SessionTable, batch: Batch, seg: Segments) -> None:
+def learn_names(table: SessionTable, folded: Folded) -> None:
     """Complete the names of sessions that were first met through context, or that moved to another device."""
-    if "client" not in batch.columns:
+    if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
         return
-    device = batch.columns["client"][seg.order][seg.lasts, 7]
-    held = table.rows["client"][seg.keys, 7]
-    stale = (table.rows["kind"][seg.keys] == 0) | ((device != 0) & (device != held))
-    for index in np.flatnonzero(stale).tolist():
-        row, event = int(seg.keys[index]), batch.events[int(seg.order[seg.lasts[index]])]
-        fresh, old = _names(event), Names.unpack(table.names[row])
-        names = Names(old.tenant, old.session_id, fresh.principal_id, fresh.device_id or old.device_id)
-        table.names[row] = names.pack()
+    seg, before = folded.seg, folded.before
+    device = table.rows["client"][seg.keys, DEVICE]
+    stale = (before["kind"] == 0) | (device != before["client"][:, DEVICE])
+    for owner in np.flatnonzero(stale).tolist():
+        row = int(seg.keys[owner])
+        names = Names.unpack(table.names[row])
+        first = folded.batch.events[int(seg.order[seg.starts[owner]])]
+        told = int(folded.facts["device_told"][seg.lasts[owner]])
+        moved = folded.batch.events[int(seg.order[told])]["device_id"] if told >= 0 else names.device_id
+        principal = names.principal_id or str(first["principal_id"])
+        table.names[row] = Names(names.tenant, names.session_id, principal, moved).pack()
 
 
 def unseen(table: SessionTable, batch: Batch, rows: Ints, source: int, offsets: Ints) -> tuple[Ints, Segments]:

@@ -11,12 +11,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import ACTION, CLIENT, NETWORK_TYPE, Batch, Kind
+from models.columns import ACTION, CLIENT, NETWORK_TYPES, Batch, Kind
 from models.rolling import Bools, Floats, Segments, before_each, largest_so_far, last_where
 from models.state import Rows
 
 _AT: Final = {name: column for column, name in enumerate(CLIENT)}
-_HIDING: Final = (NETWORK_TYPE["vpn"], NETWORK_TYPE["hosting"], NETWORK_TYPE["tor"])
+_HIDING: Final = np.array([name in ("vpn", "hosting", "tor") for name in NETWORK_TYPES])
 EARTH_RADIUS_KM: Final = 6371.0088
 """Mean radius R1 of GRS 80 (Moritz 2000)."""
 NEAR_KM: Final = 100.0
@@ -93,6 +93,7 @@ def _changes(batch: Batch, seg: Segments, newest: Bools, before: Rows, after: Ro
         "token_changed": changed[:, _AT["token"]],
         "key_changed": changed[:, _AT["key"]],
         "bound": now[:, _AT["device"]] != 0,
+        "device_told": where[:, _AT["device"]],
         "hijacked": again & moved & client & ~changed[:, _AT["token"]] & ~same[:, _AT["key"]],
     }
 
@@ -101,7 +102,7 @@ def _speed(batch: Batch, seg: Segments, newest: Bools, before: Rows, after: Rows
     """km/h between each event's place and the last place, 0 where either is unknown or hidden by its network."""
     place = batch.columns["place"][seg.order]
     at = batch.at[seg.order]
-    hidden = np.isin(batch.columns["network_type"][seg.order], _HIDING)
+    hidden = _HIDING[batch.columns["network_type"][seg.order]]
     placed = newest & ~np.isnan(place).any(axis=1) & ~hidden
     where = last_where(placed, seg)
     earlier = before_each(where, seg)

@@ -105,6 +105,10 @@ _ID: Final = itemgetter("event_id")
 _RESOURCE: Final = itemgetter("resource")
 
 
+def _zero_for_nan(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isnan(values), 0.0, values)
+
+
 def client_family(user_agent: str | None) -> str | None:
     """The client without its version numbers: an update keeps the family, another client does not.
 
@@ -157,8 +161,8 @@ class Columns:
             "resource": hash_ids(list(map(_RESOURCE, events))),
             "failed": status >= 400,
             "denied": (status == 401) | (status == 403),
-            "bytes_out": np.nan_to_num(numbers[:, 1]),
-            "records": np.nan_to_num(numbers[:, 2]),
+            "bytes_out": _zero_for_nan(numbers[:, 1]),
+            "records": _zero_for_nan(numbers[:, 2]),
         }
         return batch
 

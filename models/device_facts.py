@@ -7,16 +7,20 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import ATTESTATION, KNOWN_FLAGS, MALWARE, POSTURE_FLAGS, SOURCE, Batch, Kind
+from models.columns import ATTESTATIONS, KNOWN_FLAGS, MALWARE, POSTURE_FLAGS, SOURCE, Batch, Kind
 from models.rolling import Bools, Ints, Segments, largest_so_far, last_where
 from models.state import Rows
 
 Facts = dict[str, NDArray[Any]]
-_UNATTESTED: Final = tuple(ATTESTATION[name] for name in ("none", "virtual", "failed"))
+_UNATTESTED: Final = np.array([name in ("none", "virtual", "failed") for name in ATTESTATIONS])
 _SPEAKS_AGAINST: Final = {
     "managed": False, "compliant": False, "rooted": True, "emulator": True, "hooked": True, "debugger": True,
     "screen_lock": False, "encrypted": False, "app_signature_valid": False,
 }  # fmt: skip
+_FAULT_BITS: Final = np.array([3 << 2 * POSTURE_FLAGS.index(name) for name in _SPEAKS_AGAINST], np.uint32)
+_FAULTS: Final = np.array(
+    [(3 if bad else 1) << 2 * POSTURE_FLAGS.index(name) for name, bad in _SPEAKS_AGAINST.items()], np.uint32
+)
 _MALWARE_SHIFT: Final = np.uint32(2 * len(POSTURE_FLAGS))
 
 
@@ -37,8 +41,8 @@ def known(bits: NDArray[Any], name: str, value: bool) -> NDArray[np.bool_]:
 
 
 def _known_as(bits: NDArray[Any], index: int, value: bool) -> NDArray[np.bool_]:
-    two = bits.astype(np.uint32) >> np.uint32(2 * index) & np.uint32(3)
-    answer: NDArray[np.bool_] = two == (3 if value else 1)
+    kind = bits.dtype.type
+    answer: NDArray[np.bool_] = (bits & kind(3 << 2 * index)) == kind((3 if value else 1) << 2 * index)
     return answer
 
 
@@ -70,12 +74,12 @@ def _device_facts(told: Facts, at: Ints, bound: Bools) -> Facts:
     promised = bound & (told["interval_ms"] > 0) & (told["heard_at"] > 0)
     silence = np.maximum(at - told["heard_at"], 0)
     attested = told["attested_at"] > 0
-    faults = sum(flag(told["posture"], name, value).astype(np.float64) for name, value in _SPEAKS_AGAINST.items())
+    faults = ((told["posture"][:, None] & _FAULT_BITS) == _FAULTS).sum(axis=1, dtype=np.float64)
     return {
         "telemetry_gap": np.where(promised, silence / np.maximum(told["interval_ms"], 1), 0.0),
         "attested": attested,
         "attestation_age": np.where(bound & attested, np.maximum(at - told["attested_at"], 0), 0.0),
-        "unattested": bound & (~attested | np.isin(told["attestation"], _UNATTESTED)),
+        "unattested": bound & (~attested | _UNATTESTED[told["attestation"]]),
         "posture_faults": faults + malware(told["posture"], "detected"),
     }
 

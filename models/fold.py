@@ -26,9 +26,18 @@ TOOLS_SETTLE_MS: Final = 300_000
 """A session's tools of its first five minutes are its own, later ones are new."""
 _HALF_LIFE_OF: Final = np.array([HALF_LIVES.index(one.half_life) for one in SUMS])
 _PER_MS: Final = -1.0 / np.array(HALF_LIVES)
-_FAILURES: Final = (ACTION["sign_in_failed"], ACTION["mfa_denied"])
-_STRONG: Final = (ACTION["sign_in"], ACTION["mfa_passed"], ACTION["step_up_passed"])
-_CREDENTIAL: Final = (ACTION["credential_added"], ACTION["credential_changed"], ACTION["credential_removed"])
+
+
+def _among(*actions: str) -> NDArray[np.bool_]:
+    """A table to look an action's number up in."""
+    table = np.zeros(len(ACTION) + 1, np.bool_)
+    table[[ACTION[name] for name in actions]] = True
+    return table
+
+
+_FAILURES: Final = _among("sign_in_failed", "mfa_denied")
+_STRONG: Final = _among("sign_in", "mfa_passed", "step_up_passed")
+_CREDENTIAL: Final = _among("credential_added", "credential_changed", "credential_removed")
 
 
 @dataclass(slots=True)
@@ -119,10 +128,10 @@ def _mark_auth(
     action = np.zeros(len(batch), np.int8)
     if batch.kind is Kind.AUTH:
         action = batch.columns["action"][seg.order]
-        marks["auth_failed"] = np.isin(action, _FAILURES)
+        marks["auth_failed"] = _FAILURES[action]
         marks["mfa_denied"] = action == ACTION["mfa_denied"]
-        marks["credential_changed"] = np.isin(action, _CREDENTIAL)
-        proved = np.where(np.isin(action, _STRONG), batch.at[seg.order], 0)
+        marks["credential_changed"] = _CREDENTIAL[action]
+        proved = np.where(_STRONG[action], batch.at[seg.order], 0)
         strong_at = largest_so_far(proved, before["strong_at"], seg)
         after["strong_at"] = strong_at[seg.lasts]
     facts["action"] = action

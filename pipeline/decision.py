@@ -93,6 +93,7 @@ class Judge:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self.policy_id = policy.id
         self.weights = policy.weights()
         self.limits = policy.limits()
 

@@ -80,7 +80,7 @@ def _special(folded: Folded, flags: NDArray[np.uint8]) -> Bools:
     """Events that are looked at whatever the detections say."""
     action = folded.facts["action"]
     batch = folded.batch
-    special = (action == _ENDING) | (np.isin(action, _PROVING) & (flags & HAS_CASE != 0))
+    special = (action == _ENDING) | (((action == _PROVING[0]) | (action == _PROVING[1])) & (flags & HAS_CASE != 0))
     if batch.kind in (Kind.TICK, Kind.VERDICT):
         special[:] = True
     if batch.kind is Kind.CONTEXT:

@@ -1,13 +1,14 @@
-"""One lane for each (kind, partition) this worker owns: its stage, and the chunks waiting for it, one at a time.
+"""One lane for each (kind, partition) this worker owns: its stage, and the chunks that wait for it, in order.
 
-Lanes run side by side, a bounded number at once; within a lane everything is strictly in order:
-stage → messages acknowledged → rows acknowledged → chunk acknowledged.
+Lanes run side by side, a bounded number at once. Within a lane everything has its order:
+stage → messages acknowledged → rows acknowledged → chunks acknowledged. What waits meanwhile goes the way together.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any, Protocol
@@ -31,10 +32,15 @@ class Delivery(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What every lane of a worker works with. *slots* bounds how many chunks are under way at once."""
+    """What every lane of a worker works with.
+
+    *slots* bounds how many lanes are at work at once, *records* how many records wait in each (one chunk more at
+    most) and go the way together.
+    """
 
     outbox: Outbox
     slots: asyncio.Semaphore
+    records: int
     observer: Observer
     failed: Callable[[BaseException], None]
 
@@ -42,16 +48,17 @@ class Means:
 class Lane:
     """The work on one stage."""
 
-    WAITING = 2
-    """Chunks that may wait while one is under way; more would only age here."""
-
     def __init__(self, kind: str, partition: int, stage: Stage, changelog: Changelog, means: Means) -> None:
         self.kind = kind
         self.partition = partition
         self.stage = stage
         self._changelog = changelog
         self._means = means
-        self._queue: asyncio.Queue[Delivery | None] = asyncio.Queue(self.WAITING)
+        self._waiting: deque[tuple[float, Delivery]] = deque()
+        self._waiting_records = 0
+        self._sweep_due = False
+        self._changed = asyncio.Event()
+        self._closed = False
         self._quiet_since = monotonic()
         self._begun: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
@@ -61,26 +68,31 @@ class Lane:
         self._running = asyncio.create_task(self._run())
 
     async def put(self, delivery: Delivery) -> None:
-        """Line a chunk up; waits while the lane is full."""
-        await self._queue.put(delivery)
+        """Line a chunk up; waits while the lane is full, and forgets the chunk when the lane is closed."""
+        while self._waiting_records >= self._means.records and not self._closed:
+            await self._next_change()
+        if not self._closed:
+            self._waiting.append((monotonic(), delivery))
+            self._waiting_records += len(delivery.value.records)
+            self._changed.set()
 
     def quiet_for(self) -> float:
         """Return for how many seconds nothing was done and nothing waits."""
-        busy = self._begun is not None or not self._queue.empty()
+        busy = self._begun is not None or self._waiting or self._sweep_due
         return 0.0 if busy else monotonic() - self._quiet_since
 
     def sweep(self) -> None:
-        """Line a sweep up, if nothing else waits."""
-        if self._queue.empty():
-            self._queue.put_nowait(None)
+        """Have the stage swept."""
+        self._sweep_due = True
+        self._changed.set()
 
     async def close(self, deadline: float) -> None:
         """Forget what waits; let what has begun finish until *deadline* (monotonic seconds), then give it up."""
+        self._closed = True
+        self._changed.set()
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait({self._running})
-        while not self._queue.empty():  # also lets go of whoever waits to put another
-            self._queue.get_nowait()
         if self._begun is not None:
             await asyncio.wait({self._begun}, timeout=max(0.0, deadline - monotonic()))
             self._conclude(self._begun)
@@ -92,15 +104,20 @@ class Lane:
             self._report(begun.exception())
 
     def _report(self, error: BaseException | None) -> None:
-        # A lost partition is no failure: whoever has it now reads the chunk again.
+        # A lost partition is no failure: whoever has it now reads the chunks again.
         if error is not None and not isinstance(error, PartitionLost):
             self._means.failed(error)
 
+    async def _next_change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
     async def _run(self) -> None:
         while True:
-            delivery = await self._queue.get()
-            # Closing a lane cancels what waits for the chunk, not the chunk.
-            self._begun = asyncio.create_task(self._handle(delivery))
+            while not (self._waiting or self._sweep_due):
+                await self._next_change()
+            # Closing a lane cancels the waiting for what has begun, not what has begun.
+            self._begun = asyncio.create_task(self._work())
             try:
                 await asyncio.shield(self._begun)
             except Exception as error:  # noqa: BLE001 - whatever it is, no later chunk may be acknowledged
@@ -110,33 +127,52 @@ class Lane:
             self._begun = None
             self._quiet_since = monotonic()
 
-    async def _handle(self, delivery: Delivery | None) -> None:
-        arrived = monotonic()
-        chunk: Chunk | None = None if delivery is None else delivery.value
+    async def _work(self) -> None:
         async with self._means.slots:
-            outcome = self._outcome(chunk)
-            await self._make_it_so(outcome, chunk)
-        if delivery is not None:
+            swept, taken = self._take()
+            now_ms = int(time() * 1000)
+            outcomes = [self._process(delivery.value, now_ms) for _, delivery in taken]
+            if swept:
+                outcomes.append(self.stage.sweep(now_ms))
+            await self._make_it_so(outcomes, taken)
+        for _, delivery in taken:
             delivery.ack()
-        topic, records = (None, 0) if chunk is None else (chunk.topic, len(chunk.records))
-        work = Work(self.kind, self.partition, topic, records, monotonic() - arrived, outcome)
-        self._means.observer.done(work)
+        self._tell(outcomes, taken)
 
-    def _outcome(self, chunk: Chunk | None) -> Outcome:
-        now_ms = int(time() * 1000)
-        if chunk is None:
-            return self.stage.sweep(now_ms)
+    def _take(self) -> tuple[bool, Sequence[tuple[float, Delivery]]]:
+        taken = []
+        records = 0
+        while self._waiting and records < self._means.records:
+            taken.append(self._waiting.popleft())
+            records += len(taken[-1][1].value.records)
+        self._waiting_records -= records
+        swept, self._sweep_due = self._sweep_due and not taken, False
+        self._changed.set()
+        return swept, taken
+
+    def _process(self, chunk: Chunk, now_ms: int) -> Outcome:
         return self.stage.process(chunk.topic, chunk.records, now_ms)
 
-    async def _make_it_so(self, outcome: Outcome, chunk: Chunk | None) -> None:
-        if outcome.messages:
+    async def _make_it_so(self, outcomes: Sequence[Outcome], taken: Sequence[tuple[float, Delivery]]) -> None:
+        messages = [message for outcome in outcomes for message in outcome.messages]
+        if messages:
             await self._changelog.confirm()
-            await self._means.outbox.send(outcome.messages)
+            await self._means.outbox.send(messages)
             acked_ms = int(time() * 1000)
-            newest_ms = acked_ms if chunk is None else chunk.records[-1].timestamp
-            self._means.observer.sent(self.kind, outcome.messages, newest_ms, acked_ms)
-        if outcome.rows:
-            await self._changelog.write(outcome.rows)
+            newest_ms = max((d.value.records[-1].timestamp for _, d in taken), default=acked_ms)
+            self._means.observer.sent(self.kind, messages, newest_ms, acked_ms)
+        rows = [row for outcome in outcomes for row in outcome.rows]
+        if rows:
+            await self._changelog.write(rows)
+
+    def _tell(self, outcomes: Sequence[Outcome], taken: Sequence[tuple[float, Delivery]]) -> None:
+        now = monotonic()
+        done = self._means.observer.done
+        for (arrived, delivery), outcome in zip(taken, outcomes, strict=False):
+            chunk: Chunk = delivery.value
+            done(Work(self.kind, self.partition, chunk.topic, len(chunk.records), now - arrived, outcome))
+        for outcome in outcomes[len(taken) :]:
+            done(Work(self.kind, self.partition, None, 0, 0.0, outcome))
 
 
 Place = tuple[str, int]

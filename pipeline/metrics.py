@@ -153,6 +153,14 @@ class Metrics:
         counter: Counter = getattr(self, field)
         (counter.labels(*labels) if labels else counter).inc(by)
 
+    def watch_sessions(
+        self, partition: int, live: Callable[[], float], held: Callable[[], float], guard: Callable[[], float]
+    ) -> None:
+        """Ask at every scrape, from its thread, for a partition's live sessions, bytes and guard state."""
+        self.live_sessions.labels(partition).set_function(live)
+        self.state_bytes.labels("session", partition).set_function(held)
+        self.guard_state.labels(partition).set_function(guard)
+
     def forget_partition(self, partition: int) -> None:
         """Show nothing more about *partition*: another worker has it."""
         for row in METRICS.values():

@@ -6,6 +6,7 @@ Faust's own ways to send (`topic.send`, `table[key] = value`) return before anyt
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,13 @@ MAX_REQUEST_BYTES = 1_000_000
 
 _RECORD_OVERHEAD_BYTES = 100
 """What a batch of one adds to key and value, at most."""
+
+
+_WORTH_A_BATCH = 8
+"""Messages for one partition from which a batch of their own is cheaper than joining the common one."""
+
+Row = tuple[bytes | None, bytes | None]
+Confirm = Callable[[], Awaitable[None]]
 
 
 class RecordTooLargeError(Exception):
@@ -52,33 +60,44 @@ class Outbox:
         self._partitions: dict[str, int] = {}
 
     async def send(self, messages: Sequence[Message]) -> None:
-        """Produce *messages*, in order for each key; raises what the broker says when one is refused."""
-        producer = self._kafka()
-        acknowledged = []
-        for topic, key, value in messages:
-            _refuse_too_large(topic, key, value)
-            partition = None if key is None else partition_of(key, await self._count(topic))
-            acknowledged.append(await producer.send(topic, value=value, key=key, partition=partition))
+        """Produce *messages*, in order for each key; raises what the brokers say when they refuse one."""
+        acknowledged: list[Awaitable[Any]] = []
+        for (topic, partition), rows in (await self._by_partition(messages)).items():
+            if partition is not None and len(rows) >= _WORTH_A_BATCH:
+                acknowledged += await self._submit(topic, partition, rows)
+            else:
+                send = self._kafka().send
+                acknowledged += [await send(topic, v, key=k, partition=partition) for k, v in rows]
         await _all(acknowledged)
 
     async def append(
-        self,
-        topic: str,
-        partition: int,
-        rows: Iterable[ChangelogRow],
-        confirm: Callable[[], Awaitable[None]],
+        self, topic: str, partition: int, rows: Iterable[ChangelogRow], confirm: Confirm | None = None
     ) -> None:
         """Write *rows* to one partition, in order, in as few batches as hold them.
 
         *confirm* is awaited before each batch leaves; what it raises stops the writing.
         """
+        await _all(await self._submit(topic, partition, rows, confirm))
+
+    async def _submit(
+        self, topic: str, partition: int, rows: Iterable[Row], confirm: Confirm | None = None
+    ) -> list[Awaitable[Any]]:
         acknowledged = []
         for batch in self._batches(topic, rows):
-            await confirm()
+            if confirm is not None:
+                await confirm()
             acknowledged.append(await self._kafka().send_batch(batch, topic, partition=partition))
-        await _all(acknowledged)
+        return acknowledged
 
-    def _batches(self, topic: str, rows: Iterable[ChangelogRow]) -> Iterable[Any]:
+    async def _by_partition(self, messages: Sequence[Message]) -> dict[tuple[str, int | None], list[Row]]:
+        rows: defaultdict[tuple[str, int | None], list[Row]] = defaultdict(list)
+        for topic, key, value in messages:
+            _refuse_too_large(topic, key, value)
+            partition = None if key is None else partition_of(key, await self._count(topic))
+            rows[topic, partition].append((key, value))
+        return rows
+
+    def _batches(self, topic: str, rows: Iterable[Row]) -> Iterable[Any]:
         batch = self._kafka().create_batch()
         for key, value in rows:
             _refuse_too_large(topic, key, value)

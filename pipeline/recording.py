@@ -222,17 +222,53 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
         if path.name.endswith(".gz"):
             yield stack.enter_context(io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 18))
         elif path.name.endswith(".zst"):
-            unpacked = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-            yield stack.enter_context(io.BufferedReader(unpacked, 1 << 18))
+            yield stack.enter_context(io.BufferedReader(_Unpacked(raw), 1 << 18))
         else:
             yield raw
+
+
+class _Unpacked(io.RawIOBase):
+    """What is packed in a Zstandard file. Unlike the library's reader it complains of a file cut short."""
+
+    # A block of four bytes may stand for 128 KiB (RFC 8878 §3.1.1.2.2): small bites keep memory bounded.
+    BITE: Final = 1024
+
+    def __init__(self, packed: IO[bytes]) -> None:
+        self._packed = packed
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._between_frames = True
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._left:
+            bite = self._packed.read(self.BITE)
+            if not bite:
+                if self._between_frames:
+                    return 0
+                raise EOFError("the file is cut short")
+            self._left = memoryview(b"".join(self._unpack(bite)))
+        count = min(len(buffer), len(self._left))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+    def _unpack(self, bite: bytes) -> Iterator[bytes]:
+        while bite:
+            yield self._frame.decompress(bite)
+            bite = self._frame.unused_data
+            self._between_frames = self._frame.eof
+            if self._frame.eof:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
 
 
 def _create(path: Path, compression: Compression, stack: ExitStack) -> IO[bytes]:
     raw = stack.enter_context(path.open("wb"))
     if compression == "gz":
         # No name and no time in the header: the same events make the same bytes.
-        packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
+        packed = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0)
         return stack.enter_context(io.BufferedWriter(packed, 1 << 18))
     if compression == "zst":
         return stack.enter_context(zstandard.ZstdCompressor().stream_writer(raw, closefd=False))

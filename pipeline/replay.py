@@ -18,7 +18,7 @@ from pipeline.recording import InputRecord
 from pipeline.stage import Message, Outcome, Stage, StageKind
 from schemas.topics import TOPICS
 
-WINDOW_MS: Final = 1_000
+WINDOW_MS: Final = 2_000
 """Input is taken in steps of so much event time, so that what contexts answer arrives before the next step."""
 CHUNK: Final = 512
 
@@ -50,7 +50,7 @@ class Replay:
     """
 
     kinds: Sequence[StageKind]
-    partitions: int = 4
+    partitions: int = 1
     events: int = 0
     dead_letters: int = 0
     state: dict[tuple[str, int], dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))

@@ -33,7 +33,7 @@ class Reporter:
         self.guard = guard
         self.out = out
         policy = brain.judge.policy
-        self.stamp = outputs.Stamp(out.now_ms, brain.detector.id, policy.id, policy.mode)
+        self.stamp = outputs.Stamp(out.now_ms, brain.detector.id, brain.judge.policy_id, policy.mode)
 
     def lifecycle(self) -> None:
         """Sessions that started or changed client: their principal and device hear of it."""
@@ -42,7 +42,8 @@ class Reporter:
             return
         seg, facts = folded.seg, folded.facts
         started = (seg.rank == 0) & (folded.before["kind"][seg.of] == 0)
-        moved = facts["network_changed"] | facts["client_changed"]
+        over = folded.before["flags"][seg.of] & (REVOKED | ENDED) != 0
+        moved = (facts["network_changed"] | facts["client_changed"]) & ~over
         for index in np.flatnonzero(started | moved).tolist():
             event = folded.batch.events[int(seg.order[index])]
             who = _names(self.walk.table.names[int(seg.keys[seg.of[index]])])

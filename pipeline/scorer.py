@@ -137,13 +137,13 @@ class SessionScorer:
                 return
             batch, rows = batch.take(fresh), rows[fresh]
             seg = segments(rows)
-        learn_names(self.table, batch, seg)
         out.count_events("late_events", int((batch.at < self.reached - self.options.lateness_ms).sum()))
         self._judge(seg, batch, out)
 
     def _judge(self, seg: Segments, batch: Batch, out: Outbox) -> None:
-        looked = look(fold(self.table, seg, batch), self.brain)
-        walk = Walk(looked, self.table, self.cases, self.brain, self.silent)
+        folded = fold(self.table, seg, batch)
+        learn_names(self.table, folded)
+        walk = Walk(look(folded, self.brain), self.table, self.cases, self.brain, self.silent)
         self.guard.rules = self.brain.judge.policy.guard
         reporter = Reporter(walk, self.brain, self.guard, out)
         reporter.lifecycle()

@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 EMBEDDED_FETCH_WAIT_MS = 10
 """The embedded broker does not wake a fetch that waits: ask often."""
 
+MAX_FETCH_BYTES = 1_100_000
+"""Read from a partition at once; over the largest batch there is by default, or the others' would have to wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
@@ -148,7 +151,7 @@ def build_app(
     upkeep = Upkeep(lanes, kinds, seen, edge.idle_s)
     app.transport = _transport(app, Reading(lease, lanes.settle, *_reading(edge)))
     app.producer_transport = app.transport
-    means = Means(outbox, asyncio.Semaphore(edge.in_flight), seen, app.fail)
+    means = Means(outbox, asyncio.Semaphore(edge.in_flight), edge.chunk_size, seen, app.fail)
     take_over = Takeover(edge.app_id, edge.connection, kinds, lanes, lease, means)
     companions: list[Service] = [UpkeepService(app, upkeep)]
     if control is not None:
@@ -183,7 +186,7 @@ def _app(edge: Edge) -> EdgeApp:
         broker_rebalance_timeout=max(20.0, 2 * edge.session_timeout_s),
         broker_commit_interval=edge.commit_interval_s,
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=512 * 1024,
+        consumer_max_fetch_size=MAX_FETCH_BYTES,
         consumer_group_instance_id=edge.instance_id,
         producer_linger=0,
         producer_max_batch_size=MAX_REQUEST_BYTES,

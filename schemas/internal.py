@@ -51,7 +51,7 @@ class SessionBinding(Envelope):
 
 
 class PrincipalActivity(Client, Envelope):
-    """What a session reveals about its principal: where and with what it started, changed client, ended or was revoked."""
+    """What a session reveals about its principal: where it started, changed client, ended or was revoked."""
 
     type: Literal["principal.activity"]
     session_id: Id

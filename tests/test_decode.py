@@ -53,21 +53,24 @@ def reasons(*values: bytes | None, limits: Limits = LIMITS) -> list[str]:
 
 def alone(topic: str, values: Sequence[bytes | None], keys: Sequence[bytes | None]) -> Decoded:
     """What a chunk must come to, told the slow way: every record through its model, on its own."""
-    model, key = TOPICS[topic].model, TOPICS[topic].key
-    assert key is not None
     result = Decoded([], [], [])
-    for index, (value, own_key) in enumerate(zip(values, keys, strict=True)):
-        try:
-            event = model.model_validate_json(value or b"").model_dump()
-            fine = event[key].encode() == own_key and event["occurred_at"] <= NOW + LIMITS.max_future_ms
-        except ValidationError:
-            fine = False
-        if fine and len(value or b"") <= LIMITS.max_bytes:
+    for index, (value, key) in enumerate(zip(values, keys, strict=True)):
+        event = _one(topic, value or b"", key)
+        if event is None:
+            result.rejected.append(Rejected(index, ""))
+        else:
             result.events.append(event)
             result.places.append(index)
-        else:
-            result.rejected.append(Rejected(index, ""))
     return result
+
+
+def _one(topic: str, value: bytes, key: bytes | None) -> dict[str, Any] | None:
+    try:
+        event = TOPICS[topic].model.model_validate_json(value).model_dump()
+    except ValidationError:
+        return None
+    fits = len(value) <= LIMITS.max_bytes and event["occurred_at"] <= NOW + LIMITS.max_future_ms
+    return event if fits and event[str(TOPICS[topic].key)].encode() == key else None
 
 
 def assert_as_if_alone(topic: str, values: Sequence[bytes | None], keys: Sequence[bytes | None]) -> Decoded:
@@ -284,7 +287,7 @@ def _valid(topic: str) -> list[bytes]:
 
 
 def _mutated(value: bytes, chance: random.Random) -> bytes:
-    """*value* with one to four places damaged: a byte changed, taken, put in; a piece cut, doubled, turned."""
+    """*value* with one to four damages: a byte changed, taken, put in; a piece cut, doubled, moved."""
     data = bytearray(value)
     for _ in range(chance.randint(1, 4)):
         at, to = sorted((chance.randrange(len(data) + 1), chance.randrange(len(data) + 1)))

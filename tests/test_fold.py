@@ -15,8 +15,8 @@ from models.features import FEATURE_NAMES
 from models.fold import fold
 from models.rolling import segments
 from models.state import SOURCES, SessionTable
-from tests.samples import T0, auth, call, context
-from tests.slow_fold import SlowSession
+from samples import T0, auth, call, context
+from slow_fold import SlowSession
 
 Event = dict[str, Any]
 TOPIC = {"auth.event": "auth-events", "api.call": "api-calls", "session.context": "session-context"}
@@ -106,8 +106,8 @@ def fast(events: list[Event], cuts: set[int]) -> tuple[list[list[float]], Sessio
         source = SOURCES.index(TOPIC[chunk[0][1]["type"]])
         fresh, seg = unseen(table, batch, rows, source, offsets)
         assert fresh.size == len(batch)
-        learn_names(table, batch, seg)
         folded = fold(table, seg, batch)
+        learn_names(table, folded)
         values = np.empty_like(folded.values)
         values[:, seg.order] = folded.values
         answers += values.T.tolist()

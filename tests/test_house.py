@@ -118,6 +118,14 @@ def test_every_make_target_is_listed_with_a_sentence() -> None:
     assert listed == phony[1].split()
 
 
+def test_a_make_target_runs_a_command_that_exists() -> None:
+    commands = import_module("pipeline.cli").main.commands
+
+    run = re.findall(r"\$\(BIN\)/session-risk ([a-z]+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert run
+    assert set(run) <= set(commands)
+
+
 def test_ci_can_be_run_and_runs_every_check() -> None:
     script = ROOT / ".ci" / "run"
 

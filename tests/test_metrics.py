@@ -82,8 +82,8 @@ def test_what_the_edge_sees_is_counted(metrics: Metrics) -> None:
     outcome = Outcome(events=5, dead_letters={"not JSON": 1}, counts=counts)
     revocation = Message("session-revocations", b"s", b"{}")
 
-    watch.done(Work("scorer", 3, "api-calls", 6, 0.004, outcome))
-    watch.sent("scorer", [revocation, Message("session-risk", b"s", b"{}")], newest_ms=1_000, acked_ms=1_020)
+    watch.done(Work("session", 3, "api-calls", 6, 0.004, outcome))
+    watch.sent("session", [revocation, Message("session-risk", b"s", b"{}")], newest_ms=1_000, acked_ms=1_020)
     watch.lag("api-calls", 3, 1.5)
 
     assert _values(metrics) == {
@@ -92,10 +92,10 @@ def test_what_the_edge_sees_is_counted(metrics: Metrics) -> None:
         ("session_risk_decisions_total", "HIGH", "revoke"): 1,
         ("session_risk_revocations_total", "sent"): 1,
         ("session_risk_evicted_sessions_total",): 2,
-        ("session_risk_chunk_seconds_count", "scorer"): 1,
-        ("session_risk_chunk_seconds_sum", "scorer"): 0.004,
-        ("session_risk_chunk_records_count", "scorer"): 1,
-        ("session_risk_chunk_records_sum", "scorer"): 6,
+        ("session_risk_chunk_seconds_count", "session"): 1,
+        ("session_risk_chunk_seconds_sum", "session"): 0.004,
+        ("session_risk_chunk_records_count", "session"): 1,
+        ("session_risk_chunk_records_sum", "session"): 6,
         ("session_risk_event_to_command_seconds_count",): 1,
         ("session_risk_event_to_command_seconds_sum",): 0.02,
         ("session_risk_lag_seconds", "api-calls", "3"): 1.5,
@@ -103,7 +103,7 @@ def test_what_the_edge_sees_is_counted(metrics: Metrics) -> None:
 
 
 def test_a_sweep_is_no_chunk(metrics: Metrics) -> None:
-    Watch(metrics).done(Work("scorer", 3, None, 0, 0.004, Outcome(counts={("challenges", "missed"): 1})))
+    Watch(metrics).done(Work("session", 3, None, 0, 0.004, Outcome(counts={("challenges", "missed"): 1})))
 
     assert _values(metrics) == {("session_risk_challenges_total", "missed"): 1}
 
@@ -111,30 +111,44 @@ def test_a_sweep_is_no_chunk(metrics: Metrics) -> None:
 def test_a_partition_is_recovering_until_it_is_ready_or_gone(metrics: Metrics) -> None:
     watch = Watch(metrics)
     for partition in (0, 1):
-        watch.restoring("scorer", partition, 0)
-    watch.restoring("scorer", 0, 40)
+        watch.restoring("session", partition, 0)
+    watch.restoring("session", 0, 40)
 
     assert _values(metrics) == {
-        ("session_risk_recovering_partitions", "scorer"): 2,
-        ("session_risk_recovery_rows_total", "scorer"): 40,
+        ("session_risk_recovering_partitions", "session"): 2,
+        ("session_risk_recovery_rows_total", "session"): 40,
     }
-    watch.ready("scorer", 0)
-    watch.gone("scorer", 1)
-    assert _values(metrics) == {("session_risk_recovery_rows_total", "scorer"): 40}
+    watch.ready("session", 0)
+    watch.gone("session", 1)
+    assert _values(metrics) == {("session_risk_recovery_rows_total", "session"): 40}
 
 
 def test_nothing_is_said_of_a_partition_that_is_gone(metrics: Metrics) -> None:
     watch = Watch(metrics)
     for partition in (3, 4):
         watch.lag("api-calls", partition, 9)
-        metrics.state_bytes.labels("scorer", partition).set(1)
+        metrics.state_bytes.labels("session", partition).set(1)
 
-    watch.gone("scorer", 3)
+    watch.gone("session", 3)
 
     assert _values(metrics) == {
         ("session_risk_lag_seconds", "api-calls", "4"): 9,
-        ("session_risk_state_bytes", "scorer", "4"): 1,
+        ("session_risk_state_bytes", "session", "4"): 1,
     }
+
+
+def test_what_a_partition_holds_is_asked_at_every_scrape_until_it_is_gone(metrics: Metrics) -> None:
+    sessions = ["one"]
+    metrics.watch_sessions(3, live=lambda: len(sessions), held=lambda: 600 * len(sessions), guard=lambda: 1)
+    sessions.append("two")
+
+    assert _values(metrics) == {
+        ("session_risk_live_sessions", "3"): 2,
+        ("session_risk_state_bytes", "session", "3"): 1200,
+        ("session_risk_guard_state", "3"): 1,
+    }
+    Watch(metrics).gone("session", 3)
+    assert _values(metrics) == {}
 
 
 def test_only_the_model_and_policy_in_use_are_shown(metrics: Metrics) -> None:

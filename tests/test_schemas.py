@@ -158,19 +158,26 @@ def _variants(topic: str) -> Iterator[tuple[str, Json]]:
 WRONG = {
     "integer": [True, "5", 1.5, 1.0, 2**70, -1, [], {}],
     "number": [True, "5", [], {}],
-    "string": [5, True, 1.5, [], {}, "x" * 10_000_000],
+    "string": [5, True, 1.5, [], {}],
     "boolean": [0, 1, "true", [], {}],
-    "array": ["x", 5, {}, [1.5], ["x"] * 100_000],
+    "array": ["x", 5, {}, [1.5]],
 }
+
+
+def _wrong(variant: Json) -> list[Any]:
+    too_much = {
+        "string": "x" * (variant.get("maxLength", 0) + 1),
+        "array": ["x"] * (variant.get("maxItems", 0) + 1),
+    }
+    kind = variant.get("type", "")
+    return WRONG.get(kind, []) + [value for name, value in too_much.items() if name == kind]
 
 
 @every_topic
 def test_a_member_is_only_what_its_type_and_bounds_say(topic: str) -> None:
-    example = _first_valid(topic)
-    model = TOPICS[topic].model
+    model, example = TOPICS[topic].model, _first_valid(topic)
     for member, variant in _variants(topic):
-        types = {v.get("type") for name, v in _variants(topic) if name == member}
-        for wrong in WRONG.get(variant.get("type", ""), []) if len(types - {"null"}) == 1 else []:
+        for wrong in _wrong(variant):
             with pytest.raises(ValidationError) as refused:
                 model.model_validate_json(json.dumps({**example, member: wrong}))
             assert {error["loc"][0] for error in refused.value.errors()} == {member}

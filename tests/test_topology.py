@@ -202,25 +202,35 @@ def test_the_observer_is_told_everything(story: SimpleNamespace) -> None:
     assert set(story.noted.lags.values()) == {0.0}
 
 
-@pytest.mark.parametrize("bad", [b"poison", b"giant"])
-def test_what_makes_a_stage_fail_is_not_acknowledged_and_ends_the_worker(
-    story: SimpleNamespace, broker: EmbeddedBroker, tmp_path: Path, bad: bytes
+@pytest.mark.parametrize(
+    ("bad", "echoed_before_the_end"),
+    [(b"poison", 0), (b"giant", 2)],
+    ids=["the stage raises", "its row is refused, its messages are out"],
+)
+def test_what_a_stage_fails_on_ends_the_worker_and_is_read_again(
+    story: SimpleNamespace, broker: EmbeddedBroker, tmp_path: Path, bad: bytes, echoed_before_the_end: int
 ) -> None:
     edge = _edge(broker, tmp_path)
+    here = edge.connection
 
-    async def fail_and_restart() -> tuple[int, list[Record], list[Record], list[bytes]]:
-        before = len(await read_all(edge.connection, ECHO))
-        await produce(edge.connection, [("left", b"key-1", b"good"), ("left", b"key-1", bad)])
+    async def echoes() -> list[Record]:
+        return [record for record in await read_all(here, ECHO) if record.key == bad]
+
+    async def fail_and_restart() -> tuple[int, list[Record], list[Record]]:
+        await produce(here, [("left", bad, b"good"), ("left", bad, bad)])
         async with running(edge, [StageKind("counting", SOURCES, Failing)]) as (_, code):
             failed = await asyncio.wait_for(code, 20)
-        between = (await read_all(edge.connection, ECHO))
-        healthy: list[Counting] = []
+        first = await echoes()
         noted = Noting()
-        async with running(edge, [counting_kind(healthy)], noted):
-            await until(lambda: sum(work.records for work in noted.work) >= 1)
-        after = await read_all(edge.connection, ECHO)
-        return failed, between[before:], after[len(between) :], [b"" for _ in healthy]
+        async with running(edge, [counting_kind()], noted):
+            await until(lambda: sum(work.records for work in noted.work) >= 2)
+        return failed, first, await echoes()
 
-    code, between, after, _ = asyncio.run(fail_and_restart())
+    code, first, both = asyncio.run(fail_and_restart())
     assert code == 1
-    assert after or between
+    assert len(first) == echoed_before_the_end
+    again = [record.value for record in both[len(first) :]]
+    assert len(again) == len(set(again)) == 2
+    assert [record.value for record in first] in ([], again)
+    rows = asyncio.run(state(here, APP, PARTITIONS))
+    assert rows[bad]["count"] == 2

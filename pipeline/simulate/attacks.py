@@ -33,7 +33,8 @@ from pipeline.simulate.strike import (
 
 def token_replayed(day: Day, rng: Random) -> bool:
     """A stolen cookie is used from a rented server with another client, beside its owner."""
-    found = day.pick(rng, of_a_human)
+    # Thieves look for cookies that open more doors: keys minted, agents let loose.
+    found = day.pick(rng, lambda one: of_a_human(one) and (day.has_children(one) or rng.random() < 0.1))
     if found is None:
         return False
     session, at = found
@@ -47,7 +48,8 @@ def token_replayed(day: Day, rng: Random) -> bool:
 
 def impossible_travel(day: Day, rng: Random) -> bool:
     """The same session, the same browser by its looks, from another continent within minutes."""
-    found = day.pick(rng, of_a_human)
+    # Were another of the owner's sessions to begin now, it would seem to have travelled too.
+    found = day.pick(rng, lambda session: of_a_human(session) and day.is_latest(session))
     if found is None:
         return False
     session, at = found
@@ -148,6 +150,7 @@ def network_changed_unanswered(day: Day, rng: Random) -> bool:
     session, at = found
     city = person_of(day).city
     session.changes.append(Change(at, network=city.network(city.cafe, "wifi", rng)))
+    calls(session, [at], session.operations, rng)
     day.condemn(session, at, "network_changed_unanswered")
     return True
 

@@ -58,7 +58,8 @@ def plan_person(run: str, person: Person, number: int, horizon: Horizon) -> Day:
     works = rng.random() < (0.95 if weekday < 5 else 0.06)
     if works:
         sessions = _working_day(run, day, person, rng)
-        day.sessions = [one for one in sessions if _within(one, horizon, rng)]
+        there = [one for one in sessions if one.start >= person.away_until]
+        day.sessions = [one for one in there if _within(one, horizon, rng)]
         _add_keys(run, day, person, rng)
         _add_agents(run, day, person, rng)
     return day

@@ -10,12 +10,13 @@ from typing import Any, Final
 from pipeline.simulate.days import human
 from pipeline.simulate.operations import BATCH, MONTH_END
 from pipeline.simulate.places import TRIPS
-from pipeline.simulate.plan import DAY, HOUR, MINUTE, SECOND, Change, Day, DevicePlan, Session, move
+from pipeline.simulate.plan import DAY, HOUR, MINUTE, SECOND, Change, Day, DevicePlan, Session
 from pipeline.simulate.population import identity
 from pipeline.simulate.strike import (
     Family,
     at_the_desk,
     calls,
+    move,
     of_a_human,
     of_kind,
     on_the_phone,
@@ -114,6 +115,7 @@ def flight_travel(day: Day, rng: Random) -> bool:
     arrived.family = "flight_travel"
     day.sessions = [one for one in day.sessions if one.device_id is None or one.start < last.end]
     day.sessions.append(arrived)
+    person.away_until = arrived.end + int(trip.hours * HOUR)
     return True
 
 

@@ -136,6 +136,17 @@ class Day:
             for other in self.sessions
         )
 
+    def has_children(self, session: Session) -> bool:
+        """Whether an API key's or an agent's session was born of it."""
+        return any(other.parent is session for other in self.sessions)
+
+    def is_latest(self, session: Session) -> bool:
+        """Whether no other session of the same principal begins in the course of this one."""
+        return not any(
+            other.principal_id == session.principal_id and session.start < other.start <= session.end
+            for other in self.sessions
+        )
+
     def condemn(self, session: Session, at: int, family: str) -> None:
         """Say that *session* is under attack from *at* on, and so whatever was born of it falls with it."""
         session.label, session.family, session.attacked_at = "attack", family, max(at, session.start)
@@ -150,23 +161,3 @@ class Day:
             session.label = "attack"
         for session in fallen:
             self.condemn(session, at, family)
-
-
-def move(day: Day, session: Session, at: int, network: Network, rng: Random) -> None:
-    """Let an honest person change networks; where the new one is not known, they pass the step-up."""
-    session.changes.append(Change(at, network=network))
-    known = _networks_before(day, session.principal_id, at)
-    if network.asn not in known:
-        answered = at + rng.randint(20, 80) * SECOND
-        session.extras.append(
-            Extra(answered, "auth.event", {"action": "step_up_passed", "amr": ["hwk", "user"]})
-        )
-
-
-def _networks_before(day: Day, principal_id: str, at: int) -> set[int]:
-    known = set(day.owner.networks) if isinstance(day.owner, Person) else set()
-    for session in day.sessions:
-        if session.principal_id == principal_id and session.start < at:
-            known.add(session.network.asn)
-            known.update(c.network.asn for c in session.changes if c.network is not None and c.at < at)
-    return known

@@ -138,7 +138,10 @@ class Device:
 
 @dataclass(slots=True, kw_only=True)
 class Person:
-    """Somebody with a working day; *agents* and *keys* act for them: ids, each with what it calls."""
+    """Somebody with a working day; *agents* and *keys* act for them: ids, each with what it calls.
+
+    *networks* are the AS numbers used on earlier days; *away_until* (ms), nothing happens at home.
+    """
 
     principal_id: str
     tenant: Tenant
@@ -155,6 +158,7 @@ class Person:
     agents: list[tuple[str, tuple[Operation, ...]]] = field(default_factory=list)
     keys: list[tuple[str, tuple[Operation, ...]]] = field(default_factory=list)
     networks: set[int] = field(default_factory=set)
+    away_until: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

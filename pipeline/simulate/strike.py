@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.simulate.clients import Client
 from pipeline.simulate.operations import Operation, call
 from pipeline.simulate.places import Network
-from pipeline.simulate.plan import ORDINARY, SECOND, Day, Extra, Session
+from pipeline.simulate.plan import ORDINARY, SECOND, Change, Day, Extra, Session
 from pipeline.simulate.population import Person
 
 
@@ -86,6 +86,27 @@ def paced(start: int, count: int, seconds: tuple[float, float], rng: Random) -> 
     while len(times) < count:
         times.append(times[-1] + int(rng.uniform(*seconds) * SECOND))
     return times
+
+
+def move(day: Day, session: Session, at: int, network: Network, rng: Random) -> None:
+    """Let an honest person change networks; where the new one is not known, they pass the step-up."""
+    session.changes.append(Change(at, network=network))
+    calls(session, [at], session.operations, rng)
+    known = _networks_before(day, session.principal_id, at)
+    if network.asn not in known:
+        answered = at + rng.randint(20, 80) * SECOND
+        session.extras.append(
+            Extra(answered, "auth.event", {"action": "step_up_passed", "amr": ["hwk", "user"]})
+        )
+
+
+def _networks_before(day: Day, principal_id: str, at: int) -> set[int]:
+    known = set(day.owner.networks) if isinstance(day.owner, Person) else set()
+    for session in day.sessions:
+        if session.principal_id == principal_id and session.start < at:
+            known.add(session.network.asn)
+            known.update(c.network.asn for c in session.changes if c.network is not None and c.at < at)
+    return known
 
 
 def person_of(day: Day) -> Person:

@@ -1,0 +1,37 @@
+"""From settings to the objects of the core: what a worker, a replay and a demonstration are made of alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.artefact import SHIPPED
+from pipeline.reload import Configured, Models
+from pipeline.scorer import Options
+from pipeline.settings import Settings
+from schemas.decode import Limits
+
+
+def configured(settings: Settings) -> Configured:
+    """Return what is in force before any order."""
+    models = Models(settings.model_dir or SHIPPED)
+    return Configured(settings.policy_file, settings.model, settings.mode, models)
+
+
+def chosen(settings: Settings, policy: Path | None, model: Path | None) -> Configured:
+    """Return what *settings* say, but for a *policy* file or the folder of a *model* that was named."""
+    said = configured(settings)
+    name, models = said.model, said.models
+    if model is not None:
+        name, models = model.resolve().name, Models(model.resolve().parent)
+    return Configured(policy or said.policy_file, name, said.mode, models)
+
+
+def options(settings: Settings, partitions: int) -> Options:
+    """Return what a session scorer is told, for topics with so many *partitions*."""
+    return Options(
+        partitions=partitions,
+        max_sessions=settings.max_sessions_per_partition,
+        lateness_ms=round(settings.lateness_s * 1000),
+        sweep_ms=round(settings.sweep_s * 1000),
+        limits=Limits(settings.max_record_bytes, round(settings.max_future_s * 1000)),
+    )

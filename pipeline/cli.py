@@ -1,0 +1,133 @@
+"""The command line: which commands there are, and the exit code of an expected error.
+
+A command is loaded when it is asked for, so `session-risk --help` answers at once. What one does is in
+`pipeline/commands/`, in the module of its name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import UserDict
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final, cast
+
+import click
+
+COMMANDS: Final = {
+    "demo": "Watch attacks being noticed and sessions revoked, without Kafka.",
+    "worker": "Join what happens in Kafka and decide, until told to stop.",
+    "replay": "Play a recording through the same stages, without Kafka.",
+    "explain": "Tell how a decision came about and what was done.",
+    "simulate": "Write a labelled recording of simulated days.",
+    "convert": "Turn other people's logs into a recording.",
+    "train": "Fit the anomaly model on a recording.",
+    "model": "Say which model decides, and in which mode.",
+    "policy": "Show or check a policy.",
+    "topics": "Make, list or check the topics.",
+    "schemas": "Write the contract for other languages.",
+    "settings": "Show every setting and its value.",
+}
+"""Every command, in the order of the help, with its sentence."""
+
+OK: Final = 0
+NO: Final = 1
+WRONG_INPUT: Final = 2
+NO_BROKER: Final = 3
+INTERRUPTED: Final = 130
+
+EXIT_CODES: Final = {
+    "builtins.OSError": WRONG_INPUT,
+    "models.artefact.BadModel": WRONG_INPUT,
+    "pipeline.convert.logs.UnreadableLogError": WRONG_INPUT,
+    "pipeline.faust_parts.UnknownFaustError": WRONG_INPUT,
+    "pipeline.policy.BadPolicy": WRONG_INPUT,
+    "pipeline.recorded.UnknownDecisionError": NO,
+    "pipeline.recording.RecordingError": WRONG_INPUT,
+    "pipeline.scenarios.ScenarioError": WRONG_INPUT,
+    "pipeline.settings.SettingsError": WRONG_INPUT,
+    "pipeline.topic_admin.BrokerUnreachableError": NO_BROKER,
+    "pipeline.topic_admin.TopicsNotReadyError": NO_BROKER,
+}
+"""Errors that are told in a sentence, by name: naming them does not load their modules. Others are bugs."""
+
+
+class _Commands(UserDict[str, click.Command]):
+    """The commands by name, each loaded when it is first taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = {name: click.Command(name, short_help=text) for name, text in COMMANDS.items()}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self.data:
+            raise KeyError(name)
+        return cast("click.Command", import_module(f"pipeline.commands.{name}").command)
+
+
+class Program(click.Group):
+    """The group of all commands; it also decides the exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:
+        """Run the command line and exit; with `standalone_mode=False` return, or raise, what it comes to."""
+        if extra.pop("standalone_mode", True):
+            sys.exit(self._exit_code(args, extra))
+        return super().main(args, standalone_mode=False, **extra)
+
+    def _exit_code(self, args: Sequence[str] | None, extra: dict[str, Any]) -> int:
+        try:
+            code = super().main(args, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except click.Abort:
+            return INTERRUPTED
+        except Exception as error:
+            expected = exit_code(error)
+            if expected is None:
+                raise
+            click.echo(f"session-risk: {sentence(error)}", err=True)
+            return expected
+        return code if isinstance(code, int) else OK
+
+
+def exit_code(error: Exception) -> int | None:
+    """Return the exit code of *error*, `None` where it is not an expected one."""
+    names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
+    return next((EXIT_CODES[name] for name in names if name in EXIT_CODES), None)
+
+
+def sentence(error: Exception) -> str:
+    """Return what to tell people of *error*."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _version() -> str:
+    try:
+        return version("session-risk")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+@click.group(cls=Program, commands=_Commands())
+@click.version_option(_version(), prog_name="session-risk")
+def main() -> None:
+    """Decide, all the time, whether a session still deserves trust.
+
+    Settings come from the environment (`session-risk settings` shows them). Exit codes: 0 done, 1 the answer
+    is no, 2 wrong input or settings, 3 no broker or wrong topics, 130 interrupted.
+    """
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""What the commands show: tables, JSON and progress, and decisions as they are made. Computes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+WIDTH: Final = 100
+"""Columns that are used where no terminal says how many there are."""
+ROWS: Final = 16
+"""Decisions that a live table holds."""
+
+LEVEL_STYLE: Final = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "bold red"}
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program to read.")
+
+
+def screen(*, err: bool = False) -> Console:
+    """Return where to print, standard error if *err*; plain and 100 columns wide where it is a file."""
+    file = sys.stderr if err else sys.stdout
+    console = Console(file=file, highlight=False, markup=False)
+    return console if console.is_terminal else Console(file=file, highlight=False, markup=False, width=WIDTH)
+
+
+def print_json(value: Any) -> None:
+    """Print *value* as JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def grid(*columns: str, rows: Iterable[Sequence[Any]] = (), title: str | None = None) -> Table:
+    """Return a plain table; a column whose name begins with `>` is of numbers."""
+    table = Table(box=None, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for name in columns:
+        right = name.startswith(">")
+        table.add_column(name.lstrip(">"), justify="right" if right else "left", no_wrap=right)
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else _cell(cell) for cell in row))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def clock(ms: int) -> str:
+    """Return the time of day, UTC."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%H:%M:%S}"
+
+
+def moment(ms: int) -> str:
+    """Return date and time, UTC."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def tracked(items: Iterable[Any], text: str, total: int | None) -> Iterator[Any]:
+    """Yield *items* while a bar on standard error shows how many of *total* are done; a file shows no bar."""
+    console = screen(err=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(text, total=total)
+        for number, item in enumerate(items, start=1):
+            yield item
+            if number % 512 == 0:
+                bar.update(task, completed=number)
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show on standard error that something is being done which takes a while."""
+    console = screen(err=True)
+    if console.is_terminal:
+        with console.status(text):
+            yield
+    else:
+        console.print(text)
+        yield
+
+
+def decision_row(decision: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:
+    """Return when, whose session, level, action, why and the evidence of a `session-risk` record."""
+    counted = [reason for reason in decision["reasons"] if reason["contribution"] > 0]
+    why = ", ".join(reason["detection"] for reason in counted) or "nothing any more"
+    evidence = [event for reason in counted for event in reason.get("evidence") or ()]
+    shown = evidence[-1] + (f" +{len(evidence) - 1}" if len(evidence) > 1 else "") if evidence else "–"
+    level, action = decision["level"], decision["action"]
+    return clock(decision["occurred_at"]), decision["session_id"], level, action, why, shown
+
+
+@contextmanager
+def decisions_shown(title: str, console: Console) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Give a function that shows a decision: in a live table on a terminal, as a line elsewhere."""
+    newest: deque[tuple[str, ...]] = deque(maxlen=ROWS)
+    if not console.is_terminal:
+        console.print(_decision_table(title, ()))
+        yield lambda decision: console.print(_line(decision_row(decision)))
+        return
+    with Live(_decision_table(title, newest), console=console, refresh_per_second=8) as live:
+
+        def show(decision: Mapping[str, Any]) -> None:
+            newest.append(decision_row(decision))
+            live.update(_decision_table(title, newest))
+
+        yield show
+
+
+_COLUMNS: Final = (
+    ("time", 8), ("session", 15), ("level", 6), ("action", 7), ("why", 33), ("evidence", 24)
+)  # fmt: skip
+"""Names and widths: with a space between them 98 columns."""
+
+
+def _decision_table(title: str, rows: Iterable[tuple[str, ...]]) -> Table:
+    table = Table(
+        box=None, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    for name, width in _COLUMNS:
+        table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        style = LEVEL_STYLE[row[2]]
+        table.add_row(*row[:2], Text(row[2], style), Text(row[3], style), *row[4:])
+    return table
+
+
+def _line(row: tuple[str, ...]) -> str:
+    cells = (_cut(cell, width) for cell, (_, width) in zip(row, _COLUMNS, strict=True))
+    return " ".join(cells).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    return (text if len(text) <= width else text[: width - 1] + "…").ljust(width)

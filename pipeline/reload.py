@@ -1,0 +1,165 @@
+"""What is in force: the policy from its file, mode and champion from orders, put into a brain between chunks.
+
+What cannot be used is reported and changes nothing. What the orders come to depends only on the newest one
+about each model, so a worker that reads `model-control` after compaction comes to the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models.artefact import SHIPPED, BadModel, load
+from models.detector import Detector, NoDetector
+from pipeline.brain import Brain
+from pipeline.policy import BadPolicy, Mode, Policy, read_policy
+from pipeline.stage import Record
+from schemas.decode import decode_chunk
+from schemas.topics import MODEL_CONTROL
+
+logger = logging.getLogger(__name__)
+
+ANY_MODEL: Final = "*"
+"""An order to set the mode is under this name when it is about whichever model decides."""
+DEFAULT_MODEL: Final = "default"
+
+_FOREVER: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """A folder with a model in each sub-folder."""
+
+    folder: Path = SHIPPED
+
+    def load(self, name: str) -> Detector:
+        """Return the model called *name*; raises `BadModel` where there is none that can be used.
+
+        Where no default model ships, its place is taken by a detector that finds nothing unusual.
+        """
+        if name == DEFAULT_MODEL and self.folder == SHIPPED and not (SHIPPED / name).exists():
+            return NoDetector()
+        if name in ("", ".", "..") or "/" in name:
+            raise BadModel(f"{name!r} is no name of a model: it is a folder in {self.folder}")
+        return load(self.folder / name)
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What is in force before any order: where *policy_file* or *mode* is `None`, the default's."""
+
+    policy_file: Path | None = None
+    model: str = DEFAULT_MODEL
+    mode: Mode | None = None
+    models: Models = Models()
+
+
+class InForce:
+    """Keeps *brain* at what files and orders say; raises `BadPolicy` or `BadModel` when it cannot begin."""
+
+    def __init__(self, configured: Configured, complain: Callable[[str], None] = logger.error) -> None:
+        self.brain = Brain()
+        self.challengers: dict[str, Detector] = {}
+        self._configured = configured
+        self._complain = complain
+        self._orders: dict[str, dict[str, Any]] = {}
+        self._champion = configured.model
+        self._mark = self._file_mark()
+        self._policy = read_policy(configured.policy_file)
+        self.brain.detector = configured.models.load(configured.model)
+        self._apply()
+
+    @property
+    def champion(self) -> str | None:
+        """The id of the model that decides, `None` where rules decide alone."""
+        detector = self.brain.detector
+        return None if isinstance(detector, NoDetector) else detector.id
+
+    @property
+    def policy(self) -> Policy:
+        """The policy by which is decided, its mode included."""
+        return self.brain.judge.policy
+
+    def look(self) -> None:
+        """Read the policy file again if it changed; one that cannot be used is reported once."""
+        mark = self._file_mark()
+        if mark == self._mark:
+            return
+        self._mark = mark
+        try:
+            self._policy = read_policy(self._configured.policy_file)
+        except BadPolicy as error:
+            self._complain(f"the policy stays {self.policy.id}: {error}")
+            return
+        self._apply()
+        logger.info("the policy is %s now, mode %s", self.policy.id, self.policy.mode)
+
+    def order(self, record: Record) -> None:
+        """Follow an order from `model-control`, newer than those before it."""
+        decoded = decode_chunk(MODEL_CONTROL, [record.value], [record.key], now_ms=_FOREVER)
+        for one in decoded.rejected:
+            self._complain(f"{MODEL_CONTROL}, offset {record.offset}: no order: {one.reason}")
+        for order in decoded.events:
+            self._orders.pop(order["model"], None)  # the newest is last
+            self._orders[order["model"]] = order
+            self._follow()
+
+    def _follow(self) -> None:
+        self._choose_champion()
+        wanted = [name for name, order in self._orders.items() if order["command"] == "shadow"]
+        known, self.challengers = self.challengers, {}
+        for name in wanted:
+            detector = known.get(name) or self._loaded(name)
+            if detector is not None:
+                self.challengers[name] = detector
+        self._apply()
+
+    def _choose_champion(self) -> None:
+        """The model promoted last that can be loaded; else the configured one, unless it is retired."""
+        promoted = [name for name, order in self._orders.items() if _promotes(order)]
+        retired = self._orders.get(self._configured.model, {}).get("command") == "retire"
+        names = [*reversed(promoted), *(() if retired else (self._configured.model,))]
+        for name in names:
+            if name == self._champion:
+                return
+            detector = self._loaded(name)
+            if detector is not None:
+                self._champion, self.brain.detector = name, detector
+                logger.info("the champion is %s now", detector.id)
+                return
+        self._champion, self.brain.detector = "", NoDetector()
+        logger.info("there is no champion: rules decide alone")
+
+    def _loaded(self, name: str) -> Detector | None:
+        try:
+            return self._configured.models.load(name)
+        except BadModel as error:
+            self._complain(f"model {name} cannot be used: {error}")
+            return None
+
+    def _apply(self) -> None:
+        spoken = [order for order in self._orders.values() if order["command"] == "mode" or order["mode"]]
+        ordered = spoken[-1]["mode"] if spoken else None
+        mode = ordered or self._configured.mode or self._policy.mode
+        policy = self._policy if mode == self._policy.mode else self._policy.model_copy(update={"mode": mode})
+        if policy != self.brain.judge.policy:
+            self.brain.use_policy(policy)
+
+    def _file_mark(self) -> tuple[int, int] | None:
+        """What changes when the policy file does; `None` while there is no such file."""
+        if self._configured.policy_file is None:
+            return None
+        try:
+            found = self._configured.policy_file.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
+
+def _promotes(order: dict[str, Any]) -> bool:
+    """Whether its model decides: it was promoted, or given the mode it decides in."""
+    command, model = order["command"], order["model"]
+    return bool(command == "promote" or (command == "mode" and model != ANY_MODEL))

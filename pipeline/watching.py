@@ -1,0 +1,71 @@
+"""The observer of a real worker: what `pipeline.metrics.Watch` counts, what stages hold, what decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from pipeline.metrics import Metrics, Watch
+from pipeline.reload import InForce
+from pipeline.scorer import SessionScorer
+from pipeline.stage import Stage, StageKind
+
+Place = tuple[str, int]
+"""A kind and a partition."""
+
+
+class Watching(Watch):
+    """Shows in *metrics* what the edge does, what *in_force* says, and what the stages of its kinds hold.
+
+    *each_second* is called about once a second in the worker's event loop, where no chunk is half done.
+    """
+
+    def __init__(
+        self, metrics: Metrics, in_force: InForce, each_second: Sequence[Callable[[], None]] = ()
+    ) -> None:
+        super().__init__(metrics)
+        self._in_force = in_force
+        self._each_second = each_second
+        self._made: dict[Place, Stage] = {}
+        self._shown: tuple[object, ...] = ()
+        self._show_what_decides()
+
+    def kinds(self, kinds: Sequence[StageKind]) -> tuple[StageKind, ...]:
+        """Return the same *kinds*, whose stages are shown from when they are ready until they are gone."""
+        return tuple(replace(kind, create=self._noting(kind)) for kind in kinds)
+
+    def _noting(self, kind: StageKind) -> Callable[[int], Stage]:
+        def create(partition: int) -> Stage:
+            stage = self._made[kind.name, partition] = kind.create(partition)
+            return stage
+
+        return create
+
+    def ready(self, kind: str, partition: int) -> None:
+        super().ready(kind, partition)
+        stage = self._made.pop((kind, partition), None)
+        if isinstance(stage, SessionScorer):
+            self._show_sessions(partition, stage)
+
+    def turned(self) -> None:
+        super().turned()
+        for call in self._each_second:
+            call()
+        self._show_what_decides()
+
+    def _show_sessions(self, partition: int, stage: SessionScorer) -> None:
+        self.metrics.watch_sessions(
+            partition,
+            live=lambda: len(stage.table),
+            held=lambda: stage.table.nbytes,
+            guard=lambda: stage.guard.state,
+        )
+
+    def _show_what_decides(self) -> None:
+        policy, champion = self._in_force.policy, self._in_force.champion
+        challengers = tuple(model.id for model in self._in_force.challengers.values())
+        shown = (policy, champion, challengers)
+        if shown != self._shown:  # a scrape must not find the row that is shown anew missing
+            self._shown = shown
+            self.metrics.show_policy(policy.id, policy.mode)
+            self.metrics.show_models(champion, challengers)
