@@ -80,29 +80,31 @@ class Batch:
 
 
 IDENTITY: Final = np.dtype(
-    [
-        ("key", "<u8"),
-        ("address", "<u8"),
-        ("client", "<u4", (len(CLIENT),)),
-        ("place", "<f4", (2,)),
-        ("kind", "u1"),
-        ("network_type", "u1"),
-    ]
+    [("key", "<u8"), ("address", "<u8"), ("client", "<u4", (len(CLIENT),)), ("kind", "u1"), ("network_type", "u1")]
 )
-"""What an event says of session and client, as numbers; the same for hours, so it is remembered whole."""
+"""What the strings of an event say of session and client, as numbers; the same for hours, so it is remembered."""
 ACT: Final = np.dtype(
     [("operation", "<u8"), ("tool", "<u8"), ("stage", "u1"), ("sensitive", "?"), ("writing", "?")]
 )
 """What an API call does, as numbers."""
 _VERSION: Final = re.compile(r"[\d._]+")
 _IDENTITY: Final = itemgetter(
-    "tenant", "session_id", "principal_kind", "device_id", "ip", "asn", "latitude", "longitude", "network_type",
-    "user_agent", "ja4", "token_id", "key_thumbprint",
+    "tenant", "session_id", "principal_kind", "device_id", "ip", "network_type", "user_agent", "ja4", "token_id",
+    "key_thumbprint",
 )  # fmt: skip
+_PLACE: Final = itemgetter("latitude", "longitude")
+_ASN: Final = itemgetter("asn")
 _ACT: Final = itemgetter("operation", "method", "sensitivity", "tool")
 _NUMBERS: Final = itemgetter("status", "bytes_out", "records")
 _ID: Final = itemgetter("event_id")
 _RESOURCE: Final = itemgetter("resource")
+
+
+def _asn_prints(asn: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Fingerprints of networks known by number: a product modulo 2^32, which keeps different numbers different."""
+    prints = (asn * np.uint64(0x9E3779B1) + np.uint64(1) & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    prints[prints == 0] = 0x9E3779B1
+    return prints
 
 
 def _zero_for_nan(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -127,25 +129,34 @@ def network_name(ip: str | None, asn: int | None) -> str | None:
     return ip.rpartition(".")[0] if "." in ip and ":" not in ip else ":".join(ip.split(":")[:3])
 
 
-class Memory(dict[tuple[Any, ...], bytes]):
-    """Packed answers by question; bounded, and starting afresh changes no result."""
+class Memory:
+    """Packed answers, found again by the hash of their question; bounded, and starting afresh changes no answer.
+
+    Only strings may be asked: Python hashes those with a secret of the process (SipHash, PEP 456), so nobody can
+    choose two questions that meet. Keeping the questions themselves would cost a cache miss for every string.
+    """
 
     def __init__(self, make: Callable[..., bytes], limit: int) -> None:
-        super().__init__()
+        self._answers: dict[int, bytes] = {}
         self._make = make
         self._limit = limit
 
-    def __missing__(self, question: tuple[Any, ...]) -> bytes:
-        if len(self) >= self._limit:
-            self.clear()
-        answer = self[question] = self._make(*question)
-        return answer
+    def ask(self, questions: list[tuple[str | None, ...]]) -> bytes:
+        """The answers to all *questions*, one after another."""
+        keys = list(map(hash, questions))
+        answers = list(map(self._answers.get, keys))
+        if None in answers:
+            for at in [at for at, answer in enumerate(answers) if answer is None]:
+                if len(self._answers) >= self._limit:
+                    self._answers.clear()
+                answers[at] = self._answers[keys[at]] = self._make(*questions[at])
+        return b"".join(answers)  # type: ignore[arg-type]
 
 
 class Columns:
     """Turns decoded events into a :class:`Batch`; holds only memories of what strings become."""
 
-    def __init__(self, remember: int = 32_768) -> None:
+    def __init__(self, remember: int = 65_536) -> None:
         self._print = Fingerprints().__getitem__
         self._identities = Memory(self._identity, remember)
         self._acts = Memory(self._act, remember)
@@ -154,7 +165,7 @@ class Columns:
         """``api.call`` events."""
         batch = self._client(events, Kind.CALL)
         numbers = np.array(list(map(_NUMBERS, events)), np.float64)
-        acts = np.frombuffer(b"".join(map(self._acts.__getitem__, map(_ACT, events))), ACT)
+        acts = np.frombuffer(self._acts.ask(list(map(_ACT, events))), ACT)
         status = numbers[:, 0]
         batch.columns |= {name: acts[name] for name in ("operation", "tool", "stage", "sensitive", "writing")}
         batch.columns |= {
@@ -194,28 +205,30 @@ class Columns:
         return Batch(events, kind, keys, *_ids_and_times(events))
 
     def _client(self, events: Sequence[Event], kind: Kind) -> Batch:
-        who = np.frombuffer(b"".join(map(self._identities.__getitem__, map(_IDENTITY, events))), IDENTITY)
+        who = np.frombuffer(self._identities.ask(list(map(_IDENTITY, events))), IDENTITY)
+        client = who["client"].copy()
+        asn = np.array(list(map(_ASN, events)), np.float64)
+        known = np.flatnonzero(~np.isnan(asn))
+        client[known, 0] = _asn_prints(asn[known].astype(np.uint64))
         batch = Batch(events, kind, np.ascontiguousarray(who["key"]), *_ids_and_times(events))
         batch.columns = {
-            "client": who["client"],
+            "client": client,
             "address": who["address"],
             "principal_kind": who["kind"],
-            "place": who["place"],
+            "place": np.array(list(map(_PLACE, events)), np.float32),
             "network_type": who["network_type"],
         }
         return batch
 
     def _identity(
-        self, tenant: str, session: str, kind: str, device: str | None, ip: str | None, asn: int | None,
-        lat: float | None, lon: float | None, network_type: str | None, ua: str | None, ja4: str | None,
-        token: str | None, key: str | None,
+        self, tenant: str, session: str, kind: str, device: str | None, ip: str | None, network_type: str | None,
+        ua: str | None, ja4: str | None, token: str | None, key: str | None,
     ) -> bytes:  # fmt: skip
         one = np.zeros(1, IDENTITY)
-        told = (network_name(ip, asn), ip, ua, client_family(ua), ja4, token, key, device)
+        told = (network_name(ip, None), ip, ua, client_family(ua), ja4, token, key, device)
         one["key"] = self._print(f"{tenant}\0{session}")
         one["address"] = self._print(ip)
         one["client"] = short(np.array(list(map(self._print, told)), np.uint64))
-        one["place"] = (np.nan if lat is None else lat, np.nan if lon is None else lon)
         one["kind"] = PRINCIPAL_KIND[kind]
         one["network_type"] = NETWORK_TYPE[network_type]
         return one.tobytes()

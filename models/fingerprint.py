@@ -56,7 +56,7 @@ def hash_ids(ids: Sequence[str | None]) -> NDArray[np.uint64]:
     No memory helps with those, so the whole column is mixed at once, 8 bytes at a time. The hash of a string does
     not depend on the others.
     """
-    odd = [at for at, one in enumerate(ids) if one is None or len(one) > _ID_BYTES or not one.isascii()]
+    odd = _odd(ids)
     plain = list(ids)
     for at in odd:
         plain[at] = ""
@@ -70,3 +70,10 @@ def hash_ids(ids: Sequence[str | None]) -> NDArray[np.uint64]:
         one = ids[at]
         mixed[at] = 0 if one is None else fingerprint(one)
     return mixed
+
+
+def _odd(ids: Sequence[str | None]) -> list[int]:
+    """Where a string is missing, longer than the words hold, or not ASCII; mostly nowhere, so that is asked first."""
+    if None not in ids and max(map(len, ids)) <= _ID_BYTES and "".join(ids).isascii():  # type: ignore[arg-type]
+        return []
+    return [at for at, one in enumerate(ids) if one is None or len(one) > _ID_BYTES or not one.isascii()]

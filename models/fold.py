@@ -19,7 +19,7 @@ from models.device_facts import follow_device, follow_principal
 from models.distinct import first_seen
 from models.features import HALF_LIVES, SUM_NAMES, SUMS, Floats
 from models.rolling import Ints, Segments, fading_sums, largest_so_far
-from models.state import Rows, SessionTable
+from models.state import Rows, SessionTable, gather, scatter
 
 Marks = dict[str, NDArray[Any]]
 TOOLS_SETTLE_MS: Final = 300_000
@@ -71,7 +71,7 @@ def fold(table: SessionTable, seg: Segments, batch: Batch) -> Folded:
         seg: ``segments`` of the events' rows.
         batch: the events, none of them folded before.
     """
-    before = table.rows[seg.keys]
+    before = gather(table.rows, seg.keys)
     after = before.copy()
     at = largest_so_far(batch.at[seg.order], before["seen_at"], seg)
     previous_at = _one_earlier(at, before["seen_at"], seg)
@@ -91,7 +91,7 @@ def fold(table: SessionTable, seg: Segments, batch: Batch) -> Folded:
     after["seen_at"] = at[seg.lasts]
     facts |= _events(batch, seg)
     if batch.kind is not Kind.TICK:
-        table.rows[seg.keys] = after
+        scatter(table.rows, seg.keys, after)
     return Folded(batch, seg, at, previous_at, facts, features.matrix(facts, len(batch)), before)
 
 

@@ -6,6 +6,7 @@ A row is what the changelog keeps; encoding and decoding give the same bits.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,7 +55,7 @@ ROW: Final = np.dtype(
         ("band", "u1"),  # how unusual the last score was
         ("level", "u1"),
         ("flags", "u1"),
-        ("spare", "u1"),
+        ("spare", "u1", (5,)),  # a row is whole 64-bit words
     ]
 )
 VERSION: Final = 1
@@ -90,9 +91,25 @@ class Names:
         return fingerprint(f"{self.tenant}\0{self.session_id}")
 
 
-def encode(row: Rows, names: bytes, side: bytes) -> bytes:
-    """A changelog value: version, lengths, the row's own bytes, its names, its side table (may be empty)."""
-    return b"".join((_HEAD.pack(VERSION, len(names), len(side)), row.tobytes(), names, side))
+def gather(rows: Rows, chosen: NDArray[np.int64]) -> Rows:
+    """A copy of the *chosen* rows, moved as plain words: many times faster than field by field."""
+    words = rows.view(np.uint64).reshape(rows.size, -1)
+    return words[chosen].view(ROW).reshape(-1)
+
+
+def scatter(rows: Rows, chosen: NDArray[np.int64], values: Rows) -> None:
+    """Write *values* over the *chosen* rows."""
+    words = rows.view(np.uint64).reshape(rows.size, -1)
+    words[chosen] = values.view(np.uint64).reshape(values.size, -1)
+
+
+def encode(rows: Rows, names: Sequence[bytes], sides: Sequence[bytes]) -> list[bytes]:
+    """Changelog values: version, lengths, a row's own bytes, its names, its side table (may be empty)."""
+    packed, size = rows.tobytes(), ROW.itemsize
+    return [
+        b"".join((_HEAD.pack(VERSION, len(name), len(side)), packed[at : at + size], name, side))
+        for at, name, side in zip(range(0, len(packed), size), names, sides, strict=True)
+    ]
 
 
 def decode(value: bytes) -> tuple[Rows, bytes, bytes]:

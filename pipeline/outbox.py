@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from models import state
 from models.state import SessionTable
 from pipeline.case import Case
@@ -56,18 +58,14 @@ class Outbox:
 
     def outcome(self, table: SessionTable, cases: dict[int, Case]) -> Outcome:
         """Everything, with the changelog rows of all sessions that were touched."""
-        rows: list[ChangelogRow] = list(self.gone)
-        for row in sorted(self.dirty):
-            names = table.names[row]
-            case = cases.get(row)
-            value = state.encode(table.rows[row], names, case.encode() if case else b"")
-            rows.append((row_key(names), value))
+        touched = sorted(self.dirty)
+        names = [table.names[row] for row in touched]
+        sides = [cases[row].encode() if row in cases else b"" for row in touched]
+        values = state.encode(state.gather(table.rows, np.array(touched, np.int64)), names, sides)
+        rows: list[ChangelogRow] = [*self.gone, *zip(map(row_key, names), values, strict=True)]
         return Outcome(self.messages, rows, self.events, dict(self.dead), dict(self.counts))
 
 
 def row_key(names: bytes) -> bytes:
-    """The changelog key of a session: tenant and session id."""
-    tenant, session_id, _ = names.split(b"\0", 2)
-    return tenant + b"\0" + session_id
-
-
+    """The changelog key of a session: tenant and session id, as they begin its packed names."""
+    return names[: names.index(b"\0", names.index(b"\0") + 1)]

@@ -1,0 +1,88 @@
+"""The core on one core: bytes in, decisions and changelog rows out; no broker. Prints µs an event, step by step."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from load import START_MS, Sent, calls
+from machine import machine
+
+from models.artefact import SHIPPED, load
+from models.columns import Columns
+from pipeline import judging, scorer
+from pipeline.brain import Brain
+from pipeline.policy import read_policy
+from pipeline.scorer import Options, SessionScorer
+
+CHUNK = 512
+NOW = START_MS + 3_600_000
+
+
+class Clock:
+    """Time spent in named functions, taken by wrapping them."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+
+    def wrap(self, place: object, name: str, label: str) -> None:
+        """Measure ``place.name`` as *label* from now on."""
+        inner: Callable[..., object] = getattr(place, name)
+
+        def timed(*args: object, **kwargs: object) -> object:
+            start = perf_counter()
+            answer = inner(*args, **kwargs)
+            self.spent[label] = self.spent.get(label, 0.0) + perf_counter() - start
+            return answer
+
+        setattr(place, name, timed)
+
+
+def run(records: list[Sent], brain: Brain) -> tuple[float, SessionScorer]:
+    """Seconds to process *records*, chunk by chunk, after the first fifth has warmed the state."""
+    stage = SessionScorer(brain, Columns(), Options(partitions=8))
+    warm = len(records) // 5 // CHUNK * CHUNK
+    for at in range(0, warm, CHUNK):
+        stage.process("api-calls", records[at : at + CHUNK], NOW)
+    start = perf_counter()
+    for at in range(warm, len(records), CHUNK):
+        stage.process("api-calls", records[at : at + CHUNK], NOW)
+    return (perf_counter() - start) / (len(records) - warm), stage
+
+
+def steps(records: list[Sent], brain: Brain) -> dict[str, float]:
+    """µs an event by step, measured in a run of its own: measuring costs a little."""
+    clock = Clock()
+    clock.wrap(scorer, "decode_chunk", "decode")
+    clock.wrap(SessionScorer, "_batch", "columns")
+    for name in ("locate", "unseen"):
+        clock.wrap(scorer, name, "which rows, which are new")
+    clock.wrap(scorer, "fold", "fold")
+    clock.wrap(type(brain.detector), "score", "score")
+    clock.wrap(judging, "firing", "rules")
+    stage = SessionScorer(brain, Columns(), Options(partitions=8))
+    for at in range(0, len(records), CHUNK):
+        stage.process("api-calls", records[at : at + CHUNK], NOW)
+    return {label: spent / len(records) * 1e6 for label, spent in clock.spent.items()}
+
+
+def main() -> None:
+    """Three rounds, the median; then once more with the steps measured."""
+    brain = Brain(detector=load(SHIPPED / "default"))
+    brain.use_policy(read_policy(None))
+    print(machine())
+    for sessions in (1_000, 10_000, 100_000):
+        records = calls(150_000, sessions)
+        size = sum(len(record.value) for record in records) / len(records)
+        rounds = sorted(run(records, brain)[0] for _ in range(3))
+        print(f"{sessions:>7,} sessions, {size:.0f}-byte events: {1 / rounds[1]:>9,.0f} events/s  ({rounds[1] * 1e6:.2f} µs)")
+    for label, cost in steps(calls(100_000, 10_000), brain).items():
+        print(f"    {label:<26} {cost:5.2f} µs")
+
+
+if __name__ == "__main__":
+    main()
