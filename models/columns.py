@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.fingerprint import Fingerprints, hash_ids, short
+from models.fingerprint import BETWEEN, Fingerprints, hash_ids, short
 from models.operations import PRIVILEGE
 
 Event = dict[str, Any]
@@ -201,7 +201,7 @@ class Columns:
     def bare(self, events: Sequence[Event], kind: Kind) -> Batch:
         """Events of which only session, id and time matter to the fold."""
         n = len(events)
-        keys = np.fromiter((self._print(f"{e['tenant']}\0{e['session_id']}") for e in events), np.uint64, n)
+        keys = np.fromiter((self._print(f"{e['tenant']}{BETWEEN}{e['session_id']}") for e in events), np.uint64, n)
         return Batch(events, kind, keys, *_ids_and_times(events))
 
     def _client(self, events: Sequence[Event], kind: Kind) -> Batch:
@@ -226,7 +226,7 @@ class Columns:
     ) -> bytes:  # fmt: skip
         one = np.zeros(1, IDENTITY)
         told = (network_name(ip, None), ip, ua, client_family(ua), ja4, token, key, device)
-        one["key"] = self._print(f"{tenant}\0{session}")
+        one["key"] = self._print(f"{tenant}{BETWEEN}{session}")
         one["address"] = self._print(ip)
         one["client"] = short(np.array(list(map(self._print, told)), np.uint64))
         one["kind"] = PRINCIPAL_KIND[kind]

@@ -8,13 +8,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.features import SUMS
-from models.fingerprint import fingerprint
+from models.fingerprint import BETWEEN, fingerprint
 from models.index import SessionIndex
 
 Rows = NDArray[Any]
@@ -59,8 +60,20 @@ ROW: Final = np.dtype(
     ]
 )
 VERSION: Final = 1
-_HEAD: Final = struct.Struct("<BHI")
+LAYOUT: Final = blake2b(repr([ROW.descr, SUMS]).encode(), digest_size=4).digest()
+"""Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
+_HEAD: Final = struct.Struct("<B4sHI")
 _SMALLEST: Final = 1024
+
+
+def join(*parts: str) -> bytes:
+    """Several texts, whatever they hold, as one bytes object: 0xff between them, a byte that UTF-8 never uses."""
+    return BETWEEN.join(parts).encode("utf-8", "surrogateescape")
+
+
+def split(joined: bytes) -> list[str]:
+    """The inverse of :func:`join`."""
+    return joined.decode("utf-8", "surrogateescape").split(BETWEEN)
 
 
 class UnreadableRow(ValueError):
@@ -78,17 +91,17 @@ class Names:
 
     def pack(self) -> bytes:
         """One compact bytes object: most of what a session costs outside its row."""
-        return f"{self.tenant}\x00{self.session_id}\x00{self.principal_id}\x00{self.device_id}".encode()
+        return join(self.tenant, self.session_id, self.principal_id, self.device_id)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Names:
         """The inverse of :meth:`pack`."""
-        return cls(*packed.decode().split("\0", 3))
+        return cls(*split(packed))
 
     @property
     def key(self) -> int:
         """The fingerprint the index holds."""
-        return fingerprint(f"{self.tenant}\0{self.session_id}")
+        return fingerprint(f"{self.tenant}{BETWEEN}{self.session_id}")
 
 
 def gather(rows: Rows, chosen: NDArray[np.int64]) -> Rows:
@@ -100,14 +113,14 @@ def gather(rows: Rows, chosen: NDArray[np.int64]) -> Rows:
 def scatter(rows: Rows, chosen: NDArray[np.int64], values: Rows) -> None:
     """Write *values* over the *chosen* rows."""
     words = rows.view(np.uint64).reshape(rows.size, -1)
-    words[chosen] = values.view(np.uint64).reshape(values.size, -1)
+    words[chosen] = values.view(np.uint64).reshape(values.size, words.shape[1])
 
 
 def encode(rows: Rows, names: Sequence[bytes], sides: Sequence[bytes]) -> list[bytes]:
     """Changelog values: version, lengths, a row's own bytes, its names, its side table (may be empty)."""
     packed, size = rows.tobytes(), ROW.itemsize
     return [
-        b"".join((_HEAD.pack(VERSION, len(name), len(side)), packed[at : at + size], name, side))
+        b"".join((_HEAD.pack(VERSION, LAYOUT, len(name), len(side)), packed[at : at + size], name, side))
         for at, name, side in zip(range(0, len(packed), size), names, sides, strict=True)
     ]
 
@@ -118,18 +131,19 @@ def decode(value: bytes) -> tuple[Rows, bytes, bytes]:
     Raises:
         UnreadableRow: the row is of another version, or cut.
     """
-    if not value or value[0] != VERSION:
-        found = value[0] if value else "nothing"
+    own = bytes([VERSION]) + LAYOUT
+    if value[: len(own)] != own:
         raise UnreadableRow(
-            f"a session-state row of version {found}, this worker reads version {VERSION}: "
-            "run the worker version that wrote it, or reset the application's state"
+            f"a session-state row of version {value[: len(own)].hex() or 'nothing'}, this worker reads version "
+            f"{own.hex()}: run the worker version that wrote it, or reset the application's state"
         )
-    if len(value) < _HEAD.size + ROW.itemsize:
-        raise UnreadableRow(f"a session-state row of {len(value)} bytes is cut short: reset the state")
-    _, names, side = _HEAD.unpack_from(value)
     body = _HEAD.size + ROW.itemsize
+    _, _, names, side = _HEAD.unpack_from(value) if len(value) >= body else (0, 0, 0, 0)
     if len(value) != body + names + side:
-        raise UnreadableRow(f"a session-state row holds {len(value)} bytes, {body + names + side} announced")
+        raise UnreadableRow(
+            f"a session-state row of {len(value)} bytes where {body + names + side} are announced was cut or "
+            "spoilt on its way: reset the application's state"
+        )
     row = np.frombuffer(value, ROW, 1, _HEAD.size).copy()
     return row, value[body : body + names], value[body + names :]
 

@@ -43,7 +43,7 @@ class Chunk(NamedTuple):
     records: Sequence[Record]
 
 
-class Chunks(faust.Schema):
+class Chunks(faust.Schema[Any, Any]):
     """Hands an event's chunk on as it is: decoding is the stage's work."""
 
     def loads_key(self, app: AppT, message: FaustMessage, **_: Any) -> K:
@@ -103,7 +103,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     def _fetch_only(self, consumer: aiokafka.AIOKafkaConsumer, wanted: set[TP]) -> None:
         # aiokafka fetches every partition that is not paused, and records nobody takes slow down all the others.
         assignment = consumer._subscription.subscription.assignment
-        if assignment is None or self._fetching == (assignment, wanted):
+        fetching = (assignment, frozenset(wanted))
+        if assignment is None or self._fetching == fetching:
             return
         for tp in assignment.tps:
             state = assignment.state_value(tp)
@@ -111,7 +112,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 state.resume()
             elif tp not in wanted and not state.paused:
                 state.pause()
-        self._fetching = (assignment, frozenset(wanted))
+        self._fetching = fetching
 
     async def seek_to_next(self, partitions: Iterable[TP]) -> Mapping[TP, int | None]:
         """Go to the committed offset of each of *partitions*, or where it begins; return what is committed."""
@@ -187,7 +188,7 @@ class BatchConsumer(driver.Consumer):
             return  # what was fetched is sought back to before the flow resumes
         for tp, records in fetched.items():
             self._line_up(TP(tp.topic, tp.partition), records)
-        while self._lined_up and self.flow_active and not self._hold_back(sources):
+        while self._lined_up and not self._hold_back(sources):
             await self._hand_on(*self._lined_up.next_chunk())
 
     def _sources(self) -> set[TP]:
@@ -209,8 +210,10 @@ class BatchConsumer(driver.Consumer):
             self._lined_up.add(tp, records)
 
     def _hold_back(self, sources: set[TP]) -> bool:
+        if not self.flow_active:
+            return True
         # A topic-partition that has run empty here but not at the broker may have the oldest records of all.
-        if not any(tp not in self._lined_up and self._thread.unread(tp) != 0 for tp in sources):
+        if not any(self._lined_up.runs_ahead_of(tp) and self._thread.unread(tp) != 0 for tp in sources):
             self._held_since = None
             return False
         if self._held_since is None:
@@ -221,7 +224,7 @@ class BatchConsumer(driver.Consumer):
         first, last = records[0], records[-1]
         message = ConsumerMessage(
             tp.topic, tp.partition, last.offset, first.timestamp / 1000.0, last.timestamp_type,
-            (), None, None, None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
+            [], None, None, None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
         message.value = cast("bytes", Chunk(tp.topic, tp.partition, records))
         self._handed_on[tp].append(last.offset)

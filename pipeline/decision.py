@@ -165,9 +165,18 @@ class Judge:
                 parts.append(part)
         if moment.band:
             parts.append(Contribution(ANOMALY, self.policy.anomaly_weights[moment.band - 1]))
-        if moment.strong_age_s <= self.policy.trust_strong_auth_s and moment.mask_before | moment.mask:
+        if self._proved_since(parts, moment):
             parts.append(Contribution("fresh_strong_auth", self.policy.trust_strong_auth))
         return sorted(parts, key=lambda part: (-part.log_odds, part.detection))
+
+    def _proved_since(self, parts: list[Contribution], moment: Moment) -> bool:
+        """Whether a factor was proved a short while ago, and after everything that speaks against the session.
+
+        A sign-in before the evidence reassures nobody: that session is the one that was stolen.
+        """
+        newest = max((part.episode.last_at for part in parts if part.episode), default=moment.at)
+        proved_at = moment.at - moment.strong_age_s * 1000
+        return moment.strong_age_s <= self.policy.trust_strong_auth_s and proved_at > newest
 
     def _muted(self, case: Case, who: Mapping[str, str], rule_id: str, at: int) -> str:
         if case.muted.get(rule_id, 0) > at:

@@ -28,6 +28,7 @@ class Interleaver(Generic[Partition]):
         self._chunk_size = chunk_size
         self._skew_ms = skew_ms
         self._waiting: dict[Partition, deque[Any]] = {}
+        self._reached: dict[Partition, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -42,13 +43,21 @@ class Interleaver(Generic[Partition]):
             self._waiting.setdefault(partition, deque()).extend(records)
 
     def clear(self) -> None:
-        """Forget everything that waits."""
+        """Forget everything that waits and how far each topic-partition has come."""
         self._waiting.clear()
+        self._reached.clear()
 
     def with_room(self, partitions: Collection[Partition]) -> set[Partition]:
         """Return those of *partitions* whose share of the room is not used up: fetch for these."""
         room = max(2 * self._chunk_size, MOST_WAITING // max(1, len(partitions)))
         return {p for p in partitions if len(self._waiting.get(p, ())) < room}
+
+    def runs_ahead_of(self, partition: Partition) -> bool:
+        """Say whether the next chunk could be too early, if *partition* has more to bring than waits here."""
+        if partition in self._waiting or not self._waiting:
+            return False
+        begins = min(map(_begins_at, self._waiting.items()))
+        return partition not in self._reached or begins > self._reached[partition] + self._skew_ms
 
     def next_chunk(self) -> tuple[Partition, Sequence[Any]]:
         """Take the chunk that begins earliest; raises `LookupError` when nothing waits."""
@@ -57,6 +66,7 @@ class Interleaver(Generic[Partition]):
         (partition, line), *others = nsmallest(2, self._waiting.items(), key=_begins_at)
         reach = _begins_at(others[0]) + self._skew_ms if others else None
         chunk = self._cut(line, reach)
+        self._reached[partition] = chunk[-1].timestamp
         if not line:
             del self._waiting[partition]
         return partition, chunk

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from models.state import join, split
 from pipeline.outbox import Outbox
 from pipeline.stage import ChangelogRow, Outcome, Record
 from schemas.decode import DEFAULT_LIMITS, Limits, decode_chunk
@@ -120,10 +121,10 @@ class KeyedStage(Generic[T]):
 
 def pack(key: tuple[str, str]) -> bytes:
     """The changelog key of (tenant, name)."""
-    return "\0".join(key).encode()
+    return join(*key)
 
 
 def unpack(packed: bytes) -> tuple[str, str]:
     """The inverse of :func:`pack`."""
-    tenant, _, name = packed.decode().partition("\0")
+    tenant, name = split(packed)
     return tenant, name

@@ -14,7 +14,7 @@ from collections.abc import Callable
 _LOOK_AGAIN_SECONDS = 0.05
 
 
-class PartitionLost(Exception):  # noqa: N818 - an outcome of a rebalance, not an error
+class PartitionLost(Exception):
     """The partition is another worker's by now; what was about to be written must not be."""
 
 

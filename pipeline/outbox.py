@@ -68,4 +68,4 @@ class Outbox:
 
 def row_key(names: bytes) -> bytes:
     """The changelog key of a session: tenant and session id, as they begin its packed names."""
-    return names[: names.index(b"\0", names.index(b"\0") + 1)]
+    return names[: names.index(b"\xff", names.index(b"\xff") + 1)]

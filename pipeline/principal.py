@@ -98,9 +98,12 @@ def _shown(event: dict[str, Any]) -> dict[str, str]:
 
 
 def _learn(principal: PrincipalState, shown: dict[str, str], event: dict[str, Any]) -> None:
+    """Remember what was shown, and which session taught it; how the first session began is nobody's lesson."""
+    first = principal.sessions_seen == 1 and event["kind"] == "started"
+    by = "" if first else event["session_id"]
     for name, value in shown.items():
         habit = principal.habits[name]
-        taught = habit.pop(value, [0, event["session_id"]])[1]
+        taught = habit.pop(value, [0, by])[1]
         habit[value] = [event["occurred_at"], taught]
         if len(habit) > MOST_HABITS:
             del habit[next(iter(habit))]

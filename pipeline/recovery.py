@@ -26,7 +26,7 @@ from pipeline.changelog import Changelog, changelog_topic, read_back
 from pipeline.connection import Connection
 from pipeline.lanes import Lane, Lanes, Means
 from pipeline.lease import Lease
-from pipeline.stage import ChangelogRow, Stage, StageKind
+from pipeline.stage import ChangelogRow, StageKind
 
 
 class UnevenAssignmentError(Exception):

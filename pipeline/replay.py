@@ -16,10 +16,12 @@ from pydantic_core import from_json
 
 from pipeline.recording import InputRecord
 from pipeline.stage import Message, Outcome, Stage, StageKind
-from schemas.topics import TOPICS
+from schemas.topics import AUTH_EVENTS, TOPICS
 
-WINDOW_MS: Final = 2_000
-"""Input is taken in steps of so much event time, so that what contexts answer arrives before the next step."""
+LONGEST_MS: Final = 10_000
+"""Input is taken in steps of at most so much event time; what contexts answer arrives before the next step."""
+SHORTEST_MS: Final = 1_000
+"""A sign-in or a passed step-up begins a new step, if the last is this long: nobody answers before being asked."""
 CHUNK: Final = 512
 
 
@@ -70,7 +72,8 @@ class Replay:
         window: list[Message] = []
         start = now = 0
         for record in records:
-            if window and (record.occurred_at >= start + WINDOW_MS or len(window) >= CHUNK):
+            longest = SHORTEST_MS if record.topic == AUTH_EVENTS else LONGEST_MS
+            if window and (record.occurred_at >= start + longest or len(window) >= CHUNK):
                 yield from self._settle(window, now)
                 window = []
             if not window:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,13 +28,18 @@ _SIGN_OUT: Final = ACTION["sign_out"]
 class Reporter:
     """Turns one walk over a chunk into messages."""
 
-    def __init__(self, walk: Walk, brain: Brain, guard: Guard, out: Outbox) -> None:
+    def __init__(self, walk: Walk, brain: Brain, guard: Guard, out: Outbox, *, event_clock: bool) -> None:
         self.walk = walk
         self.judge = brain.judge
         self.guard = guard
         self.out = out
         policy = brain.judge.policy
-        self.stamp = outputs.Stamp(out.now_ms, brain.detector.id, brain.judge.policy_id, policy.mode)
+        self._now = outputs.Stamp(out.now_ms, brain.detector.id, brain.judge.policy_id, policy.mode)
+        self._event_clock = event_clock
+
+    def _stamp(self, at: int) -> outputs.Stamp:
+        """Under what a decision about a session at *at* is made: by the wall clock, or as if on the spot."""
+        return replace(self._now, now_ms=at) if self._event_clock else self._now
 
     def lifecycle(self) -> None:
         """Sessions that started or changed client: their principal and device hear of it."""
@@ -138,7 +144,7 @@ class Reporter:
 
     def _report(self, sight: Sight, decision: Decision, told: list[dict[str, Any]]) -> None:
         cause = str(sight.event["event_id"])
-        self.out.send(outputs.risk(sight.who, sight.kind, decision, told, cause, sight.at, self.stamp))
+        self.out.send(outputs.risk(sight.who, sight.kind, decision, told, cause, sight.at, self._stamp(sight.at)))
         self.out.count("decisions", decision.level, decision.action)
         if decision.suppressed:
             self.out.count("suppressed", "guard" if decision.held else "suppression")
@@ -152,7 +158,7 @@ class Reporter:
             self._close(sight, decision, told)
 
     def _find(self, sight: Sight, decision: Decision, told: list[dict[str, Any]], activity: int) -> None:
-        self.out.send(outputs.finding(sight.who, sight.case, decision, told, activity, sight.at, self.stamp))
+        self.out.send(outputs.finding(sight.who, sight.case, decision, told, activity, sight.at, self._stamp(sight.at)))
         self.out.count("findings", ("create", "update", "close")[activity - 1])
 
     def _close(self, sight: Sight, decision: Decision | None, told: list[dict[str, Any]] | None = None) -> None:
@@ -171,10 +177,11 @@ class Reporter:
         """The command, the session's mark, and the word to its children."""
         case = sight.case
         times = self.judge.policy.times
-        deadline = self.out.now_ms + int(times.ack_s * 1000)
+        stamp = self._stamp(sight.at)
+        deadline = stamp.now_ms + int(times.ack_s * 1000)
         members = {
             "revocation_id": decision.revoke,
-            **outputs.command(sight.who, sight.kind, decision, case.root, deadline, self.stamp),
+            **outputs.command(sight.who, sight.kind, decision, case.root, deadline, stamp),
         }
         self.out.send(outputs.revocation(members))
         self.out.count("revocations", "sent")
@@ -193,15 +200,16 @@ class Reporter:
         wait = int(self.judge.policy.times.ack_s * 1000) << min(revocation.sends, 20)
         revocation.sends += 1
         revocation.due = sight.at + wait
-        revocation.command["deadline"] = self.out.now_ms + wait
+        revocation.command["deadline"] = self._stamp(sight.at).now_ms + wait
         self.out.send(outputs.revocation(revocation.command))
         self.out.count("revocations", "resent")
 
     def _challenge(self, sight: Sight, decision: Decision) -> None:
-        deadline = self.out.now_ms + int(self.judge.policy.times.step_up_s * 1000)
+        stamp = self._stamp(sight.at)
+        deadline = stamp.now_ms + int(self.judge.policy.times.step_up_s * 1000)
         members = {
             "challenge_id": decision.challenge,
-            **outputs.command(sight.who, sight.kind, decision, sight.case.root, deadline, self.stamp),
+            **outputs.command(sight.who, sight.kind, decision, sight.case.root, deadline, stamp),
         }
         self.out.send(outputs.challenge(members))
         self.out.count("challenges", "sent")
@@ -219,9 +227,10 @@ class Reporter:
             who = _names(self.walk.table.names[int(folded.seg.keys[folded.seg.of[index]])])
             values = dict(zip(FEATURE_NAMES, folded.values[:, index].tolist(), strict=True))
             kind, level = KINDS[int(folded.facts["kind"][index])], LEVELS[int(looked.level[index])]
+            at = int(folded.at[index])
             self.out.send(
                 outputs.features(
-                    who, kind, event["event_id"], int(folded.at[index]), level, values, FEATURE_SET, self.stamp
+                    who, kind, event["event_id"], at, level, values, FEATURE_SET, self._stamp(at)
                 )
             )
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import state
-from models.arrivals import learn_names, locate, unseen
+from models.arrivals import DEVICE, learn_names, locate, unseen
 from models.columns import Batch, Columns, Kind
 from models.fold import fold
 from models.rolling import Segments, segments
@@ -38,13 +38,17 @@ SILENT_ACTIVE_BIT: Final = BIT["telemetry_silent_while_active"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a scorer is told once: times in ms, counts of sessions; *partitions* shares the guard's budget."""
+    """What a scorer is told once: times in ms, counts of sessions.
+
+    *partitions* shares the guard's budget; with *event_clock* a decision bears the time of its event, for replay.
+    """
 
     partitions: int = 1
     max_sessions: int = 200_000
     lateness_ms: int = 10_000
     sweep_ms: int = 10_000
     limits: Limits = DEFAULT_LIMITS
+    event_clock: bool = False
 
 
 class SessionScorer:
@@ -60,6 +64,7 @@ class SessionScorer:
         self.reached = 0
         self.wall = 0
         self.slot: int | None = None
+        self.fleet_silent = False
 
     def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
         """Fold a chunk of *topic*, offsets ascending; see :class:`pipeline.stage.Stage`."""
@@ -143,19 +148,20 @@ class SessionScorer:
     def _judge(self, seg: Segments, batch: Batch, out: Outbox) -> None:
         folded = fold(self.table, seg, batch)
         learn_names(self.table, folded)
-        walk = Walk(look(folded, self.brain), self.table, self.cases, self.brain, self.silent)
+        walk = Walk(look(folded, self.brain), self.table, self.cases, self.brain, lambda: self.fleet_silent)
         self.guard.rules = self.brain.judge.policy.guard
-        reporter = Reporter(walk, self.brain, self.guard, out)
+        reporter = Reporter(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
         reporter.lifecycle()
         walk.run(reporter.handle)
         reporter.vectors()
         out.dirty.update(seg.keys.tolist())
 
-    def silent(self) -> bool:
+    def _fleet_is_silent(self, at: int) -> bool:
         """Whether so many devices are silent that the telemetry topic, not the fleet, must be broken."""
         rows = self.table.rows[: self.table.used]
-        bound = (rows["client"][:, 7] != 0) & (rows["interval_ms"] > 0) & (rows["flags"] & (REVOKED | ENDED) == 0)
-        gap = self.reached - rows["heard_at"]
+        over = rows["flags"] & (REVOKED | ENDED) != 0
+        bound = (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["started_at"] != 0) & ~over
+        gap = at - rows["heard_at"]
         silent = bound & (gap > rows["interval_ms"] * self.brain.judge.policy.guard.silent_intervals)
         return self.guard.fleet_is_silent(int(silent.sum()), int(bound.sum()))
 
@@ -174,6 +180,7 @@ class SessionScorer:
     def _sweep(self, at: int, out: Outbox) -> None:
         """At watermark *at*: forget sessions that are over, look at those that time alone may have changed."""
         due = self._expire(at, out)
+        self.fleet_silent = self._fleet_is_silent(at)
         if due.size:
             events = [self._tick(row, at) for row in due.tolist()]
             self._judge(segments(due), self.columns.bare(events, Kind.TICK), out)
@@ -200,7 +207,7 @@ class SessionScorer:
         """Rows that time alone may have changed: a wake time has come, or a device fell silent."""
         rows = self.table.rows[: self.table.used]
         intervals = self.brain.judge.limits[SILENCE_BIT]["intervals"]
-        promised = (rows["client"][:, 7] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
+        promised = (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
         silent = promised & (at - rows["heard_at"] > rows["interval_ms"] * intervals)
         unsaid = rows["mask"] & np.uint64(1 << SILENCE_BIT | 1 << SILENT_ACTIVE_BIT) == 0
         waking = (rows["wake_at"] > 0) & (rows["wake_at"] <= at)
@@ -229,7 +236,7 @@ class SessionScorer:
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
         """Take changelog *rows*, oldest first; the last of a key counts."""
         for key, value in rows:
-            tenant, _, session_id = key.decode().partition("\0")
+            tenant, session_id = state.split(key)
             row = self.table.find(tenant, session_id)
             if value is None:
                 if row >= 0:
@@ -246,6 +253,10 @@ class SessionScorer:
                 self.cases[row] = Case.decode(side)
 
     def ready(self) -> None:
-        """The changelog is restored. The watermark starts with the next event: a row's time may run ahead of it."""
-        self.reached, self.slot = 0, None
+        """The changelog is restored.
+
+        The watermark starts with the next event, as a row's time may run ahead of it. Telemetry may lag behind now,
+        so until the first sweep has looked at the fleet, nothing is revoked for silence alone.
+        """
+        self.reached, self.slot, self.fleet_silent = 0, None, len(self.table) > 0
 

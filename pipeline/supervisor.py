@@ -22,8 +22,10 @@ INDEX_VARIABLE = "WORKER_INDEX"
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How failures are met: *first_s* before the first restart, doubling up to *most_s*; *restarts* within
-    *window_s* are too many; after a signal workers have *grace_s* to end.
+    """How failures are met.
+
+    A worker is started again after *first_s*, then after twice that, up to *most_s*. More than *restarts* within
+    *window_s* are too many. After a signal workers have *grace_s* to end.
     """
 
     first_s: float = 1.0

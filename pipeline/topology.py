@@ -19,11 +19,12 @@ from time import time
 from typing import Any, cast
 
 import faust
+from faust.tables.manager import TableManager
 from faust.types import TP, EventT, StreamT
 from mode import Service
 from mode.supervisors import CrashingSupervisor
 
-from pipeline.batch_consumer import BatchConsumer, BatchTransport, Chunks, Reading
+from pipeline.batch_consumer import BatchConsumer, BatchTransport, Chunk, Chunks, Reading
 from pipeline.broadcast import Broadcast
 from pipeline.changelog import table_name
 from pipeline.connection import Connection
@@ -156,14 +157,18 @@ def build_app(
     companions: list[Service] = [UpkeepService(app, upkeep)]
     if control is not None:
         companions.append(Broadcast(edge.connection, control.topic, control.on_record))
-    app.tables._recovery = BulkRecovery(app, app.tables, take_over, companions, beacon=app.tables.beacon)
+    cast("TableManager", app.tables)._recovery = BulkRecovery(
+        app, app.tables, take_over, companions, beacon=app.tables.beacon
+    )
     for kind in kinds:
         _add_agent(app, kind, lanes, upkeep)
     return app
 
 
 def _reading(edge: Edge) -> tuple[int, int, int]:
-    wait_ms = min(edge.fetch_wait_ms, EMBEDDED_FETCH_WAIT_MS) if edge.connection.embedded else edge.fetch_wait_ms
+    wait_ms = (
+        min(edge.fetch_wait_ms, EMBEDDED_FETCH_WAIT_MS) if edge.connection.embedded else edge.fetch_wait_ms
+    )
     return edge.chunk_size, wait_ms, edge.skew_ms
 
 
@@ -210,9 +215,10 @@ def _add_agent(app: faust.App, kind: StageKind, lanes: Lanes, upkeep: Upkeep) ->
     sources = app.topic(*kind.sources, schema=Chunks())
 
     async def line_up(stream: StreamT[Any]) -> None:
-        async for event in cast("AsyncIterator[EventT[Any]]", stream.noack().events()):
-            topic, partition, records = event.value
-            upkeep.newest[TP(topic, partition)] = records[-1].timestamp / 1000.0
+        events = cast("faust.Stream[Any]", stream).noack().events()
+        async for event in cast("AsyncIterator[EventT[Any]]", events):
+            chunk = cast("Chunk", event.value)
+            upkeep.newest[TP(chunk.topic, chunk.partition)] = chunk.records[-1].timestamp / 1000.0
             await lanes.put(kind.name, cast("Delivery", event))
 
     app.agent(sources, name=kind.name)(line_up)

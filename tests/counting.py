@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -128,11 +129,11 @@ async def read_all(connection: Connection, topic: str) -> list[Record]:
         await reader.stop()
 
 
-async def committed(connection: Connection, app_id: str, partitions: int) -> dict[tuple[str, int], int | None]:
+async def committed(
+    connection: Connection, app_id: str, partitions: int
+) -> dict[tuple[str, int], int | None]:
     """Return the offset the group committed for each partition of the sources."""
-    reader = aiokafka.AIOKafkaConsumer(
-        **connection.for_aiokafka(), group_id=app_id, enable_auto_commit=False
-    )
+    reader = aiokafka.AIOKafkaConsumer(**connection.for_aiokafka(), group_id=app_id, enable_auto_commit=False)
     await reader.start()
     try:
         places = [aiokafka.TopicPartition(t, p) for t in SOURCES for p in range(partitions)]
@@ -156,7 +157,7 @@ def main(bootstrap: str, app_id: str, partitions: str, pause_ms: str = "0") -> i
     """Be a worker."""
     edge = Edge(
         Connection(bootstrap), app_id, int(partitions), session_timeout_s=6.0, commit_interval_s=0.5,
-        chunk_size=64, data_dir=Path("/tmp") / app_id,
+        chunk_size=64, data_dir=Path(tempfile.gettempdir()) / app_id,
     )  # fmt: skip
     return run_worker(build_app(edge, [counting_kind(pause_s=int(pause_ms) / 1000)]))
 

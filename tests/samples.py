@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
+from schemas.control import RevocationAck, SessionFeedback
 from schemas.events import ApiCall, AuthEvent, DeviceTelemetry
-from schemas.internal import SessionContext
+from schemas.internal import PrincipalActivity, SessionBinding, SessionContext
 
 T0 = 1_772_409_600_000
 """2026-03-02T00:00:00Z."""
@@ -23,7 +24,8 @@ def _full(model: Any, members: dict[str, Any]) -> dict[str, Any]:
 
 def call(at: float = 0.0, **members: Any) -> dict[str, Any]:
     """An API call, *at* seconds after :data:`T0`."""
-    return _full(ApiCall, {"type": "api.call", **_WHO, "operation": "GET /x", "status": 200, "at": at, **members})
+    usual = {"type": "api.call", **_WHO, "operation": "GET /x", "status": 200}
+    return _full(ApiCall, {**usual, "at": at, **members})
 
 
 def auth(at: float = 0.0, **members: Any) -> dict[str, Any]:
@@ -38,4 +40,30 @@ def telemetry(at: float = 0.0, **members: Any) -> dict[str, Any]:
 
 def context(at: float = 0.0, **members: Any) -> dict[str, Any]:
     """A context message for session s-1, *at* seconds after :data:`T0`."""
-    return _full(SessionContext, {"type": "session.context", "session_id": "s-1", "source": "device", "at": at, **members})
+    usual = {"type": "session.context", "session_id": "s-1", "source": "device"}
+    return _full(SessionContext, {**usual, "at": at, **members})
+
+
+def binding(at: float = 0.0, **members: Any) -> dict[str, Any]:
+    """Session s-1 lives on phone-1, *at* seconds after :data:`T0`."""
+    usual = {"type": "session.binding", **_WHO, "device_id": "phone-1", "state": "live"}
+    return _full(SessionBinding, {**usual, "at": at, **members})
+
+
+def activity(at: float = 0.0, **members: Any) -> dict[str, Any]:
+    """Session s-1 of ana started, *at* seconds after :data:`T0`."""
+    return _full(
+        PrincipalActivity, {"type": "principal.activity", **_WHO, "kind": "started", "at": at, **members}
+    )
+
+
+def feedback(at: float = 0.0, **members: Any) -> dict[str, Any]:
+    """A verdict on session s-1, *at* seconds after :data:`T0`."""
+    usual = {"session_id": "s-1", "verdict": "false_positive", "reported_by": "soc"}
+    return _full(SessionFeedback, {**usual, "at": at, **members})
+
+
+def ack(at: float = 0.0, **members: Any) -> dict[str, Any]:
+    """The enforcer's word that session s-1 is revoked, *at* seconds after :data:`T0`."""
+    usual = {"session_id": "s-1", "revocation_id": "r-1", "outcome": "revoked"}
+    return _full(RevocationAck, {**usual, "at": at, **members})

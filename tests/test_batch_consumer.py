@@ -15,11 +15,11 @@ from unittest.mock import patch
 import aiokafka
 import faust
 import pytest
-from counting import counting_kind
 from faust.types import TP, ConsumerMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from counting import counting_kind
 from pipeline import batch_consumer, faust_parts
 from pipeline.batch_consumer import BatchConsumer, Chunk, Chunks, _watch_heartbeats
 from pipeline.connection import Connection
@@ -89,7 +89,9 @@ def test_the_installed_releases_are_those_that_were_read() -> None:
 def test_no_part_has_changed_since_it_was_read(part: Part) -> None:
     source = inspect.getsource(inspect.unwrap(find(part.path)))
     digest = hashlib.sha256(source.encode()).hexdigest()[:12]
-    assert SOURCES[part.path] == digest, "read what changed, make the edge fit, and only then write the new digest"
+    assert SOURCES[part.path] == digest, (
+        "read what changed, make the edge fit, and only then write the new digest"
+    )
 
 
 def test_every_part_has_a_digest_and_no_digest_is_left_over() -> None:
@@ -118,7 +120,10 @@ def test_a_part_that_moved_is_named_before_anything_starts(moved: Part) -> None:
 
 
 def test_another_minor_release_of_faust_is_refused() -> None:
-    with patch.object(faust, "__version__", "0.16.0"), pytest.raises(UnknownFaustError, match=r"0\.16\.0 is installed"):
+    with (
+        patch.object(faust, "__version__", "0.16.0"),
+        pytest.raises(UnknownFaustError, match=r"0\.16\.0 is installed"),
+    ):
         check_faust()
 
 
@@ -157,7 +162,10 @@ def consumer() -> Iterator[BatchConsumer]:
 
 def _handed_on(consumer: BatchConsumer, tp: TP, *lasts: int) -> list[ConsumerMessage]:
     consumer._handed_on[tp].extend(lasts)
-    return [ConsumerMessage(tp.topic, tp.partition, last, 0.0, 0, (), None, None, None, 0, 0, tp) for last in lasts]
+    return [
+        ConsumerMessage(tp.topic, tp.partition, last, 0.0, 0, (), None, None, None, 0, 0, tp)
+        for last in lasts
+    ]
 
 
 def test_a_chunk_acknowledged_commits_past_its_last_record(consumer: BatchConsumer) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from counting import produce, read_all
 
+from counting import produce, read_all
 from pipeline.broker import PARTITIONS, EmbeddedBroker
 from pipeline.connection import Connection
 from pipeline.topic_admin import BrokerUnreachableError, check_topics, needed_topics
@@ -24,7 +24,9 @@ def test_an_open_broker_keeps_what_is_produced() -> None:
 def test_a_closed_broker_is_gone_and_says_how_to_use_it() -> None:
     with EmbeddedBroker() as broker:
         address = broker.bootstrap
-    with pytest.raises(BrokerUnreachableError, match=f"no broker answers at {address}; start one with `make kafka`"):
+    with pytest.raises(
+        BrokerUnreachableError, match=f"no broker answers at {address}; start one with `make kafka`"
+    ):
         asyncio.run(check_topics(Connection(address), []))
     with pytest.raises(RuntimeError, match="use it in a with block"):
         broker.create(["things"])
@@ -56,7 +58,9 @@ def test_needed_topics_have_the_partitions_and_the_cleanup_they_are_declared_wit
 
 
 def test_nobody_answers_over_tls_is_told_in_other_words() -> None:
-    connection = Connection("127.0.0.1:1", security_protocol="SASL_PLAINTEXT", username="me", password="secret")
+    connection = Connection(
+        "127.0.0.1:1", security_protocol="SASL_PLAINTEXT", username="me", password="secret"
+    )  # noqa: S106
     with pytest.raises(BrokerUnreachableError, match="refuses me over SASL_PLAINTEXT") as told:
         asyncio.run(check_topics(connection, []))
     assert "secret" not in str(told.value)
@@ -67,4 +71,6 @@ def test_an_embedded_broker_has_four_partitions() -> None:
     with EmbeddedBroker() as broker:
         connection = Connection(broker.bootstrap, embedded=True)
         asyncio.run(produce(connection, [("things", f"k{i}".encode(), b"") for i in range(64)]))
-        assert {record.partition for record in asyncio.run(read_all(connection, "things"))} == set(range(PARTITIONS))
+        assert {record.partition for record in asyncio.run(read_all(connection, "things"))} == set(
+            range(PARTITIONS)
+        )

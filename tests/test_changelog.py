@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import aiokafka
 import pytest
 from aiokafka import TopicPartition
-from counting import read_all
 from hypothesis import given
 from hypothesis import strategies as st
 
+from counting import read_all
 from pipeline.broker import EmbeddedBroker
 from pipeline.changelog import ROWS_AT_ONCE, Changelog, changelog_topic, read_back
 from pipeline.connection import Connection
@@ -57,7 +57,13 @@ async def _restored(connection: Connection, topic: str) -> tuple[list[ChangelogR
 
 
 def test_what_is_written_is_read_back_in_its_order_tombstones_and_all(connection: Connection) -> None:
-    rows: list[ChangelogRow] = [(b"a", b"1"), (b"b", b""), (b"a", b"2"), (b"b", None), (b"\x00\xff", bytes(1_000))]
+    rows: list[ChangelogRow] = [
+        (b"a", b"1"),
+        (b"b", b""),
+        (b"a", b"2"),
+        (b"b", None),
+        (b"\x00\xff", bytes(1_000)),
+    ]
     asyncio.run(_write(connection, "whole", rows, MAX_REQUEST_BYTES))
     assert asyncio.run(_restored(connection, "whole"))[0] == rows
 
@@ -83,7 +89,9 @@ def test_an_empty_changelog_restores_nothing(connection: Connection) -> None:
     assert asyncio.run(_restored(connection, "empty")) == ([], [])
 
 
-def test_a_row_larger_than_brokers_take_is_refused_by_name_before_anything_is_sent(connection: Connection) -> None:
+def test_a_row_larger_than_brokers_take_is_refused_by_name_before_anything_is_sent(
+    connection: Connection,
+) -> None:
     with pytest.raises(RecordTooLargeError, match=r"refused with key b'huge' has 1,000,104 bytes"):
         asyncio.run(_write(connection, "refused", [(b"huge", bytes(1_000_000))], MAX_REQUEST_BYTES))
     assert asyncio.run(_restored(connection, "refused"))[0] == []

@@ -47,7 +47,9 @@ def test_every_record_comes_out_once_in_the_order_of_its_topic_partition(
 
 
 @given(st.lists(st.lists(st.integers(0, 100_000)).map(sorted), max_size=6), st.integers(1, 10))
-def test_chunks_begin_in_the_order_of_event_time_when_their_records_do(found: list[list[int]], size: int) -> None:
+def test_chunks_begin_in_the_order_of_event_time_when_their_records_do(
+    found: list[list[int]], size: int
+) -> None:
     lined_up: Interleaver[str] = Interleaver(size, 0)
     for tp, records in _lines(*found).items():
         lined_up.add(tp, records)
@@ -84,6 +86,25 @@ def test_what_has_enough_waiting_gets_no_more_fetched() -> None:
     lined_up.add("full", [Rec(0)] * (MOST_WAITING // 2))
     lined_up.add("almost", [Rec(0)] * (MOST_WAITING // 2 - 1))
     assert lined_up.with_room({"full", "almost", "empty"} - {"empty"}) == {"almost"}
+
+
+def test_a_chunk_may_be_too_early_for_whoever_has_not_come_as_far() -> None:
+    lined_up: Interleaver[str] = Interleaver(512, 5_000)
+    assert not lined_up.runs_ahead_of("slow")  # nothing would run
+    lined_up.add("slow", [Rec(1_000)])
+    lined_up.next_chunk()
+    lined_up.add("fast", [Rec(6_000)])
+    assert not lined_up.runs_ahead_of("fast")
+    assert not lined_up.runs_ahead_of("slow")
+    assert lined_up.runs_ahead_of("unheard")
+    lined_up.next_chunk()
+    lined_up.add("fast", [Rec(6_001)])
+    assert lined_up.runs_ahead_of("slow")
+    lined_up.add("slow", [Rec(9_000)])
+    assert not lined_up.runs_ahead_of("slow")
+    lined_up.clear()
+    lined_up.add("fast", [Rec(1_000)])
+    assert lined_up.runs_ahead_of("slow")
 
 
 def test_nothing_comes_out_of_nothing() -> None:

@@ -19,8 +19,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from counting import ECHO, SOURCES, committed, produce, read_all, state
+from aiokafka.admin import AIOKafkaAdminClient
 
+from counting import ECHO, SOURCES, committed, produce, read_all, state
 from pipeline.changelog import changelog_topic
 from pipeline.connection import Connection
 from pipeline.topic_admin import (
@@ -48,7 +49,9 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pass
     folder = tmp_path_factory.mktemp("kafka")
     script = HERE.parent / "deploy" / "kafka" / "run.sh"
-    broker = subprocess.Popen([str(script), str(folder), str(port)], env={**os.environ, "KAFKA_HEAP_OPTS": "-Xmx1g"})
+    broker = subprocess.Popen(
+        [str(script), str(folder), str(port)], env={**os.environ, "KAFKA_HEAP_OPTS": "-Xmx1g"}
+    )
     try:
         _until(lambda: _answers(port), 90)
         yield f"127.0.0.1:{port}"
@@ -95,7 +98,8 @@ class Fleet:
     def start(self, pause_ms: int = 4) -> subprocess.Popen[bytes]:
         arguments = [self.connection.bootstrap, self.app_id, str(PARTITIONS), str(pause_ms)]
         worker = subprocess.Popen(
-            [sys.executable, str(HERE / "counting.py"), *arguments], env={**os.environ, "PYTHONPATH": str(HERE.parent)}
+            [sys.executable, str(HERE / "counting.py"), *arguments],
+            env={**os.environ, "PYTHONPATH": str(HERE.parent)},
         )
         self._workers.append(worker)
         return worker
@@ -144,8 +148,6 @@ class Fleet:
 
 
 async def _delete(connection: Connection, names: list[str]) -> None:
-    from aiokafka.admin import AIOKafkaAdminClient
-
     admin = AIOKafkaAdminClient(**connection.for_aiokafka())
     await admin.start()
     try:

@@ -48,9 +48,10 @@ def _until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def _supervised(folder: Path, *worker: str) -> subprocess.Popen[str]:
-    program = f"import sys; from pipeline.supervisor import *; sys.exit(supervise(2, sys.argv[1:], {HASTY!r}))"
-    return subprocess.Popen([sys.executable, "-c", program, *worker], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+def _supervised(count: int, patience: Patience, worker: list[str]) -> subprocess.Popen[str]:
+    program = f"from pipeline.supervisor import *; sys.exit(supervise({count}, sys.argv[1:], {patience!r}))"
+    argv = [sys.executable, "-c", f"import sys; {program}", *worker]
+    return subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 def test_workers_that_always_fail_are_restarted_a_bounded_number_of_times(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_workers_that_always_fail_are_restarted_a_bounded_number_of_times(tmp_pa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all_workers_in_order(tmp_path: Path, number: signal.Signals) -> None:
-    supervisor = _supervised(tmp_path, *_worker(tmp_path))
+    supervisor = _supervised(2, HASTY, _worker(tmp_path))
     _until(lambda: _started(tmp_path) == ["0", "1"])
     supervisor.send_signal(number)
     _, said = supervisor.communicate(timeout=20)
@@ -70,7 +71,7 @@ def test_a_signal_ends_all_workers_in_order(tmp_path: Path, number: signal.Signa
 
 
 def test_a_worker_that_does_not_end_in_order_is_told(tmp_path: Path) -> None:
-    supervisor = _supervised(tmp_path, *_worker(tmp_path, code=3))
+    supervisor = _supervised(2, HASTY, _worker(tmp_path, code=3))
     _until(lambda: _started(tmp_path) == ["0", "1"])
     supervisor.terminate()
     supervisor.communicate(timeout=20)
@@ -78,7 +79,7 @@ def test_a_worker_that_does_not_end_in_order_is_told(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_dies_is_replaced_and_the_others_stay(tmp_path: Path) -> None:
-    supervisor = _supervised(tmp_path, *_worker(tmp_path))
+    supervisor = _supervised(2, HASTY, _worker(tmp_path))
     _until(lambda: _started(tmp_path) == ["0", "1"])
     (victim,) = [path for path in tmp_path.iterdir() if path.name.startswith("1-")]
     os.kill(int(victim.name.partition("-")[2]), signal.SIGKILL)
@@ -92,9 +93,8 @@ def test_a_worker_that_dies_is_replaced_and_the_others_stay(tmp_path: Path) -> N
 
 def test_a_worker_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
     deaf = WORKER.replace("lambda *_: sys.exit(int(sys.argv[3]))", "signal.SIG_IGN")
-    program = f"import sys; from pipeline.supervisor import *; sys.exit(supervise(1, sys.argv[1:], Patience(grace_s=0.3)))"
-    argv = [sys.executable, "-c", program, sys.executable, "-c", deaf, str(tmp_path), "run", "0"]
-    supervisor = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    argv = [sys.executable, "-c", deaf, str(tmp_path), "run", "0"]
+    supervisor = _supervised(1, Patience(grace_s=0.3), argv)
     _until(lambda: _started(tmp_path) == ["0"])
     time.sleep(0.2)  # until the signal is ignored
     supervisor.terminate()

@@ -14,8 +14,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from counting import ECHO, SOURCES, Counting, committed, counting_kind, produce, read_all, running, state, until
 
+from counting import (
+    ECHO,
+    SOURCES,
+    Counting,
+    committed,
+    counting_kind,
+    produce,
+    read_all,
+    running,
+    state,
+    until,
+)
 from pipeline.broker import PARTITIONS, EmbeddedBroker
 from pipeline.changelog import changelog_topic
 from pipeline.connection import Connection
@@ -173,7 +184,9 @@ def test_the_changelog_holds_the_state_of_the_stages(story: SimpleNamespace) -> 
 
 
 def test_a_restarted_worker_goes_on_from_the_same_state(story: SimpleNamespace) -> None:
-    assert [(stage.partition, stage.is_ready) for stage in story.second] == [(p, True) for p in range(PARTITIONS)]
+    assert [(stage.partition, stage.is_ready) for stage in story.second] == [
+        (p, True) for p in range(PARTITIONS)
+    ]
     assert story.again.told["restored"] >= len(story.state)
     assert sum(row["count"] for row in story.state_after.values()) == N + 500
     assert {key: row for stage in story.second for key, row in stage.rows.items()} == story.state_after
@@ -188,7 +201,9 @@ def test_two_kinds_may_read_the_same_topic(story: SimpleNamespace) -> None:
     assert len({(r.partition, r.offset) for r in story.witnessed}) == len(story.witnessed) == (N + 500) // 2
 
 
-def test_what_was_said_to_all_is_heard_before_the_first_chunk_and_from_then_on(story: SimpleNamespace) -> None:
+def test_what_was_said_to_all_is_heard_before_the_first_chunk_and_from_then_on(
+    story: SimpleNamespace,
+) -> None:
     assert story.control_at_first_chunk == [b"promote"]
     assert story.control == [b"promote", b"retire", b"promote", b"retire"][: len(story.control)]
 

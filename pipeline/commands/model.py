@@ -1,0 +1,78 @@
+"""`session-risk model`: orders to all workers about models, by way of `model-control`."""
+
+from __future__ import annotations
+
+import asyncio
+from getpass import getuser
+from time import time
+from typing import Any
+
+import click
+
+from pipeline.client import writing
+from pipeline.connection import Connection
+from pipeline.reload import ANY_MODEL
+from pipeline.settings import load
+from pipeline.stage import Message
+from schemas.control import ModelControl
+from schemas.decode import encode
+from schemas.topics import MODEL_CONTROL
+
+CONFIGURED = "configured"
+
+
+@click.group("model", short_help="Say which model decides, and in which mode.")
+def command() -> None:
+    """Orders to every worker; they take effect between two chunks and are remembered in Kafka."""
+
+
+@command.command("promote")
+@click.argument("name")
+def promote(*, name: str) -> None:
+    """Let the model NAME decide, from now on. Promoting the one before goes back."""
+    _order("promote", name)
+    click.echo(f"{name} decides, where workers have it in SESSION_RISK_MODEL_DIR")
+
+
+@command.command("shadow")
+@click.argument("name")
+def shadow(*, name: str) -> None:
+    """Have workers load the model NAME as a challenger, so that promoting it cannot fail."""
+    _order("shadow", name)
+    click.echo(f"{name} is a challenger, where workers have it in SESSION_RISK_MODEL_DIR")
+
+
+@command.command("retire")
+@click.argument("name")
+def retire(*, name: str) -> None:
+    """Let the model NAME decide no longer: the one promoted before it does."""
+    _order("retire", name)
+    click.echo(f"{name} is retired")
+
+
+@command.command("mode")
+@click.argument("mode", type=click.Choice(["enforce", "observe", CONFIGURED]))
+def mode(*, mode: str) -> None:
+    """Set the mode: `observe` reports and commands nothing; `configured` is what settings and policy say."""
+    _order("mode", ANY_MODEL, None if mode == CONFIGURED else mode)
+    click.echo(f"the mode is {mode}")
+
+
+def _order(what: str, model: str, mode: str | None = None) -> None:
+    order = ModelControl.model_validate(
+        {
+            "command": what,
+            "model": model,
+            "mode": mode,
+            "issued_by": getuser(),
+            "occurred_at": int(time() * 1000),
+        }
+    )
+    connection = Connection.of(load())
+
+    async def send() -> None:
+        async with writing(connection) as writer:
+            await writer.send(Message(MODEL_CONTROL, model.encode(), encode(order)))
+            await writer.flush()
+
+    asyncio.run(send())

@@ -1,0 +1,63 @@
+"""`session-risk policy`: a policy shown, or checked before it is put in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.console import as_json, grid, print_json, screen
+from pipeline.policy import Policy, read_policy
+from pipeline.settings import load
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group("policy", short_help="Show or check a policy.")
+def command() -> None:
+    """A policy: every number and choice a deployment makes about decisions."""
+
+
+@command.command("show")
+@click.argument("file", required=False, type=FILE)
+@as_json
+def show(*, file: Path | None, as_json: bool) -> None:
+    """Show the policy in FILE, else the one the settings name, else the default; what differs is marked."""
+    policy = read_policy(file or load().policy_file)
+    if as_json:
+        print_json({"id": policy.id, **policy.model_dump(mode="json")})
+        return
+    default = dict(_leaves(Policy().model_dump(mode="json")))
+    told = dict(_leaves(policy.model_dump(mode="json")))
+    rows = [
+        (name, _text(value), "" if default.get(name) == value else f"not {_text(default.get(name))}")
+        for name, value in told.items()
+    ]
+    console = screen()
+    console.print(f"policy {policy.id}")
+    console.print(grid("member", "value", "", rows=rows))
+
+
+@command.command("check")
+@click.argument("file", type=FILE)
+@as_json
+def check(*, file: Path, as_json: bool) -> None:
+    """Say whether the policy in FILE can be put in force, and the id it would have."""
+    policy = read_policy(file)
+    if as_json:
+        print_json({"id": policy.id, "mode": policy.mode})
+    else:
+        click.echo(f"{file} can be put in force: {policy.id}, mode {policy.mode}")
+
+
+def _leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        return [leaf for key, inner in value.items() for leaf in _leaves(inner, f"{name}.{key}".lstrip("."))]
+    return [(name, value)]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "set"
+    return "none" if value in ({}, []) else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,37 @@
+"""`session-risk settings`: every setting, its value here and its default."""
+
+from __future__ import annotations
+
+import click
+from pydantic import SecretStr
+
+from pipeline.console import as_json, grid, print_json, screen
+from pipeline.settings import Settings, load, table
+
+
+@click.command("settings", short_help="Show every setting and its value.")
+@as_json
+def command(*, as_json: bool) -> None:
+    """Show every setting: its environment variable, its value now, its default. Secrets are not shown."""
+    values = load()
+    rows = [
+        {**row._asdict(), "value": _shown(getattr(values, name))}
+        for name, row in zip(Settings.model_fields, table(), strict=True)
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    cells = [(row["env"], row["value"], _default(row), row["description"]) for row in rows]
+    screen().print(grid("setting", "value", "default", "what it is", rows=cells))
+
+
+def _shown(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, SecretStr):
+        return "set, not shown"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _default(row: dict[str, str | None]) -> str | None:
+    return "the same" if row["value"] == row["default"] else row["default"] or None

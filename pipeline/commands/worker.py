@@ -1,0 +1,98 @@
+"""`session-risk worker`: one worker, or a supervisor over several, made from the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import click
+from prometheus_client import CollectorRegistry
+
+from pipeline import metrics
+from pipeline.assembly import configured, options
+from pipeline.broker import PARTITIONS, EmbeddedBroker
+from pipeline.connection import Connection
+from pipeline.kinds import stage_kinds
+from pipeline.reload import InForce
+from pipeline.settings import Settings, load
+from pipeline.supervisor import INDEX_VARIABLE, supervise
+from pipeline.topic_admin import check_topics, needed_topics
+from pipeline.topology import Control, Edge, build_app
+from pipeline.watching import Watching
+from pipeline.worker import run_worker
+from schemas.topics import MODEL_CONTROL
+
+logger = logging.getLogger(__name__)
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@click.command("worker", short_help="Join what happens in Kafka and decide, until told to stop.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to keep running."
+)
+def command(*, workers: int) -> int:
+    """Join what happens in Kafka and decide, until told to stop.
+
+    On SIGTERM or Ctrl-C a worker finishes what it has begun, commits, and ends with 0. With several workers a
+    supervisor restarts those that fail; the metrics of each are on the next port.
+    """
+    settings = load()
+    if settings.embedded and workers > 1:
+        raise click.UsageError("the embedded broker lives in one process: use --workers 1, or a real broker")
+    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
+    with _connected(settings) as connection:
+        partitions = PARTITIONS if connection.embedded else settings.partitions
+        kinds = ("session", "device", "principal")
+        asyncio.run(check_topics(connection, needed_topics(settings.app_id, kinds, partitions)))
+        if workers > 1:
+            return supervise(workers, [sys.executable, "-m", "pipeline.cli", "worker"])
+        return _work(settings, connection, partitions)
+
+
+@contextmanager
+def _connected(settings: Settings) -> Iterator[Connection]:
+    if not settings.embedded:
+        yield Connection.of(settings)
+        return
+    with EmbeddedBroker() as broker:
+        click.echo(f"an embedded broker listens on {broker.bootstrap}, for trying out only", err=True)
+        yield replace(Connection.of(settings), bootstrap=broker.bootstrap)
+
+
+def _work(settings: Settings, connection: Connection, partitions: int) -> int:
+    index = int(os.environ.get(INDEX_VARIABLE, "0"))
+    in_force = InForce(configured(settings))
+    shown = metrics.Metrics(CollectorRegistry())
+    watching = Watching(shown, in_force, [in_force.look])
+    kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions)))
+    edge = edge_of(settings, connection, partitions, index)
+    app = build_app(edge, kinds, watching, Control(MODEL_CONTROL, in_force.order))
+    if settings.metrics_port == 0:
+        return run_worker(app)
+    port = settings.metrics_port + index
+    stop = metrics.serve(shown.registry, settings.metrics_host, port)
+    logger.info("metrics are on http://%s:%d/metrics", settings.metrics_host, port)
+    try:
+        return run_worker(app)
+    finally:
+        stop()
+
+
+def edge_of(settings: Settings, connection: Connection, partitions: int, index: int = 0) -> Edge:
+    """Return what the edge is set to, for this host's worker number *index*."""
+    return Edge(
+        connection=connection,
+        app_id=settings.app_id,
+        partitions=partitions,
+        session_timeout_s=settings.session_timeout_s,
+        chunk_size=settings.chunk_size,
+        fetch_wait_ms=settings.fetch_wait_ms,
+        idle_s=settings.sweep_s,
+        data_dir=settings.data_dir / f"worker-{index}",
+    )
