@@ -228,9 +228,16 @@ class BatchConsumer(driver.Consumer):
         )  # fmt: skip
         message.value = cast("bytes", Chunk(tp.topic, tp.partition, records))
         self._handed_on[tp].append(last.offset)
-        # The agent's queue may be full for as long as the agent is busy: a rebalance must not wait for that.
-        await self.wait_first(self.callback(message), self.suspend_flow.wait())
+        if self._has_room(tp):
+            await self.callback(message)
+        else:  # for as long as the agent is busy: a rebalance must not wait for that
+            await self.wait_first(self.callback(message), self.suspend_flow.wait())
         self._read_offset[tp] = last.offset
+
+    def _has_room(self, tp: TP) -> bool:
+        return self.app.flow_control.is_active() and not any(
+            channel.queue.full() for channel in self.app.topics._tp_index[tp]
+        )
 
     def on_buffer_full(self, tp: TP) -> None:
         """Do nothing: a full queue holds the reading up, which keeps event time even."""

@@ -105,9 +105,7 @@ async def _reading(connection: Connection, topics: Sequence[str]) -> AsyncIterat
 
 
 @asynccontextmanager
-async def _started(
-    connection: Connection, topics: Sequence[str], group_id: str | None
-) -> AsyncIterator[Any]:
+async def _started(connection: Connection, topics: Sequence[str], group_id: str | None) -> AsyncIterator[Any]:
     reader = aiokafka.AIOKafkaConsumer(
         *topics,
         **connection.for_aiokafka(),

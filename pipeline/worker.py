@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 
 from pipeline.topology import EdgeApp
 
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 30.0
 """How long stopping may take before the process gives up on an orderly end."""
+
+_SWITCH_SECONDS = 0.0005
 
 
 def run_worker(app: EdgeApp) -> int:
@@ -35,6 +38,8 @@ async def _run(app: EdgeApp) -> int:
 
 async def run_until_ended(app: EdgeApp) -> int:
     """Start *app*, wait until `app.ended` is set or Faust gives up, and stop it; return the exit code."""
+    # Two threads share this interpreter: with Python's 5 ms each waits that long for the other, again and again.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     starting = asyncio.ensure_future(app.start())
     ended = asyncio.ensure_future(app.ended.wait())
     crashed = asyncio.ensure_future(app.wait_until_stopped())

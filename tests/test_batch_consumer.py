@@ -201,26 +201,34 @@ def test_records_from_before_the_position_are_not_taken_again(consumer: BatchCon
     assert not consumer._lined_up
 
 
-def test_records_wait_a_while_for_a_topic_that_has_more_to_come(consumer: BatchConsumer) -> None:
+def test_records_wait_a_while_for_a_topic_that_may_have_older_ones_to_come(consumer: BatchConsumer) -> None:
     unread = {LEFT: 0, RIGHT: 12}
     consumer._thread.unread = unread.get
     consumer._line_up(LEFT, [Rec(0)])
-    with patch.object(batch_consumer, "monotonic", lambda: now[0]):
-        now = [100.0]
-        assert consumer._hold_back({LEFT, RIGHT})
-        now = [100.4]
-        assert consumer._hold_back({LEFT, RIGHT})
-        now = [100.5]
-        assert not consumer._hold_back({LEFT, RIGHT})  # long enough
-        consumer._line_up(RIGHT, [Rec(0)])
-        assert not consumer._hold_back({LEFT, RIGHT})
-        consumer._lined_up.next_chunk()
-        consumer._lined_up.next_chunk()
-        consumer._line_up(LEFT, [Rec(1)])
-        now = [200.0]
-        assert consumer._hold_back({LEFT, RIGHT})  # from anew
-        unread[RIGHT] = 0
-        assert not consumer._hold_back({LEFT, RIGHT})
+
+    def held_back_at(now: float) -> bool:
+        with patch.object(batch_consumer, "monotonic", lambda: now):
+            return consumer._hold_back({LEFT, RIGHT})
+
+    assert [held_back_at(now) for now in (100.0, 100.4, 100.5)] == [True, True, False]
+    consumer._line_up(RIGHT, [Rec(0)])
+    assert not held_back_at(101.0)
+    consumer._lined_up.next_chunk()
+    consumer._lined_up.next_chunk()
+    consumer._line_up(LEFT, [Rec(1, timestamp=5_000)])
+    assert not held_back_at(200.0)  # not that much later than what RIGHT has brought
+    consumer._lined_up.next_chunk()
+    consumer._line_up(LEFT, [Rec(2, timestamp=5_001)])
+    assert [held_back_at(now) for now in (300.0, 300.5)] == [True, False]
+    unread[RIGHT] = 0
+    assert not held_back_at(400.0)
+
+
+def test_nothing_is_handed_on_while_the_flow_is_stopped(consumer: BatchConsumer) -> None:
+    consumer._line_up(LEFT, [Rec(0)])
+    assert not consumer._hold_back({LEFT})
+    consumer.stop_flow()
+    assert consumer._hold_back({LEFT})
 
 
 def test_a_topic_is_at_its_end_only_when_a_broker_said_so_lately(consumer: BatchConsumer) -> None:

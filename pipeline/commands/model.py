@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from getpass import getuser
 from time import time
-from typing import Any
 
 import click
 
@@ -14,6 +13,7 @@ from pipeline.connection import Connection
 from pipeline.reload import ANY_MODEL
 from pipeline.settings import load
 from pipeline.stage import Message
+from pipeline.topic_admin import check_topics, needed_topics
 from schemas.control import ModelControl
 from schemas.decode import encode
 from schemas.topics import MODEL_CONTROL
@@ -64,15 +64,25 @@ def _order(what: str, model: str, mode: str | None = None) -> None:
             "command": what,
             "model": model,
             "mode": mode,
-            "issued_by": getuser(),
+            "issued_by": _user(),
             "occurred_at": int(time() * 1000),
         }
     )
-    connection = Connection.of(load())
+    settings = load()
+    connection = Connection.of(settings)
+    needed = needed_topics(settings.app_id, (), settings.partitions)
 
     async def send() -> None:
+        await check_topics(connection, [topic for topic in needed if topic.name == MODEL_CONTROL])
         async with writing(connection) as writer:
             await writer.send(Message(MODEL_CONTROL, model.encode(), encode(order)))
             await writer.flush()
 
     asyncio.run(send())
+
+
+def _user() -> str:
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container may have no name for its user
+        return "unknown"

@@ -31,7 +31,9 @@ def create(*, as_json: bool) -> None:
     if as_json:
         print_json({"made": made, "there": [topic.name for topic in topics if topic.name not in made]})
     else:
-        click.echo(f"made {len(made)} topics, {len(topics) - len(made)} were there" if made else "all are there")
+        click.echo(
+            f"made {len(made)} topics, {len(topics) - len(made)} were there" if made else "all are there"
+        )
 
 
 @command.command("list")

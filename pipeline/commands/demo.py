@@ -1,0 +1,176 @@
+"""`session-risk demo`: attacks noticed and sessions revoked before one's eyes, and whether all ended as it must."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryDirectory
+from time import time
+from typing import Any, Final
+
+import click
+
+from pipeline import script
+from pipeline.assembly import configured, options
+from pipeline.broker import PARTITIONS, EmbeddedBroker
+from pipeline.commands.worker import edge_of
+from pipeline.connection import Connection
+from pipeline.console import as_json, decisions_shown, grid, print_json, screen
+from pipeline.demo import DemoError, Report, Script, perform, quantile
+from pipeline.kinds import stage_kinds
+from pipeline.reload import InForce
+from pipeline.scenarios import Expectation, Scenario, find_directory
+from pipeline.settings import Settings, load
+from pipeline.stage import StageKind
+from pipeline.topic_admin import check_topics, create_topics, needed_topics
+from pipeline.topology import Edge
+
+SECONDS: Final = 30.0
+"""How long the stories take; their own time is compressed into it."""
+AHEAD_MS: Final = 60_000
+"""The stories end about so much after the demonstration begins: a start takes seconds, too."""
+PRINCIPALS: Final = 60
+BEFORE_MS: Final = 20 * 60_000
+
+
+@click.command("demo", short_help="Watch attacks being noticed and sessions revoked, without Kafka.")
+@click.option(
+    "--broker", metavar="HOST:PORT", help="A real Kafka to play on, with topics of its own or made."
+)
+@as_json
+def command(*, broker: str | None, as_json: bool) -> int:
+    """Play five attacks, their honest twins and a company's traffic to a worker, and watch it decide.
+
+    Needs nothing: the broker is in this process, unless --broker names one. Takes about a minute. Exit code 1
+    if anything ended otherwise than it must.
+    """
+    logging.basicConfig(level=logging.ERROR)
+    with _setting(broker) as (settings, connection, partitions):
+        suffix = "" if connection.embedded else f"-{token_hex(2)}"
+        in_force = InForce(configured(settings))
+        kinds = stage_kinds(in_force.brain, options(settings, partitions))
+        played = _script(partitions, suffix)
+        with TemporaryDirectory() as folder, decisions_shown(_title(connection), screen(err=as_json)) as show:
+            edge = replace(edge_of(settings, connection, partitions), data_dir=Path(folder))
+            try:
+                report = asyncio.run(_perform(settings, edge, kinds, played, show))
+            except DemoError as error:
+                raise click.ClickException(str(error)) from error
+    wrong = [sentence for story in played.stories for sentence in report.endings.wrong(story)]
+    if as_json:
+        print_json({**_figures(report), "model": in_force.brain.detector.id, "wrong": wrong})
+    else:
+        _show(report, played, wrong)
+    return 1 if wrong else 0
+
+
+@contextmanager
+def _setting(broker: str | None) -> Iterator[tuple[Settings, Connection, int]]:
+    """Give settings, connection and partition count: an embedded broker's, or those of *broker*."""
+    if broker is not None:
+        settings = load(broker=broker, embedded=False, app_id=f"session-risk-demo-{token_hex(4)}")
+        yield settings, Connection.of(settings), settings.partitions
+        return
+    with EmbeddedBroker() as embedded:
+        settings = load(broker=embedded.bootstrap, embedded=True, app_id="session-risk-demo")
+        yield settings, Connection.of(settings), PARTITIONS
+
+
+def _title(connection: Connection) -> str:
+    where = "the embedded broker" if connection.embedded else connection.bootstrap
+    return f"session-risk on {where}: a worker starts, then the stories are played in {SECONDS:.0f} s"
+
+
+def _script(partitions: int, suffix: str) -> Script:
+    end = int(time() * 1000) + AHEAD_MS
+    stories = script.stories(find_directory(), end, suffix)
+    begin = min(event["occurred_at"] for story in stories for _, event in story.events)
+    honest = script.honest(PRINCIPALS, end - begin + BEFORE_MS, end, suffix=suffix)
+    before = [timed for timed in honest if timed[1]["occurred_at"] < begin]
+    told = [timed for story in stories for timed in story.events]
+    steady = script.steady(partitions, begin, end, suffix)
+    return Script(before, script.in_order([*honest[len(before) :], *told, *steady]), stories, SECONDS)
+
+
+async def _perform(
+    settings: Settings, edge: Edge, kinds: tuple[StageKind, ...], played: Script, show: Any
+) -> Report:
+    topics = needed_topics(edge.app_id, [kind.name for kind in kinds], edge.partitions)
+    if not edge.connection.embedded:
+        await create_topics(edge.connection, topics, settings.replication_factor)
+    await check_topics(edge.connection, topics)
+    return await perform(edge, kinds, played, show)
+
+
+def _figures(report: Report) -> dict[str, Any]:
+    latencies = report.latencies()
+    return {
+        "events": report.events,
+        "events_per_second": round(report.fast_events / max(report.fast_seconds, 0.001)),
+        "dead_letters": report.dead_letters,
+        "revocations": len(report.endings.revocation_ids),
+        "commands": len(report.commanded_at),
+        "commands_caused_by_an_event": len(latencies),
+        "event_to_command_ms": {
+            "p50": round(quantile(latencies, 0.5), 1),
+            "p99": round(quantile(latencies, 0.99), 1),
+        }
+        if latencies
+        else None,
+    }
+
+
+def _show(report: Report, played: Script, wrong: list[str]) -> None:
+    console = screen()
+    figures = _figures(report)
+    took = figures["event_to_command_ms"]
+    rows = [
+        ("events", figures["events"]),
+        ("events a second", f"{figures['events_per_second']:,} while sent as fast as it goes"),
+        ("dead letters", figures["dead_letters"]),
+        ("revocations", figures["revocations"]),
+        (
+            "event to command",
+            f"p50 {took['p50']:.0f} ms, p99 {took['p99']:.0f} ms" if took else "no event caused one",
+        ),
+    ]
+    console.print()
+    console.print(grid("", "", rows=rows))
+    console.print()
+    console.print(grid("", "story", "expected", "what happened", rows=_endings(report, played.stories)))
+    console.print()
+    for sentence in wrong:
+        console.print(f"✘ {sentence}")
+    attacks = sum(not story.twin for story in played.stories)
+    if not wrong:
+        console.print(
+            f"✔ all {attacks} attacks and all {len(played.stories) - attacks} twins ended as they must"
+        )
+
+
+def _endings(report: Report, stories: Any) -> Iterator[tuple[str, str, str, str]]:
+    for story in stories:
+        mark = "✘" if report.endings.wrong(story) else "✔"
+        kind = "twin" if story.twin else "attack"
+        yield mark, f"{story.name[0]}, {kind}: {story.title}", _expected(story), _happened(report, story)
+
+
+def _interesting(story: Scenario) -> list[str]:
+    """The sessions something is expected of; in a twin, whom it is about."""
+    told = [name for name, expected in story.expect.items() if expected != Expectation("LOW", "allow")]
+    return told or [next(iter(story.expect))]
+
+
+def _expected(story: Scenario) -> str:
+    return "\n".join(
+        f"{story.expect[name].level} {story.expect[name].action}" for name in _interesting(story)
+    )
+
+
+def _happened(report: Report, story: Scenario) -> str:
+    return "\n".join(f"{name}: {report.endings.of(name)}" for name in _interesting(story))

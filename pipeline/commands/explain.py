@@ -1,0 +1,147 @@
+"""`session-risk explain`: how one decision came about, from a replay's output or from Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic_core import from_json
+from rich.console import Console
+
+from pipeline.client import matching
+from pipeline.connection import Connection
+from pipeline.console import as_json, clock, grid, moment, print_json, screen, working
+from pipeline.policy import Policy, read_policy
+from pipeline.recorded import Account, Source, account, in_directory, prior_of, total_of
+from pipeline.recording import read
+from pipeline.settings import load
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+SHOWN = (
+    "action", "operation", "status", "tool", "records", "asn", "country", "network_type", "rooted", "malware",
+    "attestation", "compliant",
+)  # fmt: skip
+"""Members of an event that are shown of the evidence, where they are said."""
+
+
+@click.command("explain", short_help="Tell how a decision came about and what was done.")
+@click.argument("decision_id")
+@click.option("--in", "folder", type=FOLDER, help="What `replay --out` wrote; else Kafka is asked.")
+@click.option("--recording", type=FOLDER, help="Recording to look the evidence up in.")
+@click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="Policy file that decided.")
+@as_json
+def command(
+    *, decision_id: str, folder: Path | None, recording: Path | None, policy: Path | None, as_json: bool
+) -> None:
+    """Tell how the decision DECISION_ID came about: who, when, what was added up, on what evidence, what was done.
+
+    Exit code 1 if there is no such decision.
+    """
+    told = account(decision_id, in_directory(folder) if folder else _in_kafka())
+    prior = prior_of(told.decision, _policies(policy))
+    evidence = list(_evidence(told.evidence, recording)) if recording else []
+    if as_json:
+        print_json({**asdict(told), "prior": prior, "events": evidence})
+        return
+    console = screen()
+    _tell_who(console, told.decision)
+    _tell_why(console, told.decision, prior)
+    _tell_evidence(console, told, evidence)
+    _tell_what_was_done(console, told)
+
+
+def _in_kafka() -> Source:
+    connection = Connection.of(load())
+
+    def values(topic: str, text: str) -> Iterable[bytes]:
+        with working(f"reading {topic}"):
+            return asyncio.run(matching(connection, topic, text))
+
+    return values
+
+
+def _policies(given: Path | None) -> list[Policy]:
+    """The policies at hand: the one named, the one in the settings, the default."""
+    return [read_policy(path) for path in dict.fromkeys((given, load().policy_file, None))]
+
+
+def _evidence(ids: list[str], recording: Path) -> Iterator[dict[str, Any]]:
+    """The events of *recording* with these ids; a context's id is that of its event with a suffix."""
+    wanted = {event_id.partition("~")[0].encode() for event_id in ids}
+    for record in read(recording):
+        if any(event_id in record.value for event_id in wanted):
+            event = from_json(record.value)
+            if str(event.get("event_id")).encode() in wanted:
+                yield event
+
+
+def _tell_who(console: Console, decision: dict[str, Any]) -> None:
+    who = f"{decision.get('principal_kind') or 'somebody'} {decision.get('principal_id') or ''}".strip()
+    took = decision["decided_at"] - decision["occurred_at"]
+    rows = [
+        ("session", f"{decision['session_id']} of tenant {decision['tenant']}"),
+        ("who", who),
+        ("device", decision.get("device_id")),
+        ("when", f"{moment(decision['occurred_at'])}, decided {took / 1000:.3f} s after"),
+        ("caused by", decision.get("caused_by")),
+        ("level", f"{decision['previous_level']} → {decision['level']}, action {decision['action']}"),
+        ("decided by", f"policy {decision['policy']}, model {decision['model']}, mode {decision['mode']}"),
+    ]
+    console.print(f"decision {decision['decision_id']}", style="bold")
+    console.print(grid("", "", rows=rows))
+
+
+def _tell_why(console: Console, decision: dict[str, Any], prior: float | None) -> None:
+    console.print("\nwhy", style="bold")
+    begins = "?" if prior is None else f"{prior:+.2f}"
+    rows = [(begins, "before any evidence", None if prior is not None else "of a policy not at hand", None)]
+    rows += [
+        (f"{r['contribution']:+.2f}", f"{r['detection']}: {r['text']}", r.get("observed"), r.get("normal"))
+        for r in decision["reasons"]
+    ]
+    total = total_of(decision)
+    ends = f"+{total:.2f}" if prior is None else f"{prior + total:+.2f}"
+    rows.append((ends, f"together: a score of {decision['score']} of 100", None, None))
+    console.print(grid(">log-odds", "what", "observed", "normal", rows=rows))
+    if decision.get("suppressed"):
+        console.print(f"not counted or held back: {decision['suppressed']}")
+
+
+def _tell_evidence(console: Console, told: Account, events: list[dict[str, Any]]) -> None:
+    console.print("\nevidence", style="bold")
+    if events:
+        rows = [(clock(event["occurred_at"]), event["event_id"], _said(event)) for event in events]
+        console.print(grid("time", "event", "what it says", rows=rows))
+        return
+    for reason in told.decision["reasons"]:
+        if reason.get("evidence"):
+            span = f"{clock(reason['first_at'])} to {clock(reason['last_at'])}"
+            console.print(f"{reason['detection']}, {span}: {', '.join(reason['evidence'])}")
+
+
+def _said(event: dict[str, Any]) -> str:
+    said = [f"{name} {event[name]}" for name in SHOWN if event.get(name) is not None]
+    return f"{event['type']}: {', '.join(said) or 'nothing out of the way'}"
+
+
+def _tell_what_was_done(console: Console, told: Account) -> None:
+    console.print("\nwhat was done", style="bold")
+    for topic, command, name in (
+        ("session-revocations", told.revocation, "revocation_id"),
+        ("session-challenges", told.challenge, "challenge_id"),
+    ):
+        if command is not None:
+            due = moment(command["deadline"])
+            console.print(f"{command[name]} on {topic}, due {due}: {command['reason_admin']}")
+    for ack in told.acks:
+        by = ack.get("enforcer") or "the enforcer"
+        console.print(f"{moment(ack['occurred_at'])}: {by} says {ack['outcome']} {ack.get('detail') or ''}")
+    for finding in told.findings:
+        what = {1: "opened", 2: "updated", 3: "closed"}[finding["activity_id"]]
+        console.print(f"finding {finding['finding_info']['uid']} {what}")
+    if told.revocation is None and told.challenge is None:
+        console.print("no command was sent with this decision")

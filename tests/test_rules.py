@@ -1,0 +1,337 @@
+"""Every detection by a history on which it fires, one on which it stays quiet, and what honest people do.
+
+Histories go through all stages, as a recording is replayed: telemetry, sign-ins and calls in, decisions out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.columns import Columns
+from models.fold import fold
+from models.rolling import segments
+from models.state import ROW, SessionTable
+from pipeline.rules import ATTACK_VERSION, BIT, RULE_IDS, RULES, firing
+from playing import Event, found, replayed
+from samples import auth, call, feedback, telemetry
+
+HOME = {"asn": 64601, "ip": "192.0.2.1", "user_agent": "Firefox/140", "ja4": "t13d_a", "token_id": "t-1"}
+CAFE = {**HOME, "asn": 64851, "ip": "198.51.100.1"}
+BERLIN = {"latitude": 52.52, "longitude": 13.405}
+MUNICH = {"latitude": 48.137, "longitude": 11.575}
+AGENT = {"principal_id": "assistant", "principal_kind": "agent", "tool": "mail"}
+KEY = {"principal_id": "key-7", "principal_kind": "api_key"}
+ON = {"device_id": "phone-1"}
+CLEAN = {
+    "heartbeat_interval_ms": 60_000, "rooted": False, "hooked": False, "emulator": False, "malware": "none",
+    "attestation": "strong",
+}  # fmt: skip
+
+
+def others(until: float) -> list[Event]:
+    """Somebody else works all the while, so that time goes on."""
+    return [call(at, session_id="ben", principal_id="ben") for at in range(0, int(until), 20)]
+
+
+def reports(until: float, every: float = 60, **members: Any) -> list[Event]:
+    """The phone reports, healthy unless *members* say otherwise."""
+    return [telemetry(at, **{**CLEAN, **members}) for at in np.arange(0, until, every).tolist()]
+
+
+def on_phone(*more: Event, **posture: Any) -> list[Event]:
+    """A session on a phone that says something of itself after a minute."""
+    start = [telemetry(0, **CLEAN), auth(1, **ON), call(2, **ON)]
+    return [*start, telemetry(60, **{**CLEAN, **posture}), call(61, **ON), *more]
+
+
+def silence(until: float, interval_ms: int = 60_000) -> list[Event]:
+    """A session on a phone that reported once."""
+    return [telemetry(0, **{**CLEAN, "heartbeat_interval_ms": interval_ms}), auth(1, **ON), *others(until)]
+
+
+def agent(until: float, attested: Callable[[float], float], **members: Any) -> list[Event]:
+    """An agent calls tools on a phone that reports every minute, and was *attested* so many seconds ago."""
+    told = [telemetry(at, **CLEAN, attested_at=_ms(at - attested(at))) for at in range(0, int(until), 60)]
+    return [*told, *(call(at, **AGENT, **{**ON, **members}) for at in range(5, int(until), 30))]
+
+
+def _ms(at: float) -> int:
+    return int(auth(at)["occurred_at"])
+
+
+def moved(*places: dict[str, Any], until: float = 60, **members: Any) -> list[Event]:
+    """A session that calls from one place after another, the last twenty minutes after its sign-in."""
+    start = [auth(0, **places[0], **members)]
+    steps = [call(1200 + 60 * at, **place, **members) for at, place in enumerate(places)]
+    return [*start, *steps, call(1200 + until, **places[-1], **members), *others(1200 + until + 60)]
+
+
+def earlier(*places: dict[str, Any], **members: Any) -> list[Event]:
+    """What is usual: a session before, that came from each of the *places*."""
+    who = {"session_id": "before", **members}
+    events = [auth(-3600 + 60 * at, **place, **who) for at, place in enumerate(places)]
+    return [*events, auth(-1800, action="sign_out", **places[-1], **who)]
+
+
+def reads(records: int, **members: Any) -> list[Event]:
+    return [call(at, records=records, **members) for at in range(10)]
+
+
+def doing(*operations: str, apart: float = 60, **members: Any) -> list[Event]:
+    return [call(apart * at, operation=name, **members) for at, name in enumerate(operations)]
+
+
+def prompts(denials: int, *, approved: bool = True) -> list[Event]:
+    told = [auth(20 * at, action="mfa_denied") for at in range(denials)]
+    return [*told, *([auth(20 * denials, action="mfa_passed")] if approved else []), call(20 * denials + 1)]
+
+
+def born(parent: str, *more: Event) -> list[Event]:
+    """Session s-1 is born from *parent*, which is then confirmed compromised, unless it is another."""
+    exchange = auth(5, action="token_exchanged", parent_session_id=parent, **AGENT_ID)
+    fall = feedback(60, session_id="parent", verdict="confirmed_compromised")
+    return [auth(0, session_id="parent"), auth(1, session_id="stranger"), exchange, fall, *more]
+
+
+AGENT_ID = {"principal_id": "assistant", "principal_kind": "agent"}
+CREATE, GRANT, BLIND = "iam:CreateAccessKey", "iam:AttachUserPolicy", "cloudtrail:StopLogging"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A detection with a history on which it fires, nearly the same on which it does not, and honest ones."""
+
+    rule: str
+    fires: list[Event]
+    quiet: list[Event]
+    honest: tuple[list[Event], ...] = ()
+
+
+ROWS = [
+    Row(
+        "device_rooted",
+        on_phone(rooted=True),
+        on_phone(rooted=False),
+        (on_phone(developer_mode=True), on_phone(debugger=True)),
+    ),
+    Row("device_rooted", on_phone(hooked=True), on_phone(rooted=None)),
+    Row("device_rooted", on_phone(emulator=True), [*on_phone(), telemetry(70, device_id="x", rooted=True)]),
+    Row(
+        "malware_on_device",
+        on_phone(malware="detected"),
+        on_phone(malware="none"),
+        (on_phone(malware="quarantined"),),
+    ),
+    Row(
+        "telemetry_silent_while_active",
+        [*silence(300), call(250, **ON)],
+        [*silence(180), call(179, **ON)],
+        (
+            [*silence(900, 300_000), call(600, **ON)],
+            [*silence(300), telemetry(200, **CLEAN), call(250, **ON)],
+        ),
+    ),
+    Row(
+        "telemetry_silent_while_idle",
+        silence(300),
+        silence(180),
+        (silence(900, 300_000), [*silence(300), auth(120, **ON, action="sign_out")]),
+    ),
+    Row(
+        "agent_without_fresh_attestation",
+        agent(1200, attested=lambda at: at),
+        agent(1200, attested=lambda at: at % 600),
+        (agent(1200, attested=lambda at: at, device_id=None), agent(300, attested=lambda at: 800)),
+    ),
+    Row(
+        "agent_without_fresh_attestation",
+        [*on_phone(attestation="failed", attested_at=_ms(60)), call(62, **AGENT, **ON)],
+        [*on_phone(attestation="failed", attested_at=_ms(60)), call(62, **ON)],
+    ),
+    Row(
+        "network_changed",
+        [*earlier(HOME), *moved(HOME, CAFE)],
+        [*earlier(HOME), *moved(HOME, HOME)],
+        ([*earlier(CAFE), *moved(HOME, CAFE)], [*earlier(HOME, CAFE), *moved(HOME, CAFE, HOME, CAFE)]),
+    ),
+    Row(
+        "token_replayed",
+        moved(HOME, {**CAFE, "user_agent": "curl/8", "ja4": "t13d_b"}),
+        moved(HOME, CAFE),
+        (
+            moved(HOME, {**HOME, "user_agent": "Firefox/141"}),
+            moved(HOME, {**HOME, "user_agent": "curl/8"}),
+            moved(HOME, {**CAFE, "user_agent": "Safari/18", "token_id": "t-2"}),
+            moved({**HOME, "key_thumbprint": "k"}, {**CAFE, "user_agent": "curl/8", "key_thumbprint": "k"}),
+        ),
+    ),
+    Row("ancestor_revoked", born("parent"), born("stranger")),
+    Row(
+        "impossible_travel",
+        [auth(0, **BERLIN), call(600, **MUNICH)],
+        [auth(0, **BERLIN), call(3600, **MUNICH)],
+        ([auth(0, **BERLIN), call(600, **MUNICH, network_type="vpn")], [auth(0, **BERLIN), call(600)]),
+    ),
+    Row(
+        "impossible_travel",
+        [auth(0, session_id="before", **BERLIN), auth(600, **MUNICH)],
+        [auth(0, session_id="before", **BERLIN), auth(3600, **MUNICH)],
+        ([auth(0, session_id="before", principal_id="bob", **BERLIN), auth(600, **MUNICH)],),
+    ),
+    Row("mfa_fatigue", prompts(5), prompts(3), (prompts(8, approved=False),)),
+    Row(
+        "mass_read",
+        reads(600, sensitivity="restricted"),
+        reads(400, sensitivity="restricted"),
+        (
+            reads(600, sensitivity="internal"),
+            reads(600, sensitivity="restricted", principal_kind="service", principal_id="export"),
+        ),
+    ),
+    Row(
+        "privilege_chain",
+        doing(CREATE, GRANT, BLIND),
+        doing(CREATE, GRANT, GRANT),
+        (doing(CREATE, GRANT, BLIND, apart=1800), doing(CREATE, GRANT, BLIND, status=403)),
+    ),
+    Row(
+        "privilege_widened",
+        doing(CREATE, GRANT),
+        doing(CREATE, CREATE),
+        (doing(GRANT, BLIND, apart=1800), doing(GRANT, BLIND, status=403)),
+    ),
+    Row(
+        "agent_tool_burst",
+        [call(at / 4, **AGENT) for at in range(80)],
+        [call(at * 2, **AGENT) for at in range(80)],
+        ([call(at / 4) for at in range(80)],),
+    ),
+    Row(
+        "agent_tool_burst",
+        [call(400 + at, **{**AGENT, "tool": f"new-{at}"}) for at in range(-400, 6)],
+        [call(0, **AGENT), *(call(400 + at, **{**AGENT, "tool": f"new-{at}"}) for at in range(3))],
+        ([call(at * 10, **{**AGENT, "tool": f"new-{at}"}) for at in range(12)],),
+    ),
+    Row(
+        "api_key_off_place",
+        moved(HOME, CAFE, **KEY),
+        moved(HOME, HOME, **KEY),
+        (moved(HOME, CAFE), [*earlier(HOME, CAFE, **KEY), *moved(HOME, CAFE, **KEY)]),
+    ),
+    Row("api_key_off_place", [*earlier(HOME, **KEY), auth(0, **CAFE, **KEY)], [auth(0, **CAFE, **KEY)]),
+    Row(
+        "step_up_missed",
+        [*earlier(HOME), *moved(HOME, CAFE, until=500)],
+        [*earlier(HOME), *moved(HOME, CAFE, until=500), auth(1300, **CAFE, action="step_up_passed")],
+        ([*earlier(HOME), *moved(HOME, CAFE, until=200)],),
+    ),
+    Row(
+        "confirmed_compromised",
+        [auth(0), feedback(5, verdict="confirmed_compromised")],
+        [auth(0), feedback(5, verdict="true_positive"), feedback(6, verdict="unsure")],
+        ([auth(0), auth(0, session_id="s-2"), feedback(5, session_id="s-2", verdict="benign_true_positive")],),
+    ),
+]
+IDS = [f"{row.rule}-{at}" for at, row in enumerate(ROWS)]
+
+
+# --- each detection ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_a_detection_fires(row: Row) -> None:
+    assert row.rule in found(replayed(row.fires), "s-1")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_a_detection_stays_quiet(row: Row) -> None:
+    assert row.rule not in found(replayed(row.quiet), "s-1")
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.honest], ids=[r.rule for r in ROWS if r.honest])
+def test_a_detection_spares_the_honest(row: Row) -> None:
+    assert [row.rule in found(replayed(events), "s-1") for events in row.honest] == [False] * len(row.honest)
+
+
+def test_every_detection_has_a_firing_and_a_quiet_history() -> None:
+    told = {row.rule for row in ROWS if row.fires and row.quiet}
+
+    assert sorted(set(RULE_IDS) - told) == []
+    assert sorted(told - set(RULE_IDS)) == []
+
+
+def test_nobody_is_accused_for_a_plain_day() -> None:
+    day = [*reports(3600, attested_at=_ms(0)), auth(5, **ON, **HOME), *others(3600)]
+    day += [call(at, **ON, **HOME, records=2, sensitivity="confidential") for at in range(10, 3600, 30)]
+
+    assert found(replayed(day)) == set()
+
+
+# --- the table --------------------------------------------------------------------------------------------
+
+
+def test_ids_are_unique_and_fit_into_a_row() -> None:
+    assert BIT == {rule.id: at for at, rule in enumerate(RULES)}
+    assert len(BIT) == len(RULES) <= 8 * ROW["mask"].itemsize
+    assert [rule_id for rule_id in RULE_IDS if not re.fullmatch(r"[a-z]+(_[a-z]+)*", rule_id)] == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
+def test_a_detection_is_told_to_people_in_sentences(rule: Any) -> None:
+    for sentence in (rule.text, rule.user_text):
+        assert re.fullmatch(r"[A-Z][^\n]*\.", sentence)
+        assert 20 < len(sentence) <= 120
+        assert rule.id not in sentence
+    assert rule.normal
+    assert rule.known_false_positives
+
+
+@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
+def test_a_detection_names_techniques_of_one_attack_version(rule: Any) -> None:
+    assert rule.attack
+    assert len(set(rule.attack)) == len(rule.attack)
+    assert [uid for uid in rule.attack if not re.fullmatch(r"T\d{4}(\.\d{3})?", uid)] == []
+    assert re.fullmatch(r"\d+\.\d+", ATTACK_VERSION)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
+def test_a_detection_weighs_what_its_severity_says(rule: Any) -> None:
+    least = {"LOW": 0.0, "MEDIUM": 3.6, "HIGH": 5.4}
+
+    assert rule.weight >= least[rule.severity]
+    assert rule.severity == "HIGH" or rule.weight < least["HIGH"]
+    assert rule.hold_s >= 0
+
+
+@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
+def test_what_is_normal_is_told_with_the_limits_in_force(rule: Any) -> None:
+    told = rule.normal.format(**rule.limits)
+
+    assert "{" not in told
+    assert len(told) <= 256
+
+
+def test_what_was_observed_can_be_shown_of_every_detection() -> None:
+    table, columns = SessionTable(), Columns()
+    row = np.array([table.add_for_test() if hasattr(table, "add_for_test") else 0])
+    facts = fold(table, segments(row), columns.calls([call(0)])).facts
+    from models.features import FEATURE_NAMES
+
+    known = {*facts, *FEATURE_NAMES}
+    assert sorted({rule.observed[0] for rule in RULES} - known) == []
+
+
+def test_the_mask_has_a_bit_for_every_rule_that_holds() -> None:
+    table, columns = SessionTable(), Columns()
+    batch = columns.calls([call(0), call(1, records=6000, sensitivity="restricted")])
+    facts = fold(table, segments(np.array([0, 0])), batch).facts
+
+    mask = firing(facts, tuple(rule.limits for rule in RULES), 2)
+
+    assert mask.tolist() == [0, 1 << BIT["mass_read"]]
