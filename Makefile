@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # Not 9092, where `make kafka` or a Kafka of your own may be running.
 TEST_PORT := 9192
 
-.PHONY: help install demo test kafka test-kafka bench check format schemas train clean
+.PHONY: help install demo test kafka test-kafka bench check format schemas docs train clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,18 +38,12 @@ kafka: ## Start Apache Kafka on 127.0.0.1:9092 without Docker; Ctrl-C stops it
 	deploy/kafka/run.sh
 
 test-kafka: $(INSTALLED) ## Run the tests that need Kafka, with one of their own unless SESSION_RISK_BROKER is set
-	@if [[ -n "$${SESSION_RISK_BROKER:-}" ]]; then exec $(BIN)/pytest -m kafka; fi; \
-	data=$$(mktemp -d); \
-	deploy/kafka/run.sh "$$data" $(TEST_PORT) & kafka=$$!; \
-	trap 'kill $$kafka 2>/dev/null || true; wait $$kafka 2>/dev/null || true; rm -rf "$$data"' EXIT; \
-	until (: </dev/tcp/127.0.0.1/$(TEST_PORT)) 2>/dev/null; do \
-	  kill -0 $$kafka 2>/dev/null || { echo "Kafka did not start; what it said is above" >&2; exit 1; }; \
-	  sleep 1; \
-	done; \
-	SESSION_RISK_BROKER=127.0.0.1:$(TEST_PORT) $(BIN)/pytest -m kafka
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/pytest -m kafka
 
-bench: $(INSTALLED) ## Measure how fast it is on this machine
-	$(BIN)/pytest tests/benchmarks --capture=no --quiet
+bench: $(INSTALLED) ## Measure how fast it is on this machine, Kafka's part too (Java and Maven; some minutes)
+	$(BIN)/python tests/benchmarks/bench_core.py
+	$(BIN)/python tests/benchmarks/bench_memory.py
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_kafka.py
 
 check: $(INSTALLED) ## Check form, style, types and floors; changes nothing
 	$(BIN)/ruff format --check .
@@ -63,6 +57,9 @@ format: $(INSTALLED) ## Bring the code into its form
 
 schemas: $(INSTALLED) ## Write schemas/json/ anew from the models
 	$(BIN)/python -m schemas.export
+
+docs: $(INSTALLED) ## Write the generated parts of README.md anew
+	$(BIN)/python -m pipeline.documents
 
 train: $(INSTALLED) ## Train the default model anew
 	$(BIN)/session-risk train

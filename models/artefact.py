@@ -8,7 +8,7 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 
@@ -53,16 +53,37 @@ def load(directory: Path) -> Forest:
         card = json.loads((directory / CARD).read_text("utf-8"))
         packed = (directory / ARRAYS).read_bytes()
     except (OSError, ValueError) as error:
-        raise BadModel(f"{directory}: no readable model ({error}); train one with `session-risk train`") from error
-    if card.get("sha256", {}).get(ARRAYS) != sha256(packed).hexdigest():
+        raise _unreadable(directory, error) from error
+    if not isinstance(card, dict) or not isinstance(card.get("name"), str):
+        raise _unreadable(directory, f"{CARD} gives no name")
+    if (card.get("sha256") or {}).get(ARRAYS) != sha256(packed).hexdigest():
         raise BadModel(f"{directory / ARRAYS}: changed since it was trained (its sha256 is not the card's)")
     if card.get("feature_set") != FEATURE_SET:
         raise BadModel(
             f"{directory}: trained on feature set {card.get('feature_set')}, this is {FEATURE_SET}: "
             "train it again with `session-risk train`"
         )
+    try:
+        return _unpack(card["name"], packed)
+    except (ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
+        why = str(error).partition("\n")[0].rstrip(":")
+        raise BadModel(
+            f"{directory / ARRAYS}: not a model of this version ({why}); train it again with `session-risk train`"
+        ) from error
+
+
+def _unreadable(directory: Path, why: object) -> BadModel:
+    return BadModel(f"{directory}: no readable model ({why}); train one with `session-risk train`")
+
+
+def _unpack(name: str, packed: bytes) -> Forest:
+    """The forest in *packed*, after it has scored once: what scikit-learn does not take shows here, not later."""
     with np.load(BytesIO(packed), allow_pickle=False) as arrays:
-        return from_arrays(str(card["name"]), dict(arrays.items()))
+        forest = from_arrays(name, dict(arrays.items()))
+    if forest.usual.shape != (len(FEATURE_NAMES),):
+        raise ValueError(f"it knows {forest.usual.size} features, here are {len(FEATURE_NAMES)}")
+    forest.score(np.zeros((1, len(FEATURE_NAMES)), np.float32))
+    return forest
 
 
 def window(first_ms: int, last_ms: int) -> list[str]:

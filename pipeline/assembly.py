@@ -26,12 +26,16 @@ def chosen(settings: Settings, policy: Path | None, model: Path | None) -> Confi
     return Configured(policy or said.policy_file, name, said.mode, models)
 
 
-def options(settings: Settings, partitions: int) -> Options:
-    """Return what a session scorer is told, for topics with so many *partitions*."""
+def options(settings: Settings, partitions: int, *, event_clock: bool = False) -> Options:
+    """Return what a session scorer is told, for topics with so many *partitions*.
+
+    With *event_clock* a decision bears the time of its event: a replay has no other.
+    """
     return Options(
         partitions=partitions,
         max_sessions=settings.max_sessions_per_partition,
         lateness_ms=round(settings.lateness_s * 1000),
         sweep_ms=round(settings.sweep_s * 1000),
+        event_clock=event_clock,
         limits=Limits(settings.max_record_bytes, round(settings.max_future_s * 1000)),
     )

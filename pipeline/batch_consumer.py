@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import aiokafka
 import faust
+from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 from faust.types.core import K, V
@@ -236,7 +237,7 @@ class BatchConsumer(driver.Consumer):
 
     def _has_room(self, tp: TP) -> bool:
         return self.app.flow_control.is_active() and not any(
-            channel.queue.full() for channel in self.app.topics._tp_index[tp]
+            channel.queue.full() for channel in cast("Conductor", self.app.topics)._tp_index[tp]
         )
 
     def on_buffer_full(self, tp: TP) -> None:
@@ -283,6 +284,7 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish, commit and forget while the partitions are still this worker's, then let Faust revoke them."""
         if revoked:
+            self.app.tables.on_partitions_revoked(revoked)  # gives up a recovery that could let records flow
             self.stop_flow()
             self.app.flow_control.suspend()
             self.app.flow_control.clear()
@@ -294,6 +296,8 @@ class BatchConsumer(driver.Consumer):
         """Settle the work on chunks, for a bounded time, and commit what it finished."""
         await self.reading.settle()
         self._unacked_messages.clear()
+        # A commit under way does not know of what was finished last; Faust's own would be content with it.
+        await self.maybe_wait_for_commit_to_finish()
         await self.commit_and_end_transactions()
 
     def verify_event_path(self, now: float, tp: TP) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 import aiokafka
 from aiokafka import TopicPartition
@@ -23,6 +23,10 @@ ROWS_AT_ONCE = 5_000
 
 STUCK_SECONDS = 60.0
 """How long reading back may make no progress before it is given up."""
+
+
+Restore = Callable[[list[ChangelogRow]], None]
+"""What rows are handed to."""
 
 
 class ChangelogStuckError(Exception):
@@ -40,12 +44,15 @@ def changelog_topic(app_id: str, kind: str) -> str:
 
 
 class Changelog:
-    """The changelog partition of one stage, writable as long as *lease* holds for *generation*."""
+    """The changelog partition of one stage, writable as long as *lease* holds for *generation*.
 
-    def __init__(self, outbox: Outbox, topic: str, partition: int, lease: Lease, generation: int) -> None:
+    *end* is the offset after its newest row; it tells later whether anybody else wrote since.
+    """
+
+    def __init__(self, outbox: Outbox, place: TopicPartition, lease: Lease, generation: int, end: int) -> None:
+        self.place = place
+        self.end = end
         self._outbox = outbox
-        self._topic = topic
-        self._partition = partition
         self._lease = lease
         self._generation = generation
 
@@ -54,59 +61,62 @@ class Changelog:
         await self._lease.confirm(self._generation)
 
     async def write(self, rows: Iterable[ChangelogRow]) -> None:
-        """Write *rows* and return when the brokers have them; raises `PartitionLost` before it writes another's."""
-        await self._outbox.append(self._topic, self._partition, rows, self.confirm)
+        """Write *rows* and return when the brokers have them; raises `PartitionLost` when they would be another's."""
+        last = await self._outbox.append(self.place.topic, self.place.partition, rows, self.confirm)
+        self.end = self.end if last is None else last + 1
 
 
-async def read_back(
-    connection: Connection,
-    restore: Mapping[TopicPartition, Callable[[list[ChangelogRow]], None]],
-    fetch_wait_ms: int = 100,
-) -> None:
-    """Read each changelog partition from its beginning to what is its end now, handing rows to its function.
+class ChangelogReader:
+    """Reads changelog partitions in bulk; used in an ``async with`` block."""
 
-    Raises `ChangelogStuckError` when there is no progress for a minute.
-    """
-    if not restore:
-        return
-    reader = aiokafka.AIOKafkaConsumer(
-        **connection.for_aiokafka(),
-        group_id=None,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        max_partition_fetch_bytes=4 * 1024 * 1024,
-        fetch_max_wait_ms=fetch_wait_ms,
-    )
-    await reader.start()
-    try:
-        reader.assign(list(restore))
-        await _read_to_end(reader, restore)
-    finally:
-        await reader.stop()
+    def __init__(self, connection: Connection, fetch_wait_ms: int = 100) -> None:
+        self._kafka = aiokafka.AIOKafkaConsumer(
+            **connection.for_aiokafka(),
+            group_id=None,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            fetch_max_wait_ms=fetch_wait_ms,
+        )
 
+    async def __aenter__(self) -> Self:
+        await self._kafka.start()
+        return self
 
-async def _read_to_end(
-    reader: Any, restore: Mapping[TopicPartition, Callable[[list[ChangelogRow]], None]]
-) -> None:
-    ends = await reader.end_offsets(list(restore))
-    begins = await reader.beginning_offsets(list(restore))
-    unread = {tp for tp in restore if begins[tp] < ends[tp]}
-    moved_at = monotonic()
-    while unread:
-        fetched = await reader.getmany(*unread, timeout_ms=1000)
-        for tp, records in fetched.items():
-            await _hand_over(records, restore[tp])
-            moved_at = monotonic()
-        # A position, unlike the last record's offset, also moves over what compaction took away.
-        unread = {tp for tp in unread if await reader.position(tp) < ends[tp]}
-        if unread and monotonic() - moved_at > STUCK_SECONDS:
-            raise ChangelogStuckError(
-                f"no changelog record for {STUCK_SECONDS:.0f} s, "
-                + ", ".join(f"{tp.topic}[{tp.partition}] ends at {ends[tp]}" for tp in sorted(unread))
-            )
+    async def __aexit__(self, *_: object) -> None:
+        await self._kafka.stop()
+
+    async def ends(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the offset after the newest row of each of *places*."""
+        return dict(await self._kafka.end_offsets(list(places)))
+
+    async def read(self, restore: Mapping[TopicPartition, Restore], ends: Mapping[TopicPartition, int]) -> None:
+        """Read each place from its beginning to its end in *ends*, handing its rows to its function in *restore*.
+
+        Raises `ChangelogStuckError` when there is no progress for a minute.
+        """
+        if not restore:
+            return
+        self._kafka.assign(list(restore))
+        begins = await self._kafka.beginning_offsets(list(restore))
+        unread = {place for place in restore if begins[place] < ends[place]}
+        moved_at = monotonic()
+        while unread:
+            for place, records in (await self._kafka.getmany(*unread, timeout_ms=1000)).items():
+                await _hand_over(records, restore[place])
+                moved_at = monotonic()
+            # A position, unlike the last record's offset, also moves over what compaction took away.
+            unread = {place for place in unread if await self._kafka.position(place) < ends[place]}
+            if unread and monotonic() - moved_at > STUCK_SECONDS:
+                raise ChangelogStuckError(_stuck(unread, ends))
 
 
-async def _hand_over(records: list[Any], restore: Callable[[list[ChangelogRow]], None]) -> None:
+def _stuck(unread: Iterable[TopicPartition], ends: Mapping[TopicPartition, int]) -> str:
+    where = ", ".join(f"{place.topic}[{place.partition}] ends at {ends[place]}" for place in sorted(unread))
+    return f"no changelog record came for {STUCK_SECONDS:.0f} s: {where}"
+
+
+async def _hand_over(records: list[Any], restore: Restore) -> None:
     for start in range(0, len(records), ROWS_AT_ONCE):
         restore([(record.key, record.value) for record in records[start : start + ROWS_AT_ONCE]])
         await asyncio.sleep(0)

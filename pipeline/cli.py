@@ -6,9 +6,10 @@ A command is loaded when it is asked for, so `session-risk --help` answers at on
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import UserDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, cast
@@ -76,27 +77,39 @@ class Program(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:
-        """Run the command line and exit; with `standalone_mode=False` return, or raise, what it comes to."""
-        if extra.pop("standalone_mode", True):
-            sys.exit(self._exit_code(args, extra))
-        return super().main(args, standalone_mode=False, **extra)
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: FBT002 - click's signature
+        **extra: Any,
+    ) -> Any:
+        """Run the command line and exit; without *standalone_mode* return, or raise, what it comes to."""
 
-    def _exit_code(self, args: Sequence[str] | None, extra: dict[str, Any]) -> int:
-        try:
-            code = super().main(args, standalone_mode=False, **extra)
-        except click.ClickException as error:
-            error.show()
-            return error.exit_code
-        except click.Abort:
-            return INTERRUPTED
-        except Exception as error:
-            expected = exit_code(error)
-            if expected is None:
-                raise
-            click.echo(f"session-risk: {sentence(error)}", err=True)
-            return expected
-        return code if isinstance(code, int) else OK
+        def run() -> Any:
+            return super(Program, self).main(args, prog_name, complete_var, standalone_mode=False, **extra)
+
+        if standalone_mode:
+            sys.exit(_exit_code_of(run))
+        return run()
+
+
+def _exit_code_of(run: Callable[[], Any]) -> int:
+    try:
+        code = run()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    except Exception as error:
+        expected = exit_code(error)
+        if expected is None:
+            raise
+        click.echo(f"session-risk: {sentence(error)}", err=True)
+        return expected
+    return code if isinstance(code, int) else OK
 
 
 def exit_code(error: Exception) -> int | None:
@@ -127,6 +140,8 @@ def main() -> None:
     Settings come from the environment (`session-risk settings` shows them). Exit codes: 0 done, 1 the answer
     is no, 2 wrong input or settings, 3 no broker or wrong topics, 130 interrupted.
     """
+    # That a broker does not answer is told once, by whoever asked it.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

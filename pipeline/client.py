@@ -42,9 +42,9 @@ class Writer:
 async def writing(connection: Connection) -> AsyncIterator[Writer]:
     """Give a writer; raises `BrokerUnreachableError`."""
     producer = aiokafka.AIOKafkaProducer(**connection.for_aiokafka(), acks="all", enable_idempotence=True)
-    async with _answered(connection):
-        await producer.start()
     try:
+        async with _answered(connection):
+            await producer.start()
         yield Writer(producer)
     finally:
         await producer.stop()
@@ -115,9 +115,9 @@ async def _started(connection: Connection, topics: Sequence[str], group_id: str 
         max_partition_fetch_bytes=4 * 1024 * 1024,
         fetch_max_wait_ms=_EMBEDDED_WAIT_MS if connection.embedded else _WAIT_MS,
     )
-    async with _answered(connection):
-        await reader.start()
     try:
+        async with _answered(connection):
+            await reader.start()
         yield reader
     finally:
         await reader.stop()

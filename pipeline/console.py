@@ -39,9 +39,9 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def grid(*columns: str, rows: Iterable[Sequence[Any]] = (), title: str | None = None) -> Table:
+def grid(*columns: str, rows: Iterable[Sequence[Any]] = ()) -> Table:
     """Return a plain table; a column whose name begins with `>` is of numbers."""
-    table = Table(box=None, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(box=None, pad_edge=False, show_header=any(name.strip(">") for name in columns))
     for name in columns:
         right = name.startswith(">")
         table.add_column(name.lstrip(">"), justify="right" if right else "left", no_wrap=right)
@@ -86,7 +86,6 @@ def working(text: str) -> Iterator[None]:
         with console.status(text):
             yield
     else:
-        console.print(text)
         yield
 
 

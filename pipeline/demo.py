@@ -1,4 +1,4 @@
-"""The demonstration: honest traffic and every story sent to a real worker, its decisions watched as they come.
+"""The demonstration: honest traffic and every story sent to a real worker, and what it decides watched.
 
 The worker runs in this process, on the embedded broker or on any Kafka. What is shown is the caller's.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic, time
@@ -110,6 +110,9 @@ class _Worker(Unobserved):
         if work.records:
             self.moved_at = monotonic()
 
+    async def next_look(self) -> None:
+        await asyncio.sleep(0.05)
+
 
 async def perform(edge: Edge, kinds: Sequence[StageKind], script: Script, show: Show) -> Report:
     """Play *script* to a worker of *kinds* at *edge*, whose topics are there; *show* each decision.
@@ -120,15 +123,18 @@ async def perform(edge: Edge, kinds: Sequence[StageKind], script: Script, show: 
     seen = _Worker(len(kinds) * edge.partitions)
     if not edge.connection.embedded:
         await begin_at_end(edge.connection, edge.app_id, [topic for kind in kinds for topic in kind.sources])
-    async with following(edge.connection, WATCHED) as records, writing(edge.connection) as writer:
-        async with _working(edge, kinds, seen) as unless_it_ends:
-            watching = asyncio.ensure_future(_watch(records, writer, report, show))
-            try:
-                await unless_it_ends(asyncio.wait_for(seen.is_ready.wait(), START_SECONDS))
-                await unless_it_ends(_play(script, writer, seen, report))
-            finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+    async with (
+        following(edge.connection, WATCHED) as records,
+        writing(edge.connection) as writer,
+        _working(edge, kinds, seen) as unless_it_ends,
+    ):
+        watching = asyncio.ensure_future(_watch(records, writer, report, show))
+        try:
+            await unless_it_ends(asyncio.wait_for(seen.is_ready.wait(), START_SECONDS))
+            await unless_it_ends(_play(script, writer, seen, report))
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
     return report
 
 
@@ -191,7 +197,7 @@ async def _until_done(seen: _Worker, report: Report, quiet_s: float = 1.0) -> No
 
     async def done() -> None:
         while seen.done_records < report.events or monotonic() - seen.moved_at < quiet_s:
-            await asyncio.sleep(0.05)
+            await seen.next_look()
 
     await asyncio.wait_for(done(), SETTLE_SECONDS + report.events / 500)
 
@@ -224,18 +230,11 @@ def _is_news(told: Mapping[str, Any], shown: dict[str, tuple[Any, ...]]) -> bool
 
 
 def _confirmation(revocation: Mapping[str, Any]) -> Message:
-    ack = {
-        **{name: revocation[name] for name in ("tenant", "revocation_id", "session_id")},
-        **{"outcome": "revoked", "occurred_at": int(time() * 1000), "enforcer": "demo-gateway"},
-    }
-    return _record(REVOCATION_ACKS, ack)
+    whose = {name: revocation[name] for name in ("tenant", "revocation_id", "session_id")}
+    said = {"outcome": "revoked", "occurred_at": int(time() * 1000), "enforcer": "demo-gateway"}
+    return _record(REVOCATION_ACKS, whose | said)
 
 
 def _record(topic: str, event: dict[str, Any]) -> Message:
     key = TOPICS[topic].key
     return Message(topic, None if key is None else event[key].encode(), encode(event))
-
-
-def wrong_endings(report: Report, stories: Iterable[Scenario]) -> list[str]:
-    """Return what ended otherwise than its story says, a sentence each."""
-    return [sentence for story in stories for sentence in report.endings.wrong(story)]

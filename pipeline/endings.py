@@ -1,4 +1,4 @@
-"""How a story ended: what was decided and commanded for each of its sessions, against what it says must be."""
+"""How a story ended: what was decided and commanded for each session, against what must be."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMMANDED: Final = {SESSION_CHALLENGES: "step_up", SESSION_REVOCATIONS: "revoke
 
 @dataclass(slots=True)
 class Ending:
-    """One session: the highest *level*, the strongest *action* commanded, all reasons, the level in the end."""
+    """One session: its highest *level*, the strongest *action* commanded, all reasons, its last level."""
 
     level: str = "LOW"
     action: str = "allow"

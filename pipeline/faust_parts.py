@@ -59,6 +59,7 @@ PARTS = (
     # Who calls it: fetcher, conductor, stream.
     Part("faust.transport.consumer:Fetcher._fetcher.fun", ("self",), ("_drain_messages",)),
     Part("faust.transport.conductor:Conductor._compile_message_handler", ("self",)),
+    Part("faust.transport.conductor:Conductor._update_tp_index", ("self", "assigned"), ("_tp_index",)),
     Part(
         "faust.serializers.schemas:Schema.compile",
         ("self", "app", "on_key_decode_error", "on_value_decode_error", "default_propagate"),
@@ -67,6 +68,7 @@ PARTS = (
     # Leaving.
     Part(f"{_CONSUMER}.on_partitions_revoked", ("self", "revoked")),
     Part(f"{_CONSUMER}.wait_empty", ("self",)),
+    Part(f"{_CONSUMER}.maybe_wait_for_commit_to_finish", ("self",), ("_commit_fut",)),
     Part(f"{_CONSUMER}.on_stop", ("self",), ("wait_empty",)),
     Part("faust.app.base:App._on_partitions_revoked", ("self", "revoked"), ("on_partitions_revoked",)),
     Part("faust.app.base:App._on_partitions_assigned", ("self", "assigned", "generation_id")),

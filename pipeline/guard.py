@@ -28,7 +28,8 @@ class Guard:
     rules: GuardRules
     share: float
     state: int = NORMAL
-    _spent: dict[tuple[str, int], int] = field(default_factory=dict)
+    _minute: int = 0
+    _spent: dict[str, int] = field(default_factory=dict)
 
     @property
     def budget(self) -> int:
@@ -36,16 +37,19 @@ class Guard:
         return max(1, math.ceil(self.rules.revocations_per_minute * self.share))
 
     def admit(self, tenant: str, at: int) -> bool:
-        """Spend one revocation of *tenant* at *at* ms, if there is one left in that minute."""
-        minute = at // MINUTE_MS
-        spent = self._spent.get((tenant, minute), 0)
+        """Spend one revocation of *tenant*, if there is one left in the minute that was reached by *at* ms.
+
+        Minutes do not run back: a late event spends what is left now.
+        """
+        if at // MINUTE_MS > self._minute:
+            self._minute = at // MINUTE_MS
+            self._spent.clear()
+            self.state = NORMAL if self.state == HOLDING else self.state
+        spent = self._spent.get(tenant, 0)
         if spent >= self.budget:
             self.state = HOLDING
             return False
-        self._spent[tenant, minute] = spent + 1
-        if spent == 0:
-            self._forget(minute)
-            self.state = NORMAL if self.state == HOLDING else self.state
+        self._spent[tenant] = spent + 1
         return True
 
     def fleet_is_silent(self, silent: int, bound: int) -> bool:
@@ -56,10 +60,6 @@ class Guard:
         elif self.state == FLEET_SILENT:
             self.state = NORMAL
         return answer
-
-    def _forget(self, minute: int) -> None:
-        for key in [key for key in self._spent if key[1] < minute - 5]:
-            del self._spent[key]
 
 
 def next_minute(at: int) -> int:

@@ -52,7 +52,9 @@ class Lane:
         self.kind = kind
         self.partition = partition
         self.stage = stage
-        self._changelog = changelog
+        self.changelog = changelog
+        self.is_settled = True
+        """Whether everything the stage was given is written: then it is what its changelog says."""
         self._means = means
         self._waiting: deque[tuple[float, Delivery]] = deque()
         self._waiting_records = 0
@@ -100,12 +102,14 @@ class Lane:
     def _conclude(self, begun: asyncio.Task[None]) -> None:
         if not begun.done():
             begun.cancel()  # too slow: not acknowledged, so it is read again
-        elif not begun.cancelled():
-            self._report(begun.exception())
+            self.is_settled = False
+        elif error := begun.exception():
+            self._report(error)
 
-    def _report(self, error: BaseException | None) -> None:
+    def _report(self, error: BaseException) -> None:
+        self.is_settled = False
         # A lost partition is no failure: whoever has it now reads the chunks again.
-        if error is not None and not isinstance(error, PartitionLost):
+        if not isinstance(error, PartitionLost):
             self._means.failed(error)
 
     async def _next_change(self) -> None:
@@ -156,14 +160,14 @@ class Lane:
     async def _make_it_so(self, outcomes: Sequence[Outcome], taken: Sequence[tuple[float, Delivery]]) -> None:
         messages = [message for outcome in outcomes for message in outcome.messages]
         if messages:
-            await self._changelog.confirm()
+            await self.changelog.confirm()
             await self._means.outbox.send(messages)
             acked_ms = int(time() * 1000)
             newest_ms = max((d.value.records[-1].timestamp for _, d in taken), default=acked_ms)
             self._means.observer.sent(self.kind, messages, newest_ms, acked_ms)
         rows = [row for outcome in outcomes for row in outcome.rows]
         if rows:
-            await self._changelog.write(rows)
+            await self.changelog.write(rows)
 
     def _tell(self, outcomes: Sequence[Outcome], taken: Sequence[tuple[float, Delivery]]) -> None:
         now = monotonic()
@@ -187,6 +191,7 @@ class Lanes:
         self._drain_seconds = drain_seconds
         self._lanes: dict[Place, Lane] = {}
         self._generation = -1
+        self._settled: dict[Place, Lane] = {}
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(tuple(self._lanes.values()))
@@ -195,9 +200,14 @@ class Lanes:
         """Start *lanes*, in place of all there were; what comes from an earlier generation finds no lane."""
         self._lanes = {(lane.kind, lane.partition): lane for lane in lanes}
         self._generation = generation
+        self._settled.clear()
         for lane in self:
             lane.start()
             self._observer.ready(lane.kind, lane.partition)
+
+    def settled(self, place: Place) -> Lane | None:
+        """Return the closed lane of *place* as of the last rebalance, if its stage is what its changelog says."""
+        return self._settled.get(place)
 
     async def put(self, kind: str, delivery: Delivery) -> None:
         """Line a chunk up in its lane; one of another generation is forgotten, and read again by its owner."""
@@ -206,9 +216,10 @@ class Lanes:
             await lane.put(delivery)
 
     async def settle(self) -> None:
-        """Close all lanes, at the latest after the drain time, and drop their stages."""
+        """Close all lanes, at the latest after the drain time."""
         lanes, self._lanes = self._lanes, {}
         deadline = monotonic() + self._drain_seconds
         await asyncio.gather(*(lane.close(deadline) for lane in lanes.values()))
+        self._settled.update((place, lane) for place, lane in lanes.items() if lane.is_settled)
         for lane in lanes.values():
             self._observer.gone(lane.kind, lane.partition)

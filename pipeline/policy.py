@@ -5,6 +5,7 @@ A policy is a value. Its id is a hash of its content, and stands in every decisi
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -18,8 +19,11 @@ from pipeline.rules import BIT, RULES, Limits
 
 Mode = Literal["enforce", "observe"]
 Act = Literal["allow", "step_up", "revoke"]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Seconds = Annotated[float, Field(ge=0, le=10 * 366 * 86_400, allow_inf_nan=False)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Share = Annotated[Number, Field(gt=0, le=1)]
+Seconds = Annotated[Number, Field(ge=0, le=10 * 366 * 86_400)]
+Flag = Annotated[bool, Field(strict=True)]
 
 
 class BadPolicy(ValueError):
@@ -58,17 +62,17 @@ class Actions(_Part):
 class GuardRules(_Part):
     """Bounds on revoking many at once; above them revocations are held, stepped up and alerted."""
 
-    revocations_per_minute: Annotated[int, Field(ge=1)] = 600
-    silent_fleet_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    silent_fleet_least: Annotated[int, Field(ge=1)] = 20
-    silent_intervals: Annotated[float, Field(gt=0)] = 2.0
+    revocations_per_minute: Count = 600
+    silent_fleet_share: Share = 0.5
+    silent_fleet_least: Count = 20
+    silent_intervals: Annotated[Number, Field(gt=0)] = 2.0
 
 
 class Times(_Part):
     """Deadlines and life times in seconds of event time."""
 
     step_up_s: Seconds = 300.0
-    ack_s: Seconds = 60.0
+    ack_s: Annotated[Seconds, Field(ge=1)] = 60.0
     repeat_s: Seconds = 60.0
     idle_s: Seconds = 12 * 3600.0
     ended_grace_s: Seconds = 600.0
@@ -79,7 +83,7 @@ class Times(_Part):
 class RuleChange(_Part):
     """What a policy changes of one detection."""
 
-    enabled: bool = True
+    enabled: Flag = True
     weight: Number | None = None
     limits: Mapping[str, Number] = {}
 
@@ -90,7 +94,7 @@ class Suppression(_Part):
     detections: Annotated[list[str], Field(min_length=1)]
     owner: Annotated[str, Field(min_length=1)]
     reason: Annotated[str, Field(min_length=1, max_length=200)]
-    expires_at: Annotated[int, Field(description="milliseconds since the epoch, UTC")]
+    expires_at: Annotated[int, Field(strict=True, description="milliseconds since the epoch, UTC")]
     tenant: str | None = None
     principal_id: str | None = None
     session_id: str | None = None
@@ -109,7 +113,7 @@ class Policy(_Part):
     mode: Mode = "enforce"
     prior: Number = -4.0
     anomaly_weights: tuple[Number, Number, Number] = (0.5, 0.9, 1.2)
-    trust_strong_auth: Annotated[float, Field(le=0, allow_inf_nan=False)] = -0.5
+    trust_strong_auth: Annotated[Number, Field(le=0)] = -0.5
     trust_strong_auth_s: Seconds = 600.0
     levels: Levels = Levels()
     human: Actions = Actions(medium="step_up")
@@ -118,7 +122,7 @@ class Policy(_Part):
     agent: Actions = Actions(medium="allow")
     guard: GuardRules = GuardRules()
     times: Times = Times()
-    low_features_share: Annotated[float, Field(ge=0, le=1)] = 0.002
+    low_features_share: Annotated[Number, Field(ge=0, le=1)] = 0.002
     rules: Mapping[str, RuleChange] = {}
     suppressions: tuple[Suppression, ...] = ()
 
@@ -136,7 +140,8 @@ class Policy(_Part):
     @property
     def id(self) -> str:
         """``name@hash``: the same for the same content, whatever the order in the file."""
-        return f"{self.name}@{blake2b(self.model_dump_json().encode(), digest_size=4).hexdigest()}"
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return f"{self.name}@{blake2b(content.encode(), digest_size=4).hexdigest()}"
 
     def limits(self) -> tuple[Limits, ...]:
         """The limits of every detection, in the order of the table."""
@@ -175,7 +180,7 @@ def parse_policy(text: str, where: str = "policy") -> Policy:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BadPolicy(f"{where}: {place}: {first['msg']}") from error
+        raise BadPolicy(f"{where}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def read_policy(path: Path | None) -> Policy:

@@ -15,7 +15,7 @@ import aiokafka
 from aiokafka.partitioner import murmur2
 from faust.transport.drivers import aiokafka as driver
 
-from pipeline.stage import ChangelogRow, Message
+from pipeline.stage import Message
 
 MAX_REQUEST_BYTES = 1_000_000
 """Largest record and largest batch; under the 1,048,588 bytes a broker takes by default (`message.max.bytes`)."""
@@ -61,33 +61,31 @@ class Outbox:
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Produce *messages*, in order for each key; raises what the brokers say when they refuse one."""
+        send = self._kafka().send
         acknowledged: list[Awaitable[Any]] = []
         for (topic, partition), rows in (await self._by_partition(messages)).items():
             if partition is not None and len(rows) >= _WORTH_A_BATCH:
-                acknowledged += await self._submit(topic, partition, rows)
+                acknowledged.append(self.append(topic, partition, rows))
             else:
-                send = self._kafka().send
                 acknowledged += [await send(topic, v, key=k, partition=partition) for k, v in rows]
         await _all(acknowledged)
 
     async def append(
-        self, topic: str, partition: int, rows: Iterable[ChangelogRow], confirm: Confirm | None = None
-    ) -> None:
-        """Write *rows* to one partition, in order, in as few batches as hold them.
+        self, topic: str, partition: int, rows: Iterable[Row], confirm: Confirm | None = None
+    ) -> int | None:
+        """Write *rows* to one partition, in order, in as few batches as hold them; return the last one's offset.
 
         *confirm* is awaited before each batch leaves; what it raises stops the writing.
         """
-        await _all(await self._submit(topic, partition, rows, confirm))
-
-    async def _submit(
-        self, topic: str, partition: int, rows: Iterable[Row], confirm: Confirm | None = None
-    ) -> list[Awaitable[Any]]:
+        count = 0
         acknowledged = []
         for batch in self._batches(topic, rows):
             if confirm is not None:
                 await confirm()
+            count = batch.record_count()
             acknowledged.append(await self._kafka().send_batch(batch, topic, partition=partition))
-        return acknowledged
+        results = await _all(acknowledged)
+        return results[-1].offset + count - 1 if results else None
 
     async def _by_partition(self, messages: Sequence[Message]) -> dict[tuple[str, int | None], list[Row]]:
         rows: defaultdict[tuple[str, int | None], list[Row]] = defaultdict(list)
@@ -116,10 +114,12 @@ class Outbox:
         return count
 
 
-async def _all(acknowledged: Sequence[Awaitable[Any]]) -> None:
-    for result in await asyncio.gather(*acknowledged, return_exceptions=True):
+async def _all(acknowledged: Sequence[Awaitable[Any]]) -> list[Any]:
+    results = await asyncio.gather(*acknowledged, return_exceptions=True)
+    for result in results:
         if isinstance(result, BaseException):
             raise result
+    return results
 
 
 def _refuse_too_large(topic: str, key: bytes | None, value: bytes | None) -> None:

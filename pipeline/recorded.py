@@ -50,7 +50,7 @@ class UnknownDecisionError(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One decision, and what followed: *revocation*, *challenge*, the enforcer's *acks*, *findings* told of it."""
+    """One decision, and what followed: commands, the enforcer's *acks*, *findings* that tell of it."""
 
     decision: Plain
     revocation: Plain | None

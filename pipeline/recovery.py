@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,11 @@ from mode.services import WaitArgT
 from mode.types import ServiceT
 from mode.utils.times import Seconds
 
-from pipeline.changelog import Changelog, changelog_topic, read_back
+from pipeline.changelog import Changelog, ChangelogReader, changelog_topic
 from pipeline.connection import Connection
 from pipeline.lanes import Lane, Lanes, Means
 from pipeline.lease import Lease
-from pipeline.stage import ChangelogRow, StageKind
+from pipeline.stage import ChangelogRow, Stage, StageKind
 
 
 class UnevenAssignmentError(Exception):
@@ -35,7 +35,10 @@ class UnevenAssignmentError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """Turns assigned partitions into lanes at work."""
+    """Turns assigned partitions into lanes at work.
+
+    A stage that was this worker's before the rebalance is kept, if all it did is written and nobody wrote since.
+    """
 
     app_id: str
     connection: Connection
@@ -45,36 +48,40 @@ class Takeover:
     means: Means
 
     async def __call__(self, assigned: Iterable[TP], generation: int) -> None:
-        """Make and restore a stage for each (kind, partition) in *assigned*, and open the lanes."""
-        partitions = _by_topic(assigned)
-        lanes = [
-            self._lane(kind, partition, generation)
-            for kind in self.kinds
-            for partition in sorted(self._owned(kind, partitions))
-        ]
+        """Keep, or make and restore, a stage for each (kind, partition) in *assigned*, and open the lanes."""
+        owned = list(self._owned(_by_topic(assigned)))
         await self.lanes.settle()  # there are none, but for a rebalance that overtook another
-        await read_back(self.connection, {self._place(lane): self._restorer(lane) for lane in lanes})
-        for lane in lanes:
+        async with ChangelogReader(self.connection) as reader:
+            ends = await reader.ends(place for _, place in owned)
+            fresh: dict[TopicPartition, Lane] = {}
+            lanes = []
+            for kind, place in owned:
+                changelog = Changelog(self.means.outbox, place, self.lease, generation, ends[place])
+                kept = self._kept(kind, changelog)
+                stage = kept or kind.create(place.partition)
+                lanes.append(Lane(kind.name, place.partition, stage, changelog, self.means))
+                if kept is None:
+                    fresh[place] = lanes[-1]
+            await reader.read({place: self._restorer(lane) for place, lane in fresh.items()}, ends)
+        for lane in fresh.values():
             lane.stage.ready()
         self.lanes.open(lanes, generation)
 
-    def _owned(self, kind: StageKind, partitions: Mapping[str, set[int]]) -> set[int]:
-        owned = partitions[changelog_topic(self.app_id, kind.name)]
-        for topic in kind.sources:
-            if partitions[topic] != owned:
-                raise UnevenAssignmentError(
-                    f"{topic} came in partitions {sorted(partitions[topic])}, the changelog of the {kind.name} "
-                    f"stage in {sorted(owned)}: all topics need one partition count, see `session-risk topics`"
-                )
-        return owned
+    def _owned(self, partitions: Mapping[str, set[int]]) -> Iterator[tuple[StageKind, TopicPartition]]:
+        for kind in self.kinds:
+            changelog = changelog_topic(self.app_id, kind.name)
+            for topic in kind.sources:
+                if partitions[topic] != partitions[changelog]:
+                    raise UnevenAssignmentError(
+                        f"{topic} came in partitions {sorted(partitions[topic])}, {changelog} in "
+                        f"{sorted(partitions[changelog])}: all topics need one partition count"
+                    )
+            for partition in sorted(partitions[changelog]):
+                yield kind, TopicPartition(changelog, partition)
 
-    def _lane(self, kind: StageKind, partition: int, generation: int) -> Lane:
-        topic = changelog_topic(self.app_id, kind.name)
-        changelog = Changelog(self.means.outbox, topic, partition, self.lease, generation)
-        return Lane(kind.name, partition, kind.create(partition), changelog, self.means)
-
-    def _place(self, lane: Lane) -> TopicPartition:
-        return TopicPartition(changelog_topic(self.app_id, lane.kind), lane.partition)
+    def _kept(self, kind: StageKind, changelog: Changelog) -> Stage | None:
+        lane = self.lanes.settled((kind.name, changelog.place.partition))
+        return None if lane is None or lane.changelog.end != changelog.end else lane.stage
 
     def _restorer(self, lane: Lane) -> Callable[[list[ChangelogRow]], None]:
         observer, stage = self.means.observer, lane.stage

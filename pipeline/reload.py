@@ -75,8 +75,8 @@ class InForce:
     @property
     def champion(self) -> str | None:
         """The id of the model that decides, `None` where rules decide alone."""
-        detector = self.brain.detector
-        return None if isinstance(detector, NoDetector) else detector.id
+        known = self.brain.detector.id
+        return None if known == NoDetector.id else known
 
     @property
     def policy(self) -> Policy:

@@ -22,7 +22,7 @@ SessionKey = tuple[str, str]
 class FamilyRow:
     """What became of the sessions of one family: *found* ones reached MEDIUM or HIGH once the attack was on.
 
-    *delay_s*: the median of the seconds from the attack's beginning to that, in event time.
+    *delay_s*: the median of the seconds from an attack's beginning to that, in event time.
     """
 
     family: str
@@ -88,7 +88,7 @@ class Scorecard:
             found=len(delays),
             challenged=sum(session in self._challenged for session in sessions),
             revoked=sum(session in self._revoked for session in sessions),
-            delay_s=round(median(delays), 1) if delays else None,
+            delay_s=round(median(delays), 1) if delays and label == "attack" else None,
         )
 
     def plain(self) -> dict[str, Any]:

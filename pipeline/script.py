@@ -1,4 +1,4 @@
-"""What is played to a pipeline: stories, honest traffic around them, and time that goes on in every partition.
+"""What is played: stories, honest traffic around them, and time that goes on in every partition.
 
 Everything ends at one moment; what began earlier began longer before it. Pure: that moment is an argument.
 """
@@ -65,7 +65,7 @@ def steady(
 
 
 def honest(principals: int, length_ms: int, end_ms: int, seed: int = 7, suffix: str = "") -> list[Timed]:
-    """Return what *principals* honest people, services, keys and agents do in the *length_ms* before *end_ms*."""
+    """Return what *principals* honest people, services, keys and agents do in *length_ms* up to *end_ms*."""
     whole = simulate(seed, (_BUSY + length_ms) / _HOUR, principals, MONDAY_MS, attack_share=0, oddity_share=0)
     later = end_ms - (MONDAY_MS + _BUSY + length_ms)
     return [

@@ -47,6 +47,13 @@ class Watching(Watch):
         if isinstance(stage, SessionScorer):
             self._show_sessions(partition, stage)
 
+    def gone(self, kind: str, partition: int) -> None:
+        # A partition may come again before the stage it had here is given up: the new one is still to be ready.
+        made = self._made.pop((kind, partition), None)
+        super().gone(kind, partition)
+        if made is not None:
+            self._made[kind, partition] = made
+
     def turned(self) -> None:
         super().turned()
         for call in self._each_second:

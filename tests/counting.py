@@ -17,7 +17,7 @@ from typing import Any
 
 import aiokafka
 
-from pipeline.changelog import changelog_topic, read_back
+from pipeline.changelog import ChangelogReader, changelog_topic
 from pipeline.connection import Connection
 from pipeline.observe import Observer
 from pipeline.stage import ChangelogRow, Message, Outcome, Record, StageKind
@@ -146,10 +146,9 @@ async def committed(
 async def state(connection: Connection, app_id: str, partitions: int) -> dict[bytes, dict[str, Any]]:
     """Return what a new worker would restore: every row of the changelog."""
     stage = Counting(-1)
-    topic = changelog_topic(app_id, "counting")
-    await read_back(
-        connection, {aiokafka.TopicPartition(topic, p): stage.restore for p in range(partitions)}, 10
-    )
+    places = [aiokafka.TopicPartition(changelog_topic(app_id, "counting"), p) for p in range(partitions)]
+    async with ChangelogReader(connection, fetch_wait_ms=10) as reader:
+        await reader.read(dict.fromkeys(places, stage.restore), await reader.ends(places))
     return stage.rows
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from counting import read_all
 from pipeline.broker import EmbeddedBroker
-from pipeline.changelog import ROWS_AT_ONCE, Changelog, changelog_topic, read_back
+from pipeline.changelog import ROWS_AT_ONCE, Changelog, ChangelogReader, changelog_topic
 from pipeline.connection import Connection
 from pipeline.lease import Lease, PartitionLost
 from pipeline.producer import MAX_REQUEST_BYTES, Outbox, RecordTooLargeError, partition_of
@@ -40,7 +40,7 @@ async def _write(connection: Connection, topic: str, rows: list[ChangelogRow], b
     lease = Lease(60.0)
     lease.grant(1)
     async with _outbox(connection, batch_bytes) as outbox:
-        await Changelog(outbox, topic, 2, lease, 1).write(rows)
+        await Changelog(outbox, TopicPartition(topic, 2), lease, 1, 0).write(rows)
 
 
 async def _restored(connection: Connection, topic: str) -> tuple[list[ChangelogRow], list[int]]:
@@ -51,8 +51,9 @@ async def _restored(connection: Connection, topic: str) -> tuple[list[ChangelogR
         rows.extend(some)
         sizes.append(len(some))
 
-    everything = {TopicPartition(topic, p): restore for p in range(4)}
-    await read_back(connection, everything, fetch_wait_ms=10)
+    places = [TopicPartition(topic, p) for p in range(4)]
+    async with ChangelogReader(connection, fetch_wait_ms=10) as reader:
+        await reader.read(dict.fromkeys(places, restore), await reader.ends(places))
     return rows, sizes
 
 
@@ -102,7 +103,7 @@ def test_a_worker_that_lost_the_partition_writes_nothing(connection: Connection)
         lease = Lease(60.0)
         lease.grant(2)  # a rebalance since
         async with _outbox(connection) as outbox:
-            await Changelog(outbox, "fenced", 2, lease, 1).write([(b"a", b"old")])
+            await Changelog(outbox, TopicPartition("fenced", 2), lease, 1, 0).write([(b"a", b"old")])
 
     with pytest.raises(PartitionLost):
         asyncio.run(write_after_the_end())
@@ -124,6 +125,23 @@ def test_a_partition_lost_between_two_batches_is_not_written_on(connection: Conn
     with pytest.raises(PartitionLost):
         asyncio.run(write())
     assert len(asyncio.run(_restored(connection, "halfway"))[0]) == 2
+
+
+def test_the_owner_knows_where_its_changelog_ends(connection: Connection) -> None:
+    async def write_twice() -> tuple[list[int], int]:
+        place = TopicPartition("ends", 1)
+        lease = Lease(60.0)
+        lease.grant(1)
+        async with _outbox(connection, 1_000) as outbox, ChangelogReader(connection, 10) as reader:
+            await outbox.append(place.topic, place.partition, [(b"earlier", b"row")])
+            changelog = Changelog(outbox, place, lease, 1, (await reader.ends([place]))[place])
+            known = [changelog.end]
+            for rows in ([(b"%d" % i, bytes(400)) for i in range(5)], []):
+                await changelog.write(rows)
+                known.append(changelog.end)
+            return known, (await reader.ends([place]))[place]
+
+    assert asyncio.run(write_twice()) == ([1, 6, 6], 6)
 
 
 def test_messages_reach_the_partition_of_their_key_in_order(connection: Connection) -> None:

@@ -14,7 +14,6 @@ from models.arrivals import locate
 from models.columns import Columns
 from models.features import (
     FEATURE_NAMES,
-    FEATURE_SET,
     FEATURES,
     HALF_LIVES,
     HOUR,
@@ -81,7 +80,7 @@ HISTORIES: list[tuple[str, list[Event], float]] = [
     ("sensitive_calls_10m", [call(0, sensitivity="restricted"), call(0, sensitivity="internal")], 1.0),
     ("sensitive_ratio_10m", [call(0, sensitivity="restricted"), call(0), call(0)], 0.25),
     ("writes_10m", [call(0, method="POST"), call(0, method="GET"), call(0, method=None)], 1.0),
-    ("new_operations_10m", [call(0), call(1), call(600, operation="GET /y")], 0.5 + 1.0 / 1.0),
+    ("new_operations_10m", [call(0), call(1), call(600, operation="GET /y")], 1.5),
     ("new_operations_10m", [call(0), call(3 * 3600)], 1.0 + 2.0**-18),
     ("new_addresses_1h", [call(0, ip="192.0.2.1"), call(0, ip="192.0.2.2"), call(0, ip="192.0.2.1")], 2.0),
     ("new_resources_10m", [call(0, resource="r-1"), call(0, resource="r-2"), call(600, resource=None)], 1.0),
@@ -177,12 +176,8 @@ def test_a_feature_is_documented_for_people(feature: Any) -> None:
     assert len(feature.name) <= 64
 
 
-def test_every_sum_is_a_feature_and_no_mark_is_forgotten() -> None:
+def test_every_sum_is_a_feature() -> None:
     assert set(SUM_NAMES) <= set(FEATURE_NAMES)
-
-
-def test_a_row_of_sums_and_a_name_in_a_model_card_follow_from_the_table() -> None:
-    assert re.fullmatch(r"[0-9a-f]{16}", FEATURE_SET)
 
 
 @given(STREAMS)

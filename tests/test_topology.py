@@ -249,3 +249,42 @@ def test_what_a_stage_fails_on_ends_the_worker_and_is_read_again(
     assert [record.value for record in first] in ([], again)
     rows = asyncio.run(state(here, APP, PARTITIONS))
     assert rows[bad]["count"] == 2
+
+
+def test_a_worker_that_joins_takes_over_and_the_other_keeps_the_stages_it_keeps(tmp_path: Path) -> None:
+    async def join_and_leave(broker: EmbeddedBroker) -> None:
+        edge = _edge(broker, tmp_path)
+        here = edge.connection
+        one, two = Noting(), Noting()
+        ones: list[Counting] = []
+        twos: list[Counting] = []
+        await produce(here, _records(0, 1_000))
+        def counted() -> int:
+            by_partition: defaultdict[int, int] = defaultdict(int)
+            for stage in ones + twos:
+                count = sum(row["count"] for row in stage.rows.values())
+                by_partition[stage.partition] = max(by_partition[stage.partition], count)
+            return sum(by_partition.values())
+
+        async with running(edge, [counting_kind(ones)], one):
+            await until(lambda: counted() == 1_000)
+            async with running(edge, [counting_kind(twos)], two):
+                await until(lambda: two.told["ready"] == 2)
+                await produce(here, _records(1_000, 2_000))
+                await until(lambda: counted() == 2_000)
+            await until(lambda: one.told["ready"] == PARTITIONS + 2 + PARTITIONS)
+            await produce(here, _records(2_000, 2_100))
+            await until(lambda: counted() == 2_100)
+        moved = sorted(stage.partition for stage in twos)
+        assert len(moved) == 2
+        assert [stage.partition for stage in ones] == [*range(PARTITIONS), *moved]
+        rows = await state(here, APP, PARTITIONS)
+        assert sum(row["count"] for row in rows.values()) == 2_100
+        kept = {stage.partition: stage for stage in ones}  # the newest of each partition
+        assert rows == {key: row for stage in kept.values() for key, row in stage.rows.items()}
+        echoes = [r.value for r in await read_all(here, ECHO) if r.key != b"sweep"]
+        assert len(echoes) == len(set(echoes)) == 2_100
+
+    with EmbeddedBroker() as broker:
+        broker.create([*SOURCES, ECHO, changelog_topic(APP, "counting")])
+        asyncio.run(join_and_leave(broker))

@@ -1,4 +1,4 @@
-"""`session-risk demo`: attacks noticed and sessions revoked before one's eyes, and whether all ended as it must."""
+"""`session-risk demo`: attacks noticed and sessions revoked before one's eyes, and how it all ended."""
 
 from __future__ import annotations
 

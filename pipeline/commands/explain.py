@@ -37,7 +37,7 @@ SHOWN = (
 def command(
     *, decision_id: str, folder: Path | None, recording: Path | None, policy: Path | None, as_json: bool
 ) -> None:
-    """Tell how the decision DECISION_ID came about: who, when, what was added up, on what evidence, what was done.
+    """Tell how the decision DECISION_ID came about: who, when, what was added up, the evidence, the commands.
 
     Exit code 1 if there is no such decision.
     """

@@ -1,4 +1,4 @@
-"""`session-risk replay`: a recording through the same stages in memory, its outputs to files, a summary to see."""
+"""`session-risk replay`: a recording through the same stages in memory, what is said to files, a summary."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "--partitions",
     type=click.IntRange(1, 1024),
-    default=4,
+    default=1,
     show_default=True,
     help="Partitions the sessions are spread over, as in Kafka.",
 )
@@ -45,16 +45,17 @@ def command(
     """
     settings = load()
     in_force = InForce(chosen(settings, policy, model))
-    stages = Replay(stage_kinds(in_force.brain, options(settings, partitions)), partitions)
+    stages = Replay(stage_kinds(in_force.brain, options(settings, partitions, event_clock=True)), partitions)
     card = Scorecard.against(truth_of(recording))
+    total, records = records_of(recording)
     begun = perf_counter()
     with write(out) as writer:
-        for message in stages.run(records_of(recording)):
+        for message in stages.run(records):
             card.take(message)
             if message.topic in OUTPUT_TOPICS:
                 writer.line(message.topic, message.value)
     summary = {
-        "events": stages.events,
+        "events": total,
         "seconds": round(perf_counter() - begun, 3),
         "dead_letters": stages.dead_letters,
         "model": in_force.brain.detector.id,
@@ -67,11 +68,14 @@ def command(
         show(summary, out)
 
 
-def records_of(recording: Path) -> Iterator[InputRecord]:
-    """Yield the records of *recording* while a bar shows how many are done; raises `RecordingError`."""
-    with working(f"counting the records in {recording}"):
+def records_of(recording: Path) -> tuple[int, Iterator[InputRecord]]:
+    """Return how many records *recording* holds, and them; a bar shows how many are taken.
+
+    Raises `RecordingError`.
+    """
+    with working("counting"):
         total = sum(1 for _ in read(recording))
-    return tracked(read(recording), "playing", total)
+    return total, tracked(read(recording), "playing", total)
 
 
 def truth_of(recording: Path) -> list[Truth]:

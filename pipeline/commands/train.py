@@ -30,7 +30,7 @@ from schemas.topics import SESSION_FEATURES
 
 ROWS: Final = 200_000
 """About as many vectors are learned from at most: more make no better forest."""
-PARTITIONS: Final = 4
+PARTITIONS: Final = 1
 
 
 @click.command("train", short_help="Fit the anomaly model on a recording.")
@@ -40,7 +40,7 @@ PARTITIONS: Final = 4
 @click.option("--seed", type=int, default=7, show_default=True, help="The same seed makes the same bytes.")
 @as_json
 def command(*, recording: Path | None, out: Path | None, name: str, seed: int, as_json: bool) -> None:
-    """Fit the anomaly model on the traffic in RECORDING, else on two simulated days, and save it with its card.
+    """Fit the anomaly model on RECORDING, else on two simulated days, and save it with its card.
 
     Where the truth is known, attacked sessions are left out. Without --out the model goes where models that
     ship are, under its name. The same recording and seed give the same bytes.
@@ -80,18 +80,19 @@ def _normal_vectors(recording: Path) -> tuple[NDArray[np.float64], dict[str, Any
     policy = read_policy(chosen(settings, None, None).policy_file)
     brain = Brain()
     brain.use_policy(policy.model_copy(update={"low_features_share": share}))
-    stages = Replay(stage_kinds(brain, options(settings, PARTITIONS)), PARTITIONS)
+    stages = Replay(stage_kinds(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
+    total, records = records_of(recording)
     clock = _Clock()
     rows = [
         [told["values"][name] for name in FEATURE_NAMES]
-        for message in stages.run(clock.watch(records_of(recording)))
+        for message in stages.run(clock.watch(records))
         if message.topic == SESSION_FEATURES
         for told in (from_json(message.value),)
         if (told["tenant"], told["session_id"]) not in attacked and _drawn(told, share)
     ]
     values = np.array(rows, np.float64).reshape(-1, len(FEATURE_NAMES))
     card = {
-        "recording": {"window": window(clock.first, clock.last), "events": stages.events},
+        "recording": {"window": window(clock.first, clock.last), "events": total},
         "rows": len(rows),
         "share": round(share, 6),
         "attacked_sessions_left_out": len(attacked),

@@ -50,6 +50,7 @@ def command(*, workers: int) -> int:
         partitions = PARTITIONS if connection.embedded else settings.partitions
         kinds = ("session", "device", "principal")
         asyncio.run(check_topics(connection, needed_topics(settings.app_id, kinds, partitions)))
+        logging.getLogger("aiokafka").setLevel(logging.NOTSET)  # from now on it is news
         if workers > 1:
             return supervise(workers, [sys.executable, "-m", "pipeline.cli", "worker"])
         return _work(settings, connection, partitions)

@@ -1,0 +1,54 @@
+"""The parts of the README that the code knows better: written by ``python -m pipeline.documents``, held by a test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from pipeline import settings
+from pipeline.policy import Policy
+from pipeline.risk import next_level, score
+from pipeline.rules import RULES
+
+
+def rules() -> str:
+    """The table of detections."""
+    head = "| detection | holds when | alone leads to | step-up clears it | ATT&CK 18.1 |\n|---|---|---|---|---|\n"
+    return head + "\n".join(
+        f"| `{rule.id}` | {rule.text} | {alone(rule.weight)} | {'yes' if rule.cleared_by_step_up else 'no'} "
+        f"| {', '.join(rule.attack)} |"
+        for rule in RULES
+    )
+
+
+def alone(weight: float) -> str:
+    """The level that one detection of *weight* leads to under the default policy, with its score."""
+    policy = Policy()
+    value = score(policy.prior + weight)
+    return f"{next_level('LOW', value, 0.0, policy.levels)} ({value:g})"
+
+
+PARTS: Final[dict[str, Callable[[], str]]] = {"rules": rules, "settings": settings.markdown}
+"""Marked parts of the README and what writes them."""
+
+
+def with_parts(text: str) -> str:
+    """*text* with every marked part written anew.
+
+    Raises:
+        ValueError: a part's marks are missing.
+    """
+    for name, write in PARTS.items():
+        mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not mark.search(text):
+            raise ValueError(f"README.md lacks the marks <!-- {name} --> and <!-- /{name} -->")
+        body = write().strip("\n")
+        text = mark.sub(lambda found, body=body: f"{found[1]}{body}\n{found[2]}", text)  # type: ignore[misc]
+    return text
+
+
+if __name__ == "__main__":
+    page = Path(__file__).parent.parent / "README.md"
+    page.write_text(with_parts(page.read_text("utf-8")), "utf-8")

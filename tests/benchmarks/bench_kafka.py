@@ -1,0 +1,228 @@
+"""A worker on Apache Kafka, on the same machine as broker and load: how many events a second, how soon a command.
+
+Three measurements: a backlog worked off by one worker; the time from a causing event's sending to the command's
+arrival while 20,000 events a second flow; the same backlog in idiomatic Faust. Needs SESSION_RISK_BROKER.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from statistics import median, quantiles
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import aiokafka
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from load import AGENT, call, session_id
+from machine import machine
+
+from pipeline.producer import partition_of
+
+BROKER = os.environ.get("SESSION_RISK_BROKER", "127.0.0.1:9092")
+PARTITIONS = 8
+SESSIONS = 10_000
+BACKLOG = 400_000
+FAUST_EVENTS = 40_000
+RATE = 20_000
+SECONDS = 30
+PORT = 9564
+BIN = Path(sys.executable).parent
+
+
+@contextmanager
+def worker(app_id: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process with topics of its own state."""
+    environment = os.environ | {
+        "SESSION_RISK_BROKER": BROKER, "SESSION_RISK_APP_ID": app_id, "SESSION_RISK_METRICS_PORT": str(PORT),
+        "SESSION_RISK_LOG_LEVEL": "WARNING", "SESSION_RISK_PARTITIONS": str(PARTITIONS),
+    }  # fmt: skip
+    subprocess.run([BIN / "session-risk", "topics", "create"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([BIN / "session-risk", "worker"], env=environment)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def metric(name: str) -> float:
+    """The sum of a metric's series, 0 while the worker does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics", timeout=5) as page:
+            lines = page.read().decode().splitlines()
+    except OSError:
+        return 0.0
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + "{", name + " ")))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def preload(count: int) -> float:
+    """Put *count* calls into the topic; returns their mean size in bytes."""
+    producer = aiokafka.AIOKafkaProducer(bootstrap_servers=BROKER, acks=1, max_batch_size=500_000)
+    await producer.start()
+    rng, size, start = Random(7), 0, int(time.time() * 1000) - count // 20
+    pending: defaultdict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
+    for number in range(count):
+        key, value = call(rng, number, SESSIONS, start + number // 20)
+        size += len(value)
+        partition = partition_of(key, PARTITIONS)
+        pending[partition].append((key, value))
+        if len(pending[partition]) == 500:
+            await send(producer, partition, pending.pop(partition))
+    for partition, rows in pending.items():
+        await send(producer, partition, rows)
+    await producer.stop()
+    return size / count
+
+
+async def send(producer: aiokafka.AIOKafkaProducer, partition: int, rows: list[tuple[bytes, bytes]]) -> None:
+    """One batch to one partition."""
+    batch = producer.create_batch()
+    for key, value in rows:
+        batch.append(key=key, value=value, timestamp=None)
+    batch.close()
+    await (await producer.send_batch(batch, "api-calls", partition=partition))
+
+
+def throughput(round_: int) -> tuple[float, float]:
+    """Events a second by the wall clock and by the worker's processor time, after the first fifth of the backlog."""
+    with worker(f"bench-{os.getpid()}-{round_}") as process:
+        while metric("session_risk_events_total") < BACKLOG / 5:
+            time.sleep(0.05)
+        count, began, used = metric("session_risk_events_total"), time.perf_counter(), cpu_seconds(process.pid)
+        while metric("session_risk_events_total") < BACKLOG:
+            time.sleep(0.05)
+        seconds = time.perf_counter() - began
+        done = metric("session_risk_events_total") - count
+        return done / seconds, done / (cpu_seconds(process.pid) - used)
+
+
+class Probe:
+    """Sessions whose cookie is replayed, one every 20 ms: when the replay was sent, when the command came."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, float] = {}
+        self.took: list[float] = []
+
+    def owner(self, number: int, at: int) -> tuple[bytes, bytes]:
+        """The owner's own call."""
+        return self._call(number, at, "a", AGENT, 64500)
+
+    def thief(self, number: int, at: int) -> tuple[bytes, bytes]:
+        """The same token from another client and network."""
+        self.sent[f"probe-{os.getpid()}-{number}"] = time.perf_counter()
+        return self._call(number, at, "b", "python-requests/2.32", 64999)
+
+    def _call(self, number: int, at: int, who: str, agent: str, asn: int) -> tuple[bytes, bytes]:
+        name = f"probe-{os.getpid()}-{number}"
+        event = {
+            "type": "api.call", "event_id": f"{name}-{who}", "occurred_at": at, "tenant": "acme", "session_id": name,
+            "principal_id": name, "principal_kind": "human", "ip": "192.0.2.1", "asn": asn, "user_agent": agent,
+            "token_id": name, "operation": "GET /accounts/{id}", "status": 200,
+        }  # fmt: skip
+        return name.encode(), json.dumps(event).encode()
+
+    async def listen(self) -> None:
+        """Note when commands arrive."""
+        consumer = aiokafka.AIOKafkaConsumer("session-revocations", bootstrap_servers=BROKER, fetch_max_wait_ms=5)
+        await consumer.start()
+        await consumer.seek_to_end()
+        try:
+            async for record in consumer:
+                sent = self.sent.pop(json.loads(record.value)["session_id"], None)
+                if sent is not None:
+                    self.took.append(time.perf_counter() - sent)
+        finally:
+            await consumer.stop()
+
+
+async def latency() -> list[float]:
+    """Seconds from sending the causing event to the command, while RATE events a second flow for SECONDS."""
+    probe = Probe()
+    listening = asyncio.create_task(probe.listen())
+    producer = aiokafka.AIOKafkaProducer(bootstrap_servers=BROKER, acks=1, linger_ms=2)
+    await producer.start()
+    rng, ready = Random(11), [call(Random(n), n, SESSIONS, 0) for n in range(2_000)]
+    await asyncio.sleep(1)
+    began = time.perf_counter()
+    for tick in range(SECONDS * 50):
+        at = int(time.time() * 1000)
+        pending: defaultdict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
+        for _ in range(RATE // 50):
+            key, value = ready[rng.randrange(len(ready))]
+            fresh = value.replace(b'"occurred_at":0', b'"occurred_at":%d' % at).replace(b'"evt-', b'"%08x' % rng.getrandbits(32))
+            pending[partition_of(key, PARTITIONS)].append((key, fresh))
+        for partition, rows in pending.items():
+            batch = producer.create_batch()
+            for key, value in rows:
+                batch.append(key=key, value=value, timestamp=None)
+            batch.close()
+            await producer.send_batch(batch, "api-calls", partition=partition)
+        for key, value in (probe.owner(tick, at), *([probe.thief(tick - 50, at)] if tick >= 50 else [])):
+            await producer.send("api-calls", value=value, key=key)
+        await asyncio.sleep(max(0.0, began + (tick + 1) / 50 - time.perf_counter()))
+    await asyncio.sleep(3)
+    await producer.stop()
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    if probe.sent:
+        print(f"    {len(probe.sent)} commands did not come within three seconds")
+    return probe.took
+
+
+async def faust_changelog() -> None:
+    """The changelog topic of the idiomatic app's table."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=BROKER)
+    await admin.start()
+    await admin.create_topics([NewTopic("idiomatic-faust-counts-changelog", PARTITIONS, 1)])
+    await admin.close()
+
+
+def idiomatic() -> float:
+    """Events a second of the idiomatic app on the first part of the backlog."""
+    asyncio.run(faust_changelog())
+    script = Path(__file__).parent / "idiomatic_faust.py"
+    ran = subprocess.run(
+        [sys.executable, script, BROKER, str(FAUST_EVENTS), "worker"], check=False, capture_output=True, text=True, timeout=180
+    )
+    return float(ran.stdout.split()[0])
+
+
+def main() -> None:
+    """Measure and print."""
+    print(machine())
+    with worker(f"bench-{os.getpid()}-topics"):
+        size = asyncio.run(preload(BACKLOG))
+    rounds = [throughput(number) for number in range(3)]
+    rate, each = median(r for r, _ in rounds), median(c for _, c in rounds)
+    print(f"a worker on Apache Kafka, {size:.0f}-byte events, {SESSIONS:,} sessions, everything acknowledged:")
+    print(f"    {rate:,.0f} events/s beside the broker on the same cores; {each:,.0f} per second of its processor time")
+    with worker(f"bench-{os.getpid()}-latency"):
+        while metric("session_risk_events_total") < BACKLOG:
+            time.sleep(0.2)
+        took = asyncio.run(latency())
+    cuts = quantiles(took, n=100)
+    print(f"event sent → command received, {RATE:,} events/s beside it: p50 {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms ({len(took)} commands)")
+    stock = idiomatic()
+    print(f"idiomatic Faust, one table update, no model: {stock:,.0f} events/s; ratio {rate / stock:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What a session costs in memory: the whole process's growth for 200,000 sessions, divided by them."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from load import START_MS, Sent, calls, session_id
+from machine import machine
+
+from models.artefact import SHIPPED, load
+from models.columns import Columns
+from pipeline.brain import Brain
+from pipeline.scorer import Options, SessionScorer
+
+SESSIONS = 200_000
+CHUNK = 512
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def one_each(first: int, last: int) -> list[Sent]:
+    """One call in each session from *first* to *last*."""
+    (model,) = calls(1, 1)
+    event = json.loads(model.value)
+    records = []
+    for number in range(first, last):
+        event |= {
+            "session_id": session_id(number), "event_id": f"evt-{number:016x}", "principal_id": f"user-{number // 2:07d}",
+            "device_id": f"device-{number // 2:07d}", "occurred_at": START_MS + number // 20, "token_id": f"tok-{number:012x}",
+        }  # fmt: skip
+        value = json.dumps(event, separators=(",", ":")).encode()
+        records.append(Sent("api-calls", 0, number, START_MS, session_id(number).encode(), value))
+    return records
+
+
+def main() -> None:
+    """Measure."""
+    print(machine())
+    brain = Brain(detector=load(SHIPPED / "default"))
+    stage = SessionScorer(brain, Columns(), Options(partitions=8))
+    now = START_MS + 3_600_000
+    fill(stage, 0, 20_000, now)  # fills the memory of strings, whose size is bounded
+    fill(stage, 20_000, 80_000, now)
+    gc.collect()
+    before, held = resident(), len(stage.table)
+    fill(stage, 80_000, 80_000 + SESSIONS, now)
+    gc.collect()
+    grown = (resident() - before) / (len(stage.table) - held)
+    table = stage.table.nbytes / len(stage.table)
+    print(f"{len(stage.table):,} sessions: {grown:,.0f} B a session in the process, {table:,.0f} B in the table's own count")
+    print(f"    a session with a case (evidence, command sent): {case_cost(stage, now):,.0f} B more")
+
+
+def fill(stage: SessionScorer, first: int, last: int, now: int) -> None:
+    """Open sessions, a slice at a time so that the events themselves do not count."""
+    for start in range(first, last, 10_240):
+        records = one_each(start, min(start + 10_240, last))
+        for at in range(0, len(records), CHUNK):
+            stage.process("api-calls", records[at : at + CHUNK], now)
+
+
+def case_cost(stage: SessionScorer, now: int, count: int = 2_000) -> float:
+    """Bytes that *count* revoked sessions grew by, each."""
+    gc.collect()
+    before = resident()
+    for start in range(0, count, CHUNK):
+        records = []
+        for number in range(start, min(start + CHUNK, count)):
+            event = {
+                "event_id": f"told-{number}", "type": "session.context", "occurred_at": START_MS + 60_000, "tenant": "acme",
+                "session_id": session_id(number), "source": "device", "heard_at": START_MS + 60_000, "rooted": True,
+            }  # fmt: skip
+            value = json.dumps(event).encode()
+            records.append(Sent("session-context", 0, number, now, session_id(number).encode(), value))
+        stage.process("session-context", records, now)
+    gc.collect()
+    return (resident() - before) / count
+
+
+if __name__ == "__main__":
+    main()
