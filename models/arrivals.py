@@ -1,6 +1,6 @@
 """Which row each arriving event belongs to, and which events were folded before and must not be again.
 
-Kafka delivers at least once: a row remembers the offset it applied from each topic, and the ids of its last four
+Kafka delivers at least once: a row remembers the offset it applied from each topic, and the ids of its last two
 events for producers that send twice.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.columns import CLIENT, Batch, Kind
 from models.fold import Folded
 from models.rolling import Bools, Segments, segments
-from models.state import Names, SessionTable
+from models.state import RECENT, Names, SessionTable
 
 Ints = NDArray[np.int64]
 DEVICE = CLIENT.index("device")
@@ -40,6 +40,19 @@ def _names(event: dict[str, object]) -> Names:
     return Names(str(event["tenant"]), str(event["session_id"]), str(who or ""), str(device or ""))
 
 
+def names_at(table: SessionTable, folded: Folded, index: int) -> Names:
+    """Who the session of event *index* was after it; holds until the chunk's names are learned."""
+    seg, events = folded.seg, folded.batch.events
+    owner = int(seg.of[index])
+    names = Names.unpack(table.names[int(seg.keys[owner])])
+    if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
+        return names
+    told = int(folded.facts["device_told"][index])
+    device = events[int(seg.order[told])]["device_id"] if told >= 0 else names.device_id
+    principal = names.principal_id or str(events[int(seg.order[seg.starts[owner]])]["principal_id"])
+    return Names(names.tenant, names.session_id, principal, device)
+
+
 def learn_names(table: SessionTable, folded: Folded) -> None:
     """Complete the names of sessions that were first met through context, or that moved to another device."""
     if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
@@ -48,13 +61,7 @@ def learn_names(table: SessionTable, folded: Folded) -> None:
     device = table.rows["client"][seg.keys, DEVICE]
     stale = (before["kind"] == 0) | (device != before["client"][:, DEVICE])
     for owner in np.flatnonzero(stale).tolist():
-        row = int(seg.keys[owner])
-        names = Names.unpack(table.names[row])
-        first = folded.batch.events[int(seg.order[seg.starts[owner]])]
-        told = int(folded.facts["device_told"][seg.lasts[owner]])
-        moved = folded.batch.events[int(seg.order[told])]["device_id"] if told >= 0 else names.device_id
-        principal = names.principal_id or str(first["principal_id"])
-        table.names[row] = Names(names.tenant, names.session_id, principal, moved).pack()
+        table.names[int(seg.keys[owner])] = names_at(table, folded, int(seg.lasts[owner])).pack()
 
 
 def unseen(table: SessionTable, batch: Batch, rows: Ints, source: int, offsets: Ints) -> tuple[Ints, Segments]:
@@ -78,13 +85,13 @@ def unseen(table: SessionTable, batch: Batch, rows: Ints, source: int, offsets: 
 
 
 def _sent_twice(ids: Ids, known: Bools, recent: Ids, seg: Segments) -> Bools:
-    """Events whose id is among their session's last four; the exact look is taken only where one may be."""
+    """Events whose id is among their session's last two; the exact look is taken only where one may be."""
     twice = np.zeros(ids.size, np.bool_)
     suspects = (ids[:, None] == recent[seg.of]).any(axis=1)
     ordered = np.argsort(ids, kind="stable")
     suspects[ordered[1:]] |= ids[ordered[1:]] == ids[ordered[:-1]]
     for owner in np.unique(seg.of[suspects]).tolist():
-        last: deque[int] = deque(recent[owner].tolist(), maxlen=4)
+        last: deque[int] = deque(recent[owner].tolist(), maxlen=RECENT)
         for index in range(int(seg.starts[owner]), int(seg.lasts[owner]) + 1):
             if known[index]:
                 continue
@@ -96,7 +103,7 @@ def _sent_twice(ids: Ids, known: Bools, recent: Ids, seg: Segments) -> Bools:
 
 
 def _remember_ids(recent: Ids, ids: Ids, again: Bools, seg: Segments) -> Ids:
-    """Each session's newest ids, newest first, ``(u, 4)``."""
+    """Each session's newest ids, newest first, ``(u, RECENT)``."""
     kept = ~again
     count = np.add.reduceat(kept.astype(np.int64), seg.starts)
     place = np.flatnonzero(kept)

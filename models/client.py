@@ -94,6 +94,7 @@ def _changes(batch: Batch, seg: Segments, newest: Bools, before: Rows, after: Ro
         "key_changed": changed[:, _AT["key"]],
         "bound": now[:, _AT["device"]] != 0,
         "device_told": where[:, _AT["device"]],
+        "device_new": present[:, _AT["device"]] & (told != was)[:, _AT["device"]],
         "hijacked": again & moved & client & ~changed[:, _AT["token"]] & ~same[:, _AT["key"]],
     }
 

@@ -33,8 +33,8 @@ class Kind(IntEnum):
     VERDICT = 4
 
 
-CLIENT: Final = ("network", "address", "ua", "family", "ja4", "token", "key", "device")
-"""Fingerprint columns of the client, in the order of the ``(n, 8)`` matrix."""
+CLIENT: Final = ("network", "ua", "family", "ja4", "token", "key", "device")
+"""Fingerprint columns of the client, in the order of the ``(n, 7)`` matrix."""
 AUTH_ACTIONS: Final = (
     "sign_in", "sign_in_failed", "mfa_challenged", "mfa_passed", "mfa_denied", "step_up_passed", "token_issued",
     "token_refreshed", "token_exchanged", "token_reused", "credential_added", "credential_changed",
@@ -156,7 +156,7 @@ class Memory:
 class Columns:
     """Turns decoded events into a :class:`Batch`; holds only memories of what strings become."""
 
-    def __init__(self, remember: int = 65_536) -> None:
+    def __init__(self, remember: int = 200_000) -> None:
         self._print = Fingerprints().__getitem__
         self._identities = Memory(self._identity, remember)
         self._acts = Memory(self._act, remember)
@@ -225,7 +225,7 @@ class Columns:
         ua: str | None, ja4: str | None, token: str | None, key: str | None,
     ) -> bytes:  # fmt: skip
         one = np.zeros(1, IDENTITY)
-        told = (network_name(ip, None), ip, ua, client_family(ua), ja4, token, key, device)
+        told = (network_name(ip, None), ua, client_family(ua), ja4, token, key, device)
         one["key"] = self._print(f"{tenant}{BETWEEN}{session}")
         one["address"] = self._print(ip)
         one["client"] = short(np.array(list(map(self._print, told)), np.uint64))

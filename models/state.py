@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns import CLIENT
 from models.features import SUMS
 from models.fingerprint import BETWEEN, fingerprint
 from models.index import SessionIndex
@@ -26,6 +27,8 @@ SEEN: Final = ("operation", "address", "resource", "tool")
 SOURCES: Final = ("auth-events", "api-calls", "session-context")
 """Topics whose applied offsets a row remembers, in the order of ``applied``."""
 
+RECENT: Final = 2
+"""Event ids a row remembers, for producers that send an event twice in a row."""
 ROW: Final = np.dtype(
     [
         ("sums", "<f8", (len(SUMS),)),
@@ -38,9 +41,9 @@ ROW: Final = np.dtype(
         ("strong_at", "<i8"),  # a factor was last proved
         ("wake_at", "<i8"),  # when the decision must be looked at again; 0 is never
         ("applied", "<i8", (len(SOURCES),)),  # offset + 1
-        ("recent_ids", "<u8", (4,)),  # newest first
+        ("recent_ids", "<u8", (RECENT,)),  # newest first
         ("buckets", "<u8", (len(SEEN), 2)),  # this hour's and the last hour's
-        ("client", "<u4", (8,)),
+        ("client", "<u4", (len(CLIENT),)),
         ("place", "<f4", (2,)),
         ("posture", "<u4"),
         ("interval_ms", "<u4"),
@@ -56,7 +59,7 @@ ROW: Final = np.dtype(
         ("band", "u1"),  # how unusual the last score was
         ("level", "u1"),
         ("flags", "u1"),
-        ("spare", "u1", (5,)),  # a row is whole 64-bit words
+        ("spare", "u1", (1,)),  # a row is whole 64-bit words
     ]
 )
 VERSION: Final = 1
@@ -97,6 +100,10 @@ class Names:
     def unpack(cls, packed: bytes) -> Names:
         """The inverse of :meth:`pack`."""
         return cls(*split(packed))
+
+    def plain(self) -> dict[str, str]:
+        """The names by what they name."""
+        return asdict(self)
 
     @property
     def key(self) -> int:

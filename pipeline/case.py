@@ -56,12 +56,16 @@ class Revocation:
 
 @dataclass(slots=True)
 class Case:
-    """See the module. Times are ms of event time; 0 is never."""
+    """See the module. Times are ms of event time; 0 is never.
+
+    *proved* are detections that held while a factor was proved: they say nothing until they stop and hold anew.
+    """
 
     epoch: int = 0
     level: str = "LOW"
     level_since: int = 0
     episodes: dict[str, Episode] = field(default_factory=dict)
+    proved: list[str] = field(default_factory=list)
     challenge: Challenge | None = None
     revocation: Revocation | None = None
     held_at: int = 0

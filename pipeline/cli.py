@@ -42,6 +42,7 @@ EXIT_CODES: Final = {
     "builtins.OSError": WRONG_INPUT,
     "models.artefact.BadModel": WRONG_INPUT,
     "pipeline.convert.logs.UnreadableLogError": WRONG_INPUT,
+    "pipeline.demo.DemoError": NO,
     "pipeline.faust_parts.UnknownFaustError": WRONG_INPUT,
     "pipeline.policy.BadPolicy": WRONG_INPUT,
     "pipeline.recorded.UnknownDecisionError": NO,

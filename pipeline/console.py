@@ -94,9 +94,17 @@ def decision_row(decision: Mapping[str, Any]) -> tuple[str, str, str, str, str, 
     counted = [reason for reason in decision["reasons"] if reason["contribution"] > 0]
     why = ", ".join(reason["detection"] for reason in counted) or "nothing any more"
     evidence = [event for reason in counted for event in reason.get("evidence") or ()]
-    shown = evidence[-1] + (f" +{len(evidence) - 1}" if len(evidence) > 1 else "") if evidence else "–"
     level, action = decision["level"], decision["action"]
-    return clock(decision["occurred_at"]), decision["session_id"], level, action, why, shown
+    return clock(decision["occurred_at"]), decision["session_id"], level, action, why, _newest(evidence)
+
+
+def _newest(evidence: Sequence[str]) -> str:
+    """The newest event and how many more there are; ids differ at their ends, so a long one loses its head."""
+    if not evidence:
+        return "–"
+    more = f" +{len(evidence) - 1}" if len(evidence) > 1 else ""
+    room = _COLUMNS[-1][1] - len(more)
+    return (evidence[-1] if len(evidence[-1]) <= room else "…" + evidence[-1][1 - room :]) + more
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pipeline.case import Case, Challenge, Episode
 from pipeline.guard import Guard, next_minute
 from pipeline.policy import Policy
 from pipeline.risk import LEVELS, Level, next_level, score
-from pipeline.rules import BIT, RULES
+from pipeline.rules import BIT, RULES, Rule
 
 ANOMALY: Final = "anomaly"
 _STEP_UP: Final = ACTION["step_up_passed"]
@@ -82,6 +82,11 @@ class Decision:
     held: bool = False
     detections: list[str] = field(default_factory=list)
 
+    @property
+    def cause(self) -> str:
+        """What weighs most; without any evidence, where a policy commands even then, the model is named."""
+        return next((part.detection for part in self.parts if not part.muted), ANOMALY)
+
 
 def stable_id(*parts: object) -> str:
     """The same parts give the same id, 128 bits in hexadecimal (BLAKE2b, RFC 7693)."""
@@ -109,6 +114,7 @@ class Judge:
         self._proved(case, moment)
         self._missed(case, moment)
         self._episodes(case, moment)
+        self._withdraw(case)
         parts = self._weigh(case, who, moment)
         value = score(self.policy.prior + sum(part.log_odds for part in parts if not part.muted))
         previous: Level = case.level  # type: ignore[assignment]
@@ -129,9 +135,10 @@ class Judge:
             return
         case.challenge = None
         case.epoch += 1
-        for rule in RULES:
-            if rule.cleared_by_step_up:
-                case.episodes.pop(rule.id, None)
+        cleared = [rule.id for rule in RULES if rule.cleared_by_step_up]
+        for rule_id in cleared:
+            case.episodes.pop(rule_id, None)
+        case.proved = [rule_id for rule_id in cleared if moment.mask >> BIT[rule_id] & 1]
         if moment.action == _STEP_UP:
             case.level_since = min(case.level_since, moment.at - int(self.policy.levels.dwell_s * 1000))
 
@@ -142,19 +149,31 @@ class Judge:
 
     def _episodes(self, case: Case, moment: Moment) -> None:
         """Detections that hold open or extend their episode; those that no longer count end."""
+        case.proved = [rule_id for rule_id in case.proved if moment.mask >> BIT[rule_id] & 1]
         for index, rule in enumerate(RULES):
             episode = case.episodes.get(rule.id)
             if moment.mask >> index & 1:
-                value = moment.fact(rule.observed[0])
-                if episode is None:
+                if episode is not None:
+                    episode.see(moment.at, moment.fact(rule.observed[0]), moment.event_id)
+                elif self._is_news(case, rule):
+                    value = moment.fact(rule.observed[0])
                     case.episodes[rule.id] = Episode(moment.at, moment.at, value, [moment.event_id])
-                else:
-                    episode.see(moment.at, value, moment.event_id)
             elif episode is not None:
                 if moment.mask_before >> index & 1:
                     episode.last_at = max(episode.last_at, moment.before)
                 if moment.at > episode.last_at + rule.hold_s * 1000:
                     del case.episodes[rule.id]
+
+    def _is_news(self, case: Case, rule: Rule) -> bool:
+        """Not what was just answered with a factor; nor silence after a revocation, which itself brings silence."""
+        return rule.id not in case.proved and not (rule.silence and case.revocation)
+
+    def _withdraw(self, case: Case) -> None:
+        """A device that is heard again answers for itself: nobody need step up, or have done so, for its silence."""
+        silent = any(RULES[BIT[rule_id]].silence for rule_id in case.episodes)
+        if case.challenge and case.challenge.silence and not silent and not case.revocation:
+            case.challenge = None
+            case.episodes.pop(_MISSED, None)
 
     def _weigh(self, case: Case, who: Mapping[str, str], moment: Moment) -> list[Contribution]:
         """Every part of the score, largest first."""
@@ -188,6 +207,7 @@ class Judge:
 
     def _act(self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard, decision: Decision) -> None:
         """Turn the level's action into a command, once per epoch and cause, if the guard lets it."""
+        case.held_at = 0
         if case.revocation:
             decision.action = "revoke"
             return
@@ -196,17 +216,16 @@ class Judge:
         if decision.action == "revoke":
             hold = self._reason_to_hold(case, who, moment, guard, decision)
             if not hold:
-                case.held_at = 0
-                cause = next(p.detection for p in decision.parts if not p.muted)
-                decision.revoke = stable_id(who["tenant"], who["session_id"], case.epoch, cause)
+                decision.revoke = stable_id(who["tenant"], who["session_id"], case.epoch, decision.cause)
                 return
             case.held_at = moment.at
             decision.held = True
             decision.suppressed = "; ".join(filter(None, (decision.suppressed, hold)))
             decision.action = "step_up" if moment.kind in ("human", "") else "allow"
         if decision.action == "step_up" and case.challenge is None:
-            cause = next((p.detection for p in decision.parts if not p.muted), ANOMALY)
-            decision.challenge = stable_id(who["tenant"], who["session_id"], case.epoch, cause, "step-up")
+            decision.challenge = stable_id(
+                who["tenant"], who["session_id"], case.epoch, decision.cause, "step-up"
+            )
             due = moment.at + int(self.policy.times.step_up_s * 1000)
             case.challenge = Challenge(decision.challenge, due, self._only_silence(case, decision))
 
@@ -254,6 +273,8 @@ class Judge:
         for rule_id, episode in case.episodes.items():
             if not mask >> BIT[rule_id] & 1:
                 times.append(episode.last_at + int(RULES[BIT[rule_id]].hold_s * 1000) + 1)
+            times.append(case.muted.get(rule_id, 0))
+            times += [one.expires_at for one in self.policy.suppressions if rule_id in one.detections]
         if case.level != LEVELS[0]:
             times.append(case.level_since + int(self.policy.levels.dwell_s * 1000))
             times.append(case.said_at + int(self.policy.times.repeat_s * 1000))

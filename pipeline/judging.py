@@ -12,12 +12,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import ACTION, KINDS, Kind
+from models.arrivals import names_at
+from models.columns import ACTION, KINDS, SOURCE, Kind
 from models.detector import Moved
 from models.features import FEATURE_NAMES, as_seen_by_models
 from models.fold import Folded
 from models.rolling import Bools
-from models.state import Names, SessionTable
+from models.state import SessionTable
 from pipeline.brain import Brain
 from pipeline.case import Case
 from pipeline.decision import Moment
@@ -29,6 +30,7 @@ HAS_CASE, REVOKED, ENDED = 1, 2, 4
 _FEATURE: Final = {name: index for index, name in enumerate(FEATURE_NAMES)}
 _ENDING: Final = ACTION["sign_out"]
 _PROVING: Final = (ACTION["sign_in"], ACTION["step_up_passed"])
+_GOING_ON: Final = tuple(ACTION[name] for name in ("sign_in", "token_issued", "token_refreshed", "token_exchanged"))
 _REASONS_OF_MODEL: Final = 3
 
 
@@ -48,6 +50,8 @@ class Sight:
 
 Handle = Callable[[Sight, Moment], None]
 """Called for each event on the slow path, in order of arrival; changes ``sight.case`` and ``sight.flags``."""
+Introduce = Callable[[int, int], None]
+"""Called with index and flags for each event that shows who a session is, before the event is handled."""
 
 
 @dataclass(slots=True)
@@ -76,19 +80,37 @@ def _earlier(values: NDArray[Any], before: NDArray[Any], starts: NDArray[np.int6
     return earlier
 
 
-def _special(folded: Folded, flags: NDArray[np.uint8]) -> Bools:
+def _special(folded: Folded) -> Bools:
     """Events that are looked at whatever the detections say."""
-    action = folded.facts["action"]
     batch = folded.batch
-    special = (action == _ENDING) | (((action == _PROVING[0]) | (action == _PROVING[1])) & (flags & HAS_CASE != 0))
+    special = folded.facts["action"] == _ENDING
     if batch.kind in (Kind.TICK, Kind.VERDICT):
         special[:] = True
     if batch.kind is Kind.CONTEXT:
-        special |= batch.columns["source"][folded.seg.order] == 3
+        special |= batch.columns["source"][folded.seg.order] == SOURCE["lineage"]
     if batch.kind is Kind.AUTH:
         born = [event["parent_session_id"] is not None for event in batch.events]
         special |= np.array(born, np.bool_)[folded.seg.order]
     return special
+
+
+def _showing(folded: Folded) -> Bools:
+    """Events that show who a session is: its first, and those with another client, network or device."""
+    if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
+        return np.zeros(len(folded.batch), np.bool_)
+    facts, seg = folded.facts, folded.seg
+    first = (seg.rank == 0) & (folded.before["kind"][seg.of] == 0)
+    showing: Bools = first | facts["network_changed"] | facts["client_changed"] | facts["device_new"]
+    return showing
+
+
+def _going_on(folded: Folded) -> Bools:
+    """Events that a session which has signed out should not have any more."""
+    if folded.batch.kind is Kind.CALL:
+        refused: Bools = folded.batch.columns["failed"][folded.seg.order]
+        return ~refused
+    action = folded.facts["action"]
+    return np.logical_or.reduce([action == one for one in _GOING_ON])
 
 
 class Walk:
@@ -105,17 +127,23 @@ class Walk:
         before, seg = looked.folded.before, looked.folded.seg
         self.mask_before = _earlier(looked.mask, before["mask"], seg.starts)
         self.band_before = _earlier(looked.band, before["band"], seg.starts)
-        self.special = _special(looked.folded, before["flags"][seg.of])
+        self.special = _special(looked.folded)
+        self.showing = _showing(looked.folded)
+        self.going_on = _going_on(looked.folded)
+        action = looked.folded.facts["action"]
+        self.proving = (action == _PROVING[0]) | (action == _PROVING[1])
 
-    def run(self, handle: Handle) -> None:
+    def run(self, handle: Handle, introduce: Introduce) -> None:
         """Take the slow path where it is due, then let the rows remember mask, band, level, flags and wake time."""
         folded = self.looked.folded
         before, seg = folded.before, folded.seg
         wake, flags, level = before["wake_at"].copy(), before["flags"].copy(), before["level"].copy()
-        needs = self._needs(wake[seg.of], flags[seg.of])
+        needs = self._needs(wake[seg.of], flags[seg.of]) | self.showing
         if needs.any():
             for index in self._in_order(needs):
                 owner = int(seg.of[index])
+                if self.showing[index]:
+                    introduce(index, int(flags[owner]))
                 if self._one_needs(index, int(wake[owner]), int(flags[owner])):
                     sight = self._sight(index, int(flags[owner]))
                     handle(sight, self._moment(sight))
@@ -134,8 +162,9 @@ class Walk:
         due = (wake > 0) & (looked.folded.at >= wake)
         matters = (looked.mask | self.mask_before).astype(np.bool_) | (flags & HAS_CASE != 0)
         moved = (looked.mask != self.mask_before) | ((looked.band != self.band_before) & matters)
-        asleep = flags & (REVOKED | ENDED) != 0
-        needs: Bools = self.special | due | (moved & ~asleep)
+        over = flags & (REVOKED | ENDED)
+        proving = self.proving & (flags & HAS_CASE != 0)
+        needs: Bools = self.special | due | proving | (moved & (over == 0)) | (self.going_on & (over == ENDED))
         return needs
 
     def _one_needs(self, index: int, wake: int, flags: int) -> bool:
@@ -143,8 +172,10 @@ class Walk:
         looked = self.looked
         if self.special[index] or 0 < wake <= looked.folded.at[index]:
             return True
+        if self.proving[index] and flags & HAS_CASE:
+            return True
         if flags & (REVOKED | ENDED):
-            return False
+            return bool(self.going_on[index]) and not flags & REVOKED
         before = self.mask_before[index]
         if looked.mask[index] != before:
             return True
@@ -164,12 +195,8 @@ class Walk:
     def _sight(self, index: int, flags: int) -> Sight:
         folded = self.looked.folded
         row = int(folded.seg.keys[folded.seg.of[index]])
-        names = Names.unpack(self.table.names[row])
         at = int(folded.at[index])
-        who = {
-            "tenant": names.tenant, "session_id": names.session_id, "principal_id": names.principal_id,
-            "device_id": names.device_id,
-        }  # fmt: skip
+        who = names_at(self.table, folded, index).plain()
         kind = KINDS[int(folded.facts["kind"][index])]
         event = folded.batch.events[int(folded.seg.order[index])]
         return Sight(index, row, at, event, who, kind, self.cases.get(row) or Case(level_since=at), flags)

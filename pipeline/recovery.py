@@ -29,6 +29,10 @@ from pipeline.lease import Lease
 from pipeline.stage import ChangelogRow, Stage, StageKind
 
 
+Owned = tuple[StageKind, TopicPartition]
+"""A kind of stage and the changelog partition of one this worker owns."""
+
+
 class UnevenAssignmentError(Exception):
     """The topics a stage reads do not come in the same partitions."""
 
@@ -51,6 +55,9 @@ class Takeover:
         """Keep, or make and restore, a stage for each (kind, partition) in *assigned*, and open the lanes."""
         owned = list(self._owned(_by_topic(assigned)))
         await self.lanes.settle()  # there are none, but for a rebalance that overtook another
+        self.lanes.open(await self._lanes(owned, generation) if owned else (), generation)
+
+    async def _lanes(self, owned: Sequence[Owned], generation: int) -> list[Lane]:
         async with ChangelogReader(self.connection) as reader:
             ends = await reader.ends(place for _, place in owned)
             fresh: dict[TopicPartition, Lane] = {}
@@ -58,16 +65,16 @@ class Takeover:
             for kind, place in owned:
                 changelog = Changelog(self.means.outbox, place, self.lease, generation, ends[place])
                 kept = self._kept(kind, changelog)
-                stage = kept or kind.create(place.partition)
+                stage = kind.create(place.partition) if kept is None else kept
                 lanes.append(Lane(kind.name, place.partition, stage, changelog, self.means))
                 if kept is None:
                     fresh[place] = lanes[-1]
             await reader.read({place: self._restorer(lane) for place, lane in fresh.items()}, ends)
         for lane in fresh.values():
             lane.stage.ready()
-        self.lanes.open(lanes, generation)
+        return lanes
 
-    def _owned(self, partitions: Mapping[str, set[int]]) -> Iterator[tuple[StageKind, TopicPartition]]:
+    def _owned(self, partitions: Mapping[str, set[int]]) -> Iterator[Owned]:
         for kind in self.kinds:
             changelog = changelog_topic(self.app_id, kind.name)
             for topic in kind.sources:

@@ -1,4 +1,4 @@
-"""A stage for tests of the edge: counts records by key, echoes each, and remembers so that repeats change nothing.
+"""A stage for tests of the edge: counts records by key, echoes each, and knows those that come again.
 
 Run as a program it is a worker of its own: python tests/counting.py BOOTSTRAP APP_ID PARTITIONS [CHUNK_PAUSE_MS].
 """
@@ -44,13 +44,14 @@ class Counting:
         touched = {}
         for record in records:
             key = record.key or b""
-            row = self.rows.setdefault(key, {"count": 0, "applied": {}, "last": ""})
+            row = self.rows.setdefault(key, {"count": 0, "again": 0, "applied": {}, "last": ""})
+            touched[key] = row
             if record.offset <= row["applied"].get(topic, -1):
+                row["again"] += 1
                 continue
             row["count"] += 1
             row["applied"][topic] = record.offset
             row["last"] = (record.value or b"").decode()
-            touched[key] = row
             echo = f"{topic}:{record.partition}:{record.offset}".encode()
             outcome.messages.append(Message(ECHO, key, echo))
         outcome.rows = [(key, json.dumps(row).encode()) for key, row in touched.items()]
@@ -69,6 +70,9 @@ class Counting:
 
     def ready(self) -> None:
         self.is_ready = True
+
+    def count(self) -> int:
+        return sum(row["count"] for row in self.rows.values())
 
 
 def counting_kind(created: list[Counting] | None = None, pause_s: float = 0.0) -> StageKind:

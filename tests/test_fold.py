@@ -147,7 +147,7 @@ def test_where_the_stream_is_cut_changes_no_bit(events: list[Event], one: set[in
 
 @given(st.lists(st.tuples(SESSIONS, st.integers(0, 9)), min_size=1, max_size=60), st.sets(st.integers(1, 60)))
 @settings(max_examples=200, deadline=None)
-def test_an_id_among_the_last_four_of_its_session_is_folded_once(
+def test_an_id_among_the_last_two_of_its_session_is_folded_once(
     sent: list[tuple[str, int]], cuts: set[int]
 ) -> None:
     table, columns = SessionTable(), Columns()
@@ -156,7 +156,7 @@ def test_an_id_among_the_last_four_of_its_session_is_folded_once(
     for session, number in sent:
         if number not in last.setdefault(session, []):
             kept.append((session, number))
-            last[session] = [*last[session], number][-4:]
+            last[session] = [*last[session], number][-2:]
 
     found = []
     for _, group in groupby(enumerate(sent), lambda item: sum(cut <= item[0] for cut in cuts)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +21,13 @@ from pipeline.broker import PARTITIONS, EmbeddedBroker
 from pipeline.commands.worker import edge_of
 from pipeline.connection import Connection
 from pipeline.console import as_json, decisions_shown, grid, print_json, screen
-from pipeline.demo import DemoError, Report, Script, perform, quantile
+from pipeline.demo import Report, Script, perform, quantile
 from pipeline.kinds import stage_kinds
 from pipeline.reload import InForce
 from pipeline.scenarios import Expectation, Scenario, find_directory
 from pipeline.settings import Settings, load
 from pipeline.stage import StageKind
 from pipeline.topic_admin import check_topics, create_topics, needed_topics
-from pipeline.topology import Edge
 
 SECONDS: Final = 30.0
 """How long the stories take; their own time is compressed into it."""
@@ -55,12 +54,10 @@ def command(*, broker: str | None, as_json: bool) -> int:
         in_force = InForce(configured(settings))
         kinds = stage_kinds(in_force.brain, options(settings, partitions))
         played = _script(partitions, suffix)
+        asyncio.run(_make_topics(settings, connection, kinds, partitions))
         with TemporaryDirectory() as folder, decisions_shown(_title(connection), screen(err=as_json)) as show:
             edge = replace(edge_of(settings, connection, partitions), data_dir=Path(folder))
-            try:
-                report = asyncio.run(_perform(settings, edge, kinds, played, show))
-            except DemoError as error:
-                raise click.ClickException(str(error)) from error
+            report = asyncio.run(perform(edge, kinds, played, show))
     wrong = [sentence for story in played.stories for sentence in report.endings.wrong(story)]
     if as_json:
         print_json({**_figures(report), "model": in_force.brain.detector.id, "wrong": wrong})
@@ -97,14 +94,13 @@ def _script(partitions: int, suffix: str) -> Script:
     return Script(before, script.in_order([*honest[len(before) :], *told, *steady]), stories, SECONDS)
 
 
-async def _perform(
-    settings: Settings, edge: Edge, kinds: tuple[StageKind, ...], played: Script, show: Any
-) -> Report:
-    topics = needed_topics(edge.app_id, [kind.name for kind in kinds], edge.partitions)
-    if not edge.connection.embedded:
-        await create_topics(edge.connection, topics, settings.replication_factor)
-    await check_topics(edge.connection, topics)
-    return await perform(edge, kinds, played, show)
+async def _make_topics(
+    settings: Settings, connection: Connection, kinds: Sequence[StageKind], partitions: int
+) -> None:
+    topics = needed_topics(settings.app_id, [kind.name for kind in kinds], partitions)
+    if not connection.embedded:
+        await create_topics(connection, topics, settings.replication_factor)
+    await check_topics(connection, topics)
 
 
 def _figures(report: Report) -> dict[str, Any]:

@@ -30,10 +30,7 @@ def show(*, file: Path | None, as_json: bool) -> None:
         return
     default = dict(_leaves(Policy().model_dump(mode="json")))
     told = dict(_leaves(policy.model_dump(mode="json")))
-    rows = [
-        (name, _text(value), "" if default.get(name) == value else f"not {_text(default.get(name))}")
-        for name, value in told.items()
-    ]
+    rows = [(name, _text(value), _change(name, value, default)) for name, value in told.items()]
     console = screen()
     console.print(f"policy {policy.id}")
     console.print(grid("member", "value", "", rows=rows))
@@ -57,7 +54,13 @@ def _leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:
     return [(name, value)]
 
 
+def _change(name: str, value: Any, default: dict[str, Any]) -> str:
+    if name not in default:
+        return "added"
+    return "" if value == default[name] else f"not {_text(default[name])}"
+
+
 def _text(value: Any) -> str:
-    if value is None:
-        return "set"
-    return "none" if value in ({}, []) else str(value).lower() if isinstance(value, bool) else str(value)
+    if value is None or value in ({}, []):
+        return "–"
+    return str(value).lower() if isinstance(value, bool) else str(value)

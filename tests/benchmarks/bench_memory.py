@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -23,7 +24,9 @@ CHUNK = 512
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory (Linux)."""
+    """Bytes of this process that are in memory (Linux), once the C library gave back what it holds free."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -47,15 +50,17 @@ def main() -> None:
     """Measure."""
     print(machine())
     brain = Brain(detector=load(SHIPPED / "default"))
-    stage = SessionScorer(brain, Columns(), Options(partitions=8))
-    now = START_MS + 3_600_000
-    fill(stage, 0, 20_000, now)  # fills the memory of strings, whose size is bounded
-    fill(stage, 20_000, 80_000, now)
-    gc.collect()
-    before, held = resident(), len(stage.table)
-    fill(stage, 80_000, 80_000 + SESSIONS, now)
-    gc.collect()
-    grown = (resident() - before) / (len(stage.table) - held)
+    now, columns = START_MS + 3_600_000, Columns()
+    fill(SessionScorer(brain, columns, Options()), 0, 1_000, now)
+    start = resident()
+    first = SessionScorer(brain, columns, Options())
+    fill(first, 0, SESSIONS, now)
+    before = resident()
+    stage = SessionScorer(brain, columns, Options())  # the same sessions: the memory of strings does not grow again
+    fill(stage, 0, SESSIONS, now)
+    grown = (resident() - before) / len(stage.table)
+    strings = before - start - grown * len(first.table)
+    print(f"a worker's memory of strings, bounded: {strings / 2**20:,.0f} MiB when full")
     table = stage.table.nbytes / len(stage.table)
     print(f"{len(stage.table):,} sessions: {grown:,.0f} B a session in the process, {table:,.0f} B in the table's own count")
     print(f"    a session with a case (evidence, command sent): {case_cost(stage, now):,.0f} B more")
@@ -71,7 +76,6 @@ def fill(stage: SessionScorer, first: int, last: int, now: int) -> None:
 
 def case_cost(stage: SessionScorer, now: int, count: int = 2_000) -> float:
     """Bytes that *count* revoked sessions grew by, each."""
-    gc.collect()
     before = resident()
     for start in range(0, count, CHUNK):
         records = []
@@ -83,7 +87,6 @@ def case_cost(stage: SessionScorer, now: int, count: int = 2_000) -> float:
             value = json.dumps(event).encode()
             records.append(Sent("session-context", 0, number, now, session_id(number).encode(), value))
         stage.process("session-context", records, now)
-    gc.collect()
     return (resident() - before) / count
 
 

@@ -50,11 +50,11 @@ def call(rng: Random, number: int, sessions: int, at: int) -> tuple[bytes, bytes
     return session_id(who).encode(), json.dumps(event, separators=(",", ":")).encode()
 
 
-def calls(count: int, sessions: int, *, seed: int = 7, per_second: int = 20_000) -> list[Sent]:
-    """*count* records of one partition, in order of offset and time."""
+def calls(count: int, sessions: int, *, seed: int = 7, first: int = 0, per_second: int = 20_000) -> list[Sent]:
+    """*count* records of one partition from offset *first* on, in order of offset and time."""
     rng = Random(seed)
     sent = []
-    for number in range(count):
+    for number in range(first, first + count):
         at = START_MS + number * 1000 // per_second
         key, value = call(rng, number, sessions, at)
         sent.append(Sent("api-calls", 0, number, at, key, value))

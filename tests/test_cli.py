@@ -1,0 +1,439 @@
+"""The command line: every command answers, and what goes wrong is one sentence and an exit code."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline import cli
+from pipeline.recorded import OUTPUT_TOPICS
+from pipeline.recording import Truth, write
+from pipeline.scorecard import Scorecard
+from pipeline.settings import Settings
+from pipeline.simulate import simulate
+from pipeline.stage import Message
+from schemas.decode import encode
+from schemas.export import COMMITTED, documents
+from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK, TOPICS
+
+ROOT = Path(__file__).parent.parent
+HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
+NOWHERE = "127.0.0.1:1"
+
+
+def _run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.main, [str(one) for one in arguments])
+
+
+def _told(*arguments: str | Path) -> Any:
+    done = _run(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled recording of a small hour."""
+    folder = tmp_path_factory.mktemp("cli") / "recording"
+    simulation = simulate(3, 1.5, 15, attack_share=1.0)
+    with write(folder) as writer:
+        for topic, event in simulation:
+            writer.event(topic, event)
+        for row in simulation.truth:
+            writer.truth(row)
+    return folder
+
+
+# --- All commands ---
+
+
+def _walk(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        for inner, found in command.commands.items():
+            yield from _walk(f"{name} {inner}".strip(), found)
+
+
+EVERY_COMMAND = dict(_walk("", cli.main))
+
+
+@pytest.mark.parametrize("name", EVERY_COMMAND)
+def test_a_command_and_each_of_its_options_is_told_in_a_sentence(name: str) -> None:
+    done = _run(*name.split(), "--help")
+
+    assert done.exit_code == 0
+    assert (EVERY_COMMAND[name].help or "").split("\n\n")[0].strip().endswith((".", "marked."))
+    for parameter in EVERY_COMMAND[name].params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+
+
+def test_every_module_of_a_command_is_listed_with_the_sentence_it_has_itself() -> None:
+    modules = {path.stem for path in (ROOT / "pipeline" / "commands").glob("*.py")} - {"__init__"}
+
+    assert modules == set(cli.COMMANDS)
+    for name, text in cli.COMMANDS.items():
+        command = import_module(f"pipeline.commands.{name}").command
+        assert (command.name, command.short_help) == (name, text)
+
+
+def test_help_lists_every_command_in_order() -> None:
+    lines = [
+        line.split(maxsplit=1) for line in _run("--help").stdout.partition("Commands:\n")[2].splitlines()
+    ]
+
+    assert {words[0]: words[1] for words in lines if words} == cli.COMMANDS
+    assert [words[0] for words in lines if words] == list(cli.COMMANDS)
+
+
+def test_help_loads_nothing_that_takes_time() -> None:
+    code = (
+        "import sys\nfrom pipeline.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'faust', 'sklearn', 'numpy', 'aiokafka', 'pydantic', 'rich'}\n"
+        "print('loaded', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=HERE, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+# --- What goes wrong ---
+
+
+@pytest.mark.parametrize("name", cli.EXIT_CODES)
+def test_an_expected_error_exists_and_keeps_its_code(name: str) -> None:
+    module, _, error = name.rpartition(".")
+    kind = getattr(import_module(module), error)
+
+    made = kind.__new__(kind)
+    assert cli.exit_code(made) == cli.EXIT_CODES[name]
+
+
+def test_an_error_nobody_expects_is_shown_as_the_bug_it_is() -> None:
+    assert cli.exit_code(ZeroDivisionError()) is None
+
+    def run() -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cli._exit_code_of(run)
+
+
+WRONG: tuple[tuple[dict[str, str], str, int, str], ...] = (
+    ({}, "replay {tmp}/absent --out {tmp}/o", 2, "does not exist"),
+    ({}, "replay {tmp} --out {tmp}/o", 2, "holds no recording"),
+    ({}, "replay {rec} --out {rec}", 2, "already holds"),
+    ({}, "replay {rec} --out {tmp}/o --policy {tmp}/absent.toml", 2, "No such file"),
+    ({}, "replay {rec} --out {tmp}/o --model {tmp}", 2, "no readable model"),
+    ({}, "train {tmp}", 2, "holds no recording"),
+    ({}, "convert cloudtrail {tmp}/absent.json --out {tmp}/o", 2, "does not exist"),
+    ({}, "convert cloudtrail {root}/README.md --out {tmp}/o", 2, "README.md"),
+    ({}, "policy check {root}/pyproject.toml", 2, "pyproject.toml: "),
+    ({}, "simulate --out {tmp}/o --hours 0", 2, "--hours"),
+    ({}, "explain", 2, "DECISION_ID"),
+    ({}, "frobnicate", 2, "No such command 'frobnicate'"),
+    ({"SESSION_RISK_PARTITIONS": "some"}, "settings", 2, "SESSION_RISK_PARTITIONS=some"),
+    ({"SESSION_RISK_BORKER": "x"}, "worker", 2, "is SESSION_RISK_BROKER meant?"),
+    ({"SESSION_RISK_EMBEDDED": "true"}, "worker --workers 2", 2, "use --workers 1"),
+    ({"SESSION_RISK_EMBEDDED": "true"}, "topics check", 2, "unset SESSION_RISK_EMBEDDED"),
+    ({}, "worker", 3, "no broker answers"),
+    ({}, "worker --workers 2", 3, "no broker answers"),
+    ({}, "topics create", 3, "no broker answers"),
+    ({}, "topics check", 3, "no broker answers"),
+    ({}, "model promote new", 3, "no broker answers"),
+    ({}, "model mode observe", 3, "no broker answers"),
+    ({}, "demo --broker 127.0.0.1:1", 3, "no broker answers"),
+)
+
+
+@pytest.mark.parametrize(("settings", "line", "code", "part"), WRONG, ids=[row[1] for row in WRONG])
+def test_what_is_wrong_is_said_in_words_and_by_the_exit_code(
+    recording: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    line: str,
+    code: int,
+    part: str,
+) -> None:
+    for name, value in {"SESSION_RISK_BROKER": NOWHERE, **settings}.items():
+        monkeypatch.setenv(name, value)
+
+    done = _run(*line.format(tmp=tmp_path, rec=recording, root=ROOT).split())
+
+    assert done.exit_code == code, done.output
+    assert part in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.output
+    assert done.stdout == ""
+
+
+def test_what_is_interrupted_leaves_nothing_behind_and_ends_with_130(recording: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "pipeline.cli", "replay", str(recording), "--out", str(out)]
+    with subprocess.Popen(command, env=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 30
+        while not (out.is_dir() and any(out.iterdir())):
+            assert process.poll() is None and time.monotonic() < deadline  # noqa: PT018
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+
+    assert (process.returncode, stdout) == (130, b"")
+    assert b"Traceback" not in stderr
+    assert list(out.iterdir()) == []
+
+
+def test_a_recording_that_turns_out_damaged_leaves_nothing_behind(recording: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    packed = gzip.compress((recording / "api-calls.jsonl").read_bytes())
+    (cut / "api-calls.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+
+    done = _run("replay", cut, "--out", tmp_path / "out")
+
+    assert done.exit_code == 2
+    assert "cannot be read any further" in done.stderr
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+# --- What comes out ---
+
+
+def test_a_replay_tells_what_it_came_to_and_the_same_again_with_the_same_bytes(
+    recording: Path, tmp_path: Path
+) -> None:
+    told, again = (_told("replay", recording, "--out", tmp_path / name) for name in ("one", "two"))
+
+    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()} == files
+    assert set(files) <= {f"{topic}.jsonl" for topic in OUTPUT_TOPICS}
+    lines = [json.loads(line) for line in files["session-risk.jsonl"].splitlines()]
+    levels = [line["level"] for line in lines]
+    assert told["decisions"] == {level: levels.count(level) for level in ("LOW", "MEDIUM", "HIGH")}
+    assert told["events"] == sum(len(p.read_bytes().splitlines()) for p in _inputs(recording))
+    assert {"attack", "benign"} == {row["label"] for row in told["families"]}
+    assert {**again, "seconds": 0} == {**told, "seconds": 0}
+
+
+def _inputs(recording: Path) -> list[Path]:
+    return [path for path in recording.glob("*.jsonl") if path.name != "truth.jsonl"]
+
+
+def test_a_replay_shows_people_the_same_figures(recording: Path, tmp_path: Path) -> None:
+    told = _told("replay", recording, "--out", tmp_path / "one")
+
+    shown = _run("replay", recording, "--out", tmp_path / "two").stdout
+
+    assert f"{told['events']:,} events in" in shown
+    assert f"policy {told['policy']} and model {told['model']}" in shown
+    for row in told["families"]:
+        assert row["family"] in shown
+    assert max(map(len, shown.splitlines())) <= 100 + len(str(tmp_path)) * 2
+
+
+def test_a_recording_without_truth_is_replayed_without_families(recording: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for path in _inputs(recording):
+        (plain / path.name).symlink_to(path)
+
+    told = _told("replay", plain, "--out", tmp_path / "out")
+
+    assert "families" not in told
+    assert "false_revocations" not in told
+
+
+def test_a_policy_and_a_model_that_are_named_decide(recording: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "mine.toml"
+    policy.write_text('name = "mine"\nmode = "observe"', encoding="utf-8")
+    model = _told("train", recording, "--out", tmp_path / "small", "--name", "small")
+
+    told = _told(
+        "replay", recording, "--out", tmp_path / "out", "--policy", policy, "--model", tmp_path / "small"
+    )
+
+    assert told["policy"].startswith("mine@")
+    assert told["model"] == model["id"]
+    assert (told["revocations"], told["challenges"]) == (0, 0)
+
+
+def test_training_twice_gives_the_same_bytes_and_another_seed_another_model(
+    recording: Path, tmp_path: Path
+) -> None:
+    for name, seed in (("one", "7"), ("two", "7"), ("three", "8")):
+        _told("train", recording, "--out", tmp_path / name, "--seed", seed)
+
+    one, two, three = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("one", "two", "three")
+    )
+    assert one == two
+    assert one["forest.npz"] != three["forest.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "three", "two"]
+
+
+def test_a_model_is_told_on_its_card_and_learns_nothing_from_attacks(recording: Path, tmp_path: Path) -> None:
+    told = _told("train", recording, "--out", tmp_path / "model")
+
+    card = json.loads((tmp_path / "model" / "card.json").read_text(encoding="utf-8"))
+    truth = [json.loads(line) for line in (recording / "truth.jsonl").read_text("utf-8").splitlines()]
+    attacked = {row["session_id"] for row in truth if row["label"] == "attack"}
+    assert attacked
+    assert card["attacked_sessions_left_out"] == len(attacked)
+    assert card["rows"] == told["rows"] > 1_000
+    assert card["recording"]["window"][0].startswith("2026-03-02T00:0")
+    assert len(card["thresholds"]) == 3
+    assert card["seed"] == 7
+
+
+def test_too_little_to_train_on_is_said_so(tmp_path: Path) -> None:
+    _told("simulate", "--out", tmp_path / "little", "--hours", "0.3", "--principals", "8")
+
+    done = _run("train", tmp_path / "little", "--out", tmp_path / "model")
+
+    assert done.exit_code == 2
+    assert "training needs at least 1,000 scored vectors" in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_simulation_is_a_labelled_recording_and_the_same_again(tmp_path: Path) -> None:
+    told = [
+        _told(
+            "simulate",
+            "--out",
+            tmp_path / name,
+            "--hours",
+            "0.3",
+            "--principals",
+            "8",
+            "--start",
+            "2026-05-04",
+        )
+        for name in ("one", "two")
+    ]
+
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")
+    )
+    assert one == two
+    assert len(one.pop("truth.jsonl").splitlines()) == told[0]["sessions"]
+    assert sum(len(lines.splitlines()) for lines in one.values()) == told[0]["events"]
+    first = min(json.loads(lines.splitlines()[0])["occurred_at"] for lines in one.values())
+    assert 0 <= first - 1_777_852_800_000 < 600_000
+
+
+def test_cloudtrail_becomes_a_recording_that_can_be_replayed(tmp_path: Path) -> None:
+    logs = ROOT / "tests" / "data" / "cloudtrail"
+    told = _told("convert", "cloudtrail", logs / "stratus", logs / "invictus", "--out", tmp_path / "in")
+
+    replayed = _told("replay", tmp_path / "in", "--out", tmp_path / "out")
+
+    assert replayed["events"] == sum(told["converted"].values()) > 20
+    assert replayed["dead_letters"] == 0
+
+
+def test_settings_show_every_setting_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("SECURITY_PROTOCOL", "SASL_SSL"),
+        ("SASL_USERNAME", "me"),
+        ("SASL_PASSWORD", "s3cret"),
+    ):
+        monkeypatch.setenv(f"SESSION_RISK_{name}", value)
+
+    rows, shown = _told("settings"), _run("settings").stdout
+
+    assert [row["env"] for row in rows] == [f"SESSION_RISK_{name}".upper() for name in Settings.model_fields]
+    values = {row["env"]: row["value"] for row in rows}
+    assert values["SESSION_RISK_SASL_USERNAME"] == "me"
+    assert "s3cret" not in json.dumps(rows) + shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_topics_are_listed_with_a_changelog_for_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESSION_RISK_PARTITIONS", "5")
+
+    told = {row["name"]: row["partitions"] for row in _told("topics", "list")}
+
+    changelogs = {f"session-risk-{kind}-state-changelog": 5 for kind in ("session", "device", "principal")}
+    assert told == {topic.name: topic.partitions(5) for topic in TOPICS.values()} | changelogs
+
+
+def test_the_schemas_that_are_exported_are_those_that_are_committed(tmp_path: Path) -> None:
+    done = _run("schemas", "export", "--out", tmp_path / "json")
+
+    assert done.exit_code == 0
+    for name in documents():
+        assert (tmp_path / "json" / name).read_bytes() == (COMMITTED / name).read_bytes()
+
+
+def test_a_policy_is_shown_with_what_differs_from_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("prior = -5.0\n[rules.mass_read]\nenabled = false\n", encoding="utf-8")
+
+    shown = _run("policy", "show", path).stdout
+    told = _told("policy", "check", path)
+
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert lines[0] == f"policy {told['id']}"
+    assert [line for line in lines if " not " in line or line.endswith(" added")] == [
+        "prior -5.0 not -4.0",
+        "rules.mass_read.enabled false added",
+        "rules.mass_read.weight – added",
+        "rules.mass_read.limits – added",
+    ]
+
+
+# --- The summary of a replay ---
+
+
+def test_a_family_is_found_only_once_its_attack_is_on() -> None:
+    truth = [
+        Truth(tenant="t", session_id=name, label=label, family=family, started_at=1_000, ended_at=9_000)
+        for name, label, family in (
+            ("early", "attack", "theft"),
+            ("late", "attack", "theft"),
+            ("missed", "attack", "theft"),
+            ("honest", "benign", "travel"),
+        )
+    ]
+    card = Scorecard.against(truth)
+
+    def say(topic: str, session_id: str, **members: Any) -> None:
+        told = {"tenant": "t", "session_id": session_id, **members}
+        card.take(Message(topic, session_id.encode(), encode(told)))
+
+    say(SESSION_RISK, "early", level="HIGH", occurred_at=500)
+    say(SESSION_RISK, "early", level="LOW", occurred_at=1_500)
+    say(SESSION_RISK, "late", level="MEDIUM", occurred_at=3_500)
+    say(SESSION_RISK, "late", level="HIGH", occurred_at=5_000)
+    say(SESSION_CHALLENGES, "late", challenge_id="c")
+    for _ in range(2):
+        say(SESSION_REVOCATIONS, "late", revocation_id="r")
+    say(SESSION_REVOCATIONS, "honest", revocation_id="h")
+    card.take(Message("session-features", b"late", b"{}"))
+
+    assert card.plain() == {
+        "decisions": {"LOW": 1, "MEDIUM": 1, "HIGH": 2},
+        "revocations": 2,
+        "challenges": 1,
+        "families": [
+            {"family": "theft", "label": "attack", "sessions": 3, "found": 1, "challenged": 1, "revoked": 1}
+            | {"delay_s": 2.5},
+            {"family": "travel", "label": "benign", "sessions": 1, "found": 0, "challenged": 0, "revoked": 1}
+            | {"delay_s": None},
+        ],
+        "false_revocations": 1,
+    }
