@@ -64,7 +64,9 @@ def learn_names(table: SessionTable, folded: Folded) -> None:
         table.names[int(seg.keys[owner])] = names_at(table, folded, int(seg.lasts[owner])).pack()
 
 
-def unseen(table: SessionTable, batch: Batch, rows: Ints, source: int, offsets: Ints) -> tuple[Ints, Segments]:
+def unseen(
+    table: SessionTable, batch: Batch, rows: Ints, source: int, offsets: Ints
+) -> tuple[Ints, Segments]:
     """Positions of the events not folded before, ``(m,)``, and the segments of the whole chunk.
 
     Marks what it lets through as applied: *source* is the topic's place in ``SOURCES`` (-1 where offsets are not

@@ -88,7 +88,9 @@ def _unpack(name: str, packed: bytes) -> Forest:
 
 def window(first_ms: int, last_ms: int) -> list[str]:
     """Two event times as ISO 8601, for the card."""
-    return [datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") for ms in (first_ms, last_ms)]
+    return [
+        datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") for ms in (first_ms, last_ms)
+    ]
 
 
 def _pack(forest: Forest) -> bytes:

@@ -38,12 +38,19 @@ def follow_client(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Cli
         nothing = np.zeros(n, np.bool_)
         names = ("network_changed", "client_changed", "token_changed", "key_changed", "hijacked")
         facts: dict[str, NDArray[Any]] = dict.fromkeys(names, nothing)
-        facts |= {"bound": before["client"][seg.of, _AT["device"]] != 0, "speed_kmh": np.zeros(n), "network_type": network_type, "kind": before["kind"][seg.of]}
+        facts |= {
+            "bound": before["client"][seg.of, _AT["device"]] != 0,
+            "speed_kmh": np.zeros(n),
+            "network_type": network_type,
+            "kind": before["kind"][seg.of],
+        }
         return ClientView(facts)
     newest = _newest(batch, seg, before, after)
     facts = _changes(batch, seg, newest, before, after)
     told = newest & (batch.columns["network_type"][seg.order] != 0)
-    facts["network_type"] = _latest(batch.columns["network_type"][seg.order], told, "network_type", seg, before, after)
+    facts["network_type"] = _latest(
+        batch.columns["network_type"][seg.order], told, "network_type", seg, before, after
+    )
     facts["speed_kmh"] = _speed(batch, seg, newest, before, after)
     kind = batch.columns["principal_kind"][seg.order]
     facts["kind"] = kind
@@ -69,7 +76,9 @@ def _latest(
     return latest
 
 
-def _changes(batch: Batch, seg: Segments, newest: Bools, before: Rows, after: Rows) -> dict[str, NDArray[Any]]:
+def _changes(
+    batch: Batch, seg: Segments, newest: Bools, before: Rows, after: Rows
+) -> dict[str, NDArray[Any]]:
     told = batch.columns["client"][seg.order]
     present = newest[:, None] & (told != 0)
     where = last_where(present, seg)

@@ -80,7 +80,13 @@ class Batch:
 
 
 IDENTITY: Final = np.dtype(
-    [("key", "<u8"), ("address", "<u8"), ("client", "<u4", (len(CLIENT),)), ("kind", "u1"), ("network_type", "u1")]
+    [
+        ("key", "<u8"),
+        ("address", "<u8"),
+        ("client", "<u4", (len(CLIENT),)),
+        ("kind", "u1"),
+        ("network_type", "u1"),
+    ]
 )
 """What the strings of an event say of session and client, as numbers; the same for hours, so it is remembered."""
 ACT: Final = np.dtype(
@@ -201,7 +207,9 @@ class Columns:
     def bare(self, events: Sequence[Event], kind: Kind) -> Batch:
         """Events of which only session, id and time matter to the fold."""
         n = len(events)
-        keys = np.fromiter((self._print(f"{e['tenant']}{BETWEEN}{e['session_id']}") for e in events), np.uint64, n)
+        keys = np.fromiter(
+            (self._print(f"{e['tenant']}{BETWEEN}{e['session_id']}") for e in events), np.uint64, n
+        )
         return Batch(events, kind, keys, *_ids_and_times(events))
 
     def _client(self, events: Sequence[Event], kind: Kind) -> Batch:
@@ -262,7 +270,9 @@ def posture_columns(events: Sequence[Event]) -> dict[str, Column]:
         "attestation": np.array([ATTESTATION[e.get("attestation")] for e in events], np.uint8),
         "attested_at": np.array([e.get("attested_at") or 0 for e in events], np.int64),
         "heard_at": np.array([e.get("heard_at") or 0 for e in events], np.int64),
-        "interval_ms": np.array([min(e.get("heartbeat_interval_ms") or 0, 0xFFFFFFFF) for e in events], np.uint32),
+        "interval_ms": np.array(
+            [min(e.get("heartbeat_interval_ms") or 0, 0xFFFFFFFF) for e in events], np.uint32
+        ),
     }
 
 

@@ -46,9 +46,7 @@ def _known_as(bits: NDArray[Any], index: int, value: bool) -> NDArray[np.bool_]:
     return answer
 
 
-def follow_device(
-    batch: Batch, seg: Segments, at: Ints, bound: Bools, before: Rows, after: Rows
-) -> Facts:
+def follow_device(batch: Batch, seg: Segments, at: Ints, bound: Bools, before: Rows, after: Rows) -> Facts:
     """Posture, attestation and silence after each event; newest telemetry wins.
 
     *bound* tells of each event whether its session is known to live on a device, ``(n,)``.

@@ -165,7 +165,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature(
         "concurrent_sessions", "sessions", "the principal's other live sessions", "all", lambda x: x["concurrent"]
     ),
-)
+)  # fmt: skip
 FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)
 _LOG: Final = np.array([feature.scale == "log" for feature in FEATURES])
 
@@ -186,7 +186,9 @@ def as_seen_by_models(values: Floats) -> NDArray[np.float32]:
 
 
 def _digest() -> str:
-    rows = [f"{s.name}|{s.mark}|{s.half_life}" for s in SUMS] + [f"{f.name}|{f.unit}|{f.scale}" for f in FEATURES]
+    rows = [f"{s.name}|{s.mark}|{s.half_life}" for s in SUMS] + [
+        f"{f.name}|{f.unit}|{f.scale}" for f in FEATURES
+    ]
     return blake2b("\n".join(rows).encode(), digest_size=8).hexdigest()
 
 

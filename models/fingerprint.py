@@ -17,7 +17,9 @@ BETWEEN: Final = "\udcff"
 _ID_BYTES: Final = 72
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _FOLD: Final = np.uint64(29)
-_PLACES: Final = np.array([0x9E3779B97F4A7C15 * (2 * i + 3) % 2**64 | 1 for i in range(_ID_BYTES // 8)], np.uint64)
+_PLACES: Final = np.array(
+    [0x9E3779B97F4A7C15 * (2 * i + 3) % 2**64 | 1 for i in range(_ID_BYTES // 8)], np.uint64
+)
 """An odd factor for each word of an id, so that their order counts."""
 
 

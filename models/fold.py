@@ -121,7 +121,13 @@ def _mark_client(marks: Marks, client: ClientView, batch: Batch) -> None:
 
 
 def _mark_auth(
-    marks: Marks, facts: dict[str, NDArray[Any]], batch: Batch, seg: Segments, at: Ints, before: Rows, after: Rows
+    marks: Marks,
+    facts: dict[str, NDArray[Any]],
+    batch: Batch,
+    seg: Segments,
+    at: Ints,
+    before: Rows,
+    after: Rows,
 ) -> None:
     """Failures, denials, credential changes; when a factor was last proved."""
     strong_at = np.maximum(before["strong_at"], 0)[seg.of]
@@ -141,7 +147,9 @@ def _mark_auth(
 
 def _mark_calls(marks: Marks, batch: Batch, seg: Segments, at: Ints, before: Rows, after: Rows) -> None:
     """What calls add, and what of it the session had not done before."""
-    call = {name: column[seg.order] for name, column in batch.columns.items()} if batch.kind is Kind.CALL else {}
+    call = (
+        {name: column[seg.order] for name, column in batch.columns.items()} if batch.kind is Kind.CALL else {}
+    )
     novel = first_seen(call, seg, at, before, after)
     if not call:
         return
@@ -179,5 +187,3 @@ def _sums(marks: Marks, batch: Batch, seg: Segments, at: Ints, previous_at: Ints
         weights *= np.exp2(late * _PER_MS[:, None])[_HALF_LIFE_OF].T
     keep = np.exp2((at - previous_at).astype(np.float64) * _PER_MS[:, None])
     return fading_sums(weights, keep[_HALF_LIFE_OF].T, before["sums"], seg)
-
-

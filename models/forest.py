@@ -125,7 +125,9 @@ def from_arrays(name: str, arrays: dict[str, NDArray[Any]]) -> Forest:
     )  # fmt: skip
 
 
-def fit(values: NDArray[np.float64], *, name: str, seed: int, trees: int = TREES, sample: int = SAMPLE) -> Forest:
+def fit(
+    values: NDArray[np.float64], *, name: str, seed: int, trees: int = TREES, sample: int = SAMPLE
+) -> Forest:
     """Fit and calibrate a forest on normal traffic.
 
     Args:

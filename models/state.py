@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -103,7 +103,10 @@ class Names:
 
     def plain(self) -> dict[str, str]:
         """The names by what they name."""
-        return asdict(self)
+        return {
+            "tenant": self.tenant, "session_id": self.session_id, "principal_id": self.principal_id,
+            "device_id": self.device_id,
+        }  # fmt: skip
 
     @property
     def key(self) -> int:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from time import monotonic, time
 from typing import Any, NamedTuple, cast
 
-import aiokafka
 import faust
 from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
@@ -21,8 +19,8 @@ from faust.types import TP, AppT, ConsumerMessage
 from faust.types.core import K, V
 from faust.types.tuples import Message as FaustMessage
 
+from pipeline.fetching import BatchConsumerThread, Reading
 from pipeline.interleave import Interleaver
-from pipeline.lease import Lease
 from pipeline.producer import BatchProducer
 from pipeline.stage import Record
 
@@ -54,101 +52,8 @@ class Chunks(faust.Schema[Any, Any]):
         return cast("V", message.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How to read: chunk size, what the broker may wait for, and what must happen before offsets are committed.
-
-    *settle* stops the work on chunks: those begun are finished or given up, the others forgotten.
-    """
-
-    lease: Lease
-    settle: Callable[[], Awaitable[None]]
-    chunk_size: int = 512
-    fetch_wait_ms: int = 100
-    skew_ms: int = 5_000
-
-
-class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, fetching only what there is room for, and watching heartbeats for the lease."""
-
-    _fetching: tuple[object, frozenset[TP]] = (None, frozenset())
-
-    @property
-    def reading(self) -> Reading:
-        """How to read."""
-        return cast("BatchTransport", self.transport).reading
-
-    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = self.reading.fetch_wait_ms  # Faust has 1,500 ms written into it
-        return consumer
-
-    async def on_start(self) -> None:
-        await super().on_start()
-        _watch_heartbeats(self._ensure_consumer()._coordinator, self.reading.lease)
-
-    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self.reading.lease.grant(generation_id)
-        await super().on_partitions_assigned(assigned, generation_id)
-
-    async def _fetch_records(
-        self,
-        consumer: aiokafka.AIOKafkaConsumer,
-        active_partitions: set[TP],
-        timeout: float | None = None,  # noqa: ASYNC109 - as Faust has it
-        max_records: int | None = None,
-    ) -> Mapping[TP, list[Any]]:
-        self._fetch_only(consumer, active_partitions)
-        return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
-
-    def _fetch_only(self, consumer: aiokafka.AIOKafkaConsumer, wanted: set[TP]) -> None:
-        # aiokafka fetches every partition that is not paused, and records nobody takes slow down all the others.
-        assignment = consumer._subscription.subscription.assignment
-        fetching = (assignment, frozenset(wanted))
-        if assignment is None or self._fetching == fetching:
-            return
-        for tp in assignment.tps:
-            state = assignment.state_value(tp)
-            if tp in wanted and state.paused:
-                state.resume()
-            elif tp not in wanted and not state.paused:
-                state.pause()
-        self._fetching = fetching
-
-    async def seek_to_next(self, partitions: Iterable[TP]) -> Mapping[TP, int | None]:
-        """Go to the committed offset of each of *partitions*, or where it begins; return what is committed."""
-        wanted = [aiokafka.TopicPartition(tp.topic, tp.partition) for tp in partitions]
-        return cast("Mapping[TP, int | None]", await self.call_thread(self._seek_to_next, wanted))
-
-    async def _seek_to_next(self, partitions: Sequence[aiokafka.TopicPartition]) -> Mapping[TP, int | None]:
-        consumer = self._ensure_consumer()
-        committed = await consumer.seek_to_committed(*partitions) if partitions else {}
-        # aiokafka leaves the position alone where nothing is committed, though records may have been read there.
-        uncommitted = [tp for tp, offset in committed.items() if not offset]
-        if uncommitted:
-            await consumer.seek_to_beginning(*uncommitted)
-        return cast("Mapping[TP, int | None]", committed)
-
-    def unread(self, tp: TP) -> int | None:
-        """Return how many offsets of *tp* the broker has beyond those read, by its newest word; `None`: unknown."""
-        state = self._partition_state(tp)
-        if state is None or state.highwater is None or not state.has_valid_position:
-            return None
-        return max(0, int(state.highwater) - int(state.position))
-
-    def heard_at(self, tp: TP) -> float:
-        """Return when the broker last answered a fetch of *tp*, in seconds since the epoch."""
-        state = self._partition_state(tp)
-        return 0.0 if state is None or state.timestamp is None else float(state.timestamp) / 1000.0
-
-    def _partition_state(self, tp: TP) -> Any:
-        subscription = self._ensure_consumer()._subscription.subscription
-        assignment = None if subscription is None else subscription.assignment
-        return None if assignment is None else assignment.state_value(tp)
-
-
 class BatchConsumer(driver.Consumer):
-    """Faust's consumer with another inner loop: chunks, in the order of event time, acknowledged as a whole."""
+    """Faust's consumer with another inner loop: chunks, in the order of event time, acknowledged whole."""
 
     _thread: BatchConsumerThread
 
@@ -254,7 +159,7 @@ class BatchConsumer(driver.Consumer):
     # --- Offsets
 
     def _new_offset(self, tp: TP) -> int | None:
-        # Offsets between two chunks (compacted away, or a transaction's marks) belong to none and hold nothing up.
+        # Offsets between two chunks (compacted away, or a transaction's marks) hold nothing up.
         acked, handed_on = self._acked_index[tp], self._handed_on[tp]
         done = None
         while handed_on and handed_on[0] in acked:
@@ -282,7 +187,7 @@ class BatchConsumer(driver.Consumer):
     # --- Leaving
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Finish, commit and forget while the partitions are still this worker's, then let Faust revoke them."""
+        """Finish, commit and forget while the partitions are this worker's, then let Faust revoke them."""
         if revoked:
             self.app.tables.on_partitions_revoked(revoked)  # gives up a recovery that could let records flow
             self.stop_flow()
@@ -312,19 +217,3 @@ class BatchTransport(driver.Transport):
     Consumer = BatchConsumer
     Producer = BatchProducer
     reading: Reading
-
-
-def _watch_heartbeats(coordinator: Any, lease: Lease) -> None:
-    """Renew *lease* with every good heartbeat of *coordinator*, end it when the group goes on without us."""
-    beat = coordinator._do_heartbeat
-
-    async def watched() -> bool:
-        asked_at = monotonic()
-        well = bool(await beat())
-        if coordinator.generation != lease.generation:
-            lease.end()
-        elif well and not coordinator._rejoin_needed_fut.done():
-            lease.renew(coordinator.generation, asked_at)
-        return well
-
-    coordinator._do_heartbeat = watched

@@ -17,7 +17,7 @@ from pipeline.stage import Record
 
 
 class Broadcast(Service):
-    """Hands every record of *topic*, oldest first, to *on_record*; started once what is there now is handed over."""
+    """Hands every record of *topic*, oldest first, to *on_record*; started when it has come to the end."""
 
     def __init__(
         self, connection: Connection, topic: str, on_record: Callable[[Record], None], **kwargs: Any

@@ -1,7 +1,7 @@
 """A Kafka broker inside this process, for trying out and for tests: librdkafka's mock cluster.
 
-It forgets everything when it is closed, holds all records in memory, gives every topic four partitions and compacts
-nothing. Anything real needs Apache Kafka (`make kafka`, or `deploy/compose.yaml`).
+It forgets everything when it is closed, holds all records in memory, gives every topic four partitions and
+compacts nothing. Anything real needs Apache Kafka (`make kafka`, or `deploy/compose.yaml`).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 EVIDENCE: Final = 5
 """Event ids kept per episode: the first, and the newest."""
-CHILDREN: Final = 10_000
+CHILDREN: Final = 1_000
 """Children a parent remembers; above it the oldest are forgotten, and counted by the caller."""
 
 
@@ -81,13 +81,16 @@ class Case:
 
     def empty(self) -> bool:
         """Whether there is nothing left to remember."""
-        return self == Case(epoch=self.epoch, level_since=self.level_since, said_at=self.said_at) and not self.epoch
+        return (
+            self == Case(epoch=self.epoch, level_since=self.level_since, said_at=self.said_at)
+            and not self.epoch
+        )
 
     def encode(self) -> bytes:
         """JSON of what differs from a new case."""
         fresh = asdict(Case())
         told = {name: value for name, value in asdict(self).items() if value != fresh[name]}
-        return json.dumps(told, separators=(",", ":")).encode()
+        return json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
     def decode(cls, packed: bytes) -> Case:

@@ -1,6 +1,7 @@
 """A stage's changelog: where it is, how it is read back in bulk, and that only its owner writes to it.
 
-One partition of one compacted topic holds the state of one (kind, partition): key to newest value, or a tombstone.
+One partition of one compacted topic holds the state of one (kind, partition): key to newest value, or a
+tombstone.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class Changelog:
     *end* is the offset after its newest row; it tells later whether anybody else wrote since.
     """
 
-    def __init__(self, outbox: Outbox, place: TopicPartition, lease: Lease, generation: int, end: int) -> None:
+    def __init__(
+        self, outbox: Outbox, place: TopicPartition, lease: Lease, generation: int, end: int
+    ) -> None:
         self.place = place
         self.end = end
         self._outbox = outbox
@@ -61,7 +64,7 @@ class Changelog:
         await self._lease.confirm(self._generation)
 
     async def write(self, rows: Iterable[ChangelogRow]) -> None:
-        """Write *rows* and return when the brokers have them; raises `PartitionLost` when they would be another's."""
+        """Write *rows* and wait for the brokers; raises `PartitionLost` if they are not ours to write."""
         last = await self._outbox.append(self.place.topic, self.place.partition, rows, self.confirm)
         self.end = self.end if last is None else last + 1
 
@@ -90,8 +93,10 @@ class ChangelogReader:
         """Return the offset after the newest row of each of *places*."""
         return dict(await self._kafka.end_offsets(list(places)))
 
-    async def read(self, restore: Mapping[TopicPartition, Restore], ends: Mapping[TopicPartition, int]) -> None:
-        """Read each place from its beginning to its end in *ends*, handing its rows to its function in *restore*.
+    async def read(
+        self, restore: Mapping[TopicPartition, Restore], ends: Mapping[TopicPartition, int]
+    ) -> None:
+        """Read each place up to its end in *ends*, handing its rows to its function in *restore*.
 
         Raises `ChangelogStuckError` when there is no progress for a minute.
         """

@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 import aiokafka
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from pipeline.connection import Connection
@@ -91,6 +92,17 @@ async def begin_at_end(connection: Connection, group: str, topics: Sequence[str]
         await member.commit(ends)
 
 
+async def remove(connection: Connection, topics: Sequence[str]) -> None:
+    """Delete *topics* and what is on them; raises as `following` does."""
+    admin = AIOKafkaAdminClient(**connection.for_aiokafka())
+    try:
+        async with _answered(connection):
+            await admin.start()
+            await admin.delete_topics(list(topics))
+    finally:
+        await admin.close()
+
+
 @asynccontextmanager
 async def _reading(connection: Connection, topics: Sequence[str]) -> AsyncIterator[Any]:
     """Give a consumer of all partitions of *topics*, from their beginning."""
@@ -101,6 +113,9 @@ async def _reading(connection: Connection, topics: Sequence[str]) -> AsyncIterat
                 f"{connection.bootstrap} has no topic {', '.join(missing)}; make what is missing with "
                 "`session-risk topics create`"
             )
+        partitions = list(reader.assignment())
+        reader.unsubscribe()  # or whatever changes in the cluster would let it begin anew
+        reader.assign(partitions)
         yield reader
 
 

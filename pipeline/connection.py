@@ -40,7 +40,7 @@ class ConnectionSettings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where the brokers are and how to talk to them. *embedded* brokers are for trying out, see `pipeline.broker`."""
+    """Where the brokers are and how to talk to them; an *embedded* one is that of `pipeline.broker`."""
 
     bootstrap: str
     embedded: bool = False

@@ -99,7 +99,7 @@ def decision_row(decision: Mapping[str, Any]) -> tuple[str, str, str, str, str, 
 
 
 def _newest(evidence: Sequence[str]) -> str:
-    """The newest event and how many more there are; ids differ at their ends, so a long one loses its head."""
+    """The newest event, and how many more there are; ids differ at their ends, so that is what is shown."""
     if not evidence:
         return "–"
     more = f" +{len(evidence) - 1}" if len(evidence) > 1 else ""

@@ -145,7 +145,9 @@ class Judge:
     def _missed(self, case: Case, moment: Moment) -> None:
         challenge = case.challenge
         if challenge and moment.at >= challenge.deadline and _MISSED not in case.episodes:
-            case.episodes[_MISSED] = Episode(moment.at, moment.at, moment.fact("strong_auth_age_m"), [moment.event_id])
+            case.episodes[_MISSED] = Episode(
+                moment.at, moment.at, moment.fact("strong_auth_age_m"), [moment.event_id]
+            )
 
     def _episodes(self, case: Case, moment: Moment) -> None:
         """Detections that hold open or extend their episode; those that no longer count end."""
@@ -179,7 +181,9 @@ class Judge:
         """Every part of the score, largest first."""
         parts = []
         for rule_id, episode in case.episodes.items():
-            part = Contribution(rule_id, self.weights[BIT[rule_id]], episode, self._muted(case, who, rule_id, moment.at))
+            part = Contribution(
+                rule_id, self.weights[BIT[rule_id]], episode, self._muted(case, who, rule_id, moment.at)
+            )
             if part.log_odds:
                 parts.append(part)
         if moment.band:
@@ -205,12 +209,16 @@ class Judge:
                 return f"{rule_id}: suppressed by {suppression.owner}: {suppression.reason}"
         return ""
 
-    def _act(self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard, decision: Decision) -> None:
+    def _act(
+        self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard, decision: Decision
+    ) -> None:
         """Turn the level's action into a command, once per epoch and cause, if the guard lets it."""
         case.held_at = 0
         if case.revocation:
             decision.action = "revoke"
             return
+        if decision.score < self._least(decision.level):
+            decision.action = "allow"
         if self.policy.mode == "observe":
             return
         if decision.action == "revoke":
@@ -228,6 +236,11 @@ class Judge:
             )
             due = moment.at + int(self.policy.times.step_up_s * 1000)
             case.challenge = Challenge(decision.challenge, due, self._only_silence(case, decision))
+
+    def _least(self, level: Level) -> float:
+        """The score from which a level means something; below it only the dwell time keeps the level."""
+        levels = self.policy.levels
+        return {"LOW": 0.0, "MEDIUM": levels.medium_clear, "HIGH": levels.high_clear}[level]
 
     def _reason_to_hold(
         self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard, decision: Decision
@@ -252,7 +265,7 @@ class Judge:
         return score(self.policy.prior + sum(spoken)) < floor
 
     def _worth_telling(self, case: Case, moment: Moment, decision: Decision) -> bool:
-        said = sorted(decision.detections)
+        said = sorted(f"{p.detection} {'quiet' * bool(p.muted)}".strip() for p in decision.parts if p.episode)
         due = decision.level != "LOW" and moment.at >= case.said_at + self.policy.times.repeat_s * 1000
         again = decision.level != decision.previous or said != case.said
         if not (again or due or decision.revoke or decision.challenge):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic, time
@@ -18,7 +19,6 @@ from pydantic_core import from_json
 from pipeline.client import Writer, begin_at_end, following, writing
 from pipeline.endings import Endings
 from pipeline.observe import Unobserved, Work
-from pipeline.recording import INPUT_TOPICS
 from pipeline.scenarios import Scenario
 from pipeline.script import Timed
 from pipeline.stage import Message, Record, StageKind
@@ -35,10 +35,14 @@ from schemas.topics import (
 )
 
 WATCHED: Final = (SESSION_RISK, SESSION_REVOCATIONS, SESSION_CHALLENGES, DEAD_LETTERS)
-COMMANDS: Final = {SESSION_REVOCATIONS: "revocation_id", SESSION_CHALLENGES: "challenge_id"}
 START_SECONDS: Final = 60.0
 SETTLE_SECONDS: Final = 30.0
 """How long a worker may take to get its partitions, and to finish what it was sent."""
+WINDOW_MS: Final = 20_000
+"""So much of the stories' time is under way at once: it is compressed, a moment of the worker's is a minute
+of theirs, and what telemetry says takes a moment to get from the device to its sessions."""
+WIDE_MS: Final = 60_000
+"""The same for honest traffic alone, where nothing happens within a minute."""
 
 Show = Callable[[Mapping[str, Any]], None]
 T = TypeVar("T")
@@ -60,14 +64,14 @@ class Script:
 
 @dataclass(slots=True)
 class Report:
-    """What came of it. Times in ms by this machine's clock; *sent_at* by event id.
+    """What came of it: *events* were sent in *seconds*.
 
-    *caused_by* names the event behind a decision, *commanded_at* when a decision's command first arrived.
+    *sent_at* says when an event was, *caused_by* which event was behind a decision, *commanded_at* when a
+    decision's command first arrived; times in ms by this machine's clock.
     """
 
     events: int = 0
-    fast_events: int = 0
-    fast_seconds: float = 0.0
+    seconds: float = 0.0
     dead_letters: int = 0
     endings: Endings = field(default_factory=Endings)
     sent_at: dict[str, float] = field(default_factory=dict)
@@ -90,37 +94,58 @@ def quantile(ascending: Sequence[float], share: float) -> float:
     return ascending[max(0, math.ceil(share * len(ascending)) - 1)]
 
 
-class _Worker(Unobserved):
-    """Sees when the worker is ready, and what it has done."""
+class _Count:
+    """Counts what is awaited; *over* is set while nothing is."""
 
-    def __init__(self, stages: int) -> None:
-        self.done_records = 0
-        self.moved_at = monotonic()
-        self._missing = stages
-        self.is_ready = asyncio.Event()
+    def __init__(self) -> None:
+        self._number = 0
+        self.over = asyncio.Event()
+        self.over.set()
+
+    def add(self, number: int) -> None:
+        self._number += number
+        if self._number > 0:
+            self.over.clear()
+        else:
+            self.over.set()
+
+
+class _Worker(Unobserved):
+    """Sees when the worker is ready, and whether anything is under way to it, within it or from it."""
+
+    def __init__(self, kinds: Sequence[StageKind], partitions: int, keys: AbstractSet[bytes]) -> None:
+        self._sources = {topic for kind in kinds for topic in kind.sources}
+        self._keys = keys
+        self.missing = _Count()
+        self.missing.add(len(kinds) * partitions)
+        self.work = _Count()
+        self.words = _Count()
 
     def ready(self, kind: str, partition: int) -> None:
-        self._missing -= 1
-        if self._missing <= 0:
-            self.is_ready.set()
+        self.missing.add(-1)
+
+    def sent(self, kind: str, messages: Sequence[Message], newest_ms: int, acked_ms: int) -> None:
+        # Of a chunk this is told before `done` is: what follows from it is under way before it is not.
+        self.work.add(sum(message.topic in self._sources for message in messages))
+        self.words.add(sum(m.topic in WATCHED and m.key in self._keys for m in messages))
 
     def done(self, work: Work) -> None:
-        if work.topic in INPUT_TOPICS:
-            self.done_records += work.records
-        if work.records:
-            self.moved_at = monotonic()
+        self.work.add(-work.records)
 
-    async def next_look(self) -> None:
-        await asyncio.sleep(0.05)
+    async def settled(self) -> None:
+        """Return when nothing is under way any more; raises `TimeoutError`."""
+        await asyncio.wait_for(self.work.over.wait(), SETTLE_SECONDS)
 
 
 async def perform(edge: Edge, kinds: Sequence[StageKind], script: Script, show: Show) -> Report:
     """Play *script* to a worker of *kinds* at *edge*, whose topics are there; *show* each decision.
 
-    Raises `DemoError` when the worker ends or stands still.
+    Others may be using the same topics: only what is said of sessions and devices in *script* counts, and
+    only their revocations are confirmed. Raises `DemoError` when the worker ends or stands still.
     """
     report = Report()
-    seen = _Worker(len(kinds) * edge.partitions)
+    keys = {_record(topic, event).key or b"" for topic, event in (*script.before, *script.now)}
+    seen = _Worker(kinds, edge.partitions, keys)
     if not edge.connection.embedded:
         await begin_at_end(edge.connection, edge.app_id, [topic for kind in kinds for topic in kind.sources])
     async with (
@@ -128,9 +153,10 @@ async def perform(edge: Edge, kinds: Sequence[StageKind], script: Script, show: 
         writing(edge.connection) as writer,
         _working(edge, kinds, seen) as unless_it_ends,
     ):
-        watching = asyncio.ensure_future(_watch(records, writer, report, show))
+        ours = (record async for record in records if record.key in keys)
+        watching = asyncio.ensure_future(_watch(ours, writer, seen, report, show))
         try:
-            await unless_it_ends(asyncio.wait_for(seen.is_ready.wait(), START_SECONDS))
+            await unless_it_ends(asyncio.wait_for(seen.missing.over.wait(), START_SECONDS))
             await unless_it_ends(_play(script, writer, seen, report))
         finally:
             watching.cancel()
@@ -167,58 +193,66 @@ async def _working(
 
 async def _play(script: Script, writer: Writer, seen: _Worker, report: Report) -> None:
     begun = monotonic()
-    await _send(script.before, writer, report)
-    await _until_done(seen, report)
-    report.fast_events, report.fast_seconds = report.events, seen.moved_at - begun
-    await _send(script.now, writer, report, script.seconds)
-    await _until_done(seen, report)
+    await _send(script.before, writer, seen, report, WIDE_MS)
+    await _send(script.now, writer, seen, report, WINDOW_MS, script.seconds)
+    report.seconds = monotonic() - begun
+    await asyncio.wait_for(seen.words.over.wait(), SETTLE_SECONDS)
+    await seen.settled()
 
 
-async def _send(events: Sequence[Timed], writer: Writer, report: Report, seconds: float = 0.0) -> None:
-    """Send *events*, spread over *seconds* as their times are."""
-    if not events:
-        return
-    first, last = events[0][1]["occurred_at"], events[-1][1]["occurred_at"]
-    pace = seconds / max(1, last - first)
-    begun = monotonic()
-    for number, (topic, event) in enumerate(events):
-        early = begun + (event["occurred_at"] - first) * pace - monotonic()
-        if early > 0 or number % 256 == 0:
-            await asyncio.sleep(max(0.0, early))
+async def _send(
+    events: Sequence[Timed],
+    writer: Writer,
+    seen: _Worker,
+    report: Report,
+    window_ms: int,
+    seconds: float = 0.0,
+) -> None:
+    """Send *events*, spread over *seconds* as their times are, *window_ms* of them at once; see them done."""
+    times = [event["occurred_at"] for _, event in events]
+    pace = seconds / max(1, times[-1] - times[0]) if times else 0.0
+    begun, window = monotonic(), 0
+    for at, (topic, event) in zip(times, events, strict=True):
+        if at > window + window_ms:
+            await seen.settled()
+            window = at
+        await asyncio.sleep(begun + (at - times[0]) * pace - monotonic())
         report.sent_at[event["event_id"]] = time() * 1000
-        # With its own time a record waits for its turn among those of other topics.
-        await writer.send(_record(topic, event), event["occurred_at"])
+        seen.work.add(1)
+        await writer.send(_record(topic, event), at)
         report.events += 1
     await writer.flush()
+    await seen.settled()
 
 
-async def _until_done(seen: _Worker, report: Report, quiet_s: float = 1.0) -> None:
-    """Wait until the worker has done all that was sent, and what follows from it, too."""
-
-    async def done() -> None:
-        while seen.done_records < report.events or monotonic() - seen.moved_at < quiet_s:
-            await seen.next_look()
-
-    await asyncio.wait_for(done(), SETTLE_SECONDS + report.events / 500)
-
-
-async def _watch(records: AsyncIterator[Record], writer: Writer, report: Report, show: Show) -> None:
+async def _watch(
+    records: AsyncIterator[Record], writer: Writer, seen: _Worker, report: Report, show: Show
+) -> None:
     """Take note of what is decided; be the enforcer, who confirms every revocation."""
     shown: dict[str, tuple[Any, ...]] = {}
     async for record in records:
-        if record.topic == DEAD_LETTERS:
-            report.dead_letters += 1
-            continue
-        told = from_json(record.value or b"{}")
-        report.endings.take(record.topic, record.value or b"{}")
+        _note(record, report)
         if record.topic == SESSION_RISK:
-            report.caused_by[told["decision_id"]] = told.get("caused_by", "")
+            told = from_json(record.value or b"{}")
             if _is_news(told, shown):
                 show(told)
-            continue
+        elif record.topic == SESSION_REVOCATIONS:
+            seen.work.add(1)
+            await writer.send(_confirmation(from_json(record.value or b"{}")))
+        seen.words.add(-1)
+
+
+def _note(record: Record, report: Report) -> None:
+    if record.topic == DEAD_LETTERS:
+        report.dead_letters += 1
+        return
+    value = record.value or b"{}"
+    told = from_json(value)
+    report.endings.take(record.topic, value)
+    if record.topic == SESSION_RISK:
+        report.caused_by[told["decision_id"]] = told.get("caused_by", "")
+    else:
         report.commanded_at.setdefault(told["decision_id"], time() * 1000)
-        if record.topic == SESSION_REVOCATIONS:
-            await writer.send(_confirmation(told))
 
 
 def _is_news(told: Mapping[str, Any], shown: dict[str, tuple[Any, ...]]) -> bool:

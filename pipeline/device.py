@@ -19,18 +19,24 @@ SOURCES: Final = (DEVICE_TELEMETRY, SESSION_BINDINGS)
 MEMBERS: Final = tuple(Posture.model_fields)
 QUIET: Final = frozenset({"sequence"})
 """Members whose change alone is no news to a session."""
-MOST_SESSIONS: Final = 10_000
+MOST_SESSIONS: Final = 1_500
+"""As many as fit into a changelog record, however long their names are."""
 KEEP_MS: Final = DAY_MS
 
 
 @dataclass(slots=True)
 class DeviceState:
-    """A device; times in ms of event time. *sessions* maps a live session's id to when it was bound."""
+    """A device; times in ms of event time.
+
+    *posture* holds the newest of every fact, *told_of* when each was told; *sessions* maps a live session's id to
+    when it was bound.
+    """
 
     seen_at: int = 0
     heard_at: int = 0
     told_at: int = 0
     posture: dict[str, Any] = field(default_factory=dict)
+    told_of: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, int] = field(default_factory=dict)
 
 
@@ -52,21 +58,23 @@ def _handle(topic: str, device: DeviceState, event: dict[str, Any], out: Outbox)
 
 
 def _heard(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
-    """Newest telemetry wins, member by member: a heartbeat that omits a fact does not unsay it."""
+    """Newest telemetry wins, fact by fact: a report that omits a fact, or comes late, does not unsay a newer one."""
     at = event["occurred_at"]
-    if at < device.heard_at:
-        out.count_events("late_events", 1)
-        return False
-    told = {name: event[name] for name in MEMBERS if event[name] is not None}
+    late = at < device.heard_at
+    out.count_events("late_events", int(late))
+    told = {
+        name: event[name] for name in MEMBERS if event[name] is not None and at >= device.told_of.get(name, 0)
+    }
     news = any(device.posture.get(name) != value for name, value in told.items() if name not in QUIET)
-    device.heard_at = at
+    device.heard_at = max(device.heard_at, at)
     device.posture |= told
+    device.told_of |= dict.fromkeys(told, at)
     interval = device.posture.get("heartbeat_interval_ms") or 0
-    if news or at - device.told_at >= interval / 2:
-        device.told_at = at
+    if news or (at - device.told_at >= interval / 2 and not late):
+        device.told_at = max(device.told_at, at)
         for session_id in device.sessions:
             _tell(device, event, session_id, out)
-    return True
+    return bool(told) or not late
 
 
 def _bound(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:

@@ -1,7 +1,7 @@
 """The private parts of Faust and aiokafka the edge stands on: one row each, looked at before anything starts.
 
-A test also compares their source with what was read when the edge was written; a release that moves one of them
-fails here or there, and not in the middle of a rebalance.
+A test also compares their source with what was read when the edge was written; a release that moves one of
+them fails here or there, and not in the middle of a rebalance.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ class Part:
 
 
 _CONSUMER = "faust.transport.consumer:Consumer"
+_THREAD = "faust.transport.consumer:ConsumerThread"
 _DRIVER = "faust.transport.drivers.aiokafka"
 _RECOVERY = "faust.tables.recovery:Recovery"
 _GROUP = "aiokafka.consumer.group_coordinator:GroupCoordinator"
+_FETCHER = "aiokafka.consumer.fetcher:Fetcher"
 _STATE = "aiokafka.consumer.subscription_state"
 
 PARTS = (
@@ -80,7 +82,7 @@ PARTS = (
         f"{_DRIVER}:AIOKafkaConsumerThread._fetch_records",
         ("self", "consumer", "active_partitions", "timeout", "max_records"),
     ),
-    Part("faust.transport.consumer:ConsumerThread.on_partitions_assigned", ("self", "assigned", "generation_id")),
+    Part(f"{_THREAD}.on_partitions_assigned", ("self", "assigned", "generation_id")),
     Part(f"{_DRIVER}:Consumer._new_consumer_thread", ("self",)),
     Part(f"{_DRIVER}:Producer._settings_extra", ("self",)),
     Part(f"{_DRIVER}:Producer._ensure_producer", ("self",)),
@@ -97,7 +99,7 @@ PARTS = (
     Part(f"{_GROUP}._do_heartbeat", ("self",), ("generation", "reset_generation", "request_rejoin")),
     Part(f"{_GROUP}._heartbeat_routine", ("self",), ("_do_heartbeat",)),
     Part(f"{_GROUP}.request_rejoin", ("self",), ("_rejoin_needed_fut",)),
-    Part("aiokafka.consumer.fetcher:Fetcher.fetched_records", ("self", "partitions", "timeout", "max_records")),
+    Part(f"{_FETCHER}.fetched_records", ("self", "partitions", "timeout", "max_records")),
     Part(f"{_STATE}:Assignment.state_value", ("self", "tp")),
     Part(f"{_STATE}:TopicPartitionState.__init__", ("self", "assignment"), ("highwater", "timestamp")),
     Part(f"{_STATE}:TopicPartitionState.pause", ("self",)),
@@ -127,8 +129,8 @@ def check_faust() -> None:
         raise UnknownFaustError(f"faust-streaming {version} is installed; the edge was made for {TESTED}.*")
     if moved:
         raise UnknownFaustError(
-            f"faust-streaming {version} or the aiokafka beside it lacks what the edge stands on: {', '.join(moved)}; "
-            "install the versions in constraints.txt"
+            f"faust-streaming {version} or the aiokafka beside it lacks what the edge stands on: "
+            f"{', '.join(moved)}; install the versions in constraints.txt"
         )
 
 

@@ -1,7 +1,8 @@
 """Lines records of many topic-partitions up, so that event time advances evenly over all of them.
 
-After an outage each topic comes in fetches that span seconds of a busy one and hours of a quiet one. Handed on as
-they come, API calls would run minutes ahead of the telemetry that explains them. No I/O and no clock in here.
+After an outage each topic comes in fetches that span seconds of a busy one and hours of a quiet one. Handed
+on as they come, API calls would run minutes ahead of the telemetry that explains them. No I/O and no clock in
+here.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from typing import Any, Generic, TypeVar
 Partition = TypeVar("Partition")
 
 MOST_WAITING = 65_536
-"""Records held over all topic-partitions, beyond the last fetch of each; each gets an equal share of the room."""
+"""Records that wait, of all topic-partitions in equal shares; the last fetch of each comes on top."""
 
 
 class Interleaver(Generic[Partition]):
     """Records that wait for their turn, handed out in chunks: the one that begins earliest comes next.
 
-    A chunk holds records of one topic-partition, at most *chunk_size*, and reaches at most *skew_ms* of event time
-    beyond the next record of any other. A record is anything with a `timestamp` in milliseconds.
+    A chunk holds records of one topic-partition, at most *chunk_size*, and reaches at most *skew_ms* of event
+    time beyond the next record of any other. A record is anything with a `timestamp` in milliseconds.
     """
 
     def __init__(self, chunk_size: int, skew_ms: int) -> None:

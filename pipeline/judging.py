@@ -29,8 +29,10 @@ HAS_CASE, REVOKED, ENDED = 1, 2, 4
 """Bits of a row's ``flags``."""
 _FEATURE: Final = {name: index for index, name in enumerate(FEATURE_NAMES)}
 _ENDING: Final = ACTION["sign_out"]
-_PROVING: Final = (ACTION["sign_in"], ACTION["step_up_passed"])
-_GOING_ON: Final = tuple(ACTION[name] for name in ("sign_in", "token_issued", "token_refreshed", "token_exchanged"))
+PROVING: Final = (ACTION["sign_in"], ACTION["step_up_passed"])
+_GOING_ON: Final = tuple(
+    ACTION[name] for name in ("sign_in", "token_issued", "token_refreshed", "token_exchanged")
+)
 _REASONS_OF_MODEL: Final = 3
 
 
@@ -117,7 +119,12 @@ class Walk:
     """One pass over a looked-at chunk; keeps what the rows have to remember of it."""
 
     def __init__(
-        self, looked: Looked, table: SessionTable, cases: dict[int, Case], brain: Brain, fleet_silent: Callable[[], bool]
+        self,
+        looked: Looked,
+        table: SessionTable,
+        cases: dict[int, Case],
+        brain: Brain,
+        fleet_silent: Callable[[], bool],
     ) -> None:
         self.looked = looked
         self.table = table
@@ -131,7 +138,7 @@ class Walk:
         self.showing = _showing(looked.folded)
         self.going_on = _going_on(looked.folded)
         action = looked.folded.facts["action"]
-        self.proving = (action == _PROVING[0]) | (action == _PROVING[1])
+        self.proving = (action == PROVING[0]) | (action == PROVING[1])
 
     def run(self, handle: Handle, introduce: Introduce) -> None:
         """Take the slow path where it is due, then let the rows remember mask, band, level, flags and wake time."""
@@ -164,7 +171,9 @@ class Walk:
         moved = (looked.mask != self.mask_before) | ((looked.band != self.band_before) & matters)
         over = flags & (REVOKED | ENDED)
         proving = self.proving & (flags & HAS_CASE != 0)
-        needs: Bools = self.special | due | proving | (moved & (over == 0)) | (self.going_on & (over == ENDED))
+        needs: Bools = (
+            self.special | due | proving | (moved & (over == 0)) | (self.going_on & (over == ENDED))
+        )
         return needs
 
     def _one_needs(self, index: int, wake: int, flags: int) -> bool:
@@ -243,4 +252,3 @@ class Walk:
         if case.ended_at:
             return 0
         return self.brain.judge.wake_at(case, sight.at, int(self.looked.mask[sight.index]))
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from models.state import join, split
@@ -75,7 +74,7 @@ class KeyedStage(Generic[T]):
         for event in decoded.events:
             key = (event["tenant"], event[self._member])
             record = self.records.get(key)
-            if record is None:
+            if record is None or self._is_old(record):
                 record = self.records[key] = self._create()
             record.seen_at = max(record.seen_at, event["occurred_at"])
             self._reached = max(self._reached, min(event["occurred_at"], now_ms))
@@ -95,17 +94,18 @@ class KeyedStage(Generic[T]):
         gone = self._forget() if self._reached >= self._swept + SWEEP_MS else []
         rows: list[ChangelogRow] = [(pack(key), None) for key in gone]
         for key in sorted(dirty.difference(gone)):
-            value = json.dumps(asdict(self.records[key]), separators=(",", ":"))  # type: ignore[call-overload]
-            rows.append((pack(key), value.encode()))
+            rows.append((pack(key), _write(_members(self.records[key])).encode()))
         return Outcome(out.messages, rows, out.events, dict(out.dead), dict(out.counts))
 
     def _forget(self) -> list[tuple[str, str]]:
         self._swept = self._reached
-        old = self._reached - self._keep_ms
-        gone = [key for key, record in self.records.items() if record.seen_at < old and not self._busy(record)]
+        gone = [key for key, record in self.records.items() if self._is_old(record)]
         for key in gone:
             del self.records[key]
         return gone
+
+    def _is_old(self, record: T) -> bool:
+        return record.seen_at < self._reached - self._keep_ms and not self._busy(record)
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
         """Take changelog *rows*, oldest first."""
@@ -117,6 +117,14 @@ class KeyedStage(Generic[T]):
 
     def ready(self) -> None:
         """Nothing to do: time starts with the next event."""
+
+
+_write = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def _members(record: Remembered) -> dict[str, Any]:
+    """A record's members as they are: ``dataclasses.asdict`` would copy all that is in them, for one reading."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
 def pack(key: tuple[str, str]) -> bytes:

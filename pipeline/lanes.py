@@ -1,7 +1,7 @@
 """One lane for each (kind, partition) this worker owns: its stage, and the chunks that wait for it, in order.
 
-Lanes run side by side, a bounded number at once. Within a lane everything has its order:
-stage → messages acknowledged → rows acknowledged → chunks acknowledged. What waits meanwhile goes the way together.
+Lanes run side by side, a bounded number at once. Within a lane everything has its order: stage → messages
+acknowledged → rows acknowledged → chunks acknowledged. What waits meanwhile goes the way together.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Delivery(Protocol):
 class Means:
     """What every lane of a worker works with.
 
-    *slots* bounds how many lanes are at work at once, *records* how many records wait in each (one chunk more at
-    most) and go the way together.
+    *slots* bounds how many lanes are at work at once, *records* how many records wait in each (one chunk more
+    at most) and go the way together.
     """
 
     outbox: Outbox
@@ -55,6 +55,8 @@ class Lane:
         self.changelog = changelog
         self.is_settled = True
         """Whether everything the stage was given is written: then it is what its changelog says."""
+        self.applied_ms: dict[str, int] = {}
+        """Time of the newest record applied, by topic."""
         self._means = means
         self._waiting: deque[tuple[float, Delivery]] = deque()
         self._waiting_records = 0
@@ -78,10 +80,14 @@ class Lane:
             self._waiting_records += len(delivery.value.records)
             self._changed.set()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is under way or waits."""
+        return self._begun is not None or bool(self._waiting) or self._sweep_due
+
     def quiet_for(self) -> float:
         """Return for how many seconds nothing was done and nothing waits."""
-        busy = self._begun is not None or self._waiting or self._sweep_due
-        return 0.0 if busy else monotonic() - self._quiet_since
+        return 0.0 if self.is_busy else monotonic() - self._quiet_since
 
     def sweep(self) -> None:
         """Have the stage swept."""
@@ -89,7 +95,7 @@ class Lane:
         self._changed.set()
 
     async def close(self, deadline: float) -> None:
-        """Forget what waits; let what has begun finish until *deadline* (monotonic seconds), then give it up."""
+        """Forget what waits; let what has begun finish until *deadline* (monotonic), then give it up."""
         self._closed = True
         self._changed.set()
         if self._running is not None:
@@ -161,7 +167,10 @@ class Lane:
         messages = [message for outcome in outcomes for message in outcome.messages]
         if messages:
             await self.changelog.confirm()
-            await self._means.outbox.send(messages)
+            # With the time of its cause, what a context says waits for its turn among older records, not
+            # behind all of them: after an outage calls must not be judged before the telemetry of their time.
+            oldest_ms = taken[0][1].value.records[0].timestamp if taken else None
+            await self._means.outbox.send(messages, oldest_ms)
             acked_ms = int(time() * 1000)
             newest_ms = max((d.value.records[-1].timestamp for _, d in taken), default=acked_ms)
             self._means.observer.sent(self.kind, messages, newest_ms, acked_ms)
@@ -174,6 +183,7 @@ class Lane:
         done = self._means.observer.done
         for (arrived, delivery), outcome in zip(taken, outcomes, strict=False):
             chunk: Chunk = delivery.value
+            self.applied_ms[chunk.topic] = chunk.records[-1].timestamp
             done(Work(self.kind, self.partition, chunk.topic, len(chunk.records), now - arrived, outcome))
         for outcome in outcomes[len(taken) :]:
             done(Work(self.kind, self.partition, None, 0, 0.0, outcome))
@@ -206,11 +216,11 @@ class Lanes:
             self._observer.ready(lane.kind, lane.partition)
 
     def settled(self, place: Place) -> Lane | None:
-        """Return the closed lane of *place* as of the last rebalance, if its stage is what its changelog says."""
+        """Return the lane of *place* before the rebalance, if its stage is what its changelog says."""
         return self._settled.get(place)
 
     async def put(self, kind: str, delivery: Delivery) -> None:
-        """Line a chunk up in its lane; one of another generation is forgotten, and read again by its owner."""
+        """Line a chunk up in its lane; one of another generation is forgotten: its owner reads it again."""
         lane = self._lanes.get((kind, delivery.value.partition))
         if lane is not None and delivery.message.generation_id == self._generation:
             await lane.put(delivery)

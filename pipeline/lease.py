@@ -1,8 +1,8 @@
 """Whether this worker may still write for the partitions it was given.
 
-Kafka does not stop a worker that was taken for dead and wakes up (a paused machine, a stopped process) from writing
-to a changelog that is another's by now. A lease does: it lives on the group coordinator's answers to heartbeats,
-and whoever writes confirms it first.
+Kafka does not stop a worker that was taken for dead and wakes up (a paused machine, a stopped process) from
+writing to a changelog that is another's by now. A lease does: it lives on the group coordinator's answers to
+heartbeats, and whoever writes confirms it first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class PartitionLost(Exception):
 
 
 class Lease:
-    """The right to write, for one generation of the consumer group, until *seconds* after the last good heartbeat.
+    """The right to write, for a generation of the group, until *seconds* after the last good heartbeat.
 
     *seconds* is the session timeout: the coordinator gives nobody's partitions away before it has passed.
     Heartbeats are reported from the consumer's thread, confirmations asked for in the main one.
@@ -45,7 +45,7 @@ class Lease:
             self._held = (generation, asked_at + self._seconds)
 
     def end(self) -> None:
-        """End the lease: the partitions are revoked, or the coordinator does not know this worker any more."""
+        """End the lease: the partitions are revoked, or the group goes on without this worker."""
         self._held = (None, 0.0)
 
     async def confirm(self, generation: int) -> None:

@@ -12,7 +12,7 @@ from pipeline.stage import Message, Outcome
 
 
 class Work(NamedTuple):
-    """One chunk that is done: produced, written and acknowledged; or one sweep, with no topic and no records."""
+    """A chunk that is done: produced, written, acknowledged; or a sweep, without topic and records."""
 
     kind: str
     partition: int

@@ -30,6 +30,7 @@ _CLIENT: Final = (
     "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
 )  # fmt: skip
 _MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
+_OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
 _TRUST_TEXT: Final = "A factor was proved a short while ago."
 
 
@@ -58,7 +59,9 @@ def _who(who: Mapping[str, str], kind: str) -> dict[str, Any]:
     }
 
 
-def reasons(parts: Sequence[Contribution], limits: tuple[Limits, ...], moved: list[Moved]) -> list[dict[str, Any]]:
+def reasons(
+    parts: Sequence[Contribution], limits: tuple[Limits, ...], moved: list[Moved]
+) -> list[dict[str, Any]]:
     """What was added up, largest first, each part with what was seen and what is normal."""
     return [_reason(part, limits, moved) for part in parts]
 
@@ -100,14 +103,20 @@ def _anomaly(part: Contribution, moved: list[Moved]) -> dict[str, Any]:
 
 
 def risk(
-    who: Mapping[str, str], kind: str, decision: Decision, told: list[dict[str, Any]], cause: str, at: int, stamp: Stamp
+    who: Mapping[str, str],
+    kind: str,
+    decision: Decision,
+    told: list[dict[str, Any]],
+    cause: str,
+    at: int,
+    stamp: Stamp,
 ) -> Message:
     """The decision, for SOC and SIEM."""
     members = {
         "decision_id": decision.decision_id, **_who(who, kind), "caused_by": cause, "occurred_at": at,
         "decided_at": stamp.now_ms, "score": decision.score, "level": decision.level,
         "previous_level": decision.previous, "action": decision.action, "mode": stamp.mode,
-        "suppressed": decision.suppressed or None, "model": stamp.model, "policy": stamp.policy, "reasons": told,
+        "suppressed": decision.suppressed[:512] or None, "model": stamp.model, "policy": stamp.policy, "reasons": told,
     }  # fmt: skip
     return keyed(SESSION_RISK, who["session_id"], members)
 
@@ -147,7 +156,7 @@ def finding(
     """An OCSF Detection Finding (class 2004): *activity* is create, update or close."""
     status = 4 if activity == CLOSE else 3 if decision.suppressed else activity
     named = [RULES[BIT[detection]] for detection in decision.detections]
-    title = named[0].text if named else _MODEL_TEXT
+    title = named[0].text if named else _OVER_TEXT if activity == CLOSE else _MODEL_TEXT
     actor: dict[str, Any] = {"session": {"uid": who["session_id"]}}
     if who["principal_id"]:
         actor["user"] = {"uid": who["principal_id"], "type_id": 99}
@@ -199,9 +208,7 @@ def derived_id(event_id: str, suffix: str) -> str:
     return event_id + suffix if len(event_id) + len(suffix) <= 64 else stable_id(event_id) + suffix
 
 
-def binding(
-    who: Mapping[str, str], kind: str, device_id: str, state: str, event_id: str, at: int
-) -> Message:
+def binding(who: Mapping[str, str], kind: str, device_id: str, state: str, event_id: str, at: int) -> Message:
     """This session lives on this device, or has ended."""
     members = {
         "type": "session.binding", "event_id": derived_id(event_id, "~b"), "occurred_at": at,

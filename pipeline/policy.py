@@ -134,7 +134,9 @@ class Policy(_Part):
         for rule_id, change in self.rules.items():
             known = RULES[BIT[rule_id]].limits
             if strange := sorted(set(change.limits) - set(known)):
-                raise ValueError(f"{rule_id} has no limit {strange[0]!r}; it has {', '.join(known) or 'none'}")
+                raise ValueError(
+                    f"{rule_id} has no limit {strange[0]!r}; it has {', '.join(known) or 'none'}"
+                )
         return self
 
     @property
@@ -146,7 +148,8 @@ class Policy(_Part):
     def limits(self) -> tuple[Limits, ...]:
         """The limits of every detection, in the order of the table."""
         return tuple(
-            {**rule.limits, **self.rules[rule.id].limits} if rule.id in self.rules else rule.limits for rule in RULES
+            {**rule.limits, **self.rules[rule.id].limits} if rule.id in self.rules else rule.limits
+            for rule in RULES
         )
 
     def weights(self) -> tuple[float, ...]:
@@ -194,6 +197,8 @@ def read_policy(path: Path | None) -> Policy:
     try:
         return parse_policy(path.read_text("utf-8"), str(path))
     except OSError as error:
-        raise BadPolicy(f"{path}: {error.strerror}; give a readable file in SESSION_RISK_POLICY_FILE") from error
+        raise BadPolicy(
+            f"{path}: {error.strerror}; give a readable file in SESSION_RISK_POLICY_FILE"
+        ) from error
     except UnicodeDecodeError as error:
         raise BadPolicy(f"{path}: not UTF-8 at byte {error.start}") from error

@@ -24,6 +24,7 @@ SOURCES: Final = (PRINCIPAL_ACTIVITY,)
 HABITS: Final = ("device", "asn", "country", "client")
 MOST_HABITS: Final = 64
 MOST_SESSIONS: Final = 1_000
+"""As many as fit into a changelog record, however long their names are."""
 KEEP_MS: Final = 30 * DAY_MS
 _HIDING: Final = frozenset({"vpn", "hosting", "tor"})
 

@@ -18,7 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from pipeline.stage import Message
 
 MAX_REQUEST_BYTES = 1_000_000
-"""Largest record and largest batch; under the 1,048,588 bytes a broker takes by default (`message.max.bytes`)."""
+"""Largest record and largest batch; a broker takes 1,048,588 bytes by default (`message.max.bytes`)."""
 
 _RECORD_OVERHEAD_BYTES = 100
 """What a batch of one adds to key and value, at most."""
@@ -59,27 +59,35 @@ class Outbox:
         self._kafka = kafka
         self._partitions: dict[str, int] = {}
 
-    async def send(self, messages: Sequence[Message]) -> None:
-        """Produce *messages*, in order for each key; raises what the brokers say when they refuse one."""
+    async def send(self, messages: Sequence[Message], timestamp_ms: int | None = None) -> None:
+        """Produce *messages*, in order for each key; raises what the brokers say when they refuse one.
+
+        *timestamp_ms* is the time of their records, else it is that of sending.
+        """
         send = self._kafka().send
         acknowledged: list[Awaitable[Any]] = []
         for (topic, partition), rows in (await self._by_partition(messages)).items():
             if partition is not None and len(rows) >= _WORTH_A_BATCH:
-                acknowledged.append(self.append(topic, partition, rows))
+                acknowledged.append(self.append(topic, partition, rows, timestamp_ms=timestamp_ms))
             else:
-                acknowledged += [await send(topic, v, key=k, partition=partition) for k, v in rows]
+                acknowledged += [await send(topic, v, k, partition, timestamp_ms) for k, v in rows]
         await _all(acknowledged)
 
     async def append(
-        self, topic: str, partition: int, rows: Iterable[Row], confirm: Confirm | None = None
+        self,
+        topic: str,
+        partition: int,
+        rows: Iterable[Row],
+        confirm: Confirm | None = None,
+        timestamp_ms: int | None = None,
     ) -> int | None:
-        """Write *rows* to one partition, in order, in as few batches as hold them; return the last one's offset.
+        """Write *rows* to one partition, in order, in as few batches as hold them; return the last offset.
 
         *confirm* is awaited before each batch leaves; what it raises stops the writing.
         """
         count = 0
         acknowledged = []
-        for batch in self._batches(topic, rows):
+        for batch in self._batches(topic, rows, timestamp_ms):
             if confirm is not None:
                 await confirm()
             count = batch.record_count()
@@ -95,14 +103,14 @@ class Outbox:
             rows[topic, partition].append((key, value))
         return rows
 
-    def _batches(self, topic: str, rows: Iterable[Row]) -> Iterable[Any]:
+    def _batches(self, topic: str, rows: Iterable[Row], timestamp_ms: int | None) -> Iterable[Any]:
         batch = self._kafka().create_batch()
         for key, value in rows:
             _refuse_too_large(topic, key, value)
-            if batch.append(key=key, value=value, timestamp=None) is None:
+            if batch.append(key=key, value=value, timestamp=timestamp_ms) is None:
                 yield batch
                 batch = self._kafka().create_batch()
-                batch.append(key=key, value=value, timestamp=None)
+                batch.append(key=key, value=value, timestamp=timestamp_ms)
         if batch.record_count():
             batch.close()
             yield batch

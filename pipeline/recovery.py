@@ -1,6 +1,6 @@
-"""What happens when partitions are assigned: their stages are made, restored from changelogs in bulk, and put to work.
+"""What happens when partitions are assigned: stages are made, restored from changelogs, and put to work.
 
-Takes the place of Faust's recovery, which reads changelogs record by record (9,000 a second, against 270,000).
+Takes the place of Faust's recovery, which reads changelogs record by record: 9,000 a second, not 270,000.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from pipeline.lanes import Lane, Lanes, Means
 from pipeline.lease import Lease
 from pipeline.stage import ChangelogRow, Stage, StageKind
 
-
 Owned = tuple[StageKind, TopicPartition]
 """A kind of stage and the changelog partition of one this worker owns."""
 
@@ -41,7 +40,7 @@ class UnevenAssignmentError(Exception):
 class Takeover:
     """Turns assigned partitions into lanes at work.
 
-    A stage that was this worker's before the rebalance is kept, if all it did is written and nobody wrote since.
+    A stage this worker had before the rebalance is kept, if all it did is written and nobody wrote since.
     """
 
     app_id: str
@@ -102,7 +101,7 @@ class Takeover:
 
 
 class BulkRecovery(Recovery):
-    """Faust's recovery service with *take_over* in the place of its reading; *companions* start and stop with it."""
+    """Faust's recovery with *take_over* in the place of its reading; *companions* start and stop with it."""
 
     def __init__(
         self,

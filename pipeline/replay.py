@@ -6,7 +6,7 @@ The clock is the recording's own: a decision is made when its event happened, an
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -22,6 +22,8 @@ LONGEST_MS: Final = 10_000
 """Input is taken in steps of at most so much event time; what contexts answer arrives before the next step."""
 SHORTEST_MS: Final = 1_000
 """A sign-in or a passed step-up begins a new step, if the last is this long: nobody answers before being asked."""
+IDLE_MS: Final = 10_000
+"""A stage that read nothing for so long is swept, as a worker does."""
 CHUNK: Final = 512
 
 
@@ -59,6 +61,7 @@ class Replay:
     _stages: dict[tuple[str, int], Stage] = field(default_factory=dict)
     _offsets: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     _readers: dict[str, StageKind] = field(default_factory=dict)
+    _busy_at: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
@@ -84,18 +87,32 @@ class Replay:
             yield from self._settle(window, now)
 
     def _settle(self, window: list[Message], now_ms: int) -> Iterator[Message]:
-        """Deliver *window* and everything that follows from it, until nothing follows."""
-        waiting = deque([window])
-        while waiting:
-            said: list[Message] = []
-            for topic, partition, chunk in self._chunks(waiting.popleft(), now_ms):
-                outcome = self._stages[self._readers[topic].name, partition].process(topic, chunk, now_ms)
-                self._keep(self._readers[topic].name, partition, outcome)
-                self.events += outcome.events
+        """Deliver *window* and everything that follows from it, until nothing follows; the same for idle time."""
+        for next_step in (lambda: self._deliver(window, now_ms), lambda: self._sweep(now_ms)):
+            said = next_step()
+            while said:
+                yield from said
+                said = self._deliver([message for message in said if message.topic in self._readers], now_ms)
+
+    def _deliver(self, messages: list[Message], now_ms: int) -> list[Message]:
+        said: list[Message] = []
+        for topic, partition, chunk in self._chunks(messages, now_ms):
+            place = self._readers[topic].name, partition
+            outcome = self._stages[place].process(topic, chunk, now_ms)
+            self._keep(place, outcome, now_ms)
+            self.events += outcome.events
+            said += outcome.messages
+        return said
+
+    def _sweep(self, now_ms: int) -> list[Message]:
+        """Let time pass where nothing happened for as long as a worker would wait."""
+        said: list[Message] = []
+        for place, stage in self._stages.items():
+            if now_ms >= self._busy_at.setdefault(place, now_ms) + IDLE_MS:
+                outcome = stage.sweep(now_ms)
+                self._keep(place, outcome, now_ms)
                 said += outcome.messages
-            yield from said
-            if follow := [message for message in said if message.topic in self._readers]:
-                waiting.append(follow)
+        return said
 
     def _chunks(self, messages: list[Message], now_ms: int) -> Iterator[tuple[str, int, list[Memory]]]:
         """Runs of one topic and partition, in order, at most a chunk long."""
@@ -109,9 +126,10 @@ class Replay:
             for at in range(0, len(lane), CHUNK):
                 yield topic, partition, lane[at : at + CHUNK]
 
-    def _keep(self, kind: str, partition: int, outcome: Outcome) -> None:
+    def _keep(self, place: tuple[str, int], outcome: Outcome, now_ms: int) -> None:
+        self._busy_at[place] = now_ms
         self.dead_letters += sum(outcome.dead_letters.values())
-        held = self.state[kind, partition]
+        held = self.state[place]
         for key, value in outcome.rows:
             if value is None:
                 held.pop(key, None)

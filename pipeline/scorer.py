@@ -19,12 +19,15 @@ from models.columns import Batch, Columns, Kind
 from models.fold import fold
 from models.rolling import Segments, segments
 from models.state import SOURCES, Names, SessionTable
+from pipeline.afterwards import Farewell, acknowledge
 from pipeline.brain import Brain
 from pipeline.case import Case
+from pipeline.decision import stable_id
 from pipeline.guard import Guard
 from pipeline.judging import ENDED, REVOKED, Walk, look
 from pipeline.outbox import Outbox
-from pipeline.reporting import Reporter, acknowledge, farewell
+from pipeline.outputs import Stamp
+from pipeline.reporting import Reporter
 from pipeline.rules import BIT
 from pipeline.stage import ChangelogRow, Outcome, Record
 from schemas.decode import DEFAULT_LIMITS, Limits, decode_chunk
@@ -65,33 +68,46 @@ class SessionScorer:
         self.wall = 0
         self.slot: int | None = None
         self.fleet_silent = False
+        self.most = 2 * options.max_sessions
 
     def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
         """Fold a chunk of *topic*, offsets ascending; see :class:`pipeline.stage.Stage`."""
         out = Outbox(now_ms, topic)
         self.wall = now_ms
         decoded = decode_chunk(
-            topic, [r.value for r in records], [r.key for r in records], now_ms=now_ms, limits=self.options.limits
+            topic,
+            [r.value for r in records],
+            [r.key for r in records],
+            now_ms=now_ms,
+            limits=self.options.limits,
         )
         for one in decoded.rejected:
             out.reject(records[one.index], one.reason)
         out.events = len(decoded.events)
         if topic == REVOCATION_ACKS:
             for event, place in zip(decoded.events, decoded.places, strict=True):
-                if reason := acknowledge(self, event, out):
+                if reason := acknowledge(self.table, self.cases, event, out):
                     out.reject(records[place], reason)
+        elif topic == SESSION_FEEDBACK:
+            for event, place in zip(decoded.events, decoded.places, strict=True):
+                self._verdict(event, records[place], out)
         elif decoded.events:
             offsets = np.array([records[place].offset for place in decoded.places], np.int64)
-            self._advance(topic, decoded.events, offsets, [records[place] for place in decoded.places], out)
+            self._advance(topic, decoded.events, offsets, out)
         return out.outcome(self.table, self.cases)
 
+    def _verdict(self, event: dict[str, Any], record: Record, out: Outbox) -> None:
+        """A verdict about a session that lives here; another goes back with the reason."""
+        if self.table.find(event["tenant"], event["session_id"]) < 0:
+            out.reject(record, "session_id: no such session lives here any more")
+            return
+        event["event_id"] = f"feedback:{stable_id(*event.values())}"
+        self._advance(SESSION_FEEDBACK, [event], np.array([record.offset], np.int64), out)
+
     def _advance(
-        self, topic: str, events: list[dict[str, Any]], offsets: NDArray[np.int64], records: list[Record], out: Outbox
+        self, topic: str, events: list[dict[str, Any]], offsets: NDArray[np.int64], out: Outbox
     ) -> None:
-        if topic == SESSION_FEEDBACK:
-            events, offsets = self._known_sessions(events, offsets, records, out)
-            if not events:
-                return
+        """Fold *events*, and sweep each time the watermark passes another slot, wherever in the chunk that is."""
         batch = self._batch(topic, events)
         reach = np.maximum.accumulate(np.maximum(np.minimum(batch.at, out.now_ms), self.reached))
         slots = (reach - self.options.lateness_ms) // self.options.sweep_ms
@@ -102,27 +118,15 @@ class SessionScorer:
         while start < len(batch):
             turns = np.flatnonzero(slots[start:] > self.slot)
             end = start + int(turns[0]) + 1 if turns.size else len(batch)
+            if len(self.table) + end - start > self.most:
+                end = start + 1
             part = np.arange(start, end)
             self._fold(batch if end - start == len(batch) else batch.take(part), source, offsets[part], out)
             self.reached = int(reach[end - 1])
-            if turns.size:
-                self.slot = int(slots[end - 1])
+            if slots[end - 1] > self.slot or len(self.table) >= self.most:
+                self.slot = max(self.slot, int(slots[end - 1]))
                 self._sweep(self.slot * self.options.sweep_ms, out)
             start = end
-
-    def _known_sessions(
-        self, events: list[dict[str, Any]], offsets: NDArray[np.int64], records: list[Record], out: Outbox
-    ) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
-        """Verdicts about sessions that live here; the others go back with the reason."""
-        kept = []
-        for index, event in enumerate(events):
-            if self.table.find(event["tenant"], event["session_id"]) < 0:
-                out.reject(records[index], "session_id: no such session lives here any more")
-            else:
-                cause = event["decision_id"] or event["session_id"]
-                event["event_id"] = f"feedback:{cause}"[:48] + f":{event['occurred_at']}"
-                kept.append(index)
-        return [events[index] for index in kept], offsets[kept]
 
     def _batch(self, topic: str, events: list[dict[str, Any]]) -> Batch:
         make = {
@@ -138,6 +142,7 @@ class SessionScorer:
         fresh, seg = unseen(self.table, batch, rows, source, offsets)
         if fresh.size < len(batch):
             out.count_events("duplicates", len(batch) - int(fresh.size))
+            out.dirty.update(seg.keys.tolist())
             if not fresh.size:
                 return
             batch, rows = batch.take(fresh), rows[fresh]
@@ -147,23 +152,29 @@ class SessionScorer:
 
     def _judge(self, seg: Segments, batch: Batch, out: Outbox) -> None:
         folded = fold(self.table, seg, batch)
-        learn_names(self.table, folded)
         walk = Walk(look(folded, self.brain), self.table, self.cases, self.brain, lambda: self.fleet_silent)
         self.guard.rules = self.brain.judge.policy.guard
         reporter = Reporter(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
-        reporter.lifecycle()
-        walk.run(reporter.handle)
+        walk.run(reporter.handle, reporter.introduce)
         reporter.vectors()
+        learn_names(self.table, folded)
         out.dirty.update(seg.keys.tolist())
 
     def _fleet_is_silent(self, at: int) -> bool:
         """Whether so many devices are silent that the telemetry topic, not the fleet, must be broken."""
         rows = self.table.rows[: self.table.used]
         over = rows["flags"] & (REVOKED | ENDED) != 0
-        bound = (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["started_at"] != 0) & ~over
+        bound = (
+            (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["started_at"] != 0) & ~over
+        )
         gap = at - rows["heard_at"]
         silent = bound & (gap > rows["interval_ms"] * self.brain.judge.policy.guard.silent_intervals)
         return self.guard.fleet_is_silent(int(silent.sum()), int(bound.sum()))
+
+    def _stamp(self, at: int, out: Outbox) -> Stamp:
+        now_ms = at if self.options.event_clock else out.now_ms
+        judge = self.brain.judge
+        return Stamp(now_ms, self.brain.detector.id, judge.policy_id, judge.policy.mode)
 
     def sweep(self, now_ms: int) -> Outcome:
         """Let the wall clock move an idle partition's watermark by the time that passed since its last chunk."""
@@ -222,8 +233,9 @@ class SessionScorer:
         out.count("evicted_sessions", by=surplus.size)
         over[surplus] = True
         due = np.flatnonzero(self._due(at) & ~over)
+        farewell = Farewell(self.table, self.cases, at, self._stamp(at, out))
         for row in np.flatnonzero(over).tolist():
-            farewell(self, row, at, out)
+            farewell.say(row, out)
             out.forget(row, self.table, self.cases)
         return due
 
@@ -259,4 +271,3 @@ class SessionScorer:
         so until the first sweep has looked at the fleet, nothing is revoked for silence alone.
         """
         self.reached, self.slot, self.fleet_silent = 0, None, len(self.table) > 0
-

@@ -43,8 +43,8 @@ ChangelogRow = tuple[bytes, bytes | None]
 class Outcome:
     """What a stage wants done: *messages* produced first, then *rows* written to its own changelog partition.
 
-    *events*, *dead_letters* (count by reason) and *counts* (by the metric's field in `pipeline.metrics` and its
-    label values) are for metrics only.
+    *events*, *dead_letters* (count by reason) and *counts* (by the metric's field in `pipeline.metrics` and
+    its label values) are for metrics only.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class StageKind:
-    """A kind of stage: *sources* are the topics it reads, co-partitioned; *create* makes the stage of a partition."""
+    """A kind of stage: *sources* are the topics it reads, *create* makes the stage of a partition."""
 
     name: str
     sources: tuple[str, ...]

@@ -24,8 +24,8 @@ INDEX_VARIABLE = "WORKER_INDEX"
 class Patience:
     """How failures are met.
 
-    A worker is started again after *first_s*, then after twice that, up to *most_s*. More than *restarts* within
-    *window_s* are too many. After a signal workers have *grace_s* to end.
+    A worker is started again after *first_s*, then after twice that, up to *most_s*. More than *restarts*
+    within *window_s* are too many. After a signal workers have *grace_s* to end.
     """
 
     first_s: float = 1.0
@@ -38,8 +38,8 @@ class Patience:
 def supervise(count: int, argv: Sequence[str], patience: Patience | None = None) -> int:
     """Run *argv* *count* times until SIGTERM or SIGINT, restarting what fails; return the exit code.
 
-    0 when all ended in order after a signal; 1 when one failed too often, or did not end in order. Signals are
-    passed on, and no worker is left running.
+    0 when all ended in order after a signal; 1 when one failed too often, or did not end in order. Signals
+    are passed on, and no worker is left running.
     """
     return asyncio.run(_Supervisor(argv, patience or Patience()).run(count))
 

@@ -1,4 +1,4 @@
-"""Makes the topics, and looks before a worker starts whether the broker answers and the topics are as they must be.
+"""Makes the topics, and looks before a worker starts whether the broker answers and they are as they must be.
 
 What topics there are stands in `schemas.topics`; each kind of stage adds its changelog.
 """
@@ -63,7 +63,7 @@ def needed_topics(app_id: str, kinds: Iterable[str], partitions: int) -> tuple[N
 async def create_topics(
     connection: Connection, topics: Sequence[NeededTopic], replication_factor: int
 ) -> list[str]:
-    """Make those of *topics* that do not exist and return their names; with three copies, two must be in sync.
+    """Make those of *topics* that do not exist; return their names. Of three copies, two must be in sync.
 
     Raises `BrokerUnreachableError`, or `TopicsNotReadyError` when the brokers refuse one.
     """
@@ -81,8 +81,8 @@ async def create_topics(
 async def check_topics(connection: Connection, topics: Sequence[NeededTopic]) -> None:
     """Return if the broker answers and *topics* exist with their partition counts.
 
-    Raises `BrokerUnreachableError` or `TopicsNotReadyError`, saying what to do. An embedded broker makes what is
-    missing.
+    Raises `BrokerUnreachableError` or `TopicsNotReadyError`, saying what to do. An embedded broker makes what
+    is missing.
     """
     if connection.embedded:
         await create_topics(connection, topics, 1)
@@ -143,8 +143,9 @@ async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
 def _advice(connection: Connection) -> str:
     if connection.security_protocol != "PLAINTEXT":
         return (
-            f"no broker answers at {connection.bootstrap}, or it refuses {connection.username or 'this client'} over "
-            f"{connection.security_protocol}: check the address, SESSION_RISK_SASL_* and SESSION_RISK_TLS_*"
+            f"no broker answers at {connection.bootstrap}, or it refuses "
+            f"{connection.username or 'this client'} over {connection.security_protocol}: "
+            "check the address, SESSION_RISK_SASL_* and SESSION_RISK_TLS_*"
         )
     return (
         f"no broker answers at {connection.bootstrap}; start one with `make kafka` or "

@@ -4,8 +4,8 @@
                                                          ▲                   │
                                                          └───── changelog ◄──┘      (read back when assigned)
 
-What a stage computes is not known here. One Faust table for each kind makes Faust assign the partitions of its
-changelog together with those of its sources; the tables themselves stay empty.
+What a stage computes is not known here. One Faust table for each kind makes Faust assign the partitions of
+its changelog together with those of its sources; the tables themselves stay empty.
 """
 
 from __future__ import annotations
@@ -13,28 +13,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from time import time
 from typing import Any, cast
 
 import faust
 from faust.tables.manager import TableManager
-from faust.types import TP, EventT, StreamT
+from faust.types import EventT, StreamT
 from mode import Service
 from mode.supervisors import CrashingSupervisor
 
-from pipeline.batch_consumer import BatchConsumer, BatchTransport, Chunk, Chunks, Reading
+from pipeline.batch_consumer import BatchConsumer, BatchTransport, Chunks
 from pipeline.broadcast import Broadcast
 from pipeline.changelog import table_name
 from pipeline.connection import Connection
 from pipeline.faust_parts import check_faust
+from pipeline.fetching import Reading
 from pipeline.lanes import Delivery, Lanes, Means
 from pipeline.lease import Lease
 from pipeline.observe import Observer, Unobserved
 from pipeline.producer import MAX_REQUEST_BYTES, BatchProducer, Outbox
 from pipeline.recovery import BulkRecovery, Takeover
 from pipeline.stage import Record, StageKind
+from pipeline.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ EMBEDDED_FETCH_WAIT_MS = 10
 """The embedded broker does not wake a fetch that waits: ask often."""
 
 MAX_FETCH_BYTES = 1_100_000
-"""Read from a partition at once; over the largest batch there is by default, or the others' would have to wait."""
+"""Read from a partition at once; more than the largest batch there is by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,34 +77,6 @@ class Control:
     on_record: Callable[[Record], None]
 
 
-@dataclass(slots=True)
-class Upkeep:
-    """What happens about once a second in a worker: signs of life, lag, and sweeps of quiet partitions."""
-
-    lanes: Lanes
-    kinds: Sequence[StageKind]
-    observer: Observer
-    idle_s: float
-    newest: dict[TP, float] = field(default_factory=dict)
-    """Time (s) of the newest record handed to a lane, by topic-partition."""
-
-    def look(self, consumer: BatchConsumer) -> None:
-        """Do it."""
-        self.observer.turned()
-        for tp in consumer.assignment() if consumer.flow_active else ():
-            if tp in self.newest:
-                behind = 0.0 if consumer.at_end(tp) else max(0.0, time() - self.newest[tp])
-                self.observer.lag(tp.topic, tp.partition, behind)
-        for lane in self.lanes:
-            # Quiet, because the broker is away or another topic is behind, is not idle: time must not move.
-            if lane.quiet_for() >= self.idle_s and self._at_end(consumer, lane.kind, lane.partition):
-                lane.sweep()
-
-    def _at_end(self, consumer: BatchConsumer, kind: str, partition: int) -> bool:
-        sources = next(k.sources for k in self.kinds if k.name == kind)
-        return consumer.flow_active and all(consumer.at_end(TP(topic, partition)) for topic in sources)
-
-
 class EdgeApp(faust.App):
     """A Faust app that knows why it must end; whoever runs it waits for `ended` and stops it."""
 
@@ -121,21 +94,6 @@ class EdgeApp(faust.App):
             self.ended.set()
 
 
-class UpkeepService(Service):
-    """Looks after the lanes once a second."""
-
-    def __init__(self, app: faust.App, upkeep: Upkeep, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._app = app
-        self._upkeep = upkeep
-
-    @Service.task
-    async def _look(self) -> None:
-        while not self.should_stop:
-            await self.sleep(1.0)
-            self._upkeep.look(cast("BatchConsumer", self._app.consumer))
-
-
 def build_app(
     edge: Edge, kinds: Sequence[StageKind], observer: Observer | None = None, control: Control | None = None
 ) -> EdgeApp:
@@ -144,25 +102,29 @@ def build_app(
     Raises `UnknownFaustError` when the installed Faust is not one the edge was made for.
     """
     check_faust()
+    edge.data_dir.mkdir(parents=True, exist_ok=True)  # Faust makes the last folder of the path only
     seen = observer or Unobserved()
     app = _app(edge)
     outbox = Outbox(lambda: cast("BatchProducer", app.producer).kafka())
     lanes = Lanes(seen, edge.drain_s)
     lease = Lease(edge.session_timeout_s)
-    upkeep = Upkeep(lanes, kinds, seen, edge.idle_s)
     app.transport = _transport(app, Reading(lease, lanes.settle, *_reading(edge)))
     app.producer_transport = app.transport
     means = Means(outbox, asyncio.Semaphore(edge.in_flight), edge.chunk_size, seen, app.fail)
     take_over = Takeover(edge.app_id, edge.connection, kinds, lanes, lease, means)
-    companions: list[Service] = [UpkeepService(app, upkeep)]
+    companions: list[Service] = [Upkeep(lanes, kinds, seen, edge.idle_s, lambda: _consumer(app))]
     if control is not None:
         companions.append(Broadcast(edge.connection, control.topic, control.on_record))
     cast("TableManager", app.tables)._recovery = BulkRecovery(
         app, app.tables, take_over, companions, beacon=app.tables.beacon
     )
     for kind in kinds:
-        _add_agent(app, kind, lanes, upkeep)
+        _add_agent(app, kind, lanes)
     return app
+
+
+def _consumer(app: faust.App) -> BatchConsumer:
+    return cast("BatchConsumer", app.consumer)
 
 
 def _reading(edge: Edge) -> tuple[int, int, int]:
@@ -210,15 +172,13 @@ def _transport(app: faust.App, reading: Reading) -> BatchTransport:
     return transport
 
 
-def _add_agent(app: faust.App, kind: StageKind, lanes: Lanes, upkeep: Upkeep) -> None:
+def _add_agent(app: faust.App, kind: StageKind, lanes: Lanes) -> None:
     app.Table(table_name(kind.name), partitions=app.conf.topic_partitions, key_type=bytes, value_type=bytes)
     sources = app.topic(*kind.sources, schema=Chunks())
 
     async def line_up(stream: StreamT[Any]) -> None:
         events = cast("faust.Stream[Any]", stream).noack().events()
         async for event in cast("AsyncIterator[EventT[Any]]", events):
-            chunk = cast("Chunk", event.value)
-            upkeep.newest[TP(chunk.topic, chunk.partition)] = chunk.records[-1].timestamp / 1000.0
             await lanes.put(kind.name, cast("Delivery", event))
 
     app.agent(sources, name=kind.name)(line_up)

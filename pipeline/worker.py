@@ -38,8 +38,9 @@ async def _run(app: EdgeApp) -> int:
 
 async def run_until_ended(app: EdgeApp) -> int:
     """Start *app*, wait until `app.ended` is set or Faust gives up, and stop it; return the exit code."""
-    # Two threads share this interpreter: with Python's 5 ms each waits that long for the other, again and again.
+    # Two threads share this interpreter; with Python's 5 ms each often waits that long for the other.
     sys.setswitchinterval(_SWITCH_SECONDS)
+    app.conf.datadir.mkdir(parents=True, exist_ok=True)
     starting = asyncio.ensure_future(app.start())
     ended = asyncio.ensure_future(app.ended.wait())
     crashed = asyncio.ensure_future(app.wait_until_stopped())

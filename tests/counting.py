@@ -1,6 +1,6 @@
 """A stage for tests of the edge: counts records by key, echoes each, and knows those that come again.
 
-Run as a program it is a worker of its own: python tests/counting.py BOOTSTRAP APP_ID PARTITIONS [CHUNK_PAUSE_MS].
+Run as a program it is a worker: python tests/counting.py BOOTSTRAP APP_ID PARTITIONS [CHUNK_PAUSE_MS].
 """
 
 from __future__ import annotations

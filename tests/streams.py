@@ -78,7 +78,9 @@ CALLS = st.builds(
             "records": st.just(60),
             "sensitivity": st.just("restricted"),
             "tool": st.sampled_from(["mail", "shell"]),
-            "operation": st.sampled_from(["iam:CreateAccessKey", "iam:AttachUserPolicy", "cloudtrail:StopLogging"]),
+            "operation": st.sampled_from(
+                ["iam:CreateAccessKey", "iam:AttachUserPolicy", "cloudtrail:StopLogging"]
+            ),
         },
     ),
 )
@@ -104,7 +106,9 @@ PRINCIPALS = st.fixed_dictionaries(
 )
 RELATIVES = st.one_of(
     st.builds(lambda one: {"source": "lineage", "relation": "child", "child_session_id": one}, session),
-    st.builds(lambda one: {"source": "lineage", "relation": "ancestor_revoked", "root_session_id": one}, session),
+    st.builds(
+        lambda one: {"source": "lineage", "relation": "ancestor_revoked", "root_session_id": one}, session
+    ),
 )
 CONTEXTS = st.builds(lambda told: (context, told), DEVICES | PRINCIPALS | RELATIVES)
 VERDICTS = st.builds(
@@ -112,7 +116,9 @@ VERDICTS = st.builds(
     st.sampled_from(["false_positive", "confirmed_compromised", "unsure"]),
 )
 STEPS = st.tuples(
-    session, st.sampled_from([0, 1, 2, 5, 5, 11, 30, 70, -8]), CALLS | CALLS | AUTHS | AUTHS | CONTEXTS | VERDICTS
+    session,
+    st.sampled_from([0, 1, 2, 5, 5, 11, 30, 70, -8]),
+    CALLS | CALLS | AUTHS | AUTHS | CONTEXTS | VERDICTS,
 )
 
 

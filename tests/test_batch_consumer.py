@@ -1,4 +1,4 @@
-"""The consumer's own decisions, without a broker; and that what it stands on in Faust and aiokafka has not moved."""
+"""The consumer's own decisions, without a broker; and that what it stands on in Faust has not moved."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from counting import counting_kind
-from pipeline import batch_consumer, faust_parts
-from pipeline.batch_consumer import BatchConsumer, Chunk, Chunks, _watch_heartbeats
+from pipeline import batch_consumer, faust_parts, fetching
+from pipeline.batch_consumer import BatchConsumer, Chunk, Chunks
 from pipeline.connection import Connection
 from pipeline.faust_parts import PARTS, Part, UnknownFaustError, check_faust, find
+from pipeline.fetching import watch_heartbeats
 from pipeline.lease import Lease
 from pipeline.topology import Edge, build_app
 
@@ -286,8 +287,8 @@ def test_the_lease_lives_on_good_heartbeats(
 ) -> None:
     lease = Lease(10.0, clock=lambda: 0.0)
     lease.grant(7)
-    _watch_heartbeats(coordinator, lease)
-    with patch.object(batch_consumer, "monotonic", lambda: 1_000.0):
+    watch_heartbeats(coordinator, lease)
+    with patch.object(fetching, "monotonic", lambda: 1_000.0):
         assert asyncio.run(coordinator._do_heartbeat()) == coordinator._answer
     assert lease.generation == generation
     assert (lease._held[1] == 1_010.0) == prolonged

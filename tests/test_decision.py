@@ -39,7 +39,13 @@ class Session:
         self.guard = self.guard or Guard(self.policy.guard, 1.0)
 
     def see(
-        self, at: float, *holding: str, action: str = "", band: int = 0, strong_age_s: float = 1e9, id_: str = ""
+        self,
+        at: float,
+        *holding: str,
+        action: str = "",
+        band: int = 0,
+        strong_age_s: float = 1e9,
+        id_: str = "",
     ) -> Decision:
         """Decide at second *at*, while the detections *holding* hold."""
         mask, now = sum(1 << BIT[one] for one in holding), round(at * 1000)
@@ -137,7 +143,10 @@ def test_a_factor_proved_after_the_evidence_lowers_the_score_a_little() -> None:
     one = session()
     one.see(0, "mass_read")
 
-    assert [part.detection for part in one.see(60, strong_age_s=30).parts] == ["mass_read", "fresh_strong_auth"]
+    assert [part.detection for part in one.see(60, strong_age_s=30).parts] == [
+        "mass_read",
+        "fresh_strong_auth",
+    ]
     assert [part.detection for part in one.see(61, strong_age_s=100).parts] == ["mass_read"]
 
 
@@ -260,6 +269,16 @@ def test_who_proved_a_factor_is_asked_again_when_it_happens_anew(rule: str) -> N
     assert again.challenge == stable_id("acme", "s-1", 1, rule, "step-up")
 
 
+def test_a_new_sign_in_answers_as_a_step_up_does() -> None:
+    one = session()
+    one.see(0, "network_changed")
+
+    later = [one.see(20, action="sign_in", strong_age_s=0), one.see(40), one.see(400)]
+
+    assert [(decision.revoke, decision.challenge) for decision in later] == [("", "")] * 3
+    assert later[-1].level == "LOW"
+
+
 def test_a_missed_step_up_ends_the_session() -> None:
     one = session()
     one.see(0, "network_changed")
@@ -289,6 +308,15 @@ def test_a_step_up_asked_for_silence_is_withdrawn_when_the_device_is_heard_again
     assert brief(asked) == CHALLENGED
     assert brief(after) == QUIET
     assert one.case.challenge is None
+
+
+def test_a_withdrawn_step_up_is_not_asked_for_anew_while_the_level_dwells() -> None:
+    one = session()
+    one.see(0, "telemetry_silent_while_idle")
+
+    later = [one.see(at) for at in (10, 20, 59)]
+
+    assert [brief(decision) for decision in later] == [("MEDIUM", "allow", False, False)] * 3
 
 
 def test_a_step_up_asked_for_a_network_is_not_withdrawn_because_time_passes() -> None:
@@ -321,7 +349,9 @@ def test_a_session_is_revoked_once_for_a_cause() -> None:
 
 @settings(max_examples=30)
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=10), st.integers(0, 9))
-def test_the_id_of_a_revocation_does_not_depend_on_when_or_by_which_event(looks: list[int], extra: int) -> None:
+def test_the_id_of_a_revocation_does_not_depend_on_when_or_by_which_event(
+    looks: list[int], extra: int
+) -> None:
     one = session()
     at = 0
     for step in looks:
@@ -332,11 +362,16 @@ def test_the_id_of_a_revocation_does_not_depend_on_when_or_by_which_event(looks:
 
 
 def test_the_strongest_detection_is_the_cause() -> None:
-    assert session().see(0, "mass_read", "device_rooted").revoke == stable_id("acme", "s-1", 0, "device_rooted")
+    assert session().see(0, "mass_read", "device_rooted").revoke == stable_id(
+        "acme", "s-1", 0, "device_rooted"
+    )
 
 
 def test_another_tenant_session_or_epoch_has_another_id() -> None:
-    ids = {session(who={**WHO, **other}).see(0, "mass_read").revoke for other in ({}, {"tenant": "z"}, {"session_id": "z"})}
+    ids = {
+        session(who={**WHO, **other}).see(0, "mass_read").revoke
+        for other in ({}, {"tenant": "z"}, {"session_id": "z"})
+    }
     later = session()
     later.case.epoch = 1
     ids.add(later.see(0, "mass_read").revoke)
@@ -351,7 +386,9 @@ def test_a_revoked_session_stays_revoked_whatever_comes() -> None:
 
     later = [one.see(at, action="step_up_passed", strong_age_s=0) for at in (10, 100, 4000)]
 
-    assert [(decision.action, decision.revoke, decision.challenge) for decision in later] == [("revoke", "", "")] * 3
+    assert [(decision.action, decision.revoke, decision.challenge) for decision in later] == [
+        ("revoke", "", "")
+    ] * 3
     assert one.case.epoch == 0
 
 
@@ -423,6 +460,19 @@ def test_a_held_session_that_is_trusted_again_is_forgotten() -> None:
     assert (one.case.level, one.case.held_at, one.case.empty()) == ("LOW", 0, True)
 
 
+def test_a_held_session_is_not_revoked_once_nothing_speaks_against_it() -> None:
+    one = session(f"{OPEN}[levels]\ndwell_s = 600")
+    assert one.guard is not None
+    one.guard.admit("acme", 0)
+    one.see(1, "device_rooted")
+
+    later = [one.see(at) for at in (30, 61, 120)]
+
+    assert [(decision.level, decision.revoke, decision.held) for decision in later] == [
+        ("HIGH", "", False)
+    ] * 3
+
+
 def test_silence_revokes_nobody_while_the_whole_fleet_is_silent() -> None:
     one = session(fleet_silent=True)
 
@@ -479,6 +529,12 @@ def test_a_suppression_keeps_a_detection_quiet_until_it_expires_and_says_so() ->
     assert (brief(during), during.suppressed) == (QUIET, "mass_read: suppressed by soc: agreed export")
     assert [(part.detection, bool(part.muted)) for part in during.parts] == [("mass_read", True)]
     assert brief(after) == REVOKED
+
+
+def test_what_is_kept_quiet_is_said_once() -> None:
+    one = session(SUPPRESSED)
+
+    assert [one.see(at, "mass_read").report for at in (10, 20, 30)] == [True, False, False]
 
 
 def test_a_suppression_keeps_nothing_else_quiet() -> None:

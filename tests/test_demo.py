@@ -38,9 +38,9 @@ def test_the_demonstration_plays_every_story_and_ends_well(monkeypatch: pytest.M
     done = CliRunner().invoke(main, ["demo"])
 
     assert done.exit_code == 0, done.output
-    told = list(script.stories(find_directory(), NOW))
-    attacks = sum(not story.twin for story in told)
-    assert f"✔ all {attacks} attacks and all {len(told) - attacks} twins ended as they must" in done.stdout
+    told = script.stories(find_directory(), NOW)
+    twins = sum(story.twin for story in told)
+    assert f"✔ all {len(told)} stories, {twins} of them honest twins, ended as they must" in done.stdout
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert lines.count("dead letters 0") == 1
     for part in ("ana-a1 HIGH revoke device_rooted", "events a second", "event to command p50"):
@@ -72,7 +72,7 @@ def test_a_worker_that_ends_ends_the_demonstration(tmp_path: Path) -> None:
 
 def test_a_wrong_ending_is_told_and_the_exit_code_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Scenario("a-theft", "A theft", "a", "", False, [], {"s": Expectation("HIGH", "revoke")}, NOW)
-    report = Report(events=1, fast_events=1, fast_seconds=0.5)
+    report = Report(events=1, seconds=0.5)
 
     async def performed(*_: Any) -> Report:
         return report
@@ -182,6 +182,8 @@ def _decision(**members: Any) -> dict[str, Any]:
 
 def test_a_decision_is_shown_with_what_counted_against_the_session() -> None:
     assert console.decision_row(_decision()) == ("00:00:00", "s", "HIGH", "revoke", "mass_read", "e-2 +1")
+    long = _decision(reasons=[{"detection": "mass_read", "contribution": 6.0, "evidence": ["x" * 60 + "-7"]}])
+    assert console.decision_row(long)[5] == "…" + "x" * 21 + "-7"
     cleared = _decision(level="LOW", action="allow", reasons=[])
     assert console.decision_row(cleared)[2:] == ("LOW", "allow", "nothing any more", "–")
 

@@ -111,7 +111,11 @@ HISTORIES: list[tuple[str, list[Event], float]] = [
     ("credentials_created_10m", [call(0, operation="iam:CreateAccessKey", status=403)], 0.0),
     ("rights_granted_10m", [call(0, operation="iam:AttachUserPolicy"), call(600)], 0.5),
     ("audit_blinded_10m", [call(0, operation="cloudtrail:StopLogging", status=None)], 1.0),
-    ("credential_changes_1h", [auth(0, action="credential_added"), auth(0, action="credential_removed")], 2.0),
+    (
+        "credential_changes_1h",
+        [auth(0, action="credential_added"), auth(0, action="credential_removed")],
+        2.0,
+    ),
     ("speed_kmh", [call(0, **BERLIN), call(3600, **MUNICH)], 504.4),
     ("speed_kmh", [call(0, **BERLIN), call(3600, **POTSDAM)], 0.0),
     ("speed_kmh", [call(0, **BERLIN), call(60, **MUNICH, network_type="vpn")], 0.0),

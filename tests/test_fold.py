@@ -13,7 +13,6 @@ from models.arrivals import learn_names, locate, unseen
 from models.columns import Batch, Columns
 from models.features import FEATURE_NAMES
 from models.fold import fold
-from models.rolling import segments
 from models.state import SOURCES, SessionTable
 from samples import T0, auth, call, context
 from slow_fold import SlowSession
@@ -63,11 +62,15 @@ CALLS = st.builds(
     ),
 )
 AUTHS = st.builds(
-    lambda client, session, at, action: auth(**client, session_id=session, occurred_at=T0 + at, action=action),
+    lambda client, session, at, action: auth(
+        **client, session_id=session, occurred_at=T0 + at, action=action
+    ),
     CLIENT,
     SESSIONS,
     TIMES,
-    st.sampled_from(["sign_in", "sign_in_failed", "mfa_denied", "mfa_passed", "credential_added", "sign_out"]),
+    st.sampled_from(
+        ["sign_in", "sign_in_failed", "mfa_denied", "mfa_passed", "credential_added", "sign_out"]
+    ),
 )
 CONTEXTS = st.builds(
     lambda session, at, heard, rest: context(
@@ -97,7 +100,9 @@ def fast(events: list[Event], cuts: set[int]) -> tuple[list[list[float]], Sessio
     """Features after every event, with chunks ended at *cuts* (and wherever the topic changes)."""
     table, columns, offset = SessionTable(), Columns(), 0
     answers: list[list[float]] = []
-    chunks = [list(g) for _, g in groupby(enumerate(events), lambda e: (e[1]["type"], sum(c <= e[0] for c in cuts)))]
+    chunks = [
+        list(g) for _, g in groupby(enumerate(events), lambda e: (e[1]["type"], sum(c <= e[0] for c in cuts)))
+    ]
     for chunk in chunks:
         batch: Batch = MAKE[chunk[0][1]["type"]](columns, [event for _, event in chunk])
         rows = locate(table, batch)

@@ -51,7 +51,9 @@ def test_every_tenant_has_the_whole_budget_of_a_minute_and_no_more(
         reached = max(reached, at // MINUTE_MS)
         answers.setdefault((tenant, reached), []).append(one.admit(tenant, at))
 
-    assert all(given == [True] * min(most, len(given)) + [False] * (len(given) - most) for given in answers.values())
+    assert all(
+        given == [True] * min(most, len(given)) + [False] * (len(given) - most) for given in answers.values()
+    )
 
 
 def test_a_late_event_has_no_budget_of_its_own() -> None:
@@ -87,7 +89,8 @@ def test_another_tenant_does_not_hide_that_one_is_held() -> None:
 
 
 @pytest.mark.parametrize(
-    ("silent", "bound", "answer"), [(3, 3, False), (2, 4, True), (1, 4, False), (0, 0, False), (50, 101, False)]
+    ("silent", "bound", "answer"),
+    [(3, 3, False), (2, 4, True), (1, 4, False), (0, 0, False), (50, 101, False)],
 )
 def test_the_fleet_is_silent_when_so_many_of_enough_are(silent: int, bound: int, answer: bool) -> None:
     one = guard()

@@ -1,4 +1,4 @@
-"""Records of many topic-partitions come in chunks, in the order of event time, none lost and none out of its place."""
+"""Records of many topic-partitions come in chunks, in the order of event time, each in its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lane does one thing after the other: stage, messages, rows, acknowledgement; and ends without losing its place."""
+"""A lane does one thing after the other: stage, messages, rows, acknowledgement; it loses nothing."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class World(Unobserved):
         self.log.append("sweep")
         return Outcome(rows=[(b"swept", None)])
 
-    async def send(self, messages: Sequence[Message]) -> None:
+    async def send(self, messages: Sequence[Message], timestamp_ms: int | None) -> None:
         await self._out("messages", [message.value for message in messages])
 
     async def append(
@@ -277,5 +277,3 @@ def test_what_comes_from_another_generation_finds_no_lane() -> None:
         assert lanes.settled(("kind", 0)) is None
 
     asyncio.run(story())
-
-

@@ -1,4 +1,4 @@
-"""A worker may write while its lease holds, waits while that is uncertain, and never writes for another generation."""
+"""A worker writes while its lease holds, waits while that is uncertain, and never for another generation."""
 
 from __future__ import annotations
 

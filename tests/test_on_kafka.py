@@ -1,4 +1,4 @@
-"""Workers on Apache Kafka, joined, stopped, killed and frozen: nothing is missing, state is exact, little repeats.
+"""Workers on Apache Kafka, joined, stopped, killed, frozen: nothing is missing and state is exact.
 
 Uses the broker at SESSION_RISK_BROKER, or starts one of its own with deploy/kafka/run.sh.
 """
@@ -22,11 +22,19 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from counting import (
-    ECHO, SOURCES, Counting, committed, counting_kind, produce, read_all, running, state, until,
+    ECHO,
+    SOURCES,
+    Counting,
+    committed,
+    counting_kind,
+    produce,
+    read_all,
+    running,
+    state,
+    until,
 )
 from pipeline.changelog import changelog_topic
 from pipeline.connection import Connection
-from pipeline.topology import Edge
 from pipeline.topic_admin import (
     CHANGELOG_CONFIG,
     NeededTopic,
@@ -35,6 +43,7 @@ from pipeline.topic_admin import (
     create_topics,
     needed_topics,
 )
+from pipeline.topology import Edge
 
 pytestmark = pytest.mark.kafka
 

@@ -52,7 +52,9 @@ def test_the_defaults_of_the_brief() -> None:
 
 def test_the_id_is_the_same_for_the_same_content_in_any_order() -> None:
     one = "prior = -3\n[rules.mass_read]\nweight = 5\n[rules.mass_read.limits]\nrecords = 1\n[rules.mfa_fatigue]\nweight = 2"
-    other = "prior = -3\n[rules.mfa_fatigue]\nweight = 2\n[rules.mass_read]\nlimits = {records = 1}\nweight = 5"
+    other = (
+        "prior = -3\n[rules.mfa_fatigue]\nweight = 2\n[rules.mass_read]\nlimits = {records = 1}\nweight = 5"
+    )
     two_limits = "[rules.agent_tool_burst.limits]\n{}\n{}"
     first, second = "calls = 1", "new_tools = 2"
 

@@ -1,4 +1,4 @@
-"""What is made of assigned partitions: a stage for each, restored from its changelog, or kept where that is the same."""
+"""Each assigned partition gets a stage, restored from its changelog, or kept where that is the same."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import aiokafka
 import pytest
-from counting import Counting, counting_kind
 from faust.types import TP
 
+from counting import Counting, counting_kind
 from pipeline.broker import EmbeddedBroker
 from pipeline.changelog import changelog_topic
 from pipeline.connection import Connection
@@ -130,7 +130,9 @@ def test_an_empty_assignment_leaves_nothing_to_do() -> None:
 def test_topics_that_do_not_come_in_the_same_partitions_are_named() -> None:
     async def story() -> None:
         async with _world() as world:
-            with pytest.raises(UnevenAssignmentError, match=r"right came in partitions \[0, 1\], .* in \[0\]"):
+            with pytest.raises(
+                UnevenAssignmentError, match=r"right came in partitions \[0, 1\], .* in \[0\]"
+            ):
                 await world.take_over([TP("left", 0), TP("right", 0), TP("right", 1), TP(CHANGELOG, 0)], 1)
 
     asyncio.run(story())

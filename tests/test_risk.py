@@ -18,7 +18,15 @@ ANY_LEVEL = st.sampled_from(LEVELS)
 
 @pytest.mark.parametrize(
     ("log_odds", "value"),
-    [(0.0, 50.0), (-4.0, 1.8), (2.0, 88.1), (-math.inf, 0.0), (math.inf, 100.0), (1e308, 100.0), (-1e308, 0.0)],
+    [
+        (0.0, 50.0),
+        (-4.0, 1.8),
+        (2.0, 88.1),
+        (-math.inf, 0.0),
+        (math.inf, 100.0),
+        (1e308, 100.0),
+        (-1e308, 0.0),
+    ],
 )
 def test_a_score_is_the_logistic_of_the_evidence(log_odds: float, value: float) -> None:
     assert score(log_odds) == value
@@ -49,12 +57,16 @@ TURNS: list[tuple[Level, float, float, Level]] = [
 
 
 @pytest.mark.parametrize(("level", "value", "since_s", "after"), TURNS)
-def test_a_level_turns_where_the_policy_says(level: Level, value: float, since_s: float, after: Level) -> None:
+def test_a_level_turns_where_the_policy_says(
+    level: Level, value: float, since_s: float, after: Level
+) -> None:
     assert next_level(level, value, since_s, USUAL) == after
 
 
 @given(ANY_LEVEL, SCORES, st.floats(0, 59.9))
-def test_a_level_is_kept_for_its_dwell_time_unless_it_rises(level: Level, value: float, since_s: float) -> None:
+def test_a_level_is_kept_for_its_dwell_time_unless_it_rises(
+    level: Level, value: float, since_s: float
+) -> None:
     assert LEVELS.index(next_level(level, value, since_s, USUAL)) >= LEVELS.index(level)
 
 

@@ -236,7 +236,13 @@ ROWS = [
         "confirmed_compromised",
         [auth(0), feedback(5, verdict="confirmed_compromised")],
         [auth(0), feedback(5, verdict="true_positive"), feedback(6, verdict="unsure")],
-        ([auth(0), auth(0, session_id="s-2"), feedback(5, session_id="s-2", verdict="benign_true_positive")],),
+        (
+            [
+                auth(0),
+                auth(0, session_id="s-2"),
+                feedback(5, session_id="s-2", verdict="benign_true_positive"),
+            ],
+        ),
     ),
 ]
 IDS = [f"{row.rule}-{at}" for at, row in enumerate(ROWS)]
@@ -278,7 +284,7 @@ def test_nobody_is_accused_for_a_plain_day() -> None:
 
 
 def test_ids_are_unique_and_fit_into_a_row() -> None:
-    assert BIT == {rule.id: at for at, rule in enumerate(RULES)}
+    assert {rule.id: at for at, rule in enumerate(RULES)} == BIT
     assert len(BIT) == len(RULES) <= 8 * ROW["mask"].itemsize
     assert [rule_id for rule_id in RULE_IDS if not re.fullmatch(r"[a-z]+(_[a-z]+)*", rule_id)] == []
 

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
 from numpy.typing import NDArray
 
 from models.state import ROW, VERSION, Names, SessionTable, UnreadableRow, decode, encode, gather, scatter
 
 WORDS = st.text(max_size=12) | st.sampled_from(["s-1", "s-2", "\0", "a\0b", "ü", "\x1f", "\U0010ffff"])
 NAMES = st.builds(Names, WORDS, WORDS, WORDS, WORDS)
-ROWS = st.binary(min_size=ROW.itemsize, max_size=ROW.itemsize).map(lambda told: np.frombuffer(told, ROW).copy())
+ROWS = st.binary(min_size=ROW.itemsize, max_size=ROW.itemsize).map(
+    lambda told: np.frombuffer(told, ROW).copy()
+)
 
 
 # --- the wire form ----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Workers on the embedded broker: what is read is processed once, in order, and survives a restart.
 
-One story, told once for all tests (joining a group takes seconds): two runs of a healthy worker, then one of a
-worker whose stage fails, and its restart.
+One story, told once for all tests (joining a group takes seconds): two runs of a healthy worker, then one of
+a worker whose stage fails, and its restart.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ import click
 from pipeline import script
 from pipeline.assembly import configured, options
 from pipeline.broker import PARTITIONS, EmbeddedBroker
+from pipeline.changelog import changelog_topic
+from pipeline.client import remove
 from pipeline.commands.worker import edge_of
 from pipeline.connection import Connection
 from pipeline.console import as_json, decisions_shown, grid, print_json, screen
@@ -54,8 +56,11 @@ def command(*, broker: str | None, as_json: bool) -> int:
         in_force = InForce(configured(settings))
         kinds = stage_kinds(in_force.brain, options(settings, partitions))
         played = _script(partitions, suffix)
-        asyncio.run(_make_topics(settings, connection, kinds, partitions))
-        with TemporaryDirectory() as folder, decisions_shown(_title(connection), screen(err=as_json)) as show:
+        with (
+            _topics(settings, connection, kinds, partitions),
+            TemporaryDirectory() as folder,
+            decisions_shown(_title(connection), screen(err=as_json)) as show,
+        ):
             edge = replace(edge_of(settings, connection, partitions), data_dir=Path(folder))
             report = asyncio.run(perform(edge, kinds, played, show))
     wrong = [sentence for story in played.stories for sentence in report.endings.wrong(story)]
@@ -94,20 +99,30 @@ def _script(partitions: int, suffix: str) -> Script:
     return Script(before, script.in_order([*honest[len(before) :], *told, *steady]), stories, SECONDS)
 
 
-async def _make_topics(
+@contextmanager
+def _topics(
     settings: Settings, connection: Connection, kinds: Sequence[StageKind], partitions: int
-) -> None:
+) -> Iterator[None]:
+    """Make the topics that are missing; the state of this demonstration's worker does not outlive it."""
     topics = needed_topics(settings.app_id, [kind.name for kind in kinds], partitions)
-    if not connection.embedded:
-        await create_topics(connection, topics, settings.replication_factor)
-    await check_topics(connection, topics)
+    if connection.embedded:
+        asyncio.run(check_topics(connection, topics))
+        yield
+        return
+    asyncio.run(create_topics(connection, topics, settings.replication_factor))
+    try:
+        asyncio.run(check_topics(connection, topics))
+        yield
+    finally:
+        state = [changelog_topic(settings.app_id, kind.name) for kind in kinds]
+        asyncio.run(remove(connection, state))
 
 
 def _figures(report: Report) -> dict[str, Any]:
     latencies = report.latencies()
     return {
         "events": report.events,
-        "events_per_second": round(report.fast_events / max(report.fast_seconds, 0.001)),
+        "events_per_second": round(report.events / max(report.seconds, 0.001)),
         "dead_letters": report.dead_letters,
         "revocations": len(report.endings.revocation_ids),
         "commands": len(report.commanded_at),
@@ -126,8 +141,8 @@ def _show(report: Report, played: Script, wrong: list[str]) -> None:
     figures = _figures(report)
     took = figures["event_to_command_ms"]
     rows = [
-        ("events", figures["events"]),
-        ("events a second", f"{figures['events_per_second']:,} while sent as fast as it goes"),
+        ("events", f"{figures['events']:,}"),
+        ("events a second", f"{figures['events_per_second']:,} at the pace of the stories"),
         ("dead letters", figures["dead_letters"]),
         ("revocations", figures["revocations"]),
         (
@@ -142,31 +157,24 @@ def _show(report: Report, played: Script, wrong: list[str]) -> None:
     console.print()
     for sentence in wrong:
         console.print(f"✘ {sentence}")
-    attacks = sum(not story.twin for story in played.stories)
+    twins = sum(story.twin for story in played.stories)
     if not wrong:
         console.print(
-            f"✔ all {attacks} attacks and all {len(played.stories) - attacks} twins ended as they must"
+            f"✔ all {len(played.stories)} stories, {twins} of them honest twins, ended as they must"
         )
 
 
-def _endings(report: Report, stories: Any) -> Iterator[tuple[str, str, str, str]]:
+def _endings(report: Report, stories: Sequence[Scenario]) -> Iterator[tuple[str, str, str, str]]:
     for story in stories:
         mark = "✘" if report.endings.wrong(story) else "✔"
-        kind = "twin" if story.twin else "attack"
-        yield mark, f"{story.name[0]}, {kind}: {story.title}", _expected(story), _happened(report, story)
+        title = f"{story.story}{', twin' if story.twin else ''}: {story.title}"
+        for name in _interesting(story):
+            expected = story.expect[name]
+            yield mark, title, f"{expected.level} {expected.action}", f"{name}: {report.endings.of(name)}"
+            mark = title = ""
 
 
 def _interesting(story: Scenario) -> list[str]:
     """The sessions something is expected of; in a twin, whom it is about."""
     told = [name for name, expected in story.expect.items() if expected != Expectation("LOW", "allow")]
     return told or [next(iter(story.expect))]
-
-
-def _expected(story: Scenario) -> str:
-    return "\n".join(
-        f"{story.expect[name].level} {story.expect[name].action}" for name in _interesting(story)
-    )
-
-
-def _happened(report: Report, story: Scenario) -> str:
-    return "\n".join(f"{name}: {report.endings.of(name)}" for name in _interesting(story))

@@ -67,6 +67,15 @@ def metric(name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + "{", name + " ")))
 
 
+def wait_for(process: subprocess.Popen[bytes], events: float, seconds: float = 120) -> None:
+    """Return when the worker has done so many *events*; raises if it ends, or is not there in time."""
+    until = time.monotonic() + seconds
+    while metric("session_risk_events_total") < events:
+        if process.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"the worker did {metric('session_risk_events_total'):,.0f} of {events:,.0f} events")
+        time.sleep(0.05)
+
+
 def cpu_seconds(pid: int) -> float:
     """Processor time that a process has used (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -104,11 +113,9 @@ async def send(producer: aiokafka.AIOKafkaProducer, partition: int, rows: list[t
 def throughput(round_: int) -> tuple[float, float]:
     """Events a second by the wall clock and by the worker's processor time, after the first fifth of the backlog."""
     with worker(f"bench-{os.getpid()}-{round_}") as process:
-        while metric("session_risk_events_total") < BACKLOG / 5:
-            time.sleep(0.05)
+        wait_for(process, BACKLOG / 5)
         count, began, used = metric("session_risk_events_total"), time.perf_counter(), cpu_seconds(process.pid)
-        while metric("session_risk_events_total") < BACKLOG:
-            time.sleep(0.05)
+        wait_for(process, BACKLOG)
         seconds = time.perf_counter() - began
         done = metric("session_risk_events_total") - count
         return done / seconds, done / (cpu_seconds(process.pid) - used)
@@ -214,9 +221,8 @@ def main() -> None:
     rate, each = median(r for r, _ in rounds), median(c for _, c in rounds)
     print(f"a worker on Apache Kafka, {size:.0f}-byte events, {SESSIONS:,} sessions, everything acknowledged:")
     print(f"    {rate:,.0f} events/s beside the broker on the same cores; {each:,.0f} per second of its processor time")
-    with worker(f"bench-{os.getpid()}-latency"):
-        while metric("session_risk_events_total") < BACKLOG:
-            time.sleep(0.2)
+    with worker(f"bench-{os.getpid()}-latency") as process:
+        wait_for(process, BACKLOG)
         took = asyncio.run(latency())
     cuts = quantiles(took, n=100)
     print(f"event sent → command received, {RATE:,} events/s beside it: p50 {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms ({len(took)} commands)")

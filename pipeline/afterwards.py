@@ -1,0 +1,68 @@
+"""What comes after the last decision on a session: the enforcer's word, and being forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from models.columns import KINDS
+from models.state import Names, SessionTable
+from pipeline import lineage, outputs
+from pipeline.case import Case
+from pipeline.decision import Decision, stable_id
+from pipeline.judging import ENDED, REVOKED
+from pipeline.outbox import Outbox
+
+
+def acknowledge(table: SessionTable, cases: dict[int, Case], ack: dict[str, Any], out: Outbox) -> str:
+    """Take the enforcer's word on a revocation; the reason why it cannot be taken, else nothing."""
+    row = table.find(ack["tenant"], ack["session_id"])
+    case = cases.get(row) if row >= 0 else None
+    if case is None or case.revocation is None:
+        return "session_id: no revocation of this session is open here"
+    revocation = case.revocation
+    if revocation.command["revocation_id"] != ack["revocation_id"]:
+        return "revocation_id: not the revocation of this session"
+    out.dirty.add(row)
+    if ack["outcome"] == "failed":
+        out.count("revocations", "failed")
+        return ""
+    if not revocation.acknowledged:
+        revocation.acknowledged = True
+        out.count("revocations", "acknowledged")
+        table.rows["wake_at"][row] = 0
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """Says what is left to say of sessions that are forgotten at *at*, in ms of event time."""
+
+    table: SessionTable
+    cases: dict[int, Case]
+    at: int
+    stamp: outputs.Stamp
+
+    def say(self, row: int, out: Outbox) -> None:
+        """Device and principal hear of it unless they have; an open finding is closed; children are handed on."""
+        who, case = Names.unpack(self.table.names[row]).plain(), self.cases.get(row)
+        kind, event_id = KINDS[int(self.table.rows["kind"][row])], f"expired:{self.at}"
+        over = int(self.table.rows["flags"][row]) & (ENDED | REVOKED)
+        if not over and who["principal_id"]:
+            out.send(outputs.activity(who, kind, "ended", event_id, self.at, {}))
+            if who["device_id"]:
+                out.send(outputs.binding(who, kind, who["device_id"], "ended", event_id, self.at))
+        if case and case.finding:
+            out.send(
+                outputs.finding(who, case, outcome_of(case, self.at), [], outputs.CLOSE, self.at, self.stamp)
+            )
+            out.count("findings", "close")
+        if case and not case.revocation:
+            lineage.adopt(case, who["tenant"], event_id, self.at, out)
+
+
+def outcome_of(case: Case, at: int) -> Decision:
+    """How the case of a session that is over stood at *at*, for the close of its finding."""
+    level: Any = case.level
+    action = "revoke" if case.revocation else "allow"
+    return Decision(stable_id(case.finding, "over", at), 0.0, level, level, action, "", [])

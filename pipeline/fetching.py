@@ -1,0 +1,128 @@
+# ruff: noqa: SLF001 - as in batch_consumer.py
+"""The consumer's own thread: fetches what there is room for, knows what is unread, and keeps the lease alive.
+
+The lower half of `pipeline.batch_consumer`; stands on the same private parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, cast
+
+import aiokafka
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from pipeline.lease import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How to read, and what must happen before offsets are committed.
+
+    *settle* stops the work on chunks: those begun are finished or given up, the others forgotten.
+    """
+
+    lease: Lease
+    settle: Callable[[], Awaitable[None]]
+    chunk_size: int = 512
+    fetch_wait_ms: int = 100
+    skew_ms: int = 5_000
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread; fetches only what there is room for and watches heartbeats for the lease."""
+
+    _fetching: tuple[object, frozenset[TP]] = (None, frozenset())
+
+    @property
+    def reading(self) -> Reading:
+        """How to read."""
+        reading: Reading = cast("Any", self.transport).reading
+        return reading
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = self.reading.fetch_wait_ms  # Faust has 1,500 ms written into it
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        watch_heartbeats(self._ensure_consumer()._coordinator, self.reading.lease)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.reading.lease.grant(generation_id)
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - as Faust has it
+        max_records: int | None = None,
+    ) -> Mapping[TP, list[Any]]:
+        self._fetch_only(consumer, active_partitions)
+        return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+
+    def _fetch_only(self, consumer: aiokafka.AIOKafkaConsumer, wanted: set[TP]) -> None:
+        # aiokafka fetches whatever is not paused, and records nobody takes slow down all the others.
+        assignment = consumer._subscription.subscription.assignment
+        fetching = (assignment, frozenset(wanted))
+        if assignment is None or self._fetching == fetching:
+            return
+        for tp in assignment.tps:
+            state = assignment.state_value(tp)
+            if tp in wanted and state.paused:
+                state.resume()
+            elif tp not in wanted and not state.paused:
+                state.pause()
+        self._fetching = fetching
+
+    async def seek_to_next(self, partitions: Iterable[TP]) -> Mapping[TP, int | None]:
+        """Go to the committed offset of each of *partitions*, or its beginning; return what is committed."""
+        wanted = [aiokafka.TopicPartition(tp.topic, tp.partition) for tp in partitions]
+        return cast("Mapping[TP, int | None]", await self.call_thread(self._seek_to_next, wanted))
+
+    async def _seek_to_next(self, partitions: Sequence[aiokafka.TopicPartition]) -> Mapping[TP, int | None]:
+        consumer = self._ensure_consumer()
+        committed = await consumer.seek_to_committed(*partitions) if partitions else {}
+        # aiokafka leaves the position alone where nothing is committed, though it may have been read on.
+        uncommitted = [tp for tp, offset in committed.items() if not offset]
+        if uncommitted:
+            await consumer.seek_to_beginning(*uncommitted)
+        return cast("Mapping[TP, int | None]", committed)
+
+    def unread(self, tp: TP) -> int | None:
+        """Return how many offsets of *tp* the broker has beyond those read, by its last word, if known."""
+        state = self._partition_state(tp)
+        if state is None or state.highwater is None or not state.has_valid_position:
+            return None
+        return max(0, int(state.highwater) - int(state.position))
+
+    def heard_at(self, tp: TP) -> float:
+        """Return when the broker last answered a fetch of *tp*, in seconds since the epoch."""
+        state = self._partition_state(tp)
+        return 0.0 if state is None or state.timestamp is None else float(state.timestamp) / 1000.0
+
+    def _partition_state(self, tp: TP) -> Any:
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        return None if assignment is None else assignment.state_value(tp)
+
+
+def watch_heartbeats(coordinator: Any, lease: Lease) -> None:
+    """Renew *lease* with every good heartbeat of *coordinator*, end it when the group goes on without us."""
+    beat = coordinator._do_heartbeat
+
+    async def watched() -> bool:
+        asked_at = monotonic()
+        well = bool(await beat())
+        if coordinator.generation != lease.generation:
+            lease.end()
+        elif well and not coordinator._rejoin_needed_fut.done():
+            lease.renew(coordinator.generation, asked_at)
+        return well
+
+    coordinator._do_heartbeat = watched

@@ -1,0 +1,78 @@
+"""Parents and children among sessions: who was born of whom, and who has to hear that an ancestor fell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline import outputs
+from pipeline.case import CHILDREN, Case
+from pipeline.decision import stable_id
+from pipeline.judging import Sight
+from pipeline.outbox import Outbox
+
+
+def follow(sight: Sight, out: Outbox) -> None:
+    """Take what an event says of its session's relatives, and tell those who have to know."""
+    event = sight.event
+    if event.get("parent_session_id"):
+        _born(sight, event["parent_session_id"], out)
+    if event.get("relation") == "child":
+        _parent_of(sight, event["child_session_id"], out)
+    if event.get("relation") == "ancestor_revoked":
+        _ancestor_fell(sight, event["root_session_id"], out)
+
+
+def tell_children(sight: Sight, out: Outbox) -> None:
+    """An ancestor of theirs fell: the session itself, or one above it."""
+    for child in sight.case.children:
+        _tell(sight, child, out)
+
+
+def adopt(case: Case, tenant: str, event_id: str, at: int, out: Outbox) -> None:
+    """A session is forgotten: its parent takes its children, so that a fall goes on to reach them."""
+    for child in case.children if case.parent else ():
+        told = _told_about(event_id, child)
+        out.send(outputs.relative(tenant, case.parent, "child", told, at, child=child))
+
+
+def _born(sight: Sight, parent: str, out: Outbox) -> None:
+    case, who = sight.case, sight.who
+    if case.parent or parent == who["session_id"]:
+        return
+    case.parent = parent
+    event_id, child = str(sight.event["event_id"]), who["session_id"]
+    out.send(outputs.relative(who["tenant"], parent, "child", event_id, sight.at, child=child))
+
+
+def _parent_of(sight: Sight, child: Any, out: Outbox) -> None:
+    """Remember a child; one that comes after the fall hears of it at once."""
+    case = sight.case
+    if not child or child in case.children:
+        return
+    case.children.append(child)
+    if len(case.children) > CHILDREN:
+        del case.children[0]
+        out.count("forgotten_children")
+    if case.revocation or (case.ended_at and case.root):
+        _tell(sight, child, out)
+
+
+def _ancestor_fell(sight: Sight, root: Any, out: Outbox) -> None:
+    """A session that has ended has nothing to lose; its children have."""
+    case = sight.case
+    if case.root:
+        return
+    case.root = root or ""
+    if case.ended_at and not case.revocation:
+        tell_children(sight, out)
+
+
+def _tell(sight: Sight, child: str, out: Outbox) -> None:
+    root = sight.case.root or sight.who["session_id"]
+    event_id = _told_about(str(sight.event["event_id"]), child)
+    tenant = sight.who["tenant"]
+    out.send(outputs.relative(tenant, child, "ancestor_revoked", event_id, sight.at, root=root))
+
+
+def _told_about(event_id: str, child: str) -> str:
+    return outputs.derived_id(event_id, f"~{stable_id(child)[:12]}")

@@ -1,0 +1,231 @@
+"""Principal context: what is normal for somebody over all sessions, and how new a session is to that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.principal import HABITS, KEEP_MS, MOST_HABITS, MOST_SESSIONS, principal_context
+from playing import NOW, Event, Player, Said, of
+from samples import T0, activity
+from schemas import topics
+from test_scorer import by_key, chunks, read
+
+HOME = {"device_id": "phone-1", "ip": "192.0.2.1", "asn": 64500, "country": "DE", "user_agent": "Firefox/140"}
+CAFE = {**HOME, "ip": "198.51.100.1", "asn": 64501}
+BERLIN = {"latitude": 52.52, "longitude": 13.405}
+MUNICH = {"latitude": 48.137, "longitude": 11.575}
+
+
+def principal() -> Player:
+    return Player(principal_context())
+
+
+def known(said: list[Said]) -> list[tuple[Any, ...]]:
+    """What was told of each habit: device, network, country, client."""
+    return [tuple(one.get(f"known_{name}") for name in HABITS) for one in of(said, topics.SESSION_CONTEXT)]
+
+
+def heard(said: list[Said], *members: str) -> list[tuple[Any, ...]]:
+    return [tuple(one.get(name) for name in members) for one in of(said, topics.SESSION_CONTEXT)]
+
+
+def test_to_a_stranger_everything_is_new() -> None:
+    (said,) = principal().play(activity(0, event_id="e-1~a", **HOME))
+
+    assert said == Said(
+        topics.SESSION_CONTEXT,
+        "s-1",
+        {
+            "type": "session.context", "event_id": "e-1~a~p", "occurred_at": T0, "tenant": "default",
+            "session_id": "s-1", "source": "principal", "known_device": False, "known_asn": False,
+            "known_country": False, "known_client": False, "novelty": 1.0, "concurrent_sessions": 0,
+            "sessions_seen": 0,
+        },
+    )  # fmt: skip
+
+
+def test_the_next_session_is_measured_by_the_one_before() -> None:
+    one = principal()
+    one.play(activity(0, **HOME))
+
+    said = one.play(activity(60, session_id="s-2", **CAFE))
+
+    assert known(said) == [(True, False, True, True)]
+    assert heard(said, "novelty", "sessions_seen", "concurrent_sessions") == [(0.25, 1, 1)]
+
+
+def test_what_is_not_shown_is_neither_known_nor_new() -> None:
+    one = principal()
+    one.play(activity(0, **HOME))
+
+    said = one.play(activity(60, session_id="s-2", asn=64500))
+    nothing = one.play(activity(61, session_id="s-3"))
+
+    assert known(said) == [(None, True, None, None)]
+    assert heard(nothing, "novelty", "known_asn") == [(None, None)]
+
+
+def test_an_update_of_the_client_is_the_same_client() -> None:
+    one = principal()
+    one.play(activity(0, user_agent="Firefox/140.0"))
+
+    assert known(one.play(activity(1, kind="client_changed", user_agent="Firefox/141.0"))) == [
+        (None, None, None, True)
+    ]
+
+
+def test_a_session_does_not_count_itself() -> None:
+    one = principal()
+    one.play(activity(0, **HOME))
+
+    said = one.play(activity(60, kind="client_changed", **CAFE))
+
+    assert heard(said, "sessions_seen", "concurrent_sessions", "known_asn") == [(0, 0, False)]
+
+
+def test_an_ended_session_is_not_concurrent_any_more_but_was_seen() -> None:
+    one = principal()
+    one.each(activity(0, **HOME), activity(10, kind="ended"))
+
+    assert heard(one.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [(1, 0)]
+
+
+def test_what_a_revoked_session_taught_is_forgotten() -> None:
+    one = principal()
+    one.each(activity(0, **HOME), activity(60, session_id="thief", **CAFE))
+    one.play(activity(70, session_id="thief", kind="revoked"))
+
+    assert known(one.play(activity(80, session_id="s-2", **CAFE))) == [(True, False, True, True)]
+
+
+def test_a_revoked_session_teaches_nothing_any_more() -> None:
+    one = principal()
+    one.each(activity(0, **HOME), activity(60, session_id="thief", **HOME))
+    one.each(activity(70, session_id="thief", kind="revoked"), activity(80, kind="client_changed", **HOME))
+
+    assert known(one.play(activity(90, session_id="s-2", **HOME))) == [(True, True, True, True)]
+
+
+SPEEDS = [
+    ({}, 600, pytest.approx(3026, rel=0.01)),
+    ({}, 3600, pytest.approx(504.4, rel=0.01)),
+    ({}, -600, pytest.approx(3026, rel=0.01)),
+    ({"latitude": 52.4, "longitude": 13.1}, 60, 0.0),
+    ({"latitude": None}, 600, None),
+    ({"network_type": "vpn"}, 600, None),
+    ({"session_id": "s-1"}, 600, None),
+    ({"principal_id": "bob"}, 600, None),
+]
+
+
+@pytest.mark.parametrize(("members", "at", "kmh"), SPEEDS)
+def test_the_speed_is_that_from_the_last_place_of_another_session(
+    members: dict[str, Any], at: float, kmh: Any
+) -> None:
+    one = principal()
+    one.play(activity(0, **BERLIN))
+
+    said = one.play(activity(at, **{"session_id": "s-2", **MUNICH, **members}))
+
+    assert heard(said, "place_speed_kmh") == [(kmh,)]
+
+
+def test_the_place_of_a_revoked_session_is_no_place() -> None:
+    one = principal()
+    one.each(activity(0, session_id="thief", **BERLIN), activity(1, session_id="thief", kind="revoked"))
+
+    assert heard(one.play(activity(60, **MUNICH)), "place_speed_kmh") == [(None,)]
+
+
+def test_an_activity_delivered_again_is_no_second_session() -> None:
+    one = principal()
+    first = activity(0, **HOME)
+    one.each(first, first)
+
+    assert heard(one.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [(1, 1)]
+
+
+def test_principals_of_two_tenants_are_two() -> None:
+    one = principal()
+    one.play(activity(0, tenant="zeta", **HOME))
+
+    assert known(one.play(activity(60, **HOME))) == [(False, False, False, False)]
+
+
+def test_the_habits_seen_last_are_kept() -> None:
+    one = principal()
+    one.each(
+        *(activity(at, asn=at) for at in range(1, MOST_HABITS + 1)),
+        activity(100, asn=1),
+        activity(101, asn=999),
+    )
+
+    asked = [known(one.play(activity(200, kind="client_changed", asn=asn)))[0][1] for asn in (1, 3, 999, 2)]
+
+    assert asked == [True, True, True, False]
+
+
+def test_a_worker_that_takes_over_knows_the_same() -> None:
+    one, other = principal(), principal()
+    one.each(activity(0, **HOME, **BERLIN), activity(5, session_id="s-2", **CAFE), activity(9, kind="ended"))
+    other.stage.restore(one.rows.items())
+    other.stage.ready()
+
+    nexts = [activity(60, session_id="s-3", **CAFE, **MUNICH), activity(61, session_id="s-2", kind="revoked")]
+    assert other.each(*nexts) == one.each(*nexts)
+    assert other.rows == one.rows
+
+
+def test_a_principal_without_sessions_is_forgotten_after_a_month() -> None:
+    one = principal()
+    late = KEEP_MS / 1000 + 120
+    now = NOW + 2 * KEEP_MS
+    one.each(activity(0), activity(1, kind="ended"), activity(0, principal_id="bob"), now=now)
+
+    one.play(activity(late, principal_id="eve"), now=now)
+
+    assert sorted(one.rows) == [b"default\xffbob", b"default\xffeve"]
+
+
+def test_a_principal_fits_into_a_record_whatever_it_does() -> None:
+    one = principal()
+    wide = "\U0001f600"
+    for start in range(0, MOST_SESSIONS + 100, 100):
+        one.play(
+            *(
+                activity(
+                    1,
+                    session_id=f"{at:06d}" + wide * 122,
+                    device_id=f"{at:06d}" + wide * 122,
+                    user_agent=chr(0x1F000 + at % 500) + wide * 511,
+                    ip=f"2001:db8:{at:x}::1",
+                )  # fmt: skip
+                for at in range(start, start + 100)
+            )
+        )
+
+    assert max(map(len, one.rows.values())) < 950_000
+
+
+ACTIVITIES = st.builds(
+    lambda at, session_id, kind, members: activity(at, session_id=session_id, kind=kind, **members),
+    st.sampled_from([0, 60, 600, 2 * KEEP_MS / 1000]),
+    st.sampled_from(["s-1", "s-2", "s-3"]),
+    st.sampled_from(["started", "client_changed", "ended", "revoked"]),
+    st.sampled_from([{}, HOME, CAFE, {**HOME, **BERLIN}, {**CAFE, **MUNICH}, {"principal_id": "bob"}]),
+)
+
+
+@given(st.lists(ACTIVITIES, min_size=1, max_size=30), st.sets(st.integers(1, 30)))
+@settings(max_examples=80, deadline=None)
+def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event], cuts: set[int]) -> None:
+    one, other = principal(), principal()
+    one.each(*events, now=NOW + 3 * KEEP_MS)
+    for chunk in chunks(events, cuts):
+        other.play(*chunk, now=NOW + 3 * KEEP_MS)
+
+    assert by_key(read(other.messages)) == by_key(read(one.messages))
