@@ -1,7 +1,7 @@
 """Which row each arriving event belongs to, and which events were folded before and must not be again.
 
-Kafka delivers at least once: a row remembers the offset it applied from each topic, and the ids of its last two
-events for producers that send twice.
+Kafka delivers at least once: a row remembers the offset it applied from each topic, and the ids of its last
+two events for producers that send twice.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ def unseen(
 ) -> tuple[Ints, Segments]:
     """Positions of the events not folded before, ``(m,)``, and the segments of the whole chunk.
 
-    Marks what it lets through as applied: *source* is the topic's place in ``SOURCES`` (-1 where offsets are not
-    remembered), *offsets* ``(n,)`` the Kafka offsets.
+    Marks what it lets through as applied: *source* is the topic's place in ``SOURCES`` (-1 where offsets are
+    not remembered), *offsets* ``(n,)`` the Kafka offsets.
     """
     seg = segments(rows)
     recent = table.rows["recent_ids"][seg.keys]
-    ids, place = batch.ids[seg.order], offsets[seg.order]
+    ids, place = batch.ids[seg.order] + np.uint64(batch.kind), offsets[seg.order]
     known = np.zeros(len(batch), np.bool_)
     if source >= 0:
         applied = table.rows["applied"][seg.keys, source]

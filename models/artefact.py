@@ -68,7 +68,8 @@ def load(directory: Path) -> Forest:
     except (ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
         why = str(error).partition("\n")[0].rstrip(":")
         raise BadModel(
-            f"{directory / ARRAYS}: not a model of this version ({why}); train it again with `session-risk train`"
+            f"{directory / ARRAYS}: not a model of this version ({why}); "
+            "train it again with `session-risk train`"
         ) from error
 
 
@@ -77,7 +78,7 @@ def _unreadable(directory: Path, why: object) -> BadModel:
 
 
 def _unpack(name: str, packed: bytes) -> Forest:
-    """The forest in *packed*, after it has scored once: what scikit-learn does not take shows here, not later."""
+    """The forest in *packed*, once it has scored: what scikit-learn does not take shows here, not later."""
     with np.load(BytesIO(packed), allow_pickle=False) as arrays:
         forest = from_arrays(name, dict(arrays.items()))
     if forest.usual.shape != (len(FEATURE_NAMES),):

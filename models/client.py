@@ -63,7 +63,8 @@ def _newest(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Bools:
     at = batch.at[seg.order]
     reached = largest_so_far(at, before["client_at"], seg)
     after["client_at"] = reached[seg.lasts]
-    return at == reached
+    newest: Bools = at == reached
+    return newest
 
 
 def _latest(
@@ -109,7 +110,7 @@ def _changes(
 
 
 def _speed(batch: Batch, seg: Segments, newest: Bools, before: Rows, after: Rows) -> Floats:
-    """km/h between each event's place and the last place, 0 where either is unknown or hidden by its network."""
+    """km/h between each event's place and the last, 0 where either is unknown or hidden by its network."""
     place = batch.columns["place"][seg.order]
     at = batch.at[seg.order]
     hidden = _HIDING[batch.columns["network_type"][seg.order]]
@@ -131,7 +132,7 @@ def _speed(batch: Batch, seg: Segments, newest: Bools, before: Rows, after: Rows
 
 
 def distance_km(here: NDArray[Any], there: NDArray[Any]) -> Floats:
-    """Great-circle distance by the haversine formula: ``(n, 2)`` degrees of latitude and longitude, kilometres out."""
+    """Great-circle distance by haversines: ``(n, 2)`` degrees of latitude and longitude, kilometres out."""
     (a, b), (c, d) = (np.ascontiguousarray(np.radians(place.astype(np.float64)).T) for place in (here, there))
     h = np.sin((c - a) / 2) ** 2 + np.cos(a) * np.cos(c) * np.sin((d - b) / 2) ** 2
     answer: Floats = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(h, 1.0)))

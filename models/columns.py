@@ -1,7 +1,7 @@
-"""A chunk of decoded events turned into columns: numbers for the fold, the events themselves kept for explanations.
+"""A chunk of decoded events turned into columns: numbers for the fold; the events are kept for explanations.
 
-All columns have shape ``(n,)``. What a kind of event does not carry is 0 (or NaN for places), so that one fold
-serves every topic.
+All columns have shape ``(n,)``. What a kind of event does not carry is 0 (or NaN for places), so that one
+fold serves every topic.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Kind(IntEnum):
 CLIENT: Final = ("network", "ua", "family", "ja4", "token", "key", "device")
 """Fingerprint columns of the client, in the order of the ``(n, 7)`` matrix."""
 AUTH_ACTIONS: Final = (
-    "sign_in", "sign_in_failed", "mfa_challenged", "mfa_passed", "mfa_denied", "step_up_passed", "token_issued",
-    "token_refreshed", "token_exchanged", "token_reused", "credential_added", "credential_changed",
-    "credential_removed", "recovery_started", "sign_out",
+    "sign_in", "sign_in_failed", "mfa_challenged", "mfa_passed", "mfa_denied", "step_up_passed",
+    "token_issued", "token_refreshed", "token_exchanged", "token_reused", "credential_added",
+    "credential_changed", "credential_removed", "recovery_started", "sign_out",
 )  # fmt: skip
 ACTION: Final = {name: number for number, name in enumerate(AUTH_ACTIONS, start=1)}
 KINDS: Final = ("", "human", "service", "api_key", "agent")
@@ -88,15 +88,15 @@ IDENTITY: Final = np.dtype(
         ("network_type", "u1"),
     ]
 )
-"""What the strings of an event say of session and client, as numbers; the same for hours, so it is remembered."""
+"""What the strings of an event say of session and client, as numbers; the same for hours, so remembered."""
 ACT: Final = np.dtype(
     [("operation", "<u8"), ("tool", "<u8"), ("stage", "u1"), ("sensitive", "?"), ("writing", "?")]
 )
 """What an API call does, as numbers."""
 _VERSION: Final = re.compile(r"[\d._]+")
 _IDENTITY: Final = itemgetter(
-    "tenant", "session_id", "principal_kind", "device_id", "ip", "network_type", "user_agent", "ja4", "token_id",
-    "key_thumbprint",
+    "tenant", "session_id", "principal_kind", "device_id", "ip", "network_type", "user_agent", "ja4",
+    "token_id", "key_thumbprint",
 )  # fmt: skip
 _PLACE: Final = itemgetter("latitude", "longitude")
 _ASN: Final = itemgetter("asn")
@@ -107,7 +107,7 @@ _RESOURCE: Final = itemgetter("resource")
 
 
 def _asn_prints(asn: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """Fingerprints of networks known by number: a product modulo 2^32, which keeps different numbers different."""
+    """Fingerprints of networks known by number: a product modulo 2^32, which keeps numbers apart."""
     prints = (asn * np.uint64(0x9E3779B1) + np.uint64(1) & np.uint64(0xFFFFFFFF)).astype(np.uint32)
     prints[prints == 0] = 0x9E3779B1
     return prints
@@ -136,10 +136,11 @@ def network_name(ip: str | None, asn: int | None) -> str | None:
 
 
 class Memory:
-    """Packed answers, found again by the hash of their question; bounded, and starting afresh changes no answer.
+    """Packed answers, found by the hash of their question; bounded, and starting afresh changes no answer.
 
-    Only strings may be asked: Python hashes those with a secret of the process (SipHash, PEP 456), so nobody can
-    choose two questions that meet. Keeping the questions themselves would cost a cache miss for every string.
+    Only strings may be asked: Python hashes those with a secret of the process (SipHash, PEP 456), so nobody
+    can choose two questions that meet. Keeping the questions themselves would cost a cache miss for every
+    string.
     """
 
     def __init__(self, make: Callable[..., bytes], limit: int) -> None:
@@ -228,9 +229,9 @@ class Columns:
         }
         return batch
 
-    def _identity(
-        self, tenant: str, session: str, kind: str, device: str | None, ip: str | None, network_type: str | None,
-        ua: str | None, ja4: str | None, token: str | None, key: str | None,
+    def _identity(  # noqa: PLR0913, PLR0917 - one parameter for each string of the question
+        self, tenant: str, session: str, kind: str, device: str | None, ip: str | None,
+        network_type: str | None, ua: str | None, ja4: str | None, token: str | None, key: str | None,
     ) -> bytes:  # fmt: skip
         one = np.zeros(1, IDENTITY)
         told = (network_name(ip, None), ua, client_family(ua), ja4, token, key, device)

@@ -12,7 +12,7 @@ BANDS = (0.99, 0.999, 0.9999)
 
 
 class Moved(NamedTuple):
-    """One feature that moved a score: its name, the value seen and the value that is usual, in its own unit."""
+    """One feature that moved a score: its name, the value seen and the usual value, in its own unit."""
 
     feature: str
     observed: float
@@ -28,7 +28,7 @@ class Detector(Protocol):
         ...
 
     def score(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(n, f) vectors as :func:`models.features.as_seen_by_models` gives them → ``(n,)`` in (0, 1), 1 is odd."""
+        """(n, f) vectors of :func:`models.features.as_seen_by_models` → ``(n,)`` in (0, 1), 1 is odd."""
         ...
 
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ _FAULTS: Final = np.array(
 _MALWARE_SHIFT: Final = np.uint32(2 * len(POSTURE_FLAGS))
 
 
-def flag(bits: NDArray[Any], name: str, value: bool) -> NDArray[np.bool_]:
+def flag(bits: NDArray[Any], name: str, value: bool) -> NDArray[np.bool_]:  # noqa: FBT001 - a rule reads so
     """Whether the posture fact *name* is known to be *value*; unknown is neither true nor false."""
     return _known_as(bits, POSTURE_FLAGS.index(name), value)
 
@@ -35,12 +35,12 @@ def malware(bits: NDArray[Any], state: str) -> NDArray[np.bool_]:
     return answer
 
 
-def known(bits: NDArray[Any], name: str, value: bool) -> NDArray[np.bool_]:
+def known(bits: NDArray[Any], name: str, value: bool) -> NDArray[np.bool_]:  # noqa: FBT001 - as above
     """Whether the principal context said that *name* is *value*."""
     return _known_as(bits, KNOWN_FLAGS.index(name), value)
 
 
-def _known_as(bits: NDArray[Any], index: int, value: bool) -> NDArray[np.bool_]:
+def _known_as(bits: NDArray[Any], index: int, value: bool) -> NDArray[np.bool_]:  # noqa: FBT001 - as above
     kind = bits.dtype.type
     answer: NDArray[np.bool_] = (bits & kind(3 << 2 * index)) == kind((3 if value else 1) << 2 * index)
     return answer
@@ -83,7 +83,7 @@ def _device_facts(told: Facts, at: Ints, bound: Bools) -> Facts:
 
 
 def follow_principal(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Facts:
-    """What the principal context last said; the newest answer wins by order of arrival: one writer, one partition."""
+    """What the principal context last said: the last to arrive wins, from one writer in one partition."""
     names = ("known", "novelty", "elsewhere_kmh", "sessions_seen", "concurrent")
     told: Facts = {name: before[name][seg.of] for name in names}
     told["answered"] = np.zeros(len(batch), np.bool_)

@@ -1,7 +1,7 @@
-"""What a session had not done before: one bit of 64 for each operation, address, resource and tool of an hour.
+"""What a session had not done before: a bit of 64 for each operation, address, resource, tool of an hour.
 
-Two hours are kept, this one and the last, so "not before" means not in the last one to two hours; two values that
-share a bit count as one, so a count of distinct things is a lower bound that fills up near 64 an hour.
+Two hours are kept, this one and the last, so "not before" means not in the last one to two hours; two values
+that share a bit count as one, so a count of distinct things is a lower bound that fills up near 64 an hour.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ def first_seen(
     """Which events show something new, by :data:`models.state.SEEN`; ``{}`` for a chunk without calls.
 
     Args:
-        call: 64-bit fingerprint columns in sorted order, ``(n,)``, 0 for none; empty when the chunk has no calls.
-        seg: the chunk's segments.
-        at: largest event time so far, ms; hours are counted by it, so they never run back.
-        before: rows before the chunk; *after* gets the new bits.
+        call: 64-bit fingerprint columns in sorted order, ``(n,)``, 0 for none; empty in a chunk without
+        calls. seg: the chunk's segments. at: largest event time so far, ms; hours are counted by it, so they
+        never run back. before: rows before the chunk; *after* gets the new bits.
     """
     hour = at // HOUR_MS
     then = before["seen_at"] // HOUR_MS

@@ -1,7 +1,7 @@
 """What a model and a rule can see of a session: two tables, one row each for a fading sum and for a feature.
 
-A feature's value is a function of the session's state after an event (:mod:`models.fold`), in the unit stated. To
-add one, add its row here, and its line of history → value to ``tests/test_features.py``.
+A feature's value is a function of the session's state after an event (:mod:`models.fold`), in the unit
+stated. To add one, add its row here, and its line of history → value to ``tests/test_features.py``.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
     _sum("bytes_out_10m", "bytes", "bytes sent to the client, last ten minutes", "api-calls"),
     _sum("bytes_out_1h", "bytes", "bytes sent to the client, last hour", "api-calls"),
     _sum("records_10m", "records", "records read or written, last ten minutes", "api-calls"),
-    _sum("sensitive_records_10m", "records", "confidential or restricted records, last ten minutes", "api-calls"),
-    _sum("sensitive_records_1h", "records", "confidential or restricted records, last hour", "api-calls"),
+    _sum("sensitive_records_10m", "records", "confidential or restricted, last ten minutes", "api-calls"),
+    _sum("sensitive_records_1h", "records", "confidential or restricted, last hour", "api-calls"),
     _sum("sensitive_calls_10m", "calls", "calls on confidential or restricted data", "api-calls"),
     Feature(
         "sensitive_ratio_10m", "of calls", "share of calls on confidential or restricted data", "api-calls",
@@ -126,7 +126,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     ),
     _sum("writes_10m", "calls", "calls that change something", "api-calls"),
     _sum("new_operations_10m", "operations", "operations not used in the last one to two hours", "api-calls"),
-    _sum("new_addresses_1h", "addresses", "client addresses not seen in the last one to two hours", "api-calls"),
+    _sum("new_addresses_1h", "addresses", "addresses not seen in the last one to two hours", "api-calls"),
     _sum("new_resources_10m", "resources", "resources not touched in the last one to two hours", "api-calls"),
     _sum("tool_calls_1m", "calls", "an agent's tool calls, last minute", "api-calls"),
     _sum("new_tools_10m", "tools", "tools first used after the session's first five minutes", "api-calls"),
@@ -146,8 +146,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
         lambda x: x["telemetry_gap"],
     ),
     Feature(
-        "attestation_age_m", "minutes", "age of the newest attestation (0 without a device)", "device-telemetry",
-        _minutes("attestation_age"),
+        "attestation_age_m", "minutes", "age of the newest attestation (0 without a device)",
+        "device-telemetry", _minutes("attestation_age"),
     ),
     Feature(
         "posture_faults", "facts", "posture facts that speak against the device", "device-telemetry",
@@ -159,11 +159,16 @@ FEATURES: Final[tuple[Feature, ...]] = (
     ),
     Feature("session_age_m", "minutes", "since the session's first event", "all", _minutes("session_age")),
     Feature(
-        "strong_auth_age_m", "minutes", "since a factor was last proved", "auth-events", _minutes("strong_age")
+        "strong_auth_age_m", "minutes", "since a factor was last proved", "auth-events",
+        _minutes("strong_age"),
     ),
-    Feature("novelty", "0 to 1", "share of client facts new to the principal", "all", lambda x: x["novelty"], "plain"),
     Feature(
-        "concurrent_sessions", "sessions", "the principal's other live sessions", "all", lambda x: x["concurrent"]
+        "novelty", "0 to 1", "share of client facts new to the principal", "all",
+        lambda x: x["novelty"], "plain",
+    ),
+    Feature(
+        "concurrent_sessions", "sessions", "the principal's other live sessions", "all",
+        lambda x: x["concurrent"],
     ),
 )  # fmt: skip
 FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)

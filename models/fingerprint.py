@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BETWEEN: Final = "\udcff"
-"""Stands between the parts of a name: half a surrogate pair, which is in no text that was ever read from UTF-8."""
+"""Stands between the parts of a name: half a surrogate pair, which no text read from UTF-8 can hold."""
 _ID_BYTES: Final = 72
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _FOLD: Final = np.uint64(29)
@@ -49,7 +49,8 @@ class Fingerprints(dict[str | None, int]):
 def short(fingerprints: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """The low 32 bits, never 0 where the fingerprint is not 0.
 
-    Enough to notice a change: whoever could search 2^32 clients for a collision could as well copy the client.
+    Enough to notice a change: whoever could search 2^32 clients for a collision could as well copy the
+    client.
     """
     low = fingerprints.astype(np.uint32)
     low[(low == 0) & (fingerprints != 0)] = 1
@@ -59,8 +60,8 @@ def short(fingerprints: NDArray[np.uint64]) -> NDArray[np.uint32]:
 def hash_ids(ids: Sequence[str | None]) -> NDArray[np.uint64]:
     """64-bit hashes of strings that hardly ever repeat, shape ``(len(ids),)``; 0 for ``None``, never 0 else.
 
-    No memory helps with those, so the whole column is mixed at once, 8 bytes at a time. The hash of a string does
-    not depend on the others.
+    No memory helps with those, so the whole column is mixed at once, 8 bytes at a time. The hash of a string
+    does not depend on the others.
     """
     odd = _odd(ids)
     plain = list(ids)
@@ -68,7 +69,7 @@ def hash_ids(ids: Sequence[str | None]) -> NDArray[np.uint64]:
         plain[at] = ""
     words = np.array(plain, dtype=f"S{_ID_BYTES}").view(np.uint64).reshape(len(ids), -1) * _MIX
     words ^= words >> _FOLD
-    mixed = (words * _PLACES).sum(axis=1, dtype=np.uint64)
+    mixed: NDArray[np.uint64] = (words * _PLACES).sum(axis=1, dtype=np.uint64)
     mixed = (mixed ^ (mixed >> _FOLD)) * _MIX
     mixed ^= mixed >> _FOLD
     mixed[mixed == 0] = 1
@@ -81,7 +82,8 @@ def hash_ids(ids: Sequence[str | None]) -> NDArray[np.uint64]:
 def _odd(ids: Sequence[str | None]) -> list[int]:
     """Where a string does not fit the words as it is; mostly nowhere, so that is asked first.
 
-    Missing, longer than the words hold, not ASCII, or with a NUL, which at the end of a word looks like nothing.
+    Missing, longer than the words hold, not ASCII, or with a NUL, which at the end of a word looks like
+    nothing.
     """
     if None not in ids and max(map(len, ids)) <= _ID_BYTES and _plain("".join(ids)):  # type: ignore[arg-type]
         return []

@@ -1,7 +1,7 @@
-"""The fold: a chunk of events into the state of their sessions, and what each session looked like after every event.
+"""The fold: a chunk of events into the state of their sessions, and how each looked after every event.
 
-This is the join: auth events, API calls and context meet in one row. The answer for an event never depends on how
-the stream was cut into chunks; ``tests/test_fold.py`` holds it against a slow reference, event by event.
+This is the join: auth events, API calls and context meet in one row. The answer for an event never depends on
+how the stream was cut into chunks; ``tests/test_fold.py`` holds it against a slow reference, event by event.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An isolation forest (Liu, Ting, Zhou 2008) fitted by scikit-learn, kept as flat arrays, walked in chunks.
 
-``IsolationForest.score_samples`` costs milliseconds a call whatever the size; walking the fitted trees gives the
-same score in microseconds a row. Nothing here is pickled: a forest is a handful of arrays.
+``IsolationForest.score_samples`` costs milliseconds a call whatever the size; walking the fitted trees gives
+the same score in microseconds a row. Nothing here is pickled: a forest is a handful of arrays.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Forest:
         return np.searchsorted(self.thresholds, scores, side="left").astype(np.uint8)
 
     def explain(self, values: NDArray[np.float64], seen: NDArray[np.float32], most: int) -> list[Moved]:
-        """Ablation: each feature in turn is put back to its usual value; what lowers the score most comes first.
+        """Ablation: each feature in turn is put back to what is usual; what lowers the score most is first.
 
         *values* is one vector ``(f,)`` in own units, *seen* the same ``(f,)`` as the model sees it.
         """

@@ -1,4 +1,4 @@
-"""Which row a session lives in: an open-addressing hash table of two numpy arrays, asked for a whole chunk at once.
+"""Which row a session lives in: an open-addressing hash table of two arrays, asked for a whole chunk at once.
 
 A Python dictionary would hold about 170 bytes a session; this holds 12 bytes a slot. Keys are the 64-bit
 fingerprints of (tenant, session id): a million sessions meet by chance with probability 3e-8.

@@ -1,7 +1,7 @@
 """What an operation is able to do to trust itself: make a credential, widen a right, blind the audit.
 
-One row per known operation name (a route template or ``service:Action``); the order of the three stages is the
-chain an intruder walks (ATT&CK T1098.001, T1098.003, T1562.008).
+One row per known operation name (a route template or ``service:Action``); the order of the three stages is
+the chain an intruder walks (ATT&CK T1098.001, T1098.003, T1562.008).
 """
 
 from __future__ import annotations

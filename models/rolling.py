@@ -1,8 +1,8 @@
 """Arithmetic on events sorted by session: what was last known, the largest time so far, sums that fade.
 
-A *segment* is the run of one session's events in a chunk, in order of arrival. Everything here gives the value
-after every single event, and gives the same bits however the stream was cut into chunks: each step does the
-arithmetic that one event alone would do, only for many sessions at a time.
+A *segment* is the run of one session's events in a chunk, in order of arrival. Everything here gives the
+value after every single event, and gives the same bits however the stream was cut into chunks: each step does
+the arithmetic that one event alone would do, only for many sessions at a time.
 """
 
 from __future__ import annotations

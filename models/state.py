@@ -1,4 +1,4 @@
-"""The state of all sessions of one partition: one numpy row each, their names beside it, and the wire form of both.
+"""The state of the sessions of one partition: a numpy row each, their names beside it, the wire form of both.
 
 A row is what the changelog keeps; encoding and decoding give the same bits.
 """
@@ -70,7 +70,7 @@ _SMALLEST: Final = 1024
 
 
 def join(*parts: str) -> bytes:
-    """Several texts, whatever they hold, as one bytes object: 0xff between them, a byte that UTF-8 never uses."""
+    """Several texts, whatever they hold, as one bytes object: between them 0xff, which UTF-8 never uses."""
     return BETWEEN.join(parts).encode("utf-8", "surrogateescape")
 
 
@@ -144,8 +144,8 @@ def decode(value: bytes) -> tuple[Rows, bytes, bytes]:
     own = bytes([VERSION]) + LAYOUT
     if value[: len(own)] != own:
         raise UnreadableRow(
-            f"a session-state row of version {value[: len(own)].hex() or 'nothing'}, this worker reads version "
-            f"{own.hex()}: run the worker version that wrote it, or reset the application's state"
+            f"a session-state row of version {value[: len(own)].hex() or 'nothing'}, this worker reads "
+            f"version {own.hex()}: run the worker version that wrote it, or reset the application's state"
         )
     body = _HEAD.size + ROW.itemsize
     _, _, names, side = _HEAD.unpack_from(value) if len(value) >= body else (0, 0, 0, 0)

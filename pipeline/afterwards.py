@@ -44,7 +44,7 @@ class Farewell:
     stamp: outputs.Stamp
 
     def say(self, row: int, out: Outbox) -> None:
-        """Device and principal hear of it unless they have; an open finding is closed; children are handed on."""
+        """Device and principal hear of it, unless they have; its finding is closed, its children go on."""
         who, case = Names.unpack(self.table.names[row]).plain(), self.cases.get(row)
         kind, event_id = KINDS[int(self.table.rows["kind"][row])], f"expired:{self.at}"
         over = int(self.table.rows["flags"][row]) & (ENDED | REVOKED)

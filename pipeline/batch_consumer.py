@@ -151,8 +151,9 @@ class BatchConsumer(driver.Consumer):
     def on_buffer_drop(self, tp: TP) -> None:
         """Do nothing: as above."""
 
-    def at_end(self, tp: TP) -> bool:
-        """Say whether everything of *tp* is read and handed on, as a broker said no more than seconds ago."""
+    def at_end(self, topic: str, partition: int) -> bool:
+        """Say whether everything there is read and handed on, as a broker said no more than seconds ago."""
+        tp = TP(topic, partition)
         read = self._thread.unread(tp) == 0 and tp not in self._lined_up
         return read and time() - self._thread.heard_at(tp) < FRESH_SECONDS
 

@@ -11,7 +11,7 @@ from pipeline.policy import Policy
 
 @dataclass(slots=True)
 class Brain:
-    """The judge and the detector in force. Assigning one is the exchange: a chunk sees one of each throughout."""
+    """The judge and the detector in force. Assigning one is the exchange: a chunk sees one of each."""
 
     judge: Judge = field(default_factory=lambda: Judge(Policy()))
     detector: Detector = field(default_factory=NoDetector)

@@ -1,7 +1,7 @@
 """What is remembered about one session that gave cause: its episodes of evidence, commands sent, relatives.
 
-Only sessions with something to remember have a case; it is the side table of their row and travels with it in the
-changelog.
+Only sessions with something to remember have a case; it is the side table of their row and travels with it in
+the changelog.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Revocation:
 class Case:
     """See the module. Times are ms of event time; 0 is never.
 
-    *proved* are detections that held while a factor was proved: they say nothing until they stop and hold anew.
+    *proved* are detections that held while a factor was proved: they say nothing until they stop and hold
+    anew.
     """
 
     epoch: int = 0

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections import UserDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, cast
@@ -121,8 +122,8 @@ def exit_code(error: Exception) -> int | None:
 
 def sentence(error: Exception) -> str:
     """Return what to tell people of *error*."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error)
 
 
@@ -135,14 +136,17 @@ def _version() -> str:
 
 @click.group(cls=Program, commands=_Commands())
 @click.version_option(_version(), prog_name="session-risk")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Decide, all the time, whether a session still deserves trust.
 
     Settings come from the environment (`session-risk settings` shows them). Exit codes: 0 done, 1 the answer
     is no, 2 wrong input or settings, 3 no broker or wrong topics, 130 interrupted.
     """
     # That a broker does not answer is told once, by whoever asked it.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    client = logging.getLogger("aiokafka")
+    ctx.call_on_close(partial(client.setLevel, client.level))
+    client.setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

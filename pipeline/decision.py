@@ -1,7 +1,7 @@
 """The decision: what a session's evidence means now, and what should be done about it. Pure; the slow path.
 
-It is asked only when something may change: a detection starts or stops to hold, a deadline passes, a factor is
-proved. Everything it needs is an argument; everything it concludes is returned or kept in the case.
+It is asked only when something may change: a detection starts or stops to hold, a deadline passes, a factor
+is proved. Everything it needs is an argument; everything it concludes is returned or kept in the case.
 """
 
 from __future__ import annotations
@@ -122,8 +122,9 @@ class Judge:
         if level != previous:
             case.level, case.level_since = level, moment.at
         decision = Decision(
-            stable_id(who["tenant"], who["session_id"], moment.event_id, moment.at, case.epoch), value, level, previous,
-            self.policy.action(moment.kind, level), "; ".join(p.muted for p in parts if p.muted), parts,
+            stable_id(who["tenant"], who["session_id"], moment.event_id, moment.at, case.epoch), value, level,
+            previous, self.policy.action(moment.kind, level), "; ".join(p.muted for p in parts if p.muted),
+            parts,
         )  # fmt: skip
         decision.detections = [p.detection for p in parts if p.detection in BIT and not p.muted]
         self._act(case, who, moment, guard, decision)
@@ -167,11 +168,11 @@ class Judge:
                     del case.episodes[rule.id]
 
     def _is_news(self, case: Case, rule: Rule) -> bool:
-        """Not what was just answered with a factor; nor silence after a revocation, which itself brings silence."""
+        """Not what was just answered with a factor, nor the silence that a revocation itself brings."""
         return rule.id not in case.proved and not (rule.silence and case.revocation)
 
     def _withdraw(self, case: Case) -> None:
-        """A device that is heard again answers for itself: nobody need step up, or have done so, for its silence."""
+        """A device that is heard again answers for itself: nobody need step up for its silence any more."""
         silent = any(RULES[BIT[rule_id]].silence for rule_id in case.episodes)
         if case.challenge and case.challenge.silence and not silent and not case.revocation:
             case.challenge = None
@@ -193,7 +194,7 @@ class Judge:
         return sorted(parts, key=lambda part: (-part.log_odds, part.detection))
 
     def _proved_since(self, parts: list[Contribution], moment: Moment) -> bool:
-        """Whether a factor was proved a short while ago, and after everything that speaks against the session.
+        """Whether a factor was proved a short while ago, after everything that speaks against the session.
 
         A sign-in before the evidence reassures nobody: that session is the one that was stolen.
         """

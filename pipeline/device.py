@@ -1,4 +1,4 @@
-"""Device context: the newest posture of each device, and the sessions that live on it; each of them hears of a change.
+"""Device context: the newest posture of each device, and the sessions on it, each of which hears of a change.
 
 Telemetry knows devices, decisions are about sessions: this is where one becomes the other.
 """
@@ -28,8 +28,8 @@ KEEP_MS: Final = DAY_MS
 class DeviceState:
     """A device; times in ms of event time.
 
-    *posture* holds the newest of every fact, *told_of* when each was told; *sessions* maps a live session's id to
-    when it was bound.
+    *posture* holds the newest of every fact, *told_of* when each was told; *sessions* maps a live session's
+    id to when it was bound.
     """
 
     seen_at: int = 0
@@ -58,7 +58,7 @@ def _handle(topic: str, device: DeviceState, event: dict[str, Any], out: Outbox)
 
 
 def _heard(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
-    """Newest telemetry wins, fact by fact: a report that omits a fact, or comes late, does not unsay a newer one."""
+    """The newest wins, fact by fact: what omits a fact, or comes late, does not unsay a newer one."""
     at = event["occurred_at"]
     late = at < device.heard_at
     out.count_events("late_events", int(late))

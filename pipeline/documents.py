@@ -1,4 +1,4 @@
-"""The parts of the README that the code knows better: written by ``python -m pipeline.documents``, held by a test."""
+"""The README's parts that the code knows better: ``python -m pipeline.documents`` writes, a test holds them.
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Final
 from pipeline import settings
 from pipeline.policy import Policy
 from pipeline.risk import next_level, score
-from pipeline.rules import RULES
+from pipeline.rules import ATTACK_VERSION, RULES
 
 
 def rules() -> str:
     """The table of detections."""
-    head = "| detection | holds when | alone leads to | step-up clears it | ATT&CK 18.1 |\n|---|---|---|---|---|\n"
-    return head + "\n".join(
+    head = ("detection", "holds when", "alone leads to", "step-up clears it", f"ATT&CK {ATTACK_VERSION}")
+    return f"| {' | '.join(head)} |\n|---|---|---|---|---|\n" + "\n".join(
         f"| `{rule.id}` | {rule.text} | {alone(rule.weight)} | {'yes' if rule.cleared_by_step_up else 'no'} "
         f"| {', '.join(rule.attack)} |"
         for rule in RULES

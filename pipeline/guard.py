@@ -1,4 +1,4 @@
-"""The guard against revoking everybody: a budget of revocations, and a look at whether the whole fleet fell silent.
+"""The guard against revoking everybody: a budget of revocations, and a look at whether all fell silent.
 
 Each partition keeps its own share, so the answer depends on nothing but the partition's own events.
 """

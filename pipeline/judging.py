@@ -1,6 +1,7 @@
-"""From what a chunk did to what should be said: the fast look at every event, the slow path for those that matter.
+"""From what a chunk did to what should be said: a fast look at every event, a slow path for some.
 
-Whether an event takes the slow path depends on that event and on what its session remembered, never on the chunk.
+Whether an event takes the slow path depends on that event and on what its session remembered, never on the
+chunk.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _earlier(values: NDArray[Any], before: NDArray[Any], starts: NDArray[np.int6
 def _special(folded: Folded) -> Bools:
     """Events that are looked at whatever the detections say."""
     batch = folded.batch
-    special = folded.facts["action"] == _ENDING
+    special: Bools = folded.facts["action"] == _ENDING
     if batch.kind in (Kind.TICK, Kind.VERDICT):
         special[:] = True
     if batch.kind is Kind.CONTEXT:
@@ -108,11 +109,12 @@ def _showing(folded: Folded) -> Bools:
 
 def _going_on(folded: Folded) -> Bools:
     """Events that a session which has signed out should not have any more."""
+    going_on: Bools
     if folded.batch.kind is Kind.CALL:
-        refused: Bools = folded.batch.columns["failed"][folded.seg.order]
-        return ~refused
-    action = folded.facts["action"]
-    return np.logical_or.reduce([action == one for one in _GOING_ON])
+        going_on = ~folded.batch.columns["failed"][folded.seg.order]
+    else:
+        going_on = np.logical_or.reduce([folded.facts["action"] == one for one in _GOING_ON])
+    return going_on
 
 
 class Walk:
@@ -141,7 +143,7 @@ class Walk:
         self.proving = (action == PROVING[0]) | (action == PROVING[1])
 
     def run(self, handle: Handle, introduce: Introduce) -> None:
-        """Take the slow path where it is due, then let the rows remember mask, band, level, flags and wake time."""
+        """Take the slow path where it is due; the rows remember mask, band, level, flags and wake time."""
         folded = self.looked.folded
         before, seg = folded.before, folded.seg
         wake, flags, level = before["wake_at"].copy(), before["flags"].copy(), before["level"].copy()
@@ -156,7 +158,7 @@ class Walk:
                     handle(sight, self._moment(sight))
                     wake[owner] = self._settle(sight)
                     flags[owner] = sight.flags
-                    level[owner] = LEVELS.index(sight.case.level)  # type: ignore[arg-type]
+                    level[owner] = LEVELS.index(sight.case.level)
                     self.looked.level[index : int(seg.lasts[owner]) + 1] = level[owner]
         rows = self.table.rows
         rows["mask"][seg.keys] = self.looked.mask[seg.lasts]

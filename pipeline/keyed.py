@@ -1,4 +1,4 @@
-"""What device and principal context have in common: one small record per key, JSON in the changelog, forgotten in time."""
+"""What device and principal context share: a record per key, JSON in the changelog, forgotten in time."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ class KeyedStage(Generic[T]):
     def _outcome(self, out: Outbox, dirty: set[tuple[str, str]]) -> Outcome:
         gone = self._forget() if self._reached >= self._swept + SWEEP_MS else []
         rows: list[ChangelogRow] = [(pack(key), None) for key in gone]
-        for key in sorted(dirty.difference(gone)):
-            rows.append((pack(key), _write(_members(self.records[key])).encode()))
+        changed = sorted(dirty.difference(gone))
+        rows += [(pack(key), _write(_members(self.records[key])).encode()) for key in changed]
         return Outcome(out.messages, rows, out.events, dict(out.dead), dict(out.counts))
 
     def _forget(self) -> list[tuple[str, str]]:
@@ -123,7 +123,7 @@ _write = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def _members(record: Remembered) -> dict[str, Any]:
-    """A record's members as they are: ``dataclasses.asdict`` would copy all that is in them, for one reading."""
+    """A record's members as they are: ``dataclasses.asdict`` would copy all that is in them."""
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 

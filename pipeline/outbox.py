@@ -1,4 +1,4 @@
-"""What one chunk wants done, gathered while it is judged: messages in order, rows to write, counts for metrics."""
+"""What one chunk wants done, gathered while it is judged: messages in order, rows to write, counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.topics import DEAD_LETTERS
 
 
 class Outbox:
-    """Gathers; :meth:`outcome` hands over. *now_ms* is the wall clock of the chunk, *topic* where it came from."""
+    """Gathers; :meth:`outcome` hands over. *now_ms* is the chunk's wall clock, *topic* where it came from."""
 
     def __init__(self, now_ms: int, topic: str = "") -> None:
         self.now_ms = now_ms

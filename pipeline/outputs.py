@@ -1,4 +1,4 @@
-"""The messages that leave a scorer: each function turns a conclusion into one record, in the contract's words."""
+"""The messages that leave a scorer: each function makes a record of a conclusion, in the contract's words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from models.detector import BANDS, Moved
+from models.features import FEATURE_SET
 from pipeline.case import Case
 from pipeline.decision import ANOMALY, Contribution, Decision, stable_id
 from pipeline.rules import ATTACK_VERSION, BIT, RULES, Limits
@@ -70,9 +71,8 @@ def _reason(part: Contribution, limits: tuple[Limits, ...], moved: list[Moved]) 
     if part.detection == ANOMALY:
         return _anomaly(part, moved)
     if part.episode is None:
-        return {
-            "detection": part.detection, "text": _TRUST_TEXT, "severity": "LOW", "contribution": part.log_odds,
-        }  # fmt: skip
+        contribution = {"contribution": part.log_odds}
+        return {"detection": part.detection, "text": _TRUST_TEXT, "severity": "LOW", **contribution}
     index = BIT[part.detection]
     rule = RULES[index]
     return {
@@ -116,7 +116,8 @@ def risk(
         "decision_id": decision.decision_id, **_who(who, kind), "caused_by": cause, "occurred_at": at,
         "decided_at": stamp.now_ms, "score": decision.score, "level": decision.level,
         "previous_level": decision.previous, "action": decision.action, "mode": stamp.mode,
-        "suppressed": decision.suppressed[:512] or None, "model": stamp.model, "policy": stamp.policy, "reasons": told,
+        "suppressed": decision.suppressed[:512] or None, "model": stamp.model, "policy": stamp.policy,
+        "reasons": told,
     }  # fmt: skip
     return keyed(SESSION_RISK, who["session_id"], members)
 
@@ -150,8 +151,8 @@ def challenge(members: Mapping[str, Any]) -> Message:
 
 
 def finding(
-    who: Mapping[str, str], case: Case, decision: Decision, told: list[dict[str, Any]], activity: int, at: int,
-    stamp: Stamp,
+    who: Mapping[str, str], case: Case, decision: Decision, told: list[dict[str, Any]], activity: int,
+    at: int, stamp: Stamp,
 ) -> Message:  # fmt: skip
     """An OCSF Detection Finding (class 2004): *activity* is create, update or close."""
     status = 4 if activity == CLOSE else 3 if decision.suppressed else activity
@@ -165,7 +166,8 @@ def finding(
         evidence["device"] = {"uid": who["device_id"], "type_id": 0}
     members = {
         "category_uid": 2, "class_uid": 2004, "type_uid": 200400 + activity, "activity_id": activity,
-        "status_id": status, "severity_id": SEVERITY_ID[decision.level], "time": at, "start_time": case.finding_at,
+        "status_id": status, "severity_id": SEVERITY_ID[decision.level], "time": at,
+        "start_time": case.finding_at,
         "message": title, "is_alert": activity != CLOSE,
         "metadata": {
             "version": "1.8.0", "uid": stable_id(case.finding, activity, decision.decision_id),
@@ -192,13 +194,13 @@ def finding(
 
 def features(
     who: Mapping[str, str], kind: str, event_id: str, at: int, level: str, values: Mapping[str, float],
-    feature_set: str, stamp: Stamp,
+    stamp: Stamp,
 ) -> Message:  # fmt: skip
     """The vector that was scored, exactly, for retraining."""
     members = {
         "tenant": who["tenant"], "session_id": who["session_id"], "principal_kind": kind or None,
         "event_id": event_id, "occurred_at": at, "scored_at": stamp.now_ms, "level": level,
-        "model": stamp.model, "policy": stamp.policy, "feature_set": feature_set, "values": values,
+        "model": stamp.model, "policy": stamp.policy, "feature_set": FEATURE_SET, "values": values,
     }  # fmt: skip
     return keyed(SESSION_FEATURES, who["session_id"], members)
 
@@ -235,8 +237,8 @@ def relative(
 ) -> Message:
     """Told to a parent: a child was born of you. Told to a child: an ancestor was revoked."""
     members = {
-        "type": "session.context", "event_id": derived_id(event_id, "~l"), "occurred_at": at, "tenant": tenant,
-        "session_id": session_id, "source": "lineage", "relation": relation,
+        "type": "session.context", "event_id": derived_id(event_id, "~l"), "occurred_at": at,
+        "tenant": tenant, "session_id": session_id, "source": "lineage", "relation": relation,
         "child_session_id": child or None, "root_session_id": root or None,
     }  # fmt: skip
     return keyed(SESSION_CONTEXT, session_id, members)

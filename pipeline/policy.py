@@ -1,4 +1,4 @@
-"""The policy: every number and choice a deployment may make about decisions, read from one TOML file and validated.
+"""The policy: every number and choice a deployment may make about decisions, read from a validated TOML file.
 
 A policy is a value. Its id is a hash of its content, and stands in every decision made under it.
 """
@@ -53,7 +53,7 @@ class Levels(_Part):
 
 
 class Actions(_Part):
-    """What a level means for one kind of principal. Who cannot be asked for a factor is allowed and reported."""
+    """What a level means for one kind of principal; who cannot be asked for a factor is only reported."""
 
     medium: Act
     high: Act = "revoke"
@@ -101,7 +101,7 @@ class Suppression(_Part):
     device_id: str | None = None
 
     def covers(self, who: Mapping[str, str], at: int) -> bool:
-        """Whether it speaks of this session (``tenant``, ``principal_id``, ``session_id``, ``device_id``) now."""
+        """Whether it speaks of this session (``tenant``, ``principal_id``, ...) at *at*, in ms."""
         scope = {name: getattr(self, name) for name in ("tenant", "principal_id", "session_id", "device_id")}
         return at < self.expires_at and all(v is None or v == who[name] for name, v in scope.items())
 
@@ -167,7 +167,8 @@ class Policy(_Part):
     def action(self, kind: str, level: str) -> Act:
         """What *level* means for a principal of *kind* (an unknown kind is treated as a human)."""
         actions: Actions = getattr(self, kind or "human")
-        return {"LOW": "allow", "MEDIUM": actions.medium, "HIGH": actions.high}[level]  # type: ignore[return-value]
+        acts: dict[str, Act] = {"LOW": "allow", "MEDIUM": actions.medium, "HIGH": actions.high}
+        return acts[level]
 
 
 def parse_policy(text: str, where: str = "policy") -> Policy:

@@ -1,7 +1,7 @@
 """Principal context: what is normal for a human, a service, an API key or an agent over all its sessions.
 
-A session is told at its start, and when its client changes, how new what it shows is. What a revoked session taught
-is forgotten again, so an intruder does not become a habit.
+A session is told at its start, and when its client changes, how new what it shows is. What a revoked session
+taught is forgotten again, so an intruder does not become a habit.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _HIDING: Final = frozenset({"vpn", "hosting", "tor"})
 class PrincipalState:
     """A principal; times in ms of event time.
 
-    *habits* maps what is known (device, network, country, client) to ``{value: [last seen, taught by session]}``;
-    *place* is ``[latitude, longitude, at, session]`` of the newest event with a place.
+    *habits* maps what is known (device, network, country, client) to ``{value: [last seen, taught by
+    session]}``; *place* is ``[latitude, longitude, at, session]`` of the newest event with a place.
     """
 
     seen_at: int = 0
@@ -99,7 +99,7 @@ def _shown(event: dict[str, Any]) -> dict[str, str]:
 
 
 def _learn(principal: PrincipalState, shown: dict[str, str], event: dict[str, Any]) -> None:
-    """Remember what was shown, and which session taught it; how the first session began is nobody's lesson."""
+    """Remember what was shown, and which session taught it; the first session's start is nobody's lesson."""
     first = principal.sessions_seen == 1 and event["kind"] == "started"
     by = "" if first else event["session_id"]
     for name, value in shown.items():
@@ -133,4 +133,5 @@ def _speed(principal: PrincipalState, event: dict[str, Any]) -> float | None:
     gone = float(distance_km(here, there)[0])
     if gone <= NEAR_KM:
         return 0.0
-    return round(gone / (max(abs(event["occurred_at"] - at), 1000) / 3_600_000), 1)
+    hours: float = max(abs(event["occurred_at"] - at), 1000) / 3_600_000
+    return round(gone / hours, 1)

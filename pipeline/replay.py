@@ -1,7 +1,8 @@
 """The same stages without Kafka: a recording goes through them in event-time order, everything in memory.
 
-Partitions are kept as Kafka would (murmur2 of the key), so that state, guard and sweeps see what they would see there.
-The clock is the recording's own: a decision is made when its event happened, and the same input gives the same bytes.
+Partitions are kept as Kafka would (murmur2 of the key), so that state, guard and sweeps see what they would
+see there. The clock is the recording's own: a decision is made when its event happened, and the same input
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from pipeline.stage import Message, Outcome, Stage, StageKind
 from schemas.topics import AUTH_EVENTS, TOPICS
 
 LONGEST_MS: Final = 10_000
-"""Input is taken in steps of at most so much event time; what contexts answer arrives before the next step."""
+"""Input is taken in steps of at most so much event time; contexts answer before the next step."""
 SHORTEST_MS: Final = 1_000
-"""A sign-in or a passed step-up begins a new step, if the last is this long: nobody answers before being asked."""
+"""A sign-in or passed step-up begins a new step, if the last is this long: nobody answers unasked."""
 IDLE_MS: Final = 10_000
 """A stage that read nothing for so long is swept, as a worker does."""
 CHUNK: Final = 512
@@ -87,12 +88,14 @@ class Replay:
             yield from self._settle(window, now)
 
     def _settle(self, window: list[Message], now_ms: int) -> Iterator[Message]:
-        """Deliver *window* and everything that follows from it, until nothing follows; the same for idle time."""
-        for next_step in (lambda: self._deliver(window, now_ms), lambda: self._sweep(now_ms)):
-            said = next_step()
-            while said:
-                yield from said
-                said = self._deliver([message for message in said if message.topic in self._readers], now_ms)
+        """Deliver *window* and all that follows from it, until nothing follows; the same for idle time."""
+        yield from self._follow(self._deliver(window, now_ms), now_ms)
+        yield from self._follow(self._sweep(now_ms), now_ms)
+
+    def _follow(self, said: list[Message], now_ms: int) -> Iterator[Message]:
+        while said:
+            yield from said
+            said = self._deliver([message for message in said if message.topic in self._readers], now_ms)
 
     def _deliver(self, messages: list[Message], now_ms: int) -> list[Message]:
         said: list[Message] = []
@@ -138,7 +141,7 @@ class Replay:
 
 
 def record_key(record: InputRecord) -> bytes | None:
-    """The key a producer would have used: the member that the topic is keyed by, ``None`` if the line has none."""
+    """The key a producer would have used: the member its topic is keyed by, ``None`` where there is none."""
     member = TOPICS[record.topic].key
     if member is None:
         return None

@@ -1,4 +1,4 @@
-"""What a scorer says about what it saw: to contexts when sessions start, move and end; to the world when it decides."""
+"""What a scorer says: to contexts when sessions start, move and end; to the world when it decides."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from models.arrivals import names_at
 from models.columns import ACTION, KINDS, Kind
-from models.features import FEATURE_NAMES, FEATURE_SET
+from models.features import FEATURE_NAMES
 from models.state import Names
 from pipeline import lineage, outputs
 from pipeline.afterwards import outcome_of
@@ -78,7 +78,7 @@ class Reporter:
             self._decide(sight, moment)
 
     def _goes_on(self, sight: Sight, moment: Moment) -> bool:
-        """Whether the session is in use after its sign-out; what was on its way at that moment does not count."""
+        """Whether the session is in use after its sign-out; what was on its way then does not count."""
         grace = 0 if moment.action == _SIGN_IN else ON_ITS_WAY_MS
         used = bool(self.walk.going_on[sight.index])
         return used and int(sight.event["occurred_at"]) > sight.case.ended_at + grace
@@ -94,9 +94,10 @@ class Reporter:
             self._bind(sight.who, sight.kind, sight.who["device_id"], "live", event)
 
     def _mute(self, case: Case, moment: Moment) -> None:
-        """An analyst said: this cause is a false positive. It stays quiet for this session until it expires."""
+        """An analyst said that this cause is a false positive: it stays quiet in this session for a while."""
         until = moment.at + int(self.judge.policy.times.muted_s * 1000)
         case.muted |= dict.fromkeys(case.episodes, until)
+        case.challenge = None
 
     def _end(self, sight: Sight) -> None:
         sight.case.ended_at = sight.at
@@ -209,7 +210,7 @@ class Reporter:
         self.out.count("challenges", "sent")
 
     def vectors(self) -> None:
-        """The scored vectors worth keeping: all of MEDIUM and HIGH, a fixed share of LOW, chosen by event id."""
+        """The scored vectors worth keeping: all of MEDIUM and HIGH, a share of LOW, chosen by event id."""
         looked = self.walk.looked
         folded = looked.folded
         share = np.uint64(min(self.judge.policy.low_features_share * 2.0**64, 2.0**64 - 2048))
@@ -222,8 +223,4 @@ class Reporter:
             values = dict(zip(FEATURE_NAMES, folded.values[:, index].tolist(), strict=True))
             kind, level = KINDS[int(folded.facts["kind"][index])], LEVELS[int(looked.level[index])]
             at = int(folded.at[index])
-            self.out.send(
-                outputs.features(
-                    who, kind, event["event_id"], at, level, values, FEATURE_SET, self._stamp(at)
-                )
-            )
+            self.out.send(outputs.features(who, kind, event["event_id"], at, level, values, self._stamp(at)))

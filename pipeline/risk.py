@@ -23,7 +23,8 @@ def score(log_odds: float) -> float:
 def next_level(level: Level, value: float, since_s: float, levels: Levels) -> Level:
     """The level after a score of *value*, held for *since_s* seconds so far.
 
-    Rising is immediate. Falling needs the clear threshold and the dwell time, one level at a time as thresholds say.
+    Rising is immediate. Falling needs the clear threshold and the dwell time, one level at a time as
+    thresholds say.
     """
     if value >= levels.high_raise:
         return "HIGH"

@@ -1,7 +1,7 @@
-"""The detections, one row each: when it holds, how much it weighs, what it is called elsewhere, what to tell people.
+"""The detections, one row each: when it holds, what it weighs, what others call it, what to tell people.
 
-A rule is a question about a session after an event, asked of a whole chunk at once; it remembers nothing. What it
-found is remembered by the session's case (:mod:`pipeline.case`) for ``hold_s`` seconds.
+A rule is a question about a session after an event, asked of a whole chunk at once; it remembers nothing.
+What it found is remembered by the session's case (:mod:`pipeline.case`) for ``hold_s`` seconds.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def _unknown_network(x: View, moved: NDArray[Any]) -> Holds:
 
 def _chain_steps(x: View, limit: Limits) -> NDArray[np.int64]:
     steps = ("credentials_created_10m", "rights_granted_10m", "audit_blinded_10m")
-    return np.sum([x[name] > limit["left"] for name in steps], axis=0, dtype=np.int64)
+    taken: NDArray[np.int64] = np.sum([x[name] > limit["left"] for name in steps], axis=0, dtype=np.int64)
+    return taken
 
 
 def _travelled(x: View, limit: Limits) -> Holds:
@@ -131,7 +132,8 @@ RULES: Final[tuple[Rule, ...]] = (
         ("posture_faults", "faults"), "none detected", "adware of low severity",
     ),
     Rule(
-        "telemetry_silent_while_active", "The device stopped sending telemetry while the session goes on calling.",
+        "telemetry_silent_while_active",
+        "The device stopped sending telemetry while the session goes on calling.",
         "We lost contact with your device's security check, so you were signed out.",
         "HIGH", 6.0, 0.0, False, ("T1629.003", "T1562.001"),
         lambda x, limit: x["calling"] & _silent(x, limit),
@@ -147,7 +149,8 @@ RULES: Final[tuple[Rule, ...]] = (
         "a device that sleeps without saying so", _limits(intervals=3.0), silence=True,
     ),
     Rule(
-        "agent_without_fresh_attestation", "An agent calls tools from a device without fresh proof of its health.",
+        "agent_without_fresh_attestation",
+        "An agent calls tools from a device without fresh proof of its health.",
         "Your assistant was disconnected until your device proves its health again.",
         "HIGH", 6.0, 0.0, False, ("T1645", "T1078.004"),
         _stale_agent, ("attestation_age_m", "minutes"), "attested within {minutes:g} minutes",
@@ -198,7 +201,8 @@ RULES: Final[tuple[Rule, ...]] = (
         "a migration, an export that was agreed", _limits(records=5000.0),
     ),
     Rule(
-        "privilege_chain", "A credential was made, rights were widened and audit was switched off, in minutes.",
+        "privilege_chain",
+        "A credential was made, rights were widened and audit was switched off, in minutes.",
         "Administrative rights were changed in an unsafe way, so the session was ended.",
         "HIGH", 6.0, 3600.0, False, ("T1098.001", "T1098.003", "T1562.008"),
         lambda x, limit: _chain_steps(x, limit) >= 3,
@@ -210,8 +214,8 @@ RULES: Final[tuple[Rule, ...]] = (
         "Please confirm it is you: administrative rights were changed.",
         "MEDIUM", 4.0, 1800.0, True, ("T1098.001", "T1098.003"),
         lambda x, limit: _chain_steps(x, limit) == 2,
-        ("rights_granted_10m", "grants in 10 min"), "one step at a time", "infrastructure as code, onboarding",
-        _limits(left=0.25),
+        ("rights_granted_10m", "grants in 10 min"), "one step at a time",
+        "infrastructure as code, onboarding", _limits(left=0.25),
     ),
     Rule(
         "agent_tool_burst", "An agent calls tools in a burst, or tools it never used before.",

@@ -1,7 +1,7 @@
 """The session scorer: one object per partition that joins auth events, API calls and context into decisions.
 
-Plain and synchronous: records in, state changed, messages and changelog rows out. What to decide is the judge's
-business, what a session remembers the table's; this file is the order in which it happens.
+Plain and synchronous: records in, state changed, messages and changelog rows out. What to decide is the
+judge's business, what a session remembers the table's; this file is the order in which it happens.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ SILENT_ACTIVE_BIT: Final = BIT["telemetry_silent_while_active"]
 class Options:
     """What a scorer is told once: times in ms, counts of sessions.
 
-    *partitions* shares the guard's budget; with *event_clock* a decision bears the time of its event, for replay.
+    *partitions* shares the guard's budget; with *event_clock* a decision bears the time of its event, for
+    replay.
     """
 
     partitions: int = 1
@@ -107,7 +108,7 @@ class SessionScorer:
     def _advance(
         self, topic: str, events: list[dict[str, Any]], offsets: NDArray[np.int64], out: Outbox
     ) -> None:
-        """Fold *events*, and sweep each time the watermark passes another slot, wherever in the chunk that is."""
+        """Fold *events*, and sweep wherever in the chunk the watermark passes another slot."""
         batch = self._batch(topic, events)
         reach = np.maximum.accumulate(np.maximum(np.minimum(batch.at, out.now_ms), self.reached))
         slots = (reach - self.options.lateness_ms) // self.options.sweep_ms
@@ -177,7 +178,7 @@ class SessionScorer:
         return Stamp(now_ms, self.brain.detector.id, judge.policy_id, judge.policy.mode)
 
     def sweep(self, now_ms: int) -> Outcome:
-        """Let the wall clock move an idle partition's watermark by the time that passed since its last chunk."""
+        """Let the wall clock move an idle partition's watermark by the time since its last chunk."""
         out = Outbox(now_ms)
         if self.slot is not None and self.wall:
             self.reached += max(0, now_ms - self.wall)
@@ -189,7 +190,7 @@ class SessionScorer:
         return out.outcome(self.table, self.cases)
 
     def _sweep(self, at: int, out: Outbox) -> None:
-        """At watermark *at*: forget sessions that are over, look at those that time alone may have changed."""
+        """At watermark *at*: forget sessions that are over, look at those that time may have changed."""
         due = self._expire(at, out)
         self.fleet_silent = self._fleet_is_silent(at)
         if due.size:
@@ -206,13 +207,15 @@ class SessionScorer:
         return over
 
     def _surplus(self, over: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The longest idle rows above the number that may be held."""
+        """The longest idle rows above the number that may be held; unacknowledged revocations come last."""
         rows = self.table.rows[: self.table.used]
         live = (rows["started_at"] != 0) & ~over
         surplus = int(live.sum()) - self.options.max_sessions
         if surplus <= 0:
             return np.empty(0, np.int64)
-        return np.argsort(np.where(live, rows["seen_at"], _FOREVER), kind="stable")[:surplus]
+        waiting = (rows["flags"] & REVOKED != 0) & (rows["wake_at"] > 0)
+        age = np.where(waiting, _FOREVER - 1, rows["seen_at"])
+        return np.argsort(np.where(live, age, _FOREVER), kind="stable")[:surplus]
 
     def _due(self, at: int) -> NDArray[np.bool_]:
         """Rows that time alone may have changed: a wake time has come, or a device fell silent."""
@@ -242,7 +245,8 @@ class SessionScorer:
     def _tick(self, row: int, at: int) -> dict[str, Any]:
         names = Names.unpack(self.table.names[row])
         return {
-            "tenant": names.tenant, "session_id": names.session_id, "event_id": f"sweep:{at}", "occurred_at": at,
+            "tenant": names.tenant, "session_id": names.session_id, "event_id": f"sweep:{at}",
+            "occurred_at": at,
         }  # fmt: skip
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
@@ -267,7 +271,7 @@ class SessionScorer:
     def ready(self) -> None:
         """The changelog is restored.
 
-        The watermark starts with the next event, as a row's time may run ahead of it. Telemetry may lag behind now,
-        so until the first sweep has looked at the fleet, nothing is revoked for silence alone.
+        The watermark starts with the next event, as a row's time may run ahead of it. Telemetry may lag
+        behind now, so until the first sweep has looked at the fleet, nothing is revoked for silence alone.
         """
         self.reached, self.slot, self.fleet_silent = 0, None, len(self.table) > 0

@@ -15,6 +15,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 from typing import Any, cast
 
 import faust
@@ -35,7 +36,7 @@ from pipeline.observe import Observer, Unobserved
 from pipeline.producer import MAX_REQUEST_BYTES, BatchProducer, Outbox
 from pipeline.recovery import BulkRecovery, Takeover
 from pipeline.stage import Record, StageKind
-from pipeline.upkeep import Upkeep
+from pipeline.upkeep import LOOK_SECONDS, Upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,21 @@ class EdgeApp(faust.App):
             self.ended.set()
 
 
+class Housekeeping(Service):
+    """Looks after the lanes of *app* once a second."""
+
+    def __init__(self, app: faust.App, upkeep: Upkeep, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._app = app
+        self._upkeep = upkeep
+
+    @Service.task
+    async def _look(self) -> None:
+        while not self.should_stop:
+            await self.sleep(LOOK_SECONDS)
+            self._upkeep.look(cast("BatchConsumer", self._app.consumer), time())
+
+
 def build_app(
     edge: Edge, kinds: Sequence[StageKind], observer: Observer | None = None, control: Control | None = None
 ) -> EdgeApp:
@@ -112,7 +128,7 @@ def build_app(
     app.producer_transport = app.transport
     means = Means(outbox, asyncio.Semaphore(edge.in_flight), edge.chunk_size, seen, app.fail)
     take_over = Takeover(edge.app_id, edge.connection, kinds, lanes, lease, means)
-    companions: list[Service] = [Upkeep(lanes, kinds, seen, edge.idle_s, lambda: _consumer(app))]
+    companions: list[Service] = [Housekeeping(app, Upkeep(lanes, kinds, seen, edge.idle_s))]
     if control is not None:
         companions.append(Broadcast(edge.connection, control.topic, control.on_record))
     cast("TableManager", app.tables)._recovery = BulkRecovery(
@@ -121,10 +137,6 @@ def build_app(
     for kind in kinds:
         _add_agent(app, kind, lanes)
     return app
-
-
-def _consumer(app: faust.App) -> BatchConsumer:
-    return cast("BatchConsumer", app.consumer)
 
 
 def _reading(edge: Edge) -> tuple[int, int, int]:

@@ -48,7 +48,7 @@ class Watching(Watch):
             self._show_sessions(partition, stage)
 
     def gone(self, kind: str, partition: int) -> None:
-        # A partition may come again before the stage it had here is given up: the new one is still to be ready.
+        # A partition may come again before the stage it had here is given up: the new one is yet to be ready.
         made = self._made.pop((kind, partition), None)
         super().gone(kind, partition)
         if made is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 
 from pipeline.topology import EdgeApp
 
@@ -16,8 +15,6 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 30.0
 """How long stopping may take before the process gives up on an orderly end."""
-
-_SWITCH_SECONDS = 0.0005
 
 
 def run_worker(app: EdgeApp) -> int:
@@ -38,8 +35,6 @@ async def _run(app: EdgeApp) -> int:
 
 async def run_until_ended(app: EdgeApp) -> int:
     """Start *app*, wait until `app.ended` is set or Faust gives up, and stop it; return the exit code."""
-    # Two threads share this interpreter; with Python's 5 ms each often waits that long for the other.
-    sys.setswitchinterval(_SWITCH_SECONDS)
     app.conf.datadir.mkdir(parents=True, exist_ok=True)
     starting = asyncio.ensure_future(app.start())
     ended = asyncio.ensure_future(app.ended.wait())

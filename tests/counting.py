@@ -1,6 +1,6 @@
 """A stage for tests of the edge: counts records by key, echoes each, and knows those that come again.
 
-Run as a program it is a worker: python tests/counting.py BOOTSTRAP APP_ID PARTITIONS [CHUNK_PAUSE_MS].
+Run as a program it is a worker: PYTHONPATH=. python tests/counting.py BOOTSTRAP APP_ID PARTITIONS [PAUSE_MS].
 """
 
 from __future__ import annotations
@@ -166,5 +166,4 @@ def main(bootstrap: str, app_id: str, partitions: str, pause_ms: str = "0") -> i
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent.parent))
     sys.exit(main(*sys.argv[1:]))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from models.columns import Columns
@@ -77,6 +78,23 @@ def read(messages: Iterable[Message]) -> list[Said]:
 def of(said: Iterable[Said], topic: str, session_id: str | None = None) -> list[Event]:
     """What was said on *topic*, perhaps only under the key of a session."""
     return [one.body for one in said if one.topic == topic and session_id in (None, one.key)]
+
+
+def chunks(events: list[Event], cuts: set[int]) -> list[list[Event]]:
+    """Events as they arrive, in chunks of one topic that end at *cuts* and wherever the topic changes."""
+    keyed = enumerate(events)
+    return [
+        [event for _, event in group]
+        for _, group in groupby(keyed, lambda one: (topic_of(one[1]), sum(cut <= one[0] for cut in cuts)))
+    ]
+
+
+def by_key(said: list[Said]) -> dict[tuple[str, str], list[Event]]:
+    """What was said under each key of each topic, in order: all that Kafka keeps."""
+    told: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    for topic, key, body in said:
+        told[topic, key].append(body if topic != topics.DEAD_LETTERS else {**body, "offset": 0})
+    return dict(told)
 
 
 class Player:

@@ -106,12 +106,14 @@ class SlowSession:
         sensitive = event["sensitivity"] in ("confidential", "restricted")
         stage = PRIVILEGE.get(event["operation"], 0) if status < 400 else 0
         marks |= {
-            "call": 1, "error": status >= 400, "denied": status in (401, 403), "bytes_out": event["bytes_out"] or 0,
+            "call": 1, "error": status >= 400, "denied": status in (401, 403),
+            "bytes_out": event["bytes_out"] or 0,
             "records": records, "sensitive_records": records * sensitive, "sensitive_call": sensitive,
             "write": event["method"] not in (None, "GET", "HEAD", "OPTIONS", "READ"),
             "tool_call": event["tool"] is not None, "created": stage == 1, "granted": stage == 2,
             "blinded": stage == 3, "new_operation": self._new("operation", event["operation"]),
-            "new_address": self._new("address", event["ip"]), "new_resource": self._new("resource", event["resource"]),
+            "new_address": self._new("address", event["ip"]),
+            "new_resource": self._new("resource", event["resource"]),
         }  # fmt: skip
         new_tool = self._new("tool", event["tool"])
         marks["new_tool"] = new_tool and self.at - self.started >= 300_000

@@ -1,4 +1,4 @@
-"""Streams of events over a few sessions, in order of arrival, in which nearly everything happens nearly always."""
+"""Streams of events over a few sessions, in order of arrival, in which nearly everything happens."""
 
 from __future__ import annotations
 

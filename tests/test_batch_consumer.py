@@ -16,7 +16,7 @@ import aiokafka
 import faust
 import pytest
 from faust.types import TP, ConsumerMessage
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from counting import counting_kind
@@ -179,6 +179,7 @@ def test_a_chunk_acknowledged_commits_past_its_last_record(consumer: BatchConsum
     assert consumer._new_offset(LEFT) is None
 
 
+@settings(deadline=None)
 @given(st.permutations(range(6)), st.integers(0, 6))
 def test_nothing_is_committed_past_a_chunk_that_is_under_way(order: list[int], acknowledged: int) -> None:
     lasts = [9, 19, 25, 100, 101, 180]  # offsets between them were compacted away
@@ -237,17 +238,17 @@ def test_nothing_is_handed_on_while_the_flow_is_stopped(consumer: BatchConsumer)
 def test_a_topic_is_at_its_end_only_when_a_broker_said_so_lately(consumer: BatchConsumer) -> None:
     with patch.object(batch_consumer, "time", lambda: 1_000.0):
         consumer._thread.heard_at = lambda tp: 998.0
-        assert consumer.at_end(LEFT)
+        assert consumer.at_end(*LEFT)
         consumer._thread.heard_at = lambda tp: 990.0  # the broker is away
-        assert not consumer.at_end(LEFT)
+        assert not consumer.at_end(*LEFT)
         consumer._thread.heard_at = lambda tp: 998.0
         consumer._thread.unread = lambda tp: 3
-        assert not consumer.at_end(LEFT)
+        assert not consumer.at_end(*LEFT)
         consumer._thread.unread = lambda tp: None
-        assert not consumer.at_end(LEFT)
+        assert not consumer.at_end(*LEFT)
         consumer._thread.unread = lambda tp: 0
         consumer._line_up(LEFT, [Rec(0)])
-        assert not consumer.at_end(LEFT)
+        assert not consumer.at_end(*LEFT)
 
 
 def test_a_chunk_reaches_the_agent_as_it_is() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import click
 import pytest
@@ -55,6 +59,20 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for row in simulation.truth:
             writer.truth(row)
     return folder
+
+
+@pytest.fixture(scope="module")
+def model(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A model trained on it, and what was told of that."""
+    folder = tmp_path_factory.mktemp("models") / "small"
+    return folder, _told("train", recording, "--out", folder, "--name", "small")
+
+
+@pytest.fixture(scope="module")
+def replayed(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """What a replay of it said, and what was told of that."""
+    folder = tmp_path_factory.mktemp("replays") / "out"
+    return folder, _told("replay", recording, "--out", folder)
 
 
 # --- All commands ---
@@ -130,6 +148,19 @@ def test_an_error_nobody_expects_is_shown_as_the_bug_it_is() -> None:
 
     with pytest.raises(ZeroDivisionError):
         cli._exit_code_of(run)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(98, "metrics cannot listen on here:1"), "metrics cannot listen on here:1"),
+        (OSError(28, "No space left on device", "out/x"), "out/x: No space left on device"),
+        (OSError("a sentence"), "a sentence"),
+        (ValueError("a sentence"), "a sentence"),
+    ],
+)
+def test_an_error_is_told_without_its_number(error: Exception, text: str) -> None:
+    assert cli.sentence(error) == text
 
 
 WRONG: tuple[tuple[dict[str, str], str, int, str], ...] = (
@@ -209,39 +240,71 @@ def test_a_recording_that_turns_out_damaged_leaves_nothing_behind(recording: Pat
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_worker_that_is_told_to_stop_ends_in_order(tmp_path: Path) -> None:
+    settings = {"SESSION_RISK_EMBEDDED": "true", "SESSION_RISK_METRICS_PORT": str(_free_port())}
+    command = [sys.executable, "-m", "pipeline.cli", "worker"]
+    with subprocess.Popen(
+        command, env=HERE | settings, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as worker:
+        assert worker.stderr is not None
+        said = []
+        for line in worker.stderr:
+            said.append(line)
+            if "decides" in line:
+                break
+        with urlopen(f"http://127.0.0.1:{settings['SESSION_RISK_METRICS_PORT']}/metrics") as answer:
+            metrics = answer.read().decode()
+        worker.send_signal(signal.SIGTERM)
+        said += worker.stderr.readlines()
+        assert worker.wait(timeout=30) == 0, "".join(said)
+
+    assert re.search(
+        r'^session_risk_policy_info\{mode="enforce",policy="default@\w+"\} 1.0$', metrics, re.MULTILINE
+    )
+    assert "Traceback" not in "".join(said)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 # --- What comes out ---
 
 
-def test_a_replay_tells_what_it_came_to_and_the_same_again_with_the_same_bytes(
-    recording: Path, tmp_path: Path
+def test_a_replay_tells_people_what_it_tells_a_program_and_says_the_same_bytes_again(
+    recording: Path, replayed: tuple[Path, Any], tmp_path: Path
 ) -> None:
-    told, again = (_told("replay", recording, "--out", tmp_path / name) for name in ("one", "two"))
+    folder, told = replayed
 
-    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
-    assert {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()} == files
+    shown = _run("replay", recording, "--out", tmp_path / "again").stdout
+
+    assert f"{told['events']:,} events in" in shown
+    assert f"policy {told['policy']} and model {told['model']}" in shown
+    assert all(row["family"] in shown for row in told["families"])
+    assert max(map(len, shown.splitlines())) <= 100 + 2 * len(str(tmp_path))
+    assert _bytes(tmp_path / "again") == _bytes(folder)
+
+
+def test_a_replay_is_told_as_it_was_said(recording: Path, replayed: tuple[Path, Any]) -> None:
+    folder, told = replayed
+
+    files = _bytes(folder)
     assert set(files) <= {f"{topic}.jsonl" for topic in OUTPUT_TOPICS}
     lines = [json.loads(line) for line in files["session-risk.jsonl"].splitlines()]
     levels = [line["level"] for line in lines]
     assert told["decisions"] == {level: levels.count(level) for level in ("LOW", "MEDIUM", "HIGH")}
     assert told["events"] == sum(len(p.read_bytes().splitlines()) for p in _inputs(recording))
     assert {"attack", "benign"} == {row["label"] for row in told["families"]}
-    assert {**again, "seconds": 0} == {**told, "seconds": 0}
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def _inputs(recording: Path) -> list[Path]:
     return [path for path in recording.glob("*.jsonl") if path.name != "truth.jsonl"]
-
-
-def test_a_replay_shows_people_the_same_figures(recording: Path, tmp_path: Path) -> None:
-    told = _told("replay", recording, "--out", tmp_path / "one")
-
-    shown = _run("replay", recording, "--out", tmp_path / "two").stdout
-
-    assert f"{told['events']:,} events in" in shown
-    assert f"policy {told['policy']} and model {told['model']}" in shown
-    for row in told["families"]:
-        assert row["family"] in shown
-    assert max(map(len, shown.splitlines())) <= 100 + len(str(tmp_path)) * 2
 
 
 def test_a_recording_without_truth_is_replayed_without_families(recording: Path, tmp_path: Path) -> None:
@@ -256,39 +319,37 @@ def test_a_recording_without_truth_is_replayed_without_families(recording: Path,
     assert "false_revocations" not in told
 
 
-def test_a_policy_and_a_model_that_are_named_decide(recording: Path, tmp_path: Path) -> None:
+def test_a_policy_and_a_model_that_are_named_decide(
+    recording: Path, model: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder, trained = model
     policy = tmp_path / "mine.toml"
     policy.write_text('name = "mine"\nmode = "observe"', encoding="utf-8")
-    model = _told("train", recording, "--out", tmp_path / "small", "--name", "small")
 
-    told = _told(
-        "replay", recording, "--out", tmp_path / "out", "--policy", policy, "--model", tmp_path / "small"
-    )
+    told = _told("replay", recording, "--out", tmp_path / "out", "--policy", policy, "--model", folder)
 
     assert told["policy"].startswith("mine@")
-    assert told["model"] == model["id"]
+    assert told["model"] == trained["id"]
     assert (told["revocations"], told["challenges"]) == (0, 0)
 
 
-def test_training_twice_gives_the_same_bytes_and_another_seed_another_model(
-    recording: Path, tmp_path: Path
+def test_training_again_gives_the_same_bytes_and_another_seed_another_model(
+    recording: Path, model: tuple[Path, Any], tmp_path: Path
 ) -> None:
-    for name, seed in (("one", "7"), ("two", "7"), ("three", "8")):
-        _told("train", recording, "--out", tmp_path / name, "--seed", seed)
+    for seed in ("7", "8"):
+        _told("train", recording, "--out", tmp_path / seed, "--name", "small", "--seed", seed)
 
-    one, two, three = (
-        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
-        for name in ("one", "two", "three")
-    )
-    assert one == two
-    assert one["forest.npz"] != three["forest.npz"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "three", "two"]
+    assert _bytes(tmp_path / "7") == _bytes(model[0])
+    assert _bytes(tmp_path / "8")["forest.npz"] != _bytes(model[0])["forest.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["7", "8"]
 
 
-def test_a_model_is_told_on_its_card_and_learns_nothing_from_attacks(recording: Path, tmp_path: Path) -> None:
-    told = _told("train", recording, "--out", tmp_path / "model")
+def test_a_model_is_told_on_its_card_and_learns_nothing_from_attacks(
+    recording: Path, model: tuple[Path, Any]
+) -> None:
+    folder, told = model
 
-    card = json.loads((tmp_path / "model" / "card.json").read_text(encoding="utf-8"))
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     truth = [json.loads(line) for line in (recording / "truth.jsonl").read_text("utf-8").splitlines()]
     attacked = {row["session_id"] for row in truth if row["label"] == "attack"}
     assert attacked
@@ -400,16 +461,12 @@ def test_a_policy_is_shown_with_what_differs_from_the_default(tmp_path: Path) ->
 
 
 def test_a_family_is_found_only_once_its_attack_is_on() -> None:
-    truth = [
-        Truth(tenant="t", session_id=name, label=label, family=family, started_at=1_000, ended_at=9_000)
-        for name, label, family in (
-            ("early", "attack", "theft"),
-            ("late", "attack", "theft"),
-            ("missed", "attack", "theft"),
-            ("honest", "benign", "travel"),
-        )
-    ]
-    card = Scorecard.against(truth)
+    attack = Truth(
+        tenant="t", session_id="early", label="attack", family="theft", started_at=1_000, ended_at=9_000
+    )
+    honest = replace(attack, session_id="honest", label="benign", family="travel")
+    others = (replace(attack, session_id=name) for name in ("late", "missed"))
+    card = Scorecard.against([attack, *others, honest])
 
     def say(topic: str, session_id: str, **members: Any) -> None:
         told = {"tenant": "t", "session_id": session_id, **members}

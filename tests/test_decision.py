@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.columns import ACTION
-from pipeline.case import Case
+from pipeline.case import Case, Revocation
 from pipeline.decision import Decision, Judge, Moment, stable_id
 from pipeline.guard import Guard
 from pipeline.policy import Policy, parse_policy
@@ -23,7 +23,7 @@ OPEN = "[guard]\nrevocations_per_minute = 1\n"
 
 @dataclass
 class Session:
-    """One session on the slow path: every look is at a moment in seconds, with the detections that hold then."""
+    """One session on the slow path: every look is at a second, with the detections that hold then."""
 
     policy: Policy = field(default_factory=Policy)
     kind: str = "human"
@@ -393,8 +393,6 @@ def test_a_revoked_session_stays_revoked_whatever_comes() -> None:
 
 
 def _revoke(one: Session, decision: Decision) -> None:
-    from pipeline.case import Revocation
-
     one.case.revocation = Revocation({"revocation_id": decision.revoke}, one.at + 60_000)
 
 

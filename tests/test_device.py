@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.device import KEEP_MS, MOST_SESSIONS, device_context
-from playing import NOW, Event, Player, Said, of
+from playing import NOW, Event, Player, Said, by_key, chunks, of, read
 from samples import T0, binding, telemetry
 from schemas import topics
-from test_scorer import by_key, chunks, read
 
 MINUTE = {"heartbeat_interval_ms": 60_000}
 

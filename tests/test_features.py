@@ -51,6 +51,7 @@ def _heard(at: float, **members: Any) -> Event:
     return context(at, source="device", heard_at=T0 + round(at * 1000), **members)
 
 
+FIRST_TOKEN, OTHER_TOKEN = {"token_id": "t-1"}, {"token_id": "t-2"}
 ON_PHONE = call(0, device_id="phone-1")
 
 HISTORIES: list[tuple[str, list[Event], float]] = [
@@ -103,7 +104,7 @@ HISTORIES: list[tuple[str, list[Event], float]] = [
         [call(0, user_agent="F/1", ja4="a"), call(0, user_agent="F/1", ja4="b")],
         1.0,
     ),
-    ("token_changes_1h", [call(0, token_id="t-1"), call(0, token_id="t-2"), call(3600)], 0.5),
+    ("token_changes_1h", [call(0, **FIRST_TOKEN), call(0, **OTHER_TOKEN), call(3600)], 0.5),
     ("key_changes_1h", [call(0, key_thumbprint="k-1"), call(0, key_thumbprint="k-2")], 1.0),
     ("auth_failures_10m", [auth(0, action="sign_in_failed"), auth(600, action="mfa_denied")], 1.5),
     ("mfa_denials_10m", [auth(0, action="sign_in_failed"), auth(0, action="mfa_denied")], 1.0),
@@ -208,7 +209,13 @@ def test_a_model_sees_counters_by_their_logarithm_and_ratios_as_they_are() -> No
 
 def test_a_matrix_has_a_row_for_each_feature() -> None:
     view: dict[str, Any] = {name: np.full(3, float(at)) for at, name in enumerate(SUM_NAMES)}
-    others = ("speed_kmh", "telemetry_gap", "attestation_age", "posture_faults", "unattested")
+    others: tuple[str, ...] = (
+        "speed_kmh",
+        "telemetry_gap",
+        "attestation_age",
+        "posture_faults",
+        "unattested",
+    )
     others += ("session_age", "strong_age", "novelty", "concurrent")
     view |= dict.fromkeys(others, np.zeros(3))
 

@@ -19,17 +19,17 @@ from pipeline.kinds import stage_kinds
 from pipeline.metrics import METRICS, Metrics
 from pipeline.outputs import CLOSE, CREATE, UPDATE, Stamp, derived_id, finding, reasons, risk
 from pipeline.replay import Replay
+from pipeline.risk import score
 from pipeline.rules import RULES
 from pipeline.scorer import Options
 from pipeline.stage import Message
-from playing import Desk, Event, of, read, replayed
+from playing import Desk, Event, chunks, of, read, replayed
 from samples import T0, ack, auth, call, context, feedback
 from schemas import topics
 from schemas.decode import decode_chunk
 from schemas.topics import TOPICS
 from streams import BUSY, CUTS, STREAMS, OddTotals
 from test_replay import STORIES
-from test_scorer import chunks
 
 WIDE = "\U0001f600"
 LONGEST = {
@@ -190,8 +190,6 @@ def test_a_finding_of_any_level_with_every_detection_is_ocsf(
 
 
 def test_the_reasons_of_a_decision_add_up_to_its_score(told: list[Message]) -> None:
-    from pipeline.risk import score
-
     off = []
     for one in of(read(told), topics.SESSION_RISK):
         total = -4.0 + sum(reason["contribution"] for reason in one["reasons"])

@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.principal import HABITS, KEEP_MS, MOST_HABITS, MOST_SESSIONS, principal_context
-from playing import NOW, Event, Player, Said, of
+from playing import NOW, Event, Player, Said, by_key, chunks, of, read
 from samples import T0, activity
 from schemas import topics
-from test_scorer import by_key, chunks, read
 
 HOME = {"device_id": "phone-1", "ip": "192.0.2.1", "asn": 64500, "country": "DE", "user_agent": "Firefox/140"}
 CAFE = {**HOME, "ip": "198.51.100.1", "asn": 64501}
@@ -203,7 +202,7 @@ def test_a_principal_fits_into_a_record_whatever_it_does() -> None:
                     device_id=f"{at:06d}" + wide * 122,
                     user_agent=chr(0x1F000 + at % 500) + wide * 511,
                     ip=f"2001:db8:{at:x}::1",
-                )  # fmt: skip
+                )
                 for at in range(start, start + 100)
             )
         )

@@ -1,4 +1,4 @@
-"""The README tells the truth: its generated parts are current, its tables complete, its links lead somewhere."""
+"""The README tells the truth: generated parts are current, tables complete, and links lead somewhere."""
 
 from __future__ import annotations
 

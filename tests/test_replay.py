@@ -1,4 +1,4 @@
-"""A replay: the same recording gives the same bytes, and as many partitions as it likes the same revocations."""
+"""A replay: the same recording gives the same bytes, on however many partitions the same revocations."""
 
 from __future__ import annotations
 

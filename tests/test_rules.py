@@ -22,12 +22,18 @@ from pipeline.rules import ATTACK_VERSION, BIT, RULE_IDS, RULES, firing
 from playing import Event, found, replayed, topic_of
 from samples import auth, call, context, feedback, telemetry
 
-HOME = {"asn": 64601, "ip": "192.0.2.1", "user_agent": "Firefox/140", "ja4": "t13d_a", "token_id": "t-1"}
+HOME: dict[str, Any] = {
+    "asn": 64601,
+    "ip": "192.0.2.1",
+    "user_agent": "Firefox/140",
+    "ja4": "t13d_a",
+    "token_id": "t-1",
+}
 CAFE = {**HOME, "asn": 64851, "ip": "198.51.100.1"}
 BERLIN = {"latitude": 52.52, "longitude": 13.405}
 MUNICH = {"latitude": 48.137, "longitude": 11.575}
-AGENT = {"principal_id": "assistant", "principal_kind": "agent", "tool": "mail"}
-KEY = {"principal_id": "key-7", "principal_kind": "api_key"}
+AGENT: dict[str, Any] = {"principal_id": "assistant", "principal_kind": "agent", "tool": "mail"}
+KEY: dict[str, Any] = {"principal_id": "key-7", "principal_kind": "api_key"}
 ON = {"device_id": "phone-1"}
 CLEAN = {
     "heartbeat_interval_ms": 60_000, "rooted": False, "hooked": False, "emulator": False, "malware": "none",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from itertools import groupby
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ from models.state import Names, decode
 from pipeline.outbox import row_key
 from pipeline.rules import RULES
 from pipeline.scorer import Options
-from playing import NOW, Desk, Event, Rec, Said, found, of, read, record, replayed, topic_of
+from playing import NOW, Desk, Event, Rec, Said, by_key, chunks, found, of, read, record, topic_of
 from samples import T0, ack, auth, call, context, feedback
 from schemas import topics
 from schemas.decode import encode
@@ -27,15 +25,6 @@ UNGUARDED = BUSY.replace("revocations_per_minute = 2", "revocations_per_minute =
 """Nothing that a partition knows only by heart: its budget, and whether its fleet is silent."""
 
 
-def chunks(events: list[Event], cuts: set[int]) -> list[list[Event]]:
-    """Events as they arrive, in chunks of one topic that end at *cuts* and wherever the topic changes."""
-    keyed = enumerate(events)
-    return [
-        [event for _, event in group]
-        for _, group in groupby(keyed, lambda one: (topic_of(one[1]), sum(cut <= one[0] for cut in cuts)))
-    ]
-
-
 def desk(policy: str = BUSY, **options: Any) -> Desk:
     return Desk(policy, OddTotals(), Options(**options))
 
@@ -44,14 +33,6 @@ def played(one: Desk, events: list[Event], cuts: set[int]) -> Desk:
     for chunk in chunks(events, cuts):
         one.play(*chunk)
     return one
-
-
-def by_key(said: list[Said]) -> dict[tuple[str, str], list[Event]]:
-    """What was said under each key of each topic, in order: all that Kafka keeps."""
-    told: dict[tuple[str, str], list[Event]] = defaultdict(list)
-    for topic, key, body in said:
-        told[topic, key].append(body if topic != topics.DEAD_LETTERS else {**body, "offset": 0})
-    return dict(told)
 
 
 EVERY = set(range(1, 41))
@@ -103,6 +84,17 @@ def _of_a_session_kept(said: Said, rows: dict[bytes, bytes]) -> bool:
 
 def _heard(one: Desk) -> dict[tuple[str, str], list[Event]]:
     return by_key([said for said in read(one.messages) if said.topic != topics.DEAD_LETTERS])
+
+
+def test_two_events_of_one_id_on_two_topics_are_two_events() -> None:
+    one = desk()
+
+    one.each(auth(0, event_id="7"), call(1, event_id="7"), call(2, event_id="7"))
+
+    assert (one.counts["duplicates", topics.AUTH_EVENTS], one.counts["duplicates", topics.API_CALLS]) == (
+        0,
+        1,
+    )
 
 
 def test_offsets_of_one_topic_say_nothing_about_another() -> None:
@@ -277,8 +269,19 @@ def test_no_more_sessions_are_held_than_allowed_and_the_longest_idle_go_first() 
 
     assert len(one.rows) <= 6
     assert one.counts[("evicted_sessions",)] >= 34
-    assert sorted(Names.unpack(decode(value)[1]).session_id for value in one.rows.values())[0] == "ben"
+    assert row_key(Names("default", "ben").pack()) in one.rows
     assert len(one.said(topics.PRINCIPAL_ACTIVITY)) == 41 + one.counts[("evicted_sessions",)]
+
+
+def test_a_revocation_nobody_acknowledged_is_not_evicted() -> None:
+    one = desk(max_sessions=5)
+    one.play(auth(0))
+    one.play(feedback(1, verdict="confirmed_compromised"))
+    for at in range(2, 40):
+        one.play(auth(at, session_id=f"n-{at}"))
+
+    assert row_key(Names("default", "s-1").pack()) in one.rows
+    assert len(one.revoked()) > 1
 
 
 def test_a_flood_of_sessions_at_one_moment_is_bounded_too() -> None:
@@ -360,109 +363,6 @@ def test_an_acknowledgement_of_something_else_is_a_dead_letter(told: Event, reas
     assert [letter["reason"] for letter in of(said, topics.DEAD_LETTERS)] == [reason]
 
 
-# --- relatives --------------------------------------------------------------------------------------------
-
-
-def born(child: str, parent: str, at: float) -> Event:
-    return auth(at, session_id=child, parent_session_id=parent, action="token_exchanged", principal_id=child)
-
-
-def falls(session_id: str, at: float) -> Event:
-    return feedback(at, session_id=session_id, verdict="confirmed_compromised")
-
-
-def fell(said: list[Said]) -> dict[str, str]:
-    """The root of every revoked session, by its id."""
-    return {one["session_id"]: one["root_session_id"] for one in of(said, topics.SESSION_REVOCATIONS)}
-
-
-@pytest.mark.parametrize("partitions", [1, 4])
-def test_a_fall_reaches_descendants_to_any_depth(partitions: int) -> None:
-    events = [auth(0, session_id="n-0"), *(born(f"n-{at}", f"n-{at - 1}", at) for at in range(1, 51))]
-
-    said = replayed([*events, falls("n-0", 60), call(90)], partitions=partitions)
-
-    assert fell(said) == {f"n-{at}": "n-0" for at in range(51)}
-
-
-def test_a_fall_in_the_middle_spares_the_ancestors() -> None:
-    events = [auth(0, session_id="n-0"), *(born(f"n-{at}", f"n-{at - 1}", at) for at in range(1, 5))]
-
-    assert fell(replayed([*events, falls("n-2", 60)])) == {"n-2": "n-2", "n-3": "n-2", "n-4": "n-2"}
-
-
-def test_a_child_born_after_the_fall_falls_too() -> None:
-    said = replayed(
-        [auth(0, session_id="n-0"), falls("n-0", 10), born("n-1", "n-0", 20), born("n-2", "n-1", 30)]
-    )
-
-    assert fell(said) == {"n-0": "n-0", "n-1": "n-0", "n-2": "n-0"}
-
-
-def test_a_child_heard_of_before_its_parent_falls_with_it() -> None:
-    said = replayed([born("n-1", "n-0", 0), auth(5, session_id="n-0"), falls("n-0", 10)])
-
-    assert fell(said) == {"n-0": "n-0", "n-1": "n-0"}
-
-
-def test_the_first_parent_named_is_the_parent() -> None:
-    events = [auth(0, session_id="a"), auth(0, session_id="b"), born("c", "a", 1), born("c", "b", 2)]
-
-    assert fell(replayed([*events, falls("b", 10)])) == {"b": "b"}
-    assert fell(replayed([*events, falls("a", 10)])) == {"a": "a", "c": "a"}
-
-
-def test_sessions_that_are_each_others_parents_fall_once_and_it_ends() -> None:
-    events = [born("a", "b", 0), born("b", "c", 1), born("c", "a", 2), born("d", "d", 3)]
-
-    said = replayed([*events, falls("a", 10), falls("d", 11)])
-
-    assert fell(said) == {"a": "a", "b": "a", "c": "a", "d": "d"}
-    assert len(of(said, topics.SESSION_REVOCATIONS)) == 4
-
-
-def test_a_fall_passes_through_a_session_that_has_signed_out() -> None:
-    events = [auth(0, session_id="a"), born("b", "a", 1), born("c", "b", 2)]
-
-    said = replayed([*events, auth(5, session_id="b", action="sign_out"), falls("a", 10)])
-
-    assert fell(said) == {"a": "a", "c": "a"}
-
-
-def test_a_fall_passes_through_a_session_that_was_forgotten() -> None:
-    events = [auth(0, session_id="a"), born("b", "a", 1), born("c", "b", 2)]
-    away = auth(5, session_id="b", action="sign_out")
-    on = [call(at, session_id=name, principal_id=name) for at in range(10, 1000, 10) for name in ("a", "c")]
-
-    assert fell(replayed([*events, away, *on, falls("a", 1000)]))["c"] == "a"
-
-
-def test_another_tenants_session_of_the_same_name_does_not_fall() -> None:
-    stranger = auth(1, session_id="n-1", tenant="zeta")
-
-    assert fell(replayed([auth(0, session_id="n-0"), stranger, born("n-2", "n-0", 2), falls("n-0", 5)])) == {
-        "n-0": "n-0",
-        "n-2": "n-0",
-    }
-
-
-def test_a_parent_of_more_children_than_it_can_remember_says_so() -> None:
-    from pipeline.case import CHILDREN
-
-    one = desk()
-    one.play(auth(0))
-    for start in range(0, CHILDREN + 500, 500):
-        one.play(
-            *(
-                context(1, source="lineage", relation="child", child_session_id=f"c-{at:0100d}")
-                for at in range(start, start + 500)
-            )
-        )
-
-    assert one.counts[("forgotten_children",)] == 500
-    assert max(map(len, one.rows.values())) < 1_000_000
-
-
 # --- neighbours -------------------------------------------------------------------------------------------
 
 
@@ -513,6 +413,17 @@ def test_verdicts_on_sessions_that_do_not_live_here_go_back_with_the_reason() ->
         (0, "session_id: no such session lives here any more")
     ]
     assert len(one.revoked("s-1")) == 1
+
+
+def test_a_false_positive_also_ends_the_step_up_that_was_asked_for() -> None:
+    one = desk()
+    one.each(auth(0, asn=1), call(1, asn=2), context(2, source="principal", known_asn=False))
+    one.play(feedback(10, verdict="false_positive"))
+    one.each(*others(12, 60))
+
+    assert len(one.said(topics.SESSION_CHALLENGES)) == 1
+    assert one.revoked() == []
+    assert one.said(topics.SESSION_RISK, "s-1")[-1]["level"] == "LOW"
 
 
 def test_two_verdicts_at_one_moment_both_count() -> None:

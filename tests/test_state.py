@@ -1,4 +1,4 @@
-"""The state of a partition: rows that survive the changelog bit for bit, and a table that behaves like a dict."""
+"""The state of a partition: rows survive the changelog bit for bit, and the table behaves like a dict."""
 
 from __future__ import annotations
 

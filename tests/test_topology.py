@@ -32,7 +32,8 @@ from pipeline.changelog import changelog_topic
 from pipeline.connection import Connection
 from pipeline.observe import Unobserved, Work
 from pipeline.stage import Message, Outcome, Record, StageKind
-from pipeline.topology import Control, Edge
+from pipeline.topology import Control, Edge, build_app
+from pipeline.worker import run_worker
 
 APP = "edge-test"
 N = 3_000
@@ -249,3 +250,14 @@ def test_what_a_stage_fails_on_ends_the_worker_and_is_read_again(
     assert [record.value for record in first] in ([], again)
     rows = asyncio.run(state(here, APP, PARTITIONS))
     assert rows[bad]["count"] == 2
+
+
+def test_a_worker_that_cannot_reach_its_broker_ends_with_a_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    edge = Edge(Connection("127.0.0.1:1"), APP, PARTITIONS, data_dir=tmp_path / "made" / "on-demand")
+    app = build_app(edge, [counting_kind()])
+    assert run_worker(app) == 1
+    app.consumer._thread.thread_loop.close()  # Faust opens it before it tries, and leaves it open
+    (said,) = [record for record in caplog.records if record.name == "pipeline.worker"]
+    assert "KafkaConnectionError" in said.getMessage()

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from faust.types import TP
 
 from pipeline.observe import Unobserved
 from pipeline.stage import StageKind
@@ -36,7 +35,7 @@ class World(Unobserved):
 
     flow_active = True
 
-    def __init__(self, *lanes: Lane, unread: tuple[TP, ...] = ()) -> None:
+    def __init__(self, *lanes: Lane, unread: tuple[tuple[str, int], ...] = ()) -> None:
         self.lanes = lanes
         self.unread = unread
         self.lags: dict[str, float] = {}
@@ -45,12 +44,12 @@ class World(Unobserved):
     def look(self) -> list[int]:
         """Look once; returns how often each lane was swept."""
         kinds = [StageKind("session", ("calls", "logins"), _none), StageKind("device", ("telemetry",), _none)]
-        upkeep = Upkeep(self.lanes, kinds, self, 10.0, lambda: self)  # type: ignore[arg-type]
-        upkeep.look(NOW)
+        upkeep = Upkeep(self.lanes, kinds, self, 10.0)  # type: ignore[arg-type]
+        upkeep.look(self, NOW)
         return [lane.sweeps for lane in self.lanes]
 
-    def at_end(self, tp: TP) -> bool:
-        return tp not in self.unread
+    def at_end(self, topic: str, partition: int) -> bool:
+        return (topic, partition) not in self.unread
 
     def lag(self, topic: str, partition: int, seconds: float) -> None:
         self.lags[f"{topic}-{partition}"] = seconds
@@ -74,17 +73,17 @@ def test_a_partition_read_to_its_end_and_quiet_long_enough_is_swept() -> None:
     [
         (
             "one of its own topics has more",
-            lambda: World(Lane("session", 0, logins=995), Lane("session", 1), unread=(TP("logins", 0),)),
+            lambda: World(Lane("session", 0, logins=995), Lane("session", 1), unread=(("logins", 0),)),
             [0, 1],
         ),
         (
             "another stage is behind by what would explain the silence",
-            lambda: World(Lane("session", 0), Lane("device", 1, telemetry=900), unread=(TP("telemetry", 1),)),
+            lambda: World(Lane("session", 0), Lane("device", 1, telemetry=900), unread=(("telemetry", 1),)),
             [0, 0],
         ),
         (
             "another stage has not heard anything yet",
-            lambda: World(Lane("session", 0), Lane("device", 1), unread=(TP("telemetry", 1),)),
+            lambda: World(Lane("session", 0), Lane("device", 1), unread=(("telemetry", 1),)),
             [0, 0],
         ),
         ("it is at work", lambda: World(Lane("session", 0, quiet=0.0, calls=999, logins=999)), [0]),
@@ -111,6 +110,6 @@ def test_while_the_flow_is_stopped_nothing_is_swept_but_the_worker_lives() -> No
 
 def test_lag_is_the_age_of_the_newest_record_applied_and_none_at_the_end() -> None:
     busy = Lane("session", 0, quiet=0.0, calls=940, logins=1_010)
-    world = World(busy, Lane("session", 1, calls=1), Lane("device", 1), unread=(TP("telemetry", 1),))
+    world = World(busy, Lane("session", 1, calls=1), Lane("device", 1), unread=(("telemetry", 1),))
     world.look()
     assert world.lags == {"calls-0": 60.0, "logins-0": 0.0, "calls-1": 0.0, "logins-1": 0.0}

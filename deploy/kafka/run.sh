@@ -9,8 +9,16 @@ port=${2:-9092}
 jars=$here/lib
 
 for tool in java mvn; do
-    command -v "$tool" >/dev/null || { echo "kafka: $tool is not installed (Debian: apt install default-jdk-headless maven)" >&2; exit 1; }
+    command -v "$tool" >/dev/null || {
+        echo "kafka: $tool is not installed; on Debian: apt-get install default-jdk-headless maven" >&2
+        exit 1
+    }
 done
+
+java=$(java -XshowSettings:properties -version 2>&1 | sed -n 's/.*java.specification.version = //p')
+case $java in
+    1.* | [1-9] | 1[0-6]) echo "kafka: Java 17 or newer is needed, this is $java" >&2; exit 1 ;;
+esac
 
 if [ ! -d "$jars" ] || [ "$here/pom.xml" -nt "$jars" ]; then
     echo "kafka: fetching the broker's jars into $jars, once (54 MB)" >&2

@@ -32,6 +32,13 @@ logger = logging.getLogger(__name__)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
+class _NoServiceTalk(logging.Filter):
+    """Leaves out what each of Faust's services says of its own coming and going."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno != logging.INFO or not record.getMessage().startswith("[^")
+
+
 @click.command("worker", short_help="Join what happens in Kafka and decide, until told to stop.")
 @click.option(
     "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to keep running."
@@ -45,7 +52,7 @@ def command(*, workers: int) -> int:
     settings = load()
     if settings.embedded and workers > 1:
         raise click.UsageError("the embedded broker lives in one process: use --workers 1, or a real broker")
-    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
+    _log(settings.log_level)
     with _connected(settings) as connection:
         partitions = PARTITIONS if connection.embedded else settings.partitions
         kinds = ("session", "device", "principal")
@@ -54,6 +61,13 @@ def command(*, workers: int) -> int:
         if workers > 1:
             return supervise(workers, [sys.executable, "-m", "pipeline.cli", "worker"])
         return _work(settings, connection, partitions)
+
+
+def _log(level: str) -> None:
+    handler = logging.StreamHandler()
+    if level == "INFO":
+        handler.addFilter(_NoServiceTalk())
+    logging.basicConfig(level=level, format=LOG_FORMAT, handlers=[handler])
 
 
 @contextmanager
@@ -74,13 +88,22 @@ def _work(settings: Settings, connection: Connection, partitions: int) -> int:
     kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions)))
     edge = edge_of(settings, connection, partitions, index)
     app = build_app(edge, kinds, watching, Control(MODEL_CONTROL, in_force.order))
-    if settings.metrics_port == 0:
+    with _metrics_served(settings, shown, index):
+        policy, model = in_force.policy, in_force.champion or "none"
+        logger.info("policy %s, mode %s, decides with model %s", policy.id, policy.mode, model)
         return run_worker(app)
+
+
+@contextmanager
+def _metrics_served(settings: Settings, shown: metrics.Metrics, index: int) -> Iterator[None]:
+    if settings.metrics_port == 0:
+        yield
+        return
     port = settings.metrics_port + index
     stop = metrics.serve(shown.registry, settings.metrics_host, port)
     logger.info("metrics are on http://%s:%d/metrics", settings.metrics_host, port)
     try:
-        return run_worker(app)
+        yield
     finally:
         stop()
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from load import START_MS, Sent, calls
 from machine import machine
@@ -74,11 +70,9 @@ def main() -> None:
     for sessions in (1_000, 10_000, 100_000):
         stage = SessionScorer(brain, Columns(), Options(partitions=8))
         begun = run(stage, calls(5 * sessions, sessions))
-        rounds = []
-        for seed in range(3):
-            records = calls(100_000, sessions, seed=seed, first=(seed + 1) * 10_000_000)
-            rounds.append(run(stage, records))
-        rate, size = 1 / sorted(rounds)[1], sum(len(record.value) for record in records) / len(records)
+        loads = [calls(100_000, sessions, seed=seed, first=(seed + 1) * 10_000_000) for seed in range(3)]
+        rate = 1 / sorted(run(stage, records) for records in loads)[1]
+        size = sum(len(record.value) for record in loads[0]) / len(loads[0])
         print(
             f"{sessions:>7,} sessions, {size:.0f}-byte events: {rate:>9,.0f} events/s ({1e6 / rate:.2f} µs); "
             f"while they open: {1 / begun:,.0f}"

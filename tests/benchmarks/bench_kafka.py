@@ -21,11 +21,9 @@ from pathlib import Path
 from random import Random
 from statistics import median, quantiles
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from load import AGENT, call, session_id
+from load import AGENT, call
 from machine import machine
 
 from pipeline.producer import partition_of
@@ -48,7 +46,9 @@ def worker(app_id: str) -> Iterator[subprocess.Popen[bytes]]:
         "SESSION_RISK_BROKER": BROKER, "SESSION_RISK_APP_ID": app_id, "SESSION_RISK_METRICS_PORT": str(PORT),
         "SESSION_RISK_LOG_LEVEL": "WARNING", "SESSION_RISK_PARTITIONS": str(PARTITIONS),
     }  # fmt: skip
-    subprocess.run([BIN / "session-risk", "topics", "create"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [BIN / "session-risk", "topics", "create"], env=environment, check=True, stdout=subprocess.DEVNULL
+    )
     process = subprocess.Popen([BIN / "session-risk", "worker"], env=environment)
     try:
         yield process
@@ -72,7 +72,9 @@ def wait_for(process: subprocess.Popen[bytes], events: float, seconds: float = 1
     until = time.monotonic() + seconds
     while metric("session_risk_events_total") < events:
         if process.poll() is not None or time.monotonic() > until:
-            raise RuntimeError(f"the worker did {metric('session_risk_events_total'):,.0f} of {events:,.0f} events")
+            raise RuntimeError(
+                f"the worker did {metric('session_risk_events_total'):,.0f} of {events:,.0f} events"
+            )
         time.sleep(0.05)
 
 
@@ -114,7 +116,11 @@ def throughput(round_: int) -> tuple[float, float]:
     """Events a second by the wall clock and by the worker's processor time, after the first fifth of the backlog."""
     with worker(f"bench-{os.getpid()}-{round_}") as process:
         wait_for(process, BACKLOG / 5)
-        count, began, used = metric("session_risk_events_total"), time.perf_counter(), cpu_seconds(process.pid)
+        count, began, used = (
+            metric("session_risk_events_total"),
+            time.perf_counter(),
+            cpu_seconds(process.pid),
+        )
         wait_for(process, BACKLOG)
         seconds = time.perf_counter() - began
         done = metric("session_risk_events_total") - count
@@ -148,7 +154,9 @@ class Probe:
 
     async def listen(self) -> None:
         """Note when commands arrive."""
-        consumer = aiokafka.AIOKafkaConsumer("session-revocations", bootstrap_servers=BROKER, fetch_max_wait_ms=5)
+        consumer = aiokafka.AIOKafkaConsumer(
+            "session-revocations", bootstrap_servers=BROKER, fetch_max_wait_ms=5
+        )
         await consumer.start()
         await consumer.seek_to_end()
         try:
@@ -174,7 +182,9 @@ async def latency() -> list[float]:
         pending: defaultdict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
         for _ in range(RATE // 50):
             key, value = ready[rng.randrange(len(ready))]
-            fresh = value.replace(b'"occurred_at":0', b'"occurred_at":%d' % at).replace(b'"evt-', b'"%08x' % rng.getrandbits(32))
+            fresh = value.replace(b'"occurred_at":0', b'"occurred_at":%d' % at).replace(
+                b'"evt-', b'"%08x' % rng.getrandbits(32)
+            )
             pending[partition_of(key, PARTITIONS)].append((key, fresh))
         for partition, rows in pending.items():
             batch = producer.create_batch()
@@ -207,7 +217,11 @@ def idiomatic() -> float:
     asyncio.run(faust_changelog())
     script = Path(__file__).parent / "idiomatic_faust.py"
     ran = subprocess.run(
-        [sys.executable, script, BROKER, str(FAUST_EVENTS), "worker"], check=False, capture_output=True, text=True, timeout=180
+        [sys.executable, script, BROKER, str(FAUST_EVENTS), "worker"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=180,
     )
     return float(ran.stdout.split()[0])
 
@@ -219,13 +233,19 @@ def main() -> None:
         size = asyncio.run(preload(BACKLOG))
     rounds = [throughput(number) for number in range(3)]
     rate, each = median(r for r, _ in rounds), median(c for _, c in rounds)
-    print(f"a worker on Apache Kafka, {size:.0f}-byte events, {SESSIONS:,} sessions, everything acknowledged:")
-    print(f"    {rate:,.0f} events/s beside the broker on the same cores; {each:,.0f} per second of its processor time")
+    print(
+        f"a worker on Apache Kafka, {size:.0f}-byte events, {SESSIONS:,} sessions, everything acknowledged:"
+    )
+    print(
+        f"    {rate:,.0f} events/s beside the broker on the same cores; {each:,.0f} per second of its processor time"
+    )
     with worker(f"bench-{os.getpid()}-latency") as process:
         wait_for(process, BACKLOG)
         took = asyncio.run(latency())
     cuts = quantiles(took, n=100)
-    print(f"event sent → command received, {RATE:,} events/s beside it: p50 {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms ({len(took)} commands)")
+    print(
+        f"event sent → command received, {RATE:,} events/s beside it: p50 {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms ({len(took)} commands)"
+    )
     stock = idiomatic()
     print(f"idiomatic Faust, one table update, no model: {stock:,.0f} events/s; ratio {rate / stock:.1f}")
 

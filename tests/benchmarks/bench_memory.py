@@ -6,10 +6,7 @@ import ctypes
 import gc
 import json
 import os
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from load import START_MS, Sent, calls, session_id
 from machine import machine
@@ -56,13 +53,17 @@ def main() -> None:
     first = SessionScorer(brain, columns, Options())
     fill(first, 0, SESSIONS, now)
     before = resident()
-    stage = SessionScorer(brain, columns, Options())  # the same sessions: the memory of strings does not grow again
+    stage = SessionScorer(
+        brain, columns, Options()
+    )  # the same sessions: the memory of strings does not grow again
     fill(stage, 0, SESSIONS, now)
     grown = (resident() - before) / len(stage.table)
     strings = before - start - grown * len(first.table)
     print(f"a worker's memory of strings, bounded: {strings / 2**20:,.0f} MiB when full")
     table = stage.table.nbytes / len(stage.table)
-    print(f"{len(stage.table):,} sessions: {grown:,.0f} B a session in the process, {table:,.0f} B in the table's own count")
+    print(
+        f"{len(stage.table):,} sessions: {grown:,.0f} B a session in the process, {table:,.0f} B in the table's own count"
+    )
     print(f"    a session with a case (evidence, command sent): {case_cost(stage, now):,.0f} B more")
 
 

@@ -5,11 +5,13 @@ Does a fraction of the job: one counter a session. ``python idiomatic_faust.py B
 
 from __future__ import annotations
 
-import asyncio
+import os
 import sys
 from time import perf_counter
+from typing import Any
 
 import faust
+from faust.types import StreamT
 
 BROKER, COUNT = sys.argv[1], int(sys.argv[2])
 WARM = COUNT // 5
@@ -36,7 +38,7 @@ began = 0.0
 
 
 @app.agent(calls)
-async def count(stream: faust.Stream[ApiCall]) -> None:
+async def count(stream: StreamT[Any]) -> None:
     """Count calls per session."""
     global seen, began  # noqa: PLW0603 - an example's state
     async for call in stream:
@@ -46,7 +48,7 @@ async def count(stream: faust.Stream[ApiCall]) -> None:
             began = perf_counter()
         if seen == COUNT:
             print(f"{(COUNT - WARM) / (perf_counter() - began):.0f}", flush=True)
-            asyncio.get_running_loop().call_soon(app.stop_soon) if hasattr(app, "stop_soon") else sys.exit(0)
+            os._exit(0)  # the figure is what was asked for
 
 
 if __name__ == "__main__":

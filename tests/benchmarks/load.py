@@ -50,7 +50,9 @@ def call(rng: Random, number: int, sessions: int, at: int) -> tuple[bytes, bytes
     return session_id(who).encode(), json.dumps(event, separators=(",", ":")).encode()
 
 
-def calls(count: int, sessions: int, *, seed: int = 7, first: int = 0, per_second: int = 20_000) -> list[Sent]:
+def calls(
+    count: int, sessions: int, *, seed: int = 7, first: int = 0, per_second: int = 20_000
+) -> list[Sent]:
     """*count* records of one partition from offset *first* on, in order of offset and time."""
     rng = Random(seed)
     sent = []
