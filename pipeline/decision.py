@@ -32,6 +32,7 @@ class Moment:
     Attributes:
         at: the session's event time, ms.
         event_id: of the event, or the name of the sweep.
+        evidence: the producer's event behind it, as evidence shows it.
         mask: detections that hold now, bit *i* for ``RULES[i]``.
         mask_before: the same after the previous event, at *before* ms.
         band: how unusual the model's score is, 0 to 3.
@@ -44,6 +45,7 @@ class Moment:
 
     at: int
     event_id: str
+    evidence: str
     mask: int
     mask_before: int
     before: int
@@ -147,7 +149,7 @@ class Judge:
         challenge = case.challenge
         if challenge and moment.at >= challenge.deadline and _MISSED not in case.episodes:
             case.episodes[_MISSED] = Episode(
-                moment.at, moment.at, moment.fact("strong_auth_age_m"), [moment.event_id]
+                moment.at, moment.at, moment.fact("strong_auth_age_m"), [moment.evidence]
             )
 
     def _episodes(self, case: Case, moment: Moment) -> None:
@@ -157,10 +159,10 @@ class Judge:
             episode = case.episodes.get(rule.id)
             if moment.mask >> index & 1:
                 if episode is not None:
-                    episode.see(moment.at, moment.fact(rule.observed[0]), moment.event_id)
+                    episode.see(moment.at, moment.fact(rule.observed[0]), moment.evidence)
                 elif self._is_news(case, rule):
                     value = moment.fact(rule.observed[0])
-                    case.episodes[rule.id] = Episode(moment.at, moment.at, value, [moment.event_id])
+                    case.episodes[rule.id] = Episode(moment.at, moment.at, value, [moment.evidence])
             elif episode is not None:
                 if moment.mask_before >> index & 1:
                     episode.last_at = max(episode.last_at, moment.before)

@@ -1,4 +1,4 @@
-"""Parts of the README that the code knows: ``python -m pipeline.documents`` writes them, a test holds them."""
+"""Parts of the README that the code knows: ``python -m pipeline.documents`` writes, a test holds them."""
 
 from __future__ import annotations
 

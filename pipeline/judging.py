@@ -20,6 +20,7 @@ from models.features import FEATURE_NAMES, as_seen_by_models
 from models.fold import Folded
 from models.rolling import Bools
 from models.state import SessionTable
+from pipeline import outputs
 from pipeline.brain import Brain
 from pipeline.case import Case
 from pipeline.decision import Moment
@@ -217,6 +218,7 @@ class Walk:
         return Moment(
             at=sight.at,
             event_id=str(sight.event["event_id"]),
+            evidence=outputs.origin(str(sight.event["event_id"])),
             mask=int(self.looked.mask[index]),
             mask_before=int(self.mask_before[index]),
             before=int(folded.previous_at[index]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,6 +31,7 @@ CREATE, UPDATE, CLOSE = 1, 2, 3
 _CLIENT: Final = (
     "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
 )  # fmt: skip
+_DERIVED: Final = re.compile(r"(~[abdlp]|~[0-9a-f]{12})+$")
 _MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
 _OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
 _TRUST_TEXT: Final = "A factor was proved a short while ago."
@@ -208,6 +210,11 @@ def features(
 def derived_id(event_id: str, suffix: str) -> str:
     """The id of what follows from an event: short enough for the contract, the same when it follows again."""
     return event_id + suffix if len(event_id) + len(suffix) <= 64 else stable_id(event_id) + suffix
+
+
+def origin(event_id: str) -> str:
+    """The producer's event that an id was derived from, as far as it still shows: what analysts look up."""
+    return _DERIVED.sub("", event_id) or event_id
 
 
 def binding(who: Mapping[str, str], kind: str, device_id: str, state: str, event_id: str, at: int) -> Message:

@@ -137,7 +137,7 @@ class Reporter:
             self._report(sight, decision, told)
 
     def _report(self, sight: Sight, decision: Decision, told: list[dict[str, Any]]) -> None:
-        cause = str(sight.event["event_id"])
+        cause = outputs.origin(str(sight.event["event_id"]))
         self.out.send(
             outputs.risk(sight.who, sight.kind, decision, told, cause, sight.at, self._stamp(sight.at))
         )

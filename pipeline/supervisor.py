@@ -90,7 +90,9 @@ class _Supervisor:
         if not ended.done():
             logger.critical("worker %d does not end; killing it", index)
             process.kill()
-        return await ended
+        code = await ended
+        # Told to end before it could listen: it had begun nothing.
+        return 0 if self._stopping.is_set() and code == -signal.SIGTERM else code
 
     def _too_many(self) -> bool:
         now = monotonic()

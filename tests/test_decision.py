@@ -52,6 +52,7 @@ class Session:
         moment = Moment(
             at=now,
             event_id=id_ or f"e-{now}",
+            evidence=id_ or f"e-{now}",
             mask=mask,
             mask_before=self.mask,
             before=self.at,

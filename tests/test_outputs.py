@@ -17,7 +17,7 @@ from pipeline.case import Case, Episode
 from pipeline.decision import Contribution, Decision, stable_id
 from pipeline.kinds import stage_kinds
 from pipeline.metrics import METRICS, Metrics
-from pipeline.outputs import CLOSE, CREATE, UPDATE, Stamp, derived_id, finding, reasons, risk
+from pipeline.outputs import CLOSE, CREATE, UPDATE, Stamp, derived_id, finding, origin, reasons, risk
 from pipeline.replay import Replay
 from pipeline.risk import score
 from pipeline.rules import RULES
@@ -308,3 +308,20 @@ def test_a_challenge_is_counted_as_sent_passed_or_missed() -> None:
         for desk in (one, two, three)
     ]
     assert counted == [{"sent": 1, "passed": 1}, {"sent": 1, "missed": 1}, {"sent": 1}]
+
+
+@pytest.mark.parametrize(
+    ("derived", "producers"),
+    [
+        ("e-1", "e-1"),
+        ("e-1~a~p", "e-1"),
+        ("e-1~b~d", "e-1"),
+        ("e-1~d~0123456789ab~l", "e-1"),
+        ("sweep:1772409600000", "sweep:1772409600000"),
+        ("~a", "~a"),
+    ],
+)
+def test_evidence_names_the_producers_event_not_what_was_derived_from_it(
+    derived: str, producers: str
+) -> None:
+    assert origin(derived) == producers

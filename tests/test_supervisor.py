@@ -70,6 +70,15 @@ def test_a_signal_ends_all_workers_in_order(tmp_path: Path, number: signal.Signa
     assert _alive(tmp_path) == []
 
 
+def test_a_worker_told_to_end_while_it_starts_has_ended_in_order(tmp_path: Path) -> None:
+    slow = "import pathlib, sys, time; pathlib.Path(sys.argv[1], '0-0').touch(); time.sleep(60)"
+    supervisor = _supervised(1, HASTY, [sys.executable, "-c", slow, str(tmp_path)])
+    _until(lambda: _started(tmp_path) == ["0"])
+    supervisor.terminate()
+    supervisor.communicate(timeout=20)
+    assert supervisor.returncode == 0
+
+
 def test_a_worker_that_does_not_end_in_order_is_told(tmp_path: Path) -> None:
     supervisor = _supervised(2, HASTY, _worker(tmp_path, code=3))
     _until(lambda: _started(tmp_path) == ["0", "1"])
