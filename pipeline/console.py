@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import click
 from rich.console import Console
@@ -107,39 +107,55 @@ def _newest(evidence: Sequence[str]) -> str:
     return (evidence[-1] if len(evidence[-1]) <= room else "…" + evidence[-1][1 - room :]) + more
 
 
-@contextmanager
-def decisions_shown(title: str, console: Console) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Give a function that shows a decision: in a live table on a terminal, as a line elsewhere."""
-    newest: deque[tuple[str, ...]] = deque(maxlen=ROWS)
-    if not console.is_terminal:
-        console.print(_decision_table(title, ()))
-        yield lambda decision: console.print(_line(decision_row(decision)))
-        return
-    with Live(_decision_table(title, newest), console=console, refresh_per_second=8) as live:
-
-        def show(decision: Mapping[str, Any]) -> None:
-            newest.append(decision_row(decision))
-            live.update(_decision_table(title, newest))
-
-        yield show
-
-
 _COLUMNS: Final = (
     ("time", 8), ("session", 15), ("level", 6), ("action", 7), ("why", 33), ("evidence", 24)
 )  # fmt: skip
 """Names and widths: with a space between them 98 columns."""
 
 
-def _decision_table(title: str, rows: Iterable[tuple[str, ...]]) -> Table:
-    table = Table(
-        box=None, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0)
-    )
-    for name, width in _COLUMNS:
-        table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        style = LEVEL_STYLE[row[2]]
-        table.add_row(*row[:2], Text(row[2], style), Text(row[3], style), *row[4:])
-    return table
+class Board:
+    """Shows decisions while its block lasts: the newest in a live table on a terminal, lines elsewhere."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self._console = console
+        self._title = title
+        self._newest: deque[tuple[str, ...]] = deque(maxlen=ROWS)
+        self._live = Live(self._table(), console=console, refresh_per_second=8)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        else:
+            self._console.print(self._table())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def decided(self, decision: Mapping[str, Any]) -> None:
+        """Show a `session-risk` record."""
+        row = decision_row(decision)
+        if self._console.is_terminal:
+            self._newest.append(row)
+            self._live.update(self._table())
+        else:
+            self._console.print(_line(row))
+
+    def status(self, text: str) -> None:
+        """Show how far things are, where that can be replaced when they are further."""
+        self._title = text
+        self._live.update(self._table())
+
+    def _table(self) -> Table:
+        table = Table(box=None, title=self._title, pad_edge=False, padding=(0, 1, 0, 0))
+        table.title_justify, table.title_style = "left", "bold"
+        for name, width in _COLUMNS:
+            table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
+        for row in self._newest:
+            style = LEVEL_STYLE[row[2]]
+            table.add_row(*row[:2], Text(row[2], style), Text(row[3], style), *row[4:])
+        return table
 
 
 def _line(row: tuple[str, ...]) -> str:

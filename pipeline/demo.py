@@ -12,11 +12,12 @@ from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic, time
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from pydantic_core import from_json
 
 from pipeline.client import Writer, begin_at_end, following, writing
+from pipeline.console import clock
 from pipeline.endings import Endings
 from pipeline.observe import Unobserved, Work
 from pipeline.scenarios import Scenario
@@ -44,8 +45,17 @@ of theirs, and what telemetry says takes a moment to get from the device to its 
 WIDE_MS: Final = 60_000
 """The same for honest traffic alone, where nothing happens within a minute."""
 
-Show = Callable[[Mapping[str, Any]], None]
 T = TypeVar("T")
+
+
+class Audience(Protocol):
+    """Who watches."""
+
+    def decided(self, decision: Mapping[str, Any]) -> None:
+        """See a decision that says something new."""
+
+    def status(self, text: str) -> None:
+        """Hear how far the demonstration is."""
 
 
 class DemoError(RuntimeError):
@@ -137,8 +147,8 @@ class _Worker(Unobserved):
         await asyncio.wait_for(self.work.over.wait(), SETTLE_SECONDS)
 
 
-async def perform(edge: Edge, kinds: Sequence[StageKind], script: Script, show: Show) -> Report:
-    """Play *script* to a worker of *kinds* at *edge*, whose topics are there; *show* each decision.
+async def perform(edge: Edge, kinds: Sequence[StageKind], script: Script, audience: Audience) -> Report:
+    """Play *script* to a worker of *kinds* at *edge*, whose topics are there, before an *audience*.
 
     Others may be using the same topics: only what is said of sessions and devices in *script* counts, and
     only their revocations are confirmed. Raises `DemoError` when the worker ends or stands still.
@@ -154,10 +164,11 @@ async def perform(edge: Edge, kinds: Sequence[StageKind], script: Script, show: 
         _working(edge, kinds, seen) as unless_it_ends,
     ):
         ours = (record async for record in records if record.key in keys)
-        watching = asyncio.ensure_future(_watch(ours, writer, seen, report, show))
+        watching = asyncio.ensure_future(_watch(ours, writer, seen, report, audience))
         try:
+            audience.status("the worker is joining its group")
             await unless_it_ends(asyncio.wait_for(seen.missing.over.wait(), START_SECONDS))
-            await unless_it_ends(_play(script, writer, seen, report))
+            await unless_it_ends(_Feed(writer, seen, report, audience).play(script))
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -191,42 +202,49 @@ async def _working(
         await worker
 
 
-async def _play(script: Script, writer: Writer, seen: _Worker, report: Report) -> None:
-    begun = monotonic()
-    await _send(script.before, writer, seen, report, WIDE_MS)
-    await _send(script.now, writer, seen, report, WINDOW_MS, script.seconds)
-    report.seconds = monotonic() - begun
-    await asyncio.wait_for(seen.words.over.wait(), SETTLE_SECONDS)
-    await seen.settled()
+@dataclass(frozen=True, slots=True)
+class _Feed:
+    """Sends a script to the worker."""
 
+    writer: Writer
+    seen: _Worker
+    report: Report
+    audience: Audience
 
-async def _send(
-    events: Sequence[Timed],
-    writer: Writer,
-    seen: _Worker,
-    report: Report,
-    window_ms: int,
-    seconds: float = 0.0,
-) -> None:
-    """Send *events*, spread over *seconds* as their times are, *window_ms* of them at once; see them done."""
-    times = [event["occurred_at"] for _, event in events]
-    pace = seconds / max(1, times[-1] - times[0]) if times else 0.0
-    begun, window = monotonic(), 0
-    for at, (topic, event) in zip(times, events, strict=True):
-        if at > window + window_ms:
-            await seen.settled()
-            window = at
-        await asyncio.sleep(begun + (at - times[0]) * pace - monotonic())
-        report.sent_at[event["event_id"]] = time() * 1000
-        seen.work.add(1)
-        await writer.send(_record(topic, event), at)
-        report.events += 1
-    await writer.flush()
-    await seen.settled()
+    async def play(self, script: Script) -> None:
+        begun = monotonic()
+        await self._send(script.before, WIDE_MS, 0.0, "before the stories")
+        await self._send(script.now, WINDOW_MS, script.seconds, "in the stories")
+        self.report.seconds = monotonic() - begun
+        await asyncio.wait_for(self.seen.words.over.wait(), SETTLE_SECONDS)
+        await self.seen.settled()
+        self.audience.status(f"{self.report.events:,} events sent, all of it done")
+
+    async def _send(self, events: Sequence[Timed], window_ms: int, seconds: float, where: str) -> None:
+        """Send *events*, spread over *seconds* as their times are, *window_ms* at once; see them done."""
+        times = [event["occurred_at"] for _, event in events]
+        pace = seconds / max(1, times[-1] - times[0]) if times else 0.0
+        begun, window = monotonic(), 0
+        for at, (topic, event) in zip(times, events, strict=True):
+            if at > window + window_ms:
+                await self.seen.settled()
+                self.audience.status(f"it is {clock(at)} {where}, {self.report.events:,} events sent")
+                window = at
+            await asyncio.sleep(begun + (at - times[0]) * pace - monotonic())
+            await self._send_one(topic, event)
+        await self.writer.flush()
+        await self.seen.settled()
+
+    async def _send_one(self, topic: str, event: dict[str, Any]) -> None:
+        self.report.sent_at[event["event_id"]] = time() * 1000
+        self.report.events += 1
+        self.seen.work.add(1)
+        # With its own time a record waits for its turn among those of other topics.
+        await self.writer.send(_record(topic, event), event["occurred_at"])
 
 
 async def _watch(
-    records: AsyncIterator[Record], writer: Writer, seen: _Worker, report: Report, show: Show
+    records: AsyncIterator[Record], writer: Writer, seen: _Worker, report: Report, audience: Audience
 ) -> None:
     """Take note of what is decided; be the enforcer, who confirms every revocation."""
     shown: dict[str, tuple[Any, ...]] = {}
@@ -235,7 +253,7 @@ async def _watch(
         if record.topic == SESSION_RISK:
             told = from_json(record.value or b"{}")
             if _is_news(told, shown):
-                show(told)
+                audience.decided(told)
         elif record.topic == SESSION_REVOCATIONS:
             seen.work.add(1)
             await writer.send(_confirmation(from_json(record.value or b"{}")))

@@ -51,6 +51,14 @@ def test_the_demonstration_plays_every_story_and_ends_well(monkeypatch: pytest.M
 # --- What goes wrong ---
 
 
+class _Nobody:
+    """An audience that looks away."""
+
+    def decided(self, decision: Any) -> None: ...
+
+    def status(self, text: str) -> None: ...
+
+
 class Broken(Counting):
     """Cannot process anything."""
 
@@ -67,7 +75,7 @@ def test_a_worker_that_ends_ends_the_demonstration(tmp_path: Path) -> None:
         calls = list(script.steady(PARTITIONS, NOW, NOW + MINUTE))
 
         with pytest.raises(DemoError, match="the worker ended: ValueError"):
-            asyncio.run(perform(edge, kinds, Script((), calls, (), 0.0), lambda _: None))
+            asyncio.run(perform(edge, kinds, Script((), calls, (), 0.0), _Nobody()))
 
 
 def test_a_wrong_ending_is_told_and_the_exit_code_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,9 +201,10 @@ def test_decisions_fit_a_hundred_columns_however_long_the_names(terminal: bool) 
     shown = io.StringIO()
     screen = Console(file=shown, width=100, force_terminal=terminal, highlight=False, color_system=None)
 
-    with console.decisions_shown("title", screen) as show:
+    with console.Board("title", screen) as board:
         for number in range(console.ROWS + 5):
-            show(_decision(session_id=f"{number}-" + "x" * 120, occurred_at=NOW + number))
+            board.status(f"{number} done " + "x" * 50)
+            board.decided(_decision(session_id=f"{number}-" + "x" * 120, occurred_at=NOW + number))
 
     text = shown.getvalue().replace("\x1b[2K", "").replace("\x1b[1A", "")
     lines = [line.rstrip() for line in text.split("\x1b[?25l")[-1].splitlines()]

@@ -159,7 +159,7 @@ class Fleet:
         Returns how many were echoed again, and how many came again and were known.
         """
         echoes = Counter(record.value for record in asyncio.run(read_all(self.connection, ECHO)))
-        echoes = Counter({value: n for value, n in echoes.items() if not value.startswith(b"sweep")})
+        echoes = Counter({value: n for value, n in echoes.items() if not (value or b"").startswith(b"sweep")})
         assert len(echoes) == records
         rows = asyncio.run(state(self.connection, self.app_id, PARTITIONS)).values()
         assert sum(row["count"] for row in rows) == records

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from time import time
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -106,7 +106,15 @@ async def _streamed(edge: Edge, script: Script) -> Report:
     if not edge.connection.embedded:
         await create_topics(edge.connection, topics, 1)
     await check_topics(edge.connection, topics)
-    return await perform(edge, kinds, script, logging.debug)
+    return await perform(edge, kinds, script, _Nobody())
+
+
+class _Nobody:
+    """An audience that looks away."""
+
+    def decided(self, decision: Any) -> None: ...
+
+    def status(self, text: str) -> None: ...
 
 
 def _all_of(told: Sequence[Scenario], partitions: int, suffix: str = "") -> list[Timed]:

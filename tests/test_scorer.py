@@ -79,7 +79,7 @@ def test_a_chunk_delivered_again_says_nothing_again(events: list[Event], cuts: s
 
 
 def _of_a_session_kept(said: Said, rows: dict[bytes, bytes]) -> bool:
-    return row_key(Names("default", said.body["session_id"]).pack()) in rows
+    return row_key(Names("default", said.key).pack()) in rows
 
 
 def _heard(one: Desk) -> dict[tuple[str, str], list[Event]]:

@@ -22,7 +22,7 @@ from pipeline.changelog import changelog_topic
 from pipeline.client import remove
 from pipeline.commands.worker import edge_of
 from pipeline.connection import Connection
-from pipeline.console import as_json, decisions_shown, grid, print_json, screen
+from pipeline.console import Board, as_json, grid, print_json, screen
 from pipeline.demo import Report, Script, perform, quantile
 from pipeline.kinds import stage_kinds
 from pipeline.reload import InForce
@@ -59,10 +59,10 @@ def command(*, broker: str | None, as_json: bool) -> int:
         with (
             _topics(settings, connection, kinds, partitions),
             TemporaryDirectory() as folder,
-            decisions_shown(_title(connection), screen(err=as_json)) as show,
+            Board(_title(connection), screen(err=as_json)) as board,
         ):
             edge = replace(edge_of(settings, connection, partitions), data_dir=Path(folder))
-            report = asyncio.run(perform(edge, kinds, played, show))
+            report = asyncio.run(perform(edge, kinds, played, board))
     wrong = [sentence for story in played.stories for sentence in report.endings.wrong(story)]
     if as_json:
         print_json({**_figures(report), "model": in_force.brain.detector.id, "wrong": wrong})
