@@ -176,6 +176,17 @@ def test_what_holds_without_anything_new_counts_as_long_as_it_holds() -> None:
     assert one.case.episodes["mass_read"].last_at == 7_200_000
 
 
+def test_a_detection_held_until_the_event_before_it_stopped() -> None:
+    one = session('mode = "observe"')
+    one.see(0, "mass_read")
+    one.at = 600_000  # events that gave no cause to look
+
+    one.see(601)
+
+    assert one.case.episodes["mass_read"].last_at == 600_000
+    assert [part.detection for part in one.see(600 + 1800).parts] == ["mass_read"]
+
+
 def test_a_level_falls_after_its_dwell_time_and_says_so_once() -> None:
     one = session('mode = "observe"')
     one.see(0, "device_rooted")

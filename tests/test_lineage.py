@@ -76,6 +76,17 @@ def test_a_fall_passes_through_a_session_that_has_signed_out() -> None:
     assert fell(said) == {"a": "a", "c": "a"}
 
 
+def test_a_fall_ends_also_among_sessions_that_have_signed_out_and_are_each_others_parents() -> None:
+    events = [born("a", "b", 0), born("b", "a", 1)]
+    away = [auth(at, session_id=name, action="sign_out") for at, name in ((3, "a"), (4, "b"))]
+    word = context(10, session_id="a", source="lineage", relation="ancestor_revoked", root_session_id="r")
+
+    said = replayed([*events, *away, word])
+
+    assert fell(said) == {}
+    assert len(of(said, topics.SESSION_CONTEXT)) < 10
+
+
 def test_a_fall_passes_through_a_session_that_was_forgotten() -> None:
     events = [auth(0, session_id="a"), born("b", "a", 1), born("c", "b", 2)]
     away = auth(5, session_id="b", action="sign_out")

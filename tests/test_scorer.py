@@ -35,22 +35,37 @@ def played(one: Desk, events: list[Event], cuts: set[int]) -> Desk:
     return one
 
 
-EVERY = set(range(1, 41))
+EVERY = set(range(1, 81))
 
 
 # --- how it was delivered ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("policy", [BUSY, OBSERVING], ids=["enforce", "observe"])
-@given(events=STREAMS, cuts=CUTS)
-@settings(max_examples=250, deadline=None)
+@given(events=STREAMS, cuts=CUTS, twice=st.sets(st.integers(0, 39), max_size=5))
+@settings(max_examples=200, deadline=None)
 def test_where_the_stream_is_cut_changes_nothing_that_is_said_or_kept(
-    policy: str, events: list[Event], cuts: set[int]
+    policy: str, events: list[Event], cuts: set[int], twice: set[int]
 ) -> None:
+    events = [event for at, event in enumerate(events) for _ in range(1 + (at in twice))]
+
     one, other = played(desk(policy), events, EVERY), played(desk(policy), events, cuts)
 
     assert by_key(read(other.messages)) == by_key(read(one.messages))
     assert other.rows == one.rows
+
+
+def test_a_factor_proved_in_the_chunk_that_opened_the_case_counts_as_in_the_next() -> None:
+    first, proof = auth(0, action="token_exchanged", parent_session_id="p"), auth(1, action="sign_in")
+    read_much = call(2, records=200, sensitivity="restricted")
+    one, other = desk(), desk()
+
+    one.play(first, proof)
+    other.each(first, proof)
+    one.play(read_much)
+    other.play(read_much)
+
+    assert one.revoked() == other.revoked() != []
 
 
 @given(events=STREAMS, cuts=CUTS, twice=st.sets(st.integers(0, 39)))
@@ -242,6 +257,13 @@ def test_a_session_that_goes_on_after_its_sign_out_is_judged_again() -> None:
     one.each(auth(0), auth(5, action="sign_out"), call(30), call(31, records=200, sensitivity="restricted"))
 
     assert len(one.revoked("s-1")) == 1
+
+
+def test_a_session_that_goes_on_is_kept_as_long_as_any_other() -> None:
+    one = desk()
+    one.each(auth(0), auth(5, action="sign_out"), call(30), *others(35, 140))
+
+    assert row_key(Names("default", "s-1").pack()) in one.rows
 
 
 def test_a_call_that_was_late_does_not_bring_a_session_back_after_its_sign_out() -> None:

@@ -8,6 +8,10 @@ port=$1
 shift
 if [[ -n "${SESSION_RISK_BROKER:-}" ]]; then exec "$@"; fi
 
+if (: </dev/tcp/127.0.0.1/"$port") 2>/dev/null; then
+  echo "something listens on 127.0.0.1:$port already: stop it, or set SESSION_RISK_BROKER if it is your Kafka" >&2
+  exit 1
+fi
 data=$(mktemp -d)
 "$(dirname "$0")/run.sh" "$data" "$port" & kafka=$!
 trap 'kill "$kafka" 2>/dev/null || true; wait "$kafka" 2>/dev/null || true; rm -rf "$data"' EXIT

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from tempfile import mkdtemp
 from time import perf_counter
 from typing import Any
 
@@ -18,7 +19,8 @@ WARM = COUNT // 5
 
 app = faust.App(
     "idiomatic-faust", broker=f"kafka://{BROKER}", store="memory://", topic_allow_declare=False, topic_disable_leader=True,
-    topic_partitions=8, web_enabled=False, consumer_auto_offset_reset="earliest", broker_session_timeout=10.0,
+    topic_partitions=8, web_enabled=False, consumer_auto_offset_reset="earliest",
+    datadir=mkdtemp(), broker_session_timeout=10.0,
     broker_heartbeat_interval=3.0, broker_rebalance_timeout=20.0,
 )  # fmt: skip
 
