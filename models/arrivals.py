@@ -53,6 +53,14 @@ def names_at(table: SessionTable, folded: Folded, index: int) -> Names:
     return Names(names.tenant, names.session_id, principal, device)
 
 
+def device_before(table: SessionTable, folded: Folded, index: int) -> str:
+    """The device that the session of event *index* was on before it; holds as long as :func:`names_at`."""
+    owner = int(folded.seg.of[index])
+    if folded.seg.rank[index]:
+        return names_at(table, folded, index - 1).device_id
+    return Names.unpack(table.names[int(folded.seg.keys[owner])]).device_id
+
+
 def learn_names(table: SessionTable, folded: Folded) -> None:
     """Complete the names of sessions that were first met through context, or that moved to another device."""
     if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
@@ -90,8 +98,9 @@ def _sent_twice(ids: Ids, known: Bools, recent: Ids, seg: Segments) -> Bools:
     """Events whose id is among their session's last two; the exact look is taken only where one may be."""
     twice = np.zeros(ids.size, np.bool_)
     suspects = (ids[:, None] == recent[seg.of]).any(axis=1)
-    ordered = np.argsort(ids, kind="stable")
-    suspects[ordered[1:]] |= ids[ordered[1:]] == ids[ordered[:-1]]
+    ordered = np.sort(ids)
+    if (ordered[1:] == ordered[:-1]).any():
+        suspects |= np.isin(ids, ordered[1:][ordered[1:] == ordered[:-1]])
     for owner in np.unique(seg.of[suspects]).tolist():
         last: deque[int] = deque(recent[owner].tolist(), maxlen=RECENT)
         for index in range(int(seg.starts[owner]), int(seg.lasts[owner]) + 1):

@@ -36,7 +36,9 @@ def follow_client(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Cli
     network_type = before["network_type"][seg.of]
     if batch.kind not in (Kind.AUTH, Kind.CALL):
         nothing = np.zeros(n, np.bool_)
-        names = ("network_changed", "client_changed", "token_changed", "key_changed", "hijacked")
+        names = (
+            "network_changed", "client_changed", "token_changed", "key_changed", "device_changed", "hijacked",
+        )  # fmt: skip
         facts: dict[str, NDArray[Any]] = dict.fromkeys(names, nothing)
         facts |= {
             "bound": before["client"][seg.of, _AT["device"]] != 0,
@@ -93,7 +95,8 @@ def _changes(
     same = present & (told == was)
     software = changed[:, _AT["family"]] | (changed[:, _AT["ja4"]] & same[:, _AT["ua"]])
     client = software | changed[:, _AT["device"]]
-    moved = changed[:, _AT["network"]]
+    numbered = present[:, _AT["network"]] & (was[:, _AT["network"]] != 0)
+    moved = changed[:, _AT["network"]] | (changed[:, _AT["prefix"]] & ~numbered)
     again = np.ones(len(batch), np.bool_)
     if batch.kind is Kind.AUTH:
         again = batch.columns["action"][seg.order] == ACTION["token_refreshed"]
@@ -104,6 +107,7 @@ def _changes(
         "key_changed": changed[:, _AT["key"]],
         "bound": now[:, _AT["device"]] != 0,
         "device_told": where[:, _AT["device"]],
+        "device_changed": changed[:, _AT["device"]],
         "device_new": present[:, _AT["device"]] & (told != was)[:, _AT["device"]],
         "hijacked": again & moved & client & ~changed[:, _AT["token"]] & ~same[:, _AT["key"]],
     }

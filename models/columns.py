@@ -33,8 +33,8 @@ class Kind(IntEnum):
     VERDICT = 4
 
 
-CLIENT: Final = ("network", "ua", "family", "ja4", "token", "key", "device")
-"""Fingerprint columns of the client, in the order of the ``(n, 7)`` matrix."""
+CLIENT: Final = ("network", "prefix", "ua", "family", "ja4", "token", "key", "device")
+"""Fingerprint columns of the client, in the order of the ``(n, 8)`` matrix; the network is its number."""
 AUTH_ACTIONS: Final = (
     "sign_in", "sign_in_failed", "mfa_challenged", "mfa_passed", "mfa_denied", "step_up_passed",
     "token_issued", "token_refreshed", "token_exchanged", "token_reused", "credential_added",
@@ -94,16 +94,19 @@ ACT: Final = np.dtype(
 )
 """What an API call does, as numbers."""
 _VERSION: Final = re.compile(r"[\d._]+")
-_IDENTITY: Final = itemgetter(
+_WHO: Final = (
     "tenant", "session_id", "principal_kind", "device_id", "ip", "network_type", "user_agent", "ja4",
     "token_id", "key_thumbprint",
 )  # fmt: skip
-_PLACE: Final = itemgetter("latitude", "longitude")
-_ASN: Final = itemgetter("asn")
-_ACT: Final = itemgetter("operation", "method", "sensitivity", "tool")
-_NUMBERS: Final = itemgetter("status", "bytes_out", "records")
+_WHERE: Final = ("asn", "latitude", "longitude", "event_id", "occurred_at")
+_ACT: Final = ("operation", "method", "sensitivity", "tool")
+_RESULT: Final = ("status", "bytes_out", "records", "resource")
+# An event is a dictionary spread over a kilobyte: it is read once, then columns are worked on.
+_AUTH: Final = itemgetter(*_WHO, *_WHERE, "action")
+_CALL: Final = itemgetter(*_WHO, *_WHERE, *_ACT, *_RESULT)
+_ACT_AT: Final = len(_WHO) + len(_WHERE)
+_RESULT_AT: Final = _ACT_AT + len(_ACT)
 _ID: Final = itemgetter("event_id")
-_RESOURCE: Final = itemgetter("resource")
 
 
 def _asn_prints(asn: NDArray[np.uint64]) -> NDArray[np.uint32]:
@@ -170,24 +173,26 @@ class Columns:
 
     def calls(self, events: Sequence[Event]) -> Batch:
         """``api.call`` events."""
-        batch = self._client(events, Kind.CALL)
-        numbers = np.array(list(map(_NUMBERS, events)), np.float64)
-        acts = np.frombuffer(self._acts.ask(list(map(_ACT, events))), ACT)
-        status = numbers[:, 0]
+        told = list(zip(*map(_CALL, events), strict=True))
+        batch = self._client(events, Kind.CALL, told)
+        acts = np.frombuffer(self._acts.ask(list(zip(*told[_ACT_AT:_RESULT_AT], strict=True))), ACT)
+        status, sent, records, resource = told[_RESULT_AT:]
+        code = np.array(status, np.float64)
         batch.columns |= {name: acts[name] for name in ("operation", "tool", "stage", "sensitive", "writing")}
         batch.columns |= {
-            "resource": hash_ids(list(map(_RESOURCE, events))),
-            "failed": status >= 400,
-            "denied": (status == 401) | (status == 403),
-            "bytes_out": _zero_for_nan(numbers[:, 1]),
-            "records": _zero_for_nan(numbers[:, 2]),
+            "resource": hash_ids(resource),
+            "failed": code >= 400,
+            "denied": (code == 401) | (code == 403),
+            "bytes_out": _zero_for_nan(np.array(sent, np.float64)),
+            "records": _zero_for_nan(np.array(records, np.float64)),
         }
         return batch
 
     def auths(self, events: Sequence[Event]) -> Batch:
         """``auth.event`` events."""
-        batch = self._client(events, Kind.AUTH)
-        batch.columns["action"] = np.fromiter((ACTION[e["action"]] for e in events), np.int8, len(events))
+        told = list(zip(*map(_AUTH, events), strict=True))
+        batch = self._client(events, Kind.AUTH, told)
+        batch.columns["action"] = np.array([ACTION[action] for action in told[-1]], np.int8)
         return batch
 
     def contexts(self, events: Sequence[Event]) -> Batch:
@@ -213,18 +218,22 @@ class Columns:
         )
         return Batch(events, kind, keys, *_ids_and_times(events))
 
-    def _client(self, events: Sequence[Event], kind: Kind) -> Batch:
-        who = np.frombuffer(self._identities.ask(list(map(_IDENTITY, events))), IDENTITY)
+    def _client(self, events: Sequence[Event], kind: Kind, told: list[tuple[Any, ...]]) -> Batch:
+        who = np.frombuffer(self._identities.ask(list(zip(*told[: len(_WHO)], strict=True))), IDENTITY)
+        asn, latitude, longitude, ids, at = told[len(_WHO) : _ACT_AT]
         client = who["client"].copy()
-        asn = np.array(list(map(_ASN, events)), np.float64)
-        known = np.flatnonzero(~np.isnan(asn))
-        client[known, 0] = _asn_prints(asn[known].astype(np.uint64))
-        batch = Batch(events, kind, np.ascontiguousarray(who["key"]), *_ids_and_times(events))
+        numbered = np.array(asn, np.float64)
+        known = np.flatnonzero(~np.isnan(numbered))
+        client[known, 0] = _asn_prints(numbered[known].astype(np.uint64))
+        place = np.empty((len(events), 2), np.float32)
+        place[:, 0], place[:, 1] = np.array(latitude, np.float64), np.array(longitude, np.float64)
+        key = np.ascontiguousarray(who["key"])
+        batch = Batch(events, kind, key, hash_ids(ids), np.array(at, np.int64))
         batch.columns = {
             "client": client,
             "address": who["address"],
             "principal_kind": who["kind"],
-            "place": np.array(list(map(_PLACE, events)), np.float32),
+            "place": place,
             "network_type": who["network_type"],
         }
         return batch
@@ -234,7 +243,7 @@ class Columns:
         network_type: str | None, ua: str | None, ja4: str | None, token: str | None, key: str | None,
     ) -> bytes:  # fmt: skip
         one = np.zeros(1, IDENTITY)
-        told = (network_name(ip, None), ua, client_family(ua), ja4, token, key, device)
+        told = (None, network_name(ip, None), ua, client_family(ua), ja4, token, key, device)
         one["key"] = self._print(f"{tenant}{BETWEEN}{session}")
         one["address"] = self._print(ip)
         one["client"] = short(np.array(list(map(self._print, told)), np.uint64))

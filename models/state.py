@@ -59,7 +59,7 @@ ROW: Final = np.dtype(
         ("band", "u1"),  # how unusual the last score was
         ("level", "u1"),
         ("flags", "u1"),
-        ("spare", "u1", (1,)),  # a row is whole 64-bit words
+        ("spare", "u1", (5,)),  # a row is whole 64-bit words
     ]
 )
 VERSION: Final = 1

@@ -50,8 +50,8 @@ class Farewell:
         over = int(self.table.rows["flags"][row]) & (ENDED | REVOKED)
         if not over and who["principal_id"]:
             out.send(outputs.activity(who, kind, "ended", event_id, self.at, {}))
-            if who["device_id"]:
-                out.send(outputs.binding(who, kind, who["device_id"], "ended", event_id, self.at))
+            for device_id in filter(None, (*(case.devices if case else ()), who["device_id"])):
+                out.send(outputs.binding(who, kind, device_id, "ended", event_id, self.at))
         if case and case.finding:
             out.send(
                 outputs.finding(who, case, outcome_of(case, self.at), [], outputs.CLOSE, self.at, self.stamp)

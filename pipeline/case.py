@@ -12,6 +12,8 @@ from typing import Any, Final
 
 EVIDENCE: Final = 5
 """Event ids kept per episode: the first, and the newest."""
+DEVICES: Final = 16
+"""Former devices a session remembers."""
 CHILDREN: Final = 1_000
 """Children a parent remembers; above it the oldest are forgotten, and counted by the caller."""
 
@@ -58,6 +60,7 @@ class Revocation:
 class Case:
     """See the module. Times are ms of event time; 0 is never.
 
+    *devices* are those the session was on before its present one, which also have to hear of its end.
     *proved* are detections that held while a factor was proved: they say nothing until they stop and hold
     anew.
     """
@@ -72,6 +75,7 @@ class Case:
     held_at: int = 0
     parent: str = ""
     root: str = ""
+    devices: list[str] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     said_at: int = 0

@@ -92,6 +92,8 @@ def _special(folded: Folded) -> Bools:
         special[:] = True
     if batch.kind is Kind.CONTEXT:
         special |= batch.columns["source"][folded.seg.order] == SOURCE["lineage"]
+    if batch.kind in (Kind.AUTH, Kind.CALL):
+        special |= folded.facts["device_changed"]
     if batch.kind is Kind.AUTH:
         born = [event["parent_session_id"] is not None for event in batch.events]
         special |= np.array(born, np.bool_)[folded.seg.order]

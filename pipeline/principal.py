@@ -65,7 +65,7 @@ def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: 
             _unlearn(principal, session_id)
         return True
     shown = _shown(event)
-    known = {name: value in principal.habits[name] for name, value in shown.items()}
+    known = {name: any(one in principal.habits[name] for one in values) for name, values in shown.items()}
     before = principal.sessions_seen
     if session_id not in principal.live:
         principal.sessions_seen += 1
@@ -87,26 +87,29 @@ def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: 
     return True
 
 
-def _shown(event: dict[str, Any]) -> dict[str, str]:
-    """What the event shows of each habit it knows."""
+def _shown(event: dict[str, Any]) -> dict[str, list[str]]:
+    """What the event shows of each habit it knows; a network has a number, a prefix, or both."""
+    numbered = None if event["asn"] is None else network_name(None, event["asn"])
     shown = {
-        "device": event["device_id"],
-        "asn": network_name(event["ip"], event["asn"]),
-        "country": event["country"],
-        "client": client_family(event["user_agent"]) or event["ja4"],
+        "device": [event["device_id"]],
+        "asn": [numbered, network_name(event["ip"], None)],
+        "country": [event["country"]],
+        "client": [client_family(event["user_agent"]) or event["ja4"]],
     }
-    return {name: value for name, value in shown.items() if value is not None}
+    told = {name: [value for value in values if value is not None] for name, values in shown.items()}
+    return {name: values for name, values in told.items() if values}
 
 
-def _learn(principal: PrincipalState, shown: dict[str, str], event: dict[str, Any]) -> None:
+def _learn(principal: PrincipalState, shown: dict[str, list[str]], event: dict[str, Any]) -> None:
     """Remember what was shown, and which session taught it; the first session's start is nobody's lesson."""
     first = principal.sessions_seen == 1 and event["kind"] == "started"
     by = "" if first else event["session_id"]
-    for name, value in shown.items():
+    for name, values in shown.items():
         habit = principal.habits[name]
-        taught = habit.pop(value, [0, by])[1]
-        habit[value] = [event["occurred_at"], taught]
-        if len(habit) > MOST_HABITS:
+        for value in values:
+            taught = habit.pop(value, [0, by])[1]
+            habit[value] = [event["occurred_at"], taught]
+        while len(habit) > MOST_HABITS:
             del habit[next(iter(habit))]
     if _placed(event):
         principal.place = [event["latitude"], event["longitude"], event["occurred_at"], event["session_id"]]

@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.arrivals import names_at
+from models.arrivals import device_before, names_at
 from models.columns import ACTION, KINDS, Kind
 from models.features import FEATURE_NAMES
 from models.state import Names
 from pipeline import lineage, outputs
 from pipeline.afterwards import outcome_of
 from pipeline.brain import Brain
-from pipeline.case import Case, Revocation
+from pipeline.case import DEVICES, Case, Revocation
 from pipeline.decision import Decision, Moment, stable_id
 from pipeline.guard import Guard
 from pipeline.judging import ENDED, PROVING, REVOKED, Sight, Walk
@@ -66,6 +66,8 @@ class Reporter:
         """One event on the slow path."""
         case = sight.case
         lineage.follow(sight, self.out)
+        if self.walk.looked.folded.facts["device_changed"][sight.index]:
+            self._left(sight)
         if sight.event.get("verdict") == "false_positive":
             self._mute(case, moment)
         if case.ended_at and self._goes_on(sight, moment):
@@ -76,6 +78,15 @@ class Reporter:
             self._end(sight)
         else:
             self._decide(sight, moment)
+
+    def _left(self, sight: Sight) -> None:
+        """Remember the device that the session left; the oldest of too many speaks for it no more."""
+        case, now = sight.case, sight.who["device_id"]
+        was = device_before(self.walk.table, self.walk.looked.folded, sight.index)
+        case.devices = [*(one for one in case.devices if one not in (was, now)), was]
+        for forgotten in case.devices[:-DEVICES]:
+            self._bind(sight.who, sight.kind, forgotten, "ended", sight.event)
+        case.devices = case.devices[-DEVICES:]
 
     def _goes_on(self, sight: Sight, moment: Moment) -> bool:
         """Whether the session is in use after its sign-out; what was on its way then does not count."""
@@ -109,8 +120,8 @@ class Reporter:
         who, event = sight.who, sight.event
         if who["principal_id"]:
             self.out.send(outputs.activity(who, sight.kind, how, str(event["event_id"]), sight.at, {}))
-            if who["device_id"]:
-                self._bind(who, sight.kind, who["device_id"], "ended", {**event, "occurred_at": sight.at})
+            for device_id in filter(None, (*sight.case.devices, who["device_id"])):
+                self._bind(who, sight.kind, device_id, "ended", {**event, "occurred_at": sight.at})
 
     def _decide(self, sight: Sight, moment: Moment) -> None:
         case = sight.case

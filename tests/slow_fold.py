@@ -63,7 +63,8 @@ class SlowSession:
             return 0.0
         self.client_at = event["occurred_at"]
         told = {
-            "network": network_name(event["ip"], event["asn"]),
+            "number": event["asn"],
+            "prefix": network_name(event["ip"], None),
             "ua": event["user_agent"],
             "family": client_family(event["user_agent"]),
             "ja4": event["ja4"],
@@ -74,7 +75,8 @@ class SlowSession:
         changed = {n: v is not None and self.client.get(n) not in (None, v) for n, v in told.items()}
         same_ua = told["ua"] is not None and self.client.get("ua") == told["ua"]
         software = changed["family"] or (changed["ja4"] and same_ua)
-        marks["network_changed"] = changed["network"]
+        numbered = event["asn"] is not None and self.client.get("number") is not None
+        marks["network_changed"] = changed["number"] if numbered else changed["prefix"]
         marks["client_changed"] = software or changed["device"]
         marks["token_changed"] = changed["token"]
         marks["key_changed"] = changed["key"]

@@ -24,6 +24,7 @@ CASES = st.builds(
     held_at=TIMES,
     parent=TEXT,
     root=TEXT,
+    devices=st.lists(TEXT, max_size=3),
     children=st.lists(TEXT, max_size=3),
     said=st.lists(TEXT, max_size=3),
     said_at=TIMES,

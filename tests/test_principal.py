@@ -68,6 +68,24 @@ def test_what_is_not_shown_is_neither_known_nor_new() -> None:
     assert heard(nothing, "novelty", "known_asn") == [(None, None)]
 
 
+def test_a_network_is_known_by_its_number_or_by_its_prefix() -> None:
+    one = principal()
+    one.play(activity(0, asn=64500, ip="192.0.2.1"))
+
+    asked = [
+        {"asn": 64500},
+        {"ip": "192.0.2.77"},
+        {"asn": 64500, "ip": "203.0.113.1"},
+        {"asn": 1},
+        {"ip": "2001:db8::1"},
+    ]
+    said = [
+        known(one.play(activity(1, session_id=f"s-{at}", **told)))[0][1] for at, told in enumerate(asked, 2)
+    ]
+
+    assert said == [True, True, True, False, False]
+
+
 def test_an_update_of_the_client_is_the_same_client() -> None:
     one = principal()
     one.play(activity(0, user_agent="Firefox/140.0"))

@@ -165,7 +165,11 @@ ROWS = [
         "network_changed",
         [*earlier(HOME), *moved(HOME, CAFE)],
         [*earlier(HOME), *moved(HOME, HOME)],
-        ([*earlier(CAFE), *moved(HOME, CAFE)], [*earlier(HOME, CAFE), *moved(HOME, CAFE, HOME, CAFE)]),
+        (
+            [*earlier(CAFE), *moved(HOME, CAFE)],
+            [*earlier(HOME, CAFE), *moved(HOME, CAFE, HOME, CAFE)],
+            moved(HOME, {**HOME, "asn": None}, HOME),
+        ),
     ),
     Row(
         "token_replayed",

@@ -463,6 +463,34 @@ def test_a_device_first_named_by_a_call_hears_of_its_session() -> None:
     assert [told["state"] for told in one.said(topics.SESSION_BINDINGS, "phone-1")] == ["live"]
 
 
+@pytest.mark.parametrize("end", ["sign_out", "idle", "revoke"])
+def test_every_device_a_session_was_on_hears_of_its_end(end: str) -> None:
+    one = desk()
+    one.play(auth(0, device_id="phone-1"), auth(1, device_id="phone-2"), auth(2, device_id="phone-1"))
+    one.play(call(3, device_id="phone-3"))
+    if end == "sign_out":
+        one.play(auth(5, action="sign_out", device_id="phone-3"))
+    if end == "revoke":
+        one.play(feedback(5, verdict="confirmed_compromised"))
+    one.each(*others(10, 200))
+
+    last = {
+        told["device_id"]: told["state"]
+        for told in one.said(topics.SESSION_BINDINGS)
+        if told["session_id"] == "s-1"
+    }
+    assert last == dict.fromkeys(("phone-1", "phone-2", "phone-3"), "ended")
+
+
+def test_a_session_remembers_no_more_devices_than_it_must() -> None:
+    one = desk()
+    one.play(*(call(at / 10, device_id=f"phone-{at}") for at in range(40)))
+
+    states = [(told["device_id"], told["state"]) for told in one.said(topics.SESSION_BINDINGS)]
+    assert [device for device, state in states if state == "ended"] == [f"phone-{at}" for at in range(23)]
+    assert len(one.scorer.cases[0].devices) == 16
+
+
 def test_every_message_tells_the_device_of_its_moment() -> None:
     one = desk(OBSERVING)
     one.play(

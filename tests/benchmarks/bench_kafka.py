@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -223,7 +224,10 @@ def idiomatic() -> float:
         text=True,
         timeout=180,
     )
-    return float(ran.stdout.split()[0])
+    found = re.search(r"^rate (\d+)", ran.stdout, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"the idiomatic app ended without a figure: {ran.stderr[-500:]}")
+    return float(found[1])
 
 
 def main() -> None:
