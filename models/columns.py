@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from models.fingerprint import BETWEEN, Fingerprints, hash_ids, short
 from models.operations import PRIVILEGE
+from schemas.decode import Told
 
 Event = dict[str, Any]
 Column = NDArray[Any]
@@ -74,7 +75,11 @@ class Batch:
 
     def take(self, chosen: NDArray[np.int64]) -> Batch:
         """The same batch with only the *chosen* events, in that order."""
-        events = [self.events[index] for index in chosen.tolist()]
+        indexes = chosen.tolist()
+        if isinstance(self.events, Told):
+            events: Sequence[Event] = self.events.chosen(indexes)
+        else:
+            events = [self.events[index] for index in indexes]
         columns = {name: column[chosen] for name, column in self.columns.items()}
         return Batch(events, self.kind, self.keys[chosen], self.ids[chosen], self.at[chosen], columns)
 
@@ -103,7 +108,9 @@ _ACT: Final = ("operation", "method", "sensitivity", "tool")
 _RESULT: Final = ("status", "bytes_out", "records", "resource")
 # An event is a dictionary spread over a kilobyte: it is read once, then columns are worked on.
 _AUTH: Final = itemgetter(*_WHO, *_WHERE, "action")
-_CALL: Final = itemgetter(*_WHO, *_WHERE, *_ACT, *_RESULT)
+CALL_MEMBERS: Final = (*_WHO, *_WHERE, *_ACT, *_RESULT)
+"""What the fold needs of a call."""
+_CALL: Final = itemgetter(*CALL_MEMBERS)
 _ACT_AT: Final = len(_WHO) + len(_WHERE)
 _RESULT_AT: Final = _ACT_AT + len(_ACT)
 _ID: Final = itemgetter("event_id")
@@ -172,8 +179,9 @@ class Columns:
         self._acts = Memory(self._act, remember)
 
     def calls(self, events: Sequence[Event]) -> Batch:
-        """``api.call`` events."""
-        told = list(zip(*map(_CALL, events), strict=True))
+        """``api.call`` events, decoded whole or told as :data:`CALL_MEMBERS`."""
+        rows = events.rows if isinstance(events, Told) else map(_CALL, events)
+        told = list(zip(*rows, strict=True))
         batch = self._client(events, Kind.CALL, told)
         acts = np.frombuffer(self._acts.ask(list(zip(*told[_ACT_AT:_RESULT_AT], strict=True))), ACT)
         status, sent, records, resource = told[_RESULT_AT:]

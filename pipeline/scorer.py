@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models import state
 from models.arrivals import DEVICE, learn_names, locate, unseen
-from models.columns import Batch, Columns, Kind
+from models.columns import CALL_MEMBERS, Batch, Columns, Kind
 from models.fold import fold
 from models.rolling import Segments, segments
 from models.state import SOURCES, Names, SessionTable
@@ -30,7 +30,7 @@ from pipeline.outputs import Stamp
 from pipeline.reporting import Reporter
 from pipeline.rules import BIT
 from pipeline.stage import ChangelogRow, Outcome, Record
-from schemas.decode import DEFAULT_LIMITS, Limits, decode_chunk
+from schemas.decode import DEFAULT_LIMITS, Decoded, Limits, decode_chunk, decoder
 from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
 
 SOURCE_TOPICS: Final = (AUTH_EVENTS, API_CALLS, SESSION_CONTEXT, SESSION_FEEDBACK, REVOCATION_ACKS)
@@ -75,13 +75,7 @@ class SessionScorer:
         """Fold a chunk of *topic*, offsets ascending; see :class:`pipeline.stage.Stage`."""
         out = Outbox(now_ms, topic)
         self.wall = now_ms
-        decoded = decode_chunk(
-            topic,
-            [r.value for r in records],
-            [r.key for r in records],
-            now_ms=now_ms,
-            limits=self.options.limits,
-        )
+        decoded = self._decode(topic, records, now_ms)
         for one in decoded.rejected:
             out.reject(records[one.index], one.reason)
         out.events = len(decoded.events)
@@ -105,8 +99,15 @@ class SessionScorer:
         event["event_id"] = f"feedback:{stable_id(*event.values())}"
         self._advance(SESSION_FEEDBACK, [event], np.array([record.offset], np.int64), out)
 
+    def _decode(self, topic: str, records: Sequence[Record], now_ms: int) -> Decoded:
+        """Calls, the bulk of all events, are not kept whole: few of them are ever looked at as such."""
+        values, keys, limits = [r.value for r in records], [r.key for r in records], self.options.limits
+        if topic == API_CALLS:
+            return decoder(topic).told(values, keys, CALL_MEMBERS, now_ms=now_ms, limits=limits)
+        return decode_chunk(topic, values, keys, now_ms=now_ms, limits=limits)
+
     def _advance(
-        self, topic: str, events: list[dict[str, Any]], offsets: NDArray[np.int64], out: Outbox
+        self, topic: str, events: Sequence[dict[str, Any]], offsets: NDArray[np.int64], out: Outbox
     ) -> None:
         """Fold *events*, and sweep wherever in the chunk the watermark passes another slot."""
         batch = self._batch(topic, events)
@@ -129,7 +130,7 @@ class SessionScorer:
                 self._sweep(self.slot * self.options.sweep_ms, out)
             start = end
 
-    def _batch(self, topic: str, events: list[dict[str, Any]]) -> Batch:
+    def _batch(self, topic: str, events: Sequence[dict[str, Any]]) -> Batch:
         make = {
             API_CALLS: self.columns.calls,
             AUTH_EVENTS: self.columns.auths,

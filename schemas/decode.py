@@ -47,9 +47,34 @@ class Rejected:
 class Decoded:
     """A decoded chunk: `events[i]` was record `places[i]` of the input; every other one is in `rejected`."""
 
-    events: list[Plain]
+    events: Sequence[Plain]
     places: list[int]
     rejected: list[Rejected]
+
+
+class Told(Sequence[Plain]):
+    """Events of which only some members were kept, as `rows`; a whole one is read again when it is asked for.
+
+    A decoded event is a kilobyte of dictionary, and most are looked at once, for the same members: those are
+    taken while the event is at hand, and memory is spared a chunk of such dictionaries.
+    """
+
+    def __init__(
+        self, rows: list[tuple[Any, ...]], values: list[bytes], read: Callable[[bytes], Plain]
+    ) -> None:
+        self.rows = rows
+        self._values = values
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._read(self._values[index])
+
+    def chosen(self, indexes: Sequence[int]) -> "Told":
+        """The events at *indexes*, in that order."""
+        return Told([self.rows[at] for at in indexes], [self._values[at] for at in indexes], self._read)
 
 
 class ChunkDecoder:
@@ -76,17 +101,39 @@ class ChunkDecoder:
         """
         if keys is not None and len(values) != len(keys):
             raise ValueError(f"{len(values)} values with {len(keys)} keys: each record has one of both")
-        decoded = self._read(values, limits.max_bytes)
+        decoded = self._read(values, limits.max_bytes, self._validate)
         if self._key_of is not None and keys is not None:
             decoded = self._with_own_key(decoded, keys, self._key_of)
         if self._has_clock:
-            decoded = _not_after(decoded, now_ms, limits.max_future_ms)
+            decoded = _not_after(decoded, now_ms, limits.max_future_ms, itemgetter("occurred_at"))
         decoded.rejected.sort()
         return decoded
 
-    def _read(self, values: Sequence[bytes | None], max_bytes: int) -> Decoded:
-        validate = self._validate
-        events: list[Plain] = []
+    def told(
+        self,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None],
+        members: tuple[str, ...],
+        *,
+        now_ms: int,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Decoded:
+        """As `decode`, keeping *members* of each event only: `events` is a `Told`.
+
+        The key's member and `occurred_at` must be among *members*.
+        """
+        validate, pick = self._validate, itemgetter(*members)
+        decoded = self._read(values, limits.max_bytes, lambda value: pick(validate(value)))
+        decoded = self._with_own_key(decoded, keys, itemgetter(members.index(self._key or "")))
+        at = itemgetter(members.index("occurred_at"))
+        decoded = _not_after(decoded, now_ms, limits.max_future_ms, at)
+        decoded.rejected.sort()
+        rows: Any = decoded.events
+        kept: Any = [values[place] for place in decoded.places]
+        return Decoded(Told(rows, kept, validate), decoded.places, decoded.rejected)
+
+    def _read(self, values: Sequence[bytes | None], max_bytes: int, read: Callable[[bytes], Any]) -> Decoded:
+        events: list[Any] = []
         places: list[int] = []
         rejected: list[Rejected] = []
         for index, value in enumerate(values):
@@ -96,7 +143,7 @@ class ChunkDecoder:
                 rejected.append(Rejected(index, f"value of {len(value)} bytes, at most {max_bytes} are read"))
             else:
                 try:
-                    events.append(validate(value))
+                    events.append(read(value))
                 except ValidationError as error:
                     rejected.append(Rejected(index, refusal(error)))
                 else:
@@ -104,7 +151,7 @@ class ChunkDecoder:
         return Decoded(events, places, rejected)
 
     def _with_own_key(
-        self, decoded: Decoded, keys: Sequence[bytes | None], key_of: Callable[[Plain], str]
+        self, decoded: Decoded, keys: Sequence[bytes | None], key_of: Callable[[Any], str]
     ) -> Decoded:
         """Reject what lies under another key: it sits in a partition where its session does not live."""
         expected = list(map(str.encode, map(key_of, decoded.events)))
@@ -205,8 +252,8 @@ def _member_of(path: str) -> Callable[[Plain], str]:
     return nested
 
 
-def _not_after(decoded: Decoded, now_ms: int, max_future_ms: int) -> Decoded:
-    times = list(map(itemgetter("occurred_at"), decoded.events))
+def _not_after(decoded: Decoded, now_ms: int, max_future_ms: int, at_of: Callable[[Any], int]) -> Decoded:
+    times = list(map(at_of, decoded.events))
     latest = now_ms + max_future_ms
     if not times or max(times) <= latest:
         return decoded

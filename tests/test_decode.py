@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.decode import ChunkDecoder, Decoded, Limits, Rejected, decode_chunk, decoder, record_key
+from schemas.decode import ChunkDecoder, Decoded, Limits, Rejected, Told, decode_chunk, decoder, record_key
 from schemas.events import ApiCall
 from schemas.export import EXAMPLES
 from schemas.topics import TOPICS
@@ -53,13 +53,14 @@ def reasons(*values: bytes | None, limits: Limits = LIMITS) -> list[str]:
 
 def alone(topic: str, values: Sequence[bytes | None], keys: Sequence[bytes | None]) -> Decoded:
     """What a chunk must come to, told the slow way: every record through its model, on its own."""
-    result = Decoded([], [], [])
+    events: list[dict[str, Any]] = []
+    result = Decoded(events, [], [])
     for index, (value, key) in enumerate(zip(values, keys, strict=True)):
         event = _one(topic, value or b"", key)
         if event is None:
             result.rejected.append(Rejected(index, ""))
         else:
-            result.events.append(event)
+            events.append(event)
             result.places.append(index)
     return result
 
@@ -359,3 +360,22 @@ def test_any_chunk_is_judged_as_if_each_record_were_alone(
     singles = [decode_chunk("api-calls", [v], [k], now_ms=NOW) for v, k in pairs]
     assert decoded.events == [event for single in singles for event in single.events]
     assert [r.reason for r in decoded.rejected] == [r.reason for single in singles for r in single.rejected]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(records, st.sampled_from([b"s-1", b"s-2", None])), max_size=8))
+def test_events_told_by_their_members_are_those_decoded_whole(
+    pairs: list[tuple[bytes | None, bytes | None]],
+) -> None:
+    values, keys = [value for value, _ in pairs], [key for _, key in pairs]
+    members = ("session_id", "occurred_at", "operation", "tool")
+
+    whole = decode_chunk("api-calls", values, keys, now_ms=NOW)
+    told = decoder("api-calls").told(values, keys, members, now_ms=NOW)
+
+    assert isinstance(told.events, Told)
+    assert told.events.rows == [tuple(event[name] for name in members) for event in whole.events]
+    assert list(told.events) == whole.events
+    assert (told.places, told.rejected) == (whole.places, whole.rejected)
+    backwards = list(range(len(whole.events)))[::-1]
+    assert list(told.events.chosen(backwards)) == whole.events[::-1]

@@ -72,7 +72,7 @@ def test_a_network_is_known_by_its_number_or_by_its_prefix() -> None:
     one = principal()
     one.play(activity(0, asn=64500, ip="192.0.2.1"))
 
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"asn": 64500},
         {"ip": "192.0.2.77"},
         {"asn": 64500, "ip": "203.0.113.1"},
