@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.fingerprint import Fingerprints, fingerprint, hash_ids, short
+from models.memory import Memory
 
 TEXTS = st.text(max_size=100) | st.text("ab0-", min_size=60, max_size=80)
 IDS = st.lists(st.none() | TEXTS, min_size=1, max_size=20)
@@ -74,6 +75,20 @@ def test_a_memory_that_is_full_starts_afresh_and_says_the_same() -> None:
 
     assert answers == [0 if word is None else fingerprint(word) for word in words]
     assert len(memory) <= 3
+
+
+def test_answers_are_the_same_whether_remembered_or_not() -> None:
+    asked: list[str] = []
+
+    def make(word: str) -> bytes:
+        asked.append(word)
+        return word.encode() * 2
+
+    memory = Memory(make, limit=2)
+    answers = [memory.ask([(word,) for word in words]) for words in ("abca", "a", "cb")]
+
+    assert answers == [b"aabbccaa", b"aa", b"ccbb"]
+    assert len(asked) < 9
 
 
 def test_hashes_are_spread_evenly_so_that_a_share_of_ids_is_a_share() -> None:
