@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic, time
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pipeline.batch_consumer import Chunk
 from pipeline.changelog import Changelog
 from pipeline.lease import PartitionLost
 from pipeline.observe import Observer, Work
 from pipeline.producer import Outbox
-from pipeline.stage import Outcome, Stage
+from pipeline.stage import Outcome, Record, Stage
 
 
 class Delivery(Protocol):
@@ -43,6 +43,25 @@ class Means:
     records: int
     observer: Observer
     failed: Callable[[BaseException], None]
+
+
+class Run(NamedTuple):
+    """Chunks of one topic that waited one behind the other: one piece of work, little dearer than one."""
+
+    arrived: float
+    topic: str
+    records: list[Record]
+
+
+def _runs(taken: Sequence[tuple[float, Delivery]]) -> list[Run]:
+    runs: list[Run] = []
+    for arrived, delivery in taken:
+        chunk: Chunk = delivery.value
+        if runs and runs[-1].topic == chunk.topic:
+            runs[-1].records.extend(chunk.records)
+        else:
+            runs.append(Run(arrived, chunk.topic, list(chunk.records)))
+    return runs
 
 
 class Lane:
@@ -141,13 +160,14 @@ class Lane:
         async with self._means.slots:
             swept, taken = self._take()
             now_ms = int(time() * 1000)
-            outcomes = [self._process(delivery.value, now_ms) for _, delivery in taken]
+            runs = _runs(taken)
+            outcomes = [self.stage.process(run.topic, run.records, now_ms) for run in runs]
             if swept:
                 outcomes.append(self.stage.sweep(now_ms))
             await self._make_it_so(outcomes, taken)
         for _, delivery in taken:
             delivery.ack()
-        self._tell(outcomes, taken)
+        self._tell(outcomes, runs)
 
     def _take(self) -> tuple[bool, Sequence[tuple[float, Delivery]]]:
         taken = []
@@ -159,9 +179,6 @@ class Lane:
         swept, self._sweep_due = self._sweep_due and not taken, False
         self._changed.set()
         return swept, taken
-
-    def _process(self, chunk: Chunk, now_ms: int) -> Outcome:
-        return self.stage.process(chunk.topic, chunk.records, now_ms)
 
     async def _make_it_so(self, outcomes: Sequence[Outcome], taken: Sequence[tuple[float, Delivery]]) -> None:
         messages = [message for outcome in outcomes for message in outcome.messages]
@@ -178,14 +195,13 @@ class Lane:
         if rows:
             await self.changelog.write(rows)
 
-    def _tell(self, outcomes: Sequence[Outcome], taken: Sequence[tuple[float, Delivery]]) -> None:
+    def _tell(self, outcomes: Sequence[Outcome], runs: Sequence[Run]) -> None:
         now = monotonic()
         done = self._means.observer.done
-        for (arrived, delivery), outcome in zip(taken, outcomes, strict=False):
-            chunk: Chunk = delivery.value
-            self.applied_ms[chunk.topic] = chunk.records[-1].timestamp
-            done(Work(self.kind, self.partition, chunk.topic, len(chunk.records), now - arrived, outcome))
-        for outcome in outcomes[len(taken) :]:
+        for run, outcome in zip(runs, outcomes, strict=False):
+            self.applied_ms[run.topic] = run.records[-1].timestamp
+            done(Work(self.kind, self.partition, run.topic, len(run.records), now - run.arrived, outcome))
+        for outcome in outcomes[len(runs) :]:
             done(Work(self.kind, self.partition, None, 0, 0.0, outcome))
 
 

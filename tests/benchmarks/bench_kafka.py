@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections import defaultdict
@@ -34,8 +35,8 @@ PARTITIONS = 8
 SESSIONS = 10_000
 BACKLOG = 400_000
 FAUST_EVENTS = 40_000
-RATE = 20_000
-SECONDS = 30
+RATES = (2_000, 10_000, 20_000)
+SECONDS = 12
 PORT = 9564
 BIN = Path(sys.executable).parent
 
@@ -43,7 +44,10 @@ BIN = Path(sys.executable).parent
 @contextmanager
 def worker(app_id: str) -> Iterator[subprocess.Popen[bytes]]:
     """A worker process with topics of its own state."""
+    policy = Path(tempfile.mkdtemp()) / "policy.toml"
+    policy.write_text("[guard]\nrevocations_per_minute = 1000000\n")  # the guard would hold the probes back
     environment = os.environ | {
+        "SESSION_RISK_POLICY_FILE": str(policy),
         "SESSION_RISK_BROKER": BROKER, "SESSION_RISK_APP_ID": app_id, "SESSION_RISK_METRICS_PORT": str(PORT),
         "SESSION_RISK_LOG_LEVEL": "WARNING", "SESSION_RISK_PARTITIONS": str(PARTITIONS),
     }  # fmt: skip
@@ -131,7 +135,8 @@ def throughput(round_: int) -> tuple[float, float]:
 class Probe:
     """Sessions whose cookie is replayed, one every 20 ms: when the replay was sent, when the command came."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: int) -> None:
+        self.name = f"probe-{os.getpid()}-{rate}"
         self.sent: dict[str, float] = {}
         self.took: list[float] = []
 
@@ -141,11 +146,11 @@ class Probe:
 
     def thief(self, number: int, at: int) -> tuple[bytes, bytes]:
         """The same token from another client and network."""
-        self.sent[f"probe-{os.getpid()}-{number}"] = time.perf_counter()
+        self.sent[f"{self.name}-{number}"] = time.perf_counter()
         return self._call(number, at, "b", "python-requests/2.32", 64999)
 
     def _call(self, number: int, at: int, who: str, agent: str, asn: int) -> tuple[bytes, bytes]:
-        name = f"probe-{os.getpid()}-{number}"
+        name = f"{self.name}-{number}"
         event = {
             "type": "api.call", "event_id": f"{name}-{who}", "occurred_at": at, "tenant": "acme", "session_id": name,
             "principal_id": name, "principal_kind": "human", "ip": "192.0.2.1", "asn": asn, "user_agent": agent,
@@ -169,9 +174,9 @@ class Probe:
             await consumer.stop()
 
 
-async def latency() -> list[float]:
-    """Seconds from sending the causing event to the command, while RATE events a second flow for SECONDS."""
-    probe = Probe()
+async def latency(rate: int) -> list[float]:
+    """Seconds from sending the causing event to the command, while *rate* events a second flow for SECONDS."""
+    probe = Probe(rate)
     listening = asyncio.create_task(probe.listen())
     producer = aiokafka.AIOKafkaProducer(bootstrap_servers=BROKER, acks=1, linger_ms=2)
     await producer.start()
@@ -181,7 +186,7 @@ async def latency() -> list[float]:
     for tick in range(SECONDS * 50):
         at = int(time.time() * 1000)
         pending: defaultdict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
-        for _ in range(RATE // 50):
+        for _ in range(rate // 50):
             key, value = ready[rng.randrange(len(ready))]
             fresh = value.replace(b'"occurred_at":0', b'"occurred_at":%d' % at).replace(
                 b'"evt-', b'"%08x' % rng.getrandbits(32)
@@ -245,11 +250,13 @@ def main() -> None:
     )
     with worker(f"bench-{os.getpid()}-latency") as process:
         wait_for(process, BACKLOG)
-        took = asyncio.run(latency())
-    cuts = quantiles(took, n=100)
-    print(
-        f"event sent → command received, {RATE:,} events/s beside it: p50 {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms ({len(took)} commands)"
-    )
+        for flow in RATES:
+            took = asyncio.run(latency(flow))
+            cuts = quantiles(took, n=100)
+            print(
+                f"event sent → command received, {flow:,} events/s beside it: p50 {cuts[49] * 1e3:.1f} ms, "
+                f"p99 {cuts[98] * 1e3:.1f} ms ({len(took)} commands)"
+            )
     stock = idiomatic()
     print(f"idiomatic Faust, one table update, no model: {stock:,.0f} events/s; ratio {rate / stock:.1f}")
 
