@@ -25,6 +25,7 @@ from statistics import median, quantiles
 
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.producer.message_accumulator import BatchBuilder
 from load import AGENT, call
 from machine import machine
 
@@ -111,10 +112,16 @@ async def preload(count: int) -> float:
 async def send(producer: aiokafka.AIOKafkaProducer, partition: int, rows: list[tuple[bytes, bytes]]) -> None:
     """One batch to one partition."""
     batch = producer.create_batch()
-    for key, value in rows:
-        batch.append(key=key, value=value, timestamp=None)
-    batch.close()
+    add(batch, rows)
     await (await producer.send_batch(batch, "api-calls", partition=partition))
+
+
+def add(batch: BatchBuilder, rows: list[tuple[bytes, bytes]]) -> None:
+    """Fill and close *batch*; raises when it is full, as a load that thins itself out measures nothing."""
+    for key, value in rows:
+        if batch.append(key=key, value=value, timestamp=None) is None:
+            raise RuntimeError(f"a batch is full before its {len(rows)} rows are in it")
+    batch.close()
 
 
 def throughput(round_: int) -> tuple[float, float]:
@@ -178,7 +185,9 @@ async def latency(rate: int) -> list[float]:
     """Seconds from sending the causing event to the command, while *rate* events a second flow for SECONDS."""
     probe = Probe(rate)
     listening = asyncio.create_task(probe.listen())
-    producer = aiokafka.AIOKafkaProducer(bootstrap_servers=BROKER, acks=1, linger_ms=2)
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=BROKER, acks=1, linger_ms=2, max_batch_size=500_000
+    )
     await producer.start()
     rng, ready = Random(11), [call(Random(n), n, SESSIONS, 0) for n in range(2_000)]
     await asyncio.sleep(1)
@@ -194,9 +203,7 @@ async def latency(rate: int) -> list[float]:
             pending[partition_of(key, PARTITIONS)].append((key, fresh))
         for partition, rows in pending.items():
             batch = producer.create_batch()
-            for key, value in rows:
-                batch.append(key=key, value=value, timestamp=None)
-            batch.close()
+            add(batch, rows)
             await producer.send_batch(batch, "api-calls", partition=partition)
         for key, value in (probe.owner(tick, at), *([probe.thief(tick - 50, at)] if tick >= 50 else [])):
             await producer.send("api-calls", value=value, key=key)
