@@ -95,7 +95,11 @@ PARTS = (
     Part(f"{_RECOVERY}._set_recovery_started", ("self",)),
     Part("faust.tables.manager:TableManager.recovery.fget", ("self",), ("_recovery",)),
     # aiokafka.
-    Part("aiokafka:AIOKafkaConsumer.start", ("self",), ("_fetch_max_wait_ms", "_coordinator", "_fetcher")),
+    Part(
+        "aiokafka:AIOKafkaConsumer.start",
+        ("self",),
+        ("_fetch_max_wait_ms", "_fetch_min_bytes", "_coordinator", "_fetcher"),
+    ),
     Part(f"{_GROUP}._do_heartbeat", ("self",), ("generation", "reset_generation", "request_rejoin")),
     Part(f"{_GROUP}._heartbeat_routine", ("self",), ("_do_heartbeat",)),
     Part(f"{_GROUP}.request_rejoin", ("self",), ("_rejoin_needed_fut",)),

@@ -54,10 +54,10 @@ class Settings(BaseSettings):
         description="Seconds without a heartbeat after which Kafka takes a worker's partitions",
     )
     fetch_wait_ms: int = Field(
-        100,
+        40,
         ge=1,
         le=30_000,
-        description="Longest time the broker holds an empty fetch; no delay while events flow",
+        description="How long the broker collects records for a fetch: fewer, larger chunks",
     )
     security_protocol: Protocol = Field("PLAINTEXT", description="How to talk to the brokers")
     sasl_mechanism: Mechanism = Field("SCRAM-SHA-512", description="How to sign in, with a `SASL_` protocol")

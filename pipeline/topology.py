@@ -59,7 +59,7 @@ class Edge:
     chunk_size: int = 512
     in_flight: int = 8
     skew_ms: int = 5_000
-    fetch_wait_ms: int = 100
+    fetch_wait_ms: int = 40
     idle_s: float = 10.0
     data_dir: Path = Path(".session-risk")
     instance_id: str | None = None

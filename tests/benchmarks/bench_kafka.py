@@ -84,6 +84,14 @@ def wait_for(process: subprocess.Popen[bytes], events: float, seconds: float = 1
         time.sleep(0.05)
 
 
+def settle() -> None:
+    """Return when nothing was done for two seconds: contexts go on after the last event of a backlog."""
+    before = -1.0
+    while (done := metric("session_risk_events_total")) != before:
+        before = done
+        time.sleep(2)
+
+
 def cpu_seconds(pid: int) -> float:
     """Processor time that a process has used (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -257,6 +265,7 @@ def main() -> None:
     )
     with worker(f"bench-{os.getpid()}-latency") as process:
         wait_for(process, BACKLOG)
+        settle()
         for flow in RATES:
             took = asyncio.run(latency(flow))
             cuts = quantiles(took, n=100)
