@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from models.fingerprint import BETWEEN, Fingerprints, hash_ids, short
 from models.memory import Memory
 from models.operations import PRIVILEGE
+from models.signals import signal_columns
 from schemas.decode import Told
 
 Event = dict[str, Any]
@@ -55,7 +56,7 @@ POSTURE_FLAGS: Final = (
     "encrypted", "app_signature_valid",
 )  # fmt: skip
 MALWARE: Final = {None: 0, "none": 1, "detected": 2, "quarantined": 3}
-SOURCE: Final = {"device": 1, "principal": 2, "lineage": 3}
+SOURCE: Final = {"device": 1, "principal": 2, "lineage": 3, "network": 4}
 KNOWN_FLAGS: Final = ("known_device", "known_asn", "known_country", "known_client")
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "READ"})
 
@@ -184,7 +185,7 @@ class Columns:
         batch = self.bare(events, Kind.CONTEXT)
         batch.columns["source"] = np.array([SOURCE[e["source"]] for e in events], np.uint8)
         batch.columns["fallen"] = np.array([e["relation"] == "ancestor_revoked" for e in events], np.bool_)
-        batch.columns |= posture_columns(events) | principal_columns(events)
+        batch.columns |= posture_columns(events) | principal_columns(events) | signal_columns(events)
         return batch
 
     def verdicts(self, events: Sequence[Event]) -> Batch:

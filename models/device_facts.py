@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.columns import ATTESTATIONS, KNOWN_FLAGS, MALWARE, POSTURE_FLAGS, SOURCE, Batch, Kind
 from models.rolling import Bools, Ints, Segments, largest_so_far, last_where
+from models.signals import bits_of
 from models.state import Rows
 
 Facts = dict[str, NDArray[Any]]
@@ -94,3 +95,19 @@ def follow_principal(batch: Batch, seg: Segments, before: Rows, after: Rows) -> 
             told[name] = np.where(where >= 0, batch.columns[name][seg.order][where], told[name])
             after[name] = told[name][seg.lasts]
     return told
+
+
+_SIGNALS_OF: Final = [(number, np.uint64(bits_of(source))) for source, number in SOURCE.items()]
+
+
+def follow_signals(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Facts:
+    """The signals that hold after each event: of each context, what it last said."""
+    held = before["signals"][seg.of]
+    if batch.kind is Kind.CONTEXT:
+        said, speaks, source = (batch.columns[name][seg.order] for name in ("signals", "signalled", "source"))
+        for number, bits in _SIGNALS_OF:
+            if bits:
+                where = last_where(speaks & (source == number), seg)
+                held = np.where(where >= 0, said[where] & bits | held & ~bits, held)
+        after["signals"] = held[seg.lasts]
+    return {"signals": held}

@@ -18,6 +18,7 @@ from models.columns import CLIENT
 from models.features import SUMS
 from models.fingerprint import BETWEEN, fingerprint
 from models.index import SessionIndex
+from models.signals import SIGNALS
 
 Rows = NDArray[Any]
 """A structured array of :data:`ROW`."""
@@ -49,6 +50,7 @@ ROW: Final = np.dtype(
         ("interval_ms", "<u4"),
         ("novelty", "<f4"),
         ("elsewhere_kmh", "<f4"),
+        ("signals", "<u8"),  # what contexts say: bits of `models.signals`
         ("mask", "<u8"),  # detections that held after the last event
         ("sessions_seen", "<u2"),
         ("concurrent", "<u2"),
@@ -63,7 +65,7 @@ ROW: Final = np.dtype(
     ]
 )
 VERSION: Final = 1
-LAYOUT: Final = blake2b(repr([ROW.descr, SUMS]).encode(), digest_size=4).digest()
+LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS]).encode(), digest_size=4).digest()
 """Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
 _HEAD: Final = struct.Struct("<B4sHI")
 _SMALLEST: Final = 1024

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.members import Client, Count, Envelope, Id, Millis, Posture, PrincipalKind
+from schemas.members import Client, Count, Envelope, Id, Millis, Name, Posture, PrincipalKind
 
 
 class SessionContext(Posture, Envelope):
@@ -17,12 +17,14 @@ class SessionContext(Posture, Envelope):
     principal: `known_*` (seen before for this principal), `novelty`, `concurrent_sessions`, `sessions_seen`
     (length of the history), `place_speed_kmh` (from the principal's last place in another session) and
     `usual_asn`. lineage: `relation` `child` tells a parent which `child_session_id` was born of it,
-    `ancestor_revoked` tells a child that `root_session_id` fell.
+    `ancestor_revoked` tells a child that `root_session_id` fell. `signals` (`models/signals.py`) are those
+    of the source that hold now; absent, they are as they were.
     """
 
     type: Literal["session.context"]
     session_id: Id
-    source: Literal["device", "principal", "lineage"]
+    source: Literal["device", "principal", "lineage", "network"]
+    signals: Annotated[list[Name], Field(max_length=64)] | None = None
     device_id: Id | None = None
     heard_at: Millis | None = None
     known_device: bool | None = None

@@ -1,0 +1,48 @@
+"""What contexts tell a session in one word each: a table, one row a signal, a bit in the session's row.
+
+A context knows what one session cannot: what its device was yesterday, what its principal usually does, who
+else failed from its network. Each message of a context may say which of its signals hold now; a signal it
+does not name no longer holds. A message without the member ``signals`` leaves them as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Source = Literal["device", "principal", "network"]
+
+
+class Signal(NamedTuple):
+    """A word a context may say: *name*, the context that says it, and what it means."""
+
+    name: str
+    source: Source
+    text: str
+
+
+SIGNALS: Final[tuple[Signal, ...]] = ()
+"""A signal's place is its bit in session rows: new ones go to the end."""
+SIGNAL_BIT: Final = {signal.name: index for index, signal in enumerate(SIGNALS)}
+
+
+def packed(names: Iterable[str]) -> int:
+    """The signals *names* as bits; a name nobody knows (of a newer version) says nothing."""
+    return sum(1 << SIGNAL_BIT[name] for name in set(names) if name in SIGNAL_BIT)
+
+
+def bits_of(source: str) -> int:
+    """All signals of one *source* as bits."""
+    return packed(signal.name for signal in SIGNALS if signal.source == source)
+
+
+def signal_columns(events: Sequence[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+    """What ``session.context`` events say in signals, and which of them say anything."""
+    told = [event.get("signals") for event in events]
+    return {
+        "signals": np.array([packed(names or ()) for names in told], np.uint64),
+        "signalled": np.array([names is not None for names in told], np.bool_),
+    }

@@ -1,0 +1,45 @@
+"""The detections: one row each in the table of their subject; :data:`RULES` is all of them.
+
+A rule's place in :data:`RULES` is its bit in the mask that session rows keep.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.signals import SIGNAL_BIT
+from pipeline.rules.client import CLIENT
+from pipeline.rules.device import DEVICE
+from pipeline.rules.factors import FACTORS
+from pipeline.rules.rule import ATTACK_VERSION, FOREVER, Holds, Limits, Rule, Severity, View
+from pipeline.rules.usage import USAGE
+from pipeline.rules.verdicts import VERDICTS
+
+__all__ = [
+    "ATTACK_VERSION", "BIT", "FOREVER", "RULES", "RULE_IDS", "Holds", "Limits", "Rule", "Severity", "View",
+    "firing",
+]  # fmt: skip
+
+RULES: Final[tuple[Rule, ...]] = (*DEVICE, *CLIENT, *FACTORS, *USAGE, *VERDICTS)
+RULE_IDS: Final = tuple(rule.id for rule in RULES)
+BIT: Final = {rule_id: index for index, rule_id in enumerate(RULE_IDS)}
+
+
+_SIGNALLED: Final = [(i, np.uint64(SIGNAL_BIT[rule.signal])) for i, rule in enumerate(RULES) if rule.signal]
+
+
+def firing(view: View, limits: tuple[Limits, ...], count: int) -> NDArray[np.uint64]:
+    """Which detections hold after each event: bit *i* is ``RULES[i]``; shape ``(count,)``."""
+    mask = np.zeros(count, np.uint64)
+    for index, rule in enumerate(RULES):
+        if rule.holds is not None:
+            holds = rule.holds(view, limits[index])
+            if holds.any():
+                mask |= holds.astype(np.uint64) << np.uint64(index)
+    if view["signals"].any():
+        for index, bit in _SIGNALLED:
+            mask |= (view["signals"] >> bit & np.uint64(1)) << np.uint64(index)
+    return mask

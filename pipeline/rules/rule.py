@@ -1,0 +1,79 @@
+"""What a detection is: a question about a session after an event, asked of a whole chunk at once.
+
+A rule remembers nothing. What it found is remembered by the session's case (:mod:`pipeline.case`) for
+``hold_s`` seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns import PRINCIPAL_KIND
+
+View = Mapping[str, NDArray[Any]]
+Limits = Mapping[str, float]
+Holds = NDArray[np.bool_]
+Severity = Literal["LOW", "MEDIUM", "HIGH"]
+
+ATTACK_VERSION: Final = "18.1"
+FOREVER: Final = 10 * 365 * 86_400.0
+HUMAN, SERVICE, API_KEY, AGENT = (PRINCIPAL_KIND[k] for k in ("human", "service", "api_key", "agent"))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One detection.
+
+    Attributes:
+        id: its name everywhere: metrics, policy, reasons, tests.
+        text: one sentence for an analyst.
+        user_text: one sentence for the person whose session it is.
+        severity: CAEP's word for how bad it is alone.
+        weight: log-odds it adds while it holds.
+        hold_s: seconds it goes on counting after it last held.
+        cleared_by_step_up: whether proving a factor again removes it.
+        attack: ATT&CK technique ids, of version :data:`ATTACK_VERSION`.
+        holds: (view, limits) → ``(n,)`` bools; ``None`` where a *signal* or the session's case tells.
+        observed: which fact of the view to show, with its unit.
+        normal: what is expected, with ``{limit}`` names filled in.
+        limits: numbers a policy may change.
+        silence: whether it rests on telemetry *not* having come.
+        known_false_positives: what honest people do that looks like it.
+        needs: members of events without which it cannot fire, as ``topic.member``.
+        references: sections of NIST CSF 2.0, NIST SP 800-207 or the OWASP NHI Top 10 (2025) that ask for it.
+        clearing: one sentence, how it is cleared.
+        signal: the word of a context that it rests on (:mod:`models.signals`), in place of *holds*.
+        learning: (view, limits) → ``(n,)`` bools: where it is not known yet what is normal, so that it keeps
+            still and says so; ``None`` for a detection that needs no history.
+    """
+
+    id: str
+    text: str
+    user_text: str
+    severity: Severity
+    weight: float
+    hold_s: float
+    cleared_by_step_up: bool
+    attack: tuple[str, ...]
+    holds: Callable[[View, Limits], Holds] | None
+    observed: tuple[str, str]
+    normal: str
+    known_false_positives: str
+    limits: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    silence: bool = False
+    needs: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    clearing: str = ""
+    signal: str = ""
+    learning: Callable[[View, Limits], Holds] | None = None
+
+
+def numbers(**limits: float) -> Mapping[str, float]:
+    """Limits of a rule, which nobody changes by accident."""
+    return MappingProxyType(limits)
