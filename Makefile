@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # Not 9092, where `make kafka` or a Kafka of your own may be running.
 TEST_PORT := 9192
 
-.PHONY: help install demo test kafka test-kafka bench check format schemas docs train clean
+.PHONY: help install demo test kafka test-kafka bench check format schemas docs train fit evaluate clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,12 @@ docs: $(INSTALLED) ## Write the generated parts of README.md anew
 
 train: $(INSTALLED) ## Train the default model anew
 	$(BIN)/session-risk train
+
+fit: $(INSTALLED) ## Learn the weights of the evidence anew, in simulated worlds (some minutes)
+	$(BIN)/python -m pipeline.evaluation --fit
+
+evaluate: $(INSTALLED) ## Measure detection on worlds held out and on real recordings; writes models/EVALUATION.md
+	$(BIN)/python -m pipeline.evaluation
 
 clean: ## Remove .venv and everything else that can be made again
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .session-risk

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from models.detector import Detector, NoDetector
 from pipeline.decision import Judge
 from pipeline.policy import Policy
 
+if TYPE_CHECKING:
+    from models.state import SessionTable
+    from pipeline.judging import Looked
+
 
 @dataclass(slots=True)
 class Brain:
-    """The judge and the detector in force. Assigning one is the exchange: a chunk sees one of each."""
+    """The judge and the detector in force. Assigning one is the exchange: a chunk sees one of each.
+
+    An *onlooker* is shown every chunk after it was judged; it must change nothing.
+    """
 
     judge: Judge = field(default_factory=lambda: Judge(Policy()))
     detector: Detector = field(default_factory=NoDetector)
+    onlooker: Callable[[SessionTable, Looked], None] | None = None
 
     def use_policy(self, policy: Policy) -> None:
         """Decide by *policy* from the next chunk on."""

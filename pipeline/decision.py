@@ -103,6 +103,17 @@ class Judge:
         self.policy_id = policy.id
         self.weights = policy.weights()
         self.limits = policy.limits()
+        self.alarming = self._alarming()
+        """The band from which the model's word alone raises the level."""
+
+    def _alarming(self) -> int:
+        weights = self.policy.anomaly_weights
+        raised = [
+            band
+            for band, weight in enumerate(weights, start=1)
+            if score(self.policy.prior + weight) >= self.policy.levels.medium_raise
+        ]
+        return min(raised, default=len(weights) + 1)
 
     def decide(self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard) -> Decision:
         """Bring *case* up to *moment* and conclude.

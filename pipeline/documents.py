@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import Final
 
 from pipeline import settings
-from pipeline.policy import Policy
+from pipeline.policy import read_policy
 from pipeline.risk import next_level, score
-from pipeline.rules import ATTACK_VERSION, RULES
+from pipeline.rules import ATTACK_VERSION, BIT, RULES
 
 
 def rules() -> str:
     """The table of detections."""
     head = ("detection", "holds when", "alone leads to", "step-up clears it", f"ATT&CK {ATTACK_VERSION}")
     return f"| {' | '.join(head)} |\n|---|---|---|---|---|\n" + "\n".join(
-        f"| `{rule.id}` | {rule.text} | {alone(rule.weight)} | {'yes' if rule.cleared_by_step_up else 'no'} "
+        f"| `{rule.id}` | {rule.text} | {alone(rule.id)} | {'yes' if rule.cleared_by_step_up else 'no'} "
         f"| {', '.join(rule.attack)} |"
         for rule in RULES
     )
 
 
-def alone(weight: float) -> str:
-    """The level that one detection of *weight* leads to under the default policy, with its score."""
-    policy = Policy()
-    value = score(policy.prior + weight)
+def alone(rule_id: str) -> str:
+    """The level that one detection leads to alone under the default policy, with its score."""
+    policy = read_policy(None)
+    value = score(policy.prior + policy.weights()[BIT[rule_id]])
     return f"{next_level('LOW', value, 0.0, policy.levels)} ({value:g})"
 
 

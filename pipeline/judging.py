@@ -142,6 +142,7 @@ class Walk:
         self.special = _special(looked.folded)
         self.showing = _showing(looked.folded)
         self.going_on = _going_on(looked.folded)
+        self.alarming = brain.judge.alarming
         action = looked.folded.facts["action"]
         self.proving = (action == PROVING[0]) | (action == PROVING[1])
 
@@ -173,6 +174,7 @@ class Walk:
         looked = self.looked
         due = (wake > 0) & (looked.folded.at >= wake)
         matters = (looked.mask | self.mask_before).astype(np.bool_) | (flags & HAS_CASE != 0)
+        matters |= looked.band >= self.alarming
         moved = (looked.mask != self.mask_before) | ((looked.band != self.band_before) & matters)
         over = flags & (REVOKED | ENDED)
         proving = self.proving & (flags & HAS_CASE != 0)
@@ -193,7 +195,9 @@ class Walk:
         before = self.mask_before[index]
         if looked.mask[index] != before:
             return True
-        matters = bool(looked.mask[index] or before or flags & HAS_CASE)
+        matters = bool(
+            looked.mask[index] or before or flags & HAS_CASE or looked.band[index] >= self.alarming
+        )
         return matters and bool(looked.band[index] != self.band_before[index])
 
     def _in_order(self, needs: Bools) -> list[int]:

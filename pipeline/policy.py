@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.rules import BIT, RULES, Limits
 
+FITTED: Final = "fitted.toml"
+"""Beside this file; `python -m pipeline.evaluation --fit` writes it."""
 Mode = Literal["enforce", "observe"]
 Act = Literal["allow", "step_up", "revoke"]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -171,14 +173,14 @@ class Policy(_Part):
         return acts[level]
 
 
-def parse_policy(text: str, where: str = "policy") -> Policy:
-    """A policy from TOML.
+def parse_policy(text: str, where: str = "policy", under: Mapping[str, Any] | None = None) -> Policy:
+    """A policy from TOML; what it leaves open is as in *under*, else as built in.
 
     Raises:
         BadPolicy: the text is no TOML, or a value in it is not allowed.
     """
     try:
-        return Policy.model_validate(tomllib.loads(text))
+        return Policy.model_validate(_over(under or {}, tomllib.loads(text)))
     except tomllib.TOMLDecodeError as error:
         raise BadPolicy(f"{where}: not TOML: {error}") from error
     except ValidationError as error:
@@ -187,16 +189,31 @@ def parse_policy(text: str, where: str = "policy") -> Policy:
         raise BadPolicy(f"{where}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
+def _over(under: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """*told*, and what of *under* it does not tell, table by table."""
+    both = dict(under)
+    for name, value in told.items():
+        held = both.get(name)
+        both[name] = _over(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
+    return both
+
+
+def fitted() -> dict[str, Any]:
+    """What was learned from labelled recordings: prior, weights and thresholds, as a policy file has them."""
+    return tomllib.loads(files("pipeline").joinpath(FITTED).read_text("utf-8"))
+
+
 def read_policy(path: Path | None) -> Policy:
-    """The policy in *path*, or the default one that ships with the package.
+    """The policy in *path*, or the default one; what it leaves open is as fitted (:data:`FITTED`).
 
     Raises:
         BadPolicy: the file is missing or cannot be used.
     """
     if path is None:
-        return parse_policy(files("pipeline").joinpath("policy.toml").read_text("utf-8"), "policy.toml")
+        shipped = files("pipeline").joinpath("policy.toml").read_text("utf-8")
+        return parse_policy(shipped, "policy.toml", fitted())
     try:
-        return parse_policy(path.read_text("utf-8"), str(path))
+        return parse_policy(path.read_text("utf-8"), str(path), fitted())
     except OSError as error:
         raise BadPolicy(
             f"{path}: {error.strerror}; give a readable file in SESSION_RISK_POLICY_FILE"

@@ -159,6 +159,8 @@ class SessionScorer:
         reporter = Reporter(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
         walk.run(reporter.handle, reporter.introduce)
         reporter.vectors()
+        if self.brain.onlooker is not None:
+            self.brain.onlooker(self.table, walk.looked)
         learn_names(self.table, folded)
         out.dirty.update(seg.keys.tolist())
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.policy import Policy, read_policy
+from pipeline.policy import read_policy
 from pipeline.settings import load
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -28,7 +28,7 @@ def show(*, file: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"id": policy.id, **policy.model_dump(mode="json")})
         return
-    default = dict(_leaves(Policy().model_dump(mode="json")))
+    default = dict(_leaves(read_policy(None).model_dump(mode="json")))
     told = dict(_leaves(policy.model_dump(mode="json")))
     rows = [(name, _text(value), _change(name, value, default)) for name, value in told.items()]
     console = screen()

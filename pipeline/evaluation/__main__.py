@@ -1,0 +1,111 @@
+"""`python -m pipeline.evaluation`: learn the weights (``--fit``), or measure on held-out worlds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import click
+import numpy as np
+from scipy.special import expit
+
+from models.artefact import SHIPPED, load
+from models.detector import Detector
+from models.weights import fit
+from pipeline.evaluation import pictures, real
+from pipeline.evaluation.fitting import Budget, Fitted, learn, toml
+from pipeline.evaluation.page import Real, page
+from pipeline.evaluation.play import VARIANTS
+from pipeline.evaluation.trial import INTENSITIES, Trial, trial
+from pipeline.evaluation.worlds import TEST, TRAIN, World, recorded
+from pipeline.policy import FITTED, Policy, read_policy
+
+ROOT: Final = Path(__file__).parent.parent.parent
+PAGE: Final = ROOT / "models" / "EVALUATION.md"
+PICTURES: Final = ROOT / "models" / "evaluation"
+LOGS: Final = ROOT / "tests" / "data" / "cloudtrail"
+
+
+@click.command()
+@click.option("--fit", "fitting", is_flag=True, help="Learn weights, prior and thresholds instead.")
+@click.option("--logs", type=click.Path(path_type=Path), default=LOGS, help="CloudTrail recordings.")
+@click.option("--work", type=click.Path(path_type=Path), help="Keep the simulated worlds in this folder.")
+@click.option("--hours", type=float, help="Hours of each world; fewer are faster and prove less.")
+def main(*, fitting: bool, logs: Path, work: Path | None, hours: float | None) -> None:
+    """Measure on held-out worlds and write models/EVALUATION.md, or learn the weights in others."""
+    detector = load(SHIPPED / "default")
+    with TemporaryDirectory() as scratch:
+        folder = work or Path(scratch)
+        worlds = [one if hours is None else one._replace(hours=hours) for one in (TRAIN if fitting else TEST)]
+        recordings = [recorded(world, folder) for world in worlds]
+        if fitting:
+            learned(worlds, recordings, detector)
+        else:
+            measured(worlds, recordings, detector, logs)
+
+
+def learned(worlds: list[World], recordings: list[Path], detector: Detector) -> Fitted:
+    """Fit on what is seen when nothing is commanded, and write the file that policies stand on."""
+    budget = Budget()
+    seen = trial(recordings, Policy(mode="observe"), detector)
+    rows, attack = seen.table()
+    fitted = learn(rows, attack, seen.spared().hours, budget)
+    revocations, challenges = f"{budget.revocations:g}", f"{budget.challenges:g}"
+    source = (
+        "Learned by `python -m pipeline.evaluation --fit`; what a policy file does not say is as here.",
+        f"Worlds: {', '.join(f'seed {one.seed}, {one.hours:g} h, {one.principals}' for one in worlds)}.",
+        f"Budget: {revocations} revocations in 10,000 honest hours, {challenges} step-ups in 1,000.",
+    )
+    target = ROOT / "pipeline" / FITTED
+    target.write_text(toml(fitted, source), "utf-8")
+    click.echo(
+        f"{target.name}: {fitted.rows:,} sessions, {fitted.attacks:,} attacked; prior {fitted.prior:g}"
+    )
+    return fitted
+
+
+def measured(worlds: list[World], recordings: list[Path], detector: Detector, logs: Path) -> None:
+    """Every variant on the held-out worlds, then the real recordings; the page and its pictures."""
+    policy = read_policy(None)
+    trials = []
+    for variant in VARIANTS:
+        click.echo(f"playing: {variant.name}", err=True)
+        trials.append(trial(recordings, policy, detector, variant))
+    _draw(trials[0], policy)
+    text = page(worlds, detector.id, policy.id, trials, _real(logs, policy, detector))
+    PAGE.write_text(text, "utf-8")
+    click.echo(f"written: {PAGE.name}")
+
+
+def _draw(full: Trial, policy: Policy) -> None:
+    rows = []
+    for family in full.families("attack"):
+        cells = {}
+        for intensity in INTENSITIES:
+            met = full.met(lambda row, f=family, i=intensity: row.family == f and row.intensity == i)  # type: ignore[misc]
+            cells[intensity] = (met.sessions, met.intervened, met.revoked)
+        rows.append((family, cells))
+    pictures.recall(PICTURES / "recall.png", rows)
+    pictures.delays(PICTURES / "delays.png", {one: full.delays(one) for one in INTENSITIES})
+    evidence, attack = full.table()
+    weights = np.array([*policy.weights(), *np.diff([0.0, *policy.anomaly_weights])])
+    odds = evidence @ weights
+    shift = fit(odds[:, None], attack, np.ones(1), spread=1e-3)  # the share of attacks is the world's own
+    pictures.reliability(PICTURES / "reliability.png", expit(shift.intercept + odds), attack)
+
+
+def _real(logs: Path, policy: Policy, detector: Detector) -> Real | None:
+    if not logs.is_dir():
+        return None
+    stratus = next((one for one in (logs / "stratus", logs / "cloudtrail-stratus") if one.is_dir()), None)
+    lab = next((one for one in (logs / "invictus", logs / "cloudtrail-invictus") if one.is_dir()), None)
+    if stratus is None or lab is None:
+        return None
+    raised = real.raised("invictus", sorted(lab.glob("*.json")), policy, detector)
+    return Real(real.techniques(stratus, policy, detector), raised, *real.takeovers(lab, policy, detector))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

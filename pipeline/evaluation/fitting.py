@@ -1,0 +1,125 @@
+"""Weights, prior and thresholds from labelled recordings and a stated budget, and the file they go to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detector import BANDS
+from models.weights import fit
+from pipeline.policy import Levels
+from pipeline.rules import RULES, Rule
+
+Floats = NDArray[np.float64]
+BAND_EXPECTED: Final = (0.5, 0.5, 0.5)
+"""What each further band of the model is expected to add, in log-odds, before a recording was seen."""
+MARGIN: Final = 0.5
+"""Log-odds above the last honest session a threshold lies: sessions to come are not those that were seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What honest people may be made to bear, as counts in so many *hours* of honest sessions.
+
+    *revocations* a 10,000 hours, *challenges* a 1,000 hours.
+    """
+
+    revocations: float = 1.0
+    challenges: float = 2.0
+
+    def allowed(self, hours: float) -> tuple[int, int]:
+        """How many challenges and how many revocations *hours* allow."""
+        return int(self.challenges * hours / 1e3), int(self.revocations * hours / 1e4)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a policy takes its weights from; *rows* and *attacks* say how many sessions taught them."""
+
+    prior: float
+    weights: Mapping[str, float]
+    anomaly: tuple[float, ...]
+    levels: Levels
+    rows: int
+    attacks: int
+
+
+def asked(rule: Rule) -> bool:
+    """Whether *rule* asks about what was seen; what only says how a challenge went is not learned."""
+    return rule.holds is not None or bool(rule.signal)
+
+
+def learn(rows: Floats, attack: NDArray[np.bool_], hours: float, budget: Budget) -> Fitted:
+    """Fit weights on evidence, ``(n, len(RULES) + len(BANDS))``, and place the thresholds by *budget*.
+
+    *hours*: how long the honest sessions among them lasted in all. Raises `ValueError` as
+    :func:`models.weights.fit` does.
+    """
+    expected = np.array([*(rule.weight for rule in RULES), *BAND_EXPECTED])
+    learned = np.array([*(asked(rule) for rule in RULES), *(True for _ in BANDS)])
+    found = fit(rows[:, learned], attack, expected[learned])
+    evidence = expected.copy()
+    evidence[learned] = found.evidence
+    evidence = np.round(evidence, 2)
+    spent = (rows @ evidence)[~attack]
+    challenges, revocations = budget.allowed(hours)
+    medium, high = _above(spent, challenges), _above(spent, revocations)
+    return _placed(evidence, medium, max(high, medium + 1.0), rows.shape[0], int(attack.sum()))
+
+
+def _above(spent: Floats, allowed: int) -> float:
+    """The least evidence that no more than *allowed* honest sessions reach, and a margin."""
+    ordered = np.sort(spent)[::-1]
+    return float(ordered[min(allowed, ordered.size - 1)]) + MARGIN
+
+
+def _placed(evidence: Floats, medium: float, high: float, rows: int, attacks: int) -> Fitted:
+    """Scores in which HIGH begins at the default policy's threshold; the prior moves to where that is so."""
+    standard = Levels()
+    prior = round(_logit(standard.high_raise) - high, 2)
+    raised = math.floor(100 / (1 + math.exp(-(prior + medium))))
+    raised = min(max(raised, 2), int(standard.high_raise) - 10)
+    levels = standard.model_copy(
+        update={
+            "medium_raise": float(raised),
+            "medium_clear": float(math.floor(raised * 0.6)),
+            "high_clear": max(standard.high_clear, float(raised)),
+        }
+    )
+    told = {rule.id: float(weight) for rule, weight in zip(RULES, evidence, strict=False)}
+    added = np.cumsum(evidence[len(RULES) :])
+    return Fitted(prior, told, tuple(round(float(one), 2) for one in added), levels, rows, attacks)
+
+
+def _logit(score: float) -> float:
+    return math.log(score / (100.0 - score))
+
+
+def toml(fitted: Fitted, source: Sequence[str]) -> str:
+    """*fitted* as the text of a policy file; *source* says, line by line, what it was learned from."""
+    levels = fitted.levels
+    lines = [
+        *(f"# {line}" for line in source),
+        f"# {fitted.rows:,} sessions, {fitted.attacks:,} of them under attack.",
+        f"prior = {fitted.prior:g}",
+        f"anomaly_weights = {list(fitted.anomaly)}",
+        "",
+        "[levels]",
+        *(f"{name} = {value:g}" for name, value in levels.model_dump().items()),
+    ]
+    for rule_id, weight in fitted.weights.items():
+        lines += ["", f"[rules.{rule_id}]", f"weight = {weight:g}"]
+    return "\n".join(lines) + "\n"
+
+
+def plain(fitted: Fitted) -> dict[str, Any]:
+    """*fitted* as plain values."""
+    return {
+        "prior": fitted.prior, "anomaly_weights": list(fitted.anomaly), "weights": dict(fitted.weights),
+        "levels": fitted.levels.model_dump(), "rows": fitted.rows, "attacks": fitted.attacks,
+    }  # fmt: skip

@@ -1,0 +1,189 @@
+"""models/EVALUATION.md: what was asked for, what was measured, and where it falls short, in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.evaluation.outcome import Met, Spared
+from pipeline.evaluation.real import Raised
+from pipeline.evaluation.trial import INTENSITIES, Trial
+from pipeline.evaluation.worlds import World
+
+_LEGEND = (
+    "Met: a step-up asked or a revocation, after the attack had begun. Delay: from the attack's beginning to "
+    "the revocation, in seconds of event time."
+)
+_MEANING = "Each session's whole evidence as a probability, against the share of them that was under attack."
+ROLLOUT, OUTAGE = "fleet_rollout", "telemetry_outage"
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """What came of recordings nobody here made."""
+
+    techniques: Sequence[Raised]
+    lab: Raised | None
+    copies: int
+    met: Met
+    spared: Spared
+
+
+def page(worlds: Sequence[World], model: str, policy: str, trials: Sequence[Trial], real: Real | None) -> str:
+    """The whole page as Markdown; *trials* begins with the one in which everything decides."""
+    full = trials[0]
+    parts = [
+        "# How well sessions are judged",
+        _source(worlds, model, policy, full),
+        "## Asked for and measured",
+        _goals(trials),
+        "## Attacks, by family and intensity",
+        _LEGEND,
+        "![share of attacks revoked and met, by family](evaluation/recall.png)",
+        _families(full),
+        "![delay of revocations](evaluation/delays.png)",
+        "## Honest sessions, by what is odd about them",
+        _honest(full),
+        "## What each part is worth",
+        _ablations(trials),
+        "## Whether the evidence means what it says",
+        _MEANING,
+        "![reliability](evaluation/reliability.png)",
+    ]
+    if real is not None:
+        parts += ["## On real recordings", _real(real)]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    lines += [f"| {' | '.join(_cell(one) for one in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return (
+        f"{value:,.1f}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+    )
+
+
+def share(part: int, whole: int) -> str:
+    """*part* of *whole* in percent; nothing of nothing is a dash."""
+    return f"{100 * part / whole:.0f} %" if whole else "–"
+
+
+def _source(worlds: Sequence[World], model: str, policy: str, full: Trial) -> str:
+    told = ", ".join(
+        f"seed {one.seed}: {one.hours:g} h, {one.principals} people and services" for one in worlds
+    )
+    met, spared = full.met(), full.spared()
+    return (
+        f"Written by `make evaluate` ({told}). Decided by policy `{policy}` and model `{model}`, which "
+        "were learned in worlds that share no seed, no principal and no parameter of an attack with these: "
+        f"{met.sessions:,} sessions under attack, {spared.sessions:,} honest ones of {spared.hours:,.0f} "
+        "hours. Honest people answer a challenge in 97 of 100 cases, attackers never.\n\n"
+        "The worlds and the attacks were written by the authors of the detections. Read the figures as an upper "
+        "bound, and the section on real recordings as the lower one."
+    )
+
+
+def _goals(trials: Sequence[Trial]) -> str:
+    full = trials[0]
+    met, spared = full.met(), full.spared()
+    by_name = {one.variant.name: one.met() for one in trials}
+    mass = full.spared(lambda row: row.family in (ROLLOUT, OUTAGE))
+    prompt = full.met(lambda row: _mostly_revoked(full, row.family))
+    rows: list[Sequence[object]] = [
+        ("attacks met with an intervention", "≥ 90 %", share(met.intervened, met.sessions)),
+        ("attacks revoked", "≥ 75 %", share(met.revoked, met.sessions)),
+        ("false revocations in 10,000 honest session-hours", "≤ 1", spared.revocations_per_10000_hours),
+        ("false challenges in 1,000 honest session-hours", "≤ 2", f"{spared.challenges_per_1000_hours:.2f}"),
+        ("median delay of families that end in revocation", "≤ 60 s", prompt.delay_s),
+        (f"revocations from {ROLLOUT} and {OUTAGE}", "0", mass.revoked),
+    ]
+    for name in ("detections only", "model only"):
+        if name in by_name:
+            other = by_name[name]
+            rows.append((f"revoked with {name}", "less", share(other.revoked, other.sessions)))
+    return table(("what", "asked", "measured"), rows)
+
+
+def _mostly_revoked(trial: Trial, family: str) -> bool:
+    met = trial.met(lambda row: row.family == family)
+    return 2 * met.revoked > met.sessions
+
+
+def _families(trial: Trial) -> str:
+    rows: list[Sequence[object]] = []
+    for family in trial.families("attack"):
+        for intensity in (*INTENSITIES, None):
+            met = trial.met(lambda row, f=family, i=intensity: row.family == f and row.intensity == i)  # type: ignore[misc]
+            if met.sessions:
+                rows.append(
+                    (
+                        f"`{family}`", intensity, met.sessions, share(met.intervened, met.sessions),
+                        share(met.revoked, met.sessions), met.delay_s, met.slow_s,
+                    )
+                )  # fmt: skip
+    head = ("family", "intensity", "sessions", "met", "revoked", "median delay", "90 % within")
+    return table(head, rows)
+
+
+def _honest(trial: Trial) -> str:
+    rows = []
+    for family in trial.families("benign"):
+        spared = trial.spared(lambda row, f=family: row.label == "benign" and row.family == f)  # type: ignore[misc]
+        rows.append((f"`{family}`", spared.sessions, spared.hours, spared.challenged, spared.revoked))
+    return table(("what is odd", "sessions", "hours", "challenged", "revoked"), rows)
+
+
+def _ablations(trials: Sequence[Trial]) -> str:
+    rows = []
+    for one in trials:
+        met, spared = one.met(), one.spared()
+        rows.append(
+            (
+                one.variant.name, share(met.intervened, met.sessions), share(met.revoked, met.sessions),
+                met.delay_s, spared.revocations_per_10000_hours, spared.challenges_per_1000_hours,
+            )
+        )  # fmt: skip
+    head = (
+        "what decides",
+        "met",
+        "revoked",
+        "median delay",
+        "false revocations / 10,000 h",
+        "false challenges / 1,000 h",
+    )
+    return table(head, rows)
+
+
+def _real(real: Real) -> str:
+    found = [one for one in real.techniques if one.level != "LOW"]
+    rows = [(f"`{one.name}`", one.level, ", ".join(one.detections) or "–") for one in real.techniques]
+    raised = (
+        f"CloudTrail recordings of attack techniques (Stratus Red Team): {len(found)} of {len(rows)} raise a "
+        "level. Most are a handful of calls of a principal without history."
+    )
+    parts = [raised, table(("technique", "level", "detections"), rows)]
+    if real.lab is not None:
+        told = ", ".join(real.lab.detections)
+        parts.append(
+            f"The Invictus lab: {real.lab.sessions} sessions spoken of, highest level {real.lab.level}: "
+            f"{told}."
+        )
+    met, spared = real.met, real.spared
+    switches = (
+        f"Identity switches injected into the lab's sessions at known times ({real.copies} copies, after "
+        f"the recipe of CLUE-LDS): {met.revoked} of {met.sessions} sessions revoked, {met.intervened} met with any "
+        f"intervention, median delay {_cell(met.delay_s)} s; {spared.revoked} of {spared.sessions} others "
+        "revoked, in an hour in which real attacks run among them."
+    )
+    return "\n\n".join([*parts, switches])

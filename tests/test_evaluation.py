@@ -1,0 +1,247 @@
+"""The evaluation measures what it says: answers of honest people, outcomes, budgets, switches, the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic_core import from_json
+
+from models.detector import BANDS, NoDetector
+from pipeline.evaluation.answers import Answers
+from pipeline.evaluation.fitting import MARGIN, Budget, learn, toml
+from pipeline.evaluation.outcome import HOUR_MS, Met, Outcomes, Spared
+from pipeline.evaluation.page import Real, page, table
+from pipeline.evaluation.play import FULL, VARIANTS, Variant, play
+from pipeline.evaluation.real import Raised
+from pipeline.evaluation.switches import OWN, switched
+from pipeline.evaluation.trial import Trial
+from pipeline.evaluation.worlds import TEST, TRAIN, World
+from pipeline.policy import Policy, parse_policy
+from pipeline.recording import InputRecord, Truth, read, read_truth, write
+from pipeline.rules import BIT, RULES
+from pipeline.stage import Message
+from playing import topic_of
+from samples import T0, auth, call, telemetry
+from schemas.decode import encode
+from schemas.topics import AUTH_EVENTS, SESSION_CHALLENGES, SESSION_REVOCATIONS
+
+
+def truth(session_id: str, label: str = "benign", **members: Any) -> Truth:
+    """A row about a session of ten hours, attacked after five if it is."""
+    usual = {"family": "ordinary", "started_at": T0 + (5 * HOUR_MS if label == "attack" else 0)}
+    told = {"tenant": "default", "session_id": session_id, "label": label, "ended_at": T0 + 10 * HOUR_MS}
+    return Truth(**{**usual, **told, **members})
+
+
+def said(topic: str, session_id: str, hours: float, **members: Any) -> Message:
+    """A command so many hours after the beginning."""
+    told = {"tenant": "default", "session_id": session_id, "decided_at": T0 + int(hours * HOUR_MS), **members}
+    return Message(topic, session_id.encode(), encode({"detections": ["mass_read"], **told}))
+
+
+# --- answers ----------------------------------------------------------------------------------------------
+
+
+def challenge(number: int, session_id: str = "s-1", kind: str = "human") -> Message:
+    return said(
+        SESSION_CHALLENGES,
+        session_id,
+        0,
+        challenge_id=f"{number:032x}",
+        principal_id="ana",
+        principal_kind=kind,
+    )
+
+
+def answered(answers: Answers) -> list[dict[str, Any]]:
+    later = InputRecord(AUTH_EVENTS, 1, b"{}", T0 + HOUR_MS)
+    return [from_json(record.value) for record in answers.among([later])][:-1]
+
+
+def test_an_honest_user_answers_within_a_minute_and_a_half() -> None:
+    answers = Answers(lambda *_: True, share=1.0)
+
+    for number in range(50):
+        answers.hear(challenge(number))
+
+    told = answered(answers)
+    waits = [event["occurred_at"] - T0 for event in told]
+    assert len(told) == 50
+    assert waits == sorted(waits)
+    assert 8_000 <= waits[0] < waits[-1] <= 90_000
+    assert {(e["action"], e["session_id"], e["principal_id"]) for e in told} == {
+        ("step_up_passed", "s-1", "ana")
+    }
+
+
+def test_nobody_answers_for_a_thief_or_a_machine() -> None:
+    answers = Answers(lambda _tenant, session_id, _at: session_id != "stolen", share=1.0)
+
+    answers.hear(challenge(1, "stolen"))
+    answers.hear(challenge(2, kind="service"))
+
+    assert answered(answers) == []
+
+
+def test_some_users_are_away_from_the_desk() -> None:
+    answers = Answers(lambda *_: True, share=0.5)
+
+    for number in range(400):
+        answers.hear(challenge(number))
+
+    assert 150 < len(answered(answers)) < 250
+
+
+# --- outcomes ---------------------------------------------------------------------------------------------
+
+
+def test_what_attacked_sessions_met_and_honest_ones_had_to_bear() -> None:
+    outcomes = Outcomes.against(
+        [
+            *(truth(name, "attack") for name in ("caught", "late", "asked", "missed", "early")),
+            *(truth(name) for name in ("ana", "ben", "cy")),
+        ]
+    )  # fmt: skip
+    outcomes.begun.update({("default", name): T0 for name in ("caught", "late", "asked", "missed", "early")})
+    for session, hours in [("caught", 5.01), ("late", 5.5), ("early", 4.0), ("ana", 1.0)]:
+        outcomes.hear(said(SESSION_REVOCATIONS, session, hours))
+    for session, hours in [("asked", 5.2), ("ben", 1.0), ("ben", 2.0), ("missed", 1.0)]:
+        outcomes.hear(said(SESSION_CHALLENGES, session, hours))
+
+    assert outcomes.met() == Met(5, 3, 2, 918.0, 1623.6)
+    assert outcomes.spared() == Spared(3, 5 * 5.0 + 3 * 10.0, 2, 3)
+    assert outcomes.spared().revocations_per_10000_hours == pytest.approx(1e4 * 2 / 55)
+    assert outcomes.spared().challenges_per_1000_hours == pytest.approx(1e3 * 3 / 55)
+
+
+def test_nothing_attacked_meets_nothing() -> None:
+    assert Outcomes.against([truth("ana")]).met() == Met(0, 0, 0, None, None)
+
+
+# --- playing ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """Ana's phone is jailbroken after a minute; Ben works on."""
+    events = [
+        telemetry(0, heartbeat_interval_ms=600_000, rooted=False), auth(1, device_id="phone-1"),
+        call(30, device_id="phone-1"), telemetry(60, rooted=True), call(70, device_id="phone-1"),
+        *(call(at, session_id="ben", principal_id="ben") for at in range(0, 300, 10)),
+    ]  # fmt: skip
+    with write(tmp_path / "recording") as writer:
+        for event in sorted(events, key=lambda one: int(one["occurred_at"])):
+            writer.line(topic_of(event), encode(event))
+        writer.truth(truth("s-1", "attack", family="rooted", started_at=T0 + 60_000))
+        writer.truth(truth("ben"))
+    return tmp_path / "recording"
+
+
+def test_what_is_seen_before_an_attack_is_honest_and_after_it_is_not(recording: Path) -> None:
+    evidence = play(recording, Policy(), NoDetector())
+
+    rows, attack = evidence.table(len(RULES), len(BANDS))
+    assert attack.tolist() == [False, False, True]
+    assert [np.flatnonzero(row).tolist() for row in rows] == [[], [], [BIT["device_rooted"]]]
+    assert evidence.outcomes.met() == Met(1, 1, 1, 0.0, 0.0)
+
+
+def test_a_variant_leaves_one_thing_out(recording: Path) -> None:
+    revoked = {
+        variant.name: play(recording, Policy(), NoDetector(), variant).outcomes.met().revoked
+        for variant in VARIANTS
+    }
+
+    assert revoked == {
+        "everything": 1, "detections only": 1, "model only": 0, "without device-telemetry": 0,
+        "without api-calls": 1, "without auth-events": 1,
+    }  # fmt: skip
+
+
+def test_worlds_to_learn_in_are_not_those_to_be_judged_in() -> None:
+    assert {one.purpose for one in TRAIN} == {"train"}
+    assert {one.purpose for one in TEST} == {"test"}
+    assert not {one.seed for one in TRAIN} & {one.seed for one in TEST}
+
+
+# --- fitting ----------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 40), st.integers(10, 400), st.integers(0, 2**16))
+def test_no_more_honest_sessions_reach_a_threshold_than_the_budget_allows(
+    attacks: int, honest: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    attack = np.arange(attacks + 1 + honest) <= attacks
+    rows = (rng.random((attack.size, len(RULES) + len(BANDS))) < 0.02).astype(float)
+    hours = 1000.0
+
+    fitted = learn(rows, attack, hours, Budget(revocations=20, challenges=5))
+
+    policy = parse_policy(toml(fitted, ()))
+    weights = np.array([*policy.weights(), *np.diff([0.0, *policy.anomaly_weights])])
+    scores = 100 / (1 + np.exp(-(policy.prior + (rows @ weights)[~attack])))
+    assert (scores >= policy.levels.high_raise).sum() <= 2
+    assert fitted.levels.high_raise == 80.0
+
+
+def test_the_budget_is_in_hours() -> None:
+    assert Budget(revocations=1, challenges=2).allowed(25_000) == (50, 2)
+    assert MARGIN > 0
+
+
+# --- switches ---------------------------------------------------------------------------------------------
+
+
+def test_from_one_moment_on_two_sessions_have_changed_hands(tmp_path: Path) -> None:
+    events = [
+        call(at, session_id=who, principal_id=who, ip=f"192.0.2.{number}", event_id=f"{who}-{at}")
+        for number, who in enumerate(("ana", "ben"), start=1)
+        for at in range(0, 100, 4)
+    ]
+    with write(tmp_path / "lab") as writer:
+        for event in events:
+            writer.line(topic_of(event), encode(event))
+
+    (copy,) = switched(tmp_path / "lab", tmp_path, 5, seed=1)
+
+    began = {row.started_at for row in read_truth(copy)}
+    assert [(row.session_id, row.label) for row in read_truth(copy)] == [("ana", "attack"), ("ben", "attack")]
+    assert began == {T0 + 48_000}
+    for record in read(copy):
+        event = from_json(record.value)
+        origin = event["event_id"].partition("-")[0]
+        other = {"ana": "ben", "ben": "ana"}[origin] if event["occurred_at"] >= T0 + 48_000 else origin
+        assert (event["session_id"], event["principal_id"]) == (other, other)
+        assert event["ip"] == {"ana": "192.0.2.1", "ben": "192.0.2.2"}[origin]
+    assert "ip" not in OWN
+
+
+# --- the page ---------------------------------------------------------------------------------------------
+
+
+def test_a_table_shows_dashes_for_what_is_not_there() -> None:
+    assert (
+        table(("a", "b"), [("x", None), (1200, 0.25)]) == "| a | b |\n|---|---|\n| x | – |\n| 1,200 | 0.2 |"
+    )
+
+
+def test_the_page_says_what_was_asked_and_what_was_measured(recording: Path) -> None:
+    trials = [
+        Trial(one, [play(recording, Policy(), NoDetector(), one)])
+        for one in (FULL, Variant("model only", detections=False))
+    ]
+    real = Real([Raised("aws.x", 1, "LOW", ())], None, 0, Met(0, 0, 0, None, None), Spared(0, 0.0, 0, 0))
+
+    text = page([World("test", 1, 1.0, 2)], "m@1", "p@1", trials, real)
+
+    assert "| attacks revoked | ≥ 75 % | 100 % |" in text
+    assert "| revoked with model only | less | 0 % |" in text
+    assert "| `rooted` | – | 1 | 100 % | 100 % | 0.0 | 0.0 |" in text
+    assert "| `aws.x` | LOW | – |" in text
