@@ -89,8 +89,8 @@ def _source(worlds: Sequence[World], model: str, policy: str, full: Trial) -> st
         "were learned in worlds that share no seed, no principal and no parameter of an attack with these: "
         f"{met.sessions:,} sessions under attack, {spared.sessions:,} honest ones of {spared.hours:,.0f} "
         "hours. Honest people answer a challenge in 97 of 100 cases, attackers never.\n\n"
-        "The worlds and the attacks were written by the authors of the detections. Read the figures as an upper "
-        "bound, and the section on real recordings as the lower one."
+        "The worlds and the attacks were written by the authors of the detections. Read the figures as an "
+        "upper bound, and the section on real recordings as the lower one."
     )
 
 
@@ -182,8 +182,8 @@ def _real(real: Real) -> str:
     met, spared = real.met, real.spared
     switches = (
         f"Identity switches injected into the lab's sessions at known times ({real.copies} copies, after "
-        f"the recipe of CLUE-LDS): {met.revoked} of {met.sessions} sessions revoked, {met.intervened} met with any "
-        f"intervention, median delay {_cell(met.delay_s)} s; {spared.revoked} of {spared.sessions} others "
+        f"the recipe of CLUE-LDS): {met.revoked} of {met.sessions} sessions revoked, {met.intervened} met "
+        f"with any intervention, median delay {_cell(met.delay_s)} s; {spared.revoked} of {spared.sessions} others "
         "revoked, in an hour in which real attacks run among them."
     )
     return "\n\n".join([*parts, switches])
