@@ -60,17 +60,16 @@ SENSITIVE: Final = (
 )
 """Sensitive things hardly anybody ever does."""
 
-PROBES: Final = tuple(
-    Operation(f"GET /{noun}", 1, "restricted" if index % 3 == 0 else "internal", (0, 4), 2)
-    for index, noun in enumerate(
-        (
-            "admin", "internal/metrics", "users/{id}/tokens", "v2/config", "tenants", "backups",
-            "exports/{id}", "debug/vars", "billing/plans", "feature-flags", "graphql/schema", "payroll", "hr/people", "vault",
-            "keys/{id}", "audit-settings", "webhooks/{id}/secrets", "roles/{id}/members", "legal/holds",
-            "sso/connections", "devices/{id}/keys", "queues", "crons", "snapshots/{id}",
-        )
-    )
+_NOUNS: Final = (
+    "admin", "internal/metrics", "users/{id}/tokens", "v2/config", "tenants", "backups", "exports/{id}",
+    "debug/vars", "billing/plans", "feature-flags", "graphql/schema", "payroll", "hr/people", "vault",
+    "keys/{id}", "audit-settings", "webhooks/{id}/secrets", "roles/{id}/members", "legal/holds",
+    "sso/connections", "devices/{id}/keys", "queues", "crons", "snapshots/{id}",
 )  # fmt: skip
+PROBES: Final = tuple(
+    Operation(f"GET /{noun}", 1, "restricted" if index % 3 == 0 else "internal", (0, 4))
+    for index, noun in enumerate(_NOUNS)
+)
 """Doors that are tried."""
 
 FOREIGN_TOOLS: Final = (
