@@ -29,6 +29,8 @@ def agent_without_fresh_attestation(day: Day, attempt: Attempt) -> bool:
         count, gap = attempt.whole("calls", (60, 120)), attempt.real("gap_s", (0.8, 3))
         calls(session, paced(at + MINUTE, count, gap, attempt.rng), session.operations, attempt.rng)
     day.condemn(session, at if fails else at + FRESH, attempt)
+    if fails:
+        _condemn_others(day, session, at, attempt)
     return True
 
 
@@ -91,6 +93,13 @@ def agent_prompt_injected(day: Day, attempt: Attempt) -> bool:
     calls(session, paced(at, count, gap, attempt.rng), (widest,), attempt.rng)
     day.condemn(session, at, attempt)
     return True
+
+
+def _condemn_others(day: Day, agent: Session, at: int, attempt: Attempt) -> None:
+    """A handset that fails its attestation is not to be trusted by whoever else is on it."""
+    for session in day.sessions:
+        if session is not agent and session.device_id == agent.device_id and session.end > at:
+            day.condemn(session, at, attempt, "attestation_downgraded")
 
 
 def _agent(day: Day, attempt: Attempt) -> tuple[Session, int] | None:
