@@ -23,6 +23,7 @@ import zstandard
 from schemas.topics import API_CALLS, AUTH_EVENTS, DEVICE_TELEMETRY, REVOCATION_ACKS, SESSION_FEEDBACK
 
 Compression = Literal["", "gz", "zst"]
+Intensity = Literal["low", "medium", "high"]
 
 INPUT_TOPICS: Final = (AUTH_EVENTS, DEVICE_TELEMETRY, API_CALLS, SESSION_FEEDBACK, REVOCATION_ACKS)
 """The topics a recording is read from; at equal times the earlier in this list comes first."""
@@ -61,7 +62,10 @@ class InputRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """What a session really was, a row of `truth.jsonl`. *started_at*: when the attack, or session, began."""
+    """What a session really was, a row of `truth.jsonl`. *started_at*: when the attack, or session, began.
+
+    *intensity*: how loud the attack was, if that is known; nothing for an honest session.
+    """
 
     tenant: str
     session_id: str
@@ -69,6 +73,7 @@ class Truth:
     family: str
     started_at: int
     ended_at: int
+    intensity: Intensity | None = None
 
 
 def read(directory: Path) -> Iterator[InputRecord]:

@@ -66,7 +66,8 @@ def steady(
 
 def honest(principals: int, length_ms: int, end_ms: int, seed: int = 7, suffix: str = "") -> list[Timed]:
     """Return what *principals* honest people, services, keys and agents do in *length_ms* up to *end_ms*."""
-    whole = simulate(seed, (_BUSY + length_ms) / _HOUR, principals, MONDAY_MS, attack_share=0, oddity_share=0)
+    hours = (_BUSY + length_ms) / _HOUR
+    whole = simulate(seed, hours, principals, MONDAY_MS, attack_share=0, oddity_share=0, noise=0)
     later = end_ms - (MONDAY_MS + _BUSY + length_ms)
     return [
         (topic, _moved(event, later, suffix))

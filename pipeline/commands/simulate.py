@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pipeline.console import as_json, print_json, tracked
 from pipeline.recording import write
-from pipeline.simulate import MONDAY_MS, simulate
+from pipeline.simulate import FAMILY_NAMES, INTENSITIES, MONDAY_MS, MOST, WORLDS, simulate
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """The families named, of which all must exist."""
+    if value is None:
+        return None
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    for name in names:
+        if name not in FAMILY_NAMES:
+            near = get_close_matches(name, FAMILY_NAMES, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FAMILY_NAMES)}"
+            raise click.BadParameter(f"no such family: {name}; {hint}")
+    return names
 
 
 @click.command("simulate", short_help="Write a labelled recording of simulated days.")
@@ -36,14 +51,48 @@ from pipeline.simulate import MONDAY_MS, simulate
     show_default=True,
     help="When it begins, UTC.",
 )
+@click.option(
+    "--world",
+    type=click.Choice(sorted(WORLDS)),
+    default="test",
+    show_default=True,
+    help="People, networks and ways of attack; train and test share none.",
+)
+@click.option(
+    "--attack-share",
+    type=click.FloatRange(0, 1),
+    default=0.02,
+    show_default=True,
+    help="Attacks a day, for each person or service.",
+)
+@click.option(
+    "--oddity-share",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Honest oddities a day, for each person or service.",
+)
+@click.option(
+    "--families", callback=_names, metavar="NAME,...", help="Only these attacks and oddities.  [default: all]"
+)
+@click.option(
+    "--intensity", type=click.Choice(INTENSITIES), help="Of all attacks.  [default: all three in turn]"
+)
+@click.option(
+    "--noise",
+    type=click.FloatRange(0, MOST),
+    default=1.0,
+    show_default=True,
+    help="Late, repeated and incomplete events, wrong clocks: 0 none, 1 as usual.",
+)
 @as_json
-def command(*, out: Path, seed: int, hours: float, principals: int, start: datetime, as_json: bool) -> None:
+def command(*, out: Path, start: datetime, as_json: bool, **asked: Any) -> None:
     """Write the life of three companies as a recording: events of all three topics, attacks among them.
 
     `truth.jsonl` says of each session what it really was. Nothing is written unless all of it is.
     """
     start_ms = round(start.replace(tzinfo=UTC).timestamp() * 1000)
-    simulation = simulate(seed, hours, principals, start_ms)
+    simulation = simulate(start_ms=start_ms, **asked)
     events = 0
     with write(out) as writer:
         for topic, event in tracked(simulation, "simulating", None):

@@ -64,7 +64,7 @@ def command(*, recording: Path | None, out: Path | None, name: str, seed: int, a
 
 def _simulated(folder: Path, seed: int) -> Path:
     """Two days of honest life, oddities included."""
-    simulation = simulate(seed, 48.0, 200, attack_share=0.0)
+    simulation = simulate(seed, 48.0, 200, world="train", attack_share=0.0)
     with write(folder) as writer:
         for topic, event in tracked(simulation, "simulating", None):
             writer.event(topic, event)

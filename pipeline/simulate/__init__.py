@@ -1,20 +1,39 @@
 """Simulated days of three companies: seeded and labelled events of all three topics, with attacks among them.
 
 The same seed makes the same bytes, and no clock is read. `attacks.py` and `oddities.py` are the tables to
-look at first.
+look at first; `world.py` says how training and test are kept apart.
 """
 
 from pipeline.simulate.attacks import ATTACKS
+from pipeline.simulate.attempt import INTENSITIES
+from pipeline.simulate.factor_attacks import GUESSED_WRONG
+from pipeline.simulate.noise import MOST
 from pipeline.simulate.oddities import ODDITIES
 from pipeline.simulate.plan import ORDINARY
-from pipeline.simulate.run import MONDAY_MS, Simulation, simulate
+from pipeline.simulate.run import FAMILY_NAMES, MONDAY_MS, Simulation, simulate
+from pipeline.simulate.service_days import RUNS
 from pipeline.simulate.strike import Family
+from pipeline.simulate.world import WORLDS
 
 EXPECTED: dict[str, tuple[str, ...]] = {
     **{family.name: family.detections for family in (*ATTACKS, *ODDITIES)},
     "ancestor_revoked": ("ancestor_revoked",),
-    ORDINARY: (),
+    **dict.fromkeys((ORDINARY, GUESSED_WRONG, *RUNS.values()), ()),
 }
 """Every family that `truth.jsonl` can name, with the detections that answer it; none for what is honest."""
 
-__all__ = ["ATTACKS", "EXPECTED", "MONDAY_MS", "ODDITIES", "ORDINARY", "Family", "Simulation", "simulate"]
+__all__ = [
+    "ATTACKS",
+    "EXPECTED",
+    "FAMILY_NAMES",
+    "INTENSITIES",
+    "MONDAY_MS",
+    "MOST",
+    "ODDITIES",
+    "ORDINARY",
+    "RUNS",
+    "WORLDS",
+    "Family",
+    "Simulation",
+    "simulate",
+]  # fmt: skip

@@ -17,11 +17,14 @@ class Client:
     template: str
     version: int
 
+    def __str__(self) -> str:
+        return self.template.format(self.version)
+
     def members(self) -> dict[str, Any]:
         """Return the members of an event that tell of this program."""
         digest = sha256(f"{self.template}/{self.version}".encode()).hexdigest()
         return {
-            "user_agent": self.template.format(self.version),
+            "user_agent": str(self),
             "ja4": f"t13d1516h2_{digest[:12]}_{digest[12:24]}",
         }
 
@@ -66,7 +69,26 @@ KEY_CLIENT: Final = Client("python-requests/2.{}.3", 32)
 
 INTRUDERS: Final = (
     Client("python-requests/2.{}.0", 31),
+    Client("Python/3.12 aiohttp/3.{}.2", 9),
     Client("curl/8.{}.0", 12),
+    Client("python-httpx/0.{}.0", 27),
     Client(f"Mozilla/5.0 (X11; Linux x86_64) {_WEBKIT} HeadlessChrome/{{}}.0.0.0 Safari/537.36", 139),
+    Client("Java/21.0.{}", 4),
 )
-"""What a stolen cookie is replayed with."""
+"""What a stolen cookie is replayed with. Tables of intruders are dealt out to the worlds row by row."""
+
+COPIES: Final = (
+    Client("Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:{0}.0) Gecko/20100101 Firefox/{0}.0", 128),
+    Client(f"Mozilla/5.0 (Windows NT 10.0; WOW64) {_WEBKIT} Chrome/{{}}.0.0.0 Safari/537.36", 124),
+    Client(f"Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) {_WEBKIT} Chrome/{{}}.0.0.0 Safari/537.36", 126),
+    Client(f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_WEBKIT} Chrome/{{}}.0.0.0 Vivaldi/6.7", 122),
+)
+"""The browsers that intruders sign in with themselves, by hand or through a proxy."""
+
+BURNERS: Final = (
+    Client("WorkCompanion/{}.0 (Android 11; SM-A125F) okhttp/4.9.3", 24),
+    Client("WorkCompanion/{}.0 (Android 12; Redmi 9A) okhttp/4.10.0", 26),
+    Client("WorkCompanion/{}.0 (iPhone; iOS 16.7) CFNetwork/1410.0.3", 25),
+    Client("WorkCompanion/{}.0 (Android 13; moto g10) okhttp/4.11.0", 27),
+)
+"""The app, on the phones of intruders."""

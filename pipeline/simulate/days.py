@@ -1,6 +1,7 @@
 """Honest days: what people and all that acts for them do from morning to night, what services do all day.
 
-A session is signed out before its device falls silent. A person's day runs from 03:00 to 03:00 local time.
+A session is signed out before its device falls silent. A person's day runs from the hour at which their shift
+turns (03:00 local time for most) to the same hour a day later.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 
-from pipeline.simulate.clients import ASSISTANTS, KEY_CLIENT, SERVICE_CLIENT
-from pipeline.simulate.operations import JOBS, MINT, ON_THE_PHONE, ROLES, Operation, call
+from pipeline.simulate.clients import ASSISTANTS, KEY_CLIENT
+from pipeline.simulate.operations import Operation, call, scopes
 from pipeline.simulate.places import Network
 from pipeline.simulate.plan import (
     DAY,
@@ -23,9 +24,9 @@ from pipeline.simulate.plan import (
     Pace,
     Session,
 )
-from pipeline.simulate.population import Person, Service, chance, identity
+from pipeline.simulate.population import Person, chance, identity
+from pipeline.simulate.work import MINT, ON_THE_PHONE, ROLES
 
-NIGHT_ENDS: Final = 3 * HOUR
 AT_A_DESK: Final = Pace(7, 110, 0.16)
 BY_HAND: Final = Pace(9, 150, 0.3)
 BY_KEY: Final = Pace(30)
@@ -44,49 +45,24 @@ class Horizon:
 def person_day_start(person: Person, number: int, horizon: Horizon) -> int:
     """Return when the day *number* of *person* begins; day 0 is the one the simulation begins in."""
     local = horizon.start + person.city.utc_offset * HOUR
-    return local // DAY * DAY - person.city.utc_offset * HOUR + NIGHT_ENDS + number * DAY
+    return local // DAY * DAY + (person.shift.turns - person.city.utc_offset) * HOUR + number * DAY
 
 
 def plan_person(run: str, person: Person, number: int, horizon: Horizon) -> Day:
-    """Plan an honest day of *person*: phone and laptop, agents, keys; mostly nothing at weekends."""
+    """Plan an honest day of *person*: phone and laptop, agents, keys; mostly nothing on days off."""
     rng = chance(run, person.principal_id, "day", number)
     start = person_day_start(person, number, horizon)
     day = Day(number, person, start, min(start + DAY, horizon.end))
     for device in (person.laptop, person.phone):
         day.devices[device.device_id] = DevicePlan(device)
     weekday = ((start + person.city.utc_offset * HOUR) // DAY + 3) % 7  # 1970-01-01 was a Thursday
-    works = rng.random() < (0.95 if weekday < 5 else 0.06)
+    works = rng.random() < (0.95 if weekday in person.shift.weekdays else 0.05)
     if works:
         sessions = _working_day(run, day, person, rng)
         there = [one for one in sessions if one.start >= person.away_until]
         day.sessions = [one for one in there if _within(one, horizon, rng)]
         _add_keys(run, day, person, rng)
         _add_agents(run, day, person, rng)
-    return day
-
-
-def plan_service(run: str, service: Service, number: int, horizon: Horizon) -> Day:
-    """Plan a day of *service*: one session, as long as its access token lives."""
-    start = horizon.start + number * DAY
-    day = Day(number, service, start, min(start + DAY, horizon.end))
-    rng = chance(run, service.principal_id, "day", number)
-    begins = start + rng.randrange(3 * MINUTE)
-    session = Session(
-        session_id=f"s-{identity(run, service.principal_id, number)}",
-        tenant=service.tenant.name,
-        principal_id=service.principal_id,
-        kind="service",
-        operations=JOBS[service.job],
-        pace=Pace(service.gap_s),
-        start=begins,
-        end=start + DAY - MINUTE,
-        network=service.network,
-        client=SERVICE_CLIENT,
-        opening=[(0, "token_issued", {"amr": ["hwk"], "scopes": [service.job]})],
-        refreshes=list(range(begins + HOUR, start + DAY - HOUR, HOUR)),
-    )
-    if session.start < horizon.end:
-        day.sessions.append(session)
     return day
 
 
@@ -100,39 +76,48 @@ def human(
         tenant=person.tenant.name,
         principal_id=person.principal_id,
         kind="human",
-        operations=ON_THE_PHONE if phone else ROLES[person.role],
-        pace=BY_HAND if phone else AT_A_DESK,
+        operations=ON_THE_PHONE if phone else desk_work(person),
+        pace=(BY_HAND if phone else AT_A_DESK).times(person.volume),
         start=start,
         end=end,
         network=network,
         client=person.app if phone else person.browser,
-        opening=_signs_in(phone=phone),
+        opening=signs_in(ON_THE_PHONE if phone else desk_work(person), phone=phone),
+        habit=person.habit,
         device_id=device.device_id,
         refreshes=list(range(start + 50 * MINUTE, end - 2 * MINUTE, 50 * MINUTE)),
     )
 
 
-def _signs_in(*, phone: bool) -> list[tuple[int, str, dict[str, Any]]]:
+def desk_work(person: Person) -> tuple[Operation, ...]:
+    """Return what *person* calls at a desk by now."""
+    return ROLES[person.role] + person.released
+
+
+def signs_in(
+    operations: tuple[Operation, ...], *, phone: bool = False
+) -> list[tuple[int, str, dict[str, Any]]]:
+    """Return how an honest sign-in goes: a first factor, a second, a token for *operations*."""
     first = ["face", "hwk"] if phone else ["pwd"]
-    scopes = ["mail", "approvals"] if phone else ["openid", "work"]
     return [
         (0, "sign_in", {"amr": first}),
         (1200, "mfa_challenged", {}),
         (9400, "mfa_passed", {"amr": ["hwk", "user"]}),
-        (9700, "token_issued", {"acr": "phr", "scopes": scopes}),
+        (9700, "token_issued", {"acr": "phr", "scopes": scopes(operations)}),
     ]
 
 
 def _working_day(run: str, day: Day, person: Person, rng: Random) -> list[Session]:
     """Mail at breakfast, a ride, two blocks at a desk, lunch between, the phone after it, a ride home."""
-    midnight = day.start - NIGHT_ENDS
-    begins = midnight + int((person.starts + rng.gauss(0, 0.25)) * HOUR)
-    lunch = begins + int(rng.uniform(3.2, 4.2) * HOUR)
+    shift = person.shift
+    midnight = day.start - shift.turns * HOUR
+    begins = midnight + int((shift.starts + rng.gauss(0, 0.25)) * HOUR)
+    lunch = begins + int(rng.uniform(*shift.first) * HOUR)
     back = lunch + rng.randint(35, 65) * MINUTE
-    ends = back + int(rng.uniform(3.6, 5.0) * HOUR)
+    ends = back + int(rng.uniform(*shift.second) * HOUR)
     out = person.office is not None and rng.random() < 0.75
-    desk = person.office if out and person.office is not None else person.home
-    wifi = replace(desk, network_type="wifi")
+    desk = person.office if out and person.office is not None else person.relay or person.home
+    wifi = replace(desk, network_type=desk.network_type if desk is person.relay else "wifi")
 
     def at(start: int, minutes: float, *, phone: bool, network: Network) -> Session:
         return human(run, day, person, start, start + int(minutes * MINUTE), phone=phone, network=network)
@@ -142,7 +127,7 @@ def _working_day(run: str, day: Day, person: Person, rng: Random) -> list[Sessio
         at(begins, (lunch - begins) / MINUTE - 2, phone=False, network=desk),
         at(lunch, rng.uniform(12, 28), phone=True, network=person.mobile),
         at(back, (ends - back) / MINUTE, phone=False, network=desk),
-        at(back + rng.randint(5, 25) * MINUTE, rng.uniform(75, 150), phone=True, network=wifi),
+        at(back + rng.randint(5, 25) * MINUTE, _held(ends - back, rng), phone=True, network=wifi),
     ]
     if out:
         plan.append(at(begins - 35 * MINUTE, rng.uniform(12, 25), phone=True, network=person.mobile))
@@ -152,6 +137,11 @@ def _working_day(run: str, day: Day, person: Person, rng: Random) -> list[Sessio
             at(ends + rng.randint(110, 150) * MINUTE, rng.uniform(25, 70), phone=False, network=person.home)
         )
     return sorted(plan, key=lambda session: session.start)
+
+
+def _held(afternoon: int, rng: Random) -> float:
+    """For how many minutes the phone is at hand in an *afternoon* of so many ms."""
+    return min(rng.uniform(75, 150), afternoon / MINUTE)
 
 
 def _within(session: Session, horizon: Horizon, rng: Random) -> bool:
@@ -179,14 +169,14 @@ def _key_session(
     run: str, day: Day, parent: Session, key: tuple[str, tuple[Operation, ...]], start: int
 ) -> Session:
     end = day.start + DAY - 5 * MINUTE
-    expiry = {"credential_expires_at": end, "scopes": ["read"]}
+    expiry = {"credential_expires_at": end, "scopes": scopes(key[1])}
     return Session(
         session_id=f"s-{identity(run, key[0], day.number)}",
         tenant=parent.tenant,
         principal_id=key[0],
         kind="api_key",
         operations=key[1],
-        pace=BY_KEY,
+        pace=BY_KEY.times(parent.habit.follow + 0.5),
         start=start,
         end=end,
         network=day.owner.tenant.cloud,
@@ -202,7 +192,7 @@ def _add_agents(run: str, day: Day, person: Person, rng: Random) -> None:
     for agent, tools in person.agents if hand else []:
         parent = max(hand, key=lambda session: session.end - session.start)
         start = parent.start + rng.randint(60, 240) * SECOND
-        delegated = {"parent_session_id": parent.session_id, "scopes": [tool.tool for tool in tools]}
+        delegated = {"parent_session_id": parent.session_id, "scopes": scopes(tools)}
         session = Session(
             session_id=f"s-{identity(run, agent, day.number)}",
             tenant=parent.tenant,
@@ -215,6 +205,7 @@ def _add_agents(run: str, day: Day, person: Person, rng: Random) -> None:
             network=parent.network,
             client=ASSISTANTS[person.phone.platform],
             opening=[(0, "token_exchanged", delegated)],
+            habit=person.habit,
             device_id=parent.device_id,
             parent=parent,
         )

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Literal, NamedTuple
 
-from pipeline.recording import Truth
+from pipeline.recording import Intensity, Truth
+from pipeline.simulate.attempt import Attempt
 from pipeline.simulate.clients import Client
-from pipeline.simulate.operations import Operation
+from pipeline.simulate.operations import NO_HABIT, Habit, Operation
 from pipeline.simulate.places import Network
 from pipeline.simulate.population import Device, Person, Service
 
@@ -47,10 +48,18 @@ class Pace(NamedTuple):
     long: float = 0.0
     pause: float = 0.0
 
+    def times(self, volume: float) -> Pace:
+        """Return the pace of somebody who does *volume* times as much."""
+        return Pace(self.short / volume, self.long / volume, self.pause)
+
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """One session to be. *opening*: the auth events it begins with, as (ms after start, action, members)."""
+    """One session to be. *opening*: the auth events it begins with, as (ms after start, action, members).
+
+    From *idle_from* on nobody calls of their own accord; only what was planned by the minute happens. A
+    session that was never signed in to is not *closed* either.
+    """
 
     session_id: str
     tenant: str
@@ -63,13 +72,17 @@ class Session:
     network: Network
     client: Client
     opening: list[tuple[int, str, dict[str, Any]]]
+    habit: Habit = NO_HABIT
     device_id: str | None = None
     parent: Session | None = None
     refreshes: list[int] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     extras: list[Extra] = field(default_factory=list)
+    idle_from: int | None = None
+    closed: bool = True
     label: Literal["benign", "attack"] = "benign"
     family: str = ORDINARY
+    intensity: Intensity | None = None
     attacked_at: int | None = None
 
     def truth(self, end: int) -> Truth:
@@ -79,6 +92,7 @@ class Session:
             session_id=self.session_id,
             label=self.label,
             family=self.family,
+            intensity=self.intensity,
             started_at=self.start if self.attacked_at is None else self.attacked_at,
             ended_at=min(self.end, end),
         )
@@ -86,12 +100,18 @@ class Session:
 
 @dataclass(slots=True)
 class DevicePlan:
-    """What a device reports on a day: *changes* of posture by time; from when it is silent, or unattested."""
+    """What a device reports on a day: *changes* of posture by time; from when it is silent, or unattested.
+
+    *gaps* (from, to) are silences that end. From *clock_from* on its clock is *clock_off* ms ahead.
+    """
 
     device: Device
     changes: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     silent_from: int | None = None
     unattested_from: int | None = None
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+    clock_from: int | None = None
+    clock_off: int = 0
 
 
 @dataclass(slots=True)
@@ -147,17 +167,23 @@ class Day:
             for other in self.sessions
         )
 
-    def condemn(self, session: Session, at: int, family: str) -> None:
+    @property
+    def over(self) -> int:
+        """The time (ms) by which everything of this day has to be over."""
+        return self.start + DAY - 5 * MINUTE
+
+    def condemn(self, session: Session, at: int, attempt: Attempt, family: str = "") -> None:
         """Say that *session* is under attack from *at* on, and so whatever was born of it falls with it."""
-        session.label, session.family, session.attacked_at = "attack", family, max(at, session.start)
+        session.label, session.family = "attack", family or attempt.family
+        session.intensity, session.attacked_at = attempt.intensity, max(at, session.start)
         for child in self.sessions:
             if child.parent is session and child.end > at and child.label == "benign":
-                self.condemn(child, at, "ancestor_revoked")
+                self.condemn(child, at, attempt, "ancestor_revoked")
 
-    def condemn_device(self, device_id: str, at: int, family: str) -> None:
+    def condemn_device(self, device_id: str, at: int, attempt: Attempt) -> None:
         """Say that the device is in wrong hands from *at* on, and so is every session on it."""
         fallen = [one for one in self.sessions if one.device_id == device_id and one.end > at]
         for session in fallen:
             session.label = "attack"
         for session in fallen:
-            self.condemn(session, at, family)
+            self.condemn(session, at, attempt)

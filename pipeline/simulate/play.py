@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Final
 
 from pipeline.recording import TOPIC_OF
-from pipeline.simulate.operations import call, cumulative
+from pipeline.simulate.operations import call, walk
 from pipeline.simulate.plan import MINUTE, SECOND, Day, DevicePlan, Session
 from pipeline.simulate.population import chance
 
@@ -40,13 +40,12 @@ def play(run: str, day: Day) -> Iterator[Timed]:
 
 def telemetry(run: str, day: Day, plan: DevicePlan) -> Iterator[Timed]:
     """Yield what the device of *plan* reports while, and shortly before and after, it is used."""
-    device = plan.device
-    rng = chance(run, device.device_id, day.number)
-    posture = {"tenant": day.owner.tenant.name, "device_id": device.device_id, **device.posture()}
+    rng = chance(run, plan.device.device_id, day.number)
+    posture = {"tenant": day.owner.tenant.name, "device_id": plan.device.device_id, **plan.device.posture()}
     pending = sorted(plan.changes, key=by_time)
     sequence = day.number * SEQUENCES_A_DAY
     attested_at = 0
-    for start, end in _in_use(day, device.device_id):
+    for start, end in _in_use(day, plan.device.device_id):
         at = start
         while at <= end:
             if plan.silent_from is not None and at >= plan.silent_from:
@@ -56,20 +55,24 @@ def telemetry(run: str, day: Day, plan: DevicePlan) -> Iterator[Timed]:
             if _attests(plan, at, attested_at):
                 attested_at = at
             sequence += 1
-            yield (
-                at,
-                TOPIC_OF["device.telemetry"],
-                {
-                    "type": "device.telemetry",
-                    "event_id": f"{device.device_id}-{sequence}",
-                    "occurred_at": at,
-                    **posture,
-                    "sequence": sequence,
-                    "attested_at": attested_at,
-                },
-            )
+            if not any(since <= at < until for since, until in plan.gaps):
+                yield _report(plan, posture, sequence, at, attested_at)
             following = at + int(posture["heartbeat_interval_ms"]) + rng.randint(-1500, 1500)
             at = min(following, pending[0][0]) if pending else following
+
+
+def _report(plan: DevicePlan, posture: dict[str, Any], sequence: int, at: int, attested_at: int) -> Timed:
+    """One report. A clock set back dates it too early; one set forward, what the attestation service said."""
+    off = plan.clock_off if plan.clock_from is not None and at >= plan.clock_from else 0
+    members = {
+        "type": "device.telemetry",
+        "event_id": f"{plan.device.device_id}-{sequence}",
+        "occurred_at": at + min(off, 0),
+        **posture,
+        "sequence": sequence,
+        "attested_at": attested_at + max(off, 0),
+    }
+    return at, TOPIC_OF["device.telemetry"], members
 
 
 def _attests(plan: DevicePlan, at: int, attested_at: int) -> bool:
@@ -126,7 +129,8 @@ def _happenings(session: Session) -> list[Timed]:
     ]
     told += [(at, "auth.event", {"action": "token_refreshed"}) for at in session.refreshes]
     told += [(extra.at, extra.type, extra.members) for extra in session.extras]
-    told.append((session.end, "auth.event", {"action": "sign_out"}))
+    if session.closed:
+        told.append((session.end, "auth.event", {"action": "sign_out"}))
     told.sort(key=by_time)
     situations = _situations(session)
     events: list[Timed] = []
@@ -145,14 +149,15 @@ def _calls(session: Session, rng: Random) -> Iterator[Timed]:
     situations = iter(_situations(session))
     _, shared = next(situations)
     following = next(situations, None)
-    weights = cumulative(session.operations)
+    habitual = walk(session.operations, session.habit, rng)
     short, long, pause = session.pace
     at = session.start + session.opening[-1][0] + 800
+    end = session.end if session.idle_from is None else session.idle_from
     number = 0
     while True:
         gap = rng.expovariate(1 / long) if pause and rng.random() < pause else rng.expovariate(1 / short)
         at += 250 + int(gap * SECOND)
-        if at >= session.end:
+        if at >= end:
             return
         while following is not None and following[0] <= at:
             shared = following[1]
@@ -166,6 +171,6 @@ def _calls(session: Session, rng: Random) -> Iterator[Timed]:
                 "event_id": f"{session.session_id}-c{number}",
                 "occurred_at": at,
                 **shared,
-                **call(rng.choices(session.operations, cum_weights=weights)[0], rng),
+                **call(next(habitual), rng),
             },
         )

@@ -1,6 +1,7 @@
 """Who there is: people with their devices, keys and agents, and services; made once, from a seed.
 
-What changes from day to day (a new phone, a newer browser, networks used) is kept on the person.
+What changes from day to day (a new phone, a newer browser, networks used) is kept on the person. No name, no
+device and no network is in both worlds.
 """
 
 from __future__ import annotations
@@ -8,81 +9,34 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pipeline.simulate.clients import APPS, BROWSERS, Client
-from pipeline.simulate.operations import JOBS, KEYED, TOOLS, Operation
+from pipeline.simulate.operations import Habit, Operation
 from pipeline.simulate.places import TENANTS, City, Network, Tenant
+from pipeline.simulate.shifts import Shift, draw_shift
+from pipeline.simulate.work import INFRASTRUCTURE, JOBS, KEYED, NIGHTLY, TOOLS
+from pipeline.simulate.world import World
 
-ROLE_SHARES: Final = {"analyst": 22, "support": 28, "developer": 26, "finance": 16, "admin": 8}
 SERVICE_SHARE: Final = 0.12
 KEY_SHARE: Final = 0.12
 AGENT_SHARE: Final = 0.12
+RELAY_SHARE: Final = 0.1
+VOLUME_SPREAD: Final = 0.35
+"""Of the logarithm of how much a person does, beside others of their role."""
 HEARTBEAT_MS: Final = 60_000
 _FIRST: Final = (
-    *(
-        "ada",
-        "amir",
-        "anna",
-        "ben",
-        "carla",
-        "chen",
-        "dana",
-        "david",
-        "elif",
-        "emma",
-        "farid",
-        "gita",
-        "hana",
-    ),
-    *(
-        "igor",
-        "ines",
-        "jonas",
-        "jun",
-        "kofi",
-        "lena",
-        "liam",
-        "maria",
-        "mei",
-        "milan",
-        "nadia",
-        "nils",
-        "nora",
-    ),
-    *("omar", "paula", "priya", "rosa", "sara", "sofia", "tariq", "tom", "uma", "vera", "wei", "yara", "zoe"),
-)
+    "ada", "amir", "anna", "ben", "carla", "chen", "dana", "david", "elif", "emma", "farid", "gita",
+    "hana", "igor", "ines", "jonas", "jun", "kofi", "lena", "liam", "maria", "mei", "milan", "nadia",
+    "nils", "nora", "omar", "paula", "priya", "rosa", "sara", "sofia", "tariq", "tom", "uma", "vera",
+    "wei", "yara", "zoe", "zora",
+)  # fmt: skip
 _LAST: Final = (
-    *(
-        "abe",
-        "adler",
-        "bauer",
-        "costa",
-        "diaz",
-        "eriksen",
-        "fischer",
-        "garcia",
-        "haddad",
-        "hill",
-        "ito",
-        "jansen",
-    ),
-    *("kaya", "keller", "kim", "lang", "lopez", "mensah", "moreau", "nakamura", "novak", "okafor", "olsen"),
-    *(
-        "park",
-        "patel",
-        "reyes",
-        "rossi",
-        "sato",
-        "schulz",
-        "silva",
-        "singh",
-        "stone",
-        "tan",
-        "vogel",
-        "weber",
-    ),
-)
+    "abe", "adler", "bauer", "costa", "diaz", "eriksen", "fischer", "garcia", "haddad", "hill", "ito",
+    "jansen", "kaya", "keller", "kim", "lang", "lopez", "mensah", "moreau", "nakamura", "novak",
+    "okafor", "olsen", "park", "patel", "reyes", "rossi", "sato", "schulz", "silva", "singh", "stone",
+    "tan", "vogel", "weber",
+)  # fmt: skip
 _SYSTEMS: Final = {
     "ios": ("18.3.1", "strong"),
     "android": ("15", "strong"),
@@ -140,7 +94,9 @@ class Device:
 class Person:
     """Somebody with a working day; *agents* and *keys* act for them: ids, each with what it calls.
 
-    *networks* are the AS numbers used on earlier days; *away_until* (ms), nothing happens at home.
+    *volume* is how much they do beside others of their role, *relay* the egress that their traffic always
+    takes at home, if any. *networks* are the AS numbers used on earlier days, *released* the operations that
+    came in since; *away_until* (ms), nothing happens at home.
     """
 
     principal_id: str
@@ -154,22 +110,31 @@ class Person:
     home: Network
     mobile: Network
     office: Network | None
-    starts: float
+    shift: Shift
+    volume: float
+    habit: Habit
+    relay: Network | None = None
     agents: list[tuple[str, tuple[Operation, ...]]] = field(default_factory=list)
     keys: list[tuple[str, tuple[Operation, ...]]] = field(default_factory=list)
     networks: set[int] = field(default_factory=set)
+    released: tuple[Operation, ...] = ()
     away_until: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A program that calls day and night from its place in the cloud, every *gap_s* seconds or so."""
+    """A program that calls day and night from its place in the cloud, every *gap_s* seconds or so.
+
+    *kind* is `agent` for one that a model drives. *run_at* is the hour of its daily run, if it has one.
+    """
 
     principal_id: str
     tenant: Tenant
     job: str
     network: Network
     gap_s: float
+    run_at: float
+    kind: Literal["service", "agent"] = "service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,16 +145,25 @@ class Population:
     services: tuple[Service, ...]
 
 
-def populate(run: str, principals: int) -> Population:
+WORK: Final[dict[str, tuple[Operation, ...]]] = JOBS | {
+    "terraform": INFRASTRUCTURE,
+    "nightly-triage": NIGHTLY,
+}
+"""What each job of a service calls all day."""
+
+
+def populate(run: str, principals: int, world: World) -> Population:
     """Return a population with *principals* principal ids in it, at least one person; *run* seeds it."""
     services = round(principals * SERVICE_SHARE)
     keys = round(principals * KEY_SHARE)
     agents = round(principals * AGENT_SHARE)
     rng = chance(run, "population")
-    names = [f"{first}.{last}" for first in _FIRST for last in _LAST]
+    names = [f"{first}.{last}" for first in world.share(_FIRST) for last in _LAST]
     rng.shuffle(names)
+    tenants = TENANTS[world.name]
     people = tuple(
-        _person(run, _name(names, n), rng) for n in range(max(1, principals - services - keys - agents))
+        _person(run, _name(names, n), rng.choice(tenants), rng)
+        for n in range(max(1, principals - services - keys - agents))
     )
     for n, owner in zip(range(agents), _dealt(people, rng), strict=False):
         tools = tuple(rng.sample(TOOLS, rng.randint(3, 5)))
@@ -198,7 +172,8 @@ def populate(run: str, principals: int) -> Population:
     for n, owner in zip(range(keys), _dealt(tuple(coders) or people, rng), strict=False):
         use = rng.choice(sorted(KEYED))
         owner.keys.append((f"key-{n:03d}-{use}@{owner.tenant.name}.example", KEYED[use]))
-    return Population(people, tuple(_service(n, rng) for n in range(services)))
+    jobs = _dealt_jobs(services, rng)
+    return Population(people, tuple(_service(n, job, rng.choice(tenants), rng) for n, job in enumerate(jobs)))
 
 
 def _name(names: list[str], number: int) -> str:
@@ -213,18 +188,22 @@ def _dealt(people: tuple[Person, ...], rng: Random) -> list[Person]:
     return order * 8
 
 
-def _person(run: str, name: str, rng: Random) -> Person:
-    tenant = rng.choice(TENANTS)
+def _dealt_jobs(count: int, rng: Random) -> list[str]:
+    jobs = sorted(WORK)
+    rng.shuffle(jobs)
+    return [jobs[n % len(jobs)] for n in range(count)]
+
+
+def _person(run: str, name: str, tenant: Tenant, rng: Random) -> Person:
     city = rng.choice(tenant.cities)
     desk = rng.choices(sorted(BROWSERS), cum_weights=(1, 5, 10))[0]  # linux, macos, windows
     hand = rng.choice(("ios", "android"))
     own = rng.random() < 0.08
-    at_home = rng.random() < 0.3
-    office = city.network(city.office, "ethernet", rng)
+    at_home = rng.random() < tenant.remote
     return Person(
         principal_id=f"{name}@{tenant.name}.example",
         tenant=tenant,
-        role=rng.choices(tuple(ROLE_SHARES), tuple(ROLE_SHARES.values()))[0],
+        role=rng.choices(tuple(tenant.roles), tuple(tenant.roles.values()))[0],
         city=city,
         laptop=Device(f"laptop-{identity(run, name, 'laptop')}", desk, not own, not own),
         phone=_phone(run, name, hand),
@@ -232,8 +211,11 @@ def _person(run: str, name: str, rng: Random) -> Person:
         app=APPS[hand],
         home=city.network(rng.choice(city.isps), "wifi", rng),
         mobile=city.network(city.carrier, "cellular", rng),
-        office=None if at_home else office,
-        starts=rng.uniform(7.5, 9.5),
+        office=None if at_home else city.workplace,
+        shift=draw_shift(rng),
+        volume=rng.lognormvariate(0, VOLUME_SPREAD),
+        habit=Habit(rng.uniform(0.4, 0.8), rng.randrange(1, 1 << 30)),
+        relay=tenant.relay if at_home and rng.random() < RELAY_SHARE / tenant.remote else None,
     )
 
 
@@ -242,13 +224,14 @@ def _phone(run: str, name: str, platform: str) -> Device:
     return Device(f"phone-{identity(run, name, 'phone')}", platform, sim_id=sim)
 
 
-def _service(number: int, rng: Random) -> Service:
-    tenant = rng.choice(TENANTS)
-    job = rng.choice(sorted(JOBS))
+def _service(number: int, job: str, tenant: Tenant, rng: Random) -> Service:
+    nightly = job == "nightly-triage"
     return Service(
-        principal_id=f"svc-{job}-{number:03d}@{tenant.name}.example",
+        principal_id=f"{'agent' if nightly else 'svc'}-{job}-{number:03d}@{tenant.name}.example",
         tenant=tenant,
         job=job,
         network=tenant.cloud,
         gap_s=rng.uniform(6, 16),
+        run_at=rng.uniform(1, 4) if nightly else rng.uniform(9, 16),
+        kind="agent" if nightly else "service",
     )

@@ -6,39 +6,72 @@ Plans of a day are small and made for everybody at once; events are made one by 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from heapq import merge
-from itertools import count, cycle, islice
+from itertools import count
 from random import Random
 from typing import Any, Final
 
-from pipeline.recording import Truth
+from pipeline.recording import Intensity, Truth
 from pipeline.simulate.attacks import ATTACKS
-from pipeline.simulate.days import Horizon, person_day_start, plan_person, plan_service
+from pipeline.simulate.attempt import INTENSITIES, Attempt
+from pipeline.simulate.days import Horizon, person_day_start, plan_person
+from pipeline.simulate.noise import NONE, USUAL, Noise, disturbed
 from pipeline.simulate.oddities import ODDITIES
 from pipeline.simulate.plan import DAY, HOUR, Day
 from pipeline.simulate.play import Timed, by_time, play
 from pipeline.simulate.population import Person, Population, Service, chance, identity, populate
+from pipeline.simulate.service_days import plan_service
 from pipeline.simulate.strike import Family
+from pipeline.simulate.world import WORLDS, World, WorldName
 
 MONDAY_MS: Final = 1_772_409_600_000
 """2026-03-02T00:00:00Z, a Monday: where a simulation starts unless told otherwise."""
+FAMILY_NAMES: Final = tuple(family.name for family in (*ATTACKS, *ODDITIES))
+"""Every family that may be asked for."""
+
+Card = tuple[Family, Intensity | None]
+"""A family and how hard it strikes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What comes over days: so many of the cards of two decks a day, for each person or service."""
+
+    attacks: tuple[Card, ...]
+    oddities: tuple[Card, ...]
+    attack_share: float
+    oddity_share: float
 
 
 class Simulation:
-    """Iterate over it once, for (topic, event) in event-time order; then *truth* is complete."""
+    """Iterate over it once, for (topic, event) in the order of arrival; then *truth* is complete.
+
+    *attempts* holds the parameters that were drawn for every attack and oddity there was.
+    """
 
     def __init__(
-        self, run: str, population: Population, horizon: Horizon, shares: tuple[float, float]
+        self, run: str, world: World, population: Population, horizon: Horizon, fate: Fate, noise: Noise
     ) -> None:
         self.population = population
         self.truth: list[Truth] = []
+        self.attempts: list[Attempt] = []
+        self._noise = noise
         self._run = run
+        self._world = world
         self._horizon = horizon
-        self._shares = shares
         self._planned = 0
         self._days: dict[tuple[int, int], Day] = {}
+        self._decks = (
+            (_Deck(fate.attacks, chance(run, "attacks")), fate.attack_share),
+            (_Deck(fate.oddities, chance(run, "oddities")), fate.oddity_share),
+        )
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        happening = self._happening()
+        return happening if self._noise == NONE else disturbed(happening, self._noise, self._run)
+
+    def _happening(self) -> Iterator[tuple[str, dict[str, Any]]]:
         owners: tuple[Person | Service, ...] = (*self.population.people, *self.population.services)
         streams = [self._stream(index, owner) for index, owner in enumerate(owners)]
         for at, topic, event in merge(*streams, key=by_time):
@@ -71,28 +104,79 @@ class Simulation:
         days = [plan_person(self._run, person, number, self._horizon) for person in people]
         days += [plan_service(self._run, service, number, self._horizon) for service in services]
         rng = chance(self._run, "fate", number)
-        for families, share in zip((ATTACKS, ODDITIES), self._shares, strict=True):
-            _strike(days, families, round(share * len(days)), rng)
+        for deck, share in self._decks:
+            if deck.cards:
+                self._strike(days, deck, int(share * len(days) + rng.random()), rng)
         for day in days:
             _remember(day)
             end = self._horizon.end
             self.truth.extend(one.truth(end) for one in day.sessions if one.start < end)
         return days
 
+    def _strike(self, days: Sequence[Day], deck: _Deck, times: int, rng: Random) -> None:
+        """Let so many of the *deck* come over *days*; what finds no room today stays on top of the deck."""
+        order = list(days)
+        kept: list[Card] = []
+        for _ in range(times + 2 * len(deck.cards)):
+            if times <= 0:
+                break
+            family, intensity = card = deck.draw()
+            rng.shuffle(order)
+            attempt = Attempt(family.name, self._world, rng, intensity)
+            if card not in kept and family.strike(order, attempt):
+                self.attempts.append(attempt)
+                times -= 1
+            elif card not in kept:
+                kept.append(card)
+        deck.put_back(kept)
 
-def simulate(
+
+@dataclass(slots=True)
+class _Deck:
+    """Cards, shuffled and dealt, and all again: over the days no family and no intensity is forgotten."""
+
+    cards: tuple[Card, ...]
+    rng: Random
+    left: list[Card] = field(default_factory=list)
+
+    def draw(self) -> Card:
+        if not self.left:
+            self.left = list(self.cards)
+            self.rng.shuffle(self.left)
+        return self.left.pop()
+
+    def put_back(self, cards: Sequence[Card]) -> None:
+        self.left += [card for card in cards if card not in self.left]
+
+
+def simulate(  # noqa: PLR0913 - a world has many knobs; all but the first four go by name
     seed: int = 7,
     hours: float = 24.0,
     principals: int = 200,
     start_ms: int = MONDAY_MS,
     *,
-    attack_share: float = 0.08,
-    oddity_share: float = 0.2,
+    world: WorldName = "test",
+    attack_share: float = 0.02,
+    oddity_share: float = 0.1,
+    families: Iterable[str] | None = None,
+    intensity: Intensity | None = None,
+    noise: float = 1.0,
 ) -> Simulation:
     """Return *hours* in the life of *principals* people, services, keys and agents, the same for one *seed*.
 
-    *attack_share* and *oddity_share*: attacks and honest oddities a day, for each person or service. Families
-    take turns, as far as the days have room for them. Raises `ValueError` for a number that makes no sense.
+    Args:
+        seed: of everything; the two worlds share nothing of the same seed either.
+        hours: how long; weeks give everybody a history.
+        principals: how many ids there are to be principals.
+        start_ms: when it begins, ms since the epoch.
+        world: `train` or `test`: they have no person, device, network or parameter of an attack in common.
+        attack_share: attacks a day, for each person or service, as far as the days have room for them.
+        oddity_share: the same of honest oddities.
+        families: the names of the attacks and oddities there are to be; all of them if not given.
+        intensity: of all attacks; if not given they take turns.
+        noise: how much arrives late, twice, incomplete or by a wrong clock: 0 is nothing, 1 what is usual.
+
+    Raises `ValueError` for a number or a name that makes no sense.
     """
     if (
         hours <= 0
@@ -104,22 +188,24 @@ def simulate(
         raise ValueError(
             "hours and principals must be positive, start_ms not negative, shares between 0 and 1"
         )
-    run = identity(seed, start_ms)
+    run = identity(world, seed, start_ms)
     horizon = Horizon(start_ms, start_ms + int(hours * HOUR))
-    return Simulation(run, populate(run, principals), horizon, (attack_share, oddity_share))
+    attacks, oddities = _decks(families, intensity)
+    fate = Fate(attacks=attacks, oddities=oddities, attack_share=attack_share, oddity_share=oddity_share)
+    population = populate(run, principals, WORLDS[world])
+    return Simulation(run, WORLDS[world], population, horizon, fate, USUAL.times(noise))
 
 
-def _strike(days: list[Day], families: Sequence[Family], times: int, rng: Random) -> None:
-    """Let *families* take turns, each coming over a day that has room for it and was left in peace so far."""
-    order = list(families)
-    rng.shuffle(order)
-    for family in islice(cycle(order), times):
-        free = [day for day in days if not day.taken]
-        rng.shuffle(free)
-        for day in free:
-            if family.strike(day, rng):
-                day.taken = True
-                break
+def _decks(
+    families: Iterable[str] | None, intensity: Intensity | None
+) -> tuple[tuple[Card, ...], tuple[Card, ...]]:
+    """The cards of the *families* asked for: attacks of each intensity, and oddities."""
+    wanted = set(FAMILY_NAMES if families is None else families)
+    if unknown := wanted - set(FAMILY_NAMES):
+        raise ValueError(f"no such family: {', '.join(sorted(unknown))}; there are {', '.join(FAMILY_NAMES)}")
+    levels = INTENSITIES if intensity is None else (intensity,)
+    attacks = tuple((family, level) for family in ATTACKS if family.name in wanted for level in levels)
+    return attacks, tuple((family, None) for family in ODDITIES if family.name in wanted)
 
 
 def _remember(day: Day) -> None:

@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Final
 
+from pipeline.simulate.attempt import Attempt
 from pipeline.simulate.clients import Client
 from pipeline.simulate.operations import Operation, call
 from pipeline.simulate.places import Network
-from pipeline.simulate.plan import ORDINARY, SECOND, Change, Day, Extra, Session
-from pipeline.simulate.population import Person
+from pipeline.simulate.plan import ORDINARY, SECOND, Change, Day, Extra, Pace, Session
+from pipeline.simulate.population import Person, identity
+
+BY_AN_INTRUDER: Final = Pace(10, 60, 0.1)
+Strike = Callable[[Sequence[Day], Attempt], bool]
+"""Changes the plans of days and marks the sessions concerned; returns whether there was room for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One row: something that may come over a day.
+    """One row: something that may come over somebody's day, or over a company's.
 
-    *strike* changes the plan of a day and marks the sessions concerned; it returns whether the day had room.
     *detections* are the ids expected to answer it, any of which will do; none for an honest oddity.
     """
 
     name: str
     text: str
-    strike: Callable[[Day, Random], bool]
+    strike: Strike
     detections: tuple[str, ...] = ()
+
+
+def on_one_day(strike: Callable[[Day, Attempt], bool]) -> Strike:
+    """Make a strike over a single day one over days: the first that was left in peace and has room for it."""
+
+    def over(days: Sequence[Day], attempt: Attempt) -> bool:
+        for day in days:
+            if not day.taken and strike(day, attempt):
+                day.taken = True
+                return True
+        return False
+
+    return over
+
+
+def companies(days: Sequence[Day]) -> list[list[Day]]:
+    """Return the days of people by company, the companies in the order in which they first come up."""
+    found: dict[str, list[Day]] = {}
+    for day in days:
+        if isinstance(day.owner, Person):
+            found.setdefault(day.owner.tenant.name, []).append(day)
+    return list(found.values())
 
 
 def untouched(session: Session) -> bool:
@@ -61,31 +87,63 @@ def settled(day: Day) -> Callable[[Session], bool]:
 def calls(
     session: Session,
     times: Iterable[int],
-    operations: tuple[Operation, ...],
+    operations: Sequence[Operation],
     rng: Random,
     *,
     network: Network | None = None,
     client: Client | None = None,
 ) -> None:
     """Add a call to *session* at each of *times* (ms); from another *network* the device is not known."""
-    shown: dict[str, Any] = {}
-    if network is not None:
-        shown = network.members() | {"device_id": None}
-    if client is not None:
-        shown |= client.members()
+    shown = elsewhere(network, client)
     for at in times:
         if at >= session.end:
             break
-        chosen = rng.choice(operations)
-        session.extras.append(Extra(at, "api.call", shown | call(chosen, rng)))
+        session.extras.append(Extra(at, "api.call", shown | call(rng.choice(operations), rng)))
 
 
-def paced(start: int, count: int, seconds: tuple[float, float], rng: Random) -> list[int]:
-    """Return *count* times (ms) from *start* on, each so many *seconds* after the one before."""
+def elsewhere(network: Network | None, client: Client | None = None) -> dict[str, Any]:
+    """Return the members of an event of somebody who has the session, but not the device."""
+    shown: dict[str, Any] = {} if network is None else network.members() | {"device_id": None}
+    return shown if client is None else shown | client.members()
+
+
+def paced(start: int, count: int, gap_s: float, rng: Random) -> list[int]:
+    """Return *count* times (ms) from *start* on, each about *gap_s* seconds after the one before."""
     times = [start]
     while len(times) < count:
-        times.append(times[-1] + int(rng.uniform(*seconds) * SECOND))
+        times.append(times[-1] + int(gap_s * rng.uniform(0.5, 1.5) * SECOND))
     return times
+
+
+def intrusion(  # noqa: PLR0913 - what a session is made of; the last go by name
+    day: Day,
+    name: str,
+    at: int,
+    end: int,
+    shown: tuple[Network, Client],
+    opening: list[tuple[int, str, dict[str, Any]]],
+    *,
+    operations: tuple[Operation, ...],
+    pace: Pace = BY_AN_INTRUDER,
+    device_id: str | None = None,
+) -> Session:
+    """Add to *day* a session of its owner that an intruder signed in to, and return it."""
+    session = Session(
+        session_id=f"s-{identity(day.owner.principal_id, day.start, name, at)}",
+        tenant=day.owner.tenant.name,
+        principal_id=day.owner.principal_id,
+        kind="human",
+        operations=operations,
+        pace=pace,
+        start=at,
+        end=min(end, day.over),
+        network=shown[0],
+        client=shown[1],
+        opening=opening,
+        device_id=device_id,
+    )
+    day.sessions.append(session)
+    return session
 
 
 def move(day: Day, session: Session, at: int, network: Network, rng: Random) -> None:
