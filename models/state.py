@@ -40,6 +40,7 @@ ROW: Final = np.dtype(
         ("heard_at", "<i8"),  # newest telemetry of the device
         ("attested_at", "<i8"),
         ("strong_at", "<i8"),  # a factor was last proved
+        ("refreshed_at", "<i8"),  # a refresh token was last used as it should be
         ("wake_at", "<i8"),  # when the decision must be looked at again; 0 is never
         ("applied", "<i8", (len(SOURCES),)),  # offset + 1
         ("recent_ids", "<u8", (RECENT,)),  # newest first
@@ -61,7 +62,8 @@ ROW: Final = np.dtype(
         ("band", "u1"),  # how unusual the last score was
         ("level", "u1"),
         ("flags", "u1"),
-        ("spare", "u1", (5,)),  # a row is whole 64-bit words
+        ("proved", "u1"),  # a factor was proved besides the sign-in
+        ("spare", "u1", (4,)),  # a row is whole 64-bit words
     ]
 )
 VERSION: Final = 1
