@@ -1,10 +1,13 @@
 """The detections: one row each in the table of their subject; :data:`RULES` is all of them.
 
-A rule's place in :data:`RULES` is its bit in the mask that session rows keep.
+A rule's place in :data:`RULES` is its bit in the mask that session rows keep, and :data:`ORDER` names all
+places: rows of another order are read without their mask (:meth:`pipeline.scorer.SessionScorer.restore`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Final
 
 import numpy as np
@@ -20,12 +23,19 @@ from pipeline.rules.usage import USAGE
 from pipeline.rules.verdicts import VERDICTS
 
 __all__ = [
-    "ATTACK_VERSION", "BIT", "FOREVER", "RULES", "RULE_IDS", "Holds", "Limits", "Rule", "Severity", "View",
-    "firing",
+    "ATTACK_VERSION", "BIT", "FOREVER", "ORDER", "RULES", "RULE_IDS", "Holds", "Limits", "Rule", "Severity",
+    "View", "firing", "order_of",
 ]  # fmt: skip
+
+
+def order_of(rule_ids: Iterable[str]) -> bytes:
+    """Four bytes that name the detections and their order."""
+    return blake2b("\n".join(rule_ids).encode(), digest_size=4).digest()
+
 
 RULES: Final[tuple[Rule, ...]] = (*DEVICE, *POSTURE, *CLIENT, *FACTORS, *USAGE, *VERDICTS)
 RULE_IDS: Final = tuple(rule.id for rule in RULES)
+ORDER: Final = order_of(RULE_IDS)
 BIT: Final = {rule_id: index for index, rule_id in enumerate(RULE_IDS)}
 
 
