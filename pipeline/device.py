@@ -34,7 +34,7 @@ class DeviceState:
     """A device; times in ms of event time.
 
     *posture* holds the newest of every fact, *told_of* when each was told; *sessions* maps a live session's
-    id to when it was bound; *changes* is a :class:`Changes` in plain values.
+    id to when it was first bound; *changes* is a :class:`Changes` in plain values.
     """
 
     seen_at: int = 0
@@ -103,7 +103,7 @@ def _heard(fleet: Fleet, device: DeviceState, event: dict[str, Any], out: Outbox
         device.told_at = max(device.told_at, at)
         for session_id in device.sessions:
             _tell(device, event, session_id, out)
-    return bool(told) or not late
+    return True
 
 
 def _bound(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
@@ -111,7 +111,7 @@ def _bound(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
     session_id = event["session_id"]
     if event["state"] == "ended":
         return device.sessions.pop(session_id, None) is not None
-    device.sessions[session_id] = event["occurred_at"]
+    device.sessions[session_id] = min(event["occurred_at"], device.sessions.get(session_id, 2**63))
     if len(device.sessions) > MOST_SESSIONS:
         del device.sessions[next(iter(device.sessions))]
         out.count("evicted_sessions")
