@@ -119,6 +119,15 @@ def test_another_system_on_the_same_machine_is_not_compared() -> None:
     assert [signals for signals, _ in said] == [[], [], []]
 
 
+def test_a_session_that_shows_another_client_is_still_on_the_phone_it_was_on() -> None:
+    one = Player(device_context())
+    one.each(telemetry(0, screen_lock=True), binding(1), telemetry(60, screen_lock=False))
+
+    (said,) = of(one.play(binding(120)), topics.SESSION_CONTEXT)
+
+    assert said["signals"] == ["posture_downgraded"]
+
+
 def test_what_a_device_never_said_cannot_get_worse() -> None:
     bad = {"managed": False, "encrypted": False, "attestation": "none", "developer_mode": True}
 

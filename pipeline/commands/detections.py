@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 import click
 
 from pipeline import catalogue
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.rules import BIT
+from pipeline.rules import BIT, unknown
 
 
 @click.command("detections", short_help="Tell what is looked for.")
@@ -29,11 +28,9 @@ def command(*, detection: str | None, as_json: bool) -> None:
 
 
 def _place(detection: str) -> int:
-    if detection in BIT:
-        return BIT[detection]
-    like = get_close_matches(detection, BIT, n=3, cutoff=0.5)
-    instead = f"do you mean {' or '.join(like)}?" if like else "`session-risk detections` lists them"
-    raise click.BadParameter(f"no detection is called {detection!r}; {instead}", param_hint="ID")
+    if detection not in BIT:
+        raise click.BadParameter(unknown(detection), param_hint="ID")
+    return BIT[detection]
 
 
 def _list(told: list[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ places: rows of another order are read without their mask (:meth:`pipeline.score
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from hashlib import blake2b
 from typing import Final
 
@@ -24,7 +25,7 @@ from pipeline.rules.verdicts import VERDICTS
 
 __all__ = [
     "ATTACK_VERSION", "BIT", "FOREVER", "ORDER", "RULES", "RULE_IDS", "Holds", "Limits", "Rule", "Severity",
-    "View", "firing", "order_of",
+    "View", "firing", "order_of", "unknown",
 ]  # fmt: skip
 
 
@@ -37,6 +38,13 @@ RULES: Final[tuple[Rule, ...]] = (*DEVICE, *POSTURE, *CLIENT, *FACTORS, *USAGE, 
 RULE_IDS: Final = tuple(rule.id for rule in RULES)
 ORDER: Final = order_of(RULE_IDS)
 BIT: Final = {rule_id: index for index, rule_id in enumerate(RULE_IDS)}
+
+
+def unknown(name: str) -> str:
+    """What to tell somebody who calls a detection *name*, which none is called."""
+    like = get_close_matches(name, RULE_IDS, n=3, cutoff=0.6)
+    instead = f"do you mean {' or '.join(like)}?" if like else "`session-risk detections` lists them"
+    return f"no detection is called {name!r}; {instead}"
 
 
 _SIGNALLED: Final = [(i, np.uint64(SIGNAL_BIT[rule.signal])) for i, rule in enumerate(RULES) if rule.signal]
