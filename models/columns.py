@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.fingerprint import BETWEEN, Fingerprints, hash_ids, short
 from models.memory import Memory
-from models.operations import PRIVILEGE
+from models.operations import PRIVILEGE, is_powerful
 from models.signals import signal_columns
 from schemas.decode import Told
 
@@ -44,6 +44,8 @@ AUTH_ACTIONS: Final = (
     "credential_changed", "credential_removed", "recovery_started", "sign_out",
 )  # fmt: skip
 ACTION: Final = {name: number for number, name in enumerate(AUTH_ACTIONS, start=1)}
+FACTOR_CHANGES: Final = ("credential_added", "credential_changed", "credential_removed", "recovery_started")
+"""Actions that change how a principal proves itself."""
 KINDS: Final = ("", "human", "service", "api_key", "agent")
 PRINCIPAL_KIND: Final = {name: number for number, name in enumerate(KINDS)}
 NETWORK_TYPES: Final = ("", "wifi", "cellular", "ethernet", "vpn", "hosting", "tor", "unknown")
@@ -58,6 +60,8 @@ POSTURE_FLAGS: Final = (
 MALWARE: Final = {None: 0, "none": 1, "detected": 2, "quarantined": 3}
 SOURCE: Final = {"device": 1, "principal": 2, "lineage": 3, "network": 4}
 KNOWN_FLAGS: Final = ("known_device", "known_asn", "known_country", "known_client")
+SIM_BORNE: Final = frozenset({"sms", "tel"})
+"""RFC 8176 §2: factors that reach whoever holds the SIM."""
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "READ"})
 
 
@@ -109,7 +113,7 @@ _WHERE: Final = ("asn", "latitude", "longitude", "event_id", "occurred_at")
 _ACT: Final = ("operation", "method", "sensitivity", "tool")
 _RESULT: Final = ("status", "bytes_out", "records", "resource")
 # An event is a dictionary spread over a kilobyte: it is read once, then columns are worked on.
-_AUTH: Final = itemgetter(*_WHO, *_WHERE, "action")
+_AUTH: Final = itemgetter(*_WHO, *_WHERE, "action", "amr", "scopes")
 CALL_MEMBERS: Final = (*_WHO, *_WHERE, *_ACT, *_RESULT)
 """What the fold needs of a call."""
 _CALL: Final = itemgetter(*CALL_MEMBERS)
@@ -177,7 +181,10 @@ class Columns:
         """``auth.event`` events."""
         told = list(zip(*map(_AUTH, events), strict=True))
         batch = self._client(events, Kind.AUTH, told)
-        batch.columns["action"] = np.array([ACTION[action] for action in told[-1]], np.int8)
+        action, amr, scopes = told[-3:]
+        batch.columns["action"] = np.array([ACTION[name] for name in action], np.int8)
+        batch.columns["by_sim"] = np.array([one is None or not SIM_BORNE.isdisjoint(one) for one in amr])
+        batch.columns["powerful"] = np.array([is_powerful(one or ()) for one in scopes], np.bool_)
         return batch
 
     def contexts(self, events: Sequence[Event]) -> Batch:

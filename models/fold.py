@@ -18,7 +18,7 @@ from models.columns import ACTION, Batch, Kind
 from models.device_facts import follow_device, follow_principal, follow_signals
 from models.distinct import first_seen
 from models.features import HALF_LIVES, SUM_NAMES, SUMS, Floats
-from models.rolling import Ints, Segments, fading_sums, largest_so_far
+from models.rolling import Ints, Segments, fading_sums, largest_so_far, last_where
 from models.state import Rows, SessionTable, gather, scatter
 
 Marks = dict[str, NDArray[Any]]
@@ -28,16 +28,17 @@ _HALF_LIFE_OF: Final = np.array([HALF_LIVES.index(one.half_life) for one in SUMS
 _PER_MS: Final = -1.0 / np.array(HALF_LIVES)
 
 
-def _among(*actions: str) -> NDArray[np.bool_]:
-    """A table to look an action's number up in."""
+def among(*actions: str) -> NDArray[np.bool_]:
+    """A table to look up in whether an action's number is one of *actions*."""
     table = np.zeros(len(ACTION) + 1, np.bool_)
     table[[ACTION[name] for name in actions]] = True
     return table
 
 
-_FAILURES: Final = _among("sign_in_failed", "mfa_denied")
-_STRONG: Final = _among("sign_in", "mfa_passed", "step_up_passed")
-_CREDENTIAL: Final = _among("credential_added", "credential_changed", "credential_removed")
+_FAILURES: Final = among("sign_in_failed", "mfa_denied")
+_STRONG: Final = among("sign_in", "mfa_passed", "step_up_passed")
+_FACTOR: Final = among("mfa_passed", "step_up_passed")
+_CREDENTIAL: Final = among("credential_added", "credential_changed", "credential_removed")
 
 
 @dataclass(slots=True)
@@ -100,7 +101,12 @@ def _events(batch: Batch, seg: Segments) -> dict[str, NDArray[Any]]:
     """What sort of event each is, for rules that ask."""
     nothing = np.zeros(len(batch), np.bool_)
     everything = ~nothing
+    columns, order = batch.columns, seg.order
+    stage = np.where(columns["failed"], 0, columns["stage"])[order] if batch.kind is Kind.CALL else nothing
     return {
+        "stage": stage,
+        "by_sim": columns["by_sim"][order] if batch.kind is Kind.AUTH else nothing,
+        "powerful": columns["powerful"][order] if batch.kind is Kind.AUTH else nothing,
         "calling": everything if batch.kind is Kind.CALL else nothing,
         "fallen": batch.columns["fallen"][seg.order] if batch.kind is Kind.CONTEXT else nothing,
         "confirmed": batch.columns["confirmed"][seg.order] if batch.kind is Kind.VERDICT else nothing,
@@ -142,8 +148,35 @@ def _mark_auth(
         strong_at = largest_so_far(proved, before["strong_at"], seg)
         after["strong_at"] = strong_at[seg.lasts]
     facts["action"] = action
+    facts["proved"] = _follow_proof(facts["action"], batch, seg, before, after)
+    _follow_refreshes(facts, batch, seg, at, before, after)
     since = np.where(strong_at > 0, strong_at, before["started_at"][seg.of])
     facts["strong_age"] = np.maximum(at - since, 0).astype(np.float64)
+
+
+def _follow_proof(
+    action: NDArray[np.int8], batch: Batch, seg: Segments, before: Rows, after: Rows
+) -> NDArray[np.bool_]:
+    """Whether a factor was proved in the session besides its sign-in."""
+    proved: NDArray[np.bool_] = before["proved"][seg.of] != 0
+    if batch.kind is Kind.AUTH:
+        proved |= last_where(_FACTOR[action], seg) >= 0
+        after["proved"] = proved[seg.lasts]
+    return proved
+
+
+def _follow_refreshes(
+    facts: dict[str, NDArray[Any]], batch: Batch, seg: Segments, at: Ints, before: Rows, after: Rows
+) -> None:
+    """When a refresh token last gave a token, ms (0: never), and seconds since then or since the start."""
+    refreshed_at = before["refreshed_at"][seg.of]
+    if batch.kind is Kind.AUTH:
+        refreshed = np.where(facts["action"] == ACTION["token_refreshed"], batch.at[seg.order], 0)
+        refreshed_at = largest_so_far(refreshed, before["refreshed_at"], seg)
+        after["refreshed_at"] = refreshed_at[seg.lasts]
+    facts["refreshed_at"] = refreshed_at
+    since = np.where(refreshed_at > 0, refreshed_at, before["started_at"][seg.of])
+    facts["since_refresh_s"] = np.maximum(at - since, 0) / 1000
 
 
 def _mark_calls(marks: Marks, batch: Batch, seg: Segments, at: Ints, before: Rows, after: Rows) -> None:

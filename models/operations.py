@@ -6,6 +6,8 @@ the chain an intruder walks (ATT&CK T1098.001, T1098.003, T1562.008).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
@@ -53,3 +55,16 @@ PRIVILEGE: Final[dict[str, Stage]] = {
     "PUT /audit-settings": Stage.BLIND,
 }
 """Every operation with a stage of the chain."""
+
+_POWERFUL: Final = re.compile(
+    r"(^|[.:/_-])(admin|owner|root|superuser|\*)([.:/_-]|$)|\.(ReadWrite|FullControl)\.All$", re.IGNORECASE
+)
+
+
+def is_powerful(scopes: Iterable[str]) -> bool:
+    """Whether one of *scopes* (RFC 6749 §3.3) rules over others, judged by its name.
+
+    >>> is_powerful(["openid", "admin:org"]), is_powerful(["mail.read"])
+    (True, False)
+    """
+    return any(_POWERFUL.search(scope) for scope in scopes)

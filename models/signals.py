@@ -24,7 +24,19 @@ class Signal(NamedTuple):
     text: str
 
 
-SIGNALS: Final[tuple[Signal, ...]] = ()
+SIGNALS: Final[tuple[Signal, ...]] = (
+    Signal("posture_downgraded", "device", "within the hour and under the session, a posture fact got worse"),
+    Signal("attestation_downgraded", "device", "within a day, from a proof by hardware to less"),
+    Signal("os_downgraded", "device", "within a day, the version or patch level of the system went down"),
+    Signal("patch_stale", "device", "the patch level is half a year old"),
+    Signal("sim_changed", "device", "within a day, the device got another SIM"),
+    Signal("clock_tampered", "device", "within the hour, the device's time contradicted another clock"),
+    Signal("new_device", "principal", "within the hour, the principal was first seen on this device"),
+    Signal(
+        "factor_reset_new_device", "principal",
+        "within a day, first seen on this device, within a day after a factor was changed",
+    ),
+)  # fmt: skip
 """A signal's place is its bit in session rows: new ones go to the end."""
 SIGNAL_BIT: Final = {signal.name: index for index, signal in enumerate(SIGNALS)}
 
@@ -32,6 +44,12 @@ SIGNAL_BIT: Final = {signal.name: index for index, signal in enumerate(SIGNALS)}
 def packed(names: Iterable[str]) -> int:
     """The signals *names* as bits; a name nobody knows (of a newer version) says nothing."""
     return sum(1 << SIGNAL_BIT[name] for name in set(names) if name in SIGNAL_BIT)
+
+
+def told(bits: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
+    """Whether the signal *name* is among the *bits*, ``(n,)``."""
+    answer: NDArray[np.bool_] = bits >> np.uint64(SIGNAL_BIT[name]) & np.uint64(1) != 0
+    return answer
 
 
 def bits_of(source: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -40,6 +41,7 @@ ROW: Final = np.dtype(
         ("heard_at", "<i8"),  # newest telemetry of the device
         ("attested_at", "<i8"),
         ("strong_at", "<i8"),  # a factor was last proved
+        ("refreshed_at", "<i8"),  # a refresh token was last used as it should be
         ("wake_at", "<i8"),  # when the decision must be looked at again; 0 is never
         ("applied", "<i8", (len(SOURCES),)),  # offset + 1
         ("recent_ids", "<u8", (RECENT,)),  # newest first
@@ -61,13 +63,14 @@ ROW: Final = np.dtype(
         ("band", "u1"),  # how unusual the last score was
         ("level", "u1"),
         ("flags", "u1"),
-        ("spare", "u1", (5,)),  # a row is whole 64-bit words
+        ("proved", "u1"),  # a factor was proved besides the sign-in
+        ("spare", "u1", (4,)),  # a row is whole 64-bit words
     ]
 )
-VERSION: Final = 1
+VERSION: Final = 2
 LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS]).encode(), digest_size=4).digest()
 """Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
-_HEAD: Final = struct.Struct("<B4sHI")
+_HEAD: Final = struct.Struct("<B4s4sHI")
 _SMALLEST: Final = 1024
 
 
@@ -128,17 +131,23 @@ def scatter(rows: Rows, chosen: NDArray[np.int64], values: Rows) -> None:
     words[chosen] = values.view(np.uint64).reshape(values.size, words.shape[1])
 
 
-def encode(rows: Rows, names: Sequence[bytes], sides: Sequence[bytes]) -> list[bytes]:
-    """Changelog values: version, lengths, a row's own bytes, its names, its side table (may be empty)."""
+def encode(
+    rows: Rows, names: Sequence[bytes], sides: Sequence[bytes], order: bytes = bytes(4)
+) -> list[bytes]:
+    """Changelog values: version, order, lengths, a row's own bytes, its names, its side table (may be empty).
+
+    *order* names, in four bytes, the order of the detections whose bits are in ``mask``.
+    """
     packed, size = rows.tobytes(), ROW.itemsize
+    head = partial(_HEAD.pack, VERSION, LAYOUT, order)
     return [
-        b"".join((_HEAD.pack(VERSION, LAYOUT, len(name), len(side)), packed[at : at + size], name, side))
+        b"".join((head(len(name), len(side)), packed[at : at + size], name, side))
         for at, name, side in zip(range(0, len(packed), size), names, sides, strict=True)
     ]
 
 
-def decode(value: bytes) -> tuple[Rows, bytes, bytes]:
-    """The inverse of :func:`encode`: ``(row, names, side)``.
+def decode(value: bytes) -> tuple[Rows, bytes, bytes, bytes]:
+    """The inverse of :func:`encode`: ``(row, names, side, order)``.
 
     Raises:
         UnreadableRow: the row is of another version, or cut.
@@ -150,14 +159,14 @@ def decode(value: bytes) -> tuple[Rows, bytes, bytes]:
             f"version {own.hex()}: run the worker version that wrote it, or reset the application's state"
         )
     body = _HEAD.size + ROW.itemsize
-    _, _, names, side = _HEAD.unpack_from(value) if len(value) >= body else (0, 0, 0, 0)
+    _, _, order, names, side = _HEAD.unpack_from(value) if len(value) >= body else (0, 0, b"", 0, 0)
     if len(value) != body + names + side:
         raise UnreadableRow(
             f"a session-state row of {len(value)} bytes where {body + names + side} are announced was cut or "
             "spoilt on its way: reset the application's state"
         )
     row = np.frombuffer(value, ROW, 1, _HEAD.size).copy()
-    return row, value[body : body + names], value[body + names :]
+    return row, value[body : body + names], value[body + names :], order
 
 
 class SessionTable:

@@ -20,17 +20,22 @@ CHILDREN: Final = 1_000
 
 @dataclass(slots=True)
 class Episode:
-    """One detection holding, from first to last: times in ms, the value observed, the events that show it."""
+    """One detection holding, from first to last: times in ms, the value observed, the events that show it.
+
+    *told* is what a context observed, in its words.
+    """
 
     first_at: int
     last_at: int
     observed: float
     evidence: list[str] = field(default_factory=list)
+    told: str = ""
 
-    def see(self, at: int, observed: float, event_id: str) -> None:
+    def see(self, at: int, observed: float, event_id: str, told: str = "") -> None:
         """It holds again."""
         self.last_at = max(self.last_at, at)
         self.observed = observed
+        self.told = told or self.told
         if event_id not in self.evidence:
             if len(self.evidence) >= EVIDENCE:
                 del self.evidence[1]

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "train": "Fit the anomaly model on a recording.",
     "model": "Say which model decides, and in which mode.",
     "policy": "Show or check a policy.",
+    "detections": "Tell what is looked for.",
     "topics": "Make, list or check the topics.",
     "schemas": "Write the contract for other languages.",
     "settings": "Show every setting and its value.",

@@ -41,6 +41,7 @@ class Moment:
         kind: of the principal.
         fact: a fact's or feature's value at this event, by name.
         fleet_silent: whether the guard finds the whole fleet silent; asked only when it matters.
+        told: what a context observed, in words, by signal.
     """
 
     at: int
@@ -55,6 +56,7 @@ class Moment:
     kind: str
     fact: Callable[[str], float]
     fleet_silent: Callable[[], bool]
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -169,11 +171,12 @@ class Judge:
         for index, rule in enumerate(RULES):
             episode = case.episodes.get(rule.id)
             if moment.mask >> index & 1:
+                value = moment.fact(rule.observed[0]) if rule.observed[0] else 0.0
+                told = moment.told.get(rule.signal, "")
                 if episode is not None:
-                    episode.see(moment.at, moment.fact(rule.observed[0]), moment.evidence)
+                    episode.see(moment.at, value, moment.evidence, told)
                 elif self._is_news(case, rule):
-                    value = moment.fact(rule.observed[0])
-                    case.episodes[rule.id] = Episode(moment.at, moment.at, value, [moment.evidence])
+                    case.episodes[rule.id] = Episode(moment.at, moment.at, value, [moment.evidence], told)
             elif episode is not None:
                 if moment.mask_before >> index & 1:
                     episode.last_at = max(episode.last_at, moment.before)

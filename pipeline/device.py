@@ -1,13 +1,18 @@
 """Device context: the newest posture of each device, and the sessions on it, each of which hears of a change.
 
-Telemetry knows devices, decisions are about sessions: this is where one becomes the other.
+Telemetry knows devices, decisions are about sessions: this is where one becomes the other. What became worse
+on a device is :mod:`pipeline.device_changes`' business.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
+from pipeline import device_changes
+from pipeline.device_changes import Changes
+from pipeline.fleet import Fleet
 from pipeline.keyed import KeyedStage
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
@@ -29,7 +34,7 @@ class DeviceState:
     """A device; times in ms of event time.
 
     *posture* holds the newest of every fact, *told_of* when each was told; *sessions* maps a live session's
-    id to when it was bound.
+    id to when it was first bound; *changes* is a :class:`Changes` in plain values.
     """
 
     seen_at: int = 0
@@ -38,26 +43,46 @@ class DeviceState:
     posture: dict[str, Any] = field(default_factory=dict)
     told_of: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, int] = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
 
 
-def device_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[DeviceState]:
+class DeviceContext(KeyedStage[DeviceState]):
+    """The devices of one partition, and the fleet they make."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.fleet = Fleet()
+        super().__init__(
+            member="device_id",
+            create=DeviceState,
+            load=_load,
+            handle=partial(_handle, self.fleet),
+            keep_ms=KEEP_MS,
+            busy=lambda device: bool(device.sessions),
+            limits=limits,
+        )
+
+    def ready(self) -> None:
+        """The fleet is what its devices remember."""
+        for (tenant, _), device in self.records.items():
+            self.fleet.hear(tenant, 0, device.heard_at)
+            for fact, (at, *_) in device.changes.fell.items():
+                self.fleet.fall(tenant, fact, 0, at)
+
+
+def device_context(limits: Limits = DEFAULT_LIMITS) -> DeviceContext:
     """The device stage of one partition."""
-    return KeyedStage(
-        member="device_id",
-        create=DeviceState,
-        load=lambda told: DeviceState(**told),
-        handle=_handle,
-        keep_ms=KEEP_MS,
-        busy=lambda device: bool(device.sessions),
-        limits=limits,
-    )
+    return DeviceContext(limits)
 
 
-def _handle(topic: str, device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
-    return _heard(device, event, out) if topic == DEVICE_TELEMETRY else _bound(device, event, out)
+def _load(told: dict[str, Any]) -> DeviceState:
+    return DeviceState(**{**told, "changes": Changes(**told.get("changes", {}))})
 
 
-def _heard(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
+def _handle(fleet: Fleet, topic: str, device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
+    return _heard(fleet, device, event, out) if topic == DEVICE_TELEMETRY else _bound(device, event, out)
+
+
+def _heard(fleet: Fleet, device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
     """The newest wins, fact by fact: what omits a fact, or comes late, does not unsay a newer one."""
     at = event["occurred_at"]
     late = at < device.heard_at
@@ -66,6 +91,10 @@ def _heard(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
         name: event[name] for name in MEMBERS if event[name] is not None and at >= device.told_of.get(name, 0)
     }
     news = any(device.posture.get(name) != value for name, value in told.items() if name not in QUIET)
+    news |= device_changes.check_clock(device.changes, device.posture, device.told_of, event)
+    device_changes.notice(device.changes, fleet, device.posture, told, event)
+    fleet.hear(event["tenant"], device.heard_at, at)
+    out.count("suppressed", "rollout", by=device_changes.excuse(device.changes, fleet, event["tenant"], at))
     device.heard_at = max(device.heard_at, at)
     device.posture |= told
     device.told_of |= dict.fromkeys(told, at)
@@ -74,7 +103,7 @@ def _heard(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
         device.told_at = max(device.told_at, at)
         for session_id in device.sessions:
             _tell(device, event, session_id, out)
-    return bool(told) or not late
+    return True
 
 
 def _bound(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
@@ -82,7 +111,7 @@ def _bound(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
     session_id = event["session_id"]
     if event["state"] == "ended":
         return device.sessions.pop(session_id, None) is not None
-    device.sessions[session_id] = event["occurred_at"]
+    device.sessions[session_id] = min(event["occurred_at"], device.sessions.get(session_id, 2**63))
     if len(device.sessions) > MOST_SESSIONS:
         del device.sessions[next(iter(device.sessions))]
         out.count("evicted_sessions")
@@ -92,9 +121,14 @@ def _bound(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
 
 
 def _tell(device: DeviceState, event: dict[str, Any], session_id: str, out: Outbox) -> None:
+    signals, details = device_changes.signals(
+        device.changes, device.posture, max(device.heard_at, event["occurred_at"]),
+        device.sessions[session_id],
+    )  # fmt: skip
     members = {
         "type": "session.context", "event_id": derived_id(event["event_id"], "~d"),
         "occurred_at": event["occurred_at"], "tenant": event["tenant"], "session_id": session_id,
         "source": "device", "device_id": event["device_id"], "heard_at": device.heard_at, **device.posture,
+        "signals": signals, "details": details or None,
     }  # fmt: skip
     out.send(keyed(SESSION_CONTEXT, session_id, members))

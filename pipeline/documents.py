@@ -1,4 +1,7 @@
-"""Parts of the README that the code knows: ``python -m pipeline.documents`` writes, a test holds them."""
+"""What the code knows of itself, in the README and in DETECTIONS.md.
+
+``python -m pipeline.documents`` writes it, tests hold it.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from pipeline import settings
-from pipeline.policy import read_policy
-from pipeline.risk import next_level, score
-from pipeline.rules import ATTACK_VERSION, BIT, RULES
+from pipeline import catalogue, settings
+from pipeline.rules import ATTACK_VERSION, RULES, Rule
+
+DETECTIONS: Final = Path(__file__).parent / "DETECTIONS.md"
+"""The page of all detections."""
 
 
 def rules() -> str:
     """The table of detections."""
     head = ("detection", "holds when", "alone leads to", "step-up clears it", f"ATT&CK {ATTACK_VERSION}")
     return f"| {' | '.join(head)} |\n|---|---|---|---|---|\n" + "\n".join(
-        f"| `{rule.id}` | {rule.text} | {alone(rule.id)} | {'yes' if rule.cleared_by_step_up else 'no'} "
+        f"| `{rule.id}` | {rule.text} | {_alone(rule)} | {'yes' if rule.cleared_by_step_up else 'no'} "
         f"| {', '.join(rule.attack)} |"
         for rule in RULES
     )
 
 
-def alone(rule_id: str) -> str:
-    """The level that one detection leads to alone under the default policy, with its score."""
-    policy = read_policy(None)
-    value = score(policy.prior + policy.weights()[BIT[rule_id]])
-    return f"{next_level('LOW', value, 0.0, policy.levels)} ({value:g})"
+def _alone(rule: Rule) -> str:
+    level, value = catalogue.alone(rule.id)
+    return f"{level} ({value:g})"
 
 
 PARTS: Final[dict[str, Callable[[], str]]] = {"rules": rules, "settings": settings.markdown}
@@ -52,3 +54,4 @@ def with_parts(text: str) -> str:
 if __name__ == "__main__":
     page = Path(__file__).parent.parent / "README.md"
     page.write_text(with_parts(page.read_text("utf-8")), "utf-8")
+    DETECTIONS.write_text(catalogue.markdown(), "utf-8")

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrivals import names_at
-from models.columns import ACTION, KINDS, SOURCE, Kind
+from models.columns import ACTION, FACTOR_CHANGES, KINDS, SOURCE, Kind
 from models.detector import Moved
 from models.features import FEATURE_NAMES, as_seen_by_models
-from models.fold import Folded
+from models.fold import Folded, among
 from models.rolling import Bools
 from models.state import SessionTable
 from pipeline import outputs
@@ -35,6 +35,7 @@ PROVING: Final = (ACTION["sign_in"], ACTION["step_up_passed"])
 _GOING_ON: Final = tuple(
     ACTION[name] for name in ("sign_in", "token_issued", "token_refreshed", "token_exchanged")
 )
+_FACTOR_CHANGES: Final = among(*FACTOR_CHANGES)
 _REASONS_OF_MODEL: Final = 3
 
 
@@ -101,12 +102,14 @@ def _special(folded: Folded) -> Bools:
 
 
 def _showing(folded: Folded) -> Bools:
-    """Events that show who a session is: its first, and those with another client, network or device."""
+    """Events that contexts hear of: a session's first, another client, network or device, another factor."""
     if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
         return np.zeros(len(folded.batch), np.bool_)
     facts, seg = folded.facts, folded.seg
     first = (seg.rank == 0) & (folded.before["kind"][seg.of] == 0)
     showing: Bools = first | facts["network_changed"] | facts["client_changed"] | facts["device_new"]
+    if folded.batch.kind is Kind.AUTH:
+        showing |= _FACTOR_CHANGES[facts["action"]]
     return showing
 
 
@@ -234,6 +237,7 @@ class Walk:
             kind=sight.kind,
             fact=lambda name: self.value(name, index),
             fleet_silent=self.fleet_silent,
+            told=sight.event.get("details") or {},
         )
 
     def value(self, name: str, index: int) -> float:

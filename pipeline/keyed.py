@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from models.state import join, split
@@ -21,7 +22,10 @@ class Remembered(Protocol):
 
 T = TypeVar("T", bound=Remembered)
 Handle = Callable[[str, T, dict[str, Any], Outbox], bool]
-"""(topic, the key's record, event, outbox) → whether the record changed."""
+"""(topic, the key's record, event, outbox) → whether the record changed.
+
+The event bears ``recorded_at``: its record's Kafka timestamp in ms, -1 where it has none.
+"""
 SWEEP_MS = 60_000
 
 
@@ -71,7 +75,8 @@ class KeyedStage(Generic[T]):
         for one in decoded.rejected:
             out.reject(records[one.index], one.reason)
         dirty: set[tuple[str, str]] = set()
-        for event in decoded.events:
+        for event, place in zip(decoded.events, decoded.places, strict=True):
+            event["recorded_at"] = records[place].timestamp
             key = (event["tenant"], event[self._member])
             record = self.records.get(key)
             if record is None or self._is_old(record):
@@ -119,7 +124,7 @@ class KeyedStage(Generic[T]):
         """Nothing to do: time starts with the next event."""
 
 
-_write = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_write = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=asdict).encode
 
 
 def _members(record: Remembered) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from models import state
 from models.state import SessionTable
 from pipeline.case import Case
+from pipeline.rules import ORDER
 from pipeline.stage import ChangelogRow, Message, Outcome, Record
 from schemas.decode import dead_letter, encode
 from schemas.topics import DEAD_LETTERS
@@ -61,7 +62,7 @@ class Outbox:
         touched = sorted(self.dirty)
         names = [table.names[row] for row in touched]
         sides = [cases[row].encode() if row in cases else b"" for row in touched]
-        values = state.encode(state.gather(table.rows, np.array(touched, np.int64)), names, sides)
+        values = state.encode(state.gather(table.rows, np.array(touched, np.int64)), names, sides, ORDER)
         rows: list[ChangelogRow] = [*self.gone, *zip(map(row_key, names), values, strict=True)]
         return Outcome(self.messages, rows, self.events, dict(self.dead), dict(self.counts))
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from models.columns import FACTOR_CHANGES
 from models.detector import BANDS, Moved
 from models.features import FEATURE_SET
-from pipeline.case import Case
+from pipeline.case import Case, Episode
 from pipeline.decision import ANOMALY, Contribution, Decision, stable_id
-from pipeline.rules import ATTACK_VERSION, BIT, RULES, Limits
+from pipeline.rules import ATTACK_VERSION, BIT, RULES, Limits, Rule
 from pipeline.stage import Message
 from schemas.decode import encode
 from schemas.topics import (
@@ -31,7 +32,7 @@ CREATE, UPDATE, CLOSE = 1, 2, 3
 _CLIENT: Final = (
     "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
 )  # fmt: skip
-_DERIVED: Final = re.compile(r"(~[abdlp]|~[0-9a-f]{12})+$")
+_DERIVED: Final = re.compile(r"(~[abdflp]|~[0-9a-f]{12})+$")
 _MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
 _OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
 _TRUST_TEXT: Final = "A factor was proved a short while ago."
@@ -83,12 +84,18 @@ def _reason(part: Contribution, limits: tuple[Limits, ...], moved: list[Moved]) 
         "severity": rule.severity,
         "attack": list(rule.attack),
         "contribution": 0.0 if part.muted else part.log_odds,
-        "observed": f"{part.episode.observed:.4g} {rule.observed[1]}",
+        "observed": _observed(rule, part.episode),
         "normal": rule.normal.format(**limits[index]),
         "evidence": list(part.episode.evidence),
         "first_at": part.episode.first_at,
         "last_at": part.episode.last_at,
     }
+
+
+def _observed(rule: Rule, episode: Episode) -> str:
+    """A context's own words, a number with its unit, or what a rule without a number always sees."""
+    name, unit = rule.observed
+    return episode.told or (f"{episode.observed:.4g} {unit}" if name else unit)
 
 
 def _anomaly(part: Contribution, moved: list[Moved]) -> dict[str, Any]:
@@ -230,9 +237,10 @@ def binding(who: Mapping[str, str], kind: str, device_id: str, state: str, event
 def activity(
     who: Mapping[str, str], kind: str, what: str, event_id: str, at: int, event: Mapping[str, Any]
 ) -> Message:
-    """What a session reveals about its principal."""
+    """What a session reveals about its principal; what an event says of factors is a message of its own."""
+    suffix = "~f" if what in FACTOR_CHANGES else "~a"
     members = {
-        "type": "principal.activity", "event_id": derived_id(event_id, "~a"), "occurred_at": at,
+        "type": "principal.activity", "event_id": derived_id(event_id, suffix), "occurred_at": at,
         "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
         "principal_kind": kind, "kind": what, **{name: event.get(name) for name in _CLIENT},
     }  # fmt: skip

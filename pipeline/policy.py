@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.rules import BIT, RULES, Limits
+from pipeline.rules import BIT, RULES, Limits, unknown
 
 FITTED: Final = "fitted.toml"
 """Beside this file; `python -m pipeline.evaluation --fit` writes it."""
@@ -131,8 +131,8 @@ class Policy(_Part):
     @model_validator(mode="after")
     def _known_rules(self) -> Policy:
         named = set(self.rules) | {d for s in self.suppressions for d in s.detections}
-        if unknown := sorted(named - set(BIT)):
-            raise ValueError(f"no detection is called {unknown[0]!r}; there are {', '.join(BIT)}")
+        if strange := sorted(named - set(BIT)):
+            raise ValueError(unknown(strange[0]))
         for rule_id, change in self.rules.items():
             known = RULES[BIT[rule_id]].limits
             if strange := sorted(set(change.limits) - set(known)):

@@ -12,10 +12,12 @@ from typing import Any, Final
 import numpy as np
 
 from models.client import NEAR_KM, distance_km
-from models.columns import client_family, network_name
+from models.columns import FACTOR_CHANGES, client_family, network_name
+from pipeline import principal_factors
 from pipeline.keyed import KeyedStage
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
+from pipeline.principal_factors import Factors
 from schemas.decode import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
@@ -42,6 +44,7 @@ class PrincipalState:
     live: dict[str, int] = field(default_factory=dict)
     habits: dict[str, dict[str, list[Any]]] = field(default_factory=lambda: {name: {} for name in HABITS})
     place: list[Any] = field(default_factory=list)
+    factors: Factors = field(default_factory=Factors)
 
 
 def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalState]:
@@ -49,12 +52,16 @@ def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalSt
     return KeyedStage(
         member="principal_id",
         create=PrincipalState,
-        load=lambda told: PrincipalState(**told),
+        load=_load,
         handle=_handle,
         keep_ms=KEEP_MS,
         busy=lambda principal: bool(principal.live),
         limits=limits,
     )
+
+
+def _load(told: dict[str, Any]) -> PrincipalState:
+    return PrincipalState(**{**told, "factors": Factors(**told.get("factors", {}))})
 
 
 def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: Outbox) -> bool:
@@ -63,6 +70,9 @@ def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: 
         principal.live.pop(session_id, None)
         if event["kind"] == "revoked":
             _unlearn(principal, session_id)
+        return True
+    if event["kind"] in FACTOR_CHANGES:
+        principal_factors.remember_change(principal.factors, event)
         return True
     shown = _shown(event)
     known = {name: any(one in principal.habits[name] for one in values) for name, values in shown.items()}
@@ -74,13 +84,17 @@ def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: 
             del principal.live[next(iter(principal.live))]
     else:
         before -= 1
+    principal_factors.remember_device(
+        principal.factors, event, known=known.get("device", True), settled=before > 0
+    )
+    signals, details = principal_factors.signals(principal.factors, event)
     members = {
         "type": "session.context", "event_id": derived_id(event["event_id"], "~p"), "occurred_at": at,
         "tenant": event["tenant"], "session_id": session_id, "source": "principal",
         **{f"known_{name}": known.get(name) for name in HABITS},
         "novelty": round(1 - sum(known.values()) / len(known), 3) if known else None,
         "concurrent_sessions": len(principal.live) - 1, "sessions_seen": max(before, 0),
-        "place_speed_kmh": _speed(principal, event),
+        "place_speed_kmh": _speed(principal, event), "signals": signals, "details": details or None,
     }  # fmt: skip
     out.send(keyed(SESSION_CONTEXT, session_id, members))
     _learn(principal, shown, event)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.arrivals import device_before, names_at
-from models.columns import ACTION, KINDS, Kind
+from models.columns import ACTION, FACTOR_CHANGES, KINDS, Kind
 from models.features import FEATURE_NAMES
 from models.state import Names
 from pipeline import lineage, outputs
@@ -44,12 +44,15 @@ class Reporter:
         return replace(self._now, now_ms=at) if self._event_clock else self._now
 
     def introduce(self, index: int, flags: int) -> None:
-        """A session starts, or shows another client: its principal and its device hear of it."""
+        """A session starts, shows another client or changes a factor: principal and device hear of it."""
         folded = self.walk.looked.folded
         facts, event = folded.facts, folded.batch.events[int(folded.seg.order[index])]
         moved = bool(facts["network_changed"][index] or facts["client_changed"][index])
         started = not folded.before["kind"][folded.seg.of[index]] and not folded.seg.rank[index]
         who, kind = names_at(self.walk.table, folded, index).plain(), KINDS[int(facts["kind"][index])]
+        if (action := event.get("action")) in FACTOR_CHANGES:
+            told = (str(event["event_id"]), int(event["occurred_at"]))
+            self.out.send(outputs.activity(who, kind, str(action), *told, event))
         if flags & (REVOKED | ENDED) and not started:
             return
         if started or moved:

@@ -24,11 +24,11 @@ from pipeline.brain import Brain
 from pipeline.case import Case
 from pipeline.decision import stable_id
 from pipeline.guard import Guard
-from pipeline.judging import ENDED, REVOKED, Walk, look
+from pipeline.judging import ENDED, HAS_CASE, REVOKED, Walk, look
 from pipeline.outbox import Outbox
 from pipeline.outputs import Stamp
 from pipeline.reporting import Reporter
-from pipeline.rules import BIT
+from pipeline.rules import BIT, ORDER
 from pipeline.stage import ChangelogRow, Outcome, Record
 from schemas.decode import DEFAULT_LIMITS, Decoded, Limits, decode_chunk, decoder
 from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
@@ -262,7 +262,12 @@ class SessionScorer:
                     self.cases.pop(row, None)
                     self.table.remove(row)
                 continue
-            fields, names, side = state.decode(value)
+            fields, names, side, order = state.decode(value)
+            if order != ORDER:
+                # Which bits mean what is not known any more: what holds is asked anew, at the next look.
+                fields["mask"] = 0
+                open_case = fields["flags"] & (HAS_CASE | REVOKED | ENDED) == HAS_CASE
+                fields["wake_at"] = np.where(open_case, 1, fields["wake_at"])
             if row < 0:
                 row = self.table.add(Names.unpack(names))
             self.table.rows[row] = fields[0]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.members import Client, Count, Envelope, Id, Millis, Name, Posture, PrincipalKind
+from schemas.members import Client, Count, Envelope, Id, Millis, Name, Posture, PrincipalKind, ShortText
 
 
 class SessionContext(Posture, Envelope):
@@ -18,13 +18,15 @@ class SessionContext(Posture, Envelope):
     (length of the history), `place_speed_kmh` (from the principal's last place in another session) and
     `usual_asn`. lineage: `relation` `child` tells a parent which `child_session_id` was born of it,
     `ancestor_revoked` tells a child that `root_session_id` fell. `signals` (`models/signals.py`) are those
-    of the source that hold now; absent, they are as they were.
+    of the source that hold now; absent, they are as they were. `details` says of a signal in words what was
+    observed.
     """
 
     type: Literal["session.context"]
     session_id: Id
     source: Literal["device", "principal", "lineage", "network"]
     signals: Annotated[list[Name], Field(max_length=64)] | None = None
+    details: Annotated[dict[Name, ShortText], Field(max_length=64)] | None = None
     device_id: Id | None = None
     heard_at: Millis | None = None
     known_device: bool | None = None
@@ -53,11 +55,23 @@ class SessionBinding(Envelope):
 
 
 class PrincipalActivity(Client, Envelope):
-    """What a session reveals about its principal: where it started, changed client, ended or was revoked."""
+    """What a session reveals about its principal.
+
+    Where it started, changed client, ended or was revoked; and what became of the principal's factors.
+    """
 
     type: Literal["principal.activity"]
     session_id: Id
     principal_id: Id
     principal_kind: PrincipalKind
-    kind: Literal["started", "client_changed", "ended", "revoked"]
+    kind: Literal[
+        "started",
+        "client_changed",
+        "ended",
+        "revoked",
+        "credential_added",
+        "credential_changed",
+        "credential_removed",
+        "recovery_started",
+    ]
     device_id: Id | None = None

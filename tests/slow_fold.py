@@ -12,7 +12,7 @@ from models.client import EARTH_RADIUS_KM, NEAR_KM
 from models.columns import client_family, network_name
 from models.features import SUMS
 from models.fingerprint import fingerprint, hash_ids
-from models.operations import PRIVILEGE
+from models.operations import PRIVILEGE, is_powerful
 
 HOUR_MS = 3_600_000
 AGAINST = {
@@ -32,6 +32,8 @@ class SlowSession:
         self.client_at = 0
         self.place: tuple[float, float, int] | None = None
         self.strong_at = 0
+        self.refreshed_at = 0
+        self.proved = False
         self.posture: dict[str, Any] = {}
         self.heard_at = 0
         self.attested_at = 0
@@ -39,7 +41,7 @@ class SlowSession:
         self.principal: dict[str, Any] = {}
 
     def fold(self, event: dict[str, Any]) -> dict[str, float]:
-        """Take one event; the features after it."""
+        """Take one event; the features after it, and facts that only rules see."""
         before = self.at
         self.at = max(self.at, event["occurred_at"])
         marks = dict.fromkeys((one.mark for one in SUMS), 0.0)
@@ -56,7 +58,7 @@ class SlowSession:
         for one in SUMS:
             kept = self.sums[one.name] * 2 ** (-(self.at - before) / one.half_life)
             self.sums[one.name] = kept + marks[one.mark] * 2 ** (-late / one.half_life)
-        return self._features(speed)
+        return self._features(speed) | self._facts(event)
 
     def _client(self, event: dict[str, Any], marks: dict[str, float]) -> float:
         if event["occurred_at"] < self.client_at:
@@ -102,6 +104,23 @@ class SlowSession:
         marks["credential_changed"] = action.startswith("credential_")
         if action in ("sign_in", "mfa_passed", "step_up_passed"):
             self.strong_at = max(self.strong_at, event["occurred_at"])
+
+        if action == "token_refreshed":
+            self.refreshed_at = max(self.refreshed_at, event["occurred_at"])
+        self.proved = self.proved or action in ("mfa_passed", "step_up_passed")
+
+    def _facts(self, event: dict[str, Any]) -> dict[str, float]:
+        """What rules see of the event besides features."""
+        auth, call = event["type"] == "auth.event", event["type"] == "api.call"
+        good = call and (event["status"] or 0) < 400
+        return {
+            "proved": self.proved,
+            "refreshed_at": self.refreshed_at,
+            "since_refresh_s": max(self.at - (self.refreshed_at or self.started), 0) / 1000,
+            "stage": PRIVILEGE.get(event["operation"], 0) if good else 0,
+            "by_sim": auth and (event["amr"] is None or bool({"sms", "tel"} & set(event["amr"]))),
+            "powerful": auth and is_powerful(event["scopes"] or []),
+        }
 
     def _call(self, event: dict[str, Any], marks: dict[str, float]) -> None:
         status, records = event["status"] or 0, event["records"] or 0

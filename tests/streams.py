@@ -99,10 +99,20 @@ DEVICES = st.fixed_dictionaries(
         "heartbeat_interval_ms": st.sampled_from([5_000, 30_000]),
         "device_id": st.just("phone-1"),
         "heard": st.integers(-60, 0),
+        "attestation": st.sampled_from(["strong", "failed"]),
+        "signals": st.sampled_from([[], ["posture_downgraded"], ["sim_changed", "clock_tampered"]]),
+        "details": st.dictionaries(
+            st.sampled_from(["posture_downgraded", "clock_tampered"]), st.sampled_from(["a", "b"])
+        ),
     },
 )
 PRINCIPALS = st.fixed_dictionaries(
-    {"source": st.just("principal"), "known_asn": _or_none(True, False), "sessions_seen": st.integers(0, 2)}
+    {
+        "source": st.just("principal"),
+        "known_asn": _or_none(True, False),
+        "sessions_seen": st.integers(0, 4),
+        "signals": _or_none([], ["new_device"], ["factor_reset_new_device"]),
+    }
 )
 RELATIVES = st.one_of(
     st.builds(lambda one: {"source": "lineage", "relation": "child", "child_session_id": one}, session),

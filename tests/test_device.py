@@ -40,6 +40,7 @@ def test_a_session_hears_at_once_what_its_device_is() -> None:
             "type": "session.context", "event_id": "b-1~d", "occurred_at": T0 + 5_000, "tenant": "default",
             "session_id": "s-1", "source": "device", "device_id": "phone-1", "heard_at": T0,
             "heartbeat_interval_ms": 60_000, "rooted": True, "attestation": "failed",
+            "signals": [],
         },
     )  # fmt: skip
 

@@ -21,6 +21,9 @@ Event = dict[str, Any]
 TOPIC = {"auth.event": "auth-events", "api.call": "api-calls", "session.context": "session-context"}
 MAKE = {"auth.event": Columns.auths, "api.call": Columns.calls, "session.context": Columns.contexts}
 
+FACTS = ("proved", "refreshed_at", "since_refresh_s", "stage", "by_sim", "powerful")
+"""What only rules see."""
+
 SESSIONS = st.sampled_from(["s-1", "s-2", "s-3"])
 TIMES = st.integers(-20_000, 3 * 3_600_000)
 
@@ -62,14 +65,26 @@ CALLS = st.builds(
     ),
 )
 AUTHS = st.builds(
-    lambda client, session, at, action: auth(
-        **client, session_id=session, occurred_at=T0 + at, action=action
-    ),
+    lambda client, session, at, action: auth(**client, session_id=session, occurred_at=T0 + at, **action),
     CLIENT,
     SESSIONS,
     TIMES,
-    st.sampled_from(
-        ["sign_in", "sign_in_failed", "mfa_denied", "mfa_passed", "credential_added", "sign_out"]
+    st.fixed_dictionaries(
+        {
+            "action": st.sampled_from(
+                [
+                    "sign_in",
+                    "sign_in_failed",
+                    "mfa_denied",
+                    "mfa_passed",
+                    "credential_added",
+                    "sign_out",
+                    "token_refreshed",
+                ]
+            ),
+            "amr": _or_none(["sms"], ["hwk"], []),
+            "scopes": _or_none(["mail"], ["mail", "admin:org"]),
+        }
     ),
 )
 CONTEXTS = st.builds(
@@ -113,8 +128,9 @@ def fast(events: list[Event], cuts: set[int]) -> tuple[list[list[float]], Sessio
         assert fresh.size == len(batch)
         folded = fold(table, seg, batch)
         learn_names(table, folded)
-        values = np.empty_like(folded.values)
-        values[:, seg.order] = folded.values
+        seen = np.vstack([folded.values, *(folded.facts[name][None] for name in FACTS)])
+        values = np.empty_like(seen)
+        values[:, seg.order] = seen
         answers += values.T.tolist()
     return answers, table
 
@@ -125,7 +141,7 @@ def slow(events: list[Event]) -> list[list[float]]:
     for event in events:
         session = sessions.setdefault(event["session_id"], SlowSession(event))
         features = session.fold(event)
-        answers.append([features[name] for name in FEATURE_NAMES])
+        answers.append([float(features[name]) for name in (*FEATURE_NAMES, *FACTS)])
     return answers
 
 

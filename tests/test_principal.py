@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.columns import FACTOR_CHANGES
 from pipeline.principal import HABITS, KEEP_MS, MOST_HABITS, MOST_SESSIONS, principal_context
 from playing import NOW, Event, Player, Said, by_key, chunks, of, read
 from samples import T0, activity
@@ -42,7 +43,7 @@ def test_to_a_stranger_everything_is_new() -> None:
             "type": "session.context", "event_id": "e-1~a~p", "occurred_at": T0, "tenant": "default",
             "session_id": "s-1", "source": "principal", "known_device": False, "known_asn": False,
             "known_country": False, "known_client": False, "novelty": 1.0, "concurrent_sessions": 0,
-            "sessions_seen": 0,
+            "sessions_seen": 0, "signals": [],
         },
     )  # fmt: skip
 
@@ -197,6 +198,48 @@ def test_a_worker_that_takes_over_knows_the_same() -> None:
     assert other.rows == one.rows
 
 
+def test_what_became_of_factors_is_known_to_a_worker_that_takes_over() -> None:
+    one, other = principal(), principal()
+    one.each(activity(0, **HOME), activity(60, kind="recovery_started"))
+    other.stage.restore(one.rows.items())
+    other.stage.ready()
+
+    new = activity(120, session_id="s-2", **{**HOME, "device_id": "new"})
+    assert other.play(new) == one.play(new)
+    assert heard(read(one.messages[-1:]), "signals", "details") == [
+        (
+            ["factor_reset_new_device", "new_device"],
+            {
+                "factor_reset_new_device": "recovery_started, first seen on this device 1 min later",
+                "new_device": "first seen on this device 0 min ago",
+            },
+        )
+    ]
+
+
+def test_a_factor_change_is_told_to_nobody_by_itself() -> None:
+    one = principal()
+    one.play(activity(0, **HOME))
+
+    assert one.play(activity(60, kind="credential_added", **HOME)) == []
+
+
+def test_a_device_stays_new_for_its_session_whatever_else_it_shows() -> None:
+    one = principal()
+    one.each(activity(0, **HOME), activity(30, kind="credential_removed"))
+    phone = {**HOME, "device_id": "new", "session_id": "s-2"}
+
+    said = one.each(
+        activity(60, **phone),
+        activity(120, **{**phone, **CAFE, "device_id": "new"}, kind="client_changed"),
+        activity(60 + 3601, **phone, kind="client_changed"),
+        activity(60 + 86_401, **phone, kind="client_changed"),
+    )
+
+    both = ["factor_reset_new_device", "new_device"]
+    assert heard(said, "signals") == [(both,), (both,), (both[:1],), ([],)]
+
+
 def test_a_principal_without_sessions_is_forgotten_after_a_month() -> None:
     one = principal()
     late = KEEP_MS / 1000 + 120
@@ -232,7 +275,7 @@ ACTIVITIES = st.builds(
     lambda at, session_id, kind, members: activity(at, session_id=session_id, kind=kind, **members),
     st.sampled_from([0, 60, 600, 2 * KEEP_MS / 1000]),
     st.sampled_from(["s-1", "s-2", "s-3"]),
-    st.sampled_from(["started", "client_changed", "ended", "revoked"]),
+    st.sampled_from(["started", "client_changed", "ended", "revoked", *FACTOR_CHANGES]),
     st.sampled_from([{}, HOME, CAFE, {**HOME, **BERLIN}, {**CAFE, **MUNICH}, {"principal_id": "bob"}]),
 )
 

@@ -28,11 +28,11 @@ ROWS = st.binary(min_size=ROW.itemsize, max_size=ROW.itemsize).map(
 def test_a_row_comes_back_from_the_changelog_bit_for_bit(
     row: NDArray[Any], names: Names, side: bytes
 ) -> None:
-    (value,) = encode(row, [names.pack()], [side])
-    again, packed, rest = decode(value)
+    (value,) = encode(row, [names.pack()], [side], b"here")
+    again, packed, rest, order = decode(value)
 
     assert again.tobytes() == row.tobytes()
-    assert (Names.unpack(packed), rest) == (names, side)
+    assert (Names.unpack(packed), rest, order) == (names, side, b"here")
 
 
 @given(NAMES, NAMES)

@@ -1,10 +1,14 @@
 """The detections: one row each in the table of their subject; :data:`RULES` is all of them.
 
-A rule's place in :data:`RULES` is its bit in the mask that session rows keep.
+A rule's place in :data:`RULES` is its bit in the mask that session rows keep, and :data:`ORDER` names all
+places: rows of another order are read without their mask (:meth:`pipeline.scorer.SessionScorer.restore`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+from hashlib import blake2b
 from typing import Final
 
 import numpy as np
@@ -14,18 +18,33 @@ from models.signals import SIGNAL_BIT
 from pipeline.rules.client import CLIENT
 from pipeline.rules.device import DEVICE
 from pipeline.rules.factors import FACTORS
+from pipeline.rules.posture import POSTURE
 from pipeline.rules.rule import ATTACK_VERSION, FOREVER, Holds, Limits, Rule, Severity, View
 from pipeline.rules.usage import USAGE
 from pipeline.rules.verdicts import VERDICTS
 
 __all__ = [
-    "ATTACK_VERSION", "BIT", "FOREVER", "RULES", "RULE_IDS", "Holds", "Limits", "Rule", "Severity", "View",
-    "firing",
+    "ATTACK_VERSION", "BIT", "FOREVER", "ORDER", "RULES", "RULE_IDS", "Holds", "Limits", "Rule", "Severity",
+    "View", "firing", "order_of", "unknown",
 ]  # fmt: skip
 
-RULES: Final[tuple[Rule, ...]] = (*DEVICE, *CLIENT, *FACTORS, *USAGE, *VERDICTS)
+
+def order_of(rule_ids: Iterable[str]) -> bytes:
+    """Four bytes that name the detections and their order."""
+    return blake2b("\n".join(rule_ids).encode(), digest_size=4).digest()
+
+
+RULES: Final[tuple[Rule, ...]] = (*DEVICE, *POSTURE, *CLIENT, *FACTORS, *USAGE, *VERDICTS)
 RULE_IDS: Final = tuple(rule.id for rule in RULES)
+ORDER: Final = order_of(RULE_IDS)
 BIT: Final = {rule_id: index for index, rule_id in enumerate(RULE_IDS)}
+
+
+def unknown(name: str) -> str:
+    """What to tell somebody who calls a detection *name*, which none is called."""
+    like = get_close_matches(name, RULE_IDS, n=3, cutoff=0.6)
+    instead = f"do you mean {' or '.join(like)}?" if like else "`session-risk detections` lists them"
+    return f"no detection is called {name!r}; {instead}"
 
 
 _SIGNALLED: Final = [(i, np.uint64(SIGNAL_BIT[rule.signal])) for i, rule in enumerate(RULES) if rule.signal]

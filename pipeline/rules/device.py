@@ -1,11 +1,15 @@
-"""Detections: what the session's device says, or no longer says, of itself."""
+"""Detections: what the session's device is, as it says of itself, or that it no longer says anything."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from models.device_facts import flag, malware
-from pipeline.rules.rule import AGENT, Holds, Limits, Rule, View, numbers
+from pipeline.rules.rule import AGENT, Holds, Limits, Rule, View, members, numbers
+
+ON_A_DEVICE: Final = members("auth-events", "device_id")
+_HEALED: Final = "Ends when the device reports that it is healthy again; proving a factor does not clear it."
+_HEARD: Final = "Ends when the device is heard again."
 
 
 def _silent(x: View, limit: Limits) -> Holds:
@@ -22,19 +26,43 @@ def _stale_agent(x: View, limit: Limits) -> Holds:
 
 DEVICE: Final[tuple[Rule, ...]] = (
     Rule(
-        "device_rooted", "The session's device is jailbroken, rooted, hooked or an emulator.",
+        "device_rooted", "The session's device is jailbroken or rooted.",
         "Your device no longer meets the security rules, so you were signed out.",
         "HIGH", 8.0, 0.0, False, ("T1404", "T1629.003"),
-        lambda x, _: flag(x["posture"], "rooted", True) | flag(x["posture"], "hooked", True)
-        | flag(x["posture"], "emulator", True),
-        ("posture_faults", "faults"), "no posture faults", "test farms; developers' own devices",
+        lambda x, _: flag(x["posture"], "rooted", True),
+        ("posture_faults", "posture faults"), "no posture faults", "test farms; developers' own devices",
+        needs=members("device-telemetry", "rooted") + ON_A_DEVICE,
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED,
+    ),
+    Rule(
+        "device_hooked", "The app on the session's device runs hooked: something rewrites what it does.",
+        "Another program interferes with the app on your device, so you were signed out.",
+        "HIGH", 8.0, 0.0, False, ("T1617", "T1404"),
+        lambda x, _: flag(x["posture"], "hooked", True),
+        ("posture_faults", "posture faults"), "no posture faults",
+        "security researchers, accessibility tools that inject code",
+        needs=members("device-telemetry", "hooked") + ON_A_DEVICE,
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED,
+    ),
+    Rule(
+        "device_emulated", "The session's device is an emulator, not the phone it says it is.",
+        "The app does not run on a real device, so you were signed out.",
+        "HIGH", 8.0, 0.0, False, ("T1633.001",),
+        lambda x, _: flag(x["posture"], "emulator", True),
+        ("posture_faults", "posture faults"), "no posture faults",
+        "test farms: keep them quiet by a suppression of their tenant or devices",
+        needs=members("device-telemetry", "emulator") + ON_A_DEVICE,
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED,
     ),
     Rule(
         "malware_on_device", "Malware was reported on the session's device and is not quarantined.",
         "Malware was found on your device, so you were signed out.",
         "HIGH", 8.0, 0.0, False, ("T1660", "T1539"),
         lambda x, _: malware(x["posture"], "detected"),
-        ("posture_faults", "faults"), "none detected", "adware of low severity",
+        ("posture_faults", "posture faults"), "none detected, or quarantined", "adware of low severity",
+        needs=members("device-telemetry", "malware") + ON_A_DEVICE,
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"),
+        clearing="Ends when the device reports the malware quarantined or gone; a factor does not clear it.",
     ),
     Rule(
         "telemetry_silent_while_active",
@@ -44,6 +72,9 @@ DEVICE: Final[tuple[Rule, ...]] = (
         lambda x, limit: x["calling"] & _silent(x, limit),
         ("telemetry_gap", "intervals"), "≤ {intervals:g} intervals",
         "a tunnel, a flight, an update of the agent", numbers(intervals=3.0), silence=True,
+        needs=members("device-telemetry", "heartbeat_interval_ms") + ON_A_DEVICE
+        + members("api-calls", "occurred_at"),
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 7"), clearing=_HEARD,
     ),
     Rule(
         "telemetry_silent_while_idle", "The device stopped sending telemetry; the session is idle.",
@@ -52,13 +83,21 @@ DEVICE: Final[tuple[Rule, ...]] = (
         lambda x, limit: ~x["calling"] & _silent(x, limit),
         ("telemetry_gap", "intervals"), "≤ {intervals:g} intervals",
         "a device that sleeps without saying so", numbers(intervals=3.0), silence=True,
+        needs=members("device-telemetry", "heartbeat_interval_ms") + ON_A_DEVICE,
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 7"),
+        clearing="Ends when the device is heard again, or a factor is proved.",
     ),
     Rule(
         "agent_without_fresh_attestation",
         "An agent calls tools from a device without fresh proof of its health.",
         "Your assistant was disconnected until your device proves its health again.",
         "HIGH", 6.0, 0.0, False, ("T1645", "T1078.004"),
-        _stale_agent, ("attestation_age_m", "minutes"), "attested within {minutes:g} minutes",
+        _stale_agent, ("attestation_age_m", "minutes since the attestation"),
+        "attested within {minutes:g} minutes",
         "an attestation service that is down", numbers(minutes=15.0, grace_s=60.0), silence=True,
+        needs=members("device-telemetry", "attestation", "attested_at") + ON_A_DEVICE
+        + members("api-calls", "principal_kind", "device_id"),
+        references=("NIST CSF 2.0 PR.AA-03", "NIST SP 800-207 §2.1 tenet 4"),
+        clearing="Ends with the next good attestation of the device; an agent cannot prove a factor.",
     ),
 )  # fmt: skip

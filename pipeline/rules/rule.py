@@ -40,7 +40,8 @@ class Rule:
         cleared_by_step_up: whether proving a factor again removes it.
         attack: ATT&CK technique ids, of version :data:`ATTACK_VERSION`.
         holds: (view, limits) → ``(n,)`` bools; ``None`` where a *signal* or the session's case tells.
-        observed: which fact of the view to show, with its unit.
+        observed: which fact of the view to show, with its unit; without a fact (""), the words to show where
+            the context that gave the signal has none of its own.
         normal: what is expected, with ``{limit}`` names filled in.
         limits: numbers a policy may change.
         silence: whether it rests on telemetry *not* having come.
@@ -72,6 +73,11 @@ class Rule:
     clearing: str = ""
     signal: str = ""
     learning: Callable[[View, Limits], Holds] | None = None
+
+
+def members(topic: str, *names: str) -> tuple[str, ...]:
+    """Members of events as a rule names what it needs: ``topic.member``."""
+    return tuple(f"{topic}.{name}" for name in names)
 
 
 def numbers(**limits: float) -> Mapping[str, float]:

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.rules.rule import AGENT, SERVICE, Holds, Limits, Rule, View, numbers
+from pipeline.rules.rule import AGENT, SERVICE, Holds, Limits, Rule, View, members, numbers
 
 
 def _chain_steps(x: View, limit: Limits) -> NDArray[np.int64]:
@@ -34,6 +34,9 @@ USAGE: Final[tuple[Rule, ...]] = (
         "HIGH", 6.0, 1800.0, False, ("T1530", "T1213"),
         _mass_read, ("sensitive_records_10m", "records in 10 min"), "≤ {records:g} records",
         "a migration, an export that was agreed", numbers(records=5000.0),
+        needs=members("api-calls", "records", "sensitivity"),
+        references=("NIST CSF 2.0 DE.CM-03",),
+        clearing="Counts for half an hour; proving a factor does not clear it.",
     ),
     Rule(
         "privilege_chain",
@@ -43,6 +46,9 @@ USAGE: Final[tuple[Rule, ...]] = (
         lambda x, limit: _chain_steps(x, limit) >= 3,
         ("audit_blinded_10m", "audit changes in 10 min"), "never all three", "infrastructure as code",
         numbers(left=0.25),
+        needs=members("api-calls", "operation", "status"),
+        references=("NIST CSF 2.0 DE.CM-03", "NIST CSF 2.0 PR.AA-05"),
+        clearing="Counts for an hour; proving a factor does not clear it.",
     ),
     Rule(
         "privilege_widened", "Two steps of the privilege chain within minutes: credential, rights, audit.",
@@ -51,6 +57,9 @@ USAGE: Final[tuple[Rule, ...]] = (
         lambda x, limit: _chain_steps(x, limit) == 2,
         ("rights_granted_10m", "grants in 10 min"), "one step at a time",
         "infrastructure as code, onboarding", numbers(left=0.25),
+        needs=members("api-calls", "operation", "status"),
+        references=("NIST CSF 2.0 DE.CM-03", "NIST CSF 2.0 PR.AA-05"),
+        clearing="Cleared by proving a factor; else it counts for half an hour.",
     ),
     Rule(
         "agent_tool_burst", "An agent calls tools in a burst, or tools it never used before.",
@@ -58,5 +67,8 @@ USAGE: Final[tuple[Rule, ...]] = (
         "HIGH", 6.0, 1800.0, False, ("T1059.009", "T1078.004"),
         _tool_burst, ("tool_calls_1m", "tool calls in 1 min"), "≤ {calls:g} calls, ≤ {new_tools:g} new tools",
         "an evaluation run, a new task", numbers(calls=60.0, new_tools=3.5),
+        needs=members("api-calls", "tool", "principal_kind"),
+        references=("NIST CSF 2.0 DE.CM-03",),
+        clearing="Counts for half an hour; an agent cannot prove a factor.",
     ),
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.rules.rule import FOREVER, Rule
+from pipeline.rules.rule import FOREVER, Rule, members
 
 VERDICTS: Final[tuple[Rule, ...]] = (
     Rule(
@@ -13,6 +13,9 @@ VERDICTS: Final[tuple[Rule, ...]] = (
         "HIGH", 8.0, FOREVER, False, ("T1550.001",),
         lambda x, _: x["fallen"],
         ("fallen", "ancestor"), "ancestors trusted", "whatever made the ancestor fall falsely",
+        needs=members("auth-events", "parent_session_id"),
+        references=("NIST SP 800-207 §2.1 tenet 6",),
+        clearing="Never: start a session anew from one that is trusted.",
     ),
     Rule(
         "confirmed_compromised", "An analyst or the user confirmed that this session is compromised.",
@@ -20,5 +23,8 @@ VERDICTS: Final[tuple[Rule, ...]] = (
         "HIGH", 10.0, FOREVER, False, ("T1078",),
         lambda x, _: x["confirmed"],
         ("confirmed", "report"), "no report", "a mistaken click",
+        needs=members("session-feedback", "verdict"),
+        references=("NIST CSF 2.0 DE.AE-02",),
+        clearing="Never in this session: start a new one.",
     ),
 )  # fmt: skip

@@ -1,0 +1,192 @@
+"""What became worse on a device: each report against the one before, fact by fact.
+
+What a device *is* travels to its sessions as posture; this is what it *became*, told as signals
+(:mod:`models.signals`) with the words an analyst reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import zip_longest
+from typing import Any, Final
+
+from pipeline.fleet import HOUR_MS, Fleet
+from schemas.members import DAY_MS
+
+CLOCK_TOLERANCE_MS: Final = 120_000
+"""A clock that is off by less is only wrong."""
+STALE_DAYS: Final = 180
+"""A device whose patch level is older than this waits for security fixes that exist."""
+_ATTESTED: Final = {"none": 0, "virtual": 0, "failed": 0, "basic": 1, "device": 2, "strong": 3}
+_VERSION: Final = re.compile(r"\d+(?:\.\d+)*")
+HOLDS, EXCUSED, OVER = 0, 1, 2
+"""What became of a fall: it counts; it was part of a rollout; the fact is as it was before."""
+
+
+def _lost(was: Any, now: Any) -> bool:
+    return was is True and now is False
+
+
+def _gained(was: Any, now: Any) -> bool:
+    return was is False and now is True
+
+
+def _attests_less(was: str, now: str) -> bool:
+    """From a proof by hardware (``device``, ``strong``) to less; ``unevaluated`` says nothing."""
+    return _ATTESTED.get(was, 0) >= 2 and _ATTESTED.get(now, 3) < 2
+
+
+def is_older(was: str, now: str) -> bool:
+    """Whether version *now* is surely older than *was*.
+
+    Only what two sources would write alike is compared: the same words before the number, and no single
+    number against a dotted one.
+
+    >>> is_older("17.5.1", "17.4"), is_older("17.5.1", "17.5"), is_older("11", "10.0.22631")
+    (True, False, False)
+    """
+    old, new = _VERSION.search(was), _VERSION.search(now)
+    if not old or not new or was[: old.start()].casefold() != now[: new.start()].casefold():
+        return False
+    pairs = [found[0].split(".") for found in (old, new)]
+    if min(map(len, pairs)) == 1 != max(map(len, pairs)):
+        return False
+    for before, after in zip_longest(*pairs):
+        if None in (before, after):
+            return False
+        if int(before) != int(after):
+            return int(after) < int(before)
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A fact of posture, the *signal* that its fall gives for *hold_ms*, and what a fall is: (was, now)."""
+
+    fact: str
+    signal: str
+    hold_ms: int
+    worse: Callable[[Any, Any], bool]
+
+
+WATCHED: Final[tuple[Watched, ...]] = (
+    Watched("managed", "posture_downgraded", HOUR_MS, _lost),
+    Watched("compliant", "posture_downgraded", HOUR_MS, _lost),
+    Watched("screen_lock", "posture_downgraded", HOUR_MS, _lost),
+    Watched("encrypted", "posture_downgraded", HOUR_MS, _lost),
+    Watched("developer_mode", "posture_downgraded", HOUR_MS, _gained),
+    Watched("debugger", "posture_downgraded", HOUR_MS, _gained),
+    Watched("attestation", "attestation_downgraded", DAY_MS, _attests_less),
+    Watched("os_version", "os_downgraded", DAY_MS, is_older),
+    Watched("patch_level", "os_downgraded", DAY_MS, lambda was, now: bool(now < was)),
+    Watched("sim_id", "sim_changed", DAY_MS, lambda was, now: bool(now != was)),
+)
+_HOLD_OF: Final = {one.fact: (one.signal, one.hold_ms) for one in WATCHED} | {
+    "clock": ("clock_tampered", HOUR_MS)
+}
+_OF_SYSTEM: Final = frozenset({"os_version", "patch_level"})
+_OF_SESSION: Final = frozenset({"posture_downgraded"})
+"""Signals of what happened under a session: one that began afterwards was let in knowing it."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What fell on a device: ``{fact: [at ms, value before, what became of it, words]}``.
+
+    *attested* is the newest attestation that was evaluated.
+    """
+
+    fell: dict[str, list[Any]] = field(default_factory=dict)
+    attested: str = ""
+
+
+def notice(
+    changes: Changes, fleet: Fleet, posture: Mapping[str, Any], told: Mapping[str, Any], event: dict[str, Any]
+) -> None:
+    """Compare what a report *told* with the *posture* before it; both hold only facts that are known."""
+    at, tenant = event["occurred_at"], event["tenant"]
+    another_system = told.get("platform", posture.get("platform")) != posture.get("platform")
+    for one in WATCHED:
+        now = told.get(one.fact)
+        if now is None or now == "unevaluated" or (another_system and one.fact in _OF_SYSTEM):
+            continue
+        before = changes.fell.get(one.fact)
+        was = changes.attested if one.fact == "attestation" else posture.get(one.fact)
+        if was is not None and one.worse(was, now):
+            reference = before[1] if before and before[2] != OVER else was
+            fleet.fall(tenant, one.fact, before[0] if before else 0, at)
+            changes.fell[one.fact] = [at, reference, HOLDS, _words(one.fact, reference, now)]
+        elif before and not one.worse(before[1], now):
+            before[2] = OVER
+        if one.fact == "attestation":
+            changes.attested = now
+
+
+def check_clock(
+    changes: Changes, posture: Mapping[str, Any], told_of: Mapping[str, int], event: dict[str, Any]
+) -> bool:
+    """Whether the report's time contradicts another clock; a late upload contradicts none."""
+    at, attested_at = event["occurred_at"], event["attested_at"] or 0
+    words = ""
+    if attested_at > at + CLOCK_TOLERANCE_MS:
+        words = f"attested {_seconds(attested_at - at)} after the report was made"
+    elif (event["sequence"] or 0) > posture.get("sequence", 2**63) and (
+        at < told_of["sequence"] - CLOCK_TOLERANCE_MS
+    ):
+        words = f"the clock went back {_seconds(told_of['sequence'] - at)} between two reports"
+    elif 0 < event["recorded_at"] < at - CLOCK_TOLERANCE_MS:
+        words = f"made {_seconds(at - event['recorded_at'])} after it was received"
+    if words:
+        changes.fell["clock"] = [max(at, *told_of.values(), 0), None, HOLDS, words]
+    return bool(words)
+
+
+def excuse(changes: Changes, fleet: Fleet, tenant: str, at: int) -> int:
+    """Excuse what so many other devices did too, forget what is over; how many facts were excused now."""
+    excused = 0
+    for fact, fell in list(changes.fell.items()):
+        if at > fell[0] + max(_HOLD_OF[fact][1], HOUR_MS):
+            del changes.fell[fact]
+        elif fell[2] == HOLDS and fleet.is_rollout(tenant, fact, at):
+            fell[2] = EXCUSED
+            excused += 1
+    return excused
+
+
+def signals(
+    changes: Changes, posture: Mapping[str, Any], at: int, bound_at: int
+) -> tuple[list[str], dict[str, str]]:
+    """What a session bound since *bound_at* is told at *at*, ms: signals, and the words to each."""
+    words: dict[str, list[str]] = {}
+    for fact, (when, _, state, text) in changes.fell.items():
+        signal, hold_ms = _HOLD_OF[fact]
+        if state == HOLDS and at <= when + hold_ms and (signal not in _OF_SESSION or when > bound_at):
+            words.setdefault(signal, []).append(text)
+    if patch_level := posture.get("patch_level"):
+        age = _days_since(patch_level, at)
+        if age > STALE_DAYS:
+            words["patch_stale"] = [f"patch level {patch_level}, {age} days old"]
+    return sorted(words), {signal: ", ".join(told)[:256] for signal, told in words.items()}
+
+
+def _words(fact: str, was: Any, now: Any) -> str:
+    if fact == "sim_id":
+        return "another SIM"
+    was, now = (str(one).lower() if isinstance(one, bool) else one for one in (was, now))
+    return f"{fact} {was} → {now}"
+
+
+def _seconds(ms: int) -> str:
+    return f"{ms / 1000:g} s"
+
+
+def _days_since(date: str, at: int) -> int:
+    """Days from an ISO *date* to *at*, ms; a date that no calendar has is today."""
+    try:
+        then = datetime.fromisoformat(date).replace(tzinfo=UTC)
+    except ValueError:
+        return 0
+    return int(at - then.timestamp() * 1000) // DAY_MS

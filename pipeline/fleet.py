@@ -1,0 +1,57 @@
+"""The fleet guard: what many devices of a tenant do in the same hour is a rollout, not an attack on each.
+
+Counted from the devices' records alone, in event time, so that a worker that takes over counts the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 60 * MINUTE_MS
+WINDOW: Final = 60
+"""Minutes in which changes belong together."""
+SHARE: Final = 0.2
+LEAST: Final = 5
+"""A rollout is so large a share of the tenant's devices in this partition, and at least so many."""
+_KEPT: Final = 3
+"""Windows that are kept, for devices that report late."""
+
+
+class Fleet:
+    """The devices of one partition: how many are heard of, and how many changed a fact for the worse."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, Counter[int]] = {}
+        self._fell: dict[tuple[str, str], Counter[int]] = {}
+
+    def hear(self, tenant: str, before: int, at: int) -> None:
+        """A device, last heard at *before* ms (0: never), is heard at *at*; what is older counts not."""
+        if at > before:
+            _move(self._heard.setdefault(tenant, Counter()), before // HOUR_MS, at // HOUR_MS, _KEPT)
+
+    def fall(self, tenant: str, fact: str, before: int, at: int) -> None:
+        """A device whose *fact* last fell at *before* ms (0: never) says at *at* that it has fallen."""
+        minutes = self._fell.setdefault((tenant, fact), Counter())
+        _move(minutes, before // MINUTE_MS, at // MINUTE_MS, _KEPT * WINDOW)
+
+    def is_rollout(self, tenant: str, fact: str, at: int) -> bool:
+        """Whether too many devices let *fact* fall in the hour before *at*, ms, for an attack on each."""
+        minute, hour = at // MINUTE_MS, at // HOUR_MS
+        counted = self._fell.get((tenant, fact), Counter()).items()
+        fallen = sum(number for when, number in counted if minute - WINDOW <= when <= minute)
+        heard = self._heard.get(tenant, Counter())
+        return fallen >= max(LEAST, SHARE * (heard[hour] + heard[hour - 1]))
+
+
+def _move(counts: Counter[int], before: int, now: int, kept: int) -> None:
+    """One device more at *now*, one less at *before*; what is older than *kept* before the newest goes."""
+    if counts[before] > 1:
+        counts[before] -= 1
+    else:
+        del counts[before]
+    counts[now] += 1
+    newest = max(counts)
+    for old in [one for one in counts if one < newest - kept]:
+        del counts[old]

@@ -1,0 +1,77 @@
+"""Detections: what became worse on the session's device, and proofs of its health that fail or grow old."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from models.columns import ATTESTATION
+from pipeline.rules.device import ON_A_DEVICE
+from pipeline.rules.rule import Rule, members
+
+_HEALTH: Final = ("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5")
+
+POSTURE: Final[tuple[Rule, ...]] = (
+    Rule(
+        "posture_downgraded", "The device's posture got worse while the session was on it.",
+        "Please confirm it is you: a protection of your device was switched off.",
+        "MEDIUM", 4.0, 0.0, True, ("T1404", "T1629.003", "T1632.001", "T1562.001"), None,
+        ("", "a posture fact got worse"),
+        "as the session found it",
+        "an MDM that lags behind; a rollout to the whole fleet is recognised and keeps still",
+        needs=members(
+            "device-telemetry", "managed", "compliant", "screen_lock", "encrypted", "developer_mode",
+            "debugger",
+        ) + ON_A_DEVICE,
+        references=_HEALTH, signal="posture_downgraded",
+        clearing="Ends when the fact is as it was, after an hour, or when a factor is proved.",
+    ),
+    Rule(
+        "attestation_failed", "The device tried to prove its health to its maker's service and failed.",
+        "Your device could not prove that it is unchanged, so you were signed out.",
+        "HIGH", 6.0, 0.0, False, ("T1633.001", "T1645", "T1577", "T1617"),
+        lambda x, _: x["bound"] & (x["attestation"] == ATTESTATION["failed"]),
+        ("attestation_age_m", "minutes since the attestation"), "passed, or not evaluated",
+        "devices their maker never certified",
+        needs=members("device-telemetry", "attestation") + ON_A_DEVICE, references=_HEALTH,
+        clearing="Ends with the next attestation that does not fail; proving a factor does not clear it.",
+    ),
+    Rule(
+        "attestation_downgraded", "The device used to prove its health by hardware and no longer does.",
+        "Please confirm it is you: your device proves less about itself than before.",
+        "MEDIUM", 4.0, 0.0, True, ("T1633.001", "T1645", "T1577"), None,
+        ("", "less than a proof by hardware"), "the same proof as before, by hardware",
+        "an outage of the attestation service that is reported as none; a fleet-wide one keeps still",
+        needs=members("device-telemetry", "attestation") + ON_A_DEVICE, references=_HEALTH,
+        signal="attestation_downgraded",
+        clearing="Ends with an attestation as good as before, after a day, or when a factor is proved.",
+    ),
+    Rule(
+        "os_downgraded", "The device went back to an older system version or patch level.",
+        "Please confirm it is you: your device went back to an older system.",
+        "MEDIUM", 4.0, 0.0, True, ("T1661", "T1404"), None,
+        ("", "an older system than before"), "the same version or a newer one",
+        "a second system on the same machine, a restored backup, two agents that write versions differently",
+        needs=members("device-telemetry", "os_version", "patch_level", "platform") + ON_A_DEVICE,
+        references=("NIST CSF 2.0 PR.PS-02", "NIST SP 800-207 §2.1 tenet 5"), signal="os_downgraded",
+        clearing="Ends when the version is as before, after a day, or when a factor is proved.",
+    ),
+    Rule(
+        "patch_stale", "The device lacks the security patches of the last half year.",
+        "Your device lacks security updates; please install them.",
+        "LOW", 1.0, 0.0, False, ("T1404",), None,
+        ("", "an old patch level"), "at most 180 days old", "devices their maker no longer serves",
+        needs=members("device-telemetry", "patch_level") + ON_A_DEVICE,
+        references=("NIST CSF 2.0 PR.PS-02", "NIST SP 800-207 §2.1 tenet 5"), signal="patch_stale",
+        clearing="Ends when the device reports a newer patch level.",
+    ),
+    Rule(
+        "clock_tampered", "The device's time contradicts another clock, and not by lateness.",
+        "The clock of your device is wrong; please set it.",
+        "LOW", 1.5, 0.0, False, ("T1070.006",), None,
+        ("", "two clocks that contradict each other"), "within two minutes of each other",
+        "a clock that drifted and was set right; buffered uploads are late, and lateness is no contradiction",
+        needs=members("device-telemetry", "occurred_at", "attested_at", "sequence") + ON_A_DEVICE,
+        references=("NIST CSF 2.0 DE.CM-09",), signal="clock_tampered",
+        clearing="Ends an hour after the last contradiction.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,73 @@
+"""What histories of detections are made of: clients, devices and people, and a row of the tables.
+
+Tables of rows are named ``ROWS`` in test files whose name ends in ``detections``, and in ``test_rules``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from playing import Event
+from samples import auth, call, telemetry
+
+HOME: dict[str, Any] = {
+    "asn": 64601,
+    "ip": "192.0.2.1",
+    "user_agent": "Firefox/140",
+    "ja4": "t13d_a",
+    "token_id": "t-1",
+}
+CAFE = {**HOME, "asn": 64851, "ip": "198.51.100.1"}
+BERLIN = {"latitude": 52.52, "longitude": 13.405}
+MUNICH = {"latitude": 48.137, "longitude": 11.575}
+AGENT: dict[str, Any] = {"principal_id": "assistant", "principal_kind": "agent", "tool": "mail"}
+KEY: dict[str, Any] = {"principal_id": "key-7", "principal_kind": "api_key"}
+ON = {"device_id": "phone-1"}
+CLEAN = {
+    "heartbeat_interval_ms": 60_000, "rooted": False, "hooked": False, "emulator": False, "malware": "none",
+    "attestation": "strong",
+}  # fmt: skip
+
+
+def others(until: float) -> list[Event]:
+    """Somebody else works all the while, so that time goes on."""
+    return [call(at, session_id="ben", principal_id="ben") for at in range(0, int(until), 20)]
+
+
+def reports(until: float, every: float = 60, **members: Any) -> list[Event]:
+    """The phone reports, healthy unless *members* say otherwise."""
+    return [telemetry(at, **{**CLEAN, **members}) for at in np.arange(0, until, every).tolist()]
+
+
+def on_phone(*more: Event, **posture: Any) -> list[Event]:
+    """A session on a phone that says something of itself after a minute."""
+    start = [telemetry(0, **CLEAN), auth(1, **ON), call(2, **ON)]
+    return [*start, telemetry(60, **{**CLEAN, **posture}), call(61, **ON), *more]
+
+
+def ms(at: float) -> int:
+    """*at* seconds as an event says it."""
+    return int(auth(at)["occurred_at"])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A detection with a history on which it fires, nearly the same on which it does not, and honest ones.
+
+    *kept_quiet_by* is the policy of a site that knows its honest oddities, for those alone.
+    """
+
+    rule: str
+    fires: list[Event]
+    quiet: list[Event]
+    honest: tuple[list[Event], ...] = ()
+    kept_quiet_by: str = ""
+
+
+def names(rows: Iterable[Row]) -> list[str]:
+    """What to call the rows of a table."""
+    return [f"{row.rule}-{at}" for at, row in enumerate(rows)]

@@ -1,0 +1,106 @@
+"""The catalogue: every detection told in full, on the command line and on a page that follows the code."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline import catalogue, cli
+from pipeline.documents import DETECTIONS
+from pipeline.policy import Policy, parse_policy
+from pipeline.rules import BIT, RULE_IDS, RULES, Rule
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, ["detections", *arguments])
+
+
+def test_the_page_follows_the_code() -> None:
+    assert DETECTIONS.read_text("utf-8") == catalogue.markdown(), "run `make docs`"
+
+
+def test_the_page_has_a_section_for_every_detection() -> None:
+    page = DETECTIONS.read_text("utf-8")
+
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == list(RULE_IDS)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
+def test_a_snippet_is_a_policy_that_changes_nothing_yet(rule: Rule) -> None:
+    policy = parse_policy(catalogue.snippet(rule))
+
+    assert list(policy.rules) == [rule.id]
+    assert policy.weights() == Policy().weights()
+    assert policy.limits() == Policy().limits()
+
+
+def test_the_list_names_every_detection_with_what_it_leads_to() -> None:
+    done = run()
+
+    assert done.exit_code == 0
+    heads = [line.split()[:3] for line in done.stdout.splitlines() if line[:1].isalpha()][1:]
+    assert [head[0] for head in heads] == list(RULE_IDS)
+    assert ["device_rooted", "HIGH", "(98.2)"] in heads
+    assert ["posture_downgraded", "MEDIUM", "(50)"] in heads
+
+
+@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
+def test_one_detection_is_told_in_full(rule: Rule) -> None:
+    done = run(rule.id)
+
+    assert done.exit_code == 0
+    told = " ".join(done.stdout.split())
+    assert told.startswith(f"{rule.id} {rule.text}")
+    parts = (
+        *rule.attack, *rule.needs, *rule.references, rule.user_text, rule.clearing, rule.known_false_positives
+    )  # fmt: skip
+    assert [part for part in parts if part not in told] == []
+    assert done.stdout.endswith(catalogue.snippet(rule) + "\n")
+
+
+def test_a_program_reads_the_same() -> None:
+    every, one = run("--json"), run("mfa_fatigue", "--json")
+
+    assert json.loads(every.stdout) == catalogue.entries()
+    assert json.loads(one.stdout) == {
+        "id": "mfa_fatigue",
+        "text": "A prompt was approved after a burst of denied prompts.",
+        "user_text": RULES[BIT["mfa_fatigue"]].user_text,
+        "severity": "HIGH",
+        "weight": 6.0,
+        "alone": {"level": "HIGH", "score": 88.1},
+        "counts_for": "while it holds, and 60 minutes longer",
+        "cleared_by_step_up": False,
+        "clearing": RULES[BIT["mfa_fatigue"]].clearing,
+        "attack": {"version": "18.1", "techniques": ["T1621"]},
+        "references": ["NIST CSF 2.0 DE.CM-03", "NIST CSF 2.0 PR.AA-03"],
+        "needs": ["auth-events.action"],
+        "told_by": "",
+        "normal": "≤ 3 denials",
+        "limits": {"denials": 3.0},
+        "learning": "none",
+        "known_false_positives": "somebody learning a new phone",
+        "policy": catalogue.snippet(RULES[BIT["mfa_fatigue"]]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "instead"),
+    [("mfa_fatig", "do you mean mfa_fatigue"), ("xyz", "`session-risk detections` lists them")],
+)
+def test_an_unknown_detection_is_said_with_what_to_do(word: str, instead: str) -> None:
+    done = run(word)
+
+    assert done.exit_code == 2
+    assert f"no detection is called '{word}'; {instead}" in done.stderr
+
+
+def test_a_context_and_a_learning_period_are_told_where_there_is_one() -> None:
+    told = {one["id"]: one for one in catalogue.entries()}
+
+    assert told["posture_downgraded"]["told_by"].startswith("the device context: within the hour")
+    assert told["factor_reset_new_device"]["told_by"].startswith("the principal context: ")
+    assert "principal's devices" in told["new_device_privileged"]["learning"]
+    assert told["step_up_missed"]["counts_for"] == "from then on"
