@@ -28,7 +28,7 @@ def rules() -> str:
 
 
 def _alone(rule: Rule) -> str:
-    level, value = catalogue.alone(rule.id)
+    level, value = catalogue.alone(rule)
     return f"{level} ({value:g})"
 
 
