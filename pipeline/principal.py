@@ -85,7 +85,7 @@ def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: 
     else:
         before -= 1
     principal_factors.remember_device(
-        principal.factors, event, known=known.get("device", True), settled=before > 0
+        principal.factors, event, known=known.get("device", True), settled=before >= principal_factors.SETTLED
     )
     signals, details = principal_factors.signals(principal.factors, event)
     members = {

@@ -12,6 +12,8 @@ from typing import Any, Final
 from pipeline.fleet import HOUR_MS
 from schemas.members import DAY_MS
 
+SETTLED: Final = 3
+"""Sessions after which a device that was in none of them means something."""
 MOST_CHANGES: Final = 8
 MOST_DEVICES: Final = 16
 _KEPT_MS: Final = 2 * DAY_MS

@@ -84,20 +84,20 @@ ROWS = [
     ),
     Row(
         "factor_reset_new_device",
-        [*habit(1), *changed(-3600), auth(0, **ON), call(5, **ON)],
-        [*habit(1), auth(0, **ON), call(5, **ON)],
+        [*habit(3), *changed(-3600), auth(0, **ON), call(5, **ON)],
+        [*habit(3), auth(0, **ON), call(5, **ON)],
         (
-            [*habit(1), *changed(-3600), auth(0, **LAPTOP), call(5, **LAPTOP)],
-            [*habit(1), *changed(-90_000), auth(0, **ON), call(5, **ON)],
-            [*habit(1), auth(0, **ON), by("credential_added"), call(500, **ON)],
-            [*changed(-3600, "recovery_started"), auth(0, principal_id="bob", **ON)],
+            [*habit(3), *changed(-3600), auth(0, **LAPTOP), call(5, **LAPTOP)],
+            [*habit(3), *changed(-90_000), auth(0, **ON), call(5, **ON)],
+            [*habit(3), auth(0, **ON), by("credential_added"), call(500, **ON)],
+            [*habit(1), *changed(-3600, "recovery_started"), auth(0, **ON), call(5, **ON)],
         ),
     ),
     *(
         Row(
             "factor_reset_new_device",
-            [*habit(1), *changed(-60, action), auth(0, **ON), call(5, **ON)],
-            [*habit(1), *changed(600, action), auth(0, **ON), call(5, **ON)],
+            [*habit(3), *changed(-60, action), auth(0, **ON), call(5, **ON)],
+            [*habit(3), *changed(600, action), auth(0, **ON), call(5, **ON)],
         )
         for action in ("recovery_started", "credential_removed", "credential_changed")
     ),
@@ -156,7 +156,7 @@ def test_a_new_sim_alone_is_no_reason_for_anything() -> None:
 
 def test_a_new_phone_after_a_reset_is_told_with_both_times() -> None:
     (first, *_) = of(
-        replayed([*habit(1), *changed(-1800, "recovery_started"), auth(0, **ON), call(5, **ON)]),
+        replayed([*habit(3), *changed(-1800, "recovery_started"), auth(0, **ON), call(5, **ON)]),
         SESSION_RISK, "s-1",
     )  # fmt: skip
 

@@ -198,9 +198,13 @@ def test_a_worker_that_takes_over_knows_the_same() -> None:
     assert other.rows == one.rows
 
 
+def at_home(sessions: int) -> list[Event]:
+    return [activity(at, session_id=f"home-{at}", **HOME) for at in range(sessions)]
+
+
 def test_what_became_of_factors_is_known_to_a_worker_that_takes_over() -> None:
     one, other = principal(), principal()
-    one.each(activity(0, **HOME), activity(60, kind="recovery_started"))
+    one.each(*at_home(3), activity(60, kind="recovery_started"))
     other.stage.restore(one.rows.items())
     other.stage.ready()
 
@@ -226,7 +230,7 @@ def test_a_factor_change_is_told_to_nobody_by_itself() -> None:
 
 def test_a_device_stays_new_for_its_session_whatever_else_it_shows() -> None:
     one = principal()
-    one.each(activity(0, **HOME), activity(30, kind="credential_removed"))
+    one.each(*at_home(3), activity(30, kind="credential_removed"))
     phone = {**HOME, "device_id": "new", "session_id": "s-2"}
 
     said = one.each(
