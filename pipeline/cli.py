@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "explain": "Tell how a decision came about and what was done.",
     "simulate": "Write a labelled recording of simulated days.",
     "convert": "Turn other people's logs into a recording.",
+    "export": "Write scored vectors and their labels to Parquet.",
     "train": "Fit the anomaly model on a recording.",
     "model": "Say which model decides, and in which mode.",
     "policy": "Show or check a policy.",
