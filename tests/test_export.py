@@ -133,7 +133,7 @@ def test_a_row_holds_the_record_its_label_and_the_truth(tmp_path: Path) -> None:
     texts = [
         {name: _plain(value) for name, value in row.items() if name not in FEATURE_NAMES} for row in rows
     ]
-    same = {"tenant": "acme", "level": "LOW", "model": "toy@1", "policy": "default@1"}
+    same: dict[str, Any] = {"tenant": "acme", "level": "LOW", "model": "toy@1", "policy": "default@1"}
     same |= {"occurred_at": T0, "scored_at": T0, "feature_set": FEATURE_SET}
     label = {"verdict": "true_positive", "label": 1, "label_at": T0 + HOUR, "label_by": "soc"}
     label |= {"label_decision_id": "d-1"}
