@@ -24,7 +24,8 @@ def command(*, data: Path, model: Path, as_json: bool) -> None:
     """Tell how far the vectors in DATA, an export or a recording, have moved from a model's training data.
 
     For each feature and for the score: the population stability index, below 0.1 stable, from 0.25 on large.
-    Reports only: whether to train again is for people to decide.
+    Vectors of one session are much alike, so a few sessions look like a change. Reports only: whether to
+    train again is for people to decide.
     """
     told = _drift(model, data)
     if as_json:
@@ -41,14 +42,17 @@ def _drift(model: Path, data: Path) -> dict[str, Any]:
         )
     tally = Tally(reference)
     low_share, parts = parts_in(data)
+    sessions: set[tuple[str, str]] = set()
     for part in parts:
         fair = part.take(drawn(part, low_share))
         if len(fair):
             tally.add(fair.values, fair.scores(detector))
+            sessions.update(fair.sessions)
     return {
         "model": detector.id,
         "data": str(data),
         "rows": tally.rows,
+        "sessions": len(sessions),
         "training_rows": reference.rows,
         "columns": [
             {"column": one.name, "psi": round(one.psi, 4), "verdict": one.verdict}
@@ -59,9 +63,8 @@ def _drift(model: Path, data: Path) -> dict[str, Any]:
 
 def _show(told: dict[str, Any]) -> None:
     console = screen()
-    console.print(
-        f"{told['rows']:,} vectors against {told['training_rows']:,} that {told['model']} learned from"
-    )
+    rows, sessions = f"{told['rows']:,} vectors", f"{told['sessions']:,} sessions"
+    console.print(f"{rows} of {sessions} against {told['training_rows']:,} that {told['model']} learned from")
     found = Counter(row["verdict"] for row in told["columns"])
     console.print(
         ", ".join(f"{number} {word}" for word, number in found.most_common()) or "nothing to compare"
