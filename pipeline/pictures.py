@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from models.drift import LARGE, MODERATE, Drift
 from pipeline.quality import Quality
 
 HONEST, ATTACK, LINE = "#4477aa", "#cc3311", "#999999"
+COLOUR: Final = {"stable": HONEST, "moderate": "#ee7733", "large": ATTACK, "too few rows": LINE}
 
 
 def of_quality(found: Quality) -> dict[str, bytes]:
@@ -27,14 +29,15 @@ def of_quality(found: Quality) -> dict[str, bytes]:
 def of_drift(found: Sequence[Drift]) -> dict[str, bytes]:
     """Return the picture of how far features have moved, by name."""
     figure, axes = _begin("drift.png", height=1.0 + 0.16 * len(found))
-    names = [one.name for one in reversed(found)]
-    axes.barh(names, [one.psi for one in reversed(found)], color=HONEST)
-    for limit, word in ((MODERATE, "moderate"), (LARGE, "large")):
+    shown = [*reversed(found)]
+    colours = [COLOUR[one.verdict] for one in shown]
+    axes.barh([one.name for one in shown], [one.psi for one in shown], color=colours)
+    for limit in (MODERATE, LARGE):
         axes.axvline(limit, color=LINE, linewidth=0.8)
-        axes.text(limit, len(names) - 0.4, word, color=LINE, fontsize=7)
+    axes.set_xlim(0, max(0.3, *(one.psi * 1.02 for one in shown)))
     axes.tick_params(axis="y", labelsize=7)
-    axes.set_xlabel("population stability index")
-    axes.set_ylim(-0.6, len(names))
+    axes.set_xlabel(f"population stability index: up to {MODERATE} stable, from {LARGE} on large")
+    axes.set_ylim(-0.6, len(shown) - 0.4)
     return {"drift.png": _png(figure)}
 
 
@@ -47,7 +50,7 @@ def _scores(found: Quality) -> bytes:
     axes.set_yscale("log")
     axes.set_xlabel("score")
     axes.set_ylabel("density")
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper right", ncols=2, frameon=False)
     return _png(figure)
 
 

@@ -97,8 +97,6 @@ def _parts(data: Data, test: Data | None) -> tuple[Vectors, Vectors, set[tuple[s
 
 def _measured(forest: Forest, reference: Reference, test: Data) -> tuple[Quality | None, list[Drift]]:
     """How well the model does on *test*, and how far its honest part is from the training data."""
-    if not len(test.vectors):
-        return None, []
     scores = test.vectors.scores(forest)
     rows = known_rows(test.vectors, scores, test.low_share)
     if rows is None:

@@ -109,6 +109,8 @@ class Vectors:
 
     def scores(self, detector: Detector) -> NDArray[np.float64]:
         """What *detector* says of each row, ``(n,)``."""
+        if not len(self):  # scikit-learn's trees want a row at least
+            return np.empty(0)
         return detector.score(as_seen_by_models(np.ascontiguousarray(self.values.T)))
 
 

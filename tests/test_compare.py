@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,19 @@ from numpy.typing import NDArray
 from models.artefact import load
 from models.detector import Moved
 from models.features import FEATURE_NAMES, as_seen_by_models
+from pipeline.commands import compare
 from pipeline.comparison import Bands, Fate, Fates, of_fates
 from pipeline.labels import Truths
+from pipeline.policy import parse_policy
 from pipeline.recording import TOPIC_OF, write
+from pipeline.settings import load as load_settings
 from pipeline.stage import Message
 from pipeline.vectors import Row, Vectors
-from samples import T0, auth, call
 from schemas.decisions import SessionFeatures
 from schemas.decode import encode
 from schemas.topics import SESSION_CHALLENGES, SESSION_FEATURES, SESSION_REVOCATIONS, SESSION_RISK
 from test_export import exported, vector
+from test_rules import CAFE, HOME, earlier, moved
 from test_training import data, life, model, run, told, truths
 
 __all__ = ["data", "model"]  # fixtures
@@ -181,19 +183,59 @@ def test_on_an_export_the_bands_of_each_vector_are_compared(data: Path, model: P
     assert told("compare", model, model, "--on", data)["differences"] == []
 
 
-def test_on_a_recording_both_models_decide(model: Path, naive: Path, tmp_path: Path) -> None:
-    events = [auth(0), *(call(10 + at) for at in range(5)), call(30, asn=64_501, ip="198.51.100.9")]
-    with write(tmp_path / "recording") as writer:
-        for event in events:
+def moved_abroad(folder: Path) -> Path:
+    """A recording in which ana's session moves to a network that is new to her."""
+    with write(folder) as writer:
+        for event in [*earlier(HOME), *moved(HOME, CAFE)]:
             known = {name: value for name, value in event.items() if value is not None}
             writer.event(TOPIC_OF[event["type"]], known)
+    return folder
 
-    found = told("compare", model, naive, "--on", tmp_path / "recording")
 
-    assert (found["by"], found["on"]) == ("decisions", str(tmp_path / "recording"))
-    same = told("compare", model, model, "--on", tmp_path / "recording")
-    assert (same["differ"], same["differences"]) == (0, [])
-    shown = run("compare", model, naive, "--on", tmp_path / "recording").stdout
-    assert f"{found['differ']:,} of {found['sessions']:,} sessions differ" in shown
-    assert json.dumps(same["a"]) == json.dumps(same["b"])
-    assert min(event["occurred_at"] for event in events) == T0
+def test_on_a_recording_both_models_decide_and_what_tips_the_scale_is_told(tmp_path: Path) -> None:
+    recording = moved_abroad(tmp_path / "recording")
+    policy = parse_policy("[rules.network_changed]\nweight = 4.5")
+    calm, odd = (
+        compare._fates(recording, Calls(more), policy, load_settings()).by_session for more in (-1_000, 1_000)
+    )
+
+    found = of_fates(calm, odd, Truths())
+
+    assert found["changes"] == {"unknown: step_up → revoke": 1}
+    assert found["differences"] == [
+        {
+            "tenant": "default",
+            "session_id": "s-1",
+            "label": "unknown",
+            "family": None,
+            "change": "step_up → revoke",
+            "a": {"level": "MEDIUM", "score": 62.2, "challenged": True, "revoked": False}
+            | {"reasons": ["network_changed"]},
+            "b": {"level": "HIGH", "score": 84.6, "challenged": False, "revoked": True}
+            | {"reasons": ["network_changed", "anomaly"]},
+        }
+    ]
+
+
+def test_a_model_compared_on_a_recording_with_itself_changes_nothing(model: Path, tmp_path: Path) -> None:
+    recording = moved_abroad(tmp_path / "recording")
+
+    found = told("compare", model, model, "--on", recording)
+    shown = run("compare", model, model, "--on", recording).stdout
+
+    identity = load(model).id
+    steps = found["a"]
+    assert steps["step_up"] == 1
+    assert found == {
+        "models": {"a": identity, "b": identity},
+        "on": str(recording),
+        "by": "decisions",
+        "sessions": found["sessions"],
+        "differ": 0,
+        "changes": {},
+        "a": steps,
+        "b": steps,
+        "differences": [],
+    }
+    assert shown.splitlines()[0] == f"by decisions: A {identity}, B {identity}"
+    assert shown.splitlines()[1] == f"0 of {found['sessions']} sessions differ"
