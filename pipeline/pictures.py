@@ -68,7 +68,9 @@ def _delay(found: Quality) -> bytes:
     figure, axes = _begin("delay.png")
     # What came within a second is drawn at a second: the axis is logarithmic.
     delays = np.maximum(found.delays_s, 1.0)
-    axes.step(delays, np.arange(1, len(delays) + 1) / found.attacked_sessions, where="post", color=ATTACK)
+    share = np.arange(1, len(delays) + 1) / found.attacked_sessions
+    axes.step([1.0, *delays], [0.0, *share], where="post", color=ATTACK)
+    axes.plot(delays, share, "o", markersize=3, color=ATTACK)
     axes.set_xscale("log")
     axes.set_xlabel("seconds since the attack began")
     axes.set_ylabel("share of attacked sessions")
