@@ -47,6 +47,7 @@ class Count:
     labelled: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     other_sets: Counter[str] = field(default_factory=Counter)
+    policies: Counter[str] = field(default_factory=Counter)
     first_unreadable: str = ""
 
 
@@ -93,6 +94,7 @@ class Exporter:
         session = told.tenant, told.session_id
         label = self._labels.of(session, told.scored_at)
         self.count.rows += 1
+        self.count.policies[told.policy] += 1
         self.count.labelled[label.verdict if label else "none"] += 1
         self._hold(Row.of(told, label, self._truths.of(session)))
 

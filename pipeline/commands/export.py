@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -18,7 +18,7 @@ from pipeline.commands.replay import FOLDER
 from pipeline.console import as_json, grid, print_json, screen
 from pipeline.export import Asked, Exporter, exporting, sentences, told
 from pipeline.labels import Labels, Truths
-from pipeline.policy import read_policy
+from pipeline.policy import Mode, Policy, read_policy
 from pipeline.settings import Settings, load
 from pipeline.sources import Source, in_kafka, in_recording, in_replay, is_replayed
 
@@ -78,7 +78,7 @@ def command(
     A vector bears the newest verdict on its session that was given after it was scored and, with --as-of, not
     after that time; so an export of the past is what could have been exported then. All of it or nothing.
     """
-    with _opened(source, recording, low_share) as (found, detector):
+    with _opened(source, recording, low_share) as (found, brain):
         labels = Labels(found.verdicts, as_of, round(label_days * DAY_MS))
         asked = Asked(since or 0, until)
         with exporting(
@@ -86,30 +86,33 @@ def command(
             asked,
             labels,
             Truths(found.truth),
-            detector=detector,
+            detector=brain.detector,
             low_share=found.low_share,
         ) as exporter:
             for value in found.vectors:
                 exporter.take(value)
+    if low_share is None:
+        for sentence in _assumed(exporter, brain.judge.policy):
+            click.echo(f"session-risk: {sentence}", err=True)
     _tell(exporter, found, out, as_json=as_json)
 
 
 @contextmanager
 def _opened(
     source: Path | None, recording: Path | None, low_share: float | None
-) -> Iterator[tuple[Source, Detector]]:
-    """Give where vectors come from, and the configured model: its scores can be told again."""
+) -> Iterator[tuple[Source, Brain]]:
+    """Give where vectors come from, and the configured policy and model: its scores can be told again."""
     settings = load()
     brain = Brain(detector=_model(settings))
     brain.use_policy(read_policy(settings.policy_file))
     share = brain.judge.policy.low_features_share if low_share is None else low_share
     if source is None:
         with in_kafka(settings, share) as found:
-            yield found, brain.detector
+            yield found, brain
     elif is_replayed(source):
-        yield in_replay(source, recording, share), brain.detector
+        yield in_replay(source, recording, share), brain
     else:
-        yield in_recording(source, brain, settings, share), brain.detector
+        yield in_recording(source, brain, settings, share), brain
 
 
 def _model(settings: Settings) -> Detector:
@@ -120,6 +123,17 @@ def _model(settings: Settings) -> Detector:
     except BadModel as error:
         click.echo(f"session-risk: scores are left out: {error}", err=True)
         return NoDetector()
+
+
+def _assumed(exporter: Exporter, policy: Policy) -> Iterator[str]:
+    """A sentence for each policy that is not at hand: only it knows which share of LOW it let log."""
+    ours = {policy.model_copy(update={"mode": mode}).id for mode in get_args(Mode)}
+    for name, number in sorted(exporter.count.policies.items()):
+        if name not in ours:
+            yield (
+                f"{number:,} vectors were scored under policy {name}, which is not at hand: that it logged the "
+                f"share {policy.low_features_share} of LOW is assumed; name another with --low-share"
+            )
 
 
 def _tell(exporter: Exporter, source: Source, out: Path, *, as_json: bool) -> None:
