@@ -80,6 +80,29 @@ async def matching(connection: Connection, topic: str, text: str) -> list[bytes]
     return [value for _, value in sorted(found, key=itemgetter(0))]
 
 
+@asynccontextmanager
+async def history(
+    connection: Connection, topic: str
+) -> AsyncIterator[tuple[int, AsyncIterator[list[bytes]]]]:
+    """Give how many records *topic* holds, about, and their values up to its end of now, a fetch at a time.
+
+    One partition comes after another, so that the same records always come in the same order. Raises as
+    `following` does.
+    """
+    async with _reading(connection, [topic]) as reader:
+        partitions = sorted(reader.assignment())
+        ends = await reader.end_offsets(partitions)
+        begins = await reader.beginning_offsets(partitions)
+        yield sum(ends[one] - begins[one] for one in partitions), _up_to(reader, ends)
+
+
+async def _up_to(reader: Any, ends: dict[Any, int]) -> AsyncIterator[list[bytes]]:
+    for partition, end in sorted(ends.items()):
+        while end and await reader.position(partition) < end:
+            for records in (await reader.getmany(partition, timeout_ms=1000)).values():
+                yield [r.value for r in records if r.value is not None and r.offset < end]
+
+
 async def begin_at_end(connection: Connection, group: str, topics: Sequence[str]) -> None:
     """Let the consumer group *group*, which must be new, begin with what comes to *topics* from now on.
 

@@ -91,6 +91,17 @@ def read(directory: Path) -> Iterator[InputRecord]:
     return _merged(files)
 
 
+def lines(directory: Path, topic: str) -> Iterator[tuple[int, bytes]]:
+    """Yield number and value of each line about *topic* in *directory*, none if it has no such file.
+
+    Raises `RecordingError` at the line where a compressed file turns out to be damaged.
+    """
+    path = _find(directory, topic)
+    if path is not None:
+        with _open(path) as file:
+            yield from _lines(path, file)
+
+
 def read_truth(directory: Path) -> list[Truth]:
     """Return the rows of a labelled recording's `truth.jsonl`; `RecordingError` names a row that is wrong."""
     path = _find(directory, TRUTH)

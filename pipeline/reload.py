@@ -7,7 +7,7 @@ about each model, so a worker that reads `model-control` after compaction comes 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -119,10 +119,7 @@ class InForce:
 
     def _choose_champion(self) -> None:
         """The model promoted last that can be loaded; else the configured one, unless it is retired."""
-        promoted = [name for name, order in self._orders.items() if _promotes(order)]
-        retired = self._orders.get(self._configured.model, {}).get("command") == "retire"
-        names = [*reversed(promoted), *(() if retired else (self._configured.model,))]
-        for name in names:
+        for name in succession(self._orders, self._configured.model):
             if name == self._champion:
                 return
             detector = self._loaded(name)
@@ -157,6 +154,16 @@ class InForce:
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size
+
+
+def succession(orders: Mapping[str, dict[str, Any]], configured: str) -> list[str]:
+    """Return the names of the models that may decide, the first before the next.
+
+    *orders* holds the newest about each model, oldest first; *configured* is the model without any.
+    """
+    promoted = [name for name, order in orders.items() if _promotes(order)]
+    retired = orders.get(configured, {}).get("command") == "retire"
+    return list(dict.fromkeys([*reversed(promoted), *(() if retired else (configured,))]))
 
 
 def _promotes(order: dict[str, Any]) -> bool:

@@ -170,6 +170,12 @@ WRONG: tuple[tuple[dict[str, str], str, int, str], ...] = (
     ({}, "replay {rec} --out {tmp}/o --policy {tmp}/absent.toml", 2, "No such file"),
     ({}, "replay {rec} --out {tmp}/o --model {tmp}", 2, "no readable model"),
     ({}, "train {tmp}", 2, "holds no recording"),
+    ({}, "train {rec} --test {tmp}", 2, "holds no recording"),
+    ({}, "evaluate {tmp} {rec}", 2, "no readable model"),
+    ({}, "compare {tmp} {tmp} --on {rec}", 2, "no readable model"),
+    ({}, "drift {rec} --model {tmp}", 2, "no readable model"),
+    ({}, "export --from {tmp} --out {tmp}/o", 2, "holds no recording"),
+    ({}, "export --out {tmp}/o", 3, "no broker answers"),
     ({}, "convert cloudtrail {tmp}/absent.json --out {tmp}/o", 2, "does not exist"),
     ({}, "convert cloudtrail {root}/README.md --out {tmp}/o", 2, "README.md"),
     ({}, "policy check {root}/pyproject.toml", 2, "pyproject.toml: "),
@@ -185,6 +191,8 @@ WRONG: tuple[tuple[dict[str, str], str, int, str], ...] = (
     ({}, "topics create", 3, "no broker answers"),
     ({}, "topics check", 3, "no broker answers"),
     ({}, "model promote new", 3, "no broker answers"),
+    ({}, "promote new", 3, "no broker answers"),
+    ({}, "rollback", 3, "no broker answers"),
     ({}, "model mode observe", 3, "no broker answers"),
     ({}, "demo --broker 127.0.0.1:1", 3, "no broker answers"),
 )
@@ -362,11 +370,11 @@ def test_a_model_is_told_on_its_card_and_learns_nothing_from_attacks(
     truth = [json.loads(line) for line in (recording / "truth.jsonl").read_text("utf-8").splitlines()]
     attacked = {row["session_id"] for row in truth if row["label"] == "attack"}
     assert attacked
-    assert card["attacked_sessions_left_out"] == len(attacked)
-    assert card["rows"] == told["rows"] > 1_000
-    assert card["recording"]["window"][0].startswith("2026-03-02T00:0")
+    assert card["data"]["attacked_sessions_left_out"] == len(attacked)
+    assert card["data"]["rows"] == told["data"]["rows"] > 1_000
+    assert card["data"]["window"][0].startswith("2026-03-02T00:0")
     assert len(card["thresholds"]) == 3
-    assert card["seed"] == 7
+    assert card["fit"] == {"seed": 7}
 
 
 def test_too_little_to_train_on_is_said_so(tmp_path: Path) -> None:

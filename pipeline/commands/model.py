@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 from getpass import getuser
 from time import time
+from typing import Any, Final
 
 import click
 
 from pipeline.client import writing
 from pipeline.connection import Connection
-from pipeline.reload import ANY_MODEL
-from pipeline.settings import load
+from pipeline.history import on_topic
+from pipeline.reload import ANY_MODEL, succession
+from pipeline.settings import Settings, load
 from pipeline.stage import Message
 from pipeline.topic_admin import check_topics, needed_topics
 from schemas.control import ModelControl
-from schemas.decode import encode
+from schemas.decode import decode_chunk, encode
 from schemas.topics import MODEL_CONTROL
 
-CONFIGURED = "configured"
+CONFIGURED: Final = "configured"
+FOREVER_MS: Final = 2**62
 
 
 @click.group("model", short_help="Say which model decides, and in which mode.")
@@ -26,7 +29,7 @@ def command() -> None:
     """Orders to every worker; they take effect between two chunks and are remembered in Kafka."""
 
 
-@command.command("promote")
+@command.command("promote", short_help="Let a model decide.")
 @click.argument("name")
 def promote(*, name: str) -> None:
     """Let the model NAME decide, from now on. Promoting the one before goes back."""
@@ -34,7 +37,7 @@ def promote(*, name: str) -> None:
     click.echo(f"{name} decides, where workers have it in SESSION_RISK_MODEL_DIR")
 
 
-@command.command("shadow")
+@command.command("shadow", short_help="Have workers load a model as a challenger.")
 @click.argument("name")
 def shadow(*, name: str) -> None:
     """Have workers load the model NAME as a challenger, so that promoting it cannot fail."""
@@ -50,12 +53,44 @@ def retire(*, name: str) -> None:
     click.echo(f"{name} is retired")
 
 
+@command.command("rollback", short_help="Let the model decide that did before.")
+def rollback() -> None:
+    """Retire the model promoted last: the one before it decides again, in the end the configured one.
+
+    Exit code 1 if no model was promoted.
+    """
+    settings = load()
+    first, *rest = succession(_standing_orders(settings), settings.model) or [settings.model]
+    if first == settings.model:
+        raise NothingPromotedError(f"no model was promoted: {first}, the configured one, decides")
+    _order("retire", first)
+    before = f"{rest[0]} decides again, where workers have it" if rest else "rules decide alone"
+    click.echo(f"{first} is retired; {before}")
+
+
 @command.command("mode")
 @click.argument("mode", type=click.Choice(["enforce", "observe", CONFIGURED]))
 def mode(*, mode: str) -> None:
     """Set the mode: `observe` reports and commands nothing; `configured` is what settings and policy say."""
     _order("mode", ANY_MODEL, None if mode == CONFIGURED else mode)
     click.echo(f"the mode is {mode}")
+
+
+class NothingPromotedError(LookupError):
+    """There is no model to go back from."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def _standing_orders(settings: Settings) -> dict[str, Any]:
+    """The newest order about each model, oldest first, as workers keep them."""
+    orders: dict[str, Any] = {}
+    with on_topic(Connection.of(settings), MODEL_CONTROL) as (_, values):
+        for order in decode_chunk(MODEL_CONTROL, [*values], None, now_ms=FOREVER_MS).events:
+            orders.pop(order["model"], None)
+            orders[order["model"]] = order
+    return orders
 
 
 def _order(what: str, model: str, mode: str | None = None) -> None:

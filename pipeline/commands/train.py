@@ -1,131 +1,86 @@
-"""`session-risk train`: the anomaly model fitted on a recording, or on a simulated one."""
+"""`session-risk train`: the anomaly model fitted on a recording, an export, or simulated days."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
 
 import click
-import numpy as np
-from numpy.typing import NDArray
-from pydantic_core import from_json
 
-from models.artefact import ARRAYS, CARD, SHIPPED, save, window
-from models.features import FEATURE_NAMES
-from models.forest import Forest, fit
-from pipeline.assembly import chosen, options
-from pipeline.brain import Brain
-from pipeline.commands.replay import FOLDER, records_of, truth_of
+from models.artefact import SHIPPED, save
+from models.card import CARD
+from pipeline.commands.replay import FOLDER
 from pipeline.console import as_json, print_json, tracked, working
-from pipeline.kinds import stage_kinds
-from pipeline.policy import read_policy
-from pipeline.recording import InputRecord, read, write
-from pipeline.replay import Replay
-from pipeline.settings import load
+from pipeline.datasets import data_in
+from pipeline.recording import write
 from pipeline.simulate import simulate
-from schemas.topics import SESSION_FEATURES
-
-ROWS: Final = 200_000
-"""About as many vectors are learned from at most: more make no better forest."""
-PARTITIONS: Final = 1
+from pipeline.training import Data, Trained, train
 
 
-@click.command("train", short_help="Fit the anomaly model on a recording.")
-@click.argument("recording", required=False, type=FOLDER)
+@click.command("train", short_help="Fit the anomaly model on a recording or an export.")
+@click.argument("data", required=False, type=FOLDER)
+@click.option("--test", type=FOLDER, help="Recording or export to see on how well the model does.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the model.")
 @click.option("--name", default="default", show_default=True, help="What the model is called.")
 @click.option("--seed", type=int, default=7, show_default=True, help="The same seed makes the same bytes.")
 @as_json
-def command(*, recording: Path | None, out: Path | None, name: str, seed: int, as_json: bool) -> None:
-    """Fit the anomaly model on RECORDING, else on two simulated days, and save it with its card.
+def command(
+    *, data: Path | None, test: Path | None, out: Path | None, name: str, seed: int, as_json: bool
+) -> None:
+    """Fit the anomaly model on DATA and save it with its card.
 
-    Where the truth is known, attacked sessions are left out. Without --out the model goes where models that
-    ship are, under its name. The same recording and seed give the same bytes.
+    DATA is a recording or what `session-risk export` wrote; without it two days are simulated, and a third
+    one full of attacks to see how well the model does. Sessions that the truth or a verdict calls attacked
+    are left out; where there are some and no --test, a fifth of the honest ones is, too, to see how odd they
+    look. Without --out the model goes where models that ship are, under its name. The same data and seed give
+    the same bytes.
     """
     target = out or SHIPPED / name
-    with TemporaryDirectory() as folder:
-        known = recording or _simulated(Path(folder) / "recording", seed)
-        values, card = _normal_vectors(known)
-        with working(f"fitting on {len(values):,} vectors"):
-            try:
-                forest = fit(values, name=name, seed=seed)
-            except ValueError as error:
-                raise click.UsageError(f"{known}: {error}") from error
-    card |= {"seed": seed, "thresholds": [round(float(one), 6) for one in forest.thresholds]}
-    _save(forest, target, card)
+    learned, tested = _data(data, test, seed)
+    with working(f"fitting on {len(learned.vectors):,} vectors"):
+        try:
+            trained = train(learned, tested, name=name, seed=seed)
+        except ValueError as error:
+            raise click.UsageError(f"{data or 'the simulated days'}: {error}") from error
+    _save(trained, target)
     if as_json:
-        print_json({"id": forest.id, "out": str(target), **card})
+        print_json({"id": trained.forest.id, "out": str(target), **trained.card})
     else:
-        click.echo(f"{forest.id}, fitted on {len(values):,} vectors, is in {target}")
+        rows = trained.card["data"]["rows"]
+        click.echo(f"{trained.forest.id}, fitted on {rows:,} vectors, is in {target}")
 
 
-def _simulated(folder: Path, seed: int) -> Path:
-    """Two days of honest life, oddities included."""
-    simulation = simulate(seed, 48.0, 200, world="train", attack_share=0.0)
+def _data(data: Path | None, test: Path | None, seed: int) -> tuple[Data, Data | None]:
+    with TemporaryDirectory() as folder:
+        tested = data_in(test) if test else None
+        if data is not None:
+            return data_in(data), tested
+        honest = _simulated(Path(folder) / "honest", seed, hours=48.0, attack_share=0.0)
+        learned = data_in(honest, kind=f"48 simulated hours, seed {seed}")
+        if tested is None:
+            attacked = _simulated(Path(folder) / "attacked", seed + 1, hours=24.0, attack_share=0.3)
+            tested = data_in(attacked, kind=f"24 simulated hours with attacks, seed {seed + 1}")
+        return learned, tested
+
+
+def _simulated(folder: Path, seed: int, *, hours: float, attack_share: float) -> Path:
+    """Days of honest life, oddities included, and so many attacks."""
+    simulation = simulate(seed, hours, 200, world="train", attack_share=attack_share)
     with write(folder) as writer:
         for topic, event in tracked(simulation, "simulating", None):
             writer.event(topic, event)
+        for row in simulation.truth:
+            writer.truth(row)
     return folder
 
 
-def _normal_vectors(recording: Path) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """The vectors of honest sessions, ``(n, features)``, and what the card says of where they are from."""
-    attacked = {(row.tenant, row.session_id) for row in truth_of(recording) if row.label == "attack"}
-    lines = sum(record.topic != "device-telemetry" for record in read(recording))
-    share = min(1.0, ROWS / max(1, lines))
-    settings = load()
-    policy = read_policy(chosen(settings, None, None).policy_file)
-    brain = Brain()
-    brain.use_policy(policy.model_copy(update={"low_features_share": share}))
-    stages = Replay(stage_kinds(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
-    total, records = records_of(recording)
-    clock = _Clock()
-    rows = [
-        [told["values"][name] for name in FEATURE_NAMES]
-        for message in stages.run(clock.watch(records))
-        if message.topic == SESSION_FEATURES
-        for told in (from_json(message.value),)
-        if (told["tenant"], told["session_id"]) not in attacked and _drawn(told, share)
-    ]
-    values = np.array(rows, np.float64).reshape(-1, len(FEATURE_NAMES))
-    card = {
-        "recording": {"window": window(clock.first, clock.last), "events": total},
-        "rows": len(rows),
-        "share": round(share, 6),
-        "attacked_sessions_left_out": len(attacked),
-        "policy": policy.id,
-    }
-    return values, card
-
-
-class _Clock:
-    """Notes the first and the last time of a recording, ms."""
-
-    def __init__(self) -> None:
-        self.first = self.last = 0
-
-    def watch(self, records: Iterable[InputRecord]) -> Iterator[InputRecord]:
-        for record in records:
-            self.first = self.first or record.occurred_at
-            self.last = max(self.last, record.occurred_at)
-            yield record
-
-
-def _drawn(told: dict[str, Any], share: float) -> bool:
-    """Whether a vector is in the sample: all of MEDIUM and HIGH are logged, so those are drawn here."""
-    if told["level"] == "LOW":
-        return True
-    drawn = int.from_bytes(blake2b(told["event_id"].encode(), digest_size=8).digest())
-    return drawn < share * 2.0**64
-
-
-def _save(forest: Forest, target: Path, card: dict[str, Any]) -> None:
+def _save(trained: Trained, target: Path) -> None:
     """Put the model into *target* when all of it is written; the card goes last, it vouches for the rest."""
     target.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
-        save(forest, Path(folder), card)
-        for name in (ARRAYS, CARD):
+        save(trained.forest, Path(folder), trained.card, trained.files)
+        written = sorted(path.name for path in Path(folder).iterdir())
+        for name in sorted(written, key=lambda name: name == CARD):
             (Path(folder) / name).replace(target / name)
+        for old in (path for path in target.iterdir() if path.suffix == ".png" and path.name not in written):
+            old.unlink()  # a picture of the model before

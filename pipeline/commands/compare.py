@@ -1,0 +1,92 @@
+"""`session-risk compare`: two models on the same data, session by session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from models.artefact import load as load_model
+from models.detector import Detector
+from pipeline import parquet
+from pipeline.assembly import options
+from pipeline.brain import Brain
+from pipeline.commands.replay import FOLDER, records_of, truth_of
+from pipeline.comparison import Bands, Fates, of_fates
+from pipeline.console import as_json, grid, print_json, screen
+from pipeline.datasets import parts_in
+from pipeline.kinds import stage_kinds
+from pipeline.labels import Truths
+from pipeline.policy import Policy, read_policy
+from pipeline.replay import Replay
+from pipeline.settings import Settings, load
+from pipeline.sources import PARTITIONS, is_replayed
+
+SHOWN = 20
+
+
+@click.command("compare", short_help="Tell what another model would have changed.")
+@click.argument("a", type=FOLDER)
+@click.argument("b", type=FOLDER)
+@click.option("--on", "data", required=True, type=FOLDER, help="Recording or export to compare them on.")
+@click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="Policy file to decide by.")
+@as_json
+def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool) -> None:
+    """Tell what the model in folder B would have changed where the model in A decides.
+
+    On a recording both decide, and sessions with another level, step-up or revocation are told. An export, or
+    what a replay wrote, holds vectors only: there the bands of their scores are compared.
+    """
+    first, second = load_model(a), load_model(b)
+    told: dict[str, Any] = {"models": {"a": first.id, "b": second.id}, "on": str(data)}
+    if parquet.is_export(data) or is_replayed(data):
+        bands = Bands(first, second)
+        for part in parts_in(data)[1]:
+            bands.take(part)
+        told |= bands.plain()
+    else:
+        settings = load()
+        rules = read_policy(policy or settings.policy_file)
+        fates = [_fates(data, model, rules, settings) for model in (first, second)]
+        told |= of_fates(fates[0].by_session, fates[1].by_session, Truths(truth_of(data)))
+    if as_json:
+        print_json(told)
+    else:
+        _show(told)
+
+
+def _fates(recording: Path, model: Detector, policy: Policy, settings: Settings) -> Fates:
+    brain = Brain(detector=model)
+    brain.use_policy(policy)
+    stages = Replay(stage_kinds(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
+    fates = Fates()
+    for message in stages.run(records_of(recording)[1]):
+        fates.take(message)
+    return fates
+
+
+def _show(told: dict[str, Any]) -> None:
+    console = screen()
+    models = told["models"]
+    console.print(f"by {told['by']}: A {models['a']}, B {models['b']}")
+    console.print(f"{told['differ']:,} of {told['sessions']:,} sessions differ")
+    if told["changes"]:
+        console.print(grid("label: A → B", ">sessions", rows=told["changes"].items()))
+    if "vectors" in told:
+        rows = [(f"A band {at}", *row) for at, row in enumerate(told["vectors"])]
+        console.print(grid("vectors", *(f">B band {at}" for at in range(len(rows))), rows=rows))
+    rows = [_row(one) for one in told["differences"][:SHOWN]]
+    if rows:
+        console.print()
+        console.print(grid("session", "label", "A", "B", "counted in B", rows=rows))
+    if told["differ"] > SHOWN:
+        console.print(f"… and {told['differ'] - SHOWN:,} more; --json tells all")
+
+
+def _row(one: dict[str, Any]) -> tuple[str, ...]:
+    if not isinstance(one["a"], dict):
+        return one["session_id"], one["label"], f"band {one['a']}", f"band {one['b']}", ""
+    sides = [f"{side['level']} {side['score']}" for side in (one["a"], one["b"])]
+    label = one["family"] or one["label"]
+    return one["session_id"], label, *sides, f"{one['change']}: {', '.join(one['b']['reasons'])}"

@@ -1,0 +1,73 @@
+"""`session-risk drift`: how far live vectors have moved from what a model was trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from models.artefact import BadModel, load, load_reference
+from models.drift import Tally
+from pipeline.commands.replay import FOLDER
+from pipeline.console import as_json, grid, print_json, screen
+from pipeline.datasets import parts_in
+from pipeline.vectors import drawn
+
+
+@click.command("drift", short_help="Tell how far traffic has moved from a model's training data.")
+@click.argument("data", type=FOLDER)
+@click.option("--model", required=True, type=FOLDER, help="Folder of the model.")
+@as_json
+def command(*, data: Path, model: Path, as_json: bool) -> None:
+    """Tell how far the vectors in DATA, an export or a recording, have moved from a model's training data.
+
+    For each feature and for the score: the population stability index, below 0.1 stable, from 0.25 on large.
+    Vectors of one session are much alike, so a few sessions look like a change. Reports only: whether to
+    train again is for people to decide.
+    """
+    told = _drift(model, data)
+    if as_json:
+        print_json(told)
+    else:
+        _show(told)
+
+
+def _drift(model: Path, data: Path) -> dict[str, Any]:
+    detector, reference = load(model), load_reference(model)
+    if reference is None:
+        raise BadModel(
+            f"{model}: keeps no training data to compare with; train it again with `session-risk train`"
+        )
+    tally = Tally(reference)
+    low_share, parts = parts_in(data)
+    sessions: set[tuple[str, str]] = set()
+    for part in parts:
+        fair = part.take(drawn(part, low_share))
+        if len(fair):
+            tally.add(fair.values, fair.scores(detector))
+            sessions.update(fair.sessions)
+    return {
+        "model": detector.id,
+        "data": str(data),
+        "rows": tally.rows,
+        "sessions": len(sessions),
+        "training_rows": reference.rows,
+        "columns": [
+            {"column": one.name, "psi": round(one.psi, 4), "verdict": one.verdict}
+            for one in sorted(tally.drift(), key=lambda one: (-one.psi, one.name))
+        ],
+    }
+
+
+def _show(told: dict[str, Any]) -> None:
+    console = screen()
+    rows, sessions = f"{told['rows']:,} vectors", f"{told['sessions']:,} sessions"
+    console.print(f"{rows} of {sessions} against {told['training_rows']:,} that {told['model']} learned from")
+    found = Counter(row["verdict"] for row in told["columns"])
+    console.print(
+        ", ".join(f"{number} {word}" for word, number in found.most_common()) or "nothing to compare"
+    )
+    console.print()
+    console.print(grid("column", ">PSI", "verdict", rows=[tuple(row.values()) for row in told["columns"]]))

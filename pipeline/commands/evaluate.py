@@ -1,0 +1,58 @@
+"""`session-risk evaluate`: how well a model tells attacks from honest life."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from models.artefact import load
+from pipeline.commands.replay import FOLDER
+from pipeline.console import as_json, grid, print_json, screen
+from pipeline.datasets import data_in
+from pipeline.quality import known_rows, quality
+from pipeline.recording import RecordingError
+
+
+@click.command("evaluate", short_help="Tell how well a model finds known attacks.")
+@click.argument("model", type=FOLDER)
+@click.argument("data", type=FOLDER)
+@as_json
+def command(*, model: Path, data: Path, as_json: bool) -> None:
+    """Tell how well the MODEL in that folder tells attacks from honest life in DATA.
+
+    DATA is a labelled recording, or an export with its truth or with verdicts. A budget is the share of
+    honest vectors that may be found odd.
+    """
+    detector = load(model)
+    found = data_in(data)
+    rows = known_rows(found.vectors, found.vectors.scores(detector), found.low_share)
+    if rows is None:
+        raise RecordingError(
+            f"{data}: neither truth nor verdicts name both attacks and honest sessions; nothing to hold the "
+            "model against"
+        )
+    told = {"model": detector.id, "data": str(data), **quality(rows).plain}
+    if as_json:
+        print_json(told)
+    else:
+        _show(told)
+
+
+def _show(told: dict[str, Any]) -> None:
+    console = screen()
+    console.print(f"{told['model']} on {told['data']}, held against {told['by']}")
+    rows: list[tuple[Any, ...]] = [
+        ("vectors of attacks", told["attack_rows"]),
+        ("honest vectors", told["honest_rows"]),
+        ("area under the ROC curve", told["auc"]),
+        ("average precision", told["average_precision"]),
+    ]
+    for what in ("rows", "sessions"):
+        for budget, recall in told[f"recall_of_{what}"].items():
+            rows.append((f"recall of {what} at {budget.replace('_', ' ')}", recall))
+    console.print(grid("", ">", rows=rows))
+    console.print()
+    names = ("family", ">sessions", ">found at 0.1 %", ">at 1 %", ">median delay, s")
+    console.print(grid(*names, rows=[tuple(row.values()) for row in told["families"]]))

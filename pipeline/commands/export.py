@@ -1,0 +1,152 @@
+"""`session-risk export`: scored vectors with their labels to Parquet, point-in-time correct."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from models.artefact import BadModel
+from models.detector import Detector, NoDetector
+from pipeline.assembly import configured
+from pipeline.brain import Brain
+from pipeline.commands.replay import FOLDER
+from pipeline.console import as_json, grid, print_json, screen
+from pipeline.export import Asked, Exporter, exporting, sentences, told
+from pipeline.labels import Labels, Truths
+from pipeline.policy import Mode, Policy, read_policy
+from pipeline.settings import Settings, load
+from pipeline.sources import Source, in_kafka, in_recording, in_replay, is_replayed
+
+DAY_MS = 86_400_000
+
+
+class Moment(click.ParamType):
+    """A date or a time, ISO 8601; without an offset it is of UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return it as ms since 1970; fails with a sentence where it is none."""
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time: write 2026-03-02 or 2026-03-02T14:30:00+01:00", param, ctx)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return int(moment.timestamp() * 1000)
+
+
+@click.command("export", short_help="Write scored vectors and their labels to Parquet.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the files.")
+@click.option("--from", "source", type=FOLDER, help="A recording, or what `replay --out` wrote; else Kafka.")
+@click.option("--recording", type=FOLDER, help="Recording with the verdicts and truth of a replay's output.")
+@click.option("--since", type=Moment(), help="Only vectors of events from this time on.")
+@click.option("--until", type=Moment(), help="Only vectors of events before this time.")
+@click.option("--as-of", type=Moment(), help="As it was known then: no later vector and no later verdict.")
+@click.option(
+    "--label-days",
+    type=click.FloatRange(min=0),
+    default=7.0,
+    show_default=True,
+    help="A verdict speaks for vectors scored at most so many days before it.",
+)
+@click.option(
+    "--low-share",
+    type=click.FloatRange(0, 1),
+    help="Share of LOW vectors: those to keep of a recording, else those that were logged (the policy's).",
+)
+@as_json
+def command(
+    *,
+    out: Path,
+    source: Path | None,
+    recording: Path | None,
+    since: int | None,
+    until: int | None,
+    as_of: int | None,
+    label_days: float,
+    low_share: float | None,
+    as_json: bool,
+) -> None:
+    """Write scored vectors with their labels to Parquet files in --out, a folder for each day of event time.
+
+    A vector bears the newest verdict on its session that was given after it was scored and, with --as-of, not
+    after that time; so an export of the past is what could have been exported then. All of it or nothing.
+    """
+    with _opened(source, recording, low_share) as (found, brain):
+        labels = Labels(found.verdicts, as_of, round(label_days * DAY_MS))
+        asked = Asked(since or 0, until)
+        with exporting(
+            out,
+            asked,
+            labels,
+            Truths(found.truth),
+            detector=brain.detector,
+            low_share=found.low_share,
+        ) as exporter:
+            for value in found.vectors:
+                exporter.take(value)
+    if low_share is None:
+        for sentence in _assumed(exporter, brain.judge.policy):
+            click.echo(f"session-risk: {sentence}", err=True)
+    _tell(exporter, found, out, as_json=as_json)
+
+
+@contextmanager
+def _opened(
+    source: Path | None, recording: Path | None, low_share: float | None
+) -> Iterator[tuple[Source, Brain]]:
+    """Give where vectors come from, and the configured policy and model: its scores can be told again."""
+    settings = load()
+    brain = Brain(detector=_model(settings))
+    brain.use_policy(read_policy(settings.policy_file))
+    share = brain.judge.policy.low_features_share if low_share is None else low_share
+    if source is None:
+        with in_kafka(settings, share) as found:
+            yield found, brain
+    elif is_replayed(source):
+        yield in_replay(source, recording, share), brain
+    else:
+        yield in_recording(source, brain, settings, share), brain
+
+
+def _model(settings: Settings) -> Detector:
+    """The configured model; one that cannot be used does not keep its successor from being trained."""
+    try:
+        said = configured(settings)
+        return said.models.load(said.model)
+    except BadModel as error:
+        click.echo(f"session-risk: scores are left out: {error}", err=True)
+        return NoDetector()
+
+
+def _assumed(exporter: Exporter, policy: Policy) -> Iterator[str]:
+    """A sentence for each policy that is not at hand: only it knows which share of LOW it let log."""
+    ours = {policy.model_copy(update={"mode": mode}).id for mode in get_args(Mode)}
+    for name, number in sorted(exporter.count.policies.items()):
+        if name not in ours:
+            yield (
+                f"{number:,} vectors were scored under policy {name}, which is not at hand: that it logged the "
+                f"share {policy.low_features_share} of LOW is assumed; name another with --low-share"
+            )
+
+
+def _tell(exporter: Exporter, source: Source, out: Path, *, as_json: bool) -> None:
+    count = exporter.count
+    for sentence in sentences(count):
+        click.echo(f"session-risk: {sentence}", err=True)
+    if source.unreadable:
+        click.echo(f"session-risk: {source.unreadable:,} verdicts could not be read", err=True)
+    if as_json:
+        print_json({"out": str(out), **told(count)})
+        return
+    console = screen()
+    console.print(f"{count.rows:,} vectors are in {out}")
+    rows: list[tuple[str, int]] = [(f"labelled {name}", number) for name, number in count.labelled.items()]
+    rows += [(f"left out: {why}", number) for why, number in sorted(count.left_out.items())]
+    console.print(grid("", ">", rows=rows))

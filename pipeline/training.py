@@ -1,0 +1,143 @@
+"""A model from vectors: honest rows are learned from, known attacks are kept to see how well it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b, sha256
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.artefact import window
+from models.card import REFERENCE
+from models.drift import Drift, Reference, Tally
+from models.features import FEATURE_NAMES
+from models.forest import Forest, fit
+from models.npz import pack
+from pipeline.quality import Quality, known_rows, quality
+from pipeline.vectors import Vectors, drawn
+
+ROWS: Final = 200_000
+"""About as many vectors are learned from at most: more make no better forest."""
+HELD_OUT: Final = 0.2
+"""Share of honest sessions that are not learned from where attacks are known: to see how odd they look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Vectors, of which *low_share* of the LOW ones and all others were kept; *kind* says where from."""
+
+    vectors: Vectors
+    low_share: float
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A fitted model, its card's members, and the files that go beside it."""
+
+    forest: Forest
+    card: dict[str, Any]
+    files: dict[str, bytes]
+
+
+def at_most(parts: Iterable[Vectors], rows: int, most: int = ROWS) -> Vectors:
+    """Return about *most* of the *rows* in *parts*, drawn by session and event; those of attacks all stay."""
+    share = min(1.0, most / max(1, rows))
+    return Vectors.together(part.take(_kept(part, share)) for part in parts)
+
+
+def train(data: Data, test: Data | None, *, name: str, seed: int) -> Trained:
+    """Fit a model called *name* on *data* and say how well it does on *test*, else on what is held out.
+
+    Raises:
+        ValueError: too few honest vectors.
+    """
+    honest, held, attacked = _parts(data, test)
+    forest = fit(honest.values, name=name, seed=seed)
+    scores = honest.scores(forest)
+    reference = Reference.of(FEATURE_NAMES, honest.values, scores)
+    found, moved = _measured(forest, reference, test or Data(held, data.low_share, data.kind))
+    card = {
+        "data": {
+            "kind": data.kind,
+            "window": window(int(honest.occurred_at.min()), int(honest.occurred_at.max())),
+            "rows": len(honest),
+            "sessions": len(set(honest.sessions)),
+            "share_of_low": round(data.low_share, 6),
+            "attacked_sessions_left_out": len(attacked),
+            "policies": sorted(set(honest.policy.tolist())),
+            "sha256": sha256(np.ascontiguousarray(honest.values).tobytes()).hexdigest(),
+        },
+        "fit": {"seed": seed},
+        "thresholds": [round(float(one), 6) for one in forest.thresholds],
+        "metrics": _metrics(found, moved, test.kind if test else f"{data.kind}, held out"),
+    }
+    return Trained(forest, card, {REFERENCE: pack(reference.arrays), **_pictures(found, moved)})
+
+
+def attacked_sessions(vectors: Vectors) -> set[tuple[str, str]]:
+    """Return the sessions that the truth or a verdict calls attacked: nothing of them is normal."""
+    bad = (vectors.truth_label == "attack") | (vectors.label == 1)
+    return set(vectors.take(bad).sessions)
+
+
+def _parts(data: Data, test: Data | None) -> tuple[Vectors, Vectors, set[tuple[str, str]]]:
+    """Honest rows to learn from, rows that are kept to see how well that went, and the attacked sessions."""
+    vectors, attacked = data.vectors, attacked_sessions(data.vectors)
+    bad = np.array([session in attacked for session in vectors.sessions], np.bool_)
+    held = bad.copy()
+    if attacked and test is None:
+        held |= _by_hash(["/".join(session) for session in vectors.sessions], HELD_OUT)
+    honest = vectors.take(~held & drawn(vectors, data.low_share))
+    return honest, vectors.take(held), attacked
+
+
+def _measured(forest: Forest, reference: Reference, test: Data) -> tuple[Quality | None, list[Drift]]:
+    """How well the model does on *test*, and how far its honest part is from the training data."""
+    scores = test.vectors.scores(forest)
+    rows = known_rows(test.vectors, scores, test.low_share)
+    if rows is None:
+        return None, []
+    honest = test.vectors.honest if rows.by == "truth" else test.vectors.label == 0
+    fair = honest & drawn(test.vectors, test.low_share)
+    tally = Tally(reference)
+    tally.add(test.vectors.values[fair], scores[fair])
+    return quality(rows), tally.drift()
+
+
+def _metrics(found: Quality | None, moved: list[Drift], where: str) -> dict[str, Any]:
+    if found is None:
+        return {"not_measured": "neither truth nor verdicts name both attacks and honest sessions"}
+    return {
+        "on": where,
+        **found.plain,
+        "moved_features": [
+            {"feature": one.name, "psi": round(one.psi, 4), "verdict": one.verdict}
+            for one in sorted(moved, key=lambda one: -one.psi)
+            if one.verdict in ("moderate", "large")
+        ],
+    }
+
+
+def _pictures(found: Quality | None, moved: list[Drift]) -> dict[str, bytes]:
+    if found is None:
+        return {}
+    from pipeline import pictures  # noqa: PLC0415 - drawing takes a second to load
+
+    return {**pictures.of_quality(found), **(pictures.of_drift(moved) if moved else {})}
+
+
+def _kept(vectors: Vectors, share: float) -> NDArray[np.bool_]:
+    places = zip(vectors.sessions, vectors.event_id.tolist(), vectors.occurred_at.tolist(), strict=True)
+    names = ["/".join((*session, str(event_id), str(at))) for session, event_id, at in places]
+    known = (vectors.truth_label == "attack") | (vectors.label >= 0)
+    return np.asarray(known | _by_hash(names, share), np.bool_)
+
+
+def _by_hash(names: list[str], share: float) -> NDArray[np.bool_]:
+    """Which of *names* are drawn, *share* of them: the same for the same name."""
+    hashes = [int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) for name in names]
+    return np.array([one < share * 2.0**64 for one in hashes], np.bool_)
