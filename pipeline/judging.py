@@ -91,7 +91,8 @@ def _special(folded: Folded) -> Bools:
     if batch.kind in (Kind.TICK, Kind.VERDICT):
         special[:] = True
     if batch.kind is Kind.CONTEXT:
-        special |= batch.columns["source"][folded.seg.order] == SOURCE["lineage"]
+        source = batch.columns["source"][folded.seg.order]
+        special |= (source == SOURCE["lineage"]) | (source == SOURCE["feedback"])
     if batch.kind in (Kind.AUTH, Kind.CALL):
         special |= folded.facts["device_changed"]
     if batch.kind is Kind.AUTH:

@@ -36,6 +36,9 @@ SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.
 ANY: Final[tuple[str, ...]] = ()
 LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
 ACTIONS: Final = ("allow", "step_up", "revoke")
+VERDICTS: Final = (
+    "true_positive", "false_positive", "benign_true_positive", "unsure", "confirmed_compromised",
+)  # fmt: skip
 REVOCATION: Final = ("sent", "held", "resent", "acknowledged", "failed")
 
 Series = TypeVar("Series", bound=MetricWrapperBase)
@@ -112,6 +115,12 @@ class Metrics:
     decisions = _counter("decisions_total", "Decisions published.", level=LEVELS, action=ACTIONS)
     suppressed = _counter(
         "suppressed_decisions_total", "Actions decided, not commanded, and why.", reason=ANY
+    )
+    feedback = _counter("feedback_total", "Verdicts of people on sessions.", verdict=VERDICTS)
+    suppressions = _counter(
+        "suppressions_total",
+        "Detections called false positives of a principal, by what became of it.",
+        state=("created", "refused", "expired"),
     )
     findings = _counter("findings_total", "Findings published.", activity=("create", "update", "close"))
     revocations = _counter("revocations_total", "Revocations, by what became of them.", state=REVOCATION)

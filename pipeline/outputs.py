@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from models.detector import BANDS, Moved
@@ -23,6 +24,7 @@ from schemas.topics import (
     SESSION_FINDINGS,
     SESSION_REVOCATIONS,
     SESSION_RISK,
+    SUPPRESSIONS,
 )
 
 SEVERITY_ID: Final = {"LOW": 2, "MEDIUM": 3, "HIGH": 4}
@@ -31,7 +33,7 @@ CREATE, UPDATE, CLOSE = 1, 2, 3
 _CLIENT: Final = (
     "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
 )  # fmt: skip
-_DERIVED: Final = re.compile(r"(~[abdlp]|~[0-9a-f]{12})+$")
+_DERIVED: Final = re.compile(r"(~[abdlmp]|~[0-9a-f]{12})+$")
 _MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
 _OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
 _TRUST_TEXT: Final = "A factor was proved a short while ago."
@@ -194,6 +196,11 @@ def finding(
     return keyed(SESSION_FINDINGS, who["session_id"], members)
 
 
+def suppression(members: Mapping[str, Any]) -> Message:
+    """A false positive keeps quiet, no longer does, or was not allowed to."""
+    return keyed(SUPPRESSIONS, members["session_id"], members)
+
+
 def features(
     who: Mapping[str, str], kind: str, event_id: str, at: int, level: str, values: Mapping[str, float],
     stamp: Stamp,
@@ -228,13 +235,19 @@ def binding(who: Mapping[str, str], kind: str, device_id: str, state: str, event
 
 
 def activity(
-    who: Mapping[str, str], kind: str, what: str, event_id: str, at: int, event: Mapping[str, Any]
+    who: Mapping[str, str],
+    kind: str,
+    what: str,
+    event_id: str,
+    at: int,
+    event: Mapping[str, Any],
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Message:
-    """What a session reveals about its principal."""
+    """What a session reveals about its principal; *more* are members that no event has."""
     members = {
         "type": "principal.activity", "event_id": derived_id(event_id, "~a"), "occurred_at": at,
         "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
-        "principal_kind": kind, "kind": what, **{name: event.get(name) for name in _CLIENT},
+        "principal_kind": kind, "kind": what, **{name: event.get(name) for name in _CLIENT}, **more,
     }  # fmt: skip
     return keyed(PRINCIPAL_ACTIVITY, who["principal_id"], members)
 

@@ -16,6 +16,7 @@ from models.columns import client_family, network_name
 from pipeline.keyed import KeyedStage
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
+from pipeline.suppressing import Suppressions, lapse, mute, remind
 from schemas.decode import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
@@ -42,6 +43,7 @@ class PrincipalState:
     live: dict[str, int] = field(default_factory=dict)
     habits: dict[str, dict[str, list[Any]]] = field(default_factory=lambda: {name: {} for name in HABITS})
     place: list[Any] = field(default_factory=list)
+    suppressions: Suppressions = field(default_factory=dict)
 
 
 def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalState]:
@@ -52,13 +54,17 @@ def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalSt
         load=lambda told: PrincipalState(**told),
         handle=_handle,
         keep_ms=KEEP_MS,
-        busy=lambda principal: bool(principal.live),
+        busy=lambda principal: bool(principal.live or principal.suppressions),
+        lapse=lambda principal, at, out: lapse(principal.suppressions, at, out),
         limits=limits,
     )
 
 
 def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: Outbox) -> bool:
     session_id, at = event["session_id"], event["occurred_at"]
+    if event["kind"] == "muted":
+        mute(principal.suppressions, principal.live, event, out)
+        return True
     if event["kind"] in ("ended", "revoked"):
         principal.live.pop(session_id, None)
         if event["kind"] == "revoked":
@@ -74,6 +80,7 @@ def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: 
             del principal.live[next(iter(principal.live))]
     else:
         before -= 1
+    remind(principal.suppressions, event, out)  # first: what is new of a session may be what is to keep quiet
     members = {
         "type": "session.context", "event_id": derived_id(event["event_id"], "~p"), "occurred_at": at,
         "tenant": event["tenant"], "session_id": session_id, "source": "principal",

@@ -11,10 +11,10 @@ from models.arrivals import device_before, names_at
 from models.columns import ACTION, KINDS, Kind
 from models.features import FEATURE_NAMES
 from models.state import Names
-from pipeline import lineage, outputs
+from pipeline import feedback, lineage, outputs
 from pipeline.afterwards import outcome_of
 from pipeline.brain import Brain
-from pipeline.case import DEVICES, Case, Revocation
+from pipeline.case import DEVICES, Revocation
 from pipeline.decision import Decision, Moment, stable_id
 from pipeline.guard import Guard
 from pipeline.judging import ENDED, PROVING, REVOKED, Sight, Walk
@@ -68,8 +68,11 @@ class Reporter:
         lineage.follow(sight, self.out)
         if self.walk.looked.folded.facts["device_changed"][sight.index]:
             self._left(sight)
-        if sight.event.get("verdict") == "false_positive":
-            self._mute(case, moment)
+        case.muted = {detection: until for detection, until in case.muted.items() if until > moment.at}
+        if "verdict" in sight.event:
+            feedback.take(sight, self.judge.policy, self.out)
+        elif sight.event.get("muted"):
+            feedback.hear(case, sight.event)
         if case.ended_at and self._goes_on(sight, moment):
             self._reopen(sight)
         if case.ended_at:
@@ -103,12 +106,6 @@ class Reporter:
         self.out.send(outputs.activity(sight.who, sight.kind, "started", *told, event))
         if sight.who["device_id"]:
             self._bind(sight.who, sight.kind, sight.who["device_id"], "live", event)
-
-    def _mute(self, case: Case, moment: Moment) -> None:
-        """An analyst said that this cause is a false positive: it stays quiet in this session for a while."""
-        until = moment.at + int(self.judge.policy.times.muted_s * 1000)
-        case.muted |= dict.fromkeys(case.episodes, until)
-        case.challenge = None
 
     def _end(self, sight: Sight) -> None:
         sight.case.ended_at = sight.at

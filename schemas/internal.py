@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.decisions import Suppression
 from schemas.members import Client, Count, Envelope, Id, Millis, Name, Posture, PrincipalKind
 
 
@@ -17,13 +18,14 @@ class SessionContext(Posture, Envelope):
     principal: `known_*` (seen before for this principal), `novelty`, `concurrent_sessions`, `sessions_seen`
     (length of the history), `place_speed_kmh` (from the principal's last place in another session) and
     `usual_asn`. lineage: `relation` `child` tells a parent which `child_session_id` was born of it,
-    `ancestor_revoked` tells a child that `root_session_id` fell. `signals` (`models/signals.py`) are those
-    of the source that hold now; absent, they are as they were.
+    `ancestor_revoked` tells a child that `root_session_id` fell. feedback: `muted`, the detections that
+    somebody called false positives of this principal, each with the time until which it keeps quiet.
+    `signals` (`models/signals.py`) are those of the source that hold now; absent, they are as they were.
     """
 
     type: Literal["session.context"]
     session_id: Id
-    source: Literal["device", "principal", "lineage", "network"]
+    source: Literal["device", "principal", "lineage", "network", "feedback"]
     signals: Annotated[list[Name], Field(max_length=64)] | None = None
     device_id: Id | None = None
     heard_at: Millis | None = None
@@ -39,6 +41,7 @@ class SessionContext(Posture, Envelope):
     relation: Literal["child", "ancestor_revoked"] | None = None
     child_session_id: Id | None = None
     root_session_id: Id | None = None
+    muted: Annotated[dict[Name, Millis], Field(max_length=64)] | None = None
 
 
 class SessionBinding(Envelope):
@@ -53,11 +56,15 @@ class SessionBinding(Envelope):
 
 
 class PrincipalActivity(Client, Envelope):
-    """What a session reveals about its principal: where it started, changed client, ended or was revoked."""
+    """What a session reveals about its principal: where it started, changed client, ended or was revoked.
+
+    `muted`: a verdict on it was that `suppression`'s detections are false positives of this principal.
+    """
 
     type: Literal["principal.activity"]
     session_id: Id
     principal_id: Id
     principal_kind: PrincipalKind
-    kind: Literal["started", "client_changed", "ended", "revoked"]
+    kind: Literal["started", "client_changed", "ended", "revoked", "muted"]
     device_id: Id | None = None
+    suppression: Suppression | None = None

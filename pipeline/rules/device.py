@@ -28,13 +28,14 @@ DEVICE: Final[tuple[Rule, ...]] = (
         lambda x, _: flag(x["posture"], "rooted", True) | flag(x["posture"], "hooked", True)
         | flag(x["posture"], "emulator", True),
         ("posture_faults", "faults"), "no posture faults", "test farms; developers' own devices",
+        mutable=False,
     ),
     Rule(
         "malware_on_device", "Malware was reported on the session's device and is not quarantined.",
         "Malware was found on your device, so you were signed out.",
         "HIGH", 8.0, 0.0, False, ("T1660", "T1539"),
         lambda x, _: malware(x["posture"], "detected"),
-        ("posture_faults", "faults"), "none detected", "adware of low severity",
+        ("posture_faults", "faults"), "none detected", "adware of low severity", mutable=False,
     ),
     Rule(
         "telemetry_silent_while_active",

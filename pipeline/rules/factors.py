@@ -21,6 +21,6 @@ FACTORS: Final[tuple[Rule, ...]] = (
         "You were asked to confirm it is you and the time ran out.",
         "HIGH", 8.0, FOREVER, True, ("T1550.004",),
         None, ("strong_auth_age_m", "minutes since a factor"), "step-up passed in time",
-        "a person away from the desk",
+        "a person away from the desk", mutable=False,
     ),
 )  # fmt: skip

@@ -13,12 +13,13 @@ VERDICTS: Final[tuple[Rule, ...]] = (
         "HIGH", 8.0, FOREVER, False, ("T1550.001",),
         lambda x, _: x["fallen"],
         ("fallen", "ancestor"), "ancestors trusted", "whatever made the ancestor fall falsely",
+        mutable=False,
     ),
     Rule(
         "confirmed_compromised", "An analyst or the user confirmed that this session is compromised.",
         "This session was reported as compromised and was ended.",
         "HIGH", 10.0, FOREVER, False, ("T1078",),
         lambda x, _: x["confirmed"],
-        ("confirmed", "report"), "no report", "a mistaken click",
+        ("confirmed", "report"), "no report", "a mistaken click", mutable=False,
     ),
 )  # fmt: skip
