@@ -1,4 +1,7 @@
-"""What decides: a policy and a model, exchanged between chunks and shared by all stages of a worker."""
+"""What decides: a policy and a model, exchanged between chunks and shared by all stages of a worker.
+
+Challengers look on: what they would decide is recorded (:mod:`pipeline.shadow`) and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ class Brain:
 
     judge: Judge = field(default_factory=lambda: Judge(Policy()))
     detector: Detector = field(default_factory=NoDetector)
+    challengers: tuple[Detector, ...] = ()
 
     def use_policy(self, policy: Policy) -> None:
         """Decide by *policy* from the next chunk on."""

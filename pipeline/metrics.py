@@ -154,6 +154,19 @@ class Metrics:
         "guard_state", "0 normal, 1 holding revocations, 2 the fleet is silent.", partition=ANY
     )
     model_info = _gauge("model_info", "1 for each model in use: champion or challenger.", model=ANY, role=ANY)
+    model_refused = _gauge(
+        "model_refused", "1 for each model that was ordered and cannot be loaded here.", model=ANY
+    )
+    challenger_vectors = _counter(
+        "challenger_vectors_total",
+        "Vectors that a challenger scored too, by the champion's band and its own.",
+        model=ANY,
+        champion=ANY,
+        challenger=ANY,
+    )
+    challenger_differences = _counter(
+        "challenger_differences_total", "Times a challenger's level was told to be another.", model=ANY
+    )
     policy_info = _gauge("policy_info", "1 for the policy in force, and its mode.", policy=ANY, mode=ANY)
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -179,8 +192,13 @@ class Metrics:
             if row.kind is Gauge and "partition" in row.labels:
                 self.series[row.name].remove_by_labels({"partition": str(partition)})
 
-    def show_models(self, champion: str | None, challengers: Iterable[str] = ()) -> None:
-        """Show which models are in use, and no other."""
+    def show_models(
+        self, champion: str | None, challengers: Iterable[str] = (), refused: Iterable[str] = ()
+    ) -> None:
+        """Show which models are in use, which were *refused*, and no other."""
+        self.model_refused.clear()
+        for model in refused:
+            self.model_refused.labels(model).set(1)
         self.model_info.clear()
         if champion is not None:
             self.model_info.labels(champion, "champion").set(1)

@@ -24,6 +24,7 @@ from schemas.topics import (
     SESSION_FINDINGS,
     SESSION_REVOCATIONS,
     SESSION_RISK,
+    SESSION_SHADOW,
     SUPPRESSIONS,
 )
 
@@ -194,6 +195,15 @@ def finding(
         },
     }  # fmt: skip
     return keyed(SESSION_FINDINGS, who["session_id"], members)
+
+
+def shadow(who: Mapping[str, str], opinions: Mapping[str, Any], at: int, stamp: Stamp) -> Message:
+    """What a challenger would decide, beside the champion."""
+    members = {
+        "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"] or None,
+        "occurred_at": at, "decided_at": stamp.now_ms, "policy": stamp.policy, **opinions,
+    }  # fmt: skip
+    return keyed(SESSION_SHADOW, who["session_id"], members)
 
 
 def suppression(members: Mapping[str, Any]) -> Message:

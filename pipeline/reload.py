@@ -63,6 +63,7 @@ class InForce:
     def __init__(self, configured: Configured, complain: Callable[[str], None] = logger.error) -> None:
         self.brain = Brain()
         self.challengers: dict[str, Detector] = {}
+        self.refused: set[str] = set()
         self._configured = configured
         self._complain = complain
         self._orders: dict[str, dict[str, Any]] = {}
@@ -108,6 +109,7 @@ class InForce:
             self._follow()
 
     def _follow(self) -> None:
+        self.refused.clear()
         self._choose_champion()
         wanted = [name for name, order in self._orders.items() if order["command"] == "shadow"]
         known, self.challengers = self.challengers, {}
@@ -115,6 +117,7 @@ class InForce:
             detector = known.get(name) or self._loaded(name)
             if detector is not None:
                 self.challengers[name] = detector
+        self.brain.challengers = tuple(self.challengers.values())
         self._apply()
 
     def _choose_champion(self) -> None:
@@ -137,6 +140,7 @@ class InForce:
         try:
             return self._configured.models.load(name)
         except BadModel as error:
+            self.refused.add(name)
             self._complain(f"model {name} cannot be used: {error}")
             return None
 

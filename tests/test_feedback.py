@@ -66,7 +66,11 @@ def test_a_false_positive_of_one_person_is_nothing_to_another() -> None:
 
 def test_another_cause_of_the_same_person_still_counts() -> None:
     theirs = {"session_id": "s-2", "token_id": "t", "asn": 1, "user_agent": "Firefox/1"}
-    stolen = [auth(600, **theirs), call(601, **theirs), call(602, **theirs | {"asn": 2, "user_agent": "curl"})]
+    stolen = [
+        auth(600, **theirs),
+        call(601, **theirs),
+        call(602, **theirs | {"asn": 2, "user_agent": "curl"}),
+    ]
     said = replayed([*reader("s-1", 0), feedback(300), *stolen])
 
     assert "token_replayed" in found(said, "s-2")

@@ -37,7 +37,10 @@ def promote(*, name: str) -> None:
 @command.command("shadow")
 @click.argument("name")
 def shadow(*, name: str) -> None:
-    """Have workers load the model NAME as a challenger, so that promoting it cannot fail."""
+    """Let the model NAME look on: what it would decide is recorded on `session-shadow`, and never done.
+
+    A worker that cannot load it says so in its log and in `session_risk_model_refused`.
+    """
     _order("shadow", name)
     click.echo(f"{name} is a challenger, where workers have it in SESSION_RISK_MODEL_DIR")
 

@@ -27,6 +27,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for what is said.")
 @click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="Policy file to decide by.")
 @click.option("--model", type=FOLDER, help="Folder of the model to score with.")
+@click.option("--challenger", type=FOLDER, help="Folder of a model whose word is recorded, never followed.")
 @click.option(
     "--partitions",
     type=click.IntRange(1, 1024),
