@@ -67,7 +67,7 @@ def _order(what: str, model: str, mode: str | None = None) -> None:
             "command": what,
             "model": model,
             "mode": mode,
-            "issued_by": _user(),
+            "issued_by": user(),
             "occurred_at": int(time() * 1000),
         }
     )
@@ -84,7 +84,8 @@ def _order(what: str, model: str, mode: str | None = None) -> None:
     asyncio.run(send())
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of whoever runs this."""
     try:
         return getuser()
     except (KeyError, OSError):  # a container may have no name for its user
