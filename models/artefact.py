@@ -1,46 +1,40 @@
-"""A model on disk: a directory with ``forest.npz`` (arrays, never pickles) and ``card.json`` (what it is)."""
+"""A model on disk: a directory with ``forest.npz`` (arrays, never pickles) and its card (`models.card`)."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
-from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
+from zipfile import BadZipFile
 
 import numpy as np
 
+from models import card as cards
+from models.drift import Reference
 from models.features import FEATURE_NAMES, FEATURE_SET
 from models.forest import Forest, from_arrays
+from models.npz import pack, unpack
 
 ARRAYS: Final = "forest.npz"
-CARD: Final = "card.json"
+CARD: Final = cards.CARD
 SHIPPED: Final = Path(__file__).parent / "artefacts"
 
-
-class BadModel(ValueError):
-    """A model directory that cannot be used; the message says why and what to do."""
+BadModel = cards.BadModel
 
 
-def save(forest: Forest, directory: Path, card: dict[str, Any]) -> None:
-    """Write *forest* and its *card* into *directory*; the same forest gives the same bytes.
-
-    The card comes last and names the arrays' hash, so a half-written model is refused, never served.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    packed = _pack(forest)
-    (directory / ARRAYS).write_bytes(packed)
+def save(
+    forest: Forest, directory: Path, card: Mapping[str, Any], files: Mapping[str, bytes] | None = None
+) -> None:
+    """Write *forest*, its *card* and what else belongs to it into *directory*; the same, the same bytes."""
     about = {
         "name": forest.name,
         "id": forest.id,
         "feature_set": FEATURE_SET,
         "features": list(FEATURE_NAMES),
-        "sha256": {ARRAYS: sha256(packed).hexdigest()},
         **card,
     }
-    (directory / CARD).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+    cards.write(directory, about, {ARRAYS: pack(forest.arrays), **(files or {})})
 
 
 def load(directory: Path) -> Forest:
@@ -49,38 +43,46 @@ def load(directory: Path) -> Forest:
     Raises:
         BadModel: something is missing, was changed since training, or was trained on other features.
     """
+    card = cards.read(directory)
     try:
-        card = json.loads((directory / CARD).read_text("utf-8"))
-        packed = (directory / ARRAYS).read_bytes()
-    except (OSError, ValueError) as error:
-        raise _unreadable(directory, error) from error
-    if not isinstance(card, dict) or not isinstance(card.get("name"), str):
-        raise _unreadable(directory, f"{CARD} gives no name")
-    if (card.get("sha256") or {}).get(ARRAYS) != sha256(packed).hexdigest():
-        raise BadModel(f"{directory / ARRAYS}: changed since it was trained (its sha256 is not the card's)")
-    if card.get("feature_set") != FEATURE_SET:
-        raise BadModel(
-            f"{directory}: trained on feature set {card.get('feature_set')}, this is {FEATURE_SET}: "
-            "train it again with `session-risk train`"
-        )
-    try:
-        return _unpack(card["name"], packed)
+        return _unpack(card["name"], _vouched(directory, card, ARRAYS))
     except (ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
-        why = str(error).partition("\n")[0].rstrip(":")
-        raise BadModel(
-            f"{directory / ARRAYS}: not a model of this version ({why}); "
-            "train it again with `session-risk train`"
-        ) from error
+        raise _foreign(directory / ARRAYS, error) from error
 
 
-def _unreadable(directory: Path, why: object) -> BadModel:
-    return BadModel(f"{directory}: no readable model ({why}); train one with `session-risk train`")
+def load_reference(directory: Path) -> Reference | None:
+    """What the model in *directory* was trained on, as bins; ``None`` where its card names no such file.
+
+    Raises:
+        BadModel: as of :func:`load`.
+    """
+    card = cards.read(directory)
+    if cards.REFERENCE not in (card.get("sha256") or {}):
+        return None
+    try:
+        arrays = unpack(_vouched(directory, card, cards.REFERENCE))
+        return Reference.from_arrays(FEATURE_NAMES, arrays)
+    except (ValueError, KeyError, TypeError, BadZipFile) as error:
+        raise _foreign(directory / cards.REFERENCE, error) from error
+
+
+def _vouched(directory: Path, card: Mapping[str, Any], name: str) -> bytes:
+    """The bytes of a file that the card must name: a file it says nothing of may be anybody's."""
+    if name not in (card.get("sha256") or {}):
+        raise BadModel(f"{directory / name}: changed since it was trained (its sha256 is not the card's)")
+    return (directory / name).read_bytes()
+
+
+def _foreign(path: Path, error: Exception) -> BadModel:
+    if isinstance(error, BadModel):
+        return error
+    why = str(error).partition("\n")[0].rstrip(":")
+    return BadModel(f"{path}: not a model of this version ({why}); train it again with `session-risk train`")
 
 
 def _unpack(name: str, packed: bytes) -> Forest:
     """The forest in *packed*, once it has scored: what scikit-learn does not take shows here, not later."""
-    with np.load(BytesIO(packed), allow_pickle=False) as arrays:
-        forest = from_arrays(name, dict(arrays.items()))
+    forest = from_arrays(name, unpack(packed))
     if forest.usual.shape != (len(FEATURE_NAMES),):
         raise ValueError(f"it knows {forest.usual.size} features, here are {len(FEATURE_NAMES)}")
     forest.score(np.zeros((1, len(FEATURE_NAMES)), np.float32))
@@ -92,14 +94,3 @@ def window(first_ms: int, last_ms: int) -> list[str]:
     return [
         datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") for ms in (first_ms, last_ms)
     ]
-
-
-def _pack(forest: Forest) -> bytes:
-    """``.npz`` without the time of writing, so that equal forests are equal files."""
-    packed = BytesIO()
-    with ZipFile(packed, "w", ZIP_DEFLATED) as archive:
-        for name, array in sorted(forest.arrays.items()):
-            member = BytesIO()
-            np.save(member, array, allow_pickle=False)
-            archive.writestr(ZipInfo(f"{name}.npy"), member.getvalue())
-    return packed.getvalue()

@@ -1,6 +1,7 @@
 """What decides: a policy and a model, exchanged between chunks and shared by all stages of a worker.
 
-Challengers look on: what they would decide is recorded (:mod:`pipeline.shadow`) and changes nothing.
+Challengers look on: what they would decide is recorded (:mod:`pipeline.shadow`) and changes nothing. Drift is
+counted of what the detector scores, where it is known what it was trained on.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 
 from models.detector import Detector, NoDetector
 from pipeline.decision import Judge
+from pipeline.drifting import LiveDrift
 from pipeline.policy import Policy
 
 
@@ -19,6 +21,7 @@ class Brain:
     judge: Judge = field(default_factory=lambda: Judge(Policy()))
     detector: Detector = field(default_factory=NoDetector)
     challengers: tuple[Detector, ...] = ()
+    drift: LiveDrift | None = None
 
     def use_policy(self, policy: Policy) -> None:
         """Decide by *policy* from the next chunk on."""

@@ -43,7 +43,7 @@ INTERRUPTED: Final = 130
 
 EXIT_CODES: Final = {
     "builtins.OSError": WRONG_INPUT,
-    "models.artefact.BadModel": WRONG_INPUT,
+    "models.card.BadModel": WRONG_INPUT,
     "pipeline.convert.logs.UnreadableLogError": WRONG_INPUT,
     "pipeline.demo.DemoError": NO,
     "pipeline.faust_parts.UnknownFaustError": WRONG_INPUT,

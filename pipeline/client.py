@@ -80,7 +80,19 @@ async def matching(connection: Connection, topic: str, text: str) -> list[bytes]
     return [value for _, value in sorted(found, key=itemgetter(0))]
 
 
-async def history(connection: Connection, topics: Sequence[str], since_ms: int = 0) -> AsyncIterator[Record]:
+async def begin_at_end(connection: Connection, group: str, topics: Sequence[str]) -> None:
+    """Let the consumer group *group*, which must be new, begin with what comes to *topics* from now on.
+
+    Raises as `following` does.
+    """
+    async with _reading(connection, topics) as reader:
+        ends = await reader.end_offsets(reader.assignment())
+    async with _started(connection, (), group_id=group) as member:
+        member.assign(list(ends))
+        await member.commit(ends)
+
+
+async def retained(connection: Connection, topics: Sequence[str], since_ms: int = 0) -> AsyncIterator[Record]:
     """Yield what *topics* hold up to their ends of now, of what was appended at *since_ms* or later.
 
     Each partition is in order. Raises as `following` does.
@@ -97,18 +109,6 @@ async def history(connection: Connection, topics: Sequence[str], since_ms: int =
                 for record in records:
                     if record.offset < ends[partition] and record.timestamp >= since_ms:
                         yield record
-
-
-async def begin_at_end(connection: Connection, group: str, topics: Sequence[str]) -> None:
-    """Let the consumer group *group*, which must be new, begin with what comes to *topics* from now on.
-
-    Raises as `following` does.
-    """
-    async with _reading(connection, topics) as reader:
-        ends = await reader.end_offsets(reader.assignment())
-    async with _started(connection, (), group_id=group) as member:
-        member.assign(list(ends))
-        await member.commit(ends)
 
 
 async def remove(connection: Connection, topics: Sequence[str]) -> None:

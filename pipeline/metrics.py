@@ -21,6 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.metrics import MetricWrapperBase
 
+from models.drift import Drift
 from pipeline.observe import Work
 from pipeline.stage import Message
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS
@@ -154,6 +155,13 @@ class Metrics:
         "guard_state", "0 normal, 1 holding revocations, 2 the fleet is silent.", partition=ANY
     )
     model_info = _gauge("model_info", "1 for each model in use: champion or challenger.", model=ANY, role=ANY)
+    drift_psi = _gauge(
+        "drift_psi",
+        "Population stability index of a feature, or the score, over the last 24 hours of events against the "
+        "training data: from 0.1 it has moved, from 0.25 far. Absent while there are too few rows.",
+        feature=ANY,
+    )
+    drift_rows = _gauge("drift_rows", "Vectors drawn for it since the champion began to decide here.")
     model_refused = _gauge(
         "model_refused", "1 for each model that was ordered and cannot be loaded here.", model=ANY
     )
@@ -204,6 +212,15 @@ class Metrics:
             self.model_info.labels(champion, "champion").set(1)
         for challenger in challengers:
             self.model_info.labels(challenger, "challenger").set(1)
+
+    def show_drift(self, rows: int, drift: Iterable[Drift]) -> None:
+        """Show how far what is scored has moved, of *rows* vectors; nothing where that may be chance."""
+        self.drift_rows.set(rows)
+        for one in drift:
+            if one.verdict == "too few rows":
+                self.drift_psi.remove_by_labels({"feature": one.name})
+            else:
+                self.drift_psi.labels(one.name).set(one.psi)
 
     def show_policy(self, policy: str, mode: str) -> None:
         """Show which policy is in force, and no other."""

@@ -156,6 +156,8 @@ class SessionScorer:
     def _judge(self, seg: Segments, batch: Batch, out: Outbox) -> None:
         folded = fold(self.table, seg, batch)
         looked = look(folded, self.brain)
+        if self.brain.drift is not None:
+            self.brain.drift.take(folded, looked.score)
         challengers = self.brain.challengers
         shadows = Shadows(challengers, looked, self.brain.judge) if challengers else None
         watched = shadows.watched if shadows else None

@@ -15,12 +15,12 @@ import click
 from pipeline.assembly import chosen, model_in, options
 from pipeline.connection import Connection
 from pipeline.console import as_json, grid, print_json, screen, tracked, working
-from pipeline.history import laid_down, lay_down
 from pipeline.kinds import stage_kinds
 from pipeline.recorded import OUTPUT_TOPICS
 from pipeline.recording import InputRecord, Truth, read, read_truth, write
 from pipeline.reload import InForce
 from pipeline.replay import Replay
+from pipeline.retained import laid_down, lay_down
 from pipeline.scorecard import Scorecard
 from pipeline.settings import Settings, load
 from pipeline.times import moment_ms

@@ -16,8 +16,8 @@ from counting import produce, read_all
 from pipeline.broker import EmbeddedBroker
 from pipeline.cli import main
 from pipeline.connection import Connection
-from pipeline.history import laid_down, lay_down
 from pipeline.recording import INPUT_TOPICS, read, write
+from pipeline.retained import laid_down, lay_down
 from playing import Event, record, topic_of
 from samples import T0, auth, call
 from schemas.topics import API_CALLS, SESSION_FEEDBACK, SESSION_RISK
@@ -59,7 +59,7 @@ def asked(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Connection
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same events as a recording."""
-    folder = tmp_path_factory.mktemp("history") / "recording"
+    folder = tmp_path_factory.mktemp("retained") / "recording"
     with write(folder) as writer:
         for event in EVENTS:
             writer.line(topic_of(event), record(event, 0).value or b"")

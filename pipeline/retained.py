@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from pipeline.client import history
+from pipeline.client import retained
 from pipeline.connection import Connection
 from pipeline.recording import INPUT_TOPICS, InputRecord, Writer, merged, recorded_files, write
 
@@ -27,7 +27,7 @@ async def lay_down(connection: Connection, folder: Path, since_ms: int) -> int:
     writers: dict[int, Writer] = {}
     count = 0
     with ExitStack() as stack:
-        async for record in history(connection, INPUT_TOPICS, since_ms):
+        async for record in retained(connection, INPUT_TOPICS, since_ms):
             if record.value is None:
                 continue
             if record.partition not in writers:
