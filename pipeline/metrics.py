@@ -6,10 +6,8 @@ fails at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
-from typing import Final, Generic, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -22,6 +20,7 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 
 from models.drift import Drift
+from pipeline.metric import Metric
 from pipeline.observe import Work
 from pipeline.stage import Message
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS
@@ -41,52 +40,6 @@ VERDICTS: Final = (
     "true_positive", "false_positive", "benign_true_positive", "unsure", "confirmed_compromised",
 )  # fmt: skip
 REVOCATION: Final = ("sent", "held", "resent", "acknowledged", "failed")
-
-Series = TypeVar("Series", bound=MetricWrapperBase)
-
-
-@dataclass(frozen=True, slots=True)
-class Metric(Generic[Series]):
-    """One row: *kind* is the class of `prometheus_client`, *buckets* are a histogram's upper bounds.
-
-    *labels* names the values of each label that are known beforehand; `ANY` where they are not.
-    """
-
-    kind: type[Series]
-    name: str
-    help: str
-    labels: Mapping[str, tuple[str, ...]]
-    buckets: tuple[float, ...] = ()
-
-    def __get__(self, owner: Metrics, _class: type[Metrics]) -> Series:
-        return cast("Series", owner.series[self.name])
-
-    def create(self, registry: CollectorRegistry) -> MetricWrapperBase:
-        """Register the series of this row in *registry*; those known beforehand start at 0.
-
-        Prometheus sees no increase in a series that appears with its first count.
-        """
-        names = tuple(self.labels)
-        series: MetricWrapperBase
-        if self.kind is Histogram:
-            series = Histogram(self.name, self.help, names, registry=registry, buckets=self.buckets)
-        else:
-            series = self.kind(self.name, self.help, names, registry=registry)
-        if self.labels:
-            for values in product(*self.labels.values()):
-                series.labels(*values)
-        return series
-
-    @property
-    def type(self) -> str:
-        """The type in Prometheus' words: counter, gauge or histogram."""
-        return self.kind.__name__.lower()
-
-    def exposed(self) -> tuple[str, ...]:
-        """Return the sample names a query may use for this row."""
-        if self.kind is Histogram:
-            return (f"{self.name}_bucket", f"{self.name}_count", f"{self.name}_sum")
-        return (self.name,)
 
 
 def _counter(name: str, help_: str, **labels: tuple[str, ...]) -> Metric[Counter]:
