@@ -31,7 +31,7 @@ from pipeline.simulate import simulate
 from pipeline.stage import Message
 from schemas.decode import encode
 from schemas.export import COMMITTED, documents
-from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK, TOPICS
+from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK, SESSION_SHADOW, TOPICS
 
 ROOT = Path(__file__).parent.parent
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -352,6 +352,21 @@ def test_a_policy_and_a_model_that_are_named_decide(
     assert told["policy"].startswith("mine@")
     assert told["model"] == trained["id"]
     assert (told["revocations"], told["challenges"]) == (0, 0)
+
+
+def test_a_challenger_changes_no_decision_and_its_word_is_recorded(
+    recording: Path, model: tuple[Path, Any], replayed: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder, trained = model
+    out = tmp_path / "out"
+
+    _told("replay", recording, "--out", out, "--challenger", folder)
+
+    said, alone = _bytes(out), _bytes(replayed[0])
+    shadows = [json.loads(line) for line in said.pop(f"{SESSION_SHADOW}.jsonl").splitlines()]
+    assert said == alone
+    assert {one["challenger"]["model"] for one in shadows} == {trained["id"]}
+    assert {one["champion"]["model"] for one in shadows} == {replayed[1]["model"]}
 
 
 def test_training_again_gives_the_same_bytes_and_another_seed_another_model(
