@@ -52,8 +52,7 @@ def _false_positive(sight: Sight, policy: Policy, out: Outbox) -> None:
     hear(case, {"muted": dict.fromkeys(mutable, told["expires_at"])})
     if sight.who["principal_id"]:
         event_id, at = str(sight.event["event_id"]), int(sight.event["occurred_at"])
-        more = {"suppression": told}
-        out.send(outputs.activity(sight.who, sight.kind, "muted", event_id, at, {}, more))
+        out.send(outputs.muted(sight.who, sight.kind, event_id, at, told))
 
 
 def _causes(sight: Sight) -> list[str]:

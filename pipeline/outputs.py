@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 
 from models.detector import BANDS, Moved
@@ -34,7 +33,7 @@ CREATE, UPDATE, CLOSE = 1, 2, 3
 _CLIENT: Final = (
     "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
 )  # fmt: skip
-_DERIVED: Final = re.compile(r"(~[abdlmp]|~[0-9a-f]{12})+$")
+_DERIVED: Final = re.compile(r"(~[abdlp]|~[0-9a-f]{12})+$")
 _MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
 _OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
 _TRUST_TEXT: Final = "A factor was proved a short while ago."
@@ -211,6 +210,16 @@ def suppression(members: Mapping[str, Any]) -> Message:
     return keyed(SUPPRESSIONS, members["session_id"], members)
 
 
+def muted(who: Mapping[str, str], kind: str, event_id: str, at: int, told: Mapping[str, Any]) -> Message:
+    """Told to a principal: what keeps quiet in all of its sessions, as `suppression` said it."""
+    members = {
+        "type": "principal.activity", "event_id": derived_id(event_id, "~a"), "occurred_at": at,
+        "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
+        "principal_kind": kind, "kind": "muted", "suppression": told,
+    }  # fmt: skip
+    return keyed(PRINCIPAL_ACTIVITY, who["principal_id"], members)
+
+
 def features(
     who: Mapping[str, str], kind: str, event_id: str, at: int, level: str, values: Mapping[str, float],
     stamp: Stamp,
@@ -245,19 +254,13 @@ def binding(who: Mapping[str, str], kind: str, device_id: str, state: str, event
 
 
 def activity(
-    who: Mapping[str, str],
-    kind: str,
-    what: str,
-    event_id: str,
-    at: int,
-    event: Mapping[str, Any],
-    more: Mapping[str, Any] = MappingProxyType({}),
+    who: Mapping[str, str], kind: str, what: str, event_id: str, at: int, event: Mapping[str, Any]
 ) -> Message:
-    """What a session reveals about its principal; *more* are members that no event has."""
+    """What a session reveals about its principal."""
     members = {
         "type": "principal.activity", "event_id": derived_id(event_id, "~a"), "occurred_at": at,
         "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
-        "principal_kind": kind, "kind": what, **{name: event.get(name) for name in _CLIENT}, **more,
+        "principal_kind": kind, "kind": what, **{name: event.get(name) for name in _CLIENT},
     }  # fmt: skip
     return keyed(PRINCIPAL_ACTIVITY, who["principal_id"], members)
 

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pipeline import outputs
+from pipeline.decision import stable_id
 from pipeline.outbox import Outbox
 from schemas.topics import SESSION_CONTEXT
 
 MOST: Final = 64
 """Suppressions a principal has at one time; above it, those that expire first make room."""
+
+_ABOUT_MUTED: Final = f"~{stable_id('muted')[:12]}"
+"""Tells the message from the principal context's other one about the same event."""
 
 Suppressions = dict[str, dict[str, Any]]
 """What was said of each when it was created, by its id."""
@@ -34,7 +38,7 @@ def remind(held: Suppressions, event: dict[str, Any], out: Outbox) -> None:
             muted[detection] = max(one["expires_at"], muted.get(detection, 0))
     if muted:
         members = {
-            "type": "session.context", "event_id": outputs.derived_id(event["event_id"], "~m"),
+            "type": "session.context", "event_id": outputs.derived_id(event["event_id"], _ABOUT_MUTED),
             "occurred_at": event["occurred_at"], "tenant": event["tenant"],
             "session_id": event["session_id"], "source": "feedback", "muted": _fewest(muted),
         }  # fmt: skip
