@@ -58,7 +58,7 @@ POSTURE_FLAGS: Final = (
     "encrypted", "app_signature_valid",
 )  # fmt: skip
 MALWARE: Final = {None: 0, "none": 1, "detected": 2, "quarantined": 3}
-SOURCE: Final = {"device": 1, "principal": 2, "lineage": 3, "network": 4}
+SOURCE: Final = {"device": 1, "principal": 2, "lineage": 3, "network": 4, "feedback": 5}
 KNOWN_FLAGS: Final = ("known_device", "known_asn", "known_country", "known_client")
 SIM_BORNE: Final = frozenset({"sms", "tel"})
 """RFC 8176 §2: factors that reach whoever holds the SIM."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.artefact import SHIPPED
+from models.detector import Detector
 from pipeline.reload import Configured, Models
 from pipeline.scorer import Options
 from pipeline.settings import Settings
@@ -15,6 +16,11 @@ def configured(settings: Settings) -> Configured:
     """Return what is in force before any order."""
     models = Models(settings.model_dir or SHIPPED)
     return Configured(settings.policy_file, settings.model, settings.mode, models)
+
+
+def model_in(folder: Path) -> Detector:
+    """Return the model that is *folder*; raises `BadModel`."""
+    return Models(folder.resolve().parent).load(folder.resolve().name)
 
 
 def chosen(settings: Settings, policy: Path | None, model: Path | None) -> Configured:

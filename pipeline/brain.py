@@ -1,4 +1,8 @@
-"""What decides: a policy and a model, exchanged between chunks and shared by all stages of a worker."""
+"""What decides: a policy and a model, exchanged between chunks and shared by all stages of a worker.
+
+Challengers look on: what they would decide is recorded (:mod:`pipeline.shadow`) and changes nothing. Drift is
+counted of what the detector scores, where it is known what it was trained on.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from models.detector import Detector, NoDetector
 from pipeline.decision import Judge
+from pipeline.drifting import LiveDrift
 from pipeline.policy import Policy
 
 if TYPE_CHECKING:
@@ -25,6 +30,8 @@ class Brain:
     judge: Judge = field(default_factory=lambda: Judge(Policy()))
     detector: Detector = field(default_factory=NoDetector)
     onlooker: Callable[[SessionTable, Looked], None] | None = None
+    challengers: tuple[Detector, ...] = ()
+    drift: LiveDrift | None = None
 
     def use_policy(self, policy: Policy) -> None:
         """Decide by *policy* from the next chunk on."""

@@ -66,6 +66,7 @@ class Case:
     """See the module. Times are ms of event time; 0 is never.
 
     *devices* are those the session was on before its present one, which also have to hear of its end.
+    *shadows* is what was last told of each challenger that would differ: its level, and when.
     *proved* are detections that held while a factor was proved: they say nothing until they stop and hold
     anew.
     """
@@ -88,13 +89,14 @@ class Case:
     finding_at: int = 0
     ended_at: int = 0
     muted: dict[str, int] = field(default_factory=dict)
+    shadows: dict[str, list[Any]] = field(default_factory=dict)
 
     def empty(self) -> bool:
-        """Whether there is nothing left to remember."""
-        return (
-            self == Case(epoch=self.epoch, level_since=self.level_since, said_at=self.said_at)
-            and not self.epoch
+        """Whether there is nothing left to remember; what challengers would have done is not."""
+        passing = Case(
+            epoch=self.epoch, level_since=self.level_since, said_at=self.said_at, shadows=self.shadows
         )
+        return self == passing and not self.epoch
 
     def encode(self) -> bytes:
         """JSON of what differs from a new case."""

@@ -22,6 +22,8 @@ COMMANDS: Final = {
     "worker": "Join what happens in Kafka and decide, until told to stop.",
     "replay": "Play a recording through the same stages, without Kafka.",
     "explain": "Tell how a decision came about and what was done.",
+    "diff": "Tell what two replays decide differently, and why.",
+    "feedback": "Give a verdict on a decision or a session.",
     "simulate": "Write a labelled recording of simulated days.",
     "convert": "Turn other people's logs into a recording.",
     "export": "Write scored vectors and their labels to Parquet.",

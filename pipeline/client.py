@@ -115,6 +115,25 @@ async def begin_at_end(connection: Connection, group: str, topics: Sequence[str]
         await member.commit(ends)
 
 
+async def retained(connection: Connection, topics: Sequence[str], since_ms: int = 0) -> AsyncIterator[Record]:
+    """Yield what *topics* hold up to their ends of now, of what was appended at *since_ms* or later.
+
+    Each partition is in order. Raises as `following` does.
+    """
+    async with _reading(connection, topics) as reader:
+        ends = await reader.end_offsets(reader.assignment())
+        if since_ms:
+            found = await reader.offsets_for_times(dict.fromkeys(ends, since_ms))
+            for partition, place in found.items():
+                if place:  # the embedded broker does not know: there, what is older is read and left out
+                    reader.seek(partition, place.offset)
+        while unread := [tp for tp, end in ends.items() if end and await reader.position(tp) < end]:
+            for partition, records in (await reader.getmany(*unread, timeout_ms=1000)).items():
+                for record in records:
+                    if record.offset < ends[partition] and record.timestamp >= since_ms:
+                        yield record
+
+
 async def remove(connection: Connection, topics: Sequence[str]) -> None:
     """Delete *topics* and what is on them; raises as `following` does."""
     admin = AIOKafkaAdminClient(**connection.for_aiokafka())

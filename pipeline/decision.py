@@ -130,7 +130,7 @@ class Judge:
         self._missed(case, moment)
         self._episodes(case, moment)
         self._withdraw(case)
-        parts = self._weigh(case, who, moment)
+        parts = self.weigh(case, who, moment)
         value = score(self.policy.prior + sum(part.log_odds for part in parts if not part.muted))
         previous: Level = case.level  # type: ignore[assignment]
         level = next_level(previous, value, (moment.at - case.level_since) / 1000, self.policy.levels)
@@ -194,7 +194,7 @@ class Judge:
             case.challenge = None
             case.episodes.pop(_MISSED, None)
 
-    def _weigh(self, case: Case, who: Mapping[str, str], moment: Moment) -> list[Contribution]:
+    def weigh(self, case: Case, who: Mapping[str, str], moment: Moment) -> list[Contribution]:
         """Every part of the score, largest first."""
         parts = []
         for rule_id, episode in case.episodes.items():

@@ -24,7 +24,7 @@ from pipeline import outputs
 from pipeline.brain import Brain
 from pipeline.case import Case
 from pipeline.decision import Moment
-from pipeline.risk import LEVELS
+from pipeline.risk import LEVELS, Level
 from pipeline.rules import firing
 
 HAS_CASE, REVOKED, ENDED = 1, 2, 4
@@ -53,8 +53,18 @@ class Sight:
     flags: int
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A session's level, and since when it has it, in ms."""
+
+    level: Level
+    since: int
+
+
 Handle = Callable[[Sight, Moment], None]
 """Called for each event on the slow path, in order of arrival; changes ``sight.case`` and ``sight.flags``."""
+Compare = Callable[[Sight, Moment, Standing], None]
+"""Called after a watched event of a session that has a case, with how the session stood before it."""
 Introduce = Callable[[int, int], None]
 """Called with index and flags for each event that shows who a session is, before the event is handled."""
 
@@ -65,6 +75,7 @@ class Looked:
 
     folded: Folded
     mask: NDArray[np.uint64]
+    score: NDArray[np.float64]
     band: NDArray[np.uint8]
     seen: NDArray[np.float32]
     level: NDArray[np.uint8]
@@ -74,8 +85,9 @@ def look(folded: Folded, brain: Brain) -> Looked:
     """Detections and model over every event of a chunk."""
     mask = firing(folded.facts, brain.judge.limits, len(folded.batch))
     seen = as_seen_by_models(folded.values)
-    band = brain.detector.band(brain.detector.score(seen))
-    return Looked(folded, mask, band, seen, folded.before["level"][folded.seg.of].copy())
+    score = brain.detector.score(seen)
+    band = brain.detector.band(score)
+    return Looked(folded, mask, score, band, seen, folded.before["level"][folded.seg.of].copy())
 
 
 def _earlier(values: NDArray[Any], before: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
@@ -92,7 +104,8 @@ def _special(folded: Folded) -> Bools:
     if batch.kind in (Kind.TICK, Kind.VERDICT):
         special[:] = True
     if batch.kind is Kind.CONTEXT:
-        special |= batch.columns["source"][folded.seg.order] == SOURCE["lineage"]
+        source = batch.columns["source"][folded.seg.order]
+        special |= (source == SOURCE["lineage"]) | (source == SOURCE["feedback"])
     if batch.kind in (Kind.AUTH, Kind.CALL):
         special |= folded.facts["device_changed"]
     if batch.kind is Kind.AUTH:
@@ -124,7 +137,10 @@ def _going_on(folded: Folded) -> Bools:
 
 
 class Walk:
-    """One pass over a looked-at chunk; keeps what the rows have to remember of it."""
+    """One pass over a looked-at chunk; keeps what the rows have to remember of it.
+
+    *watched* are events that somebody wants to see though they may change nothing; ``None`` for none.
+    """
 
     def __init__(
         self,
@@ -133,12 +149,14 @@ class Walk:
         cases: dict[int, Case],
         brain: Brain,
         fleet_silent: Callable[[], bool],
+        watched: Bools | None = None,
     ) -> None:
         self.looked = looked
         self.table = table
         self.cases = cases
         self.brain = brain
         self.fleet_silent = fleet_silent
+        self.watched = watched
         before, seg = looked.folded.before, looked.folded.seg
         self.mask_before = _earlier(looked.mask, before["mask"], seg.starts)
         self.band_before = _earlier(looked.band, before["band"], seg.starts)
@@ -149,7 +167,7 @@ class Walk:
         action = looked.folded.facts["action"]
         self.proving = (action == PROVING[0]) | (action == PROVING[1])
 
-    def run(self, handle: Handle, introduce: Introduce) -> None:
+    def run(self, handle: Handle, introduce: Introduce, compare: Compare | None = None) -> None:
         """Take the slow path where it is due; the rows remember mask, band, level, flags and wake time."""
         folded = self.looked.folded
         before, seg = folded.before, folded.seg
@@ -160,6 +178,7 @@ class Walk:
                 owner = int(seg.of[index])
                 if self.showing[index]:
                     introduce(index, int(flags[owner]))
+                stood = self._stood(index, int(flags[owner]))
                 if self._one_needs(index, int(wake[owner]), int(flags[owner])):
                     sight = self._sight(index, int(flags[owner]))
                     handle(sight, self._moment(sight))
@@ -167,10 +186,22 @@ class Walk:
                     flags[owner] = sight.flags
                     level[owner] = LEVELS.index(sight.case.level)
                     self.looked.level[index : int(seg.lasts[owner]) + 1] = level[owner]
+                if compare and stood and flags[owner] & HAS_CASE:
+                    sight = self._sight(index, int(flags[owner]))
+                    compare(sight, self._moment(sight), stood)
         rows = self.table.rows
         rows["mask"][seg.keys] = self.looked.mask[seg.lasts]
         rows["band"][seg.keys] = self.looked.band[seg.lasts]
         rows["wake_at"][seg.keys], rows["flags"][seg.keys], rows["level"][seg.keys] = wake, flags, level
+
+    def _stood(self, index: int, flags: int) -> Standing | None:
+        """How a session stands before a watched event; ``None`` where nothing can change any more."""
+        if self.watched is None or not self.watched[index] or flags & (REVOKED | ENDED):
+            return None
+        case = self.cases.get(int(self.looked.folded.seg.keys[self.looked.folded.seg.of[index]]))
+        if case is None:
+            return Standing(LEVELS[0], int(self.looked.folded.at[index]))
+        return Standing(case.level, case.level_since)  # type: ignore[arg-type]
 
     def _needs(self, wake: NDArray[np.int64], flags: NDArray[np.uint8]) -> Bools:
         """Events that would take the slow path if none before them in the chunk had."""
@@ -184,7 +215,7 @@ class Walk:
         needs: Bools = (
             self.special | due | proving | (moved & (over == 0)) | (self.going_on & (over == ENDED))
         )
-        return needs
+        return needs if self.watched is None else needs | (self.watched & matters & (over == 0))
 
     def _one_needs(self, index: int, wake: int, flags: int) -> bool:
         """The same for one event, knowing what those before it did."""

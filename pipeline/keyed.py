@@ -26,6 +26,8 @@ Handle = Callable[[str, T, dict[str, Any], Outbox], bool]
 
 The event bears ``recorded_at``: its record's Kafka timestamp in ms, -1 where it has none.
 """
+Lapse = Callable[[T, int, Outbox], bool]
+"""(a key's record, event time in ms, outbox) → whether time alone changed the record."""
 SWEEP_MS = 60_000
 
 
@@ -40,9 +42,10 @@ class KeyedStage(Generic[T]):
         keep_ms: a record unused for so long, in event time, is forgotten, unless *busy* says otherwise.
         busy: whether a record must be kept though unused.
         limits: of what is read.
+        lapse: what the passing of time does, asked of every record about once a minute of event time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all are named where a stage is made
         self,
         *,
         member: str,
@@ -52,6 +55,7 @@ class KeyedStage(Generic[T]):
         keep_ms: int,
         busy: Callable[[T], bool],
         limits: Limits = DEFAULT_LIMITS,
+        lapse: Lapse[T] | None = None,
     ) -> None:
         self.records: dict[tuple[str, str], T] = {}
         self._member = member
@@ -61,6 +65,7 @@ class KeyedStage(Generic[T]):
         self._keep_ms = keep_ms
         self._busy = busy
         self._limits = limits
+        self._lapse = lapse
         self._reached = 0
         self._swept = 0
         self._wall = 0
@@ -96,11 +101,21 @@ class KeyedStage(Generic[T]):
         return self._outcome(Outbox(now_ms), set())
 
     def _outcome(self, out: Outbox, dirty: set[tuple[str, str]]) -> Outcome:
-        gone = self._forget() if self._reached >= self._swept + SWEEP_MS else []
+        gone: list[tuple[str, str]] = []
+        if self._reached >= self._swept + SWEEP_MS:
+            dirty = dirty | self._let_lapse(out)
+            gone = self._forget()
         rows: list[ChangelogRow] = [(pack(key), None) for key in gone]
         changed = sorted(dirty.difference(gone))
         rows += [(pack(key), _write(_members(self.records[key])).encode()) for key in changed]
         return Outcome(out.messages, rows, out.events, dict(out.dead), dict(out.counts))
+
+    def _let_lapse(self, out: Outbox) -> set[tuple[str, str]]:
+        """The keys whose records time has changed."""
+        lapse = self._lapse
+        if lapse is None:
+            return set()
+        return {key for key, record in self.records.items() if lapse(record, self._reached, out)}
 
     def _forget(self) -> list[tuple[str, str]]:
         self._swept = self._reached

@@ -6,10 +6,8 @@ fails at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
-from typing import Final, Generic, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,6 +19,8 @@ from prometheus_client import (
 )
 from prometheus_client.metrics import MetricWrapperBase
 
+from models.drift import Drift
+from pipeline.metric import Metric
 from pipeline.observe import Work
 from pipeline.stage import Message
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS
@@ -36,53 +36,10 @@ SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.
 ANY: Final[tuple[str, ...]] = ()
 LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
 ACTIONS: Final = ("allow", "step_up", "revoke")
+VERDICTS: Final = (
+    "true_positive", "false_positive", "benign_true_positive", "unsure", "confirmed_compromised",
+)  # fmt: skip
 REVOCATION: Final = ("sent", "held", "resent", "acknowledged", "failed")
-
-Series = TypeVar("Series", bound=MetricWrapperBase)
-
-
-@dataclass(frozen=True, slots=True)
-class Metric(Generic[Series]):
-    """One row: *kind* is the class of `prometheus_client`, *buckets* are a histogram's upper bounds.
-
-    *labels* names the values of each label that are known beforehand; `ANY` where they are not.
-    """
-
-    kind: type[Series]
-    name: str
-    help: str
-    labels: Mapping[str, tuple[str, ...]]
-    buckets: tuple[float, ...] = ()
-
-    def __get__(self, owner: Metrics, _class: type[Metrics]) -> Series:
-        return cast("Series", owner.series[self.name])
-
-    def create(self, registry: CollectorRegistry) -> MetricWrapperBase:
-        """Register the series of this row in *registry*; those known beforehand start at 0.
-
-        Prometheus sees no increase in a series that appears with its first count.
-        """
-        names = tuple(self.labels)
-        series: MetricWrapperBase
-        if self.kind is Histogram:
-            series = Histogram(self.name, self.help, names, registry=registry, buckets=self.buckets)
-        else:
-            series = self.kind(self.name, self.help, names, registry=registry)
-        if self.labels:
-            for values in product(*self.labels.values()):
-                series.labels(*values)
-        return series
-
-    @property
-    def type(self) -> str:
-        """The type in Prometheus' words: counter, gauge or histogram."""
-        return self.kind.__name__.lower()
-
-    def exposed(self) -> tuple[str, ...]:
-        """Return the sample names a query may use for this row."""
-        if self.kind is Histogram:
-            return (f"{self.name}_bucket", f"{self.name}_count", f"{self.name}_sum")
-        return (self.name,)
 
 
 def _counter(name: str, help_: str, **labels: tuple[str, ...]) -> Metric[Counter]:
@@ -112,6 +69,12 @@ class Metrics:
     decisions = _counter("decisions_total", "Decisions published.", level=LEVELS, action=ACTIONS)
     suppressed = _counter(
         "suppressed_decisions_total", "Actions decided, not commanded, and why.", reason=ANY
+    )
+    feedback = _counter("feedback_total", "Verdicts of people on sessions.", verdict=VERDICTS)
+    suppressions = _counter(
+        "suppressions_total",
+        "Detections called false positives of a principal, by what became of it.",
+        state=("created", "refused", "expired"),
     )
     findings = _counter("findings_total", "Findings published.", activity=("create", "update", "close"))
     revocations = _counter("revocations_total", "Revocations, by what became of them.", state=REVOCATION)
@@ -145,6 +108,26 @@ class Metrics:
         "guard_state", "0 normal, 1 holding revocations, 2 the fleet is silent.", partition=ANY
     )
     model_info = _gauge("model_info", "1 for each model in use: champion or challenger.", model=ANY, role=ANY)
+    drift_psi = _gauge(
+        "drift_psi",
+        "Population stability index of a feature, or the score, over the last 24 hours of events against the "
+        "training data: from 0.1 it has moved, from 0.25 far. Absent while there are too few rows.",
+        feature=ANY,
+    )
+    drift_rows = _gauge("drift_rows", "Vectors drawn for it since the champion began to decide here.")
+    model_refused = _gauge(
+        "model_refused", "1 for each model that was ordered and cannot be loaded here.", model=ANY
+    )
+    challenger_vectors = _counter(
+        "challenger_vectors_total",
+        "Vectors that a challenger scored too, by the champion's band and its own.",
+        model=ANY,
+        champion=ANY,
+        challenger=ANY,
+    )
+    challenger_differences = _counter(
+        "challenger_differences_total", "Times a challenger's level was told to be another.", model=ANY
+    )
     policy_info = _gauge("policy_info", "1 for the policy in force, and its mode.", policy=ANY, mode=ANY)
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -170,13 +153,27 @@ class Metrics:
             if row.kind is Gauge and "partition" in row.labels:
                 self.series[row.name].remove_by_labels({"partition": str(partition)})
 
-    def show_models(self, champion: str | None, challengers: Iterable[str] = ()) -> None:
-        """Show which models are in use, and no other."""
+    def show_models(
+        self, champion: str | None, challengers: Iterable[str] = (), refused: Iterable[str] = ()
+    ) -> None:
+        """Show which models are in use, which were *refused*, and no other."""
+        self.model_refused.clear()
+        for model in refused:
+            self.model_refused.labels(model).set(1)
         self.model_info.clear()
         if champion is not None:
             self.model_info.labels(champion, "champion").set(1)
         for challenger in challengers:
             self.model_info.labels(challenger, "challenger").set(1)
+
+    def show_drift(self, rows: int, drift: Iterable[Drift]) -> None:
+        """Show how far what is scored has moved, of *rows* vectors; nothing where that may be chance."""
+        self.drift_rows.set(rows)
+        for one in drift:
+            if one.verdict == "too few rows":
+                self.drift_psi.remove_by_labels({"feature": one.name})
+            else:
+                self.drift_psi.labels(one.name).set(one.psi)
 
     def show_policy(self, policy: str, mode: str) -> None:
         """Show which policy is in force, and no other."""

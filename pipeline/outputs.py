@@ -24,6 +24,8 @@ from schemas.topics import (
     SESSION_FINDINGS,
     SESSION_REVOCATIONS,
     SESSION_RISK,
+    SESSION_SHADOW,
+    SUPPRESSIONS,
 )
 
 SEVERITY_ID: Final = {"LOW": 2, "MEDIUM": 3, "HIGH": 4}
@@ -199,6 +201,30 @@ def finding(
         },
     }  # fmt: skip
     return keyed(SESSION_FINDINGS, who["session_id"], members)
+
+
+def shadow(who: Mapping[str, str], opinions: Mapping[str, Any], at: int, stamp: Stamp) -> Message:
+    """What a challenger would decide, beside the champion."""
+    members = {
+        "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"] or None,
+        "occurred_at": at, "decided_at": stamp.now_ms, "policy": stamp.policy, **opinions,
+    }  # fmt: skip
+    return keyed(SESSION_SHADOW, who["session_id"], members)
+
+
+def suppression(members: Mapping[str, Any]) -> Message:
+    """A false positive keeps quiet, no longer does, or was not allowed to."""
+    return keyed(SUPPRESSIONS, members["session_id"], members)
+
+
+def muted(who: Mapping[str, str], kind: str, event_id: str, at: int, told: Mapping[str, Any]) -> Message:
+    """Told to a principal: what keeps quiet in all of its sessions, as `suppression` said it."""
+    members = {
+        "type": "principal.activity", "event_id": derived_id(event_id, "~a"), "occurred_at": at,
+        "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
+        "principal_kind": kind, "kind": "muted", "suppression": told,
+    }  # fmt: skip
+    return keyed(PRINCIPAL_ACTIVITY, who["principal_id"], members)
 
 
 def features(

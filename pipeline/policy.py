@@ -82,6 +82,19 @@ class Times(_Part):
     muted_s: Seconds = 24 * 3600.0
 
 
+class Feedback(_Part):
+    """Whose verdict of *false positive* keeps a detection quiet, by how `reported_by` begins.
+
+    For ``times.muted_s`` at most. Nobody's word keeps quiet what speaks against themselves.
+    """
+
+    mute_prefixes: tuple[str, ...] = ("",)
+
+    def may_mute(self, reporter: str, principal: str) -> bool:
+        """Whether *reporter* may, for sessions of *principal*."""
+        return reporter != principal and reporter.startswith(self.mute_prefixes)
+
+
 class RuleChange(_Part):
     """What a policy changes of one detection."""
 
@@ -124,6 +137,7 @@ class Policy(_Part):
     agent: Actions = Actions(medium="allow")
     guard: GuardRules = GuardRules()
     times: Times = Times()
+    feedback: Feedback = Feedback()
     low_features_share: Annotated[Number, Field(ge=0, le=1)] = 0.002
     rules: Mapping[str, RuleChange] = {}
     suppressions: tuple[Suppression, ...] = ()

@@ -18,6 +18,7 @@ from pipeline.keyed import KeyedStage
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
 from pipeline.principal_factors import Factors
+from pipeline.suppressing import Suppressions, lapse, mute, remind
 from schemas.decode import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
@@ -45,6 +46,7 @@ class PrincipalState:
     habits: dict[str, dict[str, list[Any]]] = field(default_factory=lambda: {name: {} for name in HABITS})
     place: list[Any] = field(default_factory=list)
     factors: Factors = field(default_factory=Factors)
+    suppressions: Suppressions = field(default_factory=dict)
 
 
 def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalState]:
@@ -55,7 +57,8 @@ def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalSt
         load=_load,
         handle=_handle,
         keep_ms=KEEP_MS,
-        busy=lambda principal: bool(principal.live),
+        busy=lambda principal: bool(principal.live or principal.suppressions),
+        lapse=lambda principal, at, out: lapse(principal.suppressions, at, out),
         limits=limits,
     )
 
@@ -66,6 +69,9 @@ def _load(told: dict[str, Any]) -> PrincipalState:
 
 def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: Outbox) -> bool:
     session_id, at = event["session_id"], event["occurred_at"]
+    if event["kind"] == "muted":
+        mute(principal.suppressions, principal.live, event, out)
+        return True
     if event["kind"] in ("ended", "revoked"):
         principal.live.pop(session_id, None)
         if event["kind"] == "revoked":
@@ -84,6 +90,7 @@ def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: 
             del principal.live[next(iter(principal.live))]
     else:
         before -= 1
+    remind(principal.suppressions, event, out)  # first: what is new of a session may be what is to keep quiet
     principal_factors.remember_device(
         principal.factors, event, known=known.get("device", True), settled=before >= principal_factors.SETTLED
     )

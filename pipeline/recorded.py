@@ -24,6 +24,8 @@ from schemas.topics import (
     SESSION_FINDINGS,
     SESSION_REVOCATIONS,
     SESSION_RISK,
+    SESSION_SHADOW,
+    SUPPRESSIONS,
 )
 
 OUTPUT_TOPICS: Final = (
@@ -32,6 +34,8 @@ OUTPUT_TOPICS: Final = (
     SESSION_REVOCATIONS,
     SESSION_CHALLENGES,
     SESSION_FEATURES,
+    SESSION_SHADOW,
+    SUPPRESSIONS,
     DEAD_LETTERS,
 )
 """What a replay writes, a file each if there is anything to write."""

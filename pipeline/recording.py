@@ -10,7 +10,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from heapq import merge
@@ -82,13 +82,18 @@ def read(directory: Path) -> Iterator[InputRecord]:
     Lines keep their order within a file; blank ones are left out. Raises `RecordingError` at once where there
     is nothing to read, and at the line where a compressed file turns out to be damaged.
     """
-    files = {topic: path for topic in INPUT_TOPICS if (path := _find(directory, topic)) is not None}
+    files = recorded_files(directory)
     if not files:
         raise RecordingError(
             f"{directory} holds no recording: expected {', '.join(INPUT_TOPICS[:3])}, each .jsonl, .jsonl.gz "
             f"or .jsonl.zst"
         )
-    return _merged(files)
+    return merged(list(files.items()))
+
+
+def recorded_files(directory: Path) -> dict[str, Path]:
+    """Return the files of input topics in *directory*; raises `RecordingError` where one is there twice."""
+    return {topic: path for topic in INPUT_TOPICS if (path := _find(directory, topic)) is not None}
 
 
 def lines(directory: Path, topic: str) -> Iterator[tuple[int, bytes]]:
@@ -184,12 +189,10 @@ def _find(directory: Path, topic: str) -> Path | None:
     return found[0] if found else None
 
 
-def _merged(files: dict[str, Path]) -> Iterator[InputRecord]:
+def merged(files: Sequence[tuple[str, Path]]) -> Iterator[InputRecord]:
+    """Yield the lines of *files*, each of a topic, in event-time order; at equal times in theirs."""
     with ExitStack() as stack:
-        streams = [
-            _timed(topic, _lines(path, stack.enter_context(_open(path)))) for topic, path in files.items()
-        ]
-        # The merge is stable: at equal times the streams keep the order of INPUT_TOPICS.
+        streams = [_timed(topic, _lines(path, stack.enter_context(_open(path)))) for topic, path in files]
         yield from merge(*streams, key=lambda record: record.occurred_at)
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from models.artefact import SHIPPED, BadModel, load
+from models.artefact import CARD, SHIPPED, BadModel, load, load_reference
 from models.detector import Detector, NoDetector
+from models.drift import Reference
 from pipeline.brain import Brain
+from pipeline.drifting import LiveDrift
 from pipeline.policy import BadPolicy, Mode, Policy, read_policy
 from pipeline.stage import Record
 from schemas.decode import decode_chunk
@@ -46,6 +48,11 @@ class Models:
             raise BadModel(f"{name!r} is no name of a model: it is a folder in {self.folder}")
         return load(self.folder / name)
 
+    def reference(self, name: str) -> Reference | None:
+        """Return what the model called *name* was trained on, if its folder says so; raises `BadModel`."""
+        folder = self.folder / name
+        return load_reference(folder) if (folder / CARD).is_file() else None
+
 
 @dataclass(frozen=True, slots=True)
 class Configured:
@@ -63,6 +70,7 @@ class InForce:
     def __init__(self, configured: Configured, complain: Callable[[str], None] = logger.error) -> None:
         self.brain = Brain()
         self.challengers: dict[str, Detector] = {}
+        self.refused: set[str] = set()
         self._configured = configured
         self._complain = complain
         self._orders: dict[str, dict[str, Any]] = {}
@@ -70,6 +78,7 @@ class InForce:
         self._mark = self._file_mark()
         self._policy = read_policy(configured.policy_file)
         self.brain.detector = configured.models.load(configured.model)
+        self.brain.drift = self._drift_of(configured.model)
         self._apply()
 
     @property
@@ -108,6 +117,7 @@ class InForce:
             self._follow()
 
     def _follow(self) -> None:
+        self.refused.clear()
         self._choose_champion()
         wanted = [name for name, order in self._orders.items() if order["command"] == "shadow"]
         known, self.challengers = self.challengers, {}
@@ -115,6 +125,7 @@ class InForce:
             detector = known.get(name) or self._loaded(name)
             if detector is not None:
                 self.challengers[name] = detector
+        self.brain.challengers = tuple(self.challengers.values())
         self._apply()
 
     def _choose_champion(self) -> None:
@@ -125,17 +136,28 @@ class InForce:
             detector = self._loaded(name)
             if detector is not None:
                 self._champion, self.brain.detector = name, detector
+                self.brain.drift = self._drift_of(name)
                 logger.info("the champion is %s now", detector.id)
                 return
-        self._champion, self.brain.detector = "", NoDetector()
+        self._champion, self.brain.detector, self.brain.drift = "", NoDetector(), None
         logger.info("there is no champion: rules decide alone")
 
     def _loaded(self, name: str) -> Detector | None:
         try:
             return self._configured.models.load(name)
         except BadModel as error:
+            self.refused.add(name)
             self._complain(f"model {name} cannot be used: {error}")
             return None
+
+    def _drift_of(self, name: str) -> LiveDrift | None:
+        """What counts the drift from what model *name* was trained on; nothing where that is not known."""
+        try:
+            reference = self._configured.models.reference(name)
+        except BadModel as error:
+            self._complain(f"drift of model {name} is not known: {error}")
+            return None
+        return None if reference is None else LiveDrift(reference)
 
     def _apply(self) -> None:
         spoken = [order for order in self._orders.values() if order["command"] == "mode" or order["mode"]]

@@ -10,16 +10,18 @@ import numpy as np
 from models.arrivals import device_before, names_at
 from models.columns import ACTION, FACTOR_CHANGES, KINDS, Kind
 from models.features import FEATURE_NAMES
+from models.rolling import Bools
 from models.state import Names
-from pipeline import lineage, outputs
+from pipeline import feedback, lineage, outputs
 from pipeline.afterwards import outcome_of
 from pipeline.brain import Brain
-from pipeline.case import DEVICES, Case, Revocation
+from pipeline.case import DEVICES, Revocation
 from pipeline.decision import Decision, Moment, stable_id
 from pipeline.guard import Guard
 from pipeline.judging import ENDED, PROVING, REVOKED, Sight, Walk
 from pipeline.outbox import Outbox
 from pipeline.risk import LEVELS
+from pipeline.shadow import Shadows
 
 ON_ITS_WAY_MS: Final = 10_000
 """What happens so soon after a sign-out may have begun before it."""
@@ -71,8 +73,11 @@ class Reporter:
         lineage.follow(sight, self.out)
         if self.walk.looked.folded.facts["device_changed"][sight.index]:
             self._left(sight)
-        if sight.event.get("verdict") == "false_positive":
-            self._mute(case, moment)
+        case.muted = {detection: until for detection, until in case.muted.items() if until > moment.at}
+        if "verdict" in sight.event:
+            feedback.take(sight, self.judge.policy, self.out)
+        elif sight.event.get("muted"):
+            feedback.hear(case, sight.event)
         if case.ended_at and self._goes_on(sight, moment):
             self._reopen(sight)
         if case.ended_at:
@@ -106,12 +111,6 @@ class Reporter:
         self.out.send(outputs.activity(sight.who, sight.kind, "started", *told, event))
         if sight.who["device_id"]:
             self._bind(sight.who, sight.kind, sight.who["device_id"], "live", event)
-
-    def _mute(self, case: Case, moment: Moment) -> None:
-        """An analyst said that this cause is a false positive: it stays quiet in this session for a while."""
-        until = moment.at + int(self.judge.policy.times.muted_s * 1000)
-        case.muted |= dict.fromkeys(case.episodes, until)
-        case.challenge = None
 
     def _end(self, sight: Sight) -> None:
         sight.case.ended_at = sight.at
@@ -223,15 +222,24 @@ class Reporter:
         self.out.send(outputs.challenge(members))
         self.out.count("challenges", "sent")
 
+    def _sampled(self) -> Bools:
+        """A share of all events, chosen by event id; none of those that only time brings."""
+        batch, order = self.walk.looked.folded.batch, self.walk.looked.folded.seg.order
+        share = np.uint64(min(self.judge.policy.low_features_share * 2.0**64, 2.0**64 - 2048))
+        sampled: Bools = (batch.ids[order] < share) & (batch.kind is not Kind.TICK)
+        return sampled
+
+    def opinions(self, shadows: Shadows) -> None:
+        """What challengers make of the chunk, where they differ and of the sample."""
+        shadows.report(self.walk, np.flatnonzero(self._sampled()), self._stamp, self.out)
+
     def vectors(self) -> None:
         """The scored vectors worth keeping: all of MEDIUM and HIGH, a share of LOW, chosen by event id."""
         looked = self.walk.looked
         folded = looked.folded
-        share = np.uint64(min(self.judge.policy.low_features_share * 2.0**64, 2.0**64 - 2048))
-        chosen = (looked.level > 0) | (folded.batch.ids[folded.seg.order] < share)
         if folded.batch.kind is Kind.TICK:
             return
-        for index in np.flatnonzero(chosen).tolist():
+        for index in np.flatnonzero((looked.level > 0) | self._sampled()).tolist():
             event = folded.batch.events[int(folded.seg.order[index])]
             who = Names.unpack(self.walk.table.names[int(folded.seg.keys[folded.seg.of[index]])]).plain()
             values = dict(zip(FEATURE_NAMES, folded.values[:, index].tolist(), strict=True))

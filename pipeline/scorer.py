@@ -29,6 +29,7 @@ from pipeline.outbox import Outbox
 from pipeline.outputs import Stamp
 from pipeline.reporting import Reporter
 from pipeline.rules import BIT, ORDER
+from pipeline.shadow import Shadows
 from pipeline.stage import ChangelogRow, Outcome, Record
 from schemas.decode import DEFAULT_LIMITS, Decoded, Limits, decode_chunk, decoder
 from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
@@ -154,13 +155,21 @@ class SessionScorer:
 
     def _judge(self, seg: Segments, batch: Batch, out: Outbox) -> None:
         folded = fold(self.table, seg, batch)
-        walk = Walk(look(folded, self.brain), self.table, self.cases, self.brain, lambda: self.fleet_silent)
+        looked = look(folded, self.brain)
+        if self.brain.drift is not None:
+            self.brain.drift.take(folded, looked.score)
+        challengers = self.brain.challengers
+        shadows = Shadows(challengers, looked, self.brain.judge) if challengers else None
+        watched = shadows.watched if shadows else None
+        walk = Walk(looked, self.table, self.cases, self.brain, lambda: self.fleet_silent, watched)
         self.guard.rules = self.brain.judge.policy.guard
         reporter = Reporter(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
-        walk.run(reporter.handle, reporter.introduce)
+        walk.run(reporter.handle, reporter.introduce, shadows.compare if shadows else None)
         reporter.vectors()
         if self.brain.onlooker is not None:
             self.brain.onlooker(self.table, walk.looked)
+        if shadows:
+            reporter.opinions(shadows)
         learn_names(self.table, folded)
         out.dirty.update(seg.keys.tolist())
 

@@ -28,6 +28,7 @@ class Watching(Watch):
         self._each_second = each_second
         self._made: dict[Place, Stage] = {}
         self._shown: tuple[object, ...] = ()
+        self._drift_shown: tuple[object, int] = (None, 0)
         self._show_what_decides()
 
     def kinds(self, kinds: Sequence[StageKind]) -> tuple[StageKind, ...]:
@@ -59,6 +60,7 @@ class Watching(Watch):
         for call in self._each_second:
             call()
         self._show_what_decides()
+        self._show_drift()
 
     def _show_sessions(self, partition: int, stage: SessionScorer) -> None:
         self.metrics.watch_sessions(
@@ -71,8 +73,18 @@ class Watching(Watch):
     def _show_what_decides(self) -> None:
         policy, champion = self._in_force.policy, self._in_force.champion
         challengers = tuple(model.id for model in self._in_force.challengers.values())
-        shown = (policy, champion, challengers)
+        shown = (policy, champion, challengers, frozenset(self._in_force.refused))
         if shown != self._shown:  # a scrape must not find the row that is shown anew missing
             self._shown = shown
             self.metrics.show_policy(policy.id, policy.mode)
-            self.metrics.show_models(champion, challengers)
+            self.metrics.show_models(champion, challengers, self._in_force.refused)
+
+    def _show_drift(self) -> None:
+        drift = self._in_force.brain.drift
+        shown = (drift, drift.rows if drift else 0)
+        if shown == self._drift_shown:
+            return
+        if drift is not self._drift_shown[0]:
+            self.metrics.drift_psi.clear()  # of another model's training data
+        self._drift_shown = shown
+        self.metrics.show_drift(shown[1], drift.drift() if drift else ())

@@ -1,8 +1,10 @@
 """What people and enforcers say back to the pipeline: acknowledgements, verdicts, orders about models."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from schemas.members import DEFAULT_TENANT, Id, Message, Millis, Mode, Tenant, Text
+from pydantic import Field
+
+from schemas.members import DEFAULT_TENANT, Id, Message, Millis, Mode, Name, Tenant, Text
 
 
 class RevocationAck(Message):
@@ -18,7 +20,12 @@ class RevocationAck(Message):
 
 
 class SessionFeedback(Message):
-    """The verdict of an analyst or of the user on a decision."""
+    """The verdict of an analyst or of the user on a decision.
+
+    `confirmed_compromised` ends the session and what was born of it. `false_positive` keeps `detections`
+    quiet for the session's principal until `expires_at`, within what the policy allows; without them, what
+    counts against the session now. The other verdicts are labels.
+    """
 
     tenant: Tenant = DEFAULT_TENANT
     decision_id: Id | None = None
@@ -29,6 +36,8 @@ class SessionFeedback(Message):
     reported_by: Id
     occurred_at: Millis
     note: Text | None = None
+    detections: Annotated[list[Name], Field(max_length=64)] | None = None
+    expires_at: Millis | None = None
 
 
 class ModelControl(Message):

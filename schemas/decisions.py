@@ -3,7 +3,7 @@
 OCSF findings have a vocabulary of their own and live in `findings.py`.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -112,6 +112,29 @@ class SessionChallenge(Command):
     challenge_id: Id
 
 
+class Suppression(Message):
+    """A word on what was called a false positive: detections that keep quiet for a principal, and until when.
+
+    `created`, then `expired` at `expires_at`. `refused`, with the reason in `refusal`: what was asked for is
+    beyond what the policy lets this `owner`, or anybody, keep quiet; `detections` are those it is about.
+    `session_id` and `decision_id` are what the verdict was on, `owner` is who gave it and `reason` why. That
+    it hid something stands in `suppressed` of the decisions it changed.
+    """
+
+    suppression_id: Id
+    tenant: Tenant = DEFAULT_TENANT
+    principal_id: Id | None = None
+    session_id: Id
+    decision_id: Id | None = None
+    state: Literal["created", "refused", "expired"]
+    detections: Annotated[list[Name], Field(max_length=64)]
+    owner: Id
+    reason: Text | None = None
+    refusal: Text | None = None
+    occurred_at: Millis
+    expires_at: Millis
+
+
 class SessionFeatures(Message):
     """The exact vector that was scored, for retraining. `feature_set` is the hash of the features' names."""
 
@@ -126,6 +149,40 @@ class SessionFeatures(Message):
     policy: Id
     feature_set: Id
     values: Annotated[dict[Name, float], Field(max_length=1024)]
+
+
+class Opinion(Message):
+    """What one model makes of a vector, and what the session is with it.
+
+    `score` is the model's, 0 to 1; `band` counts the quantiles of normal traffic that it is above.
+    """
+
+    model: Id
+    score: Annotated[float, Field(ge=0, le=1)]
+    band: Annotated[int, Field(ge=0, le=3)]
+    level: Level
+    action: Action
+
+
+class SessionShadow(Message):
+    """What a challenger would decide where the champion decided, on the same vector and the same evidence.
+
+    `differs`: the level would be another. Then the record is made when that begins or changes, else of a
+    share of all events. The challenger's level is what its band would make of the champion's session at this
+    event: cases, muted detections and proved factors are the champion's, and nothing is ever done about it.
+    """
+
+    tenant: Tenant = DEFAULT_TENANT
+    session_id: Id
+    principal_id: Id | None = None
+    principal_kind: PrincipalKind | None = None
+    caused_by: Name
+    occurred_at: Millis
+    decided_at: Millis
+    policy: Id
+    champion: Opinion
+    challenger: Opinion
+    differs: bool
 
 
 KEPT_BYTES: Final = 512 * 1024  # of a dead record's value: in base64 it still fits a default 1 MiB message

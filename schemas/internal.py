@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.decisions import Suppression
 from schemas.members import Client, Count, Envelope, Id, Millis, Name, Posture, PrincipalKind, ShortText
 
 
@@ -17,14 +18,15 @@ class SessionContext(Posture, Envelope):
     principal: `known_*` (seen before for this principal), `novelty`, `concurrent_sessions`, `sessions_seen`
     (length of the history), `place_speed_kmh` (from the principal's last place in another session) and
     `usual_asn`. lineage: `relation` `child` tells a parent which `child_session_id` was born of it,
-    `ancestor_revoked` tells a child that `root_session_id` fell. `signals` (`models/signals.py`) are those
-    of the source that hold now; absent, they are as they were. `details` says of a signal in words what was
-    observed.
+    `ancestor_revoked` tells a child that `root_session_id` fell. feedback: `muted`, the detections that
+    somebody called false positives of this principal, each with the time until which it keeps quiet.
+    `signals` (`models/signals.py`) are those of the source that hold now; absent, they are as they were.
+    `details` says of a signal in words what was observed.
     """
 
     type: Literal["session.context"]
     session_id: Id
-    source: Literal["device", "principal", "lineage", "network"]
+    source: Literal["device", "principal", "lineage", "network", "feedback"]
     signals: Annotated[list[Name], Field(max_length=64)] | None = None
     details: Annotated[dict[Name, ShortText], Field(max_length=64)] | None = None
     device_id: Id | None = None
@@ -41,6 +43,7 @@ class SessionContext(Posture, Envelope):
     relation: Literal["child", "ancestor_revoked"] | None = None
     child_session_id: Id | None = None
     root_session_id: Id | None = None
+    muted: Annotated[dict[Name, Millis], Field(max_length=64)] | None = None
 
 
 class SessionBinding(Envelope):
@@ -58,6 +61,8 @@ class PrincipalActivity(Client, Envelope):
     """What a session reveals about its principal.
 
     Where it started, changed client, ended or was revoked; and what became of the principal's factors.
+
+    `muted`: a verdict on it was that `suppression`'s detections are false positives of this principal.
     """
 
     type: Literal["principal.activity"]
@@ -73,5 +78,7 @@ class PrincipalActivity(Client, Envelope):
         "credential_changed",
         "credential_removed",
         "recovery_started",
+        "muted",
     ]
     device_id: Id | None = None
+    suppression: Suppression | None = None

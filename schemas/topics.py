@@ -17,6 +17,8 @@ SESSION_FINDINGS = "session-findings"
 SESSION_REVOCATIONS = "session-revocations"
 SESSION_CHALLENGES = "session-challenges"
 SESSION_FEATURES = "session-features"
+SESSION_SHADOW = "session-shadow"
+SUPPRESSIONS = "suppressions"
 SESSION_FEEDBACK = "session-feedback"
 REVOCATION_ACKS = "revocation-acks"
 MODEL_CONTROL = "model-control"
@@ -104,6 +106,14 @@ _ROWS = (
     Topic(
         SESSION_FEATURES, "session_id", decisions.SessionFeatures, "output", 30 * DAY_MS,
         "The vectors that were scored, for retraining.",
+    ),
+    Topic(
+        SESSION_SHADOW, "session_id", decisions.SessionShadow, "output", 7 * DAY_MS,
+        "What a challenger would decide, beside what the champion decided.",
+    ),
+    Topic(
+        SUPPRESSIONS, "session_id", decisions.Suppression, "output", 30 * DAY_MS,
+        "What was called a false positive and keeps quiet: since when, until when, in whose name.",
     ),
     Topic(
         SESSION_FEEDBACK, "session_id", control.SessionFeedback, "control", 30 * DAY_MS,

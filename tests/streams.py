@@ -120,7 +120,12 @@ RELATIVES = st.one_of(
         lambda one: {"source": "lineage", "relation": "ancestor_revoked", "root_session_id": one}, session
     ),
 )
-CONTEXTS = st.builds(lambda told: (context, told), DEVICES | PRINCIPALS | RELATIVES)
+MUTED = st.builds(
+    lambda detection, until: {"source": "feedback", "muted": {detection: T0 + until * 1000}},
+    st.sampled_from(["mass_read", "network_changed", "token_replayed"]),
+    st.integers(0, 200),
+)
+CONTEXTS = st.builds(lambda told: (context, told), DEVICES | PRINCIPALS | RELATIVES | MUTED)
 VERDICTS = st.builds(
     lambda verdict: (feedback, {"verdict": verdict}),
     st.sampled_from(["false_positive", "confirmed_compromised", "unsure"]),

@@ -32,6 +32,7 @@ CASES = st.builds(
     finding_at=TIMES,
     ended_at=TIMES,
     muted=st.dictionaries(TEXT, TIMES, max_size=3),
+    shadows=st.dictionaries(TEXT, st.tuples(TEXT, TIMES).map(list), max_size=2),
 )
 
 
@@ -50,6 +51,7 @@ def test_what_is_as_in_a_new_case_takes_no_room(case: Case) -> None:
 def test_a_new_case_is_empty_and_one_that_remembers_is_not() -> None:
     assert Case().empty()
     assert Case(level_since=5, said_at=7).empty()
+    assert Case(shadows={"new@1": ["HIGH", 5]}).empty()
     assert not Case(epoch=1).empty()
     assert not Case(parent="p").empty()
     assert not Case(muted={"mass_read": 5}).empty()

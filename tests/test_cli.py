@@ -31,7 +31,7 @@ from pipeline.simulate import simulate
 from pipeline.stage import Message
 from schemas.decode import encode
 from schemas.export import COMMITTED, documents
-from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK, TOPICS
+from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK, SESSION_SHADOW, TOPICS
 
 ROOT = Path(__file__).parent.parent
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -169,6 +169,18 @@ WRONG: tuple[tuple[dict[str, str], str, int, str], ...] = (
     ({}, "replay {rec} --out {rec}", 2, "already holds"),
     ({}, "replay {rec} --out {tmp}/o --policy {tmp}/absent.toml", 2, "No such file"),
     ({}, "replay {rec} --out {tmp}/o --model {tmp}", 2, "no readable model"),
+    ({}, "replay {rec} --out {tmp}/o --challenger {tmp}", 2, "no readable model"),
+    ({}, "replay --out {tmp}/o", 2, "name a RECORDING, or --from-topics"),
+    ({}, "replay {rec} --from-topics --out {tmp}/o", 2, "name a RECORDING, or --from-topics"),
+    ({}, "replay {rec} --since 1h --out {tmp}/o", 2, "--since goes with --from-topics"),
+    ({}, "replay --from-topics --since lately --out {tmp}/o", 2, "'lately' is no time: write a span"),
+    ({}, "replay --from-topics --out {tmp}/o", 3, "no broker answers"),
+    ({}, "diff {tmp} {tmp}/absent", 2, "does not exist"),
+    ({}, "diff {tmp} {tmp}", 2, "holds no replay's output"),
+    ({}, "feedback d-1 wrong", 2, "'wrong' is not one of"),
+    ({}, "feedback d-1 unsure --expires 1h", 2, "only a false_positive expires"),
+    ({}, "feedback d-1 false_positive --expires 2020-01-01", 2, "is over already"),
+    ({}, "feedback d-1 false_positive", 3, "no broker answers"),
     ({}, "train {tmp}", 2, "holds no recording"),
     ({}, "train {rec} --test {tmp}", 2, "holds no recording"),
     ({}, "evaluate {tmp} {rec}", 2, "no readable model"),
@@ -348,6 +360,21 @@ def test_a_policy_and_a_model_that_are_named_decide(
     assert told["policy"].startswith("mine@")
     assert told["model"] == trained["id"]
     assert (told["revocations"], told["challenges"]) == (0, 0)
+
+
+def test_a_challenger_changes_no_decision_and_its_word_is_recorded(
+    recording: Path, model: tuple[Path, Any], replayed: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder, trained = model
+    out = tmp_path / "out"
+
+    _told("replay", recording, "--out", out, "--challenger", folder)
+
+    said, alone = _bytes(out), _bytes(replayed[0])
+    shadows = [json.loads(line) for line in said.pop(f"{SESSION_SHADOW}.jsonl").splitlines()]
+    assert said == alone
+    assert {one["challenger"]["model"] for one in shadows} == {trained["id"]}
+    assert {one["champion"]["model"] for one in shadows} == {replayed[1]["model"]}
 
 
 def test_training_again_gives_the_same_bytes_and_another_seed_another_model(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from histories import CAFE, HOME, earlier, moved
 from models.artefact import load
 from models.detector import Moved
 from models.features import FEATURE_NAMES, as_seen_by_models
@@ -24,7 +25,6 @@ from schemas.decisions import SessionFeatures
 from schemas.decode import encode
 from schemas.topics import SESSION_CHALLENGES, SESSION_FEATURES, SESSION_REVOCATIONS, SESSION_RISK
 from test_export import exported, vector
-from test_rules import CAFE, HOME, earlier, moved
 from test_training import data, life, model, run, told, truths
 
 __all__ = ["data", "model"]  # fixtures

@@ -10,7 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.metrics import METRICS, PREFIX, Metric, Metrics, Watch, markdown, serve
+from pipeline.metric import Metric
+from pipeline.metrics import METRICS, PREFIX, Metrics, Watch, markdown, serve
 from pipeline.observe import Observer, Work
 from pipeline.stage import Message, Outcome
 

@@ -12,12 +12,14 @@ from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from prometheus_client import CollectorRegistry
 
+from models.detector import NoDetector
 from pipeline.brain import Brain
 from pipeline.case import Case, Episode
 from pipeline.decision import Contribution, Decision, stable_id
 from pipeline.kinds import stage_kinds
 from pipeline.metrics import METRICS, Metrics
 from pipeline.outputs import CLOSE, CREATE, UPDATE, Stamp, derived_id, finding, origin, reasons, risk
+from pipeline.recording import InputRecord
 from pipeline.replay import Replay
 from pipeline.risk import score
 from pipeline.rules import RULES
@@ -26,7 +28,7 @@ from pipeline.stage import Message
 from playing import Desk, Event, chunks, of, read, replayed
 from samples import T0, ack, auth, call, context, feedback
 from schemas import topics
-from schemas.decode import decode_chunk
+from schemas.decode import decode_chunk, encode
 from schemas.topics import TOPICS
 from streams import BUSY, CUTS, STREAMS, OddTotals
 from test_replay import STORIES
@@ -73,8 +75,18 @@ def ocsf() -> Draft202012Validator:
 @pytest.fixture(scope="module")
 def told() -> list[Message]:
     """All that is said when every detection fires once, in all stages together."""
-    replay = Replay(stage_kinds(Brain(detector=OddTotals()), Options(partitions=4)), 4)
-    return list(replay.run(STORIES))
+    brain = Brain(detector=OddTotals(), challengers=(NoDetector(),))
+    replay = Replay(stage_kinds(brain, Options(partitions=4)), 4)
+    last = STORIES[-1].occurred_at + 1_000
+    return list(replay.run([*STORIES, verdict_at(last)]))
+
+
+def verdict_at(at: int) -> InputRecord:
+    """Somebody calls what a session was just ended for a false positive."""
+    stories = next(record for record in STORIES if b'"s-1"' in record.value)
+    tenant = json.loads(stories.value)["tenant"]
+    told = {**feedback(detections=["mass_read"]), "tenant": tenant, "occurred_at": at}
+    return InputRecord(topics.SESSION_FEEDBACK, 1, encode(told), at)
 
 
 # --- the contract -----------------------------------------------------------------------------------------

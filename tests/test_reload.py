@@ -15,13 +15,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.artefact import BadModel, save
+from models.columns import Columns
 from models.detector import Detector, NoDetector
 from models.features import FEATURES
 from models.forest import fit
 from pipeline.policy import BadPolicy, parse_policy
 from pipeline.reload import ANY_MODEL, Configured, InForce, Models
 from pipeline.replay import Memory
-from schemas.topics import MODEL_CONTROL
+from pipeline.scorer import Options, SessionScorer
+from playing import Player
+from samples import auth, call
+from schemas.topics import MODEL_CONTROL, SESSION_FEATURES, SESSION_RISK
 
 
 class Named(NoDetector):
@@ -44,6 +48,9 @@ class Shelf(Models):
         if name in self.broken:
             raise BadModel(f"{name} is broken")
         return Named(name)
+
+    def reference(self, name: str) -> None:
+        """Nobody knows what a mere name was trained on."""
 
 
 @dataclass
@@ -224,6 +231,82 @@ def test_what_is_no_order_is_reported_and_changes_nothing() -> None:
     assert desk.stands == ("default", "enforce", [])
     (complaint,) = desk.complaints
     assert complaint.startswith("model-control, offset 3: no order: ")
+
+
+def test_challengers_look_on_from_the_next_chunk_and_no_longer_when_they_are_retired() -> None:
+    desk = Desk()
+    seen = []
+    for command in ("shadow", "retire"):
+        desk.order(command, "new")
+        seen.append([model.id for model in desk.in_force.brain.challengers])
+
+    assert seen == [["new@0"], []]
+
+
+def test_a_model_that_is_refused_is_known_until_it_is_retired() -> None:
+    desk = Desk(broken=frozenset({"bad", "worse"}))
+    seen = []
+    for order in (("promote", "bad"), ("shadow", "worse"), ("retire", "bad"), ("retire", "worse")):
+        desk.order(*order)
+        seen.append(sorted(desk.in_force.refused))
+
+    assert seen == [["bad"], ["bad", "worse"], ["worse"], []]
+
+
+# --- Exchanged while events flow ---
+
+
+@pytest.fixture
+def all_logged(tmp_path: Path) -> Path:
+    """A policy under which every vector that is scored is logged."""
+    _write(tmp_path / "policy.toml", "low_features_share = 1.0", at=1)
+    return tmp_path / "policy.toml"
+
+
+def _stage(desk: Desk) -> Player:
+    return Player(SessionScorer(desk.in_force.brain, Columns(), Options()))
+
+
+def test_a_model_is_exchanged_between_two_chunks_and_no_event_is_lost(all_logged: Path) -> None:
+    desk = Desk(policy_file=all_logged)
+    stage = _stage(desk)
+    events = [auth(0), *(call(at, event_id=f"c-{at}") for at in range(1, 100))]
+
+    stage.play(events[0])
+    stage.play(*events[1:50])
+    desk.order("promote", "new")
+    stage.play(*events[50:])
+
+    told = [(one["event_id"], one["model"]) for one in stage.said(SESSION_FEATURES)]
+    assert told == [
+        *((one["event_id"], "default@0") for one in events[:50]),
+        *((one["event_id"], "new@0") for one in events[50:]),
+    ]
+
+
+def test_an_exchange_forgets_nothing_of_a_session() -> None:
+    reading = [call(at, records=1_500, sensitivity="restricted") for at in (1, 2, 3, 4, 5)]
+    desk = Desk()
+    stage = _stage(desk)
+
+    stage.each(auth(0), *reading[:3])
+    desk.order("promote", "new")
+    stage.each(*reading[3:])
+
+    (decision,) = stage.said(SESSION_RISK)
+    assert (decision["level"], decision["model"]) == ("HIGH", "new@0")
+
+
+def test_a_model_that_cannot_be_loaded_stops_nothing(all_logged: Path) -> None:
+    desk = Desk(frozenset({"bad"}), all_logged)
+    stage = _stage(desk)
+
+    stage.play(auth(0))
+    desk.order("promote", "bad")
+    stage.play(call(1))
+
+    assert [one["model"] for one in stage.said(SESSION_FEATURES)] == ["default@0"] * 2
+    assert desk.complaints == ["model bad cannot be used: bad is broken"]
 
 
 _ORDERS = st.lists(

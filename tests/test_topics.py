@@ -30,6 +30,8 @@ CONTRACT = [
     ("session-revocations", "session_id", "delete", 7, "output"),
     ("session-challenges", "session_id", "delete", 7, "output"),
     ("session-features", "session_id", "delete", 30, "output"),
+    ("session-shadow", "session_id", "delete", 7, "output"),
+    ("suppressions", "session_id", "delete", 30, "output"),
     ("session-feedback", "session_id", "delete", 30, "control"),
     ("revocation-acks", "session_id", "delete", 7, "control"),
     ("model-control", "model", "compact", None, "control"),

@@ -167,3 +167,14 @@ def test_a_challenger_is_shown_as_one() -> None:
     scene.watching.turned()
 
     assert scene.all_shown("model_info") == {("new@0", "champion"): 1, ("newer@0", "challenger"): 1}
+
+
+def test_a_model_that_could_not_be_loaded_is_shown_until_it_is_no_longer_wanted() -> None:
+    scene = Scene()
+    seen = []
+    for refused in ({"bad"}, set()):
+        scene.in_force.refused = refused
+        scene.watching.turned()
+        seen.append(scene.all_shown("model_refused"))
+
+    assert seen == [{("bad",): 1}, {}]

@@ -40,7 +40,10 @@ def promote(*, name: str) -> None:
 @command.command("shadow", short_help="Have workers load a model as a challenger.")
 @click.argument("name")
 def shadow(*, name: str) -> None:
-    """Have workers load the model NAME as a challenger, so that promoting it cannot fail."""
+    """Let the model NAME look on: what it would decide is recorded on `session-shadow`, and never done.
+
+    A worker that cannot load it says so in its log and in `session_risk_model_refused`.
+    """
     _order("shadow", name)
     click.echo(f"{name} is a challenger, where workers have it in SESSION_RISK_MODEL_DIR")
 
@@ -99,7 +102,7 @@ def _order(what: str, model: str, mode: str | None = None) -> None:
             "command": what,
             "model": model,
             "mode": mode,
-            "issued_by": _user(),
+            "issued_by": user(),
             "occurred_at": int(time() * 1000),
         }
     )
@@ -116,7 +119,8 @@ def _order(what: str, model: str, mode: str | None = None) -> None:
     asyncio.run(send())
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of whoever runs this."""
     try:
         return getuser()
     except (KeyError, OSError):  # a container may have no name for its user

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from tempfile import TemporaryDirectory
+from time import perf_counter, time
 from typing import Any
 
 import click
 
-from pipeline.assembly import chosen, options
+from pipeline.assembly import chosen, model_in, options
+from pipeline.connection import Connection
 from pipeline.console import as_json, grid, print_json, screen, tracked, working
 from pipeline.kinds import stage_kinds
 from pipeline.recorded import OUTPUT_TOPICS
 from pipeline.recording import InputRecord, Truth, read, read_truth, write
 from pipeline.reload import InForce
 from pipeline.replay import Replay
+from pipeline.retained import laid_down, lay_down
 from pipeline.scorecard import Scorecard
-from pipeline.settings import load
+from pipeline.settings import Settings, load
+from pipeline.times import moment_ms
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+Source = tuple[int, Iterator[InputRecord]]
+"""How many records there are, and the records."""
 
 
 @click.command("replay", short_help="Play a recording through the same stages, without Kafka.")
-@click.argument("recording", type=FOLDER)
+@click.argument("recording", type=FOLDER, required=False)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for what is said.")
 @click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="Policy file to decide by.")
 @click.option("--model", type=FOLDER, help="Folder of the model to score with.")
+@click.option("--challenger", type=FOLDER, help="Folder of a model whose word is recorded, never followed.")
+@click.option("--from-topics", is_flag=True, help="Play what Kafka's topics still hold, not a RECORDING.")
+@click.option("--since", help="With --from-topics: what came since (7d, 12h, 2026-03-02T08:00); else all.")
 @click.option(
     "--partitions",
     type=click.IntRange(1, 1024),
@@ -36,27 +47,33 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @as_json
 def command(
-    *, recording: Path, out: Path, policy: Path | None, model: Path | None, partitions: int, as_json: bool
-) -> None:
+    *, recording: Path | None, out: Path, policy: Path | None, model: Path | None, challenger: Path | None,
+    from_topics: bool, since: str | None, partitions: int, as_json: bool,
+) -> None:  # fmt: skip
     """Play RECORDING through the same stages as in a worker, in event-time order, without Kafka.
 
     What leaves is written to --out, a JSON-lines file per topic: all of it or nothing. The same recording,
-    policy and model give the same bytes. With a `truth.jsonl` the result is held against the truth.
+    policy and model give the same bytes. With a `truth.jsonl` the result is held against the truth. With
+    --from-topics the recording is what SESSION_RISK_BROKER still holds: sessions that began before that, and
+    what was normal then, are not known. `session-risk diff` tells two replays apart.
     """
     settings = load()
+    since_ms = _since(recording, since, from_topics=from_topics)
     in_force = InForce(chosen(settings, policy, model))
+    if challenger is not None:
+        in_force.brain.challengers = (model_in(challenger),)
     stages = Replay(stage_kinds(in_force.brain, options(settings, partitions, event_clock=True)), partitions)
-    card = Scorecard.against(truth_of(recording))
-    total, records = records_of(recording)
-    begun = perf_counter()
-    with write(out) as writer:
+    card = Scorecard.against(truth_of(recording) if recording else [])
+    with _records(recording, settings, since_ms) as (total, records), write(out) as writer:
+        begun = perf_counter()
         for message in stages.run(records):
             card.take(message)
             if message.topic in OUTPUT_TOPICS:
                 writer.line(message.topic, message.value)
+        seconds = round(perf_counter() - begun, 3)
     summary = {
         "events": total,
-        "seconds": round(perf_counter() - begun, 3),
+        "seconds": seconds,
         "dead_letters": stages.dead_letters,
         "model": in_force.brain.detector.id,
         "policy": in_force.policy.id,
@@ -68,7 +85,33 @@ def command(
         show(summary, out)
 
 
-def records_of(recording: Path) -> tuple[int, Iterator[InputRecord]]:
+def _since(recording: Path | None, since: str | None, *, from_topics: bool) -> int:
+    """From when on topics are played, 0 for all they hold; raises `UsageError` where the options disagree."""
+    if from_topics == (recording is not None):
+        raise click.UsageError("name a RECORDING, or --from-topics to play what Kafka still holds")
+    if since is None:
+        return 0
+    if not from_topics:
+        raise click.UsageError("--since goes with --from-topics; a RECORDING is played whole")
+    try:
+        return moment_ms(since, int(time() * 1000), ahead=False)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--since") from error
+
+
+@contextmanager
+def _records(recording: Path | None, settings: Settings, since_ms: int) -> Iterator[Source]:
+    """Give what is to be played; what comes from topics is on disk while the block lasts."""
+    if recording is not None:
+        yield records_of(recording)
+        return
+    with TemporaryDirectory(prefix="session-risk-") as folder:
+        with working(f"reading from {settings.broker}"):
+            total = asyncio.run(lay_down(Connection.of(settings), Path(folder), since_ms))
+        yield total, tracked(laid_down(Path(folder)), "playing", total)
+
+
+def records_of(recording: Path) -> Source:
     """Return how many records *recording* holds, and them; a bar shows how many are taken.
 
     Raises `RecordingError`.

@@ -32,7 +32,7 @@ DEVICE: Final[tuple[Rule, ...]] = (
         lambda x, _: flag(x["posture"], "rooted", True),
         ("posture_faults", "posture faults"), "no posture faults", "test farms; developers' own devices",
         needs=members("device-telemetry", "rooted") + ON_A_DEVICE,
-        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED,
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, mutable=False,
     ),
     Rule(
         "device_hooked", "The app on the session's device runs hooked: something rewrites what it does.",
@@ -42,7 +42,7 @@ DEVICE: Final[tuple[Rule, ...]] = (
         ("posture_faults", "posture faults"), "no posture faults",
         "security researchers, accessibility tools that inject code",
         needs=members("device-telemetry", "hooked") + ON_A_DEVICE,
-        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED,
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, mutable=False,
     ),
     Rule(
         "device_emulated", "The session's device is an emulator, not the phone it says it is.",
@@ -52,7 +52,7 @@ DEVICE: Final[tuple[Rule, ...]] = (
         ("posture_faults", "posture faults"), "no posture faults",
         "test farms: keep them quiet by a suppression of their tenant or devices",
         needs=members("device-telemetry", "emulator") + ON_A_DEVICE,
-        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED,
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, mutable=False,
     ),
     Rule(
         "malware_on_device", "Malware was reported on the session's device and is not quarantined.",
@@ -63,6 +63,7 @@ DEVICE: Final[tuple[Rule, ...]] = (
         needs=members("device-telemetry", "malware") + ON_A_DEVICE,
         references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"),
         clearing="Ends when the device reports the malware quarantined or gone; a factor does not clear it.",
+        mutable=False,
     ),
     Rule(
         "telemetry_silent_while_active",

@@ -71,7 +71,7 @@ FACTORS: Final[tuple[Rule, ...]] = (
         "a person away from the desk",
         needs=members("auth-events", "action"),
         references=("NIST CSF 2.0 PR.AA-03", "NIST SP 800-207 §2.1 tenet 6"),
-        clearing="Cleared by proving a factor before the session is revoked.",
+        clearing="Cleared by proving a factor before the session is revoked.", mutable=False,
     ),
     Rule(
         "new_device_privileged", "A privileged step on a device new to the person, after a sign-in alone.",

@@ -52,6 +52,7 @@ class Rule:
         signal: the word of a context that it rests on (:mod:`models.signals`), in place of *holds*.
         learning: (view, limits) → ``(n,)`` bools: where it is not known yet what is normal, so that it keeps
             still and says so; ``None`` for a detection that needs no history.
+        mutable: whether a verdict of *false positive* keeps it quiet; what is a fact, not a guess, never is.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Rule:
     clearing: str = ""
     signal: str = ""
     learning: Callable[[View, Limits], Holds] | None = None
+    mutable: bool = True
 
 
 def members(topic: str, *names: str) -> tuple[str, ...]:

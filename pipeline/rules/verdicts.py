@@ -16,6 +16,7 @@ VERDICTS: Final[tuple[Rule, ...]] = (
         needs=members("auth-events", "parent_session_id"),
         references=("NIST SP 800-207 §2.1 tenet 6",),
         clearing="Never: start a session anew from one that is trusted.",
+        mutable=False,
     ),
     Rule(
         "confirmed_compromised", "An analyst or the user confirmed that this session is compromised.",
@@ -26,5 +27,6 @@ VERDICTS: Final[tuple[Rule, ...]] = (
         needs=members("session-feedback", "verdict"),
         references=("NIST CSF 2.0 DE.AE-02",),
         clearing="Never in this session: start a new one.",
+        mutable=False,
     ),
 )  # fmt: skip

@@ -1,0 +1,89 @@
+"""`session-risk diff`: what two replays say differently, a summary first, then session by session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from pipeline.console import as_json, clock, grid, print_json, screen
+from pipeline.differences import Change, Difference, Pair, differences, plain, said_in, summary
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command("diff", short_help="Tell what two replays decide differently, and why.")
+@click.argument("a", type=FOLDER)
+@click.argument("b", type=FOLDER)
+@click.option(
+    "--sessions", type=click.IntRange(0), default=20, show_default=True, help="Sessions to tell of in full."
+)
+@as_json
+def command(*, a: Path, b: Path, sessions: int, as_json: bool) -> int:
+    """Tell what the replays in the folders A and B decide differently, and which reasons make it so.
+
+    Replay one recording under two policies or with two models into A and B. Exit code 0 if both decide and
+    command the same, 1 if not.
+    """
+    one, other = said_in(a), said_in(b)
+    found = differences(one, other)
+    numbers = summary(one, other, found)
+    if as_json:
+        print_json({**numbers, "differences": plain(found)})
+    else:
+        _show(screen(), numbers, found, sessions)
+    return 1 if found else 0
+
+
+def _show(console: Console, numbers: dict[str, Any], found: list[Difference], most: int) -> None:
+    rows: list[tuple[Any, ...]] = [
+        (name.replace("_", " "), *(_named(one) for one in numbers[name]))
+        for name in (
+            "models",
+            "policies",
+            "decisions",
+            "decisions_only",
+            "revocations_only",
+            "challenges_only",
+        )
+    ]
+    console.print(grid("", ">A", ">B", rows=rows))
+    console.print(
+        f"\n{numbers['sessions_differ']:,} of {numbers['sessions']:,} sessions differ, "
+        f"{numbers['decisions_changed']:,} decisions that both made are not the same"
+    )
+    for difference in found[:most]:
+        _tell(console, difference)
+    if len(found) > most:
+        console.print(f"\nand {len(found) - most:,} more sessions: --sessions shows more, --json all")
+
+
+def _named(value: Any) -> Any:
+    return ", ".join(value) or "none" if isinstance(value, list) else value
+
+
+def _tell(console: Console, difference: Difference) -> None:
+    console.print(f"\nsession {difference.session_id} of tenant {difference.tenant}", style="bold")
+    rows = [(clock(c.occurred_at), c.caused_by, _how(c), _why(c)) for c in difference.decisions]
+    if rows:
+        console.print(grid("time", "event", "decision", "reasons", rows=rows))
+    for command in difference.commands:
+        why = ", ".join(command.detections) or "the model alone"
+        console.print(f"only {command.only}: {command.topic} {command.command_id} for {why}")
+
+
+def _how(change: Change) -> str:
+    if change.only:
+        return f"only in {change.only}"
+    return ", ".join(f"{name} {_pair(pair)}" for name, pair in change.members.items()) or "same"
+
+
+def _why(change: Change) -> str:
+    return ", ".join(f"{name} {_pair(pair)}" for name, pair in change.reasons.items()) or "same"
+
+
+def _pair(pair: Pair) -> str:
+    a, b = (f"{one:+.2f}" if isinstance(one, float) else one or "–" for one in pair)
+    return f"{a} → {b}"

@@ -1,0 +1,50 @@
+"""What the topics still hold, as a recording: laid down by partition, read back in event-time order.
+
+A topic's partitions are each in order, together they are not; so they are laid down apart, compressed, and
+merged as they are read. That needs room on disk, and memory for a line of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from pipeline.client import retained
+from pipeline.connection import Connection
+from pipeline.recording import INPUT_TOPICS, InputRecord, Writer, merged, recorded_files, write
+
+_COMPRESSION: Final = "zst"
+
+
+async def lay_down(connection: Connection, folder: Path, since_ms: int) -> int:
+    """Write what was appended to the input topics since *since_ms* (of the broker's clock) into *folder*.
+
+    Returns how many records that is; a tombstone is none, as it means nothing on these topics. Raises
+    `BrokerUnreachableError`, or `TopicsNotReadyError` where a topic is missing.
+    """
+    writers: dict[int, Writer] = {}
+    count = 0
+    with ExitStack() as stack:
+        async for record in retained(connection, INPUT_TOPICS, since_ms):
+            if record.value is None:
+                continue
+            if record.partition not in writers:
+                partition = write(folder / str(record.partition), _COMPRESSION)
+                writers[record.partition] = stack.enter_context(partition)
+            # In JSON a line break is only between tokens; what is no JSON stays none.
+            writers[record.partition].line(record.topic, record.value.replace(b"\n", b" "))
+            count += 1
+    return count
+
+
+def laid_down(folder: Path) -> Iterator[InputRecord]:
+    """Yield what `lay_down` wrote into *folder*, in event-time order."""
+    files = [
+        (topic, path)
+        for partition in sorted(folder.iterdir(), key=lambda one: int(one.name))
+        for topic, path in recorded_files(partition).items()
+    ]
+    order = {topic: place for place, topic in enumerate(INPUT_TOPICS)}
+    return merged(sorted(files, key=lambda one: order[one[0]]))

@@ -1,0 +1,118 @@
+"""What a challenger would decide: beside the champion, on the same vectors and evidence, never acted on.
+
+A challenger has no cases of its own. Its level at an event is what its band, in place of the champion's,
+makes of the champion's session there; so one event's difference is told exactly, while what it would have
+led to (a factor proved, a session ended earlier) is not played out. Nothing the champion decides depends on
+whether a challenger looks on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.arrivals import names_at
+from models.columns import KINDS, Kind
+from models.detector import BANDS, Detector
+from models.rolling import Bools
+from pipeline import outputs
+from pipeline.case import Case
+from pipeline.decision import Judge, Moment
+from pipeline.judging import Looked, Sight, Standing, Walk
+from pipeline.outbox import Outbox
+from pipeline.risk import LEVELS, Level, next_level, score
+
+_ALL_BANDS: Final = len(BANDS) + 1
+Stamps = Callable[[int], outputs.Stamp]
+"""Under what something is said about a session at a time, in ms."""
+
+
+class Shadow:
+    """One challenger's look at a chunk, sorted as *looked* is."""
+
+    def __init__(self, detector: Detector, looked: Looked, judge: Judge) -> None:
+        self.id = detector.id
+        self.score = detector.score(looked.seen)
+        self.band = detector.band(self.score)
+        self.differs: Bools = self.band != looked.band
+        self._looked = looked
+        self._judge = judge
+        self._would: dict[int, Level] = {}
+        self._told: list[int] = []
+
+    def compare(self, sight: Sight, moment: Moment, stood: Standing) -> None:
+        """Learn what the challenger's band would make of the session in *sight*, as it stands now."""
+        case, judge = sight.case, self._judge
+        parts = judge.weigh(case, sight.who, replace(moment, band=int(self.band[sight.index])))
+        value = score(judge.policy.prior + sum(part.log_odds for part in parts if not part.muted))
+        level = next_level(stood.level, value, (moment.at - stood.since) / 1000, judge.policy.levels)
+        self._would[sight.index] = level
+        if level != case.level and self._is_news(case, level, moment.at):
+            case.shadows[self.id] = [level, moment.at]
+            self._told.append(sight.index)
+
+    def _is_news(self, case: Case, level: Level, at: int) -> bool:
+        """Told when it begins, when it changes, and again as often as a decision is."""
+        told, told_at = case.shadows.get(self.id, ["", 0])
+        return bool(level != told or at >= told_at + self._judge.policy.times.repeat_s * 1000)
+
+    def report(self, walk: Walk, sampled: NDArray[np.int64], stamp: Stamps, out: Outbox) -> None:
+        """Say where the level would differ, and of the *sampled* events how both see them."""
+        folded = self._looked.folded
+        if folded.batch.kind in (Kind.CALL, Kind.AUTH):
+            self._count(out)
+        out.count("challenger_differences", self.id, by=len(self._told))
+        for index in sorted({*self._told, *sampled.tolist()}):
+            at = int(folded.at[index])
+            who = names_at(walk.table, folded, index).plain()
+            out.send(outputs.shadow(who, self._members(index, stamp(at)), at, stamp(at)))
+
+    def _count(self, out: Outbox) -> None:
+        """How often each band of the champion's met each of the challenger's."""
+        pairs = np.bincount(self._looked.band * _ALL_BANDS + self.band, minlength=_ALL_BANDS**2)
+        for pair in np.flatnonzero(pairs).tolist():
+            bands = map(str, divmod(pair, _ALL_BANDS))
+            out.count("challenger_vectors", self.id, *bands, by=int(pairs[pair]))
+
+    def _members(self, index: int, stamp: outputs.Stamp) -> Mapping[str, Any]:
+        looked, kind = self._looked, KINDS[int(self._looked.folded.facts["kind"][index])]
+        event = looked.folded.batch.events[int(looked.folded.seg.order[index])]
+        level = LEVELS[int(looked.level[index])]
+        would = self._would.get(index, level)
+        return {
+            "principal_kind": kind or None,
+            "caused_by": outputs.origin(str(event["event_id"])),
+            "champion": self._opinion(stamp.model, looked.score[index], looked.band[index], level, kind),
+            "challenger": self._opinion(self.id, self.score[index], self.band[index], would, kind),
+            "differs": would != level,
+        }
+
+    def _opinion(self, model: str, value: float, band: int, level: Level, kind: str) -> dict[str, Any]:
+        action = self._judge.policy.action(kind, level)
+        return {
+            "model": model, "score": round(float(value), 6), "band": int(band), "level": level,
+            "action": action,
+        }  # fmt: skip
+
+
+class Shadows:
+    """All challengers over a chunk."""
+
+    def __init__(self, challengers: Sequence[Detector], looked: Looked, judge: Judge) -> None:
+        self._all = [Shadow(detector, looked, judge) for detector in challengers]
+        self.watched: Bools = np.logical_or.reduce([one.differs for one in self._all])
+
+    def compare(self, sight: Sight, moment: Moment, stood: Standing) -> None:
+        """Learn what those whose band is another would make of an event."""
+        for one in self._all:
+            if one.differs[sight.index]:
+                one.compare(sight, moment, stood)
+
+    def report(self, walk: Walk, sampled: NDArray[np.int64], stamp: Stamps, out: Outbox) -> None:
+        """Say what each has to say of the chunk."""
+        for one in self._all:
+            one.report(walk, sampled, stamp, out)
