@@ -153,7 +153,7 @@ class SessionScorer:
         self._judge(seg, batch, out)
 
     def _judge(self, seg: Segments, batch: Batch, out: Outbox) -> None:
-        folded = fold(self.table, seg, batch)
+        folded = fold(self.table, seg, batch, self.brain.roles)
         walk = Walk(look(folded, self.brain), self.table, self.cases, self.brain, lambda: self.fleet_silent)
         self.guard.rules = self.brain.judge.policy.guard
         reporter = Reporter(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
