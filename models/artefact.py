@@ -1,4 +1,7 @@
-"""A model on disk: a directory with ``forest.npz`` (arrays, never pickles) and ``card.json`` (what it is)."""
+"""A model on disk: a directory with ``forest.npz`` (arrays, never pickles) and ``card.json`` (what it is).
+
+Beside them there may be ``roles.npz``: without it no call is surprising.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,16 @@ from typing import Any, Final
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.features import FEATURE_NAMES, FEATURE_SET
 from models.forest import Forest, from_arrays
+from models.roles import BadRoles, Roles
+from models.roles import from_arrays as from_role_arrays
 
 ARRAYS: Final = "forest.npz"
 CARD: Final = "card.json"
+ROLES: Final = "roles.npz"
 SHIPPED: Final = Path(__file__).parent / "artefacts"
 
 
@@ -24,20 +31,21 @@ class BadModel(ValueError):
     """A model directory that cannot be used; the message says why and what to do."""
 
 
-def save(forest: Forest, directory: Path, card: dict[str, Any]) -> None:
-    """Write *forest* and its *card* into *directory*; the same forest gives the same bytes.
+def save(forest: Forest, directory: Path, card: dict[str, Any], roles: Roles | None = None) -> None:
+    """Write *forest*, its *card* and *roles* into *directory*; the same forest gives the same bytes.
 
     The card comes last and names the arrays' hash, so a half-written model is refused, never served.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    packed = _pack(forest)
-    (directory / ARRAYS).write_bytes(packed)
+    parts = {ARRAYS: _pack(forest.arrays)} | ({} if roles is None else {ROLES: _pack(roles.arrays)})
+    for part, packed in parts.items():
+        (directory / part).write_bytes(packed)
     about = {
         "name": forest.name,
         "id": forest.id,
         "feature_set": FEATURE_SET,
         "features": list(FEATURE_NAMES),
-        "sha256": {ARRAYS: sha256(packed).hexdigest()},
+        "sha256": {part: sha256(packed).hexdigest() for part, packed in parts.items()},
         **card,
     }
     (directory / CARD).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
@@ -73,6 +81,32 @@ def load(directory: Path) -> Forest:
         ) from error
 
 
+def load_roles(directory: Path) -> Roles | None:
+    """The roles in *directory*, ``None`` where its card names none.
+
+    Raises:
+        BadModel: they are missing, were changed since training, or cannot be used.
+    """
+    try:
+        card = json.loads((directory / CARD).read_text("utf-8"))
+        expected = (card.get("sha256") or {}).get(ROLES)
+        packed = (directory / ROLES).read_bytes() if expected is not None else b""
+    except (OSError, ValueError, AttributeError) as error:
+        raise _unreadable(directory, error) from error
+    if expected is None:
+        return None
+    if expected != sha256(packed).hexdigest():
+        raise BadModel(f"{directory / ROLES}: changed since it was trained (its sha256 is not the card's)")
+    try:
+        with np.load(BytesIO(packed), allow_pickle=False) as arrays:
+            return from_role_arrays(dict(arrays.items()))
+    except (BadRoles, ValueError, BadZipFile) as error:
+        raise BadModel(
+            f"{directory / ROLES}: no roles of this version ({error}); "
+            "train the model again with `session-risk train`"
+        ) from error
+
+
 def _unreadable(directory: Path, why: object) -> BadModel:
     return BadModel(f"{directory}: no readable model ({why}); train one with `session-risk train`")
 
@@ -94,11 +128,11 @@ def window(first_ms: int, last_ms: int) -> list[str]:
     ]
 
 
-def _pack(forest: Forest) -> bytes:
-    """``.npz`` without the time of writing, so that equal forests are equal files."""
+def _pack(arrays: dict[str, NDArray[Any]]) -> bytes:
+    """``.npz`` without the time of writing, so that equal arrays are equal files."""
     packed = BytesIO()
     with ZipFile(packed, "w", ZIP_DEFLATED) as archive:
-        for name, array in sorted(forest.arrays.items()):
+        for name, array in sorted(arrays.items()):
             member = BytesIO()
             np.save(member, array, allow_pickle=False)
             archive.writestr(ZipInfo(f"{name}.npy"), member.getvalue())

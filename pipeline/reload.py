@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from models.artefact import SHIPPED, BadModel, load
+from models.artefact import SHIPPED, BadModel, load, load_roles
 from models.detector import Detector, NoDetector
+from models.roles import Roles
 from pipeline.brain import Brain
 from pipeline.policy import BadPolicy, Mode, Policy, read_policy
 from pipeline.stage import Record
@@ -46,6 +47,10 @@ class Models:
             raise BadModel(f"{name!r} is no name of a model: it is a folder in {self.folder}")
         return load(self.folder / name)
 
+    def roles(self, name: str) -> Roles | None:
+        """Return what the model called *name* knows of roles; raises `BadModel` where it cannot be used."""
+        return load_roles(self.folder / name) if (self.folder / name).exists() else None
+
 
 @dataclass(frozen=True, slots=True)
 class Configured:
@@ -69,7 +74,8 @@ class InForce:
         self._champion = configured.model
         self._mark = self._file_mark()
         self._policy = read_policy(configured.policy_file)
-        self.brain.detector = configured.models.load(configured.model)
+        models = configured.models
+        self.brain.use_model(models.load(configured.model), models.roles(configured.model))
         self._apply()
 
     @property
@@ -112,9 +118,9 @@ class InForce:
         wanted = [name for name, order in self._orders.items() if order["command"] == "shadow"]
         known, self.challengers = self.challengers, {}
         for name in wanted:
-            detector = known.get(name) or self._loaded(name)
-            if detector is not None:
-                self.challengers[name] = detector
+            model = (known[name], None) if name in known else self._loaded(name)
+            if model is not None:
+                self.challengers[name] = model[0]
         self._apply()
 
     def _choose_champion(self) -> None:
@@ -125,17 +131,20 @@ class InForce:
         for name in names:
             if name == self._champion:
                 return
-            detector = self._loaded(name)
-            if detector is not None:
-                self._champion, self.brain.detector = name, detector
-                logger.info("the champion is %s now", detector.id)
+            model = self._loaded(name)
+            if model is not None:
+                self._champion = name
+                self.brain.use_model(*model)
+                logger.info("the champion is %s now", self.brain.detector.id)
                 return
-        self._champion, self.brain.detector = "", NoDetector()
+        self._champion = ""
+        self.brain.use_model(NoDetector(), None)
         logger.info("there is no champion: rules decide alone")
 
-    def _loaded(self, name: str) -> Detector | None:
+    def _loaded(self, name: str) -> tuple[Detector, Roles | None] | None:
+        models = self._configured.models
         try:
-            return self._configured.models.load(name)
+            return models.load(name), models.roles(name)
         except BadModel as error:
             self._complain(f"model {name} cannot be used: {error}")
             return None

@@ -18,9 +18,11 @@ from models.artefact import BadModel, save
 from models.detector import Detector, NoDetector
 from models.features import FEATURES
 from models.forest import fit
+from models.roles import Roles
 from pipeline.policy import BadPolicy, parse_policy
 from pipeline.reload import ANY_MODEL, Configured, InForce, Models
 from pipeline.replay import Memory
+from role_samples import sample_roles
 from schemas.topics import MODEL_CONTROL
 
 
@@ -44,6 +46,9 @@ class Shelf(Models):
         if name in self.broken:
             raise BadModel(f"{name} is broken")
         return Named(name)
+
+    def roles(self, name: str) -> Roles | None:
+        return sample_roles(len(name))
 
 
 @dataclass
@@ -263,3 +268,15 @@ def test_models_are_folders_by_name(tmp_path: Path) -> None:
 def test_a_name_that_is_no_model_keeps_a_worker_from_beginning(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadModel):
         InForce(Configured(model=name, models=Models(tmp_path)))
+
+
+def test_roles_come_and_go_with_their_model() -> None:
+    desk = Desk()
+    seen = [desk.in_force.brain.roles]
+
+    for command, model in (("promote", "new"), ("retire", "new"), ("retire", "default")):
+        desk.order(command, model)
+        seen.append(desk.in_force.brain.roles)
+
+    default, new = sample_roles(len("default")).tag, sample_roles(len("new")).tag
+    assert [roles and roles.tag for roles in seen] == [default, new, default, None]

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from models.artefact import ARRAYS, CARD, SHIPPED, save, window
+from models.artefact import ARRAYS, CARD, ROLES, SHIPPED, save, window
 from models.features import FEATURE_NAMES
 from models.forest import Forest, fit
+from models.roles import Roles
 from pipeline.assembly import chosen, options
 from pipeline.brain import Brain
 from pipeline.commands.replay import FOLDER, records_of, truth_of
@@ -24,6 +25,7 @@ from pipeline.kinds import stage_kinds
 from pipeline.policy import read_policy
 from pipeline.recording import InputRecord, read, write
 from pipeline.replay import Replay
+from pipeline.role_learning import learn_roles
 from pipeline.settings import load
 from pipeline.simulate import simulate
 from schemas.topics import SESSION_FEATURES
@@ -48,14 +50,16 @@ def command(*, recording: Path | None, out: Path | None, name: str, seed: int, a
     target = out or SHIPPED / name
     with TemporaryDirectory() as folder:
         known = recording or _simulated(Path(folder) / "recording", seed)
-        values, card = _normal_vectors(known)
+        with working("learning roles"):
+            roles = learn_roles(known, left_out=_attacked(known), seed=seed)
+        values, card = _normal_vectors(known, roles)
         with working(f"fitting on {len(values):,} vectors"):
             try:
                 forest = fit(values, name=name, seed=seed)
             except ValueError as error:
                 raise click.UsageError(f"{known}: {error}") from error
     card |= {"seed": seed, "thresholds": [round(float(one), 6) for one in forest.thresholds]}
-    _save(forest, target, card)
+    _save(forest, roles, target, card)
     if as_json:
         print_json({"id": forest.id, "out": str(target), **card})
     else:
@@ -71,14 +75,19 @@ def _simulated(folder: Path, seed: int) -> Path:
     return folder
 
 
-def _normal_vectors(recording: Path) -> tuple[NDArray[np.float64], dict[str, Any]]:
+def _attacked(recording: Path) -> set[tuple[str, str]]:
+    """Sessions that are no example of normal traffic."""
+    return {(row.tenant, row.session_id) for row in truth_of(recording) if row.label == "attack"}
+
+
+def _normal_vectors(recording: Path, roles: Roles | None) -> tuple[NDArray[np.float64], dict[str, Any]]:
     """The vectors of honest sessions, ``(n, features)``, and what the card says of where they are from."""
-    attacked = {(row.tenant, row.session_id) for row in truth_of(recording) if row.label == "attack"}
+    attacked = _attacked(recording)
     lines = sum(record.topic != "device-telemetry" for record in read(recording))
     share = min(1.0, ROWS / max(1, lines))
     settings = load()
     policy = read_policy(chosen(settings, None, None).policy_file)
-    brain = Brain()
+    brain = Brain(roles=roles)
     brain.use_policy(policy.model_copy(update={"low_features_share": share}))
     stages = Replay(stage_kinds(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
     total, records = records_of(recording)
@@ -97,6 +106,7 @@ def _normal_vectors(recording: Path) -> tuple[NDArray[np.float64], dict[str, Any
         "share": round(share, 6),
         "attacked_sessions_left_out": len(attacked),
         "policy": policy.id,
+        "roles": [] if roles is None else [label for label in roles.labels.ravel().tolist() if label],
     }
     return values, card
 
@@ -122,10 +132,11 @@ def _drawn(told: dict[str, Any], share: float) -> bool:
     return drawn < share * 2.0**64
 
 
-def _save(forest: Forest, target: Path, card: dict[str, Any]) -> None:
+def _save(forest: Forest, roles: Roles | None, target: Path, card: dict[str, Any]) -> None:
     """Put the model into *target* when all of it is written; the card goes last, it vouches for the rest."""
     target.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
-        save(forest, Path(folder), card)
-        for name in (ARRAYS, CARD):
-            (Path(folder) / name).replace(target / name)
+        save(forest, Path(folder), card, roles)
+        for name in (ARRAYS, ROLES, CARD):
+            if name != ROLES or roles is not None:
+                (Path(folder) / name).replace(target / name)
