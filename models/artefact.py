@@ -1,4 +1,7 @@
-"""A model on disk: a directory with ``forest.npz`` (arrays, never pickles) and its card (`models.card`)."""
+"""A model on disk: a directory with ``forest.npz`` (arrays, never pickles) and its card (`models.card`).
+
+Beside them there may be ``roles.npz``: without it no call is surprising.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,12 @@ from models.drift import Reference
 from models.features import FEATURE_NAMES, FEATURE_SET
 from models.forest import Forest, from_arrays
 from models.npz import pack, unpack
+from models.roles import BadRoles, Roles
+from models.roles import from_arrays as from_role_arrays
 
 ARRAYS: Final = "forest.npz"
 CARD: Final = cards.CARD
+ROLES: Final = "roles.npz"
 SHIPPED: Final = Path(__file__).parent / "artefacts"
 
 BadModel = cards.BadModel
@@ -78,6 +84,21 @@ def _foreign(path: Path, error: Exception) -> BadModel:
         return error
     why = str(error).partition("\n")[0].rstrip(":")
     return BadModel(f"{path}: not a model of this version ({why}); train it again with `session-risk train`")
+
+
+def load_roles(directory: Path) -> Roles | None:
+    """The roles in *directory*, ``None`` where its card names none.
+
+    Raises:
+        BadModel: they are missing, were changed since training, or cannot be used.
+    """
+    card = cards.read(directory)
+    if ROLES not in (card.get("sha256") or {}):
+        return None
+    try:
+        return from_role_arrays(unpack(_vouched(directory, card, ROLES)))
+    except (BadRoles, ValueError, KeyError, TypeError, BadZipFile) as error:
+        raise _foreign(directory / ROLES, error) from error
 
 
 def _unpack(name: str, packed: bytes) -> Forest:

@@ -62,6 +62,8 @@ SUMS: Final[tuple[Sum, ...]] = (
     Sum("rights_granted_10m", "granted", TEN_MINUTES),
     Sum("audit_blinded_10m", "blinded", TEN_MINUTES),
     Sum("credential_changes_1h", "credential_changed", HOUR),
+    Sum("surprise_10m", "surprise", TEN_MINUTES),
+    Sum("rare_transitions_10m", "rare", TEN_MINUTES),
 )
 SUM_NAMES: Final = tuple(one.name for one in SUMS)
 
@@ -75,7 +77,7 @@ class Feature:
         unit: what a person would write behind the number.
         text: one line for analysts and data engineers.
         source: which topic it comes from.
-        value: state after each event → ``(n,)`` values; always finite.
+        value: state after each event → ``(n,)`` values; always finite, and with scale ``log`` never negative.
         scale: how the model sees it: ``log`` is log(1 + value), for what grows by factors.
     """
 
@@ -169,6 +171,18 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature(
         "concurrent_sessions", "sessions", "the principal's other live sessions", "all",
         lambda x: x["concurrent"],
+    ),
+    Feature(
+        "surprise_10m", "nats", "how far calls were less likely than the role expects", "api-calls",
+        lambda x: x["surprise_10m"], "plain",
+    ),
+    Feature(
+        "surprise_ratio_10m", "nats a call", "the same for the mean of the calls", "api-calls",
+        _ratio("surprise_10m", "calls_10m"), "plain",
+    ),
+    _sum(
+        "rare_transitions_10m", "calls", "calls rarer than 999 in 1,000 of the role's, last ten minutes",
+        "api-calls",
     ),
 )  # fmt: skip
 FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)

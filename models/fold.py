@@ -18,7 +18,9 @@ from models.columns import ACTION, Batch, Kind
 from models.device_facts import follow_device, follow_principal, follow_signals
 from models.distinct import first_seen
 from models.features import HALF_LIVES, SUM_NAMES, SUMS, Floats
+from models.roles import Roles
 from models.rolling import Ints, Segments, fading_sums, largest_so_far, last_where
+from models.sequence import follow_roles
 from models.state import Rows, SessionTable, gather, scatter
 
 Marks = dict[str, NDArray[Any]]
@@ -64,13 +66,14 @@ class Folded:
     before: Rows
 
 
-def fold(table: SessionTable, seg: Segments, batch: Batch) -> Folded:
+def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None = None) -> Folded:
     """Fold *batch* into *table*; a batch of ticks looks at the sessions at a later time and changes nothing.
 
     Args:
         table: state of one partition; its rows are updated in place.
         seg: ``segments`` of the events' rows.
         batch: the events, none of them folded before.
+        roles: of the model in force; without them no call is surprising.
     """
     before = gather(table.rows, seg.keys)
     after = before.copy()
@@ -86,6 +89,8 @@ def fold(table: SessionTable, seg: Segments, batch: Batch) -> Folded:
     facts |= follow_signals(batch, seg, before, after)
     _mark_auth(marks, facts, batch, seg, at, before, after)
     _mark_calls(marks, batch, seg, at, before, after)
+    facts |= follow_roles(roles, batch, seg, facts["kind"], before, after)
+    marks |= {mark: facts[mark] for mark in ("surprise", "rare") if mark in facts}
     sums = _sums(marks, batch, seg, at, previous_at, before)
     facts |= dict(zip(SUM_NAMES, sums.T, strict=True))
     facts["session_age"] = (at - before["started_at"][seg.of]).astype(np.float64)

@@ -8,6 +8,7 @@ the arithmetic that one event alone would do, only for many sessions at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Real = TypeVar("Real", np.float32, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,14 @@ def before_each(newest: Ints, seg: Segments) -> Ints:
     return earlier
 
 
-def fading_sums(weights: Floats, keep: Floats, start: Floats, seg: Segments) -> Floats:
+def fading_sums(
+    weights: NDArray[Real], keep: NDArray[Real], start: NDArray[Real], seg: Segments
+) -> NDArray[Real]:
     """``sum = sum · keep + weight``, event by event within each session.
 
     Args:
         weights: what each event adds, shape ``(n, k)``.
-        keep: what is left of the older sum when this event arrives, ``(n, k)``, in [0, 1].
+        keep: what is left of the older sum when this event arrives, ``(n, k)`` or ``(n, 1)``, in [0, 1].
         start: the sums before the chunk, ``(u, k)``.
         seg: the chunk's segments.
 
@@ -115,7 +119,7 @@ def fading_sums(weights: Floats, keep: Floats, start: Floats, seg: Segments) -> 
     return sums
 
 
-def _run_of_one(sums: Floats, keep: Floats, first: int, last: int) -> None:
+def _run_of_one(sums: NDArray[Real], keep: NDArray[Real], first: int, last: int) -> None:
     """The rest of the longest segment, when no other session has as many events."""
     for at in range(first, last + 1):
         sums[at] += sums[at - 1] * keep[at]

@@ -29,6 +29,8 @@ SEEN: Final = ("operation", "address", "resource", "tool")
 SOURCES: Final = ("auth-events", "api-calls", "session-context")
 """Topics whose applied offsets a row remembers, in the order of ``applied``."""
 
+ROLES: Final = 8
+"""Roles of a kind of principal that a row keeps a score for, at most; a power of two."""
 RECENT: Final = 2
 """Event ids a row remembers, for producers that send an event twice in a row."""
 ROW: Final = np.dtype(
@@ -52,6 +54,9 @@ ROW: Final = np.dtype(
         ("interval_ms", "<u4"),
         ("novelty", "<f4"),
         ("elsewhere_kmh", "<f4"),
+        ("role_scores", "<f4", (ROLES,)),  # log-likelihood of the calls, of the roles that the tag names
+        ("roles_tag", "<u4"),
+        ("last_operation", "<u4"),
         ("signals", "<u8"),  # what contexts say: bits of `models.signals`
         ("mask", "<u8"),  # detections that held after the last event
         ("sessions_seen", "<u2"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from models.detector import Detector, NoDetector
+from models.roles import Roles
 from pipeline.decision import Judge
 from pipeline.drifting import LiveDrift
 from pipeline.policy import Policy
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Brain:
-    """The judge and the detector in force. Assigning one is the exchange: a chunk sees one of each.
+    """The judge and the model in force: a detector, and the roles it knows, if any.
 
-    An *onlooker* is shown every chunk after it was judged; it must change nothing.
+    Assigning one is the exchange: a chunk sees one of each. An *onlooker* is shown every chunk after it was
+    judged; it must change nothing.
     """
 
     judge: Judge = field(default_factory=lambda: Judge(Policy()))
@@ -32,7 +34,12 @@ class Brain:
     onlooker: Callable[[SessionTable, Looked], None] | None = None
     challengers: tuple[Detector, ...] = ()
     drift: LiveDrift | None = None
+    roles: Roles | None = None
 
     def use_policy(self, policy: Policy) -> None:
         """Decide by *policy* from the next chunk on."""
         self.judge = Judge(policy)
+
+    def use_model(self, detector: Detector, roles: Roles | None) -> None:
+        """Score by *detector*, and hold sessions against *roles*, from the next chunk on."""
+        self.detector, self.roles = detector, roles

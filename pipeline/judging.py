@@ -285,6 +285,15 @@ class Walk:
         values = np.ascontiguousarray(self.looked.folded.values[:, index])
         return self.brain.detector.explain(values, self.looked.seen[index], _REASONS_OF_MODEL)
 
+    def transition(self, sight: Sight) -> str:
+        """The call before and this one, where that is rare in the session's role; else nothing."""
+        facts, roles = self.looked.folded.facts, self.brain.roles
+        if roles is None or "rare" not in facts or not facts["rare"][sight.index]:
+            return ""
+        before = int(facts["previous_operation"][sight.index])
+        name = roles.name_of(before) or ("an operation the model does not know" if before else "the start")
+        return f"{sight.event['operation']} after {name}"
+
     def _settle(self, sight: Sight) -> int:
         """Keep or drop the case; the row's next wake time."""
         case = sight.case

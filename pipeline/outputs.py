@@ -10,6 +10,7 @@ from typing import Any, Final
 from models.columns import FACTOR_CHANGES
 from models.detector import BANDS, Moved
 from models.features import FEATURE_SET
+from models.sequence import SEQUENCE
 from pipeline.case import Case, Episode
 from pipeline.decision import ANOMALY, Contribution, Decision, stable_id
 from pipeline.rules import ATTACK_VERSION, BIT, RULES, Limits, Rule
@@ -35,6 +36,7 @@ _CLIENT: Final = (
     "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
 )  # fmt: skip
 _DERIVED: Final = re.compile(r"(~[abdflp]|~[0-9a-f]{12})+$")
+_ORDER_TEXT: Final = "The session makes calls, or an order of calls, that its role does not use."
 _MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
 _OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
 _TRUST_TEXT: Final = "A factor was proved a short while ago."
@@ -66,15 +68,20 @@ def _who(who: Mapping[str, str], kind: str) -> dict[str, Any]:
 
 
 def reasons(
-    parts: Sequence[Contribution], limits: tuple[Limits, ...], moved: list[Moved]
+    parts: Sequence[Contribution], limits: tuple[Limits, ...], moved: list[Moved], transition: str = ""
 ) -> list[dict[str, Any]]:
-    """What was added up, largest first, each part with what was seen and what is normal."""
-    return [_reason(part, limits, moved) for part in parts]
+    """What was added up, largest first, each part with what was seen and what is normal.
+
+    *transition* names the call before and the call, where this call after that one is rare.
+    """
+    return [_reason(part, limits, moved, transition) for part in parts]
 
 
-def _reason(part: Contribution, limits: tuple[Limits, ...], moved: list[Moved]) -> dict[str, Any]:
+def _reason(
+    part: Contribution, limits: tuple[Limits, ...], moved: list[Moved], transition: str
+) -> dict[str, Any]:
     if part.detection == ANOMALY:
-        return _anomaly(part, moved)
+        return _anomaly(part, moved, transition)
     if part.episode is None:
         contribution = {"contribution": part.log_odds}
         return {"detection": part.detection, "text": _TRUST_TEXT, "severity": "LOW", **contribution}
@@ -100,12 +107,15 @@ def _observed(rule: Rule, episode: Episode) -> str:
     return episode.told or (f"{episode.observed:.4g} {unit}" if name else unit)
 
 
-def _anomaly(part: Contribution, moved: list[Moved]) -> dict[str, Any]:
+def _anomaly(part: Contribution, moved: list[Moved], transition: str) -> dict[str, Any]:
+    order = bool(moved) and moved[0].feature in SEQUENCE
     seen = ", ".join(f"{one.feature} {one.observed:.4g}" for one in moved)
     usual = ", ".join(f"{one.feature} {one.usual:.4g}" for one in moved)
+    if order and transition:
+        seen = f"{seen}; {transition}"
     return {
         "detection": ANOMALY,
-        "text": _MODEL_TEXT,
+        "text": _ORDER_TEXT if order else _MODEL_TEXT,
         "severity": "LOW",
         "contribution": part.log_odds,
         "observed": (seen or "score above the usual")[:256],

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from models.artefact import CARD, SHIPPED, BadModel, load, load_reference
+from models.artefact import CARD, SHIPPED, BadModel, load, load_reference, load_roles
 from models.detector import Detector, NoDetector
 from models.drift import Reference
+from models.roles import Roles
 from pipeline.brain import Brain
 from pipeline.drifting import LiveDrift
 from pipeline.policy import BadPolicy, Mode, Policy, read_policy
@@ -53,6 +54,10 @@ class Models:
         folder = self.folder / name
         return load_reference(folder) if (folder / CARD).is_file() else None
 
+    def roles(self, name: str) -> Roles | None:
+        """Return what the model called *name* knows of roles; raises `BadModel` where it cannot be used."""
+        return load_roles(self.folder / name) if (self.folder / name).exists() else None
+
 
 @dataclass(frozen=True, slots=True)
 class Configured:
@@ -77,7 +82,8 @@ class InForce:
         self._champion = configured.model
         self._mark = self._file_mark()
         self._policy = read_policy(configured.policy_file)
-        self.brain.detector = configured.models.load(configured.model)
+        models = configured.models
+        self.brain.use_model(models.load(configured.model), models.roles(configured.model))
         self.brain.drift = self._drift_of(configured.model)
         self._apply()
 
@@ -122,9 +128,9 @@ class InForce:
         wanted = [name for name, order in self._orders.items() if order["command"] == "shadow"]
         known, self.challengers = self.challengers, {}
         for name in wanted:
-            detector = known.get(name) or self._loaded(name)
-            if detector is not None:
-                self.challengers[name] = detector
+            model = (known[name], None) if name in known else self._loaded(name)
+            if model is not None:
+                self.challengers[name] = model[0]
         self.brain.challengers = tuple(self.challengers.values())
         self._apply()
 
@@ -133,18 +139,21 @@ class InForce:
         for name in succession(self._orders, self._configured.model):
             if name == self._champion:
                 return
-            detector = self._loaded(name)
-            if detector is not None:
-                self._champion, self.brain.detector = name, detector
+            model = self._loaded(name)
+            if model is not None:
+                self._champion = name
+                self.brain.use_model(*model)
                 self.brain.drift = self._drift_of(name)
-                logger.info("the champion is %s now", detector.id)
+                logger.info("the champion is %s now", self.brain.detector.id)
                 return
-        self._champion, self.brain.detector, self.brain.drift = "", NoDetector(), None
+        self._champion, self.brain.drift = "", None
+        self.brain.use_model(NoDetector(), None)
         logger.info("there is no champion: rules decide alone")
 
-    def _loaded(self, name: str) -> Detector | None:
+    def _loaded(self, name: str) -> tuple[Detector, Roles | None] | None:
+        models = self._configured.models
         try:
-            return self._configured.models.load(name)
+            return models.load(name), models.roles(name)
         except BadModel as error:
             self.refused.add(name)
             self._complain(f"model {name} cannot be used: {error}")

@@ -134,7 +134,12 @@ class Reporter:
         if not missed and _MISSED in case.episodes:
             self.out.count("challenges", "missed")
         told = (
-            outputs.reasons(decision.parts, self.judge.limits, self.walk.moved(sight.index))
+            outputs.reasons(
+                decision.parts,
+                self.judge.limits,
+                self.walk.moved(sight.index),
+                self.walk.transition(sight),
+            )
             if decision.report
             else []
         )

@@ -154,7 +154,7 @@ class SessionScorer:
         self._judge(seg, batch, out)
 
     def _judge(self, seg: Segments, batch: Batch, out: Outbox) -> None:
-        folded = fold(self.table, seg, batch)
+        folded = fold(self.table, seg, batch, self.brain.roles)
         looked = look(folded, self.brain)
         if self.brain.drift is not None:
             self.brain.drift.take(folded, looked.score)

@@ -10,12 +10,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.artefact import window
+from models.artefact import ROLES, window
 from models.card import REFERENCE
 from models.drift import Drift, Reference, Tally
 from models.features import FEATURE_NAMES
 from models.forest import Forest, fit
 from models.npz import pack
+from models.roles import Roles
 from pipeline.quality import Quality, known_rows, quality
 from pipeline.vectors import Vectors, drawn
 
@@ -27,11 +28,15 @@ HELD_OUT: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Vectors, of which *low_share* of the LOW ones and all others were kept; *kind* says where from."""
+    """Vectors, of which *low_share* of the LOW ones and all others were kept; *kind* says where from.
+
+    *roles* are those by which their calls were found surprising: the model must keep them.
+    """
 
     vectors: Vectors
     low_share: float
     kind: str
+    roles: Roles | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,11 @@ def train(data: Data, test: Data | None, *, name: str, seed: int) -> Trained:
         "thresholds": [round(float(one), 6) for one in forest.thresholds],
         "metrics": _metrics(found, moved, test.kind if test else f"{data.kind}, held out"),
     }
-    return Trained(forest, card, {REFERENCE: pack(reference.arrays), **_pictures(found, moved)})
+    parts = {REFERENCE: pack(reference.arrays)}
+    if data.roles is not None:
+        parts[ROLES] = pack(data.roles.arrays)
+        card["roles"] = [label for label in data.roles.labels.ravel().tolist() if label]
+    return Trained(forest, card, {**parts, **_pictures(found, moved)})
 
 
 def attacked_sessions(vectors: Vectors) -> set[tuple[str, str]]:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from models.client import EARTH_RADIUS_KM, NEAR_KM
-from models.columns import client_family, network_name
+from models.columns import KINDS, client_family, network_name
 from models.features import SUMS
 from models.fingerprint import fingerprint, hash_ids
 from models.operations import PRIVILEGE, is_powerful
+from models.roles import Roles
+from models.state import ROLES
 
 HOUR_MS = 3_600_000
 AGAINST = {
@@ -24,7 +28,11 @@ AGAINST = {
 class SlowSession:
     """One session's state in ordinary variables."""
 
-    def __init__(self, first: dict[str, Any]) -> None:
+    def __init__(self, first: dict[str, Any], roles: Roles | None = None) -> None:
+        self.roles = roles
+        self.role_scores = [np.float32(0)] * ROLES
+        self.kind = ""
+        self.operation: str | None = None
         self.started = max(first["occurred_at"], 1)
         self.at = 0
         self.sums = dict.fromkeys((one.name for one in SUMS), 0.0)
@@ -47,6 +55,7 @@ class SlowSession:
         marks = dict.fromkeys((one.mark for one in SUMS), 0.0)
         speed = 0.0
         if event["type"] in ("auth.event", "api.call"):
+            self.kind = event["principal_kind"]
             speed = self._client(event, marks)
         if event["type"] == "auth.event":
             self._auth(event, marks)
@@ -138,6 +147,33 @@ class SlowSession:
         }  # fmt: skip
         new_tool = self._new("tool", event["tool"])
         marks["new_tool"] = new_tool and self.at - self.started >= 300_000
+        if self.roles is not None:
+            marks["surprise"], marks["rare"] = self._surprise(event["operation"], self.roles)
+        self.operation = event["operation"]
+
+    def _surprise(self, operation: str, roles: Roles) -> tuple[float, float]:
+        """By Bayes' rule over the roles of the kind; the scores are kept in 32 bits."""
+        kind, known = KINDS.index(self.kind), roles.operations.tolist()
+        current = known.index(operation) + 1 if operation in known else 0
+        before = known.index(self.operation) + 1 if self.operation in known else 0
+        before = len(known) + 1 if self.operation is None else before
+        there = [role for role in range(ROLES) if roles.prior[kind, role] > -math.inf]
+        belief = {role: float(self.role_scores[role]) + float(roles.prior[kind, role]) for role in there}
+        weight = {role: math.exp(belief[role] - max(belief.values())) for role in there}
+        total = sum(weight.values())
+        likely = expected = 0.0
+        for role in there:
+            row = [float(roles.log_p[kind, before, symbol, role]) for symbol in range(len(known) + 1)]
+            share = weight[role] / total
+            likely += share * math.exp(row[current])
+            expected += share * -sum(math.exp(one) * one for one in row)
+        told = roles.log_p[kind, before, current]
+        self.role_scores = [
+            one * np.float32(2 ** (-1 / 128)) + told[role] for role, one in enumerate(self.role_scores)
+        ]
+        best = max(there, key=weight.__getitem__)
+        rare = 0.9 * total <= 1 and -math.log(likely) > roles.rare[kind, best]
+        return -math.log(likely) - expected, float(rare)
 
     def _new(self, what: str, value: str | None) -> bool:
         """Not in this hour nor the last; one bit of 64 stands for a value."""
@@ -178,6 +214,7 @@ class SlowSession:
             "session_age_m": (self.at - self.started) / 60_000,
             "strong_auth_age_m": max(self.at - (self.strong_at or self.started), 0) / 60_000,
             "novelty": self.principal.get("novelty") or 0.0,
+            "surprise_ratio_10m": sums["surprise_10m"] / (sums["calls_10m"] + 1),
             "concurrent_sessions": float(self.principal.get("concurrent_sessions") or 0),
         }
 

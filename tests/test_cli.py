@@ -383,6 +383,7 @@ def test_training_again_gives_the_same_bytes_and_another_seed_another_model(
     for seed in ("7", "8"):
         _told("train", recording, "--out", tmp_path / seed, "--name", "small", "--seed", seed)
 
+    assert sorted(_bytes(tmp_path / "7")) == ["card.json", "forest.npz", "roles.npz"]
     assert _bytes(tmp_path / "7") == _bytes(model[0])
     assert _bytes(tmp_path / "8")["forest.npz"] != _bytes(model[0])["forest.npz"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["7", "8"]

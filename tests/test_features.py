@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from models.arrivals import locate
-from models.columns import Columns
+from models.columns import PRINCIPAL_KIND, Columns
 from models.features import (
     FEATURE_NAMES,
     FEATURES,
@@ -28,7 +28,7 @@ from models.fold import fold
 from models.rolling import segments
 from models.state import SessionTable
 from samples import T0, auth, call, context
-from test_fold import STREAMS, fast
+from test_fold import SOME_ROLES, STREAMS, fast
 
 Event = dict[str, Any]
 BERLIN = {"latitude": 52.52, "longitude": 13.405}
@@ -43,7 +43,7 @@ def after(*events: Event) -> dict[str, float]:
     values = np.zeros((len(FEATURES), 1))
     for kind, chunk in groupby(events, lambda event: str(event["type"])):
         batch = MAKE[kind](columns, list(chunk))
-        values = fold(table, segments(locate(table, batch)), batch).values
+        values = fold(table, segments(locate(table, batch)), batch, SOME_ROLES).values
     return dict(zip(FEATURE_NAMES, values[:, -1].tolist(), strict=True))
 
 
@@ -53,6 +53,19 @@ def _heard(at: float, **members: Any) -> Event:
 
 FIRST_TOKEN, OTHER_TOKEN = {"token_id": "t-1"}, {"token_id": "t-2"}
 ON_PHONE = call(0, device_id="phone-1")
+
+ODD: dict[str, Any] = {"principal_kind": "agent", "operation": "iam:CreateAccessKey"}
+
+
+def _nats(before: str | None) -> float:
+    """How much less likely than usual an agent's ODD call is after one of *before*; agents have one role."""
+    known = SOME_ROLES.operations.tolist()
+    place = len(known) + 1 if before is None else known.index(before) + 1
+    row = SOME_ROLES.log_p[PRINCIPAL_KIND["agent"], place, :, 0].astype(float)
+    return float((np.exp(row) * row).sum() - row[known.index(ODD["operation"]) + 1])
+
+
+ODD_NATS, EVEN_NATS = _nats(None), _nats(ODD["operation"])
 
 HISTORIES: list[tuple[str, list[Event], float]] = [
     ("calls_1m", [call(0), call(60)], 1.5),
@@ -149,6 +162,10 @@ HISTORIES: list[tuple[str, list[Event], float]] = [
     ("strong_auth_age_m", [call(0), call(180)], 3.0),
     ("novelty", [call(0), context(0, source="principal", novelty=0.75)], 0.75),
     ("novelty", [context(0, source="principal", novelty=0.75), context(1, source="device")], 0.75),
+    ("surprise_10m", [call(0, **ODD)], ODD_NATS),
+    ("surprise_10m", [call(0, **ODD), call(600, **ODD), context(1200)], 0.25 * ODD_NATS + 0.5 * EVEN_NATS),
+    ("surprise_ratio_10m", [call(0, **ODD)], ODD_NATS / 2),
+    ("rare_transitions_10m", [call(0, **ODD), call(0, **ODD), call(600, **ODD)], 0.5),
     ("concurrent_sessions", [call(0), context(0, source="principal", concurrent_sessions=3)], 3.0),
     ("concurrent_sessions", [context(0, source="principal", concurrent_sessions=10**9)], 65535.0),
 ]
@@ -192,11 +209,11 @@ def test_every_sum_is_a_feature() -> None:
 
 @given(STREAMS)
 @settings(max_examples=60, deadline=None)
-def test_every_value_is_finite_and_never_negative(events: list[Event]) -> None:
+def test_every_value_is_finite_and_a_counter_never_negative(events: list[Event]) -> None:
     values = np.array(fast(events, set())[0]).T
 
     assert np.isfinite(values).all()
-    assert (values >= 0).all()
+    assert (values[[feature.scale == "log" for feature in FEATURES]] >= 0).all()
     assert np.isfinite(as_seen_by_models(values)).all()
 
 

@@ -13,7 +13,9 @@ from models.arrivals import learn_names, locate, unseen
 from models.columns import Batch, Columns
 from models.features import FEATURE_NAMES
 from models.fold import fold
+from models.roles import Roles
 from models.state import SOURCES, SessionTable
+from role_samples import sample_roles
 from samples import T0, auth, call, context
 from slow_fold import SlowSession
 
@@ -24,6 +26,7 @@ MAKE = {"auth.event": Columns.auths, "api.call": Columns.calls, "session.context
 FACTS = ("proved", "refreshed_at", "since_refresh_s", "stage", "by_sim", "powerful")
 """What only rules see."""
 
+SOME_ROLES = sample_roles()
 SESSIONS = st.sampled_from(["s-1", "s-2", "s-3"])
 TIMES = st.integers(-20_000, 3 * 3_600_000)
 
@@ -53,6 +56,7 @@ CALLS = st.builds(
     TIMES,
     st.fixed_dictionaries(
         {
+            "principal_kind": st.sampled_from(["human", "human", "agent"]),
             "operation": st.sampled_from(["GET /x", "iam:CreateAccessKey", "POST /roles/{id}/grants"]),
             "status": _or_none(200, 403, 500),
             "method": _or_none("GET", "POST"),
@@ -111,7 +115,9 @@ CONTEXTS = st.builds(
 STREAMS = st.lists(CALLS | AUTHS | CONTEXTS, min_size=1, max_size=40)
 
 
-def fast(events: list[Event], cuts: set[int]) -> tuple[list[list[float]], SessionTable]:
+def fast(
+    events: list[Event], cuts: set[int], roles: Roles | None = SOME_ROLES
+) -> tuple[list[list[float]], SessionTable]:
     """Features after every event, with chunks ended at *cuts* (and wherever the topic changes)."""
     table, columns, offset = SessionTable(), Columns(), 0
     answers: list[list[float]] = []
@@ -126,7 +132,7 @@ def fast(events: list[Event], cuts: set[int]) -> tuple[list[list[float]], Sessio
         source = SOURCES.index(TOPIC[chunk[0][1]["type"]])
         fresh, seg = unseen(table, batch, rows, source, offsets)
         assert fresh.size == len(batch)
-        folded = fold(table, seg, batch)
+        folded = fold(table, seg, batch, roles)
         learn_names(table, folded)
         seen = np.vstack([folded.values, *(folded.facts[name][None] for name in FACTS)])
         values = np.empty_like(seen)
@@ -139,7 +145,7 @@ def slow(events: list[Event]) -> list[list[float]]:
     sessions: dict[str, SlowSession] = {}
     answers = []
     for event in events:
-        session = sessions.setdefault(event["session_id"], SlowSession(event))
+        session = sessions.setdefault(event["session_id"], SlowSession(event, SOME_ROLES))
         features = session.fold(event)
         answers.append([float(features[name]) for name in (*FEATURE_NAMES, *FACTS)])
     return answers

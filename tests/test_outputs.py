@@ -6,16 +6,19 @@ import json
 from collections import Counter, defaultdict
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from jsonschema import Draft202012Validator
+from numpy.typing import NDArray
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from prometheus_client import CollectorRegistry
 
-from models.detector import NoDetector
+from models.detector import Moved, NoDetector
+from models.role_fit import fit_roles
 from pipeline.brain import Brain
 from pipeline.case import Case, Episode
-from pipeline.decision import Contribution, Decision, stable_id
+from pipeline.decision import ANOMALY, Contribution, Decision, stable_id
 from pipeline.kinds import stage_kinds
 from pipeline.metrics import METRICS, Metrics
 from pipeline.outputs import CLOSE, CREATE, UPDATE, Stamp, derived_id, finding, origin, reasons, risk
@@ -32,6 +35,7 @@ from schemas.decode import decode_chunk, encode
 from schemas.topics import TOPICS
 from streams import BUSY, CUTS, STREAMS, OddTotals
 from test_replay import STORIES
+from test_roles import OFFICE
 
 WIDE = "\U0001f600"
 LONGEST = {
@@ -246,6 +250,59 @@ def test_a_suppressed_reason_is_shown_and_counts_nothing() -> None:
     (shown,) = reasons([part], tuple(rule.limits for rule in RULES), [])
 
     assert shown["contribution"] == 0.0
+
+
+def test_an_order_of_calls_that_is_odd_is_said_so_and_the_odd_call_named() -> None:
+    moved = [Moved("surprise_10m", 21.5, 0.25), Moved("calls_1m", 9.0, 3.0)]
+
+    (shown,) = reasons([Contribution(ANOMALY, 1.5)], (), moved, "GET /orders after GET /inbox")
+
+    assert shown == {
+        "detection": "anomaly",
+        "text": "The session makes calls, or an order of calls, that its role does not use.",
+        "severity": "LOW",
+        "contribution": 1.5,
+        "observed": "surprise_10m 21.5, calls_1m 9; GET /orders after GET /inbox",
+        "normal": "surprise_10m 0.25, calls_1m 3",
+    }
+
+
+def test_a_call_is_named_only_where_its_order_is_what_is_odd() -> None:
+    (shown,) = reasons([Contribution(ANOMALY, 1.5)], (), [Moved("calls_1m", 9.0, 3.0)], "GET /a after GET /b")
+
+    assert (shown["text"], shown["observed"]) == (
+        "The session behaves unlike the sessions the model learned from.",
+        "calls_1m 9",
+    )
+
+
+class OutOfOrder(NoDetector):
+    """A detector for which the order of calls is odd at every call."""
+
+    def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
+        return np.full(len(scores), 3, np.uint8)
+
+    def explain(self, values: NDArray[np.float64], seen: NDArray[np.float32], most: int) -> list[Moved]:
+        return [Moved("surprise_10m", 21.5, 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ("GET /orders", "surprise_10m 21.5; GET /orders after POST /messages"),
+        ("GET /inbox", "surprise_10m 21.5"),
+    ],
+)
+def test_a_decision_names_the_call_that_the_role_hardly_makes(last: str, told: str) -> None:
+    one = Desk("[rules.mass_read.limits]\nrecords = 7", OutOfOrder())
+    one.brain.roles = fit_roles(OFFICE, seed=7)
+    usual = ["GET /inbox", "GET /messages", "POST /messages"] * 4
+
+    one.each(*[call(at, operation=name) for at, name in enumerate(usual)])
+    one.each(call(20, operation=last, records=8, sensitivity="restricted"))
+
+    (decision,) = one.said(topics.SESSION_RISK)
+    assert [reason["observed"] for reason in decision["reasons"] if reason["detection"] == ANOMALY] == [told]
 
 
 # --- ids --------------------------------------------------------------------------------------------------

@@ -19,11 +19,13 @@ from models.columns import Columns
 from models.detector import Detector, NoDetector
 from models.features import FEATURES
 from models.forest import fit
+from models.roles import Roles
 from pipeline.policy import BadPolicy, parse_policy
 from pipeline.reload import ANY_MODEL, Configured, InForce, Models
 from pipeline.replay import Memory
 from pipeline.scorer import Options, SessionScorer
 from playing import Player
+from role_samples import sample_roles
 from samples import auth, call
 from schemas.topics import MODEL_CONTROL, SESSION_FEATURES, SESSION_RISK
 
@@ -51,6 +53,9 @@ class Shelf(Models):
 
     def reference(self, name: str) -> None:
         """Nobody knows what a mere name was trained on."""
+
+    def roles(self, name: str) -> Roles | None:
+        return sample_roles(len(name))
 
 
 @dataclass
@@ -346,3 +351,15 @@ def test_models_are_folders_by_name(tmp_path: Path) -> None:
 def test_a_name_that_is_no_model_keeps_a_worker_from_beginning(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadModel):
         InForce(Configured(model=name, models=Models(tmp_path)))
+
+
+def test_roles_come_and_go_with_their_model() -> None:
+    desk = Desk()
+    seen = [desk.in_force.brain.roles]
+
+    for command, model in (("promote", "new"), ("retire", "new"), ("retire", "default")):
+        desk.order(command, model)
+        seen.append(desk.in_force.brain.roles)
+
+    default, new = sample_roles(len("default")).tag, sample_roles(len("new")).tag
+    assert [roles and roles.tag for roles in seen] == [default, new, default, None]

@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from models.artefact import load as load_model
+from models.artefact import load_roles
 from models.detector import Detector
+from models.roles import Roles
 from pipeline import parquet
 from pipeline.assembly import options
 from pipeline.brain import Brain
@@ -48,7 +50,8 @@ def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool)
     else:
         settings = load()
         rules = read_policy(policy or settings.policy_file)
-        fates = [_fates(data, model, rules, settings) for model in (first, second)]
+        models = ((first, load_roles(a)), (second, load_roles(b)))
+        fates = [_fates(data, *model, rules, settings) for model in models]
         told |= of_fates(fates[0].by_session, fates[1].by_session, Truths(truth_of(data)))
     if as_json:
         print_json(told)
@@ -56,8 +59,10 @@ def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool)
         _show(told)
 
 
-def _fates(recording: Path, model: Detector, policy: Policy, settings: Settings) -> Fates:
-    brain = Brain(detector=model)
+def _fates(
+    recording: Path, model: Detector, roles: Roles | None, policy: Policy, settings: Settings
+) -> Fates:
+    brain = Brain(detector=model, roles=roles)
     brain.use_policy(policy)
     stages = Replay(stage_kinds(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
     fates = Fates()

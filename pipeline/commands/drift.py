@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from models.artefact import BadModel, load, load_reference
+from models.artefact import BadModel, load, load_reference, load_roles
 from models.drift import Tally
 from pipeline.commands.replay import FOLDER
 from pipeline.console import as_json, grid, print_json, screen
@@ -41,7 +41,7 @@ def _drift(model: Path, data: Path) -> dict[str, Any]:
             f"{model}: keeps no training data to compare with; train it again with `session-risk train`"
         )
     tally = Tally(reference)
-    low_share, parts = parts_in(data)
+    low_share, parts = parts_in(data, load_roles(model))
     sessions: set[tuple[str, str]] = set()
     for part in parts:
         fair = part.take(drawn(part, low_share))

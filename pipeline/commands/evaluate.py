@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from models.artefact import load
+from models.artefact import load, load_roles
 from pipeline.commands.replay import FOLDER
 from pipeline.console import as_json, grid, print_json, screen
 from pipeline.datasets import data_in
@@ -26,7 +26,7 @@ def command(*, model: Path, data: Path, as_json: bool) -> None:
     honest vectors that may be found odd.
     """
     detector = load(model)
-    found = data_in(data)
+    found = data_in(data, roles=load_roles(model))
     rows = known_rows(found.vectors, found.vectors.scores(detector), found.low_share)
     if rows is None:
         raise RecordingError(

@@ -11,7 +11,7 @@ from models.artefact import SHIPPED, save
 from models.card import CARD
 from pipeline.commands.replay import FOLDER
 from pipeline.console import as_json, print_json, tracked, working
-from pipeline.datasets import data_in
+from pipeline.datasets import data_in, learned_in
 from pipeline.recording import write
 from pipeline.simulate import simulate
 from pipeline.training import Data, Trained, train
@@ -52,14 +52,16 @@ def command(
 
 def _data(data: Path | None, test: Path | None, seed: int) -> tuple[Data, Data | None]:
     with TemporaryDirectory() as folder:
-        tested = data_in(test) if test else None
         if data is not None:
-            return data_in(data), tested
+            learned = learned_in(data, seed)
+            return learned, data_in(test, roles=learned.roles) if test else None
         honest = _simulated(Path(folder) / "honest", seed, hours=48.0, attack_share=0.0)
-        learned = data_in(honest, kind=f"48 simulated hours, seed {seed}")
+        learned = learned_in(honest, seed, kind=f"48 simulated hours, seed {seed}")
+        tested = data_in(test, roles=learned.roles) if test else None
         if tested is None:
             attacked = _simulated(Path(folder) / "attacked", seed + 1, hours=24.0, attack_share=0.3)
-            tested = data_in(attacked, kind=f"24 simulated hours with attacks, seed {seed + 1}")
+            told = f"24 simulated hours with attacks, seed {seed + 1}"
+            tested = data_in(attacked, told, learned.roles)
         return learned, tested
 
 

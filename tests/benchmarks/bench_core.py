@@ -8,7 +8,8 @@ from time import perf_counter
 from load import START_MS, Sent, calls
 from machine import machine
 
-from models.artefact import SHIPPED, load
+import models.fold
+from models.artefact import SHIPPED, load, load_roles
 from models.columns import Columns
 from pipeline import judging, scorer
 from pipeline.brain import Brain
@@ -54,6 +55,7 @@ def steps(records: list[Sent], brain: Brain) -> dict[str, float]:
     for name in ("locate", "unseen"):
         clock.wrap(scorer, name, "which rows, which are new")
     clock.wrap(scorer, "fold", "fold")
+    clock.wrap(models.fold, "follow_roles", "fold: roles and surprise")
     clock.wrap(type(brain.detector), "score", "score")
     clock.wrap(judging, "firing", "rules")
     stage = SessionScorer(brain, Columns(), Options(partitions=8))
@@ -64,7 +66,7 @@ def steps(records: list[Sent], brain: Brain) -> dict[str, float]:
 
 def main() -> None:
     """Three rounds, the median; then once more with the steps measured."""
-    brain = Brain(detector=load(SHIPPED / "default"))
+    brain = Brain(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
     brain.use_policy(read_policy(None))
     print(machine())
     for sessions in (1_000, 10_000, 100_000):

@@ -1,0 +1,29 @@
+"""Small roles of three operations: two for people, one for everybody else; drawn by a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.columns import KINDS, PRINCIPAL_KIND
+from models.roles import QUANTILES, VOLUMES, Roles, numbers_of
+from models.state import ROLES
+
+OPERATIONS = ("GET /x", "GET /z", "iam:CreateAccessKey")
+
+
+def sample_roles(seed: int = 7) -> Roles:
+    """Roles in which everything is as likely as chance made it; another *seed* makes another model."""
+    random = np.random.default_rng(seed)
+    operations = sorted(OPERATIONS, key=lambda one: int(numbers_of([one])[0]))
+    kinds, size = len(KINDS), len(operations)
+    log_p = np.zeros((kinds, size + 2, size + 1, ROLES), np.float32)
+    prior = np.full((kinds, ROLES), -np.inf)
+    for kind in range(kinds):
+        shares = [0.75, 0.25] if kind == PRINCIPAL_KIND["human"] else [1.0]
+        prior[kind, : len(shares)] = np.log(shares)
+        for role in range(len(shares)):
+            log_p[kind, :, :, role] = np.log(random.dirichlet(np.ones(size + 1), size + 2))
+    rare = random.uniform(1.0, 3.0, (kinds, ROLES))
+    usual = random.uniform(1.0, 100.0, (kinds, ROLES + 1, len(VOLUMES), len(QUANTILES)))
+    labels = np.full((kinds, ROLES), "a role")
+    return Roles(np.array(operations), log_p, prior, rare, usual, labels)
