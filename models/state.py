@@ -61,7 +61,9 @@ ROW: Final = np.dtype(
         ("band", "u1"),  # how unusual the last score was
         ("level", "u1"),
         ("flags", "u1"),
-        ("spare", "u1", (5,)),  # a row is whole 64-bit words
+        ("began_as", "u1"),  # kind of program the session began with: `models.software`
+        ("network_principals", "<u2"),  # others that the network context's signals rest on
+        ("spare", "u1", (2,)),  # a row is whole 64-bit words
     ]
 )
 VERSION: Final = 1

@@ -101,12 +101,15 @@ def _special(folded: Folded) -> Bools:
 
 
 def _showing(folded: Folded) -> Bools:
-    """Events that show who a session is: its first, and those with another client, network or device."""
+    """Events that show who a session is: its first, those of another client, network or device, a workload's."""
     if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
         return np.zeros(len(folded.batch), np.bool_)
     facts, seg = folded.facts, folded.seg
     first = (seg.rank == 0) & (folded.before["kind"][seg.of] == 0)
     showing: Bools = first | facts["network_changed"] | facts["client_changed"] | facts["device_new"]
+    showing |= facts["network_new"]
+    if folded.batch.kind is Kind.AUTH:
+        showing |= np.array([event["workload"] is not None for event in folded.batch.events])[seg.order]
     return showing
 
 

@@ -47,7 +47,8 @@ class Reporter:
         """A session starts, or shows another client: its principal and its device hear of it."""
         folded = self.walk.looked.folded
         facts, event = folded.facts, folded.batch.events[int(folded.seg.order[index])]
-        moved = bool(facts["network_changed"][index] or facts["client_changed"][index])
+        moved = any(facts[name][index] for name in ("network_changed", "client_changed", "network_new"))
+        moved = moved or event.get("workload") is not None
         started = not folded.before["kind"][folded.seg.of[index]] and not folded.seg.rank[index]
         who, kind = names_at(self.walk.table, folded, index).plain(), KINDS[int(facts["kind"][index])]
         if flags & (REVOKED | ENDED) and not started:
@@ -70,6 +71,7 @@ class Reporter:
             self._left(sight)
         if sight.event.get("verdict") == "false_positive":
             self._mute(case, moment)
+            self._vouch(sight)
         if case.ended_at and self._goes_on(sight, moment):
             self._reopen(sight)
         if case.ended_at:
@@ -109,6 +111,12 @@ class Reporter:
         until = moment.at + int(self.judge.policy.times.muted_s * 1000)
         case.muted |= dict.fromkeys(case.episodes, until)
         case.challenge = None
+
+    def _vouch(self, sight: Sight) -> None:
+        """What this session showed was honest: its principal may learn from it even if it was revoked."""
+        if sight.who["principal_id"]:
+            told = (str(sight.event["event_id"]), sight.at)
+            self.out.send(outputs.activity(sight.who, sight.kind, "vouched", *told, {}))
 
     def _end(self, sight: Sight) -> None:
         sight.case.ended_at = sight.at

@@ -20,6 +20,7 @@ from models.fold import fold
 from models.rolling import Segments, segments
 from models.state import SOURCES, Names, SessionTable
 from pipeline.afterwards import Farewell, acknowledge
+from pipeline.attempts import tell_networks
 from pipeline.brain import Brain
 from pipeline.case import Case
 from pipeline.decision import stable_id
@@ -159,6 +160,7 @@ class SessionScorer:
         reporter = Reporter(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
         walk.run(reporter.handle, reporter.introduce)
         reporter.vectors()
+        tell_networks(folded, out)
         learn_names(self.table, folded)
         out.dirty.update(seg.keys.tolist())
 

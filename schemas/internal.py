@@ -1,4 +1,4 @@
-"""What the three contexts tell each other: messages that only our own workers write and read.
+"""What scorer and contexts tell each other: messages that only our own workers write and read.
 
 `occurred_at` is the time of the event that made us say it.
 """
@@ -7,18 +7,30 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.members import Client, Count, Envelope, Id, Millis, Name, Posture, PrincipalKind
+from schemas.members import (
+    Client,
+    Count,
+    Envelope,
+    Home,
+    Id,
+    Millis,
+    Name,
+    NetworkType,
+    Posture,
+    PrincipalKind,
+)
 
 
 class SessionContext(Posture, Envelope):
-    """What its device, its principal or its lineage means for a session.
+    """What its device, its principal, its lineage or its network means for a session.
 
     Members by `source`. device: `heard_at` (event time of the device's newest telemetry) and its posture.
     principal: `known_*` (seen before for this principal), `novelty`, `concurrent_sessions`, `sessions_seen`
     (length of the history), `place_speed_kmh` (from the principal's last place in another session) and
     `usual_asn`. lineage: `relation` `child` tells a parent which `child_session_id` was born of it,
-    `ancestor_revoked` tells a child that `root_session_id` fell. `signals` (`models/signals.py`) are those
-    of the source that hold now; absent, they are as they were.
+    `ancestor_revoked` tells a child that `root_session_id` fell. network: `network_principals`, the others
+    that its signals rest on. `signals` (`models/signals.py`) are those of the source that hold now; absent,
+    they are as they were.
     """
 
     type: Literal["session.context"]
@@ -39,6 +51,7 @@ class SessionContext(Posture, Envelope):
     relation: Literal["child", "ancestor_revoked"] | None = None
     child_session_id: Id | None = None
     root_session_id: Id | None = None
+    network_principals: Count | None = None
 
 
 class SessionBinding(Envelope):
@@ -52,12 +65,28 @@ class SessionBinding(Envelope):
     state: Literal["live", "ended"]
 
 
-class PrincipalActivity(Client, Envelope):
-    """What a session reveals about its principal: where it started, changed client, ended or was revoked."""
+class PrincipalActivity(Home, Client, Envelope):
+    """What a session reveals about its principal: where it started, changed client, ended or was revoked.
+
+    `vouched`: an analyst said that what it was suspected for was honest.
+    """
 
     type: Literal["principal.activity"]
     session_id: Id
     principal_id: Id
     principal_kind: PrincipalKind
-    kind: Literal["started", "client_changed", "ended", "revoked"]
+    kind: Literal["started", "client_changed", "ended", "revoked", "vouched"]
     device_id: Id | None = None
+
+
+class NetworkActivity(Envelope):
+    """What an attempt to authenticate reveals about the network it came from (`models/networks.py`)."""
+
+    type: Literal["network.activity"]
+    network: Id
+    session_id: Id
+    principal_id: Id
+    principal_kind: PrincipalKind
+    action: Literal["sign_in", "sign_in_failed", "mfa_passed", "mfa_denied"]
+    network_type: NetworkType | None = None
+    ja4: Name | None = None

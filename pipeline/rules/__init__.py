@@ -14,6 +14,7 @@ from models.signals import SIGNAL_BIT
 from pipeline.rules.client import CLIENT
 from pipeline.rules.device import DEVICE
 from pipeline.rules.factors import FACTORS
+from pipeline.rules.network import NETWORK
 from pipeline.rules.rule import ATTACK_VERSION, FOREVER, Holds, Limits, Rule, Severity, View
 from pipeline.rules.usage import USAGE
 from pipeline.rules.verdicts import VERDICTS
@@ -23,7 +24,7 @@ __all__ = [
     "firing",
 ]  # fmt: skip
 
-RULES: Final[tuple[Rule, ...]] = (*DEVICE, *CLIENT, *FACTORS, *USAGE, *VERDICTS)
+RULES: Final[tuple[Rule, ...]] = (*DEVICE, *CLIENT, *FACTORS, *USAGE, *VERDICTS, *NETWORK)
 RULE_IDS: Final = tuple(rule.id for rule in RULES)
 BIT: Final = {rule_id: index for index, rule_id in enumerate(RULE_IDS)}
 
