@@ -101,7 +101,7 @@ def _special(folded: Folded) -> Bools:
 
 
 def _showing(folded: Folded) -> Bools:
-    """Events that show who a session is: its first, those of another client, network or device, a workload's."""
+    """Events that show who a session is: its first, those of another client or place, those of a workload."""
     if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
         return np.zeros(len(folded.batch), np.bool_)
     facts, seg = folded.facts, folded.seg

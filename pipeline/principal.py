@@ -17,7 +17,7 @@ from models.networks import HIDING
 from pipeline.keyed import KeyedStage
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
-from pipeline.whereabouts import OFF_HOME, anonymity, is_off_home, learn_home
+from pipeline.whereabouts import NEW_TOR, OFF_HOME, anonymity, is_off_home, learn_home
 from schemas.decode import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
@@ -29,6 +29,8 @@ MOST_SESSIONS: Final = 1_000
 """As many as fit into a changelog record, however long their names are."""
 MOST_DOUBTED: Final = 8
 """Revoked sessions whose lessons are kept, for an analyst may vouch for them."""
+MOST_LESSONS: Final = 4
+"""Kept of each kind: a session that showed more is not one to vouch for."""
 KEEP_MS: Final = 30 * DAY_MS
 
 
@@ -103,8 +105,9 @@ def _signals(principal: PrincipalState, shown: dict[str, list[str]], event: dict
     networks, session_id = shown.get("asn", []), event["session_id"]
     usual = any(principal.habits["asn"].get(one, [0, session_id])[1] != session_id for one in networks)
     hides = anonymity(event)
-    new = hides is not None and not usual and principal.anonymisers.get(hides, session_id) == session_id
-    return [hides] * bool(new and hides) + [OFF_HOME] * is_off_home(principal, networks, event)
+    new = (hides == NEW_TOR or not usual) and principal.anonymisers.get(hides or "", session_id) == session_id
+    signals = [hides] if new and hides else []
+    return signals + [OFF_HOME] * is_off_home(principal, networks, event)
 
 
 def _shown(event: dict[str, Any]) -> dict[str, list[str]]:
@@ -144,7 +147,7 @@ def _unlearn(principal: PrincipalState, session_id: str) -> None:
     taught = _lessons(principal, session_id)
     if taught:
         principal.doubted.pop(session_id, None)
-        principal.doubted[session_id] = taught
+        principal.doubted[session_id] = {name: values[-MOST_LESSONS:] for name, values in taught.items()}
     if len(principal.doubted) > MOST_DOUBTED:
         del principal.doubted[next(iter(principal.doubted))]
     for name, values in taught.items():

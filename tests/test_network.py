@@ -14,7 +14,7 @@ from playing import NOW, Event, Player, Said, by_key, chunks, of, read
 from samples import T0, attempt, auth
 from schemas import topics
 
-HIDDEN = {"network": "as64951", "network_type": "hosting"}
+HIDDEN: dict[str, Any] = {"network": "as64951", "network_type": "hosting"}
 DAY_S = 86_400
 
 

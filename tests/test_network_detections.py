@@ -11,7 +11,7 @@ from samples import auth, call
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
 from test_rules import CAFE, ELSEWHERE, HOME, Row, earlier, moved, thrice
 
-VPS: dict[str, Any] = {**HOME, "asn": 64951, "ip": "203.0.113.9", "network_type": "hosting"}
+VPS: dict[str, Any] = {**HOME, "asn": 64951, "ip": "2001:db8:6::1", "network_type": "hosting"}
 VPN = {**VPS, "asn": 64880, "ip": "203.0.113.77", "network_type": "vpn"}
 TOR = {**VPS, "asn": 64999, "ip": "203.0.113.200", "network_type": "tor"}
 CURL = {"user_agent": "curl/8", "ja4": "t13d_b"}
