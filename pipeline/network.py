@@ -6,6 +6,7 @@ this hour. Sessions hear of it once, as signals; how a session was signed in to 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -109,9 +110,10 @@ def _suspects(network: NetworkState) -> Iterator[tuple[str, list[str], int]]:
     lately = {who: user for who, user in network.users.items() if user[1] >= since and who not in at_home}
     failed = len(network.failed.keys() - at_home - lately.keys())
     sprayed = _outweigh(failed, len(at_home) + len(lately), LEAST_FAILED)
-    newcomers = [user for user in lately.values() if user[4] and user[0] >= since]
+    newcomers = {who: user[3] for who, user in lately.items() if user[4] and user[0] >= since}
+    shown = Counter(newcomers.values())
     for who, user in lately.items():
-        alike = sum(_alike(user, one) for one in newcomers) if user in newcomers else 0
+        alike = _alike(newcomers[who], shown) if who in newcomers else 0
         shared = _outweigh(alike, len(at_home), LEAST_NEWCOMERS)
         signals = [SPRAYED] * sprayed + [NEWCOMERS] * shared
         if not set(signals) <= set(user[5]):
@@ -123,9 +125,9 @@ def _outweigh(suspects: int, users: int, least: int) -> bool:
     return suspects >= max(least, PER_USER * users)
 
 
-def _alike(one: list[Any], other: list[Any]) -> bool:
-    """Whether one client may stand behind both: unless both showed a TLS fingerprint, and these differ."""
-    return one[3] is None or other[3] is None or one[3] == other[3]
+def _alike(ja4: str | None, shown: Counter[str | None]) -> int:
+    """How many of the *shown* TLS fingerprints may be one client's: the same, or not told."""
+    return shown.total() if ja4 is None else shown[ja4] + shown[None]
 
 
 def _tell(event: dict[str, Any], user: list[Any], others: int, out: Outbox) -> None:
