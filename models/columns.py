@@ -20,6 +20,7 @@ from models.fingerprint import BETWEEN, Fingerprints, hash_ids, short
 from models.memory import Memory
 from models.operations import PRIVILEGE, is_powerful
 from models.signals import signal_columns
+from models.software import software_of
 from schemas.decode import Told
 
 Event = dict[str, Any]
@@ -97,6 +98,7 @@ IDENTITY: Final = np.dtype(
         ("client", "<u4", (len(CLIENT),)),
         ("kind", "u1"),
         ("network_type", "u1"),
+        ("software", "u1"),
     ]
 )
 """What the strings of an event say of session and client, as numbers; the same for hours, so remembered."""
@@ -193,6 +195,8 @@ class Columns:
         batch.columns["source"] = np.array([SOURCE[e["source"]] for e in events], np.uint8)
         batch.columns["fallen"] = np.array([e["relation"] == "ancestor_revoked" for e in events], np.bool_)
         batch.columns |= posture_columns(events) | principal_columns(events) | signal_columns(events)
+        others = [min(e.get("network_principals") or 0, 65535) for e in events]
+        batch.columns["network_principals"] = np.array(others, np.uint16)
         return batch
 
     def verdicts(self, events: Sequence[Event]) -> Batch:
@@ -227,6 +231,7 @@ class Columns:
             "principal_kind": who["kind"],
             "place": place,
             "network_type": who["network_type"],
+            "software": who["software"],
         }
         return batch
 
@@ -241,6 +246,7 @@ class Columns:
         one["client"] = short(np.array(list(map(self._print, told)), np.uint64))
         one["kind"] = PRINCIPAL_KIND[kind]
         one["network_type"] = NETWORK_TYPE[network_type]
+        one["software"] = software_of(ua)
         return one.tobytes()
 
     def _act(self, operation: str, method: str | None, sensitivity: str | None, tool: str | None) -> bytes:

@@ -1,4 +1,4 @@
-"""What the contexts told a session: its device's posture and silence, its principal's habits."""
+"""What the contexts told a session: its device's posture and silence, its principal's habits, its network."""
 
 from __future__ import annotations
 
@@ -95,6 +95,17 @@ def follow_principal(batch: Batch, seg: Segments, before: Rows, after: Rows) -> 
             told[name] = np.where(where >= 0, batch.columns[name][seg.order][where], told[name])
             after[name] = told[name][seg.lasts]
     return told
+
+
+def follow_network(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Facts:
+    """How many others the network context last spoke of."""
+    told = before["network_principals"][seg.of]
+    if batch.kind is Kind.CONTEXT:
+        spoke = batch.columns["source"][seg.order] == SOURCE["network"]
+        where = last_where(spoke, seg)
+        told = np.where(where >= 0, batch.columns["network_principals"][seg.order][where], told)
+        after["network_principals"] = told[seg.lasts]
+    return {"network_principals": told}
 
 
 _SIGNALS_OF: Final = [(number, np.uint64(bits_of(source))) for source, number in SOURCE.items()]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models import features
 from models.client import ClientView, follow_client
 from models.columns import ACTION, Batch, Kind
-from models.device_facts import follow_device, follow_principal, follow_signals
+from models.device_facts import follow_device, follow_network, follow_principal, follow_signals
 from models.distinct import first_seen
 from models.features import HALF_LIVES, SUM_NAMES, SUMS, Floats
 from models.roles import Roles
@@ -86,6 +86,7 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
     _mark_client(marks, client, batch)
     facts |= follow_device(batch, seg, at, facts["bound"], before, after)
     facts |= follow_principal(batch, seg, before, after)
+    facts |= follow_network(batch, seg, before, after)
     facts |= follow_signals(batch, seg, before, after)
     _mark_auth(marks, facts, batch, seg, at, before, after)
     _mark_calls(marks, batch, seg, at, before, after)

@@ -36,6 +36,14 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         "factor_reset_new_device", "principal",
         "within a day, first seen on this device, within a day after a factor was changed",
     ),
+    Signal("sprayed_network", "network", "Many principals failed to sign in from where this one succeeded."),
+    Signal(
+        "network_of_newcomers", "network",
+        "Several people signed in within an hour through a network that hides them and is new to them.",
+    ),
+    Signal("new_anonymiser", "principal", "A person hides behind a VPN or data centre for the first time."),
+    Signal("new_tor", "principal", "A person comes through Tor for the first time."),
+    Signal("off_home", "principal", "A workload's credential is used outside of the workload's network."),
 )  # fmt: skip
 """A signal's place is its bit in session rows: new ones go to the end."""
 SIGNAL_BIT: Final = {signal.name: index for index, signal in enumerate(SIGNALS)}
@@ -59,8 +67,8 @@ def bits_of(source: str) -> int:
 
 def signal_columns(events: Sequence[dict[str, Any]]) -> dict[str, NDArray[Any]]:
     """What ``session.context`` events say in signals, and which of them say anything."""
-    told = [event.get("signals") for event in events]
+    said = [event.get("signals") for event in events]
     return {
-        "signals": np.array([packed(names or ()) for names in told], np.uint64),
-        "signalled": np.array([names is not None for names in told], np.bool_),
+        "signals": np.array([packed(names or ()) for names in said], np.uint64),
+        "signalled": np.array([names is not None for names in said], np.bool_),
     }

@@ -69,7 +69,9 @@ ROW: Final = np.dtype(
         ("level", "u1"),
         ("flags", "u1"),
         ("proved", "u1"),  # a factor was proved besides the sign-in
-        ("spare", "u1", (4,)),  # a row is whole 64-bit words
+        ("began_as", "u1"),  # kind of program the session began with: `models.software`
+        ("network_principals", "<u2"),  # others that the network context's signals rest on
+        ("spare", "u1", (1,)),  # a row is whole 64-bit words
     ]
 )
 VERSION: Final = 2

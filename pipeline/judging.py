@@ -115,14 +115,16 @@ def _special(folded: Folded) -> Bools:
 
 
 def _showing(folded: Folded) -> Bools:
-    """Events that contexts hear of: a session's first, another client, network or device, another factor."""
+    """Events that contexts hear of: who a session is or shows anew, its workload, another factor."""
     if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
         return np.zeros(len(folded.batch), np.bool_)
     facts, seg = folded.facts, folded.seg
     first = (seg.rank == 0) & (folded.before["kind"][seg.of] == 0)
     showing: Bools = first | facts["network_changed"] | facts["client_changed"] | facts["device_new"]
+    showing |= facts["network_new"]
     if folded.batch.kind is Kind.AUTH:
         showing |= _FACTOR_CHANGES[facts["action"]]
+        showing |= np.array([event["workload"] is not None for event in folded.batch.events])[seg.order]
     return showing
 
 

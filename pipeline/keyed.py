@@ -1,4 +1,4 @@
-"""What device and principal context share: a record per key, JSON in the changelog, forgotten in time."""
+"""What the contexts share: a record per key, JSON in the changelog, forgotten in time."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ class KeyedStage(Generic[T]):
         busy: whether a record must be kept though unused.
         limits: of what is read.
         lapse: what the passing of time does, asked of every record about once a minute of event time.
+        most: records held; above it the one unused for longest goes, and is counted. ``None``: all are held.
     """
 
     def __init__(  # noqa: PLR0913 - all are named where a stage is made
@@ -56,6 +57,7 @@ class KeyedStage(Generic[T]):
         busy: Callable[[T], bool],
         limits: Limits = DEFAULT_LIMITS,
         lapse: Lapse[T] | None = None,
+        most: int | None = None,
     ) -> None:
         self.records: dict[tuple[str, str], T] = {}
         self._member = member
@@ -66,6 +68,8 @@ class KeyedStage(Generic[T]):
         self._busy = busy
         self._limits = limits
         self._lapse = lapse
+        self._most = most
+        self._evicted: list[tuple[str, str]] = []
         self._reached = 0
         self._swept = 0
         self._wall = 0
@@ -83,15 +87,27 @@ class KeyedStage(Generic[T]):
         for event, place in zip(decoded.events, decoded.places, strict=True):
             event["recorded_at"] = records[place].timestamp
             key = (event["tenant"], event[self._member])
-            record = self.records.get(key)
-            if record is None or self._is_old(record):
-                record = self.records[key] = self._create()
+            record = self._record(key, out)
             record.seen_at = max(record.seen_at, event["occurred_at"])
             self._reached = max(self._reached, min(event["occurred_at"], now_ms))
             if self._handle(topic, record, event, out):
                 dirty.add(key)
         out.events = len(decoded.events)
         return self._outcome(out, dirty)
+
+    def _record(self, key: tuple[str, str], out: Outbox) -> T:
+        """The record of *key*, a new one if there is none, or only one that is past its time."""
+        record = self.records.get(key)
+        if record is None or self._is_old(record):
+            record = self.records[key] = self._create()
+        if self._most is not None:
+            self.records[key] = self.records.pop(key)
+            if len(self.records) > self._most:
+                oldest = next(iter(self.records))
+                del self.records[oldest]
+                self._evicted.append(oldest)
+                out.count("evicted_records")
+        return record
 
     def sweep(self, now_ms: int) -> Outcome:
         """Let an idle partition's time go on by the wall clock."""
@@ -105,8 +121,10 @@ class KeyedStage(Generic[T]):
         if self._reached >= self._swept + SWEEP_MS:
             dirty = dirty | self._let_lapse(out)
             gone = self._forget()
-        rows: list[ChangelogRow] = [(pack(key), None) for key in gone]
-        changed = sorted(dirty.difference(gone))
+        evicted = [key for key in dict.fromkeys(self._evicted) if key not in self.records]
+        self._evicted.clear()
+        rows: list[ChangelogRow] = [(pack(key), None) for key in dict.fromkeys((*gone, *evicted))]
+        changed = sorted(key for key in dirty if key in self.records)
         rows += [(pack(key), _write(_members(self.records[key])).encode()) for key in changed]
         return Outcome(out.messages, rows, out.events, dict(out.dead), dict(out.counts))
 

@@ -97,6 +97,7 @@ class Metrics:
     live_sessions = _gauge("live_sessions", "Sessions with a row of state.", partition=ANY)
     state_bytes = _gauge("state_bytes", "Memory held by the state of a stage.", stage=ANY, partition=ANY)
     evicted_sessions = _counter("evicted_sessions_total", "Live sessions dropped: their partition was full.")
+    evicted_records = _counter("evicted_records_total", "Networks forgotten early: their partition was full.")
     forgotten_children = _counter(
         "forgotten_children_total", "Children too many for their parent to remember: its fall will miss them."
     )

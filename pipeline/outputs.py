@@ -34,8 +34,9 @@ RISK_LEVEL_ID: Final = {"LOW": 1, "MEDIUM": 2, "HIGH": 3}
 CREATE, UPDATE, CLOSE = 1, 2, 3
 _CLIENT: Final = (
     "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
+    "workload", "home_asn", "home_prefix",
 )  # fmt: skip
-_DERIVED: Final = re.compile(r"(~[abdflp]|~[0-9a-f]{12})+$")
+_DERIVED: Final = re.compile(r"(~[abdflnpw]|~[0-9a-f]{12})+$")
 _ORDER_TEXT: Final = "The session makes calls, or an order of calls, that its role does not use."
 _MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
 _OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."

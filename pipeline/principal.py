@@ -1,7 +1,7 @@
 """Principal context: what is normal for a human, a service, an API key or an agent over all its sessions.
 
 A session is told at its start, and when its client changes, how new what it shows is. What a revoked session
-taught is forgotten again, so an intruder does not become a habit.
+taught is forgotten again, so an intruder does not become a habit; unless an analyst vouches for that session.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.client import NEAR_KM, distance_km
+from models.client import NEAR_CELLULAR_KM, NEAR_KM, distance_km
 from models.columns import FACTOR_CHANGES, client_family, network_name
+from models.networks import HIDING
 from pipeline import principal_factors
 from pipeline.keyed import KeyedStage
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
 from pipeline.principal_factors import Factors
 from pipeline.suppressing import Suppressions, lapse, mute, remind
+from pipeline.whereabouts import NEW_TOR, OFF_HOME, anonymity, is_off_home, learn_home
 from schemas.decode import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
@@ -28,8 +30,11 @@ HABITS: Final = ("device", "asn", "country", "client")
 MOST_HABITS: Final = 64
 MOST_SESSIONS: Final = 1_000
 """As many as fit into a changelog record, however long their names are."""
+MOST_DOUBTED: Final = 8
+"""Revoked sessions whose lessons are kept, for an analyst may vouch for them."""
+MOST_LESSONS: Final = 4
+"""Kept of each kind: a session that showed more is not one to vouch for."""
 KEEP_MS: Final = 30 * DAY_MS
-_HIDING: Final = frozenset({"vpn", "hosting", "tor"})
 
 
 @dataclass(slots=True)
@@ -37,7 +42,9 @@ class PrincipalState:
     """A principal; times in ms of event time.
 
     *habits* maps what is known (device, network, country, client) to ``{value: [last seen, taught by
-    session]}``; *place* is ``[latitude, longitude, at, session]`` of the newest event with a place.
+    session]}``; *place* is ``[latitude, longitude, at, session, prefix]`` of the newest event with a place.
+    *anonymisers* maps how a person hid to the session that taught it, *homes* is where a workload is at home,
+    *workload* what it is. *doubted* maps revoked sessions to what they had taught: ``{habit: [value]}``.
     """
 
     seen_at: int = 0
@@ -47,6 +54,10 @@ class PrincipalState:
     place: list[Any] = field(default_factory=list)
     factors: Factors = field(default_factory=Factors)
     suppressions: Suppressions = field(default_factory=dict)
+    anonymisers: dict[str, str] = field(default_factory=dict)
+    workload: str = ""
+    homes: dict[str, str] = field(default_factory=dict)
+    doubted: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
 
 def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalState]:
@@ -72,6 +83,8 @@ def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: 
     if event["kind"] == "muted":
         mute(principal.suppressions, principal.live, event, out)
         return True
+    if event["kind"] == "vouched":
+        return _vouch(principal, session_id, at)
     if event["kind"] in ("ended", "revoked"):
         principal.live.pop(session_id, None)
         if event["kind"] == "revoked":
@@ -101,11 +114,22 @@ def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: 
         **{f"known_{name}": known.get(name) for name in HABITS},
         "novelty": round(1 - sum(known.values()) / len(known), 3) if known else None,
         "concurrent_sessions": len(principal.live) - 1, "sessions_seen": max(before, 0),
-        "place_speed_kmh": _speed(principal, event), "signals": signals, "details": details or None,
+        "place_speed_kmh": _speed(principal, event),
+        "signals": [*signals, *_signals(principal, shown, event)], "details": details or None,
     }  # fmt: skip
     out.send(keyed(SESSION_CONTEXT, session_id, members))
     _learn(principal, shown, event)
     return True
+
+
+def _signals(principal: PrincipalState, shown: dict[str, list[str]], event: dict[str, Any]) -> list[str]:
+    """What its network says of the session; asked before anything is learned from it."""
+    networks, session_id = shown.get("asn", []), event["session_id"]
+    usual = any(principal.habits["asn"].get(one, [0, session_id])[1] != session_id for one in networks)
+    hides = anonymity(event)
+    new = (hides == NEW_TOR or not usual) and principal.anonymisers.get(hides or "", session_id) == session_id
+    signals = [hides] if new and hides else []
+    return signals + [OFF_HOME] * is_off_home(principal, networks, event)
 
 
 def _shown(event: dict[str, Any]) -> dict[str, list[str]]:
@@ -132,30 +156,77 @@ def _learn(principal: PrincipalState, shown: dict[str, list[str]], event: dict[s
             habit[value] = [event["occurred_at"], taught]
         while len(habit) > MOST_HABITS:
             del habit[next(iter(habit))]
-    if _placed(event):
-        principal.place = [event["latitude"], event["longitude"], event["occurred_at"], event["session_id"]]
+    if hides := anonymity(event):
+        principal.anonymisers.setdefault(hides, by)
+    learn_home(principal, shown.get("asn", []), event)
+    if _placed(event) and event["network_type"] != "cellular":
+        place = [event["latitude"], event["longitude"], event["occurred_at"], event["session_id"]]
+        principal.place = [*place, network_name(event["ip"], None)]
 
 
 def _unlearn(principal: PrincipalState, session_id: str) -> None:
-    for name, habit in principal.habits.items():
-        principal.habits[name] = {value: seen for value, seen in habit.items() if seen[1] != session_id}
+    """Forget what a revoked session taught, but so that an analyst can still vouch for it."""
+    taught = _lessons(principal, session_id)
+    if taught:
+        principal.doubted.pop(session_id, None)
+        principal.doubted[session_id] = {name: values[-MOST_LESSONS:] for name, values in taught.items()}
+    if len(principal.doubted) > MOST_DOUBTED:
+        del principal.doubted[next(iter(principal.doubted))]
+    for name, values in taught.items():
+        for value in values:
+            del _memory(principal, name)[value]
     if principal.place and principal.place[3] == session_id:
         principal.place = []
 
 
+def _vouch(principal: PrincipalState, session_id: str, at: int) -> bool:
+    """What the session taught, or had taught until it was revoked, holds: whatever becomes of it."""
+    taught = _lessons(principal, session_id)
+    for name, values in (*principal.doubted.pop(session_id, {}).items(), *taught.items()):
+        memory = _memory(principal, name)
+        for value in values:
+            memory[value] = [at, ""] if name in HABITS else ""
+        while len(memory) > MOST_HABITS:
+            del memory[next(iter(memory))]
+    return True
+
+
+def _lessons(principal: PrincipalState, session_id: str) -> dict[str, list[str]]:
+    """What the session taught, by where it is remembered."""
+    taught = {
+        name: [value for value, seen in _memory(principal, name).items() if _teacher(seen) == session_id]
+        for name in (*HABITS, "anonymisers", "homes")
+    }
+    return {name: values for name, values in taught.items() if values}
+
+
+def _teacher(seen: Any) -> str:
+    """Which session taught something, of ``[last seen, session]`` or of the session alone."""
+    teacher: str = seen if isinstance(seen, str) else seen[1]
+    return teacher
+
+
+def _memory(principal: PrincipalState, name: str) -> dict[str, Any]:
+    """The habit *name*, or the memory beside the habits that has this name."""
+    memory: dict[str, Any] = principal.habits[name] if name in HABITS else getattr(principal, name)
+    return memory
+
+
 def _placed(event: dict[str, Any]) -> bool:
     place = event["latitude"] is not None and event["longitude"] is not None
-    return place and event["network_type"] not in _HIDING
+    return place and event["network_type"] not in HIDING
 
 
 def _speed(principal: PrincipalState, event: dict[str, Any]) -> float | None:
     """km/h from the principal's last place, if another session was there."""
     if not _placed(event) or not principal.place or principal.place[3] == event["session_id"]:
         return None
-    lat, lon, at, _ = principal.place
+    lat, lon, at, _, prefix = principal.place
+    if prefix is not None and prefix == network_name(event["ip"], None):
+        return 0.0
     here, there = np.array([[lat, lon]]), np.array([[event["latitude"], event["longitude"]]])
     gone = float(distance_km(here, there)[0])
-    if gone <= NEAR_KM:
+    if gone <= (NEAR_CELLULAR_KM if event["network_type"] == "cellular" else NEAR_KM):
         return 0.0
     hours: float = max(abs(event["occurred_at"] - at), 1000) / 3_600_000
     return round(gone / hours, 1)

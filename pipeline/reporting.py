@@ -49,7 +49,8 @@ class Reporter:
         """A session starts, shows another client or changes a factor: principal and device hear of it."""
         folded = self.walk.looked.folded
         facts, event = folded.facts, folded.batch.events[int(folded.seg.order[index])]
-        moved = bool(facts["network_changed"][index] or facts["client_changed"][index])
+        moved = any(facts[name][index] for name in ("network_changed", "client_changed", "network_new"))
+        moved = moved or event.get("workload") is not None
         started = not folded.before["kind"][folded.seg.of[index]] and not folded.seg.rank[index]
         who, kind = names_at(self.walk.table, folded, index).plain(), KINDS[int(facts["kind"][index])]
         if (action := event.get("action")) in FACTOR_CHANGES:
@@ -78,6 +79,8 @@ class Reporter:
             feedback.take(sight, self.judge.policy, self.out)
         elif sight.event.get("muted"):
             feedback.hear(case, sight.event)
+        if sight.event.get("verdict") == "false_positive":
+            self._vouch(sight)
         if case.ended_at and self._goes_on(sight, moment):
             self._reopen(sight)
         if case.ended_at:
@@ -111,6 +114,12 @@ class Reporter:
         self.out.send(outputs.activity(sight.who, sight.kind, "started", *told, event))
         if sight.who["device_id"]:
             self._bind(sight.who, sight.kind, sight.who["device_id"], "live", event)
+
+    def _vouch(self, sight: Sight) -> None:
+        """What this session showed was honest: its principal may learn from it even if it was revoked."""
+        if sight.who["principal_id"]:
+            told = (str(sight.event["event_id"]), sight.at)
+            self.out.send(outputs.activity(sight.who, sight.kind, "vouched", *told, {}))
 
     def _end(self, sight: Sight) -> None:
         sight.case.ended_at = sight.at

@@ -20,6 +20,7 @@ from models.fold import fold
 from models.rolling import Segments, segments
 from models.state import SOURCES, Names, SessionTable
 from pipeline.afterwards import Farewell, acknowledge
+from pipeline.attempts import tell_networks
 from pipeline.brain import Brain
 from pipeline.case import Case
 from pipeline.decision import stable_id
@@ -170,6 +171,7 @@ class SessionScorer:
             self.brain.onlooker(self.table, walk.looked)
         if shadows:
             reporter.opinions(shadows)
+        tell_networks(folded, out)
         learn_names(self.table, folded)
         out.dirty.update(seg.keys.tolist())
 

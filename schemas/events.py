@@ -11,6 +11,7 @@ from schemas.members import (
     Client,
     Count,
     Envelope,
+    Home,
     Id,
     LongName,
     Millis,
@@ -42,7 +43,7 @@ class SessionEvent(Event):
     principal_kind: PrincipalKind
 
 
-class AuthEvent(SessionEvent):
+class AuthEvent(Home, SessionEvent):
     """Something happened to the authentication of a session: sign-ins, challenges, tokens, sign-outs.
 
     `parent_session_id` names the session this one was born from (RFC 8693 token exchange, delegation to an

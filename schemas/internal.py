@@ -1,4 +1,4 @@
-"""What the three contexts tell each other: messages that only our own workers write and read.
+"""What scorer and contexts tell each other: messages that only our own workers write and read.
 
 `occurred_at` is the time of the event that made us say it.
 """
@@ -8,20 +8,32 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.decisions import Suppression
-from schemas.members import Client, Count, Envelope, Id, Millis, Name, Posture, PrincipalKind, ShortText
+from schemas.members import (
+    Client,
+    Count,
+    Envelope,
+    Home,
+    Id,
+    Millis,
+    Name,
+    NetworkType,
+    Posture,
+    PrincipalKind,
+    ShortText,
+)
 
 
 class SessionContext(Posture, Envelope):
-    """What its device, its principal or its lineage means for a session.
+    """What its device, its principal, its lineage or its network means for a session.
 
     Members by `source`. device: `heard_at` (event time of the device's newest telemetry) and its posture.
     principal: `known_*` (seen before for this principal), `novelty`, `concurrent_sessions`, `sessions_seen`
     (length of the history), `place_speed_kmh` (from the principal's last place in another session) and
     `usual_asn`. lineage: `relation` `child` tells a parent which `child_session_id` was born of it,
-    `ancestor_revoked` tells a child that `root_session_id` fell. feedback: `muted`, the detections that
-    somebody called false positives of this principal, each with the time until which it keeps quiet.
-    `signals` (`models/signals.py`) are those of the source that hold now; absent, they are as they were.
-    `details` says of a signal in words what was observed.
+    `ancestor_revoked` tells a child that `root_session_id` fell. network: `network_principals`, the others
+    that its signals rest on. feedback: `muted`, the detections that somebody called false positives of it,
+    each with the time until which it keeps quiet. `signals` (`models/signals.py`) are those of the
+    source that hold now; absent, they are as they were. `details` says of a signal in words what was observed.
     """
 
     type: Literal["session.context"]
@@ -44,6 +56,7 @@ class SessionContext(Posture, Envelope):
     child_session_id: Id | None = None
     root_session_id: Id | None = None
     muted: Annotated[dict[Name, Millis], Field(max_length=64)] | None = None
+    network_principals: Count | None = None
 
 
 class SessionBinding(Envelope):
@@ -57,12 +70,13 @@ class SessionBinding(Envelope):
     state: Literal["live", "ended"]
 
 
-class PrincipalActivity(Client, Envelope):
+class PrincipalActivity(Home, Client, Envelope):
     """What a session reveals about its principal.
 
     Where it started, changed client, ended or was revoked; and what became of the principal's factors.
 
     `muted`: a verdict on it was that `suppression`'s detections are false positives of this principal.
+    `vouched`: an analyst said that what it was suspected for was honest.
     """
 
     type: Literal["principal.activity"]
@@ -79,6 +93,20 @@ class PrincipalActivity(Client, Envelope):
         "credential_removed",
         "recovery_started",
         "muted",
+        "vouched",
     ]
     device_id: Id | None = None
     suppression: Suppression | None = None
+
+
+class NetworkActivity(Envelope):
+    """What an attempt to authenticate reveals about the network it came from (`models/networks.py`)."""
+
+    type: Literal["network.activity"]
+    network: Id
+    session_id: Id
+    principal_id: Id
+    principal_kind: PrincipalKind
+    action: Literal["sign_in", "sign_in_failed", "mfa_passed", "mfa_denied"]
+    network_type: NetworkType | None = None
+    ja4: Name | None = None

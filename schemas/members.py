@@ -75,6 +75,17 @@ class Client(Message):
     ja4: Name | None = None
 
 
+class Home(Message):
+    """For a workload's credential: what it was minted for, and the network that should use it.
+
+    `home_prefix` is the first three groups of an address: `192.0.2` (IPv4) or `2001:db8:1` (IPv6).
+    """
+
+    workload: Literal["instance", "container", "function", "ci"] | None = None
+    home_asn: Asn | None = None
+    home_prefix: Name | None = None
+
+
 class Posture(Message):
     """What a device says, or is attested, to be. `None` in a member: not known."""
 

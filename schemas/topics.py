@@ -12,6 +12,7 @@ API_CALLS = "api-calls"
 SESSION_CONTEXT = "session-context"
 SESSION_BINDINGS = "session-bindings"
 PRINCIPAL_ACTIVITY = "principal-activity"
+NETWORK_ACTIVITY = "network-activity"
 SESSION_RISK = "session-risk"
 SESSION_FINDINGS = "session-findings"
 SESSION_REVOCATIONS = "session-revocations"
@@ -33,8 +34,8 @@ class Topic:
 
     `key` names the member, dotted if nested, whose UTF-8 bytes are the record key; `None`: the key of the
     record that could not be read. `retention_ms` of `None` goes with compaction. `shared_partitions`: the
-    topic has the one partition count of all that are keyed by session, device or principal, so that what
-    belongs together meets in one worker (murmur2).
+    topic has the one partition count of all that are keyed by session, device, principal or network, so that
+    what belongs together meets in one worker (murmur2).
     """
 
     name: str
@@ -77,7 +78,7 @@ _ROWS = (
     ),
     Topic(
         SESSION_CONTEXT, "session_id", internal.SessionContext, "internal", DAY_MS,
-        "What its device, principal and lineage mean for a session.",
+        "What its device, principal, lineage and network mean for a session.",
     ),
     Topic(
         SESSION_BINDINGS, "device_id", internal.SessionBinding, "internal", DAY_MS,
@@ -86,6 +87,10 @@ _ROWS = (
     Topic(
         PRINCIPAL_ACTIVITY, "principal_id", internal.PrincipalActivity, "internal", DAY_MS,
         "What a session reveals about its principal.",
+    ),
+    Topic(
+        NETWORK_ACTIVITY, "network", internal.NetworkActivity, "internal", DAY_MS,
+        "What attempts to authenticate reveal about the network they came from.",
     ),
     Topic(
         SESSION_RISK, "session_id", decisions.SessionRisk, "output", 30 * DAY_MS,

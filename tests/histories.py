@@ -54,6 +54,25 @@ def ms(at: float) -> int:
     return int(auth(at)["occurred_at"])
 
 
+def moved(*places: dict[str, Any], until: float = 60, **members: Any) -> list[Event]:
+    """A session that calls from one place after another, the last twenty minutes after its sign-in."""
+    start = [auth(0, **places[0], **members)]
+    steps = [call(1200 + 60 * at, **place, **members) for at, place in enumerate(places)]
+    return [*start, *steps, call(1200 + until, **places[-1], **members), *others(1200 + until + 60)]
+
+
+def earlier(*places: dict[str, Any], **members: Any) -> list[Event]:
+    """What is usual: a session before, that came from each of the *places*."""
+    who = {"session_id": "before", **members}
+    events = [auth(-3600 + 60 * at, **place, **who) for at, place in enumerate(places)]
+    return [*events, auth(-1800, action="sign_out", **places[-1], **who)]
+
+
+def thrice(*places: dict[str, Any], **members: Any) -> list[Event]:
+    """What has been usual for long enough to be a habit: three such sessions before."""
+    return [one for at in range(3) for one in earlier(*places, **members, session_id=f"before-{at}")]
+
+
 @dataclass(frozen=True)
 class Row:
     """A detection with a history on which it fires, nearly the same on which it does not, and honest ones.

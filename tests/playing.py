@@ -54,6 +54,7 @@ TOPIC_OF = {
     "session.context": topics.SESSION_CONTEXT,
     "session.binding": topics.SESSION_BINDINGS,
     "principal.activity": topics.PRINCIPAL_ACTIVITY,
+    "network.activity": topics.NETWORK_ACTIVITY,
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.control import RevocationAck, SessionFeedback
 from schemas.events import ApiCall, AuthEvent, DeviceTelemetry
-from schemas.internal import PrincipalActivity, SessionBinding, SessionContext
+from schemas.internal import NetworkActivity, PrincipalActivity, SessionBinding, SessionContext
 
 T0 = 1_772_409_600_000
 """2026-03-02T00:00:00Z."""
@@ -55,6 +55,12 @@ def activity(at: float = 0.0, **members: Any) -> dict[str, Any]:
     return _full(
         PrincipalActivity, {"type": "principal.activity", **_WHO, "kind": "started", "at": at, **members}
     )
+
+
+def attempt(at: float = 0.0, **members: Any) -> dict[str, Any]:
+    """Ana signed in as session s-1 from 192.0.2, *at* seconds after :data:`T0`."""
+    usual = {"type": "network.activity", **_WHO, "network": "192.0.2", "action": "sign_in"}
+    return _full(NetworkActivity, {**usual, "at": at, **members})
 
 
 def feedback(at: float = 0.0, **members: Any) -> dict[str, Any]:

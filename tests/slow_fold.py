@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models.client import EARTH_RADIUS_KM, NEAR_KM
+from models.client import EARTH_RADIUS_KM, NEAR_CELLULAR_KM, NEAR_KM
 from models.columns import KINDS, client_family, network_name
 from models.features import SUMS
 from models.fingerprint import fingerprint, hash_ids
@@ -91,19 +91,22 @@ class SlowSession:
         marks["client_changed"] = software or changed["device"]
         marks["token_changed"] = changed["token"]
         marks["key_changed"] = changed["key"]
+        stayed = told["prefix"] is not None and self.client.get("prefix") == told["prefix"]
         self.client |= {name: value for name, value in told.items() if value is not None}
-        return self._moved(event)
+        return self._moved(event, stayed)
 
-    def _moved(self, event: dict[str, Any]) -> float:
+    def _moved(self, event: dict[str, Any], stayed: bool) -> float:
         lat, lon = event["latitude"], event["longitude"]
         if lat is None or lon is None or event["network_type"] in ("vpn", "hosting", "tor"):
             return 0.0
         speed = 0.0
-        if self.place is not None:
+        cellular = event["network_type"] == "cellular"
+        if self.place is not None and not stayed:
             gone = kilometres(self.place[0], self.place[1], lat, lon)
             hours = max(event["occurred_at"] - self.place[2], 1000) / HOUR_MS
-            speed = gone / hours if gone > NEAR_KM else 0.0
-        self.place = (lat, lon, event["occurred_at"])
+            speed = gone / hours if gone > (NEAR_CELLULAR_KM if cellular else NEAR_KM) else 0.0
+        if not cellular:
+            self.place = (lat, lon, event["occurred_at"])
         return speed
 
     def _auth(self, event: dict[str, Any], marks: dict[str, float]) -> None:

@@ -61,7 +61,9 @@ CLIENT = st.fixed_dictionaries(
     {},
     optional={
         "asn": st.sampled_from([1, 2]),
-        "user_agent": st.sampled_from(["Firefox/1", "curl/8"]),
+        "ip": st.sampled_from(["192.0.2.1", "198.51.100.1"]),
+        "network_type": st.sampled_from(["wifi", "cellular", "vpn", "tor"]),
+        "user_agent": st.sampled_from(["Firefox/1", "curl/8", "okhttp/4 (Android)"]),
         "device_id": st.sampled_from(["phone-1", "phone-2"]),
         "principal_kind": st.sampled_from(["human", "agent", "service"]),
         "principal_id": st.sampled_from(["ana", "bob"]),
@@ -111,7 +113,16 @@ PRINCIPALS = st.fixed_dictionaries(
         "source": st.just("principal"),
         "known_asn": _or_none(True, False),
         "sessions_seen": st.integers(0, 4),
-        "signals": _or_none([], ["new_device"], ["factor_reset_new_device"]),
+        "signals": _or_none(
+            [], ["new_device"], ["factor_reset_new_device"], ["new_anonymiser"], ["new_tor", "off_home"]
+        ),
+    }
+)
+NETWORKS = st.fixed_dictionaries(
+    {
+        "source": st.just("network"),
+        "signals": st.sampled_from([["sprayed_network"], ["network_of_newcomers"], []]),
+        "network_principals": st.integers(3, 9),
     }
 )
 RELATIVES = st.one_of(
@@ -125,7 +136,7 @@ MUTED = st.builds(
     st.sampled_from(["mass_read", "network_changed", "token_replayed"]),
     st.integers(0, 200),
 )
-CONTEXTS = st.builds(lambda told: (context, told), DEVICES | PRINCIPALS | RELATIVES | MUTED)
+CONTEXTS = st.builds(lambda told: (context, told), DEVICES | PRINCIPALS | NETWORKS | RELATIVES | MUTED)
 VERDICTS = st.builds(
     lambda verdict: (feedback, {"verdict": verdict}),
     st.sampled_from(["false_positive", "confirmed_compromised", "unsure"]),

@@ -473,7 +473,9 @@ def test_topics_are_listed_with_a_changelog_for_each_stage(monkeypatch: pytest.M
 
     told = {row["name"]: row["partitions"] for row in _told("topics", "list")}
 
-    changelogs = {f"session-risk-{kind}-state-changelog": 5 for kind in ("session", "device", "principal")}
+    changelogs = {
+        f"session-risk-{kind}-state-changelog": 5 for kind in ("session", "device", "principal", "network")
+    }
     assert told == {topic.name: topic.partitions(5) for topic in TOPICS.values()} | changelogs
 
 

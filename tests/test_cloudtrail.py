@@ -233,6 +233,7 @@ def test_credentials_given_to_an_instance_are_a_service_session_on_that_device(c
             "device_id": "i-0123456789abcdef0",
             "token_id": digest("ASIANEW"),
             "action": "token_issued",
+            "workload": "instance",
             "reason": "sts:AssumeRole",
         }
     ]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.columns import FACTOR_CHANGES
-from pipeline.principal import HABITS, KEEP_MS, MOST_HABITS, MOST_SESSIONS, principal_context
+from pipeline.principal import HABITS, KEEP_MS, MOST_DOUBTED, MOST_HABITS, MOST_SESSIONS, principal_context
 from playing import NOW, Event, Player, Said, by_key, chunks, of, read
 from samples import T0, activity
 from schemas import topics
@@ -126,6 +126,65 @@ def test_a_revoked_session_teaches_nothing_any_more() -> None:
     one.each(activity(70, session_id="thief", kind="revoked"), activity(80, kind="client_changed", **HOME))
 
     assert known(one.play(activity(90, session_id="s-2", **HOME))) == [(True, True, True, True)]
+
+
+def test_what_a_revoked_session_taught_holds_when_an_analyst_vouches_for_it() -> None:
+    one = principal()
+    one.each(activity(0, **HOME), activity(60, session_id="trip", **CAFE))
+    one.play(activity(70, session_id="trip", kind="revoked"))
+
+    one.play(activity(80, session_id="trip", kind="vouched"))
+
+    assert known(one.play(activity(90, session_id="s-2", **CAFE))) == [(True, True, True, True)]
+
+
+def test_a_session_vouched_for_beforehand_teaches_whatever_becomes_of_it() -> None:
+    one = principal()
+    one.each(activity(0, **HOME), activity(60, session_id="trip", **CAFE))
+    one.each(*(activity(70, session_id="trip", kind=kind) for kind in ("vouched", "revoked")))
+
+    assert known(one.play(activity(90, session_id="s-2", **CAFE))) == [(True, True, True, True)]
+
+
+def test_only_the_newest_of_many_revoked_sessions_can_be_vouched_for() -> None:
+    one = principal()
+    one.play(activity(0, **HOME))
+    for at in range(MOST_DOUBTED + 1):
+        one.each(*(activity(at, session_id=f"t-{at}", kind=kind, asn=at) for kind in ("started", "revoked")))
+
+    one.each(*(activity(60, session_id=f"t-{at}", kind="vouched") for at in range(MOST_DOUBTED + 1)))
+
+    asked = [known(one.play(activity(90, kind="client_changed", asn=at)))[0][1] for at in (0, 1)]
+    assert asked == [False, True]
+
+
+VPN = {"asn": 64880, "ip": "203.0.113.9", "network_type": "vpn"}
+TOR = {"asn": 64999, "ip": "203.0.113.99", "network_type": "tor"}
+
+
+def test_hiding_is_news_while_the_session_lasts_that_began_it_and_habit_afterwards() -> None:
+    one = principal()
+    one.play(activity(0, **HOME))
+    steps = [
+        activity(60, session_id="s-2", **VPN),
+        activity(61, session_id="s-2", kind="client_changed", **HOME),
+        activity(62, session_id="s-2", kind="client_changed", **VPN),
+        activity(63, session_id="s-3", **VPN),
+        activity(64, session_id="s-4", **TOR),
+        activity(65, session_id="s-5", principal_kind="service", **TOR),
+    ]
+
+    assert heard(one.each(*steps), "signals") == [
+        (["new_anonymiser"],), ([],), (["new_anonymiser"],), ([],), (["new_tor"],), ([],),
+    ]  # fmt: skip
+
+
+def test_how_a_revoked_session_hid_is_no_habit() -> None:
+    one = principal()
+    one.each(activity(0, **HOME), activity(60, session_id="thief", **VPN))
+    one.play(activity(70, session_id="thief", kind="revoked"))
+
+    assert heard(one.play(activity(80, session_id="s-2", **VPN)), "signals") == [(["new_anonymiser"],)]
 
 
 SPEEDS = [
@@ -271,6 +330,8 @@ def test_a_principal_fits_into_a_record_whatever_it_does() -> None:
                 for at in range(start, start + 100)
             )
         )
+    for at in range(MOST_SESSIONS, MOST_SESSIONS + 100):
+        one.play(activity(2, session_id=f"{at:06d}" + wide * 122, kind="revoked"))
 
     assert max(map(len, one.rows.values())) < 950_000
 
@@ -279,8 +340,20 @@ ACTIVITIES = st.builds(
     lambda at, session_id, kind, members: activity(at, session_id=session_id, kind=kind, **members),
     st.sampled_from([0, 60, 600, 2 * KEEP_MS / 1000]),
     st.sampled_from(["s-1", "s-2", "s-3"]),
-    st.sampled_from(["started", "client_changed", "ended", "revoked", *FACTOR_CHANGES]),
-    st.sampled_from([{}, HOME, CAFE, {**HOME, **BERLIN}, {**CAFE, **MUNICH}, {"principal_id": "bob"}]),
+    st.sampled_from(["started", "client_changed", "ended", "revoked", "vouched", *FACTOR_CHANGES]),
+    st.sampled_from(
+        [
+            {},
+            HOME,
+            CAFE,
+            VPN,
+            {**CAFE, "workload": "ci"},
+            {"home_asn": 64500},
+            {**HOME, **BERLIN},
+            {**CAFE, **MUNICH},
+            {"principal_id": "bob"},
+        ]
+    ),
 )
 
 

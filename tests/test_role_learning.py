@@ -90,8 +90,8 @@ def forest() -> Forest:
 
 def test_roles_come_back_from_disk_as_they_were(forest: Forest, tmp_path: Path) -> None:
     roles = sample_roles()
-    save(forest, tmp_path / "with", {}, roles)
-    save(forest, tmp_path / "again", {}, roles)
+    save(forest, tmp_path / "with", {}, {ROLES: pack(roles.arrays)})
+    save(forest, tmp_path / "again", {}, {ROLES: pack(roles.arrays)})
     save(forest, tmp_path / "without", {})
 
     back = load_roles(tmp_path / "with")
@@ -111,12 +111,12 @@ def _spoil(folder: Path, roles: bytes, *, vouched: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vouched", "why"), [(False, "changed since it was trained"), (True, "no roles of this version")]
+    ("vouched", "why"), [(False, "changed since it was trained"), (True, "not a model of this version")]
 )
 def test_roles_that_were_changed_or_are_none_are_refused(
     vouched: bool, why: str, forest: Forest, tmp_path: Path
 ) -> None:
-    save(forest, tmp_path, {}, sample_roles())
+    save(forest, tmp_path, {}, {ROLES: pack(sample_roles().arrays)})
     _spoil(tmp_path, b"not an archive", vouched=vouched)
 
     with pytest.raises(BadModel, match=why):
@@ -124,7 +124,7 @@ def test_roles_that_were_changed_or_are_none_are_refused(
 
 
 def test_roles_that_the_card_names_must_be_there(forest: Forest, tmp_path: Path) -> None:
-    save(forest, tmp_path, {}, sample_roles())
+    save(forest, tmp_path, {}, {ROLES: pack(sample_roles().arrays)})
     (tmp_path / ROLES).unlink()
 
     with pytest.raises(BadModel, match="no readable model"):

@@ -24,11 +24,14 @@ from histories import (
     MUNICH,
     ON,
     Row,
+    earlier,
+    moved,
     ms,
     names,
     on_phone,
     others,
     reports,
+    thrice,
 )
 from models.columns import Columns
 from models.features import FEATURE_NAMES
@@ -51,20 +54,6 @@ def agent(until: float, attested: Callable[[float], float], **members: Any) -> l
     """An agent calls tools on a phone that reports every minute, and was *attested* so many seconds ago."""
     told = [telemetry(at, **CLEAN, attested_at=ms(at - attested(at))) for at in range(0, int(until), 60)]
     return [*told, *(call(at, **AGENT, **{**ON, **members}) for at in range(5, int(until), 30))]
-
-
-def moved(*places: dict[str, Any], until: float = 60, **members: Any) -> list[Event]:
-    """A session that calls from one place after another, the last twenty minutes after its sign-in."""
-    start = [auth(0, **places[0], **members)]
-    steps = [call(1200 + 60 * at, **place, **members) for at, place in enumerate(places)]
-    return [*start, *steps, call(1200 + until, **places[-1], **members), *others(1200 + until + 60)]
-
-
-def earlier(*places: dict[str, Any], **members: Any) -> list[Event]:
-    """What is usual: a session before, that came from each of the *places*."""
-    who = {"session_id": "before", **members}
-    events = [auth(-3600 + 60 * at, **place, **who) for at, place in enumerate(places)]
-    return [*events, auth(-1800, action="sign_out", **places[-1], **who)]
 
 
 def reads(records: int, **members: Any) -> list[Event]:
@@ -213,7 +202,12 @@ ROWS = [
         moved(HOME, HOME, **KEY),
         (moved(HOME, CAFE), moved(HOME, {**HOME, "ip": "192.0.2.99"}, **KEY)),
     ),
-    Row("api_key_off_place", [*earlier(HOME, **KEY), auth(0, **CAFE, **KEY)], [auth(0, **CAFE, **KEY)]),
+    Row(
+        "api_key_off_place",
+        [*thrice(HOME, **KEY), auth(0, **CAFE, **KEY)],
+        [*earlier(HOME, **KEY), auth(0, **CAFE, **KEY)],
+        ([*thrice(HOME, **KEY), auth(0, **HOME, **KEY)], [auth(0, **CAFE, **KEY)]),
+    ),
     Row(
         "step_up_missed",
         [*earlier(HOME), *moved(HOME, CAFE, until=500)],

@@ -25,6 +25,7 @@ CONTRACT = [
     ("session-context", "session_id", "delete", 1, "internal"),
     ("session-bindings", "device_id", "delete", 1, "internal"),
     ("principal-activity", "principal_id", "delete", 1, "internal"),
+    ("network-activity", "network", "delete", 1, "internal"),
     ("session-risk", "session_id", "delete", 30, "output"),
     ("session-findings", "unmapped.session_id", "delete", 30, "output"),
     ("session-revocations", "session_id", "delete", 7, "output"),

@@ -12,7 +12,7 @@ from pipeline.console import as_json, grid, print_json, screen
 from pipeline.settings import Settings, load
 from pipeline.topic_admin import NeededTopic, check_topics, create_topics, needed_topics
 
-KINDS = ("session", "device", "principal")
+KINDS = ("session", "device", "principal", "network")
 
 
 @click.group("topics", short_help="Make, list or check the topics.")

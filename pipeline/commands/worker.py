@@ -55,7 +55,7 @@ def command(*, workers: int) -> int:
     _log(settings.log_level)
     with _connected(settings) as connection:
         partitions = PARTITIONS if connection.embedded else settings.partitions
-        kinds = ("session", "device", "principal")
+        kinds = ("session", "device", "principal", "network")
         asyncio.run(check_topics(connection, needed_topics(settings.app_id, kinds, partitions)))
         logging.getLogger("aiokafka").setLevel(logging.NOTSET)  # from now on it is news
         if workers > 1:

@@ -87,13 +87,21 @@ def _born(birth: Birth, sessions: Sessions) -> Event:
         token_id=digest(birth.holder.key or ""),
         action="token_exchanged" if birth.parent else "token_issued",
         parent_session_id=birth.parent,
+        workload=_workload(session),
         reason=entry.operation,
     )
 
 
 def _auth(entry: Entry, session: Session, action: str, part: str, **members: Any) -> Event:
     event_id = f"{entry.event_id}:{part}"
-    return _told("auth.event", event_id, entry, session, action=action, **members)
+    return _told(
+        "auth.event", event_id, entry, session, action=action, workload=_workload(session), **members
+    )
+
+
+def _workload(session: Session) -> str | None:
+    """What the credential was minted for, as far as CloudTrail shows it; where that lives it does not say."""
+    return None if session.device_id is None else "instance"
 
 
 def _call(entry: Entry, session: Session) -> Event:

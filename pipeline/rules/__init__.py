@@ -18,6 +18,7 @@ from models.signals import SIGNAL_BIT
 from pipeline.rules.client import CLIENT
 from pipeline.rules.device import DEVICE
 from pipeline.rules.factors import FACTORS
+from pipeline.rules.network import NETWORK
 from pipeline.rules.posture import POSTURE
 from pipeline.rules.rule import ATTACK_VERSION, FOREVER, Holds, Limits, Rule, Severity, View
 from pipeline.rules.usage import USAGE
@@ -34,7 +35,7 @@ def order_of(rule_ids: Iterable[str]) -> bytes:
     return blake2b("\n".join(rule_ids).encode(), digest_size=4).digest()
 
 
-RULES: Final[tuple[Rule, ...]] = (*DEVICE, *POSTURE, *CLIENT, *FACTORS, *USAGE, *VERDICTS)
+RULES: Final[tuple[Rule, ...]] = (*DEVICE, *POSTURE, *CLIENT, *FACTORS, *USAGE, *VERDICTS, *NETWORK)
 RULE_IDS: Final = tuple(rule.id for rule in RULES)
 ORDER: Final = order_of(RULE_IDS)
 BIT: Final = {rule_id: index for index, rule_id in enumerate(RULE_IDS)}

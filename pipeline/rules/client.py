@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
+from models.columns import NETWORK_TYPE
 from models.device_facts import known
+from models.software import BROWSER, HANDSET, LIBRARY, TOOL
 from pipeline.rules.rule import API_KEY, HUMAN, SERVICE, Holds, Limits, Rule, View, members, numbers
 
 
@@ -17,15 +20,41 @@ def _unknown_network(x: View, moved: NDArray[Any]) -> Holds:
 
 
 def _travelled(x: View, limit: Limits) -> Holds:
-    elsewhere = x["answered"] & (x["elsewhere_kmh"] > limit["kmh"])
+    """In the session; or beside another of the principal's, if not from a network it uses, as its own VPN."""
+    usual = known(x["known"], "known_asn", True)
+    elsewhere = x["answered"] & (x["elsewhere_kmh"] > limit["kmh"]) & ~usual
     answer: Holds = (x["speed_kmh"] > limit["kmh"]) | elsewhere
     return answer
 
 
+def _is_machine(x: View) -> Holds:
+    answer: Holds = (x["kind"] == API_KEY) | (x["kind"] == SERVICE)
+    return answer
+
+
 def _off_place(x: View, limit: Limits) -> Holds:
-    machine = (x["kind"] == API_KEY) | (x["kind"] == SERVICE)
     settled = (x["network_changes_1h"] > 0.5) | (x["sessions_seen"] >= limit["sessions"])
-    return _unknown_network(x, machine & settled)
+    return _unknown_network(x, _is_machine(x) & settled)
+
+
+def _is_unsettled(x: View, limit: Limits) -> Holds:
+    answer: Holds = x["sessions_seen"] < limit["sessions"]
+    return answer
+
+
+def _scripted(x: View, _: Limits) -> Holds:
+    """A person's browser session is used by a script; an app of a handset has its user sign in by browser."""
+    began, now = x["began_as"], x["software"]
+    on_handset = (began | now) & HANDSET != 0
+    stranger = (now & ~np.uint8(HANDSET) == TOOL) | ((now == LIBRARY) & ~on_handset)
+    answer: Holds = (x["kind"] == HUMAN) & (began & ~np.uint8(HANDSET) == BROWSER) & stranger
+    return answer
+
+
+def _on_handset(x: View, _: Limits) -> Holds:
+    handset = (x["software"] & HANDSET != 0) | (x["network_type"] == NETWORK_TYPE["cellular"])
+    answer: Holds = _is_machine(x) & handset
+    return answer
 
 
 CLIENT: Final[tuple[Rule, ...]] = (
@@ -56,21 +85,39 @@ CLIENT: Final[tuple[Rule, ...]] = (
         "Your account was used from two distant places at once, so this session was ended.",
         "HIGH", 6.0, 3600.0, False, ("T1078.004", "T1550.004"),
         _travelled, ("speed_kmh", "km/h"), "≤ {kmh:g} km/h",
-        "a VPN not labelled as one, a corrected geo database", numbers(kmh=1000.0),
+        "a VPN not labelled as one, a geo database that errs", numbers(kmh=1000.0),
         needs=members("auth-events", "latitude", "longitude")
         + members("api-calls", "latitude", "longitude", "network_type"),
         references=("NIST CSF 2.0 DE.AE-03",),
-        clearing="Counts for an hour; proving a factor does not clear it.",
+        clearing="It passes an hour after the last such jump, or an analyst reports a false positive.",
     ),
     Rule(
         "api_key_off_place", "A key or service is used from a network it was never used from.",
         "An API key was used from an unknown network and was disabled.",
         "HIGH", 6.0, 3600.0, False, ("T1552.001", "T1078.004"),
         _off_place, ("network_changes_1h", "changes in 1 h"), "networks used before",
-        "a new region, a changed egress address", numbers(sessions=1.0),
-        needs=members("auth-events", "ip", "asn") + members("api-calls", "ip", "asn")
-        + members("auth-events", "principal_kind"),
-        references=("NIST CSF 2.0 DE.CM-01", "NHI2:2025"),
-        clearing="Counts for an hour; a key cannot prove a factor.",
+        "a new region, a changed egress address", numbers(sessions=3.0),
+        needs=("api-calls.asn", "api-calls.ip"), learning=_is_unsettled,
+        references=("OWASP NHI2:2025", "OWASP NHI7:2025"),
+        clearing="An analyst reports a false positive: the network is the principal's from then on.",
+    ),
+    Rule(
+        "non_browser_client", "A session that began in a browser is used by a script or tool.",
+        "Please confirm it is you: your session is used by a program that is no browser.",
+        "MEDIUM", 4.0, 3600.0, True, ("T1550.004", "T1539"),
+        _scripted, ("client_changes_1h", "changes in 1 h"), "a browser",
+        "one's own script on one's own cookie; a command line that signs in by browser",
+        needs=("auth-events.user_agent", "api-calls.user_agent"),
+        clearing="A factor proved again.",
+    ),
+    Rule(
+        "machine_on_handset", "A key or service is used from a handset or a cellular network.",
+        "An API key was used from a handset.",
+        "MEDIUM", 4.0, 3600.0, False, ("T1552.001", "T1078.004", "T1528"),
+        _on_handset, ("calls_1h", "calls in 1 h"), "a server",
+        "a key that an app of handsets carries, a device behind a cellular router",
+        needs=("api-calls.user_agent", "api-calls.network_type"),
+        references=("OWASP NHI2:2025", "OWASP NHI10:2025"),
+        clearing="It passes an hour after the last such call.",
     ),
 )  # fmt: skip

@@ -1,0 +1,98 @@
+"""Detections: what a session's network says of it: others beside it, what it hides, whether it is home."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from models.device_facts import known
+from models.signals import told
+from pipeline.rules.rule import HUMAN, Holds, Limits, Rule, View, numbers
+
+
+def _newcomer(x: View, limit: Limits) -> Holds:
+    """A person with a history came with others through a network that none of them used before."""
+    settled = (x["kind"] == HUMAN) & (x["sessions_seen"] >= limit["sessions"])
+    answer: Holds = told(x["signals"], "network_of_newcomers") & settled
+    return answer
+
+
+def _taken_over(x: View, limit: Limits) -> Holds:
+    soon = x["session_age"] <= limit["minutes"] * 60_000
+    answer: Holds = _newcomer(x, limit) & (x["client_changes_1h"] > 0.5) & soon
+    return answer
+
+
+def _hidden(x: View, limit: Limits) -> Holds:
+    """At sign-in; a session that hides later has moved to a new network, which is a detection of its own."""
+    stayed = x["network_changes_1h"] < 0.5
+    answer: Holds = told(x["signals"], "new_anonymiser") & stayed & ~_unsettled(x, limit)
+    return answer
+
+
+def _unsettled(x: View, limit: Limits) -> Holds:
+    answer: Holds = x["sessions_seen"] < limit["sessions"]
+    return answer
+
+
+_CHANGES: Final = ("network_changes_1h", "changes in 1 h")
+_OTHERS: Final = ("network_principals", "other principals")
+_AT_SIGN_IN: Final = ("auth-events.ip", "auth-events.principal_id")
+
+NETWORK: Final[tuple[Rule, ...]] = (
+    Rule(
+        "password_spray", "Many principals failed to sign in from a network, then this one succeeded.",
+        "Many accounts were attacked from where this session was signed in, so it was ended.",
+        "HIGH", 6.0, 3600.0, False, ("T1110.003", "T1110.004"),
+        None, _OTHERS, "fewer failing there than twice those who are let in",
+        "the first hour of a new office; a broken identity provider", signal="sprayed_network",
+        needs=_AT_SIGN_IN, clearing="A new session, signed in to from elsewhere or after the hour.",
+    ),
+    Rule(
+        "aitm_sign_in", "A person signed in, with others, through a hiding network new to all of them.",
+        "Please confirm it is you: your sign-in came through a network that looks like a phishing site.",
+        "MEDIUM", 4.0, 3600.0, True, ("T1557", "T1539"),
+        lambda x, limit: _newcomer(x, limit) & known(x["known"], "known_asn", False),
+        _OTHERS, "a network that somebody uses from day to day",
+        "the first hour of a new company VPN; an awareness test that lets people in", numbers(sessions=1.0),
+        needs=(*_AT_SIGN_IN, "auth-events.network_type"), learning=_unsettled,
+        clearing="A factor that a phishing site cannot relay, proved anew.",
+    ),
+    Rule(
+        "aitm_session_taken", "A session from such a sign-in is used by another client soon after.",
+        "Your sign-in seems to have gone through a phishing site, so this session was ended.",
+        "HIGH", 6.0, 3600.0, False, ("T1557", "T1539", "T1550.004"),
+        _taken_over, ("client_changes_1h", "changes in 1 h"), "one client in the first {minutes:g} minutes",
+        "a new company VPN and a change of browser in the same hour", numbers(sessions=1.0, minutes=60.0),
+        needs=(*_AT_SIGN_IN, "auth-events.network_type", "api-calls.user_agent"), learning=_unsettled,
+        clearing="A new session, signed in to from a network known to the person.",
+    ),
+    Rule(
+        "anonymised_network", "A person signed in through a VPN or data centre and never did before.",
+        "Please confirm it is you: you signed in through a VPN we have not seen you use.",
+        "MEDIUM", 4.0, 0.0, True, ("T1090.003",),
+        _hidden, ("sessions_seen", "sessions, none hidden"), "no VPN, no data centre",
+        "a new privacy relay, a new VPN, a gateway of one's employer", numbers(sessions=3.0),
+        needs=("auth-events.network_type",), learning=_unsettled,
+        clearing="A factor proved again, or the session leaves that network.",
+    ),
+    Rule(
+        "tor_network", "A person came through Tor and never did before.",
+        "Please confirm it is you: your connection came through an anonymous network.",
+        "MEDIUM", 5.0, 0.0, True, ("T1090.003",),
+        lambda x, limit: told(x["signals"], "new_tor") & ~_unsettled(x, limit),
+        ("sessions_seen", "sessions, none by Tor"), "no Tor",
+        "a person who begins to use Tor for privacy", numbers(sessions=1.0),
+        needs=("auth-events.network_type", "api-calls.network_type"), learning=_unsettled,
+        clearing="A factor proved again, or the session leaves Tor.",
+    ),
+    Rule(
+        "workload_credential_off_home", "A workload's credential is used outside of the workload's network.",
+        "The credential of a workload was used from elsewhere and was disabled.",
+        "HIGH", 6.0, 3600.0, False, ("T1552.005", "T1078.004"),
+        None, _CHANGES, "the network that its issuer told, or that its first sessions started in",
+        "a changed egress address, a proxy on the way, a workload that was moved", signal="off_home",
+        needs=("auth-events.workload", "auth-events.ip", "api-calls.ip"),
+        references=("OWASP NHI2:2025",),
+        clearing="The issuer tells the new home, or an analyst reports a false positive.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,73 @@
+"""What a principal's networks say of it: whether it hides as it never did, and whether a workload left home.
+
+A person who never came through a VPN, a data centre or Tor, and a credential that was minted for one machine,
+have in common that the new network speaks for itself; what is usual is learned per principal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from models.columns import network_name
+from models.networks import HIDING, is_inside
+
+NEW_ANONYMISER, NEW_TOR, OFF_HOME = "new_anonymiser", "new_tor", "off_home"
+HOME_SESSIONS: Final = 3
+"""Sessions of a workload that show where its home is, where nobody told."""
+MOST_HOMES: Final = 16
+
+
+def anonymity(event: Mapping[str, Any]) -> str | None:
+    """How *event* hides its user: geo databases disagree on what is a VPN and what a data centre."""
+    kind = event["network_type"]
+    if event["principal_kind"] != "human" or kind not in HIDING:
+        return None
+    return NEW_TOR if kind == "tor" else NEW_ANONYMISER
+
+
+class Settled(Protocol):
+    """What is remembered of a principal that may be a workload.
+
+    *workload* is what its credentials were minted for, empty for all others. *homes* maps the networks it is
+    at home in to the session that taught each, or to nothing where the issuer told.
+    """
+
+    sessions_seen: int
+    workload: str
+    homes: dict[str, str]
+
+
+def is_off_home(principal: Settled, networks: list[str], event: Mapping[str, Any]) -> bool:
+    """Whether a workload's credential is shown from none of its homes, as far as those are known.
+
+    An address of the inside comes from where the workload is, by a private link.
+    """
+    told = _told_home(event)
+    homes = principal.homes | told
+    if not (principal.workload or event["workload"]) or not homes or not networks or is_inside(event["ip"]):
+        return False
+    return not homes.keys() & set(networks) and not _is_learning(principal, homes, event)
+
+
+def learn_home(principal: Settled, networks: list[str], event: Mapping[str, Any]) -> None:
+    """Take a home that the issuer tells; else learn it of how the first sessions start."""
+    principal.workload = event["workload"] or principal.workload
+    principal.homes |= _told_home(event)
+    if principal.workload and not is_inside(event["ip"]) and _is_learning(principal, principal.homes, event):
+        for network in networks:
+            principal.homes.setdefault(network, event["session_id"])
+    while len(principal.homes) > MOST_HOMES:
+        del principal.homes[next(iter(principal.homes))]
+
+
+def _is_learning(principal: Settled, homes: Mapping[str, str], event: Mapping[str, Any]) -> bool:
+    """Whether the event shows a home; a credential that moves from where it was first seen shows none."""
+    told, starts = "" in homes.values(), event["kind"] == "started"
+    return not homes or (starts and principal.sessions_seen <= HOME_SESSIONS and not told)
+
+
+def _told_home(event: Mapping[str, Any]) -> dict[str, str]:
+    """The networks that the credential's issuer calls its home."""
+    number = None if event["home_asn"] is None else network_name(None, event["home_asn"])
+    return {name: "" for name in (number, event["home_prefix"]) if name is not None}
