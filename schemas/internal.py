@@ -33,7 +33,7 @@ class SessionContext(Posture, Envelope):
     `ancestor_revoked` tells a child that `root_session_id` fell. network: `network_principals`, the others
     that its signals rest on. feedback: `muted`, the detections that somebody called false positives of it,
     each with the time until which it keeps quiet. `signals` (`models/signals.py`) are those of the
-    source that hold now; absent, they are as they were. `details` says of a signal in words what was observed.
+    source that hold now; absent, they are as they were. `details` says of a signal in words what was seen.
     """
 
     type: Literal["session.context"]

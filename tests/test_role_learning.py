@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.npz import pack
 from models.artefact import CARD, ROLES, BadModel, load_roles, save
 from models.columns import PRINCIPAL_KIND
 from models.features import FEATURES
