@@ -84,7 +84,7 @@ def test_noise_that_makes_no_sense_is_refused(noise: float) -> None:
 
 
 def test_every_kind_of_event_and_of_principal_comes_up() -> None:
-    events = [event for _, event in simulate(seed=5, hours=6, principals=40)]
+    events = [event for _, event in simulate(seed=5, hours=13, principals=40)]
 
     assert {event["type"] for event in events} == set(EVENT_TYPES)
     kinds = {event.get("principal_kind") for event in events} - {None}
