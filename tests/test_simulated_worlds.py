@@ -28,7 +28,7 @@ def _played(**asked: Any) -> tuple[Simulation, dict[str, set[Any]]]:
 
 
 def test_the_worlds_share_no_principal_no_device_no_network_and_no_parameter_of_an_attack() -> None:
-    busy = {"seed": 7, "hours": 26, "principals": 70, "attack_share": 0.5, "oddity_share": 0}
+    busy: dict[str, Any] = {"seed": 7, "hours": 26, "principals": 70, "attack_share": 0.5, "oddity_share": 0}
     drawn: dict[str, defaultdict[tuple[str, str], set[Any]]] = {}
     seen = {}
     for world in WORLDS:
