@@ -201,7 +201,8 @@ def _new_tools(told: list[Event], world: World) -> bool:
     for one in calls(told):
         if "tool" in one:
             first.setdefault(one["tool"], one["occurred_at"])
-    return sum(at > told[0]["occurred_at"] + 5 * MINUTE for at in first.values()) >= 3
+    began: int = told[0]["occurred_at"]
+    return sum(at > began + 5 * MINUTE for at in first.values()) >= 3
 
 
 def _takes_everything(told: list[Event], world: World) -> bool:

@@ -52,7 +52,7 @@ def _told(*arguments: str | Path) -> Any:
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A labelled recording of a small hour."""
     folder = tmp_path_factory.mktemp("cli") / "recording"
-    simulation = simulate(3, 1.5, 15, attack_share=1.0)
+    simulation = simulate(3, 1.5, 40, attack_share=0.5)
     with write(folder) as writer:
         for topic, event in simulation:
             writer.event(topic, event)
@@ -192,6 +192,7 @@ WRONG: tuple[tuple[dict[str, str], str, int, str], ...] = (
     ({}, "convert cloudtrail {root}/README.md --out {tmp}/o", 2, "README.md"),
     ({}, "policy check {root}/pyproject.toml", 2, "pyproject.toml: "),
     ({}, "simulate --out {tmp}/o --hours 0", 2, "--hours"),
+    ({}, "simulate --out {tmp}/o --families roaming,mass_reed", 2, "did you mean mass_read?"),
     ({}, "explain", 2, "DECISION_ID"),
     ({}, "frobnicate", 2, "No such command 'frobnicate'"),
     ({"SESSION_RISK_PARTITIONS": "some"}, "settings", 2, "SESSION_RISK_PARTITIONS=some"),

@@ -39,7 +39,7 @@ def test_the_topics_of_a_recording_are_topics() -> None:
 
 @pytest.mark.parametrize("compression", recording.SUFFIXES.values())
 def test_what_was_written_is_read_back(tmp_path: Path, compression: recording.Compression) -> None:
-    simulation = simulate(seed=1, hours=1, principals=8)
+    simulation = simulate(seed=1, hours=1, principals=8, noise=0)
     written: dict[str, list[dict[str, Any]]] = {topic: [] for topic in INPUT_TOPICS}
 
     with recording.write(tmp_path / "new" / "here", compression) as writer:

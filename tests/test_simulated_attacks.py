@@ -6,7 +6,7 @@ from marks import BORN_IN_IT, COMPANY_WIDE, LOOKS_LIKE, MARKS
 from pipeline.rules import RULE_IDS
 from pipeline.simulate import ATTACKS, EXPECTED, INTENSITIES, ODDITIES, RUNS, simulate
 from pipeline.simulate.places import TENANTS
-from simulated import MINUTE, World, km, most_within, records, world_of
+from simulated import MINUTE, Event, World, km, records, world_of
 
 AWAITED = {
     "access_probing", "agent_denied_tools", "aitm_sign_in", "anonymised_network", "attestation_downgraded",
@@ -128,7 +128,7 @@ def test_a_louder_attack_does_more() -> None:
     done = {}
     for intensity in INTENSITIES:
         world = world_of(
-            simulate(2, 24, 40, attack_share=0.2, families=["mass_read"], intensity=intensity, noise=0)
+            simulate(2, 16, 30, attack_share=0.2, families=["mass_read"], intensity=intensity, noise=0)
         )
         done[intensity] = min(records(told) for told in world.of("mass_read"))
 
@@ -137,7 +137,7 @@ def test_a_louder_attack_does_more() -> None:
 
 def test_the_end_of_the_month_reads_more_than_usual_but_not_two_thousand_records() -> None:
     for family, least in (("month_end", 400), ("quarter_end", 200)):
-        world = world_of(simulate(4, 24, 60, attack_share=0, oddity_share=0.1, families=[family], noise=0))
+        world = world_of(simulate(4, 18, 40, attack_share=0, oddity_share=0.2, families=[family], noise=0))
         read = [records(told) for told in world.of(family)]
 
         assert read
@@ -146,16 +146,22 @@ def test_the_end_of_the_month_reads_more_than_usual_but_not_two_thousand_records
 
 def test_a_policy_reaches_every_device_of_a_company_within_the_hour() -> None:
     world = world_of(
-        simulate(4, 24, 60, attack_share=0, oddity_share=0.03, families=["policy_rollout"], noise=0)
+        simulate(4, 24, 60, attack_share=0, oddity_share=0.02, families=["policy_rollout"], noise=0)
     )
-    first = {
-        reports[0]["device_id"]: next(one["occurred_at"] for one in reports if not one["compliant"])
-        for reports in world.devices.values()
-        if not all(one["compliant"] for one in reports)
-    }
+    hit = {row.tenant for row in world.truth.values() if row.family == "policy_rollout"}
+    reports = [one for told in world.devices.values() for one in told if one["tenant"] in hit]
+    begun = min(one["occurred_at"] for one in reports if _flipped(one))
+    after = [one for one in reports if 60 * MINUTE <= one["occurred_at"] - begun < 120 * MINUTE]
 
-    assert len(first) >= 10
-    assert most_within(60 * MINUTE, sorted((at, 1) for at in first.values())) >= 0.4 * len(first)
+    assert len(hit) == 1
+    assert len({one["device_id"] for one in after}) >= 8
+    assert all(_flipped(one) for one in after)
+    assert not all(_flipped(one) for one in reports)
+
+
+def _flipped(report: Event) -> bool:
+    """Unmanaged although it reports, not compliant, or not encrypted."""
+    return not (report["managed"] and report["compliant"] and report["encrypted"])
 
 
 def test_nobody_flies_faster_than_an_airliner() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from random import Random
 from statistics import quantiles
 from typing import Any
 
@@ -12,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.simulate import ATTACKS, INTENSITIES, WORLDS, Simulation, simulate
-from pipeline.simulate.population import populate
+from pipeline.simulate.population import chance, populate
 
 IDS = ("session_id", "principal_id", "device_id", "event_id", "token_id", "asn", "ip", "tenant", "sim_id")
 
@@ -29,7 +28,7 @@ def _played(**asked: Any) -> tuple[Simulation, dict[str, set[Any]]]:
 
 
 def test_the_worlds_share_no_principal_no_device_no_network_and_no_parameter_of_an_attack() -> None:
-    busy = {"seed": 7, "hours": 26, "principals": 70, "attack_share": 0.5, "oddity_share": 0}
+    busy: dict[str, Any] = {"seed": 7, "hours": 26, "principals": 70, "attack_share": 0.5, "oddity_share": 0}
     drawn: dict[str, defaultdict[tuple[str, str], set[Any]]] = {}
     seen = {}
     for world in WORLDS:
@@ -52,7 +51,7 @@ def test_the_worlds_share_no_principal_no_device_no_network_and_no_parameter_of_
 def test_a_number_belongs_to_one_world(least: int, width: int, seed: int) -> None:
     most = 2 * least + width  # a range over an octave has room for both
     for draw in ("whole", "real"):
-        numbers = {name: getattr(world, draw)(Random(seed), least, most) for name, world in WORLDS.items()}
+        numbers = {name: getattr(world, draw)(chance(seed), least, most) for name, world in WORLDS.items()}
 
         assert numbers["train"] != numbers["test"]
         for name, number in numbers.items():
@@ -65,9 +64,9 @@ def test_a_range_without_room_for_a_world_says_so() -> None:
         other = next(value for value in range(10, 20) if not world.holds(value))
 
         with pytest.raises(ValueError, match=f"is of the world {name}: widen the range"):
-            world.whole(Random(1), other, other)
+            world.whole(chance(1), other, other)
         with pytest.raises(ValueError, match=f"is of the world {name}: widen the range"):
-            world.real(Random(1), other, other)
+            world.real(chance(1), other, other)
 
 
 @pytest.mark.parametrize("world", WORLDS)

@@ -43,7 +43,7 @@ def test_every_event_is_valid_on_its_topic_in_order_and_within_the_hours() -> No
 
 
 def test_noise_delays_repeats_and_thins_out_events_but_makes_up_none() -> None:
-    small = {"seed": 5, "hours": 3, "principals": 30}
+    small: dict[str, Any] = {"seed": 5, "hours": 3, "principals": 30}
     clean = {event["event_id"]: event for _, event in simulate(**small, noise=0)}
     noisy = list(simulate(**small, noise=2))
     ids = Counter(event["event_id"] for _, event in noisy)
@@ -66,7 +66,7 @@ def test_noise_delays_repeats_and_thins_out_events_but_makes_up_none() -> None:
 
 
 def test_the_clock_of_a_device_is_off_by_the_same_seconds_all_day() -> None:
-    small = {"seed": 5, "hours": 9, "principals": 10, "attack_share": 0}
+    small: dict[str, Any] = {"seed": 5, "hours": 9, "principals": 10, "attack_share": 0}
     clean = {event["event_id"]: event["occurred_at"] for _, event in simulate(**small, noise=0)}
     off = defaultdict(set)
     for topic, event in simulate(**small):
@@ -84,7 +84,7 @@ def test_noise_that_makes_no_sense_is_refused(noise: float) -> None:
 
 
 def test_every_kind_of_event_and_of_principal_comes_up() -> None:
-    events = [event for _, event in simulate(seed=5, hours=6, principals=40)]
+    events = [event for _, event in simulate(seed=5, hours=13, principals=40)]
 
     assert {event["type"] for event in events} == set(EVENT_TYPES)
     kinds = {event.get("principal_kind") for event in events} - {None}
