@@ -472,3 +472,18 @@ def test_a_time_that_is_none_is_refused_with_how_to_write_it(said: Path, tmp_pat
 
     assert done.exit_code == 2
     assert "'yesterday' is no time: write 2026-03-02 or 2026-03-02T14:30:00+01:00" in done.stderr
+
+
+def test_a_model_that_cannot_be_used_does_not_keep_its_successor_from_being_trained(
+    said: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models" / "default").mkdir(parents=True)
+    monkeypatch.setenv("SESSION_RISK_MODEL_DIR", str(tmp_path / "models"))
+
+    done = _run("--from", said, "--out", tmp_path / "out")
+
+    assert done.exit_code == 0
+    assert done.stderr.startswith(
+        f"session-risk: scores are left out: {tmp_path / 'models' / 'default'}: no "
+    )
+    assert len(back(tmp_path / "out")) == 20

@@ -131,8 +131,8 @@ def _assumed(exporter: Exporter, policy: Policy) -> Iterator[str]:
     for name, number in sorted(exporter.count.policies.items()):
         if name not in ours:
             yield (
-                f"{number:,} vectors were scored under policy {name}, which is not at hand: that it logged the "
-                f"share {policy.low_features_share} of LOW is assumed; name another with --low-share"
+                f"{number:,} vectors were scored under policy {name}, which is not at hand: that it logged "
+                f"the share {policy.low_features_share} of LOW is assumed; name another with --low-share"
             )
 
 
