@@ -53,3 +53,8 @@ PRIVILEGE: Final[dict[str, Stage]] = {
     "PUT /audit-settings": Stage.BLIND,
 }
 """Every operation with a stage of the chain."""
+
+
+def is_guarded(operation: str, sensitivity: str | None) -> bool:
+    """Whether using *operation* is worth remembering of a principal: restricted data, or trust itself."""
+    return sensitivity == "restricted" or operation in PRIVILEGE

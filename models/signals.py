@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Source = Literal["device", "principal", "network"]
+Source = Literal["device", "principal", "lineage", "network"]
 
 
 class Signal(NamedTuple):
@@ -24,7 +24,12 @@ class Signal(NamedTuple):
     text: str
 
 
-SIGNALS: Final[tuple[Signal, ...]] = ()
+SIGNALS: Final[tuple[Signal, ...]] = (
+    Signal("unfamiliar_use", "principal", "used a scope or sensitive operation new to its principal"),
+    Signal("unfamiliar_tool", "principal", "used a tool new to its agent"),
+    Signal("chains_usual", "principal", "its principal makes credentials and widens rights regularly"),
+    Signal("parent_at_risk", "lineage", "the session it was born from is at MEDIUM or HIGH"),
+)
 """A signal's place is its bit in session rows: new ones go to the end."""
 SIGNAL_BIT: Final = {signal.name: index for index, signal in enumerate(SIGNALS)}
 
@@ -39,10 +44,16 @@ def bits_of(source: str) -> int:
     return packed(signal.name for signal in SIGNALS if signal.source == source)
 
 
+def told(signals: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
+    """Where the signal *name* is among *signals*."""
+    answer: NDArray[np.bool_] = signals >> np.uint64(SIGNAL_BIT[name]) & np.uint64(1) != 0
+    return answer
+
+
 def signal_columns(events: Sequence[dict[str, Any]]) -> dict[str, NDArray[Any]]:
     """What ``session.context`` events say in signals, and which of them say anything."""
-    told = [event.get("signals") for event in events]
+    said = [event.get("signals") for event in events]
     return {
-        "signals": np.array([packed(names or ()) for names in told], np.uint64),
-        "signalled": np.array([names is not None for names in told], np.bool_),
+        "signals": np.array([packed(names or ()) for names in said], np.uint64),
+        "signalled": np.array([names is not None for names in said], np.bool_),
     }

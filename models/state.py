@@ -19,6 +19,7 @@ from models.features import SUMS
 from models.fingerprint import BETWEEN, fingerprint
 from models.index import SessionIndex
 from models.signals import SIGNALS
+from models.volumes import VOLUMES
 
 Rows = NDArray[Any]
 """A structured array of :data:`ROW`."""
@@ -54,6 +55,13 @@ ROW: Final = np.dtype(
         ("mask", "<u8"),  # detections that held after the last event
         ("sessions_seen", "<u2"),
         ("concurrent", "<u2"),
+        ("peaks", "u1", (len(VOLUMES),)),  # most since the last summary, in steps of `models.volumes`
+        ("usual", "u1", (len(VOLUMES),)),  # what the principal context says is usual
+        ("days_known", "u1"),
+        ("hour_share", "u1"),
+        ("strange_sessions", "u1"),
+        ("strange_networks", "u1"),
+        ("usual_concurrent", "u1"),
         ("kind", "u1"),
         ("known", "u1"),
         ("network_type", "u1"),
@@ -61,11 +69,11 @@ ROW: Final = np.dtype(
         ("band", "u1"),  # how unusual the last score was
         ("level", "u1"),
         ("flags", "u1"),
-        ("spare", "u1", (5,)),  # a row is whole 64-bit words
+        ("spare", "u1", (4,)),  # a row is whole 64-bit words
     ]
 )
 VERSION: Final = 1
-LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS]).encode(), digest_size=4).digest()
+LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS, VOLUMES]).encode(), digest_size=4).digest()
 """Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
 _HEAD: Final = struct.Struct("<B4sHI")
 _SMALLEST: Final = 1024

@@ -9,6 +9,13 @@ from pydantic import Field
 
 from schemas.members import Client, Count, Envelope, Id, Millis, Name, Posture, PrincipalKind
 
+Volume = Annotated[float, Field(ge=0)]
+Volumes = Annotated[dict[Name, Volume], Field(max_length=32)]
+"""Most of each volume of `models/volumes.py`, by its name, in its own unit."""
+
+
+Use = Annotated[str, Field(pattern=r"^(scope|operation|tool):", max_length=300)]
+
 
 class SessionContext(Posture, Envelope):
     """What its device, its principal or its lineage means for a session.
@@ -16,9 +23,11 @@ class SessionContext(Posture, Envelope):
     Members by `source`. device: `heard_at` (event time of the device's newest telemetry) and its posture.
     principal: `known_*` (seen before for this principal), `novelty`, `concurrent_sessions`, `sessions_seen`
     (length of the history), `place_speed_kmh` (from the principal's last place in another session) and
-    `usual_asn`. lineage: `relation` `child` tells a parent which `child_session_id` was born of it,
-    `ancestor_revoked` tells a child that `root_session_id` fell. `signals` (`models/signals.py`) are those
-    of the source that hold now; absent, they are as they were.
+    `usual_asn`; of what is usual for it, learned on `days_known` days: `usual` volumes, `usual_concurrent`
+    sessions, `hour_share` (of what was learned, active at this hour), beside `strange_sessions` of it (live,
+    on no device of its own) on `strange_networks`. lineage: `relation` `child` tells a parent which
+    `child_session_id` was born of it, `ancestor_revoked` tells a child that `root_session_id` fell.
+    `signals` (`models/signals.py`) are those of the source that hold now; absent, they are as they were.
     """
 
     type: Literal["session.context"]
@@ -36,6 +45,12 @@ class SessionContext(Posture, Envelope):
     sessions_seen: Count | None = None
     place_speed_kmh: Annotated[float, Field(ge=0)] | None = None
     usual_asn: bool | None = None
+    days_known: Count | None = None
+    usual: Volumes | None = None
+    usual_concurrent: Count | None = None
+    hour_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    strange_sessions: Count | None = None
+    strange_networks: Count | None = None
     relation: Literal["child", "ancestor_revoked"] | None = None
     child_session_id: Id | None = None
     root_session_id: Id | None = None
@@ -53,11 +68,17 @@ class SessionBinding(Envelope):
 
 
 class PrincipalActivity(Client, Envelope):
-    """What a session reveals about its principal: where it started, changed client, ended or was revoked."""
+    """What a session reveals about its principal: where it started, changed client, ended or was revoked.
+
+    `used` are scopes, sensitive operations and agents' tools it had not used before (`scope:NAME`,
+    `operation:NAME`, `tool:NAME`); `peaks` the most it did since it last told.
+    """
 
     type: Literal["principal.activity"]
     session_id: Id
     principal_id: Id
     principal_kind: PrincipalKind
-    kind: Literal["started", "client_changed", "ended", "revoked"]
+    kind: Literal["started", "client_changed", "used", "summary", "ended", "revoked"]
     device_id: Id | None = None
+    used: Annotated[list[Use], Field(max_length=64)] | None = None
+    peaks: Volumes | None = None

@@ -14,6 +14,7 @@ from models.columns import Batch, Columns
 from models.features import FEATURE_NAMES
 from models.fold import fold
 from models.state import SOURCES, SessionTable
+from models.volumes import BASELINE, VOLUMES, unpacked
 from samples import T0, auth, call, context
 from slow_fold import SlowSession
 
@@ -21,6 +22,8 @@ Event = dict[str, Any]
 TOPIC = {"auth.event": "auth-events", "api.call": "api-calls", "session.context": "session-context"}
 MAKE = {"auth.event": Columns.auths, "api.call": Columns.calls, "session.context": Columns.contexts}
 
+FACTS = (*BASELINE, *(f"usual_{name}" for name in VOLUMES))
+"""What rules see beside features."""
 SESSIONS = st.sampled_from(["s-1", "s-2", "s-3"])
 TIMES = st.integers(-20_000, 3 * 3_600_000)
 
@@ -51,12 +54,13 @@ CALLS = st.builds(
     st.fixed_dictionaries(
         {
             "operation": st.sampled_from(["GET /x", "iam:CreateAccessKey", "POST /roles/{id}/grants"]),
-            "status": _or_none(200, 403, 500),
+            "status": _or_none(200, 403, 404, 500),
             "method": _or_none("GET", "POST"),
             "bytes_out": _or_none(0, 10_000, 2**40),
             "records": _or_none(0, 3, 5_000),
             "sensitivity": _or_none("public", "restricted"),
             "tool": _or_none("search", "mail", "shell"),
+            "scope": _or_none("read", "admin"),
             "resource": _or_none("r-1", "r-2", "ü", "x" * 100),
         }
     ),
@@ -90,14 +94,22 @@ CONTEXTS = st.builds(
             "heartbeat_interval_ms": _or_none(30_000, 60_000),
             "novelty": _or_none(0.25, 1.0),
             "concurrent_sessions": _or_none(0, 3),
+            "sessions_seen": _or_none(0, 9),
+            "days_known": _or_none(0, 7, 400),
+            "usual": _or_none({}, {"calls_10m": 1.0, "sensitive_records_10m": 31.0}),
+            "usual_concurrent": _or_none(2),
+            "hour_share": _or_none(0.0, 0.2),
+            "strange_sessions": _or_none(4),
         }
     ),
 )
 STREAMS = st.lists(CALLS | AUTHS | CONTEXTS, min_size=1, max_size=40)
 
 
-def fast(events: list[Event], cuts: set[int]) -> tuple[list[list[float]], SessionTable]:
-    """Features after every event, with chunks ended at *cuts* (and wherever the topic changes)."""
+def fast(
+    events: list[Event], cuts: set[int], facts: tuple[str, ...] = ()
+) -> tuple[list[list[float]], SessionTable]:
+    """Features and facts after every event, with chunks ended at *cuts* (and wherever the topic changes)."""
     table, columns, offset = SessionTable(), Columns(), 0
     answers: list[list[float]] = []
     chunks = [
@@ -113,37 +125,55 @@ def fast(events: list[Event], cuts: set[int]) -> tuple[list[list[float]], Sessio
         assert fresh.size == len(batch)
         folded = fold(table, seg, batch)
         learn_names(table, folded)
-        values = np.empty_like(folded.values)
-        values[:, seg.order] = folded.values
+        seen = np.concatenate([folded.values, *([folded.facts[name]] for name in facts)])
+        values = np.empty_like(seen)
+        values[:, seg.order] = seen
         answers += values.T.tolist()
     return answers, table
 
 
-def slow(events: list[Event]) -> list[list[float]]:
-    sessions: dict[str, SlowSession] = {}
+def slow(
+    events: list[Event], facts: tuple[str, ...] = (), sessions: dict[str, SlowSession] | None = None
+) -> list[list[float]]:
+    """The same of the slow reference; *sessions*, if given, are filled with what it remembers."""
+    sessions = {} if sessions is None else sessions
     answers = []
     for event in events:
         session = sessions.setdefault(event["session_id"], SlowSession(event))
         features = session.fold(event)
-        answers.append([features[name] for name in FEATURE_NAMES])
+        answers.append([features[name] for name in (*FEATURE_NAMES, *facts)])
     return answers
 
 
 @given(STREAMS, st.sets(st.integers(1, 40)))
 @settings(max_examples=300, deadline=None)
 def test_the_fold_equals_the_slow_reference_after_every_event(events: list[Event], cuts: set[int]) -> None:
-    answers, _ = fast(events, cuts)
+    answers, _ = fast(events, cuts, FACTS)
 
-    expected = slow(events)
+    expected = slow(events, FACTS)
 
     np.testing.assert_allclose(answers, expected, rtol=1e-9, atol=1e-9)
+
+
+@given(STREAMS, st.sets(st.integers(1, 40)))
+@settings(max_examples=100, deadline=None)
+def test_a_row_remembers_the_most_of_each_volume_never_too_small(events: list[Event], cuts: set[int]) -> None:
+    _, table = fast(events, cuts)
+    sessions: dict[str, SlowSession] = {}
+    slow(events, sessions=sessions)
+
+    for session_id, session in sessions.items():
+        kept = unpacked(table.rows["peaks"][table.find("default", session_id)])
+        most = np.array(list(session.peaks.values()))
+        assert (kept >= most - 1e-6).all()
+        assert (kept <= (1 + most) * 2 ** (1 / 8) - 1 + 1e-6).all()
 
 
 @given(STREAMS, st.sets(st.integers(1, 40)), st.sets(st.integers(1, 40)))
 @settings(max_examples=300, deadline=None)
 def test_where_the_stream_is_cut_changes_no_bit(events: list[Event], one: set[int], other: set[int]) -> None:
-    answers, table = fast(events, one)
-    others, same = fast(events, other)
+    answers, table = fast(events, one, FACTS)
+    others, same = fast(events, other, FACTS)
 
     assert answers == others
     assert table.rows[: table.used].tobytes() == same.rows[: same.used].tobytes()
