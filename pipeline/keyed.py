@@ -35,10 +35,12 @@ class KeyedStage(Generic[T]):
         handle: what an event does.
         keep_ms: a record unused for so long, in event time, is forgotten, unless *busy* says otherwise.
         busy: whether a record must be kept though unused.
+        common: what an event does to the record that all keys of its tenant share (:meth:`shared`); like
+            *handle*, before which it is called, it returns whether the record changed.
         limits: of what is read.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the two contexts differ in
         self,
         *,
         member: str,
@@ -48,6 +50,7 @@ class KeyedStage(Generic[T]):
         keep_ms: int,
         busy: Callable[[T], bool],
         limits: Limits = DEFAULT_LIMITS,
+        common: Callable[[T, dict[str, Any]], bool] | None = None,
     ) -> None:
         self.records: dict[tuple[str, str], T] = {}
         self._member = member
@@ -57,6 +60,7 @@ class KeyedStage(Generic[T]):
         self._keep_ms = keep_ms
         self._busy = busy
         self._limits = limits
+        self._common = common
         self._reached = 0
         self._swept = 0
         self._wall = 0
@@ -72,16 +76,23 @@ class KeyedStage(Generic[T]):
             out.reject(records[one.index], one.reason)
         dirty: set[tuple[str, str]] = set()
         for event in decoded.events:
-            key = (event["tenant"], event[self._member])
-            record = self.records.get(key)
-            if record is None or self._is_old(record):
-                record = self.records[key] = self._create()
-            record.seen_at = max(record.seen_at, event["occurred_at"])
+            tenant, key = event["tenant"], (event["tenant"], event[self._member])
+            if self._common is not None and self._common(self._used(shared(tenant), event), event):
+                dirty.add(shared(tenant))
+            record = self._used(key, event)
             self._reached = max(self._reached, min(event["occurred_at"], now_ms))
             if self._handle(topic, record, event, out):
                 dirty.add(key)
         out.events = len(decoded.events)
         return self._outcome(out, dirty)
+
+    def _used(self, key: tuple[str, str], event: dict[str, Any]) -> T:
+        """The record of *key*, a new one where there is none or it is too old, marked as of use now."""
+        record = self.records.get(key)
+        if record is None or self._is_old(record):
+            record = self.records[key] = self._create()
+        record.seen_at = max(record.seen_at, event["occurred_at"])
+        return record
 
     def sweep(self, now_ms: int) -> Outcome:
         """Let an idle partition's time go on by the wall clock."""
@@ -119,12 +130,17 @@ class KeyedStage(Generic[T]):
         """Nothing to do: time starts with the next event."""
 
 
-_write = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+def shared(tenant: str) -> tuple[str, str]:
+    """The key of the record that all keys of *tenant* share: no name is empty, so it is nobody's own."""
+    return tenant, ""
 
 
-def _members(record: Remembered) -> dict[str, Any]:
+def _members(record: Any) -> dict[str, Any]:
     """A record's members as they are: ``dataclasses.asdict`` would copy all that is in them."""
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+_write = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=_members).encode
 
 
 def pack(key: tuple[str, str]) -> bytes:

@@ -28,6 +28,8 @@ from schemas.topics import (
 SEVERITY_ID: Final = {"LOW": 2, "MEDIUM": 3, "HIGH": 4}
 RISK_LEVEL_ID: Final = {"LOW": 1, "MEDIUM": 2, "HIGH": 3}
 CREATE, UPDATE, CLOSE = 1, 2, 3
+MOST_USED: Final = 64
+"""Names that one message tells of: as many as an event has scopes."""
 _CLIENT: Final = (
     "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
 )  # fmt: skip
@@ -84,11 +86,15 @@ def _reason(part: Contribution, limits: tuple[Limits, ...], moved: list[Moved]) 
         "attack": list(rule.attack),
         "contribution": 0.0 if part.muted else part.log_odds,
         "observed": f"{part.episode.observed:.4g} {rule.observed[1]}",
-        "normal": rule.normal.format(**limits[index]),
+        "normal": rule.normal.format(**limits[index]) + _usually(part.episode.usual),
         "evidence": list(part.episode.evidence),
         "first_at": part.episode.first_at,
         "last_at": part.episode.last_at,
     }
+
+
+def _usually(usual: float | None) -> str:
+    return "" if usual is None else f"; here usually ≤ {usual:.4g}"
 
 
 def _anomaly(part: Contribution, moved: list[Moved]) -> dict[str, Any]:
@@ -119,7 +125,7 @@ def risk(
         "decided_at": stamp.now_ms, "score": decision.score, "level": decision.level,
         "previous_level": decision.previous, "action": decision.action, "mode": stamp.mode,
         "suppressed": decision.suppressed[:512] or None, "model": stamp.model, "policy": stamp.policy,
-        "reasons": told,
+        "reasons": told, "learning": decision.learning or None,
     }  # fmt: skip
     return keyed(SESSION_RISK, who["session_id"], members)
 
@@ -227,16 +233,28 @@ def binding(who: Mapping[str, str], kind: str, device_id: str, state: str, event
     return keyed(SESSION_BINDINGS, device_id, members)
 
 
-def activity(
-    who: Mapping[str, str], kind: str, what: str, event_id: str, at: int, event: Mapping[str, Any]
-) -> Message:
-    """What a session reveals about its principal."""
+def activity(  # noqa: PLR0913, PLR0917 - a message has members
+    who: Mapping[str, str], kind: str, what: str, event_id: str, at: int, event: Mapping[str, Any],
+    used: Sequence[str] = (), peaks: Mapping[str, float] | None = None,
+) -> Message:  # fmt: skip
+    """What a session reveals about its principal: its client, what it *used* first, the most it did."""
     members = {
         "type": "principal.activity", "event_id": derived_id(event_id, "~a"), "occurred_at": at,
         "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
         "principal_kind": kind, "kind": what, **{name: event.get(name) for name in _CLIENT},
+        "used": list(used)[:MOST_USED] or None, "peaks": peaks or None,
     }  # fmt: skip
     return keyed(PRINCIPAL_ACTIVITY, who["principal_id"], members)
+
+
+def under_risk(tenant: str, session_id: str, event_id: str, at: int, *, risky: bool) -> Message:
+    """Told to a child: its parent's level is above LOW now, or no longer."""
+    members = {
+        "type": "session.context", "event_id": derived_id(event_id, "~l"), "occurred_at": at,
+        "tenant": tenant, "session_id": session_id, "source": "lineage",
+        "signals": ["parent_at_risk"] if risky else [],
+    }  # fmt: skip
+    return keyed(SESSION_CONTEXT, session_id, members)
 
 
 def relative(

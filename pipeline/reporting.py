@@ -11,6 +11,7 @@ from models.arrivals import device_before, names_at
 from models.columns import ACTION, KINDS, Kind
 from models.features import FEATURE_NAMES
 from models.state import Names
+from models.volumes import named_volumes
 from pipeline import lineage, outputs
 from pipeline.afterwards import outcome_of
 from pipeline.brain import Brain
@@ -20,6 +21,7 @@ from pipeline.guard import Guard
 from pipeline.judging import ENDED, PROVING, REVOKED, Sight, Walk
 from pipeline.outbox import Outbox
 from pipeline.risk import LEVELS
+from pipeline.uses import uses_of
 
 ON_ITS_WAY_MS: Final = 10_000
 """What happens so soon after a sign-out may have begun before it."""
@@ -52,9 +54,11 @@ class Reporter:
         who, kind = names_at(self.walk.table, folded, index).plain(), KINDS[int(facts["kind"][index])]
         if flags & (REVOKED | ENDED) and not started:
             return
-        if started or moved:
-            what = "started" if started else "client_changed"
-            self.out.send(outputs.activity(who, kind, what, event["event_id"], event["occurred_at"], event))
+        used = uses_of(event) if facts["reaching"][index] or folded.batch.kind is Kind.AUTH else []
+        if started or moved or used:
+            what = "started" if started else "client_changed" if moved else "used"
+            told = (event["event_id"], event["occurred_at"], event, used)
+            self.out.send(outputs.activity(who, kind, what, *told))
         if facts["device_new"][index] or (event["device_id"] and (started or facts["client_changed"][index])):
             self._bind(who, kind, event["device_id"], "live", event)
 
@@ -119,7 +123,9 @@ class Reporter:
     def _gone(self, sight: Sight, how: str) -> None:
         who, event = sight.who, sight.event
         if who["principal_id"]:
-            self.out.send(outputs.activity(who, sight.kind, how, str(event["event_id"]), sight.at, {}))
+            peaks = named_volumes(self.walk.table.rows["peaks"][sight.row])
+            event_id = str(event["event_id"])
+            self.out.send(outputs.activity(who, sight.kind, how, event_id, sight.at, {}, (), peaks))
             for device_id in filter(None, (*sight.case.devices, who["device_id"])):
                 self._bind(who, sight.kind, device_id, "ended", {**event, "occurred_at": sight.at})
 
@@ -131,11 +137,10 @@ class Reporter:
             self.out.count("challenges", "passed")
         if not missed and _MISSED in case.episodes:
             self.out.count("challenges", "missed")
-        told = (
-            outputs.reasons(decision.parts, self.judge.limits, self.walk.moved(sight.index))
-            if decision.report
-            else []
-        )
+        told: list[dict[str, Any]] = []
+        if decision.report:
+            told = outputs.reasons(decision.parts, self.judge.limits, self.walk.moved(sight.index))
+            decision.learning = self.walk.learning(sight.index)
         if decision.revoke:
             self._revoke(sight, decision)
         elif case.revocation and not case.revocation.acknowledged and sight.at >= case.revocation.due:
@@ -144,6 +149,8 @@ class Reporter:
             self._challenge(sight, decision)
         if decision.held:
             self.out.count("revocations", "held")
+        if LEVELS[0] in (decision.level, decision.previous) and decision.level != decision.previous:
+            lineage.tell_level(sight, self.out)
         if decision.report:
             self._report(sight, decision, told)
 

@@ -42,7 +42,8 @@ def test_to_a_stranger_everything_is_new() -> None:
             "type": "session.context", "event_id": "e-1~a~p", "occurred_at": T0, "tenant": "default",
             "session_id": "s-1", "source": "principal", "known_device": False, "known_asn": False,
             "known_country": False, "known_client": False, "novelty": 1.0, "concurrent_sessions": 0,
-            "sessions_seen": 0,
+            "sessions_seen": 0, "signals": [], "days_known": 0, "usual": {}, "usual_concurrent": 0,
+            "hour_share": 0.0, "strange_sessions": 0, "strange_networks": 0,
         },
     )  # fmt: skip
 
