@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
+from histories import Row
 from models.columns import Columns
 from models.features import FEATURE_NAMES
 from models.fold import fold
@@ -21,6 +21,8 @@ from models.state import ROW, SessionTable
 from pipeline.rules import ATTACK_VERSION, BIT, RULE_IDS, RULES, firing
 from playing import Event, found, replayed, topic_of
 from samples import auth, call, context, feedback, telemetry
+from test_agent_detections import ROWS as AGENT_ROWS
+from test_baseline_detections import ROWS as BASELINE_ROWS
 
 HOME: dict[str, Any] = {
     "asn": 64601,
@@ -108,16 +110,6 @@ def born(parent: str, *more: Event) -> list[Event]:
 
 AGENT_ID = {"principal_id": "assistant", "principal_kind": "agent"}
 CREATE, GRANT, BLIND = "iam:CreateAccessKey", "iam:AttachUserPolicy", "cloudtrail:StopLogging"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A detection with a history on which it fires, nearly the same on which it does not, and honest ones."""
-
-    rule: str
-    fires: list[Event]
-    quiet: list[Event]
-    honest: tuple[list[Event], ...] = ()
 
 
 ROWS = [
@@ -277,7 +269,7 @@ def test_a_detection_spares_the_honest(row: Row) -> None:
 
 
 def test_every_detection_has_a_firing_and_a_quiet_history() -> None:
-    told = {row.rule for row in ROWS if row.fires and row.quiet}
+    told = {row.rule for row in (*ROWS, *BASELINE_ROWS, *AGENT_ROWS) if row.fires and row.quiet}
 
     assert sorted(set(RULE_IDS) - told) == []
     assert sorted(told - set(RULE_IDS)) == []

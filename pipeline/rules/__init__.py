@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.signals import SIGNAL_BIT
+from pipeline.rules.agents import AGENTS
+from pipeline.rules.baseline import BASELINE
 from pipeline.rules.client import CLIENT
 from pipeline.rules.device import DEVICE
 from pipeline.rules.factors import FACTORS
@@ -20,10 +22,12 @@ from pipeline.rules.verdicts import VERDICTS
 
 __all__ = [
     "ATTACK_VERSION", "BIT", "FOREVER", "RULES", "RULE_IDS", "Holds", "Limits", "Rule", "Severity", "View",
-    "firing",
+    "firing", "learning",
 ]  # fmt: skip
 
-RULES: Final[tuple[Rule, ...]] = (*DEVICE, *CLIENT, *FACTORS, *USAGE, *VERDICTS)
+RULES: Final[tuple[Rule, ...]] = (
+    *DEVICE, *CLIENT, *FACTORS, *USAGE, *AGENTS, *BASELINE, *VERDICTS,
+)  # fmt: skip
 RULE_IDS: Final = tuple(rule.id for rule in RULES)
 BIT: Final = {rule_id: index for index, rule_id in enumerate(RULE_IDS)}
 
@@ -43,3 +47,10 @@ def firing(view: View, limits: tuple[Limits, ...], count: int) -> NDArray[np.uin
         for index, bit in _SIGNALLED:
             mask |= (view["signals"] >> bit & np.uint64(1)) << np.uint64(index)
     return mask
+
+
+def learning(view: View, limits: tuple[Limits, ...], index: int) -> list[str]:
+    """Which detections do not know yet, after event *index*, what is normal, and keep still."""
+    one = {name: column[index : index + 1] for name, column in view.items()}
+    asked = zip(RULES, limits, strict=True)
+    return [rule.id for rule, limit in asked if rule.learning is not None and rule.learning(one, limit)[0]]

@@ -51,6 +51,7 @@ class Rule:
         signal: the word of a context that it rests on (:mod:`models.signals`), in place of *holds*.
         learning: (view, limits) → ``(n,)`` bools: where it is not known yet what is normal, so that it keeps
             still and says so; ``None`` for a detection that needs no history.
+        usual: which fact of the view is what is usual for the principal, in the unit of *observed*.
     """
 
     id: str
@@ -72,6 +73,18 @@ class Rule:
     clearing: str = ""
     signal: str = ""
     learning: Callable[[View, Limits], Holds] | None = None
+    usual: str = ""
+
+
+def settled(x: View, limit: Limits) -> Holds:
+    """Where enough days of the principal's history are known, ``limit["days"]``, to say what is usual."""
+    answer: Holds = x["days_known"] >= limit["days"]
+    return answer
+
+
+def unsettled(x: View, limit: Limits) -> Holds:
+    """Where the principal's history is still being learned."""
+    return ~settled(x, limit)
 
 
 def numbers(**limits: float) -> Mapping[str, float]:
