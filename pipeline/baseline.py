@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from pipeline.decision import stable_id
 from schemas.members import DAY_MS
 
 HALF_LIFE_DAYS: Final = 21
@@ -46,7 +47,7 @@ class Baseline:
         lessons: weight of all lessons, on working days and on weekends.
         volumes: of each volume, its peaks and their weights.
         concurrent: the same of sessions at once.
-        waiting: by session, what it did since *at*: ``{"at", "hours", "peaks", "concurrent"}``.
+        waiting: by session in short, what it did since *at*: ``{"at", "hours", "peaks", "concurrent"}``.
     """
 
     days: int = 0
@@ -59,12 +60,13 @@ class Baseline:
 
     def note(self, session_id: str, at: int, concurrent: int) -> None:
         """A live session was active at *at*; what it did more than a day ago is believed by now."""
-        lesson = self.waiting.get(session_id)
+        session = brief(session_id)
+        lesson = self.waiting.get(session)
         if lesson is not None and at >= lesson["at"] + DAY_MS:
             self.learn(session_id)
             lesson = None
         if lesson is None:
-            lesson = self.waiting[session_id] = {"at": at, "hours": [], "peaks": {}, "concurrent": 0}
+            lesson = self.waiting[session] = {"at": at, "hours": [], "peaks": {}, "concurrent": 0}
             if len(self.waiting) > MOST_WAITING:
                 del self.waiting[next(iter(self.waiting))]
         if (hour := _hour(at)) not in lesson["hours"]:
@@ -73,14 +75,14 @@ class Baseline:
 
     def peaked(self, session_id: str, peaks: Mapping[str, float]) -> None:
         """The most a session that was noted did of each volume."""
-        lesson = self.waiting.get(session_id)
+        lesson = self.waiting.get(brief(session_id))
         if lesson is not None:
             told = lesson["peaks"]
             lesson["peaks"] = told | {name: max(peak, told.get(name, 0.0)) for name, peak in peaks.items()}
 
     def learn(self, session_id: str) -> None:
         """Believe what a session did: it ended well, or time has passed."""
-        lesson = self.waiting.pop(session_id, None)
+        lesson = self.waiting.pop(brief(session_id), None)
         if lesson is None:
             return
         self._fade(lesson["at"] // DAY_MS)
@@ -94,7 +96,7 @@ class Baseline:
 
     def unlearn(self, session_id: str) -> None:
         """Forget what a session did: it was revoked."""
-        self.waiting.pop(session_id, None)
+        self.waiting.pop(brief(session_id), None)
 
     def normal(self, cohort: Normal | None = None) -> Normal:
         """What is usual: by the principal's own history where it is the longer, else by its *cohort*'s."""
@@ -126,6 +128,11 @@ class Baseline:
         self.lessons = [round(weight * kept, 3) for weight in self.lessons]
         self.volumes = {name: _faded(weights, kept) for name, weights in self.volumes.items()}
         self.concurrent = _faded(self.concurrent, kept)
+
+
+def brief(name: str) -> str:
+    """A session or principal in 12 characters, however long its name is."""
+    return stable_id(name)[:12]
 
 
 def _hour(at: int) -> int:

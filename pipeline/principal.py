@@ -13,8 +13,7 @@ import numpy as np
 
 from models.client import NEAR_KM, distance_km
 from models.columns import client_family, network_name
-from pipeline.baseline import Baseline
-from pipeline.decision import stable_id
+from pipeline.baseline import Baseline, brief
 from pipeline.keyed import KeyedStage, shared
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
@@ -80,9 +79,8 @@ def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalSt
 def _follow_fashion(everybody: PrincipalState, event: dict[str, Any]) -> bool:
     if event["kind"] == "revoked":
         return everybody.fashion.unlearn(event["session_id"])
-    used = event["used"] or ()
-    everybody.fashion.see(used, event["occurred_at"], event["principal_id"], event["session_id"])
-    return bool(used)
+    who = (event["occurred_at"], event["principal_id"], event["session_id"])
+    return everybody.fashion.see(event["used"] or (), *who)
 
 
 def _handle(principal: PrincipalState, event: dict[str, Any], out: Outbox, fashion: Fashion) -> bool:
@@ -182,7 +180,7 @@ def _unfamiliar(principal: PrincipalState, event: dict[str, Any], fashion: Fashi
 def _network(event: dict[str, Any]) -> str:
     """The event's network in a few characters."""
     name = network_name(event["ip"], event["asn"])
-    return stable_id(name)[:8] if name else ""
+    return brief(name) if name else ""
 
 
 def _strange(principal: PrincipalState) -> list[str]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from models.operations import PRIVILEGE, is_guarded
+from pipeline.baseline import brief
 from schemas.members import DAY_MS
 
 GRANTING: Final = ("sign_in", "token_issued", "token_exchanged")
 """Auth actions whose scopes count; a refresh repeats them."""
-MOST_USES: Final = 128
+MOST_USES: Final = 96
 FRESH_MS: Final = 3_600_000
 """So long after its first use a name is unfamiliar to its principal."""
 CHAIN_DAYS: Final = 3
@@ -23,7 +24,7 @@ CHAIN_DAYS: Final = 3
 POPULAR: Final = 3
 """So many other principals make a name familiar to all: a new release, not an intruder."""
 POPULAR_MS: Final = 7 * DAY_MS
-MOST_POPULAR: Final = 512
+MOST_POPULAR: Final = 256
 
 
 def uses_of(event: Mapping[str, Any]) -> list[str]:
@@ -43,14 +44,17 @@ def uses_of(event: Mapping[str, Any]) -> list[str]:
 
 @dataclass(slots=True)
 class Uses:
-    """What one principal uses: ``{name: [first at, last at, days, taught by session]}``, newest last."""
+    """What one principal uses: ``{name: [first at, last at, days, taught by session]}``, newest last.
+
+    Sessions and principals stand in short (:func:`pipeline.baseline.brief`), so that all fits into a record.
+    """
 
     names: dict[str, list[Any]] = field(default_factory=dict)
 
     def see(self, used: Iterable[str], at: int, session_id: str) -> None:
-        """A session used these names; *session_id* is empty for what is nobody's lesson."""
+        """A session used these names."""
         for name in used:
-            first, last, days, by = self.names.pop(name, [at, at, 0, session_id])
+            first, last, days, by = self.names.pop(name, [at, at, 0, brief(session_id)])
             another_day = not days or at // DAY_MS > last // DAY_MS
             self.names[name] = [first, max(last, at), days + another_day, by]
         while len(self.names) > MOST_USES:
@@ -58,12 +62,13 @@ class Uses:
 
     def unlearn(self, session_id: str) -> None:
         """Forget what this session was the first to use."""
-        self.names = {name: seen for name, seen in self.names.items() if seen[3] != session_id}
+        gone = brief(session_id)
+        self.names = {name: seen for name, seen in self.names.items() if seen[3] != gone}
 
     def unfamiliar(self, session_id: str, at: int) -> list[str]:
         """Names that this session was the first to use, a short while ago."""
-        fresh = at - FRESH_MS
-        return [name for name, seen in self.names.items() if seen[3] == session_id and seen[0] >= fresh]
+        fresh, by = at - FRESH_MS, brief(session_id)
+        return [name for name, seen in self.names.items() if seen[3] == by and seen[0] >= fresh]
 
     def chains(self) -> bool:
         """Whether taking more than one step of the privilege chain is this principal's regular work."""
@@ -84,32 +89,36 @@ class Fashion:
 
     names: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
 
-    def see(self, used: Iterable[str], at: int, principal_id: str, session_id: str) -> None:
-        """A principal used these names."""
+    def see(self, used: Iterable[str], at: int, principal_id: str, session_id: str) -> bool:
+        """A principal used these names; whether that is worth noting, not known already of today."""
+        noted, who = False, brief(principal_id)
         for name in used:
-            users = self.names.pop(name, {})
-            users.pop(principal_id, None)
-            users[principal_id] = [at, session_id]
+            users = self.names.get(name, {})
+            today = [one for one, (last, _) in users.items() if last > at - DAY_MS]
+            if who in today or len(today) > POPULAR:
+                continue
+            users.pop(who, None)
+            users[who] = [at, brief(session_id)]
             if len(users) > POPULAR + 1:
                 del users[next(iter(users))]
+            self.names.pop(name, None)
             self.names[name] = users
+            noted = True
         while len(self.names) > MOST_POPULAR:
             del self.names[next(iter(self.names))]
+        return noted
 
     def unlearn(self, session_id: str) -> bool:
         """Forget what a revoked session used; whether there was anything."""
-        found = False
+        found, gone = False, brief(session_id)
         for users in self.names.values():
-            for principal_id in [one for one, (_, by) in users.items() if by == session_id]:
-                del users[principal_id]
+            for who in [one for one, (_, by) in users.items() if by == gone]:
+                del users[who]
                 found = True
         return found
 
     def popular(self, name: str, at: int, principal_id: str) -> bool:
         """Whether enough others used *name* in the last days."""
-        others = [
-            last
-            for one, (last, _) in self.names.get(name, {}).items()
-            if one != principal_id and last >= at - POPULAR_MS
-        ]
+        users, who = self.names.get(name, {}), brief(principal_id)
+        others = [one for one, (last, _) in users.items() if one != who and last >= at - POPULAR_MS]
         return len(others) >= POPULAR

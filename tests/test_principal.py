@@ -221,6 +221,7 @@ def test_a_principal_fits_into_a_record_whatever_it_does() -> None:
                     device_id=f"{at:06d}" + wide * 122,
                     user_agent=chr(0x1F000 + at % 500) + wide * 511,
                     ip=f"2001:db8:{at:x}::1",
+                    used=[f"scope:{at:06d}" + wide * 240],
                 )
                 for at in range(start, start + 100)
             )
@@ -229,12 +230,18 @@ def test_a_principal_fits_into_a_record_whatever_it_does() -> None:
     assert max(map(len, one.rows.values())) < 950_000
 
 
-ACTIVITIES = st.builds(
+ACTIVITIES = st.builds(  # with all that a session may tell
     lambda at, session_id, kind, members: activity(at, session_id=session_id, kind=kind, **members),
     st.sampled_from([0, 60, 600, 2 * KEEP_MS / 1000]),
     st.sampled_from(["s-1", "s-2", "s-3"]),
-    st.sampled_from(["started", "client_changed", "ended", "revoked"]),
-    st.sampled_from([{}, HOME, CAFE, {**HOME, **BERLIN}, {**CAFE, **MUNICH}, {"principal_id": "bob"}]),
+    st.sampled_from(["started", "client_changed", "used", "summary", "ended", "revoked"]),
+    st.sampled_from([{}, HOME, CAFE, {**HOME, **BERLIN}, {**CAFE, **MUNICH}, {"principal_id": "bob"}])
+    | st.fixed_dictionaries(
+        {
+            "used": st.none() | st.just(["scope:read"]) | st.just(["tool:mail", "operation:x"]),
+            "peaks": st.none() | st.just({"calls_10m": 7.0}) | st.just({"records_10m": 1.0}),
+        }
+    ),
 )
 
 
