@@ -33,7 +33,7 @@ MOST_USED: Final = 64
 _CLIENT: Final = (
     "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
 )  # fmt: skip
-_DERIVED: Final = re.compile(r"(~[abdlp]|~[0-9a-f]{12})+$")
+_DERIVED: Final = re.compile(r"(~[abdlprs]|~[0-9a-f]{12})+$")
 _MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
 _OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
 _TRUST_TEXT: Final = "A factor was proved a short while ago."
@@ -250,8 +250,8 @@ def activity(  # noqa: PLR0913, PLR0917 - a message has members
 def under_risk(tenant: str, session_id: str, event_id: str, at: int, *, risky: bool) -> Message:
     """Told to a child: its parent's level is above LOW now, or no longer."""
     members = {
-        "type": "session.context", "event_id": derived_id(event_id, "~l"), "occurred_at": at,
-        "tenant": tenant, "session_id": session_id, "source": "lineage",
+        "type": "session.context", "event_id": derived_id(event_id, "~r" if risky else "~s"),
+        "occurred_at": at, "tenant": tenant, "session_id": session_id, "source": "lineage",
         "signals": ["parent_at_risk"] if risky else [],
     }  # fmt: skip
     return keyed(SESSION_CONTEXT, session_id, members)

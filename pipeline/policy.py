@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
@@ -130,7 +131,8 @@ class Policy(_Part):
     def _known_rules(self) -> Policy:
         named = set(self.rules) | {d for s in self.suppressions for d in s.detections}
         if unknown := sorted(named - set(BIT)):
-            raise ValueError(f"no detection is called {unknown[0]!r}; there are {', '.join(BIT)}")
+            near = get_close_matches(unknown[0], BIT, n=5, cutoff=0.4) or sorted(BIT)[:5]
+            raise ValueError(f"no detection is called {unknown[0]!r}; there are {', '.join(near)} and others")
         for rule_id, change in self.rules.items():
             known = RULES[BIT[rule_id]].limits
             if strange := sorted(set(change.limits) - set(known)):

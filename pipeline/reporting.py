@@ -149,7 +149,8 @@ class Reporter:
             self._challenge(sight, decision)
         if decision.held:
             self.out.count("revocations", "held")
-        if LEVELS[0] in (decision.level, decision.previous) and decision.level != decision.previous:
+        moved = decision.level != decision.previous and not case.revocation
+        if moved and LEVELS[0] in (decision.level, decision.previous):
             lineage.tell_level(sight, self.out)
         if decision.report:
             self._report(sight, decision, told)
