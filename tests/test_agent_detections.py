@@ -13,8 +13,8 @@ from schemas import topics
 
 AGENT: dict[str, Any] = {"principal_id": "assistant", "principal_kind": "agent"}
 NINE = 9 * HOUR_S
-HOME = {"asn": 64601, "ip": "192.0.2.1"}
-CAFE = {"asn": 64851, "ip": "198.51.100.1"}
+HOME: dict[str, Any] = {"asn": 64601, "ip": "192.0.2.1"}
+CAFE: dict[str, Any] = {"asn": 64851, "ip": "198.51.100.1"}
 
 
 def calling(*tools: str, **what: Any) -> Any:

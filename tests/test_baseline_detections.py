@@ -84,7 +84,7 @@ def doing(*operations: str) -> Any:
     ]
 
 
-TERRAFORM = {"principal_id": "terraform", "principal_kind": "service"}
+TERRAFORM: dict[str, Any] = {"principal_id": "terraform", "principal_kind": "service"}
 
 ROWS = [
     Row(

@@ -213,7 +213,8 @@ def test_a_reason_tells_what_was_seen_what_is_normal_and_by_which_events() -> No
             "detection": "mass_read",
             "text": "Far more confidential or restricted records were read than usual.",
             "severity": "HIGH", "attack": ["T1530", "T1213"], "contribution": 6.0,
-            "observed": "6000 records in 10 min", "normal": "≤ 1000 records or 8 times the usual; ≤ 5000 of a newcomer", "evidence": ["e-7"],
+            "observed": "6000 records in 10 min", "evidence": ["e-7"],
+            "normal": "≤ 1000 records or 8 times the usual; ≤ 5000 of a newcomer",
             "first_at": T0 + 1_000, "last_at": T0 + 1_000,
         }
     ]  # fmt: skip
