@@ -167,12 +167,13 @@ class Columns:
         acts = np.frombuffer(self._acts.ask(list(zip(*told[_ACT_AT:_RESULT_AT], strict=True))), ACT)
         status, sent, records, resource = told[_RESULT_AT:]
         code = np.array(status, np.float64)
+        denied = (code == 401) | (code == 403)
         batch.columns |= {name: acts[name] for name in ACT.names or ()}
         batch.columns |= {
             "resource": hash_ids(resource),
             "failed": code >= 400,
-            "denied": (code == 401) | (code == 403),
-            "refused": (code == 401) | (code == 403) | (code == 404),
+            "denied": denied,
+            "refused": denied | (code == 404),
             "bytes_out": _zero_for_nan(np.array(sent, np.float64)),
             "records": _zero_for_nan(np.array(records, np.float64)),
         }
