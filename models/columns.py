@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from models.fingerprint import BETWEEN, Fingerprints, hash_ids, short
 from models.memory import Memory
-from models.operations import PRIVILEGE, is_powerful
+from models.operations import PRIVILEGE, is_guarded, is_powerful
 from models.signals import signal_columns
 from models.software import software_of
+from models.volumes import baseline_columns
 from schemas.decode import Told
 
 Event = dict[str, Any]
@@ -103,8 +104,11 @@ IDENTITY: Final = np.dtype(
 )
 """What the strings of an event say of session and client, as numbers; the same for hours, so remembered."""
 ACT: Final = np.dtype(
-    [("operation", "<u8"), ("tool", "<u8"), ("stage", "u1"), ("sensitive", "?"), ("writing", "?")]
-)
+    [
+        ("operation", "<u8"), ("tool", "<u8"), ("stage", "u1"), ("sensitive", "?"), ("guarded", "?"),
+        ("writing", "?"),
+    ]
+)  # fmt: skip
 """What an API call does, as numbers."""
 _VERSION: Final = re.compile(r"[\d._]+")
 _WHO: Final = (
@@ -112,7 +116,7 @@ _WHO: Final = (
     "token_id", "key_thumbprint",
 )  # fmt: skip
 _WHERE: Final = ("asn", "latitude", "longitude", "event_id", "occurred_at")
-_ACT: Final = ("operation", "method", "sensitivity", "tool")
+_ACT: Final = ("operation", "method", "sensitivity", "tool", "scope")
 _RESULT: Final = ("status", "bytes_out", "records", "resource")
 # An event is a dictionary spread over a kilobyte: it is read once, then columns are worked on.
 _AUTH: Final = itemgetter(*_WHO, *_WHERE, "action", "amr", "scopes")
@@ -169,11 +173,13 @@ class Columns:
         acts = np.frombuffer(self._acts.ask(list(zip(*told[_ACT_AT:_RESULT_AT], strict=True))), ACT)
         status, sent, records, resource = told[_RESULT_AT:]
         code = np.array(status, np.float64)
-        batch.columns |= {name: acts[name] for name in ("operation", "tool", "stage", "sensitive", "writing")}
+        denied = (code == 401) | (code == 403)
+        batch.columns |= {name: acts[name] for name in ACT.names or ()}
         batch.columns |= {
             "resource": hash_ids(resource),
             "failed": code >= 400,
-            "denied": (code == 401) | (code == 403),
+            "denied": denied,
+            "refused": denied | (code == 404),
             "bytes_out": _zero_for_nan(np.array(sent, np.float64)),
             "records": _zero_for_nan(np.array(records, np.float64)),
         }
@@ -194,7 +200,8 @@ class Columns:
         batch = self.bare(events, Kind.CONTEXT)
         batch.columns["source"] = np.array([SOURCE[e["source"]] for e in events], np.uint8)
         batch.columns["fallen"] = np.array([e["relation"] == "ancestor_revoked" for e in events], np.bool_)
-        batch.columns |= posture_columns(events) | principal_columns(events) | signal_columns(events)
+        batch.columns |= posture_columns(events) | principal_columns(events)
+        batch.columns |= baseline_columns(events) | signal_columns(events)
         others = [min(e.get("network_principals") or 0, 65535) for e in events]
         batch.columns["network_principals"] = np.array(others, np.uint16)
         return batch
@@ -249,12 +256,18 @@ class Columns:
         one["software"] = software_of(ua)
         return one.tobytes()
 
-    def _act(self, operation: str, method: str | None, sensitivity: str | None, tool: str | None) -> bytes:
+    def _act(
+        self, operation: str, method: str | None, sensitivity: str | None, tool: str | None, scope: str | None
+    ) -> bytes:
         one = np.zeros(1, ACT)
-        one["operation"] = self._print(operation)
+        guarded = scope is not None or is_guarded(operation, sensitivity)
+        # Under another scope, or on restricted data, an operation is another one.
+        what = BETWEEN.join((operation, scope or "", sensitivity or "")) if guarded else operation
+        one["operation"] = self._print(what)
         one["tool"] = self._print(tool)
         one["stage"] = PRIVILEGE.get(operation, 0)
         one["sensitive"] = SENSITIVITY[sensitivity] >= SENSITIVITY["confidential"]
+        one["guarded"] = guarded
         one["writing"] = method is not None and method not in READING
         return one.tobytes()
 

@@ -84,12 +84,16 @@ def _device_facts(told: Facts, at: Ints, bound: Bools) -> Facts:
 
 
 def follow_principal(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Facts:
-    """What the principal context last said: the last to arrive wins, from one writer in one partition."""
+    """What the principal context last said of who a session is: the last to arrive wins.
+
+    There is one writer in one partition. What it says between, of habits only, leaves this as it was.
+    """
     names = ("known", "novelty", "elsewhere_kmh", "sessions_seen", "concurrent")
     told: Facts = {name: before[name][seg.of] for name in names}
     told["answered"] = np.zeros(len(batch), np.bool_)
     if batch.kind is Kind.CONTEXT:
-        told["answered"] = batch.columns["source"][seg.order] == SOURCE["principal"]
+        principal = batch.columns["source"][seg.order] == SOURCE["principal"]
+        told["answered"] = principal & batch.columns["introduced"][seg.order]
         where = last_where(told["answered"], seg)
         for name in names:
             told[name] = np.where(where >= 0, batch.columns[name][seg.order][where], told[name])

@@ -64,6 +64,7 @@ SUMS: Final[tuple[Sum, ...]] = (
     Sum("credential_changes_1h", "credential_changed", HOUR),
     Sum("surprise_10m", "surprise", TEN_MINUTES),
     Sum("rare_transitions_10m", "rare", TEN_MINUTES),
+    Sum("refused_10m", "refused_new", TEN_MINUTES),
 )
 SUM_NAMES: Final = tuple(one.name for one in SUMS)
 
@@ -142,6 +143,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     _sum("rights_granted_10m", "calls", "calls that widen a right", "api-calls"),
     _sum("audit_blinded_10m", "calls", "calls that switch off audit", "api-calls"),
     _sum("credential_changes_1h", "changes", "credentials added, changed or removed", "auth-events"),
+    _sum("refused_10m", "things", "different operations or resources refused or not found", "api-calls"),
     Feature("speed_kmh", "km/h", "speed between this place and the last", "all", lambda x: x["speed_kmh"]),
     Feature(
         "telemetry_gap", "intervals", "silence of the device in its promised intervals", "device-telemetry",

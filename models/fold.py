@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import features
+from models.baseline import follow_baseline, keep_peaks
 from models.client import ClientView, follow_client
-from models.columns import ACTION, Batch, Kind
+from models.columns import ACTION, PRINCIPAL_KIND, Batch, Kind
 from models.device_facts import follow_device, follow_network, follow_principal, follow_signals
 from models.distinct import first_seen
 from models.features import HALF_LIVES, SUM_NAMES, SUMS, Floats
@@ -24,6 +25,7 @@ from models.sequence import follow_roles
 from models.state import Rows, SessionTable, gather, scatter
 
 Marks = dict[str, NDArray[Any]]
+_AGENT: Final = PRINCIPAL_KIND["agent"]
 TOOLS_SETTLE_MS: Final = 300_000
 """A session's tools of its first five minutes are its own, later ones are new."""
 _HALF_LIFE_OF: Final = np.array([HALF_LIVES.index(one.half_life) for one in SUMS])
@@ -88,14 +90,16 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
     facts |= follow_principal(batch, seg, before, after)
     facts |= follow_network(batch, seg, before, after)
     facts |= follow_signals(batch, seg, before, after)
+    facts |= follow_baseline(batch, seg, before, after)
     _mark_auth(marks, facts, batch, seg, at, before, after)
-    _mark_calls(marks, batch, seg, at, before, after)
+    _mark_calls(marks, facts, batch, seg, at, before, after)
     facts |= follow_roles(roles, batch, seg, facts["kind"], before, after)
     marks |= {mark: facts[mark] for mark in ("surprise", "rare") if mark in facts}
     sums = _sums(marks, batch, seg, at, previous_at, before)
     facts |= dict(zip(SUM_NAMES, sums.T, strict=True))
     facts["session_age"] = (at - before["started_at"][seg.of]).astype(np.float64)
     after["sums"] = sums[seg.lasts]
+    keep_peaks(batch, sums, seg, before, after)
     after["seen_at"] = at[seg.lasts]
     facts |= _events(batch, seg)
     if batch.kind is not Kind.TICK:
@@ -185,14 +189,25 @@ def _follow_refreshes(
     facts["since_refresh_s"] = np.maximum(at - since, 0) / 1000
 
 
-def _mark_calls(marks: Marks, batch: Batch, seg: Segments, at: Ints, before: Rows, after: Rows) -> None:
+def _mark_calls(
+    marks: Marks,
+    facts: dict[str, NDArray[Any]],
+    batch: Batch,
+    seg: Segments,
+    at: Ints,
+    before: Rows,
+    after: Rows,
+) -> None:
     """What calls add, and what of it the session had not done before."""
     call = (
         {name: column[seg.order] for name, column in batch.columns.items()} if batch.kind is Kind.CALL else {}
     )
     novel = first_seen(call, seg, at, before, after)
     if not call:
+        facts |= dict.fromkeys(("reaching", "tool_denied"), np.zeros(len(batch), np.bool_))
         return
+    facts["reaching"] = call["guarded"] & novel["operation"] | novel["tool"] & (facts["kind"] == _AGENT)
+    facts["tool_denied"] = (call["tool"] != 0) & call["denied"]
     sensitive = call["sensitive"]
     stage = call["stage"]
     settled = at - before["started_at"][seg.of] >= TOOLS_SETTLE_MS
@@ -213,6 +228,7 @@ def _mark_calls(marks: Marks, batch: Batch, seg: Segments, at: Ints, before: Row
         "created": (stage == 1) & ~call["failed"],
         "granted": (stage == 2) & ~call["failed"],
         "blinded": (stage == 3) & ~call["failed"],
+        "refused_new": call["refused"] & (novel["operation"] | novel["resource"]),
     }
 
 

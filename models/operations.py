@@ -68,3 +68,8 @@ def is_powerful(scopes: Iterable[str]) -> bool:
     (True, False)
     """
     return any(_POWERFUL.search(scope) for scope in scopes)
+
+
+def is_guarded(operation: str, sensitivity: str | None) -> bool:
+    """Whether using *operation* is worth remembering of a principal: restricted data, or trust itself."""
+    return sensitivity == "restricted" or operation in PRIVILEGE

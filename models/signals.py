@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Source = Literal["device", "principal", "network"]
+Source = Literal["device", "principal", "lineage", "network"]
 
 
 class Signal(NamedTuple):
@@ -44,6 +44,10 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal("new_anonymiser", "principal", "A person hides behind a VPN or data centre for the first time."),
     Signal("new_tor", "principal", "A person comes through Tor for the first time."),
     Signal("off_home", "principal", "A workload's credential is used outside of the workload's network."),
+    Signal("unfamiliar_use", "principal", "used a scope or sensitive operation new to its principal"),
+    Signal("unfamiliar_tool", "principal", "used a tool new to its agent"),
+    Signal("chains_usual", "principal", "its principal makes credentials and widens rights regularly"),
+    Signal("parent_at_risk", "lineage", "the session it was born from is at MEDIUM or HIGH"),
 )  # fmt: skip
 """A signal's place is its bit in session rows: new ones go to the end."""
 SIGNAL_BIT: Final = {signal.name: index for index, signal in enumerate(SIGNALS)}

@@ -20,6 +20,7 @@ from models.features import SUMS
 from models.fingerprint import BETWEEN, fingerprint
 from models.index import SessionIndex
 from models.signals import SIGNALS
+from models.volumes import VOLUMES
 
 Rows = NDArray[Any]
 """A structured array of :data:`ROW`."""
@@ -61,6 +62,13 @@ ROW: Final = np.dtype(
         ("mask", "<u8"),  # detections that held after the last event
         ("sessions_seen", "<u2"),
         ("concurrent", "<u2"),
+        ("peaks", "u1", (len(VOLUMES),)),  # most since the last summary, in steps of `models.volumes`
+        ("usual", "u1", (len(VOLUMES),)),  # what the principal context says is usual
+        ("days_known", "u1"),
+        ("hour_share", "u1"),
+        ("strange_sessions", "u1"),
+        ("strange_networks", "u1"),
+        ("usual_concurrent", "u1"),
         ("kind", "u1"),
         ("known", "u1"),
         ("network_type", "u1"),
@@ -71,11 +79,10 @@ ROW: Final = np.dtype(
         ("proved", "u1"),  # a factor was proved besides the sign-in
         ("began_as", "u1"),  # kind of program the session began with: `models.software`
         ("network_principals", "<u2"),  # others that the network context's signals rest on
-        ("spare", "u1", (1,)),  # a row is whole 64-bit words
     ]
 )
 VERSION: Final = 2
-LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS]).encode(), digest_size=4).digest()
+LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS, VOLUMES]).encode(), digest_size=4).digest()
 """Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
 _HEAD: Final = struct.Struct("<B4s4sHI")
 _SMALLEST: Final = 1024

@@ -1,17 +1,22 @@
-"""What comes after the last decision on a session: the enforcer's word, and being forgotten."""
+"""What is said of a session beside decisions: the enforcer's word, its summary, and being forgotten."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from models.columns import KINDS
 from models.state import Names, SessionTable
+from models.volumes import named_volumes
 from pipeline import lineage, outputs
 from pipeline.case import Case
 from pipeline.decision import Decision, stable_id
 from pipeline.judging import ENDED, REVOKED
 from pipeline.outbox import Outbox
+
+SUMMARY_MS: Final = 1_800_000
 
 
 def acknowledge(table: SessionTable, cases: dict[int, Case], ack: dict[str, Any], out: Outbox) -> str:
@@ -34,6 +39,25 @@ def acknowledge(table: SessionTable, cases: dict[int, Case], ack: dict[str, Any]
     return ""
 
 
+def summarise(table: SessionTable, was: int, at: int, out: Outbox) -> None:
+    """Live sessions that called tell their principal the most they did, every half hour of their life.
+
+    *was* and *at* are the watermarks of this sweep and of the one before, ms; a summary starts anew.
+    """
+    rows = table.rows[: table.used]
+    age, before = at - rows["started_at"], np.maximum(was - rows["started_at"], 0)
+    turn = age // SUMMARY_MS > before // SUMMARY_MS
+    over = rows["flags"] & (ENDED | REVOKED) != 0
+    for row in np.flatnonzero(turn & ~over & rows["peaks"].any(axis=1)).tolist():
+        who = Names.unpack(table.names[row]).plain()
+        if who["principal_id"]:
+            kind, peaks = KINDS[int(rows["kind"][row])], named_volumes(rows["peaks"][row])
+            told = {"device_id": who["device_id"] or None}
+            out.send(outputs.activity(who, kind, "summary", f"summary:{at}", at, told, (), peaks))
+            rows["peaks"][row] = 0
+            out.dirty.add(row)
+
+
 @dataclass(frozen=True, slots=True)
 class Farewell:
     """Says what is left to say of sessions that are forgotten at *at*, in ms of event time."""
@@ -49,7 +73,8 @@ class Farewell:
         kind, event_id = KINDS[int(self.table.rows["kind"][row])], f"expired:{self.at}"
         over = int(self.table.rows["flags"][row]) & (ENDED | REVOKED)
         if not over and who["principal_id"]:
-            out.send(outputs.activity(who, kind, "ended", event_id, self.at, {}))
+            peaks = named_volumes(self.table.rows["peaks"][row])
+            out.send(outputs.activity(who, kind, "ended", event_id, self.at, {}, (), peaks))
             for device_id in filter(None, (*(case.devices if case else ()), who["device_id"])):
                 out.send(outputs.binding(who, kind, device_id, "ended", event_id, self.at))
         if case and case.finding:

@@ -30,11 +30,12 @@ class Episode:
     observed: float
     evidence: list[str] = field(default_factory=list)
     told: str = ""
+    usual: float | None = None
 
-    def see(self, at: int, observed: float, event_id: str, told: str = "") -> None:
-        """It holds again."""
+    def see(self, at: int, observed: float, usual: float | None, event_id: str, told: str = "") -> None:
+        """It holds again; *usual* is what the principal's history says of *observed*, if it says anything."""
         self.last_at = max(self.last_at, at)
-        self.observed = observed
+        self.observed, self.usual = observed, usual
         self.told = told or self.told
         if event_id not in self.evidence:
             if len(self.evidence) >= EVIDENCE:

@@ -58,6 +58,12 @@ class Moment:
     fleet_silent: Callable[[], bool]
     told: Mapping[str, str] = field(default_factory=dict)
 
+    def measured(self, rule: Rule) -> tuple[float, float | None]:
+        """What *rule* observes, and what is usual of it, if anything is known."""
+        told = rule.usual and self.fact("days_known")
+        observed = self.fact(rule.observed[0]) if rule.observed[0] else 0.0
+        return observed, self.fact(rule.usual) if told else None
+
 
 @dataclass(slots=True)
 class Contribution:
@@ -85,6 +91,7 @@ class Decision:
     challenge: str = ""
     held: bool = False
     detections: list[str] = field(default_factory=list)
+    learning: list[str] = field(default_factory=list)
 
     @property
     def cause(self) -> str:
@@ -161,9 +168,8 @@ class Judge:
     def _missed(self, case: Case, moment: Moment) -> None:
         challenge = case.challenge
         if challenge and moment.at >= challenge.deadline and _MISSED not in case.episodes:
-            case.episodes[_MISSED] = Episode(
-                moment.at, moment.at, moment.fact("strong_auth_age_m"), [moment.evidence]
-            )
+            age = moment.fact("strong_auth_age_m")
+            case.episodes[_MISSED] = Episode(moment.at, moment.at, age, [moment.evidence])
 
     def _episodes(self, case: Case, moment: Moment) -> None:
         """Detections that hold open or extend their episode; those that no longer count end."""
@@ -171,12 +177,11 @@ class Judge:
         for index, rule in enumerate(RULES):
             episode = case.episodes.get(rule.id)
             if moment.mask >> index & 1:
-                value = moment.fact(rule.observed[0]) if rule.observed[0] else 0.0
-                told = moment.told.get(rule.signal, "")
+                if episode is None and self._is_news(case, rule):
+                    episode = case.episodes[rule.id] = Episode(moment.at, moment.at, 0.0)
                 if episode is not None:
-                    episode.see(moment.at, value, moment.evidence, told)
-                elif self._is_news(case, rule):
-                    case.episodes[rule.id] = Episode(moment.at, moment.at, value, [moment.evidence], told)
+                    told = moment.told.get(rule.signal, "")
+                    episode.see(moment.at, *moment.measured(rule), moment.evidence, told)
             elif episode is not None:
                 if moment.mask_before >> index & 1:
                     episode.last_at = max(episode.last_at, moment.before)
@@ -198,9 +203,8 @@ class Judge:
         """Every part of the score, largest first."""
         parts = []
         for rule_id, episode in case.episodes.items():
-            part = Contribution(
-                rule_id, self.weights[BIT[rule_id]], episode, self._muted(case, who, rule_id, moment.at)
-            )
+            muted = self._muted(case, who, rule_id, moment.at)
+            part = Contribution(rule_id, self.weights[BIT[rule_id]], episode, muted)
             if part.log_odds:
                 parts.append(part)
         if moment.band:

@@ -25,7 +25,8 @@ from pipeline.brain import Brain
 from pipeline.case import Case
 from pipeline.decision import Moment
 from pipeline.risk import LEVELS, Level
-from pipeline.rules import firing
+from pipeline.rules import firing, learning
+from pipeline.uses import GRANTING
 
 HAS_CASE, REVOKED, ENDED = 1, 2, 4
 """Bits of a row's ``flags``."""
@@ -36,6 +37,7 @@ _GOING_ON: Final = tuple(
     ACTION[name] for name in ("sign_in", "token_issued", "token_refreshed", "token_exchanged")
 )
 _FACTOR_CHANGES: Final = among(*FACTOR_CHANGES)
+_GRANTING: Final = np.array([name in GRANTING for name in ("", *ACTION)])
 _REASONS_OF_MODEL: Final = 3
 
 
@@ -115,16 +117,23 @@ def _special(folded: Folded) -> Bools:
 
 
 def _showing(folded: Folded) -> Bools:
-    """Events that contexts hear of: who a session is or shows anew, its workload, another factor."""
+    """Events that contexts hear of.
+
+    They show who a session is or what it shows anew, its workload, another factor, or reach for something
+    sensitive that it had not used before.
+    """
     if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
         return np.zeros(len(folded.batch), np.bool_)
     facts, seg = folded.facts, folded.seg
     first = (seg.rank == 0) & (folded.before["kind"][seg.of] == 0)
     showing: Bools = first | facts["network_changed"] | facts["client_changed"] | facts["device_new"]
-    showing |= facts["network_new"]
+    showing |= facts["network_new"] | facts["reaching"]
     if folded.batch.kind is Kind.AUTH:
         showing |= _FACTOR_CHANGES[facts["action"]]
-        showing |= np.array([event["workload"] is not None for event in folded.batch.events])[seg.order]
+        told = [event["workload"] is not None for event in folded.batch.events]
+        granted = np.array([bool(event["scopes"]) for event in folded.batch.events], np.bool_)
+        showing |= np.array(told, np.bool_)[seg.order]
+        showing |= granted[seg.order] & _GRANTING[facts["action"]]
     return showing
 
 
@@ -279,6 +288,10 @@ class Walk:
         if name in _FEATURE:
             return float(folded.values[_FEATURE[name], index])
         return float(folded.facts[name][index])
+
+    def learning(self, index: int) -> list[str]:
+        """Detections that did not know what is normal at event *index*."""
+        return learning(self.looked.folded.facts, self.brain.judge.limits, index)
 
     def moved(self, index: int) -> list[Moved]:
         """What made the model find event *index* odd."""

@@ -41,6 +41,8 @@ class KeyedStage(Generic[T]):
         handle: what an event does.
         keep_ms: a record unused for so long, in event time, is forgotten, unless *busy* says otherwise.
         busy: whether a record must be kept though unused.
+        common: what an event does to the record that all keys of its tenant share (:meth:`shared`); like
+            *handle*, before which it is called, it returns whether the record changed.
         limits: of what is read.
         lapse: what the passing of time does, asked of every record about once a minute of event time.
         most: records held; above it the one unused for longest goes, and is counted. ``None``: all are held.
@@ -58,6 +60,7 @@ class KeyedStage(Generic[T]):
         limits: Limits = DEFAULT_LIMITS,
         lapse: Lapse[T] | None = None,
         most: int | None = None,
+        common: Callable[[T, dict[str, Any]], bool] | None = None,
     ) -> None:
         self.records: dict[tuple[str, str], T] = {}
         self._member = member
@@ -70,6 +73,7 @@ class KeyedStage(Generic[T]):
         self._lapse = lapse
         self._most = most
         self._evicted: list[tuple[str, str]] = []
+        self._common = common
         self._reached = 0
         self._swept = 0
         self._wall = 0
@@ -86,17 +90,18 @@ class KeyedStage(Generic[T]):
         dirty: set[tuple[str, str]] = set()
         for event, place in zip(decoded.events, decoded.places, strict=True):
             event["recorded_at"] = records[place].timestamp
-            key = (event["tenant"], event[self._member])
-            record = self._record(key, out)
-            record.seen_at = max(record.seen_at, event["occurred_at"])
+            tenant, key = event["tenant"], (event["tenant"], event[self._member])
+            if self._common is not None and self._common(self._used(shared(tenant), event, out), event):
+                dirty.add(shared(tenant))
+            record = self._used(key, event, out)
             self._reached = max(self._reached, min(event["occurred_at"], now_ms))
             if self._handle(topic, record, event, out):
                 dirty.add(key)
         out.events = len(decoded.events)
         return self._outcome(out, dirty)
 
-    def _record(self, key: tuple[str, str], out: Outbox) -> T:
-        """The record of *key*, a new one if there is none, or only one that is past its time."""
+    def _used(self, key: tuple[str, str], event: dict[str, Any], out: Outbox) -> T:
+        """The record of *key*, a new one where there is none or it is too old, marked as of use now."""
         record = self.records.get(key)
         if record is None or self._is_old(record):
             record = self.records[key] = self._create()
@@ -107,6 +112,7 @@ class KeyedStage(Generic[T]):
                 del self.records[oldest]
                 self._evicted.append(oldest)
                 out.count("evicted_records")
+        record.seen_at = max(record.seen_at, event["occurred_at"])
         return record
 
     def sweep(self, now_ms: int) -> Outcome:
@@ -160,9 +166,17 @@ class KeyedStage(Generic[T]):
 _write = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=asdict).encode
 
 
-def _members(record: Remembered) -> dict[str, Any]:
+def shared(tenant: str) -> tuple[str, str]:
+    """The key of the record that all keys of *tenant* share: no name is empty, so it is nobody's own."""
+    return tenant, ""
+
+
+def _members(record: Any) -> dict[str, Any]:
     """A record's members as they are: ``dataclasses.asdict`` would copy all that is in them."""
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+_write = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=_members).encode
 
 
 def pack(key: tuple[str, str]) -> bytes:

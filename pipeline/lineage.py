@@ -9,6 +9,7 @@ from pipeline.case import CHILDREN, Case
 from pipeline.decision import stable_id
 from pipeline.judging import Sight
 from pipeline.outbox import Outbox
+from pipeline.risk import LEVELS
 
 
 def follow(sight: Sight, out: Outbox) -> None:
@@ -26,6 +27,12 @@ def tell_children(sight: Sight, out: Outbox) -> None:
     """An ancestor of theirs fell: the session itself, or one above it."""
     for child in sight.case.children:
         _tell(sight, child, out)
+
+
+def tell_level(sight: Sight, out: Outbox) -> None:
+    """The session's level left LOW, or came back to it: its children act for somebody at risk, or no more."""
+    for child in sight.case.children:
+        _tell_risk(sight, child, out)
 
 
 def adopt(case: Case, tenant: str, event_id: str, at: int, out: Outbox) -> None:
@@ -55,6 +62,8 @@ def _parent_of(sight: Sight, child: Any, out: Outbox) -> None:
         out.count("forgotten_children")
     if case.revocation or (case.ended_at and case.root):
         _tell(sight, child, out)
+    elif case.level != LEVELS[0] and not case.ended_at:
+        _tell_risk(sight, child, out)
 
 
 def _ancestor_fell(sight: Sight, root: Any, out: Outbox) -> None:
@@ -72,6 +81,11 @@ def _tell(sight: Sight, child: str, out: Outbox) -> None:
     event_id = _told_about(str(sight.event["event_id"]), child)
     tenant = sight.who["tenant"]
     out.send(outputs.relative(tenant, child, "ancestor_revoked", event_id, sight.at, root=root))
+
+
+def _tell_risk(sight: Sight, child: str, out: Outbox) -> None:
+    told, risky = _told_about(str(sight.event["event_id"]), child), sight.case.level != LEVELS[0]
+    out.send(outputs.under_risk(sight.who["tenant"], child, told, sight.at, risky=risky))
 
 
 def _told_about(event_id: str, child: str) -> str:

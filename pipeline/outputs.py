@@ -32,11 +32,13 @@ from schemas.topics import (
 SEVERITY_ID: Final = {"LOW": 2, "MEDIUM": 3, "HIGH": 4}
 RISK_LEVEL_ID: Final = {"LOW": 1, "MEDIUM": 2, "HIGH": 3}
 CREATE, UPDATE, CLOSE = 1, 2, 3
+MOST_USED: Final = 64
+"""Names that one message tells of: as many as an event has scopes."""
 _CLIENT: Final = (
     "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
     "workload", "home_asn", "home_prefix",
 )  # fmt: skip
-_DERIVED: Final = re.compile(r"(~[abdflnpw]|~[0-9a-f]{12})+$")
+_DERIVED: Final = re.compile(r"(~[abdflnprsw]|~[0-9a-f]{12})+$")
 _ORDER_TEXT: Final = "The session makes calls, or an order of calls, that its role does not use."
 _MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
 _OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
@@ -95,7 +97,7 @@ def _reason(
         "attack": list(rule.attack),
         "contribution": 0.0 if part.muted else part.log_odds,
         "observed": _observed(rule, part.episode),
-        "normal": rule.normal.format(**limits[index]),
+        "normal": rule.normal.format(**limits[index]) + _usually(part.episode.usual),
         "evidence": list(part.episode.evidence),
         "first_at": part.episode.first_at,
         "last_at": part.episode.last_at,
@@ -106,6 +108,10 @@ def _observed(rule: Rule, episode: Episode) -> str:
     """A context's own words, a number with its unit, or what a rule without a number always sees."""
     name, unit = rule.observed
     return episode.told or (f"{episode.observed:.4g} {unit}" if name else unit)
+
+
+def _usually(usual: float | None) -> str:
+    return "" if usual is None else f"; here usually ≤ {usual:.4g}"
 
 
 def _anomaly(part: Contribution, moved: list[Moved], transition: str) -> dict[str, Any]:
@@ -139,7 +145,7 @@ def risk(
         "decided_at": stamp.now_ms, "score": decision.score, "level": decision.level,
         "previous_level": decision.previous, "action": decision.action, "mode": stamp.mode,
         "suppressed": decision.suppressed[:512] or None, "model": stamp.model, "policy": stamp.policy,
-        "reasons": told,
+        "reasons": told, "learning": decision.learning or None,
     }  # fmt: skip
     return keyed(SESSION_RISK, who["session_id"], members)
 
@@ -271,17 +277,29 @@ def binding(who: Mapping[str, str], kind: str, device_id: str, state: str, event
     return keyed(SESSION_BINDINGS, device_id, members)
 
 
-def activity(
-    who: Mapping[str, str], kind: str, what: str, event_id: str, at: int, event: Mapping[str, Any]
-) -> Message:
-    """What a session reveals about its principal; what an event says of factors is a message of its own."""
+def activity(  # noqa: PLR0913, PLR0917 - a message has members
+    who: Mapping[str, str], kind: str, what: str, event_id: str, at: int, event: Mapping[str, Any],
+    used: Sequence[str] = (), peaks: Mapping[str, float] | None = None,
+) -> Message:  # fmt: skip
+    """What a session reveals about its principal: its client, what it *used* first, the most it did."""
     suffix = "~f" if what in FACTOR_CHANGES else "~a"
     members = {
         "type": "principal.activity", "event_id": derived_id(event_id, suffix), "occurred_at": at,
         "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
         "principal_kind": kind, "kind": what, **{name: event.get(name) for name in _CLIENT},
+        "used": list(used)[:MOST_USED] or None, "peaks": peaks or None,
     }  # fmt: skip
     return keyed(PRINCIPAL_ACTIVITY, who["principal_id"], members)
+
+
+def under_risk(tenant: str, session_id: str, event_id: str, at: int, *, risky: bool) -> Message:
+    """Told to a child: its parent's level is above LOW now, or no longer."""
+    members = {
+        "type": "session.context", "event_id": derived_id(event_id, "~r" if risky else "~s"),
+        "occurred_at": at, "tenant": tenant, "session_id": session_id, "source": "lineage",
+        "signals": ["parent_at_risk"] if risky else [],
+    }  # fmt: skip
+    return keyed(SESSION_CONTEXT, session_id, members)
 
 
 def relative(

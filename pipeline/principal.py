@@ -1,7 +1,8 @@
 """Principal context: what is normal for a human, a service, an API key or an agent over all its sessions.
 
-A session is told at its start, and when its client changes, how new what it shows is. What a revoked session
-taught is forgotten again, so an intruder does not become a habit; unless an analyst vouches for that session.
+A session is told at its start, and when its client changes, how new what it shows is; with every summary,
+what is usual. What a revoked session taught is forgotten again, so an intruder does not become a habit;
+unless an analyst vouches for that session.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from models.client import NEAR_CELLULAR_KM, NEAR_KM, distance_km
 from models.columns import FACTOR_CHANGES, client_family, network_name
 from models.networks import HIDING
 from pipeline import principal_factors
-from pipeline.keyed import KeyedStage
+from pipeline.baseline import Baseline
+from pipeline.company import brief_network, is_strange, strange
+from pipeline.keyed import KeyedStage, shared
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
 from pipeline.principal_factors import Factors
 from pipeline.suppressing import Suppressions, lapse, mute, remind
+from pipeline.uses import Fashion, Uses
 from pipeline.whereabouts import NEW_TOR, OFF_HOME, anonymity, is_off_home, learn_home
 from schemas.decode import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
@@ -45,11 +49,14 @@ class PrincipalState:
     session]}``; *place* is ``[latitude, longitude, at, session, prefix]`` of the newest event with a place.
     *anonymisers* maps how a person hid to the session that taught it, *homes* is where a workload is at home,
     *workload* what it is. *doubted* maps revoked sessions to what they had taught: ``{habit: [value]}``.
+    *live* maps a session to ``[since, its network in short, whether on a device not the principal's own, what
+    was said of its network]``.
+    *fashion* is used in the record that the principals of a tenant share.
     """
 
     seen_at: int = 0
     sessions_seen: int = 0
-    live: dict[str, int] = field(default_factory=dict)
+    live: dict[str, list[Any]] = field(default_factory=dict)
     habits: dict[str, dict[str, list[Any]]] = field(default_factory=lambda: {name: {} for name in HABITS})
     place: list[Any] = field(default_factory=list)
     factors: Factors = field(default_factory=Factors)
@@ -58,71 +65,140 @@ class PrincipalState:
     workload: str = ""
     homes: dict[str, str] = field(default_factory=dict)
     doubted: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    baseline: Baseline = field(default_factory=Baseline)
+    uses: Uses = field(default_factory=Uses)
+    fashion: Fashion = field(default_factory=Fashion)
+
+    @classmethod
+    def load(cls, told: dict[str, Any]) -> PrincipalState:
+        """What the changelog keeps, read again."""
+        parts = {"factors": Factors, "baseline": Baseline, "uses": Uses, "fashion": Fashion}
+        return cls(**told | {name: part(**told[name]) for name, part in parts.items() if name in told})
 
 
 def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalState]:
     """The principal stage of one partition."""
-    return KeyedStage(
+
+    def handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: Outbox) -> bool:
+        return _handle(principal, event, out, stage.records[shared(event["tenant"])].fashion)
+
+    stage: KeyedStage[PrincipalState] = KeyedStage(
         member="principal_id",
         create=PrincipalState,
-        load=_load,
-        handle=_handle,
+        load=PrincipalState.load,
+        handle=handle,
         keep_ms=KEEP_MS,
         busy=lambda principal: bool(principal.live or principal.suppressions),
         lapse=lambda principal, at, out: lapse(principal.suppressions, at, out),
         limits=limits,
+        common=_follow_fashion,
     )
+    return stage
 
 
-def _load(told: dict[str, Any]) -> PrincipalState:
-    return PrincipalState(**{**told, "factors": Factors(**told.get("factors", {}))})
+def _follow_fashion(everybody: PrincipalState, event: dict[str, Any]) -> bool:
+    if event["kind"] == "revoked":
+        return everybody.fashion.unlearn(event["session_id"])
+    who = (event["occurred_at"], event["principal_id"], event["session_id"])
+    return everybody.fashion.see(event["used"] or (), *who)
 
 
-def _handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: Outbox) -> bool:
-    session_id, at = event["session_id"], event["occurred_at"]
-    if event["kind"] == "muted":
+def _handle(principal: PrincipalState, event: dict[str, Any], out: Outbox, fashion: Fashion) -> bool:
+    kind = event["kind"]
+    if kind == "muted":
         mute(principal.suppressions, principal.live, event, out)
-        return True
-    if event["kind"] == "vouched":
-        return _vouch(principal, session_id, at)
-    if event["kind"] in ("ended", "revoked"):
-        principal.live.pop(session_id, None)
-        if event["kind"] == "revoked":
-            _unlearn(principal, session_id)
-        return True
-    if event["kind"] in FACTOR_CHANGES:
+    elif kind == "vouched":
+        _vouch(principal, event["session_id"], event["occurred_at"])
+    elif kind in ("ended", "revoked"):
+        _over(principal, event)
+    elif kind in FACTOR_CHANGES:
         principal_factors.remember_change(principal.factors, event)
-        return True
+    elif kind in ("summary", "used"):
+        return _goes_on(principal, event, out, fashion)
+    else:
+        _appears(principal, event, out, fashion)
+    return True
+
+
+def _over(principal: PrincipalState, event: dict[str, Any]) -> None:
+    session_id = event["session_id"]
+    principal.live.pop(session_id, None)
+    if event["kind"] == "revoked":
+        _unlearn(principal, session_id)
+    else:
+        principal.baseline.peaked(session_id, event["peaks"] or {})
+        principal.baseline.learn(session_id)
+
+
+def _goes_on(principal: PrincipalState, event: dict[str, Any], out: Outbox, fashion: Fashion) -> bool:
+    """A session tells what it did: it hears again what is usual, or that what it used is unfamiliar."""
+    session_id, at = event["session_id"], event["occurred_at"]
+    if session_id not in principal.live:
+        return False
+    principal.uses.see(event["used"] or (), at, session_id)
+    if event["kind"] == "summary":
+        principal.baseline.note(session_id, at, len(strange(principal)))
+        principal.baseline.peaked(session_id, event["peaks"] or {})
+    if event["kind"] == "summary" or principal.uses.unasked(event, fashion):
+        _tell(principal, event, out, fashion, {}, principal.live[session_id][3])
+    return True
+
+
+def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fashion: Fashion) -> None:
+    """A session starts or shows another client."""
+    session_id, at = event["session_id"], event["occurred_at"]
     shown = _shown(event)
     known = {name: any(one in principal.habits[name] for one in values) for name, values in shown.items()}
     before = principal.sessions_seen
     if session_id not in principal.live:
         principal.sessions_seen += 1
-        principal.live[session_id] = at
+        principal.live[session_id] = [at, "", False, []]
         if len(principal.live) > MOST_SESSIONS:
             del principal.live[next(iter(principal.live))]
     else:
         before -= 1
+    whereabouts = _whereabouts(principal, shown, event)
+    principal.live[session_id][1:] = brief_network(event), is_strange(principal, event), whereabouts
+    principal.baseline.note(session_id, at, len(strange(principal)))
+    principal.uses.see(event["used"] or (), at, session_id)
     remind(principal.suppressions, event, out)  # first: what is new of a session may be what is to keep quiet
     principal_factors.remember_device(
         principal.factors, event, known=known.get("device", True), settled=before >= principal_factors.SETTLED
     )
-    signals, details = principal_factors.signals(principal.factors, event)
     members = {
-        "type": "session.context", "event_id": derived_id(event["event_id"], "~p"), "occurred_at": at,
-        "tenant": event["tenant"], "session_id": session_id, "source": "principal",
         **{f"known_{name}": known.get(name) for name in HABITS},
         "novelty": round(1 - sum(known.values()) / len(known), 3) if known else None,
         "concurrent_sessions": len(principal.live) - 1, "sessions_seen": max(before, 0),
         "place_speed_kmh": _speed(principal, event),
-        "signals": [*signals, *_signals(principal, shown, event)], "details": details or None,
+    }  # fmt: skip
+    _tell(principal, event, out, fashion, members, whereabouts)
+    _learn(principal, shown, event)
+
+
+def _tell(
+    principal: PrincipalState,
+    event: dict[str, Any],
+    out: Outbox,
+    fashion: Fashion,
+    shown: dict[str, Any],
+    whereabouts: list[str],
+) -> None:
+    """What is usual for the principal, beside what it makes of what the session has *shown*."""
+    session_id, at, networks = event["session_id"], event["occurred_at"], strange(principal)
+    normal = principal.baseline.normal()
+    factors, details = principal_factors.signals(principal.factors, event)
+    members = {
+        "type": "session.context", "event_id": derived_id(event["event_id"], "~p"), "occurred_at": at,
+        "tenant": event["tenant"], "session_id": session_id, "source": "principal", **shown,
+        "signals": [*factors, *whereabouts, *principal.uses.signals(event, fashion)],
+        "details": details or None, "days_known": normal.days, "usual": normal.volumes,
+        "usual_concurrent": normal.concurrent, "hour_share": round(principal.baseline.hour_share(at), 3),
+        "strange_sessions": len(networks), "strange_networks": len({one for one in networks if one}),
     }  # fmt: skip
     out.send(keyed(SESSION_CONTEXT, session_id, members))
-    _learn(principal, shown, event)
-    return True
 
 
-def _signals(principal: PrincipalState, shown: dict[str, list[str]], event: dict[str, Any]) -> list[str]:
+def _whereabouts(principal: PrincipalState, shown: dict[str, list[str]], event: dict[str, Any]) -> list[str]:
     """What its network says of the session; asked before anything is learned from it."""
     networks, session_id = shown.get("asn", []), event["session_id"]
     usual = any(principal.habits["asn"].get(one, [0, session_id])[1] != session_id for one in networks)
@@ -166,6 +242,8 @@ def _learn(principal: PrincipalState, shown: dict[str, list[str]], event: dict[s
 
 def _unlearn(principal: PrincipalState, session_id: str) -> None:
     """Forget what a revoked session taught, but so that an analyst can still vouch for it."""
+    principal.baseline.unlearn(session_id)
+    principal.uses.unlearn(session_id)
     taught = _lessons(principal, session_id)
     if taught:
         principal.doubted.pop(session_id, None)
@@ -179,7 +257,7 @@ def _unlearn(principal: PrincipalState, session_id: str) -> None:
         principal.place = []
 
 
-def _vouch(principal: PrincipalState, session_id: str, at: int) -> bool:
+def _vouch(principal: PrincipalState, session_id: str, at: int) -> None:
     """What the session taught, or had taught until it was revoked, holds: whatever becomes of it."""
     taught = _lessons(principal, session_id)
     for name, values in (*principal.doubted.pop(session_id, {}).items(), *taught.items()):
@@ -188,7 +266,6 @@ def _vouch(principal: PrincipalState, session_id: str, at: int) -> bool:
             memory[value] = [at, ""] if name in HABITS else ""
         while len(memory) > MOST_HABITS:
             del memory[next(iter(memory))]
-    return True
 
 
 def _lessons(principal: PrincipalState, session_id: str) -> dict[str, list[str]]:

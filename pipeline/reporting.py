@@ -12,6 +12,7 @@ from models.columns import ACTION, FACTOR_CHANGES, KINDS, Kind
 from models.features import FEATURE_NAMES
 from models.rolling import Bools
 from models.state import Names
+from models.volumes import named_volumes
 from pipeline import feedback, lineage, outputs
 from pipeline.afterwards import outcome_of
 from pipeline.brain import Brain
@@ -22,6 +23,7 @@ from pipeline.judging import ENDED, PROVING, REVOKED, Sight, Walk
 from pipeline.outbox import Outbox
 from pipeline.risk import LEVELS
 from pipeline.shadow import Shadows
+from pipeline.uses import uses_of
 
 ON_ITS_WAY_MS: Final = 10_000
 """What happens so soon after a sign-out may have begun before it."""
@@ -58,9 +60,11 @@ class Reporter:
             self.out.send(outputs.activity(who, kind, str(action), *told, event))
         if flags & (REVOKED | ENDED) and not started:
             return
-        if started or moved:
-            what = "started" if started else "client_changed"
-            self.out.send(outputs.activity(who, kind, what, event["event_id"], event["occurred_at"], event))
+        used = uses_of(event) if facts["reaching"][index] or folded.batch.kind is Kind.AUTH else []
+        if started or moved or used:
+            what = "started" if started else "client_changed" if moved else "used"
+            event_id, at = str(event["event_id"]), int(event["occurred_at"])
+            self.out.send(outputs.activity(who, kind, what, event_id, at, event, used))
         if facts["device_new"][index] or (event["device_id"] and (started or facts["client_changed"][index])):
             self._bind(who, kind, event["device_id"], "live", event)
 
@@ -130,7 +134,9 @@ class Reporter:
     def _gone(self, sight: Sight, how: str) -> None:
         who, event = sight.who, sight.event
         if who["principal_id"]:
-            self.out.send(outputs.activity(who, sight.kind, how, str(event["event_id"]), sight.at, {}))
+            peaks = named_volumes(self.walk.table.rows["peaks"][sight.row])
+            event_id = str(event["event_id"])
+            self.out.send(outputs.activity(who, sight.kind, how, event_id, sight.at, {}, (), peaks))
             for device_id in filter(None, (*sight.case.devices, who["device_id"])):
                 self._bind(who, sight.kind, device_id, "ended", {**event, "occurred_at": sight.at})
 
@@ -142,16 +148,11 @@ class Reporter:
             self.out.count("challenges", "passed")
         if not missed and _MISSED in case.episodes:
             self.out.count("challenges", "missed")
-        told = (
-            outputs.reasons(
-                decision.parts,
-                self.judge.limits,
-                self.walk.moved(sight.index),
-                self.walk.transition(sight),
-            )
-            if decision.report
-            else []
-        )
+        told: list[dict[str, Any]] = []
+        if decision.report:
+            odd, transition = self.walk.moved(sight.index), self.walk.transition(sight)
+            told = outputs.reasons(decision.parts, self.judge.limits, odd, transition)
+            decision.learning = self.walk.learning(sight.index)
         if decision.revoke:
             self._revoke(sight, decision)
         elif case.revocation and not case.revocation.acknowledged and sight.at >= case.revocation.due:
@@ -160,6 +161,9 @@ class Reporter:
             self._challenge(sight, decision)
         if decision.held:
             self.out.count("revocations", "held")
+        moved = decision.level != decision.previous and not case.revocation
+        if moved and LEVELS[0] in (decision.level, decision.previous):
+            lineage.tell_level(sight, self.out)
         if decision.report:
             self._report(sight, decision, told)
 

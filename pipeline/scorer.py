@@ -19,7 +19,7 @@ from models.columns import CALL_MEMBERS, Batch, Columns, Kind
 from models.fold import fold
 from models.rolling import Segments, segments
 from models.state import SOURCES, Names, SessionTable
-from pipeline.afterwards import Farewell, acknowledge
+from pipeline.afterwards import Farewell, acknowledge, summarise
 from pipeline.attempts import tell_networks
 from pipeline.brain import Brain
 from pipeline.case import Case
@@ -128,8 +128,7 @@ class SessionScorer:
             self._fold(batch if end - start == len(batch) else batch.take(part), source, offsets[part], out)
             self.reached = int(reach[end - 1])
             if slots[end - 1] > self.slot or len(self.table) >= self.most:
-                self.slot = max(self.slot, int(slots[end - 1]))
-                self._sweep(self.slot * self.options.sweep_ms, out)
+                self._sweep_to(max(self.slot, int(slots[end - 1])), out)
             start = end
 
     def _batch(self, topic: str, events: Sequence[dict[str, Any]]) -> Batch:
@@ -199,13 +198,15 @@ class SessionScorer:
             self.wall = now_ms
             slot = (self.reached - self.options.lateness_ms) // self.options.sweep_ms
             if slot > self.slot:
-                self.slot = slot
-                self._sweep(slot * self.options.sweep_ms, out)
+                self._sweep_to(slot, out)
         return out.outcome(self.table, self.cases)
 
-    def _sweep(self, at: int, out: Outbox) -> None:
-        """At watermark *at*: forget sessions that are over, look at those that time may have changed."""
+    def _sweep_to(self, slot: int, out: Outbox) -> None:
+        """At the watermark of *slot*: forget what is over, sum up, look at what time may have changed."""
+        was, at = (self.slot or 0) * self.options.sweep_ms, slot * self.options.sweep_ms
+        self.slot = slot
         due = self._expire(at, out)
+        summarise(self.table, was, at, out)
         self.fleet_silent = self._fleet_is_silent(at)
         if due.size:
             events = [self._tick(row, at) for row in due.tolist()]

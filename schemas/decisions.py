@@ -63,7 +63,8 @@ class SessionRisk(Subject):
     """A decision about a session, for SOC and SIEM, with everything needed to understand and replay it.
 
     `reasons` come largest contribution first; `suppressed` says why an action was held back; `caused_by` is
-    the `event_id` of the event that moved it, `occurred_at` that event's time.
+    the `event_id` of the event that moved it, `occurred_at` that event's time. `learning` names detections
+    that keep still because they do not know yet what is normal for the principal.
     """
 
     decision_id: Id
@@ -79,6 +80,7 @@ class SessionRisk(Subject):
     model: Id
     policy: Id
     reasons: Reasons
+    learning: Annotated[list[Name], Field(max_length=64)] | None = None
 
 
 class Command(Subject):

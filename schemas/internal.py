@@ -22,6 +22,13 @@ from schemas.members import (
     ShortText,
 )
 
+Volume = Annotated[float, Field(ge=0)]
+Volumes = Annotated[dict[Name, Volume], Field(max_length=32)]
+"""Most of each volume of `models/volumes.py`, by its name, in its own unit."""
+
+
+Use = Annotated[str, Field(pattern=r"^(scope|operation|tool):", max_length=300)]
+
 
 class SessionContext(Posture, Envelope):
     """What its device, its principal, its lineage or its network means for a session.
@@ -29,11 +36,14 @@ class SessionContext(Posture, Envelope):
     Members by `source`. device: `heard_at` (event time of the device's newest telemetry) and its posture.
     principal: `known_*` (seen before for this principal), `novelty`, `concurrent_sessions`, `sessions_seen`
     (length of the history), `place_speed_kmh` (from the principal's last place in another session) and
-    `usual_asn`. lineage: `relation` `child` tells a parent which `child_session_id` was born of it,
-    `ancestor_revoked` tells a child that `root_session_id` fell. network: `network_principals`, the others
-    that its signals rest on. feedback: `muted`, the detections that somebody called false positives of it,
-    each with the time until which it keeps quiet. `signals` (`models/signals.py`) are those of the
-    source that hold now; absent, they are as they were. `details` says of a signal in words what was seen.
+    `usual_asn`; of what is usual for it, learned on `days_known` days: `usual` volumes, `usual_concurrent`
+    sessions, `hour_share` (of what was learned, active at this hour), beside `strange_sessions` of it (live,
+    on no device of its own) on `strange_networks`. lineage: `relation` `child` tells a parent which
+    `child_session_id` was born of it, `ancestor_revoked` tells a child that `root_session_id` fell.
+    network: `network_principals`, the others that its signals rest on. feedback: `muted`, the detections
+    that somebody called false positives of it, each with the time until which it keeps quiet. `signals`
+    (`models/signals.py`) are those of the source that hold now; absent, they are as they were. `details`
+    says of a signal in words what was seen.
     """
 
     type: Literal["session.context"]
@@ -52,6 +62,12 @@ class SessionContext(Posture, Envelope):
     sessions_seen: Count | None = None
     place_speed_kmh: Annotated[float, Field(ge=0)] | None = None
     usual_asn: bool | None = None
+    days_known: Count | None = None
+    usual: Volumes | None = None
+    usual_concurrent: Count | None = None
+    hour_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    strange_sessions: Count | None = None
+    strange_networks: Count | None = None
     relation: Literal["child", "ancestor_revoked"] | None = None
     child_session_id: Id | None = None
     root_session_id: Id | None = None
@@ -76,7 +92,9 @@ class PrincipalActivity(Home, Client, Envelope):
     Where it started, changed client, ended or was revoked; and what became of the principal's factors.
 
     `muted`: a verdict on it was that `suppression`'s detections are false positives of this principal.
-    `vouched`: an analyst said that what it was suspected for was honest.
+    `vouched`: an analyst said that what it was suspected for was honest. `used` are scopes, sensitive
+    operations and agents' tools it had not used before (`scope:NAME`, `operation:NAME`, `tool:NAME`);
+    `peaks` the most it did since it last told.
     """
 
     type: Literal["principal.activity"]
@@ -86,6 +104,8 @@ class PrincipalActivity(Home, Client, Envelope):
     kind: Literal[
         "started",
         "client_changed",
+        "used",
+        "summary",
         "ended",
         "revoked",
         "credential_added",
@@ -97,6 +117,8 @@ class PrincipalActivity(Home, Client, Envelope):
     ]
     device_id: Id | None = None
     suppression: Suppression | None = None
+    used: Annotated[list[Use], Field(max_length=64)] | None = None
+    peaks: Volumes | None = None
 
 
 class NetworkActivity(Envelope):

@@ -5,7 +5,7 @@ Tables of rows are named ``ROWS`` in test files whose name ends in ``detections`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from playing import Event
 from samples import auth, call, telemetry
 
+DAY_S, HOUR_S = 86_400, 3_600
 HOME: dict[str, Any] = {
     "asn": 64601,
     "ip": "192.0.2.1",
@@ -90,3 +91,53 @@ class Row:
 def names(rows: Iterable[Row]) -> list[str]:
     """What to call the rows of a table."""
     return [f"{row.rule}-{at}" for at, row in enumerate(rows)]
+
+
+def session(start: float, *more: Event, session_id: str, **members: Any) -> list[Event]:
+    """A session that starts at *start*, does *more* and signs out after an hour."""
+    who = {"session_id": session_id, **members}
+    return [auth(start, **who), *more, auth(start + HOUR_S, action="sign_out", **who)]
+
+
+def days(
+    number: int,
+    hour: float = 9,
+    do: Callable[[float, dict[str, Any]], Iterable[Event]] | None = None,
+    name: str = "day",
+    **members: Any,
+) -> list[Event]:
+    """A session on each of the *number* days before the first of the tests, at *hour* UTC.
+
+    *do* makes what a session does from the time of its start, in seconds, and its members.
+    """
+    told = []
+    for day in range(-number, 0):
+        start = day * DAY_S + hour * HOUR_S
+        who = {"session_id": f"{name}{day}", **members}
+        did = do(start, who) if do else [call(start + 60, **who)]
+        told += session(start, *did, **who)
+    return told
+
+
+def repeated(count: int, apart: float = 1, **what: Any) -> Callable[[float, dict[str, Any]], list[Event]]:
+    """The same call *count* times."""
+    return lambda start, who: [call(start + 60 + apart * at, **who, **what) for at in range(count)]
+
+
+def various(count: int, apart: float = 1, **what: Any) -> Callable[[float, dict[str, Any]], list[Event]]:
+    """As many different operations."""
+    return lambda start, who: [
+        call(start + 60 + apart * at, **who, **{"operation": f"GET /{at}", **what}) for at in range(count)
+    ]
+
+
+def today(*more: Event, hour: float = 9, **members: Any) -> list[Event]:
+    """Session s-1 signs in at *hour* of the first day and does *more*, the times of which are its own."""
+    return [auth(hour * HOUR_S, **members), call(hour * HOUR_S + 30, **members), *more]
+
+
+def now(
+    do: Callable[[float, dict[str, Any]], Iterable[Event]], hour: float = 9, **members: Any
+) -> list[Event]:
+    """Session s-1 at *hour* of the first day does what :func:`days` let others do."""
+    return today(*do(hour * HOUR_S, members), hour=hour, **members)

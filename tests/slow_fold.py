@@ -17,8 +17,10 @@ from models.fingerprint import fingerprint, hash_ids
 from models.operations import PRIVILEGE, is_powerful
 from models.roles import Roles
 from models.state import ROLES
+from models.volumes import VOLUMES
 
 HOUR_MS = 3_600_000
+COUNTS = ("days_known", "strange_sessions", "strange_networks", "usual_concurrent")
 AGAINST = {
     "managed": False, "compliant": False, "rooted": True, "emulator": True, "hooked": True, "debugger": True,
     "screen_lock": False, "encrypted": False, "app_signature_valid": False,
@@ -47,6 +49,8 @@ class SlowSession:
         self.attested_at = 0
         self.seen: dict[tuple[str, int], int] = {}
         self.principal: dict[str, Any] = {}
+        self.baseline: dict[str, Any] = {}
+        self.peaks = dict.fromkeys(VOLUMES, 0.0)
 
     def fold(self, event: dict[str, Any]) -> dict[str, float]:
         """Take one event; the features after it, and facts that only rules see."""
@@ -67,6 +71,8 @@ class SlowSession:
         for one in SUMS:
             kept = self.sums[one.name] * 2 ** (-(self.at - before) / one.half_life)
             self.sums[one.name] = kept + marks[one.mark] * 2 ** (-late / one.half_life)
+        for name in VOLUMES if event["type"] == "api.call" else ():
+            self.peaks[name] = max(self.peaks[name], self.sums[name])
         return self._features(speed) | self._facts(event)
 
     def _client(self, event: dict[str, Any], marks: dict[str, float]) -> float:
@@ -138,16 +144,21 @@ class SlowSession:
         status, records = event["status"] or 0, event["records"] or 0
         sensitive = event["sensitivity"] in ("confidential", "restricted")
         stage = PRIVILEGE.get(event["operation"], 0) if status < 400 else 0
+        guarded = event["scope"] or event["sensitivity"] == "restricted" or event["operation"] in PRIVILEGE
+        parts = (event["operation"], event["scope"] or "", event["sensitivity"] or "")
+        operation = "\udcff".join(parts) if guarded else event["operation"]
         marks |= {
             "call": 1, "error": status >= 400, "denied": status in (401, 403),
             "bytes_out": event["bytes_out"] or 0,
             "records": records, "sensitive_records": records * sensitive, "sensitive_call": sensitive,
             "write": event["method"] not in (None, "GET", "HEAD", "OPTIONS", "READ"),
             "tool_call": event["tool"] is not None, "created": stage == 1, "granted": stage == 2,
-            "blinded": stage == 3, "new_operation": self._new("operation", event["operation"]),
+            "blinded": stage == 3, "new_operation": self._new("operation", operation),
             "new_address": self._new("address", event["ip"]),
             "new_resource": self._new("resource", event["resource"]),
         }  # fmt: skip
+        refused = status in (401, 403, 404)
+        marks["refused_new"] = refused and (marks["new_operation"] or marks["new_resource"])
         new_tool = self._new("tool", event["tool"])
         marks["new_tool"] = new_tool and self.at - self.started >= 300_000
         if self.roles is not None:
@@ -189,8 +200,11 @@ class SlowSession:
         return last is None or hour - last > 1
 
     def _context(self, event: dict[str, Any]) -> None:
-        if event["source"] == "principal":
+        introduced = event["days_known"] is None or event["sessions_seen"] is not None
+        if event["source"] == "principal" and introduced:
             self.principal = event
+        if event["source"] == "principal":
+            self.baseline = event
         if event["source"] == "device" and event["heard_at"] >= self.heard_at:
             self.heard_at = event["heard_at"]
             self.posture = event
@@ -219,6 +233,9 @@ class SlowSession:
             "novelty": self.principal.get("novelty") or 0.0,
             "surprise_ratio_10m": sums["surprise_10m"] / (sums["calls_10m"] + 1),
             "concurrent_sessions": float(self.principal.get("concurrent_sessions") or 0),
+            "hour_share": self.baseline.get("hour_share") or 0.0,
+            **{name: min(self.baseline.get(name) or 0, 255) for name in COUNTS},
+            **{f"usual_{name}": (self.baseline.get("usual") or {}).get(name, 0.0) for name in VOLUMES},
         }
 
 

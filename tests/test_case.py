@@ -61,8 +61,8 @@ def test_an_episode_keeps_its_first_event_and_its_newest() -> None:
     episode = Episode(10, 10, 1.0, ["e-0"])
 
     for at in range(1, 9):
-        episode.see(10 + at, float(at), f"e-{at}")
-    episode.see(12, 9.0, "e-8")
+        episode.see(10 + at, float(at), None, f"e-{at}")
+    episode.see(12, 9.0, None, "e-8")
 
     assert episode == Episode(10, 18, 9.0, ["e-0", "e-5", "e-6", "e-7", "e-8"])
     assert len(episode.evidence) == EVIDENCE

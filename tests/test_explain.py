@@ -81,6 +81,7 @@ def test_it_says_who_when_why_and_what_was_done(played: Path) -> None:
         "-4.00 before any evidence",
         "+8.00 device_rooted: The session's device",
         "no posture faults",
+        "still learning what is normal here: rare_hour, concurrent_sessions, unfamiliar_scope",
         f"{revocation} on session-revocations, due 2026-03-02 00:",
         "opened",
     ):

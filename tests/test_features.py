@@ -77,6 +77,8 @@ HISTORIES: list[tuple[str, list[Event], float]] = [
     ("denied_10m", [call(0, status=401), call(0, status=403), call(0, status=404)], 2.0),
     ("error_ratio_10m", [call(0, status=500)], 0.5),
     ("error_ratio_10m", [call(0), call(0), call(0, status=500)], 0.25),
+    ("refused_10m", [call(0, status=403), call(0, status=403), call(0, status=404, operation="GET /y")], 2.0),
+    ("refused_10m", [call(0), call(0, status=403), call(0, status=500, operation="GET /y")], 0.0),
     ("denied_ratio_10m", [call(0, status=403), call(0, status=403)], 2 / 3),
     ("bytes_out_10m", [call(0, bytes_out=1000), call(600, bytes_out=1)], 501.0),
     ("bytes_out_1h", [call(0, bytes_out=1000), call(3600, bytes_out=None)], 500.0),

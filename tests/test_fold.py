@@ -15,6 +15,7 @@ from models.features import FEATURE_NAMES
 from models.fold import fold
 from models.roles import Roles
 from models.state import SOURCES, SessionTable
+from models.volumes import BASELINE, VOLUMES, unpacked
 from role_samples import sample_roles
 from samples import T0, auth, call, context
 from slow_fold import SlowSession
@@ -23,7 +24,10 @@ Event = dict[str, Any]
 TOPIC = {"auth.event": "auth-events", "api.call": "api-calls", "session.context": "session-context"}
 MAKE = {"auth.event": Columns.auths, "api.call": Columns.calls, "session.context": Columns.contexts}
 
-FACTS = ("proved", "refreshed_at", "since_refresh_s", "stage", "by_sim", "powerful")
+FACTS = (
+    "proved", "refreshed_at", "since_refresh_s", "stage", "by_sim", "powerful",
+    *BASELINE, *(f"usual_{name}" for name in VOLUMES),
+)  # fmt: skip
 """What only rules see."""
 
 SOME_ROLES = sample_roles()
@@ -58,12 +62,13 @@ CALLS = st.builds(
         {
             "principal_kind": st.sampled_from(["human", "human", "agent"]),
             "operation": st.sampled_from(["GET /x", "iam:CreateAccessKey", "POST /roles/{id}/grants"]),
-            "status": _or_none(200, 403, 500),
+            "status": _or_none(200, 403, 404, 500),
             "method": _or_none("GET", "POST"),
             "bytes_out": _or_none(0, 10_000, 2**40),
             "records": _or_none(0, 3, 5_000),
             "sensitivity": _or_none("public", "restricted"),
             "tool": _or_none("search", "mail", "shell"),
+            "scope": _or_none("read", "admin"),
             "resource": _or_none("r-1", "r-2", "ü", "x" * 100),
         }
     ),
@@ -109,6 +114,12 @@ CONTEXTS = st.builds(
             "heartbeat_interval_ms": _or_none(30_000, 60_000),
             "novelty": _or_none(0.25, 1.0),
             "concurrent_sessions": _or_none(0, 3),
+            "sessions_seen": _or_none(0, 9),
+            "days_known": _or_none(0, 7, 400),
+            "usual": _or_none({}, {"calls_10m": 1.0, "sensitive_records_10m": 31.0}),
+            "usual_concurrent": _or_none(2),
+            "hour_share": _or_none(0.0, 0.2),
+            "strange_sessions": _or_none(4),
         }
     ),
 )
@@ -141,8 +152,9 @@ def fast(
     return answers, table
 
 
-def slow(events: list[Event]) -> list[list[float]]:
-    sessions: dict[str, SlowSession] = {}
+def slow(events: list[Event], sessions: dict[str, SlowSession] | None = None) -> list[list[float]]:
+    """The same of the slow reference; *sessions*, if given, are filled with what it remembers."""
+    sessions = {} if sessions is None else sessions
     answers = []
     for event in events:
         session = sessions.setdefault(event["session_id"], SlowSession(event, SOME_ROLES))
@@ -159,6 +171,20 @@ def test_the_fold_equals_the_slow_reference_after_every_event(events: list[Event
     expected = slow(events)
 
     np.testing.assert_allclose(answers, expected, rtol=1e-9, atol=1e-9)
+
+
+@given(STREAMS, st.sets(st.integers(1, 40)))
+@settings(max_examples=100, deadline=None)
+def test_a_row_remembers_the_most_of_each_volume_never_too_small(events: list[Event], cuts: set[int]) -> None:
+    _, table = fast(events, cuts)
+    sessions: dict[str, SlowSession] = {}
+    slow(events, sessions=sessions)
+
+    for session_id, session in sessions.items():
+        kept = unpacked(table.rows["peaks"][table.find("default", session_id)])
+        most = np.array(list(session.peaks.values()))
+        assert (kept >= most - 1e-6).all()
+        assert (kept <= (1 + most) * 2 ** (1 / 8) - 1 + 1e-6).all()
 
 
 @given(STREAMS, st.sets(st.integers(1, 40)), st.sets(st.integers(1, 40)))

@@ -227,9 +227,10 @@ def test_a_reason_tells_what_was_seen_what_is_normal_and_by_which_events() -> No
     assert told["reasons"] == [
         {
             "detection": "mass_read",
-            "text": "Far more confidential or restricted records were read than people read.",
+            "text": "Far more confidential or restricted records were read than usual.",
             "severity": "HIGH", "attack": ["T1530", "T1213"], "contribution": 6.0,
-            "observed": "6000 records in 10 min", "normal": "≤ 5000 records", "evidence": ["e-7"],
+            "observed": "6000 records in 10 min", "evidence": ["e-7"],
+            "normal": "≤ 1000 records or 8 times the usual; ≤ 5000 of a newcomer",
             "first_at": T0 + 1_000, "last_at": T0 + 1_000,
         }
     ]  # fmt: skip
@@ -241,7 +242,7 @@ def test_what_is_normal_follows_the_policy() -> None:
 
     (told,) = one.said(topics.SESSION_RISK)
 
-    assert told["reasons"][0]["normal"] == "≤ 7 records"
+    assert told["reasons"][0]["normal"] == "≤ 1000 records or 8 times the usual; ≤ 7 of a newcomer"
 
 
 def test_a_suppressed_reason_is_shown_and_counts_nothing() -> None:

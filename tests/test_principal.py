@@ -43,7 +43,8 @@ def test_to_a_stranger_everything_is_new() -> None:
             "type": "session.context", "event_id": "e-1~a~p", "occurred_at": T0, "tenant": "default",
             "session_id": "s-1", "source": "principal", "known_device": False, "known_asn": False,
             "known_country": False, "known_client": False, "novelty": 1.0, "concurrent_sessions": 0,
-            "sessions_seen": 0, "signals": [],
+            "sessions_seen": 0, "signals": [], "days_known": 0, "usual": {}, "usual_concurrent": 0,
+            "hour_share": 0.0, "strange_sessions": 0, "strange_networks": 0,
         },
     )  # fmt: skip
 
@@ -326,6 +327,7 @@ def test_a_principal_fits_into_a_record_whatever_it_does() -> None:
                     device_id=f"{at:06d}" + wide * 122,
                     user_agent=chr(0x1F000 + at % 500) + wide * 511,
                     ip=f"2001:db8:{at:x}::1",
+                    used=[f"scope:{at:06d}" + wide * 240],
                 )
                 for at in range(start, start + 100)
             )
@@ -336,11 +338,13 @@ def test_a_principal_fits_into_a_record_whatever_it_does() -> None:
     assert max(map(len, one.rows.values())) < 950_000
 
 
-ACTIVITIES = st.builds(
+ACTIVITIES = st.builds(  # with all that a session may tell
     lambda at, session_id, kind, members: activity(at, session_id=session_id, kind=kind, **members),
     st.sampled_from([0, 60, 600, 2 * KEEP_MS / 1000]),
     st.sampled_from(["s-1", "s-2", "s-3"]),
-    st.sampled_from(["started", "client_changed", "ended", "revoked", "vouched", *FACTOR_CHANGES]),
+    st.sampled_from(
+        ["started", "client_changed", "used", "summary", "ended", "revoked", "vouched", *FACTOR_CHANGES]
+    ),
     st.sampled_from(
         [
             {},
@@ -353,6 +357,12 @@ ACTIVITIES = st.builds(
             {**CAFE, **MUNICH},
             {"principal_id": "bob"},
         ]
+    )
+    | st.fixed_dictionaries(
+        {
+            "used": st.none() | st.just(["scope:read"]) | st.just(["tool:mail", "operation:x"]),
+            "peaks": st.none() | st.just({"calls_10m": 7.0}) | st.just({"records_10m": 1.0}),
+        }
     ),
 )
 

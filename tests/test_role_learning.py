@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.npz import pack
 from models.artefact import CARD, ROLES, BadModel, load_roles, save
 from models.columns import PRINCIPAL_KIND
 from models.features import FEATURES
 from models.forest import Forest, fit
+from models.npz import pack
 from models.roles import QUANTILES, VOLUMES
 from pipeline.recording import write
 from pipeline.role_learning import learn_roles

@@ -107,6 +107,8 @@ def _tell_why(console: Console, decision: dict[str, Any], prior: float | None) -
     ends = f"+{total:.2f}" if prior is None else f"{prior + total:+.2f}"
     rows.append((ends, f"together: a score of {decision['score']} of 100", None, None))
     console.print(grid(">log-odds", "what", "observed", "normal", rows=rows))
+    if decision.get("learning"):
+        console.print(f"still learning what is normal here: {', '.join(decision['learning'])}")
     if decision.get("suppressed"):
         console.print(f"not counted or held back: {decision['suppressed']}")
 

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.signals import SIGNAL_BIT
+from pipeline.rules.agents import AGENTS
+from pipeline.rules.baseline import BASELINE
 from pipeline.rules.client import CLIENT
 from pipeline.rules.device import DEVICE
 from pipeline.rules.factors import FACTORS
@@ -26,7 +28,7 @@ from pipeline.rules.verdicts import VERDICTS
 
 __all__ = [
     "ATTACK_VERSION", "BIT", "FOREVER", "ORDER", "RULES", "RULE_IDS", "Holds", "Limits", "Rule", "Severity",
-    "View", "firing", "order_of", "unknown",
+    "View", "firing", "learning", "order_of", "unknown",
 ]  # fmt: skip
 
 
@@ -35,7 +37,9 @@ def order_of(rule_ids: Iterable[str]) -> bytes:
     return blake2b("\n".join(rule_ids).encode(), digest_size=4).digest()
 
 
-RULES: Final[tuple[Rule, ...]] = (*DEVICE, *POSTURE, *CLIENT, *FACTORS, *USAGE, *VERDICTS, *NETWORK)
+RULES: Final[tuple[Rule, ...]] = (
+    *DEVICE, *POSTURE, *CLIENT, *FACTORS, *USAGE, *AGENTS, *BASELINE, *VERDICTS, *NETWORK,
+)  # fmt: skip
 RULE_IDS: Final = tuple(rule.id for rule in RULES)
 ORDER: Final = order_of(RULE_IDS)
 BIT: Final = {rule_id: index for index, rule_id in enumerate(RULE_IDS)}
@@ -63,3 +67,10 @@ def firing(view: View, limits: tuple[Limits, ...], count: int) -> NDArray[np.uin
         for index, bit in _SIGNALLED:
             mask |= (view["signals"] >> bit & np.uint64(1)) << np.uint64(index)
     return mask
+
+
+def learning(view: View, limits: tuple[Limits, ...], index: int) -> list[str]:
+    """Which detections do not know yet, after event *index*, what is normal, and keep still."""
+    one = {name: column[index : index + 1] for name, column in view.items()}
+    asked = zip(RULES, limits, strict=True)
+    return [rule.id for rule, limit in asked if rule.learning is not None and rule.learning(one, limit)[0]]

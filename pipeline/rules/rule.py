@@ -53,6 +53,7 @@ class Rule:
         learning: (view, limits) → ``(n,)`` bools: where it is not known yet what is normal, so that it keeps
             still and says so; ``None`` for a detection that needs no history.
         mutable: whether a verdict of *false positive* keeps it quiet; what is a fact, not a guess, never is.
+        usual: which fact of the view is what is usual for the principal, in the unit of *observed*.
     """
 
     id: str
@@ -75,11 +76,23 @@ class Rule:
     signal: str = ""
     learning: Callable[[View, Limits], Holds] | None = None
     mutable: bool = True
+    usual: str = ""
 
 
 def members(topic: str, *names: str) -> tuple[str, ...]:
     """Members of events as a rule names what it needs: ``topic.member``."""
     return tuple(f"{topic}.{name}" for name in names)
+
+
+def settled(x: View, limit: Limits) -> Holds:
+    """Where enough days of the principal's history are known, ``limit["days"]``, to say what is usual."""
+    answer: Holds = x["days_known"] >= limit["days"]
+    return answer
+
+
+def unsettled(x: View, limit: Limits) -> Holds:
+    """Where the principal's history is still being learned."""
+    return ~settled(x, limit)
 
 
 def numbers(**limits: float) -> Mapping[str, float]:

@@ -1,4 +1,4 @@
-"""Detections: what is done in the session: data, rights, tools."""
+"""Detections: what is done in the session: data and rights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.rules.rule import AGENT, SERVICE, Holds, Limits, Rule, View, members, numbers
+from models.signals import told
+from pipeline.rules.rule import SERVICE, Holds, Limits, Rule, View, members, numbers, settled, unsettled
 
 
 def _chain_steps(x: View, limit: Limits) -> NDArray[np.int64]:
@@ -16,59 +17,60 @@ def _chain_steps(x: View, limit: Limits) -> NDArray[np.int64]:
     return taken
 
 
-def _tool_burst(x: View, limit: Limits) -> Holds:
-    busy = (x["tool_calls_1m"] > limit["calls"]) | (x["new_tools_10m"] > limit["new_tools"])
-    answer: Holds = (x["kind"] == AGENT) & busy
-    return answer
+def _chain(x: View, limit: Limits) -> Holds:
+    return (_chain_steps(x, limit) >= 3) & ~told(x["signals"], "chains_usual")
+
+
+def _widened(x: View, limit: Limits) -> Holds:
+    """Two steps; of those whose regular work they are, only the whole chain."""
+    least = np.where(told(x["signals"], "chains_usual"), 3, 2)
+    return (_chain_steps(x, limit) >= least) & ~_chain(x, limit)
 
 
 def _mass_read(x: View, limit: Limits) -> Holds:
-    answer: Holds = (x["kind"] != SERVICE) & (x["sensitive_records_10m"] > limit["records"])
+    """A service may read all there is until it is known what it usually reads."""
+    usual = np.maximum(limit["floor"], limit["times"] * x["usual_sensitive_records_10m"])
+    most = np.where(settled(x, limit), usual, limit["records"])
+    answer: Holds = (x["sensitive_records_10m"] > most) & ~_reads_unknown(x, limit)
+    return answer
+
+
+def _reads_unknown(x: View, limit: Limits) -> Holds:
+    answer: Holds = (x["kind"] == SERVICE) & unsettled(x, limit)
     return answer
 
 
 USAGE: Final[tuple[Rule, ...]] = (
     Rule(
-        "mass_read", "Far more confidential or restricted records were read than people read.",
+        "mass_read", "Far more confidential or restricted records were read than usual.",
         "An unusual amount of sensitive data was read, so the session was ended.",
         "HIGH", 6.0, 1800.0, False, ("T1530", "T1213"),
-        _mass_read, ("sensitive_records_10m", "records in 10 min"), "≤ {records:g} records",
-        "a migration, an export that was agreed", numbers(records=5000.0),
-        needs=members("api-calls", "records", "sensitivity"),
-        references=("NIST CSF 2.0 DE.CM-03",),
-        clearing="Counts for half an hour; proving a factor does not clear it.",
+        _mass_read, ("sensitive_records_10m", "records in 10 min"),
+        "≤ {floor:g} records or {times:g} times the usual; ≤ {records:g} of a newcomer",
+        "a migration, an export that was agreed",
+        numbers(records=5000.0, floor=1000.0, times=8.0, days=3.0),
+        needs=members("api-calls", "records", "sensitivity"), references=("NIST CSF 2.0 DE.CM-09",),
+        clearing="It ends half an hour after the reading, if the session was not ended.",
+        learning=_reads_unknown, usual="usual_sensitive_records_10m",
     ),
     Rule(
         "privilege_chain",
         "A credential was made, rights were widened and audit was switched off, in minutes.",
         "Administrative rights were changed in an unsafe way, so the session was ended.",
         "HIGH", 6.0, 3600.0, False, ("T1098.001", "T1098.003", "T1562.008"),
-        lambda x, limit: _chain_steps(x, limit) >= 3,
-        ("audit_blinded_10m", "audit changes in 10 min"), "never all three", "infrastructure as code",
-        numbers(left=0.25),
-        needs=members("api-calls", "operation", "status"),
-        references=("NIST CSF 2.0 DE.CM-03", "NIST CSF 2.0 PR.AA-05"),
-        clearing="Counts for an hour; proving a factor does not clear it.",
+        _chain, ("audit_blinded_10m", "audit changes in 10 min"), "never all three",
+        "infrastructure as code in its first days", numbers(left=0.25),
+        needs=("api-calls.operation", "api-calls.status"),
+        references=("NIST CSF 2.0 DE.CM-03", "OWASP NHI5:2025"),
+        clearing="It ends an hour after the chain, if the session was not ended.",
     ),
     Rule(
         "privilege_widened", "Two steps of the privilege chain within minutes: credential, rights, audit.",
         "Please confirm it is you: administrative rights were changed.",
         "MEDIUM", 4.0, 1800.0, True, ("T1098.001", "T1098.003"),
-        lambda x, limit: _chain_steps(x, limit) == 2,
-        ("rights_granted_10m", "grants in 10 min"), "one step at a time",
-        "infrastructure as code, onboarding", numbers(left=0.25),
-        needs=members("api-calls", "operation", "status"),
-        references=("NIST CSF 2.0 DE.CM-03", "NIST CSF 2.0 PR.AA-05"),
-        clearing="Cleared by proving a factor; else it counts for half an hour.",
-    ),
-    Rule(
-        "agent_tool_burst", "An agent calls tools in a burst, or tools it never used before.",
-        "Your assistant behaved unusually and was disconnected.",
-        "HIGH", 6.0, 1800.0, False, ("T1059.009", "T1078.004"),
-        _tool_burst, ("tool_calls_1m", "tool calls in 1 min"), "≤ {calls:g} calls, ≤ {new_tools:g} new tools",
-        "an evaluation run, a new task", numbers(calls=60.0, new_tools=3.5),
-        needs=members("api-calls", "tool", "principal_kind"),
-        references=("NIST CSF 2.0 DE.CM-03",),
-        clearing="Counts for half an hour; an agent cannot prove a factor.",
+        _widened, ("rights_granted_10m", "grants in 10 min"), "one step at a time",
+        "infrastructure as code, onboarding, in their first days", numbers(left=0.25),
+        needs=("api-calls.operation", "api-calls.status"), references=("NIST CSF 2.0 DE.CM-03",),
+        clearing="A step-up clears it; it ends half an hour after the steps.",
     ),
 )  # fmt: skip

@@ -1,0 +1,75 @@
+"""Detections: what AI agents do with their tools, and for whom."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from models.signals import told
+from pipeline.rules.rule import AGENT, Holds, Limits, Rule, View, numbers, settled, unsettled
+
+
+def _tool_burst(x: View, limit: Limits) -> Holds:
+    usual = np.where(settled(x, limit), limit["times"] * x["usual_tool_calls_1m"], 0.0)
+    busy = x["tool_calls_1m"] > np.maximum(limit["calls"], usual)
+    answer: Holds = (x["kind"] == AGENT) & (busy | (x["new_tools_10m"] > limit["new_tools"]))
+    return answer
+
+
+def _denied(x: View, limit: Limits) -> Holds:
+    usual = np.where(settled(x, limit), limit["times"] * x["usual_denied_10m"], 0.0)
+    again = x["denied_10m"] > np.maximum(limit["denials"], usual)
+    answer: Holds = (x["kind"] == AGENT) & x["tool_denied"] & again
+    return answer
+
+
+def _new_tool(x: View, limit: Limits) -> Holds:
+    answer: Holds = (x["kind"] == AGENT) & settled(x, limit) & told(x["signals"], "unfamiliar_tool")
+    return answer
+
+
+AGENTS: Final[tuple[Rule, ...]] = (
+    Rule(
+        "agent_tool_burst", "An agent calls tools in a burst, or tools it never used before.",
+        "Your assistant behaved unusually and was disconnected.",
+        "HIGH", 6.0, 1800.0, False, ("T1059.009", "T1078.004"),
+        _tool_burst, ("tool_calls_1m", "tool calls in 1 min"),
+        "≤ {calls:g} calls or {times:g} times the usual, ≤ {new_tools:g} new tools",
+        "an evaluation run, a new task", numbers(calls=60.0, new_tools=3.5, days=3.0, times=2.0),
+        needs=("api-calls.tool",), references=("NIST CSF 2.0 DE.CM-09",),
+        clearing="It ends half an hour after the burst, if the session was not ended.",
+        usual="usual_tool_calls_1m",
+    ),
+    Rule(
+        "agent_denied_tools", "An agent goes on calling tools that it is denied.",
+        "Your assistant keeps trying tools it may not use.",
+        "MEDIUM", 4.0, 1800.0, False, ("T1059.009", "T1078.004"),
+        _denied, ("denied_10m", "denied calls in 10 min"),
+        "≤ {denials:g} denials or {times:g} times the usual",
+        "a prompt loop, a right taken away by mistake", numbers(denials=4.5, days=3.0, times=2.0),
+        needs=("api-calls.tool", "api-calls.status"), references=("OWASP NHI5:2025",),
+        clearing="It ends half an hour after the last denial.", usual="usual_denied_10m",
+    ),
+    Rule(
+        "agent_new_tool", "An agent uses a tool that it has not used in any session before.",
+        "Your assistant uses a tool it has not used before.",
+        "LOW", 1.5, 1800.0, False, ("T1059.009", "T1078.004"),
+        _new_tool, ("days_known", "days of history without it"),
+        "tools used before, or that others began to use",
+        "a new task, a new version of the agent", numbers(days=3.0),
+        needs=("api-calls.tool",), references=("NIST CSF 2.0 DE.CM-09",),
+        clearing="It ends by itself within two hours.",
+        learning=lambda x, limit: (x["kind"] == AGENT) & unsettled(x, limit),
+    ),
+    Rule(
+        "agent_for_risky_user", "An agent acts for a session that is itself at risk.",
+        "Your assistant is watched more closely until your own session is trusted again.",
+        "MEDIUM", 4.0, 0.0, False, ("T1078.004", "T1550.001"),
+        lambda x, _: (x["kind"] == AGENT) & told(x["signals"], "parent_at_risk"),
+        ("session_age_m", "minutes of the agent's session"), "an ancestor at LOW",
+        "whatever raised the risk of the session above falsely",
+        needs=("auth-events.parent_session_id",), references=("NIST SP 800-207 §2.1",),
+        clearing="It ends when the session it was born from is at LOW again.",
+    ),
+)  # fmt: skip

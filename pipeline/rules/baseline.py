@@ -1,0 +1,81 @@
+"""Detections: what stands out against the principal's own history, once there is enough of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from models.device_facts import known
+from models.signals import told
+from pipeline.rules.rule import Holds, Limits, Rule, View, numbers, settled, unsettled
+
+
+def _rare_hour(x: View, limit: Limits) -> Holds:
+    """A country that is new explains the hour, and has detections of its own."""
+    abroad = known(x["known"], "known_country", False)
+    answer: Holds = settled(x, limit) & (x["hour_share"] < limit["share"]) & ~abroad
+    return answer
+
+
+def _crowd(x: View, limit: Limits) -> Holds:
+    most = np.maximum(limit["sessions"], limit["times"] * x["usual_concurrent"])
+    many = (x["strange_sessions"] > most) & (x["strange_networks"] >= limit["networks"])
+    answer: Holds = settled(x, limit) & many
+    return answer
+
+
+def _probing(x: View, limit: Limits) -> Holds:
+    most = np.maximum(limit["things"], limit["times"] * x["usual_refused_10m"])
+    answer: Holds = x["refused_10m"] > np.where(settled(x, limit), most, limit["newcomer"])
+    return answer
+
+
+BASELINE: Final[tuple[Rule, ...]] = (
+    Rule(
+        "rare_hour", "The session is active at an hour at which its principal practically never works.",
+        "You are signed in at a time of day that is unusual for you.",
+        "LOW", 1.5, 3600.0, True, ("T1078",),
+        _rare_hour, ("hour_share", "of days active at this hour"), "≥ {share:g} of days",
+        "travel, being on call, summer time, a deadline", numbers(days=10.0, share=0.02),
+        needs=("auth-events.occurred_at",), references=("NIST CSF 2.0 DE.CM-03",),
+        clearing="It ends an hour after the hour is usual again, or with a step-up.", learning=unsettled,
+    ),
+    Rule(
+        "concurrent_sessions", "Many more sessions than usual are live at once, from several networks.",
+        "Please confirm it is you: your account is signed in from several places at once.",
+        "MEDIUM", 4.0, 1800.0, True, ("T1078.004", "T1550.004"),
+        _crowd, ("strange_sessions", "live sessions on no device of its own"),
+        "≤ {sessions:g} sessions or {times:g} times the usual",
+        "several new devices in a day, a conference",
+        numbers(days=3.0, sessions=3.0, times=2.0, networks=2.0),
+        needs=("auth-events.principal_id", "auth-events.ip"), references=("NIST CSF 2.0 DE.CM-03",),
+        clearing="A step-up clears it; it ends half an hour after the sessions are as few as usual.",
+        learning=unsettled, usual="usual_concurrent",
+    ),
+    Rule(
+        "unfamiliar_scope",
+        "A scope or sensitive operation was used that this principal has never used before.",
+        "Please confirm it is you: you opened something that you have not used before.",
+        "MEDIUM", 4.0, 1800.0, True, ("T1098.003", "T1526"),
+        lambda x, limit: settled(x, limit) & told(x["signals"], "unfamiliar_use"),
+        ("days_known", "days of history without it"), "what it used before, or what others began to use",
+        "a new duty, the end of a year; a new release until several have used it", numbers(days=7.0),
+        needs=("api-calls.operation", "api-calls.sensitivity", "api-calls.scope", "auth-events.scopes"),
+        references=("NIST SP 800-207 §2.1", "OWASP NHI5:2025"),
+        clearing="A step-up clears it; it ends by itself within two hours.", learning=unsettled,
+    ),
+    Rule(
+        "access_probing", "Many different operations or resources were refused or not found in a short time.",
+        "Please confirm it is you: your session asked for many things it may not have.",
+        "MEDIUM", 4.0, 1800.0, True, ("T1580", "T1087.004"),
+        _probing, ("refused_10m", "different things refused in 10 min"),
+        "≤ {things:g} things or {times:g} times the usual; ≤ {newcomer:g} of a newcomer",
+        "an inventory scan, a right taken away by mistake",
+        numbers(days=3.0, things=15.0, times=3.0, newcomer=30.0),
+        needs=("api-calls.status", "api-calls.operation", "api-calls.resource"),
+        references=("NIST CSF 2.0 DE.CM-09",),
+        clearing="A step-up clears it; it ends half an hour after the refusals.",
+        learning=unsettled, usual="usual_refused_10m",
+    ),
+)  # fmt: skip
