@@ -35,7 +35,7 @@ PROVING: Final = (ACTION["sign_in"], ACTION["step_up_passed"])
 _GOING_ON: Final = tuple(
     ACTION[name] for name in ("sign_in", "token_issued", "token_refreshed", "token_exchanged")
 )
-_REASONS_OF_MODEL: Final = 3
+_REASONS_OF_MODEL: Final = 5
 
 
 @dataclass(slots=True)
@@ -65,7 +65,6 @@ class Looked:
     folded: Folded
     mask: NDArray[np.uint64]
     band: NDArray[np.uint8]
-    seen: NDArray[np.float32]
     level: NDArray[np.uint8]
 
 
@@ -73,8 +72,8 @@ def look(folded: Folded, brain: Brain) -> Looked:
     """Detections and model over every event of a chunk."""
     mask = firing(folded.facts, brain.judge.limits, len(folded.batch))
     seen = as_seen_by_models(folded.values)
-    band = brain.detector.band(brain.detector.score(seen))
-    return Looked(folded, mask, band, seen, folded.before["level"][folded.seg.of].copy())
+    band = brain.detector.band(brain.detector.score(seen, folded.facts["kind"]))
+    return Looked(folded, mask, band, folded.before["level"][folded.seg.of].copy())
 
 
 def _earlier(values: NDArray[Any], before: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
@@ -243,8 +242,9 @@ class Walk:
         """What made the model find event *index* odd."""
         if not self.looked.band[index]:
             return []
-        values = np.ascontiguousarray(self.looked.folded.values[:, index])
-        return self.brain.detector.explain(values, self.looked.seen[index], _REASONS_OF_MODEL)
+        folded = self.looked.folded
+        values, kind = np.ascontiguousarray(folded.values[:, index]), int(folded.facts["kind"][index])
+        return self.brain.detector.explain(values, kind, _REASONS_OF_MODEL)
 
     def _settle(self, sight: Sight) -> int:
         """Keep or drop the case; the row's next wake time."""
