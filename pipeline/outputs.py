@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from models.detector import BANDS, Moved
 from models.features import FEATURE_SET
+from pipeline import wording
 from pipeline.case import Case
 from pipeline.decision import ANOMALY, Contribution, Decision, stable_id
 from pipeline.rules import ATTACK_VERSION, BIT, RULES, Limits
@@ -92,15 +93,17 @@ def _reason(part: Contribution, limits: tuple[Limits, ...], moved: list[Moved]) 
 
 
 def _anomaly(part: Contribution, moved: list[Moved]) -> dict[str, Any]:
-    seen = ", ".join(f"{one.feature} {one.observed:.4g}" for one in moved)
-    usual = ", ".join(f"{one.feature} {one.usual:.4g}" for one in moved)
+    """The model's word: what moved its score as sentences, and once more by the features' names."""
+    pieces = [wording.piece(one) for one in moved]
+    seen = [f"{one.feature} {wording.number(one.observed)}" for one in moved]
+    usual = [f"{one.feature} {wording.bound(one)}" for one in moved]
     return {
         "detection": ANOMALY,
-        "text": _MODEL_TEXT,
+        "text": wording.together(f"{_MODEL_TEXT[:-1]}: ", pieces, 512) if moved else _MODEL_TEXT,
         "severity": "LOW",
         "contribution": part.log_odds,
-        "observed": (seen or "score above the usual")[:256],
-        "normal": (usual or f"below the {BANDS[0]:.0%} quantile")[:256],
+        "observed": wording.together("", seen, 256) or "score above the usual",
+        "normal": wording.together("", usual, 256) or f"below the {BANDS[0]:.0%} quantile",
     }
 
 
