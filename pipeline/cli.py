@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "simulate": "Write a labelled recording of simulated days.",
     "convert": "Turn other people's logs into a recording.",
     "train": "Fit the anomaly model on a recording.",
+    "detectors": "Compare the ways of scoring, and say which to take.",
     "model": "Say which model decides, and in which mode.",
     "policy": "Show or check a policy.",
     "topics": "Make, list or check the topics.",

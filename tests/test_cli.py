@@ -349,7 +349,7 @@ def test_training_again_gives_the_same_bytes_and_another_seed_another_model(
         _told("train", recording, "--out", tmp_path / seed, "--name", "small", "--seed", seed)
 
     assert _bytes(tmp_path / "7") == _bytes(model[0])
-    assert _bytes(tmp_path / "8")["forest.npz"] != _bytes(model[0])["forest.npz"]
+    assert _bytes(tmp_path / "8")["detector.npz"] != _bytes(model[0])["detector.npz"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["7", "8"]
 
 
