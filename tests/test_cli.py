@@ -342,15 +342,21 @@ def test_a_policy_and_a_model_that_are_named_decide(
     assert (told["revocations"], told["challenges"]) == (0, 0)
 
 
-def test_training_again_gives_the_same_bytes_and_another_seed_another_model(
+def test_training_again_gives_the_same_bytes_and_leaves_nothing_of_an_older_model(
     recording: Path, model: tuple[Path, Any], tmp_path: Path
 ) -> None:
-    for seed in ("7", "8"):
-        _told("train", recording, "--out", tmp_path / seed, "--name", "small", "--seed", seed)
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "forest.npz").write_bytes(b"of an older version")
 
-    assert _bytes(tmp_path / "7") == _bytes(model[0])
-    assert _bytes(tmp_path / "8")["detector.npz"] != _bytes(model[0])["detector.npz"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["7", "8"]
+    _told("train", recording, "--out", tmp_path / "again", "--name", "small")
+
+    assert _bytes(tmp_path / "again") == _bytes(model[0])
+    assert sorted(_bytes(model[0])) == ["card.json", "detector.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again"]
+
+
+def test_a_model_without_feedback_says_that_it_has_no_second_stage(model: tuple[Path, Any]) -> None:
+    assert model[1]["second_stage"].startswith("none: 0 attacked and 0 honest sessions are labelled")
 
 
 def test_a_model_is_told_on_its_card_and_learns_nothing_from_attacks(
