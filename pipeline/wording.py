@@ -62,6 +62,17 @@ def piece(moved: Moved) -> str:
     return f"{amount(moved.feature, moved.observed)}, usually {bound(moved)} ({what})"
 
 
+def apart(told: str) -> tuple[str, str, str]:
+    """A :func:`piece` taken apart again: what was seen, what is usual, and of what.
+
+    >>> apart("12 calls in 10 min, usually ≤ 1 (calls answered with 401 or 403)")
+    ('12 calls in 10 min', '≤ 1', 'calls answered with 401 or 403')
+    """
+    seen, _, rest = told.partition(", usually ")
+    usual, _, what = rest.partition(" (")
+    return seen, usual, what.removesuffix(")")
+
+
 def together(head: str, parts: Sequence[str], most: int) -> str:
     """*head* and as many of the *parts*, whole, as fit into *most* characters."""
     told = head

@@ -233,16 +233,16 @@ def test_an_id_that_is_only_mentioned_is_no_decision() -> None:
 def test_what_moved_the_models_score_is_told_line_by_line() -> None:
     reason = {
         "detection": "anomaly",
-        "text": "The session behaves unlike others: 412 records in 10 min, usually ≤ 30; 0.9, usually ≤ 0.1",
+        "text": "Unlike others: 412 records in 10 min, usually ≤ 30 (read); 1,000, usually ≤ 9 (f)",
         "contribution": 0.9,
         "observed": "records_10m 412; novelty 0.9",
         "normal": "records_10m ≤ 30; novelty ≤ 0.1",
     }
 
     assert explain._told(reason) == [
-        ("+0.90", "anomaly: The session behaves unlike others", None, None),
-        ("", "  412 records in 10 min, usually ≤ 30", None, None),
-        ("", "  0.9, usually ≤ 0.1", None, None),
+        ("+0.90", "anomaly: Unlike others", None, None),
+        ("", "  read", "412 records in 10 min", "≤ 30"),
+        ("", "  f", "1,000", "≤ 9"),
     ]
 
 

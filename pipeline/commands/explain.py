@@ -20,7 +20,7 @@ from pipeline.policy import Policy, read_policy
 from pipeline.recorded import Account, Source, account, in_directory, prior_of, total_of
 from pipeline.recording import read
 from pipeline.settings import load
-from pipeline.wording import BETWEEN
+from pipeline.wording import BETWEEN, apart
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 SHOWN = (
@@ -119,7 +119,10 @@ def _told(reason: dict[str, Any]) -> list[tuple[str, str, str | None, str | None
         return [(weight, told, reason.get("observed"), reason.get("normal"))]
     head, _, pieces = reason["text"].partition(": ")
     rows: list[tuple[str, str, str | None, str | None]] = [(weight, f"{ANOMALY}: {head}", None, None)]
-    return rows + [("", f"  {piece}", None, None) for piece in pieces.split(BETWEEN) if piece]
+    for piece in filter(None, pieces.split(BETWEEN)):
+        seen, usual, what = apart(piece)
+        rows.append(("", f"  {what}", seen, usual))
+    return rows
 
 
 def _tell_evidence(console: Console, told: Account, events: list[dict[str, Any]]) -> None:
