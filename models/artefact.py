@@ -1,6 +1,7 @@
-"""A model on disk: a directory with ``forest.npz`` (arrays, never pickles) and its card (`models.card`).
+"""A model on disk: a directory with an ``.npz`` for each part (arrays, never pickles) and its card (`models.card`).
 
-Beside them there may be ``roles.npz``: without it no call is surprising.
+The parts of the detector are its own. Beside them there may be the roles, without which no call is surprising,
+and the training data as bins.
 """
 
 from __future__ import annotations
@@ -14,46 +15,76 @@ from zipfile import BadZipFile
 import numpy as np
 
 from models import card as cards
+from models.columns import KINDS
+from models.detectors.methods import METHODS
+from models.detectors.trained import DETECTOR, SECOND, Trained, of_parts
 from models.drift import Reference
 from models.features import FEATURE_NAMES, FEATURE_SET
-from models.forest import Forest, from_arrays
 from models.npz import pack, unpack
 from models.roles import BadRoles, Roles
 from models.roles import from_arrays as from_role_arrays
 
-ARRAYS: Final = "forest.npz"
 CARD: Final = cards.CARD
-ROLES: Final = "roles.npz"
 SHIPPED: Final = Path(__file__).parent / "artefacts"
 
 BadModel = cards.BadModel
 
 
+def file_of(part: str) -> str:
+    """The name of the file that holds *part*."""
+    return f"{part}.npz"
+
+
+ARRAYS: Final = file_of(DETECTOR)
+ROLES: Final = file_of("roles")
+
+
 def save(
-    forest: Forest, directory: Path, card: Mapping[str, Any], files: Mapping[str, bytes] | None = None
+    detector: Trained, directory: Path, card: Mapping[str, Any], files: Mapping[str, bytes] | None = None
 ) -> None:
-    """Write *forest*, its *card* and what else belongs to it into *directory*; the same, the same bytes."""
+    """Write *detector*, its *card* and what else belongs to it into *directory*; the same, the same bytes.
+
+    Raises:
+        ValueError: one of *files* has the name of a part of the detector.
+    """
+    parts = {file_of(part): pack(arrays) for part, arrays in sorted(detector.parts.items())}
+    if taken := sorted(parts.keys() & (files or {}).keys()):
+        raise ValueError(f"{', '.join(taken)} holds a part of the detector: name the file otherwise")
     about = {
-        "name": forest.name,
-        "id": forest.id,
+        "name": detector.name,
+        "id": detector.id,
+        "kind": detector.method,
         "feature_set": FEATURE_SET,
         "features": list(FEATURE_NAMES),
         **card,
     }
-    cards.write(directory, about, {ARRAYS: pack(forest.arrays), **(files or {})})
+    cards.write(directory, about, {**parts, **(files or {})})
 
 
-def load(directory: Path) -> Forest:
-    """The forest in *directory*.
+def load(directory: Path) -> Trained:
+    """The detector in *directory*.
 
     Raises:
-        BadModel: something is missing, was changed since training, or was trained on other features.
+        BadModel: something is missing, was changed since training, is of an unknown kind, or was trained on
+            other features.
     """
     card = cards.read(directory)
+    if card.get("kind") not in METHODS:
+        raise BadModel(
+            f"{directory}: a detector of kind {card.get('kind')!r}, known are {', '.join(METHODS)}: "
+            "train it again with `session-risk train`"
+        )
+    named = card.get("sha256") or {}
+    parts = [part for part in (DETECTOR, SECOND) if part == DETECTOR or file_of(part) in named]
     try:
-        return _unpack(card["name"], _vouched(directory, card, ARRAYS))
+        arrays = {part: unpack(_vouched(directory, card, file_of(part))) for part in parts}
+        detector = of_parts(card["name"], card["kind"], arrays)
+        # What scikit-learn does not take shows here, not later.
+        kinds = np.arange(len(KINDS), dtype=np.uint8)
+        detector.score(np.zeros((len(KINDS), len(FEATURE_NAMES)), np.float32), kinds)
     except (ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
         raise _foreign(directory / ARRAYS, error) from error
+    return detector
 
 
 def load_reference(directory: Path) -> Reference | None:
@@ -72,20 +103,6 @@ def load_reference(directory: Path) -> Reference | None:
         raise _foreign(directory / cards.REFERENCE, error) from error
 
 
-def _vouched(directory: Path, card: Mapping[str, Any], name: str) -> bytes:
-    """The bytes of a file that the card must name: a file it says nothing of may be anybody's."""
-    if name not in (card.get("sha256") or {}):
-        raise BadModel(f"{directory / name}: changed since it was trained (its sha256 is not the card's)")
-    return (directory / name).read_bytes()
-
-
-def _foreign(path: Path, error: Exception) -> BadModel:
-    if isinstance(error, BadModel):
-        return error
-    why = str(error).partition("\n")[0].rstrip(":")
-    return BadModel(f"{path}: not a model of this version ({why}); train it again with `session-risk train`")
-
-
 def load_roles(directory: Path) -> Roles | None:
     """The roles in *directory*, ``None`` where its card names none.
 
@@ -101,13 +118,18 @@ def load_roles(directory: Path) -> Roles | None:
         raise _foreign(directory / ROLES, error) from error
 
 
-def _unpack(name: str, packed: bytes) -> Forest:
-    """The forest in *packed*, once it has scored: what scikit-learn does not take shows here, not later."""
-    forest = from_arrays(name, unpack(packed))
-    if forest.usual.shape != (len(FEATURE_NAMES),):
-        raise ValueError(f"it knows {forest.usual.size} features, here are {len(FEATURE_NAMES)}")
-    forest.score(np.zeros((1, len(FEATURE_NAMES)), np.float32))
-    return forest
+def _vouched(directory: Path, card: Mapping[str, Any], name: str) -> bytes:
+    """The bytes of a file that the card must name: a file it says nothing of may be anybody's."""
+    if name not in (card.get("sha256") or {}):
+        raise BadModel(f"{directory / name}: changed since it was trained (its sha256 is not the card's)")
+    return (directory / name).read_bytes()
+
+
+def _foreign(path: Path, error: Exception) -> BadModel:
+    if isinstance(error, BadModel):
+        return error
+    why = str(error).partition("\n")[0].rstrip(":")
+    return BadModel(f"{path}: not a model of this version ({why}); train it again with `session-risk train`")
 
 
 def window(first_ms: int, last_ms: int) -> list[str]:

@@ -8,15 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 BANDS = (0.99, 0.999, 0.9999)
-"""Quantiles of normal traffic above which a score is in band 1, 2 or 3."""
+"""Shares of normal traffic that are less odd than a score in band 1, 2 or 3."""
 
 
 class Moved(NamedTuple):
-    """One feature that moved a score: its name, the value seen and the usual value, in its own unit."""
+    """One feature that moved a score, in its own unit.
+
+    *observed* is what was seen, *usual* the median of the principal's kind; one vector in a hundred lies
+    below *lower*, one in a hundred above *upper*.
+    """
 
     feature: str
     observed: float
+    lower: float
     usual: float
+    upper: float
 
 
 class Detector(Protocol):
@@ -27,16 +33,20 @@ class Detector(Protocol):
         """``name@hash`` of what was learned: stands in every decision."""
         ...
 
-    def score(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(n, f) vectors of :func:`models.features.as_seen_by_models` → ``(n,)`` in (0, 1), 1 is odd."""
+    def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """How odd each vector is, ``(n,)`` in [0, 1), 1 is odd.
+
+        *seen*: ``(n, f)`` of :func:`models.features.as_seen_by_models`; *kinds*: ``(n,)`` places in
+        :data:`models.columns.KINDS`.
+        """
         ...
 
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
         """``(n,)`` scores → how many of :data:`BANDS` each is above."""
         ...
 
-    def explain(self, values: NDArray[np.float64], seen: NDArray[np.float32], most: int) -> list[Moved]:
-        """The features that made one vector odd, strongest first, at *most* so many."""
+    def explain(self, values: NDArray[np.float64], kind: int, most: int) -> list[Moved]:
+        """The features that made one vector ``(f,)``, in own units, odd: strongest first, *most* at most."""
         ...
 
 
@@ -45,7 +55,7 @@ class NoDetector:
 
     id = "none"
 
-    def score(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
+    def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Zeros."""
         return np.zeros(len(seen))
 
@@ -53,6 +63,6 @@ class NoDetector:
         """Zeros."""
         return np.zeros(len(scores), np.uint8)
 
-    def explain(self, values: NDArray[np.float64], seen: NDArray[np.float32], most: int) -> list[Moved]:
+    def explain(self, values: NDArray[np.float64], kind: int, most: int) -> list[Moved]:
         """Nothing."""
         return []

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "evaluate": "Tell how well a model finds known attacks.",
     "compare": "Tell what another model would have changed.",
     "drift": "Tell how far traffic has moved from a model's training data.",
+    "detectors": "Compare the ways of scoring, and say which to take.",
     "model": "Say which model decides, and in which mode.",
     "promote": "Let a model decide.",
     "shadow": "Have workers load a model as a challenger.",

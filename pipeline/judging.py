@@ -38,7 +38,7 @@ _GOING_ON: Final = tuple(
 )
 _FACTOR_CHANGES: Final = among(*FACTOR_CHANGES)
 _GRANTING: Final = np.array([name in GRANTING for name in ("", *ACTION)])
-_REASONS_OF_MODEL: Final = 3
+_REASONS_OF_MODEL: Final = 5
 
 
 @dataclass(slots=True)
@@ -79,7 +79,6 @@ class Looked:
     mask: NDArray[np.uint64]
     score: NDArray[np.float64]
     band: NDArray[np.uint8]
-    seen: NDArray[np.float32]
     level: NDArray[np.uint8]
 
 
@@ -87,9 +86,9 @@ def look(folded: Folded, brain: Brain) -> Looked:
     """Detections and model over every event of a chunk."""
     mask = firing(folded.facts, brain.judge.limits, len(folded.batch))
     seen = as_seen_by_models(folded.values)
-    score = brain.detector.score(seen)
+    score = brain.detector.score(seen, folded.facts["kind"])
     band = brain.detector.band(score)
-    return Looked(folded, mask, score, band, seen, folded.before["level"][folded.seg.of].copy())
+    return Looked(folded, mask, score, band, folded.before["level"][folded.seg.of].copy())
 
 
 def _earlier(values: NDArray[Any], before: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
@@ -297,8 +296,9 @@ class Walk:
         """What made the model find event *index* odd."""
         if not self.looked.band[index]:
             return []
-        values = np.ascontiguousarray(self.looked.folded.values[:, index])
-        return self.brain.detector.explain(values, self.looked.seen[index], _REASONS_OF_MODEL)
+        folded = self.looked.folded
+        values, kind = np.ascontiguousarray(folded.values[:, index]), int(folded.facts["kind"][index])
+        return self.brain.detector.explain(values, kind, _REASONS_OF_MODEL)
 
     def transition(self, sight: Sight) -> str:
         """The call before and this one, where that is rare in the session's role; else nothing."""

@@ -11,6 +11,7 @@ from models.columns import FACTOR_CHANGES
 from models.detector import BANDS, Moved
 from models.features import FEATURE_SET
 from models.sequence import SEQUENCE
+from pipeline import wording
 from pipeline.case import Case, Episode
 from pipeline.decision import ANOMALY, Contribution, Decision, stable_id
 from pipeline.rules import ATTACK_VERSION, BIT, RULES, Limits, Rule
@@ -115,18 +116,19 @@ def _usually(usual: float | None) -> str:
 
 
 def _anomaly(part: Contribution, moved: list[Moved], transition: str) -> dict[str, Any]:
+    """The model's word: what moved its score as sentences, and once more by the features' names."""
     order = bool(moved) and moved[0].feature in SEQUENCE
-    seen = ", ".join(f"{one.feature} {one.observed:.4g}" for one in moved)
-    usual = ", ".join(f"{one.feature} {one.usual:.4g}" for one in moved)
-    if order and transition:
-        seen = f"{seen}; {transition}"
+    text = _ORDER_TEXT if order else _MODEL_TEXT
+    pieces = [*([transition] if order and transition else []), *map(wording.piece, moved)]
+    seen = [f"{one.feature} {wording.number(one.observed)}" for one in moved]
+    usual = [f"{one.feature} {wording.bound(one)}" for one in moved]
     return {
         "detection": ANOMALY,
-        "text": _ORDER_TEXT if order else _MODEL_TEXT,
+        "text": wording.together(f"{text[:-1]}: ", pieces, 512) if moved else text,
         "severity": "LOW",
         "contribution": part.log_odds,
-        "observed": (seen or "score above the usual")[:256],
-        "normal": (usual or f"below the {BANDS[0]:.0%} quantile")[:256],
+        "observed": wording.together("", seen, 256) or "score above the usual",
+        "normal": wording.together("", usual, 256) or f"below the {BANDS[0]:.0%} quantile",
     }
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models.arrivals import names_at
 from models.columns import KINDS, Kind
 from models.detector import BANDS, Detector
+from models.features import as_seen_by_models
 from models.rolling import Bools
 from pipeline import outputs
 from pipeline.case import Case
@@ -36,7 +37,7 @@ class Shadow:
 
     def __init__(self, detector: Detector, looked: Looked, judge: Judge) -> None:
         self.id = detector.id
-        self.score = detector.score(looked.seen)
+        self.score = detector.score(as_seen_by_models(looked.folded.values), looked.folded.facts["kind"])
         self.band = detector.band(self.score)
         self.differs: Bools = self.band != looked.band
         self._looked = looked

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from models.artefact import ROLES, window
 from models.card import REFERENCE
 from models.drift import Drift, Reference, Tally
-from models.features import FEATURE_NAMES
-from models.forest import Forest, fit
+from models.features import FEATURE_NAMES, as_seen_by_models
+from models.detectors.labelled import Labels, TooFewLabels
+from models.detectors.trained import METHOD
+from models.detectors.trained import Trained as Detector
+from models.detectors.trained import fit
 from models.npz import pack
 from models.roles import Roles
 from pipeline.quality import Quality, known_rows, quality
@@ -43,7 +46,7 @@ class Data:
 class Trained:
     """A fitted model, its card's members, and the files that go beside it."""
 
-    forest: Forest
+    detector: Detector
     card: dict[str, Any]
     files: dict[str, bytes]
 
@@ -54,17 +57,18 @@ def at_most(parts: Iterable[Vectors], rows: int, most: int = ROWS) -> Vectors:
     return Vectors.together(part.take(_kept(part, share)) for part in parts)
 
 
-def train(data: Data, test: Data | None, *, name: str, seed: int) -> Trained:
+def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = METHOD) -> Trained:
     """Fit a model called *name* on *data* and say how well it does on *test*, else on what is held out.
 
     Raises:
         ValueError: too few honest vectors.
     """
     honest, held, attacked = _parts(data, test)
-    forest = fit(honest.values, name=name, seed=seed)
-    scores = honest.scores(forest)
+    detector = fit(honest.values, honest.kinds, name=name, seed=seed, method=method)
+    detector, second = _second_stage(detector, honest, data.vectors)
+    scores = honest.scores(detector)
     reference = Reference.of(FEATURE_NAMES, honest.values, scores)
-    found, moved = _measured(forest, reference, test or Data(held, data.low_share, data.kind))
+    found, moved = _measured(detector, reference, test or Data(held, data.low_share, data.kind))
     card = {
         "data": {
             "kind": data.kind,
@@ -76,15 +80,15 @@ def train(data: Data, test: Data | None, *, name: str, seed: int) -> Trained:
             "policies": sorted(set(honest.policy.tolist())),
             "sha256": sha256(np.ascontiguousarray(honest.values).tobytes()).hexdigest(),
         },
-        "fit": {"seed": seed},
-        "thresholds": [round(float(one), 6) for one in forest.thresholds],
+        "fit": {"seed": seed, "method": method, "second_stage": second},
+        "thresholds": [round(float(one), 6) for one in detector.thresholds],
         "metrics": _metrics(found, moved, test.kind if test else f"{data.kind}, held out"),
     }
     parts = {REFERENCE: pack(reference.arrays)}
     if data.roles is not None:
         parts[ROLES] = pack(data.roles.arrays)
         card["roles"] = [label for label in data.roles.labels.ravel().tolist() if label]
-    return Trained(forest, card, {**parts, **_pictures(found, moved)})
+    return Trained(detector, card, {**parts, **_pictures(found, moved)})
 
 
 def attacked_sessions(vectors: Vectors) -> set[tuple[str, str]]:
@@ -104,9 +108,23 @@ def _parts(data: Data, test: Data | None) -> tuple[Vectors, Vectors, set[tuple[s
     return honest, vectors.take(held), attacked
 
 
-def _measured(forest: Forest, reference: Reference, test: Data) -> tuple[Quality | None, list[Drift]]:
+def _second_stage(detector: Detector, honest: Vectors, every: Vectors) -> tuple[Detector, str]:
+    """*detector* with what verdicts teach, where there are enough; and a sentence about it."""
+    said = every.take(every.label >= 0)
+    seen = as_seen_by_models(np.ascontiguousarray(said.values.T))
+    sessions = np.unique(np.array(["/".join(one) for one in said.sessions], object), return_inverse=True)[1]
+    labels = Labels(seen, said.kinds, said.label == 1, sessions.astype(np.int64))
+    normal = as_seen_by_models(np.ascontiguousarray(honest.values.T))
+    try:
+        refined = detector.with_labels(labels, normal, honest.kinds)
+    except TooFewLabels as error:
+        return detector, f"none: {error}"
+    return refined, f"learned from {len(labels.attack):,} labelled vectors"
+
+
+def _measured(detector: Detector, reference: Reference, test: Data) -> tuple[Quality | None, list[Drift]]:
     """How well the model does on *test*, and how far its honest part is from the training data."""
-    scores = test.vectors.scores(forest)
+    scores = test.vectors.scores(detector)
     rows = known_rows(test.vectors, scores, test.low_share)
     if rows is None:
         return None, []

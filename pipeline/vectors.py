@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns import PRINCIPAL_KIND
 from models.detector import Detector
 from models.features import FEATURE_NAMES, as_seen_by_models
 from pipeline.labels import Label
@@ -107,11 +108,16 @@ class Vectors:
         """Rows of sessions that are honest by the truth; attacked ones are never, even before the attack."""
         return np.asarray(self.truth_label == "benign", np.bool_)
 
+    @property
+    def kinds(self) -> NDArray[np.uint8]:
+        """The number of each principal's kind, ``(n,)``."""
+        return np.array([PRINCIPAL_KIND[kind or ""] for kind in self.principal_kind.tolist()], np.uint8)
+
     def scores(self, detector: Detector) -> NDArray[np.float64]:
         """What *detector* says of each row, ``(n,)``."""
         if not len(self):  # scikit-learn's trees want a row at least
             return np.empty(0)
-        return detector.score(as_seen_by_models(np.ascontiguousarray(self.values.T)))
+        return detector.score(as_seen_by_models(np.ascontiguousarray(self.values.T)), self.kinds)
 
 
 TYPES: Final[dict[str, Any]] = {

@@ -43,14 +43,14 @@ class OddTotals:
 
     id = "odd@1"
 
-    def score(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
+    def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
         return np.floor(seen[:, FEATURE_NAMES.index("calls_1h")].astype(np.float64) * 3) % 4 / 4
 
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
         return (scores * 4).astype(np.uint8)
 
-    def explain(self, values: NDArray[np.float64], seen: NDArray[np.float32], most: int) -> list[Moved]:
-        return [Moved("calls_1h", float(values[FEATURE_NAMES.index("calls_1h")]), 1.0)][:most]
+    def explain(self, values: NDArray[np.float64], kind: int, most: int) -> list[Moved]:
+        return [Moved("calls_1h", float(values[FEATURE_NAMES.index("calls_1h")]), 0.0, 1.0, 9.0)][:most]
 
 
 def _or_none(*values: Any) -> st.SearchStrategy[Any]:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from counting import produce
 from pipeline.broker import EmbeddedBroker
 from pipeline.cli import main
+from pipeline.commands import explain
 from pipeline.connection import Connection
 from pipeline.policy import Policy, parse_policy
 from pipeline.recorded import OUTPUT_TOPICS, Source, UnknownDecisionError, account, prior_of, total_of
@@ -225,3 +226,28 @@ def test_only_what_belongs_to_the_decision_is_told() -> None:
 def test_an_id_that_is_only_mentioned_is_no_decision() -> None:
     with pytest.raises(UnknownDecisionError, match="no decision d on session-risk"):
         account("d", _source(session_risk=[{**_decision(60.0), "decision_id": "e", "caused_by": "d"}]))
+
+
+# --- The model's word ---
+
+
+def test_what_moved_the_models_score_is_told_line_by_line() -> None:
+    reason = {
+        "detection": "anomaly",
+        "text": "Unlike others: 412 records in 10 min, usually ≤ 30 (read); 1,000, usually ≤ 9 (f)",
+        "contribution": 0.9,
+        "observed": "records_10m 412; novelty 0.9",
+        "normal": "records_10m ≤ 30; novelty ≤ 0.1",
+    }
+
+    assert explain._told(reason) == [
+        ("+0.90", "anomaly: Unlike others", None, None),
+        ("", "  read", "412 records in 10 min", "≤ 30"),
+        ("", "  f", "1,000", "≤ 9"),
+    ]
+
+
+def test_without_features_the_models_word_is_one_line() -> None:
+    reason = {"detection": "anomaly", "text": "Unlike others.", "contribution": 0.5, "observed": "x"}
+
+    assert explain._told(reason) == [("+0.50", "anomaly: Unlike others.", None, None)]

@@ -15,10 +15,12 @@ from rich.console import Console
 from pipeline.client import matching
 from pipeline.connection import Connection
 from pipeline.console import as_json, clock, grid, moment, print_json, screen, working
+from pipeline.decision import ANOMALY
 from pipeline.policy import Policy, read_policy
 from pipeline.recorded import Account, Source, account, in_directory, prior_of, total_of
 from pipeline.recording import read
 from pipeline.settings import load
+from pipeline.wording import BETWEEN, apart
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 SHOWN = (
@@ -98,11 +100,10 @@ def _tell_who(console: Console, decision: dict[str, Any]) -> None:
 def _tell_why(console: Console, decision: dict[str, Any], prior: float | None) -> None:
     console.print("\nwhy", style="bold")
     begins = "?" if prior is None else f"{prior:+.2f}"
-    rows = [(begins, "before any evidence", None if prior is not None else "of a policy not at hand", None)]
-    rows += [
-        (f"{r['contribution']:+.2f}", f"{r['detection']}: {r['text']}", r.get("observed"), r.get("normal"))
-        for r in decision["reasons"]
-    ]
+    known = None if prior is not None else "of a policy not at hand"
+    rows: list[tuple[str, str, str | None, str | None]] = [(begins, "before any evidence", known, None)]
+    for reason in decision["reasons"]:
+        rows += _told(reason)
     total = total_of(decision)
     ends = f"+{total:.2f}" if prior is None else f"{prior + total:+.2f}"
     rows.append((ends, f"together: a score of {decision['score']} of 100", None, None))
@@ -111,6 +112,19 @@ def _tell_why(console: Console, decision: dict[str, Any], prior: float | None) -
         console.print(f"still learning what is normal here: {', '.join(decision['learning'])}")
     if decision.get("suppressed"):
         console.print(f"not counted or held back: {decision['suppressed']}")
+
+
+def _told(reason: dict[str, Any]) -> list[tuple[str, str, str | None, str | None]]:
+    """The rows of one reason; what moved the model's score has a row for each feature."""
+    weight, told = f"{reason['contribution']:+.2f}", f"{reason['detection']}: {reason['text']}"
+    if reason["detection"] != ANOMALY:
+        return [(weight, told, reason.get("observed"), reason.get("normal"))]
+    head, _, pieces = reason["text"].partition(": ")
+    rows: list[tuple[str, str, str | None, str | None]] = [(weight, f"{ANOMALY}: {head}", None, None)]
+    for piece in filter(None, pieces.split(BETWEEN)):
+        seen, usual, what = apart(piece)
+        rows.append(("", f"  {what}", seen, usual))
+    return rows
 
 
 def _tell_evidence(console: Console, told: Account, events: list[dict[str, Any]]) -> None:

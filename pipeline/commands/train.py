@@ -9,6 +9,8 @@ import click
 
 from models.artefact import SHIPPED, save
 from models.card import CARD
+from models.detectors.methods import METHODS
+from models.detectors.trained import METHOD
 from pipeline.commands.replay import FOLDER
 from pipeline.console import as_json, print_json, tracked, working
 from pipeline.datasets import data_in, learned_in
@@ -23,9 +25,19 @@ from pipeline.training import Data, Trained, train
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the model.")
 @click.option("--name", default="default", show_default=True, help="What the model is called.")
 @click.option("--seed", type=int, default=7, show_default=True, help="The same seed makes the same bytes.")
+@click.option(
+    "--method", type=click.Choice(list(METHODS)), default=METHOD, show_default=True, help="How it scores."
+)
 @as_json
 def command(
-    *, data: Path | None, test: Path | None, out: Path | None, name: str, seed: int, as_json: bool
+    *,
+    data: Path | None,
+    test: Path | None,
+    out: Path | None,
+    name: str,
+    seed: int,
+    method: str,
+    as_json: bool,
 ) -> None:
     """Fit the anomaly model on DATA and save it with its card.
 
@@ -39,15 +51,15 @@ def command(
     learned, tested = _data(data, test, seed)
     with working(f"fitting on {len(learned.vectors):,} vectors"):
         try:
-            trained = train(learned, tested, name=name, seed=seed)
+            trained = train(learned, tested, name=name, seed=seed, method=method)
         except ValueError as error:
             raise click.UsageError(f"{data or 'the simulated days'}: {error}") from error
     _save(trained, target)
     if as_json:
-        print_json({"id": trained.forest.id, "out": str(target), **trained.card})
+        print_json({"id": trained.detector.id, "out": str(target), **trained.card})
     else:
         rows = trained.card["data"]["rows"]
-        click.echo(f"{trained.forest.id}, fitted on {rows:,} vectors, is in {target}")
+        click.echo(f"{trained.detector.id}, fitted on {rows:,} vectors, is in {target}")
 
 
 def _data(data: Path | None, test: Path | None, seed: int) -> tuple[Data, Data | None]:
@@ -80,9 +92,11 @@ def _save(trained: Trained, target: Path) -> None:
     """Put the model into *target* when all of it is written; the card goes last, it vouches for the rest."""
     target.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
-        save(trained.forest, Path(folder), trained.card, trained.files)
+        save(trained.detector, Path(folder), trained.card, trained.files)
         written = sorted(path.name for path in Path(folder).iterdir())
         for name in sorted(written, key=lambda name: name == CARD):
             (Path(folder) / name).replace(target / name)
-        for old in (path for path in target.iterdir() if path.suffix == ".png" and path.name not in written):
-            old.unlink()  # a picture of the model before
+        for old in (
+            one for one in target.iterdir() if one.suffix in (".png", ".npz") and one.name not in written
+        ):
+            old.unlink()  # of the model before

@@ -1,0 +1,224 @@
+"""A detector as it serves: fitted and calibrated to kinds of principal, with what is usual for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from hashlib import blake2b
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns import KINDS
+from models.detector import BANDS, Moved
+from models.detectors import explanation
+from models.detectors.calibration import QUANTILES, bands_of, calibrated, knots_of
+from models.detectors.explanation import NORMS
+from models.detectors.labelled import Labels, SecondStage, fit_second
+from models.detectors.methods import METHODS, Arrays, Scorer, fitted
+from models.features import FEATURE_NAMES, as_seen_by_models
+
+Floats = NDArray[np.float64]
+Seen = NDArray[np.float32]
+Kinds = NDArray[np.uint8]
+Cohorts = Literal["global", "calibrated", "each"]
+
+COHORTS: Final[tuple[Cohorts, ...]] = ("global", "calibrated", "each")
+"""One scale for all principals; one fit, but a scale for each kind; a fit and a scale for each kind."""
+LEAST: Final = 1_000
+"""Vectors without which nothing is learned; a kind with fewer is measured by all."""
+METHOD: Final = "components"
+COHORT: Final[Cohorts] = "global"
+"""What `session-risk train` takes unless told otherwise; chosen by measurement: DETECTORS.md."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted, calibrated detector.
+
+    Attributes:
+        name: what the model is called.
+        method: how it scores, a name of :data:`models.detectors.methods.METHODS`.
+        scorers: what was fitted; the first to all principals.
+        scorer_of: which of them scores a principal of each kind, ``(len(KINDS),)``.
+        knots: raw scores at the calibration's quantiles, for each kind, ``(len(KINDS), q)``.
+        norms: what is usual for each kind, own units, ``(len(KINDS), len(NORMS), f)``.
+        second: what was learned from labels, `None` without any.
+    """
+
+    name: str
+    method: str
+    scorers: tuple[Scorer, ...]
+    scorer_of: NDArray[np.int64]
+    knots: Floats
+    norms: Floats
+    second: SecondStage | None = None
+    second_knots: Floats | None = None
+
+    @property
+    def parts(self) -> dict[str, Arrays]:
+        """Everything learned, by part and name; :func:`of_parts` is the inverse."""
+        arrays = {"scorer_of": self.scorer_of, "knots": self.knots, "norms": self.norms}
+        for number, scorer in enumerate(self.scorers):
+            arrays |= {f"{number}.{name}": array for name, array in scorer.arrays.items()}
+        parts = {DETECTOR: arrays}
+        if self.second is not None and self.second_knots is not None:
+            parts[SECOND] = {**self.second.arrays, "both_knots": self.second_knots}
+        return parts
+
+    @cached_property
+    def id(self) -> str:
+        """``name@hash``; the hash covers the method and every array."""
+        digest = blake2b(self.method.encode(), digest_size=4)
+        for part, arrays in sorted(self.parts.items()):
+            for name, array in sorted(arrays.items()):
+                digest.update(f"{part}/{name}".encode() + array.tobytes())
+        return f"{self.name}@{digest.hexdigest()}"
+
+    @property
+    def thresholds(self) -> Floats:
+        """Raw scores of all principals at :data:`BANDS`, for the card."""
+        last: Floats = self.knots[0, -len(BANDS) :]
+        return last
+
+    def first(self, seen: Seen, kinds: Kinds) -> Floats:
+        """Scores of the first stage alone, ``(n,)``."""
+        return _by_kind(self.raw(seen, kinds), kinds, self.knots)
+
+    def score(self, seen: Seen, kinds: Kinds) -> Floats:
+        """How odd each vector ``(n, f)`` is for a principal of its kind ``(n,)``: ``(n,)`` in [0, 1)."""
+        first = self.first(seen, kinds)
+        if self.second is None or self.second_knots is None:
+            return first
+        return _by_kind(self.second.raw(seen, first), kinds, self.second_knots)
+
+    def band(self, scores: Floats) -> NDArray[np.uint8]:
+        """How many of :data:`BANDS` each score is above, ``(n,)``."""
+        return bands_of(scores)
+
+    def explain(self, values: Floats, kind: int, most: int) -> list[Moved]:
+        """The features that made one vector ``(f,)``, in own units, odd: strongest first."""
+        return explanation.moved(partial(self.unsaturated, kind=kind), values, self.norms[kind], most)
+
+    def unsaturated(self, seen: Seen, kind: int) -> Floats:
+        """How odd vectors ``(n, f)`` of one kind are on a scale that does not end, ``(n,)``: to tell why."""
+        kinds = np.full(len(seen), kind, np.uint8)
+        if self.second is None:
+            return self.raw(seen, kinds)
+        return self.second.raw(seen, self.first(seen, kinds))
+
+    def with_labels(self, labels: Labels, normal: Seen, kinds: Kinds) -> Trained:
+        """The same with a second stage; *normal* ``(m, f)`` and *kinds* ``(m,)`` calibrate it.
+
+        Raises `TooFewLabels`.
+        """
+        first = self.first(normal, kinds)
+        second = fit_second(labels, self.first(labels.seen, labels.kinds), normal, first)
+        return replace(
+            self, second=second, second_knots=_knots(second.raw(normal, first), kinds, by_kind=True)
+        )
+
+    def raw(self, seen: Seen, kinds: Kinds) -> Floats:
+        """The first stage on its method's own scale, ``(n,)``: before calibration."""
+        if len(self.scorers) == 1:
+            return self.scorers[0].raw(seen)
+        raw = np.empty(len(seen))
+        scorer_of = self.scorer_of[kinds]
+        for number, scorer in enumerate(self.scorers):
+            chosen = np.flatnonzero(scorer_of == number)
+            if chosen.size:
+                raw[chosen] = scorer.raw(seen[chosen])
+        return raw
+
+
+DETECTOR: Final = "detector"
+SECOND: Final = "second"
+"""Names of parts."""
+
+
+def fit(
+    values: Floats, kinds: Kinds, *, name: str, seed: int, method: str = METHOD, cohorts: Cohorts = COHORT
+) -> Trained:
+    """Fit and calibrate a detector on normal traffic.
+
+    Args:
+        values: feature vectors in own units, ``(n, f)`` in the order of ``FEATURES``.
+        kinds: of their principals, ``(n,)`` places in :data:`models.columns.KINDS`.
+        name: what to call the model.
+        seed: the same data and seed give the same bytes.
+        method: a name of :data:`models.detectors.methods.METHODS`.
+        cohorts: one of :data:`COHORTS`.
+
+    Raises:
+        ValueError: fewer than 1,000 vectors, or another number of features.
+    """
+    if values.ndim != 2 or values.shape[1] != len(FEATURE_NAMES):
+        raise ValueError(f"training needs (n, {len(FEATURE_NAMES)}) values, got {values.shape}")
+    if len(values) < LEAST:
+        raise ValueError(f"training needs at least 1,000 scored vectors, the recording gave {len(values)}")
+    seen = as_seen_by_models(np.ascontiguousarray(values.T))
+    scorers = [fitted(METHODS[method], seen, seed)]
+    scorer_of = np.zeros(len(KINDS), np.int64)
+    if cohorts == "each":
+        for kind in _common(kinds):
+            scorer_of[kind] = len(scorers)
+            scorers.append(fitted(METHODS[method], seen[kinds == kind], seed))
+    bare = Trained(name, method, tuple(scorers), scorer_of, np.zeros(0), _norms(values, kinds))
+    return replace(bare, knots=_knots(bare.raw(seen, kinds), kinds, by_kind=cohorts != "global"))
+
+
+def of_parts(name: str, method: str, parts: Mapping[str, Arrays]) -> Trained:
+    """The inverse of :attr:`Trained.parts`.
+
+    Raises:
+        KeyError, ValueError: the arrays are not those of a *method* of this version.
+    """
+    arrays = parts[DETECTOR]
+    scorer_of = arrays["scorer_of"]
+    scorers = tuple(
+        METHODS[method].of(
+            {told.partition(".")[2]: one for told, one in arrays.items() if told.startswith(f"{n}.")}
+        )
+        for n in range(int(scorer_of.max()) + 1)
+    )
+    second = parts.get(SECOND)
+    made = Trained(
+        name, method, scorers, scorer_of, arrays["knots"], arrays["norms"],
+        SecondStage.of(second) if second else None, second["both_knots"] if second else None,
+    )  # fmt: skip
+    if made.norms.shape != (len(KINDS), len(NORMS), len(FEATURE_NAMES)):
+        raise ValueError(f"it knows {made.norms.shape[-1]} features, here are {len(FEATURE_NAMES)}")
+    if made.knots.shape != (len(KINDS), len(QUANTILES)):
+        raise ValueError("its calibration is of another version")
+    return made
+
+
+def _common(kinds: Kinds) -> list[int]:
+    """The kinds of principal that have enough vectors to be measured by themselves."""
+    return [kind for kind in range(len(KINDS)) if np.count_nonzero(kinds == kind) >= LEAST]
+
+
+def _knots(raw: Floats, kinds: Kinds, *, by_kind: bool) -> Floats:
+    knots = np.repeat(knots_of(raw)[None], len(KINDS), axis=0)
+    for kind in _common(kinds) if by_kind else ():
+        knots[kind] = knots_of(raw[kinds == kind])
+    return knots
+
+
+def _norms(values: Floats, kinds: Kinds) -> Floats:
+    norms = np.repeat(np.quantile(values, NORMS, axis=0)[None], len(KINDS), axis=0)
+    for kind in _common(kinds):
+        norms[kind] = np.quantile(values[kinds == kind], NORMS, axis=0)
+    return norms
+
+
+def _by_kind(raw: Floats, kinds: Kinds, knots: Floats) -> Floats:
+    """Raw scores ``(n,)`` calibrated, each by the knots of its kind."""
+    scores = np.empty(len(raw))
+    for kind in range(len(KINDS)):
+        chosen = np.flatnonzero(kinds == kind)
+        if chosen.size:
+            scores[chosen] = calibrated(raw[chosen], knots[kind])
+    return scores
