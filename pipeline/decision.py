@@ -23,6 +23,7 @@ _STEP_UP: Final = ACTION["step_up_passed"]
 _SIGN_IN: Final = ACTION["sign_in"]
 _SIGN_OUT: Final = ACTION["sign_out"]
 _MISSED: Final = "step_up_missed"
+_HUSHED: Final = "held by the guard: many of the tenant's devices are silent, their way here may be broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Moment:
         strong_age_s: seconds since a factor was last proved.
         kind: of the principal.
         fact: a fact's or feature's value at this event, by name.
-        fleet_silent: whether the guard finds the whole fleet silent; asked only when it matters.
+        fleet_silent: whether the guard finds the tenant's fleet silent; asked only when it matters.
         told: what a context observed, in words, by signal.
     """
 
@@ -251,6 +252,11 @@ class Judge:
             decision.held = True
             decision.suppressed = "; ".join(filter(None, (decision.suppressed, hold)))
             decision.action = "step_up" if moment.kind in ("human", "") else "allow"
+        if decision.action == "step_up" and case.challenge is None and self._hushed(case, moment, decision):
+            if not decision.held:
+                decision.held, case.held_at = True, moment.at
+                decision.suppressed = "; ".join(filter(None, (decision.suppressed, _HUSHED)))
+            decision.action = "allow"
         if decision.action == "step_up" and case.challenge is None:
             decision.challenge = stable_id(
                 who["tenant"], who["session_id"], case.epoch, decision.cause, "step-up"
@@ -266,11 +272,15 @@ class Judge:
     def _reason_to_hold(
         self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard, decision: Decision
     ) -> str:
-        if self._only_silence(case, decision) and moment.fleet_silent():
-            return "held by the guard: telemetry of most devices is silent, the topic may be broken"
+        if self._hushed(case, moment, decision):
+            return _HUSHED
         if not guard.admit(who["tenant"], moment.at):
             return f"held by the guard: more than {guard.budget} revocations in this minute and partition"
         return ""
+
+    def _hushed(self, case: Case, moment: Moment, decision: Decision) -> bool:
+        """Whether the level rests on silence alone while the tenant's whole fleet is silent."""
+        return self._only_silence(case, decision) and moment.fleet_silent()
 
     def _only_silence(self, case: Case, decision: Decision) -> bool:
         """Whether the level would be lower without what rests on telemetry not having come."""

@@ -6,6 +6,7 @@ Each partition keeps its own share, so the answer depends on nothing but the par
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -52,14 +53,18 @@ class Guard:
         self._spent[tenant] = spent + 1
         return True
 
-    def fleet_is_silent(self, silent: int, bound: int) -> bool:
-        """Whether *silent* of *bound* sessions on devices are too many to be attacks."""
-        answer = bound >= self.rules.silent_fleet_least and silent >= bound * self.rules.silent_fleet_share
-        if answer:
+    def silent_among(self, fleets: Mapping[str, tuple[int, int]]) -> frozenset[str]:
+        """Which tenants have too many silent devices for attacks.
+
+        *fleets*: of each tenant how many devices with live sessions are silent, and how many there are.
+        """
+        least, share = self.rules.silent_fleet_least, self.rules.silent_fleet_share
+        found = [one for one, (gone, all_) in fleets.items() if gone >= least and gone >= all_ * share]
+        if found:
             self.state = FLEET_SILENT
         elif self.state == FLEET_SILENT:
             self.state = NORMAL
-        return answer
+        return frozenset(found)
 
 
 def next_minute(at: int) -> int:

@@ -158,7 +158,7 @@ class Walk:
         table: SessionTable,
         cases: dict[int, Case],
         brain: Brain,
-        fleet_silent: Callable[[], bool],
+        fleet_silent: Callable[[str], bool],
         watched: Bools | None = None,
     ) -> None:
         self.looked = looked
@@ -277,7 +277,7 @@ class Walk:
             strong_age_s=float(folded.facts["strong_age"][index]) / 1000,
             kind=sight.kind,
             fact=lambda name: self.value(name, index),
-            fleet_silent=self.fleet_silent,
+            fleet_silent=lambda: self.fleet_silent(sight.who["tenant"]),
             told=sight.event.get("details") or {},
         )
 

@@ -65,9 +65,9 @@ class GuardRules(_Part):
     """Bounds on revoking many at once; above them revocations are held, stepped up and alerted."""
 
     revocations_per_minute: Count = 600
-    silent_fleet_share: Share = 0.5
-    silent_fleet_least: Count = 20
-    silent_intervals: Annotated[Number, Field(gt=0)] = 2.0
+    silent_fleet_share: Share = 0.2
+    silent_fleet_least: Count = 3
+    silent_intervals: Annotated[Number, Field(gt=0)] = 1.5
 
 
 class Times(_Part):

@@ -31,6 +31,7 @@ from pipeline.outputs import Stamp
 from pipeline.reporting import Reporter
 from pipeline.rules import BIT, ORDER
 from pipeline.shadow import Shadows
+from pipeline.silence import silent_fleets
 from pipeline.stage import ChangelogRow, Outcome, Record
 from schemas.decode import DEFAULT_LIMITS, Decoded, Limits, decode_chunk, decoder
 from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
@@ -70,7 +71,8 @@ class SessionScorer:
         self.reached = 0
         self.wall = 0
         self.slot: int | None = None
-        self.fleet_silent = False
+        self.silent: frozenset[str] | None = frozenset()
+        """Tenants whose fleet is silent; `None`: not looked at yet, so it may be any."""
         self.most = 2 * options.max_sessions
 
     def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
@@ -161,7 +163,7 @@ class SessionScorer:
         challengers = self.brain.challengers
         shadows = Shadows(challengers, looked, self.brain.judge) if challengers else None
         watched = shadows.watched if shadows else None
-        walk = Walk(looked, self.table, self.cases, self.brain, lambda: self.fleet_silent, watched)
+        walk = Walk(looked, self.table, self.cases, self.brain, self._is_silent, watched)
         self.guard.rules = self.brain.judge.policy.guard
         reporter = Reporter(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
         walk.run(reporter.handle, reporter.introduce, shadows.compare if shadows else None)
@@ -174,16 +176,8 @@ class SessionScorer:
         learn_names(self.table, folded)
         out.dirty.update(seg.keys.tolist())
 
-    def _fleet_is_silent(self, at: int) -> bool:
-        """Whether so many devices are silent that the telemetry topic, not the fleet, must be broken."""
-        rows = self.table.rows[: self.table.used]
-        over = rows["flags"] & (REVOKED | ENDED) != 0
-        bound = (
-            (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["started_at"] != 0) & ~over
-        )
-        gap = at - rows["heard_at"]
-        silent = bound & (gap > rows["interval_ms"] * self.brain.judge.policy.guard.silent_intervals)
-        return self.guard.fleet_is_silent(int(silent.sum()), int(bound.sum()))
+    def _is_silent(self, tenant: str) -> bool:
+        return self.silent is None or tenant in self.silent
 
     def _stamp(self, at: int, out: Outbox) -> Stamp:
         now_ms = at if self.options.event_clock else out.now_ms
@@ -207,7 +201,7 @@ class SessionScorer:
         self.slot = slot
         due = self._expire(at, out)
         summarise(self.table, was, at, out)
-        self.fleet_silent = self._fleet_is_silent(at)
+        self.silent = silent_fleets(self.table, at, self.guard)
         if due.size:
             events = [self._tick(row, at) for row in due.tolist()]
             self._judge(segments(due), self.columns.bare(events, Kind.TICK), out)
@@ -294,4 +288,4 @@ class SessionScorer:
         The watermark starts with the next event, as a row's time may run ahead of it. Telemetry may lag
         behind now, so until the first sweep has looked at the fleet, nothing is revoked for silence alone.
         """
-        self.reached, self.slot, self.fleet_silent = 0, None, len(self.table) > 0
+        self.reached, self.slot, self.silent = 0, None, None if len(self.table) else frozenset()

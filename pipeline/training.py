@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from models.artefact import ROLES, window
 from models.card import REFERENCE
+from models.detectors.labelled import Labels, TooFewLabels
+from models.detectors.trained import METHOD, fit
+from models.detectors.trained import Trained as Detector
 from models.drift import Drift, Reference, Tally
 from models.features import FEATURE_NAMES, as_seen_by_models
-from models.detectors.labelled import Labels, TooFewLabels
-from models.detectors.trained import METHOD
-from models.detectors.trained import Trained as Detector
-from models.detectors.trained import fit
 from models.npz import pack
 from models.roles import Roles
 from pipeline.quality import Quality, known_rows, quality

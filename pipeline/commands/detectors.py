@@ -12,13 +12,13 @@ import click
 from pipeline.assembly import chosen, options
 from pipeline.choice import compare
 from pipeline.choice_report import REPORT, report
+from pipeline.choice_vectors import PARTITIONS, Vectors, share_for, vectors_of
 from pipeline.commands.replay import FOLDER, truth_of
 from pipeline.policy import Policy, read_policy
 from pipeline.recording import read, write
 from pipeline.scorer import Options
 from pipeline.settings import load
 from pipeline.simulate import simulate
-from pipeline.choice_vectors import PARTITIONS, Vectors, share_for, vectors_of
 
 ATTACKS: Final = 0.5
 """Attacks a day for each principal: dense, as families are many and each must come more than once."""
