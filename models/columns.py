@@ -105,11 +105,11 @@ IDENTITY: Final = np.dtype(
 """What the strings of an event say of session and client, as numbers; the same for hours, so remembered."""
 ACT: Final = np.dtype(
     [
-        ("operation", "<u8"), ("tool", "<u8"), ("stage", "u1"), ("sensitive", "?"), ("guarded", "?"),
-        ("writing", "?"),
+        ("operation", "<u8"), ("tool", "<u8"), ("called", "<u4"), ("stage", "u1"), ("sensitive", "?"),
+        ("guarded", "?"), ("writing", "?"),
     ]
 )  # fmt: skip
-"""What an API call does, as numbers."""
+"""What an API call does, as numbers; *called* is the operation by its name alone, as roles know it."""
 _VERSION: Final = re.compile(r"[\d._]+")
 _WHO: Final = (
     "tenant", "session_id", "principal_kind", "device_id", "ip", "network_type", "user_agent", "ja4",
@@ -264,6 +264,7 @@ class Columns:
         # Under another scope, or on restricted data, an operation is another one.
         what = BETWEEN.join((operation, scope or "", sensitivity or "")) if guarded else operation
         one["operation"] = self._print(what)
+        one["called"] = short(np.array([self._print(operation)], np.uint64))
         one["tool"] = self._print(tool)
         one["stage"] = PRIVILEGE.get(operation, 0)
         one["sensitive"] = SENSITIVITY[sensitivity] >= SENSITIVITY["confidential"]

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import Batch, Kind
-from models.fingerprint import short
 from models.roles import VOLUMES, Roles
 from models.rolling import Floats, Segments, fading_sums
 from models.state import ROLES, Rows
@@ -43,7 +42,7 @@ def follow_roles(
     called = np.empty(0, np.uint32)
     facts: Facts = {}
     if batch.kind is Kind.CALL:
-        called = short(batch.columns["operation"][seg.order])
+        called = batch.columns["called"][seg.order]
         facts["previous_operation"] = _earlier(called, before["last_operation"], seg)
         after["last_operation"] = called[seg.lasts]
     if roles is None:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from models.arrivals import locate
 from models.columns import Batch, Columns
 from models.features import FEATURE_NAMES
-from models.fingerprint import short
 from models.fold import fold
 from models.role_fit import Calls, drawn, fit_roles, with_usual
 from models.roles import VOLUMES, Roles
@@ -62,7 +61,7 @@ def _calls(recording: Path, left_out: Container[Session]) -> Calls:
     session, kind, operation = [np.empty(0, np.uint64)], [np.empty(0, np.uint8)], [np.empty(0, np.uint32)]
     names: dict[int, str] = {}
     for batch in _batches(recording, left_out):
-        called = short(batch.columns["operation"])
+        called = batch.columns["called"]
         session.append(batch.keys)
         kind.append(batch.columns["principal_kind"])
         operation.append(called)
