@@ -26,7 +26,7 @@ UNCLEAR: Final = -1
 """The role of a session that has not shown one yet."""
 SEQUENCE: Final = ("surprise_10m", "surprise_ratio_10m", "rare_transitions_10m")
 """The features that tell of the order of calls."""
-USUAL_NAMES: Final = tuple(f"usual_{name}" for name in VOLUMES)
+USUAL_NAMES: Final = tuple(f"role_usual_{name}" for name in VOLUMES)
 
 
 def follow_roles(
@@ -34,7 +34,7 @@ def follow_roles(
 ) -> Facts:
     """Facts of each event, ``(n,)``, and *after*'s part of the row.
 
-    ``role``: the session's role before the event, :data:`UNCLEAR` where it has none; ``usual_<feature>``:
+    ``role``: the session's role before the event, :data:`UNCLEAR` where it has none; ``role_usual_<feature>``:
     what 99 of 100 of that role's calls stay below (of the kind's, while the role is not clear; inf without
     roles). A chunk of calls also has ``surprise``, nats above what the role expects, ``rare``, whether the
     role is clear and one in a thousand of its calls at most is as surprising, and ``previous_operation``.

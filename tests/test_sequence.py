@@ -54,7 +54,7 @@ def test_a_session_has_no_role_until_its_calls_show_one() -> None:
     facts = after(SessionTable(), LEARNED, *made(READING)).facts
 
     assert facts["role"].tolist() == [UNCLEAR, 0, 0]
-    assert facts["usual_calls_10m"].tolist() == [8.0, 0.0, 0.0]
+    assert facts["role_usual_calls_10m"].tolist() == [8.0, 0.0, 0.0]
 
 
 def test_a_context_finds_the_role_that_the_calls_before_it_showed() -> None:
@@ -131,7 +131,7 @@ def test_what_is_usual_is_told_for_every_volume() -> None:
 
     facts = after(SessionTable(), roles, call(0)).facts
 
-    assert [facts[f"usual_{name}"].tolist() for name in VOLUMES] == [
+    assert [facts[f"role_usual_{name}"].tolist() for name in VOLUMES] == [
         [float(at)] for at in range(len(VOLUMES))
     ]
     assert set(VOLUMES) <= set(FEATURE_NAMES)
