@@ -16,7 +16,7 @@ from pipeline.evaluation.answers import Answers
 from pipeline.evaluation.fitting import MARGIN, Budget, learn, toml
 from pipeline.evaluation.outcome import HOUR_MS, Met, Outcomes, Spared
 from pipeline.evaluation.page import Real, page, table
-from pipeline.evaluation.play import FULL, VARIANTS, Variant, play
+from pipeline.evaluation.play import FULL, VARIANTS, Model, Variant, play
 from pipeline.evaluation.real import Raised
 from pipeline.evaluation.switches import OWN, switched
 from pipeline.evaluation.trial import Trial
@@ -143,7 +143,7 @@ def recording(tmp_path: Path) -> Path:
 
 
 def test_what_is_seen_before_an_attack_is_honest_and_after_it_is_not(recording: Path) -> None:
-    evidence = play(recording, Policy(), NoDetector())
+    evidence = play(recording, Policy(), Model(NoDetector()))
 
     rows, attack = evidence.table(len(RULES), len(BANDS))
     assert attack.tolist() == [False, False, True]
@@ -153,7 +153,7 @@ def test_what_is_seen_before_an_attack_is_honest_and_after_it_is_not(recording: 
 
 def test_a_variant_leaves_one_thing_out(recording: Path) -> None:
     revoked = {
-        variant.name: play(recording, Policy(), NoDetector(), variant).outcomes.met().revoked
+        variant.name: play(recording, Policy(), Model(NoDetector()), variant).outcomes.met().revoked
         for variant in VARIANTS
     }
 
@@ -234,12 +234,12 @@ def test_a_table_shows_dashes_for_what_is_not_there() -> None:
 
 def test_the_page_says_what_was_asked_and_what_was_measured(recording: Path) -> None:
     trials = [
-        Trial(one, [play(recording, Policy(), NoDetector(), one)])
+        Trial(one, [play(recording, Policy(), Model(NoDetector()), one)])
         for one in (FULL, Variant("model only", detections=False))
     ]
     real = Real([Raised("aws.x", 1, "LOW", ())], None, 0, Met(0, 0, 0, None, None), Spared(0, 0.0, 0, 0))
 
-    text = page([World("test", 1, 1.0, 2)], "m@1", "p@1", trials, real)
+    text = page([World("test", 1, 1.0, 2, 0.1)], "m@1", "p@1", trials, real)
 
     assert "| attacks revoked | ≥ 75 % | 100 % |" in text
     assert "| revoked with model only | less | 0 % |" in text

@@ -11,14 +11,13 @@ import click
 import numpy as np
 from scipy.special import expit
 
-from models.artefact import SHIPPED, load
-from models.detector import Detector
+from models.artefact import SHIPPED, load, load_roles
 from models.weights import fit
 from pipeline.evaluation import pictures, real
 from pipeline.evaluation.fitting import Budget, Fitted, learn, toml
 from pipeline.evaluation.page import Real, page
-from pipeline.evaluation.play import VARIANTS
-from pipeline.evaluation.trial import INTENSITIES, Trial, trial
+from pipeline.evaluation.play import VARIANTS, Model
+from pipeline.evaluation.trial import INTENSITIES, Trial, trials
 from pipeline.evaluation.worlds import TEST, TRAIN, World, recorded
 from pipeline.policy import FITTED, Policy, read_policy
 
@@ -35,21 +34,21 @@ LOGS: Final = ROOT / "tests" / "data" / "cloudtrail"
 @click.option("--hours", type=float, help="Hours of each world; fewer are faster and prove less.")
 def main(*, fitting: bool, logs: Path, work: Path | None, hours: float | None) -> None:
     """Measure on held-out worlds and write models/EVALUATION.md, or learn the weights in others."""
-    detector = load(SHIPPED / "default")
+    model = Model(load(SHIPPED / "default"), load_roles(SHIPPED / "default"))
     with TemporaryDirectory() as scratch:
         folder = work or Path(scratch)
         worlds = [one if hours is None else one._replace(hours=hours) for one in (TRAIN if fitting else TEST)]
         recordings = [recorded(world, folder) for world in worlds]
         if fitting:
-            learned(worlds, recordings, detector)
+            learned(worlds, recordings, model)
         else:
-            measured(worlds, recordings, detector, logs)
+            measured(worlds, recordings, model, logs)
 
 
-def learned(worlds: list[World], recordings: list[Path], detector: Detector) -> Fitted:
+def learned(worlds: list[World], recordings: list[Path], model: Model) -> Fitted:
     """Fit on what is seen when nothing is commanded, and write the file that policies stand on."""
     budget = Budget()
-    seen = trial(recordings, Policy(mode="observe"), detector)
+    (seen,) = trials(recordings, Policy(mode="observe"), model)
     rows, attack = seen.table()
     fitted = learn(rows, attack, seen.spared().hours, budget)
     revocations, challenges = f"{budget.revocations:g}", f"{budget.challenges:g}"
@@ -66,15 +65,12 @@ def learned(worlds: list[World], recordings: list[Path], detector: Detector) -> 
     return fitted
 
 
-def measured(worlds: list[World], recordings: list[Path], detector: Detector, logs: Path) -> None:
+def measured(worlds: list[World], recordings: list[Path], model: Model, logs: Path) -> None:
     """Every variant on the held-out worlds, then the real recordings; the page and its pictures."""
     policy = read_policy(None)
-    trials = []
-    for variant in VARIANTS:
-        click.echo(f"playing: {variant.name}", err=True)
-        trials.append(trial(recordings, policy, detector, variant))
-    _draw(trials[0], policy)
-    text = page(worlds, detector.id, policy.id, trials, _real(logs, policy, detector))
+    found = trials(recordings, policy, model, VARIANTS)
+    _draw(found[0], policy)
+    text = page(worlds, model.detector.id, policy.id, found, _real(logs, policy, model))
     PAGE.write_text(text, "utf-8")
     click.echo(f"written: {PAGE.name}")
 
@@ -96,15 +92,15 @@ def _draw(full: Trial, policy: Policy) -> None:
     pictures.reliability(PICTURES / "reliability.png", expit(shift.intercept + odds), attack)
 
 
-def _real(logs: Path, policy: Policy, detector: Detector) -> Real | None:
+def _real(logs: Path, policy: Policy, model: Model) -> Real | None:
     if not logs.is_dir():
         return None
     stratus = next((one for one in (logs / "stratus", logs / "cloudtrail-stratus") if one.is_dir()), None)
     lab = next((one for one in (logs / "invictus", logs / "cloudtrail-invictus") if one.is_dir()), None)
     if stratus is None or lab is None:
         return None
-    raised = real.raised("invictus", sorted(lab.glob("*.json")), policy, detector)
-    return Real(real.techniques(stratus, policy, detector), raised, *real.takeovers(lab, policy, detector))
+    raised = real.raised("invictus", sorted(lab.glob("*.json")), policy, model)
+    return Real(real.techniques(stratus, policy, model), raised, *real.takeovers(lab, policy, model))
 
 
 if __name__ == "__main__":

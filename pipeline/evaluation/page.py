@@ -15,7 +15,7 @@ _LEGEND = (
     "the revocation, in seconds of event time."
 )
 _MEANING = "Each session's whole evidence as a probability, against the share of them that was under attack."
-ROLLOUT, OUTAGE = "fleet_rollout", "telemetry_outage"
+ROLLOUT, OUTAGE = "policy_rollout", "telemetry_outage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def _real(real: Real) -> str:
     switches = (
         f"Identity switches injected into the lab's sessions at known times ({real.copies} copies, after "
         f"the recipe of CLUE-LDS): {met.revoked} of {met.sessions} sessions revoked, {met.intervened} met "
-        f"with any intervention, median delay {_cell(met.delay_s)} s; {spared.revoked} of {spared.sessions} others "
-        "revoked, in an hour in which real attacks run among them."
+        f"with any intervention, median delay {_cell(met.delay_s)} s; {spared.revoked} of {spared.sessions} "
+        "others revoked, in an hour in which real attacks run among them."
     )
     return "\n\n".join([*parts, switches])

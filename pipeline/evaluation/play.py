@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from models.detector import Detector, NoDetector
+from models.roles import Roles
 from pipeline.brain import Brain
 from pipeline.evaluation.answers import Answers
 from pipeline.evaluation.evidence import Evidence
@@ -51,11 +53,19 @@ VARIANTS = (
 """What is compared: each leaves one thing out."""
 
 
-def play(recording: Path, policy: Policy, detector: Detector, variant: Variant = FULL) -> Evidence:
+class Model(NamedTuple):
+    """What scores: a detector, and the roles that it was fitted with."""
+
+    detector: Detector
+    roles: Roles | None = None
+
+
+def play(recording: Path, policy: Policy, model: Model, variant: Variant = FULL) -> Evidence:
     """Play *recording*; honest users answer challenges. What became of its sessions is in ``.outcomes``."""
     outcomes = Outcomes.against(read_truth(recording))
     evidence = Evidence(outcomes)
-    brain = Brain(detector=detector if variant.model else NoDetector(), onlooker=evidence.look)
+    detector = model.detector if variant.model else NoDetector()
+    brain = Brain(detector=detector, roles=model.roles, onlooker=evidence.look)
     brain.use_policy(variant.policy(policy))
     stages = Replay(stage_kinds(brain, Options(event_clock=True)))
     answers = Answers(outcomes.honest)

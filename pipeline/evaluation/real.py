@@ -10,11 +10,10 @@ from typing import Final
 
 from pydantic_core import from_json
 
-from models.detector import Detector
 from pipeline.brain import Brain
 from pipeline.convert import convert, save
 from pipeline.evaluation.outcome import Met, Spared
-from pipeline.evaluation.play import play
+from pipeline.evaluation.play import Model, play
 from pipeline.evaluation.switches import switched
 from pipeline.kinds import stage_kinds
 from pipeline.policy import Policy
@@ -37,12 +36,12 @@ class Raised:
     detections: tuple[str, ...]
 
 
-def raised(name: str, logs: Iterable[Path], policy: Policy, detector: Detector) -> Raised:
+def raised(name: str, logs: Iterable[Path], policy: Policy, model: Model) -> Raised:
     """Convert and replay CloudTrail *logs*; nothing is commanded, so that all detections are seen."""
     with TemporaryDirectory() as folder:
         conversion = convert(logs)
         save(conversion, Path(folder) / "recording")
-        brain = Brain(detector=detector)
+        brain = Brain(detector=model.detector, roles=model.roles)
         brain.use_policy(policy.model_copy(update={"mode": "observe"}))
         stages = Replay(stage_kinds(brain, Options(event_clock=True)))
         level, found, sessions = 0, dict[str, None](), set[str]()
@@ -55,23 +54,23 @@ def raised(name: str, logs: Iterable[Path], policy: Policy, detector: Detector) 
     return Raised(name, len(sessions), LEVELS[level], tuple(found))
 
 
-def techniques(folder: Path, policy: Policy, detector: Detector) -> list[Raised]:
+def techniques(folder: Path, policy: Policy, model: Model) -> list[Raised]:
     """Each Stratus technique recorded below *folder*, one by one."""
-    return [raised(path.name.removesuffix(".json"), [path], policy, detector) for path in _logs(folder)]
+    return [raised(path.name.removesuffix(".json"), [path], policy, model) for path in _logs(folder)]
 
 
 def _logs(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.json") if path.is_file())
 
 
-def takeovers(folder: Path, policy: Policy, detector: Detector) -> tuple[int, Met, Spared]:
+def takeovers(folder: Path, policy: Policy, model: Model) -> tuple[int, Met, Spared]:
     """Identity switches injected into the recordings below *folder*: how many copies, what they met."""
     met, spared, copies = [], [], 0
     with TemporaryDirectory() as scratch:
         recording = Path(scratch) / "recording"
         save(convert(_logs(folder)), recording)
         for copy in switched(recording, Path(scratch), SWITCHES, seed=7):
-            outcomes = play(copy, policy, detector).outcomes
+            outcomes = play(copy, policy, model).outcomes
             met.append(outcomes.met())
             spared.append(outcomes.spared())
             copies += 1

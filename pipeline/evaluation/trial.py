@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detector import BANDS, Detector
+from models.detector import BANDS
 from pipeline.evaluation.evidence import Evidence
 from pipeline.evaluation.outcome import Met, Outcomes, Spared
-from pipeline.evaluation.play import FULL, Variant, play
+from pipeline.evaluation.play import FULL, Model, Variant, play
 from pipeline.policy import Policy
 from pipeline.recording import Truth
 from pipeline.rules import RULES
@@ -75,6 +77,15 @@ def _pooled(parts: Iterable[Outcomes]) -> Outcomes:
     return pooled
 
 
-def trial(recordings: Sequence[Path], policy: Policy, detector: Detector, variant: Variant = FULL) -> Trial:
-    """Play all *recordings* under *variant*."""
-    return Trial(variant, [play(one, policy, detector, variant) for one in recordings])
+def trials(
+    recordings: Sequence[Path], policy: Policy, model: Model, variants: Sequence[Variant] = (FULL,)
+) -> list[Trial]:
+    """Play all *recordings* under every one of *variants*, as many at once as there are processors."""
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        asked = [
+            [pool.submit(play, one, policy, model, variant) for one in recordings] for variant in variants
+        ]
+        return [
+            Trial(variant, [one.result() for one in told])
+            for variant, told in zip(variants, asked, strict=True)
+        ]

@@ -17,16 +17,18 @@ Purpose = Literal["train", "test"]
 
 
 class World(NamedTuple):
-    """One simulation: its seed, how long, how many people and services."""
+    """One simulation: its seed, how long, how many people and services, attacks a day for each of them."""
 
     purpose: Purpose
     seed: int
     hours: float
     principals: int
+    attacks: float
 
 
-TRAIN: Final = (World("train", 101, 72.0, 150), World("train", 102, 72.0, 150))
-TEST: Final = (World("test", 201, 72.0, 150), World("test", 202, 72.0, 150))
+TRAIN: Final = (World("train", 101, 30.0, 300, 0.2), World("train", 102, 144.0, 50, 0.1))
+TEST: Final = (World("test", 201, 30.0, 300, 0.2), World("test", 202, 144.0, 50, 0.1))
+"""One broad world, whose principals have no history, and one of people whose habits are known by and by."""
 
 
 def recorded(world: World, folder: Path) -> Path:
@@ -34,7 +36,9 @@ def recorded(world: World, folder: Path) -> Path:
     target = folder / f"{world.purpose}-{world.seed}-{world.hours:g}h-{world.principals}"
     if target.exists():
         return target
-    simulation = simulate(world.seed, world.hours, world.principals, world=world.purpose)
+    simulation = simulate(
+        world.seed, world.hours, world.principals, world=world.purpose, attack_share=world.attacks
+    )
     with write(target) as writer:
         for topic, event in tracked(simulation, f"simulating {target.name}", None):
             writer.event(topic, event)
