@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from models.rolling import Segments, last_where
 from models.state import Rows
 from models.volumes import BASELINE, VOLUMES, packed, unpacked
 
+if TYPE_CHECKING:
+    from models.fold import Folded
+
 _COLUMNS: Final = [SUM_NAMES.index(name) for name in VOLUMES]
 
 
@@ -21,6 +24,18 @@ def keep_peaks(batch: Batch, sums: Floats, seg: Segments, before: Rows, after: R
     if batch.kind is Kind.CALL:
         largest = np.maximum.reduceat(sums[:, _COLUMNS], seg.starts, axis=0)
         after["peaks"] = np.maximum(before["peaks"], packed(largest))
+
+
+def peaks_at(folded: Folded, index: int) -> NDArray[np.uint8]:
+    """The row's ``peaks`` as they stand after one event of the chunk, ``(len(VOLUMES),)``."""
+    seg = folded.seg
+    owner = int(seg.of[index])
+    peaks: NDArray[np.uint8] = folded.before["peaks"][owner]
+    if folded.batch.kind is not Kind.CALL:
+        return peaks
+    until = slice(int(seg.starts[owner]), index + 1)
+    largest = np.array([folded.facts[name][until].max() for name in VOLUMES])
+    return np.maximum(peaks, packed(largest))
 
 
 def follow_baseline(batch: Batch, seg: Segments, before: Rows, after: Rows) -> dict[str, NDArray[Any]]:
