@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from models.artefact import ARRAYS, BadModel, load, load_reference, save
 from models.card import CARD, PAGE, REFERENCE, read, write
+from models.columns import PRINCIPAL_KIND
+from models.detectors.trained import Trained, fit
 from models.drift import Reference
 from models.features import FEATURE_NAMES, FEATURE_SET, as_seen_by_models
-from models.forest import Forest, fit
 from models.npz import pack, unpack
 
 COUNT = len(FEATURE_NAMES)
+KINDS = np.full(1_200, PRINCIPAL_KIND["human"], np.uint8)
 ABOUT: dict[str, Any] = {
     "name": "toy",
     "id": "toy@1",
@@ -35,19 +37,19 @@ def values() -> NDArray[np.float64]:
 
 
 @pytest.fixture(scope="module")
-def forest() -> Forest:
-    return fit(values(), name="toy", seed=7, trees=8)
+def detector() -> Trained:
+    return fit(values(), KINDS, name="toy", seed=7)
 
 
-def reference_of(forest: Forest) -> Reference:
-    scores = forest.score(as_seen_by_models(np.ascontiguousarray(values().T)))
+def reference_of(detector: Trained) -> Reference:
+    scores = detector.score(as_seen_by_models(np.ascontiguousarray(values().T)), KINDS)
     return Reference.of(FEATURE_NAMES, values(), scores)
 
 
 @pytest.fixture
-def model(tmp_path: Path, forest: Forest) -> Path:
-    files = {REFERENCE: pack(reference_of(forest).arrays), "scores.png": b"a picture"}
-    save(forest, tmp_path / "toy", {"seed": 7}, files)
+def model(tmp_path: Path, detector: Trained) -> Path:
+    files = {REFERENCE: pack(reference_of(detector).arrays), "scores.png": b"a picture"}
+    save(detector, tmp_path / "toy", {"seed": 7}, files)
     return tmp_path / "toy"
 
 
@@ -59,17 +61,17 @@ def test_a_card_names_the_hash_of_every_file_beside_it(model: Path) -> None:
     assert read(model)["sha256"] == hashes
 
 
-def test_the_same_model_makes_the_same_bytes(model: Path, forest: Forest, tmp_path: Path) -> None:
-    files = {"scores.png": b"a picture", REFERENCE: pack(reference_of(forest).arrays)}
-    save(forest, tmp_path / "again", {"seed": 7}, files)
+def test_the_same_model_makes_the_same_bytes(model: Path, detector: Trained, tmp_path: Path) -> None:
+    files = {"scores.png": b"a picture", REFERENCE: pack(reference_of(detector).arrays)}
+    save(detector, tmp_path / "again", {"seed": 7}, files)
 
     assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == {
         path.name: path.read_bytes() for path in model.iterdir()
     }
 
 
-def test_what_a_model_was_trained_on_comes_back_as_bins(model: Path, forest: Forest) -> None:
-    found, made = load_reference(model), reference_of(forest)
+def test_what_a_model_was_trained_on_comes_back_as_bins(model: Path, detector: Trained) -> None:
+    found, made = load_reference(model), reference_of(detector)
 
     assert found is not None
     assert found.names == made.names
@@ -78,8 +80,8 @@ def test_what_a_model_was_trained_on_comes_back_as_bins(model: Path, forest: For
     }
 
 
-def test_a_model_from_before_references_has_none(tmp_path: Path, forest: Forest) -> None:
-    save(forest, tmp_path, {})
+def test_a_model_from_before_references_has_none(tmp_path: Path, detector: Trained) -> None:
+    save(detector, tmp_path, {})
 
     assert load_reference(tmp_path) is None
 
@@ -109,23 +111,23 @@ def test_other_features_are_refused_with_both_sets(model: Path) -> None:
     )
 
 
-def test_a_reference_that_is_missing_or_of_other_features_is_refused(model: Path, forest: Forest) -> None:
+def test_a_reference_that_is_missing_or_of_other_features_is_refused(model: Path, detector: Trained) -> None:
     (model / REFERENCE).unlink()
     with pytest.raises(BadModel, match="no readable model"):
         load_reference(model)
 
     few = Reference.of(("one",), values()[:, :1], np.zeros(1_200))
-    save(forest, model, {}, {REFERENCE: pack(few.arrays)})
+    save(detector, model, {}, {REFERENCE: pack(few.arrays)})
     with pytest.raises(BadModel) as refused:
         load_reference(model)
 
     assert str(refused.value).startswith(f"{model / REFERENCE}: not a model of this version (bins (2, ")
 
 
-def test_a_picture_that_is_missing_changes_nothing(model: Path, forest: Forest) -> None:
+def test_a_picture_that_is_missing_changes_nothing(model: Path, detector: Trained) -> None:
     (model / "scores.png").unlink()
 
-    assert load(model).id == forest.id
+    assert load(model).id == detector.id
 
 
 def test_the_page_tells_people_what_the_card_tells_programs(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from models.detectors.trained import COHORT, COHORTS, METHOD
 from models.features import FEATURE_NAMES
 from pipeline.choice import Result, Variant, compare, in_half, sessions_found
 from pipeline.choice_report import CRITERIA, REPORT, TAKEN, best, report
+from pipeline.choice_vectors import Vectors
 from pipeline.labels import MEANT_MS, Verdict, labels_of, said_attacked, verdicts_in
 from pipeline.recording import InputRecord
-from pipeline.choice_vectors import Vectors
 from schemas.topics import API_CALLS, SESSION_FEEDBACK
 
 FAMILIES = ("ordinary", "flood", "quiet", "burst", "drip")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from histories import CAFE, HOME, earlier, moved
 from models.artefact import load
+from models.columns import PRINCIPAL_KIND
 from models.detector import Moved
 from models.features import FEATURE_NAMES, as_seen_by_models
 from pipeline.commands import compare
@@ -123,13 +124,13 @@ class Calls:
         self.more = more
         self.id = f"calls@{more}"
 
-    def score(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
+    def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
         return np.expm1(seen[:, FEATURE_NAMES.index("calls_1m")].astype(np.float64)) + self.more
 
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
         return np.clip(np.round(scores), 0, 3).astype(np.uint8)
 
-    def explain(self, values: NDArray[np.float64], seen: NDArray[np.float32], most: int) -> list[Moved]:
+    def explain(self, values: NDArray[np.float64], kind: int, most: int) -> list[Moved]:
         return []
 
 
@@ -175,7 +176,8 @@ def test_on_an_export_the_bands_of_each_vector_are_compared(data: Path, model: P
     assert np.sum(found["vectors"]) == len([*life()])
     values = np.array([[one["values"][name] for name in FEATURE_NAMES] for one in life()])
     seen = as_seen_by_models(np.ascontiguousarray(values.T))
-    bands = [one.band(one.score(seen)) for one in (first, second)]
+    kinds = np.full(len(seen), PRINCIPAL_KIND["human"], np.uint8)
+    bands = [one.band(one.score(seen, kinds)) for one in (first, second)]
     assert [np.sum(found["vectors"], axis=axis).tolist() for axis in (1, 0)] == [
         np.bincount(one, minlength=4).tolist() for one in bands
     ]

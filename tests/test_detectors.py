@@ -18,7 +18,18 @@ from numpy.lib.recfunctions import repack_fields
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
-from models.artefact import ARRAYS, CARD, BadModel, load, load_part, save, window
+from models.artefact import (
+    ARRAYS,
+    CARD,
+    ROLES,
+    BadModel,
+    file_of,
+    load,
+    load_reference,
+    load_roles,
+    save,
+    window,
+)
 from models.columns import KINDS
 from models.detector import BANDS, NoDetector
 from models.detectors import distance
@@ -29,6 +40,8 @@ from models.detectors.labelled import Labels, TooFewLabels
 from models.detectors.methods import METHODS
 from models.detectors.trained import COHORTS, Cohorts, Trained, fit, of_parts
 from models.features import FEATURE_NAMES, FEATURE_SET, as_seen_by_models
+from models.npz import pack
+from role_samples import sample_roles
 
 COUNT = len(FEATURE_NAMES)
 VARIANTS = [(method, cohorts) for method in METHODS for cohorts in COHORTS]
@@ -399,24 +412,21 @@ def test_the_id_covers_every_array() -> None:
     assert len(ids) == 1 + 5 + 5
 
 
-def test_other_parts_lie_beside_the_detector(tmp_path: Path) -> None:
-    detector, roles = TRAINED["components", "global"], {"centres": np.arange(6.0).reshape(2, 3)}
+def test_other_files_lie_beside_the_detector(tmp_path: Path) -> None:
+    detector, roles = TRAINED["components", "global"], sample_roles()
 
-    save(detector, tmp_path, {}, {"roles": roles})
+    save(detector, tmp_path, {}, {ROLES: pack(roles.arrays)})
 
-    told = load_part(tmp_path, "roles")
-    assert told is not None
-    assert told["centres"].tolist() == roles["centres"].tolist()
+    back = load_roles(tmp_path)
+    assert back is not None
+    assert back.tag == roles.tag
     assert load(tmp_path).id == detector.id
-    assert load_part(tmp_path, "sequences") is None
-    (tmp_path / "roles.npz").write_bytes(b"x")
-    with pytest.raises(BadModel, match=r"roles\.npz: changed since it was trained"):
-        load_part(tmp_path, "roles")
+    assert load_reference(tmp_path) is None
 
 
-def test_a_part_cannot_take_the_detectors_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="are parts of the detector"):
-        save(TRAINED["components", "global"], tmp_path, {}, {"detector": {}})
+def test_a_file_cannot_take_the_name_of_a_part_of_the_detector(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"detector\.npz, second\.npz holds a part of the detector"):
+        save(refined(), tmp_path, {}, {file_of(part): b"" for part in ("second", "detector")})
 
 
 def _card(directory: Path, **members: Any) -> None:

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from models.artefact import save
 from models.card import REFERENCE
 from models.detector import NoDetector
+from models.detectors.trained import fit
 from models.drift import SCORE, Reference
 from models.features import FEATURE_NAMES
-from models.forest import fit
 from models.npz import pack
 from pipeline.drifting import ENOUGH, HOURS, LiveDrift
 from pipeline.metrics import Metrics
@@ -115,9 +115,10 @@ def test_before_the_first_vector_nothing_is_known(reference: Reference) -> None:
 
 def a_model(folder: Path, name: str, reference: Reference | None) -> None:
     """A model in *folder*, with what it was trained on beside it, or without."""
-    forest = fit(np.random.default_rng(1).random((1_000, len(FEATURE_NAMES))), name=name, seed=1, trees=2)
+    values = np.random.default_rng(1).random((1_000, len(FEATURE_NAMES)))
+    detector = fit(values, np.zeros(1_000, np.uint8), name=name, seed=1)
     files = {} if reference is None else {REFERENCE: pack(reference.arrays)}
-    save(forest, folder / name, {}, files)
+    save(detector, folder / name, {}, files)
 
 
 def shown(metrics: Metrics, name: str) -> dict[str, float]:

@@ -65,13 +65,13 @@ class Toy:
 
     id = "toy@1"
 
-    def score(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
+    def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
         return seen[:, 0].astype(np.float64)
 
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
         return np.zeros(len(scores), np.uint8)
 
-    def explain(self, values: NDArray[np.float64], seen: NDArray[np.float32], most: int) -> list[Moved]:
+    def explain(self, values: NDArray[np.float64], kind: int, most: int) -> list[Moved]:
         return []
 
 

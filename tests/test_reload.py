@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from models.artefact import BadModel, save
 from models.columns import Columns
 from models.detector import Detector, NoDetector
+from models.detectors.trained import fit
 from models.features import FEATURES
-from models.forest import fit
 from models.roles import Roles
 from pipeline.policy import BadPolicy, parse_policy
 from pipeline.reload import ANY_MODEL, Configured, InForce, Models
@@ -36,7 +36,7 @@ class Named(NoDetector):
     def __init__(self, name: str) -> None:
         self.id = f"{name}@0"
 
-    def score(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
+    def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
         return np.ones(len(seen))
 
 
@@ -340,11 +340,12 @@ def test_orders_come_to_the_same_after_compaction(orders: list[tuple[str, str, s
 
 
 def test_models_are_folders_by_name(tmp_path: Path) -> None:
-    forest = fit(np.random.default_rng(1).random((1_000, len(FEATURES))), name="new", seed=1, trees=2)
-    save(forest, tmp_path / "new", {})
+    values = np.random.default_rng(1).random((1_000, len(FEATURES)))
+    detector = fit(values, np.zeros(1_000, np.uint8), name="new", seed=1)
+    save(detector, tmp_path / "new", {})
     in_force = InForce(Configured(model="new", models=Models(tmp_path)))
 
-    assert in_force.champion == forest.id
+    assert in_force.champion == detector.id
 
 
 @pytest.mark.parametrize("name", ["absent", "../new", "..", ""])

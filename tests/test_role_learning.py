@@ -12,8 +12,8 @@ import pytest
 
 from models.artefact import CARD, ROLES, BadModel, load_roles, save
 from models.columns import PRINCIPAL_KIND
+from models.detectors.trained import Trained, fit
 from models.features import FEATURES
-from models.forest import Forest, fit
 from models.npz import pack
 from models.roles import QUANTILES, VOLUMES
 from pipeline.recording import write
@@ -84,16 +84,16 @@ def test_a_recording_without_calls_teaches_no_roles(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def forest() -> Forest:
+def detector() -> Trained:
     values = np.random.default_rng(7).lognormal(1.0, 1.0, (1_000, len(FEATURES)))
-    return fit(values, name="toy", seed=7, trees=2)
+    return fit(values, np.full(1_000, HUMAN, np.uint8), name="toy", seed=7)
 
 
-def test_roles_come_back_from_disk_as_they_were(forest: Forest, tmp_path: Path) -> None:
+def test_roles_come_back_from_disk_as_they_were(detector: Trained, tmp_path: Path) -> None:
     roles = sample_roles()
-    save(forest, tmp_path / "with", {}, {ROLES: pack(roles.arrays)})
-    save(forest, tmp_path / "again", {}, {ROLES: pack(roles.arrays)})
-    save(forest, tmp_path / "without", {})
+    save(detector, tmp_path / "with", {}, {ROLES: pack(roles.arrays)})
+    save(detector, tmp_path / "again", {}, {ROLES: pack(roles.arrays)})
+    save(detector, tmp_path / "without", {})
 
     back = load_roles(tmp_path / "with")
 
@@ -115,17 +115,17 @@ def _spoil(folder: Path, roles: bytes, *, vouched: bool) -> None:
     ("vouched", "why"), [(False, "changed since it was trained"), (True, "not a model of this version")]
 )
 def test_roles_that_were_changed_or_are_none_are_refused(
-    vouched: bool, why: str, forest: Forest, tmp_path: Path
+    vouched: bool, why: str, detector: Trained, tmp_path: Path
 ) -> None:
-    save(forest, tmp_path, {}, {ROLES: pack(sample_roles().arrays)})
+    save(detector, tmp_path, {}, {ROLES: pack(sample_roles().arrays)})
     _spoil(tmp_path, b"not an archive", vouched=vouched)
 
     with pytest.raises(BadModel, match=why):
         load_roles(tmp_path)
 
 
-def test_roles_that_the_card_names_must_be_there(forest: Forest, tmp_path: Path) -> None:
-    save(forest, tmp_path, {}, {ROLES: pack(sample_roles().arrays)})
+def test_roles_that_the_card_names_must_be_there(detector: Trained, tmp_path: Path) -> None:
+    save(detector, tmp_path, {}, {ROLES: pack(sample_roles().arrays)})
     (tmp_path / ROLES).unlink()
 
     with pytest.raises(BadModel, match="no readable model"):

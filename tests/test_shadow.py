@@ -23,7 +23,7 @@ class Always(NoDetector):
         self.id = f"always-{band}@1"
         self._band = band
 
-    def score(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
+    def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
         return np.full(len(seen), self._band / 4)
 
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -191,7 +191,7 @@ def test_the_bands_of_both_are_counted_over_every_vector() -> None:
 
 def test_several_challengers_are_told_apart() -> None:
     one = desk(Always(3))
-    one.brain.challengers += (Always(2),)
+    one.brain.challengers = (*one.brain.challengers, Always(2))
     one.each(*MOVED)
 
     levels = {t["challenger"]["model"]: t["challenger"]["level"] for t in one.said(topics.SESSION_SHADOW)}

@@ -123,7 +123,8 @@ def _told(reason: dict[str, Any]) -> list[tuple[str, str, str | None, str | None
     rows: list[tuple[str, str, str | None, str | None]] = [(weight, f"{ANOMALY}: {head}", None, None)]
     for piece in filter(None, pieces.split(BETWEEN)):
         seen, usual, what = apart(piece)
-        rows.append(("", f"  {what}", seen, usual))
+        # The odd order of two calls is a piece without a usual one.
+        rows.append(("", f"  {what}", seen, usual) if usual else ("", f"  {piece}", None, None))
     return rows
 
 

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 from sklearn.metrics import roc_auc_score
 
+from models.columns import PRINCIPAL_KIND
+from models.detectors.trained import fit
 from models.features import FEATURE_NAMES, as_seen_by_models
-from models.forest import Forest, fit
 from models.roles import Roles
 from models.sequence import SEQUENCE
 from pipeline.brain import Brain
@@ -63,6 +64,7 @@ class Scored(NamedTuple):
     event_id: str
     at: int
     values: list[float]
+    kind: int
 
 
 def vectors(records: Iterator[InputRecord], roles: Roles, share: float) -> Iterator[Scored]:
@@ -73,7 +75,8 @@ def vectors(records: Iterator[InputRecord], roles: Roles, share: float) -> Itera
         if message.topic == SESSION_FEATURES:
             told = from_json(message.value)
             values = [told["values"][name] for name in FEATURE_NAMES]
-            yield Scored(told["session_id"], told["event_id"], told["occurred_at"], values)
+            kind = PRINCIPAL_KIND[told["principal_kind"] or ""]
+            yield Scored(told["session_id"], told["event_id"], told["occurred_at"], values, kind)
 
 
 def records_of(events: list[tuple[str, Event]]) -> Iterator[InputRecord]:
@@ -111,8 +114,8 @@ def taken_over(
     return {session: calls[session][first[session]]["occurred_at"] for session in long}, set(long[::VICTIMS])
 
 
-def learned() -> tuple[Roles, Forest, Forest]:
-    """Roles, and forests with and without the sequence side, from honest life."""
+def learned() -> tuple[Roles, Trained, Trained]:
+    """Roles, and detectors with and without the sequence side, from honest life."""
     with TemporaryDirectory() as folder:
         recording = Path(folder) / "recording"
         events = list(simulate(LEARNED_FROM, HOURS, PRINCIPALS, attack_share=0.0))
@@ -122,20 +125,26 @@ def learned() -> tuple[Roles, Forest, Forest]:
         roles = learn_roles(recording, left_out=set(), seed=LEARNED_FROM)
     if roles is None:
         raise SystemExit("a simulation without calls teaches no roles")
-    rows = np.array([one.values for one in vectors(records_of(events), roles, 0.2)])
+    told = list(vectors(records_of(events), roles, 0.2))
+    rows, kinds = np.array([one.values for one in told]), kinds_of(told)
     blind = rows.copy()
     blind[:, [FEATURE_NAMES.index(name) for name in SEQUENCE]] = 0.0
-    return roles, fit(rows, name="with", seed=7), fit(blind, name="without", seed=7)
+    return roles, fit(rows, kinds, name="with", seed=7), fit(blind, kinds, name="without", seed=7)
 
 
-def scored(values: Vectors, full: Forest, blind: Forest) -> dict[str, Vectors]:
+def kinds_of(told: list[Scored]) -> NDArray[np.uint8]:
+    """The numbers of the principals' kinds, ``(n,)``."""
+    return np.array([one.kind for one in told], np.uint8)
+
+
+def scored(values: Vectors, kinds: NDArray[np.uint8], full: Trained, blind: Trained) -> dict[str, Vectors]:
     """Every score of the vectors, ``(n,)`` each."""
     columns = dict(zip(FEATURE_NAMES, values.T, strict=True))
     covered = values.copy()
     covered[:, [FEATURE_NAMES.index(name) for name in SEQUENCE]] = 0.0
     return {
-        "forest without the sequence side": blind.score(as_seen_by_models(covered.T)),
-        "forest with it": full.score(as_seen_by_models(values.T)),
+        "model without the sequence side": blind.score(as_seen_by_models(covered.T), kinds),
+        "model with it": full.score(as_seen_by_models(values.T), kinds),
         **{f"{name} alone": columns[name] for name in SEQUENCE},
         "new_operations_10m alone": columns["new_operations_10m"],
     }
@@ -156,7 +165,7 @@ def main() -> None:
         if one.event_id in calls and one.at >= began.get(one.session, FOREVER)
     ]
     print(f"{len(victims)} of {len(began)} sessions at a desk are taken over")
-    scores = scored(np.array([one.values for one in told]), full, blind)
+    scores = scored(np.array([one.values for one in told]), kinds_of(told), full, blind)
     for most in CALLS:
         report(most, [one.session for one in told], scores, victims)
 
