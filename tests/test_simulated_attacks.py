@@ -8,14 +8,6 @@ from pipeline.simulate import ATTACKS, EXPECTED, INTENSITIES, ODDITIES, RUNS, si
 from pipeline.simulate.places import TENANTS
 from simulated import MINUTE, Event, World, km, records, world_of
 
-AWAITED = {
-    "access_probing", "agent_denied_tools", "aitm_sign_in", "anonymised_network", "attestation_downgraded",
-    "clock_tampered", "concurrent_sessions", "device_hooked", "factor_reset_new_device", "machine_on_handset",
-    "new_device_privileged", "non_browser_client", "os_downgraded", "password_spray", "posture_downgraded",
-    "rare_hour", "refresh_token_reused", "sim_swapped", "unfamiliar_scope", "workload_credential_off_home",
-}  # fmt: skip
-"""Detections that families name and that do not exist yet: whoever adds one takes it out."""
-
 
 @pytest.fixture(scope="module", params=["medium", "high"])
 def world(request: pytest.FixtureRequest) -> World:
@@ -53,13 +45,11 @@ def test_every_oddity_finds_its_day_and_is_honest(honest: World) -> None:
     assert {row.label for row in honest.truth.values()} == {"benign"}
 
 
-def test_every_family_of_attacks_has_a_mark_and_names_detections_that_exist_or_are_awaited() -> None:
+def test_every_family_of_attacks_has_a_mark_and_names_detections_that_exist() -> None:
     named = {name for names in EXPECTED.values() for name in names}
 
     assert set(MARKS) == {family.name for family in ATTACKS}
-    assert named <= set(RULE_IDS) | AWAITED
-    assert named >= AWAITED
-    assert AWAITED.isdisjoint(RULE_IDS), "these exist now: take them out of AWAITED"
+    assert named <= set(RULE_IDS)
     assert all(EXPECTED[family.name] for family in ATTACKS)
     assert not any(EXPECTED[family.name] for family in ODDITIES)
 

@@ -92,12 +92,12 @@ def test_rows_are_gathered_and_scattered_whole(chosen: list[int]) -> None:
     assert rows.tobytes() == expected.tobytes()
 
 
-def test_a_session_costs_less_than_six_hundred_and_fifty_bytes() -> None:
+def test_a_session_costs_less_than_seven_hundred_bytes() -> None:
     table = SessionTable()
     for number in range(10_000):
         table.add(Names("acme", f"{number:032x}", f"user-{number}", f"phone-{number}"))
 
-    assert table.nbytes / len(table) < 650
+    assert table.nbytes / len(table) < 700
 
 
 # --- the table --------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from pipeline.rules.rule import AGENT, Holds, Limits, Rule, View, numbers, settl
 
 
 def _tool_burst(x: View, limit: Limits) -> Holds:
-    usual = np.where(settled(x, limit), limit["times"] * x["usual_tool_calls_1m"], 0.0)
-    busy = x["tool_calls_1m"] > np.maximum(limit["calls"], usual)
+    most = np.maximum(limit["calls"], limit["times"] * x["usual_tool_calls_1m"])
+    busy = x["tool_calls_1m"] > np.where(settled(x, limit), most, limit["newcomer"])
     answer: Holds = (x["kind"] == AGENT) & (busy | (x["new_tools_10m"] > limit["new_tools"]))
     return answer
 
@@ -35,8 +35,9 @@ AGENTS: Final[tuple[Rule, ...]] = (
         "Your assistant behaved unusually and was disconnected.",
         "HIGH", 6.0, 1800.0, False, ("T1059.009", "T1078.004"),
         _tool_burst, ("tool_calls_1m", "tool calls in 1 min"),
-        "≤ {calls:g} calls or {times:g} times the usual, ≤ {new_tools:g} new tools",
-        "an evaluation run, a new task", numbers(calls=60.0, new_tools=3.5, days=3.0, times=2.0),
+        "≤ {calls:g} calls or {times:g} times the usual, ≤ {newcomer:g} of a newcomer; ≤ {new_tools:g} new",
+        "an evaluation run, a new task, the first nights of a batch",
+        numbers(calls=60.0, newcomer=240.0, new_tools=3.5, days=3.0, times=2.0),
         needs=("api-calls.tool",), references=("NIST CSF 2.0 DE.CM-09",),
         clearing="It ends half an hour after the burst, if the session was not ended.",
         usual="usual_tool_calls_1m",
@@ -48,7 +49,7 @@ AGENTS: Final[tuple[Rule, ...]] = (
         _denied, ("denied_10m", "denied calls in 10 min"),
         "≤ {denials:g} denials or {times:g} times the usual",
         "a prompt loop, a right taken away by mistake", numbers(denials=4.5, days=3.0, times=2.0),
-        needs=("api-calls.tool", "api-calls.status"), references=("OWASP NHI5:2025",),
+        needs=("api-calls.tool", "api-calls.status"), references=("NHI5:2025",),
         clearing="It ends half an hour after the last denial.", usual="usual_denied_10m",
     ),
     Rule(
@@ -69,7 +70,7 @@ AGENTS: Final[tuple[Rule, ...]] = (
         lambda x, _: (x["kind"] == AGENT) & told(x["signals"], "parent_at_risk"),
         ("session_age_m", "minutes of the agent's session"), "an ancestor at LOW",
         "whatever raised the risk of the session above falsely",
-        needs=("auth-events.parent_session_id",), references=("NIST SP 800-207 §2.1",),
+        needs=("auth-events.parent_session_id",), references=("NIST SP 800-207 §2.1 tenet 4",),
         clearing="It ends when the session it was born from is at LOW again.",
     ),
 )  # fmt: skip

@@ -62,7 +62,7 @@ BASELINE: Final[tuple[Rule, ...]] = (
         ("days_known", "days of history without it"), "what it used before, or what others began to use",
         "a new duty, the end of a year; a new release until several have used it", numbers(days=7.0),
         needs=("api-calls.operation", "api-calls.sensitivity", "api-calls.scope", "auth-events.scopes"),
-        references=("NIST SP 800-207 §2.1", "OWASP NHI5:2025"),
+        references=("NIST SP 800-207 §2.1 tenet 4", "NHI5:2025"),
         clearing="A step-up clears it; it ends by itself within two hours.", learning=unsettled,
     ),
     Rule(

@@ -98,7 +98,7 @@ CLIENT: Final[tuple[Rule, ...]] = (
         _off_place, ("network_changes_1h", "changes in 1 h"), "networks used before",
         "a new region, a changed egress address", numbers(sessions=3.0),
         needs=("api-calls.asn", "api-calls.ip"), learning=_is_unsettled,
-        references=("OWASP NHI2:2025", "OWASP NHI7:2025"),
+        references=("NHI2:2025", "NHI7:2025"),
         clearing="An analyst reports a false positive: the network is the principal's from then on.",
     ),
     Rule(
@@ -108,6 +108,7 @@ CLIENT: Final[tuple[Rule, ...]] = (
         _scripted, ("client_changes_1h", "changes in 1 h"), "a browser",
         "one's own script on one's own cookie; a command line that signs in by browser",
         needs=("auth-events.user_agent", "api-calls.user_agent"),
+        references=("NIST CSF 2.0 DE.CM-03", "NIST SP 800-207 §2.1 tenet 6"),
         clearing="A factor proved again.",
     ),
     Rule(
@@ -117,7 +118,7 @@ CLIENT: Final[tuple[Rule, ...]] = (
         _on_handset, ("calls_1h", "calls in 1 h"), "a server",
         "a key that an app of handsets carries, a device behind a cellular router",
         needs=("api-calls.user_agent", "api-calls.network_type"),
-        references=("OWASP NHI2:2025", "OWASP NHI10:2025"),
+        references=("NHI2:2025", "NHI10:2025"),
         clearing="It passes an hour after the last such call.",
     ),
 )  # fmt: skip

@@ -45,7 +45,8 @@ NETWORK: Final[tuple[Rule, ...]] = (
         "HIGH", 6.0, 3600.0, False, ("T1110.003", "T1110.004"),
         None, _OTHERS, "fewer failing there than twice those who are let in",
         "the first hour of a new office; a broken identity provider", signal="sprayed_network",
-        needs=_AT_SIGN_IN, clearing="A new session, signed in to from elsewhere or after the hour.",
+        needs=_AT_SIGN_IN, references=("NIST CSF 2.0 DE.CM-01", "NIST CSF 2.0 PR.AA-03"),
+        clearing="A new session, signed in to from elsewhere or after the hour.",
     ),
     Rule(
         "aitm_sign_in", "A person signed in, with others, through a hiding network new to all of them.",
@@ -55,6 +56,7 @@ NETWORK: Final[tuple[Rule, ...]] = (
         _OTHERS, "a network that somebody uses from day to day",
         "the first hour of a new company VPN; an awareness test that lets people in", numbers(sessions=1.0),
         needs=(*_AT_SIGN_IN, "auth-events.network_type"), learning=_unsettled,
+        references=("NIST CSF 2.0 DE.AE-03", "NIST CSF 2.0 PR.AA-03"),
         clearing="A factor that a phishing site cannot relay, proved anew.",
     ),
     Rule(
@@ -64,6 +66,7 @@ NETWORK: Final[tuple[Rule, ...]] = (
         _taken_over, ("client_changes_1h", "changes in 1 h"), "one client in the first {minutes:g} minutes",
         "a new company VPN and a change of browser in the same hour", numbers(sessions=1.0, minutes=60.0),
         needs=(*_AT_SIGN_IN, "auth-events.network_type", "api-calls.user_agent"), learning=_unsettled,
+        references=("NIST CSF 2.0 DE.AE-03", "NIST SP 800-207 §2.1 tenet 6"),
         clearing="A new session, signed in to from a network known to the person.",
     ),
     Rule(
@@ -73,6 +76,7 @@ NETWORK: Final[tuple[Rule, ...]] = (
         _hidden, ("sessions_seen", "sessions, none hidden"), "no VPN, no data centre",
         "a new privacy relay, a new VPN, a gateway of one's employer", numbers(sessions=3.0),
         needs=("auth-events.network_type",), learning=_unsettled,
+        references=("NIST CSF 2.0 DE.CM-01", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="A factor proved again, or the session leaves that network.",
     ),
     Rule(
@@ -83,6 +87,7 @@ NETWORK: Final[tuple[Rule, ...]] = (
         ("sessions_seen", "sessions, none by Tor"), "no Tor",
         "a person who begins to use Tor for privacy", numbers(sessions=1.0),
         needs=("auth-events.network_type", "api-calls.network_type"), learning=_unsettled,
+        references=("NIST CSF 2.0 DE.CM-01", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="A factor proved again, or the session leaves Tor.",
     ),
     Rule(
@@ -92,7 +97,7 @@ NETWORK: Final[tuple[Rule, ...]] = (
         None, _CHANGES, "the network that its issuer told, or that its first sessions started in",
         "a changed egress address, a proxy on the way, a workload that was moved", signal="off_home",
         needs=("auth-events.workload", "auth-events.ip", "api-calls.ip"),
-        references=("OWASP NHI2:2025",),
+        references=("NHI2:2025",),
         clearing="The issuer tells the new home, or an analyst reports a false positive.",
     ),
 )  # fmt: skip

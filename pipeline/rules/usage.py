@@ -61,7 +61,7 @@ USAGE: Final[tuple[Rule, ...]] = (
         _chain, ("audit_blinded_10m", "audit changes in 10 min"), "never all three",
         "infrastructure as code in its first days", numbers(left=0.25),
         needs=("api-calls.operation", "api-calls.status"),
-        references=("NIST CSF 2.0 DE.CM-03", "OWASP NHI5:2025"),
+        references=("NIST CSF 2.0 DE.CM-03", "NHI5:2025"),
         clearing="It ends an hour after the chain, if the session was not ended.",
     ),
     Rule(
