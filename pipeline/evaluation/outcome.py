@@ -17,6 +17,8 @@ from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS
 SessionKey = tuple[str, str]
 """Tenant and session id."""
 HOUR_MS: Final = 3_600_000
+SKEW_MS: Final = 60_000
+"""So far clocks of devices are off: what was commanded so long before an attack began may be for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Outcomes:
     def honest(self, tenant: str, session_id: str, at: int) -> bool:
         """Whether a session is in its owner's hands at *at*."""
         truth = self.truth.get((tenant, session_id))
-        return truth is None or truth.label == "benign" or at < truth.started_at
+        return truth is None or truth.label == "benign" or at < truth.started_at - SKEW_MS
 
     def hear(self, message: Message) -> None:
         """Take note of a command."""
@@ -97,7 +99,7 @@ class Outcomes:
         delays, intervened = [], 0
         for key, row in attacked.items():
             revoked = self._after(self.revoked.get(key), row)
-            challenged = any(at >= row.started_at for at in self.challenged.get(key, ()))
+            challenged = any(at >= row.started_at - SKEW_MS for at in self.challenged.get(key, ()))
             intervened += revoked is not None or challenged
             if revoked is not None:
                 delays.append(revoked)
@@ -106,7 +108,9 @@ class Outcomes:
 
     @staticmethod
     def _after(at: int | None, row: Truth) -> float | None:
-        return None if at is None or at < row.started_at else (at - row.started_at) / 1000
+        if at is None or at < row.started_at - SKEW_MS:
+            return None
+        return max(0, at - row.started_at) / 1000
 
     def spared(self, fits: Callable[[Truth], bool] = lambda _: True) -> Spared:
         """What honest sessions, and those attacked until their attack began, had to bear."""
