@@ -483,13 +483,26 @@ def test_a_held_session_is_not_revoked_once_nothing_speaks_against_it() -> None:
     ] * 3
 
 
-def test_silence_revokes_nobody_while_the_whole_fleet_is_silent() -> None:
+def test_silence_revokes_nobody_and_asks_nobody_while_the_whole_fleet_is_silent() -> None:
     one = session(fleet_silent=True)
 
     held = one.see(0, "telemetry_silent_while_active")
 
-    assert brief(held) == ("HIGH", "step_up", False, True)
-    assert "telemetry of most devices is silent" in held.suppressed
+    assert (brief(held), held.held) == (("HIGH", "allow", False, False), True)
+    assert held.suppressed == (
+        "held by the guard: many of the tenant's devices are silent, their way here may be broken"
+    )
+
+
+def test_nobody_is_asked_either_for_silence_alone_while_the_whole_fleet_is_silent() -> None:
+    one = session(fleet_silent=True)
+
+    held = one.see(0, "telemetry_silent_while_idle")
+    one.fleet_silent = False
+    again = one.see(1, "telemetry_silent_while_idle")
+
+    assert (brief(held), held.held) == (("MEDIUM", "allow", False, False), True)
+    assert brief(again) == CHALLENGED
 
 
 def test_what_is_more_than_silence_revokes_also_while_the_fleet_is_silent() -> None:

@@ -248,12 +248,12 @@ def test_what_moved_the_models_score_is_told_line_by_line() -> None:
 
 
 def test_an_order_of_calls_that_is_odd_has_a_row_of_its_own() -> None:
-    text = "Odd: GET /orders after GET /inbox; 21.5 bits in 10 min, usually ≤ 0.25 (surprise)"
+    text = "Odd: GET /orders after GET /inbox; 21.5 nats in 10 min, usually ≤ 0.25 (surprise)"
 
     assert explain._told({"detection": "anomaly", "text": text, "contribution": 0.9}) == [
         ("+0.90", "anomaly: Odd", None, None),
         ("", "  GET /orders after GET /inbox", None, None),
-        ("", "  surprise", "21.5 bits in 10 min", "≤ 0.25"),
+        ("", "  surprise", "21.5 nats in 10 min", "≤ 0.25"),
     ]
 
 

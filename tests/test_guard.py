@@ -90,20 +90,26 @@ def test_another_tenant_does_not_hide_that_one_is_held() -> None:
 
 @pytest.mark.parametrize(
     ("silent", "bound", "answer"),
-    [(3, 3, False), (2, 4, True), (1, 4, False), (0, 0, False), (50, 101, False)],
+    [(3, 3, False), (4, 4, True), (4, 20, True), (4, 21, False), (0, 0, False), (50, 251, False)],
 )
-def test_the_fleet_is_silent_when_so_many_of_enough_are(silent: int, bound: int, answer: bool) -> None:
+def test_a_fleet_is_silent_when_so_many_and_such_a_share_of_it_are(
+    silent: int, bound: int, answer: bool
+) -> None:
     one = guard()
 
-    assert one.fleet_is_silent(silent, bound) is answer
+    assert one.silent_among({"acme": (silent, bound)}) == ({"acme"} if answer else set())
     assert one.state == (FLEET_SILENT if answer else NORMAL)
+
+
+def test_the_silence_of_one_tenant_says_nothing_of_another() -> None:
+    assert guard().silent_among({"acme": (4, 4), "zeta": (1, 4), "omega": (9, 9)}) == {"acme", "omega"}
 
 
 def test_a_fleet_that_is_heard_again_is_no_news() -> None:
     one = guard()
-    one.fleet_is_silent(4, 4)
+    one.silent_among({"acme": (4, 4)})
 
-    one.fleet_is_silent(0, 4)
+    one.silent_among({})
 
     assert one.state == NORMAL
 

@@ -263,7 +263,7 @@ def test_an_order_of_calls_that_is_odd_is_said_so_and_the_odd_call_named() -> No
         "text": (
             "The session makes calls, or an order of calls, that its role does not use: "
             "GET /orders after GET /inbox; "
-            "21.5 bits in 10 min, usually ≤ 0.25 (how far calls were less likely than the role expects); "
+            "21.5 nats in 10 min, usually ≤ 0.25 (how far calls were less likely than the role expects); "
             "9 calls in 1 min, usually ≤ 3 (API calls)"
         ),
         "severity": "LOW",
@@ -279,8 +279,10 @@ def test_a_call_is_named_only_where_its_order_is_what_is_odd() -> None:
     )
 
     assert (shown["text"], shown["observed"]) == (
-        "The session behaves unlike the sessions the model learned from: "
-        "9 calls in 1 min, usually ≤ 3 (API calls)",
+        (
+            "The session behaves unlike the sessions the model learned from: "
+            "9 calls in 1 min, usually ≤ 3 (API calls)"
+        ),
         "calls_1m 9",
     )
 
@@ -298,8 +300,8 @@ class OutOfOrder(NoDetector):
 @pytest.mark.parametrize(
     ("last", "told"),
     [
-        ("GET /orders", "use: GET /orders after POST /messages; 21.5 bits in 10 min, usually ≤ 0.25"),
-        ("GET /inbox", "use: 21.5 bits in 10 min, usually ≤ 0.25"),
+        ("GET /orders", "use: GET /orders after POST /messages; 21.5 nats in 10 min, usually ≤ 0.25"),
+        ("GET /inbox", "use: 21.5 nats in 10 min, usually ≤ 0.25"),
     ],
 )
 def test_a_decision_names_the_call_that_the_role_hardly_makes(last: str, told: str) -> None:

@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from sklearn.metrics import roc_auc_score
 
 from models.columns import PRINCIPAL_KIND
-from models.detectors.trained import fit
+from models.detectors.trained import Trained, fit
 from models.features import FEATURE_NAMES, as_seen_by_models
 from models.roles import Roles
 from models.sequence import SEQUENCE

@@ -1,0 +1,60 @@
+"""A fleet of which many are silent: counted by device and tenant, over sessions that live."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.guard import Guard
+from pipeline.policy import GuardRules
+from pipeline.silence import silent_fleets
+from playing import Desk, Event
+from samples import T0, auth, context
+
+HEARTBEAT_MS = 30_000
+LATE = T0 + 10 * HEARTBEAT_MS
+
+
+def on_phone(number: int, tenant: str, *, heard_at: int = T0) -> list[Event]:
+    """A session on a phone of its own that promised a heartbeat and was last heard at *heard_at*."""
+    who = {"session_id": f"s-{number}", "tenant": tenant}
+    told = {"heard_at": heard_at, "heartbeat_interval_ms": HEARTBEAT_MS}
+    return [auth(0, **who, device_id=f"phone-{number}"), context(0, **who, **told)]
+
+
+def silent(*events: Event, least: int = 3, share: float = 0.5) -> frozenset[str]:
+    """The tenants that are found silent after *events*."""
+    one = Desk()
+    one.each(*events)
+    rules = GuardRules(silent_fleet_least=least, silent_fleet_share=share)
+    return silent_fleets(one.scorer.table, LATE, Guard(rules, 1.0))
+
+
+def test_each_tenant_is_looked_at_by_itself() -> None:
+    gone = [event for number in range(3) for event in on_phone(number, "acme")]
+    fine = [event for number in range(3, 20) for event in on_phone(number, "zeta", heard_at=LATE)]
+    few = [event for number in range(20, 22) for event in on_phone(number, "zeta")]
+
+    assert silent(*gone, *fine, *few) == {"acme"}
+
+
+@pytest.mark.parametrize(("heard", "answer"), [(3, {"acme"}), (4, set())])
+def test_the_share_is_of_all_devices_of_the_tenant(heard: int, answer: set[str]) -> None:
+    gone = [event for number in range(3) for event in on_phone(number, "acme")]
+    fine = [event for number in range(3, 3 + heard) for event in on_phone(number, "acme", heard_at=LATE)]
+
+    assert silent(*gone, *fine) == answer
+
+
+def test_many_sessions_on_one_device_are_one_silence() -> None:
+    events = [event for number in range(5) for event in on_phone(number, "acme")]
+    same = [event | {"device_id": "phone-1"} if event["type"] == "auth.event" else event for event in events]
+
+    assert (silent(*events), silent(*same)) == ({"acme"}, set())
+
+
+def test_sessions_that_ended_and_devices_that_promised_nothing_are_not_counted() -> None:
+    events = [event for number in range(3) for event in on_phone(number, "acme")]
+    ended = auth(1, action="sign_out", session_id="s-0", tenant="acme", device_id="phone-0")
+    mute = [event | {"heartbeat_interval_ms": None} if "heard_at" in event else event for event in events]
+
+    assert (silent(*events, ended), silent(*mute)) == (set(), set())
