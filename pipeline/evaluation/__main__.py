@@ -16,7 +16,7 @@ from models.weights import fit
 from pipeline.evaluation import pictures, real
 from pipeline.evaluation.fitting import Budget, Fitted, learn, toml
 from pipeline.evaluation.page import Real, page
-from pipeline.evaluation.play import VARIANTS, Model
+from pipeline.evaluation.play import FULL, VARIANTS, Model
 from pipeline.evaluation.trial import INTENSITIES, Trial, trials
 from pipeline.evaluation.worlds import TEST, TRAIN, World, recorded
 from pipeline.policy import FITTED, Policy, read_policy
@@ -48,7 +48,7 @@ def main(*, fitting: bool, logs: Path, work: Path | None, hours: float | None) -
 def learned(worlds: list[World], recordings: list[Path], model: Model) -> Fitted:
     """Fit on what is seen when nothing is commanded, and write the file that policies stand on."""
     budget = Budget()
-    (seen,) = trials(recordings, Policy(mode="observe"), model)
+    (seen,) = trials([(FULL, recordings)], Policy(mode="observe"), model)
     rows, attack = seen.table()
     fitted = learn(rows, attack, seen.spared().hours, budget)
     revocations, challenges = f"{budget.revocations:g}", f"{budget.challenges:g}"
@@ -66,11 +66,12 @@ def learned(worlds: list[World], recordings: list[Path], model: Model) -> Fitted
 
 
 def measured(worlds: list[World], recordings: list[Path], model: Model, logs: Path) -> None:
-    """Every variant on the held-out worlds, then the real recordings; the page and its pictures."""
+    """All held-out worlds, every variant on the first of them, then real recordings; page and pictures."""
     policy = read_policy(None)
-    found = trials(recordings, policy, model, VARIANTS)
-    _draw(found[0], policy)
-    text = page(worlds, model.detector.id, policy.id, found, _real(logs, policy, model))
+    tasks = [(FULL, recordings), *((variant, recordings[:1]) for variant in VARIANTS)]
+    full, *found = trials(tasks, policy, model)
+    _draw(full, policy)
+    text = page(worlds, model.detector.id, policy.id, full, found, _real(logs, policy, model))
     PAGE.write_text(text, "utf-8")
     click.echo(f"written: {PAGE.name}")
 

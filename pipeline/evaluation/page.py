@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.evaluation.outcome import Met, Spared
+from pipeline.evaluation.play import FULL
 from pipeline.evaluation.real import Raised
 from pipeline.evaluation.trial import INTENSITIES, Trial
 from pipeline.evaluation.worlds import World
@@ -29,14 +30,15 @@ class Real:
     spared: Spared
 
 
-def page(worlds: Sequence[World], model: str, policy: str, trials: Sequence[Trial], real: Real | None) -> str:
-    """The whole page as Markdown; *trials* begins with the one in which everything decides."""
-    full = trials[0]
-    parts = [
+def page(
+    worlds: Sequence[World], model: str, policy: str, full: Trial, parts: Sequence[Trial], real: Real | None
+) -> str:
+    """The whole page as Markdown: *full* is of all worlds, *parts* are the variants on the first of them."""
+    told = [
         "# How well sessions are judged",
         _source(worlds, model, policy, full),
         "## Asked for and measured",
-        _goals(trials),
+        _goals(full, parts),
         "## Attacks, by family and intensity",
         _LEGEND,
         "![share of attacks revoked and met, by family](evaluation/recall.png)",
@@ -45,14 +47,15 @@ def page(worlds: Sequence[World], model: str, policy: str, trials: Sequence[Tria
         "## Honest sessions, by what is odd about them",
         _honest(full),
         "## What each part is worth",
-        _ablations(trials),
+        f"On the first world alone (seed {worlds[0].seed}).",
+        _ablations(parts),
         "## Whether the evidence means what it says",
         _MEANING,
         "![reliability](evaluation/reliability.png)",
     ]
     if real is not None:
-        parts += ["## On real recordings", _real(real)]
-    return "\n\n".join(parts) + "\n"
+        told += ["## On real recordings", _real(real)]
+    return "\n\n".join(told) + "\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -94,10 +97,9 @@ def _source(worlds: Sequence[World], model: str, policy: str, full: Trial) -> st
     )
 
 
-def _goals(trials: Sequence[Trial]) -> str:
-    full = trials[0]
+def _goals(full: Trial, parts: Sequence[Trial]) -> str:
     met, spared = full.met(), full.spared()
-    by_name = {one.variant.name: one.met() for one in trials}
+    by_name = {one.variant.name: one.met() for one in parts}
     mass = full.spared(lambda row: row.family in (ROLLOUT, OUTAGE))
     prompt = full.met(lambda row: _mostly_revoked(full, row.family))
     rows: list[Sequence[object]] = [
@@ -111,7 +113,9 @@ def _goals(trials: Sequence[Trial]) -> str:
     for name in ("detections only", "model only"):
         if name in by_name:
             other = by_name[name]
-            rows.append((f"revoked with {name}", "less", share(other.revoked, other.sessions)))
+            both = by_name[FULL.name]
+            less = f"less than {share(both.revoked, both.sessions)}"
+            rows.append((f"revoked with {name}, first world", less, share(other.revoked, other.sessions)))
     return table(("what", "asked", "measured"), rows)
 
 
@@ -144,9 +148,9 @@ def _honest(trial: Trial) -> str:
     return table(("what is odd", "sessions", "hours", "challenged", "revoked"), rows)
 
 
-def _ablations(trials: Sequence[Trial]) -> str:
+def _ablations(parts: Sequence[Trial]) -> str:
     rows = []
-    for one in trials:
+    for one in parts:
         met, spared = one.met(), one.spared()
         rows.append(
             (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.detector import BANDS
 from pipeline.evaluation.evidence import Evidence
 from pipeline.evaluation.outcome import Met, Outcomes, Spared
-from pipeline.evaluation.play import FULL, Model, Variant, play
+from pipeline.evaluation.play import Model, Variant, play
 from pipeline.policy import Policy
 from pipeline.recording import Truth
 from pipeline.rules import RULES
@@ -77,15 +77,11 @@ def _pooled(parts: Iterable[Outcomes]) -> Outcomes:
     return pooled
 
 
-def trials(
-    recordings: Sequence[Path], policy: Policy, model: Model, variants: Sequence[Variant] = (FULL,)
-) -> list[Trial]:
-    """Play all *recordings* under every one of *variants*, as many at once as there are processors."""
+def trials(tasks: Sequence[tuple[Variant, Sequence[Path]]], policy: Policy, model: Model) -> list[Trial]:
+    """Play recordings under variants, each with its own; as many at once as there are processors."""
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
         asked = [
-            [pool.submit(play, one, policy, model, variant) for one in recordings] for variant in variants
+            (variant, [pool.submit(play, one, policy, model, variant) for one in recordings])
+            for variant, recordings in tasks
         ]
-        return [
-            Trial(variant, [one.result() for one in told])
-            for variant, told in zip(variants, asked, strict=True)
-        ]
+        return [Trial(variant, [one.result() for one in told]) for variant, told in asked]
