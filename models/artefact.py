@@ -1,7 +1,7 @@
-"""A model on disk: a directory with an ``.npz`` for each part (arrays, never pickles) and its card (`models.card`).
+"""A model on disk: a directory with an ``.npz`` for each part (arrays, never pickles) and its card.
 
-The parts of the detector are its own. Beside them there may be the roles, without which no call is surprising,
-and the training data as bins.
+The parts of the detector are its own. Beside them there may be the roles, without which no call is
+surprising, and the training data as bins. What the card says is in `models.card`.
 """
 
 from __future__ import annotations
@@ -121,7 +121,10 @@ def load_roles(directory: Path) -> Roles | None:
 def _vouched(directory: Path, card: Mapping[str, Any], name: str) -> bytes:
     """The bytes of a file that the card must name: a file it says nothing of may be anybody's."""
     if name not in (card.get("sha256") or {}):
-        raise BadModel(f"{directory / name}: changed since it was trained (its sha256 is not the card's)")
+        raise BadModel(
+            f"{directory / name}: the card vouches for no file of this name; train it again with "
+            "`session-risk train`"
+        )
     return (directory / name).read_bytes()
 
 

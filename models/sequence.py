@@ -34,7 +34,7 @@ def follow_roles(
 ) -> Facts:
     """Facts of each event, ``(n,)``, and *after*'s part of the row.
 
-    ``role``: the session's role before the event, :data:`UNCLEAR` where it has none; ``role_usual_<feature>``:
+    ``role``: the session's role before the event, :data:`UNCLEAR` where it has none; ``role_usual_<name>``:
     what 99 of 100 of that role's calls stay below (of the kind's, while the role is not clear; inf without
     roles). A chunk of calls also has ``surprise``, nats above what the role expects, ``rare``, whether the
     role is clear and one in a thousand of its calls at most is as surprising, and ``previous_operation``.

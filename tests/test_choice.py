@@ -1,12 +1,9 @@
-"""Detectors are compared on vectors whose truth is known, and what people said becomes labels."""
+"""Detectors are compared on vectors whose truth is known."""
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from models.columns import KINDS
 from models.detectors import distance
@@ -16,9 +13,6 @@ from models.features import FEATURE_NAMES
 from pipeline.choice import Result, Variant, compare, in_half, sessions_found
 from pipeline.choice_report import CRITERIA, REPORT, TAKEN, best, report
 from pipeline.choice_vectors import Vectors
-from pipeline.labels import MEANT_MS, Verdict, labels_of, said_attacked, verdicts_in
-from pipeline.recording import InputRecord
-from schemas.topics import API_CALLS, SESSION_FEEDBACK
 
 FAMILIES = ("ordinary", "flood", "quiet", "burst", "drip")
 PER_SESSION = 12
@@ -106,41 +100,3 @@ def test_half_the_families_are_the_same_whoever_else_there_is() -> None:
     names = [f"family-{one}" for one in range(100)]
 
     assert 30 < sum(map(in_half, names)) < 70
-
-
-# --- labels -----------------------------------------------------------------------------------------------
-
-
-def _feedback(session: str, verdict: str, at: int, **more: object) -> InputRecord:
-    told = {"session_id": session, "verdict": verdict, "reported_by": "soc", "occurred_at": at, **more}
-    return InputRecord(SESSION_FEEDBACK, 1, json.dumps(told).encode(), at)
-
-
-def test_the_newest_verdict_counts_and_unsure_is_none() -> None:
-    records = [
-        _feedback("a", "false_positive", 1, tenant="acme"),
-        _feedback("a", "confirmed_compromised", 2, tenant="acme"),
-        _feedback("a", "unsure", 3, tenant="acme"),
-        _feedback("b", "benign_true_positive", 4),
-        InputRecord(SESSION_FEEDBACK, 5, b"{", 5),
-        InputRecord(SESSION_FEEDBACK, 6, b"[]", 6),
-        InputRecord(API_CALLS, 7, b'{"verdict": "true_positive"}', 7),
-    ]
-
-    assert verdicts_in(records) == {("acme", "a"): Verdict(True, 2), ("default", "b"): Verdict(False, 4)}
-
-
-def test_a_verdict_labels_what_its_session_did_in_the_hour_before_it() -> None:
-    vectors = population(5, sessions=10)
-    vectors.at = vectors.at * 600  # ten minutes from one vector to the next
-    until = int(vectors.at[PER_SESSION + 7])
-    verdicts = {("acme", "s-1"): Verdict(True, until), ("acme", "s-9"): Verdict(False, 0)}
-
-    labels = labels_of(vectors, verdicts)
-
-    expected: NDArray[np.int64] = np.flatnonzero((vectors.at <= until) & (vectors.at > until - MEANT_MS))
-    assert labels.sessions.tolist() == [1] * len(expected)
-    assert labels.attack.tolist() == [True] * len(expected)
-    assert np.flatnonzero(said_attacked(vectors, verdicts)).tolist() == list(
-        range(PER_SESSION, 2 * PER_SESSION)
-    )

@@ -22,6 +22,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from models.detectors.trained import METHOD
 from pipeline import cli
 from pipeline.recorded import OUTPUT_TOPICS
 from pipeline.recording import Truth, write
@@ -384,9 +385,15 @@ def test_training_again_gives_the_same_bytes_and_another_seed_another_model(
     for seed in ("7", "8"):
         _told("train", recording, "--out", tmp_path / seed, "--name", "small", "--seed", seed)
 
-    assert sorted(_bytes(tmp_path / "7")) == ["card.json", "forest.npz", "roles.npz"]
+    assert [name for name in sorted(_bytes(tmp_path / "7")) if not name.endswith(".png")] == [
+        "card.json",
+        "card.md",
+        "detector.npz",
+        "reference.npz",
+        "roles.npz",
+    ]
     assert _bytes(tmp_path / "7") == _bytes(model[0])
-    assert _bytes(tmp_path / "8")["forest.npz"] != _bytes(model[0])["forest.npz"]
+    assert _bytes(tmp_path / "8")["detector.npz"] != _bytes(model[0])["detector.npz"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["7", "8"]
 
 
@@ -403,7 +410,14 @@ def test_a_model_is_told_on_its_card_and_learns_nothing_from_attacks(
     assert card["data"]["rows"] == told["data"]["rows"] > 1_000
     assert card["data"]["window"][0].startswith("2026-03-02T00:0")
     assert len(card["thresholds"]) == 3
-    assert card["fit"] == {"seed": 7}
+    assert card["fit"] == {
+        "seed": 7,
+        "method": METHOD,
+        "second_stage": (
+            "none: 0 attacked and 0 honest sessions are labelled; the second stage needs 5 and 20, "
+            "so the model is trained without it"
+        ),
+    }
 
 
 def test_too_little_to_train_on_is_said_so(tmp_path: Path) -> None:

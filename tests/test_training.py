@@ -148,6 +148,33 @@ def test_a_session_that_an_analyst_confirmed_as_attacked_is_not_learned_from(tmp
     assert trained.card["data"]["rows"] <= HONEST * EACH
 
 
+def test_verdicts_on_enough_sessions_teach_a_second_stage(tmp_path: Path) -> None:
+    late = T0 + 3_600_000
+    said = [
+        verdict(late, "true_positive" if number >= HONEST else "false_positive", session_id=f"s-{number}")
+        for number in range(25, HONEST + ATTACKED)
+    ]
+    exported(tmp_path / "labelled", [*life()], *said)
+    found = told("train", tmp_path / "labelled", "--out", tmp_path / "toy")
+
+    labelled = (HONEST + ATTACKED - 25) * EACH
+    assert found["fit"]["second_stage"] == f"learned from {labelled:,} labelled vectors"
+    assert load(tmp_path / "toy").second is not None
+
+
+def test_few_verdicts_or_none_leave_the_first_stage_alone_and_the_card_says_so(tmp_path: Path) -> None:
+    few = [verdict(T0 + 3_600_000, "false_positive", session_id=f"s-{number}") for number in range(21)]
+    exported(tmp_path / "labelled", [*life()], *few, verdict(T0 + 3_600_000, "unsure", session_id="s-60"))
+
+    found = told("train", tmp_path / "labelled", "--out", tmp_path / "toy")
+
+    assert found["fit"]["second_stage"] == (
+        "none: 0 attacked and 21 honest sessions are labelled; the second stage needs 5 and 20, "
+        "so the model is trained without it"
+    )
+    assert load(tmp_path / "toy").second is None
+
+
 def test_data_to_test_on_leaves_every_honest_session_to_learn_from(data: Path, tmp_path: Path) -> None:
     found = told("train", data, "--test", data, "--out", tmp_path / "toy")
 
