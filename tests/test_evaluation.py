@@ -23,7 +23,8 @@ from pipeline.evaluation.trial import Trial
 from pipeline.evaluation.worlds import TEST, TRAIN, World
 from pipeline.policy import Policy, parse_policy
 from pipeline.recording import InputRecord, Truth, read, read_truth, write
-from pipeline.rules import BIT, RULES
+from pipeline.risk import LEVELS, next_level, score
+from pipeline.rules import BIT, RULES, Rule
 from pipeline.stage import Message
 from playing import topic_of
 from samples import T0, auth, call, telemetry
@@ -174,21 +175,37 @@ def test_worlds_to_learn_in_are_not_those_to_be_judged_in() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 40), st.integers(10, 400), st.integers(0, 2**16))
-def test_no_more_honest_sessions_reach_a_threshold_than_the_budget_allows(
+def test_what_promises_less_adds_up_to_no_more_than_the_budget_allows(
     attacks: int, honest: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     attack = np.arange(attacks + 1 + honest) <= attacks
     rows = (rng.random((attack.size, len(RULES) + len(BANDS))) < 0.02).astype(float)
-    hours = 1000.0
 
-    fitted = learn(rows, attack, hours, Budget(revocations=20, challenges=5))
+    fitted = learn(rows, attack, 1000.0, Budget(revocations=20, challenges=5))
 
     policy = parse_policy(toml(fitted, ()))
     weights = np.array([*policy.weights(), *np.diff([0.0, *policy.anomaly_weights])])
     scores = 100 / (1 + np.exp(-(policy.prior + (rows @ weights)[~attack])))
-    assert (scores >= policy.levels.high_raise).sum() <= 2
-    assert fitted.levels.high_raise == 80.0
+    dear = {level: [rule.severity in level for rule in RULES] for level in ("HIGH", "MEDIUM HIGH")}
+    held = {
+        level: (rows[~attack][:, : len(RULES)][:, chosen] > 0).any(axis=1) for level, chosen in dear.items()
+    }
+    assert (scores[~held["HIGH"]] >= policy.levels.high_raise).sum() <= 2
+    assert (scores[~held["MEDIUM HIGH"]] >= policy.levels.medium_raise).sum() <= 5
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_a_detection_alone_keeps_the_promise_of_its_severity(rule: Rule) -> None:
+    rng = np.random.default_rng(3)
+    rows = (rng.random((500, len(RULES) + len(BANDS))) < 0.05).astype(float)
+
+    fitted = learn(rows, np.arange(500) < 50, 5000.0, Budget())
+
+    policy = parse_policy(toml(fitted, ()))
+    alone = score(policy.prior + policy.weights()[BIT[rule.id]])
+    level = next_level("LOW", alone, 0.0, policy.levels)
+    assert LEVELS.index(level) >= LEVELS.index(rule.severity)
 
 
 def test_the_budget_is_in_hours() -> None:

@@ -55,27 +55,49 @@ def asked(rule: Rule) -> bool:
 
 
 def learn(rows: Floats, attack: NDArray[np.bool_], hours: float, budget: Budget) -> Fitted:
-    """Fit weights on evidence, ``(n, len(RULES) + len(BANDS))``, and place the thresholds by *budget*.
+    """Fit weights on evidence, ``(n, len(RULES) + len(BANDS))``, place the thresholds by *budget*.
+
+    A detection's severity is a promise: alone it leads at least to the level of that name. The thresholds keep
+    what promises less (LOW evidence, the model, several of MEDIUM) from adding up to more than the budget
+    allows. What a promise itself costs honest people is in the file: too dear a one must promise less.
 
     *hours*: how long the honest sessions among them lasted in all. Raises `ValueError` as
     :func:`models.weights.fit` does.
     """
     expected = np.array([*(rule.weight for rule in RULES), *BAND_EXPECTED])
     learned = np.array([*(asked(rule) for rule in RULES), *(True for _ in BANDS)])
-    found = fit(rows[:, learned], attack, expected[learned])
     evidence = expected.copy()
-    evidence[learned] = found.evidence
+    evidence[learned] = fit(rows[:, learned], attack, expected[learned]).evidence
     evidence = np.round(evidence, 2)
-    spent = (rows @ evidence)[~attack]
+    honest = rows[~attack]
     challenges, revocations = budget.allowed(hours)
-    medium, high = _above(spent, challenges), _above(spent, revocations)
-    return _placed(evidence, medium, max(high, medium + 1.0), rows.shape[0], int(attack.sum()))
+    medium = _above(_without(honest, "MEDIUM", "HIGH") @ evidence, challenges)
+    _promise(evidence, "MEDIUM", medium)
+    high = max(_above(_without(honest, "HIGH") @ evidence, revocations), medium + 1.0)
+    _promise(evidence, "HIGH", high)
+    return _placed(evidence, medium, high, rows.shape[0], int(attack.sum()))
+
+
+def _of_severity(*severities: str) -> NDArray[np.bool_]:
+    return np.array([*(rule.severity in severities for rule in RULES), *(False for _ in BANDS)])
+
+
+def _without(rows: Floats, *severities: str) -> Floats:
+    """The sessions in which no detection of these severities held."""
+    kept: Floats = rows[~(rows[:, _of_severity(*severities)] > 0).any(axis=1)]
+    return kept
+
+
+def _promise(evidence: Floats, severity: str, least: float) -> None:
+    """Let detections of *severity* weigh *least*, so that each alone reaches its level."""
+    chosen = _of_severity(severity)
+    evidence[chosen] = np.maximum(evidence[chosen], math.ceil(least * 100) / 100)
 
 
 def _above(spent: Floats, allowed: int) -> float:
     """The least evidence that no more than *allowed* honest sessions reach, and a margin."""
     ordered = np.sort(spent)[::-1]
-    return float(ordered[min(allowed, ordered.size - 1)]) + MARGIN
+    return float(ordered[min(allowed, ordered.size - 1)]) + MARGIN if ordered.size else MARGIN
 
 
 def _placed(evidence: Floats, medium: float, high: float, rows: int, attacks: int) -> Fitted:
