@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import ATTESTATIONS, KNOWN_FLAGS, MALWARE, POSTURE_FLAGS, SOURCE, Batch, Kind
+from models.columns import SOURCE, Batch, Kind
+from models.context_columns import ATTESTATIONS, KNOWN_FLAGS, MALWARE, POSTURE_FLAGS
 from models.rolling import Bools, Ints, Segments, largest_so_far, last_where
 from models.signals import bits_of
 from models.state import Rows

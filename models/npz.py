@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return *arrays* as the bytes of an `.npz`; raises `ValueError` where one holds Python objects."""
     packed = BytesIO()
-    with ZipFile(packed, "w", ZIP_DEFLATED) as archive:
+    with ZipFile(packed, "w") as archive:
         for name, array in sorted(arrays.items()):
             member = BytesIO()
             np.save(member, array, allow_pickle=False)
-            archive.writestr(ZipInfo(f"{name}.npy"), member.getvalue())
+            archive.writestr(ZipInfo(f"{name}.npy"), member.getvalue(), ZIP_DEFLATED)
     return packed.getvalue()
 
 

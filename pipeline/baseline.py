@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from pipeline.decision import stable_id
+from pipeline.moment import stable_id
 from schemas.members import DAY_MS
 
 HALF_LIFE_DAYS: Final = 21

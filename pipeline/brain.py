@@ -18,7 +18,7 @@ from pipeline.policy import Policy
 
 if TYPE_CHECKING:
     from models.state import SessionTable
-    from pipeline.judging import Looked
+    from pipeline.look import Looked
 
 
 @dataclass(slots=True)

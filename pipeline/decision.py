@@ -6,103 +6,22 @@ is proved. Everything it needs is an argument; everything it concludes is return
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from collections.abc import Mapping
 from typing import Final
 
 from models.columns import ACTION
 from pipeline.case import Case, Challenge, Episode
 from pipeline.guard import Guard, next_minute
+from pipeline.moment import ANOMALY, Contribution, Decision, Moment, stable_id
 from pipeline.policy import Policy
 from pipeline.risk import LEVELS, Level, next_level, score
 from pipeline.rules import BIT, RULES, Rule
 
-ANOMALY: Final = "anomaly"
 _STEP_UP: Final = ACTION["step_up_passed"]
 _SIGN_IN: Final = ACTION["sign_in"]
 _SIGN_OUT: Final = ACTION["sign_out"]
 _MISSED: Final = "step_up_missed"
 _HUSHED: Final = "held by the guard: many of the tenant's devices are silent, their way here may be broken"
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One event as the decision sees it.
-
-    Attributes:
-        at: the session's event time, ms.
-        event_id: of the event, or the name of the sweep.
-        evidence: the producer's event behind it, as evidence shows it.
-        mask: detections that hold now, bit *i* for ``RULES[i]``.
-        mask_before: the same after the previous event, at *before* ms.
-        band: how unusual the model's score is, 0 to 3.
-        action: the auth action's number, 0 for other events.
-        strong_age_s: seconds since a factor was last proved.
-        kind: of the principal.
-        fact: a fact's or feature's value at this event, by name.
-        fleet_silent: whether the guard finds the tenant's fleet silent; asked only when it matters.
-        told: what a context observed, in words, by signal.
-    """
-
-    at: int
-    event_id: str
-    evidence: str
-    mask: int
-    mask_before: int
-    before: int
-    band: int
-    action: int
-    strong_age_s: float
-    kind: str
-    fact: Callable[[str], float]
-    fleet_silent: Callable[[], bool]
-    told: Mapping[str, str] = field(default_factory=dict)
-
-    def measured(self, rule: Rule) -> tuple[float, float | None]:
-        """What *rule* observes, and what is usual of it, if anything is known."""
-        told = rule.usual and self.fact("days_known")
-        observed = self.fact(rule.observed[0]) if rule.observed[0] else 0.0
-        return observed, self.fact(rule.usual) if told else None
-
-
-@dataclass(slots=True)
-class Contribution:
-    """A part of the score, in log-odds; *muted* says why it does not count."""
-
-    detection: str
-    log_odds: float
-    episode: Episode | None = None
-    muted: str = ""
-
-
-@dataclass(slots=True)
-class Decision:
-    """What follows from a moment."""
-
-    decision_id: str
-    score: float
-    level: Level
-    previous: Level
-    action: str
-    suppressed: str
-    parts: list[Contribution]
-    report: bool = False
-    revoke: str = ""
-    challenge: str = ""
-    held: bool = False
-    detections: list[str] = field(default_factory=list)
-    learning: list[str] = field(default_factory=list)
-
-    @property
-    def cause(self) -> str:
-        """What weighs most; without any evidence, where a policy commands even then, the model is named."""
-        return next((part.detection for part in self.parts if not part.muted), ANOMALY)
-
-
-def stable_id(*parts: object) -> str:
-    """The same parts give the same id, 128 bits in hexadecimal (BLAKE2b, RFC 7693)."""
-    return blake2b("\x1f".join(map(str, parts)).encode(), digest_size=16).hexdigest()
 
 
 class Judge:

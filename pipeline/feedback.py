@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from pipeline import outputs
 from pipeline.case import Case
-from pipeline.decision import stable_id
 from pipeline.judging import Sight
+from pipeline.moment import stable_id
 from pipeline.outbox import Outbox
 from pipeline.policy import Policy
 from pipeline.rules import BIT, RULES

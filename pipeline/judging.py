@@ -14,30 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrivals import names_at
-from models.columns import ACTION, FACTOR_CHANGES, KINDS, SOURCE, Kind
+from models.columns import ACTION, KINDS
 from models.detector import Moved
-from models.features import FEATURE_NAMES, as_seen_by_models
-from models.fold import Folded, among
+from models.features import FEATURE_NAMES
 from models.rolling import Bools
 from models.state import SessionTable
 from pipeline import outputs
 from pipeline.brain import Brain
 from pipeline.case import Case
-from pipeline.decision import Moment
+from pipeline.look import Looked, going_on, showing, special
+from pipeline.moment import Moment
 from pipeline.risk import LEVELS, Level
-from pipeline.rules import firing, learning
-from pipeline.uses import GRANTING
+from pipeline.rules import learning
 
 HAS_CASE, REVOKED, ENDED = 1, 2, 4
 """Bits of a row's ``flags``."""
 _FEATURE: Final = {name: index for index, name in enumerate(FEATURE_NAMES)}
-_ENDING: Final = ACTION["sign_out"]
 PROVING: Final = (ACTION["sign_in"], ACTION["step_up_passed"])
-_GOING_ON: Final = tuple(
-    ACTION[name] for name in ("sign_in", "token_issued", "token_refreshed", "token_exchanged")
-)
-_FACTOR_CHANGES: Final = among(*FACTOR_CHANGES)
-_GRANTING: Final = np.array([name in GRANTING for name in ("", *ACTION)])
 _REASONS_OF_MODEL: Final = 5
 
 
@@ -71,79 +64,11 @@ Introduce = Callable[[int, int], None]
 """Called with index and flags for each event that shows who a session is, before the event is handled."""
 
 
-@dataclass(slots=True)
-class Looked:
-    """The fast look at a chunk, sorted as *folded* is: ``(n,)`` each."""
-
-    folded: Folded
-    mask: NDArray[np.uint64]
-    score: NDArray[np.float64]
-    band: NDArray[np.uint8]
-    level: NDArray[np.uint8]
-
-
-def look(folded: Folded, brain: Brain) -> Looked:
-    """Detections and model over every event of a chunk."""
-    mask = firing(folded.facts, brain.judge.limits, len(folded.batch))
-    seen = as_seen_by_models(folded.values)
-    score = brain.detector.score(seen, folded.facts["kind"])
-    band = brain.detector.band(score)
-    return Looked(folded, mask, score, band, folded.before["level"][folded.seg.of].copy())
-
-
 def _earlier(values: NDArray[Any], before: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
     earlier = np.empty_like(values)
     earlier[1:] = values[:-1]
     earlier[starts] = before
     return earlier
-
-
-def _special(folded: Folded) -> Bools:
-    """Events that are looked at whatever the detections say."""
-    batch = folded.batch
-    special: Bools = folded.facts["action"] == _ENDING
-    if batch.kind in (Kind.TICK, Kind.VERDICT):
-        special[:] = True
-    if batch.kind is Kind.CONTEXT:
-        source = batch.columns["source"][folded.seg.order]
-        special |= (source == SOURCE["lineage"]) | (source == SOURCE["feedback"])
-    if batch.kind in (Kind.AUTH, Kind.CALL):
-        special |= folded.facts["device_changed"]
-    if batch.kind is Kind.AUTH:
-        born = [event["parent_session_id"] is not None for event in batch.events]
-        special |= np.array(born, np.bool_)[folded.seg.order]
-    return special
-
-
-def _showing(folded: Folded) -> Bools:
-    """Events that contexts hear of.
-
-    They show who a session is or what it shows anew, its workload, another factor, or reach for something
-    sensitive that it had not used before.
-    """
-    if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
-        return np.zeros(len(folded.batch), np.bool_)
-    facts, seg = folded.facts, folded.seg
-    first = (seg.rank == 0) & (folded.before["kind"][seg.of] == 0)
-    showing: Bools = first | facts["network_changed"] | facts["client_changed"] | facts["device_new"]
-    showing |= facts["network_new"] | facts["reaching"]
-    if folded.batch.kind is Kind.AUTH:
-        showing |= _FACTOR_CHANGES[facts["action"]]
-        told = [event["workload"] is not None for event in folded.batch.events]
-        granted = np.array([bool(event["scopes"]) for event in folded.batch.events], np.bool_)
-        showing |= np.array(told, np.bool_)[seg.order]
-        showing |= granted[seg.order] & _GRANTING[facts["action"]]
-    return showing
-
-
-def _going_on(folded: Folded) -> Bools:
-    """Events that a session which has signed out should not have any more."""
-    going_on: Bools
-    if folded.batch.kind is Kind.CALL:
-        going_on = ~folded.batch.columns["failed"][folded.seg.order]
-    else:
-        going_on = np.logical_or.reduce([folded.facts["action"] == one for one in _GOING_ON])
-    return going_on
 
 
 class Walk:
@@ -170,9 +95,9 @@ class Walk:
         before, seg = looked.folded.before, looked.folded.seg
         self.mask_before = _earlier(looked.mask, before["mask"], seg.starts)
         self.band_before = _earlier(looked.band, before["band"], seg.starts)
-        self.special = _special(looked.folded)
-        self.showing = _showing(looked.folded)
-        self.going_on = _going_on(looked.folded)
+        self.special = special(looked.folded)
+        self.showing = showing(looked.folded)
+        self.going_on = going_on(looked.folded)
         self.alarming = brain.judge.alarming
         action = looked.folded.facts["action"]
         self.proving = (action == PROVING[0]) | (action == PROVING[1])

@@ -6,8 +6,8 @@ from typing import Any
 
 from pipeline import outputs
 from pipeline.case import CHILDREN, Case
-from pipeline.decision import stable_id
 from pipeline.judging import Sight
+from pipeline.moment import stable_id
 from pipeline.outbox import Outbox
 from pipeline.risk import LEVELS
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from models.columns import FACTOR_CHANGES
-from models.detector import BANDS, Moved
 from models.features import FEATURE_SET
-from models.sequence import SEQUENCE
-from pipeline import wording
-from pipeline.case import Case, Episode
-from pipeline.decision import ANOMALY, Contribution, Decision, stable_id
-from pipeline.rules import ATTACK_VERSION, BIT, RULES, Limits, Rule
+from pipeline.case import Case
+from pipeline.moment import Decision, stable_id
+from pipeline.reasons import MODEL_TEXT
+from pipeline.rules import ATTACK_VERSION, BIT, RULES
 from pipeline.stage import Message
 from schemas.decode import encode
 from schemas.topics import (
@@ -40,10 +38,7 @@ _CLIENT: Final = (
     "workload", "home_asn", "home_prefix",
 )  # fmt: skip
 _DERIVED: Final = re.compile(r"(~[abdflnprsw]|~[0-9a-f]{12})+$")
-_ORDER_TEXT: Final = "The session makes calls, or an order of calls, that its role does not use."
-_MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
 _OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
-_TRUST_TEXT: Final = "A factor was proved a short while ago."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,67 +63,6 @@ def _who(who: Mapping[str, str], kind: str) -> dict[str, Any]:
         "principal_id": who["principal_id"] or None,
         "principal_kind": kind or None,
         "device_id": who["device_id"] or None,
-    }
-
-
-def reasons(
-    parts: Sequence[Contribution], limits: tuple[Limits, ...], moved: list[Moved], transition: str = ""
-) -> list[dict[str, Any]]:
-    """What was added up, largest first, each part with what was seen and what is normal.
-
-    *transition* names the call before and the call, where this call after that one is rare.
-    """
-    return [_reason(part, limits, moved, transition) for part in parts]
-
-
-def _reason(
-    part: Contribution, limits: tuple[Limits, ...], moved: list[Moved], transition: str
-) -> dict[str, Any]:
-    if part.detection == ANOMALY:
-        return _anomaly(part, moved, transition)
-    if part.episode is None:
-        contribution = {"contribution": part.log_odds}
-        return {"detection": part.detection, "text": _TRUST_TEXT, "severity": "LOW", **contribution}
-    index = BIT[part.detection]
-    rule = RULES[index]
-    return {
-        "detection": rule.id,
-        "text": rule.text,
-        "severity": rule.severity,
-        "attack": list(rule.attack),
-        "contribution": 0.0 if part.muted else part.log_odds,
-        "observed": _observed(rule, part.episode),
-        "normal": rule.normal.format(**limits[index]) + _usually(part.episode.usual),
-        "evidence": list(part.episode.evidence),
-        "first_at": part.episode.first_at,
-        "last_at": part.episode.last_at,
-    }
-
-
-def _observed(rule: Rule, episode: Episode) -> str:
-    """A context's own words, a number with its unit, or what a rule without a number always sees."""
-    name, unit = rule.observed
-    return episode.told or (f"{episode.observed:.4g} {unit}" if name else unit)
-
-
-def _usually(usual: float | None) -> str:
-    return "" if usual is None else f"; here usually ≤ {usual:.4g}"
-
-
-def _anomaly(part: Contribution, moved: list[Moved], transition: str) -> dict[str, Any]:
-    """The model's word: what moved its score as sentences, and once more by the features' names."""
-    order = bool(moved) and moved[0].feature in SEQUENCE
-    text = _ORDER_TEXT if order else _MODEL_TEXT
-    pieces = [*([transition] if order and transition else []), *map(wording.piece, moved)]
-    seen = [f"{one.feature} {wording.number(one.observed)}" for one in moved]
-    usual = [f"{one.feature} {wording.bound(one)}" for one in moved]
-    return {
-        "detection": ANOMALY,
-        "text": wording.together(f"{text[:-1]}: ", pieces, 512) if moved else text,
-        "severity": "LOW",
-        "contribution": part.log_odds,
-        "observed": wording.together("", seen, 256) or "score above the usual",
-        "normal": wording.together("", usual, 256) or f"below the {BANDS[0]:.0%} quantile",
     }
 
 
@@ -161,7 +95,7 @@ def command(
         **_who(who, kind),
         "root_session_id": root or who["session_id"],
         "decision_id": decision.decision_id,
-        "reason_admin": " ".join(rule.text for rule in named)[:512] or _MODEL_TEXT,
+        "reason_admin": " ".join(rule.text for rule in named)[:512] or MODEL_TEXT,
         "reason_user": named[0].user_text if named else "Unusual activity: please confirm it is you.",
         "detections": list(decision.detections),
         "score": decision.score,
@@ -187,7 +121,7 @@ def finding(
     """An OCSF Detection Finding (class 2004): *activity* is create, update or close."""
     status = 4 if activity == CLOSE else 3 if decision.suppressed else activity
     named = [RULES[BIT[detection]] for detection in decision.detections]
-    title = named[0].text if named else _OVER_TEXT if activity == CLOSE else _MODEL_TEXT
+    title = named[0].text if named else _OVER_TEXT if activity == CLOSE else MODEL_TEXT
     actor: dict[str, Any] = {"session": {"uid": who["session_id"]}}
     if who["principal_id"]:
         actor["user"] = {"uid": who["principal_id"], "type_id": 99}

@@ -10,11 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import numpy as np
-
-from models.client import NEAR_CELLULAR_KM, NEAR_KM, distance_km
 from models.columns import FACTOR_CHANGES, client_family, network_name
-from models.networks import HIDING
 from pipeline import principal_factors
 from pipeline.baseline import Baseline
 from pipeline.company import brief_network, is_strange, strange
@@ -24,7 +20,15 @@ from pipeline.outputs import derived_id, keyed
 from pipeline.principal_factors import Factors
 from pipeline.suppressing import Suppressions, lapse, mute, remind
 from pipeline.uses import Fashion, Uses
-from pipeline.whereabouts import NEW_TOR, OFF_HOME, anonymity, is_off_home, learn_home
+from pipeline.whereabouts import (
+    NEW_TOR,
+    OFF_HOME,
+    anonymity,
+    is_off_home,
+    is_placed,
+    learn_home,
+    speed_from,
+)
 from schemas.decode import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
@@ -169,7 +173,7 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
         **{f"known_{name}": known.get(name) for name in HABITS},
         "novelty": round(1 - sum(known.values()) / len(known), 3) if known else None,
         "concurrent_sessions": len(principal.live) - 1, "sessions_seen": max(before, 0),
-        "place_speed_kmh": _speed(principal, event),
+        "place_speed_kmh": speed_from(principal.place, event),
     }  # fmt: skip
     _tell(principal, event, out, fashion, members, whereabouts)
     _learn(principal, shown, event)
@@ -235,7 +239,7 @@ def _learn(principal: PrincipalState, shown: dict[str, list[str]], event: dict[s
     if hides := anonymity(event):
         principal.anonymisers.setdefault(hides, by)
     learn_home(principal, shown.get("asn", []), event)
-    if _placed(event) and event["network_type"] != "cellular":
+    if is_placed(event) and event["network_type"] != "cellular":
         place = [event["latitude"], event["longitude"], event["occurred_at"], event["session_id"]]
         principal.place = [*place, network_name(event["ip"], None)]
 
@@ -287,23 +291,3 @@ def _memory(principal: PrincipalState, name: str) -> dict[str, Any]:
     """The habit *name*, or the memory beside the habits that has this name."""
     memory: dict[str, Any] = principal.habits[name] if name in HABITS else getattr(principal, name)
     return memory
-
-
-def _placed(event: dict[str, Any]) -> bool:
-    place = event["latitude"] is not None and event["longitude"] is not None
-    return place and event["network_type"] not in HIDING
-
-
-def _speed(principal: PrincipalState, event: dict[str, Any]) -> float | None:
-    """km/h from the principal's last place, if another session was there."""
-    if not _placed(event) or not principal.place or principal.place[3] == event["session_id"]:
-        return None
-    lat, lon, at, _, prefix = principal.place
-    if prefix is not None and prefix == network_name(event["ip"], None):
-        return 0.0
-    here, there = np.array([[lat, lon]]), np.array([[event["latitude"], event["longitude"]]])
-    gone = float(distance_km(here, there)[0])
-    if gone <= (NEAR_CELLULAR_KM if event["network_type"] == "cellular" else NEAR_KM):
-        return 0.0
-    hours: float = max(abs(event["occurred_at"] - at), 1000) / 3_600_000
-    return round(gone / hours, 1)

@@ -27,11 +27,7 @@ Intensity = Literal["low", "medium", "high"]
 
 INPUT_TOPICS: Final = (AUTH_EVENTS, DEVICE_TELEMETRY, API_CALLS, SESSION_FEEDBACK, REVOCATION_ACKS)
 """The topics a recording is read from; at equal times the earlier in this list comes first."""
-TOPIC_OF: Final = {
-    "auth.event": AUTH_EVENTS,
-    "api.call": API_CALLS,
-    "device.telemetry": DEVICE_TELEMETRY,
-}
+TOPIC_OF: Final = {"auth.event": AUTH_EVENTS, "api.call": API_CALLS, "device.telemetry": DEVICE_TELEMETRY}
 """The topic that each type of event flows on."""
 SUFFIXES: Final[dict[str, Compression]] = {".jsonl": "", ".jsonl.gz": "gz", ".jsonl.zst": "zst"}
 """How a recorded file's name may end, and what it is compressed with."""

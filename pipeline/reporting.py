@@ -18,10 +18,11 @@ from pipeline import feedback, lineage, outputs
 from pipeline.afterwards import outcome_of
 from pipeline.brain import Brain
 from pipeline.case import DEVICES, Revocation
-from pipeline.decision import Decision, Moment, stable_id
 from pipeline.guard import Guard
 from pipeline.judging import ENDED, PROVING, REVOKED, Sight, Walk
+from pipeline.moment import Decision, Moment, stable_id
 from pipeline.outbox import Outbox
+from pipeline.reasons import reasons
 from pipeline.risk import LEVELS
 from pipeline.shadow import Shadows
 from pipeline.uses import uses_of
@@ -152,7 +153,7 @@ class Reporter:
         told: list[dict[str, Any]] = []
         if decision.report:
             odd, transition = self.walk.moved(sight.index), self.walk.transition(sight)
-            told = outputs.reasons(decision.parts, self.judge.limits, odd, transition)
+            told = reasons(decision.parts, self.judge.limits, odd, transition)
             decision.learning = self.walk.learning(sight.index)
         if decision.revoke:
             self._revoke(sight, decision)

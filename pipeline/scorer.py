@@ -23,9 +23,10 @@ from pipeline.afterwards import Farewell, acknowledge, summarise
 from pipeline.attempts import tell_networks
 from pipeline.brain import Brain
 from pipeline.case import Case
-from pipeline.decision import stable_id
 from pipeline.guard import Guard
-from pipeline.judging import ENDED, HAS_CASE, REVOKED, Walk, look
+from pipeline.judging import ENDED, HAS_CASE, REVOKED, Walk
+from pipeline.look import look
+from pipeline.moment import stable_id
 from pipeline.outbox import Outbox
 from pipeline.outputs import Stamp
 from pipeline.reporting import Reporter

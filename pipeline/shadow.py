@@ -22,8 +22,10 @@ from models.features import as_seen_by_models
 from models.rolling import Bools
 from pipeline import outputs
 from pipeline.case import Case
-from pipeline.decision import Judge, Moment
-from pipeline.judging import Looked, Sight, Standing, Walk
+from pipeline.decision import Judge
+from pipeline.judging import Sight, Standing, Walk
+from pipeline.look import Looked
+from pipeline.moment import Moment
 from pipeline.outbox import Outbox
 from pipeline.risk import LEVELS, Level, next_level, score
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pipeline import outputs
-from pipeline.decision import stable_id
+from pipeline.moment import stable_id
 from pipeline.outbox import Outbox
 from schemas.topics import SESSION_CONTEXT
 

@@ -6,9 +6,12 @@ have in common that the new network speaks for itself; what is usual is learned 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
+import numpy as np
+
+from models.client import NEAR_CELLULAR_KM, NEAR_KM, distance_km
 from models.columns import network_name
 from models.networks import HIDING, is_inside
 
@@ -71,3 +74,24 @@ def _told_home(event: Mapping[str, Any]) -> dict[str, str]:
     """The networks that the credential's issuer calls its home."""
     number = None if event["home_asn"] is None else network_name(None, event["home_asn"])
     return {name: "" for name in (number, event["home_prefix"]) if name is not None}
+
+
+def is_placed(event: dict[str, Any]) -> bool:
+    """Whether the event tells where it was, and that is no gateway's place."""
+    place = event["latitude"] is not None and event["longitude"] is not None
+    return place and event["network_type"] not in HIDING
+
+
+def speed_from(last: Sequence[Any], event: dict[str, Any]) -> float | None:
+    """km/h from the *last* place of a principal, if another session was there."""
+    if not is_placed(event) or not last or last[3] == event["session_id"]:
+        return None
+    lat, lon, at, _, prefix = last
+    if prefix is not None and prefix == network_name(event["ip"], None):
+        return 0.0
+    here, there = np.array([[lat, lon]]), np.array([[event["latitude"], event["longitude"]]])
+    gone = float(distance_km(here, there)[0])
+    if gone <= (NEAR_CELLULAR_KM if event["network_type"] == "cellular" else NEAR_KM):
+        return 0.0
+    hours: float = max(abs(event["occurred_at"] - at), 1000) / 3_600_000
+    return round(gone / hours, 1)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from models.columns import ACTION
 from pipeline.case import Case, Revocation
-from pipeline.decision import Decision, Judge, Moment, stable_id
+from pipeline.decision import Judge
 from pipeline.guard import Guard
+from pipeline.moment import Decision, Moment, stable_id
 from pipeline.policy import Policy, parse_policy
 from pipeline.rules import BIT, RULES
 

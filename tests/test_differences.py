@@ -15,7 +15,8 @@ from pipeline.recording import RecordingError, write
 from samples import T0, auth, call
 from schemas.topics import API_CALLS, AUTH_EVENTS, SESSION_FEATURES, SESSION_REVOCATIONS, SESSION_RISK
 
-CALM = "[rules.mass_read]\nweight = 4.0"
+DETECTIONS_ALONE = "anomaly_weights = [0.0, 0.0, 0.0]\n"
+CALM = f"{DETECTIONS_ALONE}[rules.mass_read]\nweight = 4.0"
 """A policy to which many records read mean a step-up, not the end."""
 
 
@@ -42,13 +43,13 @@ def _run(*arguments: str | Path) -> Result:
 
 @pytest.fixture(scope="module")
 def replays(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one recording replayed twice by the default policy, and once by another."""
+    """A folder with one recording replayed twice by one policy, and once by another."""
     folder = tmp_path_factory.mktemp("replays")
     _recording(folder / "recording")
-    (folder / "calm.toml").write_text(CALM, encoding="utf-8")
-    calm: list[str | Path] = ["--policy", folder / "calm.toml"]
-    for name, more in (("a", []), ("again", []), ("b", calm)):
-        done = _run("replay", folder / "recording", "--out", folder / name, *more)
+    for name, policy in (("a", DETECTIONS_ALONE), ("again", DETECTIONS_ALONE), ("b", CALM)):
+        (folder / f"{name}.toml").write_text(policy, encoding="utf-8")
+        decided_by = ("--policy", folder / f"{name}.toml")
+        done = _run("replay", folder / "recording", "--out", folder / name, *decided_by)
         assert done.exit_code == 0, done.output
     return folder
 

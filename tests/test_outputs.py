@@ -18,10 +18,11 @@ from models.detector import Moved, NoDetector
 from models.role_fit import fit_roles
 from pipeline.brain import Brain
 from pipeline.case import Case, Episode
-from pipeline.decision import ANOMALY, Contribution, Decision, stable_id
 from pipeline.kinds import stage_kinds
 from pipeline.metrics import METRICS, Metrics
-from pipeline.outputs import CLOSE, CREATE, UPDATE, Stamp, derived_id, finding, origin, reasons, risk
+from pipeline.moment import ANOMALY, Contribution, Decision, stable_id
+from pipeline.outputs import CLOSE, CREATE, UPDATE, Stamp, derived_id, finding, origin, risk
+from pipeline.reasons import reasons
 from pipeline.recording import InputRecord
 from pipeline.replay import Replay
 from pipeline.risk import score

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.state import Names, decode
-from pipeline.decision import stable_id
+from pipeline.moment import stable_id
 from pipeline.outbox import row_key
 from pipeline.rules import RULES
 from pipeline.scorer import Options

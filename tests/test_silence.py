@@ -21,12 +21,12 @@ def on_phone(number: int, tenant: str, *, heard_at: int = T0) -> list[Event]:
     return [auth(0, **who, device_id=f"phone-{number}"), context(0, **who, **told)]
 
 
-def silent(*events: Event, least: int = 3, share: float = 0.5) -> frozenset[str]:
+def silent(*events: Event, least: int = 3, share: float = 0.5) -> set[str]:
     """The tenants that are found silent after *events*."""
     one = Desk()
     one.each(*events)
     rules = GuardRules(silent_fleet_least=least, silent_fleet_share=share)
-    return silent_fleets(one.scorer.table, LATE, Guard(rules, 1.0))
+    return set(silent_fleets(one.scorer.table, LATE, Guard(rules, 1.0)))
 
 
 def test_each_tenant_is_looked_at_by_itself() -> None:

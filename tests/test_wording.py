@@ -9,8 +9,8 @@ import pytest
 from models.detector import Moved
 from models.features import FEATURES
 from pipeline import wording
-from pipeline.decision import Contribution
-from pipeline.outputs import reasons
+from pipeline.moment import Contribution
+from pipeline.reasons import reasons
 from pipeline.rules import RULES
 
 PIECES = [

@@ -15,7 +15,7 @@ from rich.console import Console
 from pipeline.client import matching
 from pipeline.connection import Connection
 from pipeline.console import as_json, clock, grid, moment, print_json, screen, working
-from pipeline.decision import ANOMALY
+from pipeline.moment import ANOMALY
 from pipeline.policy import Policy, read_policy
 from pipeline.recorded import Account, Source, account, in_directory, prior_of, total_of
 from pipeline.recording import read

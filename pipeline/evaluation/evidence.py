@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.state import Names, SessionTable
 from pipeline.evaluation.outcome import Outcomes, SessionKey
-from pipeline.judging import Looked
+from pipeline.look import Looked
 
 NEVER = 2**62
 """Later than any event."""

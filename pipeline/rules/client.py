@@ -38,7 +38,7 @@ def _off_place(x: View, limit: Limits) -> Holds:
 
 
 def _is_unsettled(x: View, limit: Limits) -> Holds:
-    answer: Holds = x["sessions_seen"] < limit["sessions"]
+    answer: Holds = _is_machine(x) & (x["sessions_seen"] < limit["sessions"])
     return answer
 
 

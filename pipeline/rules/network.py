@@ -30,7 +30,7 @@ def _hidden(x: View, limit: Limits) -> Holds:
 
 
 def _unsettled(x: View, limit: Limits) -> Holds:
-    answer: Holds = x["sessions_seen"] < limit["sessions"]
+    answer: Holds = (x["kind"] == HUMAN) & (x["sessions_seen"] < limit["sessions"])
     return answer
 
 

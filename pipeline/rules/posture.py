@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.columns import ATTESTATION
+from models.context_columns import ATTESTATION
 from pipeline.rules.device import ON_A_DEVICE
 from pipeline.rules.rule import Rule, members
 

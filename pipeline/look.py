@@ -1,0 +1,92 @@
+"""The fast look at a chunk: detections and model over every event, and which events need another look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns import ACTION, FACTOR_CHANGES, SOURCE, Kind
+from models.features import as_seen_by_models
+from models.fold import Folded, among
+from models.rolling import Bools
+from pipeline.brain import Brain
+from pipeline.rules import firing
+from pipeline.uses import GRANTING
+
+_ENDING: Final = ACTION["sign_out"]
+_GOING_ON: Final = tuple(
+    ACTION[name] for name in ("sign_in", "token_issued", "token_refreshed", "token_exchanged")
+)
+_FACTOR_CHANGES: Final = among(*FACTOR_CHANGES)
+_GRANTING: Final = np.array([name in GRANTING for name in ("", *ACTION)])
+
+
+@dataclass(slots=True)
+class Looked:
+    """The fast look at a chunk, sorted as *folded* is: ``(n,)`` each."""
+
+    folded: Folded
+    mask: NDArray[np.uint64]
+    score: NDArray[np.float64]
+    band: NDArray[np.uint8]
+    level: NDArray[np.uint8]
+
+
+def look(folded: Folded, brain: Brain) -> Looked:
+    """Detections and model over every event of a chunk."""
+    mask = firing(folded.facts, brain.judge.limits, len(folded.batch))
+    seen = as_seen_by_models(folded.values)
+    score = brain.detector.score(seen, folded.facts["kind"])
+    band = brain.detector.band(score)
+    return Looked(folded, mask, score, band, folded.before["level"][folded.seg.of].copy())
+
+
+def special(folded: Folded) -> Bools:
+    """Events that are looked at whatever the detections say."""
+    batch = folded.batch
+    special: Bools = folded.facts["action"] == _ENDING
+    if batch.kind in (Kind.TICK, Kind.VERDICT):
+        special[:] = True
+    if batch.kind is Kind.CONTEXT:
+        source = batch.columns["source"][folded.seg.order]
+        special |= (source == SOURCE["lineage"]) | (source == SOURCE["feedback"])
+    if batch.kind in (Kind.AUTH, Kind.CALL):
+        special |= folded.facts["device_changed"]
+    if batch.kind is Kind.AUTH:
+        born = [event["parent_session_id"] is not None for event in batch.events]
+        special |= np.array(born, np.bool_)[folded.seg.order]
+    return special
+
+
+def showing(folded: Folded) -> Bools:
+    """Events that contexts hear of.
+
+    They show who a session is or what it shows anew, its workload, another factor, or reach for something
+    sensitive that it had not used before.
+    """
+    if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
+        return np.zeros(len(folded.batch), np.bool_)
+    facts, seg = folded.facts, folded.seg
+    first = (seg.rank == 0) & (folded.before["kind"][seg.of] == 0)
+    showing: Bools = first | facts["network_changed"] | facts["client_changed"] | facts["device_new"]
+    showing |= facts["network_new"] | facts["reaching"]
+    if folded.batch.kind is Kind.AUTH:
+        showing |= _FACTOR_CHANGES[facts["action"]]
+        told = [event["workload"] is not None for event in folded.batch.events]
+        granted = np.array([bool(event["scopes"]) for event in folded.batch.events], np.bool_)
+        showing |= np.array(told, np.bool_)[seg.order]
+        showing |= granted[seg.order] & _GRANTING[facts["action"]]
+    return showing
+
+
+def going_on(folded: Folded) -> Bools:
+    """Events that a session which has signed out should not have any more."""
+    going_on: Bools
+    if folded.batch.kind is Kind.CALL:
+        going_on = ~folded.batch.columns["failed"][folded.seg.order]
+    else:
+        going_on = np.logical_or.reduce([folded.facts["action"] == one for one in _GOING_ON])
+    return going_on
