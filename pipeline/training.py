@@ -62,9 +62,13 @@ def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = 
     Raises:
         ValueError: too few honest vectors.
     """
-    honest, held, attacked = _parts(data, test)
+    attacked = attacked_sessions(data.vectors)
+    honest, said, held = _parts(data, attacked, set_aside=test is None)
     detector = fit(honest.values, honest.kinds, name=name, seed=seed, method=method)
-    detector, second = _second_stage(detector, honest, data.vectors)
+    detector, second = _second_stage(detector, honest, said)
+    if detector.second is not None:  # what it was taught by would flatter it
+        taught = set(said.sessions)
+        held = held.take(np.array([session not in taught for session in held.sessions], np.bool_))
     scores = honest.scores(detector)
     reference = Reference.of(FEATURE_NAMES, honest.values, scores)
     found, moved = _measured(detector, reference, test or Data(held, data.low_share, data.kind))
@@ -96,20 +100,24 @@ def attacked_sessions(vectors: Vectors) -> set[tuple[str, str]]:
     return set(vectors.take(bad).sessions)
 
 
-def _parts(data: Data, test: Data | None) -> tuple[Vectors, Vectors, set[tuple[str, str]]]:
-    """Honest rows to learn from, rows that are kept to see how well that went, and the attacked sessions."""
-    vectors, attacked = data.vectors, attacked_sessions(data.vectors)
+def _parts(
+    data: Data, attacked: set[tuple[str, str]], *, set_aside: bool
+) -> tuple[Vectors, Vectors, Vectors]:
+    """Honest rows to learn from, those that verdicts are about, and rows to see on how well that went.
+
+    Of a share of the sessions nothing is learned where attacks are known, if they are to be *set_aside*.
+    """
+    vectors = data.vectors
     bad = np.array([session in attacked for session in vectors.sessions], np.bool_)
-    held = bad.copy()
-    if attacked and test is None:
-        held |= _by_hash(["/".join(session) for session in vectors.sessions], HELD_OUT)
-    honest = vectors.take(~held & drawn(vectors, data.low_share))
-    return honest, vectors.take(held), attacked
+    aside = np.zeros(len(vectors), np.bool_)
+    if attacked and set_aside:
+        aside = _by_hash(["/".join(session) for session in vectors.sessions], HELD_OUT)
+    honest = vectors.take(~bad & ~aside & drawn(vectors, data.low_share))
+    return honest, vectors.take(~aside & (vectors.label >= 0)), vectors.take(bad | aside)
 
 
-def _second_stage(detector: Detector, honest: Vectors, every: Vectors) -> tuple[Detector, str]:
+def _second_stage(detector: Detector, honest: Vectors, said: Vectors) -> tuple[Detector, str]:
     """*detector* with what verdicts teach, where there are enough; and a sentence about it."""
-    said = every.take(every.label >= 0)
     seen = as_seen_by_models(np.ascontiguousarray(said.values.T))
     sessions = np.unique(np.array(["/".join(one) for one in said.sessions], object), return_inverse=True)[1]
     labels = Labels(seen, said.kinds, said.label == 1, sessions.astype(np.int64))

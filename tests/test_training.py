@@ -100,6 +100,7 @@ def test_training_on_an_export_again_gives_the_same_bytes_pictures_included(
         "drift.png",
         "precision.png",
         "reference.npz",
+        "roles.npz",
         "scores.png",
     }
 
@@ -148,17 +149,21 @@ def test_a_session_that_an_analyst_confirmed_as_attacked_is_not_learned_from(tmp
     assert trained.card["data"]["rows"] <= HONEST * EACH
 
 
-def test_verdicts_on_enough_sessions_teach_a_second_stage(tmp_path: Path) -> None:
+def test_verdicts_teach_a_second_stage_and_other_sessions_measure_it(
+    tmp_path: Path,
+) -> None:
     late = T0 + 3_600_000
     said = [
-        verdict(late, "true_positive" if number >= HONEST else "false_positive", session_id=f"s-{number}")
-        for number in range(25, HONEST + ATTACKED)
+        verdict(late, "true_positive" if number >= 50 else "false_positive", session_id=f"s-{number}")
+        for number in range(10, HONEST + ATTACKED)
     ]
     exported(tmp_path / "labelled", [*life()], *said)
     found = told("train", tmp_path / "labelled", "--out", tmp_path / "toy")
 
-    labelled = (HONEST + ATTACKED - 25) * EACH
-    assert found["fit"]["second_stage"] == f"learned from {labelled:,} labelled vectors"
+    labelled = (HONEST + ATTACKED - 10) * EACH
+    measured = found["metrics"]["attack_rows"] + found["metrics"]["honest_rows"]
+    assert 0 < measured < labelled / 2
+    assert found["fit"]["second_stage"] == f"learned from {labelled - measured:,} labelled vectors"
     assert load(tmp_path / "toy").second is not None
 
 
