@@ -155,7 +155,10 @@ def test_a_share_is_a_share_whenever_sessions_were(starts: list[int], hour: int)
 
     assert 0.0 <= baseline.hour_share(MONDAY + hour * HOUR) <= 1.0
     assert baseline.days <= len({start // 24 for start in starts})
-    assert (baseline.normal().volumes.get("calls_10m", 0.0) > 0) == any(start % 7 for start in starts)
+    usual = baseline.normal().volumes.get("calls_10m", 0.0)
+    assert usual == 0.0 or usual in {start % 7 for start in starts}
+    # What was long ago fades away, and a rare peak is not usual: only what every session did is sure to be.
+    assert usual > 0.0 or not starts or not all(start % 7 for start in starts)
 
 
 # --- scopes, operations, tools ----------------------------------------------------------------------------
