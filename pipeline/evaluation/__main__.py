@@ -18,7 +18,7 @@ from pipeline.evaluation.fitting import Budget, Fitted, learn, toml
 from pipeline.evaluation.page import Real, page
 from pipeline.evaluation.play import FULL, VARIANTS, Model
 from pipeline.evaluation.trial import INTENSITIES, Trial, trials
-from pipeline.evaluation.worlds import TEST, TRAIN, World, recorded
+from pipeline.evaluation.worlds import PARTS, TEST, TRAIN, World, recorded
 from pipeline.policy import FITTED, Policy, read_policy
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -42,7 +42,7 @@ def main(*, fitting: bool, logs: Path, work: Path | None, hours: float | None) -
         if fitting:
             learned(worlds, recordings, model)
         else:
-            measured(worlds, recordings, model, logs)
+            measured(worlds, recordings, model, logs, folder, hours)
 
 
 def learned(worlds: list[World], recordings: list[Path], model: Model) -> Fitted:
@@ -65,13 +65,21 @@ def learned(worlds: list[World], recordings: list[Path], model: Model) -> Fitted
     return fitted
 
 
-def measured(worlds: list[World], recordings: list[Path], model: Model, logs: Path) -> None:
-    """All held-out worlds, every variant on the first of them, then real recordings; page and pictures."""
+def measured(
+    worlds: list[World],
+    recordings: list[Path],
+    model: Model,
+    logs: Path,
+    folder: Path,
+    hours: float | None,
+) -> None:
+    """All held-out worlds, every variant on a short one, then real recordings; the page and its pictures."""
     policy = read_policy(None)
-    tasks = [(FULL, recordings), *((variant, recordings[:1]) for variant in VARIANTS)]
+    part = PARTS if hours is None else PARTS._replace(hours=hours)
+    tasks = [(FULL, recordings), *((variant, [recorded(part, folder)]) for variant in VARIANTS)]
     full, *found = trials(tasks, policy, model)
     _draw(full, policy)
-    text = page(worlds, model.detector.id, policy.id, full, found, _real(logs, policy, model))
+    text = page((*worlds, part), model.detector.id, policy.id, full, found, _real(logs, policy, model))
     PAGE.write_text(text, "utf-8")
     click.echo(f"written: {PAGE.name}")
 

@@ -33,7 +33,7 @@ class Real:
 def page(
     worlds: Sequence[World], model: str, policy: str, full: Trial, parts: Sequence[Trial], real: Real | None
 ) -> str:
-    """The whole page as Markdown: *full* is of all worlds, *parts* are the variants on the first of them."""
+    """The whole page as Markdown: *parts* are the variants on the last world, *full* is of the others."""
     told = [
         "# How well sessions are judged",
         _source(worlds, model, policy, full),
@@ -47,7 +47,7 @@ def page(
         "## Honest sessions, by what is odd about them",
         _honest(full),
         "## What each part is worth",
-        f"On the first world alone (seed {worlds[0].seed}).",
+        f"On the last world alone (seed {worlds[-1].seed}).",
         _ablations(parts),
         "## Whether the evidence means what it says",
         _MEANING,
@@ -115,7 +115,7 @@ def _goals(full: Trial, parts: Sequence[Trial]) -> str:
             other = by_name[name]
             both = by_name[FULL.name]
             less = f"less than {share(both.revoked, both.sessions)}"
-            rows.append((f"revoked with {name}, first world", less, share(other.revoked, other.sessions)))
+            rows.append((f"revoked with {name}, last world", less, share(other.revoked, other.sessions)))
     return table(("what", "asked", "measured"), rows)
 
 

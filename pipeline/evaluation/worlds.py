@@ -29,6 +29,8 @@ class World(NamedTuple):
 TRAIN: Final = (World("train", 101, 30.0, 300, 0.2), World("train", 102, 144.0, 50, 0.1))
 TEST: Final = (World("test", 201, 30.0, 300, 0.2), World("test", 202, 144.0, 50, 0.1))
 """One broad world, whose principals have no history, and one of people whose habits are known by and by."""
+PARTS: Final = World("test", 203, 12.0, 300, 0.4)
+"""Where what each part is worth is measured: short, as it is played once for every part."""
 
 
 def recorded(world: World, folder: Path) -> Path:
