@@ -55,7 +55,7 @@ def asked(rule: Rule) -> bool:
 
 
 def learn(rows: Floats, attack: NDArray[np.bool_], hours: float, budget: Budget) -> Fitted:
-    """Fit weights on evidence, ``(n, len(RULES) + len(BANDS))``, place the thresholds by *budget*.
+    """Fit weights on evidence ``(n, len(RULES) + len(BANDS))``, place thresholds by *budget*.
 
     A detection's severity is a promise: alone it leads at least to the level of that name. The thresholds keep
     what promises less (LOW evidence, the model, several of MEDIUM) from adding up to more than the budget

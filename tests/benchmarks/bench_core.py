@@ -11,7 +11,7 @@ from machine import machine
 import models.fold
 from models.artefact import SHIPPED, load, load_roles
 from models.columns import Columns
-from pipeline import judging, scorer
+from pipeline import look, scorer
 from pipeline.brain import Brain
 from pipeline.policy import read_policy
 from pipeline.scorer import Options, SessionScorer
@@ -57,7 +57,7 @@ def steps(records: list[Sent], brain: Brain) -> dict[str, float]:
     clock.wrap(scorer, "fold", "fold")
     clock.wrap(models.fold, "follow_roles", "fold: roles and surprise")
     clock.wrap(type(brain.detector), "score", "score")
-    clock.wrap(judging, "firing", "rules")
+    clock.wrap(look, "firing", "rules")
     stage = SessionScorer(brain, Columns(), Options(partitions=8))
     for at in range(0, len(records), CHUNK):
         stage.process("api-calls", records[at : at + CHUNK], NOW)
