@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from pipeline.decision import Judge
-from pipeline.policy import BadPolicy, Policy, Suppression, parse_policy, read_policy
+from pipeline.policy import BadPolicy, Policy, Suppression, fitted, parse_policy, read_policy
 from pipeline.rules import BIT, RULES
 
+SHIPPED = files("pipeline").joinpath("policy.toml").read_text("utf-8")
 WHO = {"tenant": "acme", "session_id": "s-1", "principal_id": "ana", "device_id": ""}
 QUIET = 'detections = ["mass_read"]\nowner = "soc"\nreason = "export"\n'
 
@@ -18,15 +20,27 @@ QUIET = 'detections = ["mass_read"]\nowner = "soc"\nreason = "export"\n'
 
 
 def test_the_file_that_ships_is_what_is_built_in() -> None:
-    assert read_policy(None) == Policy()
     assert parse_policy("") == Policy()
-    assert read_policy(None).id == Policy().id
+    assert parse_policy(SHIPPED) == Policy()
+    assert parse_policy(SHIPPED).id == Policy().id
 
 
-def test_the_file_that_ships_shows_every_choice() -> None:
+def test_what_was_fitted_lies_under_the_file_that_ships_and_under_anybodys(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("prior = -3.25\n[rules.mass_read]\nenabled = false", encoding="utf-8")
+
+    assert read_policy(None) == parse_policy(SHIPPED, under=fitted())
+    assert read_policy(mine) == parse_policy(mine.read_text("utf-8"), under=fitted())
+    assert (read_policy(mine).prior, read_policy(mine).anomaly_weights) == (
+        -3.25,
+        read_policy(None).anomaly_weights,
+    )
+
+
+def test_the_file_that_ships_and_what_was_fitted_show_every_choice() -> None:
     shipped = read_policy(None).model_fields_set
 
-    assert set(Policy.model_fields) - shipped == {"rules", "suppressions"}
+    assert set(Policy.model_fields) - shipped <= {"rules", "suppressions"}
     for part in ("levels", "guard", "times"):
         value = getattr(read_policy(None), part)
         assert value.model_fields_set == set(type(value).model_fields), part

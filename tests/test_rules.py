@@ -186,13 +186,13 @@ ROWS = [
     ),
     Row(
         "agent_tool_burst",
-        [call(at / 4, **AGENT) for at in range(80)],
-        [call(at * 2, **AGENT) for at in range(80)],
-        ([call(at / 4) for at in range(80)],),
+        [call(at / 20, **AGENT) for at in range(300)],
+        [call(at / 4, **AGENT) for at in range(300)],
+        ([call(at / 20) for at in range(300)],),
     ),
     Row(
         "agent_tool_burst",
-        [call(400 + at, **{**AGENT, "tool": f"new-{at}"}) for at in range(-400, 6)],
+        [call(0, **AGENT), *(call(400 + at, **{**AGENT, "tool": f"new-{at}"}) for at in range(6))],
         [call(0, **AGENT), *(call(400 + at, **{**AGENT, "tool": f"new-{at}"}) for at in range(3))],
         ([call(at * 10, **{**AGENT, "tool": f"new-{at}"}) for at in range(12)],),
     ),
