@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from models.columns import PRINCIPAL_KIND
 from models.features import FEATURE_NAMES
+from models.roles import Roles
 from pipeline.brain import Brain
 from pipeline.kinds import stage_kinds
 from pipeline.policy import Policy
@@ -80,10 +81,14 @@ class _Rows:
 
 
 def vectors_of(
-    records: Iterable[InputRecord], truth: Iterable[Truth], policy: Policy, options: Options, share: float
-) -> Vectors:
-    """Play *records* by *policy* without a model and keep a *share* of the vectors, drawn by event id."""
-    brain = Brain()
+    records: Iterable[InputRecord], truth: Iterable[Truth], policy: Policy, options: Options, share: float,
+    roles: Roles | None = None,
+) -> Vectors:  # fmt: skip
+    """Play *records* by *policy* without a detector and keep a *share* of the vectors, drawn by event id.
+
+    Without *roles* no call is surprising.
+    """
+    brain = Brain(roles=roles)
     brain.use_policy(policy.model_copy(update={"low_features_share": share}))
     stages = Replay(stage_kinds(brain, options), PARTITIONS)
     clock, rows = _Clock(), _Rows()

@@ -12,7 +12,12 @@ from models.detectors.trained import COHORT, COHORTS, METHOD
 from models.features import FEATURE_NAMES
 from pipeline.choice import Result, Variant, compare, in_half, sessions_found
 from pipeline.choice_report import CRITERIA, REPORT, TAKEN, best, report
-from pipeline.choice_vectors import Vectors
+from pipeline.choice_vectors import Vectors, vectors_of
+from pipeline.policy import Policy
+from pipeline.scorer import Options
+from playing import recorded
+from role_samples import sample_roles
+from samples import auth, call
 
 FAMILIES = ("ordinary", "flood", "quiet", "burst", "drip")
 PER_SESSION = 12
@@ -100,3 +105,16 @@ def test_half_the_families_are_the_same_whoever_else_there_is() -> None:
     names = [f"family-{one}" for one in range(100)]
 
     assert 30 < sum(map(in_half, names)) < 70
+
+
+def test_calls_surprise_only_where_roles_are_known() -> None:
+    records = recorded([auth(0), *(call(at, operation="iam:CreateAccessKey") for at in range(1, 5))])
+    column = FEATURE_NAMES.index("surprise_10m")
+
+    bare, known = (
+        vectors_of(records, (), Policy(), Options(), 1.0, roles).values[:, column]
+        for roles in (None, sample_roles())
+    )
+
+    assert len(bare) == len(known) >= 5
+    assert (bool(bare.any()), bool(known.any())) == (False, True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 
+from models.roles import Roles
 from pipeline.assembly import chosen, options
 from pipeline.choice import compare
 from pipeline.choice_report import REPORT, report
@@ -16,6 +17,7 @@ from pipeline.choice_vectors import PARTITIONS, Vectors, share_for, vectors_of
 from pipeline.commands.replay import FOLDER, truth_of
 from pipeline.policy import Policy, read_policy
 from pipeline.recording import read, write
+from pipeline.role_learning import learn_roles
 from pipeline.scorer import Options
 from pipeline.settings import load
 from pipeline.simulate import simulate
@@ -48,9 +50,11 @@ def command(
     """
     settings = load()
     policy = read_policy(chosen(settings, None, None).policy_file)
-    scoring = options(settings, PARTITIONS, event_clock=True)
-    real = {path.name: _vectors(path, policy, scoring) for path in recordings}
-    populations = _populations(seeds, hours, principals, policy, scoring)
+    play = Play(policy, options(settings, PARTITIONS, event_clock=True))
+    with TemporaryDirectory() as folder:
+        roles = _simulated(Path(folder) / "known", 1, hours, principals)[1] if recordings else None
+    real = {path.name: play.vectors(path, roles) for path in recordings}
+    populations = _populations(seeds, hours, principals, play)
     result = compare(populations, real, lambda text: click.echo(text, err=True))
     asked = f"session-risk detectors --seeds {seeds} --hours {hours:g} --principals {principals}"
     asked += "".join(f" --recording {path.name}" for path in recordings)
@@ -59,25 +63,38 @@ def command(
     click.echo(f"the report is in {target}")
 
 
+class Play(NamedTuple):
+    """How recordings are played."""
+
+    policy: Policy
+    scoring: Options
+
+    def vectors(self, recording: Path, roles: Roles | None) -> Vectors:
+        """What is scored of *recording*, its calls held against *roles*."""
+        share = share_for(recording, MOST)
+        return vectors_of(read(recording), truth_of(recording), self.policy, self.scoring, share, roles)
+
+
 def _populations(
-    seeds: int, hours: float, principals: int, policy: Policy, scoring: Options
+    seeds: int, hours: float, principals: int, play: Play
 ) -> Iterator[tuple[int, Vectors, Vectors]]:
+    """Of each seed a population to learn from, roles as well, and another one to try on."""
     for seed in range(1, seeds + 1):
-        known, tried = (_simulated(one, hours, principals, policy, scoring) for one in (seed, seed + APART))
-        yield seed, known, tried
+        with TemporaryDirectory() as folder:
+            known, roles = _simulated(Path(folder) / "known", seed, hours, principals)
+            tried, _ = _simulated(Path(folder) / "tried", seed + APART, hours, principals, learn=False)
+            yield seed, play.vectors(known, roles), play.vectors(tried, roles)
 
 
-def _simulated(seed: int, hours: float, principals: int, policy: Policy, scoring: Options) -> Vectors:
-    with TemporaryDirectory() as folder:
-        recording = Path(folder) / "recording"
-        simulation = simulate(seed, hours, principals, attack_share=ATTACKS)
-        with write(recording) as writer:
-            for topic, event in simulation:
-                writer.event(topic, event)
-            for row in simulation.truth:
-                writer.truth(row)
-        return _vectors(recording, policy, scoring)
-
-
-def _vectors(recording: Path, policy: Policy, scoring: Options) -> Vectors:
-    return vectors_of(read(recording), truth_of(recording), policy, scoring, share_for(recording, MOST))
+def _simulated(
+    recording: Path, seed: int, hours: float, principals: int, *, learn: bool = True
+) -> tuple[Path, Roles | None]:
+    """A recording of a population full of attacks, and the roles of those who were not attacked."""
+    simulation = simulate(seed, hours, principals, attack_share=ATTACKS)
+    with write(recording) as writer:
+        for topic, event in simulation:
+            writer.event(topic, event)
+        for row in simulation.truth:
+            writer.truth(row)
+    attacked = {(row.tenant, row.session_id) for row in simulation.truth if row.label == "attack"}
+    return recording, learn_roles(recording, left_out=attacked, seed=seed) if learn else None
