@@ -12,8 +12,8 @@ MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
 WINDOW: Final = 60
 """Minutes in which changes belong together."""
-SHARE: Final = 0.2
-LEAST: Final = 5
+SHARE: Final = 0.05
+LEAST: Final = 3
 """A rollout is so large a share of the tenant's devices in this partition, and at least so many."""
 _KEPT: Final = 3
 """Windows that are kept, for devices that report late."""

@@ -45,14 +45,14 @@ LOWERED = ["posture_downgraded"]
 
 
 def test_a_few_of_many_are_each_suspected() -> None:
-    assert told(bound(50), *phones(9, 60, **BAD)) == [LOWERED] * 9
+    assert told(bound(100), *phones(4, 60, **BAD)) == [LOWERED] * 4
 
 
-def test_from_a_fifth_of_the_fleet_on_it_is_a_rollout_and_counted() -> None:
-    one = bound(50)
+def test_from_a_twentieth_of_the_fleet_on_it_is_a_rollout_and_counted() -> None:
+    one = bound(100)
 
-    assert told(one, *phones(50, 60, **BAD)) == [*([LOWERED] * 9), *([[]] * 41)]
-    assert one.counts["suppressed", "rollout"] == 41
+    assert told(one, *phones(50, 60, **BAD)) == [*([LOWERED] * 4), *([[]] * 46)]
+    assert one.counts["suppressed", "rollout"] == 46
 
 
 def test_those_suspected_first_are_excused_with_their_next_report() -> None:
@@ -63,9 +63,9 @@ def test_those_suspected_first_are_excused_with_their_next_report() -> None:
     assert one.counts["suppressed", "rollout"] == 50
 
 
-def test_four_phones_are_no_fleet() -> None:
-    assert told(bound(4), *phones(4, 60, **BAD)) == [LOWERED] * 4
-    assert told(bound(5), *phones(5, 60, **BAD)) == [*([LOWERED] * 4), []]
+def test_two_phones_are_no_fleet() -> None:
+    assert told(bound(2), *phones(2, 60, **BAD)) == [LOWERED] * 2
+    assert told(bound(3), *phones(3, 60, **BAD)) == [*([LOWERED] * 2), []]
 
 
 def test_what_is_excused_stays_excused_when_the_others_are_forgotten() -> None:

@@ -57,9 +57,9 @@ def asked(rule: Rule) -> bool:
 def learn(rows: Floats, attack: NDArray[np.bool_], hours: float, budget: Budget) -> Fitted:
     """Fit weights on evidence ``(n, len(RULES) + len(BANDS))``, place thresholds by *budget*.
 
-    A detection's severity is a promise: alone it leads at least to the level of that name. The thresholds keep
-    what promises less (LOW evidence, the model, several of MEDIUM) from adding up to more than the budget
-    allows. What a promise itself costs honest people is in the file: too dear a one must promise less.
+    A detection's severity is a promise: alone it leads at least to the level of that name. The thresholds
+    keep what promises less (LOW evidence, the model, several of MEDIUM) from adding up to more than is in the
+    budget. A promise that costs honest people too much is a matter for the table of detections.
 
     *hours*: how long the honest sessions among them lasted in all. Raises `ValueError` as
     :func:`models.weights.fit` does.
@@ -104,13 +104,13 @@ def _placed(evidence: Floats, medium: float, high: float, rows: int, attacks: in
     """Scores in which HIGH begins at the default policy's threshold; the prior moves to where that is so."""
     standard = Levels()
     prior = round(_logit(standard.high_raise) - high, 2)
-    raised = math.floor(100 / (1 + math.exp(-(prior + medium))))
-    raised = min(max(raised, 2), int(standard.high_raise) - 10)
+    raised = math.floor(1000 / (1 + math.exp(-(prior + medium)))) / 10
+    raised = min(max(raised, 0.5), standard.high_raise - 10)
     levels = standard.model_copy(
         update={
-            "medium_raise": float(raised),
-            "medium_clear": float(math.floor(raised * 0.6)),
-            "high_clear": max(standard.high_clear, float(raised)),
+            "medium_raise": raised,
+            "medium_clear": round(raised * 0.6, 1),
+            "high_clear": max(standard.high_clear, raised),
         }
     )
     told = {rule.id: float(weight) for rule, weight in zip(RULES, evidence, strict=False)}

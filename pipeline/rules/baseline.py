@@ -20,8 +20,8 @@ def _rare_hour(x: View, limit: Limits) -> Holds:
 
 def _crowd(x: View, limit: Limits) -> Holds:
     most = np.maximum(limit["sessions"], limit["times"] * x["usual_concurrent"])
-    many = (x["strange_sessions"] > most) & (x["strange_networks"] >= limit["networks"])
-    answer: Holds = settled(x, limit) & many
+    most = np.where(settled(x, limit), most, limit["newcomer"])
+    answer: Holds = (x["strange_sessions"] > most) & (x["strange_networks"] >= limit["networks"])
     return answer
 
 
@@ -46,9 +46,9 @@ BASELINE: Final[tuple[Rule, ...]] = (
         "Please confirm it is you: your account is signed in from several places at once.",
         "MEDIUM", 4.0, 1800.0, True, ("T1078.004", "T1550.004"),
         _crowd, ("strange_sessions", "live sessions on no device of its own"),
-        "≤ {sessions:g} sessions or {times:g} times the usual",
+        "≤ {sessions:g} sessions or {times:g} times the usual; ≤ {newcomer:g} of a newcomer",
         "several new devices in a day, a conference",
-        numbers(days=3.0, sessions=3.0, times=2.0, networks=2.0),
+        numbers(days=3.0, sessions=3.0, times=2.0, newcomer=7.0, networks=2.0),
         needs=("auth-events.principal_id", "auth-events.ip"), references=("NIST CSF 2.0 DE.CM-03",),
         clearing="A step-up clears it; it ends half an hour after the sessions are as few as usual.",
         learning=unsettled, usual="usual_concurrent",
@@ -72,7 +72,7 @@ BASELINE: Final[tuple[Rule, ...]] = (
         _probing, ("refused_10m", "different things refused in 10 min"),
         "≤ {things:g} things or {times:g} times the usual; ≤ {newcomer:g} of a newcomer",
         "an inventory scan, a right taken away by mistake",
-        numbers(days=3.0, things=15.0, times=3.0, newcomer=30.0),
+        numbers(days=3.0, things=12.0, times=3.0, newcomer=25.0),
         needs=("api-calls.status", "api-calls.operation", "api-calls.resource"),
         references=("NIST CSF 2.0 DE.CM-09",),
         clearing="A step-up clears it; it ends half an hour after the refusals.",
