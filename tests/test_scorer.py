@@ -147,6 +147,11 @@ def test_a_worker_that_takes_over_anywhere_commands_the_same(
             second.take(topic, records)
     for part in parts[stop:]:
         second.play(*part)
+    # Whoever takes over sweeps from its second slot on: two more, and both have swept at the same time.
+    last = max(event["occurred_at"] for event in events)
+    for one in (whole, second):
+        for slot in (1, 2):
+            one.play(auth(session_id="s-9", occurred_at=last + slot * one.options.sweep_ms))
 
     assert {*first.revoked(), *second.revoked()} >= set(whole.revoked())
     assert _flags(second) == _flags(whole)
