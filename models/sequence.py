@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import Batch, Kind
-from models.roles import VOLUMES, Roles
+from models.roles import OTHER, VOLUMES, Roles
 from models.rolling import Floats, Segments, fading_sums
 from models.state import ROLES, Rows
 
@@ -36,8 +36,9 @@ def follow_roles(
 
     ``role``: the session's role before the event, :data:`UNCLEAR` where it has none; ``role_usual_<name>``:
     what 99 of 100 of that role's calls stay below (of the kind's, while the role is not clear; inf without
-    roles). A chunk of calls also has ``surprise``, nats above what the role expects, ``rare``, whether the
-    role is clear and one in a thousand of its calls at most is as surprising, and ``previous_operation``.
+    roles); ``familiar``: whether the newest call is one that the model has seen (always without roles). A
+    chunk of calls also has ``surprise``, nats above what the role expects, ``rare``, whether the role is clear
+    and one in a thousand of its calls at most is as surprising, and ``previous_operation``.
     """
     called = np.empty(0, np.uint32)
     facts: Facts = {}
@@ -48,8 +49,10 @@ def follow_roles(
     if roles is None:
         return facts | _nothing(batch)
     held = np.where((before["roles_tag"] == roles.tag)[:, None], before["role_scores"], np.float32(0))
+    newest = called if batch.kind is Kind.CALL else before["last_operation"][seg.of]
+    facts["familiar"] = roles.symbols(newest) != OTHER
     if batch.kind is not Kind.CALL:
-        return _role(roles, kind, *_weights(roles, kind, held[seg.of]))
+        return facts | _role(roles, kind, *_weights(roles, kind, held[seg.of]))
     previous = roles.after(facts["previous_operation"])
     log_p = roles.following(kind, previous, roles.symbols(called))
     scores = fading_sums(log_p, np.full((len(batch), 1), KEEP), held, seg)
@@ -66,6 +69,7 @@ def _nothing(batch: Batch) -> Facts:
     n = len(batch)
     facts: Facts = dict.fromkeys(USUAL_NAMES, np.full(n, np.inf))
     facts["role"] = np.full(n, UNCLEAR, np.int64)
+    facts["familiar"] = np.ones(n, np.bool_)
     if batch.kind is Kind.CALL:
         facts |= {"surprise": np.zeros(n), "rare": np.zeros(n, np.bool_)}
     return facts

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import ACTION, FACTOR_CHANGES, SOURCE, Kind
+from models.detector import Detector
 from models.features import as_seen_by_models
 from models.fold import Folded, among
 from models.rolling import Bools
@@ -40,8 +41,19 @@ def look(folded: Folded, brain: Brain) -> Looked:
     mask = firing(folded.facts, brain.judge.limits, len(folded.batch))
     seen = as_seen_by_models(folded.values)
     score = brain.detector.score(seen, folded.facts["kind"])
-    band = brain.detector.band(score)
+    band = banded(brain.detector, score, folded)
     return Looked(folded, mask, score, band, folded.before["level"][folded.seg.of].copy())
+
+
+def banded(detector: Detector, score: NDArray[np.float64], folded: Folded) -> NDArray[np.uint8]:
+    """How odd each event is, in bands; never more than the first where the model does not know the call.
+
+    A model that was trained elsewhere finds everything odd that it has not seen: it shall not ask anybody for
+    a factor because of that.
+    """
+    band = detector.band(score)
+    answer: NDArray[np.uint8] = np.where(folded.facts["familiar"], band, np.minimum(band, 1)).astype(np.uint8)
+    return answer
 
 
 def special(folded: Folded) -> Bools:

@@ -24,7 +24,7 @@ from pipeline import outputs
 from pipeline.case import Case
 from pipeline.decision import Judge
 from pipeline.judging import Sight, Standing, Walk
-from pipeline.look import Looked
+from pipeline.look import Looked, banded
 from pipeline.moment import Moment
 from pipeline.outbox import Outbox
 from pipeline.risk import LEVELS, Level, next_level, score
@@ -40,7 +40,7 @@ class Shadow:
     def __init__(self, detector: Detector, looked: Looked, judge: Judge) -> None:
         self.id = detector.id
         self.score = detector.score(as_seen_by_models(looked.folded.values), looked.folded.facts["kind"])
-        self.band = detector.band(self.score)
+        self.band = banded(detector, self.score, looked.folded)
         self.differs: Bools = self.band != looked.band
         self._looked = looked
         self._judge = judge
