@@ -36,9 +36,9 @@ def follow_roles(
 
     ``role``: the session's role before the event, :data:`UNCLEAR` where it has none; ``role_usual_<name>``:
     what 99 of 100 of that role's calls stay below (of the kind's, while the role is not clear; inf without
-    roles); ``familiar``: whether the newest call is one that the model has seen (always without roles). A
-    chunk of calls also has ``surprise``, nats above what the role expects, ``rare``, whether the role is clear
-    and one in a thousand of its calls at most is as surprising, and ``previous_operation``.
+    roles); ``familiar``: whether the newest call is one the model has seen (always without roles). A chunk of
+    calls also has ``surprise``, nats above what the role expects, ``rare``, whether the role is clear and one
+    in a thousand of its calls at most is as surprising, and ``previous_operation``.
     """
     called = np.empty(0, np.uint32)
     facts: Facts = {}

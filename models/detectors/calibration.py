@@ -30,12 +30,14 @@ def calibrated(raw: Floats, knots: Floats) -> Floats:
     upper = np.minimum(above, len(knots) - 1)
     lower = np.maximum(upper - 1, 0)
     width = np.where(knots[upper] > knots[lower], knots[upper] - knots[lower], 1.0)
-    way = np.minimum((raw - knots[lower]) / width, 1.0)
+    with np.errstate(over="ignore"):  # knots may lie so close that all is infinitely far: that is the end
+        way = np.minimum((raw - knots[lower]) / width, 1.0)
     between = QUANTILES[lower] + way * (QUANTILES[upper] - QUANTILES[lower])
     scores = np.where(raw == knots[upper], QUANTILES[upper], np.minimum(between, QUANTILES[upper]))
     beyond = above == len(knots)
     last = (knots[-1] - knots[-2]) or max(abs(float(knots[-1])), 1.0) / 1000.0
-    scores[beyond] = 1.0 - (1.0 - QUANTILES[-1]) / (1.0 + (raw[beyond] - knots[-1]) / last)
+    with np.errstate(over="ignore"):
+        scores[beyond] = 1.0 - (1.0 - QUANTILES[-1]) / (1.0 + (raw[beyond] - knots[-1]) / last)
     return np.where(above == 0, 0.0, np.minimum(scores, HIGHEST))
 
 
