@@ -17,7 +17,7 @@ from pipeline.broker import EmbeddedBroker
 from pipeline.cli import main
 from pipeline.commands import explain
 from pipeline.connection import Connection
-from pipeline.policy import Policy, parse_policy
+from pipeline.policy import Policy, fitted, parse_policy
 from pipeline.recorded import OUTPUT_TOPICS, Source, UnknownDecisionError, account, prior_of, total_of
 from pipeline.recording import write
 from pipeline.risk import score
@@ -83,7 +83,7 @@ def test_it_says_who_when_why_and_what_was_done(played: Path) -> None:
         "when 2026-03-02 00:08:",
         "level LOW → HIGH, action revoke",
         f"policy {decision['policy']}, model {decision['model']}, mode enforce",
-        "-4.00 before any evidence",
+        f"{fitted()['prior']:.2f} before any evidence",
         "+8.00 device_rooted: The session's device",
         "no posture faults",
         LEARNING,
@@ -104,7 +104,7 @@ def test_a_program_reads_the_same_account(played: Path) -> None:
     told = json.loads(_explain(played, "--json", "--recording", str(played / "in")))
 
     assert told["decision"] == decision
-    assert told["prior"] == Policy().prior
+    assert told["prior"] == fitted()["prior"]
     assert score(told["prior"] + total_of(decision)) == decision["score"]
     assert told["revocation"]["decision_id"] == decision["decision_id"]
     assert told["challenge"] is None

@@ -175,7 +175,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 
     policy = read_policy(tmp_path / "own.toml")
 
-    assert policy == Policy(name="öwn", prior=-5)
+    assert policy == parse_policy('name = "öwn"\nprior = -5', under=fitted())
     assert policy.id.startswith("öwn@")
 
 

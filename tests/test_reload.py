@@ -20,7 +20,7 @@ from models.detector import Detector, NoDetector
 from models.detectors.trained import fit
 from models.features import FEATURES
 from models.roles import Roles
-from pipeline.policy import BadPolicy, parse_policy
+from pipeline.policy import BadPolicy, fitted, parse_policy
 from pipeline.reload import ANY_MODEL, Configured, InForce, Models
 from pipeline.replay import Memory
 from pipeline.scorer import Options, SessionScorer
@@ -101,7 +101,7 @@ def test_a_changed_policy_is_in_force_and_an_unchanged_one_is_not_read_again(tmp
 
     _write(path, 'name = "two"', at=2)
     desk.in_force.look()
-    assert desk.in_force.policy == parse_policy('name = "two"')
+    assert desk.in_force.policy == parse_policy('name = "two"', under=fitted())
     assert desk.complaints == []
 
 
