@@ -158,6 +158,7 @@ def _mark_auth(
         strong_at = largest_so_far(proved, before["strong_at"], seg)
         after["strong_at"] = strong_at[seg.lasts]
     facts["action"] = action
+    facts["signed_in"] = strong_at > 0
     facts["proved"] = _follow_proof(facts["action"], batch, seg, before, after)
     _follow_refreshes(facts, batch, seg, at, before, after)
     since = np.where(strong_at > 0, strong_at, before["started_at"][seg.of])

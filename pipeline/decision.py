@@ -82,6 +82,8 @@ class Judge:
         for rule_id in cleared:
             case.episodes.pop(rule_id, None)
         case.proved = [rule_id for rule_id in cleared if moment.mask >> BIT[rule_id] & 1]
+        if moment.band:  # what the model finds odd was just answered, until it finds nothing odd any more
+            case.proved.append(ANOMALY)
         if moment.action == _STEP_UP:
             case.level_since = min(case.level_since, moment.at - int(self.policy.levels.dwell_s * 1000))
 
@@ -93,7 +95,7 @@ class Judge:
 
     def _episodes(self, case: Case, moment: Moment) -> None:
         """Detections that hold open or extend their episode; those that no longer count end."""
-        case.proved = [rule_id for rule_id in case.proved if moment.mask >> BIT[rule_id] & 1]
+        case.proved = [one for one in case.proved if self._still_holds(one, moment)]
         for index, rule in enumerate(RULES):
             episode = case.episodes.get(rule.id)
             if moment.mask >> index & 1:
@@ -107,6 +109,10 @@ class Judge:
                     episode.last_at = max(episode.last_at, moment.before)
                 if moment.at > episode.last_at + rule.hold_s * 1000:
                     del case.episodes[rule.id]
+
+    @staticmethod
+    def _still_holds(what: str, moment: Moment) -> bool:
+        return bool(moment.band if what == ANOMALY else moment.mask >> BIT[what] & 1)
 
     def _is_news(self, case: Case, rule: Rule) -> bool:
         """Not what was just answered with a factor, nor the silence that a revocation itself brings."""
@@ -128,7 +134,8 @@ class Judge:
             if part.log_odds:
                 parts.append(part)
         if moment.band:
-            parts.append(Contribution(ANOMALY, self.policy.anomaly_weights[moment.band - 1]))
+            answered = "" if ANOMALY not in case.proved else f"{ANOMALY}: answered with a factor"
+            parts.append(Contribution(ANOMALY, self.policy.anomaly_weights[moment.band - 1], None, answered))
         if self._proved_since(parts, moment):
             parts.append(Contribution("fresh_strong_auth", self.policy.trust_strong_auth))
         return sorted(parts, key=lambda part: (-part.log_odds, part.detection))
