@@ -13,6 +13,8 @@ from typing import Final
 from pipeline.policy import GuardRules
 
 MINUTE_MS: Final = 60_000
+BACK_MS: Final = 5 * MINUTE_MS
+"""How long after a fleet was silent its last devices may take to be heard again."""
 NORMAL, HOLDING, FLEET_SILENT = 0, 1, 2
 
 
@@ -31,6 +33,7 @@ class Guard:
     state: int = NORMAL
     _minute: int = 0
     _spent: dict[str, int] = field(default_factory=dict)
+    _silent: dict[str, int] = field(default_factory=dict)
 
     @property
     def budget(self) -> int:
@@ -53,18 +56,21 @@ class Guard:
         self._spent[tenant] = spent + 1
         return True
 
-    def silent_among(self, fleets: Mapping[str, tuple[int, int]]) -> frozenset[str]:
-        """Which tenants have too many silent devices for attacks.
+    def silent_among(self, fleets: Mapping[str, tuple[int, int]], at: int) -> frozenset[str]:
+        """Which tenants have, or had a short while before *at* ms, too many silent devices for attacks.
 
-        *fleets*: of each tenant how many devices with live sessions are silent, and how many there are.
+        *fleets*: of each tenant how many devices with live sessions are silent, and how many there are. When
+        telemetry comes back, it does so device by device: the last ones are not attacked either.
         """
         least, share = self.rules.silent_fleet_least, self.rules.silent_fleet_share
         found = [one for one, (gone, all_) in fleets.items() if gone >= least and gone >= all_ * share]
-        if found:
+        self._silent = {one: until for one, until in self._silent.items() if until > at}
+        self._silent |= dict.fromkeys(found, at + BACK_MS)
+        if self._silent:
             self.state = FLEET_SILENT
         elif self.state == FLEET_SILENT:
             self.state = NORMAL
-        return frozenset(found)
+        return frozenset(self._silent)
 
 
 def next_minute(at: int) -> int:

@@ -32,8 +32,10 @@ def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
     silent = bound & (at - rows["heard_at"] > rows["interval_ms"] * guard.rules.silent_intervals)
     fallen = _devices(table, np.flatnonzero(silent))
     doubted = {tenant for tenant, devices in fallen.items() if len(devices) >= guard.rules.silent_fleet_least}
-    fleets = _devices(table, np.flatnonzero(bound), doubted) if doubted else {}
-    return guard.silent_among({name: (len(fallen[name]), len(fleets[name])) for name in sorted(doubted)})
+    # Those that report more seldom than any silent one were not due yet: they say neither this nor that.
+    due = bound & (rows["interval_ms"] <= rows["interval_ms"][silent].max(initial=0))
+    fleets = _devices(table, np.flatnonzero(due), doubted) if doubted else {}
+    return guard.silent_among({name: (len(fallen[name]), len(fleets[name])) for name in sorted(doubted)}, at)
 
 
 def _devices(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.guard import FLEET_SILENT, HOLDING, MINUTE_MS, NORMAL, Guard, next_minute
+from pipeline.guard import BACK_MS, FLEET_SILENT, HOLDING, MINUTE_MS, NORMAL, Guard, next_minute
 from pipeline.policy import GuardRules
 
 TIMES = st.integers(0, 10 * MINUTE_MS)
@@ -97,20 +97,21 @@ def test_a_fleet_is_silent_when_so_many_and_such_a_share_of_it_are(
 ) -> None:
     one = guard()
 
-    assert one.silent_among({"acme": (silent, bound)}) == ({"acme"} if answer else set())
+    assert one.silent_among({"acme": (silent, bound)}, 0) == ({"acme"} if answer else set())
     assert one.state == (FLEET_SILENT if answer else NORMAL)
 
 
 def test_the_silence_of_one_tenant_says_nothing_of_another() -> None:
-    assert guard().silent_among({"acme": (4, 4), "zeta": (1, 4), "omega": (9, 9)}) == {"acme", "omega"}
+    assert guard().silent_among({"acme": (4, 4), "zeta": (1, 4), "omega": (9, 9)}, 0) == {"acme", "omega"}
 
 
-def test_a_fleet_that_is_heard_again_is_no_news() -> None:
+def test_a_fleet_that_is_heard_again_has_time_to_come_back_and_is_no_news_then() -> None:
     one = guard()
-    one.silent_among({"acme": (4, 4)})
+    one.silent_among({"acme": (4, 4)}, 1000)
 
-    one.silent_among({})
-
+    assert one.silent_among({}, 1000 + BACK_MS - 1) == {"acme"}
+    assert one.state == FLEET_SILENT
+    assert one.silent_among({}, 1000 + BACK_MS) == frozenset()
     assert one.state == NORMAL
 
 
