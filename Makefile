@@ -68,7 +68,7 @@ fit: $(INSTALLED) ## Learn the weights of the evidence anew, in simulated worlds
 	$(BIN)/python -m pipeline.evaluation --fit
 
 evaluate: $(INSTALLED) ## Measure detection on worlds held out and on real recordings; writes models/EVALUATION.md
-	$(BIN)/python -m pipeline.evaluation
+	$(BIN)/python -m pipeline.evaluation $(if $(LOGS),--logs $(LOGS))
 
 clean: ## Remove .venv and everything else that can be made again
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .session-risk
