@@ -258,6 +258,7 @@ def test_the_page_says_what_was_asked_and_what_was_measured(recording: Path) -> 
 
     text = page([World("test", 1, 1.0, 2, 0.1)], "m@1", "p@1", trials[0], trials, real)
 
+    assert "Decided by policy `p@1` and model `m@1`" in text
     assert "| attacks revoked | ≥ 75 % | 100 % |" in text
     assert "| revoked with model only, last world | less than 100 % | 0 % |" in text
     assert "| `rooted` | – | 1 | 100 % | 100 % | 0.0 | 0.0 |" in text

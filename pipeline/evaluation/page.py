@@ -88,8 +88,8 @@ def _source(worlds: Sequence[World], model: str, policy: str, full: Trial) -> st
     )
     met, spared = full.met(), full.spared()
     return (
-        f"Written by `make evaluate LOGS=FOLDER` ({told}; the folder holds both public data sets whole, parts of "
-        "them are in tests/data). Decided by policy `{policy}` and model `{model}`, which "
+        f"Written by `make evaluate LOGS=FOLDER` ({told}; the folder holds both public data sets whole, of "
+        f"which parts are in tests/data). Decided by policy `{policy}` and model `{model}`, which "
         "were learned in worlds that share no seed, no principal and no parameter of an attack with these: "
         f"{met.sessions:,} sessions under attack, {spared.sessions:,} honest ones of {spared.hours:,.0f} "
         "hours. Honest people answer a challenge in 97 of 100 cases, attackers never.\n\n"
