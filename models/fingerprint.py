@@ -85,7 +85,7 @@ def _odd(ids: Sequence[str | None]) -> list[int]:
     Missing, longer than the words hold, not ASCII, or with a NUL, which at the end of a word looks like
     nothing.
     """
-    if None not in ids and max(map(len, ids)) <= _ID_BYTES and _plain("".join(ids)):  # type: ignore[arg-type]
+    if None not in ids and max(map(len, ids)) <= _ID_BYTES and _plain("".join(ids)):  # type: ignore[arg-type]  # asked first
         return []
     return [at for at, one in enumerate(ids) if one is None or len(one) > _ID_BYTES or not _plain(one)]
 

@@ -27,4 +27,4 @@ class Memory:
                 if len(self._answers) >= self._limit:
                     self._answers.clear()
                 answers[at] = self._answers[keys[at]] = self._make(*questions[at])
-        return b"".join(answers)  # type: ignore[arg-type]
+        return b"".join(answers)  # type: ignore[arg-type]  # none is None any more

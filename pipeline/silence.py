@@ -32,21 +32,32 @@ def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
     silent = bound & (at - rows["heard_at"] > rows["interval_ms"] * guard.rules.silent_intervals)
     fallen = _devices(table, np.flatnonzero(silent))
     doubted = {tenant for tenant, devices in fallen.items() if len(devices) >= guard.rules.silent_fleet_least}
-    # Those that report more seldom than any silent one were not due yet: they say neither this nor that.
-    due = bound & (rows["interval_ms"] <= rows["interval_ms"][silent].max(initial=0))
-    fleets = _devices(table, np.flatnonzero(due), doubted) if doubted else {}
-    return guard.silent_among({name: (len(fallen[name]), len(fleets[name])) for name in sorted(doubted)}, at)
+    fleets = _devices(table, np.flatnonzero(bound), doubted) if doubted else {}
+    return guard.silent_among({name: _due(fallen[name], fleets[name]) for name in sorted(doubted)}, at)
+
+
+def _due(fallen: dict[int, int], fleet: dict[int, int]) -> tuple[int, int]:
+    """How many devices are silent, of how many that report as often as the slowest silent one.
+
+    Who reports more seldom was not due yet, and says neither this nor that.
+    """
+    slowest = max(fallen.values())
+    return len(fallen), sum(interval <= slowest for interval in fleet.values())
 
 
 def _devices(
     table: SessionTable, chosen: NDArray[np.int64], tenants: Iterable[str] | None = None
-) -> dict[str, set[int]]:
-    """The devices of the sessions in the *chosen* rows, by tenant; of *tenants* alone, if given."""
+) -> dict[str, dict[int, int]]:
+    """By tenant the devices of the sessions in the *chosen* rows, each with its interval in ms.
+
+    Of *tenants* alone, if given.
+    """
     wanted = None if tenants is None else {one.encode("utf-8", "surrogateescape") for one in tenants}
-    devices: defaultdict[bytes, set[int]] = defaultdict(set)
+    devices: defaultdict[bytes, dict[int, int]] = defaultdict(dict)
     prints = table.rows["client"][chosen, DEVICE].tolist()
-    for row, device in zip(chosen.tolist(), prints, strict=True):
+    intervals = table.rows["interval_ms"][chosen].tolist()
+    for row, device, interval in zip(chosen.tolist(), prints, intervals, strict=True):
         tenant = table.names[row].partition(_BETWEEN)[0]
         if wanted is None or tenant in wanted:
-            devices[tenant].add(device)
+            devices[tenant][device] = interval
     return {name.decode("utf-8", "surrogateescape"): found for name, found in devices.items()}

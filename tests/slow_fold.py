@@ -133,6 +133,8 @@ class SlowSession:
         good = call and (event["status"] or 0) < 400
         return {
             "proved": self.proved,
+            "signed_in": self.strong_at > 0,
+            "familiar": self.roles is None or self.operation in self.roles.operations.tolist(),
             "refreshed_at": self.refreshed_at,
             "since_refresh_s": max(self.at - (self.refreshed_at or self.started), 0) / 1000,
             "stage": PRIVILEGE.get(event["operation"], 0) if good else 0,

@@ -25,7 +25,7 @@ TOPIC = {"auth.event": "auth-events", "api.call": "api-calls", "session.context"
 MAKE = {"auth.event": Columns.auths, "api.call": Columns.calls, "session.context": Columns.contexts}
 
 FACTS = (
-    "proved", "refreshed_at", "since_refresh_s", "stage", "by_sim", "powerful",
+    "proved", "signed_in", "familiar", "refreshed_at", "since_refresh_s", "stage", "by_sim", "powerful",
     *BASELINE, *(f"usual_{name}" for name in VOLUMES),
 )  # fmt: skip
 """What only rules see."""

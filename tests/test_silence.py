@@ -14,10 +14,10 @@ HEARTBEAT_MS = 30_000
 LATE = T0 + 10 * HEARTBEAT_MS
 
 
-def on_phone(number: int, tenant: str, *, heard_at: int = T0) -> list[Event]:
+def on_phone(number: int, tenant: str, *, heard_at: int = T0, interval_ms: int = HEARTBEAT_MS) -> list[Event]:
     """A session on a phone of its own that promised a heartbeat and was last heard at *heard_at*."""
     who = {"session_id": f"s-{number}", "tenant": tenant}
-    told = {"heard_at": heard_at, "heartbeat_interval_ms": HEARTBEAT_MS}
+    told = {"heard_at": heard_at, "heartbeat_interval_ms": interval_ms}
     return [auth(0, **who, device_id=f"phone-{number}"), context(0, **who, **told)]
 
 
@@ -43,6 +43,16 @@ def test_the_share_is_of_all_devices_of_the_tenant(heard: int, answer: set[str])
     fine = [event for number in range(3, 3 + heard) for event in on_phone(number, "acme", heard_at=LATE)]
 
     assert silent(*gone, *fine) == answer
+
+
+def test_devices_that_were_not_due_yet_say_nothing_whatever_other_tenants_do() -> None:
+    gone = [one for number in range(3) for one in on_phone(number, "acme")]
+    slow = [one for number in range(3, 20) for one in on_phone(number, "acme", interval_ms=HEARTBEAT_MS * 20)]
+    others = [
+        one for number in range(20, 23) for one in on_phone(number, "zeta", interval_ms=HEARTBEAT_MS * 4)
+    ]
+
+    assert silent(*gone, *slow, *others) == {"acme", "zeta"}
 
 
 def test_many_sessions_on_one_device_are_one_silence() -> None:

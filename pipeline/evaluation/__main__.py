@@ -17,7 +17,7 @@ from pipeline.evaluation import pictures, real
 from pipeline.evaluation.fitting import Budget, Fitted, learn, toml
 from pipeline.evaluation.page import Real, page
 from pipeline.evaluation.play import FULL, VARIANTS, Model
-from pipeline.evaluation.trial import INTENSITIES, Trial, trials
+from pipeline.evaluation.trial import INTENSITIES, Trial, of, trials
 from pipeline.evaluation.worlds import PARTS, TEST, TRAIN, World, recorded
 from pipeline.policy import FITTED, Policy, read_policy
 
@@ -89,7 +89,7 @@ def _draw(full: Trial, policy: Policy) -> None:
     for family in full.families("attack"):
         cells = {}
         for intensity in INTENSITIES:
-            met = full.met(lambda row, f=family, i=intensity: row.family == f and row.intensity == i)  # type: ignore[misc]
+            met = full.met(of(family, intensity))
             cells[intensity] = (met.sessions, met.intervened, met.revoked)
         rows.append((family, cells))
     pictures.recall(PICTURES / "recall.png", rows)

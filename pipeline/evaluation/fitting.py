@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,11 +137,3 @@ def toml(fitted: Fitted, source: Sequence[str]) -> str:
     for rule_id, weight in fitted.weights.items():
         lines += ["", f"[rules.{rule_id}]", f"weight = {weight:g}"]
     return "\n".join(lines) + "\n"
-
-
-def plain(fitted: Fitted) -> dict[str, Any]:
-    """*fitted* as plain values."""
-    return {
-        "prior": fitted.prior, "anomaly_weights": list(fitted.anomaly), "weights": dict(fitted.weights),
-        "levels": fitted.levels.model_dump(), "rows": fitted.rows, "attacks": fitted.attacks,
-    }  # fmt: skip

@@ -93,16 +93,21 @@ class Outcomes:
             self.revoked[session] = told["decided_at"]
             self.causes[session] = told["detections"]
 
+    def delays(self, fits: Callable[[Truth], bool] = lambda _: True) -> list[float]:
+        """Seconds from the beginning of each attack that *fits* chooses to its revocation, where one came."""
+        attacked = ((key, row) for key, row in self.truth.items() if row.label == "attack" and fits(row))
+        found = (self._after(self.revoked.get(key), row) for key, row in attacked)
+        return [one for one in found if one is not None]
+
     def met(self, fits: Callable[[Truth], bool] = lambda _: True) -> Met:
         """What the attacked sessions that *fits* chooses met after their attack had begun."""
         attacked = {key: row for key, row in self.truth.items() if row.label == "attack" and fits(row)}
-        delays, intervened = [], 0
+        intervened = 0
         for key, row in attacked.items():
             revoked = self._after(self.revoked.get(key), row)
             challenged = any(at >= row.started_at - SKEW_MS for at in self.challenged.get(key, ()))
             intervened += revoked is not None or challenged
-            if revoked is not None:
-                delays.append(revoked)
+        delays = self.delays(fits)
         slow = [round(float(one), 1) for one in np.quantile(delays, (0.5, 0.9))] if delays else [None, None]
         return Met(len(attacked), intervened, len(delays), *slow)
 

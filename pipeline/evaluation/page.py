@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.evaluation.outcome import Met, Spared
 from pipeline.evaluation.play import FULL
 from pipeline.evaluation.real import Raised
-from pipeline.evaluation.trial import INTENSITIES, Trial
+from pipeline.evaluation.trial import INTENSITIES, Trial, of
 from pipeline.evaluation.worlds import World
 
 _LEGEND = (
@@ -129,7 +129,7 @@ def _families(trial: Trial) -> str:
     rows: list[Sequence[object]] = []
     for family in trial.families("attack"):
         for intensity in (*INTENSITIES, None):
-            met = trial.met(lambda row, f=family, i=intensity: row.family == f and row.intensity == i)  # type: ignore[misc]
+            met = trial.met(of(family, intensity))
             if met.sessions:
                 rows.append(
                     (
@@ -144,7 +144,7 @@ def _families(trial: Trial) -> str:
 def _honest(trial: Trial) -> str:
     rows = []
     for family in trial.families("benign"):
-        spared = trial.spared(lambda row, f=family: row.label == "benign" and row.family == f)  # type: ignore[misc]
+        spared = trial.spared(of(family, None))
         rows.append((f"`{family}`", spared.sessions, spared.hours, spared.challenged, spared.revoked))
     return table(("what is odd", "sessions", "hours", "challenged", "revoked"), rows)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,31 +23,34 @@ from pipeline.rules import RULES
 INTENSITIES = ("low", "medium", "high")
 
 
-@dataclass(frozen=True, slots=True)
+def of(family: str, intensity: str | None) -> Callable[[Truth], bool]:
+    """Which sessions are of one *family* at one *intensity*."""
+    return lambda row: row.family == family and row.intensity == intensity
+
+
+@dataclass(frozen=True)
 class Trial:
     """What came of one variant in several worlds; sessions of all of them count alike."""
 
     variant: Variant
     evidence: Sequence[Evidence]
 
-    @property
-    def outcomes(self) -> list[Outcomes]:
-        """Of each world."""
-        return [one.outcomes for one in self.evidence]
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """Of all worlds as one."""
+        return _pooled(one.outcomes for one in self.evidence)
 
     def met(self, fits: Callable[[Truth], bool] = lambda _: True) -> Met:
         """What attacked sessions met, in all worlds."""
-        pooled = _pooled(self.outcomes)
-        return pooled.met(fits)
+        return self.outcomes.met(fits)
 
     def spared(self, fits: Callable[[Truth], bool] = lambda _: True) -> Spared:
         """What honest sessions had to bear, in all worlds."""
-        return _pooled(self.outcomes).spared(fits)
+        return self.outcomes.spared(fits)
 
     def families(self, label: str) -> list[str]:
         """The families of *label* in the truth, by name."""
-        found = {row.family for one in self.outcomes for row in one.truth.values() if row.label == label}
-        return sorted(found)
+        return sorted({row.family for row in self.outcomes.truth.values() if row.label == label})
 
     def table(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """The evidence of all sessions, as :meth:`Evidence.table` has it."""
@@ -55,14 +59,7 @@ class Trial:
 
     def delays(self, intensity: str) -> list[float]:
         """Seconds from the beginning of each attack of *intensity* to its revocation, where there was one."""
-        pooled = _pooled(self.outcomes)
-        return [
-            (pooled.revoked[key] - row.started_at) / 1000
-            for key, row in pooled.truth.items()
-            if row.label == "attack"
-            and row.intensity == intensity
-            and pooled.revoked.get(key, -1) >= row.started_at
-        ]
+        return self.outcomes.delays(lambda row: row.intensity == intensity)
 
 
 def _pooled(parts: Iterable[Outcomes]) -> Outcomes:
