@@ -6,18 +6,18 @@ two events for producers that send twice.
 
 from __future__ import annotations
 
-from collections import deque
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import CLIENT, Batch, Kind
+from models.columns import DEVICE, Batch, Kind
+from models.compiled import compiled
 from models.fold import Folded
 from models.rolling import Bools, Segments, segments
-from models.state import RECENT, Names, SessionTable
+from models.state import RECENT, Names, Rows, SessionTable
 
 Ints = NDArray[np.int64]
-DEVICE = CLIENT.index("device")
 Ids = NDArray[np.uint64]
 
 
@@ -78,51 +78,38 @@ def unseen(
     """Positions of the events not folded before, ``(m,)``, and the segments of the whole chunk.
 
     Marks what it lets through as applied: *source* is the topic's place in ``SOURCES`` (-1 where offsets are
-    not remembered), *offsets* ``(n,)`` the Kafka offsets.
+    not remembered), *offsets* ``(n,)`` the Kafka offsets, ascending.
     """
     seg = segments(rows)
-    recent = table.rows["recent_ids"][seg.keys]
-    ids, place = batch.ids[seg.order] + np.uint64(batch.kind), offsets[seg.order]
-    known = np.zeros(len(batch), np.bool_)
-    if source >= 0:
-        applied = table.rows["applied"][seg.keys, source]
-        known = place < applied[seg.of]
-        newest = np.maximum.reduceat(place + 1, seg.starts)
-        table.rows["applied"][seg.keys, source] = np.maximum(applied, newest)
-    again = known | _sent_twice(ids, known, recent, seg)
-    table.rows["recent_ids"][seg.keys] = _remember_ids(recent, ids, again, seg)
-    return np.sort(seg.order[~again]), seg
+    fresh = np.zeros(len(batch), np.bool_)
+    _admit(seg.order, seg.keys, seg.starts, seg.lasts, batch.ids + np.uint64(batch.kind), source, offsets, table.rows, fresh)
+    return np.flatnonzero(fresh), seg
 
 
-def _sent_twice(ids: Ids, known: Bools, recent: Ids, seg: Segments) -> Bools:
-    """Events whose id is among their session's last two; the exact look is taken only where one may be."""
-    twice = np.zeros(ids.size, np.bool_)
-    suspects = (ids[:, None] == recent[seg.of]).any(axis=1)
-    ordered = np.sort(ids)
-    if (ordered[1:] == ordered[:-1]).any():
-        suspects |= np.isin(ids, ordered[1:][ordered[1:] == ordered[:-1]])
-    for owner in np.unique(seg.of[suspects]).tolist():
-        last: deque[int] = deque(recent[owner].tolist(), maxlen=RECENT)
-        for index in range(int(seg.starts[owner]), int(seg.lasts[owner]) + 1):
-            if known[index]:
-                continue
-            one = int(ids[index])
-            twice[index] = one in last
-            if not twice[index]:
-                last.appendleft(one)
-    return twice
+@compiled
+def _admit(  # noqa: PLR0913, PLR0917 - compiled
+    order: Ints, keys: Ints, starts: Ints, lasts: Ints, ids: Ids, source: int, offsets: Ints, rows: Rows, fresh: Bools
+) -> None:
+    """Which events are *fresh*: beyond the offsets applied, and with an id that is not among the last two."""
+    for owner in range(starts.size):
+        row = rows[keys[owner]]
+        applied = row.applied[source] if source >= 0 else 0
+        for index in range(starts[owner], lasts[owner] + 1):
+            one = order[index]
+            if source >= 0:
+                if offsets[one] < applied:
+                    continue
+                row.applied[source] = max(row.applied[source], offsets[one] + 1)
+            if not _among(row.recent_ids, ids[one]):
+                fresh[one] = True
+                for place in range(RECENT - 1, 0, -1):
+                    row.recent_ids[place] = row.recent_ids[place - 1]
+                row.recent_ids[0] = ids[one]
 
 
-def _remember_ids(recent: Ids, ids: Ids, again: Bools, seg: Segments) -> Ids:
-    """Each session's newest ids, newest first, ``(u, RECENT)``."""
-    kept = ~again
-    count = np.add.reduceat(kept.astype(np.int64), seg.starts)
-    place = np.flatnonzero(kept)
-    ends = np.cumsum(count)
-    newest = recent.copy()
-    for slot in range(recent.shape[1]):
-        fresh = count > slot
-        newest[fresh, slot] = ids[place[ends[fresh] - 1 - slot]]
-        shift = np.flatnonzero(~fresh)
-        newest[shift, slot] = recent[shift, slot - count[shift]]
-    return newest
+@compiled
+def _among(recent: Any, one: int) -> bool:
+    for place in range(RECENT):
+        if recent[place] == one:
+            return True
+    return False

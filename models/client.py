@@ -1,24 +1,29 @@
-"""What a chunk tells of the client: network, software, token, key, device, place; and what of it changed.
+"""What an event tells of the client: network, software, token, key, device, place; and what of it changed.
 
 Newest by event time wins: a late event changes nothing that a newer one said.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.columns import ACTION, CLIENT, NETWORK_TYPE, NETWORK_TYPES, Batch, Kind
+from models.columns import (
+    ACTION, CLIENT, DEVICE, FAMILY, JA4, KEY, NETWORK, NETWORK_TYPE, NETWORK_TYPES, PREFIX, TOKEN, UA, Kind,
+)  # fmt: skip
+from models.compiled import compiled
+from models.features import MARK
 from models.networks import HIDING
-from models.rolling import Bools, Floats, Segments, before_each, largest_so_far, last_where
-from models.state import Rows
 
-_AT: Final = {name: column for column, name in enumerate(CLIENT)}
+_FINGERPRINTS: Final = len(CLIENT)
 _HIDING: Final = np.array([name in HIDING for name in NETWORK_TYPES])
 _CELLULAR: Final = NETWORK_TYPE["cellular"]
+_AUTH: Final = int(Kind.AUTH)
+_REFRESHED: Final = ACTION["token_refreshed"]
+_NETWORK_CHANGED, _CLIENT_CHANGED = MARK["network_changed"], MARK["client_changed"]
+_TOKEN_CHANGED, _KEY_CHANGED = MARK["token_changed"], MARK["key_changed"]
 EARTH_RADIUS_KM: Final = 6371.0088
 """Mean radius R1 of GRS 80 (Moritz 2000)."""
 NEAR_KM: Final = 100.0
@@ -29,146 +34,114 @@ NEAR_CELLULAR_KM: Final = 1500.0
 Such a place is no place to have come from either: the handset was never there.
 """
 
-
-@dataclass(slots=True)
-class ClientView:
-    """Facts of the client after each event, ``(n,)`` each."""
-
-    facts: dict[str, NDArray[Any]]
-
-
-def follow_client(batch: Batch, seg: Segments, before: Rows, after: Rows) -> ClientView:
-    """Compare each event with what its session last told of its client."""
-    n = len(batch)
-    network_type = before["network_type"][seg.of]
-    if batch.kind not in (Kind.AUTH, Kind.CALL):
-        nothing = np.zeros(n, np.bool_)
-        names = (
-            "network_changed", "client_changed", "token_changed", "key_changed", "device_changed", "hijacked",
-            "network_new",
-        )  # fmt: skip
-        facts: dict[str, NDArray[Any]] = dict.fromkeys(names, nothing)
-        facts |= {
-            "bound": before["client"][seg.of, _AT["device"]] != 0,
-            "speed_kmh": np.zeros(n),
-            "network_type": network_type,
-            "kind": before["kind"][seg.of],
-            "software": np.zeros(n, np.uint8),
-            "began_as": before["began_as"][seg.of],
-        }
-        return ClientView(facts)
-    newest = _newest(batch, seg, before, after)
-    facts = _changes(batch, seg, newest, before, after)
-    told = newest & (batch.columns["network_type"][seg.order] != 0)
-    facts["network_type"] = _latest(
-        batch.columns["network_type"][seg.order], told, "network_type", seg, before, after
-    )
-    facts["speed_kmh"] = _speed(batch, seg, newest, facts.pop("stayed"), before, after)
-    facts |= _software(batch, seg, before, after)
-    kind = batch.columns["principal_kind"][seg.order]
-    facts["kind"] = kind
-    after["kind"] = kind[seg.lasts]
-    return ClientView(facts)
+CLIENT_FACTS: Final = np.dtype(
+    [
+        ("network_changed", "?"),
+        ("client_changed", "?"),  # its software or its device
+        ("token_changed", "?"),
+        ("key_changed", "?"),
+        ("bound", "?"),  # known to live on a device
+        ("device_changed", "?"),
+        ("device_new", "?"),  # changed, or told for the first time
+        ("network_new", "?"),  # told for the first time
+        ("hijacked", "?"),  # same token, another network and client at once
+        ("network_type", "u1"),
+        ("kind", "u1"),
+        ("software", "u1"),  # kind of program; 0 is not told
+        ("began_as", "u1"),  # the same of the first event that told one
+        ("speed_kmh", "<f8"),
+    ]
+)
+"""What is known of the client after an event."""
 
 
-def _newest(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Bools:
-    """Which events are not older than what was already told."""
-    at = batch.at[seg.order]
-    reached = largest_so_far(at, before["client_at"], seg)
-    after["client_at"] = reached[seg.lasts]
-    newest: Bools = at == reached
-    return newest
+@compiled
+def hold_client(row: Any, fact: Any) -> None:
+    """An event that tells nothing of the client."""
+    fact.bound = row.client[DEVICE] != 0
+    fact.network_type = row.network_type
+    fact.kind = row.kind
+    fact.began_as = row.began_as
 
 
-def _latest(
-    values: NDArray[Any], told: Bools, name: str, seg: Segments, before: Rows, after: Rows
-) -> NDArray[Any]:
-    """A column's newest value after each event, kept in the row as *name*."""
-    where = last_where(told, seg)
-    latest = np.where(where >= 0, values[where], before[name][seg.of])
-    after[name] = latest[seg.lasts]
-    return latest
+@compiled
+def follow_client(row: Any, fact: Any, told: Any, at: int, action: int, marks: Any) -> bool:
+    """Compare an event with what its session last told of its client; whether it tells of the device.
 
-
-def _changes(
-    batch: Batch, seg: Segments, newest: Bools, before: Rows, after: Rows
-) -> dict[str, NDArray[Any]]:
-    told = batch.columns["client"][seg.order]
-    present = newest[:, None] & (told != 0)
-    where = last_where(present, seg)
-    earlier = before_each(where, seg)
-    column = np.arange(len(CLIENT))
-    held = before["client"][seg.of]
-    was = np.where(earlier >= 0, told[earlier, column], held)
-    now = np.where(where >= 0, told[where, column], held)
-    after["client"] = now[seg.lasts]
-    changed = present & (was != 0) & (told != was)
-    same = present & (told == was)
-    software = changed[:, _AT["family"]] | (changed[:, _AT["ja4"]] & same[:, _AT["ua"]])
-    client = software | changed[:, _AT["device"]]
-    numbered = present[:, _AT["network"]] & (was[:, _AT["network"]] != 0)
-    moved = changed[:, _AT["network"]] | (changed[:, _AT["prefix"]] & ~numbered)
-    where_from = [_AT["network"], _AT["prefix"]]
-    again = np.ones(len(batch), np.bool_)
-    if batch.kind is Kind.AUTH:
-        again = batch.columns["action"][seg.order] == ACTION["token_refreshed"]
-    return {
-        "network_changed": moved,
-        "client_changed": client,
-        "token_changed": changed[:, _AT["token"]],
-        "key_changed": changed[:, _AT["key"]],
-        "bound": now[:, _AT["device"]] != 0,
-        "device_told": where[:, _AT["device"]],
-        "device_changed": changed[:, _AT["device"]],
-        "device_new": present[:, _AT["device"]] & (told != was)[:, _AT["device"]],
-        "network_new": (present & (told != was))[:, where_from].any(axis=1) & ~was[:, where_from].any(axis=1),
-        "stayed": same[:, _AT["prefix"]],
-        "hijacked": again & moved & client & ~changed[:, _AT["token"]] & ~same[:, _AT["key"]],
-    }
-
-
-def _software(batch: Batch, seg: Segments, before: Rows, after: Rows) -> dict[str, NDArray[Any]]:
-    """The kind of program of each event (0: not told), and of the first event that told one."""
-    software = batch.columns["software"][seg.order]
-    n = len(batch)
-    first = np.minimum.reduceat(np.where(software != 0, np.arange(n), n), seg.starts)[seg.of]
-    here = np.where(np.arange(n) >= first, software[np.minimum(first, n - 1)], 0)
-    held = before["began_as"][seg.of]
-    began_as = np.where(held != 0, held, here).astype(np.uint8)
-    after["began_as"] = began_as[seg.lasts]
-    return {"software": software, "began_as": began_as}
-
-
-def _speed(batch: Batch, seg: Segments, newest: Bools, stayed: Bools, before: Rows, after: Rows) -> Floats:
-    """km/h between each event's place and the last, 0 where either is unknown or hidden by its network.
-
-    What *stayed* in its network did not travel: the geo database was corrected.
+    Args:
+        row: of the session, brought up to the event. fact: record of :data:`CLIENT_FACTS`, zeroed.
+        told: record of :data:`models.columns.CLIENT_TOLD`. at: the event's own time, ms.
+        action: of an auth event, -1 for a call. marks: what the event adds to sums, by
+        :data:`models.features.MARK`.
     """
-    place = batch.columns["place"][seg.order]
-    at = batch.at[seg.order]
-    network_type = batch.columns["network_type"][seg.order]
-    placed = newest & ~np.isnan(place).any(axis=1) & ~_HIDING[network_type]
-    cellular = network_type == _CELLULAR
-    where = last_where(placed & ~cellular, seg)
-    earlier = before_each(where, seg)
-    came_at = np.where(earlier >= 0, at[earlier], before["place_at"][seg.of])
-    came = np.where((earlier >= 0)[:, None], place[earlier], before["place"][seg.of])
-    speed = np.zeros(len(batch))
-    known = np.flatnonzero(placed & ~stayed & (came_at != 0))
-    if known.size:
-        gone = distance_km(came[known], place[known])
-        hours = np.maximum(at[known] - came_at[known], 1000) / 3_600_000.0
-        near = np.where(cellular[known], NEAR_CELLULAR_KM, NEAR_KM)
-        speed[known] = np.where(gone > near, gone / hours, 0.0)
-    last = where[seg.lasts]
-    after["place_at"] = np.where(last >= 0, at[last], before["place_at"])
-    after["place"] = np.where((last >= 0)[:, None], place[last], before["place"])
-    return speed
+    newest = at >= row.client_at
+    if newest:
+        row.client_at = at
+    _speed(row, fact, told, at, newest)
+    of_device = newest and told.who.client[DEVICE] != 0
+    if newest:
+        _changes(row, fact, told.who.client, action)
+        if told.who.network_type != 0:
+            row.network_type = told.who.network_type
+        marks[_NETWORK_CHANGED] = fact.network_changed
+        marks[_CLIENT_CHANGED] = fact.client_changed
+        marks[_TOKEN_CHANGED] = fact.token_changed
+        marks[_KEY_CHANGED] = fact.key_changed
+    row.kind = told.who.kind
+    if row.began_as == 0:
+        row.began_as = told.who.software
+    hold_client(row, fact)
+    fact.software = told.who.software
+    return of_device
 
 
-def distance_km(here: NDArray[Any], there: NDArray[Any]) -> Floats:
-    """Great-circle distance by haversines: ``(n, 2)`` degrees of latitude and longitude, kilometres out."""
-    (a, b), (c, d) = (np.ascontiguousarray(np.radians(place.astype(np.float64)).T) for place in (here, there))
-    h = np.sin((c - a) / 2) ** 2 + np.cos(a) * np.cos(c) * np.sin((d - b) / 2) ** 2
-    answer: Floats = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(h, 1.0)))
-    return answer
+@compiled
+def _changes(row: Any, fact: Any, told: Any, action: int) -> None:
+    changed, same = np.uint32(0), np.uint32(0)
+    nowhere = row.client[NETWORK] == 0 and row.client[PREFIX] == 0
+    numbered = told[NETWORK] != 0 and row.client[NETWORK] != 0
+    fact.network_new = nowhere and (told[NETWORK] != 0 or told[PREFIX] != 0)
+    fact.device_new = told[DEVICE] != 0 and told[DEVICE] != row.client[DEVICE]
+    for one in range(_FINGERPRINTS):
+        if told[one] != 0:
+            if told[one] == row.client[one]:
+                same |= np.uint32(1 << one)
+            elif row.client[one] != 0:
+                changed |= np.uint32(1 << one)
+            row.client[one] = told[one]
+    software = changed >> FAMILY & 1 or (changed >> JA4 & 1 and same >> UA & 1)
+    fact.network_changed = changed >> NETWORK & 1 or (changed >> PREFIX & 1 and not numbered)
+    fact.device_changed = changed >> DEVICE & 1
+    fact.client_changed = software or fact.device_changed
+    fact.token_changed = changed >> TOKEN & 1
+    fact.key_changed = changed >> KEY & 1
+    sure = action in (-1, _REFRESHED) and not (fact.token_changed or same >> KEY & 1)
+    fact.hijacked = sure and fact.network_changed and fact.client_changed
+
+
+@compiled
+def _speed(row: Any, fact: Any, told: Any, at: int, newest: bool) -> None:  # noqa: FBT001 - compiled
+    """km/h between an event's place and the last, 0 where either is unknown or hidden by its network.
+
+    What stayed in its network did not travel: the geo database was corrected.
+    """
+    place, kind = told.place, told.who.network_type
+    if not newest or math.isnan(place[0]) or math.isnan(place[1]) or _HIDING[kind]:
+        return
+    stayed = told.who.client[PREFIX] != 0 and told.who.client[PREFIX] == row.client[PREFIX]
+    if row.place_at != 0 and not stayed:
+        gone = distance_km(row.place[0], row.place[1], place[0], place[1])
+        if gone > (NEAR_CELLULAR_KM if kind == _CELLULAR else NEAR_KM):
+            fact.speed_kmh = gone / (max(at - row.place_at, 1000) / 3_600_000.0)
+    if kind != _CELLULAR:
+        row.place_at = at
+        row.place[0], row.place[1] = place[0], place[1]
+
+
+@compiled
+def distance_km(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
+    """Great-circle distance by haversines: degrees in, kilometres out."""
+    a, b = math.radians(np.float64(latitude)), math.radians(np.float64(longitude))
+    c, d = math.radians(np.float64(to_latitude)), math.radians(np.float64(to_longitude))
+    h = math.sin((c - a) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((d - b) / 2) ** 2
+    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(h, 1.0)))

@@ -1,32 +1,30 @@
-"""A chunk of decoded events turned into columns: numbers for the fold; the events are kept for explanations.
+"""A chunk of decoded events turned into numbers for the fold; the events are kept for explanations.
 
-All columns have shape ``(n,)``. What a kind of event does not carry is 0 (or NaN for places), so that one
-fold serves every topic.
+An event becomes a record for each thing it tells of (:class:`ByKind`); what it does not carry is 0 there.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.context_columns import posture_columns, principal_columns
+from models.context_columns import CONTEXT_TOLD, context_columns
 from models.fingerprint import BETWEEN, Fingerprints, hash_ids, short
 from models.memory import Memory
 from models.operations import PRIVILEGE, is_guarded, is_powerful
-from models.signals import signal_columns
 from models.software import software_of
-from models.volumes import baseline_columns
 from schemas.decode import Told
 
 Event = dict[str, Any]
-Column = NDArray[Any]
+Structs = NDArray[Any]
+"""Records of one of the types below."""
 
 
 class Kind(IntEnum):
@@ -40,7 +38,8 @@ class Kind(IntEnum):
 
 
 CLIENT: Final = ("network", "prefix", "ua", "family", "ja4", "token", "key", "device")
-"""Fingerprint columns of the client, in the order of the ``(n, 8)`` matrix; the network is its number."""
+"""Fingerprints of the client, in the order of a row's ``client``; the network is its number."""
+NETWORK, PREFIX, UA, FAMILY, JA4, TOKEN, KEY, DEVICE = range(len(CLIENT))
 AUTH_ACTIONS: Final = (
     "sign_in", "sign_in_failed", "mfa_challenged", "mfa_passed", "mfa_denied", "step_up_passed",
     "token_issued", "token_refreshed", "token_exchanged", "token_reused", "credential_added",
@@ -54,35 +53,9 @@ PRINCIPAL_KIND: Final = {name: number for number, name in enumerate(KINDS)}
 NETWORK_TYPES: Final = ("", "wifi", "cellular", "ethernet", "vpn", "hosting", "tor", "unknown")
 NETWORK_TYPE: Final = {name: number for number, name in enumerate(NETWORK_TYPES)} | {None: 0}
 SENSITIVITY: Final = {None: 0, "public": 0, "internal": 1, "confidential": 2, "restricted": 3}
-SOURCE: Final = {"device": 1, "principal": 2, "lineage": 3, "network": 4, "feedback": 5}
 SIM_BORNE: Final = frozenset({"sms", "tel"})
 """RFC 8176 §2: factors that reach whoever holds the SIM."""
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "READ"})
-
-
-@dataclass(slots=True)
-class Batch:
-    """One chunk as columns; see the module's docstring for shapes and absent values."""
-
-    events: Sequence[Event]
-    kind: Kind
-    keys: NDArray[np.uint64]
-    ids: NDArray[np.uint64]
-    at: NDArray[np.int64]
-    columns: dict[str, Column] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.events)
-
-    def take(self, chosen: NDArray[np.int64]) -> Batch:
-        """The same batch with only the *chosen* events, in that order."""
-        indexes = chosen.tolist()
-        if isinstance(self.events, Told):
-            events: Sequence[Event] = self.events.chosen(indexes)
-        else:
-            events = [self.events[index] for index in indexes]
-        columns = {name: column[chosen] for name, column in self.columns.items()}
-        return Batch(events, self.kind, self.keys[chosen], self.ids[chosen], self.at[chosen], columns)
 
 
 IDENTITY: Final = np.dtype(
@@ -103,6 +76,59 @@ ACT: Final = np.dtype(
     ]
 )  # fmt: skip
 """What an API call does, as numbers; *called* is the operation by its name alone, as roles know it."""
+CLIENT_TOLD: Final = np.dtype([("who", IDENTITY), ("place", "<f4", (2,))])
+"""What auth events and API calls tell of who is there; the place is NaN where it is not known."""
+CALL_TOLD: Final = np.dtype(
+    [
+        ("act", ACT), ("resource", "<u8"), ("bytes_out", "<f8"), ("records", "<f8"), ("failed", "?"),
+        ("denied", "?"), ("refused", "?"),
+    ]
+)  # fmt: skip
+"""What an API call did, and how it was answered."""
+AUTH_TOLD: Final = np.dtype([("action", "i1"), ("by_sim", "?"), ("powerful", "?")])
+VERDICT_TOLD: Final = np.dtype([("confirmed", "?")])
+
+
+class ByKind(NamedTuple):
+    """What the events of a chunk tell, ``(n,)`` each, or ``(0,)`` for what their kind does not tell."""
+
+    client: Structs
+    auth: Structs
+    call: Structs
+    context: Structs
+    verdict: Structs
+
+
+_NOTHING: Final = ByKind(
+    *(np.zeros(0, kind) for kind in (CLIENT_TOLD, AUTH_TOLD, CALL_TOLD, CONTEXT_TOLD, VERDICT_TOLD))
+)
+
+
+@dataclass(slots=True)
+class Batch:
+    """One chunk as columns; see the module's docstring for shapes and absent values."""
+
+    events: Sequence[Event]
+    kind: Kind
+    keys: NDArray[np.uint64]
+    ids: NDArray[np.uint64]
+    at: NDArray[np.int64]
+    told: ByKind = _NOTHING
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def take(self, chosen: NDArray[np.int64]) -> Batch:
+        """The same batch with only the *chosen* events, in that order."""
+        indexes = chosen.tolist()
+        if isinstance(self.events, Told):
+            events: Sequence[Event] = self.events.chosen(indexes)
+        else:
+            events = [self.events[index] for index in indexes]
+        told = ByKind(*(part[chosen] if part.size else part for part in self.told))
+        return Batch(events, self.kind, self.keys[chosen], self.ids[chosen], self.at[chosen], told)
+
+
 _VERSION: Final = re.compile(r"[\d._]+")
 _WHO: Final = (
     "tenant", "session_id", "principal_kind", "device_id", "ip", "network_type", "user_agent", "ja4",
@@ -163,19 +189,17 @@ class Columns:
         rows = events.rows if isinstance(events, Told) else map(_CALL, events)
         told = list(zip(*rows, strict=True))
         batch = self._client(events, Kind.CALL, told)
-        acts = np.frombuffer(self._acts.ask(list(zip(*told[_ACT_AT:_RESULT_AT], strict=True))), ACT)
         status, sent, records, resource = told[_RESULT_AT:]
+        call = np.empty(len(events), CALL_TOLD)
+        call["act"] = np.frombuffer(self._acts.ask(list(zip(*told[_ACT_AT:_RESULT_AT], strict=True))), ACT)
+        call["resource"] = hash_ids(resource)
+        call["bytes_out"] = _zero_for_nan(np.array(sent, np.float64))
+        call["records"] = _zero_for_nan(np.array(records, np.float64))
         code = np.array(status, np.float64)
-        denied = (code == 401) | (code == 403)
-        batch.columns |= {name: acts[name] for name in ACT.names or ()}
-        batch.columns |= {
-            "resource": hash_ids(resource),
-            "failed": code >= 400,
-            "denied": denied,
-            "refused": denied | (code == 404),
-            "bytes_out": _zero_for_nan(np.array(sent, np.float64)),
-            "records": _zero_for_nan(np.array(records, np.float64)),
-        }
+        call["failed"] = code >= 400
+        call["denied"] = denied = (code == 401) | (code == 403)
+        call["refused"] = denied | (code == 404)
+        batch.told = batch.told._replace(call=call)
         return batch
 
     def auths(self, events: Sequence[Event]) -> Batch:
@@ -183,27 +207,25 @@ class Columns:
         told = list(zip(*map(_AUTH, events), strict=True))
         batch = self._client(events, Kind.AUTH, told)
         action, amr, scopes = told[-3:]
-        batch.columns["action"] = np.array([ACTION[name] for name in action], np.int8)
-        batch.columns["by_sim"] = np.array([one is None or not SIM_BORNE.isdisjoint(one) for one in amr])
-        batch.columns["powerful"] = np.array([is_powerful(one or ()) for one in scopes], np.bool_)
+        auth = np.empty(len(events), AUTH_TOLD)
+        auth["action"] = [ACTION[name] for name in action]
+        auth["by_sim"] = [one is None or not SIM_BORNE.isdisjoint(one) for one in amr]
+        auth["powerful"] = [is_powerful(one or ()) for one in scopes]
+        batch.told = batch.told._replace(auth=auth)
         return batch
 
     def contexts(self, events: Sequence[Event]) -> Batch:
         """``session.context`` events: what devices, principals and relatives mean for sessions."""
         batch = self.bare(events, Kind.CONTEXT)
-        batch.columns["source"] = np.array([SOURCE[e["source"]] for e in events], np.uint8)
-        batch.columns["fallen"] = np.array([e["relation"] == "ancestor_revoked" for e in events], np.bool_)
-        batch.columns |= posture_columns(events) | principal_columns(events)
-        batch.columns |= baseline_columns(events) | signal_columns(events)
-        others = [min(e.get("network_principals") or 0, 65535) for e in events]
-        batch.columns["network_principals"] = np.array(others, np.uint16)
+        batch.told = batch.told._replace(context=context_columns(events))
         return batch
 
     def verdicts(self, events: Sequence[Event]) -> Batch:
         """``session-feedback``, given an ``event_id`` by the caller."""
         batch = self.bare(events, Kind.VERDICT)
-        said = [e["verdict"] == "confirmed_compromised" for e in events]
-        batch.columns["confirmed"] = np.array(said, np.bool_)
+        verdict = np.empty(len(events), VERDICT_TOLD)
+        verdict["confirmed"] = [e["verdict"] == "confirmed_compromised" for e in events]
+        batch.told = batch.told._replace(verdict=verdict)
         return batch
 
     def bare(self, events: Sequence[Event], kind: Kind) -> Batch:
@@ -215,25 +237,20 @@ class Columns:
         return Batch(events, kind, keys, *_ids_and_times(events))
 
     def _client(self, events: Sequence[Event], kind: Kind, told: list[tuple[Any, ...]]) -> Batch:
-        who = np.frombuffer(self._identities.ask(list(zip(*told[: len(_WHO)], strict=True))), IDENTITY)
         asn, latitude, longitude, ids, at = told[len(_WHO) : _ACT_AT]
-        client = who["client"].copy()
+        client = np.empty(len(events), CLIENT_TOLD)
+        client["who"] = np.frombuffer(
+            self._identities.ask(list(zip(*told[: len(_WHO)], strict=True))), IDENTITY
+        )
         numbered = np.array(asn, np.float64)
         known = np.flatnonzero(~np.isnan(numbered))
-        client[known, 0] = _asn_prints(numbered[known].astype(np.uint64))
-        place = np.empty((len(events), 2), np.float32)
-        place[:, 0], place[:, 1] = np.array(latitude, np.float64), np.array(longitude, np.float64)
-        key = np.ascontiguousarray(who["key"])
-        batch = Batch(events, kind, key, hash_ids(ids), np.array(at, np.int64))
-        batch.columns = {
-            "client": client,
-            "address": who["address"],
-            "principal_kind": who["kind"],
-            "place": place,
-            "network_type": who["network_type"],
-            "software": who["software"],
-        }
-        return batch
+        client["who"]["client"][known, NETWORK] = _asn_prints(numbered[known].astype(np.uint64))
+        client["place"][:, 0] = np.array(latitude, np.float64)
+        client["place"][:, 1] = np.array(longitude, np.float64)
+        keys = np.ascontiguousarray(client["who"]["key"])
+        return Batch(
+            events, kind, keys, hash_ids(ids), np.array(at, np.int64), _NOTHING._replace(client=client)
+        )
 
     def _identity(  # noqa: PLR0913, PLR0917 - one parameter for each string of the question
         self, tenant: str, session: str, kind: str, device: str | None, ip: str | None,

@@ -1,4 +1,4 @@
-"""What ``session.context`` messages say of device and principal, as columns of ``(n,)``."""
+"""What ``session.context`` messages say of device, principal, relatives and network, as numbers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.signals import signal_columns
+from models.volumes import BASELINE, VOLUMES, baseline_columns
+
+SOURCE: Final = {"device": 1, "principal": 2, "lineage": 3, "network": 4, "feedback": 5}
 ATTESTATIONS: Final = ("", "none", "basic", "device", "strong", "virtual", "failed", "unevaluated")
 ATTESTATION: Final = {name: number for number, name in enumerate(ATTESTATIONS)} | {None: 0}
 POSTURE_FLAGS: Final = (
@@ -16,6 +20,28 @@ POSTURE_FLAGS: Final = (
 )  # fmt: skip
 MALWARE: Final = {None: 0, "none": 1, "detected": 2, "quarantined": 3}
 KNOWN_FLAGS: Final = ("known_device", "known_asn", "known_country", "known_client")
+CONTEXT_TOLD: Final = np.dtype(
+    [
+        ("signals", "<u8"), ("heard_at", "<i8"), ("attested_at", "<i8"), ("posture", "<u4"), ("interval_ms", "<u4"),
+        ("novelty", "<f4"), ("elsewhere_kmh", "<f4"), ("sessions_seen", "<u2"), ("concurrent", "<u2"),
+        ("network_principals", "<u2"), ("source", "u1"), ("attestation", "u1"), ("known", "u1"),
+        ("usual", "u1", (len(VOLUMES),)), *((name, "u1") for name in BASELINE), ("fallen", "?"), ("introduced", "?"),
+        ("signalled", "?"),
+    ]
+)  # fmt: skip
+
+
+def context_columns(events: Sequence[dict[str, Any]]) -> NDArray[Any]:
+    """What each of *events* says, ``(n,)`` of :data:`CONTEXT_TOLD`; 0 for what it does not say."""
+    told = np.zeros(len(events), CONTEXT_TOLD)
+    told["source"] = [SOURCE[event["source"]] for event in events]
+    told["fallen"] = [event["relation"] == "ancestor_revoked" for event in events]
+    told["network_principals"] = [min(event.get("network_principals") or 0, 65535) for event in events]
+    columns = posture_columns(events) | principal_columns(events)
+    columns |= baseline_columns(events) | signal_columns(events)
+    for name, column in columns.items():
+        told[name] = column
+    return told
 
 
 def posture_columns(events: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:

@@ -7,13 +7,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import SOURCE, Batch, Kind
-from models.context_columns import ATTESTATIONS, KNOWN_FLAGS, MALWARE, POSTURE_FLAGS
-from models.rolling import Bools, Ints, Segments, largest_so_far, last_where
+from models.compiled import compiled
+from models.context_columns import ATTESTATIONS, KNOWN_FLAGS, MALWARE, POSTURE_FLAGS, SOURCE
 from models.signals import bits_of
-from models.state import Rows
+from models.volumes import BASELINE, STEPS, VOLUMES
 
-Facts = dict[str, NDArray[Any]]
+_DEVICE, _PRINCIPAL, _NETWORK = SOURCE["device"], SOURCE["principal"], SOURCE["network"]
 _UNATTESTED: Final = np.array([name in ("none", "virtual", "failed") for name in ATTESTATIONS])
 _SPEAKS_AGAINST: Final = {
     "managed": False, "compliant": False, "rooted": True, "emulator": True, "hooked": True, "debugger": True,
@@ -24,6 +23,38 @@ _FAULTS: Final = np.array(
     [(3 if bad else 1) << 2 * POSTURE_FLAGS.index(name) for name, bad in _SPEAKS_AGAINST.items()], np.uint32
 )
 _MALWARE_SHIFT: Final = np.uint32(2 * len(POSTURE_FLAGS))
+_DETECTED: Final = MALWARE["detected"]
+_SIGNALS_OF: Final = np.zeros(max(SOURCE.values()) + 1, np.uint64)
+for _source, _number in SOURCE.items():
+    _SIGNALS_OF[_number] = bits_of(_source)
+_VOLUMES: Final = len(VOLUMES)
+
+CONTEXT_FACTS: Final = np.dtype(
+    [
+        ("posture", "<u4"),
+        ("attestation", "u1"),
+        ("interval_ms", "<u4"),
+        ("heard_at", "<i8"),
+        ("attested_at", "<i8"),
+        ("attested", "?"),
+        ("unattested", "?"),
+        ("telemetry_gap", "<f8"),
+        ("attestation_age", "<f8"),  # ms
+        ("posture_faults", "<f8"),
+        ("answered", "?"),  # the principal context says who the session is
+        ("known", "u1"),
+        ("novelty", "<f4"),
+        ("elsewhere_kmh", "<f4"),
+        ("sessions_seen", "<u2"),
+        ("concurrent", "<u2"),
+        ("network_principals", "<u2"),
+        ("signals", "<u8"),
+        ("hour_share", "<f8"),
+        *((name, "u1") for name in BASELINE if name != "hour_share"),
+        ("usual", "<f8", (len(VOLUMES),)),  # in the units of the sums
+    ]
+)
+"""What a session knows of its contexts after an event."""
 
 
 def flag(bits: NDArray[Any], name: str, value: bool) -> NDArray[np.bool_]:  # noqa: FBT001 - a rule reads so
@@ -48,82 +79,63 @@ def _known_as(bits: NDArray[Any], index: int, value: bool) -> NDArray[np.bool_]:
     return answer
 
 
-def follow_device(batch: Batch, seg: Segments, at: Ints, bound: Bools, before: Rows, after: Rows) -> Facts:
-    """Posture, attestation and silence after each event; newest telemetry wins.
+@compiled
+def follow_context(row: Any, said: Any) -> bool:
+    """Bring *row* up to a message of a context, a record of :data:`models.context_columns.CONTEXT_TOLD`.
 
-    *bound* tells of each event whether its session is known to live on a device, ``(n,)``.
+    Of a device the newest telemetry wins. Of the others the last to arrive does: each has one writer in one
+    partition. Returns whether the principal context says who the session is: what it says of habits only
+    leaves that as it was.
     """
-    names = ("posture", "attestation", "interval_ms", "heard_at", "attested_at")
-    told: Facts = {name: before[name][seg.of] for name in names}
-    if batch.kind is Kind.CONTEXT:
-        spoke = batch.columns["source"][seg.order] == SOURCE["device"]
-        heard = np.where(spoke, batch.columns["heard_at"][seg.order], 0)
-        told["heard_at"] = largest_so_far(heard, before["heard_at"], seg)
-        newest = spoke & (heard == told["heard_at"])
-        where = last_where(newest, seg)
-        for name in ("posture", "attestation", "interval_ms"):
-            told[name] = np.where(where >= 0, batch.columns[name][seg.order][where], told[name])
-        attested = np.where(newest, batch.columns["attested_at"][seg.order], 0)
-        told["attested_at"] = largest_so_far(attested, before["attested_at"], seg)
-        for name in names:
-            after[name] = told[name][seg.lasts]
-    return told | _device_facts(told, at, bound)
+    answered = False
+    if said.source == _DEVICE:
+        _follow_device(row, said)
+    elif said.source == _PRINCIPAL:
+        answered = said.introduced
+        if answered:
+            row.known, row.novelty, row.elsewhere_kmh = said.known, said.novelty, said.elsewhere_kmh
+            row.sessions_seen, row.concurrent = said.sessions_seen, said.concurrent
+        row.days_known, row.hour_share, row.usual_concurrent = said.days_known, said.hour_share, said.usual_concurrent
+        row.strange_sessions, row.strange_networks = said.strange_sessions, said.strange_networks
+        for one in range(_VOLUMES):
+            row.usual[one] = said.usual[one]
+    elif said.source == _NETWORK:
+        row.network_principals = said.network_principals
+    if said.signalled:
+        its = _SIGNALS_OF[said.source]
+        row.signals = said.signals & its | row.signals & ~its
+    return bool(answered)
 
 
-def _device_facts(told: Facts, at: Ints, bound: Bools) -> Facts:
-    promised = bound & (told["interval_ms"] > 0) & (told["heard_at"] > 0)
-    silence = np.maximum(at - told["heard_at"], 0)
-    attested = told["attested_at"] > 0
-    faults = ((told["posture"][:, None] & _FAULT_BITS) == _FAULTS).sum(axis=1, dtype=np.float64)
-    return {
-        "telemetry_gap": np.where(promised, silence / np.maximum(told["interval_ms"], 1), 0.0),
-        "attested": attested,
-        "attestation_age": np.where(bound & attested, np.maximum(at - told["attested_at"], 0), 0.0),
-        "unattested": bound & (~attested | _UNATTESTED[told["attestation"]]),
-        "posture_faults": faults + malware(told["posture"], "detected"),
-    }
+@compiled
+def _follow_device(row: Any, said: Any) -> None:
+    if said.heard_at < row.heard_at:
+        return
+    row.heard_at, row.attested_at = said.heard_at, max(row.attested_at, said.attested_at)
+    row.posture, row.attestation, row.interval_ms = said.posture, said.attestation, said.interval_ms
 
 
-def follow_principal(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Facts:
-    """What the principal context last said of who a session is: the last to arrive wins.
+@compiled
+def know_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa: FBT001 - compiled
+    """What the session knows of its contexts at *at*, ms: record *fact* of :data:`CONTEXT_FACTS`.
 
-    There is one writer in one partition. What it says between, of habits only, leaves this as it was.
+    *bound*: whether it is known to live on a device.
     """
-    names = ("known", "novelty", "elsewhere_kmh", "sessions_seen", "concurrent")
-    told: Facts = {name: before[name][seg.of] for name in names}
-    told["answered"] = np.zeros(len(batch), np.bool_)
-    if batch.kind is Kind.CONTEXT:
-        principal = batch.columns["source"][seg.order] == SOURCE["principal"]
-        told["answered"] = principal & batch.columns["introduced"][seg.order]
-        where = last_where(told["answered"], seg)
-        for name in names:
-            told[name] = np.where(where >= 0, batch.columns[name][seg.order][where], told[name])
-            after[name] = told[name][seg.lasts]
-    return told
-
-
-def follow_network(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Facts:
-    """How many others the network context last spoke of."""
-    told = before["network_principals"][seg.of]
-    if batch.kind is Kind.CONTEXT:
-        spoke = batch.columns["source"][seg.order] == SOURCE["network"]
-        where = last_where(spoke, seg)
-        told = np.where(where >= 0, batch.columns["network_principals"][seg.order][where], told)
-        after["network_principals"] = told[seg.lasts]
-    return {"network_principals": told}
-
-
-_SIGNALS_OF: Final = [(number, np.uint64(bits_of(source))) for source, number in SOURCE.items()]
-
-
-def follow_signals(batch: Batch, seg: Segments, before: Rows, after: Rows) -> Facts:
-    """The signals that hold after each event: of each context, what it last said."""
-    held = before["signals"][seg.of]
-    if batch.kind is Kind.CONTEXT:
-        said, speaks, source = (batch.columns[name][seg.order] for name in ("signals", "signalled", "source"))
-        for number, bits in _SIGNALS_OF:
-            if bits:
-                where = last_where(speaks & (source == number), seg)
-                held = np.where(where >= 0, said[where] & bits | held & ~bits, held)
-        after["signals"] = held[seg.lasts]
-    return {"signals": held}
+    fact.posture, fact.attestation, fact.interval_ms = row.posture, row.attestation, row.interval_ms
+    fact.heard_at, fact.attested_at, fact.attested = row.heard_at, row.attested_at, row.attested_at > 0
+    if bound and row.interval_ms > 0 and row.heard_at > 0:
+        fact.telemetry_gap = max(at - row.heard_at, 0) / row.interval_ms
+    if bound and fact.attested:
+        fact.attestation_age = max(at - row.attested_at, 0)
+    fact.unattested = bound and (not fact.attested or _UNATTESTED[row.attestation])
+    faults = int(row.posture >> _MALWARE_SHIFT == _DETECTED)
+    for one in range(_FAULTS.size):
+        faults += row.posture & _FAULT_BITS[one] == _FAULTS[one]
+    fact.posture_faults = faults
+    fact.known, fact.novelty, fact.elsewhere_kmh = row.known, row.novelty, row.elsewhere_kmh
+    fact.sessions_seen, fact.concurrent = row.sessions_seen, row.concurrent
+    fact.network_principals, fact.signals = row.network_principals, row.signals
+    fact.days_known, fact.hour_share, fact.usual_concurrent = row.days_known, row.hour_share / 255.0, row.usual_concurrent
+    fact.strange_sessions, fact.strange_networks = row.strange_sessions, row.strange_networks
+    for one in range(_VOLUMES):
+        fact.usual[one] = STEPS[row.usual[one]]

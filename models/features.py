@@ -67,6 +67,9 @@ SUMS: Final[tuple[Sum, ...]] = (
     Sum("refused_10m", "refused_new", TEN_MINUTES),
 )
 SUM_NAMES: Final = tuple(one.name for one in SUMS)
+MARKS: Final = tuple(dict.fromkeys(one.mark for one in SUMS))
+"""What an event may add to sums."""
+MARK: Final = {name: number for number, name in enumerate(MARKS)}
 
 
 @dataclass(frozen=True, slots=True)

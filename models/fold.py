@@ -7,42 +7,39 @@ how the stream was cut into chunks; ``tests/test_fold.py`` holds it against a sl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models import features
-from models.baseline import follow_baseline, keep_peaks
-from models.client import ClientView, follow_client
-from models.columns import ACTION, PRINCIPAL_KIND, Batch, Kind
-from models.device_facts import follow_device, follow_network, follow_principal, follow_signals
-from models.distinct import first_seen
-from models.features import HALF_LIVES, SUM_NAMES, SUMS, Floats
-from models.roles import Roles
-from models.rolling import Ints, Segments, fading_sums, largest_so_far, last_where
-from models.sequence import follow_roles
-from models.state import Rows, SessionTable, gather, scatter
+from models.acts import ACT_FACTS, follow_auth, follow_call, follow_time, know_proofs
+from models.baseline import keep_peaks
+from models.client import CLIENT_FACTS, follow_client, hold_client
+from models.columns import Batch, ByKind, Kind
+from models.compiled import compiled
+from models.device_facts import CONTEXT_FACTS, follow_context, know_contexts
+from models.features import MARKS, SUM_NAMES, Floats
+from models.roles import NO_ROLES, Roles, RoleTables
+from models.rolling import Ints, Segments
+from models.sequence import ROLE_FACTS, USUAL_NAMES, follow_role, hold_role, without_roles
+from models.state import ROLES, Rows, SessionTable, gather, scatter
+from models.sums import add
+from models.volumes import VOLUMES
 
-Marks = dict[str, NDArray[Any]]
-_AGENT: Final = PRINCIPAL_KIND["agent"]
-TOOLS_SETTLE_MS: Final = 300_000
-"""A session's tools of its first five minutes are its own, later ones are new."""
-_HALF_LIFE_OF: Final = np.array([HALF_LIVES.index(one.half_life) for one in SUMS])
-_PER_MS: Final = -1.0 / np.array(HALF_LIVES)
-
-
-def among(*actions: str) -> NDArray[np.bool_]:
-    """A table to look up in whether an action's number is one of *actions*."""
-    table = np.zeros(len(ACTION) + 1, np.bool_)
-    table[[ACTION[name] for name in actions]] = True
-    return table
+_AUTH, _CALL, _CONTEXT, _VERDICT = int(Kind.AUTH), int(Kind.CALL), int(Kind.CONTEXT), int(Kind.VERDICT)
+_MARKS: Final = len(MARKS)
+_NO_AUTH: Final = -1
 
 
-_FAILURES: Final = among("sign_in_failed", "mfa_denied")
-_STRONG: Final = among("sign_in", "mfa_passed", "step_up_passed")
-_FACTOR: Final = among("mfa_passed", "step_up_passed")
-_CREDENTIAL: Final = among("credential_added", "credential_changed", "credential_removed")
+class Facts(NamedTuple):
+    """What is known after each event, ``(n,)`` records of the types that their modules tell."""
+
+    act: NDArray[Any]
+    client: NDArray[Any]
+    context: NDArray[Any]
+    role: NDArray[Any]
+    sums: Floats
 
 
 @dataclass(slots=True)
@@ -79,168 +76,80 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
     """
     before = gather(table.rows, seg.keys)
     after = before.copy()
-    at = largest_so_far(batch.at[seg.order], before["seen_at"], seg)
-    previous_at = _one_earlier(at, before["seen_at"], seg)
-    facts: dict[str, NDArray[Any]] = {"at": at}
-    marks: Marks = {}
-    client = follow_client(batch, seg, before, after)
-    facts |= client.facts
-    _mark_client(marks, client, batch)
-    facts |= follow_device(batch, seg, at, facts["bound"], before, after)
-    facts |= follow_principal(batch, seg, before, after)
-    facts |= follow_network(batch, seg, before, after)
-    facts |= follow_signals(batch, seg, before, after)
-    facts |= follow_baseline(batch, seg, before, after)
-    _mark_auth(marks, facts, batch, seg, at, before, after)
-    _mark_calls(marks, facts, batch, seg, at, before, after)
-    facts |= follow_roles(roles, batch, seg, facts["kind"], before, after)
-    marks |= {mark: facts[mark] for mark in ("surprise", "rare") if mark in facts}
-    sums = _sums(marks, batch, seg, at, previous_at, before)
-    facts |= dict(zip(SUM_NAMES, sums.T, strict=True))
-    facts["session_age"] = (at - before["started_at"][seg.of]).astype(np.float64)
-    after["sums"] = sums[seg.lasts]
-    keep_peaks(batch, sums, seg, before, after)
-    after["seen_at"] = at[seg.lasts]
-    facts |= _events(batch, seg)
+    n = len(batch)
+    types = (ACT_FACTS, CLIENT_FACTS, CONTEXT_FACTS, ROLE_FACTS)
+    known = Facts(*(np.zeros(n, one) for one in types), np.empty((n, len(SUM_NAMES))))
+    tables = NO_ROLES if roles is None else roles.tables
+    _fold(seg.order, seg.starts, seg.lasts, int(batch.kind), batch.at, batch.told, tables, after, known)
     if batch.kind is not Kind.TICK:
         scatter(table.rows, seg.keys, after)
-    return Folded(batch, seg, at, previous_at, facts, features.matrix(facts, len(batch)), before)
+    facts = _by_name(known)
+    return Folded(batch, seg, facts["at"], facts["previous_at"], facts, features.matrix(facts, n), before)
 
 
-def _events(batch: Batch, seg: Segments) -> dict[str, NDArray[Any]]:
-    """What sort of event each is, for rules that ask."""
-    nothing = np.zeros(len(batch), np.bool_)
-    everything = ~nothing
-    columns, order = batch.columns, seg.order
-    stage = np.where(columns["failed"], 0, columns["stage"])[order] if batch.kind is Kind.CALL else nothing
-    return {
-        "stage": stage,
-        "by_sim": columns["by_sim"][order] if batch.kind is Kind.AUTH else nothing,
-        "powerful": columns["powerful"][order] if batch.kind is Kind.AUTH else nothing,
-        "calling": everything if batch.kind is Kind.CALL else nothing,
-        "fallen": batch.columns["fallen"][seg.order] if batch.kind is Kind.CONTEXT else nothing,
-        "confirmed": batch.columns["confirmed"][seg.order] if batch.kind is Kind.VERDICT else nothing,
-    }
+def _by_name(known: Facts) -> dict[str, NDArray[Any]]:
+    facts = {name: part[name] for part in known[:-1] for name in part.dtype.names or () if name != "usual"}
+    facts |= {f"usual_{name}": known.context["usual"][:, one] for one, name in enumerate(VOLUMES)}
+    facts |= dict(zip(USUAL_NAMES, known.role["usual"].T, strict=True))
+    return facts | dict(zip(SUM_NAMES, known.sums.T, strict=True))
 
 
-def _one_earlier(at: Ints, before: Ints, seg: Segments) -> Ints:
-    earlier = np.empty_like(at)
-    earlier[1:] = at[:-1]
-    earlier[seg.starts] = before
-    return earlier
+@compiled
+def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
+    order: Ints, starts: Ints, lasts: Ints, kind: int, at: Ints, told: ByKind, roles: RoleTables, rows: Rows,
+    facts: Facts,
+) -> None:  # fmt: skip
+    """Each session's events one after another; *rows* ``(u,)`` are brought up to date on the way."""
+    marks, weights = np.zeros(_MARKS), np.zeros(ROLES)
+    for owner in range(starts.size):
+        row, device_told = rows[owner], -1
+        for index in range(starts[owner], lasts[owner] + 1):
+            one, act, context = order[index], facts.act[index], facts.context[index]
+            marks[:] = 0.0
+            follow_time(row, act, at[one])
+            if _follow_client(row, facts.client[index], one, kind, at, told, marks):
+                device_told = index
+            act.device_told = device_told
+            if kind == _AUTH:
+                follow_auth(row, act, told.auth[one], at[one], marks)
+            elif kind == _CONTEXT:
+                context.answered = follow_context(row, told.context[one])
+                act.fallen = told.context[one].fallen
+            elif kind == _VERDICT:
+                act.confirmed = told.verdict[one].confirmed
+            know_proofs(row, act)
+            know_contexts(row, context, act.at, facts.client[index].bound)
+            if kind == _CALL:
+                follow_call(row, act, told.client[one].who.address, told.call[one], marks)
+            _follow_role(row, facts.role[index], one, kind, told, roles, weights, marks)
+            add(row, act.previous_at, act.at, at[one], marks)
+            if kind == _CALL:
+                keep_peaks(row)
+            facts.sums[index] = row.sums
 
 
-def _mark_client(marks: Marks, client: ClientView, batch: Batch) -> None:
-    if batch.kind not in (Kind.AUTH, Kind.CALL):
+@compiled
+def _follow_client(  # noqa: PLR0913, PLR0917 - compiled
+    row: Any, fact: Any, one: int, kind: int, at: Ints, told: ByKind, marks: Any
+) -> bool:
+    """Whether event *one* tells of the session's device."""
+    if kind not in (_AUTH, _CALL):
+        hold_client(row, fact)
+        return False
+    action = told.auth[one].action if kind == _AUTH else _NO_AUTH
+    return follow_client(row, fact, told.client[one], at[one], action, marks)
+
+
+@compiled
+def _follow_role(  # noqa: PLR0913, PLR0917 - compiled
+    row: Any, fact: Any, one: int, kind: int, told: ByKind, roles: RoleTables, weights: Any, marks: Any
+) -> None:
+    if kind == _CALL and roles.vocabulary.size:
+        follow_role(row, fact, row.kind, told.call[one].act.called, roles, weights, marks)
         return
-    for mark in ("network_changed", "client_changed", "token_changed", "key_changed"):
-        marks[mark] = client.facts[mark]
-
-
-def _mark_auth(
-    marks: Marks,
-    facts: dict[str, NDArray[Any]],
-    batch: Batch,
-    seg: Segments,
-    at: Ints,
-    before: Rows,
-    after: Rows,
-) -> None:
-    """Failures, denials, credential changes; when a factor was last proved."""
-    strong_at = np.maximum(before["strong_at"], 0)[seg.of]
-    action = np.zeros(len(batch), np.int8)
-    if batch.kind is Kind.AUTH:
-        action = batch.columns["action"][seg.order]
-        marks["auth_failed"] = _FAILURES[action]
-        marks["mfa_denied"] = action == ACTION["mfa_denied"]
-        marks["credential_changed"] = _CREDENTIAL[action]
-        proved = np.where(_STRONG[action], batch.at[seg.order], 0)
-        strong_at = largest_so_far(proved, before["strong_at"], seg)
-        after["strong_at"] = strong_at[seg.lasts]
-    facts["action"] = action
-    facts["signed_in"] = strong_at > 0
-    facts["proved"] = _follow_proof(facts["action"], batch, seg, before, after)
-    _follow_refreshes(facts, batch, seg, at, before, after)
-    since = np.where(strong_at > 0, strong_at, before["started_at"][seg.of])
-    facts["strong_age"] = np.maximum(at - since, 0).astype(np.float64)
-
-
-def _follow_proof(
-    action: NDArray[np.int8], batch: Batch, seg: Segments, before: Rows, after: Rows
-) -> NDArray[np.bool_]:
-    """Whether a factor was proved in the session besides its sign-in."""
-    proved: NDArray[np.bool_] = before["proved"][seg.of] != 0
-    if batch.kind is Kind.AUTH:
-        proved |= last_where(_FACTOR[action], seg) >= 0
-        after["proved"] = proved[seg.lasts]
-    return proved
-
-
-def _follow_refreshes(
-    facts: dict[str, NDArray[Any]], batch: Batch, seg: Segments, at: Ints, before: Rows, after: Rows
-) -> None:
-    """When a refresh token last gave a token, ms (0: never), and seconds since then or since the start."""
-    refreshed_at = before["refreshed_at"][seg.of]
-    if batch.kind is Kind.AUTH:
-        refreshed = np.where(facts["action"] == ACTION["token_refreshed"], batch.at[seg.order], 0)
-        refreshed_at = largest_so_far(refreshed, before["refreshed_at"], seg)
-        after["refreshed_at"] = refreshed_at[seg.lasts]
-    facts["refreshed_at"] = refreshed_at
-    since = np.where(refreshed_at > 0, refreshed_at, before["started_at"][seg.of])
-    facts["since_refresh_s"] = np.maximum(at - since, 0) / 1000
-
-
-def _mark_calls(
-    marks: Marks,
-    facts: dict[str, NDArray[Any]],
-    batch: Batch,
-    seg: Segments,
-    at: Ints,
-    before: Rows,
-    after: Rows,
-) -> None:
-    """What calls add, and what of it the session had not done before."""
-    call = (
-        {name: column[seg.order] for name, column in batch.columns.items()} if batch.kind is Kind.CALL else {}
-    )
-    novel = first_seen(call, seg, at, before, after)
-    if not call:
-        facts |= dict.fromkeys(("reaching", "tool_denied"), np.zeros(len(batch), np.bool_))
-        return
-    facts["reaching"] = call["guarded"] & novel["operation"] | novel["tool"] & (facts["kind"] == _AGENT)
-    facts["tool_denied"] = (call["tool"] != 0) & call["denied"]
-    sensitive = call["sensitive"]
-    stage = call["stage"]
-    settled = at - before["started_at"][seg.of] >= TOOLS_SETTLE_MS
-    marks |= {
-        "call": np.ones(len(batch)),
-        "error": call["failed"],
-        "denied": call["denied"],
-        "bytes_out": call["bytes_out"],
-        "records": call["records"],
-        "sensitive_records": call["records"] * sensitive,
-        "sensitive_call": sensitive,
-        "write": call["writing"],
-        "tool_call": call["tool"] != 0,
-        "new_operation": novel["operation"],
-        "new_address": novel["address"],
-        "new_resource": novel["resource"],
-        "new_tool": novel["tool"] & settled,
-        "created": (stage == 1) & ~call["failed"],
-        "granted": (stage == 2) & ~call["failed"],
-        "blinded": (stage == 3) & ~call["failed"],
-        "refused_new": call["refused"] & (novel["operation"] | novel["resource"]),
-    }
-
-
-def _sums(marks: Marks, batch: Batch, seg: Segments, at: Ints, previous_at: Ints, before: Rows) -> Floats:
-    """All fading sums after every event, ``(n, k)``; a late event adds what would be left of it by now."""
-    weights = np.zeros((len(batch), len(SUMS)))
-    for column, one in enumerate(SUMS):
-        if one.mark in marks:
-            weights[:, column] = marks[one.mark]
-    late = (at - batch.at[seg.order]).astype(np.float64)
-    if late.any():
-        weights *= np.exp2(late * _PER_MS[:, None])[_HALF_LIFE_OF].T
-    keep = np.exp2((at - previous_at).astype(np.float64) * _PER_MS[:, None])
-    return fading_sums(weights, keep[_HALF_LIFE_OF].T, before["sums"], seg)
+    if roles.vocabulary.size:
+        hold_role(row, fact, row.kind, roles, weights)
+    else:
+        without_roles(row, fact)
+    if kind == _CALL:
+        row.last_operation = told.call[one].act.called

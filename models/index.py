@@ -9,7 +9,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.compiled import compiled
+
 _FULLEST = 0.8
+
+
+@compiled
+def _find(
+    held: NDArray[np.uint64], rows: NDArray[np.int32], keys: NDArray[np.uint64], found: NDArray[np.int64]
+) -> None:
+    mask = np.uint64(held.size - 1)
+    for one in range(keys.size):
+        slot = keys[one] & mask
+        while held[slot] != 0:
+            if held[slot] == keys[one]:
+                found[one] = rows[slot]
+                break
+            slot = (slot + np.uint64(1)) & mask
 
 
 class SessionIndex:
@@ -31,16 +47,8 @@ class SessionIndex:
 
     def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Rows of *keys*, shape ``(n,)``; -1 where a key is not held."""
-        mask = np.uint64(self._keys.size - 1)
-        slots = (keys & mask).astype(np.int64)
         found = np.full(keys.size, -1, np.int64)
-        open_ = np.arange(keys.size)
-        while open_.size:
-            held = self._keys[slots[open_]]
-            hit = held == keys[open_]
-            found[open_[hit]] = self._rows[slots[open_[hit]]]
-            open_ = open_[~hit & (held != 0)]
-            slots[open_] = (slots[open_] + 1) & int(mask)
+        _find(self._keys, self._rows, keys, found)
         return found
 
     def insert(self, key: int, row: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,18 @@ VOLUMES: Final = tuple(
 OTHER: Final = 0
 """The number of an operation that has none of its own."""
 _UPPER: Final = QUANTILES.index(0.99)
+
+
+class RoleTables(NamedTuple):
+    """Arrays of :class:`Roles` by their names there, and *usual* at its 99 % quantile (``upper``)."""
+
+    tag: int
+    vocabulary: NDArray[np.uint32]
+    log_p: NDArray[np.float32]
+    expected: Floats
+    prior: Floats
+    rare: Floats
+    upper: Floats
 
 
 class BadRoles(ValueError):
@@ -94,9 +106,11 @@ class Roles:
         return np.ascontiguousarray(self.usual[:, :, :, _UPPER])
 
     @cached_property
-    def _followers(self) -> NDArray[np.float32]:
-        """``log_p``, a row for each pair of operations of a kind: one look-up gives all roles."""
-        return self.log_p.reshape(-1, ROLES)
+    def tables(self) -> RoleTables:
+        """What the fold reads."""
+        return RoleTables(
+            self.tag, self.vocabulary, self.log_p, self.expected, self.prior, self.rare, self.upper
+        )
 
     def symbols(self, operations: NDArray[np.uint32]) -> Ints:
         """The numbers 1 to V of *operations* as rows keep them, :data:`OTHER` for those without, ``(n,)``."""
@@ -104,21 +118,17 @@ class Roles:
         place[place == self.vocabulary.size] = 0
         return np.where(self.vocabulary[place] == operations, place + 1, OTHER)
 
-    def after(self, previous: NDArray[np.uint32]) -> Ints:
-        """As :meth:`symbols`, V + 1 where there was no call before."""
-        return np.where(previous == 0, self.vocabulary.size + 1, self.symbols(previous))
-
-    def following(self, kind: NDArray[np.uint8], previous: Ints, current: Ints) -> NDArray[np.float32]:
-        """``log_p`` of each call by every role of its kind, ``(n, ROLES)``."""
-        size = self.vocabulary.size
-        place = (kind.astype(np.int64) * (size + 2) + previous) * (size + 1) + current
-        answer: NDArray[np.float32] = self._followers[place]
-        return answer
-
     def name_of(self, operation: int) -> str:
         """The operation that a row keeps as *operation*, empty for one without a number or none."""
         (symbol,) = self.symbols(np.array([operation], np.uint32)).tolist()
         return str(self.operations[symbol - 1]) if symbol != OTHER else ""
+
+
+NO_ROLES: Final = RoleTables(
+    0, np.zeros(0, np.uint32), np.zeros((0, 0, 0, 0), np.float32), np.zeros((0, 0, 0)), np.zeros((0, 0)),
+    np.zeros((0, 0)), np.zeros((0, 0, 0)),
+)  # fmt: skip
+"""What the fold reads without roles: its vocabulary is empty, which no model's is."""
 
 
 def numbers_of(operations: NDArray[np.str_] | list[str]) -> NDArray[np.uint32]:

@@ -7,17 +7,16 @@ the logarithm of how well it explains the session's calls; scores under another 
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.columns import Batch, Kind
-from models.roles import OTHER, VOLUMES, Roles
-from models.rolling import Floats, Segments, fading_sums
-from models.state import ROLES, Rows
+from models.compiled import compiled
+from models.features import MARK
+from models.roles import OTHER, VOLUMES
+from models.state import ROLES
 
-Facts = dict[str, NDArray[Any]]
 KEEP: Final = np.float32(2.0 ** (-1 / 128))
 """What is left of a role's score at the next call: the last 128 calls weigh as much as all before them."""
 CLEAR: Final = 0.9
@@ -27,86 +26,97 @@ UNCLEAR: Final = -1
 SEQUENCE: Final = ("surprise_10m", "surprise_ratio_10m", "rare_transitions_10m")
 """The features that tell of the order of calls."""
 USUAL_NAMES: Final = tuple(f"role_usual_{name}" for name in VOLUMES)
+_VOLUMES: Final = len(VOLUMES)
+_SURPRISE, _RARE = MARK["surprise"], MARK["rare"]
+
+ROLE_FACTS: Final = np.dtype(
+    [
+        ("usual", "<f8", (len(VOLUMES),)),  # USUAL_NAMES: 99 of 100 of the role's calls stay below
+        ("role", "<i8"),  # before the event
+        ("surprise", "<f8"),  # nats above what the role expects, of a call
+        ("previous_operation", "<u4"),  # before the call; else the last
+        ("familiar", "?"),  # the newest call is one the model has seen
+        ("rare", "?"),  # one in a thousand of the role's calls at most is as surprising
+    ]
+)
+"""What is known of a session's role at an event; usual values are the kind's while the role is not clear."""
 
 
-def follow_roles(
-    roles: Roles | None, batch: Batch, seg: Segments, kind: NDArray[np.uint8], before: Rows, after: Rows
-) -> Facts:
-    """Facts of each event, ``(n,)``, and *after*'s part of the row.
+@compiled
+def without_roles(row: Any, fact: Any) -> None:
+    """Nothing is usual, everything familiar."""
+    fact.role, fact.familiar, fact.previous_operation = UNCLEAR, True, row.last_operation
+    fact.usual[:] = np.inf
 
-    ``role``: the session's role before the event, :data:`UNCLEAR` where it has none; ``role_usual_<name>``:
-    what 99 of 100 of that role's calls stay below (of the kind's, while the role is not clear; inf without
-    roles); ``familiar``: whether the newest call is one the model has seen (always without roles). A chunk of
-    calls also has ``surprise``, nats above what the role expects, ``rare``, whether the role is clear and one
-    in a thousand of its calls at most is as surprising, and ``previous_operation``.
+
+@compiled
+def hold_role(row: Any, fact: Any, kind: int, roles: Any, weights: Any) -> None:
+    """An event that is no call; *weights* is room for a number for each role."""
+    fact.familiar, fact.previous_operation = _symbol(roles.vocabulary, row.last_operation) != OTHER, row.last_operation
+    _role(fact, kind, roles, weights, _weigh(row, kind, roles, weights))
+
+
+@compiled
+def follow_role(row: Any, fact: Any, kind: int, called: int, roles: Any, weights: Any, marks: Any) -> None:
+    """A call of the operation *called*, as rows keep it: how surprising it was for what came before.
+
+    Marks its surprise, and what is rare where the role is clear.
     """
-    called = np.empty(0, np.uint32)
-    facts: Facts = {}
-    if batch.kind is Kind.CALL:
-        called = batch.columns["called"][seg.order]
-        facts["previous_operation"] = _earlier(called, before["last_operation"], seg)
-        after["last_operation"] = called[seg.lasts]
-    if roles is None:
-        return facts | _nothing(batch)
-    held = np.where((before["roles_tag"] == roles.tag)[:, None], before["role_scores"], np.float32(0))
-    newest = called if batch.kind is Kind.CALL else before["last_operation"][seg.of]
-    facts["familiar"] = roles.symbols(newest) != OTHER
-    if batch.kind is not Kind.CALL:
-        return facts | _role(roles, kind, *_weights(roles, kind, held[seg.of]))
-    previous = roles.after(facts["previous_operation"])
-    log_p = roles.following(kind, previous, roles.symbols(called))
-    scores = fading_sums(log_p, np.full((len(batch), 1), KEEP), held, seg)
-    after["role_scores"], after["roles_tag"] = scores[seg.lasts], roles.tag
-    weights, total = _weights(roles, kind, _earlier(scores, held, seg))
-    surprise = -np.log(_across(weights * np.exp(_by_role(log_p))) / total)
-    facts["surprise"] = surprise - _across(weights * _by_role(roles.expected[kind, previous])) / total
-    facts |= _role(roles, kind, weights, total)
-    facts["rare"] = (facts["role"] != UNCLEAR) & (surprise > roles.rare[kind, facts["role"]])
-    return facts
+    before, current = row.last_operation, _symbol(roles.vocabulary, called)
+    fact.previous_operation, fact.familiar = before, current != OTHER
+    if row.roles_tag != roles.tag:
+        row.role_scores[:] = np.float32(0)
+        row.roles_tag = roles.tag
+    total = _weigh(row, kind, roles, weights)
+    _role(fact, kind, roles, weights, total)
+    previous = _symbol(roles.vocabulary, before) if before else roles.vocabulary.size + 1
+    log_p, expected = roles.log_p[kind, previous, current], roles.expected[kind, previous]
+    likely, due = 0.0, 0.0
+    for role in range(ROLES):
+        likely += weights[role] * math.exp(np.float64(log_p[role]))
+        due += weights[role] * expected[role]
+        row.role_scores[role] = row.role_scores[role] * KEEP + log_p[role]
+    surprise = -math.log(likely / total)
+    fact.surprise = surprise - due / total
+    fact.rare = fact.role != UNCLEAR and surprise > roles.rare[kind, fact.role]
+    marks[_SURPRISE], marks[_RARE] = fact.surprise, fact.rare
+    row.last_operation = called
 
 
-def _nothing(batch: Batch) -> Facts:
-    n = len(batch)
-    facts: Facts = dict.fromkeys(USUAL_NAMES, np.full(n, np.inf))
-    facts["role"] = np.full(n, UNCLEAR, np.int64)
-    facts["familiar"] = np.ones(n, np.bool_)
-    if batch.kind is Kind.CALL:
-        facts |= {"surprise": np.zeros(n), "rare": np.zeros(n, np.bool_)}
-    return facts
+@compiled
+def _symbol(vocabulary: Any, operation: int) -> int:
+    """The number of an operation as the model has it, :data:`OTHER` for one it does not know."""
+    low, high = 0, vocabulary.size
+    while low < high:
+        middle = (low + high) // 2
+        if vocabulary[middle] < operation:
+            low = middle + 1
+        else:
+            high = middle
+    return low + 1 if low < vocabulary.size and vocabulary[low] == operation else OTHER
 
 
-def _earlier(values: NDArray[Any], start: NDArray[Any], seg: Segments) -> NDArray[Any]:
-    earlier = np.empty_like(values)
-    earlier[1:] = values[:-1]
-    earlier[seg.starts] = start
-    return earlier
-
-
-def _weights(roles: Roles, kind: NDArray[np.uint8], scores: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """How likely each role is, the likeliest 1, ``(ROLES, n)``; and their sum, ``(n,)``."""
-    log = _by_role(scores) + np.take(roles.prior.T, kind, axis=1)
-    weights = np.exp(log - log.max(axis=0))
-    return weights, _across(weights)
-
-
-def _by_role(values: NDArray[Any]) -> Floats:
-    """``(n, ROLES)`` as ``(ROLES, n)``: one role's values lie side by side, which is several times faster."""
-    return np.ascontiguousarray(values.T, np.float64)
-
-
-def _across(values: Floats) -> Floats:
-    """The sum over roles, ``(n,)``, added up in one order, so that no chunk changes a bit of it."""
-    while len(values) > 1:
-        half = len(values) // 2
-        values = values[:half] + values[half:]
-    total: Floats = values[0]
+@compiled
+def _weigh(row: Any, kind: int, roles: Any, weights: Any) -> float:
+    """How likely each role is, the likeliest 1, into *weights*; their sum."""
+    most, known = -np.inf, row.roles_tag == roles.tag
+    for role in range(ROLES):
+        weights[role] = roles.prior[kind, role]
+        if known:
+            weights[role] += row.role_scores[role]
+        most = max(most, weights[role])
+    total = 0.0
+    for role in range(ROLES):
+        weights[role] = math.exp(weights[role] - most)
+        total += weights[role]
     return total
 
 
-def _role(roles: Roles, kind: NDArray[np.uint8], weights: Floats, total: Floats) -> Facts:
-    likeliest = weights.argmax(axis=0)
+@compiled
+def _role(fact: Any, kind: int, roles: Any, weights: Any, total: float) -> None:
     clear = total * CLEAR <= 1.0  # the likeliest weighs 1
-    usual = roles.upper[kind, np.where(clear, likeliest, ROLES)]
-    facts: Facts = dict(zip(USUAL_NAMES, usual.T, strict=True))
-    facts["role"] = np.where(clear, likeliest, UNCLEAR)
-    return facts
+    likeliest = np.argmax(weights)
+    fact.role = likeliest if clear else UNCLEAR
+    usual = roles.upper[kind, likeliest if clear else ROLES]
+    for one in range(_VOLUMES):
+        fact.usual[one] = usual[one]

@@ -20,7 +20,8 @@ VOLUMES: Final = (
 BASELINE: Final = ("days_known", "hour_share", "strange_sessions", "strange_networks", "usual_concurrent")
 """What else is usual for a principal, one byte each; the share in 255ths, the counts up to 255."""
 _STEPS_PER_OCTAVE: Final = 8
-_VALUES: Final = np.array([2.0 ** (step / _STEPS_PER_OCTAVE) - 1.0 for step in range(256)])
+STEPS: Final = np.array([2.0 ** (step / _STEPS_PER_OCTAVE) - 1.0 for step in range(256)])
+"""What each step stands for, ascending."""
 
 
 def packed(values: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -29,7 +30,7 @@ def packed(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     >>> packed(np.array([0.0, 1.0, 30.0, 1e12])).tolist()
     [0, 8, 40, 255]
     """
-    steps = np.searchsorted(_VALUES, values)
+    steps = np.searchsorted(STEPS, values)
     return np.minimum(steps, 255).astype(np.uint8)
 
 
@@ -39,7 +40,7 @@ def unpacked(steps: NDArray[np.uint8]) -> NDArray[np.float64]:
     >>> unpacked(np.array([0, 8, 40], np.uint8)).tolist()
     [0.0, 1.0, 31.0]
     """
-    values: NDArray[np.float64] = _VALUES[steps]
+    values: NDArray[np.float64] = STEPS[steps]
     return values
 
 

@@ -8,10 +8,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import ACTION, FACTOR_CHANGES, SOURCE, Kind
+from models.columns import ACTION, FACTOR_CHANGES, Kind
+from models.context_columns import SOURCE
 from models.detector import Detector
 from models.features import as_seen_by_models
-from models.fold import Folded, among
+from models.acts import among
+from models.fold import Folded
 from models.rolling import Bools
 from pipeline.brain import Brain
 from pipeline.rules import firing
@@ -63,7 +65,7 @@ def special(folded: Folded) -> Bools:
     if batch.kind in (Kind.TICK, Kind.VERDICT):
         special[:] = True
     if batch.kind is Kind.CONTEXT:
-        source = batch.columns["source"][folded.seg.order]
+        source = batch.told.context["source"][folded.seg.order]
         special |= (source == SOURCE["lineage"]) | (source == SOURCE["feedback"])
     if batch.kind in (Kind.AUTH, Kind.CALL):
         special |= folded.facts["device_changed"]
@@ -98,7 +100,7 @@ def going_on(folded: Folded) -> Bools:
     """Events that a session which has signed out should not have any more."""
     going_on: Bools
     if folded.batch.kind is Kind.CALL:
-        going_on = ~folded.batch.columns["failed"][folded.seg.order]
+        going_on = ~folded.batch.told.call["failed"][folded.seg.order]
     else:
         going_on = np.logical_or.reduce([folded.facts["action"] == one for one in _GOING_ON])
     return going_on

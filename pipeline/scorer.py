@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import state
-from models.arrivals import DEVICE, learn_names, locate, unseen
-from models.columns import CALL_MEMBERS, Batch, Columns, Kind
+from models.arrivals import learn_names, locate, unseen
+from models.columns import CALL_MEMBERS, DEVICE, Batch, Columns, Kind
 from models.fold import fold
 from models.rolling import Segments, segments
 from models.state import SOURCES, Names, SessionTable

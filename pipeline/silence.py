@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrivals import DEVICE
+from models.columns import DEVICE
 from models.fingerprint import BETWEEN
 from models.state import SessionTable
 from pipeline.guard import Guard

@@ -89,8 +89,7 @@ def speed_from(last: Sequence[Any], event: dict[str, Any]) -> float | None:
     lat, lon, at, _, prefix = last
     if prefix is not None and prefix == network_name(event["ip"], None):
         return 0.0
-    here, there = np.array([[lat, lon]]), np.array([[event["latitude"], event["longitude"]]])
-    gone = float(distance_km(here, there)[0])
+    gone = distance_km(lat, lon, event["latitude"], event["longitude"])
     if gone <= (NEAR_CELLULAR_KM if event["network_type"] == "cellular" else NEAR_KM):
         return 0.0
     hours: float = max(abs(event["occurred_at"] - at), 1000) / 3_600_000
