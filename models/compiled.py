@@ -22,7 +22,7 @@ _HERE: Final = Path(__file__).parent
 def _digest() -> str:
     """Of every file that compiled code may have been made from."""
     digest = blake2b(digest_size=8)
-    for file in sorted(_HERE.glob("*.py")):
+    for file in sorted(_HERE.rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.compiled import compiled
 from models.detector import BANDS
 
 Floats = NDArray[np.float64]
@@ -20,25 +21,45 @@ def knots_of(raw: Floats) -> Floats:
     return np.maximum.accumulate(np.quantile(raw, QUANTILES))
 
 
-def calibrated(raw: Floats, knots: Floats) -> Floats:
+def calibrated(raw: Floats, knots: Floats, kinds: NDArray[np.uint8] | None = None) -> Floats:
     """Raw scores ``(n,)`` → scores in [0, 1), never falling; a raw score at a knot gets its quantile.
 
     Above the last knot there is nothing to count any more; there the rest to 1 shrinks as 1 / distance.
     Of equal knots the lowest quantile holds: what much of normal traffic reaches is not odd.
+
+    Args:
+        raw: scores on a method's own scale. knots: of one scale for all, ``(q,)``, or of one for each kind
+        of principal, ``(kinds, q)``. kinds: of each score's principal, ``(n,)``; with knots for each.
     """
-    above = np.searchsorted(knots, raw, side="left")
-    upper = np.minimum(above, len(knots) - 1)
-    lower = np.maximum(upper - 1, 0)
-    width = np.where(knots[upper] > knots[lower], knots[upper] - knots[lower], 1.0)
-    with np.errstate(over="ignore"):  # knots may lie so close that all is infinitely far: that is the end
-        way = np.minimum((raw - knots[lower]) / width, 1.0)
-    between = QUANTILES[lower] + way * (QUANTILES[upper] - QUANTILES[lower])
-    scores = np.where(raw == knots[upper], QUANTILES[upper], np.minimum(between, QUANTILES[upper]))
-    beyond = above == len(knots)
-    last = (knots[-1] - knots[-2]) or max(abs(float(knots[-1])), 1.0) / 1000.0
-    with np.errstate(over="ignore"):
-        scores[beyond] = 1.0 - (1.0 - QUANTILES[-1]) / (1.0 + (raw[beyond] - knots[-1]) / last)
-    return np.where(above == 0, 0.0, np.minimum(scores, HIGHEST))
+    scores = np.empty(len(raw))
+    of = np.zeros(len(raw), np.uint8) if kinds is None else kinds
+    _calibrate(np.ascontiguousarray(raw), np.atleast_2d(knots), of, scores)
+    return scores
+
+
+@compiled
+def _calibrate(raw: Floats, knots: Floats, kinds: NDArray[np.uint8], scores: Floats) -> None:
+    for one in range(raw.size):
+        scores[one] = _calibrated(raw[one], knots[kinds[one]])
+
+
+@compiled
+def _calibrated(raw: float, knots: Floats) -> float:
+    last = knots.size - 1
+    above = np.searchsorted(knots, raw)
+    if above == 0:
+        return 0.0
+    if above > last:
+        step = knots[last] - knots[last - 1]
+        if step == 0.0:
+            step = max(abs(knots[last]), 1.0) / 1000.0
+        # Knots may lie so close that all is infinitely far: that is the end.
+        return min(1.0 - (1.0 - QUANTILES[last]) / (1.0 + (raw - knots[last]) / step), HIGHEST)
+    if raw == knots[above]:
+        return min(QUANTILES[above], HIGHEST)
+    way = min((raw - knots[above - 1]) / (knots[above] - knots[above - 1]), 1.0)
+    between = QUANTILES[above - 1] + way * (QUANTILES[above] - QUANTILES[above - 1])
+    return min(between, QUANTILES[above], HIGHEST)
 
 
 HIGHEST: Final = float(np.nextafter(1.0, 0.0))

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from sklearn.covariance import MinCovDet
 from sklearn.decomposition import PCA
 
+from models.compiled import compiled
+
 FARTHEST: Final = 1e3
 """Spreads from the middle, beyond which further is not odder: squares stay finite."""
 FLAT: Final = 0.05
@@ -49,14 +51,25 @@ class Distance:
 
         Feature by feature instead of by a matrix product, whose last bits depend on how many rows there are.
         """
-        spreads = standardised(seen, self.centre, self.scale)
-        along = np.zeros((self.axes.shape[1], len(seen)))
-        for feature, axis in zip(spreads, self.axes, strict=True):
-            along += axis[:, None] * feature
-        squares = np.zeros(len(seen))
-        for one in along:
-            squares += one * one
-        return np.sqrt(squares / len(along))
+        distances = np.empty(len(seen))
+        _measure(seen, self.centre, self.scale, self.axes, distances)
+        return distances
+
+
+@compiled
+def _measure(seen: Any, centre: Any, scale: Any, axes: Any, distances: Any) -> None:
+    along = np.empty(axes.shape[1])
+    for one in range(seen.shape[0]):
+        along[:] = 0.0
+        for feature in range(seen.shape[1]):
+            far = (np.float64(seen[one, feature]) - centre[feature]) / scale[feature]
+            far = min(max(far, -FARTHEST), FARTHEST)
+            for axis in range(along.size):
+                along[axis] += axes[feature, axis] * far
+        squares = 0.0
+        for axis in range(along.size):
+            squares += along[axis] * along[axis]
+        distances[one] = np.sqrt(squares / along.size)
 
 
 def standardised(

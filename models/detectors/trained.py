@@ -85,14 +85,14 @@ class Trained:
 
     def first(self, seen: Seen, kinds: Kinds) -> Floats:
         """Scores of the first stage alone, ``(n,)``."""
-        return _by_kind(self.raw(seen, kinds), kinds, self.knots)
+        return calibrated(self.raw(seen, kinds), self.knots, kinds)
 
     def score(self, seen: Seen, kinds: Kinds) -> Floats:
         """How odd each vector ``(n, f)`` is for a principal of its kind ``(n,)``: ``(n,)`` in [0, 1)."""
         first = self.first(seen, kinds)
         if self.second is None or self.second_knots is None:
             return first
-        return _by_kind(self.second.raw(seen, first), kinds, self.second_knots)
+        return calibrated(self.second.raw(seen, first), self.second_knots, kinds)
 
     def band(self, scores: Floats) -> NDArray[np.uint8]:
         """How many of :data:`BANDS` each score is above, ``(n,)``."""
@@ -212,13 +212,3 @@ def _norms(values: Floats, kinds: Kinds) -> Floats:
     for kind in _common(kinds):
         norms[kind] = np.quantile(values[kinds == kind], NORMS, axis=0)
     return norms
-
-
-def _by_kind(raw: Floats, kinds: Kinds, knots: Floats) -> Floats:
-    """Raw scores ``(n,)`` calibrated, each by the knots of its kind."""
-    scores = np.empty(len(raw))
-    for kind in range(len(KINDS)):
-        chosen = np.flatnonzero(kinds == kind)
-        if chosen.size:
-            scores[chosen] = calibrated(raw[chosen], knots[kind])
-    return scores
