@@ -26,6 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(BIN)/python -m pipeline.warming
 	@touch $@
 
 demo: $(INSTALLED) ## Watch an attack being noticed and the session revoked, without Kafka

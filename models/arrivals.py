@@ -82,14 +82,16 @@ def unseen(
     """
     seg = segments(rows)
     fresh = np.zeros(len(batch), np.bool_)
-    _admit(seg.order, seg.keys, seg.starts, seg.lasts, batch.ids + np.uint64(batch.kind), source, offsets, table.rows, fresh)
+    ids = batch.ids + np.uint64(batch.kind)
+    _admit(seg.order, seg.keys, seg.starts, seg.lasts, ids, source, offsets, table.rows, fresh)
     return np.flatnonzero(fresh), seg
 
 
 @compiled
 def _admit(  # noqa: PLR0913, PLR0917 - compiled
-    order: Ints, keys: Ints, starts: Ints, lasts: Ints, ids: Ids, source: int, offsets: Ints, rows: Rows, fresh: Bools
-) -> None:
+    order: Ints, keys: Ints, starts: Ints, lasts: Ints, ids: Ids, source: int, offsets: Ints, rows: Rows,
+    fresh: Bools,
+) -> None:  # fmt: skip
     """Which events are *fresh*: beyond the offsets applied, and with an id that is not among the last two."""
     for owner in range(starts.size):
         row = rows[keys[owner]]
@@ -109,7 +111,7 @@ def _admit(  # noqa: PLR0913, PLR0917 - compiled
 
 @compiled
 def _among(recent: Any, one: int) -> bool:
+    found = False
     for place in range(RECENT):
-        if recent[place] == one:
-            return True
-    return False
+        found |= recent[place] == one
+    return found

@@ -11,7 +11,19 @@ from typing import Any, Final
 import numpy as np
 
 from models.columns import (
-    ACTION, CLIENT, DEVICE, FAMILY, JA4, KEY, NETWORK, NETWORK_TYPE, NETWORK_TYPES, PREFIX, TOKEN, UA, Kind,
+    ACTION,
+    CLIENT,
+    DEVICE,
+    FAMILY,
+    JA4,
+    KEY,
+    NETWORK,
+    NETWORK_TYPE,
+    NETWORK_TYPES,
+    PREFIX,
+    TOKEN,
+    UA,
+    Kind,
 )  # fmt: skip
 from models.compiled import compiled
 from models.features import MARK
@@ -92,7 +104,7 @@ def follow_client(row: Any, fact: Any, told: Any, at: int, action: int, marks: A
         row.began_as = told.who.software
     hold_client(row, fact)
     fact.software = told.who.software
-    return of_device
+    return bool(of_device)
 
 
 @compiled

@@ -118,6 +118,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.events)
 
+    def event_id(self, place: int) -> str:
+        """The id of the event at *place* in order of arrival, without reading the whole of it again."""
+        events = self.events
+        return str(events.rows[place][_ID_AT] if isinstance(events, Told) else events[place]["event_id"])
+
     def take(self, chosen: NDArray[np.int64]) -> Batch:
         """The same batch with only the *chosen* events, in that order."""
         indexes = chosen.tolist()
@@ -144,6 +149,7 @@ CALL_MEMBERS: Final = (*_WHO, *_WHERE, *_ACT, *_RESULT)
 _CALL: Final = itemgetter(*CALL_MEMBERS)
 _ACT_AT: Final = len(_WHO) + len(_WHERE)
 _RESULT_AT: Final = _ACT_AT + len(_ACT)
+_ID_AT: Final = CALL_MEMBERS.index("event_id")
 _ID: Final = itemgetter("event_id")
 
 

@@ -6,57 +6,51 @@ a function that it takes from another file does; so it is kept by a digest of al
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _HERE: Final = Path(__file__).parent
+PLACES: Final = (_HERE / "__pycache__", Path.home() / ".cache" / "session-risk")
+"""Where machine code may be kept: the first that can be written to. It is run: never where others write."""
 
 
-def _digest() -> str:
-    """Of every file that compiled code may have been made from."""
+def digest_of(folder: Path) -> str:
+    """Of every Python file below *folder*: what compiled code may have been made from."""
     digest = blake2b(digest_size=8)
-    for file in sorted(_HERE.rglob("*.py")):
+    for file in sorted(folder.rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def _place() -> Path | None:
-    """Where machine code is kept: beside this file, else in the user's cache; nowhere if neither is writable.
+def kept_in(places: tuple[Path, ...], digest: str) -> Path | None:
+    """A folder for the machine code of *digest* in the first of *places* that can be written to.
 
-    Never where others may write: it is loaded as code.
+    What other versions left there is forgotten. ``None`` where nothing can be written: then every start
+    compiles anew.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "session-risk"
-    for place in (_HERE / "__pycache__", cache):
+    for place in places:
+        mine = place / f"compiled-{digest}"
         try:
-            place.mkdir(parents=True, exist_ok=True)
+            mine.mkdir(parents=True, exist_ok=True)
+            (mine / "in-use").touch()
         except OSError:
             continue
-        if os.access(place, os.W_OK):
-            return place
+        for other in place.glob("compiled-*"):
+            if other != mine:
+                shutil.rmtree(other, ignore_errors=True)
+        return mine
     return None
 
 
-def _keep() -> bool:
-    """Tell Numba where to keep machine code, and forget that of other versions; whether there is a place."""
-    place = _place()
-    if place is None:
-        return False
-    mine = place / f"compiled-{_digest()}"
-    for other in place.glob("compiled-*"):
-        if other != mine:
-            shutil.rmtree(other, ignore_errors=True)
-    numba.config.CACHE_DIR = str(mine)
-    return True
-
-
-_KEPT: Final = _keep()
+_KEPT: Final = kept_in(PLACES, digest_of(_HERE))
+if _KEPT is not None:
+    numba.config.CACHE_DIR = str(_KEPT)  # type: ignore[attr-defined]  # set by name when Numba starts
 
 
 def compiled(function: Function) -> Function:
@@ -64,5 +58,4 @@ def compiled(function: Function) -> Function:
 
     Arithmetic is that of IEEE 754, term by term in the order it is written: the same bits as in Python.
     """
-    made: Function = numba.njit(cache=_KEPT, error_model="numpy")(function)
-    return made
+    return cast("Function", numba.njit(cache=_KEPT is not None, error_model="numpy")(function))

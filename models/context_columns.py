@@ -22,11 +22,11 @@ MALWARE: Final = {None: 0, "none": 1, "detected": 2, "quarantined": 3}
 KNOWN_FLAGS: Final = ("known_device", "known_asn", "known_country", "known_client")
 CONTEXT_TOLD: Final = np.dtype(
     [
-        ("signals", "<u8"), ("heard_at", "<i8"), ("attested_at", "<i8"), ("posture", "<u4"), ("interval_ms", "<u4"),
-        ("novelty", "<f4"), ("elsewhere_kmh", "<f4"), ("sessions_seen", "<u2"), ("concurrent", "<u2"),
-        ("network_principals", "<u2"), ("source", "u1"), ("attestation", "u1"), ("known", "u1"),
-        ("usual", "u1", (len(VOLUMES),)), *((name, "u1") for name in BASELINE), ("fallen", "?"), ("introduced", "?"),
-        ("signalled", "?"),
+        ("signals", "<u8"), ("heard_at", "<i8"), ("attested_at", "<i8"), ("posture", "<u4"),
+        ("interval_ms", "<u4"), ("novelty", "<f4"), ("elsewhere_kmh", "<f4"), ("sessions_seen", "<u2"),
+        ("concurrent", "<u2"), ("network_principals", "<u2"), ("source", "u1"), ("attestation", "u1"),
+        ("known", "u1"), ("usual", "u1", (len(VOLUMES),)), *((name, "u1") for name in BASELINE),
+        ("fallen", "?"), ("introduced", "?"), ("signalled", "?"),
     ]
 )  # fmt: skip
 

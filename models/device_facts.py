@@ -95,7 +95,8 @@ def follow_context(row: Any, said: Any) -> bool:
         if answered:
             row.known, row.novelty, row.elsewhere_kmh = said.known, said.novelty, said.elsewhere_kmh
             row.sessions_seen, row.concurrent = said.sessions_seen, said.concurrent
-        row.days_known, row.hour_share, row.usual_concurrent = said.days_known, said.hour_share, said.usual_concurrent
+        row.days_known, row.hour_share = said.days_known, said.hour_share
+        row.usual_concurrent = said.usual_concurrent
         row.strange_sessions, row.strange_networks = said.strange_sessions, said.strange_networks
         for one in range(_VOLUMES):
             row.usual[one] = said.usual[one]
@@ -135,7 +136,8 @@ def know_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa: F
     fact.known, fact.novelty, fact.elsewhere_kmh = row.known, row.novelty, row.elsewhere_kmh
     fact.sessions_seen, fact.concurrent = row.sessions_seen, row.concurrent
     fact.network_principals, fact.signals = row.network_principals, row.signals
-    fact.days_known, fact.hour_share, fact.usual_concurrent = row.days_known, row.hour_share / 255.0, row.usual_concurrent
+    fact.days_known, fact.hour_share = row.days_known, row.hour_share / 255.0
+    fact.usual_concurrent = row.usual_concurrent
     fact.strange_sessions, fact.strange_networks = row.strange_sessions, row.strange_networks
     for one in range(_VOLUMES):
         fact.usual[one] = STEPS[row.usual[one]]

@@ -38,4 +38,4 @@ def is_new(row: Any, column: int, fingerprint: int) -> bool:
     bit = np.uint64(1) << (fingerprint & _BITS)
     held = row.buckets[column, 0] | row.buckets[column, 1]
     row.buckets[column, 0] |= bit
-    return held & bit == 0
+    return bool(held & bit == 0)

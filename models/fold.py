@@ -78,7 +78,8 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
     after = before.copy()
     n = len(batch)
     types = (ACT_FACTS, CLIENT_FACTS, CONTEXT_FACTS, ROLE_FACTS)
-    known = Facts(*(np.zeros(n, one) for one in types), np.empty((n, len(SUM_NAMES))))
+    act, client, context, role = (np.zeros(n, one) for one in types)
+    known = Facts(act, client, context, role, np.empty((n, len(SUM_NAMES))))
     tables = NO_ROLES if roles is None else roles.tables
     _fold(seg.order, seg.starts, seg.lasts, int(batch.kind), batch.at, batch.told, tables, after, known)
     if batch.kind is not Kind.TICK:
@@ -129,9 +130,7 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
 
 
 @compiled
-def _follow_client(  # noqa: PLR0913, PLR0917 - compiled
-    row: Any, fact: Any, one: int, kind: int, at: Ints, told: ByKind, marks: Any
-) -> bool:
+def _follow_client(row: Any, fact: Any, one: int, kind: int, at: Ints, told: ByKind, marks: Any) -> bool:
     """Whether event *one* tells of the session's device."""
     if kind not in (_AUTH, _CALL):
         hold_client(row, fact)

@@ -52,7 +52,10 @@ def without_roles(row: Any, fact: Any) -> None:
 @compiled
 def hold_role(row: Any, fact: Any, kind: int, roles: Any, weights: Any) -> None:
     """An event that is no call; *weights* is room for a number for each role."""
-    fact.familiar, fact.previous_operation = _symbol(roles.vocabulary, row.last_operation) != OTHER, row.last_operation
+    fact.familiar, fact.previous_operation = (
+        _symbol(roles.vocabulary, row.last_operation) != OTHER,
+        row.last_operation,
+    )
     _role(fact, kind, roles, weights, _weigh(row, kind, roles, weights))
 
 

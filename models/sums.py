@@ -10,7 +10,9 @@ from models.compiled import compiled
 from models.features import HALF_LIVES, MARK, SUMS
 
 _PER_MS: Final = -1.0 / np.array(HALF_LIVES)
-_BY_HALF_LIFE: Final = np.array(sorted(range(len(SUMS)), key=lambda one: HALF_LIVES.index(SUMS[one].half_life)))
+_BY_HALF_LIFE: Final = np.array(
+    sorted(range(len(SUMS)), key=lambda one: HALF_LIVES.index(SUMS[one].half_life))
+)
 """Sums with the same half-life lie side by side here; those of ``HALF_LIVES[i]`` end before ``_ENDS[i]``."""
 _ENDS: Final = np.cumsum([sum(one.half_life == life for one in SUMS) for life in HALF_LIVES])
 _MARK_OF: Final = np.array([MARK[one.mark] for one in SUMS])

@@ -7,8 +7,10 @@ the changelog.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
+
+from pydantic_core import to_json
 
 EVIDENCE: Final = 5
 """Event ids kept per episode: the first, and the newest."""
@@ -101,9 +103,8 @@ class Case:
 
     def encode(self) -> bytes:
         """JSON of what differs from a new case."""
-        fresh = asdict(Case())
-        told = {name: value for name, value in asdict(self).items() if value != fresh[name]}
-        return json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()
+        told = {name: value for name, fresh in _NEW if (value := getattr(self, name)) != fresh}
+        return to_json(told)
 
     @classmethod
     def decode(cls, packed: bytes) -> Case:
@@ -115,3 +116,6 @@ class Case:
             told["revocation"] = Revocation(**told["revocation"])
         told["episodes"] = {rule: Episode(**one) for rule, one in told.get("episodes", {}).items()}
         return cls(**told)
+
+
+_NEW: Final = tuple((one.name, getattr(Case(), one.name)) for one in fields(Case))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic_core import to_json
 
 from models.state import join, split
 from pipeline.outbox import Outbox
@@ -131,7 +132,7 @@ class KeyedStage(Generic[T]):
         self._evicted.clear()
         rows: list[ChangelogRow] = [(pack(key), None) for key in dict.fromkeys((*gone, *evicted))]
         changed = sorted(key for key in dirty if key in self.records)
-        rows += [(pack(key), _write(_members(self.records[key])).encode()) for key in changed]
+        rows += [(pack(key), to_json(self.records[key])) for key in changed]
         return Outcome(out.messages, rows, out.events, dict(out.dead), dict(out.counts))
 
     def _let_lapse(self, out: Outbox) -> set[tuple[str, str]]:
@@ -163,20 +164,9 @@ class KeyedStage(Generic[T]):
         """Nothing to do: time starts with the next event."""
 
 
-_write = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=asdict).encode
-
-
 def shared(tenant: str) -> tuple[str, str]:
     """The key of the record that all keys of *tenant* share: no name is empty, so it is nobody's own."""
     return tenant, ""
-
-
-def _members(record: Any) -> dict[str, Any]:
-    """A record's members as they are: ``dataclasses.asdict`` would copy all that is in them."""
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
-
-
-_write = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=_members).encode
 
 
 def pack(key: tuple[str, str]) -> bytes:

@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.acts import among
 from models.columns import ACTION, FACTOR_CHANGES, Kind
 from models.context_columns import SOURCE
 from models.detector import Detector
 from models.features import as_seen_by_models
-from models.acts import among
 from models.fold import Folded
 from models.rolling import Bools
 from pipeline.brain import Brain

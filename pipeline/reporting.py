@@ -260,9 +260,9 @@ class Reporter:
         if folded.batch.kind is Kind.TICK:
             return
         for index in np.flatnonzero((looked.level > 0) | self._sampled()).tolist():
-            event = folded.batch.events[int(folded.seg.order[index])]
+            event_id = folded.batch.event_id(int(folded.seg.order[index]))
             who = Names.unpack(self.walk.table.names[int(folded.seg.keys[folded.seg.of[index]])]).plain()
             values = dict(zip(FEATURE_NAMES, folded.values[:, index].tolist(), strict=True))
             kind, level = KINDS[int(folded.facts["kind"][index])], LEVELS[int(looked.level[index])]
             at = int(folded.at[index])
-            self.out.send(outputs.features(who, kind, event["event_id"], at, level, values, self._stamp(at)))
+            self.out.send(outputs.features(who, kind, event_id, at, level, values, self._stamp(at)))

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-import numpy as np
-
 from models.client import NEAR_CELLULAR_KM, NEAR_KM, distance_km
 from models.columns import network_name
 from models.networks import HIDING, is_inside

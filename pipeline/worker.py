@@ -10,6 +10,7 @@ import logging
 import signal
 import sys
 
+from pipeline.garbage import search_seldom
 from pipeline.topology import EdgeApp
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ STOP_SECONDS = 30.0
 def run_worker(app: EdgeApp) -> int:
     """Run *app* until SIGTERM or SIGINT, or until it fails; return the process's exit code."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    search_seldom()
     return asyncio.run(_run(app))
 
 

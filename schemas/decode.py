@@ -13,7 +13,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, Final
 
-from pydantic_core import ValidationError
+from pydantic_core import ValidationError, to_json
 
 from schemas.decisions import KEPT_BYTES, KEPT_KEY_BYTES, DeadLetter
 from schemas.members import Message
@@ -224,10 +224,11 @@ def encode(message: Message | Mapping[str, Any]) -> bytes:
     """
     members = message.model_dump() if isinstance(message, Message) else message
     known = {name: value for name, value in members.items() if value is not None}
-    text = _write(known)
-    if "null" in text:  # in a nested value, or only in a word: rare either way
-        text = _write(_known(known))
-    return text.encode()
+    text = to_json(known)
+    # What is not to be said, or only a word in a text: rare, so it is looked for afterwards.
+    if b"null" in text or b"NaN" in text or b"Infinity" in text:
+        return _write(_known(known)).encode()
+    return text
 
 
 def _known(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def _calibrate(raw: Floats, knots: Floats, kinds: NDArray[np.uint8], scores: Flo
 
 
 @compiled
-def _calibrated(raw: float, knots: Floats) -> float:
+def _calibrated(raw: Any, knots: Any) -> Any:
     last = knots.size - 1
     above = np.searchsorted(knots, raw)
     if above == 0:

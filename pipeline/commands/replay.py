@@ -15,6 +15,7 @@ import click
 from pipeline.assembly import chosen, model_in, options
 from pipeline.connection import Connection
 from pipeline.console import as_json, grid, print_json, screen, tracked, working
+from pipeline.garbage import search_seldom
 from pipeline.kinds import stage_kinds
 from pipeline.recorded import OUTPUT_TOPICS
 from pipeline.recording import InputRecord, Truth, read, read_truth, write
@@ -65,6 +66,7 @@ def command(
     stages = Replay(stage_kinds(in_force.brain, options(settings, partitions, event_clock=True)), partitions)
     card = Scorecard.against(truth_of(recording) if recording else [])
     with _records(recording, settings, since_ms) as (total, records), write(out) as writer:
+        search_seldom()
         begun = perf_counter()
         for message in stages.run(records):
             card.take(message)

@@ -23,6 +23,7 @@ from pipeline.settings import Settings, load
 from pipeline.supervisor import INDEX_VARIABLE, supervise
 from pipeline.topic_admin import check_topics, needed_topics
 from pipeline.topology import Control, Edge, build_app
+from pipeline.warming import warm
 from pipeline.watching import Watching
 from pipeline.worker import run_worker
 from schemas.topics import MODEL_CONTROL
@@ -83,6 +84,7 @@ def _connected(settings: Settings) -> Iterator[Connection]:
 def _work(settings: Settings, connection: Connection, partitions: int) -> int:
     index = int(os.environ.get(INDEX_VARIABLE, "0"))
     in_force = InForce(configured(settings))
+    warm(in_force.brain)
     shown = metrics.Metrics(CollectorRegistry())
     watching = Watching(shown, in_force, [in_force.look])
     kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions)))

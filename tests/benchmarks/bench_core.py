@@ -8,11 +8,11 @@ from time import perf_counter
 from load import START_MS, Sent, calls
 from machine import machine
 
-import models.fold
 from models.artefact import SHIPPED, load, load_roles
 from models.columns import Columns
 from pipeline import look, scorer
 from pipeline.brain import Brain
+from pipeline.garbage import search_seldom
 from pipeline.policy import read_policy
 from pipeline.scorer import Options, SessionScorer
 
@@ -50,12 +50,11 @@ def run(stage: SessionScorer, records: list[Sent]) -> float:
 def steps(records: list[Sent], brain: Brain) -> dict[str, float]:
     """µs an event by step, measured in a run of its own: measuring costs a little."""
     clock = Clock()
-    clock.wrap(scorer, "decode_chunk", "decode")
+    clock.wrap(SessionScorer, "_decode", "decode")
     clock.wrap(SessionScorer, "_batch", "columns")
     for name in ("locate", "unseen"):
         clock.wrap(scorer, name, "which rows, which are new")
     clock.wrap(scorer, "fold", "fold")
-    clock.wrap(models.fold, "follow_roles", "fold: roles and surprise")
     clock.wrap(type(brain.detector), "score", "score")
     clock.wrap(look, "firing", "rules")
     stage = SessionScorer(brain, Columns(), Options(partitions=8))
@@ -69,6 +68,7 @@ def main() -> None:
     brain = Brain(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
     brain.use_policy(read_policy(None))
     print(machine())
+    search_seldom()
     for sessions in (1_000, 10_000, 100_000):
         stage = SessionScorer(brain, Columns(), Options(partitions=8))
         begun = run(stage, calls(5 * sessions, sessions))

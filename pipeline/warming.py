@@ -1,0 +1,37 @@
+"""Compiles the loops over events before the first event comes: a new installation needs seconds for that.
+
+Run as a program it does that and nothing else, for whoever installs or builds an image.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from models.artefact import SHIPPED, load, load_roles
+from models.columns import Columns
+from models.state import SOURCES
+from pipeline.brain import Brain
+from pipeline.replay import Memory
+from pipeline.scorer import Options, SessionScorer
+from schemas.decode import decode_chunk, record_key
+from schemas.export import EXAMPLES
+
+
+def warm(brain: Brain) -> None:
+    """Have examples of every kind of event judged as *brain* does it, by a scorer that is thrown away."""
+    scorer = SessionScorer(
+        Brain(judge=brain.judge, detector=brain.detector, roles=brain.roles), Columns(), Options()
+    )
+    for topic in SOURCES:
+        values = [file.read_bytes() for file in sorted((EXAMPLES / topic / "valid").glob("*.json"))]
+        keys = [record_key(topic, event) for event in decode_chunk(topic, values, None, now_ms=_LATE).events]
+        told = enumerate(zip(keys, values, strict=True))
+        scorer.process(topic, [Memory(topic, 0, at, 0, key, value) for at, (key, value) in told], _LATE)
+
+
+_LATE: Final = 2**52
+"""No example is of the future then."""
+
+
+if __name__ == "__main__":
+    warm(Brain(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default")))
