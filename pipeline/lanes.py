@@ -1,7 +1,9 @@
 """One lane for each (kind, partition) this worker owns: its stage, and the chunks that wait for it, in order.
 
 Lanes run side by side, a bounded number at once. Within a lane everything has its order: stage → messages
-acknowledged → rows acknowledged → chunks acknowledged. What waits meanwhile goes the way together.
+acknowledged → rows acknowledged → chunks acknowledged. While what a chunk brought is on its way to the
+brokers, the stage works on the next; its messages follow at once, its rows after those of the chunk before.
+What waits meanwhile goes the way together.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic, time
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from pipeline.batch_consumer import Chunk
 from pipeline.changelog import Changelog
 from pipeline.lease import PartitionLost
 from pipeline.observe import Observer, Work
 from pipeline.producer import Outbox
-from pipeline.stage import Outcome, Record, Stage
+from pipeline.stage import ChangelogRow, Message, Outcome, Record, Stage
 
 
 class Delivery(Protocol):
@@ -45,12 +47,43 @@ class Means:
     failed: Callable[[BaseException], None]
 
 
+AHEAD: Final = 2
+"""Pieces of work of one lane whose outcome may be on its way to the brokers."""
+
+
 class Run(NamedTuple):
     """Chunks of one topic that waited one behind the other: one piece of work, little dearer than one."""
 
     arrived: float
     topic: str
     records: list[Record]
+
+
+class Piece(NamedTuple):
+    """A piece of work that the stage has done: what it took, and what came of it."""
+
+    taken: Sequence[tuple[float, Delivery]]
+    runs: list[Run]
+    outcomes: list[Outcome]
+
+    @property
+    def messages(self) -> list[Message]:
+        """Everything to send, in order."""
+        return [message for outcome in self.outcomes for message in outcome.messages]
+
+    @property
+    def rows(self) -> list[ChangelogRow]:
+        """Everything to remember, in order."""
+        return [row for outcome in self.outcomes for row in outcome.rows]
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """Time of the oldest record taken."""
+        return self.taken[0][1].value.records[0].timestamp if self.taken else None
+
+    def newest_ms(self, otherwise: int) -> int:
+        """Time of the newest record taken, or *otherwise*."""
+        return max((d.value.records[-1].timestamp for _, d in self.taken), default=otherwise)
 
 
 def _runs(taken: Sequence[tuple[float, Delivery]]) -> list[Run]:
@@ -83,7 +116,9 @@ class Lane:
         self._changed = asyncio.Event()
         self._closed = False
         self._quiet_since = monotonic()
-        self._begun: asyncio.Task[None] | None = None
+        self._on_its_way: deque[asyncio.Task[None]] = deque()
+        self._turn = asyncio.Lock()
+        self._broken = False
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -102,7 +137,7 @@ class Lane:
     @property
     def is_busy(self) -> bool:
         """Whether something is under way or waits."""
-        return self._begun is not None or bool(self._waiting) or self._sweep_due
+        return bool(self._on_its_way or self._waiting or self._sweep_due)
 
     def quiet_for(self) -> float:
         """Return for how many seconds nothing was done and nothing waits."""
@@ -114,60 +149,66 @@ class Lane:
         self._changed.set()
 
     async def close(self, deadline: float) -> None:
-        """Forget what waits; let what has begun finish until *deadline* (monotonic), then give it up."""
+        """Forget what waits; let what is done arrive until *deadline* (monotonic), then give it up."""
         self._closed = True
         self._changed.set()
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait({self._running})
-        if self._begun is not None:
-            await asyncio.wait({self._begun}, timeout=max(0.0, deadline - monotonic()))
-            self._conclude(self._begun)
-
-    def _conclude(self, begun: asyncio.Task[None]) -> None:
-        if not begun.done():
-            begun.cancel()  # too slow: not acknowledged, so it is read again
-            self.is_settled = False
-        elif error := begun.exception():
-            self._report(error)
-
-    def _report(self, error: BaseException) -> None:
-        self.is_settled = False
-        # A lost partition is no failure: whoever has it now reads the chunks again.
-        if not isinstance(error, PartitionLost):
-            self._means.failed(error)
+        if self._on_its_way:
+            _, late = await asyncio.wait(self._on_its_way, timeout=max(0.0, deadline - monotonic()))
+            for delivering in late:
+                delivering.cancel()  # too slow: not acknowledged, so it is read again
+                self.is_settled = False
 
     async def _next_change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
 
     async def _run(self) -> None:
-        while True:
-            while not (self._waiting or self._sweep_due):
+        while not self._broken:
+            if len(self._on_its_way) >= AHEAD or not (self._waiting or self._sweep_due):
                 await self._next_change()
-            # Closing a lane cancels the waiting for what has begun, not what has begun.
-            self._begun = asyncio.create_task(self._work())
+                continue
+            await self._means.slots.acquire()
             try:
-                await asyncio.shield(self._begun)
+                piece = self._work()
             except Exception as error:  # noqa: BLE001 - whatever it is, no later chunk may be acknowledged
-                self._begun = None
-                self._report(error)
+                self._means.slots.release()
+                self._break(error)
                 return
-            self._begun = None
-            self._quiet_since = monotonic()
+            # Closing a lane cancels its running, not what is on its way.
+            before = self._on_its_way[-1] if self._on_its_way else None
+            delivering = asyncio.create_task(self._deliver(piece, before))
+            self._on_its_way.append(delivering)
+            delivering.add_done_callback(self._delivered)
+            await asyncio.sleep(0)
 
-    async def _work(self) -> None:
-        async with self._means.slots:
-            swept, taken = self._take()
-            now_ms = int(time() * 1000)
-            runs = _runs(taken)
-            outcomes = [self.stage.process(run.topic, run.records, now_ms) for run in runs]
-            if swept:
-                outcomes.append(self.stage.sweep(now_ms))
-            await self._make_it_so(outcomes, taken)
-        for _, delivery in taken:
-            delivery.ack()
-        self._tell(outcomes, runs)
+    def _work(self) -> Piece:
+        swept, taken = self._take()
+        now_ms = int(time() * 1000)
+        runs = _runs(taken)
+        outcomes = [self.stage.process(run.topic, run.records, now_ms) for run in runs]
+        if swept:
+            outcomes.append(self.stage.sweep(now_ms))
+        return Piece(taken, runs, outcomes)
+
+    def _delivered(self, delivering: asyncio.Task[None]) -> None:
+        self._means.slots.release()
+        self._on_its_way.remove(delivering)
+        self._quiet_since = monotonic()
+        self._changed.set()
+        if delivering.cancelled():
+            self.is_settled = False
+        elif error := delivering.exception():
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        self.is_settled = False
+        # A lost partition is no failure: whoever has it now reads the chunks again.
+        if not (self._broken or isinstance(error, PartitionLost)):
+            self._means.failed(error)
+        self._broken = True
 
     def _take(self) -> tuple[bool, Sequence[tuple[float, Delivery]]]:
         taken = []
@@ -180,20 +221,25 @@ class Lane:
         self._changed.set()
         return swept, taken
 
-    async def _make_it_so(self, outcomes: Sequence[Outcome], taken: Sequence[tuple[float, Delivery]]) -> None:
-        messages = [message for outcome in outcomes for message in outcome.messages]
-        if messages:
-            await self.changelog.confirm()
-            # With the time of its cause, what a context says waits for its turn among older records, not
-            # behind all of them: after an outage calls must not be judged before the telemetry of their time.
-            oldest_ms = taken[0][1].value.records[0].timestamp if taken else None
-            await self._means.outbox.send(messages, oldest_ms)
+    async def _deliver(self, piece: Piece, before: asyncio.Task[None] | None) -> None:
+        """Send, then remember, then acknowledge; rows and acknowledgement come after those of *before*."""
+        if messages := piece.messages:
+            async with self._turn:
+                await self.changelog.confirm()
+                # With the time of its cause, what a context says waits for its turn among older records, not
+                # behind all of them: after an outage calls must not be judged before the telemetry of their
+                # time.
+                acknowledged = await self._means.outbox.send(messages, piece.oldest_ms)
+            await acknowledged
             acked_ms = int(time() * 1000)
-            newest_ms = max((d.value.records[-1].timestamp for _, d in taken), default=acked_ms)
-            self._means.observer.sent(self.kind, messages, newest_ms, acked_ms)
-        rows = [row for outcome in outcomes for row in outcome.rows]
-        if rows:
+            self._means.observer.sent(self.kind, messages, piece.newest_ms(acked_ms), acked_ms)
+        if before is not None:
+            await asyncio.shield(before)
+        if rows := piece.rows:
             await self.changelog.write(rows)
+        for _, delivery in piece.taken:
+            delivery.ack()
+        self._tell(piece.outcomes, piece.runs)
 
     def _tell(self, outcomes: Sequence[Outcome], runs: Sequence[Run]) -> None:
         now = monotonic()

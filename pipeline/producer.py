@@ -53,25 +53,29 @@ class BatchProducer(driver.Producer):
 
 
 class Outbox:
-    """Sends through the producer that *kafka* returns; every method returns when the brokers have it all."""
+    """Sends through the producer that *kafka* returns."""
 
     def __init__(self, kafka: Callable[[], aiokafka.AIOKafkaProducer]) -> None:
         self._kafka = kafka
         self._partitions: dict[str, int] = {}
 
-    async def send(self, messages: Sequence[Message], timestamp_ms: int | None = None) -> None:
-        """Produce *messages*, in order for each key; raises what the brokers say when they refuse one.
+    async def send(self, messages: Sequence[Message], timestamp_ms: int | None = None) -> Awaitable[object]:
+        """Hand *messages* to the producer, in order for each key; what is returned waits for the brokers.
 
-        *timestamp_ms* is the time of their records, else it is that of sending.
+        It raises what the brokers say when they refuse one. *timestamp_ms* is the time of the records, else
+        it is that of sending.
         """
         send = self._kafka().send
         acknowledged: list[Awaitable[Any]] = []
         for (topic, partition), rows in (await self._by_partition(messages)).items():
             if partition is not None and len(rows) >= _WORTH_A_BATCH:
-                acknowledged.append(self.append(topic, partition, rows, timestamp_ms=timestamp_ms))
+                acknowledged += [
+                    await self._kafka().send_batch(batch, topic, partition=partition)
+                    for batch in self._batches(topic, rows, timestamp_ms)
+                ]
             else:
                 acknowledged += [await send(topic, v, k, partition, timestamp_ms) for k, v in rows]
-        await _all(acknowledged)
+        return _all(acknowledged)
 
     async def append(
         self,
@@ -79,15 +83,15 @@ class Outbox:
         partition: int,
         rows: Iterable[Row],
         confirm: Confirm | None = None,
-        timestamp_ms: int | None = None,
     ) -> int | None:
         """Write *rows* to one partition, in order, in as few batches as hold them; return the last offset.
 
-        *confirm* is awaited before each batch leaves; what it raises stops the writing.
+        Returns when the brokers have it all. *confirm* is awaited before each batch leaves; what it raises
+        stops the writing.
         """
         count = 0
         acknowledged = []
-        for batch in self._batches(topic, rows, timestamp_ms):
+        for batch in self._batches(topic, rows, None):
             if confirm is not None:
                 await confirm()
             count = batch.record_count()

@@ -57,7 +57,7 @@ class Edge:
     session_timeout_s: float = 10.0
     commit_interval_s: float = 1.0
     chunk_size: int = 512
-    in_flight: int = 8
+    in_flight: int = 24
     skew_ms: int = 5_000
     fetch_wait_ms: int = 40
     idle_s: float = 10.0

@@ -150,7 +150,7 @@ def test_messages_reach_the_partition_of_their_key_in_order(connection: Connecti
 
     async def send() -> None:
         async with _outbox(connection) as outbox:
-            await outbox.send(messages)
+            await (await outbox.send(messages))
 
     asyncio.run(send())
     received = asyncio.run(read_all(connection, "sent"))

@@ -47,6 +47,7 @@ class World(Unobserved):
         self.failures: list[BaseException] = []
         self.work: list[Work] = []
         self.hold: dict[str, asyncio.Event] = {}
+        self.refused = ""
         self.lease = Lease(60.0)
         self.lease.grant(1)
         self.means = Means(self, asyncio.Semaphore(slots), 4, self, self.failures.append)  # type: ignore[arg-type]
@@ -67,8 +68,8 @@ class World(Unobserved):
         self.log.append("sweep")
         return Outcome(rows=[(b"swept", None)])
 
-    async def send(self, messages: Sequence[Message], timestamp_ms: int | None) -> None:
-        await self._out("messages", [message.value for message in messages])
+    async def send(self, messages: Sequence[Message], timestamp_ms: int | None) -> Awaitable[None]:
+        return self._out("messages", [message.value for message in messages])
 
     async def append(
         self, topic: str, partition: int, rows: Iterable[ChangelogRow], confirm: Callable[[], Awaitable[None]]
@@ -82,6 +83,8 @@ class World(Unobserved):
         self.log.append(entry)
         if entry in self.hold:
             await self.hold[entry].wait()
+        if entry == self.refused:
+            raise ValueError(entry)
 
     def done(self, work: Work) -> None:
         self.work.append(work)
@@ -109,22 +112,68 @@ def test_messages_go_first_then_rows_then_the_chunk_is_acknowledged() -> None:
     asyncio.run(story())
 
 
+def test_the_next_chunk_is_worked_on_and_its_messages_sent_before_the_rows_of_the_last_are_safe() -> None:
+    async def story() -> None:
+        world = World()
+        world.hold["rows a"] = asyncio.Event()
+        lane = world.lane()
+        lane.start()
+        await lane.put(Said(world.log, "a"))
+        await _until(lambda: "rows a" in world.log)
+        await lane.put(Said(world.log, "b"))
+        await _until(lambda: "messages b" in world.log)
+        await asyncio.sleep(0.01)
+        assert world.log == ["process a", "messages a", "rows a", "process b", "messages b"]
+        world.hold["rows a"].set()
+        await _until(lambda: len(world.work) == 2)
+        assert world.log[5:] == ["ack a", "rows b", "ack b"]
+        await lane.close(monotonic())
+        assert lane.is_settled
+
+    asyncio.run(story())
+
+
+def test_when_rows_are_refused_those_of_the_next_chunk_are_not_written_either() -> None:
+    async def story() -> None:
+        world = World()
+        world.hold["rows a"] = asyncio.Event()
+        world.refused = "rows a"
+        lane = world.lane()
+        lane.start()
+        await lane.put(Said(world.log, "a"))
+        await _until(lambda: "rows a" in world.log)
+        await lane.put(Said(world.log, "b"))
+        await _until(lambda: "messages b" in world.log)
+        world.hold["rows a"].set()
+        await _until(lambda: world.failures)
+        await asyncio.sleep(0.01)
+        assert world.log == ["process a", "messages a", "rows a", "process b", "messages b"]
+        assert [str(error) for error in world.failures] == ["rows a"]
+        assert not lane.is_settled
+        await lane.close(monotonic())
+
+    asyncio.run(story())
+
+
 def test_chunks_that_waited_go_the_way_together_in_their_order() -> None:
     async def story() -> None:
         world = World()
         world.hold["messages a"] = asyncio.Event()
         lane = world.lane()
         lane.start()
-        await lane.put(Said(world.log, "a"))
-        await _until(lambda: "messages a" in world.log)
-        for name in ("b", "c"):
+        for name in ("a", "b"):
+            await lane.put(Said(world.log, name))
+            await _until(lambda name=name: f"messages {name}" in world.log)  # type: ignore[misc]
+        for name in ("c", "d"):
             await lane.put(Said(world.log, name))
         world.hold["messages a"].set()
-        await _until(lambda: len(world.work) == 2)
-        assert world.log == [
-            "process a", "messages a", "rows a", "ack a",
-            "process b+c", "messages b+c", "rows b+c", "ack b", "ack c",
+        await _until(lambda: len(world.work) == 3)
+        done = [entry for entry in world.log if entry.startswith(("process", "messages"))]
+        assert done == [
+            "process a", "messages a", "process b", "messages b", "process c+d", "messages c+d",
         ]  # fmt: skip
+        kept = [entry for entry in world.log if entry.startswith(("rows", "ack"))]
+        assert kept == ["rows a", "ack a", "rows b", "ack b", "rows c+d", "ack c", "ack d"]
         await lane.close(monotonic())
 
     asyncio.run(story())
@@ -136,17 +185,20 @@ def test_a_full_lane_makes_whoever_puts_wait_and_a_closed_one_forgets() -> None:
         world.hold["messages a"] = asyncio.Event()
         lane = world.lane()
         lane.start()
-        await lane.put(Said(world.log, "a"))
-        await _until(lambda: "messages a" in world.log)
-        await lane.put(Said(world.log, "b", records=4))
-        waits = asyncio.ensure_future(lane.put(Said(world.log, "c")))
+        for name in ("a", "b"):
+            await lane.put(Said(world.log, name))
+            await _until(lambda name=name: f"messages {name}" in world.log)  # type: ignore[misc]
+        await lane.put(Said(world.log, "c", records=4))
+        waits = asyncio.ensure_future(lane.put(Said(world.log, "d")))
         await asyncio.sleep(0.01)
         assert not waits.done()
         closing = asyncio.ensure_future(lane.close(monotonic() + 5))
         await asyncio.wait_for(waits, 1)
         world.hold["messages a"].set()
         await closing
-        assert world.log == ["process a", "messages a", "rows a", "ack a"]
+        assert world.log == [
+            "process a", "messages a", "process b", "messages b", "rows a", "ack a", "rows b", "ack b",
+        ]  # fmt: skip
         assert lane.is_settled
 
     asyncio.run(story())
@@ -250,7 +302,7 @@ def test_lanes_work_side_by_side_but_not_more_than_there_are_slots() -> None:
             await lane.put(Said(world.log, name))
         await _until(lambda: "messages b" in world.log)
         await asyncio.sleep(0.01)
-        assert world.log == ["process a", "messages a", "process b", "messages b"]
+        assert sorted(world.log) == ["messages a", "messages b", "process a", "process b"]
         for held in world.hold.values():
             held.set()
         await _until(lambda: len(world.work) == 3)

@@ -81,7 +81,7 @@ def wait_for(process: subprocess.Popen[bytes], events: float, seconds: float = 1
             raise RuntimeError(
                 f"the worker did {metric('session_risk_events_total'):,.0f} of {events:,.0f} events"
             )
-        time.sleep(0.05)
+        time.sleep(0.25)  # more often, and answering is a load of its own
 
 
 def settle() -> None:
