@@ -20,10 +20,10 @@ _MOST: Final = STEPS.size - 1
 
 
 @compiled
-def keep_peaks(row: Any) -> None:
+def keep_peaks(row: Any, sums: Any) -> None:
     """Remember the largest of each volume since the session's last summary; only calls move them."""
     for volume in range(_SUMS.size):
-        value, step = row.sums[_SUMS[volume]], row.peaks[volume]
+        value, step = sums[_SUMS[volume]], row.peaks[volume]
         if value > STEPS[step]:
             row.peaks[volume] = min(np.searchsorted(STEPS, value), _MOST)
 

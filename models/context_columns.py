@@ -23,7 +23,7 @@ KNOWN_FLAGS: Final = ("known_device", "known_asn", "known_country", "known_clien
 CONTEXT_TOLD: Final = np.dtype(
     [
         ("signals", "<u8"), ("heard_at", "<i8"), ("attested_at", "<i8"), ("posture", "<u4"),
-        ("interval_ms", "<u4"), ("novelty", "<f4"), ("elsewhere_kmh", "<f4"), ("sessions_seen", "<u2"),
+        ("interval_ms", "<u4"), ("novelty", "<u2"), ("elsewhere_kmh", "<u2"), ("sessions_seen", "<u2"),
         ("concurrent", "<u2"), ("network_principals", "<u2"), ("source", "u1"), ("attestation", "u1"),
         ("known", "u1"), ("usual", "u1", (len(VOLUMES),)), *((name, "u1") for name in BASELINE),
         ("fallen", "?"), ("introduced", "?"), ("signalled", "?"),
@@ -73,8 +73,10 @@ def principal_columns(events: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[
                 known[row] |= (1 << 2 * index) | (int(value) << 2 * index + 1)
     return {
         "known": known,
-        "novelty": np.array([e.get("novelty") or 0.0 for e in events], np.float32),
-        "elsewhere_kmh": np.array([e.get("place_speed_kmh") or 0.0 for e in events], np.float32),
+        "novelty": np.array([round(1000 * (e.get("novelty") or 0.0)) for e in events], np.uint16),
+        "elsewhere_kmh": np.array(
+            [round(min(e.get("place_speed_kmh") or 0, 65535)) for e in events], np.uint16
+        ),
         "sessions_seen": np.array([min(e.get("sessions_seen") or 0, 65535) for e in events], np.uint16),
         "concurrent": np.array([min(e.get("concurrent_sessions") or 0, 65535) for e in events], np.uint16),
     }

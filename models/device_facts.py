@@ -43,8 +43,8 @@ CONTEXT_FACTS: Final = np.dtype(
         ("posture_faults", "<f8"),
         ("answered", "?"),  # the principal context says who the session is
         ("known", "u1"),
-        ("novelty", "<f4"),
-        ("elsewhere_kmh", "<f4"),
+        ("novelty", "<f8"),
+        ("elsewhere_kmh", "<u2"),
         ("sessions_seen", "<u2"),
         ("concurrent", "<u2"),
         ("network_principals", "<u2"),
@@ -133,7 +133,7 @@ def know_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa: F
     for one in range(_FAULTS.size):
         faults += row.posture & _FAULT_BITS[one] == _FAULTS[one]
     fact.posture_faults = faults
-    fact.known, fact.novelty, fact.elsewhere_kmh = row.known, row.novelty, row.elsewhere_kmh
+    fact.known, fact.novelty, fact.elsewhere_kmh = row.known, row.novelty / 1000, row.elsewhere_kmh
     fact.sessions_seen, fact.concurrent = row.sessions_seen, row.concurrent
     fact.network_principals, fact.signals = row.network_principals, row.signals
     fact.days_known, fact.hour_share = row.days_known, row.hour_share / 255.0

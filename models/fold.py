@@ -123,10 +123,9 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
             if kind == _CALL:
                 follow_call(row, act, told.client[one].who.address, told.call[one], marks)
             _follow_role(row, facts.role[index], one, kind, told, roles, weights, marks)
-            add(row, act.previous_at, act.at, at[one], marks)
+            add(row, act.previous_at, act.at, at[one], marks, facts.sums[index])
             if kind == _CALL:
-                keep_peaks(row)
-            facts.sums[index] = row.sums
+                keep_peaks(row, facts.sums[index])
 
 
 @compiled

@@ -20,6 +20,7 @@ from models.features import SUMS
 from models.fingerprint import BETWEEN, fingerprint
 from models.index import SessionIndex
 from models.signals import SIGNALS
+from models.sums import LONG, SHORT
 from models.volumes import VOLUMES
 
 Rows = NDArray[Any]
@@ -36,7 +37,7 @@ RECENT: Final = 2
 """Event ids a row remembers, for producers that send an event twice in a row."""
 ROW: Final = np.dtype(
     [
-        ("sums", "<f8", (len(SUMS),)),
+        ("long_sums", "<f8", (LONG,)),
         ("seen_at", "<i8"),  # largest event time, ms
         ("started_at", "<i8"),
         ("client_at", "<i8"),  # newest event that told of the client
@@ -49,17 +50,18 @@ ROW: Final = np.dtype(
         ("applied", "<i8", (len(SOURCES),)),  # offset + 1
         ("recent_ids", "<u8", (RECENT,)),  # newest first
         ("buckets", "<u8", (len(SEEN), 2)),  # this hour's and the last hour's
+        ("signals", "<u8"),  # what contexts say: bits of `models.signals`
+        ("mask", "<u8"),  # detections that held after the last event
+        ("short_sums", "<f4", (SHORT,)),
         ("client", "<u4", (len(CLIENT),)),
         ("place", "<f4", (2,)),
         ("posture", "<u4"),
         ("interval_ms", "<u4"),
-        ("novelty", "<f4"),
-        ("elsewhere_kmh", "<f4"),
         ("role_scores", "<f4", (ROLES,)),  # log-likelihood of the calls, of the roles that the tag names
         ("roles_tag", "<u4"),
         ("last_operation", "<u4"),
-        ("signals", "<u8"),  # what contexts say: bits of `models.signals`
-        ("mask", "<u8"),  # detections that held after the last event
+        ("novelty", "<u2"),  # in thousandths
+        ("elsewhere_kmh", "<u2"),
         ("sessions_seen", "<u2"),
         ("concurrent", "<u2"),
         ("peaks", "u1", (len(VOLUMES),)),  # most since the last summary, in steps of `models.volumes`

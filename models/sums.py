@@ -1,4 +1,8 @@
-"""Sums that fade: of everything an event adds, half is left after the sum's half-life."""
+"""Sums that fade: of everything an event adds, half is left after the sum's half-life.
+
+A row keeps them in single precision, which is what models see, but for those of an hour: what these lose in a
+millisecond is of the size of a single's last bit, and would be rounded away under a flood.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,27 @@ from typing import Any, Final
 import numpy as np
 
 from models.compiled import compiled
-from models.features import HALF_LIVES, MARK, SUMS
+from models.features import HALF_LIVES, HOUR, MARK, SUMS
 
 _PER_MS: Final = -1.0 / np.array(HALF_LIVES)
-_BY_HALF_LIFE: Final = np.array(
-    sorted(range(len(SUMS)), key=lambda one: HALF_LIVES.index(SUMS[one].half_life))
-)
+_BY_HALF_LIFE: Final = np.argsort([HALF_LIVES.index(one.half_life) for one in SUMS], kind="stable")
 """Sums with the same half-life lie side by side here; those of ``HALF_LIVES[i]`` end before ``_ENDS[i]``."""
 _ENDS: Final = np.cumsum([sum(one.half_life == life for one in SUMS) for life in HALF_LIVES])
 _MARK_OF: Final = np.array([MARK[one.mark] for one in SUMS])
+LONG: Final = sum(one.half_life == HOUR for one in SUMS)
+SHORT: Final = len(SUMS) - LONG
+"""How many sums of a row are kept in double and in single precision; the short-lived come first."""
 
 
 @compiled
-def add(row: Any, before: int, at: int, told_at: int, marks: Any) -> None:
+def add(row: Any, before: int, at: int, told_at: int, marks: Any, sums: Any) -> None:
     """``sum = sum · what is left of it + mark`` for every sum of *row*.
 
     Args:
         row: of the session. before, at: the session's largest event time before and after the event, ms.
         told_at: the event's own time; of a late event is added what would be left of it by now.
-        marks: what the event adds, by :data:`models.features.MARK`.
+        marks: what the event adds, by :data:`models.features.MARK`. sums: get the new sums, in the order of
+        :data:`models.features.SUMS`.
     """
     start = 0
     for life in range(_ENDS.size):
@@ -33,5 +39,11 @@ def add(row: Any, before: int, at: int, told_at: int, marks: Any) -> None:
         left = np.exp2((at - told_at) * _PER_MS[life]) if at > told_at else 1.0
         for place in range(start, _ENDS[life]):
             one = _BY_HALF_LIFE[place]
-            row.sums[one] = row.sums[one] * keep + marks[_MARK_OF[one]] * left
+            fresh = marks[_MARK_OF[one]] * left
+            if place < SHORT:
+                row.short_sums[place] = np.float64(row.short_sums[place]) * keep + fresh
+                sums[one] = row.short_sums[place]
+            else:
+                row.long_sums[place - SHORT] = row.long_sums[place - SHORT] * keep + fresh
+                sums[one] = row.long_sums[place - SHORT]
         start = _ENDS[life]

@@ -70,7 +70,8 @@ class SlowSession:
         late = self.at - event["occurred_at"]
         for one in SUMS:
             kept = self.sums[one.name] * 2 ** (-(self.at - before) / one.half_life)
-            self.sums[one.name] = kept + marks[one.mark] * 2 ** (-late / one.half_life)
+            value = kept + marks[one.mark] * 2 ** (-late / one.half_life)
+            self.sums[one.name] = value if one.half_life == HOUR_MS else float(np.float32(value))
         for name in VOLUMES if event["type"] == "api.call" else ():
             self.peaks[name] = max(self.peaks[name], self.sums[name])
         return self._features(speed) | self._facts(event)

@@ -162,7 +162,7 @@ TestTheTableIsADictionary.settings = settings(max_examples=25, stateful_step_cou
 def test_a_freed_row_is_used_again_and_remembers_nothing() -> None:
     table = SessionTable()
     first = table.add(Names("t", "one"))
-    table.rows["sums"][first] = 9.0
+    table.rows["long_sums"][first] = 9.0
     table.remove(first)
 
     second = table.add(Names("t", "two"))

@@ -102,7 +102,7 @@ def test_the_answer_to_a_summary_leaves_what_is_known_of_the_session() -> None:
     )
 
     row = one.scorer.table.rows[0]
-    assert (row["sessions_seen"], row["novelty"], row["days_known"], row["usual"][0]) == (3, 0.5, 9, 16)
+    assert (row["sessions_seen"], row["novelty"], row["days_known"], row["usual"][0]) == (3, 500, 9, 16)
 
 
 def test_where_the_stream_is_cut_changes_no_summary() -> None:
