@@ -52,15 +52,37 @@ def unknown(name: str) -> str:
     return f"no detection is called {name!r}; {instead}"
 
 
+_ANY_BIT: Final = -1
 _SIGNALLED: Final = [(i, np.uint64(SIGNAL_BIT[rule.signal])) for i, rule in enumerate(RULES) if rule.signal]
+
+
+_ASKED: Final = [
+    (index, rule.holds, [one if isinstance(one, tuple) else (one, _ANY_BIT) for one in rule.stirs])
+    for index, rule in enumerate(RULES)
+    if rule.holds is not None
+]
+
+
+class _Stirred(dict[str, int]):
+    """By the name of a fact, all bits that it has anywhere in the chunk; 1 where a number is not 0."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self._view = view
+
+    def __missing__(self, name: str) -> int:
+        fact = self._view[name]
+        bits = self[name] = int(fact.any() if fact.dtype.kind == "f" else np.bitwise_or.reduce(fact))
+        return bits
 
 
 def firing(view: View, limits: tuple[Limits, ...], count: int) -> NDArray[np.uint64]:
     """Which detections hold after each event: bit *i* is ``RULES[i]``; shape ``(count,)``."""
     mask = np.zeros(count, np.uint64)
-    for index, rule in enumerate(RULES):
-        if rule.holds is not None:
-            holds = rule.holds(view, limits[index])
+    stirred = _Stirred(view)
+    for index, asked, stirs in _ASKED:
+        if all(stirred[name] & bits for name, bits in stirs):
+            holds = asked(view, limits[index])
             if holds.any():
                 mask |= holds.astype(np.uint64) << np.uint64(index)
     if view["signals"].any():

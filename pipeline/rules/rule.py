@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import PRINCIPAL_KIND
+from models.context_columns import POSTURE_FLAGS
+from models.signals import packed
 
 View = Mapping[str, NDArray[Any]]
 Limits = Mapping[str, float]
@@ -54,6 +56,8 @@ class Rule:
             still and says so; ``None`` for a detection that needs no history.
         mutable: whether a verdict of *false positive* keeps it quiet; what is a fact, not a guess, never is.
         usual: which fact of the view is what is usual for the principal, in the unit of *observed*.
+        stirs: facts that *holds* cannot do without: where one of them is 0 after every event of a chunk, it
+            holds nowhere and is not asked. A fact of bits may be named with those that matter.
     """
 
     id: str
@@ -77,11 +81,22 @@ class Rule:
     learning: Callable[[View, Limits], Holds] | None = None
     mutable: bool = True
     usual: str = ""
+    stirs: tuple[str | tuple[str, int], ...] = ()
 
 
 def members(topic: str, *names: str) -> tuple[str, ...]:
     """Members of events as a rule names what it needs: ``topic.member``."""
     return tuple(f"{topic}.{name}" for name in names)
+
+
+def said(*signals: str) -> tuple[str, int]:
+    """What a rule is stirred by that rests on one of *signals* of :mod:`models.signals`."""
+    return "signals", packed(signals)
+
+
+def posture(*flags: str) -> tuple[str, int]:
+    """What a rule is stirred by that rests on one of the posture *flags* being true."""
+    return "posture", sum(2 << 2 * POSTURE_FLAGS.index(name) for name in flags)
 
 
 def settled(x: View, limit: Limits) -> Holds:
