@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from models import features
 from models.acts import ACT_FACTS, follow_auth, follow_call, follow_time, know_proofs
-from models.baseline import keep_peaks
 from models.client import CLIENT_FACTS, follow_client, hold_client
 from models.columns import Batch, ByKind, Kind
 from models.compiled import compiled
@@ -24,8 +23,8 @@ from models.roles import NO_ROLES, Roles, RoleTables
 from models.rolling import Ints, Segments
 from models.sequence import ROLE_FACTS, USUAL_NAMES, follow_role, hold_role, without_roles
 from models.state import ROLES, Rows, SessionTable, gather, scatter
-from models.sums import add
-from models.volumes import VOLUMES
+from models.sums import add, keep_peaks
+from models.volumes import VOLUMES, packed
 
 _AUTH, _CALL, _CONTEXT, _VERDICT = int(Kind.AUTH), int(Kind.CALL), int(Kind.CONTEXT), int(Kind.VERDICT)
 _MARKS: Final = len(MARKS)
@@ -63,6 +62,16 @@ class Folded:
     facts: dict[str, NDArray[Any]]
     values: Floats
     before: Rows
+
+    def peaks_after(self, index: int) -> NDArray[np.uint8]:
+        """The row's ``peaks`` as they stood after event *index*, ``(len(VOLUMES),)``."""
+        owner = int(self.seg.of[index])
+        peaks: NDArray[np.uint8] = self.before["peaks"][owner]
+        if self.batch.kind is not Kind.CALL:
+            return peaks
+        until = slice(int(self.seg.starts[owner]), index + 1)
+        largest = np.array([self.facts[name][until].max() for name in VOLUMES])
+        return np.maximum(peaks, packed(largest))
 
 
 def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None = None) -> Folded:

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from models.compiled import compiled
-from models.features import HALF_LIVES, HOUR, MARK, SUMS
+from models.features import HALF_LIVES, HOUR, MARK, SUM_NAMES, SUMS
+from models.volumes import STEPS, VOLUMES
 
 _PER_MS: Final = -1.0 / np.array(HALF_LIVES)
 _BY_HALF_LIFE: Final = np.argsort([HALF_LIVES.index(one.half_life) for one in SUMS], kind="stable")
@@ -21,6 +22,8 @@ _MARK_OF: Final = np.array([MARK[one.mark] for one in SUMS])
 LONG: Final = sum(one.half_life == HOUR for one in SUMS)
 SHORT: Final = len(SUMS) - LONG
 """How many sums of a row are kept in double and in single precision; the short-lived come first."""
+_VOLUMES: Final = np.array([SUM_NAMES.index(name) for name in VOLUMES])
+_MOST: Final = STEPS.size - 1
 
 
 @compiled
@@ -47,3 +50,12 @@ def add(row: Any, before: int, at: int, told_at: int, marks: Any, sums: Any) -> 
                 row.long_sums[place - SHORT] = row.long_sums[place - SHORT] * keep + fresh
                 sums[one] = row.long_sums[place - SHORT]
         start = _ENDS[life]
+
+
+@compiled
+def keep_peaks(row: Any, sums: Any) -> None:
+    """Remember the largest of each of :data:`models.volumes.VOLUMES` since the session's last summary."""
+    for volume in range(_VOLUMES.size):
+        value = sums[_VOLUMES[volume]]
+        if value > STEPS[row.peaks[volume]]:
+            row.peaks[volume] = min(np.searchsorted(STEPS, value), _MOST)

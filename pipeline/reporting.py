@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 
 from models.arrivals import device_before, names_at
-from models.baseline import peaks_at
 from models.columns import ACTION, FACTOR_CHANGES, KINDS, Kind
 from models.features import FEATURE_NAMES
 from models.rolling import Bools
@@ -136,7 +135,7 @@ class Reporter:
     def _gone(self, sight: Sight, how: str) -> None:
         who, event = sight.who, sight.event
         if who["principal_id"]:
-            peaks = named_volumes(peaks_at(self.walk.looked.folded, sight.index))
+            peaks = named_volumes(self.walk.looked.folded.peaks_after(sight.index))
             event_id = str(event["event_id"])
             self.out.send(outputs.activity(who, sight.kind, how, event_id, sight.at, {}, (), peaks))
             for device_id in filter(None, (*sight.case.devices, who["device_id"])):
