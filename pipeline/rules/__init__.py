@@ -22,7 +22,7 @@ from pipeline.rules.device import DEVICE
 from pipeline.rules.factors import FACTORS
 from pipeline.rules.network import NETWORK
 from pipeline.rules.posture import POSTURE
-from pipeline.rules.rule import ATTACK_VERSION, FOREVER, Holds, Limits, Rule, Severity, View
+from pipeline.rules.rule import ATTACK_VERSION, FOREVER, Holds, Limits, Rule, Severity, Stir, View
 from pipeline.rules.usage import USAGE
 from pipeline.rules.verdicts import VERDICTS
 
@@ -56,8 +56,13 @@ _ANY_BIT: Final = -1
 _SIGNALLED: Final = [(i, np.uint64(SIGNAL_BIT[rule.signal])) for i, rule in enumerate(RULES) if rule.signal]
 
 
+def _bits(stirs: Stir | frozenset[Stir]) -> list[tuple[str, int]]:
+    some = stirs if isinstance(stirs, frozenset) else (stirs,)
+    return [one if isinstance(one, tuple) else (one, _ANY_BIT) for one in some]
+
+
 _ASKED: Final = [
-    (index, rule.holds, [one if isinstance(one, tuple) else (one, _ANY_BIT) for one in rule.stirs])
+    (index, rule.holds, [_bits(one) for one in rule.stirs])
     for index, rule in enumerate(RULES)
     if rule.holds is not None
 ]
@@ -81,7 +86,7 @@ def firing(view: View, limits: tuple[Limits, ...], count: int) -> NDArray[np.uin
     mask = np.zeros(count, np.uint64)
     stirred = _Stirred(view)
     for index, asked, stirs in _ASKED:
-        if all(stirred[name] & bits for name, bits in stirs):
+        if all(any(stirred[name] & bits for name, bits in some) for some in stirs):
             holds = asked(view, limits[index])
             if holds.any():
                 mask |= holds.astype(np.uint64) << np.uint64(index)

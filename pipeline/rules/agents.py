@@ -7,7 +7,19 @@ from typing import Final
 import numpy as np
 
 from models.signals import told
-from pipeline.rules.rule import AGENT, Holds, Limits, Rule, View, numbers, settled, unsettled
+from pipeline.rules.rule import (
+    AGENT,
+    BY_AGENT,
+    Holds,
+    Limits,
+    Rule,
+    View,
+    either,
+    numbers,
+    said,
+    settled,
+    unsettled,
+)
 
 
 def _tool_burst(x: View, limit: Limits) -> Holds:
@@ -41,6 +53,7 @@ AGENTS: Final[tuple[Rule, ...]] = (
         needs=("api-calls.tool",), references=("NIST CSF 2.0 DE.CM-09",),
         clearing="It ends half an hour after the burst, if the session was not ended.",
         usual="usual_tool_calls_1m",
+        stirs=(BY_AGENT, either("tool_calls_1m", "new_tools_10m")),
     ),
     Rule(
         "agent_denied_tools", "An agent goes on calling tools that it is denied.",
@@ -51,6 +64,7 @@ AGENTS: Final[tuple[Rule, ...]] = (
         "a prompt loop, a right taken away by mistake", numbers(denials=4.5, days=3.0, times=2.0),
         needs=("api-calls.tool", "api-calls.status"), references=("NHI5:2025",),
         clearing="It ends half an hour after the last denial.", usual="usual_denied_10m",
+        stirs=("tool_denied", BY_AGENT),
     ),
     Rule(
         "agent_new_tool", "An agent uses a tool that it has not used in any session before.",
@@ -62,6 +76,7 @@ AGENTS: Final[tuple[Rule, ...]] = (
         needs=("api-calls.tool",), references=("NIST CSF 2.0 DE.CM-09",),
         clearing="It ends by itself within two hours.",
         learning=lambda x, limit: (x["kind"] == AGENT) & unsettled(x, limit),
+        stirs=(said("unfamiliar_tool"), BY_AGENT),
     ),
     Rule(
         "agent_for_risky_user", "An agent acts for a session that is itself at risk.",
@@ -72,5 +87,6 @@ AGENTS: Final[tuple[Rule, ...]] = (
         "whatever raised the risk of the session above falsely",
         needs=("auth-events.parent_session_id",), references=("NIST SP 800-207 §2.1 tenet 4",),
         clearing="It ends when the session it was born from is at LOW again.",
+        stirs=(said("parent_at_risk"), BY_AGENT),
     ),
 )  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 
 from models.device_facts import known
 from models.signals import told
-from pipeline.rules.rule import Holds, Limits, Rule, View, numbers, settled, unsettled
+from pipeline.rules.rule import Holds, Limits, Rule, View, numbers, said, settled, unsettled
 
 
 def _rare_hour(x: View, limit: Limits) -> Holds:
@@ -40,6 +40,7 @@ BASELINE: Final[tuple[Rule, ...]] = (
         "travel, being on call, summer time, a deadline", numbers(days=10.0, share=0.02),
         needs=("auth-events.occurred_at",), references=("NIST CSF 2.0 DE.CM-03",),
         clearing="It ends an hour after the hour is usual again, or with a step-up.", learning=unsettled,
+        stirs=("days_known",),
     ),
     Rule(
         "concurrent_sessions", "Many more sessions than usual are live at once, from several networks.",
@@ -52,6 +53,7 @@ BASELINE: Final[tuple[Rule, ...]] = (
         needs=("auth-events.principal_id", "auth-events.ip"), references=("NIST CSF 2.0 DE.CM-03",),
         clearing="A step-up clears it; it ends half an hour after the sessions are as few as usual.",
         learning=unsettled, usual="usual_concurrent",
+        stirs=("strange_sessions",),
     ),
     Rule(
         "unfamiliar_scope",
@@ -64,6 +66,7 @@ BASELINE: Final[tuple[Rule, ...]] = (
         needs=("api-calls.operation", "api-calls.sensitivity", "api-calls.scope", "auth-events.scopes"),
         references=("NIST SP 800-207 §2.1 tenet 4", "NHI5:2025"),
         clearing="A step-up clears it; it ends by itself within two hours.", learning=unsettled,
+        stirs=(said("unfamiliar_use"),),
     ),
     Rule(
         "access_probing", "Many different operations or resources were refused or not found in a short time.",
@@ -77,5 +80,6 @@ BASELINE: Final[tuple[Rule, ...]] = (
         references=("NIST CSF 2.0 DE.CM-09",),
         clearing="A step-up clears it; it ends half an hour after the refusals.",
         learning=unsettled, usual="usual_refused_10m",
+        stirs=("refused_10m",),
     ),
 )  # fmt: skip

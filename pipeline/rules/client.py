@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.columns import NETWORK_TYPE
 from models.device_facts import known
 from models.software import BROWSER, HANDSET, LIBRARY, TOOL
-from pipeline.rules.rule import API_KEY, HUMAN, SERVICE, Holds, Limits, Rule, View, members, numbers
+from pipeline.rules.rule import API_KEY, HUMAN, SERVICE, Holds, Limits, Rule, View, either, members, numbers
 
 
 def _unknown_network(x: View, moved: NDArray[Any]) -> Holds:
@@ -57,6 +57,9 @@ def _on_handset(x: View, _: Limits) -> Holds:
     return answer
 
 
+_BY_HANDSET: Final = either(("software", HANDSET), ("network_type", NETWORK_TYPE["cellular"]))
+
+
 CLIENT: Final[tuple[Rule, ...]] = (
     Rule(
         "network_changed", "A person's session moved to a network new to that person.",
@@ -67,6 +70,7 @@ CLIENT: Final[tuple[Rule, ...]] = (
         needs=members("auth-events", "ip", "asn") + members("api-calls", "ip", "asn"),
         references=("NIST CSF 2.0 DE.CM-01", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="Cleared by proving a factor; else it counts for an hour.",
+        stirs=("answered", "network_changes_1h"),
     ),
     Rule(
         "token_replayed", "The same token was presented by another client from another network.",
@@ -79,6 +83,7 @@ CLIENT: Final[tuple[Rule, ...]] = (
         + members("api-calls", "token_id", "ip", "asn", "user_agent", "ja4"),
         references=("NIST CSF 2.0 DE.CM-03", "NIST SP 800-207 §2.1 tenet 6"),
         clearing="Counts for an hour; proving a factor does not clear it, for the copied token remains.",
+        stirs=("hijacked",),
     ),
     Rule(
         "impossible_travel", "Two places of this principal are too far apart for the time between them.",
@@ -90,6 +95,7 @@ CLIENT: Final[tuple[Rule, ...]] = (
         + members("api-calls", "latitude", "longitude", "network_type"),
         references=("NIST CSF 2.0 DE.AE-03",),
         clearing="It passes an hour after the last such jump, or an analyst reports a false positive.",
+        stirs=(either("speed_kmh", "answered"),),
     ),
     Rule(
         "api_key_off_place", "A key or service is used from a network it was never used from.",
@@ -100,6 +106,7 @@ CLIENT: Final[tuple[Rule, ...]] = (
         needs=("api-calls.asn", "api-calls.ip"), learning=_is_unsettled,
         references=("NHI2:2025", "NHI7:2025"),
         clearing="An analyst reports a false positive: the network is the principal's from then on.",
+        stirs=("answered",),
     ),
     Rule(
         "non_browser_client", "A session that began in a browser is used by a script or tool.",
@@ -110,6 +117,7 @@ CLIENT: Final[tuple[Rule, ...]] = (
         needs=("auth-events.user_agent", "api-calls.user_agent"),
         references=("NIST CSF 2.0 DE.CM-03", "NIST SP 800-207 §2.1 tenet 6"),
         clearing="A factor proved again.",
+        stirs=(("software", TOOL & LIBRARY), ("began_as", BROWSER)),
     ),
     Rule(
         "machine_on_handset", "A key or service is used from a handset or a cellular network.",
@@ -120,5 +128,6 @@ CLIENT: Final[tuple[Rule, ...]] = (
         needs=("api-calls.user_agent", "api-calls.network_type"),
         references=("NHI2:2025", "NHI10:2025"),
         clearing="It passes an hour after the last such call.",
+        stirs=(("kind", SERVICE & API_KEY), _BY_HANDSET),
     ),
 )  # fmt: skip

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from models.context_columns import MALWARE, POSTURE_FLAGS
 from models.device_facts import flag, malware
-from pipeline.rules.rule import AGENT, Holds, Limits, Rule, View, members, numbers
+from pipeline.rules.rule import AGENT, BY_AGENT, Holds, Limits, Rule, View, members, numbers, posture
 
 ON_A_DEVICE: Final = members("auth-events", "device_id")
+_INFECTED: Final = ("posture", MALWARE["detected"] << 2 * len(POSTURE_FLAGS))
 _HEALED: Final = "Ends when the device reports that it is healthy again; proving a factor does not clear it."
 _HEARD: Final = "Ends when the device is heard again."
 
@@ -33,6 +35,7 @@ DEVICE: Final[tuple[Rule, ...]] = (
         ("posture_faults", "posture faults"), "no posture faults", "test farms; developers' own devices",
         needs=members("device-telemetry", "rooted") + ON_A_DEVICE,
         references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, mutable=False,
+        stirs=(posture("rooted"),),
     ),
     Rule(
         "device_hooked", "The app on the session's device runs hooked: something rewrites what it does.",
@@ -43,6 +46,7 @@ DEVICE: Final[tuple[Rule, ...]] = (
         "security researchers, accessibility tools that inject code",
         needs=members("device-telemetry", "hooked") + ON_A_DEVICE,
         references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, mutable=False,
+        stirs=(posture("hooked"),),
     ),
     Rule(
         "device_emulated", "The session's device is an emulator, not the phone it says it is.",
@@ -53,6 +57,7 @@ DEVICE: Final[tuple[Rule, ...]] = (
         "test farms: keep them quiet by a suppression of their tenant or devices",
         needs=members("device-telemetry", "emulator") + ON_A_DEVICE,
         references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, mutable=False,
+        stirs=(posture("emulator"),),
     ),
     Rule(
         "malware_on_device", "Malware was reported on the session's device and is not quarantined.",
@@ -64,6 +69,7 @@ DEVICE: Final[tuple[Rule, ...]] = (
         references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"),
         clearing="Ends when the device reports the malware quarantined or gone; a factor does not clear it.",
         mutable=False,
+        stirs=(_INFECTED,),
     ),
     Rule(
         "telemetry_silent_while_active",
@@ -76,6 +82,7 @@ DEVICE: Final[tuple[Rule, ...]] = (
         needs=members("device-telemetry", "heartbeat_interval_ms") + ON_A_DEVICE
         + members("api-calls", "occurred_at"),
         references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 7"), clearing=_HEARD,
+        stirs=("calling", "telemetry_gap"),
     ),
     Rule(
         "telemetry_silent_while_idle", "The device stopped sending telemetry; the session is idle.",
@@ -87,6 +94,7 @@ DEVICE: Final[tuple[Rule, ...]] = (
         needs=members("device-telemetry", "heartbeat_interval_ms") + ON_A_DEVICE,
         references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 7"),
         clearing="Ends when the device is heard again, or a factor is proved.",
+        stirs=("telemetry_gap",),
     ),
     Rule(
         "agent_without_fresh_attestation",
@@ -100,5 +108,6 @@ DEVICE: Final[tuple[Rule, ...]] = (
         + members("api-calls", "principal_kind", "device_id"),
         references=("NIST CSF 2.0 PR.AA-03", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="Ends with the next good attestation of the device; an agent cannot prove a factor.",
+        stirs=("calling", "bound", BY_AGENT),
     ),
 )  # fmt: skip

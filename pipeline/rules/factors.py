@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models import signals
 from models.columns import ACTION, FACTOR_CHANGES
-from pipeline.rules.rule import FOREVER, HUMAN, Holds, Limits, Rule, View, members, numbers
+from pipeline.rules.rule import FOREVER, HUMAN, Holds, Limits, Rule, View, members, numbers, said
 
 _HOUR_MS: Final = 3_600_000
 _PROVED: Final = (ACTION["mfa_passed"], ACTION["step_up_passed"])
@@ -62,6 +62,7 @@ FACTORS: Final[tuple[Rule, ...]] = (
         "somebody learning a new phone", numbers(denials=3.0),
         needs=members("auth-events", "action"), references=("NIST CSF 2.0 DE.CM-03", "NIST CSF 2.0 PR.AA-03"),
         clearing="Counts for an hour; proving a factor does not clear it, for a factor is what was abused.",
+        stirs=("action", "mfa_denials_10m"),
     ),
     Rule(
         "step_up_missed", "The session was asked to prove a factor again and did not by the deadline.",
@@ -83,6 +84,7 @@ FACTORS: Final[tuple[Rule, ...]] = (
         needs=members("auth-events", "device_id", "action", "scopes") + members("api-calls", "operation"),
         references=("NIST CSF 2.0 PR.AA-05", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="Cleared by proving a factor; else it counts for an hour.",
+        stirs=(said("new_device"),),
     ),
     Rule(
         "factor_reset_new_device", "A factor was changed, and within a day a new device signed in.",
@@ -104,6 +106,7 @@ FACTORS: Final[tuple[Rule, ...]] = (
         needs=members("auth-events", "action", "ip", "asn", "user_agent"),
         references=("NIST CSF 2.0 DE.CM-03", "RFC 9700 §4.14.2"),
         clearing="Counts for an hour; proving a factor does not clear it, for the copy remains.",
+        stirs=("action",),
     ),
     Rule(
         "sim_swapped", "The device's SIM changed, and within a day credentials were changed or recovered.",
@@ -115,6 +118,7 @@ FACTORS: Final[tuple[Rule, ...]] = (
         needs=members("device-telemetry", "sim_id") + members("auth-events", "action", "device_id"),
         references=("NIST CSF 2.0 PR.AA-01", "NIST CSF 2.0 DE.AE-03"),
         clearing="Counts for an hour; proving a factor does not clear it, for codes may reach another phone.",
+        stirs=(said("sim_changed"), "action"),
     ),
     Rule(
         "factor_after_sim_swap", "A factor that reaches the SIM was proved within a day of its change.",
@@ -126,5 +130,6 @@ FACTORS: Final[tuple[Rule, ...]] = (
         needs=members("device-telemetry", "sim_id") + members("auth-events", "action", "amr", "device_id"),
         references=("NIST CSF 2.0 PR.AA-03",),
         clearing="Cleared by proving a factor; else it counts for an hour.",
+        stirs=(said("sim_changed"), "action", "by_sim"),
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Final
 
 from models.device_facts import known
 from models.signals import told
-from pipeline.rules.rule import HUMAN, Holds, Limits, Rule, View, numbers
+from pipeline.rules.rule import HUMAN, Holds, Limits, Rule, View, numbers, said
 
 
 def _newcomer(x: View, limit: Limits) -> Holds:
@@ -64,6 +64,7 @@ NETWORK: Final[tuple[Rule, ...]] = (
         needs=(*_AT_SIGN_IN, "auth-events.network_type"), learning=_unsettled,
         references=("NIST CSF 2.0 DE.AE-03", "NIST CSF 2.0 PR.AA-03"),
         clearing="A factor that a phishing site cannot relay, proved anew.",
+        stirs=(said("network_of_newcomers"),),
     ),
     Rule(
         "aitm_session_taken", "A session from such a sign-in is used by another client soon after.",
@@ -74,6 +75,7 @@ NETWORK: Final[tuple[Rule, ...]] = (
         needs=(*_AT_SIGN_IN, "auth-events.network_type", "api-calls.user_agent"), learning=_unsettled,
         references=("NIST CSF 2.0 DE.AE-03", "NIST SP 800-207 §2.1 tenet 6"),
         clearing="A new session, signed in to from a network known to the person.",
+        stirs=(said("network_of_newcomers"), "client_changes_1h"),
     ),
     Rule(
         "anonymised_network", "A person signed in through a VPN or data centre and never did before.",
@@ -84,6 +86,7 @@ NETWORK: Final[tuple[Rule, ...]] = (
         needs=("auth-events.network_type",), learning=_unsettled,
         references=("NIST CSF 2.0 DE.CM-01", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="A factor proved again, or the session leaves that network.",
+        stirs=(said("new_anonymiser"),),
     ),
     Rule(
         "tor_network", "A person came through Tor and never did before.",
@@ -95,6 +98,7 @@ NETWORK: Final[tuple[Rule, ...]] = (
         needs=("auth-events.network_type", "api-calls.network_type"), learning=_unsettled,
         references=("NIST CSF 2.0 DE.CM-01", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="A factor proved again, or the session leaves Tor.",
+        stirs=(said("new_tor"),),
     ),
     Rule(
         "workload_credential_off_home", "A workload's credential is used outside of the workload's network.",

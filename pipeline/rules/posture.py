@@ -34,6 +34,7 @@ POSTURE: Final[tuple[Rule, ...]] = (
         "devices their maker never certified",
         needs=members("device-telemetry", "attestation") + ON_A_DEVICE, references=_HEALTH,
         clearing="Ends with the next attestation that does not fail; proving a factor does not clear it.",
+        stirs=("bound", "attestation"),
     ),
     Rule(
         "attestation_downgraded", "The device used to prove its health by hardware and no longer does.",

@@ -22,10 +22,14 @@ View = Mapping[str, NDArray[Any]]
 Limits = Mapping[str, float]
 Holds = NDArray[np.bool_]
 Severity = Literal["LOW", "MEDIUM", "HIGH"]
+Stir = str | tuple[str, int]
+"""A fact, or some bits of one."""
 
 ATTACK_VERSION: Final = "18.1"
 FOREVER: Final = 10 * 365 * 86_400.0
 HUMAN, SERVICE, API_KEY, AGENT = (PRINCIPAL_KIND[k] for k in ("human", "service", "api_key", "agent"))
+BY_AGENT: Final = ("kind", AGENT)
+"""The bit that only the number of agents has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ class Rule:
         mutable: whether a verdict of *false positive* keeps it quiet; what is a fact, not a guess, never is.
         usual: which fact of the view is what is usual for the principal, in the unit of *observed*.
         stirs: facts that *holds* cannot do without: where one of them is 0 after every event of a chunk, it
-            holds nowhere and is not asked. A fact of bits may be named with those that matter.
+            holds nowhere and is not asked. Of several in a set one is enough; of a fact of bits only those
+            given with it count.
     """
 
     id: str
@@ -81,7 +86,7 @@ class Rule:
     learning: Callable[[View, Limits], Holds] | None = None
     mutable: bool = True
     usual: str = ""
-    stirs: tuple[str | tuple[str, int], ...] = ()
+    stirs: tuple[Stir | frozenset[Stir], ...] = ()
 
 
 def members(topic: str, *names: str) -> tuple[str, ...]:
@@ -92,6 +97,11 @@ def members(topic: str, *names: str) -> tuple[str, ...]:
 def said(*signals: str) -> tuple[str, int]:
     """What a rule is stirred by that rests on one of *signals* of :mod:`models.signals`."""
     return "signals", packed(signals)
+
+
+def either(*stirs: Stir) -> frozenset[Stir]:
+    """One of *stirs* is enough."""
+    return frozenset(stirs)
 
 
 def posture(*flags: str) -> tuple[str, int]:

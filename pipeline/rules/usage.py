@@ -8,7 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.signals import told
-from pipeline.rules.rule import SERVICE, Holds, Limits, Rule, View, members, numbers, settled, unsettled
+from pipeline.rules.rule import (
+    SERVICE,
+    Holds,
+    Limits,
+    Rule,
+    View,
+    either,
+    members,
+    numbers,
+    settled,
+    unsettled,
+)
 
 
 def _chain_steps(x: View, limit: Limits) -> NDArray[np.int64]:
@@ -52,6 +63,7 @@ USAGE: Final[tuple[Rule, ...]] = (
         needs=members("api-calls", "records", "sensitivity"), references=("NIST CSF 2.0 DE.CM-09",),
         clearing="It ends half an hour after the reading, if the session was not ended.",
         learning=_reads_unknown, usual="usual_sensitive_records_10m",
+        stirs=("sensitive_records_10m",),
     ),
     Rule(
         "privilege_chain",
@@ -63,6 +75,7 @@ USAGE: Final[tuple[Rule, ...]] = (
         needs=("api-calls.operation", "api-calls.status"),
         references=("NIST CSF 2.0 DE.CM-03", "NHI5:2025"),
         clearing="It ends an hour after the chain, if the session was not ended.",
+        stirs=("credentials_created_10m", "rights_granted_10m", "audit_blinded_10m"),
     ),
     Rule(
         "privilege_widened", "Two steps of the privilege chain within minutes: credential, rights, audit.",
@@ -72,5 +85,9 @@ USAGE: Final[tuple[Rule, ...]] = (
         "infrastructure as code, onboarding, in their first days", numbers(left=0.25),
         needs=("api-calls.operation", "api-calls.status"), references=("NIST CSF 2.0 DE.CM-03",),
         clearing="A step-up clears it; it ends half an hour after the steps.",
+        stirs=(
+            either("credentials_created_10m", "rights_granted_10m"),
+            either("rights_granted_10m", "audit_blinded_10m"),
+        ),
     ),
 )  # fmt: skip

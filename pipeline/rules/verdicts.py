@@ -17,6 +17,7 @@ VERDICTS: Final[tuple[Rule, ...]] = (
         references=("NIST SP 800-207 §2.1 tenet 6",),
         clearing="Never: start a session anew from one that is trusted.",
         mutable=False,
+        stirs=("fallen",),
     ),
     Rule(
         "confirmed_compromised", "An analyst or the user confirmed that this session is compromised.",
@@ -28,5 +29,6 @@ VERDICTS: Final[tuple[Rule, ...]] = (
         references=("NIST CSF 2.0 DE.AE-02",),
         clearing="Never in this session: start a new one.",
         mutable=False,
+        stirs=("confirmed",),
     ),
 )  # fmt: skip
