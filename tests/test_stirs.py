@@ -55,7 +55,9 @@ def _without(view: dict[str, Any], stirs: Stir | frozenset[Stir]) -> dict[str, A
     return quiet
 
 
-@pytest.mark.parametrize(("rule", "stir"), STIRRED, ids=[f"{rule.id} without {one}" for rule, one in STIRRED])
+@pytest.mark.parametrize(
+    ("rule", "stir"), STIRRED, ids=[f"{rule.id}-{at}" for at, (rule, _) in enumerate(STIRRED)]
+)
 def test_without_what_stirs_it_no_detection_holds(rule: Any, stir: Any) -> None:
     for seed in range(8):
         holds = rule.holds(_without(_anything(seed), stir), rule.limits)

@@ -80,13 +80,23 @@ class _Stirred(dict[str, int]):
         bits = self[name] = int(fact.any() if fact.dtype.kind == "f" else np.bitwise_or.reduce(fact))
         return bits
 
+    def by(self, stirs: list[list[tuple[str, int]]]) -> bool:
+        """Whether the chunk has one of each of *stirs*."""
+        for some in stirs:
+            for name, bits in some:
+                if self[name] & bits:
+                    break
+            else:
+                return False
+        return True
+
 
 def firing(view: View, limits: tuple[Limits, ...], count: int) -> NDArray[np.uint64]:
     """Which detections hold after each event: bit *i* is ``RULES[i]``; shape ``(count,)``."""
     mask = np.zeros(count, np.uint64)
     stirred = _Stirred(view)
     for index, asked, stirs in _ASKED:
-        if all(any(stirred[name] & bits for name, bits in some) for some in stirs):
+        if stirred.by(stirs):
             holds = asked(view, limits[index])
             if holds.any():
                 mask |= holds.astype(np.uint64) << np.uint64(index)
