@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.columns import DEVICE, Batch, Kind
 from models.compiled import compiled
 from models.fold import Folded
-from models.rolling import Bools, Segments, segments
+from models.segments import Bools, Segments, segments
 from models.state import RECENT, Names, Rows, SessionTable
 
 Ints = NDArray[np.int64]

@@ -20,7 +20,7 @@ from models.compiled import compiled
 from models.device_facts import CONTEXT_FACTS, follow_context, know_contexts
 from models.features import MARKS, SUM_NAMES, Floats
 from models.roles import NO_ROLES, Roles, RoleTables
-from models.rolling import Ints, Segments
+from models.segments import Ints, Segments
 from models.sequence import ROLE_FACTS, USUAL_NAMES, follow_role, hold_role, without_roles
 from models.state import ROLES, Rows, SessionTable, gather, scatter
 from models.sums import add, keep_peaks
@@ -43,7 +43,7 @@ class Facts(NamedTuple):
 
 @dataclass(slots=True)
 class Folded:
-    """What a chunk did, event by event, sorted by session (:class:`models.rolling.Segments`).
+    """What a chunk did, event by event, sorted by session (:class:`models.segments.Segments`).
 
     Attributes:
         batch: the chunk in order of arrival.

@@ -15,7 +15,7 @@ from sklearn.metrics import silhouette_score
 
 from models.columns import KINDS
 from models.roles import MOST_OPERATIONS, OTHER, QUANTILES, VOLUMES, Roles, numbers_of
-from models.rolling import Floats, Ints, segments
+from models.segments import Floats, Ints, segments
 from models.state import ROLES
 
 MOST_SESSIONS: Final = 50_000

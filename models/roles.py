@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.columns import KINDS
 from models.features import FEATURES, SUM_NAMES
 from models.fingerprint import fingerprint, short
-from models.rolling import Floats, Ints
+from models.segments import Floats, Ints
 from models.state import ROLES
 
 MOST_OPERATIONS: Final = 255

@@ -17,7 +17,7 @@ from models.arrivals import names_at
 from models.columns import ACTION, KINDS
 from models.detector import Moved
 from models.features import FEATURE_NAMES
-from models.rolling import Bools
+from models.segments import Bools
 from models.state import SessionTable
 from pipeline import outputs
 from pipeline.brain import Brain

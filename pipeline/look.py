@@ -14,7 +14,7 @@ from models.context_columns import SOURCE
 from models.detector import Detector
 from models.features import as_seen_by_models
 from models.fold import Folded
-from models.rolling import Bools
+from models.segments import Bools
 from pipeline.brain import Brain
 from pipeline.rules import firing
 from pipeline.uses import GRANTING

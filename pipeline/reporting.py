@@ -10,7 +10,7 @@ import numpy as np
 from models.arrivals import device_before, names_at
 from models.columns import ACTION, FACTOR_CHANGES, KINDS, Kind
 from models.features import FEATURE_NAMES
-from models.rolling import Bools
+from models.segments import Bools
 from models.state import Names
 from models.volumes import named_volumes
 from pipeline import feedback, lineage, outputs

@@ -16,7 +16,7 @@ from models.features import FEATURE_NAMES
 from models.fold import fold
 from models.role_fit import Calls, drawn, fit_roles, with_usual
 from models.roles import VOLUMES, Roles
-from models.rolling import segments
+from models.segments import segments
 from models.state import SessionTable
 from pipeline.recording import read
 from schemas.decode import decode_chunk

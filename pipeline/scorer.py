@@ -17,7 +17,7 @@ from models import state
 from models.arrivals import learn_names, locate, unseen
 from models.columns import CALL_MEMBERS, DEVICE, Batch, Columns, Kind
 from models.fold import fold
-from models.rolling import Segments, segments
+from models.segments import Segments, segments
 from models.state import SOURCES, Names, SessionTable
 from pipeline.afterwards import Farewell, acknowledge, summarise
 from pipeline.attempts import tell_networks

@@ -19,7 +19,7 @@ from models.arrivals import names_at
 from models.columns import KINDS, Kind
 from models.detector import BANDS, Detector
 from models.features import as_seen_by_models
-from models.rolling import Bools
+from models.segments import Bools
 from pipeline import outputs
 from pipeline.case import Case
 from pipeline.decision import Judge

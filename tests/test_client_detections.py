@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from histories import BERLIN, CAFE, HOME, KEY, MUNICH, Row, earlier, moved, thrice
 from models.columns import Columns
 from models.fold import fold
-from models.rolling import segments
+from models.segments import segments
 from models.software import BROWSER, HANDSET, LIBRARY, TOOL, UNKNOWN, software_of
 from models.state import Names, SessionTable
 from playing import Event, found, of, replayed

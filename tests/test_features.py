@@ -25,7 +25,7 @@ from models.features import (
     matrix,
 )
 from models.fold import fold
-from models.rolling import segments
+from models.segments import segments
 from models.state import SessionTable
 from samples import T0, auth, call, context
 from test_fold import SOME_ROLES, STREAMS, fast

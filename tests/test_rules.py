@@ -36,7 +36,7 @@ from histories import (
 from models.columns import Columns
 from models.features import FEATURE_NAMES
 from models.fold import fold
-from models.rolling import segments
+from models.segments import segments
 from models.signals import SIGNAL_BIT
 from models.state import ROW, SessionTable
 from pipeline.rules import ATTACK_VERSION, BIT, RULE_IDS, RULES, firing

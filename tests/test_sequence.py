@@ -13,7 +13,7 @@ from models.features import FEATURE_NAMES
 from models.fold import Folded, fold
 from models.role_fit import fit_roles
 from models.roles import QUANTILES, VOLUMES, Roles
-from models.rolling import segments
+from models.segments import segments
 from models.sequence import SEQUENCE, UNCLEAR, USUAL_NAMES
 from models.state import ROLES, SessionTable
 from role_samples import sample_roles
