@@ -96,7 +96,8 @@ def _heard(fleet: Fleet, device: DeviceState, event: dict[str, Any], out: Outbox
     news |= device_changes.check_clock(device.changes, device.posture, device.told_of, event)
     device_changes.notice(device.changes, fleet, device.posture, told, event)
     fleet.hear(event["tenant"], device.heard_at, at)
-    out.count("suppressed", "rollout", by=device_changes.excuse(device.changes, fleet, event["tenant"], at))
+    for reason in device_changes.excuse(device.changes, fleet, event["tenant"], at):
+        out.count("suppressed", reason)
     device.heard_at = max(device.heard_at, at)
     device.posture |= told
     device.told_of |= dict.fromkeys(told, at)

@@ -61,7 +61,29 @@ ROWS = [
             fleet(10, {"screen_lock": False}),
             after_the_change(screen_lock=False),
             became({"screen_lock": False}, screen_lock=None),
+            became({"os_version": "18.0", "compliant": False}),
+            became({"patch_level": "2026-03-05"}, {}, {"compliant": False}),
         ),
+    ),
+    Row(
+        "posture_downgraded",
+        became({"os_version": "18.0", "compliant": False, "screen_lock": False}),
+        became({"os_version": "18.0", "compliant": False}),
+    ),
+    Row(
+        "posture_downgraded",
+        became({"os_version": "17.4", "compliant": False}),
+        became({"os_version": "17.6", "compliant": False}),
+    ),
+    Row(
+        "posture_downgraded",
+        became({"os_version": "15.4", "platform": "linux", "compliant": False}),
+        became({"os_version": "18.0", "compliant": False}),
+    ),
+    Row(
+        "posture_downgraded",
+        became({"os_version": "18.0"}, *({} for _ in range(61)), {"compliant": False}),
+        became({"os_version": "18.0"}, *({} for _ in range(50)), {"compliant": False}),
     ),
     *(
         Row("posture_downgraded", became({fact: bad}), became({fact: not bad}, **{fact: bad}))
