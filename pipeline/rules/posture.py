@@ -22,7 +22,7 @@ POSTURE: Final[tuple[Rule, ...]] = (
             "device-telemetry", "managed", "compliant", "screen_lock", "encrypted", "developer_mode",
             "debugger",
         ) + ON_A_DEVICE,
-        references=_HEALTH, signal="posture_downgraded",
+        references=_HEALTH, signal="posture_downgraded", fleet_may_follow=True,
         clearing="Ends when the fact is as it was, after an hour, or when a factor is proved.",
     ),
     Rule(

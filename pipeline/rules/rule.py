@@ -54,6 +54,8 @@ class Rule:
             still and says so; ``None`` for a detection that needs no history.
         mutable: whether a verdict of *false positive* keeps it quiet; what is a fact, not a guess, never is.
         usual: which fact of the view is what is usual for the principal, in the unit of *observed*.
+        fleet_may_follow: whether many devices at once make it a rollout, so that nobody is asked for a factor
+            for its sake alone before the fleet had time to follow (the policy's ``times.rollout_s``).
     """
 
     id: str
@@ -77,6 +79,7 @@ class Rule:
     learning: Callable[[View, Limits], Holds] | None = None
     mutable: bool = True
     usual: str = ""
+    fleet_may_follow: bool = False
 
 
 def members(topic: str, *names: str) -> tuple[str, ...]:
