@@ -115,7 +115,8 @@ class Judge:
             elif episode is not None:
                 if moment.mask_before >> index & 1:
                     episode.last_at = max(episode.last_at, moment.before)
-                if moment.at > episode.last_at + rule.hold_s * 1000:
+                excused = rule.fleet_may_follow and rule.signal in moment.told
+                if excused or moment.at > episode.last_at + rule.hold_s * 1000:
                     del case.episodes[rule.id]
 
     @staticmethod
