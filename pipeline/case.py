@@ -47,11 +47,12 @@ class Episode:
 
 @dataclass(slots=True)
 class Challenge:
-    """An open step-up: what was asked, and whether only silence asked for it."""
+    """An open step-up: until when, whether only silence asked for it, and every detection that counted."""
 
     challenge_id: str
     deadline: int
     silence: bool
+    detections: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

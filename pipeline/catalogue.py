@@ -50,6 +50,7 @@ def entry(rule: Rule) -> dict[str, Any]:
         "weight": weight(rule),
         "alone": {"level": level, "score": value},
         "counts_for": _duration(rule.hold_s),
+        "asks": _asks(rule),
         "cleared_by_step_up": rule.cleared_by_step_up,
         "clearing": rule.clearing,
         "attack": {"version": ATTACK_VERSION, "techniques": list(rule.attack)},
@@ -75,6 +76,7 @@ def lines(told: dict[str, Any]) -> list[tuple[str, str]]:
     said = [
         ("severity", f"{told['severity']}, weight {told['weight']:g}; {leads_to(told)}"),
         ("counts", told["counts_for"]),
+        ("asks", told["asks"]),
         ("cleared", told["clearing"]),
         ("normal", told["normal"]),
         ("limits", ", ".join(f"{name} {value:g}" for name, value in told["limits"].items())),
@@ -113,6 +115,14 @@ def _told_by(rule: Rule) -> str:
         return ""
     signal = SIGNALS[SIGNAL_BIT[rule.signal]]
     return f"the {signal.source} context: {signal.text}"
+
+
+def _asks(rule: Rule) -> str:
+    """When alone it asks for a factor, if that is not at once."""
+    minutes = _SHIPPED.times.rollout_s / 60
+    return (
+        f"alone only after {minutes:g} minutes, in which a fleet may follow" if rule.fleet_may_follow else ""
+    )
 
 
 def _learning(rule: Rule) -> str:

@@ -12,6 +12,15 @@ from typing import Final
 from models.columns import ACTION
 from pipeline.case import Case, Challenge, Episode
 from pipeline.guard import Guard, next_minute
+from pipeline.holding import (
+    HUSHED,
+    WAITING,
+    fleet_follows_until,
+    is_hushed,
+    is_taken_back,
+    may_be_rollout,
+    rests_on_silence,
+)
 from pipeline.moment import ANOMALY, Contribution, Decision, Moment, stable_id
 from pipeline.policy import Policy
 from pipeline.risk import LEVELS, Level, next_level, score
@@ -21,7 +30,6 @@ _STEP_UP: Final = ACTION["step_up_passed"]
 _SIGN_IN: Final = ACTION["sign_in"]
 _SIGN_OUT: Final = ACTION["sign_out"]
 _MISSED: Final = "step_up_missed"
-_HUSHED: Final = "held by the guard: many of the tenant's devices are silent, their way here may be broken"
 
 
 class Judge:
@@ -56,7 +64,7 @@ class Judge:
         self._proved(case, moment)
         self._missed(case, moment)
         self._episodes(case, moment)
-        self._withdraw(case)
+        self._withdraw(case, moment)
         parts = self.weigh(case, who, moment)
         value = score(self.policy.prior + sum(part.log_odds for part in parts if not part.muted))
         previous: Level = case.level  # type: ignore[assignment]
@@ -107,7 +115,8 @@ class Judge:
             elif episode is not None:
                 if moment.mask_before >> index & 1:
                     episode.last_at = max(episode.last_at, moment.before)
-                if moment.at > episode.last_at + rule.hold_s * 1000:
+                excused = rule.fleet_may_follow and rule.signal in moment.told
+                if excused or moment.at > episode.last_at + rule.hold_s * 1000:
                     del case.episodes[rule.id]
 
     @staticmethod
@@ -118,10 +127,13 @@ class Judge:
         """Not what was just answered with a factor, nor the silence that a revocation itself brings."""
         return rule.id not in case.proved and not (rule.silence and case.revocation)
 
-    def _withdraw(self, case: Case) -> None:
-        """A device that is heard again answers for itself: nobody need step up for its silence any more."""
+    def _withdraw(self, case: Case, moment: Moment) -> None:
+        """Nobody need step up any more for a device that is heard again, or for what its fleet did too."""
+        challenge = case.challenge
+        if challenge is None or case.revocation:
+            return
         silent = any(RULES[BIT[rule_id]].silence for rule_id in case.episodes)
-        if case.challenge and case.challenge.silence and not silent and not case.revocation:
+        if (challenge.silence and not silent) or is_taken_back(case, challenge, moment):
             case.challenge = None
             case.episodes.pop(_MISSED, None)
 
@@ -178,17 +190,27 @@ class Judge:
             decision.held = True
             decision.suppressed = "; ".join(filter(None, (decision.suppressed, hold)))
             decision.action = "step_up" if moment.kind in ("human", "") else "allow"
-        if decision.action == "step_up" and case.challenge is None and self._hushed(case, moment, decision):
+        if decision.action == "step_up" and case.challenge is None:
+            self._ask(case, who, moment, decision)
+
+    def _ask(self, case: Case, who: Mapping[str, str], moment: Moment, decision: Decision) -> None:
+        """Ask for a factor, unless what speaks for it may yet turn out not to be the session's own."""
+        if is_hushed(self.policy, case, moment, decision):
             if not decision.held:
                 decision.held, case.held_at = True, moment.at
-                decision.suppressed = "; ".join(filter(None, (decision.suppressed, _HUSHED)))
+                decision.suppressed = "; ".join(filter(None, (decision.suppressed, HUSHED)))
             decision.action = "allow"
-        if decision.action == "step_up" and case.challenge is None:
-            decision.challenge = stable_id(
-                who["tenant"], who["session_id"], case.epoch, decision.cause, "step-up"
-            )
-            due = moment.at + int(self.policy.times.step_up_s * 1000)
-            case.challenge = Challenge(decision.challenge, due, self._only_silence(case, decision))
+            return
+        if may_be_rollout(self.policy, moment, decision):
+            decision.waits, decision.action = True, "allow"
+            decision.suppressed = "; ".join(filter(None, (decision.suppressed, WAITING)))
+            return
+        decision.challenge = stable_id(
+            who["tenant"], who["session_id"], case.epoch, decision.cause, "step-up"
+        )
+        due = moment.at + int(self.policy.times.step_up_s * 1000)
+        silence = rests_on_silence(self.policy, case, decision)
+        case.challenge = Challenge(decision.challenge, due, silence, list(decision.detections))
 
     def _least(self, level: Level) -> float:
         """The score from which a level means something; below it only the dwell time keeps the level."""
@@ -198,28 +220,11 @@ class Judge:
     def _reason_to_hold(
         self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard, decision: Decision
     ) -> str:
-        if self._hushed(case, moment, decision):
-            return _HUSHED
+        if is_hushed(self.policy, case, moment, decision):
+            return HUSHED
         if not guard.admit(who["tenant"], moment.at):
             return f"held by the guard: more than {guard.budget} revocations in this minute and partition"
         return ""
-
-    def _hushed(self, case: Case, moment: Moment, decision: Decision) -> bool:
-        """Whether the level rests on silence alone while the tenant's whole fleet is silent."""
-        return self._only_silence(case, decision) and moment.fleet_silent()
-
-    def _only_silence(self, case: Case, decision: Decision) -> bool:
-        """Whether the level would be lower without what rests on telemetry not having come."""
-        missed_in_silence = case.challenge is not None and case.challenge.silence
-        spoken = [
-            part.log_odds
-            for part in decision.parts
-            if not part.muted
-            and not (part.detection in BIT and RULES[BIT[part.detection]].silence)
-            and not (part.detection == _MISSED and missed_in_silence)
-        ]
-        floor = self.policy.levels.high_raise if decision.level == "HIGH" else self.policy.levels.medium_raise
-        return score(self.policy.prior + sum(spoken)) < floor
 
     def _worth_telling(self, case: Case, moment: Moment, decision: Decision) -> bool:
         said = sorted(f"{p.detection} {'quiet' * bool(p.muted)}".strip() for p in decision.parts if p.episode)
@@ -244,6 +249,7 @@ class Judge:
             if not mask >> BIT[rule_id] & 1:
                 times.append(episode.last_at + int(RULES[BIT[rule_id]].hold_s * 1000) + 1)
             times.append(case.muted.get(rule_id, 0))
+            times.append(fleet_follows_until(self.policy, rule_id, episode))
             times += [one.expires_at for one in self.policy.suppressions if rule_id in one.detections]
         if case.level != LEVELS[0]:
             times.append(case.level_since + int(self.policy.levels.dwell_s * 1000))

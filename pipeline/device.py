@@ -33,6 +33,7 @@ KEEP_MS: Final = DAY_MS
 class DeviceState:
     """A device; times in ms of event time.
 
+    *woken_at* is from when on its silence counts though it was last heard before: nobody used it until then.
     *posture* holds the newest of every fact, *told_of* when each was told; *sessions* maps a live session's
     id to when it was first bound; *changes* is a :class:`Changes` in plain values.
     """
@@ -40,6 +41,7 @@ class DeviceState:
     seen_at: int = 0
     heard_at: int = 0
     told_at: int = 0
+    woken_at: int = 0
     posture: dict[str, Any] = field(default_factory=dict)
     told_of: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, int] = field(default_factory=dict)
@@ -94,23 +96,34 @@ def _heard(fleet: Fleet, device: DeviceState, event: dict[str, Any], out: Outbox
     news |= device_changes.check_clock(device.changes, device.posture, device.told_of, event)
     device_changes.notice(device.changes, fleet, device.posture, told, event)
     fleet.hear(event["tenant"], device.heard_at, at)
-    out.count("suppressed", "rollout", by=device_changes.excuse(device.changes, fleet, event["tenant"], at))
+    for reason in device_changes.excuse(device.changes, fleet, event["tenant"], at):
+        out.count("suppressed", reason)
     device.heard_at = max(device.heard_at, at)
     device.posture |= told
     device.told_of |= dict.fromkeys(told, at)
-    interval = device.posture.get("heartbeat_interval_ms") or 0
-    if news or (at - device.told_at >= interval / 2 and not late):
+    if news or (at - device.told_at >= _interval(device) / 2 and not late):
         device.told_at = max(device.told_at, at)
         for session_id in device.sessions:
             _tell(device, event, session_id, out)
     return True
 
 
+def _interval(device: DeviceState) -> int:
+    """How often the device promises to report, ms; 0 where it promises nothing."""
+    return device.posture.get("heartbeat_interval_ms") or 0
+
+
 def _bound(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
-    """A session lives here: it hears at once what the device is. Or it has ended."""
+    """A session lives here: it hears at once what the device is. Or it has ended.
+
+    A device that nobody used may have slept: it is taken to have been heard one interval before its session
+    began. Not later, for what it reports by a clock that is a little behind must not seem to be older news.
+    """
     session_id = event["session_id"]
     if event["state"] == "ended":
         return device.sessions.pop(session_id, None) is not None
+    if not device.sessions:
+        device.woken_at = event["occurred_at"] - _interval(device)
     device.sessions[session_id] = min(event["occurred_at"], device.sessions.get(session_id, 2**63))
     if len(device.sessions) > MOST_SESSIONS:
         del device.sessions[next(iter(device.sessions))]
@@ -128,7 +141,8 @@ def _tell(device: DeviceState, event: dict[str, Any], session_id: str, out: Outb
     members = {
         "type": "session.context", "event_id": derived_id(event["event_id"], "~d"),
         "occurred_at": event["occurred_at"], "tenant": event["tenant"], "session_id": session_id,
-        "source": "device", "device_id": event["device_id"], "heard_at": device.heard_at, **device.posture,
+        "source": "device", "device_id": event["device_id"],
+        "heard_at": max(device.heard_at, device.woken_at), **device.posture,
         "signals": signals, "details": details or None,
     }  # fmt: skip
     out.send(keyed(SESSION_CONTEXT, session_id, members))

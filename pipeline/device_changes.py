@@ -23,7 +23,12 @@ STALE_DAYS: Final = 180
 _ATTESTED: Final = {"none": 0, "virtual": 0, "failed": 0, "basic": 1, "device": 2, "strong": 3}
 _VERSION: Final = re.compile(r"\d+(?:\.\d+)*")
 HOLDS, EXCUSED, OVER = 0, 1, 2
-"""What became of a fall: it counts; it was part of a rollout; the fact is as it was before."""
+"""What became of a fall: it counts; something innocent explains it; the fact is as it was before."""
+EXCUSES: Final = {
+    "rollout": "many of the tenant's devices did the same, as in a rollout",
+    "update": "its system was updated just before, and its management has to follow",
+}
+"""What explains a fall, and the words for it."""
 
 
 def _lost(was: Any, now: Any) -> bool:
@@ -96,11 +101,13 @@ _OF_SESSION: Final = frozenset({"posture_downgraded"})
 class Changes:
     """What fell on a device: ``{fact: [at ms, value before, what became of it, words]}``.
 
-    *attested* is the newest attestation that was evaluated.
+    *attested* is the newest attestation that was evaluated, *updated_at* (ms, 0: never) when the version of
+    the system last changed, and not to an older one.
     """
 
     fell: dict[str, list[Any]] = field(default_factory=dict)
     attested: str = ""
+    updated_at: int = 0
 
 
 def notice(
@@ -109,6 +116,8 @@ def notice(
     """Compare what a report *told* with the *posture* before it; both hold only facts that are known."""
     at, tenant = event["occurred_at"], event["tenant"]
     another_system = told.get("platform", posture.get("platform")) != posture.get("platform")
+    if not another_system and _is_update(posture, told):
+        changes.updated_at = at
     for one in WATCHED:
         now = told.get(one.fact)
         if now is None or now == "unevaluated" or (another_system and one.fact in _OF_SYSTEM):
@@ -123,6 +132,13 @@ def notice(
             before[2] = OVER
         if one.fact == "attestation":
             changes.attested = now
+
+
+def _is_update(posture: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
+    """Whether the system is another than before, and nothing of it older."""
+    system = [one for one in WATCHED if one.fact in _OF_SYSTEM and one.fact in posture and one.fact in told]
+    changed = [one for one in system if told[one.fact] != posture[one.fact]]
+    return bool(changed) and not any(one.worse(posture[one.fact], told[one.fact]) for one in changed)
 
 
 def check_clock(
@@ -144,32 +160,52 @@ def check_clock(
     return bool(words)
 
 
-def excuse(changes: Changes, fleet: Fleet, tenant: str, at: int) -> int:
-    """Excuse what so many other devices did too, forget what is over; how many facts were excused now."""
-    excused = 0
+def excuse(changes: Changes, fleet: Fleet, tenant: str, at: int) -> list[str]:
+    """Excuse what something innocent explains, forget what is over; of each fact excused now, by what."""
+    excused = []
     for fact, fell in list(changes.fell.items()):
         if at > fell[0] + max(_HOLD_OF[fact][1], HOUR_MS):
             del changes.fell[fact]
-        elif fell[2] == HOLDS and fleet.is_rollout(tenant, fact, at):
-            fell[2] = EXCUSED
-            excused += 1
+        elif fell[2] == HOLDS and (excuse := _excuse(changes, fact, fleet.is_rollout(tenant, fact, at))):
+            fell[2:] = EXCUSED, EXCUSES[excuse]
+            excused.append(excuse)
     return excused
+
+
+def _excuse(changes: Changes, fact: str, is_rollout: bool) -> str:  # noqa: FBT001 - what the fleet says
+    """What explains that *fact* fell; nothing if nothing does.
+
+    A device's management says what complies by the system it knows: after an update it is behind for a while.
+    What else got worse meanwhile has to answer for itself.
+    """
+    if is_rollout:
+        return "rollout"
+    since = changes.fell[fact][0] - changes.updated_at
+    return "update" if fact == "compliant" and 0 <= since <= HOUR_MS else ""
 
 
 def signals(
     changes: Changes, posture: Mapping[str, Any], at: int, bound_at: int
 ) -> tuple[list[str], dict[str, str]]:
-    """What a session bound since *bound_at* is told at *at*, ms: signals, and the words to each."""
+    """What a session bound since *bound_at* is told at *at*, ms: signals, and the words to each.
+
+    What was excused is no signal; that it was, and why, is said where nothing else gives the same signal.
+    """
     words: dict[str, list[str]] = {}
+    excused: dict[str, str] = {}
     for fact, (when, _, state, text) in changes.fell.items():
         signal, hold_ms = _HOLD_OF[fact]
-        if state == HOLDS and at <= when + hold_ms and (signal not in _OF_SESSION or when > bound_at):
+        if at > when + hold_ms or (signal in _OF_SESSION and when <= bound_at):
+            continue
+        if state == HOLDS:
             words.setdefault(signal, []).append(text)
+        elif state == EXCUSED:
+            excused[signal] = text
     if patch_level := posture.get("patch_level"):
         age = _days_since(patch_level, at)
         if age > STALE_DAYS:
             words["patch_stale"] = [f"patch level {patch_level}, {age} days old"]
-    return sorted(words), {signal: ", ".join(told)[:256] for signal, told in words.items()}
+    return sorted(words), excused | {signal: ", ".join(told)[:256] for signal, told in words.items()}
 
 
 def _words(fact: str, was: Any, now: Any) -> str:

@@ -79,6 +79,7 @@ class Decision:
     revoke: str = ""
     challenge: str = ""
     held: bool = False
+    waits: bool = False
     detections: list[str] = field(default_factory=list)
     learning: list[str] = field(default_factory=list)
 

@@ -74,6 +74,7 @@ class Times(_Part):
     """Deadlines and life times in seconds of event time."""
 
     step_up_s: Seconds = 300.0
+    rollout_s: Seconds = 300.0
     ack_s: Annotated[Seconds, Field(ge=1)] = 60.0
     repeat_s: Seconds = 60.0
     idle_s: Seconds = 12 * 3600.0

@@ -17,11 +17,16 @@ SETTLED: Final = 3
 MOST_CHANGES: Final = 8
 MOST_DEVICES: Final = 16
 _KEPT_MS: Final = 2 * DAY_MS
+_ALWAYS: Final = 0
+"""First seen before a new device would have meant anything."""
 
 
 @dataclass(slots=True)
 class Factors:
-    """Times in ms: *changes* are ``[at, action]``, oldest first; *devices* when each was first seen."""
+    """Times in ms: *changes* are ``[at, action]``, oldest first; *devices* when each was first seen.
+
+    0 for devices of the first sessions: whatever becomes of those, the devices are not new later.
+    """
 
     changes: list[list[Any]] = field(default_factory=list)
     devices: dict[str, int] = field(default_factory=dict)
@@ -35,11 +40,11 @@ def remember_change(factors: Factors, event: dict[str, Any]) -> None:
 def remember_device(factors: Factors, event: dict[str, Any], *, known: bool, settled: bool) -> None:
     """A session shows its device; it is new if not *known*, once the principal is *settled* elsewhere."""
     device_id, at = event["device_id"], event["occurred_at"]
-    if device_id is None or known or not settled:
+    if device_id is None or known or factors.devices.get(device_id) == _ALWAYS:
         return
     factors.devices.pop(device_id, None)
-    factors.devices[device_id] = at
-    for old in [one for one, first in factors.devices.items() if first < at - _KEPT_MS]:
+    factors.devices[device_id] = at if settled else _ALWAYS
+    for old in [one for one, first in factors.devices.items() if _ALWAYS < first < at - _KEPT_MS]:
         del factors.devices[old]
     while len(factors.devices) > MOST_DEVICES:
         del factors.devices[next(iter(factors.devices))]
@@ -49,7 +54,7 @@ def signals(factors: Factors, event: dict[str, Any]) -> tuple[list[str], dict[st
     """What the session of *event* is told: signals, and the words to each."""
     at = event["occurred_at"]
     first = factors.devices.get(event["device_id"] or "")
-    if first is None:
+    if first is None or first == _ALWAYS:
         return [], {}
     words = {}
     if at - first <= HOUR_MS:

@@ -175,7 +175,8 @@ class Reporter:
         )
         self.out.count("decisions", decision.level, decision.action)
         if decision.suppressed:
-            self.out.count("suppressed", "guard" if decision.held else "suppression")
+            reason = "guard" if decision.held else "waiting" if decision.waits else "suppression"
+            self.out.count("suppressed", reason)
         case = sight.case
         if decision.level != LEVELS[0]:
             activity = outputs.UPDATE if case.finding else outputs.CREATE

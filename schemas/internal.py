@@ -33,7 +33,8 @@ Use = Annotated[str, Field(pattern=r"^(scope|operation|tool):", max_length=300)]
 class SessionContext(Posture, Envelope):
     """What its device, its principal, its lineage or its network means for a session.
 
-    Members by `source`. device: `heard_at` (event time of the device's newest telemetry) and its posture.
+    Members by `source`. device: `heard_at` (event time of the device's newest telemetry, but no earlier than
+    one interval before it was used again) and its posture.
     principal: `known_*` (seen before for this principal), `novelty`, `concurrent_sessions`, `sessions_seen`
     (length of the history), `place_speed_kmh` (from the principal's last place in another session) and
     `usual_asn`; of what is usual for it, learned on `days_known` days: `usual` volumes, `usual_concurrent`
@@ -43,7 +44,7 @@ class SessionContext(Posture, Envelope):
     network: `network_principals`, the others that its signals rest on. feedback: `muted`, the detections
     that somebody called false positives of it, each with the time until which it keeps quiet. `signals`
     (`models/signals.py`) are those of the source that hold now; absent, they are as they were. `details`
-    says of a signal in words what was seen.
+    says of a signal in words what was seen or, where the signal does not hold, what excuses it.
     """
 
     type: Literal["session.context"]

@@ -73,6 +73,7 @@ def test_a_program_reads_the_same() -> None:
         "weight": fitted()["rules"]["mfa_fatigue"]["weight"],
         "alone": {"level": "HIGH", "score": catalogue.alone(RULES[BIT["mfa_fatigue"]])[1]},
         "counts_for": "while it holds, and 60 minutes longer",
+        "asks": "",
         "cleared_by_step_up": False,
         "clearing": RULES[BIT["mfa_fatigue"]].clearing,
         "attack": {"version": "18.1", "techniques": ["T1621"]},
@@ -105,3 +106,4 @@ def test_a_context_and_a_learning_period_are_told_where_there_is_one() -> None:
     assert told["factor_reset_new_device"]["told_by"].startswith("the principal context: ")
     assert "principal's devices" in told["new_device_privileged"]["learning"]
     assert told["step_up_missed"]["counts_for"] == "from then on"
+    assert told["posture_downgraded"]["asks"] == "alone only after 5 minutes, in which a fleet may follow"

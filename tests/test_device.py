@@ -45,6 +45,23 @@ def test_a_session_hears_at_once_what_its_device_is() -> None:
     )  # fmt: skip
 
 
+def test_the_silence_of_a_device_that_nobody_used_begins_with_its_next_session() -> None:
+    one = Player(device_context())
+    one.play(telemetry(0, **MINUTE))
+
+    said = one.each(binding(1800, session_id="s-1"), binding(1900, session_id="s-2"), telemetry(2000))
+
+    heard = [(key, body["heard_at"] - T0) for _, key, body in said]
+    assert heard == [("s-1", 1_740_000), ("s-2", 1_740_000), ("s-1", 2_000_000), ("s-2", 2_000_000)]
+
+
+def test_a_woken_device_whose_clock_is_behind_is_believed_nevertheless() -> None:
+    one = device()
+    one.each(telemetry(0, rooted=False, **MINUTE), binding(1800))
+
+    assert told(one.play(telemetry(1790, rooted=True)), "rooted") == [("s-1", True)]
+
+
 def test_a_device_never_heard_of_says_nothing() -> None:
     assert device().play(binding(0)) == []
 

@@ -9,7 +9,7 @@ import pytest
 from histories import CLEAN, ON, Row, ms, names, on_phone, others
 from playing import Event, found, of, replayed
 from samples import auth, call, telemetry
-from schemas.topics import SESSION_RISK
+from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
 
 HEALTHY: dict[str, Any] = {
     **CLEAN, "platform": "ios", "os_version": "17.5.1", "patch_level": "2026-02-05", "managed": True,
@@ -61,7 +61,29 @@ ROWS = [
             fleet(10, {"screen_lock": False}),
             after_the_change(screen_lock=False),
             became({"screen_lock": False}, screen_lock=None),
+            became({"os_version": "18.0", "compliant": False}),
+            became({"patch_level": "2026-03-05"}, {}, {"compliant": False}),
         ),
+    ),
+    Row(
+        "posture_downgraded",
+        became({"os_version": "18.0", "compliant": False, "screen_lock": False}),
+        became({"os_version": "18.0", "compliant": False}),
+    ),
+    Row(
+        "posture_downgraded",
+        became({"os_version": "17.4", "compliant": False}),
+        became({"os_version": "17.6", "compliant": False}),
+    ),
+    Row(
+        "posture_downgraded",
+        became({"os_version": "15.4", "platform": "linux", "compliant": False}),
+        became({"os_version": "18.0", "compliant": False}),
+    ),
+    Row(
+        "posture_downgraded",
+        became({"os_version": "18.0"}, *({} for _ in range(61)), {"compliant": False}),
+        became({"os_version": "18.0"}, *({} for _ in range(50)), {"compliant": False}),
     ),
     *(
         Row("posture_downgraded", became({fact: bad}), became({fact: not bad}, **{fact: bad}))
@@ -197,6 +219,29 @@ def test_a_lock_left_off_counts_for_an_hour() -> None:
 
     assert risks[-1]["level"] == "LOW"
     assert ms(3600) <= times[-1] <= ms(3780)
+
+
+def test_a_step_up_asked_before_the_fleet_followed_is_withdrawn_and_ends_nothing() -> None:
+    at_once = "[times]\nrollout_s = 0\n"
+    first = became({"screen_lock": False}, *({} for _ in range(9)))
+    before = [telemetry(at / 10, device_id=f"other-{at}", **HEALTHY) for at in range(10)]
+    worse = {**HEALTHY, "screen_lock": False}
+    after = [telemetry(150 + at, device_id=f"other-{at}", **worse) for at in range(10)]
+
+    followed, alone = (replayed([*first, *more], at_once) for more in ([*before, *after], before))
+
+    asked = [of(said, SESSION_CHALLENGES, "s-1") for said in (followed, alone)]
+    ended = [of(said, SESSION_REVOCATIONS, "s-1") for said in (followed, alone)]
+    assert ([len(one) for one in asked], [bool(one) for one in ended]) == ([1, 1], [False, True])
+
+
+def test_the_first_device_of_a_rollout_asks_nobody() -> None:
+    first = became({"screen_lock": False}, *({} for _ in range(9)))
+    before = [telemetry(at / 10, device_id=f"other-{at}", **HEALTHY) for at in range(10)]
+    worse = {**HEALTHY, "screen_lock": False}
+    after = [telemetry(250 + at, device_id=f"other-{at}", **worse) for at in range(10)]
+
+    assert of(replayed([*first, *before, *after]), SESSION_CHALLENGES, "s-1") == []
 
 
 def test_proving_a_factor_answers_for_a_lock_that_stays_off() -> None:

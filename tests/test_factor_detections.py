@@ -9,7 +9,7 @@ import pytest
 from histories import CAFE, HOME, ON, Row, names
 from playing import Event, found, of, replayed
 from samples import auth, call, telemetry
-from schemas.topics import SESSION_RISK
+from schemas.topics import SESSION_REVOCATIONS, SESSION_RISK
 
 LAPTOP = {"device_id": "laptop"}
 CREATE = "iam:CreateAccessKey"
@@ -172,6 +172,26 @@ def test_a_rule_without_a_number_shows_what_it_always_sees() -> None:
     assert [(one["detection"], one["observed"]) for one in first["reasons"]] == [
         ("sim_swapped", "a factor changed or recovery started within a day of a new SIM")
     ]
+
+
+def test_a_device_of_the_first_sessions_is_not_new_when_one_of_them_fell() -> None:
+    """What the session taught is forgotten; that its device came before any could be new is not."""
+    early = {"session_id": "early", **ON}
+    fell = [auth(-200_000, **early), telemetry(-199_000, rooted=True), telemetry(-190_000, rooted=False)]
+
+    told = replayed(
+        [
+            auth(-210_000, session_id="first", **LAPTOP),
+            *fell,
+            *habit(3),
+            *changed(-3600),
+            auth(0, **ON),
+            call(5, **ON),
+        ]
+    )
+
+    assert of(told, SESSION_REVOCATIONS, "early")
+    assert "factor_reset_new_device" not in found(told, "s-1")
 
 
 def test_an_intruders_device_is_still_new_after_its_session_fell() -> None:

@@ -63,6 +63,16 @@ def test_those_suspected_first_are_excused_with_their_next_report() -> None:
     assert one.counts["suppressed", "rollout"] == 50
 
 
+def test_a_session_hears_why_what_it_was_told_of_is_excused() -> None:
+    one = bound(50)
+    one.each(*phones(3, 60, **BAD))
+
+    said = of(one.each(*phones(3, 120, **BAD)), topics.SESSION_CONTEXT)
+
+    why = {"posture_downgraded": "many of the tenant's devices did the same, as in a rollout"}
+    assert [(body["signals"], body["details"]) for body in said] == [([], why)] * 3
+
+
 def test_two_phones_are_no_fleet() -> None:
     assert told(bound(2), *phones(2, 60, **BAD)) == [LOWERED] * 2
     assert told(bound(3), *phones(3, 60, **BAD)) == [*([LOWERED] * 2), []]

@@ -78,6 +78,8 @@ ROWS = [
             [*earlier(HOME), *tries(9, **VPS), auth(0, **HOME)],
             [*earlier(HOME), *arrive("bcd", **CAFE), auth(0, **CAFE)],
             [*earlier(VPS), *arrive("bcd", **VPS), auth(0, **VPS)],
+            # In by the gateway of always, others new to it beside; hours later on without it.
+            [*earlier(VPS), *arrive("bcd", **VPS), auth(0, **VPS), call(7200, **CAFE), call(7260, **CAFE)],
         ),
     ),
     Row(

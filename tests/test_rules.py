@@ -50,6 +50,12 @@ def silence(until: float, interval_ms: int = 60_000) -> list[Event]:
     return [telemetry(0, **{**CLEAN, "heartbeat_interval_ms": interval_ms}), auth(1, **ON), *others(until)]
 
 
+def woken(until: float) -> list[Event]:
+    """A session on a phone that last reported half an hour before it began, with a call every 20 seconds."""
+    slept = telemetry(-1800, **CLEAN)
+    return [slept, auth(0, **ON), *(call(at, **ON) for at in range(20, int(until), 20)), *others(until)]
+
+
 def agent(until: float, attested: Callable[[float], float], **members: Any) -> list[Event]:
     """An agent calls tools on a phone that reports every minute, and was *attested* so many seconds ago."""
     told = [telemetry(at, **CLEAN, attested_at=ms(at - attested(at))) for at in range(0, int(until), 60)]
@@ -103,13 +109,20 @@ ROWS = [
         (
             [*silence(900, 300_000), call(600, **ON)],
             [*silence(300), telemetry(200, **CLEAN), call(250, **ON)],
+            woken(119),
+            [*woken(400), *(telemetry(at, **CLEAN) for at in range(100, 400, 60))],
         ),
     ),
+    Row("telemetry_silent_while_active", woken(160), woken(120)),
     Row(
         "telemetry_silent_while_idle",
         silence(300),
         silence(180),
-        (silence(900, 300_000), [*silence(300), auth(120, **ON, action="sign_out")]),
+        (
+            silence(900, 300_000),
+            [*silence(300), auth(120, **ON, action="sign_out")],
+            [telemetry(-1800, **CLEAN), auth(0, **ON), *others(110)],
+        ),
     ),
     Row(
         "agent_without_fresh_attestation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 from statistics import quantiles
 from typing import Any
 
@@ -138,3 +139,23 @@ def test_somebody_works_in_the_night_and_somebody_at_the_weekend() -> None:
     assert shifts["night"].starts > 20
     assert {5, 6} <= shifts["weekend"].weekdays
     assert not {5, 6} & shifts["day"].weekdays
+
+
+def test_a_device_that_was_updated_stays_so_on_the_days_after() -> None:
+    asked: dict[str, Any] = {
+        "hours": 72,
+        "principals": 40,
+        "attack_share": 0,
+        "oddity_share": 0.2,
+        "noise": 0,
+    }
+    told: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for topic, event in simulate(**asked, families=["mdm_lag"]):
+        if topic == "device-telemetry":
+            told[event["device_id"]].append((event["occurred_at"], event["os_version"]))
+
+    written = [list(dict.fromkeys(version for _, version in sorted(one))) for one in told.values()]
+    turns = [sum(a != b for (_, a), (_, b) in pairwise(sorted(one))) for one in told.values()]
+
+    assert max(map(len, written)) == 2
+    assert turns == [len(versions) - 1 for versions in written]

@@ -16,9 +16,19 @@ def _newcomer(x: View, limit: Limits) -> Holds:
     return answer
 
 
+def _soon(x: View, limit: Limits) -> Holds:
+    answer: Holds = x["session_age"] <= limit["minutes"] * 60_000
+    return answer
+
+
+def _through_a_page(x: View, limit: Limits) -> Holds:
+    """Soon after the sign-in: a network that is new later says nothing of the one that was signed in from."""
+    answer: Holds = _newcomer(x, limit) & known(x["known"], "known_asn", False) & _soon(x, limit)
+    return answer
+
+
 def _taken_over(x: View, limit: Limits) -> Holds:
-    soon = x["session_age"] <= limit["minutes"] * 60_000
-    answer: Holds = _newcomer(x, limit) & (x["client_changes_1h"] > 0.5) & soon
+    answer: Holds = _newcomer(x, limit) & (x["client_changes_1h"] > 0.5) & _soon(x, limit)
     return answer
 
 
@@ -58,9 +68,10 @@ NETWORK: Final[tuple[Rule, ...]] = (
         "aitm_sign_in", "A person signed in, with others, through a hiding network new to all of them.",
         "Please confirm it is you: your sign-in came through a network that looks like a phishing site.",
         "MEDIUM", 4.0, 3600.0, True, ("T1557", "T1539"),
-        lambda x, limit: _newcomer(x, limit) & known(x["known"], "known_asn", False),
+        _through_a_page,
         _OTHERS, "a network that somebody uses from day to day",
-        "the first hour of a new company VPN; an awareness test that lets people in", numbers(sessions=1.0),
+        "the first hour of a new company VPN; an awareness test that lets people in",
+        numbers(sessions=1.0, minutes=60.0),
         needs=(*_AT_SIGN_IN, "auth-events.network_type"), learning=_unsettled,
         references=("NIST CSF 2.0 DE.AE-03", "NIST CSF 2.0 PR.AA-03"),
         clearing="A factor that a phishing site cannot relay, proved anew.",

@@ -17,12 +17,12 @@ POSTURE: Final[tuple[Rule, ...]] = (
         "MEDIUM", 4.0, 0.0, True, ("T1404", "T1629.003", "T1632.001", "T1562.001"), None,
         ("", "a posture fact got worse"),
         "as the session found it",
-        "an MDM that lags behind; a rollout to the whole fleet is recognised and keeps still",
+        "an MDM that lags behind other than after an update; a rollout to the whole fleet is recognised",
         needs=members(
             "device-telemetry", "managed", "compliant", "screen_lock", "encrypted", "developer_mode",
             "debugger",
         ) + ON_A_DEVICE,
-        references=_HEALTH, signal="posture_downgraded",
+        references=_HEALTH, signal="posture_downgraded", fleet_may_follow=True,
         clearing="Ends when the fact is as it was, after an hour, or when a factor is proved.",
     ),
     Rule(

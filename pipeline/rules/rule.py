@@ -63,6 +63,8 @@ class Rule:
         stirs: facts that *holds* cannot do without: where one of them is 0 after every event of a chunk, it
             holds nowhere and is not asked. Of several in a set one is enough; of a fact of bits only those
             given with it count.
+        fleet_may_follow: whether many devices at once make it a rollout, so that nobody is asked for a factor
+            for its sake alone before the fleet had time to follow (the policy's ``times.rollout_s``).
     """
 
     id: str
@@ -87,6 +89,7 @@ class Rule:
     mutable: bool = True
     usual: str = ""
     stirs: tuple[Stir | frozenset[Stir], ...] = ()
+    fleet_may_follow: bool = False
 
 
 def members(topic: str, *names: str) -> tuple[str, ...]:

@@ -54,12 +54,19 @@ def battery_saver(day: Day, attempt: Attempt) -> bool:
 
 def mdm_lag(day: Day, attempt: Attempt) -> bool:
     """Updated to a system that the management does not know yet: for some minutes it does not comply."""
-    found = day.pick(attempt.rng, lambda one: of_a_human(one) and day.reports(one), after=30 * MINUTE)
+    found = day.pick(attempt.rng, _on_the_old_system(day), after=30 * MINUTE)
     if found is None:
         return False
     session, at = found
+    person = person_of(day)
     plan = day.devices[session.device_id or ""]
-    plan.changes.append((at, {"os_version": UPDATED[plan.device.platform], "compliant": False}))
+    version = UPDATED[plan.device.platform]
+    updated = replace(plan.device, os_version=version)
+    if updated.device_id == person.phone.device_id:
+        person.phone = updated
+    else:
+        person.laptop = updated
+    plan.changes.append((at, {"os_version": version, "compliant": False}))
     plan.changes.append((at + attempt.rng.randint(4, 25) * MINUTE, {"compliant": True}))
     session.family = "mdm_lag"
     return True
@@ -77,6 +84,13 @@ def sim_upgrade(day: Day, attempt: Attempt) -> bool:
     day.devices[session.device_id or ""].changes.append((at, {"sim_id": sim_id}))
     session.family = "sim_upgrade"
     return True
+
+
+def _on_the_old_system(day: Day) -> Callable[[Session], bool]:
+    """Return a test for a human's sessions on devices that report and have not been updated yet."""
+    return lambda one: (
+        of_a_human(one) and day.reports(one) and day.devices[one.device_id or ""].device.os_version is None
+    )
 
 
 def _on_a_phone_again(day: Day) -> Callable[[Session], bool]:

@@ -58,13 +58,17 @@ def chance(*parts: object) -> Random:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A phone or laptop. *reporting*: a telemetry agent is installed; one's own laptop may have none."""
+    """A phone or laptop. *reporting*: a telemetry agent is installed; one's own laptop may have none.
+
+    *os_version*: of its system, if it is not the one that all of its kind began with.
+    """
 
     device_id: str
     platform: str
     reporting: bool = True
     managed: bool = True
     sim_id: str | None = None
+    os_version: str | None = None
 
     def posture(self) -> dict[str, Any]:
         """Return the members of telemetry that a healthy device of this kind sends."""
@@ -72,7 +76,7 @@ class Device:
         posture: dict[str, Any] = {
             "heartbeat_interval_ms": HEARTBEAT_MS,
             "platform": self.platform,
-            "os_version": version,
+            "os_version": self.os_version or version,
             "patch_level": "2026-02-05",
             "managed": self.managed,
             "compliant": True,
