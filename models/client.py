@@ -135,12 +135,16 @@ def _changes(row: Any, fact: Any, told: Any, action: int) -> None:
 def _speed(row: Any, fact: Any, told: Any, at: int, newest: bool) -> None:  # noqa: FBT001 - compiled
     """km/h between an event's place and the last, 0 where either is unknown or hidden by its network.
 
-    What stayed in its network did not travel: the geo database was corrected.
+    What stayed in its network did not travel: the geo database was corrected. It has the kind that the
+    network had, where the event does not tell one.
     """
     place, kind = told.place, told.who.network_type
+    stayed = told.who.client[PREFIX] != 0 and told.who.client[PREFIX] == row.client[PREFIX]
+    same = stayed or (told.who.client[NETWORK] != 0 and told.who.client[NETWORK] == row.client[NETWORK])
+    if kind == 0 and same:
+        kind = row.network_type
     if not newest or math.isnan(place[0]) or math.isnan(place[1]) or _HIDING[kind]:
         return
-    stayed = told.who.client[PREFIX] != 0 and told.who.client[PREFIX] == row.client[PREFIX]
     if row.place_at != 0 and not stayed:
         gone = distance_km(row.place[0], row.place[1], place[0], place[1])
         if gone > (NEAR_CELLULAR_KM if kind == _CELLULAR else NEAR_KM):

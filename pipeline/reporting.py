@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.arrivals import device_before, names_at
-from models.columns import ACTION, FACTOR_CHANGES, KINDS, Kind
+from models.columns import ACTION, FACTOR_CHANGES, KINDS, NETWORK_TYPES, Kind
 from models.features import FEATURE_NAMES
 from models.segments import Bools
 from models.state import Names
@@ -61,6 +61,8 @@ class Reporter:
             self.out.send(outputs.activity(who, kind, str(action), *told, event))
         if flags & (REVOKED | ENDED) and not started:
             return
+        if event.get("network_type") is None and not facts["network_changed"][index]:
+            event = {**event, "network_type": NETWORK_TYPES[int(facts["network_type"][index])] or None}
         used = uses_of(event) if facts["reaching"][index] or folded.batch.kind is Kind.AUTH else []
         if started or moved or used:
             what = "started" if started else "client_changed" if moved else "used"

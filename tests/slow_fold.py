@@ -40,6 +40,7 @@ class SlowSession:
         self.sums = dict.fromkeys((one.name for one in SUMS), 0.0)
         self.client: dict[str, Any] = {}
         self.client_at = 0
+        self.network_type: str | None = None
         self.place: tuple[float, float, int] | None = None
         self.strong_at = 0
         self.refreshed_at = 0
@@ -99,15 +100,18 @@ class SlowSession:
         marks["token_changed"] = changed["token"]
         marks["key_changed"] = changed["key"]
         stayed = told["prefix"] is not None and self.client.get("prefix") == told["prefix"]
+        same = stayed or (told["number"] is not None and self.client.get("number") == told["number"])
         self.client |= {name: value for name, value in told.items() if value is not None}
-        return self._moved(event, stayed)
+        kind = event["network_type"] or (self.network_type if same else None)
+        self.network_type = event["network_type"] or self.network_type
+        return self._moved(event, kind, stayed)
 
-    def _moved(self, event: dict[str, Any], stayed: bool) -> float:
+    def _moved(self, event: dict[str, Any], kind: str | None, stayed: bool) -> float:
         lat, lon = event["latitude"], event["longitude"]
-        if lat is None or lon is None or event["network_type"] in ("vpn", "hosting", "tor"):
+        if lat is None or lon is None or kind in ("vpn", "hosting", "tor"):
             return 0.0
         speed = 0.0
-        cellular = event["network_type"] == "cellular"
+        cellular = kind == "cellular"
         if self.place is not None and not stayed:
             gone = kilometres(self.place[0], self.place[1], lat, lon)
             hours = max(event["occurred_at"] - self.place[2], 1000) / HOUR_MS

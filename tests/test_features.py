@@ -246,3 +246,11 @@ def test_a_matrix_has_a_row_for_each_feature() -> None:
     values = matrix(view, 3)
 
     assert values[FEATURE_NAMES.index("calls_10m")].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_place_that_a_vpn_gives_stays_hidden_when_an_event_does_not_tell_the_kind_of_its_network() -> None:
+    home = {"ip": "192.0.2.1", "asn": 64500, "network_type": "wifi", "latitude": 52.5, "longitude": 13.5}
+    vpn = {"ip": "198.51.100.7", "asn": 64501, "latitude": 37.7, "longitude": -122.4}
+    events = [call(0, **home), call(60, **vpn, network_type="vpn"), call(120, **vpn), call(180, **home)]
+
+    assert [after(*events[: n + 1])["speed_kmh"] for n in range(4)] == [0.0, 0.0, 0.0, 0.0]
