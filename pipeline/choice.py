@@ -24,7 +24,7 @@ from models.detectors.labelled import Labels, TooFewLabels
 from models.detectors.methods import METHODS
 from models.detectors.trained import COHORT, COHORTS, Trained, fit
 from models.features import as_seen_by_models
-from pipeline.choice_vectors import Vectors
+from pipeline.vectors import Vectors
 
 Floats = NDArray[np.float64]
 
@@ -83,7 +83,7 @@ def compare(
     """
     result = Result()
     for seed, known, tried in populations:
-        result.vectors.append((int((~known.attacked).sum()), len(tried)))
+        result.vectors.append((int(known.honest.sum()), len(tried)))
         for variant, detector, seconds in _trained(known, seed, result):
             tell(f"seed {seed}: {' '.join(variant)}")
             measured = result.variants[variant]
@@ -100,9 +100,8 @@ def compare(
 
 def _trained(known: Vectors, seed: int, result: Result) -> Iterator[tuple[Variant, Trained, float]]:
     """Every variant, fitted to the sessions that were not attacked, and the seconds it took."""
-    honest = ~known.attacked
-    values, kinds = known.values[honest], known.kinds[honest]
-    normal = as_seen_by_models(np.ascontiguousarray(values.T))
+    honest = known.take(known.honest)
+    values, kinds, normal = honest.values, honest.kinds, honest.seen
     for method in METHODS:
         for cohorts in COHORTS:
             begun = perf_counter()
@@ -130,24 +129,22 @@ def _labels(known: Vectors, seed: int, which: str) -> Labels:
     """What somebody said of one vector in a hundred, of attacks of all or of half the families."""
     drawn = np.random.default_rng(seed).random(len(known)) < LABELLED
     if which == "half":
-        heard = np.array([in_half(family) for family in known.family], np.bool_)[known.sessions]
-        drawn &= heard | ~known.attack
-    chosen = np.flatnonzero(drawn)
-    seen = as_seen_by_models(np.ascontiguousarray(known.values[chosen].T))
-    return Labels(seen, known.kinds[chosen], known.attack[chosen], known.sessions[chosen])
+        heard = np.array([in_half(family or "") for family in known.truth_family.tolist()], np.bool_)
+        drawn &= heard | ~known.attacked
+    said = known.take(drawn)
+    return Labels(said.seen, said.kinds, said.attacked, said.session_numbers)
 
 
 def _measure(detector: Trained, tried: Vectors, measured: Figures) -> None:
     """Add what *detector* makes of *tried*."""
-    seen = as_seen_by_models(np.ascontiguousarray(tried.values.T))
-    scores, spent = _scored(detector, seen, tried.kinds)
-    figures = measured.figures
-    figures["auc"].append(float(roc_auc_score(tried.attack, scores)))
-    figures["ap"].append(float(average_precision_score(tried.attack, scores)))
+    scores, spent = _scored(detector, tried.seen, tried.kinds)
+    figures, attack = measured.figures, tried.attacked
+    figures["auc"].append(float(roc_auc_score(attack, scores)))
+    figures["ap"].append(float(average_precision_score(attack, scores)))
     figures["us_row"].append(spent)
     for rate in ALARMS:
-        over = scores > np.quantile(scores[~tried.attack], 1.0 - rate)
-        figures[f"recall_{rate}"].append(float(over[tried.attack].mean()))
+        over = scores > np.quantile(scores[~attack], 1.0 - rate)
+        figures[f"recall_{rate}"].append(float(over[attack].mean()))
         families = sessions_found(tried, over)
         figures[f"families_{rate}"].append(mean(families.values()))
         if rate == ALARMS[0]:
@@ -168,29 +165,29 @@ def _scored(detector: Trained, seen: NDArray[np.float32], kinds: NDArray[np.uint
 
 def sessions_found(tried: Vectors, over: NDArray[np.bool_]) -> dict[str, float]:
     """By family: the share of its attacked sessions that have a vector of the attack among *over*."""
-    attacked = np.unique(tried.sessions[tried.attack])
-    hit = set(tried.sessions[tried.attack & over].tolist())
+    sessions, rows = tried.sessions, np.flatnonzero(tried.attacked)
+    family = {sessions[row]: tried.truth_family[row] for row in rows.tolist()}
+    hit = {sessions[row] for row in rows[over[rows]].tolist()}
     found_in: defaultdict[str, list[bool]] = defaultdict(list)
-    for session in attacked.tolist():
-        found_in[tried.family[session]].append(session in hit)
-    return {family: mean(found) for family, found in sorted(found_in.items())}
+    for session, name in family.items():
+        found_in[name].append(session in hit)
+    return {name: mean(found) for name, found in sorted(found_in.items())}
 
 
 def found(detector: Trained, vectors: Vectors) -> Floats:
     """Share of attacked sessions with a vector in band 1, 2 and 3 or above, ``(3,)``."""
-    seen = as_seen_by_models(np.ascontiguousarray(vectors.values.T))
-    bands = detector.band(detector.score(seen, vectors.kinds))
+    bands = detector.band(vectors.scores(detector))
     return np.array([mean(sessions_found(vectors, bands >= band).values() or [0.0]) for band in (1, 2, 3)])
 
 
 def _explains(detector: Trained, known: Vectors, seed: int, way: Way) -> float:
     """How often the feature comes first that was made odd in an ordinary vector: twice its highest."""
     random = np.random.default_rng(seed)
-    high = known.values.max(axis=0)
+    high, kinds = known.values.max(axis=0), known.kinds
     hits = 0
     for _ in range(ODDITIES):
         row = int(random.integers(len(known)))
-        feature, kind = int(random.integers(len(high))), int(known.kinds[row])
+        feature, kind = int(random.integers(len(high))), int(kinds[row])
         values = np.stack([known.values[row], detector.norms[kind, 1]], axis=1)
         values[feature, 0] = high[feature] * 2.0 + 1.0
         vector, usual = as_seen_by_models(values)

@@ -12,13 +12,14 @@ from pipeline import parquet
 from pipeline.assembly import configured
 from pipeline.brain import Brain
 from pipeline.console import tracked, working
+from pipeline.decision import Judge
 from pipeline.policy import read_policy
 from pipeline.recording import TRUTH, read_truth
 from pipeline.role_learning import learn_roles
 from pipeline.settings import load
 from pipeline.sources import Source, chunks, in_recording, in_replay, is_replayed, scored_at_most
 from pipeline.training import ROWS, Data, at_most
-from pipeline.vectors import CHUNK, Vectors
+from pipeline.vectors import CHUNK, Vectors, drawn
 
 RECORDING: Final = "recording"
 EXPORT: Final = "export"
@@ -32,9 +33,13 @@ def learned_in(folder: Path, seed: int, kind: str | None = None) -> Data:
     """
     if parquet.is_export(folder) or is_replayed(folder):
         return data_in(folder, kind, _configured_roles())
+    return data_in(folder, kind, roles_in(folder, seed))
+
+
+def roles_in(recording: Path, seed: int) -> Roles | None:
+    """Return the roles learned from the calls of *recording*, but for sessions that it says were attacked."""
     with working("learning roles"):
-        roles = learn_roles(folder, left_out=_attacked(folder), seed=seed)
-    return data_in(folder, kind, roles)
+        return learn_roles(recording, left_out=_attacked(recording), seed=seed)
 
 
 def _attacked(recording: Path) -> set[tuple[str, str]]:
@@ -73,12 +78,23 @@ def parts_in(folder: Path, roles: Roles | None = None) -> tuple[float, Iterator[
     return source.low_share, chunks(source)
 
 
+def sample_of(recording: Path, rows: int, roles: Roles | None = None) -> Vectors:
+    """Return about *rows* vectors of *recording*, held against *roles*: a fair sample, all levels alike.
+
+    It is replayed, whatever else lies in its folder. Raises `RecordingError`.
+    """
+    source = _replayed(recording, roles, rows)
+    return Vectors.together(part.take(drawn(part, source.low_share)) for part in chunks(source))
+
+
 def _source(folder: Path, roles: Roles | None) -> Source:
+    if is_replayed(folder):
+        return in_replay(folder, None, read_policy(load().policy_file).low_features_share)
+    return _replayed(folder, roles, ROWS)
+
+
+def _replayed(recording: Path, roles: Roles | None, rows: int) -> Source:
     """Vectors as they come of rules alone: which model decides must not choose what the next one learns."""
     settings = load()
-    policy = read_policy(settings.policy_file)
-    if is_replayed(folder):
-        return in_replay(folder, None, policy.low_features_share)
-    brain = Brain(roles=roles)
-    brain.use_policy(policy)
-    return in_recording(folder, brain, settings, scored_at_most(folder, ROWS))
+    brain = Brain(Judge(read_policy(settings.policy_file)), roles=roles)
+    return in_recording(recording, brain, settings, scored_at_most(recording, rows))

@@ -113,11 +113,22 @@ class Vectors:
         """The number of each principal's kind, ``(n,)``."""
         return np.array([PRINCIPAL_KIND[kind or ""] for kind in self.principal_kind.tolist()], np.uint8)
 
+    @property
+    def session_numbers(self) -> NDArray[np.int64]:
+        """Which session each row is of, as a number: the same for the same session, ``(n,)``."""
+        numbers: dict[tuple[str, str], int] = {}
+        return np.array([numbers.setdefault(one, len(numbers)) for one in self.sessions], np.int64)
+
+    @property
+    def seen(self) -> NDArray[np.float32]:
+        """The features as models see them, ``(n, f)``."""
+        return as_seen_by_models(np.ascontiguousarray(self.values.T))
+
     def scores(self, detector: Detector) -> NDArray[np.float64]:
         """What *detector* says of each row, ``(n,)``."""
         if not len(self):  # scikit-learn's trees want a row at least
             return np.empty(0)
-        return detector.score(as_seen_by_models(np.ascontiguousarray(self.values.T)), self.kinds)
+        return detector.score(self.seen, self.kinds)
 
 
 TYPES: Final[dict[str, Any]] = {

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
-from models.columns import KINDS
 from models.detectors import distance
 from models.detectors.methods import METHODS
 from models.detectors.trained import COHORT, COHORTS, METHOD
-from models.features import FEATURE_NAMES
+from models.features import FEATURE_NAMES, FEATURE_SET
 from pipeline.choice import Result, Variant, compare, in_half, sessions_found
 from pipeline.choice_report import CRITERIA, REPORT, TAKEN, best, report
-from pipeline.choice_vectors import Vectors, vectors_of
-from pipeline.policy import Policy
-from pipeline.scorer import Options
-from playing import recorded
+from pipeline.datasets import sample_of
+from pipeline.recording import Truth, write
+from pipeline.vectors import Row, Vectors
+from playing import topic_of
 from role_samples import sample_roles
-from samples import auth, call
+from samples import T0, auth, call
+from schemas.decisions import SessionFeatures
 
 FAMILIES = ("ordinary", "flood", "quiet", "burst", "drip")
 PER_SESSION = 12
@@ -27,23 +32,40 @@ def population(seed: int, sessions: int = 200) -> Vectors:
     """Every fifth session is attacked from its seventh vector on, a family each in turn."""
     random = np.random.default_rng(seed)
     values = random.lognormal(1.0, 1.0, (sessions * PER_SESSION, len(FEATURE_NAMES)))
-    of = np.arange(len(values)) // PER_SESSION
-    attacked = of % 5 == 0
-    attack = attacked & (np.arange(len(values)) % PER_SESSION >= 6)
-    values[attack, 2:4] *= 1e6
-    family = [FAMILIES[1 + one // 5 % 4] if one % 5 == 0 else FAMILIES[0] for one in range(sessions)]
-    return Vectors(
-        values=values,
-        kinds=np.full(len(values), KINDS.index("human"), np.uint8),
-        sessions=of,
-        names=[("acme", f"s-{one}") for one in range(sessions)],
-        at=np.arange(len(values), dtype=np.int64) * 1_000,
-        attack=attack,
-        attacked=attacked,
-        attacked_sessions=sessions // 5,
-        family=family,
-        first=0,
-        last=len(values) * 1_000,
+    of, nth = np.divmod(np.arange(len(values)), PER_SESSION)
+    values[(of % 5 == 0) & (nth >= 6), 2:4] *= 1e6
+    return Vectors.of(
+        [
+            Row(scored(f"s-{one}", at), vector, truth=truth(one))
+            for one, at, vector in zip(of.tolist(), nth.tolist(), values, strict=True)
+        ]
+    )
+
+
+def scored(session: str, at: int) -> SessionFeatures:
+    return SessionFeatures(
+        session_id=session,
+        principal_kind="human",
+        event_id=f"{session}-{at}",
+        occurred_at=T0 + at,
+        scored_at=T0 + at,
+        level="LOW",
+        model="none",
+        policy="p",
+        feature_set=FEATURE_SET,
+        values={},
+    )
+
+
+def truth(session: int) -> Truth:
+    attack = session % 5 == 0
+    return Truth(
+        tenant="default",
+        session_id=f"s-{session}",
+        label="attack" if attack else "benign",
+        family=FAMILIES[1 + session // 5 % 4] if attack else FAMILIES[0],
+        started_at=T0 + 6 if attack else T0,
+        ended_at=T0 + PER_SESSION,
     )
 
 
@@ -107,14 +129,40 @@ def test_half_the_families_are_the_same_whoever_else_there_is() -> None:
     assert 30 < sum(map(in_half, names)) < 70
 
 
-def test_calls_surprise_only_where_roles_are_known() -> None:
-    records = recorded([auth(0), *(call(at, operation="iam:CreateAccessKey") for at in range(1, 5))])
+def test_calls_surprise_only_where_roles_are_known(tmp_path: Path) -> None:
+    recorded(tmp_path, [auth(0), *(call(at, operation="iam:CreateAccessKey") for at in range(1, 5))])
     column = FEATURE_NAMES.index("surprise_10m")
 
-    bare, known = (
-        vectors_of(records, (), Policy(), Options(), 1.0, roles).values[:, column]
-        for roles in (None, sample_roles())
-    )
+    bare, known = (sample_of(tmp_path, 100, roles).values[:, column] for roles in (None, sample_roles()))
 
     assert len(bare) == len(known) >= 5
     assert (bool(bare.any()), bool(known.any())) == (False, True)
+
+
+def test_of_a_long_recording_about_as_many_vectors_as_asked_are_compared_of_every_level(
+    tmp_path: Path,
+) -> None:
+    read = {"session_id": "s-2", "sensitivity": "restricted", "records": 100_000}
+    calls = [call(at, **(read if at % 2 else {})) for at in range(1, 1_000)]
+    recorded(tmp_path, [auth(0), auth(0, session_id="s-2"), *calls])
+
+    every, some = sample_of(tmp_path, 10_000), sample_of(tmp_path, 300)
+
+    assert [int((every.level == level).sum()) > 450 for level in ("LOW", "HIGH")] == [True, True]
+    assert [100 < int((some.level == level).sum()) < 200 for level in ("LOW", "HIGH")] == [True, True]
+    assert set(some.event_id.tolist()) < set(every.event_id.tolist())
+
+
+def test_a_session_has_one_number_and_another_tenants_of_the_same_id_has_another() -> None:
+    vectors = population(5, sessions=2)
+    tenant = np.where(vectors.occurred_at == T0, "acme", vectors.tenant).astype(object)
+
+    numbers = replace(vectors, tenant=tenant).session_numbers
+
+    assert numbers.tolist() == [0, *[1] * (PER_SESSION - 1), 2, *[3] * (PER_SESSION - 1)]
+
+
+def recorded(folder: Path, events: Iterable[dict[str, Any]]) -> None:
+    with write(folder) as writer:
+        for event in events:
+            writer.event(topic_of(event), event)
