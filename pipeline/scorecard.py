@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from pipeline.labels import SessionKey
 from pipeline.recording import Truth
 from pipeline.stage import Message
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
 
-SessionKey = tuple[str, str]
 """Tenant and session id."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from typing import Any, Final
 
 import numpy as np
@@ -16,11 +16,11 @@ from models.detectors.labelled import Labels, TooFewLabels
 from models.detectors.trained import METHOD, fit
 from models.detectors.trained import Trained as Detector
 from models.drift import Drift, Reference, Tally
-from models.features import FEATURE_NAMES, as_seen_by_models
+from models.features import FEATURE_NAMES
 from models.npz import pack
 from models.roles import Roles
 from pipeline.quality import Quality, known_rows, quality
-from pipeline.vectors import Vectors, drawn
+from pipeline.vectors import Vectors, by_hash, drawn
 
 ROWS: Final = 200_000
 """About as many vectors are learned from at most: more make no better forest."""
@@ -111,19 +111,16 @@ def _parts(
     bad = np.array([session in attacked for session in vectors.sessions], np.bool_)
     aside = np.zeros(len(vectors), np.bool_)
     if attacked and set_aside:
-        aside = _by_hash(["/".join(session) for session in vectors.sessions], HELD_OUT)
+        aside = by_hash(["/".join(session) for session in vectors.sessions], HELD_OUT)
     honest = vectors.take(~bad & ~aside & drawn(vectors, data.low_share))
     return honest, vectors.take(~aside & (vectors.label >= 0)), vectors.take(bad | aside)
 
 
 def _second_stage(detector: Detector, honest: Vectors, said: Vectors) -> tuple[Detector, str]:
     """*detector* with what verdicts teach, where there are enough; and a sentence about it."""
-    seen = as_seen_by_models(np.ascontiguousarray(said.values.T))
-    sessions = np.unique(np.array(["/".join(one) for one in said.sessions], object), return_inverse=True)[1]
-    labels = Labels(seen, said.kinds, said.label == 1, sessions.astype(np.int64))
-    normal = as_seen_by_models(np.ascontiguousarray(honest.values.T))
+    labels = Labels(said.seen, said.kinds, said.label == 1, said.session_numbers)
     try:
-        refined = detector.with_labels(labels, normal, honest.kinds)
+        refined = detector.with_labels(labels, honest.seen, honest.kinds)
     except TooFewLabels as error:
         return detector, f"none: {error}"
     return refined, f"learned from {len(labels.attack):,} labelled vectors"
@@ -168,10 +165,4 @@ def _kept(vectors: Vectors, share: float) -> NDArray[np.bool_]:
     places = zip(vectors.sessions, vectors.event_id.tolist(), vectors.occurred_at.tolist(), strict=True)
     names = ["/".join((*session, str(event_id), str(at))) for session, event_id, at in places]
     known = (vectors.truth_label == "attack") | (vectors.label >= 0)
-    return np.asarray(known | _by_hash(names, share), np.bool_)
-
-
-def _by_hash(names: list[str], share: float) -> NDArray[np.bool_]:
-    """Which of *names* are drawn, *share* of them: the same for the same name."""
-    hashes = [int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) for name in names]
-    return np.array([one < share * 2.0**64 for one in hashes], np.bool_)
+    return np.asarray(known | by_hash(names, share), np.bool_)

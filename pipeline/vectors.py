@@ -161,9 +161,8 @@ def in_chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[Vectors]:
 
 def drawn(vectors: Vectors, share: float) -> NDArray[np.bool_]:
     """Which rows make a fair sample where LOW was logged at *share*, MEDIUM and HIGH all: a mask ``(n,)``."""
-    limit = share * 2.0**64
-    hashes = [_hash(event_id or "") < limit for event_id in vectors.event_id.tolist()]
-    return np.asarray((vectors.level == "LOW") | np.array(hashes, np.bool_), np.bool_)
+    chosen = by_hash([event_id or "" for event_id in vectors.event_id.tolist()], share)
+    return np.asarray((vectors.level == "LOW") | chosen, np.bool_)
 
 
 def weights(vectors: Vectors, share: float) -> NDArray[np.float64]:
@@ -171,5 +170,7 @@ def weights(vectors: Vectors, share: float) -> NDArray[np.float64]:
     return np.where(vectors.level == "LOW", 1 / share if share > 0 else 1.0, 1.0)
 
 
-def _hash(event_id: str) -> int:
-    return int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest())
+def by_hash(names: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """Which of *names* are drawn, *share* of them, ``(n,)``: the same for the same name."""
+    hashes = [int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) for name in names]
+    return np.array([one < share * 2.0**64 for one in hashes], np.bool_)

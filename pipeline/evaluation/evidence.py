@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.state import Names, SessionTable
-from pipeline.evaluation.outcome import Outcomes, SessionKey
+from pipeline.evaluation.outcome import Outcomes
+from pipeline.labels import SessionKey
 from pipeline.look import Looked
 
 NEVER = 2**62

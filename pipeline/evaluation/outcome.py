@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 from pydantic_core import from_json
 
+from pipeline.labels import SessionKey
 from pipeline.recording import Truth
 from pipeline.stage import Message
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS
 
-SessionKey = tuple[str, str]
 """Tenant and session id."""
 HOUR_MS: Final = 3_600_000
 SKEW_MS: Final = 60_000
