@@ -62,7 +62,8 @@ class Reporter:
             self.out.send(outputs.activity(who, kind, str(action), *told, event))
         if flags & (REVOKED | ENDED) and not started:
             return
-        used = uses_of(event) if facts["reaching"][index] or folded.batch.kind is Kind.AUTH else []
+        reaches = facts["reaching"][index] or folded.batch.kind is Kind.AUTH
+        used = uses_of(event, heard=bool(facts["familiar"][index])) if reaches else []
         if started or moved or used:
             what = "started" if started else "client_changed" if moved else "used"
             event_id, at = str(event["event_id"]), int(event["occurred_at"])
