@@ -141,6 +141,9 @@ def _goes_on(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
     if session_id not in principal.live:
         return False
     principal.uses.see(event["used"] or (), at, session_id)
+    if event["kind"] == "used":  # of a session that began with a wrong password this is the first it shows
+        principal.live[session_id][1:3] = brief_network(event), is_strange(principal, event)
+        _learn(principal, shown_by(event), event)
     if event["kind"] == "summary":
         principal.baseline.note(session_id, at, len(strange(principal)))
         principal.baseline.peaked(session_id, event["peaks"] or {})
@@ -150,8 +153,8 @@ def _goes_on(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
 
 
 def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fashion: Fashion) -> None:
-    """A session starts or shows another client."""
-    session_id, at = event["session_id"], event["occurred_at"]
+    """A session starts or shows another client; somebody who only guesses shows nothing of the principal."""
+    session_id, at, guess = event["session_id"], event["occurred_at"], event["guess"]
     shown = shown_by(event)
     known = {name: any(one in principal.habits[name] for one in values) for name, values in shown.items()}
     before = principal.sessions_seen
@@ -163,13 +166,16 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
     else:
         before -= 1
     whereabouts = _whereabouts(principal, shown, event)
-    principal.live[session_id][1:] = brief_network(event), is_strange(principal, event), whereabouts
-    principal.baseline.note(session_id, at, len(strange(principal)))
-    principal.uses.see(event["used"] or (), at, session_id)
+    is_alien = not guess and is_strange(principal, event)
+    principal.live[session_id][1:] = brief_network(event), is_alien, whereabouts
     remind(principal.suppressions, event, out)  # first: what is new of a session may be what is to keep quiet
-    principal_factors.remember_device(
-        principal.factors, event, known=known.get("device", True), settled=before >= principal_factors.SETTLED
-    )
+    if not guess:
+        principal.baseline.note(session_id, at, len(strange(principal)))
+        principal.uses.see(event["used"] or (), at, session_id)
+        settled = before >= principal_factors.SETTLED
+        principal_factors.remember_device(
+            principal.factors, event, known=known.get("device", True), settled=settled
+        )
     members = {
         **{f"known_{name}": known.get(name) for name in HABITS},
         "novelty": round(1 - sum(known.values()) / len(known), 3) if known else None,
@@ -179,7 +185,8 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
     _tell(principal, event, out, fashion, members, whereabouts)
     for other in growing(principal, session_id):
         out.send(keyed(SESSION_CONTEXT, other, _usual(principal, event | {"session_id": other})))
-    _learn(principal, shown, event)
+    if not guess:
+        _learn(principal, shown, event)
 
 
 def _tell(

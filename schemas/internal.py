@@ -120,6 +120,7 @@ class PrincipalActivity(Home, Client, Envelope):
     suppression: Suppression | None = None
     used: Annotated[list[Use], Field(max_length=64)] | None = None
     peaks: Volumes | None = None
+    guess: Literal[True] | None = None
 
 
 class NetworkActivity(Envelope):

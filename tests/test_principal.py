@@ -122,6 +122,24 @@ def test_what_a_revoked_session_taught_is_forgotten() -> None:
     assert known(one.play(activity(80, session_id="s-2", **CAFE))) == [(True, False, True, True)]
 
 
+def test_who_guesses_a_password_in_vain_teaches_nothing() -> None:
+    one = principal()
+    one.each(activity(0, **HOME), activity(60, session_id="guess", guess=True, **CAFE, **BERLIN))
+
+    said = one.play(activity(80, session_id="s-2", **CAFE, **MUNICH))
+
+    assert known(said) == [(True, False, True, True)]
+    assert heard(said, "place_speed_kmh", "strange_sessions") == [(None, 0)]
+
+
+def test_who_gets_in_after_a_wrong_password_teaches_from_then_on() -> None:
+    one = principal()
+    one.each(activity(0, **HOME), activity(60, session_id="typo", guess=True, **CAFE))
+    one.play(activity(70, session_id="typo", kind="used", used=["scope:read"], **CAFE))
+
+    assert known(one.play(activity(80, session_id="s-2", **CAFE))) == [(True, True, True, True)]
+
+
 def test_a_revoked_session_teaches_nothing_any_more() -> None:
     one = principal()
     one.each(activity(0, **HOME), activity(60, session_id="thief", **HOME))
