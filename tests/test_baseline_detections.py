@@ -113,11 +113,11 @@ ROWS = [
         (
             [*on_each(DEVICES, 5), *on_all(DEVICES)],
             [*workers(5, 4), *crowd(7, **SERVICE)],
-            [*days(2), *crowd(4)],
+            [*days(2), *crowd(3)],
         ),
     ),
-    Row("concurrent_sessions", [*days(2), *crowd(5)], [*days(2), *crowd(4)]),
-    Row("concurrent_sessions", first_of(6), first_of(4)),
+    Row("concurrent_sessions", [*days(2), *crowd(4)], [*days(2), *crowd(3)]),
+    Row("concurrent_sessions", first_of(4), first_of(3)),
     Row(
         "unfamiliar_scope",
         [*days(8, do=reading("read")), *now(reading("admin"))],

@@ -76,9 +76,10 @@ BASELINE: Final[tuple[Rule, ...]] = (
         "Please confirm it is you: your account is signed in from several places at once.",
         "MEDIUM", 4.0, 1800.0, True, ("T1078.004", "T1550.004"),
         _crowd, ("strange_sessions", "live sessions on no device of its own"),
-        "≤ {sessions:g} sessions or {times:g} times the usual; ≤ {newcomer:g} of a newcomer",
+        "≤ {sessions:g} sessions or {times:g} times the usual, on < {networks:g} networks; "
+        "≤ {newcomer:g} of a newcomer, on < {newcomer_networks:g}",
         "several new devices in a day, a conference",
-        numbers(days=3.0, sessions=3.0, times=2.0, networks=2.0, newcomer=4.0, newcomer_networks=3.0),
+        numbers(days=3.0, sessions=3.0, times=2.0, networks=2.0, newcomer=3.0, newcomer_networks=3.0),
         needs=("auth-events.principal_id", "auth-events.ip"), references=("NIST CSF 2.0 DE.CM-03",),
         clearing="A step-up clears it; it ends half an hour after the sessions are as few as usual.",
         learning=unsettled, usual="usual_concurrent",
