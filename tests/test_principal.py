@@ -397,3 +397,18 @@ def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event
         other.play(*chunk, now=NOW + 3 * KEEP_MS)
 
     assert by_key(read(other.messages)) == by_key(read(one.messages))
+
+
+def test_a_use_that_the_model_does_not_know_is_told_until_others_share_it() -> None:
+    one = principal()
+    used = {"kind": "used", "used": ["operation:GET /vault", "unheard:GET /vault"]}
+    one.play(activity(0, **HOME))
+    first = one.play(activity(60, **used, **HOME))
+    for at in range(3):
+        one.each(
+            *(activity(90 + at, session_id=f"c-{at}", principal_id=f"c-{at}", **told) for told in ({}, used))
+        )
+
+    assert heard(first, "signals") == [(["unfamiliar_use", "unheard_use"],)]
+    assert heard(one.play(activity(120, **used, **HOME)), "signals") == []
+    assert heard(one.play(activity(130, kind="summary")), "signals") == [([],)]
