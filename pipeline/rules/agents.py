@@ -13,6 +13,7 @@ from pipeline.rules.rule import (
     Limits,
     Rule,
     View,
+    among,
     explained,
     numbers,
     of_role,
@@ -23,14 +24,16 @@ from pipeline.rules.rule import (
 
 def _tool_burst(x: View, limit: Limits) -> Holds:
     floor, times = limit["calls"], limit["times"]
-    most = np.maximum(floor, times * x["usual_tool_calls_1m"])
-    newcomer = of_role(x, "tool_calls_1m", floor=floor, times=times, most=limit["newcomer"])
-    busy = x["tool_calls_1m"] > np.where(settled(x, limit), most, newcomer)
-    several = x["new_tools_10m"] > np.where(
-        _strange_tools(x, limit), limit["strange_tools"], limit["new_tools"]
-    )
-    answer: Holds = (x["kind"] == AGENT) & (busy | several)
-    return answer
+
+    def busy_or_astray() -> Holds:
+        most = np.maximum(floor, times * x["usual_tool_calls_1m"])
+        newcomer = of_role(x, "tool_calls_1m", floor=floor, times=times, most=limit["newcomer"])
+        busy = x["tool_calls_1m"] > np.where(settled(x, limit), most, newcomer)
+        new = np.where(_strange_tools(x, limit), limit["strange_tools"], limit["new_tools"])
+        answer: Holds = busy | (x["new_tools_10m"] > new)
+        return answer
+
+    return among(x["kind"] == AGENT, busy_or_astray)
 
 
 def _strange_tools(x: View, limit: Limits) -> Holds:
@@ -49,11 +52,17 @@ def _denied(x: View, limit: Limits) -> Holds:
 
 def _insists(x: View, limit: Limits) -> Holds:
     """A batch of thousands has its denials: what is usual of the role counts where the model knows it."""
-    role = np.where(explained(x) & np.isfinite(x["role_usual_denied_10m"]), x["role_usual_denied_10m"], 0.0)
-    usual = np.maximum(np.where(settled(x, limit), x["usual_denied_10m"], 0.0), role)
-    again = x["denied_10m"] > np.maximum(limit["denials"], limit["times"] * usual)
-    answer: Holds = (x["kind"] == AGENT) & x["tool_denied"] & again
-    return answer
+    many = (x["kind"] == AGENT) & x["tool_denied"] & (x["denied_10m"] > limit["denials"])
+
+    def unusual() -> Holds:
+        role = np.where(explained(x), x["role_usual_denied_10m"], np.inf)
+        usual = np.maximum(
+            np.where(settled(x, limit), x["usual_denied_10m"], 0.0), np.where(np.isfinite(role), role, 0.0)
+        )
+        answer: Holds = x["denied_10m"] > limit["times"] * usual
+        return answer
+
+    return among(many, unusual)
 
 
 def _new_tool(x: View, limit: Limits) -> Holds:

@@ -14,6 +14,7 @@ from pipeline.rules.rule import (
     Limits,
     Rule,
     View,
+    among,
     explained,
     let_in,
     numbers,
@@ -41,24 +42,28 @@ def _crowd(x: View, limit: Limits) -> Holds:
 
 def _unfamiliar(x: View, limit: Limits) -> Holds:
     """To its principal; before enough days are known, the model has to find it as strange for the role."""
-    answer: Holds = settled(x, limit) & told(x["signals"], "unfamiliar_use")
-    return answer | _unlike_its_role(x, limit)
+    unfamiliar = told(x["signals"], "unfamiliar_use")
+    return among(unfamiliar, lambda: settled(x, limit) | _unlike_its_role(x, limit))
 
 
 def _unlike_its_role(x: View, limit: Limits) -> Holds:
     """Of people, who can be asked. A scope alone may be a new release: it has to be used again and again."""
-    again = told(x["signals"], "unfamiliar_use") & (x["rare_transitions_10m"] > limit["calls"])
-    answer: Holds = (x["kind"] == HUMAN) & (told(x["signals"], "unheard_use") | again) & explained(x)
+    strange = told(x["signals"], "unheard_use") | (x["rare_transitions_10m"] > limit["calls"])
+    answer: Holds = (x["kind"] == HUMAN) & strange & explained(x)
     return answer
 
 
 def _probing(x: View, limit: Limits) -> Holds:
-    fact, floor, times, usual = "refused_10m", limit["floor"], limit["times"], settled(x, limit)
-    anybody = np.where(usual, limit["things"], limit["newcomer"])
-    most = of_role(x, fact, floor=floor, times=times, most=anybody)
-    own = np.where(usual, times * x[f"usual_{fact}"], 0.0)
-    answer: Holds = x[fact] > np.maximum(most, own)
-    return answer
+    fact, floor, times = "refused_10m", limit["floor"], limit["times"]
+
+    def unusual() -> Holds:
+        usual = settled(x, limit)
+        anybody = np.where(usual, limit["things"], limit["newcomer"])
+        most = of_role(x, fact, floor=floor, times=times, most=anybody)
+        answer: Holds = x[fact] > np.maximum(most, np.where(usual, times * x[f"usual_{fact}"], 0.0))
+        return answer
+
+    return among(x[fact] > min(floor, limit["things"], limit["newcomer"]), unusual)
 
 
 BASELINE: Final[tuple[Rule, ...]] = (

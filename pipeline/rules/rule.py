@@ -88,6 +88,11 @@ def members(topic: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{topic}.{name}" for name in names)
 
 
+def among(some: Holds, holds: Callable[[], Holds]) -> Holds:
+    """Those of *some* for which *holds* too, which is asked only where there are any: in most chunks none."""
+    return some & holds() if some.any() else some
+
+
 def settled(x: View, limit: Limits) -> Holds:
     """Where enough days of the principal's history are known, ``limit["days"]``, to say what is usual."""
     answer: Holds = x["days_known"] >= limit["days"]

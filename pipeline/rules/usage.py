@@ -14,6 +14,7 @@ from pipeline.rules.rule import (
     Limits,
     Rule,
     View,
+    among,
     explained,
     members,
     numbers,
@@ -42,19 +43,27 @@ def _widened(x: View, limit: Limits) -> Holds:
 def _mass_read(x: View, limit: Limits) -> Holds:
     """A service may read all there is until it is known what it usually reads."""
     fact, floor, times = "sensitive_records_10m", limit["floor"], limit["times"]
-    usual = np.maximum(floor, times * x[f"usual_{fact}"])
-    newcomer = of_role(x, fact, floor=floor, times=times, most=limit["records"])
-    most = np.where(settled(x, limit), usual, newcomer)
-    answer: Holds = (x[fact] > most) & ~_reads_unknown(x, limit)
-    return answer
+
+    def too_many() -> Holds:
+        usual = np.maximum(floor, times * x[f"usual_{fact}"])
+        newcomer = of_role(x, fact, floor=floor, times=times, most=limit["records"])
+        answer: Holds = x[fact] > np.where(settled(x, limit), usual, newcomer)
+        return answer & ~_reads_unknown(x, limit)
+
+    return among(x[fact] > min(floor, limit["records"]), too_many)
 
 
 def _drip(x: View, limit: Limits) -> Holds:
     """Services read as much as there is; their bulk is a matter of their own history alone."""
-    hour = np.maximum(limit["floor"], limit["times"] * x["role_usual_sensitive_records_1h"])
-    own = settled(x, limit) & (x["sensitive_records_10m"] <= x["usual_sensitive_records_10m"])
-    answer: Holds = (x["sensitive_records_1h"] > hour) & explained(x) & ~own & (x["kind"] != SERVICE)
-    return answer
+    many = (x["sensitive_records_1h"] > limit["floor"]) & (x["kind"] != SERVICE)
+
+    def unlike_role_and_self() -> Holds:
+        role = x["sensitive_records_1h"] > limit["times"] * x["role_usual_sensitive_records_1h"]
+        own = settled(x, limit) & (x["sensitive_records_10m"] <= x["usual_sensitive_records_10m"])
+        answer: Holds = role & ~own & explained(x)
+        return answer
+
+    return among(many, unlike_role_and_self)
 
 
 def _reads_unknown(x: View, limit: Limits) -> Holds:
