@@ -141,7 +141,7 @@ def _goes_on(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
     if session_id not in principal.live:
         return False
     principal.uses.see(event["used"] or (), at, session_id)
-    if event["kind"] == "used":  # of a session that began with a wrong password this is the first it shows
+    if event["kind"] == "used" and not principal.live[session_id][1]:  # it began with a wrong password
         principal.live[session_id][1:3] = brief_network(event), is_strange(principal, event)
         _learn(principal, shown_by(event), event)
     if event["kind"] == "summary":
@@ -166,8 +166,8 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
     else:
         before -= 1
     whereabouts = _whereabouts(principal, shown, event)
-    is_alien = not guess and is_strange(principal, event)
-    principal.live[session_id][1:] = brief_network(event), is_alien, whereabouts
+    beside_others = ("", False) if guess else (brief_network(event), is_strange(principal, event))
+    principal.live[session_id][1:] = *beside_others, whereabouts
     remind(principal.suppressions, event, out)  # first: what is new of a session may be what is to keep quiet
     if not guess:
         principal.baseline.note(session_id, at, len(strange(principal)))
