@@ -48,6 +48,10 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal("unfamiliar_tool", "principal", "used a tool new to its agent"),
     Signal("chains_usual", "principal", "its principal makes credentials and widens rights regularly"),
     Signal("parent_at_risk", "lineage", "the session it was born from is at MEDIUM or HIGH"),
+    Signal(
+        "unheard_use", "principal",
+        "used a sensitive operation or a tool that is new to its principal and that the model does not know",
+    ),
 )  # fmt: skip
 """A signal's place is its bit in session rows: new ones go to the end."""
 SIGNAL_BIT: Final = {signal.name: index for index, signal in enumerate(SIGNALS)}

@@ -215,15 +215,18 @@ def binding(who: Mapping[str, str], kind: str, device_id: str, state: str, event
 
 def activity(  # noqa: PLR0913, PLR0917 - a message has members
     who: Mapping[str, str], kind: str, what: str, event_id: str, at: int, event: Mapping[str, Any],
-    used: Sequence[str] = (), peaks: Mapping[str, float] | None = None,
+    used: Sequence[str] = (), peaks: Mapping[str, float] | None = None, *, guess: bool = False,
 ) -> Message:  # fmt: skip
-    """What a session reveals about its principal: its client, what it *used* first, the most it did."""
+    """What a session reveals about its principal: its client, what it *used* first, the most it did.
+
+    With *guess* it is only somebody who failed to sign in.
+    """
     suffix = "~f" if what in FACTOR_CHANGES else "~a"
     members = {
         "type": "principal.activity", "event_id": derived_id(event_id, suffix), "occurred_at": at,
         "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
         "principal_kind": kind, "kind": what, **{name: event.get(name) for name in _CLIENT},
-        "used": list(used)[:MOST_USED] or None, "peaks": peaks or None,
+        "used": list(used)[:MOST_USED] or None, "peaks": peaks or None, "guess": guess or None,
     }  # fmt: skip
     return keyed(PRINCIPAL_ACTIVITY, who["principal_id"], members)
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from models.columns import FACTOR_CHANGES, client_family, network_name
+from models.columns import FACTOR_CHANGES, network_name
 from pipeline import principal_factors
 from pipeline.baseline import Baseline
-from pipeline.company import brief_network, is_strange, strange
+from pipeline.company import beside, brief_network, dispersed, growing, is_strange, strange
+from pipeline.habits import HABITS, MOST_HABITS, shown_by
 from pipeline.keyed import KeyedStage, shared
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
@@ -34,8 +35,6 @@ from schemas.members import DAY_MS
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
 
 SOURCES: Final = (PRINCIPAL_ACTIVITY,)
-HABITS: Final = ("device", "asn", "country", "client")
-MOST_HABITS: Final = 64
 MOST_SESSIONS: Final = 1_000
 """As many as fit into a changelog record, however long their names are."""
 MOST_DOUBTED: Final = 8
@@ -54,13 +53,14 @@ class PrincipalState:
     *anonymisers* maps how a person hid to the session that taught it, *homes* is where a workload is at home,
     *workload* what it is. *doubted* maps revoked sessions to what they had taught: ``{habit: [value]}``.
     *live* maps a session to ``[since, its network in short, whether on a device not the principal's own, what
-    was said of its network]``.
+    was said of its network]``; *crowd* is the most of them on other devices that all were told of.
     *fashion* is used in the record that the principals of a tenant share.
     """
 
     seen_at: int = 0
     sessions_seen: int = 0
     live: dict[str, list[Any]] = field(default_factory=dict)
+    crowd: int = 0
     habits: dict[str, dict[str, list[Any]]] = field(default_factory=lambda: {name: {} for name in HABITS})
     place: list[Any] = field(default_factory=list)
     factors: Factors = field(default_factory=Factors)
@@ -127,6 +127,7 @@ def _handle(principal: PrincipalState, event: dict[str, Any], out: Outbox, fashi
 def _over(principal: PrincipalState, event: dict[str, Any]) -> None:
     session_id = event["session_id"]
     principal.live.pop(session_id, None)
+    dispersed(principal)
     if event["kind"] == "revoked":
         _unlearn(principal, session_id)
     else:
@@ -140,6 +141,9 @@ def _goes_on(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
     if session_id not in principal.live:
         return False
     principal.uses.see(event["used"] or (), at, session_id)
+    if event["kind"] == "used" and not principal.live[session_id][1]:  # it began with a wrong password
+        principal.live[session_id][1:3] = brief_network(event), is_strange(principal, event)
+        _learn(principal, shown_by(event), event)
     if event["kind"] == "summary":
         principal.baseline.note(session_id, at, len(strange(principal)))
         principal.baseline.peaked(session_id, event["peaks"] or {})
@@ -149,9 +153,9 @@ def _goes_on(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
 
 
 def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fashion: Fashion) -> None:
-    """A session starts or shows another client."""
-    session_id, at = event["session_id"], event["occurred_at"]
-    shown = _shown(event)
+    """A session starts or shows another client; somebody who only guesses shows nothing of the principal."""
+    session_id, at, guess = event["session_id"], event["occurred_at"], event["guess"]
+    shown = shown_by(event)
     known = {name: any(one in principal.habits[name] for one in values) for name, values in shown.items()}
     before = principal.sessions_seen
     if session_id not in principal.live:
@@ -162,13 +166,16 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
     else:
         before -= 1
     whereabouts = _whereabouts(principal, shown, event)
-    principal.live[session_id][1:] = brief_network(event), is_strange(principal, event), whereabouts
-    principal.baseline.note(session_id, at, len(strange(principal)))
-    principal.uses.see(event["used"] or (), at, session_id)
+    beside_others = ("", False) if guess else (brief_network(event), is_strange(principal, event))
+    principal.live[session_id][1:] = *beside_others, whereabouts
     remind(principal.suppressions, event, out)  # first: what is new of a session may be what is to keep quiet
-    principal_factors.remember_device(
-        principal.factors, event, known=known.get("device", True), settled=before >= principal_factors.SETTLED
-    )
+    if not guess:
+        principal.baseline.note(session_id, at, len(strange(principal)))
+        principal.uses.see(event["used"] or (), at, session_id)
+        settled = before >= principal_factors.SETTLED
+        principal_factors.remember_device(
+            principal.factors, event, known=known.get("device", True), settled=settled
+        )
     members = {
         **{f"known_{name}": known.get(name) for name in HABITS},
         "novelty": round(1 - sum(known.values()) / len(known), 3) if known else None,
@@ -176,7 +183,10 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
         "place_speed_kmh": speed_from(principal.place, event),
     }  # fmt: skip
     _tell(principal, event, out, fashion, members, whereabouts)
-    _learn(principal, shown, event)
+    for other in growing(principal, session_id):
+        out.send(keyed(SESSION_CONTEXT, other, _usual(principal, event | {"session_id": other})))
+    if not guess:
+        _learn(principal, shown, event)
 
 
 def _tell(
@@ -188,18 +198,23 @@ def _tell(
     whereabouts: list[str],
 ) -> None:
     """What is usual for the principal, beside what it makes of what the session has *shown*."""
-    session_id, at, networks = event["session_id"], event["occurred_at"], strange(principal)
-    normal = principal.baseline.normal()
     factors, details = principal_factors.signals(principal.factors, event)
-    members = {
-        "type": "session.context", "event_id": derived_id(event["event_id"], "~p"), "occurred_at": at,
-        "tenant": event["tenant"], "session_id": session_id, "source": "principal", **shown,
+    members = shown | {
         "signals": [*factors, *whereabouts, *principal.uses.signals(event, fashion)],
-        "details": details or None, "days_known": normal.days, "usual": normal.volumes,
-        "usual_concurrent": normal.concurrent, "hour_share": round(principal.baseline.hour_share(at), 3),
-        "strange_sessions": len(networks), "strange_networks": len({one for one in networks if one}),
+        "details": details or None,
+    }
+    out.send(keyed(SESSION_CONTEXT, event["session_id"], _usual(principal, event) | members))
+
+
+def _usual(principal: PrincipalState, event: dict[str, Any]) -> dict[str, Any]:
+    """What the session of *event* is told in any case: what is usual, and what lives beside it."""
+    session_id, at, normal = event["session_id"], event["occurred_at"], principal.baseline.normal()
+    return {
+        "type": "session.context", "event_id": derived_id(event["event_id"], "~p"), "occurred_at": at,
+        "tenant": event["tenant"], "session_id": session_id, "source": "principal",
+        "days_known": normal.days, "usual": normal.volumes, "usual_concurrent": normal.concurrent,
+        "hour_share": round(principal.baseline.hour_share(at), 3), **beside(principal, session_id),
     }  # fmt: skip
-    out.send(keyed(SESSION_CONTEXT, session_id, members))
 
 
 def _whereabouts(principal: PrincipalState, shown: dict[str, list[str]], event: dict[str, Any]) -> list[str]:
@@ -210,19 +225,6 @@ def _whereabouts(principal: PrincipalState, shown: dict[str, list[str]], event: 
     new = (hides == NEW_TOR or not usual) and principal.anonymisers.get(hides or "", session_id) == session_id
     signals = [hides] if new and hides else []
     return signals + [OFF_HOME] * is_off_home(principal, networks, event)
-
-
-def _shown(event: dict[str, Any]) -> dict[str, list[str]]:
-    """What the event shows of each habit it knows; a network has a number, a prefix, or both."""
-    numbered = None if event["asn"] is None else network_name(None, event["asn"])
-    shown = {
-        "device": [event["device_id"]],
-        "asn": [numbered, network_name(event["ip"], None)],
-        "country": [event["country"]],
-        "client": [client_family(event["user_agent"]) or event["ja4"]],
-    }
-    told = {name: [value for value in values if value is not None] for name, values in shown.items()}
-    return {name: values for name, values in told.items() if values}
 
 
 def _learn(principal: PrincipalState, shown: dict[str, list[str]], event: dict[str, Any]) -> None:

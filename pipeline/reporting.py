@@ -23,12 +23,13 @@ from pipeline.moment import Decision, Moment, stable_id
 from pipeline.outbox import Outbox
 from pipeline.reasons import reasons
 from pipeline.risk import LEVELS
+from pipeline.rules.rule import let_in
 from pipeline.shadow import Shadows
 from pipeline.uses import uses_of
 
 ON_ITS_WAY_MS: Final = 10_000
 """What happens so soon after a sign-out may have begun before it."""
-_SIGN_IN, _SIGN_OUT = ACTION["sign_in"], ACTION["sign_out"]
+_SIGN_IN, _SIGN_OUT, _FAILED = ACTION["sign_in"], ACTION["sign_out"], ACTION["sign_in_failed"]
 _MISSED: Final = "step_up_missed"
 
 
@@ -63,11 +64,13 @@ class Reporter:
             return
         if event.get("network_type") is None and not facts["network_changed"][index]:
             event = {**event, "network_type": NETWORK_TYPES[int(facts["network_type"][index])] or None}
-        used = uses_of(event) if facts["reaching"][index] or folded.batch.kind is Kind.AUTH else []
+        reaches = facts["reaching"][index] or folded.batch.kind is Kind.AUTH
+        used = uses_of(event, heard=bool(facts["familiar"][index])) if reaches else []
         if started or moved or used:
             what = "started" if started else "client_changed" if moved else "used"
             event_id, at = str(event["event_id"]), int(event["occurred_at"])
-            self.out.send(outputs.activity(who, kind, what, event_id, at, event, used))
+            guess = facts["action"][index] == _FAILED and not let_in(facts)[index]
+            self.out.send(outputs.activity(who, kind, what, event_id, at, event, used, guess=bool(guess)))
         if facts["device_new"][index] or (event["device_id"] and (started or facts["client_changed"][index])):
             self._bind(who, kind, event["device_id"], "live", event)
 

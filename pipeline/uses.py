@@ -1,6 +1,7 @@
 """Which scopes, sensitive operations and tools a principal uses, and which everybody has begun to use.
 
-Names are `scope:NAME`, `operation:NAME`, `tool:NAME`. What a principal uses is kept as long as it is among
+Names are `scope:NAME`, `operation:NAME`, `tool:NAME`, and `unheard:NAME` for an operation that the model in
+force does not know. What a principal uses is kept as long as it is among
 the last it used, so that the end of a quarter is no surprise when it comes again.
 """
 
@@ -27,18 +28,25 @@ POPULAR_MS: Final = 7 * DAY_MS
 MOST_POPULAR: Final = 256
 
 
-def uses_of(event: Mapping[str, Any]) -> list[str]:
-    """The names that an auth event grants, or that a call uses which the fold found to reach for more."""
+def uses_of(event: Mapping[str, Any], *, heard: bool = True) -> list[str]:
+    """The names that an auth event grants, or that a call uses which the fold found to reach for more.
+
+    *heard*: whether the model knows the call.
+    """
     if event["type"] == "auth.event":
         granted = event["scopes"] if event["action"] in GRANTING else None
         return [f"scope:{scope}" for scope in granted or ()]
     told = []
     if event["scope"] is not None:
         told.append(f"scope:{event['scope']}")
-    if is_guarded(event["operation"], event["sensitivity"]):
+    sensitive = is_guarded(event["operation"], event["sensitivity"])
+    with_tool = event["tool"] is not None and event["principal_kind"] == "agent"
+    if sensitive:
         told.append(f"operation:{event['operation']}")
-    if event["tool"] is not None and event["principal_kind"] == "agent":
+    if with_tool:
         told.append(f"tool:{event['tool']}")
+    if (sensitive or with_tool) and not heard:
+        told.append(f"unheard:{event['operation']}")
     return told
 
 
@@ -79,11 +87,12 @@ class Uses:
     def signals(self, event: Mapping[str, Any], fashion: Fashion) -> list[str]:
         """What the uses of a principal mean for the session of *event*."""
         new = self.unasked(event, fashion)
-        tools = [name for name in new if name.startswith("tool:")]
+        sorts = {name.partition(":")[0] for name in new}
         holds = {
-            "unfamiliar_use": len(new) > len(tools),
-            "unfamiliar_tool": bool(tools),
+            "unfamiliar_use": bool(sorts & {"scope", "operation"}),
+            "unfamiliar_tool": "tool" in sorts,
             "chains_usual": self.chains(),
+            "unheard_use": "unheard" in sorts,
         }
         return [name for name, held in holds.items() if held]
 

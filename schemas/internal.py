@@ -27,7 +27,7 @@ Volumes = Annotated[dict[Name, Volume], Field(max_length=32)]
 """Most of each volume of `models/volumes.py`, by its name, in its own unit."""
 
 
-Use = Annotated[str, Field(pattern=r"^(scope|operation|tool):", max_length=300)]
+Use = Annotated[str, Field(pattern=r"^(scope|operation|tool|unheard):", max_length=300)]
 
 
 class SessionContext(Posture, Envelope):
@@ -39,8 +39,9 @@ class SessionContext(Posture, Envelope):
     (length of the history), `place_speed_kmh` (from the principal's last place in another session) and
     `usual_asn`; of what is usual for it, learned on `days_known` days: `usual` volumes, `usual_concurrent`
     sessions, `hour_share` (of what was learned, active at this hour), beside `strange_sessions` of it (live,
-    on no device of its own) on `strange_networks`. lineage: `relation` `child` tells a parent which
-    `child_session_id` was born of it, `ancestor_revoked` tells a child that `root_session_id` fell.
+    on no device of its own; none for a session on one that is) on `strange_networks`. lineage: `relation`
+    `child` tells a parent which `child_session_id` was born of it, `ancestor_revoked` tells a child that
+    `root_session_id` fell.
     network: `network_principals`, the others that its signals rest on. feedback: `muted`, the detections
     that somebody called false positives of it, each with the time until which it keeps quiet. `signals`
     (`models/signals.py`) are those of the source that hold now; absent, they are as they were. `details`
@@ -94,8 +95,8 @@ class PrincipalActivity(Home, Client, Envelope):
 
     `muted`: a verdict on it was that `suppression`'s detections are false positives of this principal.
     `vouched`: an analyst said that what it was suspected for was honest. `used` are scopes, sensitive
-    operations and agents' tools it had not used before (`scope:NAME`, `operation:NAME`, `tool:NAME`);
-    `peaks` the most it did since it last told.
+    operations and agents' tools it had not used before (`scope:NAME`, `operation:NAME`, `tool:NAME`, and
+    `unheard:NAME` of an operation the model does not know); `peaks` the most it did since it last told.
     """
 
     type: Literal["principal.activity"]
@@ -120,6 +121,7 @@ class PrincipalActivity(Home, Client, Envelope):
     suppression: Suppression | None = None
     used: Annotated[list[Use], Field(max_length=64)] | None = None
     peaks: Volumes | None = None
+    guess: Literal[True] | None = None
 
 
 class NetworkActivity(Envelope):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from models.columns import Columns
 from models.detector import Detector, NoDetector
+from models.roles import Roles
 from pipeline.brain import Brain
 from pipeline.decision import Judge
 from pipeline.kinds import stage_kinds
@@ -172,12 +173,16 @@ class Desk(Player):
 
 
 def replayed(
-    events: Iterable[Event], policy: Policy | str = "", partitions: int = 1, options: Options | None = None
+    events: Iterable[Event],
+    policy: Policy | str = "",
+    partitions: int = 1,
+    options: Options | None = None,
+    roles: Roles | None = None,
 ) -> list[Said]:
     """All stages together, as a recording is replayed; *events* in order of time."""
     policy = parse_policy(policy) if isinstance(policy, str) else policy
     options = options or Options(partitions=partitions)
-    replay = Replay(stage_kinds(Brain(Judge(policy)), options), partitions)
+    replay = Replay(stage_kinds(Brain(Judge(policy), roles=roles), options), partitions)
     return read(replay.run(recorded(events)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from models.columns import KINDS, PRINCIPAL_KIND
@@ -27,3 +29,20 @@ def sample_roles(seed: int = 7) -> Roles:
     usual = random.uniform(1.0, 100.0, (kinds, ROLES + 1, len(VOLUMES), len(QUANTILES)))
     labels = np.full((kinds, ROLES), "a role")
     return Roles(np.array(operations), log_p, prior, rare, usual, labels)
+
+
+def one_role(operations: tuple[str, ...], usual: Mapping[str, float]) -> Roles:
+    """A role for everybody in which each of *operations* is as likely as another, and all others never come.
+
+    *usual* is what its calls stay below, by the name of the volume; of the rest there is no limit.
+    """
+    known = sorted(operations, key=lambda one: int(numbers_of([one])[0]))
+    kinds, size = len(KINDS), len(known)
+    log_p = np.full((kinds, size + 2, size + 1, ROLES), -np.log(size), np.float32)
+    log_p[:, :, 0] = -11.5
+    prior = np.full((kinds, ROLES), -np.inf)
+    prior[:, 0] = 0.0
+    levels = np.array([usual.get(name, np.inf) for name in VOLUMES])
+    upper = np.broadcast_to(levels[:, None], (kinds, ROLES + 1, len(VOLUMES), len(QUANTILES))).copy()
+    labels = np.full((kinds, ROLES), "clerk")
+    return Roles(np.array(known), log_p, prior, np.full((kinds, ROLES), 5.0), upper, labels)

@@ -24,6 +24,14 @@ def crowd(number: int, **members: Any) -> list[Event]:
     ] + [call(NINE + 5 * number + 30, asn=64600 + number - 1, **members)]
 
 
+def first_of(number: int) -> list[Event]:
+    """So many sessions at once of somebody new, each from a network of its own, s-1 the first of them."""
+    names = ["s-1"] + [f"other-{at}" for at in range(1, number)]
+    return [auth(NINE + 5 * at, session_id=name, asn=64600 + at) for at, name in enumerate(names)] + [
+        call(NINE + 5 * number + 30, asn=64600)
+    ]
+
+
 def on_each(devices: tuple[str, ...], number: int) -> list[Event]:
     """Days with a session on each device."""
     return [event for one in devices for event in days(number, name=one, device_id=one)]
@@ -105,9 +113,11 @@ ROWS = [
         (
             [*on_each(DEVICES, 5), *on_all(DEVICES)],
             [*workers(5, 4), *crowd(7, **SERVICE)],
-            [*days(2), *crowd(6)],
+            [*days(2), *crowd(3)],
         ),
     ),
+    Row("concurrent_sessions", [*days(2), *crowd(4)], [*days(2), *crowd(3)]),
+    Row("concurrent_sessions", first_of(4), first_of(3)),
     Row(
         "unfamiliar_scope",
         [*days(8, do=reading("read")), *now(reading("admin"))],
@@ -199,7 +209,7 @@ def test_a_reason_shows_what_is_usual_here_beside_what_was_seen() -> None:
     ] == [
         (
             "1046 records in 10 min",
-            "≤ 1000 records or 8 times the usual; ≤ 5000 of a newcomer; here usually ≤ 31",
+            "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 5000; here usually ≤ 31",
         )
     ]
 

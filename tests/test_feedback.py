@@ -272,7 +272,7 @@ def test_every_live_session_hears_and_each_that_starts_before_anything_else() ->
         ("s-2", {"mass_read": T0 + 100_000}),
     ]
     assert [said.body["source"] for said in starts] == ["feedback", "principal"]
-    assert [told["source"] for told in of(late, topics.SESSION_CONTEXT)] == ["principal"]
+    assert [told["source"] for told in of(late, topics.SESSION_CONTEXT, "s-4")] == ["principal"]
 
 
 def test_of_two_suppressions_the_one_that_lasts_longer_counts() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.columns import FACTOR_CHANGES
-from pipeline.principal import HABITS, KEEP_MS, MOST_DOUBTED, MOST_HABITS, MOST_SESSIONS, principal_context
+from pipeline.habits import HABITS, MOST_HABITS
+from pipeline.principal import KEEP_MS, MOST_DOUBTED, MOST_SESSIONS, principal_context
 from playing import NOW, Event, Player, Said, by_key, chunks, of, read
 from samples import T0, activity
 from schemas import topics
@@ -121,6 +122,24 @@ def test_what_a_revoked_session_taught_is_forgotten() -> None:
     assert known(one.play(activity(80, session_id="s-2", **CAFE))) == [(True, False, True, True)]
 
 
+def test_who_guesses_a_password_in_vain_teaches_nothing() -> None:
+    one = principal()
+    one.each(activity(0, **HOME), activity(60, session_id="guess", guess=True, **CAFE, **BERLIN))
+
+    said = one.play(activity(80, session_id="s-2", **CAFE, **MUNICH))
+
+    assert known(said) == [(True, False, True, True)]
+    assert heard(said, "place_speed_kmh", "strange_sessions") == [(None, 0)]
+
+
+def test_who_gets_in_after_a_wrong_password_teaches_from_then_on() -> None:
+    one = principal()
+    one.each(activity(0, **HOME), activity(60, session_id="typo", guess=True, **CAFE))
+    one.play(activity(70, session_id="typo", kind="used", used=["scope:read"], **CAFE))
+
+    assert known(one.play(activity(80, session_id="s-2", **CAFE))) == [(True, True, True, True)]
+
+
 def test_a_revoked_session_teaches_nothing_any_more() -> None:
     one = principal()
     one.each(activity(0, **HOME), activity(60, session_id="thief", **HOME))
@@ -175,7 +194,9 @@ def test_hiding_is_news_while_the_session_lasts_that_began_it_and_habit_afterwar
         activity(65, session_id="s-5", principal_kind="service", **TOR),
     ]
 
-    assert heard(one.each(*steps), "signals") == [
+    told = [one for one in heard(one.each(*steps), "signals") if one != (None,)]
+
+    assert told == [
         (["new_anonymiser"],), ([],), (["new_anonymiser"],), ([],), (["new_tor"],), ([],),
     ]  # fmt: skip
 
@@ -376,3 +397,18 @@ def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event
         other.play(*chunk, now=NOW + 3 * KEEP_MS)
 
     assert by_key(read(other.messages)) == by_key(read(one.messages))
+
+
+def test_a_use_that_the_model_does_not_know_is_told_until_others_share_it() -> None:
+    one = principal()
+    used = {"kind": "used", "used": ["operation:GET /vault", "unheard:GET /vault"]}
+    one.play(activity(0, **HOME))
+    first = one.play(activity(60, **used, **HOME))
+    for at in range(3):
+        one.each(
+            *(activity(90 + at, session_id=f"c-{at}", principal_id=f"c-{at}", **told) for told in ({}, used))
+        )
+
+    assert heard(first, "signals") == [(["unfamiliar_use", "unheard_use"],)]
+    assert heard(one.play(activity(120, **used, **HOME)), "signals") == []
+    assert heard(one.play(activity(130, kind="summary")), "signals") == [([],)]

@@ -83,6 +83,11 @@ def born(parent: str, *more: Event) -> list[Event]:
     return [auth(0, session_id="parent"), auth(1, session_id="stranger"), exchange, fall, *more]
 
 
+def guessed(place: dict[str, Any]) -> list[Event]:
+    """A wrong password, from a place, some hours ago."""
+    return [auth(-7200, **place, session_id="guess", action="sign_in_failed")]
+
+
 AGENT_ID = {"principal_id": "assistant", "principal_kind": "agent"}
 CREATE, GRANT, BLIND = "iam:CreateAccessKey", "iam:AttachUserPolicy", "cloudtrail:StopLogging"
 
@@ -144,6 +149,12 @@ ROWS = [
             [*earlier(HOME, CAFE), *moved(HOME, CAFE, HOME, CAFE)],
             moved(HOME, {**HOME, "asn": None}, HOME),
         ),
+    ),
+    Row(
+        "network_changed",
+        [*earlier(HOME), *guessed(CAFE), *moved(HOME, CAFE)],
+        [*earlier(HOME), *guessed(CAFE), *moved(HOME, HOME)],
+        ([*earlier(HOME), *guessed(CAFE), *earlier(CAFE, session_id="typo"), *moved(HOME, CAFE)],),
     ),
     Row(
         "token_replayed",

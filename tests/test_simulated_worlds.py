@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.simulate import ATTACKS, INTENSITIES, WORLDS, Simulation, simulate
 from pipeline.simulate.population import chance, populate
+from simulated import world_of
 
 IDS = ("session_id", "principal_id", "device_id", "event_id", "token_id", "asn", "ip", "tenant", "sim_id")
 
@@ -159,3 +160,24 @@ def test_a_device_that_was_updated_stays_so_on_the_days_after() -> None:
 
     assert max(map(len, written)) == 2
     assert turns == [len(versions) - 1 for versions in written]
+
+
+def test_a_workloads_credential_says_the_same_of_itself_wherever_it_is_used() -> None:
+    family = "workload_credential_off_home"
+    world = world_of(simulate(2, 14, 60, attack_share=0.3, oddity_share=0, families=[family], noise=0))
+    stolen = {told[0]["principal_id"]: told[0] for told in world.of(family)}
+    owned = {
+        told[0]["principal_id"]: told[0]
+        for name, told in world.sessions.items()
+        if world.truth[name].label == "benign" and told[0]["principal_id"] in stolen
+    }
+
+    assert {_minted(event) for event in stolen.values()} == {_minted(event) for event in owned.values()}
+    assert all(event.get("home_asn", event["asn"]) == event["asn"] for event in owned.values())
+    assert not {event["asn"] for event in stolen.values()} & {event["asn"] for event in owned.values()}
+    assert {"home_asn" in event for event in owned.values()} == {True, False}
+
+
+def _minted(event: dict[str, Any]) -> tuple[Any, ...]:
+    """What the issuer of a credential says of it, and whose it is."""
+    return event["principal_id"], event["workload"], event.get("home_asn"), tuple(event["scopes"])

@@ -18,6 +18,8 @@ from pipeline.rules import RULES, Rule
 Floats = NDArray[np.float64]
 BAND_EXPECTED: Final = (0.5, 0.5, 0.5)
 """What each further band of the model is expected to add, in log-odds, before a recording was seen."""
+LEAST_SCORE: Final = 0.5
+"""Of 100, below which no level begins."""
 MARGIN: Final = 0.5
 """Log-odds above the last honest session a threshold lies: sessions to come are not those that were seen."""
 
@@ -59,7 +61,8 @@ def learn(rows: Floats, attack: NDArray[np.bool_], hours: float, budget: Budget)
 
     A detection's severity is a promise: alone it leads at least to the level of that name. The thresholds
     keep what promises less (LOW evidence, the model, several of MEDIUM) from adding up to more than is in the
-    budget. A promise that costs honest people too much is a matter for the table of detections.
+    budget, of which what detections of MEDIUM ask is spent already. A promise that costs honest people too
+    much is a matter for the table of detections.
 
     *hours*: how long the honest sessions among them lasted in all. Raises `ValueError` as
     :func:`models.weights.fit` does.
@@ -71,9 +74,13 @@ def learn(rows: Floats, attack: NDArray[np.bool_], hours: float, budget: Budget)
     evidence = np.round(evidence, 2)
     honest = rows[~attack]
     challenges, revocations = budget.allowed(hours)
-    medium = _above(_without(honest, "MEDIUM", "HIGH") @ evidence, challenges)
+    rest = _without(honest, "MEDIUM", "HIGH")
+    asked_anyway = len(honest) - len(rest)
+    medium = _above(rest @ evidence, max(challenges - asked_anyway, 0))
     _promise(evidence, "MEDIUM", medium)
     high = max(_above(_without(honest, "HIGH") @ evidence, revocations), medium + 1.0)
+    medium = max(medium, high - _logit(Levels().high_raise) + _logit(LEAST_SCORE))
+    _promise(evidence, "MEDIUM", medium)
     _promise(evidence, "HIGH", high)
     return _placed(evidence, medium, high, rows.shape[0], int(attack.sum()))
 
@@ -105,7 +112,7 @@ def _placed(evidence: Floats, medium: float, high: float, rows: int, attacks: in
     standard = Levels()
     prior = round(_logit(standard.high_raise) - high, 2)
     raised = math.floor(1000 / (1 + math.exp(-(prior + medium)))) / 10
-    raised = min(max(raised, 0.5), standard.high_raise - 10)
+    raised = min(max(raised, LEAST_SCORE), standard.high_raise - 10)
     levels = standard.model_copy(
         update={
             "medium_raise": raised,

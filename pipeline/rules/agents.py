@@ -14,8 +14,11 @@ from pipeline.rules.rule import (
     Limits,
     Rule,
     View,
+    among,
     either,
+    explained,
     numbers,
+    of_role,
     said,
     settled,
     unsettled,
@@ -23,9 +26,23 @@ from pipeline.rules.rule import (
 
 
 def _tool_burst(x: View, limit: Limits) -> Holds:
-    most = np.maximum(limit["calls"], limit["times"] * x["usual_tool_calls_1m"])
-    busy = x["tool_calls_1m"] > np.where(settled(x, limit), most, limit["newcomer"])
-    answer: Holds = (x["kind"] == AGENT) & (busy | (x["new_tools_10m"] > limit["new_tools"]))
+    floor, times = limit["calls"], limit["times"]
+
+    def busy_or_astray() -> Holds:
+        most = np.maximum(floor, times * x["usual_tool_calls_1m"])
+        newcomer = of_role(x, "tool_calls_1m", floor=floor, times=times, most=limit["newcomer"])
+        busy = x["tool_calls_1m"] > np.where(settled(x, limit), most, newcomer)
+        new = np.where(_strange_tools(x, limit), limit["strange_tools"], limit["new_tools"])
+        answer: Holds = busy | (x["new_tools_10m"] > new)
+        return answer
+
+    return among(x["kind"] == AGENT, busy_or_astray)
+
+
+def _strange_tools(x: View, limit: Limits) -> Holds:
+    """New to the agent, and others do not use them; of a newcomer, the model must not know one either."""
+    known = settled(x, limit) & told(x["signals"], "unfamiliar_tool")
+    answer: Holds = known | (told(x["signals"], "unheard_use") & explained(x))
     return answer
 
 
@@ -34,6 +51,21 @@ def _denied(x: View, limit: Limits) -> Holds:
     again = x["denied_10m"] > np.maximum(limit["denials"], usual)
     answer: Holds = (x["kind"] == AGENT) & x["tool_denied"] & again
     return answer
+
+
+def _insists(x: View, limit: Limits) -> Holds:
+    """A batch of thousands has its denials: what is usual of the role counts where the model knows it."""
+    many = (x["kind"] == AGENT) & x["tool_denied"] & (x["denied_10m"] > limit["denials"])
+
+    def unusual() -> Holds:
+        role = np.where(explained(x), x["role_usual_denied_10m"], np.inf)
+        usual = np.maximum(
+            np.where(settled(x, limit), x["usual_denied_10m"], 0.0), np.where(np.isfinite(role), role, 0.0)
+        )
+        answer: Holds = x["denied_10m"] > limit["times"] * usual
+        return answer
+
+    return among(many, unusual)
 
 
 def _new_tool(x: View, limit: Limits) -> Holds:
@@ -47,9 +79,12 @@ AGENTS: Final[tuple[Rule, ...]] = (
         "Your assistant behaved unusually and was disconnected.",
         "HIGH", 6.0, 1800.0, False, ("T1059.009", "T1078.004"),
         _tool_burst, ("tool_calls_1m", "tool calls in 1 min"),
-        "≤ {calls:g} calls or {times:g} times the usual, ≤ {newcomer:g} of a newcomer; ≤ {new_tools:g} new",
-        "an evaluation run, a new task, the first nights of a batch",
-        numbers(calls=60.0, newcomer=240.0, new_tools=3.5, days=3.0, times=2.0),
+        "≤ {calls:g} calls or {times:g} times the usual, of a newcomer its role's, ≤ {newcomer:g}; "
+        "≤ {new_tools:g} tools new to the session, ≤ {strange_tools:g} new to all",
+        "an evaluation run, a new task or set of tools, the first nights of a batch",
+        numbers(
+            calls=60.0, newcomer=240.0, new_tools=3.5, strange_tools=1.5, days=3.0, times=2.0
+        ),
         needs=("api-calls.tool",), references=("NIST CSF 2.0 DE.CM-09",),
         clearing="It ends half an hour after the burst, if the session was not ended.",
         usual="usual_tool_calls_1m",
@@ -64,6 +99,18 @@ AGENTS: Final[tuple[Rule, ...]] = (
         "a prompt loop, a right taken away by mistake", numbers(denials=4.5, days=3.0, times=2.0),
         needs=("api-calls.tool", "api-calls.status"), references=("NHI5:2025",),
         clearing="It ends half an hour after the last denial.", usual="usual_denied_10m",
+        stirs=("tool_denied", BY_AGENT),
+    ),
+    Rule(
+        "agent_insists", "An agent was denied a dozen times within minutes and goes on.",
+        "Your assistant kept trying tools it may not use and was disconnected.",
+        "HIGH", 6.0, 1800.0, False, ("T1059.009", "T1078.004"),
+        _insists, ("denied_10m", "denied calls in 10 min"),
+        "≤ {denials:g} denials or {times:g} times the usual, its own or its role's",
+        "a prompt loop, a right taken away by mistake", numbers(denials=12.0, days=3.0, times=3.0),
+        needs=("api-calls.tool", "api-calls.status"), references=("NHI5:2025",),
+        clearing="It ends half an hour after the last denial, if the session was not ended.",
+        usual="usual_denied_10m",
         stirs=("tool_denied", BY_AGENT),
     ),
     Rule(

@@ -8,7 +8,21 @@ import numpy as np
 
 from models.device_facts import known
 from models.signals import told
-from pipeline.rules.rule import Holds, Limits, Rule, View, numbers, said, settled, unsettled
+from pipeline.rules.rule import (
+    HUMAN,
+    Holds,
+    Limits,
+    Rule,
+    View,
+    among,
+    explained,
+    let_in,
+    numbers,
+    of_role,
+    said,
+    settled,
+    unsettled,
+)
 
 
 def _rare_hour(x: View, limit: Limits) -> Holds:
@@ -20,15 +34,37 @@ def _rare_hour(x: View, limit: Limits) -> Holds:
 
 def _crowd(x: View, limit: Limits) -> Holds:
     most = np.maximum(limit["sessions"], limit["times"] * x["usual_concurrent"])
-    most = np.where(settled(x, limit), most, limit["newcomer"])
-    answer: Holds = (x["strange_sessions"] > most) & (x["strange_networks"] >= limit["networks"])
+    usual = settled(x, limit)
+    most = np.where(usual, most, limit["newcomer"])
+    least = np.where(usual, limit["networks"], limit["newcomer_networks"])
+    answer: Holds = (x["strange_sessions"] > most) & (x["strange_networks"] >= least) & let_in(x)
+    return answer
+
+
+def _unfamiliar(x: View, limit: Limits) -> Holds:
+    """To its principal; before enough days are known, the model has to find it as strange for the role."""
+    unfamiliar = told(x["signals"], "unfamiliar_use")
+    return among(unfamiliar, lambda: settled(x, limit) | _unlike_its_role(x, limit))
+
+
+def _unlike_its_role(x: View, limit: Limits) -> Holds:
+    """Of people, who can be asked. A scope alone may be a new release: it has to be used again and again."""
+    strange = told(x["signals"], "unheard_use") | (x["rare_transitions_10m"] > limit["calls"])
+    answer: Holds = (x["kind"] == HUMAN) & strange & explained(x)
     return answer
 
 
 def _probing(x: View, limit: Limits) -> Holds:
-    most = np.maximum(limit["things"], limit["times"] * x["usual_refused_10m"])
-    answer: Holds = x["refused_10m"] > np.where(settled(x, limit), most, limit["newcomer"])
-    return answer
+    fact, floor, times = "refused_10m", limit["floor"], limit["times"]
+
+    def unusual() -> Holds:
+        usual = settled(x, limit)
+        anybody = np.where(usual, limit["things"], limit["newcomer"])
+        most = of_role(x, fact, floor=floor, times=times, most=anybody)
+        answer: Holds = x[fact] > np.maximum(most, np.where(usual, times * x[f"usual_{fact}"], 0.0))
+        return answer
+
+    return among(x[fact] > min(floor, limit["things"], limit["newcomer"]), unusual)
 
 
 BASELINE: Final[tuple[Rule, ...]] = (
@@ -47,9 +83,10 @@ BASELINE: Final[tuple[Rule, ...]] = (
         "Please confirm it is you: your account is signed in from several places at once.",
         "MEDIUM", 4.0, 1800.0, True, ("T1078.004", "T1550.004"),
         _crowd, ("strange_sessions", "live sessions on no device of its own"),
-        "≤ {sessions:g} sessions or {times:g} times the usual; ≤ {newcomer:g} of a newcomer",
+        "≤ {sessions:g} sessions or {times:g} times the usual, on < {networks:g} networks; "
+        "≤ {newcomer:g} of a newcomer, on < {newcomer_networks:g}",
         "several new devices in a day, a conference",
-        numbers(days=3.0, sessions=3.0, times=2.0, newcomer=7.0, networks=2.0),
+        numbers(days=3.0, sessions=3.0, times=2.0, networks=2.0, newcomer=3.0, newcomer_networks=3.0),
         needs=("auth-events.principal_id", "auth-events.ip"), references=("NIST CSF 2.0 DE.CM-03",),
         clearing="A step-up clears it; it ends half an hour after the sessions are as few as usual.",
         learning=unsettled, usual="usual_concurrent",
@@ -60,22 +97,25 @@ BASELINE: Final[tuple[Rule, ...]] = (
         "A scope or sensitive operation was used that this principal has never used before.",
         "Please confirm it is you: you opened something that you have not used before.",
         "MEDIUM", 4.0, 1800.0, True, ("T1098.003", "T1526"),
-        lambda x, limit: settled(x, limit) & told(x["signals"], "unfamiliar_use"),
-        ("days_known", "days of history without it"), "what it used before, or what others began to use",
-        "a new duty, the end of a year; a new release until several have used it", numbers(days=7.0),
+        _unfamiliar,
+        ("days_known", "days of history without it"),
+        "what it used before, or what others began to use; of a newcomer, what its role does",
+        "a new duty, the end of a year; a new release until several have used it",
+        numbers(days=7.0, calls=5.0),
         needs=("api-calls.operation", "api-calls.sensitivity", "api-calls.scope", "auth-events.scopes"),
         references=("NIST SP 800-207 §2.1 tenet 4", "NHI5:2025"),
         clearing="A step-up clears it; it ends by itself within two hours.", learning=unsettled,
-        stirs=(said("unfamiliar_use"),),
+        stirs=(said("unfamiliar_use", "unheard_use"),),
     ),
     Rule(
         "access_probing", "Many different operations or resources were refused or not found in a short time.",
         "Please confirm it is you: your session asked for many things it may not have.",
         "MEDIUM", 4.0, 1800.0, True, ("T1580", "T1087.004"),
         _probing, ("refused_10m", "different things refused in 10 min"),
-        "≤ {things:g} things or {times:g} times the usual; ≤ {newcomer:g} of a newcomer",
+        "≤ {floor:g} things or {times:g} times the usual, its own or its role's; "
+        "≤ {things:g}, of a newcomer {newcomer:g}, in an unknown role",
         "an inventory scan, a right taken away by mistake",
-        numbers(days=3.0, things=12.0, times=3.0, newcomer=25.0),
+        numbers(days=3.0, floor=6.0, things=12.0, times=3.0, newcomer=25.0),
         needs=("api-calls.status", "api-calls.operation", "api-calls.resource"),
         references=("NIST CSF 2.0 DE.CM-09",),
         clearing="A step-up clears it; it ends half an hour after the refusals.",

@@ -6,7 +6,7 @@ from typing import Final
 
 from models.device_facts import known
 from models.signals import told
-from pipeline.rules.rule import HUMAN, Holds, Limits, Rule, View, numbers, said
+from pipeline.rules.rule import HUMAN, Holds, Limits, Rule, View, let_in, numbers, said
 
 
 def _newcomer(x: View, limit: Limits) -> Holds:
@@ -32,15 +32,9 @@ def _taken_over(x: View, limit: Limits) -> Holds:
     return answer
 
 
-def _let_in(x: View) -> Holds:
-    """Whether anybody got in: who guesses passwords in vain has no session to be asked about."""
-    answer: Holds = x["signed_in"] | (x["calls_1h"] > 0)
-    return answer
-
-
 def _hidden(x: View, limit: Limits) -> Holds:
     """At sign-in; a session that hides later has moved to a new network, which is a detection of its own."""
-    stayed = (x["network_changes_1h"] < 0.5) & _let_in(x)
+    stayed = (x["network_changes_1h"] < 0.5) & let_in(x)
     answer: Holds = told(x["signals"], "new_anonymiser") & stayed & ~_unsettled(x, limit)
     return answer
 
@@ -103,7 +97,7 @@ NETWORK: Final[tuple[Rule, ...]] = (
         "tor_network", "A person came through Tor and never did before.",
         "Please confirm it is you: your connection came through an anonymous network.",
         "MEDIUM", 5.0, 0.0, True, ("T1090.003",),
-        lambda x, limit: told(x["signals"], "new_tor") & _let_in(x) & ~_unsettled(x, limit),
+        lambda x, limit: told(x["signals"], "new_tor") & let_in(x) & ~_unsettled(x, limit),
         ("sessions_seen", "sessions, none by Tor"), "no Tor",
         "a person who begins to use Tor for privacy", numbers(sessions=1.0),
         needs=("auth-events.network_type", "api-calls.network_type"), learning=_unsettled,

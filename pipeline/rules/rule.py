@@ -26,6 +26,10 @@ Stir = str | tuple[str, int]
 """A fact, or some bits of one."""
 
 ATTACK_VERSION: Final = "18.1"
+MOST_SURPRISE: Final = 4.0
+"""Nats a call; one that the model never saw has twice as many."""
+FEWEST_CALLS: Final = 2.0
+"""Of the last ten minutes, from which something can be said of most of them."""
 FOREVER: Final = 10 * 365 * 86_400.0
 HUMAN, SERVICE, API_KEY, AGENT = (PRINCIPAL_KIND[k] for k in ("human", "service", "api_key", "agent"))
 BY_AGENT: Final = ("kind", AGENT)
@@ -112,6 +116,11 @@ def posture(*flags: str) -> tuple[str, int]:
     return "posture", sum(2 << 2 * POSTURE_FLAGS.index(name) for name in flags)
 
 
+def among(some: Holds, holds: Callable[[], Holds]) -> Holds:
+    """Those of *some* for which *holds* too, which is asked only where there are any: in most chunks none."""
+    return some & holds() if some.any() else some
+
+
 def settled(x: View, limit: Limits) -> Holds:
     """Where enough days of the principal's history are known, ``limit["days"]``, to say what is usual."""
     answer: Holds = x["days_known"] >= limit["days"]
@@ -121,6 +130,32 @@ def settled(x: View, limit: Limits) -> Holds:
 def unsettled(x: View, limit: Limits) -> Holds:
     """Where the principal's history is still being learned."""
     return ~settled(x, limit)
+
+
+def let_in(x: View) -> Holds:
+    """Whether anybody got in: who guesses passwords in vain has no session to be asked about."""
+    answer: Holds = x["signed_in"] | (x["calls_1h"] > 0)
+    return answer
+
+
+def explained(x: View) -> Holds:
+    """Where the model knows most of what the session lately called, so that its word on the rest counts.
+
+    A model that was trained elsewhere explains nothing; a step out of a role is beside steps within it.
+    """
+    calls = x["calls_10m"]
+    answer: Holds = (x["surprise_10m"] < MOST_SURPRISE * (calls + 1.0)) & (calls > FEWEST_CALLS)
+    return answer
+
+
+def of_role(x: View, fact: str, *, floor: float, times: float, most: Any) -> NDArray[np.float64]:
+    """How much of *fact* the session's role may reach: *times* its usual, but never below *floor*.
+
+    *most*, one or ``(n,)``, is never exceeded: it is what anybody may where the model does not know the role.
+    """
+    usual = np.maximum(floor, times * x[f"role_usual_{fact}"])
+    answer: NDArray[np.float64] = np.where(explained(x), np.minimum(usual, most), most)
+    return answer
 
 
 def numbers(**limits: float) -> Mapping[str, float]:

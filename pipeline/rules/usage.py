@@ -14,9 +14,12 @@ from pipeline.rules.rule import (
     Limits,
     Rule,
     View,
+    among,
     either,
+    explained,
     members,
     numbers,
+    of_role,
     settled,
     unsettled,
 )
@@ -40,10 +43,28 @@ def _widened(x: View, limit: Limits) -> Holds:
 
 def _mass_read(x: View, limit: Limits) -> Holds:
     """A service may read all there is until it is known what it usually reads."""
-    usual = np.maximum(limit["floor"], limit["times"] * x["usual_sensitive_records_10m"])
-    most = np.where(settled(x, limit), usual, limit["records"])
-    answer: Holds = (x["sensitive_records_10m"] > most) & ~_reads_unknown(x, limit)
-    return answer
+    fact, floor, times = "sensitive_records_10m", limit["floor"], limit["times"]
+
+    def too_many() -> Holds:
+        usual = np.maximum(floor, times * x[f"usual_{fact}"])
+        newcomer = of_role(x, fact, floor=floor, times=times, most=limit["records"])
+        answer: Holds = x[fact] > np.where(settled(x, limit), usual, newcomer)
+        return answer & ~_reads_unknown(x, limit)
+
+    return among(x[fact] > min(floor, limit["records"]), too_many)
+
+
+def _drip(x: View, limit: Limits) -> Holds:
+    """Services read as much as there is; their bulk is a matter of their own history alone."""
+    many = (x["sensitive_records_1h"] > limit["floor"]) & (x["kind"] != SERVICE)
+
+    def unlike_role_and_self() -> Holds:
+        role = x["sensitive_records_1h"] > limit["times"] * x["role_usual_sensitive_records_1h"]
+        own = settled(x, limit) & (x["sensitive_records_10m"] <= x["usual_sensitive_records_10m"])
+        answer: Holds = role & ~own & explained(x)
+        return answer
+
+    return among(many, unlike_role_and_self)
 
 
 def _reads_unknown(x: View, limit: Limits) -> Holds:
@@ -57,13 +78,26 @@ USAGE: Final[tuple[Rule, ...]] = (
         "An unusual amount of sensitive data was read, so the session was ended.",
         "HIGH", 6.0, 1800.0, False, ("T1530", "T1213"),
         _mass_read, ("sensitive_records_10m", "records in 10 min"),
-        "≤ {floor:g} records or {times:g} times the usual; ≤ {records:g} of a newcomer",
+        "≤ {floor:g} records or {times:g} times the usual; of a newcomer its role's, ≤ {records:g}",
         "a migration, an export that was agreed",
         numbers(records=5000.0, floor=1000.0, times=8.0, days=3.0),
         needs=members("api-calls", "records", "sensitivity"), references=("NIST CSF 2.0 DE.CM-09",),
         clearing="It ends half an hour after the reading, if the session was not ended.",
         learning=_reads_unknown, usual="usual_sensitive_records_10m",
         stirs=("sensitive_records_10m",),
+    ),
+    Rule(
+        "slow_exfiltration", "More sensitive records are read in an hour than its role ever reaches.",
+        "Please confirm it is you: your session read unusually many sensitive records.",
+        "MEDIUM", 4.0, 3600.0, True, ("T1030", "T1213"),
+        _drip, ("sensitive_records_1h", "records in 1 h"),
+        "≤ {floor:g} records or {times:g} times what its role reaches, or what it reached before",
+        "the end of a quarter, an audit, a new duty before the model is trained again",
+        numbers(floor=150.0, times=3.0, days=3.0),
+        needs=members("api-calls", "records", "sensitivity", "operation"),
+        references=("NIST CSF 2.0 DE.CM-09",),
+        clearing="A step-up clears it; it ends an hour after the reading.",
+        stirs=("sensitive_records_1h",),
     ),
     Rule(
         "privilege_chain",

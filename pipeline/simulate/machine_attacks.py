@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pipeline.simulate.attempt import Attempt
 from pipeline.simulate.clients import BURNERS, COPIES, INTRUDERS
-from pipeline.simulate.operations import scopes
 from pipeline.simulate.places import HANDSETS, RESIDENTIAL, ROGUE
 from pipeline.simulate.plan import HOUR, MINUTE, Day, Session
 from pipeline.simulate.population import identity
@@ -56,7 +55,7 @@ def workload_credential_off_home(day: Day, attempt: Attempt) -> bool:
         end=at + attempt.whole("stay_minutes", (10, 18), (16, 30), (30, 48)) * MINUTE,
         network=attempt.pick("network", ROGUE),
         client=client,
-        opening=[(0, "token_issued", {"amr": ["hwk"], "scopes": scopes(origin.operations)})],
+        opening=origin.opening,
     )
     count, gap = (
         attempt.whole("calls", (1, 2), (20, 40), (120, 240)),

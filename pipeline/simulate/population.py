@@ -129,7 +129,8 @@ class Person:
 class Service:
     """A program that calls day and night from its place in the cloud, every *gap_s* seconds or so.
 
-    *kind* is `agent` for one that a model drives. *run_at* is the hour of its daily run, if it has one.
+    *kind* is `agent` for one that a model drives. *run_at* is the hour of its daily run, if it has one. Its
+    credential is minted for what it runs in, the *workload*; with *told* its issuer also says where that is.
     """
 
     principal_id: str
@@ -138,6 +139,8 @@ class Service:
     network: Network
     gap_s: float
     run_at: float
+    workload: Literal["instance", "container", "function", "ci"]
+    told: bool
     kind: Literal["service", "agent"] = "service"
 
 
@@ -148,6 +151,13 @@ class Population:
     people: tuple[Person, ...]
     services: tuple[Service, ...]
 
+
+RUNS_IN: Final[dict[str, Literal["container", "function", "ci"]]] = {
+    "terraform": "ci",
+    "webhook-relay": "function",
+    "nightly-triage": "container",
+}
+"""What the jobs run in, if not in an instance of a cloud."""
 
 WORK: Final[dict[str, tuple[Operation, ...]]] = JOBS | {
     "terraform": INFRASTRUCTURE,
@@ -237,5 +247,7 @@ def _service(number: int, job: str, tenant: Tenant, rng: Random) -> Service:
         network=tenant.cloud,
         gap_s=rng.uniform(6, 16),
         run_at=rng.uniform(1, 4) if nightly else rng.uniform(9, 16),
+        workload=RUNS_IN.get(job, "instance"),
+        told=(number + number // len(WORK)) % 2 == 0,
         kind="agent" if nightly else "service",
     )

@@ -47,8 +47,10 @@ def plan_service(run: str, service: Service, number: int, horizon: Horizon) -> D
 
 
 def _granted(service: Service) -> dict[str, Any]:
+    """What the issuer of a workload's credential says of it; not every issuer tells where its home is."""
     applied = APPLIED if service.job == "terraform" else ()
-    return {"amr": ["hwk"], "scopes": scopes(WORK[service.job] + applied)}
+    minted = {"workload": service.workload} | ({"home_asn": service.network.asn} if service.told else {})
+    return {"amr": ["hwk"], "scopes": scopes(WORK[service.job] + applied)} | minted
 
 
 def _daily_run(day: Day, service: Service, session: Session, rng: Random) -> None:
