@@ -79,7 +79,9 @@ def learn(rows: Floats, attack: NDArray[np.bool_], hours: float, budget: Budget)
     medium = _above(rest @ evidence, max(challenges - asked_anyway, 0))
     _promise(evidence, "MEDIUM", medium)
     high = max(_above(_without(honest, "HIGH") @ evidence, revocations), medium + 1.0)
-    medium = max(medium, high - _logit(Levels().high_raise) + _logit(LEAST_SCORE))
+    # A score has one decimal: where the levels lie too far apart for it, all evidence shrinks alike.
+    shrunk = min(1.0, (_logit(Levels().high_raise) - _logit(LEAST_SCORE)) / (high - medium))
+    evidence, medium, high = np.round(evidence * shrunk, 2), medium * shrunk, high * shrunk
     _promise(evidence, "MEDIUM", medium)
     _promise(evidence, "HIGH", high)
     return _placed(evidence, medium, high, rows.shape[0], int(attack.sum()))
