@@ -290,7 +290,7 @@ def test_a_model_is_exchanged_between_two_chunks_and_no_event_is_lost(all_logged
 
 
 def test_an_exchange_forgets_nothing_of_a_session() -> None:
-    reading = [call(at, records=1_500, sensitivity="restricted") for at in (1, 2, 3, 4, 5)]
+    reading = [call(at, records=450, sensitivity="restricted") for at in (1, 2, 3, 4, 5)]
     desk = Desk()
     stage = _stage(desk)
 
