@@ -76,7 +76,7 @@ def learn(rows: Floats, attack: NDArray[np.bool_], hours: float, budget: Budget)
     challenges, revocations = budget.allowed(hours)
     rest = _without(honest, "MEDIUM", "HIGH")
     asked_anyway = len(honest) - len(rest)
-    medium = _above(rest @ evidence, max(challenges - asked_anyway, 0))
+    medium = _above(rest @ evidence, max(challenges - asked_anyway, challenges // 2))
     _promise(evidence, "MEDIUM", medium)
     high = max(_above(_without(honest, "HIGH") @ evidence, revocations), medium + 1.0)
     # A score has one decimal: where the levels lie too far apart for it, all evidence shrinks alike.
