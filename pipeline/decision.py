@@ -181,6 +181,8 @@ class Judge:
             decision.action = "allow"
         if self.policy.mode == "observe":
             return
+        if decision.action == "revoke" and self._waits(moment, decision, self.policy.levels.high_raise):
+            decision.action = "step_up" if moment.kind in ("human", "") else "allow"
         if decision.action == "revoke":
             hold = self._reason_to_hold(case, who, moment, guard, decision)
             if not hold:
@@ -201,9 +203,8 @@ class Judge:
                 decision.suppressed = "; ".join(filter(None, (decision.suppressed, HUSHED)))
             decision.action = "allow"
             return
-        if may_be_rollout(self.policy, moment, decision):
-            decision.waits, decision.action = True, "allow"
-            decision.suppressed = "; ".join(filter(None, (decision.suppressed, WAITING)))
+        if self._waits(moment, decision, self.policy.levels.medium_raise):
+            decision.action = "allow"
             return
         decision.challenge = stable_id(
             who["tenant"], who["session_id"], case.epoch, decision.cause, "step-up"
@@ -211,6 +212,15 @@ class Judge:
         due = moment.at + int(self.policy.times.step_up_s * 1000)
         silence = rests_on_silence(self.policy, case, decision)
         case.challenge = Challenge(decision.challenge, due, silence, list(decision.detections))
+
+    def _waits(self, moment: Moment, decision: Decision, least: float) -> bool:
+        """Whether the score only reaches *least* by what other devices may be about to do too."""
+        if not may_be_rollout(self.policy, moment, decision, least):
+            return False
+        if not decision.waits:
+            decision.suppressed = "; ".join(filter(None, (decision.suppressed, WAITING)))
+        decision.waits = True
+        return True
 
     def _least(self, level: Level) -> float:
         """The score from which a level means something; below it only the dwell time keeps the level."""

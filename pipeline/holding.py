@@ -36,11 +36,11 @@ def rests_on_silence(policy: Policy, case: Case, decision: Decision) -> bool:
     return _score(policy, spoken) < floor
 
 
-def may_be_rollout(policy: Policy, moment: Moment, decision: Decision) -> bool:
-    """Whether nobody would be asked for a factor but for what the fleet may be about to do too."""
+def may_be_rollout(policy: Policy, moment: Moment, decision: Decision, least: float) -> bool:
+    """Whether the score would be below *least* but for what the fleet may be about to do too."""
     counted = _counted(decision)
     rest = [one for one in counted if moment.at >= fleet_follows_until(policy, one.detection, one.episode)]
-    return len(rest) < len(counted) and _score(policy, rest) < policy.levels.medium_raise
+    return len(rest) < len(counted) and _score(policy, rest) < least
 
 
 def fleet_follows_until(policy: Policy, detection: str, episode: Episode | None) -> int:

@@ -386,7 +386,21 @@ TWO = "[levels]\nhigh_raise = 99\n"
 
 def test_what_speaks_against_the_session_besides_does_not_wait() -> None:
     assert brief(session(TWO).see(0, "posture_downgraded", "network_changed")) == CHALLENGED
-    assert brief(session(TWO).see(0, "posture_downgraded", "device_rooted")) == REVOKED
+    assert brief(session().see(0, "posture_downgraded", "device_rooted")) == REVOKED
+
+
+def test_nobody_is_revoked_either_for_what_a_fleet_may_follow_in_before_it_had_the_time() -> None:
+    agent, person = session(kind="agent"), session()
+    held = "posture_downgraded", "agent_for_risky_user"
+
+    looks = [agent.see(at, *held) for at in (0, 299, 300)]
+
+    assert [brief(look) for look in looks] == [*[("HIGH", "allow", False, False)] * 2, REVOKED]
+    assert [look.suppressed for look in looks] == [
+        *["waiting whether other devices do the same, as in a rollout"] * 2, "",
+    ]  # fmt: skip
+    asked = person.see(0, "posture_downgraded", "network_changed")
+    assert brief(asked) == ("HIGH", "step_up", False, True)
 
 
 def test_a_policy_may_wait_for_no_fleet() -> None:
