@@ -52,7 +52,13 @@ from pipeline.scenarios import Scenario, find_directory
 from pipeline.scorer import Options
 from pipeline.script import Timed, honest, in_order, steady, stories
 from pipeline.stage import Message, Record
-from pipeline.topic_admin import check_topics, create_topics, needed_topics
+from pipeline.topic_admin import (
+    NeededTopic,
+    TopicsNotReadyError,
+    check_topics,
+    create_topics,
+    needed_topics,
+)
 from playing import topic_of
 from samples import T0, auth, call, telemetry
 from schemas.decode import encode, record_key
@@ -246,13 +252,22 @@ class Life:
         app_id = self.settings["SESSION_RISK_APP_ID"]
         needed = needed_topics(app_id, [kind.name for kind in KINDS], PARTITIONS)
         await create_topics(self.connection, needed, 1)
-        await check_topics(self.connection, needed)
+        await self._there(needed)
         async with writing(self.connection) as writer:
             await _send(writer, before)
         self.begun = _now() + 1
         await begin_at_end(self.connection, app_id, SOURCES)
         async with _reader(self.connection) as reader:
             self.ends = await reader.end_offsets(EVERYWHERE)
+
+    async def _there(self, topics: Sequence[NeededTopic]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await check_topics(self.connection, topics)
+            except TopicsNotReadyError:  # a busy broker tells of a new topic a moment after it is made
+                assert time.monotonic() < deadline, "waited in vain for the topics"
+                await asyncio.sleep(0.1)
 
     def start(self, **settings: str) -> Worker:
         """Start one more worker, with *settings* of its own."""
