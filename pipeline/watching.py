@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from pipeline.metrics import Metrics, Watch
 from pipeline.reload import InForce
@@ -27,6 +28,8 @@ class Watching(Watch):
         self._in_force = in_force
         self._each_second = each_second
         self._made: dict[Place, Stage] = {}
+        # Not held by this: what the edge gives up after a rebalance must be free to go.
+        self._scorers: WeakValueDictionary[Place, SessionScorer] = WeakValueDictionary()
         self._shown: tuple[object, ...] = ()
         self._drift_shown: tuple[object, int] = (None, 0)
         self._show_what_decides()
@@ -46,7 +49,11 @@ class Watching(Watch):
         super().ready(kind, partition)
         stage = self._made.pop((kind, partition), None)
         if isinstance(stage, SessionScorer):
-            self._show_sessions(partition, stage)
+            self._scorers[kind, partition] = stage
+        # A stage kept over a rebalance is not made again, and is shown again.
+        scorer = self._scorers.get((kind, partition))
+        if scorer is not None:
+            self._show_sessions(partition, scorer)
 
     def gone(self, kind: str, partition: int) -> None:
         # A partition may come again before the stage it had here is given up: the new one is yet to be ready.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -13,7 +15,7 @@ from pipeline.metrics import Metrics
 from pipeline.observe import Work
 from pipeline.reload import Configured, InForce
 from pipeline.replay import Memory
-from pipeline.scorer import Options
+from pipeline.scorer import Options, SessionScorer
 from pipeline.stage import Outcome, Stage
 from pipeline.watching import Watching
 from samples import call
@@ -37,11 +39,12 @@ class Scene:
         self.watching = Watching(self.metrics, self.in_force, [self.in_force.look])
         self.kinds = self.watching.kinds(stage_kinds(self.in_force.brain, Options()))
 
-    def take_over(self, partition: int) -> Stage:
-        stages = [kind.create(partition) for kind in self.kinds]
+    def take_over(self, partition: int) -> SessionScorer:
+        session, *_ = [kind.create(partition) for kind in self.kinds]
         for kind in self.kinds:
             self.watching.ready(kind.name, partition)
-        return stages[0]
+        assert isinstance(session, SessionScorer)
+        return session
 
     def give_up(self, partition: int) -> None:
         for kind in self.kinds:
@@ -100,6 +103,30 @@ def test_a_partition_taken_over_again_before_it_was_given_up_shows_its_new_stage
     _process(renewed[0], "c")
 
     assert scene.all_shown("live_sessions") == {("3",): 1}
+
+
+def test_a_stage_that_is_kept_over_a_rebalance_is_shown_again() -> None:
+    scene = Scene()
+    stage = scene.take_over(3)
+    _process(stage, "a", "b")
+
+    scene.give_up(3)
+    for kind in scene.kinds:
+        scene.watching.ready(kind.name, 3)
+
+    assert scene.all_shown("live_sessions") == {("3",): 2}
+    assert scene.all_shown("guard_state") == {("3",): 0}
+    assert scene.shown("state_bytes", stage="session", partition="3") == stage.table.nbytes
+
+
+def test_a_stage_that_was_given_up_is_not_held_to_be_shown() -> None:
+    scene = Scene()
+    stage = weakref.ref(scene.take_over(3))
+
+    scene.give_up(3)
+    gc.collect()
+
+    assert stage() is None
 
 
 def test_kinds_keep_their_names_and_sources() -> None:
