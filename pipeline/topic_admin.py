@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 10.0
 """How long a broker may take to answer at all."""
+
+PATIENCE_SECONDS = 15.0
+"""How long topics that were just made may take to be known to every broker."""
+
+LOOK_SECONDS = 0.2
+"""How often is looked for them meanwhile."""
 
 CHANGELOG_CONFIG = {
     "cleanup.policy": "compact",
@@ -78,19 +85,27 @@ async def create_topics(
         return [topic.name for topic in missing]
 
 
-async def check_topics(connection: Connection, topics: Sequence[NeededTopic]) -> None:
+async def check_topics(
+    connection: Connection, topics: Sequence[NeededTopic], patience_s: float = 0.0
+) -> None:
     """Return if the broker answers and *topics* exist with their partition counts.
 
+    For *patience_s* seconds what is missing may yet come: brokers hear of new topics one after the other.
     Raises `BrokerUnreachableError` or `TopicsNotReadyError`, saying what to do. An embedded broker makes what
     is missing.
     """
     if connection.embedded:
         await create_topics(connection, topics, 1)
         topics = [NeededTopic(topic.name, broker.PARTITIONS, topic.config) for topic in topics]
+    until = monotonic() + patience_s
     async with _admin(connection) as admin:
-        described = await admin.describe_topics([topic.name for topic in topics])
-    counts = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
-    missing = [topic.name for topic in topics if topic.name not in counts]
+        while True:
+            described = await admin.describe_topics([topic.name for topic in topics])
+            counts = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
+            missing = [topic.name for topic in topics if topic.name not in counts]
+            if not missing or monotonic() >= until:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
     if missing:
         raise TopicsNotReadyError(
             f"{connection.bootstrap} has no topic {', '.join(missing)}; make what is missing with "

@@ -10,7 +10,7 @@ import click
 from pipeline.connection import Connection
 from pipeline.console import as_json, grid, print_json, screen
 from pipeline.settings import Settings, load
-from pipeline.topic_admin import NeededTopic, check_topics, create_topics, needed_topics
+from pipeline.topic_admin import PATIENCE_SECONDS, NeededTopic, check_topics, create_topics, needed_topics
 
 KINDS = ("session", "device", "principal", "network")
 
@@ -27,7 +27,7 @@ def create(*, as_json: bool) -> None:
     settings, topics = _needed()
     connection = Connection.of(settings)
     made = asyncio.run(create_topics(connection, topics, settings.replication_factor))
-    asyncio.run(check_topics(connection, topics))
+    asyncio.run(check_topics(connection, topics, PATIENCE_SECONDS))
     if as_json:
         print_json({"made": made, "there": [topic.name for topic in topics if topic.name not in made]})
     else:
