@@ -120,6 +120,20 @@ def test_what_attacked_sessions_met_and_honest_ones_had_to_bear() -> None:
     assert outcomes.spared().challenges_per_1000_hours == pytest.approx(1e3 * 3 / 55)
 
 
+def test_a_revocation_at_once_is_not_one_that_follows_an_unanswered_step_up() -> None:
+    rows = {name: truth(name, "attack") for name in ("caught", "asked", "asked before it began", "missed")}
+    outcomes = Outcomes.against(rows.values())
+    for session, hours in [("caught", 5.01), ("asked", 5.3), ("asked before it began", 5.3)]:
+        outcomes.hear(said(SESSION_REVOCATIONS, session, hours))
+    for session, hours in [("asked", 5.2), ("asked before it began", 1.0), ("missed", 5.2)]:
+        outcomes.hear(said(SESSION_CHALLENGES, session, hours))
+
+    assert [name for name, row in rows.items() if outcomes.at_once(row)] == [
+        "caught",
+        "asked before it began",
+    ]
+
+
 def test_nothing_attacked_meets_nothing() -> None:
     assert Outcomes.against([truth("ana")]).met() == Met(0, 0, 0, None, None)
 

@@ -111,6 +111,13 @@ class Outcomes:
         slow = [round(float(one), 1) for one in np.quantile(delays, (0.5, 0.9))] if delays else [None, None]
         return Met(len(attacked), intervened, len(delays), *slow)
 
+    def at_once(self, row: Truth) -> bool:
+        """Whether an attacked session was revoked for what was seen, not for an unanswered step-up."""
+        key = (row.tenant, row.session_id)
+        begins = row.started_at - SKEW_MS
+        revoked = self._after(self.revoked.get(key), row) is not None
+        return revoked and not any(begins <= at < self.revoked[key] for at in self.challenged.get(key, ()))
+
     @staticmethod
     def _after(at: int | None, row: Truth) -> float | None:
         if at is None or at < row.started_at - SKEW_MS:

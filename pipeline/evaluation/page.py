@@ -102,13 +102,14 @@ def _goals(full: Trial, parts: Sequence[Trial]) -> str:
     met, spared = full.met(), full.spared()
     by_name = {one.variant.name: one.met() for one in parts}
     mass = full.spared(lambda row: row.family in (ROLLOUT, OUTAGE))
-    prompt = full.met(lambda row: _mostly_revoked(full, row.family))
+    prompt = full.met(lambda row: _ends_in_revocation(full, row.family))
     rows: list[Sequence[object]] = [
         ("attacks met with an intervention", "≥ 90 %", share(met.intervened, met.sessions)),
         ("attacks revoked", "≥ 75 %", share(met.revoked, met.sessions)),
         ("false revocations in 10,000 honest session-hours", "≤ 1", spared.revocations_per_10000_hours),
         ("false challenges in 1,000 honest session-hours", "≤ 2", f"{spared.challenges_per_1000_hours:.2f}"),
         ("median delay of families that end in revocation", "≤ 60 s", prompt.delay_s),
+        ("median delay of all revocations, those for unanswered step-ups too", "–", met.delay_s),
         (f"revocations from {ROLLOUT} and {OUTAGE}", "0", mass.revoked),
     ]
     for name in ("detections only", "model only"):
@@ -120,9 +121,10 @@ def _goals(full: Trial, parts: Sequence[Trial]) -> str:
     return table(("what", "asked", "measured"), rows)
 
 
-def _mostly_revoked(trial: Trial, family: str) -> bool:
-    met = trial.met(lambda row: row.family == family)
-    return 2 * met.revoked > met.sessions
+def _ends_in_revocation(trial: Trial, family: str) -> bool:
+    """Whether most sessions of a family are revoked for what was seen, with no step-up asked before."""
+    of_it = [row for row in trial.outcomes.truth.values() if row.family == family and row.label == "attack"]
+    return 2 * sum(map(trial.outcomes.at_once, of_it)) > len(of_it)
 
 
 def _families(trial: Trial) -> str:
