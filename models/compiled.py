@@ -31,15 +31,20 @@ def digest_of(folder: Path) -> str:
 def kept_in(places: tuple[Path, ...], digest: str) -> Path | None:
     """A folder for the machine code of *digest* in the first of *places* that can be written to.
 
-    What other versions left there is forgotten. ``None`` where nothing can be written: then every start
-    compiles anew.
+    What an earlier place has of it is taken along, as in an image that may only be read: Numba reads nothing
+    where it may not write. What other versions left there is forgotten. ``None`` where nothing can be
+    written: then every start compiles anew.
     """
+    ready: Path | None = None
     for place in places:
         mine = place / f"compiled-{digest}"
         try:
+            if ready is not None and not mine.exists():
+                shutil.copytree(ready, mine)
             mine.mkdir(parents=True, exist_ok=True)
             (mine / "in-use").touch()
         except OSError:
+            ready = ready or (mine if mine.is_dir() else None)
             continue
         for other in place.glob("compiled-*"):
             if other != mine:

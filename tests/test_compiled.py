@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from models import fold
 from models.compiled import digest_of, kept_in
 from pipeline.brain import Brain
@@ -36,6 +38,27 @@ def test_it_is_kept_in_the_first_place_that_can_be_written_to_and_older_code_goe
     assert kept == place / "compiled-new"
     assert sorted(one.name for one in place.iterdir()) == ["compiled-new", "something-else"]
     assert not (tmp_path / "never").exists()
+
+
+def test_what_can_only_be_read_is_taken_along_to_where_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, home = tmp_path / "image", tmp_path / "home"
+    (image / "compiled-new").mkdir(parents=True)
+    (image / "compiled-new" / "fold.nbi").write_bytes(b"machine code")
+    touch = Path.touch
+
+    def refused(self: Path, *_: Any, **__: Any) -> None:
+        if image in self.parents:
+            raise PermissionError(self)
+        touch(self)
+
+    monkeypatch.setattr(Path, "touch", refused)
+
+    kept = kept_in((image, home), "new")
+
+    assert kept == home / "compiled-new"
+    assert (kept / "fold.nbi").read_bytes() == b"machine code"
 
 
 def test_where_nothing_can_be_written_nothing_is_kept(tmp_path: Path) -> None:
