@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar, cast
 
 import numba
@@ -40,7 +42,7 @@ def kept_in(places: tuple[Path, ...], digest: str) -> Path | None:
         mine = place / f"compiled-{digest}"
         try:
             if ready is not None and not mine.exists():
-                shutil.copytree(ready, mine)
+                _take_along(ready, mine)
             mine.mkdir(parents=True, exist_ok=True)
             (mine / "in-use").touch()
         except OSError:
@@ -51,6 +53,13 @@ def kept_in(places: tuple[Path, ...], digest: str) -> Path | None:
                 shutil.rmtree(other, ignore_errors=True)
         return mine
     return None
+
+
+def _take_along(ready: Path, mine: Path) -> None:
+    """Copy a folder at once or not at all: other processes may start now, too, and code is run as it is."""
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=mine.parent) as folder, suppress(OSError):
+        shutil.copytree(ready, Path(folder) / mine.name).rename(mine)
 
 
 _KEPT: Final = kept_in(PLACES, digest_of(_HERE))
