@@ -173,7 +173,7 @@ def _shared(demand: Demand) -> tuple[int, int, Spread]:
         hottest = demand.events * load.worker / value("worker_events")
         if hottest <= HOTTEST or workers >= partitions or _is_one_session(load):
             return partitions, workers, load
-        workers = min(partitions, ceil(workers * 1.1))
+        workers += 1
         partitions = max(partitions, _power_of_two(PARTITIONS_A_WORKER * workers))
 
 

@@ -74,6 +74,7 @@ def spread(skew: Skew, partitions: int, workers: int) -> Spread:
     )
 
 
+@lru_cache(maxsize=16)
 def _shares(skew: Skew) -> tuple[NDArray[np.float64], int]:
     """Each session's share of the traffic, and how many of them, the first, are the large tenant's."""
     own = round(skew.sessions * skew.tenant_sessions)

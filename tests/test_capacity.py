@@ -111,6 +111,7 @@ def test_more_sessions_never_take_less(events: int) -> None:
             more.brokers,
             more.disk.changelog,
         )
+        assert less.workers <= more.workers
         assert less.worker_memory_gib * less.workers <= more.worker_memory_gib * more.workers
 
 
