@@ -44,6 +44,7 @@ test-kafka: $(INSTALLED) ## Run the tests that need Kafka, with one of their own
 bench: $(INSTALLED) ## Measure how fast it is on this machine, Kafka's part too (Java and Maven; some minutes)
 	$(BIN)/python tests/benchmarks/bench_core.py
 	$(BIN)/python tests/benchmarks/bench_memory.py
+	$(BIN)/python tests/benchmarks/bench_sizes.py
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_kafka.py
 
 check: $(INSTALLED) ## Check form, style, types and floors; changes nothing
@@ -59,7 +60,7 @@ format: $(INSTALLED) ## Bring the code into its form
 schemas: $(INSTALLED) ## Write schemas/json/ anew from the models
 	$(BIN)/python -m schemas.export
 
-docs: $(INSTALLED) ## Write the generated parts of README.md and pipeline/DETECTIONS.md anew
+docs: $(INSTALLED) ## Write the generated parts of README.md, pipeline/DETECTIONS.md and deploy/CAPACITY.md anew
 	$(BIN)/python -m pipeline.documents
 
 train: $(INSTALLED) ## Train the default model anew

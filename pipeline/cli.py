@@ -41,6 +41,7 @@ COMMANDS: Final = {
     "topics": "Make, list or check the topics.",
     "schemas": "Write the contract for other languages.",
     "settings": "Show every setting and its value.",
+    "capacity": "Tell what a given load takes.",
 }
 """Every command, in the order of the help, with its sentence."""
 
@@ -53,6 +54,7 @@ INTERRUPTED: Final = 130
 EXIT_CODES: Final = {
     "builtins.OSError": WRONG_INPUT,
     "models.card.BadModel": WRONG_INPUT,
+    "pipeline.capacity.TooLittleError": WRONG_INPUT,
     "pipeline.convert.logs.UnreadableLogError": WRONG_INPUT,
     "pipeline.commands.model.NothingPromotedError": NO,
     "pipeline.demo.DemoError": NO,

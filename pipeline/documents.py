@@ -1,4 +1,4 @@
-"""What the code knows of itself, in the README and in DETECTIONS.md.
+"""What the code knows of itself, in the README, in DETECTIONS.md and in deploy/CAPACITY.md.
 
 ``python -m pipeline.documents`` writes it, tests hold it.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from pipeline import catalogue, settings
+from pipeline import capacity_page, catalogue, settings
 from pipeline.rules import ATTACK_VERSION, RULES, Rule
 
 DETECTIONS: Final = Path(__file__).parent / "DETECTIONS.md"
@@ -55,3 +55,4 @@ if __name__ == "__main__":
     page = Path(__file__).parent.parent / "README.md"
     page.write_text(with_parts(page.read_text("utf-8")), "utf-8")
     DETECTIONS.write_text(catalogue.markdown(), "utf-8")
+    capacity_page.CAPACITY.write_text(capacity_page.markdown(), "utf-8")

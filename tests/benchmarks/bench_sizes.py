@@ -1,0 +1,115 @@
+"""How much is written for an event, and what a device or principal costs in memory. No broker.
+
+Two streams go through all stages of one partition: the calls the other benchmarks send, and simulated days of
+people, devices and agents, a few of them under attack.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from bench_memory import resident
+from load import Sent, calls
+from machine import machine
+
+from models.artefact import SHIPPED, load, load_roles
+from pipeline import topology
+from pipeline.brain import Brain
+from pipeline.kinds import stage_kinds
+from pipeline.policy import read_policy
+from pipeline.recording import InputRecord
+from pipeline.replay import Replay
+from pipeline.scorer import Options
+from pipeline.simulate import simulate
+from pipeline.stage import Outcome
+from schemas.decode import encode
+
+SESSIONS = 10_000
+PEOPLE = 100
+COPIES = 20_000
+
+
+class Weighed(Replay):
+    """A replay that counts what it writes to changelogs."""
+
+    def weigh(self, records: Iterable[InputRecord]) -> None:
+        """Play *records*, and count what they make the stages write."""
+        self.rows, self.row_bytes = Counter[str](), Counter[str]()
+        self.messages, self.message_bytes, self.read = Counter[str](), Counter[str](), [0, 0]
+        for message in self.run(self._counted(records)):
+            self.messages[message.topic] += 1
+            self.message_bytes[message.topic] += len(message.key or b"") + len(message.value)
+
+    def _counted(self, records: Iterable[InputRecord]) -> Iterator[InputRecord]:
+        for record in records:
+            self.read = [self.read[0] + 1, self.read[1] + len(record.value)]
+            yield record
+
+    def _keep(self, place: tuple[str, int], outcome: Outcome, now_ms: int) -> None:
+        self.rows[place[0]] += len(outcome.rows)
+        self.row_bytes[place[0]] += sum(len(key) + len(value or b"") for key, value in outcome.rows)
+        super()._keep(place, outcome, now_ms)
+
+
+def report(name: str, stages: Weighed) -> None:
+    """Print what was counted, for an event."""
+    events, size = stages.read
+    print(f"{name}: {events:,} events of {size / events:.0f} B")
+    for kind, rows in sorted(stages.rows.items()):
+        if rows:
+            print(
+                f"    changelog of {kind:<10} {rows / events:6.3f} rows an event, {stages.row_bytes[kind] / rows:6.0f} B a row; "
+                f"kept now: {held(stages, kind)}"
+            )
+    for topic, count in sorted(stages.messages.items()):
+        print(
+            f"    {topic:<20} {count / events:8.4f} records an event, {stages.message_bytes[topic] / count:6.0f} B a record"
+        )
+
+
+def held(stages: Weighed, kind: str) -> str:
+    """How many rows the changelog of a kind holds in the end, and their mean size."""
+    rows: Sequence[tuple[bytes, bytes]] = [
+        pair for place, part in stages.state.items() if place[0] == kind for pair in part.items()
+    ]
+    return f"{len(rows):,} of {sum(len(key) + len(value) for key, value in rows) / max(1, len(rows)):.0f} B"
+
+
+def remembered(stages: Weighed, kind: str) -> float:
+    """Bytes of memory that one of *kind* takes: a stage reads back copies of what the day left of them."""
+    rows = [pair for place, part in stages.state.items() if place[0] == kind for pair in part.items()]
+    (made,) = (one for one in stages.kinds if one.name == kind)
+    copies = [(rows[n % len(rows)][0] + b"-%d" % n, rows[n % len(rows)][1]) for n in range(COPIES)]
+    stage, before = made.create(0), resident()
+    stage.restore(copies)
+    return (resident() - before) / COPIES
+
+
+def main() -> None:
+    """Measure."""
+    print(f"{machine()}; with {topology.__name__}, as a worker has it")
+    brain = Brain(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
+    brain.use_policy(read_policy(None))
+    stages = Weighed(stage_kinds(brain, Options(event_clock=True)))
+    stages.weigh(_recorded(calls(1_000, 100)))
+    print(f"a worker with next to no session: {resident() / 2**20:,.0f} MiB")
+    stages.weigh(_recorded(calls(5 * SESSIONS, SESSIONS, first=1_000)))
+    stages.weigh(_recorded(calls(100_000, SESSIONS, seed=1, first=1_000 + 5 * SESSIONS)))
+    report("calls", stages)
+    days = Weighed(stage_kinds(brain, Options(event_clock=True)))
+    world = simulate(301, 24.0, PEOPLE, attack_share=0.01)
+    days.weigh(
+        InputRecord(topic, n, encode(event), event["occurred_at"]) for n, (topic, event) in enumerate(world)
+    )
+    report(f"a simulated day of {PEOPLE} people", days)
+    for kind in ("device", "principal"):
+        print(f"memory of a {kind}: {remembered(days, kind):,.0f} B")
+
+
+def _recorded(sent: Iterable[Sent]) -> Iterator[InputRecord]:
+    return (InputRecord(one.topic, one.offset, one.value, one.timestamp) for one in sent)
+
+
+if __name__ == "__main__":
+    main()
