@@ -71,6 +71,7 @@ class Case:
 
     *devices* are those the session was on before its present one, which also have to hear of its end.
     *shadows* is what was last told of each challenger that would differ: its level, and when.
+    *answered* are detections that a proved factor answered for a while, and until when.
     *proved* are detections that held while a factor was proved: they say nothing until they stop and hold
     anew.
     """
@@ -80,6 +81,7 @@ class Case:
     level_since: int = 0
     episodes: dict[str, Episode] = field(default_factory=dict)
     proved: list[str] = field(default_factory=list)
+    answered: dict[str, int] = field(default_factory=dict)
     challenge: Challenge | None = None
     revocation: Revocation | None = None
     held_at: int = 0

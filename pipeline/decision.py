@@ -88,7 +88,9 @@ class Judge:
         case.epoch += 1
         cleared = [rule.id for rule in RULES if rule.cleared_by_step_up]
         for rule_id in cleared:
-            case.episodes.pop(rule_id, None)
+            answers_s = RULES[BIT[rule_id]].answers_s
+            if case.episodes.pop(rule_id, None) and answers_s:
+                case.answered[rule_id] = moment.at + int(answers_s * 1000)
         case.proved = [rule_id for rule_id in cleared if moment.mask >> BIT[rule_id] & 1]
         if moment.band:  # what the model finds odd was just answered, until it finds nothing odd any more
             case.proved.append(ANOMALY)
@@ -104,6 +106,7 @@ class Judge:
     def _episodes(self, case: Case, moment: Moment) -> None:
         """Detections that hold open or extend their episode; those that no longer count end."""
         case.proved = [one for one in case.proved if self._still_holds(one, moment)]
+        case.answered = {one: until for one, until in case.answered.items() if until > moment.at}
         for index, rule in enumerate(RULES):
             episode = case.episodes.get(rule.id)
             if moment.mask >> index & 1:
@@ -125,7 +128,8 @@ class Judge:
 
     def _is_news(self, case: Case, rule: Rule) -> bool:
         """Not what was just answered with a factor, nor the silence that a revocation itself brings."""
-        return rule.id not in case.proved and not (rule.silence and case.revocation)
+        answered = rule.id in case.proved or rule.id in case.answered
+        return not answered and not (rule.silence and case.revocation)
 
     def _withdraw(self, case: Case, moment: Moment) -> None:
         """Nobody need step up any more for a device that is heard again, or for what its fleet did too."""
@@ -261,6 +265,7 @@ class Judge:
             times.append(case.muted.get(rule_id, 0))
             times.append(fleet_follows_until(self.policy, rule_id, episode))
             times += [one.expires_at for one in self.policy.suppressions if rule_id in one.detections]
+        times += [until for rule_id, until in case.answered.items() if mask >> BIT[rule_id] & 1]
         if case.level != LEVELS[0]:
             times.append(case.level_since + int(self.policy.levels.dwell_s * 1000))
             times.append(case.said_at + int(self.policy.times.repeat_s * 1000))

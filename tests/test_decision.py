@@ -284,6 +284,39 @@ def test_who_proved_a_factor_is_asked_again_when_it_happens_anew(rule: str) -> N
     assert again.challenge == stable_id("acme", "s-1", 1, rule, "step-up")
 
 
+ANSWERED_FOR_A_WHILE = [rule for rule in RULES if rule.answers_s]
+
+
+@pytest.mark.parametrize("rule", ANSWERED_FOR_A_WHILE, ids=lambda rule: rule.id)
+def test_what_comes_and_goes_is_asked_once_in_the_time_that_an_answer_is_good_for(rule: Any) -> None:
+    one = session("[levels]\ndwell_s = 0\n[times]\nrepeat_s = 1e6")
+    one.see(0, rule.id)
+    one.see(20, rule.id, action="step_up_passed", strong_age_s=0)
+
+    again = [
+        one.see(at, *holding) for at in range(700, int(rule.answers_s), 600) for holding in ((), (rule.id,))
+    ]
+    wakes = one.wake()
+    later = one.see(20 + rule.answers_s, rule.id)
+
+    assert [brief(decision) for decision in again] == [QUIET] * len(again)
+    assert wakes == 20 + rule.answers_s
+    assert brief(later) == CHALLENGED
+
+
+def test_only_what_was_there_to_be_answered_is_answered_for_a_while() -> None:
+    one = session()
+    one.see(0, "network_changed")
+    one.see(20, action="step_up_passed", strong_age_s=0)
+
+    assert brief(one.see(700, "unfamiliar_scope")) == CHALLENGED
+
+
+def test_only_what_a_step_up_clears_can_be_answered_for_a_while() -> None:
+    assert ANSWERED_FOR_A_WHILE
+    assert all(rule.cleared_by_step_up for rule in ANSWERED_FOR_A_WHILE)
+
+
 def test_a_new_sign_in_answers_as_a_step_up_does() -> None:
     one = session()
     one.see(0, "network_changed")

@@ -88,8 +88,9 @@ BASELINE: Final[tuple[Rule, ...]] = (
         "several new devices in a day, a conference",
         numbers(days=3.0, sessions=3.0, times=2.0, networks=2.0, newcomer=3.0, newcomer_networks=3.0),
         needs=("auth-events.principal_id", "auth-events.ip"), references=("NIST CSF 2.0 DE.CM-03",),
-        clearing="A step-up clears it; it ends half an hour after the sessions are as few as usual.",
+        clearing="A step-up clears it for an hour; it ends half an hour after they are as few as usual.",
         learning=unsettled, usual="usual_concurrent",
+        answers_s=3600.0,
         stirs=("strange_sessions",),
     ),
     Rule(
@@ -104,7 +105,8 @@ BASELINE: Final[tuple[Rule, ...]] = (
         numbers(days=7.0, calls=5.0),
         needs=("api-calls.operation", "api-calls.sensitivity", "api-calls.scope", "auth-events.scopes"),
         references=("NIST SP 800-207 §2.1 tenet 4", "NHI5:2025"),
-        clearing="A step-up clears it; it ends by itself within two hours.", learning=unsettled,
+        clearing="A step-up clears it for four hours; it ends by itself within two.", learning=unsettled,
+        answers_s=14_400.0,
         stirs=(said("unfamiliar_use", "unheard_use"),),
     ),
     Rule(
@@ -118,8 +120,9 @@ BASELINE: Final[tuple[Rule, ...]] = (
         numbers(days=3.0, floor=6.0, things=12.0, times=3.0, newcomer=25.0),
         needs=("api-calls.status", "api-calls.operation", "api-calls.resource"),
         references=("NIST CSF 2.0 DE.CM-09",),
-        clearing="A step-up clears it; it ends half an hour after the refusals.",
+        clearing="A step-up clears it for an hour; it ends half an hour after the refusals.",
         learning=unsettled, usual="usual_refused_10m",
+        answers_s=3600.0,
         stirs=("refused_10m",),
     ),
 )  # fmt: skip

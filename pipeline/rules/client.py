@@ -116,7 +116,8 @@ CLIENT: Final[tuple[Rule, ...]] = (
         "one's own script on one's own cookie; a command line that signs in by browser",
         needs=("auth-events.user_agent", "api-calls.user_agent"),
         references=("NIST CSF 2.0 DE.CM-03", "NIST SP 800-207 §2.1 tenet 6"),
-        clearing="A factor proved again.",
+        clearing="A factor proved again, for an hour.",
+        answers_s=3600.0,
         stirs=(("software", TOOL & LIBRARY), ("began_as", BROWSER)),
     ),
     Rule(

@@ -67,6 +67,8 @@ class Rule:
         stirs: facts that *holds* cannot do without: where one of them is 0 after every event of a chunk, it
             holds nowhere and is not asked. Of several in a set one is enough; of a fact of bits only those
             given with it count.
+        answers_s: for how many seconds a proved factor answers it, though it stops and begins to hold again;
+            0 where each beginning is another matter, as each unknown network is.
         fleet_may_follow: whether many devices at once make it a rollout, so that nobody is asked for a factor
             for its sake alone before the fleet had time to follow (the policy's ``times.rollout_s``).
     """
@@ -93,6 +95,7 @@ class Rule:
     mutable: bool = True
     usual: str = ""
     stirs: tuple[Stir | frozenset[Stir], ...] = ()
+    answers_s: float = 0.0
     fleet_may_follow: bool = False
 
 

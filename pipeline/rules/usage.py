@@ -96,7 +96,8 @@ USAGE: Final[tuple[Rule, ...]] = (
         numbers(floor=150.0, times=3.0, days=3.0),
         needs=members("api-calls", "records", "sensitivity", "operation"),
         references=("NIST CSF 2.0 DE.CM-09",),
-        clearing="A step-up clears it; it ends an hour after the reading.",
+        clearing="A step-up clears it for an hour; it ends an hour after the reading.",
+        answers_s=3600.0,
         stirs=("sensitive_records_1h",),
     ),
     Rule(
