@@ -38,7 +38,7 @@ COMMANDS: Final = {
     "rollback": "Let the model decide that did before.",
     "policy": "Show or check a policy.",
     "detections": "Tell what is looked for.",
-    "topics": "Make, list or check the topics.",
+    "topics": "Make, list or check the topics; grant rights on them.",
     "schemas": "Write the contract for other languages.",
     "settings": "Show every setting and its value.",
 }
@@ -53,6 +53,8 @@ INTERRUPTED: Final = 130
 EXIT_CODES: Final = {
     "builtins.OSError": WRONG_INPUT,
     "models.card.BadModel": WRONG_INPUT,
+    "pipeline.acl_admin.RightsMissingError": NO_BROKER,
+    "pipeline.acl_admin.RightsUnknownError": NO_BROKER,
     "pipeline.convert.logs.UnreadableLogError": WRONG_INPUT,
     "pipeline.commands.model.NothingPromotedError": NO,
     "pipeline.demo.DemoError": NO,
@@ -153,7 +155,8 @@ def main(ctx: click.Context) -> None:
     """Decide, all the time, whether a session still deserves trust.
 
     Settings come from the environment (`session-risk settings` shows them). Exit codes: 0 done, 1 the answer
-    is no, 2 wrong input or settings, 3 no broker or wrong topics, 130 interrupted.
+    is no, 2 wrong input or settings, 3 no broker, wrong
+    topics or missing rights, 130 interrupted.
     """
     # That a broker does not answer is told once, by whoever asked it.
     client = logging.getLogger("aiokafka")

@@ -9,10 +9,16 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from pipeline import broker
 from pipeline.changelog import changelog_topic
@@ -24,6 +30,9 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 10.0
 """How long a broker may take to answer at all."""
+
+STAGES: Final = ("session", "device", "principal", "network")
+"""The kinds of stages a worker runs, each with a changelog; `pipeline.kinds` makes them."""
 
 CHANGELOG_CONFIG = {
     "cleanup.policy": "compact",
@@ -78,6 +87,12 @@ async def create_topics(
         return [topic.name for topic in missing]
 
 
+async def reach(connection: Connection) -> None:
+    """Return if a broker answers and lets this client in; raises `BrokerUnreachableError` if not."""
+    async with _admin(connection):
+        pass
+
+
 async def check_topics(connection: Connection, topics: Sequence[NeededTopic]) -> None:
     """Return if the broker answers and *topics* exist with their partition counts.
 
@@ -90,6 +105,12 @@ async def check_topics(connection: Connection, topics: Sequence[NeededTopic]) ->
     async with _admin(connection) as admin:
         described = await admin.describe_topics([topic.name for topic in topics])
     counts = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
+    hidden = {t["topic"] for t in described if t["error_code"] == TopicAuthorizationFailedError.errno}
+    if hidden:
+        raise TopicsNotReadyError(
+            f"{connection.bootstrap} does not show {connection.who} the topics {', '.join(sorted(hidden))}; "
+            "`session-risk topics acls` tells the rights of each role"
+        )
     missing = [topic.name for topic in topics if topic.name not in counts]
     if missing:
         raise TopicsNotReadyError(
@@ -129,22 +150,23 @@ async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
         await asyncio.wait_for(admin.start(), ANSWER_SECONDS)
     except (KafkaConnectionError, TimeoutError, OSError) as error:
         await admin.close()
-        raise BrokerUnreachableError(_advice(connection)) from error
+        raise BrokerUnreachableError(advice(connection)) from error
     try:
         yield admin
     except (KafkaConnectionError, TimeoutError) as error:
-        raise BrokerUnreachableError(_advice(connection)) from error
+        raise BrokerUnreachableError(advice(connection)) from error
     except KafkaError as error:
         raise TopicsNotReadyError(f"{connection.bootstrap} refuses: {error!r}") from error
     finally:
         await admin.close()
 
 
-def _advice(connection: Connection) -> str:
+def advice(connection: Connection) -> str:
+    """Return what to tell people when no broker answers, or none lets us in."""
     if connection.security_protocol != "PLAINTEXT":
         return (
             f"no broker answers at {connection.bootstrap}, or it refuses "
-            f"{connection.username or 'this client'} over {connection.security_protocol}: "
+            f"{connection.who} over {connection.security_protocol}: "
             "check the address, SESSION_RISK_SASL_* and SESSION_RISK_TLS_*"
         )
     return (

@@ -14,14 +14,16 @@ import click
 from prometheus_client import CollectorRegistry
 
 from pipeline import metrics
+from pipeline.acl_admin import check_rights
 from pipeline.assembly import configured, options
 from pipeline.broker import PARTITIONS, EmbeddedBroker
 from pipeline.connection import Connection
 from pipeline.kinds import stage_kinds
 from pipeline.reload import InForce
+from pipeline.rights import rights_of
 from pipeline.settings import Settings, load
 from pipeline.supervisor import INDEX_VARIABLE, supervise
-from pipeline.topic_admin import check_topics, needed_topics
+from pipeline.topic_admin import STAGES, check_topics, needed_topics, reach
 from pipeline.topology import Control, Edge, build_app
 from pipeline.warming import warm
 from pipeline.watching import Watching
@@ -56,12 +58,19 @@ def command(*, workers: int) -> int:
     _log(settings.log_level)
     with _connected(settings) as connection:
         partitions = PARTITIONS if connection.embedded else settings.partitions
-        kinds = ("session", "device", "principal", "network")
-        asyncio.run(check_topics(connection, needed_topics(settings.app_id, kinds, partitions)))
+        _check(connection, settings.app_id, partitions)
         logging.getLogger("aiokafka").setLevel(logging.NOTSET)  # from now on it is news
         if workers > 1:
             return supervise(workers, [sys.executable, "-m", "pipeline.cli", "worker"])
         return _work(settings, connection, partitions)
+
+
+def _check(connection: Connection, app_id: str, partitions: int) -> None:
+    """Look whether there is all that a worker needs, before it takes anything over."""
+    asyncio.run(reach(connection))
+    if connection.security_protocol != "PLAINTEXT":  # there, everybody is the same nobody
+        check_rights(connection, rights_of("worker", app_id, STAGES))
+    asyncio.run(check_topics(connection, needed_topics(app_id, STAGES, partitions)))
 
 
 def _log(level: str) -> None:
@@ -69,6 +78,8 @@ def _log(level: str) -> None:
     if level == "INFO":
         handler.addFilter(_NoServiceTalk())
     logging.basicConfig(level=level, format=LOG_FORMAT, handlers=[handler])
+    # At DEBUG it writes down whole requests: passwords (PLAIN) and whatever records hold.
+    logging.getLogger("aiokafka.conn").setLevel(max(logging.INFO, logging.getLevelName(level)))
 
 
 @contextmanager
