@@ -59,7 +59,7 @@ format: $(INSTALLED) ## Bring the code into its form
 schemas: $(INSTALLED) ## Write schemas/json/ anew from the models
 	$(BIN)/python -m schemas.export
 
-docs: $(INSTALLED) ## Write the generated parts of README.md and pipeline/DETECTIONS.md anew
+docs: $(INSTALLED) ## Write the generated parts of the README, the runbook and pipeline/DETECTIONS.md anew
 	$(BIN)/python -m pipeline.documents
 
 train: $(INSTALLED) ## Train the default model anew

@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
 
 from pipeline.connection import Connection
 from pipeline.rights import Right
-from pipeline.topic_admin import BrokerUnreachableError, advice
+from pipeline.topic_admin import BrokerUnreachableError, RightsMissingError, advice
 
 ANSWER_SECONDS: Final = 10.0
 """How long the brokers may take to answer a question."""
@@ -39,10 +39,6 @@ _UNREACHABLE: Final = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.
 
 Place = tuple[str, str]
 """A resource and its name."""
-
-
-class RightsMissingError(Exception):
-    """The brokers know who this is, and do not let them do what they must."""
 
 
 class RightsUnknownError(Exception):

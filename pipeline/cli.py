@@ -53,7 +53,6 @@ INTERRUPTED: Final = 130
 EXIT_CODES: Final = {
     "builtins.OSError": WRONG_INPUT,
     "models.card.BadModel": WRONG_INPUT,
-    "pipeline.acl_admin.RightsMissingError": NO_BROKER,
     "pipeline.acl_admin.RightsUnknownError": NO_BROKER,
     "pipeline.convert.logs.UnreadableLogError": WRONG_INPUT,
     "pipeline.commands.model.NothingPromotedError": NO,
@@ -65,6 +64,7 @@ EXIT_CODES: Final = {
     "pipeline.scenarios.ScenarioError": WRONG_INPUT,
     "pipeline.settings.SettingsError": WRONG_INPUT,
     "pipeline.topic_admin.BrokerUnreachableError": NO_BROKER,
+    "pipeline.topic_admin.RightsMissingError": NO_BROKER,
     "pipeline.topic_admin.TopicsNotReadyError": NO_BROKER,
 }
 """Errors that are told in a sentence, by name: naming them does not load their modules. Others are bugs."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from pipeline.changelog import changelog_topic
-from schemas.topics import TOPICS, Role
+from schemas.topics import ROLES, TOPICS, Role
 
 Operation = Literal["read", "write"]
 Resource = Literal["topic", "group"]
@@ -55,3 +55,17 @@ def _on_groups(role: Role, app_id: str) -> Iterator[Right]:
         yield Right("read", "group", app_id)
     elif any(role in topic.readers for topic in TOPICS.values()):
         yield Right("read", "group", f"{role}-", prefixed=True)
+
+
+def markdown() -> str:
+    """Return the table of roles and what they may do with topics, as it stands in the runbook."""
+    lines = ["| role | what for | writes | reads |", "|---|---|---|---|"]
+    for role, text in ROLES.items():
+        writes = _listed(topic.name for topic in TOPICS.values() if role in topic.writers)
+        reads = _listed(topic.name for topic in TOPICS.values() if role in topic.readers)
+        lines.append(f"| `{role}` | {text} | {writes} | {reads} |")
+    return "\n".join(lines) + "\n"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "–"

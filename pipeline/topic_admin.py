@@ -49,6 +49,10 @@ class BrokerUnreachableError(Exception):
     """No broker answers, or not to us."""
 
 
+class RightsMissingError(Exception):
+    """The brokers know who this is, and do not let them do what they must."""
+
+
 class TopicsNotReadyError(Exception):
     """Topics are missing, or have other partition counts than they must have."""
 
@@ -96,8 +100,8 @@ async def reach(connection: Connection) -> None:
 async def check_topics(connection: Connection, topics: Sequence[NeededTopic]) -> None:
     """Return if the broker answers and *topics* exist with their partition counts.
 
-    Raises `BrokerUnreachableError` or `TopicsNotReadyError`, saying what to do. An embedded broker makes what
-    is missing.
+    Raises `BrokerUnreachableError`, `RightsMissingError` or `TopicsNotReadyError`, saying what to do. An
+    embedded broker makes what is missing.
     """
     if connection.embedded:
         await create_topics(connection, topics, 1)
@@ -105,12 +109,9 @@ async def check_topics(connection: Connection, topics: Sequence[NeededTopic]) ->
     async with _admin(connection) as admin:
         described = await admin.describe_topics([topic.name for topic in topics])
     counts = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
-    hidden = {t["topic"] for t in described if t["error_code"] == TopicAuthorizationFailedError.errno}
+    hidden = [t["topic"] for t in described if t["error_code"] == TopicAuthorizationFailedError.errno]
     if hidden:
-        raise TopicsNotReadyError(
-            f"{connection.bootstrap} does not show {connection.who} the topics {', '.join(sorted(hidden))}; "
-            "`session-risk topics acls` tells the rights of each role"
-        )
+        raise RightsMissingError(may_not(connection, "see", hidden))
     missing = [topic.name for topic in topics if topic.name not in counts]
     if missing:
         raise TopicsNotReadyError(
@@ -159,6 +160,14 @@ async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
         raise TopicsNotReadyError(f"{connection.bootstrap} refuses: {error!r}") from error
     finally:
         await admin.close()
+
+
+def may_not(connection: Connection, what: str, topics: Iterable[str]) -> str:
+    """Return what to tell people when brokers do not let this client do *what* (a verb) with *topics*."""
+    return (
+        f"{connection.bootstrap} does not let {connection.who} {what} topic {', '.join(sorted(topics))}; "
+        "`session-risk topics acls` tells the rights of each role, and grants them"
+    )
 
 
 def advice(connection: Connection) -> str:

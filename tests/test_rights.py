@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from pipeline.brain import Brain
 from pipeline.changelog import changelog_topic
 from pipeline.cli import main
+from pipeline.documents import RUNBOOK_PARTS, with_parts
 from pipeline.kinds import stage_kinds
 from pipeline.recorded import OUTPUT_TOPICS
 from pipeline.recording import INPUT_TOPICS
@@ -108,6 +110,12 @@ def test_a_worker_has_its_changelogs_and_its_group_and_nobody_else_has() -> None
 def test_a_right_is_told_in_words() -> None:
     assert str(Right("read", "topic", "api-calls")) == "read topic api-calls"
     assert str(Right("read", "group", "soc-", prefixed=True)) == "read group soc-*"
+
+
+def test_the_runbook_tells_the_roles_as_they_are() -> None:
+    runbook = (Path(__file__).parent.parent / "deploy" / "README.md").read_text("utf-8")
+
+    assert with_parts(runbook, RUNBOOK_PARTS) == runbook, "run `make docs`"
 
 
 # --- session-risk topics acls ---
