@@ -67,8 +67,8 @@ def grant(connection: Connection, granted: Iterable[tuple[str, Sequence[Right]]]
     `RightsUnknownError`, or `BrokerUnreachableError`.
     """
     bindings = [_binding(principal, right) for principal, rights in granted for right in rights]
-    done = _client(connection).create_acls(bindings, request_timeout=ANSWER_SECONDS)
-    for future in done.values():
+    client = _client(connection)  # when it goes, so do its answers
+    for future in client.create_acls(bindings, request_timeout=ANSWER_SECONDS).values():
         if error := _answer(connection, future)[1]:
             if error.code() in _REFUSALS:
                 raise RightsMissingError(

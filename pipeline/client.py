@@ -13,7 +13,12 @@ from typing import Any, Final
 
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 
 from pipeline.connection import Connection
 from pipeline.stage import Message, Record
@@ -162,8 +167,6 @@ async def _reading(connection: Connection, topics: Sequence[str]) -> AsyncIterat
     async with _started(connection, topics, group_id=None) as reader:
         found = {partition.topic for partition in reader.assignment()}
         if missing := [topic for topic in topics if topic not in found]:
-            if hidden := reader._client.cluster.unauthorized_topics:  # noqa: SLF001 - nobody else knows
-                raise RightsMissingError(may_not(connection, "see", hidden))
             raise TopicsNotReadyError(
                 f"{connection.bootstrap} has no topic {', '.join(missing)}; make what is missing with "
                 "`session-risk topics create`"
@@ -201,12 +204,15 @@ def _permitted(connection: Connection, what: str) -> Iterator[None]:
     except TopicAuthorizationFailedError as error:
         topics = [str(name) for part in error.args for name in ([part] if isinstance(part, str) else part)]
         raise RightsMissingError(may_not(connection, what, topics)) from error
+    except ClusterAuthorizationFailedError as error:  # of an idempotent producer that may write nothing
+        raise RightsMissingError(may_not(connection, "write", ["any"])) from error
 
 
 @asynccontextmanager
 async def _answered(connection: Connection) -> AsyncIterator[None]:
     try:
-        yield
+        with _permitted(connection, "see"):
+            yield
     except (KafkaConnectionError, TimeoutError, OSError) as error:
         raise BrokerUnreachableError(
             f"no broker answers at {connection.bootstrap}; name yours in SESSION_RISK_BROKER"
