@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from pipeline.brain import Brain
 from pipeline.cli import main
-from pipeline.commands.worker import _log
+from pipeline.commands.worker import _hear_of_kafka, _log
 from pipeline.connection import Connection
 from pipeline.console import shortened
 from pipeline.kinds import stage_kinds
@@ -86,11 +86,11 @@ def test_who_does_not_sign_in_sends_no_password_anywhere(
 @pytest.fixture
 def levels() -> Iterator[None]:
     """The levels of logging are afterwards what they were."""
-    root, client = logging.getLogger(), logging.getLogger("aiokafka.conn")
-    before = root.level, client.level
+    loggers = [logging.getLogger(name) for name in (None, "aiokafka", "aiokafka.conn")]
+    before = [logger.level for logger in loggers]
     yield
-    root.setLevel(before[0])
-    client.setLevel(before[1])
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING"])
@@ -101,6 +101,7 @@ def test_whole_requests_are_never_logged_for_passwords_and_records_are_in_them(
     assert PASSWORD in repr(SaslAuthenticateRequest_v0(f"\0me\0{PASSWORD}".encode()))
 
     _log(level)
+    _hear_of_kafka()
 
     assert logging.getLogger("pipeline").isEnabledFor(logging.getLevelName(level))
     assert not logging.getLogger("aiokafka.conn").isEnabledFor(logging.DEBUG)

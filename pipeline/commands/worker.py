@@ -23,7 +23,14 @@ from pipeline.reload import InForce
 from pipeline.rights import rights_of
 from pipeline.settings import Settings, load
 from pipeline.supervisor import INDEX_VARIABLE, supervise
-from pipeline.topic_admin import STAGES, check_topics, needed_topics, reach
+from pipeline.topic_admin import (
+    STAGES,
+    BrokerUnreachableError,
+    RightsMissingError,
+    check_topics,
+    needed_topics,
+    reach,
+)
 from pipeline.topology import Control, Edge, build_app
 from pipeline.warming import warm
 from pipeline.watching import Watching
@@ -59,7 +66,7 @@ def command(*, workers: int) -> int:
     with _connected(settings) as connection:
         partitions = PARTITIONS if connection.embedded else settings.partitions
         _check(connection, settings.app_id, partitions)
-        logging.getLogger("aiokafka").setLevel(logging.NOTSET)  # from now on it is news
+        _hear_of_kafka()
         if workers > 1:
             return supervise(workers, [sys.executable, "-m", "pipeline.cli", "worker"])
         return _work(settings, connection, partitions)
@@ -78,8 +85,14 @@ def _log(level: str) -> None:
     if level == "INFO":
         handler.addFilter(_NoServiceTalk())
     logging.basicConfig(level=level, format=LOG_FORMAT, handlers=[handler])
-    # At DEBUG it writes down whole requests: passwords (PLAIN) and whatever records hold.
-    logging.getLogger("aiokafka.conn").setLevel(max(logging.INFO, logging.getLevelName(level)))
+
+
+def _hear_of_kafka() -> None:
+    """From now on it is news what the client says, but for the requests that it tells at DEBUG."""
+    logging.getLogger("aiokafka").setLevel(logging.NOTSET)
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        # They are told whole: passwords (PLAIN), and whatever records hold.
+        logging.getLogger("aiokafka.conn").setLevel(logging.INFO)
 
 
 @contextmanager
@@ -104,7 +117,18 @@ def _work(settings: Settings, connection: Connection, partitions: int) -> int:
     with _metrics_served(settings, shown, index):
         policy, model = in_force.policy, in_force.champion or "none"
         logger.info("policy %s, mode %s, decides with model %s", policy.id, policy.mode, model)
-        return run_worker(app)
+        code = run_worker(app)
+    if app.was_refused:
+        _tell_what_is_refused(connection, settings.app_id)
+    return code
+
+
+def _tell_what_is_refused(connection: Connection, app_id: str) -> None:
+    """Say which right was taken away: the client's own error names a topic at most."""
+    try:
+        check_rights(connection, rights_of("worker", app_id, STAGES))
+    except (RightsMissingError, BrokerUnreachableError) as error:
+        logger.critical("%s", error)
 
 
 @contextmanager
