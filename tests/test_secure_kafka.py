@@ -84,10 +84,22 @@ def test_a_worker_with_the_rights_of_its_role_plays_a_story_to_its_revocation(
 
     log = (tmp_path / "log").read_text(encoding="utf-8")
     assert worker.returncode == 0, log[-2000:]
-    assert _revocations(reader, suffix) == expected
-    assert len(expected) == 1
+    (revocation,) = _revocations(reader, suffix)
+    assert {revocation["revocation_id"]} == expected
     assert [secret for secret in (*kafka.passwords.values(), *_tokens(events)) if secret in log] == []
     assert " DEBUG " in log
+    _looked_into(kafka, revocation["decision_id"], protocol)
+
+
+def _looked_into(kafka: SecureKafka, decision_id: str, protocol: str) -> None:
+    """An analyst reads how the decision came about, and says what to think of it."""
+    for command, said in (
+        (("explain", decision_id), f"decision {decision_id}\n"),
+        (("feedback", decision_id, "true_positive"), "true_positive on session "),
+    ):
+        code, out, err = kafka.run(_user("soc"), *command, protocol=protocol)
+        assert (code, err) == (0, "")
+        assert out.startswith(said)
 
 
 def _story(suffix: str) -> list[Timed]:
@@ -125,9 +137,8 @@ async def _told(kafka: SecureKafka, events: list[Timed], protocol: str) -> None:
             await writer.flush()
 
 
-def _revocations(reader: Any, suffix: str) -> set[str]:
-    told = map(json.loads, asyncio.run(matching(reader, SESSION_REVOCATIONS, suffix)))
-    return {one["revocation_id"] for one in told}
+def _revocations(reader: Any, suffix: str) -> list[dict[str, Any]]:
+    return [json.loads(told) for told in asyncio.run(matching(reader, SESSION_REVOCATIONS, suffix))]
 
 
 def _until(true: Callable[[], bool], seconds: float) -> None:
@@ -135,6 +146,12 @@ def _until(true: Callable[[], bool], seconds: float) -> None:
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.3)
+
+
+def test_an_operator_says_which_model_decides(kafka: SecureKafka) -> None:
+    code, _, err = kafka.run(_user("operator"), "promote", "default")
+
+    assert (code, err) == (0, "")
 
 
 # --- Nobody may do more ---
