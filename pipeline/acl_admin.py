@@ -66,7 +66,9 @@ def grant(connection: Connection, granted: Iterable[tuple[str, Sequence[Right]]]
     A right that was there stays. Raises `RightsMissingError` where this client may not grant,
     `RightsUnknownError`, or `BrokerUnreachableError`.
     """
-    bindings = [_binding(principal, right) for principal, rights in granted for right in rights]
+    # Roles of one principal may have rights in common.
+    distinct = dict.fromkeys((principal, right) for principal, rights in granted for right in rights)
+    bindings = [_binding(principal, right) for principal, right in distinct]
     client = _client(connection)  # when it goes, so do its answers
     for future in client.create_acls(bindings, request_timeout=ANSWER_SECONDS).values():
         if error := _answer(connection, future)[1]:

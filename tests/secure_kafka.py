@@ -93,9 +93,10 @@ class SecureKafka:
             }
         return {env_name(setting): value for setting, value in (shared | own).items()}
 
-    def connection(self, name: str, protocol: str = "SASL_SSL") -> Connection:
+    def connection(self, name: str, protocol: str = "SASL_SSL", **settings: str) -> Connection:
         """Return how *name* connects."""
-        given = self.settings(name, protocol).items()
+        own = {env_name(setting): value for setting, value in settings.items()}
+        given = (self.settings(name, protocol) | own).items()
         return Connection.of(Settings(**{setting.removeprefix(PREFIX).lower(): v for setting, v in given}))  # type: ignore[arg-type]
 
     def run(

@@ -94,7 +94,7 @@ def levels() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING"])
-def test_whole_requests_are_never_logged_for_passwords_and_records_are_in_them(
+def test_requests_are_never_logged_for_passwords_and_records_are_in_them(
     level: str, levels: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])

@@ -17,14 +17,14 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.acl_admin import _allowed, grant
+from pipeline.acl_admin import _allowed, check_rights, grant
 from pipeline.client import matching, writing
 from pipeline.recording import write
 from pipeline.rights import Right, rights_of
 from pipeline.scenarios import find_directory
 from pipeline.script import Timed, in_order, steady, stories
 from pipeline.stage import Message
-from pipeline.topic_admin import STAGES, RightsMissingError
+from pipeline.topic_admin import STAGES, BrokerUnreachableError, RightsMissingError, reach
 from schemas.decode import encode, record_key
 from schemas.topics import (
     DEAD_LETTERS,
@@ -219,6 +219,18 @@ def test_who_may_not_see_a_topic_is_told_so_and_not_that_it_is_missing(kafka: Se
     assert "user session-risk-gateway see topic auth-events, dead-letters, device-telemetry, " in err
 
 
+def test_one_who_has_two_roles_has_the_rights_of_both(kafka: SecureKafka) -> None:
+    roles: tuple[Role, ...] = ("transmitter", "soc")
+    both = {right for role in roles for right in rights_of(role, APP_ID, STAGES)}
+    kafka.add_users("siem")
+    given = [word for role in roles for word in ("--role", role, "--principal", f"{role}=siem")]
+
+    code, _, err = kafka.run("admin", "topics", "acls", "--apply", *given, protocol="SSL")
+
+    assert (code, err) == (0, f"granted {len(both)} rights at 127.0.0.1:{kafka.port + 2}\n")
+    check_rights(kafka.connection("siem"), [right for right in both if not right.prefixed])
+
+
 def test_only_a_super_user_grants_rights(kafka: SecureKafka) -> None:
     code, out, err = kafka.run(_user("operator"), "topics", "acls", "--apply")
 
@@ -324,6 +336,12 @@ def test_a_broker_that_a_stranger_vouches_for_is_not_talked_to(kafka: SecureKafk
     told = _refused(kafka, tls_ca_file=str(tmp_path / "ca.crt"))
 
     assert f"no broker answers at 127.0.0.1:{kafka.port}, or it refuses user session-risk-worker" in told
+    # The worker's own client and the one that asks for rights are two: neither is talked into it.
+    connection = kafka.connection(_user("worker"), tls_ca_file=str(tmp_path / "ca.crt"))
+    with pytest.raises(BrokerUnreachableError):
+        asyncio.run(reach(connection))
+    with pytest.raises(BrokerUnreachableError):
+        check_rights(connection, WORKER)
 
 
 def test_without_a_certificate_nobody_gets_in_where_one_is_asked_for(kafka: SecureKafka) -> None:

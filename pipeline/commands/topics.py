@@ -91,7 +91,8 @@ def acls(*, roles: tuple[Role, ...], named: tuple[str, ...], apply: bool, as_jso
     if apply:
         connection = Connection.of(settings)
         asyncio.run(reach(connection))
-        grant(connection, [(name, wanted[role]) for role, name in principals])
+        count = grant(connection, [(name, wanted[role]) for role, name in principals])
+        click.echo(f"granted {count} rights at {settings.broker}", err=True)
     rows = [_told(role, name, right) for role, name in principals for right in wanted[role]]
     if as_json:
         print_json(rows)
@@ -100,8 +101,6 @@ def acls(*, roles: tuple[Role, ...], named: tuple[str, ...], apply: bool, as_jso
         (row["principal"], row["operation"], row["resource"], row["name"], row["pattern"]) for row in rows
     ]
     screen().print(grid("principal", "may", "a", "named", "pattern", rows=cells))
-    if apply:
-        click.echo(f"granted {len(rows)} rights at {settings.broker}", err=True)
 
 
 def _principals(named: Sequence[str], roles: Sequence[Role]) -> list[tuple[Role, str]]:

@@ -91,7 +91,7 @@ def _hear_of_kafka() -> None:
     """From now on it is news what the client says, but for the requests that it tells at DEBUG."""
     logging.getLogger("aiokafka").setLevel(logging.NOTSET)
     if logging.getLogger().isEnabledFor(logging.DEBUG):
-        # They are told whole: passwords (PLAIN), and whatever records hold.
+        # They are told with what they hold: the password (PLAIN), keys, the beginnings of records.
         logging.getLogger("aiokafka.conn").setLevel(logging.INFO)
 
 
