@@ -105,7 +105,7 @@ class SecureKafka:
         """Run `session-risk COMMAND` in the name of *name*; return exit code, output and errors."""
         with self._started(name, command, protocol, settings, subprocess.PIPE) as process:
             try:
-                out, err = process.communicate(timeout=60)
+                out, err = process.communicate(timeout=120)
             finally:
                 process.kill()
         return process.returncode, out, err

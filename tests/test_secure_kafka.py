@@ -78,9 +78,9 @@ def test_a_worker_with_the_rights_of_its_role_plays_a_story_to_its_revocation(
     with kafka.working(
         _user("worker"), tmp_path / "log", protocol, data_dir=str(tmp_path / "worker"), log_level="DEBUG"
     ) as worker:
-        _until(lambda: bool(_revocations(reader, suffix)) or worker.poll() is not None, 60)
+        _until(lambda: bool(_revocations(reader, suffix)) or worker.poll() is not None, 150)
         worker.send_signal(signal.SIGTERM)
-        worker.wait(45)
+        worker.wait(60)
 
     log = (tmp_path / "log").read_text(encoding="utf-8")
     assert worker.returncode == 0, log[-2000:]
@@ -286,7 +286,7 @@ def test_a_worker_whose_right_is_taken_away_ends_and_says_so(
         _play(kafka, worker)
         kafka.take_away(user, taken)
         asyncio.run(_told(kafka, _story(f"-{uuid4().hex[:8]}"), "SASL_SSL"))
-        code = worker.wait(60)
+        code = worker.wait(120)
 
     log = (tmp_path / "log").read_text(encoding="utf-8")
     assert code == 1, log
@@ -298,7 +298,7 @@ def _play(kafka: SecureKafka, worker: Any) -> None:
     suffix = f"-{uuid4().hex[:8]}"
     asyncio.run(_told(kafka, _story(suffix), "SASL_SSL"))
     reader = kafka.connection(_user("transmitter"))
-    _until(lambda: bool(_revocations(reader, suffix)) or worker.poll() is not None, 60)
+    _until(lambda: bool(_revocations(reader, suffix)) or worker.poll() is not None, 150)
     assert worker.poll() is None
 
 
