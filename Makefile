@@ -60,7 +60,7 @@ format: $(INSTALLED) ## Bring the code into its form
 schemas: $(INSTALLED) ## Write schemas/json/ anew from the models
 	$(BIN)/python -m schemas.export
 
-docs: $(INSTALLED) ## Write the generated parts of README.md, pipeline/DETECTIONS.md and deploy/CAPACITY.md anew
+docs: $(INSTALLED) ## Write the generated parts of README.md, the runbook, DETECTIONS.md and CAPACITY.md anew
 	$(BIN)/python -m pipeline.documents
 
 train: $(INSTALLED) ## Train the default model anew

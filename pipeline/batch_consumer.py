@@ -202,6 +202,8 @@ class BatchConsumer(driver.Consumer):
         """Settle the work on chunks, for a bounded time, and commit what it finished."""
         await self.reading.settle()
         self._unacked_messages.clear()
+        if self._thread.should_stop:
+            return  # it has fallen and answers nothing any more; what it did not commit is read again
         # A commit under way does not know of what was finished last; Faust's own would be content with it.
         await self.maybe_wait_for_commit_to_finish()
         await self.commit_and_end_transactions()

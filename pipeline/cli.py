@@ -38,7 +38,7 @@ COMMANDS: Final = {
     "rollback": "Let the model decide that did before.",
     "policy": "Show or check a policy.",
     "detections": "Tell what is looked for.",
-    "topics": "Make, list or check the topics.",
+    "topics": "Make, list or check the topics; grant rights on them.",
     "schemas": "Write the contract for other languages.",
     "settings": "Show every setting and its value.",
     "capacity": "Tell what a given load takes.",
@@ -54,6 +54,7 @@ INTERRUPTED: Final = 130
 EXIT_CODES: Final = {
     "builtins.OSError": WRONG_INPUT,
     "models.card.BadModel": WRONG_INPUT,
+    "pipeline.acl_admin.RightsUnknownError": NO_BROKER,
     "pipeline.capacity.TooLittleError": WRONG_INPUT,
     "pipeline.convert.logs.UnreadableLogError": WRONG_INPUT,
     "pipeline.commands.model.NothingPromotedError": NO,
@@ -65,6 +66,7 @@ EXIT_CODES: Final = {
     "pipeline.scenarios.ScenarioError": WRONG_INPUT,
     "pipeline.settings.SettingsError": WRONG_INPUT,
     "pipeline.topic_admin.BrokerUnreachableError": NO_BROKER,
+    "pipeline.topic_admin.RightsMissingError": NO_BROKER,
     "pipeline.topic_admin.TopicsNotReadyError": NO_BROKER,
 }
 """Errors that are told in a sentence, by name: naming them does not load their modules. Others are bugs."""
@@ -155,7 +157,8 @@ def main(ctx: click.Context) -> None:
     """Decide, all the time, whether a session still deserves trust.
 
     Settings come from the environment (`session-risk settings` shows them). Exit codes: 0 done, 1 the answer
-    is no, 2 wrong input or settings, 3 no broker or wrong topics, 130 interrupted.
+    is no, 2 wrong input or settings, 3 no broker, wrong
+    topics or missing rights, 130 interrupted.
     """
     # That a broker does not answer is told once, by whoever asked it.
     client = logging.getLogger("aiokafka")

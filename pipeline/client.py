@@ -5,18 +5,24 @@ A worker reads and writes in its own way (`pipeline.topology`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from operator import itemgetter
 from typing import Any, Final
 
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 
 from pipeline.connection import Connection
 from pipeline.stage import Message, Record
-from pipeline.topic_admin import BrokerUnreachableError, TopicsNotReadyError
+from pipeline.topic_admin import BrokerUnreachableError, RightsMissingError, TopicsNotReadyError, may_not
 
 _EMBEDDED_WAIT_MS: Final = 10
 """The embedded broker does not wake a fetch that waits."""
@@ -28,25 +34,34 @@ class Writer:
 
     def __init__(self, producer: Any) -> None:
         self._producer = producer
+        self._refusal: BaseException | None = None
 
     async def send(self, message: Message, timestamp_ms: int | None = None) -> None:
         """Queue *message*; it leaves at once."""
         topic, key, value = message
-        await self._producer.send(topic, value=value, key=key, timestamp_ms=timestamp_ms)
+        sent = await self._producer.send(topic, value=value, key=key, timestamp_ms=timestamp_ms)
+        sent.add_done_callback(self._answered)
 
     async def flush(self) -> None:
-        """Return when the brokers have everything."""
+        """Return when the brokers have everything; raises what they say when they refused something."""
         await self._producer.flush()
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _answered(self, sent: asyncio.Future[Any]) -> None:
+        if not sent.cancelled():
+            self._refusal = self._refusal or sent.exception()
 
 
 @asynccontextmanager
 async def writing(connection: Connection) -> AsyncIterator[Writer]:
-    """Give a writer; raises `BrokerUnreachableError`."""
+    """Give a writer; raises `BrokerUnreachableError`, or `RightsMissingError` where it may not write."""
     producer = aiokafka.AIOKafkaProducer(**connection.for_aiokafka(), acks="all", enable_idempotence=True)
     try:
         async with _answered(connection):
             await producer.start()
-        yield Writer(producer)
+        with _permitted(connection, "write"):
+            yield Writer(producer)
     finally:
         await producer.stop()
 
@@ -55,7 +70,8 @@ async def writing(connection: Connection) -> AsyncIterator[Writer]:
 async def following(connection: Connection, topics: Sequence[str]) -> AsyncIterator[AsyncIterator[Record]]:
     """Give the records that come to *topics* from now on, as they come.
 
-    Raises `BrokerUnreachableError`, or `TopicsNotReadyError` where a topic is missing.
+    Raises `BrokerUnreachableError`, `TopicsNotReadyError` where a topic is missing, or `RightsMissingError`
+    where it may not be read.
     """
     async with _reading(connection, topics) as reader:
         partitions = reader.assignment()
@@ -175,15 +191,28 @@ async def _started(connection: Connection, topics: Sequence[str], group_id: str 
     try:
         async with _answered(connection):
             await reader.start()
-        yield reader
+        with _permitted(connection, "read"):
+            yield reader
     finally:
         await reader.stop()
+
+
+@contextmanager
+def _permitted(connection: Connection, what: str) -> Iterator[None]:
+    try:
+        yield
+    except TopicAuthorizationFailedError as error:
+        topics = [str(name) for part in error.args for name in ([part] if isinstance(part, str) else part)]
+        raise RightsMissingError(may_not(connection, what, topics)) from error
+    except ClusterAuthorizationFailedError as error:  # of an idempotent producer that may write nothing
+        raise RightsMissingError(may_not(connection, "write", ["any"])) from error
 
 
 @asynccontextmanager
 async def _answered(connection: Connection) -> AsyncIterator[None]:
     try:
-        yield
+        with _permitted(connection, "see"):
+            yield
     except (KafkaConnectionError, TimeoutError, OSError) as error:
         raise BrokerUnreachableError(
             f"no broker answers at {connection.bootstrap}; name yours in SESSION_RISK_BROKER"

@@ -1,4 +1,4 @@
-"""How to reach the brokers: addresses, TLS and SASL, in the words of aiokafka and of Faust.
+"""How to reach the brokers: addresses, TLS and SASL, in the words of aiokafka, of Faust and of librdkafka.
 
 The only place that reads certificates; passwords never appear in a repr.
 """
@@ -49,11 +49,15 @@ class Connection:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
+    tls_ca_file: Path | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
 
     @classmethod
     def of(cls, settings: ConnectionSettings) -> Connection:
         """Make the connection the settings describe; raises `OSError` when a certificate cannot be read."""
         secret = settings.sasl_password
+        encrypted = settings.security_protocol.endswith("SSL")
         return cls(
             bootstrap=settings.broker,
             embedded=settings.embedded,
@@ -61,7 +65,10 @@ class Connection:
             sasl_mechanism=settings.sasl_mechanism,
             username=settings.sasl_username,
             password=None if secret is None else secret.get_secret_value(),
-            tls=_tls(settings) if settings.security_protocol.endswith("SSL") else None,
+            tls=_tls(settings) if encrypted else None,
+            tls_ca_file=settings.tls_ca_file if encrypted else None,
+            tls_cert_file=settings.tls_cert_file if encrypted else None,
+            tls_key_file=settings.tls_key_file if encrypted else None,
         )
 
     def for_aiokafka(self) -> dict[str, Any]:
@@ -81,6 +88,27 @@ class Connection:
         """Return the settings of a Faust app that say where its broker is."""
         urls = [f"kafka://{address}" for address in self.bootstrap.split(",")]
         return {"broker": urls, "broker_credentials": self._credentials()}
+
+    def for_librdkafka(self) -> dict[str, Any]:
+        """Return the settings of a client of librdkafka."""
+        given = {
+            "bootstrap.servers": self.bootstrap,
+            "security.protocol": self.security_protocol,
+            "sasl.mechanism": self.sasl_mechanism if self._signs_in else None,
+            "sasl.username": self.username if self._signs_in else None,
+            "sasl.password": self.password if self._signs_in else None,
+            "ssl.ca.location": self.tls_ca_file,
+            "ssl.certificate.location": self.tls_cert_file,
+            "ssl.key.location": self.tls_key_file,
+        }
+        return {name: str(value) for name, value in given.items() if value is not None}
+
+    @property
+    def who(self) -> str:
+        """Who the brokers take this client for, as it knows itself."""
+        if self._signs_in:
+            return f"user {self.username}"
+        return "this client" if self.tls_cert_file is None else f"the owner of {self.tls_cert_file}"
 
     @property
     def _signs_in(self) -> bool:

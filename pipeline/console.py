@@ -66,6 +66,11 @@ def moment(ms: int) -> str:
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def shortened(token_id: str) -> str:
+    """Return as much of a token's id as tells two apart; whole it is shown to nobody."""
+    return f"{token_id[:4]}…" if len(token_id) > 8 else "…"
+
+
 def tracked(items: Iterable[Any], text: str, total: int | None) -> Iterator[Any]:
     """Yield *items* while a bar on standard error shows how many of *total* are done; a file shows no bar."""
     console = screen(err=True)

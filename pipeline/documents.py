@@ -1,4 +1,4 @@
-"""What the code knows of itself, in the README, in DETECTIONS.md and in deploy/CAPACITY.md.
+"""What the code knows of itself, in the README, in the runbook, in DETECTIONS.md and in CAPACITY.md.
 
 ``python -m pipeline.documents`` writes it, tests hold it.
 """
@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from pipeline import capacity_page, catalogue, settings
+from pipeline import capacity_page, catalogue, metrics, rights, settings
 from pipeline.rules import ATTACK_VERSION, RULES, Rule
 
 DETECTIONS: Final = Path(__file__).parent / "DETECTIONS.md"
@@ -35,24 +35,28 @@ def _alone(rule: Rule) -> str:
 PARTS: Final[dict[str, Callable[[], str]]] = {"rules": rules, "settings": settings.markdown}
 """Marked parts of the README and what writes them."""
 
+RUNBOOK_PARTS: Final[dict[str, Callable[[], str]]] = {"roles": rights.markdown, "metrics": metrics.markdown}
+"""Marked parts of deploy/README.md and what writes them."""
 
-def with_parts(text: str) -> str:
+
+def with_parts(text: str, parts: Mapping[str, Callable[[], str]] = PARTS) -> str:
     """*text* with every marked part written anew.
 
     Raises:
         ValueError: a part's marks are missing.
     """
-    for name, write in PARTS.items():
+    for name, write in parts.items():
         mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not mark.search(text):
-            raise ValueError(f"README.md lacks the marks <!-- {name} --> and <!-- /{name} -->")
+            raise ValueError(f"the page lacks the marks <!-- {name} --> and <!-- /{name} -->")
         body = write().strip("\n")
         text = mark.sub(lambda found, body=body: f"{found[1]}{body}\n{found[2]}", text)  # type: ignore[misc]
     return text
 
 
 if __name__ == "__main__":
-    page = Path(__file__).parent.parent / "README.md"
-    page.write_text(with_parts(page.read_text("utf-8")), "utf-8")
+    top = Path(__file__).parent.parent
+    for page, parts in ((top / "README.md", PARTS), (top / "deploy" / "README.md", RUNBOOK_PARTS)):
+        page.write_text(with_parts(page.read_text("utf-8"), parts), "utf-8")
     DETECTIONS.write_text(catalogue.markdown(), "utf-8")
     capacity_page.CAPACITY.write_text(capacity_page.markdown(), "utf-8")

@@ -125,6 +125,11 @@ class Settings(BaseSettings):
     @field_validator("broker")
     @classmethod
     def _has_hosts_and_ports(cls, value: str) -> str:
+        if "@" in value:
+            raise ValueError(
+                f"a broker's address holds no user and no password; they go to {PREFIX}SASL_USERNAME "
+                f"and {PREFIX}SASL_PASSWORD"
+            )
         for address in value.split(","):
             host, _, port = address.strip().rpartition(":")
             if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
@@ -196,7 +201,8 @@ def _complaints(error: ValidationError) -> Iterator[str]:
             yield message
             continue
         field = str(found["loc"][0])
-        value = "" if "password" in field else f"={found['input']}"
+        secret = "password" in field or (field == "broker" and "@" in str(found["input"]))
+        value = "" if secret else f"={found['input']}"
         about = (
             Settings.model_fields[field].description if field in Settings.model_fields else "no such setting"
         )

@@ -10,10 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from pipeline import broker
 from pipeline.changelog import changelog_topic
@@ -32,6 +38,9 @@ PATIENCE_SECONDS = 15.0
 LOOK_SECONDS = 0.2
 """How often is looked for them meanwhile."""
 
+STAGES: Final = ("session", "device", "principal", "network")
+"""The kinds of stages a worker runs, each with a changelog; `pipeline.kinds` makes them."""
+
 CHANGELOG_CONFIG = {
     "cleanup.policy": "compact",
     # State is read back whole at every assignment: keep what is superseded from piling up.
@@ -45,6 +54,10 @@ CHANGELOG_CONFIG = {
 
 class BrokerUnreachableError(Exception):
     """No broker answers, or not to us."""
+
+
+class RightsMissingError(Exception):
+    """The brokers know who this is, and do not let them do what they must."""
 
 
 class TopicsNotReadyError(Exception):
@@ -85,14 +98,20 @@ async def create_topics(
         return [topic.name for topic in missing]
 
 
+async def reach(connection: Connection) -> None:
+    """Return if a broker answers and lets this client in; raises `BrokerUnreachableError` if not."""
+    async with _admin(connection):
+        pass
+
+
 async def check_topics(
     connection: Connection, topics: Sequence[NeededTopic], patience_s: float = 0.0
 ) -> None:
     """Return if the broker answers and *topics* exist with their partition counts.
 
     For *patience_s* seconds what is missing may yet come: brokers hear of new topics one after the other.
-    Raises `BrokerUnreachableError` or `TopicsNotReadyError`, saying what to do. An embedded broker makes what
-    is missing.
+    Raises `BrokerUnreachableError`, `RightsMissingError` or `TopicsNotReadyError`, saying what to do. An
+    embedded broker makes what is missing.
     """
     if connection.embedded:
         await create_topics(connection, topics, 1)
@@ -106,6 +125,9 @@ async def check_topics(
             if not missing or monotonic() >= until:
                 break
             await asyncio.sleep(LOOK_SECONDS)
+    hidden = [t["topic"] for t in described if t["error_code"] == TopicAuthorizationFailedError.errno]
+    if hidden:
+        raise RightsMissingError(may_not(connection, "see", hidden))
     if missing:
         raise TopicsNotReadyError(
             f"{connection.bootstrap} has no topic {', '.join(missing)}; make what is missing with "
@@ -144,22 +166,31 @@ async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
         await asyncio.wait_for(admin.start(), ANSWER_SECONDS)
     except (KafkaConnectionError, TimeoutError, OSError) as error:
         await admin.close()
-        raise BrokerUnreachableError(_advice(connection)) from error
+        raise BrokerUnreachableError(advice(connection)) from error
     try:
         yield admin
     except (KafkaConnectionError, TimeoutError) as error:
-        raise BrokerUnreachableError(_advice(connection)) from error
+        raise BrokerUnreachableError(advice(connection)) from error
     except KafkaError as error:
         raise TopicsNotReadyError(f"{connection.bootstrap} refuses: {error!r}") from error
     finally:
         await admin.close()
 
 
-def _advice(connection: Connection) -> str:
+def may_not(connection: Connection, what: str, topics: Iterable[str]) -> str:
+    """Return what to tell people when brokers do not let this client do *what* (a verb) with *topics*."""
+    return (
+        f"{connection.bootstrap} does not let {connection.who} {what} topic {', '.join(sorted(topics))}; "
+        "`session-risk topics acls` tells the rights of each role, and grants them"
+    )
+
+
+def advice(connection: Connection) -> str:
+    """Return what to tell people when no broker answers, or none lets us in."""
     if connection.security_protocol != "PLAINTEXT":
         return (
             f"no broker answers at {connection.bootstrap}, or it refuses "
-            f"{connection.username or 'this client'} over {connection.security_protocol}: "
+            f"{connection.who} over {connection.security_protocol}: "
             "check the address, SESSION_RISK_SASL_* and SESSION_RISK_TLS_*"
         )
     return (

@@ -19,6 +19,11 @@ from time import time
 from typing import Any, cast
 
 import faust
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+)
 from faust.tables.manager import TableManager
 from faust.types import EventT, StreamT
 from mode import Service
@@ -45,6 +50,10 @@ EMBEDDED_FETCH_WAIT_MS = 10
 
 MAX_FETCH_BYTES = 1_100_000
 """Read from a partition at once; more than the largest batch there is by default."""
+
+
+REFUSALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+"""What the client raises when the brokers do not let it do something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,11 @@ class EdgeApp(faust.App):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ended = asyncio.Event()
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether it ended since the brokers did not let it do something."""
+        return isinstance(self.failure, REFUSALS)
 
     def fail(self, error: BaseException) -> None:
         """End with *error*: what is under way is finished and committed, the records of *error* are not."""

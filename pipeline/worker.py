@@ -56,6 +56,7 @@ async def run_until_ended(app: EdgeApp) -> int:
         task.cancel()
     if error is not None and error is not app.failure:
         logger.critical("the worker cannot go on: %r", error, exc_info=error)
+        app.failure = error
     return 0 if error is None and orderly else 1
 
 
@@ -64,5 +65,11 @@ async def _stop(app: EdgeApp) -> bool:
         await asyncio.wait_for(app.stop(), STOP_SECONDS)
     except TimeoutError:
         logger.critical("stopping took more than %.0f s; what was not committed is read again", STOP_SECONDS)
+        return False
+    except asyncio.CancelledError:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        # The consumer's thread fell, and with it the commit that was waited for.
+        logger.critical("what was done last could not be committed; it is read again")
         return False
     return True

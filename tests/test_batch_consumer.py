@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -249,6 +249,28 @@ def test_a_topic_is_at_its_end_only_when_a_broker_said_so_lately(consumer: Batch
         consumer._thread.unread = lambda tp: 0
         consumer._line_up(LEFT, [Rec(0)])
         assert not consumer.at_end(*LEFT)
+
+
+@pytest.mark.parametrize(("fallen", "asked"), [(False, ["settle", "wait", "commit"]), (True, ["settle"])])
+def test_a_thread_that_has_fallen_is_not_asked_to_commit_for_it_would_not_answer(
+    consumer: BatchConsumer, fallen: bool, asked: list[str]
+) -> None:
+    done: list[str] = []
+
+    def does(what: str) -> Callable[[], Awaitable[None]]:
+        async def do() -> None:
+            done.append(what)
+
+        return do
+
+    consumer.reading = SimpleNamespace(settle=does("settle"))
+    consumer.maybe_wait_for_commit_to_finish = does("wait")
+    consumer.commit_and_end_transactions = does("commit")
+
+    with patch.object(type(consumer._thread), "should_stop", fallen):
+        asyncio.run(consumer.wait_empty())
+
+    assert done == asked
 
 
 def test_a_chunk_reaches_the_agent_as_it_is() -> None:

@@ -60,7 +60,7 @@ def test_needed_topics_have_the_partitions_and_the_cleanup_they_are_declared_wit
 def test_nobody_answers_over_tls_is_told_in_other_words() -> None:
     hidden = "hidden"
     connection = Connection("127.0.0.1:1", security_protocol="SASL_PLAINTEXT", username="me", password=hidden)
-    with pytest.raises(BrokerUnreachableError, match="refuses me over SASL_PLAINTEXT") as told:
+    with pytest.raises(BrokerUnreachableError, match="refuses user me over SASL_PLAINTEXT") as told:
         asyncio.run(check_topics(connection, []))
     assert hidden not in str(told.value)
     assert hidden not in repr(connection)

@@ -57,6 +57,11 @@ REFUSED = {
         "SESSION_RISK_BROKER=kafka:99999: 'kafka:99999' is not a broker's address; write host:port "
         "(Kafka brokers to start from: `host:port`, comma separated)"
     ),
+    ("BROKER", "me:sesame@kafka:9092"): (
+        "SESSION_RISK_BROKER: a broker's address holds no user and no password; they go to "
+        "SESSION_RISK_SASL_USERNAME and SESSION_RISK_SASL_PASSWORD "
+        "(Kafka brokers to start from: `host:port`, comma separated)"
+    ),
     ("POLICY_FILE", "/no/such.toml"): (
         "SESSION_RISK_POLICY_FILE=/no/such.toml: there is no such file "
         "(Policy file, read again when it changes; else the default)"

@@ -33,7 +33,7 @@ from pipeline.connection import Connection
 from pipeline.observe import Unobserved, Work
 from pipeline.stage import Message, Outcome, Record, StageKind
 from pipeline.topology import Control, Edge, build_app
-from pipeline.worker import run_worker
+from pipeline.worker import _stop, run_worker
 
 APP = "edge-test"
 N = 3_000
@@ -261,3 +261,11 @@ def test_a_worker_that_cannot_reach_its_broker_ends_with_a_failure(
     app.consumer._thread.thread_loop.close()  # Faust opens it before it tries, and leaves it open
     (said,) = [record for record in caplog.records if record.name == "pipeline.worker"]
     assert "KafkaConnectionError" in said.getMessage()
+
+
+def test_a_stop_that_the_fallen_consumer_cancels_is_no_orderly_end_but_an_end() -> None:
+    class Fallen:
+        async def stop(self) -> None:
+            raise asyncio.CancelledError
+
+    assert asyncio.run(_stop(Fallen())) is False

@@ -1,16 +1,23 @@
 #!/bin/sh
-# Runs one Kafka node in the foreground, until Ctrl-C: deploy/kafka/run.sh [data directory] [port]
+# Runs one Kafka node in the foreground, until Ctrl-C: deploy/kafka/run.sh [--secure] [data directory] [port]
 # The jars are fetched once, into lib/ beside this script; needs Java 17 or newer and Maven.
+# --secure: passwords on port, certificates on port + 2, rights for everybody (see secure.properties); the certificates
+# are made in tls/ in the data directory, admin's among them.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
+secure=
+if [ "${1:-}" = --secure ]; then
+    secure=yes
+    shift
+fi
 data=${1:-$here/data}
 port=${2:-9092}
 jars=$here/lib
 
-for tool in java mvn; do
+for tool in java mvn ${secure:+openssl}; do
     command -v "$tool" >/dev/null || {
-        echo "kafka: $tool is not installed; on Debian: apt-get install default-jdk-headless maven" >&2
+        echo "kafka: $tool is not installed; on Debian: apt-get install default-jdk-headless maven openssl" >&2
         exit 1
     }
 done
@@ -29,10 +36,24 @@ if [ ! -d "$jars" ] || [ "$here/pom.xml" -nt "$jars" ]; then
 fi
 
 mkdir -p "$data"
+data=$(cd "$data" && pwd)
+if [ -n "$secure" ]; then
+    tls=$data/tls
+    "$here/certificates.sh" "$tls" broker admin
+    (umask 077 && cat "$tls/broker.key" "$tls/broker.crt" >"$tls/broker.pem")
+    clients="SASL_SSL://127.0.0.1:$port,SSL://127.0.0.1:$((port + 2))"
+else
+    clients="PLAINTEXT://127.0.0.1:$port"
+fi
 {
     cat "$here/server.properties"
-    echo "listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))"
-    echo "advertised.listeners=PLAINTEXT://127.0.0.1:$port"
+    if [ -n "$secure" ]; then
+        cat "$here/secure.properties"
+        echo "ssl.keystore.location=$tls/broker.pem"
+        echo "ssl.truststore.location=$tls/ca.crt"
+    fi
+    echo "listeners=$clients,CONTROLLER://127.0.0.1:$((port + 1))"
+    echo "advertised.listeners=$clients"
     echo "controller.quorum.bootstrap.servers=127.0.0.1:$((port + 1))"
     echo "log.dirs=$data/log"
 } >"$data/server.properties"
@@ -51,6 +72,6 @@ if [ ! -f "$data/log/meta.properties" ]; then
     kafka kafka.tools.StorageTool format --standalone -t "$id" -c "$data/server.properties" >/dev/null
 fi
 
-echo "kafka: listening on 127.0.0.1:$port, data in $data; stop with Ctrl-C" >&2
+echo "kafka: listening on $clients, data in $data; stop with Ctrl-C" >&2
 exec=exec
 kafka kafka.Kafka "$data/server.properties"

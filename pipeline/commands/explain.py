@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pipeline.client import matching
 from pipeline.connection import Connection
-from pipeline.console import as_json, clock, grid, moment, print_json, screen, working
+from pipeline.console import as_json, clock, grid, moment, print_json, screen, shortened, working
 from pipeline.moment import ANOMALY
 from pipeline.policy import Policy, read_policy
 from pipeline.recorded import Account, Source, account, in_directory, prior_of, total_of
@@ -78,7 +78,7 @@ def _evidence(ids: list[str], recording: Path) -> Iterator[dict[str, Any]]:
         if any(event_id in record.value for event_id in wanted):
             event = from_json(record.value)
             if str(event.get("event_id")).encode() in wanted:
-                yield event
+                yield event | ({"token_id": shortened(event["token_id"])} if event.get("token_id") else {})
 
 
 def _tell_who(console: Console, decision: dict[str, Any]) -> None:

@@ -1,21 +1,34 @@
-"""`session-risk topics`: the topics a worker needs, made, listed or checked."""
+"""`session-risk topics`: the topics a worker needs, made, listed or checked, and who may do what there."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
+from typing import Final, cast
 
 import click
 
+from pipeline.acl_admin import grant
 from pipeline.connection import Connection
 from pipeline.console import as_json, grid, print_json, screen
+from pipeline.rights import Right, rights_of
 from pipeline.settings import Settings, load
-from pipeline.topic_admin import PATIENCE_SECONDS, NeededTopic, check_topics, create_topics, needed_topics
+from pipeline.topic_admin import (
+    PATIENCE_SECONDS,
+    STAGES,
+    NeededTopic,
+    check_topics,
+    create_topics,
+    needed_topics,
+    reach,
+)
+from schemas.topics import ROLES, Role
 
-KINDS = ("session", "device", "principal", "network")
+_PRINCIPAL: Final = re.compile(r"([a-z-]+)=(User:)?([^\s:*][^\s]*)")
 
 
-@click.group("topics", short_help="Make, list or check the topics.")
+@click.group("topics", short_help="Make, list or check the topics; grant rights on them.")
 def command() -> None:
     """The topics: what flows is in the contract (`schemas export`), how many partitions in the settings."""
 
@@ -60,11 +73,67 @@ def check(*, as_json: bool) -> None:
         click.echo(f"{settings.broker} has all {len(topics)} topics as they must be")
 
 
+@command.command("acls")
+@click.option("--role", "roles", multiple=True, type=click.Choice(list(ROLES)), help="Only of this role.")
+@click.option(
+    "--principal", "named", multiple=True, metavar="ROLE=NAME",
+    help="Who has a role, as Kafka names them; else session-risk-ROLE. May be repeated.",
+)  # fmt: skip
+@click.option("--apply", "apply", is_flag=True, help="Grant them; a super user of the brokers may.")
+@as_json
+def acls(*, roles: tuple[Role, ...], named: tuple[str, ...], apply: bool, as_json: bool) -> None:
+    """Print the least rights that each role needs; with --apply, grant them.
+
+    What was granted before is not taken back: `kafka-acls.sh --list` shows it.
+    """
+    settings, _ = _needed()
+    wanted = {role: rights_of(role, settings.app_id, STAGES) for role in (roles or ROLES)}
+    principals = _principals(named, list(wanted))
+    if apply:
+        connection = Connection.of(settings)
+        asyncio.run(reach(connection))
+        count = grant(connection, [(name, wanted[role]) for role, name in principals])
+        click.echo(f"granted {count} rights at {settings.broker}", err=True)
+    rows = [_told(role, name, right) for role, name in principals for right in wanted[role]]
+    if as_json:
+        print_json(rows)
+        return
+    cells = [
+        (row["principal"], row["operation"], row["resource"], row["name"], row["pattern"]) for row in rows
+    ]
+    screen().print(grid("principal", "may", "a", "named", "pattern", rows=cells))
+
+
+def _principals(named: Sequence[str], roles: Sequence[Role]) -> list[tuple[Role, str]]:
+    """Return who has which of *roles*; several may have one."""
+    given = {role: list[str]() for role in roles}
+    for text in named:
+        found = _PRINCIPAL.fullmatch(text)
+        if found is None or found[1] not in given:
+            raise click.UsageError(
+                f"--principal {text}: write ROLE=NAME, where ROLE is one of {', '.join(roles)} "
+                "and NAME a user of the brokers"
+            )
+        given[cast("Role", found[1])].append(found[3])
+    return [(role, f"User:{name}") for role in roles for name in given[role] or [f"session-risk-{role}"]]
+
+
+def _told(role: Role, principal: str, right: Right) -> dict[str, str]:
+    return {
+        "role": role,
+        "principal": principal,
+        "operation": right.operation,
+        "resource": right.resource,
+        "name": right.name,
+        "pattern": "prefixed" if right.prefixed else "literal",
+    }
+
+
 def _needed() -> tuple[Settings, Sequence[NeededTopic]]:
     settings = load()
     if settings.embedded:
         raise click.UsageError("an embedded broker ends with its process; unset SESSION_RISK_EMBEDDED")
-    return settings, needed_topics(settings.app_id, KINDS, settings.partitions)
+    return settings, needed_topics(settings.app_id, STAGES, settings.partitions)
 
 
 def _config(topic: NeededTopic) -> str:

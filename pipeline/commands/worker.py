@@ -14,14 +14,23 @@ import click
 from prometheus_client import CollectorRegistry
 
 from pipeline import metrics
+from pipeline.acl_admin import check_rights
 from pipeline.assembly import configured, options
 from pipeline.broker import PARTITIONS, EmbeddedBroker
 from pipeline.connection import Connection
 from pipeline.kinds import stage_kinds
 from pipeline.reload import InForce
+from pipeline.rights import rights_of
 from pipeline.settings import Settings, load
 from pipeline.supervisor import INDEX_VARIABLE, supervise
-from pipeline.topic_admin import check_topics, needed_topics
+from pipeline.topic_admin import (
+    STAGES,
+    BrokerUnreachableError,
+    RightsMissingError,
+    check_topics,
+    needed_topics,
+    reach,
+)
 from pipeline.topology import Control, Edge, build_app
 from pipeline.warming import warm
 from pipeline.watching import Watching
@@ -56,12 +65,19 @@ def command(*, workers: int) -> int:
     _log(settings.log_level)
     with _connected(settings) as connection:
         partitions = PARTITIONS if connection.embedded else settings.partitions
-        kinds = ("session", "device", "principal", "network")
-        asyncio.run(check_topics(connection, needed_topics(settings.app_id, kinds, partitions)))
-        logging.getLogger("aiokafka").setLevel(logging.NOTSET)  # from now on it is news
+        _check(connection, settings.app_id, partitions)
+        _hear_of_kafka()
         if workers > 1:
             return supervise(workers, [sys.executable, "-m", "pipeline.cli", "worker"])
         return _work(settings, connection, partitions)
+
+
+def _check(connection: Connection, app_id: str, partitions: int) -> None:
+    """Look whether there is all that a worker needs, before it takes anything over."""
+    asyncio.run(reach(connection))
+    if connection.security_protocol != "PLAINTEXT":  # there, everybody is the same nobody
+        check_rights(connection, rights_of("worker", app_id, STAGES))
+    asyncio.run(check_topics(connection, needed_topics(app_id, STAGES, partitions)))
 
 
 def _log(level: str) -> None:
@@ -69,6 +85,14 @@ def _log(level: str) -> None:
     if level == "INFO":
         handler.addFilter(_NoServiceTalk())
     logging.basicConfig(level=level, format=LOG_FORMAT, handlers=[handler])
+
+
+def _hear_of_kafka() -> None:
+    """From now on it is news what the client says, but for the requests that it tells at DEBUG."""
+    logging.getLogger("aiokafka").setLevel(logging.NOTSET)
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        # They are told with what they hold: the password (PLAIN), keys, the beginnings of records.
+        logging.getLogger("aiokafka.conn").setLevel(logging.INFO)
 
 
 @contextmanager
@@ -93,7 +117,18 @@ def _work(settings: Settings, connection: Connection, partitions: int) -> int:
     with _metrics_served(settings, shown, index):
         policy, model = in_force.policy, in_force.champion or "none"
         logger.info("policy %s, mode %s, decides with model %s", policy.id, policy.mode, model)
-        return run_worker(app)
+        code = run_worker(app)
+    if app.was_refused:
+        _tell_what_is_refused(connection, settings.app_id)
+    return code
+
+
+def _tell_what_is_refused(connection: Connection, app_id: str) -> None:
+    """Say which right was taken away: the client's own error names a topic at most."""
+    try:
+        check_rights(connection, rights_of("worker", app_id, STAGES))
+    except (RightsMissingError, BrokerUnreachableError) as error:
+        logger.critical("%s", error)
 
 
 @contextmanager
