@@ -15,6 +15,7 @@ import aiokafka
 from aiokafka.partitioner import murmur2
 from faust.transport.drivers import aiokafka as driver
 
+from pipeline.failpoints import reach
 from pipeline.stage import Message
 
 MAX_REQUEST_BYTES = 1_000_000
@@ -65,6 +66,7 @@ class Outbox:
         It raises what the brokers say when they refuse one. *timestamp_ms* is the time of the records, else
         it is that of sending.
         """
+        reach("chunk-worked")
         send = self._kafka().send
         acknowledged: list[Awaitable[Any]] = []
         for (topic, partition), rows in (await self._by_partition(messages)).items():
@@ -75,6 +77,7 @@ class Outbox:
                 ]
             else:
                 acknowledged += [await send(topic, v, k, partition, timestamp_ms) for k, v in rows]
+        reach("messages-handed-over")
         return _all(acknowledged)
 
     async def append(
@@ -96,6 +99,7 @@ class Outbox:
                 await confirm()
             count = batch.record_count()
             acknowledged.append(await self._kafka().send_batch(batch, topic, partition=partition))
+        reach("rows-handed-over")
         results = await _all(acknowledged)
         return results[-1].offset + count - 1 if results else None
 
