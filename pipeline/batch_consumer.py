@@ -20,6 +20,7 @@ from faust.types.core import K, V
 from faust.types.tuples import Message as FaustMessage
 
 from pipeline.failpoints import reach
+from pipeline.fence import Fences
 from pipeline.fetching import BatchConsumerThread, Reading
 from pipeline.interleave import Interleaver
 from pipeline.producer import BatchProducer
@@ -230,3 +231,4 @@ class BatchTransport(driver.Transport):
     Consumer = BatchConsumer
     Producer = BatchProducer
     reading: Reading
+    fences: Fences

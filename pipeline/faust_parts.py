@@ -36,6 +36,7 @@ _DRIVER = "faust.transport.drivers.aiokafka"
 _RECOVERY = "faust.tables.recovery:Recovery"
 _GROUP = "aiokafka.consumer.group_coordinator:GroupCoordinator"
 _FETCHER = "aiokafka.consumer.fetcher:Fetcher"
+_SENDER = "aiokafka.producer.sender:Sender"
 _STATE = "aiokafka.consumer.subscription_state"
 
 PARTS = (
@@ -105,6 +106,7 @@ PARTS = (
     Part(f"{_GROUP}._heartbeat_routine", ("self",), ("_do_heartbeat",)),
     Part(f"{_GROUP}.request_rejoin", ("self",), ("_rejoin_needed_fut",)),
     Part(f"{_FETCHER}.fetched_records", ("self", "partitions", "timeout", "max_records")),
+    Part(f"{_SENDER}._send_produce_req", ("self", "node_id", "batches"), ("_in_flight", "_muted_partitions")),
     Part(f"{_STATE}:Assignment.state_value", ("self", "tp")),
     Part(f"{_STATE}:TopicPartitionState.__init__", ("self", "assignment"), ("highwater", "timestamp")),
     Part(f"{_STATE}:TopicPartitionState.pause", ("self",)),
