@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # Not 9092, where `make kafka` or a Kafka of your own may be running.
 TEST_PORT := 9192
 
-.PHONY: help install demo test kafka test-kafka bench check format schemas docs train fit evaluate clean
+.PHONY: help install demo test kafka test-kafka test-faults bench check format schemas docs train fit evaluate clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,13 +33,16 @@ demo: $(INSTALLED) ## Watch an attack being noticed and the session revoked, wit
 	$(BIN)/session-risk demo
 
 test: $(INSTALLED) ## Run every test that needs no Kafka
-	$(BIN)/pytest -m "not kafka"
+	$(BIN)/pytest -m "not kafka and not faults"
 
 kafka: ## Start Apache Kafka on 127.0.0.1:9092 without Docker; Ctrl-C stops it
 	deploy/kafka/run.sh
 
 test-kafka: $(INSTALLED) ## Run the tests that need Kafka, with one of their own unless SESSION_RISK_BROKER is set
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/pytest -m kafka
+
+test-faults: $(INSTALLED) ## Break things around workers on Kafka, at moments drawn by each of SEEDS="1 2 3"; else by 1
+	SEEDS="$(or $(SEEDS),1)" deploy/kafka/with.sh $(TEST_PORT) $(BIN)/pytest -m faults
 
 bench: $(INSTALLED) ## Measure how fast it is on this machine, Kafka's part too (Java and Maven; some minutes)
 	$(BIN)/python tests/benchmarks/bench_core.py

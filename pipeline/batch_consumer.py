@@ -19,6 +19,8 @@ from faust.types import TP, AppT, ConsumerMessage
 from faust.types.core import K, V
 from faust.types.tuples import Message as FaustMessage
 
+from pipeline.failpoints import reach
+from pipeline.fence import Fences
 from pipeline.fetching import BatchConsumerThread, Reading
 from pipeline.interleave import Interleaver
 from pipeline.producer import BatchProducer
@@ -169,6 +171,16 @@ class BatchConsumer(driver.Consumer):
         self._acked[tp].clear()
         return None if done is None else done + 1
 
+    async def _commit_offsets(
+        self,
+        offsets: Mapping[TP, int],
+        start_new_transaction: bool = True,  # noqa: FBT001, FBT002 - as Faust has it
+    ) -> bool:
+        reach("offsets-due")
+        done = await super()._commit_offsets(offsets, start_new_transaction)
+        reach("offsets-committed")
+        return bool(done)
+
     async def perform_seek(self) -> None:
         """Go to the committed offsets and forget what was read beyond them."""
         sources = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
@@ -201,6 +213,7 @@ class BatchConsumer(driver.Consumer):
     async def wait_empty(self) -> None:
         """Settle the work on chunks, for a bounded time, and commit what it finished."""
         await self.reading.settle()
+        reach("work-settled")
         self._unacked_messages.clear()
         if self._thread.should_stop:
             return  # it has fallen and answers nothing any more; what it did not commit is read again
@@ -220,3 +233,4 @@ class BatchTransport(driver.Transport):
     Consumer = BatchConsumer
     Producer = BatchProducer
     reading: Reading
+    fences: Fences

@@ -15,6 +15,7 @@ import aiokafka
 from aiokafka import TopicPartition
 
 from pipeline.connection import Connection
+from pipeline.failpoints import reach
 from pipeline.lease import Lease
 from pipeline.producer import Outbox
 from pipeline.stage import ChangelogRow
@@ -65,7 +66,9 @@ class Changelog:
 
     async def write(self, rows: Iterable[ChangelogRow]) -> None:
         """Write *rows* and wait for the brokers; raises `PartitionLost` if they are not ours to write."""
+        reach("rows-due")
         last = await self._outbox.append(self.place.topic, self.place.partition, rows, self.confirm)
+        reach("rows-safe")
         self.end = self.end if last is None else last + 1
 
 

@@ -64,6 +64,7 @@ EXIT_CODES: Final = {
     "pipeline.recorded.UnknownDecisionError": NO,
     "pipeline.recording.RecordingError": WRONG_INPUT,
     "pipeline.scenarios.ScenarioError": WRONG_INPUT,
+    "pipeline.failpoints.FailpointError": WRONG_INPUT,
     "pipeline.settings.SettingsError": WRONG_INPUT,
     "pipeline.topic_admin.BrokerUnreachableError": NO_BROKER,
     "pipeline.topic_admin.RightsMissingError": NO_BROKER,

@@ -36,6 +36,7 @@ _DRIVER = "faust.transport.drivers.aiokafka"
 _RECOVERY = "faust.tables.recovery:Recovery"
 _GROUP = "aiokafka.consumer.group_coordinator:GroupCoordinator"
 _FETCHER = "aiokafka.consumer.fetcher:Fetcher"
+_SENDER = "aiokafka.producer.sender:Sender"
 _STATE = "aiokafka.consumer.subscription_state"
 
 PARTS = (
@@ -53,7 +54,8 @@ PARTS = (
     ),
     Part(f"{_CONSUMER}.ack", ("self", "message"), ("_acked_index", "_acked", "_committed_offset")),
     Part(f"{_CONSUMER}._new_offset", ("self", "tp"), ("_acked",)),
-    Part(f"{_CONSUMER}._commit_tps", ("self", "tps", "start_new_transaction")),
+    Part(f"{_CONSUMER}._commit_tps", ("self", "tps", "start_new_transaction"), ("_commit_offsets",)),
+    Part(f"{_CONSUMER}._commit_offsets", ("self", "offsets", "start_new_transaction")),
     Part(f"{_CONSUMER}._filter_committable_offsets", ("self", "tps"), ("_new_offset", "_should_commit")),
     Part(f"{_CONSUMER}.perform_seek", ("self",), ("_read_offset", "_committed_offset")),
     Part(f"{_CONSUMER}.on_buffer_full", ("self", "tp")),
@@ -104,6 +106,7 @@ PARTS = (
     Part(f"{_GROUP}._heartbeat_routine", ("self",), ("_do_heartbeat",)),
     Part(f"{_GROUP}.request_rejoin", ("self",), ("_rejoin_needed_fut",)),
     Part(f"{_FETCHER}.fetched_records", ("self", "partitions", "timeout", "max_records")),
+    Part(f"{_SENDER}._send_produce_req", ("self", "node_id", "batches"), ("_in_flight", "_muted_partitions")),
     Part(f"{_STATE}:Assignment.state_value", ("self", "tp")),
     Part(f"{_STATE}:TopicPartitionState.__init__", ("self", "assignment"), ("highwater", "timestamp")),
     Part(f"{_STATE}:TopicPartitionState.pause", ("self",)),

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from pipeline.batch_consumer import Chunk
 from pipeline.changelog import Changelog
+from pipeline.failpoints import reach
 from pipeline.lease import PartitionLost
 from pipeline.observe import Observer, Work
 from pipeline.producer import Outbox
@@ -231,6 +232,7 @@ class Lane:
                 # time.
                 acknowledged = await self._means.outbox.send(messages, piece.oldest_ms)
             await acknowledged
+            reach("messages-safe")
             acked_ms = int(time() * 1000)
             self._means.observer.sent(self.kind, messages, piece.newest_ms(acked_ms), acked_ms)
         if before is not None:
@@ -239,6 +241,7 @@ class Lane:
             await self.changelog.write(rows)
         for _, delivery in piece.taken:
             delivery.ack()
+        reach("chunk-acknowledged")
         self._tell(piece.outcomes, piece.runs)
 
     def _tell(self, outcomes: Sequence[Outcome], runs: Sequence[Run]) -> None:

@@ -9,12 +9,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import aiokafka
 from aiokafka.partitioner import murmur2
 from faust.transport.drivers import aiokafka as driver
 
+from pipeline.failpoints import reach
+from pipeline.fence import Confirm, Fences
 from pipeline.stage import Message
 
 MAX_REQUEST_BYTES = 1_000_000
@@ -28,7 +30,6 @@ _WORTH_A_BATCH = 8
 """Messages for one partition from which a batch of their own is cheaper than joining the common one."""
 
 Row = tuple[bytes | None, bytes | None]
-Confirm = Callable[[], Awaitable[None]]
 
 
 class RecordTooLargeError(Exception):
@@ -47,16 +48,21 @@ class BatchProducer(driver.Producer):
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
 
+    async def on_start(self) -> None:
+        await super().on_start()
+        cast("Any", self.transport).fences.guard(self.kafka())
+
     def kafka(self) -> aiokafka.AIOKafkaProducer:
         """Return the started aiokafka producer; raises `faust.exceptions.NotReady` before that."""
         return self._ensure_producer()
 
 
 class Outbox:
-    """Sends through the producer that *kafka* returns."""
+    """Sends through the producer that *kafka* returns; *fences* are those that it is guarded by."""
 
-    def __init__(self, kafka: Callable[[], aiokafka.AIOKafkaProducer]) -> None:
+    def __init__(self, kafka: Callable[[], aiokafka.AIOKafkaProducer], fences: Fences | None = None) -> None:
         self._kafka = kafka
+        self._fences = fences or Fences()
         self._partitions: dict[str, int] = {}
 
     async def send(self, messages: Sequence[Message], timestamp_ms: int | None = None) -> Awaitable[object]:
@@ -65,6 +71,7 @@ class Outbox:
         It raises what the brokers say when they refuse one. *timestamp_ms* is the time of the records, else
         it is that of sending.
         """
+        reach("chunk-worked")
         send = self._kafka().send
         acknowledged: list[Awaitable[Any]] = []
         for (topic, partition), rows in (await self._by_partition(messages)).items():
@@ -75,6 +82,7 @@ class Outbox:
                 ]
             else:
                 acknowledged += [await send(topic, v, k, partition, timestamp_ms) for k, v in rows]
+        reach("messages-handed-over")
         return _all(acknowledged)
 
     async def append(
@@ -86,9 +94,11 @@ class Outbox:
     ) -> int | None:
         """Write *rows* to one partition, in order, in as few batches as hold them; return the last offset.
 
-        Returns when the brokers have it all. *confirm* is awaited before each batch leaves; what it raises
-        stops the writing.
+        Returns when the brokers have it all. *confirm* is awaited before each batch is handed over, and again
+        before it leaves; what it raises stops the writing.
         """
+        if confirm is not None:
+            self._fences.put(topic, partition, confirm)
         count = 0
         acknowledged = []
         for batch in self._batches(topic, rows, None):
@@ -96,6 +106,7 @@ class Outbox:
                 await confirm()
             count = batch.record_count()
             acknowledged.append(await self._kafka().send_batch(batch, topic, partition=partition))
+        reach("rows-handed-over")
         results = await _all(acknowledged)
         return results[-1].offset + count - 1 if results else None
 

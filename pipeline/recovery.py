@@ -24,6 +24,7 @@ from mode.utils.times import Seconds
 
 from pipeline.changelog import Changelog, ChangelogReader, changelog_topic
 from pipeline.connection import Connection
+from pipeline.failpoints import reach
 from pipeline.lanes import Lane, Lanes, Means
 from pipeline.lease import Lease
 from pipeline.stage import ChangelogRow, Stage, StageKind
@@ -71,6 +72,7 @@ class Takeover:
             await reader.read({place: self._restorer(lane) for place, lane in fresh.items()}, ends)
         for lane in fresh.values():
             lane.stage.ready()
+        reach("state-restored")
         return lanes
 
     def _owned(self, partitions: Mapping[str, set[int]]) -> Iterator[Owned]:

@@ -34,6 +34,7 @@ from pipeline.broadcast import Broadcast
 from pipeline.changelog import table_name
 from pipeline.connection import Connection
 from pipeline.faust_parts import check_faust
+from pipeline.fence import Fences
 from pipeline.fetching import Reading
 from pipeline.lanes import Delivery, Lanes, Means
 from pipeline.lease import Lease
@@ -135,10 +136,11 @@ def build_app(
     edge.data_dir.mkdir(parents=True, exist_ok=True)  # Faust makes the last folder of the path only
     seen = observer or Unobserved()
     app = _app(edge)
-    outbox = Outbox(lambda: cast("BatchProducer", app.producer).kafka())
+    fences = Fences()
+    outbox = Outbox(lambda: cast("BatchProducer", app.producer).kafka(), fences)
     lanes = Lanes(seen, edge.drain_s)
     lease = Lease(edge.session_timeout_s)
-    app.transport = _transport(app, Reading(lease, lanes.settle, *_reading(edge)))
+    app.transport = _transport(app, Reading(lease, lanes.settle, *_reading(edge)), fences)
     app.producer_transport = app.transport
     means = Means(outbox, asyncio.Semaphore(edge.in_flight), edge.chunk_size, seen, app.fail)
     take_over = Takeover(edge.app_id, edge.connection, kinds, lanes, lease, means)
@@ -192,9 +194,10 @@ def _app(edge: Edge) -> EdgeApp:
     )
 
 
-def _transport(app: faust.App, reading: Reading) -> BatchTransport:
+def _transport(app: faust.App, reading: Reading, fences: Fences) -> BatchTransport:
     transport = BatchTransport(app.conf.broker_consumer, app)
     transport.reading = reading
+    transport.fences = fences
     return transport
 
 

@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 from pipeline import cli
 from pipeline.capacity import MOST_PARTITIONS, REMEDIES, Demand, Disk, Network, plan
 from pipeline.capacity_page import CAPACITY, EVENTS, SESSIONS, markdown
-from pipeline.commands.topics import KINDS as STAGES
 from pipeline.figures import FIGURES, KINDS, OUTPUTS, SIZES, value
 from pipeline.settings import Settings
+from pipeline.topic_admin import STAGES
 from schemas.topics import TOPICS
 
 ROOT = Path(__file__).parent.parent

@@ -505,6 +505,14 @@ def test_the_strongest_detection_is_the_cause() -> None:
     )
 
 
+def test_a_sign_in_that_answers_nothing_changes_no_id() -> None:
+    one, other = Session(), Session()
+    other.case.children.append("s-2")
+    other.see(0, action="sign_in")
+
+    assert one.see(10, "device_rooted").revoke == other.see(10, "device_rooted").revoke != ""
+
+
 def test_another_tenant_session_or_epoch_has_another_id() -> None:
     ids = {
         session(who={**WHO, **other}).see(0, "mass_read").revoke

@@ -52,6 +52,17 @@ def test_a_child_heard_of_before_its_parent_falls_with_it() -> None:
     assert fell(said) == {"n-0": "n-0", "n-1": "n-0"}
 
 
+def test_a_parent_whose_sign_in_is_read_after_news_of_its_child_falls_by_the_same_command() -> None:
+    signs_in, fallen = auth(0, session_id="n-0"), falls("n-0", 10)
+
+    one, other = (
+        [command["revocation_id"] for command in of(replayed(events), topics.SESSION_REVOCATIONS)]
+        for events in ([signs_in, born("n-1", "n-0", 5), fallen], [born("n-1", "n-0", -5), signs_in, fallen])
+    )
+
+    assert sorted(one) == sorted(other)
+
+
 def test_the_first_parent_named_is_the_parent() -> None:
     events = [auth(0, session_id="a"), auth(0, session_id="b"), born("c", "a", 1), born("c", "b", 2)]
 

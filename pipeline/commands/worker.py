@@ -13,7 +13,7 @@ from dataclasses import replace
 import click
 from prometheus_client import CollectorRegistry
 
-from pipeline import metrics
+from pipeline import failpoints, metrics
 from pipeline.acl_admin import check_rights
 from pipeline.assembly import configured, options
 from pipeline.broker import PARTITIONS, EmbeddedBroker
@@ -60,6 +60,7 @@ def command(*, workers: int) -> int:
     supervisor restarts those that fail; the metrics of each are on the next port.
     """
     settings = load()
+    failpoints.arm(os.environ.get(failpoints.VARIABLE))
     if settings.embedded and workers > 1:
         raise click.UsageError("the embedded broker lives in one process: use --workers 1, or a real broker")
     _log(settings.log_level)
