@@ -1,6 +1,6 @@
 """What an event tells of the client: network, software, token, key, device, place; and what of it changed.
 
-Newest by event time wins: a late event changes nothing that a newer one said.
+Newest by event time wins: a late event changes nothing that a newer one said, and adds what none has told.
 """
 
 from __future__ import annotations
@@ -90,8 +90,10 @@ def follow_client(row: Any, fact: Any, told: Any, at: int, action: int, marks: A
     if newest:
         row.client_at = at
     _speed(row, fact, told, at, newest)
-    of_device = newest and told.who.client[DEVICE] != 0
-    if newest:
+    of_device = told.who.client[DEVICE] != 0 and (newest or row.client[DEVICE] == 0)
+    if not newest:
+        _complete(row, fact, told.who.client)
+    else:
         _changes(row, fact, told.who.client, action)
         if told.who.network_type != 0:
             row.network_type = told.who.network_type
@@ -105,6 +107,15 @@ def follow_client(row: Any, fact: Any, told: Any, at: int, action: int, marks: A
     hold_client(row, fact)
     fact.software = told.who.software
     return bool(of_device)
+
+
+@compiled
+def _complete(row: Any, fact: Any, told: Any) -> None:
+    """A sign-in that is read after the first calls may be all that tells of the device."""
+    fact.device_new = told[DEVICE] != 0 and row.client[DEVICE] == 0
+    for one in range(_FINGERPRINTS):
+        if row.client[one] == 0:
+            row.client[one] = told[one]
 
 
 @compiled

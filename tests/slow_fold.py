@@ -78,9 +78,6 @@ class SlowSession:
         return self._features(speed) | self._facts(event)
 
     def _client(self, event: dict[str, Any], marks: dict[str, float]) -> float:
-        if event["occurred_at"] < self.client_at:
-            return 0.0
-        self.client_at = event["occurred_at"]
         told = {
             "number": event["asn"],
             "prefix": network_name(event["ip"], None),
@@ -91,6 +88,10 @@ class SlowSession:
             "key": event["key_thumbprint"],
             "device": event["device_id"],
         }
+        if event["occurred_at"] < self.client_at:
+            self.client = {name: value for name, value in told.items() if value is not None} | self.client
+            return 0.0
+        self.client_at = event["occurred_at"]
         changed = {n: v is not None and self.client.get(n) not in (None, v) for n, v in told.items()}
         same_ua = told["ua"] is not None and self.client.get("ua") == told["ua"]
         software = changed["family"] or (changed["ja4"] and same_ua)

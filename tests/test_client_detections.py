@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histories import BERLIN, CAFE, HOME, KEY, MUNICH, Row, earlier, moved, thrice
+from models.arrivals import learn_names, locate
 from models.columns import Columns
 from models.fold import fold
 from models.segments import segments
@@ -271,3 +272,16 @@ def test_a_session_keeps_the_kind_it_began_with_however_the_stream_is_cut(
         for (name, agent), answer in zip(chunk, told.tolist(), strict=True):
             began[name] = began.get(name) or software_of(agent)
             assert answer == began[name]
+
+
+def test_a_device_that_only_an_older_sign_in_tells_is_known_though_it_is_read_late() -> None:
+    events = [call(60, device_id=None), call(0, device_id="phone-7")]
+    table, batch = SessionTable(), Columns().calls(events)
+
+    folded = fold(table, segments(locate(table, batch)), batch)
+    learn_names(table, folded)
+
+    assert folded.facts["device_new"].tolist() == [False, True]
+    assert folded.facts["device_changed"].tolist() == [False, False]
+    assert folded.facts["bound"].tolist() == [False, True]
+    assert Names.unpack(table.names[0]).device_id == "phone-7"
