@@ -68,7 +68,8 @@ class DeviceContext(KeyedStage[DeviceState]):
         for (tenant, _), device in self.records.items():
             self.fleet.hear(tenant, 0, device.heard_at)
             for fact, (at, *_) in device.changes.fell.items():
-                self.fleet.fall(tenant, fact, 0, at)
+                if fact in device_changes.FACTS:  # a clock is each device's own
+                    self.fleet.fall(tenant, fact, 0, at)
 
 
 def device_context(limits: Limits = DEFAULT_LIMITS) -> DeviceContext:

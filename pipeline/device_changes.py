@@ -89,6 +89,8 @@ WATCHED: Final[tuple[Watched, ...]] = (
     Watched("patch_level", "os_downgraded", DAY_MS, lambda was, now: bool(now < was)),
     Watched("sim_id", "sim_changed", DAY_MS, lambda was, now: bool(now != was)),
 )
+FACTS: Final = frozenset(one.fact for one in WATCHED)
+"""What a fleet may follow in."""
 _HOLD_OF: Final = {one.fact: (one.signal, one.hold_ms) for one in WATCHED} | {
     "clock": ("clock_tampered", HOUR_MS)
 }
@@ -166,6 +168,7 @@ def excuse(changes: Changes, fleet: Fleet, tenant: str, at: int) -> list[str]:
     for fact, fell in list(changes.fell.items()):
         if at > fell[0] + max(_HOLD_OF[fact][1], HOUR_MS):
             del changes.fell[fact]
+            fleet.forget(tenant, fact, fell[0])
         elif fell[2] == HOLDS and (excuse := _excuse(changes, fact, fleet.is_rollout(tenant, fact, at))):
             fell[2:] = EXCUSED, EXCUSES[excuse]
             excused.append(excuse)

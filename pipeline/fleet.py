@@ -36,6 +36,14 @@ class Fleet:
         minutes = self._fell.setdefault((tenant, fact), Counter())
         _move(minutes, before // MINUTE_MS, at // MINUTE_MS, _KEPT * WINDOW)
 
+    def forget(self, tenant: str, fact: str, at: int) -> None:
+        """A device remembers no more that its *fact* fell at *at* ms: whoever takes over does not know it."""
+        minutes, minute = self._fell.get((tenant, fact), Counter()), at // MINUTE_MS
+        if minutes[minute] > 1:
+            minutes[minute] -= 1
+        else:
+            del minutes[minute]
+
     def is_rollout(self, tenant: str, fact: str, at: int) -> bool:
         """Whether too many devices let *fact* fall in the hour before *at*, ms, for an attack on each."""
         minute, hour = at // MINUTE_MS, at // HOUR_MS

@@ -152,6 +152,18 @@ def test_where_the_stream_is_cut_and_who_takes_over_changes_nothing(
     assert other.rows == one.rows
 
 
+def test_clocks_of_many_devices_are_no_rollout_for_whoever_takes_over_either() -> None:
+    wrong = {"attested_at": T0 + 20_000_000}
+    one, other = bound(20), bound(20)
+    for player in (one, other):
+        player.each(*phones(10, 60, **GOOD, **wrong))
+    other.stage = taken_over(other)
+
+    said = [told(player, *phones(10, 120, **GOOD, **wrong)) for player in (one, other)]
+
+    assert said == [[["clock_tampered"]] * 10] * 2
+
+
 def taken_over(one: Player) -> DeviceContext:
     """Another worker that knows what the changelog says."""
     stage = device_context()
