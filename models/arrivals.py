@@ -88,7 +88,7 @@ def unseen(
 
 
 @compiled
-def _admit(  # noqa: PLR0913, PLR0917 - compiled
+def _admit(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
     order: Ints, keys: Ints, starts: Ints, lasts: Ints, ids: Ids, source: int, offsets: Ints, rows: Rows,
     fresh: Bools,
 ) -> None:  # fmt: skip

@@ -143,7 +143,7 @@ def _changes(row: Any, fact: Any, told: Any, action: int) -> None:
 
 
 @compiled
-def _speed(row: Any, fact: Any, told: Any, at: int, newest: bool) -> None:  # noqa: FBT001 - compiled
+def _speed(row: Any, fact: Any, told: Any, at: int, newest: bool) -> None:  # noqa: FBT001 - a fact of the event among others
     """km/h between an event's place and the last, 0 where either is unknown or hidden by its network.
 
     What stayed in its network did not travel: the geo database was corrected. It has the kind that the

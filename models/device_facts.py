@@ -117,7 +117,7 @@ def _follow_device(row: Any, said: Any) -> None:
 
 
 @compiled
-def know_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa: FBT001 - compiled
+def know_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa: FBT001 - a fact of the event among others
     """What the session knows of its contexts at *at*, ms: record *fact* of :data:`CONTEXT_FACTS`.
 
     *bound*: whether it is known to live on a device.

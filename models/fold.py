@@ -148,7 +148,7 @@ def _follow_client(row: Any, fact: Any, one: int, kind: int, at: Ints, told: ByK
 
 
 @compiled
-def _follow_role(  # noqa: PLR0913, PLR0917 - compiled
+def _follow_role(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
     row: Any, fact: Any, one: int, kind: int, told: ByKind, roles: RoleTables, weights: Any, marks: Any
 ) -> None:
     if kind == _CALL and roles.vocabulary.size:

@@ -35,6 +35,7 @@ _REFUSALS: Final = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 }
+# librdkafka's names for what it finds out itself, not from a broker, begin with an underscore.
 _UNREACHABLE: Final = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}  # noqa: SLF001
 
 Place = tuple[str, str]
