@@ -33,7 +33,12 @@ class Weights:
 
 
 def fit(
-    rows: Floats, attack: NDArray[np.bool_], expected: Floats, spread: float = SPREAD, share: float = 0.0
+    rows: Floats,
+    attack: NDArray[np.bool_],
+    expected: Floats,
+    spread: float = SPREAD,
+    share: float = 0.0,
+    beside: Floats | None = None,
 ) -> Weights:
     """The weights of evidence, each with the sign of what is *expected* of it.
 
@@ -43,6 +48,7 @@ def fit(
         expected: ``(k,)`` the prior's means; a weight is never on the other side of 0.
         spread: the prior's standard deviation.
         share: of attacks among all sessions that the intercept is for; 0 is the share in *rows*.
+        beside: ``(n,)`` log-odds of other evidence that was weighed before, nothing if not given.
 
     Raises:
         ValueError: there is no attack, or nothing else.
@@ -50,9 +56,10 @@ def fit(
     if not attack.any() or attack.all():
         raise ValueError("weights are learned from attacked and honest sessions: one of the two is missing")
     y = attack.astype(np.float64)
+    given = np.zeros(len(y)) if beside is None else beside
 
     def loss(x: Floats) -> tuple[float, Floats]:
-        odds = x[0] + rows @ x[1:]
+        odds = x[0] + rows @ x[1:] + given
         off = (x[1:] - expected) / spread
         value = float(np.logaddexp(0.0, odds).sum() - odds @ y + 0.5 * off @ off)
         slope = expit(odds) - y

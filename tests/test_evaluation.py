@@ -13,6 +13,7 @@ from pydantic_core import from_json
 
 from models.detector import BANDS, NoDetector
 from pipeline.evaluation.answers import Answers
+from pipeline.evaluation.evidence import Sessions
 from pipeline.evaluation.fitting import MARGIN, Budget, learn, toml
 from pipeline.evaluation.outcome import HOUR_MS, Met, Outcomes, Spared
 from pipeline.evaluation.page import Real, page, table
@@ -160,7 +161,8 @@ def recording(tmp_path: Path) -> Path:
 def test_what_is_seen_before_an_attack_is_honest_and_after_it_is_not(recording: Path) -> None:
     evidence = play(recording, Policy(), Model(NoDetector()))
 
-    rows, attack = evidence.table(len(RULES), len(BANDS))
+    rows, attack, kinds = evidence.table(len(RULES), len(BANDS))
+    assert kinds.tolist() == ["human", "human", "human"]
     assert attack.tolist() == [False, False, True]
     assert [np.flatnonzero(row).tolist() for row in rows] == [[], [], [BIT["device_rooted"]]]
     assert evidence.outcomes.met() == Met(1, 1, 1, 0.0, 0.0)
@@ -196,7 +198,8 @@ def test_what_promises_less_adds_up_to_no_more_than_the_budget_allows(
     attack = np.arange(attacks + 1 + honest) <= attacks
     rows = (rng.random((attack.size, len(RULES) + len(BANDS))) < 0.02).astype(float)
 
-    fitted = learn(rows, attack, 1000.0, Budget(revocations=20, challenges=5))
+    seen = Sessions(rows, attack, np.full(attack.size, "human"))
+    fitted = learn(seen, 1000.0, Budget(revocations=20, challenges=5), {"human"})
 
     policy = parse_policy(toml(fitted, ()))
     weights = np.array([*policy.weights(), *np.diff([0.0, *policy.anomaly_weights])])
@@ -215,12 +218,44 @@ def test_a_detection_alone_keeps_the_promise_of_its_severity(rule: Rule) -> None
     rng = np.random.default_rng(3)
     rows = (rng.random((500, len(RULES) + len(BANDS))) < 0.05).astype(float)
 
-    fitted = learn(rows, np.arange(500) < 50, 5000.0, Budget())
+    fitted = learn(_of_people(rows, np.arange(500) < 50), 5000.0, Budget(), {"human"})
 
     policy = parse_policy(toml(fitted, ()))
     alone = score(policy.prior + policy.weights()[BIT[rule.id]])
     level = next_level("LOW", alone, 0.0, policy.levels)
     assert LEVELS.index(level) >= LEVELS.index(rule.severity)
+
+
+def _of_people(rows: np.ndarray, attack: np.ndarray) -> Sessions:
+    return Sessions(rows, attack, np.full(attack.size, "human"))
+
+
+def test_detections_that_explain_every_attack_leave_the_model_what_it_says_by_itself() -> None:
+    attack = np.arange(2000) < 100
+    rows = np.zeros((2000, len(RULES) + len(BANDS)))
+    rows[:60, len(RULES)] = rows[150:200, len(RULES)] = 1.0  # 60 % of attacks and 3 % of others are odd
+    alone = learn(_of_people(rows, attack), 5000.0, Budget(), {"human"})
+    rows[attack, BIT["device_rooted"]] = 1.0
+
+    beside = learn(_of_people(rows, attack), 5000.0, Budget(), {"human"})
+
+    assert beside.anomaly[0] / beside.weights["device_rooted"] > 0.2
+    assert (alone.anomaly[0], beside.anomaly[0]) == (pytest.approx(3.9, abs=0.3), alone.anomaly[0])
+
+
+def test_who_is_not_asked_for_a_factor_spends_nothing_of_the_budget_of_challenges() -> None:
+    attack = np.arange(1000) < 20
+    rows = np.zeros((1000, len(RULES) + len(BANDS)))
+    rows[:15, len(RULES)] = rows[500:540, len(RULES)] = 1.0
+    kinds = np.where((np.arange(1000) >= 500) & (np.arange(1000) < 540), "service", "human")
+
+    told = [
+        learn(Sessions(rows, attack, kinds), 5000.0, Budget(), asks)
+        for asks in ({"human"}, {"human", "service"})
+    ]
+
+    raised = [score(one.prior + one.anomaly[0]) >= one.levels.medium_raise for one in told]
+    assert raised == [True, False]
 
 
 def test_the_budget_is_in_hours() -> None:

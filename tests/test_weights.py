@@ -74,3 +74,14 @@ def test_signs_hold_and_the_same_recording_gives_the_same_weights(rows: np.ndarr
 def test_one_sort_of_session_teaches_nothing(attack: np.ndarray) -> None:
     with pytest.raises(ValueError, match="learned from attacked and honest sessions"):
         fit(np.ones((3, 1)), attack, np.ones(1))
+
+
+def test_what_was_weighed_before_is_not_weighed_once_more() -> None:
+    attack = np.arange(1000) < 100
+    rows = np.zeros((1000, 1))
+    rows[:60] = rows[150:200] = 1.0
+    first = fit(rows, attack, np.zeros(1), spread=100.0).evidence
+
+    again = fit(rows, attack, np.zeros(1), spread=100.0, beside=rows @ first).evidence
+
+    assert (float(first[0]), float(again[0])) == (pytest.approx(3.24, abs=0.01), pytest.approx(0, abs=0.01))

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import expit
 
 from models.artefact import SHIPPED, load, load_roles
+from models.columns import KINDS
 from models.weights import fit
 from pipeline.evaluation import pictures, real
 from pipeline.evaluation.fitting import Budget, Fitted, learn, toml
@@ -48,9 +49,10 @@ def main(*, fitting: bool, logs: Path, work: Path | None, hours: float | None) -
 def learned(worlds: list[World], recordings: list[Path], model: Model) -> Fitted:
     """Fit on what is seen when nothing is commanded, and write the file that policies stand on."""
     budget = Budget()
-    (seen,) = trials([(FULL, recordings)], Policy(mode="observe"), model)
-    rows, attack = seen.table()
-    fitted = learn(rows, attack, seen.spared().hours, budget)
+    policy = Policy(mode="observe")
+    (seen,) = trials([(FULL, recordings)], policy, model)
+    asks = {kind for kind in KINDS if policy.action(kind, "MEDIUM") == "step_up"}
+    fitted = learn(seen.table(), seen.spared().hours, budget, asks)
     revocations, challenges = f"{budget.revocations:g}", f"{budget.challenges:g}"
     source = (
         "Learned by `python -m pipeline.evaluation --fit`; what a policy file does not say is as here.",
@@ -94,7 +96,7 @@ def _draw(full: Trial, policy: Policy) -> None:
         rows.append((family, cells))
     pictures.recall(PICTURES / "recall.png", rows)
     pictures.delays(PICTURES / "delays.png", {one: full.delays(one) for one in INTENSITIES})
-    evidence, attack = full.table()
+    evidence, attack, _ = full.table()
     weights = np.array([*policy.weights(), *np.diff([0.0, *policy.anomaly_weights])])
     odds = evidence @ weights
     shift = fit(odds[:, None], attack, np.ones(1), spread=1e-3)  # the share of attacks is the world's own

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns import KINDS
 from models.state import Names, SessionTable
 from pipeline.evaluation.outcome import Outcomes
 from pipeline.labels import SessionKey
@@ -15,6 +17,21 @@ from pipeline.look import Looked
 
 NEVER = 2**62
 """Later than any event."""
+
+
+class Sessions(NamedTuple):
+    """What weights are learned from: *n* sessions, or parts of them.
+
+    Attributes:
+        rows: zeros and ones, ``(n, detections + bands)``. A session in band *b* has ones in the first *b* of
+            the last columns: each is what one more band adds.
+        attack: ``(n,)``, whether it was under attack.
+        kinds: ``(n,)``, of its principal, a name of :data:`models.columns.KINDS`.
+    """
+
+    rows: NDArray[np.float64]
+    attack: NDArray[np.bool_]
+    kinds: NDArray[np.str_]
 
 
 @dataclass(slots=True)
@@ -28,11 +45,14 @@ class Evidence:
     outcomes: Outcomes
     attacked: dict[SessionKey, list[int]] = field(default_factory=dict)
     honest: dict[SessionKey, list[int]] = field(default_factory=dict)
+    kinds: dict[SessionKey, str] = field(default_factory=dict)
 
     def look(self, table: SessionTable, looked: Looked) -> None:
         """Take note of a chunk: of each session all detections that held, and the highest band."""
         seg, at = looked.folded.seg, looked.folded.at
         keys = [self._key(table.names[row]) for row in seg.keys.tolist()]
+        kinds = table.rows["kind"][seg.keys].tolist()
+        self.kinds |= {key: KINDS[kind] for key, kind in zip(keys, kinds, strict=True) if kind}
         self._begin(keys, np.minimum.reduceat(looked.folded.batch.at[seg.order], seg.starts).tolist())
         struck = at >= np.array([self._struck_at(key) for key in keys])[seg.of]
         for notes, chosen in ((self.attacked, struck), (self.honest, ~struck)):
@@ -56,15 +76,13 @@ class Evidence:
         truth = self.outcomes.truth.get(key)
         return truth.started_at if truth and truth.label == "attack" else NEVER
 
-    def table(self, detections: int, bands: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """``(n, detections + bands)`` zeros and ones, and which of the *n* sessions was under attack.
-
-        A session in band *b* has ones in the first *b* of the last columns: each is what one more band adds.
-        """
+    def table(self, detections: int, bands: int) -> Sessions:
+        """One row for each session, and two for one that was attacked: before and since."""
+        whose = [*self.honest, *self.attacked]
         noted: Sequence[list[int]] = [*self.honest.values(), *self.attacked.values()]
         rows = np.zeros((len(noted), detections + bands))
         for row, (mask, band) in zip(rows, noted, strict=True):
             row[[bit for bit in range(detections) if mask >> bit & 1]] = 1.0
             row[detections : detections + band] = 1.0
         attack = np.arange(len(noted)) >= len(self.honest)
-        return rows, attack
+        return Sessions(rows, attack, np.array([self.kinds.get(key, "") for key in whose], np.str_))

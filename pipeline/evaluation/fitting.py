@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.detector import BANDS
 from models.weights import fit
+from pipeline.evaluation.evidence import Sessions
 from pipeline.policy import Levels
 from pipeline.rules import RULES, Rule
 
@@ -56,26 +57,29 @@ def asked(rule: Rule) -> bool:
     return rule.holds is not None or bool(rule.signal)
 
 
-def learn(rows: Floats, attack: NDArray[np.bool_], hours: float, budget: Budget) -> Fitted:
-    """Fit weights on evidence ``(n, len(RULES) + len(BANDS))``, place thresholds by *budget*.
+def learn(seen: Sessions, hours: float, budget: Budget, asks: Collection[str]) -> Fitted:
+    """Fit weights on the evidence of sessions, place thresholds by *budget*.
+
+    The model's bands are weighed first and by themselves, then the detections beside them. Fitted together
+    the detections explain the attacks, which the same people simulated, and nothing would be left for the
+    model: but of what nobody thought of it alone speaks.
 
     A detection's severity is a promise: alone it leads at least to the level of that name. The thresholds
     keep what promises less (LOW evidence, the model, several of MEDIUM) from adding up to more than is in the
     budget, of which what detections of MEDIUM ask is spent already. A promise that costs honest people too
     much is a matter for the table of detections.
 
-    *hours*: how long the honest sessions among them lasted in all. Raises `ValueError` as
+    *hours*: how long the honest sessions among them lasted in all; *asks*: the kinds of principal of whom
+    MEDIUM asks a factor: the others are not challenged, and not in that budget. Raises `ValueError` as
     :func:`models.weights.fit` does.
     """
-    expected = np.array([*(rule.weight for rule in RULES), *BAND_EXPECTED])
-    learned = np.array([*(asked(rule) for rule in RULES), *(True for _ in BANDS)])
-    evidence = expected.copy()
-    evidence[learned] = fit(rows[:, learned], attack, expected[learned]).evidence
-    evidence = np.round(evidence, 2)
-    honest = rows[~attack]
+    rows, attack, kinds = seen
+    evidence = _weighed(rows, attack)
+    honest, asked_of = rows[~attack], np.isin(kinds[~attack], list(asks))
     challenges, revocations = budget.allowed(hours)
-    rest = _without(honest, "MEDIUM", "HIGH")
-    asked_anyway = len(honest) - len(rest)
+    people = honest[asked_of]
+    rest = _without(people, "MEDIUM", "HIGH")
+    asked_anyway = len(people) - len(rest)
     medium = _above(rest @ evidence, max(challenges - asked_anyway, challenges // 2))
     _promise(evidence, "MEDIUM", medium)
     high = max(_above(_without(honest, "HIGH") @ evidence, revocations), medium + 1.0)
@@ -85,6 +89,17 @@ def learn(rows: Floats, attack: NDArray[np.bool_], hours: float, budget: Budget)
     _promise(evidence, "MEDIUM", medium)
     _promise(evidence, "HIGH", high)
     return _placed(evidence, medium, high, rows.shape[0], int(attack.sum()))
+
+
+def _weighed(rows: Floats, attack: NDArray[np.bool_]) -> Floats:
+    """Log-odds of every detection and band, ``(len(RULES) + len(BANDS),)``: what is learned is learned."""
+    evidence = np.array([*(rule.weight for rule in RULES), *BAND_EXPECTED])
+    bands = np.arange(len(evidence)) >= len(RULES)
+    learned = np.array([*(asked(rule) for rule in RULES), *(False for _ in BANDS)])
+    evidence[bands] = fit(rows[:, bands], attack, evidence[bands]).evidence
+    odd = rows[:, bands] @ evidence[bands]
+    evidence[learned] = fit(rows[:, learned], attack, evidence[learned], beside=odd).evidence
+    return np.round(evidence, 2)
 
 
 def _of_severity(*severities: str) -> NDArray[np.bool_]:

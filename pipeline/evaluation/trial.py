@@ -10,10 +10,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.detector import BANDS
-from pipeline.evaluation.evidence import Evidence
+from pipeline.evaluation.evidence import Evidence, Sessions
 from pipeline.evaluation.outcome import Met, Outcomes, Spared
 from pipeline.evaluation.play import Model, Variant, play
 from pipeline.policy import Policy
@@ -52,10 +51,10 @@ class Trial:
         """The families of *label* in the truth, by name."""
         return sorted({row.family for row in self.outcomes.truth.values() if row.label == label})
 
-    def table(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """The evidence of all sessions, as :meth:`Evidence.table` has it."""
+    def table(self) -> Sessions:
+        """The evidence of all sessions."""
         parts = [one.table(len(RULES), len(BANDS)) for one in self.evidence]
-        return np.concatenate([rows for rows, _ in parts]), np.concatenate([attack for _, attack in parts])
+        return Sessions(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def delays(self, intensity: str) -> list[float]:
         """Seconds from the beginning of each attack of *intensity* to its revocation, where there was one."""
