@@ -15,7 +15,6 @@ from pipeline.recording import Truth
 from pipeline.stage import Message
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS
 
-"""Tenant and session id."""
 HOUR_MS: Final = 3_600_000
 SKEW_MS: Final = 60_000
 """So far clocks of devices are off: what was commanded so long before an attack began may be for it."""
@@ -110,13 +109,6 @@ class Outcomes:
         delays = self.delays(fits)
         slow = [round(float(one), 1) for one in np.quantile(delays, (0.5, 0.9))] if delays else [None, None]
         return Met(len(attacked), intervened, len(delays), *slow)
-
-    def at_once(self, row: Truth) -> bool:
-        """Whether an attacked session was revoked for what was seen, not for an unanswered step-up."""
-        key = (row.tenant, row.session_id)
-        begins = row.started_at - SKEW_MS
-        revoked = self._after(self.revoked.get(key), row) is not None
-        return revoked and not any(begins <= at < self.revoked[key] for at in self.challenged.get(key, ()))
 
     @staticmethod
     def _after(at: int | None, row: Truth) -> float | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.evaluation.outcome import Met, Spared
 from pipeline.evaluation.play import FULL
 from pipeline.evaluation.real import Raised
 from pipeline.evaluation.trial import INTENSITIES, Trial, of
 from pipeline.evaluation.worlds import World
+from pipeline.rules import BIT, RULES
+from pipeline.simulate.attacks import ATTACKS
 
 _LEGEND = (
     "Met: a step-up asked or a revocation, after the attack had begun. Delay: from the attack's beginning to "
@@ -17,6 +20,10 @@ _LEGEND = (
 )
 _MEANING = "Each session's whole evidence as a probability, against the share of them that was under attack."
 ROLLOUT, OUTAGE = "policy_rollout", "telemetry_outage"
+REVOKED: Final = frozenset(
+    one.name for one in ATTACKS if RULES[BIT[one.detections[0]]].severity == "HIGH"
+) | {"ancestor_revoked"}
+"""Families that end in revocation: what answers them first in the table of attacks promises HIGH."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +109,17 @@ def _goals(full: Trial, parts: Sequence[Trial]) -> str:
     met, spared = full.met(), full.spared()
     by_name = {one.variant.name: one.met() for one in parts}
     mass = full.spared(lambda row: row.family in (ROLLOUT, OUTAGE))
-    prompt = full.met(lambda row: _ends_in_revocation(full, row.family))
+    prompt = full.met(lambda row: row.family in REVOKED)
     rows: list[Sequence[object]] = [
         ("attacks met with an intervention", "≥ 90 %", share(met.intervened, met.sessions)),
         ("attacks revoked", "≥ 75 %", share(met.revoked, met.sessions)),
         ("false revocations in 10,000 honest session-hours", "≤ 1", spared.revocations_per_10000_hours),
         ("false challenges in 1,000 honest session-hours", "≤ 2", f"{spared.challenges_per_1000_hours:.2f}"),
-        ("median delay of families that end in revocation", "≤ 60 s", prompt.delay_s),
+        (
+            f"median delay of the {len(REVOKED)} families that a HIGH detection answers",
+            "≤ 60 s",
+            prompt.delay_s,
+        ),
         ("median delay of all revocations, those for unanswered step-ups too", "–", met.delay_s),
         (f"revocations from {ROLLOUT} and {OUTAGE}", "0", mass.revoked),
     ]
@@ -119,12 +130,6 @@ def _goals(full: Trial, parts: Sequence[Trial]) -> str:
             less = f"less than {share(both.revoked, both.sessions)}"
             rows.append((f"revoked with {name}, last world", less, share(other.revoked, other.sessions)))
     return table(("what", "asked", "measured"), rows)
-
-
-def _ends_in_revocation(trial: Trial, family: str) -> bool:
-    """Whether most sessions of a family are revoked for what was seen, with no step-up asked before."""
-    of_it = [row for row in trial.outcomes.truth.values() if row.family == family and row.label == "attack"]
-    return 2 * sum(map(trial.outcomes.at_once, of_it)) > len(of_it)
 
 
 def _families(trial: Trial) -> str:
