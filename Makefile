@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # Not 9092, where `make kafka` or a Kafka of your own may be running.
 TEST_PORT := 9192
 
-.PHONY: help install demo test kafka test-kafka test-faults bench check format schemas docs train fit evaluate clean
+.PHONY: help install demo test kafka test-kafka test-faults bench bench-kafka check format schemas docs train fit evaluate clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,15 @@ bench: $(INSTALLED) ## Measure how fast it is on this machine, Kafka's part too 
 	$(BIN)/python tests/benchmarks/bench_sizes.py
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_kafka.py
 
+# Quix Streams has an environment of its own: its dependencies are not those of the project.
+.venv-race/.installed: tests/benchmarks/race/requirements.txt
+	$(PYTHON) -m venv .venv-race
+	.venv-race/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+bench-kafka: $(INSTALLED) .venv-race/.installed ## Race against Faust, Quix Streams and Kafka Streams (some minutes)
+	RACE_QUIX_PYTHON=.venv-race/bin/python deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_race.py
+
 check: $(INSTALLED) ## Check form, style, types and floors; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -76,5 +85,5 @@ evaluate: $(INSTALLED) ## Measure detection on worlds held out and on real recor
 	$(BIN)/python -m pipeline.evaluation $(if $(LOGS),--logs $(LOGS))
 
 clean: ## Remove .venv and everything else that can be made again
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .session-risk
+	rm -rf $(VENV) .venv-race tests/benchmarks/race/kafka_streams/target build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .session-risk
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
