@@ -17,7 +17,7 @@ from pipeline.evaluation.evidence import Sessions
 from pipeline.evaluation.fitting import MARGIN, Budget, learn, toml
 from pipeline.evaluation.outcome import HOUR_MS, Met, Outcomes, Spared
 from pipeline.evaluation.page import Real, page, table
-from pipeline.evaluation.play import FULL, VARIANTS, Model, Variant, play
+from pipeline.evaluation.play import BY_HALVES, BY_TOPIC, FULL, Model, Variant, play
 from pipeline.evaluation.real import Raised
 from pipeline.evaluation.switches import OWN, switched
 from pipeline.evaluation.trial import Trial
@@ -157,7 +157,7 @@ def test_what_is_seen_before_an_attack_is_honest_and_after_it_is_not(recording: 
 def test_a_variant_leaves_one_thing_out(recording: Path) -> None:
     revoked = {
         variant.name: play(recording, Policy(), Model(NoDetector()), variant).outcomes.met().revoked
-        for variant in VARIANTS
+        for variant in {*BY_HALVES, *BY_TOPIC}
     }
 
     assert revoked == {
@@ -293,10 +293,10 @@ def test_the_page_says_what_was_asked_and_what_was_measured(recording: Path) -> 
     ]
     real = Real([Raised("aws.x", 1, "LOW", ())], None, 0, Met(0, 0, 0, None, None), Spared(0, 0.0, 0, 0))
 
-    text = page([World("test", 1, 1.0, 2, 0.1)], "m@1", "p@1", trials[0], trials, real)
+    text = page([World("test", 1, 1.0, 2, 0.1)], "m@1", "p@1", trials, trials[:1], real)
 
     assert "Decided by policy `p@1` and model `m@1`" in text
     assert "| attacks revoked | ≥ 75 % | 100 % |" in text
-    assert "| revoked with model only, last world | less than 100 % | 0 % |" in text
+    assert "| revoked with model only | less than 100.0 % | 0.0 % |" in text
     assert "| `rooted` | – | 1 | 100 % | 100 % | 0.0 | 0.0 |" in text
     assert "| `aws.x` | LOW | – |" in text

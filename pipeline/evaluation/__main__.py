@@ -17,7 +17,7 @@ from models.weights import fit
 from pipeline.evaluation import pictures, real
 from pipeline.evaluation.fitting import Budget, Fitted, learn, toml
 from pipeline.evaluation.page import Real, page
-from pipeline.evaluation.play import FULL, VARIANTS, Model
+from pipeline.evaluation.play import BY_HALVES, BY_TOPIC, FULL, Model
 from pipeline.evaluation.trial import INTENSITIES, Trial, of, trials
 from pipeline.evaluation.worlds import PARTS, TEST, TRAIN, World, recorded
 from pipeline.policy import FITTED, Policy, read_policy
@@ -75,13 +75,16 @@ def measured(
     folder: Path,
     hours: float | None,
 ) -> None:
-    """All held-out worlds, every variant on a short one, then real recordings; the page and its pictures."""
+    """All held-out worlds by halves, a short one by topics, then real recordings; the page and its pictures."""
     policy = read_policy(None)
     part = PARTS if hours is None else PARTS._replace(hours=hours)
-    tasks = [(FULL, recordings), *((variant, [recorded(part, folder)]) for variant in VARIANTS)]
-    full, *found = trials(tasks, policy, model)
-    _draw(full, policy)
-    text = page((*worlds, part), model.detector.id, policy.id, full, found, _real(logs, policy, model))
+    short = [recorded(part, folder)]
+    found = trials(
+        [*((one, recordings) for one in BY_HALVES), *((one, short) for one in BY_TOPIC)], policy, model
+    )
+    halves, topics = found[: len(BY_HALVES)], found[len(BY_HALVES) :]
+    _draw(halves[0], policy)
+    text = page((*worlds, part), model.detector.id, policy.id, halves, topics, _real(logs, policy, model))
     PAGE.write_text(text, "utf-8")
     click.echo(f"written: {PAGE.name}")
 

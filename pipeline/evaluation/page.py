@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.evaluation.outcome import Met, Spared
-from pipeline.evaluation.play import FULL
 from pipeline.evaluation.real import Raised
 from pipeline.evaluation.trial import INTENSITIES, Trial, of
 from pipeline.evaluation.worlds import World
@@ -38,14 +37,20 @@ class Real:
 
 
 def page(
-    worlds: Sequence[World], model: str, policy: str, full: Trial, parts: Sequence[Trial], real: Real | None
+    worlds: Sequence[World],
+    model: str,
+    policy: str,
+    halves: Sequence[Trial],
+    topics: Sequence[Trial],
+    real: Real | None,
 ) -> str:
-    """The whole page as Markdown: *parts* are the variants on the last world, *full* is of the others."""
+    """The whole page as Markdown: *topics* are variants on the last world, *halves* on all others."""
+    full = halves[0]
     told = [
         "# How well sessions are judged",
         _source(worlds, model, policy, full),
         "## Asked for and measured",
-        _goals(full, parts),
+        _goals(halves),
         "## Attacks, by family and intensity",
         _LEGEND,
         "![share of attacks revoked and met, by family](evaluation/recall.png)",
@@ -54,8 +59,10 @@ def page(
         "## Honest sessions, by what is odd about them",
         _honest(full),
         "## What each part is worth",
+        "On all worlds but the last.",
+        _ablations(halves),
         f"On the last world alone (seed {worlds[-1].seed}).",
-        _ablations(parts),
+        _ablations(topics),
         "## Whether the evidence means what it says",
         _MEANING,
         "![reliability](evaluation/reliability.png)",
@@ -84,9 +91,9 @@ def _cell(value: object) -> str:
     )
 
 
-def share(part: int, whole: int) -> str:
+def share(part: int, whole: int, digits: int = 0) -> str:
     """*part* of *whole* in percent; nothing of nothing is a dash."""
-    return f"{100 * part / whole:.0f} %" if whole else "–"
+    return f"{100 * part / whole:.{digits}f} %" if whole else "–"
 
 
 def _source(worlds: Sequence[World], model: str, policy: str, full: Trial) -> str:
@@ -105,9 +112,9 @@ def _source(worlds: Sequence[World], model: str, policy: str, full: Trial) -> st
     )
 
 
-def _goals(full: Trial, parts: Sequence[Trial]) -> str:
+def _goals(halves: Sequence[Trial]) -> str:
+    full, *others = halves
     met, spared = full.met(), full.spared()
-    by_name = {one.variant.name: one.met() for one in parts}
     mass = full.spared(lambda row: row.family in (ROLLOUT, OUTAGE))
     prompt = full.met(lambda row: row.family in REVOKED)
     rows: list[Sequence[object]] = [
@@ -123,12 +130,14 @@ def _goals(full: Trial, parts: Sequence[Trial]) -> str:
         ("median delay of all revocations, those for unanswered step-ups too", "–", met.delay_s),
         (f"revocations from {ROLLOUT} and {OUTAGE}", "0", mass.revoked),
     ]
-    for name in ("detections only", "model only"):
-        if name in by_name:
-            other = by_name[name]
-            both = by_name[FULL.name]
-            less = f"less than {share(both.revoked, both.sessions)}"
-            rows.append((f"revoked with {name}, last world", less, share(other.revoked, other.sessions)))
+    for other in others:
+        alone, name = other.met(), other.variant.name
+        for what, ours, theirs in (
+            ("met", met.intervened, alone.intervened),
+            ("revoked", met.revoked, alone.revoked),
+        ):
+            less = f"less than {share(ours, met.sessions, 1)}"
+            rows.append((f"{what} with {name}", less, share(theirs, alone.sessions, 1)))
     return table(("what", "asked", "measured"), rows)
 
 
@@ -162,8 +171,8 @@ def _ablations(parts: Sequence[Trial]) -> str:
         met, spared = one.met(), one.spared()
         rows.append(
             (
-                one.variant.name, share(met.intervened, met.sessions), share(met.revoked, met.sessions),
-                met.delay_s, spared.revocations_per_10000_hours, spared.challenges_per_1000_hours,
+                one.variant.name, share(met.intervened, met.sessions, 1),
+                share(met.revoked, met.sessions, 1), met.delay_s, spared.revocations_per_10000_hours, spared.challenges_per_1000_hours,
             )
         )  # fmt: skip
     head = (

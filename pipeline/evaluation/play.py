@@ -44,13 +44,13 @@ class Variant:
 
 
 FULL = Variant("everything")
-VARIANTS = (
+BY_HALVES = (FULL, Variant("detections only", model=False), Variant("model only", detections=False))
+"""Whether both together are better than either: compared on all worlds."""
+BY_TOPIC = (
     FULL,
-    Variant("detections only", model=False),
-    Variant("model only", detections=False),
     *(Variant(f"without {topic}", without=topic) for topic in (DEVICE_TELEMETRY, API_CALLS, AUTH_EVENTS)),
 )
-"""What is compared: each leaves one thing out."""
+"""What each topic is worth: each variant leaves one out."""
 
 
 class Model(NamedTuple):
