@@ -75,7 +75,7 @@ def measured(
     folder: Path,
     hours: float | None,
 ) -> None:
-    """All held-out worlds by halves, a short one by topics, then real recordings; the page and its pictures."""
+    """All held-out worlds by halves, a short one by topics, then real recordings; the page, its pictures."""
     policy = read_policy(None)
     part = PARTS if hours is None else PARTS._replace(hours=hours)
     short = [recorded(part, folder)]

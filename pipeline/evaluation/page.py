@@ -172,7 +172,8 @@ def _ablations(parts: Sequence[Trial]) -> str:
         rows.append(
             (
                 one.variant.name, share(met.intervened, met.sessions, 1),
-                share(met.revoked, met.sessions, 1), met.delay_s, spared.revocations_per_10000_hours, spared.challenges_per_1000_hours,
+                share(met.revoked, met.sessions, 1), met.delay_s, spared.revocations_per_10000_hours,
+                spared.challenges_per_1000_hours,
             )
         )  # fmt: skip
     head = (
