@@ -62,7 +62,9 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.reading = cast("BatchTransport", self.transport).reading
-        self._lined_up: Interleaver[TP] = Interleaver(self.reading.chunk_size, self.reading.skew_ms)
+        self._lined_up: Interleaver[TP] = Interleaver(
+            self.reading.chunk_size, self.reading.skew_ms, self._lead_ms
+        )
         self._next_offset: dict[TP, int] = {}
         self._handed_on: defaultdict[TP, deque[int]] = defaultdict(deque)
         self._held_since: float | None = None
@@ -98,6 +100,15 @@ class BatchConsumer(driver.Consumer):
             self._line_up(TP(tp.topic, tp.partition), records)
         while self._lined_up and not self._hold_back(sources):
             await self._hand_on(*self._lined_up.next_chunk())
+            if any(self._is_missed(tp) for tp in sources):
+                return
+
+    def _lead_ms(self, tp: TP) -> int:
+        return self.reading.lead_ms.get(tp.topic, 0)
+
+    def _is_missed(self, tp: TP) -> bool:
+        """Whether there is more to read of what goes first: it shall not wait for all that is lined up."""
+        return bool(self._lead_ms(tp) and tp not in self._lined_up and self._thread.unread(tp))
 
     def _sources(self) -> set[TP]:
         return {tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)}

@@ -7,7 +7,7 @@ The lower half of `pipeline.batch_consumer`; stands on the same private parts.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, cast
 
@@ -22,7 +22,8 @@ from pipeline.lease import Lease
 class Reading:
     """How to read, and what must happen before offsets are committed.
 
-    *settle* stops the work on chunks: those begun are finished or given up, the others forgotten.
+    *settle* stops the work on chunks: those begun are finished or given up, the others forgotten. *lead_ms* is
+    how much of event time a topic may be read ahead of those that have no lead.
     """
 
     lease: Lease
@@ -30,6 +31,7 @@ class Reading:
     chunk_size: int = 512
     fetch_wait_ms: int = 40
     skew_ms: int = 5_000
+    lead_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 ENOUGH_BYTES = 1_000_000

@@ -1,14 +1,14 @@
 """Lines records of many topic-partitions up, so that event time advances evenly over all of them.
 
 After an outage each topic comes in fetches that span seconds of a busy one and hours of a quiet one. Handed
-on as they come, API calls would run minutes ahead of the telemetry that explains them. No I/O and no clock in
-here.
+on as they come, API calls would run minutes ahead of the telemetry that explains them. And where more comes
+than can be worked on, what is dangerous must not wait behind what is much. No I/O and no clock in here.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import nsmallest
 from typing import Any, Generic, TypeVar
 
@@ -25,9 +25,12 @@ class Interleaver(Generic[Partition]):
     time beyond the next record of any other. A record is anything with a `timestamp` in milliseconds.
     """
 
-    def __init__(self, chunk_size: int, skew_ms: int) -> None:
+    def __init__(
+        self, chunk_size: int, skew_ms: int, lead_ms: Callable[[Partition], int] = lambda _: 0
+    ) -> None:
         self._chunk_size = chunk_size
         self._skew_ms = skew_ms
+        self._lead_ms = lead_ms
         self._waiting: dict[Partition, deque[Any]] = {}
         self._reached: dict[Partition, int] = {}
 
@@ -64,13 +67,18 @@ class Interleaver(Generic[Partition]):
         """Take the chunk that begins earliest; raises `LookupError` when nothing waits."""
         if not self._waiting:
             raise LookupError("no records wait")
-        (partition, line), *others = nsmallest(2, self._waiting.items(), key=_begins_at)
-        reach = _begins_at(others[0]) + self._skew_ms if others else None
+        (partition, line), *others = nsmallest(2, self._waiting.items(), key=self._turn_of)
+        reach = None
+        if others:
+            reach = self._turn_of(others[0]) + self._lead_ms(partition) + self._skew_ms
         chunk = self._cut(line, reach)
         self._reached[partition] = chunk[-1].timestamp
         if not line:
             del self._waiting[partition]
         return partition, chunk
+
+    def _turn_of(self, waiting: tuple[Partition, deque[Any]]) -> int:
+        return _begins_at(waiting) - self._lead_ms(waiting[0])
 
     def _cut(self, line: deque[Any], reach: int | None) -> list[Any]:
         chunk = [line.popleft()]
@@ -79,6 +87,6 @@ class Interleaver(Generic[Partition]):
         return chunk
 
 
-def _begins_at(waiting: tuple[Any, deque[Any]]) -> int:
+def _begins_at(waiting: tuple[object, deque[Any]]) -> int:
     timestamp: int = waiting[1][0].timestamp
     return timestamp

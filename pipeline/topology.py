@@ -43,6 +43,7 @@ from pipeline.producer import MAX_REQUEST_BYTES, BatchProducer, Outbox
 from pipeline.recovery import BulkRecovery, Takeover
 from pipeline.stage import Record, StageKind
 from pipeline.upkeep import LOOK_SECONDS, Upkeep
+from schemas.topics import TOPICS
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Edge:
     chunk_size: int = 512
     in_flight: int = 24
     skew_ms: int = 5_000
+    lead_ms: int = 60_000
     fetch_wait_ms: int = 40
     idle_s: float = 10.0
     data_dir: Path = Path(".session-risk")
@@ -140,7 +142,7 @@ def build_app(
     outbox = Outbox(lambda: cast("BatchProducer", app.producer).kafka(), fences)
     lanes = Lanes(seen, edge.drain_s)
     lease = Lease(edge.session_timeout_s)
-    app.transport = _transport(app, Reading(lease, lanes.settle, *_reading(edge)), fences)
+    app.transport = _transport(app, _reading(edge, lease, lanes), fences)
     app.producer_transport = app.transport
     means = Means(outbox, asyncio.Semaphore(edge.in_flight), edge.chunk_size, seen, app.fail)
     take_over = Takeover(edge.app_id, edge.connection, kinds, lanes, lease, means)
@@ -155,11 +157,13 @@ def build_app(
     return app
 
 
-def _reading(edge: Edge) -> tuple[int, int, int]:
+def _reading(edge: Edge, lease: Lease, lanes: Lanes) -> Reading:
     wait_ms = (
         min(edge.fetch_wait_ms, EMBEDDED_FETCH_WAIT_MS) if edge.connection.embedded else edge.fetch_wait_ms
     )
-    return edge.chunk_size, wait_ms, edge.skew_ms
+    # Under more calls than can be worked on, a stolen session must not wait for them to be revoked.
+    lead_ms = {topic.name: edge.lead_ms for topic in TOPICS.values() if not topic.bulk}
+    return Reading(lease, lanes.settle, edge.chunk_size, wait_ms, edge.skew_ms, lead_ms)
 
 
 def _app(edge: Edge) -> EdgeApp:

@@ -58,8 +58,9 @@ class Topic:
     `key` names the member, dotted if nested, whose UTF-8 bytes are the record key; `None`: the key of the
     record that could not be read. `retention_ms` of `None` goes with compaction. `shared_partitions`: the
     topic has the one partition count of all that are keyed by session, device, principal or network, so that
-    what belongs together meets in one worker (murmur2). `writers` and `readers` are the roles that need to:
-    nobody else gets the right (`session-risk topics acls`).
+    what belongs together meets in one worker (murmur2). `bulk`: it comes in masses; while they are more than
+    a worker can do, every other topic goes first. `writers` and `readers` are the roles that need to: nobody
+    else gets the right (`session-risk topics acls`).
     """
 
     name: str
@@ -71,6 +72,7 @@ class Topic:
     writers: tuple[Role, ...]
     readers: tuple[Role, ...]
     shared_partitions: bool = True
+    bulk: bool = False
 
     @property
     def cleanup(self) -> Literal["delete", "compact"]:
@@ -103,7 +105,7 @@ _ROWS = (
     Topic(
         API_CALLS, "session_id", events.ApiCall, "input", 7 * DAY_MS,
         "Calls made in a session, by a person, a service, an API key or an agent.",
-        writers=("gateway",), readers=("worker", "data-engineer"),
+        writers=("gateway",), readers=("worker", "data-engineer"), bulk=True,
     ),
     Topic(
         SESSION_CONTEXT, "session_id", internal.SessionContext, "internal", DAY_MS,

@@ -27,6 +27,7 @@ from pipeline.faust_parts import PARTS, Part, UnknownFaustError, check_faust, fi
 from pipeline.fetching import watch_heartbeats
 from pipeline.lease import Lease
 from pipeline.topology import Edge, build_app
+from schemas.topics import TOPICS
 
 READ = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0"}
 """The releases whose source was read when the edge was written."""
@@ -228,6 +229,25 @@ def test_records_wait_a_while_for_a_topic_that_may_have_older_ones_to_come(consu
     assert [held_back_at(now) for now in (300.0, 300.5)] == [True, False]
     unread[RIGHT] = 0
     assert not held_back_at(400.0)
+
+
+def test_what_goes_first_is_fetched_before_all_that_is_lined_up_is_handed_on(
+    consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unread = {LEFT: 5, RIGHT: 5}
+    consumer._thread.unread = unread.get
+    monkeypatch.setattr(consumer, "_lead_ms", {LEFT: 0, RIGHT: 60_000}.__getitem__)
+    missed = [consumer._is_missed(tp) for tp in (LEFT, RIGHT)]
+    consumer._line_up(RIGHT, [Rec(0)])
+    here = consumer._is_missed(RIGHT)
+    consumer._lined_up.next_chunk()
+    unread[RIGHT] = 0
+    assert (missed, here, consumer._is_missed(RIGHT)) == ([False, True], False, False)
+
+
+def test_every_topic_but_the_masses_of_calls_goes_first(consumer: BatchConsumer) -> None:
+    assert {name for name in TOPICS if name not in consumer.reading.lead_ms} == {"api-calls"}
+    assert set(consumer.reading.lead_ms.values()) == {60_000}
 
 
 def test_nothing_is_handed_on_while_the_flow_is_stopped(consumer: BatchConsumer) -> None:
