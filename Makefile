@@ -49,6 +49,7 @@ bench: $(INSTALLED) ## Measure how fast it is on this machine, Kafka's part too 
 	$(BIN)/python tests/benchmarks/bench_memory.py
 	$(BIN)/python tests/benchmarks/bench_sizes.py
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_kafka.py
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_overload.py
 
 # Quix Streams has an environment of its own: its dependencies are not those of the project.
 .venv-race/.installed: tests/benchmarks/race/requirements.txt

@@ -22,8 +22,8 @@ from pipeline.lease import Lease
 class Reading:
     """How to read, and what must happen before offsets are committed.
 
-    *settle* stops the work on chunks: those begun are finished or given up, the others forgotten. *lead_ms* is
-    how much of event time a topic may be read ahead of those that have no lead.
+    *settle* stops the work on chunks: those begun are finished or given up, the others forgotten. *lead_ms*
+    is how much of event time a topic may be handed on ahead of those that have no lead.
     """
 
     lease: Lease

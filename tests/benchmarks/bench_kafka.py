@@ -63,14 +63,20 @@ def worker(app_id: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(60)
 
 
-def metric(name: str) -> float:
-    """The sum of a metric's series, 0 while the worker does not answer."""
+def series(name: str, having: str = "") -> list[float]:
+    """The values of a metric's series *having* a label, none while the worker does not answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics", timeout=5) as page:
             lines = page.read().decode().splitlines()
     except OSError:
-        return 0.0
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + "{", name + " ")))
+        return []
+    named = (line for line in lines if line.startswith((name + "{", name + " ")) and having in line)
+    return [float(line.rpartition(" ")[2]) for line in named]
+
+
+def metric(name: str) -> float:
+    """The sum of a metric's series, 0 while the worker does not answer."""
+    return sum(series(name))
 
 
 def wait_for(process: subprocess.Popen[bytes], events: float, seconds: float = 120) -> None:
