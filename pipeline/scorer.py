@@ -23,6 +23,7 @@ from pipeline.afterwards import Farewell, acknowledge, summarise
 from pipeline.attempts import tell_networks
 from pipeline.brain import Brain
 from pipeline.case import Case
+from pipeline.eviction import surplus
 from pipeline.guard import Guard
 from pipeline.judging import ENDED, HAS_CASE, REVOKED, Walk
 from pipeline.look import look
@@ -38,7 +39,6 @@ from schemas.decode import DEFAULT_LIMITS, Decoded, Limits, decode_chunk, decode
 from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
 
 SOURCE_TOPICS: Final = (AUTH_EVENTS, API_CALLS, SESSION_CONTEXT, SESSION_FEEDBACK, REVOCATION_ACKS)
-_FOREVER: Final = 2**62
 SILENCE_BIT: Final = BIT["telemetry_silent_while_idle"]
 SILENT_ACTIVE_BIT: Final = BIT["telemetry_silent_while_active"]
 
@@ -216,17 +216,6 @@ class SessionScorer:
         over: NDArray[np.bool_] = (rows["started_at"] != 0) & (at - rows["seen_at"] > keep * 1000)
         return over
 
-    def _surplus(self, over: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The longest idle rows above the number that may be held; unacknowledged revocations come last."""
-        rows = self.table.rows[: self.table.used]
-        live = (rows["started_at"] != 0) & ~over
-        surplus = int(live.sum()) - self.options.max_sessions
-        if surplus <= 0:
-            return np.empty(0, np.int64)
-        waiting = (rows["flags"] & REVOKED != 0) & (rows["wake_at"] > 0)
-        age = np.where(waiting, _FOREVER - 1, rows["seen_at"])
-        return np.argsort(np.where(live, age, _FOREVER), kind="stable")[:surplus]
-
     def _due(self, at: int) -> NDArray[np.bool_]:
         """Rows that time alone may have changed: a wake time has come, or a device fell silent."""
         rows = self.table.rows[: self.table.used]
@@ -242,9 +231,10 @@ class SessionScorer:
     def _expire(self, at: int, out: Outbox) -> NDArray[np.int64]:
         """Forget sessions past their time; return the rows that are due to be looked at."""
         over = self._over(at)
-        surplus = self._surplus(over)
-        out.count("evicted_sessions", by=surplus.size)
-        over[surplus] = True
+        live = (self.table.rows["started_at"][: self.table.used] != 0) & ~over
+        evicted = surplus(self.table, live, self.options.max_sessions)
+        out.count("evicted_sessions", by=evicted.size)
+        over[evicted] = True
         due = np.flatnonzero(self._due(at) & ~over)
         farewell = Farewell(self.table, self.cases, at, self._stamp(at, out))
         for row in np.flatnonzero(over).tolist():

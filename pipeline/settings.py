@@ -108,7 +108,10 @@ class Settings(BaseSettings):
     # How much is done and held at once.
     chunk_size: int = Field(512, ge=1, le=4096, description="Most records handled at once")
     max_sessions_per_partition: int = Field(
-        200_000, ge=1, le=10_000_000, description="Live sessions held; above it the longest idle are evicted"
+        200_000,
+        ge=1,
+        le=10_000_000,
+        description="Live sessions held; above it the longest idle of the tenants with most are evicted",
     )
     data_dir: Path = Field(Path(".session-risk"), description="Folder for the worker's own files")
 

@@ -1,0 +1,57 @@
+"""Who must go where more sessions live than may be held: the longest idle of the tenants that hold most.
+
+Room is dealt out evenly among tenants: what one does not need, others may have. So a flood of sessions costs
+nobody but the tenant it comes from.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.fingerprint import BETWEEN
+from models.state import SessionTable
+from pipeline.judging import REVOKED
+
+Ints = NDArray[np.int64]
+_BETWEEN: Final = BETWEEN.encode("utf-8", "surrogateescape")
+_LAST: Final = 2**62
+
+
+def surplus(table: SessionTable, live: NDArray[np.bool_], most: int) -> Ints:
+    """The rows above the *most* that may be held, of those that *live*; ascending by how long they are idle.
+
+    Revocations that were not acknowledged yet go last.
+    """
+    rows = np.flatnonzero(live)
+    count = rows.size - most
+    if count <= 0:
+        return np.empty(0, np.int64)
+    told = table.rows[rows]
+    waiting = (told["flags"] & REVOKED != 0) & (told["wake_at"] > 0)
+    seen = np.where(waiting, _LAST, told["seen_at"])
+    tenants = _tenants(table, rows)
+    held = np.bincount(tenants)
+    order = np.lexsort((seen, tenants))
+    place = np.arange(rows.size) - (np.cumsum(held) - held)[tenants[order]]
+    may_go = order[place < (held - _share(held, most))[tenants[order]]]
+    going: Ints = rows[may_go[np.argsort(seen[may_go], kind="stable")[:count]]]
+    return going
+
+
+def _tenants(table: SessionTable, rows: Ints) -> Ints:
+    """A number for the tenant of each row."""
+    numbers: dict[bytes, int] = {}
+    names = (table.names[row].partition(_BETWEEN)[0] for row in rows.tolist())
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
+
+
+def _share(held: Ints, most: int) -> int:
+    """The largest number that all tenants may hold without there being more than *most* in all."""
+    ascending = np.sort(held)
+    before = np.concatenate([[0], np.cumsum(ascending)[:-1]])
+    each = (most - before) // np.arange(held.size, 0, -1)
+    over: Ints = np.flatnonzero(ascending > each)
+    return int(each[over[0]])
