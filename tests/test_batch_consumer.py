@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import NamedTuple
 from unittest.mock import patch
@@ -148,8 +149,9 @@ LEFT, RIGHT = TP("left", 0), TP("right", 0)
 @contextmanager
 def _consumer() -> Iterator[BatchConsumer]:
     """A consumer that is never started."""
-    edge = Edge(Connection("127.0.0.1:1"), "unit", 1, data_dir=Path("unused"), chunk_size=10)
-    app = build_app(edge, [counting_kind()])
+    with TemporaryDirectory() as folder:
+        edge = Edge(Connection("127.0.0.1:1"), "unit", 1, data_dir=Path(folder), chunk_size=10)
+        app = build_app(edge, [counting_kind()])
     app.topics._acking_topics.update({"left", "right"})
     consumer = app.consumer
     assert isinstance(consumer, BatchConsumer)
