@@ -19,6 +19,25 @@ HOME_SESSIONS: Final = 3
 MOST_HOMES: Final = 16
 
 
+class Seen(Protocol):
+    """What is remembered of a principal's networks; see :class:`pipeline.principal.PrincipalState`."""
+
+    habits: dict[str, dict[str, list[Any]]]
+    anonymisers: dict[str, str]
+    sessions_seen: int
+    workload: str
+    homes: dict[str, str]
+
+
+def signals(principal: Seen, networks: list[str], event: dict[str, Any]) -> list[str]:
+    """What its *networks* say of the session of *event*; asked before anything is learned from it."""
+    session_id = event["session_id"]
+    usual = any(principal.habits["asn"].get(one, [0, session_id])[1] != session_id for one in networks)
+    hides = anonymity(event)
+    new = (hides == NEW_TOR or not usual) and principal.anonymisers.get(hides or "", session_id) == session_id
+    return ([hides] if new and hides else []) + [OFF_HOME] * is_off_home(principal, networks, event)
+
+
 def anonymity(event: Mapping[str, Any]) -> str | None:
     """How *event* hides its user: geo databases disagree on what is a VPN and what a data centre."""
     kind = event["network_type"]
