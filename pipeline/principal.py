@@ -222,6 +222,7 @@ def _say(principal: PrincipalState, answers: Iterable[Answer], out: Outbox) -> b
     told = list(answers)
     for event, said in told:
         if (session_id := event["session_id"]) in principal.live:
+            principal.live[session_id][3] = whereabouts.excused(principal.live[session_id][3], said)
             out.send(keyed(SESSION_CONTEXT, session_id, _usual(principal, event) | said))
     return bool(told)
 

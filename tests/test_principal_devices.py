@@ -129,6 +129,34 @@ def test_a_machine_has_no_device_to_wait_for() -> None:
     assert told(one.play(moves(60, VPN, principal_kind="service"))) == [("s-1", False)]
 
 
+def test_a_tunnel_that_the_device_uses_too_hides_nobody() -> None:
+    """Told with what is told anyway; in the hour after a move the detection that rests on it keeps still."""
+    one, other, thief = at_home(), at_home(), at_home()
+    hidden = {**VPN, "network_type": "vpn"}
+    summary = activity(1800, kind="summary")
+
+    there = [is_in(60, VPN), moves(62, hidden), summary]
+    followed = [moves(62, hidden), is_in(64, VPN), summary]
+    alone = [moves(62, hidden), activity(130, principal_id="ben", session_id="b-1"), summary]
+
+    assert [_signals(one.each(*there)), _signals(other.each(*followed)), _signals(thief.each(*alone))] == [
+        [[], []], [["new_anonymiser"], []], [["new_anonymiser"], ["new_anonymiser"]],
+    ]  # fmt: skip
+
+
+def test_tor_hides_whoever_uses_it() -> None:
+    one = at_home()
+    said = one.each(is_in(60, VPN), moves(62, {**VPN, "network_type": "tor"}))
+
+    assert _signals(said) == [["new_tor"]]
+
+
+def _signals(said: list[Said]) -> list[list[str]]:
+    """The signals that session s-1 heard, where it heard any."""
+    told = of(said, topics.SESSION_CONTEXT, "s-1")
+    return [one["signals"] for one in told if "signals" in one]
+
+
 def test_a_session_that_ended_hears_nothing_any_more() -> None:
     one = at_home()
     one.each(moves(60, VPN), activity(70, kind="ended"))

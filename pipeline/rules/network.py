@@ -100,7 +100,7 @@ NETWORK: Final[tuple[Rule, ...]] = (
         "anonymised_network", "A person signed in through a VPN or data centre and never did before.",
         "Please confirm it is you: you signed in through a VPN we have not seen you use.",
         "MEDIUM", 4.0, 0.0, True, ("T1090.003",),
-        _hidden, ("sessions_seen", "sessions, none hidden"), "no VPN, no data centre",
+        _hidden, ("sessions_seen", "sessions, none hidden"), "no VPN, no data centre, or one that the device reports from",
         "a new privacy relay, a new VPN, a gateway of one's employer", numbers(sessions=3.0),
         needs=("auth-events.network_type",), learning=_unsettled,
         references=("NIST CSF 2.0 DE.CM-01", "NIST SP 800-207 §2.1 tenet 4"),
