@@ -82,6 +82,9 @@ ROWS = [
             [*earlier(HOME, **ON), *arrive("bcd", **VPN), auth(0, **VPN, **ON)],
             [*earlier(HOME), *arrive("bcd", **VPN), telemetry(-9, **CLEAN, attested_at=ms(-9)),
              auth(0, **VPN, **ON), call(9, **VPN, **ON)],
+            # The same, but news of the device takes longer than all else.
+            [*earlier(HOME), *arrive("bcd", **VPN), auth(0, **VPN, **ON),
+             telemetry(8, **CLEAN, attested_at=ms(8)), call(30, **VPN, **ON)],
             # In by the gateway of always, others new to it beside; hours later on without it.
             [*earlier(VPS), *arrive("bcd", **VPS), auth(0, **VPS), call(7200, **CAFE), call(7260, **CAFE)],
         ),
@@ -89,8 +92,8 @@ ROWS = [
     *(
         Row(  # a device that is not the person's, and says nothing or nothing good of itself
             "aitm_sign_in",
-            [*earlier(HOME), *arrive("bcd", **VPS), *device, auth(0, **VPS, **ON)],
-            [*earlier(HOME), *arrive("bcd", **VPS), *device, auth(0, **HOME, **ON)],
+            [*earlier(HOME), *arrive("bcd", **VPS), *device, auth(0, **VPS, **ON), call(30, **VPS, **ON)],
+            [*earlier(HOME), *arrive("bcd", **VPS), *device, auth(0, **HOME, **ON), call(30, **HOME, **ON)],
         )
         for device in ([], [telemetry(-9, **{**CLEAN, "attestation": "basic"}, attested_at=ms(-9))],
                        [telemetry(-9, **CLEAN, attested_at=ms(-7200))])

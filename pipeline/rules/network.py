@@ -26,7 +26,7 @@ def _soon(x: View, limit: Limits) -> Holds:
 
 def _through_a_page(x: View, limit: Limits) -> Holds:
     """Soon after the sign-in: a network that is new later says nothing of the one that was signed in from."""
-    unknown = known(x["known"], "known_asn", False) & ~_on_own_device(x)
+    unknown = known(x["known"], "known_asn", False) & ~_on_own_device(x) & ~_unanswered(x)
     answer: Holds = _newcomer(x, limit) & unknown & _soon(x, limit)
     return answer
 
@@ -55,6 +55,14 @@ def _unsettled(x: View, limit: Limits) -> Holds:
     return answer
 
 
+def _unanswered(x: View) -> Holds:
+    """Its device may report, but what it says is still on its way."""
+    answer: Holds = x["bound"] & (x["heard_at"] == 0) & (x["session_age"] <= _ON_ITS_WAY_MS)
+    return answer
+
+
+_ON_ITS_WAY_MS: Final = 10_000
+"""So long after a sign-in news of its device may take."""
 _BY_HARDWARE: Final = (ATTESTATION["device"], ATTESTATION["strong"])
 _FRESH_MS: Final = 3_600_000
 """So old may be the proof of a device that somebody signs in on."""
