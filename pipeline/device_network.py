@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from models.networks import is_inside
 from pipeline.habits import networks_of
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
@@ -37,13 +38,17 @@ class Place:
 
 
 def reported(place: Place, event: Mapping[str, Any], out: Outbox) -> None:
-    """A report of the device: it tells where it came from, or leaves that open."""
-    told, at = networks_of(event["ip"], event["asn"]), event["occurred_at"]
+    """A report of the device: it tells where it came from, or leaves that open.
+
+    An address of the inside, as an agent reads it off its own interface, is the same in many places.
+    """
+    ip, asn, at = None if is_inside(event["ip"]) else event["ip"], event["asn"], event["occurred_at"]
+    told = networks_of(ip, asn)
     if not told or at < place.at:
         return
     place.at = at
     if not set(told) & set(place.networks):
-        place.ip, place.asn = event["ip"], event["asn"]
+        place.ip, place.asn = ip, asn
         _tell_users(place, event, out)
 
 

@@ -68,6 +68,13 @@ def test_a_device_that_never_says_where_it_is_tells_nobody() -> None:
     assert heard(device().each(telemetry(0), on(5), telemetry(60))) == []
 
 
+def test_an_address_of_the_inside_is_no_place() -> None:
+    one = device()
+
+    assert heard(one.each(telemetry(0, ip="192.168.1.20"), on(5))) == []
+    assert heard(one.play(telemetry(60, ip="10.1.2.3", asn=64500))) == [("ana", "phone-1", 64500)]
+
+
 def test_who_comes_back_hears_only_where_the_device_went_meanwhile() -> None:
     one = device()
     one.each(telemetry(0, **HOME), on(5), on(50, state="ended"))
