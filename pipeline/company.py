@@ -6,9 +6,13 @@ from typing import Any, Final, Protocol
 
 from models.columns import network_name
 from pipeline.baseline import brief
+from pipeline.habits import networks_of
+from pipeline.principal_devices import Devices
 
 CROWD: Final = 4
 """So many at once on devices not the principal's own all hear of each other."""
+OWN, STRANGE, VOUCHED = 0, 1, 2
+"""A session on a device of the principal's own; on none such; on a new one that is where it says."""
 MOST_TOLD: Final = 50
 """Sessions that one growth of a crowd is told to, the newest."""
 
@@ -20,6 +24,7 @@ class Companions(Protocol):
     live: dict[str, list[Any]]
     crowd: int
     habits: dict[str, dict[str, list[Any]]]
+    devices: Devices
 
 
 def brief_network(event: dict[str, Any]) -> str:
@@ -30,13 +35,12 @@ def brief_network(event: dict[str, Any]) -> str:
 
 def strange(principal: Companions) -> list[str]:
     """The networks of live sessions on no device that is the principal's own; empty where not known."""
-    return [network for _, network, is_alien, _ in principal.live.values() if is_alien]
+    return [network for _, network, standing, _ in principal.live.values() if standing != OWN]
 
 
 def beside(principal: Companions, session_id: str) -> dict[str, int]:
     """What a session is told of those on no device of the principal's own: nothing, if it is on one."""
-    _, _, is_alien, _ = principal.live[session_id]
-    networks = strange(principal) if is_alien else []
+    networks = strange(principal) if principal.live[session_id][2] == STRANGE else []
     return {"strange_sessions": len(networks), "strange_networks": len({one for one in networks if one})}
 
 
@@ -45,10 +49,11 @@ def growing(principal: Companions, newest: str) -> list[str]:
 
     A large crowd has to grow by an eighth, so that what is said stays in proportion to the sessions.
     """
-    among = [name for name, (_, _, is_alien, _) in principal.live.items() if is_alien]
-    if len(among) < CROWD or len(among) <= principal.crowd * 9 // 8:
+    size = len(strange(principal))
+    if size < CROWD or size <= principal.crowd * 9 // 8:
         return []
-    principal.crowd = len(among)
+    principal.crowd = size
+    among = [name for name, (_, _, standing, _) in principal.live.items() if standing == STRANGE]
     return [name for name in among if name != newest][-MOST_TOLD:]
 
 
@@ -58,10 +63,24 @@ def dispersed(principal: Companions) -> None:
         principal.crowd = 0
 
 
-def is_strange(principal: Companions, event: dict[str, Any]) -> bool:
-    """Whether the session is on no device of the principal's own: none, a new one, or another stranger's."""
+def standing(principal: Companions, event: dict[str, Any]) -> int:
+    """Whether the session is on a device of the principal's own.
+
+    If not, it is on none, on a new one, or on another stranger's. One that reports from where the session is
+    used is managed: it counts among the strange ones, but its session need not answer for the others.
+    """
     known = principal.habits["device"].get(event["device_id"])
     if known is None or known[1] == event["session_id"]:
-        return principal.sessions_seen > 1 or event["device_id"] is None
-    teacher = principal.live.get(known[1])
-    return bool(teacher and teacher[2])
+        is_strange = principal.sessions_seen > 1 or event["device_id"] is None
+    else:
+        teacher = principal.live.get(known[1])
+        is_strange = bool(teacher and teacher[2] == STRANGE)
+    with_device = principal.devices.are_with(event, networks_of(event["ip"], event["asn"]))
+    return (VOUCHED if with_device else STRANGE) if is_strange else OWN
+
+
+def vouch(principal: Companions, event: dict[str, Any]) -> None:
+    """A session's device says where it is: the session is not strange if that is where it is used."""
+    live = principal.live.get(event["session_id"])
+    if live and live[2] == STRANGE and live[1] == brief_network(event):
+        live[2] = VOUCHED

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from pipeline import device_changes
+from pipeline import device_changes, device_network
 from pipeline.device_changes import Changes
+from pipeline.device_network import Place
 from pipeline.fleet import Fleet
 from pipeline.keyed import KeyedStage
 from pipeline.outbox import Outbox
@@ -35,7 +36,8 @@ class DeviceState:
 
     *woken_at* is from when on its silence counts though it was last heard before: nobody used it until then.
     *posture* holds the newest of every fact, *told_of* when each was told; *sessions* maps a live session's
-    id to when it was first bound; *changes* is a :class:`Changes` in plain values.
+    id to when it was first bound; *changes* is a :class:`Changes` in plain values,
+    *place* where the device is.
     """
 
     seen_at: int = 0
@@ -46,6 +48,7 @@ class DeviceState:
     told_of: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, int] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
+    place: Place = field(default_factory=Place)
 
 
 class DeviceContext(KeyedStage[DeviceState]):
@@ -78,7 +81,8 @@ def device_context(limits: Limits = DEFAULT_LIMITS) -> DeviceContext:
 
 
 def _load(told: dict[str, Any]) -> DeviceState:
-    return DeviceState(**{**told, "changes": Changes(**told.get("changes", {}))})
+    parts = {"changes": Changes(**told.get("changes", {})), "place": Place(**told.get("place", {}))}
+    return DeviceState(**{**told, **parts})
 
 
 def _handle(fleet: Fleet, topic: str, device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
@@ -106,6 +110,7 @@ def _heard(fleet: Fleet, device: DeviceState, event: dict[str, Any], out: Outbox
         device.told_at = max(device.told_at, at)
         for session_id in device.sessions:
             _tell(device, event, session_id, out)
+    device_network.reported(device.place, event, out)
     return True
 
 
@@ -131,6 +136,7 @@ def _bound(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
         out.count("evicted_sessions")
     if device.heard_at:
         _tell(device, event, session_id, out)
+    device_network.used(device.place, event, out)
     return True
 
 

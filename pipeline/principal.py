@@ -7,29 +7,23 @@ unless an analyst vouches for that session.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from models.columns import FACTOR_CHANGES, network_name
-from pipeline import principal_factors
+from pipeline import principal_factors, whereabouts
 from pipeline.baseline import Baseline
-from pipeline.company import beside, brief_network, dispersed, growing, is_strange, strange
-from pipeline.habits import HABITS, MOST_HABITS, shown_by
+from pipeline.company import OWN, beside, brief_network, dispersed, growing, standing, strange, vouch
+from pipeline.habits import HABITS, MOST_HABITS, shown_by, teacher
 from pipeline.keyed import KeyedStage, shared
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
+from pipeline.principal_devices import Answer, Devices
 from pipeline.principal_factors import Factors
 from pipeline.suppressing import Suppressions, lapse, mute, remind
 from pipeline.uses import Fashion, Uses
-from pipeline.whereabouts import (
-    NEW_TOR,
-    OFF_HOME,
-    anonymity,
-    is_off_home,
-    is_placed,
-    learn_home,
-    speed_from,
-)
+from pipeline.whereabouts import anonymity, is_placed, learn_home, speed_from
 from schemas.decode import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
@@ -43,6 +37,10 @@ MOST_LESSONS: Final = 4
 """Kept of each kind: a session that showed more is not one to vouch for."""
 KEEP_MS: Final = 30 * DAY_MS
 
+_PARTS: Final[dict[str, Any]] = {
+    "factors": Factors, "baseline": Baseline, "uses": Uses, "devices": Devices, "fashion": Fashion,
+}  # fmt: skip
+
 
 @dataclass(slots=True)
 class PrincipalState:
@@ -52,9 +50,9 @@ class PrincipalState:
     session]}``; *place* is ``[latitude, longitude, at, session, prefix]`` of the newest event with a place.
     *anonymisers* maps how a person hid to the session that taught it, *homes* is where a workload is at home,
     *workload* what it is. *doubted* maps revoked sessions to what they had taught: ``{habit: [value]}``.
-    *live* maps a session to ``[since, its network in short, whether on a device not the principal's own, what
-    was said of its network]``; *crowd* is the most of them on other devices that all were told of.
-    *fashion* is used in the record that the principals of a tenant share.
+    *live* maps a session to ``[since, its network in short, how it stands (:mod:`pipeline.company`), what was
+    said of its network]``; *crowd* is the most of them on other devices that all were told of. *devices* is
+    where its devices are. *fashion* is used in the record that the principals of a tenant share.
     """
 
     seen_at: int = 0
@@ -71,13 +69,13 @@ class PrincipalState:
     doubted: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     baseline: Baseline = field(default_factory=Baseline)
     uses: Uses = field(default_factory=Uses)
+    devices: Devices = field(default_factory=Devices)
     fashion: Fashion = field(default_factory=Fashion)
 
     @classmethod
     def load(cls, told: dict[str, Any]) -> PrincipalState:
         """What the changelog keeps, read again."""
-        parts = {"factors": Factors, "baseline": Baseline, "uses": Uses, "fashion": Fashion}
-        return cls(**told | {name: part(**told[name]) for name, part in parts.items() if name in told})
+        return cls(**told | {name: part(**told[name]) for name, part in _PARTS.items() if name in told})
 
 
 def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalState]:
@@ -93,11 +91,15 @@ def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalSt
         handle=handle,
         keep_ms=KEEP_MS,
         busy=lambda principal: bool(principal.live or principal.suppressions),
-        lapse=lambda principal, at, out: lapse(principal.suppressions, at, out),
+        lapse=_lapse,
         limits=limits,
         common=_follow_fashion,
     )
     return stage
+
+
+def _lapse(principal: PrincipalState, at: int, out: Outbox) -> bool:
+    return _say(principal, principal.devices.overdue(at), out) | lapse(principal.suppressions, at, out)
 
 
 def _follow_fashion(everybody: PrincipalState, event: dict[str, Any]) -> bool:
@@ -115,8 +117,12 @@ def _handle(principal: PrincipalState, event: dict[str, Any], out: Outbox, fashi
         _vouch(principal, event["session_id"], event["occurred_at"])
     elif kind in ("ended", "revoked"):
         _over(principal, event)
+    elif kind == "device_moved":
+        _say(principal, principal.devices.moved(event), out)
+        vouch(principal, event)
     elif kind in FACTOR_CHANGES:
-        principal_factors.remember_change(principal.factors, event)
+        known = event["device_id"] in principal.habits["device"]
+        principal_factors.remember_change(principal.factors, event, known=known)
     elif kind in ("summary", "used"):
         return _goes_on(principal, event, out, fashion)
     else:
@@ -142,7 +148,7 @@ def _goes_on(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
         return False
     principal.uses.see(event["used"] or (), at, session_id)
     if event["kind"] == "used" and not principal.live[session_id][1]:  # it began with a wrong password
-        principal.live[session_id][1:3] = brief_network(event), is_strange(principal, event)
+        principal.live[session_id][1:3] = brief_network(event), standing(principal, event)
         _learn(principal, shown_by(event), event)
     if event["kind"] == "summary":
         principal.baseline.note(session_id, at, len(strange(principal)))
@@ -160,14 +166,17 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
     before = principal.sessions_seen
     if session_id not in principal.live:
         principal.sessions_seen += 1
-        principal.live[session_id] = [at, "", False, []]
+        principal.live[session_id] = [at, "", OWN, []]
         if len(principal.live) > MOST_SESSIONS:
             del principal.live[next(iter(principal.live))]
     else:
         before -= 1
-    whereabouts = _whereabouts(principal, shown, event)
-    beside_others = ("", False) if guess else (brief_network(event), is_strange(principal, event))
-    principal.live[session_id][1:] = *beside_others, whereabouts
+    networks = shown.get("asn", [])
+    if principal.devices.are_with(event, networks):
+        known["asn"] = True
+    hints = whereabouts.signals(principal, networks, event)
+    beside_others = ("", OWN) if guess else (brief_network(event), standing(principal, event))
+    principal.live[session_id][1:] = *beside_others, hints
     remind(principal.suppressions, event, out)  # first: what is new of a session may be what is to keep quiet
     if not guess:
         principal.baseline.note(session_id, at, len(strange(principal)))
@@ -182,7 +191,9 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
         "concurrent_sessions": len(principal.live) - 1, "sessions_seen": max(before, 0),
         "place_speed_kmh": speed_from(principal.place, event),
     }  # fmt: skip
-    _tell(principal, event, out, fashion, members, whereabouts)
+    if principal.devices.wait(event, networks, members):
+        members["known_asn"] = None
+    _tell(principal, event, out, fashion, members, hints)
     for other in growing(principal, session_id):
         out.send(keyed(SESSION_CONTEXT, other, _usual(principal, event | {"session_id": other})))
     if not guess:
@@ -195,15 +206,25 @@ def _tell(
     out: Outbox,
     fashion: Fashion,
     shown: dict[str, Any],
-    whereabouts: list[str],
+    hints: list[str],
 ) -> None:
     """What is usual for the principal, beside what it makes of what the session has *shown*."""
     factors, details = principal_factors.signals(principal.factors, event)
     members = shown | {
-        "signals": [*factors, *whereabouts, *principal.uses.signals(event, fashion)],
+        "signals": [*factors, *hints, *principal.uses.signals(event, fashion)],
         "details": details or None,
     }
     out.send(keyed(SESSION_CONTEXT, event["session_id"], _usual(principal, event) | members))
+
+
+def _say(principal: PrincipalState, answers: Iterable[Answer], out: Outbox) -> bool:
+    """Tell sessions that live what had to wait for their devices; whether anything had."""
+    told = list(answers)
+    for event, said in told:
+        if (session_id := event["session_id"]) in principal.live:
+            principal.live[session_id][3] = whereabouts.excused(principal.live[session_id][3], said)
+            out.send(keyed(SESSION_CONTEXT, session_id, _usual(principal, event) | said))
+    return bool(told)
 
 
 def _usual(principal: PrincipalState, event: dict[str, Any]) -> dict[str, Any]:
@@ -215,16 +236,6 @@ def _usual(principal: PrincipalState, event: dict[str, Any]) -> dict[str, Any]:
         "days_known": normal.days, "usual": normal.volumes, "usual_concurrent": normal.concurrent,
         "hour_share": round(principal.baseline.hour_share(at), 3), **beside(principal, session_id),
     }  # fmt: skip
-
-
-def _whereabouts(principal: PrincipalState, shown: dict[str, list[str]], event: dict[str, Any]) -> list[str]:
-    """What its network says of the session; asked before anything is learned from it."""
-    networks, session_id = shown.get("asn", []), event["session_id"]
-    usual = any(principal.habits["asn"].get(one, [0, session_id])[1] != session_id for one in networks)
-    hides = anonymity(event)
-    new = (hides == NEW_TOR or not usual) and principal.anonymisers.get(hides or "", session_id) == session_id
-    signals = [hides] if new and hides else []
-    return signals + [OFF_HOME] * is_off_home(principal, networks, event)
 
 
 def _learn(principal: PrincipalState, shown: dict[str, list[str]], event: dict[str, Any]) -> None:
@@ -277,16 +288,10 @@ def _vouch(principal: PrincipalState, session_id: str, at: int) -> None:
 def _lessons(principal: PrincipalState, session_id: str) -> dict[str, list[str]]:
     """What the session taught, by where it is remembered."""
     taught = {
-        name: [value for value, seen in _memory(principal, name).items() if _teacher(seen) == session_id]
+        name: [value for value, seen in _memory(principal, name).items() if teacher(seen) == session_id]
         for name in (*HABITS, "anonymisers", "homes")
     }
     return {name: values for name, values in taught.items() if values}
-
-
-def _teacher(seen: Any) -> str:
-    """Which session taught something, of ``[last seen, session]`` or of the session alone."""
-    teacher: str = seen if isinstance(seen, str) else seen[1]
-    return teacher
 
 
 def _memory(principal: PrincipalState, name: str) -> dict[str, Any]:

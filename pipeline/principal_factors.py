@@ -32,8 +32,15 @@ class Factors:
     devices: dict[str, int] = field(default_factory=dict)
 
 
-def remember_change(factors: Factors, event: dict[str, Any]) -> None:
-    """A factor of the principal was changed, in whatever session."""
+def remember_change(factors: Factors, event: dict[str, Any], *, known: bool) -> None:
+    """A factor of the principal was changed, in whatever session; *known*: on a device used before.
+
+    One more factor, added on a device that the person has had for long, is how a new phone is set up: it
+    resets nothing. What is removed, changed or recovered counts on whatever device.
+    """
+    had = known and factors.devices.get(event["device_id"] or "", _ALWAYS) == _ALWAYS
+    if event["kind"] == "credential_added" and had:
+        return
     factors.changes = sorted([*factors.changes, [event["occurred_at"], event["kind"]]])[-MOST_CHANGES:]
 
 

@@ -12,11 +12,38 @@ from typing import Any, Final, Protocol
 from models.client import NEAR_CELLULAR_KM, NEAR_KM, distance_km
 from models.columns import network_name
 from models.networks import HIDING, is_inside
+from pipeline.principal_devices import Devices
 
 NEW_ANONYMISER, NEW_TOR, OFF_HOME = "new_anonymiser", "new_tor", "off_home"
 HOME_SESSIONS: Final = 3
 """Sessions of a workload that show where its home is, where nobody told."""
 MOST_HOMES: Final = 16
+
+
+class Seen(Protocol):
+    """What is remembered of a principal's networks; see :class:`pipeline.principal.PrincipalState`."""
+
+    habits: dict[str, dict[str, list[Any]]]
+    devices: Devices
+    anonymisers: dict[str, str]
+    sessions_seen: int
+    workload: str
+    homes: dict[str, str]
+
+
+def signals(principal: Seen, networks: list[str], event: dict[str, Any]) -> list[str]:
+    """What its *networks* say of the session of *event*; asked before anything is learned from it."""
+    session_id = event["session_id"]
+    usual = any(principal.habits["asn"].get(one, [0, session_id])[1] != session_id for one in networks)
+    usual |= principal.devices.are_with(event, networks)
+    hides = anonymity(event)
+    new = (hides == NEW_TOR or not usual) and principal.anonymisers.get(hides or "", session_id) == session_id
+    return ([hides] if new and hides else []) + [OFF_HOME] * is_off_home(principal, networks, event)
+
+
+def excused(hints: list[str], said: Mapping[str, Any]) -> list[str]:
+    """*hints* without that of a VPN, where it is *said* now that the device is in that network too."""
+    return [one for one in hints if one != NEW_ANONYMISER or not said["known_asn"]]
 
 
 def anonymity(event: Mapping[str, Any]) -> str | None:

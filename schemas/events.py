@@ -100,7 +100,8 @@ class ApiCall(SessionEvent):
 class DeviceTelemetry(Posture, Event):
     """Posture, attestation and heartbeat of a device, which knows nothing of sessions.
 
-    `heartbeat_interval_ms` is what the device promises; silence is judged by it.
+    `heartbeat_interval_ms` is what the device promises; silence is judged by it. `ip` and `asn` are the
+    network that the report came from: a session that moves there together with its device was not stolen.
     """
 
     type: Literal["device.telemetry"]

@@ -91,7 +91,8 @@ class SessionBinding(Envelope):
 class PrincipalActivity(Home, Client, Envelope):
     """What a session reveals about its principal.
 
-    Where it started, changed client, ended or was revoked; and what became of the principal's factors.
+    Where it started, changed client, ended or was revoked; what became of the principal's factors; and that
+    the telemetry of its device comes from another network (``device_moved``: only of the device).
 
     `muted`: a verdict on it was that `suppression`'s detections are false positives of this principal.
     `vouched`: an analyst said that what it was suspected for was honest. `used` are scopes, sensitive
@@ -116,6 +117,7 @@ class PrincipalActivity(Home, Client, Envelope):
         "recovery_started",
         "muted",
         "vouched",
+        "device_moved",
     ]
     device_id: Id | None = None
     suppression: Suppression | None = None

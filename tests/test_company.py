@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.company import CROWD, MOST_TOLD
 from pipeline.principal import principal_context
-from playing import Player, Said, of
+from playing import Event, Player, Said, of
 from samples import activity
 from schemas import topics
 
@@ -47,6 +47,31 @@ def test_the_session_on_the_principals_own_device_is_no_part_of_the_crowd() -> N
     buyers(one, 1, 6)
 
     assert told(one.play(activity(60, session_id="o-2", kind="client_changed", **LAPTOP))) == [("o-2", 0, 0)]
+
+
+def is_in(at: float, asn: int, session_id: str) -> Event:
+    """The new device of a session reports from a network."""
+    return activity(at, session_id=session_id, kind="device_moved", device_id="laptop-2", asn=asn)
+
+
+def test_a_session_on_a_new_device_that_is_where_it_is_used_does_not_answer_for_a_crowd() -> None:
+    """It is counted, for a device may be an intruder's; but its owner is not asked because of the others."""
+    one = principal()
+    one.each(activity(5, session_id="o-3", device_id="laptop-2", asn=64501), is_in(6, 64501, "o-3"))
+
+    assert told(buyers(one, 1, CROWD - 1)) == [
+        *((f"b-{at}", at + 1, at + 1) for at in range(1, CROWD)), *(("b-1", 4, 4), ("b-2", 4, 4)),
+    ]  # fmt: skip
+    again = activity(60, session_id="o-3", kind="client_changed", device_id="laptop-2", asn=64501)
+    assert told(one.play(again)) == [("o-3", 0, 0)]
+    assert told(one.play(activity(61, session_id="o-4", device_id="laptop-2", asn=64501))) == [("o-4", 0, 0)]
+
+
+def test_a_session_on_a_new_device_that_is_elsewhere_is_one_of_a_crowd() -> None:
+    one = principal()
+    one.each(activity(5, session_id="o-3", device_id="laptop-2", asn=64501), is_in(6, 64777, "o-3"))
+
+    assert told(buyers(one, 1, CROWD - 1))[-3:] == [("o-3", 4, 4), ("b-1", 4, 4), ("b-2", 4, 4)]
 
 
 def test_what_a_crowd_hears_leaves_the_signals_as_they_were() -> None:

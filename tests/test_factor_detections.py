@@ -24,10 +24,10 @@ def habit(sessions: int, **members: Any) -> list[Event]:
     ]
 
 
-def changed(at: float, action: str = "credential_added") -> list[Event]:
-    """A factor is changed in a session on the laptop."""
-    start = auth(at - 60, session_id="reset", **LAPTOP)
-    return [start, auth(at, session_id="reset", action=action, **LAPTOP)]
+def changed(at: float, action: str = "credential_removed", **where: Any) -> list[Event]:
+    """A factor is changed in a session, on the laptop unless it says otherwise."""
+    who = {"session_id": "reset", **LAPTOP, **where}
+    return [auth(at - 60, **who), auth(at, action=action, **who)]
 
 
 def on_new_phone(*more: Event) -> list[Event]:
@@ -91,7 +91,18 @@ ROWS = [
             [*habit(3), *changed(-90_000), auth(0, **ON), call(5, **ON)],
             [*habit(3), auth(0, **ON), by("credential_added"), call(500, **ON)],
             [*habit(1), *changed(-3600, "recovery_started"), auth(0, **ON), call(5, **ON)],
+            # The day of a new phone: it is added on the laptop, beside the old one. A key is minted there.
+            [*habit(3), *changed(-3600, "credential_added"), auth(0, **ON), call(5, **ON)],
+            [*habit(1), *changed(-3600, "credential_added"), *habit(2), auth(0, **ON), call(5, **ON)],
         ),
+    ),
+    *(
+        Row(  # by somebody who has a session, but no device of the person
+            "factor_reset_new_device",
+            [*habit(3), *changed(-3600, "credential_added", device_id=other), auth(0, **ON), call(5, **ON)],
+            [*habit(3), *changed(-3600, "token_refreshed", device_id=other), auth(0, **ON), call(5, **ON)],
+        )
+        for other in (None, "strange")
     ),
     *(
         Row(

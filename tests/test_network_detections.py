@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from histories import CAFE, HOME, Row, earlier, moved, thrice
+from histories import CAFE, CLEAN, HOME, ON, Row, earlier, moved, ms, thrice
 from playing import Event, found, of, replayed
-from samples import auth, call
+from samples import auth, call, telemetry
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
 
 VPS: dict[str, Any] = {**HOME, "asn": 64951, "ip": "2001:db8:6::1", "network_type": "hosting"}
@@ -78,9 +78,25 @@ ROWS = [
             [*earlier(HOME), *tries(9, **VPS), auth(0, **HOME)],
             [*earlier(HOME), *arrive("bcd", **CAFE), auth(0, **CAFE)],
             [*earlier(VPS), *arrive("bcd", **VPS), auth(0, **VPS)],
+            # The first morning of a company's VPN: on the laptop of always, or on one that proves itself.
+            [*earlier(HOME, **ON), *arrive("bcd", **VPN), auth(0, **VPN, **ON)],
+            [*earlier(HOME), *arrive("bcd", **VPN), telemetry(-9, **CLEAN, attested_at=ms(-9)),
+             auth(0, **VPN, **ON), call(9, **VPN, **ON)],
+            # The same, but news of the device takes longer than all else.
+            [*earlier(HOME), *arrive("bcd", **VPN), auth(0, **VPN, **ON),
+             telemetry(8, **CLEAN, attested_at=ms(8)), call(30, **VPN, **ON)],
             # In by the gateway of always, others new to it beside; hours later on without it.
             [*earlier(VPS), *arrive("bcd", **VPS), auth(0, **VPS), call(7200, **CAFE), call(7260, **CAFE)],
         ),
+    ),
+    *(
+        Row(  # a device that is not the person's, and says nothing or nothing good of itself
+            "aitm_sign_in",
+            [*earlier(HOME), *arrive("bcd", **VPS), *device, auth(0, **VPS, **ON), call(30, **VPS, **ON)],
+            [*earlier(HOME), *arrive("bcd", **VPS), *device, auth(0, **HOME, **ON), call(30, **HOME, **ON)],
+        )
+        for device in ([], [telemetry(-9, **{**CLEAN, "attestation": "basic"}, attested_at=ms(-9))],
+                       [telemetry(-9, **CLEAN, attested_at=ms(-7200))])
     ),
     Row(
         "aitm_session_taken",

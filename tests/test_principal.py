@@ -364,7 +364,17 @@ ACTIVITIES = st.builds(  # with all that a session may tell
     st.sampled_from([0, 60, 600, 2 * KEEP_MS / 1000]),
     st.sampled_from(["s-1", "s-2", "s-3"]),
     st.sampled_from(
-        ["started", "client_changed", "used", "summary", "ended", "revoked", "vouched", *FACTOR_CHANGES]
+        [
+            "started",
+            "client_changed",
+            "used",
+            "summary",
+            "ended",
+            "revoked",
+            "vouched",
+            "device_moved",
+            *FACTOR_CHANGES,
+        ]
     ),
     st.sampled_from(
         [

@@ -162,6 +162,26 @@ def test_a_device_that_was_updated_stays_so_on_the_days_after() -> None:
     assert turns == [len(versions) - 1 for versions in written]
 
 
+@pytest.mark.parametrize(
+    ("family", "is_followed"),
+    [("vpn_toggle", True), ("roaming", True), ("network_changed_unanswered", False), ("sim_swapped", False)],
+)
+def test_a_device_reports_from_where_its_owner_is_never_from_where_a_thief_is(
+    family: str, is_followed: bool
+) -> None:
+    asked: dict[str, Any] = {"attack_share": 0.2, "oddity_share": 0.2, "noise": 0, "intensity": "high"}
+    world = world_of(simulate(3, 14, 60, **asked, families=[family]))
+
+    followed = set()
+    for told in world.of(family):
+        began = {told[0]["asn"]}
+        elsewhere = {one["asn"] for one in told} - began or began
+        reported = {one.get("asn") for one in world.devices[told[0]["device_id"]]}
+        if reported:
+            followed.add(bool(elsewhere & reported))
+    assert followed == {is_followed}
+
+
 def test_a_workloads_credential_says_the_same_of_itself_wherever_it_is_used() -> None:
     family = "workload_credential_off_home"
     world = world_of(simulate(2, 14, 60, attack_share=0.3, oddity_share=0, families=[family], noise=0))

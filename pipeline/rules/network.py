@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
+from models.context_columns import ATTESTATION
 from models.device_facts import known
 from models.signals import told
 from pipeline.rules.rule import HUMAN, Holds, Limits, Rule, View, let_in, numbers, said
@@ -23,7 +26,15 @@ def _soon(x: View, limit: Limits) -> Holds:
 
 def _through_a_page(x: View, limit: Limits) -> Holds:
     """Soon after the sign-in: a network that is new later says nothing of the one that was signed in from."""
-    answer: Holds = _newcomer(x, limit) & known(x["known"], "known_asn", False) & _soon(x, limit)
+    unknown = known(x["known"], "known_asn", False) & ~_on_own_device(x) & ~_unanswered(x)
+    answer: Holds = _newcomer(x, limit) & unknown & _soon(x, limit)
+    return answer
+
+
+def _on_own_device(x: View) -> Holds:
+    """A relayed sign-in has no device to show: neither the person's, nor one that proves itself."""
+    proven = np.isin(x["attestation"], _BY_HARDWARE) & (x["attestation_age"] <= _FRESH_MS)
+    answer: Holds = x["bound"] & (known(x["known"], "known_device", True) | proven)
     return answer
 
 
@@ -44,6 +55,17 @@ def _unsettled(x: View, limit: Limits) -> Holds:
     return answer
 
 
+def _unanswered(x: View) -> Holds:
+    """Its device may report, but what it says is still on its way."""
+    answer: Holds = x["bound"] & (x["heard_at"] == 0) & (x["session_age"] <= _ON_ITS_WAY_MS)
+    return answer
+
+
+_ON_ITS_WAY_MS: Final = 10_000
+"""So long after a sign-in news of its device may take."""
+_BY_HARDWARE: Final = (ATTESTATION["device"], ATTESTATION["strong"])
+_FRESH_MS: Final = 3_600_000
+"""So old may be the proof of a device that somebody signs in on."""
 _CHANGES: Final = ("network_changes_1h", "changes in 1 h")
 _OTHERS: Final = ("network_principals", "other principals")
 _AT_SIGN_IN: Final = ("auth-events.ip", "auth-events.principal_id")
@@ -63,8 +85,8 @@ NETWORK: Final[tuple[Rule, ...]] = (
         "Please confirm it is you: your sign-in came through a network that looks like a phishing site.",
         "MEDIUM", 4.0, 3600.0, True, ("T1557", "T1539"),
         _through_a_page,
-        _OTHERS, "a network that somebody uses from day to day",
-        "the first hour of a new company VPN; an awareness test that lets people in",
+        _OTHERS, "a network that somebody uses from day to day, or a device that is known or attested",
+        "the first hour of a new company VPN on devices not managed; an awareness test that lets people in",
         numbers(sessions=1.0, minutes=60.0),
         needs=(*_AT_SIGN_IN, "auth-events.network_type"), learning=_unsettled,
         references=("NIST CSF 2.0 DE.AE-03", "NIST CSF 2.0 PR.AA-03"),
@@ -86,7 +108,8 @@ NETWORK: Final[tuple[Rule, ...]] = (
         "anonymised_network", "A person signed in through a VPN or data centre and never did before.",
         "Please confirm it is you: you signed in through a VPN we have not seen you use.",
         "MEDIUM", 4.0, 0.0, True, ("T1090.003",),
-        _hidden, ("sessions_seen", "sessions, none hidden"), "no VPN, no data centre",
+        _hidden, ("sessions_seen", "sessions, none hidden"),
+        "no VPN, no data centre, or one that the device reports from",
         "a new privacy relay, a new VPN, a gateway of one's employer", numbers(sessions=3.0),
         needs=("auth-events.network_type",), learning=_unsettled,
         references=("NIST CSF 2.0 DE.CM-01", "NIST SP 800-207 §2.1 tenet 4"),

@@ -58,7 +58,8 @@ class Session:
     """One session to be. *opening*: the auth events it begins with, as (ms after start, action, members).
 
     From *idle_from* on nobody calls of their own accord; only what was planned by the minute happens. A
-    session that was never signed in to is not *closed* either.
+    session that was never signed in to is not *closed* either; a *foreign* one was by an intruder, wherever
+    the device is that it names.
     """
 
     session_id: str
@@ -80,6 +81,7 @@ class Session:
     extras: list[Extra] = field(default_factory=list)
     idle_from: int | None = None
     closed: bool = True
+    foreign: bool = False
     label: Literal["benign", "attack"] = "benign"
     family: str = ORDINARY
     intensity: Intensity | None = None

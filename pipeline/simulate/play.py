@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pipeline.recording import TOPIC_OF
 from pipeline.simulate.operations import call, walk
+from pipeline.simulate.places import Network
 from pipeline.simulate.plan import MINUTE, SECOND, Day, DevicePlan, Session
 from pipeline.simulate.population import chance
 
@@ -24,6 +25,8 @@ REATTEST: Final = 7 * MINUTE
 WAKES: Final = 12 * SECOND
 SLEEPS: Final = 150 * SECOND
 """How long before its first session a device speaks, and how long after its last."""
+RECONNECTS: Final = (300, 4_000)
+"""So long, in ms, an agent takes to report from the network its device moved to."""
 SEQUENCES_A_DAY: Final = 10_000
 
 by_time: Final = itemgetter(0)
@@ -42,7 +45,7 @@ def telemetry(run: str, day: Day, plan: DevicePlan) -> Iterator[Timed]:
     """Yield what the device of *plan* reports while, and shortly before and after, it is used."""
     rng = chance(run, plan.device.device_id, day.number)
     posture = {"tenant": day.owner.tenant.name, "device_id": plan.device.device_id, **plan.device.posture()}
-    pending = sorted(plan.changes, key=by_time)
+    pending = sorted((*plan.changes, *_moves(run, day, plan.device.device_id)), key=by_time)
     sequence = day.number * SEQUENCES_A_DAY
     attested_at = 0
     for start, end in _in_use(day, plan.device.device_id):
@@ -59,6 +62,25 @@ def telemetry(run: str, day: Day, plan: DevicePlan) -> Iterator[Timed]:
                 yield _report(plan, posture, sequence, at, attested_at)
             following = at + int(posture["heartbeat_interval_ms"]) + rng.randint(-1500, 1500)
             at = min(following, pending[0][0]) if pending else following
+
+
+def _moves(run: str, day: Day, device_id: str) -> list[tuple[int, dict[str, Any]]]:
+    """Where the device itself is, by time (ms): a moment after its owner moved its agent reports from there.
+
+    A thief of a session takes neither the device nor its agent along.
+    """
+    rng = chance(run, device_id, day.number, "reconnects")
+    turns: list[tuple[int, Network]] = []
+    for session in day.sessions:
+        if session.device_id == device_id and session.kind == "human" and not session.foreign:
+            stolen_at = session.end if session.attacked_at is None else session.attacked_at
+            moved = [(one.at, one.network) for one in session.changes if one.network and one.at < stolen_at]
+            turns += [(session.start - WAKES, session.network), *moved]
+    turns.sort(key=by_time)
+    return [
+        (at + rng.randint(*RECONNECTS), {name: network.members()[name] for name in ("ip", "asn")})
+        for at, network in turns
+    ]
 
 
 def _report(plan: DevicePlan, posture: dict[str, Any], sequence: int, at: int, attested_at: int) -> Timed:

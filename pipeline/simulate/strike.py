@@ -141,6 +141,7 @@ def intrusion(  # noqa: PLR0913 - what a session is made of; the last go by name
         client=shown[1],
         opening=opening,
         device_id=device_id,
+        foreign=True,
     )
     day.sessions.append(session)
     return session
