@@ -85,8 +85,8 @@ class OwnRoles:
         known, self._kept = self._kept, {}
         answer = []
         for one in challengers:
-            tag = _tag(one.roles)
-            if tag == _tag(champions):
+            tag = tag_of(one.roles)
+            if tag == tag_of(champions):
                 answer.append(folded)
                 continue
             kept = self._kept[one.id, tag] = known.get((one.id, tag)) or _Kept(one.roles)
@@ -94,7 +94,8 @@ class OwnRoles:
         return answer
 
 
-def _tag(roles: Roles | None) -> int:
+def tag_of(roles: Roles | None) -> int:
+    """What only these *roles* have, 0 where there are none."""
     return 0 if roles is None else roles.tag
 
 
