@@ -87,7 +87,7 @@ class Fleet:
             {
                 "broker": self.connection.bootstrap, "app_id": f"models-{self.name}",
                 "partitions": str(PARTITIONS), "model_dir": str(self.models), "model": self.calm,
-                "policy_file": str(folder / "policy.toml"), **settings,
+                "policy_file": str(folder / "policy.toml"), "session_timeout_s": "60", **settings,
             }
         )  # fmt: skip
         self.workers: list[Worker] = []
@@ -103,11 +103,8 @@ class Fleet:
         until("topics", self._lacking, lambda lacking: lacking == "")
         asyncio.run(self._prepare(before))
         for number, settings in enumerate(workers):
-            log, data = (
-                self.folder / f"worker-{number}.log",
-                {"data_dir": str(self.folder / f"data-{number}")},
-            )
-            self.workers.append(Worker({**self.settings, **_named({**data, **settings})}, log))
+            own = _named({"data_dir": str(self.folder / f"data-{number}"), **settings})
+            self.workers.append(Worker({**self.settings, **own}, self.folder / f"worker-{number}.log"))
         until(
             f"{len(workers)} workers that share {PARTITIONS} partitions",
             lambda: [worker.partitions() for worker in self.workers],
