@@ -105,7 +105,7 @@ def _stories(suffix: str, *names: str) -> list[Scenario]:
 # --- Drifted from -----------------------------------------------------------------------------------------
 
 VOLUMES = ("calls_1m", "records_10m", "sensitive_records_10m")
-HONEST = (60, 2_700_000)
+HONEST = (60, 3_600_000)
 """So many people, and ms of their work, are what is normal."""
 
 
