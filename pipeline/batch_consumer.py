@@ -26,8 +26,8 @@ from pipeline.interleave import Interleaver
 from pipeline.producer import BatchProducer
 from pipeline.stage import Record
 
-POLL_SECONDS = 1.0
-"""How long one call for records may wait; also how long stopping may take to be noticed."""
+POLL_SECONDS = 0.25
+"""How long one call for records may wait; also how long stopping and seeking may have to wait for it."""
 
 HOLD_SECONDS = 0.5
 """How long records wait for those of a topic-partition that is known to have older ones to come."""
@@ -68,6 +68,7 @@ class BatchConsumer(driver.Consumer):
         self._next_offset: dict[TP, int] = {}
         self._handed_on: defaultdict[TP, deque[int]] = defaultdict(deque)
         self._held_since: float | None = None
+        self._reading_or_seeking = asyncio.Lock()
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -91,9 +92,10 @@ class BatchConsumer(driver.Consumer):
     async def _read_and_hand_on(self) -> None:
         sources = self._sources()
         if not sources:
-            await self.sleep(POLL_SECONDS / 10)
+            await self.sleep(POLL_SECONDS / 2)
             return
-        fetched = await self._fetch(sources)
+        async with self._reading_or_seeking:
+            fetched = await self._fetch(sources)
         if not self.flow_active:
             return  # what was fetched is sought back to before the flow resumes
         for tp, records in fetched.items():
@@ -193,10 +195,15 @@ class BatchConsumer(driver.Consumer):
         return bool(done)
 
     async def perform_seek(self) -> None:
-        """Go to the committed offsets and forget what was read beyond them."""
+        """Go to the committed offsets and forget what was read beyond them.
+
+        A fetch under way is waited for: it would go on from where it is sought to, and what it brought would
+        be taken for what is sought back to.
+        """
         sources = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
-        committed = await self._thread.seek_to_next(sources)
-        self._forget()
+        async with self._reading_or_seeking:
+            committed = await self._thread.seek_to_next(sources)
+            self._forget()
         for tp, offset in ((TP(*tp), offset) for tp, offset in committed.items()):
             self._read_offset[tp] = self._committed_offset[tp] = offset or None
             if offset:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from models.detector import Detector, NoDetector
 from models.roles import Roles
+from pipeline.challenger import Challenger
 from pipeline.decision import Judge
 from pipeline.drifting import LiveDrift
 from pipeline.policy import Policy
@@ -32,7 +33,7 @@ class Brain:
     judge: Judge = field(default_factory=lambda: Judge(Policy()))
     detector: Detector = field(default_factory=NoDetector)
     onlooker: Callable[[SessionTable, Looked], None] | None = None
-    challengers: tuple[Detector, ...] = ()
+    challengers: tuple[Challenger, ...] = ()
     drift: LiveDrift | None = None
     roles: Roles | None = None
 

@@ -1,6 +1,7 @@
 """Reads a small topic from its beginning in every worker, outside the consumer group: what all must know.
 
-Used for `model-control`. What a record means is the callback's to know.
+Used for `model-control`. What a record means is the callback's to know; of what was there before the worker
+began, only the newest of each key, as after compaction: orders that were taken back are nobody's business.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from pipeline.stage import Record
 
 
 class Broadcast(Service):
-    """Hands every record of *topic*, oldest first, to *on_record*; started when it has come to the end."""
+    """Hands what is newest of each key of *topic*, then every record that comes, to *on_record*.
+
+    Oldest first; started when it has come to the end.
+    """
 
     def __init__(
         self, connection: Connection, topic: str, on_record: Callable[[Record], None], **kwargs: Any
@@ -40,13 +44,20 @@ class Broadcast(Service):
         await self._reader.start()
         partitions = self._reader.assignment()
         ends = await self._reader.end_offsets(partitions)
+        newest: dict[bytes | int, Record] = {}
         while partitions := await self._unread(ends):
-            await self._read(partitions)
+            for record in await self._read(partitions):
+                key = record.offset if record.key is None else record.key
+                newest.pop(key, None)
+                newest[key] = record
+        for record in newest.values():
+            self._on_record(record)
 
     @Service.task
     async def _follow(self) -> None:
         while not self.should_stop:
-            await self._read(())
+            for record in await self._read(()):
+                self._on_record(record)
 
     async def on_stop(self) -> None:
         """Stop reading."""
@@ -56,7 +67,6 @@ class Broadcast(Service):
     async def _unread(self, ends: dict[TopicPartition, int]) -> list[TopicPartition]:
         return [tp for tp, end in ends.items() if end and await self._reader.position(tp) < end]
 
-    async def _read(self, partitions: Any) -> None:
-        for records in (await self._reader.getmany(*partitions, timeout_ms=500)).values():
-            for record in records:
-                self._on_record(record)
+    async def _read(self, partitions: Any) -> list[Record]:
+        fetched = await self._reader.getmany(*partitions, timeout_ms=500)
+        return [record for records in fetched.values() for record in records]

@@ -17,6 +17,7 @@ from models.detector import Detector, NoDetector
 from models.drift import Reference
 from models.roles import Roles
 from pipeline.brain import Brain
+from pipeline.challenger import Challenger
 from pipeline.drifting import LiveDrift
 from pipeline.policy import BadPolicy, Mode, Policy, read_policy
 from pipeline.stage import Record
@@ -74,7 +75,7 @@ class InForce:
 
     def __init__(self, configured: Configured, complain: Callable[[str], None] = logger.error) -> None:
         self.brain = Brain()
-        self.challengers: dict[str, Detector] = {}
+        self.challengers: dict[str, Challenger] = {}
         self.refused: set[str] = set()
         self._configured = configured
         self._complain = complain
@@ -128,9 +129,10 @@ class InForce:
         wanted = [name for name, order in self._orders.items() if order["command"] == "shadow"]
         known, self.challengers = self.challengers, {}
         for name in wanted:
-            model = (known[name], None) if name in known else self._loaded(name)
-            if model is not None:
-                self.challengers[name] = model[0]
+            if name in known:
+                self.challengers[name] = known[name]
+            elif (model := self._loaded(name)) is not None:
+                self.challengers[name] = Challenger(*model)
         self.brain.challengers = tuple(self.challengers.values())
         self._apply()
 

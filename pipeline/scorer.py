@@ -24,6 +24,7 @@ from pipeline.attempts import tell_networks
 from pipeline.brain import Brain
 from pipeline.case import Case
 from pipeline.eviction import surplus
+from pipeline.challenger import OwnRoles
 from pipeline.guard import Guard
 from pipeline.judging import ENDED, HAS_CASE, REVOKED, Walk
 from pipeline.look import look
@@ -68,6 +69,7 @@ class SessionScorer:
         self.options = options
         self.table = SessionTable()
         self.cases: dict[int, Case] = {}
+        self.own_roles = OwnRoles()
         self.guard = Guard(brain.judge.policy.guard, 1 / options.partitions)
         self.reached = 0
         self.wall = 0
@@ -161,8 +163,8 @@ class SessionScorer:
         looked = look(folded, self.brain)
         if self.brain.drift is not None:
             self.brain.drift.take(folded, looked.score)
-        challengers = self.brain.challengers
-        shadows = Shadows(challengers, looked, self.brain.judge) if challengers else None
+        seen = self.own_roles.seen_by(self.brain.challengers, self.brain.roles, folded)
+        shadows = Shadows(self.brain.challengers, seen, looked, self.brain.judge) if seen else None
         watched = shadows.watched if shadows else None
         walk = Walk(looked, self.table, self.cases, self.brain, self._is_silent, watched)
         self.guard.rules = self.brain.judge.policy.guard

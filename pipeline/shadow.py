@@ -1,4 +1,7 @@
-"""What a challenger would decide: beside the champion, on the same vectors and evidence, never acted on.
+"""What a challenger would decide: beside the champion, on the same events and evidence, never acted on.
+
+Its vectors are the champion's, but for what depends on roles, which are its own (:mod:`pipeline.challenger`);
+which detections hold, those that ask for roles too, is as the champion has it.
 
 A challenger has no cases of its own. Its level at an event is what its band, in place of the champion's,
 makes of the champion's session there; so one event's difference is told exactly, while what it would have
@@ -17,11 +20,13 @@ from numpy.typing import NDArray
 
 from models.arrivals import names_at
 from models.columns import KINDS, Kind
-from models.detector import BANDS, Detector
+from models.detector import BANDS
 from models.features import as_seen_by_models
+from models.fold import Folded
 from models.segments import Bools
 from pipeline import outputs
 from pipeline.case import Case
+from pipeline.challenger import Challenger
 from pipeline.decision import Judge
 from pipeline.judging import Sight, Standing, Walk
 from pipeline.look import Looked, banded
@@ -35,12 +40,12 @@ Stamps = Callable[[int], outputs.Stamp]
 
 
 class Shadow:
-    """One challenger's look at a chunk, sorted as *looked* is."""
+    """One challenger's look at a chunk, sorted as *looked* is; *own* is the chunk as its roles see it."""
 
-    def __init__(self, detector: Detector, looked: Looked, judge: Judge) -> None:
-        self.id = detector.id
-        self.score = detector.score(as_seen_by_models(looked.folded.values), looked.folded.facts["kind"])
-        self.band = banded(detector, self.score, looked.folded)
+    def __init__(self, challenger: Challenger, own: Folded, looked: Looked, judge: Judge) -> None:
+        self.id = challenger.id
+        self.score = challenger.detector.score(as_seen_by_models(own.values), own.facts["kind"])
+        self.band = banded(challenger.detector, self.score, own)
         self.differs: Bools = self.band != looked.band
         self._looked = looked
         self._judge = judge
@@ -103,10 +108,12 @@ class Shadow:
 
 
 class Shadows:
-    """All challengers over a chunk."""
+    """All challengers over a chunk, which each of them sees as its own of *seen*."""
 
-    def __init__(self, challengers: Sequence[Detector], looked: Looked, judge: Judge) -> None:
-        self._all = [Shadow(detector, looked, judge) for detector in challengers]
+    def __init__(
+        self, challengers: Sequence[Challenger], seen: Sequence[Folded], looked: Looked, judge: Judge
+    ) -> None:
+        self._all = [Shadow(one, own, looked, judge) for one, own in zip(challengers, seen, strict=True)]
         self.watched: Bools = np.logical_or.reduce([one.differs for one in self._all])
 
     def compare(self, sight: Sight, moment: Moment, stood: Standing) -> None:

@@ -167,11 +167,12 @@ class Opinion(Message):
 
 
 class SessionShadow(Message):
-    """What a challenger would decide where the champion decided, on the same vector and the same evidence.
+    """What a challenger would decide where the champion decided, on the same event and the same evidence.
 
     `differs`: the level would be another. Then the record is made when that begins or changes, else of a
     share of all events. The challenger's level is what its band would make of the champion's session at this
-    event: cases, muted detections and proved factors are the champion's, and nothing is ever done about it.
+    event: cases, detections, muted ones and proved factors are the champion's, and nothing is ever done about
+    it. Scores and bands are each model's own, by its own roles.
     """
 
     tenant: Tenant = DEFAULT_TENANT

@@ -259,6 +259,59 @@ def test_nothing_is_handed_on_while_the_flow_is_stopped(consumer: BatchConsumer)
     assert consumer._hold_back({LEFT})
 
 
+class Source:
+    """What a consumer's thread reads: a topic-partition of which *committed* is the next."""
+
+    def __init__(self, committed: int) -> None:
+        self.position = self._committed = committed
+        self.come: asyncio.Queue[Rec] = asyncio.Queue()
+        self.kept: list[Rec] = []
+
+    async def getmany(self, wanted: set[TP], seconds: float) -> dict[TP, list[Rec]]:
+        """Records from the position on; waits for one where there is none."""
+        if not (records := self.kept[self.position :]):
+            self.kept.append(await self.come.get())
+            records = self.kept[self.position :]
+        self.position = len(self.kept)
+        return {LEFT: records}
+
+    async def seek_to_next(self, sources: set[TP]) -> dict[TP, int]:
+        """Go back to what is committed."""
+        self.position = self._committed
+        return {LEFT: self.position}
+
+
+def test_what_a_fetch_brings_that_a_rebalance_overtook_is_read_again(consumer: BatchConsumer) -> None:
+    """The fetch waits while partitions are given up, assigned and sought; its record comes just then."""
+    source = Source(committed=0)
+    consumer._thread.getmany, consumer._thread.seek_to_next = source.getmany, source.seek_to_next
+    handed_on: list[int] = []
+
+    async def hand_on(tp: TP, records: list[Rec]) -> None:
+        handed_on.extend(record.offset for record in records)
+
+    async def rebalanced() -> None:
+        consumer._sources, consumer._hand_on = lambda: {LEFT}, hand_on
+        consumer._hold_back = lambda sources: not consumer.flow_active
+        consumer.assignment = lambda: {LEFT}
+        reading = asyncio.ensure_future(consumer._read_and_hand_on())
+        await asyncio.sleep(0)
+        consumer.stop_flow()
+        seeking = asyncio.ensure_future(consumer.perform_seek())
+        for _ in range(5):  # as far as it comes
+            await asyncio.sleep(0)
+        source.come.put_nowait(Rec(0))
+        await asyncio.gather(reading, seeking)
+        consumer.resume_flow()
+        source.come.put_nowait(Rec(1))
+        while handed_on[-1:] != [1]:
+            await consumer._read_and_hand_on()
+
+    asyncio.run(rebalanced())
+
+    assert handed_on == [0, 1]
+
+
 def test_a_topic_is_at_its_end_only_when_a_broker_said_so_lately(consumer: BatchConsumer) -> None:
     with patch.object(batch_consumer, "time", lambda: 1_000.0):
         consumer._thread.heard_at = lambda tp: 998.0

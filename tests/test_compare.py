@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from histories import CAFE, HOME, earlier, moved
-from models.artefact import load
+from models.artefact import load, save
 from models.columns import PRINCIPAL_KIND
 from models.detector import Moved
 from models.features import FEATURE_NAMES, as_seen_by_models
+from models.npz import pack
 from pipeline.commands import compare
 from pipeline.comparison import Bands, Fate, Fates, of_fates
 from pipeline.labels import Truths
@@ -22,6 +23,7 @@ from pipeline.recording import TOPIC_OF, write
 from pipeline.settings import load as load_settings
 from pipeline.stage import Message
 from pipeline.vectors import Row, Vectors
+from role_samples import sample_roles
 from schemas.decisions import SessionFeatures
 from schemas.decode import encode
 from schemas.topics import SESSION_CHALLENGES, SESSION_FEATURES, SESSION_REVOCATIONS, SESSION_RISK
@@ -183,6 +185,20 @@ def test_on_an_export_the_bands_of_each_vector_are_compared(data: Path, model: P
     ]
     assert f"{found['differ']:,} of {found['sessions']:,} sessions differ" in shown
     assert told("compare", model, model, "--on", data)["differences"] == []
+
+
+def test_of_vectors_is_told_that_they_are_by_others_roles_where_the_roles_differ(
+    data: Path, model: Path, tmp_path: Path
+) -> None:
+    with_roles = tmp_path / "with-roles"
+    files = {"roles.npz": pack(sample_roles().arrays)}
+    save(load(model), with_roles, {"data": {}, "fit": {}, "thresholds": [], "metrics": {}}, files)
+
+    shown = " ".join(run("compare", model, with_roles, "--on", data).stdout.split())
+
+    assert told("compare", model, with_roles, "--on", data)["note"] == compare.OTHER_ROLES
+    assert compare.OTHER_ROLES in shown
+    assert "note" not in told("compare", with_roles, with_roles, "--on", data)
 
 
 def moved_abroad(folder: Path) -> Path:

@@ -18,6 +18,7 @@ from models.detector import Moved, NoDetector
 from models.role_fit import fit_roles
 from pipeline.brain import Brain
 from pipeline.case import Case, Episode
+from pipeline.challenger import Challenger
 from pipeline.kinds import stage_kinds
 from pipeline.metrics import METRICS, Metrics
 from pipeline.moment import ANOMALY, Contribution, Decision, stable_id
@@ -80,7 +81,7 @@ def ocsf() -> Draft202012Validator:
 @pytest.fixture(scope="module")
 def told() -> list[Message]:
     """All that is said when every detection fires once, in all stages together."""
-    brain = Brain(detector=OddTotals(), challengers=(NoDetector(),))
+    brain = Brain(detector=OddTotals(), challengers=(Challenger(NoDetector()),))
     replay = Replay(stage_kinds(brain, Options(partitions=4)), 4)
     last = STORIES[-1].occurred_at + 1_000
     return list(replay.run([*STORIES, verdict_at(last)]))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 from models.detector import NoDetector
+from pipeline.challenger import Challenger
 from playing import Desk, Event, Said, by_key, chunks, of, read
 from samples import T0, auth, call, context, feedback
 from schemas import topics
@@ -37,7 +38,7 @@ MOVED = [auth(0, asn=1), call(700, asn=2), context(701, source="principal", know
 
 def desk(challenger: Any, policy: str = TOLD, champion: Any = None) -> Desk:
     one = Desk(policy, champion)
-    one.brain.challengers = (challenger,)
+    one.brain.challengers = (Challenger(challenger),)
     return one
 
 
@@ -191,7 +192,7 @@ def test_the_bands_of_both_are_counted_over_every_vector() -> None:
 
 def test_several_challengers_are_told_apart() -> None:
     one = desk(Always(3))
-    one.brain.challengers = (*one.brain.challengers, Always(2))
+    one.brain.challengers = (*one.brain.challengers, Challenger(Always(2)))
     one.each(*MOVED)
 
     levels = {t["challenger"]["model"]: t["challenger"]["level"] for t in one.said(topics.SESSION_SHADOW)}

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from counting import Counting, counting_kind
 from models.detector import NoDetector
+from pipeline.challenger import Challenger
 from pipeline.kinds import stage_kinds
 from pipeline.metrics import Metrics
 from pipeline.observe import Work
@@ -190,7 +191,7 @@ def test_every_count_of_a_stage_has_its_metric() -> None:
 def test_a_challenger_is_shown_as_one() -> None:
     scene = Scene()
     scene.in_force.brain.detector = Named("new")
-    scene.in_force.challengers["newer"] = Named("newer")
+    scene.in_force.challengers["newer"] = Challenger(Named("newer"))
     scene.watching.turned()
 
     assert scene.all_shown("model_info") == {("new@0", "champion"): 1, ("newer@0", "challenger"): 1}

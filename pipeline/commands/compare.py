@@ -14,6 +14,7 @@ from models.roles import Roles
 from pipeline import parquet
 from pipeline.assembly import options
 from pipeline.brain import Brain
+from pipeline.challenger import tag_of
 from pipeline.commands.replay import FOLDER, records_of, truth_of
 from pipeline.comparison import Bands, Fates, of_fates
 from pipeline.console import as_json, grid, print_json, screen
@@ -26,6 +27,10 @@ from pipeline.settings import Settings, load
 from pipeline.sources import PARTITIONS, is_replayed
 
 SHOWN = 20
+OTHER_ROLES = (
+    "their roles differ, and these vectors tell how surprising calls were by the roles that decided then: "
+    "where that counts, compare them on a recording, on which each sees by its own"
+)
 
 
 @click.command("compare", short_help="Tell what another model would have changed.")
@@ -38,19 +43,23 @@ def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool)
     """Tell what the model in folder B would have changed where the model in A decides.
 
     On a recording both decide, and sessions with another level, step-up or revocation are told. An export, or
-    what a replay wrote, holds vectors only: there the bands of their scores are compared.
+    what a replay wrote, holds vectors only: there the bands of their scores are compared, by the roles of
+    whoever decided then.
     """
     first, second = load_model(a), load_model(b)
+    roles, others = load_roles(a), load_roles(b)
     told: dict[str, Any] = {"models": {"a": first.id, "b": second.id}, "on": str(data)}
     if parquet.is_export(data) or is_replayed(data):
         bands = Bands(first, second)
         for part in parts_in(data)[1]:
             bands.take(part)
         told |= bands.plain()
+        if tag_of(roles) != tag_of(others):
+            told["note"] = OTHER_ROLES
     else:
         settings = load()
         rules = read_policy(policy or settings.policy_file)
-        models = ((first, load_roles(a)), (second, load_roles(b)))
+        models = ((first, roles), (second, others))
         fates = [_fates(data, *model, rules, settings) for model in models]
         told |= of_fates(fates[0].by_session, fates[1].by_session, Truths(truth_of(data)))
     if as_json:
@@ -76,6 +85,8 @@ def _show(told: dict[str, Any]) -> None:
     models = told["models"]
     console.print(f"by {told['by']}: A {models['a']}, B {models['b']}")
     console.print(f"{told['differ']:,} of {told['sessions']:,} sessions differ")
+    if "note" in told:
+        console.print(told["note"])
     if told["changes"]:
         console.print(grid("label: A → B", ">sessions", rows=told["changes"].items()))
     if "vectors" in told:

@@ -42,7 +42,10 @@ def promote(*, name: str) -> None:
 def shadow(*, name: str) -> None:
     """Let the model NAME look on: what it would decide is recorded on `session-shadow`, and never done.
 
-    A worker that cannot load it says so in its log and in `session_risk_model_refused`.
+    It scores with its own roles; sessions that live already begin for these as if they had called nothing.
+    Detections that ask for roles hold as the champion's have it: what they would become, `compare` on a
+    recording tells. A worker that cannot load the model says so in its log and in
+    `session_risk_model_refused`.
     """
     _order("shadow", name)
     click.echo(f"{name} is a challenger, where workers have it in SESSION_RISK_MODEL_DIR")

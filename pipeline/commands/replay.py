@@ -12,7 +12,9 @@ from typing import Any
 
 import click
 
+from models.artefact import load_roles
 from pipeline.assembly import chosen, model_in, options
+from pipeline.challenger import Challenger
 from pipeline.connection import Connection
 from pipeline.console import as_json, grid, print_json, screen, tracked, working
 from pipeline.garbage import search_seldom
@@ -62,7 +64,7 @@ def command(
     since_ms = _since(recording, since, from_topics=from_topics)
     in_force = InForce(chosen(settings, policy, model))
     if challenger is not None:
-        in_force.brain.challengers = (model_in(challenger),)
+        in_force.brain.challengers = (Challenger(model_in(challenger), load_roles(challenger)),)
     stages = Replay(stage_kinds(in_force.brain, options(settings, partitions, event_clock=True)), partitions)
     card = Scorecard.against(truth_of(recording) if recording else [])
     with _records(recording, settings, since_ms) as (total, records), write(out) as writer:
