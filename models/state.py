@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.columns import CLIENT
 from models.features import SUMS
-from models.fingerprint import BETWEEN, fingerprint
+from models.fingerprint import BETWEEN, brief, fingerprint
 from models.index import SessionIndex
 from models.signals import SIGNALS
 from models.sums import LONG, SHORT
@@ -88,6 +88,8 @@ LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS, VOLUMES]).encode(), dige
 """Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
 _HEAD: Final = struct.Struct("<B4s4sHI")
 _SMALLEST: Final = 1024
+_tenant: Final = lru_cache(4_096)(brief)
+"""Few tenants open many sessions."""
 
 
 def join(*parts: str) -> bytes:
@@ -186,10 +188,15 @@ def decode(value: bytes) -> tuple[Rows, bytes, bytes, bytes]:
 
 
 class SessionTable:
-    """The sessions of one partition: rows, names, the index to them, and the rows that are free."""
+    """The sessions of one partition: rows, names, the index to them, and the rows that are free.
+
+    *tenants* holds :func:`models.fingerprint.brief` of each row's tenant, beside the rows, as it follows from
+    their names: what is usual at a tenant must cost no look at a name.
+    """
 
     def __init__(self) -> None:
         self.rows: Rows = np.zeros(_SMALLEST, ROW)
+        self.tenants: NDArray[np.uint32] = np.zeros(_SMALLEST, np.uint32)
         self.names: list[bytes] = []
         self.index = SessionIndex()
         self._free: list[int] = []
@@ -204,9 +211,9 @@ class SessionTable:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of rows in use, index and names (object headers included)."""
+        """Bytes of rows in use, index, tenants and names (object headers included)."""
         names = sum(map(len, self.names)) + 41 * len(self.names)
-        return self.used * ROW.itemsize + self.index.nbytes + names
+        return self.used * (ROW.itemsize + self.tenants.itemsize) + self.index.nbytes + names
 
     def add(self, names: Names, key: int | None = None) -> int:
         """Give the session a zeroed row; it must not have one."""
@@ -220,6 +227,7 @@ class SessionTable:
             if row >= self.rows.size:
                 self._grow()
         self.rows[row] = 0
+        self.tenants[row] = _tenant(names.tenant)
         self.index.insert(names.key if key is None else key, row)
         return row
 
@@ -242,4 +250,6 @@ class SessionTable:
     def _grow(self) -> None:
         rows = np.zeros(self.rows.size * 2, ROW)
         rows[: self.rows.size] = self.rows
-        self.rows = rows
+        tenants = np.zeros(rows.size, np.uint32)
+        tenants[: self.tenants.size] = self.tenants
+        self.rows, self.tenants = rows, tenants

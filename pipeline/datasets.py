@@ -25,7 +25,7 @@ RECORDING: Final = "recording"
 EXPORT: Final = "export"
 
 
-def learned_in(folder: Path, seed: int, kind: str | None = None) -> Data:
+def learned_in(folder: Path, seed: int, kind: str | None = None, *, tenants: bool = True) -> Data:
     """Return about `ROWS` vectors of the data in *folder*, and roles: learned from a recording's calls.
 
     Vectors of an export or a replay were scored by the roles of the model then in force: that is, here, of
@@ -33,13 +33,16 @@ def learned_in(folder: Path, seed: int, kind: str | None = None) -> Data:
     """
     if parquet.is_export(folder) or is_replayed(folder):
         return data_in(folder, kind, _configured_roles())
-    return data_in(folder, kind, roles_in(folder, seed))
+    return data_in(folder, kind, roles_in(folder, seed, tenants=tenants))
 
 
-def roles_in(recording: Path, seed: int) -> Roles | None:
-    """Return the roles learned from the calls of *recording*, but for sessions that it says were attacked."""
+def roles_in(recording: Path, seed: int, *, tenants: bool = True) -> Roles | None:
+    """Return the roles learned from the calls of *recording*, but for sessions that it says were attacked.
+
+    With *tenants* they know also what is usual at each that is large enough.
+    """
     with working("learning roles"):
-        return learn_roles(recording, left_out=_attacked(recording), seed=seed)
+        return learn_roles(recording, left_out=_attacked(recording), seed=seed, tenants=tenants)
 
 
 def _attacked(recording: Path) -> set[tuple[str, str]]:

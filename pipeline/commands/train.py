@@ -68,7 +68,8 @@ def _data(data: Path | None, test: Path | None, seed: int) -> tuple[Data, Data |
             learned = learned_in(data, seed)
             return learned, data_in(test, roles=learned.roles) if test else None
         honest = _simulated(Path(folder) / "honest", seed, hours=48.0, attack_share=0.0)
-        learned = learned_in(honest, seed, kind=f"48 simulated hours, seed {seed}")
+        # Simulated tenants are nobody's: of one that bears the same name they say nothing.
+        learned = learned_in(honest, seed, kind=f"48 simulated hours, seed {seed}", tenants=False)
         tested = data_in(test, roles=learned.roles) if test else None
         if tested is None:
             attacked = _simulated(Path(folder) / "attacked", seed + 1, hours=24.0, attack_share=0.3)

@@ -64,6 +64,7 @@ class Rule:
             still and says so; ``None`` for a detection that needs no history.
         mutable: whether a verdict of *false positive* keeps it quiet; what is a fact, not a guess, never is.
         usual: which fact of the view is what is usual for the principal, in the unit of *observed*.
+        role_usual: which fact is what is usual in the session's role, where the rule asks for it.
         stirs: facts that *holds* cannot do without: where one of them is 0 after every event of a chunk, it
             holds nowhere and is not asked. Of several in a set one is enough; of a fact of bits only those
             given with it count.
@@ -94,6 +95,7 @@ class Rule:
     learning: Callable[[View, Limits], Holds] | None = None
     mutable: bool = True
     usual: str = ""
+    role_usual: str = ""
     stirs: tuple[Stir | frozenset[Stir], ...] = ()
     answers_s: float = 0.0
     fleet_may_follow: bool = False

@@ -84,6 +84,7 @@ USAGE: Final[tuple[Rule, ...]] = (
         needs=members("api-calls", "records", "sensitivity"), references=("NIST CSF 2.0 DE.CM-09",),
         clearing="It ends half an hour after the reading, if the session was not ended.",
         learning=_reads_unknown, usual="usual_sensitive_records_10m",
+        role_usual="role_usual_sensitive_records_10m",
         stirs=("sensitive_records_10m",),
     ),
     Rule(
@@ -97,7 +98,7 @@ USAGE: Final[tuple[Rule, ...]] = (
         needs=members("api-calls", "records", "sensitivity", "operation"),
         references=("NIST CSF 2.0 DE.CM-09",),
         clearing="A step-up clears it for an hour; it ends an hour after the reading.",
-        answers_s=3600.0,
+        answers_s=3600.0, role_usual="role_usual_sensitive_records_1h",
         stirs=("sensitive_records_1h",),
     ),
     Rule(
