@@ -56,7 +56,7 @@ class Cohorts:
         return dict(zip(NAMES, told, strict=True)) if self.tenants.size else {}
 
     def upper(self, everybody: Floats) -> Floats:
-        """What sessions are held against: *everybody*, ``(kinds, ROLES + 1, volumes)``, then each tenant's."""
+        """What sessions are held against: *everybody* ``(kinds, ROLES + 1, volumes)``, then each tenant's."""
         own = np.where(self.own[1:, :, :, None], self.usual[..., UPPER], everybody)
         return np.ascontiguousarray(np.concatenate([everybody[None], own]))
 

@@ -35,7 +35,7 @@ _NO_COHORTS: Final = no_cohorts(len(VOLUMES))
 
 
 class RoleTables(NamedTuple):
-    """Arrays of :class:`Roles` by their names there; of *usual* the 99 % quantile for each cohort (``upper``).
+    """Arrays of :class:`Roles` by their names there; of *usual* the 99 % quantile of each cohort (``upper``).
 
     Cohort 0 is all tenants, cohort ``1 + t`` is ``tenants[t]``; *own* is where it has its own values.
     """
@@ -152,15 +152,18 @@ def from_arrays(arrays: dict[str, NDArray[Any]]) -> Roles:
     """
     try:
         volumes = tuple(arrays["volumes"].tolist())
-        parts = [arrays[name] for name in ("operations", "log_p", "prior", "rare", "usual", "labels")]
+        parts: list[Any] = [
+            arrays[name] for name in ("operations", "log_p", "prior", "rare", "usual", "labels")
+        ]
     except KeyError as error:
         raise BadRoles(f"it has no {error}") from error
     if volumes != VOLUMES:
         raise BadRoles(f"it knows what is usual of {len(volumes)} features, here are {len(VOLUMES)} others")
     try:
-        roles = Roles(*parts, cohorts_from_arrays(arrays, len(VOLUMES)))
+        parts.append(cohorts_from_arrays(arrays, len(VOLUMES)))
     except BadCohorts as error:
         raise BadRoles(str(error)) from error
+    roles = Roles(*parts)
     kinds, size = len(KINDS), roles.operations.size
     shapes = {
         "log_p": (kinds, size + 2, size + 1, ROLES), "prior": (kinds, ROLES), "rare": (kinds, ROLES),

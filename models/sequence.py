@@ -125,9 +125,7 @@ def _weigh(row: Any, kind: int, roles: Any, weights: Any) -> float:
 
 
 @compiled
-def _role(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    fact: Any, kind: int, cohort: int, roles: Any, weights: Any, total: float
-) -> None:
+def _role(fact: Any, kind: int, cohort: int, roles: Any, weights: Any, total: float) -> None:
     clear = total * CLEAR <= 1.0  # the likeliest weighs 1
     likeliest = np.argmax(weights)
     fact.role = likeliest if clear else UNCLEAR

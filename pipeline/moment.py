@@ -58,7 +58,7 @@ class Moment:
         return observed, self.fact(rule.usual) if told else None
 
     def in_role(self, rule: Rule) -> tuple[float | None, bool]:
-        """What is usual of it in the session's role, if the model knows, and whether that is the tenant's own."""
+        """What is usual of it in the session's role, if the model knows; whether that is the tenant's own."""
         usual = self.fact(rule.role_usual) if rule.role_usual else math.inf
         if not math.isfinite(usual):
             return None, False

@@ -154,7 +154,7 @@ class SlowSession:
         }
 
     def _role(self) -> dict[str, float]:
-        """The role that the calls before this one showed, and what is usual in it: at its tenant, if known."""
+        """The role that the calls before this one showed, and what is usual in it, at its tenant if known."""
         assert self.roles is not None
         kind = KINDS.index(self.kind)
         weight = self._weights(self.roles, kind)

@@ -38,7 +38,7 @@ SESSIONS = st.sampled_from(list(TENANT))
 TIMES = st.integers(-20_000, 3 * 3_600_000)
 
 
-def who(session: str) -> dict[str, str]:
+def who(session: str) -> dict[str, Any]:
     return {"tenant": TENANT[session], "session_id": session}
 
 

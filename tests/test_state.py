@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from numpy.typing import NDArray
 
+from models.fingerprint import brief
 from models.state import ROW, VERSION, Names, SessionTable, UnreadableRow, decode, encode, gather, scatter
 
 WORDS = st.text(max_size=12) | st.sampled_from(["s-1", "s-2", "\0", "a\0b", "ü", "\x1f", "\U0010ffff"])
@@ -146,6 +147,7 @@ class Sessions(RuleBasedStateMachine):
             row = self.table.find(tenant, session_id)
             assert self.table.rows["started_at"][row] == mark
             assert Names.unpack(self.table.names[row]) == names
+            assert self.table.tenants[row] == brief(tenant)
         assert sorted(self.table.rows["started_at"][self.table.live()].tolist()) == sorted(
             mark for _, mark in self.held.values()
         )
