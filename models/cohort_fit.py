@@ -72,16 +72,15 @@ def shrunk(own: Floats, everybody: Floats, sessions: int) -> Floats:
     return _plain((1.0 - share) * _scaled(everybody) + share * _scaled(own))
 
 
-def fit_cohorts(usual: Floats, reached: Reached) -> Cohorts:
+def fit_cohorts(usual: Floats, reached: Reached, *, alone: bool = False) -> Cohorts:
     """Learn what is usual at the tenants that were seen enough of, at most :data:`MOST_TENANTS`.
-
-    A tenant that is alone has no cohorts of its own: it is all tenants.
 
     Args:
         usual: of all tenants, as :attr:`models.roles.Roles.usual`.
-        reached: the calls that *usual* was learned from.
+        reached: calls of tenants.
+        alone: whether the only tenant has cohorts of its own: not where *usual* was learned from its calls.
     """
-    learned = {tenant: _of_tenant(usual, mine) for tenant, mine in _tenants(reached)}
+    learned = {tenant: _of_tenant(usual, mine) for tenant, mine in _tenants(reached, 1 if alone else 2)}
     known = sorted(tenant for tenant, (_, sessions) in learned.items() if sessions.any())
     if not known:
         return no_cohorts(usual.shape[2])
@@ -92,10 +91,10 @@ def fit_cohorts(usual: Floats, reached: Reached) -> Cohorts:
     )
 
 
-def _tenants(reached: Reached) -> Iterator[tuple[int, Reached]]:
-    """The tenants with most sessions, and their calls."""
+def _tenants(reached: Reached, fewest: int) -> Iterator[tuple[int, Reached]]:
+    """The tenants with most sessions, and their calls; none where there are less than the *fewest*."""
     tenants, of = np.unique(reached.tenant, return_inverse=True)
-    if tenants.size < 2:
+    if tenants.size < fewest:
         return
     _, first = np.unique(reached.session, return_index=True)
     sessions = np.bincount(of[first], minlength=tenants.size)

@@ -98,7 +98,7 @@ def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = 
 
 
 def _cohorts(roles: Roles, honest: Vectors) -> dict[str, Any]:
-    """Which tenants have cohorts of their own, for the card; not their names, as a model may be given away."""
+    """Which tenants have cohorts of their own, for the card; without names, as a model may be given away."""
     told = roles.cohorts.told
     return {
         "tenants_in_the_data": len(set(honest.tenant.tolist())),

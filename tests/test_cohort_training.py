@@ -7,19 +7,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from histories import now, repeated
 from models.artefact import ROLES, load_roles
+from models.cohorts import Cohorts
+from models.columns import PRINCIPAL_KIND
+from models.features import FEATURE_NAMES
 from models.fingerprint import brief
 from models.npz import unpack
+from models.roles import VOLUMES
+from models.state import ROLES as ROLES_OF_A_KIND
 from pipeline.cli import main
-from pipeline.recording import write
+from pipeline.cohort_learning import with_cohorts
+from pipeline.datasets import data_in
+from pipeline.recording import Truth, write
 from playing import found, replayed
-from samples import call
+from role_samples import sample_roles
+from samples import T0, call
 from schemas.topics import API_CALLS
-from test_export import files
+from test_export import exported, files, vector
+
+HUMAN = PRINCIPAL_KIND["human"]
 
 LARGE, USUAL = "acme-holding", "birch-bakery"
 READ: dict[str, Any] = {"sensitivity": "confidential", "operation": "GET /orders"}
@@ -36,10 +47,14 @@ def life() -> Iterator[dict[str, Any]]:
                 yield call(20 * at + number / 100, **who, **told)
 
 
-def train(data: Path, out: Path) -> dict[str, Any]:
-    done = CliRunner().invoke(main, ["train", str(data), "--out", str(out), "--name", "toy", "--json"])
+def run(*arguments: str | Path) -> str:
+    done = CliRunner().invoke(main, [str(one) for one in arguments])
     assert done.exit_code == 0, done.output
-    card: dict[str, Any] = json.loads(done.stdout)
+    return done.stdout
+
+
+def train(data: Path, out: Path) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads(run("train", data, "--out", out, "--name", "toy", "--json"))
     return card
 
 
@@ -96,3 +111,76 @@ def test_a_newcomer_may_read_what_is_usual_at_its_tenant(model: Path) -> None:
     }
 
     assert detected == {LARGE: False, USUAL: True}
+
+
+# --- from vectors -----------------------------------------------------------------------------------------
+
+
+def vectors(tenant: str, records: float, sessions: int, **members: Any) -> list[dict[str, Any]]:
+    """Vectors of a model's: of each session four, at calls in role 0."""
+    told = {**dict.fromkeys(FEATURE_NAMES, 0.0), "sensitive_records_10m": records}
+    return [
+        vector(
+            number, T0 + number, tenant=tenant, session_id=f"{tenant}-{number // 4}",
+            event_id=f"{tenant}-{number}", values=told, **{"role": 0, **members},
+        )
+        for number in range(4 * sessions)
+    ]  # fmt: skip
+
+
+def learned(folder: Path, *parts: list[dict[str, Any]]) -> Cohorts:
+    """The cohorts that an export of *parts* teaches the roles of the model toy@1, which know one of old."""
+    exported(folder, [one for part in parts for one in part], truth=ATTACKED)
+    told = with_cohorts(data_in(folder, roles=sample_roles(7, "of old")), "toy@1")
+    assert told.roles is not None
+    return told.roles.cohorts
+
+
+ATTACKED = tuple(
+    Truth(tenant="bad", session_id=f"bad-{at}", label="attack", family="theft", started_at=T0, ended_at=T0)
+    for at in range(50)
+)
+
+
+def test_an_export_teaches_what_is_usual_at_its_tenants_even_at_a_single_one(tmp_path: Path) -> None:
+    cohorts = learned(tmp_path / "export", vectors(LARGE, 5_000.0, 90))
+
+    at = VOLUMES.index("sensitive_records_10m")
+    everybody = sample_roles(7).usual[HUMAN, 0, at]
+    assert cohorts.tenants.tolist() == [brief(LARGE)]
+    assert cohorts.sessions[0, HUMAN].tolist() == [90, *[0] * (ROLES_OF_A_KIND - 1), 90]
+    np.testing.assert_allclose(cohorts.usual[0, HUMAN, 0, at], (1 + everybody) ** 0.25 * 5_001.0**0.75 - 1)
+
+
+def test_vectors_of_attacks_of_other_models_and_without_a_role_teach_nothing(tmp_path: Path) -> None:
+    cohorts = learned(
+        tmp_path / "export",
+        vectors(USUAL, 9.0, 40),
+        vectors("bad", 9.0, 50),
+        vectors("elsewhere", 9.0, 50, model="other@1"),
+        vectors("unclear", 9.0, 50, role=None),
+    )
+
+    assert cohorts.tenants.tolist() == [brief(USUAL)]
+
+
+def test_an_export_that_tells_too_little_leaves_what_was_known_of_tenants(tmp_path: Path) -> None:
+    cohorts = learned(tmp_path / "export", vectors(USUAL, 9.0, 29))
+
+    assert cohorts.tenants.tolist() == [brief("of old")]
+
+
+def test_what_a_replay_logged_and_its_export_teach_what_the_recording_taught(
+    model: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "policy.toml").write_text("low_features_share = 1.0", "utf-8")
+    monkeypatch.setenv("SESSION_RISK_MODEL_DIR", str(model.parent))
+    monkeypatch.setenv("SESSION_RISK_MODEL", model.name)
+    monkeypatch.setenv("SESSION_RISK_POLICY_FILE", str(tmp_path / "policy.toml"))
+    run("replay", recording, "--out", tmp_path / "replayed")
+    run("export", "--from", tmp_path / "replayed", "--out", tmp_path / "export")
+
+    told = [train(tmp_path / data, tmp_path / f"{data}-model")["cohorts"] for data in ("replayed", "export")]
+
+    assert told[0] == told[1]
+    assert {one["tenant"] for one in told[0]["tenants"]} == {f"{brief(USUAL):08x}", f"{brief(LARGE):08x}"}
