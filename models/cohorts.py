@@ -117,7 +117,8 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], volumes: int) -> Cohorts:
 
 def _check(cohorts: Cohorts) -> None:
     tenants, usual, sessions = cohorts.tenants, cohorts.usual, cohorts.sessions
-    if not 0 < tenants.size <= MOST_TENANTS or (np.diff(tenants.astype(np.int64)) <= 0).any():
+    ascending = np.diff(tenants.astype(np.int64), prepend=0) > 0
+    if not 0 < tenants.size <= MOST_TENANTS or not ascending.all():
         raise BadCohorts("its tenants are none, too many, or not in order")
     if not np.isfinite(usual).all():
         raise BadCohorts("what is usual at its tenants are not all numbers")

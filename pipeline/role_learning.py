@@ -93,7 +93,7 @@ def _reached(
         parts.append(
             Reached(
                 folded.values[wanted[:, None], at].T, folded.facts["kind"][at], folded.facts["role"][at],
-                mine.keys[folded.seg.order[at]], table.tenants[folded.seg.keys[whose]],
+                mine.keys[folded.seg.order[at]], table.tenants(folded.seg.keys)[whose],
             )
         )  # fmt: skip
     return Reached.together(parts)

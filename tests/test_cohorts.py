@@ -249,6 +249,7 @@ SPOILT: list[tuple[str, Callable[[Arrays], Arrays]]] = [
     ("tenant_sessions is int64 .* is due", with_one("tenant_sessions", lambda one: one[1:])),
     ("not in order", with_one("tenants", lambda one: one[::-1])),
     ("not in order", with_one("tenants", lambda one: one[[0, 0]])),
+    ("not in order", with_one("tenants", lambda one: one * np.uint32(0))),
     ("not all numbers", with_one("tenant_usual", infinite)),
     ("of which it learned nothing", with_one("tenant_sessions", np.zeros_like)),
     ("of which it learned nothing", with_one("tenant_sessions", lambda one: -one)),
