@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from histories import now, repeated
-from playing import Event, found, of, replayed
+from playing import Desk, Event, found, of, read, replayed
 from role_samples import at_tenant
+from samples import call
 from schemas import topics
 from test_role_detections import BULK, DRIP, ELSEWHERE, MAIL, ROLES, Do, refused
 
@@ -58,3 +59,20 @@ def test_a_reason_says_nothing_of_a_role_that_the_model_does_not_explain() -> No
     risks = said(repeated(40, **BULK, **ELSEWHERE), "acme")
 
     assert normal(risks, "mass_read") == {"of a newcomer its role's, ≤ 5000"}
+
+
+def test_a_worker_that_takes_over_holds_a_session_against_its_tenants_cohort_still() -> None:
+    first = Desk()
+    first.brain.roles = ACME_IS_LARGE
+    for at in range(20):
+        for tenant in ("acme", "birch"):
+            first.play(call(at, tenant=tenant, session_id=tenant, records=40, sensitivity="restricted"))
+    then = first.restarted()
+    then.brain.roles = ACME_IS_LARGE
+
+    for tenant in ("acme", "birch"):
+        then.play(call(20, tenant=tenant, session_id=tenant, records=250, sensitivity="restricted"))
+    told = read(then.messages)
+
+    assert "mass_read" in found(told, "birch")
+    assert found(told, "acme") == set()

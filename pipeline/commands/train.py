@@ -44,8 +44,9 @@ def command(
     DATA is a recording or what `session-risk export` wrote; without it two days are simulated, and a third
     one full of attacks to see how well the model does. Sessions that the truth or a verdict calls attacked
     are left out; where there are some and no --test, a fifth of the honest ones is, too, to see how odd they
-    look. Without --out the model goes where models that ship are, under its name. The same data and seed give
-    the same bytes.
+    look. What is usual in a role is learned of all tenants, and of each tenant of DATA that is large enough;
+    the model holds no tenant's name. Without --out the model goes where models that ship are, under its name.
+    The same data and seed give the same bytes.
     """
     target = out or SHIPPED / name
     learned, tested = _data(data, test, seed)
