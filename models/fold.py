@@ -91,7 +91,8 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
     act, client, context, role = (np.zeros(n, one) for one in types)
     known = Facts(act, client, context, role, np.empty((n, len(SUM_NAMES))))
     tables = NO_ROLES if roles is None else roles.tables
-    tenants = table.tenants(seg.keys)
+    apart = tables.tenants.size > 0  # else nobody asks whose a session is
+    tenants = table.tenants(seg.keys) if apart else np.zeros(seg.keys.size, np.uint32)
     _fold(
         seg.order, seg.starts, seg.lasts, int(batch.kind), batch.at, batch.told, tables, tenants, after, known
     )  # fmt: skip

@@ -79,7 +79,8 @@ AGENTS: Final[tuple[Rule, ...]] = (
         "Your assistant behaved unusually and was disconnected.",
         "HIGH", 6.0, 1800.0, False, ("T1059.009", "T1078.004"),
         _tool_burst, ("tool_calls_1m", "tool calls in 1 min"),
-        "≤ {calls:g} calls or {times:g} times the usual, of a newcomer its role's, ≤ {newcomer:g}; "
+        "≤ {calls:g} calls or {times:g} times the usual, of a newcomer its role's, ≤ {newcomer:g} or "
+        "twice what its tenant's reach; "
         "≤ {new_tools:g} tools new to the session, ≤ {strange_tools:g} new to all",
         "an evaluation run, a new task or set of tools, the first nights of a batch",
         numbers(

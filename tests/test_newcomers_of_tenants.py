@@ -8,7 +8,7 @@ import pytest
 
 from histories import now, repeated
 from playing import Desk, Event, found, of, read, replayed
-from role_samples import at_tenant
+from role_samples import at_tenant, one_role
 from samples import call
 from schemas import topics
 from test_role_detections import BULK, DRIP, ELSEWHERE, MAIL, ROLES, Do, refused
@@ -42,6 +42,21 @@ def test_what_is_usual_at_the_tenant_is_not_detected_and_the_same_elsewhere_is(
     assert detected == {"acme": False, "birch": True, "default": True}
 
 
+@pytest.mark.parametrize("tenant", ["acme", "birch"])
+@pytest.mark.parametrize(
+    ("records", "detected"), [(4_500, ()), (5_600, ("birch",)), (6_800, ("acme", "birch"))]
+)
+def test_what_no_newcomer_may_exceed_is_twice_what_a_large_tenant_is_known_to_reach(
+    tenant: str, records: int, detected: tuple[str, ...]
+) -> None:
+    roles = at_tenant(one_role(("GET /x",), {"sensitive_records_10m": 640.0}), "acme", 5.0)
+    bulk = repeated(10, 1, records=records // 10, sensitivity="restricted")
+
+    risks = replayed(now(bulk, tenant=tenant), roles=roles)
+
+    assert ("mass_read" in found(risks, "s-1")) is (tenant in detected)
+
+
 def normal(risks: list[Event], rule: str) -> set[str]:
     """What each reason says is usual, after the words of the rule."""
     told = [one["normal"] for risk in risks for one in risk["reasons"] if one["detection"] == rule]
@@ -58,7 +73,7 @@ def test_a_reason_says_what_is_usual_in_the_role_and_whether_at_this_tenant() ->
 def test_a_reason_says_nothing_of_a_role_that_the_model_does_not_explain() -> None:
     risks = said(repeated(40, **BULK, **ELSEWHERE), "acme")
 
-    assert normal(risks, "mass_read") == {"of a newcomer its role's, ≤ 5000"}
+    assert normal(risks, "mass_read") == {"of a newcomer its role's, ≤ 5000 or twice what its tenant's reach"}
 
 
 def test_a_worker_that_takes_over_holds_a_session_against_its_tenants_cohort_still() -> None:
