@@ -95,6 +95,7 @@ def _page(about: Mapping[str, Any], pictures: Sequence[str]) -> Iterator[str]:
 
 _SECTIONS: Final = {
     "data": "Trained on",
+    "cohorts": "Tenants of which it knows what is usual there",
     "fit": "How it was fitted",
     "thresholds": "Scores that only 1 %, 0.1 % and 0.01 % of normal traffic exceed",
     "metrics": "How well it does",

@@ -57,6 +57,15 @@ def short(fingerprints: NDArray[np.uint64]) -> NDArray[np.uint32]:
     return low
 
 
+def brief(text: str) -> int:
+    """:func:`short` of the fingerprint of one *text*.
+
+    >>> brief("acme") == short(np.array([fingerprint("acme")], np.uint64)).tolist()[0]
+    True
+    """
+    return fingerprint(text) & 0xFFFFFFFF or 1
+
+
 def hash_ids(ids: Sequence[str | None]) -> NDArray[np.uint64]:
     """64-bit hashes of strings that hardly ever repeat, shape ``(len(ids),)``; 0 for ``None``, never 0 else.
 

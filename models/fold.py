@@ -21,7 +21,7 @@ from models.device_facts import CONTEXT_FACTS, follow_context, know_contexts
 from models.features import MARKS, SUM_NAMES, Floats
 from models.roles import NO_ROLES, Roles, RoleTables
 from models.segments import Ints, Segments
-from models.sequence import ROLE_FACTS, USUAL_NAMES, follow_role, hold_role, without_roles
+from models.sequence import ROLE_FACTS, USUAL_NAMES, cohort_of, follow_role, hold_role, without_roles
 from models.state import ROLES, Rows, SessionTable, gather, scatter
 from models.sums import add, keep_peaks
 from models.volumes import VOLUMES, packed
@@ -81,7 +81,8 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
         table: state of one partition; its rows are updated in place.
         seg: ``segments`` of the events' rows.
         batch: the events, none of them folded before.
-        roles: of the model in force; without them no call is surprising.
+        roles: of the model in force; without them no call is surprising. What is usual is that of the
+            session's tenant, where they know it.
     """
     before = gather(table.rows, seg.keys)
     after = before.copy()
@@ -90,7 +91,11 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
     act, client, context, role = (np.zeros(n, one) for one in types)
     known = Facts(act, client, context, role, np.empty((n, len(SUM_NAMES))))
     tables = NO_ROLES if roles is None else roles.tables
-    _fold(seg.order, seg.starts, seg.lasts, int(batch.kind), batch.at, batch.told, tables, after, known)
+    apart = tables.tenants.size > 0  # else nobody asks whose a session is
+    tenants = table.tenants(seg.keys) if apart else np.zeros(seg.keys.size, np.uint32)
+    _fold(
+        seg.order, seg.starts, seg.lasts, int(batch.kind), batch.at, batch.told, tables, tenants, after, known
+    )  # fmt: skip
     if batch.kind is not Kind.TICK:
         scatter(table.rows, seg.keys, after)
     facts = _by_name(known)
@@ -106,13 +111,17 @@ def _by_name(known: Facts) -> dict[str, NDArray[Any]]:
 
 @compiled
 def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    order: Ints, starts: Ints, lasts: Ints, kind: int, at: Ints, told: ByKind, roles: RoleTables, rows: Rows,
-    facts: Facts,
+    order: Ints, starts: Ints, lasts: Ints, kind: int, at: Ints, told: ByKind, roles: RoleTables,
+    tenants: NDArray[np.uint32], rows: Rows, facts: Facts,
 ) -> None:  # fmt: skip
-    """Each session's events one after another; *rows* ``(u,)`` are brought up to date on the way."""
+    """Each session's events one after another; *rows* ``(u,)`` are brought up to date on the way.
+
+    *tenants* ``(u,)`` tell whose they are.
+    """
     marks, weights = np.zeros(_MARKS), np.zeros(ROLES)
     for owner in range(starts.size):
         row, device_told = rows[owner], -1
+        cohort = cohort_of(tenants[owner], roles)
         for index in range(starts[owner], lasts[owner] + 1):
             one, act, context = order[index], facts.act[index], facts.context[index]
             marks[:] = 0.0
@@ -131,7 +140,7 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
             know_contexts(row, context, act.at, facts.client[index].bound)
             if kind == _CALL:
                 follow_call(row, act, told.client[one].who.address, told.call[one], marks)
-            _follow_role(row, facts.role[index], one, kind, told, roles, weights, marks)
+            _follow_role(row, facts.role[index], one, kind, cohort, told, roles, weights, marks)
             add(row, act.previous_at, act.at, at[one], marks, facts.sums[index])
             if kind == _CALL:
                 keep_peaks(row, facts.sums[index])
@@ -149,13 +158,14 @@ def _follow_client(row: Any, fact: Any, one: int, kind: int, at: Ints, told: ByK
 
 @compiled
 def _follow_role(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    row: Any, fact: Any, one: int, kind: int, told: ByKind, roles: RoleTables, weights: Any, marks: Any
-) -> None:
+    row: Any, fact: Any, one: int, kind: int, cohort: int, told: ByKind, roles: RoleTables, weights: Any,
+    marks: Any,
+) -> None:  # fmt: skip
     if kind == _CALL and roles.vocabulary.size:
-        follow_role(row, fact, row.kind, told.call[one].act.called, roles, weights, marks)
+        follow_role(row, fact, row.kind, cohort, told.call[one].act.called, roles, weights, marks)
         return
     if roles.vocabulary.size:
-        hold_role(row, fact, row.kind, roles, weights)
+        hold_role(row, fact, row.kind, cohort, roles, weights)
     else:
         without_roles(row, fact)
     if kind == _CALL:

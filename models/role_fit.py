@@ -5,7 +5,7 @@ The same calls and seed give the same bytes: of k-means only the grouping is kep
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
+from models.cohort_fit import Reached, fit_cohorts
+from models.cohorts import QUANTILES
 from models.columns import KINDS
-from models.roles import MOST_OPERATIONS, OTHER, QUANTILES, VOLUMES, Roles, numbers_of
+from models.roles import MOST_OPERATIONS, OTHER, VOLUMES, Roles, numbers_of
 from models.segments import Floats, Ints, segments
 from models.state import ROLES
 
@@ -96,25 +98,24 @@ def fit_roles(calls: Calls, *, seed: int) -> Roles:
     return Roles(np.array(operations), log_p, prior, rare, usual, labels)
 
 
-def with_usual(roles: Roles, values: Floats, kind: NDArray[np.uint8], role: Ints) -> Roles:
+def with_usual(roles: Roles, reached: Reached, *, tenants: bool = True) -> Roles:
     """*roles* that know what is usual: of a role, failing that of its kind, failing that of anybody.
 
-    Args:
-        roles: as :func:`fit_roles` made them.
-        values: :data:`models.roles.VOLUMES` at calls of normal traffic, ``(n, volumes)``, n ≥ 1.
-        kind: of the principal at each, ``(n,)``.
-        role: at each, negative where it was not clear, ``(n,)``.
+    With *tenants* also what is usual at each of them, as far as they are known (:mod:`models.cohort_fit`).
+    *roles* are as :func:`fit_roles` made them; *reached* tells of :data:`models.roles.VOLUMES`.
     """
+    values = reached.values
     usual = np.empty_like(roles.usual)
     usual[:] = _quantiles(values, np.ones(len(values), np.bool_))
     for number in range(1, len(KINDS)):
-        own = kind == number
+        own = reached.kind == number
         if own.sum() >= _ENOUGH:
             usual[number] = _quantiles(values, own)
         for part in range(ROLES):
-            if (own & (role == part)).sum() >= _ENOUGH:
-                usual[number, part] = _quantiles(values, own & (role == part))
-    return Roles(roles.operations, roles.log_p, roles.prior, roles.rare, usual, roles.labels)
+            if (own & (reached.role == part)).sum() >= _ENOUGH:
+                usual[number, part] = _quantiles(values, own & (reached.role == part))
+    learned = replace(roles, usual=usual)
+    return replace(learned, cohorts=fit_cohorts(usual, reached)) if tenants else learned
 
 
 def _quantiles(values: Floats, chosen: NDArray[np.bool_]) -> Floats:

@@ -7,7 +7,7 @@ pickles, and nothing learns here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -15,27 +15,30 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cohorts import QUANTILES, UPPER, BadCohorts, Cohorts, no_cohorts
+from models.cohorts import from_arrays as cohorts_from_arrays
 from models.columns import KINDS
 from models.features import FEATURES, SUM_NAMES
 from models.fingerprint import fingerprint, short
-from models.segments import Floats, Ints
+from models.segments import Bools, Floats, Ints
 from models.state import ROLES
 
 MOST_OPERATIONS: Final = 255
 """The operations called most have a number of their own, all others share one."""
-QUANTILES: Final = (0.5, 0.99, 0.999)
-"""Of what a role's sessions usually reach."""
 VOLUMES: Final = tuple(
     feature.name for feature in FEATURES if feature.source == "api-calls" and feature.name in SUM_NAMES
 )
 """Features of which a role's usual values are known."""
 OTHER: Final = 0
 """The number of an operation that has none of its own."""
-_UPPER: Final = QUANTILES.index(0.99)
+_NO_COHORTS: Final = no_cohorts(len(VOLUMES))
 
 
 class RoleTables(NamedTuple):
-    """Arrays of :class:`Roles` by their names there, and *usual* at its 99 % quantile (``upper``)."""
+    """Arrays of :class:`Roles` by their names there; of *usual* the 99 % quantile of each cohort (``upper``).
+
+    Cohort 0 is all tenants, cohort ``1 + t`` is ``tenants[t]``; *own* is where it has its own values.
+    """
 
     tag: int
     vocabulary: NDArray[np.uint32]
@@ -44,6 +47,8 @@ class RoleTables(NamedTuple):
     prior: Floats
     rare: Floats
     upper: Floats
+    tenants: NDArray[np.uint32]
+    own: Bools
 
 
 class BadRoles(ValueError):
@@ -63,6 +68,7 @@ class Roles:
         usual: :data:`QUANTILES` of :data:`VOLUMES` at a role's calls, ``(kinds, ROLES + 1, volumes, 3)``; the
             last row is the kind's own, for sessions whose role is not clear yet.
         labels: what to call a role, ``(kinds, ROLES)``.
+        cohorts: what is usual at tenants that enough is known of; *usual* is that of all tenants.
     """
 
     operations: NDArray[np.str_]
@@ -71,13 +77,14 @@ class Roles:
     rare: Floats
     usual: Floats
     labels: NDArray[np.str_]
+    cohorts: Cohorts = field(default=_NO_COHORTS)
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything learned, by name; :func:`from_arrays` is the inverse."""
         return {
             "operations": self.operations, "log_p": self.log_p, "prior": self.prior, "rare": self.rare,
-            "usual": self.usual, "labels": self.labels, "volumes": np.array(VOLUMES),
+            "usual": self.usual, "labels": self.labels, "volumes": np.array(VOLUMES), **self.cohorts.arrays,
         }  # fmt: skip
 
     @cached_property
@@ -102,15 +109,16 @@ class Roles:
 
     @cached_property
     def upper(self) -> Floats:
-        """The 99 % quantiles alone, ``(kinds, ROLES + 1, volumes)``."""
-        return np.ascontiguousarray(self.usual[:, :, :, _UPPER])
+        """The 99 % quantiles alone, of all tenants and of each, ``(1 + T, kinds, ROLES + 1, volumes)``."""
+        return self.cohorts.upper(self.usual[:, :, :, UPPER])
 
     @cached_property
     def tables(self) -> RoleTables:
         """What the fold reads."""
         return RoleTables(
-            self.tag, self.vocabulary, self.log_p, self.expected, self.prior, self.rare, self.upper
-        )
+            self.tag, self.vocabulary, self.log_p, self.expected, self.prior, self.rare, self.upper,
+            self.cohorts.tenants, self.cohorts.own,
+        )  # fmt: skip
 
     def symbols(self, operations: NDArray[np.uint32]) -> Ints:
         """The numbers 1 to V of *operations* as rows keep them, :data:`OTHER` for those without, ``(n,)``."""
@@ -126,7 +134,7 @@ class Roles:
 
 NO_ROLES: Final = RoleTables(
     0, np.zeros(0, np.uint32), np.zeros((0, 0, 0, 0), np.float32), np.zeros((0, 0, 0)), np.zeros((0, 0)),
-    np.zeros((0, 0)), np.zeros((0, 0, 0)),
+    np.zeros((0, 0)), np.zeros((0, 0, 0, 0)), np.zeros(0, np.uint32), np.zeros((0, 0, 0), np.bool_),
 )  # fmt: skip
 """What the fold reads without roles: its vocabulary is empty, which no model's is."""
 
@@ -144,11 +152,17 @@ def from_arrays(arrays: dict[str, NDArray[Any]]) -> Roles:
     """
     try:
         volumes = tuple(arrays["volumes"].tolist())
-        parts = [arrays[name] for name in ("operations", "log_p", "prior", "rare", "usual", "labels")]
+        parts: list[Any] = [
+            arrays[name] for name in ("operations", "log_p", "prior", "rare", "usual", "labels")
+        ]
     except KeyError as error:
         raise BadRoles(f"it has no {error}") from error
     if volumes != VOLUMES:
         raise BadRoles(f"it knows what is usual of {len(volumes)} features, here are {len(VOLUMES)} others")
+    try:
+        parts.append(cohorts_from_arrays(arrays, len(VOLUMES)))
+    except BadCohorts as error:
+        raise BadRoles(str(error)) from error
     roles = Roles(*parts)
     kinds, size = len(KINDS), roles.operations.size
     shapes = {

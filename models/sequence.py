@@ -33,6 +33,7 @@ ROLE_FACTS: Final = np.dtype(
     [
         ("usual", "<f8", (len(VOLUMES),)),  # USUAL_NAMES: 99 of 100 of the role's calls stay below
         ("role", "<i8"),  # before the event
+        ("tenant_cohort", "?"),  # the usual values are those of the session's own tenant
         ("surprise", "<f8"),  # nats above what the role expects, of a call
         ("previous_operation", "<u4"),  # before the call; else the last
         ("familiar", "?"),  # the newest call is one the model has seen
@@ -43,6 +44,12 @@ ROLE_FACTS: Final = np.dtype(
 
 
 @compiled
+def cohort_of(tenant: int, roles: Any) -> int:
+    """Which of the cohorts of *roles* a session of *tenant* is held against, 0 for that of all tenants."""
+    return _number(roles.tenants, tenant)
+
+
+@compiled
 def without_roles(row: Any, fact: Any) -> None:
     """Nothing is usual, everything familiar."""
     fact.role, fact.familiar, fact.previous_operation = UNCLEAR, True, row.last_operation
@@ -50,29 +57,31 @@ def without_roles(row: Any, fact: Any) -> None:
 
 
 @compiled
-def hold_role(row: Any, fact: Any, kind: int, roles: Any, weights: Any) -> None:
+def hold_role(row: Any, fact: Any, kind: int, cohort: int, roles: Any, weights: Any) -> None:
     """An event that is no call; *weights* is room for a number for each role."""
     fact.familiar, fact.previous_operation = (
-        _symbol(roles.vocabulary, row.last_operation) != OTHER,
+        _number(roles.vocabulary, row.last_operation) != OTHER,
         row.last_operation,
     )
-    _role(fact, kind, roles, weights, _weigh(row, kind, roles, weights))
+    _role(fact, kind, cohort, roles, weights, _weigh(row, kind, roles, weights))
 
 
 @compiled
-def follow_role(row: Any, fact: Any, kind: int, called: int, roles: Any, weights: Any, marks: Any) -> None:
+def follow_role(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
+    row: Any, fact: Any, kind: int, cohort: int, called: int, roles: Any, weights: Any, marks: Any
+) -> None:
     """A call of the operation *called*, as rows keep it: how surprising it was for what came before.
 
     Marks its surprise, and what is rare where the role is clear.
     """
-    before, current = row.last_operation, _symbol(roles.vocabulary, called)
+    before, current = row.last_operation, _number(roles.vocabulary, called)
     fact.previous_operation, fact.familiar = before, current != OTHER
     if row.roles_tag != roles.tag:
         row.role_scores[:] = np.float32(0)
         row.roles_tag = roles.tag
     total = _weigh(row, kind, roles, weights)
-    _role(fact, kind, roles, weights, total)
-    previous = _symbol(roles.vocabulary, before) if before else roles.vocabulary.size + 1
+    _role(fact, kind, cohort, roles, weights, total)
+    previous = _number(roles.vocabulary, before) if before else roles.vocabulary.size + 1
     log_p, expected = roles.log_p[kind, previous, current], roles.expected[kind, previous]
     likely, due = 0.0, 0.0
     for role in range(ROLES):
@@ -87,16 +96,16 @@ def follow_role(row: Any, fact: Any, kind: int, called: int, roles: Any, weights
 
 
 @compiled
-def _symbol(vocabulary: Any, operation: int) -> int:
-    """The number of an operation as the model has it, :data:`OTHER` for one it does not know."""
-    low, high = 0, vocabulary.size
+def _number(known: Any, one: int) -> int:
+    """The number of an operation or tenant in *known*, ascending, from 1; 0 for one that is not there."""
+    low, high = 0, known.size
     while low < high:
         middle = (low + high) // 2
-        if vocabulary[middle] < operation:
+        if known[middle] < one:
             low = middle + 1
         else:
             high = middle
-    return low + 1 if low < vocabulary.size and vocabulary[low] == operation else OTHER
+    return low + 1 if low < known.size and known[low] == one else 0
 
 
 @compiled
@@ -116,10 +125,12 @@ def _weigh(row: Any, kind: int, roles: Any, weights: Any) -> float:
 
 
 @compiled
-def _role(fact: Any, kind: int, roles: Any, weights: Any, total: float) -> None:
+def _role(fact: Any, kind: int, cohort: int, roles: Any, weights: Any, total: float) -> None:
     clear = total * CLEAR <= 1.0  # the likeliest weighs 1
     likeliest = np.argmax(weights)
     fact.role = likeliest if clear else UNCLEAR
-    usual = roles.upper[kind, likeliest if clear else ROLES]
+    shown = likeliest if clear else ROLES
+    fact.tenant_cohort = roles.own[cohort, kind, shown]
+    usual = roles.upper[cohort, kind, shown]
     for one in range(_VOLUMES):
         fact.usual[one] = usual[one]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.columns import CLIENT
 from models.features import SUMS
-from models.fingerprint import BETWEEN, fingerprint
+from models.fingerprint import BETWEEN, brief, fingerprint
 from models.index import SessionIndex
 from models.signals import SIGNALS
 from models.sums import LONG, SHORT
@@ -88,6 +88,8 @@ LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS, VOLUMES]).encode(), dige
 """Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
 _HEAD: Final = struct.Struct("<B4s4sHI")
 _SMALLEST: Final = 1024
+_TENANTS: Final = 2**16
+"""Tenants of a partition with a number of their own; 0 stands for all others, who are looked up by name."""
 
 
 def join(*parts: str) -> bytes:
@@ -186,10 +188,16 @@ def decode(value: bytes) -> tuple[Rows, bytes, bytes, bytes]:
 
 
 class SessionTable:
-    """The sessions of one partition: rows, names, the index to them, and the rows that are free."""
+    """The sessions of one partition: rows, names, the index to them, and the rows that are free.
+
+    Beside the rows, as it follows from their names, two bytes tell each one's tenant.
+    """
 
     def __init__(self) -> None:
         self.rows: Rows = np.zeros(_SMALLEST, ROW)
+        self._tenants = np.zeros(_SMALLEST, np.uint16)
+        self._numbers: dict[str, int] = {}
+        self._prints = np.zeros(_TENANTS, np.uint32)
         self.names: list[bytes] = []
         self.index = SessionIndex()
         self._free: list[int] = []
@@ -204,9 +212,9 @@ class SessionTable:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of rows in use, index and names (object headers included)."""
+        """Bytes of rows in use, index, tenants and names (object headers included)."""
         names = sum(map(len, self.names)) + 41 * len(self.names)
-        return self.used * ROW.itemsize + self.index.nbytes + names
+        return self.used * (ROW.itemsize + self._tenants.itemsize) + self.index.nbytes + names
 
     def add(self, names: Names, key: int | None = None) -> int:
         """Give the session a zeroed row; it must not have one."""
@@ -220,6 +228,7 @@ class SessionTable:
             if row >= self.rows.size:
                 self._grow()
         self.rows[row] = 0
+        self._tenants[row] = self._number(names.tenant)
         self.index.insert(names.key if key is None else key, row)
         return row
 
@@ -227,6 +236,20 @@ class SessionTable:
         """The session's row, -1 where it has none."""
         key = Names(tenant, session_id).key
         return int(self.index.find(np.array([key], np.uint64))[0])
+
+    def tenants(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """:func:`models.fingerprint.brief` of the tenant of each of *rows*, ``(n,)``."""
+        told: NDArray[np.uint32] = self._prints[self._tenants[rows]]
+        for at in np.flatnonzero(told == 0).tolist():
+            told[at] = brief(Names.unpack(self.names[int(rows[at])]).tenant)
+        return told
+
+    def _number(self, tenant: str) -> int:
+        number = self._numbers.get(tenant, 0)
+        if number == 0 and len(self._numbers) + 1 < self._prints.size:
+            number = self._numbers[tenant] = len(self._numbers) + 1
+            self._prints[number] = brief(tenant)
+        return number
 
     def remove(self, row: int) -> None:
         """Forget the session in *row*."""
@@ -242,4 +265,6 @@ class SessionTable:
     def _grow(self) -> None:
         rows = np.zeros(self.rows.size * 2, ROW)
         rows[: self.rows.size] = self.rows
-        self.rows = rows
+        tenants = np.zeros(rows.size, np.uint16)
+        tenants[: self._tenants.size] = self._tenants
+        self.rows, self._tenants = rows, tenants

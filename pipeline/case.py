@@ -24,7 +24,8 @@ CHILDREN: Final = 1_000
 class Episode:
     """One detection holding, from first to last: times in ms, the value observed, the events that show it.
 
-    *told* is what a context observed, in its words.
+    *told* is what a context observed, in its words. *role_usual* is what was usual in the session's role, if
+    the model knows it: *at_tenant*, or at all tenants.
     """
 
     first_at: int
@@ -33,6 +34,8 @@ class Episode:
     evidence: list[str] = field(default_factory=list)
     told: str = ""
     usual: float | None = None
+    role_usual: float | None = None
+    at_tenant: bool = False
 
     def see(self, at: int, observed: float, usual: float | None, event_id: str, told: str = "") -> None:
         """It holds again; *usual* is what the principal's history says of *observed*, if it says anything."""

@@ -11,6 +11,7 @@ from models.roles import Roles
 from pipeline import parquet
 from pipeline.assembly import configured
 from pipeline.brain import Brain
+from pipeline.cohort_learning import with_cohorts
 from pipeline.console import tracked, working
 from pipeline.decision import Judge
 from pipeline.policy import read_policy
@@ -25,21 +26,27 @@ RECORDING: Final = "recording"
 EXPORT: Final = "export"
 
 
-def learned_in(folder: Path, seed: int, kind: str | None = None) -> Data:
+def learned_in(folder: Path, seed: int, kind: str | None = None, *, tenants: bool = True) -> Data:
     """Return about `ROWS` vectors of the data in *folder*, and roles: learned from a recording's calls.
 
     Vectors of an export or a replay were scored by the roles of the model then in force: that is, here, of
-    the configured one. Raises `RecordingError` where there is nothing that can be read.
+    the configured one. With *tenants* the roles know also what is usual at each that is large enough. Raises
+    `RecordingError` where there is nothing that can be read.
     """
     if parquet.is_export(folder) or is_replayed(folder):
-        return data_in(folder, kind, _configured_roles())
-    return data_in(folder, kind, roles_in(folder, seed))
+        model, roles = _configured()
+        data = data_in(folder, kind, roles)
+        return with_cohorts(data, model) if tenants else data
+    return data_in(folder, kind, roles_in(folder, seed, tenants=tenants))
 
 
-def roles_in(recording: Path, seed: int) -> Roles | None:
-    """Return the roles learned from the calls of *recording*, but for sessions that it says were attacked."""
+def roles_in(recording: Path, seed: int, *, tenants: bool = True) -> Roles | None:
+    """Return the roles learned from the calls of *recording*, but for sessions that it says were attacked.
+
+    With *tenants* they know also what is usual at each that is large enough.
+    """
     with working("learning roles"):
-        return learn_roles(recording, left_out=_attacked(recording), seed=seed)
+        return learn_roles(recording, left_out=_attacked(recording), seed=seed, tenants=tenants)
 
 
 def _attacked(recording: Path) -> set[tuple[str, str]]:
@@ -49,12 +56,14 @@ def _attacked(recording: Path) -> set[tuple[str, str]]:
     return {(row.tenant, row.session_id) for row in read_truth(recording) if row.label == "attack"}
 
 
-def _configured_roles() -> Roles | None:
+def _configured() -> tuple[str, Roles | None]:
+    """The id of the configured model, and its roles."""
     settings = load()
+    models = configured(settings).models
     try:
-        return configured(settings).models.roles(settings.model)
+        return models.load(settings.model).id, models.roles(settings.model)
     except BadModel:  # of other features: there is none to go by until the next one is trained
-        return None
+        return "", None
 
 
 def data_in(folder: Path, kind: str | None = None, roles: Roles | None = None) -> Data:

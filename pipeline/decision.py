@@ -118,6 +118,7 @@ class Judge:
                 if episode is not None:
                     told = moment.told.get(rule.signal, "")
                     episode.see(moment.at, *moment.measured(rule), moment.evidence, told)
+                    episode.role_usual, episode.at_tenant = moment.in_role(rule)
             elif episode is not None:
                 if moment.mask_before >> index & 1:
                     episode.last_at = max(episode.last_at, moment.before)

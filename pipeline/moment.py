@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
+import numpy as np
+
 from pipeline.case import Episode
 from pipeline.risk import Level
 from pipeline.rules import Rule
+from pipeline.rules.rule import explained
 
 ANOMALY: Final = "anomaly"
 
@@ -52,6 +56,14 @@ class Moment:
         told = rule.usual and self.fact("days_known")
         observed = self.fact(rule.observed[0]) if rule.observed[0] else 0.0
         return observed, self.fact(rule.usual) if told else None
+
+    def in_role(self, rule: Rule) -> tuple[float | None, bool]:
+        """What is usual of it in the session's role, if the model knows; whether that is the tenant's own."""
+        usual = self.fact(rule.role_usual) if rule.role_usual else math.inf
+        if not math.isfinite(usual):
+            return None, False
+        known = explained({name: np.array(self.fact(name)) for name in ("calls_10m", "surprise_10m")})
+        return (usual, bool(self.fact("tenant_cohort"))) if known else (None, False)
 
 
 @dataclass(slots=True)

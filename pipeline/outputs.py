@@ -181,14 +181,13 @@ def muted(who: Mapping[str, str], kind: str, event_id: str, at: int, told: Mappi
 
 
 def features(
-    who: Mapping[str, str], kind: str, event_id: str, at: int, level: str, values: Mapping[str, float],
-    stamp: Stamp,
+    who: Mapping[str, str], kind: str, event_id: str, at: int, scored: Mapping[str, Any], stamp: Stamp
 ) -> Message:  # fmt: skip
-    """The vector that was scored, exactly, for retraining."""
+    """The vector that was scored, exactly, for retraining: its level, role and values."""
     members = {
         "tenant": who["tenant"], "session_id": who["session_id"], "principal_kind": kind or None,
-        "event_id": event_id, "occurred_at": at, "scored_at": stamp.now_ms, "level": level,
-        "model": stamp.model, "policy": stamp.policy, "feature_set": FEATURE_SET, "values": values,
+        "event_id": event_id, "occurred_at": at, "scored_at": stamp.now_ms, "model": stamp.model,
+        "policy": stamp.policy, "feature_set": FEATURE_SET, **scored,
     }  # fmt: skip
     return keyed(SESSION_FEATURES, who["session_id"], members)
 

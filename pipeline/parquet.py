@@ -23,6 +23,8 @@ LOW_SHARE: Final = b"session_risk.low_share"
 
 _TIME: Final = pa.timestamp("ms", tz="UTC")
 _TIMES: Final = frozenset({"occurred_at", "scored_at", "label_at", "truth_started_at"})
+_NOT_TOLD: Final = {"label": -1, "role": -1}
+"""What stands for nothing in columns where 0 is something."""
 _MAY_BE_MISSING: Final = frozenset({"label_at", "truth_started_at"})
 
 
@@ -106,12 +108,14 @@ def _type(name: str) -> Any:
 def _column(name: str, column: NDArray[Any]) -> pa.Array:
     if name in _MAY_BE_MISSING:
         return pa.array(column, pa.int64(), mask=column == 0).cast(_TIME)
-    if name == "label":
+    if name in _NOT_TOLD:
         return pa.array(column, pa.int8(), mask=column < 0)
     return pa.array(column, pa.int64()).cast(_TIME) if name in _TIMES else pa.array(column, pa.string())
 
 
 def _vectors(batch: pa.RecordBatch) -> Vectors:
+    if "role" not in batch.schema.names:  # an export from before roles were told
+        batch = batch.append_column("role", pa.nulls(len(batch), pa.int8()))
     columns: dict[str, Any] = {name: _read(name, batch.column(name)) for name in NAMES}
     values = np.column_stack([batch.column(name).to_numpy() for name in FEATURE_NAMES])
     return Vectors(**columns, values=values)
@@ -122,6 +126,6 @@ def _read(name: str, column: pa.Array) -> NDArray[Any]:
         return np.array(column.to_pylist(), object)
     if name in _TIMES:
         column = column.cast(pa.int64())
-    missing = -1 if name == "label" else 0
+    missing = _NOT_TOLD.get(name, 0)
     numbers: NDArray[Any] = column.fill_null(missing).to_numpy().astype(TYPES[name])
     return numbers

@@ -44,7 +44,7 @@ def _reason(
         "attack": list(rule.attack),
         "contribution": 0.0 if part.muted else part.log_odds,
         "observed": _observed(rule, part.episode),
-        "normal": rule.normal.format(**limits[index]) + _usually(part.episode.usual),
+        "normal": rule.normal.format(**limits[index]) + _usually(part.episode),
         "evidence": list(part.episode.evidence),
         "first_at": part.episode.first_at,
         "last_at": part.episode.last_at,
@@ -57,8 +57,13 @@ def _observed(rule: Rule, episode: Episode) -> str:
     return episode.told or (f"{episode.observed:.4g} {unit}" if name else unit)
 
 
-def _usually(usual: float | None) -> str:
-    return "" if usual is None else f"; here usually ≤ {usual:.4g}"
+def _usually(episode: Episode) -> str:
+    """What is usual for the principal, and in its role: at its tenant, where that has its own cohort."""
+    told = "" if episode.usual is None else f"; here usually ≤ {episode.usual:.4g}"
+    if episode.role_usual is None:
+        return told
+    where = "role at this tenant" if episode.at_tenant else "role"
+    return f"{told}; in its {where} usually ≤ {episode.role_usual:.4g}"
 
 
 def _anomaly(part: Contribution, moved: list[Moved], transition: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from models.arrivals import device_before, names_at
 from models.columns import ACTION, FACTOR_CHANGES, KINDS, NETWORK_TYPES, Kind
 from models.features import FEATURE_NAMES
 from models.segments import Bools
+from models.sequence import UNCLEAR
 from models.state import Names
 from models.volumes import named_volumes
 from pipeline import feedback, lineage, outputs
@@ -268,6 +269,11 @@ class Reporter:
             event_id = folded.batch.event_id(int(folded.seg.order[index]))
             who = Names.unpack(self.walk.table.names[int(folded.seg.keys[folded.seg.of[index]])]).plain()
             values = dict(zip(FEATURE_NAMES, folded.values[:, index].tolist(), strict=True))
-            kind, level = KINDS[int(folded.facts["kind"][index])], LEVELS[int(looked.level[index])]
-            at = int(folded.at[index])
-            self.out.send(outputs.features(who, kind, event_id, at, level, values, self._stamp(at)))
+            role = int(folded.facts["role"][index]) if folded.batch.kind is Kind.CALL else UNCLEAR
+            scored = {
+                "level": LEVELS[int(looked.level[index])],
+                "role": None if role == UNCLEAR else role,
+                "values": values,
+            }
+            kind, at = KINDS[int(folded.facts["kind"][index])], int(folded.at[index])
+            self.out.send(outputs.features(who, kind, event_id, at, scored, self._stamp(at)))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrivals import locate
+from models.cohort_fit import Reached
 from models.columns import Batch, Columns
 from models.features import FEATURE_NAMES
 from models.fold import fold
@@ -30,10 +31,13 @@ ROWS: Final = 200_000
 _FOREVER: Final = 2**62
 
 
-def learn_roles(recording: Path, *, left_out: Container[Session], seed: int) -> Roles | None:
+def learn_roles(
+    recording: Path, *, left_out: Container[Session], seed: int, tenants: bool = True
+) -> Roles | None:
     """Learn roles from *recording*, but for the sessions *left_out*; the same seed gives the same bytes.
 
-    Returns ``None`` where the recording holds no calls. Raises `RecordingError`.
+    With *tenants* also what is usual in them at each tenant. Returns ``None`` where the recording holds no
+    calls. Raises `RecordingError`.
     """
     calls = _calls(recording, left_out)
     if not calls.session.size:
@@ -41,8 +45,8 @@ def learn_roles(recording: Path, *, left_out: Container[Session], seed: int) -> 
     calls = drawn(calls)
     roles = fit_roles(calls, seed=seed)
     share = min(1.0, ROWS / calls.session.size)
-    values, kind, role = _volumes(recording, left_out, np.unique(calls.session), roles, share)
-    return with_usual(roles, values, kind, role)
+    reached = _reached(recording, left_out, np.unique(calls.session), roles, share)
+    return with_usual(roles, reached, tenants=tenants)
 
 
 def _batches(recording: Path, left_out: Container[Session]) -> Iterator[Batch]:
@@ -71,21 +75,25 @@ def _calls(recording: Path, left_out: Container[Session]) -> Calls:
     return Calls(np.concatenate(session), np.concatenate(kind), np.concatenate(operation), names)
 
 
-def _volumes(
+def _reached(
     recording: Path, left_out: Container[Session], known: NDArray[np.uint64], roles: Roles, share: float
-) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.int64]]:
-    """Volumes, kind and role at a *share* of the calls of the sessions *known*, drawn by event id."""
+) -> Reached:
+    """What was reached at a *share* of the calls of the sessions *known*, drawn by event id."""
     table = SessionTable()
     limit = np.uint64(min(share * 2.0**64, 2.0**64 - 2048))
     wanted = np.array([FEATURE_NAMES.index(name) for name in VOLUMES])
-    values, kind, role = [], [], []
+    parts = []
     for batch in _batches(recording, left_out):
         mine = batch.take(np.flatnonzero(np.isin(batch.keys, known)))
         if not len(mine):
             continue
         folded = fold(table, segments(locate(table, mine)), mine, roles)
         at = np.flatnonzero(mine.ids[folded.seg.order] <= limit)
-        values.append(folded.values[wanted[:, None], at].T)
-        kind.append(folded.facts["kind"][at])
-        role.append(folded.facts["role"][at])
-    return np.concatenate(values), np.concatenate(kind), np.concatenate(role)
+        whose = folded.seg.of[at]
+        parts.append(
+            Reached(
+                folded.values[wanted[:, None], at].T, folded.facts["kind"][at], folded.facts["role"][at],
+                mine.keys[folded.seg.order[at]], table.tenants(folded.seg.keys)[whose],
+            )
+        )  # fmt: skip
+    return Reached.together(parts)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from models.artefact import ROLES, window
 from models.card import REFERENCE
+from models.cohort_fit import LEAST_CALLS, LEAST_SESSIONS, STEADY
+from models.cohorts import MOST_TENANTS
 from models.detectors.labelled import Labels, TooFewLabels
 from models.detectors.trained import METHOD, fit
 from models.detectors.trained import Trained as Detector
@@ -91,7 +93,21 @@ def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = 
     if data.roles is not None:
         parts[ROLES] = pack(data.roles.arrays)
         card["roles"] = [label for label in data.roles.labels.ravel().tolist() if label]
+        card["cohorts"] = _cohorts(data.roles, honest)
     return Trained(detector, card, {**parts, **_pictures(found, moved)})
+
+
+def _cohorts(roles: Roles, honest: Vectors) -> dict[str, Any]:
+    """Which tenants have cohorts of their own, for the card; without names, as a model may be given away."""
+    told = roles.cohorts.told
+    return {
+        "tenants_in_the_data": len(set(honest.tenant.tolist())),
+        "with_cohorts_of_their_own": len(told),
+        "at_most": MOST_TENANTS,
+        "learned_from": f"{LEAST_SESSIONS} sessions of a tenant in a role at least, and {LEAST_CALLS} calls",
+        "weight_of_its_own": f"n / (n + {STEADY:g}) of n sessions, the rest is that of all tenants",
+        **({"tenant_is": "32 bits of BLAKE2b of its name", "tenants": told} if told else {}),
+    }
 
 
 def attacked_sessions(vectors: Vectors) -> set[tuple[str, str]]:

@@ -43,6 +43,7 @@ class Vectors:
     """Rows as columns, ``(n,)`` each; times in ms, 0 and texts `None` where there is nothing to tell.
 
     Attributes:
+        role: what the model called the role of a call's session, -1 where it was not clear or not told.
         values: the features in their own units, ``(n, f)``.
         label: 1 attack, 0 none, -1 where no verdict says either; `verdict` is its word.
         truth_label: `benign` or `attack` of the session as a whole; the attack began at `truth_started_at`.
@@ -57,6 +58,7 @@ class Vectors:
     level: Column
     model: Column
     policy: Column
+    role: NDArray[np.int8]
     verdict: Column
     label: NDArray[np.int8]
     label_at: NDArray[np.int64]
@@ -132,7 +134,7 @@ class Vectors:
 
 
 TYPES: Final[dict[str, Any]] = {
-    "occurred_at": np.int64, "scored_at": np.int64, "label": np.int8, "label_at": np.int64,
+    "occurred_at": np.int64, "scored_at": np.int64, "role": np.int8, "label": np.int8, "label_at": np.int64,
     "truth_started_at": np.int64,
 }  # fmt: skip
 """Columns that are numbers; the others are texts."""
@@ -145,7 +147,7 @@ def _plain(row: Row) -> tuple[Any, ...]:
     meaning = None if label is None else label.meaning
     return (
         told.tenant, told.session_id, told.principal_kind, told.event_id, told.occurred_at, told.scored_at,
-        told.level, told.model, told.policy,
+        told.level, told.model, told.policy, -1 if told.role is None else told.role,
         *((None, -1, 0, None, None) if label is None else
           (label.verdict, -1 if meaning is None else meaning, label.at, label.by, label.decision_id)),
         *((None, None, 0) if truth is None else (truth.label, truth.family, truth.started_at)),

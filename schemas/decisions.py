@@ -138,7 +138,10 @@ class Suppression(Message):
 
 
 class SessionFeatures(Message):
-    """The exact vector that was scored, for retraining. `feature_set` is the hash of the features' names."""
+    """The exact vector that was scored, for retraining. `feature_set` is the hash of the features' names.
+
+    `role` is of a call: the number that the model has for the role that the calls before it showed, if any.
+    """
 
     tenant: Tenant = DEFAULT_TENANT
     session_id: Id
@@ -150,6 +153,7 @@ class SessionFeatures(Message):
     model: Id
     policy: Id
     feature_set: Id
+    role: Annotated[int, Field(ge=0, le=7)] | None = None
     values: Annotated[dict[Name, float], Field(max_length=1024)]
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from models.cohorts import QUANTILES, Cohorts
 from models.columns import KINDS, PRINCIPAL_KIND
-from models.roles import QUANTILES, VOLUMES, Roles, numbers_of
+from models.fingerprint import brief
+from models.roles import VOLUMES, Roles, numbers_of
 from models.state import ROLES
 
 OPERATIONS = ("GET /x", "GET /z", "iam:CreateAccessKey")
 
 
-def sample_roles(seed: int = 7) -> Roles:
-    """Roles in which everything is as likely as chance made it; another *seed* makes another model."""
+def sample_roles(seed: int = 7, *tenants: str) -> Roles:
+    """Roles in which everything is as likely as chance made it; another *seed* makes another model.
+
+    Each of the *tenants* has cohorts of its own for about half of its roles.
+    """
     random = np.random.default_rng(seed)
     operations = sorted(OPERATIONS, key=lambda one: int(numbers_of([one])[0]))
     kinds, size = len(KINDS), len(operations)
@@ -28,7 +34,26 @@ def sample_roles(seed: int = 7) -> Roles:
     rare = random.uniform(1.0, 3.0, (kinds, ROLES))
     usual = random.uniform(1.0, 100.0, (kinds, ROLES + 1, len(VOLUMES), len(QUANTILES)))
     labels = np.full((kinds, ROLES), "a role")
-    return Roles(np.array(operations), log_p, prior, rare, usual, labels)
+    roles = Roles(np.array(operations), log_p, prior, rare, usual, labels)
+    return replace(roles, cohorts=sample_cohorts(seed, *tenants)) if tenants else roles
+
+
+def sample_cohorts(seed: int, *tenants: str) -> Cohorts:
+    """Cohorts of *tenants* as chance made them; the kind's own always, a role's in one case of two."""
+    random = np.random.default_rng(seed)
+    cells = (len(tenants), len(KINDS), ROLES + 1)
+    sessions = random.integers(30, 90, cells) * random.integers(0, 2, cells)
+    sessions[:, 1:, ROLES] = 90
+    usual = random.uniform(100.0, 1_000.0, (*cells, len(VOLUMES), len(QUANTILES)))
+    usual[sessions == 0] = 0.0
+    return Cohorts(np.array(sorted(map(brief, tenants)), np.uint32), usual, sessions)
+
+
+def at_tenant(roles: Roles, tenant: str, times: float) -> Roles:
+    """*roles* that know *tenant*, at which *times* as much is usual of everything."""
+    own = np.where(np.isfinite(roles.usual), times * roles.usual, 1e12)[None]
+    sessions = np.full(own.shape[:3], 100)
+    return replace(roles, cohorts=Cohorts(np.array([brief(tenant)], np.uint32), own, sessions))
 
 
 def one_role(operations: tuple[str, ...], usual: Mapping[str, float]) -> Roles:

@@ -13,9 +13,10 @@ import numpy as np
 from models.client import EARTH_RADIUS_KM, NEAR_CELLULAR_KM, NEAR_KM
 from models.columns import KINDS, client_family, network_name
 from models.features import SUMS
-from models.fingerprint import fingerprint, hash_ids
+from models.fingerprint import brief, fingerprint, hash_ids
 from models.operations import PRIVILEGE, is_powerful
 from models.roles import Roles
+from models.sequence import USUAL_NAMES
 from models.state import ROLES
 from models.volumes import VOLUMES
 
@@ -32,6 +33,8 @@ class SlowSession:
 
     def __init__(self, first: dict[str, Any], roles: Roles | None = None) -> None:
         self.roles = roles
+        self.tenant = str(first["tenant"])
+        self.known: dict[str, float] = {}
         self.role_scores = [np.float32(0)] * ROLES
         self.kind = ""
         self.operation: str | None = None
@@ -62,6 +65,7 @@ class SlowSession:
         if event["type"] in ("auth.event", "api.call"):
             self.kind = event["principal_kind"]
             speed = self._client(event, marks)
+        self.known = self._role() if self.roles is not None else {}
         if event["type"] == "auth.event":
             self._auth(event, marks)
         if event["type"] == "api.call":
@@ -146,7 +150,33 @@ class SlowSession:
             "stage": PRIVILEGE.get(event["operation"], 0) if good else 0,
             "by_sim": auth and (event["amr"] is None or bool({"sms", "tel"} & set(event["amr"]))),
             "powerful": auth and is_powerful(event["scopes"] or []),
+            **self.known,
         }
+
+    def _role(self) -> dict[str, float]:
+        """The role that the calls before this one showed, and what is usual in it, at its tenant if known."""
+        assert self.roles is not None
+        kind = KINDS.index(self.kind)
+        weight = self._weights(self.roles, kind)
+        best = max(weight, key=weight.__getitem__)
+        clear = 0.9 * sum(weight.values()) <= 1
+        part = best if clear else ROLES
+        usual, own = self.roles.usual[kind, part], False
+        cohorts = self.roles.cohorts
+        for tenant, told, sessions in zip(cohorts.tenants, cohorts.usual, cohorts.sessions, strict=True):
+            if tenant == brief(self.tenant) and sessions[kind, part]:
+                usual, own = told[kind, part], True
+        return {
+            "role": best if clear else -1,
+            "tenant_cohort": own,
+            **{name: usual[at, 1] for at, name in enumerate(USUAL_NAMES)},
+        }
+
+    def _weights(self, roles: Roles, kind: int) -> dict[int, float]:
+        """How likely each role of the *kind* is, the likeliest 1."""
+        there = [role for role in range(ROLES) if roles.prior[kind, role] > -math.inf]
+        belief = {role: float(self.role_scores[role]) + float(roles.prior[kind, role]) for role in there}
+        return {role: math.exp(belief[role] - max(belief.values())) for role in there}
 
     def _call(self, event: dict[str, Any], marks: dict[str, float]) -> None:
         status, records = event["status"] or 0, event["records"] or 0
@@ -179,12 +209,10 @@ class SlowSession:
         current = known.index(operation) + 1 if operation in known else 0
         before = known.index(self.operation) + 1 if self.operation in known else 0
         before = len(known) + 1 if self.operation is None else before
-        there = [role for role in range(ROLES) if roles.prior[kind, role] > -math.inf]
-        belief = {role: float(self.role_scores[role]) + float(roles.prior[kind, role]) for role in there}
-        weight = {role: math.exp(belief[role] - max(belief.values())) for role in there}
+        weight = self._weights(roles, kind)
         total = sum(weight.values())
         likely = expected = 0.0
-        for role in there:
+        for role in weight:
             row = [float(roles.log_p[kind, before, symbol, role]) for symbol in range(len(known) + 1)]
             share = weight[role] / total
             likely += share * math.exp(row[current])
@@ -193,7 +221,7 @@ class SlowSession:
         self.role_scores = [
             one * np.float32(2 ** (-1 / 128)) + told[role] for role, one in enumerate(self.role_scores)
         ]
-        best = max(there, key=weight.__getitem__)
+        best = max(weight, key=weight.__getitem__)
         rare = 0.9 * total <= 1 and -math.log(likely) > roles.rare[kind, best]
         return -math.log(likely) - expected, float(rare)
 

@@ -134,7 +134,7 @@ def test_a_row_holds_the_record_its_label_and_the_truth(tmp_path: Path) -> None:
         {name: _plain(value) for name, value in row.items() if name not in FEATURE_NAMES} for row in rows
     ]
     same: dict[str, Any] = {"tenant": "acme", "level": "LOW", "model": "toy@1", "policy": "default@1"}
-    same |= {"occurred_at": T0, "scored_at": T0, "feature_set": FEATURE_SET}
+    same |= {"occurred_at": T0, "scored_at": T0, "feature_set": FEATURE_SET, "role": None}
     label = {"verdict": "true_positive", "label": 1, "label_at": T0 + HOUR, "label_by": "soc"}
     label |= {"label_decision_id": "d-1"}
     known = {"truth_label": "attack", "truth_family": "theft", "truth_started_at": T0 + 5}
@@ -152,6 +152,16 @@ def test_a_row_holds_the_record_its_label_and_the_truth(tmp_path: Path) -> None:
 
 def _plain(value: Any) -> Any:
     return round(value.timestamp() * 1000) if hasattr(value, "timestamp") else value
+
+
+def test_the_role_of_a_call_comes_back_and_an_export_from_before_it_was_told_has_none(tmp_path: Path) -> None:
+    exported(tmp_path / "out", [vector(1, role=0), vector(2, role=7), vector(3)])
+    found = back(tmp_path / "out").role.tolist()
+
+    part = next((tmp_path / "out").glob(parquet.PATTERN))
+    pq.write_table(pq.read_table(part).drop_columns(["role"]), part)
+
+    assert (found, back(tmp_path / "out").role.tolist()) == ([0, 7, -1], [-1, -1, -1])
 
 
 def test_no_column_of_a_row_has_the_name_of_a_feature() -> None:

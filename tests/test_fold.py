@@ -14,6 +14,7 @@ from models.columns import Batch, Columns
 from models.features import FEATURE_NAMES
 from models.fold import fold
 from models.roles import Roles
+from models.sequence import USUAL_NAMES
 from models.state import SOURCES, SessionTable
 from models.volumes import BASELINE, VOLUMES, unpacked
 from role_samples import sample_roles
@@ -26,13 +27,19 @@ MAKE = {"auth.event": Columns.auths, "api.call": Columns.calls, "session.context
 
 FACTS = (
     "proved", "signed_in", "familiar", "refreshed_at", "since_refresh_s", "stage", "by_sim", "powerful",
-    *BASELINE, *(f"usual_{name}" for name in VOLUMES),
+    *BASELINE, *(f"usual_{name}" for name in VOLUMES), "role", "tenant_cohort", *USUAL_NAMES,
 )  # fmt: skip
 """What only rules see."""
 
-SOME_ROLES = sample_roles()
-SESSIONS = st.sampled_from(["s-1", "s-2", "s-3"])
+SOME_ROLES = sample_roles(7, "acme", "birch", "cedar")
+TENANT = {"s-1": "acme", "s-2": "cedar", "s-3": "default"}
+"""Two that the roles know, and one that they do not."""
+SESSIONS = st.sampled_from(list(TENANT))
 TIMES = st.integers(-20_000, 3 * 3_600_000)
+
+
+def who(session: str) -> dict[str, Any]:
+    return {"tenant": TENANT[session], "session_id": session}
 
 
 def _or_none(*values: Any) -> st.SearchStrategy[Any]:
@@ -54,7 +61,7 @@ CLIENT = st.fixed_dictionaries(
     }
 )
 CALLS = st.builds(
-    lambda client, session, at, rest: call(**client, **rest, session_id=session, occurred_at=T0 + at),
+    lambda client, session, at, rest: call(**client, **rest, **who(session), occurred_at=T0 + at),
     CLIENT,
     SESSIONS,
     TIMES,
@@ -74,7 +81,7 @@ CALLS = st.builds(
     ),
 )
 AUTHS = st.builds(
-    lambda client, session, at, action: auth(**client, session_id=session, occurred_at=T0 + at, **action),
+    lambda client, session, at, action: auth(**client, **who(session), occurred_at=T0 + at, **action),
     CLIENT,
     SESSIONS,
     TIMES,
@@ -98,7 +105,7 @@ AUTHS = st.builds(
 )
 CONTEXTS = st.builds(
     lambda session, at, heard, rest: context(
-        session_id=session, occurred_at=T0 + at, heard_at=T0 + heard, **rest
+        **who(session), occurred_at=T0 + at, heard_at=T0 + heard, **rest
     ),
     SESSIONS,
     TIMES,
@@ -181,7 +188,7 @@ def test_a_row_remembers_the_most_of_each_volume_never_too_small(events: list[Ev
     slow(events, sessions=sessions)
 
     for session_id, session in sessions.items():
-        kept = unpacked(table.rows["peaks"][table.find("default", session_id)])
+        kept = unpacked(table.rows["peaks"][table.find(TENANT[session_id], session_id)])
         most = np.array(list(session.peaks.values()))
         assert (kept >= most - 1e-6).all()
         assert (kept <= (1 + most) * 2 ** (1 / 8) - 1 + 1e-6).all()

@@ -232,7 +232,8 @@ def test_a_reason_tells_what_was_seen_what_is_normal_and_by_which_events() -> No
             "text": "Far more confidential or restricted records were read than usual.",
             "severity": "HIGH", "attack": ["T1530", "T1213"], "contribution": 6.0,
             "observed": "6000 records in 10 min", "evidence": ["e-7"],
-            "normal": "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 5000",
+            "normal": "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 5000 "
+            "or twice what its tenant's reach",
             "first_at": T0 + 1_000, "last_at": T0 + 1_000,
         }
     ]  # fmt: skip
@@ -245,7 +246,8 @@ def test_what_is_normal_follows_the_policy() -> None:
     (told,) = one.said(topics.SESSION_RISK)
 
     assert (
-        told["reasons"][0]["normal"] == "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 7"
+        told["reasons"][0]["normal"] == "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 7 "
+        "or twice what its tenant's reach"
     )
 
 

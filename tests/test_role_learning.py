@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from models.artefact import CARD, ROLES, BadModel, load_roles, save
+from models.cohorts import QUANTILES
 from models.columns import PRINCIPAL_KIND
 from models.detectors.trained import Trained, fit
 from models.features import FEATURES
 from models.npz import pack
-from models.roles import QUANTILES, VOLUMES
+from models.roles import VOLUMES
 from pipeline.recording import write
 from pipeline.role_learning import learn_roles
 from role_samples import sample_roles

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from models.cohort_fit import Reached
+from models.cohorts import QUANTILES
 from models.columns import KINDS, PRINCIPAL_KIND
 from models.role_fit import Calls, drawn, fit_roles, with_usual
-from models.roles import OTHER, QUANTILES, VOLUMES, BadRoles, Roles, from_arrays, numbers_of
+from models.roles import OTHER, VOLUMES, BadRoles, Roles, from_arrays, numbers_of
 from models.state import ROLES
 from role_samples import sample_roles
 
@@ -146,7 +148,9 @@ def test_what_is_usual_is_the_roles_own_else_the_kinds_else_anybodys() -> None:
     role = np.repeat(np.array([0, 1, -1, 0]), 1_000)
     role[1_999] = 0
 
-    usual = with_usual(sample_roles(), values, kind, role).usual[:, :, 0, QUANTILES.index(0.5)]
+    reached = Reached(values, kind, role, np.arange(4_000, dtype=np.uint64), np.zeros(4_000, np.uint32))
+
+    usual = with_usual(sample_roles(), reached).usual[:, :, 0, QUANTILES.index(0.5)]
 
     assert usual[HUMAN].tolist() == [10.0] + [20.0] * ROLES
     assert usual[AGENT].tolist() == [40.0] * (ROLES + 1)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from models.arrivals import locate
+from models.cohorts import QUANTILES
 from models.columns import PRINCIPAL_KIND, Columns
 from models.features import FEATURE_NAMES
 from models.fold import Folded, fold
 from models.role_fit import fit_roles
-from models.roles import QUANTILES, VOLUMES, Roles
+from models.roles import VOLUMES, Roles
 from models.segments import segments
 from models.sequence import SEQUENCE, UNCLEAR, USUAL_NAMES
 from models.state import ROLES, SessionTable

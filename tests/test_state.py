@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from numpy.typing import NDArray
 
+from models.fingerprint import brief
 from models.state import ROW, VERSION, Names, SessionTable, UnreadableRow, decode, encode, gather, scatter
 
 WORDS = st.text(max_size=12) | st.sampled_from(["s-1", "s-2", "\0", "a\0b", "ü", "\x1f", "\U0010ffff"])
@@ -146,6 +147,7 @@ class Sessions(RuleBasedStateMachine):
             row = self.table.find(tenant, session_id)
             assert self.table.rows["started_at"][row] == mark
             assert Names.unpack(self.table.names[row]) == names
+            assert self.table.tenants(np.array([row])).tolist() == [brief(tenant)]
         assert sorted(self.table.rows["started_at"][self.table.live()].tolist()) == sorted(
             mark for _, mark in self.held.values()
         )
@@ -157,6 +159,17 @@ class Sessions(RuleBasedStateMachine):
 
 TestTheTableIsADictionary = Sessions.TestCase
 TestTheTableIsADictionary.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+
+
+def test_tenants_beyond_those_with_a_number_are_told_apart_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("models.state._TENANTS", 3)
+    table = SessionTable()
+    tenants = ["a", "b", "c", "a", "d", "c"]
+    rows = [table.add(Names(tenant, f"s-{at}")) for at, tenant in enumerate(tenants)]
+
+    assert table.tenants(np.array(rows)).tolist() == [brief(tenant) for tenant in tenants]
 
 
 def test_a_freed_row_is_used_again_and_remembers_nothing() -> None:

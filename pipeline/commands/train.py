@@ -44,8 +44,9 @@ def command(
     DATA is a recording or what `session-risk export` wrote; without it two days are simulated, and a third
     one full of attacks to see how well the model does. Sessions that the truth or a verdict calls attacked
     are left out; where there are some and no --test, a fifth of the honest ones is, too, to see how odd they
-    look. Without --out the model goes where models that ship are, under its name. The same data and seed give
-    the same bytes.
+    look. What is usual in a role is learned of all tenants, and of each tenant of DATA that is large enough;
+    the model holds no tenant's name. Without --out the model goes where models that ship are, under its name.
+    The same data and seed give the same bytes.
     """
     target = out or SHIPPED / name
     learned, tested = _data(data, test, seed)
@@ -68,7 +69,8 @@ def _data(data: Path | None, test: Path | None, seed: int) -> tuple[Data, Data |
             learned = learned_in(data, seed)
             return learned, data_in(test, roles=learned.roles) if test else None
         honest = _simulated(Path(folder) / "honest", seed, hours=48.0, attack_share=0.0)
-        learned = learned_in(honest, seed, kind=f"48 simulated hours, seed {seed}")
+        # Simulated tenants are nobody's: of one that bears the same name they say nothing.
+        learned = learned_in(honest, seed, kind=f"48 simulated hours, seed {seed}", tenants=False)
         tested = data_in(test, roles=learned.roles) if test else None
         if tested is None:
             attacked = _simulated(Path(folder) / "attacked", seed + 1, hours=24.0, attack_share=0.3)

@@ -79,7 +79,8 @@ AGENTS: Final[tuple[Rule, ...]] = (
         "Your assistant behaved unusually and was disconnected.",
         "HIGH", 6.0, 1800.0, False, ("T1059.009", "T1078.004"),
         _tool_burst, ("tool_calls_1m", "tool calls in 1 min"),
-        "≤ {calls:g} calls or {times:g} times the usual, of a newcomer its role's, ≤ {newcomer:g}; "
+        "≤ {calls:g} calls or {times:g} times the usual, of a newcomer its role's, ≤ {newcomer:g} or "
+        "twice what its tenant's reach; "
         "≤ {new_tools:g} tools new to the session, ≤ {strange_tools:g} new to all",
         "an evaluation run, a new task or set of tools, the first nights of a batch",
         numbers(
@@ -87,7 +88,7 @@ AGENTS: Final[tuple[Rule, ...]] = (
         ),
         needs=("api-calls.tool",), references=("NIST CSF 2.0 DE.CM-09",),
         clearing="It ends half an hour after the burst, if the session was not ended.",
-        usual="usual_tool_calls_1m",
+        usual="usual_tool_calls_1m", role_usual="role_usual_tool_calls_1m",
         stirs=(BY_AGENT, either("tool_calls_1m", "new_tools_10m")),
     ),
     Rule(
@@ -110,7 +111,7 @@ AGENTS: Final[tuple[Rule, ...]] = (
         "a prompt loop, a right taken away by mistake", numbers(denials=12.0, days=3.0, times=3.0),
         needs=("api-calls.tool", "api-calls.status"), references=("NHI5:2025",),
         clearing="It ends half an hour after the last denial, if the session was not ended.",
-        usual="usual_denied_10m",
+        usual="usual_denied_10m", role_usual="role_usual_denied_10m",
         stirs=("tool_denied", BY_AGENT),
     ),
     Rule(

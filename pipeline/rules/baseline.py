@@ -121,7 +121,7 @@ BASELINE: Final[tuple[Rule, ...]] = (
         needs=("api-calls.status", "api-calls.operation", "api-calls.resource"),
         references=("NIST CSF 2.0 DE.CM-09",),
         clearing="A step-up clears it for an hour; it ends half an hour after the refusals.",
-        learning=unsettled, usual="usual_refused_10m",
+        learning=unsettled, usual="usual_refused_10m", role_usual="role_usual_refused_10m",
         answers_s=3600.0,
         stirs=("refused_10m",),
     ),

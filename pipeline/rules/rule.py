@@ -30,6 +30,8 @@ MOST_SURPRISE: Final = 4.0
 """Nats a call; one that the model never saw has twice as many."""
 FEWEST_CALLS: Final = 2.0
 """Of the last ten minutes, from which something can be said of most of them."""
+TIMES_AT_TENANT: Final = 2.0
+"""What is usual at a tenant is drawn towards all tenants', so sessions of a large one reach more."""
 FOREVER: Final = 10 * 365 * 86_400.0
 HUMAN, SERVICE, API_KEY, AGENT = (PRINCIPAL_KIND[k] for k in ("human", "service", "api_key", "agent"))
 BY_AGENT: Final = ("kind", AGENT)
@@ -64,6 +66,7 @@ class Rule:
             still and says so; ``None`` for a detection that needs no history.
         mutable: whether a verdict of *false positive* keeps it quiet; what is a fact, not a guess, never is.
         usual: which fact of the view is what is usual for the principal, in the unit of *observed*.
+        role_usual: which fact is what is usual in the session's role, where the rule asks for it.
         stirs: facts that *holds* cannot do without: where one of them is 0 after every event of a chunk, it
             holds nowhere and is not asked. Of several in a set one is enough; of a fact of bits only those
             given with it count.
@@ -94,6 +97,7 @@ class Rule:
     learning: Callable[[View, Limits], Holds] | None = None
     mutable: bool = True
     usual: str = ""
+    role_usual: str = ""
     stirs: tuple[Stir | frozenset[Stir], ...] = ()
     answers_s: float = 0.0
     fleet_may_follow: bool = False
@@ -154,10 +158,13 @@ def explained(x: View) -> Holds:
 def of_role(x: View, fact: str, *, floor: float, times: float, most: Any) -> NDArray[np.float64]:
     """How much of *fact* the session's role may reach: *times* its usual, but never below *floor*.
 
-    *most*, one or ``(n,)``, is never exceeded: it is what anybody may where the model does not know the role.
+    *most*, one or ``(n,)``, is what anybody may where the model does not know the role. More is right only
+    at a tenant of which is known what its sessions reach in this role: there up to twice as much.
     """
-    usual = np.maximum(floor, times * x[f"role_usual_{fact}"])
-    answer: NDArray[np.float64] = np.where(explained(x), np.minimum(usual, most), most)
+    role = x[f"role_usual_{fact}"]
+    highest = np.where(x["tenant_cohort"], np.maximum(most, TIMES_AT_TENANT * role), most)
+    usual = np.minimum(np.maximum(floor, times * role), highest)
+    answer: NDArray[np.float64] = np.where(explained(x), usual, most)
     return answer
 
 

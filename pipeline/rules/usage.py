@@ -78,12 +78,14 @@ USAGE: Final[tuple[Rule, ...]] = (
         "An unusual amount of sensitive data was read, so the session was ended.",
         "HIGH", 6.0, 1800.0, False, ("T1530", "T1213"),
         _mass_read, ("sensitive_records_10m", "records in 10 min"),
-        "≤ {floor:g} records or {times:g} times the usual; of a newcomer its role's, ≤ {records:g}",
+        "≤ {floor:g} records or {times:g} times the usual; of a newcomer its role's, ≤ {records:g} or twice "
+        "what its tenant's reach",
         "a migration, an export that was agreed",
         numbers(records=5000.0, floor=1000.0, times=8.0, days=3.0),
         needs=members("api-calls", "records", "sensitivity"), references=("NIST CSF 2.0 DE.CM-09",),
         clearing="It ends half an hour after the reading, if the session was not ended.",
         learning=_reads_unknown, usual="usual_sensitive_records_10m",
+        role_usual="role_usual_sensitive_records_10m",
         stirs=("sensitive_records_10m",),
     ),
     Rule(
@@ -97,7 +99,7 @@ USAGE: Final[tuple[Rule, ...]] = (
         needs=members("api-calls", "records", "sensitivity", "operation"),
         references=("NIST CSF 2.0 DE.CM-09",),
         clearing="A step-up clears it for an hour; it ends an hour after the reading.",
-        answers_s=3600.0,
+        answers_s=3600.0, role_usual="role_usual_sensitive_records_1h",
         stirs=("sensitive_records_1h",),
     ),
     Rule(
