@@ -1,7 +1,8 @@
 """Whether so many devices of a tenant are silent that their way here, not the fleet, must be broken.
 
 An attacker silences the device that is in the way. A broken agent update, network or topic silences a whole
-office at once: of one tenant so many devices that nobody believes in so many attacks.
+office at once: of one tenant so many devices that nobody believes in so many attacks. Where few devices are
+in use they are never so many; but if not one of them is heard, nothing shows that their way here works.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _BETWEEN = BETWEEN.encode("utf-8", "surrogateescape")
 
 
 def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
-    """The tenants whose fleet *guard* finds silent at *at*, ms of event time.
+    """The tenants whose fleet *guard* finds silent at *at*, ms of event time; it keeps who else is unheard.
 
     Names are read of silent sessions first: where few are silent nothing else is looked at.
     """
@@ -31,9 +32,8 @@ def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
     bound = live & (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
     silent = bound & (at - rows["heard_at"] > rows["interval_ms"] * guard.rules.silent_intervals)
     fallen = _devices(table, np.flatnonzero(silent))
-    doubted = {tenant for tenant, devices in fallen.items() if len(devices) >= guard.rules.silent_fleet_least}
-    fleets = _devices(table, np.flatnonzero(bound), doubted) if doubted else {}
-    return guard.silent_among({name: _due(fallen[name], fleets[name]) for name in sorted(doubted)}, at)
+    fleets = _devices(table, np.flatnonzero(bound), fallen) if fallen else {}
+    return guard.silent_among({name: _due(fallen[name], fleets[name]) for name in sorted(fallen)}, at)
 
 
 def _due(fallen: dict[int, int], fleet: dict[int, int]) -> tuple[int, int]:

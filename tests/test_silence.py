@@ -68,3 +68,27 @@ def test_sessions_that_ended_and_devices_that_promised_nothing_are_not_counted()
     mute = [event | {"heartbeat_interval_ms": None} if "heard_at" in event else event for event in events]
 
     assert (silent(*events, ended), silent(*mute)) == (set(), set())
+
+
+def unheard(*events: Event) -> list[str]:
+    """Of acme and zeta, of which no device is heard after *events*."""
+    one, guard = Desk(), Guard(GuardRules(), 1.0)
+    one.each(*events)
+    silent_fleets(one.scorer.table, LATE, guard)
+    return [tenant for tenant in ("acme", "zeta") if guard.is_unheard(tenant)]
+
+
+def test_of_a_tenant_with_one_device_that_is_silent_none_is_heard() -> None:
+    fine = on_phone(1, "zeta", heard_at=LATE)
+
+    assert unheard(*on_phone(0, "acme"), *fine) == ["acme"]
+
+
+def test_one_device_that_is_heard_shows_that_the_way_works() -> None:
+    assert unheard(*on_phone(0, "acme"), *on_phone(1, "acme", heard_at=LATE)) == []
+
+
+def test_a_device_that_was_not_due_yet_shows_nothing() -> None:
+    saving = on_phone(1, "acme", interval_ms=HEARTBEAT_MS * 20)
+
+    assert unheard(*on_phone(0, "acme"), *saving) == ["acme"]
