@@ -15,7 +15,7 @@ from pipeline.rules import BIT, RULES
 
 _MISSED: Final = "step_up_missed"
 HUSHED: Final = "held by the guard: many of the tenant's devices are silent, their way here may be broken"
-UNHEARD: Final = "held by the guard: no device of the tenant is heard, their way here may be broken"
+UNHEARD: Final = "held by the guard: no other device shows that this one could be heard"
 ANSWERED_MS: Final = 30 * 60_000
 """How long a factor answers for a device that is silent where none is heard."""
 SILENT_ACTIVE: Final = "telemetry_silent_while_active"
@@ -31,8 +31,8 @@ def is_hushed(policy: Policy, case: Case, moment: Moment, decision: Decision) ->
 def is_unheard(policy: Policy, case: Case, moment: Moment, decision: Decision) -> bool:
     """Whether the level rests on silence alone that nothing shows to be the device's own.
 
-    No device of the tenant is heard, be it only this one: its person can be asked first. Who is not there to
-    answer was silenced by somebody; and one that cannot be asked is judged as ever.
+    No device of the tenant is heard, be it only this one, or some fell silent together: its person can be
+    asked first. Who does not answer is judged as ever, and so is who cannot be asked.
     """
     return (
         policy.guard.ask_unheard

@@ -31,7 +31,7 @@ class Moment:
         fact: a fact's or feature's value at this event, by name.
         fleet_silent: whether the guard finds the tenant's fleet silent; asked only when it matters.
         told: what a context observed, in words, by signal.
-        fleet_unheard: whether no device of the tenant is heard, however few it has; asked as *fleet_silent*.
+        fleet_unheard: whether nothing shows that its devices could be heard; asked as *fleet_silent*.
     """
 
     at: int

@@ -65,7 +65,7 @@ class GuardRules(_Part):
     """Bounds on revoking many at once; above them revocations are held, stepped up and alerted.
 
     With *ask_unheard* a person is asked for a factor before a session is revoked for its device's silence
-    alone, where no device of the tenant is heard.
+    alone, where no device of the tenant is heard, or *silent_fleet_least* in use fell silent together.
     """
 
     revocations_per_minute: Count = 600

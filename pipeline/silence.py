@@ -2,13 +2,15 @@
 
 An attacker silences the device that is in the way. A broken agent update, network or topic silences a whole
 office at once: of one tenant so many devices that nobody believes in so many attacks. Where few devices are
-in use they are never so many; but if not one of them is heard, nothing shows that their way here works.
+in use, or one region of many is cut off, they are never so many. But if not one device is heard, or some fell
+silent in use in the same moment, nothing shows that the way of just these to here works.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +35,33 @@ def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
     silent = bound & (at - rows["heard_at"] > rows["interval_ms"] * guard.rules.silent_intervals)
     fallen = _devices(table, np.flatnonzero(silent))
     fleets = _devices(table, np.flatnonzero(bound), fallen) if fallen else {}
-    return guard.silent_among({name: _due(fallen[name], fleets[name]) for name in sorted(fallen)}, at)
+    missed = rows["client_at"] - rows["heard_at"] > rows["interval_ms"] * guard.rules.silent_intervals
+    together = _at_once(table, np.flatnonzero(silent & missed))
+    return guard.silent_among(
+        {name: _due(fallen[name], fleets[name]) for name in sorted(fallen)}, at, together
+    )
+
+
+def _at_once(table: SessionTable, chosen: NDArray[np.int64]) -> dict[str, int]:
+    """By tenant, how many of the devices in the *chosen* rows one moment may have silenced.
+
+    A device was silenced between its last report and the one that was due next.
+    """
+    spans: defaultdict[bytes, dict[int, tuple[int, int]]] = defaultdict(dict)
+    for row in chosen.tolist():
+        last, device = int(table.rows["heard_at"][row]), int(table.rows["client"][row, DEVICE])
+        devices = spans[table.names[row].partition(_BETWEEN)[0]]
+        devices[device] = max(devices.get(device, (0, 0)), (last, last + int(table.rows["interval_ms"][row])))
+    return {
+        name.decode("utf-8", "surrogateescape"): _most_at_once(devices.values())
+        for name, devices in spans.items()
+    }
+
+
+def _most_at_once(spans: Iterable[tuple[int, int]]) -> int:
+    """How many of the *spans* (from, to) meet in one moment, at most."""
+    steps = sorted(step for since, until in spans for step in ((since, 1), (until, -1)))
+    return max(accumulate(step for _, step in steps), default=0)
 
 
 def _due(fallen: dict[int, int], fleet: dict[int, int]) -> tuple[int, int]:

@@ -675,9 +675,7 @@ def test_where_no_device_is_heard_a_silent_one_is_asked_about_before_it_is_revok
     missed = one.see(301, "telemetry_silent_while_active")
 
     assert (brief(asked), asked.held) == (("HIGH", "step_up", False, True), True)
-    assert asked.suppressed == (
-        "held by the guard: no device of the tenant is heard, their way here may be broken"
-    )
+    assert asked.suppressed == "held by the guard: no other device shows that this one could be heard"
     assert brief(missed) == REVOKED
 
 

@@ -130,3 +130,13 @@ def test_a_tenant_is_unheard_while_none_of_its_devices_is_and_a_short_while_long
 
     assert first == (True, False, NORMAL)
     assert (coming_back, one.is_unheard("acme")) == (True, False)
+
+
+@pytest.mark.parametrize(("together", "doubted"), [(3, False), (4, True)])
+def test_devices_that_fell_silent_together_are_in_doubt_in_a_fleet_of_any_size(
+    together: int, doubted: bool
+) -> None:
+    one = guard()
+
+    assert one.silent_among({"acme": (5, 1000)}, 0, {"acme": together}) == frozenset()
+    assert one.is_unheard("acme") is doubted
