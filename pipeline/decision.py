@@ -13,11 +13,16 @@ from models.columns import ACTION
 from pipeline.case import Case, Challenge, Episode
 from pipeline.guard import Guard, next_minute
 from pipeline.holding import (
+    ANSWERED_MS,
     HUSHED,
+    SILENT,
+    SILENT_ACTIVE,
+    UNHEARD,
     WAITING,
     fleet_follows_until,
     is_hushed,
     is_taken_back,
+    is_unheard,
     may_be_rollout,
     rests_on_silence,
 )
@@ -88,6 +93,10 @@ class Judge:
         # depend on whether the first sign-in or news of a child is read first, which an outage may reverse.
         if case.challenge or case.episodes or case.level != "LOW":
             case.epoch += 1
+        if case.challenge and case.challenge.silence and moment.fleet_unheard():
+            for rule_id in SILENT:
+                case.episodes.pop(rule_id, None)
+                case.answered[rule_id] = moment.at + ANSWERED_MS
         case.challenge = None
         cleared = [rule.id for rule in RULES if rule.cleared_by_step_up]
         for rule_id in cleared:
@@ -205,10 +214,10 @@ class Judge:
 
     def _ask(self, case: Case, who: Mapping[str, str], moment: Moment, decision: Decision) -> None:
         """Ask for a factor, unless what speaks for it may yet turn out not to be the session's own."""
-        if is_hushed(self.policy, case, moment, decision):
+        if reason := self._reason_not_to_ask(case, moment, decision):
             if not decision.held:
                 decision.held, case.held_at = True, moment.at
-                decision.suppressed = "; ".join(filter(None, (decision.suppressed, HUSHED)))
+                decision.suppressed = "; ".join(filter(None, (decision.suppressed, reason)))
             decision.action = "allow"
             return
         if self._waits(moment, decision, self.policy.levels.medium_raise):
@@ -220,6 +229,13 @@ class Judge:
         due = moment.at + int(self.policy.times.step_up_s * 1000)
         silence = rests_on_silence(self.policy, case, decision)
         case.challenge = Challenge(decision.challenge, due, silence, list(decision.detections))
+
+    def _reason_not_to_ask(self, case: Case, moment: Moment, decision: Decision) -> str:
+        """Silence that is not the session's own; while nobody uses it, not even of a tenant's only device."""
+        if is_hushed(self.policy, case, moment, decision):
+            return HUSHED
+        idle = SILENT_ACTIVE not in decision.detections
+        return UNHEARD if idle and is_unheard(self.policy, case, moment, decision) else ""
 
     def _waits(self, moment: Moment, decision: Decision, least: float) -> bool:
         """Whether the score only reaches *least* by what other devices may be about to do too."""
@@ -240,6 +256,8 @@ class Judge:
     ) -> str:
         if is_hushed(self.policy, case, moment, decision):
             return HUSHED
+        if is_unheard(self.policy, case, moment, decision):
+            return UNHEARD
         if not guard.admit(who["tenant"], moment.at):
             return f"held by the guard: more than {guard.budget} revocations in this minute and partition"
         return ""

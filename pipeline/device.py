@@ -2,6 +2,10 @@
 
 Telemetry knows devices, decisions are about sessions: this is where one becomes the other. What became worse
 on a device is :mod:`pipeline.device_changes`' business.
+
+Two clocks meet here. When a device was heard, and when we learned what it is, is the time of arrival: that is
+compared with sessions, other devices and silence. Its own clock, or its count of reports, only says which of
+two reports of the same device is newer. So a device whose clock is wrong is heard like any other.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from pipeline import device_changes, device_network
-from pipeline.device_changes import Changes
+from pipeline.device_changes import CLOCK_TOLERANCE_MS, Changes
 from pipeline.device_network import Place
 from pipeline.fleet import Fleet
 from pipeline.keyed import KeyedStage
@@ -32,11 +36,13 @@ KEEP_MS: Final = DAY_MS
 
 @dataclass(slots=True)
 class DeviceState:
-    """A device; times in ms of event time.
+    """A device; times in ms of event time, by arrival.
 
-    *woken_at* is from when on its silence counts though it was last heard before: nobody used it until then.
-    *posture* holds the newest of every fact, *told_of* when each was told; *sessions* maps a live session's
-    id to when it was first bound; *changes* is a :class:`Changes` in plain values,
+    *told_at* is when its sessions were last told, *clock_at* the time of its newest report by its own clock,
+    *dated_at* the same as far as that clock may be believed (:func:`_dated`). *woken_at* is from when on its
+    silence counts though it was last heard before: nobody used it until then. *posture* holds the newest of
+    every fact, *told_of* of which date the report was that told it; *sessions* maps a live session's id to
+    when it was first bound; *changes* is a :class:`Changes` in plain values,
     *place* where the device is.
     """
 
@@ -44,6 +50,8 @@ class DeviceState:
     heard_at: int = 0
     told_at: int = 0
     woken_at: int = 0
+    clock_at: int = 0
+    dated_at: int = 0
     posture: dict[str, Any] = field(default_factory=dict)
     told_of: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, int] = field(default_factory=dict)
@@ -64,6 +72,7 @@ class DeviceContext(KeyedStage[DeviceState]):
             keep_ms=KEEP_MS,
             busy=lambda device: bool(device.sessions),
             limits=limits,
+            heard=frozenset({DEVICE_TELEMETRY}),
         )
 
     def ready(self) -> None:
@@ -91,27 +100,77 @@ def _handle(fleet: Fleet, topic: str, device: DeviceState, event: dict[str, Any]
 
 def _heard(fleet: Fleet, device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
     """The newest wins, fact by fact: what omits a fact, or comes late, does not unsay a newer one."""
-    at = event["occurred_at"]
-    late = at < device.heard_at
-    out.count_events("late_events", int(late))
+    at, newest = event["occurred_at"], _is_newest(device, event)
+    alive = _is_alive(device, event, newest=newest)
+    dated = _dated(device, event, newest=newest)
+    out.count_events("late_events", int(not newest))
     told = {
-        name: event[name] for name in MEMBERS if event[name] is not None and at >= device.told_of.get(name, 0)
+        name: event[name]
+        for name in MEMBERS
+        if event[name] is not None and dated >= device.told_of.get(name, 0)
     }
+    if told.get("attested_at") and event["told_at"] > at + CLOCK_TOLERANCE_MS:
+        told["attested_at"] -= event["told_at"] - at  # the proof was dated by the same fast clock
     news = any(device.posture.get(name) != value for name, value in told.items() if name not in QUIET)
-    news |= device_changes.check_clock(device.changes, device.posture, device.told_of, event)
+    news |= device_changes.check_clock(device.changes, device.posture, device.clock_at, event)
     device_changes.notice(device.changes, fleet, device.posture, told, event)
-    fleet.hear(event["tenant"], device.heard_at, at)
+    if alive:
+        fleet.hear(event["tenant"], device.heard_at, at)
     for reason in device_changes.excuse(device.changes, fleet, event["tenant"], at):
         out.count("suppressed", reason)
-    device.heard_at = max(device.heard_at, at)
+    if alive:
+        device.heard_at = max(device.heard_at, at)
+    if newest:
+        device.clock_at, device.dated_at = event["told_at"], max(device.dated_at, dated)
     device.posture |= told
-    device.told_of |= dict.fromkeys(told, at)
-    if news or (at - device.told_at >= _interval(device) / 2 and not late):
+    device.told_of |= dict.fromkeys(told, dated)
+    if news or (alive and at - device.told_at >= _interval(device) / 2):
         device.told_at = max(device.told_at, at)
         for session_id in device.sessions:
             _tell(device, event, session_id, out)
     device_network.reported(device.place, event, out)
     return True
+
+
+def _is_newest(device: DeviceState, event: dict[str, Any]) -> bool:
+    """Whether a report is newer than all before it, by the device's own count where both have one.
+
+    A count that begins anew does so at a later time.
+    """
+    count, before, ahead = (
+        event["sequence"],
+        device.posture.get("sequence"),
+        event["told_at"] - device.clock_at,
+    )
+    if count is None or before is None:
+        return bool(ahead >= 0)
+    return bool(count > before or (count < before and ahead > 0))
+
+
+def _is_alive(device: DeviceState, event: dict[str, Any], *, newest: bool) -> bool:
+    """Whether a report shows that its device speaks now.
+
+    Without a count, reports after a clock went back cannot be told from late ones, so those show it too; a
+    report that is known to be an old one, or comes twice, does not.
+    """
+    return newest if _counts(device, event) else bool(event["told_at"] != device.clock_at)
+
+
+def _counts(device: DeviceState, event: dict[str, Any]) -> bool:
+    return event["sequence"] is not None and "sequence" in device.posture
+
+
+def _dated(device: DeviceState, event: dict[str, Any], *, newest: bool) -> int:
+    """Of which date a report's facts are, among those of its device, ms.
+
+    Of its own, unless that is after its arrival, or contradicts what is known to be the newest.
+    """
+    at, own = int(event["occurred_at"]), int(event["told_at"])
+    fast = own > at + CLOCK_TOLERANCE_MS
+    dated = at if fast else own
+    if newest:
+        return max(dated, device.dated_at)
+    return min(dated, device.dated_at - 1) if fast or _counts(device, event) else dated
 
 
 def _interval(device: DeviceState) -> int:

@@ -34,6 +34,7 @@ class Guard:
     _minute: int = 0
     _spent: dict[str, int] = field(default_factory=dict)
     _silent: dict[str, int] = field(default_factory=dict)
+    _unheard: dict[str, int] = field(default_factory=dict)
 
     @property
     def budget(self) -> int:
@@ -56,14 +57,22 @@ class Guard:
         self._spent[tenant] = spent + 1
         return True
 
-    def silent_among(self, fleets: Mapping[str, tuple[int, int]], at: int) -> frozenset[str]:
+    def silent_among(
+        self, fleets: Mapping[str, tuple[int, int]], at: int, together: Mapping[str, int] | None = None
+    ) -> frozenset[str]:
         """Which tenants have, or had a short while before *at* ms, too many silent devices for attacks.
 
-        *fleets*: of each tenant how many devices with live sessions are silent, and how many there are. When
-        telemetry comes back, it does so device by device: the last ones are not attacked either.
+        *fleets*: of each tenant how many devices with live sessions are silent, and how many there are;
+        *together*: how many of them, in use, fell silent in the same moment. When telemetry comes back, it
+        does so device by device: the last ones are not attacked either. Of which tenants not a single one is
+        heard, or some fell silent together, is kept for :meth:`is_unheard`.
         """
         least, share = self.rules.silent_fleet_least, self.rules.silent_fleet_share
         found = [one for one, (gone, all_) in fleets.items() if gone >= least and gone >= all_ * share]
+        unheard = [one for one, (gone, all_) in fleets.items() if gone >= all_]
+        unheard += [one for one, gone in (together or {}).items() if gone >= least]
+        self._unheard = {one: until for one, until in self._unheard.items() if until > at}
+        self._unheard |= dict.fromkeys(unheard, at + BACK_MS)
         self._silent = {one: until for one, until in self._silent.items() if until > at}
         self._silent |= dict.fromkeys(found, at + BACK_MS)
         if self._silent:
@@ -71,6 +80,13 @@ class Guard:
         elif self.state == FLEET_SILENT:
             self.state = NORMAL
         return frozenset(self._silent)
+
+    def is_unheard(self, tenant: str) -> bool:
+        """Whether all devices of *tenant* are silent, however few, or some are that fell silent together.
+
+        Or were a short while ago. Then nothing shows that what they say could be heard here.
+        """
+        return tenant in self._unheard
 
 
 def next_minute(at: int) -> int:

@@ -15,12 +15,33 @@ from pipeline.rules import BIT, RULES
 
 _MISSED: Final = "step_up_missed"
 HUSHED: Final = "held by the guard: many of the tenant's devices are silent, their way here may be broken"
+UNHEARD: Final = "held by the guard: no other device shows that this one could be heard"
+ANSWERED_MS: Final = 30 * 60_000
+"""How long a factor answers for a device that is silent where none is heard."""
+SILENT_ACTIVE: Final = "telemetry_silent_while_active"
+SILENT: Final = (SILENT_ACTIVE, "telemetry_silent_while_idle")
 WAITING: Final = "waiting whether other devices do the same, as in a rollout"
 
 
 def is_hushed(policy: Policy, case: Case, moment: Moment, decision: Decision) -> bool:
     """Whether the level rests on silence alone while the tenant's whole fleet is silent."""
     return rests_on_silence(policy, case, decision) and moment.fleet_silent()
+
+
+def is_unheard(policy: Policy, case: Case, moment: Moment, decision: Decision) -> bool:
+    """Whether the level rests on silence alone that nothing shows to be the device's own.
+
+    No device of the tenant is heard, be it only this one, or some fell silent together: its person can be
+    asked first. Who does not answer is judged as ever, and so is who cannot be asked.
+    """
+    return (
+        policy.guard.ask_unheard
+        and moment.kind in ("human", "")
+        and _MISSED not in case.episodes
+        and any(part.detection in SILENT for part in _counted(decision))
+        and rests_on_silence(policy, case, decision)
+        and moment.fleet_unheard()
+    )
 
 
 def rests_on_silence(policy: Policy, case: Case, decision: Decision) -> bool:

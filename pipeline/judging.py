@@ -84,6 +84,7 @@ class Walk:
         cases: dict[int, Case],
         brain: Brain,
         fleet_silent: Callable[[str], bool],
+        fleet_unheard: Callable[[str], bool],
         watched: Bools | None = None,
     ) -> None:
         self.looked = looked
@@ -91,6 +92,7 @@ class Walk:
         self.cases = cases
         self.brain = brain
         self.fleet_silent = fleet_silent
+        self.fleet_unheard = fleet_unheard
         self.watched = watched
         before, seg = looked.folded.before, looked.folded.seg
         self.mask_before = _earlier(looked.mask, before["mask"], seg.starts)
@@ -204,6 +206,7 @@ class Walk:
             fact=lambda name: self.value(name, index),
             fleet_silent=lambda: self.fleet_silent(sight.who["tenant"]),
             told=sight.event.get("details") or {},
+            fleet_unheard=lambda: self.fleet_unheard(sight.who["tenant"]),
         )
 
     def value(self, name: str, index: int) -> float:

@@ -25,7 +25,8 @@ T = TypeVar("T", bound=Remembered)
 Handle = Callable[[str, T, dict[str, Any], Outbox], bool]
 """(topic, the key's record, event, outbox) → whether the record changed.
 
-The event bears ``recorded_at``: its record's Kafka timestamp in ms, -1 where it has none.
+The event bears ``recorded_at``: its record's Kafka timestamp in ms, -1 where it has none. One that is *heard*
+bears ``told_at`` too: its own ``occurred_at``, whose place the time of its arrival has taken.
 """
 Lapse = Callable[[T, int, Outbox], bool]
 """(a key's record, event time in ms, outbox) → whether time alone changed the record."""
@@ -42,6 +43,7 @@ class KeyedStage(Generic[T]):
         handle: what an event does.
         keep_ms: a record unused for so long, in event time, is forgotten, unless *busy* says otherwise.
         busy: whether a record must be kept though unused.
+        heard: topics whose events are of the time at which they arrive, whatever the clock they were made by.
         common: what an event does to the record that all keys of its tenant share (:meth:`shared`); like
             *handle*, before which it is called, it returns whether the record changed.
         limits: of what is read.
@@ -62,6 +64,7 @@ class KeyedStage(Generic[T]):
         lapse: Lapse[T] | None = None,
         most: int | None = None,
         common: Callable[[T, dict[str, Any]], bool] | None = None,
+        heard: frozenset[str] = frozenset(),
     ) -> None:
         self.records: dict[tuple[str, str], T] = {}
         self._member = member
@@ -75,6 +78,7 @@ class KeyedStage(Generic[T]):
         self._most = most
         self._evicted: list[tuple[str, str]] = []
         self._common = common
+        self._heard = heard
         self._reached = 0
         self._swept = 0
         self._wall = 0
@@ -91,6 +95,11 @@ class KeyedStage(Generic[T]):
         dirty: set[tuple[str, str]] = set()
         for event, place in zip(decoded.events, decoded.places, strict=True):
             event["recorded_at"] = records[place].timestamp
+            if topic in self._heard:
+                event["told_at"], event["occurred_at"] = (
+                    event["occurred_at"],
+                    arrival(event, now_ms, self._limits),
+                )
             tenant, key = event["tenant"], (event["tenant"], event[self._member])
             if self._common is not None and self._common(self._used(shared(tenant), event, out), event):
                 dirty.add(shared(tenant))
@@ -162,6 +171,17 @@ class KeyedStage(Generic[T]):
 
     def ready(self) -> None:
         """Nothing to do: time starts with the next event."""
+
+
+def arrival(event: dict[str, Any], now_ms: int, limits: Limits) -> int:
+    """When *event* arrived, ms: its record's time; without one, when it happened, by its own clock.
+
+    A record's time that our own clock at *now_ms* has not reached by far is none either.
+    """
+    recorded_at: int = event["recorded_at"]
+    if 0 < recorded_at <= now_ms + limits.max_future_ms:
+        return recorded_at
+    return min(int(event["occurred_at"]), now_ms)
 
 
 def shared(tenant: str) -> tuple[str, str]:

@@ -35,6 +35,7 @@ class Moment:
         fact: a fact's or feature's value at this event, by name.
         fleet_silent: whether the guard finds the tenant's fleet silent; asked only when it matters.
         told: what a context observed, in words, by signal.
+        fleet_unheard: whether nothing shows that its devices could be heard; asked as *fleet_silent*.
     """
 
     at: int
@@ -50,6 +51,7 @@ class Moment:
     fact: Callable[[str], float]
     fleet_silent: Callable[[], bool]
     told: Mapping[str, str] = field(default_factory=dict)
+    fleet_unheard: Callable[[], bool] = bool
 
     def measured(self, rule: Rule) -> tuple[float, float | None]:
         """What *rule* observes, and what is usual of it, if anything is known."""

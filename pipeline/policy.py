@@ -62,12 +62,17 @@ class Actions(_Part):
 
 
 class GuardRules(_Part):
-    """Bounds on revoking many at once; above them revocations are held, stepped up and alerted."""
+    """Bounds on revoking many at once; above them revocations are held, stepped up and alerted.
+
+    With *ask_unheard* a person is asked for a factor before a session is revoked for its device's silence
+    alone, where no device of the tenant is heard, or *silent_fleet_least* in use fell silent together.
+    """
 
     revocations_per_minute: Count = 600
     silent_fleet_share: Share = 0.2
     silent_fleet_least: Count = 3
     silent_intervals: Annotated[Number, Field(gt=0)] = 1.5
+    ask_unheard: Flag = True
 
 
 class Times(_Part):

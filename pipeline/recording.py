@@ -35,6 +35,7 @@ MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 """A longer line is cut here, so that memory stays bounded; it cannot be a valid event either way."""
 TRUTH: Final = "truth"
 _TIME: Final = re.compile(rb'"occurred_at"\s*:\s*(\d{1,16})\s*[,}]')
+_ARRIVED: Final = re.compile(rb'"recorded_at"\s*:\s*(\d{1,16})\s*[,}]')
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,99}")
 _ENCODE: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -46,8 +47,9 @@ class RecordingError(Exception):
 class InputRecord(NamedTuple):
     """One line of a recording: where it stands (*topic* and *line*, from 1), and when it is due, in ms.
 
-    A line that tells no time is due with the line before it; so is, about, one whose time the next line takes
-    back: a single clock in the year 9999 shall not hold back the rest of its file.
+    That is when it arrived, if it says so as ``recorded_at``: a device's clock may be wrong. Else it is when
+    its event happened. A line that tells no time is due with the line before it; so is, about, one whose time
+    the next line takes back: a single clock in the year 9999 shall not hold back the rest of its file.
     """
 
     topic: str
@@ -197,7 +199,7 @@ def _timed(topic: str, lines: Iterator[tuple[int, bytes]]) -> Iterator[InputReco
     due = 0
     held: tuple[int, bytes, int | None] | None = None
     for number, value in lines:
-        found = _TIME.search(value)
+        found = _ARRIVED.search(value) or _TIME.search(value)
         time = int(found[1]) if found else None
         if held is not None:
             due = _due(due, held[2], time)

@@ -74,22 +74,24 @@ class Replay:
     def run(self, records: Iterable[InputRecord]) -> Iterator[Message]:
         """Play *records*, in event-time order; yield every message that leaves, internal ones too."""
         window: list[Message] = []
+        arrived: list[int] = []
         start = now = 0
         for record in records:
             longest = SHORTEST_MS if record.topic == AUTH_EVENTS else LONGEST_MS
             if window and (record.occurred_at >= start + longest or len(window) >= CHUNK):
-                yield from self._settle(window, now)
-                window = []
+                yield from self._settle(window, arrived, now)
+                window, arrived = [], []
             if not window:
                 start = record.occurred_at
             now = max(now, record.occurred_at)
             window.append(Message(record.topic, record_key(record), record.value))
+            arrived.append(now)
         if window:
-            yield from self._settle(window, now)
+            yield from self._settle(window, arrived, now)
 
-    def _settle(self, window: list[Message], now_ms: int) -> Iterator[Message]:
+    def _settle(self, window: list[Message], arrived: list[int], now_ms: int) -> Iterator[Message]:
         """Deliver *window* and all that follows from it, until nothing follows; the same for idle time."""
-        yield from self._follow(self._deliver(window, now_ms), now_ms)
+        yield from self._follow(self._deliver(window, now_ms, arrived), now_ms)
         yield from self._follow(self._sweep(now_ms), now_ms)
 
     def _follow(self, said: list[Message], now_ms: int) -> Iterator[Message]:
@@ -97,9 +99,12 @@ class Replay:
             yield from said
             said = self._deliver([message for message in said if message.topic in self._readers], now_ms)
 
-    def _deliver(self, messages: list[Message], now_ms: int) -> list[Message]:
+    def _deliver(
+        self, messages: list[Message], now_ms: int, arrived: Sequence[int] | None = None
+    ) -> list[Message]:
+        """Hand *messages* to their readers at *now_ms*; they *arrived* then, unless times are given."""
         said: list[Message] = []
-        for topic, partition, chunk in self._chunks(messages, now_ms):
+        for topic, partition, chunk in self._chunks(messages, arrived or [now_ms] * len(messages)):
             place = self._readers[topic].name, partition
             outcome = self._stages[place].process(topic, chunk, now_ms)
             self._keep(place, outcome, now_ms)
@@ -117,14 +122,16 @@ class Replay:
                 said += outcome.messages
         return said
 
-    def _chunks(self, messages: list[Message], now_ms: int) -> Iterator[tuple[str, int, list[Memory]]]:
+    def _chunks(
+        self, messages: list[Message], arrived: Sequence[int]
+    ) -> Iterator[tuple[str, int, list[Memory]]]:
         """Runs of one topic and partition, in order, at most a chunk long."""
         lanes: dict[tuple[str, int], list[Memory]] = defaultdict(list)
-        for topic, key, value in messages:
+        for (topic, key, value), at in zip(messages, arrived, strict=True):
             partition = partition_of(key, self.partitions)
             offset = self._offsets[topic, partition]
             self._offsets[topic, partition] = offset + 1
-            lanes[topic, partition].append(Memory(topic, partition, offset, now_ms, key, value))
+            lanes[topic, partition].append(Memory(topic, partition, offset, at, key, value))
         for (topic, partition), lane in lanes.items():
             for at in range(0, len(lane), CHUNK):
                 yield topic, partition, lane[at : at + CHUNK]

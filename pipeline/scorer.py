@@ -166,8 +166,9 @@ class SessionScorer:
         seen = self.own_roles.seen_by(self.brain.challengers, self.brain.roles, folded)
         shadows = Shadows(self.brain.challengers, seen, looked, self.brain.judge) if seen else None
         watched = shadows.watched if shadows else None
-        walk = Walk(looked, self.table, self.cases, self.brain, self._is_silent, watched)
         self.guard.rules = self.brain.judge.policy.guard
+        silent, unheard = self._is_silent, self.guard.is_unheard
+        walk = Walk(looked, self.table, self.cases, self.brain, silent, unheard, watched)
         reporter = Reporter(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
         walk.run(reporter.handle, reporter.introduce, shadows.compare if shadows else None)
         reporter.vectors()

@@ -14,14 +14,16 @@ from pipeline.recording import INPUT_TOPICS
 from pipeline.replay import partition_of
 from pipeline.scenarios import Scenario, load
 from pipeline.simulate import MONDAY_MS, simulate
-from schemas.topics import API_CALLS
+from schemas.topics import API_CALLS, DEVICE_TELEMETRY
 
 Timed = tuple[str, dict[str, Any]]
 """A topic and an event for it."""
 
 _IDS: Final = ("event_id", "session_id", "parent_session_id", "principal_id", "device_id", "token_id")
-_TIMES: Final = ("occurred_at", "attested_at", "credential_expires_at")
+_TIMES: Final = ("occurred_at", "recorded_at", "attested_at", "credential_expires_at")
 _ORDER: Final = {topic: place for place, topic in enumerate(INPUT_TOPICS)}
+_REPORTS_EVERY: Final = 12
+"""So many calls of a steady session for each report of its device."""
 _HOUR: Final = 3_600_000
 _BUSY: Final = 8 * _HOUR
 """Into a simulated Monday: people are at work by then."""
@@ -44,11 +46,24 @@ def steady(
 ) -> Iterator[Timed]:
     """Yield the calls of one harmless session for each partition, so that its time reaches *end_ms*.
 
-    Deadlines pass when event time does, and a partition's time is that of its own events.
+    Deadlines pass when event time does, and a partition's time is that of its own events. Its device reports:
+    only where one is heard does the silence of another prove anything.
     """
     names = [_landing_in(partition, partitions, suffix) for partition in range(partitions)]
     for number, at in enumerate(range(start_ms, end_ms + 1, every_ms)):
         for name in names:
+            if number % _REPORTS_EVERY == 0:
+                yield (
+                    DEVICE_TELEMETRY,
+                    {
+                        "type": "device.telemetry",
+                        "event_id": f"{name}-t{number}",
+                        "occurred_at": at,
+                        "device_id": name,
+                        "sequence": number,
+                        "heartbeat_interval_ms": _REPORTS_EVERY * every_ms,
+                    },
+                )
             yield (
                 API_CALLS,
                 {
@@ -58,6 +73,7 @@ def steady(
                     "session_id": name,
                     "principal_id": name,
                     "principal_kind": "service",
+                    "device_id": name,
                     "operation": "GET /health",
                     "status": 200,
                 },

@@ -1,13 +1,16 @@
 """Whether so many devices of a tenant are silent that their way here, not the fleet, must be broken.
 
 An attacker silences the device that is in the way. A broken agent update, network or topic silences a whole
-office at once: of one tenant so many devices that nobody believes in so many attacks.
+office at once: of one tenant so many devices that nobody believes in so many attacks. Where few devices are
+in use, or one region of many is cut off, they are never so many. But if not one device is heard, or some fell
+silent in use in the same moment, nothing shows that the way of just these to here works.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +25,7 @@ _BETWEEN = BETWEEN.encode("utf-8", "surrogateescape")
 
 
 def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
-    """The tenants whose fleet *guard* finds silent at *at*, ms of event time.
+    """The tenants whose fleet *guard* finds silent at *at*, ms of event time; it keeps who else is unheard.
 
     Names are read of silent sessions first: where few are silent nothing else is looked at.
     """
@@ -31,9 +34,34 @@ def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
     bound = live & (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
     silent = bound & (at - rows["heard_at"] > rows["interval_ms"] * guard.rules.silent_intervals)
     fallen = _devices(table, np.flatnonzero(silent))
-    doubted = {tenant for tenant, devices in fallen.items() if len(devices) >= guard.rules.silent_fleet_least}
-    fleets = _devices(table, np.flatnonzero(bound), doubted) if doubted else {}
-    return guard.silent_among({name: _due(fallen[name], fleets[name]) for name in sorted(doubted)}, at)
+    fleets = _devices(table, np.flatnonzero(bound), fallen) if fallen else {}
+    missed = rows["client_at"] - rows["heard_at"] > rows["interval_ms"] * guard.rules.silent_intervals
+    together = _at_once(table, np.flatnonzero(silent & missed))
+    return guard.silent_among(
+        {name: _due(fallen[name], fleets[name]) for name in sorted(fallen)}, at, together
+    )
+
+
+def _at_once(table: SessionTable, chosen: NDArray[np.int64]) -> dict[str, int]:
+    """By tenant, how many of the devices in the *chosen* rows one moment may have silenced.
+
+    A device was silenced between its last report and the one that was due next.
+    """
+    spans: defaultdict[bytes, dict[int, tuple[int, int]]] = defaultdict(dict)
+    for row in chosen.tolist():
+        last, device = int(table.rows["heard_at"][row]), int(table.rows["client"][row, DEVICE])
+        devices = spans[table.names[row].partition(_BETWEEN)[0]]
+        devices[device] = max(devices.get(device, (0, 0)), (last, last + int(table.rows["interval_ms"][row])))
+    return {
+        name.decode("utf-8", "surrogateescape"): _most_at_once(devices.values())
+        for name, devices in spans.items()
+    }
+
+
+def _most_at_once(spans: Iterable[tuple[int, int]]) -> int:
+    """How many of the *spans* (from, to) meet in one moment, at most."""
+    steps = sorted(step for since, until in spans for step in ((since, 1), (until, -1)))
+    return max(accumulate(step for _, step in steps), default=0)
 
 
 def _due(fallen: dict[int, int], fleet: dict[int, int]) -> tuple[int, int]:

@@ -16,20 +16,31 @@ from typing import Any, Final
 from pydantic_core import ValidationError, to_json
 
 from schemas.decisions import KEPT_BYTES, KEPT_KEY_BYTES, DeadLetter
-from schemas.members import Message
+from schemas.members import DAY_MS, Message
 from schemas.plain import plain_validator
 from schemas.refusal import one_line, refusal
-from schemas.topics import TOPICS
+from schemas.topics import DEVICE_TELEMETRY, TOPICS
 
 Plain = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is too much: bytes of a record, milliseconds of a producer's clock ahead of ours."""
+    """What is too much: bytes of a record, milliseconds of a producer's clock ahead of ours.
+
+    Producers are servers and keep time. Devices do not: one whose clock is wrong, by whatever a time zone or
+    a wrong half of the day makes of it, must be heard all the same, or it would seem to have fallen silent.
+    """
 
     max_bytes: int = 64 * 1024
     max_future_ms: int = 300_000
+    max_device_future_ms: int = DAY_MS
+
+    def ahead_ms(self, topic: str) -> int:
+        """How far the clock behind events of *topic* may be ahead of ours, ms."""
+        if topic == DEVICE_TELEMETRY:
+            return max(self.max_future_ms, self.max_device_future_ms)
+        return self.max_future_ms
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -78,11 +89,15 @@ class Told(Sequence[Plain]):
 
 
 class ChunkDecoder:
-    """Decodes records of one *model*, whose record key is the UTF-8 of member *key* (dotted if nested)."""
+    """Decodes records of one *model*, whose record key is the UTF-8 of member *key* (dotted if nested).
 
-    def __init__(self, model: type[Message], key: str | None = None) -> None:
+    *topic*: where they flow, for the limit of their clock; see `Limits.ahead_ms`.
+    """
+
+    def __init__(self, model: type[Message], key: str | None = None, topic: str = "") -> None:
         self._validate = plain_validator(model).validate_json
         self._key = key
+        self._topic = topic
         self._key_of = None if key is None else _member_of(key)
         self._has_clock = "occurred_at" in model.model_fields
 
@@ -105,7 +120,7 @@ class ChunkDecoder:
         if self._key_of is not None and keys is not None:
             decoded = self._with_own_key(decoded, keys, self._key_of)
         if self._has_clock:
-            decoded = _not_after(decoded, now_ms, limits.max_future_ms, itemgetter("occurred_at"))
+            decoded = _not_after(decoded, now_ms, limits.ahead_ms(self._topic), itemgetter("occurred_at"))
         decoded.rejected.sort()
         return decoded
 
@@ -126,7 +141,7 @@ class ChunkDecoder:
         decoded = self._read(values, limits.max_bytes, lambda value: pick(validate(value)))
         decoded = self._with_own_key(decoded, keys, itemgetter(members.index(self._key or "")))
         at = itemgetter(members.index("occurred_at"))
-        decoded = _not_after(decoded, now_ms, limits.max_future_ms, at)
+        decoded = _not_after(decoded, now_ms, limits.ahead_ms(self._topic), at)
         decoded.rejected.sort()
         rows: Any = decoded.events
         kept: Any = [values[place] for place in decoded.places]
@@ -184,7 +199,7 @@ def decode_chunk(
 def decoder(topic: str) -> ChunkDecoder:
     """The decoder of a topic, made once. Raises `KeyError` for a name that is not in `TOPICS`."""
     row = TOPICS[topic]
-    return ChunkDecoder(row.model, row.key)
+    return ChunkDecoder(row.model, row.key, topic)
 
 
 def record_key(topic: str, message: Plain) -> bytes:

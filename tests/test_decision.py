@@ -31,6 +31,7 @@ class Session:
     who: dict[str, str] = field(default_factory=lambda: dict(WHO))
     guard: Guard | None = None
     fleet_silent: bool = False
+    fleet_unheard: bool = False
     case: Case = field(default_factory=Case)
     mask: int = 0
     at: int = 0
@@ -65,6 +66,7 @@ class Session:
             fact=lambda _: 1.0,
             fleet_silent=lambda: self.fleet_silent,
             told=told or {},
+            fleet_unheard=lambda: self.fleet_unheard,
         )
         self.mask, self.at = mask, now
         assert self.guard is not None
@@ -664,6 +666,72 @@ def test_when_telemetry_comes_back_nobody_is_revoked_for_not_answering_meanwhile
 
     assert [decision.revoke for decision in back] == ["", "", ""]
     assert back[-1].level == "LOW"
+
+
+def test_where_no_device_is_heard_a_silent_one_is_asked_about_before_it_is_revoked() -> None:
+    one = session(fleet_unheard=True)
+
+    asked = one.see(0, "telemetry_silent_while_active")
+    missed = one.see(301, "telemetry_silent_while_active")
+
+    assert (brief(asked), asked.held) == (("HIGH", "step_up", False, True), True)
+    assert asked.suppressed == "held by the guard: no other device shows that this one could be heard"
+    assert brief(missed) == REVOKED
+
+
+def test_whoever_hid_where_none_was_heard_is_revoked_once_another_device_is() -> None:
+    one = session(fleet_unheard=True)
+    one.see(0, "telemetry_silent_while_active")
+    look_again = one.wake()
+    one.fleet_unheard = False
+
+    assert look_again == 60
+    assert brief(one.see(look_again, "telemetry_silent_while_active")) == REVOKED
+
+
+def test_a_factor_answers_for_a_while_where_no_device_is_heard() -> None:
+    one = session(fleet_unheard=True)
+    one.see(0, "telemetry_silent_while_active")
+    one.see(20, "telemetry_silent_while_active", action="step_up_passed", strong_age_s=0)
+
+    later = [one.see(at, "telemetry_silent_while_active").action for at in (90, 600, 1819)]
+    again = one.see(1821, "telemetry_silent_while_active")
+
+    assert later == ["allow"] * 3
+    assert brief(again) == ("HIGH", "step_up", False, True)
+
+
+def test_a_factor_answers_for_no_silence_where_other_devices_are_heard() -> None:
+    one = session()
+    one.see(0, "telemetry_silent_while_idle")
+    one.see(20, "telemetry_silent_while_idle", action="step_up_passed", strong_age_s=0)
+
+    assert brief(one.see(60, "telemetry_silent_while_active")) == REVOKED
+
+
+def test_nobody_is_asked_for_a_session_at_rest_where_no_device_is_heard() -> None:
+    one = session(fleet_unheard=True)
+
+    resting = one.see(0, "telemetry_silent_while_idle")
+    calling = one.see(100, "telemetry_silent_while_active")
+
+    assert (brief(resting), resting.held) == (("MEDIUM", "allow", False, False), True)
+    assert calling.challenge
+
+
+def test_what_is_more_than_silence_revokes_also_where_no_device_is_heard() -> None:
+    one = session(fleet_unheard=True)
+
+    assert brief(one.see(0, "telemetry_silent_while_active", "device_rooted")) == REVOKED
+
+
+def test_an_agent_cannot_be_asked_and_a_policy_need_not_ask() -> None:
+    agent, strict = session(kind="agent"), session("[guard]\nask_unheard = false")
+    agent.fleet_unheard = strict.fleet_unheard = True
+
+    decided = [one.see(0, "telemetry_silent_while_active") for one in (agent, strict)]
+
+    assert [bool(one.revoke) for one in decided] == [True, True]
 
 
 # --- kept quiet -------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def _one(topic: str, value: bytes, key: bytes | None) -> dict[str, Any] | None:
         event = TOPICS[topic].model.model_validate_json(value).model_dump()
     except ValidationError:
         return None
-    fits = len(value) <= LIMITS.max_bytes and event["occurred_at"] <= NOW + LIMITS.max_future_ms
+    fits = len(value) <= LIMITS.max_bytes and event["occurred_at"] <= NOW + LIMITS.ahead_ms(topic)
     return event if fits and event[str(TOPICS[topic].key)].encode() == key else None
 
 
@@ -379,3 +379,16 @@ def test_events_told_by_their_members_are_those_decoded_whole(
     assert (told.places, told.rejected) == (whole.places, whole.rejected)
     backwards = list(range(len(whole.events)))[::-1]
     assert list(told.events.chosen(backwards)) == whole.events[::-1]
+
+
+def test_telemetry_is_read_though_its_device_lives_in_another_time_zone_and_not_if_in_another_day() -> None:
+    report = {"type": "device.telemetry", "event_id": "t-1", "device_id": "phone-1"}
+    values = [
+        json.dumps({**report, "occurred_at": NOW + ahead * 1000}).encode()
+        for ahead in (0, 14 * 3600, 86_400, 86_401)
+    ]
+
+    decoded = decode_chunk("device-telemetry", values, None, now_ms=NOW)
+
+    assert decoded.places == [0, 1, 2]
+    assert decoded.rejected == [Rejected(3, "occurred_at is 86401 s in the future")]

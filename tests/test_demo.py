@@ -159,11 +159,14 @@ def test_stories_played_at_once_share_no_session_and_no_device() -> None:
 
 @pytest.mark.parametrize("partitions", [1, 4, 7])
 def test_a_steady_session_lives_in_every_partition(partitions: int) -> None:
-    calls = [event for _, event in script.steady(partitions, NOW, NOW + MINUTE, "-x")]
+    events = [event for _, event in script.steady(partitions, NOW, NOW + MINUTE, "-x")]
+    calls = [event for event in events if event["type"] == "api.call"]
+    reports = [event["device_id"] for event in events if event["type"] == "device.telemetry"]
 
     lands = {event["session_id"]: partition_of(event["session_id"].encode(), partitions) for event in calls}
     assert sorted(lands.values()) == list(range(partitions))
     assert len(calls) == partitions * 13
+    assert sorted(reports) == sorted(2 * list(lands))
 
 
 def test_honest_traffic_is_moved_with_all_its_times_and_named_anew() -> None:

@@ -97,7 +97,7 @@ def test_a_contradiction_is_forgotten_after_an_hour() -> None:
     said = heard(*numbered((0, 1), (600, 2), (300, 3)), *later)
 
     assert [signals for signals, _ in said][-1] == []
-    assert sum("clock_tampered" in signals for signals, _ in said) == 60
+    assert sum("clock_tampered" in signals for signals, _ in said) == 55
 
 
 def test_a_value_back_to_what_it_was_ends_the_signal_and_one_between_does_not() -> None:

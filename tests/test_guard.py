@@ -117,3 +117,26 @@ def test_a_fleet_that_is_heard_again_has_time_to_come_back_and_is_no_news_then()
 
 def test_a_held_revocation_may_ask_again_in_the_next_minute() -> None:
     assert [next_minute(at) for at in (0, 59_999, 60_000)] == [60_000, 60_000, 120_000]
+
+
+def test_a_tenant_is_unheard_while_none_of_its_devices_is_and_a_short_while_longer() -> None:
+    one = guard()
+
+    one.silent_among({"acme": (1, 1), "zeta": (1, 2)}, 0)
+    first = (one.is_unheard("acme"), one.is_unheard("zeta"), one.state)
+    one.silent_among({}, BACK_MS - 1)
+    coming_back = one.is_unheard("acme")
+    one.silent_among({}, BACK_MS)
+
+    assert first == (True, False, NORMAL)
+    assert (coming_back, one.is_unheard("acme")) == (True, False)
+
+
+@pytest.mark.parametrize(("together", "doubted"), [(3, False), (4, True)])
+def test_devices_that_fell_silent_together_are_in_doubt_in_a_fleet_of_any_size(
+    together: int, doubted: bool
+) -> None:
+    one = guard()
+
+    assert one.silent_among({"acme": (5, 1000)}, 0, {"acme": together}) == frozenset()
+    assert one.is_unheard("acme") is doubted

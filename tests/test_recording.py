@@ -126,6 +126,13 @@ def test_a_line_from_the_far_future_does_not_hold_back_its_file(tmp_path: Path) 
     ]
 
 
+def test_a_line_that_says_when_it_arrived_is_due_then_whatever_its_clock_says(tmp_path: Path) -> None:
+    fast, slow = (b'{"occurred_at":%d,"recorded_at":%d}' % times for times in ((9_000, 20), (3, 30)))
+    _file(tmp_path, "device-telemetry", _at(10), fast, slow, _at(40))
+
+    assert [record.occurred_at for record in _read(tmp_path)] == [10, 20, 30, 40]
+
+
 def test_blank_lines_are_left_out_but_counted(tmp_path: Path) -> None:
     (tmp_path / f"{AUTH}.jsonl").write_bytes(b"\n" + _at(1) + b"\r\n  \n" + _at(2))
 

@@ -512,7 +512,7 @@ def test_every_message_tells_the_device_of_its_moment() -> None:
 
 
 def test_an_idle_partition_is_swept_by_the_wall_clock() -> None:
-    one = desk()
+    one = desk(BUSY.replace("[guard]", "[guard]\nask_unheard = false"))
     one.play(auth(0, device_id="phone-1"), now=T0)
     one.play(context(0, heard_at=T0, heartbeat_interval_ms=5_000), now=T0)
 

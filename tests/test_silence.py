@@ -8,7 +8,7 @@ from pipeline.guard import Guard
 from pipeline.policy import GuardRules
 from pipeline.silence import silent_fleets
 from playing import Desk, Event
-from samples import T0, auth, context
+from samples import T0, auth, call, context
 
 HEARTBEAT_MS = 30_000
 LATE = T0 + 10 * HEARTBEAT_MS
@@ -68,3 +68,57 @@ def test_sessions_that_ended_and_devices_that_promised_nothing_are_not_counted()
     mute = [event | {"heartbeat_interval_ms": None} if "heard_at" in event else event for event in events]
 
     assert (silent(*events, ended), silent(*mute)) == (set(), set())
+
+
+def unheard(*events: Event) -> list[str]:
+    """Of acme and zeta, of which no device is heard after *events*."""
+    one, guard = Desk(), Guard(GuardRules(), 1.0)
+    one.each(*events)
+    silent_fleets(one.scorer.table, LATE, guard)
+    return [tenant for tenant in ("acme", "zeta") if guard.is_unheard(tenant)]
+
+
+def test_of_a_tenant_with_one_device_that_is_silent_none_is_heard() -> None:
+    fine = on_phone(1, "zeta", heard_at=LATE)
+
+    assert unheard(*on_phone(0, "acme"), *fine) == ["acme"]
+
+
+def test_one_device_that_is_heard_shows_that_the_way_works() -> None:
+    assert unheard(*on_phone(0, "acme"), *on_phone(1, "acme", heard_at=LATE)) == []
+
+
+def test_a_device_that_was_not_due_yet_shows_nothing() -> None:
+    saving = on_phone(1, "acme", interval_ms=HEARTBEAT_MS * 20)
+
+    assert unheard(*on_phone(0, "acme"), *saving) == ["acme"]
+
+
+def region(*silenced_s: float, used: bool = True) -> list[Event]:
+    """A fleet of twenty that is heard, and devices last heard at *silenced_s* that somebody used, or not."""
+    fine = [one for number in range(20) for one in on_phone(number, "acme", heard_at=LATE)]
+    gone = [
+        one
+        for number, at in enumerate(silenced_s, start=20)
+        for one in (
+            *on_phone(number, "acme", heard_at=T0 + round(at * 1000)),
+            *(
+                [call(80, session_id=f"s-{number}", tenant="acme", device_id=f"phone-{number}")]
+                if used
+                else []
+            ),
+        )
+    ]
+    return [*fine, *gone]
+
+
+def test_a_region_whose_devices_fall_silent_in_the_same_moment_is_in_doubt() -> None:
+    assert unheard(*region(0, 12, 29)) == ["acme"]
+
+
+def test_devices_that_fall_silent_one_after_another_are_not() -> None:
+    assert unheard(*region(0, 31, 62)) == []
+
+
+def test_devices_that_nobody_uses_may_sleep_and_show_nothing() -> None:
+    assert unheard(*region(0, 12, 29, used=False)) == []

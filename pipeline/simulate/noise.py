@@ -1,6 +1,7 @@
 """What transport and clocks do to events: late, twice, incomplete, seconds off. Seeded, like the rest.
 
-An event keeps the time at which it happened; what is late only arrives after events that happened later.
+An event keeps the time at which it happened; what is late only arrives after events that happened later, and
+telemetry bears when that is (``recorded_at``).
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def disturbed(events: Iterator[Told], noise: Noise, run: str) -> Iterator[Told]:
     skews: dict[str, int] = {}
     waiting: list[tuple[int, int, str, dict[str, Any]]] = []
     for number, (topic, told) in enumerate(events):
-        now = told["occurred_at"]
+        now: int = told["recorded_at"] if "recorded_at" in told else told["occurred_at"]
         while waiting and waiting[0][0] <= now:
             _, _, held_topic, held = heappop(waiting)
             yield held_topic, held
@@ -93,11 +94,12 @@ def disturbed(events: Iterator[Told], noise: Noise, run: str) -> Iterator[Told]:
         if drawn < noise.incomplete:
             yield topic, _incomplete(event, rng)
             continue
-        if drawn > 1 - noise.twice:
-            heappush(waiting, (now + _delay(noise, rng), number, topic, event))
-        elif drawn > 1 - noise.twice - noise.late:
-            heappush(waiting, (now + _delay(noise, rng), number, topic, event))
-            continue
+        if drawn > 1 - noise.twice - noise.late:
+            due = now + _delay(noise, rng)
+            later = event | {"recorded_at": due} if "recorded_at" in event else event
+            heappush(waiting, (due, number, topic, later))
+            if drawn <= 1 - noise.twice:
+                continue
         yield topic, event
     while waiting:
         _, _, held_topic, held = heappop(waiting)

@@ -84,7 +84,10 @@ def _moves(run: str, day: Day, device_id: str) -> list[tuple[int, dict[str, Any]
 
 
 def _report(plan: DevicePlan, posture: dict[str, Any], sequence: int, at: int, attested_at: int) -> Timed:
-    """One report. A clock set back dates it too early; one set forward, what the attestation service said."""
+    """One report. A clock set back dates it too early; one set forward, what the attestation service said.
+
+    When it is received is by the receiver's clock, which is right.
+    """
     off = plan.clock_off if plan.clock_from is not None and at >= plan.clock_from else 0
     members = {
         "type": "device.telemetry",
@@ -93,6 +96,7 @@ def _report(plan: DevicePlan, posture: dict[str, Any], sequence: int, at: int, a
         **posture,
         "sequence": sequence,
         "attested_at": attested_at + max(off, 0),
+        "recorded_at": at,
     }
     return at, TOPIC_OF["device.telemetry"], members
 
