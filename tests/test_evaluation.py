@@ -306,17 +306,21 @@ def test_in_the_lab_user_agents_tell_what_was_an_attack(client: str | None, make
 
 def test_of_a_recording_is_told_after_whose_event_a_detection_began(tmp_path: Path) -> None:
     user = {"type": "IAMUser", "arn": "arn:aws:iam::1:user/a", "accountId": "1", "accessKeyId": "AKIA1"}
-    record = {
-        "eventID": "e-1", "eventTime": "2024-06-01T12:00:00Z", "eventSource": "cloudtrail.amazonaws.com",
-        "eventName": "StopLogging", "userIdentity": user, "userAgent": "stratus-red-team_1",
-    }  # fmt: skip
-    (tmp_path / "log.json").write_text(json.dumps({"Records": [record]}), "utf-8")
+    record = {"eventTime": "2024-06-01T12:00:00Z", "userIdentity": user}
+    stop = {"eventSource": "cloudtrail.amazonaws.com", "eventName": "StopLogging", "eventID": "e-1"}
+    look = {"eventSource": "ec2.amazonaws.com", "eventName": "DescribeVpcs", "eventID": "e-2"}
+    made = [{**record, **stop, "userAgent": "stratus-red-team_1"}, {**record, **look}]
+    (tmp_path / "log.json").write_text(json.dumps({"Records": made}), "utf-8")
 
-    told = raised("stop", [tmp_path / "log.json"], Policy(), Model(NoDetector()))
+    told, unharmed = (
+        raised("stop", [tmp_path / "log.json"], Policy(), Model(NoDetector()), detonations=detonations)
+        for detonations in (True, False)
+    )
 
     assert told == Raised(
         "stop", 1, "MEDIUM", ("audit_switched_off",), {("audit_switched_off", "detonation"): 1}
     )
+    assert unharmed == Raised("stop", 0, "LOW", (), {})
 
 
 # --- the page ---------------------------------------------------------------------------------------------
@@ -337,7 +341,8 @@ def test_the_page_says_what_was_asked_and_what_was_measured(recording: Path) -> 
     nobody = Met(0, 0, 0, None, None)
     switches = Takeovers(7, Met(4, 3, 2, 9.0, 10.0), Met(6, 5, 5, 1.0, 2.0), Spared(8, 24.0, 1, 2))
     disguised = Takeovers(7, Met(4, 1, 0, None, None), nobody, Spared(8, 24.0, 0, 0))
-    real = Real([Raised("aws.x", 1, "LOW", (), {})], lab, switches, disguised)
+    unharmed = Raised("lab", 1, "MEDIUM", ("mass_read",), {("mass_read", "other"): 2})
+    real = Real([Raised("aws.x", 1, "LOW", (), {})], lab, unharmed, switches, disguised)
 
     text = page([World("test", 1, 1.0, 2, 0.1)], "m@1", "p@1", trials[0], trials, real)
 
@@ -346,7 +351,7 @@ def test_the_page_says_what_was_asked_and_what_was_measured(recording: Path) -> 
     assert "| revoked with model only, last world | less than 100 % | 0 % |" in text
     assert "| `rooted` | – | 1 | 100 % | 100 % | 0.0 | 0.0 |" in text
     assert "| `aws.x` | LOW | – |" in text
-    assert "| `mass_read` | 0 | 3 | 0 |" in text
+    assert "| `mass_read` | 0 | 3 | 0 | 2 |" in text
     assert "| address and client of the new hands | 4 | 75 % | 50 % | 9.0 | 10.0 |" in text
     assert "| address and client kept, only behaviour changes | 4 | 25 % | 0 % | – | – |" in text
     assert "5 of 6 were revoked after its beginning" in text

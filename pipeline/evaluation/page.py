@@ -21,10 +21,14 @@ ROLLOUT, OUTAGE = "policy_rollout", "telemetry_outage"
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """What came of recordings nobody here made; *disguised* are takeovers that keep the victim's client."""
+    """What came of recordings nobody here made.
+
+    *unharmed* is the lab without its detonations; *disguised* are takeovers that keep the victim's client.
+    """
 
     techniques: Sequence[Raised]
     lab: Raised
+    unharmed: Raised
     switched: Takeovers
     disguised: Takeovers
 
@@ -179,22 +183,29 @@ def _real(real: Real) -> str:
         "level. Each file holds the detonation alone, a handful of calls of a principal without history; "
         "warm-up and clean-up are not in it, so it tells nothing of false alarms."
     )
-    parts = [raised, table(("technique", "level", "detections"), rows), _lab(real.lab)]
+    parts = [raised, table(("technique", "level", "detections"), rows), _lab(real.lab, real.unharmed)]
     return "\n\n".join([*parts, _switches(real.switched, real.disguised)])
 
 
-def _lab(lab: Raised) -> str:
-    whole = [sum(n for (_, who), n in lab.begun.items() if who == maker) for maker in MAKERS]
+def _lab(lab: Raised, unharmed: Raised) -> str:
     told = (
         "The Invictus lab: one hour in which many of these techniques were run from one key, with Terraform "
-        f"building and taking down under it; {lab.sessions} sessions are spoken of, highest level "
-        f"{lab.level}. User agents tell who made the event after which a detection began to hold: "
-        f"{whole[0]} a detonation, {whole[1]} Terraform (false alarms, were it not for the rest of the "
-        f"session), {whole[2]} neither (the lab's people and AWS itself: false alarms)."
+        f"building and taking down under it. {lab.sessions} sessions are spoken of, highest level "
+        f"{lab.level}. User agents tell who made the event after which a detection began to hold. The last "
+        "column is the same hour with the detonations left out, Terraform and the lab's people alone: false "
+        f"alarms, highest level {unharmed.level}."
     )
-    names = dict.fromkeys(detection for detection, _ in lab.begun)
-    rows = [(f"`{name}`", *(lab.begun.get((name, maker), 0) for maker in MAKERS)) for name in names]
-    return told + "\n\n" + table(("detection", "detonations", "warm-up and clean-up", "others"), rows)
+    names = dict.fromkeys(detection for told in (lab, unharmed) for detection, _ in told.begun)
+    rows = [
+        (f"`{name}`", *(lab.begun.get((name, maker), 0) for maker in MAKERS), _begun(unharmed, name))
+        for name in names
+    ]
+    head = ("detection", "detonations", "warm-up and clean-up", "others", "without detonations")
+    return told + "\n\n" + table(head, rows)
+
+
+def _begun(told: Raised, name: str) -> int:
+    return sum(count for (detection, _), count in told.begun.items() if detection == name)
 
 
 def _switches(switched: Takeovers, disguised: Takeovers) -> str:

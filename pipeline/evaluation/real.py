@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -56,9 +56,16 @@ class Takeovers:
     spared: Spared
 
 
-def raised(name: str, logs: Iterable[Path], policy: Policy, model: Model) -> Raised:
-    """Convert and replay CloudTrail *logs*; nothing is commanded, so that all detections are seen."""
+def raised(
+    name: str, logs: Iterable[Path], policy: Policy, model: Model, *, detonations: bool = True
+) -> Raised:
+    """Convert and replay CloudTrail *logs*; nothing is commanded, so that all detections are seen.
+
+    Without *detonations*, their events are left out: what is raised then is a false alarm.
+    """
     conversion = convert(logs)
+    if not detonations:
+        conversion = _without_detonations(conversion)
     makers = {one["event_id"]: made_by(one) for events in conversion.events.values() for one in events}
     level, found, sessions, began = 0, dict[str, None](), set[str](), set[tuple[str, str, str]]()
     for told in _decisions(conversion, policy, model):
@@ -70,6 +77,14 @@ def raised(name: str, logs: Iterable[Path], policy: Policy, model: Model) -> Rai
         began |= {(told["session_id"], one["detection"], one["evidence"][0]) for one in shown}
     begun = Counter((detection, makers[first]) for _, detection, first in began if first in makers)
     return Raised(name, len(sessions), LEVELS[level], tuple(found), dict(sorted(begun.items())))
+
+
+def _without_detonations(conversion: Conversion) -> Conversion:
+    left = {
+        topic: [event for event in events if made_by(event) != "detonation"]
+        for topic, events in conversion.events.items()
+    }
+    return replace(conversion, events=left)
 
 
 def _decisions(conversion: Conversion, policy: Policy, model: Model) -> Iterator[Event]:
