@@ -32,7 +32,7 @@ ACT_FACTS: Final = np.dtype(
         ("by_sim", "?"),
         ("powerful", "?"),
         ("calling", "?"),
-        ("stage", "u1"),  # what the call did to trust; of secrets also what it tried
+        ("stage", "u1"),  # what the call did to trust; of secrets and audit also what it tried
         ("reaching", "?"),  # for something guarded, or an agent for a tool, not used within the hour
         ("tool_denied", "?"),
         ("fallen", "?"),  # an ancestor was revoked
@@ -110,7 +110,8 @@ def follow_call(row: Any, fact: Any, address: int, told: Any, marks: Any) -> Non
     act = told.act
     operation, resource = is_new(row, OPERATION, act.operation), is_new(row, RESOURCE, told.resource)
     tool = is_new(row, TOOL, act.tool)
-    done = 0 if told.failed and act.stage < _SECRET else act.stage
+    tried = act.stage >= _SECRET or (act.stage == _BLIND and told.denied)
+    done = 0 if told.failed and not tried else act.stage
     fact.calling, fact.stage = True, done
     fact.reaching = (act.guarded and operation) or (tool and row.kind == _AGENT)
     fact.tool_denied = act.tool != 0 and told.denied

@@ -17,8 +17,8 @@ class Stage(IntEnum):
     """What a call does to trust; 0 is every other operation, the first three are the privilege chain.
 
     EXPOSE is a grant whose grantee is outside, so it counts as a grant too. SECRET asks for one secret,
-    SECRET_LIST for several; both are told of refused calls as well: who tries one after another need not
-    get them.
+    SECRET_LIST for several. These two, and BLIND, are told of denied calls as well: what was tried says as
+    much as what was done.
     """
 
     NONE = 0

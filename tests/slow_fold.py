@@ -151,7 +151,8 @@ class SlowSession:
     @staticmethod
     def _stage(event: dict[str, Any], *, good: bool) -> int:
         stage = int(stage_of(event["operation"], event["sensitivity"]))
-        return stage if good or stage >= 5 else 0
+        tried = stage >= 5 or (stage == 3 and event["status"] in (401, 403))
+        return stage if good or tried else 0
 
     def _call(self, event: dict[str, Any], marks: dict[str, float]) -> None:
         status, records = event["status"] or 0, event["records"] or 0

@@ -153,6 +153,12 @@ ROWS = [
         ([*days(8, scopes=["read"]), *colleagues(3, "new"), *today(scopes=["read", "new"])],),
     ),
     Row(
+        "unfamiliar_scope",
+        [*days(8), *now(doing("ssm:StartSession"))],
+        [*days(8, do=doing("ssm:StartSession")), *now(doing("ssm:StartSession"))],
+        ([*days(8), *now(doing("ssm:DescribeSessions"))],),
+    ),
+    Row(
         "access_probing",
         [*days(4), *now(various(30, status=403))],
         [*days(4), *now(various(12, status=403))],

@@ -220,8 +220,9 @@ ROWS = [
         "audit_switched_off",
         doing(BLIND),
         doing(GRANT),
-        (doing(BLIND, status=403), doing(CREATE, GRANT, BLIND), doing("cloudtrail:DescribeTrails")),
+        (doing(BLIND, status=404), doing(CREATE, GRANT, BLIND), doing("cloudtrail:DescribeTrails")),
     ),
+    Row("audit_switched_off", doing(BLIND, status=403), doing(GRANT, status=403)),
     Row(
         "opened_to_outside",
         doing("s3:PutBucketPolicy", sensitivity="restricted"),

@@ -154,7 +154,7 @@ USAGE: Final[tuple[Rule, ...]] = (
         ),
     ),
     Rule(
-        "audit_switched_off", "Recording of what is done was switched off, narrowed or deleted.",
+        "audit_switched_off", "The audit was switched off, narrowed or deleted, or this was tried.",
         "Please confirm it is you: the audit of your organisation was changed.",
         "MEDIUM", 4.0, 1800.0, True, ("T1562.008", "T1562.001", "T1666"),
         _blinded, ("audit_blinded_10m", "audit changes in 10 min"), "none, but of whom it is regular work",
