@@ -32,7 +32,7 @@ ACT_FACTS: Final = np.dtype(
         ("by_sim", "?"),
         ("powerful", "?"),
         ("calling", "?"),
-        ("stage", "u1"),  # of the privilege chain, of a call that succeeded
+        ("stage", "u1"),  # what the call did to trust; of secrets and audit also what it tried
         ("reaching", "?"),  # for something guarded, or an agent for a tool, not used within the hour
         ("tool_denied", "?"),
         ("fallen", "?"),  # an ancestor was revoked
@@ -55,6 +55,7 @@ _FACTOR: Final = among("mfa_passed", "step_up_passed")
 _CREDENTIAL: Final = among("credential_added", "credential_changed", "credential_removed")
 _DENIED, _REFRESHED = ACTION["mfa_denied"], ACTION["token_refreshed"]
 _CREATE, _GRANT, _BLIND = int(Stage.CREATE), int(Stage.GRANT), int(Stage.BLIND)
+_EXPOSE, _SECRET = int(Stage.EXPOSE), int(Stage.SECRET)
 _FAILED, _MFA_DENIED, _CHANGED = MARK["auth_failed"], MARK["mfa_denied"], MARK["credential_changed"]
 _CALL, _ERROR, _REFUSAL, _REFUSED_NEW = MARK["call"], MARK["error"], MARK["denied"], MARK["refused_new"]
 _BYTES_OUT, _RECORDS = MARK["bytes_out"], MARK["records"]
@@ -109,7 +110,8 @@ def follow_call(row: Any, fact: Any, address: int, told: Any, marks: Any) -> Non
     act = told.act
     operation, resource = is_new(row, OPERATION, act.operation), is_new(row, RESOURCE, told.resource)
     tool = is_new(row, TOOL, act.tool)
-    done = 0 if told.failed else act.stage
+    tried = act.stage >= _SECRET or (act.stage == _BLIND and told.denied)
+    done = 0 if told.failed and not tried else act.stage
     fact.calling, fact.stage = True, done
     fact.reaching = (act.guarded and operation) or (tool and row.kind == _AGENT)
     fact.tool_denied = act.tool != 0 and told.denied
@@ -121,5 +123,6 @@ def follow_call(row: Any, fact: Any, address: int, told: Any, marks: Any) -> Non
     marks[_NEW_OPERATION], marks[_NEW_RESOURCE] = operation, resource
     marks[_NEW_ADDRESS] = is_new(row, ADDRESS, address)
     marks[_NEW_TOOL] = tool and row.seen_at - row.started_at >= TOOLS_SETTLE_MS
-    marks[_CREATED], marks[_GRANTED], marks[_BLINDED] = done == _CREATE, done == _GRANT, done == _BLIND
+    marks[_CREATED], marks[_BLINDED] = done == _CREATE, done == _BLIND
+    marks[_GRANTED] = done in (_GRANT, _EXPOSE)
     marks[_REFUSED_NEW] = told.refused and (operation or resource)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.context_columns import CONTEXT_TOLD, context_columns
 from models.fingerprint import BETWEEN, Fingerprints, hash_ids, short
 from models.memory import Memory
-from models.operations import PRIVILEGE, is_guarded, is_powerful
+from models.operations import is_guarded, is_powerful, stage_of
 from models.software import software_of
 from schemas.decode import Told
 
@@ -282,7 +282,7 @@ class Columns:
         one["operation"] = self._print(what)
         one["called"] = short(np.array([self._print(operation)], np.uint64))
         one["tool"] = self._print(tool)
-        one["stage"] = PRIVILEGE.get(operation, 0)
+        one["stage"] = stage_of(operation, sensitivity)
         one["sensitive"] = SENSITIVITY[sensitivity] >= SENSITIVITY["confidential"]
         one["guarded"] = guarded
         one["writing"] = method is not None and method not in READING

@@ -52,6 +52,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         "unheard_use", "principal",
         "used a sensitive operation or a tool that is new to its principal and that the model does not know",
     ),
+    Signal("blinding_usual", "principal", "its principal changes what is audited regularly"),
+    Signal("sharing_usual", "principal", "its principal lets others outside in regularly"),
 )  # fmt: skip
 """A signal's place is its bit in session rows: new ones go to the end."""
 SIGNAL_BIT: Final = {signal.name: index for index, signal in enumerate(SIGNALS)}

@@ -23,8 +23,8 @@ from pipeline.afterwards import Farewell, acknowledge, summarise
 from pipeline.attempts import tell_networks
 from pipeline.brain import Brain
 from pipeline.case import Case
-from pipeline.eviction import surplus
 from pipeline.challenger import OwnRoles
+from pipeline.eviction import surplus
 from pipeline.guard import Guard
 from pipeline.judging import ENDED, HAS_CASE, REVOKED, Walk
 from pipeline.look import look

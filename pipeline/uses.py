@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from models.operations import PRIVILEGE, is_guarded
+from models.operations import Stage, is_guarded, stages_of
 from pipeline.baseline import brief
 from schemas.members import DAY_MS
 
@@ -21,7 +21,7 @@ MOST_USES: Final = 96
 FRESH_MS: Final = 3_600_000
 """So long after its first use a name is unfamiliar to its principal."""
 CHAIN_DAYS: Final = 3
-"""On so many days a principal must have used privileged operations before chains of them are its work."""
+"""On so many days a principal must have used privileged operations before they are its work."""
 POPULAR: Final = 3
 """So many other principals make a name familiar to all: a new release, not an intruder."""
 POPULAR_MS: Final = 7 * DAY_MS
@@ -88,22 +88,21 @@ class Uses:
         """What the uses of a principal mean for the session of *event*."""
         new = self.unasked(event, fashion)
         sorts = {name.partition(":")[0] for name in new}
+        regular = self.regular()
         holds = {
             "unfamiliar_use": bool(sorts & {"scope", "operation"}),
             "unfamiliar_tool": "tool" in sorts,
-            "chains_usual": self.chains(),
+            "chains_usual": len(regular - {Stage.EXPOSE}) > 1,
             "unheard_use": "unheard" in sorts,
+            "blinding_usual": Stage.BLIND in regular,
+            "sharing_usual": Stage.EXPOSE in regular,
         }
         return [name for name, held in holds.items() if held]
 
-    def chains(self) -> bool:
-        """Whether taking more than one step of the privilege chain is this principal's regular work."""
-        stages = {
-            PRIVILEGE.get(name.partition(":")[2])
-            for name, (_, _, days, _) in self.names.items()
-            if days >= CHAIN_DAYS
-        }
-        return len(stages - {None}) > 1
+    def regular(self) -> set[Stage]:
+        """What this principal does to trust as its regular work."""
+        kept = (name.partition(":") for name, (_, _, days, _) in self.names.items() if days >= CHAIN_DAYS)
+        return {stage for sort, _, operation in kept if sort == "operation" for stage in stages_of(operation)}
 
 
 @dataclass(slots=True)

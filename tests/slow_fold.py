@@ -14,7 +14,7 @@ from models.client import EARTH_RADIUS_KM, NEAR_CELLULAR_KM, NEAR_KM
 from models.columns import KINDS, client_family, network_name
 from models.features import SUMS
 from models.fingerprint import brief, fingerprint, hash_ids
-from models.operations import PRIVILEGE, is_powerful
+from models.operations import COMMANDS, PRIVILEGE, is_powerful, stage_of
 from models.roles import Roles
 from models.sequence import USUAL_NAMES
 from models.state import ROLES
@@ -147,7 +147,7 @@ class SlowSession:
             "familiar": self.roles is None or self.operation in self.roles.operations.tolist(),
             "refreshed_at": self.refreshed_at,
             "since_refresh_s": max(self.at - (self.refreshed_at or self.started), 0) / 1000,
-            "stage": PRIVILEGE.get(event["operation"], 0) if good else 0,
+            "stage": self._stage(event, good=good) if call else 0,
             "by_sim": auth and (event["amr"] is None or bool({"sms", "tel"} & set(event["amr"]))),
             "powerful": auth and is_powerful(event["scopes"] or []),
             **self.known,
@@ -178,11 +178,18 @@ class SlowSession:
         belief = {role: float(self.role_scores[role]) + float(roles.prior[kind, role]) for role in there}
         return {role: math.exp(belief[role] - max(belief.values())) for role in there}
 
+    @staticmethod
+    def _stage(event: dict[str, Any], *, good: bool) -> int:
+        stage = int(stage_of(event["operation"], event["sensitivity"]))
+        tried = stage >= 5 or (stage == 3 and event["status"] in (401, 403))
+        return stage if good or tried else 0
+
     def _call(self, event: dict[str, Any], marks: dict[str, float]) -> None:
         status, records = event["status"] or 0, event["records"] or 0
         sensitive = event["sensitivity"] in ("confidential", "restricted")
-        stage = PRIVILEGE.get(event["operation"], 0) if status < 400 else 0
-        guarded = event["scope"] or event["sensitivity"] == "restricted" or event["operation"] in PRIVILEGE
+        stage = self._stage(event, good=status < 400)
+        remembered = event["operation"] in PRIVILEGE or event["operation"] in COMMANDS
+        guarded = event["scope"] or event["sensitivity"] == "restricted" or remembered
         parts = (event["operation"], event["scope"] or "", event["sensitivity"] or "")
         operation = "\udcff".join(parts) if guarded else event["operation"]
         marks |= {
@@ -190,7 +197,7 @@ class SlowSession:
             "bytes_out": event["bytes_out"] or 0,
             "records": records, "sensitive_records": records * sensitive, "sensitive_call": sensitive,
             "write": event["method"] not in (None, "GET", "HEAD", "OPTIONS", "READ"),
-            "tool_call": event["tool"] is not None, "created": stage == 1, "granted": stage == 2,
+            "tool_call": event["tool"] is not None, "created": stage == 1, "granted": stage in (2, 4),
             "blinded": stage == 3, "new_operation": self._new("operation", operation),
             "new_address": self._new("address", event["ip"]),
             "new_resource": self._new("resource", event["resource"]),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.baseline import HALF_LIFE_DAYS, MOST_WAITING, Baseline, Normal
 from pipeline.uses import CHAIN_DAYS, FRESH_MS, MOST_USES, POPULAR, POPULAR_MS, Fashion, Uses
-from samples import T0
+from samples import T0, call
 from schemas.members import DAY_MS
 
 HOUR = 3_600_000
@@ -196,21 +196,26 @@ def test_the_names_used_last_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "days", "usual"),
+    ("names", "days", "told"),
     [
-        (["iam:CreateAccessKey", "iam:AttachUserPolicy"], CHAIN_DAYS, True),
-        (["iam:CreateAccessKey", "iam:AttachUserPolicy"], CHAIN_DAYS - 1, False),
-        (["iam:CreateAccessKey", "iam:CreateUser"], CHAIN_DAYS, False),
-        (["s3:GetObject", "iam:AttachUserPolicy"], CHAIN_DAYS, False),
+        (["iam:CreateAccessKey", "iam:AttachUserPolicy"], CHAIN_DAYS, ["chains_usual"]),
+        (["iam:CreateAccessKey", "iam:AttachUserPolicy"], CHAIN_DAYS - 1, []),
+        (["iam:CreateAccessKey", "iam:CreateUser"], CHAIN_DAYS, []),
+        (["s3:GetObject", "iam:AttachUserPolicy"], CHAIN_DAYS, []),
+        (["ec2:DeleteFlowLogs"], CHAIN_DAYS, ["blinding_usual"]),
+        (["ec2:DeleteFlowLogs", "iam:AttachUserPolicy"], CHAIN_DAYS, ["chains_usual", "blinding_usual"]),
+        (["ec2:ModifyImageAttribute", "iam:CreateRole"], CHAIN_DAYS, ["sharing_usual"]),
+        (["ec2:ModifyImageAttribute"], CHAIN_DAYS - 1, []),
     ],
 )
-def test_chains_are_usual_after_days_of_more_than_one_step(names: list[str], days: int, usual: bool) -> None:
+def test_what_is_done_to_trust_on_several_days_is_usual(names: list[str], days: int, told: list[str]) -> None:
     uses = Uses()
     for day in range(days):
         uses.see([f"operation:{name}" for name in names], MONDAY + day * DAY_MS, f"s-{day}")
         uses.see([f"operation:{name}" for name in names], MONDAY + day * DAY_MS, f"s-{day}")
 
-    assert uses.chains() is usual
+    event = call(0) | {"occurred_at": MONDAY + 30 * DAY_MS, "session_id": "s-new", "tenant": "default"}
+    assert uses.signals(event, Fashion()) == told
 
 
 def begun(number: int, apart: int = 0) -> Fashion:

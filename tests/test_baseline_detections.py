@@ -92,6 +92,18 @@ def doing(*operations: str) -> Any:
     ]
 
 
+def sharing(start: float, who: Event) -> list[Event]:
+    return [call(start + 60, operation="ec2:ModifyImageAttribute", sensitivity="restricted", **who)]
+
+
+def secrets(number: int) -> Any:
+    """So many secrets are read one by one."""
+    names = {"operation": "GET /secrets/{id}", "sensitivity": "restricted", "records": 1}
+    return lambda start, who: [
+        call(start + 60 + at, resource=f"secret-{at}", **names, **who) for at in range(number)
+    ]
+
+
 TERRAFORM: dict[str, Any] = {"principal_id": "terraform", "principal_kind": "service"}
 
 ROWS = [
@@ -141,6 +153,12 @@ ROWS = [
         ([*days(8, scopes=["read"]), *colleagues(3, "new"), *today(scopes=["read", "new"])],),
     ),
     Row(
+        "unfamiliar_scope",
+        [*days(8), *now(doing("ssm:StartSession"))],
+        [*days(8, do=doing("ssm:StartSession")), *now(doing("ssm:StartSession"))],
+        ([*days(8), *now(doing("ssm:DescribeSessions"))],),
+    ),
+    Row(
         "access_probing",
         [*days(4), *now(various(30, status=403))],
         [*days(4), *now(various(12, status=403))],
@@ -175,6 +193,22 @@ ROWS = [
         "privilege_widened",
         [*days(4, do=doing(CREATE, GRANT), **TERRAFORM), *now(doing(CREATE, GRANT, BLIND), **TERRAFORM)],
         [*days(4, do=doing(CREATE, GRANT), **TERRAFORM), *now(doing(CREATE, GRANT), **TERRAFORM)],
+    ),
+    Row(
+        "audit_switched_off",
+        [*days(4, do=doing(GRANT), **TERRAFORM), *now(doing(BLIND), **TERRAFORM)],
+        [*days(4, do=doing(BLIND), **TERRAFORM), *now(doing(BLIND), **TERRAFORM)],
+    ),
+    Row(
+        "opened_to_outside",
+        [*days(4, do=doing(GRANT), **TERRAFORM), *now(sharing, **TERRAFORM)],
+        [*days(4, do=sharing, **TERRAFORM), *now(sharing, **TERRAFORM)],
+    ),
+    Row(
+        "secrets_harvested",
+        [*days(4, do=secrets(3), **SERVICE), *now(secrets(20), **SERVICE)],
+        [*days(4, do=secrets(12), **SERVICE), *now(secrets(20), **SERVICE)],
+        ([*days(1, do=secrets(3), **SERVICE), *now(secrets(20), **SERVICE)],),
     ),
 ]
 IDS = [f"{row.rule}-{at}" for at, row in enumerate(ROWS)]

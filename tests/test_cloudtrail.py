@@ -452,6 +452,55 @@ def test_what_a_call_reads_is_told_as_far_as_the_log_does(
     assert (denied["sensitivity"], denied["records"]) == (sensitivity, 0)
 
 
+def test_a_list_of_secrets_is_one_thing_and_another_list_another(converted: Convert) -> None:
+    lists = (["a", "b"], ["b", "a"], ["a", "c"])
+    records = [
+        record("ssm:GetParameters", second, requestParameters={"names": names})
+        for second, names in enumerate(lists)
+    ]
+
+    first, same, other = (event["resource"] for event in converted(*records).events["api-calls"])
+
+    assert first == same != other
+
+
+@pytest.mark.parametrize(
+    ("logged", "operation"),
+    [
+        ("lambda:UpdateFunctionCode20150331v2", "lambda:UpdateFunctionCode"),
+        ("lambda:AddPermission20150331", "lambda:AddPermission"),
+        ("cloudfront:CreateDistribution2020_05_31", "cloudfront:CreateDistribution"),
+        ("ec2:DescribeVpcs", "ec2:DescribeVpcs"),
+        ("s3:ListObjectsV2", "s3:ListObjectsV2"),
+    ],
+)
+def test_an_action_is_told_without_the_version_of_its_api(
+    converted: Convert, logged: str, operation: str
+) -> None:
+    (event,) = converted(record(logged)).events["api-calls"]
+
+    assert event["operation"] == operation
+
+
+@pytest.mark.parametrize(
+    ("agent", "members", "ip"),
+    [
+        ("[S3Console/0.4, aws-internal/3]", {}, None),
+        ("[S3Console/0.4, aws-internal/3]", {"sourceIPAddress": "203.0.113.7"}, "203.0.113.7"),
+        ("AWS Internal", {"sessionCredentialFromConsole": "true"}, "10.1.2.3"),
+        ("aws-cli/2", {}, "10.1.2.3"),
+    ],
+)
+def test_an_address_of_a_host_of_aws_is_not_the_clients(
+    converted: Convert, agent: str, members: dict[str, Any], ip: str | None
+) -> None:
+    one = record(userAgent=agent, **{"sourceIPAddress": "10.1.2.3", **members})
+
+    (event,) = converted(one).events["api-calls"]
+
+    assert event.get("ip") == ip
+
+
 def test_the_tables_speak_of_operations_and_in_words_of_the_contract() -> None:
     operations = [*catalogue.CREDENTIALS, *catalogue.MINTS, *catalogue.SIGN_IN, *catalogue.READS_ONE]
     operations += [*catalogue.SENSITIVITY, *catalogue.SENSITIVE_WHEN, *catalogue.READS_NAMED]
@@ -485,6 +534,7 @@ def test_only_an_address_is_an_ip(address: str | None, ip: str | None) -> None:
 @pytest.mark.parametrize(
     ("agent", "software"),
     [
+        ("[aws-cli/2]", "aws-cli/2"),
         ("aws-cli/2", "aws-cli/2"),
         ("x" * 600, "x" * 512),
         ("\ud800", "?"),
@@ -607,7 +657,10 @@ identity_members = st.sampled_from([*temporary("A", userName="ana"), "invokedBy"
 
 @given(
     st.sampled_from(
-        ["signin:ConsoleLogin", *catalogue.MINTS, *catalogue.CREDENTIALS, *catalogue.READS_NAMED]
+        [
+            *("signin:ConsoleLogin", "s3:PutBucketPolicy", "ec2:AuthorizeSecurityGroupIngress"),
+            *(*catalogue.MINTS, *catalogue.CREDENTIALS, *catalogue.READS_NAMED),
+        ]
     ),
     st.dictionaries(members, json_values, max_size=4),
     st.dictionaries(identity_members, json_values, max_size=3),

@@ -70,6 +70,14 @@ def doing(*operations: str, apart: float = 60, **members: Any) -> list[Event]:
     return [call(apart * at, operation=name, **members) for at, name in enumerate(operations)]
 
 
+def secrets(number: int, start: float = 0, **members: Any) -> list[Event]:
+    """So many secrets are asked for one by one."""
+    usual = {"operation": "GET /secrets/{id}", "sensitivity": "restricted", "records": 1}
+    return [
+        call(start + at, **{"resource": f"secret-{at}", **usual, **members}) for at in range(number)
+    ]  # fmt: skip
+
+
 def prompts(denials: int, *, approved: bool = True, apart: float = 20) -> list[Event]:
     told = [auth(apart * at, action="mfa_denied") for at in range(denials)]
     end = apart * denials
@@ -207,6 +215,44 @@ ROWS = [
         doing(CREATE, GRANT),
         doing(CREATE, CREATE),
         (doing(GRANT, BLIND, apart=1800), doing(GRANT, BLIND, status=403)),
+    ),
+    Row(
+        "audit_switched_off",
+        doing(BLIND),
+        doing(GRANT),
+        (doing(BLIND, status=404), doing(CREATE, GRANT, BLIND), doing("cloudtrail:DescribeTrails")),
+    ),
+    Row("audit_switched_off", doing(BLIND, status=403), doing(GRANT, status=403)),
+    Row(
+        "opened_to_outside",
+        doing("s3:PutBucketPolicy", sensitivity="restricted"),
+        doing("s3:PutBucketPolicy", sensitivity="internal"),
+        (
+            doing("s3:PutBucketPolicy", sensitivity="restricted", status=403),
+            doing("s3:PutObject", sensitivity="restricted"),
+        ),
+    ),
+    Row(
+        "secrets_harvested",
+        secrets(20),
+        secrets(8),
+        (
+            secrets(20, resource="the same"),
+            secrets(20, operation="GET /customers/{id}"),
+            secrets(20, principal_kind="service", principal_id="start"),
+            [*secrets(8), *secrets(8, start=3600)],
+            [*reads(5, sensitivity="confidential"), *secrets(1, start=60)],
+        ),
+    ),
+    Row("secrets_harvested", secrets(20, status=403), secrets(8, status=403)),
+    Row(
+        "secrets_harvested",
+        secrets(3, operation="ssm:GetParameters", records=10),
+        secrets(3, operation="ssm:GetParameters", records=2),
+        (
+            secrets(20, operation="ssm:GetParameters", records=9, resource="the same list"),
+            [event for _ in range(9) for event in secrets(5)],
+        ),
     ),
     Row(
         "agent_tool_burst",

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from models.operations import SHARES
+from pipeline.convert.outside import opens_outside
 from pipeline.convert.text import digest
 
 SENSITIVITY: Final[dict[str, str]] = {
     "secretsmanager:GetSecretValue": "restricted",
     "secretsmanager:BatchGetSecretValue": "restricted",
     "ec2:GetPasswordData": "restricted",
+    "lightsail:DownloadDefaultKeyPair": "restricted",
+    "lightsail:GetRelationalDatabaseMasterUserPassword": "restricted",
     "s3:GetObject": "confidential",
     "s3:SelectObjectContent": "confidential",
     "dynamodb:GetItem": "confidential",
@@ -33,6 +37,7 @@ SENSITIVE_WHEN: Final[dict[str, tuple[str, Any, str]]] = {
     "ssm:GetParameter": ("withDecryption", True, "restricted"),
     "ssm:GetParameters": ("withDecryption", True, "restricted"),
     "ssm:GetParametersByPath": ("withDecryption", True, "restricted"),
+    "ssm:GetParameterHistory": ("withDecryption", True, "restricted"),
     "ec2:DescribeInstanceAttribute": ("attribute", "userData", "confidential"),
 }
 """Operations whose sensitivity hangs on one request parameter: its name, the value, the sensitivity then."""
@@ -153,8 +158,13 @@ def status(error_code: str | None) -> int:
     return next(rows, 400)
 
 
-def sensitivity(operation: str, request: Mapping[str, Any]) -> str:
-    """Return how sensitive the data is that *operation* gives out or shares."""
+def sensitivity(operation: str, request: Mapping[str, Any], account: str) -> str:
+    """Return how sensitive the data is that *operation* gives out or shares; *account* is the resource's own.
+
+    What is shared with somebody outside is restricted, whatever it holds: nobody takes it back.
+    """
+    if operation in SHARES and opens_outside(operation, request, account):
+        return "restricted"
     if operation in SENSITIVE_WHEN:
         parameter, value, then = SENSITIVE_WHEN[operation]
         return then if request.get(parameter) == value else "internal"
@@ -170,7 +180,12 @@ def records(operation: str, request: Mapping[str, Any]) -> int | None:
 
 
 def resource(arn: str | None, request: Mapping[str, Any]) -> str | None:
-    """Return a hash of the main thing touched: its *arn* where the log has it, else the name in *request*."""
-    named = (request.get(parameter) for parameter in RESOURCE_NAMES)
+    """Return a hash of the main thing touched: its *arn* where the log has it, else the name in *request*.
+
+    A list of names is one thing: another list is another.
+    """
+    named = [request.get(parameter) for parameter in RESOURCE_NAMES]
+    listed = (request.get(parameter) for parameter in dict.fromkeys(READS_NAMED.values()))
+    named += ["\n".join(sorted(map(str, names))) for names in listed if isinstance(names, list)]
     main = arn or next((value for value in named if isinstance(value, str) and value), None)
     return digest(main) if main else None

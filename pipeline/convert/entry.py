@@ -16,6 +16,8 @@ from pipeline.convert.text import bounded, name
 
 MAX_EVENT_ID: Final = 48  # leaves room in an event_id for what an event of our own making appends
 AWS_SOFTWARE: Final = ("AWS Internal", "aws-internal/")
+API_VERSION: Final = re.compile(r"(?<=[a-z])\d{4}_?\d\d_?\d\d(v\d+)?$")
+PRIVATE: Final = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 DOTTED: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 
 
@@ -69,11 +71,12 @@ def parse(record: Any, technique: str | None) -> Entry:
     caller = _identity(_mapping(raw.get("userIdentity")))
     time = _required(raw, "eventTime", 40)
     account = bounded(raw.get("recipientAccountId"), 60) or caller.account or "unknown"
+    from_console = _truth(raw.get("sessionCredentialFromConsole")) is True
     service = _required(raw, "eventSource", 128).removesuffix(".amazonaws.com")
     return Entry(
         event_id=_event_id(raw),
         at_ms=_milliseconds(time),
-        operation=name(f"{service}:{_required(raw, 'eventName', 128)}", 256) or service,
+        operation=name(f"{service}:{_action(raw)}", 256) or service,
         tenant=f"aws-{account}",
         caller=caller,
         request=_mapping(raw.get("requestParameters")),
@@ -83,16 +86,19 @@ def parse(record: Any, technique: str | None) -> Entry:
         error_code=bounded(raw.get("errorCode"), 256),
         error_message=bounded(raw.get("errorMessage"), 256),
         read_only=_truth(raw.get("readOnly")),
-        from_console=_truth(raw.get("sessionCredentialFromConsole")) is True,
-        ip=client_ip(raw.get("sourceIPAddress")),
+        from_console=from_console,
+        ip=client_ip(raw.get("sourceIPAddress"), aws_own=_is_aws(raw.get("userAgent")) and not from_console),
         user_agent=client_software(raw.get("userAgent")),
         time=time,
         technique=technique,
     )
 
 
-def client_ip(value: Any) -> str | None:
+def client_ip(value: Any, *, aws_own: bool = False) -> str | None:
     """Return the address the client came from; a service's host name is none.
+
+    *aws_own*: AWS's own software called, and not as a console that passes a browser's address on; then it may
+    be the address of AWS's own host, which is private.
 
     Anonymised logs have octets with leading zeros: they are read as decimal, so that a change stays a change.
     """
@@ -101,17 +107,27 @@ def client_ip(value: Any) -> str | None:
     if DOTTED.fullmatch(value):
         value = ".".join(str(int(octet)) for octet in value.split("."))
     try:
-        return str(ipaddress.ip_address(value))
+        address = ipaddress.ip_address(value)
     except ValueError:
         return None
+    return None if aws_own and any(address in network for network in PRIVATE) else str(address)
 
 
 def client_software(value: Any) -> str | None:
-    """Return the user agent; AWS's own software calling for a client says nothing about the client."""
+    """Return the user agent; AWS's own software calling for a client says nothing about the client.
+
+    Some services, S3 among them, log it in square brackets: it is the same client.
+    """
     agent = bounded(value, 512)
-    if agent is None or agent.endswith(".amazonaws.com") or any(word in agent for word in AWS_SOFTWARE):
-        return None
-    return agent
+    if agent is not None and agent.startswith("[") and agent.endswith("]"):
+        agent = bounded(agent[1:-1], 512)
+    return None if _is_aws(agent) else agent
+
+
+def _is_aws(software: Any) -> bool:
+    """Tell whether AWS's own software called."""
+    agent = bounded(software, 512) or ""
+    return agent.endswith(".amazonaws.com") or any(word in agent for word in AWS_SOFTWARE)
 
 
 def _identity(raw: Mapping[str, Any]) -> Identity:
@@ -141,6 +157,11 @@ def _required(raw: Mapping[str, Any], member: str, limit: int) -> str:
     if value is None:
         raise MalformedRecordError(f"{member} is missing or no text")
     return value
+
+
+def _action(raw: Mapping[str, Any]) -> str:
+    """What was asked for; Lambda and CloudFront append the version of their API, which is no other action."""
+    return API_VERSION.sub("", _required(raw, "eventName", 128))
 
 
 def _event_id(raw: Mapping[str, Any]) -> str:

@@ -117,7 +117,7 @@ def _call(entry: Entry, session: Session) -> Event:
         bytes_in=_count(entry.extra.get("bytesTransferredIn")),
         bytes_out=_count(entry.extra.get("bytesTransferredOut")),
         records=records(entry.operation, entry.request) if code == 200 else 0,
-        sensitivity=sensitivity(entry.operation, entry.request),
+        sensitivity=sensitivity(entry.operation, entry.request, entry.tenant.removeprefix("aws-")),
         resource=resource(entry.touched, entry.request),
     )
 

@@ -113,8 +113,14 @@ def _real(logs: Path, policy: Policy, model: Model) -> Real | None:
     lab = next((one for one in (logs / "invictus", logs / "cloudtrail-invictus") if one.is_dir()), None)
     if stratus is None or lab is None:
         return None
-    raised = real.raised("invictus", sorted(lab.glob("*.json")), policy, model)
-    return Real(real.techniques(stratus, policy, model), raised, *real.takeovers(lab, policy, model))
+    files = sorted(lab.glob("*.json"))
+    return Real(
+        real.techniques(stratus, policy, model),
+        real.raised("invictus", files, policy, model),
+        real.raised("invictus", files, policy, model, detonations=False),
+        real.takeovers(lab, policy, model),
+        real.takeovers(lab, policy, model, keep_client=True),
+    )
 
 
 if __name__ == "__main__":

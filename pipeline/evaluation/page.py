@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.evaluation.outcome import Met, Spared
-from pipeline.evaluation.real import Raised
+from pipeline.evaluation.lab import MAKERS
+from pipeline.evaluation.real import Raised, Takeovers
 from pipeline.evaluation.trial import INTENSITIES, Trial, of
 from pipeline.evaluation.worlds import World
 from pipeline.rules import BIT, RULES
@@ -27,13 +27,16 @@ REVOKED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """What came of recordings nobody here made."""
+    """What came of recordings nobody here made.
+
+    *unharmed* is the lab without its detonations; *disguised* are takeovers that keep the victim's client.
+    """
 
     techniques: Sequence[Raised]
-    lab: Raised | None
-    copies: int
-    met: Met
-    spared: Spared
+    lab: Raised
+    unharmed: Raised
+    switched: Takeovers
+    disguised: Takeovers
 
 
 def page(
@@ -192,20 +195,56 @@ def _real(real: Real) -> str:
     rows = [(f"`{one.name}`", one.level, ", ".join(one.detections) or "–") for one in real.techniques]
     raised = (
         f"CloudTrail recordings of attack techniques (Stratus Red Team): {len(found)} of {len(rows)} raise a "
-        "level. Most are a handful of calls of a principal without history."
+        "level. Each file holds the detonation alone, a handful of calls of a principal without history; "
+        "warm-up and clean-up are not in it, so it tells nothing of false alarms."
     )
-    parts = [raised, table(("technique", "level", "detections"), rows)]
-    if real.lab is not None:
-        told = ", ".join(real.lab.detections)
-        parts.append(
-            f"The Invictus lab: {real.lab.sessions} sessions spoken of, highest level {real.lab.level}: "
-            f"{told}."
-        )
-    met, spared = real.met, real.spared
-    switches = (
-        f"Identity switches injected into the lab's sessions at known times ({real.copies} copies, after "
-        f"the recipe of CLUE-LDS): {met.revoked} of {met.sessions} sessions revoked, {met.intervened} met "
-        f"with any intervention, median delay {_cell(met.delay_s)} s; {spared.revoked} of {spared.sessions} "
-        "others revoked, in an hour in which real attacks run among them."
+    parts = [raised, table(("technique", "level", "detections"), rows), _lab(real.lab, real.unharmed)]
+    return "\n\n".join([*parts, _switches(real.switched, real.disguised)])
+
+
+def _lab(lab: Raised, unharmed: Raised) -> str:
+    told = (
+        "The Invictus lab: one hour in which many of these techniques were run from one key, with Terraform "
+        f"building and taking down under it. {lab.sessions} sessions are spoken of, highest level "
+        f"{lab.level}. User agents tell who made the event after which a detection began to hold. The last "
+        "column is the same hour with the detonations left out, Terraform and the lab's people alone: false "
+        f"alarms, highest level {unharmed.level}."
     )
-    return "\n\n".join([*parts, switches])
+    names = dict.fromkeys(detection for told in (lab, unharmed) for detection, _ in told.begun)
+    rows = [
+        (f"`{name}`", *(lab.begun.get((name, maker), 0) for maker in MAKERS), _begun(unharmed, name))
+        for name in names
+    ]
+    head = ("detection", "detonations", "warm-up and clean-up", "others", "without detonations")
+    return told + "\n\n" + table(head, rows)
+
+
+def _begun(told: Raised, name: str) -> int:
+    return sum(count for (detection, _), count in told.begun.items() if detection == name)
+
+
+def _switches(switched: Takeovers, disguised: Takeovers) -> str:
+    rows = [_takeovers("address and client of the new hands", switched)]
+    rows.append(_takeovers("address and client kept, only behaviour changes", disguised))
+    lab, spared = switched.detonated, switched.spared
+    told = (
+        f"Identity switches injected into the lab's sessions at known times ({switched.copies} copies, after "
+        "the recipe of CLUE-LDS). Delays count from the first call of the new hands; people are revoked when "
+        "a step-up was not answered for five minutes."
+    )
+    others = (
+        "Of the sessions that stayed as recorded, in all copies together: of those in which the lab itself "
+        f"detonates an attack, {lab.revoked} of {lab.sessions} were revoked after its beginning; of the "
+        f"others, which are honest, {spared.revoked} of {spared.sessions}, and {spared.challenged} "
+        f"challenges were made in {spared.hours:.1f} hours."
+    )
+    head = ("what changes", "sessions", "met", "revoked", "median delay", "90 % within")
+    return "\n\n".join((told, table(head, rows), others))
+
+
+def _takeovers(what: str, told: Takeovers) -> Sequence[object]:
+    met = told.switched
+    return (
+        what, met.sessions, share(met.intervened, met.sessions), share(met.revoked, met.sessions),
+        met.delay_s, met.slow_s,
+    )  # fmt: skip

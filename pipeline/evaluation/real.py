@@ -2,56 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 from pydantic_core import from_json
 
 from pipeline.brain import Brain
-from pipeline.convert import convert, save
-from pipeline.evaluation.outcome import Met, Spared
+from pipeline.convert import Conversion, convert, save
+from pipeline.evaluation.lab import Maker, made_by
+from pipeline.evaluation.outcome import Met, Outcomes, Spared
 from pipeline.evaluation.play import Model, play
-from pipeline.evaluation.switches import switched
+from pipeline.evaluation.switches import DETONATED, FAMILY, switched
 from pipeline.kinds import stage_kinds
 from pipeline.policy import Policy
-from pipeline.recording import read
+from pipeline.recording import Truth, read
 from pipeline.replay import Replay
 from pipeline.risk import LEVELS
 from pipeline.scorer import Options
 from schemas.topics import SESSION_RISK
 
 SWITCHES: Final = 20
+Event = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """What one recording raised: the highest level of any session, and the detections that had a part."""
+    """What one recording raised: the highest level of any session, and the detections that had a part.
+
+    *begun* says of each detection how often it began to hold after an event of whom.
+    """
 
     name: str
     sessions: int
     level: str
     detections: tuple[str, ...]
+    begun: Mapping[tuple[str, Maker], int]
 
 
-def raised(name: str, logs: Iterable[Path], policy: Policy, model: Model) -> Raised:
-    """Convert and replay CloudTrail *logs*; nothing is commanded, so that all detections are seen."""
+@dataclass(frozen=True, slots=True)
+class Takeovers:
+    """Sessions of a lab that change hands, in *copies* of it, one exchange each.
+
+    *switched* are those; *detonated* those in which the lab itself runs an attack; *spared* all others.
+    """
+
+    copies: int
+    switched: Met
+    detonated: Met
+    spared: Spared
+
+
+def raised(
+    name: str, logs: Iterable[Path], policy: Policy, model: Model, *, detonations: bool = True
+) -> Raised:
+    """Convert and replay CloudTrail *logs*; nothing is commanded, so that all detections are seen.
+
+    Without *detonations*, their events are left out: what is raised then is a false alarm.
+    """
+    conversion = convert(logs)
+    if not detonations:
+        conversion = _without_detonations(conversion)
+    makers = {one["event_id"]: made_by(one) for events in conversion.events.values() for one in events}
+    level, found, sessions, began = 0, dict[str, None](), set[str](), set[tuple[str, str, str]]()
+    for told in _decisions(conversion, policy, model):
+        sessions.add(told["session_id"])
+        level = max(level, LEVELS.index(told["level"]))
+        counted = [one for one in told["reasons"] if one["contribution"] > 0]
+        found |= dict.fromkeys(one["detection"] for one in counted)
+        shown = [one for one in counted if one.get("evidence")]
+        began |= {(told["session_id"], one["detection"], one["evidence"][0]) for one in shown}
+    begun = Counter((detection, makers[first]) for _, detection, first in began if first in makers)
+    return Raised(name, len(sessions), LEVELS[level], tuple(found), dict(sorted(begun.items())))
+
+
+def _without_detonations(conversion: Conversion) -> Conversion:
+    left = {
+        topic: [event for event in events if made_by(event) != "detonation"]
+        for topic, events in conversion.events.items()
+    }
+    return replace(conversion, events=left)
+
+
+def _decisions(conversion: Conversion, policy: Policy, model: Model) -> Iterator[Event]:
     with TemporaryDirectory() as folder:
-        conversion = convert(logs)
         save(conversion, Path(folder) / "recording")
         brain = Brain(detector=model.detector, roles=model.roles)
         brain.use_policy(policy.model_copy(update={"mode": "observe"}))
         stages = Replay(stage_kinds(brain, Options(event_clock=True)))
-        level, found, sessions = 0, dict[str, None](), set[str]()
         for message in stages.run(read(Path(folder) / "recording")):
             if message.topic == SESSION_RISK:
-                told = from_json(message.value)
-                sessions.add(told["session_id"])
-                level = max(level, LEVELS.index(told["level"]))
-                found |= dict.fromkeys(one["detection"] for one in told["reasons"] if one["contribution"] > 0)
-    return Raised(name, len(sessions), LEVELS[level], tuple(found))
+                yield from_json(message.value)
 
 
 def techniques(folder: Path, policy: Policy, model: Model) -> list[Raised]:
@@ -63,22 +107,28 @@ def _logs(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.json") if path.is_file())
 
 
-def takeovers(folder: Path, policy: Policy, model: Model) -> tuple[int, Met, Spared]:
-    """Identity switches injected into the recordings below *folder*: how many copies, what they met."""
-    met, spared, copies = [], [], 0
+def takeovers(folder: Path, policy: Policy, model: Model, *, keep_client: bool = False) -> Takeovers:
+    """Identity switches injected into the recordings below *folder*, and what came of all sessions.
+
+    *keep_client*: whoever takes over comes from the victim's address with the victim's client.
+    """
     with TemporaryDirectory() as scratch:
         recording = Path(scratch) / "recording"
         save(convert(_logs(folder)), recording)
-        for copy in switched(recording, Path(scratch), SWITCHES, seed=7):
-            outcomes = play(copy, policy, model).outcomes
-            met.append(outcomes.met())
-            spared.append(outcomes.spared())
-            copies += 1
-    return copies, _all_met(met), _all_spared(spared)
+        copies = switched(recording, Path(scratch), SWITCHES, seed=7, keep_client=keep_client)
+        played = [play(copy, policy, model).outcomes for copy in copies]
+    return Takeovers(
+        len(played), _met(played, FAMILY), _met(played, DETONATED),
+        _all_spared([one.spared() for one in played]),
+    )  # fmt: skip
 
 
-def _all_met(parts: list[Met]) -> Met:
-    delays = sorted(part.delay_s for part in parts if part.delay_s is not None)
+def _met(played: Sequence[Outcomes], family: str) -> Met:
+    def fits(row: Truth) -> bool:
+        return row.family == family
+
+    parts = [one.met(fits) for one in played]
+    delays = sorted(delay for one in played for delay in one.delays(fits))
     middle = delays[len(delays) // 2] if delays else None
     late = delays[int(len(delays) * 0.9)] if delays else None
     return Met(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models import signals
 from models.columns import ACTION, FACTOR_CHANGES
+from models.operations import Stage
 from pipeline.rules.rule import FOREVER, HUMAN, Holds, Limits, Rule, View, members, numbers, said
 
 _HOUR_MS: Final = 3_600_000
@@ -33,7 +34,8 @@ def _new_to_devices(x: View, limit: Limits) -> Holds:
 
 
 def _privileged_on_new_device(x: View, limit: Limits) -> Holds:
-    step = (x["stage"] > 0) | (x["action"] == ACTION["credential_added"]) | x["powerful"]
+    privileged = (x["stage"] > 0) & (x["stage"] < Stage.SECRET)
+    step = privileged | (x["action"] == ACTION["credential_added"]) | x["powerful"]
     recent = (x["session_age"] <= _HOUR_MS) | (x["client_changes_1h"] > 0.5)
     new = signals.told(x["signals"], "new_device") & recent & ~_new_to_devices(x, limit)
     answer: Holds = (x["kind"] == HUMAN) & step & new & ~x["proved"]

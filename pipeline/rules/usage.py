@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.operations import Stage
 from models.signals import told
 from pipeline.rules.rule import (
     SERVICE,
@@ -39,6 +40,33 @@ def _widened(x: View, limit: Limits) -> Holds:
     """Two steps; of those whose regular work they are, only the whole chain."""
     least = np.where(told(x["signals"], "chains_usual"), 3, 2)
     return (_chain_steps(x, limit) >= least) & ~_chain(x, limit)
+
+
+def _blinded(x: View, limit: Limits) -> Holds:
+    """Where more of the chain is seen, the chain speaks of it."""
+    alone = (x["audit_blinded_10m"] > limit["left"]) & ~told(x["signals"], "blinding_usual")
+    return among(alone, lambda: alone & ~_chain(x, limit) & ~_widened(x, limit))
+
+
+def _let_outside(x: View, limit: Limits) -> Holds:
+    shared = (x["stage"] == Stage.EXPOSE) & ~told(x["signals"], "sharing_usual")
+    return among(shared, lambda: shared & ~_chain(x, limit) & ~_widened(x, limit))
+
+
+def _secrets(x: View, limit: Limits) -> Holds:
+    """How many different ones: things asked for; of calls with lists, times how many they usually give."""
+    asking = x["stage"] >= Stage.SECRET
+
+    def too_many() -> Holds:
+        calls = x["sensitive_calls_10m"]
+        each = np.maximum(x["sensitive_records_10m"] / np.maximum(calls, 1.0), 1.0)
+        things = np.minimum(calls, x["new_resources_10m"])
+        asked = np.where(x["stage"] == Stage.SECRET_LIST, things * each, things)
+        usual = np.where(settled(x, limit), limit["times"] * x["usual_sensitive_records_10m"], 0.0)
+        answer: Holds = (asked > np.maximum(limit["secrets"], usual)) & ~_reads_unknown(x, limit)
+        return answer
+
+    return among(asking, too_many)
 
 
 def _mass_read(x: View, limit: Limits) -> Holds:
@@ -126,5 +154,44 @@ USAGE: Final[tuple[Rule, ...]] = (
             either("credentials_created_10m", "rights_granted_10m"),
             either("rights_granted_10m", "audit_blinded_10m"),
         ),
+    ),
+    Rule(
+        "audit_switched_off", "The audit was switched off, narrowed or deleted, or this was tried.",
+        "Please confirm it is you: the audit of your organisation was changed.",
+        "MEDIUM", 4.0, 1800.0, True, ("T1562.008", "T1562.001", "T1666"),
+        _blinded, ("audit_blinded_10m", "audit changes in 10 min"), "none, but of whom it is regular work",
+        "a trail that is set up or moved, an environment that is torn down with its logs",
+        numbers(left=0.25),
+        needs=("api-calls.operation", "api-calls.status"),
+        references=("NIST CSF 2.0 PR.PS-04", "NIST CSF 2.0 DE.CM-09"),
+        clearing="A step-up clears it; it ends half an hour after the change is forgotten.",
+        stirs=("audit_blinded_10m",),
+    ),
+    Rule(
+        "opened_to_outside", "Data or rights were opened to another account, or to everybody.",
+        "Please confirm it is you: something was shared outside of your organisation.",
+        "MEDIUM", 4.0, 1800.0, True, ("T1537", "T1098.003", "T1562.007"),
+        _let_outside, ("rights_granted_10m", "grants in 10 min"), "none, but of whom it is regular work",
+        "a supplier's role, a backup account, the first deployment of what is public by intent",
+        needs=("api-calls.operation", "api-calls.status", "api-calls.sensitivity"),
+        references=("NIST CSF 2.0 PR.AA-05", "NHI5:2025"),
+        clearing="A step-up clears it for an hour; it ends half an hour after the last of it.",
+        limits=numbers(left=0.25), answers_s=3600.0,
+        stirs=("stage",),
+    ),
+    Rule(
+        "secrets_harvested", "More than ten different secrets were asked for within minutes.",
+        "Please confirm it is you: your session asked for many passwords or keys.",
+        "MEDIUM", 4.0, 1800.0, True, ("T1555.006", "T1552"),
+        _secrets, ("sensitive_calls_10m", "sensitive calls in 10 min"),
+        "≤ {secrets:g} or {times:g} times the sensitive records usual here",
+        "infrastructure as code that refreshes what it knows, a rotation, secrets amid other sensitive data",
+        numbers(secrets=10.0, times=3.0, days=3.0),
+        needs=members("api-calls", "operation", "sensitivity", "resource"),
+        references=("NIST CSF 2.0 DE.CM-09", "NHI2:2025"),
+        clearing="A step-up clears it for an hour; it ends half an hour after the last secret.",
+        learning=_reads_unknown, usual="usual_sensitive_records_10m",
+        answers_s=3600.0,
+        stirs=("stage",),
     ),
 )  # fmt: skip
