@@ -39,10 +39,10 @@ class DeviceState:
     """A device; times in ms of event time, by arrival.
 
     *told_at* is when its sessions were last told, *clock_at* the time of its newest report by its own clock,
-    *dated_at* the same as far as that clock may be believed (:func:`_dated`). *woken_at* is from when on its
-    silence counts though it was last heard before: nobody used it until then. *posture* holds the newest of
-    every fact, *told_of* of which date the report was that told it; *sessions* maps a live session's id to
-    when it was first bound; *changes* is a :class:`Changes` in plain values,
+    if that was not ahead, *dated_at* the date of that report's facts (:func:`_dated`). *woken_at* is from
+    when on its silence counts though it was last heard before: nobody used it until then. *posture* holds
+    the newest of every fact, *told_of* of which date the report was that told it; *sessions* maps a live
+    session's id to when it was first bound; *changes* is a :class:`Changes` in plain values,
     *place* where the device is.
     """
 
@@ -109,7 +109,7 @@ def _heard(fleet: Fleet, device: DeviceState, event: dict[str, Any], out: Outbox
         for name in MEMBERS
         if event[name] is not None and dated >= device.told_of.get(name, 0)
     }
-    if told.get("attested_at") and event["told_at"] > at + CLOCK_TOLERANCE_MS:
+    if told.get("attested_at") and _is_fast(event):
         told["attested_at"] -= event["told_at"] - at  # the proof was dated by the same fast clock
     news = any(device.posture.get(name) != value for name, value in told.items() if name not in QUIET)
     news |= device_changes.check_clock(device.changes, device.posture, device.clock_at, event)
@@ -121,7 +121,7 @@ def _heard(fleet: Fleet, device: DeviceState, event: dict[str, Any], out: Outbox
     if alive:
         device.heard_at = max(device.heard_at, at)
     if newest:
-        device.clock_at, device.dated_at = event["told_at"], max(device.dated_at, dated)
+        device.clock_at, device.dated_at = min(event["told_at"], at), max(device.dated_at, dated)
     device.posture |= told
     device.told_of |= dict.fromkeys(told, dated)
     if news or (alive and at - device.told_at >= _interval(device) / 2):
@@ -135,25 +135,30 @@ def _heard(fleet: Fleet, device: DeviceState, event: dict[str, Any], out: Outbox
 def _is_newest(device: DeviceState, event: dict[str, Any]) -> bool:
     """Whether a report is newer than all before it, by the device's own count where both have one.
 
-    A count that begins anew does so at a later time.
+    A count that begins anew does so at a later time; by a fast clock everything seems later.
     """
-    count, before, ahead = (
-        event["sequence"],
-        device.posture.get("sequence"),
-        event["told_at"] - device.clock_at,
-    )
-    if count is None or before is None:
-        return bool(ahead >= 0)
-    return bool(count > before or (count < before and ahead > 0))
+    later = event["told_at"] - device.clock_at
+    if not _counts(device, event):
+        return bool(later >= 0)
+    count, before = event["sequence"], device.posture["sequence"]
+    anew = count < before and later > 0 and (not _is_fast(event) or count < before // 2)
+    return bool(count > before or anew)
 
 
 def _is_alive(device: DeviceState, event: dict[str, Any], *, newest: bool) -> bool:
     """Whether a report shows that its device speaks now.
 
-    Without a count, reports after a clock went back cannot be told from late ones, so those show it too; a
-    report that is known to be an old one, or comes twice, does not.
+    Without a count, reports after a clock went back cannot be told from late ones, so those show it too, and
+    those of a device whose count and clock began anew. What is known to be old, or comes twice, does not.
     """
-    return newest if _counts(device, event) else bool(event["told_at"] != device.clock_at)
+    if newest or not _counts(device, event):
+        return newest or bool(event["told_at"] != device.clock_at)
+    anew = event["sequence"] < device.posture["sequence"] // 2
+    return bool(anew and event["told_at"] < device.clock_at - CLOCK_TOLERANCE_MS)
+
+
+def _is_fast(event: dict[str, Any]) -> bool:
+    return bool(event["told_at"] > event["occurred_at"] + CLOCK_TOLERANCE_MS)
 
 
 def _counts(device: DeviceState, event: dict[str, Any]) -> bool:
@@ -166,7 +171,7 @@ def _dated(device: DeviceState, event: dict[str, Any], *, newest: bool) -> int:
     Of its own, unless that is after its arrival, or contradicts what is known to be the newest.
     """
     at, own = int(event["occurred_at"]), int(event["told_at"])
-    fast = own > at + CLOCK_TOLERANCE_MS
+    fast = _is_fast(event)
     dated = at if fast else own
     if newest:
         return max(dated, device.dated_at)

@@ -33,7 +33,7 @@ Use = Annotated[str, Field(pattern=r"^(scope|operation|tool|unheard):", max_leng
 class SessionContext(Posture, Envelope):
     """What its device, its principal, its lineage or its network means for a session.
 
-    Members by `source`. device: `heard_at` (event time of the device's newest telemetry, but no earlier than
+    Members by `source`. device: `heard_at` (when the device's newest telemetry arrived, but no earlier than
     one interval before it was used again) and its posture.
     principal: `known_*` (seen before for this principal), `novelty`, `concurrent_sessions`, `sessions_seen`
     (length of the history), `place_speed_kmh` (from the principal's last place in another session) and

@@ -74,6 +74,13 @@ def test_a_fast_clock_that_is_set_right_leaves_no_hour_in_which_nothing_is_belie
     assert [(one["rooted"], one["heard_at"] - T0) for one in told] == [(False, 60_000), (True, 120_000)]
 
 
+@pytest.mark.parametrize(("before", "after"), [(14 * HOUR, 0), (0, -20 * 365 * 24 * HOUR)])
+def test_a_device_that_starts_anew_is_heard_though_its_clock_went_back(before: float, after: float) -> None:
+    told = bound().hear(report(600, before), report(1200, after, sequence=0), report(1260, after, sequence=1))
+
+    assert [one["heard_at"] - T0 for one in told] == [600_000, 1_200_000, 1_260_000]
+
+
 def test_a_clock_set_back_hides_nothing_from_a_device_that_counts() -> None:
     told = bound().hear(report(60, rooted=False), report(120, -2 * HOUR, rooted=True))
 
