@@ -87,15 +87,16 @@ def follow_auth(row: Any, fact: Any, told: Any, at: int, marks: Any) -> None:
     if _FACTOR[action]:
         row.proved = True
     if action == _REFRESHED:
-        row.refreshed_at = max(row.refreshed_at, at)
+        row.refreshed_s = max(row.refreshed_s, at // 1000)
 
 
 @compiled
 def know_proofs(row: Any, fact: Any) -> None:
     """What the session proved so far, and how long ago."""
-    fact.signed_in, fact.proved, fact.refreshed_at = row.strong_at > 0, row.proved, row.refreshed_at
+    refreshed_at = np.int64(row.refreshed_s) * 1000
+    fact.signed_in, fact.proved, fact.refreshed_at = row.strong_at > 0, row.proved, refreshed_at
     fact.strong_age = max(row.seen_at - (row.strong_at if row.strong_at > 0 else row.started_at), 0)
-    since = row.refreshed_at if row.refreshed_at > 0 else row.started_at
+    since = refreshed_at if refreshed_at > 0 else row.started_at
     fact.since_refresh_s = max(row.seen_at - since, 0) / 1000
 
 

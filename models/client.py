@@ -26,6 +26,7 @@ from models.columns import (
     Kind,
 )  # fmt: skip
 from models.compiled import compiled
+from models.device_facts import wake
 from models.features import MARK
 from models.networks import HIDING
 
@@ -57,6 +58,7 @@ CLIENT_FACTS: Final = np.dtype(
         ("device_new", "?"),  # changed, or told for the first time
         ("network_new", "?"),  # told for the first time
         ("hijacked", "?"),  # same token, another network and client at once
+        ("used_at", "<i8"),  # when its client was last heard before this event, ms; 0 is never
         ("network_type", "u1"),
         ("kind", "u1"),
         ("software", "u1"),  # kind of program; 0 is not told
@@ -88,6 +90,7 @@ def follow_client(row: Any, fact: Any, told: Any, at: int, action: int, marks: A
     """
     newest = at >= row.client_at
     if newest:
+        wake(row, at)
         row.client_at = at
     _speed(row, fact, told, at, newest)
     of_device = told.who.client[DEVICE] != 0 and (newest or row.client[DEVICE] == 0)

@@ -28,6 +28,8 @@ _SIGNALS_OF: Final = np.zeros(max(SOURCE.values()) + 1, np.uint64)
 for _source, _number in SOURCE.items():
     _SIGNALS_OF[_number] = bits_of(_source)
 _VOLUMES: Final = len(VOLUMES)
+AWAKE_INTERVALS: Final = 1.5
+"""Of its promise: for so long a device that is awake may have said nothing."""
 
 CONTEXT_FACTS: Final = np.dtype(
     [
@@ -117,6 +119,27 @@ def _follow_device(row: Any, said: Any) -> None:
 
 
 @compiled
+def wake(row: Any, at: int) -> None:
+    """The session is used at *at*, ms: where it and its device slept, silence counts anew from here.
+
+    A device that goes to sleep with its session says nothing, and its agent may take as long as it promised to
+    speak again. One that was silent already while the session was in use did not sleep.
+    """
+    slept = row.interval_ms > 0 and row.client_at > 0 and at - row.client_at > row.interval_ms
+    heard_to_the_end = row.client_at - row.heard_at <= AWAKE_INTERVALS * row.interval_ms
+    if slept and row.heard_at > 0 and heard_to_the_end:
+        row.woken_s = at // 1000
+
+
+@compiled
+def silence(row: Any, at: int) -> float:
+    """For how many of its promised intervals the device has said nothing, by *at*, ms, while in use."""
+    since = max(row.heard_at, np.int64(row.woken_s) * 1000 - row.interval_ms)
+    gap: float = max(at - since, 0) / row.interval_ms
+    return gap
+
+
+@compiled
 def know_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa: FBT001 - a fact of the event among others
     """What the session knows of its contexts at *at*, ms: record *fact* of :data:`CONTEXT_FACTS`.
 
@@ -125,7 +148,7 @@ def know_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa: F
     fact.posture, fact.attestation, fact.interval_ms = row.posture, row.attestation, row.interval_ms
     fact.heard_at, fact.attested_at, fact.attested = row.heard_at, row.attested_at, row.attested_at > 0
     if bound and row.interval_ms > 0 and row.heard_at > 0:
-        fact.telemetry_gap = max(at - row.heard_at, 0) / row.interval_ms
+        fact.telemetry_gap = silence(row, at)
     if bound and fact.attested:
         fact.attestation_age = max(at - row.attested_at, 0)
     fact.unattested = bound and (not fact.attested or _UNATTESTED[row.attestation])

@@ -149,6 +149,7 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
 @compiled
 def _follow_client(row: Any, fact: Any, one: int, kind: int, at: Ints, told: ByKind, marks: Any) -> bool:
     """Whether event *one* tells of the session's device."""
+    fact.used_at = row.client_at
     if kind not in (_AUTH, _CALL):
         hold_client(row, fact)
         return False

@@ -45,7 +45,8 @@ ROW: Final = np.dtype(
         ("heard_at", "<i8"),  # newest telemetry of the device
         ("attested_at", "<i8"),
         ("strong_at", "<i8"),  # a factor was last proved
-        ("refreshed_at", "<i8"),  # a refresh token was last used as it should be
+        ("refreshed_s", "<u4"),  # a refresh token was last used as it should be, s
+        ("woken_s", "<u4"),  # the session was used again after it and its device had slept, s
         ("wake_at", "<i8"),  # when the decision must be looked at again; 0 is never
         ("applied", "<i8", (len(SOURCES),)),  # offset + 1
         ("recent_ids", "<u8", (RECENT,)),  # newest first

@@ -50,12 +50,17 @@ class Episode:
 
 @dataclass(slots=True)
 class Challenge:
-    """An open step-up: until when, whether only silence asked for it, and every detection that counted."""
+    """An open step-up: until when, whether only silence asked for it, and every detection that counted.
+
+    *asked_at* is when, ms; *unseen* whether by the deadline nobody had used the session since.
+    """
 
     challenge_id: str
     deadline: int
     silence: bool
     detections: list[str] = field(default_factory=list)
+    asked_at: int = 0
+    unseen: bool = False
 
 
 @dataclass(slots=True)

@@ -111,9 +111,24 @@ class Judge:
 
     def _missed(self, case: Case, moment: Moment) -> None:
         challenge = case.challenge
-        if challenge and moment.at >= challenge.deadline and _MISSED not in case.episodes:
+        if challenge is None or moment.at < challenge.deadline or _MISSED in case.episodes:
+            return
+        if self._is_seen(challenge, moment):
             age = moment.fact("strong_auth_age_m")
             case.episodes[_MISSED] = Episode(moment.at, moment.at, age, [moment.evidence])
+
+    def _is_seen(self, challenge: Challenge, moment: Moment) -> bool:
+        """Whether somebody was there to answer in time: of a closed laptop a step-up is not missed.
+
+        Where the session was not used since it was asked, the time runs anew from its next use.
+        """
+        used_at = moment.at if moment.uses else moment.used_at
+        challenge.unseen |= moment.used_at <= challenge.asked_at
+        if challenge.unseen and used_at > challenge.asked_at:
+            challenge.unseen = False
+            challenge.asked_at = used_at - 1  # that use is seen
+            challenge.deadline = used_at + int(self.policy.times.step_up_s * 1000)
+        return not challenge.unseen and moment.at >= challenge.deadline
 
     def _episodes(self, case: Case, moment: Moment) -> None:
         """Detections that hold open or extend their episode; those that no longer count end."""
@@ -228,7 +243,9 @@ class Judge:
         )
         due = moment.at + int(self.policy.times.step_up_s * 1000)
         silence = rests_on_silence(self.policy, case, decision)
-        case.challenge = Challenge(decision.challenge, due, silence, list(decision.detections))
+        case.challenge = Challenge(
+            decision.challenge, due, silence, list(decision.detections), asked_at=moment.at
+        )
 
     def _reason_not_to_ask(self, case: Case, moment: Moment, decision: Decision) -> str:
         """Silence that is not the session's own; while nobody uses it, not even of a tenant's only device."""
@@ -281,6 +298,7 @@ class Judge:
         times = [next_minute(case.held_at) if case.held_at else 0]
         if case.challenge and _MISSED not in case.episodes:
             times.append(case.challenge.deadline)
+            times.append(next_minute(at) if case.challenge.unseen else 0)
         for rule_id, episode in case.episodes.items():
             if not mask >> BIT[rule_id] & 1:
                 times.append(episode.last_at + int(RULES[BIT[rule_id]].hold_s * 1000) + 1)

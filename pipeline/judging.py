@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrivals import names_at
-from models.columns import ACTION, KINDS
+from models.columns import ACTION, KINDS, Kind
 from models.detector import Moved
 from models.features import FEATURE_NAMES
 from models.segments import Bools
@@ -205,6 +205,8 @@ class Walk:
             kind=sight.kind,
             fact=lambda name: self.value(name, index),
             fleet_silent=lambda: self.fleet_silent(sight.who["tenant"]),
+            used_at=int(folded.facts["used_at"][index]),
+            uses=folded.batch.kind in (Kind.AUTH, Kind.CALL),
             told=sight.event.get("details") or {},
             fleet_unheard=lambda: self.fleet_unheard(sight.who["tenant"]),
         )

@@ -17,6 +17,7 @@ from models.fold import Folded
 from models.segments import Bools
 from pipeline.brain import Brain
 from pipeline.rules import firing
+from pipeline.rules.rule import unexplained
 from pipeline.uses import GRANTING
 
 _ENDING: Final = ACTION["sign_out"]
@@ -48,13 +49,14 @@ def look(folded: Folded, brain: Brain) -> Looked:
 
 
 def banded(detector: Detector, score: NDArray[np.float64], folded: Folded) -> NDArray[np.uint8]:
-    """How odd each event is, in bands; never more than the first where the model does not know the call.
+    """How odd each event is, in bands; never more than the first where the model does not know the calls.
 
-    A model that was trained elsewhere finds everything odd that it has not seen: it shall not ask anybody for
-    a factor because of that.
+    The newest, or most of those of the last minutes. A model that was trained elsewhere finds everything odd
+    that it has not seen: it shall not ask anybody for a factor because of that.
     """
     band = detector.band(score)
-    answer: NDArray[np.uint8] = np.where(folded.facts["familiar"], band, np.minimum(band, 1)).astype(np.uint8)
+    known = folded.facts["familiar"] & ~unexplained(folded.facts)
+    answer: NDArray[np.uint8] = np.where(known, band, np.minimum(band, 1)).astype(np.uint8)
     return answer
 
 

@@ -34,6 +34,7 @@ class Moment:
         kind: of the principal.
         fact: a fact's or feature's value at this event, by name.
         fleet_silent: whether the guard finds the tenant's fleet silent; asked only when it matters.
+        used_at: when the session was last used before this event, ms; *uses*: whether this event is a use.
         told: what a context observed, in words, by signal.
         fleet_unheard: whether nothing shows that its devices could be heard; asked as *fleet_silent*.
     """
@@ -50,6 +51,8 @@ class Moment:
     kind: str
     fact: Callable[[str], float]
     fleet_silent: Callable[[], bool]
+    used_at: int = 0
+    uses: bool = False
     told: Mapping[str, str] = field(default_factory=dict)
     fleet_unheard: Callable[[], bool] = bool
 

@@ -81,7 +81,7 @@ class Times(_Part):
     step_up_s: Seconds = 300.0
     rollout_s: Seconds = 300.0
     ack_s: Annotated[Seconds, Field(ge=1)] = 60.0
-    repeat_s: Seconds = 60.0
+    repeat_s: Seconds = 900.0
     idle_s: Seconds = 12 * 3600.0
     ended_grace_s: Seconds = 600.0
     revoked_grace_s: Seconds = 24 * 3600.0

@@ -34,7 +34,7 @@ from pipeline.outputs import Stamp
 from pipeline.reporting import Reporter
 from pipeline.rules import BIT, ORDER
 from pipeline.shadow import Shadows
-from pipeline.silence import silent_fleets
+from pipeline.silence import heard_at, silent_fleets
 from pipeline.stage import ChangelogRow, Outcome, Record
 from schemas.decode import DEFAULT_LIMITS, Decoded, Limits, decode_chunk, decoder
 from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
@@ -224,7 +224,7 @@ class SessionScorer:
         rows = self.table.rows[: self.table.used]
         intervals = self.brain.judge.limits[SILENCE_BIT]["intervals"]
         promised = (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
-        silent = promised & (at - rows["heard_at"] > rows["interval_ms"] * intervals)
+        silent = promised & (at - heard_at(rows) > rows["interval_ms"] * intervals)
         unsaid = rows["mask"] & np.uint64(1 << SILENCE_BIT | 1 << SILENT_ACTIVE_BIT) == 0
         waking = (rows["wake_at"] > 0) & (rows["wake_at"] <= at)
         fresh = silent & unsaid & (rows["flags"] & REVOKED == 0)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.columns import DEVICE
 from models.fingerprint import BETWEEN
-from models.state import SessionTable
+from models.state import Rows, SessionTable
 from pipeline.guard import Guard
 from pipeline.judging import ENDED, REVOKED
 
@@ -27,19 +27,28 @@ _BETWEEN = BETWEEN.encode("utf-8", "surrogateescape")
 def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
     """The tenants whose fleet *guard* finds silent at *at*, ms of event time; it keeps who else is unheard.
 
-    Names are read of silent sessions first: where few are silent nothing else is looked at.
+    Devices in use count alone: most others sleep, and say nothing by that. Names are read of silent sessions
+    first: where few are silent nothing else is looked at.
     """
     rows = table.rows[: table.used]
     live = (rows["started_at"] != 0) & (rows["flags"] & (REVOKED | ENDED) == 0)
     bound = live & (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
-    silent = bound & (at - rows["heard_at"] > rows["interval_ms"] * guard.rules.silent_intervals)
+    patience, heard = rows["interval_ms"] * guard.rules.silent_intervals, heard_at(rows)
+    silent = bound & (at - heard > patience) & (rows["client_at"] - heard > patience)
+    in_use = silent | (bound & (at - rows["client_at"] <= patience))
     fallen = _devices(table, np.flatnonzero(silent))
-    fleets = _devices(table, np.flatnonzero(bound), fallen) if fallen else {}
-    missed = rows["client_at"] - rows["heard_at"] > rows["interval_ms"] * guard.rules.silent_intervals
-    together = _at_once(table, np.flatnonzero(silent & missed))
+    fleets = _devices(table, np.flatnonzero(in_use), fallen) if fallen else {}
+    together = _at_once(table, np.flatnonzero(silent))
     return guard.silent_among(
         {name: _due(fallen[name], fleets[name]) for name in sorted(fallen)}, at, together
     )
+
+
+def heard_at(rows: Rows) -> NDArray[np.int64]:
+    """From when on each session's device says nothing, ms: since it was heard, or woke with its session."""
+    woken = rows["woken_s"].astype(np.int64) * 1000 - rows["interval_ms"]
+    since: NDArray[np.int64] = np.maximum(rows["heard_at"], woken)
+    return since
 
 
 def _at_once(table: SessionTable, chosen: NDArray[np.int64]) -> dict[str, int]:

@@ -47,6 +47,7 @@ class SlowSession:
         self.place: tuple[float, float, int] | None = None
         self.strong_at = 0
         self.refreshed_at = 0
+        self.woken_at = 0
         self.proved = False
         self.posture: dict[str, Any] = {}
         self.heard_at = 0
@@ -95,6 +96,7 @@ class SlowSession:
         if event["occurred_at"] < self.client_at:
             self.client = {name: value for name, value in told.items() if value is not None} | self.client
             return 0.0
+        self._wake(event["occurred_at"])
         self.client_at = event["occurred_at"]
         changed = {n: v is not None and self.client.get(n) not in (None, v) for n, v in told.items()}
         same_ua = told["ua"] is not None and self.client.get("ua") == told["ua"]
@@ -134,7 +136,7 @@ class SlowSession:
             self.strong_at = max(self.strong_at, event["occurred_at"])
 
         if action == "token_refreshed":
-            self.refreshed_at = max(self.refreshed_at, event["occurred_at"])
+            self.refreshed_at = max(self.refreshed_at, event["occurred_at"] // 1000 * 1000)
         self.proved = self.proved or action in ("mfa_passed", "step_up_passed")
 
     def _facts(self, event: dict[str, Any]) -> dict[str, float]:
@@ -253,6 +255,16 @@ class SlowSession:
             self.posture = event
             self.attested_at = max(self.attested_at, event["attested_at"] or 0)
 
+    def _wake(self, at: int) -> None:
+        """It and its device slept, if the device was heard as long as the session was used before."""
+        interval = self.posture.get("heartbeat_interval_ms") or 0
+        slept = interval and self.client_at and at - self.client_at > interval
+        if slept and self.heard_at and self.client_at - self.heard_at <= 1.5 * interval:
+            self.woken_at = at // 1000 * 1000
+
+    def _silence(self, interval: int) -> float:
+        return max(self.at - max(self.heard_at, self.woken_at - interval), 0) / interval
+
     def _features(self, speed: float) -> dict[str, float]:
         sums = self.sums
         bound = self.client.get("device") is not None
@@ -267,7 +279,7 @@ class SlowSession:
             "denied_ratio_10m": sums["denied_10m"] / (sums["calls_10m"] + 1),
             "sensitive_ratio_10m": sums["sensitive_calls_10m"] / (sums["calls_10m"] + 1),
             "speed_kmh": speed,
-            "telemetry_gap": max(self.at - self.heard_at, 0) / interval if promised else 0.0,
+            "telemetry_gap": self._silence(interval) if promised else 0.0,
             "attestation_age_m": max(self.at - self.attested_at, 0) / 60_000 if bound and attested else 0.0,
             "posture_faults": faults + (self.posture.get("malware") == "detected"),
             "unattested": float(bound and (not attested or failed)),

@@ -35,6 +35,7 @@ class Session:
     case: Case = field(default_factory=Case)
     mask: int = 0
     at: int = 0
+    used_at: int = -1
 
     def __post_init__(self) -> None:
         self.judge = Judge(self.policy)
@@ -49,8 +50,9 @@ class Session:
         strong_age_s: float = 1e9,
         id_: str = "",
         told: dict[str, str] | None = None,
+        idle: bool = False,
     ) -> Decision:
-        """Decide at second *at*, while the detections *holding* hold."""
+        """Decide at second *at*, while the detections *holding* hold: at its use, unless it is *idle*."""
         mask, now = sum(1 << BIT[one] for one in holding), round(at * 1000)
         moment = Moment(
             at=now,
@@ -65,10 +67,13 @@ class Session:
             kind=self.kind,
             fact=lambda _: 1.0,
             fleet_silent=lambda: self.fleet_silent,
+            used_at=self.used_at if idle else now - 1,  # else it is in use all the time
+            uses=not idle,
             told=told or {},
             fleet_unheard=lambda: self.fleet_unheard,
         )
         self.mask, self.at = mask, now
+        self.used_at = self.used_at if idle else now
         assert self.guard is not None
         return self.judge.decide(self.case, self.who, moment, self.guard)
 
@@ -224,9 +229,9 @@ def test_a_session_without_evidence_never_wakes() -> None:
 def test_risk_is_repeated_while_it_lasts_but_not_on_every_look() -> None:
     one = session('mode = "observe"')
 
-    said = [at for at in range(0, 200, 10) if one.see(at, "mass_read").report]
+    said = [at for at in range(0, 3000, 10) if one.see(at, "mass_read").report]
 
-    assert said == [0, 60, 120, 180]
+    assert said == [0, 900, 1800, 2700]
 
 
 # --- step-up ----------------------------------------------------------------------------------------------
@@ -341,6 +346,42 @@ def test_a_missed_step_up_ends_the_session() -> None:
     assert missed.revoke == stable_id("acme", "s-1", 0, "step_up_missed")
 
 
+def test_a_step_up_is_not_missed_while_nobody_uses_the_session() -> None:
+    one = session()
+    one.see(0, "network_changed")
+
+    resting = one.see(300, idle=True)
+    woken_at = one.wake()
+    back = one.see(4_000)
+    late = one.see(4_300)
+
+    assert (resting.level, resting.detections, woken_at) == ("MEDIUM", ["network_changed"], 360)
+    assert (back.detections, one.case.challenge is not None) == ([], True)
+    assert brief(late) == REVOKED
+
+
+def test_the_first_use_since_a_step_up_was_asked_is_found_by_the_next_look_too() -> None:
+    one = session()
+    one.see(0, "network_changed")
+    one.see(300, idle=True)
+    one.used_at = 330_000  # a call that was not looked at
+
+    looks = [one.see(at, idle=True).detections for at in (360, 629, 630)]
+
+    assert looks == [["network_changed"], ["network_changed"], ["step_up_missed", "network_changed"]]
+
+
+def test_who_comes_back_in_time_and_answers_is_let_in() -> None:
+    one = session()
+    one.see(0, "network_changed")
+    one.see(300, idle=True)
+    one.see(4_000)
+
+    answered = one.see(4_100, action="step_up_passed", strong_age_s=0)
+
+    assert (brief(answered), one.case.challenge) == (QUIET, None)
+
+
 def test_the_deadline_of_a_step_up_wakes_the_session() -> None:
     one = session("[times]\nrepeat_s = 5000\n[levels]\ndwell_s = 0")
     one.see(0, "network_changed")
@@ -349,24 +390,24 @@ def test_the_deadline_of_a_step_up_wakes_the_session() -> None:
 
 
 def test_a_step_up_asked_for_silence_is_withdrawn_when_the_device_is_heard_again() -> None:
-    one = session()
-    asked = one.see(0, "telemetry_silent_while_idle")
+    one = session(fleet_unheard=True)
+    asked = one.see(0, "telemetry_silent_while_active")
     one.see(100)
 
     after = one.see(301)
 
-    assert brief(asked) == CHALLENGED
+    assert asked.challenge
     assert brief(after) == QUIET
     assert one.case.challenge is None
 
 
 def test_a_withdrawn_step_up_is_not_asked_for_anew_while_the_level_dwells() -> None:
-    one = session()
-    one.see(0, "telemetry_silent_while_idle")
+    one = session(fleet_unheard=True)
+    one.see(0, "telemetry_silent_while_active")
 
     later = [one.see(at) for at in (10, 20, 59)]
 
-    assert [brief(decision) for decision in later] == [("MEDIUM", "allow", False, False)] * 3
+    assert [brief(decision)[1:] for decision in later] == [("allow", False, False)] * 3
 
 
 def test_a_step_up_asked_for_a_network_is_not_withdrawn_because_time_passes() -> None:
@@ -377,11 +418,12 @@ def test_a_step_up_asked_for_a_network_is_not_withdrawn_because_time_passes() ->
     assert brief(one.see(301)) == REVOKED
 
 
-def test_a_device_that_stays_silent_past_the_deadline_ends_the_session() -> None:
+def test_a_device_that_is_silent_while_nobody_uses_it_asks_nobody() -> None:
     one = session()
-    one.see(0, "telemetry_silent_while_idle")
 
-    assert brief(one.see(300, "telemetry_silent_while_idle")) == REVOKED
+    looks = [one.see(at, "telemetry_silent_while_idle", idle=True) for at in (0, 300, 80_000)]
+
+    assert [brief(look) for look in looks] == [QUIET] * 3
 
 
 # --- what a fleet may follow in ---------------------------------------------------------------------------
@@ -630,17 +672,6 @@ def test_silence_revokes_nobody_and_asks_nobody_while_the_whole_fleet_is_silent(
     )
 
 
-def test_nobody_is_asked_either_for_silence_alone_while_the_whole_fleet_is_silent() -> None:
-    one = session(fleet_silent=True)
-
-    held = one.see(0, "telemetry_silent_while_idle")
-    one.fleet_silent = False
-    again = one.see(1, "telemetry_silent_while_idle")
-
-    assert (brief(held), held.held) == (("MEDIUM", "allow", False, False), True)
-    assert brief(again) == CHALLENGED
-
-
 def test_what_is_more_than_silence_revokes_also_while_the_fleet_is_silent() -> None:
     one = session(fleet_silent=True)
 
@@ -707,16 +738,6 @@ def test_a_factor_answers_for_no_silence_where_other_devices_are_heard() -> None
     one.see(20, "telemetry_silent_while_idle", action="step_up_passed", strong_age_s=0)
 
     assert brief(one.see(60, "telemetry_silent_while_active")) == REVOKED
-
-
-def test_nobody_is_asked_for_a_session_at_rest_where_no_device_is_heard() -> None:
-    one = session(fleet_unheard=True)
-
-    resting = one.see(0, "telemetry_silent_while_idle")
-    calling = one.see(100, "telemetry_silent_while_active")
-
-    assert (brief(resting), resting.held) == (("MEDIUM", "allow", False, False), True)
-    assert calling.challenge
 
 
 def test_what_is_more_than_silence_revokes_also_where_no_device_is_heard() -> None:

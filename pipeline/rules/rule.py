@@ -150,8 +150,13 @@ def explained(x: View) -> Holds:
 
     A model that was trained elsewhere explains nothing; a step out of a role is beside steps within it.
     """
-    calls = x["calls_10m"]
-    answer: Holds = (x["surprise_10m"] < MOST_SURPRISE * (calls + 1.0)) & (calls > FEWEST_CALLS)
+    answer: Holds = ~unexplained(x) & (x["calls_10m"] > FEWEST_CALLS)
+    return answer
+
+
+def unexplained(x: View) -> Holds:
+    """Where most of what the session lately called is nothing that the model has seen."""
+    answer: Holds = x["surprise_10m"] >= MOST_SURPRISE * (x["calls_10m"] + 1.0)
     return answer
 
 
