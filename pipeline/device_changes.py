@@ -143,10 +143,13 @@ def _is_update(posture: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
     return bool(changed) and not any(one.worse(posture[one.fact], told[one.fact]) for one in changed)
 
 
-def check_clock(changes: Changes, posture: Mapping[str, Any], clock_at: int, event: dict[str, Any]) -> bool:
+def check_clock(
+    changes: Changes, posture: Mapping[str, Any], clock_at: int, ahead: int | None, event: dict[str, Any]
+) -> bool:
     """Whether the report's time contradicts another clock; a late upload contradicts none.
 
-    *clock_at*: the time of the device's newest report, by its own clock, ms.
+    *clock_at*: the time of the device's newest report, by its own clock, ms; *ahead*: how far that clock was
+    ahead of its arrival, ``None`` before the first. A clock that always was as fast is wrong; nobody set it.
     """
     at, attested_at = event["told_at"], event["attested_at"] or 0
     words = ""
@@ -154,7 +157,7 @@ def check_clock(changes: Changes, posture: Mapping[str, Any], clock_at: int, eve
         words = f"attested {_seconds(attested_at - at)} after the report was made"
     elif (event["sequence"] or 0) > posture.get("sequence", 2**63) and (at < clock_at - CLOCK_TOLERANCE_MS):
         words = f"the clock went back {_seconds(clock_at - at)} between two reports"
-    elif 0 < event["recorded_at"] < at - CLOCK_TOLERANCE_MS:
+    elif ahead is not None and 0 < event["recorded_at"] < at - CLOCK_TOLERANCE_MS - max(ahead, 0):
         words = f"made {_seconds(at - event['recorded_at'])} after it was received"
     if words:
         changes.fell["clock"] = [event["occurred_at"], None, HOLDS, words]

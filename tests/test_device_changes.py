@@ -72,8 +72,8 @@ def test_lateness_and_small_corrections_are_no_contradiction(events: list[Event]
 def received(event: Event, *, after: float) -> list[Any]:
     """What the session hears of a report that the broker received so many seconds after it was made."""
     one = Player(device_context())
-    one.play(binding(-1))
-    told = record(event, 0)._replace(timestamp=event["occurred_at"] + round(after * 1000))
+    one.each(telemetry(0), binding(1))
+    told = record(event, 1)._replace(timestamp=event["occurred_at"] + round(after * 1000))
     return [said["signals"] for said in of(one.take(told.topic, [told]), topics.SESSION_CONTEXT)]
 
 

@@ -211,7 +211,7 @@ def test_a_lock_put_back_ends_the_suspicion() -> None:
 
 
 def test_a_lock_left_off_counts_for_an_hour() -> None:
-    policy = "[times]\nstep_up_s = 100000\n"
+    policy = "[times]\nstep_up_s = 100000\nrepeat_s = 60\n"
     off = became({"screen_lock": False}, *({} for _ in range(65)))
 
     risks = of(replayed([*off, *others(4000)], policy), SESSION_RISK, "s-1")

@@ -14,11 +14,18 @@ HEARTBEAT_MS = 30_000
 LATE = T0 + 10 * HEARTBEAT_MS
 
 
-def on_phone(number: int, tenant: str, *, heard_at: int = T0, interval_ms: int = HEARTBEAT_MS) -> list[Event]:
-    """A session on a phone of its own that promised a heartbeat and was last heard at *heard_at*."""
+def on_phone(
+    number: int, tenant: str, *, heard_at: int = T0, interval_ms: int = HEARTBEAT_MS, used: bool = True
+) -> list[Event]:
+    """A session on a phone of its own that promised a heartbeat and was last heard at *heard_at*.
+
+    It is *used* until the silence is as long as a guard needs to see it and no detection does; or it rests.
+    """
     who = {"session_id": f"s-{number}", "tenant": tenant}
     told = {"heard_at": heard_at, "heartbeat_interval_ms": interval_ms}
-    return [auth(0, **who, device_id=f"phone-{number}"), context(0, **who, **told)]
+    until = min(300, (heard_at - T0 + 3 * interval_ms // 2) // 1000 + 35)
+    calls = [call(at, **who) for at in range(0, until, 25)] if used else []
+    return [auth(0, **who, device_id=f"phone-{number}"), context(0, **who, **told), *calls]
 
 
 def silent(*events: Event, least: int = 3, share: float = 0.5) -> set[str]:
@@ -27,6 +34,13 @@ def silent(*events: Event, least: int = 3, share: float = 0.5) -> set[str]:
     one.each(*events)
     rules = GuardRules(silent_fleet_least=least, silent_fleet_share=share)
     return set(silent_fleets(one.scorer.table, LATE, Guard(rules, 1.0)))
+
+
+def test_phones_that_rest_with_their_sessions_are_no_silent_fleet() -> None:
+    resting = [event for number in range(30) for event in on_phone(number, "acme", used=False)]
+    heard = [event for number in range(30, 33) for event in on_phone(number, "acme", heard_at=LATE)]
+
+    assert silent(*resting, *heard) == set()
 
 
 def test_each_tenant_is_looked_at_by_itself() -> None:
@@ -100,14 +114,7 @@ def region(*silenced_s: float, used: bool = True) -> list[Event]:
     gone = [
         one
         for number, at in enumerate(silenced_s, start=20)
-        for one in (
-            *on_phone(number, "acme", heard_at=T0 + round(at * 1000)),
-            *(
-                [call(80, session_id=f"s-{number}", tenant="acme", device_id=f"phone-{number}")]
-                if used
-                else []
-            ),
-        )
+        for one in on_phone(number, "acme", heard_at=T0 + round(at * 1000), used=used)
     ]
     return [*fine, *gone]
 
