@@ -38,19 +38,12 @@ KEEP_MS: Final = DAY_MS
 class DeviceState:
     """A device; times in ms of event time, by arrival.
 
-        *told_at* is when its sessions were last told, *clock_at* the time of its newest report by its own clock,
-    <<<<<<< HEAD
-        if that was not ahead, *dated_at* the date of that report's facts (:func:`_dated`). *woken_at* is from
-        when on its silence counts though it was last heard before: nobody used it until then. *posture* holds
-        the newest of every fact, *told_of* of which date the report was that told it; *sessions* maps a live
-        session's id to when it was first bound; *changes* is a :class:`Changes` in plain values,
-        *place* where the device is.
-    =======
-        if that was not *ahead* (by so many ms), *dated_at* the date of that report's facts (:func:`_dated`).
-        *woken_at* is from when on its silence counts though it was last heard before: nobody used it until then.
-        *posture* holds the newest of every fact, *told_of* of which date the report was that told it; *sessions*
-        maps a live session's id to when it was first bound; *changes* is a :class:`Changes` in plain values.
-    >>>>>>> hearing
+    *told_at* is when its sessions were last told, *clock_at* the time of its newest report by its own clock,
+    if that was not *ahead* (by so many ms), *dated_at* the date of that report's facts (:func:`_dated`).
+    *woken_at* is from when on its silence counts though it was last heard before: nobody used it until then.
+    *posture* holds the newest of every fact, *told_of* of which date the report was that told it; *sessions*
+    maps a live session's id to when it was first bound; *changes* is a :class:`Changes` in plain values,
+    *place* where the device is.
     """
 
     seen_at: int = 0
