@@ -122,8 +122,8 @@ def _follow_device(row: Any, said: Any) -> None:
 def wake(row: Any, at: int) -> None:
     """The session is used at *at*, ms: where it and its device slept, silence counts anew from here.
 
-    A device that goes to sleep with its session says nothing, and its agent may take as long as it promised to
-    speak again. One that was silent already while the session was in use did not sleep.
+    A device that goes to sleep with its session says nothing, and its agent may take as long as it promised
+    to speak again. One that was silent already while the session was in use did not sleep.
     """
     slept = row.interval_ms > 0 and row.client_at > 0 and at - row.client_at > row.interval_ms
     heard_to_the_end = row.client_at - row.heard_at <= AWAKE_INTERVALS * row.interval_ms

@@ -30,6 +30,7 @@ from pipeline.moment import ANOMALY, Contribution, Decision, Moment, stable_id
 from pipeline.policy import Policy
 from pipeline.risk import LEVELS, Level, next_level, score
 from pipeline.rules import BIT, RULES, Rule
+from pipeline.step_up import is_seen
 
 _STEP_UP: Final = ACTION["step_up_passed"]
 _SIGN_IN: Final = ACTION["sign_in"]
@@ -113,22 +114,9 @@ class Judge:
         challenge = case.challenge
         if challenge is None or moment.at < challenge.deadline or _MISSED in case.episodes:
             return
-        if self._is_seen(challenge, moment):
+        if is_seen(challenge, moment, self.policy.times.step_up_s):
             age = moment.fact("strong_auth_age_m")
             case.episodes[_MISSED] = Episode(moment.at, moment.at, age, [moment.evidence])
-
-    def _is_seen(self, challenge: Challenge, moment: Moment) -> bool:
-        """Whether somebody was there to answer in time: of a closed laptop a step-up is not missed.
-
-        Where the session was not used since it was asked, the time runs anew from its next use.
-        """
-        used_at = moment.at if moment.uses else moment.used_at
-        challenge.unseen |= moment.used_at <= challenge.asked_at
-        if challenge.unseen and used_at > challenge.asked_at:
-            challenge.unseen = False
-            challenge.asked_at = used_at - 1  # that use is seen
-            challenge.deadline = used_at + int(self.policy.times.step_up_s * 1000)
-        return not challenge.unseen and moment.at >= challenge.deadline
 
     def _episodes(self, case: Case, moment: Moment) -> None:
         """Detections that hold open or extend their episode; those that no longer count end."""

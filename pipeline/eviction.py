@@ -36,9 +36,14 @@ def surplus(table: SessionTable, live: NDArray[np.bool_], most: int) -> Ints:
     held = np.bincount(tenants)
     order = np.lexsort((seen, tenants))
     place = np.arange(rows.size) - (np.cumsum(held) - held)[tenants[order]]
-    may_go = order[place < (held - _share(held, most))[tenants[order]]]
-    going: Ints = rows[may_go[np.argsort(seen[may_go], kind="stable")[:count]]]
-    return going
+    above = (held - _share(held, most))[tenants[order]]
+    going = order[place < above - 1]
+    # What does not divide evenly some tenant keeps: of each that is above its share one more may have to go.
+    last = order[place == above - 1]
+    more = np.argsort(seen[last], kind="stable")[: count - going.size]
+    going = np.concatenate([going, last[more]])
+    answer: Ints = rows[going[np.argsort(seen[going], kind="stable")]]
+    return answer
 
 
 def _tenants(table: SessionTable, rows: Ints) -> Ints:

@@ -121,7 +121,7 @@ def test_an_agent_is_at_risk_as_long_as_the_person_it_acts_for() -> None:
     told = levels(for_somebody(moves=True, passes=True), "s-1")
 
     risky = ("MEDIUM", ["agent_for_risky_user"])
-    assert told == [risky, risky, ("LOW", [])]
+    assert told == [risky, ("LOW", [])]
 
 
 def test_an_agent_born_of_a_session_at_risk_hears_of_it() -> None:

@@ -38,6 +38,10 @@ def test_a_flood_costs_the_tenant_it_comes_from() -> None:
     assert _gone([*quiet, *flood], 8) == [3, 4, 5, 6, 7]
 
 
+def test_of_what_does_not_divide_evenly_no_tenant_keeps_more_than_one() -> None:
+    assert _gone([("acme", 1), ("acme", 2), ("beta", 0), ("zeta", 0)], 2) == [2, 0]
+
+
 def test_within_a_tenant_the_longest_idle_go_and_revocations_without_an_answer_last() -> None:
     table = _table([("acme", 1), ("acme", 4), ("acme", 3), ("acme", 2)])
     table.rows["flags"][0], table.rows["wake_at"][0] = REVOKED, 5

@@ -52,6 +52,7 @@ def _heard(at: float, **members: Any) -> Event:
 
 
 FIRST_TOKEN, OTHER_TOKEN = {"token_id": "t-1"}, {"token_id": "t-2"}
+IN_USE = [call(at) for at in range(25, 150, 25)]
 ON_PHONE = call(0, device_id="phone-1")
 
 ODD: dict[str, Any] = {"principal_kind": "agent", "operation": "iam:CreateAccessKey"}
@@ -141,7 +142,10 @@ HISTORIES: list[tuple[str, list[Event], float]] = [
     ("speed_kmh", [call(0, **BERLIN), call(3600, **POTSDAM)], 0.0),
     ("speed_kmh", [call(0, **BERLIN), call(60, **MUNICH, network_type="vpn")], 0.0),
     ("speed_kmh", [call(0, **BERLIN), call(60)], 0.0),
-    ("telemetry_gap", [ON_PHONE, _heard(0, heartbeat_interval_ms=60_000), call(150)], 2.5),
+    ("telemetry_gap", [ON_PHONE, _heard(0, heartbeat_interval_ms=60_000), *IN_USE, call(150)], 2.5),
+    ("telemetry_gap", [ON_PHONE, _heard(0, heartbeat_interval_ms=60_000), call(900)], 1.0),
+    ("telemetry_gap", [ON_PHONE, _heard(0, heartbeat_interval_ms=60_000), call(900), call(930)], 1.5),
+    ("telemetry_gap", [ON_PHONE, _heard(0, heartbeat_interval_ms=60_000), *IN_USE, call(900)], 15.0),
     ("telemetry_gap", [ON_PHONE, _heard(0), call(150)], 0.0),
     ("telemetry_gap", [call(0), _heard(0, heartbeat_interval_ms=60_000), call(150)], 0.0),
     ("telemetry_gap", [ON_PHONE, _heard(200, heartbeat_interval_ms=60_000), call(150)], 0.0),

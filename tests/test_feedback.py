@@ -176,7 +176,7 @@ def test_a_step_up_stays_open_when_only_the_principal_calls_it_a_mistake() -> No
         one = Desk()
         one.each(auth(0, asn=1), call(1, asn=2), context(2, source="principal", known_asn=False))
         assert len(one.said(topics.SESSION_CHALLENGES)) == 1
-        one.each(feedback(10, reported_by=reporter), call(400, asn=2))
+        one.each(feedback(10, reported_by=reporter), call(200, asn=2), call(400, asn=2))
 
         assert bool(one.revoked()) is missed
 

@@ -29,7 +29,7 @@ def rewritten(one: Desk, order: bytes, mask: int) -> Desk:
 
 def suspected() -> Desk:
     """A session whose device failed its attestation; nobody acts on it."""
-    one = Desk('mode = "observe"')
+    one = Desk('mode = "observe"\n[times]\nrepeat_s = 60')
     one.each(call(0, device_id="phone-1"), told(1, attestation="failed"))
     return one
 

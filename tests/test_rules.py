@@ -50,6 +50,11 @@ def silence(until: float, interval_ms: int = 60_000) -> list[Event]:
     return [telemetry(0, **{**CLEAN, "heartbeat_interval_ms": interval_ms}), auth(1, **ON), *others(until)]
 
 
+def in_use(until: float) -> list[Event]:
+    """The same session is used once in half a minute."""
+    return [call(at, **ON) for at in range(20, int(until), 30)]
+
+
 def woken(until: float) -> list[Event]:
     """A session on a phone that last reported half an hour before it began, with a call every 20 seconds."""
     slept = telemetry(-1800, **CLEAN)
@@ -117,11 +122,12 @@ ROWS = [
     ),
     Row(
         "telemetry_silent_while_active",
-        [*silence(300), call(250, **ON)],
-        [*silence(180), call(179, **ON)],
+        [*silence(300), *in_use(260)],
+        [*silence(180), *in_use(180)],
         (
-            [*silence(900, 300_000), call(600, **ON)],
-            [*silence(300), telemetry(200, **CLEAN), call(250, **ON)],
+            [*silence(900, 300_000), *in_use(600)],
+            [*silence(300), telemetry(100, **CLEAN), *in_use(260)],
+            [*silence(4000), *(call(at, **ON) for at in range(3600, 3700, 20))],
             woken(119),
             [*woken(400), *(telemetry(at, **CLEAN) for at in range(100, 400, 60))],
         ),
@@ -280,9 +286,12 @@ ROWS = [
     ),
     Row(
         "step_up_missed",
-        [*earlier(HOME), *moved(HOME, CAFE, until=500)],
-        [*earlier(HOME), *moved(HOME, CAFE, until=500), auth(1300, **CAFE, action="step_up_passed")],
-        ([*earlier(HOME), *moved(HOME, CAFE, until=200)],),
+        [*earlier(HOME), *moved(HOME, CAFE, CAFE, until=500)],
+        [*earlier(HOME), *moved(HOME, CAFE, CAFE, until=500), auth(1300, **CAFE, action="step_up_passed")],
+        (
+            [*earlier(HOME), *moved(HOME, CAFE, CAFE, until=200)],
+            [*earlier(HOME), *moved(HOME, CAFE, until=500)],
+        ),
     ),
     Row(
         "confirmed_compromised",

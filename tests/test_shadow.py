@@ -132,7 +132,7 @@ def test_a_challenger_that_is_calmer_is_told_too() -> None:
 
 
 def test_what_differs_is_told_again_only_as_often_as_a_decision_is() -> None:
-    one = desk(Always(3))
+    one = desk(Always(3), f"{TOLD}\n[times]\nrepeat_s = 60\n")
     one.each(*MOVED, *(call(702 + at, asn=2) for at in range(100)))
 
     times = [(told["occurred_at"] - T0) // 1000 for told in one.said(topics.SESSION_SHADOW)]
