@@ -40,7 +40,8 @@ CONTEXT_FACTS: Final = np.dtype(
         ("attested_at", "<i8"),
         ("attested", "?"),
         ("unattested", "?"),
-        ("telemetry_gap", "<f8"),
+        ("telemetry_gap", "<f8"),  # silence of the device, in intervals it promised
+        ("silence_in_use", "<f8"),  # the same when the session was last used
         ("attestation_age", "<f8"),  # ms
         ("posture_faults", "<f8"),
         ("answered", "?"),  # the principal context says who the session is
@@ -149,6 +150,7 @@ def know_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa: F
     fact.heard_at, fact.attested_at, fact.attested = row.heard_at, row.attested_at, row.attested_at > 0
     if bound and row.interval_ms > 0 and row.heard_at > 0:
         fact.telemetry_gap = silence(row, at)
+        fact.silence_in_use = silence(row, min(at, row.client_at))
     if bound and fact.attested:
         fact.attestation_age = max(at - row.attested_at, 0)
     fact.unattested = bound and (not fact.attested or _UNATTESTED[row.attestation])

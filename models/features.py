@@ -149,8 +149,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
     _sum("refused_10m", "things", "different operations or resources refused or not found", "api-calls"),
     Feature("speed_kmh", "km/h", "speed between this place and the last", "all", lambda x: x["speed_kmh"]),
     Feature(
-        "telemetry_gap", "intervals", "silence of the device in its promised intervals", "device-telemetry",
-        lambda x: x["telemetry_gap"],
+        "silence_in_use", "intervals", "silence of the device while its session was used", "device-telemetry",
+        lambda x: x["silence_in_use"],
     ),
     Feature(
         "attestation_age_m", "minutes", "age of the newest attestation (0 without a device)",

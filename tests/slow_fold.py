@@ -43,6 +43,7 @@ class SlowSession:
         self.sums = dict.fromkeys((one.name for one in SUMS), 0.0)
         self.client: dict[str, Any] = {}
         self.client_at = 0
+        self.used_at = 0
         self.network_type: str | None = None
         self.place: tuple[float, float, int] | None = None
         self.strong_at = 0
@@ -60,6 +61,7 @@ class SlowSession:
     def fold(self, event: dict[str, Any]) -> dict[str, float]:
         """Take one event; the features after it, and facts that only rules see."""
         before = self.at
+        self.used_at = self.client_at
         self.at = max(self.at, event["occurred_at"])
         marks = dict.fromkeys((one.mark for one in SUMS), 0.0)
         speed = 0.0
@@ -148,6 +150,8 @@ class SlowSession:
             "signed_in": self.strong_at > 0,
             "familiar": self.roles is None or self.operation in self.roles.operations.tolist(),
             "refreshed_at": self.refreshed_at,
+            "telemetry_gap": self._silence(self.at),
+            "used_at": self.used_at,
             "since_refresh_s": max(self.at - (self.refreshed_at or self.started), 0) / 1000,
             "stage": self._stage(event, good=good) if call else 0,
             "by_sim": auth and (event["amr"] is None or bool({"sms", "tel"} & set(event["amr"]))),
@@ -262,14 +266,15 @@ class SlowSession:
         if slept and self.heard_at and self.client_at - self.heard_at <= 1.5 * interval:
             self.woken_at = at // 1000 * 1000
 
-    def _silence(self, interval: int) -> float:
-        return max(self.at - max(self.heard_at, self.woken_at - interval), 0) / interval
+    def _silence(self, at: int) -> float:
+        interval = self.posture.get("heartbeat_interval_ms") or 0
+        if self.client.get("device") is None or not interval or not self.heard_at:
+            return 0.0
+        return float(max(at - max(self.heard_at, self.woken_at - interval), 0) / interval)
 
     def _features(self, speed: float) -> dict[str, float]:
         sums = self.sums
         bound = self.client.get("device") is not None
-        interval = self.posture.get("heartbeat_interval_ms") or 0
-        promised = bound and interval and self.heard_at
         attested = self.attested_at > 0
         failed = self.posture.get("attestation") in ("none", "virtual", "failed")
         faults = sum(self.posture.get(name) is value for name, value in AGAINST.items())
@@ -279,7 +284,7 @@ class SlowSession:
             "denied_ratio_10m": sums["denied_10m"] / (sums["calls_10m"] + 1),
             "sensitive_ratio_10m": sums["sensitive_calls_10m"] / (sums["calls_10m"] + 1),
             "speed_kmh": speed,
-            "telemetry_gap": self._silence(interval) if promised else 0.0,
+            "silence_in_use": self._silence(min(self.at, self.client_at)),
             "attestation_age_m": max(self.at - self.attested_at, 0) / 60_000 if bound and attested else 0.0,
             "posture_faults": faults + (self.posture.get("malware") == "detected"),
             "unattested": float(bound and (not attested or failed)),

@@ -26,7 +26,8 @@ TOPIC = {"auth.event": "auth-events", "api.call": "api-calls", "session.context"
 MAKE = {"auth.event": Columns.auths, "api.call": Columns.calls, "session.context": Columns.contexts}
 
 FACTS = (
-    "proved", "signed_in", "familiar", "refreshed_at", "since_refresh_s", "stage", "by_sim", "powerful",
+    "proved", "signed_in", "telemetry_gap", "used_at",
+    "familiar", "refreshed_at", "since_refresh_s", "stage", "by_sim", "powerful",
     *BASELINE, *(f"usual_{name}" for name in VOLUMES), "role", "tenant_cohort", *USUAL_NAMES,
 )  # fmt: skip
 """What only rules see."""
