@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from models.client import NEAR_CELLULAR_KM, NEAR_KM, distance_km
+from models.client import NEAR_CELLULAR_KM, NEAR_IN_COUNTRY_KM, distance_km, near_km
 from models.columns import network_name
 from models.networks import HIDING, is_inside
 from pipeline.principal_devices import Devices
@@ -107,15 +107,25 @@ def is_placed(event: dict[str, Any]) -> bool:
     return place and event["network_type"] not in HIDING
 
 
+def place_of(event: Mapping[str, Any]) -> list[Any]:
+    """``[latitude, longitude, at, session, prefix, km by which it may be wrong, country]`` of an event."""
+    place = [event["latitude"], event["longitude"], event["occurred_at"], event["session_id"]]
+    return [*place, network_name(event["ip"], None), near_km(event["network_type"]), event["country"]]
+
+
 def speed_from(last: Sequence[Any], event: dict[str, Any]) -> float | None:
     """km/h from the *last* place of a principal, if another session was there."""
     if not is_placed(event) or not last or last[3] == event["session_id"]:
         return None
-    lat, lon, at, _, prefix = last
+    # A place that an earlier version kept does not say how far it may be wrong.
+    lat, lon, at, _, prefix, near, country = (*last, NEAR_CELLULAR_KM, None)[:7]
     if prefix is not None and prefix == network_name(event["ip"], None):
         return 0.0
     gone = distance_km(lat, lon, event["latitude"], event["longitude"])
-    if gone <= (NEAR_CELLULAR_KM if event["network_type"] == "cellular" else NEAR_KM):
+    near = max(near, near_km(event["network_type"]))
+    if country is not None and country == event["country"]:
+        near = max(near, NEAR_IN_COUNTRY_KM)
+    if gone <= near:
         return 0.0
     hours: float = max(abs(event["occurred_at"] - at), 1000) / 3_600_000
     return round(gone / hours, 1)

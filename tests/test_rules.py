@@ -44,6 +44,9 @@ from playing import Event, found, replayed, topic_of
 from samples import auth, call, context, feedback, telemetry
 from schemas.topics import TOPICS
 
+WIFI = {"network_type": "wifi"}
+DE = {**WIFI, "country": "DE"}
+
 
 def silence(until: float, interval_ms: int = 60_000) -> list[Event]:
     """A session on a phone that reported once."""
@@ -183,15 +186,25 @@ ROWS = [
     ),
     Row(
         "impossible_travel",
-        [auth(0, **BERLIN), call(600, **MUNICH)],
-        [auth(0, **BERLIN), call(3600, **MUNICH)],
-        ([auth(0, **BERLIN), call(600, **MUNICH, network_type="vpn")], [auth(0, **BERLIN), call(600)]),
+        [auth(0, **BERLIN, **WIFI), call(600, **MUNICH, **WIFI)],
+        [auth(0, **BERLIN, **WIFI), call(3600, **MUNICH, **WIFI)],
+        (
+            [auth(0, **BERLIN), call(600, **MUNICH, network_type="vpn")],
+            [auth(0, **BERLIN), call(600)],
+            [auth(0, **BERLIN, **WIFI), call(9, **MUNICH), call(20, **BERLIN, **WIFI)],
+            [auth(0, **BERLIN, **WIFI, country="DE"), call(9, **MUNICH, **WIFI, country="DE")],
+        ),
     ),
     Row(
         "impossible_travel",
-        [auth(0, session_id="before", **BERLIN), auth(600, **MUNICH)],
-        [auth(0, session_id="before", **BERLIN), auth(3600, **MUNICH)],
-        ([auth(0, session_id="before", principal_id="bob", **BERLIN), auth(600, **MUNICH)],),
+        [auth(0, session_id="before", **BERLIN, **WIFI), auth(600, **MUNICH, **WIFI)],
+        [auth(0, session_id="before", **BERLIN, **WIFI), auth(3600, **MUNICH, **WIFI)],
+        (
+            [auth(0, session_id="before", principal_id="bob", **BERLIN, **WIFI), auth(600, **MUNICH, **WIFI)],
+            [auth(0, session_id="before", **BERLIN, **WIFI), auth(9, **MUNICH)],
+            [auth(0, session_id="before", **BERLIN), auth(9, **MUNICH, **WIFI)],
+            [auth(0, session_id="before", **BERLIN, **DE), auth(9, **MUNICH, **DE)],
+        ),
     ),
     Row("mfa_fatigue", prompts(5), prompts(3), (prompts(8, approved=False),)),
     Row("mfa_fatigue", prompts(5, apart=120), prompts(3, apart=1), (prompts(5, apart=400),)),
