@@ -65,6 +65,12 @@ def agent(until: float, attested: Callable[[float], float], **members: Any) -> l
     return [*told, *(call(at, **AGENT, **{**ON, **members}) for at in range(5, int(until), 30))]
 
 
+def on_mere_management(until: float, told: dict[str, Any]) -> list[Event]:
+    """An agent calls tools on a device whose reports never date an attestation."""
+    reported = [telemetry(at, **{**CLEAN, **told}) for at in range(0, int(until), 60)]
+    return [*reported, *(call(at, **AGENT, **ON) for at in range(5, int(until), 30))]
+
+
 def reads(records: int, **members: Any) -> list[Event]:
     return [call(at, records=records, **members) for at in range(10)]
 
@@ -144,12 +150,25 @@ ROWS = [
         "agent_without_fresh_attestation",
         agent(1200, attested=lambda at: at),
         agent(1200, attested=lambda at: at % 600),
-        (agent(1200, attested=lambda at: at, device_id=None), agent(300, attested=lambda at: 800)),
+        (
+            agent(1200, attested=lambda at: at, device_id=None),
+            agent(300, attested=lambda at: 800),
+            # Management that reports without an attestation, or none at all.
+            on_mere_management(1200, {"attestation": None}),
+            on_mere_management(1200, {"attestation": "none"}),
+            on_mere_management(1200, {"attestation": "unevaluated"}),
+            [call(at, **AGENT, **ON) for at in range(0, 1200, 30)],
+        ),
     ),
     Row(
         "agent_without_fresh_attestation",
-        [*on_phone(attestation="failed", attested_at=ms(60)), call(62, **AGENT, **ON)],
-        [*on_phone(attestation="failed", attested_at=ms(60)), call(62, **ON)],
+        on_mere_management(120, {"attestation": "virtual"}),
+        on_mere_management(120, {"attestation": "strong"}),
+    ),
+    Row(
+        "agent_without_fresh_attestation",
+        [*on_phone(attestation="none", attested_at=ms(0)), *(call(at, **AGENT, **ON) for at in (62, 90))],
+        [*on_phone(attestation="none", attested_at=ms(0)), *(call(at, **ON) for at in (62, 90))],
     ),
     Row(
         "network_changed",
