@@ -134,9 +134,9 @@ ROWS = [
     ),
     Row(
         "clock_tampered",
-        became({"attested_at": ms(600)}),
+        became({"attested_at": ms(1200)}),
         became({"attested_at": ms(60)}),
-        (became({"attested_at": ms(120)}), became({"attested_at": None})),
+        (became({"attested_at": ms(350)}), became({"attested_at": None})),
     ),
 ]  # fmt: skip
 
@@ -179,7 +179,7 @@ OBSERVED = [
     ("attestation_downgraded", became({"attestation": "basic"}), "attestation strong → basic"),
     ("os_downgraded", became({"os_version": "17.4"}), "os_version 17.5.1 → 17.4"),
     ("patch_stale", became(patch_level="2025-06-05"), "patch level 2025-06-05, 270 days old"),
-    ("clock_tampered", became({"attested_at": ms(600)}), "attested 540 s after the report was made"),
+    ("clock_tampered", became({"attested_at": ms(1200)}), "attested 1140 s after the report was made"),
     ("device_rooted", became({"rooted": True}), "1 posture faults"),
 ]
 

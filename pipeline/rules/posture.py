@@ -66,13 +66,13 @@ POSTURE: Final[tuple[Rule, ...]] = (
         clearing="Ends when the device reports a newer patch level.",
     ),
     Rule(
-        "clock_tampered", "The device's time contradicts another clock, and not by lateness.",
+        "clock_tampered", "The device's clock jumped, or a proof of its health is dated after it was told.",
         "The clock of your device is wrong; please set it.",
-        "LOW", 1.5, 0.0, False, ("T1070.006",), None,
-        ("", "two clocks that contradict each other"), "within two minutes of each other",
-        "a clock that drifted and was set right; buffered uploads are late, and lateness is no contradiction",
+        "LOW", 1.5, 0.0, True, ("T1070.006",), None,
+        ("", "two clocks that contradict each other"), "as right or wrong as ever, give or take ten minutes",
+        "a clock set by hand to another zone; one that is merely off is no sign, nor is a late upload",
         needs=members("device-telemetry", "occurred_at", "attested_at", "sequence") + ON_A_DEVICE,
         references=("NIST CSF 2.0 DE.CM-09",), signal="clock_tampered",
-        clearing="Ends an hour after the last contradiction.",
+        clearing="Ends an hour after the last jump, or when a factor is proved.",
     ),
 )  # fmt: skip
