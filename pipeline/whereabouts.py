@@ -12,11 +12,14 @@ from typing import Any, Final, Protocol
 from models.client import NEAR_CELLULAR_KM, NEAR_IN_COUNTRY_KM, distance_km, near_km
 from models.columns import network_name
 from models.networks import HIDING, is_inside
+from pipeline.habits import are_told_alike
 from pipeline.principal_devices import Devices
 
 NEW_ANONYMISER, NEW_TOR, OFF_HOME = "new_anonymiser", "new_tor", "off_home"
 HOME_SESSIONS: Final = 3
 """Sessions of a workload that show where its home is, where nobody told."""
+ANYWHERE: Final = "*"
+"""In place of homes: the first sessions began in networks that have nothing in common."""
 MOST_HOMES: Final = 16
 
 
@@ -69,21 +72,32 @@ class Settled(Protocol):
 def is_off_home(principal: Settled, networks: list[str], event: Mapping[str, Any]) -> bool:
     """Whether a workload's credential is shown from none of its homes, as far as those are known.
 
-    An address of the inside comes from where the workload is, by a private link.
+    An address of the inside comes from where the workload is, by a private link. A job of continuous
+    integration runs wherever its provider has a machine free: only its issuer knows where that may be.
     """
     told = _told_home(event)
     homes = principal.homes | told
-    if not (principal.workload or event["workload"]) or not homes or not networks or is_inside(event["ip"]):
+    if not (principal.workload or event["workload"]) or not networks or is_inside(event["ip"]):
+        return False
+    if not homes or (ANYWHERE in homes and not told) or not are_told_alike(networks, homes):
         return False
     return not homes.keys() & set(networks) and not _is_learning(principal, homes, event)
 
 
 def learn_home(principal: Settled, networks: list[str], event: Mapping[str, Any]) -> None:
-    """Take a home that the issuer tells; else learn it of how the first sessions start."""
+    """Take a home that the issuer tells; else learn it of how the first sessions start, if all start there."""
     principal.workload = event["workload"] or principal.workload
-    principal.homes |= _told_home(event)
-    if principal.workload and not is_inside(event["ip"]) and _is_learning(principal, principal.homes, event):
-        for network in networks:
+    if told := _told_home(event):
+        principal.homes.pop(ANYWHERE, None)
+        principal.homes |= told
+    elif (
+        principal.workload not in {"", "ci"}
+        and not is_inside(event["ip"])
+        and _is_learning(principal, principal.homes, event)
+    ):
+        known = principal.homes.keys()
+        stays = not known or known & set(networks) or not networks
+        for network in networks if stays else [ANYWHERE]:
             principal.homes.setdefault(network, event["session_id"])
     while len(principal.homes) > MOST_HOMES:
         del principal.homes[next(iter(principal.homes))]
