@@ -85,7 +85,7 @@ def is_off_home(principal: Settled, networks: list[str], event: Mapping[str, Any
 
 
 def learn_home(principal: Settled, networks: list[str], event: Mapping[str, Any]) -> None:
-    """Take a home that the issuer tells; else learn it of how the first sessions start, if all start there."""
+    """Take a home that the issuer tells; else learn it of the first sessions, if all of them start there."""
     principal.workload = event["workload"] or principal.workload
     if told := _told_home(event):
         principal.homes.pop(ANYWHERE, None)
