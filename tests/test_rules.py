@@ -71,6 +71,13 @@ def on_mere_management(until: float, told: dict[str, Any]) -> list[Event]:
     return [*reported, *(call(at, **AGENT, **ON) for at in range(5, int(until), 30))]
 
 
+def for_days(number: int, **members: Any) -> list[Event]:
+    """One session that is used every hour for so many days."""
+    return [
+        call(-3600 * hour, session_id="long", **members) for hour in range(24 * number, 0, -1)
+    ]  # fmt: skip
+
+
 def reads(records: int, **members: Any) -> list[Event]:
     return [call(at, records=records, **members) for at in range(10)]
 
@@ -309,6 +316,12 @@ ROWS = [
         [*thrice(HOME, **KEY), auth(0, **CAFE, **KEY)],
         [*earlier(HOME, **KEY), auth(0, **CAFE, **KEY)],
         ([*thrice(HOME, **KEY), auth(0, **HOME, **KEY)], [auth(0, **CAFE, **KEY)]),
+    ),
+    Row(
+        "api_key_off_place",
+        [*for_days(5, **HOME, **KEY), auth(0, **CAFE, **KEY)],
+        [*for_days(2, **HOME, **KEY), auth(0, **CAFE, **KEY)],
+        ([*for_days(5, **HOME, **KEY), auth(0, **HOME, **KEY)],),
     ),
     Row(
         "step_up_missed",
