@@ -310,6 +310,18 @@ def test_an_unfamiliar_scope_says_what_it_was_compared_with() -> None:
     )
 
 
+def test_a_key_whose_one_session_lasts_for_weeks_stops_learning_after_days() -> None:
+    def learning(number: int) -> list[str]:
+        used = [call(-3600 * hour, **KEY) for hour in range(24 * number, 0, -1)]
+        return decisions([*used, *various(40, status=403)(0, KEY)])[-1].get("learning", [])
+
+    assert learning(1) == [
+        "api_key_off_place", "rare_hour", "concurrent_sessions", "unfamiliar_scope", "access_probing",
+        "machine_probing",
+    ]  # fmt: skip
+    assert learning(14) == []
+
+
 def test_whoever_makes_keys_every_day_stays_at_medium_and_is_let_go_on() -> None:
     told = decisions(
         [*days(4, do=doing(CREATE, GRANT), **TERRAFORM), *now(doing(CREATE, GRANT, BLIND), **TERRAFORM)]
