@@ -313,7 +313,8 @@ def test_an_unfamiliar_scope_says_what_it_was_compared_with() -> None:
 def test_a_key_whose_one_session_lasts_for_weeks_stops_learning_after_days() -> None:
     def learning(number: int) -> list[str]:
         used = [call(-3600 * hour, **KEY) for hour in range(24 * number, 0, -1)]
-        return decisions([*used, *various(40, status=403)(0, KEY)])[-1].get("learning", [])
+        told: list[str] = decisions([*used, *various(40, status=403)(0, KEY)])[-1].get("learning", [])
+        return told
 
     assert learning(1) == [
         "api_key_off_place", "rare_hour", "concurrent_sessions", "unfamiliar_scope", "access_probing",
