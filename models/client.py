@@ -42,10 +42,17 @@ EARTH_RADIUS_KM: Final = 6371.0088
 NEAR_KM: Final = 100.0
 """Below this, places differ by what a geo database is wrong: no speed is computed."""
 NEAR_CELLULAR_KM: Final = 1500.0
-"""The same on a cellular network, whose addresses are placed where its carrier's gateway stands.
+"""The same where either network is cellular, or of a kind that nobody told, so that it may be.
 
-Such a place is no place to have come from either: the handset was never there.
+Cellular addresses are placed where the carrier's gateway stands. Such a place is no place to have come from
+either, where it is known to be one: the handset was never there.
 """
+NEAR_IN_COUNTRY_KM: Final = 1000.0
+"""The same within a country: providers and offices have their addresses placed at the egress they share."""
+_PLACED_AT_GATEWAY: Final = frozenset({"", "cellular", "unknown"})
+_NEAR: Final = np.array(
+    [NEAR_CELLULAR_KM if name in _PLACED_AT_GATEWAY else NEAR_KM for name in NETWORK_TYPES], np.float32
+)
 
 CLIENT_FACTS: Final = np.dtype(
     [
@@ -150,9 +157,9 @@ def _speed(row: Any, fact: Any, told: Any, at: int, newest: bool) -> None:  # no
     """km/h between an event's place and the last, 0 where either is unknown or hidden by its network.
 
     What stayed in its network did not travel: the geo database was corrected. It has the kind that the
-    network had, where the event does not tell one.
+    network had, where the event does not tell one. How far a place may be wrong stays with it.
     """
-    place, kind = told.place, told.who.network_type
+    place, kind, country = told.place, told.who.network_type, told.who.country
     stayed = told.who.client[PREFIX] != 0 and told.who.client[PREFIX] == row.client[PREFIX]
     same = stayed or (told.who.client[NETWORK] != 0 and told.who.client[NETWORK] == row.client[NETWORK])
     if kind == 0 and same:
@@ -161,11 +168,20 @@ def _speed(row: Any, fact: Any, told: Any, at: int, newest: bool) -> None:  # no
         return
     if row.place_at != 0 and not stayed:
         gone = distance_km(row.place[0], row.place[1], place[0], place[1])
-        if gone > (NEAR_CELLULAR_KM if kind == _CELLULAR else NEAR_KM):
+        near = max(_NEAR[kind], row.place_near_km)
+        if country != 0 and country == row.place_country:
+            near = max(near, NEAR_IN_COUNTRY_KM)
+        if gone > near:
             fact.speed_kmh = gone / (max(at - row.place_at, 1000) / 3_600_000.0)
     if kind != _CELLULAR:
         row.place_at = at
         row.place[0], row.place[1] = place[0], place[1]
+        row.place_near_km, row.place_country = _NEAR[kind], country
+
+
+def near_km(network_type: str | None) -> float:
+    """How far the place of an address in such a network may be wrong, km."""
+    return float(_NEAR[NETWORK_TYPE[network_type]])
 
 
 @compiled

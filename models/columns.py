@@ -63,6 +63,7 @@ IDENTITY: Final = np.dtype(
         ("key", "<u8"),
         ("address", "<u8"),
         ("client", "<u4", (len(CLIENT),)),
+        ("country", "<u4"),
         ("kind", "u1"),
         ("network_type", "u1"),
         ("software", "u1"),
@@ -137,7 +138,7 @@ class Batch:
 _VERSION: Final = re.compile(r"[\d._]+")
 _WHO: Final = (
     "tenant", "session_id", "principal_kind", "device_id", "ip", "network_type", "user_agent", "ja4",
-    "token_id", "key_thumbprint",
+    "token_id", "key_thumbprint", "country",
 )  # fmt: skip
 _WHERE: Final = ("asn", "latitude", "longitude", "event_id", "occurred_at")
 _ACT: Final = ("operation", "method", "sensitivity", "tool", "scope")
@@ -261,12 +262,14 @@ class Columns:
     def _identity(  # noqa: PLR0913, PLR0917 - one parameter for each string of the question
         self, tenant: str, session: str, kind: str, device: str | None, ip: str | None,
         network_type: str | None, ua: str | None, ja4: str | None, token: str | None, key: str | None,
+        country: str | None,
     ) -> bytes:  # fmt: skip
         one = np.zeros(1, IDENTITY)
         told = (None, network_name(ip, None), ua, client_family(ua), ja4, token, key, device)
         one["key"] = self._print(f"{tenant}{BETWEEN}{session}")
         one["address"] = self._print(ip)
         one["client"] = short(np.array(list(map(self._print, told)), np.uint64))
+        one["country"] = short(np.array([self._print(country)], np.uint64))
         one["kind"] = PRINCIPAL_KIND[kind]
         one["network_type"] = NETWORK_TYPE[network_type]
         one["software"] = software_of(ua)

@@ -56,6 +56,8 @@ ROW: Final = np.dtype(
         ("short_sums", "<f4", (SHORT,)),
         ("client", "<u4", (len(CLIENT),)),
         ("place", "<f4", (2,)),
+        ("place_near_km", "<f4"),  # how far that place may be wrong
+        ("place_country", "<u4"),
         ("posture", "<u4"),
         ("interval_ms", "<u4"),
         ("role_scores", "<f4", (ROLES,)),  # log-likelihood of the calls, of the roles that the tag names

@@ -39,7 +39,7 @@ class DeviceState:
     """A device; times in ms of event time, by arrival.
 
     *told_at* is when its sessions were last told, *clock_at* the time of its newest report by its own clock,
-    if that was not *ahead* (by so many ms), *dated_at* the date of that report's facts (:func:`_dated`).
+    if that was not ahead, *dated_at* the date of that report's facts (:func:`_dated`).
     *woken_at* is from when on its silence counts though it was last heard before: nobody used it until then.
     *posture* holds the newest of every fact, *told_of* of which date the report was that told it; *sessions*
     maps a live session's id to when it was first bound; *changes* is a :class:`Changes` in plain values,
@@ -51,7 +51,6 @@ class DeviceState:
     told_at: int = 0
     woken_at: int = 0
     clock_at: int = 0
-    ahead: int = 0
     dated_at: int = 0
     posture: dict[str, Any] = field(default_factory=dict)
     told_of: dict[str, int] = field(default_factory=dict)
@@ -113,8 +112,7 @@ def _heard(fleet: Fleet, device: DeviceState, event: dict[str, Any], out: Outbox
     if told.get("attested_at") and _is_fast(event):
         told["attested_at"] -= event["told_at"] - at  # the proof was dated by the same fast clock
     news = any(device.posture.get(name) != value for name, value in told.items() if name not in QUIET)
-    ahead = device.ahead if device.heard_at else None
-    news |= device_changes.check_clock(device.changes, device.posture, device.clock_at, ahead, event)
+    news |= device_changes.check_clock(device.changes, device.posture, device.clock_at, event)
     device_changes.notice(device.changes, fleet, device.posture, told, event)
     if alive:
         fleet.hear(event["tenant"], device.heard_at, at)
@@ -124,7 +122,6 @@ def _heard(fleet: Fleet, device: DeviceState, event: dict[str, Any], out: Outbox
         device.heard_at = max(device.heard_at, at)
     if newest:
         device.clock_at, device.dated_at = min(event["told_at"], at), max(device.dated_at, dated)
-        device.ahead = event["told_at"] - at
     device.posture |= told
     device.told_of |= dict.fromkeys(told, dated)
     if news or (alive and at - device.told_at >= _interval(device) / 2):

@@ -17,7 +17,9 @@ from pipeline.fleet import HOUR_MS, Fleet
 from schemas.members import DAY_MS
 
 CLOCK_TOLERANCE_MS: Final = 120_000
-"""A clock that is off by less is only wrong."""
+"""By a clock that is off by less, reports and proofs are dated as they say."""
+CLOCK_JUMP_MS: Final = 600_000
+"""Without network time a clock is off by minutes, and is set right by as many: a jump by less is no sign."""
 STALE_DAYS: Final = 180
 """A device whose patch level is older than this waits for security fixes that exist."""
 _ATTESTED: Final = {"none": 0, "virtual": 0, "failed": 0, "basic": 1, "device": 2, "strong": 3}
@@ -104,12 +106,14 @@ class Changes:
     """What fell on a device: ``{fact: [at ms, value before, what became of it, words]}``.
 
     *attested* is the newest attestation that was evaluated, *updated_at* (ms, 0: never) when the version of
-    the system last changed, and not to an older one.
+    the system last changed, and not to an older one; *clock_ahead* (ms, None: not known) how far the
+    device's clock runs ahead of when its reports arrive, by the one that arrived soonest after it was made.
     """
 
     fell: dict[str, list[Any]] = field(default_factory=dict)
     attested: str = ""
     updated_at: int = 0
+    clock_ahead: int | None = None
 
 
 def notice(
@@ -143,25 +147,36 @@ def _is_update(posture: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
     return bool(changed) and not any(one.worse(posture[one.fact], told[one.fact]) for one in changed)
 
 
-def check_clock(
-    changes: Changes, posture: Mapping[str, Any], clock_at: int, ahead: int | None, event: dict[str, Any]
-) -> bool:
-    """Whether the report's time contradicts another clock; a late upload contradicts none.
+def check_clock(changes: Changes, posture: Mapping[str, Any], clock_at: int, event: dict[str, Any]) -> bool:
+    """Whether the device's clock jumped away from the time, or a proof is of a time that is still to come.
 
-    *clock_at*: the time of the device's newest report, by its own clock, ms; *ahead*: how far that clock was
-    ahead of its arrival, ``None`` before the first. A clock that always was as fast is wrong; nobody set it.
+    A clock that is off by the same from the first report on is only wrong, one that is set right is right,
+    and what is uploaded late contradicts nothing. *clock_at*: the time of the device's newest report, by its
+    own clock, ms.
     """
-    at, attested_at = event["told_at"], event["attested_at"] or 0
-    words = ""
-    if attested_at > at + CLOCK_TOLERANCE_MS:
-        words = f"attested {_seconds(attested_at - at)} after the report was made"
-    elif (event["sequence"] or 0) > posture.get("sequence", 2**63) and (at < clock_at - CLOCK_TOLERANCE_MS):
-        words = f"the clock went back {_seconds(clock_at - at)} between two reports"
-    elif ahead is not None and 0 < event["recorded_at"] < at - CLOCK_TOLERANCE_MS - max(ahead, 0):
-        words = f"made {_seconds(at - event['recorded_at'])} after it was received"
+    at, received = event["told_at"], event["recorded_at"]
+    ahead = at - received if received > 0 else None
+    newer = (event["sequence"] or 0) > posture.get("sequence", 2**63)
+    words = _contradiction(changes, clock_at if newer else 0, ahead, event)
+    if ahead is not None:
+        known = None if newer and at < clock_at else changes.clock_ahead
+        changes.clock_ahead = ahead if known is None else max(ahead, known)
     if words:
         changes.fell["clock"] = [event["occurred_at"], None, HOLDS, words]
     return bool(words)
+
+
+def _contradiction(changes: Changes, before: int, ahead: int | None, event: dict[str, Any]) -> str:
+    """What contradicts the report's time: its arrival, or that of one made *before*, ms; "" if nothing."""
+    at, known = event["told_at"], changes.clock_ahead
+    proof = (event["attested_at"] or 0) - max(at, event["recorded_at"])
+    if proof > CLOCK_JUMP_MS:
+        return f"attested {_seconds(proof)} after the report was made"
+    if at < before - CLOCK_JUMP_MS and not (ahead is not None and abs(ahead) <= CLOCK_JUMP_MS):
+        return f"the clock went back {_seconds(before - at)} between two reports"
+    if ahead is not None and known is not None and ahead > max(known, 0) + CLOCK_JUMP_MS:
+        return f"the clock went ahead {_seconds(ahead - known)} between two reports"
+    return ""
 
 
 def excuse(changes: Changes, fleet: Fleet, tenant: str, at: int) -> list[str]:

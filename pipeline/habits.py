@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from models.columns import client_family, network_name
@@ -18,6 +19,21 @@ def networks_of(ip: str | None, asn: int | None) -> list[str]:
     """
     names = (None if asn is None else network_name(None, asn), network_name(ip, None))
     return [name for name in names if name is not None]
+
+
+def are_told_alike(networks: Iterable[str], known: Iterable[str]) -> bool:
+    """Whether *networks* can be missing among those *known*.
+
+    A prefix alone may be of a network that is known by its number.
+
+    >>> are_told_alike(["198.51.100"], ["as64500", "192.0.2"]), are_told_alike(["198.51.100"], ["192.0.2"])
+    (False, True)
+    """
+    return any(map(_is_number, networks)) or not any(map(_is_number, known))
+
+
+def _is_number(network: str) -> bool:
+    return network.startswith("as")
 
 
 def shown_by(event: dict[str, Any]) -> dict[str, list[str]]:

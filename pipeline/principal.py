@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from models.columns import FACTOR_CHANGES, network_name
+from models.columns import FACTOR_CHANGES
 from pipeline import principal_factors, whereabouts
 from pipeline.baseline import Baseline
 from pipeline.company import OWN, beside, brief_network, dispersed, growing, standing, strange, vouch
@@ -47,7 +47,7 @@ class PrincipalState:
     """A principal; times in ms of event time.
 
     *habits* maps what is known (device, network, country, client) to ``{value: [last seen, taught by
-    session]}``; *place* is ``[latitude, longitude, at, session, prefix]`` of the newest event with a place.
+    session]}``; *place* is that of the newest event with one (:func:`pipeline.whereabouts.place_of`).
     *anonymisers* maps how a person hid to the session that taught it, *homes* is where a workload is at home,
     *workload* what it is. *doubted* maps revoked sessions to what they had taught: ``{habit: [value]}``.
     *live* maps a session to ``[since, its network in short, how it stands (:mod:`pipeline.company`), what was
@@ -253,8 +253,7 @@ def _learn(principal: PrincipalState, shown: dict[str, list[str]], event: dict[s
         principal.anonymisers.setdefault(hides, by)
     learn_home(principal, shown.get("asn", []), event)
     if is_placed(event) and event["network_type"] != "cellular":
-        place = [event["latitude"], event["longitude"], event["occurred_at"], event["session_id"]]
-        principal.place = [*place, network_name(event["ip"], None)]
+        principal.place = whereabouts.place_of(event)
 
 
 def _unlearn(principal: PrincipalState, session_id: str) -> None:

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from models.client import NEAR_CELLULAR_KM, NEAR_KM, distance_km
+from models.client import NEAR_CELLULAR_KM, NEAR_IN_COUNTRY_KM, distance_km, near_km
 from models.columns import network_name
 from models.networks import HIDING, is_inside
+from pipeline.habits import are_told_alike
 from pipeline.principal_devices import Devices
 
 NEW_ANONYMISER, NEW_TOR, OFF_HOME = "new_anonymiser", "new_tor", "off_home"
 HOME_SESSIONS: Final = 3
 """Sessions of a workload that show where its home is, where nobody told."""
+ANYWHERE: Final = "*"
+"""In place of homes: the first sessions began in networks that have nothing in common."""
 MOST_HOMES: Final = 16
 
 
@@ -69,21 +72,32 @@ class Settled(Protocol):
 def is_off_home(principal: Settled, networks: list[str], event: Mapping[str, Any]) -> bool:
     """Whether a workload's credential is shown from none of its homes, as far as those are known.
 
-    An address of the inside comes from where the workload is, by a private link.
+    An address of the inside comes from where the workload is, by a private link. A job of continuous
+    integration runs wherever its provider has a machine free: only its issuer knows where that may be.
     """
     told = _told_home(event)
     homes = principal.homes | told
-    if not (principal.workload or event["workload"]) or not homes or not networks or is_inside(event["ip"]):
+    if not (principal.workload or event["workload"]) or not networks or is_inside(event["ip"]):
+        return False
+    if not homes or (ANYWHERE in homes and not told) or not are_told_alike(networks, homes):
         return False
     return not homes.keys() & set(networks) and not _is_learning(principal, homes, event)
 
 
 def learn_home(principal: Settled, networks: list[str], event: Mapping[str, Any]) -> None:
-    """Take a home that the issuer tells; else learn it of how the first sessions start."""
+    """Take a home that the issuer tells; else learn it of the first sessions, if all of them start there."""
     principal.workload = event["workload"] or principal.workload
-    principal.homes |= _told_home(event)
-    if principal.workload and not is_inside(event["ip"]) and _is_learning(principal, principal.homes, event):
-        for network in networks:
+    if told := _told_home(event):
+        principal.homes.pop(ANYWHERE, None)
+        principal.homes |= told
+    elif (
+        principal.workload not in {"", "ci"}
+        and not is_inside(event["ip"])
+        and _is_learning(principal, principal.homes, event)
+    ):
+        known = principal.homes.keys()
+        stays = not known or known & set(networks) or not networks
+        for network in networks if stays else [ANYWHERE]:
             principal.homes.setdefault(network, event["session_id"])
     while len(principal.homes) > MOST_HOMES:
         del principal.homes[next(iter(principal.homes))]
@@ -107,15 +121,25 @@ def is_placed(event: dict[str, Any]) -> bool:
     return place and event["network_type"] not in HIDING
 
 
+def place_of(event: Mapping[str, Any]) -> list[Any]:
+    """``[latitude, longitude, at, session, prefix, km by which it may be wrong, country]`` of an event."""
+    place = [event["latitude"], event["longitude"], event["occurred_at"], event["session_id"]]
+    return [*place, network_name(event["ip"], None), near_km(event["network_type"]), event["country"]]
+
+
 def speed_from(last: Sequence[Any], event: dict[str, Any]) -> float | None:
     """km/h from the *last* place of a principal, if another session was there."""
     if not is_placed(event) or not last or last[3] == event["session_id"]:
         return None
-    lat, lon, at, _, prefix = last
+    # A place that an earlier version kept does not say how far it may be wrong.
+    lat, lon, at, _, prefix, near, country = (*last, NEAR_CELLULAR_KM, None)[:7]
     if prefix is not None and prefix == network_name(event["ip"], None):
         return 0.0
     gone = distance_km(lat, lon, event["latitude"], event["longitude"])
-    if gone <= (NEAR_CELLULAR_KM if event["network_type"] == "cellular" else NEAR_KM):
+    near = max(near, near_km(event["network_type"]))
+    if country is not None and country == event["country"]:
+        near = max(near, NEAR_IN_COUNTRY_KM)
+    if gone <= near:
         return 0.0
     hours: float = max(abs(event["occurred_at"] - at), 1000) / 3_600_000
     return round(gone / hours, 1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models.client import EARTH_RADIUS_KM, NEAR_CELLULAR_KM, NEAR_KM
+from models.client import EARTH_RADIUS_KM, NEAR_CELLULAR_KM, NEAR_IN_COUNTRY_KM, NEAR_KM
 from models.columns import KINDS, client_family, network_name
 from models.features import SUMS
 from models.fingerprint import brief, fingerprint, hash_ids
@@ -46,6 +46,8 @@ class SlowSession:
         self.used_at = 0
         self.network_type: str | None = None
         self.place: tuple[float, float, int] | None = None
+        self.placed: tuple[str | None, str | None] = None, None
+        """Kind of network and country of that place."""
         self.strong_at = 0
         self.refreshed_at = 0
         self.woken_at = 0
@@ -123,10 +125,15 @@ class SlowSession:
         cellular = kind == "cellular"
         if self.place is not None and not stayed:
             gone = kilometres(self.place[0], self.place[1], lat, lon)
+            at_home = event["country"] is not None and event["country"] == self.placed[1]
+            sure = {kind, self.placed[0]} <= {"wifi", "ethernet"}
+            near = NEAR_KM if sure else NEAR_CELLULAR_KM
+            near = max(near, NEAR_IN_COUNTRY_KM) if at_home else near
             hours = max(event["occurred_at"] - self.place[2], 1000) / HOUR_MS
-            speed = gone / hours if gone > (NEAR_CELLULAR_KM if cellular else NEAR_KM) else 0.0
+            speed = gone / hours if gone > near else 0.0
         if not cellular:
             self.place = (lat, lon, event["occurred_at"])
+            self.placed = kind, event["country"]
         return speed
 
     def _auth(self, event: dict[str, Any], marks: dict[str, float]) -> None:

@@ -67,7 +67,8 @@ CLIENT = st.fixed_dictionaries(
         "device_id": st.sampled_from(["phone-1", "phone-2"]),
         "principal_kind": st.sampled_from(["human", "agent", "service"]),
         "principal_id": st.sampled_from(["ana", "bob"]),
-        "latitude": st.sampled_from([10.0, 50.0]),
+        "latitude": st.sampled_from([10.0, 18.0, 50.0]),
+        "country": st.sampled_from(["DE", "AT"]),
         "longitude": st.just(10.0),
     },
 )

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from histories import DAY_S, HOUR_S, Row, days, now, repeated, session, today, various
+from histories import DAY_S, HOUR_S, KEY, Row, days, now, repeated, session, today, various
+from pipeline.rules import BIT, RULES
 from playing import Event, found, of, replayed
 from samples import auth, call
 from schemas import topics
@@ -104,6 +105,14 @@ def secrets(number: int) -> Any:
     ]
 
 
+def each_thing(number: int, **what: Any) -> Any:
+    """The same operation on one thing after the other."""
+    return lambda start, who: [
+        call(start + 60 + at, operation="GET /orders/{id}", resource=f"order-{at}", **who, **what)
+        for at in range(number)
+    ]
+
+
 TERRAFORM: dict[str, Any] = {"principal_id": "terraform", "principal_kind": "service"}
 
 ROWS = [
@@ -170,6 +179,21 @@ ROWS = [
         ),
     ),
     Row("access_probing", now(various(100, status=404)), now(various(30, status=404))),
+    Row(
+        "machine_probing",
+        [*days(4, **KEY), *now(various(40, status=403), **KEY)],
+        [*days(4, **KEY), *now(various(20, status=403), **KEY)],
+        (
+            # A right was taken away by mistake: the same is asked for as ever, of one thing or of many.
+            [*days(4, **KEY), *now(repeated(200, status=403), **KEY)],
+            [*days(4, do=each_thing(60), **KEY), *now(each_thing(200, status=403), **KEY)],
+            # An inventory scan is refused much on every day.
+            [*days(4, do=various(40, status=403), **SERVICE), *now(various(60, status=403), **SERVICE)],
+            # Nobody knows yet what is usual of a new key.
+            now(various(60, status=403), **KEY),
+            [*days(4), *now(various(60, status=403))],
+        ),
+    ),
     Row(
         "mass_read",
         [*days(4, do=sensitive(3)), *now(sensitive(150))],
@@ -274,6 +298,29 @@ def test_a_decision_names_the_detections_that_are_still_learning() -> None:
     old = decisions([*days(14), *now(various(30, status=403))])
 
     assert (young[0]["learning"], old[0].get("learning")) == (["rare_hour", "unfamiliar_scope"], None)
+
+
+def test_an_unfamiliar_scope_says_what_it_was_compared_with() -> None:
+    told = decisions([*days(8, do=reading("read")), *now(reading("admin"))])
+
+    (reason,) = [one for one in told[0]["reasons"] if one["detection"] == "unfamiliar_scope"]
+    assert (reason["observed"], reason["normal"]) == (
+        "8 days of its own history to compare with",
+        RULES[BIT["unfamiliar_scope"]].normal.format(days=7),
+    )
+
+
+def test_a_key_whose_one_session_lasts_for_weeks_stops_learning_after_days() -> None:
+    def learning(number: int) -> list[str]:
+        used = [call(-3600 * hour, **KEY) for hour in range(24 * number, 0, -1)]
+        told: list[str] = decisions([*used, *various(40, status=403)(0, KEY)])[-1].get("learning", [])
+        return told
+
+    assert learning(1) == [
+        "api_key_off_place", "rare_hour", "concurrent_sessions", "unfamiliar_scope", "access_probing",
+        "machine_probing",
+    ]  # fmt: skip
+    assert learning(14) == []
 
 
 def test_whoever_makes_keys_every_day_stays_at_medium_and_is_let_go_on() -> None:

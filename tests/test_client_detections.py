@@ -48,6 +48,11 @@ def works(at: float, **members: Any) -> Event:
     return call(at, **{"principal_id": "role/web", "principal_kind": "service", **HOME, **members})
 
 
+def somewhere(number: int) -> dict[str, Any]:
+    """A network of its own for each number."""
+    return {"asn": 64900 + number, "ip": f"203.0.{number}.1"}
+
+
 ROWS = [
     Row(
         "non_browser_client",
@@ -113,7 +118,23 @@ ROWS = [
         "workload_credential_off_home",
         [*(instance(at - 9e3, at) for at in (2, 3, 4)), instance(0, **CAFE)],
         [*(instance(at - 9e3, at) for at in (2, 3)), instance(0, **CAFE)],
-        ([*(instance(at - 9e3, at, **(CAFE if at == 3 else {})) for at in (2, 3, 4)), instance(0, **CAFE)],),
+        (
+            [*(instance(at - 9e3, at, **(CAFE if at == 3 else {})) for at in (2, 3, 4)), instance(0, **CAFE)],
+            # The first sessions began anywhere, so the next may begin anywhere else.
+            [*(instance(at - 9e3, at, **somewhere(at)) for at in (2, 3, 4)), instance(0, **CAFE)],
+            # Hosted runners of continuous integration: another address for each job.
+            [
+                *(instance(at - 9e3, at, workload="ci") for at in (2, 3, 4)),
+                instance(0, workload="ci", **CAFE),
+            ],
+            # Nobody told the number of the network: the address may be another one of the same.
+            [*(instance(at - 9e3, at) for at in (2, 3, 4)), instance(0, **{**CAFE, "asn": None})],
+        ),
+    ),
+    Row(
+        "workload_credential_off_home",
+        [instance(workload="ci", home_asn=64601), works(60, **CAFE)],
+        [instance(workload="ci"), works(60, **CAFE)],
     ),
 ]
 IDS = [f"{row.rule}-{at}" for at, row in enumerate(ROWS)]

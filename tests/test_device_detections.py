@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from histories import CLEAN, ON, Row, ms, names, on_phone, others
+from histories import CLEAN, HOME, ON, Row, ms, names, on_phone, others, thrice
 from playing import Event, found, of, replayed
 from samples import auth, call, telemetry
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
@@ -128,15 +128,22 @@ ROWS = [
     Row("os_downgraded", became({"patch_level": "2026-01-05"}), became({"patch_level": "2026-03-01"})),
     Row(
         "patch_stale",
-        became(patch_level="2025-06-05"),
-        became(),
-        (became(patch_level="2025-09-15"), became(patch_level=None), became(patch_level="2025-02-31")),
+        [*thrice(HOME), *became(patch_level="2025-06-05")],
+        [*thrice(HOME), *became()],
+        (
+            [*thrice(HOME), *became(patch_level="2025-09-15")],
+            [*thrice(HOME), *became(patch_level=None)],
+            [*thrice(HOME), *became(patch_level="2025-02-31")],
+            # It always was: the person's own old phone, and whoever has none but that.
+            [*thrice(HOME, **ON), *became(patch_level="2025-06-05")],
+            became(patch_level="2025-06-05"),
+        ),
     ),
     Row(
         "clock_tampered",
-        became({"attested_at": ms(600)}),
+        became({"attested_at": ms(1200)}),
         became({"attested_at": ms(60)}),
-        (became({"attested_at": ms(120)}), became({"attested_at": None})),
+        (became({"attested_at": ms(350)}), became({"attested_at": None})),
     ),
 ]  # fmt: skip
 
@@ -178,8 +185,12 @@ OBSERVED = [
     ("posture_downgraded", became({"screen_lock": False}), "screen_lock true → false"),
     ("attestation_downgraded", became({"attestation": "basic"}), "attestation strong → basic"),
     ("os_downgraded", became({"os_version": "17.4"}), "os_version 17.5.1 → 17.4"),
-    ("patch_stale", became(patch_level="2025-06-05"), "patch level 2025-06-05, 270 days old"),
-    ("clock_tampered", became({"attested_at": ms(600)}), "attested 540 s after the report was made"),
+    (
+        "patch_stale",
+        [*thrice(HOME), *became(patch_level="2025-06-05")],
+        "a patch level of more than half a year ago",
+    ),
+    ("clock_tampered", became({"attested_at": ms(1200)}), "attested 1140 s after the report was made"),
     ("device_rooted", became({"rooted": True}), "1 posture faults"),
 ]
 

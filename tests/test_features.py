@@ -33,6 +33,11 @@ from test_fold import SOME_ROLES, STREAMS, fast
 Event = dict[str, Any]
 BERLIN = {"latitude": 52.52, "longitude": 13.405}
 MUNICH = {"latitude": 48.137, "longitude": 11.575}
+MOSCOW = {"latitude": 55.756, "longitude": 37.617}
+VIENNA = {"latitude": 48.208, "longitude": 16.373}
+KALININGRAD = {"latitude": 54.71, "longitude": 20.51}
+WIFI = {"network_type": "wifi"}
+GERMAN, AUSTRIAN, RUSSIAN = ({**WIFI, "country": country} for country in ("DE", "AT", "RU"))
 POTSDAM = {"latitude": 52.39, "longitude": 13.06}
 MAKE = {"auth.event": Columns.auths, "api.call": Columns.calls, "session.context": Columns.contexts}
 
@@ -138,8 +143,17 @@ HISTORIES: list[tuple[str, list[Event], float]] = [
         [auth(0, action="credential_added"), auth(0, action="credential_removed")],
         2.0,
     ),
-    ("speed_kmh", [call(0, **BERLIN), call(3600, **MUNICH)], 504.4),
-    ("speed_kmh", [call(0, **BERLIN), call(3600, **POTSDAM)], 0.0),
+    ("speed_kmh", [call(0, **BERLIN, **WIFI), call(3600, **MUNICH, **WIFI)], 504.4),
+    ("speed_kmh", [call(0, **BERLIN, **WIFI), call(3600, **POTSDAM, **WIFI)], 0.0),
+    # Nobody told that it is not a carrier's gateway, there or here.
+    ("speed_kmh", [call(0, **BERLIN, **WIFI), call(9, **MUNICH)], 0.0),
+    ("speed_kmh", [call(0, **BERLIN), call(9, **MUNICH, **WIFI)], 0.0),
+    ("speed_kmh", [call(0, **BERLIN), call(9, **MUNICH, network_type="unknown")], 0.0),
+    ("speed_kmh", [call(0, **BERLIN), call(3600, **MOSCOW)], 1608.9),
+    # An office's address is placed where the company's egress is.
+    ("speed_kmh", [call(0, **BERLIN, **GERMAN), call(9, **MUNICH, **GERMAN)], 0.0),
+    ("speed_kmh", [call(0, **BERLIN, **GERMAN), call(3600, **VIENNA, **AUSTRIAN)], 523.9),
+    ("speed_kmh", [call(0, **KALININGRAD, **RUSSIAN), call(3600, **MOSCOW, **RUSSIAN)], 1089.0),
     ("speed_kmh", [call(0, **BERLIN), call(60, **MUNICH, network_type="vpn")], 0.0),
     ("speed_kmh", [call(0, **BERLIN), call(60)], 0.0),
     ("silence_in_use", [ON_PHONE, _heard(0, heartbeat_interval_ms=60_000), *IN_USE, call(150)], 2.5),

@@ -215,6 +215,9 @@ SPEEDS = [
     ({}, -600, pytest.approx(3026, rel=0.01)),
     ({"latitude": 52.4, "longitude": 13.1}, 60, 0.0),
     ({"latitude": None}, 600, None),
+    ({"network_type": None}, 600, 0.0),
+    ({"country": "AT"}, 600, pytest.approx(3026, rel=0.01)),
+    ({"country": "DE"}, 600, 0.0),
     ({"network_type": "vpn"}, 600, None),
     ({"session_id": "s-1"}, 600, None),
     ({"principal_id": "bob"}, 600, None),
@@ -226,9 +229,9 @@ def test_the_speed_is_that_from_the_last_place_of_another_session(
     members: dict[str, Any], at: float, kmh: Any
 ) -> None:
     one = principal()
-    one.play(activity(0, **BERLIN))
+    one.play(activity(0, **BERLIN, network_type="wifi", country="DE"))
 
-    said = one.play(activity(at, **{"session_id": "s-2", **MUNICH, **members}))
+    said = one.play(activity(at, **{"session_id": "s-2", "network_type": "wifi", **MUNICH, **members}))
 
     assert heard(said, "place_speed_kmh") == [(kmh,)]
 

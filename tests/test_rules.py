@@ -44,6 +44,9 @@ from playing import Event, found, replayed, topic_of
 from samples import auth, call, context, feedback, telemetry
 from schemas.topics import TOPICS
 
+WIFI = {"network_type": "wifi"}
+DE = {**WIFI, "country": "DE"}
+
 
 def silence(until: float, interval_ms: int = 60_000) -> list[Event]:
     """A session on a phone that reported once."""
@@ -65,6 +68,19 @@ def agent(until: float, attested: Callable[[float], float], **members: Any) -> l
     """An agent calls tools on a phone that reports every minute, and was *attested* so many seconds ago."""
     told = [telemetry(at, **CLEAN, attested_at=ms(at - attested(at))) for at in range(0, int(until), 60)]
     return [*told, *(call(at, **AGENT, **{**ON, **members}) for at in range(5, int(until), 30))]
+
+
+def on_mere_management(until: float, told: dict[str, Any]) -> list[Event]:
+    """An agent calls tools on a device whose reports never date an attestation."""
+    reported = [telemetry(at, **{**CLEAN, **told}) for at in range(0, int(until), 60)]
+    return [*reported, *(call(at, **AGENT, **ON) for at in range(5, int(until), 30))]
+
+
+def for_days(number: int, **members: Any) -> list[Event]:
+    """One session that is used every hour for so many days."""
+    return [
+        call(-3600 * hour, session_id="long", **members) for hour in range(24 * number, 0, -1)
+    ]  # fmt: skip
 
 
 def reads(records: int, **members: Any) -> list[Event]:
@@ -147,12 +163,25 @@ ROWS = [
         "agent_without_fresh_attestation",
         agent(1200, attested=lambda at: at),
         agent(1200, attested=lambda at: at % 600),
-        (agent(1200, attested=lambda at: at, device_id=None), agent(300, attested=lambda at: 800)),
+        (
+            agent(1200, attested=lambda at: at, device_id=None),
+            agent(300, attested=lambda at: 800),
+            # Management that reports without an attestation, or none at all.
+            on_mere_management(1200, {"attestation": None}),
+            on_mere_management(1200, {"attestation": "none"}),
+            on_mere_management(1200, {"attestation": "unevaluated"}),
+            [call(at, **AGENT, **ON) for at in range(0, 1200, 30)],
+        ),
     ),
     Row(
         "agent_without_fresh_attestation",
-        [*on_phone(attestation="failed", attested_at=ms(60)), call(62, **AGENT, **ON)],
-        [*on_phone(attestation="failed", attested_at=ms(60)), call(62, **ON)],
+        on_mere_management(120, {"attestation": "virtual"}),
+        on_mere_management(120, {"attestation": "strong"}),
+    ),
+    Row(
+        "agent_without_fresh_attestation",
+        [*on_phone(attestation="none", attested_at=ms(0)), *(call(at, **AGENT, **ON) for at in (62, 90))],
+        [*on_phone(attestation="none", attested_at=ms(0)), *(call(at, **ON) for at in (62, 90))],
     ),
     Row(
         "network_changed",
@@ -189,15 +218,25 @@ ROWS = [
     ),
     Row(
         "impossible_travel",
-        [auth(0, **BERLIN), call(600, **MUNICH)],
-        [auth(0, **BERLIN), call(3600, **MUNICH)],
-        ([auth(0, **BERLIN), call(600, **MUNICH, network_type="vpn")], [auth(0, **BERLIN), call(600)]),
+        [auth(0, **BERLIN, **WIFI), call(600, **MUNICH, **WIFI)],
+        [auth(0, **BERLIN, **WIFI), call(3600, **MUNICH, **WIFI)],
+        (
+            [auth(0, **BERLIN), call(600, **MUNICH, network_type="vpn")],
+            [auth(0, **BERLIN), call(600)],
+            [auth(0, **BERLIN, **WIFI), call(9, **MUNICH), call(20, **BERLIN, **WIFI)],
+            [auth(0, **BERLIN, **WIFI, country="DE"), call(9, **MUNICH, **WIFI, country="DE")],
+        ),
     ),
     Row(
         "impossible_travel",
-        [auth(0, session_id="before", **BERLIN), auth(600, **MUNICH)],
-        [auth(0, session_id="before", **BERLIN), auth(3600, **MUNICH)],
-        ([auth(0, session_id="before", principal_id="bob", **BERLIN), auth(600, **MUNICH)],),
+        [auth(0, session_id="before", **BERLIN, **WIFI), auth(600, **MUNICH, **WIFI)],
+        [auth(0, session_id="before", **BERLIN, **WIFI), auth(3600, **MUNICH, **WIFI)],
+        (
+            [auth(0, session_id="before", principal_id="bob", **BERLIN, **WIFI), auth(600, **MUNICH, **WIFI)],
+            [auth(0, session_id="before", **BERLIN, **WIFI), auth(9, **MUNICH)],
+            [auth(0, session_id="before", **BERLIN), auth(9, **MUNICH, **WIFI)],
+            [auth(0, session_id="before", **BERLIN, **DE), auth(9, **MUNICH, **DE)],
+        ),
     ),
     Row("mfa_fatigue", prompts(5), prompts(3), (prompts(8, approved=False),)),
     Row("mfa_fatigue", prompts(5, apart=120), prompts(3, apart=1), (prompts(5, apart=400),)),
@@ -283,6 +322,12 @@ ROWS = [
         [*thrice(HOME, **KEY), auth(0, **CAFE, **KEY)],
         [*earlier(HOME, **KEY), auth(0, **CAFE, **KEY)],
         ([*thrice(HOME, **KEY), auth(0, **HOME, **KEY)], [auth(0, **CAFE, **KEY)]),
+    ),
+    Row(
+        "api_key_off_place",
+        [*for_days(5, **HOME, **KEY), auth(0, **CAFE, **KEY)],
+        [*for_days(2, **HOME, **KEY), auth(0, **CAFE, **KEY)],
+        ([*for_days(5, **HOME, **KEY), auth(0, **HOME, **KEY)],),
     ),
     Row(
         "step_up_missed",

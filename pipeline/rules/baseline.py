@@ -9,7 +9,9 @@ import numpy as np
 from models.device_facts import known
 from models.signals import told
 from pipeline.rules.rule import (
+    API_KEY,
     HUMAN,
+    SERVICE,
     Holds,
     Limits,
     Rule,
@@ -67,6 +69,14 @@ def _probing(x: View, limit: Limits) -> Holds:
     return among(x[fact] > min(floor, limit["things"], limit["newcomer"]), unusual)
 
 
+def _machine_probing(x: View, limit: Limits) -> Holds:
+    """Who lost a right is refused what it always asked for; who tries asks for what it never did."""
+    many = (x["kind"] == API_KEY) | (x["kind"] == SERVICE)
+    many &= (x["refused_10m"] > limit["things"]) & (x["new_operations_10m"] > limit["operations"])
+    usual = limit["times"] * x["usual_refused_10m"]
+    return among(many & settled(x, limit), lambda: x["refused_10m"] > usual)
+
+
 BASELINE: Final[tuple[Rule, ...]] = (
     Rule(
         "rare_hour", "The session is active at an hour at which its principal practically never works.",
@@ -99,8 +109,9 @@ BASELINE: Final[tuple[Rule, ...]] = (
         "Please confirm it is you: you opened something that you have not used before.",
         "MEDIUM", 4.0, 1800.0, True, ("T1098.003", "T1526"),
         _unfamiliar,
-        ("days_known", "days of history without it"),
-        "what it used before, or what others began to use; of a newcomer, what its role does",
+        ("days_known", "days of its own history to compare with"),
+        "what it used before, or what others began to use; with less than {days:g} days of history, what its "
+        "role does",
         "a new duty, the end of a year; a new release until several have used it",
         numbers(days=7.0, calls=5.0),
         needs=("api-calls.operation", "api-calls.sensitivity", "api-calls.scope", "auth-events.scopes"),
@@ -124,5 +135,20 @@ BASELINE: Final[tuple[Rule, ...]] = (
         learning=unsettled, usual="usual_refused_10m", role_usual="role_usual_refused_10m",
         answers_s=3600.0,
         stirs=("refused_10m",),
+    ),
+    Rule(
+        "machine_probing", "A key or service was refused many different operations in a short time.",
+        "An API key asked for many things it may not have and was disabled.",
+        "HIGH", 6.0, 1800.0, False, ("T1580", "T1087.004", "T1552.001"),
+        _machine_probing, ("refused_10m", "different things refused in 10 min"),
+        "≤ {things:g} things or {times:g} times the usual, or of ≤ {operations:g} different operations",
+        "an inventory scan that runs for the first time, or lost its rights",
+        numbers(days=3.0, things=24.0, operations=12.0, times=3.0),
+        needs=("api-calls.status", "api-calls.operation"),
+        references=("NIST CSF 2.0 DE.CM-09", "NHI5:2025"),
+        clearing="It ends half an hour after the refusals, if the session was not ended.",
+        learning=lambda x, limit: ((x["kind"] == API_KEY) | (x["kind"] == SERVICE)) & unsettled(x, limit),
+        usual="usual_refused_10m",
+        stirs=("refused_10m", "new_operations_10m", ("kind", API_KEY & SERVICE)),
     ),
 )  # fmt: skip

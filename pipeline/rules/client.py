@@ -10,7 +10,19 @@ from numpy.typing import NDArray
 from models.columns import NETWORK_TYPE
 from models.device_facts import known
 from models.software import BROWSER, HANDSET, LIBRARY, TOOL
-from pipeline.rules.rule import API_KEY, HUMAN, SERVICE, Holds, Limits, Rule, View, either, members, numbers
+from pipeline.rules.rule import (
+    API_KEY,
+    HUMAN,
+    SERVICE,
+    Holds,
+    Limits,
+    Rule,
+    View,
+    either,
+    members,
+    numbers,
+    settled,
+)
 
 
 def _unknown_network(x: View, moved: NDArray[Any]) -> Holds:
@@ -33,13 +45,18 @@ def _is_machine(x: View) -> Holds:
 
 
 def _off_place(x: View, limit: Limits) -> Holds:
-    settled = (x["network_changes_1h"] > 0.5) | (x["sessions_seen"] >= limit["sessions"])
-    return _unknown_network(x, _is_machine(x) & settled)
+    moved = x["network_changes_1h"] > 0.5
+    return _unknown_network(x, _is_machine(x) & (moved | _has_history(x, limit)))
+
+
+def _has_history(x: View, limit: Limits) -> Holds:
+    """A key may have one session for weeks: then its days tell where it is used from."""
+    answer: Holds = (x["sessions_seen"] >= limit["sessions"]) | settled(x, limit)
+    return answer
 
 
 def _is_unsettled(x: View, limit: Limits) -> Holds:
-    answer: Holds = _is_machine(x) & (x["sessions_seen"] < limit["sessions"])
-    return answer
+    return _is_machine(x) & ~_has_history(x, limit)
 
 
 def _scripted(x: View, _: Limits) -> Holds:
@@ -104,7 +121,7 @@ CLIENT: Final[tuple[Rule, ...]] = (
         "An API key was used from an unknown network and was disabled.",
         "HIGH", 6.0, 3600.0, False, ("T1552.001", "T1078.004"),
         _off_place, ("network_changes_1h", "changes in 1 h"), "networks used before",
-        "a new region, a changed egress address", numbers(sessions=3.0),
+        "a new region, a changed egress address", numbers(sessions=3.0, days=3.0),
         needs=("api-calls.asn", "api-calls.ip"), learning=_is_unsettled,
         references=("NHI2:2025", "NHI7:2025"),
         clearing="An analyst reports a false positive: the network is the principal's from then on.",

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.context_columns import MALWARE, POSTURE_FLAGS
+import numpy as np
+
+from models.context_columns import ATTESTATION, MALWARE, POSTURE_FLAGS
 from models.device_facts import flag, malware
-from pipeline.rules.rule import AGENT, BY_AGENT, Holds, Limits, Rule, View, members, numbers, posture
+from pipeline.rules.rule import (
+    AGENT,
+    BY_AGENT,
+    Holds,
+    Limits,
+    Rule,
+    View,
+    either,
+    members,
+    numbers,
+    posture,
+)
 
 ON_A_DEVICE: Final = members("auth-events", "device_id")
 _INFECTED: Final = ("posture", MALWARE["detected"] << 2 * len(POSTURE_FLAGS))
 _HEALED: Final = "Ends when the device reports that it is healthy again; proving a factor does not clear it."
+_BAD: Final = (ATTESTATION["failed"], ATTESTATION["virtual"])
 _HEARD: Final = "Ends when the device is heard again."
 
 
@@ -20,9 +34,11 @@ def _silent(x: View, limit: Limits) -> Holds:
 
 
 def _stale_agent(x: View, limit: Limits) -> Holds:
-    waited = (x["heard_at"] > 0) | (x["session_age"] > limit["grace_s"] * 1000)
-    stale = x["unattested"] | (x["attestation_age"] > limit["minutes"] * 60_000)
-    answer: Holds = (x["kind"] == AGENT) & x["calling"] & x["bound"] & waited & stale
+    """A device that never attested may be managed by what never asks it to: that is no sign of anything."""
+    stale = x["attested"] & (x["unattested"] | (x["attestation_age"] > limit["minutes"] * 60_000))
+    answer: Holds = (
+        (x["kind"] == AGENT) & x["calling"] & x["bound"] & (stale | np.isin(x["attestation"], _BAD))
+    )
     return answer
 
 
@@ -99,16 +115,17 @@ DEVICE: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "agent_without_fresh_attestation",
-        "An agent calls tools from a device without fresh proof of its health.",
+        "An agent calls tools from a device that no longer proves its health, or failed to.",
         "Your assistant was disconnected until your device proves its health again.",
         "HIGH", 6.0, 0.0, False, ("T1645", "T1078.004"),
-        _stale_agent, ("attestation_age_m", "minutes since the attestation"),
-        "attested within {minutes:g} minutes",
-        "an attestation service that is down", numbers(minutes=15.0, grace_s=60.0), silence=True,
+        _stale_agent, ("attestation_age_m", "minutes since the device attested"),
+        "attested anew within {minutes:g} minutes, and neither failed nor as virtual; not asked of a device "
+        "that never attested",
+        "an attestation service that is down", numbers(minutes=15.0), silence=True,
         needs=members("device-telemetry", "attestation", "attested_at") + ON_A_DEVICE
         + members("api-calls", "principal_kind", "device_id"),
         references=("NIST CSF 2.0 PR.AA-03", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="Ends with the next good attestation of the device; an agent cannot prove a factor.",
-        stirs=("calling", "bound", BY_AGENT),
+        stirs=("calling", "bound", BY_AGENT, either("attested", "attestation")),
     ),
 )  # fmt: skip

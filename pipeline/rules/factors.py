@@ -29,7 +29,7 @@ def _fatigued(x: View, limit: Limits) -> Holds:
 
 def _new_to_devices(x: View, limit: Limits) -> Holds:
     """Too little is known of the principal's devices for a new one to mean anything."""
-    answer: Holds = x["sessions_seen"] < limit["sessions"]
+    answer: Holds = (x["kind"] == HUMAN) & (x["sessions_seen"] < limit["sessions"])
     return answer
 
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 from models.context_columns import ATTESTATION
+from models.device_facts import known
+from models.signals import told
 from pipeline.rules.device import ON_A_DEVICE
-from pipeline.rules.rule import Rule, members
+from pipeline.rules.rule import Holds, Limits, Rule, View, members, numbers, said
 
 _HEALTH: Final = ("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5")
+
+
+def _stale_stranger(x: View, limit: Limits) -> Holds:
+    """What a device always lacked is how its owner's sessions always were, and no news of this one."""
+    stranger = known(x["known"], "known_device", False) & (x["sessions_seen"] >= limit["sessions"])
+    answer: Holds = told(x["signals"], "patch_stale") & x["bound"] & stranger
+    return answer
+
 
 POSTURE: Final[tuple[Rule, ...]] = (
     Rule(
@@ -57,22 +67,24 @@ POSTURE: Final[tuple[Rule, ...]] = (
         clearing="Ends when the version is as before, after a day, or when a factor is proved.",
     ),
     Rule(
-        "patch_stale", "The device lacks the security patches of the last half year.",
+        "patch_stale", "The device is new to its principal and lacks the patches of the last half year.",
         "Your device lacks security updates; please install them.",
-        "LOW", 1.0, 0.0, False, ("T1404",), None,
-        ("", "an old patch level"), "at most 180 days old", "devices their maker no longer serves",
+        "LOW", 1.0, 0.0, False, ("T1404",), _stale_stranger,
+        ("", "a patch level of more than half a year ago"), "a device used before, or patched in 180 days",
+        "a second-hand phone that its maker no longer serves", numbers(sessions=3.0),
         needs=members("device-telemetry", "patch_level") + ON_A_DEVICE,
-        references=("NIST CSF 2.0 PR.PS-02", "NIST SP 800-207 §2.1 tenet 5"), signal="patch_stale",
-        clearing="Ends when the device reports a newer patch level.",
+        references=("NIST CSF 2.0 PR.PS-02", "NIST SP 800-207 §2.1 tenet 5"),
+        clearing="Ends when the device reports a newer patch level; the next session there knows the device.",
+        stirs=(said("patch_stale"), "sessions_seen"),
     ),
     Rule(
-        "clock_tampered", "The device's time contradicts another clock, and not by lateness.",
+        "clock_tampered", "The device's clock jumped, or a proof of its health is dated after it was told.",
         "The clock of your device is wrong; please set it.",
-        "LOW", 1.5, 0.0, False, ("T1070.006",), None,
-        ("", "two clocks that contradict each other"), "within two minutes of each other",
-        "a clock that drifted and was set right; buffered uploads are late, and lateness is no contradiction",
+        "LOW", 1.5, 0.0, True, ("T1070.006",), None,
+        ("", "two clocks that contradict each other"), "as right or wrong as ever, give or take ten minutes",
+        "a clock set by hand to another zone; one that is merely off is no sign, nor is a late upload",
         needs=members("device-telemetry", "occurred_at", "attested_at", "sequence") + ON_A_DEVICE,
         references=("NIST CSF 2.0 DE.CM-09",), signal="clock_tampered",
-        clearing="Ends an hour after the last contradiction.",
+        clearing="Ends an hour after the last jump, or when a factor is proved.",
     ),
 )  # fmt: skip
