@@ -1,7 +1,8 @@
 """The kinds of value that members of messages have, with their bounds, and groups of members that recur.
 
 Names and ids are never empty. Free text may be: a client that sends an empty `User-Agent` must not be able to
-make its own call unreadable. What is outside a bound makes the whole message invalid.
+make its own call unreadable. What is outside a bound makes the whole message invalid; but an event of a
+producer is mended where it can do without (`schemas.mending`).
 """
 
 from typing import Annotated, Any, Literal

@@ -20,6 +20,9 @@ Place = tuple[int | str, ...]
 MOST_ROUNDS: Final = 8
 """Validations until whatever is still wrong goes: one mend may uncover the next."""
 _MARK: Final = 17
+"""Characters of the mark on a name that was cut."""
+_OF_TOKENS: Final = frozenset({"token_id", "key_thumbprint"})
+"""Too long, it is no hash but a secret itself: nothing of it is kept but a hash."""
 _GONE: Final = object()
 _REQUIRED: Final = {"action": "literal_error", "operation": "string_too_long"}
 """Required members that are mended all the same, and the one fault for which: no caller chooses an action's
@@ -66,7 +69,7 @@ class Mender:
         )
 
     def _mended(self, name: str, value: Any, faults: list[ErrorDetails]) -> Any:
-        """*value* without its *faults*; what cannot be mended is `None`, of a list only the item goes."""
+        """*value* without its *faults*; what cannot be mended is `None`, in a list only the item goes."""
         whole = next((fault for fault in faults if len(fault["loc"]) == 1), None)
         if whole is not None:
             mended = self._corrected(name, whole)
@@ -77,6 +80,8 @@ class Mender:
         return [item for item in items if item is not _GONE]
 
     def _corrected(self, name: str, fault: ErrorDetails) -> Any:
+        if fault["type"] == "string_too_long" and name in _OF_TOKENS:
+            return f"sha256:{sha256(fault['input'].encode()).hexdigest()}"
         if fault["type"] == "string_too_long":
             return _cut(fault["input"], fault["ctx"]["max_length"], apart=name in self._named)
         correct = _CORRECTIONS.get(fault["type"])
@@ -89,7 +94,7 @@ def _is_name(fault: ErrorDetails) -> bool:
 
 
 def _cut(text: str, length: int, *, apart: bool) -> str:
-    """The head of *text*; for a name that must stay *apart* from another with that head, and a mark."""
+    """The head of *text*; if names must stay *apart*, a mark tells it from others with that head."""
     if not apart or length <= 2 * _MARK:
         return text[:length]
     return f"{text[: length - _MARK]}~{sha256(text.encode()).hexdigest()[: _MARK - 1]}"

@@ -93,6 +93,8 @@ AUTHS = st.builds(
                     "sign_in",
                     "sign_in_failed",
                     "mfa_denied",
+                    "mfa_failed",
+                    "other",
                     "mfa_passed",
                     "credential_added",
                     "sign_out",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -132,18 +133,25 @@ def test_whose_it_is_when_it_was_and_what_is_never_guessed(topic: str, wrong: di
 def test_names_that_are_cut_stay_apart_from_others_with_the_same_head() -> None:
     head = "eyJhbGciOiJSUzI1NiJ9." * 8
     first, again, second = (
-        kept(API_CALLS, token_id=f"{head}{tail}", operation=f"GET /{head * 2}{tail}") for tail in "112"
+        kept(API_CALLS, tool=f"{head}{tail}", operation=f"GET /{head * 2}{tail}") for tail in "112"
     )
 
     assert first == again
     assert all(first[name] != second[name] for name in first)
-    assert [len(first["token_id"]), len(first["operation"])] == [128, 256]
+    assert [len(first["tool"]), len(first["operation"])] == [128, 256]
 
 
 def test_a_caller_who_lengthens_his_user_agent_is_seen_with_another_than_the_owner() -> None:
     owners = "Mozilla/5.0 (Macintosh) Firefox/141.0"
 
     assert kept(API_CALLS, user_agent=owners + "x" * 600)["user_agent"] != owners
+
+
+def test_of_a_token_in_the_place_of_its_hash_nothing_is_kept_but_a_hash() -> None:
+    token = "eyJhbGciOiJSUzI1NiJ9." * 8
+
+    hashed = "sha256:" + sha256(token.encode()).hexdigest()
+    assert kept(API_CALLS, token_id=token) == {"token_id": hashed}
 
 
 def test_a_right_to_rule_is_not_cut_off_behind_a_hundred_others() -> None:

@@ -402,6 +402,7 @@ def test_a_challenge_is_counted_as_sent_passed_or_missed() -> None:
     [
         ("e-1", "e-1"),
         ("e-1~a~p", "e-1"),
+        (f"sha256:{'0f' * 32}~a~p", f"sha256:{'0f' * 32}"),
         ("e-1~b~d", "e-1"),
         ("e-1~d~0123456789ab~l", "e-1"),
         ("sweep:1772409600000", "sweep:1772409600000"),

@@ -11,10 +11,13 @@ from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from pydantic import ValidationError, model_validator
 
+from models.columns import AUTH_ACTIONS
+from pipeline.attempts import TOLD
 from schemas.decode import Mended, decode_chunk, encode
-from schemas.events import EVENT_TYPES, ApiCall
+from schemas.events import EVENT_TYPES, ApiCall, AuthEvent
 from schemas.export import COMMITTED, EXAMPLES, message_schema
 from schemas.findings import SessionFinding
+from schemas.internal import NetworkActivity
 from schemas.members import Message
 from schemas.plain import plain_validator
 from schemas.topics import TOPICS
@@ -249,6 +252,13 @@ def test_every_event_type_is_the_word_in_its_class_and_has_an_input_topic() -> N
 
     assert words == {name: (name,) for name in EVENT_TYPES}
     assert {t.model for t in TOPICS.values() if t.direction == "input"} == set(EVENT_TYPES.values())
+
+
+def test_every_action_of_the_contract_has_a_number_in_the_fold() -> None:
+    actions = get_args(AuthEvent.model_fields["action"].annotation)
+
+    assert sorted(AUTH_ACTIONS) == sorted(actions)
+    assert set(TOLD) == set(get_args(NetworkActivity.model_fields["action"].annotation)) < set(actions)
 
 
 def test_a_model_with_a_validator_of_its_own_is_refused_rather_than_half_understood() -> None:
