@@ -49,7 +49,7 @@ def among(*actions: str) -> NDArray[np.bool_]:
     return table
 
 
-_FAILURES: Final = among("sign_in_failed", "mfa_denied")
+_FAILURES: Final = among("sign_in_failed", "mfa_denied", "mfa_failed")
 _STRONG: Final = among("sign_in", "mfa_passed", "step_up_passed")
 _FACTOR: Final = among("mfa_passed", "step_up_passed")
 _CREDENTIAL: Final = among("credential_added", "credential_changed", "credential_removed")

@@ -20,7 +20,7 @@ from models.fingerprint import BETWEEN, Fingerprints, hash_ids, short
 from models.memory import Memory
 from models.operations import is_guarded, is_powerful, stage_of
 from models.software import software_of
-from schemas.decode import Told
+from schemas.told import Told
 
 Event = dict[str, Any]
 Structs = NDArray[Any]
@@ -43,7 +43,7 @@ NETWORK, PREFIX, UA, FAMILY, JA4, TOKEN, KEY, DEVICE = range(len(CLIENT))
 AUTH_ACTIONS: Final = (
     "sign_in", "sign_in_failed", "mfa_challenged", "mfa_passed", "mfa_denied", "step_up_passed",
     "token_issued", "token_refreshed", "token_exchanged", "token_reused", "credential_added",
-    "credential_changed", "credential_removed", "recovery_started", "sign_out",
+    "credential_changed", "credential_removed", "recovery_started", "sign_out", "mfa_failed", "other",
 )  # fmt: skip
 ACTION: Final = {name: number for number, name in enumerate(AUTH_ACTIONS, start=1)}
 FACTOR_CHANGES: Final = ("credential_added", "credential_changed", "credential_removed", "recovery_started")

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
+from models.routes import Step, step_of
+
 
 class Stage(IntEnum):
     """What a call does to trust; 0 is every other operation, the first three are the privilege chain.
@@ -50,9 +52,6 @@ _STAGES: Final[dict[Stage, tuple[str, ...]]] = {
         "rolesanywhere:UpdateTrustAnchor",
         "ec2-instance-connect:SendSSHPublicKey",
         "ec2-instance-connect:SendSerialConsoleSSHPublicKey",
-        "POST /keys",
-        "POST /users/{id}/credentials",
-        "POST /service-accounts",
     ),
     Stage.GRANT: (
         "iam:AttachUserPolicy",
@@ -76,8 +75,6 @@ _STAGES: Final[dict[Stage, tuple[str, ...]]] = {
         "eks:AssociateAccessPolicy",
         "ec2:EnableSerialConsoleAccess",
         "rolesanywhere:CreateProfile",
-        "POST /roles/{id}/grants",
-        "PUT /users/{id}/roles",
     ),
     Stage.BLIND: (
         "cloudtrail:StopLogging",
@@ -110,13 +107,13 @@ _STAGES: Final[dict[Stage, tuple[str, ...]]] = {
         "access-analyzer:DeleteAnalyzer",
         "organizations:LeaveOrganization",
         "organizations:RemoveAccountFromOrganization",
-        "DELETE /audit-logs",
-        "PUT /audit-settings",
-        "DELETE /log-sinks/{id}",
     ),
 }
 PRIVILEGE: Final[dict[str, Stage]] = {name: stage for stage, names in _STAGES.items() for name in names}
-"""Every operation with a stage of the chain."""
+"""The operations with a stage of the chain that are known by name."""
+_STEPS: Final[dict[Step | None, Stage]] = {
+    None: Stage.NONE, "create": Stage.CREATE, "grant": Stage.GRANT, "blind": Stage.BLIND,
+}  # fmt: skip
 
 SHARES: Final = frozenset(
     {
@@ -207,6 +204,16 @@ def is_powerful(scopes: Iterable[str]) -> bool:
     return any(_POWERFUL.search(scope) for scope in scopes)
 
 
+def chain_stage(operation: str) -> Stage:
+    """The stage of the privilege chain: by its whole name, else by the words of its route.
+
+    >>> chain_stage("iam:CreateUser"), chain_stage("PUT /users/{id}/groups")
+    (<Stage.CREATE: 1>, <Stage.GRANT: 2>)
+    """
+    named = PRIVILEGE.get(operation)
+    return _STEPS[step_of(operation)] if named is None else named
+
+
 def stage_of(operation: str, sensitivity: str | None) -> Stage:
     """What a call of *operation* does to trust if it succeeds.
 
@@ -217,15 +224,15 @@ def stage_of(operation: str, sensitivity: str | None) -> Stage:
         return Stage.EXPOSE
     if operation in SECRETS and sensitivity in _SENSITIVE:
         return SECRETS[operation]
-    return PRIVILEGE.get(operation, Stage.NONE)
+    return chain_stage(operation)
 
 
 def stages_of(operation: str) -> set[Stage]:
     """What calls of *operation* may do to trust, without regard to the data: for a history of names alone."""
     shares = {Stage.EXPOSE} if operation in SHARES else set()
-    return shares | ({PRIVILEGE[operation]} if operation in PRIVILEGE else set())
+    return (shares | {chain_stage(operation)}) - {Stage.NONE}
 
 
 def is_guarded(operation: str, sensitivity: str | None) -> bool:
     """Whether using *operation* is worth remembering: restricted data, trust itself, or others' machines."""
-    return sensitivity == "restricted" or operation in PRIVILEGE or operation in COMMANDS
+    return sensitivity == "restricted" or operation in COMMANDS or chain_stage(operation) is not Stage.NONE

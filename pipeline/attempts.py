@@ -11,7 +11,7 @@ from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
 from schemas.topics import NETWORK_ACTIVITY
 
-TOLD: Final = frozenset({"sign_in", "sign_in_failed", "mfa_passed", "mfa_denied"})
+TOLD: Final = frozenset({"sign_in", "sign_in_failed", "mfa_passed", "mfa_denied", "mfa_failed"})
 """What shows whether somebody got in or did not; everything else happens to those who are in."""
 
 

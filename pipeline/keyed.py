@@ -90,8 +90,7 @@ class KeyedStage(Generic[T]):
         decoded = decode_chunk(
             topic, [r.value for r in records], [r.key for r in records], now_ms=now_ms, limits=self._limits
         )
-        for one in decoded.rejected:
-            out.reject(records[one.index], one.reason)
+        out.take(decoded, records)
         dirty: set[tuple[str, str]] = set()
         for event, place in zip(decoded.events, decoded.places, strict=True):
             event["recorded_at"] = records[place].timestamp
@@ -107,7 +106,6 @@ class KeyedStage(Generic[T]):
             self._reached = max(self._reached, min(event["occurred_at"], now_ms))
             if self._handle(topic, record, event, out):
                 dirty.add(key)
-        out.events = len(decoded.events)
         return self._outcome(out, dirty)
 
     def _used(self, key: tuple[str, str], event: dict[str, Any], out: Outbox) -> T:

@@ -62,6 +62,12 @@ class Metrics:
     # What comes in.
     events = _counter("events_total", "Events applied.", topic=ANY)
     dead_letters = _counter("dead_letters_total", "Records that could not be read, by reason.", reason=ANY)
+    mended = _counter(
+        "mended_members_total",
+        "Members of events that broke the contract and were cut, read as meant or left out.",
+        topic=ANY,
+        member=ANY,
+    )
     late_events = _counter("late_events_total", "Events older than the allowed lateness.", topic=ANY)
     duplicates = _counter("duplicate_events_total", "Events seen before and not applied again.", topic=ANY)
 

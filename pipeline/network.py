@@ -37,7 +37,7 @@ MOST_FAILED: Final = 256
 MOST_NETWORKS: Final = 50_000
 """Held in a partition: whoever owns a large IPv6 prefix can fail from more networks than anybody can hold."""
 KEEP_MS: Final = 30 * DAY_MS
-_FAILURES: Final = frozenset({"sign_in_failed", "mfa_denied"})
+_FAILURES: Final = frozenset({"sign_in_failed", "mfa_denied", "mfa_failed"})
 
 
 @dataclass(slots=True)

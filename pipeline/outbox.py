@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from models.state import SessionTable
 from pipeline.case import Case
 from pipeline.rules import ORDER
 from pipeline.stage import ChangelogRow, Message, Outcome, Record
-from schemas.decode import dead_letter, encode
+from schemas.decode import Decoded, encode
+from schemas.refusal import dead_letter
 from schemas.topics import DEAD_LETTERS
 
 
@@ -40,6 +42,15 @@ class Outbox:
     def send(self, message: Message) -> None:
         """Produce *message* before any row is written."""
         self.messages.append(message)
+
+    def take(self, decoded: Decoded, records: Sequence[Record]) -> None:
+        """Count the events *decoded* of *records*, and what was mended of them; the rest are dead letters."""
+        self.events = len(decoded.events)
+        for one in decoded.rejected:
+            self.reject(records[one.index], one.reason)
+        for mended in decoded.mended:
+            for member in mended.members:
+                self.count("mended", self._topic, member)
 
     def reject(self, record: Record, reason: str) -> None:
         """A record that could not be read becomes a dead letter."""

@@ -32,11 +32,13 @@ SEVERITY_ID: Final = {"LOW": 2, "MEDIUM": 3, "HIGH": 4}
 RISK_LEVEL_ID: Final = {"LOW": 1, "MEDIUM": 2, "HIGH": 3}
 CREATE, UPDATE, CLOSE = 1, 2, 3
 MOST_USED: Final = 64
-"""Names that one message tells of: as many as an event has scopes."""
+"""Names that one message tells of."""
 _CLIENT: Final = (
     "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
     "workload", "home_asn", "home_prefix",
 )  # fmt: skip
+MOST_ID: Final = 128
+"""Characters of an event's id, as the contract has it."""
 _DERIVED: Final = re.compile(r"(~[abdflnprsw]|~[0-9a-f]{12})+$")
 _OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
 
@@ -194,7 +196,7 @@ def features(
 
 def derived_id(event_id: str, suffix: str) -> str:
     """The id of what follows from an event: short enough for the contract, the same when it follows again."""
-    return event_id + suffix if len(event_id) + len(suffix) <= 64 else stable_id(event_id) + suffix
+    return event_id + suffix if len(event_id) + len(suffix) <= MOST_ID else stable_id(event_id) + suffix
 
 
 def origin(event_id: str) -> str:

@@ -83,9 +83,7 @@ class SessionScorer:
         out = Outbox(now_ms, topic)
         self.wall = now_ms
         decoded = self._decode(topic, records, now_ms)
-        for one in decoded.rejected:
-            out.reject(records[one.index], one.reason)
-        out.events = len(decoded.events)
+        out.take(decoded, records)
         if topic == REVOCATION_ACKS:
             for event, place in zip(decoded.events, decoded.places, strict=True):
                 if reason := acknowledge(self.table, self.cases, event, out):

@@ -36,7 +36,7 @@ def stories(directory: Path, end_ms: int, suffix: str = "") -> list[Scenario]:
     """
     loaded = []
     for number, path in enumerate(sorted(directory.glob("*.toml")), start=1):
-        length = load(path, 0).play_until
+        length = load(path, end_ms).play_until - end_ms
         loaded.append(load(path, end_ms - length, f"-{path.stem[0]}{number}{suffix}"))
     return loaded
 

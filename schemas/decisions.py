@@ -41,7 +41,7 @@ class Reason(Message):
     contribution: float
     observed: Measure | None = None
     normal: Measure | None = None
-    evidence: Annotated[list[Name], Field(max_length=32)] | None = None
+    evidence: Annotated[list[Id], Field(max_length=32)] | None = None
     first_at: Millis | None = None
     last_at: Millis | None = None
 
@@ -68,7 +68,7 @@ class SessionRisk(Subject):
     """
 
     decision_id: Id
-    caused_by: Name | None = None
+    caused_by: Id | None = None
     occurred_at: Millis
     decided_at: Millis
     score: Score
@@ -146,7 +146,7 @@ class SessionFeatures(Message):
     tenant: Tenant = DEFAULT_TENANT
     session_id: Id
     principal_kind: PrincipalKind | None = None
-    event_id: Name | None = None
+    event_id: Id | None = None
     occurred_at: Millis
     scored_at: Millis
     level: Level
@@ -183,7 +183,7 @@ class SessionShadow(Message):
     session_id: Id
     principal_id: Id | None = None
     principal_kind: PrincipalKind | None = None
-    caused_by: Name
+    caused_by: Id
     occurred_at: Millis
     decided_at: Millis
     policy: Id

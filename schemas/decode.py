@@ -6,19 +6,20 @@ buys nothing: measured on 512 calls of 540 bytes, joined costs what one by one c
 """
 
 import json
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from operator import itemgetter
 from typing import Any, Final
 
 from pydantic_core import ValidationError, to_json
 
-from schemas.decisions import KEPT_BYTES, KEPT_KEY_BYTES, DeadLetter
+from schemas.events import Event
 from schemas.members import DAY_MS, Message
+from schemas.mending import Mender
 from schemas.plain import plain_validator
-from schemas.refusal import one_line, refusal
+from schemas.refusal import refusal
+from schemas.told import Told
 from schemas.topics import DEVICE_TELEMETRY, TOPICS
 
 Plain = dict[str, Any]
@@ -55,37 +56,24 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Mended:
+    """An event that broke the contract: its index in the input, and which members had to be mended."""
+
+    index: int
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
-    """A decoded chunk: `events[i]` was record `places[i]` of the input; every other one is in `rejected`."""
+    """A decoded chunk: `events[i]` was record `places[i]` of the input; every other one is in `rejected`.
+
+    `mended`: which of the events are not quite what was said, see `schemas.mending`.
+    """
 
     events: Sequence[Plain]
     places: list[int]
     rejected: list[Rejected]
-
-
-class Told(Sequence[Plain]):
-    """Events of which only some members were kept, as `rows`; a whole one is read again when it is asked for.
-
-    A decoded event is a kilobyte of dictionary, and most are looked at once, for the same members: those are
-    taken while the event is at hand, and memory is spared a chunk of such dictionaries.
-    """
-
-    def __init__(
-        self, rows: list[tuple[Any, ...]], values: list[bytes], read: Callable[[bytes], Plain]
-    ) -> None:
-        self.rows = rows
-        self._values = values
-        self._read = read
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._read(self._values[index])
-
-    def chosen(self, indexes: Sequence[int]) -> "Told":
-        """The events at *indexes*, in that order."""
-        return Told([self.rows[at] for at in indexes], [self._values[at] for at in indexes], self._read)
+    mended: list[Mended] = field(default_factory=list)
 
 
 class ChunkDecoder:
@@ -95,7 +83,9 @@ class ChunkDecoder:
     """
 
     def __init__(self, model: type[Message], key: str | None = None, topic: str = "") -> None:
-        self._validate = plain_validator(model).validate_json
+        validator = plain_validator(model)
+        self._validate = validator.validate_json
+        self._mender = Mender(model, validator) if issubclass(model, Event) else None
         self._key = key
         self._topic = topic
         self._key_of = None if key is None else _member_of(key)
@@ -116,7 +106,7 @@ class ChunkDecoder:
         """
         if keys is not None and len(values) != len(keys):
             raise ValueError(f"{len(values)} values with {len(keys)} keys: each record has one of both")
-        decoded = self._read(values, limits.max_bytes, self._validate)
+        decoded = self._read(values, limits.max_bytes, self._validate, lambda event: event)
         if self._key_of is not None and keys is not None:
             decoded = self._with_own_key(decoded, keys, self._key_of)
         if self._has_clock:
@@ -138,19 +128,41 @@ class ChunkDecoder:
         The key's member and `occurred_at` must be among *members*.
         """
         validate, pick = self._validate, itemgetter(*members)
-        decoded = self._read(values, limits.max_bytes, lambda value: pick(validate(value)))
+        decoded = self._read(values, limits.max_bytes, lambda value: pick(validate(value)), pick)
         decoded = self._with_own_key(decoded, keys, itemgetter(members.index(self._key or "")))
         at = itemgetter(members.index("occurred_at"))
         decoded = _not_after(decoded, now_ms, limits.ahead_ms(self._topic), at)
         decoded.rejected.sort()
         rows: Any = decoded.events
         kept: Any = [values[place] for place in decoded.places]
-        return Decoded(Told(rows, kept, validate), decoded.places, decoded.rejected)
+        return Decoded(Told(rows, kept, self._whole), decoded.places, decoded.rejected, decoded.mended)
 
-    def _read(self, values: Sequence[bytes | None], max_bytes: int, read: Callable[[bytes], Any]) -> Decoded:
+    def _whole(self, value: bytes) -> Plain:
+        """The event of a record that was read before, mended as it was then."""
+        try:
+            event: Plain = self._validate(value)
+        except ValidationError as error:
+            mended = self._mend(value, error)
+            if mended is None:
+                raise
+            return mended[0]
+        return event
+
+    def _mend(self, value: bytes, error: ValidationError) -> tuple[Plain, tuple[str, ...]] | None:
+        return None if self._mender is None else self._mender.mend(value, error)
+
+    def _read(
+        self,
+        values: Sequence[bytes | None],
+        max_bytes: int,
+        read: Callable[[bytes], Any],
+        pick: Callable[[Plain], Any],
+    ) -> Decoded:
+        """*read* each value; *pick* makes of a mended event what *read* makes of any other."""
         events: list[Any] = []
         places: list[int] = []
         rejected: list[Rejected] = []
+        mended: list[Mended] = []
         for index, value in enumerate(values):
             if not value:
                 rejected.append(Rejected(index, "empty value"))
@@ -160,10 +172,14 @@ class ChunkDecoder:
                 try:
                     events.append(read(value))
                 except ValidationError as error:
-                    rejected.append(Rejected(index, refusal(error)))
-                else:
-                    places.append(index)
-        return Decoded(events, places, rejected)
+                    found = self._mend(value, error)
+                    if found is None:
+                        rejected.append(Rejected(index, refusal(error)))
+                        continue
+                    events.append(pick(found[0]))
+                    mended.append(Mended(index, found[1]))
+                places.append(index)
+        return Decoded(events, places, rejected, mended)
 
     def _with_own_key(
         self, decoded: Decoded, keys: Sequence[bytes | None], key_of: Callable[[Any], str]
@@ -208,25 +224,6 @@ def record_key(topic: str, message: Plain) -> bytes:
     if path is None:
         raise ValueError(f"{topic} has no key of its own: a dead letter keeps the key of its record")
     return _member_of(path)(message).encode()
-
-
-def dead_letter(
-    topic: str, partition: int, offset: int, key: bytes | None, value: bytes | None, reason: str, at: int
-) -> DeadLetter:
-    """The dead letter for a record that could not be read *at* (ms), for *reason*.
-
-    Keeps the original bytes, up to 512 KiB of the value and 1 KiB of the key: more would not fit a message.
-    """
-    return DeadLetter(
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        key=None if key is None else b64encode(key[:KEPT_KEY_BYTES]).decode(),
-        value=None if value is None else b64encode(value[:KEPT_BYTES]).decode(),
-        size=0 if value is None else len(value),
-        reason=one_line(reason, 512),
-        at=at,
-    )
 
 
 _write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -283,13 +280,16 @@ def _without(decoded: Decoded, reasons: list[str | None]) -> Decoded:
     """*decoded* less the events that have a reason not to be there."""
     events: list[Plain] = []
     places: list[int] = []
+    gone: set[int] = set()
     for event, place, reason in zip(decoded.events, decoded.places, reasons, strict=True):
         if reason is None:
             events.append(event)
             places.append(place)
         else:
             decoded.rejected.append(Rejected(place, reason))
-    return Decoded(events, places, decoded.rejected)
+            gone.add(place)
+    mended = [one for one in decoded.mended if one.index not in gone]
+    return Decoded(events, places, decoded.rejected, mended)
 
 
 def _key_shown(key: bytes | None) -> str:

@@ -15,6 +15,7 @@ from schemas.members import (
     Id,
     LongName,
     Millis,
+    Moment,
     Name,
     Posture,
     PrincipalKind,
@@ -24,12 +25,14 @@ from schemas.members import (
 
 
 class Event(Client, Envelope):
-    """What every input has; `occurred_at` is by the producer's clock.
+    """What every input has.
 
+    `occurred_at` is by the producer's clock, in milliseconds from the year 2000 on: seconds are refused.
     `token_id` is a hash or the `jti` (RFC 7519 §4.1.7) of the token presented, never the token;
     `key_thumbprint` is the RFC 7638 thumbprint of the key that proves possession of it.
     """
 
+    occurred_at: Moment
     device_id: Id | None = None
     token_id: Id | None = None
     key_thumbprint: Id | None = None
@@ -48,6 +51,8 @@ class AuthEvent(Home, SessionEvent):
 
     `parent_session_id` names the session this one was born from (RFC 8693 token exchange, delegation to an
     agent, an API key minted in it); `acr` and `amr` are OpenID Connect's, with values of RFC 8176 and others.
+    `mfa_denied` is a person who said no, `mfa_failed` a factor that was wrong. An action of another name is
+    read as `other`: something happened in this session, with this client.
     """
 
     type: Literal["auth.event"]
@@ -57,6 +62,7 @@ class AuthEvent(Home, SessionEvent):
         "mfa_challenged",
         "mfa_passed",
         "mfa_denied",
+        "mfa_failed",
         "step_up_passed",
         "token_issued",
         "token_refreshed",
@@ -67,11 +73,12 @@ class AuthEvent(Home, SessionEvent):
         "credential_removed",
         "recovery_started",
         "sign_out",
+        "other",
     ]
     parent_session_id: Id | None = None
     acr: LongName | None = None
     amr: Annotated[list[Name], Field(max_length=8)] | None = None
-    scopes: Annotated[list[Scope], Field(max_length=64)] | None = None
+    scopes: Annotated[list[Scope], Field(max_length=512)] | None = None
     credential_expires_at: Millis | None = None
     reason: ShortText | None = None
 

@@ -134,6 +134,6 @@ class NetworkActivity(Envelope):
     session_id: Id
     principal_id: Id
     principal_kind: PrincipalKind
-    action: Literal["sign_in", "sign_in_failed", "mfa_passed", "mfa_denied"]
+    action: Literal["sign_in", "sign_in_failed", "mfa_passed", "mfa_denied", "mfa_failed"]
     network_type: NetworkType | None = None
     ja4: Name | None = None

@@ -1,7 +1,8 @@
 """The kinds of value that members of messages have, with their bounds, and groups of members that recur.
 
 Names and ids are never empty. Free text may be: a client that sends an empty `User-Agent` must not be able to
-make its own call unreadable. What is outside a bound makes the whole message invalid.
+make its own call unreadable. What is outside a bound makes the whole message invalid; but an event of a
+producer is mended where it can do without (`schemas.mending`).
 """
 
 from typing import Annotated, Any, Literal
@@ -10,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 SAFE_INTEGER = 2**53 - 1  # RFC 8259 §6: the integers on which every JSON implementation agrees
 DAY_MS = 86_400_000
+YEAR_2000_MS = 946_684_800_000
 DEFAULT_TENANT = "default"
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
@@ -18,6 +20,7 @@ LongName = Annotated[str, Field(min_length=1, max_length=256)]
 ShortText = Annotated[str, Field(max_length=256)]
 Text = Annotated[str, Field(max_length=512)]
 Millis = Annotated[int, Field(ge=0, le=SAFE_INTEGER)]
+Moment = Annotated[int, Field(ge=YEAR_2000_MS, le=SAFE_INTEGER)]  # seconds would be times in 1970
 Count = Annotated[int, Field(ge=0, le=SAFE_INTEGER)]
 HeartbeatMillis = Annotated[int, Field(ge=1_000, le=7 * DAY_MS)]
 Address = Annotated[str, Field(min_length=1, max_length=64)]  # an IP address in text, RFC 4291 §2.2
@@ -57,7 +60,7 @@ class Envelope(Message):
     """The head of every event: the same `event_id` twice is the same event, `occurred_at` is when it was."""
 
     type: str
-    event_id: Name
+    event_id: Id
     occurred_at: Millis
     tenant: Tenant = DEFAULT_TENANT
 

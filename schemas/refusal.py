@@ -1,13 +1,18 @@
-"""From a failed validation to the one line a person reads: which member, what was wrong.
+"""From a failed validation to the one line a person reads, and to the dead letter that keeps the record.
 
-Shows numbers, and the head of a wrong word; never an id, a token or free text.
+The line says which member, what was wrong. It shows numbers, and the head of a wrong word; never an id, a
+token or free text.
 """
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
 from pydantic_core import ErrorDetails, ValidationError
+
+from schemas.decisions import KEPT_BYTES, KEPT_KEY_BYTES, DeadLetter
+from schemas.members import YEAR_2000_MS
 
 REASON_LENGTH = 200
 _WORD_LENGTH = 16
@@ -18,7 +23,7 @@ _EXPECTED: dict[str, Callable[[dict[str, Any]], str]] = {
     "dict_type": lambda _: "an object",
     "finite_number": lambda _: "a finite number",
     "float_type": lambda _: "a number",
-    "greater_than_equal": lambda context: f"≥ {context['ge']}",
+    "greater_than_equal": lambda context: _from(context["ge"]),
     "int_from_float": lambda _: "an integer",
     "int_type": lambda _: "an integer",
     "less_than_equal": lambda context: f"≤ {context['le']}",
@@ -41,6 +46,25 @@ def refusal(error: ValidationError) -> str:
     reason = _sentence(first)
     suffix = f" (and {len(more)} more)" if more else ""
     return one_line(reason, REASON_LENGTH - len(suffix)) + suffix
+
+
+def dead_letter(
+    topic: str, partition: int, offset: int, key: bytes | None, value: bytes | None, reason: str, at: int
+) -> DeadLetter:
+    """The dead letter for a record that could not be read *at* (ms), for *reason*.
+
+    Keeps the original bytes, up to 512 KiB of the value and 1 KiB of the key: more would not fit a message.
+    """
+    return DeadLetter(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        key=None if key is None else b64encode(key[:KEPT_KEY_BYTES]).decode(),
+        value=None if value is None else b64encode(value[:KEPT_BYTES]).decode(),
+        size=0 if value is None else len(value),
+        reason=one_line(reason, 512),
+        at=at,
+    )
 
 
 def one_line(text: str, length: int) -> str:
@@ -83,6 +107,10 @@ def _shown(value: Any, *, word: bool) -> str:
 
 def _word(value: str) -> str:
     return ascii(value if len(value) <= _WORD_LENGTH else value[: _WORD_LENGTH - 3] + "...")
+
+
+def _from(least: float) -> str:
+    return "milliseconds since 1970, from the year 2000 on" if least == YEAR_2000_MS else f"≥ {least}"
 
 
 def _choices(expected: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from itertools import pairwise, takewhile
 
 from models.columns import client_family
-from models.operations import PRIVILEGE
+from models.operations import Stage, chain_stage
 from pipeline.simulate import work
 from simulated import MINUTE, Event, World, by_time, calls, km, most_within, records
 
@@ -182,11 +182,8 @@ def _insists(told: list[Event], world: World) -> bool:
 
 def _chained(told: list[Event], world: World, window: int = 10) -> bool:
     """Two steps of the chain within so many minutes are already one too many."""
-    steps = [
-        (one["occurred_at"], PRIVILEGE[one["operation"]])
-        for one in calls(told)
-        if one["operation"] in PRIVILEGE
-    ]
+    stages = [(one["occurred_at"], chain_stage(one["operation"])) for one in calls(told)]
+    steps = [(at, stage) for at, stage in stages if stage is not Stage.NONE]
     return any(
         len({step for when, step in steps if at <= when < at + window * MINUTE}) >= 2 for at, _ in steps
     )

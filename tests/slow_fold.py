@@ -14,7 +14,7 @@ from models.client import EARTH_RADIUS_KM, NEAR_CELLULAR_KM, NEAR_IN_COUNTRY_KM,
 from models.columns import KINDS, client_family, network_name
 from models.features import SUMS
 from models.fingerprint import brief, fingerprint, hash_ids
-from models.operations import COMMANDS, PRIVILEGE, is_powerful, stage_of
+from models.operations import COMMANDS, Stage, chain_stage, is_powerful, stage_of
 from models.roles import Roles
 from models.sequence import USUAL_NAMES
 from models.state import ROLES
@@ -138,7 +138,7 @@ class SlowSession:
 
     def _auth(self, event: dict[str, Any], marks: dict[str, float]) -> None:
         action = event["action"]
-        marks["auth_failed"] = action in ("sign_in_failed", "mfa_denied")
+        marks["auth_failed"] = action in ("sign_in_failed", "mfa_denied", "mfa_failed")
         marks["mfa_denied"] = action == "mfa_denied"
         marks["credential_changed"] = action.startswith("credential_")
         if action in ("sign_in", "mfa_passed", "step_up_passed"):
@@ -201,7 +201,7 @@ class SlowSession:
         status, records = event["status"] or 0, event["records"] or 0
         sensitive = event["sensitivity"] in ("confidential", "restricted")
         stage = self._stage(event, good=status < 400)
-        remembered = event["operation"] in PRIVILEGE or event["operation"] in COMMANDS
+        remembered = chain_stage(event["operation"]) is not Stage.NONE or event["operation"] in COMMANDS
         guarded = event["scope"] or event["sensitivity"] == "restricted" or remembered
         parts = (event["operation"], event["scope"] or "", event["sensitivity"] or "")
         operation = "\udcff".join(parts) if guarded else event["operation"]

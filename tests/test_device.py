@@ -216,7 +216,7 @@ def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event
     assert by_key(read(other.messages)) == by_key(read(one.messages))
 
 
-@pytest.mark.parametrize("spoilt", [{"device_id": ""}, {"heartbeat_interval_ms": 5}, {"malware": "perhaps"}])
+@pytest.mark.parametrize("spoilt", [{"device_id": ""}, {"occurred_at": T0 // 1000}, {"event_id": None}])
 def test_what_cannot_be_read_is_a_dead_letter(spoilt: dict[str, Any]) -> None:
     one = device()
 

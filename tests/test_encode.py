@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.decisions import DeadLetter
-from schemas.decode import dead_letter, decode_chunk, encode
+from schemas.decode import decode_chunk, encode
 from schemas.events import ApiCall
 from schemas.export import EXAMPLES
+from schemas.refusal import dead_letter
 
 NOW = 1_795_501_800_000
 EXAMPLE = EXAMPLES / "api-calls" / "valid" / "full.json"

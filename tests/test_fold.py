@@ -19,6 +19,7 @@ from models.state import SOURCES, SessionTable
 from models.volumes import BASELINE, VOLUMES, unpacked
 from role_samples import sample_roles
 from samples import T0, auth, call, context
+from schemas.members import YEAR_2000_MS
 from slow_fold import SlowSession
 
 Event = dict[str, Any]
@@ -93,6 +94,8 @@ AUTHS = st.builds(
                     "sign_in",
                     "sign_in_failed",
                     "mfa_denied",
+                    "mfa_failed",
+                    "other",
                     "mfa_passed",
                     "credential_added",
                     "sign_out",
@@ -249,7 +252,11 @@ def test_a_session_with_a_whole_chunk_of_events_folds_like_any_other() -> None:
 
 
 def test_sums_survive_years_between_events_and_the_beginning_of_time() -> None:
-    events = [call(occurred_at=0, records=5), call(occurred_at=T0, records=1), call(occurred_at=5, records=9)]
+    events = [
+        call(occurred_at=YEAR_2000_MS, records=5),
+        call(occurred_at=T0, records=1),
+        call(occurred_at=YEAR_2000_MS + 5, records=9),
+    ]
 
     answers, _ = fast(events, set())
 

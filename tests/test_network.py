@@ -69,6 +69,7 @@ SPRAYS: list[tuple[list[Event], list[Any]]] = [
     ([*fails(1), *fails(1, 5), *fails(1, 6), *fails(1, 7), *fails(1, 8), comes("ana", 10)], []),
     ([*fails(5), comes("ana", 5 + WINDOW_MS / 1000)], []),
     ([*fails(5, action="mfa_denied"), comes("ana", 10)], [("s-ana", ("sprayed_network",), 5)]),
+    ([*fails(5, action="mfa_failed"), comes("ana", 10)], [("s-ana", ("sprayed_network",), 5)]),
     ([*(comes(f"ok-{at}") for at in range(3)), *fails(5, 10)], []),
     ([*fails(5), comes("ana", 10, network="198.51.100")], []),
     ([*fails(5, tenant="acme"), comes("ana", 10)], []),

@@ -11,10 +11,13 @@ from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from pydantic import ValidationError, model_validator
 
-from schemas.decode import decode_chunk, encode
-from schemas.events import EVENT_TYPES, ApiCall
+from models.columns import AUTH_ACTIONS
+from pipeline.attempts import TOLD
+from schemas.decode import Mended, decode_chunk, encode
+from schemas.events import EVENT_TYPES, ApiCall, AuthEvent
 from schemas.export import COMMITTED, EXAMPLES, message_schema
 from schemas.findings import SessionFinding
+from schemas.internal import NetworkActivity
 from schemas.members import Message
 from schemas.plain import plain_validator
 from schemas.topics import TOPICS
@@ -47,9 +50,10 @@ def _published(topic: str) -> Draft202012Validator:
     return Draft202012Validator(_read(COMMITTED / f"{topic}.schema.json"))
 
 
-VALID, INVALID = _examples("valid"), _examples("invalid")
+VALID, INVALID, MENDED = _examples("valid"), _examples("invalid"), _examples("mended")
 every_valid = pytest.mark.parametrize(("topic", "path"), VALID, ids=_ids(VALID))
 every_invalid = pytest.mark.parametrize(("topic", "path"), INVALID, ids=_ids(INVALID))
+every_mended = pytest.mark.parametrize(("topic", "path"), MENDED, ids=_ids(MENDED))
 every_topic = pytest.mark.parametrize("topic", TOPICS)
 
 
@@ -64,7 +68,9 @@ def test_a_topic_has_several_valid_and_several_invalid_examples(topic: str) -> N
 
 
 def test_no_example_is_left_of_a_topic_that_is_no_more() -> None:
-    stray = {path for path in EXAMPLES.rglob("*") if path.is_file()} - {path for _, path in VALID + INVALID}
+    stray = {path for path in EXAMPLES.rglob("*") if path.is_file()} - {
+        path for _, path in VALID + INVALID + MENDED
+    }
 
     assert stray == set()
     assert {path.name for path in EXAMPLES.iterdir()} == set(TOPICS)
@@ -105,6 +111,18 @@ def test_an_invalid_example_is_refused_by_its_model_and_by_the_published_schema(
 
     with pytest.raises(ValidationError):
         TOPICS[topic].model.model_validate_json(json.dumps(event))
+    assert not _published(topic).is_valid(event)
+
+
+@every_mended
+def test_an_event_that_is_mended_is_kept_with_what_its_example_names(topic: str, path: Path) -> None:
+    event, mended = _read(path)["event"], _read(path)["mended"]
+
+    decoded = decode_chunk(topic, [json.dumps(event).encode()], None, now_ms=LATE)
+
+    good = {name: value for name, value in {**event, **mended}.items() if value is not None}
+    assert decoded.events == [TOPICS[topic].model.model_validate(good).model_dump()]
+    assert decoded.mended == [Mended(0, tuple(sorted(mended)))]
     assert not _published(topic).is_valid(event)
 
 
@@ -214,7 +232,9 @@ def test_no_number_is_infinite_or_none_at_all(topic: str, number: str) -> None:
 
         decoded = decode_chunk(topic, [text.encode()], None, now_ms=LATE)
 
-        assert [rejected.reason.split(":")[0] for rejected in decoded.rejected] == [member], text
+        refused = [rejected.reason.split(":")[0] for rejected in decoded.rejected]
+        assert refused + [name for one in decoded.mended for name in one.members] == [member], text
+        assert not decoded.events or decoded.events[0][member] is None
 
 
 def test_a_message_cannot_be_changed_once_it_is() -> None:
@@ -232,6 +252,13 @@ def test_every_event_type_is_the_word_in_its_class_and_has_an_input_topic() -> N
 
     assert words == {name: (name,) for name in EVENT_TYPES}
     assert {t.model for t in TOPICS.values() if t.direction == "input"} == set(EVENT_TYPES.values())
+
+
+def test_every_action_of_the_contract_has_a_number_in_the_fold() -> None:
+    actions = get_args(AuthEvent.model_fields["action"].annotation)
+
+    assert sorted(AUTH_ACTIONS) == sorted(actions)
+    assert set(TOLD) == set(get_args(NetworkActivity.model_fields["action"].annotation)) < set(actions)
 
 
 def test_a_model_with_a_validator_of_its_own_is_refused_rather_than_half_understood() -> None:

@@ -401,7 +401,7 @@ def test_what_cannot_be_read_is_a_dead_letter_and_harms_nobody_else() -> None:
         Rec(topics.API_CALLS, 0, 11, 0, b"s-1", None),
         Rec(topics.API_CALLS, 0, 12, 0, b"other", encode(call(1))),
         Rec(topics.API_CALLS, 0, 13, 0, None, b"\xff\xfe"),
-        Rec(topics.API_CALLS, 0, 14, 0, b"s-1", encode({**call(1), "status": 999})),
+        Rec(topics.API_CALLS, 0, 14, 0, b"s-1", encode({**call(1), "principal_kind": "robot"})),
         Rec(topics.API_CALLS, 0, 15, 0, b"s-1", encode({**call(1), "occurred_at": NOW + 400_000})),
     ]
     one, alone = desk(), desk()

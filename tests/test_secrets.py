@@ -138,8 +138,8 @@ def _with_token(event: dict[str, Any], tokens: dict[str, str]) -> dict[str, Any]
 @pytest.mark.parametrize(
     "value",
     [
-        encode(call(token_id=TOKEN)).replace(b'"status":200', b'"status":"' + TOKEN.encode() + b'"'),
-        encode(call(token_id=TOKEN)).replace(TOKEN.encode(), TOKEN.encode() * 3),
+        encode(call(token_id=TOKEN)).replace(b'"tenant":"default"', b'"tenant":["' + TOKEN.encode() + b'"]'),
+        encode(call(token_id=TOKEN)).replace(b'"ana"', b'"' + TOKEN.encode() * 3 + b'"'),
         encode(call(token_id=TOKEN)).replace(b'"token_id":', b'"token_id":['),
         encode(call(token_id=TOKEN)).replace(b'"api.call"', b'"' + TOKEN.encode() + b'"'),
         encode(call(token_id=TOKEN)).replace(b'"human"', b'"' + TOKEN.encode() + b'"'),
