@@ -12,6 +12,7 @@ from models.compiled import compiled
 from models.distinct import ADDRESS, OPERATION, RESOURCE, TOOL, is_new, turn
 from models.features import MARK
 from models.operations import Stage
+from models.seconds import whole_seconds
 
 _AGENT: Final = PRINCIPAL_KIND["agent"]
 TOOLS_SETTLE_MS: Final = 300_000
@@ -83,19 +84,20 @@ def follow_auth(row: Any, fact: Any, told: Any, at: int, marks: Any) -> None:
     marks[_FAILED], marks[_CHANGED] = _FAILURES[action], _CREDENTIAL[action]
     marks[_MFA_DENIED] = action == _DENIED
     if _STRONG[action]:
-        row.strong_at = max(row.strong_at, at)
+        row.strong_s = max(row.strong_s, whole_seconds(at))
     if _FACTOR[action]:
         row.proved = True
     if action == _REFRESHED:
-        row.refreshed_s = max(row.refreshed_s, at // 1000)
+        row.refreshed_s = max(row.refreshed_s, whole_seconds(at))
 
 
 @compiled
 def know_proofs(row: Any, fact: Any) -> None:
     """What the session proved so far, and how long ago."""
     refreshed_at = np.int64(row.refreshed_s) * 1000
-    fact.signed_in, fact.proved, fact.refreshed_at = row.strong_at > 0, row.proved, refreshed_at
-    fact.strong_age = max(row.seen_at - (row.strong_at if row.strong_at > 0 else row.started_at), 0)
+    strong_at = np.int64(row.strong_s) * 1000
+    fact.signed_in, fact.proved, fact.refreshed_at = strong_at > 0, row.proved, refreshed_at
+    fact.strong_age = max(row.seen_at - (strong_at if strong_at > 0 else row.started_at), 0)
     since = refreshed_at if refreshed_at > 0 else row.started_at
     fact.since_refresh_s = max(row.seen_at - since, 0) / 1000
 

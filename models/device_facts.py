@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.compiled import compiled
 from models.context_columns import ATTESTATIONS, KNOWN_FLAGS, MALWARE, POSTURE_FLAGS, SOURCE
+from models.seconds import whole_seconds
 from models.signals import bits_of
 from models.volumes import BASELINE, STEPS, VOLUMES
 
@@ -115,7 +116,8 @@ def follow_context(row: Any, said: Any) -> bool:
 def _follow_device(row: Any, said: Any) -> None:
     if said.heard_at < row.heard_at:
         return
-    row.heard_at, row.attested_at = said.heard_at, max(row.attested_at, said.attested_at)
+    row.heard_at = said.heard_at
+    row.attested_s = max(row.attested_s, whole_seconds(said.attested_at))
     row.posture, row.attestation, row.interval_ms = said.posture, said.attestation, said.interval_ms
 
 
@@ -129,7 +131,7 @@ def wake(row: Any, at: int) -> None:
     slept = row.interval_ms > 0 and row.client_at > 0 and at - row.client_at > row.interval_ms
     heard_to_the_end = row.client_at - row.heard_at <= AWAKE_INTERVALS * row.interval_ms
     if slept and row.heard_at > 0 and heard_to_the_end:
-        row.woken_s = at // 1000
+        row.woken_s = whole_seconds(at)
 
 
 @compiled
@@ -147,12 +149,13 @@ def know_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa: F
     *bound*: whether it is known to live on a device.
     """
     fact.posture, fact.attestation, fact.interval_ms = row.posture, row.attestation, row.interval_ms
-    fact.heard_at, fact.attested_at, fact.attested = row.heard_at, row.attested_at, row.attested_at > 0
+    attested_at = np.int64(row.attested_s) * 1000
+    fact.heard_at, fact.attested_at, fact.attested = row.heard_at, attested_at, attested_at > 0
     if bound and row.interval_ms > 0 and row.heard_at > 0:
         fact.telemetry_gap = silence(row, at)
         fact.silence_in_use = silence(row, min(at, row.client_at))
     if bound and fact.attested:
-        fact.attestation_age = max(at - row.attested_at, 0)
+        fact.attestation_age = max(at - attested_at, 0)
     fact.unattested = bound and (not fact.attested or _UNATTESTED[row.attestation])
     faults = int(row.posture >> _MALWARE_SHIFT == _DETECTED)
     for one in range(_FAULTS.size):

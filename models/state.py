@@ -43,8 +43,8 @@ ROW: Final = np.dtype(
         ("client_at", "<i8"),  # newest event that told of the client
         ("place_at", "<i8"),
         ("heard_at", "<i8"),  # newest telemetry of the device
-        ("attested_at", "<i8"),
-        ("strong_at", "<i8"),  # a factor was last proved
+        ("attested_s", "<u4"),
+        ("strong_s", "<u4"),  # a factor was last proved, s
         ("refreshed_s", "<u4"),  # a refresh token was last used as it should be, s
         ("woken_s", "<u4"),  # the session was used again after it and its device had slept, s
         ("wake_at", "<i8"),  # when the decision must be looked at again; 0 is never

@@ -142,7 +142,7 @@ class SlowSession:
         marks["mfa_denied"] = action == "mfa_denied"
         marks["credential_changed"] = action.startswith("credential_")
         if action in ("sign_in", "mfa_passed", "step_up_passed"):
-            self.strong_at = max(self.strong_at, event["occurred_at"])
+            self.strong_at = max(self.strong_at, event["occurred_at"] // 1000 * 1000)
 
         if action == "token_refreshed":
             self.refreshed_at = max(self.refreshed_at, event["occurred_at"] // 1000 * 1000)
@@ -264,7 +264,7 @@ class SlowSession:
         if event["source"] == "device" and event["heard_at"] >= self.heard_at:
             self.heard_at = event["heard_at"]
             self.posture = event
-            self.attested_at = max(self.attested_at, event["attested_at"] or 0)
+            self.attested_at = max(self.attested_at, (event["attested_at"] or 0) // 1000 * 1000)
 
     def _wake(self, at: int) -> None:
         """It and its device slept, if the device was heard as long as the session was used before."""
