@@ -23,6 +23,7 @@ from pipeline.kinds import stage_kinds
 from pipeline.metrics import METRICS, Metrics
 from pipeline.moment import ANOMALY, Contribution, Decision, stable_id
 from pipeline.outputs import CLOSE, CREATE, UPDATE, Stamp, derived_id, finding, origin, risk
+from pipeline.policy import parse_policy
 from pipeline.reasons import reasons
 from pipeline.recording import InputRecord
 from pipeline.replay import Replay
@@ -82,6 +83,7 @@ def ocsf() -> Draft202012Validator:
 def told() -> list[Message]:
     """All that is said when every detection fires once, in all stages together."""
     brain = Brain(detector=OddTotals(), challengers=(Challenger(NoDetector()),))
+    brain.use_policy(parse_policy("anomaly_weights = [5, 5, 5]"))  # so that the two differ
     replay = Replay(stage_kinds(brain, Options(partitions=4)), 4)
     last = STORIES[-1].occurred_at + 1_000
     return list(replay.run([*STORIES, verdict_at(last)]))

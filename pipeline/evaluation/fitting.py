@@ -64,10 +64,10 @@ def learn(seen: Sessions, hours: float, budget: Budget, asks: Collection[str]) -
     the detections explain the attacks, which the same people simulated, and nothing would be left for the
     model: but of what nobody thought of it alone speaks.
 
-    A detection's severity is a promise: alone it leads at least to the level of that name. The thresholds
-    keep what promises less (LOW evidence, the model, several of MEDIUM) from adding up to more than is in the
-    budget, of which what detections of MEDIUM ask is spent already. A promise that costs honest people too
-    much is a matter for the table of detections.
+    A detection's severity is a promise: alone it leads at least to the level of that name, one of LOW to no
+    other. The thresholds keep what promises less (LOW evidence, the model, several of MEDIUM) from adding up
+    to more than is in the budget, of which what detections of MEDIUM ask is spent already. A promise that
+    costs honest people too much is a matter for the table of detections.
 
     *hours*: how long the honest sessions among them lasted in all; *asks*: the kinds of principal of whom
     MEDIUM asks a factor: the others are not challenged, and not in that budget. Raises `ValueError` as
@@ -88,6 +88,7 @@ def learn(seen: Sessions, hours: float, budget: Budget, asks: Collection[str]) -
     evidence, medium, high = np.round(evidence * shrunk, 2), medium * shrunk, high * shrunk
     _promise(evidence, "MEDIUM", medium)
     _promise(evidence, "HIGH", high)
+    _keep_low(evidence, medium)
     return _placed(evidence, medium, high, rows.shape[0], int(attack.sum()))
 
 
@@ -116,6 +117,12 @@ def _promise(evidence: Floats, severity: str, least: float) -> None:
     """Let detections of *severity* weigh *least*, so that each alone reaches its level."""
     chosen = _of_severity(severity)
     evidence[chosen] = np.maximum(evidence[chosen], math.ceil(least * 100) / 100)
+
+
+def _keep_low(evidence: Floats, medium: float) -> None:
+    """Let what is LOW alone ask nobody: it tells of what is bad, not of what goes on."""
+    chosen = _of_severity("LOW")
+    evidence[chosen] = np.minimum(evidence[chosen], math.floor((medium - MARGIN) * 100) / 100)
 
 
 def _above(spent: Floats, allowed: int) -> float:
