@@ -141,6 +141,8 @@ def _goals(halves: Sequence[Trial]) -> str:
         ):
             less = f"less than {share(ours, met.sessions, 1)}"
             rows.append((f"{what} with {name}", less, share(theirs, alone.sessions, 1)))
+        more = f"more than {_cell(met.delay_s)}"
+        rows.append((f"median delay of all revocations with {name}", more, alone.delay_s))
     return table(("what", "asked", "measured"), rows)
 
 

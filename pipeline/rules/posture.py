@@ -79,8 +79,8 @@ POSTURE: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "clock_tampered", "The device's clock jumped, or a proof of its health is dated after it was told.",
-        "The clock of your device is wrong; please set it.",
-        "LOW", 1.5, 0.0, True, ("T1070.006",), None,
+        "Please confirm it is you: the clock of your device was set to another time.",
+        "MEDIUM", 4.0, 0.0, True, ("T1070.006",), None,
         ("", "two clocks that contradict each other"), "as right or wrong as ever, give or take ten minutes",
         "a clock set by hand to another zone; one that is merely off is no sign, nor is a late upload",
         needs=members("device-telemetry", "occurred_at", "attested_at", "sequence") + ON_A_DEVICE,
