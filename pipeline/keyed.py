@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from pydantic_core import to_json
 
@@ -12,6 +12,7 @@ from models.state import join, split
 from pipeline.outbox import Outbox
 from pipeline.stage import ChangelogRow, Outcome, Record
 from schemas.decode import DEFAULT_LIMITS, Limits, decode_chunk
+from schemas.members import DAY_MS
 
 
 class Remembered(Protocol):
@@ -22,6 +23,8 @@ class Remembered(Protocol):
 
 
 T = TypeVar("T", bound=Remembered)
+FILLED_IN_MS: Final = 7 * DAY_MS
+"""So long after an event its record is no news of a device, but an archive's."""
 Handle = Callable[[str, T, dict[str, Any], Outbox], bool]
 """(topic, the key's record, event, outbox) → whether the record changed.
 
@@ -94,12 +97,11 @@ class KeyedStage(Generic[T]):
         dirty: set[tuple[str, str]] = set()
         for event, place in zip(decoded.events, decoded.places, strict=True):
             event["recorded_at"] = records[place].timestamp
-            if topic in self._heard:
-                event["told_at"], event["occurred_at"] = (
-                    event["occurred_at"],
-                    arrival(event, now_ms, self._limits),
-                )
             tenant, key = event["tenant"], (event["tenant"], event[self._member])
+            if topic in self._heard:
+                known = self.records.get(key)
+                event["told_at"] = event["occurred_at"]
+                event["occurred_at"] = arrival(event, known.seen_at if known else 0, now_ms, self._limits)
             if self._common is not None and self._common(self._used(shared(tenant), event, out), event):
                 dirty.add(shared(tenant))
             record = self._used(key, event, out)
@@ -171,15 +173,18 @@ class KeyedStage(Generic[T]):
         """Nothing to do: time starts with the next event."""
 
 
-def arrival(event: dict[str, Any], now_ms: int, limits: Limits) -> int:
+def arrival(event: dict[str, Any], seen_at: int, now_ms: int, limits: Limits) -> int:
     """When *event* arrived, ms: its record's time; without one, when it happened, by its own clock.
 
-    A record's time that our own clock at *now_ms* has not reached by far is none either.
+    A record's time that our own clock at *now_ms* has not reached by far is none either, nor is one more than
+    a week after the event and after its key was seen last, at *seen_at*: what is filled in from an archive
+    did not arrive when its sessions were live.
     """
-    recorded_at: int = event["recorded_at"]
-    if 0 < recorded_at <= now_ms + limits.max_future_ms:
+    recorded_at, occurred_at = int(event["recorded_at"]), int(event["occurred_at"])
+    filled_in = recorded_at - max(occurred_at, seen_at) > FILLED_IN_MS
+    if 0 < recorded_at <= now_ms + limits.max_future_ms and not filled_in:
         return recorded_at
-    return min(int(event["occurred_at"]), now_ms)
+    return min(occurred_at, now_ms)
 
 
 def shared(tenant: str) -> tuple[str, str]:

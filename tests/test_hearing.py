@@ -58,6 +58,16 @@ def test_a_device_is_heard_when_its_report_arrives_whatever_its_clock_says(ahead
     ]  # fmt: skip
 
 
+def test_what_is_filled_in_from_an_archive_is_of_the_time_it_tells() -> None:
+    weeks = 10 * 24 * HOUR
+
+    told = bound().hear(report(weeks, -weeks + 60), report(weeks + 60, -weeks + 60))
+
+    assert [(one["heard_at"] - T0, one["occurred_at"] - T0) for one in told] == [
+        (60_000, 60_000), (120_000, 120_000),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("ahead", AHEAD)
 def test_what_a_device_says_by_a_wrong_clock_is_believed_and_unsaid_by_what_comes_later(ahead: float) -> None:
     told = bound().hear(report(60, ahead, rooted=True), report(120, ahead, rooted=False), report(180, ahead))

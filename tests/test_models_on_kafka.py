@@ -19,7 +19,7 @@ from model_fleet import CALM, ODD, PARTITIONS, PLACES, Fleet, ended_in_order, it
 from models.artefact import ARRAYS, load
 from pipeline.client import writing
 from pipeline.script import steady
-from schemas.topics import SESSION_FEATURES
+from schemas.topics import API_CALLS, SESSION_FEATURES
 from waiting import until
 
 pytestmark = pytest.mark.kafka
@@ -63,7 +63,8 @@ class Flow:
             for turn in count():
                 if self._over.is_set():
                     break
-                events = list(steady(PARTITIONS, now(), now(), self.suffix))[:PARTITIONS]
+                told = steady(PARTITIONS, now(), now(), self.suffix)
+                events = [(topic, event) for topic, event in told if topic == API_CALLS]
                 for _, event in events:
                     event["event_id"] += f"-{turn}"
                     self.sent.append(event["event_id"])
