@@ -100,12 +100,27 @@ def _why(result: Result) -> str:
     elif TAKEN in result.variants:
         known = _spread(_found(result, TAKEN))
         lines.append(f"`session-risk train` takes `{METHOD}`, {_COHORTS[COHORT]}, which finds {known}.")
+        lines += ["", *_beside(result, first)]
     lines.append("\nOf the families that nobody labels where half are labelled, it finds")
     lines += [
         f"- {text}: {_unlabelled(result, TAKEN._replace(labels=labels))}"
         for labels, text in (("none", "without labels"), ("half", "with labels of the other half"))
     ]
     return "\n".join(lines) + "\n"
+
+
+_WEIGHED: Final = ("auc", "ap", "recall_0.001", "recall_0.01", "us_row")
+"""What the method that is taken is held against the one that finds most by."""
+
+
+def _beside(result: Result, first: Variant) -> list[str]:
+    """The one that is taken and the *first*, by other figures: every vector of every event is scored."""
+    told = [f"| | {' | '.join(_COLUMNS[name] for name in _WEIGHED)} |", "| --- " * (len(_WEIGHED) + 1) + "|"]
+    for one in (TAKEN, first):
+        figures = result.variants[one].figures
+        cells = (_spread(figures[name], 1 if name == "us_row" else 3) for name in _WEIGHED)
+        told.append(f"| `{one.method}`, {_COHORTS[one.cohorts]} | {' | '.join(cells)} |")
+    return told
 
 
 def _unlabelled(result: Result, variant: Variant) -> str:

@@ -14,6 +14,7 @@ from models.detectors import distance
 from models.detectors.methods import METHODS
 from models.detectors.trained import COHORT, COHORTS, METHOD
 from models.features import FEATURE_NAMES, FEATURE_SET
+from pipeline import choice_report
 from pipeline.choice import Result, Variant, compare, in_half, sessions_found
 from pipeline.choice_report import CRITERIA, REPORT, TAKEN, best, report
 from pipeline.datasets import sample_of
@@ -104,6 +105,23 @@ def test_the_report_names_the_command_every_method_and_the_best(result: Result) 
     assert all(f"`{method}`" in text for method in METHODS)
     assert f"by `{best(result).method}`" in text
     assert all(family in text for family in FAMILIES[1:])
+
+
+def test_where_another_finds_most_families_the_two_are_held_against_each_other(
+    result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = report(result, "asked")
+    monkeypatch.setattr(choice_report, "best", lambda _: Variant("forest", "global"))
+
+    beside = report(result, "asked")
+
+    head = "| | AUC | AP | recall at 0.1 % FPR | recall at 1 % FPR | µs a row |"
+    rows = beside.split(head)[1].splitlines()[2:4]
+    assert head not in alone
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| `components`, all principals alike", "| `forest`, all principals alike",
+    ]  # fmt: skip
+    assert all(row.count("±") == 5 for row in rows)
 
 
 def test_the_report_that_ships_speaks_of_what_train_takes() -> None:
