@@ -36,7 +36,7 @@ _REFUSALS: Final = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 }
 # librdkafka's names for what it finds out itself, not from a broker, begin with an underscore.
-_UNREACHABLE: Final = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}  # noqa: SLF001
+_UNREACHABLE: Final = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}  # noqa: SLF001 - the library's public codes; its own begin with _
 
 Place = tuple[str, str]
 """A resource and its name."""

@@ -11,12 +11,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.fingerprint import BETWEEN
 from models.state import SessionTable
 from pipeline.judging import REVOKED
 
 Ints = NDArray[np.int64]
-_BETWEEN: Final = BETWEEN.encode("utf-8", "surrogateescape")
 _LAST: Final = 2**62
 
 
@@ -32,25 +30,17 @@ def surplus(table: SessionTable, live: NDArray[np.bool_], most: int) -> Ints:
     told = table.rows[rows]
     waiting = (told["flags"] & REVOKED != 0) & (told["wake_at"] > 0)
     seen = np.where(waiting, _LAST, told["seen_at"])
-    tenants = _tenants(table, rows)
-    held = np.bincount(tenants)
+    _, tenants, held = np.unique(table.tenants(rows), return_inverse=True, return_counts=True)
     order = np.lexsort((seen, tenants))
     place = np.arange(rows.size) - (np.cumsum(held) - held)[tenants[order]]
     above = (held - _share(held, most))[tenants[order]]
     going = order[place < above - 1]
     # What does not divide evenly some tenant keeps: of each that is above its share one more may have to go.
     last = order[place == above - 1]
-    more = np.argsort(seen[last], kind="stable")[: count - going.size]
+    more = np.lexsort((last, seen[last]))[: count - going.size]
     going = np.concatenate([going, last[more]])
-    answer: Ints = rows[going[np.argsort(seen[going], kind="stable")]]
+    answer: Ints = rows[going[np.lexsort((going, seen[going]))]]
     return answer
-
-
-def _tenants(table: SessionTable, rows: Ints) -> Ints:
-    """A number for the tenant of each row."""
-    numbers: dict[bytes, int] = {}
-    names = (table.names[row].partition(_BETWEEN)[0] for row in rows.tolist())
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
 
 
 def _share(held: Ints, most: int) -> int:
