@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import CLIENT
+from models.batch import CLIENT
 from models.features import SUMS
 from models.fingerprint import BETWEEN, brief, fingerprint
 from models.index import SessionIndex

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from models import state
 from models.arrivals import learn_names, locate, unseen
-from models.columns import CALL_MEMBERS, DEVICE, Batch, Columns, Kind
+from models.batch import DEVICE, Batch, Kind
+from models.calls import read_calls
+from models.columns import Columns
 from models.fold import fold
 from models.segments import Segments, segments
 from models.state import SOURCES, Names, SessionTable
@@ -36,7 +38,7 @@ from pipeline.rules import BIT, ORDER
 from pipeline.shadow import Shadows
 from pipeline.silence import heard_at, silent_fleets
 from pipeline.stage import ChangelogRow, Outcome, Record
-from schemas.decode import DEFAULT_LIMITS, Decoded, Limits, decode_chunk, decoder
+from schemas.decode import DEFAULT_LIMITS, Decoded, Limits, decode_chunk
 from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
 
 SOURCE_TOPICS: Final = (AUTH_EVENTS, API_CALLS, SESSION_CONTEXT, SESSION_FEEDBACK, REVOCATION_ACKS)
@@ -108,7 +110,7 @@ class SessionScorer:
         """Calls, the bulk of all events, are not kept whole: few of them are ever looked at as such."""
         values, keys, limits = [r.value for r in records], [r.key for r in records], self.options.limits
         if topic == API_CALLS:
-            return decoder(topic).told(values, keys, CALL_MEMBERS, now_ms=now_ms, limits=limits)
+            return read_calls(values, keys, now_ms=now_ms, limits=limits)
         return decode_chunk(topic, values, keys, now_ms=now_ms, limits=limits)
 
     def _advance(

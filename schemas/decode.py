@@ -19,7 +19,6 @@ from schemas.members import DAY_MS, Message
 from schemas.mending import Mender
 from schemas.plain import plain_validator
 from schemas.refusal import refusal
-from schemas.told import Told
 from schemas.topics import DEVICE_TELEMETRY, TOPICS
 
 Plain = dict[str, Any]
@@ -106,7 +105,7 @@ class ChunkDecoder:
         """
         if keys is not None and len(values) != len(keys):
             raise ValueError(f"{len(values)} values with {len(keys)} keys: each record has one of both")
-        decoded = self._read(values, limits.max_bytes, self._validate, lambda event: event)
+        decoded = self._read(values, limits.max_bytes)
         if self._key_of is not None and keys is not None:
             decoded = self._with_own_key(decoded, keys, self._key_of)
         if self._has_clock:
@@ -114,52 +113,16 @@ class ChunkDecoder:
         decoded.rejected.sort()
         return decoded
 
-    def told(
-        self,
-        values: Sequence[bytes | None],
-        keys: Sequence[bytes | None],
-        members: tuple[str, ...],
-        *,
-        now_ms: int,
-        limits: Limits = DEFAULT_LIMITS,
-    ) -> Decoded:
-        """As `decode`, keeping *members* of each event only: `events` is a `Told`.
-
-        The key's member and `occurred_at` must be among *members*.
-        """
-        validate, pick = self._validate, itemgetter(*members)
-        decoded = self._read(values, limits.max_bytes, lambda value: pick(validate(value)), pick)
-        decoded = self._with_own_key(decoded, keys, itemgetter(members.index(self._key or "")))
-        at = itemgetter(members.index("occurred_at"))
-        decoded = _not_after(decoded, now_ms, limits.ahead_ms(self._topic), at)
-        decoded.rejected.sort()
-        rows: Any = decoded.events
-        kept: Any = [values[place] for place in decoded.places]
-        return Decoded(Told(rows, kept, self._whole), decoded.places, decoded.rejected, decoded.mended)
-
-    def _whole(self, value: bytes) -> Plain:
-        """The event of a record that was read before, mended as it was then."""
-        try:
-            event: Plain = self._validate(value)
-        except ValidationError as error:
-            mended = self._mend(value, error)
-            if mended is None:
-                raise
-            return mended[0]
+    def whole(self, value: bytes) -> Plain:
+        """The event of a record that was found good before."""
+        event: Plain = self._validate(value)
         return event
 
     def _mend(self, value: bytes, error: ValidationError) -> tuple[Plain, tuple[str, ...]] | None:
         return None if self._mender is None else self._mender.mend(value, error)
 
-    def _read(
-        self,
-        values: Sequence[bytes | None],
-        max_bytes: int,
-        read: Callable[[bytes], Any],
-        pick: Callable[[Plain], Any],
-    ) -> Decoded:
-        """*read* each value; *pick* makes of a mended event what *read* makes of any other."""
-        events: list[Any] = []
+    def _read(self, values: Sequence[bytes | None], max_bytes: int) -> Decoded:
+        events: list[Plain] = []
         places: list[int] = []
         rejected: list[Rejected] = []
         mended: list[Mended] = []
@@ -170,13 +133,13 @@ class ChunkDecoder:
                 rejected.append(Rejected(index, f"value of {len(value)} bytes, at most {max_bytes} are read"))
             else:
                 try:
-                    events.append(read(value))
+                    events.append(self._validate(value))
                 except ValidationError as error:
                     found = self._mend(value, error)
                     if found is None:
                         rejected.append(Rejected(index, refusal(error)))
                         continue
-                    events.append(pick(found[0]))
+                    events.append(found[0])
                     mended.append(Mended(index, found[1]))
                 places.append(index)
         return Decoded(events, places, rejected, mended)
