@@ -70,6 +70,11 @@ class Metrics:
     )
     late_events = _counter("late_events_total", "Events older than the allowed lateness.", topic=ANY)
     duplicates = _counter("duplicate_events_total", "Events seen before and not applied again.", topic=ANY)
+    unscored_events = _counter(
+        "unscored_events_total",
+        "Events applied whose session the model passed over, as the worker was too far behind.",
+        topic=ANY,
+    )
 
     # What is decided.
     decisions = _counter("decisions_total", "Decisions published.", level=LEVELS, action=ACTIONS)

@@ -26,11 +26,12 @@ from pipeline.case import Case
 from pipeline.challenger import OwnRoles
 from pipeline.eviction import surplus
 from pipeline.guard import Guard
-from pipeline.judging import ENDED, HAS_CASE, REVOKED, Walk
+from pipeline.judging import Walk
 from pipeline.look import look
 from pipeline.moment import stable_id
 from pipeline.outbox import Outbox
 from pipeline.outputs import Stamp
+from pipeline.overload import ENDED, HAS_CASE, REVOKED, is_behind
 from pipeline.reporting import Reporter
 from pipeline.rules import BIT, ORDER
 from pipeline.shadow import Shadows
@@ -49,7 +50,7 @@ class Options:
     """What a scorer is told once: times in ms, counts of sessions.
 
     *partitions* shares the guard's budget; with *event_clock* a decision bears the time of its event, for
-    replay.
+    replay. From *unscored_lag_ms* on the model passes over some (:mod:`pipeline.overload`); 0: never.
     """
 
     partitions: int = 1
@@ -58,6 +59,7 @@ class Options:
     sweep_ms: int = 10_000
     limits: Limits = DEFAULT_LIMITS
     event_clock: bool = False
+    unscored_lag_ms: int = 0
 
 
 class SessionScorer:
@@ -74,6 +76,7 @@ class SessionScorer:
         self.reached = 0
         self.wall = 0
         self.slot: int | None = None
+        self.behind = False
         self.silent: frozenset[str] | None = frozenset()
         """Tenants whose fleet is silent; `None`: not looked at yet, so it may be any."""
         self.most = 2 * options.max_sessions
@@ -82,6 +85,7 @@ class SessionScorer:
         """Fold a chunk of *topic*, offsets ascending; see :class:`pipeline.stage.Stage`."""
         out = Outbox(now_ms, topic)
         self.wall = now_ms
+        self.behind = is_behind(records[-1].timestamp, now_ms, self.options.unscored_lag_ms)
         decoded = self._decode(topic, records, now_ms)
         out.take(decoded, records)
         if topic == REVOCATION_ACKS:
@@ -158,9 +162,10 @@ class SessionScorer:
 
     def _judge(self, seg: Segments, batch: Batch, out: Outbox) -> None:
         folded = fold(self.table, seg, batch, self.brain.roles)
-        looked = look(folded, self.brain)
+        looked = look(folded, self.brain, behind=self.behind)
+        out.count_events("unscored_events", len(batch) - int(looked.scored.sum()))
         if self.brain.drift is not None:
-            self.brain.drift.take(folded, looked.score)
+            self.brain.drift.take(folded, looked.score, looked.scored)
         seen = self.own_roles.seen_by(self.brain.challengers, self.brain.roles, folded)
         shadows = Shadows(self.brain.challengers, seen, looked, self.brain.judge) if seen else None
         watched = shadows.watched if shadows else None

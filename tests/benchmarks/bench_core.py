@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import median
 from time import perf_counter
 
 from load import START_MS, Sent, calls
@@ -47,6 +48,17 @@ def run(stage: SessionScorer, records: list[Sent]) -> float:
     return (perf_counter() - start) / len(records)
 
 
+def passed_over(brain: Brain, sessions: int = 10_000) -> tuple[float, float]:
+    """µs an event in time, and so late that the model passes over it: medians of turns in one run."""
+    stages = [SessionScorer(brain, Columns(), Options(unscored_lag_ms=late)) for late in (0, 1)]
+    taken: tuple[list[float], list[float]] = ([], [])
+    for seed in range(7):
+        records = calls(50_000, sessions, seed=seed, first=seed * 10_000_000)
+        for stage, costs in zip(stages, taken, strict=True):
+            costs.append(run(stage, records) * 1e6)
+    return median(taken[0][1:]), median(taken[1][1:])  # in the first turn sessions open
+
+
 def steps(records: list[Sent], brain: Brain) -> dict[str, float]:
     """µs an event by step, measured in a run of its own: measuring costs a little."""
     clock = Clock()
@@ -81,6 +93,8 @@ def main() -> None:
         )
     for label, cost in steps(calls(100_000, 10_000), brain).items():
         print(f"    {label:<26} {cost:5.2f} µs")
+    in_time, late = passed_over(brain)
+    print(f"far behind, the model passes over: {late:.2f} µs an event; scored: {in_time:.2f} µs")
 
 
 if __name__ == "__main__":
