@@ -90,6 +90,10 @@ VERSION: Final = 2
 LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS, VOLUMES]).encode(), digest_size=4).digest()
 """Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
 _HEAD: Final = struct.Struct("<B4s4sHI")
+HEAD: Final = np.dtype([("own", "u1", (5,)), ("order", "u1", (4,)), ("names", "<u2"), ("side", "<u4")])
+"""What a changelog value begins with: version and layout, order, lengths of names and side table."""
+BODY: Final = HEAD.itemsize + ROW.itemsize
+"""Bytes of a changelog value before its names."""
 _SMALLEST: Final = 1024
 _TENANTS: Final = 2**16
 """Tenants of a partition with a number of their own; 0 stands for all others, who are looked up by name."""
@@ -173,21 +177,25 @@ def decode(value: bytes) -> tuple[Rows, bytes, bytes, bytes]:
     Raises:
         UnreadableRow: the row is of another version, or cut.
     """
-    own = bytes([VERSION]) + LAYOUT
-    if value[: len(own)] != own:
+    mine = own().tobytes()
+    if value[: len(mine)] != mine:
         raise UnreadableRow(
-            f"a session-state row of version {value[: len(own)].hex() or 'nothing'}, this worker reads "
-            f"version {own.hex()}: run the worker version that wrote it, or reset the application's state"
+            f"a session-state row of version {value[: len(mine)].hex() or 'nothing'}, this worker reads "
+            f"version {mine.hex()}: run the worker version that wrote it, or reset the application's state"
         )
-    body = _HEAD.size + ROW.itemsize
-    _, _, order, names, side = _HEAD.unpack_from(value) if len(value) >= body else (0, 0, b"", 0, 0)
-    if len(value) != body + names + side:
+    _, _, order, names, side = _HEAD.unpack_from(value) if len(value) >= BODY else (0, 0, b"", 0, 0)
+    if len(value) != BODY + names + side:
         raise UnreadableRow(
-            f"a session-state row of {len(value)} bytes where {body + names + side} are announced was cut or "
+            f"a session-state row of {len(value)} bytes where {BODY + names + side} are announced was cut or "
             "spoilt on its way: reset the application's state"
         )
     row = np.frombuffer(value, ROW, 1, _HEAD.size).copy()
-    return row, value[body : body + names], value[body + names :], order
+    return row, value[BODY : BODY + names], value[BODY + names :], order
+
+
+def own() -> NDArray[np.uint8]:
+    """The version and layout of the rows that are written and read here, ``(5,)``."""
+    return np.frombuffer(bytes([VERSION]) + LAYOUT, np.uint8)
 
 
 class SessionTable:
@@ -234,6 +242,18 @@ class SessionTable:
         self._tenants[row] = self._number(names.tenant)
         self.index.insert(names.key if key is None else key, row)
         return row
+
+    def add_all(self, keys: NDArray[np.uint64], tenants: Sequence[str]) -> NDArray[np.int64]:
+        """Give the sessions with these index *keys*, none of which has one, a row each, to be filled."""
+        reused = [self._free.pop() for _ in range(min(len(self._free), len(tenants)))]
+        begin, more = len(self.names), len(tenants) - len(reused)
+        self.names.extend([b""] * more)
+        while len(self.names) > self.rows.size:
+            self._grow()
+        rows = np.array([*reused, *range(begin, begin + more)], np.int64)
+        self._tenants[rows] = [self._number(tenant) for tenant in tenants]
+        self.index.insert_all(keys, rows)
+        return rows
 
     def find(self, tenant: str, session_id: str) -> int:
         """The session's row, -1 where it has none."""

@@ -7,24 +7,36 @@ tombstone.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
-from typing import Any, Self
+from typing import Self
 
 import aiokafka
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from pipeline.bulk_reading import fetch, unpack
 from pipeline.connection import Connection
 from pipeline.failpoints import reach
 from pipeline.lease import Lease
 from pipeline.producer import Outbox
 from pipeline.stage import ChangelogRow
 
+logger = logging.getLogger(__name__)
+
 ROWS_AT_ONCE = 5_000
 """Rows handed to a stage in one call; between two calls the event loop turns."""
 
 STUCK_SECONDS = 60.0
 """How long reading back may make no progress before it is given up."""
+
+FETCHES_AT_ONCE = 3
+"""Of different partitions: the broker answers one while what another brought is restored."""
+
+RETRY_SECONDS = 0.1
+"""How long to wait before a broker that refused, or was not there, is asked again."""
 
 
 Restore = Callable[[list[ChangelogRow]], None]
@@ -77,13 +89,9 @@ class ChangelogReader:
 
     def __init__(self, connection: Connection, fetch_wait_ms: int = 100) -> None:
         self._kafka = aiokafka.AIOKafkaConsumer(
-            **connection.for_aiokafka(),
-            group_id=None,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
-            fetch_max_wait_ms=fetch_wait_ms,
+            **connection.for_aiokafka(), group_id=None, enable_auto_commit=False
         )
+        self._fetch_wait_ms = fetch_wait_ms
 
     async def __aenter__(self) -> Self:
         await self._kafka.start()
@@ -105,18 +113,41 @@ class ChangelogReader:
         """
         if not restore:
             return
-        self._kafka.assign(list(restore))
-        begins = await self._kafka.beginning_offsets(list(restore))
-        unread = {place for place in restore if begins[place] < ends[place]}
+        next_offset = dict(await self._kafka.beginning_offsets(list(restore)))
+        unread = deque(place for place in restore if next_offset[place] < ends[place])
+        fetches: dict[asyncio.Task[bytes | None], TopicPartition] = {}
         moved_at = monotonic()
-        while unread:
-            for place, records in (await self._kafka.getmany(*unread, timeout_ms=1000)).items():
-                await _hand_over(records, restore[place])
-                moved_at = monotonic()
-            # A position, unlike the last record's offset, also moves over what compaction took away.
-            unread = {place for place in unread if await self._kafka.position(place) < ends[place]}
-            if unread and monotonic() - moved_at > STUCK_SECONDS:
-                raise ChangelogStuckError(_stuck(unread, ends))
+        try:
+            while unread or fetches:
+                while unread and len(fetches) < FETCHES_AT_ONCE:
+                    place = unread.popleft()
+                    fetches[asyncio.create_task(self._fetch(place, next_offset))] = place
+                done, _ = await asyncio.wait(fetches, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+                for place, batches in [(fetches.pop(one), one.result()) for one in done]:
+                    if batches:
+                        rows, next_offset[place] = unpack(batches, next_offset[place], place)
+                        await _hand_over(rows, restore[place])
+                        moved_at = monotonic()
+                    if next_offset[place] < ends[place]:
+                        unread.append(place)
+                if monotonic() - moved_at > STUCK_SECONDS:
+                    raise ChangelogStuckError(_stuck([*unread, *fetches.values()], ends))
+        finally:
+            for fetching in fetches:
+                fetching.cancel()
+
+    async def _fetch(self, place: TopicPartition, next_offset: dict[TopicPartition, int]) -> bytes | None:
+        """The batches from the next offset on; nothing, after a while, where the broker has none just now."""
+        try:
+            return await fetch(self._kafka, place, next_offset[place], self._fetch_wait_ms)
+        except OffsetOutOfRangeError:  # the oldest rows were deleted meanwhile
+            next_offset[place] = (await self._kafka.beginning_offsets([place]))[place]
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            logger.warning("%s[%d] cannot be read just now: %r", place.topic, place.partition, error)
+            await asyncio.sleep(RETRY_SECONDS)
+        return None
 
 
 def _stuck(unread: Iterable[TopicPartition], ends: Mapping[TopicPartition, int]) -> str:
@@ -124,7 +155,7 @@ def _stuck(unread: Iterable[TopicPartition], ends: Mapping[TopicPartition, int])
     return f"no changelog record came for {STUCK_SECONDS:.0f} s: {where}"
 
 
-async def _hand_over(records: list[Any], restore: Restore) -> None:
-    for start in range(0, len(records), ROWS_AT_ONCE):
-        restore([(record.key, record.value) for record in records[start : start + ROWS_AT_ONCE]])
+async def _hand_over(rows: list[ChangelogRow], restore: Restore) -> None:
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        restore(rows[start : start + ROWS_AT_ONCE])
         await asyncio.sleep(0)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from models.state import join, split
 from pipeline.outbox import Outbox
@@ -163,11 +162,11 @@ class KeyedStage(Generic[T]):
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
         """Take changelog *rows*, oldest first."""
-        for key, value in rows:
+        for key, value in dict(rows).items():  # of a key only the last counts
             if value is None:
                 self.records.pop(unpack(key), None)
             else:
-                self.records[unpack(key)] = self._load(json.loads(value))
+                self.records[unpack(key)] = self._load(from_json(value))
 
     def ready(self) -> None:
         """Nothing to do: time starts with the next event."""

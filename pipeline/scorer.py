@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models import state
 from models.arrivals import learn_names, locate, unseen
 from models.columns import CALL_MEMBERS, DEVICE, Batch, Columns, Kind
 from models.fold import fold
@@ -31,9 +30,10 @@ from pipeline.look import look
 from pipeline.moment import stable_id
 from pipeline.outbox import Outbox
 from pipeline.outputs import Stamp
-from pipeline.overload import ENDED, HAS_CASE, REVOKED, is_behind
+from pipeline.overload import ENDED, REVOKED, is_behind
+from pipeline.readback import read_back
 from pipeline.reporting import Reporter
-from pipeline.rules import BIT, ORDER
+from pipeline.rules import BIT
 from pipeline.shadow import Shadows
 from pipeline.silence import heard_at, silent_fleets
 from pipeline.stage import ChangelogRow, Outcome, Record
@@ -257,27 +257,7 @@ class SessionScorer:
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
         """Take changelog *rows*, oldest first; the last of a key counts."""
-        for key, value in rows:
-            tenant, session_id = state.split(key)
-            row = self.table.find(tenant, session_id)
-            if value is None:
-                if row >= 0:
-                    self.cases.pop(row, None)
-                    self.table.remove(row)
-                continue
-            fields, names, side, order = state.decode(value)
-            if order != ORDER:
-                # Which bits mean what is not known any more: what holds is asked anew, at the next look.
-                fields["mask"] = 0
-                open_case = fields["flags"] & (HAS_CASE | REVOKED | ENDED) == HAS_CASE
-                fields["wake_at"] = np.where(open_case, 1, fields["wake_at"])
-            if row < 0:
-                row = self.table.add(Names.unpack(names))
-            self.table.rows[row] = fields[0]
-            self.table.names[row] = names
-            self.cases.pop(row, None)
-            if side:
-                self.cases[row] = Case.decode(side)
+        read_back(self.table, self.cases, rows)
 
     def ready(self) -> None:
         """The changelog is restored.
