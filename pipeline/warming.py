@@ -18,7 +18,7 @@ from schemas.export import EXAMPLES
 
 
 def warm(brain: Brain) -> None:
-    """Have examples of every kind of event judged as *brain* does it, and read back; nothing of it is kept."""
+    """Have examples of every kind of event judged as *brain* does, and read back; nothing of it is kept."""
     like = Brain(judge=brain.judge, detector=brain.detector, roles=brain.roles)
     scorer, successor = (SessionScorer(like, Columns(), Options()) for _ in range(2))
     for topic in SOURCES:
