@@ -92,6 +92,7 @@ class ChangelogReader:
             **connection.for_aiokafka(), group_id=None, enable_auto_commit=False
         )
         self._fetch_wait_ms = fetch_wait_ms
+        self._refused: set[TopicPartition] = set()
 
     async def __aenter__(self) -> Self:
         await self._kafka.start()
@@ -145,7 +146,9 @@ class ChangelogReader:
         except KafkaError as error:
             if not error.retriable:
                 raise
-            logger.warning("%s[%d] cannot be read just now: %r", place.topic, place.partition, error)
+            if place not in self._refused:  # said once: it may be asked ten times a second
+                self._refused.add(place)
+                logger.warning("%s[%d] cannot be read just now: %r", place.topic, place.partition, error)
             await asyncio.sleep(RETRY_SECONDS)
         return None
 

@@ -141,6 +141,7 @@ class Reader(ChangelogReader):
     def __init__(self, begins: int) -> None:
         self._kafka = self
         self._fetch_wait_ms = 1
+        self._refused = set()
         self._begins = begins
 
     async def beginning_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
@@ -184,10 +185,15 @@ def test_several_places_are_read_to_their_ends(answers: dict[TopicPartition, Any
     assert read(0, one=many + 2, other=4) == {"one": numbered(0, many + 2), "other": numbered(0, 4)}
 
 
-def test_a_broker_that_is_away_for_a_moment_is_asked_again(answers: dict[TopicPartition, Any]) -> None:
-    answers[PLACE] = iter([NotLeaderForPartitionError(), b"", batch(0, numbered(0, 4))])
+def test_a_broker_that_is_away_for_a_moment_is_asked_again_and_that_is_said_once(
+    answers: dict[TopicPartition, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    away = NotLeaderForPartitionError()
+    answers[PLACE] = iter([away, away, b"", batch(0, numbered(0, 4))])
 
     assert read(0, one=4) == {"one": numbered(0, 4)}
+    said = [record.getMessage() for record in caplog.records if record.name == changelog.__name__]
+    assert said == [f"state[1] cannot be read just now: {away!r}"]
 
 
 def test_where_the_oldest_rows_were_deleted_meanwhile_it_goes_on_from_the_oldest_left(
