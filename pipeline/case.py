@@ -18,6 +18,8 @@ DEVICES: Final = 16
 """Former devices a session remembers."""
 CHILDREN: Final = 1_000
 """Children a parent remembers; above it the oldest are forgotten, and counted by the caller."""
+CHILDREN_BYTES: Final = 400_000
+"""Of their names: a case fits into a changelog record, whatever they are."""
 
 
 @dataclass(slots=True)

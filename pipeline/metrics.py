@@ -103,7 +103,14 @@ class Metrics:
     live_sessions = _gauge("live_sessions", "Sessions with a row of state.", partition=ANY)
     state_bytes = _gauge("state_bytes", "Memory held by the state of a stage.", stage=ANY, partition=ANY)
     evicted_sessions = _counter("evicted_sessions_total", "Live sessions dropped: their partition was full.")
-    evicted_records = _counter("evicted_records_total", "Networks forgotten early: their partition was full.")
+    evicted_records = _counter(
+        "evicted_records_total", "Devices, principals and networks forgotten early: their partition was full."
+    )
+    forgotten_sessions = _counter(
+        "forgotten_sessions_total",
+        "Live sessions too many for their device or principal to remember: the longest bound go.",
+        by=("device", "principal"),
+    )
     forgotten_children = _counter(
         "forgotten_children_total", "Children too many for their parent to remember: its fall will miss them."
     )

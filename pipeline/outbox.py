@@ -13,7 +13,7 @@ from pipeline.case import Case
 from pipeline.rules import ORDER
 from pipeline.stage import ChangelogRow, Message, Outcome, Record
 from schemas.decode import Decoded, encode
-from schemas.refusal import dead_letter
+from schemas.refusal import dead_letter, sort_of
 from schemas.topics import DEAD_LETTERS
 
 
@@ -58,7 +58,7 @@ class Outbox:
             record.topic, record.partition, record.offset, record.key, record.value, reason, self.now_ms
         )
         self.send(Message(DEAD_LETTERS, record.key, encode(letter)))
-        self.dead[reason.partition(":")[0]] += 1
+        self.dead[sort_of(reason)] += 1
 
     def forget(self, row: int, table: SessionTable, cases: dict[int, Case]) -> None:
         """A session is over: a tombstone, and its row is free."""

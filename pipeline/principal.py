@@ -21,6 +21,7 @@ from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
 from pipeline.principal_devices import Answer, Devices
 from pipeline.principal_factors import Factors
+from pipeline.room import are_too_many
 from pipeline.suppressing import Suppressions, lapse, mute, remind
 from pipeline.uses import Fashion, Uses
 from pipeline.whereabouts import anonymity, is_placed, learn_home, speed_from
@@ -30,7 +31,10 @@ from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
 
 SOURCES: Final = (PRINCIPAL_ACTIVITY,)
 MOST_SESSIONS: Final = 1_000
-"""As many as fit into a changelog record, however long their names are."""
+MOST_SESSIONS_BYTES: Final = 370_000
+"""Of the names of a principal's live sessions: all fits into a changelog record, whatever they are."""
+MOST_PRINCIPALS: Final = 200_000
+"""Held in a partition: who guesses whose account there might be could fill any memory."""
 MOST_DOUBTED: Final = 8
 """Revoked sessions whose lessons are kept, for an analyst may vouch for them."""
 MOST_LESSONS: Final = 4
@@ -78,7 +82,9 @@ class PrincipalState:
         return cls(**told | {name: part(**told[name]) for name, part in _PARTS.items() if name in told})
 
 
-def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalState]:
+def principal_context(
+    limits: Limits = DEFAULT_LIMITS, most: int = MOST_PRINCIPALS
+) -> KeyedStage[PrincipalState]:
     """The principal stage of one partition."""
 
     def handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: Outbox) -> bool:
@@ -93,9 +99,17 @@ def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalSt
         busy=lambda principal: bool(principal.live or principal.suppressions),
         lapse=_lapse,
         limits=limits,
+        most=most,
+        slight=_is_only_guessed,
         common=_follow_fashion,
     )
     return stage
+
+
+def _is_only_guessed(principal: PrincipalState) -> bool:
+    """Whether nobody ever got in, as far as is known, and nobody said anything of it."""
+    learned = any(principal.habits.values()) or principal.baseline.days or principal.baseline.waiting
+    return not (learned or principal.suppressions or principal.factors.changes)
 
 
 def _lapse(principal: PrincipalState, at: int, out: Outbox) -> bool:
@@ -167,8 +181,9 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
     if session_id not in principal.live:
         principal.sessions_seen += 1
         principal.live[session_id] = [at, "", OWN, []]
-        if len(principal.live) > MOST_SESSIONS:
+        while are_too_many(principal.live, MOST_SESSIONS, MOST_SESSIONS_BYTES):
             del principal.live[next(iter(principal.live))]
+            out.count("forgotten_sessions", "principal")
     else:
         before -= 1
     networks = shown.get("asn", [])
