@@ -142,6 +142,9 @@ class Metrics:
     challenger_differences = _counter(
         "challenger_differences_total", "Times a challenger's level was told to be another.", model=ANY
     )
+    policy_refused = _gauge(
+        "policy_refused", "1 while the policy file cannot be used and an older policy is in force; else 0."
+    )
     policy_info = _gauge("policy_info", "1 for the policy in force, and its mode.", policy=ANY, mode=ANY)
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -189,8 +192,9 @@ class Metrics:
             else:
                 self.drift_psi.labels(one.name).set(one.psi)
 
-    def show_policy(self, policy: str, mode: str) -> None:
-        """Show which policy is in force, and no other."""
+    def show_policy(self, policy: str, mode: str, *, refused: bool = False) -> None:
+        """Show which policy is in force, and no other; and whether what its file says now was *refused*."""
+        self.policy_refused.set(refused)
         self.policy_info.clear()
         self.policy_info.labels(policy, mode).set(1)
 
