@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
+from models.state import UnreadableRow
+
 EVIDENCE: Final = 5
 """Event ids kept per episode: the first, and the newest."""
 DEVICES: Final = 16
@@ -121,14 +123,18 @@ class Case:
 
     @classmethod
     def decode(cls, packed: bytes) -> Case:
-        """The inverse of :meth:`encode`."""
-        told = json.loads(packed)
-        if told.get("challenge"):
-            told["challenge"] = Challenge(**told["challenge"])
-        if told.get("revocation"):
-            told["revocation"] = Revocation(**told["revocation"])
-        told["episodes"] = {rule: Episode(**one) for rule, one in told.get("episodes", {}).items()}
-        return cls(**told)
+        """The inverse of :meth:`encode`; raises `UnreadableRow` where *packed* is no case that is known."""
+        try:
+            told = json.loads(packed)
+            if told.get("challenge"):
+                told["challenge"] = Challenge(**told["challenge"])
+            if told.get("revocation"):
+                told["revocation"] = Revocation(**told["revocation"])
+            told["episodes"] = {rule: Episode(**one) for rule, one in told.get("episodes", {}).items()}
+            return cls(**told)
+        except (ValueError, TypeError, AttributeError) as error:
+            why = str(error).partition("\n")[0][:120]
+            raise UnreadableRow(f"a case that cannot be read ({type(error).__name__}: {why})") from error
 
 
 _NEW: Final = tuple((one.name, getattr(Case(), one.name)) for one in fields(Case))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import aiokafka
 from aiokafka import TopicPartition
 
+from models.state import UnreadableRow
 from pipeline.connection import Connection
 from pipeline.failpoints import reach
 from pipeline.lease import Lease
@@ -31,13 +32,30 @@ Restore = Callable[[list[ChangelogRow]], None]
 """What rows are handed to."""
 
 
+LOST: Final = {
+    "session": "what is known of every live session: scores, episodes, revocations nobody acknowledged yet",
+    "device": "what is known of every device, and that live sessions are on it",
+    "principal": "what was learned to be usual for everybody, and every suppression in force",
+    "network": "who came from which network, and who failed to, in the last month",
+}
+"""What goes with the changelog of a kind of stage."""
+
+
 class ChangelogStuckError(Exception):
     """A changelog cannot be read to its end."""
+
+
+class UnreadableChangelogError(Exception):
+    """A changelog has a row that this worker must not guess at; the message says where, why, what to do."""
 
 
 def table_name(kind: str) -> str:
     """Return the name of the Faust table of a kind of stage."""
     return f"{kind}-state"
+
+
+def _kind_of(topic: str) -> str:
+    return next((kind for kind in LOST if topic.endswith(f"-{table_name(kind)}-changelog")), "")
 
 
 def changelog_topic(app_id: str, kind: str) -> str:
@@ -101,7 +119,8 @@ class ChangelogReader:
     ) -> None:
         """Read each place up to its end in *ends*, handing its rows to its function in *restore*.
 
-        Raises `ChangelogStuckError` when there is no progress for a minute.
+        Raises `ChangelogStuckError` when there is no progress for a minute, `UnreadableChangelogError` for a
+        row that cannot be read.
         """
         if not restore:
             return
@@ -111,7 +130,7 @@ class ChangelogReader:
         moved_at = monotonic()
         while unread:
             for place, records in (await self._kafka.getmany(*unread, timeout_ms=1000)).items():
-                await _hand_over(records, restore[place])
+                await _hand_over(place, records, restore[place])
                 moved_at = monotonic()
             # A position, unlike the last record's offset, also moves over what compaction took away.
             unread = {place for place in unread if await self._kafka.position(place) < ends[place]}
@@ -124,7 +143,26 @@ def _stuck(unread: Iterable[TopicPartition], ends: Mapping[TopicPartition, int])
     return f"no changelog record came for {STUCK_SECONDS:.0f} s: {where}"
 
 
-async def _hand_over(records: list[Any], restore: Restore) -> None:
+async def _hand_over(place: TopicPartition, records: list[Any], restore: Restore) -> None:
     for start in range(0, len(records), ROWS_AT_ONCE):
-        restore([(record.key, record.value) for record in records[start : start + ROWS_AT_ONCE]])
+        portion = records[start : start + ROWS_AT_ONCE]
+        try:
+            restore([(record.key, record.value) for record in portion])
+        except UnreadableRow:
+            _blame_one(place, portion, restore)
+            raise
         await asyncio.sleep(0)
+
+
+def _blame_one(place: TopicPartition, records: list[Any], restore: Restore) -> None:
+    """Raise `UnreadableChangelogError` for the first of *records* that cannot be restored."""
+    for record in records:
+        try:
+            restore([(record.key, record.value)])
+        except UnreadableRow as error:
+            lost = LOST.get(_kind_of(place.topic), "all that is in it")
+            raise UnreadableChangelogError(
+                f"{place.topic}, partition {place.partition}, offset {record.offset}: {error}. Run the "
+                "version of session-risk that wrote it. Or begin anew: stop all workers, delete this topic, "
+                f"make it with `session-risk topics create`, start them; what is lost is {lost}"
+            ) from error

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from pydantic_core import to_json
 
-from models.state import join, split
+from models.state import UnreadableRow, join, split
 from pipeline.outbox import Outbox
 from pipeline.room import Key, Room
+from pipeline.sealed import seal, unseal
 from pipeline.stage import ChangelogRow, Outcome, Record
 from schemas.decode import DEFAULT_LIMITS, Limits, decode_chunk
 from schemas.members import DAY_MS
@@ -144,7 +144,7 @@ class KeyedStage(Generic[T]):
         self._evicted.clear()
         rows: list[ChangelogRow] = [(pack(key), None) for key in dict.fromkeys((*gone, *evicted))]
         changed = sorted(key for key in dirty if key in self.records)
-        rows += [(pack(key), to_json(self.records[key])) for key in changed]
+        rows += [(packed := pack(key), seal(packed, to_json(self.records[key]))) for key in changed]
         return Outcome(out.messages, rows, out.events, dict(out.dead), dict(out.counts))
 
     def _let_lapse(self, out: Outbox) -> set[Key]:
@@ -174,14 +174,15 @@ class KeyedStage(Generic[T]):
         return record.seen_at < self._reached - self._keep_ms and not self._busy(record)
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
-        """Take changelog *rows*, oldest first."""
+        """Take changelog *rows*, oldest first; raises `UnreadableRow`."""
         for packed, value in rows:
             key = unpack(packed)
+            record = None if value is None else unseal(packed, value, self._load)
             own = key != shared(key[0])
-            if self.records.pop(key, None) is not None and value is None and own:
+            if self.records.pop(key, None) is not None and record is None and own:
                 self._room.forget(key)
-            if value is not None:
-                record = self.records[key] = self._load(json.loads(value))
+            if record is not None:
+                self.records[key] = record
                 if own:
                     self._room.use(key)
                     self._room.weigh(key, slight=self._slight(record))
@@ -215,6 +216,8 @@ def pack(key: Key) -> bytes:
 
 
 def unpack(packed: bytes) -> Key:
-    """The inverse of :func:`pack`."""
-    tenant, name = split(packed)
-    return tenant, name
+    """The inverse of :func:`pack`; raises `UnreadableRow` where *packed* is no such key."""
+    parts = split(packed) if packed else []
+    if len(parts) != 2:
+        raise UnreadableRow("a row whose key is not of a tenant and a name")
+    return parts[0], parts[1]

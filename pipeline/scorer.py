@@ -18,7 +18,7 @@ from models.arrivals import learn_names, locate, unseen
 from models.columns import CALL_MEMBERS, DEVICE, Batch, Columns, Kind
 from models.fold import fold
 from models.segments import Segments, segments
-from models.state import SOURCES, Names, SessionTable
+from models.state import SOURCES, Names, SessionTable, UnreadableRow
 from pipeline.afterwards import Farewell, acknowledge, summarise
 from pipeline.attempts import tell_networks
 from pipeline.brain import Brain
@@ -27,9 +27,10 @@ from pipeline.challenger import OwnRoles
 from pipeline.eviction import surplus
 from pipeline.guard import Guard
 from pipeline.judging import ENDED, HAS_CASE, REVOKED, Walk
+from pipeline.keyed import unpack
 from pipeline.look import look
 from pipeline.moment import stable_id
-from pipeline.outbox import Outbox
+from pipeline.outbox import NAME_END, Outbox
 from pipeline.outputs import Stamp
 from pipeline.reporting import Reporter
 from pipeline.rules import BIT, ORDER
@@ -251,9 +252,9 @@ class SessionScorer:
         }  # fmt: skip
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
-        """Take changelog *rows*, oldest first; the last of a key counts."""
+        """Take changelog *rows*, oldest first; the last of a key counts. Raises `UnreadableRow`."""
         for key, value in rows:
-            tenant, session_id = state.split(key)
+            tenant, session_id = unpack(key)
             row = self.table.find(tenant, session_id)
             if value is None:
                 if row >= 0:
@@ -261,6 +262,9 @@ class SessionScorer:
                     self.table.remove(row)
                 continue
             fields, names, side, order = state.decode(value)
+            if not names.startswith(key + NAME_END) or names.count(NAME_END) != 3:
+                raise UnreadableRow("a row of another session than its key's: it was spoilt")
+            case = Case.decode(side) if side else None
             if order != ORDER:
                 # Which bits mean what is not known any more: what holds is asked anew, at the next look.
                 fields["mask"] = 0
@@ -271,8 +275,8 @@ class SessionScorer:
             self.table.rows[row] = fields[0]
             self.table.names[row] = names
             self.cases.pop(row, None)
-            if side:
-                self.cases[row] = Case.decode(side)
+            if case is not None:
+                self.cases[row] = case
 
     def ready(self) -> None:
         """The changelog is restored.
