@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,14 +87,13 @@ ROW: Final = np.dtype(
         ("network_principals", "<u2"),  # others that the network context's signals rest on
     ]
 )
-VERSION: Final = 2
+VERSION: Final = 3
+UNSUMMED: Final = 2
+"""The version before, which had no checksum: its rows are read, and written anew as their sessions go on."""
 LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS, VOLUMES]).encode(), digest_size=4).digest()
 """Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
 _HEAD: Final = struct.Struct("<B4s4sHI")
-HEAD: Final = np.dtype([("own", "u1", (5,)), ("order", "u1", (4,)), ("names", "<u2"), ("side", "<u4")])
-"""What a changelog value begins with: version and layout, order, lengths of names and side table."""
-BODY: Final = HEAD.itemsize + ROW.itemsize
-"""Bytes of a changelog value before its names."""
+_SUM: Final = struct.Struct("<I")
 _SMALLEST: Final = 1024
 _TENANTS: Final = 2**16
 """Tenants of a partition with a number of their own; 0 stands for all others, who are looked up by name."""
@@ -110,7 +110,7 @@ def split(joined: bytes) -> list[str]:
 
 
 class UnreadableRow(ValueError):
-    """A changelog row that this version cannot read; the message says which and what to do."""
+    """A changelog row that this version cannot read; the message says why, and not whose it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,43 +159,42 @@ def scatter(rows: Rows, chosen: NDArray[np.int64], values: Rows) -> None:
 def encode(
     rows: Rows, names: Sequence[bytes], sides: Sequence[bytes], order: bytes = bytes(4)
 ) -> list[bytes]:
-    """Changelog values: version, order, lengths, a row's own bytes, its names, its side table (may be empty).
+    """Changelog values: version, order, lengths, a row's own bytes, its names, its side table, a checksum.
 
-    *order* names, in four bytes, the order of the detections whose bits are in ``mask``.
+    The side table may be empty. *order* names, in four bytes, the order of the detections whose bits are in
+    ``mask``. The checksum is CRC-32, of all before it.
     """
     packed, size = rows.tobytes(), ROW.itemsize
     head = partial(_HEAD.pack, VERSION, LAYOUT, order)
-    return [
+    told = [
         b"".join((head(len(name), len(side)), packed[at : at + size], name, side))
         for at, name, side in zip(range(0, len(packed), size), names, sides, strict=True)
     ]
+    return [one + _SUM.pack(crc32(one)) for one in told]
 
 
 def decode(value: bytes) -> tuple[Rows, bytes, bytes, bytes]:
     """The inverse of :func:`encode`: ``(row, names, side, order)``.
 
     Raises:
-        UnreadableRow: the row is of another version, or cut.
+        UnreadableRow: the row is of another version, cut or spoilt.
     """
-    mine = own().tobytes()
-    if value[: len(mine)] != mine:
+    found, own = value[: 1 + len(LAYOUT)], bytes([VERSION]) + LAYOUT
+    if found not in (own, bytes([UNSUMMED]) + LAYOUT):
         raise UnreadableRow(
-            f"a session-state row of version {value[: len(mine)].hex() or 'nothing'}, this worker reads "
-            f"version {mine.hex()}: run the worker version that wrote it, or reset the application's state"
+            f"a row of version {found.hex() or 'nothing'}, where this worker reads version {own.hex()}"
         )
-    _, _, order, names, side = _HEAD.unpack_from(value) if len(value) >= BODY else (0, 0, b"", 0, 0)
-    if len(value) != BODY + names + side:
+    body, summed = _HEAD.size + ROW.itemsize, _SUM.size * (found == own)
+    _, _, order, names, side = _HEAD.unpack_from(value) if len(value) >= body else (0, 0, b"", 0, 0)
+    end = body + names + side
+    if len(value) != end + summed:
         raise UnreadableRow(
-            f"a session-state row of {len(value)} bytes where {BODY + names + side} are announced was cut or "
-            "spoilt on its way: reset the application's state"
+            f"a row of {len(value)} bytes, where {end + summed} are announced: it was cut or spoilt"
         )
+    if summed and _SUM.unpack_from(value, end)[0] != crc32(value[:end]):
+        raise UnreadableRow("a row that does not fit its checksum: it was cut or spoilt")
     row = np.frombuffer(value, ROW, 1, _HEAD.size).copy()
-    return row, value[BODY : BODY + names], value[BODY + names :], order
-
-
-def own() -> NDArray[np.uint8]:
-    """The version and layout of the rows that are written and read here, ``(5,)``."""
-    return np.frombuffer(bytes([VERSION]) + LAYOUT, np.uint8)
+    return row, value[body : body + names], value[body + names : end], order
 
 
 class SessionTable:

@@ -57,6 +57,17 @@ async def fetch(kafka: aiokafka.AIOKafkaConsumer, place: TopicPartition, offset:
     return bytes(batches)
 
 
+def offsets(batches: bytes, offset: int) -> list[int]:
+    """Return the offsets of the rows that :func:`unpack` returns, for who must name one."""
+    records: Any = MemoryRecords(batches)
+    found: list[int] = []
+    while records.has_next():
+        batch = records.next_batch()
+        if not batch.is_control_batch:
+            found += [one.offset for one in batch if one.offset >= offset]
+    return found
+
+
 def unpack(batches: bytes, offset: int, place: TopicPartition) -> Rows:
     """Return what *batches* of *place* hold from *offset* on; raises `CorruptRecordException`."""
     records: Any = MemoryRecords(batches)

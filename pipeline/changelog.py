@@ -11,13 +11,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
-from typing import Self
+from typing import Final, Self
 
 import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from pipeline.bulk_reading import fetch, unpack
+from models.state import UnreadableRow
+from pipeline.bulk_reading import fetch, offsets, unpack
 from pipeline.connection import Connection
 from pipeline.failpoints import reach
 from pipeline.lease import Lease
@@ -43,13 +44,30 @@ Restore = Callable[[list[ChangelogRow]], None]
 """What rows are handed to."""
 
 
+LOST: Final = {
+    "session": "what is known of every live session: scores, episodes, revocations nobody acknowledged yet",
+    "device": "what is known of every device, and that live sessions are on it",
+    "principal": "what was learned to be usual for everybody, and every suppression in force",
+    "network": "who came from which network, and who failed to, in the last month",
+}
+"""What goes with the changelog of a kind of stage."""
+
+
 class ChangelogStuckError(Exception):
     """A changelog cannot be read to its end."""
+
+
+class UnreadableChangelogError(Exception):
+    """A changelog has a row that this worker must not guess at; the message says where, why, what to do."""
 
 
 def table_name(kind: str) -> str:
     """Return the name of the Faust table of a kind of stage."""
     return f"{kind}-state"
+
+
+def _kind_of(topic: str) -> str:
+    return next((kind for kind in LOST if topic.endswith(f"-{table_name(kind)}-changelog")), "")
 
 
 def changelog_topic(app_id: str, kind: str) -> str:
@@ -110,7 +128,8 @@ class ChangelogReader:
     ) -> None:
         """Read each place up to its end in *ends*, handing its rows to its function in *restore*.
 
-        Raises `ChangelogStuckError` when there is no progress for a minute.
+        Raises `ChangelogStuckError` when there is no progress for a minute, `UnreadableChangelogError` for a
+        row that cannot be read.
         """
         if not restore:
             return
@@ -126,8 +145,7 @@ class ChangelogReader:
                 done, _ = await asyncio.wait(fetches, timeout=1, return_when=asyncio.FIRST_COMPLETED)
                 for place, batches in [(fetches.pop(one), one.result()) for one in done]:
                     if batches:
-                        rows, next_offset[place] = unpack(batches, next_offset[place], place)
-                        await _hand_over(rows, restore[place])
+                        next_offset[place] = await _take(batches, next_offset[place], place, restore[place])
                         moved_at = monotonic()
                     if next_offset[place] < ends[place]:
                         unread.append(place)
@@ -158,7 +176,32 @@ def _stuck(unread: Iterable[TopicPartition], ends: Mapping[TopicPartition, int])
     return f"no changelog record came for {STUCK_SECONDS:.0f} s: {where}"
 
 
+async def _take(batches: bytes, offset: int, place: TopicPartition, restore: Restore) -> int:
+    """Restore what *batches* hold from *offset* on; the offset after it."""
+    rows, after = unpack(batches, offset, place)
+    try:
+        await _hand_over(rows, restore)
+    except UnreadableRow:
+        _blame_one(place, rows, offsets(batches, offset), restore)
+        raise
+    return after
+
+
 async def _hand_over(rows: list[ChangelogRow], restore: Restore) -> None:
     for start in range(0, len(rows), ROWS_AT_ONCE):
         restore(rows[start : start + ROWS_AT_ONCE])
         await asyncio.sleep(0)
+
+
+def _blame_one(place: TopicPartition, rows: list[ChangelogRow], places: list[int], restore: Restore) -> None:
+    """Raise `UnreadableChangelogError` for the first of *rows*, at offsets *places*, that is not restored."""
+    for row, offset in zip(rows, places, strict=True):
+        try:
+            restore([row])
+        except UnreadableRow as error:
+            lost = LOST.get(_kind_of(place.topic), "all that is in it")
+            raise UnreadableChangelogError(
+                f"{place.topic}, partition {place.partition}, offset {offset}: {error}. Run the "
+                "version of session-risk that wrote it. Or begin anew: stop all workers, delete this topic, "
+                f"make it with `session-risk topics create`, start them; what is lost is {lost}"
+            ) from error

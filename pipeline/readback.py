@@ -9,10 +9,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from models import state
 from models.readback import Told, decode_all, put
-from models.state import SessionTable
+from models.state import SessionTable, UnreadableRow
 from pipeline.case import Case
+from pipeline.keyed import unpack
+from pipeline.outbox import NAME_END
 from pipeline.overload import ENDED, HAS_CASE, REVOKED
 from pipeline.rules import ORDER
 from pipeline.stage import ChangelogRow
@@ -21,7 +22,7 @@ from pipeline.stage import ChangelogRow
 def read_back(table: SessionTable, cases: dict[int, Case], rows: Iterable[ChangelogRow]) -> None:
     """Take changelog *rows*, oldest first; the last of a key counts.
 
-    Raises `models.state.UnreadableRow` for one that this version cannot read.
+    Raises `UnreadableRow` for one that this version cannot read; then it has taken none of those to keep.
     """
     latest = dict(rows)
     _forget(table, cases, [key for key, value in latest.items() if value is None])
@@ -29,18 +30,28 @@ def read_back(table: SessionTable, cases: dict[int, Case], rows: Iterable[Change
     if not kept:
         return
     told = decode_all(list(kept.values()))
+    _check_keys(kept, told.names)
+    found = [Case.decode(side) if side else None for side in told.sides]
     _ask_anew(told)
     places = put(table, list(kept), told.rows, told.names)
-    for place, side in zip(places.tolist(), told.sides, strict=True):
-        if side:
-            cases[place] = Case.decode(side)
+    for place, case in zip(places.tolist(), found, strict=True):
+        if case is not None:
+            cases[place] = case
         elif cases:
             cases.pop(place, None)
 
 
+def _check_keys(keys: Iterable[bytes], names: Iterable[bytes]) -> None:
+    for key, told in zip(keys, names, strict=True):
+        if key.count(NAME_END) != 1:
+            unpack(key)  # says so
+        if not told.startswith(key + NAME_END) or told.count(NAME_END) != 3:
+            raise UnreadableRow("a row of another session than its key's: it was spoilt")
+
+
 def _forget(table: SessionTable, cases: dict[int, Case], keys: Iterable[bytes]) -> None:
     for key in keys:
-        row = table.find(*state.split(key))
+        row = table.find(*unpack(key))
         if row >= 0:
             cases.pop(row, None)
             table.remove(row)

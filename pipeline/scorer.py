@@ -256,7 +256,7 @@ class SessionScorer:
         }  # fmt: skip
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
-        """Take changelog *rows*, oldest first; the last of a key counts."""
+        """Take changelog *rows*, oldest first; the last of a key counts. Raises `UnreadableRow`."""
         read_back(self.table, self.cases, rows)
 
     def ready(self) -> None:
