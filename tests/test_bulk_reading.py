@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import changelog
-from pipeline.bulk_reading import Rows, fetch, unpack
+from pipeline.bulk_reading import Rows, fetch, offsets, unpack
 from pipeline.changelog import ROWS_AT_ONCE, ChangelogReader, ChangelogStuckError
 from pipeline.stage import ChangelogRow
 
@@ -54,6 +54,7 @@ def test_all_rows_from_an_offset_on_come_in_order_however_they_were_batched(
     batches = b"".join(batch(first, numbered(first, last)) for first, last in pairwise(edges))
 
     assert unpack(batches, begin, PLACE) == Rows(numbered(begin, 60), 60)
+    assert offsets(batches, begin) == list(range(begin, 60))
 
 
 def test_a_tombstone_and_a_compressed_batch_are_read() -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from statistics import median
+from statistics import mean, median
 from time import perf_counter
 
 from bench_core import CHUNK, Clock
@@ -61,7 +61,7 @@ def opened(brain: Brain, sessions: int) -> SessionScorer:
 
 
 def measured(brain: Brain, clock: Clock, sessions: int) -> list[float]:
-    """µs an event for each of STEPS, of the round that is the median."""
+    """µs an event for each of STEPS: medians of the rounds, but for sweeps, which come in few of them, the mean."""
     stage, rng = opened(brain, sessions), Random(5)
     search_seldom()
     rounds = []
@@ -71,9 +71,10 @@ def measured(brain: Brain, clock: Clock, sessions: int) -> list[float]:
         whole = work(stage, records)
         parts = [clock.spent.get(step, 0.0) / EVENTS * 1e6 for step in STEPS[:-1]]
         rounds.append([*parts, whole - sum(parts)])
-    kept = rounds[1:]  # in the first the memory of strings still fills
-    middle = median(map(sum, kept))
-    return min(kept, key=lambda parts: abs(sum(parts) - middle))
+    kept = dict(
+        zip(STEPS, zip(*rounds[1:], strict=True), strict=True)
+    )  # in the first memories of strings fill
+    return [mean(costs) if step == "sweeps" else median(costs) for step, costs in kept.items()]
 
 
 def main(picture: str | None = None) -> None:
