@@ -11,13 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from models.detector import NoDetector
+from models.drift import Reference
 from models.features import FEATURE_NAMES
 from models.state import decode
+from pipeline import scorer
 from pipeline.assembly import options
 from pipeline.challenger import Challenger
-from pipeline.overload import is_behind
+from pipeline.drifting import LiveDrift
+from pipeline.overload import HAS_CASE, is_behind
 from pipeline.scorer import Options
 from pipeline.settings import Settings
+from pipeline.shadow import Shadows
 from playing import NOW, Desk, Event, Said, chunks, of, read, record, topic_of
 from samples import T0, auth, call
 from schemas import topics
@@ -149,10 +154,13 @@ def test_a_session_with_a_case_is_scored_however_late_it_is() -> None:
     model = Seen()
     one = desk(detector=model)
     play(one, call(0, sensitivity="restricted", records=200))
+    play(one, call(700))
+    (row,) = (_fields(value) for value in one.rows.values())
     model.calls.clear()
 
-    play(one, call(9_000), behind=True)
+    play(one, call(701), behind=True)
 
+    assert (int(row["mask"][0]), int(row["flags"][0]) & HAS_CASE) == (0, HAS_CASE)
     assert (len(model.calls), one.counts["unscored_events", topics.API_CALLS]) == (1, 0)
 
 
@@ -206,6 +214,36 @@ def test_what_is_passed_over_is_no_vector_for_retraining_and_nothing_a_challenge
     assert (of(late, topics.SESSION_FEATURES), of(late, topics.SESSION_SHADOW), counted) == ([], [], set())
     assert [len(of(in_time, one)) for one in (topics.SESSION_FEATURES, topics.SESSION_SHADOW)] == [1, 1]
     assert challenger.calls == [3]
+
+
+def test_a_challenger_differs_on_nothing_that_was_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    differed: list[bool] = []
+
+    class Noted(Shadows):
+        def __init__(self, *told: Any) -> None:
+            super().__init__(*told)
+            differed.append(bool(self.watched.any()))
+
+    monkeypatch.setattr(scorer, "Shadows", Noted)
+    one = desk()
+    one.brain.challengers = (Challenger(NoDetector()),)
+
+    play(one, call(0))
+    play(one, call(1), behind=True)
+
+    assert differed == [True, False]
+
+
+def test_what_is_passed_over_is_not_counted_as_drift() -> None:
+    one = desk()
+    one.brain.drift = LiveDrift(Reference.of(FEATURE_NAMES, np.zeros((8, len(FEATURE_NAMES))), np.zeros(8)))
+
+    play(one, *(call(at / 10) for at in range(200)), behind=True)
+    passed = one.brain.drift.rows
+    play(one, *(call(20 + at / 10) for at in range(200)))
+
+    assert passed == 0
+    assert one.brain.drift.rows > 0
 
 
 def test_a_sign_out_is_heard_however_late_it_is() -> None:

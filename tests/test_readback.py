@@ -111,6 +111,20 @@ def _held(table: SessionTable, cases: dict[int, Case]) -> dict[bytes, bytes]:
     return answer
 
 
+@pytest.mark.parametrize(
+    "key",
+    [row_key(Names("t", "s-2").pack()), b"t\xffs", b"t", b"", row_key(Names("t", "s-1").pack()) + b"\xff"],
+)
+def test_a_row_under_a_key_that_is_not_its_own_is_refused_and_nothing_is_taken(key: bytes) -> None:
+    table, cases = SessionTable(), dict[int, Case]()
+    good = row_key(Names("t", "s-0").pack()), written(Names("t", "s-0"), 1, case=False)
+
+    with pytest.raises(UnreadableRow, match=r"a row of another session|a row whose key"):
+        read_back(table, cases, [good, (key, written(Names("t", "s-1"), 1, case=False))])
+
+    assert len(table) == 0
+
+
 def test_ten_thousand_sessions_are_read_back_into_a_table_that_grows() -> None:
     names = [Names("acme", f"s-{n}") for n in range(10_000)]
     table, cases = SessionTable(), dict[int, Case]()
