@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 from zipfile import BadZipFile
@@ -119,13 +120,23 @@ def load_roles(directory: Path) -> Roles | None:
 
 
 def _vouched(directory: Path, card: Mapping[str, Any], name: str) -> bytes:
-    """The bytes of a file that the card must name: a file it says nothing of may be anybody's."""
-    if name not in (card.get("sha256") or {}):
+    """The bytes of a file, which are those that the card vouches for, whatever becomes of the file meanwhile.
+
+    A file that it says nothing of may be anybody's.
+    """
+    promised = (card.get("sha256") or {}).get(name)
+    if promised is None:
         raise BadModel(
             f"{directory / name}: the card vouches for no file of this name; train it again with "
             "`session-risk train`"
         )
-    return (directory / name).read_bytes()
+    try:
+        found = (directory / name).read_bytes()
+    except OSError as error:
+        raise BadModel(f"{directory / name}: {error.strerror} while it was read") from error
+    if sha256(found).hexdigest() != promised:
+        raise BadModel(f"{directory / name}: changed while it was read (its sha256 is not the card's)")
+    return found
 
 
 def _foreign(path: Path, error: Exception) -> BadModel:

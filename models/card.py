@@ -52,7 +52,8 @@ def read(directory: Path) -> dict[str, Any]:
     A picture or page may be missing: nothing is decided by it.
 
     Raises:
-        BadModel: there is no card, a file is missing or was changed, or the features are others.
+        BadModel: there is no card, a file is missing, was changed or is not the model's, or the features are
+            others.
     """
     try:
         card = json.loads((directory / CARD).read_text("utf-8"))
@@ -69,6 +70,11 @@ def read(directory: Path) -> dict[str, Any]:
             continue
         if found != promised:
             raise BadModel(f"{directory / name}: changed since it was trained (its sha256 is not the card's)")
+    if strange := sorted({one.name for one in directory.glob("*.npz")} - set(card.get("sha256") or {})):
+        raise BadModel(
+            f"{directory / strange[0]}: the card says nothing of this file; take it away, or train the model "
+            "again with `session-risk train`"
+        )
     if card.get("feature_set") != FEATURE_SET:
         raise BadModel(
             f"{directory}: trained on feature set {card.get('feature_set')}, this is {FEATURE_SET}: "

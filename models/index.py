@@ -28,6 +28,18 @@ def _find(
             slot = (slot + np.uint64(1)) & mask
 
 
+@compiled
+def _place(
+    held: NDArray[np.uint64], rows: NDArray[np.int32], keys: NDArray[np.uint64], numbers: NDArray[np.int64]
+) -> None:
+    mask = np.uint64(held.size - 1)
+    for one in range(keys.size):
+        slot = keys[one] & mask
+        while held[slot] != 0:
+            slot = (slot + np.uint64(1)) & mask
+        held[slot], rows[slot] = keys[one], numbers[one]
+
+
 class SessionIndex:
     """Maps session fingerprints (never 0) to row numbers; linear probing, deletion by moving back."""
 
@@ -57,6 +69,13 @@ class SessionIndex:
             self._grow()
         self._place(key, row)
         self._used += 1
+
+    def insert_all(self, keys: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
+        """Hold all *keys*, no two alike and none held yet, at their *rows*."""
+        while self._used + keys.size > self._keys.size * _FULLEST:
+            self._grow()
+        _place(self._keys, self._rows, keys, rows)
+        self._used += keys.size
 
     def remove(self, key: int) -> None:
         """Forget *key*.
@@ -95,5 +114,4 @@ class SessionIndex:
         keys, rows = self._keys[held], self._rows[held]
         self._keys = np.zeros(self._keys.size * 2, np.uint64)
         self._rows = np.zeros(self._keys.size, np.int32)
-        for key, row in zip(keys.tolist(), rows.tolist(), strict=True):
-            self._place(key, row)
+        _place(self._keys, self._rows, keys, rows.astype(np.int64))

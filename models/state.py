@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,10 +87,13 @@ ROW: Final = np.dtype(
         ("network_principals", "<u2"),  # others that the network context's signals rest on
     ]
 )
-VERSION: Final = 2
+VERSION: Final = 3
+UNSUMMED: Final = 2
+"""The version before, which had no checksum: its rows are read, and written anew as their sessions go on."""
 LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS, VOLUMES]).encode(), digest_size=4).digest()
 """Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
 _HEAD: Final = struct.Struct("<B4s4sHI")
+_SUM: Final = struct.Struct("<I")
 _SMALLEST: Final = 1024
 _TENANTS: Final = 2**16
 """Tenants of a partition with a number of their own; 0 stands for all others, who are looked up by name."""
@@ -106,7 +110,7 @@ def split(joined: bytes) -> list[str]:
 
 
 class UnreadableRow(ValueError):
-    """A changelog row that this version cannot read; the message says which and what to do."""
+    """A changelog row that this version cannot read; the message says why, and not whose it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,39 +159,42 @@ def scatter(rows: Rows, chosen: NDArray[np.int64], values: Rows) -> None:
 def encode(
     rows: Rows, names: Sequence[bytes], sides: Sequence[bytes], order: bytes = bytes(4)
 ) -> list[bytes]:
-    """Changelog values: version, order, lengths, a row's own bytes, its names, its side table (may be empty).
+    """Changelog values: version, order, lengths, a row's own bytes, its names, its side table, a checksum.
 
-    *order* names, in four bytes, the order of the detections whose bits are in ``mask``.
+    The side table may be empty. *order* names, in four bytes, the order of the detections whose bits are in
+    ``mask``. The checksum is CRC-32, of all before it.
     """
     packed, size = rows.tobytes(), ROW.itemsize
     head = partial(_HEAD.pack, VERSION, LAYOUT, order)
-    return [
+    told = [
         b"".join((head(len(name), len(side)), packed[at : at + size], name, side))
         for at, name, side in zip(range(0, len(packed), size), names, sides, strict=True)
     ]
+    return [one + _SUM.pack(crc32(one)) for one in told]
 
 
 def decode(value: bytes) -> tuple[Rows, bytes, bytes, bytes]:
     """The inverse of :func:`encode`: ``(row, names, side, order)``.
 
     Raises:
-        UnreadableRow: the row is of another version, or cut.
+        UnreadableRow: the row is of another version, cut or spoilt.
     """
-    own = bytes([VERSION]) + LAYOUT
-    if value[: len(own)] != own:
+    found, own = value[: 1 + len(LAYOUT)], bytes([VERSION]) + LAYOUT
+    if found not in (own, bytes([UNSUMMED]) + LAYOUT):
         raise UnreadableRow(
-            f"a session-state row of version {value[: len(own)].hex() or 'nothing'}, this worker reads "
-            f"version {own.hex()}: run the worker version that wrote it, or reset the application's state"
+            f"a row of version {found.hex() or 'nothing'}, where this worker reads version {own.hex()}"
         )
-    body = _HEAD.size + ROW.itemsize
+    body, summed = _HEAD.size + ROW.itemsize, _SUM.size * (found == own)
     _, _, order, names, side = _HEAD.unpack_from(value) if len(value) >= body else (0, 0, b"", 0, 0)
-    if len(value) != body + names + side:
+    end = body + names + side
+    if len(value) != end + summed:
         raise UnreadableRow(
-            f"a session-state row of {len(value)} bytes where {body + names + side} are announced was cut or "
-            "spoilt on its way: reset the application's state"
+            f"a row of {len(value)} bytes, where {end + summed} are announced: it was cut or spoilt"
         )
+    if summed and _SUM.unpack_from(value, end)[0] != crc32(value[:end]):
+        raise UnreadableRow("a row that does not fit its checksum: it was cut or spoilt")
     row = np.frombuffer(value, ROW, 1, _HEAD.size).copy()
-    return row, value[body : body + names], value[body + names :], order
+    return row, value[body : body + names], value[body + names : end], order
 
 
 class SessionTable:
@@ -234,6 +241,18 @@ class SessionTable:
         self._tenants[row] = self._number(names.tenant)
         self.index.insert(names.key if key is None else key, row)
         return row
+
+    def add_all(self, keys: NDArray[np.uint64], tenants: Sequence[str]) -> NDArray[np.int64]:
+        """Give the sessions with these index *keys*, none of which has one, a row each, to be filled."""
+        reused = [self._free.pop() for _ in range(min(len(self._free), len(tenants)))]
+        begin, more = len(self.names), len(tenants) - len(reused)
+        self.names.extend([b""] * more)
+        while len(self.names) > self.rows.size:
+            self._grow()
+        rows = np.array([*reused, *range(begin, begin + more)], np.int64)
+        self._tenants[rows] = [self._number(tenant) for tenant in tenants]
+        self.index.insert_all(keys, rows)
+        return rows
 
     def find(self, tenant: str, session_id: str) -> int:
         """The session's row, -1 where it has none."""

@@ -12,9 +12,9 @@ from models.state import Names, SessionTable
 from models.volumes import named_volumes
 from pipeline import lineage, outputs
 from pipeline.case import Case
-from pipeline.judging import ENDED, REVOKED
 from pipeline.moment import Decision, stable_id
 from pipeline.outbox import Outbox
+from pipeline.overload import ENDED, REVOKED
 
 SUMMARY_MS: Final = 1_800_000
 

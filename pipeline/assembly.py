@@ -43,5 +43,6 @@ def options(settings: Settings, partitions: int, *, event_clock: bool = False) -
         lateness_ms=round(settings.lateness_s * 1000),
         sweep_ms=round(settings.sweep_s * 1000),
         event_clock=event_clock,
+        unscored_lag_ms=0 if event_clock else round(settings.unscored_lag_s * 1000),
         limits=Limits(settings.max_record_bytes, round(settings.max_future_s * 1000)),
     )

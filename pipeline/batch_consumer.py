@@ -25,6 +25,7 @@ from pipeline.fetching import BatchConsumerThread, Reading
 from pipeline.interleave import Interleaver
 from pipeline.producer import BatchProducer
 from pipeline.stage import Record
+from pipeline.times import AHEAD_MS
 
 POLL_SECONDS = 0.25
 """How long one call for records may wait; also how long stopping and seeking may have to wait for it."""
@@ -128,7 +129,7 @@ class BatchConsumer(driver.Consumer):
             records = [record for record in records if record.offset >= start]
         if records:
             self._next_offset[tp] = records[-1].offset + 1
-            self._lined_up.add(tp, records)
+            self._lined_up.add(tp, records, int(time() * 1000) + AHEAD_MS)
 
     def _hold_back(self, sources: set[TP]) -> bool:
         if not self.flow_active:

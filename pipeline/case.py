@@ -12,12 +12,16 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
+from models.state import UnreadableRow
+
 EVIDENCE: Final = 5
 """Event ids kept per episode: the first, and the newest."""
 DEVICES: Final = 16
 """Former devices a session remembers."""
 CHILDREN: Final = 1_000
 """Children a parent remembers; above it the oldest are forgotten, and counted by the caller."""
+CHILDREN_BYTES: Final = 400_000
+"""Of their names: a case fits into a changelog record, whatever they are."""
 
 
 @dataclass(slots=True)
@@ -119,14 +123,18 @@ class Case:
 
     @classmethod
     def decode(cls, packed: bytes) -> Case:
-        """The inverse of :meth:`encode`."""
-        told = json.loads(packed)
-        if told.get("challenge"):
-            told["challenge"] = Challenge(**told["challenge"])
-        if told.get("revocation"):
-            told["revocation"] = Revocation(**told["revocation"])
-        told["episodes"] = {rule: Episode(**one) for rule, one in told.get("episodes", {}).items()}
-        return cls(**told)
+        """The inverse of :meth:`encode`; raises `UnreadableRow` where *packed* is no case that is known."""
+        try:
+            told = json.loads(packed)
+            if told.get("challenge"):
+                told["challenge"] = Challenge(**told["challenge"])
+            if told.get("revocation"):
+                told["revocation"] = Revocation(**told["revocation"])
+            told["episodes"] = {rule: Episode(**one) for rule, one in told.get("episodes", {}).items()}
+            return cls(**told)
+        except (ValueError, TypeError, AttributeError) as error:
+            why = str(error).partition("\n")[0][:120]
+            raise UnreadableRow(f"a case that cannot be read ({type(error).__name__}: {why})") from error
 
 
 _NEW: Final = tuple((one.name, getattr(Case(), one.name)) for one in fields(Case))

@@ -7,18 +7,25 @@ tombstone.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
-from typing import Any, Self
+from typing import Final, Self
 
 import aiokafka
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from models.state import UnreadableRow
+from pipeline.bulk_reading import fetch, offsets, unpack
 from pipeline.connection import Connection
 from pipeline.failpoints import reach
 from pipeline.lease import Lease
 from pipeline.producer import Outbox
 from pipeline.stage import ChangelogRow
+
+logger = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 5_000
 """Rows handed to a stage in one call; between two calls the event loop turns."""
@@ -26,18 +33,41 @@ ROWS_AT_ONCE = 5_000
 STUCK_SECONDS = 60.0
 """How long reading back may make no progress before it is given up."""
 
+FETCHES_AT_ONCE = 3
+"""Of different partitions: the broker answers one while what another brought is restored."""
+
+RETRY_SECONDS = 0.1
+"""How long to wait before a broker that refused, or was not there, is asked again."""
+
 
 Restore = Callable[[list[ChangelogRow]], None]
 """What rows are handed to."""
+
+
+LOST: Final = {
+    "session": "what is known of every live session: scores, episodes, revocations nobody acknowledged yet",
+    "device": "what is known of every device, and that live sessions are on it",
+    "principal": "what was learned to be usual for everybody, and every suppression in force",
+    "network": "who came from which network, and who failed to, in the last month",
+}
+"""What goes with the changelog of a kind of stage."""
 
 
 class ChangelogStuckError(Exception):
     """A changelog cannot be read to its end."""
 
 
+class UnreadableChangelogError(Exception):
+    """A changelog has a row that this worker must not guess at; the message says where, why, what to do."""
+
+
 def table_name(kind: str) -> str:
     """Return the name of the Faust table of a kind of stage."""
     return f"{kind}-state"
+
+
+def _kind_of(topic: str) -> str:
+    return next((kind for kind in LOST if topic.endswith(f"-{table_name(kind)}-changelog")), "")
 
 
 def changelog_topic(app_id: str, kind: str) -> str:
@@ -77,13 +107,10 @@ class ChangelogReader:
 
     def __init__(self, connection: Connection, fetch_wait_ms: int = 100) -> None:
         self._kafka = aiokafka.AIOKafkaConsumer(
-            **connection.for_aiokafka(),
-            group_id=None,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
-            fetch_max_wait_ms=fetch_wait_ms,
+            **connection.for_aiokafka(), group_id=None, enable_auto_commit=False
         )
+        self._fetch_wait_ms = fetch_wait_ms
+        self._refused: set[TopicPartition] = set()
 
     async def __aenter__(self) -> Self:
         await self._kafka.start()
@@ -101,22 +128,47 @@ class ChangelogReader:
     ) -> None:
         """Read each place up to its end in *ends*, handing its rows to its function in *restore*.
 
-        Raises `ChangelogStuckError` when there is no progress for a minute.
+        Raises `ChangelogStuckError` when there is no progress for a minute, `UnreadableChangelogError` for a
+        row that cannot be read.
         """
         if not restore:
             return
-        self._kafka.assign(list(restore))
-        begins = await self._kafka.beginning_offsets(list(restore))
-        unread = {place for place in restore if begins[place] < ends[place]}
+        next_offset = dict(await self._kafka.beginning_offsets(list(restore)))
+        unread = deque(place for place in restore if next_offset[place] < ends[place])
+        fetches: dict[asyncio.Task[bytes | None], TopicPartition] = {}
         moved_at = monotonic()
-        while unread:
-            for place, records in (await self._kafka.getmany(*unread, timeout_ms=1000)).items():
-                await _hand_over(records, restore[place])
-                moved_at = monotonic()
-            # A position, unlike the last record's offset, also moves over what compaction took away.
-            unread = {place for place in unread if await self._kafka.position(place) < ends[place]}
-            if unread and monotonic() - moved_at > STUCK_SECONDS:
-                raise ChangelogStuckError(_stuck(unread, ends))
+        try:
+            while unread or fetches:
+                while unread and len(fetches) < FETCHES_AT_ONCE:
+                    place = unread.popleft()
+                    fetches[asyncio.create_task(self._fetch(place, next_offset))] = place
+                done, _ = await asyncio.wait(fetches, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+                for place, batches in [(fetches.pop(one), one.result()) for one in done]:
+                    if batches:
+                        next_offset[place] = await _take(batches, next_offset[place], place, restore[place])
+                        moved_at = monotonic()
+                    if next_offset[place] < ends[place]:
+                        unread.append(place)
+                if monotonic() - moved_at > STUCK_SECONDS:
+                    raise ChangelogStuckError(_stuck([*unread, *fetches.values()], ends))
+        finally:
+            for fetching in fetches:
+                fetching.cancel()
+
+    async def _fetch(self, place: TopicPartition, next_offset: dict[TopicPartition, int]) -> bytes | None:
+        """The batches from the next offset on; nothing, after a while, where the broker has none just now."""
+        try:
+            return await fetch(self._kafka, place, next_offset[place], self._fetch_wait_ms)
+        except OffsetOutOfRangeError:  # the oldest rows were deleted meanwhile
+            next_offset[place] = (await self._kafka.beginning_offsets([place]))[place]
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            if place not in self._refused:  # said once: it may be asked ten times a second
+                self._refused.add(place)
+                logger.warning("%s[%d] cannot be read just now: %r", place.topic, place.partition, error)
+            await asyncio.sleep(RETRY_SECONDS)
+        return None
 
 
 def _stuck(unread: Iterable[TopicPartition], ends: Mapping[TopicPartition, int]) -> str:
@@ -124,7 +176,32 @@ def _stuck(unread: Iterable[TopicPartition], ends: Mapping[TopicPartition, int])
     return f"no changelog record came for {STUCK_SECONDS:.0f} s: {where}"
 
 
-async def _hand_over(records: list[Any], restore: Restore) -> None:
-    for start in range(0, len(records), ROWS_AT_ONCE):
-        restore([(record.key, record.value) for record in records[start : start + ROWS_AT_ONCE]])
+async def _take(batches: bytes, offset: int, place: TopicPartition, restore: Restore) -> int:
+    """Restore what *batches* hold from *offset* on; the offset after it."""
+    rows, after = unpack(batches, offset, place)
+    try:
+        await _hand_over(rows, restore)
+    except UnreadableRow:
+        _blame_one(place, rows, offsets(batches, offset), restore)
+        raise
+    return after
+
+
+async def _hand_over(rows: list[ChangelogRow], restore: Restore) -> None:
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        restore(rows[start : start + ROWS_AT_ONCE])
         await asyncio.sleep(0)
+
+
+def _blame_one(place: TopicPartition, rows: list[ChangelogRow], places: list[int], restore: Restore) -> None:
+    """Raise `UnreadableChangelogError` for the first of *rows*, at offsets *places*, that is not restored."""
+    for row, offset in zip(rows, places, strict=True):
+        try:
+            restore([row])
+        except UnreadableRow as error:
+            lost = LOST.get(_kind_of(place.topic), "all that is in it")
+            raise UnreadableChangelogError(
+                f"{place.topic}, partition {place.partition}, offset {offset}: {error}. Run the "
+                "version of session-risk that wrote it. Or begin anew: stop all workers, delete this topic, "
+                f"make it with `session-risk topics create`, start them; what is lost is {lost}"
+            ) from error

@@ -21,6 +21,7 @@ from pipeline.fleet import Fleet
 from pipeline.keyed import KeyedStage
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
+from pipeline.room import are_too_many
 from schemas.decode import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS, Posture
 from schemas.topics import DEVICE_TELEMETRY, SESSION_BINDINGS, SESSION_CONTEXT
@@ -30,7 +31,10 @@ MEMBERS: Final = tuple(Posture.model_fields)
 QUIET: Final = frozenset({"sequence"})
 """Members whose change alone is no news to a session."""
 MOST_SESSIONS: Final = 1_500
-"""As many as fit into a changelog record, however long their names are."""
+MOST_SESSIONS_BYTES: Final = 850_000
+"""Of the names of a device's sessions: they fit into a changelog record, whatever they are."""
+MOST_DEVICES: Final = 200_000
+"""Held in a partition: whoever can make names of devices up could fill any memory."""
 KEEP_MS: Final = DAY_MS
 
 
@@ -62,7 +66,7 @@ class DeviceState:
 class DeviceContext(KeyedStage[DeviceState]):
     """The devices of one partition, and the fleet they make."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, most: int) -> None:
         self.fleet = Fleet()
         super().__init__(
             member="device_id",
@@ -72,6 +76,8 @@ class DeviceContext(KeyedStage[DeviceState]):
             keep_ms=KEEP_MS,
             busy=lambda device: bool(device.sessions),
             limits=limits,
+            most=most,
+            slight=lambda device: not device.sessions,
             heard=frozenset({DEVICE_TELEMETRY}),
         )
 
@@ -84,9 +90,9 @@ class DeviceContext(KeyedStage[DeviceState]):
                     self.fleet.fall(tenant, fact, 0, at)
 
 
-def device_context(limits: Limits = DEFAULT_LIMITS) -> DeviceContext:
+def device_context(limits: Limits = DEFAULT_LIMITS, most: int = MOST_DEVICES) -> DeviceContext:
     """The device stage of one partition."""
-    return DeviceContext(limits)
+    return DeviceContext(limits, most)
 
 
 def _load(told: dict[str, Any]) -> DeviceState:
@@ -195,9 +201,9 @@ def _bound(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
     if not device.sessions:
         device.woken_at = event["occurred_at"] - _interval(device)
     device.sessions[session_id] = min(event["occurred_at"], device.sessions.get(session_id, 2**63))
-    if len(device.sessions) > MOST_SESSIONS:
+    while are_too_many(device.sessions, MOST_SESSIONS, MOST_SESSIONS_BYTES):
         del device.sessions[next(iter(device.sessions))]
-        out.count("evicted_sessions")
+        out.count("forgotten_sessions", "device")
     if device.heard_at:
         _tell(device, event, session_id, out)
     device_network.used(device.place, event, out)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from models.batch import Kind
 from models.drift import Drift, Reference, Tally
 from models.fold import Folded
+from models.segments import Bools
 
 HOUR_MS: Final = 3_600_000
 HOURS: Final = 24
@@ -38,11 +39,16 @@ class LiveDrift:
         self._waiting = 0
         self._newest = 0
 
-    def take(self, folded: Folded, scores: NDArray[np.float64]) -> None:
-        """Draw from a chunk, with its *scores* ``(n,)`` sorted alike; what only time brings is no vector."""
+    def take(self, folded: Folded, scores: NDArray[np.float64], scored: Bools | None = None) -> None:
+        """Draw from a chunk, with its *scores* ``(n,)`` sorted alike; what only time brings is no vector.
+
+        Nor is an event that was not *scored*; ``None``: all were.
+        """
         if folded.batch.kind is Kind.TICK:
             return
-        drawn = np.flatnonzero(folded.batch.ids[folded.seg.order] < _DRAWN)
+        drawn = np.flatnonzero(
+            (folded.batch.ids[folded.seg.order] < _DRAWN) & (True if scored is None else scored)
+        )
         if not drawn.size:
             return
         hour = int(folded.at.max()) // HOUR_MS

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.state import SessionTable
-from pipeline.judging import REVOKED
+from pipeline.overload import REVOKED
 
 Ints = NDArray[np.int64]
 _LAST: Final = 2**62

@@ -106,6 +106,20 @@ PARTS = (
     Part(f"{_GROUP}._heartbeat_routine", ("self",), ("_do_heartbeat",)),
     Part(f"{_GROUP}.request_rejoin", ("self",), ("_rejoin_needed_fut",)),
     Part(f"{_FETCHER}.fetched_records", ("self", "partitions", "timeout", "max_records")),
+    Part(
+        "aiokafka:AIOKafkaConsumer.end_offsets", ("self", "partitions"), ("_fetcher", "_request_timeout_ms")
+    ),
+    Part("aiokafka.client:AIOKafkaClient.send", ("self", "node_id", "request", "group")),
+    Part("aiokafka.client:AIOKafkaClient.force_metadata_update", ("self",)),
+    Part("aiokafka.cluster:ClusterMetadata.leader_for_partition", ("self", "partition")),
+    Part(
+        "aiokafka.protocol.fetch:FetchRequest.__init__",
+        (
+            "self", "max_wait_time", "min_bytes", "max_bytes", "isolation_level", "topics", "rack_id",
+        ),
+    ),
+    Part(f"{_FETCHER}._proc_fetch_request", ("self", "assignment", "node_id", "request"), ("topics",)),
+    Part("aiokafka.consumer.fetcher:PartitionRecords._unpack_records", ("self",), ("validate_crc",)),
     Part(f"{_SENDER}._send_produce_req", ("self", "node_id", "batches"), ("_in_flight", "_muted_partitions")),
     Part(f"{_STATE}:Assignment.state_value", ("self", "tp")),
     Part(f"{_STATE}:TopicPartitionState.__init__", ("self", "assignment"), ("highwater", "timestamp")),

@@ -13,6 +13,7 @@ from heapq import nsmallest
 from typing import Any, Generic, TypeVar
 
 Partition = TypeVar("Partition")
+_FOREVER = 2**63
 
 MOST_WAITING = 65_536
 """Records that wait, of all topic-partitions in equal shares; the last fetch of each comes on top."""
@@ -33,6 +34,7 @@ class Interleaver(Generic[Partition]):
         self._lead_ms = lead_ms
         self._waiting: dict[Partition, deque[Any]] = {}
         self._reached: dict[Partition, int] = {}
+        self._latest = _FOREVER
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -40,8 +42,13 @@ class Interleaver(Generic[Partition]):
     def __contains__(self, partition: Partition) -> bool:
         return partition in self._waiting
 
-    def add(self, partition: Partition, records: Iterable[Any]) -> None:
-        """Line *records* up behind those of the same topic-partition."""
+    def add(self, partition: Partition, records: Iterable[Any], latest_ms: int | None = None) -> None:
+        """Line *records* up behind those of the same topic-partition.
+
+        A time after *latest_ms* is a mistake or a trick: its record is taken to be as old as the one before
+        it. Else it, and all that lie behind it, would wait until nothing else does.
+        """
+        self._latest = self._latest if latest_ms is None else latest_ms
         records = deque(records)
         if records:
             self._waiting.setdefault(partition, deque()).extend(records)
@@ -60,7 +67,7 @@ class Interleaver(Generic[Partition]):
         """Say whether the next chunk could be too early, if *partition* has more to bring than waits here."""
         if partition in self._waiting or not self._waiting:
             return False
-        begins = min(map(_begins_at, self._waiting.items()))
+        begins = min(map(self._begins_at, self._waiting.items()))
         return partition not in self._reached or begins > self._reached[partition] + self._skew_ms
 
     def next_chunk(self) -> tuple[Partition, Sequence[Any]]:
@@ -71,22 +78,28 @@ class Interleaver(Generic[Partition]):
         reach = None
         if others:
             reach = self._turn_of(others[0]) + self._lead_ms(partition) + self._skew_ms
-        chunk = self._cut(line, reach)
-        self._reached[partition] = chunk[-1].timestamp
+        chunk = self._cut(partition, line, reach)
         if not line:
             del self._waiting[partition]
         return partition, chunk
 
     def _turn_of(self, waiting: tuple[Partition, deque[Any]]) -> int:
-        return _begins_at(waiting) - self._lead_ms(waiting[0])
+        return self._begins_at(waiting) - self._lead_ms(waiting[0])
 
-    def _cut(self, line: deque[Any], reach: int | None) -> list[Any]:
+    def _begins_at(self, waiting: tuple[Partition, deque[Any]]) -> int:
+        partition, line = waiting
+        timestamp: int = line[0].timestamp
+        return timestamp if timestamp <= self._latest else self._reached.get(partition, 0)
+
+    def _cut(self, partition: Partition, line: deque[Any], reach: int | None) -> list[Any]:
+        reached, latest = self._begins_at((partition, line)), self._latest
         chunk = [line.popleft()]
-        while line and len(chunk) < self._chunk_size and (reach is None or line[0].timestamp <= reach):
+        while line and len(chunk) < self._chunk_size:
+            timestamp = line[0].timestamp
+            if timestamp <= latest:
+                if reach is not None and timestamp > reach:
+                    break
+                reached = timestamp
             chunk.append(line.popleft())
+        self._reached[partition] = reached
         return chunk
-
-
-def _begins_at(waiting: tuple[object, deque[Any]]) -> int:
-    timestamp: int = waiting[1][0].timestamp
-    return timestamp

@@ -25,11 +25,10 @@ from pipeline.brain import Brain
 from pipeline.case import Case
 from pipeline.look import Looked, going_on, showing, special
 from pipeline.moment import Moment
+from pipeline.overload import ENDED, HAS_CASE, REVOKED
 from pipeline.risk import LEVELS, Level
 from pipeline.rules import learning
 
-HAS_CASE, REVOKED, ENDED = 1, 2, 4
-"""Bits of a row's ``flags``."""
 _FEATURE: Final = {name: index for index, name in enumerate(FEATURE_NAMES)}
 PROVING: Final = (ACTION["sign_in"], ACTION["step_up_passed"])
 _REASONS_OF_MODEL: Final = 5

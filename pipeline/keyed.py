@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from pydantic_core import to_json
 
-from models.state import join, split
+from models.state import UnreadableRow, join, split
 from pipeline.outbox import Outbox
+from pipeline.room import Key, Room
+from pipeline.sealed import seal, unseal
 from pipeline.stage import ChangelogRow, Outcome, Record
 from schemas.decode import DEFAULT_LIMITS, Limits, decode_chunk
 from schemas.members import DAY_MS
@@ -51,7 +52,8 @@ class KeyedStage(Generic[T]):
             *handle*, before which it is called, it returns whether the record changed.
         limits: of what is read.
         lapse: what the passing of time does, asked of every record about once a minute of event time.
-        most: records held; above it the one unused for longest goes, and is counted. ``None``: all are held.
+        most: records held; above it one goes, and is counted (:class:`pipeline.room.Room`).
+        slight: whether there is so little in a record that it goes before others.
     """
 
     def __init__(  # noqa: PLR0913 - all are named where a stage is made
@@ -63,13 +65,14 @@ class KeyedStage(Generic[T]):
         handle: Handle[T],
         keep_ms: int,
         busy: Callable[[T], bool],
+        most: int,
+        slight: Callable[[T], bool],
         limits: Limits = DEFAULT_LIMITS,
         lapse: Lapse[T] | None = None,
-        most: int | None = None,
         common: Callable[[T, dict[str, Any]], bool] | None = None,
         heard: frozenset[str] = frozenset(),
     ) -> None:
-        self.records: dict[tuple[str, str], T] = {}
+        self.records: dict[Key, T] = {}
         self._member = member
         self._create = create
         self._load = load
@@ -78,8 +81,9 @@ class KeyedStage(Generic[T]):
         self._busy = busy
         self._limits = limits
         self._lapse = lapse
-        self._most = most
-        self._evicted: list[tuple[str, str]] = []
+        self._room = Room(most)
+        self._slight = slight
+        self._evicted: list[Key] = []
         self._common = common
         self._heard = heard
         self._reached = 0
@@ -94,7 +98,7 @@ class KeyedStage(Generic[T]):
             topic, [r.value for r in records], [r.key for r in records], now_ms=now_ms, limits=self._limits
         )
         out.take(decoded, records)
-        dirty: set[tuple[str, str]] = set()
+        dirty: set[Key] = set()
         for event, place in zip(decoded.events, decoded.places, strict=True):
             event["recorded_at"] = records[place].timestamp
             tenant, key = event["tenant"], (event["tenant"], event[self._member])
@@ -108,19 +112,18 @@ class KeyedStage(Generic[T]):
             self._reached = max(self._reached, min(event["occurred_at"], now_ms))
             if self._handle(topic, record, event, out):
                 dirty.add(key)
+            self._room.weigh(key, slight=self._slight(record))
         return self._outcome(out, dirty)
 
-    def _used(self, key: tuple[str, str], event: dict[str, Any], out: Outbox) -> T:
+    def _used(self, key: Key, event: dict[str, Any], out: Outbox) -> T:
         """The record of *key*, a new one where there is none or it is too old, marked as of use now."""
         record = self.records.get(key)
         if record is None or self._is_old(record):
             record = self.records[key] = self._create()
-        if self._most is not None:
-            self.records[key] = self.records.pop(key)
-            if len(self.records) > self._most:
-                oldest = next(iter(self.records))
-                del self.records[oldest]
-                self._evicted.append(oldest)
+        if key != shared(key[0]):
+            self._room.use(key)
+            while (going := self._room.surplus(key)) is not None:
+                self._evicted += self._drop(going)
                 out.count("evicted_records")
         record.seen_at = max(record.seen_at, event["occurred_at"])
         return record
@@ -132,8 +135,8 @@ class KeyedStage(Generic[T]):
             self._wall = now_ms
         return self._outcome(Outbox(now_ms), set())
 
-    def _outcome(self, out: Outbox, dirty: set[tuple[str, str]]) -> Outcome:
-        gone: list[tuple[str, str]] = []
+    def _outcome(self, out: Outbox, dirty: set[Key]) -> Outcome:
+        gone: list[Key] = []
         if self._reached >= self._swept + SWEEP_MS:
             dirty = dirty | self._let_lapse(out)
             gone = self._forget()
@@ -141,33 +144,48 @@ class KeyedStage(Generic[T]):
         self._evicted.clear()
         rows: list[ChangelogRow] = [(pack(key), None) for key in dict.fromkeys((*gone, *evicted))]
         changed = sorted(key for key in dirty if key in self.records)
-        rows += [(pack(key), to_json(self.records[key])) for key in changed]
+        rows += [(packed := pack(key), seal(packed, to_json(self.records[key]))) for key in changed]
         return Outcome(out.messages, rows, out.events, dict(out.dead), dict(out.counts))
 
-    def _let_lapse(self, out: Outbox) -> set[tuple[str, str]]:
+    def _let_lapse(self, out: Outbox) -> set[Key]:
         """The keys whose records time has changed."""
         lapse = self._lapse
         if lapse is None:
             return set()
         return {key for key, record in self.records.items() if lapse(record, self._reached, out)}
 
-    def _forget(self) -> list[tuple[str, str]]:
+    def _forget(self) -> list[Key]:
         self._swept = self._reached
-        gone = [key for key, record in self.records.items() if self._is_old(record)]
-        for key in gone:
-            del self.records[key]
-        return gone
+        old = [key for key, record in self.records.items() if self._is_old(record)]
+        return [gone for key in old if key in self.records for gone in self._drop(key)]
+
+    def _drop(self, key: Key) -> list[Key]:
+        """Let a record go, and with the last of a tenant the one that all shared; what went."""
+        del self.records[key]
+        if key == shared(key[0]):
+            return [key]
+        self._room.forget(key)
+        common = shared(key[0])
+        if self._room.has(key[0]) or self.records.pop(common, None) is None:
+            return [key]
+        return [key, common]
 
     def _is_old(self, record: T) -> bool:
         return record.seen_at < self._reached - self._keep_ms and not self._busy(record)
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
-        """Take changelog *rows*, oldest first."""
-        for key, value in rows:
-            if value is None:
-                self.records.pop(unpack(key), None)
-            else:
-                self.records[unpack(key)] = self._load(json.loads(value))
+        """Take changelog *rows*, oldest first; raises `UnreadableRow`."""
+        for packed, value in rows:
+            key = unpack(packed)
+            record = None if value is None else unseal(packed, value, self._load)
+            own = key != shared(key[0])
+            if self.records.pop(key, None) is not None and record is None and own:
+                self._room.forget(key)
+            if record is not None:
+                self.records[key] = record
+                if own:
+                    self._room.use(key)
+                    self._room.weigh(key, slight=self._slight(record))
 
     def ready(self) -> None:
         """Nothing to do: time starts with the next event."""
@@ -187,17 +205,19 @@ def arrival(event: dict[str, Any], seen_at: int, now_ms: int, limits: Limits) ->
     return min(occurred_at, now_ms)
 
 
-def shared(tenant: str) -> tuple[str, str]:
+def shared(tenant: str) -> Key:
     """The key of the record that all keys of *tenant* share: no name is empty, so it is nobody's own."""
     return tenant, ""
 
 
-def pack(key: tuple[str, str]) -> bytes:
+def pack(key: Key) -> bytes:
     """The changelog key of (tenant, name)."""
     return join(*key)
 
 
-def unpack(packed: bytes) -> tuple[str, str]:
-    """The inverse of :func:`pack`."""
-    tenant, name = split(packed)
-    return tenant, name
+def unpack(packed: bytes) -> Key:
+    """The inverse of :func:`pack`; raises `UnreadableRow` where *packed* is no such key."""
+    parts = split(packed) if packed else []
+    if len(parts) != 2:
+        raise UnreadableRow("a row whose key is not of a tenant and a name")
+    return parts[0], parts[1]

@@ -13,24 +13,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic, time
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final
 
-from pipeline.batch_consumer import Chunk
 from pipeline.changelog import Changelog
 from pipeline.failpoints import reach
 from pipeline.lease import PartitionLost
 from pipeline.observe import Observer, Work
+from pipeline.piece import Delivery, Piece, Run, runs_of
 from pipeline.producer import Outbox
-from pipeline.stage import ChangelogRow, Message, Outcome, Record, Stage
-
-
-class Delivery(Protocol):
-    """What Faust delivers a chunk in."""
-
-    value: Any
-    message: Any
-
-    def ack(self) -> bool: ...
+from pipeline.stage import Outcome, Stage
+from pipeline.times import is_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,52 +42,6 @@ class Means:
 
 AHEAD: Final = 2
 """Pieces of work of one lane whose outcome may be on its way to the brokers."""
-
-
-class Run(NamedTuple):
-    """Chunks of one topic that waited one behind the other: one piece of work, little dearer than one."""
-
-    arrived: float
-    topic: str
-    records: list[Record]
-
-
-class Piece(NamedTuple):
-    """A piece of work that the stage has done: what it took, and what came of it."""
-
-    taken: Sequence[tuple[float, Delivery]]
-    runs: list[Run]
-    outcomes: list[Outcome]
-
-    @property
-    def messages(self) -> list[Message]:
-        """Everything to send, in order."""
-        return [message for outcome in self.outcomes for message in outcome.messages]
-
-    @property
-    def rows(self) -> list[ChangelogRow]:
-        """Everything to remember, in order."""
-        return [row for outcome in self.outcomes for row in outcome.rows]
-
-    @property
-    def oldest_ms(self) -> int | None:
-        """Time of the oldest record taken."""
-        return self.taken[0][1].value.records[0].timestamp if self.taken else None
-
-    def newest_ms(self, otherwise: int) -> int:
-        """Time of the newest record taken, or *otherwise*."""
-        return max((d.value.records[-1].timestamp for _, d in self.taken), default=otherwise)
-
-
-def _runs(taken: Sequence[tuple[float, Delivery]]) -> list[Run]:
-    runs: list[Run] = []
-    for arrived, delivery in taken:
-        chunk: Chunk = delivery.value
-        if runs and runs[-1].topic == chunk.topic:
-            runs[-1].records.extend(chunk.records)
-        else:
-            runs.append(Run(arrived, chunk.topic, list(chunk.records)))
-    return runs
 
 
 class Lane:
@@ -188,7 +134,7 @@ class Lane:
     def _work(self) -> Piece:
         swept, taken = self._take()
         now_ms = int(time() * 1000)
-        runs = _runs(taken)
+        runs = runs_of(taken)
         outcomes = [self.stage.process(run.topic, run.records, now_ms) for run in runs]
         if swept:
             outcomes.append(self.stage.sweep(now_ms))
@@ -230,7 +176,7 @@ class Lane:
                 # With the time of its cause, what a context says waits for its turn among older records, not
                 # behind all of them: after an outage calls must not be judged before the telemetry of their
                 # time.
-                acknowledged = await self._means.outbox.send(messages, piece.oldest_ms)
+                acknowledged = await self._means.outbox.send(messages, piece.oldest_ms(int(time() * 1000)))
             await acknowledged
             reach("messages-safe")
             acked_ms = int(time() * 1000)
@@ -248,10 +194,15 @@ class Lane:
         now = monotonic()
         done = self._means.observer.done
         for run, outcome in zip(runs, outcomes, strict=False):
-            self.applied_ms[run.topic] = run.records[-1].timestamp
+            self.applied_ms[run.topic] = self._applied_ms(run)
             done(Work(self.kind, self.partition, run.topic, len(run.records), now - run.arrived, outcome))
         for outcome in outcomes[len(runs) :]:
             done(Work(self.kind, self.partition, None, 0, 0.0, outcome))
+
+    def _applied_ms(self, run: Run) -> int:
+        """Time of the newest record of *run*; where that is none, of the one before, or now."""
+        newest, now_ms = run.records[-1].timestamp, int(time() * 1000)
+        return newest if is_time(newest, now_ms) else self.applied_ms.get(run.topic, now_ms)
 
 
 Place = tuple[str, int]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import outputs
-from pipeline.case import CHILDREN, Case
+from pipeline.case import CHILDREN, CHILDREN_BYTES, Case
 from pipeline.judging import Sight
 from pipeline.moment import stable_id
 from pipeline.outbox import Outbox
 from pipeline.risk import LEVELS
+from pipeline.room import are_too_many
 
 
 def follow(sight: Sight, out: Outbox) -> None:
@@ -57,7 +58,7 @@ def _parent_of(sight: Sight, child: Any, out: Outbox) -> None:
     if not child or child in case.children:
         return
     case.children.append(child)
-    if len(case.children) > CHILDREN:
+    while are_too_many(case.children, CHILDREN, CHILDREN_BYTES):
         del case.children[0]
         out.count("forgotten_children")
     if case.revocation or (case.ended_at and case.root):

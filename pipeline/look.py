@@ -17,6 +17,7 @@ from models.features import as_seen_by_models
 from models.fold import Folded
 from models.segments import Bools
 from pipeline.brain import Brain
+from pipeline.overload import carried, in_question
 from pipeline.rules import firing
 from pipeline.rules.rule import unexplained
 from pipeline.uses import GRANTING
@@ -31,22 +32,39 @@ _GRANTING: Final = np.array([name in GRANTING for name in ("", *ACTION)])
 
 @dataclass(slots=True)
 class Looked:
-    """The fast look at a chunk, sorted as *folded* is: ``(n,)`` each."""
+    """The fast look at a chunk, sorted as *folded* is: ``(n,)`` each.
+
+    What was not *scored* has 0 as its score, and as its band that of its session's last one.
+    """
 
     folded: Folded
     mask: NDArray[np.uint64]
     score: NDArray[np.float64]
     band: NDArray[np.uint8]
     level: NDArray[np.uint8]
+    scored: Bools
 
 
-def look(folded: Folded, brain: Brain) -> Looked:
-    """Detections and model over every event of a chunk."""
+def look(folded: Folded, brain: Brain, *, behind: bool = False) -> Looked:
+    """Detections and model over every event of a chunk; the model over fewer where it is far *behind*."""
     mask = firing(folded.facts, brain.judge.limits, len(folded.batch))
-    seen = as_seen_by_models(folded.values)
-    score = brain.detector.score(seen, folded.facts["kind"])
+    every = np.ones(len(folded.batch), np.bool_)
+    scored = in_question(folded, mask, special(folded)) if behind else every
+    score = scores(brain.detector, folded, scored)
     band = banded(brain.detector, score, folded)
-    return Looked(folded, mask, score, band, folded.before["level"][folded.seg.of].copy())
+    if behind:
+        band = carried(band, scored, folded)
+    return Looked(folded, mask, score, band, folded.before["level"][folded.seg.of].copy(), scored)
+
+
+def scores(detector: Detector, folded: Folded, scored: Bools) -> NDArray[np.float64]:
+    """How odd each event is that is to be *scored*; 0 for the others."""
+    if scored.all():
+        return detector.score(as_seen_by_models(folded.values), folded.facts["kind"])
+    score, some = np.zeros(scored.size), np.flatnonzero(scored)
+    if some.size:
+        score[some] = detector.score(as_seen_by_models(folded.values[:, some]), folded.facts["kind"][some])
+    return score
 
 
 def banded(detector: Detector, score: NDArray[np.float64], folded: Folded) -> NDArray[np.uint8]:

@@ -70,6 +70,11 @@ class Metrics:
     )
     late_events = _counter("late_events_total", "Events older than the allowed lateness.", topic=ANY)
     duplicates = _counter("duplicate_events_total", "Events seen before and not applied again.", topic=ANY)
+    unscored_events = _counter(
+        "unscored_events_total",
+        "Events applied whose session the model passed over, as the worker was too far behind.",
+        topic=ANY,
+    )
 
     # What is decided.
     decisions = _counter("decisions_total", "Decisions published.", level=LEVELS, action=ACTIONS)
@@ -103,7 +108,14 @@ class Metrics:
     live_sessions = _gauge("live_sessions", "Sessions with a row of state.", partition=ANY)
     state_bytes = _gauge("state_bytes", "Memory held by the state of a stage.", stage=ANY, partition=ANY)
     evicted_sessions = _counter("evicted_sessions_total", "Live sessions dropped: their partition was full.")
-    evicted_records = _counter("evicted_records_total", "Networks forgotten early: their partition was full.")
+    evicted_records = _counter(
+        "evicted_records_total", "Devices, principals and networks forgotten early: their partition was full."
+    )
+    forgotten_sessions = _counter(
+        "forgotten_sessions_total",
+        "Live sessions too many for their device or principal to remember: the longest bound go.",
+        by=("device", "principal"),
+    )
     forgotten_children = _counter(
         "forgotten_children_total", "Children too many for their parent to remember: its fall will miss them."
     )
@@ -134,6 +146,9 @@ class Metrics:
     )
     challenger_differences = _counter(
         "challenger_differences_total", "Times a challenger's level was told to be another.", model=ANY
+    )
+    policy_refused = _gauge(
+        "policy_refused", "1 while the policy file cannot be used and an older policy is in force; else 0."
     )
     policy_info = _gauge("policy_info", "1 for the policy in force, and its mode.", policy=ANY, mode=ANY)
 
@@ -182,8 +197,9 @@ class Metrics:
             else:
                 self.drift_psi.labels(one.name).set(one.psi)
 
-    def show_policy(self, policy: str, mode: str) -> None:
-        """Show which policy is in force, and no other."""
+    def show_policy(self, policy: str, mode: str, *, refused: bool = False) -> None:
+        """Show which policy is in force, and no other; and whether what its file says now was *refused*."""
+        self.policy_refused.set(refused)
         self.policy_info.clear()
         self.policy_info.labels(policy, mode).set(1)
 

@@ -64,6 +64,7 @@ def network_context(limits: Limits = DEFAULT_LIMITS, most: int = MOST_NETWORKS) 
         busy=lambda _: False,
         limits=limits,
         most=most,
+        slight=lambda network: not network.users,
     )
 
 

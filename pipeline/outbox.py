@@ -8,13 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from models import state
+from models.fingerprint import BETWEEN
 from models.state import SessionTable
 from pipeline.case import Case
 from pipeline.rules import ORDER
 from pipeline.stage import ChangelogRow, Message, Outcome, Record
 from schemas.decode import Decoded, encode
-from schemas.refusal import dead_letter
+from schemas.refusal import dead_letter, sort_of
 from schemas.topics import DEAD_LETTERS
+
+NAME_END = BETWEEN.encode("utf-8", "surrogateescape")
+"""Between the packed names of a row."""
 
 
 class Outbox:
@@ -58,7 +62,7 @@ class Outbox:
             record.topic, record.partition, record.offset, record.key, record.value, reason, self.now_ms
         )
         self.send(Message(DEAD_LETTERS, record.key, encode(letter)))
-        self.dead[reason.partition(":")[0]] += 1
+        self.dead[sort_of(reason)] += 1
 
     def forget(self, row: int, table: SessionTable, cases: dict[int, Case]) -> None:
         """A session is over: a tombstone, and its row is free."""
@@ -80,4 +84,4 @@ class Outbox:
 
 def row_key(names: bytes) -> bytes:
     """The changelog key of a session: tenant and session id, as they begin its packed names."""
-    return names[: names.index(b"\xff", names.index(b"\xff") + 1)]
+    return names[: names.index(NAME_END, names.index(NAME_END) + 1)]

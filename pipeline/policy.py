@@ -227,16 +227,24 @@ def read_policy(path: Path | None) -> Policy:
     """The policy in *path*, or the default one; what it leaves open is as fitted (:data:`FITTED`).
 
     Raises:
-        BadPolicy: the file is missing or cannot be used.
+        BadPolicy: the file is missing, empty, cut or cannot be used. Of a file that was cut every line may be
+            good: `prior = -5.84` without its last digits is another prior.
     """
     if path is None:
         shipped = files("pipeline").joinpath("policy.toml").read_text("utf-8")
         return parse_policy(shipped, "policy.toml", fitted())
     try:
-        return parse_policy(path.read_text("utf-8"), str(path), fitted())
+        text = path.read_text("utf-8")
     except OSError as error:
         raise BadPolicy(
             f"{path}: {error.strerror}; give a readable file in SESSION_RISK_POLICY_FILE"
         ) from error
     except UnicodeDecodeError as error:
         raise BadPolicy(f"{path}: not UTF-8 at byte {error.start}") from error
+    if not text.strip():
+        raise BadPolicy(f"{path}: empty; for the default policy leave SESSION_RISK_POLICY_FILE unset")
+    if not text.endswith("\n"):
+        raise BadPolicy(
+            f"{path}: ends in the middle of a line, as if its end were missing; end it with a new line"
+        )
+    return parse_policy(text, str(path), fitted())

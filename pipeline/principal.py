@@ -15,12 +15,14 @@ from models.columns import FACTOR_CHANGES
 from pipeline import principal_factors, whereabouts
 from pipeline.baseline import Baseline
 from pipeline.company import OWN, beside, brief_network, dispersed, growing, standing, strange, vouch
-from pipeline.habits import HABITS, MOST_HABITS, shown_by, teacher
+from pipeline.habits import HABITS, MOST_HABITS, shown_by
 from pipeline.keyed import KeyedStage, shared
+from pipeline.lessons import unlearn, vouch_for
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
 from pipeline.principal_devices import Answer, Devices
 from pipeline.principal_factors import Factors
+from pipeline.room import are_too_many
 from pipeline.suppressing import Suppressions, lapse, mute, remind
 from pipeline.uses import Fashion, Uses
 from pipeline.whereabouts import anonymity, is_placed, learn_home, speed_from
@@ -30,11 +32,10 @@ from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
 
 SOURCES: Final = (PRINCIPAL_ACTIVITY,)
 MOST_SESSIONS: Final = 1_000
-"""As many as fit into a changelog record, however long their names are."""
-MOST_DOUBTED: Final = 8
-"""Revoked sessions whose lessons are kept, for an analyst may vouch for them."""
-MOST_LESSONS: Final = 4
-"""Kept of each kind: a session that showed more is not one to vouch for."""
+MOST_SESSIONS_BYTES: Final = 370_000
+"""Of the names of a principal's live sessions: all fits into a changelog record, whatever they are."""
+MOST_PRINCIPALS: Final = 200_000
+"""Held in a partition: who guesses whose account there might be could fill any memory."""
 KEEP_MS: Final = 30 * DAY_MS
 
 _PARTS: Final[dict[str, Any]] = {
@@ -78,7 +79,9 @@ class PrincipalState:
         return cls(**told | {name: part(**told[name]) for name, part in _PARTS.items() if name in told})
 
 
-def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalState]:
+def principal_context(
+    limits: Limits = DEFAULT_LIMITS, most: int = MOST_PRINCIPALS
+) -> KeyedStage[PrincipalState]:
     """The principal stage of one partition."""
 
     def handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: Outbox) -> bool:
@@ -93,9 +96,17 @@ def principal_context(limits: Limits = DEFAULT_LIMITS) -> KeyedStage[PrincipalSt
         busy=lambda principal: bool(principal.live or principal.suppressions),
         lapse=_lapse,
         limits=limits,
+        most=most,
+        slight=_is_only_guessed,
         common=_follow_fashion,
     )
     return stage
+
+
+def _is_only_guessed(principal: PrincipalState) -> bool:
+    """Whether nobody ever got in, as far as is known, and nobody said anything of it."""
+    learned = any(principal.habits.values()) or principal.baseline.days or principal.baseline.waiting
+    return not (learned or principal.suppressions or principal.factors.changes)
 
 
 def _lapse(principal: PrincipalState, at: int, out: Outbox) -> bool:
@@ -114,7 +125,7 @@ def _handle(principal: PrincipalState, event: dict[str, Any], out: Outbox, fashi
     if kind == "muted":
         mute(principal.suppressions, principal.live, event, out)
     elif kind == "vouched":
-        _vouch(principal, event["session_id"], event["occurred_at"])
+        vouch_for(principal, event["session_id"], event["occurred_at"])
     elif kind in ("ended", "revoked"):
         _over(principal, event)
     elif kind == "device_moved":
@@ -135,7 +146,7 @@ def _over(principal: PrincipalState, event: dict[str, Any]) -> None:
     principal.live.pop(session_id, None)
     dispersed(principal)
     if event["kind"] == "revoked":
-        _unlearn(principal, session_id)
+        unlearn(principal, session_id)
     else:
         principal.baseline.peaked(session_id, event["peaks"] or {})
         principal.baseline.learn(session_id)
@@ -167,8 +178,9 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
     if session_id not in principal.live:
         principal.sessions_seen += 1
         principal.live[session_id] = [at, "", OWN, []]
-        if len(principal.live) > MOST_SESSIONS:
+        while are_too_many(principal.live, MOST_SESSIONS, MOST_SESSIONS_BYTES):
             del principal.live[next(iter(principal.live))]
+            out.count("forgotten_sessions", "principal")
     else:
         before -= 1
     networks = shown.get("asn", [])
@@ -254,46 +266,3 @@ def _learn(principal: PrincipalState, shown: dict[str, list[str]], event: dict[s
     learn_home(principal, shown.get("asn", []), event)
     if is_placed(event) and event["network_type"] != "cellular":
         principal.place = whereabouts.place_of(event)
-
-
-def _unlearn(principal: PrincipalState, session_id: str) -> None:
-    """Forget what a revoked session taught, but so that an analyst can still vouch for it."""
-    principal.baseline.unlearn(session_id)
-    principal.uses.unlearn(session_id)
-    taught = _lessons(principal, session_id)
-    if taught:
-        principal.doubted.pop(session_id, None)
-        principal.doubted[session_id] = {name: values[-MOST_LESSONS:] for name, values in taught.items()}
-    if len(principal.doubted) > MOST_DOUBTED:
-        del principal.doubted[next(iter(principal.doubted))]
-    for name, values in taught.items():
-        for value in values:
-            del _memory(principal, name)[value]
-    if principal.place and principal.place[3] == session_id:
-        principal.place = []
-
-
-def _vouch(principal: PrincipalState, session_id: str, at: int) -> None:
-    """What the session taught, or had taught until it was revoked, holds: whatever becomes of it."""
-    taught = _lessons(principal, session_id)
-    for name, values in (*principal.doubted.pop(session_id, {}).items(), *taught.items()):
-        memory = _memory(principal, name)
-        for value in values:
-            memory[value] = [at, ""] if name in HABITS else ""
-        while len(memory) > MOST_HABITS:
-            del memory[next(iter(memory))]
-
-
-def _lessons(principal: PrincipalState, session_id: str) -> dict[str, list[str]]:
-    """What the session taught, by where it is remembered."""
-    taught = {
-        name: [value for value, seen in _memory(principal, name).items() if teacher(seen) == session_id]
-        for name in (*HABITS, "anonymisers", "homes")
-    }
-    return {name: values for name, values in taught.items() if values}
-
-
-def _memory(principal: PrincipalState, name: str) -> dict[str, Any]:
-    """The habit *name*, or the memory beside the habits that has this name."""
-    memory: dict[str, Any] = principal.habits[name] if name in HABITS else getattr(principal, name)
-    return memory

@@ -7,7 +7,7 @@ about each model, so a worker that reads `model-control` after compaction comes 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from models.drift import Reference
 from models.roles import Roles
 from pipeline.brain import Brain
 from pipeline.challenger import Challenger
+from pipeline.changed import Watched
 from pipeline.drifting import LiveDrift
 from pipeline.policy import BadPolicy, Mode, Policy, read_policy
 from pipeline.stage import Record
@@ -31,6 +32,8 @@ ANY_MODEL: Final = "*"
 DEFAULT_MODEL: Final = "default"
 
 _FOREVER: Final = 2**62
+Loaded = tuple[Detector, Roles | None]
+"""A model: what finds the unusual, and what it knows of roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,13 @@ class Models:
         """
         if name == DEFAULT_MODEL and self.folder == SHIPPED and not (SHIPPED / name).exists():
             return NoDetector()
-        if name in ("", ".", "..") or "/" in name:
+        return load(self.place(name))
+
+    def place(self, name: str) -> Path:
+        """Where the model called *name* is; raises `BadModel` where that is no name of one."""
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
             raise BadModel(f"{name!r} is no name of a model: it is a folder in {self.folder}")
-        return load(self.folder / name)
+        return self.folder / name
 
     def reference(self, name: str) -> Reference | None:
         """Return what the model called *name* was trained on, if its folder says so; raises `BadModel`."""
@@ -77,14 +84,16 @@ class InForce:
         self.brain = Brain()
         self.challengers: dict[str, Challenger] = {}
         self.refused: set[str] = set()
+        self.policy_refused = False
+        """Whether the policy file cannot be used, and an older policy than it is in force."""
         self._configured = configured
         self._complain = complain
         self._orders: dict[str, dict[str, Any]] = {}
         self._champion = configured.model
-        self._mark = self._file_mark()
+        self._files: dict[str, Watched] = {}
+        self._policy_file = None if configured.policy_file is None else Watched(configured.policy_file)
         self._policy = read_policy(configured.policy_file)
-        models = configured.models
-        self.brain.use_model(models.load(configured.model), models.roles(configured.model))
+        self.brain.use_model(*self._read(configured.model))
         self.brain.drift = self._drift_of(configured.model)
         self._apply()
 
@@ -100,16 +109,24 @@ class InForce:
         return self.brain.judge.policy
 
     def look(self) -> None:
-        """Read the policy file again if it changed; one that cannot be used is reported once."""
-        mark = self._file_mark()
-        if mark == self._mark:
-            return
-        self._mark = mark
+        """Read the policy file again if it changed, and models that could not be used if theirs did.
+
+        One that cannot be used is reported once; what is in force stays.
+        """
+        if self._policy_file is not None and self._policy_file.has_changed():
+            self._read_policy()
+        looked_at = sorted(self.refused & self._files.keys())
+        if changed := {name for name in looked_at if self._files[name].has_changed()}:
+            self._follow(changed)
+
+    def _read_policy(self) -> None:
         try:
             self._policy = read_policy(self._configured.policy_file)
         except BadPolicy as error:
+            self.policy_refused = True
             self._complain(f"the policy stays {self.policy.id}: {error}")
             return
+        self.policy_refused = False
         self._apply()
         logger.info("the policy is %s now, mode %s", self.policy.id, self.policy.mode)
 
@@ -121,27 +138,38 @@ class InForce:
         for order in decoded.events:
             self._orders.pop(order["model"], None)  # the newest is last
             self._orders[order["model"]] = order
-            self._follow()
+            about = order["model"]
+            known = self._files.get(about)
+            self._follow({about} if known and known.differs() else set())
 
-    def _follow(self) -> None:
-        self.refused.clear()
-        self._choose_champion()
+    def _follow(self, changed: Collection[str]) -> None:
+        """Do what the orders say; models whose files *changed* are read again.
+
+        Where those cannot be used, what was read of them before stays in use.
+        """
+        still_refused, self.refused = self.refused.difference(changed), set()
+        self._choose_champion(changed)
         wanted = [name for name, order in self._orders.items() if order["command"] == "shadow"]
         known, self.challengers = self.challengers, {}
         for name in wanted:
-            if name in known:
+            if name in known and name not in changed:
                 self.challengers[name] = known[name]
             elif (model := self._loaded(name)) is not None:
                 self.challengers[name] = Challenger(*model)
+            elif name in known:
+                self.challengers[name] = known[name]
+        self.refused |= still_refused & {self._champion, *self.challengers}
         self.brain.challengers = tuple(self.challengers.values())
         self._apply()
 
-    def _choose_champion(self) -> None:
+    def _choose_champion(self, changed: Collection[str]) -> None:
         """The model promoted last that can be loaded; else the configured one, unless it is retired."""
         for name in succession(self._orders, self._configured.model):
-            if name == self._champion:
+            if name == self._champion and name not in changed:
                 return
             model = self._loaded(name)
+            if model is None and name == self._champion:
+                return
             if model is not None:
                 self._champion = name
                 self.brain.use_model(*model)
@@ -152,14 +180,22 @@ class InForce:
         self.brain.use_model(NoDetector(), None)
         logger.info("there is no champion: rules decide alone")
 
-    def _loaded(self, name: str) -> tuple[Detector, Roles | None] | None:
-        models = self._configured.models
+    def _loaded(self, name: str) -> Loaded | None:
         try:
-            return models.load(name), models.roles(name)
+            return self._read(name)
         except BadModel as error:
             self.refused.add(name)
             self._complain(f"model {name} cannot be used: {error}")
             return None
+
+    def _read(self, name: str) -> Loaded:
+        """The model called *name*, all of it as it was at one moment; raises `BadModel`."""
+        models = self._configured.models
+        watched = self._files[name] = Watched(models.place(name))
+        loaded = models.load(name), models.roles(name)
+        if watched.differs():
+            raise BadModel(f"{models.place(name)}: changed while it was read; it is read again as it stays")
+        return loaded
 
     def _drift_of(self, name: str) -> LiveDrift | None:
         """What counts the drift from what model *name* was trained on; nothing where that is not known."""
@@ -177,16 +213,6 @@ class InForce:
         policy = self._policy if mode == self._policy.mode else self._policy.model_copy(update={"mode": mode})
         if policy != self.brain.judge.policy:
             self.brain.use_policy(policy)
-
-    def _file_mark(self) -> tuple[int, int] | None:
-        """What changes when the policy file does; `None` while there is no such file."""
-        if self._configured.policy_file is None:
-            return None
-        try:
-            found = self._configured.policy_file.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size
 
 
 def succession(orders: Mapping[str, dict[str, Any]], configured: str) -> list[str]:

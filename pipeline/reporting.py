@@ -20,9 +20,10 @@ from pipeline.afterwards import outcome_of
 from pipeline.brain import Brain
 from pipeline.case import DEVICES, Revocation
 from pipeline.guard import Guard
-from pipeline.judging import ENDED, PROVING, REVOKED, Sight, Walk
+from pipeline.judging import PROVING, Sight, Walk
 from pipeline.moment import Decision, Moment, stable_id
 from pipeline.outbox import Outbox
+from pipeline.overload import ENDED, REVOKED
 from pipeline.reasons import reasons
 from pipeline.risk import LEVELS
 from pipeline.rules.rule import let_in
@@ -250,10 +251,11 @@ class Reporter:
         self.out.count("challenges", "sent")
 
     def _sampled(self) -> Bools:
-        """A share of all events, chosen by event id; none of those that only time brings."""
-        batch, order = self.walk.looked.folded.batch, self.walk.looked.folded.seg.order
+        """A share of all events that were scored, chosen by event id; none of those that only time brings."""
+        looked = self.walk.looked
+        batch, order = looked.folded.batch, looked.folded.seg.order
         share = np.uint64(min(self.judge.policy.low_features_share * 2.0**64, 2.0**64 - 2048))
-        sampled: Bools = (batch.ids[order] < share) & (batch.kind is not Kind.TICK)
+        sampled: Bools = (batch.ids[order] < share) & (batch.kind is not Kind.TICK) & looked.scored
         return sampled
 
     def opinions(self, shadows: Shadows) -> None:

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models import state
 from models.arrivals import learn_names, locate, unseen
 from models.batch import DEVICE, Batch, Kind
 from models.calls import read_calls
@@ -28,13 +27,15 @@ from pipeline.case import Case
 from pipeline.challenger import OwnRoles
 from pipeline.eviction import surplus
 from pipeline.guard import Guard
-from pipeline.judging import ENDED, HAS_CASE, REVOKED, Walk
+from pipeline.judging import Walk
 from pipeline.look import look
 from pipeline.moment import stable_id
 from pipeline.outbox import Outbox
 from pipeline.outputs import Stamp
+from pipeline.overload import ENDED, REVOKED, is_behind
+from pipeline.readback import read_back
 from pipeline.reporting import Reporter
-from pipeline.rules import BIT, ORDER
+from pipeline.rules import BIT
 from pipeline.shadow import Shadows
 from pipeline.silence import heard_at, silent_fleets
 from pipeline.stage import ChangelogRow, Outcome, Record
@@ -51,7 +52,7 @@ class Options:
     """What a scorer is told once: times in ms, counts of sessions.
 
     *partitions* shares the guard's budget; with *event_clock* a decision bears the time of its event, for
-    replay.
+    replay. From *unscored_lag_ms* on the model passes over some (:mod:`pipeline.overload`); 0: never.
     """
 
     partitions: int = 1
@@ -60,6 +61,7 @@ class Options:
     sweep_ms: int = 10_000
     limits: Limits = DEFAULT_LIMITS
     event_clock: bool = False
+    unscored_lag_ms: int = 0
 
 
 class SessionScorer:
@@ -76,6 +78,7 @@ class SessionScorer:
         self.reached = 0
         self.wall = 0
         self.slot: int | None = None
+        self.behind = False
         self.silent: frozenset[str] | None = frozenset()
         """Tenants whose fleet is silent; `None`: not looked at yet, so it may be any."""
         self.most = 2 * options.max_sessions
@@ -84,6 +87,7 @@ class SessionScorer:
         """Fold a chunk of *topic*, offsets ascending; see :class:`pipeline.stage.Stage`."""
         out = Outbox(now_ms, topic)
         self.wall = now_ms
+        self.behind = is_behind(records[-1].timestamp, now_ms, self.options.unscored_lag_ms)
         decoded = self._decode(topic, records, now_ms)
         out.take(decoded, records)
         if topic == REVOCATION_ACKS:
@@ -160,9 +164,10 @@ class SessionScorer:
 
     def _judge(self, seg: Segments, batch: Batch, out: Outbox) -> None:
         folded = fold(self.table, seg, batch, self.brain.roles)
-        looked = look(folded, self.brain)
+        looked = look(folded, self.brain, behind=self.behind)
+        out.count_events("unscored_events", len(batch) - int(looked.scored.sum()))
         if self.brain.drift is not None:
-            self.brain.drift.take(folded, looked.score)
+            self.brain.drift.take(folded, looked.score, looked.scored)
         seen = self.own_roles.seen_by(self.brain.challengers, self.brain.roles, folded)
         shadows = Shadows(self.brain.challengers, seen, looked, self.brain.judge) if seen else None
         watched = shadows.watched if shadows else None
@@ -253,28 +258,8 @@ class SessionScorer:
         }  # fmt: skip
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
-        """Take changelog *rows*, oldest first; the last of a key counts."""
-        for key, value in rows:
-            tenant, session_id = state.split(key)
-            row = self.table.find(tenant, session_id)
-            if value is None:
-                if row >= 0:
-                    self.cases.pop(row, None)
-                    self.table.remove(row)
-                continue
-            fields, names, side, order = state.decode(value)
-            if order != ORDER:
-                # Which bits mean what is not known any more: what holds is asked anew, at the next look.
-                fields["mask"] = 0
-                open_case = fields["flags"] & (HAS_CASE | REVOKED | ENDED) == HAS_CASE
-                fields["wake_at"] = np.where(open_case, 1, fields["wake_at"])
-            if row < 0:
-                row = self.table.add(Names.unpack(names))
-            self.table.rows[row] = fields[0]
-            self.table.names[row] = names
-            self.cases.pop(row, None)
-            if side:
-                self.cases[row] = Case.decode(side)
+        """Take changelog *rows*, oldest first; the last of a key counts. Raises `UnreadableRow`."""
+        read_back(self.table, self.cases, rows)
 
     def ready(self) -> None:
         """The changelog is restored.

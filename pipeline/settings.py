@@ -101,6 +101,12 @@ class Settings(BaseSettings):
     lateness_s: float = Field(
         10.0, ge=0, le=3600, description="How far event time waits for events that arrive out of order"
     )
+    unscored_lag_s: float = Field(
+        30.0,
+        ge=0,
+        le=86_400,
+        description="Lag from which the model passes over sessions no detection speaks about; 0 is never",
+    )
     sweep_s: float = Field(
         10.0, ge=1, le=3600, description="Event time between searches for silent, idle and expired sessions"
     )

@@ -22,7 +22,6 @@ from models.arrivals import names_at
 from models.batch import Kind
 from models.columns import KINDS
 from models.detector import BANDS
-from models.features import as_seen_by_models
 from models.fold import Folded
 from models.segments import Bools
 from pipeline import outputs
@@ -30,7 +29,7 @@ from pipeline.case import Case
 from pipeline.challenger import Challenger
 from pipeline.decision import Judge
 from pipeline.judging import Sight, Standing, Walk
-from pipeline.look import Looked, banded
+from pipeline.look import Looked, banded, scores
 from pipeline.moment import Moment
 from pipeline.outbox import Outbox
 from pipeline.risk import LEVELS, Level, next_level, score
@@ -45,8 +44,9 @@ class Shadow:
 
     def __init__(self, challenger: Challenger, own: Folded, looked: Looked, judge: Judge) -> None:
         self.id = challenger.id
-        self.score = challenger.detector.score(as_seen_by_models(own.values), own.facts["kind"])
-        self.band = banded(challenger.detector, self.score, own)
+        self.score = scores(challenger.detector, own, looked.scored)
+        # What the champion passes over, a challenger has no word on either.
+        self.band = np.where(looked.scored, banded(challenger.detector, self.score, own), looked.band)
         self.differs: Bools = self.band != looked.band
         self._looked = looked
         self._judge = judge
@@ -82,7 +82,8 @@ class Shadow:
 
     def _count(self, out: Outbox) -> None:
         """How often each band of the champion's met each of the challenger's."""
-        pairs = np.bincount(self._looked.band * _ALL_BANDS + self.band, minlength=_ALL_BANDS**2)
+        both = self._looked.band * _ALL_BANDS + self.band
+        pairs = np.bincount(both[self._looked.scored], minlength=_ALL_BANDS**2)
         for pair in np.flatnonzero(pairs).tolist():
             bands = map(str, divmod(pair, _ALL_BANDS))
             out.count("challenger_vectors", self.id, *bands, by=int(pairs[pair]))

@@ -19,7 +19,7 @@ from models.batch import DEVICE
 from models.fingerprint import BETWEEN
 from models.state import Rows, SessionTable
 from pipeline.guard import Guard
-from pipeline.judging import ENDED, REVOKED
+from pipeline.overload import ENDED, REVOKED
 
 _BETWEEN = BETWEEN.encode("utf-8", "surrogateescape")
 

@@ -135,11 +135,17 @@ async def check_topics(
         )
     uneven = [t for t in topics if counts[t.name] != t.partitions]
     if uneven:
-        raise TopicsNotReadyError(
-            "partition counts are fixed once there is state, and these differ from the setting: "
-            + ", ".join(f"{t.name} has {counts[t.name]}, not {t.partitions}" for t in uneven)
-            + "; set SESSION_RISK_PARTITIONS to what the topics have, or make the topics anew"
-        )
+        raise TopicsNotReadyError(_uneven(uneven, counts))
+
+
+def _uneven(topics: Sequence[NeededTopic], counts: Mapping[str, int]) -> str:
+    """What to tell people of *topics* that have other *counts* of partitions than they must have."""
+    told = ", ".join(f"{t.name} has {counts[t.name]}, not {t.partitions}" for t in topics)
+    return (
+        f"what belongs together meets in one partition, and these topics have another number of them: {told}."
+        " If all have the same, set SESSION_RISK_PARTITIONS to it; else delete these, with what is on them, "
+        "and make them with `session-risk topics create`"
+    )
 
 
 def _new_topic(topic: NeededTopic, replication_factor: int) -> NewTopic:

@@ -36,9 +36,10 @@ from pipeline.connection import Connection
 from pipeline.faust_parts import check_faust
 from pipeline.fence import Fences
 from pipeline.fetching import Reading
-from pipeline.lanes import Delivery, Lanes, Means
+from pipeline.lanes import Lanes, Means
 from pipeline.lease import Lease
 from pipeline.observe import Observer, Unobserved
+from pipeline.piece import Delivery
 from pipeline.producer import MAX_REQUEST_BYTES, BatchProducer, Outbox
 from pipeline.recovery import BulkRecovery, Takeover
 from pipeline.stage import Record, StageKind

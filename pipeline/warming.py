@@ -18,15 +18,15 @@ from schemas.export import EXAMPLES
 
 
 def warm(brain: Brain) -> None:
-    """Have examples of every kind of event judged as *brain* does it, by a scorer that is thrown away."""
-    scorer = SessionScorer(
-        Brain(judge=brain.judge, detector=brain.detector, roles=brain.roles), Columns(), Options()
-    )
+    """Have examples of every kind of event judged as *brain* does, and read back; nothing of it is kept."""
+    like = Brain(judge=brain.judge, detector=brain.detector, roles=brain.roles)
+    scorer, successor = (SessionScorer(like, Columns(), Options()) for _ in range(2))
     for topic in SOURCES:
         values = [file.read_bytes() for file in sorted((EXAMPLES / topic / "valid").glob("*.json"))]
         keys = [record_key(topic, event) for event in decode_chunk(topic, values, None, now_ms=_LATE).events]
         told = enumerate(zip(keys, values, strict=True))
-        scorer.process(topic, [Memory(topic, 0, at, 0, key, value) for at, (key, value) in told], _LATE)
+        records = [Memory(topic, 0, at, 0, key, value) for at, (key, value) in told]
+        successor.restore(scorer.process(topic, records, _LATE).rows)
 
 
 _LATE: Final = 2**52

@@ -80,10 +80,11 @@ class Watching(Watch):
     def _show_what_decides(self) -> None:
         policy, champion = self._in_force.policy, self._in_force.champion
         challengers = tuple(model.id for model in self._in_force.challengers.values())
-        shown = (policy, champion, challengers, frozenset(self._in_force.refused))
+        refused = self._in_force.policy_refused
+        shown = (policy, champion, challengers, frozenset(self._in_force.refused), refused)
         if shown != self._shown:  # a scrape must not find the row that is shown anew missing
             self._shown = shown
-            self.metrics.show_policy(policy.id, policy.mode)
+            self.metrics.show_policy(policy.id, policy.mode, refused=refused)
             self.metrics.show_models(champion, challengers, self._in_force.refused)
 
     def _show_drift(self) -> None:

@@ -10,13 +10,18 @@ import logging
 import signal
 import sys
 
+from pipeline.changelog import ChangelogStuckError, UnreadableChangelogError
 from pipeline.garbage import search_seldom
+from pipeline.recovery import UnevenAssignmentError
 from pipeline.topology import EdgeApp
 
 logger = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.001
 """How long a chunk may keep the thread that reads waiting; Python's own 5 ms are many fetches."""
+
+PLAIN = (ChangelogStuckError, UnreadableChangelogError, UnevenAssignmentError)
+"""Failures that say all there is to say: where in the code they came up helps nobody."""
 
 STOP_SECONDS = 30.0
 """How long stopping may take before the process gives up on an orderly end."""
@@ -55,7 +60,10 @@ async def run_until_ended(app: EdgeApp) -> int:
     for task in waiting:
         task.cancel()
     if error is not None and error is not app.failure:
-        logger.critical("the worker cannot go on: %r", error, exc_info=error)
+        if isinstance(error, PLAIN):
+            logger.critical("the worker cannot go on: %s", error)
+        else:
+            logger.critical("the worker cannot go on: %r", error, exc_info=error)
         app.failure = error
     return 0 if error is None and orderly else 1
 

@@ -5,6 +5,7 @@ token or free text.
 """
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +47,18 @@ def refusal(error: ValidationError) -> str:
     reason = _sentence(first)
     suffix = f" (and {len(more)} more)" if more else ""
     return one_line(reason, REASON_LENGTH - len(suffix)) + suffix
+
+
+def sort_of(reason: str) -> str:
+    """What sort of refusal *reason* is: the member, or what is said without one.
+
+    There are a few dozen, whatever comes: sorts are counted apart, so no number or name of a sender's choice
+    may be in them.
+
+    >>> sort_of("scopes[4]: must be a string, got 1"), sort_of("value of 99 bytes, at most 64 are read")
+    ('scopes', 'value of N bytes, at most N are read')
+    """
+    return re.sub(r"\d+", "N", re.split(r"[:.\[]", reason, maxsplit=1)[0])
 
 
 def dead_letter(

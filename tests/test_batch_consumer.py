@@ -81,6 +81,13 @@ SOURCES = {
     "aiokafka.consumer.subscription_state:TopicPartitionState.__init__": "f0b391da1b87",
     "aiokafka.consumer.subscription_state:TopicPartitionState.pause": "6c91801ebcc2",
     "aiokafka.consumer.subscription_state:TopicPartitionState.resume": "8aecb5a6164f",
+    "aiokafka:AIOKafkaConsumer.end_offsets": "f4b190785818",
+    "aiokafka.client:AIOKafkaClient.send": "246b277687d7",
+    "aiokafka.client:AIOKafkaClient.force_metadata_update": "cb7befef21c8",
+    "aiokafka.cluster:ClusterMetadata.leader_for_partition": "802f7e4f021d",
+    "aiokafka.protocol.fetch:FetchRequest.__init__": "f31b6b74cc94",
+    "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "59bf948fff47",
+    "aiokafka.consumer.fetcher:PartitionRecords._unpack_records": "b803e6d46480",
 }
 """The start of the SHA-256 of the source of each part, in these releases."""
 

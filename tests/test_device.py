@@ -177,7 +177,7 @@ def test_a_device_holds_no_more_sessions_than_fit_into_a_record() -> None:
     for start in range(0, len(names), 500):
         one.play(*(binding(1, session_id=name) for name in names[start : start + 500]))
 
-    assert one.counts[("evicted_sessions",)] == 10
+    assert one.counts["forgotten_sessions", "device"] == 10
     assert max(map(len, one.rows.values())) < 900_000
 
 

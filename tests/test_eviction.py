@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.state import Names, SessionTable
 from pipeline.eviction import surplus
-from pipeline.judging import REVOKED
+from pipeline.overload import REVOKED
 
 Session = tuple[str, int]
 """A tenant, and when it was seen last."""

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.principal import principal_context
 from pipeline.rules import RULES
+from pipeline.sealed import unseal
 from pipeline.suppressing import MOST
 from playing import Desk, Event, Player, Said, by_key, found, of, replayed
 from samples import T0, activity, auth, call, context, feedback
@@ -301,4 +302,4 @@ def test_a_suppression_outlives_a_restart_and_expires_there() -> None:
     said = other.play(activity(200, principal_id="ben", session_id="s-9"))
 
     assert states(said) == [("expired", ["mass_read"])]
-    assert [json.loads(row)["suppressions"] for row in other.rows.values()] == [{}, {}]
+    assert [unseal(*row, dict)["suppressions"] for row in other.rows.items()] == [{}, {}]

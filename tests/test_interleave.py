@@ -150,3 +150,27 @@ def test_what_is_cleared_is_forgotten() -> None:
     lined_up.clear()
     assert not lined_up
     assert "tp" not in lined_up
+
+
+def test_a_time_of_the_future_holds_nothing_up() -> None:
+    lined_up: Interleaver[str] = Interleaver(512, 5_000)
+    begin = 1_000
+    odd = [Rec(begin), Rec(2**60, "odd"), Rec(begin + 1, "behind it")]
+    lined_up.add("odd", odd, begin + 60_000)
+    lined_up.add("other", [Rec(begin + 1_000 * at) for at in range(50)], begin + 60_000)
+
+    first = lined_up.next_chunk()
+
+    assert first == ("odd", odd)
+
+
+def test_a_time_of_the_future_at_the_beginning_comes_first_and_time_goes_on_after_it() -> None:
+    lined_up: Interleaver[str] = Interleaver(1, 5_000)
+    lined_up.add("other", [Rec(1_000), Rec(9_000)], 10_000)
+    lined_up.add("odd", [Rec(2**60), Rec(2_000)], 10_000)
+
+    turns = [
+        (partition, chunk[0].timestamp) for partition, chunk in (lined_up.next_chunk() for _ in range(4))
+    ]
+
+    assert turns == [("odd", 2**60), ("other", 1_000), ("odd", 2_000), ("other", 9_000)]

@@ -329,3 +329,33 @@ def test_what_comes_from_another_generation_finds_no_lane() -> None:
         assert lanes.settled(("kind", 0)) is None
 
     asyncio.run(story())
+
+
+STRANGE = [-1, 0, 2**62, 32_503_680_000_000]
+"""Times of records that are none: none told, the beginning of 1970, and the far future."""
+
+
+@pytest.mark.parametrize("timestamp", STRANGE)
+def test_a_record_of_no_time_gives_none_to_what_follows_from_it(timestamp: int) -> None:
+    async def story() -> None:
+        world = World()
+        sent: list[int | None] = []
+        send = world.send
+
+        async def noted(messages: Sequence[Message], timestamp_ms: int | None) -> Awaitable[None]:
+            sent.append(timestamp_ms)
+            return await send(messages, timestamp_ms)
+
+        world.send = noted  # type: ignore[method-assign]
+        lane = world.lane()
+        lane.start()
+        for number, odd in enumerate((False, True, False)):
+            said = Said(world.log, f"{number}")
+            said.value.records[0].timestamp = timestamp if odd else 1_000 + number  # type: ignore[misc]
+            await lane.put(said)
+            await _until(lambda done=number: len(world.work) > done)  # type: ignore[misc]
+            assert lane.applied_ms == {"in": 1_000 + number - odd}
+        await lane.close(monotonic())
+        assert sent == [1_000, None, 1_002]
+
+    asyncio.run(story())

@@ -27,7 +27,7 @@ def test_the_file_that_ships_is_what_is_built_in() -> None:
 
 def test_what_was_fitted_lies_under_the_file_that_ships_and_under_anybodys(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
-    mine.write_text("prior = -3.25\n[rules.mass_read]\nenabled = false", encoding="utf-8")
+    mine.write_text("prior = -3.25\n[rules.mass_read]\nenabled = false\n", encoding="utf-8")
 
     assert read_policy(None) == parse_policy(SHIPPED, under=fitted())
     assert read_policy(mine) == parse_policy(mine.read_text("utf-8"), under=fitted())

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from models.columns import FACTOR_CHANGES
 from pipeline.habits import HABITS, MOST_HABITS
-from pipeline.principal import KEEP_MS, MOST_DOUBTED, MOST_SESSIONS, principal_context
+from pipeline.lessons import MOST_DOUBTED
+from pipeline.principal import KEEP_MS, MOST_SESSIONS, principal_context
 from playing import NOW, Event, Player, Said, by_key, chunks, of, read
 from samples import T0, activity
 from schemas import topics

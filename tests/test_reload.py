@@ -75,6 +75,11 @@ class Desk:
         told = {"command": command, "model": model, "mode": mode, "issued_by": "ana", "occurred_at": 1}
         self.in_force.order(Memory(MODEL_CONTROL, 0, 7, 1, model.encode(), json.dumps(told).encode()))
 
+    def look(self) -> None:
+        """Look until what changed has stayed as it is."""
+        self.in_force.look()
+        self.in_force.look()
+
     @property
     def stands(self) -> tuple[str | None, str, list[str]]:
         found = self.in_force
@@ -83,7 +88,7 @@ class Desk:
 
 
 def _write(path: Path, text: str, at: int) -> None:
-    path.write_text(text, encoding="utf-8")
+    path.write_text(f"{text}\n", encoding="utf-8")
     os.utime(path, (at, at))
 
 
@@ -96,11 +101,11 @@ def test_a_changed_policy_is_in_force_and_an_unchanged_one_is_not_read_again(tmp
     desk = Desk(policy_file=path)
     before = desk.in_force.brain.judge
 
-    desk.in_force.look()
+    desk.look()
     assert desk.in_force.brain.judge is before
 
     _write(path, 'name = "two"', at=2)
-    desk.in_force.look()
+    desk.look()
     assert desk.in_force.policy == parse_policy('name = "two"', under=fitted())
     assert desk.complaints == []
 
@@ -111,7 +116,7 @@ def test_a_policy_of_another_length_is_seen_within_the_same_moment(tmp_path: Pat
     desk = Desk(policy_file=path)
 
     _write(path, 'name = "another"', at=1)
-    desk.in_force.look()
+    desk.look()
 
     assert desk.in_force.policy.name == "another"
 
@@ -126,15 +131,15 @@ def test_a_bad_policy_is_reported_once_and_the_old_one_stays(tmp_path: Path, tex
         path.unlink()
     else:
         _write(path, text, at=2)
-    desk.in_force.look()
-    desk.in_force.look()
+    desk.look()
+    desk.look()
 
     assert desk.in_force.policy.name == "one"
     (complaint,) = desk.complaints
     assert complaint.startswith(f"the policy stays {desk.in_force.policy.id}: {path}")
 
     _write(path, 'name = "three"', at=3)
-    desk.in_force.look()
+    desk.look()
     assert desk.in_force.policy.name == "three"
 
 
@@ -152,7 +157,7 @@ def test_the_mode_of_the_settings_outlives_a_change_of_the_policy(tmp_path: Path
     desk = Desk(policy_file=path, mode="observe")
 
     _write(path, 'name = "two"\nmode = "enforce"', at=2)
-    desk.in_force.look()
+    desk.look()
 
     assert (desk.in_force.policy.name, desk.in_force.policy.mode) == ("two", "observe")
 

@@ -58,6 +58,7 @@ SPOILT: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("another version", lambda value: bytes([VERSION + 1]) + value[1:], f"version {VERSION + 1:02x}"),
     ("another layout", lambda value: value[:1] + b"\0\0\0\0" + value[5:], f"version {VERSION:02x}00000000"),
     ("a head alone", lambda value: value[:11], "row of 11 bytes"),
+    ("a flipped bit", lambda value: value[:99] + bytes([value[99] ^ 4]) + value[100:], "checksum"),
     ("cut in the row", lambda value: value[:200], "row of 200 bytes"),
     ("cut at the end", lambda value: value[:-1], "announced"),
     ("too long", lambda value: value + b"x", "announced"),
@@ -65,7 +66,7 @@ SPOILT: list[tuple[str, Callable[[bytes], bytes], str]] = [
 
 
 @pytest.mark.parametrize(("spoil", "complaint"), [row[1:] for row in SPOILT], ids=[row[0] for row in SPOILT])
-def test_a_row_that_cannot_be_read_is_refused_with_what_to_do(
+def test_a_row_that_cannot_be_read_is_refused_with_the_reason(
     spoil: Callable[[bytes], bytes], complaint: str
 ) -> None:
     (value,) = encode(np.zeros(1, ROW), [Names("t", "s").pack()], [b"{}"])
@@ -73,7 +74,6 @@ def test_a_row_that_cannot_be_read_is_refused_with_what_to_do(
     with pytest.raises(UnreadableRow, match=complaint) as refused:
         decode(spoil(value))
 
-    assert "reset the application's state" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

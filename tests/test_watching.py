@@ -149,12 +149,13 @@ def test_a_stage_without_sessions_is_left_in_peace() -> None:
 
 def test_what_decides_is_shown_at_once_and_follows_the_policy_file(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
-    path.write_text('name = "one"', encoding="utf-8")
+    path.write_text('name = "one"\n', encoding="utf-8")
     scene = Scene(InForce(Configured(policy_file=path)))
     first = scene.in_force.policy.id
     assert scene.all_shown("policy_info") == {(first, "enforce"): 1}
 
-    path.write_text('name = "another"\nmode = "observe"', encoding="utf-8")
+    path.write_text('name = "another"\nmode = "observe"\n', encoding="utf-8")
+    scene.watching.turned()
     scene.watching.turned()
 
     assert scene.all_shown("policy_info") == {(scene.in_force.policy.id, "observe"): 1}

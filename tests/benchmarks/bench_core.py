@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import median
 from time import perf_counter
 
 from load import START_MS, Sent, calls
@@ -21,19 +22,20 @@ NOW = START_MS + 3_600_000
 
 
 class Clock:
-    """Time spent in named functions, taken by wrapping them."""
+    """Time spent in named functions, taken by wrapping them; by the wall, unless by *now*."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = perf_counter) -> None:
         self.spent: dict[str, float] = {}
+        self._now = now
 
     def wrap(self, place: object, name: str, label: str) -> None:
         """Measure ``place.name`` as *label* from now on."""
         inner: Callable[..., object] = getattr(place, name)
 
         def timed(*args: object, **kwargs: object) -> object:
-            start = perf_counter()
+            start = self._now()
             answer = inner(*args, **kwargs)
-            self.spent[label] = self.spent.get(label, 0.0) + perf_counter() - start
+            self.spent[label] = self.spent.get(label, 0.0) + self._now() - start
             return answer
 
         setattr(place, name, timed)
@@ -45,6 +47,17 @@ def run(stage: SessionScorer, records: list[Sent]) -> float:
     for at in range(0, len(records), CHUNK):
         stage.process("api-calls", records[at : at + CHUNK], NOW)
     return (perf_counter() - start) / len(records)
+
+
+def passed_over(brain: Brain, sessions: int = 10_000) -> tuple[float, float]:
+    """µs an event in time, and so late that the model passes over it: medians of turns in one run."""
+    stages = [SessionScorer(brain, Columns(), Options(unscored_lag_ms=late)) for late in (0, 1)]
+    taken: tuple[list[float], list[float]] = ([], [])
+    for seed in range(7):
+        records = calls(50_000, sessions, seed=seed, first=seed * 10_000_000)
+        for stage, costs in zip(stages, taken, strict=True):
+            costs.append(run(stage, records) * 1e6)
+    return median(taken[0][1:]), median(taken[1][1:])  # in the first turn sessions open
 
 
 def steps(records: list[Sent], brain: Brain) -> dict[str, float]:
@@ -81,6 +94,8 @@ def main() -> None:
         )
     for label, cost in steps(calls(100_000, 10_000), brain).items():
         print(f"    {label:<26} {cost:5.2f} µs")
+    in_time, late = passed_over(brain)
+    print(f"far behind, the model passes over: {late:.2f} µs an event; scored: {in_time:.2f} µs")
 
 
 if __name__ == "__main__":

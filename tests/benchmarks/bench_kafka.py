@@ -1,7 +1,7 @@
 """A worker on Apache Kafka, on the same machine as broker and load: how many events a second, how soon a command.
 
 Three measurements: a backlog worked off by one worker; the time from a causing event's sending to the command's
-arrival while 20,000 events a second flow; the same backlog in idiomatic Faust. Needs SESSION_RISK_BROKER.
+arrival while events flow, drawn too where a file is named; the backlog in idiomatic Faust. Needs SESSION_RISK_BROKER.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from statistics import median, quantiles
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.producer.message_accumulator import BatchBuilder
+from drawing import histograms
 from load import AGENT, call
 from machine import machine
 
@@ -43,8 +44,8 @@ BIN = Path(sys.executable).parent
 
 
 @contextmanager
-def worker(app_id: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process with topics of its own state."""
+def worker(app_id: str, workers: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process with topics of its own state; of several, the process that started them."""
     policy = Path(tempfile.mkdtemp()) / "policy.toml"
     policy.write_text("[guard]\nrevocations_per_minute = 1000000\n")  # the guard would hold the probes back
     environment = os.environ | {
@@ -55,7 +56,8 @@ def worker(app_id: str) -> Iterator[subprocess.Popen[bytes]]:
     subprocess.run(
         [BIN / "session-risk", "topics", "create"], env=environment, check=True, stdout=subprocess.DEVNULL
     )
-    process = subprocess.Popen([BIN / "session-risk", "worker"], env=environment)
+    several = ["--workers", str(workers)] if workers > 1 else []
+    process = subprocess.Popen([BIN / "session-risk", "worker", *several], env=environment)
     try:
         yield process
     finally:
@@ -63,10 +65,10 @@ def worker(app_id: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(60)
 
 
-def series(name: str, having: str = "") -> list[float]:
+def series(name: str, having: str = "", worker: int = 0) -> list[float]:
     """The values of a metric's series *having* a label, none while the worker does not answer."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics", timeout=5) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT + worker}/metrics", timeout=5) as page:
             lines = page.read().decode().splitlines()
     except OSError:
         return []
@@ -256,8 +258,19 @@ def idiomatic() -> float:
     return float(found[1])
 
 
-def main() -> None:
-    """Measure and print."""
+def latencies(flow: int) -> tuple[list[float], dict[str, float]]:
+    """Milliseconds to each command while *flow* events a second go by, and their percentiles, which are printed."""
+    took = [seconds * 1e3 for seconds in asyncio.run(latency(flow))]
+    cuts = quantiles(took, n=100)
+    print(
+        f"event sent → command received, {flow:,} events/s beside it: p50 {cuts[49]:.1f} ms, "
+        f"p99 {cuts[98]:.1f} ms ({len(took)} commands)"
+    )
+    return took, {"p50": cuts[49], "p99": cuts[98]}
+
+
+def main(picture: str | None = None) -> None:
+    """Measure, print and draw."""
     print(machine())
     with worker(f"bench-{os.getpid()}-topics"):
         size = asyncio.run(preload(BACKLOG))
@@ -272,16 +285,15 @@ def main() -> None:
     with worker(f"bench-{os.getpid()}-latency") as process:
         wait_for(process, BACKLOG)
         settle()
-        for flow in RATES:
-            took = asyncio.run(latency(flow))
-            cuts = quantiles(took, n=100)
-            print(
-                f"event sent → command received, {flow:,} events/s beside it: p50 {cuts[49] * 1e3:.1f} ms, "
-                f"p99 {cuts[98] * 1e3:.1f} ms ({len(took)} commands)"
-            )
+        drawn = {f"{flow:,} events/s": latencies(flow) for flow in RATES}
+    if picture:
+        title = (
+            f"From an event's sending to the command ({machine().partition(',')[0]}, 2 cores with the broker)"
+        )
+        Path(picture).write_text(histograms(title, "milliseconds", drawn), encoding="utf-8")
     stock = idiomatic()
     print(f"idiomatic Faust, one table update, no model: {stock:,.0f} events/s; ratio {rate / stock:.1f}")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

@@ -36,7 +36,11 @@ def session_id(number: int) -> str:
 
 def call(rng: Random, number: int, sessions: int, at: int) -> tuple[bytes, bytes]:
     """Key and value of event *number*: a call of one of *sessions* at *at* ms."""
-    who = rng.randrange(sessions)
+    return call_of(rng, rng.randrange(sessions), number, at)
+
+
+def call_of(rng: Random, who: int, number: int, at: int) -> tuple[bytes, bytes]:
+    """Key and value of event *number*: a call of session *who* at *at* ms."""
     operation, method, sensitivity = OPERATIONS[rng.randrange(len(OPERATIONS))]
     event = {
         "type": "api.call", "event_id": f"evt-{number:016x}", "occurred_at": at, "tenant": "acme",
