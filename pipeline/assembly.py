@@ -9,7 +9,7 @@ from models.detector import Detector
 from pipeline.reload import Configured, Models
 from pipeline.scorer import Options
 from pipeline.settings import Settings
-from schemas.decode import Limits
+from schemas.decoded import Limits
 
 
 def configured(settings: Settings) -> Configured:
@@ -32,16 +32,20 @@ def chosen(settings: Settings, policy: Path | None, model: Path | None) -> Confi
     return Configured(policy or said.policy_file, name, said.mode, models)
 
 
-def options(settings: Settings, partitions: int, *, event_clock: bool = False) -> Options:
+def options(
+    settings: Settings, partitions: int, *, event_clock: bool = False, from_topics: bool = False
+) -> Options:
     """Return what a session scorer is told, for topics with so many *partitions*.
 
-    With *event_clock* a decision bears the time of its event: a replay has no other.
+    With *event_clock* a decision bears the time of its event: a replay has no other. Only what comes
+    *from_topics* has headers that can vouch for its tenant.
     """
+    future_ms, tenancy = round(settings.max_future_s * 1000), settings.tenancy and from_topics
     return Options(
         partitions=partitions,
         max_sessions=settings.max_sessions_per_partition,
         lateness_ms=round(settings.lateness_s * 1000),
         sweep_ms=round(settings.sweep_s * 1000),
         event_clock=event_clock,
-        limits=Limits(settings.max_record_bytes, round(settings.max_future_s * 1000)),
+        limits=Limits(settings.max_record_bytes, future_ms, tenancy=tenancy),
     )

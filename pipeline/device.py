@@ -21,7 +21,7 @@ from pipeline.fleet import Fleet
 from pipeline.keyed import KeyedStage
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
-from schemas.decode import DEFAULT_LIMITS, Limits
+from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS, Posture
 from schemas.topics import DEVICE_TELEMETRY, SESSION_BINDINGS, SESSION_CONTEXT
 

@@ -98,6 +98,10 @@ class Settings(BaseSettings):
         le=86_400,
         description="How far ahead of the wall clock an event may be before it is refused",
     )
+    tenancy: bool = Field(
+        default=False,
+        description="Believe an event's tenant only if its record's header `tenant` says the same",
+    )
     lateness_s: float = Field(
         10.0, ge=0, le=3600, description="How far event time waits for events that arrive out of order"
     )

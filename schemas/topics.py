@@ -83,6 +83,11 @@ class Topic:
         """The topic's partition count, where *shared* is the count the keyed topics have."""
         return shared if self.shared_partitions else 1
 
+    @property
+    def vouched(self) -> bool:
+        """Whether others than this program say here whose an event is, which can be checked (`tenancy`)."""
+        return self.direction in ("input", "control") and "tenant" in self.model.model_fields
+
     def config(self) -> dict[str, str]:
         """The topic's configuration, as Kafka's CreateTopics takes it."""
         config: dict[str, str] = {"cleanup.policy": self.cleanup}

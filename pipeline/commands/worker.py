@@ -112,7 +112,7 @@ def _work(settings: Settings, connection: Connection, partitions: int) -> int:
     warm(in_force.brain)
     shown = metrics.Metrics(CollectorRegistry())
     watching = Watching(shown, in_force, [in_force.look])
-    kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions)))
+    kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions, from_topics=True)))
     edge = edge_of(settings, connection, partitions, index)
     app = build_app(edge, kinds, watching, Control(MODEL_CONTROL, in_force.order))
     with _metrics_served(settings, shown, index):
