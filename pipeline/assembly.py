@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from models.artefact import SHIPPED
 from models.detector import Detector
+from pipeline.pseudonyms import keyed, read_keys
 from pipeline.reload import Configured, Models
 from pipeline.scorer import Options
 from pipeline.settings import Settings
+from pipeline.stage import StageKind
 from schemas.decoded import Limits
 
 
@@ -30,6 +33,15 @@ def chosen(settings: Settings, policy: Path | None, model: Path | None) -> Confi
     if model is not None:
         name, models = model.resolve().name, Models(model.resolve().parent)
     return Configured(policy or said.policy_file, name, said.mode, models)
+
+
+def leaving(settings: Settings, kinds: Iterable[StageKind]) -> tuple[StageKind, ...]:
+    """Return *kinds* as they speak to others: with pseudonyms for names if *settings* name keys.
+
+    Raises `BadKeysError`.
+    """
+    path = settings.pseudonym_key_file
+    return keyed(kinds, None if path is None else read_keys(path))
 
 
 def options(

@@ -119,7 +119,10 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(Path(".session-risk"), description="Folder for the worker's own files")
 
-    # What operators see.
+    # What others see.
+    pseudonym_key_file: Path | None = Field(
+        None, description="Keys, a line each: id and secret; with them names leave as pseudonyms"
+    )
     metrics_host: str = Field("127.0.0.1", min_length=1, description="Address the metrics are served on")
     metrics_port: int = Field(
         9464,
@@ -143,7 +146,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{address.strip()!r} is not a broker's address; write host:port")
         return ",".join(address.strip() for address in value.split(","))
 
-    @field_validator("policy_file", "tls_ca_file", "tls_cert_file", "tls_key_file")
+    @field_validator("policy_file", "tls_ca_file", "tls_cert_file", "tls_key_file", "pseudonym_key_file")
     @classmethod
     def _is_a_file(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():

@@ -59,7 +59,8 @@ class Topic:
     record that could not be read. `retention_ms` of `None` goes with compaction. `shared_partitions`: the
     topic has the one partition count of all that are keyed by session, device, principal or network, so that
     what belongs together meets in one worker (murmur2). `bulk`: it comes in masses; while they are more than
-    a worker can do, every other topic goes first. `writers` and `readers` are the roles that need to: nobody
+    a worker can do, every other topic goes first. `pseudonyms`: names leave as pseudonyms here where the
+    operators want any (`schemas.naming`). `writers` and `readers` are the roles that need to: nobody
     else gets the right (`session-risk topics acls`).
     """
 
@@ -73,6 +74,7 @@ class Topic:
     readers: tuple[Role, ...]
     shared_partitions: bool = True
     bulk: bool = False
+    pseudonyms: bool = False
 
     @property
     def cleanup(self) -> Literal["delete", "compact"]:
@@ -135,12 +137,12 @@ _ROWS = (
     Topic(
         SESSION_RISK, "session_id", decisions.SessionRisk, "output", 30 * DAY_MS,
         "Decisions, for SOC and SIEM.",
-        writers=("worker",), readers=("soc", "transmitter"),
+        writers=("worker",), readers=("soc", "transmitter"), pseudonyms=True,
     ),
     Topic(
         SESSION_FINDINGS, "unmapped.session_id", findings.SessionFinding, "output", 30 * DAY_MS,
         "OCSF Detection Findings, one per episode, keyed by the session they are about.",
-        writers=("worker",), readers=("soc",),
+        writers=("worker",), readers=("soc",), pseudonyms=True,
     ),
     Topic(
         SESSION_REVOCATIONS, "session_id", decisions.SessionRevocation, "output", 7 * DAY_MS,
@@ -155,17 +157,17 @@ _ROWS = (
     Topic(
         SESSION_FEATURES, "session_id", decisions.SessionFeatures, "output", 30 * DAY_MS,
         "The vectors that were scored, for retraining.",
-        writers=("worker",), readers=("data-engineer",),
+        writers=("worker",), readers=("data-engineer",), pseudonyms=True,
     ),
     Topic(
         SESSION_SHADOW, "session_id", decisions.SessionShadow, "output", 7 * DAY_MS,
         "What a challenger would decide, beside what the champion decided.",
-        writers=("worker",), readers=("data-engineer",),
+        writers=("worker",), readers=("data-engineer",), pseudonyms=True,
     ),
     Topic(
         SUPPRESSIONS, "session_id", decisions.Suppression, "output", 30 * DAY_MS,
         "What was called a false positive and keeps quiet: since when, until when, in whose name.",
-        writers=("worker",), readers=("soc",),
+        writers=("worker",), readers=("soc",), pseudonyms=True,
     ),
     Topic(
         SESSION_FEEDBACK, "session_id", control.SessionFeedback, "control", 30 * DAY_MS,
@@ -185,7 +187,7 @@ _ROWS = (
     Topic(
         DEAD_LETTERS, None, decisions.DeadLetter, "output", 30 * DAY_MS,
         "What could not be read: original bytes, where from, why.",
-        writers=("worker",), readers=("operator",), shared_partitions=False,
+        writers=("worker",), readers=("operator",), shared_partitions=False, pseudonyms=True,
     ),
 )  # fmt: skip
 

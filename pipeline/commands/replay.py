@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from models.artefact import load_roles
-from pipeline.assembly import chosen, model_in, options
+from pipeline.assembly import chosen, leaving, model_in, options
 from pipeline.challenger import Challenger
 from pipeline.connection import Connection
 from pipeline.console import as_json, grid, print_json, screen, tracked, working
@@ -67,7 +67,7 @@ def command(
     if challenger is not None:
         in_force.brain.challengers = (Challenger(model_in(challenger), load_roles(challenger)),)
     told = options(settings, partitions, event_clock=True, from_topics=from_topics)
-    stages = Replay(stage_kinds(in_force.brain, told), partitions)
+    stages = Replay(leaving(settings, stage_kinds(in_force.brain, told)), partitions)
     card = Scorecard.against(truth_of(recording) if recording else [])
     with _records(recording, settings, since_ms) as (total, records), write(out) as writer:
         search_seldom()

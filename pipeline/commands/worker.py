@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from pipeline import failpoints, metrics
 from pipeline.acl_admin import check_rights
-from pipeline.assembly import configured, options
+from pipeline.assembly import configured, leaving, options
 from pipeline.broker import PARTITIONS, EmbeddedBroker
 from pipeline.connection import Connection
 from pipeline.kinds import stage_kinds
@@ -64,6 +64,7 @@ def command(*, workers: int) -> int:
     if settings.embedded and workers > 1:
         raise click.UsageError("the embedded broker lives in one process: use --workers 1, or a real broker")
     _log(settings.log_level)
+    leaving(settings, ())  # what is wrong with its keys is said before anything starts
     with _connected(settings) as connection:
         partitions = PARTITIONS if connection.embedded else settings.partitions
         _check(connection, settings.app_id, partitions)
@@ -114,7 +115,7 @@ def _work(settings: Settings, connection: Connection, partitions: int) -> int:
     watching = Watching(shown, in_force, [in_force.look])
     kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions, from_topics=True)))
     edge = edge_of(settings, connection, partitions, index)
-    app = build_app(edge, kinds, watching, Control(MODEL_CONTROL, in_force.order))
+    app = build_app(edge, leaving(settings, kinds), watching, Control(MODEL_CONTROL, in_force.order))
     with _metrics_served(settings, shown, index):
         policy, model = in_force.policy, in_force.champion or "none"
         logger.info("policy %s, mode %s, decides with model %s", policy.id, policy.mode, model)
