@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
+TELL_ALL = ("aiokafka.conn", "aiokafka.producer.producer")
+"""Tell requests and records at DEBUG with what they hold: the password (PLAIN), keys, names, whole values."""
+
 
 class _NoServiceTalk(logging.Filter):
     """Leaves out what each of Faust's services says of its own coming and going."""
@@ -90,11 +93,11 @@ def _log(level: str) -> None:
 
 
 def _hear_of_kafka() -> None:
-    """From now on it is news what the client says, but for the requests that it tells at DEBUG."""
+    """From now on it is news what the client says, but for what it tells at DEBUG with all it holds."""
     logging.getLogger("aiokafka").setLevel(logging.NOTSET)
     if logging.getLogger().isEnabledFor(logging.DEBUG):
-        # They are told with what they hold: the password (PLAIN), keys, the beginnings of records.
-        logging.getLogger("aiokafka.conn").setLevel(logging.INFO)
+        for name in TELL_ALL:
+            logging.getLogger(name).setLevel(logging.INFO)
 
 
 @contextmanager
