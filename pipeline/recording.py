@@ -177,8 +177,8 @@ class Writer:
                 for topic in self._files:
                     self._temporary(topic).replace(self._directory / f"{topic}{self._suffix}")
         finally:
-            for topic in self._files:
-                self._temporary(topic).unlink(missing_ok=True)
+            for left in self._directory.glob(f".*{self._suffix}.part"):  # one may not be in the table yet
+                left.unlink()
 
 
 def _find(directory: Path, topic: str) -> Path | None:

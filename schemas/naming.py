@@ -16,6 +16,7 @@ NAMING: Final[dict[str, Naming]] = {
     "ip": "ip",
     "owner": "owner",
     "reported_by": "owner",
+    "issued_by": "owner",
 }
 """Members that name somebody, wherever in a message they stand."""
 

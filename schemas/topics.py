@@ -25,6 +25,9 @@ REVOCATION_ACKS = "revocation-acks"
 MODEL_CONTROL = "model-control"
 DEAD_LETTERS = "dead-letters"
 
+SEGMENTS = 24
+"""Into so many parts of its retention a topic is cut: what is over is kept by one of them longer at most."""
+
 Direction = Literal["input", "internal", "output", "control"]
 
 Role = Literal[
@@ -95,6 +98,8 @@ class Topic:
         config: dict[str, str] = {"cleanup.policy": self.cleanup}
         if self.retention_ms is not None:
             config["retention.ms"] = str(self.retention_ms)
+            # Kafka deletes segments, and writes on into one for a week: a quiet topic would keep that longer.
+            config["segment.ms"] = str(self.retention_ms // SEGMENTS)
         return config
 
 

@@ -248,3 +248,19 @@ def test_a_recording_without_truth_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(RecordingError, match=r"is not labelled: it has no truth\.jsonl"):
         recording.read_truth(tmp_path)
+
+
+def test_a_file_that_was_begun_when_the_writing_was_interrupted_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = recording._create
+
+    def interrupted(*arguments: Any) -> Any:
+        create(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recording, "_create", interrupted)
+    with pytest.raises(KeyboardInterrupt), recording.write(tmp_path / "out") as writer:
+        writer.line(AUTH, b"{}")
+
+    assert list((tmp_path / "out").iterdir()) == []
