@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from models.state import join, split
 from pipeline.outbox import Outbox
+from pipeline.room import Room
 from pipeline.stage import ChangelogRow, Outcome, Record, named_tenants
 from schemas.decode import decode_chunk
 from schemas.decoded import DEFAULT_LIMITS, Limits
@@ -52,7 +53,8 @@ class KeyedStage(Generic[T]):
             *handle*, before which it is called, it returns whether the record changed.
         limits: of what is read.
         lapse: what the passing of time does, asked of every record about once a minute of event time.
-        most: records held; above it the one unused for longest goes, and is counted. ``None``: all are held.
+        most: records held; above it one goes, and is counted (:class:`pipeline.room.Room`). ``None``: all are
+            held.
     """
 
     def __init__(  # noqa: PLR0913 - all are named where a stage is made
@@ -79,7 +81,7 @@ class KeyedStage(Generic[T]):
         self._busy = busy
         self._limits = limits
         self._lapse = lapse
-        self._most = most
+        self._room = None if most is None else Room(most)
         self._evicted: list[tuple[str, str]] = []
         self._common = common
         self._heard = heard
@@ -116,13 +118,10 @@ class KeyedStage(Generic[T]):
         record = self.records.get(key)
         if record is None or self._is_old(record):
             record = self.records[key] = self._create()
-        if self._most is not None:
-            self.records[key] = self.records.pop(key)
-            if len(self.records) > self._most:
-                oldest = next(iter(self.records))
-                del self.records[oldest]
-                self._evicted.append(oldest)
-                out.count("evicted_records")
+        if self._room is not None and (gone := self._room.take(key)) is not None:
+            del self.records[gone]
+            self._evicted.append(gone)
+            out.count("evicted_records")
         record.seen_at = max(record.seen_at, event["occurred_at"])
         return record
 
@@ -156,8 +155,13 @@ class KeyedStage(Generic[T]):
         self._swept = self._reached
         gone = [key for key, record in self.records.items() if self._is_old(record)]
         for key in gone:
-            del self.records[key]
+            self._drop(key)
         return gone
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        self.records.pop(key, None)
+        if self._room is not None:
+            self._room.leave(key)
 
     def _is_old(self, record: T) -> bool:
         return record.seen_at < self._reached - self._keep_ms and not self._busy(record)
@@ -166,9 +170,12 @@ class KeyedStage(Generic[T]):
         """Take changelog *rows*, oldest first."""
         for key, value in rows:
             if value is None:
-                self.records.pop(unpack(key), None)
-            else:
-                self.records[unpack(key)] = self._load(json.loads(value))
+                self._drop(unpack(key))
+                continue
+            self.records[unpack(key)] = self._load(json.loads(value))
+            if self._room is not None and (gone := self._room.take(unpack(key))) is not None:
+                del self.records[gone]
+                self._evicted.append(gone)
 
     def ready(self) -> None:
         """Nothing to do: time starts with the next event."""
