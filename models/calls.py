@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.flat_form import form_of
-from models.flat_json import Scanned, scan
+from models.flat_json import Bools, Scanned, scan
 from models.spans import same, spans_of
-from schemas.decode import DEFAULT_LIMITS, Decoded, Limits, Mended, Rejected, decoder
+from schemas.decode import decoder
+from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits, Mended, Rejected
 from schemas.events import ApiCall
+from schemas.tenancy import Tenants
 from schemas.topics import API_CALLS
 
 Event = dict[str, Any]
@@ -68,21 +70,33 @@ def read_calls(
     *,
     now_ms: int,
     limits: Limits = DEFAULT_LIMITS,
+    tenants: Tenants | None = None,
 ) -> Decoded:
     """What `schemas.decode.decode_chunk` makes of records of API calls, as :class:`Calls`."""
     read = scan(_FORM, [value or b"" for value in values] if None in values else values)  # type: ignore[arg-type]  # none is None
-    plain = (
-        read.plain
-        & (read.sizes <= limits.max_bytes)
-        & same(read.spans.of(PLACE["session_id"]), spans_of(keys))
-    )
+    plain = read.plain & (read.sizes <= limits.max_bytes)
+    plain &= same(read.spans.of(PLACE["session_id"]), spans_of(keys))
     plain &= read.numbers[:, PLACE["occurred_at"]] <= now_ms + limits.ahead_ms(API_CALLS)
+    if tenants is not None:
+        vouched = spans_of([named[0] if len(named) == 1 else None for named in tenants])
+        plain &= same(read.spans.of(PLACE["tenant"]), vouched)
     if plain.all():
         return Decoded(Calls(list(values), read, np.arange(len(values)), {}), list(range(len(values))), [])  # type: ignore[arg-type]  # as above
     rest = np.flatnonzero(~plain).tolist()
     told = decoder(API_CALLS).decode(
-        [values[at] for at in rest], [keys[at] for at in rest], now_ms=now_ms, limits=limits
+        [values[at] for at in rest],
+        [keys[at] for at in rest],
+        now_ms=now_ms,
+        limits=limits,
+        tenants=None if tenants is None else [tenants[at] for at in rest],
     )
+    return _together(values, read, plain, rest, told)
+
+
+def _together(
+    values: Sequence[bytes | None], read: Scanned, plain: Bools, rest: list[int], told: Decoded
+) -> Decoded:
+    """One chunk of the *plain* records that were *read*, and of the *rest*, of which *told* is what came."""
     events = {rest[place]: event for place, event in zip(told.places, told.events, strict=True)}
     places = sorted([*np.flatnonzero(plain).tolist(), *events])
     others = {index: events[place] for index, place in enumerate(places) if place in events}

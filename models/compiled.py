@@ -100,3 +100,15 @@ place of an array spares compiled functions most of what it costs them to call e
 """
 word: Final = cast("Callable[[int], np.uint64]", intrinsic(_read(types.uint64)))
 """The eight bytes from an address on as one number, little end first; as :data:`byte`."""
+
+
+def _write(_context: Any, address: Any, _told: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], arguments[1].type.as_pointer())
+        builder.store(arguments[1], place, align=1)
+
+    return types.void(address, types.uint64), generate
+
+
+put_word: Final = cast("Callable[[int, np.uint64], None]", intrinsic(_write))
+"""Write eight bytes from an address on; as :data:`byte`, and the place must be ours to write."""

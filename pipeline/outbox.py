@@ -13,7 +13,8 @@ from models.state import SessionTable
 from pipeline.case import Case
 from pipeline.rules import ORDER
 from pipeline.stage import ChangelogRow, Message, Outcome, Record
-from schemas.decode import Decoded, encode
+from schemas.decode import encode
+from schemas.decoded import Decoded
 from schemas.refusal import dead_letter, sort_of
 from schemas.topics import DEAD_LETTERS
 

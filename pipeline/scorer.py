@@ -38,8 +38,9 @@ from pipeline.reporting import Reporter
 from pipeline.rules import BIT
 from pipeline.shadow import Shadows
 from pipeline.silence import heard_at, silent_fleets
-from pipeline.stage import ChangelogRow, Outcome, Record
-from schemas.decode import DEFAULT_LIMITS, Decoded, Limits, decode_chunk
+from pipeline.stage import ChangelogRow, Outcome, Record, named_tenants
+from schemas.decode import decode_chunk
+from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits
 from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
 
 SOURCE_TOPICS: Final = (AUTH_EVENTS, API_CALLS, SESSION_CONTEXT, SESSION_FEEDBACK, REVOCATION_ACKS)
@@ -113,9 +114,10 @@ class SessionScorer:
     def _decode(self, topic: str, records: Sequence[Record], now_ms: int) -> Decoded:
         """Calls, the bulk of all events, are not kept whole: few of them are ever looked at as such."""
         values, keys, limits = [r.value for r in records], [r.key for r in records], self.options.limits
+        tenants = named_tenants(topic, records, limits)
         if topic == API_CALLS:
-            return read_calls(values, keys, now_ms=now_ms, limits=limits)
-        return decode_chunk(topic, values, keys, now_ms=now_ms, limits=limits)
+            return read_calls(values, keys, now_ms=now_ms, limits=limits, tenants=tenants)
+        return decode_chunk(topic, values, keys, now_ms=now_ms, limits=limits, tenants=tenants)
 
     def _advance(
         self, topic: str, events: Sequence[dict[str, Any]], offsets: NDArray[np.int64], out: Outbox

@@ -77,8 +77,8 @@ scalars = st.one_of(
     st.sampled_from([
         0, -0.0, 1, 100, 599, 2**53 - 1, 2**53, 1.5, 91.0, -180, 52.370216, 1e300, "", "x" * 64,
         "x" * 73,
-        "x" * 129, "x" * 600, "NL", "nl", "NLD", "wifi", "human", "api_key", "ünï", 'a"b', "a\\b", "\0", "public",
-        "\x7f",
+        "x" * 129, "x" * 600, "NL", "nl", "NLD", "wifi", "human", "api_key", "ünï", 'a"b',
+        "a\\b", "\0", "public", "\x7f",
     ]),
     st.lists(st.integers(), max_size=2),
 )  # fmt: skip
@@ -137,6 +137,9 @@ def test_no_record_reaches_into_the_next(values: list[bytes | None]) -> None:
 ODD = {
     "a member twice": b',"status":404}',
     "the session twice": b',"session_id":"s-2"}',
+    "the session, then null": b',"session_id":null}',
+    "a longitude of minus nothing": b',"longitude":-0}',
+    "a longitude of minus nothing at all": b',"longitude":-0.0}',
     "null, then not": b',"ja4":null,"ja4":"x"}',
     "an unknown member twice": b',"y":1,"y":2}',
     "a number with an exponent": b',"bytes_in":1e3}',

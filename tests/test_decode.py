@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mendings import mend
-from schemas.decode import ChunkDecoder, Decoded, Limits, Rejected, decode_chunk, decoder, record_key
+from schemas.decode import ChunkDecoder, decode_chunk, decoder, record_key
+from schemas.decoded import Decoded, Limits, Rejected
 from schemas.events import ApiCall
 from schemas.export import EXAMPLES
 from schemas.members import YEAR_2000_MS

@@ -13,7 +13,8 @@ from histories import CAFE, HOME
 from mendings import mend
 from playing import Desk
 from samples import auth, call
-from schemas.decode import Decoded, Mended, Rejected, decode_chunk, encode
+from schemas.decode import decode_chunk, encode
+from schemas.decoded import Decoded, Mended, Rejected
 from schemas.events import ApiCall, AuthEvent, DeviceTelemetry, Event
 from schemas.topics import API_CALLS, AUTH_EVENTS, DEVICE_TELEMETRY, SESSION_RISK
 
