@@ -1,8 +1,9 @@
 """A worker at half of its capacity for MINUTES (else 30): it must not grow, slow down, or leave anything open.
 
 Sessions open, call, sign out or fall silent, at 20,000 events a second; devices report; now and then a cookie is
-replayed, and it is measured how long the command takes. Printed: a line a minute, slopes after a beginning in which
-state fills, a verdict. Ends with 1 if something is not flat. Needs SESSION_RISK_BROKER.
+replayed, and it is measured how long the command takes. Printed: a line a minute, slopes after a beginning in which fills
+what is bounded (what is usual for each principal, 200,000 clients, 100,000 keys), a verdict: of memory only after a run
+that is long enough for that. Ends with 1 if something is not flat. Needs SESSION_RISK_BROKER.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ MINUTES = float(os.environ.get("MINUTES") or 30)
 RATE = int(os.environ.get("RATE") or 20_000)
 TICK = 0.02
 LOOK = 5.0
-SLOTS, PRINCIPALS, MEAN_CALLS, SIGN_OUT = 5_000, 2_000, 60, 0.6
-WARM_MINUTES = min(3.0, MINUTES / 4)
+SLOTS, PRINCIPALS, MEAN_CALLS, SIGN_OUT = 5_000, 500, 60, 0.6
+WARM_MINUTES = MINUTES / 3
 """Until then state fills: nothing that happens is judged."""
+LONG_ENOUGH = 20
+"""Minutes of a run that tell how memory grows: until then clients that were never seen before are remembered."""
 GROWTH_MIB_H, SLOWER, MORE_FILES = 24.0, 1.5, 5
 POLICY = """
 [guard]
@@ -216,15 +219,15 @@ def verdict(looks: Sequence[Look], took: Sequence[Sequence[float]]) -> list[str]
     warm = [one for one in looks if one.minutes >= WARM_MINUTES]
     steep, error = slope(warm)
     minutes = [quantiles(one, n=100)[98] for one in took[int(WARM_MINUTES) :] if len(one) > 50]
-    half = max(1, len(minutes) // 2)
-    early, late = median(minutes[:half]), median(minutes[half:] or minutes)
+    half = len(minutes) // 2
+    early, late = median(minutes[: half or 1]), median(minutes[half:])
     print(
         f"memory: {steep:+.1f} ± {error:.1f} MiB/h over {warm[-1].minutes - warm[0].minutes:.0f} min, after {WARM_MINUTES:.0f}"
     )
     print(f"p99 of a minute: {early * 1e3:.0f} ms in the first half, {late * 1e3:.0f} ms in the second")
     print(f"open files {warm[0].files} → {warm[-1].files}, threads {warm[0].threads} → {warm[-1].threads}")
     wrong = {
-        "memory grows": steep - error > GROWTH_MIB_H,
+        "memory grows": MINUTES >= LONG_ENOUGH and steep - error > GROWTH_MIB_H,
         "commands come later and later": late > SLOWER * early + 0.02,
         "files stay open": warm[-1].files > warm[0].files + MORE_FILES,
         "threads stay": warm[-1].threads > warm[0].threads,
@@ -244,7 +247,8 @@ def main() -> int:
         wait_until_ready(process)
         looks, took = asyncio.run(watch(process.pid, Probe(RATE), [0]))
     wrong = verdict(looks, took)
-    print("not flat: " + ", ".join(wrong) if wrong else "flat")
+    told = "flat" if MINUTES >= LONG_ENOUGH else "flat, but for memory, which so short a run does not tell"
+    print("not flat: " + ", ".join(wrong) if wrong else told)
     return 1 if wrong else 0
 
 
