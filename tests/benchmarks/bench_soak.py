@@ -127,6 +127,18 @@ class Churn:
         return "device-telemetry", name.encode(), json.dumps(told).encode()
 
 
+class Stolen(Probe):
+    """Sessions whose cookie is replayed, of a few people: what is remembered of each is no growth."""
+
+    def _call(self, number: int, at: int, who: str, agent: str, asn: int) -> tuple[bytes, bytes]:
+        key, value = super()._call(number, at, who, agent, asn)
+        own, one_of_few = (
+            f'"principal_id": "{self.name}-{number}"',
+            f'"principal_id": "{self.name}-{number % 50}"',
+        )
+        return key, value.replace(own.encode(), one_of_few.encode())
+
+
 async def flow(probe: Probe, sent: list[int], began: float) -> None:
     """Send the load, as its time goes by, until the minutes are over; a cookie is replayed every 0.2 s."""
     producer = aiokafka.AIOKafkaProducer(
@@ -245,7 +257,7 @@ def main() -> int:
     )
     with worker(f"soak-{os.getpid()}", POLICY) as process:
         wait_until_ready(process)
-        looks, took = asyncio.run(watch(process.pid, Probe(RATE), [0]))
+        looks, took = asyncio.run(watch(process.pid, Stolen(RATE), [0]))
     wrong = verdict(looks, took)
     told = "flat" if MINUTES >= LONG_ENOUGH else "flat, but for memory, which so short a run does not tell"
     print("not flat: " + ", ".join(wrong) if wrong else told)
