@@ -25,7 +25,7 @@ from pipeline.attempts import tell_networks
 from pipeline.brain import Brain
 from pipeline.case import Case
 from pipeline.challenger import OwnRoles
-from pipeline.eviction import surplus
+from pipeline.eviction import surplus, used_at
 from pipeline.guard import Guard
 from pipeline.judging import Walk
 from pipeline.look import look
@@ -223,7 +223,8 @@ class SessionScorer:
         times, flags = self.brain.judge.policy.times, rows["flags"]
         keep = np.where(flags & ENDED, times.ended_grace_s, times.idle_s)
         keep = np.where(flags & REVOKED, times.revoked_grace_s, keep)
-        over: NDArray[np.bool_] = (rows["started_at"] != 0) & (at - rows["seen_at"] > keep * 1000)
+        since = np.where(flags & (ENDED | REVOKED), rows["seen_at"], used_at(rows))
+        over: NDArray[np.bool_] = (rows["started_at"] != 0) & (at - since > keep * 1000)
         return over
 
     def _due(self, at: int) -> NDArray[np.bool_]:

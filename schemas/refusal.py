@@ -58,7 +58,7 @@ def sort_of(reason: str) -> str:
     >>> sort_of("scopes[4]: must be a string, got 1"), sort_of("value of 99 bytes, at most 64 are read")
     ('scopes', 'value of N bytes, at most N are read')
     """
-    return re.sub(r"\d+", "N", re.split(r"[:.\[]", reason, maxsplit=1)[0])
+    return re.sub(r"\b\d+\b", "N", re.split(r"[:.\[]", reason, maxsplit=1)[0])
 
 
 def dead_letter(
