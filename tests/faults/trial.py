@@ -94,6 +94,14 @@ class Trial:
 
         await until(f"{workers} workers share the partitions", joined, JOIN_SECONDS)
 
+    async def until_shared_anew(self) -> None:
+        """Return when partitions are about to be shared anew."""
+
+        async def about_to() -> bool:
+            return not await self.group.held()
+
+        await until("partitions are shared anew", about_to, JOIN_SECONDS)
+
     async def play(self, seed: int, fault: Callable[[Trial], Awaitable[None]]) -> Run:
         """Play what *seed* makes, with *fault* happening meanwhile; workers are started before or by it."""
         begins = await self.group.ends(READ)
