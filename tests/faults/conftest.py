@@ -59,9 +59,12 @@ class Player:
         poison_share: float = 0.0,
         *,
         supervised: bool = False,
+        before: Fault | None = None,
     ) -> Run:
         """Return what came of it; as `playing`."""
-        playing = self.playing(fault, workers, poison_share=poison_share, supervised=supervised)
+        playing = self.playing(
+            fault, workers, poison_share=poison_share, supervised=supervised, before=before
+        )
         return asyncio.run(playing)
 
     async def playing(
@@ -72,8 +75,9 @@ class Player:
         poison_share: float = 0.0,
         *,
         supervised: bool = False,
+        before: Fault | None = None,
     ) -> Run:
-        """Return what came of it. It begins when the *workers* share the partitions.
+        """Return what came of it. It begins when the *workers* share the partitions and *before* is done.
 
         In the end those that still run must end in order. When *supervised*, and with *broker*, where workers
         find the brokers instead of where they are, those that fail are followed by others.
@@ -85,6 +89,8 @@ class Player:
                 supervising = asyncio.ensure_future(one.fleet.restart_what_fails())
             try:
                 await one.join(len(workers))
+                if before is not None:
+                    await before(one)
                 run = await one.play(self.seed, fault)
                 codes = await one.fleet.end()
             except BaseException:
