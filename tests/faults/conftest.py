@@ -105,12 +105,14 @@ class Player:
         assert set(codes) == {0}
         return run
 
-    def through_proxy(self, fault: Callable[[Trial, Proxy], Awaitable[None]]) -> Run:
+    def through_proxy(
+        self, fault: Callable[[Trial, Proxy], Awaitable[None]], workers: Workers = (None,)
+    ) -> Run:
         """Return what came of it; as `playing`, the brokers being behind a proxy that *fault* is given."""
 
         async def behind() -> Run:
             async with Proxy(self.bootstrap) as proxy:
-                return await self.playing(lambda one: fault(one, proxy), broker=proxy.address)
+                return await self.playing(lambda one: fault(one, proxy), workers, broker=proxy.address)
 
         return asyncio.run(behind())
 

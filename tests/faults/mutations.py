@@ -18,6 +18,9 @@ WAKES: Final = f"{WORKERS}test_a_worker_that_wakes_up_goes_on_with_what_others_w
 STOPPED: Final = f"{WORKERS}test_a_worker_told_to_stop_repeats_nothing"
 FOR_A_WHILE: Final = f"{REFUSALS}test_what_is_written_is_refused_for_a_while"
 FOR_GOOD: Final = f"{REFUSALS}test_a_worker_ends_when_what_it_writes_is_refused_for_good_and_the_next_goes_on"
+DRAGS: Final = (
+    "tests/faults/test_brokers.py::test_a_worker_dies_just_after_a_commit_while_work_waits_for_what_it_writes"
+)
 POISON: Final = "tests/faults/test_poison.py::test_one_record_in_a_hundred_cannot_be_read"
 
 
@@ -48,8 +51,7 @@ LOST: Final = (
         if rows := piece.rows:
             await self.changelog.write(rows)
 """,
-        REFUSED,
-        "rows",
+        FOR_GOOD,
     ),
     Mutation(
         "rows are written before the messages that follow from them",
@@ -77,16 +79,14 @@ LOST: Final = (
         READING,
         "        while handed_on and handed_on[0] in acked:\n",
         "        while handed_on:\n",
-        REFUSED,
-        "everything",
+        DRAGS,
     ),
     Mutation(
         "offsets of what was only fetched are committed",
         READING,
         "        return None if done is None else done + 1\n",
         "        return None if done is None else self._next_offset.get(tp, done + 1)\n",
-        REFUSED,
-        "everything",
+        DRAGS,
     ),
     Mutation(
         "an offset is committed as soon as any chunk behind it is acknowledged",

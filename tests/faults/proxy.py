@@ -20,6 +20,8 @@ class Proxy:
     def __init__(self, broker: str) -> None:
         self.delay_s = 0.0
         """How long each request is held up."""
+        self.delay_writes_s = 0.0
+        """How long, besides, each request to write is."""
         self.refusal: Refusal | None = None
         """What of requests to write is refused; `None`: they are passed on."""
         self.refused = 0
@@ -103,8 +105,12 @@ class _Link:
         while True:
             request = await _frame(client)
             await asyncio.sleep(self._proxy.delay_s)
+            if not is_write(request):
+                self._pass_on(request)
+                continue
+            await asyncio.sleep(self._proxy.delay_writes_s)
             refusal = self._proxy.refusal
-            if refusal is None or not is_write(request):
+            if refusal is None:
                 self._pass_on(request)
             else:
                 await self._refuse(request, refusal)

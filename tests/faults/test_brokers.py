@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from conftest import Player
 from node import node
 from outcome import Wrong
 from proxy import Proxy
-from trial import Trial
+from trial import Point, Trial
 
 pytestmark = pytest.mark.faults
 
@@ -73,3 +74,14 @@ def test_connections_drag(play: Player) -> None:
 
     run = play.through_proxy(drag)
     assert (run.wrong, run.restarts) == (Wrong(), 0)
+
+
+def test_a_worker_dies_just_after_a_commit_while_work_waits_for_what_it_writes(play: Player) -> None:
+    async def drag_and_die(one: Trial, proxy: Proxy) -> None:
+        proxy.delay_writes_s = one.chance.uniform(0.2, 0.4)
+        assert await one.fleet.workers[0].ended() == -signal.SIGKILL
+        await one.hurt()
+        proxy.delay_writes_s = 0.0
+
+    run = play.through_proxy(drag_and_die, [Point("offsets-committed", 3, 5)])
+    assert (run.wrong, run.restarts) == (Wrong(), 1)
