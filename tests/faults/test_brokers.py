@@ -40,7 +40,7 @@ def test_the_broker_is_killed_while_partitions_change_hands(play: Player, tmp_pa
         async def join_and_kill(one: Trial) -> None:
             await one.moment(1.0, 2.0)
             one.start()
-            await one.until_shared_anew()
+            await one.until_shared_anew(1)
             await one.hurt()
             broker.kill()
             await asyncio.sleep(BAD_SECONDS / 4)

@@ -94,13 +94,13 @@ class Trial:
 
         await until(f"{workers} workers share the partitions", joined, JOIN_SECONDS)
 
-    async def until_shared_anew(self) -> None:
-        """Return when partitions are about to be shared anew."""
+    async def until_shared_anew(self, workers: int) -> None:
+        """Return when partitions that so many *workers* share are about to be shared anew, or just were."""
 
-        async def about_to() -> bool:
-            return not await self.group.held()
+        async def changes() -> bool:
+            return await self.group.members() != workers
 
-        await until("partitions are shared anew", about_to, JOIN_SECONDS)
+        await until("partitions are shared anew", changes, JOIN_SECONDS)
 
     async def play(self, seed: int, fault: Callable[[Trial], Awaitable[None]]) -> Run:
         """Play what *seed* makes, with *fault* happening meanwhile; workers are started before or by it."""
