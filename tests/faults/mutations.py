@@ -227,9 +227,27 @@ POISONED: Final = (
     ),
 )
 
+ORDER: Final = tuple(
+    Mutation(
+        bug,
+        "tests/write_order.py",
+        f"    {flag}: bool = True\n",
+        f"    {flag}: bool = False\n",
+        "tests/test_write_order.py::test_whenever_a_worker_falls_or_loses_the_partition_nothing_is_lost_and_nothing_undone",
+    )
+    for flag, bug in (
+        ("commands_first", "the model: rows go before commands"),
+        ("rows_before_offsets", "the model: offsets go before rows"),
+        ("fenced", "the model: there is no fence"),
+        ("skips_applied", "the model: what was applied is applied again"),
+        ("restores", "the model: the changelog is not read back"),
+    )
+)
+
 PROMISES: Final = {
     "nothing is lost": LOST,
     "nothing is doubled": DOUBLED,
     "nothing is undone": UNDONE,
     "what cannot be read harms nobody": POISONED,
+    "no interleaving of two workers breaks the order of writes": ORDER,
 }
