@@ -27,8 +27,8 @@ _BETWEEN: Final = np.uint8(0xFF)
 
 def pack(
     heads: Bytes, bodies: Bytes, names: Sequence[bytes], sides: Sequence[bytes]
-) -> tuple[list[bytes], list[bytes]]:
-    """Keys and values of *n* sessions: head, body, names, side table and :func:`checksums` of all that.
+) -> list[tuple[bytes, bytes]]:
+    """Keys and values of *n* > 0 sessions: head, body, names, side table and a checksum of all that.
 
     *heads* are ``(n, h)``, *bodies* ``(n, b)``. The key is the first two of the packed *names*.
     """
@@ -38,7 +38,7 @@ def pack(
     packed = np.empty(int(ends[-1]) + _SPARE, np.uint8)
     keys = np.zeros(len(names), np.int64)
     _pack(
-        np.ascontiguousarray(heads),
+        np.vstack([heads, np.zeros_like(heads[:1])]),
         np.ascontiguousarray(bodies),
         first.text.ctypes.data,
         first.starts,
@@ -52,7 +52,7 @@ def pack(
     )
     whole = packed.tobytes()
     values = [whole[begin:end] for begin, end in pairwise([0, *ends.tolist()])]
-    return [name[:end] for name, end in zip(names, keys.tolist(), strict=True)], values
+    return [(name[:end], value) for name, end, value in zip(names, keys.tolist(), values, strict=True)]
 
 
 def checksums(values: Sequence[bytes]) -> NDArray[np.uint32]:
@@ -80,7 +80,8 @@ def _pack(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
         end = _copy(end, sides + side_starts[one], side_lengths[one])
         put_word(end, _checksum(at, end - at))
         begin = names + name_starts[one]
-        keys[one] = _next(_next(begin) + 1) - begin
+        end = begin + name_lengths[one]
+        keys[one] = _next(_next(begin, end) + 1, end) - begin
 
 
 @compiled
@@ -92,9 +93,9 @@ def _copy(at: int, begin: int, length: int) -> int:
 
 
 @compiled
-def _next(at: int) -> int:
-    """Where the next 0xff is, which stands between names."""
-    while byte(at) != _BETWEEN:
+def _next(at: int, end: int) -> int:
+    """Where the next 0xff is before *end*, which stands between names."""
+    while at < end and byte(at) != _BETWEEN:
         at += 1
     return at
 

@@ -78,8 +78,8 @@ class Outbox:
         touched = sorted(self.dirty)
         names = [table.names[row] for row in touched]
         sides = [cases[row].encode() if row in cases else b"" for row in touched]
-        values = state.encode(state.gather(table.rows, np.array(touched, np.int64)), names, sides, ORDER)
-        rows: list[ChangelogRow] = [*self.gone, *zip(map(row_key, names), values, strict=True)]
+        packed = state.encode(state.gather(table.rows, np.array(touched, np.int64)), names, sides, ORDER)
+        rows: list[ChangelogRow] = [*self.gone, *packed]
         return Outcome(self.messages, rows, self.events, dict(self.dead), dict(self.counts))
 
 

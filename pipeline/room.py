@@ -83,6 +83,7 @@ class Room:
         """The tenant that holds most; of many tenants looked for only once in a while."""
         self._until_look -= 1
         if self._until_look < 0 or self._largest not in self._used:
-            self._largest = max(self._used, key=lambda tenant: len(self._used[tenant]))
+            # Of equals by name: whoever takes over, and learned of them in another order, says the same.
+            self._largest = max(self._used, key=lambda tenant: (len(self._used[tenant]), tenant))
             self._until_look = len(self._used) // _LOOKS
         return self._largest

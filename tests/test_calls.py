@@ -198,6 +198,7 @@ def test_what_a_gateway_writes_is_read_in_bulk_and_nothing_else_is() -> None:
 # --- its parts ----------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**15 - 1), st.integers(0, 15))
 @example(52370216, 6)
 def test_a_decimal_is_the_double_nearest_to_it(digits: int, decimals: int) -> None:
@@ -269,6 +270,7 @@ def test_a_keyed_hash_is_siphash_of_lengths_and_texts_of_a_row(rows: list[tuple[
     assert keyed(spans).tolist() == [_siphash13(_words(row), (secret[0], secret[1])) for row in rows]
 
 
+@settings(deadline=None)
 @given(st.lists(texts))
 @example(
     [("12345678", "12345678"), ("12345678", "12345679"), ("a", "a\0"), (None, None), ("", ""), ("", None)]
