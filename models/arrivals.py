@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import DEVICE, Batch, Kind
+from models.batch import DEVICE, Batch, Kind
 from models.compiled import compiled
 from models.fold import Folded
 from models.segments import Bools, Segments, segments

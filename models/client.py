@@ -10,21 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.columns import (
-    ACTION,
-    CLIENT,
-    DEVICE,
-    FAMILY,
-    JA4,
-    KEY,
-    NETWORK,
-    NETWORK_TYPE,
-    NETWORK_TYPES,
-    PREFIX,
-    TOKEN,
-    UA,
-    Kind,
-)  # fmt: skip
+from models.batch import CLIENT, DEVICE, FAMILY, JA4, KEY, NETWORK, PREFIX, TOKEN, UA, Kind
+from models.columns import ACTION, NETWORK_TYPE, NETWORK_TYPES
 from models.compiled import compiled
 from models.device_facts import wake
 from models.features import MARK
@@ -91,7 +78,7 @@ def follow_client(row: Any, fact: Any, told: Any, at: int, action: int, marks: A
 
     Args:
         row: of the session, brought up to the event. fact: record of :data:`CLIENT_FACTS`, zeroed.
-        told: record of :data:`models.columns.CLIENT_TOLD`. at: the event's own time, ms.
+        told: record of :data:`models.batch.CLIENT_TOLD`. at: the event's own time, ms.
         action: of an auth event, -1 for a call. marks: what the event adds to sums, by
         :data:`models.features.MARK`.
     """

@@ -1,45 +1,41 @@
-"""A chunk of decoded events turned into numbers for the fold; the events are kept for explanations.
-
-An event becomes a record for each thing it tells of (:class:`ByKind`); what it does not carry is 0 there.
-"""
+"""Decoded events turned into the numbers of a batch; the events are kept for explanations."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.context_columns import CONTEXT_TOLD, context_columns
-from models.fingerprint import BETWEEN, Fingerprints, hash_ids, short
+from models.batch import (
+    ACT,
+    AUTH_TOLD,
+    CALL_TOLD,
+    CLIENT_TOLD,
+    IDENTITY,
+    NETWORK,
+    NOTHING,
+    VERDICT_TOLD,
+    Batch,
+    Event,
+    Kind,
+    Structs,
+    merged,
+)
+from models.calls import PLACE, Calls
+from models.context_columns import context_columns
+from models.fingerprint import BETWEEN, Fingerprints, hash_ids, hash_spans, short
 from models.memory import Memory
 from models.operations import is_guarded, is_powerful, stage_of
 from models.software import software_of
-from schemas.told import Told
+from schemas.members import DEFAULT_TENANT
 
-Event = dict[str, Any]
-Structs = NDArray[Any]
-"""Records of one of the types below."""
+Floats = NDArray[np.float64]
 
 
-class Kind(IntEnum):
-    """What sort of event a line of the chunk is."""
-
-    TICK = 0
-    AUTH = 1
-    CALL = 2
-    CONTEXT = 3
-    VERDICT = 4
-
-
-CLIENT: Final = ("network", "prefix", "ua", "family", "ja4", "token", "key", "device")
-"""Fingerprints of the client, in the order of a row's ``client``; the network is its number."""
-NETWORK, PREFIX, UA, FAMILY, JA4, TOKEN, KEY, DEVICE = range(len(CLIENT))
 AUTH_ACTIONS: Final = (
     "sign_in", "sign_in_failed", "mfa_challenged", "mfa_passed", "mfa_denied", "step_up_passed",
     "token_issued", "token_refreshed", "token_exchanged", "token_reused", "credential_added",
@@ -58,83 +54,6 @@ SIM_BORNE: Final = frozenset({"sms", "tel"})
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "READ"})
 
 
-IDENTITY: Final = np.dtype(
-    [
-        ("key", "<u8"),
-        ("address", "<u8"),
-        ("client", "<u4", (len(CLIENT),)),
-        ("country", "<u4"),
-        ("kind", "u1"),
-        ("network_type", "u1"),
-        ("software", "u1"),
-    ]
-)
-"""What the strings of an event say of session and client, as numbers; the same for hours, so remembered."""
-ACT: Final = np.dtype(
-    [
-        ("operation", "<u8"), ("tool", "<u8"), ("called", "<u4"), ("stage", "u1"), ("sensitive", "?"),
-        ("guarded", "?"), ("writing", "?"),
-    ]
-)  # fmt: skip
-"""What an API call does, as numbers; *called* is the operation by its name alone, as roles know it."""
-CLIENT_TOLD: Final = np.dtype([("who", IDENTITY), ("place", "<f4", (2,))])
-"""What auth events and API calls tell of who is there; the place is NaN where it is not known."""
-CALL_TOLD: Final = np.dtype(
-    [
-        ("act", ACT), ("resource", "<u8"), ("bytes_out", "<f8"), ("records", "<f8"), ("failed", "?"),
-        ("denied", "?"), ("refused", "?"),
-    ]
-)  # fmt: skip
-"""What an API call did, and how it was answered."""
-AUTH_TOLD: Final = np.dtype([("action", "i1"), ("by_sim", "?"), ("powerful", "?")])
-VERDICT_TOLD: Final = np.dtype([("confirmed", "?")])
-
-
-class ByKind(NamedTuple):
-    """What the events of a chunk tell, ``(n,)`` each, or ``(0,)`` for what their kind does not tell."""
-
-    client: Structs
-    auth: Structs
-    call: Structs
-    context: Structs
-    verdict: Structs
-
-
-_NOTHING: Final = ByKind(
-    *(np.zeros(0, kind) for kind in (CLIENT_TOLD, AUTH_TOLD, CALL_TOLD, CONTEXT_TOLD, VERDICT_TOLD))
-)
-
-
-@dataclass(slots=True)
-class Batch:
-    """One chunk as columns; see the module's docstring for shapes and absent values."""
-
-    events: Sequence[Event]
-    kind: Kind
-    keys: NDArray[np.uint64]
-    ids: NDArray[np.uint64]
-    at: NDArray[np.int64]
-    told: ByKind = _NOTHING
-
-    def __len__(self) -> int:
-        return len(self.events)
-
-    def event_id(self, place: int) -> str:
-        """The id of the event at *place* in order of arrival, without reading the whole of it again."""
-        events = self.events
-        return str(events.rows[place][_ID_AT] if isinstance(events, Told) else events[place]["event_id"])
-
-    def take(self, chosen: NDArray[np.int64]) -> Batch:
-        """The same batch with only the *chosen* events, in that order."""
-        indexes = chosen.tolist()
-        if isinstance(self.events, Told):
-            events: Sequence[Event] = self.events.chosen(indexes)
-        else:
-            events = [self.events[index] for index in indexes]
-        told = ByKind(*(part[chosen] if part.size else part for part in self.told))
-        return Batch(events, self.kind, self.keys[chosen], self.ids[chosen], self.at[chosen], told)
-
-
 _VERSION: Final = re.compile(r"[\d._]+")
 _WHO: Final = (
     "tenant", "session_id", "principal_kind", "device_id", "ip", "network_type", "user_agent", "ja4",
@@ -145,12 +64,12 @@ _ACT: Final = ("operation", "method", "sensitivity", "tool", "scope")
 _RESULT: Final = ("status", "bytes_out", "records", "resource")
 # An event is a dictionary spread over a kilobyte: it is read once, then columns are worked on.
 _AUTH: Final = itemgetter(*_WHO, *_WHERE, "action", "amr", "scopes")
-CALL_MEMBERS: Final = (*_WHO, *_WHERE, *_ACT, *_RESULT)
-"""What the fold needs of a call."""
-_CALL: Final = itemgetter(*CALL_MEMBERS)
+_CALL: Final = itemgetter(*_WHO, *_WHERE, *_ACT, *_RESULT)
 _ACT_AT: Final = len(_WHO) + len(_WHERE)
 _RESULT_AT: Final = _ACT_AT + len(_ACT)
-_ID_AT: Final = CALL_MEMBERS.index("event_id")
+# The same of calls that were read in bulk.
+_WHO_PLACES: Final = [PLACE[name] for name in _WHO]
+_ACT_PLACES: Final = [PLACE[name] for name in _ACT]
 _ID: Final = itemgetter("event_id")
 
 
@@ -159,6 +78,30 @@ def _asn_prints(asn: NDArray[np.uint64]) -> NDArray[np.uint32]:
     prints = (asn * np.uint64(0x9E3779B1) + np.uint64(1) & np.uint64(0xFFFFFFFF)).astype(np.uint32)
     prints[prints == 0] = 0x9E3779B1
     return prints
+
+
+def _client_told(who: Structs, asn: Floats, latitude: Floats, longitude: Floats) -> Structs:
+    client = np.empty(who.size, CLIENT_TOLD)
+    client["who"] = who
+    known = np.flatnonzero(~np.isnan(asn))
+    client["who"]["client"][known, NETWORK] = _asn_prints(asn[known].astype(np.uint64))
+    client["place"][:, 0] = latitude
+    client["place"][:, 1] = longitude
+    return client
+
+
+def _call_told(
+    act: Structs, resource: NDArray[np.uint64], status: Floats, sent: Floats, records: Floats
+) -> Structs:
+    call = np.empty(act.size, CALL_TOLD)
+    call["act"] = act
+    call["resource"] = resource
+    call["bytes_out"] = _zero_for_nan(sent)
+    call["records"] = _zero_for_nan(records)
+    call["failed"] = status >= 400
+    call["denied"] = denied = (status == 401) | (status == 403)
+    call["refused"] = denied | (status == 404)
+    return call
 
 
 def _zero_for_nan(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -188,26 +131,45 @@ class Columns:
 
     def __init__(self, remember: int = 200_000) -> None:
         self._print = Fingerprints().__getitem__
-        self._identities = Memory(self._identity, remember)
-        self._acts = Memory(self._act, remember)
+        self._identities = Memory(self._identity, IDENTITY, remember)
+        self._acts = Memory(self._act, ACT, remember)
 
     def calls(self, events: Sequence[Event]) -> Batch:
-        """``api.call`` events, decoded whole or told as :data:`CALL_MEMBERS`."""
-        rows = events.rows if isinstance(events, Told) else map(_CALL, events)
-        told = list(zip(*rows, strict=True))
+        """``api.call`` events, decoded whole or read in bulk."""
+        if not isinstance(events, Calls):
+            return self._calls_told(events)
+        batch = self._calls_read(events)
+        if events.others:
+            known = np.flatnonzero(events.rows >= 0)
+            others = np.array(list(events.others), np.int64)
+            part = self._calls_told(list(events.others.values()))
+            batch = merged(events, ((known, batch), (others, part)))
+        return batch
+
+    def _calls_told(self, events: Sequence[Event]) -> Batch:
+        told = list(zip(*map(_CALL, events), strict=True))
         batch = self._client(events, Kind.CALL, told)
         status, sent, records, resource = told[_RESULT_AT:]
-        call = np.empty(len(events), CALL_TOLD)
-        call["act"] = np.frombuffer(self._acts.ask(list(zip(*told[_ACT_AT:_RESULT_AT], strict=True))), ACT)
-        call["resource"] = hash_ids(resource)
-        call["bytes_out"] = _zero_for_nan(np.array(sent, np.float64))
-        call["records"] = _zero_for_nan(np.array(records, np.float64))
-        code = np.array(status, np.float64)
-        call["failed"] = code >= 400
-        call["denied"] = denied = (code == 401) | (code == 403)
-        call["refused"] = denied | (code == 404)
-        batch.told = batch.told._replace(call=call)
+        act = self._acts.ask(list(zip(*told[_ACT_AT:_RESULT_AT], strict=True)))
+        numbers = (np.array(column, np.float64) for column in (status, sent, records))
+        batch.told = batch.told._replace(call=_call_told(act, hash_ids(resource), *numbers))
         return batch
+
+    def _calls_read(self, events: Calls) -> Batch:
+        spans, numbers = events.read.spans, events.read.numbers
+        client = _client_told(
+            self._identities.recall(spans.of(_WHO_PLACES)),
+            *(numbers[:, PLACE[name]] for name in ("asn", "latitude", "longitude")),
+        )
+        call = _call_told(
+            self._acts.recall(spans.of(_ACT_PLACES)),
+            hash_spans(spans.of(PLACE["resource"])),
+            *(numbers[:, PLACE[name]] for name in ("status", "bytes_out", "records")),
+        )
+        ids = hash_spans(spans.of(PLACE["event_id"]))
+        at = numbers[:, PLACE["occurred_at"]].astype(np.int64)
+        keys = np.ascontiguousarray(client["who"]["key"])
+        return Batch(events, Kind.CALL, keys, ids, at, NOTHING._replace(client=client, call=call))
 
     def auths(self, events: Sequence[Event]) -> Batch:
         """``auth.event`` events."""
@@ -245,28 +207,21 @@ class Columns:
 
     def _client(self, events: Sequence[Event], kind: Kind, told: list[tuple[Any, ...]]) -> Batch:
         asn, latitude, longitude, ids, at = told[len(_WHO) : _ACT_AT]
-        client = np.empty(len(events), CLIENT_TOLD)
-        client["who"] = np.frombuffer(
-            self._identities.ask(list(zip(*told[: len(_WHO)], strict=True))), IDENTITY
-        )
-        numbered = np.array(asn, np.float64)
-        known = np.flatnonzero(~np.isnan(numbered))
-        client["who"]["client"][known, NETWORK] = _asn_prints(numbered[known].astype(np.uint64))
-        client["place"][:, 0] = np.array(latitude, np.float64)
-        client["place"][:, 1] = np.array(longitude, np.float64)
+        who = self._identities.ask(list(zip(*told[: len(_WHO)], strict=True)))
+        client = _client_told(who, *(np.array(column, np.float64) for column in (asn, latitude, longitude)))
         keys = np.ascontiguousarray(client["who"]["key"])
         return Batch(
-            events, kind, keys, hash_ids(ids), np.array(at, np.int64), _NOTHING._replace(client=client)
+            events, kind, keys, hash_ids(ids), np.array(at, np.int64), NOTHING._replace(client=client)
         )
 
     def _identity(  # noqa: PLR0913, PLR0917 - one parameter for each string of the question
-        self, tenant: str, session: str, kind: str, device: str | None, ip: str | None,
+        self, tenant: str | None, session: str, kind: str, device: str | None, ip: str | None,
         network_type: str | None, ua: str | None, ja4: str | None, token: str | None, key: str | None,
         country: str | None,
     ) -> bytes:  # fmt: skip
         one = np.zeros(1, IDENTITY)
         told = (None, network_name(ip, None), ua, client_family(ua), ja4, token, key, device)
-        one["key"] = self._print(f"{tenant}{BETWEEN}{session}")
+        one["key"] = self._print(f"{DEFAULT_TENANT if tenant is None else tenant}{BETWEEN}{session}")
         one["address"] = self._print(ip)
         one["client"] = short(np.array(list(map(self._print, told)), np.uint64))
         one["country"] = short(np.array([self._print(country)], np.uint64))

@@ -15,6 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar, cast
 
 import numba
+import numpy as np
+from numba import types
+from numba.core.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _HERE: Final = Path(__file__).parent
@@ -73,3 +76,39 @@ def compiled(function: Function) -> Function:
     Arithmetic is that of IEEE 754, term by term in the order it is written: the same bits as in Python.
     """
     return cast("Function", numba.njit(cache=_KEPT is not None, error_model="numpy")(function))
+
+
+def _read(kind: Any) -> Callable[[Any, Any], Any]:
+    """An instruction that reads a number of *kind* at an address."""
+
+    def typed(_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            return builder.load(
+                builder.inttoptr(arguments[0], context.get_value_type(kind).as_pointer()), align=1
+            )
+
+        return kind(address), generate
+
+    return typed
+
+
+byte: Final = cast("Callable[[int], np.uint8]", intrinsic(_read(types.uint8)))
+"""The byte at an address.
+
+Nothing is checked: whoever asks knows that it is there, and keeps alive what it is a part of. An address in
+place of an array spares compiled functions most of what it costs them to call each other.
+"""
+word: Final = cast("Callable[[int], np.uint64]", intrinsic(_read(types.uint64)))
+"""The eight bytes from an address on as one number, little end first; as :data:`byte`."""
+
+
+def _write(_context: Any, address: Any, _told: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], arguments[1].type.as_pointer())
+        builder.store(arguments[1], place, align=1)
+
+    return types.void(address, types.uint64), generate
+
+
+put_word: Final = cast("Callable[[int, np.uint64], None]", intrinsic(_write))
+"""Write eight bytes from an address on; as :data:`byte`, and the place must be ours to write."""

@@ -12,15 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.spans import Spans, mixed, spans_of
+
 BETWEEN: Final = "\udcff"
 """Stands between the parts of a name: half a surrogate pair, which no text read from UTF-8 can hold."""
-_ID_BYTES: Final = 72
-_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
-_FOLD: Final = np.uint64(29)
-_PLACES: Final = np.array(
-    [0x9E3779B97F4A7C15 * (2 * i + 3) % 2**64 | 1 for i in range(_ID_BYTES // 8)], np.uint64
-)
-"""An odd factor for each word of an id, so that their order counts."""
 
 
 def fingerprint(text: str) -> int:
@@ -67,37 +62,17 @@ def brief(text: str) -> int:
 
 
 def hash_ids(ids: Sequence[str | None]) -> NDArray[np.uint64]:
-    """64-bit hashes of strings that hardly ever repeat, shape ``(len(ids),)``; 0 for ``None``, never 0 else.
+    """64-bit hashes of strings that hardly ever repeat, ``(len(ids),)``; 0 for ``None``, never 0 else."""
+    return hash_spans(spans_of(ids))
 
-    No memory helps with those, so the whole column is mixed at once, 8 bytes at a time. The hash of a string
-    does not depend on the others.
+
+def hash_spans(ids: Spans) -> NDArray[np.uint64]:
+    """:func:`hash_ids` of texts that lie where they were read, ``(n,)``.
+
+    No memory helps with those, so they are mixed as they are, 8 bytes at a time; the few that are long or
+    not plain have their fingerprint instead. The hash of a string does not depend on the others.
     """
-    odd = _odd(ids)
-    plain = list(ids)
-    for at in odd:
-        plain[at] = ""
-    words = np.array(plain, dtype=f"S{_ID_BYTES}").view(np.uint64).reshape(len(ids), -1) * _MIX
-    words ^= words >> _FOLD
-    mixed: NDArray[np.uint64] = (words * _PLACES).sum(axis=1, dtype=np.uint64)
-    mixed = (mixed ^ (mixed >> _FOLD)) * _MIX
-    mixed ^= mixed >> _FOLD
-    mixed[mixed == 0] = 1
-    for at in odd:
-        one = ids[at]
-        mixed[at] = 0 if one is None else fingerprint(one)
-    return mixed
-
-
-def _odd(ids: Sequence[str | None]) -> list[int]:
-    """Where a string does not fit the words as it is; mostly nowhere, so that is asked first.
-
-    Missing, longer than the words hold, not ASCII, or with a NUL, which at the end of a word looks like
-    nothing.
-    """
-    if None not in ids and max(map(len, ids)) <= _ID_BYTES and _plain("".join(ids)):  # type: ignore[arg-type]  # asked first
-        return []
-    return [at for at, one in enumerate(ids) if one is None or len(one) > _ID_BYTES or not _plain(one)]
-
-
-def _plain(text: str) -> bool:
-    return text.isascii() and "\0" not in text
+    hashes, odd = mixed(ids)
+    for at in np.flatnonzero(odd).tolist():
+        hashes[at] = fingerprint(str(ids.told(at)))
+    return hashes

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from models import features
 from models.acts import ACT_FACTS, follow_auth, follow_call, follow_time, know_proofs
+from models.batch import Batch, ByKind, Kind
 from models.client import CLIENT_FACTS, follow_client, hold_client
-from models.columns import Batch, ByKind, Kind
 from models.compiled import compiled
 from models.device_facts import CONTEXT_FACTS, follow_context, know_contexts
 from models.features import MARKS, SUM_NAMES, Floats

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.fingerprint import BETWEEN
-from models.state import LAYOUT, ROW, UNSUMMED, VERSION, Rows, SessionTable, decode, scatter
+from models.packing import SUM_BYTES, checksums
+from models.state import HEAD, LAYOUT, ROW, UNSUMMED, VERSION, Rows, SessionTable, decode, scatter
 
 Ints = NDArray[np.int64]
 _JOINED: Final = BETWEEN.encode("utf-8", "surrogateescape")
@@ -19,15 +19,8 @@ _HASHED: Final = BETWEEN.encode("utf-8", "surrogatepass")
 """What stands between names in a changelog key, and in what a fingerprint is made of."""
 
 
-HEAD: Final = np.dtype(
-    [("version", "u1"), ("layout", "u1", (4,)), ("order", "u1", (4,)), ("names", "<u2"), ("side", "<u4")]
-)
-"""What a changelog value begins with, as `models.state.encode` has it."""
 BODY: Final = HEAD.itemsize + ROW.itemsize
 _LAYOUT: Final = np.frombuffer(LAYOUT, np.uint8)
-_SUM_BYTES: Final = 4
-_SUMMED: Final = 0x2144DF1C
-"""The CRC-32 of anything that ends with its own CRC-32."""
 
 
 class Told(NamedTuple):
@@ -48,13 +41,13 @@ def decode_all(values: Sequence[bytes]) -> Told:
     sizes = np.fromiter(map(len, values), np.int64, len(values))
     if sizes.min() < BODY:
         decode(values[int(np.argmax(sizes < BODY))])
-    sums = np.fromiter(map(crc32, values), np.uint32, len(values))
+    told = np.frombuffer(b"".join([value[-SUM_BYTES:] for value in values]), "<u4")
     packed = np.frombuffer(b"".join([value[:BODY] for value in values]), np.uint8).reshape(-1, BODY)
     heads = packed[:, : HEAD.itemsize].copy().view(HEAD).reshape(-1)
     names, sides = heads["names"].astype(np.int64), heads["side"].astype(np.int64)
     summed = heads["version"] == VERSION
     known = (summed | (heads["version"] == UNSUMMED)) & (heads["layout"] == _LAYOUT).all(axis=1)
-    whole = (sizes == BODY + names + sides + _SUM_BYTES * summed) & (~summed | (sums == _SUMMED))
+    whole = (sizes == BODY + names + sides + SUM_BYTES * summed) & (~summed | (checksums(values) == told))
     if not (known & whole).all():
         decode(values[int(np.argmin(known & whole))])
     ends, lasts = (BODY + names).tolist(), (BODY + names + sides).tolist()

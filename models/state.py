@@ -5,21 +5,19 @@ A row is what the changelog keeps; encoding and decoding give the same bits.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import CLIENT
+from models.batch import CLIENT
 from models.features import SUMS
 from models.fingerprint import BETWEEN, brief, fingerprint
 from models.index import SessionIndex
+from models.packing import SUM_BYTES, checksums, pack
 from models.signals import SIGNALS
 from models.sums import LONG, SHORT
 from models.volumes import VOLUMES
@@ -92,8 +90,11 @@ UNSUMMED: Final = 2
 """The version before, which had no checksum: its rows are read, and written anew as their sessions go on."""
 LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS, VOLUMES]).encode(), digest_size=4).digest()
 """Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
-_HEAD: Final = struct.Struct("<B4s4sHI")
-_SUM: Final = struct.Struct("<I")
+HEAD: Final = np.dtype(
+    [("version", "u1"), ("layout", "u1", (4,)), ("order", "u1", (4,)), ("names", "<u2"), ("side", "<u4")]
+)
+"""What a changelog value begins with: its version and layout, the order of detections, two lengths."""
+_layout: Final = np.frombuffer(LAYOUT, np.uint8)
 _SMALLEST: Final = 1024
 _TENANTS: Final = 2**16
 """Tenants of a partition with a number of their own; 0 stands for all others, who are looked up by name."""
@@ -158,23 +159,25 @@ def scatter(rows: Rows, chosen: NDArray[np.int64], values: Rows) -> None:
 
 def encode(
     rows: Rows, names: Sequence[bytes], sides: Sequence[bytes], order: bytes = bytes(4)
-) -> list[bytes]:
-    """Changelog values: version, order, lengths, a row's own bytes, its names, its side table, a checksum.
+) -> list[tuple[bytes, bytes]]:
+    """Changelog keys and values: a value is a head, a row's own bytes, its names, its side table, a checksum.
 
-    The side table may be empty. *order* names, in four bytes, the order of the detections whose bits are in
-    ``mask``. The checksum is CRC-32, of all before it.
+    The head tells version, *order* and lengths. The side table may be empty. *order* names, in four bytes,
+    the order of the detections whose bits are in ``mask``. The checksum is of all before it
+    (:func:`models.packing.checksums`), the key the first two of the names.
     """
-    packed, size = rows.tobytes(), ROW.itemsize
-    head = partial(_HEAD.pack, VERSION, LAYOUT, order)
-    told = [
-        b"".join((head(len(name), len(side)), packed[at : at + size], name, side))
-        for at, name, side in zip(range(0, len(packed), size), names, sides, strict=True)
-    ]
-    return [one + _SUM.pack(crc32(one)) for one in told]
+    if not names:
+        return []
+    heads = np.empty(len(names), HEAD)
+    heads["version"], heads["layout"], heads["order"] = VERSION, _layout, np.frombuffer(order, np.uint8)
+    heads["names"] = np.fromiter(map(len, names), np.int64, len(names))
+    heads["side"] = np.fromiter(map(len, sides), np.int64, len(sides))
+    bodies = np.ascontiguousarray(rows).view(np.uint8).reshape(len(names), -1)
+    return pack(heads.view(np.uint8).reshape(len(names), -1), bodies, names, sides)
 
 
 def decode(value: bytes) -> tuple[Rows, bytes, bytes, bytes]:
-    """The inverse of :func:`encode`: ``(row, names, side, order)``.
+    """What a changelog value holds: ``(row, names, side, order)``; the inverse of :func:`encode`.
 
     Raises:
         UnreadableRow: the row is of another version, cut or spoilt.
@@ -184,17 +187,17 @@ def decode(value: bytes) -> tuple[Rows, bytes, bytes, bytes]:
         raise UnreadableRow(
             f"a row of version {found.hex() or 'nothing'}, where this worker reads version {own.hex()}"
         )
-    body, summed = _HEAD.size + ROW.itemsize, _SUM.size * (found == own)
-    _, _, order, names, side = _HEAD.unpack_from(value) if len(value) >= body else (0, 0, b"", 0, 0)
-    end = body + names + side
+    body, summed = HEAD.itemsize + ROW.itemsize, SUM_BYTES * (found == own)
+    head = np.frombuffer(value, HEAD, 1)[0] if len(value) >= body else np.zeros(1, HEAD)[0]
+    end = body + int(head["names"]) + int(head["side"])
     if len(value) != end + summed:
         raise UnreadableRow(
             f"a row of {len(value)} bytes, where {end + summed} are announced: it was cut or spoilt"
         )
-    if summed and _SUM.unpack_from(value, end)[0] != crc32(value[:end]):
+    if summed and int(checksums([value])[0]) != int.from_bytes(value[end:], "little"):
         raise UnreadableRow("a row that does not fit its checksum: it was cut or spoilt")
-    row = np.frombuffer(value, ROW, 1, _HEAD.size).copy()
-    return row, value[body : body + names], value[body + names : end], order
+    row, names = np.frombuffer(value, ROW, 1, HEAD.itemsize).copy(), body + int(head["names"])
+    return row, value[body:names], value[names:end], head["order"].tobytes()
 
 
 class SessionTable:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from models.artefact import SHIPPED
 from models.detector import Detector
+from pipeline.pseudonyms import keyed, read_keys
 from pipeline.reload import Configured, Models
 from pipeline.scorer import Options
 from pipeline.settings import Settings
-from schemas.decode import Limits
+from pipeline.stage import StageKind
+from schemas.decoded import Limits
 
 
 def configured(settings: Settings) -> Configured:
@@ -32,11 +35,24 @@ def chosen(settings: Settings, policy: Path | None, model: Path | None) -> Confi
     return Configured(policy or said.policy_file, name, said.mode, models)
 
 
-def options(settings: Settings, partitions: int, *, event_clock: bool = False) -> Options:
+def leaving(settings: Settings, kinds: Iterable[StageKind]) -> tuple[StageKind, ...]:
+    """Return *kinds* as they speak to others: with pseudonyms for names if *settings* name keys.
+
+    Raises `BadKeysError`.
+    """
+    path = settings.pseudonym_key_file
+    return keyed(kinds, None if path is None else read_keys(path))
+
+
+def options(
+    settings: Settings, partitions: int, *, event_clock: bool = False, from_topics: bool = False
+) -> Options:
     """Return what a session scorer is told, for topics with so many *partitions*.
 
-    With *event_clock* a decision bears the time of its event: a replay has no other.
+    With *event_clock* a decision bears the time of its event: a replay has no other. Only what comes
+    *from_topics* has headers that can vouch for its tenant.
     """
+    future_ms, tenancy = round(settings.max_future_s * 1000), settings.tenancy and from_topics
     return Options(
         partitions=partitions,
         max_sessions=settings.max_sessions_per_partition,
@@ -44,5 +60,5 @@ def options(settings: Settings, partitions: int, *, event_clock: bool = False) -
         sweep_ms=round(settings.sweep_s * 1000),
         event_clock=event_clock,
         unscored_lag_ms=0 if event_clock else round(settings.unscored_lag_s * 1000),
-        limits=Limits(settings.max_record_bytes, round(settings.max_future_s * 1000)),
+        limits=Limits(settings.max_record_bytes, future_ms, tenancy=tenancy),
     )

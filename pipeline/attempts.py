@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from models.columns import Kind
+from models.batch import Kind
 from models.fold import Folded
 from models.networks import network_of
 from pipeline.outbox import Outbox

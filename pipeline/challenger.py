@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import Kind
+from models.batch import Kind
 from models.detector import Detector
 from models.features import SUMS
 from models.fold import Folded, fold

@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "detections": "Tell what is looked for.",
     "topics": "Make, list or check the topics; grant rights on them.",
     "schemas": "Write the contract for other languages.",
+    "pseudonym": "Tell the pseudonym of a principal, device, address or analyst.",
     "settings": "Show every setting and its value.",
     "capacity": "Tell what a given load takes.",
 }
@@ -61,6 +62,7 @@ EXIT_CODES: Final = {
     "pipeline.demo.DemoError": NO,
     "pipeline.faust_parts.UnknownFaustError": WRONG_INPUT,
     "pipeline.policy.BadPolicy": WRONG_INPUT,
+    "pipeline.pseudonyms.BadKeysError": WRONG_INPUT,
     "pipeline.recorded.UnknownDecisionError": NO,
     "pipeline.recording.RecordingError": WRONG_INPUT,
     "pipeline.scenarios.ScenarioError": WRONG_INPUT,

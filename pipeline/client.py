@@ -23,6 +23,7 @@ from aiokafka.errors import (
 from pipeline.connection import Connection
 from pipeline.stage import Message, Record
 from pipeline.topic_admin import BrokerUnreachableError, RightsMissingError, TopicsNotReadyError, may_not
+from schemas.tenancy import TENANT_HEADER
 
 _EMBEDDED_WAIT_MS: Final = 10
 """The embedded broker does not wake a fetch that waits."""
@@ -36,10 +37,15 @@ class Writer:
         self._producer = producer
         self._refusal: BaseException | None = None
 
-    async def send(self, message: Message, timestamp_ms: int | None = None) -> None:
-        """Queue *message*; it leaves at once."""
+    async def send(
+        self, message: Message, timestamp_ms: int | None = None, tenants: Sequence[bytes] = ()
+    ) -> None:
+        """Queue *message*, with the word that it is of *tenants*, usually one; it leaves at once."""
         topic, key, value = message
-        sent = await self._producer.send(topic, value=value, key=key, timestamp_ms=timestamp_ms)
+        headers = [(TENANT_HEADER, tenant) for tenant in tenants]
+        sent = await self._producer.send(
+            topic, value=value, key=key, timestamp_ms=timestamp_ms, headers=headers
+        )
         sent.add_done_callback(self._answered)
 
     async def flush(self) -> None:

@@ -22,7 +22,7 @@ from pipeline.keyed import KeyedStage
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
 from pipeline.room import are_too_many
-from schemas.decode import DEFAULT_LIMITS, Limits
+from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS, Posture
 from schemas.topics import DEVICE_TELEMETRY, SESSION_BINDINGS, SESSION_CONTEXT
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from pipeline import capacity_page, catalogue, metrics, rights, settings
+from pipeline import capacity_page, catalogue, kept, metrics, rights, settings
 from pipeline.rules import ATTACK_VERSION, RULES, Rule
 
 DETECTIONS: Final = Path(__file__).parent / "DETECTIONS.md"
@@ -35,7 +35,11 @@ def _alone(rule: Rule) -> str:
 PARTS: Final[dict[str, Callable[[], str]]] = {"rules": rules, "settings": settings.markdown}
 """Marked parts of the README and what writes them."""
 
-RUNBOOK_PARTS: Final[dict[str, Callable[[], str]]] = {"roles": rights.markdown, "metrics": metrics.markdown}
+RUNBOOK_PARTS: Final[dict[str, Callable[[], str]]] = {
+    "roles": rights.markdown,
+    "kept": kept.markdown,
+    "metrics": metrics.markdown,
+}
 """Marked parts of deploy/README.md and what writes them."""
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import Kind
+from models.batch import Kind
 from models.drift import Drift, Reference, Tally
 from models.fold import Folded
 from models.segments import Bools

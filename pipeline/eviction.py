@@ -11,11 +11,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.state import SessionTable
+from models.state import Rows, SessionTable
 from pipeline.overload import REVOKED
 
 Ints = NDArray[np.int64]
 _LAST: Final = 2**62
+
+
+def used_at(rows: Rows) -> Ints:
+    """When each session was last used, ms; of one that never was, when anything was last heard of it.
+
+    Whoever leaves a session behind leaves a phone that goes on reporting, for months: that is no use.
+    """
+    used: Ints = np.where(rows["client_at"] > 0, rows["client_at"], rows["seen_at"])
+    return used
 
 
 def surplus(table: SessionTable, live: NDArray[np.bool_], most: int) -> Ints:
@@ -29,7 +38,7 @@ def surplus(table: SessionTable, live: NDArray[np.bool_], most: int) -> Ints:
         return np.empty(0, np.int64)
     told = table.rows[rows]
     waiting = (told["flags"] & REVOKED != 0) & (told["wake_at"] > 0)
-    seen = np.where(waiting, _LAST, told["seen_at"])
+    seen = np.where(waiting, _LAST, used_at(told))
     _, tenants, held = np.unique(table.tenants(rows), return_inverse=True, return_counts=True)
     order = np.lexsort((seen, tenants))
     place = np.arange(rows.size) - (np.cumsum(held) - held)[tenants[order]]

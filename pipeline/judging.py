@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrivals import names_at
-from models.columns import ACTION, KINDS, Kind
+from models.batch import Kind
+from models.columns import ACTION, KINDS
 from models.detector import Moved
 from models.features import FEATURE_NAMES
 from models.segments import Bools

@@ -11,8 +11,9 @@ from models.state import UnreadableRow, join, split
 from pipeline.outbox import Outbox
 from pipeline.room import Key, Room
 from pipeline.sealed import seal, unseal
-from pipeline.stage import ChangelogRow, Outcome, Record
-from schemas.decode import DEFAULT_LIMITS, Limits, decode_chunk
+from pipeline.stage import ChangelogRow, Outcome, Record, named_tenants
+from schemas.decode import decode_chunk
+from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 
 
@@ -94,9 +95,9 @@ class KeyedStage(Generic[T]):
         """See :class:`pipeline.stage.Stage`."""
         out = Outbox(now_ms, topic)
         self._wall = now_ms
-        decoded = decode_chunk(
-            topic, [r.value for r in records], [r.key for r in records], now_ms=now_ms, limits=self._limits
-        )
+        values, keys = [r.value for r in records], [r.key for r in records]
+        tenants = named_tenants(topic, records, self._limits)
+        decoded = decode_chunk(topic, values, keys, now_ms=now_ms, limits=self._limits, tenants=tenants)
         out.take(decoded, records)
         dirty: set[Key] = set()
         for event, place in zip(decoded.events, decoded.places, strict=True):

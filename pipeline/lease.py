@@ -21,7 +21,8 @@ class PartitionLost(Exception):
 class Lease:
     """The right to write, for a generation of the group, until *seconds* after the last good heartbeat.
 
-    *seconds* is the session timeout: the coordinator gives nobody's partitions away before it has passed.
+    *seconds* is the session timeout: the coordinator gives nobody's partitions away before it has passed. (It
+    does to a process that joins by the same `group.instance.id`: workers have none.)
     Heartbeats are reported from the consumer's thread, confirmations asked for in the main one.
     """
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.acts import among
-from models.columns import ACTION, FACTOR_CHANGES, Kind
+from models.batch import Kind
+from models.columns import ACTION, FACTOR_CHANGES
 from models.context_columns import SOURCE
 from models.detector import Detector
 from models.features import as_seen_by_models

@@ -15,7 +15,7 @@ from models.networks import HIDING
 from pipeline.keyed import KeyedStage
 from pipeline.outbox import Outbox
 from pipeline.outputs import derived_id, keyed
-from schemas.decode import DEFAULT_LIMITS, Limits
+from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import NETWORK_ACTIVITY, SESSION_CONTEXT
 

@@ -13,7 +13,8 @@ from models.state import SessionTable
 from pipeline.case import Case
 from pipeline.rules import ORDER
 from pipeline.stage import ChangelogRow, Message, Outcome, Record
-from schemas.decode import Decoded, encode
+from schemas.decode import encode
+from schemas.decoded import Decoded
 from schemas.refusal import dead_letter, sort_of
 from schemas.topics import DEAD_LETTERS
 
@@ -77,8 +78,8 @@ class Outbox:
         touched = sorted(self.dirty)
         names = [table.names[row] for row in touched]
         sides = [cases[row].encode() if row in cases else b"" for row in touched]
-        values = state.encode(state.gather(table.rows, np.array(touched, np.int64)), names, sides, ORDER)
-        rows: list[ChangelogRow] = [*self.gone, *zip(map(row_key, names), values, strict=True)]
+        packed = state.encode(state.gather(table.rows, np.array(touched, np.int64)), names, sides, ORDER)
+        rows: list[ChangelogRow] = [*self.gone, *packed]
         return Outcome(self.messages, rows, self.events, dict(self.dead), dict(self.counts))
 
 

@@ -26,7 +26,7 @@ from pipeline.room import are_too_many
 from pipeline.suppressing import Suppressions, lapse, mute, remind
 from pipeline.uses import Fashion, Uses
 from pipeline.whereabouts import anonymity, is_placed, learn_home, speed_from
-from schemas.decode import DEFAULT_LIMITS, Limits
+from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
 

@@ -149,6 +149,7 @@ def _refuse_too_large(topic: str, key: bytes | None, value: bytes | None) -> Non
     size = len(key or b"") + len(value or b"") + _RECORD_OVERHEAD_BYTES
     if size > MAX_REQUEST_BYTES:
         raise RecordTooLargeError(
-            f"a record for {topic} with key {(key or b'')[:80]!r} has {size:,} bytes, more than the "
+            # Not its key: that may be somebody's name, and this is logged.
+            f"a record for {topic} has {size:,} bytes, {len(key or b''):,} of them its key, more than the "
             f"{MAX_REQUEST_BYTES:,} the brokers take: the stage that made it must bound what it holds"
         )

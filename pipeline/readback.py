@@ -43,7 +43,7 @@ def read_back(table: SessionTable, cases: dict[int, Case], rows: Iterable[Change
 
 def _check_keys(keys: Iterable[bytes], names: Iterable[bytes]) -> None:
     for key, told in zip(keys, names, strict=True):
-        if key.count(NAME_END) != 1:
+        if not key or key.count(NAME_END) != 1:
             unpack(key)  # says so
         if not told.startswith(key + NAME_END) or told.count(NAME_END) != 3:
             raise UnreadableRow("a row of another session than its key's: it was spoilt")

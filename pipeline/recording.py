@@ -49,13 +49,15 @@ class InputRecord(NamedTuple):
 
     That is when it arrived, if it says so as ``recorded_at``: a device's clock may be wrong. Else it is when
     its event happened. A line that tells no time is due with the line before it; so is, about, one whose time
-    the next line takes back: a single clock in the year 9999 shall not hold back the rest of its file.
+    the next line takes back: a single clock in the year 9999 shall not hold back the rest of its file. A file
+    keeps no headers; of what came from a topic, *tenants* is whose it is by them.
     """
 
     topic: str
     line: int
     value: bytes
     occurred_at: int
+    tenants: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,8 +177,8 @@ class Writer:
                 for topic in self._files:
                     self._temporary(topic).replace(self._directory / f"{topic}{self._suffix}")
         finally:
-            for topic in self._files:
-                self._temporary(topic).unlink(missing_ok=True)
+            for left in self._directory.glob(f".*{self._suffix}.part"):  # one may not be in the table yet
+                left.unlink()
 
 
 def _find(directory: Path, topic: str) -> Path | None:
@@ -212,9 +214,7 @@ def _timed(topic: str, lines: Iterator[tuple[int, bytes]]) -> Iterator[InputReco
 def _due(previous: int, own: int | None, following: int | None) -> int:
     if own is None:
         return previous
-    if following is None or following >= own:
-        return own
-    return max(following, min(previous, own))
+    return own if following is None or following >= own else max(following, min(previous, own))
 
 
 def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, bytes]]:

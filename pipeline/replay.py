@@ -17,6 +17,7 @@ from pydantic_core import from_json
 
 from pipeline.recording import InputRecord
 from pipeline.stage import Message, Outcome, Stage, StageKind
+from schemas.tenancy import TENANT_HEADER
 from schemas.topics import AUTH_EVENTS, TOPICS
 
 LONGEST_MS: Final = 10_000
@@ -37,6 +38,14 @@ class Memory(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class Arrived(NamedTuple):
+    """When a record came, in ms, and with which headers."""
+
+    at: int
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def partition_of(key: bytes | None, partitions: int) -> int:
@@ -74,7 +83,7 @@ class Replay:
     def run(self, records: Iterable[InputRecord]) -> Iterator[Message]:
         """Play *records*, in event-time order; yield every message that leaves, internal ones too."""
         window: list[Message] = []
-        arrived: list[int] = []
+        arrived: list[Arrived] = []
         start = now = 0
         for record in records:
             longest = SHORTEST_MS if record.topic == AUTH_EVENTS else LONGEST_MS
@@ -85,11 +94,11 @@ class Replay:
                 start = record.occurred_at
             now = max(now, record.occurred_at)
             window.append(Message(record.topic, record_key(record), record.value))
-            arrived.append(now)
+            arrived.append(Arrived(now, [(TENANT_HEADER, tenant) for tenant in record.tenants]))
         if window:
             yield from self._settle(window, arrived, now)
 
-    def _settle(self, window: list[Message], arrived: list[int], now_ms: int) -> Iterator[Message]:
+    def _settle(self, window: list[Message], arrived: list[Arrived], now_ms: int) -> Iterator[Message]:
         """Deliver *window* and all that follows from it, until nothing follows; the same for idle time."""
         yield from self._follow(self._deliver(window, now_ms, arrived), now_ms)
         yield from self._follow(self._sweep(now_ms), now_ms)
@@ -100,11 +109,11 @@ class Replay:
             said = self._deliver([message for message in said if message.topic in self._readers], now_ms)
 
     def _deliver(
-        self, messages: list[Message], now_ms: int, arrived: Sequence[int] | None = None
+        self, messages: list[Message], now_ms: int, arrived: Sequence[Arrived] | None = None
     ) -> list[Message]:
-        """Hand *messages* to their readers at *now_ms*; they *arrived* then, unless times are given."""
+        """Hand *messages* to their readers at *now_ms*; they *arrived* then, unless it is said otherwise."""
         said: list[Message] = []
-        for topic, partition, chunk in self._chunks(messages, arrived or [now_ms] * len(messages)):
+        for topic, partition, chunk in self._chunks(messages, arrived or [Arrived(now_ms)] * len(messages)):
             place = self._readers[topic].name, partition
             outcome = self._stages[place].process(topic, chunk, now_ms)
             self._keep(place, outcome, now_ms)
@@ -123,15 +132,15 @@ class Replay:
         return said
 
     def _chunks(
-        self, messages: list[Message], arrived: Sequence[int]
+        self, messages: list[Message], arrived: Sequence[Arrived]
     ) -> Iterator[tuple[str, int, list[Memory]]]:
         """Runs of one topic and partition, in order, at most a chunk long."""
         lanes: dict[tuple[str, int], list[Memory]] = defaultdict(list)
-        for (topic, key, value), at in zip(messages, arrived, strict=True):
+        for (topic, key, value), (at, headers) in zip(messages, arrived, strict=True):
             partition = partition_of(key, self.partitions)
             offset = self._offsets[topic, partition]
             self._offsets[topic, partition] = offset + 1
-            lanes[topic, partition].append(Memory(topic, partition, offset, at, key, value))
+            lanes[topic, partition].append(Memory(topic, partition, offset, at, key, value, headers))
         for (topic, partition), lane in lanes.items():
             for at in range(0, len(lane), CHUNK):
                 yield topic, partition, lane[at : at + CHUNK]

@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from models.arrivals import device_before, names_at
-from models.columns import ACTION, FACTOR_CHANGES, KINDS, NETWORK_TYPES, Kind
+from models.batch import Kind
+from models.columns import ACTION, FACTOR_CHANGES, KINDS, NETWORK_TYPES
 from models.features import FEATURE_NAMES
 from models.segments import Bools
 from models.sequence import UNCLEAR

@@ -1,11 +1,13 @@
 """What the topics still hold, as a recording: laid down by partition, read back in event-time order.
 
 A topic's partitions are each in order, together they are not; so they are laid down apart, compressed, and
-merged as they are read. That needs room on disk, and memory for a line of each.
+merged as they are read. That needs room on disk, and memory for a line of each. Before each record stands
+whose it is by its headers, so that a tenant is believed in a replay where it was believed in the topic.
 """
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,8 +16,13 @@ from typing import Final
 from pipeline.client import retained
 from pipeline.connection import Connection
 from pipeline.recording import INPUT_TOPICS, InputRecord, Writer, merged, recorded_files, write
+from pipeline.stage import Record
+from schemas.tenancy import named_in
 
 _COMPRESSION: Final = "zst"
+_BETWEEN: Final = b","
+_END: Final = b" "
+"""Neither is a letter of base64."""
 
 
 async def lay_down(connection: Connection, folder: Path, since_ms: int) -> int:
@@ -34,7 +41,8 @@ async def lay_down(connection: Connection, folder: Path, since_ms: int) -> int:
                 partition = write(folder / str(record.partition), _COMPRESSION)
                 writers[record.partition] = stack.enter_context(partition)
             # In JSON a line break is only between tokens; what is no JSON stays none.
-            writers[record.partition].line(record.topic, record.value.replace(b"\n", b" "))
+            value = record.value.replace(b"\n", b" ")
+            writers[record.partition].line(record.topic, _tenants(record) + _END + value)
             count += 1
     return count
 
@@ -47,4 +55,15 @@ def laid_down(folder: Path) -> Iterator[InputRecord]:
         for topic, path in recorded_files(partition).items()
     ]
     order = {topic: place for place, topic in enumerate(INPUT_TOPICS)}
-    return merged(sorted(files, key=lambda one: order[one[0]]))
+    return map(_told, merged(sorted(files, key=lambda one: order[one[0]])))
+
+
+def _tenants(record: Record) -> bytes:
+    return _BETWEEN.join(map(b64encode, named_in(record.headers)))
+
+
+def _told(line: InputRecord) -> InputRecord:
+    """The record in *line*, and whose it is."""
+    tenants, _, value = line.value.partition(_END)
+    named = [b64decode(one) for one in tenants.split(_BETWEEN)] if tenants else []
+    return line._replace(value=value, tenants=named)

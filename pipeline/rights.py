@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from pipeline.changelog import changelog_topic
-from schemas.topics import ROLES, TOPICS, Role
+from schemas.topics import REVOCATION_ACKS, ROLES, TOPICS, Role
 
 Operation = Literal["read", "write"]
 Resource = Literal["topic", "group"]
@@ -29,14 +29,21 @@ class Right(NamedTuple):
         return f"{self.operation} {self.resource} {self.name}{'*' if self.prefixed else ''}"
 
 
-def rights_of(role: Role, app_id: str, kinds: Iterable[str]) -> tuple[Right, ...]:
-    """Return the rights of *role* where workers are the group *app_id* and have these kinds of stages."""
-    return (*_on_topics(role), *_on_changelogs(role, app_id, kinds), *_on_groups(role, app_id))
+def rights_of(
+    role: Role, app_id: str, kinds: Iterable[str], *, pseudonyms: bool = False
+) -> tuple[Right, ...]:
+    """Return the rights of *role* where workers are the group *app_id* and have these kinds of stages.
+
+    Where names leave as *pseudonyms*, only those who act on commands read them: people are named there.
+    """
+    return (*_on_topics(role, pseudonyms), *_on_changelogs(role, app_id, kinds), *_on_groups(role, app_id))
 
 
-def _on_topics(role: Role) -> Iterator[Right]:
+def _on_topics(role: Role, pseudonyms: bool) -> Iterator[Right]:  # noqa: FBT001 - handed on
+    acts = role in TOPICS[REVOCATION_ACKS].writers
     for topic in TOPICS.values():
-        if role in topic.readers:
+        hidden = pseudonyms and not acts and topic.direction == "output" and not topic.pseudonyms
+        if role in topic.readers and not hidden:
             yield Right("read", "topic", topic.name)
         if role in topic.writers:
             yield Right("write", "topic", topic.name)

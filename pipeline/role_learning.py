@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrivals import locate
+from models.batch import Batch
 from models.cohort_fit import Reached
-from models.columns import Batch, Columns
+from models.columns import Columns
 from models.features import FEATURE_NAMES
 from models.fold import fold
 from models.role_fit import Calls, drawn, fit_roles, with_usual

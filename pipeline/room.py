@@ -6,7 +6,9 @@ might be, pushes out what is worth little before what took weeks to learn.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection
+from itertools import chain
 from typing import Final
 
 from pydantic_core import to_json
@@ -32,23 +34,23 @@ class Room:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._used: dict[str, dict[Key, None]] = {}
-        self._slight: dict[str, dict[Key, None]] = {}
+        # Of a plain dict the first key is found ever more slowly, the more before it are gone.
+        self._used: dict[str, OrderedDict[Key, None]] = {}
+        self._slight: dict[str, OrderedDict[Key, None]] = {}
         self._held = 0
         self._largest = ""
         self._until_look = 0
 
     def use(self, key: Key) -> None:
         """A record is used now."""
-        of_tenant = self._used.setdefault(key[0], {})
-        self._held -= key in of_tenant
-        of_tenant.pop(key, None)
+        of_tenant = self._used.setdefault(key[0], OrderedDict())
+        self._held += key not in of_tenant
         of_tenant[key] = None
-        self._held += 1
+        of_tenant.move_to_end(key)
 
     def weigh(self, key: Key, *, slight: bool) -> None:
         """Whether there is little in a record that is used now: those are the first to go."""
-        of_tenant = self._slight.setdefault(key[0], {})
+        of_tenant = self._slight.setdefault(key[0], OrderedDict())
         of_tenant.pop(key, None)
         if slight:
             of_tenant[key] = None
@@ -57,7 +59,7 @@ class Room:
         """A record is gone."""
         of_tenant = self._used[key[0]]
         del of_tenant[key]
-        self._slight.get(key[0], {}).pop(key, None)
+        self._slight.get(key[0], of_tenant).pop(key, None)
         self._held -= 1
         if not of_tenant:
             del self._used[key[0]]
@@ -67,9 +69,8 @@ class Room:
         """The record that must go, if there are too many; never *keep*, whose tenant has one for sure."""
         if self._held <= self._most:
             return None
-        fullest = self._fullest()
-        for tenant in (fullest, *(one for one in self._used if one not in (fullest, keep[0]))):
-            for keys in (self._slight.get(tenant, {}), self._used[tenant]):
+        for tenant in chain((self._fullest(),), self._used):
+            for keys in (self._slight.get(tenant, ()), self._used[tenant]):
                 if (going := next((key for key in keys if key != keep), None)) is not None:
                     return going
         return None
@@ -82,6 +83,7 @@ class Room:
         """The tenant that holds most; of many tenants looked for only once in a while."""
         self._until_look -= 1
         if self._until_look < 0 or self._largest not in self._used:
-            self._largest = max(self._used, key=lambda tenant: len(self._used[tenant]))
+            # Of equals by name: whoever takes over, and learned of them in another order, says the same.
+            self._largest = max(self._used, key=lambda tenant: (len(self._used[tenant]), tenant))
             self._until_look = len(self._used) // _LOOKS
         return self._largest

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrivals import learn_names, locate, unseen
-from models.columns import CALL_MEMBERS, DEVICE, Batch, Columns, Kind
+from models.batch import DEVICE, Batch, Kind
+from models.calls import read_calls
+from models.columns import Columns
 from models.fold import fold
 from models.segments import Segments, segments
 from models.state import SOURCES, Names, SessionTable
@@ -23,7 +25,7 @@ from pipeline.attempts import tell_networks
 from pipeline.brain import Brain
 from pipeline.case import Case
 from pipeline.challenger import OwnRoles
-from pipeline.eviction import surplus
+from pipeline.eviction import surplus, used_at
 from pipeline.guard import Guard
 from pipeline.judging import Walk
 from pipeline.look import look
@@ -36,8 +38,9 @@ from pipeline.reporting import Reporter
 from pipeline.rules import BIT
 from pipeline.shadow import Shadows
 from pipeline.silence import heard_at, silent_fleets
-from pipeline.stage import ChangelogRow, Outcome, Record
-from schemas.decode import DEFAULT_LIMITS, Decoded, Limits, decode_chunk, decoder
+from pipeline.stage import ChangelogRow, Outcome, Record, named_tenants
+from schemas.decode import decode_chunk
+from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits
 from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
 
 SOURCE_TOPICS: Final = (AUTH_EVENTS, API_CALLS, SESSION_CONTEXT, SESSION_FEEDBACK, REVOCATION_ACKS)
@@ -111,9 +114,10 @@ class SessionScorer:
     def _decode(self, topic: str, records: Sequence[Record], now_ms: int) -> Decoded:
         """Calls, the bulk of all events, are not kept whole: few of them are ever looked at as such."""
         values, keys, limits = [r.value for r in records], [r.key for r in records], self.options.limits
+        tenants = named_tenants(topic, records, limits)
         if topic == API_CALLS:
-            return decoder(topic).told(values, keys, CALL_MEMBERS, now_ms=now_ms, limits=limits)
-        return decode_chunk(topic, values, keys, now_ms=now_ms, limits=limits)
+            return read_calls(values, keys, now_ms=now_ms, limits=limits, tenants=tenants)
+        return decode_chunk(topic, values, keys, now_ms=now_ms, limits=limits, tenants=tenants)
 
     def _advance(
         self, topic: str, events: Sequence[dict[str, Any]], offsets: NDArray[np.int64], out: Outbox
@@ -219,7 +223,8 @@ class SessionScorer:
         times, flags = self.brain.judge.policy.times, rows["flags"]
         keep = np.where(flags & ENDED, times.ended_grace_s, times.idle_s)
         keep = np.where(flags & REVOKED, times.revoked_grace_s, keep)
-        over: NDArray[np.bool_] = (rows["started_at"] != 0) & (at - rows["seen_at"] > keep * 1000)
+        since = np.where(flags & (ENDED | REVOKED), rows["seen_at"], used_at(rows))
+        over: NDArray[np.bool_] = (rows["started_at"] != 0) & (at - since > keep * 1000)
         return over
 
     def _due(self, at: int) -> NDArray[np.bool_]:

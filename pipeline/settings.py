@@ -98,6 +98,10 @@ class Settings(BaseSettings):
         le=86_400,
         description="How far ahead of the wall clock an event may be before it is refused",
     )
+    tenancy: bool = Field(
+        default=False,
+        description="Believe an event's tenant only if its record's header `tenant` says the same",
+    )
     lateness_s: float = Field(
         10.0, ge=0, le=3600, description="How far event time waits for events that arrive out of order"
     )
@@ -121,7 +125,10 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(Path(".session-risk"), description="Folder for the worker's own files")
 
-    # What operators see.
+    # What others see.
+    pseudonym_key_file: Path | None = Field(
+        None, description="Keys, a line each: id and secret; with them names leave as pseudonyms"
+    )
     metrics_host: str = Field("127.0.0.1", min_length=1, description="Address the metrics are served on")
     metrics_port: int = Field(
         9464,
@@ -145,7 +152,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{address.strip()!r} is not a broker's address; write host:port")
         return ",".join(address.strip() for address in value.split(","))
 
-    @field_validator("policy_file", "tls_ca_file", "tls_cert_file", "tls_key_file")
+    @field_validator("policy_file", "tls_ca_file", "tls_cert_file", "tls_key_file", "pseudonym_key_file")
     @classmethod
     def _is_a_file(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrivals import names_at
-from models.columns import KINDS, Kind
+from models.batch import Kind
+from models.columns import KINDS
 from models.detector import BANDS
 from models.fold import Folded
 from models.segments import Bools

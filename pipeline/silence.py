@@ -15,7 +15,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import DEVICE
+from models.batch import DEVICE
 from models.fingerprint import BETWEEN
 from models.state import Rows, SessionTable
 from pipeline.guard import Guard

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from schemas.decoded import Limits
+from schemas.tenancy import VOUCHED, Tenants, named_in
+
 
 class Record(Protocol):
     """One record read from Kafka; aiokafka's ``ConsumerRecord`` fits. *timestamp* is in milliseconds."""
@@ -25,6 +28,15 @@ class Record(Protocol):
     def key(self) -> bytes | None: ...
     @property
     def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+def named_tenants(topic: str, records: Sequence[Record], limits: Limits) -> Tenants | None:
+    """Whose *records* are by their headers; `None` where that is not asked, or *topic* is our own."""
+    if not limits.tenancy or topic not in VOUCHED:
+        return None
+    return [named_in(record.headers) for record in records]
 
 
 class Message(NamedTuple):

@@ -75,7 +75,6 @@ class Edge:
     fetch_wait_ms: int = 40
     idle_s: float = 10.0
     data_dir: Path = Path(".session-risk")
-    instance_id: str | None = None
 
     @property
     def drain_s(self) -> float:
@@ -187,7 +186,6 @@ def _app(edge: Edge) -> EdgeApp:
         broker_commit_interval=edge.commit_interval_s,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=MAX_FETCH_BYTES,
-        consumer_group_instance_id=edge.instance_id,
         producer_linger=0,
         producer_max_batch_size=MAX_REQUEST_BYTES,
         producer_max_request_size=MAX_REQUEST_BYTES,

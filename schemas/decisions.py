@@ -50,7 +50,10 @@ Reasons = Annotated[list[Reason], Field(max_length=64)]
 
 
 class Subject(Message):
-    """Whose session is spoken of."""
+    """Whose session is spoken of.
+
+    Where operators want pseudonyms, principal and device are `p:KEY_ID:…`, except in commands.
+    """
 
     tenant: Tenant = DEFAULT_TENANT
     session_id: Id
@@ -204,6 +207,7 @@ class DeadLetter(Message):
     """A record that could not be read: where from, its original bytes in base64 (RFC 4648 §4), and why.
 
     `size` counts the original value's bytes; of one too large to be sent on, `value` holds only the head.
+    Where operators want pseudonyms, `key` and `value` are left out: the record is where it was.
     """
 
     topic: Annotated[str, Field(min_length=1, max_length=249)]

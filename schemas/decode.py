@@ -7,73 +7,20 @@ buys nothing: measured on 512 calls of 540 bytes, joined costs what one by one c
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
 from pydantic_core import ValidationError, to_json
 
+from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits, Mended, Plain, Rejected, without
 from schemas.events import Event
-from schemas.members import DAY_MS, Message
+from schemas.members import Message
 from schemas.mending import Mender
 from schemas.plain import plain_validator
 from schemas.refusal import refusal
-from schemas.told import Told
-from schemas.topics import DEVICE_TELEMETRY, TOPICS
-
-Plain = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is too much: bytes of a record, milliseconds of a producer's clock ahead of ours.
-
-    Producers are servers and keep time. Devices do not: one whose clock is wrong, by whatever a time zone or
-    a wrong half of the day makes of it, must be heard all the same, or it would seem to have fallen silent.
-    """
-
-    max_bytes: int = 64 * 1024
-    max_future_ms: int = 300_000
-    max_device_future_ms: int = DAY_MS
-
-    def ahead_ms(self, topic: str) -> int:
-        """How far the clock behind events of *topic* may be ahead of ours, ms."""
-        if topic == DEVICE_TELEMETRY:
-            return max(self.max_future_ms, self.max_device_future_ms)
-        return self.max_future_ms
-
-
-DEFAULT_LIMITS: Final = Limits()
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Rejected:
-    """A record that is no event: its index in the input, and why, on one line of at most 200 characters."""
-
-    index: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mended:
-    """An event that broke the contract: its index in the input, and which members had to be mended."""
-
-    index: int
-    members: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A decoded chunk: `events[i]` was record `places[i]` of the input; every other one is in `rejected`.
-
-    `mended`: which of the events are not quite what was said, see `schemas.mending`.
-    """
-
-    events: Sequence[Plain]
-    places: list[int]
-    rejected: list[Rejected]
-    mended: list[Mended] = field(default_factory=list)
+from schemas.tenancy import Tenants, of_own_tenant
+from schemas.topics import TOPICS
 
 
 class ChunkDecoder:
@@ -98,68 +45,35 @@ class ChunkDecoder:
         *,
         now_ms: int,
         limits: Limits = DEFAULT_LIMITS,
+        tenants: Tenants | None = None,
     ) -> Decoded:
         """Decode records that belong together by index: *values* and *keys*, as Kafka gave them.
 
-        *keys* of `None`: the records come from a file, which keeps none. Raises `ValueError`, and only for
-        lists of unequal length.
+        *keys* of `None`: the records come from a file, which keeps none. *tenants*: what their headers say;
+        `None`: the events' own word is taken. Raises `ValueError`, and only for lists of unequal length.
         """
         if keys is not None and len(values) != len(keys):
             raise ValueError(f"{len(values)} values with {len(keys)} keys: each record has one of both")
-        decoded = self._read(values, limits.max_bytes, self._validate, lambda event: event)
+        decoded = self._read(values, limits.max_bytes)
         if self._key_of is not None and keys is not None:
             decoded = self._with_own_key(decoded, keys, self._key_of)
+        if tenants is not None:
+            decoded = of_own_tenant(decoded, tenants, itemgetter("tenant"))
         if self._has_clock:
             decoded = _not_after(decoded, now_ms, limits.ahead_ms(self._topic), itemgetter("occurred_at"))
         decoded.rejected.sort()
         return decoded
 
-    def told(
-        self,
-        values: Sequence[bytes | None],
-        keys: Sequence[bytes | None],
-        members: tuple[str, ...],
-        *,
-        now_ms: int,
-        limits: Limits = DEFAULT_LIMITS,
-    ) -> Decoded:
-        """As `decode`, keeping *members* of each event only: `events` is a `Told`.
-
-        The key's member and `occurred_at` must be among *members*.
-        """
-        validate, pick = self._validate, itemgetter(*members)
-        decoded = self._read(values, limits.max_bytes, lambda value: pick(validate(value)), pick)
-        decoded = self._with_own_key(decoded, keys, itemgetter(members.index(self._key or "")))
-        at = itemgetter(members.index("occurred_at"))
-        decoded = _not_after(decoded, now_ms, limits.ahead_ms(self._topic), at)
-        decoded.rejected.sort()
-        rows: Any = decoded.events
-        kept: Any = [values[place] for place in decoded.places]
-        return Decoded(Told(rows, kept, self._whole), decoded.places, decoded.rejected, decoded.mended)
-
-    def _whole(self, value: bytes) -> Plain:
-        """The event of a record that was read before, mended as it was then."""
-        try:
-            event: Plain = self._validate(value)
-        except ValidationError as error:
-            mended = self._mend(value, error)
-            if mended is None:
-                raise
-            return mended[0]
+    def whole(self, value: bytes) -> Plain:
+        """The event of a record that was found good before."""
+        event: Plain = self._validate(value)
         return event
 
     def _mend(self, value: bytes, error: ValidationError) -> tuple[Plain, tuple[str, ...]] | None:
         return None if self._mender is None else self._mender.mend(value, error)
 
-    def _read(
-        self,
-        values: Sequence[bytes | None],
-        max_bytes: int,
-        read: Callable[[bytes], Any],
-        pick: Callable[[Plain], Any],
-    ) -> Decoded:
-        """*read* each value; *pick* makes of a mended event what *read* makes of any other."""
-        events: list[Any] = []
+    def _read(self, values: Sequence[bytes | None], max_bytes: int) -> Decoded:
+        events: list[Plain] = []
         places: list[int] = []
         rejected: list[Rejected] = []
         mended: list[Mended] = []
@@ -170,13 +84,13 @@ class ChunkDecoder:
                 rejected.append(Rejected(index, f"value of {len(value)} bytes, at most {max_bytes} are read"))
             else:
                 try:
-                    events.append(read(value))
+                    events.append(self._validate(value))
                 except ValidationError as error:
                     found = self._mend(value, error)
                     if found is None:
                         rejected.append(Rejected(index, refusal(error)))
                         continue
-                    events.append(pick(found[0]))
+                    events.append(found[0])
                     mended.append(Mended(index, found[1]))
                 places.append(index)
         return Decoded(events, places, rejected, mended)
@@ -193,7 +107,7 @@ class ChunkDecoder:
             None if own == key else f"key: must be the event's {self._key}, got {_key_shown(key)}"
             for own, key in zip(expected, found, strict=True)
         ]
-        return _without(decoded, reasons)
+        return without(decoded, reasons)
 
 
 def decode_chunk(
@@ -203,12 +117,13 @@ def decode_chunk(
     *,
     now_ms: int,
     limits: Limits = DEFAULT_LIMITS,
+    tenants: Tenants | None = None,
 ) -> Decoded:
     """Decode records of *topic* (a name in `TOPICS`); *now_ms* is our clock, for events of the future.
 
     See `ChunkDecoder.decode`.
     """
-    return decoder(topic).decode(values, keys, now_ms=now_ms, limits=limits)
+    return decoder(topic).decode(values, keys, now_ms=now_ms, limits=limits, tenants=tenants)
 
 
 @cache
@@ -270,26 +185,10 @@ def _not_after(decoded: Decoded, now_ms: int, max_future_ms: int, at_of: Callabl
     latest = now_ms + max_future_ms
     if not times or max(times) <= latest:
         return decoded
-    return _without(
+    return without(
         decoded,
         [None if at <= latest else f"occurred_at is {(at - now_ms) // 1000} s in the future" for at in times],
     )
-
-
-def _without(decoded: Decoded, reasons: list[str | None]) -> Decoded:
-    """*decoded* less the events that have a reason not to be there."""
-    events: list[Plain] = []
-    places: list[int] = []
-    gone: set[int] = set()
-    for event, place, reason in zip(decoded.events, decoded.places, reasons, strict=True):
-        if reason is None:
-            events.append(event)
-            places.append(place)
-        else:
-            decoded.rejected.append(Rejected(place, reason))
-            gone.add(place)
-    mended = [one for one in decoded.mended if one.index not in gone]
-    return Decoded(events, places, decoded.rejected, mended)
 
 
 def _key_shown(key: bytes | None) -> str:

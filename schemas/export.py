@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from schemas.tenancy import TENANT_HEADER
 from schemas.topics import TOPICS, Topic
 
 CONTRACT_VERSION: Final = "1.0.0"
@@ -28,6 +29,20 @@ _ACTIONS: Final[dict[str, tuple[Literal["receive", "send"], ...]]] = {
     "internal": ("send", "receive"),
     "output": ("send",),
     "control": ("receive",),
+}
+
+
+_HEADERS: Final[Json] = {
+    "type": "object",
+    "properties": {
+        TENANT_HEADER: {
+            "type": "string",
+            "description": (
+                "the event's tenant, in UTF-8, as the gateway before the topic knows it; asked for where "
+                "tenancy is on"
+            ),
+        }
+    },
 }
 
 
@@ -132,6 +147,7 @@ def _message(topic: Topic) -> Json:
         "name": topic.model.__name__,
         "summary": topic.text,
         "contentType": "application/json",
+        **({"headers": _HEADERS} if topic.vouched else {}),
         "payload": {"$ref": f"#/components/schemas/{topic.model.__name__}"},
         "bindings": {"kafka": {"key": key, "bindingVersion": "0.5.0"}},
         "examples": [

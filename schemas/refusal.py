@@ -58,7 +58,7 @@ def sort_of(reason: str) -> str:
     >>> sort_of("scopes[4]: must be a string, got 1"), sort_of("value of 99 bytes, at most 64 are read")
     ('scopes', 'value of N bytes, at most N are read')
     """
-    return re.sub(r"\d+", "N", re.split(r"[:.\[]", reason, maxsplit=1)[0])
+    return re.sub(r"\b\d+\b", "N", re.split(r"[:.\[]", reason, maxsplit=1)[0])
 
 
 def dead_letter(
@@ -110,7 +110,7 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 def _shown(value: Any, *, word: bool) -> str:
     if isinstance(value, str):
-        return _word(value) if word else f"text of {_counted(len(value), 'character')}"
+        return shown_word(value) if word else f"text of {_counted(len(value), 'character')}"
     if isinstance(value, list):
         return f"an array of {_counted(len(value), 'item')}"
     if isinstance(value, int) and value.bit_length() > 64:
@@ -118,7 +118,8 @@ def _shown(value: Any, *, word: bool) -> str:
     return "an object" if isinstance(value, dict) else json.dumps(value)
 
 
-def _word(value: str) -> str:
+def shown_word(value: str) -> str:
+    """The head of a wrong word, quoted: enough to recognise a misspelling by, too little for a secret."""
     return ascii(value if len(value) <= _WORD_LENGTH else value[: _WORD_LENGTH - 3] + "...")
 
 

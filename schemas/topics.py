@@ -25,6 +25,9 @@ REVOCATION_ACKS = "revocation-acks"
 MODEL_CONTROL = "model-control"
 DEAD_LETTERS = "dead-letters"
 
+SEGMENTS = 24
+"""Into so many parts of its retention a topic is cut: what is over is kept by one of them longer at most."""
+
 Direction = Literal["input", "internal", "output", "control"]
 
 Role = Literal[
@@ -59,7 +62,8 @@ class Topic:
     record that could not be read. `retention_ms` of `None` goes with compaction. `shared_partitions`: the
     topic has the one partition count of all that are keyed by session, device, principal or network, so that
     what belongs together meets in one worker (murmur2). `bulk`: it comes in masses; while they are more than
-    a worker can do, every other topic goes first. `writers` and `readers` are the roles that need to: nobody
+    a worker can do, every other topic goes first. `pseudonyms`: names leave as pseudonyms here where the
+    operators want any (`schemas.naming`). `writers` and `readers` are the roles that need to: nobody
     else gets the right (`session-risk topics acls`).
     """
 
@@ -73,6 +77,7 @@ class Topic:
     readers: tuple[Role, ...]
     shared_partitions: bool = True
     bulk: bool = False
+    pseudonyms: bool = False
 
     @property
     def cleanup(self) -> Literal["delete", "compact"]:
@@ -83,11 +88,18 @@ class Topic:
         """The topic's partition count, where *shared* is the count the keyed topics have."""
         return shared if self.shared_partitions else 1
 
+    @property
+    def vouched(self) -> bool:
+        """Whether others than this program say here whose an event is, which can be checked (`tenancy`)."""
+        return self.direction in ("input", "control") and "tenant" in self.model.model_fields
+
     def config(self) -> dict[str, str]:
         """The topic's configuration, as Kafka's CreateTopics takes it."""
         config: dict[str, str] = {"cleanup.policy": self.cleanup}
         if self.retention_ms is not None:
             config["retention.ms"] = str(self.retention_ms)
+            # Kafka deletes segments, and writes on into one for a week: a quiet topic would keep that longer.
+            config["segment.ms"] = str(self.retention_ms // SEGMENTS)
         return config
 
 
@@ -130,12 +142,12 @@ _ROWS = (
     Topic(
         SESSION_RISK, "session_id", decisions.SessionRisk, "output", 30 * DAY_MS,
         "Decisions, for SOC and SIEM.",
-        writers=("worker",), readers=("soc", "transmitter"),
+        writers=("worker",), readers=("soc", "transmitter"), pseudonyms=True,
     ),
     Topic(
         SESSION_FINDINGS, "unmapped.session_id", findings.SessionFinding, "output", 30 * DAY_MS,
         "OCSF Detection Findings, one per episode, keyed by the session they are about.",
-        writers=("worker",), readers=("soc",),
+        writers=("worker",), readers=("soc",), pseudonyms=True,
     ),
     Topic(
         SESSION_REVOCATIONS, "session_id", decisions.SessionRevocation, "output", 7 * DAY_MS,
@@ -150,17 +162,17 @@ _ROWS = (
     Topic(
         SESSION_FEATURES, "session_id", decisions.SessionFeatures, "output", 30 * DAY_MS,
         "The vectors that were scored, for retraining.",
-        writers=("worker",), readers=("data-engineer",),
+        writers=("worker",), readers=("data-engineer",), pseudonyms=True,
     ),
     Topic(
         SESSION_SHADOW, "session_id", decisions.SessionShadow, "output", 7 * DAY_MS,
         "What a challenger would decide, beside what the champion decided.",
-        writers=("worker",), readers=("data-engineer",),
+        writers=("worker",), readers=("data-engineer",), pseudonyms=True,
     ),
     Topic(
         SUPPRESSIONS, "session_id", decisions.Suppression, "output", 30 * DAY_MS,
         "What was called a false positive and keeps quiet: since when, until when, in whose name.",
-        writers=("worker",), readers=("soc",),
+        writers=("worker",), readers=("soc",), pseudonyms=True,
     ),
     Topic(
         SESSION_FEEDBACK, "session_id", control.SessionFeedback, "control", 30 * DAY_MS,
@@ -180,7 +192,7 @@ _ROWS = (
     Topic(
         DEAD_LETTERS, None, decisions.DeadLetter, "output", 30 * DAY_MS,
         "What could not be read: original bytes, where from, why.",
-        writers=("worker",), readers=("operator",), shared_partitions=False,
+        writers=("worker",), readers=("operator",), shared_partitions=False, pseudonyms=True,
     ),
 )  # fmt: skip
 

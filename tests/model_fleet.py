@@ -82,7 +82,7 @@ class Fleet:
         self.models = folder / "models"
         self.calm = f"calm-{self.name}"
         self.calm_id = put(self.models / self.calm, CALM, its_roles())
-        (folder / "policy.toml").write_text(policy, encoding="utf-8")
+        (folder / "policy.toml").write_text(f"{policy}\n", encoding="utf-8")
         self.settings = _named(
             {
                 "broker": self.connection.bootstrap, "app_id": f"models-{self.name}",

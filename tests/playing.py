@@ -38,6 +38,7 @@ class Rec(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 class Said(NamedTuple):

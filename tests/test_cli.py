@@ -356,7 +356,7 @@ def test_a_policy_and_a_model_that_are_named_decide(
 ) -> None:
     folder, trained = model
     policy = tmp_path / "mine.toml"
-    policy.write_text('name = "mine"\nmode = "observe"', encoding="utf-8")
+    policy.write_text('name = "mine"\nmode = "observe"\n', encoding="utf-8")
 
     told = _told("replay", recording, "--out", tmp_path / "out", "--policy", policy, "--model", folder)
 

@@ -173,7 +173,7 @@ def test_an_export_that_tells_too_little_leaves_what_was_known_of_tenants(tmp_pa
 def test_what_a_replay_logged_and_its_export_teach_what_the_recording_taught(
     model: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "policy.toml").write_text("low_features_share = 1.0", "utf-8")
+    (tmp_path / "policy.toml").write_text("low_features_share = 1.0\n", "utf-8")
     monkeypatch.setenv("SESSION_RISK_MODEL_DIR", str(model.parent))
     monkeypatch.setenv("SESSION_RISK_MODEL", model.name)
     monkeypatch.setenv("SESSION_RISK_POLICY_FILE", str(tmp_path / "policy.toml"))

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mendings import mend
-from schemas.decode import ChunkDecoder, Decoded, Limits, Rejected, decode_chunk, decoder, record_key
+from schemas.decode import ChunkDecoder, decode_chunk, decoder, record_key
+from schemas.decoded import Decoded, Limits, Rejected
 from schemas.events import ApiCall
 from schemas.export import EXAMPLES
 from schemas.members import YEAR_2000_MS
-from schemas.told import Told
 from schemas.topics import TOPICS
 
 NOW = 1_795_501_800_000
@@ -376,25 +376,6 @@ def test_any_chunk_is_judged_as_if_each_record_were_alone(
     singles = [decode_chunk("api-calls", [v], [k], now_ms=NOW) for v, k in pairs]
     assert decoded.events == [event for single in singles for event in single.events]
     assert [r.reason for r in decoded.rejected] == [r.reason for single in singles for r in single.rejected]
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(records, st.sampled_from([b"s-1", b"s-2", None])), max_size=8))
-def test_events_told_by_their_members_are_those_decoded_whole(
-    pairs: list[tuple[bytes | None, bytes | None]],
-) -> None:
-    values, keys = [value for value, _ in pairs], [key for _, key in pairs]
-    members = ("session_id", "occurred_at", "operation", "tool")
-
-    whole = decode_chunk("api-calls", values, keys, now_ms=NOW)
-    told = decoder("api-calls").told(values, keys, members, now_ms=NOW)
-
-    assert isinstance(told.events, Told)
-    assert told.events.rows == [tuple(event[name] for name in members) for event in whole.events]
-    assert list(told.events) == whole.events
-    assert (told.places, told.rejected) == (whole.places, whole.rejected)
-    backwards = list(range(len(whole.events)))[::-1]
-    assert list(told.events.chosen(backwards)) == whole.events[::-1]
 
 
 def test_telemetry_is_read_though_its_device_lives_in_another_time_zone_and_not_if_in_another_day() -> None:

@@ -49,7 +49,7 @@ def replays(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("replays")
     _recording(folder / "recording")
     for name, policy in (("a", DETECTIONS_ALONE), ("again", DETECTIONS_ALONE), ("b", CALM)):
-        (folder / f"{name}.toml").write_text(policy, encoding="utf-8")
+        (folder / f"{name}.toml").write_text(f"{policy}\n", encoding="utf-8")
         decided_by = ("--policy", folder / f"{name}.toml")
         done = _run("replay", folder / "recording", "--out", folder / name, *decided_by)
         assert done.exit_code == 0, done.output

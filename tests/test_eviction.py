@@ -49,6 +49,13 @@ def test_within_a_tenant_the_longest_idle_go_and_revocations_without_an_answer_l
     assert surplus(table, np.ones(4, np.bool_), 2).tolist() == [3, 2]
 
 
+def test_a_session_is_idle_since_it_was_used_whatever_else_is_heard_of_it() -> None:
+    table = _table([("acme", 1), ("acme", 9), ("acme", 2)])
+    table.rows["client_at"][:3] = [0, 1, 2]
+
+    assert surplus(table, np.ones(3, np.bool_), 1).tolist() == [0, 1]
+
+
 def test_who_does_not_live_any_more_neither_counts_nor_goes() -> None:
     table = _table([("acme", 1), ("acme", 2), ("acme", 3)])
 

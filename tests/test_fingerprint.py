@@ -84,8 +84,8 @@ def test_answers_are_the_same_whether_remembered_or_not() -> None:
         asked.append(word)
         return word.encode() * 2
 
-    memory = Memory(make, limit=2)
-    answers = [memory.ask([(word,) for word in words]) for words in ("abca", "a", "cb")]
+    memory = Memory(make, np.dtype("S2"), limit=2)
+    answers = [memory.ask([(word,) for word in words]).tobytes() for words in ("abca", "a", "cb")]
 
     assert answers == [b"aabbccaa", b"aa", b"ccbb"]
     assert len(asked) < 9

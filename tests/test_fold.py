@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.arrivals import learn_names, locate, unseen
-from models.columns import Batch, Columns
+from models.batch import Batch
+from models.columns import Columns
 from models.features import FEATURE_NAMES
 from models.fold import fold
 from models.roles import Roles

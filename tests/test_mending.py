@@ -13,9 +13,10 @@ from histories import CAFE, HOME
 from mendings import mend
 from playing import Desk
 from samples import auth, call
-from schemas.decode import Decoded, Mended, Rejected, decode_chunk, decoder, encode
+from schemas.decode import decode_chunk, encode
+from schemas.decoded import Decoded, Mended, Rejected
 from schemas.events import ApiCall, AuthEvent, DeviceTelemetry, Event
-from schemas.topics import API_CALLS, AUTH_EVENTS, DEVICE_TELEMETRY, SESSION_RISK, TOPICS
+from schemas.topics import API_CALLS, AUTH_EVENTS, DEVICE_TELEMETRY, SESSION_RISK
 
 NOW = 1_795_501_800_000
 WHO = {"event_id": "e-1", "occurred_at": NOW, "tenant": "acme"}
@@ -235,17 +236,3 @@ def test_nothing_in_a_member_that_may_be_absent_loses_an_event(told: tuple[str, 
     assert (again.events, again.mended) == ([event], [])
     if mended:
         assert mend(topic, value) == (event, tuple(sorted(mended)))
-
-
-@pytest.mark.parametrize("topic", sorted(MODELS))
-def test_an_event_of_which_only_members_are_kept_is_mended_the_same_when_it_is_read_again(topic: str) -> None:
-    values = [json.dumps({**SMALL[topic], "country": country}).encode() for country in ("DE", "de", "")]
-    key, members = str(TOPICS[topic].key), (str(TOPICS[topic].key), "occurred_at", "country")
-    keys = [SMALL[topic][key].encode()] * 3
-
-    whole = decode_chunk(topic, values, keys, now_ms=NOW)
-    told = decoder(topic).told(values, keys, members, now_ms=NOW)
-
-    assert (told.mended, told.places) == (whole.mended, whole.places)
-    assert [told.events[at] for at in range(3)] == whole.events
-    assert [row[2] for row in told.events.rows] == ["DE", "DE", None]  # type: ignore[attr-defined]

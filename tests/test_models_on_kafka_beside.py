@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from model_fleet import DEFAULT, ODD, Fleet, apart, ended_in_order, its_roles, now, put
 from models.artefact import load, load_roles
+from models.batch import Kind
 from models.card import REFERENCE
-from models.columns import Kind
 from models.drift import LARGE, MODERATE, SCORE, Reference
 from models.features import FEATURE_NAMES
 from models.npz import pack

@@ -23,7 +23,7 @@ def rewritten(one: Desk, order: bytes, mask: int) -> Desk:
     for key, value in one.rows.items():
         row, names, side, _ = decode(value)
         row["mask"] = mask
-        (one.rows[key],) = encode(row, [names], [side], order)
+        ((_, one.rows[key]),) = encode(row, [names], [side], order)
     return one.restarted()
 
 

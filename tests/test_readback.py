@@ -29,7 +29,7 @@ CASE = Case(level="HIGH", level_since=7).encode()
 def written(names: Names, seen_at: int, *, case: bool) -> bytes:
     row = np.zeros(1, ROW)
     row["seen_at"], row["started_at"] = seen_at, 1
-    (value,) = encode(row, [names.pack()], [CASE if case else b""], ORDER)
+    ((_, value),) = encode(row, [names.pack()], [CASE if case else b""], ORDER)
     return value
 
 
@@ -51,7 +51,7 @@ CHANGES = st.lists(
 def test_values_decoded_together_are_those_decoded_one_by_one(
     told: list[tuple[NDArray[Any], Names, bytes, bytes]],
 ) -> None:
-    values = [encode(row, [names.pack()], [side], order)[0] for row, names, side, order in told]
+    values = [encode(row, [names.pack()], [side], order)[0][1] for row, names, side, order in told]
 
     every = decode_all(values)
 
@@ -106,7 +106,7 @@ def _held(table: SessionTable, cases: dict[int, Case]) -> dict[bytes, bytes]:
         names = Names.unpack(table.names[row])
         found = table.find(names.tenant, names.session_id)
         side = cases[found].encode() if found in cases else b""
-        (value,) = encode(table.rows[[found]], [table.names[row]], [side], ORDER)
+        ((_, value),) = encode(table.rows[[found]], [table.names[row]], [side], ORDER)
         answer[row_key(table.names[row])] = value
     return answer
 

@@ -28,8 +28,11 @@ def _at(time: int, name: str = "") -> bytes:
     return json.dumps({"event_id": name, "occurred_at": time}).encode()
 
 
-def _read(directory: Path) -> list[InputRecord]:
-    return list(recording.read(directory))
+def _read(directory: Path) -> list[tuple[str, int, bytes, int]]:
+    """The lines of a recording, which all have no headers."""
+    found = list(recording.read(directory))
+    assert {one.tenants for one in found} <= {()}
+    return [(one.topic, one.line, one.value, one.occurred_at) for one in found]
 
 
 def test_the_topics_of_a_recording_are_topics() -> None:
@@ -51,7 +54,7 @@ def test_what_was_written_is_read_back(tmp_path: Path, compression: recording.Co
 
     found: dict[str, list[dict[str, Any]]] = {topic: [] for topic in INPUT_TOPICS}
     times = []
-    for topic, line, value, at in recording.read(tmp_path / "new" / "here"):
+    for topic, line, value, at, _ in recording.read(tmp_path / "new" / "here"):
         found[topic].append(json.loads(value))
         times.append(at)
         assert (line, at) == (len(found[topic]), found[topic][-1]["occurred_at"])
@@ -76,7 +79,7 @@ def test_at_the_same_time_sign_ins_come_before_telemetry_before_calls(tmp_path: 
     for topic in reversed(INPUT_TOPICS):
         _file(tmp_path, topic, _at(5), _at(6))
 
-    found = [(topic, at) for topic, _, _, at in recording.read(tmp_path)]
+    found = [(topic, at) for topic, _, _, at, _ in recording.read(tmp_path)]
 
     assert found == [(topic, 5) for topic in INPUT_TOPICS] + [(topic, 6) for topic in INPUT_TOPICS]
 
@@ -130,7 +133,7 @@ def test_a_line_that_says_when_it_arrived_is_due_then_whatever_its_clock_says(tm
     fast, slow = (b'{"occurred_at":%d,"recorded_at":%d}' % times for times in ((9_000, 20), (3, 30)))
     _file(tmp_path, "device-telemetry", _at(10), fast, slow, _at(40))
 
-    assert [record.occurred_at for record in _read(tmp_path)] == [10, 20, 30, 40]
+    assert [at for *_, at in _read(tmp_path)] == [10, 20, 30, 40]
 
 
 def test_blank_lines_are_left_out_but_counted(tmp_path: Path) -> None:
@@ -245,3 +248,19 @@ def test_a_recording_without_truth_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(RecordingError, match=r"is not labelled: it has no truth\.jsonl"):
         recording.read_truth(tmp_path)
+
+
+def test_a_file_that_was_begun_when_the_writing_was_interrupted_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = recording._create
+
+    def interrupted(*arguments: Any) -> Any:
+        create(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recording, "_create", interrupted)
+    with pytest.raises(KeyboardInterrupt), recording.write(tmp_path / "out") as writer:
+        writer.line(AUTH, b"{}")
+
+    assert list((tmp_path / "out").iterdir()) == []

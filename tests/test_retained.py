@@ -129,6 +129,7 @@ def _verdict(connection: Connection, *arguments: str) -> tuple[Result, list[dict
     before = len(asyncio.run(read_all(connection, SESSION_FEEDBACK)))
     done = _run("feedback", *arguments, "--by", "soc-7")
     records = asyncio.run(read_all(connection, SESSION_FEEDBACK))
+    assert {tuple(one.headers) for one in records} <= {(("tenant", b"acme"),)}
     told = [json.loads(one.value or b"") for one in records]
     return done, sorted(told, key=lambda one: int(one["occurred_at"]))[before:]
 

@@ -107,6 +107,18 @@ def test_a_worker_has_its_changelogs_and_its_group_and_nobody_else_has() -> None
     assert others & {*changelogs, "app"} == set()
 
 
+def test_where_names_are_pseudonyms_only_those_who_act_on_commands_read_them() -> None:
+    less = {
+        role: sorted(
+            map(str, {*rights_of(role, "app", STAGES)} - {*rights_of(role, "app", STAGES, pseudonyms=True)})
+        )
+        for role in ROLES
+    }
+
+    commands = ["read topic session-challenges", "read topic session-revocations"]
+    assert less == {role: commands if role == "soc" else [] for role in ROLES}
+
+
 def test_a_right_is_told_in_words() -> None:
     assert str(Right("read", "topic", "api-calls")) == "read topic api-calls"
     assert str(Right("read", "group", "soc-", prefixed=True)) == "read group soc-*"
@@ -160,6 +172,22 @@ def test_for_a_program_every_role_is_told_with_a_principal_of_its_name(
         "name": "device-telemetry",
         "pattern": "literal",
     }
+
+
+def test_where_names_leave_as_pseudonyms_analysts_are_granted_no_commands_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keys").write_text(f"k1 {'x' * 32}", encoding="utf-8")
+    monkeypatch.setenv("SESSION_RISK_PSEUDONYM_KEY_FILE", str(tmp_path / "keys"))
+
+    told = json.loads(CliRunner().invoke(main, ["topics", "acls", "--json", "--role", "soc"]).stdout)
+
+    assert [row["name"] for row in told if row["operation"] == "read" and row["resource"] == "topic"] == [
+        "session-risk",
+        "session-findings",
+        "suppressions",
+        "revocation-acks",
+    ]
 
 
 def test_a_role_may_be_that_of_several() -> None:

@@ -13,7 +13,8 @@ from pydantic import ValidationError, model_validator
 
 from models.columns import AUTH_ACTIONS
 from pipeline.attempts import TOLD
-from schemas.decode import Mended, decode_chunk, encode
+from schemas.decode import decode_chunk, encode
+from schemas.decoded import Mended
 from schemas.events import EVENT_TYPES, ApiCall, AuthEvent
 from schemas.export import COMMITTED, EXAMPLES, message_schema
 from schemas.findings import SessionFinding

@@ -232,6 +232,15 @@ def test_a_session_that_is_over_is_forgotten_after_its_time(last: list[Event], a
     assert len(one.scorer.table) == 1
 
 
+def test_a_device_that_goes_on_reporting_does_not_keep_a_session_that_nobody_uses() -> None:
+    one, idle_s = Desk(), 12 * 3600
+    one.each(auth(0, device_id="phone-1"), *(context(at, device_id="phone-1") for at in (3600, idle_s)))
+
+    one.play(call(idle_s + 60, session_id="s-2"))
+
+    assert sorted(one.rows) == [row_key(Names("default", "s-2").pack())]
+
+
 def test_who_is_forgotten_without_a_word_is_said_to_have_ended_once() -> None:
     one = desk()
     one.each(auth(0, device_id="phone-1"), *others(0, 200))

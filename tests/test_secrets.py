@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from pipeline.brain import Brain
 from pipeline.cli import main
-from pipeline.commands.worker import _hear_of_kafka, _log
+from pipeline.commands.worker import TELL_ALL, _hear_of_kafka, _log
 from pipeline.connection import Connection
 from pipeline.console import shortened
 from pipeline.kinds import stage_kinds
@@ -86,7 +86,7 @@ def test_who_does_not_sign_in_sends_no_password_anywhere(
 @pytest.fixture
 def levels() -> Iterator[None]:
     """The levels of logging are afterwards what they were."""
-    loggers = [logging.getLogger(name) for name in (None, "aiokafka", "aiokafka.conn")]
+    loggers = [logging.getLogger(name) for name in (None, "aiokafka", *TELL_ALL)]
     before = [logger.level for logger in loggers]
     yield
     for logger, level in zip(loggers, before, strict=True):
@@ -104,7 +104,8 @@ def test_requests_are_never_logged_for_passwords_and_records_are_in_them(
     _hear_of_kafka()
 
     assert logging.getLogger("pipeline").isEnabledFor(logging.getLevelName(level))
-    assert not logging.getLogger("aiokafka.conn").isEnabledFor(logging.DEBUG)
+    assert [name for name in TELL_ALL if logging.getLogger(name).isEnabledFor(logging.DEBUG)] == []
+    assert TELL_ALL == ("aiokafka.conn", "aiokafka.producer.producer")
 
 
 # --- Token ids ---

@@ -330,6 +330,27 @@ def test_a_wrong_password_is_said_without_it(kafka: SecureKafka) -> None:
     assert "not-the-password" not in told
 
 
+JOINED = "Successfully joined group"
+
+
+def test_a_worker_that_logs_all_it_can_says_no_password_right_or_wrong(
+    kafka: SecureKafka, tmp_path: Path
+) -> None:
+    user = _user("worker")
+    code, out, err = kafka.run(user, "worker", sasl_password="not-the-password", log_level="DEBUG")  # noqa: S106
+    with kafka.working(user, tmp_path / "log", log_level="DEBUG", data_dir=str(tmp_path / "data")) as worker:
+        log = tmp_path / "log"
+        _until(lambda: JOINED in log.read_text("utf-8") or worker.poll() is not None, 60)
+        worker.terminate()
+        worker.wait(60)
+
+    assert code == 3
+    assert JOINED in log.read_text("utf-8")
+    assert " DEBUG " in err
+    assert "not-the-password" not in out + err
+    assert kafka.passwords[user] not in log.read_text("utf-8")
+
+
 def test_a_broker_that_a_stranger_vouches_for_is_not_talked_to(kafka: SecureKafka, tmp_path: Path) -> None:
     subprocess.run([str(KAFKA / "certificates.sh"), str(tmp_path)], check=True)
 

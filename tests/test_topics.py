@@ -66,7 +66,11 @@ def test_every_direction_has_topics() -> None:
 
 
 def test_the_configuration_is_what_the_broker_takes() -> None:
-    assert TOPICS["auth-events"].config() == {"cleanup.policy": "delete", "retention.ms": "604800000"}
+    assert TOPICS["auth-events"].config() == {
+        "cleanup.policy": "delete",
+        "retention.ms": "604800000",
+        "segment.ms": "25200000",
+    }
     assert TOPICS["model-control"].config() == {"cleanup.policy": "compact"}
 
 

@@ -43,10 +43,11 @@ class Worker:
 
     def samples(self) -> list[Sample]:
         """All that its metrics tell; nothing while nobody answers."""
-        families = text_string_to_metric_families(self._shown())
+        families = text_string_to_metric_families(self.page())
         return [sample for family in families for sample in family.samples]
 
-    def _shown(self) -> str:
+    def page(self) -> str:
+        """What its metrics are, as a scrape gets them; nothing while nobody answers."""
         assert self.process.poll() is None, f"it ended with {self.process.poll()}:\n{self.said()}"
         try:
             with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
@@ -65,7 +66,7 @@ class Worker:
     def done(self) -> int:
         """How many records it has dealt with, of all topics."""
         # Asked often: only the lines that are wanted are read.
-        told = (line for line in self._shown().splitlines() if line.startswith(DEALT_WITH))
+        told = (line for line in self.page().splitlines() if line.startswith(DEALT_WITH))
         return int(sum(float(line.rpartition(" ")[2]) for line in told))
 
     def partitions(self) -> set[int]:

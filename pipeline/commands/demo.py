@@ -16,7 +16,7 @@ from typing import Any, Final
 import click
 
 from pipeline import script
-from pipeline.assembly import configured, options
+from pipeline.assembly import configured, leaving, options
 from pipeline.broker import PARTITIONS, EmbeddedBroker
 from pipeline.changelog import changelog_topic
 from pipeline.client import remove
@@ -54,7 +54,7 @@ def command(*, broker: str | None, as_json: bool) -> int:
     with _setting(broker) as (settings, connection, partitions):
         suffix = "" if connection.embedded else f"-{token_hex(2)}"
         in_force = InForce(configured(settings))
-        kinds = stage_kinds(in_force.brain, options(settings, partitions))
+        kinds = leaving(settings, stage_kinds(in_force.brain, options(settings, partitions)))
         played = _script(partitions, suffix)
         with (
             _topics(settings, connection, kinds, partitions),

@@ -118,5 +118,6 @@ def _told(**members: Any) -> SessionFeedback:
 
 async def _send(connection: Connection, told: SessionFeedback) -> None:
     async with writing(connection) as writer:
-        await writer.send(Message(SESSION_FEEDBACK, told.session_id.encode(), encode(told)))
+        message = Message(SESSION_FEEDBACK, told.session_id.encode(), encode(told))
+        await writer.send(message, tenants=[told.tenant.encode()])
         await writer.flush()

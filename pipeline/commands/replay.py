@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from models.artefact import load_roles
-from pipeline.assembly import chosen, model_in, options
+from pipeline.assembly import chosen, leaving, model_in, options
 from pipeline.challenger import Challenger
 from pipeline.connection import Connection
 from pipeline.console import as_json, grid, print_json, screen, tracked, working
@@ -58,14 +58,16 @@ def command(
     What leaves is written to --out, a JSON-lines file per topic: all of it or nothing. The same recording,
     policy and model give the same bytes. With a `truth.jsonl` the result is held against the truth. With
     --from-topics the recording is what SESSION_RISK_BROKER still holds: sessions that began before that, and
-    what was normal then, are not known. `session-risk diff` tells two replays apart.
+    what was normal then, are not known. Whose a record is, SESSION_RISK_TENANCY asks of topics only: a file
+    keeps no headers. `session-risk diff` tells two replays apart.
     """
     settings = load()
     since_ms = _since(recording, since, from_topics=from_topics)
     in_force = InForce(chosen(settings, policy, model))
     if challenger is not None:
         in_force.brain.challengers = (Challenger(model_in(challenger), load_roles(challenger)),)
-    stages = Replay(stage_kinds(in_force.brain, options(settings, partitions, event_clock=True)), partitions)
+    told = options(settings, partitions, event_clock=True, from_topics=from_topics)
+    stages = Replay(leaving(settings, stage_kinds(in_force.brain, told)), partitions)
     card = Scorecard.against(truth_of(recording) if recording else [])
     with _records(recording, settings, since_ms) as (total, records), write(out) as writer:
         search_seldom()

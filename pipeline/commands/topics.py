@@ -84,10 +84,12 @@ def check(*, as_json: bool) -> None:
 def acls(*, roles: tuple[Role, ...], named: tuple[str, ...], apply: bool, as_json: bool) -> None:
     """Print the least rights that each role needs; with --apply, grant them.
 
+    Where SESSION_RISK_PSEUDONYM_KEY_FILE is set, who does not act on commands does not read them.
     What was granted before is not taken back: `kafka-acls.sh --list` shows it.
     """
     settings, _ = _needed()
-    wanted = {role: rights_of(role, settings.app_id, STAGES) for role in (roles or ROLES)}
+    hidden = settings.pseudonym_key_file is not None
+    wanted = {role: rights_of(role, settings.app_id, STAGES, pseudonyms=hidden) for role in roles or ROLES}
     principals = _principals(named, list(wanted))
     if apply:
         connection = Connection.of(settings)

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from pipeline import failpoints, metrics
 from pipeline.acl_admin import check_rights
-from pipeline.assembly import configured, options
+from pipeline.assembly import configured, leaving, options
 from pipeline.broker import PARTITIONS, EmbeddedBroker
 from pipeline.connection import Connection
 from pipeline.kinds import stage_kinds
@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
+TELL_ALL = ("aiokafka.conn", "aiokafka.producer.producer")
+"""Tell requests and records at DEBUG with what they hold: the password (PLAIN), keys, names, whole values."""
+
 
 class _NoServiceTalk(logging.Filter):
     """Leaves out what each of Faust's services says of its own coming and going."""
@@ -64,6 +67,7 @@ def command(*, workers: int) -> int:
     if settings.embedded and workers > 1:
         raise click.UsageError("the embedded broker lives in one process: use --workers 1, or a real broker")
     _log(settings.log_level)
+    leaving(settings, ())  # what is wrong with its keys is said before anything starts
     with _connected(settings) as connection:
         partitions = PARTITIONS if connection.embedded else settings.partitions
         _check(connection, settings.app_id, partitions)
@@ -89,11 +93,11 @@ def _log(level: str) -> None:
 
 
 def _hear_of_kafka() -> None:
-    """From now on it is news what the client says, but for the requests that it tells at DEBUG."""
+    """From now on it is news what the client says, but for what it tells at DEBUG with all it holds."""
     logging.getLogger("aiokafka").setLevel(logging.NOTSET)
     if logging.getLogger().isEnabledFor(logging.DEBUG):
-        # They are told with what they hold: the password (PLAIN), keys, the beginnings of records.
-        logging.getLogger("aiokafka.conn").setLevel(logging.INFO)
+        for name in TELL_ALL:
+            logging.getLogger(name).setLevel(logging.INFO)
 
 
 @contextmanager
@@ -112,9 +116,9 @@ def _work(settings: Settings, connection: Connection, partitions: int) -> int:
     warm(in_force.brain)
     shown = metrics.Metrics(CollectorRegistry())
     watching = Watching(shown, in_force, [in_force.look])
-    kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions)))
+    kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions, from_topics=True)))
     edge = edge_of(settings, connection, partitions, index)
-    app = build_app(edge, kinds, watching, Control(MODEL_CONTROL, in_force.order))
+    app = build_app(edge, leaving(settings, kinds), watching, Control(MODEL_CONTROL, in_force.order))
     with _metrics_served(settings, shown, index):
         policy, model = in_force.policy, in_force.champion or "none"
         logger.info("policy %s, mode %s, decides with model %s", policy.id, policy.mode, model)

@@ -43,11 +43,15 @@ PORT = 9564
 BIN = Path(sys.executable).parent
 
 
+UNGUARDED = "[guard]\nrevocations_per_minute = 1000000\n"
+"""The guard would hold the probes back."""
+
+
 @contextmanager
-def worker(app_id: str, workers: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process with topics of its own state; of several, the process that started them."""
+def worker(app_id: str, workers: int = 1, rules: str = UNGUARDED) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process with topics of its own state and a policy of these *rules*; of several, who started them."""
     policy = Path(tempfile.mkdtemp()) / "policy.toml"
-    policy.write_text("[guard]\nrevocations_per_minute = 1000000\n")  # the guard would hold the probes back
+    policy.write_text(rules)
     environment = os.environ | {
         "SESSION_RISK_POLICY_FILE": str(policy),
         "SESSION_RISK_BROKER": BROKER, "SESSION_RISK_APP_ID": app_id, "SESSION_RISK_METRICS_PORT": str(PORT),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ class Sent(NamedTuple):
     timestamp: int
     key: bytes
     value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def session_id(number: int) -> str:

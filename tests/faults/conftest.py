@@ -1,4 +1,4 @@
-"""Every fault is tried with each of the seeds in SEEDS (``SEEDS="1 2 3"``), and its run told in a line."""
+"""Every fault is tried with each of the seeds in SEEDS (``SEEDS="1 2 3"``); all runs are told at the end."""
 
 from __future__ import annotations
 
@@ -10,10 +10,26 @@ from pathlib import Path
 import pytest
 
 from outcome import Run
+from proxy import Proxy
+from summary import Told, table
 from trial import Point, Trial, trial
 
 Workers = Sequence[Point | None]
 Fault = Callable[[Trial], Awaitable[None]]
+TOLD = pytest.StashKey[list[Told]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to remember runs."""
+    config.stash[TOLD] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Tell all runs in a table."""
+    if told := config.stash[TOLD]:
+        terminalreporter.section("what came of each fault")
+        for line in table(told):
+            terminalreporter.write_line(line)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -30,32 +46,55 @@ def bootstrap() -> str:
 class Player:
     """Plays the recording with a fault, and tells how it went."""
 
-    def __init__(self, bootstrap: str, folder: Path, seed: int, tell: Callable[[Run], None]) -> None:
+    def __init__(self, bootstrap: str, folder: Path, seed: int, tell: Callable[[Run | None], None]) -> None:
         self.bootstrap = bootstrap
         self.seed = seed
         self._folder = folder
         self._tell = tell
 
-    def __call__(self, fault: Fault, workers: Workers = (None,), poison_share: float = 0.0) -> Run:
+    def __call__(
+        self,
+        fault: Fault,
+        workers: Workers = (None,),
+        poison_share: float = 0.0,
+        *,
+        supervised: bool = False,
+        before: Fault | None = None,
+    ) -> Run:
         """Return what came of it; as `playing`."""
-        return asyncio.run(self.playing(fault, workers, poison_share=poison_share))
+        playing = self.playing(
+            fault, workers, poison_share=poison_share, supervised=supervised, before=before
+        )
+        return asyncio.run(playing)
 
     async def playing(
-        self, fault: Fault, workers: Workers = (None,), broker: str = "", poison_share: float = 0.0
+        self,
+        fault: Fault,
+        workers: Workers = (None,),
+        broker: str = "",
+        poison_share: float = 0.0,
+        *,
+        supervised: bool = False,
+        before: Fault | None = None,
     ) -> Run:
-        """Return what came of it. It begins when the *workers* share the partitions.
+        """Return what came of it. It begins when the *workers* share the partitions and *before* is done.
 
-        In the end those that still run must end in order. With *broker*, where workers find the brokers
-        instead of where they are, those that fail are followed by others.
+        In the end those that still run must end in order. When *supervised*, and with *broker*, where workers
+        find the brokers instead of where they are, those that fail are followed by others.
         """
         async with trial(self.bootstrap, self._folder, self.seed, workers, broker) as one:
             one.poison_share = poison_share
-            supervising = asyncio.ensure_future(one.fleet.restart_what_fails()) if broker else None
+            supervising = None
+            if supervised or broker:
+                supervising = asyncio.ensure_future(one.fleet.restart_what_fails())
             try:
                 await one.join(len(workers))
+                if before is not None:
+                    await before(one)
                 run = await one.play(self.seed, fault)
                 codes = await one.fleet.end()
             except BaseException:
+                self._tell(None)
                 for worker in one.fleet.workers:
                     print(f"--- {worker.log.name} ended with {worker.process.poll()}\n{worker.said()}")
                 raise
@@ -66,6 +105,17 @@ class Player:
         assert set(codes) == {0}
         return run
 
+    def through_proxy(
+        self, fault: Callable[[Trial, Proxy], Awaitable[None]], workers: Workers = (None,)
+    ) -> Run:
+        """Return what came of it; as `playing`, the brokers being behind a proxy that *fault* is given."""
+
+        async def behind() -> Run:
+            async with Proxy(self.bootstrap) as proxy:
+                return await self.playing(lambda one: fault(one, proxy), workers, broker=proxy.address)
+
+        return asyncio.run(behind())
+
 
 @pytest.fixture
 def play(
@@ -75,8 +125,17 @@ def play(
     request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
 ) -> Player:
-    def tell(run: Run) -> None:
+    def tell(run: Run | None) -> None:
+        told = Told(_fault(request.node.name, seed), seed, run)
+        request.config.stash[TOLD].append(told)
         with capsys.disabled():
-            print(f"\n{run.line(request.node.name.removeprefix('test_').replace('_', ' '), seed)}")
+            print(f"\n{told.line()}")
 
     return Player(bootstrap, tmp_path, seed, tell)
+
+
+def _fault(test: str, seed: int) -> str:
+    """Return the fault that *test* is named after."""
+    name, _, parameters = test.removeprefix("test_").removesuffix("]").partition("[")
+    rest = parameters.removeprefix(str(seed)).removesuffix(str(seed)).strip("-")
+    return name.replace("_", " ") + (f": {rest}" if rest else "")

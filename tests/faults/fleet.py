@@ -101,6 +101,14 @@ class Fleet:
         self.workers.append(worker)
         return worker
 
+    async def worker(self, number: int, seconds: float = END_SECONDS) -> Worker:
+        """Return the worker started as *number*, from 0, once it is; fails the test after *seconds*."""
+        deadline = monotonic() + seconds
+        while len(self.workers) <= number:
+            assert monotonic() < deadline, f"worker {number} is not started after {seconds:.0f} s"
+            await asyncio.sleep(0.05)
+        return self.workers[number]
+
     @property
     def running(self) -> list[Worker]:
         """The workers that have not ended."""

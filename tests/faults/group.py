@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
 from known import PARTITIONS
@@ -18,7 +19,7 @@ from pipeline.brain import Brain
 from pipeline.connection import Connection
 from pipeline.kinds import stage_kinds
 from pipeline.scorer import Options
-from schemas.topics import TOPICS
+from schemas.topics import API_CALLS, TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -82,14 +83,19 @@ class Group:
 
     async def members(self) -> int:
         """Return how many members share the partitions; 0 while they are about to."""
+        return len(await self.held())
+
+    async def held(self) -> dict[str, frozenset[int]]:
+        """Return which partitions each member holds, by its id; nothing while they are about to be shared."""
         admin = AIOKafkaAdminClient(**self.connection.for_aiokafka())
         try:
             await admin.start()
-            (answer,) = await admin.describe_consumer_groups([self.app_id])
-            (group,) = answer.groups
-            return len(group[5]) if group[2] == "Stable" else 0
+            (told,) = await admin.describe_consumer_groups([self.app_id])
+            (group,) = told.groups
+            members = group[5] if group[2] == "Stable" else ()
+            return {member[0]: _partitions(member[4]) for member in members}
         except (KafkaError, OSError):
-            return 0
+            return {}
         finally:
             await admin.close()
 
@@ -116,6 +122,11 @@ class Group:
             yield reader
         finally:
             await reader.stop()
+
+
+def _partitions(assignment: bytes) -> frozenset[int]:
+    told = ConsumerProtocolMemberAssignment.decode(assignment).assignment
+    return frozenset(p for topic, partitions in told if topic == API_CALLS for p in partitions)
 
 
 def _places(topic: str) -> list[TopicPartition]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pydantic_core import from_json
@@ -67,14 +67,6 @@ class Run(NamedTuple):
     repeated: int
     recovered_s: float
     restarts: int = 0
-
-    def line(self, name: str, seed: int) -> str:
-        """Return the run in a line."""
-        counts = ", ".join(f"{what} {number}" for what, number in asdict(self.wrong).items())
-        return (
-            f"{name}, seed {seed}: {self.events:,} events in; {counts}; {self.repeated:,} records repeated, "
-            f"recovered in {self.recovered_s:.1f} s, {self.restarts} restarts"
-        )
 
 
 def judged(known: Known, records: Sequence[Record], poison: Iterable[Place]) -> tuple[Wrong, int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from schemas.decode import encode
+from schemas.decode import decode_chunk, encode, record_key
 
 Event = dict[str, Any]
+Bytes = Callable[[bytes, random.Random], bytes]
 
 
 def _cut(value: bytes, chance: random.Random) -> bytes:
@@ -33,7 +35,7 @@ def _with(member: str, told: Any) -> Callable[[Event], Event]:
     return lambda event: {**event, member: told}
 
 
-BYTES = (_cut, _scratched, _noise)
+BYTES: Sequence[Bytes] = (_cut, _scratched, _noise)
 MEMBERS = (
     _without("session_id"),
     _without("occurred_at"),
@@ -57,3 +59,77 @@ def poisoned(event: Event, chance: random.Random) -> bytes:
     if which < len(BYTES) + len(MEMBERS):
         return encode(MEMBERS[which - len(BYTES)](event))
     return b"x" * LARGE
+
+
+# --- by chance ----------------------------------------------------------------------------------------------
+
+
+def _flipped(value: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(value))
+    return value[:at] + bytes([value[at] ^ 1 << chance.randrange(8)]) + value[at + 1 :]
+
+
+def _swapped(value: bytes, chance: random.Random) -> bytes:
+    """Two parts of it in each other's place."""
+    one, other = sorted(chance.sample(range(len(value)), 2))
+    return value[other:] + value[one:other] + value[:one]
+
+
+def _twice(value: bytes, chance: random.Random) -> bytes:
+    return value + chance.choice((b"", b",", b"\n", b"\0")) + value
+
+
+def _deep(_value: bytes, chance: random.Random) -> bytes:
+    """Brackets in brackets, more than any reader follows."""
+    depth = chance.randrange(200, 20_000)
+    return chance.choice((b"[", b'{"a":')) * depth
+
+
+def _long(value: bytes, chance: random.Random) -> bytes:
+    """Just too long to be read, though each part of it is right."""
+    return value[:-1] + b',"more":"' + b"x" * chance.randrange(65_000, 70_000) + b'"}'
+
+
+STRANGE: Sequence[Any] = (
+    None, True, False, 0, -1, 1.5, 2**53, 2**63, -(2**63), 10**400, "", " ", "\0", "x" * 600,
+    "\U0001f600" * 300, [], [[]], {}, {"a": {}}, [None] * 50, "2026-03-02", "NaN",
+)  # fmt: skip
+"""What may stand in the place of anything."""
+RAW = (b"NaN", b"Infinity", b"-Infinity", b"1e999", b'"\\ud800"', b"01", b"'a'", b"undefined")
+"""What is no JSON, though some write it."""
+
+
+def _raw_member(value: bytes, chance: random.Random) -> bytes:
+    name = chance.choice((b"type", b"event_id", b"occurred_at", b"tenant"))
+    return value[:-1] + b',"' + name + b'":' + chance.choice(RAW) + b"}"
+
+
+def _strange_member(event: Event, chance: random.Random) -> Event:
+    return {**event, chance.choice([*event]): chance.choice(STRANGE)} if event else event
+
+
+def _missing_members(event: Event, chance: random.Random) -> Event:
+    gone = chance.sample([*event], chance.randint(1, len(event))) if event else ()
+    return {name: told for name, told in event.items() if name not in gone}
+
+
+BYTE_WAYS: Mapping[Bytes, float] = {
+    _cut: 1, _scratched: 1, _noise: 1, _flipped: 3, _swapped: 1, _twice: 1, _deep: 0.2, _long: 0.1,
+    _raw_member: 2,
+}  # fmt: skip
+"""What may become of a record's bytes, and how often; those that make large ones seldom."""
+MEMBER_WAYS = (_strange_member, _strange_member, _missing_members)
+
+
+def fuzzed(topic: str, event: Event, chance: random.Random, now_ms: int) -> bytes:
+    """Return *event* changed once or more often, at random, so that nobody can read it on *topic*."""
+    key = record_key(topic, event)
+    while True:
+        changed = event
+        for way in chance.sample(MEMBER_WAYS, chance.randint(0, 3)):
+            changed = way(changed, chance)
+        value = json.dumps(changed).encode()
+        for other in chance.choices([*BYTE_WAYS], [*BYTE_WAYS.values()], k=chance.randint(0, 2)):
+            value = other(value, chance) if len(value) > 2 else value
+        if decode_chunk(topic, [value], [key], now_ms=now_ms).rejected:
+            return value

@@ -7,17 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from io import BytesIO
 from typing import Self
 
-from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
-from aiokafka.protocol.types import Int16, Int32, String
+from refusing import Answer, Refusal, answer, divided, is_write
 
 HOST = "127.0.0.1"
-PRODUCE = 0
-"""The API key of requests to write."""
-LIKE_V7 = range(5, 8)
-"""Versions of that request that are answered in the same form."""
 
 
 class Proxy:
@@ -26,10 +20,12 @@ class Proxy:
     def __init__(self, broker: str) -> None:
         self.delay_s = 0.0
         """How long each request is held up."""
-        self.refuse_with = 0
-        """The error code that requests to write are answered with; 0: they are passed on."""
+        self.delay_writes_s = 0.0
+        """How long, besides, each request to write is."""
+        self.refusal: Refusal | None = None
+        """What of requests to write is refused; `None`: they are passed on."""
         self.refused = 0
-        """How many were refused."""
+        """How many were, or a part of them."""
         self._port = int(broker.rpartition(":")[2])
         self._open = True
         self._links: set[asyncio.Task[None]] = set()
@@ -100,6 +96,7 @@ class _Link:
         self._proxy = proxy
         self._to_client = to_client
         self._to_broker = to_broker
+        self._refused: dict[int, Answer] = {}
         self._unanswered = 0
         self._answered = asyncio.Event()
         self._answered.set()
@@ -108,35 +105,42 @@ class _Link:
         while True:
             request = await _frame(client)
             await asyncio.sleep(self._proxy.delay_s)
-            if self._proxy.refuse_with and struct.unpack(">h", request[:2])[0] == PRODUCE:
-                self._proxy.refused += 1
-                await self._answered.wait()  # answers come in the order of requests
-                self._to_client.write(_framed(refusal(request, self._proxy.refuse_with)))
+            if not is_write(request):
+                self._pass_on(request)
+                continue
+            await asyncio.sleep(self._proxy.delay_writes_s)
+            refusal = self._proxy.refusal
+            if refusal is None:
+                self._pass_on(request)
             else:
-                self._unanswered += 1
-                self._answered.clear()
-                self._to_broker.write(_framed(request))
+                await self._refuse(request, refusal)
+
+    async def _refuse(self, request: bytes, refusal: Refusal) -> None:
+        correlation, refused, pass_on = divided(request, refusal)
+        self._proxy.refused += bool(refused)
+        if pass_on is None:
+            await self._answered.wait()  # answers come in the order of requests
+            self._to_client.write(_framed(answer(correlation, refused)))
+            return
+        if refused:
+            self._refused[correlation] = refused
+        self._pass_on(pass_on)
+
+    def _pass_on(self, request: bytes) -> None:
+        self._unanswered += 1
+        self._answered.clear()
+        self._to_broker.write(_framed(request))
 
     async def responses(self, broker: asyncio.StreamReader) -> None:
         while True:
             response = await _frame(broker)
+            (correlation,) = struct.unpack(">i", response[:4])
+            if (refused := self._refused.pop(correlation, None)) is not None:
+                response = answer(correlation, refused, response)
             self._to_client.write(_framed(self._proxy.own(response)))
             self._unanswered -= 1
             if not self._unanswered:
                 self._answered.set()
-
-
-def refusal(request: bytes, error: int) -> bytes:
-    """Return the answer to a *request* to write by which each partition is refused with the code *error*."""
-    told = BytesIO(request)
-    _, version, correlation = Int16.decode(told), Int16.decode(told), Int32.decode(told)
-    String("utf-8").decode(told)
-    assert version in LIKE_V7, f"version {version} of a request to write is not known here"
-    topics = [
-        (topic, [(partition, error, -1, -1, -1) for partition, _ in partitions])
-        for topic, partitions in ProduceRequest_v7.decode(told).topics
-    ]
-    return bytes(Int32.encode(correlation) + ProduceResponse_v7(topics, 0).encode())
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:

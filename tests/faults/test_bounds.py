@@ -12,6 +12,7 @@ from pipeline.brain import Brain
 from pipeline.case import CHILDREN, EVIDENCE, Case, Episode
 from pipeline.device import MOST_SESSIONS as MOST_OF_DEVICE
 from pipeline.device import device_context
+from pipeline.fleet import MOST_TENANTS, Fleet
 from pipeline.keyed import KeyedStage, pack
 from pipeline.kinds import stage_kinds
 from pipeline.network import network_context
@@ -357,6 +358,16 @@ def test_tenants_that_are_made_up_are_bounded_like_all_names() -> None:
     masses(one, (activity(0, tenant=f"t-{at}", principal_id="p", used=["scope:a"]) for at in range(FLOOD)))
 
     assert len(one.rows) == 2 * HELD  # each with what its principals share
+
+
+def test_the_fleets_of_tenants_that_are_made_up_are_bounded_too() -> None:
+    fleet = Fleet()
+    for at in range(2 * MOST_TENANTS):
+        fleet.hear(f"t-{at}", 0, T0)
+        fleet.fall(f"t-{at}", "managed", 0, T0)
+
+    assert (len(fleet._heard), len(fleet._fell)) == (MOST_TENANTS, MOST_TENANTS)
+    assert next(iter(fleet._heard)) == f"t-{MOST_TENANTS}"
 
 
 def _held(one: Player) -> set[str]:

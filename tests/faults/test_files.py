@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from group import KINDS as STAGES
 from known import PARTITIONS
+from models import card
 from models.artefact import SHIPPED, BadModel, load, load_roles
 from models.card import CARD
 from models.roles import Roles
@@ -274,16 +276,36 @@ def test_half_of_one_model_and_half_of_another_are_never_used(desk: Desk) -> Non
     assert desk.said().endswith("changed while it was read; it is read again as it stays")
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_read_of_a_file_is_what_the_card_vouched_for(
+    desk: Desk, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, vouched = desk.folder / "models" / "next", card.read
+
+    def exchanged_afterwards(directory: Path) -> dict[str, Any]:
+        told = vouched(directory)
+        _scratch(directory / name)
+        return told
+
+    monkeypatch.setattr(card, "read", exchanged_afterwards)
+    with pytest.raises(BadModel) as refused:
+        (load if name == "detector.npz" else load_roles)(place)
+
+    assert str(refused.value) == f"{place / name}: changed while it was read (its sha256 is not the card's)"
+
+
 def _flips(held: bytes) -> Iterator[bytes]:
-    for at in range(0, len(held), 7):
-        for bit in (0, 2, 5):
+    """*held* with a bit flipped: here and there, and everywhere in the name of a part that may be missing."""
+    name = held.index(b'"roles.npz"')
+    for at in (*range(0, len(held), 97), *range(name, name + len("roles.npz") + 2)):
+        for bit in (0, 1, 5):
             yield held[:at] + bytes([held[at] ^ 1 << bit]) + held[at + 1 :]
 
 
 def test_a_card_with_a_flipped_bit_hides_no_part_of_its_model(desk: Desk) -> None:
     place = desk.folder / "models" / "next"
-    card, refused, hidden = (place / CARD).read_bytes(), 0, 0
-    for spoilt in _flips(card):
+    good, refused, hidden = (place / CARD).read_bytes(), 0, 0
+    for spoilt in _flips(good):
         (place / CARD).write_bytes(spoilt)
         try:
             load(place)

@@ -94,6 +94,14 @@ class Trial:
 
         await until(f"{workers} workers share the partitions", joined, JOIN_SECONDS)
 
+    async def until_shared_anew(self, workers: int) -> None:
+        """Return when partitions that so many *workers* share are about to be shared anew, or just were."""
+
+        async def changes() -> bool:
+            return await self.group.members() != workers
+
+        await until("partitions are shared anew", changes, JOIN_SECONDS)
+
     async def play(self, seed: int, fault: Callable[[Trial], Awaitable[None]]) -> Run:
         """Play what *seed* makes, with *fault* happening meanwhile; workers are started before or by it."""
         begins = await self.group.ends(READ)

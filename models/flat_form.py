@@ -1,0 +1,129 @@
+"""What a flat message may hold, in numbers that compiled code can look things up in: taken from its model.
+
+The model stays the one definition of the message; here it is only told otherwise.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+Ints = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+TEXT, CAPITALS, INTEGER, NUMBER = range(4)
+"""Kinds of member: text, text of capital letters alone, a whole number, any number."""
+_KINDS: Final = {"str": TEXT, "literal": TEXT, "int": INTEGER, "float": NUMBER}
+_CAPITALS: Final = {"^[A-Z]{2}$": 2}
+"""Patterns that are understood, and how many capital letters each means."""
+_UNDERSTOOD: Final = {"type", "metadata", "min_length", "max_length", "ge", "le", "pattern", "expected"}
+_UNBOUNDED: Final = 2**62
+_SLOT_BITS: Final = 7
+SHIFT: Final = np.uint64(64 - _SLOT_BITS)
+LENGTH_AT: Final = np.uint64(56)
+_LONGEST: Final = 16
+MOST_MEMBERS: Final = 64
+
+
+class Form(NamedTuple):
+    """The members of a message, a number each, in the order of the model.
+
+    Attributes:
+        members: a row for each, ``(m, 5)``: see the columns below.
+        words: members' names, then the texts that members with choices may be, ``(w, 3)``: length, first
+            eight bytes and last eight, little end first; a shorter one is its bytes and zeros, twice.
+        slots: the member whose name comes to this place, -1 for none, ``(128,)``.
+        factor: what makes those places differ.
+        needed: a bit for each member that must be there.
+    """
+
+    members: Ints
+    words: Words
+    slots: Ints
+    factor: np.uint64
+    needed: np.uint64
+
+
+KIND, LEAST, MOST, FIRST_CHOICE, END_CHOICE = range(5)
+MEMBER_COLUMNS: Final = 5
+WORD_COLUMNS: Final = 3
+"""Columns of `Form.members`: the kind, the bounds of a number or of a text's length,
+and which of the words are its choices; none if it may be any text."""
+
+
+def form_of(model: type[BaseModel]) -> Form:
+    """The form of *model*.
+
+    Raises:
+        TypeError: a member is neither text nor a number, or bounded by what is not understood here.
+    """
+    fields = _fields(model.__pydantic_core_schema__)
+    if len(fields) > MOST_MEMBERS:
+        raise TypeError(
+            f"{model.__name__} has {len(fields)} members, at most {MOST_MEMBERS} are read in bulk"
+        )
+    words = [_word(name) for name in fields]
+    factor, slots = _slots(words)
+    members = []
+    for name, field in fields.items():
+        leaf = _leaf(name, field["schema"])
+        first = len(words)
+        words += [_word(choice) for choice in leaf.get("expected", ())]
+        members.append((_kind(leaf), *_bounds(leaf), first, len(words)))
+    needed = sum(1 << at for at, one in enumerate(fields.values()) if one["schema"]["type"] != "default")
+    return Form(
+        np.array(members, np.int64), np.array(words, np.uint64), slots, np.uint64(factor), np.uint64(needed)
+    )
+
+
+def _fields(schema: Any) -> dict[str, Any]:
+    """The members that a model's core schema tells, however it is wrapped."""
+    while schema["type"] != "model-fields":
+        schema = schema["schema"]
+    fields: dict[str, Any] = schema["fields"]
+    return fields
+
+
+def _leaf(name: str, schema: Any) -> Any:
+    """What a value must be that is there and not null."""
+    while schema["type"] in {"default", "nullable", "function-before"}:
+        schema = schema["schema"]
+    patterned = schema.get("pattern")
+    if schema["type"] not in _KINDS or not set(schema) <= _UNDERSTOOD or patterned not in {None, *_CAPITALS}:
+        raise TypeError(f"{name}: only bounded texts and numbers can be read in bulk, this is {schema}")
+    return schema
+
+
+def _kind(leaf: Any) -> int:
+    return CAPITALS if "pattern" in leaf else _KINDS[leaf["type"]]
+
+
+def _bounds(leaf: Any) -> tuple[int, int]:
+    if "pattern" in leaf:
+        return (_CAPITALS[leaf["pattern"]],) * 2
+    if leaf["type"] in {"int", "float"}:
+        return leaf.get("ge", -_UNBOUNDED), leaf.get("le", _UNBOUNDED)
+    return leaf.get("min_length", 0), leaf.get("max_length", _UNBOUNDED)
+
+
+def _word(text: str) -> tuple[int, int, int]:
+    told = text.encode()
+    if not 0 < len(told) <= _LONGEST:
+        raise TypeError(f"{text!r}: names and choices of at most {_LONGEST} bytes are read in bulk")
+    return len(told), int.from_bytes(told[:8], "little"), int.from_bytes(told[-8:], "little")
+
+
+def _slots(words: list[tuple[int, int, int]]) -> tuple[int, Ints]:
+    """The first odd factor that gives each of *words* a slot of its own, and who is in which slot."""
+    for factor in count(0x9E3779B97F4A7C15, 2):
+        marks = [(first ^ length << int(LENGTH_AT)) * factor % 2**64 for length, first, _ in words]
+        places = [mark >> int(SHIFT) for mark in marks]
+        if len(set(places)) == len(places):
+            slots = np.full(1 << _SLOT_BITS, -1, np.int64)
+            slots[places] = np.arange(len(places))
+            return factor % 2**64, slots
+    raise AssertionError("there is always one")

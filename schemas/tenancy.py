@@ -1,0 +1,45 @@
+"""Whose a record is, by the word of who let it in: the record header that vouches for an event's tenant.
+
+A producer can write any tenant into an event. The gateway that stands between producers and the topics knows
+whom it let in, and says so in a header, in place of any of that name that it was sent.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from schemas.decoded import Decoded, without
+from schemas.refusal import shown_word
+from schemas.topics import TOPICS
+
+TENANT_HEADER: Final = "tenant"
+"""The header's name. Kafka lets a record have several of one name: then none of them counts."""
+
+VOUCHED: Final = frozenset(topic.name for topic in TOPICS.values() if topic.vouched)
+"""The topics on which a tenant is only believed if the header says the same."""
+
+Tenants = Sequence[Sequence[bytes]]
+"""For each record of a chunk, what its headers of that name say."""
+
+
+def named_in(headers: Iterable[tuple[str, bytes | None]]) -> list[bytes]:
+    """What a record's *headers* of the name above say."""
+    return [value or b"" for name, value in headers if name == TENANT_HEADER]
+
+
+def of_own_tenant(decoded: Decoded, tenants: Tenants, tenant_of: Callable[[Any], str]) -> Decoded:
+    """Reject every event of *decoded* whose tenant its record's header does not vouch for."""
+    said = list(map(tenant_of, decoded.events))
+    found = [tenants[place] for place in decoded.places]
+    if [[one.encode()] for one in said] == found:
+        return decoded
+    return without(decoded, [_reason(one, named) for one, named in zip(said, found, strict=True)])
+
+
+def _reason(said: str, named: Sequence[bytes]) -> str | None:
+    if len(named) == 1:
+        if named[0] == said.encode():
+            return None
+        told = shown_word(named[0].decode(errors="replace"))
+        return f"tenant: the event says {shown_word(said)}, its record header {TENANT_HEADER!r} says {told}"
+    how_many = "several record headers" if named else "no record header"
+    return f"tenant: {how_many} {TENANT_HEADER!r}; the gateway before the topic must set exactly one"

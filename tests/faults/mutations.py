@@ -1,0 +1,253 @@
+"""Bugs to put in on purpose: changes to the product that break a promise, each with a test that must go red.
+
+`mutate.py` puts them in, one after the other, and says which survive.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+LANES: Final = "pipeline/lanes.py"
+READING: Final = "pipeline/batch_consumer.py"
+WORKERS: Final = "tests/faults/test_workers.py::"
+REFUSALS: Final = "tests/faults/test_refusals.py::"
+DIES: Final = f"{WORKERS}test_a_worker_dies_and_the_next_one_too"
+REFUSED: Final = f"{REFUSALS}test_a_worker_dies_whose_writes_were_refused_and_it_had_committed_nothing_of_it"
+FROZEN: Final = f"{WORKERS}test_a_worker_frozen_for_longer_than_its_session_undoes_nothing"
+WAKES: Final = f"{WORKERS}test_a_worker_that_wakes_up_goes_on_with_what_others_wrote_meanwhile"
+STOPPED: Final = f"{WORKERS}test_a_worker_told_to_stop_repeats_nothing"
+FOR_A_WHILE: Final = f"{REFUSALS}test_what_is_written_is_refused_for_a_while"
+FOR_GOOD: Final = f"{REFUSALS}test_a_worker_ends_when_what_it_writes_is_refused_for_good_and_the_next_goes_on"
+DRAGS: Final = (
+    "tests/faults/test_brokers.py::test_a_worker_dies_just_after_a_commit_while_work_waits_for_what_it_writes"
+)
+POISON: Final = "tests/faults/test_poison.py::test_one_record_in_a_hundred_cannot_be_read"
+
+
+class Mutation(NamedTuple):
+    """A *bug*: *old* in *file* becomes *new*. *test* must go red, that *of* its parameters."""
+
+    bug: str
+    file: str
+    old: str
+    new: str
+    test: str
+    of: str = ""
+
+
+LOST: Final = (
+    Mutation(
+        "chunks are acknowledged before their rows are written",
+        LANES,
+        """\
+        if rows := piece.rows:
+            await self.changelog.write(rows)
+        for _, delivery in piece.taken:
+            delivery.ack()
+""",
+        """\
+        for _, delivery in piece.taken:
+            delivery.ack()
+        if rows := piece.rows:
+            await self.changelog.write(rows)
+""",
+        FOR_GOOD,
+    ),
+    Mutation(
+        "rows are written before the messages that follow from them",
+        LANES,
+        "        if messages := piece.messages:\n            async with self._turn:\n",
+        """\
+        if rows := piece.rows:
+            await self.changelog.write(rows)
+        if messages := piece.messages:
+            async with self._turn:
+""",
+        REFUSED,
+        "messages",
+    ),
+    Mutation(
+        "messages are handed to the producer, and nobody waits for the brokers to have them",
+        LANES,
+        "            await acknowledged\n",
+        "            asyncio.ensure_future(acknowledged)\n",
+        REFUSED,
+        "messages",
+    ),
+    Mutation(
+        "offsets of what was handed on are committed, whether it is acknowledged or not",
+        READING,
+        "        while handed_on and handed_on[0] in acked:\n",
+        "        while handed_on:\n",
+        DRAGS,
+    ),
+    Mutation(
+        "offsets of what was only fetched are committed",
+        READING,
+        "        return None if done is None else done + 1\n",
+        "        return None if done is None else self._next_offset.get(tp, done + 1)\n",
+        DRAGS,
+    ),
+    Mutation(
+        "an offset is committed as soon as any chunk behind it is acknowledged",
+        READING,
+        "        while handed_on and handed_on[0] in acked:\n",
+        "        while handed_on and acked & set(handed_on):\n",
+        "tests/test_batch_consumer.py::test_nothing_is_committed_past_a_chunk_that_is_under_way",
+    ),
+    Mutation(
+        "a worker goes on after its writes failed",
+        LANES,
+        "        elif error := delivering.exception():\n            self._break(error)\n",
+        "        elif delivering.exception():\n            pass\n",
+        FOR_GOOD,
+    ),
+    Mutation(
+        "a rebalance forgets what was fetched and does not go back to what was committed",
+        READING,
+        "            committed = await self._thread.seek_to_next(sources)\n            self._forget()\n",
+        "            committed = dict.fromkeys(sources)\n            self._forget()\n",
+        "tests/test_batch_consumer.py::test_what_a_fetch_brings_that_a_rebalance_overtook_is_read_again",
+    ),
+    Mutation(
+        "a fetch may go on while a rebalance goes back to what was committed",
+        READING,
+        "        async with self._reading_or_seeking:\n            fetched = await self._fetch(sources)\n",
+        "        fetched = await self._fetch(sources)\n",
+        "tests/test_batch_consumer.py::test_what_a_fetch_brings_that_a_rebalance_overtook_is_read_again",
+    ),
+    Mutation(
+        "state is not read back",
+        "pipeline/recovery.py",
+        "await reader.read({place: self._restorer(lane) for place, lane in fresh.items()}, ends)",
+        "pass",
+        f"{WORKERS}test_a_worker_is_killed_at_any_moment",
+    ),
+    Mutation(
+        "state is read back up to its last few rows",
+        "pipeline/changelog.py",
+        "for record in records[start : start + ROWS_AT_ONCE]])",
+        "for record in records[start : start + ROWS_AT_ONCE][:-3]])",
+        f"{WORKERS}test_a_worker_is_killed_at_any_moment",
+    ),
+)
+
+DOUBLED: Final = (
+    Mutation(
+        "what was applied before a crash is applied again",
+        "models/arrivals.py",
+        "                if offsets[one] < applied:\n",
+        "                if offsets[one] < 0:\n",
+        DIES,
+        "rows-handed-over and rows-safe",
+    ),
+    Mutation(
+        "a revocation has another id each time",
+        "pipeline/decision.py",
+        'decision.revoke = stable_id(who["tenant"], who["session_id"], case.epoch, decision.cause)',
+        'decision.revoke = stable_id(who["tenant"], who["session_id"], id(decision))',
+        f"{WORKERS}test_without_a_fault_all_is_as_in_a_replay",
+    ),
+    Mutation(
+        "what is sent again may be written twice",
+        "pipeline/producer.py",
+        '"enable_idempotence": True',
+        '"enable_idempotence": False',
+        FOR_A_WHILE,
+        "though",
+    ),
+    Mutation(
+        "who gives partitions up does not wait for what is on its way",
+        LANES,
+        "timeout=max(0.0, deadline - monotonic())",
+        "timeout=0.0",
+        STOPPED,
+    ),
+    Mutation(
+        "who gives partitions up does not commit what was finished last",
+        READING,
+        "        await self.commit_and_end_transactions()\n",
+        "",
+        STOPPED,
+    ),
+)
+
+UNDONE: Final = (
+    Mutation(
+        "a lease holds for as long as nobody says that it is over",
+        "pipeline/lease.py",
+        "            if self._clock() < until:\n                return\n",
+        "            return\n",
+        FROZEN,
+        "rows-due",
+    ),
+    Mutation(
+        "nobody is asked again before rows leave the producer",
+        "pipeline/fence.py",
+        "            await confirm()\n        except",
+        "            pass\n        except",
+        FROZEN,
+        "rows-handed-over",
+    ),
+    Mutation(
+        "a stage is kept over a rebalance though somebody else wrote",
+        "pipeline/recovery.py",
+        "lane is None or lane.changelog.end != changelog.end",
+        "lane is None",
+        WAKES,
+        "alone",
+    ),
+    Mutation(
+        "rows of the chunk worked on ahead do not wait for those before",
+        LANES,
+        "        if before is not None:\n            await asyncio.shield(before)\n",
+        "",
+        "tests/test_lane_order.py",
+    ),
+)
+
+POISONED: Final = (
+    Mutation(
+        "a record that cannot be read takes those beside it with it",
+        "schemas/decode.py",
+        "                        rejected.append(Rejected(index, refusal(error)))\n",
+        """\
+                        rejected.append(Rejected(index, refusal(error)))
+                        events.clear()
+                        places.clear()
+""",
+        POISON,
+    ),
+    Mutation(
+        "a record that cannot be read is dropped in silence",
+        "pipeline/outbox.py",
+        "        self.send(Message(DEAD_LETTERS, record.key, encode(letter)))\n",
+        "",
+        POISON,
+    ),
+)
+
+ORDER: Final = tuple(
+    Mutation(
+        bug,
+        "tests/write_order.py",
+        f"    {flag}: bool = True\n",
+        f"    {flag}: bool = False\n",
+        "tests/test_write_order.py::test_whenever_a_worker_falls_or_loses_the_partition_nothing_is_lost_and_nothing_undone",
+    )
+    for flag, bug in (
+        ("commands_first", "the model: rows go before commands"),
+        ("rows_before_offsets", "the model: offsets go before rows"),
+        ("fenced", "the model: there is no fence"),
+        ("skips_applied", "the model: what was applied is applied again"),
+        ("restores", "the model: the changelog is not read back"),
+    )
+)
+
+PROMISES: Final = {
+    "nothing is lost": LOST,
+    "nothing is doubled": DOUBLED,
+    "nothing is undone": UNDONE,
+    "what cannot be read harms nobody": POISONED,
+    "no interleaving of two workers breaks the order of writes": ORDER,
+}
