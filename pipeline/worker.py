@@ -28,7 +28,7 @@ STOP_SECONDS = 30.0
 
 
 def end_if_told() -> None:
-    """Have SIGTERM end this process in order from now on, though it cannot listen yet: it has begun nothing."""
+    """Have SIGTERM end this process in order from now on, though it cannot listen yet: nothing has begun."""
 
     def end(*_: object) -> None:
         raise SystemExit(0)
