@@ -66,8 +66,8 @@ bench-kafka: $(INSTALLED) .venv-race/.installed ## Race against Faust, Quix Stre
 bench-soak: $(INSTALLED) ## Run a worker for MINUTES=30 at half of what it can do; memory, latency and files must stay
 	MINUTES="$(or $(MINUTES),30)" deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_soak.py
 
-audit: ## Ask an advisory source about every pinned dependency (ADVISORIES=osv: another one); fails where it has no answer
-	deploy/audit.sh
+audit: $(INSTALLED) ## Ask an advisory source about every pinned dependency (needs one; ADVISORIES=osv: another one)
+	deploy/audit.sh $(BIN)/python
 
 check: $(INSTALLED) ## Check form, style, types and floors; changes nothing
 	$(BIN)/ruff format --check .

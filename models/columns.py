@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final
 
@@ -15,9 +16,16 @@ from models.batch import (
     AUTH_TOLD,
     CALL_TOLD,
     CLIENT_TOLD,
+    DEVICE,
+    FAMILY,
     IDENTITY,
+    JA4,
+    KEY,
     NETWORK,
     NOTHING,
+    PREFIX,
+    TOKEN,
+    UA,
     VERDICT_TOLD,
     Batch,
     Event,
@@ -108,6 +116,7 @@ def _zero_for_nan(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isnan(values), 0.0, values)
 
 
+@lru_cache(maxsize=4096)
 def client_family(user_agent: str | None) -> str | None:
     """The client without its version numbers: an update keeps the family, another client does not.
 
@@ -129,7 +138,7 @@ def network_name(ip: str | None, asn: int | None) -> str | None:
 class Columns:
     """Turns decoded events into a :class:`Batch`; holds only memories of what strings become."""
 
-    def __init__(self, remember: int = 200_000) -> None:
+    def __init__(self, remember: int = 1_000_000) -> None:
         self._print = Fingerprints().__getitem__
         self._identities = Memory(self._identity, IDENTITY, remember)
         self._acts = Memory(self._act, ACT, remember)
@@ -214,37 +223,51 @@ class Columns:
             events, kind, keys, hash_ids(ids), np.array(at, np.int64), NOTHING._replace(client=client)
         )
 
-    def _identity(  # noqa: PLR0913, PLR0917 - one parameter for each string of the question
-        self, tenant: str | None, session: str, kind: str, device: str | None, ip: str | None,
-        network_type: str | None, ua: str | None, ja4: str | None, token: str | None, key: str | None,
-        country: str | None,
-    ) -> bytes:  # fmt: skip
-        one = np.zeros(1, IDENTITY)
-        told = (None, network_name(ip, None), ua, client_family(ua), ja4, token, key, device)
-        one["key"] = self._print(f"{DEFAULT_TENANT if tenant is None else tenant}{BETWEEN}{session}")
-        one["address"] = self._print(ip)
-        one["client"] = short(np.array(list(map(self._print, told)), np.uint64))
-        one["country"] = short(np.array([self._print(country)], np.uint64))
-        one["kind"] = PRINCIPAL_KIND[kind]
-        one["network_type"] = NETWORK_TYPE[network_type]
-        one["software"] = software_of(ua)
-        return one.tobytes()
+    def _identity(self, questions: list[tuple[Any, ...]]) -> Structs:
+        """What members as in ``_WHO`` say, as numbers."""
+        tenant, session, kind, device, ip, network_type, ua, ja4, token, key, country = zip(
+            *questions, strict=True
+        )
+        who = np.zeros(len(questions), IDENTITY)
+        owners = zip(tenant, session, strict=True)
+        who["key"] = [self._print(f"{one or DEFAULT_TENANT}{BETWEEN}{name}") for one, name in owners]
+        who["address"] = self._prints(ip)
+        client = {
+            PREFIX: (network_name(one, None) for one in ip), UA: ua, FAMILY: map(client_family, ua), JA4: ja4,
+            TOKEN: token, KEY: key, DEVICE: device,
+        }  # fmt: skip
+        for place, told in client.items():
+            who["client"][:, place] = short(self._prints(told))
+        who["country"] = short(self._prints(country))
+        who["kind"] = [PRINCIPAL_KIND[one] for one in kind]
+        who["network_type"] = [NETWORK_TYPE[one] for one in network_type]
+        who["software"] = list(map(software_of, ua))
+        return who
 
-    def _act(
-        self, operation: str, method: str | None, sensitivity: str | None, tool: str | None, scope: str | None
-    ) -> bytes:
-        one = np.zeros(1, ACT)
-        guarded = scope is not None or is_guarded(operation, sensitivity)
+    def _act(self, questions: list[tuple[Any, ...]]) -> Structs:
+        """What members as in ``_ACT`` say, as numbers."""
+        operation, method, sensitivity, tool, scope = zip(*questions, strict=True)
+        act = np.zeros(len(questions), ACT)
+        guarded = [
+            under is not None or is_guarded(name, of)
+            for name, of, under in zip(operation, sensitivity, scope, strict=True)
+        ]
         # Under another scope, or on restricted data, an operation is another one.
-        what = BETWEEN.join((operation, scope or "", sensitivity or "")) if guarded else operation
-        one["operation"] = self._print(what)
-        one["called"] = short(np.array([self._print(operation)], np.uint64))
-        one["tool"] = self._print(tool)
-        one["stage"] = stage_of(operation, sensitivity)
-        one["sensitive"] = SENSITIVITY[sensitivity] >= SENSITIVITY["confidential"]
-        one["guarded"] = guarded
-        one["writing"] = method is not None and method not in READING
-        return one.tobytes()
+        what = [
+            BETWEEN.join((name, under or "", of or "")) if apart else name
+            for name, of, under, apart in zip(operation, sensitivity, scope, guarded, strict=True)
+        ]
+        act["operation"] = self._prints(what)
+        act["called"] = short(self._prints(operation))
+        act["tool"] = self._prints(tool)
+        act["stage"] = list(map(stage_of, operation, sensitivity))
+        act["sensitive"] = [SENSITIVITY[one] >= SENSITIVITY["confidential"] for one in sensitivity]
+        act["guarded"] = guarded
+        act["writing"] = [one is not None and one not in READING for one in method]
+        return act
+
+    def _prints(self, texts: Iterable[str | None]) -> NDArray[np.uint64]:
+        return np.array(list(map(self._print, texts)), np.uint64)
 
 
 def _ids_and_times(events: Sequence[Event]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

@@ -85,7 +85,7 @@ def scan(form: Form, values: Sequence[bytes]) -> Scanned:
     sizes = np.fromiter(map(len, values), np.int64, len(values))
     ends = np.cumsum(sizes + 1)
     shape = len(values), len(form.members)
-    starts, lengths = np.empty(shape, np.int64), np.full(shape, ABSENT)
+    starts, lengths = np.zeros(shape, np.int64), np.full(shape, ABSENT)
     numbers, plain = np.full(shape, np.nan), np.zeros(len(values), np.bool_)
     tables = form.members.ctypes.data, form.words.ctypes.data, form.slots.ctypes.data
     _scan(*tables, form.factor, form.needed, text.ctypes.data, ends, starts, lengths, numbers, plain)

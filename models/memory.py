@@ -16,14 +16,16 @@ _SMALLEST = 256
 
 
 class Memory:
-    """Answers of type *answer* as *make* packs them, found by the keyed hash of their question.
+    """Answers of type *answer*, as *make* works them out for a list of questions, found by a keyed hash.
 
     A question is a row of texts. Nobody can choose two that meet (see `models.spans.keyed`), so questions are
     not kept: comparing would cost a cache miss for every text. When *limit* answers are held the memory
     starts afresh, which changes no answer; those of one chunk come on top.
     """
 
-    def __init__(self, make: Callable[..., bytes], answer: np.dtype[Any], limit: int) -> None:
+    def __init__(
+        self, make: Callable[[list[tuple[Any, ...]]], Structs], answer: np.dtype[Any], limit: int
+    ) -> None:
         self._make = make
         self._limit = limit
         self._answers: Structs = np.zeros(_SMALLEST, answer)
@@ -43,17 +45,15 @@ class Memory:
         if missing.size:
             if len(self._index) + missing.size > self._limit:
                 self._index, missing = SessionIndex(), np.arange(marks.size)
-            for at in missing.tolist():
-                rows[at] = self._learn(marks[at : at + 1], questions, at)
+            self._learn(marks, questions, missing)
+            rows[missing] = self._index.find(marks[missing])
         return self._answers[rows]
 
-    def _learn(self, mark: NDArray[np.uint64], questions: Spans, at: int) -> int:
-        row = int(self._index.find(mark)[0])  # asked before in this chunk
-        if row < 0:
-            row = len(self._index)
-            if row == self._answers.size:
-                self._answers = np.concatenate([self._answers, np.zeros_like(self._answers)])
-            told = (questions.told(at, member) for member in range(questions.starts.shape[1]))
-            self._answers[row] = np.frombuffer(self._make(*told), self._answers.dtype)[0]
-            self._index.insert(int(mark[0]), row)
-        return row
+    def _learn(self, marks: NDArray[np.uint64], questions: Spans, missing: NDArray[np.int64]) -> None:
+        """Work the *missing* answers out, each once though it be asked for more often."""
+        fresh, first = np.unique(marks[missing], return_index=True)
+        begin, end = len(self._index), len(self._index) + fresh.size
+        while end > self._answers.size:
+            self._answers = np.concatenate([self._answers, np.zeros_like(self._answers)])
+        self._answers[begin:end] = self._make(questions.rows(missing[first]))
+        self._index.insert_all(fresh, np.arange(begin, end))

@@ -5,6 +5,7 @@ Words are looked for without regard to case; the first kind that has one in the 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 UNKNOWN, BROWSER, TOOL, LIBRARY = 0, 1, 2, 3
@@ -25,6 +26,7 @@ _HANDSETS: Final = ("iphone", "ipad", "android", "dalvik/", "windows phone")
 KINDS: Final = ((TOOL, _TOOLS), (LIBRARY, _LIBRARIES), (BROWSER, _BROWSERS))
 
 
+@lru_cache(maxsize=4096)
 def software_of(user_agent: str | None) -> int:
     """The kind of program, and whether it is on a handset.
 

@@ -56,6 +56,17 @@ class Spans(NamedTuple):
             return None
         return self.text[start : start + length].tobytes().decode("utf-8", "surrogatepass")
 
+    def rows(self, chosen: Ints) -> list[tuple[str | None, ...]]:
+        """The texts of the *chosen* rows of spans ``(n, m)``."""
+        begins, lengths, whole = self.starts[chosen], self.lengths[chosen], self.text.tobytes()
+        return [
+            tuple(
+                None if length < 0 else whole[at : at + length].decode("utf-8", "surrogatepass")
+                for at, length in row
+            )
+            for row in np.stack([begins, lengths], axis=2).tolist()
+        ]
+
 
 def spans_of(texts: Sequence[str | bytes | None]) -> Spans:
     """*texts*, or their bytes, laid one behind the other, ``(n,)``."""

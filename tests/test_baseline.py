@@ -147,7 +147,7 @@ def test_weekends_have_hours_of_their_own_once_some_were_seen() -> None:
 
 
 @given(st.lists(st.integers(0, 400 * 24), max_size=60), st.integers(0, 500 * 24))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_share_is_a_share_whenever_sessions_were(starts: list[int], hour: int) -> None:
     baseline = Baseline()
     for start in starts:

@@ -17,7 +17,7 @@ import aiokafka
 import faust
 import pytest
 from faust.types import TP, ConsumerMessage
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from counting import counting_kind
@@ -193,7 +193,6 @@ def test_a_chunk_acknowledged_commits_past_its_last_record(consumer: BatchConsum
     assert consumer._new_offset(LEFT) is None
 
 
-@settings(deadline=None)
 @given(st.permutations(range(6)), st.integers(0, 6))
 def test_nothing_is_committed_past_a_chunk_that_is_under_way(order: list[int], acknowledged: int) -> None:
     lasts = [9, 19, 25, 100, 101, 180]  # offsets between them were compacted away

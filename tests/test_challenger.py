@@ -70,7 +70,7 @@ def scores(said: list[Said], whose: str, session_id: str | None = None) -> list[
 
 @pytest.mark.parametrize("other", [NEW, None], ids=["other roles", "no roles"])
 @given(events=STREAMS, cuts=CUTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_challenger_scores_every_event_as_it_would_as_champion(
     events: list[Event], cuts: set[int], other: Roles | None
 ) -> None:
@@ -82,7 +82,7 @@ def test_a_challenger_scores_every_event_as_it_would_as_champion(
 
 
 @given(events=STREAMS, cuts=CUTS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_where_the_stream_is_cut_changes_nothing_of_what_its_roles_see(
     events: list[Event], cuts: set[int]
 ) -> None:
@@ -93,7 +93,7 @@ def test_where_the_stream_is_cut_changes_nothing_of_what_its_roles_see(
 
 
 @given(events=STREAMS, cuts=CUTS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_nothing_that_is_decided_depends_on_a_challengers_roles(events: list[Event], cuts: set[int]) -> None:
     alone = Desk(BUSY, Sequence())
     alone.brain.roles = OLD

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import aiokafka
 import pytest
 from aiokafka import TopicPartition
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from counting import read_all
@@ -169,7 +169,6 @@ def test_partitions_are_those_of_the_java_client(key: bytes, partition: int) -> 
     assert partition_of(key, 11) == (java[key] & 0x7FFFFFFF) % 11
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=64), st.integers(1, 1024))
 def test_every_key_has_a_partition(key: bytes, partitions: int) -> None:
     assert 0 <= partition_of(key, partitions) < partitions

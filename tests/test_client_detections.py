@@ -276,7 +276,7 @@ SEEN = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([a for a, _ in
 
 
 @given(SEEN, st.sets(st.integers(1, 20)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_session_keeps_the_kind_it_began_with_however_the_stream_is_cut(
     seen: list[tuple[str, str | None]], cuts: set[int]
 ) -> None:

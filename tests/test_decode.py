@@ -364,7 +364,7 @@ records = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(records, st.sampled_from([b"s-1", b"s-2", None])), max_size=8))
 def test_any_chunk_is_judged_as_if_each_record_were_alone(
     pairs: list[tuple[bytes | None, bytes | None]],

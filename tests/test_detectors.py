@@ -135,7 +135,7 @@ def test_bands_are_shares_of_what_was_learned(detector: Trained) -> None:
 
 @every_variant
 @given(pair=st.tuples(st.integers(0, 2**31), st.integers(0, 2**31)))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_row_is_scored_alike_whatever_stands_beside_it_and_in_whatever_order(
     detector: Trained, pair: tuple[int, int]
 ) -> None:
@@ -231,7 +231,6 @@ def test_a_kind_with_little_traffic_is_measured_by_all() -> None:
     st.lists(st.floats(-100, 100), min_size=2, max_size=60),
     st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30),
 )
-@settings(deadline=None)
 def test_a_calibrated_score_never_falls_and_never_is_one(known: list[float], raw: list[float]) -> None:
     knots = knots_of(np.array(known))
 

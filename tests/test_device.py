@@ -115,7 +115,7 @@ def test_an_old_report_still_tells_what_no_newer_one_did() -> None:
         max_size=12,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_order_of_arrival_does_not_change_what_is_known(reports: list[tuple[int, str, bool]]) -> None:
     newest: dict[str, tuple[int, bool]] = {}
     for at, name, value in reports:
@@ -206,7 +206,7 @@ BINDINGS = st.builds(
 
 
 @given(st.lists(REPORTS | BINDINGS, min_size=1, max_size=30), st.sets(st.integers(1, 30)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event], cuts: set[int]) -> None:
     one, other = device(), device()
     one.each(*events, now=NOW + 2 * KEEP_MS)

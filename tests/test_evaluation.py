@@ -177,7 +177,7 @@ def test_worlds_to_learn_in_are_not_those_to_be_judged_in() -> None:
 # --- fitting ----------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 40), st.integers(10, 400), st.integers(0, 2**16))
 def test_what_promises_less_adds_up_to_no_more_than_the_budget_allows(
     attacks: int, honest: int, seed: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.state import Names, SessionTable
@@ -65,7 +65,6 @@ def test_who_does_not_live_any_more_neither_counts_nor_goes() -> None:
 sessions = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 50)), max_size=40)
 
 
-@settings(deadline=None)
 @given(sessions, st.integers(0, 40))
 def test_room_is_dealt_out_evenly_and_no_more_go_than_must(given_: list[Session], most: int) -> None:
     gone = _gone(given_, most)

@@ -103,7 +103,7 @@ def back(folder: Path) -> Vectors:
 # --- Exactly what was scored ------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.floats(0, 1e30), min_size=1, max_size=5))
 def test_a_value_comes_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, values: list[float]
@@ -236,7 +236,7 @@ def test_a_label_is_the_last_word_on_a_question_that_was_asked_after_the_vector(
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(VERDICTS, max_size=8), st.lists(VECTORS, min_size=1, max_size=8), st.integers(T0, T0 + 40))
 def test_an_export_of_the_past_knows_nothing_of_what_came_after_it(
     tmp_path_factory: pytest.TempPathFactory,

@@ -235,7 +235,7 @@ def test_every_sum_is_a_feature() -> None:
 
 
 @given(STREAMS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_value_is_finite_and_a_counter_never_negative(events: list[Event]) -> None:
     values = np.array(fast(events, set())[0]).T[: len(FEATURES)]
 

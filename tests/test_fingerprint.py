@@ -8,6 +8,7 @@ import sys
 import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from models.fingerprint import Fingerprints, fingerprint, hash_ids, short
 from models.memory import Memory
@@ -80,9 +81,9 @@ def test_a_memory_that_is_full_starts_afresh_and_says_the_same() -> None:
 def test_answers_are_the_same_whether_remembered_or_not() -> None:
     asked: list[str] = []
 
-    def make(word: str) -> bytes:
-        asked.append(word)
-        return word.encode() * 2
+    def make(questions: list[tuple[str]]) -> NDArray[np.bytes_]:
+        asked.extend(word for (word,) in questions)
+        return np.array([word.encode() * 2 for (word,) in questions], "S2")
 
     memory = Memory(make, np.dtype("S2"), limit=2)
     answers = [memory.ask([(word,) for word in words]).tobytes() for words in ("abca", "a", "cb")]

@@ -135,7 +135,7 @@ STREAMS = st.lists(STEPS, min_size=5, max_size=40)
 
 
 @given(STREAMS, st.sets(st.integers(1, 60)), st.integers(1, 60))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_where_the_stream_is_cut_and_who_takes_over_changes_nothing(
     events: list[Event], cuts: set[int], crash: int
 ) -> None:

@@ -176,7 +176,7 @@ def slow(events: list[Event], sessions: dict[str, SlowSession] | None = None) ->
 
 
 @given(STREAMS, st.sets(st.integers(1, 40)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_fold_equals_the_slow_reference_after_every_event(events: list[Event], cuts: set[int]) -> None:
     answers, _ = fast(events, cuts)
 
@@ -186,7 +186,7 @@ def test_the_fold_equals_the_slow_reference_after_every_event(events: list[Event
 
 
 @given(STREAMS, st.sets(st.integers(1, 40)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_row_remembers_the_most_of_each_volume_never_too_small(events: list[Event], cuts: set[int]) -> None:
     _, table = fast(events, cuts)
     sessions: dict[str, SlowSession] = {}
@@ -200,7 +200,7 @@ def test_a_row_remembers_the_most_of_each_volume_never_too_small(events: list[Ev
 
 
 @given(STREAMS, st.sets(st.integers(1, 40)), st.sets(st.integers(1, 40)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_where_the_stream_is_cut_changes_no_bit(events: list[Event], one: set[int], other: set[int]) -> None:
     answers, table = fast(events, one)
     others, same = fast(events, other)
@@ -211,7 +211,7 @@ def test_where_the_stream_is_cut_changes_no_bit(events: list[Event], one: set[in
 
 
 @given(st.lists(st.tuples(SESSIONS, st.integers(0, 9)), min_size=1, max_size=60), st.sets(st.integers(1, 60)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_an_id_among_the_last_two_of_its_session_is_folded_once(
     sent: list[tuple[str, int]], cuts: set[int]
 ) -> None:

@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 TOP = {
     *(*PACKAGES, "tests", "deploy"),
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"),
-    *("pyproject.toml", "constraints.txt", "Makefile"),
+    *("pyproject.toml", "constraints.txt", "Makefile", "conftest.py"),
 }
 
 LONGEST_FILE = 300

@@ -59,11 +59,11 @@ class Model(RuleBasedStateMachine):
 
 
 TestTheIndexIsADictionary = Model.TestCase
-TestTheIndexIsADictionary.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTheIndexIsADictionary.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 @given(st.sets(KEYS, max_size=300), st.sets(KEYS, max_size=300))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_was_put_in_is_found_and_what_was_taken_out_is_not(kept: set[int], gone: set[int]) -> None:
     index = SessionIndex(1)
     for row, key in enumerate(sorted(kept | gone)):

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.interleave import MOST_WAITING, Interleaver
@@ -32,7 +32,6 @@ def _all(lined_up: Interleaver[str]) -> list[tuple[str, list[Rec]]]:
 lines = st.lists(st.lists(st.integers(0, 100_000), max_size=40), max_size=6).map(lambda found: _lines(*found))
 
 
-@settings(deadline=None)
 @given(lines, st.integers(1, 10), st.integers(0, 20_000))
 def test_every_record_comes_out_once_in_the_order_of_its_topic_partition(
     given_lines: dict[str, list[Rec]], size: int, skew: int
@@ -47,7 +46,6 @@ def test_every_record_comes_out_once_in_the_order_of_its_topic_partition(
     assert out == {tp: records for tp, records in given_lines.items() if records}
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 100_000)).map(sorted), max_size=6), st.integers(1, 10))
 def test_chunks_begin_in_the_order_of_event_time_when_their_records_do(
     found: list[list[int]], size: int
@@ -59,7 +57,6 @@ def test_chunks_begin_in_the_order_of_event_time_when_their_records_do(
     assert all(earlier <= later for earlier, later in pairwise(begins))
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 100_000), min_size=1).map(sorted), min_size=2, max_size=6))
 def test_no_chunk_runs_ahead_of_another_topic_partition_by_more_than_the_skew(found: list[list[int]]) -> None:
     lined_up: Interleaver[str] = Interleaver(8, 1_000)
@@ -95,7 +92,6 @@ def test_what_has_a_lead_goes_first_but_no_further_ahead_than_that() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 100_000), min_size=1).map(sorted), min_size=3, max_size=6))
 def test_a_lead_moves_a_topic_partition_by_its_length_and_changes_nothing_else(
     found: list[list[int]],

@@ -217,7 +217,7 @@ def wrongs(draw: Callable[..., Any]) -> tuple[str, dict[str, Any]]:
     return topic, draw(st.dictionaries(st.sampled_from(optional), anything, max_size=4))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(wrongs())
 def test_nothing_in_a_member_that_may_be_absent_loses_an_event(told: tuple[str, dict[str, Any]]) -> None:
     topic, members = told

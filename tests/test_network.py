@@ -223,7 +223,7 @@ ATTEMPTS = st.builds(
 
 
 @given(st.lists(ATTEMPTS, min_size=1, max_size=40), st.sets(st.integers(1, 40)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event], cuts: set[int]) -> None:
     one, other = Player(network_context(most=2)), Player(network_context(most=2))
     one.each(*events, now=NOW + 3 * KEEP_MS)

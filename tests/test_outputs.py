@@ -109,7 +109,7 @@ def test_whatever_the_stories_bring_forth_keeps_to_the_contract(told: list[Messa
 
 
 @given(events=STREAMS, cuts=CUTS)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_whatever_any_stream_brings_forth_keeps_to_the_contract(events: list[Event], cuts: set[int]) -> None:
     one = Desk(f"low_features_share = 1.0\n{BUSY}", OddTotals())
     for chunk in chunks(events, cuts):
@@ -360,7 +360,7 @@ def test_stable_ids_are_stable() -> None:
 
 
 @given(events=STREAMS, cuts=CUTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_is_counted_has_a_metric_with_these_labels(events: list[Event], cuts: set[int]) -> None:
     one = Desk(BUSY, OddTotals(), Options(max_sessions=2))
     for chunk in chunks(events, cuts):

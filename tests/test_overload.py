@@ -75,7 +75,7 @@ def lagged(policy: str, events: list[Event], cuts: set[int], late: set[int]) -> 
 
 
 @given(events=STREAMS, cuts=CUTS, late=st.sets(st.integers(0, 40)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_after_a_lag_all_that_was_said_and_is_kept_is_what_it_would_be_without_it(
     events: list[Event], cuts: set[int], late: set[int]
 ) -> None:
@@ -86,7 +86,7 @@ def test_after_a_lag_all_that_was_said_and_is_kept_is_what_it_would_be_without_i
 
 
 @given(events=STREAMS, cuts=CUTS, late=st.sets(st.integers(0, 40)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_where_the_model_alone_raises_levels_what_was_folded_is_the_same_and_so_is_the_last_score(
     events: list[Event], cuts: set[int], late: set[int]
 ) -> None:

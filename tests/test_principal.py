@@ -403,7 +403,7 @@ ACTIVITIES = st.builds(  # with all that a session may tell
 
 
 @given(st.lists(ACTIVITIES, min_size=1, max_size=30), st.sets(st.integers(1, 30)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event], cuts: set[int]) -> None:
     one, other = principal(), principal()
     one.each(*events, now=NOW + 3 * KEEP_MS)

@@ -114,7 +114,7 @@ def test_operations_beyond_those_called_most_share_a_number() -> None:
         max_size=25,
     )
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_what_may_follow_an_operation_adds_up_to_one(sessions: list[Session]) -> None:
     roles = fit_roles(calls(*sessions), seed=7)
 

@@ -44,7 +44,7 @@ EVERY = set(range(1, 81))
 
 @pytest.mark.parametrize("policy", [BUSY, OBSERVING], ids=["enforce", "observe"])
 @given(events=STREAMS, cuts=CUTS, twice=st.sets(st.integers(0, 39), max_size=5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_where_the_stream_is_cut_changes_nothing_that_is_said_or_kept(
     policy: str, events: list[Event], cuts: set[int], twice: set[int]
 ) -> None:
@@ -70,7 +70,7 @@ def test_a_sign_in_that_answers_nothing_changes_no_id_in_one_chunk_or_in_two() -
 
 
 @given(events=STREAMS, cuts=CUTS, twice=st.sets(st.integers(0, 39)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_event_sent_twice_counts_once(events: list[Event], cuts: set[int], twice: set[int]) -> None:
     doubled = [event for at, event in enumerate(events) for _ in range(1 + (at in twice))]
 
@@ -80,7 +80,7 @@ def test_an_event_sent_twice_counts_once(events: list[Event], cuts: set[int], tw
 
 
 @given(events=STREAMS, cuts=CUTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_chunk_delivered_again_says_nothing_again(events: list[Event], cuts: set[int]) -> None:
     one = desk()
     for chunk in chunks(events, cuts):
@@ -126,7 +126,7 @@ def test_offsets_of_one_topic_say_nothing_about_another() -> None:
 
 
 @given(events=STREAMS, cuts=CUTS, stop=st.integers(0, 40), back=st.integers(0, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_worker_that_takes_over_anywhere_commands_the_same(
     events: list[Event], cuts: set[int], stop: int, back: int
 ) -> None:

@@ -58,7 +58,7 @@ def played(one: Desk, events: list[Event], cuts: set[int]) -> list[Said]:
 
 
 @given(events=STREAMS, cuts=CUTS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_nothing_that_is_decided_depends_on_a_challenger(events: list[Event], cuts: set[int]) -> None:
     alone = played(Desk(BUSY), events, cuts)
 
@@ -68,7 +68,7 @@ def test_nothing_that_is_decided_depends_on_a_challenger(events: list[Event], cu
 
 
 @given(events=STREAMS, cuts=CUTS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_where_the_stream_is_cut_changes_nothing_of_what_a_challenger_would_do(
     events: list[Event], cuts: set[int]
 ) -> None:

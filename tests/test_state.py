@@ -25,7 +25,6 @@ ROWS = st.binary(min_size=ROW.itemsize, max_size=ROW.itemsize).map(
 # --- the wire form ----------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(ROWS, NAMES, st.binary(max_size=300))
 def test_a_row_comes_back_from_the_changelog_bit_for_bit(
     row: NDArray[Any], names: Names, side: bytes
@@ -159,7 +158,7 @@ class Sessions(RuleBasedStateMachine):
 
 
 TestTheTableIsADictionary = Sessions.TestCase
-TestTheTableIsADictionary.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestTheTableIsADictionary.settings = settings(max_examples=25, stateful_step_count=25)
 
 
 def test_tenants_beyond_those_with_a_number_are_told_apart_all_the_same(

@@ -58,7 +58,7 @@ def test_the_intercept_can_be_for_another_share_of_attacks() -> None:
     assert rare.evidence.tolist() == half.evidence.tolist()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(npst.arrays(np.float64, (40, 3), elements=st.sampled_from([0.0, 1.0])), st.integers(1, 39))
 def test_signs_hold_and_the_same_recording_gives_the_same_weights(rows: np.ndarray, attacks: int) -> None:
     attack = np.arange(40) < attacks

@@ -1,0 +1,7 @@
+"""What holds for all tests."""
+
+from hypothesis import settings
+
+# How long an example takes says something of the machine and what else it does, nothing of the code.
+settings.register_profile("untimed")
+settings.load_profile("untimed")
