@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # Not 9092, where `make kafka` or a Kafka of your own may be running.
 TEST_PORT := 9192
 
-.PHONY: help install demo test kafka test-kafka test-faults bench bench-kafka check format schemas docs train fit evaluate clean
+.PHONY: help install demo test kafka test-kafka test-faults bench bench-kafka bench-soak audit check format schemas docs train fit evaluate clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +48,11 @@ bench: $(INSTALLED) ## Measure how fast it is on this machine, Kafka's part too 
 	$(BIN)/python tests/benchmarks/bench_core.py
 	$(BIN)/python tests/benchmarks/bench_memory.py
 	$(BIN)/python tests/benchmarks/bench_sizes.py
+	$(BIN)/python tests/benchmarks/bench_live.py
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_kafka.py
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_overload.py
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_two_workers.py
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_recovery.py
 
 # Quix Streams has an environment of its own: its dependencies are not those of the project.
 .venv-race/.installed: tests/benchmarks/race/requirements.txt
@@ -59,6 +62,12 @@ bench: $(INSTALLED) ## Measure how fast it is on this machine, Kafka's part too 
 
 bench-kafka: $(INSTALLED) .venv-race/.installed ## Race against Faust, Quix Streams and Kafka Streams (some minutes)
 	RACE_QUIX_PYTHON=.venv-race/bin/python deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_race.py
+
+bench-soak: $(INSTALLED) ## Run a worker for MINUTES=30 at half of what it can do; memory, latency and files must stay
+	MINUTES="$(or $(MINUTES),30)" deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_soak.py
+
+audit: ## Ask an advisory source about every pinned dependency (ADVISORIES=osv: another one); fails where it has no answer
+	deploy/audit.sh
 
 check: $(INSTALLED) ## Check form, style, types and floors; changes nothing
 	$(BIN)/ruff format --check .

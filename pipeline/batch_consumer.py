@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic, time
 from typing import Any, NamedTuple, cast
 
@@ -32,6 +32,9 @@ POLL_SECONDS = 0.25
 
 HOLD_SECONDS = 0.5
 """How long records wait for those of a topic-partition that is known to have older ones to come."""
+
+LOOK_SECONDS = 0.005
+"""Between two looks whether there is more of what goes first."""
 
 FRESH_SECONDS = 5.0
 """A broker's word that there is nothing more to read is believed for this long."""
@@ -69,6 +72,8 @@ class BatchConsumer(driver.Consumer):
         self._next_offset: dict[TP, int] = {}
         self._handed_on: defaultdict[TP, deque[int]] = defaultdict(deque)
         self._held_since: float | None = None
+        self._missed_since: float | None = None
+        self._look_at = 0.0
         self._reading_or_seeking = asyncio.Lock()
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
@@ -101,17 +106,31 @@ class BatchConsumer(driver.Consumer):
             return  # what was fetched is sought back to before the flow resumes
         for tp, records in fetched.items():
             self._line_up(TP(tp.topic, tp.partition), records)
+        leading = [tp for tp in sources if self._lead_ms(tp)]
         while self._lined_up and not self._hold_back(sources):
             await self._hand_on(*self._lined_up.next_chunk())
-            if any(self._is_missed(tp) for tp in sources):
+            if self._are_missed(leading):
                 return
 
     def _lead_ms(self, tp: TP) -> int:
         return self.reading.lead_ms.get(tp.topic, 0)
 
-    def _is_missed(self, tp: TP) -> bool:
-        """Whether there is more to read of what goes first: it shall not wait for all that is lined up."""
-        return bool(self._lead_ms(tp) and tp not in self._lined_up and self._thread.unread(tp))
+    def _are_missed(self, leading: Iterable[TP]) -> bool:
+        """Whether there is more to read of what goes first: it shall not wait for all that is lined up.
+
+        Asked again only after a moment, and no longer than records are held back: a broker that is away shall
+        not have all others wait.
+        """
+        now = monotonic()
+        if now < self._look_at:
+            return False
+        self._look_at = now + LOOK_SECONDS
+        if not any(tp not in self._lined_up and self._thread.unread(tp) for tp in leading):
+            self._missed_since = None
+            return False
+        if self._missed_since is None:
+            self._missed_since = now
+        return now - self._missed_since < HOLD_SECONDS
 
     def _sources(self) -> set[TP]:
         return {tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)}
@@ -130,12 +149,14 @@ class BatchConsumer(driver.Consumer):
         if records:
             self._next_offset[tp] = records[-1].offset + 1
             self._lined_up.add(tp, records, int(time() * 1000) + AHEAD_MS)
+            if self._lead_ms(tp):
+                self._missed_since = None
 
     def _hold_back(self, sources: set[TP]) -> bool:
         if not self.flow_active:
             return True
         # A topic-partition that has run empty here but not at the broker may have the oldest records of all.
-        if not any(self._lined_up.runs_ahead_of(tp) and self._thread.unread(tp) != 0 for tp in sources):
+        if not any(self._thread.unread(tp) != 0 for tp in self._lined_up.ahead_of(sources)):
             self._held_since = None
             return False
         if self._held_since is None:
@@ -214,7 +235,7 @@ class BatchConsumer(driver.Consumer):
         self._lined_up.clear()
         self._next_offset.clear()
         self._handed_on.clear()
-        self._held_since = None
+        self._held_since = self._missed_since = None
 
     # --- Leaving
 

@@ -120,6 +120,17 @@ PARTS = (
     ),
     Part(f"{_FETCHER}._proc_fetch_request", ("self", "assignment", "node_id", "request"), ("topics",)),
     Part("aiokafka.consumer.fetcher:PartitionRecords._unpack_records", ("self",), ("validate_crc",)),
+    Part(
+        "aiokafka.consumer.fetcher:PartitionRecords.__init__",
+        (
+            "self", "tp", "records", "aborted_transactions", "fetch_offset", "key_deserializer",
+            "value_deserializer", "check_crcs", "isolation_level",
+        ),
+        ("_tp", "_records", "next_fetch_offset", "_check_crcs", "_isolation_level"),
+    ),
+    Part(
+        "aiokafka.consumer.fetcher:FetchResult.getall", ("self", "max_records"), ("_partition_records",)
+    ),
     Part(f"{_SENDER}._send_produce_req", ("self", "node_id", "batches"), ("_in_flight", "_muted_partitions")),
     Part(f"{_STATE}:Assignment.state_value", ("self", "tp")),
     Part(f"{_STATE}:TopicPartitionState.__init__", ("self", "assignment"), ("highwater", "timestamp")),

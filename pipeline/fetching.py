@@ -16,6 +16,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from pipeline.lease import Lease
+from pipeline.unpacking import unpack_at_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         max_records: int | None = None,
     ) -> Mapping[TP, list[Any]]:
         self._fetch_only(consumer, active_partitions)
+        unpack_at_once(consumer._fetcher._records)
         return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
 
     def _fetch_only(self, consumer: aiokafka.AIOKafkaConsumer, wanted: set[TP]) -> None:

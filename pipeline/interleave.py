@@ -7,7 +7,6 @@ than can be worked on, what is dangerous must not wait behind what is much. No I
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import nsmallest
 from typing import Any, Generic, TypeVar
@@ -32,7 +31,7 @@ class Interleaver(Generic[Partition]):
         self._chunk_size = chunk_size
         self._skew_ms = skew_ms
         self._lead_ms = lead_ms
-        self._waiting: dict[Partition, deque[Any]] = {}
+        self._waiting: dict[Partition, _Line] = {}
         self._reached: dict[Partition, int] = {}
         self._latest = _FOREVER
 
@@ -49,9 +48,8 @@ class Interleaver(Generic[Partition]):
         it. Else it, and all that lie behind it, would wait until nothing else does.
         """
         self._latest = self._latest if latest_ms is None else latest_ms
-        records = deque(records)
-        if records:
-            self._waiting.setdefault(partition, deque()).extend(records)
+        if records := list(records):
+            self._waiting.setdefault(partition, _Line()).extend(records)
 
     def clear(self) -> None:
         """Forget everything that waits and how far each topic-partition has come."""
@@ -61,14 +59,17 @@ class Interleaver(Generic[Partition]):
     def with_room(self, partitions: Collection[Partition]) -> set[Partition]:
         """Return those of *partitions* whose share of the room is not used up: fetch for these."""
         room = max(2 * self._chunk_size, MOST_WAITING // max(1, len(partitions)))
-        return {p for p in partitions if len(self._waiting.get(p, ())) < room}
+        return {p for p in partitions if p not in self._waiting or len(self._waiting[p]) < room}
 
-    def runs_ahead_of(self, partition: Partition) -> bool:
-        """Say whether the next chunk could be too early, if *partition* has more to bring than waits here."""
-        if partition in self._waiting or not self._waiting:
-            return False
+    def ahead_of(self, partitions: Iterable[Partition]) -> list[Partition]:
+        """Those of *partitions* for which the next chunk could be too early, if they have more to bring."""
+        if not self._waiting:
+            return []
         begins = min(map(self._begins_at, self._waiting.items()))
-        return partition not in self._reached or begins > self._reached[partition] + self._skew_ms
+        reached, waiting, skew_ms = self._reached, self._waiting, self._skew_ms
+        return [
+            p for p in partitions if p not in waiting and (p not in reached or begins > reached[p] + skew_ms)
+        ]
 
     def next_chunk(self) -> tuple[Partition, Sequence[Any]]:
         """Take the chunk that begins earliest; raises `LookupError` when nothing waits."""
@@ -83,23 +84,53 @@ class Interleaver(Generic[Partition]):
             del self._waiting[partition]
         return partition, chunk
 
-    def _turn_of(self, waiting: tuple[Partition, deque[Any]]) -> int:
+    def _turn_of(self, waiting: tuple[Partition, _Line]) -> int:
         return self._begins_at(waiting) - self._lead_ms(waiting[0])
 
-    def _begins_at(self, waiting: tuple[Partition, deque[Any]]) -> int:
+    def _begins_at(self, waiting: tuple[Partition, _Line]) -> int:
         partition, line = waiting
-        timestamp: int = line[0].timestamp
-        return timestamp if timestamp <= self._latest else self._reached.get(partition, 0)
+        return line.begins if line.begins <= self._latest else self._reached.get(partition, 0)
 
-    def _cut(self, partition: Partition, line: deque[Any], reach: int | None) -> list[Any]:
-        reached, latest = self._begins_at((partition, line)), self._latest
-        chunk = [line.popleft()]
-        while line and len(chunk) < self._chunk_size:
-            timestamp = line[0].timestamp
-            if timestamp <= latest:
-                if reach is not None and timestamp > reach:
-                    break
-                reached = timestamp
-            chunk.append(line.popleft())
-        self._reached[partition] = reached
+    def _cut(self, partition: Partition, line: _Line, reach: int | None) -> list[Any]:
+        begins = self._begins_at((partition, line))
+        most = self._latest if reach is None else min(reach, self._latest)
+        chunk, times = line.next(self._chunk_size)
+        if max(times) > most:
+            end = next((at for at, one in enumerate(times) if at and most < one <= self._latest), len(times))
+            chunk, times = chunk[:end], times[:end]
+        self._reached[partition] = next((one for one in reversed(times[1:]) if one <= self._latest), begins)
+        line.go_on(len(chunk))
         return chunk
+
+
+class _Line:
+    """Records that wait, in order, and their times: whole chunks of them are looked at and taken at once."""
+
+    def __init__(self) -> None:
+        self._records: list[Any] = []
+        self._times: list[int] = []
+        self._at = 0
+
+    def __len__(self) -> int:
+        return len(self._records) - self._at
+
+    @property
+    def begins(self) -> int:
+        """The time of the first that waits."""
+        return self._times[self._at]
+
+    def extend(self, records: list[Any]) -> None:
+        """Line *records* up behind the others."""
+        del self._records[: self._at], self._times[: self._at]
+        self._at = 0
+        self._records += records
+        self._times += [record.timestamp for record in records]
+
+    def next(self, most: int) -> tuple[list[Any], list[int]]:
+        """The next records, at most so many, and their times."""
+        end = self._at + most
+        return self._records[self._at : end], self._times[self._at : end]
+
+    def go_on(self, count: int) -> None:
+        """The next *count* are taken."""
+        self._at += count

@@ -88,6 +88,8 @@ SOURCES = {
     "aiokafka.protocol.fetch:FetchRequest.__init__": "f31b6b74cc94",
     "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "59bf948fff47",
     "aiokafka.consumer.fetcher:PartitionRecords._unpack_records": "b803e6d46480",
+    "aiokafka.consumer.fetcher:PartitionRecords.__init__": "8ec1c2ae6ea1",
+    "aiokafka.consumer.fetcher:FetchResult.getall": "3e717e30de50",
 }
 """The start of the SHA-256 of the source of each part, in these releases."""
 
@@ -243,15 +245,26 @@ def test_records_wait_a_while_for_a_topic_that_may_have_older_ones_to_come(consu
 def test_what_goes_first_is_fetched_before_all_that_is_lined_up_is_handed_on(
     consumer: BatchConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unread = {LEFT: 5, RIGHT: 5}
+    unread = {RIGHT: 5}
     consumer._thread.unread = unread.get
     monkeypatch.setattr(consumer, "_lead_ms", {LEFT: 0, RIGHT: 60_000}.__getitem__)
-    missed = [consumer._is_missed(tp) for tp in (LEFT, RIGHT)]
+
+    def missed_at(now: float) -> bool:
+        with patch.object(batch_consumer, "monotonic", lambda: now):
+            return consumer._are_missed([RIGHT])
+
+    assert missed_at(100.0)
+    assert not missed_at(100.001)  # it has just been looked
     consumer._line_up(RIGHT, [Rec(0)])
-    here = consumer._is_missed(RIGHT)
+    assert not missed_at(100.1)
     consumer._lined_up.next_chunk()
+    assert [missed_at(now) for now in (101.0, 101.4)] == [True, True]
+    consumer._line_up(RIGHT, [Rec(1)])
+    consumer._lined_up.next_chunk()
+    assert [missed_at(now) for now in (101.6, 102.0)] == [True, True]  # some of it came
+    assert not missed_at(102.1)  # where none comes, the others do not wait for good
     unread[RIGHT] = 0
-    assert (missed, here, consumer._is_missed(RIGHT)) == ([False, True], False, False)
+    assert not missed_at(103.0)
 
 
 def test_every_topic_but_the_masses_of_calls_goes_first(consumer: BatchConsumer) -> None:

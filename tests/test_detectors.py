@@ -460,7 +460,7 @@ SPOILT: list[tuple[str, Callable[[Path], object], str]] = [
     ("half a card", lambda d: (d / CARD).write_text("{", "utf-8"), "no readable model"),
     ("a card of another kind", lambda d: (d / CARD).write_text("[1]", "utf-8"), "no readable model"),
     ("a card with no name", lambda d: _card(d, name=None), "no name"),
-    ("a card without hashes", lambda d: _card(d, sha256=None), "vouches for no file"),
+    ("a card without hashes", lambda d: _card(d, sha256=None), "says nothing of this file"),
     ("an unknown kind", lambda d: _card(d, kind="oracle"), "of kind 'oracle', known are forest"),
     ("another kind", lambda d: _card(d, kind="components"), "not a model of this version"),
     ("changed arrays", lambda d: (d / ARRAYS).write_bytes(b"x"), "changed since it was trained"),

@@ -131,7 +131,7 @@ def test_ci_can_be_run_and_runs_every_check() -> None:
 
     assert os.access(script, os.X_OK)
     steps = re.findall(r"^step (.*)$", script.read_text(encoding="utf-8"), re.MULTILINE)
-    assert steps == ["make install", "make check", "make test", "make test-kafka"]
+    assert steps == ["make install", "make check", "make test", "make test-kafka", "make test-faults"]
 
 
 def _files() -> list[str]:

@@ -118,21 +118,21 @@ def test_what_has_enough_waiting_gets_no_more_fetched() -> None:
 
 def test_a_chunk_may_be_too_early_for_whoever_has_not_come_as_far() -> None:
     lined_up: Interleaver[str] = Interleaver(512, 5_000)
-    assert not lined_up.runs_ahead_of("slow")  # nothing would run
+    assert not lined_up.ahead_of(["slow"])  # nothing would run
     lined_up.add("slow", [Rec(1_000)])
     lined_up.next_chunk()
     lined_up.add("fast", [Rec(6_000)])
-    assert not lined_up.runs_ahead_of("fast")
-    assert not lined_up.runs_ahead_of("slow")
-    assert lined_up.runs_ahead_of("unheard")
+    assert not lined_up.ahead_of(["fast"])
+    assert not lined_up.ahead_of(["slow"])
+    assert lined_up.ahead_of(["unheard"])
     lined_up.next_chunk()
     lined_up.add("fast", [Rec(6_001)])
-    assert lined_up.runs_ahead_of("slow")
+    assert lined_up.ahead_of(["slow"])
     lined_up.add("slow", [Rec(9_000)])
-    assert not lined_up.runs_ahead_of("slow")
+    assert not lined_up.ahead_of(["slow"])
     lined_up.clear()
     lined_up.add("fast", [Rec(1_000)])
-    assert lined_up.runs_ahead_of("slow")
+    assert lined_up.ahead_of(["slow"])
 
 
 def test_nothing_comes_out_of_nothing() -> None:

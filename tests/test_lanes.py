@@ -16,6 +16,7 @@ from pipeline.lanes import Lane, Lanes, Means
 from pipeline.lease import Lease
 from pipeline.observe import Unobserved, Work
 from pipeline.stage import ChangelogRow, Message, Outcome
+from samples import T0
 
 
 class Rec:
@@ -331,7 +332,7 @@ def test_what_comes_from_another_generation_finds_no_lane() -> None:
     asyncio.run(story())
 
 
-STRANGE = [-1, 0, 2**62, 32_503_680_000_000]
+STRANGE = [-1, 0, 1, 2**62, 32_503_680_000_000]
 """Times of records that are none: none told, the beginning of 1970, and the far future."""
 
 
@@ -351,11 +352,11 @@ def test_a_record_of_no_time_gives_none_to_what_follows_from_it(timestamp: int) 
         lane.start()
         for number, odd in enumerate((False, True, False)):
             said = Said(world.log, f"{number}")
-            said.value.records[0].timestamp = timestamp if odd else 1_000 + number  # type: ignore[misc]
+            said.value.records[0].timestamp = timestamp if odd else T0 + number  # type: ignore[misc]
             await lane.put(said)
             await _until(lambda done=number: len(world.work) > done)  # type: ignore[misc]
-            assert lane.applied_ms == {"in": 1_000 + number - odd}
+            assert lane.applied_ms == {"in": T0 + number - odd}
         await lane.close(monotonic())
-        assert sent == [1_000, None, 1_002]
+        assert sent == [T0, None, T0 + 2]
 
     asyncio.run(story())

@@ -330,7 +330,7 @@ def test_a_wrong_password_is_said_without_it(kafka: SecureKafka) -> None:
     assert "not-the-password" not in told
 
 
-JOINED = "Successfully joined group"
+JOINED = "Setting newly assigned partitions"
 
 
 def test_a_worker_that_logs_all_it_can_says_no_password_right_or_wrong(

@@ -34,7 +34,7 @@ from pipeline.topic_admin import (
 from pipeline.topology import Control, Edge, build_app
 from pipeline.warming import warm
 from pipeline.watching import Watching
-from pipeline.worker import run_worker
+from pipeline.worker import end_if_told, run_worker
 from schemas.topics import MODEL_CONTROL
 
 logger = logging.getLogger(__name__)
@@ -111,6 +111,7 @@ def _connected(settings: Settings) -> Iterator[Connection]:
 
 
 def _work(settings: Settings, connection: Connection, partitions: int) -> int:
+    end_if_told()
     index = int(os.environ.get(INDEX_VARIABLE, "0"))
     in_force = InForce(configured(settings))
     warm(in_force.brain)

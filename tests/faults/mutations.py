@@ -126,8 +126,8 @@ LOST: Final = (
     Mutation(
         "state is read back up to its last few rows",
         "pipeline/changelog.py",
-        "for record in records[start : start + ROWS_AT_ONCE]])",
-        "for record in records[start : start + ROWS_AT_ONCE][:-3]])",
+        "restore(rows[start : start + ROWS_AT_ONCE])",
+        "restore(rows[start : start + ROWS_AT_ONCE][:-3])",
         f"{WORKERS}test_a_worker_is_killed_at_any_moment",
     ),
 )

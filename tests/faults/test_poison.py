@@ -161,8 +161,13 @@ class Scene:
     begins: dict[TopicPartition, int]
 
     async def settle(self) -> None:
-        """Return when everything is done."""
-        await until("everything is done", self.group.is_settled, SETTLE_SECONDS)
+        """Return when everything is done; fails the test where the worker ends instead."""
+
+        async def settled() -> bool:
+            assert self.worker.process.poll() is None, self.worker.said()[-3000:]
+            return await self.group.is_settled()
+
+        await until("everything is done", settled, SETTLE_SECONDS)
 
     async def said(self) -> tuple[list[Any], list[Event]]:
         """Return the records that command revocations, and the dead letters."""
@@ -280,10 +285,11 @@ class Odd(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-def _odd(name: str, calls: Sequence[Sent]) -> list[Odd]:
-    own, good = name.encode(), iter(calls)
-    whole = calls[0].value or b""
+def _odd(sessions: Sequence[str], last: Sequence[Sent]) -> list[Odd]:
+    """The *last* call of each of *sessions*, at an odd time or with headers, and what cannot be read."""
+    own, whole = sessions[0].encode(), last[0].value or b""
     large = whole[:-1] + b',"more":"' + b"x" * (MEBIBYTE - len(whole) - len(b',"more":""')) + b'"}'
+    headers = [("trace", b"1"), ("\u00fc", b"\xff" * 1_000), ("trace", b"")]
     return [
         Odd(f"value of {MEBIBYTE} bytes, at most 65536 are read", own, large),
         Odd("empty value", own, None),
@@ -291,9 +297,8 @@ def _odd(name: str, calls: Sequence[Sent]) -> list[Odd]:
         Odd("key: must be the event's session_id, got no key", None, whole),
         Odd("key: must be the event's session_id, got another of 100000 bytes", b"k" * 100_000, whole),
         Odd("key: must be the event's session_id, got another of 0 bytes", b"", whole),
-        *(Odd("", own, next(good).value, timestamp_ms) for timestamp_ms in TIMES),
-        Odd("", own, next(good).value, None, [("trace", b"1"), ("\u00fc", b"\xff" * 1_000), ("trace", b"")]),
-        *(Odd("", own, one.value) for one in good),
+        *(Odd("", one.key, one.value, at) for one, at in zip(last, TIMES, strict=False)),
+        Odd("", last[-1].key, last[-1].value, None, headers),
     ]
 
 
@@ -303,10 +308,15 @@ def test_a_large_record_one_without_value_or_key_and_one_of_any_time_stop_nothin
 ) -> None:
     async def run() -> None:
         now_ms = int(time() * 1000)
-        greedy = f"greedy-{now_ms}"
-        odd = _odd(greedy, list(_calls(greedy, now_ms, CALLS)))
+        sessions = [f"greedy-{number}-{now_ms}" for number in range(len(TIMES) + 1)]
+        lives = [list(_calls(name, now_ms, CALLS)) for name in sessions]
         async with _scene(bootstrap, tmp_path) as scene:
             await asyncio.to_thread(_allow_anything, bootstrap)
+            await _send_in_bulk(scene.connection, ((one, False) for life in lives for one in life[:-1]))
+            await scene.settle()
+            assert await scene.said() == ([], [])
+
+            odd = _odd(sessions, [life[-1] for life in lives])
             expected = await _send_odd(scene.connection, odd)
             await scene.settle()
             commands, letters = await scene.said()
@@ -314,9 +324,8 @@ def test_a_large_record_one_without_value_or_key_and_one_of_any_time_stop_nothin
 
         assert {_place(letter): letter["reason"] for letter in letters} == expected
         assert len(letters) == len(expected)
-        (command,) = commands
-        assert json.loads(command.value)["session_id"] == greedy
-        assert now_ms <= command.timestamp <= now_ms + AHEAD_MS
+        assert sorted(json.loads(one.value)["session_id"] for one in commands) == sessions
+        assert [one.timestamp for one in commands if not NOW <= one.timestamp <= now_ms + AHEAD_MS] == []
 
     asyncio.run(run())
 
