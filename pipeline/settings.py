@@ -6,7 +6,7 @@ What is decided about sessions is not set here but in the policy file.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self, get_args, get_origin
@@ -155,14 +155,14 @@ class Settings(BaseSettings):
     @field_validator("policy_file", "tls_ca_file", "tls_cert_file", "tls_key_file", "pseudonym_key_file")
     @classmethod
     def _is_a_file(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_file():
+        if value is not None and not _is(value.is_file):
             raise ValueError("there is no such file")
         return value
 
     @field_validator("model_dir")
     @classmethod
     def _is_a_folder(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_dir():
+        if value is not None and not _is(value.is_dir):
             raise ValueError("there is no such folder")
         return value
 
@@ -178,6 +178,13 @@ class Settings(BaseSettings):
         if self.embedded and self.security_protocol != "PLAINTEXT":
             raise ValueError(f"the embedded broker speaks PLAINTEXT only; unset {PREFIX}SECURITY_PROTOCOL")
         return self
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # its name is longer than any file's
+        return False
 
 
 def load(**given: Any) -> Settings:

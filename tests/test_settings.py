@@ -135,6 +135,12 @@ def test_whatever_stands_in_the_environment_only_a_settings_error_comes_of_it(te
         assert settings.env_name(field) in complaint or "belong together" in complaint
 
 
+@pytest.mark.parametrize("field", ["policy_file", "model_dir"])
+def test_a_path_that_is_longer_than_any_is_not_there(field: str) -> None:
+    with pytest.raises(SettingsError, match=rf"SESSION_RISK_{field.upper()}=x+: there is no such"):
+        load(**{field: "x" * 300})
+
+
 def test_the_table_tells_every_setting_once_with_a_sentence() -> None:
     rows = table()
 
