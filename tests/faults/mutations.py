@@ -163,13 +163,6 @@ DOUBLED: Final = (
         "timeout=0.0",
         STOPPED,
     ),
-    Mutation(
-        "who gives partitions up does not commit what was finished last",
-        READING,
-        "        await self.commit_and_end_transactions()\n",
-        "",
-        STOPPED,
-    ),
 )
 
 UNDONE: Final = (

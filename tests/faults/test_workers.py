@@ -10,6 +10,7 @@ import pytest
 from conftest import Player
 from outcome import Wrong
 from pipeline.failpoints import POINTS
+from proxy import Proxy
 from trial import Point, Trial
 
 pytestmark = pytest.mark.faults
@@ -74,20 +75,24 @@ def test_a_worker_dies_handing_partitions_over(play: Player) -> None:
 
 
 def test_a_worker_told_to_stop_repeats_nothing(play: Player) -> None:
-    async def stop(one: Trial) -> None:
+    async def stop(one: Trial, proxy: Proxy) -> None:
+        proxy.delay_writes_s = 0.2  # so that there is always something on its way
         await one.moment()
         one.fleet.workers[0].stop()
         await one.hurt()
         assert await one.fleet.workers[0].ended() == 0
+        proxy.delay_writes_s = 0.0
         one.start()
 
-    run = play(stop)
+    run = play.through_proxy(stop)
     assert (run.wrong, run.repeated) == (Wrong(), 0)
 
 
 LATE_SECONDS = 1.5
 """How long a worker that woke up has for its late writes."""
-FROZEN = (None, Point("rows-due", *WORK, "STOP"), Point("rows-handed-over", *WORK, "STOP"))
+EARLY = (10, 60)
+"""Visits within the first second or two: when the worker wakes up, there must be more to come."""
+FROZEN = (None, Point("rows-due", *EARLY, "STOP"), Point("rows-handed-over", *EARLY, "STOP"))
 """Where a worker stands still; `None`: wherever it is at some moment."""
 
 
@@ -98,7 +103,7 @@ def test_a_worker_frozen_for_longer_than_its_session_undoes_nothing(
     async def freeze(one: Trial) -> None:
         frozen, other = one.fleet.workers
         if point is None:
-            await one.moment(2.0, 4.0)
+            await one.moment(1.0, 2.0)
             frozen.freeze()
         await frozen.frozen()
         await one.hurt()
@@ -119,7 +124,7 @@ def test_a_worker_that_wakes_up_goes_on_with_what_others_wrote_meanwhile(
 ) -> None:
     async def wake(one: Trial) -> None:
         frozen, other = one.fleet.workers
-        await one.moment(2.0, 4.0)
+        await one.moment(0.5, 1.0)
         frozen.freeze()
         await one.hurt()
         await one.until_due_is_done()
