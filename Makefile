@@ -48,8 +48,8 @@ bench: $(INSTALLED) ## Measure how fast it is on this machine, Kafka's part too 
 	$(BIN)/python tests/benchmarks/bench_core.py
 	$(BIN)/python tests/benchmarks/bench_memory.py
 	$(BIN)/python tests/benchmarks/bench_sizes.py
-	$(BIN)/python tests/benchmarks/bench_live.py
-	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_kafka.py
+	$(BIN)/python tests/benchmarks/bench_live.py tests/benchmarks/pictures/live.svg
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_kafka.py tests/benchmarks/pictures/latency.svg
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_overload.py
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_two_workers.py
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_recovery.py

@@ -6,11 +6,12 @@ written by a newer version, and leaving it out would be misreading it.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from zlib import crc32
+
+from pydantic_core import from_json
 
 from models.state import UnreadableRow
 
@@ -45,7 +46,7 @@ def unseal(key: bytes, value: bytes, load: Callable[[dict[str, Any]], T]) -> T:
         if len(value) < _HEAD.size or _HEAD.unpack_from(value)[1] != crc32(told, crc32(key)):
             raise UnreadableRow("a row that does not fit its checksum: it was cut or spoilt")
     try:
-        return load(json.loads(told))
+        return load(from_json(told))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         why = str(error).partition("\n")[0]
         raise UnreadableRow(f"a row that cannot be read ({type(error).__name__}: {why[:120]})") from error
