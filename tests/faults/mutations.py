@@ -14,7 +14,6 @@ REFUSALS: Final = "tests/faults/test_refusals.py::"
 DIES: Final = f"{WORKERS}test_a_worker_dies_and_the_next_one_too"
 REFUSED: Final = f"{REFUSALS}test_a_worker_dies_whose_writes_were_refused_and_it_had_committed_nothing_of_it"
 FROZEN: Final = f"{WORKERS}test_a_worker_frozen_for_longer_than_its_session_undoes_nothing"
-WAKES: Final = f"{WORKERS}test_a_worker_that_wakes_up_goes_on_with_what_others_wrote_meanwhile"
 STOPPED: Final = f"{WORKERS}test_a_worker_told_to_stop_repeats_nothing"
 FOR_A_WHILE: Final = f"{REFUSALS}test_what_is_written_is_refused_for_a_while"
 FOR_GOOD: Final = f"{REFUSALS}test_a_worker_ends_when_what_it_writes_is_refused_for_good_and_the_next_goes_on"
@@ -179,16 +178,14 @@ UNDONE: Final = (
         "pipeline/fence.py",
         "            await confirm()\n        except",
         "            pass\n        except",
-        FROZEN,
-        "rows-handed-over",
+        "tests/test_fence.py",
     ),
     Mutation(
         "a stage is kept over a rebalance though somebody else wrote",
         "pipeline/recovery.py",
         "lane is None or lane.changelog.end != changelog.end",
         "lane is None",
-        WAKES,
-        "alone",
+        "tests/test_recovery.py",
     ),
     Mutation(
         "rows of the chunk worked on ahead do not wait for those before",
