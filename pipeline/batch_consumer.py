@@ -1,4 +1,4 @@
-"""Gives Faust's agents chunks: one event per topic-partition and at most 512 records, not one per record.
+"""Gives Faust's agents chunks: one event per topic-partition and at most 1,024 records, not one per record.
 
 Stands on private parts of Faust's aiokafka driver, because per record Faust spends four tasks; `faust_parts`
 lists them. What a chunk means is not known here.

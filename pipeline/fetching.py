@@ -29,8 +29,8 @@ class Reading:
 
     lease: Lease
     settle: Callable[[], Awaitable[None]]
-    chunk_size: int = 512
-    fetch_wait_ms: int = 40
+    chunk_size: int = 1024
+    fetch_wait_ms: int = 10
     skew_ms: int = 5_000
     lead_ms: Mapping[str, int] = field(default_factory=dict)
 

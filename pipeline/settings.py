@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         description="Seconds without a heartbeat after which Kafka takes a worker's partitions",
     )
     fetch_wait_ms: int = Field(
-        40,
+        10,
         ge=1,
         le=30_000,
         description="How long the broker collects records for a fetch: fewer, larger chunks",
@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     )
 
     # How much is done and held at once.
-    chunk_size: int = Field(512, ge=1, le=4096, description="Most records handled at once")
+    chunk_size: int = Field(1024, ge=1, le=4096, description="Most records handled at once")
     max_sessions_per_partition: int = Field(
         200_000,
         ge=1,

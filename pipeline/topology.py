@@ -68,11 +68,11 @@ class Edge:
     partitions: int = 8
     session_timeout_s: float = 10.0
     commit_interval_s: float = 1.0
-    chunk_size: int = 512
+    chunk_size: int = 1024
     in_flight: int = 24
     skew_ms: int = 5_000
     lead_ms: int = 60_000
-    fetch_wait_ms: int = 40
+    fetch_wait_ms: int = 10
     idle_s: float = 10.0
     data_dir: Path = Path(".session-risk")
 
