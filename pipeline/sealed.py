@@ -29,6 +29,11 @@ def seal(key: bytes, told: bytes) -> bytes:
     return _HEAD.pack(VERSION, crc32(told, crc32(key))) + told
 
 
+def opened(value: bytes) -> bytes:
+    """The JSON in a row that :func:`seal` made."""
+    return value[_HEAD.size :]
+
+
 def unseal(key: bytes, value: bytes, load: Callable[[dict[str, Any]], T]) -> T:
     """What *load* makes of the JSON object in a row.
 
@@ -42,7 +47,7 @@ def unseal(key: bytes, value: bytes, load: Callable[[dict[str, Any]], T]) -> T:
                 f"a row of version {value[:1].hex() or 'nothing'}, where this worker reads version "
                 f"{VERSION:02x}"
             )
-        told = value[_HEAD.size :]
+        told = opened(value)
         if len(value) < _HEAD.size or _HEAD.unpack_from(value)[1] != crc32(told, crc32(key)):
             raise UnreadableRow("a row that does not fit its checksum: it was cut or spoilt")
     try:

@@ -21,6 +21,7 @@ from pipeline.policy import read_policy
 from pipeline.recording import InputRecord
 from pipeline.replay import Replay
 from pipeline.scorer import Options
+from pipeline.sealed import opened, seal
 from pipeline.simulate import simulate
 from pipeline.stage import Outcome
 from schemas.decode import encode
@@ -80,10 +81,16 @@ def remembered(stages: Weighed, kind: str) -> float:
     """Bytes of memory that one of *kind* takes: a stage reads back copies of what the day left of them."""
     rows = [pair for place, part in stages.state.items() if place[0] == kind for pair in part.items()]
     (made,) = (one for one in stages.kinds if one.name == kind)
-    copies = [(rows[n % len(rows)][0] + b"-%d" % n, rows[n % len(rows)][1]) for n in range(COPIES)]
+    copies = [_copy(*rows[n % len(rows)], n) for n in range(COPIES)]
     stage, before = made.create(0), resident()
     stage.restore(copies)
     return (resident() - before) / COPIES
+
+
+def _copy(key: bytes, value: bytes, number: int) -> tuple[bytes, bytes]:
+    """The same row under another key: its checksum is of both."""
+    own = key + b"-%d" % number
+    return own, seal(own, opened(value))
 
 
 def main() -> None:
