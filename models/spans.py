@@ -1,7 +1,7 @@
 """Hashes of texts where they lie, a chunk at once.
 
-A *span* is where a text begins in an array of bytes and how long it is, below 0 for none. The array has eight
-bytes more than its last text, so that eight can be read at once.
+A *span* is where a text begins in an array of bytes and how long it is, below 0 for none. The array goes on
+behind its last text, so that eight bytes can be read at once, and a name be looked for, wherever one begins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
 
-PADDING: Final = bytes(8)
+PADDING: Final = bytes(32)
 _BYTE: Final = np.uint64(8)
 _ONE: Final = np.uint64(1)
 _ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)

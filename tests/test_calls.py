@@ -119,6 +119,11 @@ def test_calls_spoilt_in_ten_thousand_ways_are_read_as_one_by_one() -> None:
         assert_as_one_by_one(values, [b"s-1"] * len(values))
 
 
+def test_a_call_cut_anywhere_is_refused_as_one_by_one() -> None:
+    whole = raw()
+    assert_as_one_by_one([whole[:end] for end in range(len(whole))], [b"s-1"] * len(whole))
+
+
 HALVES = [
     [b'{"a":1', b'"b":2}', raw() + b"," + raw()],
     [raw()[:-1], b'"x":1}', raw()],
