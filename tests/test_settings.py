@@ -21,7 +21,7 @@ def _a_clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_any_environment_the_defaults_hold() -> None:
     found = load()
 
-    assert (found.broker, found.partitions, found.chunk_size) == ("127.0.0.1:9092", 8, 512)
+    assert (found.broker, found.partitions, found.chunk_size) == ("127.0.0.1:9092", 8, 1024)
     assert (found.metrics_host, found.metrics_port) == ("127.0.0.1", 9464)
 
 
