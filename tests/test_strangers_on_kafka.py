@@ -37,7 +37,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("strangers")
     (folder / "keys").write_text(f"k1 {SECRET}\n", encoding="utf-8")
     keys = str(folder / "keys")
-    fleet = Fleet(folder, "", tenancy="true", pseudonym_key_file=keys, log_level="DEBUG")
+    fleet = Fleet(folder, 'mode = "enforce"', tenancy="true", pseudonym_key_file=keys, log_level="DEBUG")
     fleet.begin()
     yield from ended_in_order(fleet)
 
