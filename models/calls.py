@@ -72,8 +72,14 @@ def read_calls(
     limits: Limits = DEFAULT_LIMITS,
     tenants: Tenants | None = None,
 ) -> Decoded:
-    """What `schemas.decode.decode_chunk` makes of records of API calls, as :class:`Calls`."""
-    read = scan(_FORM, [value or b"" for value in values] if None in values else values)  # type: ignore[arg-type]  # none is None
+    """What `schemas.decode.decode_chunk` makes of records of API calls, as :class:`Calls`.
+
+    Raises `ValueError` as it does: compiled code would read beyond the shorter list.
+    """
+    if len(values) != len(keys):
+        raise ValueError(f"{len(values)} values with {len(keys)} keys: each record has one of both")
+    texts = [value or b"" for value in values]
+    read = scan(_FORM, texts)
     plain = read.plain & (read.sizes <= limits.max_bytes)
     plain &= same(read.spans.of(PLACE["session_id"]), spans_of(keys))
     plain &= read.numbers[:, PLACE["occurred_at"]] <= now_ms + limits.ahead_ms(API_CALLS)
@@ -81,7 +87,7 @@ def read_calls(
         vouched = spans_of([named[0] if len(named) == 1 else None for named in tenants])
         plain &= same(read.spans.of(PLACE["tenant"]), vouched)
     if plain.all():
-        return Decoded(Calls(list(values), read, np.arange(len(values)), {}), list(range(len(values))), [])  # type: ignore[arg-type]  # as above
+        return Decoded(Calls(texts, read, np.arange(len(texts)), {}), list(range(len(texts))), [])
     rest = np.flatnonzero(~plain).tolist()
     told = decoder(API_CALLS).decode(
         [values[at] for at in rest],
@@ -90,20 +96,17 @@ def read_calls(
         limits=limits,
         tenants=None if tenants is None else [tenants[at] for at in rest],
     )
-    return _together(values, read, plain, rest, told)
+    return _together(texts, read, plain, rest, told)
 
 
-def _together(
-    values: Sequence[bytes | None], read: Scanned, plain: Bools, rest: list[int], told: Decoded
-) -> Decoded:
+def _together(texts: Sequence[bytes], read: Scanned, plain: Bools, rest: list[int], told: Decoded) -> Decoded:
     """One chunk of the *plain* records that were *read*, and of the *rest*, of which *told* is what came."""
     events = {rest[place]: event for place, event in zip(told.places, told.events, strict=True)}
     places = sorted([*np.flatnonzero(plain).tolist(), *events])
     others = {index: events[place] for index, place in enumerate(places) if place in events}
     rows = np.where(plain, np.cumsum(plain) - 1, -1)[places]
-    kept: Any = [values[place] for place in places]
     return Decoded(
-        Calls(kept, read.take(plain), rows, others),
+        Calls([texts[place] for place in places], read.take(plain), rows, others),
         places,
         [Rejected(rest[one.index], one.reason) for one in told.rejected],
         [Mended(rest[one.index], one.members) for one in told.mended],

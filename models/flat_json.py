@@ -32,7 +32,7 @@ from models.flat_form import (
     Form,
     Ints,
 )
-from models.spans import PADDING, Spans, head
+from models.spans import EACH, HIGH, PADDING, Spans, head
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -47,10 +47,7 @@ _QUOTE, _OPEN, _CLOSE, _COLON, _COMMA, _MINUS, _POINT, _ZERO, _NINE = (
 )
 _SPACE, _TAB, _FEED, _RETURN = (np.uint8(ord(one)) for one in " \t\n\r")
 _SMALL_E, _BIG_E = np.uint8(ord("e")), np.uint8(ord("E"))
-_EACH: Final = np.uint64(0x0101010101010101)
-_HIGH: Final = np.uint64(0x8080808080808080)
-_ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
-_QUOTES, _ESCAPES, _SPACES = (np.uint64(ord(one)) * _EACH for one in '"\\ ')
+_QUOTES, _ESCAPES, _SPACES = (np.uint64(ord(one)) * EACH for one in '"\\ ')
 _NULL, _TRUE, _FALS = (np.uint64(int.from_bytes(one, "little")) for one in (b"null", b"true", b"fals"))
 _FOUR: Final = np.uint64(0xFFFFFFFF)
 _NOBODY: Final = np.uint64(0)
@@ -193,7 +190,7 @@ def _text_end(at: int) -> int:
         at += 8
         stops = _stops(word(at))
     lowest = (stops & (~stops + np.uint64(1))) >> np.uint64(7)
-    at += _signed((((lowest - np.uint64(1)) & _EACH) * _EACH) >> LENGTH_AT)
+    at += _signed((((lowest - np.uint64(1)) & EACH) * EACH) >> LENGTH_AT)
     return at if byte(at) == _QUOTE else 0
 
 
@@ -204,8 +201,8 @@ def _stops(told: np.uint64) -> np.uint64:
     Quote, backslash, below blank, beyond ASCII: a byte is found by what is borrowed from it (Mycroft's test).
     """
     quotes, escapes = told ^ _QUOTES, told ^ _ESCAPES
-    below = (quotes - _EACH) & ~quotes | (escapes - _EACH) & ~escapes | (told - _SPACES) & ~told
-    return (below | told) & _HIGH
+    below = (quotes - EACH) & ~quotes | (escapes - EACH) & ~escapes | (told - _SPACES) & ~told
+    return (below | told) & HIGH
 
 
 @compiled
@@ -272,7 +269,7 @@ def _is_text(members: int, words: int, member: int, at: int, length: int) -> boo
 
 
 @compiled
-def _is_number(members: int, member: int, number: float, whole: bool) -> bool:  # noqa: FBT001 - compiled
+def _is_number(members: int, member: int, number: float, whole: bool) -> bool:  # noqa: FBT001 - compiled code calls by position
     kind = _of(members, member, KIND)
     if kind < INTEGER or (kind == INTEGER and not whole):
         return False

@@ -1,7 +1,8 @@
-"""Which row a session lives in: an open-addressing hash table of two arrays, asked for a whole chunk at once.
+"""Which row belongs to a key: an open-addressing hash table of two arrays, asked for a whole chunk at once.
 
-A Python dictionary would hold about 170 bytes a session; this holds 12 bytes a slot. Keys are the 64-bit
-fingerprints of (tenant, session id): a million sessions meet by chance with probability 3e-8.
+Keys of sessions are the 64-bit fingerprints of (tenant, session id): a million meet by chance with probability
+3e-8. What is remembered of clients has keyed hashes. A Python dictionary would hold about 170 bytes for each;
+this holds 12 bytes a slot.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _place(
         held[slot], rows[slot] = keys[one], numbers[one]
 
 
-class SessionIndex:
+class RowIndex:
     """Maps session fingerprints (never 0) to row numbers; linear probing, deletion by moving back."""
 
     def __init__(self, capacity: int = 1024) -> None:
@@ -65,10 +66,7 @@ class SessionIndex:
 
     def insert(self, key: int, row: int) -> None:
         """Hold *key* at *row*; the key must not be held yet."""
-        if self._used + 1 > self._keys.size * _FULLEST:
-            self._grow()
-        self._place(key, row)
-        self._used += 1
+        self.insert_all(np.array([key], np.uint64), np.array([row], np.int64))
 
     def insert_all(self, keys: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
         """Hold all *keys*, no two alike and none held yet, at their *rows*."""
@@ -100,14 +98,6 @@ class SessionIndex:
                 hole = slot
         keys[hole] = 0
         self._used -= 1
-
-    def _place(self, key: int, row: int) -> None:
-        mask = self._keys.size - 1
-        slot = key & mask
-        while self._keys[slot] != 0:
-            slot = (slot + 1) & mask
-        self._keys[slot] = key
-        self._rows[slot] = row
 
     def _grow(self) -> None:
         held = np.flatnonzero(self._keys)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.index import SessionIndex
+from models.index import RowIndex
 from models.spans import Spans, keyed, spans_of
 
 Structs = NDArray[Any]
@@ -29,7 +29,7 @@ class Memory:
         self._make = make
         self._limit = limit
         self._answers: Structs = np.zeros(_SMALLEST, answer)
-        self._index = SessionIndex()
+        self._index = RowIndex()
 
     def ask(self, questions: Sequence[tuple[str | None, ...]]) -> Structs:
         """The answers to all *questions*, ``(n,)``."""
@@ -44,7 +44,7 @@ class Memory:
         missing = np.flatnonzero(rows < 0)
         if missing.size:
             if len(self._index) + missing.size > self._limit:
-                self._index, missing = SessionIndex(), np.arange(marks.size)
+                self._index, missing = RowIndex(), np.arange(marks.size)
             self._learn(marks, questions, missing)
             rows[missing] = self._index.find(marks[missing])
         return self._answers[rows]

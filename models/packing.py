@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import byte, compiled, put_word, word
-from models.spans import head, spans_of
+from models.spans import FOLD, MIX, head, spans_of
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
 SUM_BYTES: Final = 4
 _SPARE: Final = 8
-_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
-_FOLD: Final = np.uint64(29)
 _BETWEEN: Final = np.uint8(0xFF)
 
 
@@ -108,10 +106,10 @@ def _checksums(text: int, starts: Ints, lengths: Ints, sums: NDArray[np.uint32])
 
 @compiled
 def _checksum(at: int, length: int) -> np.uint64:
-    total, factor = np.uint64(length), _MIX
+    total, factor = np.uint64(length), MIX
     for place in range(0, length, 8):
-        told = head(at + place, length - place) * _MIX
+        told = head(at + place, length - place) * MIX
         factor += np.uint64(2)
-        total += (told ^ (told >> _FOLD)) * factor
-    total = (total ^ (total >> _FOLD)) * _MIX
+        total += (told ^ (told >> FOLD)) * factor
+    total = (total ^ (total >> FOLD)) * MIX
     return total >> np.uint64(32)

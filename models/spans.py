@@ -22,13 +22,13 @@ Bools = NDArray[np.bool_]
 PADDING: Final = bytes(32)
 _BYTE: Final = np.uint64(8)
 _ONE: Final = np.uint64(1)
-_ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
+ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ID_BYTES: Final = 72
-_EACH: Final = np.uint64(0x0101010101010101)
-_HIGH: Final = np.uint64(0x8080808080808080)
+EACH: Final = np.uint64(0x0101010101010101)
+HIGH: Final = np.uint64(0x8080808080808080)
 _SPACES: Final = np.uint64(0x2020202020202020)
-_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
-_FOLD: Final = np.uint64(29)
+MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+FOLD: Final = np.uint64(29)
 _PLACES: Final = np.array(
     [0x9E3779B97F4A7C15 * (2 * i + 3) % 2**64 | 1 for i in range(_ID_BYTES // 8)], np.uint64
 )
@@ -117,7 +117,7 @@ def keyed(spans: Spans) -> Hashes:
 def head(at: int, length: int) -> np.uint64:
     """The first eight of the *length* bytes at the address *at*, little end first; zeros behind the last."""
     told = word(at)
-    return told if length >= 8 else told & ~(_ALL << (_BYTE * np.uint64(length)))
+    return told if length >= 8 else told & ~(ALL << (_BYTE * np.uint64(length)))
 
 
 @compiled
@@ -136,7 +136,7 @@ def _same(
 @compiled
 def _is_plain(told: np.uint64) -> bool:
     """Whether none of the eight bytes *told* is 0 or beyond ASCII."""
-    return bool(((told - _EACH) | told) & _HIGH == 0)
+    return bool(((told - EACH) | told) & HIGH == 0)
 
 
 @compiled
@@ -151,12 +151,12 @@ def _mixed(text: int, starts: Ints, lengths: Ints, hashes: Hashes, odd: Bools) -
         for place in range((length + 7) // 8):
             rest = length - 8 * place
             told = head(at + 8 * place, rest)
-            filled = told if rest >= 8 else told | _ALL << (_BYTE * np.uint64(rest)) & _SPACES
+            filled = told if rest >= 8 else told | ALL << (_BYTE * np.uint64(rest)) & _SPACES
             odd[one] |= not _is_plain(filled)
-            told *= _MIX
-            total += (told ^ (told >> _FOLD)) * _PLACES[place]
-        total = (total ^ (total >> _FOLD)) * _MIX
-        total ^= total >> _FOLD
+            told *= MIX
+            total += (told ^ (told >> FOLD)) * _PLACES[place]
+        total = (total ^ (total >> FOLD)) * MIX
+        total ^= total >> FOLD
         hashes[one] = total if total != 0 else _ONE
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.batch import CLIENT
 from models.features import SUMS
 from models.fingerprint import BETWEEN, brief, fingerprint
-from models.index import SessionIndex
+from models.index import RowIndex
 from models.packing import SUM_BYTES, checksums, pack
 from models.signals import SIGNALS
 from models.sums import LONG, SHORT
@@ -212,7 +212,7 @@ class SessionTable:
         self._numbers: dict[str, int] = {}
         self._prints = np.zeros(_TENANTS, np.uint32)
         self.names: list[bytes] = []
-        self.index = SessionIndex()
+        self.index = RowIndex()
         self._free: list[int] = []
 
     def __len__(self) -> int:

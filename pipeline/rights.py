@@ -36,10 +36,14 @@ def rights_of(
 
     Where names leave as *pseudonyms*, only those who act on commands read them: people are named there.
     """
-    return (*_on_topics(role, pseudonyms), *_on_changelogs(role, app_id, kinds), *_on_groups(role, app_id))
+    return (
+        *_on_topics(role, pseudonyms=pseudonyms),
+        *_on_changelogs(role, app_id, kinds),
+        *_on_groups(role, app_id),
+    )
 
 
-def _on_topics(role: Role, pseudonyms: bool) -> Iterator[Right]:  # noqa: FBT001 - handed on
+def _on_topics(role: Role, *, pseudonyms: bool) -> Iterator[Right]:
     acts = role in TOPICS[REVOCATION_ACKS].writers
     for topic in TOPICS.values():
         hidden = pseudonyms and not acts and topic.direction == "output" and not topic.pseudonyms

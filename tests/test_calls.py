@@ -182,6 +182,11 @@ def test_a_record_that_is_too_long_or_of_the_future_is_refused_for_it() -> None:
     assert len(calls) == 1
 
 
+def test_more_values_than_keys_are_refused_before_anything_is_read() -> None:
+    with pytest.raises(ValueError, match="2 values with 1 keys"):
+        read_calls([raw(), raw()], [b"s-1"], now_ms=NOW)
+
+
 def test_without_a_tenant_or_with_null_it_is_the_default_tenant() -> None:
     named = {name: value for name, value in call().items() if name != "tenant"}
     values = [json.dumps(named).encode(), raw(tenant=None), raw(tenant="default")]

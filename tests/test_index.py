@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from models.index import SessionIndex
+from models.index import RowIndex
 
 MEETING = st.builds(
     lambda low, high: low | (high << 32) or 1, st.sampled_from([0, 1, 2, 13, 14, 15]), st.integers(0, 40)
@@ -17,7 +17,7 @@ MEETING = st.builds(
 KEYS = MEETING | st.integers(1, 2**64 - 1)
 
 
-def looked_up(index: SessionIndex, keys: list[int]) -> list[int]:
+def looked_up(index: RowIndex, keys: list[int]) -> list[int]:
     answer: list[int] = index.find(np.array(keys, np.uint64)).tolist()
     return answer
 
@@ -27,7 +27,7 @@ class Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.index = SessionIndex(1)
+        self.index = RowIndex(1)
         self.held: dict[int, int] = {}
         self.asked: set[int] = set()
 
@@ -65,7 +65,7 @@ TestTheIndexIsADictionary.settings = settings(max_examples=60, stateful_step_cou
 @given(st.sets(KEYS, max_size=300), st.sets(KEYS, max_size=300))
 @settings(max_examples=60)
 def test_what_was_put_in_is_found_and_what_was_taken_out_is_not(kept: set[int], gone: set[int]) -> None:
-    index = SessionIndex(1)
+    index = RowIndex(1)
     for row, key in enumerate(sorted(kept | gone)):
         index.insert(key, row)
     rows = dict(zip(sorted(kept | gone), range(len(kept | gone)), strict=True))
@@ -78,7 +78,7 @@ def test_what_was_put_in_is_found_and_what_was_taken_out_is_not(kept: set[int], 
 
 
 def test_a_key_asked_for_twice_in_a_chunk_is_found_twice() -> None:
-    index = SessionIndex()
+    index = RowIndex()
     index.insert(7, 3)
 
     assert looked_up(index, [7, 8, 7]) == [3, -1, 3]
@@ -86,7 +86,7 @@ def test_a_key_asked_for_twice_in_a_chunk_is_found_twice() -> None:
 
 
 def test_a_hundred_thousand_sessions_cost_less_than_thirty_bytes_each() -> None:
-    index = SessionIndex()
+    index = RowIndex()
     for key in range(1, 100_001):
         index.insert(key * 0x9E3779B97F4A7C15 % 2**64, key)
 
