@@ -1,8 +1,8 @@
 """Which row belongs to a key: an open-addressing hash table of two arrays, asked for a whole chunk at once.
 
-Keys of sessions are the 64-bit fingerprints of (tenant, session id): a million meet by chance with probability
-3e-8. What is remembered of clients has keyed hashes. A Python dictionary would hold about 170 bytes for each;
-this holds 12 bytes a slot.
+Keys of sessions are the 64-bit fingerprints of (tenant, session id): a million meet by chance with
+probability 3e-8. What is remembered of clients has keyed hashes. A Python dictionary would hold about 170
+bytes for each; this holds 12 bytes a slot.
 """
 
 from __future__ import annotations
