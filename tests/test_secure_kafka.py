@@ -84,11 +84,13 @@ def test_a_worker_with_the_rights_of_its_role_plays_a_story_to_its_revocation(
 
     log = (tmp_path / "log").read_text(encoding="utf-8")
     assert worker.returncode == 0, log[-2000:]
-    (revocation,) = _revocations(reader, suffix)
-    assert {revocation["revocation_id"]} == expected
+    # Nobody acknowledges it here: how often it was sent again depends on how soon the worker was ended.
+    revocations = _revocations(reader, suffix)
+    assert {revocation["revocation_id"] for revocation in revocations} == expected
+    assert len(expected) == 1
     assert [secret for secret in (*kafka.passwords.values(), *_tokens(events)) if secret in log] == []
     assert " DEBUG " in log
-    _looked_into(kafka, revocation["decision_id"], protocol)
+    _looked_into(kafka, revocations[0]["decision_id"], protocol)
 
 
 def _looked_into(kafka: SecureKafka, decision_id: str, protocol: str) -> None:
