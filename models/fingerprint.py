@@ -30,7 +30,7 @@ class Fingerprints(dict[str | None, int]):
     ``None`` maps to 0. When *limit* strings are held the memory starts afresh, which changes no result.
     """
 
-    def __init__(self, limit: int = 200_000) -> None:
+    def __init__(self, limit: int = 50_000) -> None:
         super().__init__()
         self.limit = limit
 

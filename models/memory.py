@@ -13,14 +13,19 @@ from models.spans import Spans, keyed, spans_of
 
 Structs = NDArray[Any]
 _SMALLEST = 256
+_ENOUGH = 65_536
+"""Answers below which forgetting is not worth the work."""
+_LONG = 4
+"""Questions for each answer held after which one that was never asked for is likely of no use any more."""
 
 
 class Memory:
     """Answers of type *answer*, as *make* works them out for a list of questions, found by a keyed hash.
 
     A question is a row of texts. Nobody can choose two that meet (see `models.spans.keyed`), so questions are
-    not kept: comparing would cost a cache miss for every text. When *limit* answers are held the memory
-    starts afresh, which changes no answer; those of one chunk come on top.
+    not kept: comparing would cost a cache miss for every text. Instead of holding ever more, it forgets the
+    answers that nobody asked for in a long while: what sessions that are over had asked does not stay. When
+    *limit* answers are of use it starts afresh; those of one chunk come on top. Neither changes an answer.
     """
 
     def __init__(
@@ -28,8 +33,15 @@ class Memory:
     ) -> None:
         self._make = make
         self._limit = limit
+        self._full = min(limit, _ENOUGH)
         self._answers: Structs = np.zeros(_SMALLEST, answer)
+        self._marks = np.zeros(_SMALLEST, np.uint64)
+        self._asked = np.zeros(_SMALLEST, np.bool_)
+        self._questions = 0
         self._index = RowIndex()
+
+    def __len__(self) -> int:
+        return len(self._index)
 
     def ask(self, questions: Sequence[tuple[str | None, ...]]) -> Structs:
         """The answers to all *questions*, ``(n,)``."""
@@ -43,17 +55,49 @@ class Memory:
         rows = self._index.find(marks)
         missing = np.flatnonzero(rows < 0)
         if missing.size:
-            if len(self._index) + missing.size > self._limit:
-                self._index, missing = RowIndex(), np.arange(marks.size)
+            if len(self) + missing.size > self._full:
+                self._make_room(missing.size)
+                rows = self._index.find(marks)
+                missing = np.flatnonzero(rows < 0)
             self._learn(marks, questions, missing)
             rows[missing] = self._index.find(marks[missing])
+        self._asked[rows] = True
+        self._questions += rows.size
         return self._answers[rows]
+
+    def _make_room(self, coming: int) -> None:
+        """Hold more, unless it was long enough to tell what nobody asks for any more: then forget that."""
+        if len(self) + coming > self._limit or self._questions >= _LONG * len(self):
+            kept = np.flatnonzero(self._asked[: len(self)])
+            self._keep(kept if kept.size + coming <= self._limit else kept[:0])
+        self._full = min(self._limit, max(_ENOUGH, 2 * len(self)))
+
+    def _keep(self, kept: NDArray[np.int64]) -> None:
+        size = _size_for(max(kept.size, _SMALLEST))
+        self._answers = _longer(self._answers[kept], size)
+        self._marks = _longer(self._marks[kept], size)
+        self._asked, self._questions = np.zeros(size, np.bool_), 0
+        self._index = RowIndex(size)
+        self._index.insert_all(self._marks[: kept.size], np.arange(kept.size))
 
     def _learn(self, marks: NDArray[np.uint64], questions: Spans, missing: NDArray[np.int64]) -> None:
         """Work the *missing* answers out, each once though it be asked for more often."""
         fresh, first = np.unique(marks[missing], return_index=True)
-        begin, end = len(self._index), len(self._index) + fresh.size
-        while end > self._answers.size:
-            self._answers = np.concatenate([self._answers, np.zeros_like(self._answers)])
+        begin, end = len(self), len(self) + fresh.size
+        if end > self._answers.size:
+            size = _size_for(end)
+            self._answers = _longer(self._answers, size)
+            self._marks, self._asked = _longer(self._marks, size), _longer(self._asked, size)
         self._answers[begin:end] = self._make(questions.rows(missing[first]))
+        self._marks[begin:end] = fresh
         self._index.insert_all(fresh, np.arange(begin, end))
+
+
+def _size_for(count: int) -> int:
+    return 1 << (count - 1).bit_length()
+
+
+def _longer(held: NDArray[Any], size: int) -> NDArray[Any]:
+    longer = np.zeros(size, held.dtype)
+    longer[: held.size] = held
+    return longer

@@ -36,7 +36,7 @@ class RecordTooLargeError(Exception):
     """A record is larger than what the brokers take; a stage must never make one."""
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=50_000)
 def partition_of(key: bytes, partitions: int) -> int:
     """Return the partition of *key*, as Kafka's default partitioner chooses it (murmur2, made positive)."""
     return int(murmur2(key) & 0x7FFFFFFF) % partitions

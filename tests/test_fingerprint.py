@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 from hypothesis import example, given
@@ -90,6 +91,37 @@ def test_answers_are_the_same_whether_remembered_or_not() -> None:
 
     assert answers == [b"aabbccaa", b"aa", b"ccbb"]
     assert len(asked) < 9
+
+
+def test_what_is_no_longer_asked_for_is_forgotten_and_what_is_stays() -> None:
+    made: Counter[str] = Counter()
+
+    def make(questions: list[tuple[str]]) -> NDArray[np.bytes_]:
+        made.update(word for (word,) in questions)
+        return np.array([word.encode() for (word,) in questions], "S8")
+
+    memory = Memory(make, np.dtype("S8"), limit=1_000_000)
+    live = [f"live-{number}" for number in range(100)]
+    held = []
+    for chunk in range(150):
+        words = live + [f"{chunk}-{number}" for number in range(1_000)]
+        assert memory.ask([(word,) for word in words * 12]).tolist() == [word.encode() for word in words * 12]
+        held.append(len(memory))
+
+    assert max(held) < 140_000
+    assert {made[word] for word in live} == {1}
+
+
+def test_a_memory_whose_answers_are_all_of_use_holds_as_many_as_it_may() -> None:
+    words = [(f"{number}",) for number in range(150_000)]
+    memory = Memory(lambda some: np.array([one for (one,) in some], "S8"), np.dtype("S8"), limit=200_000)
+
+    for _ in range(3):
+        for begin in range(0, len(words), 1_000):
+            asked = words[begin : begin + 1_000]
+            assert memory.ask(asked).tolist() == [one.encode() for (one,) in asked]
+
+    assert len(memory) == 150_000
 
 
 def test_hashes_are_spread_evenly_so_that_a_share_of_ids_is_a_share() -> None:

@@ -198,6 +198,21 @@ class Probe:
         }  # fmt: skip
         return name.encode(), json.dumps(event).encode()
 
+    async def play(self) -> None:
+        """Fifty times a second for SECONDS, at no regular moment, an owner calls, and a thief of one a second ago."""
+        producer = aiokafka.AIOKafkaProducer(bootstrap_servers=BROKER, acks=1)
+        await producer.start()
+        rng, began = Random(5), time.perf_counter()
+        for number in range(SECONDS * 50):
+            await asyncio.sleep(max(0.0, began + (number + rng.random()) / 50 - time.perf_counter()))
+            at = int(time.time() * 1000)
+            for key, value in (
+                self.owner(number, at),
+                *([self.thief(number - 50, at)] if number >= 50 else []),
+            ):
+                await producer.send("api-calls", value=value, key=key)
+        await producer.stop()
+
     async def listen(self) -> None:
         """Note when commands arrive."""
         consumer = aiokafka.AIOKafkaConsumer(
@@ -218,36 +233,38 @@ async def latency(rate: int) -> list[float]:
     """Seconds from sending the causing event to the command, while *rate* events a second flow for SECONDS."""
     probe = Probe(rate)
     listening = asyncio.create_task(probe.listen())
-    producer = aiokafka.AIOKafkaProducer(
-        bootstrap_servers=BROKER, acks=1, linger_ms=2, max_batch_size=500_000
-    )
-    await producer.start()
-    rng, ready = Random(11), [call(Random(n), n, SESSIONS, 0) for n in range(2_000)]
     await asyncio.sleep(1)
-    began = time.perf_counter()
-    for tick in range(SECONDS * 50):
-        at = int(time.time() * 1000)
-        pending: defaultdict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
-        for _ in range(rate // 50):
-            key, value = ready[rng.randrange(len(ready))]
-            fresh = value.replace(b'"occurred_at":0', b'"occurred_at":%d' % at).replace(
-                b'"evt-', b'"%08x' % rng.getrandbits(32)
-            )
-            pending[partition_of(key, PARTITIONS)].append((key, fresh))
-        for partition, rows in pending.items():
-            batch = producer.create_batch()
-            add(batch, rows)
-            await producer.send_batch(batch, "api-calls", partition=partition)
-        for key, value in (probe.owner(tick, at), *([probe.thief(tick - 50, at)] if tick >= 50 else [])):
-            await producer.send("api-calls", value=value, key=key)
-        await asyncio.sleep(max(0.0, began + (tick + 1) / 50 - time.perf_counter()))
+    await asyncio.gather(flow(rate), probe.play())
     await asyncio.sleep(3)
-    await producer.stop()
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     if probe.sent:
         print(f"    {len(probe.sent)} commands did not come within three seconds")
     return probe.took
+
+
+async def flow(rate: int) -> None:
+    """Send *rate* calls a second for SECONDS: a batch for one partition after the other, each 50 times a second."""
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=BROKER, acks=1, linger_ms=2, max_batch_size=500_000
+    )
+    await producer.start()
+    rng, ready = Random(11), [call(Random(n), n, SESSIONS, 0) for n in range(2_000)]
+    of = [[row for row in ready if partition_of(row[0], PARTITIONS) == one] for one in range(PARTITIONS)]
+    began, slots = time.perf_counter(), 50 * PARTITIONS
+    for slot in range(SECONDS * slots):
+        at = int(time.time() * 1000)
+        rows = []
+        for _ in range(rate * (slot + 1) // slots - rate * slot // slots):
+            key, value = rng.choice(of[slot % PARTITIONS])
+            fresh = value.replace(b'"occurred_at":0', b'"occurred_at":%d' % at)
+            rows.append((key, fresh.replace(b'"evt-', b'"%08x' % rng.getrandbits(32))))
+        if rows:
+            batch = producer.create_batch()
+            add(batch, rows)
+            await producer.send_batch(batch, "api-calls", partition=slot % PARTITIONS)
+        await asyncio.sleep(max(0.0, began + (slot + 1) / slots - time.perf_counter()))
+    await producer.stop()
 
 
 async def faust_changelog() -> None:
