@@ -266,17 +266,19 @@ class Watch:
         self.metrics.recovering.labels(kind).set(sum(one == kind for one, _ in self._recovering))
 
 
-def serve(registry: CollectorRegistry, host: str, port: int) -> Callable[[], None]:
-    """Answer scrapes of *registry*, and of the process's own figures, from a thread; call the result to stop.
+def serve(
+    registry: CollectorRegistry, host: str, port: int, setting: str = "SESSION_RISK_METRICS_PORT"
+) -> Callable[[], None]:
+    """Answer scrapes of *registry* and of the process's own figures from a thread; call the result to stop.
 
-    Raises `OSError` saying which setting to change when the address cannot be had.
+    Raises `OSError` that names *setting* where the address cannot be had.
     """
     ProcessCollector(registry=registry)
     try:
         server, thread = start_http_server(port, addr=host, registry=registry)
     except OSError as error:
-        message = f"metrics cannot listen on {host}:{port} ({error.strerror}); set SESSION_RISK_METRICS_PORT"
-        raise OSError(error.errno, message) from error
+        why = f"metrics cannot listen on {host}:{port} ({error.strerror}); set {setting}"
+        raise OSError(error.errno, why) from error
 
     def stop() -> None:
         server.shutdown()

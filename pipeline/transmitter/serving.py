@@ -1,4 +1,4 @@
-"""The HTTP side in this process's event loop: uvicorn, which neither listens to signals nor ends the process."""
+"""The HTTP side in the process's own event loop: uvicorn, which hears no signals and ends no process."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ def server(app: FastAPI, settings: TransmitterSettings) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        lifespan="off",
         timeout_graceful_shutdown=DRAIN_S,
         ssl_certfile=settings.tls_cert_file,
         ssl_keyfile=settings.tls_key_file,
