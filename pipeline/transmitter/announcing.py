@@ -9,27 +9,24 @@ from typing import Final
 
 from sqlalchemy import Connection, select
 
+from pipeline.transmitter.queue import COLUMNS, queued
 from pipeline.transmitter.records import Queued
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.tables import QUEUED, sets
 
 EVENT: Final = "stream-updated"
-_COLUMNS: Final = tuple(sets.c[name] for name in Queued.__dataclass_fields__)
 
 
 def waiting(conn: Connection, stream_id: str, now_ms: int) -> list[Queued]:
     """Return the announcements of a stream that are due, the oldest first."""
-    due = (
-        select(*_COLUMNS)
-        .where(sets.c.stream_id == stream_id, sets.c.state == "queued", sets.c.event == EVENT)
-        .where(sets.c.due_at <= now_ms, sets.c.jwt.is_not(None))
+    due = select(*COLUMNS).where(sets.c.stream_id == stream_id, QUEUED, sets.c.event == EVENT)
+    return [queued(row) for row in conn.execute(due.where(sets.c.due_at <= now_ms).order_by(sets.c.seq))]
+
+
+def said(conn: Connection, stream_id: str, since_ms: int) -> tuple[tuple[str, int], ...]:
+    """Return state and time (ms) of each announcement made since *since_ms*, the oldest first."""
+    made = (
+        select(sets.c.state, sets.c.created_at)
+        .where(sets.c.stream_id == stream_id, sets.c.event == EVENT, sets.c.created_at >= since_ms)
         .order_by(sets.c.seq)
     )
-    return [Queued(**row._mapping) for row in conn.execute(due)]  # noqa: SLF001 - SQLAlchemy's public name
-
-
-def made(conn: Connection, stream_id: str, jti: str) -> tuple[str, int] | None:
-    """Return state and age mark (ms) of an announcement; `None` if it was never made."""
-    found = conn.execute(
-        select(sets.c.state, sets.c.created_at).where(sets.c.stream_id == stream_id, sets.c.jti == jti)
-    ).one_or_none()
-    return None if found is None else (found.state, found.created_at)
+    return tuple((row.state, row.created_at) for row in conn.execute(made))

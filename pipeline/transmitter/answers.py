@@ -15,7 +15,7 @@ Verdict = Literal["delivered", "retry", "once", "bury"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one push. *error* is its name in dead letters and metrics; *retry_after_ms* was asked for."""
+    """What came of one push. *error* is its name in metrics; *retry_after_ms* was asked for."""
 
     verdict: Verdict
     error: str = ""
