@@ -1,4 +1,4 @@
-"""Who waits for tokens of a stream is woken as soon as this process stores one, else by looking each second."""
+"""Who waits for tokens of a stream is woken as soon as this process stores one; else it looks each second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subject identifiers as receivers send them: RFC 9493 §3.2 and SSF 1.0 §3, a table of forms and their members."""
+"""Subject identifiers as receivers send them, RFC 9493 §3.2 and SSF 1.0 §3: a table of forms."""
 
 from __future__ import annotations
 

@@ -10,13 +10,13 @@ from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import Connection, select
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.transmitter.api.bearer import Having, Manager
+from pipeline.transmitter.api.bearer import Manager
+from pipeline.transmitter.api.desk import Desk
 from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.forms import Answer, Line, Request, storable
 from pipeline.transmitter.api.paths import ACKS
 from pipeline.transmitter.api.problems import Problem, unavailable
-from pipeline.transmitter.receivers import Receiver
-from pipeline.transmitter.services import AckNotTaken, Services
+from pipeline.transmitter.services import AckNotTaken
 from pipeline.transmitter.tables import commands, sets
 from pipeline.transmitter.tables import streams as stream_table
 from schemas.control import RevocationAck
@@ -35,8 +35,8 @@ Id = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(storable
 class Acknowledgement(Request):
     """What became of a session that was to end.
 
-    The revocation is named by `revocation_id`, or by the `jti` of the token that told of it. What else is known
-    of it here need not be said; if it is, it must agree.
+    The revocation is named by `revocation_id`, or by the `jti` of the token that told of it. What else is
+    known of it here need not be said; if it is, it must agree.
     """
 
     revocation_id: Id | None = Field(None, examples=["rev-0192f0c4"])
@@ -65,23 +65,23 @@ class Taken(Answer):
 @router.post(
     ACKS, status_code=202, operation_id="acknowledge_revocation", responses=refusals(400, 401, 403, 404)
 )
-async def acknowledge(body: Acknowledgement, caller: Manager, services: Having) -> Taken:
+async def acknowledge(body: Acknowledgement, desk: Manager) -> Taken:
     """Say what became of a revocation that was told to a stream of the receiver."""
-    ack = await run_in_threadpool(_ack, services, caller, body)
+    ack = await run_in_threadpool(_ack, desk, body)
     try:
         async with asyncio.timeout(WITHIN_S):
-            await services.acks(ack)
+            await desk.services.acks(ack)
     except (AckNotTaken, TimeoutError):
         raise unavailable("the acknowledgement could not be passed on just now; send it again") from None
     return Taken(revocation_id=ack.revocation_id)
 
 
-def _ack(services: Services, caller: Receiver, body: Acknowledgement) -> RevocationAck:
-    now_ms = services.clock()
+def _ack(desk: Desk, body: Acknowledgement) -> RevocationAck:
+    now_ms = desk.now()
     if body.occurred_at is not None and body.occurred_at > now_ms + AHEAD_MS:
         raise Problem(400, "occurred_at: this is yet to come")
-    with services.store.read() as conn:
-        revocation_id = _told_to(conn, caller, body)
+    with desk.store.read() as conn:
+        revocation_id = _told_to(conn, desk.receiver.receiver_id, body)
         command = conn.execute(
             select(commands.c.tenant, commands.c.session_id).where(commands.c.revocation_id == revocation_id)
         ).one_or_none()
@@ -95,14 +95,14 @@ def _ack(services: Services, caller: Receiver, body: Acknowledgement) -> Revocat
         session_id=command.session_id,
         outcome=body.outcome,
         occurred_at=now_ms if body.occurred_at is None else body.occurred_at,
-        enforcer=caller.receiver_id,
+        enforcer=desk.receiver.receiver_id,
         detail=body.detail,
     )
 
 
-def _told_to(conn: Connection, caller: Receiver, body: Acknowledgement) -> str | None:
-    """The revocation, if a token about it is or was in a stream of *caller*: nobody speaks for others."""
-    mine = select(stream_table.c.stream_id).where(stream_table.c.receiver_id == caller.receiver_id)
+def _told_to(conn: Connection, receiver_id: str, body: Acknowledgement) -> str | None:
+    """The revocation, if a token about it is or was in a stream of the receiver: nobody speaks for others."""
+    mine = select(stream_table.c.stream_id).where(stream_table.c.receiver_id == receiver_id)
     asked = select(sets.c.revocation_id).where(sets.c.stream_id.in_(mine), sets.c.revocation_id.is_not(None))
     if body.revocation_id is not None:
         asked = asked.where(sets.c.revocation_id == body.revocation_id)

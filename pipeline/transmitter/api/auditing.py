@@ -1,4 +1,4 @@
-"""Every call that manages something is written down before it is answered: who, from where, what, which status."""
+"""Every call that manages something is written down before it is answered: who, where from, what, status."""
 
 from __future__ import annotations
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
+from urllib.parse import parse_qsl
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
 from fastapi.openapi.models import OAuth2, OAuthFlowClientCredentials, OAuthFlows
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
-from fastapi.params import Security
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
-from urllib.parse import parse_qsl
 
 from pipeline.transmitter import receivers
+from pipeline.transmitter.api.desk import Desk
 from pipeline.transmitter.api.limits import Rates
 from pipeline.transmitter.api.problems import Problem, bad_token, missing_scope, no_token
 from pipeline.transmitter.receivers import MANAGE, READ, Receiver
@@ -117,18 +117,18 @@ class _Bearer(SecurityBase):
         flow = OAuthFlowClientCredentials(tokenUrl="oauth/token", scopes=SCOPES)
         self.model = OAuth2(flows=OAuthFlows(clientCredentials=flow))
 
-    async def __call__(self, request: Request, scopes: SecurityScopes) -> Receiver:
+    async def __call__(self, request: Request, scopes: SecurityScopes) -> Desk:
         caller: Receiver = request.state.caller
         for scope in scopes.scopes:
             if not caller.may(scope):
                 raise missing_scope(scope)
-        return caller
+        return Desk(request.app.state.services, caller, request.scope["state"])
 
 
 _bearer: Final = _Bearer()
 
-Reader = Annotated[Receiver, Security(_bearer, scopes=[READ])]
-Manager = Annotated[Receiver, Security(_bearer, scopes=[MANAGE])]
+Reader = Annotated[Desk, Security(_bearer, scopes=[READ])]
+Manager = Annotated[Desk, Security(_bearer, scopes=[MANAGE])]
 
 
 def _services(request: Request) -> Services:

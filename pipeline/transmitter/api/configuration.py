@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
-from pipeline.transmitter.api.paths import Addresses
 from pipeline.transmitter.api.forms import Answer, HeaderValue, Line, Request, StreamId, Uri, Url
+from pipeline.transmitter.api.paths import Addresses
 from pipeline.transmitter.api.problems import Problem
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.settings import TransmitterSettings
@@ -171,7 +171,9 @@ class House:
                 _comparable(getattr(self.configuration(one, secrets=False), name)) for one in (before, after)
             ]
             if given not in expected:
-                raise Problem(400, f"{name}: this is not for the receiver to say, and differs from what it is")
+                raise Problem(
+                    400, f"{name}: this is not for the receiver to say, and differs from what it is"
+                )
         if after.method == POLL and said.delivery is not None and said.delivery.endpoint_url is not None:
             expected_url = Addresses(self.settings.issuer).poll(after.stream_id)
             if said.delivery.endpoint_url != expected_url and before.method == POLL:

@@ -50,7 +50,10 @@ def form_body(**members: str) -> dict[str, Any]:
     required = [name for name in members if not name.endswith("_")]
     schema = {"type": "object", "properties": properties, "required": required}
     return {
-        "requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": schema}}}
+        "requestBody": {
+            "required": True,
+            "content": {"application/x-www-form-urlencoded": {"schema": schema}},
+        }
     }
 
 

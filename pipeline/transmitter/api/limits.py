@@ -41,9 +41,7 @@ class Rates:
             if left >= 1:
                 self._keep(name, left - 1)
                 return
-        raise too_soon(
-            f"more than {self._most:.0f} requests a minute", ceil((1 - left) * 60 / self._most)
-        )
+        raise too_soon(f"more than {self._most:.0f} requests a minute", ceil((1 - left) * 60 / self._most))
 
     def _left(self, name: str) -> float:
         left, at = self._buckets.get(name, (self._most, self._clock()))
@@ -109,7 +107,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 class NoStore:
-    """Says of every answer that it is not to be kept (SSF 1.0 §8), unless it says itself how long it may be."""
+    """Says of every answer that it is not to be kept (SSF 1.0 §8), unless it says itself that it may be."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

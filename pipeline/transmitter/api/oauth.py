@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final
@@ -52,10 +51,12 @@ async def _asked(request: Request) -> Asked:
     form = _form(await request.body())
     given = request.headers.get("authorization")
     if given is None:
+        request.state.receiver_id = form.get("client_id")
         return Asked(form, form.get("client_id", ""), form.get("client_secret", ""))
     if "client_secret" in form:
         raise Problem(400, "a client proves itself once: in the header or in the form (RFC 6749 §2.3)")
     client_id, secret = _basic(given)
+    request.state.receiver_id = client_id
     if form.get("client_id", client_id) != client_id:
         raise Problem(400, "client_id: the header names another")
     return Asked(form, client_id, secret)
@@ -63,9 +64,7 @@ async def _asked(request: Request) -> Asked:
 
 def _form(body: bytes) -> dict[str, str]:
     try:
-        pairs = parse_qsl(
-            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_MEMBERS
-        )
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_MEMBERS)
     except ValueError:  # not UTF-8, or too many members
         raise Problem(400, "the form cannot be read") from None
     form = dict(pairs)
@@ -78,13 +77,12 @@ def _basic(header: str) -> tuple[str, str]:
     """Name and secret, each form-urlencoded before it was put together (RFC 6749 §2.3.1)."""
     scheme, _, value = header.partition(" ")
     try:
-        if scheme.lower() != "basic":
-            raise ValueError(scheme)
-        client_id, colon, secret = base64.b64decode(value.strip(), validate=True).decode().partition(":")
-        if not colon:
-            raise ValueError(value)
-    except (ValueError, binascii.Error):
+        given = base64.b64decode(value.strip(), validate=True).decode()
+    except ValueError:  # neither base64 nor UTF-8
         raise _not_known() from None
+    client_id, colon, secret = given.partition(":")
+    if scheme.lower() != "basic" or not colon:
+        raise _not_known()
     return unquote_plus(client_id), unquote_plus(secret)
 
 
@@ -141,7 +139,9 @@ def _issue(services: Services, asked: Asked) -> AccessToken:
         raise Problem(400, "grant_type: client_credentials is the one there is", "unsupported_grant_type")
     scopes = set(asked.form.get("scope", "").split()) or receiver.scopes
     if not all(receiver.may(scope) for scope in scopes):
-        raise Problem(400, f"scope: this client may have {' '.join(sorted(receiver.scopes))}", "invalid_scope")
+        raise Problem(
+            400, f"scope: this client may have {' '.join(sorted(receiver.scopes))}", "invalid_scope"
+        )
     lifetime_s = services.settings.token_lifetime_s
     with services.store.begin() as conn:
         now_ms = services.clock()

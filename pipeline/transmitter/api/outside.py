@@ -1,4 +1,4 @@
-"""Access tokens of an authorization server outside: JWTs by its keys, issuer and audience (RFC 9068, RFC 8725)."""
+"""Access tokens of an authorization server outside: JWTs by its keys, issuer, audience (RFC 9068, RFC 8725)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class OutsideTokens:
         try:
             key = await self._keys.find(kid if isinstance(kid, str) else None)
         except OSError as error:
-            _log.error("The keys of the authorization server cannot be had: %s", error)  # noqa: TRY400
+            _log.error("The keys of the authorization server cannot be had: %s", error)
             raise unavailable("the keys of the authorization server cannot be had just now") from None
         if key is None:
             raise bad_token("no key of the authorization server signed this token")
@@ -109,27 +109,25 @@ class OutsideTokens:
 
 
 def _header(token: str) -> Mapping[str, Any]:
+    """The header of a JWT, not verified: it says which key to look for."""
     parts = token.split(".")
     if len(parts) != 3:
         raise bad_token("this token is not a JWT")
     try:
-        return _decoded(parts[0])
+        header = json_b64decode(parts[0])
     except (JoseError, ValueError, RecursionError):
-        raise bad_token("this token is not a JWT") from None
-
-
-def _decoded(segment: str) -> Mapping[str, Any]:
-    """The header of a JWT, not verified: it says which key to look for."""
-    found = json_b64decode(segment)
-    if not isinstance(found, dict):
-        raise ValueError("the header is no object")
-    return found
+        header = None
+    if not isinstance(header, dict):
+        raise bad_token("this token is not a JWT")
+    return header
 
 
 def _client(claims: Mapping[str, Any]) -> str:
     value = next((claims[name] for name in CLIENT if name in claims), None)
     if not isinstance(value, str) or not may_be_id(value) or value.startswith(NOT_OUTSIDE):
-        raise bad_token("this token does not name its client by a text of 1 to 128 letters, digits and ._~:@/+=-")
+        raise bad_token(
+            "this token does not name its client by a text of 1 to 128 letters, digits and ._~:@/+=-"
+        )
     return value
 
 

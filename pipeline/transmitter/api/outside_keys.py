@@ -23,7 +23,7 @@ LONGEST: Final = 262_144
 LEAST_RSA_BITS: Final = 2048
 
 Key = RSAKey | ECKey | OKPKey
-_KINDS: Final[dict[str, type[RSAKey] | type[ECKey] | type[OKPKey]]] = {
+_KINDS: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {
     "RSA": RSAKey,
     "EC": ECKey,
     "OKP": OKPKey,

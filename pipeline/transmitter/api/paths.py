@@ -30,7 +30,7 @@ AUDITED: Final = (STREAM, STATUS, VERIFY, ADD_SUBJECT, REMOVE_SUBJECT, ACKS, TOK
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What the issuer's URL makes of the paths; its path, if any, is the stem of all but the well-known one."""
+    """What the issuer's URL makes of the paths; its own path is the stem of all but the well-known one."""
 
     issuer: str
 

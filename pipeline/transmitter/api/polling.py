@@ -15,14 +15,12 @@ from starlette.concurrency import run_in_threadpool
 
 from pipeline.transmitter import polled
 from pipeline.transmitter.api import forms
-from pipeline.transmitter.api.bearer import Having, Reader
+from pipeline.transmitter.api.bearer import Reader
+from pipeline.transmitter.api.desk import Desk
 from pipeline.transmitter.api.document import refusals
-from pipeline.transmitter.api.ownership import owned
 from pipeline.transmitter.api.paths import POLL as PATH
 from pipeline.transmitter.api.problems import not_found
-from pipeline.transmitter.receivers import Receiver
 from pipeline.transmitter.records import Stream
-from pipeline.transmitter.services import Services
 from pipeline.transmitter.tables import QUEUED, sets
 from pipeline.transmitter.vocabulary import POLL
 
@@ -88,60 +86,59 @@ _waiting: Final = _Waiting()
 async def poll(
     stream_id: Annotated[forms.StreamId, Path(description="Which stream.")],
     body: Poll,
-    caller: Reader,
-    services: Having,
+    desk: Reader,
     request: Request,
 ) -> Polled:
-    """Take acknowledgements and hand out what waits (RFC 8936 §2); a paused or disabled stream hands out none."""
-    await run_in_threadpool(_settle, services, caller, stream_id, body)
-    most = _most(services, body)
-    answer = await run_in_threadpool(_hand_out, services, caller, stream_id, most)
+    """Take acknowledgements and hand out what waits (RFC 8936 §2); only an enabled stream hands out any."""
+    await run_in_threadpool(_settle, desk, stream_id, body)
+    most, bell = _most(desk, body), desk.services.bell
+    answer = await run_in_threadpool(_hand_out, desk, stream_id, most)
     if answer.sets or body.return_immediately or most == 0:
         return answer
     with _waiting.one_more(stream_id) as may_wait:
-        deadline = asyncio.get_running_loop().time() + services.settings.long_poll_s
-        while may_wait and not answer.sets and not services.bell.closed:
+        deadline = asyncio.get_running_loop().time() + desk.settings.long_poll_s
+        while may_wait and not answer.sets and not bell.closed:
             left = deadline - asyncio.get_running_loop().time()
-            await services.bell.wait(stream_id, left)
+            await bell.wait(stream_id, left)
             if left <= 0 or await request.is_disconnected():
                 break
-            answer = await run_in_threadpool(_hand_out, services, caller, stream_id, most)
+            answer = await run_in_threadpool(_hand_out, desk, stream_id, most)
     return answer
 
 
-def _most(services: Services, body: Poll) -> int:
-    most = services.settings.max_poll
+def _most(desk: Desk, body: Poll) -> int:
+    most = desk.settings.max_poll
     return most if body.max_events is None else min(most, body.max_events)
 
 
-def _settle(services: Services, caller: Receiver, stream_id: str, body: Poll) -> None:
+def _settle(desk: Desk, stream_id: str, body: Poll) -> None:
     """Take what the receiver says of tokens it got; of unknown ones it may say anything."""
     if not body.ack and not body.set_errors:
         return
-    now_ms = services.clock()
+    now_ms = desk.now()
     errors: Mapping[str, tuple[str, str]] = {
         jti: (error.err, error.description) for jti, error in body.set_errors.items()
     }
-    with services.store.begin() as conn:
-        owned(conn, services.store.sealer, caller, stream_id)
+    with desk.store.begin() as conn:
+        desk.stream(conn, stream_id)
         polled.acknowledge(conn, stream_id, set(body.ack) - set(errors), now_ms)
         polled.refuse(conn, stream_id, errors, now_ms)
 
 
-def _hand_out(services: Services, caller: Receiver, stream_id: str, most: int) -> Polled:
+def _hand_out(desk: Desk, stream_id: str, most: int) -> Polled:
     """Hand out what is due. It is looked for before anything is written: most looks find nothing."""
-    now_ms = services.clock()
-    with services.store.read() as conn:
-        stream = _polled(owned(conn, services.store.sealer, caller, stream_id))
+    now_ms = desk.now()
+    with desk.store.read() as conn:
+        stream = _polled(desk.stream(conn, stream_id))
         ready = conn.scalar(select(sets.c.seq).where(_ready(stream_id, now_ms)).limit(1)) is not None
     if stream.status != "enabled" or not ready:
         return Polled(sets={}, moreAvailable=False)
     if most == 0:
         return Polled(sets={}, moreAvailable=True)
-    with services.store.begin() as conn:
-        if _polled(owned(conn, services.store.sealer, caller, stream_id)).status != "enabled":
+    with desk.store.begin() as conn:
+        if _polled(desk.stream(conn, stream_id)).status != "enabled":
             return Polled(sets={}, moreAvailable=False)
-        redelivery_ms = int(services.settings.redelivery_s * 1000)
+        redelivery_ms = int(desk.settings.redelivery_s * 1000)
         found, more = polled.hand_out(conn, stream_id, now_ms, most, redelivery_ms)
     return Polled(sets={one.jti: one.jwt for one in found}, moreAvailable=more)
 

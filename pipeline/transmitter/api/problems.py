@@ -69,7 +69,9 @@ def not_found(stream_id: str) -> Problem:
 def no_token() -> Problem:
     """RFC 6750 §3.1: who shows no token at all is told no error code in the challenge."""
     headers = {"WWW-Authenticate": f'Bearer realm="{REALM}"'}
-    return Problem(401, "show an access token in the header Authorization: Bearer", "invalid_request", headers)
+    return Problem(
+        401, "show an access token in the header Authorization: Bearer", "invalid_request", headers
+    )
 
 
 def bad_token(text: str) -> Problem:
@@ -141,7 +143,7 @@ class Busy:
         try:
             await self.app(scope, receive, noted)
         except StoreError as error:
-            _log.error("%s", error)  # noqa: TRY400  # its sentence says all; a trace could hold values
+            _log.error("%s", error)  # its sentence says all; a trace could hold values
             if begun:
                 raise
             await unavailable("the store does not answer just now").response()(scope, receive, send)

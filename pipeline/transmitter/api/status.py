@@ -8,10 +8,9 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from pipeline.transmitter import streams
-from pipeline.transmitter.api.bearer import Having, Manager, Reader
+from pipeline.transmitter.api.bearer import Manager, Reader
 from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.forms import Answer, Line, Request, StreamId
-from pipeline.transmitter.api.ownership import owned
 from pipeline.transmitter.api.paths import STATUS
 from pipeline.transmitter.vocabulary import Status
 
@@ -40,12 +39,10 @@ class StreamStatus(Answer):
     responses=refusals(400, 401, 403, 404),
     response_model_exclude_none=True,
 )
-def read(
-    stream_id: Annotated[StreamId, Query(description="Which stream.")], caller: Reader, services: Having
-) -> StreamStatus:
+def read(stream_id: Annotated[StreamId, Query(description="Which stream.")], desk: Reader) -> StreamStatus:
     """Read the status of a stream (§8.1.2.1)."""
-    with services.store.read() as conn:
-        stream = owned(conn, services.store.sealer, caller, stream_id)
+    with desk.store.read() as conn:
+        stream = desk.stream(conn, stream_id)
     return StreamStatus(stream_id=stream.stream_id, status=stream.status, reason=stream.status_reason)
 
 
@@ -55,11 +52,11 @@ def read(
     responses=refusals(400, 401, 403, 404),
     response_model_exclude_none=True,
 )
-def change(body: StatusRequest, caller: Manager, services: Having) -> StreamStatus:
+def change(body: StatusRequest, desk: Manager) -> StreamStatus:
     """Set the status of a stream (§8.1.2.2). What a paused stream holds goes out in order when it goes on."""
-    with services.store.begin() as conn:
-        stream = owned(conn, services.store.sealer, caller, body.stream_id)
-        streams.set_status(conn, stream.stream_id, body.status, body.reason, services.clock())
-        stored = owned(conn, services.store.sealer, caller, body.stream_id)
-    services.bell.ring([stream.stream_id])
+    with desk.store.begin() as conn:
+        stream_id = desk.stream(conn, body.stream_id).stream_id
+        streams.set_status(conn, stream_id, body.status, body.reason, desk.now())
+        stored = desk.stream(conn, stream_id)
+    desk.ring(stream_id)
     return StreamStatus(stream_id=stored.stream_id, status=stored.status, reason=stored.status_reason)

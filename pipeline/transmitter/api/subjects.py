@@ -12,15 +12,13 @@ from pydantic import AfterValidator, Field
 from sqlalchemy import Connection, func, select
 
 from pipeline.transmitter import streams
-from pipeline.transmitter.api.bearer import Having, Manager
+from pipeline.transmitter.api.bearer import Manager
+from pipeline.transmitter.api.desk import Desk
 from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.forms import Request, StreamId
-from pipeline.transmitter.api.ownership import owned
 from pipeline.transmitter.api.paths import ADD_SUBJECT, REMOVE_SUBJECT
 from pipeline.transmitter.api.problems import Problem
 from pipeline.transmitter.identifiers import fault
-from pipeline.transmitter.receivers import Receiver
-from pipeline.transmitter.services import Services
 from pipeline.transmitter.tables import stream_subjects
 
 router = APIRouter(tags=["subjects"])
@@ -59,24 +57,24 @@ class AddSubject(RemoveSubject):
 
 
 @router.post(ADD_SUBJECT, operation_id="add_subject", responses=refusals(400, 401, 403, 404))
-def add(body: AddSubject, caller: Manager, services: Having) -> Response:
+def add(body: AddSubject, desk: Manager) -> Response:
     """Let the stream hear of a subject again (§8.1.3.2). The answer has no body."""
-    _say(services, caller, body, included=True)
+    _say(desk, body, included=True)
     return Response(status_code=200)
 
 
 @router.post(
     REMOVE_SUBJECT, status_code=204, operation_id="remove_subject", responses=refusals(400, 401, 403, 404)
 )
-def remove(body: RemoveSubject, caller: Manager, services: Having) -> Response:
+def remove(body: RemoveSubject, desk: Manager) -> Response:
     """Let the stream hear of a subject no more (§8.1.3.3)."""
-    _say(services, caller, body, included=False)
+    _say(desk, body, included=False)
     return Response(status_code=204)
 
 
-def _say(services: Services, caller: Receiver, body: RemoveSubject, *, included: bool) -> None:
-    with services.store.begin() as conn:
-        stream = owned(conn, services.store.sealer, caller, body.stream_id)
+def _say(desk: Desk, body: RemoveSubject, *, included: bool) -> None:
+    with desk.store.begin() as conn:
+        stream = desk.stream(conn, body.stream_id)
         if _count(conn, stream.stream_id) >= MOST:
             raise Problem(429, f"a stream may have {MOST} words about subjects; make another stream")
         streams.include(conn, stream.stream_id, body.subject, included=included)
