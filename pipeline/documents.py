@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from pipeline import capacity_page, catalogue, kept, metrics, rights, settings
+from pipeline import capacity_page, catalogue, kept, metrics, rights, settings_table
 from pipeline.rules import ATTACK_VERSION, RULES, Rule
 
 DETECTIONS: Final = Path(__file__).parent / "DETECTIONS.md"
@@ -32,7 +32,7 @@ def _alone(rule: Rule) -> str:
     return f"{level} ({value:g})"
 
 
-PARTS: Final[dict[str, Callable[[], str]]] = {"rules": rules, "settings": settings.markdown}
+PARTS: Final[dict[str, Callable[[], str]]] = {"rules": rules, "settings": settings_table.markdown}
 """Marked parts of the README and what writes them."""
 
 RUNBOOK_PARTS: Final[dict[str, Callable[[], str]]] = {

@@ -15,7 +15,8 @@ import yaml
 from jsonschema import Draft7Validator
 
 from pipeline.metrics import METRICS
-from pipeline.settings import PREFIX, table
+from pipeline.settings import PREFIX
+from pipeline.settings_table import table
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"

@@ -18,7 +18,7 @@ from pipeline.recorded import OUTPUT_TOPICS
 from pipeline.recording import INPUT_TOPICS
 from pipeline.rights import Right, rights_of
 from pipeline.scorer import Options
-from pipeline.settings import table
+from pipeline.settings_table import table
 from pipeline.topic_admin import STAGES
 from schemas.topics import MODEL_CONTROL, ROLES, TOPICS, Role, Topic
 

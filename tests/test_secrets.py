@@ -24,7 +24,8 @@ from pipeline.scenarios import find_directory
 from pipeline.scenarios import load as load_story
 from pipeline.scorer import Options
 from pipeline.script import in_order, stories
-from pipeline.settings import load, table
+from pipeline.settings import load
+from pipeline.settings_table import table
 from playing import Desk, Rec
 from samples import T0, call
 from schemas.decode import encode

@@ -41,7 +41,8 @@ class TransmitterSettings(BaseSettings):
     )
     key_file: Path | None = Field(
         None,
-        description="Keys that seal secrets in the store, one a line, the first seals; made if missing",
+        description="Keys that seal secrets in the store, one a line, the first seals; made if missing; "
+        "else beside the SQLite file",
     )
     streams_file: Path | None = Field(
         None, description="TOML file of streams for receivers without a management API"
@@ -61,7 +62,7 @@ class TransmitterSettings(BaseSettings):
     )
     token_jwks_url: str | None = Field(None, description="Where its keys are")
     token_audience: str | None = Field(None, description="Audience its tokens must name; else the issuer")
-    token_lifetime_s: Seconds = Field(3600.0, le=3600, description="How long a built-in token is good")
+    token_lifetime_s: float = Field(3600.0, ge=1, le=3600, description="How long a built-in token is good")
     requests_per_minute: int = Field(600, ge=1, description="Of one receiver, or one address without a token")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Longest body that is read")
     max_streams: int = Field(20, ge=1, le=10_000, description="Streams of one receiver")

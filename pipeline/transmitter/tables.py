@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -15,7 +17,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
+    literal_column,
+    text,
 )
 
 VERSION = 1
@@ -23,6 +28,12 @@ VERSION = 1
 
 METADATA = MetaData()
 _Key = BigInteger().with_variant(Integer, "sqlite")  # only an INTEGER counts up by itself there
+
+
+def _only(condition: str) -> dict[str, TextClause]:
+    """Say of an index that it holds only rows of this *condition*: inserts touch fewer of them."""
+    return {f"{dialect}_where": text(condition) for dialect in ("sqlite", "postgresql")}
+
 
 versions = Table("versions", METADATA, Column("version", Integer, primary_key=True))
 
@@ -99,7 +110,7 @@ sets = Table(
     Column("kid", String(64), nullable=False),
     Column("jwt", Text),  # none once it is delivered
     Column("txn", String(128)),
-    Column("revocation_id", String(128), index=True),
+    Column("revocation_id", String(128)),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("due_at", BigInteger, nullable=False),  # not sent, or not handed out again, before
@@ -108,10 +119,16 @@ sets = Table(
     Column("error", String(64)),
     Column("error_text", Text),
     UniqueConstraint("stream_id", "jti"),
-    Index("sets_waiting", "stream_id", "state", "seq"),
-    Index("sets_of_key", "kid", "state"),
-    Index("sets_ended", "state", "ended_at"),
+    Index("sets_waiting", "stream_id", "seq", **_only("state = 'queued'")),
+    Index("sets_lanes", "stream_id", "lane", "seq", **_only("state = 'queued'")),
+    Index("sets_of_key", "kid", **_only("jwt IS NOT NULL")),
+    Index("sets_ended", "ended_at", **_only("ended_at IS NOT NULL")),
+    Index("sets_of_revocation", "revocation_id", **_only("revocation_id IS NOT NULL")),
 )
+
+QUEUED: Final = sets.c.state == literal_column("'queued'")
+DEAD: Final = sets.c.state == literal_column("'dead'")
+"""The state as a constant of the statement: a planner takes a partial index for a constant only."""
 
 commands = Table(
     "commands",
@@ -139,6 +156,9 @@ device_statuses = Table(
     Column("compliant", Boolean, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
     Column("txn", String(128), nullable=False),  # the decision that changed it: a replay says the same again
+    Column("named_by", String(128), nullable=False),  # the session that named a fault of it last
+    Column("well_session", String(128)),  # a session that named none since the time beside it
+    Column("well_since", BigInteger, nullable=False),
 )
 
 audit = Table(
