@@ -31,9 +31,11 @@ from pipeline.transmitter.services import Services
 from pipeline.transmitter.serving import server, serving
 from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.signing import Signer
+from pipeline.transmitter.statements import Statements
 from pipeline.transmitter.store import Store, StoreError
 from pipeline.transmitter.subjects import Subjects
 from pipeline.transmitter.working import Part, Working
+from schemas.decoded import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Means:
     """What a transmitter is made of."""
 
     connection: Connection
+    limits: Limits
     settings: TransmitterSettings
     store: Store
     signer: Signer
@@ -125,7 +128,16 @@ def _parts(means: Means) -> Sequence[Part]:
     """What works while this process leads."""
     store, settings, bell, metrics = means.store, means.settings, means.bell, means.metrics
     return (
-        Intake(means.connection, store, settings, means.signer, means.subjects, bell, metrics, clock),
+        Intake(
+            connection=means.connection,
+            group=settings.group,
+            limits=means.limits,
+            statements=Statements(store, means.signer, means.subjects, settings.issuer),
+            metrics=metrics,
+            ring=bell.ring,
+            clock=clock,
+            confirm_within_s=settings.confirm_within_s,
+        ),
         Pushing(store, settings, bell, metrics, clock, SystemRandom()),
         Keeping(store, means.signer, settings, bell, metrics, clock),
     )

@@ -6,21 +6,24 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 from pipeline import logs, metrics
 from pipeline.acl_admin import check_rights
+from pipeline.assembly import limits
 from pipeline.connection import Connection
 from pipeline.rights import Right
 from pipeline.settings import Settings, SettingsError
 from pipeline.topic_admin import NeededTopic, check_topics, reach
-from pipeline.transmitter import declared
 from pipeline.transmitter.bell import Bell
+from pipeline.transmitter.declared import BadStreamsError, Declared, bring, read_streams
 from pipeline.transmitter.happenings import TOPICS as READ
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.opening import store_of
+from pipeline.transmitter.outgoing import ForbiddenUrlError, check_url
 from pipeline.transmitter.process import Means, clock, run
 from pipeline.transmitter.serving import listen
 from pipeline.transmitter.settings import TransmitterSettings
@@ -28,6 +31,7 @@ from pipeline.transmitter.signing import open_signer
 from pipeline.transmitter.store import Store
 from pipeline.transmitter.subjects import Subjects
 from pipeline.worker import end_if_told
+from schemas.decoded import Limits
 from schemas.topics import REVOCATION_ACKS, TOPICS
 
 logger = logging.getLogger(__name__)
@@ -52,7 +56,7 @@ def start(settings: Settings, own: TransmitterSettings) -> int:
     look(connection, settings.partitions, own.group)
     logs.hear_of_kafka()
     with listen(own) as at, _measured(settings, own) as shown:
-        means = prepare(connection, own, shown)
+        means = prepare(connection, limits(settings, from_topics=True), own, shown)
         try:
             logger.info("issuer %s listens on %s:%d, %s", own.issuer, own.host, own.port, means.store.name)
             return run(means, at)
@@ -60,19 +64,32 @@ def start(settings: Settings, own: TransmitterSettings) -> int:
             means.store.close()
 
 
-def prepare(connection: Connection, own: TransmitterSettings, shown: TransmitterMetrics) -> Means:
+def prepare(
+    connection: Connection, bounds: Limits, own: TransmitterSettings, shown: TransmitterMetrics
+) -> Means:
     """Open the store, with a key that signs and the streams that are declared; raises as `start` does."""
     subjects = Subjects.load(own.subjects_file)
-    streams = [] if own.streams_file is None else declared.read_streams(own.streams_file)
+    streams = [] if own.streams_file is None else _declared(own.streams_file, own)
     store = store_of(own)
     signer = open_signer(store, own.alg, own.rsa_bits, clock())
-    _declare(store, streams)
-    return Means(connection, own, store, signer, subjects, Bell(), shown)
+    _bring(store, streams)
+    return Means(connection, bounds, own, store, signer, subjects, Bell(), shown)
 
 
-def _declare(store: Store, streams: list[declared.Stream]) -> None:
+def _declared(path: Path, own: TransmitterSettings) -> list[Declared]:
+    """Read the streams of the operator's file; an address that is never pushed to is refused here already."""
+    streams = read_streams(path)
+    for url in {one.stream.endpoint_url for one in streams} - {None}:
+        try:
+            check_url(str(url), own)
+        except ForbiddenUrlError as error:
+            raise BadStreamsError(f"{path}: endpoint_url {url}: {error}") from None
+    return streams
+
+
+def _bring(store: Store, streams: list[Declared]) -> None:
     with store.begin() as conn:
-        brought = declared.bring(conn, store.sealer, streams, clock())
+        brought = bring(conn, store.sealer, streams, clock())
     for what, names in (("new", brought.added), ("changed", brought.changed), ("removed", brought.removed)):
         if names:
             logger.info("declared streams, %s: %s", what, ", ".join(names))
