@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 import jwt
+
 from ssf_wire import Answer, Wire
 
 POLL: Final = "urn:ietf:rfc:8936"
@@ -90,9 +91,7 @@ class Receiver:
 
     def ask_token(self, scope: str, secret: str | None = None) -> Answer:
         """RFC 6749 §4.4.2."""
-        return self.post_form(
-            self.token_url, {"grant_type": "client_credentials", "scope": scope}, secret
-        )
+        return self.post_form(self.token_url, {"grant_type": "client_credentials", "scope": scope}, secret)
 
     def token(self, scope: str | None = None) -> str:
         """An access token, asked for once."""
@@ -181,6 +180,23 @@ class Receiver:
                 assert one.claims["jti"] == jti
                 found += [one] if event in (None, one.event) else []
             time.sleep(0 if sets else 0.05)
+        return found
+
+    def peek(self, stream: Json, count: int) -> list[Set]:
+        """Poll and acknowledge nothing until *count* tokens were seen, each once, in the order they came."""
+        found: dict[str, Set] = {}
+        deadline = time.monotonic() + PATIENCE
+        while len(found) < count:
+            assert time.monotonic() < deadline, f"{len(found)} of {count} came: {found}"
+            for jti, text in self.poll(stream).json["sets"].items():
+                found.setdefault(jti, self.verified(text))
+            time.sleep(0.05)
+        return list(found.values())
+
+    def declared(self) -> Json:
+        """The stream that the operator declared for this receiver."""
+        (stream,) = self.ask("GET", self.streams_url).json
+        found: Json = stream
         return found
 
     # --- What was sent ---

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from ssf_receiver import Json, Receiver
 from ssf_records import revocation
 from ssf_rig import Rig, transmitter
@@ -153,7 +154,13 @@ def test_Q4_what_the_receiver_cannot_take_becomes_a_dead_letter(
 
 
 def test_Q5_sets_is_there_when_there_are_none(receiver: Receiver, stream: Json) -> None:
-    for members in ({}, {"maxEvents": 0}, {"ack": []}, {"setErrs": {}}, {"maxEvents": 3, "ack": ["nobody-knows"]}):
+    for members in (
+        {},
+        {"maxEvents": 0},
+        {"ack": []},
+        {"setErrs": {}},
+        {"maxEvents": 3, "ack": ["nobody-knows"]},
+    ):
         answer = receiver.poll(stream, **members)
         assert (answer.status, answer.json) == (200, {"sets": {}, "moreAvailable": False})
 

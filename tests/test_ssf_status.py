@@ -6,8 +6,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+
 from ssf_endpoint import Reply, listening
-from ssf_receiver import PUSH, SSF, Json
+from ssf_receiver import PUSH, SSF, Json, Receiver
 from ssf_records import decision, revocation
 from ssf_rig import Rig, transmitter
 from waiting import until
@@ -64,26 +65,44 @@ def test_S7_a_paused_stream_holds_in_order_and_a_disabled_one_drops(rig: Rig) ->
 def test_S8_a_change_that_the_transmitter_makes_is_announced_before_it_stops(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    with transmitter(tmp_path_factory.mktemp("rig"), hold_sets=5) as rig, listening() as endpoint:
+    with transmitter(tmp_path_factory.mktemp("rig"), hold_s=2) as rig, listening() as endpoint:
         receiver = rig.receiver("s8")
         stream_id = receiver.create(delivery=_push(endpoint.url))["stream_id"]
         receiver.set_status(stream_id, "paused")
-        rig.say(*(revocation(principal_id=f"p-{number}") for number in range(8)))
+        rig.say(revocation())
 
         (announced,) = (receiver.verified(one.text) for one in endpoint.wait(1))
-        status = until(
-            "the change", lambda: receiver.status(stream_id).json, lambda seen: seen["status"] != "paused"
-        )
+        status = _changed(receiver, stream_id, "paused")
 
         assert announced.event == UPDATED
         assert announced.claims["sub_id"] == {"format": "opaque", "id": stream_id}
-        assert announced.payload["status"] == status["status"] == "disabled"
-        assert announced.payload["reason"] == status["reason"]
-        rig.say(revocation())
+        assert announced.payload == {"status": "disabled", "reason": status["reason"]}
+        assert status["status"] == "disabled"
         witness = receiver.create()
         rig.say(revocation())
         receiver.collect(witness, 1)
         assert len(endpoint.pushed) == 1
+
+
+def test_S8_who_polls_is_told_as_well(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with transmitter(tmp_path_factory.mktemp("rig"), hold_s=2) as rig:
+        receiver = rig.receiver("s8")
+        stream = receiver.create()
+        rig.say(revocation())
+
+        status = _changed(receiver, stream["stream_id"], "enabled")
+        (told,) = receiver.collect(stream, 1)
+
+        assert (status["status"], told.event) == ("paused", UPDATED)
+        assert told.payload == {"status": "paused", "reason": status["reason"]}
+
+
+def _changed(receiver: Receiver, stream_id: str, before: str) -> Json:
+    """The status that is another than *before*, once it is."""
+    found: Json = until(
+        "the change", lambda: receiver.status(stream_id).json, lambda seen: seen["status"] != before
+    )
+    return found
 
 
 def test_S9_a_verification_comes_back_with_its_state(rig: Rig) -> None:
@@ -199,7 +218,7 @@ def test_S11_the_authorization_header_is_sealed_in_the_store_and_in_no_log(
             pushed = endpoint.wait(2)
         assert [one.headers["authorization"] for one in pushed] == [secret] * 2
         stored = b"".join(path.read_bytes() for path in rig.files())
-        told = rig.log() + rig.command("audit").stdout + rig.metrics()
+        told = rig.log() + rig.command("audit", "--json").stdout + rig.metrics()
 
     assert stream["stream_id"].encode() in stored
     assert b"marked-2c1f5e7a90" not in stored

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from ssf_endpoint import Reply, listening
 from ssf_receiver import CAEP, POLL, PUSH, SSF, Json, Receiver
 from ssf_records import revocation

@@ -1,4 +1,4 @@
-"""Keycloak as the last hop: polls a stream of session-risk and emits each event through Keycloak's own transmitter.
+"""Keycloak as the last hop: polls a stream of session-risk and emits each event through Keycloak.
 
     python deploy/transmitter/keycloak.py          # settings: see README.md beside this file
 
