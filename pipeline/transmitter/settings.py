@@ -31,6 +31,7 @@ class TransmitterSettings(BaseSettings):
         pattern=r"^transmitter-[A-Za-z0-9._-]{1,180}$",
         description="Consumer group in Kafka",
     )
+    metrics_port: int = Field(9474, ge=0, le=65_535, description="Port of its metrics; 0 is off")
     tls_cert_file: Path | None = Field(None, description="PEM file it shows; else a proxy speaks TLS for it")
     tls_key_file: Path | None = Field(None, description="PEM file with the key of that certificate")
 
