@@ -9,9 +9,9 @@ from typing import Final
 
 from sqlalchemy import Connection, select
 
-from pipeline.transmitter.queue import COLUMNS, queued
 from pipeline.transmitter.records import Queued
 from pipeline.transmitter.tables import QUEUED, sets
+from pipeline.transmitter.waiting import COLUMNS, queued
 
 EVENT: Final = "stream-updated"
 
