@@ -101,7 +101,8 @@ async def transmit(means: Means, at: socket.socket, ended: asyncio.Event) -> int
         for task in (keys, told):
             task.cancel()
     await confirming.close()
-    return _tell(failed or [task for task in (serves, works) if task.exception()])
+    code = _tell(failed or [task for task in (serves, works) if task.exception()])
+    return code if working.orderly else 1
 
 
 def _tell(failed: Sequence[asyncio.Task[None]]) -> int:

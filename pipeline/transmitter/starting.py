@@ -55,6 +55,7 @@ def start(settings: Settings, own: TransmitterSettings) -> int:
     connection = Connection.of(settings)
     look(connection, settings.partitions, own.group)
     logs.hear_of_kafka()
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its coming and going is told by whoever has it
     with listen(own) as at, _measured(settings, own) as shown:
         means = prepare(connection, limits(settings, from_topics=True), own, shown)
         try:

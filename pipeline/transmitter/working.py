@@ -54,6 +54,8 @@ class Working:
         self._make = make
         self._patience_s = patience_s + MARGIN_S
         self._shown = shown
+        self.orderly = True
+        """Whether all parts ended by themselves when they were last told to."""
         self._stop = asyncio.Event()
         self._said: bool | None = None
 
@@ -95,12 +97,14 @@ class Working:
         finally:
             await self._end(parts, tasks)
         for task in tasks:
-            task.result()
+            if not task.cancelled():
+                task.result()
 
     async def _end(self, parts: Sequence[Part], tasks: Sequence[asyncio.Task[None]]) -> None:
         for part in parts:
             part.stop()
         _, late = await asyncio.wait(tasks, timeout=self._patience_s)
+        self.orderly = not late
         for task in late:
             logger.error(
                 "%s did not end in %.0f s; what it had begun is done again", task.get_name(), self._patience_s
