@@ -288,10 +288,10 @@ def serve(
     return stop
 
 
-def markdown() -> str:
-    """Return the table of all metrics as it stands in the runbook."""
+def markdown(rows: Iterable[Metric[MetricWrapperBase]] = METRICS.values()) -> str:
+    """Return the table of *rows*, of all of a worker's metrics, as it stands in the runbook."""
     lines = ["| metric | type | labels | what it says |", "|---|---|---|---|"]
-    for row in METRICS.values():
+    for row in rows:
         labels = ", ".join(_label(*label) for label in row.labels.items()) or "–"
         lines.append(f"| `{row.name}` | {row.type} | {labels} | {row.help} |")
     return "\n".join(lines) + "\n"
