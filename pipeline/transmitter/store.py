@@ -63,10 +63,10 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads: a write in it is refused. Raises `StoreError` as `begin` does."""
+        """A transaction that only reads, all of it at one moment. Raises `StoreError` as `begin` does."""
         with _told(self.name), self.engine.connect() as conn:
             if conn.dialect.name == "postgresql":
-                conn.execution_options(postgresql_readonly=True)
+                conn.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
             yield conn
 
     def close(self) -> None:
