@@ -1,12 +1,17 @@
-"""The transmitter's intake beside a test: records written for it, and what it has made of them."""
+"""The transmitter's intake beside a test: records written for it, and what it has made of them.
+
+Run as a program it is one: PYTHONPATH=. python tests/told_on_kafka.py BOOTSTRAP GROUP DATABASE KEY_FILE.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -16,9 +21,14 @@ from pipeline.connection import Connection
 from pipeline.stage import Message
 from pipeline.transmitter.intake import Intake
 from pipeline.transmitter.metrics import TransmitterMetrics
+from pipeline.transmitter.sealing import load
+from pipeline.transmitter.signing import open_signer
 from pipeline.transmitter.statements import Heard, Statements
+from pipeline.transmitter.store import open_store
+from pipeline.transmitter.subjects import Subjects
 from schemas.decode import encode, record_key
 from schemas.decoded import DEFAULT_LIMITS, Limits
+from told_records import ISSUER
 
 PATIENCE_S = 60.0
 
@@ -100,3 +110,16 @@ async def write(connection: Connection, topic: str, key: bytes, value: bytes) ->
 def jtis(rows: Iterable[Any]) -> list[str]:
     """The ids of tokens, in their order."""
     return [row.jti for row in rows]
+
+
+def main(bootstrap: str, group: str, database: str, key_file: str) -> None:
+    """Be an intake, until it is killed."""
+    store = open_store(database, load(Path(key_file)))
+    made = Statements(store, open_signer(store, "RS256", 2048, now_ms()), Subjects.load(None), ISSUER)
+    metrics = TransmitterMetrics(CollectorRegistry())
+    intake = Intake(Connection(bootstrap), group, DEFAULT_LIMITS, made, metrics, set, now_ms)
+    asyncio.run(intake.run())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
