@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from pipeline.metric import Metric
-from pipeline.metrics import ANY, LATENCY
+from pipeline.metrics import ANY, LATENCY, PATIENCE
 from pipeline.transmitter.happenings import TOPICS
 from pipeline.transmitter.vocabulary import EVENTS, POLL, PUSH, Method
 
@@ -61,7 +61,7 @@ class TransmitterMetrics:
     )  # fmt: skip
     confirmation_seconds = Metric(
         Histogram, f"{PREFIX}confirmation_seconds",
-        "From a decision to revoke to the enforcer's word that it is done.", {}, LATENCY,
+        "From a decision to revoke to the enforcer's word that it is done.", {}, PATIENCE,
     )  # fmt: skip
 
     # How tokens leave.
@@ -100,6 +100,9 @@ class TransmitterMetrics:
         "Streams whose status the transmitter changed, as nobody took what they hold.",
         {"status": ("paused", "disabled")},
     )  # fmt: skip
+
+    # Who works.
+    leads = Metric(Gauge, f"{PREFIX}leads", "1 while this one reads and delivers, 0 while it stands by.", {})
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry

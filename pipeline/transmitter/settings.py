@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX: Final = "SESSION_RISK_TRANSMITTER_"
@@ -31,6 +31,7 @@ class TransmitterSettings(BaseSettings):
         pattern=r"^transmitter-[A-Za-z0-9._-]{1,180}$",
         description="Consumer group in Kafka",
     )
+    metrics_port: int = Field(9474, ge=0, le=65_535, description="Port of its metrics; 0 is off")
     tls_cert_file: Path | None = Field(None, description="PEM file it shows; else a proxy speaks TLS for it")
     tls_key_file: Path | None = Field(None, description="PEM file with the key of that certificate")
 
@@ -97,3 +98,13 @@ class TransmitterSettings(BaseSettings):
     confirm_within_s: Seconds = Field(
         60.0, description="A revocation confirmed within this counts as in time"
     )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError(f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE belong together; set both")
+        if self.token_issuer is not None and self.token_jwks_url is None:
+            raise ValueError(f"{PREFIX}TOKEN_ISSUER needs {PREFIX}TOKEN_JWKS_URL: where its keys are")
+        if self.issuer.startswith("http:") and not self.allow_insecure:
+            raise ValueError(f"{PREFIX}ISSUER={self.issuer}: must be https (SSF 1.0 §7.1)")
+        return self
