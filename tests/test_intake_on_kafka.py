@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 
 from pipeline.connection import Connection
-from pipeline.topic_admin import NeededTopic, TopicsNotReadyError, create_topics, needed_topics
+from pipeline.topic_admin import create_topics, needed_topics
 from pipeline.transmitter import streams
 from pipeline.transmitter.happenings import TOPICS
 from pipeline.transmitter.sealing import load
@@ -31,7 +31,7 @@ from waiting import until
 pytestmark = pytest.mark.kafka
 
 HERE = Path(__file__).parent
-PARTITIONS = 4
+PARTITIONS = 8
 SESSIONS, ROUNDS, KILLS = 50, 40, 6
 HOUR_MS = 3_600_000
 
@@ -84,12 +84,16 @@ def told(run: str) -> list[Heard]:
     """Commands of many sessions, each of several decisions, round after round."""
     return [
         revocation(
-            session_id=f"{run}-{session}", principal_id=f"{run}-p{session}", decision_id=f"{run}-{number}-{session}",
-            revocation_id=f"{run}-r-{number}-{session}", decided_at=now_ms(), deadline=now_ms() + 600_000,
+            session_id=f"{run}-{session}",
+            principal_id=f"{run}-p{session}",
+            decision_id=f"{run}-{number}-{session}",
+            revocation_id=f"{run}-r-{number}-{session}",
+            decided_at=now_ms(),
+            deadline=now_ms() + 600_000,
         )
         for number in range(ROUNDS)
         for session in range(SESSIONS)
-    ]  # fmt: skip
+    ]
 
 
 def of(run: str, store: Store) -> list[Any]:
