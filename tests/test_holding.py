@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,21 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
+from keeping_of_tests import HOUR, new_house, put_numbered
 from pipeline.transmitter import queue, streams
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.holding import Held, Limits, Move, move
 from pipeline.transmitter.keeping import Keeping
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import Signer, open_signer
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.tables import audit, sets, signing_keys
+from pipeline.transmitter.signing import open_signer
+from pipeline.transmitter.tables import sets
 from pipeline.transmitter.vocabulary import EVENTS, POLL
 from pushes_of_tests import pushing, quick, seen
-from receiver import Receiver, claims_in
+from receiver import Receiver
 from sets_of_tests import numbered
 from stores import NOW, SEALER, new_store, stream
 
-HOUR = 3_600_000
 LIMITS = Limits(count=10, age_ms=24 * HOUR, idle_ms=600_000, grace_ms=60_000)
 LATE = NOW + 30 * HOUR
 MANY = "nobody takes what this stream holds: more than 10 tokens wait"
@@ -66,54 +64,9 @@ def test_what_is_to_be_done_follows_from_what_waits_and_for_how_long(
     assert move(stream(status=status), held, LIMITS, now_ms) == expected
 
 
-@dataclass
-class House:
-    """A store with one stream, and somebody who looks after it at the time *now*."""
-
-    store: Store
-    keeping: Keeping
-    signer: Signer
-    metrics: TransmitterMetrics
-    now: int = NOW
-
-    def look(self, later_ms: int = 0) -> tuple[str, dict[tuple[str, str], int]]:
-        """Look after the stream; return its status, and how many tokens there are by event and state."""
-        self.now += later_ms
-        self.keeping.look()
-        with self.store.read() as conn:
-            found = streams.get(conn, SEALER, "s-1")
-            rows = [(row.event, row.state) for row in conn.execute(select(sets.c.event, sets.c.state))]
-        return found.status if found else "gone", dict(Counter(rows))
-
-    def words(self) -> list[dict[str, Any]]:
-        """What stream-updated said, each time it was said and waits."""
-        with self.store.read() as conn:
-            told = conn.scalars(
-                select(sets.c.jwt).where(sets.c.event == "stream-updated", sets.c.jwt.is_not(None))
-            ).all()
-        return [claims_in(one)["events"][EVENTS["stream-updated"].uri] for one in told]
-
-
-def _house(folder: Path, **members: Any) -> House:
-    store = new_store(folder)
-    settings = TransmitterSettings(hold_sets=10, hold_s=86_400, issuer="https://tx.example.org")
-    signer = open_signer(store, "ES256", 2048, NOW)
-    metrics = TransmitterMetrics(CollectorRegistry())
-    keeping = Keeping(store, signer, settings, Bell(), metrics, lambda: house.now)
-    house = House(store, keeping, signer, metrics)
-    with store.begin() as conn:
-        streams.add(conn, SEALER, stream(**members))
-    return house
-
-
-def _put(house: House, many: int, first: int = 0) -> None:
-    with house.store.begin() as conn:
-        queue.put(conn, [numbered("a", first + number) for number in range(many)], house.now)
-
-
 def test_s8_a_polled_stream_nobody_polls_is_told_then_paused_and_keeps_its_newest(tmp_path: Path) -> None:
-    house = _house(tmp_path, method=POLL, endpoint_url=None)
-    _put(house, 12)
+    house = new_house(tmp_path, method=POLL, endpoint_url=None)
+    put_numbered(house, 12)
 
     looks = [house.look(), house.look(HOUR), house.look(59_000), house.look(2_000), house.look(1_000)]
 
@@ -132,8 +85,8 @@ def test_s8_a_polled_stream_nobody_polls_is_told_then_paused_and_keeps_its_newes
 
 
 def test_one_that_is_told_and_takes_the_word_is_paused_at_once(tmp_path: Path) -> None:
-    house = _house(tmp_path, method=POLL, endpoint_url=None)
-    _put(house, 12)
+    house = new_house(tmp_path, method=POLL, endpoint_url=None)
+    put_numbered(house, 12)
     house.look(HOUR)
     with house.store.begin() as conn:
         word = conn.scalar(select(sets.c.jti).where(sets.c.event == "stream-updated"))
@@ -143,8 +96,8 @@ def test_one_that_is_told_and_takes_the_word_is_paused_at_once(tmp_path: Path) -
 
 
 def test_one_that_is_taken_from_goes_on_however_much_waits(tmp_path: Path) -> None:
-    house = _house(tmp_path, method=POLL, endpoint_url=None)
-    _put(house, 100)
+    house = new_house(tmp_path, method=POLL, endpoint_url=None)
+    put_numbered(house, 100)
     house.now += HOUR
     with house.store.begin() as conn:
         queue.hand_out(conn, "s-1", house.now, 10, 60_000)
@@ -153,10 +106,10 @@ def test_one_that_is_taken_from_goes_on_however_much_waits(tmp_path: Path) -> No
 
 
 def test_one_that_is_taken_from_loses_only_what_is_too_old(tmp_path: Path) -> None:
-    house = _house(tmp_path, method=POLL, endpoint_url=None)
-    _put(house, 2)
+    house = new_house(tmp_path, method=POLL, endpoint_url=None)
+    put_numbered(house, 2)
     house.now += 25 * HOUR
-    _put(house, 2, first=2)
+    put_numbered(house, 2, first=2)
     with house.store.begin() as conn:
         given, _ = queue.hand_out(conn, "s-1", house.now, 4, 60_000)
         queue.acknowledge(conn, "s-1", [given[-1].jti], house.now)
@@ -167,12 +120,21 @@ def test_one_that_is_taken_from_loses_only_what_is_too_old(tmp_path: Path) -> No
     )  # fmt: skip
 
 
+def test_a_stream_of_the_operators_file_is_not_stopped_but_gives_up_its_oldest(tmp_path: Path) -> None:
+    house = new_house(tmp_path, declared=True)
+    put_numbered(house, 15)
+
+    event = "session-revoked"
+    assert house.look(HOUR) == ("enabled", {(event, "dead"): 5, (event, "queued"): 10})
+    assert house.look(24 * HOUR) == ("enabled", {(event, "dead"): 15})
+
+
 def test_a_paused_stream_holds_its_newest_and_says_so_once(tmp_path: Path) -> None:
-    house = _house(tmp_path, status="paused")
-    _put(house, 15)
+    house = new_house(tmp_path, status="paused")
+    put_numbered(house, 15)
 
     looks = [house.look(1000), house.look(HOUR)]
-    _put(house, 15, first=15)
+    put_numbered(house, 15, first=15)
     looks.append(house.look(HOUR))
 
     assert [status for status, _ in looks] == ["paused"] * 3
@@ -183,11 +145,11 @@ def test_a_paused_stream_holds_its_newest_and_says_so_once(tmp_path: Path) -> No
 
 
 def test_a_stream_paused_for_too_long_is_told_then_disabled(tmp_path: Path) -> None:
-    house = _house(tmp_path, status="paused")
-    _put(house, 3)
+    house = new_house(tmp_path, status="paused")
+    put_numbered(house, 3)
     house.look(HOUR)
     house.now += 22 * HOUR
-    _put(house, 1, first=3)
+    put_numbered(house, 1, first=3)
 
     event, word = "session-revoked", "stream-updated"
     assert house.look(HOUR + 1000) == (
@@ -226,49 +188,6 @@ def test_the_last_word_of_a_paused_stream_is_pushed_and_nothing_else(tmp_path: P
             }
         }
     ]
-
-
-def test_what_is_old_is_forgotten_and_keys_that_nothing_waits_for(tmp_path: Path) -> None:
-    house = _house(tmp_path)
-    _put(house, 3)
-    with house.store.begin() as conn:
-        queue.delivered(conn, [1], NOW)
-        queue.bury(conn, 2, "http_500", "answered 500", NOW)
-        conn.execute(audit.insert().values(at=NOW, action="create stream", status=201))
-        house.signer.rotate(conn, NOW)
-
-    house.now = NOW + 31 * 24 * HOUR
-    house.keeping.purge()
-
-    with house.store.read() as conn:
-        assert conn.scalars(select(sets.c.seq)).all() == [3]
-        assert conn.scalars(select(audit.c.seq)).all() == []
-        assert conn.scalars(select(signing_keys.c.kid)).all() == [house.signer.kid]
-
-
-def test_what_waits_is_shown(tmp_path: Path) -> None:
-    house = _house(tmp_path)
-    _put(house, 3)
-
-    house.look(5000)
-
-    value = house.metrics.registry.get_sample_value
-    labels = {"method": "push"}
-    assert value("session_risk_transmitter_waiting_tokens", labels) == 3
-    assert value("session_risk_transmitter_oldest_token_seconds", labels) == 5
-    assert value("session_risk_transmitter_streams", {**labels, "status": "enabled"}) == 1
-
-
-def test_it_stops_when_it_is_told(tmp_path: Path) -> None:
-    house = _house(tmp_path)
-
-    async def main() -> None:
-        task = asyncio.create_task(house.keeping.run())
-        await asyncio.sleep(0.05)
-        house.keeping.stop()
-        await asyncio.wait_for(task, 10)
-
-    asyncio.run(main())
 
 
 def test_limits_follow_from_the_settings() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.transmitter.addresses import Allowed
 
 PREFIX: Final = "SESSION_RISK_TRANSMITTER_"
 
@@ -98,6 +100,12 @@ class TransmitterSettings(BaseSettings):
     confirm_within_s: Seconds = Field(
         60.0, description="A revocation confirmed within this counts as in time"
     )
+
+    @field_validator("allow_hosts")
+    @classmethod
+    def _names_hosts_or_networks(cls, value: str) -> str:
+        Allowed.of(value)
+        return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
