@@ -131,7 +131,7 @@ def test_a_dry_run_tells_and_sends_nothing(tmp_path: Path, caplog: pytest.LogCap
     assert receiver.pushes == []
     assert endings(store) == {"s-1.a.1": ("dead", 1, "dry_run")}
     assert [record.getMessage() for record in caplog.records if record.name.endswith(".dry")] == [
-        'dry run: stream s-1 would be pushed session-revoked {"jti":"s-1.a.1","lane":"a","number":1}'
+        'dry run: stream s-1 would be sent session-revoked {"jti":"s-1.a.1","lane":"a","number":1}'
     ]
 
 
