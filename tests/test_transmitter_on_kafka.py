@@ -18,13 +18,13 @@ from samples import T0, auth, feedback
 from schemas.topics import AUTH_EVENTS, REVOCATION_ACKS, SESSION_FEEDBACK, SESSION_REVOCATIONS
 from ssf_endpoint import Endpoint, listening
 from ssf_receiver import CAEP, PUSH, Json, Receiver, Set
-from ssf_records import Record, revocation
+from ssf_records import Record, now_ms, revocation
 from transmitters import OnKafka
 from waiting import until
 
 pytestmark = pytest.mark.kafka
 
-KILLED = 6
+KILLED = 4
 AT_ONCE = 60
 """Revocations that are written between two deaths."""
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from pipeline.transmitter import audit, dead_letters, receivers, signing, streams, tables
+from pipeline.transmitter import audit, dead_letters, receivers, revocations, signing, streams, tables
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.holding import Held, Keeper, Limits, beyond, read
 from pipeline.transmitter.metrics import METHODS, TransmitterMetrics
@@ -106,6 +106,7 @@ class Keeping:
                     deleted = some(conn, before_ms, most)
         with self._store.begin() as conn:
             receivers.purge(conn, now_ms)
+            revocations.purge(conn, before_ms)
             forgotten = signing.forget(conn, now_ms - KEY_KEPT_MS)
         for kid in sorted(forgotten):
             logger.info("signing key %s is deleted: it is retired and nothing it signed waits", kid)
