@@ -10,9 +10,8 @@ from models.detector import Detector
 from pipeline.pseudonyms import keyed, read_keys
 from pipeline.reload import Configured, Models
 from pipeline.scorer import Options
-from pipeline.settings import Settings
+from pipeline.settings import Settings, limits_of
 from pipeline.stage import StageKind
-from schemas.decoded import Limits
 
 
 def configured(settings: Settings) -> Configured:
@@ -59,11 +58,5 @@ def options(
         sweep_ms=round(settings.sweep_s * 1000),
         event_clock=event_clock,
         unscored_lag_ms=0 if event_clock else round(settings.unscored_lag_s * 1000),
-        limits=limits(settings, from_topics=from_topics),
+        limits=limits_of(settings, from_topics=from_topics),
     )
-
-
-def limits(settings: Settings, *, from_topics: bool) -> Limits:
-    """Return what records must keep to. Only what comes *from_topics* has headers that can vouch."""
-    future_ms, tenancy = round(settings.max_future_s * 1000), settings.tenancy and from_topics
-    return Limits(settings.max_record_bytes, future_ms, tenancy=tenancy)

@@ -71,11 +71,6 @@ EXIT_CODES: Final = {
     "pipeline.scenarios.ScenarioError": WRONG_INPUT,
     "pipeline.failpoints.FailpointError": WRONG_INPUT,
     "pipeline.settings.SettingsError": WRONG_INPUT,
-    "pipeline.transmitter.declared.BadStreamsError": WRONG_INPUT,
-    "pipeline.transmitter.sealing.SealError": WRONG_INPUT,
-    "pipeline.transmitter.signing.WeakKeyError": WRONG_INPUT,
-    "pipeline.transmitter.store.StoreError": NO_BROKER,
-    "pipeline.transmitter.subjects.SubjectsError": WRONG_INPUT,
     "pipeline.topic_admin.BrokerUnreachableError": NO_BROKER,
     "pipeline.topic_admin.RightsMissingError": NO_BROKER,
     "pipeline.topic_admin.TopicsNotReadyError": NO_BROKER,
@@ -84,6 +79,7 @@ EXIT_CODES: Final = {
     "pipeline.transmitter.sealing.SealError": WRONG_INPUT,
     "pipeline.transmitter.signing.WeakKeyError": WRONG_INPUT,
     "pipeline.transmitter.store.StoreError": NO_BROKER,
+    "pipeline.transmitter.subjects.SubjectsError": WRONG_INPUT,
 }
 """Errors that are told in a sentence, by name: naming them does not load their modules. Others are bugs."""
 

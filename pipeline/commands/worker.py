@@ -22,6 +22,7 @@ from pipeline.kinds import stage_kinds
 from pipeline.reload import InForce
 from pipeline.rights import rights_of
 from pipeline.settings import Settings, load
+from pipeline.signals import end_if_told
 from pipeline.supervisor import INDEX_VARIABLE, supervise
 from pipeline.topic_admin import (
     STAGES,
@@ -34,7 +35,7 @@ from pipeline.topic_admin import (
 from pipeline.topology import Control, Edge, build_app
 from pipeline.warming import warm
 from pipeline.watching import Watching
-from pipeline.worker import end_if_told, run_worker
+from pipeline.worker import run_worker
 from schemas.topics import MODEL_CONTROL
 
 logger = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from pipeline import logs, metrics
 from pipeline.acl_admin import check_rights
-from pipeline.assembly import limits
 from pipeline.connection import Connection
 from pipeline.rights import Right
-from pipeline.settings import Settings, SettingsError
+from pipeline.settings import Settings, SettingsError, limits_of
+from pipeline.signals import end_if_told
 from pipeline.topic_admin import NeededTopic, check_topics, reach
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.declared import BadStreamsError, Declared, bring, read_streams
@@ -25,12 +25,11 @@ from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.opening import store_of
 from pipeline.transmitter.outgoing import ForbiddenUrlError, check_url
 from pipeline.transmitter.process import Means, clock, run
-from pipeline.transmitter.serving import listen
+from pipeline.transmitter.serving import check_certificate, listen
 from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.signing import open_signer
 from pipeline.transmitter.store import Store
 from pipeline.transmitter.subjects import Subjects
-from pipeline.worker import end_if_told
 from schemas.decoded import Limits
 from schemas.topics import REVOCATION_ACKS, TOPICS
 
@@ -52,12 +51,13 @@ def start(settings: Settings, own: TransmitterSettings) -> int:
         )
     logs.begin(settings.log_level)
     end_if_told()
+    check_certificate(own)
     connection = Connection.of(settings)
     look(connection, settings.partitions, own.group)
     logs.hear_of_kafka()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its coming and going is told by whoever has it
     with listen(own) as at, _measured(settings, own) as shown:
-        means = prepare(connection, limits(settings, from_topics=True), own, shown)
+        means = prepare(connection, limits_of(settings, from_topics=True), own, shown)
         try:
             logger.info("issuer %s listens on %s:%d, %s", own.issuer, own.host, own.port, means.store.name)
             return run(means, at)

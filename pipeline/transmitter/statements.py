@@ -195,7 +195,8 @@ def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: Taken) 
     """Queue *signed*, but nothing for streams that were removed or disabled while it was made."""
     alive = set(conn.scalars(select(streams.c.stream_id).where(streams.c.status != "disabled")))
     tokens = [one for one in signed if one.stream_id in alive]
-    taken.unsent["gone"] += len(signed) - len(tokens)
+    if gone := len(signed) - len(tokens):
+        taken.unsent["gone"] += gone
     queue.put(conn, tokens, now_ms)
     taken.queued.update(one.event for one in tokens)
     taken.rung.update(one.stream_id for one in tokens)
