@@ -156,6 +156,9 @@ device_statuses = Table(
     Column("compliant", Boolean, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
     Column("txn", String(128), nullable=False),  # the decision that changed it: a replay says the same again
+    Column("named_by", String(128), nullable=False),  # the session that named a fault of it last
+    Column("well_session", String(128)),  # a session that named none since the time beside it
+    Column("well_since", BigInteger, nullable=False),
 )
 
 audit = Table(
