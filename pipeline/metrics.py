@@ -99,9 +99,7 @@ class Metrics:
         LATENCY,
     )
 
-    confirmation_seconds = _histogram(
-        "confirmation_seconds", "From a decision to revoke to the enforcer's word that it is done.", PATIENCE
-    )
+    confirmation_seconds = _histogram("confirmation_seconds", "From revocation to confirmation.", PATIENCE)
 
     # How the work goes.
     chunk_seconds = _histogram("chunk_seconds", "From a chunk's arrival to its end.", LATENCY, stage=ANY)
