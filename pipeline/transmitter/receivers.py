@@ -28,8 +28,8 @@ READ: Final = "ssf.read"
 MANAGE: Final = "ssf.manage"
 
 
-class ReceiverExistsError(ValueError):
-    """There is, or was, a receiver of this name."""
+class BadReceiverError(ValueError):
+    """A receiver of this name cannot be added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,12 @@ class Receiver:
 def add(conn: Connection, receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int) -> str:
     """Add a receiver and return its secret, which is told this once.
 
-    Raises `ReceiverExistsError` if the name is taken, `ValueError` if it cannot be one.
+    Raises `BadReceiverError` if the name is taken, or cannot be one.
     """
     if not may_be_id(receiver_id) or ":" in receiver_id:
-        raise ValueError(f"{receiver_id!r}: a name is 1 to 128 letters, digits and ._~@/+=-")
+        raise BadReceiverError(f"{receiver_id!r}: a name is 1 to 128 letters, digits and ._~@/+=-")
     if conn.scalar(select(receivers.c.receiver_id).where(receivers.c.receiver_id == receiver_id)):
-        raise ReceiverExistsError(f"{receiver_id}: there is or was a receiver of this name; take another")
+        raise BadReceiverError(f"{receiver_id}: there is or was a receiver of this name; take another")
     secret = secrets.token_urlsafe(32)
     row = _row(receiver_id, aud, scopes, now_ms) | {"secret_hash": _hashed(secret, secrets.token_bytes(16))}
     conn.execute(insert(receivers).values(row))

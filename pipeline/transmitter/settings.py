@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX: Final = "SESSION_RISK_TRANSMITTER_"
@@ -97,3 +97,40 @@ class TransmitterSettings(BaseSettings):
     confirm_within_s: Seconds = Field(
         60.0, description="A revocation confirmed within this counts as in time"
     )
+
+    @field_validator("tls_cert_file", "tls_key_file", "streams_file", "subjects_file")
+    @classmethod
+    def _is_a_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not _there(value):
+            raise ValueError("there is no such file")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for one, other in (("tls_cert_file", "tls_key_file"), ("token_issuer", "token_jwks_url")):
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                raise ValueError(f"{_env(one)} and {_env(other)} belong together; set both")
+        if self.push_backoff_s > self.push_backoff_max_s:
+            raise ValueError(
+                f"{_env('push_backoff_s')}={self.push_backoff_s}: should not be longer than "
+                f"{_env('push_backoff_max_s')}={self.push_backoff_max_s}"
+            )
+        for name in ("issuer", "token_issuer", "token_jwks_url"):
+            address = getattr(self, name)
+            if address is not None and not address.startswith("https://") and not self.allow_insecure:
+                raise ValueError(
+                    f"{_env(name)}={address}: should begin with https://; for a trial, "
+                    f"{_env('allow_insecure')}=true takes http:// too"
+                )
+        return self
+
+
+def _env(field: str) -> str:
+    return f"{PREFIX}{field.upper()}"
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # its name is longer than any file's
+        return False

@@ -60,7 +60,8 @@ def put(conn: Connection, tokens: Sequence[Signed], now_ms: int) -> int:
         }
         for token in tokens
     ]
-    return conn.execute(insert_into(conn, sets).on_conflict_do_nothing(), rows).rowcount
+    new = insert_into(conn, sets).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return conn.execute(new, rows).rowcount
 
 
 def heads(
