@@ -1,4 +1,4 @@
-"""The transmitter's HTTP side for tests, called in this process: a store, a clock that is set, and answers."""
+"""The transmitter's HTTP side for tests, called in this process: a store, a clock that is set, answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from fastapi import FastAPI
-from stores import NOW, new_store
 
 from pipeline.transmitter import receivers
 from pipeline.transmitter.api.app import create_app
@@ -24,6 +23,7 @@ from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.signing import open_signer
 from pipeline.transmitter.vocabulary import PUSH
 from schemas.control import RevocationAck
+from stores import NOW, new_store
 
 ISSUER: Final = "https://risk.example.com/t1"
 HOOK: Final = "https://idp.example.com/events"
@@ -139,13 +139,17 @@ def new_api(folder: Path, issuer: str = ISSUER, **settings: Any) -> Api:
     told = TransmitterSettings(issuer=issuer, **{"alg": "ES256", **settings})  # such keys are made at once
     store = new_store(folder)
     holder: list[Api] = []
+
+    async def acks(ack: RevocationAck) -> None:
+        await holder[0].acked(ack)
+
     services = Services(
         settings=told,
         store=store,
         signer=open_signer(store, told.alg, told.rsa_bits, NOW),
         bell=Bell(),
         clock=lambda: holder[0].now,
-        acks=lambda ack: holder[0].acked(ack),
+        acks=acks,
         guard=lambda url: check_url(url, told),
     )
     api = Api(services, stem="/t1" if issuer == ISSUER else "")

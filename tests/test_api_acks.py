@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_calls import Api, new_api
-from stores import NOW
-from stores import token as signed
 
+from api_calls import Api, new_api
 from pipeline.transmitter import queue, revocations
 from schemas.control import RevocationAck
+from stores import NOW
+from stores import token as signed
 
 COMMAND = {
     "revocation_id": "rev-1",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from api_calls import ISSUER, Api, new_api
 
 
@@ -50,9 +51,7 @@ def test_the_document_says_where_everything_is(api: Api) -> None:
         ("https://risk.example.com", "/.well-known/ssf-configuration/a", 404),
     ],
 )
-def test_the_document_lies_between_host_and_path(
-    issuer: str, path: str, status: int, tmp_path: Path
-) -> None:
+def test_the_document_lies_between_host_and_path(issuer: str, path: str, status: int, tmp_path: Path) -> None:
     api = new_api(tmp_path, issuer)
 
     found = asyncio.run(api.call("GET", path))

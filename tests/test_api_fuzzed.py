@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import schemathesis
 import uvicorn
-from api_calls import Api, new_api
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode, checks
+
+from api_calls import Api, new_api
 from waiting import until
 
 EXAMPLES = 25

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_calls import Api, new_api
 
+from api_calls import Api, new_api
 from pipeline.transmitter import audit
 from pipeline.transmitter.api import limits
 from pipeline.transmitter.api.limits import Rates
 from pipeline.transmitter.api.problems import Problem
 from pipeline.transmitter.audit import Noted
+
+GUESS = "a guess"
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def test_an_address_that_guesses_tokens_or_secrets_waits_too(api: Api) -> None:
     guesses = [api.ask("GET", "/ssf/stream", token=f"guess-{number}").status for number in range(4)]
 
     assert guesses == [401, 401, 401, 429]
-    assert api.form("/oauth/token", client_id="idp", client_secret="guess").status == 429
+    assert api.form("/oauth/token", client_id="idp", client_secret=GUESS).status == 429
     assert api.ask("GET", "/ssf/stream", token=api.token()).status == 200
 
 
@@ -104,7 +106,7 @@ def test_every_managing_call_is_written_down_with_who_where_what_and_status(tmp_
     api.ask("POST", f"/ssf/poll/{stream}", {"returnImmediately": True}, token=token)
     api.ask("POST", f"/ssf/poll/{stream}", {"returnImmediately": True})
     api.form("/oauth/token", basic=("idp", secret), grant_type="client_credentials")
-    api.form("/oauth/token", client_id="idp", client_secret="guess", grant_type="client_credentials")
+    api.form("/oauth/token", client_id="idp", client_secret=GUESS, grant_type="client_credentials")
     api.ask("GET", "/health")
 
     with api.services.store.read() as conn:
@@ -151,7 +153,13 @@ def test_a_mistake_here_is_told_without_its_trace(api: Api, monkeypatch: pytest.
         return {"type": "http.request", "body": b"", "more_body": False}
 
     headers = [(b"authorization", f"Bearer {api.token()}".encode())]
-    scope = {"type": "http", "method": "GET", "path": "/t1/ssf/stream", "query_string": b"", "headers": headers}
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/t1/ssf/stream",
+        "query_string": b"",
+        "headers": headers,
+    }
     with pytest.raises(ZeroDivisionError):
         asyncio.run(api.app(scope, receive, send))
 

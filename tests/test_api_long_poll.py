@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from api_calls import Answer, Api, new_api
-from stores import token as signed
 
+from api_calls import Answer, Api, new_api
 from pipeline.transmitter import bell, queue
 from pipeline.transmitter.api import polling
 from pipeline.transmitter.bell import Bell
+from stores import token as signed
 
 NOTHING = {"sets": {}, "moreAvailable": False}
 T = TypeVar("T")
@@ -125,9 +125,7 @@ def test_a_long_poll_notices_what_becomes_of_its_stream(
     assert _in_time(work) == status
 
 
-def test_of_many_long_polls_of_a_stream_only_some_wait(
-    api: Api, poll: Callable[[], Task[Answer]]
-) -> None:
+def test_of_many_long_polls_of_a_stream_only_some_wait(api: Api, poll: Callable[[], Task[Answer]]) -> None:
     async def work() -> list[Any]:
         waiting = {poll() for _ in range(polling.MOST_WAITING + 2)}
         done: set[Task[Answer]] = set()

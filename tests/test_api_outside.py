@@ -1,4 +1,4 @@
-"""Access tokens of an authorization server outside; PyJWT signs them, another implementation than checks them."""
+"""Access tokens of an authorization server outside; PyJWT signs them, another library than checks them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from typing import Any
 
 import jwt
 import pytest
-from api_calls import ISSUER, Api, new_api
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jws
 from joserfc.jwk import RSAKey
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from jwt.warnings import InsecureKeyLengthWarning
-from stores import NOW
 
+from api_calls import ISSUER, Api, new_api
 from pipeline.transmitter import receivers, streams
 from pipeline.transmitter.api import outside_keys
 from pipeline.transmitter.records import Stream
+from stores import NOW
 
 AS = "https://as.example.com"
 RSA = rsa.generate_private_key(65_537, 2048)
 EC = ec.generate_private_key(ec.SECP256R1())
-WEAK = rsa.generate_private_key(65_537, 1024)
+WEAK = rsa.generate_private_key(65_537, 1024)  # noqa: S505  # it is to be refused
 CLAIMS = {
     "iss": AS,
     "aud": ISSUER,
@@ -113,7 +113,9 @@ def api(server: Server, tmp_path: Path) -> Iterator[Api]:
 def _confused() -> str:
     """A token signed by the public key as if it were a secret (RFC 8725 §2.1)."""
     header, claims = ({"alg": "HS256", "kid": "rsa"}, CLAIMS)
-    said = b".".join(base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=") for one in (header, claims))
+    said = b".".join(
+        base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=") for one in (header, claims)
+    )
     secret = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     proof = base64.urlsafe_b64encode(hmac.digest(secret, said, "sha256")).rstrip(b"=")
     return f"{said.decode()}.{proof.decode()}"

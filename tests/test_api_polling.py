@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from api_calls import PUSHED, Answer, Api, new_api
 from joserfc import jws
 from joserfc.jwk import KeySet
-from stores import token as signed
 
+from api_calls import PUSHED, Answer, Api, new_api
 from pipeline.transmitter import dead_letters, queue
+from stores import token as signed
 
 SOON = {"returnImmediately": True}
 VERIFICATION = "https://schemas.openid.net/secevent/ssf/event-type/verification"
@@ -129,7 +129,9 @@ def test_a_stream_that_pushes_or_is_gone_is_not_polled(api: Api, token: str, str
     pushes = api.stream(token, delivery=PUSHED)["stream_id"]
     api.ask("DELETE", f"/ssf/stream?stream_id={stream}", token=token)
 
-    assert [_poll(api, token, one, said).status for one in (pushes, stream) for said in ({}, SOON)] == [404] * 4
+    assert [_poll(api, token, one, said).status for one in (pushes, stream) for said in ({}, SOON)] == [
+        404
+    ] * 4
 
 
 def test_a_paused_stream_holds_and_a_disabled_one_drops(api: Api, token: str, stream: str) -> None:
@@ -151,9 +153,7 @@ def test_a_paused_stream_holds_and_a_disabled_one_drops(api: Api, token: str, st
 
 
 @pytest.mark.parametrize("said", [{}, {"status": "on"}, {"status": "enabled", "reason": "x" * 513}], ids=str)
-def test_a_status_that_is_none_is_refused(
-    api: Api, token: str, stream: str, said: dict[str, str]
-) -> None:
+def test_a_status_that_is_none_is_refused(api: Api, token: str, stream: str, said: dict[str, str]) -> None:
     assert api.ask("POST", "/ssf/status", {"stream_id": stream, **said}, token=token).status == 400
     assert api.ask("POST", "/ssf/status", {"status": "enabled"}, token=token).status == 400
 
@@ -184,9 +184,7 @@ def test_a_stream_is_verified_only_so_often(api: Api, token: str, stream: str) -
 
 
 @pytest.mark.parametrize("status", ["paused", "disabled"])
-def test_a_stream_that_is_not_enabled_is_not_verified(
-    api: Api, token: str, stream: str, status: str
-) -> None:
+def test_a_stream_that_is_not_enabled_is_not_verified(api: Api, token: str, stream: str, status: str) -> None:
     api.ask("POST", "/ssf/status", {"stream_id": stream, "status": status}, token=token)
 
     found = api.ask("POST", "/ssf/verify", {"stream_id": stream}, token=token)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from api_calls import HOOK, ISSUER, PUSHED, Api, new_api
 
+from api_calls import HOOK, ISSUER, PUSHED, Api, new_api
 from pipeline.transmitter import streams
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.vocabulary import POLL, PUSH, SUPPORTED

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from api_calls import Api, new_api
 
+from api_calls import Api, new_api
 from pipeline.transmitter import streams
 from pipeline.transmitter.api import subjects
 from pipeline.transmitter.identifiers import fault

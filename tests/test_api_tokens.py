@@ -7,9 +7,10 @@ from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
-from api_calls import Api, new_api
 
+from api_calls import Api, new_api
 from pipeline.transmitter import receivers
+from pipeline.transmitter.api.oauth import Asked
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +178,4 @@ def test_a_receiver_that_is_revoked_has_no_tokens(api: Api) -> None:
 
 
 def test_tokens_and_secrets_are_not_in_what_is_printed(tmp_path: Path) -> None:
-    from pipeline.transmitter.api.oauth import Asked
-
     assert "hidden" not in repr(Asked({"client_secret": "hidden"}, "idp", "hidden"))

@@ -72,9 +72,7 @@ def _answer_problems(app: FastAPI) -> None:
 
 
 def _route(app: FastAPI, at: Addresses, *, built_in: bool) -> None:
-    tell = app.get(
-        at.well_known, operation_id="read_configuration", tags=["discovery"], responses=refusals()
-    )
+    tell = app.get(at.well_known, operation_id="read_configuration", tags=["discovery"], responses=refusals())
     tell(discovery.configuration)
     app.get(f"{at.well_known}/", include_in_schema=False)(discovery.configuration)
     parts = [discovery, management, status, verification, subjects, polling, acks]
