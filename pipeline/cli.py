@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "replay": "Play a recording through the same stages, without Kafka.",
     "explain": "Tell how a decision came about and what was done.",
     "diff": "Tell what two replays decide differently, and why.",
+    "revocations": "Tell what became of revocations: delivered, confirmed, overdue.",
     "feedback": "Give a verdict on a decision or a session.",
     "simulate": "Write a labelled recording of simulated days.",
     "convert": "Turn other people's logs into a recording.",
@@ -78,6 +79,7 @@ EXIT_CODES: Final = {
     "pipeline.transmitter.sealing.SealError": WRONG_INPUT,
     "pipeline.transmitter.signing.WeakKeyError": WRONG_INPUT,
     "pipeline.transmitter.store.StoreError": NO_BROKER,
+    "pipeline.transmitter.subjects.SubjectsError": WRONG_INPUT,
 }
 """Errors that are told in a sentence, by name: naming them does not load their modules. Others are bugs."""
 

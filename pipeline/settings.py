@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.transmitter.settings import TransmitterSettings
+from schemas.decoded import Limits
 
 PREFIX: Final = "SESSION_RISK_"
 
@@ -217,6 +218,12 @@ def _load(kind: type[_Kind], given: Mapping[str, Any]) -> _Kind:
     if unknown:
         raise SettingsError("\n".join(unknown))
     return settings
+
+
+def limits_of(settings: Settings, *, from_topics: bool) -> Limits:
+    """Return what records must keep to. Only what comes *from_topics* has headers that vouch for a tenant."""
+    future_ms, tenancy = round(settings.max_future_s * 1000), settings.tenancy and from_topics
+    return Limits(settings.max_record_bytes, future_ms, tenancy=tenancy)
 
 
 def env_name(field: str, kind: type[BaseSettings] = Settings) -> str:

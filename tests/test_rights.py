@@ -84,11 +84,13 @@ def test_a_producer_of_telemetry_may_write_that_and_nothing_else() -> None:
     assert rights_of("device-management", "app", STAGES) == (Right("write", "topic", "device-telemetry"),)
 
 
-def test_a_transmitter_reads_decisions_and_commands_and_writes_answers() -> None:
+def test_a_transmitter_reads_what_it_tells_others_and_answers_and_writes_answers() -> None:
     assert rights_of("transmitter", "app", STAGES) == (
+        Right("read", "topic", "auth-events"),
         Right("read", "topic", "session-risk"),
         Right("read", "topic", "session-revocations"),
         Right("read", "topic", "session-challenges"),
+        Right("read", "topic", "revocation-acks"),
         Right("write", "topic", "revocation-acks"),
         Right("read", "group", "transmitter-", prefixed=True),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from time import time
 from typing import Final
@@ -12,7 +13,7 @@ from typing import Final
 import click
 
 from pipeline.console import as_json, grid, moment, print_json, screen
-from pipeline.settings import load_transmitter
+from pipeline.settings import load, load_transmitter
 from pipeline.transmitter import audit, queue, receivers, signing
 from pipeline.transmitter.opening import store_of
 from pipeline.transmitter.queue import DeadLetter
@@ -28,13 +29,36 @@ class NothingToDoError(LookupError):
         return str(self.args[0])
 
 
-@click.group("transmitter", short_help="Tell identity providers: Shared Signals, pushed or polled.")
-def command() -> None:
+@click.group(
+    "transmitter",
+    short_help="Tell identity providers: Shared Signals, pushed or polled.",
+    invoke_without_command=True,
+)
+@click.pass_context
+def command(ctx: click.Context) -> int | None:
     """Tell identity providers what is decided, as Security Event Tokens (SSF 1.0, CAEP 1.0).
 
-    Keys, clients, dead letters and the audit log are in the store that SESSION_RISK_TRANSMITTER_DATABASE
-    names; they may be looked at and changed while transmitters run.
+    Without a command it transmits, as `transmitter run` does. Keys, clients, dead letters and the audit log
+    are in the store that SESSION_RISK_TRANSMITTER_DATABASE names; they may be looked at and changed while
+    transmitters run.
     """
+    return _transmit() if ctx.invoked_subcommand is None else None
+
+
+@command.command("run")
+def run() -> int:
+    """Read Kafka, serve HTTP and deliver, until told to stop.
+
+    Of several on one store one works, the others serve HTTP and take over when it is gone. On SIGTERM or
+    Ctrl-C it ends what it has begun and exits with 0.
+    """
+    return _transmit()
+
+
+def _transmit() -> int:
+    starting = import_module("pipeline.transmitter.starting")  # a server: what only looks needs none of it
+    code: int = starting.start(load(), load_transmitter())
+    return code
 
 
 # --- Keys ---

@@ -6,7 +6,6 @@ IPv4 address inside is as good as that one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Literal
@@ -16,19 +15,38 @@ Network = IPv4Network | IPv6Network
 Kind = Literal["public", "private", "loopback", "link-local", "special"]
 """`special` is nobody's host: unspecified, multicast, reserved. It cannot be allowed."""
 
-GLOBAL_UNICAST: Final = IPv6Network("2000::/3")  # RFC 4291 §2.4; nothing else is handed out
-NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
-
-NOT_PUBLIC: Final[tuple[Network, ...]] = (
-    IPv4Network("100.64.0.0/10"),  # shared between a provider and its customers, RFC 6598
-    IPv4Network("192.0.0.0/24"),  # protocol assignments, RFC 6890
-    IPv4Network("192.88.99.0/24"),  # relays of 6to4, RFC 7526
-    IPv4Network("198.18.0.0/15"),  # benchmarks, RFC 2544
-    IPv6Network("2001::/23"),  # protocol assignments, RFC 2928
-    IPv6Network("2001:db8::/32"),  # documentation, RFC 3849
-    IPv6Network("3fff::/20"),  # documentation, RFC 9637
+KINDS: Final[tuple[tuple[Network, Kind], ...]] = (
+    (IPv4Network("0.0.0.0/8"), "special"),  # RFC 1122 §3.2.1.3; Linux takes 0.0.0.0 for itself
+    (IPv4Network("127.0.0.0/8"), "loopback"),
+    (IPv4Network("169.254.0.0/16"), "link-local"),  # RFC 3927; where clouds tell machines their secrets
+    (IPv4Network("224.0.0.0/4"), "special"),  # multicast, RFC 5771
+    (IPv4Network("240.0.0.0/4"), "special"),  # reserved and broadcast, RFC 1112 §4, RFC 919 §7
+    (IPv4Network("10.0.0.0/8"), "private"),  # RFC 1918, as the next two
+    (IPv4Network("172.16.0.0/12"), "private"),
+    (IPv4Network("192.168.0.0/16"), "private"),
+    (IPv4Network("100.64.0.0/10"), "private"),  # shared between a provider and its customers, RFC 6598
+    (IPv4Network("192.0.0.0/24"), "private"),  # protocol assignments, RFC 6890
+    (IPv4Network("192.0.2.0/24"), "private"),  # documentation, RFC 5737, as the next two
+    (IPv4Network("198.51.100.0/24"), "private"),
+    (IPv4Network("203.0.113.0/24"), "private"),
+    (IPv4Network("192.88.99.0/24"), "private"),  # relays of 6to4, RFC 7526
+    (IPv4Network("198.18.0.0/15"), "private"),  # benchmarks, RFC 2544
+    (IPv4Network("0.0.0.0/0"), "public"),
+    (IPv6Network("::1/128"), "loopback"),
+    (IPv6Network("fe80::/10"), "link-local"),
+    (IPv6Network("fc00::/7"), "private"),  # unique local, RFC 4193
+    (IPv6Network("fec0::/10"), "private"),  # site-local of old, RFC 3879
+    (IPv6Network("64:ff9b:1::/48"), "private"),  # translation within a site, RFC 8215
+    (IPv6Network("2001::/23"), "private"),  # protocol assignments, RFC 2928
+    (IPv6Network("2001:db8::/32"), "private"),  # documentation, RFC 3849
+    (IPv6Network("3fff::/20"), "private"),  # documentation, RFC 9637
+    (IPv6Network("2000::/3"), "public"),  # global unicast, RFC 4291 §2.4; nothing else is handed out
+    (IPv6Network("::/0"), "special"),
 )
-"""What `ipaddress` of one Python or another takes for public, or does not know."""
+"""The first row that fits says what an address is."""
+
+NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
+_BADNESS: Final[tuple[Kind, ...]] = ("public", "private", "loopback", "link-local", "special")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +63,7 @@ class Allowed:
 
     @classmethod
     def of(cls, listed: str, *, loopback: bool = False) -> Allowed:
-        """Read names, addresses and networks, separated by commas; raises `ValueError` naming what is none."""
+        """Read names, addresses and networks between commas; raises `ValueError` naming what is none."""
         hosts: set[str] = set()
         networks: list[Network] = []
         for entry in filter(None, (one.strip() for one in listed.split(","))):
@@ -72,7 +90,7 @@ class Allowed:
 
 def kind_of(address: Address) -> Kind:
     """Return what *address* is; of one that carries others inside, the worst of them."""
-    inside = tuple(_inside(address))
+    inside = _inside(address)
     if inside:
         return max((_plain(one) for one in inside), key=_BADNESS.index)
     return _plain(address)
@@ -86,34 +104,11 @@ def read(text: str) -> Address | None:
         return None
 
 
-_BADNESS: Final[tuple[Kind, ...]] = ("public", "private", "loopback", "link-local", "special")
-
-
 def _plain(address: Address) -> Kind:
-    if address.is_loopback:
-        return "loopback"
-    if address.is_unspecified or address.is_multicast:
-        return "special"
-    if address.is_link_local:
-        return "link-local"
-    if isinstance(address, IPv4Address):
-        if address.is_reserved or address in _THIS_NETWORK:
-            return "special"
-    elif address.is_reserved:
-        return "special"
-    elif address not in GLOBAL_UNICAST:
-        return "private"
-    return "public" if address.is_global and not _listed(address, NOT_PUBLIC) else "private"
+    return next(kind for network, kind in KINDS if address in network)
 
 
-_THIS_NETWORK: Final = IPv4Network("0.0.0.0/8")  # RFC 1122 §3.2.1.3; Linux takes 0.0.0.0 for itself
-
-
-def _listed(address: Address, networks: Iterable[Network]) -> bool:
-    return any(address in network for network in networks)
-
-
-def _inside(address: Address) -> Iterable[IPv4Address]:
+def _inside(address: Address) -> tuple[IPv4Address, ...]:
     """Return the IPv4 addresses that an IPv6 address stands for on its way."""
     if isinstance(address, IPv4Address):
         return ()

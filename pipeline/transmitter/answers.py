@@ -15,7 +15,7 @@ Verdict = Literal["delivered", "retry", "once", "bury"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one push. *error* names it as dead letters and metrics do; *retry_after_ms* was asked for."""
+    """What came of one push. *error* is its name in metrics; *retry_after_ms* was asked for."""
 
     verdict: Verdict
     error: str = ""
@@ -59,7 +59,7 @@ LONGEST_TEXT: Final = 512
 
 
 def of_status(status: int, body: bytes, retry_after_ms: int | None = None) -> Answer:
-    """Return what *status* and the *body* of an answer mean. Any 2xx is success; 202 is what RFC 8935 asks."""
+    """Return what *status* and the *body* of an answer mean. Any 2xx is success; RFC 8935 asks for 202."""
     if 200 <= status < 300:
         return DELIVERED
     if status == 400:

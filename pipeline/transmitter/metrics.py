@@ -8,16 +8,61 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from pipeline.metric import Metric
-from pipeline.metrics import ANY, LATENCY
-from pipeline.transmitter.vocabulary import POLL, PUSH, Method
+from pipeline.metrics import ANY, LATENCY, PATIENCE
+from pipeline.transmitter.happenings import TOPICS
+from pipeline.transmitter.vocabulary import EVENTS, POLL, PUSH, Method
 
 PREFIX: Final = "session_risk_transmitter_"
 METHODS: Final[dict[Method, str]] = {PUSH: "push", POLL: "poll"}
+HAPPENINGS: Final = tuple(row.name for row in EVENTS.values() if not row.control)
+UNSENT: Final = ("status", "event", "tenant", "excluded", "unnamed", "gone")
+"""Why a stream is not told of a happening: as `wanted.Unwanted` has it; the receiver took its subject out; it
+has no name there; the stream was removed or disabled meanwhile."""
 OUTCOMES: Final = ("delivered", "retry", "dead", "dry_run")
 
 
 class TransmitterMetrics:
     """The series of one transmitter, and the table of what they mean."""
+
+    # What is heard, and becomes tokens.
+    records = Metric(Counter, f"{PREFIX}records_total", "Records read.", {"topic": TOPICS})
+    refused_records = Metric(
+        Counter, f"{PREFIX}refused_records_total",
+        "Records that could not be read; the log says where they are and why.", {"topic": TOPICS},
+    )  # fmt: skip
+    behind = Metric(
+        Gauge, f"{PREFIX}behind_records", "Records not read yet.", {"topic": ANY, "partition": ANY}
+    )
+    happenings = Metric(
+        Counter, f"{PREFIX}happenings_total", "What records said, before any stream is asked.",
+        {"event": HAPPENINGS},
+    )  # fmt: skip
+    tokens = Metric(
+        Counter, f"{PREFIX}tokens_total", "Tokens signed and put into queues.", {"event": HAPPENINGS}
+    )
+    untold = Metric(
+        Counter, f"{PREFIX}untold_total",
+        "Happenings a stream was not told of: it is disabled, did not ask for such an event, is another "
+        "tenant's, its receiver took the subject out, the subject has no name there, or it went meanwhile.",
+        {"reason": UNSENT},
+    )  # fmt: skip
+
+    # What becomes of commands.
+    commands = Metric(
+        Counter, f"{PREFIX}commands_total",
+        "Commands to end a session, by what was heard of them; `seen` was heard before, `foreign` is a word "
+        "that names another session or tenant.",
+        {"state": ("opened", "resent", "confirmed", "failed", "overdue", "seen", "foreign")},
+    )  # fmt: skip
+    confirmations = Metric(
+        Counter, f"{PREFIX}confirmations_total",
+        "Commands confirmed, by whether that was in time (SESSION_RISK_TRANSMITTER_CONFIRM_WITHIN_S).",
+        {"in_time": ("yes", "no")},
+    )  # fmt: skip
+    confirmation_seconds = Metric(
+        Histogram, f"{PREFIX}confirmation_seconds",
+        "From a decision to revoke to the enforcer's word that it is done.", {}, PATIENCE,
+    )  # fmt: skip
 
     # How tokens leave.
     deliveries = Metric(
@@ -55,6 +100,9 @@ class TransmitterMetrics:
         "Streams whose status the transmitter changed, as nobody took what they hold.",
         {"status": ("paused", "disabled")},
     )  # fmt: skip
+
+    # Who works.
+    leads = Metric(Gauge, f"{PREFIX}leads", "1 while this one reads and delivers, 0 while it stands by.", {})
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry

@@ -1,8 +1,7 @@
 """The way out: one HTTP session for each receiver, which connects only where it may and believes no answer.
 
-Each has its own connections and resolves names in a thread of its own, so that one receiver that hangs takes
-nothing from the others. Redirects, proxies of the environment, cookies and compression are not followed, asked
-or kept.
+Each has its own connections and resolves names in a thread of its own: one receiver that hangs takes nothing
+from the others. No redirect is followed, no proxy of the environment asked, no cookie kept, nothing unpacked.
 """
 
 from __future__ import annotations
@@ -108,7 +107,7 @@ class Outgoing:
 
 
 def trusted() -> ssl.SSLContext:
-    """Return what receivers must prove: TLS 1.2 at least, by an authority this machine trusts (RFC 9325 §3.1).
+    """Return what receivers must prove: TLS 1.2 or newer (RFC 9325 §3.1), an authority known here.
 
     `SSL_CERT_FILE` and `SSL_CERT_DIR` name others, as everywhere with OpenSSL.
     """
@@ -222,5 +221,3 @@ def _named(error: Exception) -> tuple[str, str]:
 def _reason(error: Exception) -> str:
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     return str(getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or type(cause).__name__)
-
-

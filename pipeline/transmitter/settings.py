@@ -8,6 +8,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.transmitter.addresses import Allowed
+
 PREFIX: Final = "SESSION_RISK_TRANSMITTER_"
 
 Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
@@ -31,6 +33,7 @@ class TransmitterSettings(BaseSettings):
         pattern=r"^transmitter-[A-Za-z0-9._-]{1,180}$",
         description="Consumer group in Kafka",
     )
+    metrics_port: int = Field(9474, ge=0, le=65_535, description="Port of its metrics; 0 is off")
     tls_cert_file: Path | None = Field(None, description="PEM file it shows; else a proxy speaks TLS for it")
     tls_key_file: Path | None = Field(None, description="PEM file with the key of that certificate")
 
@@ -103,6 +106,12 @@ class TransmitterSettings(BaseSettings):
     def _is_a_file(cls, value: Path | None) -> Path | None:
         if value is not None and not _there(value):
             raise ValueError("there is no such file")
+        return value
+
+    @field_validator("allow_hosts")
+    @classmethod
+    def _names_hosts_or_networks(cls, value: str) -> str:
+        Allowed.of(value)
         return value
 
     @model_validator(mode="after")

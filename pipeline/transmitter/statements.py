@@ -28,10 +28,6 @@ from schemas.topics import REVOCATION_ACKS, SESSION_REVOCATIONS, SESSION_RISK
 
 log = logging.getLogger(__name__)
 
-UNSENT: Final = ("status", "event", "tenant", "excluded", "unnamed", "gone")
-"""Why a stream is not told of a happening: as `wanted.Unwanted` has it; the receiver took its subject out; it
-has no name there; the stream was removed or disabled meanwhile."""
-
 _COLUMNS: Final = tuple(one for one in streams.columns if one.name != "authorization_sealed")
 _NOTED: Final = (SESSION_REVOCATIONS, REVOCATION_ACKS)
 _MOST_TOLD: Final = 1000
@@ -48,8 +44,8 @@ class Heard(NamedTuple):
 class Taken:
     """What came of records. *rung*: streams with new tokens.
 
-    *happened* and *queued* count by event, *unsent* by reason, *commands* by what became of them; *confirmed*
-    has the seconds from each decision to the word that it is done.
+    *happened* and *queued* count by event, *unsent* by reason (`metrics.UNSENT`), *commands* by what came of
+    them; *confirmed* has the seconds from each decision to the word that it is done.
     """
 
     rung: set[str] = field(default_factory=set)
@@ -144,8 +140,8 @@ class Statements:
         self._told.add(told)
         log.warning(
             "stream %s is not told of every %s in tenant %s: a principal has no name of form %s there. Name "
-            "it in the file of SESSION_RISK_TRANSMITTER_SUBJECTS_FILE; where decisions leave with pseudonyms, "
-            "only complex subjects are named, by their session",
+            "it in the file of SESSION_RISK_TRANSMITTER_SUBJECTS_FILE; where decisions leave with "
+            "pseudonyms, only complex subjects are named, by their session",
             *(stream.stream_id, happening.event, happening.who.tenant, stream.subject_form),
         )
 
