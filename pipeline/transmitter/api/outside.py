@@ -1,4 +1,4 @@
-"""Access tokens of an authorization server outside: JWTs by its keys, issuer, audience (RFC 9068, RFC 8725)."""
+"""Access tokens of an authorization server outside: JWTs by its keys and issuer (RFC 9068, RFC 8725)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TYPES: Final = ("at+jwt", "application/at+jwt", "jwt", None)
 CLIENT: Final = ("client_id", "azp", "sub")
 """Claims that may name the client, first found first: RFC 9068 §2.2, OpenID Connect, the rest."""
 
-NOT_OUTSIDE: Final = "declared:"
+NOT_OUTSIDE: Final = "declared-"
 """So begin the receivers of declared streams; nobody outside is one of them."""
 AHEAD_S: Final = 60
 """By so much the clock of the authorization server may be ahead. An expired token is expired at once."""
@@ -114,7 +114,7 @@ def _header(token: str) -> Mapping[str, Any]:
     if len(parts) != 3:
         raise bad_token("this token is not a JWT")
     try:
-        header = json_b64decode(parts[0])
+        header = json_b64decode(parts[0].encode())
     except (JoseError, ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
