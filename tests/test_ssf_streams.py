@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from ssf_endpoint import Reply, listening
+from ssf_endpoint import Pushed, Reply, listening
 from ssf_receiver import CAEP, POLL, PUSH, SSF, Json, Receiver
 from ssf_records import revocation
 from ssf_rig import Rig, transmitter
@@ -135,7 +135,7 @@ def test_S5_a_deleted_stream_is_gone_and_gets_nothing_more(rig: Rig) -> None:
         assert len(endpoint.pushed) == settled
 
 
-def _quiet(pushed: list[object]) -> int:
+def _quiet(pushed: Sequence[Pushed]) -> int:
     """How many pushes there are once the one that was under way has ended."""
     counts = [-1]
 
