@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from pipeline.transmitter import audit, dead_letters, receivers, signing, streams
+from pipeline.transmitter import audit, compliance, dead_letters, receivers, revocations, signing, streams
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.holding import Held, Keeper, Limits, move, read
 from pipeline.transmitter.metrics import METHODS, TransmitterMetrics
@@ -87,7 +87,7 @@ class Keeping:
         """Delete what is older than it is kept, some at a time: others write too."""
         now_ms = self._purged_at = self._clock()
         before_ms = now_ms - round(self._settings.keep_days * 86_400_000)
-        for some in (dead_letters.purge, audit.purge):
+        for some in (dead_letters.purge, audit.purge, revocations.purge, compliance.purge):
             deleted = most = dead_letters.MOST
             while deleted == most and not self._stop.is_set():
                 with self._store.begin() as conn:
