@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
@@ -117,7 +118,9 @@ def test_name_and_secret_are_form_urlencoded_in_the_header(api: Api) -> None:
 def test_what_a_client_asks_wrongly_is_refused(
     api: Api, secret: str, members: dict[str, str], status: int, error: str
 ) -> None:
-    given = api.form("/oauth/token", **{"client_id": "client", "client_secret": secret, **members})
+    asked: dict[str, Any] = {"client_id": "client", "client_secret": secret, **members}
+
+    given = api.form("/oauth/token", **asked)
 
     assert (given.status, given.error) == (status, error)
     assert ("www-authenticate" in given.headers) == (status == 401)
@@ -149,7 +152,11 @@ def test_a_header_that_proves_nothing_is_refused(api: Api, header: str) -> None:
 
 def test_a_client_that_may_read_gets_no_more(api: Api) -> None:
     secret = api.secret("reader", ("ssf.read",))
-    asked = {"client_id": "reader", "client_secret": secret, "grant_type": "client_credentials"}
+    asked: dict[str, Any] = {
+        "client_id": "reader",
+        "client_secret": secret,
+        "grant_type": "client_credentials",
+    }
 
     assert api.form("/oauth/token", **asked).json["scope"] == "ssf.read"
     assert api.form("/oauth/token", **asked, scope="ssf.manage").error == "invalid_scope"
