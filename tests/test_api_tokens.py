@@ -9,7 +9,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from api_calls import Api, new_api
+from api_calls import Answer, Api, new_api
 from pipeline.transmitter import receivers
 from pipeline.transmitter.api.oauth import Asked
 
@@ -152,14 +152,12 @@ def test_a_header_that_proves_nothing_is_refused(api: Api, header: str) -> None:
 
 def test_a_client_that_may_read_gets_no_more(api: Api) -> None:
     secret = api.secret("reader", ("ssf.read",))
-    asked: dict[str, Any] = {
-        "client_id": "reader",
-        "client_secret": secret,
-        "grant_type": "client_credentials",
-    }
 
-    assert api.form("/oauth/token", **asked).json["scope"] == "ssf.read"
-    assert api.form("/oauth/token", **asked, scope="ssf.manage").error == "invalid_scope"
+    def given(**scope: str) -> Answer:
+        return api.form("/oauth/token", basic=("reader", secret), grant_type="client_credentials", **scope)
+
+    assert given().json["scope"] == "ssf.read"
+    assert given(scope="ssf.manage").error == "invalid_scope"
 
 
 def test_a_client_takes_back_its_own_token_and_nobody_else_s(api: Api, secret: str) -> None:
