@@ -21,9 +21,10 @@ from pipeline.transmitter.receivers import MANAGE, READ
 from pipeline.transmitter.services import AckNotTaken, Services
 from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.signing import open_signer
+from pipeline.transmitter.store import open_store
 from pipeline.transmitter.vocabulary import PUSH
 from schemas.control import RevocationAck
-from stores import NOW, new_store
+from stores import NOW, SEALER, new_store
 
 ISSUER: Final = "https://risk.example.com/t1"
 HOOK: Final = "https://idp.example.com/events"
@@ -134,10 +135,10 @@ class Api:
         self.acks.append(ack)
 
 
-def new_api(folder: Path, issuer: str = ISSUER, **settings: Any) -> Api:
-    """Return the application over a new store in *folder*."""
+def new_api(folder: Path, issuer: str = ISSUER, database: str | None = None, **settings: Any) -> Api:
+    """Return the application over a new store: *database*, or SQLite in *folder*."""
     told = TransmitterSettings(issuer=issuer, **{"alg": "ES256", **settings})  # such keys are made at once
-    store = new_store(folder)
+    store = new_store(folder) if database is None else open_store(database, SEALER)
     holder: list[Api] = []
 
     async def acks(ack: RevocationAck) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from joserfc import jws
 from joserfc.jwk import KeySet
 
 from api_calls import PUSHED, Answer, Api, new_api
-from pipeline.transmitter import dead_letters, queue
+from pipeline.transmitter import dead_letters, queue, streams
 from stores import token as signed
 
 SOON = {"returnImmediately": True}
@@ -150,6 +151,30 @@ def test_a_paused_stream_holds_and_a_disabled_one_drops(api: Api, token: str, st
     status("enabled")
     api.now += 60_000
     assert _sets(api, token, stream) == ([], False)
+
+
+def test_a_paused_stream_says_only_that_it_is(api: Api, token: str, stream: str) -> None:
+    _put(api, stream, "a")
+    with api.services.store.begin() as conn:
+        queue.put(conn, [signed("paused", stream, event="stream-updated")], api.now)
+        streams.set_status(conn, stream, "paused", "too many wait", api.now)
+
+    assert _sets(api, token, stream, maxEvents=0) == ([], True)
+    assert _sets(api, token, stream) == (["paused"], False)
+    assert _sets(api, token, stream, ack=["paused"]) == ([], False)
+
+
+def test_a_dry_run_hands_nothing_out_and_says_so(tmp_path: Path) -> None:
+    api = new_api(tmp_path, dry_run=True)
+    token = api.token()
+    stream = str(api.stream(token)["stream_id"])
+    api.ask("POST", "/ssf/verify", {"stream_id": stream}, token=token)
+
+    assert _sets(api, token, stream) == ([], False)
+    with api.services.store.read() as conn:
+        (dead,) = dead_letters.dead(conn, stream)
+    assert (dead.event, dead.error) == ("verification", "dry_run")
+    api.services.store.close()
 
 
 @pytest.mark.parametrize("said", [{}, {"status": "on"}, {"status": "enabled", "reason": "x" * 513}], ids=str)

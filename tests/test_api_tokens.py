@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
 
-from api_calls import Api, new_api
+from api_calls import Answer, Api, new_api
 from pipeline.transmitter import receivers
 from pipeline.transmitter.api.oauth import Asked
 
@@ -117,7 +118,9 @@ def test_name_and_secret_are_form_urlencoded_in_the_header(api: Api) -> None:
 def test_what_a_client_asks_wrongly_is_refused(
     api: Api, secret: str, members: dict[str, str], status: int, error: str
 ) -> None:
-    given = api.form("/oauth/token", **{"client_id": "client", "client_secret": secret, **members})
+    asked: dict[str, Any] = {"client_id": "client", "client_secret": secret, **members}
+
+    given = api.form("/oauth/token", **asked)
 
     assert (given.status, given.error) == (status, error)
     assert ("www-authenticate" in given.headers) == (status == 401)
@@ -149,10 +152,12 @@ def test_a_header_that_proves_nothing_is_refused(api: Api, header: str) -> None:
 
 def test_a_client_that_may_read_gets_no_more(api: Api) -> None:
     secret = api.secret("reader", ("ssf.read",))
-    asked = {"client_id": "reader", "client_secret": secret, "grant_type": "client_credentials"}
 
-    assert api.form("/oauth/token", **asked).json["scope"] == "ssf.read"
-    assert api.form("/oauth/token", **asked, scope="ssf.manage").error == "invalid_scope"
+    def given(**scope: str) -> Answer:
+        return api.form("/oauth/token", basic=("reader", secret), grant_type="client_credentials", **scope)
+
+    assert given().json["scope"] == "ssf.read"
+    assert given(scope="ssf.manage").error == "invalid_scope"
 
 
 def test_a_client_takes_back_its_own_token_and_nobody_else_s(api: Api, secret: str) -> None:

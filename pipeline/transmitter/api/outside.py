@@ -34,6 +34,7 @@ CLIENT: Final = ("client_id", "azp", "sub")
 
 NOT_OUTSIDE: Final = "declared-"
 """So begin the receivers of declared streams; nobody outside is one of them."""
+EARLY: Final = ("nbf", "iat")
 AHEAD_S: Final = 60
 """By so much the clock of the authorization server may be ahead. An expired token is expired at once."""
 
@@ -80,13 +81,13 @@ class OutsideTokens:
     def _claims(self, token: str, key: RSAKey | ECKey | OKPKey) -> Mapping[str, Any]:
         rules = jwt.JWTClaimsRegistry(
             now=self._services.clock() // 1000,
-            iss={"essential": True, "value": self._services.settings.token_issuer},
+            iss={"essential": True, "value": self._services.settings.token_issuer or ""},
             aud={"essential": True, "value": self._audience},
             exp={"essential": True},
         )
         try:
             claims = jwt.decode(token, key, algorithms=list(ALGORITHMS)).claims
-            early = {name: claims[name] for name in ("nbf", "iat") if name in claims}
+            early: dict[str, Any] = {name: claims[name] for name in EARLY if name in claims}
             rules.validate({name: value for name, value in claims.items() if name not in early})
             jwt.JWTClaimsRegistry(now=rules.now, leeway=AHEAD_S).validate(early)
         except ClaimError as error:
