@@ -177,6 +177,9 @@ def test_S6_patch_keeps_what_it_does_not_name_and_put_does_not(rig: Rig) -> None
             assert answer.status == 400, (method, member)
     assert receiver.read(stream["stream_id"]).json == agreed.json
 
+    same = receiver.change("PUT", **agreed.json)  # what was read may be written back
+    assert (same.status, same.json) == (200, agreed.json)
+
     replaced = receiver.change("PUT", **one, delivery={"method": POLL})
     assert replaced.status == 200
     assert "description" not in replaced.json
