@@ -80,8 +80,9 @@ class Api:
         *,
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
+        gone: asyncio.Event | None = None,
     ) -> Answer:
-        """Call any *path*, as a server for ASGI does."""
+        """Call any *path*, as a server for ASGI does; who asked hangs up when *gone* is set."""
         path, _, query = path.partition("?")
         given = {"content-type": "application/json", **(headers or {})}
         if token is not None:
@@ -101,7 +102,7 @@ class Api:
             "client": ("192.0.2.7", 4711),
             "server": ("risk.example.com", 443),
         }
-        return await _answer(self.app, scope, raw)
+        return await _answer(self.app, scope, raw, gone or asyncio.Event())
 
     def token(self, *scopes: str, name: str = "idp") -> str:
         """Return a token of the receiver *name*, which is made if there is none."""
@@ -159,15 +160,15 @@ def new_api(folder: Path, issuer: str = ISSUER, database: str | None = None, **s
     return api
 
 
-async def _answer(app: FastAPI, scope: dict[str, Any], raw: bytes) -> Answer:
+async def _answer(app: FastAPI, scope: dict[str, Any], raw: bytes, gone: asyncio.Event) -> Answer:
     waiting = [{"type": "http.request", "body": raw, "more_body": False}]
     sent: list[Any] = []
 
     async def receive() -> Any:
         if waiting:
             return waiting.pop()
-        await asyncio.Event().wait()  # the other side stays
-        return None
+        await gone.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)

@@ -46,6 +46,19 @@ def test_an_address_that_guesses_tokens_or_secrets_waits_too(api: Api) -> None:
     assert api.ask("GET", "/ssf/stream", token=api.token()).status == 200
 
 
+def test_who_asks_too_often_is_logged_once_until_it_may_again(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0]
+    rates = Rates(1, lambda: now[0])
+    for minute in (0, 60_000):
+        now[0] = minute
+        rates.spend("receiver:idp")
+        for _ in range(3):
+            with pytest.raises(Problem):
+                rates.spend("receiver:idp")
+
+    assert caplog.messages == ["receiver:idp asks more than 1 times a minute and is refused"] * 2
+
+
 def test_a_clock_that_goes_back_gives_nothing_and_takes_nothing() -> None:
     now = [100_000]
     rates = Rates(2, lambda: now[0])

@@ -96,6 +96,24 @@ def test_a_long_poll_ends_when_the_process_does(api: Api, poll: Callable[[], Tas
     assert _in_time(work) == [NOTHING, NOTHING]
 
 
+def test_who_hangs_up_is_handed_nothing(
+    api: Api, poll: Callable[[], Task[Answer]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bell, "LOOK_S", 600.0)
+    path, token = f"/t1/ssf/poll/{api.ids['stream']}", api.ids["token"]
+
+    async def work() -> list[Any]:
+        gone = asyncio.Event()
+        polling = create_task(api.call("POST", path, {}, token=token, gone=gone))
+        await asyncio.sleep(0.1)
+        gone.set()
+        await asyncio.to_thread(_put, api, "a")
+        api.services.bell.ring([api.ids["stream"]])
+        return [(await polling).json, (await poll()).json]
+
+    assert _in_time(work) == [NOTHING, {"sets": {"a": "jwt of a"}, "moreAvailable": False}]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "said", "status"),
     [

@@ -93,6 +93,15 @@ def test_what_a_receiver_cannot_take_becomes_a_dead_letter(api: Api, token: str,
     assert (dead.jti, dead.error, dead.error_text) == ("b", "invalid_key", "no such key")
 
 
+def test_what_is_said_of_a_stream_that_pushes_changes_nothing(api: Api, token: str) -> None:
+    pushes = api.stream(token, delivery=PUSHED)["stream_id"]
+    _put(api, pushes, "a")
+
+    assert _poll(api, token, pushes, {"ack": ["a"], **SOON}).status == 404
+    with api.services.store.read() as conn:
+        assert queue.held(conn, pushes)[0] == 1
+
+
 def test_another_receiver_s_acknowledgement_changes_nothing(api: Api, token: str, stream: str) -> None:
     _put(api, stream, "a")
 

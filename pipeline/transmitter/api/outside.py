@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from pipeline.transmitter import receivers
 from pipeline.transmitter.api.bearer import Check
 from pipeline.transmitter.api.outside_keys import OutsideKeys
-from pipeline.transmitter.api.problems import Problem, bad_token, unavailable
+from pipeline.transmitter.api.problems import bad_token, missing_scope, unavailable
 from pipeline.transmitter.receivers import MANAGE, READ, Receiver
 from pipeline.transmitter.services import Services
 from pipeline.transmitter.texts import may_be_id
@@ -59,7 +59,7 @@ class OutsideTokens:
         receiver_id = _client(claims)
         scopes = _scopes(claims)
         if not scopes:
-            raise Problem(403, "this token has none of the scopes ssf.read, ssf.manage", "insufficient_scope")
+            raise missing_scope(READ)
         receiver = await run_in_threadpool(self._receiver, receiver_id)
         return replace(receiver, scopes=scopes)
 
