@@ -10,7 +10,16 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from pipeline.transmitter import audit, dead_letters, receivers, revocations, signing, streams, tables
+from pipeline.transmitter import (
+    audit,
+    compliance,
+    dead_letters,
+    receivers,
+    revocations,
+    signing,
+    streams,
+    tables,
+)
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.holding import Held, Keeper, Limits, beyond, read
 from pipeline.transmitter.metrics import METHODS, TransmitterMetrics
@@ -99,14 +108,13 @@ class Keeping:
         """Delete what is older than it is kept, some at a time: others write too."""
         now_ms = self._purged_at = self._clock()
         before_ms = now_ms - round(self._settings.keep_days * 86_400_000)
-        for some in (dead_letters.purge, audit.purge):
+        for some in (dead_letters.purge, audit.purge, revocations.purge, compliance.purge):
             deleted = most = dead_letters.MOST
             while deleted == most and not self._stop.is_set():
                 with self._store.begin() as conn:
                     deleted = some(conn, before_ms, most)
         with self._store.begin() as conn:
             receivers.purge(conn, now_ms)
-            revocations.purge(conn, before_ms)
             forgotten = signing.forget(conn, now_ms - KEY_KEPT_MS)
         for kid in sorted(forgotten):
             logger.info("signing key %s is deleted: it is retired and nothing it signed waits", kid)

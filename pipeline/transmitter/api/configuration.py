@@ -14,6 +14,7 @@ from pipeline.transmitter.api.problems import Problem
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.vocabulary import POLL, PUSH, SUPPORTED, Method, SubjectForm
+from pipeline.transmitter.wanted import events_delivered
 
 _EVENTS: Final = [SUPPORTED[0]]
 
@@ -119,7 +120,7 @@ class House:
             aud=stream.aud,
             events_supported=list(SUPPORTED),
             events_requested=None if requested is None else list(requested),
-            events_delivered=delivered(requested),
+            events_delivered=list(events_delivered(stream)),
             delivery=DeliveryAnswer(
                 method=stream.method,
                 endpoint_url=at.poll(stream.stream_id) if poll else stream.endpoint_url or "",
@@ -184,11 +185,6 @@ _PLAIN: Final = {"description", "subject_form", "subject_in_event", "personal_da
 _OURS: Final = {"iss", "aud", "events_supported", "events_delivered", "min_verification_interval"}
 MEMBERS: Final = {*_PLAIN, "events_requested", "delivery"}
 """What a receiver may say of a stream."""
-
-
-def delivered(requested: tuple[str, ...] | None) -> list[str]:
-    """`events_delivered`: of what is supported, what was asked for; all if nothing was said."""
-    return [uri for uri in SUPPORTED if requested is None or uri in requested]
 
 
 def _comparable(value: Any) -> Any:

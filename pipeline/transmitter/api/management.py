@@ -42,7 +42,7 @@ def create(body: StreamRequest, desk: Manager) -> StreamConfiguration:
     now_ms, receiver, most = desk.now(), desk.receiver, desk.settings.max_streams
     new = Stream(secrets.token_hex(16), receiver.receiver_id, receiver.aud, created_at=now_ms)
     stream = _house(desk).applied(new, body, MEMBERS, now_ms)
-    with desk.store.begin() as conn:
+    with desk.begin() as conn:
         if len(desk.all(conn)) >= most:
             raise Problem(409, f"a receiver may have {most} streams", "too_many_streams")
         streams.add(conn, desk.store.sealer, stream)
@@ -93,15 +93,16 @@ def put(body: StreamReplacement, desk: Manager) -> StreamConfiguration:
 @router.delete(STREAM, status_code=204, operation_id="delete_stream", responses=refusals(400, 401, 403, 404))
 def delete(stream_id: OfStream, desk: Manager) -> Response:
     """Delete a stream and what waits in it (§8.1.1.5)."""
-    with desk.store.begin() as conn:
+    with desk.begin() as conn:
         streams.remove(conn, desk.changeable(conn, stream_id).stream_id)
     desk.ring(stream_id)
+    desk.services.bell.forget(stream_id)
     return Response(status_code=204)
 
 
 def _write(desk: Desk, said: StreamReplacement, names: set[str]) -> StreamConfiguration:
     house, now_ms = _house(desk), desk.now()
-    with desk.store.begin() as conn:
+    with desk.begin() as conn:
         before = desk.changeable(conn, said.stream_id)
         after = house.applied(before, said, names, now_ms)
         house.check_ours(said, before, after)
