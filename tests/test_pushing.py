@@ -83,8 +83,8 @@ def test_what_another_process_puts_in_is_found_without_a_ring(tmp_path: Path) ->
     assert _numbers(receiver, "a") == [0, 1]
 
 
-def test_within_a_lane_tokens_leave_one_after_another_also_where_each_fails_at_first(tmp_path: Path) -> None:
-    store, tried = new_store(tmp_path), Counter[str]()
+def test_within_a_lane_tokens_leave_one_after_another_also_where_each_fails_at_first(store: Store) -> None:
+    tried = Counter[str]()
 
     def answer(claims: dict[str, Any]) -> Reply:
         tried[claims["jti"]] += 1
@@ -166,9 +166,7 @@ def test_p4_p5_a_token_that_is_not_taken_is_a_dead_letter_after_its_tries(
     assert counted == {labels: count for labels, count in expected.items() if count}
 
 
-def test_a_dead_letter_that_is_revived_is_pushed_under_the_same_jti(tmp_path: Path) -> None:
-    store = new_store(tmp_path)
-
+def test_a_dead_letter_that_is_revived_is_pushed_under_the_same_jti(store: Store) -> None:
     async def main(receiver: Receiver) -> None:
         add(store, receiver.url)
         put(store, numbered("a", 1))
@@ -205,9 +203,7 @@ def test_a_receiver_that_is_overloaded_is_left_alone_as_a_whole(tmp_path: Path) 
     assert at[1] - at[0] >= 0.95
 
 
-def test_p7_a_receiver_that_hangs_delays_no_other(tmp_path: Path) -> None:
-    store = new_store(tmp_path)
-
+def test_p7_a_receiver_that_hangs_delays_no_other(store: Store) -> None:
     async def main(hanging: Receiver, well: Receiver) -> None:
         add(store, hanging.url)
         put(store, *(numbered(f"lane-{number}", number) for number in range(50)))
