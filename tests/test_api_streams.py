@@ -196,7 +196,8 @@ def test_a_stream_may_go_from_push_to_poll_and_back(api: Api, token: str) -> Non
 
     assert polled["delivery"] == {"method": POLL, "endpoint_url": f"{ISSUER}/ssf/poll/{made['stream_id']}"}
     assert pushed == made
-    assert api.ask("PATCH", "/ssf/stream", {**one, "delivery": None}, token=token).status == 400
+    for wrong in (None, {"method": POLL, "endpoint_url": HOOK}):
+        assert api.ask("PATCH", "/ssf/stream", {**one, "delivery": wrong}, token=token).status == 400
 
 
 def test_a_stream_that_is_deleted_is_gone(api: Api, token: str) -> None:

@@ -103,8 +103,8 @@ class StreamConfiguration(Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """What the wire form of a stream depends on beside the stream."""
+class WireForm:
+    """Streams put into the form of the wire, and what receivers say put into streams."""
 
     settings: TransmitterSettings
     guard: Callable[[str], None]
@@ -175,10 +175,10 @@ class House:
                 raise Problem(
                     400, f"{name}: this is not for the receiver to say, and differs from what it is"
                 )
-        if after.method == POLL and said.delivery is not None and said.delivery.endpoint_url is not None:
-            expected_url = Addresses(self.settings.issuer).poll(after.stream_id)
-            if said.delivery.endpoint_url != expected_url and before.method == POLL:
-                raise Problem(400, f"delivery.endpoint_url: this stream is polled at {expected_url}")
+        if after.method == POLL and said.delivery is not None:
+            url = Addresses(self.settings.issuer).poll(after.stream_id)
+            if said.delivery.endpoint_url not in (None, url):
+                raise Problem(400, f"delivery.endpoint_url: this stream is polled at {url}")
 
 
 _PLAIN: Final = {"description", "subject_form", "subject_in_event", "personal_data"}

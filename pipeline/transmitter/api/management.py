@@ -12,11 +12,11 @@ from pipeline.transmitter import streams
 from pipeline.transmitter.api.bearer import Manager, Reader
 from pipeline.transmitter.api.configuration import (
     MEMBERS,
-    House,
     StreamChange,
     StreamConfiguration,
     StreamReplacement,
     StreamRequest,
+    WireForm,
 )
 from pipeline.transmitter.api.desk import Desk
 from pipeline.transmitter.api.document import refusals
@@ -41,7 +41,7 @@ def create(body: StreamRequest, desk: Manager) -> StreamConfiguration:
     """Make a stream (§8.1.1.1)."""
     now_ms, receiver, most = desk.now(), desk.receiver, desk.settings.max_streams
     new = Stream(secrets.token_hex(16), receiver.receiver_id, receiver.aud, created_at=now_ms)
-    stream = _house(desk).applied(new, body, MEMBERS, now_ms)
+    stream = _form(desk).applied(new, body, MEMBERS, now_ms)
     with desk.begin() as conn:
         if len(desk.all(conn)) >= most:
             raise Problem(409, f"a receiver may have {most} streams", "too_many_streams")
@@ -101,11 +101,11 @@ def delete(stream_id: OfStream, desk: Manager) -> Response:
 
 
 def _write(desk: Desk, said: StreamReplacement, names: set[str]) -> StreamConfiguration:
-    house, now_ms = _house(desk), desk.now()
+    form, now_ms = _form(desk), desk.now()
     with desk.begin() as conn:
         before = desk.changeable(conn, said.stream_id)
-        after = house.applied(before, said, names, now_ms)
-        house.check_ours(said, before, after)
+        after = form.applied(before, said, names, now_ms)
+        form.check_ours(said, before, after)
         if replace(after, updated_at=before.updated_at) != before:
             streams.change(conn, desk.store.sealer, after)
         told = _told(desk, desk.stream(conn, said.stream_id))
@@ -113,9 +113,9 @@ def _write(desk: Desk, said: StreamReplacement, names: set[str]) -> StreamConfig
     return told
 
 
-def _house(desk: Desk) -> House:
-    return House(desk.settings, desk.services.guard)
+def _form(desk: Desk) -> WireForm:
+    return WireForm(desk.settings, desk.services.guard)
 
 
 def _told(desk: Desk, stream: Stream) -> StreamConfiguration:
-    return _house(desk).configuration(stream, secrets=desk.manages)
+    return _form(desk).configuration(stream, secrets=desk.manages)
