@@ -124,6 +124,8 @@ def test_another_receiver_s_acknowledgement_changes_nothing(api: Api, token: str
         {"ack": [1]},
         {"setErrs": []},
         {"setErrs": {"a": "no"}},
+        b'{"setErrs": {"\\ud800": {"err": "invalid_key"}}}',
+        b'{"ack": ["\\ud800"]}',
         {"setErrs": {"a": {"description": "no code"}}},
     ],
     ids=str,
