@@ -120,8 +120,10 @@ sets = Table(
     Column("error_text", Text),
     UniqueConstraint("stream_id", "jti"),
     Index("sets_waiting", "stream_id", "seq", **_only("state = 'queued'")),
+    Index("sets_due", "stream_id", "due_at", "seq", **_only("state = 'queued'")),
     Index("sets_lanes", "stream_id", "lane", "seq", **_only("state = 'queued'")),
     Index("sets_of_key", "kid", **_only("jwt IS NOT NULL")),
+    Index("sets_dead", "stream_id", "ended_at", **_only("state = 'dead'")),
     Index("sets_ended", "ended_at", **_only("ended_at IS NOT NULL")),
     Index("sets_of_revocation", "revocation_id", **_only("revocation_id IS NOT NULL")),
 )
