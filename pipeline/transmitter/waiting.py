@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, literal_column, select, update
 from sqlalchemy.sql.expression import Select
 
 from pipeline.transmitter.records import Queued, Signed
@@ -147,14 +147,14 @@ COLUMNS: Final = (
 """What a `Queued` holds, in its order."""
 
 
-def queued(row: Row[Any]) -> Queued:
+def queued(row: Sequence[Any]) -> Queued:
     """A token in the queue, of a row of `COLUMNS`."""
     return Queued(*row)
 
 
 def _heads(stream_id: str) -> Select[Any]:
     before = sets.alias("before")
-    older = (
+    older: Select[Any] = (
         select(literal_column("1"))
         .where(before.c.stream_id == sets.c.stream_id, before.c.lane == sets.c.lane)
         .where(before.c.seq < sets.c.seq, before.c.state == literal_column("'queued'"))
