@@ -74,7 +74,7 @@ def keys() -> None:
 @keys.command("list")
 @as_json
 def list_keys(*, as_json: bool) -> None:
-    """List the keys, the one that signs first, and which are published."""
+    """List the keys: the one that signs, those still published for what they signed, and retired ones."""
     with _store() as store, store.read() as conn:
         needed = queue.kids_waiting(conn)
         told = [
@@ -85,10 +85,15 @@ def list_keys(*, as_json: bool) -> None:
         print_json(told)
         return
     rows = [
-        (key["kid"], key["alg"], moment(key["created_at"]), _when(key["retired_at"]), _yes(key["published"]))
+        (
+            key["kid"],
+            key["alg"],
+            moment(key["created_at"]),
+            "signs" if key["retired_at"] is None else "published" if key["published"] else "retired",
+        )
         for key in told
     ]
-    screen().print(grid("key", "alg", "made", "retired", "published", rows=rows))
+    screen().print(grid("key", "alg", "made", "state", rows=rows))
 
 
 @keys.command("rotate")
@@ -289,10 +294,6 @@ def _now() -> int:
 
 def _when(ms: int | None) -> str | None:
     return None if ms is None else moment(ms)
-
-
-def _yes(value: object) -> str:
-    return "yes" if value else "no"
 
 
 def _why(one: DeadLetter) -> str:

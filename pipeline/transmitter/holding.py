@@ -2,7 +2,8 @@
 
 A stream from which nobody takes anything is paused when it holds too many tokens, or one too old. A paused
 stream keeps the newest and gives up the rest; paused for too long, it is disabled. Each time stream-updated
-goes first, and has some time to arrive (SSF 1.0 §8.1.5).
+goes first, and has some time to arrive (SSF 1.0 §8.1.5). A stream of the operator's file stays as it is: its
+receiver has no way to begin it again. It only gives up the rest.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ class Limits:
 
 def move(stream: Stream, held: Held, limits: Limits, now_ms: int) -> Move | None:
     """Return what is to be said and done about *stream*; `None`: nothing. What was said is done, too."""
+    if stream.declared:
+        return None
     many = held.count > limits.count
     old = held.oldest_at is not None and held.oldest_at < now_ms - limits.age_ms
     hours = limits.age_ms / 3_600_000
@@ -83,6 +86,27 @@ def move(stream: Stream, held: Held, limits: Limits, now_ms: int) -> Move | None
     elif stream.status == "paused" and many:
         return Move("paused", f"holds its newest {limits.count} tokens; older ones are given up")
     return None
+
+
+def too_much(stream: Stream, held: Held, limits: Limits, now_ms: int) -> tuple[int, int]:
+    """Return how many of its newest tokens *stream* keeps, and since when they must have been made, ms.
+
+    One that is taken from keeps all but what is too old; one that is told to pause soon, all until then.
+    """
+    if stream.status == "paused" or (stream.declared and not held.taken):
+        return limits.count, now_ms - limits.age_ms
+    if move(stream, held, limits, now_ms) is not None:
+        return ANY_NUMBER, 0
+    return ANY_NUMBER, now_ms - limits.age_ms
+
+
+def beyond(stream: Stream, held: Held, limits: Limits, now_ms: int) -> bool:
+    """Say whether there is something to do for *stream*."""
+    if stream.status == "disabled":
+        return False
+    most, since_ms = too_much(stream, held, limits, now_ms)
+    old = held.oldest_at is not None and held.oldest_at < since_ms
+    return held.count > most or old or move(stream, held, limits, now_ms) is not None
 
 
 def _since(held: Held, stream: Stream, limits: Limits, status: Status) -> tuple[tuple[str, int], ...]:
@@ -132,7 +156,8 @@ class Keeper:
         found = move(stream, held, self.limits, now_ms)
         said = () if found is None else _since(held, stream, self.limits, found.status)
         done = None if found is None else self._go(conn, stream, found, said, now_ms)
-        self._trim(conn, stream, found, now_ms)
+        most, since_ms = too_much(stream, held, self.limits, now_ms)
+        drop_oldest(conn, stream_id, most, since_ms, now_ms)
         return done
 
     def _go(
@@ -150,10 +175,3 @@ class Keeper:
             return None
         streams.set_status(conn, stream.stream_id, found.status, found.reason, now_ms)
         return found
-
-    def _trim(self, conn: Connection, stream: Stream, found: Move | None, now_ms: int) -> None:
-        """Give up what is too much: of a paused stream; of one that is taken from, only what is too old."""
-        if stream.status == "paused":
-            drop_oldest(conn, stream.stream_id, self.limits.count, now_ms - self.limits.age_ms, now_ms)
-        elif found is None:
-            drop_oldest(conn, stream.stream_id, ANY_NUMBER, now_ms - self.limits.age_ms, now_ms)

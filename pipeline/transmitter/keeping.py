@@ -8,14 +8,26 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from pipeline.transmitter import audit, compliance, dead_letters, receivers, revocations, signing, streams
+from sqlalchemy import Connection, func, select
+
+from pipeline.transmitter import (
+    audit,
+    compliance,
+    dead_letters,
+    receivers,
+    revocations,
+    signing,
+    streams,
+    tables,
+)
 from pipeline.transmitter.bell import Bell
-from pipeline.transmitter.holding import Held, Keeper, Limits, move, read
+from pipeline.transmitter.holding import Held, Keeper, Limits, beyond, read
 from pipeline.transmitter.metrics import METHODS, TransmitterMetrics
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.signing import Signer
 from pipeline.transmitter.store import Store, StoreError
+from pipeline.transmitter.tables import sets
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +36,12 @@ LOOK_S: Final = 5.0
 
 PURGE_S: Final = 600.0
 """How often old rows are deleted, in seconds."""
+
+SETTLED_MS: Final = 2000
+"""After this, what has ended is committed and can be counted."""
+
+UNPUSHED: Final = (dead_letters.HOLD_LIMIT, "stream_disabled")
+"""Errors of tokens that no push gave up, whatever the stream's method."""
 
 KEY_KEPT_MS: Final = 86_400_000
 """A retired key is kept this long at least: by then every process has taken its successor."""
@@ -50,6 +68,7 @@ class Keeping:
         self._clock = clock
         self._stop = asyncio.Event()
         self._purged_at = 0
+        self._counted_to = clock()
 
     def stop(self) -> None:
         """Have `run` return when the look that is under way has ended."""
@@ -78,9 +97,11 @@ class Keeping:
                 (one, read(conn, one, self._limits, now_ms))
                 for one in streams.every(conn, self._store.sealer)
             ]
+            ended = self._ended(conn, now_ms)
+        self._count(ended)
         self._show(found, now_ms)
         for stream, held in found:
-            if stream.status != "disabled" and self._beyond(stream, held, now_ms):
+            if beyond(stream, held, self._limits, now_ms):
                 self._step(stream, now_ms)
 
     def purge(self) -> None:
@@ -98,11 +119,6 @@ class Keeping:
         for kid in sorted(forgotten):
             logger.info("signing key %s is deleted: it is retired and nothing it signed waits", kid)
 
-    def _beyond(self, stream: Stream, held: Held, now_ms: int) -> bool:
-        if move(stream, held, self._limits, now_ms) is not None:
-            return True
-        return held.oldest_at is not None and held.oldest_at < now_ms - self._limits.age_ms
-
     def _step(self, stream: Stream, now_ms: int) -> None:
         with self._store.begin() as conn:
             done = self._keeper.step(conn, stream.stream_id, now_ms)
@@ -112,6 +128,28 @@ class Keeping:
             logger.warning("stream %s: %s: %s", stream.stream_id, done.status, done.reason)
         if after is not None and after.status not in (stream.status, "enabled"):
             self._metrics.stopped_streams.labels(after.status).inc()
+
+    def _ended(self, conn: Connection, now_ms: int) -> list[tuple[str, str, str | None, int]]:
+        """Count what has come to an end since the last look, by method, state and error.
+
+        The last moments are left for the next look: what ends then may not be committed yet.
+        """
+        since_ms, self._counted_to = self._counted_to, max(self._counted_to, now_ms - SETTLED_MS)
+        rows = conn.execute(
+            select(tables.streams.c.method, sets.c.state, sets.c.error, func.count())
+            .join(tables.streams, tables.streams.c.stream_id == sets.c.stream_id)
+            .where(sets.c.ended_at > since_ms, sets.c.ended_at <= self._counted_to)
+            .group_by(tables.streams.c.method, sets.c.state, sets.c.error)
+        )
+        return [(METHODS[method], state, error, count) for method, state, error, count in rows]
+
+    def _count(self, ended: list[tuple[str, str, str | None, int]]) -> None:
+        """Show what was polled, and what was given up unpushed: pushes count what comes of them."""
+        for method, state, error, count in ended:
+            if method == "poll":
+                self._metrics.deliveries.labels(method, state).inc(count)
+            if state == "dead" and (method == "poll" or error in UNPUSHED):
+                self._metrics.dead_letters.labels(error or "").inc(count)
 
     def _show(self, found: list[tuple[Stream, Held]], now_ms: int) -> None:
         """Show what waits, and how many streams there are of each kind."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -98,7 +98,9 @@ def _by_session(store: Store) -> Iterator[Leadership]:
         got = conn.scalar(select(func.pg_try_advisory_lock(func.hashtextextended(name, 0))))
         yield _OfSession(conn) if got else _Fixed(leads=False)
     finally:
-        conn.invalidate()  # the lock is the session's: it must end, not go back into the pool
+        with suppress(SQLAlchemyError):  # a session that ends lets go too, but some moments later
+            conn.execute(select(func.pg_advisory_unlock_all())).close()
+        conn.invalidate()  # what was set for this session must not go back into the pool
         conn.close()
 
 

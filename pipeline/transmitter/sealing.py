@@ -7,6 +7,7 @@ key is put above the old one and nothing becomes unreadable.
 from __future__ import annotations
 
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -79,8 +80,7 @@ def _key(path: Path, number: int, line: str) -> Fernet:
 def _make(path: Path) -> None:
     """Write a new key; of several processes that do, one wins, and no one reads half a key."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    file, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # its owner's alone
     try:
         os.write(file, Fernet.generate_key() + b"\n")
         os.fsync(file)
@@ -91,7 +91,7 @@ def _make(path: Path) -> None:
             os.link(draft, path)
         _flush_folder(path.parent)
     finally:
-        draft.unlink()
+        Path(draft).unlink()
 
 
 def _flush_folder(folder: Path) -> None:
