@@ -44,7 +44,7 @@ def show(console: Console, told: Told) -> None:
     )
     console.print(grid("", "story", "event", "subject", "reason", rows=_rows(told)))
     console.print("\nthe first of them, decoded:", style="bold")
-    console.print(next(iter(told.values())).text(), soft_wrap=True)
+    console.print(next(iter(told.values())).text())
     console.print()
 
 

@@ -21,8 +21,7 @@ LONG_S = 1000.0
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("rig")
-    quick = {"push_attempts": ATTEMPTS, "push_backoff_s": 0.05, "push_backoff_max_s": 0.2}
-    with transmitter(folder, **quick) as rig:
+    with transmitter(folder, push_attempts=ATTEMPTS, push_backoff_s=0.05, push_backoff_max_s=0.2) as rig:
         yield rig
 
 

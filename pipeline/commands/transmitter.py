@@ -17,7 +17,9 @@ from pipeline.settings import load, load_transmitter
 from pipeline.transmitter import audit, queue, receivers, signing
 from pipeline.transmitter.opening import store_of
 from pipeline.transmitter.queue import DeadLetter
+from pipeline.transmitter.records import Who
 from pipeline.transmitter.store import Store
+from schemas.members import DEFAULT_TENANT
 
 SCOPES: Final = (receivers.READ, receivers.MANAGE)
 
@@ -72,7 +74,7 @@ def keys() -> None:
 @keys.command("list")
 @as_json
 def list_keys(*, as_json: bool) -> None:
-    """List the keys, the one that signs first, and which are published."""
+    """List the keys: the one that signs, those still published for what they signed, and retired ones."""
     with _store() as store, store.read() as conn:
         needed = queue.kids_waiting(conn)
         told = [
@@ -83,10 +85,15 @@ def list_keys(*, as_json: bool) -> None:
         print_json(told)
         return
     rows = [
-        (key["kid"], key["alg"], moment(key["created_at"]), _when(key["retired_at"]), _yes(key["published"]))
+        (
+            key["kid"],
+            key["alg"],
+            moment(key["created_at"]),
+            "signs" if key["retired_at"] is None else "published" if key["published"] else "retired",
+        )
         for key in told
     ]
-    screen().print(grid("key", "alg", "made", "retired", "published", rows=rows))
+    screen().print(grid("key", "alg", "made", "state", rows=rows))
 
 
 @keys.command("rotate")
@@ -249,6 +256,29 @@ def show_audit(*, receiver_id: str | None, most: int, as_json: bool) -> None:
     screen().print(grid("when", "client", "address", "call", "stream", ">status", rows=rows))
 
 
+# --- Rehearsal ---
+
+
+@command.command("rehearse", short_help="Send a stream one token of every event it takes.")
+@click.argument("stream_id")
+@click.option(
+    "--principal", required=True, help="Whom they name; a receiver acts on them, so one for trials."
+)
+@click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="The principal's tenant.")
+@click.option("--session", help="A session, where subjects are complex.")
+@click.option("--device", help="A device, where subjects are complex.")
+def rehearse(*, stream_id: str, principal: str, tenant: str, session: str | None, device: str | None) -> None:
+    """Send the stream STREAM_ID one token of every event it takes, whose reason says that nothing happened.
+
+    A transmitter that runs on this store delivers them as any other. Exit code 1 if the stream takes none.
+    """
+    rehearsal = import_module("pipeline.transmitter.rehearsal")
+    with _store() as store:
+        made = rehearsal.statements(store, load_transmitter(), _now())
+        told = rehearsal.rehearse(made, stream_id, Who(tenant, session, principal, device), _now())
+    click.echo(f"{stream_id} is told of {', '.join(told)}")
+
+
 @contextmanager
 def _store() -> Iterator[Store]:
     store = store_of(load_transmitter())
@@ -264,10 +294,6 @@ def _now() -> int:
 
 def _when(ms: int | None) -> str | None:
     return None if ms is None else moment(ms)
-
-
-def _yes(value: object) -> str:
-    return "yes" if value else "no"
 
 
 def _why(one: DeadLetter) -> str:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-
 from pipeline.transmitter.sealing import SealError, load
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.store import Store, file_of, open_store
+from pipeline.transmitter.store import Store, address, file_of, open_store
 
 
 def store_of(settings: TransmitterSettings) -> Store:
@@ -23,14 +20,12 @@ def store_of(settings: TransmitterSettings) -> Store:
 def key_file_of(settings: TransmitterSettings) -> Path:
     """The file of the keys that seal: as set, else beside the SQLite file.
 
-    Raises `SealError` for PostgreSQL without such a setting: there is no place all its transmitters share.
+    Raises `SealError` for PostgreSQL without such a setting: there is no place all its transmitters share;
+    `StoreError` if the address of the store is none.
     """
+    file = file_of(address(settings.database.get_secret_value()))
     if settings.key_file is not None:
         return settings.key_file
-    try:
-        file = file_of(make_url(settings.database.get_secret_value()))
-    except (ArgumentError, ValueError):
-        file = Path("session-risk-transmitter.db")  # the address is refused with a sentence when it is opened
     if file is None:
         raise SealError(
             "a store in PostgreSQL needs SESSION_RISK_TRANSMITTER_KEY_FILE: the file of keys that seal its "

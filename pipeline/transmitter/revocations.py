@@ -97,9 +97,11 @@ def listed(conn: Connection, state: CommandState | None = None, most: int = 1000
     return [_command(row) for row in conn.execute(wanted)]
 
 
-def purge(conn: Connection, before_ms: int) -> int:
-    """Forget commands decided before *before_ms*, whatever became of them; return how many."""
-    return conn.execute(delete(commands).where(commands.c.decided_at < before_ms)).rowcount
+def purge(conn: Connection, before_ms: int, most: int = 10_000) -> int:
+    """Forget at most *most* commands decided before *before_ms*, whatever became of them; return how many."""
+    table = commands.c
+    old = select(table.revocation_id).where(table.decided_at < before_ms).order_by(table.decided_at)
+    return conn.execute(delete(commands).where(table.revocation_id.in_(old.limit(most)))).rowcount
 
 
 def _recorded(told: Mapping[str, Any], before: Command | None) -> tuple[Recorded, Command]:

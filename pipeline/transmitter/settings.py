@@ -101,6 +101,13 @@ class TransmitterSettings(BaseSettings):
         60.0, description="A revocation confirmed within this counts as in time"
     )
 
+    @field_validator("tls_cert_file", "tls_key_file", "streams_file", "subjects_file")
+    @classmethod
+    def _is_a_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not _there(value):
+            raise ValueError("there is no such file")
+        return value
+
     @field_validator("allow_hosts")
     @classmethod
     def _names_hosts_or_networks(cls, value: str) -> str:
@@ -113,6 +120,22 @@ class TransmitterSettings(BaseSettings):
             raise ValueError(f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE belong together; set both")
         if self.token_issuer is not None and self.token_jwks_url is None:
             raise ValueError(f"{PREFIX}TOKEN_ISSUER needs {PREFIX}TOKEN_JWKS_URL: where its keys are")
+        if self.token_jwks_url is not None and self.token_issuer is None:
+            raise ValueError(f"{PREFIX}TOKEN_JWKS_URL needs {PREFIX}TOKEN_ISSUER: whose keys these are")
         if self.issuer.startswith("http:") and not self.allow_insecure:
             raise ValueError(f"{PREFIX}ISSUER={self.issuer}: must be https (SSF 1.0 §7.1)")
+        if (self.token_jwks_url or "https:").startswith("http:") and not self.allow_insecure:
+            raise ValueError(f"{PREFIX}TOKEN_JWKS_URL={self.token_jwks_url}: must be https")
+        if self.push_backoff_s > self.push_backoff_max_s:
+            raise ValueError(
+                f"{PREFIX}PUSH_BACKOFF_S={self.push_backoff_s}: must not be longer than "
+                f"{PREFIX}PUSH_BACKOFF_MAX_S={self.push_backoff_max_s}"
+            )
         return self
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # its name is longer than any file's
+        return False

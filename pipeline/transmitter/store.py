@@ -91,7 +91,7 @@ def open_store(url: str, sealer: Sealer) -> Store:
 
     Raises `StoreError` if there is none, if it is of another version, or if *url* is of neither kind.
     """
-    at = _address(url)
+    at = address(url)
     store = Store(_engine(at), sealer, Lock() if file_of(at) else None)
     try:
         with store.begin() as conn:
@@ -125,7 +125,8 @@ def insert_into(conn: Connection, table: Table) -> sqlite.Insert | postgresql.In
     return postgresql.insert(table) if conn.dialect.name == "postgresql" else sqlite.insert(table)
 
 
-def _address(url: str) -> URL:
+def address(url: str) -> URL:
+    """Read the address of a store; raises `StoreError` if it is none, or of a kind that is not known here."""
     try:
         at = make_url(url)
     except (ArgumentError, ValueError):  # the text itself may hold a password

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl, unquote_plus
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -97,7 +97,7 @@ _MEMBERS: Final = {
     "client_id_": "If it is not in the header Authorization: Basic.",
     "client_secret_": "If it is not in the header Authorization: Basic.",
 }
-_HOW: Final = {"security": [{"client": []}, {}]}
+_HOW: Final[dict[str, Any]] = {"security": [{"client": []}, {}]}
 
 
 @router.post(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Final
 
@@ -13,7 +13,7 @@ from pydantic import Field
 from sqlalchemy import Connection, select
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.transmitter import announcing, dry, polled
+from pipeline.transmitter import announcing, dry, polled, queue
 from pipeline.transmitter.api import forms
 from pipeline.transmitter.api.bearer import Reader
 from pipeline.transmitter.api.desk import Desk
@@ -22,6 +22,7 @@ from pipeline.transmitter.api.paths import POLL as PATH
 from pipeline.transmitter.api.problems import not_found
 from pipeline.transmitter.records import Queued, Stream
 from pipeline.transmitter.tables import sets
+from pipeline.transmitter.texts import may_be_id
 from pipeline.transmitter.vocabulary import POLL
 from pipeline.transmitter.waiting import bury
 
@@ -120,13 +121,17 @@ def _settle(desk: Desk, stream_id: str, body: Poll) -> None:
     if not body.ack and not body.set_errors:
         return
     now_ms = desk.now()
-    errors: Mapping[str, tuple[str, str]] = {
-        jti: (error.err, error.description) for jti, error in body.set_errors.items()
-    }
     with desk.store.begin() as conn:
-        desk.stream(conn, stream_id)
-        polled.acknowledge(conn, stream_id, set(body.ack) - set(errors), now_ms)
-        polled.refuse(conn, stream_id, errors, now_ms)
+        _polled(desk.stream(conn, stream_id))
+        polled.acknowledge(conn, stream_id, set(body.ack) - set(body.set_errors), now_ms)
+        polled.refuse(conn, stream_id, _errors(conn, stream_id, body), now_ms)
+
+
+def _errors(conn: Connection, stream_id: str, body: Poll) -> dict[str, tuple[str, str]]:
+    """What is said of tokens that there are: each is written one by one, so strange ones are left out."""
+    asked = ((stream_id, jti) for jti in body.set_errors if may_be_id(jti))
+    known = sorted(jti for _, jti in queue.known(conn, asked))
+    return {jti: (body.set_errors[jti].err, body.set_errors[jti].description) for jti in known}
 
 
 def _hand_out(desk: Desk, stream_id: str, most: int) -> Polled:
