@@ -127,8 +127,10 @@ def test_the_document_of_operations_names_every_operation_and_its_scope(api: Api
 def test_every_operation_says_what_it_answers(api: Api) -> None:
     document = api.ask("GET", "/openapi.json").json
 
+    named = {tag["name"] for tag in document["tags"]}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert "422" not in operation["responses"], (path, method)
             assert {"429", "500", "503"} <= set(operation["responses"]), (path, method)
             assert operation["summary"], (path, method)
+            assert set(operation["tags"]) <= named, (path, method)

@@ -52,7 +52,9 @@ def _sets(api: Api, token: str, stream: str, **said: Any) -> tuple[list[str], bo
 
 
 def test_an_empty_poll_of_an_empty_stream_finds_nothing(api: Api, token: str, stream: str) -> None:
-    for said in ({}, SOON, {"maxEvents": 0}, {"ack": ["unknown", "\u0000", "x" * 500]}):
+    strange = ["unknown", "\u0000", "\ud800", "x" * 500]
+    errors = {jti: {"err": "invalid_key"} for jti in strange}
+    for said in ({}, SOON, {"maxEvents": 0}, {"ack": strange}, {"setErrs": errors}):
         found = _poll(api, token, stream, said)
         assert (found.status, found.json) == (200, {"sets": {}, "moreAvailable": False})
 

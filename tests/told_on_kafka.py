@@ -67,11 +67,12 @@ async def listening(
     statements: Statements,
     group: str = "transmitter-t",
     limits: Limits = DEFAULT_LIMITS,
+    clock: Callable[[], int] | None = None,
 ) -> AsyncIterator[Listening]:
     """An intake that has begun to read; stopped in order unless the test did it, or killed it."""
     rung: list[str] = []
     metrics = TransmitterMetrics(CollectorRegistry())
-    intake = Intake(connection, group, limits, statements, metrics, rung.extend, now_ms)
+    intake = Intake(connection, group, limits, statements, metrics, rung.extend, clock or now_ms)
     task = asyncio.create_task(intake.run())
     one = Listening(intake, task, metrics, rung)
     try:

@@ -25,7 +25,7 @@ from pipeline.transmitter.api import (
 )
 from pipeline.transmitter.api.auditing import Audited
 from pipeline.transmitter.api.bearer import Gate
-from pipeline.transmitter.api.document import TEXT, TITLE, describe, refusals
+from pipeline.transmitter.api.document import TAGS, TEXT, TITLE, describe, refusals
 from pipeline.transmitter.api.limits import Bodies, NoStore, Rates
 from pipeline.transmitter.api.paths import Addresses
 from pipeline.transmitter.services import Services
@@ -45,6 +45,7 @@ def create_app(services: Services) -> FastAPI:
         title=TITLE,
         description=TEXT,
         version=version("session-risk"),
+        openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
         openapi_url=f"{at.stem}{paths.DOCUMENT}",

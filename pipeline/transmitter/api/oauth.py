@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, unquote
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
@@ -74,7 +74,10 @@ def _form(body: bytes) -> dict[str, str]:
 
 
 def _basic(header: str) -> tuple[str, str]:
-    """Name and secret, each form-urlencoded before it was put together (RFC 6749 §2.3.1)."""
+    """Name and secret, each form-urlencoded before they were put together (RFC 6749 §2.3.1).
+
+    Neither ever holds a blank, so a plus is one: of a client that encodes nothing, as curl does.
+    """
     scheme, _, value = header.partition(" ")
     try:
         given = base64.b64decode(value.strip(), validate=True).decode()
@@ -83,7 +86,7 @@ def _basic(header: str) -> tuple[str, str]:
     client_id, colon, secret = given.partition(":")
     if scheme.lower() != "basic" or not colon:
         raise _not_known()
-    return unquote_plus(client_id), unquote_plus(secret)
+    return unquote(client_id), unquote(secret)
 
 
 def _not_known() -> Problem:
