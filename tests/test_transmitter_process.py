@@ -50,7 +50,7 @@ def means(tmp_path: Path) -> Iterator[Means]:
         issuer=f"http://127.0.0.1:{port}",
         port=port,
         allow_insecure=True,
-        database=f"sqlite:///{tmp_path}/store.db",  # type: ignore[arg-type]  # as from the environment
+        database=f"sqlite:///{tmp_path}/store.db",
     )
     shown = TransmitterMetrics(CollectorRegistry())
     made = prepare(Connection("127.0.0.1:1"), DEFAULT_LIMITS, settings, shown)
