@@ -122,9 +122,9 @@ def bury(conn: Connection, seq: int, error: str, text: str, now_ms: int) -> bool
 
 def held(conn: Connection, stream_id: str) -> tuple[int, int | None]:
     """Return how many tokens of a stream wait, and since when the oldest does, ms."""
-    waiting = (sets.c.stream_id == stream_id) & QUEUED
-    oldest = conn.scalar(select(sets.c.created_at).where(waiting).order_by(sets.c.seq).limit(1))
-    return conn.scalar(select(func.count()).where(waiting)) or 0, oldest
+    waiting = select(func.count(), func.min(sets.c.created_at)).where(sets.c.stream_id == stream_id, QUEUED)
+    count, oldest = conn.execute(waiting).one()
+    return count, oldest
 
 
 def ended(state: str, error: str, text: str, now_ms: int) -> dict[str, Any]:
