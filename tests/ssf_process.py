@@ -1,7 +1,7 @@
 """`session-risk transmitter` as it is, but for Kafka: what would be read there comes on standard input.
 
-A line is a JSON list of pairs, topic and record. `told` is answered when the offsets of all of them would have
-been committed. Acknowledgements that come over HTTP are taken and go nowhere.
+A line is a JSON list of pairs, topic and record. `told` is answered when the offsets of all of them would
+have been committed. Acknowledgements that come over HTTP are taken and go nowhere.
 """
 
 from __future__ import annotations

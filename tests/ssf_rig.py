@@ -211,8 +211,8 @@ def transmitter(
 ) -> Iterator[Rig]:
     """A transmitter with these settings, its issuer with *path*; *files* by setting, without `_file`."""
     rig = Rig(folder, path, files or {}, settings)
-    rig.start()
     try:
+        rig.start()
         yield rig
     except BaseException:
         rig.kill()

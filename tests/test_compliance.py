@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pipeline.rules import RULES
-from pipeline.transmitter.compliance import FAULTS, Device, hear, known, remember
+from pipeline.transmitter.compliance import FAULTS, Device, hear, known, purge, remember
 from pipeline.transmitter.records import Happening, Who
 from pipeline.transmitter.statements import Heard
+from pipeline.transmitter.store import Store
 from pipeline.transmitter.vocabulary import EVENTS
-from told_records import T0, because, decision, new_store
+from told_records import T0, because, decision
 
 MINUTE = 60_000
 
@@ -116,8 +117,7 @@ def test_every_status_is_one_of_caeps() -> None:
 
 
 @pytest.mark.parametrize("well", [None, "s-2"])
-def test_what_is_known_of_devices_is_kept_by_tenant(tmp_path: Path, well: str | None) -> None:
-    store = new_store(tmp_path)
+def test_what_is_known_of_devices_is_kept_by_tenant(store: Store, well: str | None) -> None:
     one = Device(compliant=False, changed_at=T0, txn="d-1", named_by="s-1", well_session=well, well_since=7)
     other = Device(compliant=True, changed_at=T0 + 1, txn="d-2", named_by="s-2")
     with store.begin() as conn:
@@ -128,4 +128,16 @@ def test_what_is_known_of_devices_is_kept_by_tenant(tmp_path: Path, well: str | 
         found = known(conn, [("acme", "phone-1"), ("umbrella", "phone-1"), ("acme", "phone-2")])
 
     assert found == {("acme", "phone-1"): one, ("umbrella", "phone-1"): other}
-    store.close()
+
+
+def test_only_devices_that_comply_since_long_ago_are_forgotten(store: Store) -> None:
+    bad = Device(compliant=False, changed_at=T0, txn="d-1", named_by="s-1")
+    well = replace(bad, compliant=True)
+    late = replace(well, changed_at=T0 + 1)
+    told = {("acme", "bad"): bad, ("acme", "well"): well, ("acme", "late"): late}
+    with store.begin() as conn:
+        remember(conn, told)
+
+        assert [purge(conn, T0), purge(conn, T0 + 1), purge(conn, T0 + 1)] == [0, 1, 0]
+
+        assert known(conn, told) == {("acme", "bad"): bad, ("acme", "late"): late}

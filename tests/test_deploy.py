@@ -102,8 +102,8 @@ def test_compose_and_the_runbook_use_only_commands_that_exist() -> None:
     command_line = import_module("pipeline.cli").main
 
     in_compose = [service["command"] for service in SERVICES.values() if "build" in service]
-    words = r"session-risk ((?:[a-z]+(?:-[a-z]+)* ?)+)"
-    in_runbook = [line.split() for line in re.findall(words, "\n".join(_commands()))]
+    pattern = r"session-risk ((?:[a-z]+(?:-[a-z]+)* ?)+)"
+    in_runbook = [line.split() for line in re.findall(pattern, "\n".join(_commands()))]
     assert in_runbook
     for words in in_compose + in_runbook:
         _walk(command_line, words)

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from pipeline.transmitter import queue
 from pipeline.transmitter.records import Signed
 from pipeline.transmitter.revocations import Answer, Command, confirm, listed, overdue, purge, record
+from pipeline.transmitter.statements import Heard
 from pipeline.transmitter.store import Store
-from told_records import T0, Heard, ack, new_store, revocation
+from told_records import T0, ack, revocation
 
 MINUTE = 60_000
 OPEN = Command("r-1", "default", "s-1", "ana", "d-1", T0, T0 + MINUTE, 1, "open")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = new_store(tmp_path)
-    yield opened
-    opened.close()
 
 
 def said(store: Store, *heard: Heard) -> list[object]:
@@ -145,7 +137,7 @@ def test_commands_are_listed_by_state_the_newest_first_and_forgotten_by_age(stor
     with store.begin() as conn:
         named = [[one.revocation_id for one in listed(conn, state)] for state in (None, "open", "confirmed")]
         first = [one.revocation_id for one in listed(conn, None, 1)]
-        gone = purge(conn, T0 + 2)
+        gone = purge(conn, T0 + 2, 1) + purge(conn, T0 + 2)
         left = [one.revocation_id for one in listed(conn)]
 
     assert named == [["r-2", "r-1", "r-0"], ["r-2", "r-0"], ["r-1"]]

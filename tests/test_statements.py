@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -15,7 +14,7 @@ from pipeline.transmitter import revocations, streams
 from pipeline.transmitter.claims import jti_of, lane_of
 from pipeline.transmitter.records import Stream, Who
 from pipeline.transmitter.statements import Statements, Taken
-from pipeline.transmitter.store import StoreError
+from pipeline.transmitter.store import Store, StoreError
 from pipeline.transmitter.vocabulary import CAEP
 from told_records import (
     ISSUER,
@@ -23,7 +22,7 @@ from told_records import (
     ack,
     credential,
     decision,
-    new_store,
+    knowing,
     queued,
     revocation,
     statements,
@@ -50,8 +49,8 @@ class Counted:
         return self.signer.sign_many(given)
 
 
-def making(tmp_path: Path, *told: Stream) -> tuple[Statements, Counted]:
-    made = statements(new_store(tmp_path, *told))
+def making(store: Store, *told: Stream) -> tuple[Statements, Counted]:
+    made = statements(knowing(store, *told))
     made.signer = counted = Counted(made.signer)  # type: ignore[assignment] # it signs
     return made, counted
 
@@ -61,8 +60,8 @@ def claims(row: Any) -> Mapping[str, Any]:
     return told
 
 
-def test_all_that_records_say_is_in_every_queue_in_their_order(tmp_path: Path) -> None:
-    made, _ = making(tmp_path, stream("st-1"), stream("st-2", events_requested=(REVOKED,)))
+def test_all_that_records_say_is_in_every_queue_in_their_order(store: Store) -> None:
+    made, _ = making(store, stream("st-1"), stream("st-2", events_requested=(REVOKED,)))
 
     taken = made.take([revocation(), decision("device_rooted"), credential()], T0)
 
@@ -91,8 +90,8 @@ def test_all_that_records_say_is_in_every_queue_in_their_order(tmp_path: Path) -
     )
 
 
-def test_what_is_read_again_makes_nothing_new_and_is_not_even_signed(tmp_path: Path) -> None:
-    made, signer = making(tmp_path, stream())
+def test_what_is_read_again_makes_nothing_new_and_is_not_even_signed(store: Store) -> None:
+    made, signer = making(store, stream())
     heard = [revocation(), decision("device_rooted"), credential()]
     made.take(heard, T0)
     before = queued(made.store)
@@ -104,8 +103,8 @@ def test_what_is_read_again_makes_nothing_new_and_is_not_even_signed(tmp_path: P
     assert (taken.rung, taken.queued, taken.commands) == (set(), Counter(), Counter({"seen": 1}))
 
 
-def test_a_command_that_is_sent_again_makes_no_new_token(tmp_path: Path) -> None:
-    made, _ = making(tmp_path, stream())
+def test_a_command_that_is_sent_again_makes_no_new_token(store: Store) -> None:
+    made, _ = making(store, stream())
     made.take([revocation()], T0)
 
     taken = made.take([revocation(deadline=T0 + 180_000)], T0 + 60_000)
@@ -113,16 +112,16 @@ def test_a_command_that_is_sent_again_makes_no_new_token(tmp_path: Path) -> None
     assert (len(queued(made.store)), taken.commands) == (1, Counter({"resent": 1}))
 
 
-def test_the_word_of_an_enforcer_closes_the_command_and_tells_how_long_it_took(tmp_path: Path) -> None:
-    made, _ = making(tmp_path)
+def test_the_word_of_an_enforcer_closes_the_command_and_tells_how_long_it_took(store: Store) -> None:
+    made, _ = making(store)
 
     taken = made.take([revocation(), ack()], T0)
 
     assert (taken.commands, taken.confirmed) == (Counter({"opened": 1, "confirmed": 1}), [2.0])
 
 
-def test_a_paused_stream_is_kept_its_tokens_and_a_disabled_one_none(tmp_path: Path) -> None:
-    made, signer = making(tmp_path, stream("st-1", status="paused"), stream("st-2", status="disabled"))
+def test_a_paused_stream_is_kept_its_tokens_and_a_disabled_one_none(store: Store) -> None:
+    made, signer = making(store, stream("st-1", status="paused"), stream("st-2", status="disabled"))
 
     taken = made.take([revocation()], T0)
 
@@ -130,8 +129,8 @@ def test_a_paused_stream_is_kept_its_tokens_and_a_disabled_one_none(tmp_path: Pa
     assert (taken.unsent, signer.signed) == (Counter({"status": 1}), 1)
 
 
-def test_a_subject_that_the_receiver_took_out_is_not_told_to_it(tmp_path: Path) -> None:
-    made, signer = making(tmp_path, stream("st-1"), stream("st-2"))
+def test_a_subject_that_the_receiver_took_out_is_not_told_to_it(store: Store) -> None:
+    made, signer = making(store, stream("st-1"), stream("st-2"))
     with made.store.begin() as conn:
         streams.include(conn, "st-1", ANA, included=False)
 
@@ -142,9 +141,9 @@ def test_a_subject_that_the_receiver_took_out_is_not_told_to_it(tmp_path: Path) 
 
 
 def test_a_principal_without_a_name_is_counted_and_said_once_without_naming_anybody(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made, _ = making(tmp_path, stream(subject_form="email"))
+    made, _ = making(store, stream(subject_form="email"))
 
     with caplog.at_level(logging.WARNING):
         taken = made.take([revocation(), revocation(decision_id="d-2", revocation_id="r-2")], T0)
@@ -157,8 +156,8 @@ def test_a_principal_without_a_name_is_counted_and_said_once_without_naming_anyb
 
 
 @pytest.mark.parametrize("how", ["removed", "disabled"])
-def test_a_stream_that_goes_while_its_tokens_are_signed_gets_none(tmp_path: Path, how: str) -> None:
-    made, signer = making(tmp_path, stream("st-1"), stream("st-2"))
+def test_a_stream_that_goes_while_its_tokens_are_signed_gets_none(store: Store, how: str) -> None:
+    made, signer = making(store, stream("st-1"), stream("st-2"))
     sign_many = signer.signer.sign_many
 
     def and_then_it_goes(many: Any) -> Any:
@@ -178,9 +177,9 @@ def test_a_stream_that_goes_while_its_tokens_are_signed_gets_none(tmp_path: Path
 
 
 def test_where_the_store_fails_nothing_is_kept_and_the_next_try_keeps_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, _ = making(tmp_path, stream())
+    made, _ = making(store, stream())
     heard = [revocation(), decision("device_rooted"), ack()]
 
     def fail(*_: object) -> None:
@@ -202,8 +201,8 @@ def test_where_the_store_fails_nothing_is_kept_and_the_next_try_keeps_all(
     assert taken.commands == Counter({"opened": 1, "confirmed": 1})
 
 
-def test_a_device_is_told_anew_only_when_it_changed_also_within_one_batch(tmp_path: Path) -> None:
-    made, _ = making(tmp_path, stream(events_requested=(f"{CAEP}device-compliance-change",)))
+def test_a_device_is_told_anew_only_when_it_changed_also_within_one_batch(store: Store) -> None:
+    made, _ = making(store, stream(events_requested=(f"{CAEP}device-compliance-change",)))
     fell = decision("device_rooted")
     still = decision("device_hooked", decision_id="d-2", occurred_at=T0 + 1, session_id="s-2")
     healed = decision(decision_id="d-3", occurred_at=T0 + 2, session_id="s-2")
@@ -215,8 +214,8 @@ def test_a_device_is_told_anew_only_when_it_changed_also_within_one_batch(tmp_pa
     assert told == ["not-compliant", "compliant"]
 
 
-def test_an_overdue_command_is_found_once(tmp_path: Path) -> None:
-    made, _ = making(tmp_path)
+def test_an_overdue_command_is_found_once(store: Store) -> None:
+    made, _ = making(store)
     made.take([revocation()], T0)
 
     assert [made.overdue(T0), made.overdue(T0 + 60_001), made.overdue(T0 + 60_002)] == [0, 1, 0]

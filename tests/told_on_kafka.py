@@ -67,11 +67,12 @@ async def listening(
     statements: Statements,
     group: str = "transmitter-t",
     limits: Limits = DEFAULT_LIMITS,
+    clock: Callable[[], int] | None = None,
 ) -> AsyncIterator[Listening]:
     """An intake that has begun to read; stopped in order unless the test did it, or killed it."""
     rung: list[str] = []
     metrics = TransmitterMetrics(CollectorRegistry())
-    intake = Intake(connection, group, limits, statements, metrics, rung.extend, now_ms)
+    intake = Intake(connection, group, limits, statements, metrics, rung.extend, clock or now_ms)
     task = asyncio.create_task(intake.run())
     one = Listening(intake, task, metrics, rung)
     try:
@@ -117,7 +118,7 @@ def main(bootstrap: str, group: str, database: str, key_file: str) -> None:
     store = open_store(database, load(Path(key_file)))
     made = Statements(store, open_signer(store, "RS256", 2048, now_ms()), Subjects.load(None), ISSUER)
     metrics = TransmitterMetrics(CollectorRegistry())
-    intake = Intake(Connection(bootstrap), group, DEFAULT_LIMITS, made, metrics, set, now_ms)
+    intake = Intake(Connection(bootstrap), group, DEFAULT_LIMITS, made, metrics, list[str]().extend, now_ms)
     asyncio.run(intake.run())
 
 

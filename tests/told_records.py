@@ -93,7 +93,11 @@ def stream(stream_id: str = "st-1", **members: Any) -> Stream:
 def new_store(folder: Path, *told: Stream) -> Store:
     """A store in *folder* that knows the streams *told*."""
     sealer = Sealer([Fernet(Fernet.generate_key())], "the tests' keys")
-    store = open_store(f"sqlite:///{folder / 'store.db'}", sealer)
+    return knowing(open_store(f"sqlite:///{folder / 'store.db'}", sealer), *told)
+
+
+def knowing(store: Store, *told: Stream) -> Store:
+    """The *store*, which knows the streams *told* now."""
     with store.begin() as conn:
         for one in told:
             streams.add(conn, store.sealer, one)

@@ -1,4 +1,4 @@
-"""A dry run: what would be pushed is told instead, and stays as a dead letter that says so."""
+"""A dry run: what would be sent is told instead, and stays as a dead letter that says so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRY_RUN: Final = "dry_run"
 def told(token: Queued, stream: Stream) -> Result:
     """Log what *token* says. It is not delivered, and no revocation is: its commands stay open."""
     said = json.dumps(_claims(token.jwt), ensure_ascii=True, separators=(",", ":"))
-    logger.info("dry run: stream %s would be pushed %s %s", stream.stream_id, token.event, said)
+    logger.info("dry run: stream %s would be sent %s %s", stream.stream_id, token.event, said)
     return Result(token, "dead", DRY_RUN, "not sent: this transmitter is set to a dry run")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from pipeline.transmitter.records import Queued
 from pipeline.transmitter.tables import QUEUED, sets
@@ -13,20 +13,26 @@ from pipeline.transmitter.waiting import COLUMNS, chunks, delivered_jtis, ended,
 
 
 def hand_out(
-    conn: Connection, stream_id: str, now_ms: int, most: int, redelivery_ms: int
+    conn: Connection, stream_id: str, now_ms: int, most: int, redelivery_ms: int, event: str | None = None
 ) -> tuple[list[Queued], bool]:
-    """Return at most *most* tokens, the oldest first, and whether more are ready.
+    """Return at most *most* tokens, only those of *event* if one is named, and whether more are ready.
 
-    Each is handed out again only after *redelivery_ms*, unless it is acknowledged or refused before.
+    The oldest come first. Each is handed out again only after *redelivery_ms*, unless it is acknowledged or
+    refused before.
     """
-    ready = (sets.c.stream_id == stream_id) & QUEUED & (sets.c.due_at <= now_ms)
-    oldest = select(*COLUMNS).where(ready).order_by(sets.c.seq).limit(most + 1)
+    oldest = select(*COLUMNS).where(ready(stream_id, now_ms, event)).order_by(sets.c.seq).limit(most + 1)
     found = [queued(row) for row in conn.execute(oldest.with_for_update(skip_locked=True))]
     given = found[:most]
     for some in chunks(one.seq for one in given):
         these = update(sets).where(sets.c.seq.in_(some))
         conn.execute(these.values(due_at=now_ms + redelivery_ms, attempts=sets.c.attempts + 1))
     return given, len(found) > most
+
+
+def ready(stream_id: str, now_ms: int, event: str | None = None) -> ColumnElement[bool]:
+    """What of a stream can be handed out now, of all events or of one."""
+    due = (sets.c.stream_id == stream_id) & QUEUED & (sets.c.due_at <= now_ms)
+    return due if event is None else due & (sets.c.event == event)
 
 
 def acknowledge(conn: Connection, stream_id: str, jtis: Iterable[str], now_ms: int) -> int:

@@ -45,7 +45,7 @@ class Token:
     @property
     def event(self) -> str:
         """The last part of the event's URI."""
-        return next(iter(self.claims["events"])).rpartition("/")[2]
+        return str(next(iter(self.claims["events"]))).rpartition("/")[2]
 
     @property
     def payload(self) -> Mapping[str, Any]:

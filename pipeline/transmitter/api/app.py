@@ -25,7 +25,7 @@ from pipeline.transmitter.api import (
 )
 from pipeline.transmitter.api.auditing import Audited
 from pipeline.transmitter.api.bearer import Gate
-from pipeline.transmitter.api.document import TEXT, TITLE, describe
+from pipeline.transmitter.api.document import TAGS, TEXT, TITLE, describe, refusals
 from pipeline.transmitter.api.limits import Bodies, NoStore, Rates
 from pipeline.transmitter.api.paths import Addresses
 from pipeline.transmitter.services import Services
@@ -45,6 +45,7 @@ def create_app(services: Services) -> FastAPI:
         title=TITLE,
         description=TEXT,
         version=version("session-risk"),
+        openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
         openapi_url=f"{at.stem}{paths.DOCUMENT}",
@@ -72,9 +73,9 @@ def _answer_problems(app: FastAPI) -> None:
 
 
 def _route(app: FastAPI, at: Addresses, *, built_in: bool) -> None:
-    answers = {"response_model": discovery.TransmitterConfiguration, "tags": ["discovery"]}
-    app.get(at.well_known, operation_id="read_configuration", **answers)(discovery.configuration)
-    app.get(f"{at.well_known}/", include_in_schema=False, **answers)(discovery.configuration)
+    tell = app.get(at.well_known, operation_id="read_configuration", tags=["discovery"], responses=refusals())
+    tell(discovery.configuration)
+    app.get(f"{at.well_known}/", include_in_schema=False)(discovery.configuration)
     parts = [discovery, management, status, verification, subjects, polling, acks]
     for part in [*parts, oauth] if built_in else parts:
         app.include_router(part.router, prefix=at.stem)

@@ -14,6 +14,7 @@ from pipeline.transmitter.api.problems import Problem
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.vocabulary import POLL, PUSH, SUPPORTED, Method, SubjectForm
+from pipeline.transmitter.wanted import events_delivered
 
 _EVENTS: Final = [SUPPORTED[0]]
 
@@ -102,8 +103,8 @@ class StreamConfiguration(Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """What the wire form of a stream depends on beside the stream."""
+class WireForm:
+    """Streams put into the form of the wire, and what receivers say put into streams."""
 
     settings: TransmitterSettings
     guard: Callable[[str], None]
@@ -119,7 +120,7 @@ class House:
             aud=stream.aud,
             events_supported=list(SUPPORTED),
             events_requested=None if requested is None else list(requested),
-            events_delivered=delivered(requested),
+            events_delivered=list(events_delivered(stream)),
             delivery=DeliveryAnswer(
                 method=stream.method,
                 endpoint_url=at.poll(stream.stream_id) if poll else stream.endpoint_url or "",
@@ -174,21 +175,16 @@ class House:
                 raise Problem(
                     400, f"{name}: this is not for the receiver to say, and differs from what it is"
                 )
-        if after.method == POLL and said.delivery is not None and said.delivery.endpoint_url is not None:
-            expected_url = Addresses(self.settings.issuer).poll(after.stream_id)
-            if said.delivery.endpoint_url != expected_url and before.method == POLL:
-                raise Problem(400, f"delivery.endpoint_url: this stream is polled at {expected_url}")
+        if after.method == POLL and said.delivery is not None:
+            url = Addresses(self.settings.issuer).poll(after.stream_id)
+            if said.delivery.endpoint_url not in (None, url):
+                raise Problem(400, f"delivery.endpoint_url: this stream is polled at {url}")
 
 
 _PLAIN: Final = {"description", "subject_form", "subject_in_event", "personal_data"}
 _OURS: Final = {"iss", "aud", "events_supported", "events_delivered", "min_verification_interval"}
 MEMBERS: Final = {*_PLAIN, "events_requested", "delivery"}
 """What a receiver may say of a stream."""
-
-
-def delivered(requested: tuple[str, ...] | None) -> list[str]:
-    """`events_delivered`: of what is supported, what was asked for; all if nothing was said."""
-    return [uri for uri in SUPPORTED if requested is None or uri in requested]
 
 
 def _comparable(value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,7 @@ from pipeline.transmitter.receivers import MANAGE, Receiver
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.services import Services
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import Store, only_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,13 @@ class Desk:
     def now(self) -> int:
         """The time, ms."""
         return self.services.clock()
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction that writes, one of this receiver at a time: what it looks at stays as it is."""
+        with self.store.begin() as conn:
+            only_one(conn, f"receiver {self.receiver.receiver_id}")
+            yield conn
 
     def ring(self, stream_id: str) -> None:
         """Wake who waits for something to happen to a stream."""

@@ -18,6 +18,15 @@ TEXT: Final = (
     "gets security event tokens pushed (RFC 8935) or polls them (RFC 8936)."
 )
 
+TAGS: Final = [
+    {"name": "discovery", "description": "Where everything is, and the keys. Asked by anybody."},
+    {"name": "tokens", "description": "Access tokens for receivers without an authorization server."},
+    {"name": "streams", "description": "A receiver makes streams and manages its own (SSF 1.0 §8.1)."},
+    {"name": "subjects", "description": "Of whom a stream hears; of everybody to begin with."},
+    {"name": "delivery", "description": "Polling (RFC 8936). Pushes (RFC 8935) go the other way."},
+    {"name": "revocations", "description": "What became of a session that was to end."},
+]
+
 _WORDS: Final[Mapping[int, str]] = {
     400: "The request is not as it should be.",
     401: "No token, or one that is not good.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from math import ceil
@@ -21,6 +22,9 @@ BODY_S: Final = 15.0
 """Seconds within which a whole body must have come."""
 
 
+_log = logging.getLogger(__name__)
+
+
 class Rates:
     """A bucket for each name, refilled evenly with *per_minute* requests, full to begin with."""
 
@@ -29,6 +33,7 @@ class Rates:
         self._clock = clock
         self._lock = Lock()
         self._buckets: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._refused: set[str] = set()
 
     def spend(self, name: str) -> None:
         """Count a request of *name*.
@@ -40,7 +45,12 @@ class Rates:
             left = self._left(name)
             if left >= 1:
                 self._keep(name, left - 1)
+                self._refused.discard(name)
                 return
+            first = name not in self._refused
+            self._refused.add(name)
+        if first:  # of many in a row, one line
+            _log.warning("%s asks more than %.0f times a minute and is refused", name, self._most)
         raise too_soon(f"more than {self._most:.0f} requests a minute", ceil((1 - left) * 60 / self._most))
 
     def _left(self, name: str) -> float:
@@ -51,7 +61,7 @@ class Rates:
         self._buckets[name] = (left, self._clock())
         self._buckets.move_to_end(name)
         if len(self._buckets) > MOST_KNOWN:
-            self._buckets.popitem(last=False)
+            self._refused.discard(self._buckets.popitem(last=False)[0])
 
 
 class Bodies:

@@ -12,11 +12,11 @@ from pipeline.transmitter import streams
 from pipeline.transmitter.api.bearer import Manager, Reader
 from pipeline.transmitter.api.configuration import (
     MEMBERS,
-    House,
     StreamChange,
     StreamConfiguration,
     StreamReplacement,
     StreamRequest,
+    WireForm,
 )
 from pipeline.transmitter.api.desk import Desk
 from pipeline.transmitter.api.document import refusals
@@ -41,8 +41,8 @@ def create(body: StreamRequest, desk: Manager) -> StreamConfiguration:
     """Make a stream (§8.1.1.1)."""
     now_ms, receiver, most = desk.now(), desk.receiver, desk.settings.max_streams
     new = Stream(secrets.token_hex(16), receiver.receiver_id, receiver.aud, created_at=now_ms)
-    stream = _house(desk).applied(new, body, MEMBERS, now_ms)
-    with desk.store.begin() as conn:
+    stream = _form(desk).applied(new, body, MEMBERS, now_ms)
+    with desk.begin() as conn:
         if len(desk.all(conn)) >= most:
             raise Problem(409, f"a receiver may have {most} streams", "too_many_streams")
         streams.add(conn, desk.store.sealer, stream)
@@ -93,18 +93,19 @@ def put(body: StreamReplacement, desk: Manager) -> StreamConfiguration:
 @router.delete(STREAM, status_code=204, operation_id="delete_stream", responses=refusals(400, 401, 403, 404))
 def delete(stream_id: OfStream, desk: Manager) -> Response:
     """Delete a stream and what waits in it (§8.1.1.5)."""
-    with desk.store.begin() as conn:
+    with desk.begin() as conn:
         streams.remove(conn, desk.changeable(conn, stream_id).stream_id)
     desk.ring(stream_id)
+    desk.services.bell.forget(stream_id)
     return Response(status_code=204)
 
 
 def _write(desk: Desk, said: StreamReplacement, names: set[str]) -> StreamConfiguration:
-    house, now_ms = _house(desk), desk.now()
-    with desk.store.begin() as conn:
+    form, now_ms = _form(desk), desk.now()
+    with desk.begin() as conn:
         before = desk.changeable(conn, said.stream_id)
-        after = house.applied(before, said, names, now_ms)
-        house.check_ours(said, before, after)
+        after = form.applied(before, said, names, now_ms)
+        form.check_ours(said, before, after)
         if replace(after, updated_at=before.updated_at) != before:
             streams.change(conn, desk.store.sealer, after)
         told = _told(desk, desk.stream(conn, said.stream_id))
@@ -112,9 +113,9 @@ def _write(desk: Desk, said: StreamReplacement, names: set[str]) -> StreamConfig
     return told
 
 
-def _house(desk: Desk) -> House:
-    return House(desk.settings, desk.services.guard)
+def _form(desk: Desk) -> WireForm:
+    return WireForm(desk.settings, desk.services.guard)
 
 
 def _told(desk: Desk, stream: Stream) -> StreamConfiguration:
-    return _house(desk).configuration(stream, secrets=desk.manages)
+    return _form(desk).configuration(stream, secrets=desk.manages)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Final
-from urllib.parse import parse_qsl, unquote_plus
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qsl, unquote
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
@@ -74,7 +74,10 @@ def _form(body: bytes) -> dict[str, str]:
 
 
 def _basic(header: str) -> tuple[str, str]:
-    """Name and secret, each form-urlencoded before it was put together (RFC 6749 §2.3.1)."""
+    """Name and secret, each form-urlencoded before they were put together (RFC 6749 §2.3.1).
+
+    Neither ever holds a blank, so a plus is one: of a client that encodes nothing, as curl does.
+    """
     scheme, _, value = header.partition(" ")
     try:
         given = base64.b64decode(value.strip(), validate=True).decode()
@@ -83,7 +86,7 @@ def _basic(header: str) -> tuple[str, str]:
     client_id, colon, secret = given.partition(":")
     if scheme.lower() != "basic" or not colon:
         raise _not_known()
-    return unquote_plus(client_id), unquote_plus(secret)
+    return unquote(client_id), unquote(secret)
 
 
 def _not_known() -> Problem:
@@ -97,7 +100,7 @@ _MEMBERS: Final = {
     "client_id_": "If it is not in the header Authorization: Basic.",
     "client_secret_": "If it is not in the header Authorization: Basic.",
 }
-_HOW: Final = {"security": [{"client": []}, {}]}
+_HOW: Final[dict[str, Any]] = {"security": [{"client": []}, {}]}
 
 
 @router.post(

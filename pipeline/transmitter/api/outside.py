@@ -1,4 +1,4 @@
-"""Access tokens of an authorization server outside: JWTs by its keys, issuer, audience (RFC 9068, RFC 8725)."""
+"""Access tokens of an authorization server outside: JWTs by its keys and issuer (RFC 9068, RFC 8725)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from pipeline.transmitter import receivers
 from pipeline.transmitter.api.bearer import Check
 from pipeline.transmitter.api.outside_keys import OutsideKeys
-from pipeline.transmitter.api.problems import Problem, bad_token, unavailable
+from pipeline.transmitter.api.problems import bad_token, missing_scope, unavailable
 from pipeline.transmitter.receivers import MANAGE, READ, Receiver
 from pipeline.transmitter.services import Services
 from pipeline.transmitter.texts import may_be_id
@@ -32,8 +32,9 @@ TYPES: Final = ("at+jwt", "application/at+jwt", "jwt", None)
 CLIENT: Final = ("client_id", "azp", "sub")
 """Claims that may name the client, first found first: RFC 9068 §2.2, OpenID Connect, the rest."""
 
-NOT_OUTSIDE: Final = "declared:"
+NOT_OUTSIDE: Final = "declared-"
 """So begin the receivers of declared streams; nobody outside is one of them."""
+EARLY: Final = ("nbf", "iat")
 AHEAD_S: Final = 60
 """By so much the clock of the authorization server may be ahead. An expired token is expired at once."""
 
@@ -58,7 +59,7 @@ class OutsideTokens:
         receiver_id = _client(claims)
         scopes = _scopes(claims)
         if not scopes:
-            raise Problem(403, "this token has none of the scopes ssf.read, ssf.manage", "insufficient_scope")
+            raise missing_scope(READ)
         receiver = await run_in_threadpool(self._receiver, receiver_id)
         return replace(receiver, scopes=scopes)
 
@@ -80,13 +81,13 @@ class OutsideTokens:
     def _claims(self, token: str, key: RSAKey | ECKey | OKPKey) -> Mapping[str, Any]:
         rules = jwt.JWTClaimsRegistry(
             now=self._services.clock() // 1000,
-            iss={"essential": True, "value": self._services.settings.token_issuer},
+            iss={"essential": True, "value": self._services.settings.token_issuer or ""},
             aud={"essential": True, "value": self._audience},
             exp={"essential": True},
         )
         try:
             claims = jwt.decode(token, key, algorithms=list(ALGORITHMS)).claims
-            early = {name: claims[name] for name in ("nbf", "iat") if name in claims}
+            early: dict[str, Any] = {name: claims[name] for name in EARLY if name in claims}
             rules.validate({name: value for name, value in claims.items() if name not in early})
             jwt.JWTClaimsRegistry(now=rules.now, leeway=AHEAD_S).validate(early)
         except ClaimError as error:
@@ -114,7 +115,7 @@ def _header(token: str) -> Mapping[str, Any]:
     if len(parts) != 3:
         raise bad_token("this token is not a JWT")
     try:
-        header = json_b64decode(parts[0])
+        header = json_b64decode(parts[0].encode())
     except (JoseError, ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):

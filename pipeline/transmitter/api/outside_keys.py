@@ -34,7 +34,10 @@ _log = logging.getLogger(__name__)
 
 
 class OutsideKeys:
-    """Finds a key by its id; an id not seen before is looked for once more, at most every `PAUSE_MS`."""
+    """Finds a key by its id; an id not seen before is looked for once more, at most every `PAUSE_MS`.
+
+    While keys are fetched again, known ones go on being good: a server that hangs holds up one call.
+    """
 
     def __init__(self, url: str, clock: Callable[[], int]) -> None:
         self._url = url
@@ -50,10 +53,12 @@ class OutsideKeys:
         Raises:
             OSError: there are no keys that are still good, and none can be fetched.
         """
-        if self._age(self._fetched_at) > FRESH_MS or self._pick(kid) is None:
+        known, age = self._pick(kid), self._age(self._fetched_at)
+        if known is None or age > (STALE_MS if self._lock.locked() else FRESH_MS):
             async with self._lock:
                 await self._refresh(kid)
-        return self._pick(kid)
+            return self._pick(kid)
+        return known
 
     def _pick(self, kid: str | None) -> Key | None:
         if kid is None:

@@ -59,4 +59,4 @@ class Addresses:
 
     def is_open(self, path: str) -> bool:
         """Whether *path* is answered without a token."""
-        return path.rstrip("/") == self.well_known or path.startswith(WELL_KNOWN) or self.below(path) in OPEN
+        return path.startswith(WELL_KNOWN) or self.below(path) in OPEN

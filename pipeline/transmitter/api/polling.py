@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Request
 from pydantic import Field
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import Connection, select
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.transmitter import polled
+from pipeline.transmitter import announcing, dry, polled, queue
 from pipeline.transmitter.api import forms
 from pipeline.transmitter.api.bearer import Reader
 from pipeline.transmitter.api.desk import Desk
 from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.paths import POLL as PATH
 from pipeline.transmitter.api.problems import not_found
-from pipeline.transmitter.records import Stream
-from pipeline.transmitter.tables import QUEUED, sets
+from pipeline.transmitter.records import Queued, Stream
+from pipeline.transmitter.tables import sets
+from pipeline.transmitter.texts import may_be_id
 from pipeline.transmitter.vocabulary import POLL
+from pipeline.transmitter.waiting import bury
 
 router = APIRouter(tags=["delivery"])
 
@@ -89,7 +91,10 @@ async def poll(
     desk: Reader,
     request: Request,
 ) -> Polled:
-    """Take acknowledgements and hand out what waits (RFC 8936 §2); only an enabled stream hands out any."""
+    """Take acknowledgements and hand out what waits (RFC 8936 §2).
+
+    A stream that is not enabled hands out only what is said of its status (SSF 1.0 §8.1.5).
+    """
     await run_in_threadpool(_settle, desk, stream_id, body)
     most, bell = _most(desk, body), desk.services.bell
     answer = await run_in_threadpool(_hand_out, desk, stream_id, most)
@@ -116,13 +121,17 @@ def _settle(desk: Desk, stream_id: str, body: Poll) -> None:
     if not body.ack and not body.set_errors:
         return
     now_ms = desk.now()
-    errors: Mapping[str, tuple[str, str]] = {
-        jti: (error.err, error.description) for jti, error in body.set_errors.items()
-    }
     with desk.store.begin() as conn:
-        desk.stream(conn, stream_id)
-        polled.acknowledge(conn, stream_id, set(body.ack) - set(errors), now_ms)
-        polled.refuse(conn, stream_id, errors, now_ms)
+        _polled(desk.stream(conn, stream_id))
+        polled.acknowledge(conn, stream_id, set(body.ack) - set(body.set_errors), now_ms)
+        polled.refuse(conn, stream_id, _errors(conn, stream_id, body), now_ms)
+
+
+def _errors(conn: Connection, stream_id: str, body: Poll) -> dict[str, tuple[str, str]]:
+    """What is said of tokens that there are: each is written one by one, so strange ones are left out."""
+    asked = ((stream_id, jti) for jti in body.set_errors if may_be_id(jti))
+    known = sorted(jti for _, jti in queue.known(conn, asked))
+    return {jti: (body.set_errors[jti].err, body.set_errors[jti].description) for jti in known}
 
 
 def _hand_out(desk: Desk, stream_id: str, most: int) -> Polled:
@@ -130,21 +139,30 @@ def _hand_out(desk: Desk, stream_id: str, most: int) -> Polled:
     now_ms = desk.now()
     with desk.store.read() as conn:
         stream = _polled(desk.stream(conn, stream_id))
-        ready = conn.scalar(select(sets.c.seq).where(_ready(stream_id, now_ms)).limit(1)) is not None
-    if stream.status != "enabled" or not ready:
-        return Polled(sets={}, moreAvailable=False)
-    if most == 0:
-        return Polled(sets={}, moreAvailable=True)
+        due = polled.ready(stream_id, now_ms, _only(stream))
+        ready = conn.scalar(select(sets.c.seq).where(due).limit(1)) is not None
+    if most == 0 or not ready:
+        return Polled(sets={}, moreAvailable=ready)
     with desk.store.begin() as conn:
-        if _polled(desk.stream(conn, stream_id)).status != "enabled":
-            return Polled(sets={}, moreAvailable=False)
+        stream = _polled(desk.stream(conn, stream_id))
         redelivery_ms = int(desk.settings.redelivery_s * 1000)
-        found, more = polled.hand_out(conn, stream_id, now_ms, most, redelivery_ms)
+        found, more = polled.hand_out(conn, stream_id, now_ms, most, redelivery_ms, _only(stream))
+        if desk.settings.dry_run:
+            found = _told(conn, found, stream, now_ms)
     return Polled(sets={one.jti: one.jwt for one in found}, moreAvailable=more)
 
 
-def _ready(stream_id: str, now_ms: int) -> ColumnElement[bool]:
-    return (sets.c.stream_id == stream_id) & QUEUED & (sets.c.due_at <= now_ms)
+def _only(stream: Stream) -> str | None:
+    """The one event that leaves the stream as it is now; of `None`, all do."""
+    return None if stream.status == "enabled" else announcing.EVENT
+
+
+def _told(conn: Connection, found: list[Queued], stream: Stream, now_ms: int) -> list[Queued]:
+    """In a dry run, tell what would be handed out and hand out nothing."""
+    for one in found:
+        result = dry.told(one, stream)
+        bury(conn, one.seq, result.error, result.text, now_ms)
+    return []
 
 
 def _polled(stream: Stream) -> Stream:

@@ -54,7 +54,7 @@ def read(stream_id: Annotated[StreamId, Query(description="Which stream.")], des
 )
 def change(body: StatusRequest, desk: Manager) -> StreamStatus:
     """Set the status of a stream (§8.1.2.2). What a paused stream holds goes out in order when it goes on."""
-    with desk.store.begin() as conn:
+    with desk.begin() as conn:
         stream_id = desk.stream(conn, body.stream_id).stream_id
         streams.set_status(conn, stream_id, body.status, body.reason, desk.now())
         stored = desk.stream(conn, stream_id)

@@ -73,7 +73,7 @@ def remove(body: RemoveSubject, desk: Manager) -> Response:
 
 
 def _say(desk: Desk, body: RemoveSubject, *, included: bool) -> None:
-    with desk.store.begin() as conn:
+    with desk.begin() as conn:
         stream = desk.stream(conn, body.stream_id)
         if _count(conn, stream.stream_id) >= MOST:
             raise Problem(429, f"a stream may have {MOST} words about subjects; make another stream")

@@ -31,7 +31,7 @@ class VerificationRequest(Request):
 def verify(body: VerificationRequest, desk: Manager) -> Response:
     """Send a verification token to the stream (§8.1.4.2). It is queued when the answer comes."""
     now_ms, signer = desk.now(), desk.services.signer
-    with desk.store.begin() as conn:
+    with desk.begin() as conn:
         stream = desk.stream(conn, body.stream_id)
         _check(desk.settings.min_verification_s, stream, now_ms)
         signer.refresh(conn)
