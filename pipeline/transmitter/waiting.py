@@ -122,9 +122,9 @@ def bury(conn: Connection, seq: int, error: str, text: str, now_ms: int) -> bool
 
 def held(conn: Connection, stream_id: str) -> tuple[int, int | None]:
     """Return how many tokens of a stream wait, and since when the oldest does, ms."""
-    waiting = (sets.c.stream_id == stream_id) & QUEUED
-    oldest = conn.scalar(select(sets.c.created_at).where(waiting).order_by(sets.c.seq).limit(1))
-    return conn.scalar(select(func.count()).where(waiting)) or 0, oldest
+    waiting = select(func.count(), func.min(sets.c.created_at)).where(sets.c.stream_id == stream_id, QUEUED)
+    count, oldest = conn.execute(waiting).one()
+    return count, oldest
 
 
 def ended(state: str, error: str, text: str, now_ms: int) -> dict[str, Any]:
@@ -153,13 +153,12 @@ def queued(row: Sequence[Any]) -> Queued:
 
 
 def _heads(stream_id: str) -> Select[Any]:
-    before = sets.alias("before")
-    older: Select[Any] = (
-        select(literal_column("1"))
-        .where(before.c.stream_id == sets.c.stream_id, before.c.lane == sets.c.lane)
-        .where(before.c.seq < sets.c.seq, before.c.state == literal_column("'queued'"))
-    )
-    return select(*COLUMNS).where(sets.c.stream_id == stream_id, QUEUED, ~older.exists())
+    """The first of each lane; a subquery a row, as PostgreSQL would join NOT EXISTS by the stream alone."""
+    lane = sets.alias("lane")
+    of_lane = (lane.c.stream_id == sets.c.stream_id) & (lane.c.lane == sets.c.lane)
+    waiting = of_lane & (lane.c.state == literal_column("'queued'"))
+    first = select(func.min(lane.c.seq)).where(waiting).scalar_subquery()
+    return select(*COLUMNS).where(sets.c.stream_id == stream_id, QUEUED, sets.c.seq == first)
 
 
 def _delivered(conn: Connection, which: ColumnElement[bool], now_ms: int) -> int:
