@@ -2,6 +2,8 @@
 
 from hypothesis import settings
 
+pytest_plugins = ["stores"]
+
 # How long an example takes says something of the machine and what else it does, nothing of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

@@ -10,7 +10,7 @@ import numpy as np
 from models.columns import KINDS
 from models.state import Names, SessionTable
 from models.volumes import named_volumes
-from pipeline import lineage, outputs
+from pipeline import escalation, lineage, outputs
 from pipeline.case import Case
 from pipeline.moment import Decision, stable_id
 from pipeline.outbox import Outbox
@@ -19,8 +19,13 @@ from pipeline.overload import ENDED, REVOKED
 SUMMARY_MS: Final = 1_800_000
 
 
-def acknowledge(table: SessionTable, cases: dict[int, Case], ack: dict[str, Any], out: Outbox) -> str:
-    """Take the enforcer's word on a revocation; the reason why it cannot be taken, else nothing."""
+def acknowledge(
+    table: SessionTable, cases: dict[int, Case], ack: dict[str, Any], out: Outbox, stamp: outputs.Stamp
+) -> str:
+    """Take the enforcer's word on a revocation; the reason why it cannot be taken, else nothing.
+
+    Where people were told that it is missing, the finding that told them is closed.
+    """
     row = table.find(ack["tenant"], ack["session_id"])
     case = cases.get(row) if row >= 0 else None
     if case is None or case.revocation is None:
@@ -33,9 +38,14 @@ def acknowledge(table: SessionTable, cases: dict[int, Case], ack: dict[str, Any]
         out.count("revocations", "failed")
         return ""
     if not revocation.acknowledged:
+        alarmed = escalation.is_unconfirmed(case)
         revocation.acknowledged = True
         out.count("revocations", "acknowledged")
+        out.time("confirmation_seconds", (stamp.now_ms - revocation.command["decided_at"]) / 1000)
         table.rows["wake_at"][row] = 0
+        if alarmed and case.finding:
+            _close(Names.unpack(table.names[row]).plain(), case, ack["occurred_at"], stamp, out)
+            case.finding, case.finding_at = "", 0
     return ""
 
 
@@ -78,12 +88,15 @@ class Farewell:
             for device_id in filter(None, (*(case.devices if case else ()), who["device_id"])):
                 out.send(outputs.binding(who, kind, device_id, "ended", event_id, self.at))
         if case and case.finding:
-            out.send(
-                outputs.finding(who, case, outcome_of(case, self.at), [], outputs.CLOSE, self.at, self.stamp)
-            )
-            out.count("findings", "close")
+            _close(who, case, self.at, self.stamp, out)
         if case and not case.revocation:
             lineage.adopt(case, who["tenant"], event_id, self.at, out)
+
+
+def _close(who: dict[str, str], case: Case, at: int, stamp: outputs.Stamp, out: Outbox) -> None:
+    """The episode of a session that is over is over too."""
+    out.send(outputs.finding(who, case, outcome_of(case, at), [], outputs.CLOSE, at, stamp))
+    out.count("findings", "close")
 
 
 def outcome_of(case: Case, at: int) -> Decision:

@@ -10,9 +10,8 @@ from models.detector import Detector
 from pipeline.pseudonyms import keyed, read_keys
 from pipeline.reload import Configured, Models
 from pipeline.scorer import Options
-from pipeline.settings import Settings
+from pipeline.settings import Settings, limits_of
 from pipeline.stage import StageKind
-from schemas.decoded import Limits
 
 
 def configured(settings: Settings) -> Configured:
@@ -52,7 +51,6 @@ def options(
     With *event_clock* a decision bears the time of its event: a replay has no other. Only what comes
     *from_topics* has headers that can vouch for its tenant.
     """
-    future_ms, tenancy = round(settings.max_future_s * 1000), settings.tenancy and from_topics
     return Options(
         partitions=partitions,
         max_sessions=settings.max_sessions_per_partition,
@@ -60,5 +58,5 @@ def options(
         sweep_ms=round(settings.sweep_s * 1000),
         event_clock=event_clock,
         unscored_lag_ms=0 if event_clock else round(settings.unscored_lag_s * 1000),
-        limits=Limits(settings.max_record_bytes, future_ms, tenancy=tenancy),
+        limits=limits_of(settings, from_topics=from_topics),
     )

@@ -20,9 +20,11 @@ import click
 COMMANDS: Final = {
     "demo": "Watch attacks being noticed and sessions revoked, without Kafka.",
     "worker": "Join what happens in Kafka and decide, until told to stop.",
+    "transmitter": "Tell identity providers: Shared Signals, pushed or polled.",
     "replay": "Play a recording through the same stages, without Kafka.",
     "explain": "Tell how a decision came about and what was done.",
     "diff": "Tell what two replays decide differently, and why.",
+    "revocations": "Tell what became of revocations: delivered, confirmed, overdue.",
     "feedback": "Give a verdict on a decision or a session.",
     "simulate": "Write a labelled recording of simulated days.",
     "convert": "Turn other people's logs into a recording.",
@@ -59,6 +61,7 @@ EXIT_CODES: Final = {
     "pipeline.capacity.TooLittleError": WRONG_INPUT,
     "pipeline.convert.logs.UnreadableLogError": WRONG_INPUT,
     "pipeline.commands.model.NothingPromotedError": NO,
+    "pipeline.commands.transmitter.NothingToDoError": NO,
     "pipeline.demo.DemoError": NO,
     "pipeline.faust_parts.UnknownFaustError": WRONG_INPUT,
     "pipeline.policy.BadPolicy": WRONG_INPUT,
@@ -71,6 +74,13 @@ EXIT_CODES: Final = {
     "pipeline.topic_admin.BrokerUnreachableError": NO_BROKER,
     "pipeline.topic_admin.RightsMissingError": NO_BROKER,
     "pipeline.topic_admin.TopicsNotReadyError": NO_BROKER,
+    "pipeline.transmitter.declared.BadStreamsError": WRONG_INPUT,
+    "pipeline.transmitter.rehearsal.NoRehearsalError": NO,
+    "pipeline.transmitter.receivers.BadReceiverError": WRONG_INPUT,
+    "pipeline.transmitter.sealing.SealError": WRONG_INPUT,
+    "pipeline.transmitter.signing.WeakKeyError": WRONG_INPUT,
+    "pipeline.transmitter.store.StoreError": NO_BROKER,
+    "pipeline.transmitter.subjects.SubjectsError": WRONG_INPUT,
 }
 """Errors that are told in a sentence, by name: naming them does not load their modules. Others are bugs."""
 
@@ -160,8 +170,8 @@ def main(ctx: click.Context) -> None:
     """Decide, all the time, whether a session still deserves trust.
 
     Settings come from the environment (`session-risk settings` shows them). Exit codes: 0 done, 1 the answer
-    is no, 2 wrong input or settings, 3 no broker, wrong
-    topics or missing rights, 130 interrupted.
+    is no, 2 wrong input or settings, 3 no broker, no store,
+    wrong topics or missing rights, 130 interrupted.
     """
     # That a broker does not answer is told once, by whoever asked it.
     client = logging.getLogger("aiokafka")

@@ -66,7 +66,7 @@ async def writing(connection: Connection) -> AsyncIterator[Writer]:
     try:
         async with _answered(connection):
             await producer.start()
-        with _permitted(connection, "write"):
+        with permitted(connection, "write"):
             yield Writer(producer)
     finally:
         await producer.stop()
@@ -79,7 +79,7 @@ async def following(connection: Connection, topics: Sequence[str]) -> AsyncItera
     Raises `BrokerUnreachableError`, `TopicsNotReadyError` where a topic is missing, or `RightsMissingError`
     where it may not be read.
     """
-    async with _reading(connection, topics) as reader:
+    async with reading(connection, topics) as reader:
         partitions = reader.assignment()
         await reader.seek_to_end(*partitions)
         for partition in partitions:
@@ -94,7 +94,7 @@ async def matching(connection: Connection, topic: str, text: str) -> list[bytes]
     """
     wanted = text.encode()
     found: list[tuple[int, bytes]] = []
-    async with _reading(connection, [topic]) as reader:
+    async with reading(connection, [topic]) as reader:
         ends = await reader.end_offsets(reader.assignment())
         while unread := [tp for tp, end in ends.items() if end and await reader.position(tp) < end]:
             for records in (await reader.getmany(*unread, timeout_ms=1000)).values():
@@ -111,7 +111,7 @@ async def history(
     One partition comes after another, so that the same records always come in the same order. Raises as
     `following` does.
     """
-    async with _reading(connection, [topic]) as reader:
+    async with reading(connection, [topic]) as reader:
         partitions = sorted(reader.assignment())
         ends = await reader.end_offsets(partitions)
         begins = await reader.beginning_offsets(partitions)
@@ -130,9 +130,9 @@ async def begin_at_end(connection: Connection, group: str, topics: Sequence[str]
 
     Raises as `following` does.
     """
-    async with _reading(connection, topics) as reader:
+    async with reading(connection, topics) as reader:
         ends = await reader.end_offsets(reader.assignment())
-    async with _started(connection, (), group_id=group) as member:
+    async with started(connection, (), group_id=group) as member:
         member.assign(list(ends))
         await member.commit(ends)
 
@@ -142,7 +142,7 @@ async def retained(connection: Connection, topics: Sequence[str], since_ms: int 
 
     Each partition is in order. Raises as `following` does.
     """
-    async with _reading(connection, topics) as reader:
+    async with reading(connection, topics) as reader:
         ends = await reader.end_offsets(reader.assignment())
         if since_ms:
             found = await reader.offsets_for_times(dict.fromkeys(ends, since_ms))
@@ -168,9 +168,9 @@ async def remove(connection: Connection, topics: Sequence[str]) -> None:
 
 
 @asynccontextmanager
-async def _reading(connection: Connection, topics: Sequence[str]) -> AsyncIterator[Any]:
+async def reading(connection: Connection, topics: Sequence[str]) -> AsyncIterator[Any]:
     """Give a consumer of all partitions of *topics*, from their beginning."""
-    async with _started(connection, topics, group_id=None) as reader:
+    async with started(connection, topics, group_id=None) as reader:
         found = {partition.topic for partition in reader.assignment()}
         if missing := [topic for topic in topics if topic not in found]:
             raise TopicsNotReadyError(
@@ -184,7 +184,8 @@ async def _reading(connection: Connection, topics: Sequence[str]) -> AsyncIterat
 
 
 @asynccontextmanager
-async def _started(connection: Connection, topics: Sequence[str], group_id: str | None) -> AsyncIterator[Any]:
+async def started(connection: Connection, topics: Sequence[str], group_id: str | None) -> AsyncIterator[Any]:
+    """Give a consumer, of aiokafka, that commits nothing by itself; raises as `following` does."""
     reader = aiokafka.AIOKafkaConsumer(
         *topics,
         **connection.for_aiokafka(),
@@ -197,14 +198,15 @@ async def _started(connection: Connection, topics: Sequence[str], group_id: str 
     try:
         async with _answered(connection):
             await reader.start()
-        with _permitted(connection, "read"):
+        with permitted(connection, "read"):
             yield reader
     finally:
         await reader.stop()
 
 
 @contextmanager
-def _permitted(connection: Connection, what: str) -> Iterator[None]:
+def permitted(connection: Connection, what: str) -> Iterator[None]:
+    """Raise `RightsMissingError`, that this client may not do *what*, where the brokers say so."""
     try:
         yield
     except TopicAuthorizationFailedError as error:
@@ -217,7 +219,7 @@ def _permitted(connection: Connection, what: str) -> Iterator[None]:
 @asynccontextmanager
 async def _answered(connection: Connection) -> AsyncIterator[None]:
     try:
-        with _permitted(connection, "see"):
+        with permitted(connection, "see"):
             yield
     except (KafkaConnectionError, TimeoutError, OSError) as error:
         raise BrokerUnreachableError(

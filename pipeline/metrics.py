@@ -30,6 +30,9 @@ PREFIX: Final = "session_risk_"
 LATENCY: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds; from the best case of a loopback broker to what nobody should ever see."""
 
+PATIENCE: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
+"""Seconds; from an enforcer that answers at once to one that was repaired by hand."""
+
 SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 """Records in a chunk."""
 
@@ -39,7 +42,7 @@ ACTIONS: Final = ("allow", "step_up", "revoke")
 VERDICTS: Final = (
     "true_positive", "false_positive", "benign_true_positive", "unsure", "confirmed_compromised",
 )  # fmt: skip
-REVOCATION: Final = ("sent", "held", "resent", "acknowledged", "failed")
+REVOCATION: Final = ("sent", "held", "resent", "unconfirmed", "acknowledged", "failed")
 
 
 def _counter(name: str, help_: str, **labels: tuple[str, ...]) -> Metric[Counter]:
@@ -95,6 +98,8 @@ class Metrics:
         "From the record of the causing event to the broker's acknowledgement of the command.",
         LATENCY,
     )
+
+    confirmation_seconds = _histogram("confirmation_seconds", "From revocation to confirmation.", PATIENCE)
 
     # How the work goes.
     chunk_seconds = _histogram("chunk_seconds", "From a chunk's arrival to its end.", LATENCY, stage=ANY)
@@ -227,6 +232,8 @@ class Watch:
             metrics.dead_letters.labels(reason).inc(number)
         for (field, *labels), number in outcome.counts.items():
             metrics.count(field, *labels, by=number)
+        for field, seconds in outcome.times:
+            getattr(metrics, field).observe(seconds)
 
     def sent(self, kind: str, messages: Sequence[Message], newest_ms: int, acked_ms: int) -> None:
         took = max(0.0, (acked_ms - newest_ms) / 1000)
@@ -257,17 +264,19 @@ class Watch:
         self.metrics.recovering.labels(kind).set(sum(one == kind for one, _ in self._recovering))
 
 
-def serve(registry: CollectorRegistry, host: str, port: int) -> Callable[[], None]:
-    """Answer scrapes of *registry*, and of the process's own figures, from a thread; call the result to stop.
+def serve(
+    registry: CollectorRegistry, host: str, port: int, setting: str = "SESSION_RISK_METRICS_PORT"
+) -> Callable[[], None]:
+    """Answer scrapes of *registry* and of the process's own figures from a thread; call the result to stop.
 
-    Raises `OSError` saying which setting to change when the address cannot be had.
+    Raises `OSError` that names *setting* where the address cannot be had.
     """
     ProcessCollector(registry=registry)
     try:
         server, thread = start_http_server(port, addr=host, registry=registry)
     except OSError as error:
-        message = f"metrics cannot listen on {host}:{port} ({error.strerror}); set SESSION_RISK_METRICS_PORT"
-        raise OSError(error.errno, message) from error
+        why = f"metrics cannot listen on {host}:{port} ({error.strerror}); set {setting}"
+        raise OSError(error.errno, why) from error
 
     def stop() -> None:
         server.shutdown()
@@ -277,10 +286,10 @@ def serve(registry: CollectorRegistry, host: str, port: int) -> Callable[[], Non
     return stop
 
 
-def markdown() -> str:
-    """Return the table of all metrics as it stands in the runbook."""
+def markdown(rows: Iterable[Metric[MetricWrapperBase]] = METRICS.values()) -> str:
+    """Return the table of *rows*, of all of a worker's metrics, as it stands in the runbook."""
     lines = ["| metric | type | labels | what it says |", "|---|---|---|---|"]
-    for row in METRICS.values():
+    for row in rows:
         labels = ", ".join(_label(*label) for label in row.labels.items()) or "–"
         lines.append(f"| `{row.name}` | {row.type} | {labels} | {row.help} |")
     return "\n".join(lines) + "\n"

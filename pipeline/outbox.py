@@ -32,6 +32,7 @@ class Outbox:
         self.gone: list[ChangelogRow] = []
         self.dead: Counter[str] = Counter()
         self.counts: Counter[tuple[str, ...]] = Counter()
+        self.times: list[tuple[str, float]] = []
         self.events = 0
         self._topic = topic
 
@@ -39,6 +40,10 @@ class Outbox:
         """Count *by* on a metric of :mod:`pipeline.metrics`, named by its field."""
         if by:
             self.counts[metric, *labels] += by
+
+    def time(self, metric: str, seconds: float) -> None:
+        """Note how long something took, for the histogram with this field's name."""
+        self.times.append((metric, seconds))
 
     def count_events(self, metric: str, by: int) -> None:
         """Count events on a metric that is labelled by topic."""
@@ -80,7 +85,7 @@ class Outbox:
         sides = [cases[row].encode() if row in cases else b"" for row in touched]
         packed = state.encode(state.gather(table.rows, np.array(touched, np.int64)), names, sides, ORDER)
         rows: list[ChangelogRow] = [*self.gone, *packed]
-        return Outcome(self.messages, rows, self.events, dict(self.dead), dict(self.counts))
+        return Outcome(self.messages, rows, self.events, dict(self.dead), dict(self.counts), self.times)
 
 
 def row_key(names: bytes) -> bytes:

@@ -10,9 +10,10 @@ from typing import Any, Final
 from models.columns import FACTOR_CHANGES
 from models.features import FEATURE_SET
 from pipeline.case import Case
+from pipeline.escalation import UNCONFIRMED, UNCONFIRMED_TEXT, is_unconfirmed
 from pipeline.moment import Decision, stable_id
 from pipeline.reasons import MODEL_TEXT
-from pipeline.rules import ATTACK_VERSION, BIT, RULES
+from pipeline.rules import ATTACK_VERSION, BIT, RULES, Rule
 from pipeline.stage import Message
 from schemas.decode import encode
 from schemas.topics import (
@@ -29,6 +30,7 @@ from schemas.topics import (
 )
 
 SEVERITY_ID: Final = {"LOW": 2, "MEDIUM": 3, "HIGH": 4}
+CRITICAL: Final = 5
 RISK_LEVEL_ID: Final = {"LOW": 1, "MEDIUM": 2, "HIGH": 3}
 CREATE, UPDATE, CLOSE = 1, 2, 3
 MOST_USED: Final = 64
@@ -121,9 +123,10 @@ def finding(
     at: int, stamp: Stamp,
 ) -> Message:  # fmt: skip
     """An OCSF Detection Finding (class 2004): *activity* is create, update or close."""
-    status = 4 if activity == CLOSE else 3 if decision.suppressed else activity
     named = [RULES[BIT[detection]] for detection in decision.detections]
-    title = named[0].text if named else _OVER_TEXT if activity == CLOSE else MODEL_TEXT
+    alarm = is_unconfirmed(case) and activity != CLOSE
+    status = 4 if activity == CLOSE else 3 if decision.suppressed and not alarm else activity
+    title = UNCONFIRMED_TEXT if alarm else _title(named, activity)
     actor: dict[str, Any] = {"session": {"uid": who["session_id"]}}
     if who["principal_id"]:
         actor["user"] = {"uid": who["principal_id"], "type_id": 99}
@@ -132,7 +135,7 @@ def finding(
         evidence["device"] = {"uid": who["device_id"], "type_id": 0}
     members = {
         "category_uid": 2, "class_uid": 2004, "type_uid": 200400 + activity, "activity_id": activity,
-        "status_id": status, "severity_id": SEVERITY_ID[decision.level], "time": at,
+        "status_id": status, "severity_id": CRITICAL if alarm else SEVERITY_ID[decision.level], "time": at,
         "start_time": case.finding_at,
         "message": title, "is_alert": activity != CLOSE,
         "metadata": {
@@ -141,7 +144,7 @@ def finding(
             "product": {"name": "session-risk", "vendor_name": "session-risk"},
         },
         "finding_info": {
-            "uid": case.finding, "title": title, "types": list(decision.detections),
+            "uid": case.finding, "title": title, "types": [UNCONFIRMED] * alarm + decision.detections,
             "created_time": case.finding_at, "modified_time": at,
             "attacks": [
                 {"version": ATTACK_VERSION, "technique": {"uid": technique}}
@@ -156,6 +159,12 @@ def finding(
         },
     }  # fmt: skip
     return keyed(SESSION_FINDINGS, who["session_id"], members)
+
+
+def _title(named: Sequence[Rule], activity: int) -> str:
+    if named:
+        return named[0].text
+    return _OVER_TEXT if activity == CLOSE else MODEL_TEXT
 
 
 def shadow(who: Mapping[str, str], opinions: Mapping[str, Any], at: int, stamp: Stamp) -> Message:

@@ -15,7 +15,7 @@ from models.segments import Bools
 from models.sequence import UNCLEAR
 from models.state import Names
 from models.volumes import named_volumes
-from pipeline import feedback, lineage, outputs
+from pipeline import escalation, feedback, lineage, outputs
 from pipeline.afterwards import outcome_of
 from pipeline.brain import Brain
 from pipeline.case import DEVICES, Revocation
@@ -157,15 +157,13 @@ class Reporter:
             self.out.count("challenges", "passed")
         if not missed and _MISSED in case.episodes:
             self.out.count("challenges", "missed")
-        told: list[dict[str, Any]] = []
-        if decision.report:
-            odd, transition = self.walk.moved(sight.index), self.walk.transition(sight)
-            told = reasons(decision.parts, self.judge.limits, odd, transition)
-            decision.learning = self.walk.learning(sight.index)
+        revocation = case.revocation
+        if revocation and not revocation.acknowledged and sight.at >= revocation.due:
+            self._remind(sight, revocation)
+            decision.report |= escalation.is_news(revocation)
+        told = self._reasons(sight, decision) if decision.report else []
         if decision.revoke:
             self._revoke(sight, decision)
-        elif case.revocation and not case.revocation.acknowledged and sight.at >= case.revocation.due:
-            self._remind(sight)
         if decision.challenge:
             self._challenge(sight, decision)
         if decision.held:
@@ -175,6 +173,17 @@ class Reporter:
             lineage.tell_level(sight, self.out)
         if decision.report:
             self._report(sight, decision, told)
+
+    def _reasons(self, sight: Sight, decision: Decision) -> list[dict[str, Any]]:
+        """Why, in words; the decision learns what it could not know yet."""
+        odd, transition = self.walk.moved(sight.index), self.walk.transition(sight)
+        told = reasons(decision.parts, self.judge.limits, odd, transition)
+        decision.learning = self.walk.learning(sight.index)
+        revocation = sight.case.revocation
+        if revocation and escalation.is_unconfirmed(sight.case):
+            told.append(escalation.reason(revocation, self.judge.policy.times.ack_s))
+            told.sort(key=lambda one: -float(one["contribution"]))
+        return told
 
     def _report(self, sight: Sight, decision: Decision, told: list[dict[str, Any]]) -> None:
         cause = outputs.origin(str(sight.event["event_id"]))
@@ -186,7 +195,7 @@ class Reporter:
             reason = "guard" if decision.held else "waiting" if decision.waits else "suppression"
             self.out.count("suppressed", reason)
         case = sight.case
-        if decision.level != LEVELS[0]:
+        if decision.level != LEVELS[0] or escalation.is_unconfirmed(case):
             activity = outputs.UPDATE if case.finding else outputs.CREATE
             if not case.finding:
                 case.finding, case.finding_at = stable_id(decision.decision_id, "finding"), sight.at
@@ -228,17 +237,16 @@ class Reporter:
         lineage.tell_children(sight, self.out)
         self._gone(sight, "revoked")
 
-    def _remind(self, sight: Sight) -> None:
+    def _remind(self, sight: Sight, revocation: Revocation) -> None:
         """No acknowledgement by the deadline: the same command again, each time after twice as long."""
-        revocation = sight.case.revocation
-        if revocation is None:
-            return
         wait = int(self.judge.policy.times.ack_s * 1000) << min(revocation.sends, 20)
         revocation.sends += 1
         revocation.due = sight.at + wait
         revocation.command["deadline"] = self._stamp(sight.at).now_ms + wait
         self.out.send(outputs.revocation(revocation.command))
         self.out.count("revocations", "resent")
+        if escalation.is_news(revocation):
+            self.out.count("revocations", "unconfirmed")
 
     def _challenge(self, sight: Sight, decision: Decision) -> None:
         stamp = self._stamp(sight.at)

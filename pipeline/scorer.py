@@ -93,7 +93,8 @@ class SessionScorer:
         out.take(decoded, records)
         if topic == REVOCATION_ACKS:
             for event, place in zip(decoded.events, decoded.places, strict=True):
-                if reason := acknowledge(self.table, self.cases, event, out):
+                stamp = self._stamp(event["occurred_at"], out)
+                if reason := acknowledge(self.table, self.cases, event, out, stamp):
                     out.reject(records[place], reason)
         elif topic == SESSION_FEEDBACK:
             for event, place in zip(decoded.events, decoded.places, strict=True):

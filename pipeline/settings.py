@@ -9,11 +9,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Self, get_args, get_origin
+from typing import Any, Final, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.transmitter.settings import TransmitterSettings
+from schemas.decoded import Limits
 
 PREFIX: Final = "SESSION_RISK_"
 
@@ -187,29 +190,49 @@ def _is(kind: Callable[[], bool]) -> bool:
         return False
 
 
+_Kind = TypeVar("_Kind", bound=BaseSettings)
+GROUPS: Final[tuple[type[BaseSettings], ...]] = (Settings, TransmitterSettings)
+"""The settings of a worker and of everything around it, and those of the transmitter."""
+
+
 def load(**given: Any) -> Settings:
     """Read the settings: what is *given* first, then the environment, then the defaults.
 
     Raises `SettingsError` with a line for each setting that cannot be used, and for each `SESSION_RISK_` name
     that no setting has.
     """
+    return _load(Settings, given)
+
+
+def load_transmitter(**given: Any) -> TransmitterSettings:
+    """Read the settings of the transmitter as `load` does the others."""
+    return _load(TransmitterSettings, given)
+
+
+def _load(kind: type[_Kind], given: Mapping[str, Any]) -> _Kind:
     unknown = list(_unknown_names(os.environ))
     try:
-        settings = Settings(**given)
+        settings = kind(**given)
     except ValidationError as error:
-        raise SettingsError("\n".join([*unknown, *_complaints(error)])) from None
+        raise SettingsError("\n".join([*unknown, *_complaints(kind, error)])) from None
     if unknown:
         raise SettingsError("\n".join(unknown))
     return settings
 
 
-def env_name(field: str) -> str:
-    """Return the environment variable of the setting *field*."""
-    return f"{PREFIX}{field}".upper()
+def limits_of(settings: Settings, *, from_topics: bool) -> Limits:
+    """Return what records must keep to. Only what comes *from_topics* has headers that vouch for a tenant."""
+    future_ms, tenancy = round(settings.max_future_s * 1000), settings.tenancy and from_topics
+    return Limits(settings.max_record_bytes, future_ms, tenancy=tenancy)
+
+
+def env_name(field: str, kind: type[BaseSettings] = Settings) -> str:
+    """Return the environment variable of the setting *field* of *kind*."""
+    return f"{kind.model_config['env_prefix']}{field}".upper()
 
 
 def _unknown_names(environ: Mapping[str, str]) -> Iterator[str]:
-    known = [field.upper() for field in Settings.model_fields]
+    known = [env_name(field, kind).removeprefix(PREFIX) for kind in GROUPS for field in kind.model_fields]
     for name in sorted(environ):
         rest = name.removeprefix(PREFIX)
         if rest != name and rest not in known:
@@ -217,69 +240,21 @@ def _unknown_names(environ: Mapping[str, str]) -> Iterator[str]:
             yield f"{name}: no such setting" + (f"; is {PREFIX}{near[0]} meant?" if near else "")
 
 
-def _complaints(error: ValidationError) -> Iterator[str]:
+def _complaints(kind: type[BaseSettings], error: ValidationError) -> Iterator[str]:
     for found in error.errors(include_url=False):
         message = found["msg"].removeprefix("Value error, ").replace("Input should", "should")
         if not found["loc"]:
             yield message
             continue
-        field = str(found["loc"][0])
-        secret = "password" in field or (field == "broker" and "@" in str(found["input"]))
-        value = "" if secret else f"={found['input']}"
-        about = (
-            Settings.model_fields[field].description if field in Settings.model_fields else "no such setting"
-        )
-        yield f"{env_name(field)}{value}: {message} ({about})"
+        name = str(found["loc"][0])
+        field = kind.model_fields.get(name)
+        value = "" if _secret(name, field, found["input"]) else f"={found['input']}"
+        about = "no such setting" if field is None else field.description
+        yield f"{env_name(name, kind)}{value}: {message} ({about})"
 
 
-class Row(NamedTuple):
-    """One setting as people read it."""
-
-    env: str
-    default: str
-    type: str
-    description: str
-
-
-def table() -> tuple[Row, ...]:
-    """Return a row for every setting, in the order of the file."""
-    return tuple(
-        Row(env_name(name), _default(field), _type(field), field.description or "")
-        for name, field in Settings.model_fields.items()
+def _secret(name: str, field: FieldInfo | None, value: object) -> bool:
+    holds_password = "password" in name or (name == "broker" and "@" in str(value))
+    return holds_password or (
+        field is not None and SecretStr in (field.annotation, *get_args(field.annotation))
     )
-
-
-def markdown() -> str:
-    """Return the table of all settings as it stands in the README."""
-    lines = ["| setting | default | type | what it is |", "|---|---|---|---|"]
-    for row in table():
-        default = f"`{row.default}`" if row.default else "–"
-        lines.append(f"| `{row.env}` | {default} | {row.type} | {row.description} |")
-    return "\n".join(lines) + "\n"
-
-
-def _default(field: FieldInfo) -> str:
-    if field.default is None:
-        return ""
-    return str(field.default).lower() if isinstance(field.default, bool) else f"{field.default}"
-
-
-_WORDS: Final[dict[object, str]] = {
-    bool: "true or false",
-    float: "number",
-    int: "whole number",
-    str: "text",
-    Path: "path",
-    SecretStr: "secret",
-}
-
-
-def _type(field: FieldInfo) -> str:
-    kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)] or [field.annotation]
-    kind = kinds[0] if len(kinds) == 1 else Literal[tuple(kinds)]
-    if get_origin(kind) is Literal:
-        return ", ".join(f"`{choice}`" for choice in get_args(kind))
-    bounds = {type(bound).__name__: bound for bound in field.metadata}
-    if "Ge" in bounds and "Le" in bounds:
-        return f"{_WORDS[kind]}, {bounds['Ge'].ge} to {bounds['Le'].le}"
-    return _WORDS[kind]

@@ -55,8 +55,8 @@ ChangelogRow = tuple[bytes, bytes | None]
 class Outcome:
     """What a stage wants done: *messages* produced first, then *rows* written to its own changelog partition.
 
-    *events*, *dead_letters* (count by reason) and *counts* (by the metric's field in `pipeline.metrics` and
-    its label values) are for metrics only.
+    *events*, *dead_letters* (count by reason), *counts* (by the metric's field in `pipeline.metrics` and its
+    label values) and *times* (fields of histograms, and seconds) are for metrics only.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -64,6 +64,7 @@ class Outcome:
     events: int = 0
     dead_letters: dict[str, int] = field(default_factory=dict)
     counts: dict[tuple[str, ...], int] = field(default_factory=dict)
+    times: list[tuple[str, float]] = field(default_factory=list)
 
 
 class Stage(Protocol):

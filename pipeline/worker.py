@@ -27,15 +27,6 @@ STOP_SECONDS = 30.0
 """How long stopping may take before the process gives up on an orderly end."""
 
 
-def end_if_told() -> None:
-    """Have SIGTERM end this process in order from now on, though it cannot listen yet: nothing has begun."""
-
-    def end(*_: object) -> None:
-        raise SystemExit(0)
-
-    signal.signal(signal.SIGTERM, end)
-
-
 def run_worker(app: EdgeApp) -> int:
     """Run *app* until SIGTERM or SIGINT, or until it fails; return the process's exit code."""
     sys.setswitchinterval(SWITCH_SECONDS)

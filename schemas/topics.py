@@ -46,7 +46,8 @@ ROLES: dict[Role, str] = {
     "device-management": "Tells how devices are: an MDM, an MTD, the collector of an in-app SDK.",
     "identity-provider": "Tells who signs in and how; ends and challenges sessions, and says so.",
     "gateway": "Tells which calls are made; ends and challenges sessions, and says so.",
-    "transmitter": "Passes decisions and commands on to others as security events, and their answers back.",
+    "transmitter": "Tells others as security events what was decided and which factors changed; passes their "
+    "answers back.",
     "soc": "Reads decisions, findings and commands, gives verdicts: analysts, a SIEM.",
     "operator": "Says which model decides and whether commands are given; looks after dead letters.",
     "data-engineer": "Exports, replays, trains and compares; writes nothing.",
@@ -112,7 +113,7 @@ _ROWS = (
     Topic(
         AUTH_EVENTS, "session_id", events.AuthEvent, "input", 7 * DAY_MS,
         "Sign-ins, challenges, tokens and sign-outs.",
-        writers=("identity-provider",), readers=("worker", "data-engineer"),
+        writers=("identity-provider",), readers=("worker", "transmitter", "data-engineer"),
     ),
     Topic(
         API_CALLS, "session_id", events.ApiCall, "input", 7 * DAY_MS,
@@ -182,7 +183,8 @@ _ROWS = (
     Topic(
         REVOCATION_ACKS, "session_id", control.RevocationAck, "control", 7 * DAY_MS,
         "The enforcer's word on a revocation: done, failed, unknown session.",
-        writers=("identity-provider", "gateway", "transmitter"), readers=("worker", "soc", "data-engineer"),
+        writers=("identity-provider", "gateway", "transmitter"),
+        readers=("worker", "transmitter", "soc", "data-engineer"),
     ),
     Topic(
         MODEL_CONTROL, "model", control.ModelControl, "control", None,

@@ -18,7 +18,7 @@ from pipeline.recorded import OUTPUT_TOPICS
 from pipeline.recording import INPUT_TOPICS
 from pipeline.rights import Right, rights_of
 from pipeline.scorer import Options
-from pipeline.settings import table
+from pipeline.settings_table import table
 from pipeline.topic_admin import STAGES
 from schemas.topics import MODEL_CONTROL, ROLES, TOPICS, Role, Topic
 
@@ -84,11 +84,13 @@ def test_a_producer_of_telemetry_may_write_that_and_nothing_else() -> None:
     assert rights_of("device-management", "app", STAGES) == (Right("write", "topic", "device-telemetry"),)
 
 
-def test_a_transmitter_reads_decisions_and_commands_and_writes_answers() -> None:
+def test_a_transmitter_reads_what_it_tells_others_and_answers_and_writes_answers() -> None:
     assert rights_of("transmitter", "app", STAGES) == (
+        Right("read", "topic", "auth-events"),
         Right("read", "topic", "session-risk"),
         Right("read", "topic", "session-revocations"),
         Right("read", "topic", "session-challenges"),
+        Right("read", "topic", "revocation-acks"),
         Right("write", "topic", "revocation-acks"),
         Right("read", "group", "transmitter-", prefixed=True),
     )

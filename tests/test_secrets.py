@@ -14,17 +14,18 @@ from click.testing import CliRunner
 
 from pipeline.brain import Brain
 from pipeline.cli import main
-from pipeline.commands.worker import TELL_ALL, _hear_of_kafka, _log
 from pipeline.connection import Connection
 from pipeline.console import shortened
 from pipeline.kinds import stage_kinds
+from pipeline.logs import TELL_ALL, begin, hear_of_kafka
 from pipeline.recording import InputRecord, write
 from pipeline.replay import Replay
 from pipeline.scenarios import find_directory
 from pipeline.scenarios import load as load_story
 from pipeline.scorer import Options
 from pipeline.script import in_order, stories
-from pipeline.settings import load, table
+from pipeline.settings import load
+from pipeline.settings_table import table
 from playing import Desk, Rec
 from samples import T0, call
 from schemas.decode import encode
@@ -100,8 +101,8 @@ def test_requests_are_never_logged_for_passwords_and_records_are_in_them(
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     assert PASSWORD in repr(SaslAuthenticateRequest_v0(f"\0me\0{PASSWORD}".encode()))
 
-    _log(level)
-    _hear_of_kafka()
+    begin(level)
+    hear_of_kafka()
 
     assert logging.getLogger("pipeline").isEnabledFor(logging.getLevelName(level))
     assert [name for name in TELL_ALL if logging.getLogger(name).isEnabledFor(logging.DEBUG)] == []

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from pipeline.cli import COMMANDS
-from pipeline.settings import table
+from pipeline.settings_table import table
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "SECURITY.md").read_text("utf-8")

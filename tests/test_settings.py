@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import settings
-from pipeline.settings import PREFIX, Row, Settings, SettingsError, load, markdown, table
+from pipeline.settings import GROUPS, PREFIX, Settings, SettingsError, load, load_transmitter
+from pipeline.settings_table import Row, markdown, table
+from pipeline.transmitter.settings import TransmitterSettings
 
 ROOT = Path(__file__).parent.parent
 
@@ -144,7 +146,9 @@ def test_a_path_that_is_longer_than_any_is_not_there(field: str) -> None:
 def test_the_table_tells_every_setting_once_with_a_sentence() -> None:
     rows = table()
 
-    assert [row.env for row in rows] == [PREFIX + field.upper() for field in Settings.model_fields]
+    assert [row.env for row in rows] == [
+        settings.env_name(field, kind) for kind in GROUPS for field in kind.model_fields
+    ]
     assert all(row.type and row.description and row.description[-1] != "." for row in rows)
     assert rows[0] == Row(
         "SESSION_RISK_BROKER",
@@ -160,11 +164,11 @@ def test_every_default_can_be_given_as_text(monkeypatch: pytest.MonkeyPatch) -> 
         if row.default:
             monkeypatch.setenv(row.env, row.default)
 
-    assert load() == Settings()
+    assert (load(), load_transmitter()) == (Settings(), TransmitterSettings())
 
 
 def test_the_readme_shows_the_table_of_settings() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
     shown = readme.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
-    assert shown == markdown(), "write pipeline.settings.markdown() between the marks of README.md"
+    assert shown == markdown(), "write pipeline.settings_table.markdown() between the marks of README.md"

@@ -6,18 +6,16 @@ import click
 from pydantic import SecretStr
 
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.settings import Settings, load, table
+from pipeline.settings import load, load_transmitter
+from pipeline.settings_table import table
 
 
 @click.command("settings", short_help="Show every setting and its value.")
 @as_json
 def command(*, as_json: bool) -> None:
     """Show every setting: its environment variable, its value now, its default. Secrets are not shown."""
-    values = load()
-    rows = [
-        {**row._asdict(), "value": _shown(getattr(values, name))}
-        for name, row in zip(Settings.model_fields, table(), strict=True)
-    ]
+    values = [value for group in (load(), load_transmitter()) for _, value in group]
+    rows = [{**row._asdict(), "value": _shown(value)} for value, row in zip(values, table(), strict=True)]
     if as_json:
         print_json(rows)
         return

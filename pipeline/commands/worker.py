@@ -13,7 +13,7 @@ from dataclasses import replace
 import click
 from prometheus_client import CollectorRegistry
 
-from pipeline import failpoints, metrics
+from pipeline import failpoints, logs, metrics
 from pipeline.acl_admin import check_rights
 from pipeline.assembly import configured, leaving, options
 from pipeline.broker import PARTITIONS, EmbeddedBroker
@@ -22,6 +22,7 @@ from pipeline.kinds import stage_kinds
 from pipeline.reload import InForce
 from pipeline.rights import rights_of
 from pipeline.settings import Settings, load
+from pipeline.signals import end_if_told
 from pipeline.supervisor import INDEX_VARIABLE, supervise
 from pipeline.topic_admin import (
     STAGES,
@@ -34,22 +35,10 @@ from pipeline.topic_admin import (
 from pipeline.topology import Control, Edge, build_app
 from pipeline.warming import warm
 from pipeline.watching import Watching
-from pipeline.worker import end_if_told, run_worker
+from pipeline.worker import run_worker
 from schemas.topics import MODEL_CONTROL
 
 logger = logging.getLogger(__name__)
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-TELL_ALL = ("aiokafka.conn", "aiokafka.producer.producer")
-"""Tell requests and records at DEBUG with what they hold: the password (PLAIN), keys, names, whole values."""
-
-
-class _NoServiceTalk(logging.Filter):
-    """Leaves out what each of Faust's services says of its own coming and going."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno != logging.INFO or not record.getMessage().startswith("[^")
 
 
 @click.command("worker", short_help="Join what happens in Kafka and decide, until told to stop.")
@@ -66,12 +55,12 @@ def command(*, workers: int) -> int:
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     if settings.embedded and workers > 1:
         raise click.UsageError("the embedded broker lives in one process: use --workers 1, or a real broker")
-    _log(settings.log_level)
+    logs.begin(settings.log_level)
     leaving(settings, ())  # what is wrong with its keys is said before anything starts
     with _connected(settings) as connection:
         partitions = PARTITIONS if connection.embedded else settings.partitions
         _check(connection, settings.app_id, partitions)
-        _hear_of_kafka()
+        logs.hear_of_kafka()
         if workers > 1:
             return supervise(workers, [sys.executable, "-m", "pipeline.cli", "worker"])
         return _work(settings, connection, partitions)
@@ -83,21 +72,6 @@ def _check(connection: Connection, app_id: str, partitions: int) -> None:
     if connection.security_protocol != "PLAINTEXT":  # there, everybody is the same nobody
         check_rights(connection, rights_of("worker", app_id, STAGES))
     asyncio.run(check_topics(connection, needed_topics(app_id, STAGES, partitions)))
-
-
-def _log(level: str) -> None:
-    handler = logging.StreamHandler()
-    if level == "INFO":
-        handler.addFilter(_NoServiceTalk())
-    logging.basicConfig(level=level, format=LOG_FORMAT, handlers=[handler])
-
-
-def _hear_of_kafka() -> None:
-    """From now on it is news what the client says, but for what it tells at DEBUG with all it holds."""
-    logging.getLogger("aiokafka").setLevel(logging.NOTSET)
-    if logging.getLogger().isEnabledFor(logging.DEBUG):
-        for name in TELL_ALL:
-            logging.getLogger(name).setLevel(logging.INFO)
 
 
 @contextmanager

@@ -1,0 +1,300 @@
+"""`session-risk transmitter`: the Shared Signals transmitter, and what its operator looks after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from time import time
+from typing import Final
+
+import click
+
+from pipeline.console import as_json, grid, moment, print_json, screen
+from pipeline.settings import load, load_transmitter
+from pipeline.transmitter import audit, queue, receivers, signing
+from pipeline.transmitter.opening import store_of
+from pipeline.transmitter.queue import DeadLetter
+from pipeline.transmitter.records import Who
+from pipeline.transmitter.store import Store
+from schemas.members import DEFAULT_TENANT
+
+SCOPES: Final = (receivers.READ, receivers.MANAGE)
+
+
+class NothingToDoError(LookupError):
+    """What was named is not there."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@click.group(
+    "transmitter",
+    short_help="Tell identity providers: Shared Signals, pushed or polled.",
+    invoke_without_command=True,
+)
+@click.pass_context
+def command(ctx: click.Context) -> int | None:
+    """Tell identity providers what is decided, as Security Event Tokens (SSF 1.0, CAEP 1.0).
+
+    Without a command it transmits, as `transmitter run` does. Keys, clients, dead letters and the audit log
+    are in the store that SESSION_RISK_TRANSMITTER_DATABASE names; they may be looked at and changed while
+    transmitters run.
+    """
+    return _transmit() if ctx.invoked_subcommand is None else None
+
+
+@command.command("run")
+def run() -> int:
+    """Read Kafka, serve HTTP and deliver, until told to stop.
+
+    Of several on one store one works, the others serve HTTP and take over when it is gone. On SIGTERM or
+    Ctrl-C it ends what it has begun and exits with 0.
+    """
+    return _transmit()
+
+
+def _transmit() -> int:
+    starting = import_module("pipeline.transmitter.starting")  # a server: what only looks needs none of it
+    code: int = starting.start(load(), load_transmitter())
+    return code
+
+
+# --- Keys ---
+
+
+@command.group("keys", short_help="Look after the keys that sign.")
+def keys() -> None:
+    """Look after the keys that sign tokens."""
+
+
+@keys.command("list")
+@as_json
+def list_keys(*, as_json: bool) -> None:
+    """List the keys: the one that signs, those still published for what they signed, and retired ones."""
+    with _store() as store, store.read() as conn:
+        needed = queue.kids_waiting(conn)
+        told = [
+            {**asdict(key), "published": key.retired_at is None or key.kid in needed}
+            for key in signing.keys(conn)
+        ]
+    if as_json:
+        print_json(told)
+        return
+    rows = [
+        (
+            key["kid"],
+            key["alg"],
+            moment(key["created_at"]),
+            "signs" if key["retired_at"] is None else "published" if key["published"] else "retired",
+        )
+        for key in told
+    ]
+    screen().print(grid("key", "alg", "made", "state", rows=rows))
+
+
+@keys.command("rotate")
+def rotate() -> None:
+    """Make a new key and sign with it from now on.
+
+    The one before is published until nothing that it signed waits. Running transmitters notice by themselves.
+    """
+    settings = load_transmitter()
+    with _store() as store, store.begin() as conn:
+        kid = signing.Signer(store.sealer, settings.alg, settings.rsa_bits).rotate(conn, _now())
+    click.echo(f"{kid} signs from now on")
+
+
+@keys.command("import")
+@click.argument("pem", type=click.Path(dir_okay=False, path_type=Path))
+def import_key(*, pem: Path) -> None:
+    """Sign with the private key in the file PEM from now on: RSA of 2048 bits or more, or EC on P-256.
+
+    The store keeps it sealed; the file is not needed any more.
+    """
+    content = pem.read_bytes()
+    with _store() as store, store.begin() as conn:
+        kid = signing.Signer(store.sealer).take(conn, content, _now())
+    click.echo(f"{kid} signs from now on")
+
+
+# --- Clients ---
+
+
+@command.group("clients", short_help="Look after the receivers that get tokens here.")
+def clients() -> None:
+    """Look after the receivers that get their access tokens from the built-in token endpoint."""
+
+
+@clients.command("add")
+@click.argument("name")
+@click.option("--aud", required=True, help="Audience of every token it is sent, as the receiver expects it.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    default=SCOPES,
+    help="What it may do; may be given twice. By default both.",
+)
+@as_json
+def add(*, name: str, aud: str, scopes: tuple[str, ...], as_json: bool) -> None:
+    """Add the receiver NAME and tell its secret, this once: the store keeps only a hash."""
+    with _store() as store, store.begin() as conn:
+        secret = receivers.add(conn, name, aud, scopes, _now())
+    told = {"client_id": name, "client_secret": secret, "aud": aud, "scopes": sorted(scopes)}
+    if as_json:
+        print_json(told)
+        return
+    screen().print(grid("", "", rows=[(key, secret) for key, secret in told.items() if key != "scopes"]))
+    click.echo("This is the only time the secret is shown.", err=True)
+
+
+@clients.command("list")
+@as_json
+def list_clients(*, as_json: bool) -> None:
+    """List the receivers, those too that an authorization server outside knows."""
+    with _store() as store, store.read() as conn:
+        found = receivers.every(conn)
+    if as_json:
+        print_json([{**asdict(one), "scopes": sorted(one.scopes)} for one in found])
+        return
+    rows = [
+        (
+            one.receiver_id,
+            one.aud,
+            " ".join(sorted(one.scopes)),
+            "outside" if one.outside else "here",
+            moment(one.created_at),
+            _when(one.revoked_at),
+        )
+        for one in found
+    ]
+    screen().print(grid("client", "aud", "scopes", "tokens from", "added", "revoked", rows=rows))
+
+
+@clients.command("revoke")
+@click.argument("name")
+def revoke(*, name: str) -> None:
+    """Revoke the receiver NAME: its tokens end at once, and its streams are disabled.
+
+    Exit code 1 if there is none of this name that is not revoked already.
+    """
+    with _store() as store, store.begin() as conn:
+        if not receivers.revoke(conn, name, _now()):
+            raise NothingToDoError(f"{name}: there is no receiver of this name that is not revoked")
+    click.echo(f"{name} is revoked")
+
+
+# --- Dead letters ---
+
+
+@command.group("dead-letters", short_help="Look after tokens that were given up.")
+def dead_letters() -> None:
+    """Look after tokens that could not be delivered."""
+
+
+_stream = click.option("--stream", "stream_id", help="Only those of this stream.")
+_most = click.option("--most", default=100, show_default=True, type=click.IntRange(1), help="Rows shown.")
+
+
+@dead_letters.command("list")
+@_stream
+@_most
+@as_json
+def list_dead(*, stream_id: str | None, most: int, as_json: bool) -> None:
+    """List tokens that were given up, the newest first, and why."""
+    with _store() as store, store.read() as conn:
+        found = queue.dead(conn, stream_id, most)
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    rows = [
+        (one.seq, one.stream_id, one.event, moment(one.ended_at), one.attempts, one.error, _why(one))
+        for one in found
+    ]
+    screen().print(grid(">number", "stream", "event", "given up", ">tries", "error", "why", rows=rows))
+
+
+@dead_letters.command("retry")
+@click.argument("numbers", nargs=-1, type=int)
+@_stream
+def retry(*, numbers: tuple[int, ...], stream_id: str | None) -> None:
+    """Send dead letters again: those of NUMBERS, or all of a stream.
+
+    They keep their `jti` and their place before what came later. Exit code 1 if none could be sent again.
+    """
+    if bool(numbers) == (stream_id is not None):
+        raise click.UsageError("say which: numbers as `dead-letters list` shows them, or --stream")
+    with _store() as store, store.begin() as conn:
+        count = queue.revive(conn, numbers if stream_id is None else stream_id, _now())
+    if not count:
+        raise NothingToDoError("none of these is a dead letter whose token and stream are still there")
+    click.echo(f"{count} wait again")
+
+
+# --- The audit log ---
+
+
+@command.command("audit")
+@click.option("--client", "receiver_id", help="Only calls of this receiver.")
+@_most
+@as_json
+def show_audit(*, receiver_id: str | None, most: int, as_json: bool) -> None:
+    """Show the last calls of the management interface, the newest first."""
+    with _store() as store, store.read() as conn:
+        found = audit.recent(conn, most, receiver_id)
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    rows = [
+        (moment(one.at), one.receiver_id, one.address, one.action, one.stream_id, one.status) for one in found
+    ]
+    screen().print(grid("when", "client", "address", "call", "stream", ">status", rows=rows))
+
+
+# --- Rehearsal ---
+
+
+@command.command("rehearse", short_help="Send a stream one token of every event it takes.")
+@click.argument("stream_id")
+@click.option(
+    "--principal", required=True, help="Whom they name; a receiver acts on them, so one for trials."
+)
+@click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="The principal's tenant.")
+@click.option("--session", help="A session, where subjects are complex.")
+@click.option("--device", help="A device, where subjects are complex.")
+def rehearse(*, stream_id: str, principal: str, tenant: str, session: str | None, device: str | None) -> None:
+    """Send the stream STREAM_ID one token of every event it takes, whose reason says that nothing happened.
+
+    A transmitter that runs on this store delivers them as any other. Exit code 1 if the stream takes none.
+    """
+    rehearsal = import_module("pipeline.transmitter.rehearsal")
+    with _store() as store:
+        made = rehearsal.statements(store, load_transmitter(), _now())
+        told = rehearsal.rehearse(made, stream_id, Who(tenant, session, principal, device), _now())
+    click.echo(f"{stream_id} is told of {', '.join(told)}")
+
+
+@contextmanager
+def _store() -> Iterator[Store]:
+    store = store_of(load_transmitter())
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _now() -> int:
+    return int(time() * 1000)
+
+
+def _when(ms: int | None) -> str | None:
+    return None if ms is None else moment(ms)
+
+
+def _why(one: DeadLetter) -> str:
+    return one.error_text if one.retriable else f"{one.error_text} (cannot be sent again)"

@@ -1,0 +1,43 @@
+"""A revocation that nobody confirms: sent again, and told to people once when that does not help either.
+
+It is told in the words there are: a decision with a reason of its own, which adds nothing to the score, and
+the session's finding, which is critical for as long as the command stays unconfirmed. Nothing is remembered
+for it: how often the command was sent says all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pipeline.case import Case, Revocation
+
+UNCONFIRMED: Final = "revocation_unconfirmed"
+"""The name of the reason, and of the finding's type."""
+UNCONFIRMED_TEXT: Final = (
+    "The session was revoked and revoked again, but no enforcer has confirmed that it ended."
+)
+SENDS: Final = 3
+"""The command, the reminder after its deadline, and the one that goes out as people are told."""
+
+
+def is_unconfirmed(case: Case) -> bool:
+    """Whether the command that ended the session is past its deadline and that of its reminder."""
+    revocation = case.revocation
+    return revocation is not None and not revocation.acknowledged and revocation.sends >= SENDS
+
+
+def is_news(revocation: Revocation) -> bool:
+    """Whether the reminder that was just sent is the one with which people are told."""
+    return revocation.sends == SENDS
+
+
+def reason(revocation: Revocation, ack_s: float) -> dict[str, Any]:
+    """What a decision says of it; an enforcer has *ack_s* seconds."""
+    return {
+        "detection": UNCONFIRMED,
+        "text": UNCONFIRMED_TEXT,
+        "severity": "HIGH",
+        "contribution": 0.0,
+        "observed": f"sent {revocation.sends} times, not confirmed",
+        "normal": f"confirmed within {ack_s:g} s",
+    }

@@ -1,0 +1,111 @@
+"""The enforcer's word on a revocation, by HTTP for those without Kafka: delivered is not yet revoked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter
+from pydantic import AfterValidator, Field, model_validator
+from sqlalchemy import Connection, select
+from starlette.concurrency import run_in_threadpool
+
+from pipeline.transmitter.api.bearer import Manager
+from pipeline.transmitter.api.desk import Desk
+from pipeline.transmitter.api.document import refusals
+from pipeline.transmitter.api.forms import Answer, Line, Request, storable
+from pipeline.transmitter.api.paths import ACKS
+from pipeline.transmitter.api.problems import Problem, unavailable
+from pipeline.transmitter.services import AckNotTaken
+from pipeline.transmitter.tables import commands, sets
+from pipeline.transmitter.tables import streams as stream_table
+from schemas.control import RevocationAck
+from schemas.members import Moment
+
+router = APIRouter(tags=["revocations"])
+
+WITHIN_S: Final = 10.0
+"""Seconds within which an acknowledgement is safe in Kafka, or is to be sent again."""
+AHEAD_MS: Final = 300_000
+"""By so much the clock of an enforcer may be ahead."""
+
+Id = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(storable)]
+
+
+class Acknowledgement(Request):
+    """What became of a session that was to end.
+
+    The revocation is named by `revocation_id`, or by the `jti` of the token that told of it. What else is
+    known of it here need not be said; if it is, it must agree.
+    """
+
+    revocation_id: Id | None = Field(None, examples=["rev-0192f0c4"])
+    jti: Id | None = Field(None, description="Of the token, where the receiver knows no revocation_id.")
+    outcome: Literal["revoked", "not_found", "failed"] = Field(
+        description="Done; there was no such session; it could not be done."
+    )
+    occurred_at: Moment | None = Field(None, description="When, in ms since the epoch; else now.")
+    session_id: Id | None = None
+    tenant: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(storable)] | None = None
+    detail: Line | None = Field(None, description="For people.")
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Acknowledgement:
+        if self.revocation_id is None and self.jti is None:
+            raise ValueError("revocation_id or jti: one of them says which revocation")
+        return self
+
+
+class Taken(Answer):
+    """The acknowledgement is on its way to whoever waits for it."""
+
+    revocation_id: str = Field(examples=["rev-0192f0c4"])
+
+
+@router.post(
+    ACKS, status_code=202, operation_id="acknowledge_revocation", responses=refusals(400, 401, 403, 404)
+)
+async def acknowledge(body: Acknowledgement, desk: Manager) -> Taken:
+    """Say what became of a revocation that was told to a stream of the receiver."""
+    ack = await run_in_threadpool(_ack, desk, body)
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            await desk.services.acks(ack)
+    except (AckNotTaken, TimeoutError):
+        raise unavailable("the acknowledgement could not be passed on just now; send it again") from None
+    return Taken(revocation_id=ack.revocation_id)
+
+
+def _ack(desk: Desk, body: Acknowledgement) -> RevocationAck:
+    now_ms = desk.now()
+    if body.occurred_at is not None and body.occurred_at > now_ms + AHEAD_MS:
+        raise Problem(400, "occurred_at: this is yet to come")
+    with desk.store.read() as conn:
+        revocation_id = _told_to(conn, desk.receiver.receiver_id, body)
+        command = conn.execute(
+            select(commands.c.tenant, commands.c.session_id).where(commands.c.revocation_id == revocation_id)
+        ).one_or_none()
+    if revocation_id is None or command is None:
+        raise Problem(404, "no stream of this receiver was told of such a revocation")
+    if body.session_id not in (None, command.session_id) or body.tenant not in (None, command.tenant):
+        raise Problem(400, "session_id, tenant: the revocation is of another session")
+    return RevocationAck(
+        tenant=command.tenant,
+        revocation_id=revocation_id,
+        session_id=command.session_id,
+        outcome=body.outcome,
+        occurred_at=now_ms if body.occurred_at is None else body.occurred_at,
+        enforcer=desk.receiver.receiver_id,
+        detail=body.detail,
+    )
+
+
+def _told_to(conn: Connection, receiver_id: str, body: Acknowledgement) -> str | None:
+    """The revocation, if a token about it is or was in a stream of the receiver: nobody speaks for others."""
+    mine = select(stream_table.c.stream_id).where(stream_table.c.receiver_id == receiver_id)
+    asked = select(sets.c.revocation_id).where(sets.c.stream_id.in_(mine), sets.c.revocation_id.is_not(None))
+    if body.revocation_id is not None:
+        asked = asked.where(sets.c.revocation_id == body.revocation_id)
+    if body.jti is not None:
+        asked = asked.where(sets.c.jti == body.jti)
+    return conn.scalars(asked.limit(1)).first()

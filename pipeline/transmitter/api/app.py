@@ -1,0 +1,81 @@
+"""The application: everything that answers, in the order in which a request passes through it."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from pipeline.transmitter.api import (
+    acks,
+    bearer,
+    discovery,
+    management,
+    oauth,
+    outside,
+    paths,
+    polling,
+    problems,
+    status,
+    subjects,
+    verification,
+)
+from pipeline.transmitter.api.auditing import Audited
+from pipeline.transmitter.api.bearer import Gate
+from pipeline.transmitter.api.document import TAGS, TEXT, TITLE, describe, refusals
+from pipeline.transmitter.api.limits import Bodies, NoStore, Rates
+from pipeline.transmitter.api.paths import Addresses
+from pipeline.transmitter.services import Services
+
+
+def create_app(services: Services) -> FastAPI:
+    """Put the application together. It keeps nothing but how often each receiver asked of late.
+
+    Raises:
+        ValueError: the settings name an authorization server, but not where its keys are.
+    """
+    settings = services.settings
+    at = Addresses(settings.issuer)
+    check = bearer.built_in(services) if settings.token_issuer is None else outside.outside(services)
+    rates = Rates(settings.requests_per_minute, services.clock)
+    app = FastAPI(
+        title=TITLE,
+        description=TEXT,
+        version=version("session-risk"),
+        openapi_tags=TAGS,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{at.stem}{paths.DOCUMENT}",
+        redirect_slashes=False,
+        middleware=[
+            Middleware(problems.Busy),
+            Middleware(NoStore),
+            Middleware(Audited, services),
+            Middleware(Gate, check, rates, at.is_open),
+            Middleware(Bodies, settings.max_body_bytes),
+        ],
+    )
+    app.state.services = services
+    _answer_problems(app)
+    _route(app, at, built_in=settings.token_issuer is None)
+    describe(app, settings)
+    return app
+
+
+def _answer_problems(app: FastAPI) -> None:
+    app.exception_handler(problems.Problem)(problems.on_problem)
+    app.exception_handler(HTTPException)(problems.on_http)
+    app.exception_handler(RequestValidationError)(problems.on_invalid)
+    app.exception_handler(Exception)(problems.on_error)
+
+
+def _route(app: FastAPI, at: Addresses, *, built_in: bool) -> None:
+    tell = app.get(at.well_known, operation_id="read_configuration", tags=["discovery"], responses=refusals())
+    tell(discovery.configuration)
+    app.get(f"{at.well_known}/", include_in_schema=False)(discovery.configuration)
+    parts = [discovery, management, status, verification, subjects, polling, acks]
+    for part in [*parts, oauth] if built_in else parts:
+        app.include_router(part.router, prefix=at.stem)

@@ -1,0 +1,140 @@
+"""Who asks: bearer tokens in the header (RFC 6750 §2.1), and what each scope lets its holder do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Request, Security
+from fastapi.openapi.models import OAuth2, OAuthFlowClientCredentials, OAuthFlows
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pipeline.transmitter import receivers
+from pipeline.transmitter.api.desk import Desk
+from pipeline.transmitter.api.limits import Rates
+from pipeline.transmitter.api.problems import Problem, bad_token, missing_scope, no_token
+from pipeline.transmitter.receivers import MANAGE, READ, Receiver
+from pipeline.transmitter.services import Services
+
+SCOPES: Final = {
+    READ: "Read streams and their status, and poll.",
+    MANAGE: "All of that, and make, change and delete streams, and acknowledge revocations.",
+}
+"""CAEP Interoperability Profile, "OAuth Scopes"."""
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1: b68token
+_LONGEST: Final = 8192
+
+
+Check = Callable[[str], Awaitable[Receiver]]
+"""From a token to who holds it; raises `Problem`."""
+
+
+def built_in(services: Services) -> Check:
+    """Check tokens that the token endpoint here gave out."""
+
+    def look(token: str) -> Receiver:
+        with services.store.read() as conn:
+            holder = receivers.holder(conn, token, services.clock())
+        if holder is None:
+            raise bad_token("this token is not known here, has expired or was revoked")
+        return holder
+
+    async def check(token: str) -> Receiver:
+        return await run_in_threadpool(look, token)
+
+    return check
+
+
+class Gate:
+    """Lets nobody in without a good token, except where the door stands open; counts who asks how often.
+
+    A token in the address is not looked at: it would stand in logs (CAEP Interoperability Profile,
+    "Authorization": the header is the only way).
+    """
+
+    def __init__(self, app: ASGIApp, check: Check, rates: Rates, is_open: Callable[[str], bool]) -> None:
+        self.app = app
+        self.check = check
+        self.rates = rates
+        self.is_open = is_open
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                await self._admit(scope)
+            except Problem as problem:
+                await problem.response()(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> None:
+        address = f"address:{address_of(scope)}"
+        if self.is_open(scope["path"]):
+            self.rates.spend(address)
+            return
+        try:
+            caller = await self.check(_token(scope))
+        except Problem as problem:
+            if problem.status == 401:
+                self.rates.spend(address)
+            raise
+        self.rates.spend(f"receiver:{caller.receiver_id}")
+        scope.setdefault("state", {})["caller"] = caller
+
+
+def address_of(scope: Scope) -> str:
+    """Where a request came from."""
+    client = scope.get("client")
+    return str(client[0]) if client else "-"
+
+
+def _token(scope: Scope) -> str:
+    given = Headers(scope=scope).getlist("authorization")
+    if not given:
+        raise no_token()
+    query = scope.get("query_string", b"").decode("latin-1")
+    if len(given) > 1 or any(name == "access_token" for name, _ in parse_qsl(query, keep_blank_values=True)):
+        raise Problem(400, "a token is shown once, in the header Authorization")
+    scheme, _, token = given[0].partition(" ")
+    token = token.strip(" ")
+    if scheme.lower() != "bearer" or len(token) > _LONGEST or not _TOKEN.fullmatch(token):
+        raise bad_token("the header Authorization holds no bearer token")
+    return token
+
+
+class _Bearer(SecurityBase):
+    """What an operation asks of its caller; the document shows it as an OAuth 2.0 scope."""
+
+    def __init__(self) -> None:
+        self.scheme_name = "oauth2"
+        flow = OAuthFlowClientCredentials(tokenUrl="oauth/token", scopes=SCOPES)
+        self.model = OAuth2(flows=OAuthFlows(clientCredentials=flow))
+
+    async def __call__(self, request: Request, scopes: SecurityScopes) -> Desk:
+        caller: Receiver = request.state.caller
+        for scope in scopes.scopes:
+            if not caller.may(scope):
+                raise missing_scope(scope)
+        return Desk(request.app.state.services, caller, request.scope["state"])
+
+
+_bearer: Final = _Bearer()
+
+Reader = Annotated[Desk, Security(_bearer, scopes=[READ])]
+Manager = Annotated[Desk, Security(_bearer, scopes=[MANAGE])]
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Having = Annotated[Services, Depends(_services)]
+"""An operation's way to the services."""

@@ -1,0 +1,90 @@
+"""What a receiver finds that knows only the issuer: the configuration document (SSF 1.0 §7) and the keys."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+from sqlalchemy import text
+
+from pipeline.transmitter import vocabulary
+from pipeline.transmitter.api import paths
+from pipeline.transmitter.api.bearer import Having
+from pipeline.transmitter.api.document import refusals
+from pipeline.transmitter.api.paths import Addresses
+
+KEPT: Final = {"Cache-Control": "public, max-age=60"}
+"""After a rotation, a receiver with a copy of the old keys is wrong no longer than this."""
+
+
+class Scheme(BaseModel):
+    """A way to authorize (SSF 1.0 §7.1.1)."""
+
+    spec_urn: str = Field(examples=["urn:ietf:rfc:6749"])
+
+
+class TransmitterConfiguration(BaseModel):
+    """SSF 1.0 §7.1. Members without a value are left out (§7.2.3)."""
+
+    spec_version: str = Field("1_0", description="The version of SSF.")
+    issuer: str = Field(examples=["https://risk.example.com"])
+    jwks_uri: str = Field(examples=["https://risk.example.com/jwks.json"])
+    delivery_methods_supported: list[str] = Field(examples=[[vocabulary.PUSH, vocabulary.POLL]])
+    configuration_endpoint: str
+    status_endpoint: str
+    verification_endpoint: str
+    add_subject_endpoint: str
+    remove_subject_endpoint: str
+    authorization_schemes: list[Scheme]
+    default_subjects: Literal["ALL", "NONE"] = "ALL"
+
+
+class Keys(BaseModel):
+    """A JWK Set (RFC 7517 §5): public keys only."""
+
+    keys: list[dict[str, Any]] = Field(
+        examples=[[{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k-1", "n": "…", "e": "AQAB"}]]
+    )
+
+
+class Health(BaseModel):
+    """That this process answers, and its store too."""
+
+    status: Literal["ok"] = "ok"
+
+
+router = APIRouter(tags=["discovery"])
+
+
+def configuration(services: Having, response: Response) -> TransmitterConfiguration:
+    """Tell where everything is (SSF 1.0 §7)."""
+    response.headers.update(KEPT)
+    at = Addresses(services.settings.issuer)
+    return TransmitterConfiguration(
+        issuer=services.settings.issuer,
+        jwks_uri=at.url(paths.JWKS),
+        delivery_methods_supported=[vocabulary.PUSH, vocabulary.POLL],
+        configuration_endpoint=at.url(paths.STREAM),
+        status_endpoint=at.url(paths.STATUS),
+        verification_endpoint=at.url(paths.VERIFY),
+        add_subject_endpoint=at.url(paths.ADD_SUBJECT),
+        remove_subject_endpoint=at.url(paths.REMOVE_SUBJECT),
+        authorization_schemes=[Scheme(spec_urn="urn:ietf:rfc:6749"), Scheme(spec_urn="urn:ietf:rfc:6750")],
+    )
+
+
+@router.get(paths.JWKS, operation_id="read_keys", responses=refusals())
+def keys(services: Having, response: Response) -> Keys:
+    """Give the public keys: those that sign, and retired ones while something they signed waits."""
+    response.headers.update(KEPT)
+    with services.store.read() as conn:
+        return Keys(**services.signer.jwks(conn))
+
+
+@router.get(paths.HEALTH, operation_id="read_health", responses=refusals())
+def health(services: Having) -> Health:
+    """Say that this process answers, and its store too."""
+    with services.store.read() as conn:
+        conn.execute(text("SELECT 1"))
+    return Health()

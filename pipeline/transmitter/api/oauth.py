@@ -1,0 +1,168 @@
+"""The built-in token endpoint: client credentials (RFC 6749 §4.4), and taking tokens back (RFC 7009)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qsl, unquote
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from pipeline.transmitter import receivers
+from pipeline.transmitter.api.bearer import Having
+from pipeline.transmitter.api.document import form_body, refusals
+from pipeline.transmitter.api.paths import REVOKE, TOKEN
+from pipeline.transmitter.api.problems import NO_STORE, REALM, Problem
+from pipeline.transmitter.receivers import Receiver
+from pipeline.transmitter.services import Services
+
+router = APIRouter(tags=["tokens"])
+
+FORM: Final = "application/x-www-form-urlencoded"
+MOST_MEMBERS: Final = 32
+
+
+class AccessToken(BaseModel):
+    """RFC 6749 §5.1."""
+
+    access_token: str = Field(examples=["2YotnFZFEjr1zCsicMWpAA"])
+    token_type: str = Field("Bearer", examples=["Bearer"])
+    expires_in: int = Field(description="Seconds", examples=[3600])
+    scope: str = Field(examples=["ssf.manage"])
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request of a client: its form, and who it says it is."""
+
+    form: Mapping[str, str] = field(repr=False)
+    client_id: str
+    secret: str = field(repr=False)
+
+
+async def _asked(request: Request) -> Asked:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != FORM:
+        raise Problem(400, f"the body is a form: {FORM}")
+    form = _form(await request.body())
+    given = request.headers.get("authorization")
+    if given is None:
+        request.state.receiver_id = form.get("client_id")
+        return Asked(form, form.get("client_id", ""), form.get("client_secret", ""))
+    if "client_secret" in form:
+        raise Problem(400, "a client proves itself once: in the header or in the form (RFC 6749 §2.3)")
+    client_id, secret = _basic(given)
+    request.state.receiver_id = client_id
+    if form.get("client_id", client_id) != client_id:
+        raise Problem(400, "client_id: the header names another")
+    return Asked(form, client_id, secret)
+
+
+def _form(body: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_MEMBERS)
+    except ValueError:  # not UTF-8, or too many members
+        raise Problem(400, "the form cannot be read") from None
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise Problem(400, "a member of the form comes twice")
+    return form
+
+
+def _basic(header: str) -> tuple[str, str]:
+    """Name and secret, each form-urlencoded before they were put together (RFC 6749 §2.3.1).
+
+    Neither ever holds a blank, so a plus is one: of a client that encodes nothing, as curl does.
+    """
+    scheme, _, value = header.partition(" ")
+    try:
+        given = base64.b64decode(value.strip(), validate=True).decode()
+    except ValueError:  # neither base64 nor UTF-8
+        raise _not_known() from None
+    client_id, colon, secret = given.partition(":")
+    if scheme.lower() != "basic" or not colon:
+        raise _not_known()
+    return unquote(client_id), unquote(secret)
+
+
+def _not_known() -> Problem:
+    headers = {"WWW-Authenticate": f'Basic realm="{REALM}"'}
+    return Problem(401, "no such client, or another secret", "invalid_client", headers)
+
+
+Client = Annotated[Asked, Depends(_asked)]
+
+_MEMBERS: Final = {
+    "client_id_": "If it is not in the header Authorization: Basic.",
+    "client_secret_": "If it is not in the header Authorization: Basic.",
+}
+_HOW: Final[dict[str, Any]] = {"security": [{"client": []}, {}]}
+
+
+@router.post(
+    TOKEN,
+    operation_id="issue_token",
+    responses=refusals(400, 401),
+    openapi_extra={
+        **form_body(grant_type="client_credentials", scope_="Words with blanks between.", **_MEMBERS),
+        **_HOW,
+    },
+)
+async def issue(asked: Client, services: Having, response: Response) -> AccessToken:
+    """Give a client a token that is good for a while (RFC 6749 §4.4)."""
+    response.headers.update({**NO_STORE, "Pragma": "no-cache"})
+    return await run_in_threadpool(_issue, services, asked)
+
+
+@router.post(
+    REVOKE,
+    operation_id="revoke_token",
+    responses=refusals(400, 401),
+    openapi_extra={
+        **form_body(token="What is to be taken back.", token_type_hint_="Not needed.", **_MEMBERS),  # noqa: S106
+        **_HOW,
+    },
+)
+async def revoke(asked: Client, services: Having) -> Response:
+    """Take a token back (RFC 7009 §2). One that is not the client's stays, and the answer is the same."""
+    await run_in_threadpool(_revoke, services, asked)
+    return Response(status_code=200, headers=NO_STORE)
+
+
+def _issue(services: Services, asked: Asked) -> AccessToken:
+    receiver = _receiver(services, asked)
+    grant = asked.form.get("grant_type")
+    if grant is None:
+        raise Problem(400, "grant_type: a value is missing")
+    if grant != "client_credentials":
+        raise Problem(400, "grant_type: client_credentials is the one there is", "unsupported_grant_type")
+    scopes = set(asked.form.get("scope", "").split()) or receiver.scopes
+    if not all(receiver.may(scope) for scope in scopes):
+        raise Problem(
+            400, f"scope: this client may have {' '.join(sorted(receiver.scopes))}", "invalid_scope"
+        )
+    lifetime_s = services.settings.token_lifetime_s
+    with services.store.begin() as conn:
+        now_ms = services.clock()
+        token = receivers.issue(conn, receiver.receiver_id, scopes, now_ms, int(lifetime_s * 1000))
+    return AccessToken(access_token=token, expires_in=int(lifetime_s), scope=" ".join(sorted(scopes)))
+
+
+def _revoke(services: Services, asked: Asked) -> None:
+    receiver = _receiver(services, asked)
+    if "token" not in asked.form:
+        raise Problem(400, "token: a value is missing")
+    with services.store.begin() as conn:
+        receivers.revoke_token(conn, asked.form["token"], receiver.receiver_id)
+
+
+def _receiver(services: Services, asked: Asked) -> Receiver:
+    with services.store.read() as conn:
+        receiver = receivers.check(conn, asked.client_id, asked.secret)
+    if receiver is None:
+        raise _not_known()
+    return receiver

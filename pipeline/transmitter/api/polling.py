@@ -1,0 +1,171 @@
+"""Polling (RFC 8936): tokens handed out, acknowledged and refused; a long poll waits within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Request
+from pydantic import Field
+from sqlalchemy import Connection, select
+from starlette.concurrency import run_in_threadpool
+
+from pipeline.transmitter import announcing, dry, polled, queue
+from pipeline.transmitter.api import forms
+from pipeline.transmitter.api.bearer import Reader
+from pipeline.transmitter.api.desk import Desk
+from pipeline.transmitter.api.document import refusals
+from pipeline.transmitter.api.paths import POLL as PATH
+from pipeline.transmitter.api.problems import not_found
+from pipeline.transmitter.records import Queued, Stream
+from pipeline.transmitter.tables import sets
+from pipeline.transmitter.texts import may_be_id
+from pipeline.transmitter.vocabulary import POLL
+from pipeline.transmitter.waiting import bury
+
+router = APIRouter(tags=["delivery"])
+
+MOST_WAITING: Final = 4
+"""Long polls of one stream at a time; one more is answered at once, with what there is."""
+
+
+class SetError(forms.Request):
+    """Why a receiver could not take a token (RFC 8936 §2.6)."""
+
+    err: Annotated[str, Field(min_length=1, max_length=64, examples=["invalid_key"])]
+    description: Annotated[str, Field(max_length=2048)] = ""
+
+
+class Poll(forms.Request):
+    """RFC 8936 §2.2; `{}` is one."""
+
+    max_events: int | None = Field(
+        None, alias="maxEvents", ge=0, description="Most tokens in the answer; 0: none, acknowledge only."
+    )
+    return_immediately: bool = Field(
+        default=False, alias="returnImmediately", description="Do not wait for tokens to come."
+    )
+    ack: list[str] = Field([], description="`jti`s of tokens that the receiver has safe.")
+    set_errors: dict[str, SetError] = Field(
+        {}, alias="setErrs", description="By `jti`: tokens it cannot take. They become dead letters."
+    )
+
+
+class Polled(forms.Answer):
+    """RFC 8936 §2.3."""
+
+    sets: dict[str, str] = Field(description="Tokens by `jti`.", examples=[{}])
+    more_available: bool = Field(alias="moreAvailable", description="Whether more are ready.")
+
+
+class _Waiting:
+    """How many long polls wait for each stream in this process."""
+
+    def __init__(self) -> None:
+        self._count: Counter[str] = Counter()
+
+    @contextmanager
+    def one_more(self, stream_id: str) -> Iterator[bool]:
+        """Take a place; false if there was none."""
+        if self._count[stream_id] >= MOST_WAITING:
+            yield False
+            return
+        self._count[stream_id] += 1
+        try:
+            yield True
+        finally:
+            self._count[stream_id] -= 1
+            self._count += Counter()  # what is at zero goes
+
+
+_waiting: Final = _Waiting()
+
+
+@router.post(PATH + "/{stream_id}", operation_id="poll", responses=refusals(400, 401, 403, 404))
+async def poll(
+    stream_id: Annotated[forms.StreamId, Path(description="Which stream.")],
+    body: Poll,
+    desk: Reader,
+    request: Request,
+) -> Polled:
+    """Take acknowledgements and hand out what waits (RFC 8936 §2).
+
+    A stream that is not enabled hands out only what is said of its status (SSF 1.0 §8.1.5).
+    """
+    await run_in_threadpool(_settle, desk, stream_id, body)
+    most, bell = _most(desk, body), desk.services.bell
+    answer = await run_in_threadpool(_hand_out, desk, stream_id, most)
+    if answer.sets or body.return_immediately or most == 0:
+        return answer
+    with _waiting.one_more(stream_id) as may_wait:
+        deadline = asyncio.get_running_loop().time() + desk.settings.long_poll_s
+        while may_wait and not answer.sets and not bell.closed:
+            left = deadline - asyncio.get_running_loop().time()
+            await bell.wait(stream_id, left)
+            if left <= 0 or await request.is_disconnected():
+                break
+            answer = await run_in_threadpool(_hand_out, desk, stream_id, most)
+    return answer
+
+
+def _most(desk: Desk, body: Poll) -> int:
+    most = desk.settings.max_poll
+    return most if body.max_events is None else min(most, body.max_events)
+
+
+def _settle(desk: Desk, stream_id: str, body: Poll) -> None:
+    """Take what the receiver says of tokens it got; of unknown ones it may say anything."""
+    if not body.ack and not body.set_errors:
+        return
+    now_ms = desk.now()
+    with desk.store.begin() as conn:
+        _polled(desk.stream(conn, stream_id))
+        polled.acknowledge(conn, stream_id, set(body.ack) - set(body.set_errors), now_ms)
+        polled.refuse(conn, stream_id, _errors(conn, stream_id, body), now_ms)
+
+
+def _errors(conn: Connection, stream_id: str, body: Poll) -> dict[str, tuple[str, str]]:
+    """What is said of tokens that there are: each is written one by one, so strange ones are left out."""
+    asked = ((stream_id, jti) for jti in body.set_errors if may_be_id(jti))
+    known = sorted(jti for _, jti in queue.known(conn, asked))
+    return {jti: (body.set_errors[jti].err, body.set_errors[jti].description) for jti in known}
+
+
+def _hand_out(desk: Desk, stream_id: str, most: int) -> Polled:
+    """Hand out what is due. It is looked for before anything is written: most looks find nothing."""
+    now_ms = desk.now()
+    with desk.store.read() as conn:
+        stream = _polled(desk.stream(conn, stream_id))
+        due = polled.ready(stream_id, now_ms, _only(stream))
+        ready = conn.scalar(select(sets.c.seq).where(due).limit(1)) is not None
+    if most == 0 or not ready:
+        return Polled(sets={}, moreAvailable=ready)
+    with desk.store.begin() as conn:
+        stream = _polled(desk.stream(conn, stream_id))
+        redelivery_ms = int(desk.settings.redelivery_s * 1000)
+        found, more = polled.hand_out(conn, stream_id, now_ms, most, redelivery_ms, _only(stream))
+        if desk.settings.dry_run:
+            found = _told(conn, found, stream, now_ms)
+    return Polled(sets={one.jti: one.jwt for one in found}, moreAvailable=more)
+
+
+def _only(stream: Stream) -> str | None:
+    """The one event that leaves the stream as it is now; of `None`, all do."""
+    return None if stream.status == "enabled" else announcing.EVENT
+
+
+def _told(conn: Connection, found: list[Queued], stream: Stream, now_ms: int) -> list[Queued]:
+    """In a dry run, tell what would be handed out and hand out nothing."""
+    for one in found:
+        result = dry.told(one, stream)
+        bury(conn, one.seq, result.error, result.text, now_ms)
+    return []
+
+
+def _polled(stream: Stream) -> Stream:
+    if stream.method != POLL:
+        raise not_found(stream.stream_id)
+    return stream

@@ -1,0 +1,85 @@
+"""Subjects of a stream, added and removed by its receiver (SSF 1.0 §8.1.3); all are in it to begin with.
+
+Whether a subject is known here is never told: asking would be a way to find out who is (§9.1).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Response
+from pydantic import AfterValidator, Field
+from sqlalchemy import Connection, func, select
+
+from pipeline.transmitter import streams
+from pipeline.transmitter.api.bearer import Manager
+from pipeline.transmitter.api.desk import Desk
+from pipeline.transmitter.api.document import refusals
+from pipeline.transmitter.api.forms import Request, StreamId
+from pipeline.transmitter.api.paths import ADD_SUBJECT, REMOVE_SUBJECT
+from pipeline.transmitter.api.problems import Problem
+from pipeline.transmitter.identifiers import fault
+from pipeline.transmitter.tables import stream_subjects
+
+router = APIRouter(tags=["subjects"])
+
+MOST: Final = 100_000
+"""Words about subjects that are kept for a stream."""
+
+
+def _right(subject: dict[str, Any]) -> dict[str, Any]:
+    if (wrong := fault(subject)) is not None:
+        raise ValueError(wrong)
+    return subject
+
+
+Subject = Annotated[
+    dict[str, Any],
+    AfterValidator(_right),
+    Field(
+        description="A subject identifier (RFC 9493 §3; SSF 1.0 §3).",
+        examples=[{"format": "iss_sub", "iss": "https://idp.example.com", "sub": "u-12345"}],
+    ),
+]
+
+
+class RemoveSubject(Request):
+    """A subject of which the stream shall hear no more."""
+
+    stream_id: StreamId
+    subject: Subject
+
+
+class AddSubject(RemoveSubject):
+    """A subject of which the stream shall hear."""
+
+    verified: bool | None = Field(None, description="Whether the receiver has verified it. Not used here.")
+
+
+@router.post(ADD_SUBJECT, operation_id="add_subject", responses=refusals(400, 401, 403, 404))
+def add(body: AddSubject, desk: Manager) -> Response:
+    """Let the stream hear of a subject again (§8.1.3.2). The answer has no body."""
+    _say(desk, body, included=True)
+    return Response(status_code=200)
+
+
+@router.post(
+    REMOVE_SUBJECT, status_code=204, operation_id="remove_subject", responses=refusals(400, 401, 403, 404)
+)
+def remove(body: RemoveSubject, desk: Manager) -> Response:
+    """Let the stream hear of a subject no more (§8.1.3.3)."""
+    _say(desk, body, included=False)
+    return Response(status_code=204)
+
+
+def _say(desk: Desk, body: RemoveSubject, *, included: bool) -> None:
+    with desk.begin() as conn:
+        stream = desk.stream(conn, body.stream_id)
+        if _count(conn, stream.stream_id) >= MOST:
+            raise Problem(429, f"a stream may have {MOST} words about subjects; make another stream")
+        streams.include(conn, stream.stream_id, body.subject, included=included)
+
+
+def _count(conn: Connection, stream_id: str) -> int:
+    mine = select(func.count()).where(stream_subjects.c.stream_id == stream_id)
+    return int(conn.scalar(mine) or 0)

@@ -1,0 +1,88 @@
+"""Tokens that were given up, with the reason; sent again on request, purged when they are old."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, delete, func, or_, select, update
+
+from pipeline.transmitter.tables import DEAD, QUEUED, sets, signing_keys, streams
+from pipeline.transmitter.waiting import chunks, ended
+
+HOLD_LIMIT: Final = "hold_limit"
+"""The error of a token that a stream held too long, or one too many."""
+MOST: Final = 10_000
+"""Rows purged in one transaction: others write too."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A token that was given up; times in ms. One that is not *retriable* has no token any more."""
+
+    seq: int
+    stream_id: str
+    jti: str
+    event: str
+    txn: str | None
+    attempts: int
+    created_at: int
+    ended_at: int
+    error: str
+    error_text: str
+    retriable: bool
+
+
+def drop_oldest(conn: Connection, stream_id: str, down_to: int, before_ms: int, now_ms: int) -> int:
+    """Give up the oldest waiting tokens: those beyond *down_to*, and those made before *before_ms*."""
+    waiting = (sets.c.stream_id == stream_id) & QUEUED
+    newest = select(sets.c.seq).where(waiting).order_by(sets.c.seq.desc()).offset(down_to).limit(1)
+    beyond = sets.c.seq <= newest.scalar_subquery()  # none is beyond where there is no such row
+    gone = ended("dead", HOLD_LIMIT, "the stream held it too long, or too many", now_ms)
+    which = or_(beyond, sets.c.created_at < before_ms)
+    return conn.execute(update(sets).where(waiting, which).values(gone)).rowcount
+
+
+def dead(conn: Connection, stream_id: str | None = None, most: int = 1000) -> list[DeadLetter]:
+    """Return the dead letters, of one stream or of all, the newest first."""
+    asked = select(
+        sets.c.seq, sets.c.stream_id, sets.c.jti, sets.c.event, sets.c.txn, sets.c.attempts,
+        sets.c.created_at, sets.c.ended_at, sets.c.error, sets.c.error_text, sets.c.jwt.is_not(None),
+    ).where(DEAD)  # fmt: skip
+    if stream_id is not None:
+        asked = asked.where(sets.c.stream_id == stream_id)
+    newest = asked.order_by(sets.c.ended_at.desc(), sets.c.seq.desc()).limit(most)
+    return [DeadLetter(*row) for row in conn.execute(newest)]
+
+
+def revive(conn: Connection, which: Iterable[int] | str, now_ms: int) -> int:
+    """Put dead letters back into the queue, by their `seq`s or all of a stream's; return how many.
+
+    They keep `jti` and place, so they leave before what came later, and have all their tries and all their
+    time again. What has no token or no stream any more stays.
+    """
+    back = {"state": "queued", "attempts": 0, "due_at": now_ms, "created_at": now_ms, "ended_at": None}
+    here = select(streams.c.stream_id)
+    some = update(sets).where(DEAD, sets.c.jwt.is_not(None), sets.c.stream_id.in_(here)).values(back)
+    if isinstance(which, str):
+        return conn.execute(some.where(sets.c.stream_id == which)).rowcount
+    return sum(conn.execute(some.where(sets.c.seq.in_(these))).rowcount for these in chunks(which))
+
+
+def purge(conn: Connection, before_ms: int, most: int = MOST) -> int:
+    """Delete at most *most* tokens that were delivered or died before *before_ms*; return how many."""
+    old = select(sets.c.seq).where(sets.c.ended_at < before_ms).order_by(sets.c.ended_at).limit(most)
+    return conn.execute(delete(sets).where(sets.c.seq.in_(old))).rowcount
+
+
+def counted(conn: Connection) -> dict[str, int]:
+    """Return how many dead letters each stream has."""
+    by_stream = select(sets.c.stream_id, func.count()).where(DEAD).group_by(sets.c.stream_id)
+    return {stream_id: count for stream_id, count in conn.execute(by_stream)}  # noqa: C416 - a Row is no pair to the type checker
+
+
+def kids_waiting(conn: Connection) -> set[str]:
+    """Return the keys that signed something which waits, or is a dead letter that may be sent again."""
+    needed = select(sets.c.kid).where(sets.c.kid == signing_keys.c.kid, sets.c.jwt.is_not(None))
+    return set(conn.scalars(select(signing_keys.c.kid).where(needed.exists())))

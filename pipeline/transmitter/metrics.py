@@ -1,0 +1,115 @@
+"""Every metric a transmitter shows to Prometheus: one row each, as in `pipeline.metrics`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+from pipeline.metric import Metric
+from pipeline.metrics import ANY, LATENCY, PATIENCE
+from pipeline.transmitter.happenings import TOPICS
+from pipeline.transmitter.vocabulary import EVENTS, POLL, PUSH, Method
+
+PREFIX: Final = "session_risk_transmitter_"
+METHODS: Final[dict[Method, str]] = {PUSH: "push", POLL: "poll"}
+HAPPENINGS: Final = tuple(row.name for row in EVENTS.values() if not row.control)
+UNSENT: Final = ("status", "event", "tenant", "excluded", "unnamed", "gone")
+"""Why a stream is not told of a happening: as `wanted.Unwanted` has it; the receiver took its subject out; it
+has no name there; the stream was removed or disabled meanwhile."""
+OUTCOMES: Final = ("delivered", "retry", "dead", "dry_run")
+
+
+class TransmitterMetrics:
+    """The series of one transmitter, and the table of what they mean."""
+
+    # What is heard, and becomes tokens.
+    records = Metric(Counter, f"{PREFIX}records_total", "Records read.", {"topic": TOPICS})
+    refused_records = Metric(
+        Counter, f"{PREFIX}refused_records_total",
+        "Records that could not be read; the log says where they are and why.", {"topic": TOPICS},
+    )  # fmt: skip
+    behind = Metric(
+        Gauge, f"{PREFIX}behind_records", "Records not read yet.", {"topic": ANY, "partition": ANY}
+    )
+    happenings = Metric(
+        Counter, f"{PREFIX}happenings_total", "What records said, before any stream is asked.",
+        {"event": HAPPENINGS},
+    )  # fmt: skip
+    tokens = Metric(
+        Counter, f"{PREFIX}tokens_total", "Tokens signed and put into queues.", {"event": HAPPENINGS}
+    )
+    untold = Metric(
+        Counter, f"{PREFIX}untold_total",
+        "Happenings a stream was not told of: it is disabled, did not ask for such an event, is another "
+        "tenant's, its receiver took the subject out, the subject has no name there, or it went meanwhile.",
+        {"reason": UNSENT},
+    )  # fmt: skip
+
+    # What becomes of commands.
+    commands = Metric(
+        Counter, f"{PREFIX}commands_total",
+        "Commands to end a session, by what was heard of them; `seen` was heard before, `foreign` is a word "
+        "that names another session or tenant.",
+        {"state": ("opened", "resent", "confirmed", "failed", "overdue", "seen", "foreign")},
+    )  # fmt: skip
+    confirmations = Metric(
+        Counter, f"{PREFIX}confirmations_total",
+        "Commands confirmed, by whether that was in time (SESSION_RISK_TRANSMITTER_CONFIRM_WITHIN_S).",
+        {"in_time": ("yes", "no")},
+    )  # fmt: skip
+    confirmation_seconds = Metric(
+        Histogram, f"{PREFIX}confirmation_seconds",
+        "From a decision to revoke to the enforcer's word that it is done.", {}, PATIENCE,
+    )  # fmt: skip
+
+    # How tokens leave.
+    deliveries = Metric(
+        Counter, f"{PREFIX}deliveries_total",
+        "Tries to hand a token over, by what came of each; what is retried is tried again.",
+        {"method": tuple(METHODS.values()), "outcome": OUTCOMES},
+    )  # fmt: skip
+    dead_letters = Metric(
+        Counter, f"{PREFIX}dead_letters_total", "Tokens given up, by the last error.", {"error": ANY}
+    )
+    odd_answers = Metric(
+        Counter, f"{PREFIX}odd_answers_total", "Pushes taken with another status than 202.", {"status": ANY}
+    )
+    push_seconds = Metric(
+        Histogram, f"{PREFIX}push_seconds", "From a push to its answer, or to giving up on one.", {}, LATENCY
+    )
+    first_push_seconds = Metric(
+        Histogram, f"{PREFIX}first_push_seconds", "From a token in the queue to its first push.", {}, LATENCY
+    )
+
+    # What waits.
+    waiting = Metric(
+        Gauge, f"{PREFIX}waiting_tokens", "Tokens in the queues.", {"method": tuple(METHODS.values())}
+    )
+    oldest = Metric(
+        Gauge, f"{PREFIX}oldest_token_seconds", "Age of the oldest token that waits.",
+        {"method": tuple(METHODS.values())},
+    )  # fmt: skip
+    streams = Metric(
+        Gauge, f"{PREFIX}streams", "Streams, by method and status.",
+        {"method": tuple(METHODS.values()), "status": ("enabled", "paused", "disabled")},
+    )  # fmt: skip
+    stopped_streams = Metric(
+        Counter, f"{PREFIX}stopped_streams_total",
+        "Streams whose status the transmitter changed, as nobody took what they hold.",
+        {"status": ("paused", "disabled")},
+    )  # fmt: skip
+
+    # Who works.
+    leads = Metric(Gauge, f"{PREFIX}leads", "1 while this one reads and delivers, 0 while it stands by.", {})
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.series = {name: metric.create(registry) for name, metric in METRICS.items()}
+
+
+METRICS: Final[dict[str, Metric[MetricWrapperBase]]] = {
+    row.name: row for row in vars(TransmitterMetrics).values() if isinstance(row, Metric)
+}
+"""The whole table by exposed name, in reading order."""

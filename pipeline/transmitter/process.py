@@ -1,0 +1,156 @@
+"""One transmitter: serves HTTP, and works while it leads; until it is told to stop or cannot go on.
+
+The exit code is the promise, as it is a worker's: 0 after a signal, with everything that was begun ended; 1
+after a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from random import SystemRandom
+from time import time
+from typing import Final
+
+from pipeline.connection import Connection
+from pipeline.transmitter.api.app import create_app
+from pipeline.transmitter.bell import Bell
+from pipeline.transmitter.confirming import Confirming
+from pipeline.transmitter.intake import Intake
+from pipeline.transmitter.keeping import Keeping
+from pipeline.transmitter.metrics import TransmitterMetrics
+from pipeline.transmitter.outgoing import check_url
+from pipeline.transmitter.pushing import Pushing
+from pipeline.transmitter.services import Services
+from pipeline.transmitter.serving import server, serving
+from pipeline.transmitter.settings import TransmitterSettings
+from pipeline.transmitter.signing import Signer
+from pipeline.transmitter.statements import Statements
+from pipeline.transmitter.store import Store, StoreError
+from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.working import Part, Working
+from schemas.decoded import Limits
+
+logger = logging.getLogger(__name__)
+
+KEYS_S: Final = 10.0
+"""Seconds within which a key that another process made is the one that signs here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a transmitter is made of."""
+
+    connection: Connection
+    limits: Limits
+    settings: TransmitterSettings
+    store: Store
+    signer: Signer
+    subjects: Subjects
+    bell: Bell
+    metrics: TransmitterMetrics
+
+
+def clock() -> int:
+    """The wall clock, ms since the epoch."""
+    return int(time() * 1000)
+
+
+def run(means: Means, at: socket.socket) -> int:
+    """Transmit, serving HTTP *at* this socket, until SIGTERM or SIGINT or a failure; return the exit code."""
+    return asyncio.run(_run(means, at))
+
+
+async def _run(means: Means, at: socket.socket) -> int:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        return await transmit(means, at, ended)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def transmit(means: Means, at: socket.socket, ended: asyncio.Event) -> int:
+    """Transmit until *ended* is set or something fails; return the exit code."""
+    confirming = Confirming(means.connection)
+    working = Working(
+        means.store,
+        partial(_parts, means),
+        means.settings.push_timeout_s,
+        means.metrics.leads.set,
+    )
+    served = server(create_app(_services(means, confirming)), means.settings)
+    async with serving(served, at) as serves:
+        works = asyncio.create_task(working.run(), name="working")
+        keys = asyncio.create_task(_follow_keys(means), name="keys")
+        told = asyncio.create_task(ended.wait())
+        await asyncio.wait({serves, works, keys, told}, return_when=asyncio.FIRST_COMPLETED)
+        failed = [task for task in (serves, works, keys) if task.done()]
+        working.stop()
+        await asyncio.wait({works})
+        means.bell.close()
+        for task in (keys, told):
+            task.cancel()
+    await confirming.close()
+    code = _tell(failed or [task for task in (serves, works) if task.exception()])
+    return code if working.orderly else 1
+
+
+def _tell(failed: Sequence[asyncio.Task[None]]) -> int:
+    """Say what made a task end that should not have; return the exit code."""
+    for task in failed:
+        error = None if task.cancelled() else task.exception()
+        logger.critical("the transmitter cannot go on: %s ended: %r", task.get_name(), error, exc_info=error)
+    return 1 if failed else 0
+
+
+def _services(means: Means, confirming: Confirming) -> Services:
+    return Services(
+        settings=means.settings,
+        store=means.store,
+        signer=means.signer,
+        bell=means.bell,
+        clock=clock,
+        acks=confirming.write,
+        guard=partial(check_url, settings=means.settings),
+    )
+
+
+def _parts(means: Means) -> Sequence[Part]:
+    """What works while this process leads."""
+    store, settings, bell, metrics = means.store, means.settings, means.bell, means.metrics
+    return (
+        Intake(
+            connection=means.connection,
+            group=settings.group,
+            limits=means.limits,
+            statements=Statements(store, means.signer, means.subjects, settings.issuer),
+            metrics=metrics,
+            ring=bell.ring,
+            clock=clock,
+            confirm_within_s=settings.confirm_within_s,
+        ),
+        Pushing(store, settings, bell, metrics, clock, SystemRandom()),
+        Keeping(store, means.signer, settings, bell, metrics, clock),
+    )
+
+
+async def _follow_keys(means: Means) -> None:
+    """Sign with the newest key, whichever process made it."""
+
+    def refresh() -> None:
+        with suppress(StoreError), means.store.read() as conn:
+            means.signer.refresh(conn)
+
+    while True:
+        await asyncio.sleep(KEYS_S)
+        await asyncio.to_thread(refresh)

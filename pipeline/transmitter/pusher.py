@@ -1,0 +1,219 @@
+"""The pushes of one stream (RFC 8935): some subjects at once, the tokens of each one after another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from random import Random
+from typing import Any, Final
+
+from pipeline.transmitter import announcing, queue, streams
+from pipeline.transmitter.answers import Answer, of_failure
+from pipeline.transmitter.bell import Bell
+from pipeline.transmitter.dry import told
+from pipeline.transmitter.metrics import TransmitterMetrics
+from pipeline.transmitter.outgoing import ForbiddenUrlError, Outgoing
+from pipeline.transmitter.records import Queued, Stream
+from pipeline.transmitter.results import Result, Results, decide
+from pipeline.transmitter.settings import TransmitterSettings
+from pipeline.transmitter.store import Store
+from pipeline.transmitter.vocabulary import PUSH
+
+logger = logging.getLogger(__name__)
+
+OVERLOADED: Final = ("http_429", "http_503")
+"""Errors whose `Retry-After` is of the receiver as a whole (RFC 6585 §4, RFC 9110 §15.6.4)."""
+
+_OUTCOMES: Final = {"delivered": "delivered", "again": "retry", "dead": "dead"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the pushes of all streams share. *threads* read and write the store; *clock* gives ms."""
+
+    store: Store
+    settings: TransmitterSettings
+    bell: Bell
+    clock: Callable[[], int]
+    rng: Random
+    metrics: TransmitterMetrics
+    results: Results
+    threads: Executor
+    tls: ssl.SSLContext
+
+
+class Pusher:
+    """Pushes what waits for one stream until the stream is not to be pushed any more, or `stop` is called."""
+
+    def __init__(self, stream_id: str, parts: Parts) -> None:
+        self.stream_id = stream_id
+        self._parts = parts
+        self._outgoing: Outgoing | None = None
+        self._under_way: dict[str, asyncio.Task[None]] = {}  # by lane
+        self._due: list[int] = []  # when something here is tried again, ms: a heap
+        self._quiet_until = 0
+        self._last_chance: set[int] = set()
+        self._awake = asyncio.Event()
+        self._stopping = False
+
+    def nudge(self) -> None:
+        """Have it look at the store."""
+        self._awake.set()
+
+    def stop(self) -> None:
+        """Have it begin nothing more."""
+        self._stopping = True
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Push until the stream is gone, disabled, polled or told to stop, and nothing is under way."""
+        try:
+            while not self._stopping:
+                self._awake.clear()
+                if not await self._look():
+                    break
+                await self._rest()
+        finally:
+            await self._finish()
+
+    async def _look(self) -> bool:
+        """Begin to push what is due; return whether the stream is still one to push."""
+        free = self._parts.settings.push_at_once - len(self._under_way)
+        if self._parts.clock() < self._quiet_until:
+            free = 0
+        loop = asyncio.get_running_loop()
+        stream, heads = await loop.run_in_executor(
+            self._parts.threads, self._read, max(0, free), frozenset(self._under_way)
+        )
+        if stream is None:
+            return False
+        if heads and (self._outgoing is None or self._outgoing.url != stream.endpoint_url):
+            await self._turn_to(stream)
+        for token in heads if not self._stopping else ():
+            self._under_way[token.lane] = asyncio.create_task(self._push(token, stream))
+        return True
+
+    def _read(self, most: int, without: frozenset[str]) -> tuple[Stream | None, list[Queued]]:
+        """Read the stream anew each time: after a word to pause or end it, nothing more is begun."""
+        parts = self._parts
+        with parts.store.read() as conn:
+            stream = streams.get(conn, parts.store.sealer, self.stream_id)
+            if stream is None or stream.method != PUSH or stream.status == "disabled":
+                return None, []
+            if most == 0:
+                return stream, []
+            if stream.status == "paused":
+                held = announcing.waiting(conn, self.stream_id, parts.clock())
+                return stream, [one for one in held if one.lane not in without][:most]
+            return stream, queue.heads(conn, self.stream_id, parts.clock(), most, without)
+
+    async def _turn_to(self, stream: Stream) -> None:
+        """Open connections to where the stream goes now, once those to where it went have ended."""
+        if self._under_way:
+            await asyncio.wait(self._under_way.values())
+        if self._outgoing is not None:
+            await self._outgoing.close()
+            self._outgoing = None
+        if stream.endpoint_url is not None:
+            try:
+                self._outgoing = Outgoing(stream.endpoint_url, self._parts.settings, self._parts.tls)
+            except ForbiddenUrlError as error:
+                logger.warning("stream %s: nothing can be pushed to its address: %s", self.stream_id, error)
+
+    async def _push(self, token: Queued, stream: Stream) -> None:
+        """Push one token and write what came of it; its lane is free when that is in the store."""
+        try:
+            result = await self._tried(token, stream)
+            await self._parts.results.write(result)
+            self._count(result)
+        except Exception:
+            logger.exception("stream %s: token %s is tried again", self.stream_id, token.jti)
+            await asyncio.sleep(1.0)
+        finally:
+            del self._under_way[token.lane]
+            self._awake.set()
+
+    async def _tried(self, token: Queued, stream: Stream) -> Result:
+        parts = self._parts
+        begun_ms = parts.clock()
+        if token.attempts == 0:
+            parts.metrics.first_push_seconds.observe(max(0, begun_ms - token.created_at) / 1000)
+        if parts.settings.dry_run:
+            return told(token, stream)
+        answer = await self._answer(token, stream, begun_ms)
+        now_ms = parts.clock()
+        parts.metrics.push_seconds.observe(max(0, now_ms - begun_ms) / 1000)
+        last = token.seq in self._last_chance
+        result = decide(token, answer, parts.settings, now_ms, parts.rng, last=last)
+        self._heed(result, answer, now_ms)
+        return result
+
+    async def _answer(self, token: Queued, stream: Stream, now_ms: int) -> Answer:
+        if self._outgoing is None:
+            return of_failure("address_refused", "of this stream's endpoint_url")
+        answer, status = await self._outgoing.push(token.jwt, stream.authorization, now_ms)
+        if answer.verdict == "delivered" and status != 202:
+            self._parts.metrics.odd_answers.labels(str(status)).inc()
+        return answer
+
+    def _heed(self, result: Result, answer: Answer, now_ms: int) -> None:
+        """Remember when to look again, and let a receiver that is overloaded rest as a whole."""
+        if answer.retry_after_ms and answer.error in OVERLOADED:
+            self._quiet_until = max(self._quiet_until, now_ms + answer.retry_after_ms)
+            heappush(self._due, self._quiet_until)
+        if result.state == "again":
+            heappush(self._due, result.due_at)
+        if result.state == "again" and answer.verdict == "once":
+            self._last_chance.add(result.token.seq)
+        else:
+            self._last_chance.discard(result.token.seq)
+
+    def _count(self, result: Result) -> None:
+        outcome = "dry_run" if result.error == "dry_run" else _OUTCOMES[result.state]
+        self._parts.metrics.deliveries.labels("push", outcome).inc()
+        if result.state == "delivered":
+            return
+        tell = logger.info
+        if result.state == "dead" and outcome != "dry_run":
+            self._parts.metrics.dead_letters.labels(result.error).inc()
+            tell = logger.warning
+        tell(
+            "stream %s: token %s (%s), try %d: %s, %s: %s", self.stream_id, result.token.jti,
+            result.token.event, result.token.attempts + 1, _OUTCOMES[result.state], result.error, result.text,
+        )  # fmt: skip
+
+    async def _rest(self) -> None:
+        """Sleep until a push ends, the bell rings, something is due, or somebody nudges."""
+        full = len(self._under_way) >= self._parts.settings.push_at_once
+        while not self._awake.is_set():
+            now_ms = self._parts.clock()
+            if self._due and self._due[0] <= now_ms:
+                while self._due and self._due[0] <= now_ms:
+                    heappop(self._due)
+                return
+            seconds = min(1.0, (self._due[0] - now_ms) / 1000) if self._due else 1.0
+            if await self._rung(seconds, listen=not full and not self._parts.bell.closed):
+                return
+
+    async def _rung(self, seconds: float, *, listen: bool) -> bool:
+        """Wait for `nudge`, and the bell if *listen*, at most so long; return whether either came."""
+        waits: list[Coroutine[Any, Any, bool]] = [self._awake.wait()]
+        if listen:
+            waits.append(self._parts.bell.wait(self.stream_id, seconds))
+        tasks = [asyncio.create_task(one) for one in waits]
+        done, open_ = await asyncio.wait(tasks, timeout=seconds + 0.1, return_when=asyncio.FIRST_COMPLETED)
+        for one in open_:
+            one.cancel()
+        return any(one.result() for one in done)
+
+    async def _finish(self) -> None:
+        """Wait for what is under way: each push ends in its own time, and what came of it is written."""
+        if self._under_way:
+            await asyncio.wait(self._under_way.values())
+        if self._outgoing is not None:
+            await self._outgoing.close()

@@ -1,0 +1,34 @@
+"""The queue of each stream, as the rest uses it: what waits, what is polled, what is dead."""
+
+from pipeline.transmitter.dead_letters import (
+    DeadLetter,
+    counted,
+    dead,
+    drop_oldest,
+    kids_waiting,
+    purge,
+    revive,
+)
+from pipeline.transmitter.polled import acknowledge, hand_out, refuse
+from pipeline.transmitter.waiting import again, bury, delivered, heads, held, known, next_due, put
+
+__all__ = [
+    "DeadLetter",
+    "acknowledge",
+    "again",
+    "bury",
+    "counted",
+    "dead",
+    "delivered",
+    "drop_oldest",
+    "hand_out",
+    "heads",
+    "held",
+    "kids_waiting",
+    "known",
+    "next_due",
+    "purge",
+    "put",
+    "refuse",
+    "revive",
+]

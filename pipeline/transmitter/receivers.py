@@ -1,0 +1,169 @@
+"""Receivers and what they prove themselves with: a secret for a token, and tokens (RFC 6749 §4.4).
+
+Neither is stored: of a secret its scrypt hash, of a token, which is long and random, its SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from pipeline.transmitter import streams
+from pipeline.transmitter.store import insert_into
+from pipeline.transmitter.tables import receivers, tokens
+from pipeline.transmitter.tables import streams as stream_table
+from pipeline.transmitter.texts import may_be_id
+
+_N: Final = 2**14
+_R: Final = 8
+_P: Final = 1
+"""Of scrypt (RFC 7914): 16 MiB and some ten ms for one guess; the secrets have 256 random bits anyway."""
+READ: Final = "ssf.read"
+MANAGE: Final = "ssf.manage"
+
+
+class BadReceiverError(ValueError):
+    """A receiver of this name cannot be added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Who may ask, for what; *revoked_at* in ms."""
+
+    receiver_id: str
+    aud: str
+    scopes: frozenset[str]
+    created_at: int = 0
+    revoked_at: int | None = None
+    outside: bool = False  # an authorization server outside knows it; it has no secret here
+
+    def may(self, scope: str) -> bool:
+        """Tell whether its scopes allow what needs *scope*: `ssf.manage` includes `ssf.read`."""
+        return scope in self.scopes or (scope == READ and MANAGE in self.scopes)
+
+
+def add(conn: Connection, receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int) -> str:
+    """Add a receiver and return its secret, which is told this once.
+
+    Raises `BadReceiverError` if the name is taken, or cannot be one.
+    """
+    if not may_be_id(receiver_id) or ":" in receiver_id:
+        raise BadReceiverError(f"{receiver_id!r}: a name is 1 to 128 letters, digits and ._~@/+=-")
+    if conn.scalar(select(receivers.c.receiver_id).where(receivers.c.receiver_id == receiver_id)):
+        raise BadReceiverError(f"{receiver_id}: there is or was a receiver of this name; take another")
+    secret = secrets.token_urlsafe(32)
+    row = _row(receiver_id, aud, scopes, now_ms) | {"secret_hash": _hashed(secret, secrets.token_bytes(16))}
+    conn.execute(insert(receivers).values(row))
+    return secret
+
+
+def ensure(conn: Connection, receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int) -> Receiver:
+    """Return the receiver that an authorization server outside knows, added if it is new here."""
+    new = insert_into(conn, receivers).values(_row(receiver_id, aud, scopes, now_ms))
+    conn.execute(new.on_conflict_do_nothing())
+    return _receiver(conn.execute(select(receivers).where(receivers.c.receiver_id == receiver_id)).one())
+
+
+def check(conn: Connection, receiver_id: str, secret: str) -> Receiver | None:
+    """Return the receiver whose secret this is, unless it is revoked.
+
+    A wrong secret takes as long as a name that nobody has: neither can be told from the other.
+    """
+    named = select(receivers).where(receivers.c.receiver_id == receiver_id)
+    row = conn.execute(named).one_or_none() if may_be_id(receiver_id) else None
+    stored = _NOBODY if row is None or row.secret_hash is None else row.secret_hash
+    good = hmac.compare_digest(_hashed(secret, bytes.fromhex(stored.split("$")[-2])), stored)
+    return _receiver(row) if good and row is not None and row.revoked_at is None else None
+
+
+def get(conn: Connection, receiver_id: str) -> Receiver | None:
+    """Return the receiver of this name, revoked or not; `None` where there is none."""
+    named = select(receivers).where(receivers.c.receiver_id == receiver_id)
+    row = conn.execute(named).one_or_none() if may_be_id(receiver_id) else None
+    return None if row is None else _receiver(row)
+
+
+def every(conn: Connection) -> list[Receiver]:
+    """Return all receivers, those revoked too, the oldest first."""
+    oldest = select(receivers).order_by(receivers.c.created_at, receivers.c.receiver_id)
+    return [_receiver(row) for row in conn.execute(oldest)]
+
+
+def revoke(conn: Connection, receiver_id: str, now_ms: int) -> bool:
+    """Take everything back from a receiver: secret, tokens, and its streams are disabled.
+
+    False if there is none, or it is revoked already.
+    """
+    live = (receivers.c.receiver_id == receiver_id) & receivers.c.revoked_at.is_(None)
+    if not conn.execute(update(receivers).where(live).values(revoked_at=now_ms)).rowcount:
+        return False
+    conn.execute(delete(tokens).where(tokens.c.receiver_id == receiver_id))
+    for stream_id in conn.scalars(
+        select(stream_table.c.stream_id).where(stream_table.c.receiver_id == receiver_id)
+    ).all():
+        streams.set_status(conn, stream_id, "disabled", "the receiver was revoked", now_ms)
+    return True
+
+
+def issue(conn: Connection, receiver_id: str, scopes: Iterable[str], now_ms: int, lifetime_ms: int) -> str:
+    """Return a new token of a receiver, good for *scopes* and *lifetime_ms*."""
+    token = secrets.token_urlsafe(32)
+    row = {
+        "token_hash": _digest(token),
+        "receiver_id": receiver_id,
+        "scopes": _told(scopes),
+        "expires_at": now_ms + lifetime_ms,
+    }
+    conn.execute(insert(tokens).values(row))
+    return token
+
+
+def holder(conn: Connection, token: str, now_ms: int) -> Receiver | None:
+    """Return whose token this is, with the token's scopes; `None` if it is expired, revoked or nobody's."""
+    live = (tokens.c.token_hash == _digest(token)) & (tokens.c.expires_at > now_ms)
+    asked = select(receivers, tokens.c.scopes.label("granted")).join(tokens)
+    row = conn.execute(asked.where(live, receivers.c.revoked_at.is_(None))).one_or_none()
+    return None if row is None else _receiver(row, row.granted)
+
+
+def revoke_token(conn: Connection, token: str, receiver_id: str) -> bool:
+    """Take a token back, if it is the receiver's own (RFC 7009 §2.1); false if there was none."""
+    mine = (tokens.c.token_hash == _digest(token)) & (tokens.c.receiver_id == receiver_id)
+    return conn.execute(delete(tokens).where(mine)).rowcount == 1
+
+
+def purge(conn: Connection, now_ms: int) -> int:
+    """Delete the tokens that are expired; return how many."""
+    return conn.execute(delete(tokens).where(tokens.c.expires_at <= now_ms)).rowcount
+
+
+def _row(receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int) -> dict[str, Any]:
+    return {"receiver_id": receiver_id, "aud": aud, "scopes": _told(scopes), "created_at": now_ms}
+
+
+def _receiver(row: Row[Any], scopes: str | None = None) -> Receiver:
+    given = frozenset((row.scopes if scopes is None else scopes).split())
+    outside = row.secret_hash is None
+    return Receiver(row.receiver_id, row.aud, given, row.created_at, row.revoked_at, outside)
+
+
+def _told(scopes: Iterable[str]) -> str:
+    return " ".join(sorted(set(scopes)))
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
+
+
+def _hashed(secret: str, salt: bytes) -> str:
+    digest = hashlib.scrypt(secret.encode(errors="replace"), salt=salt, n=_N, r=_R, p=_P)
+    return f"scrypt${_N}${_R}${_P}${salt.hex()}${digest.hex()}"
+
+
+_NOBODY: Final = f"scrypt${_N}${_R}${_P}${'00' * 16}${'00' * 64}"

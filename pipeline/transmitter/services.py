@@ -1,0 +1,34 @@
+"""What the HTTP side of the transmitter works with; put together by the process, or by a test."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pipeline.transmitter.bell import Bell
+from pipeline.transmitter.settings import TransmitterSettings
+from pipeline.transmitter.signing import Signer
+from pipeline.transmitter.store import Store
+from schemas.control import RevocationAck
+
+
+class AckNotTaken(Exception):
+    """An acknowledgement could not be passed on now; who sent it may send it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The store and the signer, and the edges of the process.
+
+    *clock* gives ms since the epoch, UTC. *acks* passes an enforcer's word on to Kafka and returns when it is
+    safe there, else raises `AckNotTaken`. *guard* raises `ValueError`, with a sentence, for an address that
+    nothing may be pushed to.
+    """
+
+    settings: TransmitterSettings
+    store: Store
+    signer: Signer
+    bell: Bell
+    clock: Callable[[], int]
+    acks: Callable[[RevocationAck], Awaitable[None]]
+    guard: Callable[[str], None]

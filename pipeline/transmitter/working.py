@@ -1,0 +1,130 @@
+"""Which of the transmitters on one store works: the one that leads. The others stand by and take over.
+
+What leads reads Kafka, delivers and keeps house. What stands by looks each second whether the lead is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+from pipeline.topic_admin import BrokerUnreachableError
+from pipeline.transmitter.leading import Leadership, lead
+from pipeline.transmitter.store import Store, StoreError
+
+logger = logging.getLogger(__name__)
+
+LOOK_S: Final = 1.0
+"""Seconds between two looks at who leads."""
+REST_S: Final = 5.0
+"""Seconds after which work that failed for want of the store or the brokers begins again."""
+MARGIN_S: Final = 10.0
+"""Seconds beyond the longest push that parts may take to end."""
+
+PASSING: Final = (StoreError, BrokerUnreachableError)
+"""Failures that may pass by themselves. Others end the process: whoever runs it starts it again."""
+
+
+class Part(Protocol):
+    """A part of the work: runs until it is stopped, and then ends what it has begun."""
+
+    async def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Working:
+    """Works while it leads and stands by while it does not, until `stop` is called.
+
+    *make* makes the parts anew each time that the work begins, which *patience_s* gives time to end; *shown*
+    is told whether this process leads.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        make: Callable[[], Sequence[Part]],
+        patience_s: float,
+        shown: Callable[[bool], None],
+    ) -> None:
+        self._store = store
+        self._make = make
+        self._patience_s = patience_s + MARGIN_S
+        self._shown = shown
+        self.orderly = True
+        """Whether all parts ended by themselves when they were last told to."""
+        self._stop = asyncio.Event()
+        self._said: bool | None = None
+
+    def stop(self) -> None:
+        """Have `run` return when what is under way has ended, in bounded time."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Lead and work, or stand by; raises what made a part fail, unless that may pass."""
+        while not self._stop.is_set():
+            rest = LOOK_S
+            try:
+                async with _lead(self._store) as leads:
+                    self._say(leads=bool(leads))
+                    if leads:
+                        await self._work(leads)
+            except PASSING as error:
+                logger.error("the transmitter rests for %.0f s: %s", REST_S, error)  # noqa: TRY400 - a sentence
+                rest = REST_S
+            finally:
+                self._shown(False)  # noqa: FBT003 - a callback has no names
+            await self._pause(rest)
+
+    def _say(self, *, leads: bool) -> None:
+        self._shown(leads)
+        if leads is not self._said:
+            logger.info("leads, and works" if leads else "stands by: another transmitter leads")
+            self._said = leads
+
+    async def _work(self, leads: Leadership) -> None:
+        parts = self._make()
+        tasks = [asyncio.create_task(part.run(), name=type(part).__name__) for part in parts]
+        try:
+            while not self._stop.is_set() and not any(task.done() for task in tasks):
+                if not await asyncio.to_thread(leads.held):
+                    logger.warning("the lead is lost; another transmitter may have it now")
+                    break
+                await self._pause(LOOK_S, *tasks)
+        finally:
+            await self._end(parts, tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+
+    async def _end(self, parts: Sequence[Part], tasks: Sequence[asyncio.Task[None]]) -> None:
+        for part in parts:
+            part.stop()
+        _, late = await asyncio.wait(tasks, timeout=self._patience_s)
+        self.orderly = not late
+        for task in late:
+            logger.error(
+                "%s did not end in %.0f s; what it had begun is done again", task.get_name(), self._patience_s
+            )
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    async def _pause(self, seconds: float, *tasks: asyncio.Task[None]) -> None:
+        """Return after *seconds*, or as soon as this is to stop or one of *tasks* is over."""
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({stopping, *tasks}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+
+
+@asynccontextmanager
+async def _lead(store: Store) -> AsyncIterator[Leadership]:
+    """`leading.lead`, which asks a database, in a thread."""
+    block = lead(store)
+    leads = await asyncio.to_thread(block.__enter__)
+    try:
+        yield leads
+    finally:
+        await asyncio.to_thread(block.__exit__, None, None, None)

@@ -1,0 +1,46 @@
+"""A process that pushes from the store it is given, for tests that kill it: STORE_URL KEY_FILE.
+
+Its settings come from the environment. It says `pushing` when it has the lead, and ends on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+from prometheus_client import CollectorRegistry
+
+from pipeline.transmitter.bell import Bell
+from pipeline.transmitter.leading import lead
+from pipeline.transmitter.metrics import TransmitterMetrics
+from pipeline.transmitter.pushing import Pushing
+from pipeline.transmitter.sealing import load
+from pipeline.transmitter.settings import TransmitterSettings
+from pipeline.transmitter.store import open_store
+
+
+async def main(url: str, key_file: str) -> None:
+    """Push until told to stop."""
+    store = open_store(url, load(Path(key_file)))
+    with lead(store) as leads:
+        if not leads:
+            raise SystemExit("another process pushes from this store")
+        pushing = Pushing(
+            store,
+            TransmitterSettings(),
+            Bell(),
+            TransmitterMetrics(CollectorRegistry()),
+            lambda: time.time_ns() // 1_000_000,
+            Random(),  # noqa: S311 - jitter is no secret
+        )
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pushing.stop)
+        print("pushing", flush=True)
+        await pushing.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

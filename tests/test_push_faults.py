@@ -1,0 +1,188 @@
+"""Ten thousand tokens to receivers that misbehave in every way, while who pushes is killed ten times.
+
+Every token is delivered or a dead letter, none is lost, none comes under two `jti`s, and what is about one
+subject comes in its order.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from pipeline.transmitter import queue, streams
+from pipeline.transmitter.answers import CODES
+from pipeline.transmitter.sealing import load
+from pipeline.transmitter.store import Store, open_store
+from pipeline.transmitter.tables import sets
+from pushes_of_tests import clock
+from receiver import ACCEPTED, CUT, GARBAGE, HANG, Push, Receiver, Reply, error, self_signed
+from sets_of_tests import numbered
+from stores import stream
+from waiting import until
+
+KILLS = 10
+LANES = 166
+ROUNDS = 60
+TOKENS = LANES * ROUNDS  # to the receiver that misbehaves; the rest goes to where nothing arrives
+ELSEWHERE = {"s-tls": "tls", "s-gone": "unreachable"}
+FEW = (10_000 - TOKENS) // len(ELSEWHERE)
+
+FAULTS = (
+    *(error(code) for code in CODES),
+    *(error("tea_pot"), Reply(400), Reply(500), Reply(503), Reply(401), Reply(404), Reply(413)),
+    *(Reply(307, {"Location": "http://127.0.0.1:9/"}), CUT, GARBAGE, Reply(429, {"Retry-After": "0"})),
+)
+RARE = (HANG, Reply(429, {"Retry-After": "1"}))
+DEADLY = {*CODES, "unknown_code", "redirect", "cut", "bad_answer", "timeout", "http_400", "http_500"} | {
+    f"http_{status}" for status in (401, 404, 413, 429, 503)
+}
+ENVIRONMENT = {
+    "ALLOW_INSECURE": "true",
+    "PUSH_AT_ONCE": "64",
+    "PUSH_ATTEMPTS": "6",
+    "PUSH_TIMEOUT_S": "3",
+    "PUSH_BACKOFF_S": "0.05",
+    "PUSH_BACKOFF_MAX_S": "0.4",
+}
+
+
+def misbehaving(claims: dict[str, Any], tries: Counter[str], rng: Random) -> Reply:
+    """Take most tokens, refuse others in some way, and some always: the same for the same seed."""
+    tries[claims["jti"]] += 1
+    if claims["number"] % 50 == 7 and claims["lane"] in {"lane-3", "lane-5"}:
+        return Reply(500)
+    drawn = rng.random()
+    if drawn < 0.004:
+        return rng.choice(RARE)
+    return rng.choice(FAULTS) if drawn < 0.25 else ACCEPTED
+
+
+@contextmanager
+def pusher(url: str, key_file: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that pushes; killed in the end, if it did not end by itself."""
+    settings = {f"SESSION_RISK_TRANSMITTER_{name}": value for name, value in ENVIRONMENT.items()}
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(
+        [sys.executable, str(root / "tests" / "push_process.py"), url, str(key_file)],
+        env={**os.environ, **settings, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "pushing\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def put_round(store: Store, number: int) -> None:
+    """Put the tokens of a part of all rounds, and those before once more, as a replay does."""
+    many = [
+        numbered(f"lane-{lane}", one)
+        for one in range(max(0, number - 2), number + ROUNDS // KILLS)
+        for lane in range(LANES)
+    ]
+    with store.begin() as conn:
+        queue.put(conn, many, clock())
+
+
+def ends(store: Store) -> dict[str, dict[str, tuple[str, str | None]]]:
+    """State and error of each token, by stream and `jti`."""
+    found: dict[str, dict[str, tuple[str, str | None]]] = defaultdict(dict)
+    with store.read() as conn:
+        for row in conn.execute(select(sets.c.stream_id, sets.c.jti, sets.c.state, sets.c.error)):
+            found[row.stream_id][row.jti] = (row.state, row.error)
+    return found
+
+
+def waiting(store: Store) -> int:
+    """How many tokens wait."""
+    with store.read() as conn:
+        return len(conn.scalars(select(sets.c.seq).where(sets.c.state == "queued")).all())
+
+
+@pytest.fixture
+def streamed(tmp_path: Path) -> Iterator[tuple[Store, Receiver]]:
+    """A store with a stream to a receiver that misbehaves, and two that lead to none."""
+    rng, tries = Random(7), Counter[str]()  # noqa: S311 - faults are drawn by a seed
+    store = open_store(f"sqlite:///{tmp_path / 'store.db'}", load(tmp_path / "keys"))
+    with ExitStack() as stack:
+        receiver = stack.enter_context(Receiver(lambda claims: misbehaving(claims, tries, rng)))
+        untrusted = stack.enter_context(Receiver(tls=self_signed(tmp_path)))
+        with Receiver() as gone:
+            urls = {"s-1": receiver.url, "s-tls": untrusted.url, "s-gone": gone.url}
+        with store.begin() as conn:
+            for name, url in urls.items():
+                streams.add(conn, store.sealer, stream(name, endpoint_url=url, authorization="Bearer s3cret"))
+            for name in ELSEWHERE:
+                queue.put(conn, [numbered(f"lane-{one % 5}", one, name) for one in range(FEW)], clock())
+        yield store, receiver
+        assert untrusted.pushes == []
+
+
+def test_nothing_is_lost_doubled_or_out_of_order_whatever_receivers_do_and_whoever_is_killed(
+    streamed: tuple[Store, Receiver], tmp_path: Path
+) -> None:
+    store, receiver = streamed
+    url, key_file = f"sqlite:///{tmp_path / 'store.db'}", tmp_path / "keys"
+
+    for kill in range(KILLS):
+        put_round(store, kill * ROUNDS // KILLS)
+        goal = len(receiver.pushes) + TOKENS // KILLS // 2
+        with pusher(url, key_file) as process:
+            until("half of what is new", lambda: len(receiver.pushes), lambda number: number >= goal)  # noqa: B023
+            process.send_signal(signal.SIGKILL)
+            assert process.wait(10) == -signal.SIGKILL
+    with pusher(url, key_file) as process:
+        until("an empty queue", lambda: waiting(store), lambda number: number == 0)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+    ended = ends(store)
+    _nothing_is_lost(ended, receiver.pushes)
+    _order_is_kept(receiver.accepted)
+    assert {name: set(ended[name].values()) for name in ELSEWHERE} == {
+        name: {("dead", why)} for name, why in ELSEWHERE.items()
+    }
+    assert {push.headers["Authorization"] for push in receiver.pushes} == {"Bearer s3cret"}
+
+
+def _nothing_is_lost(ended: dict[str, dict[str, tuple[str, str | None]]], pushes: list[Push]) -> None:
+    """Each token has one `jti` and one end; what the store calls delivered, the receiver has."""
+    assert {name: len(tokens) for name, tokens in ended.items()} == {"s-1": TOKENS} | dict.fromkeys(
+        ELSEWHERE, FEW
+    )
+    told = {(push.claims["lane"], push.claims["number"], push.claims["jti"]) for push in pushes}
+    assert len(told) == len({(lane, number) for lane, number, _ in told}) == TOKENS
+    accepted = {push.claims["jti"] for push in pushes if push.reply is ACCEPTED}
+    delivered = {jti for jti, (state, _) in ended["s-1"].items() if state == "delivered"}
+    dead = {jti: why for jti, (state, why) in ended["s-1"].items() if state == "dead"}
+    assert delivered <= accepted
+    assert len(delivered) + len(dead) == TOKENS
+    assert set(dead.values()) <= DEADLY
+    assert {"s-1.lane-3.7", "s-1.lane-5.57"} <= set(dead)
+    assert len(dead) > TOKENS // 50
+
+
+def _order_is_kept(accepted: list[Push]) -> None:
+    """A token may come again after a kill, but none after a later one of its lane."""
+    by_lane: dict[str, list[int]] = defaultdict(list)
+    for push in accepted:
+        by_lane[push.claims["lane"]].append(push.claims["number"])
+    assert len(by_lane) == LANES
+    for lane, numbers in by_lane.items():
+        assert all(one <= two for one, two in pairwise(numbers)), lane
