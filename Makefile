@@ -11,10 +11,10 @@ INSTALLED := $(VENV)/.installed
 # Not 9092, where `make kafka` or a Kafka of your own may be running.
 TEST_PORT := 9192
 
-.PHONY: help install demo test kafka test-kafka test-faults bench bench-kafka bench-soak audit check format schemas docs train fit evaluate clean
+.PHONY: help install demo test test-transmitter kafka test-kafka test-faults bench bench-kafka bench-soak audit check format schemas docs train fit evaluate clean
 
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv with everything in its tested version
 
@@ -32,8 +32,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## Watch an attack being noticed and the session revoked, without Kafka
 	$(BIN)/session-risk demo
 
-test: $(INSTALLED) ## Run every test that needs no Kafka
-	$(BIN)/pytest -m "not kafka and not faults"
+test: $(INSTALLED) ## Run every test that needs no Kafka, no PostgreSQL and no node
+	$(BIN)/pytest -m "not kafka and not faults and not postgres and not node"
+
+tests/jose/node_modules/.installed: tests/jose/package.json tests/jose/package-lock.json
+	npm ci --prefix tests/jose --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+test-transmitter: $(INSTALLED) tests/jose/node_modules/.installed ## Run what needs PostgreSQL (started by the tests) or node
+	$(BIN)/pytest -m "(postgres or node) and not kafka and not faults"
 
 kafka: ## Start Apache Kafka on 127.0.0.1:9092 without Docker; Ctrl-C stops it
 	deploy/kafka/run.sh
@@ -53,6 +60,7 @@ bench: $(INSTALLED) ## Measure how fast it is on this machine, Kafka's part too 
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_overload.py
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_two_workers.py
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_recovery.py
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_transmitter.py
 
 # Quix Streams has an environment of its own: its dependencies are not those of the project.
 .venv-race/.installed: tests/benchmarks/race/requirements.txt
@@ -95,5 +103,5 @@ evaluate: $(INSTALLED) ## Measure detection on worlds held out and on real recor
 	$(BIN)/python -m pipeline.evaluation $(if $(LOGS),--logs $(LOGS))
 
 clean: ## Remove .venv and everything else that can be made again
-	rm -rf $(VENV) .venv-race tests/benchmarks/race/kafka_streams/target build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .session-risk
+	rm -rf $(VENV) .venv-race tests/jose/node_modules tests/benchmarks/race/kafka_streams/target build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .session-risk
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
