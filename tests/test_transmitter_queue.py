@@ -26,7 +26,8 @@ def _heads(store: Store, now_ms: int = NOW, most: int = 10, without: tuple[str, 
 
 def _seq(store: Store, jti: str) -> int:
     with store.read() as conn:
-        return conn.execute(select(sets.c.seq).where(sets.c.jti == jti)).scalar_one()
+        seq: int = conn.execute(select(sets.c.seq).where(sets.c.jti == jti)).scalar_one()
+    return seq
 
 
 def _dead(store: Store) -> dict[str, tuple[str, str, int, bool]]:
@@ -82,7 +83,23 @@ def test_a_lane_waits_for_its_oldest_and_for_nothing_else(store: Store) -> None:
         queue.again(conn, _seq(store, "a1"), NOW + 5_000, "http_500", "Internal Server Error")
 
     assert _heads(store) == ["b1"]
-    assert _heads(store, NOW + 5_000) == ["a1", "b1"]
+    assert _heads(store, NOW + 5_000) == ["b1", "a1"]
+
+
+def test_what_waits_behind_a_head_is_not_looked_through_until_it_is_due(store: Store) -> None:
+    _put(store, "a1", "a2", "b1")
+    with store.begin() as conn:
+        queue.again(conn, _seq(store, "a1"), NOW + 5_000, "timeout", "")
+        queue.again(conn, 99, NOW + 9_000, "timeout", "")
+        due = dict(conn.execute(select(sets.c.jti, sets.c.due_at)).all())
+
+    assert due == {"a1": NOW + 5_000, "a2": NOW + 5_000, "b1": NOW}
+    with store.begin() as conn:
+        queue.put(conn, [token("a3")], NOW + 9_000)
+        queue.again(conn, _seq(store, "a1"), NOW + 8_000, "timeout", "")
+        due = dict(conn.execute(select(sets.c.jti, sets.c.due_at)).all())
+
+    assert due == {"a1": NOW + 8_000, "a2": NOW + 8_000, "a3": NOW + 9_000, "b1": NOW}
 
 
 def test_delivered_makes_room_for_the_next_of_the_lane(store: Store) -> None:
@@ -173,7 +190,17 @@ def test_what_is_revived_leaves_before_what_came_later_under_the_same_jti(store:
         assert queue.revive(conn, "s-1", NOW + 9) == 1
         found = queue.heads(conn, "s-1", NOW + 9, 10)
 
-    assert [(one.jti, one.attempts, one.due_at) for one in found] == [("a1", 0, NOW + 9), ("b1", 0, NOW + 9)]
+    told = [(one.jti, one.attempts, one.due_at, one.created_at) for one in found]
+    assert told == [("a1", 0, NOW + 9, NOW + 9), ("b1", 0, NOW + 9, NOW + 9)]
+
+
+def test_what_is_revived_is_not_too_old_at_once(store: Store) -> None:
+    with store.begin() as conn:
+        streams.add(conn, SEALER, stream())
+        queue.put(conn, [token("a1")], NOW)
+        assert queue.drop_oldest(conn, "s-1", 10, NOW + 1, NOW + 1) == 1
+        assert queue.revive(conn, "s-1", NOW + 2) == 1
+        assert queue.drop_oldest(conn, "s-1", 10, NOW + 1, NOW + 2) == 0
 
 
 def test_a_dead_letter_whose_stream_is_gone_is_not_revived(store: Store) -> None:
