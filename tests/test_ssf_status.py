@@ -49,9 +49,11 @@ def test_S7_a_paused_stream_holds_in_order_and_a_disabled_one_drops(rig: Rig) ->
         stream_id = stream["stream_id"]
         levels = [("LOW", "MEDIUM"), ("MEDIUM", "HIGH"), ("HIGH", "LOW")]
 
+        receiver.set_status(stream_id, "paused")
+        rig.say(decision("LOW", "HIGH", session_id="s-held-then-dropped"))
         receiver.set_status(stream_id, "disabled")
         rig.say(decision("LOW", "HIGH", session_id="s-dropped"))
-        receiver.collect(witness, 1)
+        receiver.collect(witness, 2)
         receiver.set_status(stream_id, "paused")
         rig.say(*(decision(old, new, session_id="s-held") for old, new in levels))
         receiver.collect(witness, 3)
