@@ -137,7 +137,7 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     ("settings", "wrong"),
     [
         (
-            {"TLS_CERT_FILE": "/cert.pem"},
+            {"TLS_CERT_FILE": __file__},
             f"{OWN}TLS_CERT_FILE and {OWN}TLS_KEY_FILE belong together; set both",
         ),
         (
