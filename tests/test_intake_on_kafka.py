@@ -113,7 +113,7 @@ def test_an_intake_killed_again_and_again_loses_and_doubles_nothing_and_keeps_th
         until(
             f"more tokens after {kill} kills",
             lambda: len(of(run, intakes.store)),
-            lambda seen, was=before: seen > was,
+            before.__lt__,
         )
         time.sleep(chance.uniform(0, 0.1))
         intakes.kill()

@@ -9,8 +9,9 @@ import pytest
 from pipeline.transmitter import queue
 from pipeline.transmitter.records import Signed
 from pipeline.transmitter.revocations import Answer, Command, confirm, listed, overdue, purge, record
+from pipeline.transmitter.statements import Heard
 from pipeline.transmitter.store import Store
-from told_records import T0, Heard, ack, revocation
+from told_records import T0, ack, revocation
 
 MINUTE = 60_000
 OPEN = Command("r-1", "default", "s-1", "ana", "d-1", T0, T0 + MINUTE, 1, "open")

@@ -99,7 +99,7 @@ def test_node_refuses_what_is_no_token_of_ours(tmp_path: Path) -> None:
     told = Told(tmp_path)
     header, claims = by_pyjwt(told.tokens[0], told.jwks)
     head, body, signature = told.tokens[0].split(".")
-    unsigned = jwt.encode(claims, key=None, algorithm="none", headers={**header, "alg": "none"})
+    unsigned = jwt.encode(claims, "", algorithm="none", headers={**header, "alg": "none"})
     changed = jwt.utils.base64url_encode(json.dumps({**claims, "jti": "other"}).encode()).decode()
 
     refused = by_node([unsigned, f"{head}.{changed}.{signature}", f"{head}.{body}."], told.jwks)

@@ -118,7 +118,7 @@ def main(bootstrap: str, group: str, database: str, key_file: str) -> None:
     store = open_store(database, load(Path(key_file)))
     made = Statements(store, open_signer(store, "RS256", 2048, now_ms()), Subjects.load(None), ISSUER)
     metrics = TransmitterMetrics(CollectorRegistry())
-    intake = Intake(Connection(bootstrap), group, DEFAULT_LIMITS, made, metrics, set, now_ms)
+    intake = Intake(Connection(bootstrap), group, DEFAULT_LIMITS, made, metrics, list[str]().extend, now_ms)
     asyncio.run(intake.run())
 
 

@@ -119,8 +119,9 @@ def _recorded(told: Mapping[str, Any], before: Command | None) -> tuple[Recorded
         )
         if before is None or (before.tenant, before.session_id) != (new.tenant, new.session_id):
             return "opened", new
-        word = {"confirmed_at": before.confirmed_at, "outcome": before.outcome, "enforcer": before.enforcer}
-        return "opened", replace(new, state=before.state, **word)
+        at, outcome, enforcer = before.confirmed_at, before.outcome, before.enforcer
+        answered = replace(new, state=before.state, confirmed_at=at, outcome=outcome, enforcer=enforcer)
+        return "opened", answered
     if told["deadline"] <= before.deadline:
         return "seen", before
     state: CommandState = "open" if before.delivered_at is None else "delivered"
