@@ -42,7 +42,7 @@ def show(console: Console, told: Told) -> None:
     console.print(
         "what an identity provider would receive: each verified with the published keys", style="bold"
     )
-    console.print(grid("", "story", "event", "subject", "reason", rows=_rows(told)))
+    console.print(grid("", "story", "event", "subject", "because of", rows=_rows(told)))
     console.print("\nthe first of them, decoded:", style="bold")
     console.print(next(iter(told.values())).text())
     console.print()
@@ -58,5 +58,5 @@ def plain(told: Told) -> list[dict[str, Any]]:
 
 def _rows(told: Told) -> Iterator[tuple[str, str, str, str, str]]:
     for story, token in told.items():
-        reason = " ".join(token.payload["reason_admin"].values())
-        yield "✔", story, token.event, str(token.claims["sub_id"].get("sub")), reason
+        detections = str(token.payload["reason_admin"]["en"]).rpartition(" (")[2].rstrip(")")
+        yield "✔", story, token.event, str(token.claims["sub_id"]["sub"]), detections

@@ -79,7 +79,10 @@ def test_it_is_shown_on_less_than_a_screen_with_the_first_token_whole() -> None:
 
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
-    assert any(" ".join(line.split()).startswith("✔ a session-revoked ana") for line in shown.splitlines())
+    assert any(
+        " ".join(line.split()).startswith("✔ a session-revoked ana device_rooted")
+        for line in shown.splitlines()
+    )
     assert " ".join(told["a"].text().split()) in " ".join(shown.split())
     assert json.loads(told["a"].text().partition("\n")[2]) == told["a"].claims
     assert len(shown.splitlines()) < 40

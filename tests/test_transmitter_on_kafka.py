@@ -61,22 +61,18 @@ def arrived(endpoint: Endpoint, name: str) -> dict[str, set[str]]:
     return found
 
 
-def handed_out(receiver: Receiver, stream: Json, name: str, count: int) -> list[Set]:
+def handed_out(receiver: Receiver, stream: Json, name: str, count: int) -> list[str]:
     """Poll until *count* tokens have come of decisions whose ids begin with *name*, and there are no more."""
-    found: list[Set] = []
+    found: list[str] = []
 
     def poll() -> tuple[int, bool]:
         sets = receiver.poll(stream).json["sets"]
         receiver.poll(stream, ack=list(sets), maxEvents=0)
-        found.extend(map(receiver.verified, sets.values()))
-        return len(_named(found, name)), bool(sets)
+        found.extend(text for text in sets.values() if claims(text)["txn"].startswith(name))
+        return len(found), bool(sets)
 
     until(f"{count} tokens of {name}", poll, lambda seen: seen[0] >= count and not seen[1])
-    return _named(found, name)
-
-
-def _named(tokens: list[Set], name: str) -> list[Set]:
-    return [token for token in tokens if token.claims["txn"].startswith(name)]
+    return found
 
 
 def fallen(name: str, numbers: range) -> list[Record]:
@@ -111,7 +107,7 @@ def test_a_session_that_falls_is_told_by_push_and_by_poll_and_its_end_is_confirm
             (command,) = one.said(SESSION_REVOCATIONS, session)
             decision = command["decision_id"]
             pushed = until("two tokens", lambda: _of(decision, endpoint), lambda seen: len(seen) == 2)
-            by_poll = handed_out(receiver, polled, decision, 2)
+            by_poll = list(map(receiver.verified, handed_out(receiver, polled, decision, 2)))
             tokens = [receiver.verified(token) for token in pushed]
             taken = receiver.ask(
                 "POST", f"{one.issuer}/acks", {"jti": _revoked(tokens).claims["jti"], "outcome": "revoked"}
@@ -157,7 +153,7 @@ def test_nothing_is_lost_or_doubled_while_it_is_killed(tmp_path: Path) -> None:
             one.start()
         expected = {f"{name}-{number}" for number in range(KILLED * AT_ONCE)}
         pushed = until("everything", lambda: arrived(endpoint, name), lambda seen: set(seen) == expected)
-        by_poll = [token.claims["txn"] for token in handed_out(receiver, polled, name, len(expected))]
+        by_poll = [claims(text)["txn"] for text in handed_out(receiver, polled, name, len(expected))]
         told = until(
             "deliveries in the store",
             lambda: [row["state"] for key, row in one.revocations().items() if key.startswith(f"r-{name}")],
