@@ -190,7 +190,17 @@ def test_what_is_revived_leaves_before_what_came_later_under_the_same_jti(store:
         assert queue.revive(conn, "s-1", NOW + 9) == 1
         found = queue.heads(conn, "s-1", NOW + 9, 10)
 
-    assert [(one.jti, one.attempts, one.due_at) for one in found] == [("a1", 0, NOW + 9), ("b1", 0, NOW + 9)]
+    told = [(one.jti, one.attempts, one.due_at, one.created_at) for one in found]
+    assert told == [("a1", 0, NOW + 9, NOW + 9), ("b1", 0, NOW + 9, NOW + 9)]
+
+
+def test_what_is_revived_is_not_too_old_at_once(store: Store) -> None:
+    with store.begin() as conn:
+        streams.add(conn, SEALER, stream())
+        queue.put(conn, [token("a1")], NOW)
+        assert queue.drop_oldest(conn, "s-1", 10, NOW + 1, NOW + 1) == 1
+        assert queue.revive(conn, "s-1", NOW + 2) == 1
+        assert queue.drop_oldest(conn, "s-1", 10, NOW + 1, NOW + 2) == 0
 
 
 def test_a_dead_letter_whose_stream_is_gone_is_not_revived(store: Store) -> None:
