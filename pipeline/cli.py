@@ -75,6 +75,7 @@ EXIT_CODES: Final = {
     "pipeline.topic_admin.RightsMissingError": NO_BROKER,
     "pipeline.topic_admin.TopicsNotReadyError": NO_BROKER,
     "pipeline.transmitter.declared.BadStreamsError": WRONG_INPUT,
+    "pipeline.transmitter.rehearsal.NoRehearsalError": NO,
     "pipeline.transmitter.receivers.BadReceiverError": WRONG_INPUT,
     "pipeline.transmitter.sealing.SealError": WRONG_INPUT,
     "pipeline.transmitter.signing.WeakKeyError": WRONG_INPUT,

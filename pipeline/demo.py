@@ -77,7 +77,8 @@ class Report:
     """What came of it: *events* were sent in *seconds*.
 
     *sent_at* says when an event was, *caused_by* which event was behind a decision, *commanded_at* when a
-    decision's command first arrived; times in ms by this machine's clock.
+    decision's command first arrived; times in ms by this machine's clock. *said* has decisions and commands
+    to revoke as they arrived: topic and value.
     """
 
     events: int = 0
@@ -87,6 +88,7 @@ class Report:
     sent_at: dict[str, float] = field(default_factory=dict)
     caused_by: dict[str, str] = field(default_factory=dict)
     commanded_at: dict[str, float] = field(default_factory=dict)
+    said: list[tuple[str, bytes]] = field(default_factory=list)
 
     def latencies(self) -> list[float]:
         """Return the ms from an event to the command it caused, ascending; a passed deadline has no event."""
@@ -267,6 +269,8 @@ def _note(record: Record, report: Report) -> None:
     value = record.value or b"{}"
     told = from_json(value)
     report.endings.take(record.topic, value)
+    if record.topic in (SESSION_RISK, SESSION_REVOCATIONS):
+        report.said.append((record.topic, value))
     if record.topic == SESSION_RISK:
         report.caused_by[told["decision_id"]] = told.get("caused_by", "")
     else:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pipeline import capacity_page, catalogue, kept, metrics, rights, settings_table
 from pipeline.rules import ATTACK_VERSION, RULES, Rule
+from pipeline.transmitter.metrics import METRICS as TRANSMITTER_METRICS
 
 DETECTIONS: Final = Path(__file__).parent / "DETECTIONS.md"
 """The page of all detections."""
@@ -39,6 +41,7 @@ RUNBOOK_PARTS: Final[dict[str, Callable[[], str]]] = {
     "roles": rights.markdown,
     "kept": kept.markdown,
     "metrics": metrics.markdown,
+    "transmitter-metrics": partial(metrics.markdown, TRANSMITTER_METRICS.values()),
 }
 """Marked parts of deploy/README.md and what writes them."""
 

@@ -99,9 +99,7 @@ class Metrics:
         LATENCY,
     )
 
-    confirmation_seconds = _histogram(
-        "confirmation_seconds", "From a decision to revoke to the enforcer's word that it is done.", PATIENCE
-    )
+    confirmation_seconds = _histogram("confirmation_seconds", "From revocation to confirmation.", PATIENCE)
 
     # How the work goes.
     chunk_seconds = _histogram("chunk_seconds", "From a chunk's arrival to its end.", LATENCY, stage=ANY)
@@ -288,10 +286,10 @@ def serve(
     return stop
 
 
-def markdown() -> str:
-    """Return the table of all metrics as it stands in the runbook."""
+def markdown(rows: Iterable[Metric[MetricWrapperBase]] = METRICS.values()) -> str:
+    """Return the table of *rows*, of all of a worker's metrics, as it stands in the runbook."""
     lines = ["| metric | type | labels | what it says |", "|---|---|---|---|"]
-    for row in METRICS.values():
+    for row in rows:
         labels = ", ".join(_label(*label) for label in row.labels.items()) or "–"
         lines.append(f"| `{row.name}` | {row.type} | {labels} | {row.help} |")
     return "\n".join(lines) + "\n"

@@ -190,7 +190,7 @@ def _is(kind: Callable[[], bool]) -> bool:
         return False
 
 
-_Kind = TypeVar("_Kind", Settings, TransmitterSettings)
+_Kind = TypeVar("_Kind", bound=BaseSettings)
 GROUPS: Final[tuple[type[BaseSettings], ...]] = (Settings, TransmitterSettings)
 """The settings of a worker and of everything around it, and those of the transmitter."""
 

@@ -102,6 +102,10 @@ class Receiver:
         self._thread.join(10)
         self._loop.close()
 
+    def release(self) -> None:
+        """End every answer that hangs."""
+        self._loop.call_soon_threadsafe(self._over.set)
+
     async def _open(self) -> int:
         app = web.Application()
         app.router.add_route("*", "/{rest:.*}", self._take)

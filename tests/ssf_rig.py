@@ -68,6 +68,7 @@ class Rig:
     """One transmitter, its settings, and what its operator does."""
 
     idp = IDP
+    program: tuple[str, ...] = (str(HERE / "ssf_process.py"),)
 
     def __init__(self, folder: Path, path: str, files: dict[str, str], settings: dict[str, Any]) -> None:
         self.folder = folder
@@ -102,7 +103,7 @@ class Rig:
         """Start it and wait until it answers."""
         with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(HERE / "ssf_process.py")],
+                [sys.executable, *self.program],
                 cwd=HERE.parent,
                 env={**os.environ, "PYTHONPATH": str(HERE.parent), **self.environment},
                 stdin=subprocess.PIPE,
@@ -158,6 +159,12 @@ class Rig:
         done = CliRunner().invoke(main, ["transmitter", *words], env=given)
         return Done(done.exit_code, done.stdout, done.stderr)
 
+    def operate(self, *words: str) -> str:
+        """`session-risk` with *words*, which must go well; returns what it says."""
+        done = CliRunner().invoke(main, words, env=self.environment)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
     def receiver(self, name: str, scope: str = "ssf.manage ssf.read", aud: str | None = None) -> Receiver:
         """The receiver of this name, let in by the operator."""
         if name not in self._receivers:
@@ -204,8 +211,8 @@ def transmitter(
 ) -> Iterator[Rig]:
     """A transmitter with these settings, its issuer with *path*; *files* by setting, without `_file`."""
     rig = Rig(folder, path, files or {}, settings)
-    rig.start()
     try:
+        rig.start()
         yield rig
     except BaseException:
         rig.kill()

@@ -101,6 +101,7 @@ def test_a_wrong_ending_is_told_and_the_exit_code_is_1(monkeypatch: pytest.Monke
         "commands_caused_by_an_event": 0,
         "event_to_command_ms": None,
         "model": json.loads(told.stdout)["model"],
+        "tokens": [],
         "wrong": [
             "a-theft, s: reached LOW, not HIGH",
             "a-theft, s: allow was commanded, not revoke",

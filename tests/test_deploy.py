@@ -14,10 +14,12 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from pipeline.metrics import METRICS
+from pipeline.metrics import METRICS as WORKER_METRICS
 from pipeline.settings import PREFIX
 from pipeline.settings_table import table
+from pipeline.transmitter.metrics import METRICS as TRANSMITTER_METRICS
 
+METRICS = {**WORKER_METRICS, **TRANSMITTER_METRICS}
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
@@ -100,9 +102,8 @@ def test_compose_and_the_runbook_use_only_commands_that_exist() -> None:
     command_line = import_module("pipeline.cli").main
 
     in_compose = [service["command"] for service in SERVICES.values() if "build" in service]
-    in_runbook = [
-        line.split() for line in re.findall(r"session-risk ((?:[a-z]+ ?)+)", "\n".join(_commands()))
-    ]
+    pattern = r"session-risk ((?:[a-z]+(?:-[a-z]+)* ?)+)"
+    in_runbook = [line.split() for line in re.findall(pattern, "\n".join(_commands()))]
     assert in_runbook
     for words in in_compose + in_runbook:
         _walk(command_line, words)
@@ -274,5 +275,5 @@ def test_the_dashboards_are_provisioned_with_the_source_they_ask() -> None:
     mounts = dict(mount.split(":")[:2] for mount in SERVICES["grafana"]["volumes"])
     assert mounts["./grafana/dashboards"] == provider["options"]["path"]
     assert {panel["datasource"]["uid"] for _, panel in _panels()} == {source["uid"]}
-    assert [path.stem for path in DASHBOARDS] == ["operations", "soc"]
-    assert len({json.loads(path.read_text(encoding="utf-8"))["uid"] for path in DASHBOARDS}) == 2
+    assert [path.stem for path in DASHBOARDS] == ["operations", "soc", "transmitter"]
+    assert len({json.loads(path.read_text(encoding="utf-8"))["uid"] for path in DASHBOARDS}) == 3

@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.transmitter import streams
+from pipeline.transmitter import queue, streams
+from pipeline.transmitter.bell import Bell
+from pipeline.transmitter.store import Store
 from pipeline.transmitter.vocabulary import POLL
 from pushes_of_tests import add, clock, endings, pushing, put, quick, seen, states
 from receiver import ACCEPTED, CUT, HANG, Receiver, Reply
 from sets_of_tests import numbered
 from stores import SEALER, new_store, stream
+
+
+def _delivered(store: Store, stream_id: str) -> bool:
+    return states(store, stream_id) == {"delivered": 1}
 
 
 @pytest.mark.parametrize("status", ["paused", "disabled"])
@@ -38,26 +45,28 @@ def test_a_stream_that_is_stopped_is_not_pushed_and_goes_on_when_it_may(tmp_path
         asyncio.run(main(receiver))
 
 
-def test_after_a_stream_is_removed_or_polled_nothing_more_is_pushed(tmp_path: Path) -> None:
-    store = new_store(tmp_path)
+def test_after_a_stream_is_removed_polled_or_disabled_nothing_more_is_pushed(tmp_path: Path) -> None:
+    store, bell, names = new_store(tmp_path), Bell(), ("s-1", "s-2", "s-3")
 
     async def main(receiver: Receiver) -> None:
-        add(store, receiver.url)
-        add(store, receiver.url, "s-2")
-        put(store, numbered("a", 1), numbered("a", 1, "s-2"))
-        async with pushing(store, quick()):
-            for name in ("s-1", "s-2"):
-                await seen("a push", lambda name=name: states(store, name) == {"delivered": 1})
+        for name in names:
+            add(store, receiver.url, name)
+            put(store, numbered("a", 1, name))
+        async with pushing(store, quick(), bell):
+            for name in names:
+                await seen("a push", partial(_delivered, store, name))
             with store.begin() as conn:
                 streams.remove(conn, "s-1")
                 streams.change(conn, SEALER, stream("s-2", method=POLL, endpoint_url=None))
-            put(store, numbered("a", 2), numbered("a", 2, "s-2"))
+                streams.set_status(conn, "s-3", "disabled", None, clock())
+                queue.put(conn, [numbered("a", 2, name) for name in names], clock())
+            bell.ring(names)
             await asyncio.sleep(1.2)
 
     with Receiver() as receiver:
         asyncio.run(main(receiver))
 
-    assert sorted(push.claims["jti"] for push in receiver.pushes) == ["s-1.a.1", "s-2.a.1"]
+    assert sorted(push.claims["jti"] for push in receiver.pushes) == ["s-1.a.1", "s-2.a.1", "s-3.a.1"]
 
 
 def test_a_stream_that_moves_is_pushed_to_where_it_went(tmp_path: Path) -> None:
@@ -131,7 +140,7 @@ def test_a_dry_run_tells_and_sends_nothing(tmp_path: Path, caplog: pytest.LogCap
     assert receiver.pushes == []
     assert endings(store) == {"s-1.a.1": ("dead", 1, "dry_run")}
     assert [record.getMessage() for record in caplog.records if record.name.endswith(".dry")] == [
-        'dry run: stream s-1 would be pushed session-revoked {"jti":"s-1.a.1","lane":"a","number":1}'
+        'dry run: stream s-1 would be sent session-revoked {"jti":"s-1.a.1","lane":"a","number":1}'
     ]
 
 

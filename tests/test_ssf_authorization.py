@@ -94,7 +94,7 @@ def test_A3_a_token_in_the_address_is_refused(owner: Receiver, stream: Json) -> 
 
     assert owner.ask("GET", owner.streams_url).status == 200
     alone = owner.ask("GET", f"{owner.streams_url}?{token}", token=None)
-    beside = owner.ask("GET", f"{owner.url_of(stream['stream_id'])}&{token}", token=None)
+    beside = owner.ask("GET", f"{owner.url_of(stream['stream_id'])}&{token}")
 
     assert (alone.status, beside.status) == (401, 400)  # RFC 6750 §3.1: more than one method
 

@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from pipeline.settings_table import table
+
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "pipeline" / "transmitter" / "README.md"
 
@@ -63,3 +65,10 @@ def test_its_links_lead_to_files() -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", PAGE.read_text("utf-8"))
 
     assert [target for target in targets if not (PAGE.parent / target).exists()] == []
+
+
+def test_it_names_only_settings_that_exist() -> None:
+    named = set(re.findall(r"SESSION_RISK_[A-Z_]+", PAGE.read_text("utf-8")))
+
+    assert named
+    assert named <= {row.env for row in table()}

@@ -5,16 +5,19 @@ Ids are those of the table in pipeline/transmitter/README.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ssf_receiver import POLL, PUSH, well_known
+from ssf_receiver import POLL, PUSH, Json, well_known
 from ssf_records import decision, revocation
 from ssf_rig import Rig, transmitter
 
+PAGE = (Path(__file__).parent.parent / "pipeline" / "transmitter" / "README.md").read_text("utf-8")
 ENDPOINTS = ("configuration_endpoint", "status_endpoint", "verification_endpoint")
 SUBJECT_ENDPOINTS = ("add_subject_endpoint", "remove_subject_endpoint")
 
@@ -107,3 +110,28 @@ def test_D6_a_key_shorter_than_2048_bits_is_refused(rig: Rig) -> None:
     assert "2048" in imported.stderr
     assert started.returncode != 0
     assert "SESSION_RISK_TRANSMITTER_RSA_BITS" in started.stderr
+
+
+def test_the_page_and_the_document_of_the_interface_name_the_same(rig: Rig) -> None:
+    table = re.search(r"^\| path \| methods .*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    assert table is not None
+    told = {
+        (path, method, row[2].strip().strip("`"))
+        for row in (line.strip("|").split("|") for line in table[0].strip().splitlines()[2:])
+        for path in re.findall(r"`([^`]+)`", row[0])
+        for method in row[1].strip().split(", ")
+    }
+
+    document = rig.wire.call("GET", f"{rig.issuer}/openapi.json").json
+    served = {
+        (path.replace("/issuer1", ""), method.upper(), _scope(operation))
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+    assert told == served
+
+
+def _scope(operation: Json) -> str:
+    """The scope that an operation asks for."""
+    (scope,) = [one for way in operation.get("security", []) for one in way.get("oauth2", [])] or ["–"]
+    return str(scope)

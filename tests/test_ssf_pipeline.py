@@ -59,8 +59,26 @@ def test_K3_every_type_that_is_advertised_arrives(tmp_path_factory: pytest.TempP
         stream = receiver.create()
         rig.say(decision("LOW", "HIGH", "device_rooted"), revocation(), credential())
 
-        heard = {one.event for one in receiver.collect(stream, len(stream["events_delivered"]))}
-        assert heard == set(stream["events_delivered"])
+        heard = [one.event for one in receiver.collect(stream, len(stream["events_delivered"]))]
+        assert sorted(heard) == sorted(stream["events_delivered"])
+
+
+def test_K3_an_operator_can_have_every_type_sent_to_a_stream(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with transmitter(tmp_path_factory.mktemp("rig")) as rig:
+        receiver = rig.receiver("k3")
+        stream, other = receiver.create(), receiver.create()
+
+        assert rig.command("rehearse", stream["stream_id"], "--principal", "ana").returncode == 0
+
+        sets = receiver.collect(stream, len(stream["events_delivered"]))
+        assert {one.event for one in sets} == set(stream["events_delivered"])
+        assert {one.claims["sub_id"]["sub"] for one in sets} == {"00u-ana"}
+        assert {one.payload["reason_admin"]["en"] for one in sets} == {
+            "This is a rehearsal: nothing happened."
+        }
+        assert receiver.poll(other).json["sets"] == {}
 
 
 def test_K4_a_dry_run_tells_what_it_would_send_and_sends_nothing(

@@ -21,8 +21,7 @@ LONG_S = 1000.0
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("rig")
-    quick = {"push_attempts": ATTEMPTS, "push_backoff_s": 0.05, "push_backoff_max_s": 0.2}
-    with transmitter(folder, **quick) as rig:
+    with transmitter(folder, push_attempts=ATTEMPTS, push_backoff_s=0.05, push_backoff_max_s=0.2) as rig:
         yield rig
 
 
@@ -159,14 +158,14 @@ def test_P5_a_lasting_failure_ends_in_the_dead_letters_and_can_be_sent_again(rig
         until("no dead letter", lambda: _dead(rig, stream), lambda seen: not seen)
 
 
-@pytest.mark.parametrize("form", ["seconds", "date"])
-def test_P5_a_receiver_that_names_a_time_is_not_asked_before(rig: Rig, form: str) -> None:
+@pytest.mark.parametrize(("status", "form"), [(429, "seconds"), (503, "date"), (500, "seconds")])
+def test_P5_a_receiver_that_names_a_time_is_not_asked_before(rig: Rig, status: int, form: str) -> None:
     receiver = rig.receiver("p5-after")
     after = 3
 
     def decide(_pushed: Pushed, nth: int) -> Reply:
         when = f"{after}" if form == "seconds" else _later(after)
-        return Reply(429, {"Retry-After": when}) if nth == 1 else Reply()
+        return Reply(status, {"Retry-After": when}) if nth == 1 else Reply()
 
     with listening(decide) as endpoint:
         stream = _stream(receiver, endpoint)

@@ -175,6 +175,7 @@ def test_T9_subjects_have_the_form_of_the_stream_and_no_foreign_member(rig: Rig)
         assert [part for part in simple if set(part) != FORMATS[part["format"]]] == []
 
 
+@pytest.mark.node
 def test_T10_pyjwt_joserfc_jose_and_oktas_models_take_the_same_token(rig: Rig) -> None:
     receiver = rig.receiver("t10")
     stream = receiver.create(subject_form="complex", subject_in_event=True, events_requested=[REVOKED])
@@ -183,13 +184,14 @@ def test_T10_pyjwt_joserfc_jose_and_oktas_models_take_the_same_token(rig: Rig) -
     keys = receiver.keys()
 
     claims = receiver.verified(text).claims  # PyJWT
-    assert joserfc_jwt.decode(text, KeySet.import_key_set(keys), algorithms=["RS256"]).claims == claims
+    known = KeySet.import_key_set({"keys": keys["keys"]})
+    assert joserfc_jwt.decode(text, known, algorithms=["RS256"]).claims == claims
     assert _jose(text, keys, rig.issuer, receiver.aud) == claims
     body = SecurityEventTokenRequestJwtBody.from_dict(claims)
     header = SecurityEventTokenRequestJwtHeader.from_dict(jwt.get_unverified_header(text))
     assert body is not None
     assert header is not None
-    assert body.events.caep_session_revoked.subject.user.sub == "00u-ana"
+    assert body.to_dict()["events"][REVOKED]["subject"]["user"]["sub"] == "00u-ana"
 
 
 def _jose(text: str, keys: Json, issuer: str, audience: str) -> Json:
@@ -197,10 +199,10 @@ def _jose(text: str, keys: Json, issuer: str, audience: str) -> Json:
     node = shutil.which("node")
     assert node, "node is not installed; on Debian: apt-get install nodejs npm"
     folder = Path(__file__).parent / "jose"
-    asked = json.dumps({"token": text, "jwks": keys, "issuer": issuer, "audience": audience})
+    asked = json.dumps({"tokens": [text], "jwks": keys, "issuer": issuer, "audience": audience})
     done = subprocess.run(
         [node, "verify.mjs"], cwd=folder, input=asked, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    claims: Json = json.loads(done.stdout)["payload"]
+    claims: Json = json.loads(done.stdout)[0].get("payload")
     return claims

@@ -96,7 +96,7 @@ def test_a_client_is_added_with_a_secret_that_is_told_once(here: Store) -> None:
         found = receivers.check(conn, "okta", told["client_secret"])
     assert found is not None
     assert (told["client_id"], told["aud"], told["scopes"]) == ("okta", "https://a.example", ["ssf.read"])
-    assert (found.aud, found.scopes) == ("https://a.example", {"ssf.read"})
+    assert (found.aud, found.scopes) == ("https://a.example", frozenset({"ssf.read"}))
     assert "okta" in listed
     assert told["client_secret"] not in listed
 

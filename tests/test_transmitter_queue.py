@@ -26,7 +26,8 @@ def _heads(store: Store, now_ms: int = NOW, most: int = 10, without: tuple[str, 
 
 def _seq(store: Store, jti: str) -> int:
     with store.read() as conn:
-        return conn.execute(select(sets.c.seq).where(sets.c.jti == jti)).scalar_one()
+        seq: int = conn.execute(select(sets.c.seq).where(sets.c.jti == jti)).scalar_one()
+    return seq
 
 
 def _dead(store: Store) -> dict[str, tuple[str, str, int, bool]]:
@@ -82,7 +83,23 @@ def test_a_lane_waits_for_its_oldest_and_for_nothing_else(store: Store) -> None:
         queue.again(conn, _seq(store, "a1"), NOW + 5_000, "http_500", "Internal Server Error")
 
     assert _heads(store) == ["b1"]
-    assert _heads(store, NOW + 5_000) == ["a1", "b1"]
+    assert _heads(store, NOW + 5_000) == ["b1", "a1"]
+
+
+def test_what_waits_behind_a_head_is_not_looked_through_until_it_is_due(store: Store) -> None:
+    _put(store, "a1", "a2", "b1")
+    with store.begin() as conn:
+        queue.again(conn, _seq(store, "a1"), NOW + 5_000, "timeout", "")
+        queue.again(conn, 99, NOW + 9_000, "timeout", "")
+        due = dict(conn.execute(select(sets.c.jti, sets.c.due_at)).all())
+
+    assert due == {"a1": NOW + 5_000, "a2": NOW + 5_000, "b1": NOW}
+    with store.begin() as conn:
+        queue.put(conn, [token("a3")], NOW + 9_000)
+        queue.again(conn, _seq(store, "a1"), NOW + 8_000, "timeout", "")
+        due = dict(conn.execute(select(sets.c.jti, sets.c.due_at)).all())
+
+    assert due == {"a1": NOW + 8_000, "a2": NOW + 8_000, "a3": NOW + 9_000, "b1": NOW}
 
 
 def test_delivered_makes_room_for_the_next_of_the_lane(store: Store) -> None:

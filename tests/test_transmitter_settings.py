@@ -42,8 +42,7 @@ REFUSED = {
         "(Length of new RSA keys)"
     ),
     ("ISSUER", "http://risk.example"): (
-        "SESSION_RISK_TRANSMITTER_ISSUER=http://risk.example: should begin with https://; for a trial, "
-        "SESSION_RISK_TRANSMITTER_ALLOW_INSECURE=true takes http:// too"
+        "SESSION_RISK_TRANSMITTER_ISSUER=http://risk.example: must be https (SSF 1.0 §7.1)"
     ),
     ("STREAMS_FILE", "/no/such.toml"): (
         "SESSION_RISK_TRANSMITTER_STREAMS_FILE=/no/such.toml: there is no such file "
@@ -54,11 +53,15 @@ REFUSED = {
         "set both"
     ),
     ("TOKEN_ISSUER", "https://as.example"): (
-        "SESSION_RISK_TRANSMITTER_TOKEN_ISSUER and SESSION_RISK_TRANSMITTER_TOKEN_JWKS_URL belong together; "
-        "set both"
+        "SESSION_RISK_TRANSMITTER_TOKEN_ISSUER needs SESSION_RISK_TRANSMITTER_TOKEN_JWKS_URL: "
+        "where its keys are"
+    ),
+    ("TOKEN_JWKS_URL", "https://as.example"): (
+        "SESSION_RISK_TRANSMITTER_TOKEN_JWKS_URL needs SESSION_RISK_TRANSMITTER_TOKEN_ISSUER: "
+        "whose keys these are"
     ),
     ("PUSH_BACKOFF_S", "400"): (
-        "SESSION_RISK_TRANSMITTER_PUSH_BACKOFF_S=400.0: should not be longer than "
+        "SESSION_RISK_TRANSMITTER_PUSH_BACKOFF_S=400.0: must not be longer than "
         "SESSION_RISK_TRANSMITTER_PUSH_BACKOFF_MAX_S=300.0"
     ),
     ("ISSUERS", "x"): (

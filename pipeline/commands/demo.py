@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import click
 
-from pipeline import script
+from pipeline import demo_tokens, script
 from pipeline.assembly import configured, leaving, options
 from pipeline.broker import PARTITIONS, EmbeddedBroker
 from pipeline.changelog import changelog_topic
@@ -64,10 +64,12 @@ def command(*, broker: str | None, as_json: bool) -> int:
             edge = replace(edge_of(settings, connection, partitions), data_dir=Path(folder))
             report = asyncio.run(perform(edge, kinds, played, board))
     wrong = [sentence for story in played.stories for sentence in report.endings.wrong(story)]
+    tokens = demo_tokens.told_of(report, played.stories, int(time() * 1000))
     if as_json:
-        print_json({**_figures(report), "model": in_force.brain.detector.id, "wrong": wrong})
+        told = {"tokens": demo_tokens.plain(tokens), "wrong": wrong}
+        print_json({**_figures(report), "model": in_force.brain.detector.id, **told})
     else:
-        _show(report, played, wrong)
+        _show(report, played, tokens, wrong)
     return 1 if wrong else 0
 
 
@@ -136,7 +138,7 @@ def _figures(report: Report) -> dict[str, Any]:
     }
 
 
-def _show(report: Report, played: Script, wrong: list[str]) -> None:
+def _show(report: Report, played: Script, tokens: demo_tokens.Told, wrong: list[str]) -> None:
     console = screen()
     figures = _figures(report)
     took = figures["event_to_command_ms"]
@@ -153,6 +155,7 @@ def _show(report: Report, played: Script, wrong: list[str]) -> None:
     console.print()
     console.print(grid("", "", rows=rows))
     console.print()
+    demo_tokens.show(console, tokens)
     console.print(grid("", "story", "expected", "what happened", rows=_endings(report, played.stories)))
     console.print()
     for sentence in wrong:

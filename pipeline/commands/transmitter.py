@@ -17,7 +17,9 @@ from pipeline.settings import load, load_transmitter
 from pipeline.transmitter import audit, queue, receivers, signing
 from pipeline.transmitter.opening import store_of
 from pipeline.transmitter.queue import DeadLetter
+from pipeline.transmitter.records import Who
 from pipeline.transmitter.store import Store
+from schemas.members import DEFAULT_TENANT
 
 SCOPES: Final = (receivers.READ, receivers.MANAGE)
 
@@ -252,6 +254,29 @@ def show_audit(*, receiver_id: str | None, most: int, as_json: bool) -> None:
         (moment(one.at), one.receiver_id, one.address, one.action, one.stream_id, one.status) for one in found
     ]
     screen().print(grid("when", "client", "address", "call", "stream", ">status", rows=rows))
+
+
+# --- Rehearsal ---
+
+
+@command.command("rehearse", short_help="Send a stream one token of every event it takes.")
+@click.argument("stream_id")
+@click.option(
+    "--principal", required=True, help="Whom they name; a receiver acts on them, so one for trials."
+)
+@click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="The principal's tenant.")
+@click.option("--session", help="A session, where subjects are complex.")
+@click.option("--device", help="A device, where subjects are complex.")
+def rehearse(*, stream_id: str, principal: str, tenant: str, session: str | None, device: str | None) -> None:
+    """Send the stream STREAM_ID one token of every event it takes, whose reason says that nothing happened.
+
+    A transmitter that runs on this store delivers them as any other. Exit code 1 if the stream takes none.
+    """
+    rehearsal = import_module("pipeline.transmitter.rehearsal")
+    with _store() as store:
+        made = rehearsal.statements(store, load_transmitter(), _now())
+        told = rehearsal.rehearse(made, stream_id, Who(tenant, session, principal, device), _now())
+    click.echo(f"{stream_id} is told of {', '.join(told)}")
 
 
 @contextmanager

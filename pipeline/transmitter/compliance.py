@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, tuple_, update
+from sqlalchemy import Connection, delete, insert, select, tuple_, update
 
 from pipeline.transmitter.happenings import DETAILS, LANGUAGE, details, reason, text_of
 from pipeline.transmitter.records import Happening, Who
@@ -121,6 +121,16 @@ def known(conn: Connection, keys: Iterable[Key]) -> dict[Key, Device]:
         )
         for row in rows
     }
+
+
+def purge(conn: Connection, before_ms: int, most: int = 10_000) -> int:
+    """Forget at most *most* devices that comply since before *before_ms*: so does one that is not known."""
+    table = device_statuses.c
+    well = table.compliant & (table.changed_at < before_ms)
+    old = select(table.tenant, table.device_id).where(well).order_by(table.changed_at).limit(most)
+    return conn.execute(
+        delete(device_statuses).where(tuple_(table.tenant, table.device_id).in_(old))
+    ).rowcount
 
 
 def remember(conn: Connection, devices: Mapping[Key, Device]) -> None:

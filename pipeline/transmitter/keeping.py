@@ -10,7 +10,16 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from pipeline.transmitter import audit, dead_letters, receivers, signing, streams, tables
+from pipeline.transmitter import (
+    audit,
+    compliance,
+    dead_letters,
+    receivers,
+    revocations,
+    signing,
+    streams,
+    tables,
+)
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.holding import Held, Keeper, Limits, beyond, read
 from pipeline.transmitter.metrics import METHODS, TransmitterMetrics
@@ -99,7 +108,7 @@ class Keeping:
         """Delete what is older than it is kept, some at a time: others write too."""
         now_ms = self._purged_at = self._clock()
         before_ms = now_ms - round(self._settings.keep_days * 86_400_000)
-        for some in (dead_letters.purge, audit.purge):
+        for some in (dead_letters.purge, audit.purge, revocations.purge, compliance.purge):
             deleted = most = dead_letters.MOST
             while deleted == most and not self._stop.is_set():
                 with self._store.begin() as conn:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from pipeline.transmitter.addresses import Allowed, read
 from pipeline.transmitter.answers import Answer, of_failure, of_status
@@ -48,14 +48,14 @@ def check_url(url: str, settings: TransmitterSettings) -> None:
 
     What its name means is looked at each time it is connected to: names change.
     """
-    parts = _parts(url)
+    parts = _read(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and settings.allow_insecure):
         raise ForbiddenUrlError(f"the scheme must be https, not {parts.scheme or 'none'!r}")
-    if parts.username is not None or parts.password is not None:
+    if parts.user is not None or parts.password is not None:
         raise ForbiddenUrlError("it must hold no user name and no password: use authorization_header")
     if parts.fragment:
         raise ForbiddenUrlError("it must have no fragment")
-    host = parts.hostname or ""
+    host = parts.host or ""
     address = read(_spelled_out(host))
     if address is not None and not _allowed(settings).permits(address, host):
         raise ForbiddenUrlError(f"its address {address} may not be connected to")
@@ -72,10 +72,11 @@ class Outgoing:
     def __init__(self, url: str, settings: TransmitterSettings, tls: ssl.SSLContext) -> None:
         check_url(url, settings)
         self.url = url
+        self._to = _read(url)
         self._resolver = _Resolver()
         connector = aiohttp.TCPConnector(
             resolver=self._resolver,
-            socket_factory=guard(_allowed(settings), urlsplit(url).hostname or ""),
+            socket_factory=guard(_allowed(settings), self._to.host or ""),
             limit=settings.push_at_once,
             ttl_dns_cache=30,
             ssl=tls,
@@ -92,7 +93,7 @@ class Outgoing:
         """Push one token (RFC 8935 §2.1); return what came of it, and the status if there was an answer."""
         headers = HEADERS if authorization is None else {**HEADERS, "Authorization": authorization}
         try:
-            posting = self._session.post(self.url, data=jwt.encode(), headers=headers, allow_redirects=False)
+            posting = self._session.post(self._to, data=jwt.encode(), headers=headers, allow_redirects=False)
             async with posting as response:
                 body = b"" if 200 <= response.status < 300 else await _head(response)
                 later = retry_after_ms(response.headers.get("Retry-After"), now_ms)
@@ -158,19 +159,19 @@ class _Resolver(AbstractResolver):
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _parts(url: str) -> SplitResult:
+def _read(url: str) -> URL:
+    """Read *url* as aiohttp does, which connects to what this says: two readings could differ."""
     if len(url) > LONGEST_URL:
         raise ForbiddenUrlError(f"it must be at most {LONGEST_URL} characters long")
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise ForbiddenUrlError("it must be written in plain characters, without blanks")
     try:
-        parts = urlsplit(url)
-        if not parts.hostname or parts.port == 0:
-            raise ForbiddenUrlError("it must name a host, and a port that exists if any")
+        parts = URL(url)
+        port = parts.port
     except ValueError as error:
-        if isinstance(error, ForbiddenUrlError):
-            raise
         raise ForbiddenUrlError(f"it cannot be read: {error}") from error
+    if not parts.host or port == 0:
+        raise ForbiddenUrlError("it must name a host, and a port that exists if any")
     return parts
 
 

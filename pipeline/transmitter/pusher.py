@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from pipeline.transmitter import announcing, queue, streams
 from pipeline.transmitter.answers import Answer, of_failure
@@ -202,10 +202,11 @@ class Pusher:
 
     async def _rung(self, seconds: float, *, listen: bool) -> bool:
         """Wait for `nudge`, and the bell if *listen*, at most so long; return whether either came."""
-        waits = {asyncio.create_task(self._awake.wait())}
+        waits: list[Coroutine[Any, Any, bool]] = [self._awake.wait()]
         if listen:
-            waits.add(asyncio.create_task(self._parts.bell.wait(self.stream_id, seconds)))
-        done, open_ = await asyncio.wait(waits, timeout=seconds + 0.1, return_when=asyncio.FIRST_COMPLETED)
+            waits.append(self._parts.bell.wait(self.stream_id, seconds))
+        tasks = [asyncio.create_task(one) for one in waits]
+        done, open_ = await asyncio.wait(tasks, timeout=seconds + 0.1, return_when=asyncio.FIRST_COMPLETED)
         for one in open_:
             one.cancel()
         return any(one.result() for one in done)

@@ -97,9 +97,11 @@ def listed(conn: Connection, state: CommandState | None = None, most: int = 1000
     return [_command(row) for row in conn.execute(wanted)]
 
 
-def purge(conn: Connection, before_ms: int) -> int:
-    """Forget commands decided before *before_ms*, whatever became of them; return how many."""
-    return conn.execute(delete(commands).where(commands.c.decided_at < before_ms)).rowcount
+def purge(conn: Connection, before_ms: int, most: int = 10_000) -> int:
+    """Forget at most *most* commands decided before *before_ms*, whatever became of them; return how many."""
+    table = commands.c
+    old = select(table.revocation_id).where(table.decided_at < before_ms).order_by(table.decided_at)
+    return conn.execute(delete(commands).where(table.revocation_id.in_(old.limit(most)))).rowcount
 
 
 def _recorded(told: Mapping[str, Any], before: Command | None) -> tuple[Recorded, Command]:
@@ -117,8 +119,9 @@ def _recorded(told: Mapping[str, Any], before: Command | None) -> tuple[Recorded
         )
         if before is None or (before.tenant, before.session_id) != (new.tenant, new.session_id):
             return "opened", new
-        word = {"confirmed_at": before.confirmed_at, "outcome": before.outcome, "enforcer": before.enforcer}
-        return "opened", replace(new, state=before.state, **word)
+        at, outcome, enforcer = before.confirmed_at, before.outcome, before.enforcer
+        answered = replace(new, state=before.state, confirmed_at=at, outcome=outcome, enforcer=enforcer)
+        return "opened", answered
     if told["deadline"] <= before.deadline:
         return "seen", before
     state: CommandState = "open" if before.delivered_at is None else "delivered"

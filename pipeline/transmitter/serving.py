@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
@@ -32,15 +34,31 @@ def listen(settings: TransmitterSettings) -> socket.socket:
         family, _, _, _, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(at[:2], family=family, backlog=512)
     except OSError as error:
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         message = (
-            f"the transmitter cannot listen on {host}:{port} ({error.strerror}); set "
+            f"the transmitter cannot listen on {host}:{port} ({why}); set "
             "SESSION_RISK_TRANSMITTER_HOST and SESSION_RISK_TRANSMITTER_PORT"
         )
         raise OSError(error.errno, message) from error
 
 
+def check_certificate(settings: TransmitterSettings) -> None:
+    """Return if the certificate can be shown, or if there is to be none; raises `OSError` if not."""
+    certificate, key = settings.tls_cert_file, settings.tls_key_file
+    if certificate is None or key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:
+        message = (
+            f"{certificate} and {key} cannot be used as certificate and key ({error.strerror or error}); set "
+            "SESSION_RISK_TRANSMITTER_TLS_CERT_FILE and SESSION_RISK_TRANSMITTER_TLS_KEY_FILE"
+        )
+        raise OSError(error.errno, message) from error
+
+
 def server(app: FastAPI, settings: TransmitterSettings) -> uvicorn.Server:
-    """Return what serves *app*; raises `OSError` where a certificate cannot be read, or is no such thing."""
+    """Return what serves *app*."""
     config = uvicorn.Config(
         app,
         log_config=None,

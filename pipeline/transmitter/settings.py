@@ -116,26 +116,22 @@ class TransmitterSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        for one, other in (("tls_cert_file", "tls_key_file"), ("token_issuer", "token_jwks_url")):
-            if (getattr(self, one) is None) != (getattr(self, other) is None):
-                raise ValueError(f"{_env(one)} and {_env(other)} belong together; set both")
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError(f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE belong together; set both")
+        if self.token_issuer is not None and self.token_jwks_url is None:
+            raise ValueError(f"{PREFIX}TOKEN_ISSUER needs {PREFIX}TOKEN_JWKS_URL: where its keys are")
+        if self.token_jwks_url is not None and self.token_issuer is None:
+            raise ValueError(f"{PREFIX}TOKEN_JWKS_URL needs {PREFIX}TOKEN_ISSUER: whose keys these are")
+        if self.issuer.startswith("http:") and not self.allow_insecure:
+            raise ValueError(f"{PREFIX}ISSUER={self.issuer}: must be https (SSF 1.0 §7.1)")
+        if (self.token_jwks_url or "https:").startswith("http:") and not self.allow_insecure:
+            raise ValueError(f"{PREFIX}TOKEN_JWKS_URL={self.token_jwks_url}: must be https")
         if self.push_backoff_s > self.push_backoff_max_s:
             raise ValueError(
-                f"{_env('push_backoff_s')}={self.push_backoff_s}: should not be longer than "
-                f"{_env('push_backoff_max_s')}={self.push_backoff_max_s}"
+                f"{PREFIX}PUSH_BACKOFF_S={self.push_backoff_s}: must not be longer than "
+                f"{PREFIX}PUSH_BACKOFF_MAX_S={self.push_backoff_max_s}"
             )
-        for name in ("issuer", "token_issuer", "token_jwks_url"):
-            address = getattr(self, name)
-            if address is not None and not address.startswith("https://") and not self.allow_insecure:
-                raise ValueError(
-                    f"{_env(name)}={address}: should begin with https://; for a trial, "
-                    f"{_env('allow_insecure')}=true takes http:// too"
-                )
         return self
-
-
-def _env(field: str) -> str:
-    return f"{PREFIX}{field.upper()}"
 
 
 def _there(path: Path) -> bool:

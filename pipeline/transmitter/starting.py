@@ -25,7 +25,7 @@ from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.opening import store_of
 from pipeline.transmitter.outgoing import ForbiddenUrlError, check_url
 from pipeline.transmitter.process import Means, clock, run
-from pipeline.transmitter.serving import listen
+from pipeline.transmitter.serving import check_certificate, listen
 from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.signing import open_signer
 from pipeline.transmitter.store import Store
@@ -51,6 +51,7 @@ def start(settings: Settings, own: TransmitterSettings) -> int:
         )
     logs.begin(settings.log_level)
     end_if_told()
+    check_certificate(own)
     connection = Connection.of(settings)
     look(connection, settings.partitions, own.group)
     logs.hear_of_kafka()

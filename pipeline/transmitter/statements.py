@@ -82,7 +82,7 @@ class Statements:
             self.signer.refresh(conn)
             happenings, devices = _happenings(conn, heard)
             taken.happened.update(one.event for one in happenings)
-            claimed = list(self._claimed(conn, happenings, now_ms, taken))
+            claimed = list(self._claimed(conn, _streams(conn), happenings, now_ms, taken))
         if claimed or devices or any(topic in _NOTED for topic, _ in heard):
             signed = self._signed(claimed)
             with self.store.begin() as conn:
@@ -91,17 +91,34 @@ class Statements:
                 _note(conn, heard, taken)
         return taken
 
+    def say(self, stream_id: str, happenings: Sequence[Happening], now_ms: int) -> Taken:
+        """Tell one stream of *happenings* that no record has brought; raises `StoreError` as `take` does."""
+        taken = Taken()
+        with self.store.read() as conn:
+            self.signer.refresh(conn)
+            named = [one for one in _streams(conn) if one.stream_id == stream_id]
+            claimed = list(self._claimed(conn, named, happenings, now_ms, taken))
+        signed = self._signed(claimed)
+        with self.store.begin() as conn:
+            _put(conn, signed, now_ms, taken)
+        return taken
+
     def overdue(self, now_ms: int) -> int:
         """Call overdue the commands whose deadline has passed; return how many were not called so before."""
         with self.store.begin() as conn:
             return revocations.overdue(conn, now_ms)
 
     def _claimed(
-        self, conn: Connection, happenings: Sequence[Happening], now_ms: int, taken: Taken
+        self,
+        conn: Connection,
+        streams: Sequence[Stream],
+        happenings: Sequence[Happening],
+        now_ms: int,
+        taken: Taken,
     ) -> Iterator[tuple[_Draft, Claims]]:
         """What is to be signed: wanted, not known yet, of a subject that has a name and is not taken out."""
         taken_out = excluded(conn)
-        drafts = list(_drafts(_streams(conn), happenings, taken))
+        drafts = list(_drafts(streams, happenings, taken))
         known = queue.known(conn, ((one.stream.stream_id, one.jti) for one in drafts))
         for draft in drafts:
             stream, happening, jti = draft
@@ -195,7 +212,8 @@ def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: Taken) 
     """Queue *signed*, but nothing for streams that were removed or disabled while it was made."""
     alive = set(conn.scalars(select(streams.c.stream_id).where(streams.c.status != "disabled")))
     tokens = [one for one in signed if one.stream_id in alive]
-    taken.unsent["gone"] += len(signed) - len(tokens)
+    if gone := len(signed) - len(tokens):
+        taken.unsent["gone"] += gone
     queue.put(conn, tokens, now_ms)
     taken.queued.update(one.event for one in tokens)
     taken.rung.update(one.stream_id for one in tokens)

@@ -17,7 +17,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    TextClause,
     UniqueConstraint,
     literal_column,
     text,
@@ -30,9 +29,9 @@ METADATA = MetaData()
 _Key = BigInteger().with_variant(Integer, "sqlite")  # only an INTEGER counts up by itself there
 
 
-def _only(condition: str) -> dict[str, TextClause]:
-    """Say of an index that it holds only rows of this *condition*: inserts touch fewer of them."""
-    return {f"{dialect}_where": text(condition) for dialect in ("sqlite", "postgresql")}
+def _index(name: str, *columns: str, where: str) -> Index:
+    """An index of only the rows *where* it says: inserts touch fewer of them."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 versions = Table("versions", METADATA, Column("version", Integer, primary_key=True))
@@ -119,11 +118,13 @@ sets = Table(
     Column("error", String(64)),
     Column("error_text", Text),
     UniqueConstraint("stream_id", "jti"),
-    Index("sets_waiting", "stream_id", "seq", **_only("state = 'queued'")),
-    Index("sets_lanes", "stream_id", "lane", "seq", **_only("state = 'queued'")),
-    Index("sets_of_key", "kid", **_only("jwt IS NOT NULL")),
-    Index("sets_ended", "ended_at", **_only("ended_at IS NOT NULL")),
-    Index("sets_of_revocation", "revocation_id", **_only("revocation_id IS NOT NULL")),
+    _index("sets_waiting", "stream_id", "seq", where="state = 'queued'"),
+    _index("sets_due", "stream_id", "due_at", "seq", where="state = 'queued'"),
+    _index("sets_lanes", "stream_id", "lane", "seq", where="state = 'queued'"),
+    _index("sets_of_key", "kid", where="jwt IS NOT NULL"),
+    _index("sets_dead", "stream_id", "ended_at", where="state = 'dead'"),
+    _index("sets_ended", "ended_at", where="ended_at IS NOT NULL"),
+    _index("sets_of_revocation", "revocation_id", where="revocation_id IS NOT NULL"),
 )
 
 QUEUED: Final = sets.c.state == literal_column("'queued'")

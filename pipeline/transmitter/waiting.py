@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, literal_column, select, update
 from sqlalchemy.sql.expression import Select
 
 from pipeline.transmitter.records import Queued, Signed
@@ -69,9 +69,10 @@ def heads(
 ) -> list[Queued]:
     """Return the oldest waiting token of each lane that is due, at most *most*, and of no lane in *without*.
 
-    A lane whose oldest token is not due yet keeps all its tokens back: order is kept within a lane.
+    A lane whose oldest token is not due yet keeps all its tokens back: order is kept within a lane. Lanes
+    come in the order in which they are due.
     """
-    due = _heads(stream_id).where(sets.c.due_at <= now_ms).order_by(sets.c.seq)
+    due = _heads(stream_id).where(sets.c.due_at <= now_ms).order_by(sets.c.due_at, sets.c.seq)
     if len(without) <= CHUNK:
         free = due.where(sets.c.lane.not_in(without)) if without else due
         return [queued(row) for row in conn.execute(free.limit(most))]
@@ -81,8 +82,8 @@ def heads(
 
 def next_due(conn: Connection, stream_id: str) -> int | None:
     """Return when the next head of a lane is due, ms; `None` where nothing waits."""
-    waiting = _heads(stream_id).subquery()
-    return conn.scalar(select(func.min(waiting.c.due_at)))
+    heads_of_lanes = _heads(stream_id).order_by(sets.c.due_at, sets.c.seq)
+    return conn.scalar(heads_of_lanes.with_only_columns(sets.c.due_at).limit(1))
 
 
 def delivered(conn: Connection, seqs: Iterable[int], now_ms: int) -> int:
@@ -97,10 +98,19 @@ def delivered_jtis(conn: Connection, stream_id: str, jtis: Iterable[str], now_ms
 
 
 def again(conn: Connection, seq: int, due_at: int, error: str, text: str) -> None:
-    """Count a try that failed, and try again at *due_at*, ms."""
+    """Count a try that failed, and try again at *due_at*, ms.
+
+    What waits behind it in its lane is not due before either: while a receiver is down, looking for what is
+    due does not look through all that waits.
+    """
     told = {"error": clean(error, ERROR_LENGTH), "error_text": clean(text, TEXT_LENGTH)}
     one = update(sets).where(sets.c.seq == seq, QUEUED)
     conn.execute(one.values(attempts=sets.c.attempts + 1, due_at=due_at, **told))
+    lane = conn.execute(select(sets.c.stream_id, sets.c.lane).where(sets.c.seq == seq)).one_or_none()
+    if lane is not None:
+        behind = (sets.c.stream_id == lane.stream_id) & (sets.c.lane == lane.lane) & (sets.c.seq > seq)
+        later = case((sets.c.due_at < due_at, due_at), else_=sets.c.due_at)
+        conn.execute(update(sets).where(behind, QUEUED).values(due_at=later))
 
 
 def bury(conn: Connection, seq: int, error: str, text: str, now_ms: int) -> bool:
@@ -112,9 +122,9 @@ def bury(conn: Connection, seq: int, error: str, text: str, now_ms: int) -> bool
 
 def held(conn: Connection, stream_id: str) -> tuple[int, int | None]:
     """Return how many tokens of a stream wait, and since when the oldest does, ms."""
-    waiting = select(func.count(), func.min(sets.c.created_at)).where(sets.c.stream_id == stream_id, QUEUED)
-    count, oldest = conn.execute(waiting).one()
-    return count, oldest
+    waiting = (sets.c.stream_id == stream_id) & QUEUED
+    oldest = conn.scalar(select(sets.c.created_at).where(waiting).order_by(sets.c.seq).limit(1))
+    return conn.scalar(select(func.count()).where(waiting)) or 0, oldest
 
 
 def ended(state: str, error: str, text: str, now_ms: int) -> dict[str, Any]:
@@ -137,14 +147,14 @@ COLUMNS: Final = (
 """What a `Queued` holds, in its order."""
 
 
-def queued(row: Row[Any]) -> Queued:
+def queued(row: Sequence[Any]) -> Queued:
     """A token in the queue, of a row of `COLUMNS`."""
     return Queued(*row)
 
 
 def _heads(stream_id: str) -> Select[Any]:
     before = sets.alias("before")
-    older = (
+    older: Select[Any] = (
         select(literal_column("1"))
         .where(before.c.stream_id == sets.c.stream_id, before.c.lane == sets.c.lane)
         .where(before.c.seq < sets.c.seq, before.c.state == literal_column("'queued'"))

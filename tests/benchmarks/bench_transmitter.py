@@ -24,6 +24,7 @@ from typing import Any
 
 import aiokafka
 from bench_core import Clock
+from bench_kafka import cpu_seconds
 from machine import machine
 from prometheus_client import CollectorRegistry
 
@@ -175,13 +176,16 @@ def commanded() -> None:
             streams.add(conn, store.sealer, Stream(**{**_members(one), "subject_form": "complex"}))
         with transmitter(folder) as process:
             time.sleep(5)
+            used = cpu_seconds(process.pid)
             at = asyncio.run(sent(RATE * SECONDS))
             until = time.monotonic() + 30
             while len(arrivals.at) < len(at) and time.monotonic() < until and process.poll() is None:
                 time.sleep(0.2)
+            used = cpu_seconds(process.pid) - used
     took = [arrivals.at[name] - begun for name, begun in at.items() if name in arrivals.at]
     print(
-        f"command in Kafka to its first push at {RATE}/s: {spread(took)}; {len(at) - len(took)} did not come"
+        f"command in Kafka to its first push at {RATE}/s: {spread(took)}; {len(at) - len(took)} did not come; "
+        f"{used / len(at) * 1000:.2f} ms of processor time each"
     )
 
 

@@ -1,0 +1,172 @@
+"""The intake on the embedded broker: nothing is committed that is not stored, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.broker import EmbeddedBroker
+from pipeline.connection import Connection
+from pipeline.transmitter import revocations
+from pipeline.transmitter.happenings import TOPICS
+from pipeline.transmitter.statements import Statements
+from pipeline.transmitter.store import StoreError
+from schemas.decode import encode
+from schemas.decoded import Limits
+from schemas.topics import AUTH_EVENTS, SESSION_REVOCATIONS
+from told_on_kafka import listening, now_ms, tell, write
+from told_records import ack, credential, decision, new_store, queued, revocation, statements, stream
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    with EmbeddedBroker() as broker:
+        broker.create(TOPICS)
+        yield Connection(broker.bootstrap, embedded=True)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Statements]:
+    store = new_store(tmp_path, stream())
+    yield statements(store)
+    store.close()
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(story)
+
+
+def test_records_become_tokens_the_streams_are_rung_for_and_a_successor_goes_on(
+    connection: Connection, made: Statements
+) -> None:
+    async def story() -> None:
+        now = now_ms()
+        async with listening(connection, made) as one:
+            await tell(connection, revocation(decided_at=now), decision("device_rooted"), credential())
+            await one.until(lambda: len(queued(made.store)) == 4, "four tokens")
+            await one.until(lambda: one.counted("records_total", topic=AUTH_EVENTS) == 1, "the count")
+            assert set(one.rung) == {"st-1"}
+        await tell(connection, ack(occurred_at=now + 2000))
+        async with listening(connection, made) as other:
+            await other.until(lambda: other.counted("commands_total", state="confirmed") == 1, "the word")
+            assert other.counted("records_total", topic=SESSION_REVOCATIONS) == 0
+            assert other.counted("confirmations_total", in_time="yes") == 1
+            assert other.counted("confirmation_seconds_sum") == 2.0
+
+    run(story())
+    assert Counter(row.event for row in queued(made.store)) == Counter(
+        ["session-revoked", "risk-level-change", "device-compliance-change", "credential-change"]
+    )
+
+
+def test_what_the_store_does_not_take_waits_and_is_not_committed(
+    connection: Connection,
+    made: Statements,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    async def story() -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(revocations, "record", fail)
+            async with listening(connection, made) as one:
+                await tell(connection, revocation())
+                await one.until(
+                    lambda: any("the disk is full" in said for said in caplog.messages), "the word"
+                )
+        assert queued(made.store) == []
+        async with listening(connection, made) as other:
+            await other.until(lambda: len(queued(made.store)) == 1, "the token")
+
+    with caplog.at_level(logging.WARNING):
+        run(story())
+
+
+def test_a_store_that_comes_back_takes_what_waited(
+    connection: Connection, made: Statements, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, tries = revocations.record, []
+
+    def fail_once(*given: Any) -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            raise StoreError("the database restarts")
+        return record(*given)
+
+    monkeypatch.setattr(revocations, "record", fail_once)
+
+    async def story() -> None:
+        async with listening(connection, made) as one:
+            await tell(connection, revocation())
+            await one.until(lambda: len(queued(made.store)) == 1, "the token")
+
+    run(story())
+    assert len(tries) == 2
+
+
+def test_a_record_that_cannot_be_read_is_counted_and_logged_with_its_place_and_stops_nothing(
+    connection: Connection, made: Statements, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = encode({**revocation().record, "session_id": "s-1", "principal_id": "a\x00b"})
+
+    async def story() -> None:
+        async with listening(connection, made) as one:
+            await write(connection, SESSION_REVOCATIONS, b"s-1", b"{")
+            await write(connection, SESSION_REVOCATIONS, b"s-1", odd)
+            await tell(connection, revocation())
+            await one.until(lambda: len(queued(made.store)) == 1, "the token")
+            assert one.counted("refused_records_total", topic=SESSION_REVOCATIONS) == 2
+
+    with caplog.at_level(logging.WARNING):
+        run(story())
+    told = [said for said in caplog.messages if "cannot be read" in said]
+    assert ["record 0 of" in told[0], "record 1 of" in told[1]] == [True, True]
+    assert told[1].endswith("principal_id: holds a NUL character")
+
+
+def test_a_tenant_is_believed_only_where_the_header_says_the_same_if_that_is_asked(
+    connection: Connection, made: Statements
+) -> None:
+    async def story() -> None:
+        async with listening(connection, made, limits=Limits(tenancy=True)) as one:
+            await tell(connection, credential(tenant="acme", event_id="e-7"), tenants=[b"umbrella"])
+            await tell(connection, credential(tenant="acme", event_id="e-8"), tenants=[b"acme"])
+            await tell(connection, revocation(tenant="acme"))
+            await one.until(lambda: len(queued(made.store)) == 2, "two tokens")
+            assert one.counted("refused_records_total", topic=AUTH_EVENTS) == 1
+
+    run(story())
+    assert {row.txn for row in queued(made.store)} == {"e-8", "d-1"}
+
+
+def test_auth_events_about_no_credential_are_not_even_decoded(
+    connection: Connection, made: Statements
+) -> None:
+    async def story() -> None:
+        async with listening(connection, made) as one:
+            await write(connection, AUTH_EVENTS, b"s-1", b"{")
+            await tell(connection, credential("sign_in"))
+            await one.until(lambda: one.counted("records_total", topic=AUTH_EVENTS) == 2, "both")
+            assert one.counted("refused_records_total", topic=AUTH_EVENTS) == 0
+
+    run(story())
+    assert queued(made.store) == []
+
+
+def test_the_workers_own_times_are_not_measured_by_this_clock(
+    connection: Connection, made: Statements
+) -> None:
+    async def story() -> None:
+        async with listening(connection, made) as one:
+            await tell(connection, decision("mass_read", occurred_at=now_ms() + 3_600_000))
+            await one.until(lambda: len(queued(made.store)) == 1, "the token")
+
+    run(story())
