@@ -20,10 +20,10 @@ from pipeline.transmitter.happenings import TOPICS
 from pipeline.transmitter.statements import Statements
 from pipeline.transmitter.store import StoreError
 from schemas.decode import encode
-from schemas.decoded import Limits
+from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.topics import AUTH_EVENTS, SESSION_REVOCATIONS
 from told_on_kafka import listening, now_ms, tell, write
-from told_records import ack, credential, decision, new_store, queued, revocation, statements, stream
+from told_records import ack, because, credential, decision, new_store, queued, revocation, statements, stream
 
 
 @pytest.fixture
@@ -207,12 +207,16 @@ def test_auth_events_about_no_credential_are_not_even_decoded(
     assert queued(made.store) == []
 
 
-def test_the_workers_own_times_are_not_measured_by_this_clock(
+def test_the_workers_own_word_is_taken_however_long_it_is_and_whatever_its_time(
     connection: Connection, made: Statements
 ) -> None:
+    many = [because("mass_read", evidence=[f"{number}".rjust(128) for number in range(32)])] * 40
+
     async def story() -> None:
         async with listening(connection, made) as one:
-            await tell(connection, decision("mass_read", occurred_at=now_ms() + 3_600_000))
+            told = decision(*many, occurred_at=now_ms() + 3_600_000)
+            assert len(encode(told.record)) > DEFAULT_LIMITS.max_bytes
+            await tell(connection, told)
             await one.until(lambda: len(queued(made.store)) == 1, "the token")
 
     run(story())
