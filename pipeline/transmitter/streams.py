@@ -102,13 +102,11 @@ def include(conn: Connection, stream_id: str, subject: Mapping[str, Any], *, inc
 
 def excluded(conn: Connection, stream_id: str | None = None) -> dict[str, list[Any]]:
     """Return the subjects each stream, or this one, must hear nothing of; one without any is not in it."""
-    out = stream_subjects.c.included.is_(False)
+    out = select(stream_subjects.c.stream_id, stream_subjects.c.subject).where(~stream_subjects.c.included)
     if stream_id is not None:
-        out &= stream_subjects.c.stream_id == stream_id
+        out = out.where(stream_subjects.c.stream_id == stream_id)
     found: dict[str, list[Any]] = {}
-    for one, subject in conn.execute(
-        select(stream_subjects.c.stream_id, stream_subjects.c.subject).where(out)
-    ):
+    for one, subject in conn.execute(out):
         found.setdefault(one, []).append(subject)
     return found
 
