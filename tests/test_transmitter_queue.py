@@ -286,6 +286,8 @@ def test_a_delivered_token_moves_its_open_revocation_and_no_other(store: Store, 
             queue.acknowledge(conn, "s-1", ["a1", "a2", "a4"], NOW + 5)
         else:
             queue.delivered(conn, [1, 2, 3], NOW + 5)
+        queue.put(conn, [token("b1", "s-2", revocation_id="r-1")], NOW)
+        queue.acknowledge(conn, "s-2", ["b1"], NOW + 9)  # delivered is when the first receiver had it
         told = select(commands.c.revocation_id, commands.c.state, commands.c.delivered_at)
         rows = [tuple(row) for row in conn.execute(told.order_by(commands.c.revocation_id))]
 

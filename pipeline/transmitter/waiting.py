@@ -160,13 +160,12 @@ def queued(row: Sequence[Any]) -> Queued:
 
 
 def _heads(stream_id: str | BindParameter[str]) -> Select[Any]:
-    before = sets.alias("before")
-    older: Select[Any] = (
-        select(literal_column("1"))
-        .where(before.c.stream_id == sets.c.stream_id, before.c.lane == sets.c.lane)
-        .where(before.c.seq < sets.c.seq, before.c.state == literal_column("'queued'"))
-    )
-    return select(*COLUMNS).where(sets.c.stream_id == stream_id, QUEUED, ~older.exists())
+    """The first of each lane; a subquery a row, as PostgreSQL would join NOT EXISTS by the stream alone."""
+    lane = sets.alias("lane")
+    of_lane = (lane.c.stream_id == sets.c.stream_id) & (lane.c.lane == sets.c.lane)
+    waiting = of_lane & (lane.c.state == literal_column("'queued'"))
+    first = select(func.min(lane.c.seq)).where(waiting).scalar_subquery()
+    return select(*COLUMNS).where(sets.c.stream_id == stream_id, QUEUED, sets.c.seq == first)
 
 
 _DUE: Final = (
