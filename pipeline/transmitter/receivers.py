@@ -21,10 +21,9 @@ from pipeline.transmitter.tables import receivers, tokens
 from pipeline.transmitter.tables import streams as stream_table
 from pipeline.transmitter.texts import may_be_id
 
-_N: Final = 2**14
-_R: Final = 8
-_P: Final = 1
-"""Of scrypt (RFC 7914): 16 MiB and some ten ms for one guess; the secrets have 256 random bits anyway."""
+_COST: Final = "4096$8$1"
+"""N, r and p of scrypt (RFC 7914): 4 MiB and 7 ms. More would help nobody but whoever floods the token
+endpoint: a secret has 256 random bits, which nobody guesses at any cost."""
 _NAME: Final = re.compile(r"[A-Za-z0-9._~@/+=-]{1,128}")
 """Of a receiver that has its secret from here: no colon, which ends a name in RFC 7617 §2."""
 READ: Final = "ssf.read"
@@ -86,7 +85,8 @@ def check(conn: Connection, receiver_id: str, secret: str) -> Receiver | None:
     named = select(receivers).where(receivers.c.receiver_id == receiver_id)
     row = conn.execute(named).one_or_none() if may_be_id(receiver_id) else None
     stored = _NOBODY if row is None or row.secret_hash is None else row.secret_hash
-    good = hmac.compare_digest(_hashed(secret, bytes.fromhex(stored.split("$")[-2])), stored)
+    cost, salt, _ = stored.removeprefix("scrypt$").rsplit("$", 2)  # as it was when the secret was made
+    good = hmac.compare_digest(_hashed(secret, bytes.fromhex(salt), cost), stored)
     return _receiver(row) if good and row is not None and row.revoked_at is None else None
 
 
@@ -169,9 +169,10 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
-def _hashed(secret: str, salt: bytes) -> str:
-    digest = hashlib.scrypt(secret.encode(errors="replace"), salt=salt, n=_N, r=_R, p=_P)
-    return f"scrypt${_N}${_R}${_P}${salt.hex()}${digest.hex()}"
+def _hashed(secret: str, salt: bytes, cost: str = _COST) -> str:
+    n, r, p = map(int, cost.split("$"))
+    digest = hashlib.scrypt(secret.encode(errors="replace"), salt=salt, n=n, r=r, p=p)
+    return f"scrypt${cost}${salt.hex()}${digest.hex()}"
 
 
-_NOBODY: Final = f"scrypt${_N}${_R}${_P}${'00' * 16}${'00' * 64}"
+_NOBODY: Final = f"scrypt${_COST}${'00' * 16}${'00' * 64}"
