@@ -87,6 +87,11 @@ def heads(
     return list(islice((one for one in due if one.lane not in without), most))
 
 
+def some(conn: Connection, stream_id: str, most: int) -> set[int]:
+    """Return the `seq`s of tokens of a stream that wait, due or not, at most *most*."""
+    return set(conn.scalars(_SOME, {"stream": stream_id, "most": most}))
+
+
 def next_due(conn: Connection, stream_id: str) -> int | None:
     """Return when the next head of a lane is due, ms; `None` where nothing waits."""
     heads_of_lanes = _heads(stream_id).order_by(sets.c.due_at, sets.c.seq)
@@ -173,6 +178,9 @@ _DUE: Final = (
     .where(sets.c.due_at <= bindparam("now"))
     .order_by(sets.c.due_at, sets.c.seq)
     .limit(bindparam("most"))
+)
+_SOME: Final = (
+    select(sets.c.seq).where(sets.c.stream_id == bindparam("stream"), QUEUED).limit(bindparam("most"))
 )
 """Built once: that takes four times as long as asking it, which each push does."""
 
