@@ -24,7 +24,7 @@ from waiting import until
 
 pytestmark = pytest.mark.kafka
 
-KILLED = 4
+KILLED = 8
 AT_ONCE = 60
 """Revocations that are written between two deaths."""
 

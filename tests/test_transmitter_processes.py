@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from pipeline.transmitter import queue
 from pipeline.transmitter.leading import lead
-from pipeline.transmitter.store import Store, open_store
+from pipeline.transmitter.store import Store, StoreError, open_store
 from pipeline.transmitter.tables import sets
 from postgres import Postgres
 from stores import NOW, SEALER, token
@@ -124,6 +124,30 @@ def test_a_lead_ends_with_its_block_and_is_no_more_than_one(store: Store) -> Non
     for _ in range(2):
         with lead(store) as mine, lead(store) as other:
             assert (bool(mine), bool(other), mine.held()) == (True, False, True)
+
+
+@pytest.mark.postgres
+def test_a_connection_the_server_ended_is_told_and_the_next_transaction_works(server: Postgres) -> None:
+    url = server.database()
+    store, other = open_store(url, SEALER), open_store(url, SEALER)
+    others = "datname = current_database() AND pid != pg_backend_pid()"
+    ended = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"  # noqa: S608
+
+    def put(jti: str, *, ended_meanwhile: bool) -> None:
+        with store.begin() as conn:
+            if ended_meanwhile:
+                with other.begin() as killer:
+                    killer.exec_driver_sql(ended)
+            queue.put(conn, [token(jti)], NOW)
+
+    put("a1", ended_meanwhile=False)
+    with pytest.raises(StoreError, match="the store cannot be used now"):
+        put("a2", ended_meanwhile=True)
+    put("a3", ended_meanwhile=False)
+
+    assert sorted(_jtis(store)) == ["a1", "a3"]
+    store.close()
+    other.close()
 
 
 @pytest.mark.postgres

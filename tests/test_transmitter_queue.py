@@ -190,7 +190,17 @@ def test_what_is_revived_leaves_before_what_came_later_under_the_same_jti(store:
         assert queue.revive(conn, "s-1", NOW + 9) == 1
         found = queue.heads(conn, "s-1", NOW + 9, 10)
 
-    assert [(one.jti, one.attempts, one.due_at) for one in found] == [("a1", 0, NOW + 9), ("b1", 0, NOW + 9)]
+    told = [(one.jti, one.attempts, one.due_at, one.created_at) for one in found]
+    assert told == [("a1", 0, NOW + 9, NOW + 9), ("b1", 0, NOW + 9, NOW + 9)]
+
+
+def test_what_is_revived_is_not_too_old_at_once(store: Store) -> None:
+    with store.begin() as conn:
+        streams.add(conn, SEALER, stream())
+        queue.put(conn, [token("a1")], NOW)
+        assert queue.drop_oldest(conn, "s-1", 10, NOW + 1, NOW + 1) == 1
+        assert queue.revive(conn, "s-1", NOW + 2) == 1
+        assert queue.drop_oldest(conn, "s-1", 10, NOW + 1, NOW + 2) == 0
 
 
 def test_a_dead_letter_whose_stream_is_gone_is_not_revived(store: Store) -> None:
@@ -276,6 +286,8 @@ def test_a_delivered_token_moves_its_open_revocation_and_no_other(store: Store, 
             queue.acknowledge(conn, "s-1", ["a1", "a2", "a4"], NOW + 5)
         else:
             queue.delivered(conn, [1, 2, 3], NOW + 5)
+        queue.put(conn, [token("b1", "s-2", revocation_id="r-1")], NOW)
+        queue.acknowledge(conn, "s-2", ["b1"], NOW + 9)  # delivered is when the first receiver had it
         told = select(commands.c.revocation_id, commands.c.state, commands.c.delivered_at)
         rows = [tuple(row) for row in conn.execute(told.order_by(commands.c.revocation_id))]
 

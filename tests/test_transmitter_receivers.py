@@ -126,16 +126,26 @@ def test_with_a_receiver_end_its_secret_its_tokens_and_its_streams(store: Store)
         assert (queue.held(conn, "s-1")[0], queue.held(conn, "s-2")[0]) == (0, 1)
 
 
+def test_a_token_issued_while_its_receiver_is_revoked_is_good_for_nothing(store: Store) -> None:
+    _add(store)
+    with store.begin() as conn:
+        receivers.revoke(conn, "me", NOW)
+        access = receivers.issue(conn, "me", BOTH, NOW, 1_000)
+        assert receivers.holder(conn, access, NOW) is None
+
+
 def test_a_receiver_of_an_authorization_server_outside_has_no_secret_here(store: Store) -> None:
     with store.begin() as conn:
-        first = receivers.ensure(conn, "sub:1", "aud-1", ["ssf.read"], NOW)
-        again = receivers.ensure(conn, "sub:1", "aud-2", BOTH, NOW + 5)
+        with pytest.raises(BadReceiverError, match="1 to 128 visible characters"):
+            receivers.ensure(conn, "a b", "aud-1", BOTH, NOW)
+        first = receivers.ensure(conn, "auth0|sub:1", "aud-1", ["ssf.read"], NOW)
+        again = receivers.ensure(conn, "auth0|sub:1", "aud-2", BOTH, NOW + 5)
         for secret in ("", "x"):
-            assert receivers.check(conn, "sub:1", secret) is None
-        receivers.revoke(conn, "sub:1", NOW + 9)
-        later = receivers.ensure(conn, "sub:1", "aud-2", BOTH, NOW + 10)
+            assert receivers.check(conn, "auth0|sub:1", secret) is None
+        receivers.revoke(conn, "auth0|sub:1", NOW + 9)
+        later = receivers.ensure(conn, "auth0|sub:1", "aud-2", BOTH, NOW + 10)
 
-    assert first == again == Receiver("sub:1", "aud-1", frozenset({"ssf.read"}), NOW, outside=True)
+    assert first == again == Receiver("auth0|sub:1", "aud-1", frozenset({"ssf.read"}), NOW, outside=True)
     assert later.revoked_at == NOW + 9
 
 

@@ -59,10 +59,10 @@ def dead(conn: Connection, stream_id: str | None = None, most: int = 1000) -> li
 def revive(conn: Connection, which: Iterable[int] | str, now_ms: int) -> int:
     """Put dead letters back into the queue, by their `seq`s or all of a stream's; return how many.
 
-    They keep `jti` and place, so they leave before what came later, and have all their tries again. What has
-    no token or no stream any more stays.
+    They keep `jti` and place, so they leave before what came later, and have all their tries and all their
+    time again. What has no token or no stream any more stays.
     """
-    back = {"state": "queued", "attempts": 0, "due_at": now_ms, "ended_at": None}
+    back = {"state": "queued", "attempts": 0, "due_at": now_ms, "created_at": now_ms, "ended_at": None}
     here = select(streams.c.stream_id)
     some = update(sets).where(DEAD, sets.c.jwt.is_not(None), sets.c.stream_id.in_(here)).values(back)
     if isinstance(which, str):

@@ -1,7 +1,8 @@
 """The way out: one HTTP session for each receiver, which connects only where it may and believes no answer.
 
-Each has its own connections and resolves names in a thread of its own: one receiver that hangs takes nothing
-from the others. No redirect is followed, no proxy of the environment asked, no cookie kept, nothing unpacked.
+Each has its own connections, and names are looked up in threads of their own: one receiver that hangs takes
+nothing from the others. No redirect is followed, no proxy of the environment asked, no cookie kept, and
+nothing unpacked.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from threading import Thread
 from typing import Any, Final
 
 import aiohttp
@@ -73,9 +75,8 @@ class Outgoing:
         check_url(url, settings)
         self.url = url
         self._to = _read(url)
-        self._resolver = _Resolver()
         connector = aiohttp.TCPConnector(
-            resolver=self._resolver,
+            resolver=_Resolver(),
             socket_factory=guard(_allowed(settings), self._to.host or ""),
             limit=settings.push_at_once,
             ttl_dns_cache=30,
@@ -104,7 +105,6 @@ class Outgoing:
     async def close(self) -> None:
         """Close its connections; pushes under way fail."""
         await self._session.close()
-        await self._resolver.close()
 
 
 def trusted() -> ssl.SSLContext:
@@ -137,26 +137,45 @@ def guard(allowed: Allowed, host: str) -> Callable[[AddressInfo], socket.socket]
 
 
 class _Resolver(AbstractResolver):
-    """The system's resolver in a thread of its own: a name server that hangs keeps nobody else waiting."""
+    """The system's resolver, each look-up in a thread of its own: one that hangs keeps nobody else waiting.
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "resolver")
+    The threads are daemons: the process may end while they hang.
+    """
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        look = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
-        found = await asyncio.get_running_loop().run_in_executor(self._thread, look)
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[Sequence[AddressInfo]] = loop.create_future()
+
+        def look() -> None:
+            try:
+                end = partial(_end, found, socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
+            except OSError as error:
+                end = partial(_end, found, error)
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(end)
+
+        Thread(target=look, name=f"resolver of {host}", daemon=True).start()
         return [
             ResolveResult(
                 hostname=host, host=str(where[0]), port=port, family=kind, proto=protocol,
                 flags=socket.AI_NUMERICHOST,
             )
-            for kind, _, protocol, _, where in found
+            for kind, _, protocol, _, where in await found
         ]  # fmt: skip
 
     async def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Nothing is open."""
+
+
+def _end(found: asyncio.Future[Sequence[AddressInfo]], what: Sequence[AddressInfo] | OSError) -> None:
+    if found.done():
+        return
+    if isinstance(what, OSError):
+        found.set_exception(what)
+    else:
+        found.set_result(what)
 
 
 def _read(url: str) -> URL:

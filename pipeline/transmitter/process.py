@@ -34,7 +34,7 @@ from pipeline.transmitter.signing import Signer
 from pipeline.transmitter.statements import Statements
 from pipeline.transmitter.store import Store, StoreError
 from pipeline.transmitter.subjects import Subjects
-from pipeline.transmitter.working import Part, Working
+from pipeline.transmitter.working import Part, Reading, Working
 from schemas.decoded import Limits
 
 logger = logging.getLogger(__name__)
@@ -128,17 +128,18 @@ def _services(means: Means, confirming: Confirming) -> Services:
 def _parts(means: Means) -> Sequence[Part]:
     """What works while this process leads."""
     store, settings, bell, metrics = means.store, means.settings, means.bell, means.metrics
+    intake = Intake(
+        connection=means.connection,
+        group=settings.group,
+        limits=means.limits,
+        statements=Statements(store, means.signer, means.subjects, settings.issuer),
+        metrics=metrics,
+        ring=bell.ring,
+        clock=clock,
+        confirm_within_s=settings.confirm_within_s,
+    )
     return (
-        Intake(
-            connection=means.connection,
-            group=settings.group,
-            limits=means.limits,
-            statements=Statements(store, means.signer, means.subjects, settings.issuer),
-            metrics=metrics,
-            ring=bell.ring,
-            clock=clock,
-            confirm_within_s=settings.confirm_within_s,
-        ),
+        Reading(intake),
         Pushing(store, settings, bell, metrics, clock, SystemRandom()),
         Keeping(store, means.signer, settings, bell, metrics, clock),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _N: Final = 2**14
 _R: Final = 8
 _P: Final = 1
 """Of scrypt (RFC 7914): 16 MiB and some ten ms for one guess; the secrets have 256 random bits anyway."""
+_NAME: Final = re.compile(r"[A-Za-z0-9._~@/+=-]{1,128}")
+"""Of a receiver that has its secret from here: no colon, which ends a name in RFC 7617 §2."""
 READ: Final = "ssf.read"
 MANAGE: Final = "ssf.manage"
 
@@ -53,7 +56,7 @@ def add(conn: Connection, receiver_id: str, aud: str, scopes: Iterable[str], now
 
     Raises `BadReceiverError` if the name is taken, or cannot be one.
     """
-    if not may_be_id(receiver_id) or ":" in receiver_id:
+    if not _NAME.fullmatch(receiver_id):
         raise BadReceiverError(f"{receiver_id!r}: a name is 1 to 128 letters, digits and ._~@/+=-")
     if conn.scalar(select(receivers.c.receiver_id).where(receivers.c.receiver_id == receiver_id)):
         raise BadReceiverError(f"{receiver_id}: there is or was a receiver of this name; take another")
@@ -64,7 +67,12 @@ def add(conn: Connection, receiver_id: str, aud: str, scopes: Iterable[str], now
 
 
 def ensure(conn: Connection, receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int) -> Receiver:
-    """Return the receiver that an authorization server outside knows, added if it is new here."""
+    """Return the receiver that an authorization server outside knows, added if it is new here.
+
+    Raises `BadReceiverError` if its name can be none.
+    """
+    if not may_be_id(receiver_id):
+        raise BadReceiverError(f"{receiver_id!r}: a name is 1 to 128 visible characters of ASCII")
     new = insert_into(conn, receivers).values(_row(receiver_id, aud, scopes, now_ms))
     conn.execute(new.on_conflict_do_nothing())
     return _receiver(conn.execute(select(receivers).where(receivers.c.receiver_id == receiver_id)).one())
