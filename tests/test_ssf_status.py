@@ -197,7 +197,7 @@ def test_S10_a_redirect_is_not_followed(rig: Rig, status: int) -> None:
             stream = receiver.create(delivery=_push(endpoint.url))
             receiver.ask_verification(stream["stream_id"])
             receiver.ask_verification(stream["stream_id"], state="later")
-            _, again, later = (receiver.verified(one.text) for one in endpoint.wait(3))
+            _, again, later = (receiver.verified(one.text) for one in endpoint.wait(3)[:3])
             assert (again.payload, later.payload) == ({}, {"state": "later"})
         assert target.pushed == []
         receiver.delete(stream["stream_id"])
