@@ -67,7 +67,8 @@ class SessionRisk(Subject):
 
     `reasons` come largest contribution first; `suppressed` says why an action was held back; `caused_by` is
     the `event_id` of the event that moved it, `occurred_at` that event's time. `learning` names detections
-    that keep still because they do not know yet what is normal for the principal.
+    that keep still because they do not know yet what is normal for the principal. The reason
+    `revocation_unconfirmed` adds nothing: no enforcer confirms the revocation, though it was sent again.
     """
 
     decision_id: Id

@@ -65,6 +65,7 @@ class Receiver:
     scope: str = "ssf.manage ssf.read"
     _tokens: dict[str, str] = field(default_factory=dict, repr=False)
     _metadata: Json = field(default_factory=dict)
+    _known: Json = field(default_factory=dict)
 
     # --- Where things are, and who may ask ---
 
@@ -210,10 +211,11 @@ class Receiver:
         """Check signature, issuer and audience as RFC 8417 §2 and the interop profile §2.6 ask."""
         header = jwt.get_unverified_header(text)
         assert (header["typ"], header["alg"]) == ("secevent+jwt", "RS256"), header
-        (key,) = [key for key in self.keys()["keys"] if key["kid"] == header["kid"]]
+        if header["kid"] not in self._known:
+            self._known = {key["kid"]: key for key in self.keys()["keys"]}
         claims = jwt.decode(
             text,
-            jwt.PyJWK(key),
+            jwt.PyJWK(self._known[header["kid"]]),
             algorithms=["RS256"],
             audience=self.aud,
             issuer=self.issuer,

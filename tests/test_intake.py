@@ -13,15 +13,17 @@ import pytest
 
 from pipeline.broker import EmbeddedBroker
 from pipeline.connection import Connection
+from pipeline.continuing import Continued
+from pipeline.topic_admin import BrokerUnreachableError
 from pipeline.transmitter import revocations
 from pipeline.transmitter.happenings import TOPICS
 from pipeline.transmitter.statements import Statements
 from pipeline.transmitter.store import StoreError
 from schemas.decode import encode
-from schemas.decoded import Limits
+from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.topics import AUTH_EVENTS, SESSION_REVOCATIONS
 from told_on_kafka import listening, now_ms, tell, write
-from told_records import ack, credential, decision, new_store, queued, revocation, statements, stream
+from told_records import ack, because, credential, decision, new_store, queued, revocation, statements, stream
 
 
 @pytest.fixture
@@ -88,6 +90,50 @@ def test_what_the_store_does_not_take_waits_and_is_not_committed(
 
     with caplog.at_level(logging.WARNING):
         run(story())
+
+
+def test_an_offset_that_is_not_kept_is_told_and_costs_nothing(
+    connection: Connection,
+    made: Statements,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    commit, tries = Continued.commit, []
+
+    async def fail_once(reader: Continued) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise BrokerUnreachableError("the coordinator moves")
+        await commit(reader)
+
+    monkeypatch.setattr(Continued, "commit", fail_once)
+
+    async def story() -> None:
+        async with listening(connection, made) as one:
+            await tell(connection, revocation())
+            await one.until(lambda: len(tries) == 1, "the first commit")
+            await tell(connection, credential())
+            await one.until(lambda: len(tries) == 2, "the second")
+        async with listening(connection, made) as other:
+            assert other.counted("records_total", topic=SESSION_REVOCATIONS) == 0
+
+    with caplog.at_level(logging.WARNING):
+        run(story())
+    assert [row.event for row in queued(made.store)] == ["session-revoked", "credential-change"]
+    assert "the coordinator moves; it is tried again after what comes next" in caplog.messages
+
+
+def test_how_far_behind_it_is_is_shown(connection: Connection, made: Statements) -> None:
+    async def story() -> None:
+        async with listening(connection, made) as one:
+            await tell(connection, revocation())
+            await one.until(lambda: len(queued(made.store)) == 1, "the token")
+            await one.until(
+                lambda: one.shown("behind_records", topic=SESSION_REVOCATIONS, partition="0") is not None,
+                "the gauge",
+            )
+
+    run(story())
 
 
 def test_a_store_that_comes_back_takes_what_waited(
@@ -161,12 +207,16 @@ def test_auth_events_about_no_credential_are_not_even_decoded(
     assert queued(made.store) == []
 
 
-def test_the_workers_own_times_are_not_measured_by_this_clock(
+def test_the_workers_own_word_is_taken_however_long_it_is_and_whatever_its_time(
     connection: Connection, made: Statements
 ) -> None:
+    many = [because("mass_read", evidence=[f"{number}".rjust(128) for number in range(32)])] * 40
+
     async def story() -> None:
         async with listening(connection, made) as one:
-            await tell(connection, decision("mass_read", occurred_at=now_ms() + 3_600_000))
+            told = decision(*many, occurred_at=now_ms() + 3_600_000)
+            assert len(encode(told.record)) > DEFAULT_LIMITS.max_bytes
+            await tell(connection, told)
             await one.until(lambda: len(queued(made.store)) == 1, "the token")
 
     run(story())

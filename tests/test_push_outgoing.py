@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -172,6 +173,30 @@ def test_a_name_that_means_nothing_is_tried_again(monkeypatch: pytest.MonkeyPatc
     answer, _ = asyncio.run(_pushed("https://idp.example.org/", TransmitterSettings()))
 
     assert (answer.verdict, answer.error) == ("retry", "unreachable")
+
+
+def test_a_name_server_that_hangs_is_given_up_in_time_and_keeps_no_other_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered, look = Event(), socket.getaddrinfo
+
+    def slow(host: str, *rest: Any, **others: Any) -> Any:
+        if host == "idp.example.org":
+            answered.wait(60)
+        return look(host, *rest, **others)
+
+    async def main(receiver: Receiver) -> tuple[tuple[Answer, int | None], ...]:
+        settings = _settings(push_timeout_s=2)
+        slowly = [_pushed("https://idp.example.org/", settings) for _ in range(50)]
+        well = [_pushed(receiver.url.replace("127.0.0.1", "localhost"), settings) for _ in range(2)]
+        return tuple(await asyncio.gather(*slowly, *well))
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with Receiver() as receiver:
+        answers = asyncio.run(main(receiver))
+        answered.set()
+
+    assert [answer.error for answer, _ in answers] == ["timeout"] * 50 + [""] * 2
 
 
 def test_an_address_that_must_not_be_pushed_to_gets_no_session() -> None:

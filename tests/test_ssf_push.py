@@ -230,4 +230,4 @@ def test_P7_a_receiver_that_hangs_delays_nobody_else(tmp_path_factory: pytest.Te
         rig.say(*(revocation(principal_id=f"p-{number}") for number in range(50)))
 
         assert len({one.text for one in well.wait(50)}) == 50
-        assert len(hanging.pushed) == 2
+        assert len(hanging.wait(2)) == 2

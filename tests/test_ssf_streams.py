@@ -143,7 +143,7 @@ def _quiet(pushed: Sequence[Pushed]) -> int:
         counts.append(len(pushed))
         return counts[-1]
 
-    return until("no push under way", look, lambda seen: counts[-8:] == [seen] * 8)
+    return until("no push under way", look, lambda seen: counts[-20:] == [seen] * 20)
 
 
 def _witness(rig: Rig, receiver: Receiver) -> None:

@@ -125,6 +125,11 @@ def test_in_a_complex_subject_an_address_names_the_user_only_where_personal_data
         ("[[principals]]\nmail = 'x'", "principals.1.mail: Extra inputs are not permitted"),
         ("[[principals]]\nsub = 7", "principals.1.sub: Input should be a valid string"),
         ("principal = []", "principals: Field required"),
+        ("[[principals]]\nid = 'a'\nmatch = 'a'", "principals: 1 has an id and a match; write one of them"),
+        (
+            "[[principals]]\nid = 'a'\n[[principals]]\nid = 'a'",
+            "principals: 2 names a of every tenant a second time",
+        ),
         ("x", "Expected '=' after a key"),
     ],
 )

@@ -42,7 +42,7 @@ def test_secrets_and_tokens_are_not_in_the_store(store: Store) -> None:
 
     assert len(secret) == len(access) == 43
     assert not any(text in str(value) for text in (secret, access) for value in kept)
-    assert kept[0].startswith("scrypt$16384$8$1$")
+    assert kept[0].startswith("scrypt$4096$8$1$")
 
 
 def test_two_receivers_with_one_secret_would_have_two_hashes(store: Store) -> None:
@@ -57,16 +57,23 @@ def test_a_name_nobody_has_costs_the_same_work_as_a_wrong_secret(
         receivers.ensure(conn, "outside", "aud", BOTH, NOW)
     hashed, work = receivers._hashed, []
 
-    def counting(secret: str, salt: bytes) -> str:
-        work.append(len(salt))
-        return hashed(secret, salt)
+    def counting(secret: str, salt: bytes, cost: str) -> str:
+        work.append((len(salt), cost))
+        return hashed(secret, salt, cost)
 
     monkeypatch.setattr(receivers, "_hashed", counting)
     with store.read() as conn:
         for name in ("me", "nobody", "outside", "\x00"):
             receivers.check(conn, name, "wrong")
 
-    assert work == [16, 16, 16, 16]
+    assert work == [(16, "4096$8$1")] * 4
+
+
+def test_a_secret_is_known_as_it_was_hashed_when_it_was_made(store: Store) -> None:
+    _add(store)
+    with store.begin() as conn:
+        conn.execute(table.update().values(secret_hash=receivers._hashed("old", b"s" * 16, "16384$8$1")))
+        assert receivers.check(conn, "me", "old") == ME
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "x" * 129, "ä"])
@@ -136,14 +143,16 @@ def test_a_token_issued_while_its_receiver_is_revoked_is_good_for_nothing(store:
 
 def test_a_receiver_of_an_authorization_server_outside_has_no_secret_here(store: Store) -> None:
     with store.begin() as conn:
-        first = receivers.ensure(conn, "sub:1", "aud-1", ["ssf.read"], NOW)
-        again = receivers.ensure(conn, "sub:1", "aud-2", BOTH, NOW + 5)
+        with pytest.raises(BadReceiverError, match="1 to 128 visible characters"):
+            receivers.ensure(conn, "a b", "aud-1", BOTH, NOW)
+        first = receivers.ensure(conn, "auth0|sub:1", "aud-1", ["ssf.read"], NOW)
+        again = receivers.ensure(conn, "auth0|sub:1", "aud-2", BOTH, NOW + 5)
         for secret in ("", "x"):
-            assert receivers.check(conn, "sub:1", secret) is None
-        receivers.revoke(conn, "sub:1", NOW + 9)
-        later = receivers.ensure(conn, "sub:1", "aud-2", BOTH, NOW + 10)
+            assert receivers.check(conn, "auth0|sub:1", secret) is None
+        receivers.revoke(conn, "auth0|sub:1", NOW + 9)
+        later = receivers.ensure(conn, "auth0|sub:1", "aud-2", BOTH, NOW + 10)
 
-    assert first == again == Receiver("sub:1", "aud-1", frozenset({"ssf.read"}), NOW, outside=True)
+    assert first == again == Receiver("auth0|sub:1", "aud-1", frozenset({"ssf.read"}), NOW, outside=True)
     assert later.revoked_at == NOW + 9
 
 

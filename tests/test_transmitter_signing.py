@@ -71,6 +71,15 @@ def test_only_public_members_are_published(store: Store, alg: Alg, public: set[s
     json.dumps(key)
 
 
+def test_publishing_a_key_again_does_not_read_it_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    signer = open_signer(store, "RS256", 2048, NOW)
+    first = _jwks(store, signer)
+    monkeypatch.setattr(signing, "_read", None)
+    first[0].clear()
+
+    assert [set(key) for key in _jwks(store, signer)] == [{"kty", "kid", "use", "alg", "n", "e"}]
+
+
 def test_many_are_signed_as_one_is(store: Store) -> None:
     signer = open_signer(store, "RS256", 2048, NOW)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,18 @@ def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "store.db").read_bytes() == b"my letters\n" * 100
 
 
+def test_a_damaged_file_is_told_as_such(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    with store.begin() as conn:
+        queue.put(conn, [token(f"a{number}") for number in range(200)], NOW)
+    store.close()
+    path = tmp_path / "store.db"
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
+
+    with pytest.raises(StoreError, match=r"store\.db: is damaged; put back its last backup"):
+        _count(new_store(tmp_path))
+
+
 def test_the_files_of_a_store_are_its_owners_alone(tmp_path: Path) -> None:
     store = new_store(tmp_path / "deep")
     with store.begin() as conn:
@@ -105,6 +118,22 @@ def test_many_that_open_a_new_store_at_once_all_do(url: str) -> None:
 
 
 # --- Transactions ---
+
+
+def test_more_readers_than_there_is_room_for_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(stores_module._POOL, "pool_timeout", 0.05)
+    store = new_store(tmp_path)
+
+    with ExitStack() as readers:
+        for _ in range(60):
+            readers.enter_context(store.read())
+        with pytest.raises(StoreError, match="too much is asked of the store at once"):
+            readers.enter_context(store.read())
+
+    assert _count(store) == 0
+    store.close()
 
 
 def test_a_transaction_that_raises_leaves_nothing(store: Store) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.topic_admin import BrokerUnreachableError
 from pipeline.transmitter import working
 from pipeline.transmitter.store import Store, StoreError
-from pipeline.transmitter.working import Working
+from pipeline.transmitter.working import Reading, Working
 from stores import new_store
 
 PATIENCE = 30.0
@@ -142,23 +142,64 @@ def test_a_part_that_does_not_end_is_given_up_in_bounded_time(
     assert "Part did not end in 0 s; what it had begun is done again" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [StoreError("the store cannot be used now"), BrokerUnreachableError("no broker answers")],
-    ids=["store", "broker"],
-)
-def test_what_may_pass_lets_the_work_begin_anew(
-    store: Store, failure: Exception, caplog: pytest.LogCaptureFixture
+def test_a_store_that_cannot_be_used_now_lets_all_of_the_work_begin_anew(
+    store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
         async with crew(store) as one:
             await until("it works", lambda: one.works)
-            one.made[0][0].fail(failure)
+            one.made[0][0].fail(StoreError("the store cannot be used now"))
             await until("it works again", lambda: len(one.made) == 2 and one.works)
             assert one.made[0][1].ended
 
     asyncio.run(story())
-    assert f"the transmitter rests for 0 s: {failure}" in caplog.text
+    assert "the transmitter rests for 0 s: the store cannot be used now" in caplog.text
+
+
+class Deaf:
+    """Reads Kafka, which does not answer the first *times*."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.begun = times, 0
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def run(self) -> None:
+        self.begun += 1
+        if self.begun <= self.times:
+            raise BrokerUnreachableError("no broker answers")
+        await self._stop.wait()
+
+
+def test_brokers_that_do_not_answer_are_asked_again_and_nothing_else_waits_for_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story() -> None:
+        part = Deaf(3)
+        reading = asyncio.create_task((kept := Reading(part)).run())
+        await until("it reads", lambda: part.begun == 4)
+        kept.stop()
+        async with asyncio.timeout(PATIENCE):
+            await reading
+
+    asyncio.run(story())
+    assert caplog.text.count("what is decided is read later: no broker answers") == 3
+
+
+def test_who_waits_for_brokers_ends_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "REST_S", 600.0)
+
+    async def story() -> None:
+        part = Deaf(99)
+        reading = asyncio.create_task((kept := Reading(part)).run())
+        await until("it has asked", lambda: part.begun == 1)
+        kept.stop()
+        async with asyncio.timeout(PATIENCE):
+            await reading
+
+    asyncio.run(story())
 
 
 def test_a_bug_ends_it_and_the_other_parts_in_order(store: Store) -> None:

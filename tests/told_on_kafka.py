@@ -42,9 +42,13 @@ class Listening:
     metrics: TransmitterMetrics
     rung: list[str] = field(default_factory=list)
 
+    def shown(self, name: str, **labels: str) -> float | None:
+        """What a metric shows, if anything."""
+        return self.metrics.registry.get_sample_value(f"session_risk_transmitter_{name}", labels)
+
     def counted(self, name: str, **labels: str) -> float:
-        """How much a metric shows."""
-        return self.metrics.registry.get_sample_value(f"session_risk_transmitter_{name}", labels) or 0.0
+        """How much was counted."""
+        return self.shown(name, **labels) or 0.0
 
     async def until(self, holds: Callable[[], bool], what: str) -> None:
         """Wait until it *holds*; the intake must go on meanwhile."""

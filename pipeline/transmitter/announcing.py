@@ -16,10 +16,11 @@ from pipeline.transmitter.waiting import COLUMNS, queued
 EVENT: Final = "stream-updated"
 
 
-def waiting(conn: Connection, stream_id: str, now_ms: int) -> list[Queued]:
-    """Return the announcements of a stream that are due, the oldest first."""
-    due = select(*COLUMNS).where(sets.c.stream_id == stream_id, QUEUED, sets.c.event == EVENT)
-    return [queued(row) for row in conn.execute(due.where(sets.c.due_at <= now_ms).order_by(sets.c.seq))]
+def first(conn: Connection, stream_id: str, now_ms: int) -> list[Queued]:
+    """Return the oldest announcement of a stream that waits, if it is due: they go out in their order."""
+    oldest = select(*COLUMNS).where(sets.c.stream_id == stream_id, QUEUED, sets.c.event == EVENT)
+    found = [queued(row) for row in conn.execute(oldest.order_by(sets.c.seq).limit(1))]
+    return [one for one in found if one.due_at <= now_ms]
 
 
 def said(conn: Connection, stream_id: str, since_ms: int) -> tuple[tuple[str, int], ...]:

@@ -1,7 +1,8 @@
 """The way out: one HTTP session for each receiver, which connects only where it may and believes no answer.
 
-Each has its own connections and resolves names in a thread of its own: one receiver that hangs takes nothing
-from the others. No redirect is followed, no proxy of the environment asked, no cookie kept, nothing unpacked.
+Each has its own connections, and names are looked up in threads of their own: one receiver that hangs takes
+nothing from the others. No redirect is followed, no proxy of the environment asked, no cookie kept, and
+nothing unpacked.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from threading import Thread
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from pipeline.transmitter.addresses import Allowed, read
 from pipeline.transmitter.answers import Answer, of_failure, of_status
@@ -48,14 +50,14 @@ def check_url(url: str, settings: TransmitterSettings) -> None:
 
     What its name means is looked at each time it is connected to: names change.
     """
-    parts = _parts(url)
+    parts = _read(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and settings.allow_insecure):
         raise ForbiddenUrlError(f"the scheme must be https, not {parts.scheme or 'none'!r}")
-    if parts.username is not None or parts.password is not None:
+    if parts.user is not None or parts.password is not None:
         raise ForbiddenUrlError("it must hold no user name and no password: use authorization_header")
     if parts.fragment:
         raise ForbiddenUrlError("it must have no fragment")
-    host = parts.hostname or ""
+    host = parts.host or ""
     address = read(_spelled_out(host))
     if address is not None and not _allowed(settings).permits(address, host):
         raise ForbiddenUrlError(f"its address {address} may not be connected to")
@@ -72,10 +74,10 @@ class Outgoing:
     def __init__(self, url: str, settings: TransmitterSettings, tls: ssl.SSLContext) -> None:
         check_url(url, settings)
         self.url = url
-        self._resolver = _Resolver()
+        self._to = _read(url)
         connector = aiohttp.TCPConnector(
-            resolver=self._resolver,
-            socket_factory=guard(_allowed(settings), urlsplit(url).hostname or ""),
+            resolver=_Resolver(),
+            socket_factory=guard(_allowed(settings), self._to.host or ""),
             limit=settings.push_at_once,
             ttl_dns_cache=30,
             ssl=tls,
@@ -92,7 +94,7 @@ class Outgoing:
         """Push one token (RFC 8935 §2.1); return what came of it, and the status if there was an answer."""
         headers = HEADERS if authorization is None else {**HEADERS, "Authorization": authorization}
         try:
-            posting = self._session.post(self.url, data=jwt.encode(), headers=headers, allow_redirects=False)
+            posting = self._session.post(self._to, data=jwt.encode(), headers=headers, allow_redirects=False)
             async with posting as response:
                 body = b"" if 200 <= response.status < 300 else await _head(response)
                 later = retry_after_ms(response.headers.get("Retry-After"), now_ms)
@@ -103,7 +105,6 @@ class Outgoing:
     async def close(self) -> None:
         """Close its connections; pushes under way fail."""
         await self._session.close()
-        await self._resolver.close()
 
 
 def trusted() -> ssl.SSLContext:
@@ -136,41 +137,60 @@ def guard(allowed: Allowed, host: str) -> Callable[[AddressInfo], socket.socket]
 
 
 class _Resolver(AbstractResolver):
-    """The system's resolver in a thread of its own: a name server that hangs keeps nobody else waiting."""
+    """The system's resolver, each look-up in a thread of its own: one that hangs keeps nobody else waiting.
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "resolver")
+    The threads are daemons: the process may end while they hang.
+    """
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        look = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
-        found = await asyncio.get_running_loop().run_in_executor(self._thread, look)
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[Sequence[AddressInfo]] = loop.create_future()
+
+        def look() -> None:
+            try:
+                end = partial(_end, found, socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
+            except OSError as error:
+                end = partial(_end, found, error)
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(end)
+
+        Thread(target=look, name=f"resolver of {host}", daemon=True).start()
         return [
             ResolveResult(
                 hostname=host, host=str(where[0]), port=port, family=kind, proto=protocol,
                 flags=socket.AI_NUMERICHOST,
             )
-            for kind, _, protocol, _, where in found
+            for kind, _, protocol, _, where in await found
         ]  # fmt: skip
 
     async def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Nothing is open."""
 
 
-def _parts(url: str) -> SplitResult:
+def _end(found: asyncio.Future[Sequence[AddressInfo]], what: Sequence[AddressInfo] | OSError) -> None:
+    if found.done():
+        return
+    if isinstance(what, OSError):
+        found.set_exception(what)
+    else:
+        found.set_result(what)
+
+
+def _read(url: str) -> URL:
+    """Read *url* as aiohttp does, which connects to what this says: two readings could differ."""
     if len(url) > LONGEST_URL:
         raise ForbiddenUrlError(f"it must be at most {LONGEST_URL} characters long")
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise ForbiddenUrlError("it must be written in plain characters, without blanks")
     try:
-        parts = urlsplit(url)
-        if not parts.hostname or parts.port == 0:
-            raise ForbiddenUrlError("it must name a host, and a port that exists if any")
+        parts = URL(url)
+        port = parts.port
     except ValueError as error:
-        if isinstance(error, ForbiddenUrlError):
-            raise
         raise ForbiddenUrlError(f"it cannot be read: {error}") from error
+    if not parts.host or port == 0:
+        raise ForbiddenUrlError("it must name a host, and a port that exists if any")
     return parts
 
 

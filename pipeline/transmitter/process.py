@@ -19,6 +19,7 @@ from time import time
 from typing import Final
 
 from pipeline.connection import Connection
+from pipeline.topic_admin import RightsMissingError, TopicsNotReadyError
 from pipeline.transmitter.api.app import create_app
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.confirming import Confirming
@@ -27,6 +28,7 @@ from pipeline.transmitter.keeping import Keeping
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.outgoing import check_url
 from pipeline.transmitter.pushing import Pushing
+from pipeline.transmitter.sealing import SealError
 from pipeline.transmitter.services import Services
 from pipeline.transmitter.serving import server, serving
 from pipeline.transmitter.settings import TransmitterSettings
@@ -34,10 +36,13 @@ from pipeline.transmitter.signing import Signer
 from pipeline.transmitter.statements import Statements
 from pipeline.transmitter.store import Store, StoreError
 from pipeline.transmitter.subjects import Subjects
-from pipeline.transmitter.working import Part, Working
+from pipeline.transmitter.working import Part, Reading, Working
 from schemas.decoded import Limits
 
 logger = logging.getLogger(__name__)
+
+PLAIN: Final = (RightsMissingError, TopicsNotReadyError, SealError)
+"""Failures that say all there is to say: where in the code they came up helps nobody."""
 
 KEYS_S: Final = 10.0
 """Seconds within which a key that another process made is the one that signs here."""
@@ -109,7 +114,11 @@ def _tell(failed: Sequence[asyncio.Task[None]]) -> int:
     """Say what made a task end that should not have; return the exit code."""
     for task in failed:
         error = None if task.cancelled() else task.exception()
-        logger.critical("the transmitter cannot go on: %s ended: %r", task.get_name(), error, exc_info=error)
+        if isinstance(error, PLAIN):
+            logger.critical("the transmitter cannot go on: %s", error)
+        else:
+            name = task.get_name()
+            logger.critical("the transmitter cannot go on: %s ended: %r", name, error, exc_info=error)
     return 1 if failed else 0
 
 
@@ -128,17 +137,18 @@ def _services(means: Means, confirming: Confirming) -> Services:
 def _parts(means: Means) -> Sequence[Part]:
     """What works while this process leads."""
     store, settings, bell, metrics = means.store, means.settings, means.bell, means.metrics
+    intake = Intake(
+        connection=means.connection,
+        group=settings.group,
+        limits=means.limits,
+        statements=Statements(store, means.signer, means.subjects, settings.issuer),
+        metrics=metrics,
+        ring=bell.ring,
+        clock=clock,
+        confirm_within_s=settings.confirm_within_s,
+    )
     return (
-        Intake(
-            connection=means.connection,
-            group=settings.group,
-            limits=means.limits,
-            statements=Statements(store, means.signer, means.subjects, settings.issuer),
-            metrics=metrics,
-            ring=bell.ring,
-            clock=clock,
-            confirm_within_s=settings.confirm_within_s,
-        ),
+        Reading(intake),
         Pushing(store, settings, bell, metrics, clock, SystemRandom()),
         Keeping(store, means.signer, settings, bell, metrics, clock),
     )

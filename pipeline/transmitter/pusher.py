@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -47,6 +47,15 @@ class Parts:
     tls: ssl.SSLContext
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the store says: the stream, if it is to be pushed, tokens to push now, and whether more wait."""
+
+    stream: Stream | None
+    heads: list[Queued]
+    more: bool = True
+
+
 class Pusher:
     """Pushes what waits for one stream until the stream is not to be pushed any more, or `stop` is called."""
 
@@ -55,6 +64,9 @@ class Pusher:
         self._parts = parts
         self._outgoing: Outgoing | None = None
         self._under_way: dict[str, asyncio.Task[None]] = {}  # by lane
+        self._seqs: dict[str, int] = {}  # of what is under way, by lane
+        self._ended = 0  # pushes, so far
+        self._more = True  # waits, beside what is under way
         self._due: list[int] = []  # when something here is tried again, ms: a heap
         self._quiet_until = 0
         self._last_chance: set[int] = set()
@@ -86,31 +98,36 @@ class Pusher:
         free = self._parts.settings.push_at_once - len(self._under_way)
         if self._parts.clock() < self._quiet_until:
             free = 0
+        ended = self._ended
         loop = asyncio.get_running_loop()
-        stream, heads = await loop.run_in_executor(
-            self._parts.threads, self._read, max(0, free), frozenset(self._under_way)
-        )
-        if stream is None:
+        look = await loop.run_in_executor(self._parts.threads, self._read, max(0, free), dict(self._seqs))
+        if look.stream is None:
             return False
-        if heads and (self._outgoing is None or self._outgoing.url != stream.endpoint_url):
-            await self._turn_to(stream)
-        for token in heads if not self._stopping else ():
-            self._under_way[token.lane] = asyncio.create_task(self._push(token, stream))
+        if look.heads and (self._outgoing is None or self._outgoing.url != look.stream.endpoint_url):
+            await self._turn_to(look.stream)
+        for token in look.heads if not self._stopping else ():
+            self._seqs[token.lane] = token.seq
+            self._under_way[token.lane] = asyncio.create_task(self._push(token, look.stream))
+        self._more = look.more
+        if look.more and self._ended != ended:  # its lane may have a next one, which this look left out
+            self._awake.set()
         return True
 
-    def _read(self, most: int, without: frozenset[str]) -> tuple[Stream | None, list[Queued]]:
+    def _read(self, most: int, under_way: Mapping[str, int]) -> _Look:
         """Read the stream anew each time: after a word to pause or end it, nothing more is begun."""
         parts = self._parts
         with parts.store.read() as conn:
             stream = streams.get(conn, parts.store.sealer, self.stream_id)
             if stream is None or stream.method != PUSH or stream.status == "disabled":
-                return None, []
+                return _Look(None, [])
             if most == 0:
-                return stream, []
+                return _Look(stream, [])
             if stream.status == "paused":
-                held = announcing.waiting(conn, self.stream_id, parts.clock())
-                return stream, [one for one in held if one.lane not in without][:most]
-            return stream, queue.heads(conn, self.stream_id, parts.clock(), most, without)
+                held = announcing.first(conn, self.stream_id, parts.clock())
+                return _Look(stream, [one for one in held if one.lane not in under_way])
+            heads = queue.heads(conn, self.stream_id, parts.clock(), most, under_way.keys())
+            known = {*under_way.values(), *(one.seq for one in heads)}
+            return _Look(stream, heads, not queue.some(conn, self.stream_id, len(known) + 1) <= known)
 
     async def _turn_to(self, stream: Stream) -> None:
         """Open connections to where the stream goes now, once those to where it went have ended."""
@@ -135,8 +152,11 @@ class Pusher:
             logger.exception("stream %s: token %s is tried again", self.stream_id, token.jti)
             await asyncio.sleep(1.0)
         finally:
-            del self._under_way[token.lane]
-            self._awake.set()
+            full = self._full
+            del self._under_way[token.lane], self._seqs[token.lane]
+            self._ended += 1
+            if self._more or full:
+                self._awake.set()
 
     async def _tried(self, token: Queued, stream: Stream) -> Result:
         parts = self._parts
@@ -187,9 +207,12 @@ class Pusher:
             result.token.event, result.token.attempts + 1, _OUTCOMES[result.state], result.error, result.text,
         )  # fmt: skip
 
+    @property
+    def _full(self) -> bool:
+        return len(self._under_way) >= self._parts.settings.push_at_once
+
     async def _rest(self) -> None:
         """Sleep until a push ends, the bell rings, something is due, or somebody nudges."""
-        full = len(self._under_way) >= self._parts.settings.push_at_once
         while not self._awake.is_set():
             now_ms = self._parts.clock()
             if self._due and self._due[0] <= now_ms:
@@ -197,7 +220,7 @@ class Pusher:
                     heappop(self._due)
                 return
             seconds = min(1.0, (self._due[0] - now_ms) / 1000) if self._due else 1.0
-            if await self._rung(seconds, listen=not full and not self._parts.bell.closed):
+            if await self._rung(seconds, listen=not self._full and not self._parts.bell.closed):
                 return
 
     async def _rung(self, seconds: float, *, listen: bool) -> bool:

@@ -10,7 +10,7 @@ from pipeline.transmitter.dead_letters import (
     revive,
 )
 from pipeline.transmitter.polled import acknowledge, hand_out, refuse
-from pipeline.transmitter.waiting import again, bury, delivered, heads, held, known, next_due, put
+from pipeline.transmitter.waiting import again, bury, delivered, heads, held, known, next_due, put, some
 
 __all__ = [
     "DeadLetter",
@@ -31,4 +31,5 @@ __all__ = [
     "put",
     "refuse",
     "revive",
+    "some",
 ]

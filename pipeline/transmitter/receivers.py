@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from pipeline.transmitter.tables import receivers, tokens
 from pipeline.transmitter.tables import streams as stream_table
 from pipeline.transmitter.texts import may_be_id
 
-_N: Final = 2**14
-_R: Final = 8
-_P: Final = 1
-"""Of scrypt (RFC 7914): 16 MiB and some ten ms for one guess; the secrets have 256 random bits anyway."""
+_COST: Final = "4096$8$1"
+"""N, r and p of scrypt (RFC 7914): 4 MiB and 7 ms. More would help nobody but whoever floods the token
+endpoint: a secret has 256 random bits, which nobody guesses at any cost."""
+_NAME: Final = re.compile(r"[A-Za-z0-9._~@/+=-]{1,128}")
+"""Of a receiver that has its secret from here: no colon, which ends a name in RFC 7617 §2."""
 READ: Final = "ssf.read"
 MANAGE: Final = "ssf.manage"
 
@@ -53,7 +55,7 @@ def add(conn: Connection, receiver_id: str, aud: str, scopes: Iterable[str], now
 
     Raises `BadReceiverError` if the name is taken, or cannot be one.
     """
-    if not may_be_id(receiver_id) or ":" in receiver_id:
+    if not _NAME.fullmatch(receiver_id):
         raise BadReceiverError(f"{receiver_id!r}: a name is 1 to 128 letters, digits and ._~@/+=-")
     if conn.scalar(select(receivers.c.receiver_id).where(receivers.c.receiver_id == receiver_id)):
         raise BadReceiverError(f"{receiver_id}: there is or was a receiver of this name; take another")
@@ -64,7 +66,12 @@ def add(conn: Connection, receiver_id: str, aud: str, scopes: Iterable[str], now
 
 
 def ensure(conn: Connection, receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int) -> Receiver:
-    """Return the receiver that an authorization server outside knows, added if it is new here."""
+    """Return the receiver that an authorization server outside knows, added if it is new here.
+
+    Raises `BadReceiverError` if its name can be none.
+    """
+    if not may_be_id(receiver_id):
+        raise BadReceiverError(f"{receiver_id!r}: a name is 1 to 128 visible characters of ASCII")
     new = insert_into(conn, receivers).values(_row(receiver_id, aud, scopes, now_ms))
     conn.execute(new.on_conflict_do_nothing())
     return _receiver(conn.execute(select(receivers).where(receivers.c.receiver_id == receiver_id)).one())
@@ -78,7 +85,8 @@ def check(conn: Connection, receiver_id: str, secret: str) -> Receiver | None:
     named = select(receivers).where(receivers.c.receiver_id == receiver_id)
     row = conn.execute(named).one_or_none() if may_be_id(receiver_id) else None
     stored = _NOBODY if row is None or row.secret_hash is None else row.secret_hash
-    good = hmac.compare_digest(_hashed(secret, bytes.fromhex(stored.split("$")[-2])), stored)
+    cost, salt, _ = stored.removeprefix("scrypt$").rsplit("$", 2)  # as it was when the secret was made
+    good = hmac.compare_digest(_hashed(secret, bytes.fromhex(salt), cost), stored)
     return _receiver(row) if good and row is not None and row.revoked_at is None else None
 
 
@@ -161,9 +169,10 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
-def _hashed(secret: str, salt: bytes) -> str:
-    digest = hashlib.scrypt(secret.encode(errors="replace"), salt=salt, n=_N, r=_R, p=_P)
-    return f"scrypt${_N}${_R}${_P}${salt.hex()}${digest.hex()}"
+def _hashed(secret: str, salt: bytes, cost: str = _COST) -> str:
+    n, r, p = map(int, cost.split("$"))
+    digest = hashlib.scrypt(secret.encode(errors="replace"), salt=salt, n=n, r=r, p=p)
+    return f"scrypt${cost}${salt.hex()}${digest.hex()}"
 
 
-_NOBODY: Final = f"scrypt${_N}${_R}${_P}${'00' * 16}${'00' * 64}"
+_NOBODY: Final = f"scrypt${_COST}${'00' * 16}${'00' * 64}"

@@ -87,7 +87,7 @@ class Results:
             try:
                 return await loop.run_in_executor(self._threads, self._commit, results)
             except StoreError as error:
-                logger.error("%d results of pushes wait to be written: %s", len(results), error)  # noqa: TRY400
+                logger.error("what came of pushes (%d) waits to be written: %s", len(results), error)  # noqa: TRY400
                 await asyncio.sleep(STORE_PAUSE_S)
 
     def _commit(self, results: Sequence[Result]) -> None:

@@ -86,7 +86,7 @@ def confirm(conn: Connection, acks: Sequence[Mapping[str, Any]]) -> list[Answer]
 
 def overdue(conn: Connection, now_ms: int) -> int:
     """Call overdue what is open or delivered past its deadline; return how many were not called so before."""
-    late = commands.c.state.in_(_PENDING) & (commands.c.deadline < now_ms) & (commands.c.sends > 0)
+    late = commands.c.state.in_(_PENDING) & (commands.c.deadline < now_ms)
     return conn.execute(update(commands).where(late).values(state="overdue")).rowcount
 
 

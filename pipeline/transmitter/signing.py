@@ -54,6 +54,7 @@ class Signer:
         self._alg: Alg = alg
         self._bits = rsa_bits
         self._signs: tuple[str, Alg, RSAKey | ECKey] | None = None
+        self._public: dict[str, dict[str, Any]] = {}  # reading a private key takes 60 ms: it is checked
 
     def __repr__(self) -> str:
         return f"Signer({self.kid if self._signs else None})"
@@ -108,15 +109,12 @@ class Signer:
         """Return the public keys (RFC 7517 §5): the one that signs, and retired ones something waits for."""
         needed = kids_waiting(conn)
         newest = select(signing_keys).order_by(_LIVE.desc(), signing_keys.c.created_at.desc())
-        return {
-            "keys": [
-                _read(self._sealer.open(row.private_sealed), "the store").as_dict(
-                    private=False, kid=row.kid, use="sig", alg=row.alg
-                )
-                for row in conn.execute(newest)
-                if row.retired_at is None or row.kid in needed
-            ]
-        }
+        rows = [row for row in conn.execute(newest) if row.retired_at is None or row.kid in needed]
+        for row in rows:
+            if row.kid not in self._public:
+                key = _read(self._sealer.open(row.private_sealed), "the store")
+                self._public[row.kid] = key.as_dict(private=False, kid=row.kid, use="sig", alg=row.alg)
+        return {"keys": [dict(self._public[row.kid]) for row in rows]}
 
     @property
     def _signing(self) -> tuple[str, Alg, RSAKey | ECKey]:

@@ -16,19 +16,21 @@ from sqlalchemy import Connection, select
 
 from pipeline.transmitter import compliance, queue, revocations
 from pipeline.transmitter.claims import Claims, claims_of, jti_of, lane_of
+from pipeline.transmitter.excluding import NOBODY, TakenOut
 from pipeline.transmitter.happenings import happenings_of
 from pipeline.transmitter.records import Happening, Signed, Stream
 from pipeline.transmitter.signing import Signer
 from pipeline.transmitter.store import Store
-from pipeline.transmitter.streams import excluded
 from pipeline.transmitter.subjects import Subjects
 from pipeline.transmitter.tables import streams
-from pipeline.transmitter.wanted import is_excluded, unwanted
+from pipeline.transmitter.wanted import unwanted
 from schemas.topics import REVOCATION_ACKS, SESSION_REVOCATIONS, SESSION_RISK
 
 log = logging.getLogger(__name__)
 
-_COLUMNS: Final = tuple(one for one in streams.columns if one.name != "authorization_sealed")
+_COLUMNS: Final = tuple(
+    one for one in streams.columns if one.name not in ("authorization_sealed", "subjects_version")
+)
 _NOTED: Final = (SESSION_REVOCATIONS, REVOCATION_ACKS)
 _MOST_TOLD: Final = 1000
 
@@ -70,6 +72,7 @@ class Statements:
         self.signer = signer
         self.subjects = subjects
         self.issuer = issuer
+        self._taken_out = TakenOut()
         self._told: set[tuple[str, str, str]] = set()
 
     def take(self, heard: Sequence[Heard], now_ms: int) -> Taken:
@@ -117,7 +120,7 @@ class Statements:
         taken: Taken,
     ) -> Iterator[tuple[_Draft, Claims]]:
         """What is to be signed: wanted, not known yet, of a subject that has a name and is not taken out."""
-        taken_out = excluded(conn)
+        taken_out = self._taken_out.read(conn)
         drafts = list(_drafts(streams, happenings, taken))
         known = queue.known(conn, ((one.stream.stream_id, one.jti) for one in drafts))
         for draft in drafts:
@@ -128,7 +131,7 @@ class Statements:
             if claims is None:
                 taken.unsent["unnamed"] += 1
                 self._tell_unnamed(stream, happening)
-            elif is_excluded(claims["sub_id"], taken_out.get(stream.stream_id, ())):
+            elif taken_out.get(stream.stream_id, NOBODY).has(claims["sub_id"]):
                 taken.unsent["excluded"] += 1
             else:
                 yield draft, claims

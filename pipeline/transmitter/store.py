@@ -19,6 +19,7 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, fun
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoRoomError
 
 from pipeline.transmitter.sealing import Sealer
 from pipeline.transmitter.tables import METADATA, VERSION, versions
@@ -26,6 +27,11 @@ from pipeline.transmitter.tables import METADATA, VERSION, versions
 BUSY_S: Final = 30
 """Seconds a writer waits for another to end before it gives up."""
 _WRITES: Final = "session_risk_writes"
+_BROKEN: Final = {
+    "not a database": "is no SQLite database",
+    "malformed": "is damaged; put back its last backup",
+}
+"""What SQLite says of a file it cannot use (sqlite.org/rescode.html, NOTADB and CORRUPT), and what we do."""
 _POOL: Final[dict[str, Any]] = {
     "pool_size": 10,
     "pool_timeout": BUSY_S,
@@ -202,7 +208,10 @@ def _told(name: str) -> Iterator[None]:
     except (OperationalError, InterfaceError) as error:
         why = " ".join(str(error.orig).split())
         raise StoreError(f"{name}: the store cannot be used now: {why[:300]}") from error
+    except NoRoomError as error:
+        raise StoreError(f"{name}: too much is asked of the store at once; try again") from error
     except DBAPIError as error:
-        if "not a database" not in str(error.orig):
-            raise
-        raise StoreError(f"{name}: is no SQLite database") from None
+        for sign, meaning in _BROKEN.items():
+            if sign in str(error.orig):
+                raise StoreError(f"{name}: {meaning}") from None
+        raise

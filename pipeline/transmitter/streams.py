@@ -96,16 +96,18 @@ def include(conn: Connection, stream_id: str, subject: Mapping[str, Any], *, inc
     new = insert_into(conn, stream_subjects).values(row)
     key = [stream_subjects.c.stream_id, stream_subjects.c.subject_hash]
     conn.execute(new.on_conflict_do_update(index_elements=key, set_={"included": included}))
+    one = update(streams).where(streams.c.stream_id == stream_id)
+    conn.execute(one.values(subjects_version=streams.c.subjects_version + 1))
 
 
-def excluded(conn: Connection) -> dict[str, list[Any]]:
-    """Return the subjects each stream must hear nothing of; a stream without any is not in it."""
-    out = stream_subjects.c.included.is_(False)
+def excluded(conn: Connection, stream_id: str | None = None) -> dict[str, list[Any]]:
+    """Return the subjects each stream, or this one, must hear nothing of; one without any is not in it."""
+    out = select(stream_subjects.c.stream_id, stream_subjects.c.subject).where(~stream_subjects.c.included)
+    if stream_id is not None:
+        out = out.where(stream_subjects.c.stream_id == stream_id)
     found: dict[str, list[Any]] = {}
-    for stream_id, subject in conn.execute(
-        select(stream_subjects.c.stream_id, stream_subjects.c.subject).where(out)
-    ):
-        found.setdefault(stream_id, []).append(subject)
+    for one, subject in conn.execute(out):
+        found.setdefault(one, []).append(subject)
     return found
 
 
@@ -145,7 +147,7 @@ def _row(sealer: Sealer, stream: Stream) -> dict[str, Any]:
 
 
 def _stream(sealer: Sealer, row: Row[Any]) -> Stream:
-    members = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's name for a row by its columns
+    members = {name: value for name, value in row._mapping.items() if name != "subjects_version"}  # noqa: SLF001 - SQLAlchemy's name for a row by its columns
     sealed, requested = members.pop("authorization_sealed"), members.pop("events_requested")
     return Stream(
         **members,

@@ -25,9 +25,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.transmitter.records import Stream, Who
 
@@ -81,6 +81,19 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     principals: list[_Entry]
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        seen: set[tuple[str | None, str]] = set()
+        for number, one in enumerate(self.principals, start=1):
+            if one.id is None:
+                continue
+            if one.match is not None:
+                raise ValueError(f"{number} has an id and a match; write one of them")
+            if (one.tenant, one.id) in seen:
+                raise ValueError(f"{number} names {one.id} of {one.tenant or 'every tenant'} a second time")
+            seen.add((one.tenant, one.id))
+        return self
 
 
 _PLAIN: Final = _Entry(sub="{principal}")
@@ -165,6 +178,7 @@ def _simple(form: str, entry: _Entry, who: Who, issuer: str) -> Identifier | Non
 def _complaints(error: ValidationError) -> list[str]:
     lines = []
     for found in error.errors(include_url=False, include_input=False):
-        where = ".".join(str(one + 1) if isinstance(one, int) else one for one in found["loc"])
+        place = found["loc"] or ("principals",)
+        where = ".".join(str(one + 1) if isinstance(one, int) else one for one in place)
         lines.append(f"{where}: {found['msg'].removeprefix('Value error, ')}")
     return lines

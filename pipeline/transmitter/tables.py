@@ -87,6 +87,7 @@ streams = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("verification_asked_at", BigInteger),
+    Column("subjects_version", Integer, nullable=False, default=0),  # counts the words about its subjects
 )
 
 stream_subjects = Table(

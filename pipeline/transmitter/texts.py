@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 _ODD: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
-_ID: Final = re.compile(r"[A-Za-z0-9._~:@/+=-]{1,128}")
+_ID: Final = re.compile(r"[!-~]{1,128}")
 
 
 def clean(text: str, most: int) -> str:
@@ -15,5 +15,5 @@ def clean(text: str, most: int) -> str:
 
 
 def may_be_id(text: str) -> bool:
-    """Tell whether *text* could be an id of a stream, receiver or token at all: others are not looked up."""
+    """Tell whether *text* can be an id, visible ASCII of at most 128 characters: others are not looked up."""
     return _ID.fullmatch(text) is not None

@@ -1,18 +1,14 @@
-"""Whether a stream wants to hear of a happening: by its status, events, tenant, and subjects taken out."""
+"""Whether a stream wants to hear of a happening: by its status, the events it asked for, and its tenant."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Literal
 
 from pipeline.transmitter.records import Happening, Stream
 from pipeline.transmitter.vocabulary import EVENTS, SUPPORTED
 
 Unwanted = Literal["status", "event", "tenant"]
 """Why a stream is not told: it is disabled, did not ask for such events, or is another tenant's."""
-
-_FORMAT: Final = "format"
-_COMPLEX: Final = "complex"
 
 
 def events_delivered(stream: Stream) -> tuple[str, ...]:
@@ -36,22 +32,3 @@ def unwanted(stream: Stream, happening: Happening) -> Unwanted | None:
     if stream.tenant not in (None, happening.who.tenant):
         return "tenant"
     return None
-
-
-def is_excluded(subject: Mapping[str, Any], excluded: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether *subject* matches one of those that the receiver took out of the stream."""
-    return any(matches(subject, one) for one in excluded)
-
-
-def matches(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """SSF 1.0 §8.1.3.1: simple subjects are identical; of complex ones every member is, or is in one only.
-
-    The section says nothing of a simple and a complex one. Here they match if a member of the one is the
-    other: who takes a user out means all that is told of the user.
-    """
-    if (one.get(_FORMAT) == _COMPLEX) != (other.get(_FORMAT) == _COMPLEX):
-        whole, simple = (one, other) if one.get(_FORMAT) == _COMPLEX else (other, one)
-        return any(member == simple for name, member in whole.items() if name != _FORMAT)
-    if one.get(_FORMAT) != _COMPLEX:
-        return one == other
-    return all(one[name] == other[name] for name in one.keys() & other.keys())

@@ -20,12 +20,9 @@ logger = logging.getLogger(__name__)
 LOOK_S: Final = 1.0
 """Seconds between two looks at who leads."""
 REST_S: Final = 5.0
-"""Seconds after which work that failed for want of the store or the brokers begins again."""
+"""Seconds after which what failed for want of the store or the brokers begins again."""
 MARGIN_S: Final = 10.0
 """Seconds beyond the longest push that parts may take to end."""
-
-PASSING: Final = (StoreError, BrokerUnreachableError)
-"""Failures that may pass by themselves. Others end the process: whoever runs it starts it again."""
 
 
 class Part(Protocol):
@@ -34,6 +31,30 @@ class Part(Protocol):
     async def run(self) -> None: ...
 
     def stop(self) -> None: ...
+
+
+class Reading:
+    """Reads Kafka by *part*, which begins anew while no broker answers; all else goes on meanwhile."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Have `run` return when *part* has ended."""
+        self._stop.set()
+        self._part.stop()
+
+    async def run(self) -> None:
+        """Run *part* until it is stopped; raises what makes it fail otherwise."""
+        while not self._stop.is_set():
+            try:
+                await self._part.run()
+            except BrokerUnreachableError as error:
+                logger.error("what is decided is read later: %s", error)  # noqa: TRY400 - a sentence
+                await _pause(REST_S, self._stop)
+            else:
+                return
 
 
 class Working:
@@ -64,7 +85,7 @@ class Working:
         self._stop.set()
 
     async def run(self) -> None:
-        """Lead and work, or stand by; raises what made a part fail, unless that may pass."""
+        """Lead and work, or stand by; raises what made a part fail, but for a store that does not answer."""
         while not self._stop.is_set():
             rest = LOOK_S
             try:
@@ -72,12 +93,12 @@ class Working:
                     self._say(leads=bool(leads))
                     if leads:
                         await self._work(leads)
-            except PASSING as error:
+            except StoreError as error:
                 logger.error("the transmitter rests for %.0f s: %s", REST_S, error)  # noqa: TRY400 - a sentence
                 rest = REST_S
             finally:
                 self._shown(False)  # noqa: FBT003 - a callback has no names
-            await self._pause(rest)
+            await _pause(rest, self._stop)
 
     def _say(self, *, leads: bool) -> None:
         self._shown(leads)
@@ -93,7 +114,7 @@ class Working:
                 if not await asyncio.to_thread(leads.held):
                     logger.warning("the lead is lost; another transmitter may have it now")
                     break
-                await self._pause(LOOK_S, *tasks)
+                await _pause(LOOK_S, self._stop, *tasks)
         finally:
             await self._end(parts, tasks)
         for task in tasks:
@@ -112,11 +133,12 @@ class Working:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
-    async def _pause(self, seconds: float, *tasks: asyncio.Task[None]) -> None:
-        """Return after *seconds*, or as soon as this is to stop or one of *tasks* is over."""
-        stopping = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({stopping, *tasks}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+
+async def _pause(seconds: float, stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
+    """Return after *seconds*, or as soon as *stop* is set or one of *tasks* is over."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, *tasks}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
 
 
 @asynccontextmanager
