@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
-from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,9 +14,9 @@ from model_fleet import Fleet
 from samples import T0, auth, feedback
 from schemas.topics import AUTH_EVENTS, REVOCATION_ACKS, SESSION_FEEDBACK, SESSION_REVOCATIONS
 from ssf_endpoint import Endpoint, listening
-from ssf_receiver import CAEP, PUSH, Json, Receiver, Set
+from ssf_receiver import CAEP, PUSH, Set
 from ssf_records import Record, now_ms, revocation
-from transmitters import OnKafka
+from transmitters import OnKafka, claims, handed_out
 from waiting import until
 
 pytestmark = pytest.mark.kafka
@@ -44,13 +41,6 @@ def working(*transmitters: OnKafka) -> Iterator[None]:
         one.stop()
 
 
-def claims(token: str) -> dict[str, Any]:
-    """What a token says, whoever signed it."""
-    body = token.split(".")[1]
-    told: dict[str, Any] = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    return told
-
-
 def arrived(endpoint: Endpoint, name: str) -> dict[str, set[str]]:
     """The `jti`s that were pushed, by the decision they tell of; of decisions whose ids begin with *name*."""
     found: dict[str, set[str]] = {}
@@ -58,20 +48,6 @@ def arrived(endpoint: Endpoint, name: str) -> dict[str, set[str]]:
         told = claims(one.text)
         if str(told["txn"]).startswith(name):
             found.setdefault(told["txn"], set()).add(told["jti"])
-    return found
-
-
-def handed_out(receiver: Receiver, stream: Json, name: str, count: int) -> list[str]:
-    """Poll until *count* tokens have come of decisions whose ids begin with *name*, and there are no more."""
-    found: list[str] = []
-
-    def poll() -> tuple[int, bool]:
-        sets = receiver.poll(stream).json["sets"]
-        receiver.poll(stream, ack=list(sets), maxEvents=0)
-        found.extend(text for text in sets.values() if claims(text)["txn"].startswith(name))
-        return len(found), bool(sets)
-
-    until(f"{count} tokens of {name}", poll, lambda seen: seen[0] >= count and not seen[1])
     return found
 
 
@@ -168,9 +144,9 @@ def test_nothing_is_lost_or_doubled_while_it_is_killed(tmp_path: Path) -> None:
 
 def test_when_the_one_that_works_dies_the_one_that_stands_by_goes_on(tmp_path: Path) -> None:
     name, group = f"d-{uuid4().hex[:8]}", f"transmitter-{uuid4().hex[:8]}"
-    shared = {"database": f"sqlite:///{tmp_path}/store.db"}
-    first = OnKafka(tmp_path / "first", group, **shared)
-    second = OnKafka(tmp_path / "second", group, **shared, issuer=first.issuer)
+    store = f"sqlite:///{tmp_path}/store.db"
+    first = OnKafka(tmp_path / "first", group, database=store)
+    second = OnKafka(tmp_path / "second", group, database=store, issuer=first.issuer)
     with working(first, second), listening() as endpoint:
         first.receiver("pair").create(delivery={"method": PUSH, "endpoint_url": endpoint.url})
         assert (first.leads(), second.leads()) == (True, False)

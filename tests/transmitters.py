@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterable
+from base64 import urlsafe_b64decode
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -21,6 +22,7 @@ from pipeline.topic_admin import (
     needed_topics,
 )
 from schemas.decode import encode, record_key
+from ssf_receiver import Json, Receiver
 from ssf_records import Record
 from ssf_rig import Rig
 from waiting import until
@@ -30,17 +32,23 @@ PARTITIONS: Final = 8
 
 
 class OnKafka(Rig):
-    """A transmitter that reads Kafka; several of one *group* and *database* take turns."""
+    """A transmitter that reads Kafka; several of one *group* and *database* take turns.
+
+    *kafka* is how it connects, as the environment has it; else to the node that the tests share.
+    """
 
     program = ("-m", "pipeline.cli", "transmitter")
 
-    def __init__(self, folder: Path, group: str = "", **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, group: str = "", kafka: Mapping[str, str] | None = None, **settings: Any
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         group = group or f"transmitter-{uuid4().hex[:8]}"
         super().__init__(folder, "", {}, {"group": group, **settings})
-        self.connection = Connection(os.environ["SESSION_RISK_BROKER"])
-        self.environment |= {
-            "SESSION_RISK_BROKER": self.connection.bootstrap,
+        shared = os.environ.get("SESSION_RISK_BROKER", "")
+        self.connection = Connection(shared)
+        self.environment |= kafka or {
+            "SESSION_RISK_BROKER": shared,
             "SESSION_RISK_PARTITIONS": str(PARTITIONS),
         }
 
@@ -64,15 +72,7 @@ class OnKafka(Rig):
 
     def write(self, records: Iterable[Record]) -> None:
         """Write *records* to their topics; the broker has them when this returns."""
-
-        async def send() -> None:
-            async with writing(self.connection) as writer:
-                for topic, record in records:
-                    members = record.model_dump(exclude_none=True)
-                    await writer.send(Message(topic, record_key(topic, members), encode(members)))
-                await writer.flush()
-
-        asyncio.run(send())
+        asyncio.run(send(self.connection, records))
 
     def said(self, topic: str, session_id: str) -> list[dict[str, Any]]:
         """What *topic* holds about a session."""
@@ -91,3 +91,33 @@ class OnKafka(Rig):
     def leads(self) -> bool:
         """Whether it works, and does not stand by."""
         return self.measured("leads") == 1.0
+
+
+async def send(connection: Connection, records: Iterable[Record]) -> None:
+    """Write *records* to their topics; the broker has them when this returns."""
+    async with writing(connection) as writer:
+        for topic, record in records:
+            members = record.model_dump(exclude_none=True)
+            await writer.send(Message(topic, record_key(topic, members), encode(members)))
+        await writer.flush()
+
+
+def claims(token: str) -> dict[str, Any]:
+    """What a token says, whoever signed it."""
+    body = token.split(".")[1]
+    told: dict[str, Any] = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    return told
+
+
+def handed_out(receiver: Receiver, stream: Json, name: str, count: int) -> list[str]:
+    """Poll until *count* tokens have come of decisions whose ids begin with *name*, and there are no more."""
+    found: list[str] = []
+
+    def poll() -> tuple[int, bool]:
+        sets = receiver.poll(stream).json["sets"]
+        receiver.poll(stream, ack=list(sets), maxEvents=0)
+        found.extend(text for text in sets.values() if claims(text)["txn"].startswith(name))
+        return len(found), bool(sets)
+
+    until(f"{count} tokens of {name}", poll, lambda seen: seen[0] >= count and not seen[1])
+    return found
