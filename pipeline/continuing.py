@@ -20,7 +20,7 @@ from pipeline.topic_admin import BrokerUnreachableError
 
 log = logging.getLogger(__name__)
 
-_WAIT_MS: Final = 20
+_WAIT_MS: Final = 10
 """So soon the next command is fetched of a partition that just gave one."""
 
 
