@@ -14,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.connection import Connection
+from pipeline.topic_admin import RightsMissingError
 from pipeline.transmitter import process, signing
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.process import Means, transmit
@@ -99,6 +100,17 @@ def test_a_part_that_fails_ends_it_with_1_and_is_named(
 
     assert ran(means, lambda: until(lambda: "cannot go on" in caplog.text)) == 1
     assert "the transmitter cannot go on: working ended: ZeroDivisionError('a bug')" in caplog.text
+
+
+def test_a_right_that_is_taken_away_is_told_in_a_sentence(
+    means: Means, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = RightsMissingError("the brokers do not let this client read topic session-risk")
+    monkeypatch.setattr(process, "_parts", lambda _: (Idle(refused),))
+
+    assert ran(means, lambda: until(lambda: "cannot go on" in caplog.text)) == 1
+    (told,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert (told.getMessage(), told.exc_info) == (f"the transmitter cannot go on: {refused}", None)
 
 
 def test_a_key_that_another_process_made_signs_here_soon(

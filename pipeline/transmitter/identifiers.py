@@ -85,3 +85,36 @@ def is_text(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def schema() -> dict[str, Any]:
+    """What `fault` lets pass, as JSON Schema says it."""
+    text = {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[^\\x00]*$"}
+    texts = {"type": "array", "items": text, "minItems": 1, "maxItems": MOST}
+    simple = {
+        "anyOf": [
+            _object(form, {name: texts if kind == TEXTS else text for name, kind in members.items()})
+            for form, members in FORMS.items()
+        ]
+    }
+    several = {"type": "array", "items": simple, "minItems": 1, "maxItems": MOST}
+    complex_ = {
+        "type": "object",
+        "properties": {"format": {"const": "complex"}},
+        "required": ["format"],
+        "propertyNames": text,
+        "additionalProperties": simple,
+        "minProperties": 2,
+        "maxProperties": MOST + 1,
+    }
+    return {"anyOf": [*simple["anyOf"], _object("aliases", {"identifiers": several}), complex_]}
+
+
+def _object(form: str, members: Mapping[str, Any]) -> dict[str, Any]:
+    properties = {"format": {"const": form}, **members}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }

@@ -19,6 +19,7 @@ from time import time
 from typing import Final
 
 from pipeline.connection import Connection
+from pipeline.topic_admin import RightsMissingError, TopicsNotReadyError
 from pipeline.transmitter.api.app import create_app
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.confirming import Confirming
@@ -27,6 +28,7 @@ from pipeline.transmitter.keeping import Keeping
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.outgoing import check_url
 from pipeline.transmitter.pushing import Pushing
+from pipeline.transmitter.sealing import SealError
 from pipeline.transmitter.services import Services
 from pipeline.transmitter.serving import server, serving
 from pipeline.transmitter.settings import TransmitterSettings
@@ -38,6 +40,9 @@ from pipeline.transmitter.working import Part, Reading, Working
 from schemas.decoded import Limits
 
 logger = logging.getLogger(__name__)
+
+PLAIN: Final = (RightsMissingError, TopicsNotReadyError, SealError)
+"""Failures that say all there is to say: where in the code they came up helps nobody."""
 
 KEYS_S: Final = 10.0
 """Seconds within which a key that another process made is the one that signs here."""
@@ -109,7 +114,11 @@ def _tell(failed: Sequence[asyncio.Task[None]]) -> int:
     """Say what made a task end that should not have; return the exit code."""
     for task in failed:
         error = None if task.cancelled() else task.exception()
-        logger.critical("the transmitter cannot go on: %s ended: %r", task.get_name(), error, exc_info=error)
+        if isinstance(error, PLAIN):
+            logger.critical("the transmitter cannot go on: %s", error)
+        else:
+            name = task.get_name()
+            logger.critical("the transmitter cannot go on: %s ended: %r", name, error, exc_info=error)
     return 1 if failed else 0
 
 

@@ -6,14 +6,14 @@ import asyncio
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from sqlalchemy import Connection, select
 from starlette.concurrency import run_in_threadpool
 
 from pipeline.transmitter.api.bearer import Manager
 from pipeline.transmitter.api.desk import Desk
 from pipeline.transmitter.api.document import refusals
-from pipeline.transmitter.api.forms import Answer, Line, Request, storable
+from pipeline.transmitter.api.forms import STORABLE, Answer, Line, Request
 from pipeline.transmitter.api.paths import ACKS
 from pipeline.transmitter.api.problems import Problem, unavailable
 from pipeline.transmitter.services import AckNotTaken
@@ -29,7 +29,7 @@ WITHIN_S: Final = 10.0
 AHEAD_MS: Final = 300_000
 """By so much the clock of an enforcer may be ahead."""
 
-Id = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(storable)]
+Id = Annotated[str, Field(min_length=1, max_length=128, pattern=STORABLE)]
 
 
 class Acknowledgement(Request):
@@ -39,6 +39,10 @@ class Acknowledgement(Request):
     known of it here need not be said; if it is, it must agree.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": [name]} for name in ("revocation_id", "jti")]}
+    )
+
     revocation_id: Id | None = Field(None, examples=["rev-0192f0c4"])
     jti: Id | None = Field(None, description="Of the token, where the receiver knows no revocation_id.")
     outcome: Literal["revoked", "not_found", "failed"] = Field(
@@ -46,7 +50,7 @@ class Acknowledgement(Request):
     )
     occurred_at: Moment | None = Field(None, description="When, in ms since the epoch; else now.")
     session_id: Id | None = None
-    tenant: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(storable)] | None = None
+    tenant: Annotated[str, Field(min_length=1, max_length=64, pattern=STORABLE)] | None = None
     detail: Line | None = Field(None, description="For people.")
 
     @model_validator(mode="after")

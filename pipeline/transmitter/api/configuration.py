@@ -22,7 +22,7 @@ _EVENTS: Final = [SUPPORTED[0]]
 class Delivery(Request):
     """How tokens reach the receiver (SSF 1.0 §6.1)."""
 
-    method: str = Field(max_length=128, description=f"{PUSH} or {POLL}", examples=[POLL])
+    method: Method = Field(examples=[POLL])
     endpoint_url: Url | None = Field(
         None, description="Where they are pushed to; of a poll, where they are polled, which we say."
     )
@@ -150,8 +150,6 @@ class WireForm:
     def _delivery(self, said: Delivery | None) -> dict[str, Any]:
         if said is None or said.method == POLL:
             return {"method": POLL, "endpoint_url": None, "authorization": None}
-        if said.method != PUSH:
-            raise Problem(400, f"delivery.method: {PUSH} and {POLL} can be done")
         if said.endpoint_url is None:
             raise Problem(400, "delivery.endpoint_url: a push needs to know where to")
         try:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+STORABLE: Final = r"^[^\x00]*$"
+"""A text without NUL, which PostgreSQL cannot hold."""
+HEADER: Final = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
+"""RFC 9110 §5.5, without obs-text: anything else could end the header and begin another."""
 
-def storable(value: str) -> str:
-    """Refuse what PostgreSQL cannot hold."""
-    if "\x00" in value:
-        raise ValueError("a text holds no NUL character")
-    return value
-
-
-def _header_value(value: str) -> str:
-    """RFC 9110 §5.5, without obs-text: anything else could end the header and begin another."""
-    if not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value):
-        raise ValueError("a header's value is printable ASCII without blanks at its ends")
-    return value
-
-
-Line = Annotated[str, Field(max_length=512), AfterValidator(storable)]
-Uri = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(storable)]
-Url = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(storable)]
-HeaderValue = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_header_value)]
+Line = Annotated[str, Field(max_length=512, pattern=STORABLE)]
+Uri = Annotated[str, Field(min_length=1, max_length=512, pattern=STORABLE)]
+Url = Annotated[str, Field(min_length=1, max_length=2048, pattern=STORABLE)]
+HeaderValue = Annotated[str, Field(min_length=1, max_length=4096, pattern=HEADER)]
 StreamId = Annotated[str, Field(max_length=256, examples=["f67e39a0a4d34d56b3aa1bc4cff0069f"])]
 
 

@@ -121,6 +121,7 @@ async def issue(asked: Client, services: Having, response: Response) -> AccessTo
 @router.post(
     REVOKE,
     operation_id="revoke_token",
+    response_class=Response,
     responses=refusals(400, 401),
     openapi_extra={
         **form_body(token="What is to be taken back.", token_type_hint_="Not needed.", **_MEMBERS),  # noqa: S106

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Response
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 from sqlalchemy import Connection, func, select
 
 from pipeline.transmitter import streams
@@ -18,7 +18,7 @@ from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.forms import Request, StreamId
 from pipeline.transmitter.api.paths import ADD_SUBJECT, REMOVE_SUBJECT
 from pipeline.transmitter.api.problems import Problem
-from pipeline.transmitter.identifiers import fault
+from pipeline.transmitter.identifiers import fault, schema
 from pipeline.transmitter.tables import stream_subjects
 
 router = APIRouter(tags=["subjects"])
@@ -36,9 +36,12 @@ def _right(subject: dict[str, Any]) -> dict[str, Any]:
 Subject = Annotated[
     dict[str, Any],
     AfterValidator(_right),
-    Field(
-        description="A subject identifier (RFC 9493 §3; SSF 1.0 §3).",
-        examples=[{"format": "iss_sub", "iss": "https://idp.example.com", "sub": "u-12345"}],
+    WithJsonSchema(
+        {
+            **schema(),
+            "description": "A subject identifier (RFC 9493 §3; SSF 1.0 §3).",
+            "examples": [{"format": "iss_sub", "iss": "https://idp.example.com", "sub": "u-12345"}],
+        }
     ),
 ]
 
@@ -56,7 +59,9 @@ class AddSubject(RemoveSubject):
     verified: bool | None = Field(None, description="Whether the receiver has verified it. Not used here.")
 
 
-@router.post(ADD_SUBJECT, operation_id="add_subject", responses=refusals(400, 401, 403, 404))
+@router.post(
+    ADD_SUBJECT, operation_id="add_subject", response_class=Response, responses=refusals(400, 401, 403, 404)
+)
 def add(body: AddSubject, desk: Manager) -> Response:
     """Let the stream hear of a subject again (§8.1.3.2). The answer has no body."""
     _say(desk, body, included=True)

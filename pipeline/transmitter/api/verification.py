@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Response
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from pipeline.transmitter import control, queue, streams
 from pipeline.transmitter.api.bearer import Manager
 from pipeline.transmitter.api.document import refusals
-from pipeline.transmitter.api.forms import Request, StreamId, storable
+from pipeline.transmitter.api.forms import STORABLE, Request, StreamId
 from pipeline.transmitter.api.paths import VERIFY
 from pipeline.transmitter.api.problems import Problem, too_soon
 from pipeline.transmitter.records import Stream
@@ -22,7 +22,7 @@ class VerificationRequest(Request):
     """Which stream is to be verified, and what its token shall say."""
 
     stream_id: StreamId
-    state: Annotated[str, Field(max_length=1024), AfterValidator(storable)] | None = Field(
+    state: Annotated[str, Field(max_length=1024, pattern=STORABLE)] | None = Field(
         None, description="Given back in the token as it is.", examples=["VGhpcyBpcyBhbiBleGFtcGxl"]
     )
 
