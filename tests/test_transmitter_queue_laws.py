@@ -55,8 +55,9 @@ class SlowQueue:
         return min((one.due_at for one in self.first()), default=None)
 
 
+_PUT = st.tuples(st.just("put"), st.sampled_from(LANES), st.integers(0, 3))
 OPERATIONS = st.one_of(
-    st.tuples(st.just("put"), st.sampled_from(LANES), st.integers(0, 3)),
+    _PUT,
     st.tuples(st.sampled_from(["deliver", "bury"]), st.integers(0, 2)),
     st.tuples(st.just("again"), st.integers(0, 2), st.integers(1, 40)),
     st.tuples(st.just("poll"), st.integers(0, 4)),
@@ -153,14 +154,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(OPERATIONS, max_size=25))
+@given(st.lists(_PUT, min_size=3, max_size=12), st.lists(OPERATIONS, max_size=25))
 def test_a_queue_says_what_a_list_gone_through_slowly_says(
-    shared: Store, operations: list[tuple[str, ...]]
+    shared: Store, before: list[tuple[str, ...]], operations: list[tuple[str, ...]]
 ) -> None:
     stream_id = f"s-{next(_names)}"
     with shared.begin() as conn:
         streams.add(conn, SEALER, stream(stream_id))
         both = Both(conn, stream_id)
-        for name, *arguments in operations:
+        for name, *arguments in [*before, *operations]:
             getattr(both, name)(*arguments)
             both.agree()

@@ -129,6 +129,7 @@ def test_with_a_receiver_end_its_secret_its_tokens_and_its_streams(store: Store)
         assert receivers.check(conn, "me", secret) is None
         assert receivers.holder(conn, access, NOW) is None
         assert receivers.every(conn) == [Receiver("me", ME.aud, ME.scopes, NOW, NOW + 1)]
+        assert conn.scalars(select(tokens.c.receiver_id)).all() == []
         assert [one.status for one in streams.every(conn, SEALER)] == ["disabled", "enabled"]
         assert (queue.held(conn, "s-1")[0], queue.held(conn, "s-2")[0]) == (0, 1)
 
