@@ -68,7 +68,7 @@ def postgres(**settings: str) -> Iterator[Postgres]:
         given = [f"--{name}={value}" for name, value in (told | settings).items()]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [_tool("postgres"), "-D", data, *given],
+                [*_ends_with_us(), _tool("postgres"), "-D", data, *given],
                 cwd=folder,
                 stderr=log,
                 start_new_session=True,
@@ -106,6 +106,12 @@ def _who() -> dict[str, Any]:
     names = {entry.pw_name for entry in pwd.getpwall()}
     entry = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
     return {"user": entry.pw_name, "group": entry.pw_gid, "extra_groups": []}
+
+
+def _ends_with_us() -> list[str]:
+    """A prefix that ends a program when the tests are killed and can end nothing any more (Linux only)."""
+    found = shutil.which("setpriv")
+    return [found, "--pdeathsig", "INT"] if found else []
 
 
 def _tool(name: str) -> str:
