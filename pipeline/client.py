@@ -184,8 +184,13 @@ async def reading(connection: Connection, topics: Sequence[str]) -> AsyncIterato
 
 
 @asynccontextmanager
-async def started(connection: Connection, topics: Sequence[str], group_id: str | None) -> AsyncIterator[Any]:
-    """Give a consumer, of aiokafka, that commits nothing by itself; raises as `following` does."""
+async def started(
+    connection: Connection, topics: Sequence[str], group_id: str | None, wait_ms: int = _WAIT_MS
+) -> AsyncIterator[Any]:
+    """Give a consumer, of aiokafka, that commits nothing by itself; raises as `following` does.
+
+    A broker is asked anew after *wait_ms*: a partition that gave something is not asked again before.
+    """
     reader = aiokafka.AIOKafkaConsumer(
         *topics,
         **connection.for_aiokafka(),
@@ -193,7 +198,7 @@ async def started(connection: Connection, topics: Sequence[str], group_id: str |
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=4 * 1024 * 1024,
-        fetch_max_wait_ms=_EMBEDDED_WAIT_MS if connection.embedded else _WAIT_MS,
+        fetch_max_wait_ms=_EMBEDDED_WAIT_MS if connection.embedded else wait_ms,
     )
     try:
         async with _answered(connection):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
@@ -19,6 +19,9 @@ from pipeline.stage import Record
 from pipeline.topic_admin import BrokerUnreachableError
 
 log = logging.getLogger(__name__)
+
+_WAIT_MS: Final = 10
+"""So soon the next command is fetched of a partition that just gave one."""
 
 
 class Continued:
@@ -72,7 +75,7 @@ async def continuing(
         times = {} if connection.embedded else dict.fromkeys(ends, since_ms)
         found = await reader.offsets_for_times(times) if times else {}
         begins = await reader.beginning_offsets(list(ends)) if connection.embedded else ends
-    async with started(connection, (), group_id=group) as reader:
+    async with started(connection, (), group_id=group, wait_ms=_WAIT_MS) as reader:
         reader.assign(list(ends))
         news = {}
         for one in ends:

@@ -144,9 +144,9 @@ def test_nothing_is_lost_or_doubled_while_it_is_killed(tmp_path: Path) -> None:
 
 def test_when_the_one_that_works_dies_the_one_that_stands_by_goes_on(tmp_path: Path) -> None:
     name, group = f"d-{uuid4().hex[:8]}", f"transmitter-{uuid4().hex[:8]}"
-    shared = {"database": f"sqlite:///{tmp_path}/store.db"}
-    first = OnKafka(tmp_path / "first", group, **shared)
-    second = OnKafka(tmp_path / "second", group, **shared, issuer=first.issuer)
+    store = f"sqlite:///{tmp_path}/store.db"
+    first = OnKafka(tmp_path / "first", group, database=store)
+    second = OnKafka(tmp_path / "second", group, database=store, issuer=first.issuer)
     with working(first, second), listening() as endpoint:
         first.receiver("pair").create(delivery={"method": PUSH, "endpoint_url": endpoint.url})
         assert (first.leads(), second.leads()) == (True, False)
