@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
+from okta.models.security_events_provider_request import SecurityEventsProviderRequest
 
 from pipeline.settings_table import table
 from pipeline.transmitter.declared import read_streams
@@ -121,6 +122,18 @@ def test_the_streams_and_subjects_of_the_example_are_as_okta_wants_them(tmp_path
     }
     assert subjects.identify(who, google, HOST) == {"format": "email", "email": "ana.silva@example.com"}
     assert (okta.subject_in_event, google.subject_in_event, google.authorization) == (True, True, "Bearer x")
+
+
+def test_what_okta_is_asked_is_what_its_own_sdk_would_ask() -> None:
+    (line,) = [line for line in LINES if "security-events-providers" in line]
+    words = shlex.split(line)
+    body = json.loads(words[words.index("--json") + 1])
+
+    read = SecurityEventsProviderRequest.from_dict(body)
+
+    assert read is not None
+    assert json.loads(read.to_json()) == body
+    assert body["settings"]["well_known_url"] == f"{HOST}/.well-known/ssf-configuration"
 
 
 def test_the_page_names_only_commands_settings_and_files_that_exist() -> None:
