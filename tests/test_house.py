@@ -131,7 +131,8 @@ def test_ci_can_be_run_and_runs_every_check() -> None:
 
     assert os.access(script, os.X_OK)
     steps = re.findall(r"^step (.*)$", script.read_text(encoding="utf-8"), re.MULTILINE)
-    assert steps == ["make install", "make check", "make test", "make test-kafka", "make test-faults"]
+    tests = ["make test", "make test-transmitter", "make test-kafka", "make test-faults"]
+    assert steps == ["make install", "make check", *tests]
 
 
 def _files() -> list[str]:
