@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from time import time
 from typing import Final
 
 from pipeline.connection import Connection
+from pipeline.garbage import search_seldom
 from pipeline.topic_admin import RightsMissingError, TopicsNotReadyError
 from pipeline.transmitter.api.app import create_app
 from pipeline.transmitter.bell import Bell
@@ -43,6 +45,9 @@ logger = logging.getLogger(__name__)
 
 PLAIN: Final = (RightsMissingError, TopicsNotReadyError, SealError)
 """Failures that say all there is to say: where in the code they came up helps nobody."""
+
+SWITCH_SECONDS: Final = 0.001
+"""How long a thread that signs may keep pushes and polls waiting; Python's own are 5 ms."""
 
 KEYS_S: Final = 10.0
 """Seconds within which a key that another process made is the one that signs here."""
@@ -69,6 +74,8 @@ def clock() -> int:
 
 def run(means: Means, at: socket.socket) -> int:
     """Transmit, serving HTTP *at* this socket, until SIGTERM or SIGINT or a failure; return the exit code."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    search_seldom()
     return asyncio.run(_run(means, at))
 
 
