@@ -75,6 +75,11 @@ class RowIndex:
         _place(self._keys, self._rows, keys, rows)
         self._used += keys.size
 
+    def clear(self) -> None:
+        """Forget every key; the room stays."""
+        self._keys[:] = 0
+        self._used = 0
+
     def remove(self, key: int) -> None:
         """Forget *key*.
 

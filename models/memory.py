@@ -70,14 +70,13 @@ class Memory:
         if len(self) + coming > self._limit or self._questions >= _LONG * len(self):
             kept = np.flatnonzero(self._asked[: len(self)])
             self._keep(kept if kept.size + coming <= self._limit else kept[:0])
-        self._full = min(self._limit, max(_ENOUGH, 2 * len(self)))
+        self._full = min(self._limit, _size_for(max(_ENOUGH, len(self) * 4 // 3)))
 
     def _keep(self, kept: NDArray[np.int64]) -> None:
-        size = _size_for(max(kept.size, _SMALLEST))
-        self._answers = _longer(self._answers[kept], size)
-        self._marks = _longer(self._marks[kept], size)
-        self._asked, self._questions = np.zeros(size, np.bool_), 0
-        self._index = RowIndex(size)
+        # In place: arrays of megabytes that come and go leave holes in the heap, which grows by them.
+        self._answers[: kept.size], self._marks[: kept.size] = self._answers[kept], self._marks[kept]
+        self._asked[:], self._questions = False, 0
+        self._index.clear()
         self._index.insert_all(self._marks[: kept.size], np.arange(kept.size))
 
     def _learn(self, marks: NDArray[np.uint64], questions: Spans, missing: NDArray[np.int64]) -> None:

@@ -77,6 +77,18 @@ def test_what_was_put_in_is_found_and_what_was_taken_out_is_not(kept: set[int], 
     assert looked_up(index, asked) == [-1 if key in gone else rows[key] for key in asked]
 
 
+def test_an_index_that_was_cleared_holds_what_comes_then_and_nothing_else() -> None:
+    index = RowIndex()
+    index.insert_all(np.arange(1, 5_001, dtype=np.uint64), np.arange(5_000))
+    room = index.nbytes
+
+    index.clear()
+    index.insert(7, 3)
+
+    assert index.find(np.array([7, 8, 5_000], np.uint64)).tolist() == [3, -1, -1]
+    assert (len(index), index.nbytes) == (1, room)
+
+
 def test_a_key_asked_for_twice_in_a_chunk_is_found_twice() -> None:
     index = RowIndex()
     index.insert(7, 3)
