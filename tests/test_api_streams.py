@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api_calls import HOOK, ISSUER, PUSHED, Api, new_api
-from pipeline.transmitter import streams
+from pipeline.transmitter import receivers, streams
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.vocabulary import POLL, PUSH, SUPPORTED
 
@@ -72,6 +72,21 @@ def test_the_authorization_header_is_told_to_who_may_manage_only(api: Api, token
     assert api.ask("GET", path, token=token).json["delivery"] == PUSHED
     read = api.ask("GET", path, token=api.token("ssf.read")).json
     assert read["delivery"] == {"method": PUSH, "endpoint_url": HOOK}
+
+
+def test_a_stream_is_of_its_receiver_s_tenant_whatever_is_said_of_it_later(api: Api) -> None:
+    store = api.services.store
+    with store.begin() as conn:
+        receivers.add(conn, "theirs", "https://theirs.example.com", [receivers.MANAGE], api.now, "acme")
+    token = api.token(name="theirs")
+
+    made = api.stream(token)
+    replaced = api.ask("PUT", "/ssf/stream", {"stream_id": made["stream_id"], "tenant": "other"}, token=token)
+
+    assert replaced.status in (200, 400)
+    with store.read() as conn:
+        (stream,) = streams.of_receiver(conn, store.sealer, "theirs")
+    assert stream.tenant == "acme"
 
 
 def test_a_receiver_lists_its_own_streams(api: Api, token: str) -> None:

@@ -120,6 +120,16 @@ def test_the_word_of_an_enforcer_closes_the_command_and_tells_how_long_it_took(s
     assert (taken.commands, taken.confirmed) == (Counter({"opened": 1, "confirmed": 1}), [2.0])
 
 
+def test_where_tenants_are_strangers_a_stream_without_one_is_told_of_nothing(store: Store) -> None:
+    made, _ = making(store, stream("st-1"), stream("st-2", tenant="default"))
+    made.tenancy = True
+
+    taken = made.take([revocation()], T0)
+
+    assert [one.stream_id for one in queued(store)] == ["st-2"]
+    assert taken.unsent == Counter({"tenant": 1})
+
+
 def test_a_paused_stream_is_kept_its_tokens_and_a_disabled_one_none(store: Store) -> None:
     made, signer = making(store, stream("st-1", status="paused"), stream("st-2", status="disabled"))
 

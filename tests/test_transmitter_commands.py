@@ -112,6 +112,17 @@ def test_a_client_added_for_a_person_to_read_has_both_scopes(here: Store) -> Non
     assert shown.stderr == "This is the only time the secret is shown.\n"
 
 
+def test_a_client_is_of_the_tenant_it_was_added_for(here: Store) -> None:
+    added = _run("clients", "add", "theirs", "--aud", "a", "--tenant", "acme", "--json")
+    shown = _run("clients", "list").stdout
+
+    with here.read() as conn:
+        found = receivers.get(conn, "theirs")
+    assert found is not None
+    assert (found.tenant, json.loads(added.stdout)["tenant"]) == ("acme", "acme")
+    assert "acme" in shown
+
+
 def test_a_name_is_refused_the_second_time(here: Store) -> None:
     _run("clients", "add", "me", "--aud", "a")
 

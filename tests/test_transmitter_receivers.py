@@ -34,6 +34,16 @@ def test_a_receiver_is_known_by_its_secret_and_by_nothing_else(store: Store) -> 
             assert receivers.check(conn, name, secret) is None
 
 
+def test_a_receiver_may_be_of_one_tenant(store: Store) -> None:
+    with store.begin() as conn:
+        secret = receivers.add(conn, "theirs", "aud", BOTH, NOW, "acme")
+        outside = receivers.ensure(conn, "outside", "aud", BOTH, NOW, "acme")
+        token = receivers.issue(conn, "theirs", BOTH, NOW, 1_000)
+        _known = receivers.check(conn, "theirs", secret), receivers.holder(conn, token, NOW), outside
+
+    assert [one.tenant for one in _known if one] == ["acme"] * 3
+
+
 def test_secrets_and_tokens_are_not_in_the_store(store: Store) -> None:
     secret = _add(store)
     with store.begin() as conn:

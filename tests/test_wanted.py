@@ -33,6 +33,13 @@ def test_a_stream_hears_of_what_it_asked_for_in_its_tenant_unless_it_is_disabled
     assert unwanted(stream(**members), REVOKED) == why
 
 
+@pytest.mark.parametrize(("tenant", "why"), [(None, "tenant"), ("acme", "tenant"), ("default", None)])
+def test_where_tenants_are_strangers_a_stream_hears_of_its_own_or_of_nothing(
+    tenant: str | None, why: str | None
+) -> None:
+    assert unwanted(stream(tenant=tenant), REVOKED, tenancy=True) == why
+
+
 def test_events_delivered_are_those_supported_that_were_asked_for() -> None:
     asked = ("urn:unknown", SUPPORTED[2], SUPPORTED[0])
 

@@ -140,16 +140,17 @@ def clients() -> None:
     default=SCOPES,
     help="What it may do; may be given twice. By default both.",
 )
+@click.option("--tenant", help="Whose sessions it is told of. Without it, all; with tenancy on, none.")
 @as_json
-def add(*, name: str, aud: str, scopes: tuple[str, ...], as_json: bool) -> None:
+def add(*, name: str, aud: str, scopes: tuple[str, ...], tenant: str | None, as_json: bool) -> None:
     """Add the receiver NAME and tell its secret, this once: the store keeps only a hash."""
     with _store() as store, store.begin() as conn:
-        secret = receivers.add(conn, name, aud, scopes, _now())
-    told = {"client_id": name, "client_secret": secret, "aud": aud, "scopes": sorted(scopes)}
+        secret = receivers.add(conn, name, aud, scopes, _now(), tenant)
+    told = {"client_id": name, "client_secret": secret, "aud": aud, "tenant": tenant}
     if as_json:
-        print_json(told)
+        print_json({**told, "scopes": sorted(scopes)})
         return
-    screen().print(grid("", "", rows=[(key, secret) for key, secret in told.items() if key != "scopes"]))
+    screen().print(grid("", "", rows=[(name, value or "every") for name, value in told.items()]))
     click.echo("This is the only time the secret is shown.", err=True)
 
 
@@ -163,17 +164,11 @@ def list_clients(*, as_json: bool) -> None:
         print_json([{**asdict(one), "scopes": sorted(one.scopes)} for one in found])
         return
     rows = [
-        (
-            one.receiver_id,
-            one.aud,
-            " ".join(sorted(one.scopes)),
-            "outside" if one.outside else "here",
-            moment(one.created_at),
-            _when(one.revoked_at),
-        )
+        (one.receiver_id, one.aud, " ".join(sorted(one.scopes)), "outside" if one.outside else "here",
+         one.tenant or "every", moment(one.created_at), _when(one.revoked_at))
         for one in found
-    ]
-    screen().print(grid("client", "aud", "scopes", "tokens from", "added", "revoked", rows=rows))
+    ]  # fmt: skip
+    screen().print(grid("client", "aud", "scopes", "tokens from", "tenant", "added", "revoked", rows=rows))
 
 
 @clients.command("revoke")

@@ -148,7 +148,9 @@ def _parts(means: Means) -> Sequence[Part]:
         connection=means.connection,
         group=settings.group,
         limits=means.limits,
-        statements=Statements(store, means.signer, means.subjects, settings.issuer),
+        statements=Statements(
+            store, means.signer, means.subjects, settings.issuer, tenancy=means.limits.tenancy
+        ),
         metrics=metrics,
         ring=bell.ring,
         clock=clock,

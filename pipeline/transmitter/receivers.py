@@ -36,7 +36,7 @@ class BadReceiverError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Who may ask, for what; *revoked_at* in ms."""
+    """Who may ask, for what; *revoked_at* in ms. Its streams are told of what happens in its *tenant*."""
 
     receiver_id: str
     aud: str
@@ -44,14 +44,22 @@ class Receiver:
     created_at: int = 0
     revoked_at: int | None = None
     outside: bool = False  # an authorization server outside knows it; it has no secret here
+    tenant: str | None = None
 
     def may(self, scope: str) -> bool:
         """Tell whether its scopes allow what needs *scope*: `ssf.manage` includes `ssf.read`."""
         return scope in self.scopes or (scope == READ and MANAGE in self.scopes)
 
 
-def add(conn: Connection, receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int) -> str:
-    """Add a receiver and return its secret, which is told this once.
+def add(
+    conn: Connection,
+    receiver_id: str,
+    aud: str,
+    scopes: Iterable[str],
+    now_ms: int,
+    tenant: str | None = None,
+) -> str:
+    """Add a receiver, of *tenant* or of all, and return its secret, which is told this once.
 
     Raises `BadReceiverError` if the name is taken, or cannot be one.
     """
@@ -60,19 +68,27 @@ def add(conn: Connection, receiver_id: str, aud: str, scopes: Iterable[str], now
     if conn.scalar(select(receivers.c.receiver_id).where(receivers.c.receiver_id == receiver_id)):
         raise BadReceiverError(f"{receiver_id}: there is or was a receiver of this name; take another")
     secret = secrets.token_urlsafe(32)
-    row = _row(receiver_id, aud, scopes, now_ms) | {"secret_hash": _hashed(secret, secrets.token_bytes(16))}
+    hashed = _hashed(secret, secrets.token_bytes(16))
+    row = _row(receiver_id, aud, scopes, now_ms, tenant) | {"secret_hash": hashed}
     conn.execute(insert(receivers).values(row))
     return secret
 
 
-def ensure(conn: Connection, receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int) -> Receiver:
+def ensure(
+    conn: Connection,
+    receiver_id: str,
+    aud: str,
+    scopes: Iterable[str],
+    now_ms: int,
+    tenant: str | None = None,
+) -> Receiver:
     """Return the receiver that an authorization server outside knows, added if it is new here.
 
     Raises `BadReceiverError` if its name can be none.
     """
     if not may_be_id(receiver_id):
         raise BadReceiverError(f"{receiver_id!r}: a name is 1 to 128 visible characters of ASCII")
-    new = insert_into(conn, receivers).values(_row(receiver_id, aud, scopes, now_ms))
+    new = insert_into(conn, receivers).values(_row(receiver_id, aud, scopes, now_ms, tenant))
     conn.execute(new.on_conflict_do_nothing())
     return _receiver(conn.execute(select(receivers).where(receivers.c.receiver_id == receiver_id)).one())
 
@@ -151,14 +167,17 @@ def purge(conn: Connection, now_ms: int) -> int:
     return conn.execute(delete(tokens).where(tokens.c.expires_at <= now_ms)).rowcount
 
 
-def _row(receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int) -> dict[str, Any]:
-    return {"receiver_id": receiver_id, "aud": aud, "scopes": _told(scopes), "created_at": now_ms}
+def _row(
+    receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int, tenant: str | None
+) -> dict[str, Any]:
+    row = {"receiver_id": receiver_id, "aud": aud, "scopes": _told(scopes), "created_at": now_ms}
+    return {**row, "tenant": tenant}
 
 
 def _receiver(row: Row[Any], scopes: str | None = None) -> Receiver:
     given = frozenset((row.scopes if scopes is None else scopes).split())
     outside = row.secret_hash is None
-    return Receiver(row.receiver_id, row.aud, given, row.created_at, row.revoked_at, outside)
+    return Receiver(row.receiver_id, row.aud, given, row.created_at, row.revoked_at, outside, row.tenant)
 
 
 def _told(scopes: Iterable[str]) -> str:

@@ -65,13 +65,19 @@ class _Draft(NamedTuple):
 
 
 class Statements:
-    """Makes and keeps what is said; *subjects* names whom, in the name of *issuer*."""
+    """Makes and keeps what is said; *subjects* names whom, in the name of *issuer*.
 
-    def __init__(self, store: Store, signer: Signer, subjects: Subjects, issuer: str) -> None:
+    With *tenancy* a stream is told of its own tenant or of nothing.
+    """
+
+    def __init__(
+        self, store: Store, signer: Signer, subjects: Subjects, issuer: str, *, tenancy: bool = False
+    ) -> None:
         self.store = store
         self.signer = signer
         self.subjects = subjects
         self.issuer = issuer
+        self.tenancy = tenancy
         self._taken_out = TakenOut()
         self._told: set[tuple[str, str, str]] = set()
 
@@ -121,7 +127,7 @@ class Statements:
     ) -> Iterator[tuple[_Draft, Claims]]:
         """What is to be signed: wanted, not known yet, of a subject that has a name and is not taken out."""
         taken_out = self._taken_out.read(conn)
-        drafts = list(_drafts(streams, happenings, taken))
+        drafts = list(_drafts(streams, happenings, taken, tenancy=self.tenancy))
         known = queue.known(conn, ((one.stream.stream_id, one.jti) for one in drafts))
         for draft in drafts:
             stream, happening, jti = draft
@@ -190,10 +196,12 @@ def _device(decision: Mapping[str, Any]) -> compliance.Key:
     return decision["tenant"], decision["device_id"]
 
 
-def _drafts(streams: Sequence[Stream], happenings: Iterable[Happening], taken: Taken) -> Iterator[_Draft]:
+def _drafts(
+    streams: Sequence[Stream], happenings: Iterable[Happening], taken: Taken, *, tenancy: bool
+) -> Iterator[_Draft]:
     for happening in happenings:
         for stream in streams:
-            reason = unwanted(stream, happening)
+            reason = unwanted(stream, happening, tenancy=tenancy)
             if reason is not None:
                 taken.unsent[reason] += 1
             else:

@@ -43,6 +43,7 @@ receivers = Table(
     Column("aud", String(512), nullable=False),
     Column("secret_hash", String(256)),  # none: its tokens come from an authorization server outside
     Column("scopes", String(64), nullable=False),
+    Column("tenant", String(64)),  # its streams hear of this one only; none: of every tenant
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
 )

@@ -19,16 +19,17 @@ def events_delivered(stream: Stream) -> tuple[str, ...]:
     return tuple(uri for uri in SUPPORTED if uri in asked)
 
 
-def unwanted(stream: Stream, happening: Happening) -> Unwanted | None:
+def unwanted(stream: Stream, happening: Happening, *, tenancy: bool = False) -> Unwanted | None:
     """Why *stream* is not to hear of *happening*, before its subject is looked at; `None`: it is.
 
-    A paused stream hears of it later (SSF 1.0 §8.1.2.1): that is the queue's business.
+    A stream without a tenant hears of every one, but with *tenancy*, where tenants are strangers: of none. A
+    paused stream hears of it later (SSF 1.0 §8.1.2.1): that is the queue's business.
     """
     if stream.status == "disabled":
         return "status"
     uri = EVENTS[happening.event].uri
     if stream.events_requested is not None and uri not in stream.events_requested:
         return "event"
-    if stream.tenant not in (None, happening.who.tenant):
+    if stream.tenant != happening.who.tenant and (tenancy or stream.tenant is not None):
         return "tenant"
     return None

@@ -40,7 +40,9 @@ OfStream = Annotated[StreamId, Query(description="Which stream.")]
 def create(body: StreamRequest, desk: Manager) -> StreamConfiguration:
     """Make a stream (§8.1.1.1)."""
     now_ms, receiver, most = desk.now(), desk.receiver, desk.settings.max_streams
-    new = Stream(secrets.token_hex(16), receiver.receiver_id, receiver.aud, created_at=now_ms)
+    new = Stream(
+        secrets.token_hex(16), receiver.receiver_id, receiver.aud, tenant=receiver.tenant, created_at=now_ms
+    )
     stream = _form(desk).applied(new, body, MEMBERS, now_ms)
     with desk.begin() as conn:
         if len(desk.all(conn)) >= most:
