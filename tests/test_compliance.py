@@ -62,6 +62,12 @@ def test_a_device_whose_fault_is_named_does_not_comply_and_whose_it_is_stands_be
     ]
 
 
+def test_what_is_only_observed_is_told_to_nobody_and_news_when_it_counts() -> None:
+    observed, counted = at(0, "device_rooted", mode="observe"), at(1, "device_rooted")
+
+    assert story(observed, counted, at(2, mode="observe")) == ["", "not-compliant", ""]
+
+
 def test_it_is_told_once_however_many_decisions_and_sessions_name_faults() -> None:
     told = story(at(0, "device_rooted"), at(1, "device_hooked"), at(2, "malware_on_device", session="s-2"))
 

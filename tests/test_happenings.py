@@ -149,3 +149,8 @@ def test_every_event_has_the_members_that_its_type_requires() -> None:
         assert set(row.required) <= set(one.payload)
         for member, allowed in (row.values or {}).items():
             assert one.payload[member] in allowed
+
+
+def test_a_level_that_is_only_observed_is_told_to_nobody() -> None:
+    assert happenings_of(*decision("device_rooted", mode="observe")) == []
+    assert len(happenings_of(*decision("device_rooted"))) == 1

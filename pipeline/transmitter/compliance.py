@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, tuple_, update
 
-from pipeline.transmitter.happenings import DETAILS, LANGUAGE, details, reason, text_of
+from pipeline.transmitter.happenings import DETAILS, LANGUAGE, OBSERVED, details, reason, text_of
 from pipeline.transmitter.records import Happening, Who
 from pipeline.transmitter.tables import device_statuses
 
@@ -52,8 +52,11 @@ class Device:
 def hear(decision: Mapping[str, Any], before: Device | None) -> tuple[Device | None, list[Happening]]:
     """What a record of session-risk makes of its device: how it is now, if that has changed, and the news.
 
-    The decision that changed it last says the same again; one from before that says nothing.
+    The decision that changed it last says the same again; one from before that says nothing, nor does one
+    that only observes.
     """
+    if decision["mode"] == OBSERVED:
+        return None, []
     faults = [one for one in decision["reasons"] if one["detection"] in FAULTS]
     if before is not None and before.txn == decision["decision_id"]:
         return None, [_news(decision, faults, compliant=before.compliant)]

@@ -24,6 +24,9 @@ DETAILS: Final = "details"
 TOPICS: Final = (SESSION_REVOCATIONS, SESSION_RISK, AUTH_EVENTS, REVOCATION_ACKS)
 """What the transmitter reads."""
 
+OBSERVED: Final = "observe"
+"""The mode of decisions on which nothing is done."""
+
 MODEL: Final = "anomaly"
 """The reason that is the model's and no detection's; its text has numbers of the session in it."""
 _MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
@@ -116,8 +119,11 @@ def _revoked(command: Mapping[str, Any]) -> list[Happening]:
 
 
 def _moved(decision: Mapping[str, Any]) -> list[Happening]:
-    """CAEP 1.0 §3.8, only where the level changed. It is the level of one session, which is the principal."""
-    if decision["level"] == decision["previous_level"]:
+    """CAEP 1.0 §3.8, only where the level changed. It is the level of one session, which is the principal.
+
+    What is only observed is told to nobody outside: receivers act on what they hear.
+    """
+    if decision["level"] == decision["previous_level"] or decision["mode"] == OBSERVED:
         return []
     against = weighty(decision["reasons"])[:_MOST_NAMED]
     names = [one["detection"] for one in against]
