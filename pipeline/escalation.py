@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pipeline.case import Case, Revocation
+from pipeline.moment import stable_id
 
 UNCONFIRMED: Final = "revocation_unconfirmed"
 """The name of the reason, and of the finding's type."""
@@ -41,3 +42,8 @@ def reason(revocation: Revocation, ack_s: float) -> dict[str, Any]:
         "observed": f"sent {revocation.sends} times, not confirmed",
         "normal": f"confirmed within {ack_s:g} s",
     }
+
+
+def decision_id(revocation: Revocation) -> str:
+    """The id of the decision that tells people: the same in whichever sweep its moment is noticed."""
+    return stable_id(revocation.command["revocation_id"], UNCONFIRMED)

@@ -160,7 +160,8 @@ class Reporter:
         revocation = case.revocation
         if revocation and not revocation.acknowledged and sight.at >= revocation.due:
             self._remind(sight, revocation)
-            decision.report |= escalation.is_news(revocation)
+            if escalation.is_news(revocation):
+                decision.report, decision.decision_id = True, escalation.decision_id(revocation)
         told = self._reasons(sight, decision) if decision.report else []
         if decision.revoke:
             self._revoke(sight, decision)

@@ -157,6 +157,18 @@ def test_whoever_takes_over_between_reminder_and_alarm_tells_once() -> None:
     assert [one["decision_id"] for one in told(second)][:1] == [one["decision_id"] for one in told(whole)][:1]
 
 
+def test_who_notices_the_moment_later_tells_the_same_by_the_same_id() -> None:
+    first = fallen()
+    first.each(*others(5, 40))
+    late = first.restarted()
+    first.each(*others(40, 115))
+    late.each(*others(90, 130))
+
+    assert [{one["decision_id"] for one in told(player)} for player in (first, late)] == [
+        {told(first)[0]["decision_id"]}
+    ] * 2
+
+
 def test_whoever_takes_over_after_the_alarm_does_not_tell_again() -> None:
     first = fallen()
     first.each(*others(5, 75))

@@ -36,6 +36,23 @@ def test_what_is_polled_and_what_is_given_up_is_counted(tmp_path: Path) -> None:
             assert value("session_risk_transmitter_dead_letters_total", {"error": error}) == 1
 
 
+def test_whatever_word_a_receiver_has_for_an_error_makes_no_metric_of_its_own(tmp_path: Path) -> None:
+    house = new_house(tmp_path, method=POLL, endpoint_url=None)
+    put_numbered(house, 2)
+    with house.store.begin() as conn:
+        given, _ = queue.hand_out(conn, "s-1", house.now, 2, 60_000)
+        queue.refuse(conn, "s-1", {one.jti: (f"mine_{one.seq}", "no") for one in given}, house.now + 1000)
+
+    for _ in range(2):
+        house.look(2000)
+
+    counted = "session_risk_transmitter_dead_letters_total"
+    named = [
+        one for family in house.metrics.registry.collect() for one in family.samples if one.name == counted
+    ]
+    assert {one.labels["error"]: one.value for one in named if one.value} == {"other": 2}
+
+
 def test_what_is_old_is_forgotten_and_keys_that_nothing_waits_for(tmp_path: Path) -> None:
     house = new_house(tmp_path)
     put_numbered(house, 3)

@@ -134,6 +134,7 @@ def test_pauses_use_all_of_their_room() -> None:
         ("Tue, 24 Nov 2026 06:29:50 -0000", 30_000),
         ("Tue, 24 Nov 2026 00:00:00 GMT", 0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 3_600_000),
+        ("Wed, 21 Oct 2015 07:28:00 +9999999999999", None),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_a_date_and_bounded(value: str | None, ms: int | None) -> None:

@@ -203,6 +203,18 @@ def test_what_is_revived_is_not_too_old_at_once(store: Store) -> None:
         assert queue.drop_oldest(conn, "s-1", 10, NOW + 1, NOW + 2) == 0
 
 
+def test_a_dead_letter_of_a_disabled_stream_is_not_revived_until_it_is_enabled(store: Store) -> None:
+    with store.begin() as conn:
+        streams.add(conn, SEALER, stream())
+    _put(store, "a1")
+    with store.begin() as conn:
+        queue.bury(conn, _seq(store, "a1"), "timeout", "", NOW)
+        streams.set_status(conn, "s-1", "disabled", None, NOW)
+        assert queue.revive(conn, "s-1", NOW + 1) == 0
+        streams.set_status(conn, "s-1", "enabled", None, NOW + 2)
+        assert queue.revive(conn, "s-1", NOW + 3) == 1
+
+
 def test_a_dead_letter_whose_stream_is_gone_is_not_revived(store: Store) -> None:
     _put(store, "a1")
     with store.begin() as conn:

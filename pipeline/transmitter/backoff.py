@@ -30,7 +30,7 @@ def retry_after_ms(value: str | None, now_ms: int) -> int | None:
     else:
         try:
             at = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):  # a zone of a thousand years, too
             return None
         at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
         asked_ms = round(at.timestamp() * 1000) - now_ms

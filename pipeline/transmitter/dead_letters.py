@@ -60,10 +60,10 @@ def revive(conn: Connection, which: Iterable[int] | str, now_ms: int) -> int:
     """Put dead letters back into the queue, by their `seq`s or all of a stream's; return how many.
 
     They keep `jti` and place, so they leave before what came later, and have all their tries and all their
-    time again. What has no token or no stream any more stays.
+    time again. What has no token or no stream any more stays, and so does what is of a disabled stream.
     """
     back = {"state": "queued", "attempts": 0, "due_at": now_ms, "created_at": now_ms, "ended_at": None}
-    here = select(streams.c.stream_id)
+    here = select(streams.c.stream_id).where(streams.c.status != "disabled")
     some = update(sets).where(DEAD, sets.c.jwt.is_not(None), sets.c.stream_id.in_(here)).values(back)
     if isinstance(which, str):
         return conn.execute(some.where(sets.c.stream_id == which)).rowcount

@@ -20,7 +20,9 @@ from pipeline.transmitter import (
     streams,
     tables,
 )
+from pipeline.transmitter.answers import CODES
 from pipeline.transmitter.bell import Bell
+from pipeline.transmitter.dry import DRY_RUN
 from pipeline.transmitter.holding import Held, Keeper, Limits, beyond, read
 from pipeline.transmitter.metrics import METHODS, TransmitterMetrics
 from pipeline.transmitter.records import Stream
@@ -41,6 +43,8 @@ SETTLED_MS: Final = 2000
 """After this, what has ended is committed and can be counted."""
 
 UNPUSHED: Final = (dead_letters.HOLD_LIMIT, "stream_disabled")
+NAMED: Final = frozenset({*UNPUSHED, *CODES, DRY_RUN, "stream_removed"})
+"""Errors that have a metric series of their own."""
 """Errors of tokens that no push gave up, whatever the stream's method."""
 
 KEY_KEPT_MS: Final = 86_400_000
@@ -149,7 +153,8 @@ class Keeping:
             if method == "poll":
                 self._metrics.deliveries.labels(method, state).inc(count)
             if state == "dead" and (method == "poll" or error in UNPUSHED):
-                self._metrics.dead_letters.labels(error or "").inc(count)
+                # A receiver that polls says what it likes: no series for each of its words.
+                self._metrics.dead_letters.labels(error if error in NAMED else "other").inc(count)
 
     def _show(self, found: list[tuple[Stream, Held]], now_ms: int) -> None:
         """Show what waits, and how many streams there are of each kind."""
