@@ -29,6 +29,11 @@ PATIENCE: Final = 60.0
 Json = dict[str, Any]
 
 
+def push_to(url: str, **members: str) -> Json:
+    """The `delivery` of a stream that is pushed to *url* (RFC 8935)."""
+    return {"method": PUSH, "endpoint_url": url, **members}
+
+
 @dataclass(frozen=True, slots=True)
 class Set:
     """A verified token: its JOSE header, its claims, and the one event in it."""

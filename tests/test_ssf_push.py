@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ssf_endpoint import Endpoint, Pushed, Reply, listening, refused
-from ssf_receiver import PUSH, Json, Receiver
+from ssf_receiver import Json, Receiver, push_to
 from ssf_records import revocation
 from ssf_rig import Rig, transmitter
 from waiting import until
@@ -26,7 +26,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 def _stream(receiver: Receiver, endpoint: Endpoint, **members: str) -> Json:
-    return receiver.create(delivery={"method": PUSH, "endpoint_url": endpoint.url, **members})
+    return receiver.create(delivery=push_to(endpoint.url, **members))
 
 
 def _texts(endpoint: Endpoint) -> list[str]:
@@ -73,7 +73,7 @@ def test_P2_the_authorization_header_is_sent_as_it_is_or_not_at_all(rig: Rig) ->
         assert with_one.wait(1)[0].headers["authorization"] == header
         assert "authorization" not in without.wait(1)[0].headers
 
-        delivery = {"method": PUSH, "endpoint_url": with_one.url}
+        delivery = push_to(with_one.url)
         receiver.change("PUT", stream_id=stream["stream_id"], delivery=delivery)
         rig.say(revocation())
         assert "authorization" not in with_one.wait(2)[1].headers

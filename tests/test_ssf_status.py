@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ssf_endpoint import Reply, listening
-from ssf_receiver import PUSH, SSF, Json, Receiver
+from ssf_receiver import SSF, Json, Receiver, push_to
 from ssf_records import decision, revocation
 from ssf_rig import Rig, transmitter
 from waiting import until
@@ -21,10 +21,6 @@ UPDATED = f"{SSF}stream-updated"
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with transmitter(tmp_path_factory.mktemp("rig")) as rig:
         yield rig
-
-
-def _push(url: str, **members: str) -> Json:
-    return {"method": PUSH, "endpoint_url": url, **members}
 
 
 def test_S7_the_status_is_what_was_set(rig: Rig) -> None:
@@ -45,7 +41,7 @@ def test_S7_a_paused_stream_holds_in_order_and_a_disabled_one_drops(rig: Rig) ->
     receiver = rig.receiver("s7-held")
     witness = receiver.create()
     with listening() as endpoint:
-        stream = receiver.create(delivery=_push(endpoint.url))
+        stream = receiver.create(delivery=push_to(endpoint.url))
         stream_id = stream["stream_id"]
         levels = [("LOW", "MEDIUM"), ("MEDIUM", "HIGH"), ("HIGH", "LOW")]
 
@@ -69,7 +65,7 @@ def test_S8_a_change_that_the_transmitter_makes_is_announced_before_it_stops(
 ) -> None:
     with transmitter(tmp_path_factory.mktemp("rig"), hold_s=2) as rig, listening() as endpoint:
         receiver = rig.receiver("s8")
-        stream_id = receiver.create(delivery=_push(endpoint.url))["stream_id"]
+        stream_id = receiver.create(delivery=push_to(endpoint.url))["stream_id"]
         receiver.set_status(stream_id, "paused")
         rig.say(revocation())
 
@@ -111,7 +107,7 @@ def test_S9_a_verification_comes_back_with_its_state(rig: Rig) -> None:
     receiver = rig.receiver("s9")
     polled = receiver.create()
     with listening() as endpoint:
-        pushed = receiver.create(delivery=_push(endpoint.url), events_requested=[])
+        pushed = receiver.create(delivery=push_to(endpoint.url), events_requested=[])
         states = {polled["stream_id"]: {"state": "VGhpcyBpcyBhbiBleGFtcGxl"}, pushed["stream_id"]: {}}
         for stream_id, members in states.items():
             answer = receiver.ask_verification(stream_id, **members)
@@ -175,7 +171,7 @@ def test_S10_nothing_inside_is_reached_however_it_is_named(tmp_path_factory: pyt
         port = inside.getsockname()[1]
         accepted = []
         for pattern in INSIDE:
-            body = {"delivery": _push(pattern.format(port=port))}
+            body = {"delivery": push_to(pattern.format(port=port))}
             answer = receiver.ask("POST", receiver.streams_url, body)
             accepted += [pattern] if answer.status != 400 else []
         assert accepted == [REBOUND]  # where a name leads is looked at each time it is connected to
@@ -194,7 +190,7 @@ def test_S10_a_redirect_is_not_followed(rig: Rig, status: int) -> None:
     with listening() as target:
         moved = Reply(status, {"Location": target.url})
         with listening(lambda _pushed, nth: moved if nth == 1 else Reply()) as endpoint:
-            stream = receiver.create(delivery=_push(endpoint.url))
+            stream = receiver.create(delivery=push_to(endpoint.url))
             receiver.ask_verification(stream["stream_id"])
             receiver.ask_verification(stream["stream_id"], state="later")
             _, again, later = (receiver.verified(one.text) for one in endpoint.wait(3)[:3])
@@ -210,7 +206,7 @@ def test_S11_the_authorization_header_is_sealed_in_the_store_and_in_no_log(
     with transmitter(tmp_path_factory.mktemp("rig"), log_level="DEBUG") as rig:
         receiver = rig.receiver("s11")
         with listening(lambda _pushed, nth: Reply(500 if nth == 1 else 202)) as endpoint:
-            stream = receiver.create(delivery=_push(endpoint.url, authorization_header=secret))
+            stream = receiver.create(delivery=push_to(endpoint.url, authorization_header=secret))
             receiver.change("PATCH", stream_id=stream["stream_id"], description="changed")
             receiver.ask_verification(stream["stream_id"])
             pushed = endpoint.wait(2)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from ssf_endpoint import Pushed, Reply, listening
-from ssf_receiver import CAEP, POLL, PUSH, SSF, Json, Receiver
+from ssf_receiver import CAEP, POLL, PUSH, SSF, Receiver, push_to
 from ssf_records import revocation
 from ssf_rig import Rig, transmitter
 from waiting import until
@@ -27,14 +27,10 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield rig
 
 
-def _push(url: str, **members: str) -> Json:
-    return {"method": PUSH, "endpoint_url": url, **members}
-
-
 def test_S1_a_stream_is_made_for_push_for_poll_and_without_a_word_for_poll(rig: Rig) -> None:
     receiver = rig.receiver("s1")
     with listening() as endpoint:
-        pushed = receiver.create(delivery=_push(endpoint.url), description="pushed")
+        pushed = receiver.create(delivery=push_to(endpoint.url), description="pushed")
         polled = receiver.create(delivery={"method": POLL})
         default = receiver.create()
 
@@ -43,7 +39,7 @@ def test_S1_a_stream_is_made_for_push_for_poll_and_without_a_word_for_poll(rig: 
         assert stream["events_supported"] == stream["events_delivered"] == SUPPORTED
         assert stream["min_verification_interval"] == 0
         assert receiver.read(stream["stream_id"]).json == stream
-    assert pushed["delivery"] == _push(endpoint.url)
+    assert pushed["delivery"] == push_to(endpoint.url)
     assert pushed["description"] == "pushed"
     for stream in (polled, default):
         assert stream["delivery"]["method"] == POLL
@@ -81,7 +77,7 @@ def test_S3_what_cannot_be_made_is_refused(rig: Rig, tmp_path_factory: pytest.Te
         "no encoding": b"\xff\xfe",
         "foreign method": {"delivery": {"method": "urn:example:carrier-pigeon"}},
         "push without an address": {"delivery": {"method": PUSH}},
-        "push to what is no address": {"delivery": _push("somewhere")},
+        "push to what is no address": {"delivery": push_to("somewhere")},
         "events that are no list": {"events_requested": SUPPORTED[0]},
     }
 
@@ -120,7 +116,7 @@ def test_S5_a_deleted_stream_is_gone_and_gets_nothing_more(rig: Rig) -> None:
     receiver = rig.receiver("s5")
     polled = receiver.create()
     with listening(lambda _pushed, _nth: Reply(503)) as endpoint:
-        pushed = receiver.create(delivery=_push(endpoint.url))
+        pushed = receiver.create(delivery=push_to(endpoint.url))
         rig.say(revocation())
         endpoint.wait(1)
 
@@ -149,7 +145,7 @@ def _quiet(pushed: Sequence[Pushed]) -> int:
 def _witness(rig: Rig, receiver: Receiver) -> None:
     """Say something anew and wait until another stream of the same receiver has it by push."""
     with listening() as other:
-        stream = receiver.create(delivery=_push(other.url))
+        stream = receiver.create(delivery=push_to(other.url))
         rig.say(revocation())
         other.wait(1)
         receiver.delete(stream["stream_id"])
@@ -193,8 +189,8 @@ def test_S6_a_stream_goes_over_from_poll_to_push_and_back(rig: Rig) -> None:
     rig.say(revocation())
     with listening() as endpoint:
         one = {"stream_id": stream["stream_id"]}
-        pushed = receiver.change("PATCH", **one, delivery=_push(endpoint.url))
-        assert (pushed.status, pushed.json["delivery"]) == (200, _push(endpoint.url))
+        pushed = receiver.change("PATCH", **one, delivery=push_to(endpoint.url))
+        assert (pushed.status, pushed.json["delivery"]) == (200, push_to(endpoint.url))
         (first, *_) = endpoint.wait(1)
         assert receiver.verified(first.text).event == SUPPORTED[0]
         back = receiver.change("PATCH", **one, delivery={"method": POLL})

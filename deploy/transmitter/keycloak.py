@@ -228,7 +228,7 @@ def main() -> int:
     try:
         relay = of_environment(os.environ)
     except KeyError as error:
-        logger.error("the setting %s is missing; see README.md beside this file", error.args[0])  # noqa: TRY400
+        logger.error("the setting %s is missing; see README.md beside this file", error.args[0])  # noqa: TRY400 - the sentence says it all
         return 2
     ack: list[str] = []
     errors: Json = {}

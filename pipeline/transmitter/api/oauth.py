@@ -124,7 +124,7 @@ async def issue(asked: Client, services: Having, response: Response) -> AccessTo
     response_class=Response,
     responses=refusals(400, 401),
     openapi_extra={
-        **form_body(token="What is to be taken back.", token_type_hint_="Not needed.", **_MEMBERS),  # noqa: S106
+        **form_body(token="What is to be taken back.", token_type_hint_="Not needed.", **_MEMBERS),  # noqa: S106 - a text
         **_HOW,
     },
 )
