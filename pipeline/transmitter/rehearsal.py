@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.moment import stable_id
-from pipeline.transmitter.happenings import reason
+from pipeline.transmitter.happenings import LANGUAGE, reason
 from pipeline.transmitter.records import Happening, Who
 from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.signing import open_signer
@@ -21,11 +21,11 @@ TEXT: Final = "This is a rehearsal: nothing happened."
 
 PAYLOADS: Final[Mapping[str, Mapping[str, Any]]] = {
     "session-revoked": {},
-    "risk-level-change": {"principal": "SESSION", "current_level": "LOW", "previous_level": "MEDIUM"},
+    "risk-level-change": {"current_level": "LOW", "previous_level": "MEDIUM"},
     "device-compliance-change": {"previous_status": "not-compliant", "current_status": "compliant"},
     "credential-change": {"credential_type": "app", "change_type": "update"},
 }
-"""The members of each event that are its own, saying what does least."""
+"""The members of each event that are its own and not `claims`, saying what does least."""
 
 
 class NoRehearsalError(LookupError):
@@ -56,7 +56,7 @@ def rehearse(made: Statements, stream_id: str, who: Who, now_ms: int) -> list[st
 
     Raises `NoRehearsalError` where there is no such stream, or it would take none of them.
     """
-    said = {"initiating_entity": "admin", "reason_admin": reason(TEXT)}
+    said = {"initiating_entity": "admin", "reason_admin": reason(TEXT), "reason_user": {LANGUAGE: TEXT}}
     cause = stable_id("rehearsal", now_ms)
     happenings = [
         Happening(event, cause, who, now_ms, {**payload, **said}) for event, payload in PAYLOADS.items()

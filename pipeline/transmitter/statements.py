@@ -23,6 +23,7 @@ from pipeline.transmitter.signing import Signer
 from pipeline.transmitter.store import Store
 from pipeline.transmitter.subjects import Subjects
 from pipeline.transmitter.tables import streams
+from pipeline.transmitter.texts import clean
 from pipeline.transmitter.wanted import unwanted
 from schemas.topics import REVOCATION_ACKS, SESSION_REVOCATIONS, SESSION_RISK
 
@@ -33,6 +34,8 @@ _COLUMNS: Final = tuple(
 )
 _NOTED: Final = (SESSION_REVOCATIONS, REVOCATION_ACKS)
 _MOST_TOLD: Final = 1000
+_NAME: Final = 64
+"""Characters of a tenant's name."""
 
 
 class Heard(NamedTuple):
@@ -125,7 +128,10 @@ class Statements:
         now_ms: int,
         taken: Taken,
     ) -> Iterator[tuple[_Draft, Claims]]:
-        """What is to be signed: wanted, not known yet, of a subject that has a name and is not taken out."""
+        """What is to be signed: wanted, not known yet, of a subject that has a name and is not taken out.
+
+        A command and its reminders may be heard together: they make one token.
+        """
         taken_out = self._taken_out.read(conn)
         drafts = list(_drafts(streams, happenings, taken, tenancy=self.tenancy))
         known = queue.known(conn, ((one.stream.stream_id, one.jti) for one in drafts))
@@ -140,6 +146,7 @@ class Statements:
             elif taken_out.get(stream.stream_id, NOBODY).has(claims["sub_id"]):
                 taken.unsent["excluded"] += 1
             else:
+                known.add((stream.stream_id, jti))
                 yield draft, claims
 
     def _signed(self, claimed: Sequence[tuple[_Draft, Claims]]) -> list[Signed]:
@@ -168,7 +175,7 @@ class Statements:
             "stream %s is not told of every %s in tenant %s: a principal has no name of form %s there. Name "
             "it in the file of SESSION_RISK_TRANSMITTER_SUBJECTS_FILE; where decisions leave with "
             "pseudonyms, only complex subjects are named, by their session",
-            *(stream.stream_id, happening.event, happening.who.tenant, stream.subject_form),
+            *(stream.stream_id, happening.event, clean(happening.who.tenant, _NAME), stream.subject_form),
         )
 
 
