@@ -18,6 +18,7 @@ from pipeline.transmitter import compliance, queue, revocations
 from pipeline.transmitter.claims import Claims, claims_of, jti_of, lane_of
 from pipeline.transmitter.excluding import excluded
 from pipeline.transmitter.happenings import happenings_of
+from pipeline.transmitter.namesakes import Namesakes
 from pipeline.transmitter.records import Happening, Signed, Stream
 from pipeline.transmitter.signing import Signer
 from pipeline.transmitter.store import Store
@@ -76,6 +77,7 @@ class Statements:
         self.subjects = subjects
         self.issuer = issuer
         self.tenancy = tenancy
+        self._namesakes = Namesakes(subjects)
         self._told: set[tuple[str, str, str]] = set()
 
     def take(self, heard: Sequence[Heard], now_ms: int) -> Taken:
@@ -132,6 +134,7 @@ class Statements:
             if out:
                 taken.unsent["excluded"] += 1
             else:
+                self._namesakes.look(draft.happening.who, draft.stream)
                 yield draft, claims
 
     def _named(self, drafts: Iterable[_Draft], now_ms: int, taken: Taken) -> Iterator[tuple[_Draft, Claims]]:
