@@ -37,7 +37,7 @@ class NoRehearsalError(LookupError):
 
 _WHY: Final[Mapping[str, str]] = {
     "status": "it is disabled",
-    "tenant": "it is of another tenant",
+    "tenant": "it is of another tenant, or with SESSION_RISK_TENANCY of none",
     "event": "it asked for no event there is",
     "unnamed": "the principal has no name there; see SESSION_RISK_TRANSMITTER_SUBJECTS_FILE",
     "excluded": "its receiver took this subject out",
@@ -45,10 +45,14 @@ _WHY: Final[Mapping[str, str]] = {
 }
 
 
-def statements(store: Store, settings: TransmitterSettings, now_ms: int) -> Statements:
-    """What says things in *store* as *settings* have it; raises `SubjectsError` or `StoreError`."""
+def statements(store: Store, settings: TransmitterSettings, now_ms: int, *, tenancy: bool) -> Statements:
+    """What says things in *store* as *settings* and *tenancy* have it.
+
+    Raises `SubjectsError` or `StoreError`.
+    """
     signer = open_signer(store, settings.alg, settings.rsa_bits, now_ms)
-    return Statements(store, signer, Subjects.load(settings.subjects_file), settings.issuer)
+    subjects = Subjects.load(settings.subjects_file)
+    return Statements(store, signer, subjects, settings.issuer, tenancy=tenancy)
 
 
 def rehearse(made: Statements, stream_id: str, who: Who, now_ms: int) -> list[str]:
