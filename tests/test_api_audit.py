@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ import pytest
 from api_calls import Api, new_api
 from pipeline.transmitter import audit
 from pipeline.transmitter.api import tallies
-from pipeline.transmitter.api.tallies import AGAIN_MS, SINGLY
+from pipeline.transmitter.api.tallies import AGAIN_MS, SINGLY, Tallies
 from pipeline.transmitter.audit import Noted
+from pipeline.transmitter.store import Store
+from stores import NOW
 
 GUESS = "a guess"
 HERE = "192.0.2.7"
@@ -129,3 +133,22 @@ def test_a_receiver_that_asks_too_often_is_counted_by_name(tmp_path: Path) -> No
         Noted(api.now, "1 more refused call", 429, "idp", HERE),
     ]
     api.services.store.close()
+
+
+def test_what_many_threads_count_at_once_is_one_row_with_their_number(store: Store) -> None:
+    written = Tallies(store)
+
+    def refuse(number: int) -> None:
+        written.bounded(Noted(NOW + number, "POST /ssf/verify", 401, None, HERE), "somebody")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(refuse, range(400)))
+    written.whole(Noted(NOW + 60_000, "GET /ssf/stream", 200, "idp", HERE))
+
+    with store.read() as conn:
+        found = [(one.action, one.status) for one in reversed(audit.recent(conn, 1000))]
+    assert Counter(found) == {
+        ("POST /ssf/verify", 401): SINGLY,
+        (f"{400 - SINGLY} more refused calls", 401): 1,
+        ("GET /ssf/stream", 200): 1,
+    }
