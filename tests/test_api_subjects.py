@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from api_calls import Api, new_api
+from api_calls import Api
 from pipeline.transmitter.api import subjects
 from pipeline.transmitter.identifiers import fault
 from pipeline.transmitter.tables import stream_subjects
@@ -61,19 +60,7 @@ WRONG: list[Any] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    api = new_api(tmp_path_factory.mktemp("api"), requests_per_minute=10_000)
-    yield api
-    api.services.store.close()
-
-
-@pytest.fixture(scope="module")
-def token(api: Api) -> str:
-    return api.token()
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def stream(api: Api, token: str) -> str:
     return str(api.stream(token)["stream_id"])
 

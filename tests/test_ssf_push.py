@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -19,10 +19,8 @@ LONG_S = 1000.0
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    folder = tmp_path_factory.mktemp("rig")
-    with transmitter(folder, push_attempts=ATTEMPTS, push_backoff_s=0.05, push_backoff_max_s=0.2) as rig:
-        yield rig
+def rig_settings() -> dict[str, Any]:
+    return {"push_attempts": ATTEMPTS, "push_backoff_s": 0.05, "push_backoff_max_s": 0.2}
 
 
 def _stream(receiver: Receiver, endpoint: Endpoint, **members: str) -> Json:

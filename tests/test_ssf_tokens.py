@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import jwt
@@ -50,12 +49,6 @@ FORMATS = {
     "opaque": {"format", "id"},
 }
 """RFC 9493 §3.2: the members of each format, and no other."""
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with transmitter(tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
 
 
 @pytest.fixture(scope="module")

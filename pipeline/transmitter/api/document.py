@@ -35,6 +35,7 @@ _WORDS: Final[Mapping[int, str]] = {
     408: "The body did not come in time.",
     409: "The receiver has as many streams as it may have.",
     413: "The body is too long.",
+    414: "The address is too long.",
     429: "Too often; `Retry-After` says when again.",
     500: "A mistake of the transmitter's.",
     503: "The store, or what is behind, does not answer just now; `Retry-After` says when again.",
@@ -49,7 +50,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {"model": Refusal, "description": _WORDS[status]}
         | ({"headers": headers[status]} if status in headers and status != 403 else {})
-        for status in sorted({*statuses, 408, 413, 429, 500, 503})
+        for status in sorted({*statuses, 408, 413, 414, 429, 500, 503})
     }
 
 
