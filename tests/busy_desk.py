@@ -1,0 +1,21 @@
+"""A session scorer under a policy for which little must happen, and a colleague who lets time go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.scorer import Options
+from playing import Desk, Event
+from samples import call
+from streams import BUSY, OddTotals
+
+OBSERVING = f'mode = "observe"\n{BUSY}'
+
+
+def desk(policy: str = BUSY, **options: Any) -> Desk:
+    return Desk(policy, OddTotals(), Options(**options))
+
+
+def others(start: int, until: int) -> list[Event]:
+    """Somebody else goes on, so that time does."""
+    return [call(at, session_id="ben", principal_id="ben") for at in range(start, until, 5)]
