@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.scorer import Options
 from playing import Desk, Event
-from samples import call
+from samples import auth, call, feedback
 from streams import BUSY, OddTotals
 
 OBSERVING = f'mode = "observe"\n{BUSY}'
@@ -14,6 +14,14 @@ OBSERVING = f'mode = "observe"\n{BUSY}'
 
 def desk(policy: str = BUSY, **options: Any) -> Desk:
     return Desk(policy, OddTotals(), Options(**options))
+
+
+def fallen(**options: Any) -> Desk:
+    """A desk that has just commanded to revoke session s-1."""
+    one = desk(**options)
+    one.play(auth(0))
+    one.play(feedback(1, verdict="confirmed_compromised"))
+    return one
 
 
 def others(start: int, until: int) -> list[Event]:

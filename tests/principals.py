@@ -11,6 +11,7 @@ from schemas import topics
 
 HOME = {"device_id": "phone-1", "ip": "192.0.2.1", "asn": 64500, "country": "DE", "user_agent": "Firefox/140"}
 CAFE = {**HOME, "ip": "198.51.100.1", "asn": 64501}
+VPN = {"asn": 64880, "ip": "203.0.113.9", "network_type": "vpn"}
 
 
 def principal() -> Player:
@@ -24,6 +25,3 @@ def known(said: list[Said]) -> list[tuple[Any, ...]]:
 
 def heard(said: list[Said], *members: str) -> list[tuple[Any, ...]]:
     return [tuple(one.get(name) for name in members) for one in of(said, topics.SESSION_CONTEXT)]
-
-
-VPN = {"asn": 64880, "ip": "203.0.113.9", "network_type": "vpn"}

@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from histories import (
-    AGENT,
-    CLEAN,
-    ON,
-    ms,
-    others,
-)
+from histories import AGENT, CLEAN, ON, ms, others
 from playing import Event
 from samples import auth, call, feedback, telemetry
 

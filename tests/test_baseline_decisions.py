@@ -3,16 +3,7 @@
 from __future__ import annotations
 
 from habit_histories import NINE, TERRAFORM, doing, reading, sensitive
-from histories import (
-    BLIND,
-    CREATE,
-    GRANT,
-    KEY,
-    days,
-    now,
-    today,
-    various,
-)
+from histories import BLIND, CREATE, GRANT, KEY, days, now, today, various
 from pipeline.rules import BIT, RULES
 from playing import Event, of, replayed
 from samples import auth, call

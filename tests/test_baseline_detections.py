@@ -21,18 +21,7 @@ from habit_histories import (
     sharing,
     workers,
 )
-from histories import (
-    BLIND,
-    CREATE,
-    GRANT,
-    KEY,
-    Row,
-    days,
-    now,
-    repeated,
-    today,
-    various,
-)
+from histories import BLIND, CREATE, GRANT, KEY, Row, days, now, repeated, today, various
 from playing import found, replayed
 
 DEVICES = ("phone-1", "laptop-1", "tablet-1", "watch-1")

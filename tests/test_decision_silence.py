@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from deciding import QUIET, REVOKED, brief, session
 
 # --- one device -------------------------------------------------------------------------------------------
@@ -48,12 +52,6 @@ def test_silence_revokes_nobody_and_asks_nobody_while_the_whole_fleet_is_silent(
     assert held.suppressed == (
         "held by the guard: many of the tenant's devices are silent, their way here may be broken"
     )
-
-
-def test_what_is_more_than_silence_revokes_also_while_the_fleet_is_silent() -> None:
-    one = session(fleet_silent=True)
-
-    assert brief(one.see(0, "telemetry_silent_while_active", "device_rooted")) == REVOKED
 
 
 def test_an_unanswered_step_up_of_a_silent_fleet_revokes_nobody_either() -> None:
@@ -121,12 +119,6 @@ def test_a_factor_answers_for_no_silence_where_other_devices_are_heard() -> None
     assert brief(one.see(60, "telemetry_silent_while_active")) == REVOKED
 
 
-def test_what_is_more_than_silence_revokes_also_where_no_device_is_heard() -> None:
-    one = session(fleet_unheard=True)
-
-    assert brief(one.see(0, "telemetry_silent_while_active", "device_rooted")) == REVOKED
-
-
 def test_an_agent_cannot_be_asked_and_a_policy_need_not_ask() -> None:
     agent, strict = session(kind="agent"), session("[guard]\nask_unheard = false")
     agent.fleet_unheard = strict.fleet_unheard = True
@@ -134,3 +126,15 @@ def test_an_agent_cannot_be_asked_and_a_policy_need_not_ask() -> None:
     decided = [one.see(0, "telemetry_silent_while_active") for one in (agent, strict)]
 
     assert [bool(one.revoke) for one in decided] == [True, True]
+
+
+# --- more than silence ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fleet", [{"fleet_silent": True}, {"fleet_unheard": True}], ids=["silent", "unheard"]
+)
+def test_what_is_more_than_silence_revokes_whatever_is_heard_of_the_fleet(fleet: dict[str, Any]) -> None:
+    one = session(**fleet)
+
+    assert brief(one.see(0, "telemetry_silent_while_active", "device_rooted")) == REVOKED

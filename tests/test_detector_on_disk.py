@@ -30,11 +30,11 @@ from models.detectors.trained import of_parts
 from models.features import FEATURE_SET
 from models.npz import pack
 from role_samples import sample_roles
-from toy_detectors import TRAINED, refined
+from toy_detectors import REFINED, TRAINED
 
 
 def test_parts_are_the_whole_of_a_detector() -> None:
-    detector = refined()
+    detector = REFINED
 
     again = of_parts("toy", "components", detector.parts)
 
@@ -46,7 +46,7 @@ def test_parts_are_the_whole_of_a_detector() -> None:
 
 
 def test_the_id_covers_every_array() -> None:
-    detector = refined()
+    detector = REFINED
     ids = {detector.id}
     for part, arrays in detector.parts.items():
         for name, array in arrays.items():
@@ -73,7 +73,7 @@ def test_other_files_lie_beside_the_detector(tmp_path: Path) -> None:
 
 def test_a_file_cannot_take_the_name_of_a_part_of_the_detector(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"detector\.npz, second\.npz holds a part of the detector"):
-        save(refined(), tmp_path, {}, {file_of(part): b"" for part in ("second", "detector")})
+        save(REFINED, tmp_path, {}, {file_of(part): b"" for part in ("second", "detector")})
 
 
 def _card(directory: Path, **members: Any) -> None:

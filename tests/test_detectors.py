@@ -1,4 +1,4 @@
-"""What every detector promises, asked of each in the table."""
+"""What every detector promises, asked of each in the table, and of one with a second stage."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.artefact import (
-    ARRAYS,
-    CARD,
-    load,
-    save,
-)
+from models.artefact import ARRAYS, CARD, load, save
 from models.columns import KINDS
 from models.detector import BANDS, NoDetector
 from models.detectors.methods import METHODS
 from models.detectors.trained import COHORTS, Cohorts, Trained, fit
-from toy_detectors import TRAINED, every_variant, learned
+from toy_detectors import TRAINED, every_detector, every_variant, learned
 from toy_traffic import AGENT, COUNT, HUMAN, kinds_of, seen_of, traffic
 
 
@@ -40,7 +35,7 @@ def test_another_seed_gives_another_detector(method: str) -> None:
     assert learned(method, seed=8).id != TRAINED[method, "calibrated"].id
 
 
-@every_variant
+@every_detector
 def test_a_detector_comes_back_from_disk_bit_for_bit(tmp_path: Path, detector: Trained) -> None:
     save(detector, tmp_path, {"trained_on": "toy"})
     seen, kinds = seen_of(traffic(300, 3)), kinds_of(300)
@@ -52,7 +47,7 @@ def test_a_detector_comes_back_from_disk_bit_for_bit(tmp_path: Path, detector: T
     assert again.explain(traffic(1, 3)[0] * 50, HUMAN, 5) == detector.explain(traffic(1, 3)[0] * 50, HUMAN, 5)
 
 
-@every_variant
+@every_detector
 def test_bands_are_shares_of_what_was_learned(detector: Trained) -> None:
     seen, kinds = seen_of(traffic(2_400, 1)), kinds_of(2_400)
 
@@ -88,7 +83,7 @@ def test_whatever_is_seen_is_scored_between_nothing_and_one(detector: Trained, v
     assert ((scores >= 0) & (scores < 1)).all()
 
 
-@every_variant
+@every_detector
 def test_what_is_far_from_normal_in_everything_is_odder_than_normal_traffic(detector: Trained) -> None:
     far = detector.score(seen_of(traffic(50, 4) * 1e4 + 1e4), kinds_of(50))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from histories import BERLIN, MUNICH
 from pipeline.lessons import MOST_DOUBTED
 from principals import CAFE, HOME, heard, known, principal
@@ -42,20 +44,17 @@ def test_a_revoked_session_teaches_nothing_any_more() -> None:
     assert known(one.play(activity(90, session_id="s-2", **HOME))) == [(True, True, True, True)]
 
 
-def test_what_a_revoked_session_taught_holds_when_an_analyst_vouches_for_it() -> None:
+@pytest.mark.parametrize(
+    "words", [[(70, "revoked"), (80, "vouched")], [(70, "vouched"), (70, "revoked")]],
+    ids=["afterwards", "beforehand"],
+)  # fmt: skip
+def test_what_a_revoked_session_taught_holds_when_an_analyst_vouches_for_it(
+    words: list[tuple[float, str]],
+) -> None:
     one = principal()
     one.each(activity(0, **HOME), activity(60, session_id="trip", **CAFE))
-    one.play(activity(70, session_id="trip", kind="revoked"))
 
-    one.play(activity(80, session_id="trip", kind="vouched"))
-
-    assert known(one.play(activity(90, session_id="s-2", **CAFE))) == [(True, True, True, True)]
-
-
-def test_a_session_vouched_for_beforehand_teaches_whatever_becomes_of_it() -> None:
-    one = principal()
-    one.each(activity(0, **HOME), activity(60, session_id="trip", **CAFE))
-    one.each(*(activity(70, session_id="trip", kind=kind) for kind in ("vouched", "revoked")))
+    one.each(*(activity(at, session_id="trip", kind=kind) for at, kind in words))
 
     assert known(one.play(activity(90, session_id="s-2", **CAFE))) == [(True, True, True, True)]
 

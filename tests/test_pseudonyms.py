@@ -20,13 +20,7 @@ from samples import T0
 from schemas.decode import encode
 from schemas.export import EXAMPLES
 from schemas.naming import KEYED_TOPICS, NAMING, NAMING_OBJECTS, Naming
-from schemas.topics import (
-    DEAD_LETTERS,
-    DEVICE_TELEMETRY,
-    SESSION_CHALLENGES,
-    SESSION_REVOCATIONS,
-    TOPICS,
-)
+from schemas.topics import DEAD_LETTERS, DEVICE_TELEMETRY, SESSION_CHALLENGES, SESSION_REVOCATIONS, TOPICS
 
 # --- what a pseudonym is ----------------------------------------------------------------------------------
 

@@ -15,10 +15,7 @@ from pipeline.scenarios import find_directory
 from pipeline.script import stories
 from pseudonym_keys import OLDER, ONE, SECRET, TWO
 from samples import T0
-from schemas.topics import (
-    SESSION_REVOCATIONS,
-    SESSION_RISK,
-)
+from schemas.topics import SESSION_REVOCATIONS, SESSION_RISK
 
 
 def _file(folder: Path, *lines: str) -> Path:

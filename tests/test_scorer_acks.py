@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from busy_desk import desk, others
-from playing import Desk, Event, of
-from samples import ack, auth, call, feedback
+from busy_desk import fallen, others
+from playing import Event, of
+from samples import ack, call
 from schemas import topics
-
-
-def fallen() -> Desk:
-    one = desk()
-    one.play(auth(0))
-    one.play(feedback(1, verdict="confirmed_compromised"))
-    return one
 
 
 def test_a_revocation_is_sent_again_with_its_id_each_time_after_twice_as_long() -> None:

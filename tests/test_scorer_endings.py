@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from busy_desk import OBSERVING, desk, others
+from busy_desk import OBSERVING, desk, fallen, others
 from models.state import Names
 from pipeline.outbox import row_key
 from playing import Desk, Event
@@ -115,9 +115,7 @@ def test_no_more_sessions_are_held_than_allowed_and_the_longest_idle_go_first() 
 
 
 def test_a_revocation_nobody_acknowledged_is_not_evicted() -> None:
-    one = desk(max_sessions=5)
-    one.play(auth(0))
-    one.play(feedback(1, verdict="confirmed_compromised"))
+    one = fallen(max_sessions=5)
     for at in range(2, 40):
         one.play(auth(at, session_id=f"n-{at}"))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from busy_desk import desk
+from busy_desk import desk, fallen
 from models.state import Names, decode
 from pipeline.outbox import row_key
 from pipeline.rules import RULES
 from playing import Desk, Event, Rec, chunks, record, topic_of
-from samples import T0, auth, call, feedback
+from samples import T0, auth, call
 from schemas import topics
 from streams import BUSY, CUTS, STREAMS
 
@@ -71,9 +71,7 @@ def test_a_row_is_read_back_bit_for_bit() -> None:
 
 
 def test_an_unacknowledged_revocation_is_sent_again_by_whoever_takes_over() -> None:
-    one = desk()
-    one.play(auth(0))
-    one.play(feedback(1, verdict="confirmed_compromised"))
+    one = fallen()
 
     other = one.restarted()
     other.each(*(call(at, session_id="ben") for at in range(2, 60, 5)))

@@ -34,7 +34,10 @@ def labelled(attacked: int, honest: int, seed: int = 5) -> Labels:
     return Labels(seen_of(values), kinds_of(len(values)), attack, sessions)
 
 
-def refined(method: str = "components") -> Trained:
-    """A detector with a second stage."""
-    values = traffic(2_400, 1)
-    return TRAINED[method, "calibrated"].with_labels(labelled(10, 40), seen_of(values), kinds_of(2_400))
+REFINED = TRAINED["components", "calibrated"].with_labels(
+    labelled(10, 40), seen_of(traffic(2_400, 1)), kinds_of(2_400)
+)
+"""A detector with a second stage."""
+every_detector = pytest.mark.parametrize(
+    "detector", [*TRAINED.values(), REFINED], ids=[*map("-".join, VARIANTS), "second stage"]
+)
