@@ -26,7 +26,6 @@ from schemas.topics import TOPICS
 __all__ = ["ocsf"]  # a fixture
 
 LATE = 2**53
-
 Json = dict[str, Any]
 
 
