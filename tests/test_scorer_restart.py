@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from busy_desk import desk, fallen
+from busy_desk import desk, fallen, others
 from models.state import Names, decode
 from pipeline.outbox import row_key
 from pipeline.rules import RULES
-from playing import Desk, Event, Rec, chunks, record, topic_of
-from samples import T0, auth, call
+from playing import Desk, Event, Rec, chunks, read, record, topic_of
+from samples import T0, auth, call, context
 from schemas import topics
 from streams import BUSY, CUTS, STREAMS
 
@@ -49,12 +49,33 @@ def test_a_worker_that_takes_over_anywhere_commands_the_same(
             one.play(auth(session_id="s-9", occurred_at=last + slot * one.options.sweep_ms))
 
     assert {*first.revoked(), *second.revoked()} >= set(whole.revoked())
-    assert _flags(second) == _flags(whole)
+    held, kept = _flags(second), _flags(whole)
+    assert {key: flags for key, flags in held.items() if key in kept} == kept
+    # Whoever takes over may forget later: it sweeps a slot later, and a chunk may have come again.
+    for one in (whole, second):
+        one.play(auth(session_id="s-9", occurred_at=last + 400_000))
+    assert set(second.rows) == set(whole.rows) == {row_key(Names("default", "s-9").pack())}
 
 
 def _flags(one: Desk) -> dict[bytes, tuple[int, int]]:
     rows = {key: decode(value)[0][0] for key, value in one.rows.items()}
     return {key: (int(row["flags"]) & 6, int(row["seen_at"])) for key, row in rows.items()}
+
+
+def test_a_context_that_comes_again_after_its_session_was_forgotten_begins_a_row_that_goes_unheard() -> None:
+    contexts = [context(140, session_id="s-2", heard_at=T0 + 140_000), context(170, heard_at=T0 + 170_000)]
+    one, key = desk(UNGUARDED), row_key(Names("default", "s-2").pack())
+    one.play(call(0), call(0, session_id="s-2"), call(70), call(140))
+    one.play(*contexts)  # by the end of which s-2 has been idle for too long
+    assert key not in one.rows
+
+    other = one.restarted()
+    other.take(topics.SESSION_CONTEXT, [record(event, at) for at, event in enumerate(contexts)])
+    held = key in other.rows
+    other.each(*others(180, 330))
+
+    assert (held, key in other.rows) == (True, False)
+    assert [said for said in read(other.messages) if "s-2" in (said.key, said.body.get("session_id"))] == []
 
 
 def test_a_row_is_read_back_bit_for_bit() -> None:
