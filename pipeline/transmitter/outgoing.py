@@ -18,6 +18,9 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from pipeline.transmitter.addresses import Allowed, read
@@ -28,6 +31,9 @@ from pipeline.transmitter.settings import TransmitterSettings
 LONGEST_URL: Final = 2048
 LONGEST_ANSWER: Final = 16_384
 """Bytes of an answer that are read; an error of RFC 8935 §2.3 is a few hundred."""
+
+NAMES_KEPT_S: Final = 30
+"""How long it is remembered where a name leads. What is connected stays so while it is in use."""
 
 HEADERS: Final = {
     "Content-Type": "application/secevent+jwt",  # RFC 8935 §2.1
@@ -75,11 +81,11 @@ class Outgoing:
         check_url(url, settings)
         self.url = url
         self._to = _read(url)
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             resolver=_Resolver(),
             socket_factory=guard(_allowed(settings), self._to.host or ""),
             limit=settings.push_at_once,
-            ttl_dns_cache=30,
+            ttl_dns_cache=NAMES_KEPT_S,
             ssl=tls,
         )
         self._session = aiohttp.ClientSession(
@@ -134,6 +140,20 @@ def guard(allowed: Allowed, host: str) -> Callable[[AddressInfo], socket.socket]
         return socket.socket(family, kind, protocol)
 
     return make
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Takes a connection again only if nothing came on it meanwhile.
+
+    What a receiver says unasked would be read as its answer to the next token, which it may never have got.
+    """
+
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
+        while (found := await super()._get(key, traces)) is not None:
+            if found.protocol is not None and not found.protocol.should_close:
+                break
+            found.close()
+        return found
 
 
 class _Resolver(AbstractResolver):
