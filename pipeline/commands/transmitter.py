@@ -14,7 +14,7 @@ import click
 
 from pipeline.console import as_json, grid, moment, print_json, screen
 from pipeline.settings import load, load_transmitter
-from pipeline.transmitter import audit, queue, receivers, signing
+from pipeline.transmitter import audit, queue, receivers, revoking, signing
 from pipeline.transmitter.opening import store_of
 from pipeline.transmitter.queue import DeadLetter
 from pipeline.transmitter.records import Who
@@ -176,10 +176,11 @@ def list_clients(*, as_json: bool) -> None:
 def revoke(*, name: str) -> None:
     """Revoke the receiver NAME: its tokens end at once, and its streams are disabled.
 
-    Exit code 1 if there is none of this name that is not revoked already.
+    Where it is pushed to, a transmitter that runs on this store tells it so. Exit code 1 if there is none of
+    this name that is not revoked already.
     """
-    with _store() as store, store.begin() as conn:
-        if not receivers.revoke(conn, name, _now()):
+    with _store() as store:
+        if not revoking.revoke(store, load_transmitter(), name, _now()):
             raise NothingToDoError(f"{name}: there is no receiver of this name that is not revoked")
     click.echo(f"{name} is revoked")
 

@@ -18,6 +18,8 @@ from pipeline.rights import Right
 from pipeline.settings import Settings, SettingsError, limits_of
 from pipeline.signals import end_if_told
 from pipeline.topic_admin import NeededTopic, check_topics, reach
+from pipeline.transmitter import streams
+from pipeline.transmitter.announcing import Announcer
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.declared import BadStreamsError, Declared, bring, read_streams
 from pipeline.transmitter.happenings import TOPICS as READ
@@ -70,27 +72,30 @@ def prepare(
 ) -> Means:
     """Open the store, with a key that signs and the streams that are declared; raises as `start` does."""
     subjects = Subjects.load(own.subjects_file)
-    streams = [] if own.streams_file is None else _declared(own.streams_file, own)
+    declared = [] if own.streams_file is None else _declared(own.streams_file, own)
     store = store_of(own)
     signer = open_signer(store, own.alg, own.rsa_bits, clock())
-    _bring(store, streams)
+    _bring(store, declared, Announcer(own.issuer, signer))
     return Means(connection, bounds, own, store, signer, subjects, Bell(), shown)
 
 
 def _declared(path: Path, own: TransmitterSettings) -> list[Declared]:
     """Read the streams of the operator's file; an address that is never pushed to is refused here already."""
-    streams = read_streams(path)
-    for url in {one.stream.endpoint_url for one in streams} - {None}:
+    declared = read_streams(path)
+    for url in {one.stream.endpoint_url for one in declared} - {None}:
         try:
             check_url(str(url), own)
         except ForbiddenUrlError as error:
             raise BadStreamsError(f"{path}: endpoint_url {url}: {error}") from None
-    return streams
+    return declared
 
 
-def _bring(store: Store, streams: list[Declared]) -> None:
+def _bring(store: Store, declared: list[Declared], announcer: Announcer) -> None:
+    """Make the declared streams of the store those of the file, and tell them of another status."""
     with store.begin() as conn:
-        brought = bring(conn, store.sealer, streams, clock())
+        before = streams.every(conn, store.sealer)
+        brought = bring(conn, store.sealer, declared, clock())
+        announcer.changed(conn, before, streams.every(conn, store.sealer), clock())
     for what, names in (("new", brought.added), ("changed", brought.changed), ("removed", brought.removed)):
         if names:
             logger.info("declared streams, %s: %s", what, ", ".join(names))
