@@ -127,8 +127,9 @@ def _delivered_or(store: Any, jti: str, other: Any) -> bool:
 
 @pytest.mark.parametrize("moves", [True, False])
 def test_a_stream_that_gets_another_address_or_authorization_is_tried_anew_at_once(
-    tmp_path: Path, moves: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: bool
 ) -> None:
+    monkeypatch.setattr("pipeline.transmitter.circuit.PROBE_S", 86_400.0)
     store = new_store(tmp_path)
 
     async def main(before: Receiver, after: Receiver) -> None:

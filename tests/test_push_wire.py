@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.transmitter.outgoing import Outgoing, trusted
 from pipeline.transmitter.settings import TransmitterSettings
+from pushes_of_tests import seen
 from sets_of_tests import unsigned
 from stores import NOW
 from waiting import PATIENCE
@@ -71,12 +72,12 @@ def pushed(play: Play, times: int = 1, **members: Any) -> list[tuple[str, str, i
         async with served(play) as port:
             outgoing = Outgoing(f"http://127.0.0.1:{port}/events", settings(**members), trusted())
             try:
-                seen: list[tuple[str, str, int | None]] = []
+                came_to: list[tuple[str, str, int | None]] = []
                 for _ in range(times):
                     answer, status = await asyncio.wait_for(outgoing.push(JWT, None, NOW), PATIENCE)
-                    seen.append((answer.verdict, answer.error, status))
+                    came_to.append((answer.verdict, answer.error, status))
                     await asyncio.sleep(0.2)  # what is said unasked has come
-                return seen
+                return came_to
             finally:
                 await outgoing.close()
 
@@ -141,16 +142,16 @@ def test_a_202_whose_body_never_comes_is_delivered_and_not_waited_for() -> None:
     assert pushed(slow, times=2, push_timeout_s=60) == [("delivered", "", 202)] * 2
 
 
-async def _hints(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
-    await request(reader)
-    while True:
-        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
-        await writer.drain()
-        await asyncio.sleep(0.001)
+@pytest.mark.parametrize("at_once", [1, 1000], ids=["one by one", "many at once"])
+def test_who_hints_without_end_is_not_listened_to_until_the_time_is_over(at_once: int) -> None:
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await request(reader)
+        while not writer.is_closing():
+            writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * at_once)
+            await writer.drain()
+            await asyncio.sleep(0.001)
 
-
-def test_hints_without_end_are_given_up_in_time() -> None:
-    assert pushed(_hints, push_timeout_s=0.5) == [("retry", "timeout", None)]
+    assert pushed(play, push_timeout_s=10 * PATIENCE) == [("retry", "bad_answer", None)]
 
 
 async def _hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, nth: int) -> None:
@@ -181,6 +182,30 @@ def test_a_token_is_not_delivered_by_an_answer_that_was_said_unasked(after: floa
             writer.write(REFUSED)
 
     assert pushed(play, times=2) == [("delivered", "", 202), ("bury", "invalid_audience", 400)]
+
+
+def test_who_answers_without_end_unasked_is_broken_off_with() -> None:
+    broken_off_after: list[int] = []
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await request(reader)
+        writer.write(ACCEPTED)
+        said = 0
+        while said < 1000 and not writer.is_closing():
+            await asyncio.sleep(0.001)
+            writer.write(ACCEPTED)
+            said += 1
+        broken_off_after.append(said)
+
+    async def main() -> None:
+        async with served(play) as port:
+            outgoing = Outgoing(f"http://127.0.0.1:{port}/", settings(), trusted())
+            await outgoing.push(JWT, None, NOW)
+            await seen("that it was broken off", lambda: bool(broken_off_after))
+            await outgoing.close()
+
+    asyncio.run(main())
+    assert 16 <= broken_off_after[0] < 1000
 
 
 def test_a_late_answer_to_one_token_is_not_taken_for_that_to_the_next() -> None:

@@ -19,6 +19,9 @@ from pipeline.transmitter.settings import TransmitterSettings
 DOWN_AFTER: Final = 2
 """Failures with no answer between them: one alone may be a connection that was closed for being idle."""
 
+PROBE_S: Final = 30.0
+"""Longest pause while it is down, seconds: a push costs little, and what waits for its return is urgent."""
+
 OVERLOADED: Final = ("http_429", "http_503")
 """Errors whose `Retry-After` is of the receiver as a whole (RFC 6585 §4, RFC 9110 §15.6.4)."""
 
@@ -81,7 +84,7 @@ class Circuit:
         if not self._failures or begun_ms > self._failed_last:  # else it fails together with the one before
             self._rounds += 1
             self._failed_last = now_ms
-            settings = self._settings
-            pause = pause_ms(self._rounds, settings.push_backoff_s, settings.push_backoff_max_s, self._rng)
+            longest_s = min(PROBE_S, self._settings.push_backoff_max_s)
+            pause = pause_ms(self._rounds, self._settings.push_backoff_s, longest_s, self._rng)
             self._again_at = now_ms + pause
         self._failures += 1

@@ -18,14 +18,12 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 from yarl import URL
 
 from pipeline.transmitter.addresses import Allowed, read
 from pipeline.transmitter.answers import Answer, of_failure, of_status
 from pipeline.transmitter.backoff import retry_after_ms
+from pipeline.transmitter.connections import Connector
 from pipeline.transmitter.settings import TransmitterSettings
 
 LONGEST_URL: Final = 2048
@@ -81,7 +79,7 @@ class Outgoing:
         check_url(url, settings)
         self.url = url
         self._to = _read(url)
-        connector = _Connector(
+        connector = Connector(
             resolver=_Resolver(),
             socket_factory=guard(_allowed(settings), self._to.host or ""),
             limit=settings.push_at_once,
@@ -140,20 +138,6 @@ def guard(allowed: Allowed, host: str) -> Callable[[AddressInfo], socket.socket]
         return socket.socket(family, kind, protocol)
 
     return make
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Takes a connection again only if nothing came on it meanwhile.
-
-    What a receiver says unasked would be read as its answer to the next token, which it may never have got.
-    """
-
-    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
-        while (found := await super()._get(key, traces)) is not None:
-            if found.protocol is not None and not found.protocol.should_close:
-                break
-            found.close()
-        return found
 
 
 class _Resolver(AbstractResolver):
