@@ -32,7 +32,8 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = partial(_Wary, loop=self._loop)
+        made: type[ResponseHandler] = _Wary
+        self._factory = partial(made, loop=self._loop)
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         while (found := await super()._get(key, traces)) is not None:
