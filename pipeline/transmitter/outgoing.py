@@ -23,7 +23,7 @@ from yarl import URL
 from pipeline.transmitter.addresses import Allowed, read
 from pipeline.transmitter.answers import Answer, of_failure, of_status
 from pipeline.transmitter.backoff import retry_after_ms
-from pipeline.transmitter.connections import Connector
+from pipeline.transmitter.connector import Connector
 from pipeline.transmitter.settings import TransmitterSettings
 
 LONGEST_URL: Final = 2048
