@@ -64,6 +64,7 @@ def revive(conn: Connection, which: Iterable[int] | str, now_ms: int) -> int:
     """
     back = {"state": "queued", "attempts": 0, "due_at": now_ms, "created_at": now_ms, "ended_at": None}
     here = select(streams.c.stream_id).where(streams.c.status != "disabled")
+    conn.execute(here.order_by(streams.c.stream_id).with_for_update(read=True)).all()  # none ends meanwhile
     some = update(sets).where(DEAD, sets.c.jwt.is_not(None), sets.c.stream_id.in_(here)).values(back)
     if isinstance(which, str):
         return conn.execute(some.where(sets.c.stream_id == which)).rowcount

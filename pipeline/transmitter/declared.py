@@ -122,7 +122,7 @@ def bring(conn: Connection, sealer: Sealer, declared: Sequence[Declared], now_ms
 
     What happened to a stream stays: when it was made, and its status unless the file says one.
     """
-    there = {stream.stream_id: stream for stream in streams.every(conn, sealer) if stream.declared}
+    there = {stream.stream_id: stream for stream in streams.declared(conn, sealer)}
     added, changed = [], []
     for one in declared:
         old = there.pop(one.stream.stream_id, None)

@@ -20,7 +20,8 @@ from pipeline.transmitter.excluding import NOBODY, TakenOut
 from pipeline.transmitter.happenings import happenings_of
 from pipeline.transmitter.records import Happening, Signed, Stream
 from pipeline.transmitter.signing import Signer
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import Store, only_one
+from pipeline.transmitter.streams import alive
 from pipeline.transmitter.subjects import Subjects
 from pipeline.transmitter.tables import streams
 from pipeline.transmitter.wanted import unwanted
@@ -95,6 +96,7 @@ class Statements:
         if claimed or devices or any(topic in _NOTED for topic, _ in heard):
             signed = self._signed(claimed)
             with self.store.begin() as conn:
+                only_one(conn, "records")  # two may lead for a moment: what the other wrote is seen
                 _put(conn, signed, now_ms, taken)
                 compliance.remember(conn, devices)
                 _note(conn, heard, taken)
@@ -221,8 +223,8 @@ def _stream(members: dict[str, Any]) -> Stream:
 
 def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: Taken) -> None:
     """Queue *signed*, but nothing for streams that were removed or disabled while it was made."""
-    alive = set(conn.scalars(select(streams.c.stream_id).where(streams.c.status != "disabled")))
-    tokens = [one for one in signed if one.stream_id in alive]
+    living = alive(conn, {one.stream_id for one in signed})
+    tokens = [one for one in signed if one.stream_id in living]
     if gone := len(signed) - len(tokens):
         taken.unsent["gone"] += gone
     queue.put(conn, tokens, now_ms)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, literal_column, select, update
 
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.sealing import Sealer
-from pipeline.transmitter.store import insert_into
+from pipeline.transmitter.store import insert_into, only_one
 from pipeline.transmitter.tables import sets, stream_subjects, streams
 from pipeline.transmitter.texts import clean, may_be_id
 from pipeline.transmitter.vocabulary import Status
+from pipeline.transmitter.waiting import chunks
 
 REASON_LENGTH = 1000
 """Characters of a status' reason, and of a description."""
@@ -25,12 +26,30 @@ def add(conn: Connection, sealer: Sealer, stream: Stream) -> None:
     conn.execute(insert(streams).values(_row(sealer, stream)))
 
 
-def get(conn: Connection, sealer: Sealer, stream_id: str) -> Stream | None:
-    """Return the stream of this id, `None` where there is none."""
+def get(conn: Connection, sealer: Sealer, stream_id: str, *, lock: bool = False) -> Stream | None:
+    """Return the stream of this id, `None` where there is none.
+
+    With *lock* it is for changing: until the transaction ends nobody else changes it, removes it or puts
+    tokens into its queue.
+    """
     if not may_be_id(stream_id):
         return None
-    row = conn.execute(select(streams).where(streams.c.stream_id == stream_id)).one_or_none()
+    one = select(streams).where(streams.c.stream_id == stream_id)
+    row = conn.execute(one.with_for_update() if lock else one).one_or_none()
     return None if row is None else _stream(sealer, row)
+
+
+def alive(conn: Connection, stream_ids: Iterable[str]) -> set[str]:
+    """Return which of *stream_ids* are there and not disabled; so they stay until the transaction ends.
+
+    Who puts tokens into their queues asks this first: a stream that ends meanwhile would leave them behind.
+    """
+    found: set[str] = set()
+    for some in chunks(sorted(set(stream_ids))):  # in order: two that lock several never wait crosswise
+        here = streams.c.stream_id.in_(some) & (streams.c.status != "disabled")
+        in_order = select(streams.c.stream_id).where(here).order_by(streams.c.stream_id)
+        found.update(conn.scalars(in_order.with_for_update(read=True)))
+    return found
 
 
 def of_receiver(conn: Connection, sealer: Sealer, receiver_id: str) -> list[Stream]:
@@ -42,6 +61,13 @@ def of_receiver(conn: Connection, sealer: Sealer, receiver_id: str) -> list[Stre
 def every(conn: Connection, sealer: Sealer) -> list[Stream]:
     """Return all streams, the oldest first."""
     return [_stream(sealer, row) for row in conn.execute(select(streams).order_by(*_AGE))]
+
+
+def declared(conn: Connection, sealer: Sealer) -> list[Stream]:
+    """Return the streams of the operator's file, for changing them: one at a time is past this line."""
+    only_one(conn, "declared streams")
+    of_file = select(streams).where(streams.c.declared).order_by(streams.c.stream_id)
+    return [_stream(sealer, row) for row in conn.execute(of_file.with_for_update())]
 
 
 def change(conn: Connection, sealer: Sealer, stream: Stream) -> bool:
@@ -56,6 +82,7 @@ def remove(conn: Connection, stream_id: str) -> int:
 
     They become dead letters of error `stream_removed`, without the token: nothing can send them again.
     """
+    conn.execute(select(streams.c.stream_id).where(streams.c.stream_id == stream_id).with_for_update())
     dropped = _drop(conn, stream_id, "stream_removed", "the stream was removed", None)
     of_dead = (sets.c.stream_id == stream_id) & (sets.c.state == literal_column("'dead'"))
     conn.execute(update(sets).where(of_dead).values(jwt=None))
