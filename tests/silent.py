@@ -8,10 +8,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from urllib.parse import parse_qs, urlsplit
 
 HOST = "127.0.0.1"
+LONGEST_S = 60.0
+"""Who would wait for ever is told after so many seconds: a test then fails, and does not hang."""
 
 
 class Proxy:
@@ -25,20 +27,26 @@ class Proxy:
         self._talks.set()
         self._open = True
         self._sockets: list[socket.socket] = []
+        self._end = Timer(LONGEST_S, self.close)
         self.url = f"{parts.scheme}://{parts.netloc}{HOST}:{self._listener.getsockname()[1]}{parts.path}"
         """The address of the same database behind it."""
         Thread(target=self._accept, daemon=True).start()
 
     def hush(self) -> None:
-        """Pass nothing on any more, on connections there are and on new ones."""
+        """Pass nothing on any more, on connections there are and on new ones; all end after `LONGEST_S`."""
         self._talks.clear()
+        self._end = Timer(LONGEST_S, self.close)
+        self._end.daemon = True
+        self._end.start()
 
     def talk(self) -> None:
         """Pass on what was held back, and all that comes."""
+        self._end.cancel()
         self._talks.set()
 
     def close(self) -> None:
         """End every connection."""
+        self._end.cancel()
         self._open = False
         self._talks.set()
         for one in [self._listener, *self._sockets]:

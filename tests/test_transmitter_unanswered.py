@@ -76,7 +76,10 @@ def test_a_statement_that_takes_long_is_waited_for_as_long_as_something_comes(st
         assert len(conn.exec_driver_sql(rows).all()) == 8
 
 
-def test_a_lead_of_which_nothing_is_heard_is_lost(store: Store, between: Proxy) -> None:
+def test_a_lead_of_which_nothing_is_heard_is_lost_sooner_than_a_statement_is_given_up(
+    store: Store, between: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answered, "answer_s", 600.0)
     with lead(store) as mine:
         assert mine.held()
         between.hush()
