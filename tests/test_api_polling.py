@@ -30,7 +30,7 @@ def stream(api: Api, token: str) -> str:
 
 def _put(api: Api, stream: str, *jtis: str) -> None:
     with api.services.store.begin() as conn:
-        queue.put(conn, [signed(jti, stream) for jti in jtis], api.now)
+        queue.put(conn, [signed(jti, stream, lane=jti) for jti in jtis], api.now)
 
 
 def _poll(api: Api, token: str, stream: str, said: Any) -> Answer:

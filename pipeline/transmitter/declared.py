@@ -124,9 +124,9 @@ def bring(conn: Connection, sealer: Sealer, declared: Sequence[Declared], now_ms
     What happened to a stream stays: when it was made, and its status unless the file says one. Raises
     `BadStreamsError` with a line for each stream that says another tenant than its receiver has.
     """
+    there = {stream.stream_id: stream for stream in streams.declared(conn, sealer)}
     _check_tenants(conn, declared)
     own = streams.own_tenants(conn)
-    there = {stream.stream_id: stream for stream in streams.every(conn, sealer) if stream.declared}
     added, changed = [], []
     for one in declared:
         old = there.pop(one.stream.stream_id, None)

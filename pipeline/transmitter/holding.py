@@ -164,7 +164,7 @@ class Keeper:
 
         The stream is read anew: its receiver may have changed it meanwhile.
         """
-        stream = streams.get(conn, self.sealer, stream_id)
+        stream = streams.get(conn, self.sealer, stream_id, lock=True)
         if stream is None:
             return None
         held = read(conn, stream, self.limits, now_ms)

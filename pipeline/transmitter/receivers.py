@@ -156,7 +156,9 @@ def revoke(conn: Connection, receiver_id: str, now_ms: int) -> bool:
         return False
     conn.execute(delete(tokens).where(tokens.c.receiver_id == receiver_id))
     for stream_id in conn.scalars(
-        select(stream_table.c.stream_id).where(stream_table.c.receiver_id == receiver_id)
+        select(stream_table.c.stream_id)
+        .where(stream_table.c.receiver_id == receiver_id)
+        .order_by(stream_table.c.stream_id)
     ).all():
         streams.set_status(conn, stream_id, "disabled", "the receiver was revoked", now_ms)
     return True

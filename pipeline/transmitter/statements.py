@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from pipeline.transmitter import compliance, dead_letters, queue, revocations
 from pipeline.transmitter.claims import Claims, claims_of, jti_of, lane_of
@@ -21,10 +21,9 @@ from pipeline.transmitter.happenings import happenings_of
 from pipeline.transmitter.namesakes import Namesakes
 from pipeline.transmitter.records import Happening, Signed, Stream
 from pipeline.transmitter.signing import Signer
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.streams import hearing
+from pipeline.transmitter.store import Store, only_one
+from pipeline.transmitter.streams import alive, hearing
 from pipeline.transmitter.subjects import Subjects
-from pipeline.transmitter.tables import streams
 from pipeline.transmitter.texts import clean
 from pipeline.transmitter.wanted import unwanted
 from schemas.topics import REVOCATION_ACKS, SESSION_REVOCATIONS, SESSION_RISK
@@ -97,6 +96,7 @@ class Statements:
         if claimed or devices or any(topic in _NOTED for topic, _ in heard):
             signed = self._signed(claimed)
             with self.store.begin() as conn:
+                only_one(conn, "records")  # two may lead for a moment: what the other wrote is seen
                 _put(conn, signed, now_ms, taken)
                 compliance.remember(conn, devices)
                 _note(conn, heard, now_ms, taken)
@@ -224,8 +224,8 @@ def _drafts(
 
 def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: Taken) -> None:
     """Queue *signed*, but nothing for streams that were removed or disabled while it was made."""
-    alive = set(conn.scalars(select(streams.c.stream_id).where(streams.c.status != "disabled")))
-    tokens = [one for one in signed if one.stream_id in alive]
+    living = alive(conn, {one.stream_id for one in signed})
+    tokens = [one for one in signed if one.stream_id in living]
     if gone := len(signed) - len(tokens):
         taken.unsent["gone"] += gone
     queue.put(conn, tokens, now_ms)

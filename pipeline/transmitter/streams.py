@@ -5,18 +5,30 @@ Each is read with the tenant it hears of, its receiver's or else its own, wherev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    update,
+)
 
 from pipeline.transmitter.identifiers import canonical, key
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.sealing import Sealer
-from pipeline.transmitter.store import insert_into
+from pipeline.transmitter.store import insert_into, only_one
 from pipeline.transmitter.tables import receivers, sets, stream_subjects, streams
 from pipeline.transmitter.texts import clean, may_be_id
 from pipeline.transmitter.vocabulary import Status
+from pipeline.transmitter.waiting import chunks
 
 REASON_LENGTH = 1000
 """Characters of a status' reason, and of a description."""
@@ -25,6 +37,7 @@ _TENANT: Final = func.coalesce(receivers.c.tenant, streams.c.tenant)
 """The tenant that a stream hears of: its receiver's, as it is now, or else the one it was made with."""
 _COLUMNS: Final = tuple(_TENANT.label("tenant") if one.name == "tenant" else one for one in streams.columns)
 _AGE: Final = (streams.c.created_at, streams.c.stream_id)
+_ALL: Final = true()
 _OF: Final = streams.outerjoin(receivers, receivers.c.receiver_id == streams.c.receiver_id)
 
 
@@ -33,12 +46,29 @@ def add(conn: Connection, sealer: Sealer, stream: Stream) -> None:
     conn.execute(insert(streams).values(_row(sealer, stream)))
 
 
-def get(conn: Connection, sealer: Sealer, stream_id: str) -> Stream | None:
-    """Return the stream of this id, `None` where there is none."""
+def get(conn: Connection, sealer: Sealer, stream_id: str, *, lock: bool = False) -> Stream | None:
+    """Return the stream of this id, `None` where there is none.
+
+    With *lock* it is for changing: until the transaction ends nobody else changes it, removes it or puts
+    tokens into its queue.
+    """
     if not may_be_id(stream_id):
         return None
-    found = _read(conn, sealer, streams.c.stream_id == stream_id)
+    found = _read(conn, sealer, streams.c.stream_id == stream_id, lock=lock)
     return found[0] if found else None
+
+
+def alive(conn: Connection, stream_ids: Iterable[str]) -> set[str]:
+    """Return which of *stream_ids* are there and not disabled; so they stay until the transaction ends.
+
+    Who puts tokens into their queues asks this first: a stream that ends meanwhile would leave them behind.
+    """
+    found: set[str] = set()
+    for some in chunks(sorted(set(stream_ids))):  # in order: two that lock several never wait crosswise
+        here = streams.c.stream_id.in_(some) & (streams.c.status != "disabled")
+        in_order = select(streams.c.stream_id).where(here).order_by(streams.c.stream_id)
+        found.update(conn.scalars(in_order.with_for_update(read=True)))
+    return found
 
 
 def of_receiver(conn: Connection, sealer: Sealer, receiver_id: str) -> list[Stream]:
@@ -69,6 +99,12 @@ def own_tenants(conn: Connection) -> dict[str, str | None]:
     return {row.stream_id: row.tenant for row in said}
 
 
+def declared(conn: Connection, sealer: Sealer) -> list[Stream]:
+    """Return the streams of the operator's file, for changing them: one at a time is past this line."""
+    only_one(conn, "declared streams")
+    return _read(conn, sealer, streams.c.declared, lock=True)
+
+
 def change(conn: Connection, sealer: Sealer, stream: Stream) -> bool:
     """Store *stream* in place of the one of its id; false if there is none (any more)."""
     row = _row(sealer, stream)
@@ -81,6 +117,7 @@ def remove(conn: Connection, stream_id: str) -> int:
 
     They become dead letters of error `stream_removed`, without the token: nothing can send them again.
     """
+    conn.execute(select(streams.c.stream_id).where(streams.c.stream_id == stream_id).with_for_update())
     dropped = _drop(conn, stream_id, "stream_removed", "the stream was removed", None)
     of_dead = (sets.c.stream_id == stream_id) & (sets.c.state == literal_column("'dead'"))
     conn.execute(update(sets).where(of_dead).values(jwt=None))
@@ -153,9 +190,12 @@ def _row(sealer: Sealer, stream: Stream) -> dict[str, Any]:
     }
 
 
-def _read(conn: Connection, sealer: Sealer, which: ColumnElement[bool] | None = None) -> list[Stream]:
+def _read(
+    conn: Connection, sealer: Sealer, which: ColumnElement[bool] = _ALL, *, lock: bool = False
+) -> list[Stream]:
+    asked = _select(*_COLUMNS).where(which)
     found = []
-    for members in _members(conn, _select(*_COLUMNS) if which is None else _select(*_COLUMNS).where(which)):
+    for members in _members(conn, asked.with_for_update(of=streams) if lock else asked):
         sealed = members.pop("authorization_sealed")
         found.append(_stream(members, None if sealed is None else sealer.open(sealed)))
     return found
