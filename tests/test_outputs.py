@@ -198,7 +198,9 @@ def test_a_finding_of_any_level_with_every_detection_is_ocsf(
     shown = reasons(parts, tuple(rule.limits for rule in RULES), [])
 
     messages = [
-        finding(WHO, Case(finding="f", finding_at=T0), decision, shown, activity, T0, STAMP),
+        finding(
+            WHO, Case(finding="f", finding_at=T0), decision, shown, activity, T0, STAMP, detail="Why so."
+        ),
         risk(WHO, "human", decision, shown, "e-2", T0, STAMP),
     ]
 

@@ -258,6 +258,8 @@ def test_a_finding_is_closed_when_its_session_is_over(end: str) -> None:
     if end == "sign_out":
         one = desk(OBSERVING)
         one.each(auth(0), call(1, records=200, sensitivity="restricted"), auth(3, action="sign_out"))
+    if end == "revoke":
+        one.play(ack(3, revocation_id=one.revoked("s-1")[0]))
     one.each(*others(5, 600))
 
     told = one.said(topics.SESSION_FINDINGS, "s-1")

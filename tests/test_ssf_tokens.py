@@ -37,7 +37,7 @@ SAID: tuple[Record, ...] = (
 
 ABOUT = {
     REVOKED: ("d-7", {"initiating_entity": "policy"}),
-    RISK: ("d-7", {"principal": "SESSION", "current_level": "HIGH", "previous_level": "MEDIUM"}),
+    RISK: ("d-7", {"principal": "USER", "current_level": "HIGH", "previous_level": "MEDIUM"}),
     COMPLIANCE: ("d-7", {"current_status": "not-compliant", "previous_status": "compliant"}),
     CREDENTIAL: (None, {"credential_type": "password", "change_type": "update"}),
 }
@@ -98,10 +98,6 @@ def test_T4_reasons_are_texts_by_language(told: dict[str, Set]) -> None:
     for one in told.values():
         for member in ("reason_admin", "reason_user"):
             texts = one.payload.get(member)
-            if texts is None and member == "reason_user":
-                continue
-            if texts is None and one.event == RISK:
-                continue  # CAEP Interoperability Profile §3 asks it of the three others
             assert isinstance(texts, dict), (one.event, member)
             assert texts.get("en"), (one.event, member)
             assert all(isinstance(text, str) and text.strip() for text in texts.values())

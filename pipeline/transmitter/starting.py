@@ -18,6 +18,7 @@ from pipeline.rights import Right
 from pipeline.settings import Settings, SettingsError, limits_of
 from pipeline.signals import end_if_told
 from pipeline.topic_admin import NeededTopic, check_topics, reach
+from pipeline.transmitter import streams as stored
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.declared import BadStreamsError, Declared, bring, read_streams
 from pipeline.transmitter.happenings import TOPICS as READ
@@ -30,6 +31,7 @@ from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.signing import open_signer
 from pipeline.transmitter.store import Store
 from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.wanted import told_of_nothing
 from schemas.decoded import Limits
 from schemas.topics import REVOCATION_ACKS, TOPICS
 
@@ -72,8 +74,14 @@ def prepare(
     subjects = Subjects.load(own.subjects_file)
     streams = [] if own.streams_file is None else _declared(own.streams_file, own)
     store = store_of(own)
-    signer = open_signer(store, own.alg, own.rsa_bits, clock())
-    _bring(store, streams)
+    try:
+        signer = open_signer(store, own.alg, own.rsa_bits, clock())
+        _bring(store, streams, own.streams_file)
+        if bounds.tenancy:
+            _tell_untold(store)
+    except BaseException:
+        store.close()
+        raise
     return Means(connection, bounds, own, store, signer, subjects, Bell(), shown)
 
 
@@ -88,12 +96,22 @@ def _declared(path: Path, own: TransmitterSettings) -> list[Declared]:
     return streams
 
 
-def _bring(store: Store, streams: list[Declared]) -> None:
-    with store.begin() as conn:
-        brought = bring(conn, store.sealer, streams, clock())
+def _bring(store: Store, streams: list[Declared], path: Path | None) -> None:
+    try:
+        with store.begin() as conn:
+            brought = bring(conn, store.sealer, streams, clock())
+    except BadStreamsError as error:
+        raise BadStreamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
     for what, names in (("new", brought.added), ("changed", brought.changed), ("removed", brought.removed)):
         if names:
             logger.info("declared streams, %s: %s", what, ", ".join(names))
+
+
+def _tell_untold(store: Store) -> None:
+    with store.read() as conn:
+        untold = stored.without_tenant(conn)
+    if untold:
+        logger.warning("%s", told_of_nothing(untold))
 
 
 def look(connection: Connection, partitions: int, group: str) -> None:

@@ -30,7 +30,7 @@ TAGS: Final = [
 _WORDS: Final[Mapping[int, str]] = {
     400: "The request is not as it should be.",
     401: "No token, or one that is not good.",
-    403: "The token is not good for this, or the stream is not the receiver's to change.",
+    403: "The token is not good for this, the stream is not the receiver's to change, or lacks too many.",
     404: "The receiver has no such stream.",
     408: "The body did not come in time.",
     409: "The receiver has as many streams as it may have.",
