@@ -9,7 +9,7 @@ import click
 
 from pipeline.console import as_json, grid, moment, print_json, screen
 from pipeline.settings import load, load_transmitter
-from pipeline.transmitter import receivers, streams
+from pipeline.transmitter import receivers, revoking, streams
 from pipeline.transmitter.operating import NothingToDoError, now, opened, when
 from pipeline.transmitter.wanted import told_of_nothing
 
@@ -99,10 +99,11 @@ def assign(*, name: str, tenant: str | None, every: bool) -> None:
 def revoke(*, name: str) -> None:
     """Revoke the receiver NAME: its tokens end at once, and its streams are disabled.
 
-    Exit code 1 if there is none of this name that is not revoked already.
+    Where it is pushed to, a transmitter that runs on this store tells it so. Exit code 1 if there is none of
+    this name that is not revoked already.
     """
-    with opened() as store, store.begin() as conn:
-        if not receivers.revoke(conn, name, now()):
+    with opened() as store:
+        if not revoking.revoke(store, load_transmitter(), name, now()):
             raise NothingToDoError(f"{name}: there is no receiver of this name that is not revoked")
     click.echo(f"{name} is revoked")
 

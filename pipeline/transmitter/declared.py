@@ -168,7 +168,7 @@ def _change(conn: Connection, sealer: Sealer, one: Declared, old: Stream, now_ms
     )
     changed = new != old
     if changed:
-        streams.change(conn, sealer, replace(new, updated_at=now_ms))
+        streams.change(conn, sealer, new)
     if one.status is not None and one.status != old.status:
         streams.set_status(conn, old.stream_id, one.status, None, now_ms)
         changed = True

@@ -87,7 +87,12 @@ class TransmitterSettings(BaseSettings):
 
     # Delivery.
     push_timeout_s: Seconds = Field(10.0, description="How long a receiver may take to answer a push")
-    push_attempts: int = Field(8, ge=1, le=100, description="Tries before a token is a dead letter")
+    push_attempts: int = Field(
+        8,
+        ge=1,
+        le=100,
+        description="Tries before a token is a dead letter, none counted while its receiver is down",
+    )
     push_backoff_s: Seconds = Field(
         1.0, description="First pause between two tries; each may be twice as long"
     )
@@ -98,7 +103,11 @@ class TransmitterSettings(BaseSettings):
     )
     long_poll_s: Seconds = Field(30.0, description="Longest wait of a poll for something to come")
     max_poll: int = Field(100, ge=1, le=10_000, description="Most tokens in the answer to a poll")
-    hold_sets: int = Field(10_000, ge=1, description="Tokens a paused stream, or one nobody polls, holds")
+    hold_sets: int = Field(
+        10_000,
+        ge=1,
+        description="Tokens a paused stream holds, or one nobody takes from; others ten times as many",
+    )
     hold_s: float = Field(86_400.0, ge=1, description="How long it holds them")
     min_verification_s: int = Field(60, ge=0, le=86_400, description="Least time between two verifications")
     keep_days: float = Field(

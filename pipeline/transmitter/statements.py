@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
-from pipeline.transmitter import compliance, queue, revocations
+from pipeline.transmitter import compliance, dead_letters, queue, revocations
 from pipeline.transmitter.claims import Claims, claims_of, jti_of, lane_of
 from pipeline.transmitter.excluding import excluded
 from pipeline.transmitter.happenings import happenings_of
@@ -99,7 +99,7 @@ class Statements:
             with self.store.begin() as conn:
                 _put(conn, signed, now_ms, taken)
                 compliance.remember(conn, devices)
-                _note(conn, heard, taken)
+                _note(conn, heard, now_ms, taken)
         return taken
 
     def say(self, stream_id: str, happenings: Sequence[Happening], now_ms: int) -> Taken:
@@ -233,9 +233,12 @@ def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: Taken) 
     taken.rung.update(one.stream_id for one in tokens)
 
 
-def _note(conn: Connection, heard: Sequence[Heard], taken: Taken) -> None:
+def _note(conn: Connection, heard: Sequence[Heard], now_ms: int, taken: Taken) -> None:
     commands = [record for topic, record in heard if topic == SESSION_REVOCATIONS]
-    taken.commands.update(revocations.record(conn, commands))
+    recorded = revocations.record(conn, commands)
+    taken.commands.update(recorded)
+    again = [one["revocation_id"] for one, what in zip(commands, recorded, strict=True) if what == "resent"]
+    taken.rung |= dead_letters.revive_sent_again(conn, again, now_ms)
     acks = [record for topic, record in heard if topic == REVOCATION_ACKS]
     for answer in revocations.confirm(conn, acks):
         taken.commands[answer.what] += 1
