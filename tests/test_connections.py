@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,8 +17,8 @@ import uvicorn
 from api_calls import new_api
 from pipeline.transmitter import audit, connections, serving
 from pipeline.transmitter.connections import Listener, caller_of
-from pipeline.transmitter.seldom import Seldom
 from pipeline.transmitter.settings import TransmitterSettings
+from ssf_rig import _trust
 
 T = TypeVar("T")
 PATIENCE = 60.0
@@ -204,6 +203,26 @@ def test_a_proxy_that_is_trusted_gets_all_places_and_no_more() -> None:
     _run(story)
 
 
+def test_over_tls_too_a_place_is_free_when_its_connection_has_ended(tmp_path: Path) -> None:
+    trust = _trust(tmp_path)
+    files = {"tls_cert_file": tmp_path / "cert.pem", "tls_key_file": tmp_path / "key.pem"}
+
+    async def story() -> None:
+        async with served(**files) as here:
+            reader, writer = await here.open()
+            writer.write(b"no TLS at all")
+            await _ended(reader)
+            writer.close()
+            reader, writer = await asyncio.open_connection("localhost", here.port, ssl=trust)
+            writer.write(GET % b"/")
+            assert b"answered" in await reader.readuntil(b"answered")
+            assert here.at.held == {"127.0.0.1": 1}
+            writer.close()
+            await _until(lambda: here.at.held == {})
+
+    _run(story)
+
+
 def test_half_of_the_files_are_for_other_things_than_connections(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -263,25 +282,3 @@ def test_only_a_trusted_proxy_says_where_a_request_came_from(
     with api.services.store.read() as conn:
         assert [one.address for one in audit.recent(conn)] == [counted]
     api.services.store.close()
-
-
-def test_a_warning_that_is_said_again_and_again_is_logged_once_a_minute_with_how_many() -> None:
-    now = [0.0]
-    seldom = Seldom(lambda: now[0])
-    logged: list[str] = []
-
-    def say(level: int, text: str, *about: object) -> None:
-        record = logging.LogRecord("a", level, "b", 1, text, about, None)
-        if seldom.filter(record):
-            logged.append(record.getMessage())
-
-    for now[0] in range(0, 100, 10):
-        say(logging.WARNING, "%s is slow", f"192.0.2.{now[0]:.0f}")
-        say(logging.WARNING, "100 % of another")
-    say(logging.ERROR, "%s is slow", "who")
-
-    assert logged == [
-        *("192.0.2.0 is slow", "100 % of another"),
-        *("192.0.2.60 is slow (5 more like this before)", "100 % of another (5 more like this before)"),
-        "who is slow",
-    ]
