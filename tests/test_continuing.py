@@ -21,6 +21,7 @@ from pipeline.connection import Connection
 from pipeline.topic_admin import BrokerUnreachableError, RightsMissingError, TopicsNotReadyError
 from playing import Rec
 
+PATIENCE = 30.0
 PLACE = TopicPartition("session-risk", 0)
 ASKED = {
     "end_offsets": "does not say what it holds",
@@ -96,7 +97,8 @@ def read_with(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str
     monkeypatch.setattr(continuing, "started", given)
 
     async def story() -> dict[tuple[str, int], int]:
-        async with continuing.continuing(Connection("kafka:9092"), "ours", [PLACE.topic], 0) as read:
+        ours = continuing.continuing(Connection("kafka:9092"), "ours", [PLACE.topic], 0)
+        async with asyncio.timeout(PATIENCE), ours as read:
             assert await read.chunk(10, 1) == []
             await read.commit()
             return await read.behind()
@@ -221,10 +223,11 @@ def test_a_record_that_cannot_be_unpacked_is_given_by_its_place_and_all_others_a
     read = continuing.Continued(log, Connection("kafka:9092"), ["session-risk"], dict(log.at))
 
     async def story() -> list[Any]:
-        given = []
+        given: list[Any] = []
         while chunk := await read.chunk(most, 1):
             assert len(chunk) <= most
             given += chunk
+            assert len(given) <= sum(map(len, log.lying.values()))
         return given
 
     given = asyncio.run(story())
