@@ -50,6 +50,9 @@ class Reader:
             await asyncio.Event().wait()
         raise self.failure or AssertionError
 
+    async def stop(self) -> None:
+        self.kept.append("stopped")
+
     def assignment(self) -> set[TopicPartition]:
         return {PLACE}
 
@@ -113,7 +116,61 @@ def test_a_new_group_begins_at_the_end_where_nothing_came_since_and_keeps_that_a
 
     assert read_with(reader, monkeypatch) == {("session-risk", 0): 2}
     assert reader.sought == [(PLACE, 7)]
-    assert reader.kept == [{PLACE: 7}, None]
+    assert reader.kept == [{PLACE: 7}, None, "stopped"]
+
+
+def test_one_commit_is_under_way_at_a_time_and_what_was_given_since_is_kept_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, answer = Reader(), asyncio.Event()
+
+    async def commit() -> None:
+        reader.kept.append("asked")
+        await answer.wait()
+        reader.kept.append("kept")
+
+    monkeypatch.setattr(reader, "commit", commit)
+    read = continuing.Continued(reader, Connection("kafka:9092"), [PLACE.topic], {})
+
+    async def story() -> None:
+        for _ in range(2):
+            with pytest.raises(BrokerUnreachableError, match="no answer in"):
+                await read.commit()
+        assert reader.kept == ["asked"]
+        answer.set()
+        await read.commit()
+        await read.end()
+
+    asyncio.run(story())
+    assert reader.kept == ["asked", "kept", "asked", "kept"]
+
+
+def test_a_commit_that_fails_is_told_once_and_the_next_one_is_asked_anew() -> None:
+    reader = Reader("commit", UnknownError())
+    read = continuing.Continued(reader, Connection("kafka:9092"), [PLACE.topic], {})
+
+    async def story() -> None:
+        with pytest.raises(BrokerUnreachableError):
+            await read.commit()
+        reader.fails = ""
+        await read.commit()
+        await read.end()
+
+    asyncio.run(story())
+    assert reader.kept == [None]
+
+
+def test_what_is_not_kept_in_the_end_is_given_up() -> None:
+    reader = Reader("commit")
+    read = continuing.Continued(reader, Connection("kafka:9092"), [PLACE.topic], {})
+
+    async def story() -> int:
+        with pytest.raises(BrokerUnreachableError):
+            await read.commit()
+        await read.end()
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(story()) == 1
 
 
 @pytest.mark.parametrize("asked", ASKED)
