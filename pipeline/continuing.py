@@ -57,6 +57,7 @@ class Continued:
         self._connection = connection
         self._place = {topic: place for place, topic in enumerate(topics)}
         self._next = dict(begins)
+        self._keeping: asyncio.Task[None] | None = None
 
     async def chunk(self, most: int, wait_ms: int) -> list[Record]:
         """Give at most *most* records, none after *wait_ms*: topic by topic, each partition in order.
@@ -105,7 +106,24 @@ class Continued:
     async def commit(self) -> None:
         """Let the group go on after all that was given."""
         async with _answered(self._connection, "does not keep how far was read"):
-            await self._reader.commit()
+            if self._keeping is not None:  # that says nothing of what was given since
+                await self._kept(self._keeping)
+            self._keeping = asyncio.create_task(self._reader.commit())
+            await self._kept(self._keeping)
+
+    async def _kept(self, keeping: asyncio.Task[None]) -> None:
+        """Wait for *keeping*, which is not broken off: aiokafka would leave behind what it has begun."""
+        try:
+            await asyncio.shield(keeping)
+        finally:
+            if keeping.done():
+                self._keeping = None
+
+    async def end(self) -> None:
+        """Give up what is not kept by now; to be called when the reader has stopped."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
 
     async def behind(self) -> dict[tuple[str, int], int]:
         """How many records of each topic and partition were not given yet, as of the last fetch."""
@@ -148,7 +166,12 @@ async def continuing(
             async with _answered(connection, "does not keep how far was read"):
                 await reader.commit(news)
             log.info("group %s is new to %d of %d partitions", group, len(news), len(begins))
-        yield Continued(reader, connection, topics, begins)
+        read = Continued(reader, connection, topics, begins)
+        try:
+            yield read
+        finally:
+            await reader.stop()
+            await read.end()
 
 
 async def _begins(connection: Connection, topics: Sequence[str], since_ms: int) -> dict[TopicPartition, int]:

@@ -66,8 +66,9 @@ def test_brokers_that_fall_silent_keep_neither_those_who_wait_nor_a_stop_waiting
         broker.__exit__(None, None, None)
         monkeypatch.setattr(confirming, "ANSWER_S", 0.5)
         began = time.monotonic()
-        given = await asyncio.gather(*(passing.write(WORD) for _ in range(5)), return_exceptions=True)
-        await passing.close()
+        async with asyncio.timeout(2 * PATIENCE):
+            given = await asyncio.gather(*(passing.write(WORD) for _ in range(5)), return_exceptions=True)
+            await passing.close()
         assert [type(one) for one in given] == [AckNotTaken] * 5
         return time.monotonic() - began
 

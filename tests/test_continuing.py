@@ -21,6 +21,7 @@ from pipeline.connection import Connection
 from pipeline.topic_admin import BrokerUnreachableError, RightsMissingError, TopicsNotReadyError
 from playing import Rec
 
+PATIENCE = 30.0
 PLACE = TopicPartition("session-risk", 0)
 ASKED = {
     "end_offsets": "does not say what it holds",
@@ -48,6 +49,9 @@ class Reader:
         if self.failure is None:
             await asyncio.Event().wait()
         raise self.failure or AssertionError
+
+    async def stop(self) -> None:
+        self.kept.append("stopped")
 
     def assignment(self) -> set[TopicPartition]:
         return {PLACE}
@@ -96,7 +100,8 @@ def read_with(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str
     monkeypatch.setattr(continuing, "started", given)
 
     async def story() -> dict[tuple[str, int], int]:
-        async with continuing.continuing(Connection("kafka:9092"), "ours", [PLACE.topic], 0) as read:
+        ours = continuing.continuing(Connection("kafka:9092"), "ours", [PLACE.topic], 0)
+        async with asyncio.timeout(PATIENCE), ours as read:
             assert await read.chunk(10, 1) == []
             await read.commit()
             return await read.behind()
@@ -111,7 +116,61 @@ def test_a_new_group_begins_at_the_end_where_nothing_came_since_and_keeps_that_a
 
     assert read_with(reader, monkeypatch) == {("session-risk", 0): 2}
     assert reader.sought == [(PLACE, 7)]
-    assert reader.kept == [{PLACE: 7}, None]
+    assert reader.kept == [{PLACE: 7}, None, "stopped"]
+
+
+def test_one_commit_is_under_way_at_a_time_and_what_was_given_since_is_kept_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, answer = Reader(), asyncio.Event()
+
+    async def commit() -> None:
+        reader.kept.append("asked")
+        await answer.wait()
+        reader.kept.append("kept")
+
+    monkeypatch.setattr(reader, "commit", commit)
+    read = continuing.Continued(reader, Connection("kafka:9092"), [PLACE.topic], {})
+
+    async def story() -> None:
+        for _ in range(2):
+            with pytest.raises(BrokerUnreachableError, match="no answer in"):
+                await read.commit()
+        assert reader.kept == ["asked"]
+        answer.set()
+        await read.commit()
+        await read.end()
+
+    asyncio.run(story())
+    assert reader.kept == ["asked", "kept", "asked", "kept"]
+
+
+def test_a_commit_that_fails_is_told_once_and_the_next_one_is_asked_anew() -> None:
+    reader = Reader("commit", UnknownError())
+    read = continuing.Continued(reader, Connection("kafka:9092"), [PLACE.topic], {})
+
+    async def story() -> None:
+        with pytest.raises(BrokerUnreachableError):
+            await read.commit()
+        reader.fails = ""
+        await read.commit()
+        await read.end()
+
+    asyncio.run(story())
+    assert reader.kept == [None]
+
+
+def test_what_is_not_kept_in_the_end_is_given_up() -> None:
+    reader = Reader("commit")
+    read = continuing.Continued(reader, Connection("kafka:9092"), [PLACE.topic], {})
+
+    async def story() -> int:
+        with pytest.raises(BrokerUnreachableError):
+            await read.commit()
+        await read.end()
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(story()) == 1
 
 
 @pytest.mark.parametrize("asked", ASKED)
@@ -221,10 +280,11 @@ def test_a_record_that_cannot_be_unpacked_is_given_by_its_place_and_all_others_a
     read = continuing.Continued(log, Connection("kafka:9092"), ["session-risk"], dict(log.at))
 
     async def story() -> list[Any]:
-        given = []
+        given: list[Any] = []
         while chunk := await read.chunk(most, 1):
             assert len(chunk) <= most
             given += chunk
+            assert len(given) <= sum(map(len, log.lying.values()))
         return given
 
     given = asyncio.run(story())

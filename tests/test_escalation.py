@@ -251,9 +251,10 @@ def test_a_replay_forgets_in_the_same_bytes_and_whoever_takes_over_says_it_by_th
     again.each(*events)
     first.each(*events[:20])
     second = first.restarted()
-    second.each(*events[20:])
+    second.each(*events[31:])  # it notices later
 
     last, same = (one.said(SESSION_FINDINGS, "s-1")[-1] for one in (whole, second))
     assert again.messages == whole.messages
     assert last["status_detail"] == same["status_detail"] == FORGOTTEN_TEXT
     assert last["metadata"] == same["metadata"]
+    assert last["time"] < same["time"]
