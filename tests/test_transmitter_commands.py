@@ -41,6 +41,29 @@ def _told(*arguments: str | Path) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("keys list", "keys rotate", "clients list", "clients revoke idp", "audit"),
+        *("dead-letters list", "dead-letters retry 1", "rehearse s-1 --principal ana"),
+    ],
+)
+def test_what_looks_into_a_store_says_that_there_is_none_and_makes_none(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "elsewhere" / "store.db"
+    monkeypatch.setenv("SESSION_RISK_TRANSMITTER_DATABASE", f"sqlite:///{file}")
+
+    done = _run(*words.split())
+
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr == (
+        f"session-risk: {file}: there is no store of a transmitter here; name it in "
+        "SESSION_RISK_TRANSMITTER_DATABASE\n"
+    )
+    assert not file.parent.exists()
+
+
 # --- Keys ---
 
 
@@ -78,7 +101,7 @@ def test_a_key_that_is_too_weak_or_not_there_is_refused(here: Store, tmp_path: P
 
     assert (weak.exit_code, weak.stderr) == (
         2,
-        "session-risk: the file: an RSA key of 1024 bits is too weak; take 2048 or more\n",
+        f"session-risk: {tmp_path / 'key.pem'}: an RSA key of 1024 bits is too weak; take 2048 or more\n",
     )
     assert none.exit_code == 2
     assert none.stderr == f"session-risk: {tmp_path / 'none'}: No such file or directory\n"

@@ -15,7 +15,7 @@ import click
 from pipeline.console import as_json, grid, moment, print_json, screen
 from pipeline.settings import load, load_transmitter
 from pipeline.transmitter import audit, queue, receivers, signing
-from pipeline.transmitter.opening import store_of
+from pipeline.transmitter.opening import existing_store_of, store_of
 from pipeline.transmitter.queue import DeadLetter
 from pipeline.transmitter.records import Who
 from pipeline.transmitter.store import Store
@@ -116,8 +116,8 @@ def import_key(*, pem: Path) -> None:
     The store keeps it sealed; the file is not needed any more.
     """
     content = pem.read_bytes()
-    with _store() as store, store.begin() as conn:
-        kid = signing.Signer(store.sealer).take(conn, content, _now())
+    with _store(new=True) as store, store.begin() as conn:
+        kid = signing.Signer(store.sealer).take(conn, content, _now(), str(pem))
     click.echo(f"{kid} signs from now on")
 
 
@@ -144,7 +144,7 @@ def clients() -> None:
 @as_json
 def add(*, name: str, aud: str, scopes: tuple[str, ...], tenant: str | None, as_json: bool) -> None:
     """Add the receiver NAME and tell its secret, this once: the store keeps only a hash."""
-    with _store() as store, store.begin() as conn:
+    with _store(new=True) as store, store.begin() as conn:
         secret = receivers.add(conn, name, aud, scopes, _now(), tenant)
     told = {"client_id": name, "client_secret": secret, "aud": aud, "tenant": tenant}
     if as_json:
@@ -275,8 +275,9 @@ def rehearse(*, stream_id: str, principal: str, tenant: str, session: str | None
 
 
 @contextmanager
-def _store() -> Iterator[Store]:
-    store = store_of(load_transmitter())
+def _store(*, new: bool = False) -> Iterator[Store]:
+    """The store; one that is not there is made only if it may be *new*: else nothing was to be seen in it."""
+    store = (store_of if new else existing_store_of)(load_transmitter())
     try:
         yield store
     finally:
