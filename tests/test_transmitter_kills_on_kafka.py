@@ -35,6 +35,8 @@ pytestmark = pytest.mark.kafka
 SEEDS = [int(one) for one in os.environ.get("SEEDS", "1").split()]
 HANDED_OVER = 4
 """In this wave the one that works is killed while another stands by; that one is killed in the next."""
+LATEST_S = 15.0
+"""It is killed by then, however little of the wave has been heard."""
 STILL_S = 20.0
 """After so long without a change, what is missing is lost."""
 
@@ -68,7 +70,8 @@ def _one_more_death(at: Scene, number: int, chance: Random) -> None:
         at.stand_by()
     at.works.write(wave(at.name, number))
     goal = at.count() + chance.choice((0, 0, 1, chance.randint(1, 300)))
-    until("some of it to be heard", at.count, lambda count: count >= goal)
+    latest = time.monotonic() + LATEST_S
+    until("a moment", at.count, lambda count: count >= goal or time.monotonic() > latest)
     time.sleep(chance.uniform(0, 0.5))
     if number == HANDED_OVER:
         at.hand_over()
