@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -106,6 +107,23 @@ def test_a_key_that_is_too_weak_or_not_there_is_refused(here: Store, tmp_path: P
     assert none.exit_code == 2
     assert none.stderr == f"session-risk: {tmp_path / 'none'}: No such file or directory\n"
     assert _told("keys", "list") == []
+
+
+@pytest.mark.parametrize("left", ["another", "none"])
+def test_with_another_key_file_than_the_stores_no_key_is_made_that_nobody_else_could_read(
+    here: Store, tmp_path: Path, left: str
+) -> None:
+    kid, keys = _run("keys", "rotate").stdout.split()[0], tmp_path / "store.db.key"
+    if left == "another":
+        keys.write_bytes(Fernet.generate_key())
+    else:
+        keys.unlink()
+
+    done = [_run("keys", "rotate"), _run("keys", "import", _pem(tmp_path, 2048))]
+
+    assert [one.exit_code for one in done] == [2, 2]
+    assert all(f"{keys}: holds no key that opens what this store has sealed" in one.stderr for one in done)
+    assert [key["kid"] for key in _told("keys", "list")] == [kid]
 
 
 # --- Clients ---

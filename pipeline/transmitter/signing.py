@@ -123,7 +123,12 @@ class Signer:
         return self._signs
 
     def _use(self, conn: Connection, key: RSAKey | ECKey, now_ms: int) -> str:
+        """Seal *key* and sign with it; raises `SealError` where this key file is not the store's.
+
+        Nobody who has the store's could read the new key then, and every transmitter would end.
+        """
         only_one(conn, "keys")
+        self.refresh(conn)
         kid = key.thumbprint()
         alg: Alg = "RS256" if isinstance(key, RSAKey) else "ES256"
         conn.execute(update(signing_keys).where(_LIVE).values(retired_at=now_ms))
