@@ -165,11 +165,14 @@ class Rig:
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    def receiver(self, name: str, scope: str = "ssf.manage ssf.read", aud: str | None = None) -> Receiver:
-        """The receiver of this name, let in by the operator."""
+    def receiver(
+        self, name: str, scope: str = "ssf.manage ssf.read", aud: str | None = None, tenant: str = ""
+    ) -> Receiver:
+        """The receiver of this name, let in by the operator; with *tenant*, to hear of that one only."""
         if name not in self._receivers:
             aud = aud or f"https://{name}.example.com/ssf"
-            done = self.command("clients", "add", name, "--aud", aud, "--json")
+            only = ("--tenant", tenant) if tenant else ()
+            done = self.command("clients", "add", name, "--aud", aud, "--json", *only)
             assert done.returncode == 0, done
             secret = json.loads(done.stdout)["client_secret"]
             self._receivers[name] = Receiver(self.wire, self.issuer, name, secret, aud, scope)

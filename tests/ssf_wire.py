@@ -46,8 +46,12 @@ class Wire:
         )
         try:
             connection.request(method, path, body=body, headers=dict(headers or {}))
-            answer = connection.getresponse()
-            kept = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, kept, answer.read())
+            return self.answered(connection)
         finally:
             connection.close()
+
+    def answered(self, connection: HTTPConnection) -> Answer:
+        """Wait for the answer."""
+        answer = connection.getresponse()
+        kept = {name.lower(): value for name, value in answer.getheaders()}
+        return Answer(answer.status, kept, answer.read())

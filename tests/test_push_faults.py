@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from misbehaving import DEADLY, SLOW, faults
 from pipeline.transmitter import queue, streams
-from pipeline.transmitter.answers import CODES
 from pipeline.transmitter.sealing import load
 from pipeline.transmitter.store import Store, open_store
 from pipeline.transmitter.tables import sets
 from pushes_of_tests import clock
-from receiver import ACCEPTED, CUT, GARBAGE, HANG, Push, Receiver, Reply, error, self_signed
+from receiver import ACCEPTED, Push, Receiver, Reply, self_signed
 from sets_of_tests import numbered
 from stores import stream
 from waiting import until
@@ -39,15 +39,7 @@ TOKENS = LANES * ROUNDS  # to the receiver that misbehaves; the rest goes to whe
 ELSEWHERE = {"s-tls": "tls", "s-gone": "unreachable"}
 FEW = (10_000 - TOKENS) // len(ELSEWHERE)
 
-FAULTS = (
-    *(error(code) for code in CODES),
-    *(error("tea_pot"), Reply(400), Reply(500), Reply(503), Reply(401), Reply(404), Reply(413)),
-    *(Reply(307, {"Location": "http://127.0.0.1:9/"}), CUT, GARBAGE, Reply(429, {"Retry-After": "0"})),
-)
-RARE = (HANG, Reply(429, {"Retry-After": "1"}))
-DEADLY = {*CODES, "unknown_code", "redirect", "cut", "bad_answer", "timeout", "http_400", "http_500"} | {
-    f"http_{status}" for status in (401, 404, 413, 429, 503)
-}
+FAULTS = faults("http://127.0.0.1:9/")
 ENVIRONMENT = {
     "ALLOW_INSECURE": "true",
     "PUSH_AT_ONCE": "64",
@@ -65,7 +57,7 @@ def misbehaving(claims: dict[str, Any], tries: Counter[str], rng: Random) -> Rep
         return Reply(500)
     drawn = rng.random()
     if drawn < 0.004:
-        return rng.choice(RARE)
+        return rng.choice(SLOW)
     return rng.choice(FAULTS) if drawn < 0.25 else ACCEPTED
 
 

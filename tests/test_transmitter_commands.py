@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -39,6 +40,29 @@ def _told(*arguments: str | Path) -> Any:
     done = _run(*arguments, "--json")
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("keys list", "keys rotate", "clients list", "clients revoke idp", "audit"),
+        *("dead-letters list", "dead-letters retry 1", "rehearse s-1 --principal ana"),
+    ],
+)
+def test_what_looks_into_a_store_says_that_there_is_none_and_makes_none(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "elsewhere" / "store.db"
+    monkeypatch.setenv("SESSION_RISK_TRANSMITTER_DATABASE", f"sqlite:///{file}")
+
+    done = _run(*words.split())
+
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr == (
+        f"session-risk: {file}: there is no store of a transmitter here; name it in "
+        "SESSION_RISK_TRANSMITTER_DATABASE\n"
+    )
+    assert not file.parent.exists()
 
 
 # --- Keys ---
@@ -78,11 +102,28 @@ def test_a_key_that_is_too_weak_or_not_there_is_refused(here: Store, tmp_path: P
 
     assert (weak.exit_code, weak.stderr) == (
         2,
-        "session-risk: the file: an RSA key of 1024 bits is too weak; take 2048 or more\n",
+        f"session-risk: {tmp_path / 'key.pem'}: an RSA key of 1024 bits is too weak; take 2048 or more\n",
     )
     assert none.exit_code == 2
     assert none.stderr == f"session-risk: {tmp_path / 'none'}: No such file or directory\n"
     assert _told("keys", "list") == []
+
+
+@pytest.mark.parametrize("left", ["another", "none"])
+def test_with_another_key_file_than_the_stores_no_key_is_made_that_nobody_else_could_read(
+    here: Store, tmp_path: Path, left: str
+) -> None:
+    kid, keys = _run("keys", "rotate").stdout.split()[0], tmp_path / "store.db.key"
+    if left == "another":
+        keys.write_bytes(Fernet.generate_key())
+    else:
+        keys.unlink()
+
+    done = [_run("keys", "rotate"), _run("keys", "import", _pem(tmp_path, 2048))]
+
+    assert [one.exit_code for one in done] == [2, 2]
+    assert all(f"{keys}: holds no key that opens what this store has sealed" in one.stderr for one in done)
+    assert [key["kid"] for key in _told("keys", "list")] == [kid]
 
 
 # --- Clients ---

@@ -9,15 +9,11 @@ from time import time
 from typing import Final, get_args
 
 import click
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from pipeline.console import as_json, grid, moment, print_json, screen
 from pipeline.settings import load_transmitter
-from pipeline.transmitter.opening import store_of
+from pipeline.transmitter.opening import existing_store_of
 from pipeline.transmitter.revocations import Command, listed
-from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.store import Store, StoreError, file_of
 from pipeline.transmitter.vocabulary import CommandState
 
 STATES: Final[tuple[CommandState, ...]] = get_args(CommandState)
@@ -39,7 +35,7 @@ def command(*, state: CommandState | None, most: int, as_json: bool) -> None:
     confirmed: an enforcer says that it is; failed: it says that it could not; overdue: nobody has said
     anything by the deadline.
     """
-    store = existing(load_transmitter())
+    store = existing_store_of(load_transmitter())
     try:
         with store.read() as conn:
             found = [one for kept in _KEPT_AS.get(state, (state,)) for one in listed(conn, kept, most)]
@@ -53,19 +49,6 @@ def command(*, state: CommandState | None, most: int, as_json: bool) -> None:
     screen().print(grid("decided", "session", "state", ">sent", "what is known", rows=map(_row, told)))
     counted = Counter(one.state for one in told)
     screen().print(", ".join(f"{counted[name]} {name}" for name in STATES if counted[name]) or "none")
-
-
-def existing(settings: TransmitterSettings) -> Store:
-    """Open the store that there is; raises `StoreError` rather than make one to find nothing in it."""
-    try:
-        file = file_of(make_url(settings.database.get_secret_value()))
-    except (ArgumentError, ValueError):
-        file = None  # refused with a sentence when it is opened
-    if file is not None and not file.is_file():
-        raise StoreError(
-            f"{file}: there is no store of a transmitter here; name it in SESSION_RISK_TRANSMITTER_DATABASE"
-        )
-    return store_of(settings)
 
 
 def as_of(now_ms: int, told: list[Command]) -> Iterator[Command]:

@@ -108,8 +108,8 @@ def import_key(*, pem: Path) -> None:
     The store keeps it sealed; the file is not needed any more.
     """
     content = pem.read_bytes()
-    with _store() as store, store.begin() as conn:
-        kid = signing.Signer(store.sealer).take(conn, content, _now())
+    with _store(new=True) as store, store.begin() as conn:
+        kid = signing.Signer(store.sealer).take(conn, content, _now(), str(pem))
     click.echo(f"{kid} signs from now on")
 
 

@@ -37,7 +37,7 @@ def clients() -> None:
 def add(*, name: str, aud: str, scopes: tuple[str, ...], tenant: str | None, as_json: bool) -> None:
     """Add the receiver NAME and tell its secret, this once: the store keeps only a hash."""
     tenancy = load().tenancy  # what cannot be read is told before there is a secret
-    with opened() as store, store.begin() as conn:
+    with opened(new=True) as store, store.begin() as conn:
         secret = receivers.add(conn, name, aud, scopes, now(), tenant)
     told = {"client_id": name, "client_secret": secret, "aud": aud}
     if as_json:
@@ -86,7 +86,7 @@ def assign(*, name: str, tenant: str | None, every: bool) -> None:
     if (tenant is None) != every:
         raise click.UsageError("say which: TENANT, or --every")
     tenancy, outside = load().tenancy, load_transmitter().token_issuer is not None
-    with opened() as store, store.begin() as conn:
+    with opened(new=outside) as store, store.begin() as conn:
         if outside:
             receivers.ensure(conn, name, name, SCOPES, now())
         if not receivers.assign(conn, name, tenant):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.transmitter.sealing import SealError, load
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.store import Store, address, file_of, open_store
+from pipeline.transmitter.store import Store, StoreError, address, file_of, open_store
 
 
 def store_of(settings: TransmitterSettings) -> Store:
@@ -15,6 +15,16 @@ def store_of(settings: TransmitterSettings) -> Store:
     Raises `StoreError` or `SealError`, each in a sentence.
     """
     return open_store(settings.database.get_secret_value(), load(key_file_of(settings)))
+
+
+def existing_store_of(settings: TransmitterSettings) -> Store:
+    """As `store_of`, but none is made to find nothing in it: where there is none, raises `StoreError`."""
+    file = file_of(address(settings.database.get_secret_value()))
+    if file is not None and not file.is_file():
+        raise StoreError(
+            f"{file}: there is no store of a transmitter here; name it in SESSION_RISK_TRANSMITTER_DATABASE"
+        )
+    return store_of(settings)
 
 
 def key_file_of(settings: TransmitterSettings) -> Path:

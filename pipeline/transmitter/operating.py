@@ -8,7 +8,7 @@ from time import time
 
 from pipeline.console import moment
 from pipeline.settings import load_transmitter
-from pipeline.transmitter.opening import store_of
+from pipeline.transmitter.opening import existing_store_of, store_of
 from pipeline.transmitter.store import Store
 
 
@@ -20,9 +20,12 @@ class NothingToDoError(LookupError):
 
 
 @contextmanager
-def opened() -> Iterator[Store]:
-    """The store, while the block lasts. Raises `SettingsError`, `StoreError` or `SealError`."""
-    store = store_of(load_transmitter())
+def opened(*, new: bool = False) -> Iterator[Store]:
+    """The store, while the block lasts. Raises `SettingsError`, `StoreError` or `SealError`.
+
+    One that is not there is made only if it may be *new*: else nothing was to be seen in it.
+    """
+    store = (store_of if new else existing_store_of)(load_transmitter())
     try:
         yield store
     finally:

@@ -98,12 +98,12 @@ class Signer:
             conn, RSAKey.generate_key(self._bits) if rsa else ECKey.generate_key("P-256"), now_ms
         )
 
-    def take(self, conn: Connection, pem: bytes, now_ms: int) -> str:
+    def take(self, conn: Connection, pem: bytes, now_ms: int, where: str = "the file") -> str:
         """Sign with the private key in *pem* from now on, retire those before; return its id.
 
-        Raises `WeakKeyError` if it is none that may sign. *conn* writes.
+        Raises `WeakKeyError` if it is none that may sign, saying *where* it was. *conn* writes.
         """
-        return self._use(conn, _read(pem.decode("ascii", "replace"), "the file"), now_ms)
+        return self._use(conn, _read(pem.decode("ascii", "replace"), where), now_ms)
 
     def jwks(self, conn: Connection) -> dict[str, Any]:
         """Return the public keys (RFC 7517 §5): the one that signs, and retired ones something waits for."""
@@ -123,7 +123,12 @@ class Signer:
         return self._signs
 
     def _use(self, conn: Connection, key: RSAKey | ECKey, now_ms: int) -> str:
+        """Seal *key* and sign with it; raises `SealError` where this key file is not the store's.
+
+        Nobody who has the store's could read the new key then, and every transmitter would end.
+        """
         only_one(conn, "keys")
+        self.refresh(conn)
         kid = key.thumbprint()
         alg: Alg = "RS256" if isinstance(key, RSAKey) else "ES256"
         conn.execute(update(signing_keys).where(_LIVE).values(retired_at=now_ms))

@@ -21,7 +21,8 @@ from subprocess import PIPE, STDOUT
 from tempfile import TemporaryDirectory
 from time import monotonic
 
-from mutations import PROMISES, Mutation
+from mutation import Mutation
+from mutations import PROMISES
 
 ROOT = Path(__file__).parent.parent.parent
 LONGEST_SECONDS = 240

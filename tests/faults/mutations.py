@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+from mutation import Mutation
+from transmitter_mutations import TOLD
 
 LANES: Final = "pipeline/lanes.py"
 READING: Final = "pipeline/batch_consumer.py"
@@ -21,17 +24,6 @@ DRAGS: Final = (
     "tests/faults/test_brokers.py::test_a_worker_dies_just_after_a_commit_while_work_waits_for_what_it_writes"
 )
 POISON: Final = "tests/faults/test_poison.py::test_one_record_in_a_hundred_cannot_be_read"
-
-
-class Mutation(NamedTuple):
-    """A *bug*: *old* in *file* becomes *new*. *test* must go red, that *of* its parameters."""
-
-    bug: str
-    file: str
-    old: str
-    new: str
-    test: str
-    of: str = ""
 
 
 LOST: Final = (
@@ -240,4 +232,5 @@ PROMISES: Final = {
     "nothing is undone": UNDONE,
     "what cannot be read harms nobody": POISONED,
     "no interleaving of two workers breaks the order of writes": ORDER,
+    "what is decided is told, once and in order": TOLD,
 }

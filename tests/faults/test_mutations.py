@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mutations import PROMISES, Mutation
+from mutation import Mutation
+from mutations import PROMISES
 
 ROOT = Path(__file__).parent.parent.parent
 MUTATIONS = [mutation for mutations in PROMISES.values() for mutation in mutations]

@@ -1,0 +1,113 @@
+"""Bugs of the transmitter to put in on purpose; `mutations` has those of the worker."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mutation import Mutation
+
+KILLS: Final = (
+    "tests/test_transmitter_kills_on_kafka.py::"
+    "test_nothing_is_lost_doubled_or_out_of_order_whatever_receivers_do_and_however_often_it_is_killed"
+)
+WHICH: Final = "sqlite"
+OUTGOING: Final = "pipeline/transmitter/outgoing.py"
+
+_LOST: Final = (
+    (
+        "offsets are committed before what was read is stored",
+        "pipeline/transmitter/intake.py",
+        """\
+                if records and await self._keep(records):
+                    await self._commit(reader)
+""",
+        """\
+                if records:
+                    await self._commit(reader)
+                    await self._keep(records)
+""",
+    ),
+    (
+        "a push is called delivered before it is answered",
+        "pipeline/transmitter/pusher.py",
+        "            result = await self._tried(token, stream)\n",
+        """\
+            await self._parts.results.write(Result(token, "delivered"))
+            result = await self._tried(token, stream)
+""",
+    ),
+    (
+        "what is handed out to a poll is called delivered",
+        "pipeline/transmitter/polled.py",
+        "these.values(due_at=now_ms + redelivery_ms, attempts=sets.c.attempts + 1)",
+        'these.values(state="delivered", ended_at=now_ms)',
+    ),
+    (
+        "a dead letter is dropped in silence",
+        "pipeline/transmitter/results.py",
+        "                    queue.bury(conn, one.token.seq, one.error, one.text, now_ms)\n",
+        "                    queue.delivered(conn, [one.token.seq], now_ms)\n",
+    ),
+)
+
+_DOUBLED: Final = (
+    (
+        "a jti is drawn at random",
+        "pipeline/transmitter/claims.py",
+        "    return stable_id(cause, stream_id, event)\n",
+        '    return __import__("secrets").token_hex(16)\n',
+    ),
+)
+
+_DISORDERED: Final = (
+    (
+        "tokens about one person do not wait for each other",
+        "pipeline/transmitter/statements.py",
+        "lane=lane_of(draft.happening.who)",
+        "lane=draft.jti",
+    ),
+    (
+        "what became of a device is not remembered",
+        "pipeline/transmitter/statements.py",
+        "                compliance.remember(conn, devices)\n",
+        "",
+    ),
+)
+
+_MISLED: Final = (
+    Mutation(
+        "a redirect is followed",
+        OUTGOING,
+        "allow_redirects=False",
+        "allow_redirects=True",
+        "tests/test_push_outgoing.py",
+    ),
+    Mutation(
+        "whoever shows a certificate is believed",
+        OUTGOING,
+        "    context = ssl.create_default_context()\n",
+        "    context = ssl._create_unverified_context()\n",
+        "tests/test_push_outgoing.py",
+    ),
+    Mutation(
+        "a command that is read again counts as sent again",
+        "pipeline/transmitter/revocations.py",
+        'if told["deadline"] <= before.deadline:',
+        'if told["deadline"] < before.deadline:',
+        "tests/test_revocations_kept.py",
+        "not postgres",
+    ),
+    Mutation(
+        "one that stands by works too",
+        "pipeline/transmitter/leading.py",
+        "            yield _Fixed(leads=False)\n        else:",
+        "            yield _Fixed(leads=True)\n        else:",
+        "tests/test_transmitter_processes.py",
+        "not postgres",
+    ),
+)
+
+TOLD: Final = (
+    *(Mutation(*bug, KILLS, WHICH) for bug in (*_LOST, *_DOUBLED, *_DISORDERED)),
+    *_MISLED,
+)
