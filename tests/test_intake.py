@@ -22,7 +22,7 @@ from pipeline.transmitter.store import StoreError
 from schemas.decode import encode
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.topics import AUTH_EVENTS, SESSION_REVOCATIONS
-from told_on_kafka import fail_once, listening, now_ms, tell, write
+from told_on_kafka import fail_once, listening, now_ms, spoil_headers, tell, write
 from told_records import ack, because, credential, decision, new_store, queued, revocation, statements, stream
 
 
@@ -241,3 +241,28 @@ def test_brokers_that_fail_once_are_read_anew_and_nothing_of_what_they_gave_is_l
     run(story())
     assert "what is decided is read later: " in caplog.text
     assert "not now" in caplog.text
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_record_that_cannot_be_unpacked_is_counted_and_holds_up_nothing(
+    connection: Connection,
+    made: Statements,
+    topic: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    spoil_headers(monkeypatch)
+
+    async def story() -> None:
+        async with listening(connection, made) as one:
+            await tell(connection, credential(event_id="e-1"), revocation(decision_id="d-1"))
+            await write(connection, topic, b"s-1", b"{}", header="no-text")
+            await tell(connection, credential(event_id="e-2"), revocation(decision_id="d-2"))
+            await one.until(lambda: len(queued(made.store)) == 4, "what lies around it")
+            await one.until(lambda: one.counted("refused_records_total", topic=topic) == 1, "the count")
+        async with listening(connection, made) as other:
+            assert other.counted("refused_records_total", topic=topic) == 0
+
+    run(story())
+    assert {row.txn for row in queued(made.store)} == {"e-1", "e-2", "d-1", "d-2"}
+    assert "cannot be read: the name of a header is no text" in caplog.text
