@@ -35,7 +35,7 @@ pytestmark = pytest.mark.kafka
 SEEDS = [int(one) for one in os.environ.get("SEEDS", "1").split()]
 HANDED_OVER = 4
 """In this wave the one that works is killed while another stands by; that one is killed in the next."""
-LATEST_S = 15.0
+LATEST_S = 5.0
 """It is killed by then, however little of the wave has been heard."""
 STILL_S = 20.0
 """After so long without a change, what is missing is lost."""
