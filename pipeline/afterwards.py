@@ -15,6 +15,7 @@ from pipeline.case import Case
 from pipeline.moment import Decision, stable_id
 from pipeline.outbox import Outbox
 from pipeline.overload import ENDED, REVOKED
+from pipeline.rules import BIT
 
 SUMMARY_MS: Final = 1_800_000
 
@@ -78,7 +79,7 @@ class Farewell:
     stamp: outputs.Stamp
 
     def say(self, row: int, out: Outbox) -> None:
-        """Device and principal hear of it, unless they have; its finding is closed, its children go on."""
+        """Device and principal hear of it, unless they have; its finding is left, its children go on."""
         who, case = Names.unpack(self.table.names[row]).plain(), self.cases.get(row)
         kind, event_id = KINDS[int(self.table.rows["kind"][row])], f"expired:{self.at}"
         over = int(self.table.rows["flags"][row]) & (ENDED | REVOKED)
@@ -88,9 +89,29 @@ class Farewell:
             for device_id in filter(None, (*(case.devices if case else ()), who["device_id"])):
                 out.send(outputs.binding(who, kind, device_id, "ended", event_id, self.at))
         if case and case.finding:
-            _close(who, case, self.at, self.stamp, out)
+            self._leave(who, case, out)
         if case and not case.revocation:
             lineage.adopt(case, who["tenant"], event_id, self.at, out)
+
+    def _leave(self, who: dict[str, str], case: Case, out: Outbox) -> None:
+        """The finding is closed, but not that of a revocation which nobody confirmed.
+
+        That time has passed is no proof that the session ended: the finding stays open, for people to close,
+        and says that nothing more will come.
+        """
+        revocation = case.revocation
+        if revocation is None or revocation.acknowledged:
+            _close(who, case, self.at, self.stamp, out)
+            return
+        decision = outcome_of(case, self.at)
+        decision.decision_id = stable_id(revocation.command["revocation_id"], "forgotten")
+        decision.score = float(revocation.command["score"])
+        decision.detections = [name for name in revocation.command["detections"] if name in BIT]
+        told = outputs.finding(
+            who, case, decision, [], outputs.UPDATE, self.at, self.stamp, detail=escalation.FORGOTTEN_TEXT
+        )
+        out.send(told)
+        out.count("findings", "update")
 
 
 def _close(who: dict[str, str], case: Case, at: int, stamp: outputs.Stamp, out: Outbox) -> None:

@@ -6,57 +6,132 @@ and one that takes over begins at once. That no two read at a time is for others
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from pipeline.client import permitted, reading, started
 from pipeline.connection import Connection
 from pipeline.stage import Record
-from pipeline.topic_admin import BrokerUnreachableError
+from pipeline.topic_admin import BrokerUnreachableError, RightsMissingError, TopicsNotReadyError, reach
 
 log = logging.getLogger(__name__)
 
+ANSWER_S: Final = 10.0
+"""Seconds the brokers may take to answer one question."""
 _WAIT_MS: Final = 10
 """So soon the next command is fetched of a partition that just gave one."""
 
 
-class Continued:
-    """Gives records, and remembers for the group how far they were given."""
+class Unpackable(NamedTuple):
+    """A record that cannot be unpacked, as `pipeline.stage.Record`: where it lies, and why."""
 
-    def __init__(self, reader: Any, connection: Connection, topics: Sequence[str]) -> None:
+    topic: str
+    partition: int
+    offset: int
+    why: str
+    timestamp: int = 0
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class Continued:
+    """Gives records, and remembers for the group how far they were given.
+
+    *begins* has the offset of each partition with which it begins. A method raises `RightsMissingError` for
+    what the brokers do not permit, and `BrokerUnreachableError` for what else they refuse, or do not answer.
+    After `chunk` did so it is of no more use: what it had read may be lost to it. Another one begins where
+    the last commit was.
+    """
+
+    def __init__(
+        self, reader: Any, connection: Connection, topics: Sequence[str], begins: Mapping[TopicPartition, int]
+    ) -> None:
         self._reader = reader
         self._connection = connection
         self._place = {topic: place for place, topic in enumerate(topics)}
+        self._next = dict(begins)
+        self._keeping: asyncio.Task[None] | None = None
 
     async def chunk(self, most: int, wait_ms: int) -> list[Record]:
         """Give at most *most* records, none after *wait_ms*: topic by topic, each partition in order.
 
-        Raises `RightsMissingError` where they may not be read.
+        Of a record that cannot even be unpacked only the place is given.
         """
-        with permitted(self._connection, "read"):
-            found = await self._reader.getmany(timeout_ms=wait_ms, max_records=most)
+        async with _answered(self._connection, "gives no records"):
+            try:
+                found = await self._reader.getmany(timeout_ms=wait_ms, max_records=most)
+            except UnicodeDecodeError:  # the name of some header: aiokafka gives nothing then
+                found = await self._around(most, wait_ms)
+        for partition, records in found.items():
+            self._next[partition] = records[-1].offset + 1
         in_order = sorted(found, key=lambda one: (self._place[one.topic], one.partition))
         return [record for partition in in_order for record in found[partition]]
 
-    async def commit(self) -> None:
-        """Let the group go on after all that was given; raises `BrokerUnreachableError` if it is not kept."""
+    async def _around(self, most: int, wait_ms: int) -> dict[TopicPartition, list[Record]]:
+        """Give what there is in each partition up to what cannot be unpacked, or that, where it is next."""
+        for partition, offset in self._next.items():
+            self._reader.seek(partition, offset)  # some of it was taken, and not given
+        found: dict[TopicPartition, list[Record]] = {}
+        for partition, offset in self._next.items():
+            if (end := self._reader.highwater(partition)) is None or end <= offset or most <= 0:
+                continue
+            if records := await self._one_by_one(partition, most, wait_ms):
+                found[partition] = records
+                most -= len(records)
+        return found
+
+    async def _one_by_one(self, partition: TopicPartition, most: int, wait_ms: int) -> list[Record]:
+        found: list[Record] = []
         try:
-            await self._reader.commit()
-        except KafkaError as error:
-            raise BrokerUnreachableError(
-                f"{self._connection.bootstrap} does not keep how far was read: {error!r}"
-            ) from error
+            while len(found) < most:
+                some = await self._reader.getmany(partition, timeout_ms=wait_ms, max_records=1)
+                if not some:
+                    break
+                found += some[partition]
+        except UnicodeDecodeError as error:
+            if not found:
+                offset = await self._reader.position(partition)
+                self._reader.seek(partition, offset + 1)
+                why = f"the name of a header is no text: {error}"
+                return [Unpackable(partition.topic, partition.partition, offset, why)]
+        return found
+
+    async def commit(self) -> None:
+        """Let the group go on after all that was given."""
+        async with _answered(self._connection, "does not keep how far was read"):
+            if self._keeping is not None:  # that says nothing of what was given since
+                await self._kept(self._keeping)
+            self._keeping = asyncio.create_task(self._reader.commit())
+            await self._kept(self._keeping)
+
+    async def _kept(self, keeping: asyncio.Task[None]) -> None:
+        """Wait for *keeping*, which is not broken off: aiokafka would leave behind what it has begun."""
+        try:
+            await asyncio.shield(keeping)
+        finally:
+            if keeping.done():
+                self._keeping = None
+
+    async def end(self) -> None:
+        """Give up what is not kept by now; to be called when the reader has stopped."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
 
     async def behind(self) -> dict[tuple[str, int], int]:
         """How many records of each topic and partition were not given yet, as of the last fetch."""
         found = {}
-        for one in self._reader.assignment():
-            if (end := self._reader.highwater(one)) is not None:
-                found[one.topic, one.partition] = max(0, end - await self._reader.position(one))
+        async with _answered(self._connection, "does not say how far there is to read"):
+            for one in self._reader.assignment():
+                if (end := self._reader.highwater(one)) is not None:
+                    found[one.topic, one.partition] = max(0, end - await self._reader.position(one))
         return found
 
 
@@ -66,23 +141,74 @@ async def continuing(
 ) -> AsyncIterator[Continued]:
     """Read *topics* on for *group*; where it never read, from what came at *since_ms* or later.
 
-    Raises `BrokerUnreachableError`, `TopicsNotReadyError` where a topic is missing, or `RightsMissingError`
-    where it may not be read.
+    Raises `BrokerUnreachableError` where no broker answers, or not to all that is asked;
+    `TopicsNotReadyError` where a topic is missing, or `RightsMissingError` where it may not be read.
     """
-    async with reading(connection, topics) as reader:
-        ends = await reader.end_offsets(reader.assignment())
-        # The embedded broker knows no times, and holds nothing from before it was started.
-        times = {} if connection.embedded else dict.fromkeys(ends, since_ms)
-        found = await reader.offsets_for_times(times) if times else {}
-        begins = await reader.beginning_offsets(list(ends)) if connection.embedded else ends
+    try:
+        begins = await _begins(connection, topics, since_ms)
+    except TopicsNotReadyError:
+        await reach(
+            connection
+        )  # brokers that fell silent since they let us in do not say what there is either
+        raise
     async with started(connection, (), group_id=group, wait_ms=_WAIT_MS) as reader:
-        reader.assign(list(ends))
+        reader.assign(list(begins))
         news = {}
-        for one in ends:
-            if await reader.committed(one) is None:
-                news[one] = found[one].offset if found.get(one) else begins[one]
-                reader.seek(one, news[one])
+        for one, begin in begins.items():
+            async with _answered(connection, "does not say how far was read"):
+                known = await reader.committed(one)
+            if known is None:
+                news[one] = begin
+                reader.seek(one, begin)
+            else:
+                begins[one] = known
         if news:  # kept at once: who is stopped before it has read anything goes on here
-            await reader.commit(news)
-            log.info("group %s is new to %d of %d partitions", group, len(news), len(ends))
-        yield Continued(reader, connection, topics)
+            async with _answered(connection, "does not keep how far was read"):
+                await reader.commit(news)
+            log.info("group %s is new to %d of %d partitions", group, len(news), len(begins))
+        read = Continued(reader, connection, topics, begins)
+        try:
+            yield read
+        finally:
+            await reader.stop()
+            await read.end()
+
+
+async def _begins(connection: Connection, topics: Sequence[str], since_ms: int) -> dict[TopicPartition, int]:
+    """The offset of each partition with which a group begins that never read there."""
+    async with reading(connection, topics) as reader:
+        async with _answered(connection, "does not say what it holds"):
+            if connection.embedded:  # it knows no times, and holds nothing from before it was started
+                return dict(await reader.beginning_offsets(list(reader.assignment())))
+            ends = await reader.end_offsets(list(reader.assignment()))
+        async with _answered(connection, "does not say what it holds since when"):
+            found = await reader.offsets_for_times(dict.fromkeys(ends, since_ms))
+    return {one: found[one].offset if found.get(one) else end for one, end in ends.items()}
+
+
+@asynccontextmanager
+async def _answered(connection: Connection, otherwise: str) -> AsyncIterator[None]:
+    """Ask the brokers for something, in `ANSWER_S`; aiokafka by itself asks some things without end.
+
+    Raises `RightsMissingError` for what they do not permit: that stays as it is until people change it. What
+    fails otherwise may go well the next time: `BrokerUnreachableError`, as the brokers did *otherwise*.
+    """
+    try:
+        with permitted(connection, "read"):
+            async with asyncio.timeout(ANSWER_S):
+                yield
+    except GroupAuthorizationFailedError as error:
+        raise RightsMissingError(
+            f"{connection.bootstrap} does not let {connection.who} read as group {_named(error)}; "
+            "`session-risk topics acls` tells the rights of each role, and grants them"
+        ) from error
+    except TimeoutError as error:
+        raise BrokerUnreachableError(
+            f"{connection.bootstrap} {otherwise}: no answer in {ANSWER_S:g} s"
+        ) from error
+    except (KafkaError, OSError) as error:
+        raise BrokerUnreachableError(f"{connection.bootstrap} {otherwise}: {error!r}") from error
+
+
+def _named(error: GroupAuthorizationFailedError) -> str:
+    return " ".join(map(str, error.args)) or "of its own"

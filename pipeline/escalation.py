@@ -17,6 +17,11 @@ UNCONFIRMED: Final = "revocation_unconfirmed"
 UNCONFIRMED_TEXT: Final = (
     "The session was revoked and revoked again, but no enforcer has confirmed that it ended."
 )
+FORGOTTEN_TEXT: Final = (
+    "The session is followed no longer, and no enforcer has confirmed that it ended. Nothing more comes: see "
+    "by hand whether it ended, and close this."
+)
+"""What the finding says last, of a session that is forgotten before anybody confirms."""
 SENDS: Final = 3
 """The command, the reminder after its deadline, and the one that goes out as people are told."""
 

@@ -118,11 +118,11 @@ def challenge(members: Mapping[str, Any]) -> Message:
     return keyed(SESSION_CHALLENGES, members["session_id"], members)
 
 
-def finding(
+def finding(  # noqa: PLR0913 - a message has members
     who: Mapping[str, str], case: Case, decision: Decision, told: list[dict[str, Any]], activity: int,
-    at: int, stamp: Stamp,
+    at: int, stamp: Stamp, *, detail: str = "",
 ) -> Message:  # fmt: skip
-    """An OCSF Detection Finding (class 2004): *activity* is create, update or close."""
+    """An OCSF Detection Finding (class 2004): create, update or close; *detail* tells why its status is."""
     named = [RULES[BIT[detection]] for detection in decision.detections]
     alarm = is_unconfirmed(case) and activity != CLOSE
     status = 4 if activity == CLOSE else 3 if decision.suppressed and not alarm else activity
@@ -136,7 +136,7 @@ def finding(
     members = {
         "category_uid": 2, "class_uid": 2004, "type_uid": 200400 + activity, "activity_id": activity,
         "status_id": status, "severity_id": CRITICAL if alarm else SEVERITY_ID[decision.level], "time": at,
-        "start_time": case.finding_at,
+        "start_time": case.finding_at, "status_detail": detail or None,
         "message": title, "is_alert": activity != CLOSE,
         "metadata": {
             "version": "1.8.0", "uid": stable_id(case.finding, activity, decision.decision_id),

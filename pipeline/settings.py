@@ -254,7 +254,7 @@ def _complaints(kind: type[BaseSettings], error: ValidationError) -> Iterator[st
 
 
 def _secret(name: str, field: FieldInfo | None, value: object) -> bool:
-    holds_password = "password" in name or (name == "broker" and "@" in str(value))
+    holds_password = "password" in name or (name in ("broker", "issuer") and "@" in str(value))
     return holds_password or (
         field is not None and SecretStr in (field.annotation, *get_args(field.annotation))
     )

@@ -11,7 +11,7 @@ import signal
 import sys
 
 from pipeline.changelog import ChangelogStuckError, UnreadableChangelogError
-from pipeline.garbage import search_seldom
+from pipeline.garbage import give_back_large, search_seldom
 from pipeline.recovery import UnevenAssignmentError
 from pipeline.topology import EdgeApp
 
@@ -31,6 +31,7 @@ def run_worker(app: EdgeApp) -> int:
     """Run *app* until SIGTERM or SIGINT, or until it fails; return the process's exit code."""
     sys.setswitchinterval(SWITCH_SECONDS)
     search_seldom()
+    give_back_large()
     return asyncio.run(_run(app))
 
 

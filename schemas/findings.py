@@ -108,7 +108,8 @@ class SessionFinding(Message):
     `type_uid` = `class_uid` · 100 + `activity_id` (1 create, 2 update, 3 close). `status_id` 1 new, 2 in
     progress, 3 suppressed, 4 resolved. `severity_id` 1 informational to 5 critical. `risk_level_id` 0 info,
     1 low, 2 medium, 3 high, 4 critical. While no enforcer confirms a revocation that was sent again, the
-    severity is critical and `finding_info.types` begins with `revocation_unconfirmed`.
+    severity is critical and `finding_info.types` begins with `revocation_unconfirmed`. Where the session is
+    forgotten before one does, there is no close: a last update says so in `status_detail`.
     """
 
     category_uid: Literal[2]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from pipeline.transmitter import receivers
 from pipeline.transmitter.api.app import create_app
@@ -50,14 +50,18 @@ class Answer:
 
 @dataclass
 class Api:
-    """The application and what it stands on; *acks* is what enforcers said, *now* the time in ms."""
+    """The application and what it stands on; *acks* is what enforcers said, *now* the time in ms.
+
+    It is asked from *address*.
+    """
 
     services: Services
-    app: FastAPI = field(init=False)
+    app: ASGIApp = field(init=False)
     now: int = NOW
     acks: list[RevocationAck] = field(default_factory=list)
     kafka: bool = True
     stem: str = "/t1"
+    address: str = "192.0.2.7"
     ids: dict[str, str] = field(default_factory=dict)
 
     def ask(
@@ -68,9 +72,12 @@ class Api:
         *,
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
+        also: Sequence[tuple[str, str]] = (),
     ) -> Answer:
         """Call *path* below the issuer's; *body* as JSON unless it is bytes."""
-        return asyncio.run(self.call(method, f"{self.stem}{path}", body, token=token, headers=headers))
+        return asyncio.run(
+            self.call(method, f"{self.stem}{path}", body, token=token, headers=headers, also=also)
+        )
 
     async def call(
         self,
@@ -80,9 +87,13 @@ class Api:
         *,
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
+        also: Sequence[tuple[str, str]] = (),
         gone: asyncio.Event | None = None,
     ) -> Answer:
-        """Call any *path*, as a server for ASGI does; who asked hangs up when *gone* is set."""
+        """Call any *path*, as a server for ASGI does; who asked hangs up when *gone* is set.
+
+        Headers in *also* come beside those of the same name.
+        """
         path, _, query = path.partition("?")
         given = {"content-type": "application/json", **(headers or {})}
         if token is not None:
@@ -98,8 +109,8 @@ class Api:
             "raw_path": path.encode(),
             "root_path": "",
             "query_string": query.encode(),
-            "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
-            "client": ("192.0.2.7", 4711),
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in (*given.items(), *also)],
+            "client": (self.address, 4711),
             "server": ("risk.example.com", 443),
         }
         return await _answer(self.app, scope, raw, gone or asyncio.Event())
@@ -160,7 +171,7 @@ def new_api(folder: Path, issuer: str = ISSUER, database: str | None = None, **s
     return api
 
 
-async def _answer(app: FastAPI, scope: dict[str, Any], raw: bytes, gone: asyncio.Event) -> Answer:
+async def _answer(app: ASGIApp, scope: dict[str, Any], raw: bytes, gone: asyncio.Event) -> Answer:
     waiting = [{"type": "http.request", "body": raw, "more_body": False}]
     sent: list[Any] = []
 

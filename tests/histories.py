@@ -28,6 +28,10 @@ MUNICH = {"latitude": 48.137, "longitude": 11.575}
 AGENT: dict[str, Any] = {"principal_id": "assistant", "principal_kind": "agent", "tool": "mail"}
 KEY: dict[str, Any] = {"principal_id": "key-7", "principal_kind": "api_key"}
 ON = {"device_id": "phone-1"}
+CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/145.0.0.0 Safari/537.36"
+MOBILE = "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 Chrome/145.0 Mobile Safari/537.36"
+PHONE_APP = "Bank/7.4 (iPhone; iOS 18.1) CFNetwork/3826.400.120"
+CREATE, GRANT, BLIND = "iam:CreateAccessKey", "iam:AttachUserPolicy", "cloudtrail:StopLogging"
 CLEAN = {
     "heartbeat_interval_ms": 60_000, "rooted": False, "hooked": False, "emulator": False, "malware": "none",
     "attestation": "strong",

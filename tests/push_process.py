@@ -1,4 +1,4 @@
-"""A process that pushes from the store it is given, for tests that kill it: STORE_URL KEY_FILE.
+"""A process that pushes and keeps house in the store it is given, for tests that kill it: URL KEY_FILE.
 
 Its settings come from the environment. It says `pushing` when it has the lead, and ends on SIGTERM.
 """
@@ -15,11 +15,13 @@ from random import Random
 from prometheus_client import CollectorRegistry
 
 from pipeline.transmitter.bell import Bell
+from pipeline.transmitter.keeping import Keeping
 from pipeline.transmitter.leading import lead
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.pushing import Pushing
 from pipeline.transmitter.sealing import load
 from pipeline.transmitter.settings import TransmitterSettings
+from pipeline.transmitter.signing import open_signer
 from pipeline.transmitter.store import open_store
 
 
@@ -29,17 +31,24 @@ async def main(url: str, key_file: str) -> None:
     with lead(store) as leads:
         if not leads:
             raise SystemExit("another process pushes from this store")
-        pushing = Pushing(
-            store,
-            TransmitterSettings(),
-            Bell(),
-            TransmitterMetrics(CollectorRegistry()),
-            lambda: time.time_ns() // 1_000_000,
-            Random(),  # noqa: S311 - jitter is no secret
-        )
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pushing.stop)
+        settings, bell, metrics = TransmitterSettings(), Bell(), TransmitterMetrics(CollectorRegistry())
+        rng = Random()  # noqa: S311 - jitter is no secret
+        pushing = Pushing(store, settings, bell, metrics, clock, rng)
+        signer = open_signer(store, "ES256", 2048, clock())
+        keeping = Keeping(store, signer, settings, bell, metrics, clock)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _stop, pushing, keeping)
         print("pushing", flush=True)
-        await pushing.run()
+        await asyncio.gather(pushing.run(), keeping.run())
+
+
+def _stop(*parts: Pushing | Keeping) -> None:
+    for part in parts:
+        part.stop()
+
+
+def clock() -> int:
+    """Now, ms."""
+    return time.time_ns() // 1_000_000
 
 
 if __name__ == "__main__":

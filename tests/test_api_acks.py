@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from api_calls import Api, new_api
+from api_calls import Api
 from pipeline.transmitter import queue, revocations
 from schemas.control import RevocationAck
 from stores import NOW
@@ -34,14 +32,13 @@ EXPECTED = RevocationAck(
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    api = new_api(tmp_path)
+def api(api: Api) -> Api:
+    """With a stream that was told of a revocation."""
     stream = api.stream(api.token())["stream_id"]
     with api.services.store.begin() as conn:
         revocations.record(conn, [COMMAND, {**COMMAND, "revocation_id": "rev-untold"}])
         queue.put(conn, [signed("jti-1", stream, revocation_id="rev-1"), signed("jti-2", stream)], NOW)
-    yield api
-    api.services.store.close()
+    return api
 
 
 @pytest.mark.parametrize(

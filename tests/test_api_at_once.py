@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from api_calls import Answer, Api, new_api
+from api_calls import Answer, Api
 
 AT_ONCE = 6
 
 
 @pytest.fixture
-def api(url: str, tmp_path: Path) -> Iterator[Api]:
-    api = new_api(tmp_path, database=url, max_streams=2)
-    yield api
-    api.services.store.close()
+def api_settings(url: str) -> dict[str, Any]:
+    return {"database": url, "max_streams": 2}
 
 
 def _at_once(ask: Callable[[int], Answer]) -> list[Answer]:

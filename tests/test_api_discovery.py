@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from api_calls import ISSUER, Api, new_api
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    api = new_api(tmp_path)
-    yield api
-    api.services.store.close()
 
 
 def test_the_document_says_where_everything_is(api: Api) -> None:

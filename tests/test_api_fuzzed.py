@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import schemathesis
 import uvicorn
-from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode, checks
+from starlette.types import ASGIApp
 
 from api_calls import Api, new_api
 from postgres import Postgres
@@ -60,7 +60,7 @@ def asked(
 
 
 @contextmanager
-def _running(app: FastAPI) -> Iterator[str]:
+def _running(app: ASGIApp) -> Iterator[str]:
     """Serve *app* on a free port of this machine."""
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", ws="none"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import FIRST_COMPLETED, Task, create_task
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from threading import Timer
 from typing import Any, TypeVar
@@ -22,10 +22,8 @@ T = TypeVar("T")
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    api = new_api(tmp_path, long_poll_s=600)
-    yield api
-    api.services.store.close()
+def api_settings() -> dict[str, Any]:
+    return {"long_poll_s": 600}
 
 
 @pytest.fixture

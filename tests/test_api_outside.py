@@ -5,101 +5,35 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from joserfc import jws
-from joserfc.jwk import RSAKey
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from jwt.warnings import InsecureKeyLengthWarning
 
 from api_calls import ISSUER, Api, new_api
+from authorization_server import (
+    AS,
+    CLAIMS,
+    EC,
+    GOOD,
+    RSA,
+    WEAK,
+    Server,
+    jwks,
+    serving,
+    signed,
+    signed_text,
+    token,
+)
 from pipeline.transmitter import receivers, streams
 from pipeline.transmitter.api import outside_keys
 from pipeline.transmitter.records import Stream
 from stores import NOW
-
-AS = "https://as.example.com"
-RSA = rsa.generate_private_key(65_537, 2048)
-EC = ec.generate_private_key(ec.SECP256R1())
-WEAK = rsa.generate_private_key(65_537, 1024)  # noqa: S505  # it is to be refused
-CLAIMS = {
-    "iss": AS,
-    "aud": ISSUER,
-    "exp": NOW // 1000 + 300,
-    "iat": NOW // 1000,
-    "sub": "idp",
-    "client_id": "idp",
-    "scope": "openid ssf.manage",
-}
-
-
-def _jwks() -> list[Any]:
-    return [
-        {**json.loads(RSAAlgorithm.to_jwk(RSA.public_key())), "kid": "rsa", "use": "sig"},
-        {**json.loads(ECAlgorithm.to_jwk(EC.public_key())), "kid": "ec"},
-        {**json.loads(RSAAlgorithm.to_jwk(WEAK.public_key())), "kid": "weak"},
-        {**json.loads(RSAAlgorithm.to_jwk(RSA.public_key())), "kid": "encrypts", "use": "enc"},
-        {"kty": "oct", "k": base64.urlsafe_b64encode(b"x" * 32).decode(), "kid": "secret"},
-        {"kty": "RSA", "n": "!", "kid": "broken"},
-        {"kty": "LATTICE", "kid": "unknown"},
-        "no key",
-    ]
-
-
-GOOD = json.dumps({"keys": _jwks()}).encode()
-
-
-@dataclass
-class Server:
-    """Where the keys are: what it answers, and how often it was asked."""
-
-    body: bytes = b""
-    status: int = 200
-    asked: int = 0
-    url: str = ""
-
-
-@contextmanager
-def serving() -> Iterator[Server]:
-    served = Server(GOOD)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # the base class names it so
-            served.asked += 1
-            led_on = self.path == "/elsewhere"
-            body = GOOD if led_on else served.body
-            self.send_response(200 if led_on else served.status)
-            self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            try:
-                self.wfile.write(body)
-            except OSError:  # who asked has heard enough
-                self.close_connection = True
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class names it so
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served.url = f"http://127.0.0.1:{server.server_address[1]}/keys"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield served
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -109,10 +43,8 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def api(server: Server, tmp_path: Path) -> Iterator[Api]:
-    api = new_api(tmp_path, token_issuer=AS, token_jwks_url=server.url, allow_insecure=True)
-    yield api
-    api.services.store.close()
+def api_settings(server: Server) -> dict[str, Any]:
+    return {"token_issuer": AS, "token_jwks_url": server.url, "allow_insecure": True}
 
 
 def _confused() -> str:
@@ -128,13 +60,11 @@ def _confused() -> str:
 
 def _weak() -> str:
     with pytest.warns(InsecureKeyLengthWarning):
-        return _token(WEAK, kid="weak")
+        return token(WEAK, kid="weak")
 
 
-def _token(key: Any = RSA, alg: str = "RS256", kid: str | None = "rsa", **claims: Any) -> str:
-    given = {name: value for name, value in {**CLAIMS, **claims}.items() if value is not None}
-    headers = {"typ": "at+jwt"} if kid is None else {"typ": "at+jwt", "kid": kid}
-    return jwt.encode(given, key, alg, headers=headers)
+def _fresh(api: Api) -> str:
+    return token(iat=api.now // 1000, exp=api.now // 1000 + 300)
 
 
 def _list(api: Api, token: str) -> int:
@@ -142,11 +72,11 @@ def _list(api: Api, token: str) -> int:
 
 
 def test_a_good_token_lets_its_client_in_and_makes_it_a_receiver(api: Api) -> None:
-    made = api.ask("POST", "/ssf/stream", {}, token=_token())
+    made = api.ask("POST", "/ssf/stream", {}, token=token())
 
     assert (made.status, made.json["aud"]) == (201, "idp")
-    assert api.ask("GET", "/ssf/stream", token=_token(EC, "ES256", "ec")).json == [made.json]
-    assert api.ask("GET", "/ssf/stream", token=_token(client_id="other")).json == []
+    assert api.ask("GET", "/ssf/stream", token=token(EC, "ES256", "ec")).json == [made.json]
+    assert api.ask("GET", "/ssf/stream", token=token(client_id="other")).json == []
     with api.services.store.read() as conn:
         assert [one.receiver_id for one in receivers.every(conn)] == ["idp", "other"]
 
@@ -173,26 +103,54 @@ def test_a_good_token_lets_its_client_in_and_makes_it_a_receiver(api: Api) -> No
         ({"exp": NOW // 1000}, 401),
         ({"exp": None}, 401),
         ({"exp": "never"}, 401),
+        ({"exp": NOW // 1000 + 3600}, 201),
+        ({"exp": NOW // 1000 + 3601}, 401),
+        ({"exp": 10**400}, 401),
+        ({"iat": NOW // 1000 - 3000, "exp": NOW // 1000 + 601}, 401),
+        ({"nbf": 0}, 201),
+        ({"nbf": NOW // 1000 + 30, "exp": NOW // 1000 + 3630}, 201),
         ({"nbf": NOW // 1000 + 60}, 201),
         ({"nbf": NOW // 1000 + 61}, 401),
         ({"iat": NOW // 1000 + 61}, 401),
-        ({"iat": None}, 201),
+        ({"iat": None}, 401),
+        ({"iat": None, "nbf": NOW // 1000}, 201),
     ],
     ids=str,
 )
 def test_claims_are_checked(api: Api, claims: dict[str, Any], status: int) -> None:
-    made = api.ask("POST", "/ssf/stream", {}, token=_signed(claims))
+    made = api.ask("POST", "/ssf/stream", {}, token=signed(claims))
 
     assert made.status == status
     if status == 401:
         assert 'error="invalid_token"' in made.headers["www-authenticate"]
 
 
-def _signed(claims: dict[str, Any]) -> str:
-    """Sign claims that PyJWT would not let out."""
-    given = {name: value for name, value in {**CLAIMS, **claims}.items() if value is not None}
-    key = RSAKey.import_key(json.loads(RSAAlgorithm.to_jwk(RSA)))
-    return jws.serialize_compact({"alg": "RS256", "kid": "rsa"}, json.dumps(given), key)
+def test_a_token_that_lives_too_long_is_refused_with_what_to_do(api: Api) -> None:
+    long = api.ask("GET", "/ssf/stream", token=token(exp=NOW // 1000 + 7200))
+    text = "this token is good for longer than 3600 seconds; ask for a shorter one"
+
+    assert long.json == {"error": "invalid_token", "error_description": text}
+    assert long.headers["www-authenticate"] == (
+        f'Bearer realm="ssf", error="invalid_token", error_description="{text}"'
+    )
+
+
+def test_an_operator_may_take_tokens_that_live_longer(server: Server, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"token_issuer": AS, "token_jwks_url": server.url, "token_longest_s": 7200}
+    api = new_api(tmp_path, allow_insecure=True, **settings)
+
+    assert _list(api, token(exp=NOW // 1000 + 7200)) == 200
+    assert _list(api, token(exp=NOW // 1000 + 7201)) == 401
+    api.services.store.close()
+
+
+def test_a_token_that_may_nothing_here_is_counted_as_refused(server: Server, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"token_issuer": AS, "token_jwks_url": server.url, "requests_per_minute": 2}
+    api = new_api(tmp_path, allow_insecure=True, **settings)
+
+    assert [_list(api, token(scope="openid")) for _ in range(3)] == [403, 403, 429]
+    assert _list(api, token()) == 200
+    api.services.store.close()
 
 
 @pytest.mark.parametrize(
@@ -202,17 +160,19 @@ def _signed(claims: dict[str, Any]) -> str:
         "two.parts",
         "eyJhbGciOiJub25lIn0.e30.",
         _weak(),
-        _token(kid="encrypts"),
-        _token(kid="nobody-s"),
-        _token(kid=None),
-        _token(EC, "ES256", "rsa"),
-        _token(kid="ec"),
-        _token(rsa.generate_private_key(65_537, 2048)),
+        token(kid="encrypts"),
+        token(kid="nobody-s"),
+        token(kid=None),
+        token(EC, "ES256", "rsa"),
+        token(kid="ec"),
+        token(rsa.generate_private_key(65_537, 2048)),
         jwt.encode(CLAIMS, "x" * 32, "HS256", headers={"kid": "secret"}),
         _confused(),
         jwt.encode(CLAIMS, RSA, "RS256", headers={"kid": "rsa", "typ": "secevent+jwt"}),
         jwt.encode(CLAIMS, RSA, "RS256", headers={"kid": "rsa", "crit": ["b64"], "b64": False}),
-        _token()[:-4] + "AAAA",
+        token()[:-4] + "AAAA",
+        signed_text('{"a": ' + "[" * 2000 + "]" * 2000 + "}"),
+        signed_text("[]"),
     ],
 )
 def test_a_token_that_is_not_signed_as_it_should_be_is_refused(api: Api, token: str) -> None:
@@ -220,11 +180,11 @@ def test_a_token_that_is_not_signed_as_it_should_be_is_refused(api: Api, token: 
 
 
 def test_a_receiver_that_the_operator_revoked_stays_out(api: Api) -> None:
-    assert _list(api, _token()) == 200
+    assert _list(api, token()) == 200
     with api.services.store.begin() as conn:
         receivers.revoke(conn, "idp", api.now)
 
-    assert _list(api, _token()) == 401
+    assert _list(api, token()) == 401
 
 
 def test_a_receiver_keeps_the_audience_the_operator_gave_it(api: Api) -> None:
@@ -233,7 +193,7 @@ def test_a_receiver_keeps_the_audience_the_operator_gave_it(api: Api) -> None:
         given = Stream("s-1", "idp", "https://idp.example.com/ssf", created_at=NOW)
         streams.add(conn, api.services.store.sealer, given)
 
-    made = api.ask("POST", "/ssf/stream", {}, token=_token())
+    made = api.ask("POST", "/ssf/stream", {}, token=token())
 
     assert (made.status, made.json["aud"]) == (201, "https://idp.example.com/ssf")
 
@@ -241,14 +201,14 @@ def test_a_receiver_keeps_the_audience_the_operator_gave_it(api: Api) -> None:
 def test_keys_are_fetched_once_and_an_unknown_one_is_looked_for_once_in_a_while(
     api: Api, server: Server
 ) -> None:
-    assert [_list(api, _token()) for _ in range(3)] == [200] * 3
+    assert [_list(api, token()) for _ in range(3)] == [200] * 3
     assert server.asked == 1
 
-    assert [_list(api, _token(kid="new")) for _ in range(3)] == [401] * 3
+    assert [_list(api, token(kid="new")) for _ in range(3)] == [401] * 3
     assert server.asked == 1
-    server.body = json.dumps({"keys": [{**_jwks()[0], "kid": "new"}]}).encode()
+    server.body = json.dumps({"keys": [{**jwks()[0], "kid": "new"}]}).encode()
     api.now += outside_keys.PAUSE_MS
-    assert (_list(api, _token(kid="new")), _list(api, _token())) == (200, 401)
+    assert (_list(api, token(kid="new")), _list(api, token())) == (200, 401)
     assert server.asked == 2
 
 
@@ -261,16 +221,16 @@ def test_while_no_keys_can_be_had_known_ones_are_good_for_an_hour(
     api: Api, server: Server, status: int, body: bytes
 ) -> None:
     good, server.status, server.body = server.body, status, body
-    assert _list(api, _token()) == 503
+    assert _list(api, token()) == 503
     server.status, server.body = 200, good
     api.now += outside_keys.PAUSE_MS
-    assert _list(api, _token()) == 200
+    assert _list(api, token()) == 200
 
     server.status, server.body = status, body
     api.now += outside_keys.FRESH_MS + 1
-    assert _list(api, _token(exp=NOW)) == 200
+    assert _list(api, _fresh(api)) == 200
     api.now += outside_keys.STALE_MS
-    assert _list(api, _token(exp=NOW)) == 503
+    assert _list(api, _fresh(api)) == 503
 
 
 def test_a_server_that_is_not_there_is_503_and_no_mistake_of_ours(tmp_path: Path) -> None:
@@ -278,7 +238,7 @@ def test_a_server_that_is_not_there_is_503_and_no_mistake_of_ours(tmp_path: Path
         gone = server.url
     api = new_api(tmp_path, token_issuer=AS, token_jwks_url=gone, allow_insecure=True)
 
-    assert _list(api, _token()) == 503
+    assert _list(api, token()) == 503
     api.services.store.close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,8 @@ VERIFICATION = "https://schemas.openid.net/secevent/ssf/event-type/verification"
 
 
 @pytest.fixture
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    api = new_api(tmp_path_factory.mktemp("api"), long_poll_s=0.3, max_poll=3)
-    yield api
-    api.services.store.close()
-
-
-@pytest.fixture
-def token(api: Api) -> str:
-    return api.token()
+def api_settings() -> dict[str, Any]:
+    return {"long_poll_s": 0.3, "max_poll": 3}
 
 
 @pytest.fixture
@@ -38,7 +30,7 @@ def stream(api: Api, token: str) -> str:
 
 def _put(api: Api, stream: str, *jtis: str) -> None:
     with api.services.store.begin() as conn:
-        queue.put(conn, [signed(jti, stream) for jti in jtis], api.now)
+        queue.put(conn, [signed(jti, stream, lane=jti) for jti in jtis], api.now)
 
 
 def _poll(api: Api, token: str, stream: str, said: Any) -> Answer:

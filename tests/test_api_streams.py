@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from api_calls import HOOK, ISSUER, PUSHED, Api, new_api
+from api_calls import HOOK, ISSUER, PUSHED, Api
 from pipeline.transmitter import receivers, streams
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.vocabulary import POLL, PUSH, SUPPORTED
@@ -16,15 +15,8 @@ REVOKED, RISK = SUPPORTED[0], SUPPORTED[1]
 
 
 @pytest.fixture
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    api = new_api(tmp_path_factory.mktemp("api"), max_streams=3)
-    yield api
-    api.services.store.close()
-
-
-@pytest.fixture
-def token(api: Api) -> str:
-    return api.token()
+def api_settings() -> dict[str, Any]:
+    return {"max_streams": 3}
 
 
 def _told(stream: Any, **members: Any) -> dict[str, Any]:

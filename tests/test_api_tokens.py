@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
 
-from api_calls import Answer, Api, new_api
+from api_calls import Answer, Api
 from pipeline.transmitter import receivers
 from pipeline.transmitter.api.oauth import Asked
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    api = new_api(tmp_path_factory.mktemp("api"))
-    yield api
-    api.services.store.close()
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def secret(api: Api) -> str:
     return api.secret("client")
 

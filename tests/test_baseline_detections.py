@@ -2,119 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from histories import DAY_S, HOUR_S, KEY, Row, days, now, repeated, session, today, various
-from pipeline.rules import BIT, RULES
-from playing import Event, found, of, replayed
-from samples import auth, call
-from schemas import topics
+from habit_histories import (
+    SERVICE,
+    TERRAFORM,
+    colleagues,
+    crowd,
+    doing,
+    each_thing,
+    first_of,
+    long_ago,
+    on_all,
+    on_each,
+    reading,
+    secrets,
+    sensitive,
+    sharing,
+    workers,
+)
+from histories import BLIND, CREATE, GRANT, KEY, Row, days, now, repeated, today, various
+from playing import found, replayed
 
-NINE = 9 * HOUR_S
-SERVICE: dict[str, Any] = {"principal_id": "backup", "principal_kind": "service"}
 DEVICES = ("phone-1", "laptop-1", "tablet-1", "watch-1")
-
-
-def crowd(number: int, **members: Any) -> list[Event]:
-    """So many sessions at once, each from a network of its own, s-1 the last."""
-    names = [f"other-{at}" for at in range(1, number)] + ["s-1"]
-    return [
-        auth(NINE + 5 * at, session_id=name, asn=64600 + at, **members) for at, name in enumerate(names)
-    ] + [call(NINE + 5 * number + 30, asn=64600 + number - 1, **members)]
-
-
-def first_of(number: int) -> list[Event]:
-    """So many sessions at once of somebody new, each from a network of its own, s-1 the first of them."""
-    names = ["s-1"] + [f"other-{at}" for at in range(1, number)]
-    return [auth(NINE + 5 * at, session_id=name, asn=64600 + at) for at, name in enumerate(names)] + [
-        call(NINE + 5 * number + 30, asn=64600)
-    ]
-
-
-def on_each(devices: tuple[str, ...], number: int) -> list[Event]:
-    """Days with a session on each device."""
-    return [event for one in devices for event in days(number, name=one, device_id=one)]
-
-
-def on_all(devices: tuple[str, ...]) -> list[Event]:
-    """Today a session on each device, from as many networks, s-1 on the last."""
-    told = [
-        auth(NINE + 5 * at, session_id=f"on-{one}", device_id=one, asn=64600 + at)
-        for at, one in enumerate(devices[:-1])
-    ]
-    return [*told, *today(device_id=devices[-1], asn=64700, hour=9.1)]
-
-
-def workers(number: int, of_days: int) -> list[Event]:
-    """Every day so many sessions of a service at once, each from a network of its own."""
-    return [
-        event
-        for at in range(number)
-        for event in days(of_days, 8.9 + at / 100, name=f"worker-{at}", asn=64600 + at, **SERVICE)
-    ]
-
-
-def reading(scope: str) -> Any:
-    return repeated(2, scope=scope)
-
-
-def colleagues(number: int, scope: str) -> list[Event]:
-    """So many other people begin to use a scope this morning."""
-    return [
-        event
-        for at in range(number)
-        for event in session(
-            8 * HOUR_S,
-            call(8 * HOUR_S + at, session_id=f"c-{at}", principal_id=f"c-{at}", scope=scope),
-            session_id=f"c-{at}",
-            principal_id=f"c-{at}",
-        )
-    ]
-
-
-def long_ago(scope: str) -> list[Event]:
-    """The end of the last quarter."""
-    at = -92 * DAY_S
-    return session(at, call(at + 60, session_id="quarter", scope=scope), session_id="quarter")
-
-
-def sensitive(records: int) -> Any:
-    return repeated(10, records=records, sensitivity="restricted")
-
-
-CREATE, GRANT, BLIND = "iam:CreateAccessKey", "iam:AttachUserPolicy", "cloudtrail:StopLogging"
-
-
-def doing(*operations: str) -> Any:
-    return lambda start, who: [
-        call(start + 60 * at, operation=name, **who) for at, name in enumerate(operations, start=1)
-    ]
-
-
-def sharing(start: float, who: Event) -> list[Event]:
-    return [call(start + 60, operation="ec2:ModifyImageAttribute", sensitivity="restricted", **who)]
-
-
-def secrets(number: int) -> Any:
-    """So many secrets are read one by one."""
-    names = {"operation": "GET /secrets/{id}", "sensitivity": "restricted", "records": 1}
-    return lambda start, who: [
-        call(start + 60 + at, resource=f"secret-{at}", **names, **who) for at in range(number)
-    ]
-
-
-def each_thing(number: int, **what: Any) -> Any:
-    """The same operation on one thing after the other."""
-    return lambda start, who: [
-        call(start + 60 + at, operation="GET /orders/{id}", resource=f"order-{at}", **who, **what)
-        for at in range(number)
-    ]
-
-
-TERRAFORM: dict[str, Any] = {"principal_id": "terraform", "principal_kind": "service"}
-
 ROWS = [
     Row(
         "rare_hour",
@@ -251,81 +161,3 @@ def test_what_is_usual_is_not_detected(row: Row) -> None:
 @pytest.mark.parametrize("row", [row for row in ROWS if row.honest], ids=[r.rule for r in ROWS if r.honest])
 def test_what_honest_principals_do_is_not_detected(row: Row) -> None:
     assert [row.rule in found(replayed(events), "s-1") for events in row.honest] == [False] * len(row.honest)
-
-
-def decisions(events: list[Event]) -> list[Event]:
-    return of(replayed(events), topics.SESSION_RISK, "s-1")
-
-
-MASS_READ = (
-    "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 5000 or twice what its tenant's reach"
-)
-
-
-def test_a_reason_shows_what_is_usual_here_beside_what_was_seen() -> None:
-    told = decisions([*days(4, do=sensitive(3)), *now(sensitive(150))])
-
-    assert [
-        (reason["observed"], reason["normal"])
-        for reason in told[0]["reasons"]
-        if reason["detection"] == "mass_read"
-    ] == [
-        (
-            "1046 records in 10 min",
-            f"{MASS_READ}; here usually ≤ 31",
-        )
-    ]
-
-
-def test_a_rare_hour_alone_is_never_more_than_low() -> None:
-    told = decisions([*days(14), *today(hour=3)])
-
-    assert {(one["level"], one["action"]) for one in told} == {("LOW", "allow")}
-
-
-def test_a_step_up_answers_for_an_unfamiliar_scope() -> None:
-    events = [*days(8, do=reading("read")), *now(reading("admin"))]
-    passed = auth(NINE + 90, action="step_up_passed")
-
-    told = decisions([*events, passed, call(NINE + 400)])
-
-    assert (told[0]["level"], told[0]["action"]) == ("MEDIUM", "step_up")
-    assert (told[-1]["level"], told[-1]["action"]) == ("LOW", "allow")
-
-
-def test_a_decision_names_the_detections_that_are_still_learning() -> None:
-    young = decisions([*days(4), *now(various(30, status=403))])
-    old = decisions([*days(14), *now(various(30, status=403))])
-
-    assert (young[0]["learning"], old[0].get("learning")) == (["rare_hour", "unfamiliar_scope"], None)
-
-
-def test_an_unfamiliar_scope_says_what_it_was_compared_with() -> None:
-    told = decisions([*days(8, do=reading("read")), *now(reading("admin"))])
-
-    (reason,) = [one for one in told[0]["reasons"] if one["detection"] == "unfamiliar_scope"]
-    assert (reason["observed"], reason["normal"]) == (
-        "8 days of its own history to compare with",
-        RULES[BIT["unfamiliar_scope"]].normal.format(days=7),
-    )
-
-
-def test_a_key_whose_one_session_lasts_for_weeks_stops_learning_after_days() -> None:
-    def learning(number: int) -> list[str]:
-        used = [call(-3600 * hour, **KEY) for hour in range(24 * number, 0, -1)]
-        told: list[str] = decisions([*used, *various(40, status=403)(0, KEY)])[-1].get("learning", [])
-        return told
-
-    assert learning(1) == [
-        "api_key_off_place", "rare_hour", "concurrent_sessions", "unfamiliar_scope", "access_probing",
-        "machine_probing",
-    ]  # fmt: skip
-    assert learning(14) == []
-
-
-def test_whoever_makes_keys_every_day_stays_at_medium_and_is_let_go_on() -> None:
-    told = decisions(
-        [*days(4, do=doing(CREATE, GRANT), **TERRAFORM), *now(doing(CREATE, GRANT, BLIND), **TERRAFORM)]
-    )
-
-    assert {(one["level"], one["action"]) for one in told} == {("MEDIUM", "allow")}

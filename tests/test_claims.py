@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.transmitter.claims import claims_of, jti_of, lane_of
+from pipeline.transmitter.claims import claims_of, jti_of, lane_of, principal_of
 from pipeline.transmitter.compliance import hear
 from pipeline.transmitter.control import stream_updated, verification
 from pipeline.transmitter.happenings import happenings_of
 from pipeline.transmitter.records import Happening, Who
 from pipeline.transmitter.subjects import Subjects
-from pipeline.transmitter.vocabulary import CAEP, SSF
+from pipeline.transmitter.vocabulary import CAEP, EVENTS, SSF
 from told_records import AUD, ISSUER, T0, because, credential, decision, revocation, stream
 
 SUBJECTS = Subjects.load(None)
@@ -76,6 +77,77 @@ def test_what_one_decision_leads_to_has_one_txn() -> None:
     assert [one["txn"] for one in told] == ["d-1", "d-1", "e-1", "d-1"]
 
 
+@pytest.mark.parametrize("form", ["iss_sub", "complex"])
+@pytest.mark.parametrize("told", everything(), ids=lambda one: one.event)
+def test_every_event_has_the_members_that_its_type_requires(told: Happening, form: Any) -> None:
+    claims = claims_of(told, stream(subject_form=form), SUBJECTS, ISSUER, NOW) or {}
+    (payload,) = claims["events"].values()
+    row = EVENTS[told.event]
+
+    assert set(row.required) <= set(payload)
+    for member, allowed in (row.values or {}).items():
+        assert payload[member] in allowed
+
+
+PSEUDONYM = f"p:k1:{'A' * 22}"
+
+
+@pytest.mark.parametrize(
+    ("form", "members", "principal", "named"),
+    [
+        ("iss_sub", {}, "USER", ["iss", "sub"]),
+        ("complex", {}, "SESSION", ["user", "session", "device", "tenant"]),
+        ("complex", {"device_id": None}, "SESSION", ["user", "session", "tenant"]),
+        ("complex", {"principal_id": None, "device_id": None}, "SESSION", ["session", "tenant"]),
+        ("complex", {"principal_id": PSEUDONYM, "device_id": PSEUDONYM}, "SESSION", ["session", "tenant"]),
+    ],
+)
+def test_the_principal_of_a_level_is_whom_the_subject_names(
+    form: Any, members: dict[str, Any], principal: str, named: list[str]
+) -> None:
+    (told,) = happenings_of(*decision("device_rooted", **members))
+
+    claims = claims_of(told, stream(subject_form=form), SUBJECTS, ISSUER, NOW) or {}
+
+    (payload,) = claims["events"].values()
+    assert [member for member in claims["sub_id"] if member != "format"] == named
+    assert payload["principal"] == principal
+
+
+def test_an_address_names_a_user_and_no_other_event_has_a_principal(tmp_path: Path) -> None:
+    (tmp_path / "subjects").write_text(
+        '[[principals]]\nemail = "{principal}@acme.example"\n', encoding="utf-8"
+    )
+    mapping = Subjects.load(tmp_path / "subjects")
+
+    told = {
+        one.event: claims_of(one, stream(subject_form="email"), mapping, ISSUER, NOW) or {}
+        for one in everything()
+    }
+
+    principals = {
+        event: payload["principal"]
+        for event, claims in told.items()
+        for payload in claims["events"].values()
+        if "principal" in payload
+    }
+    assert principals == {"risk-level-change": "USER"}
+
+
+@pytest.mark.parametrize(
+    ("who", "principal"),
+    [
+        (Who("default", None, "ana"), "USER"),
+        (Who("default", None, "ana", "phone-1"), "DEVICE"),
+        (Who("default", "s-1", "ana", "phone-1"), "SESSION"),
+    ],
+)
+def test_the_narrowest_member_of_a_complex_subject_is_the_principal(who: Who, principal: str) -> None:
+    subject = SUBJECTS.identify(who, stream(subject_form="complex"), ISSUER) or {}
+
+    assert principal_of(subject) == principal
+
+
 @pytest.mark.parametrize("told", everything(), ids=lambda one: one.event)
 def test_every_event_has_whole_seconds_and_reasons_by_language_and_no_sub_or_exp(told: Happening) -> None:
     claims = claims_of(told, stream(), SUBJECTS, ISSUER, NOW) or {}
@@ -86,6 +158,9 @@ def test_every_event_has_whole_seconds_and_reasons_by_language_and_no_sub_or_exp
     assert payload["event_timestamp"] == T0 // 1000
     assert list(payload["reason_admin"]) == ["en"]
     assert payload["reason_admin"]["en"]
+    assert list(payload["reason_user"]) == ["en"]
+    assert not {"ana", "device_rooted", "phone-1", "s-1"} & set(payload["reason_user"]["en"].split())
+    assert payload["reason_user"]["en"].endswith(".")
     assert payload["initiating_entity"] in {"admin", "user", "policy", "system"}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from exports import exported, files, vector
 from histories import now, repeated
 from models.artefact import ROLES, load_roles
 from models.cohorts import Cohorts
@@ -28,7 +29,6 @@ from playing import found, replayed
 from role_samples import sample_roles
 from samples import T0, call
 from schemas.topics import API_CALLS
-from test_export import exported, files, vector
 
 HUMAN = PRINCIPAL_KIND["human"]
 

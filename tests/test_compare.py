@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from exports import exported, vector
 from histories import CAFE, HOME, earlier, moved
 from models.artefact import load, save
 from models.columns import PRINCIPAL_KIND
@@ -27,7 +28,6 @@ from role_samples import sample_roles
 from schemas.decisions import SessionFeatures
 from schemas.decode import encode
 from schemas.topics import SESSION_CHALLENGES, SESSION_FEATURES, SESSION_REVOCATIONS, SESSION_RISK
-from test_export import exported, vector
 from test_training import data, life, model, run, told, truths
 
 __all__ = ["data", "model"]  # fixtures

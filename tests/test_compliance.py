@@ -84,6 +84,23 @@ def test_a_decision_from_before_the_change_that_comes_late_says_nothing() -> Non
     assert story(fell, healed, late) == ["not-compliant", "compliant", ""]
 
 
+def test_what_is_read_again_from_before_a_fault_was_named_last_does_not_make_the_device_well() -> None:
+    fell, other = at(0, "device_rooted"), at(1, "device_hooked", session="s-2")
+    well, still = at(2), at(3, "device_rooted")
+    whole = story(fell, other, well, still)
+
+    assert story(fell, other, well, still, well, still) == [*whole, "", ""]
+    assert story(fell, other, still, well) == ["not-compliant", "", "", ""]
+
+
+def test_a_session_that_was_well_before_another_was_counts_from_now_on_only() -> None:
+    fell, late, last = at(0, "device_rooted"), at(1, session="s-2"), at(3, session="s-3")
+
+    told = story(fell, last, late, at(3.5, session="s-2"), at(4.5, session="s-2"))
+
+    assert told == ["not-compliant", "", "", "", "compliant"]
+
+
 def test_the_session_that_named_the_fault_says_when_it_is_gone() -> None:
     assert story(at(0, "device_rooted"), at(1)) == ["not-compliant", "compliant"]
 

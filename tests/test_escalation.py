@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.escalation import UNCONFIRMED, UNCONFIRMED_TEXT
+from pipeline.escalation import FORGOTTEN_TEXT, UNCONFIRMED, UNCONFIRMED_TEXT
 from pipeline.metrics import Metrics, Watch
 from pipeline.observe import Work
 from playing import Desk, Event, by_key, record, replayed
@@ -200,3 +200,61 @@ def test_how_long_a_confirmation_took_is_measured_once() -> None:
     (histogram,) = seen.confirmation_seconds.collect()
     within = {s.labels["le"]: s.value for s in histogram.samples if s.name.endswith("_bucket")}
     assert (within["2.0"], within["5.0"], within["+Inf"]) == (0.0, 1.0, 1.0)
+
+
+def revoked_and_forgotten(policy: str = BUSY) -> Desk:
+    """A session that was revoked at 1 s and forgotten while somebody else went on."""
+    one = Desk(policy)
+    one.each(auth(0), feedback(1, verdict="confirmed_compromised"), *others(5, 200))
+    assert one.scorer.table.find("default", "s-1") < 0
+    return one
+
+
+def test_a_session_that_is_forgotten_unconfirmed_leaves_its_finding_open_and_says_why() -> None:
+    one = revoked_and_forgotten()
+
+    findings = one.said(SESSION_FINDINGS, "s-1")
+    last = findings[-1]
+    (uid,) = {finding["finding_info"]["uid"] for finding in findings}
+    assert {finding["activity_id"] for finding in findings[1:]} == {2}
+    assert (last["activity_id"], last["status_id"], last["severity_id"]) == (2, 2, CRITICAL)
+    assert (last["is_alert"], last["status_detail"]) == (True, FORGOTTEN_TEXT)
+    assert (last["message"], last["finding_info"]["uid"]) == (UNCONFIRMED_TEXT, uid)
+    assert last["finding_info"]["types"][0] == UNCONFIRMED
+    assert one.counts["findings", "close"] == 0
+
+
+def test_one_that_is_forgotten_before_its_reminders_says_the_same_without_the_alarm() -> None:
+    one = revoked_and_forgotten(BUSY.replace("revoked_grace_s = 120", "revoked_grace_s = 10"))
+
+    last = one.said(SESSION_FINDINGS, "s-1")[-1]
+    assert critical(one) == []
+    assert (last["activity_id"], last["status_id"], last["severity_id"]) == (2, 2, 4)
+    assert (last["is_alert"], last["status_detail"]) == (True, FORGOTTEN_TEXT)
+
+
+def test_a_session_whose_end_was_confirmed_is_forgotten_with_its_finding_resolved() -> None:
+    one = Desk(BUSY)
+    one.each(auth(0), feedback(1, verdict="confirmed_compromised"))
+    one.play(ack(2, revocation_id=one.revoked()[0]))
+    one.each(*others(5, 200))
+
+    last = one.said(SESSION_FINDINGS, "s-1")[-1]
+    assert (last["activity_id"], last["status_id"]) == (3, 4)
+    assert "status_detail" not in last
+
+
+def test_a_replay_forgets_in_the_same_bytes_and_whoever_takes_over_says_it_by_the_same_id() -> None:
+    events = [auth(0), feedback(1, verdict="confirmed_compromised"), *others(5, 200)]
+    whole, again, first = Desk(BUSY), Desk(BUSY), Desk(BUSY)
+    whole.each(*events)
+    again.each(*events)
+    first.each(*events[:20])
+    second = first.restarted()
+    second.each(*events[31:])  # it notices later
+
+    last, same = (one.said(SESSION_FINDINGS, "s-1")[-1] for one in (whole, second))
+    assert again.messages == whole.messages
+    assert last["status_detail"] == same["status_detail"] == FORGOTTEN_TEXT
+    assert last["metadata"] == same["metadata"]
+    assert last["time"] < same["time"]

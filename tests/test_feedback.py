@@ -7,15 +7,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.principal import principal_context
 from pipeline.rules import RULES
-from pipeline.sealed import unseal
-from pipeline.suppressing import MOST
-from playing import Desk, Event, Player, Said, by_key, found, of, replayed
-from samples import T0, activity, auth, call, context, feedback
+from playing import Desk, Event, Said, by_key, found, of, replayed
+from samples import T0, auth, call, context, feedback
 from schemas import topics
 
-HOUR = 3_600.0
 READING: dict[str, Any] = {"records": 6_000, "sensitivity": "restricted"}
 MANY: dict[str, Any] = {"operation": "GET /customers", **READING}
 
@@ -28,10 +24,6 @@ def reader(session_id: str, at: float, principal_id: str = "ana") -> list[Event]
 
 def revoked(said: list[Said]) -> set[str]:
     return {one["session_id"] for one in of(said, topics.SESSION_REVOCATIONS)}
-
-
-def states(said: list[Said]) -> list[tuple[str, list[str]]]:
-    return [(one["state"], one["detections"]) for one in of(said, topics.SUPPRESSIONS)]
 
 
 # --- the principal's other sessions -----------------------------------------------------------------------
@@ -135,7 +127,7 @@ def test_a_restarted_worker_remembers_what_is_muted() -> None:
 def test_a_label_changes_nothing_but_is_counted(verdict: str) -> None:
     said = replayed([*reader("s-1", 0), feedback(300, verdict=verdict), *reader("s-2", 600)])
     assert revoked(said) == {"s-1", "s-2"}
-    assert states(said) == []
+    assert of(said, topics.SUPPRESSIONS) == []
 
     desk = Desk()
     desk.each(auth(0), feedback(1, verdict=verdict))
@@ -247,59 +239,3 @@ def test_what_hid_something_stands_in_the_decision_it_changed() -> None:
     (hidden,) = [one for one in of(said, topics.SESSION_RISK, "s-2") if one.get("suppressed")]
     assert [(one["detection"], one["contribution"]) for one in hidden["reasons"]] == [("mass_read", 0.0)]
     assert (hidden["level"], hidden["action"]) == ("LOW", "allow")
-
-
-# --- the principal's memory of it -------------------------------------------------------------------------
-
-
-def muted(at: float, name: str, until: float, **members: Any) -> Event:
-    told = {
-        "suppression_id": name, "session_id": "s-1", "state": "created", "detections": ["mass_read"],
-        "owner": "soc", "occurred_at": T0 + round(at * 1000), "expires_at": T0 + round(until * 1000),
-    }  # fmt: skip
-    return activity(at, kind="muted", event_id=f"v-{name}~a", suppression={**told, **members})
-
-
-def test_every_live_session_hears_and_each_that_starts_before_anything_else() -> None:
-    one = Player(principal_context())
-    one.each(activity(0), activity(1, session_id="s-2"))
-
-    heard = one.play(muted(10, "a", 100))
-    starts = one.play(activity(50, session_id="s-3"))
-    late = one.play(activity(100, session_id="s-4"))
-
-    assert [(said.key, said.body["muted"]) for said in heard] == [
-        ("s-1", {"mass_read": T0 + 100_000}),
-        ("s-2", {"mass_read": T0 + 100_000}),
-    ]
-    assert [said.body["source"] for said in starts] == ["feedback", "principal"]
-    assert [told["source"] for told in of(late, topics.SESSION_CONTEXT, "s-4")] == ["principal"]
-
-
-def test_of_two_suppressions_the_one_that_lasts_longer_counts() -> None:
-    one = Player(principal_context())
-    one.each(activity(0), muted(10, "a", 500), muted(11, "b", 100, detections=["mass_read", "mfa_fatigue"]))
-
-    (heard,) = of(one.play(activity(20, kind="client_changed")), topics.SESSION_CONTEXT)[:1]
-
-    assert heard["muted"] == {"mass_read": T0 + 500_000, "mfa_fatigue": T0 + 100_000}
-
-
-def test_too_many_suppressions_make_room_and_say_so() -> None:
-    one = Player(principal_context())
-    said = one.each(*(muted(10, f"n-{at}", 1_000 + at) for at in range(MOST + 2)))
-
-    assert [told["suppression_id"] for told in of(said, topics.SUPPRESSIONS)] == ["n-0", "n-1"]
-
-
-def test_a_suppression_outlives_a_restart_and_expires_there() -> None:
-    one = Player(principal_context())
-    one.each(activity(0), muted(10, "a", 100))
-
-    other = Player(principal_context())
-    other.stage.restore(one.rows.items())
-    other.stage.ready()
-    said = other.play(activity(200, principal_id="ben", session_id="s-9"))
-
-    assert states(said) == [("expired", ["mass_read"])]
-    assert [unseal(*row, dict)["suppressions"] for row in other.rows.items()] == [{}, {}]

@@ -15,8 +15,9 @@ from models.columns import Columns
 from models.features import FEATURE_NAMES
 from models.fold import fold
 from models.roles import Roles
+from models.segments import segments
 from models.sequence import USUAL_NAMES
-from models.state import SOURCES, SessionTable
+from models.state import SOURCES, Names, SessionTable
 from models.volumes import BASELINE, VOLUMES, unpacked
 from role_samples import sample_roles
 from samples import T0, auth, call, context
@@ -262,3 +263,16 @@ def test_sums_survive_years_between_events_and_the_beginning_of_time() -> None:
     answers, _ = fast(events, set())
 
     np.testing.assert_allclose(answers, slow(events), rtol=1e-9, atol=1e-9)
+
+
+def test_a_device_that_only_an_older_sign_in_tells_is_known_though_it_is_read_late() -> None:
+    events = [call(60, device_id=None), call(0, device_id="phone-7")]
+    table, batch = SessionTable(), Columns().calls(events)
+
+    folded = fold(table, segments(locate(table, batch)), batch)
+    learn_names(table, folded)
+
+    assert folded.facts["device_new"].tolist() == [False, True]
+    assert folded.facts["device_changed"].tolist() == [False, False]
+    assert folded.facts["bound"].tolist() == [False, True]
+    assert Names.unpack(table.names[0]).device_id == "phone-7"

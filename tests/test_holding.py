@@ -28,6 +28,7 @@ from stores import NOW, SEALER, new_store, stream
 
 LIMITS = Limits(count=10, age_ms=24 * HOUR, idle_ms=600_000, grace_ms=60_000)
 LATE = NOW + 30 * HOUR
+FULL = "holds its newest 100 tokens; older ones are given up"
 MANY = "nobody takes what this stream holds: more than 10 tokens wait"
 OLD = "nobody takes what this stream holds: tokens wait for 24 h"
 
@@ -37,7 +38,8 @@ OLD = "nobody takes what this stream holds: tokens wait for 24 h"
     [
         ("enabled", Held(0, None, taken=True), LATE, None),
         ("enabled", Held(10, NOW, taken=False), NOW + HOUR, None),
-        ("enabled", Held(11, NOW, taken=True), NOW + HOUR, None),
+        ("enabled", Held(100, NOW, taken=True), NOW + HOUR, None),
+        ("enabled", Held(101, NOW, taken=True), NOW, Move("enabled", FULL)),
         ("enabled", Held(11, NOW, taken=False), NOW + HOUR, Move("paused", MANY)),
         ("enabled", Held(11, NOW, taken=False), NOW + 599_999, None),
         ("enabled", Held(1, NOW, taken=False), LATE, Move("paused", OLD)),
@@ -95,14 +97,15 @@ def test_one_that_is_told_and_takes_the_word_is_paused_at_once(tmp_path: Path) -
     assert house.look(1000)[0] == "paused"
 
 
-def test_one_that_is_taken_from_goes_on_however_much_waits(tmp_path: Path) -> None:
+def test_one_that_is_taken_from_goes_on_with_more_than_others_may_hold(tmp_path: Path) -> None:
     house = new_house(tmp_path, method=POLL, endpoint_url=None)
-    put_numbered(house, 100)
+    put_numbered(house, 101)
     house.now += HOUR
     with house.store.begin() as conn:
-        queue.hand_out(conn, "s-1", house.now, 10, 60_000)
+        queue.acknowledge(conn, "s-1", ["s-1.a.0"], house.now)
 
-    assert house.look(1000) == ("enabled", {("session-revoked", "queued"): 100})
+    event = "session-revoked"
+    assert house.look(1000) == ("enabled", {(event, "delivered"): 1, (event, "queued"): 100})
 
 
 def test_one_that_is_taken_from_loses_only_what_is_too_old(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ from pipeline.broker import EmbeddedBroker
 from pipeline.connection import Connection
 from pipeline.continuing import Continued
 from pipeline.topic_admin import BrokerUnreachableError
-from pipeline.transmitter import revocations
+from pipeline.transmitter import revocations, working
 from pipeline.transmitter.happenings import TOPICS
 from pipeline.transmitter.statements import Statements
 from pipeline.transmitter.store import StoreError
 from schemas.decode import encode
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.topics import AUTH_EVENTS, SESSION_REVOCATIONS
-from told_on_kafka import listening, now_ms, tell, write
+from told_on_kafka import fail_once, listening, now_ms, tell, write
 from told_records import ack, because, credential, decision, new_store, queued, revocation, statements, stream
 
 
@@ -220,3 +220,24 @@ def test_the_workers_own_word_is_taken_however_long_it_is_and_whatever_its_time(
             await one.until(lambda: len(queued(made.store)) == 1, "the token")
 
     run(story())
+
+
+@pytest.mark.parametrize("asked", ["beginning_offsets", "committed", "commit", "getmany", "position"])
+def test_brokers_that_fail_once_are_read_anew_and_nothing_of_what_they_gave_is_lost(
+    connection: Connection,
+    made: Statements,
+    asked: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(working, "REST_S", 0.05)
+    failed = fail_once(monkeypatch, asked)
+
+    async def story() -> None:
+        async with listening(connection, made) as one:
+            await tell(connection, revocation())
+            await one.until(lambda: len(queued(made.store)) == 1 and bool(failed), "the token")
+
+    run(story())
+    assert "what is decided is read later: " in caplog.text
+    assert "not now" in caplog.text

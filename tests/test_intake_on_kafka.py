@@ -18,14 +18,15 @@ import pytest
 
 from pipeline.connection import Connection
 from pipeline.topic_admin import create_topics, needed_topics
-from pipeline.transmitter import streams
+from pipeline.transmitter import revocations, streams, working
 from pipeline.transmitter.happenings import TOPICS
 from pipeline.transmitter.sealing import load
 from pipeline.transmitter.statements import Heard
 from pipeline.transmitter.store import Store, open_store
 from pipeline.transmitter.vocabulary import CAEP
-from told_on_kafka import listening, now_ms, tell
-from told_records import new_store, queued, revocation, statements, stream
+from schemas.topics import AUTH_EVENTS, REVOCATION_ACKS
+from told_on_kafka import fail_once, listening, now_ms, spoil_headers, tell, write
+from told_records import ack, credential, new_store, queued, revocation, statements, stream
 from waiting import until
 
 pytestmark = pytest.mark.kafka
@@ -95,6 +96,11 @@ def told(run: str) -> list[Heard]:
     ]
 
 
+def later() -> int:
+    """An hour from now: by this clock, whatever there is is too old for a group that never read."""
+    return now_ms() + HOUR_MS
+
+
 def of(run: str, store: Store) -> list[Any]:
     """The tokens of a run: the broker is shared with other tests."""
     return [row for row in queued(store) if row.txn.startswith(f"{run}-")]
@@ -139,7 +145,7 @@ def test_a_group_that_never_read_begins_a_few_minutes_back_and_keeps_its_place_f
 
     async def story() -> None:
         await tell(connection, old)
-        async with listening(connection, made, group, clock=lambda: now_ms() + HOUR_MS):
+        async with listening(connection, made, group, clock=later):
             pass  # an hour later: whatever there is, is old
         await tell(connection, late)
         async with listening(connection, made, group) as one:
@@ -150,4 +156,56 @@ def test_a_group_that_never_read_begins_a_few_minutes_back_and_keeps_its_place_f
     asyncio.run(story())
 
     assert [row.txn for row in of(run, made.store)] == [f"{run}-late", f"{run}-last"]
+    made.store.close()
+
+
+@pytest.mark.parametrize("asked", ["offsets_for_times", "committed", "commit", "getmany", "position"])
+def test_brokers_that_fail_once_are_read_anew_and_nothing_of_what_they_gave_is_lost(
+    connection: Connection,
+    tmp_path: Path,
+    asked: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(working, "REST_S", 0.05)
+    failed = fail_once(monkeypatch, asked)
+    run, made = uuid4().hex[:8], statements(new_store(tmp_path, stream()))
+
+    async def story() -> None:
+        async with listening(connection, made, f"transmitter-{run}", clock=later) as one:
+            await tell(connection, revocation(decision_id=f"{run}-d", revocation_id=f"{run}-r"))
+            await one.until(lambda: len(of(run, made.store)) == 1 and bool(failed), "the token")
+
+    asyncio.run(story())
+    assert "what is decided is read later: " in caplog.text
+    made.store.close()
+
+
+@pytest.mark.parametrize("topic", [AUTH_EVENTS, REVOCATION_ACKS])
+def test_a_record_that_no_client_in_python_can_unpack_is_counted_and_holds_up_nothing(
+    connection: Connection,
+    tmp_path: Path,
+    topic: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run, made = uuid4().hex[:8], statements(new_store(tmp_path, stream()))
+
+    async def story() -> None:
+        async with listening(connection, made, f"transmitter-{run}", clock=later) as one:
+            with monkeypatch.context() as spoiling:
+                spoil_headers(spoiling)
+                await tell(connection, credential(event_id=f"{run}-1"), ack(revocation_id=f"{run}-1"))
+                await write(connection, topic, b"s-1", b"{}", header="no-text")
+                await tell(connection, credential(event_id=f"{run}-2"), ack(revocation_id=f"{run}-2"))
+            await one.until(lambda: len(of(run, made.store)) == 2, "what lies around it")
+            await one.until(lambda: one.counted("records_total", topic=REVOCATION_ACKS) >= 2, "the acks")
+            await one.until(lambda: one.counted("refused_records_total", topic=topic) == 1, "the count")
+        async with listening(connection, made, f"transmitter-{run}", clock=later) as other:
+            assert other.counted("refused_records_total", topic=topic) == 0
+
+    asyncio.run(story())
+    assert "cannot be read: the name of a header is no text" in caplog.text
+    with made.store.read() as conn:
+        assert {f"{run}-1", f"{run}-2"} <= {one.revocation_id for one in revocations.listed(conn)}
     made.store.close()

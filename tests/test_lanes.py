@@ -1,101 +1,17 @@
-"""A lane does one thing after the other: stage, messages, rows, acknowledgement; it loses nothing."""
+"""A lane does one thing after the other: stage, messages, rows, acknowledgement; lanes work side by side."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from time import monotonic
-from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
 
-from pipeline.batch_consumer import Chunk
-from pipeline.changelog import Changelog
-from pipeline.lanes import Lane, Lanes, Means
-from pipeline.lease import Lease
-from pipeline.observe import Unobserved, Work
-from pipeline.stage import ChangelogRow, Message, Outcome
+from lane_world import Said, World, until
+from pipeline.lanes import Lanes
+from pipeline.stage import Message
 from samples import T0
-
-
-class Rec:
-    timestamp = 1_000
-
-    def __init__(self, value: str) -> None:
-        self.value = value
-
-
-class Said:
-    """A chunk as Faust delivers it; notes when it is acknowledged."""
-
-    def __init__(self, log: list[str], name: str, records: int = 1, generation: int = 1) -> None:
-        self.log = log
-        self.name = name
-        self.value = Chunk("in", 0, [Rec(name)] * records)  # type: ignore[list-item]
-        self.message = type("Message", (), {"generation_id": generation})
-
-    def ack(self) -> bool:
-        self.log.append(f"ack {self.name}")
-        return True
-
-
-class World(Unobserved):
-    """A stage, an outbox and an observer that note what happens, in order."""
-
-    def __init__(self, slots: int = 8) -> None:
-        self.log: list[str] = []
-        self.failures: list[BaseException] = []
-        self.work: list[Work] = []
-        self.hold: dict[str, asyncio.Event] = {}
-        self.refused = ""
-        self.lease = Lease(60.0)
-        self.lease.grant(1)
-        self.means = Means(self, asyncio.Semaphore(slots), 4, self, self.failures.append)  # type: ignore[arg-type]
-
-    def lane(self, partition: int = 0) -> Lane:
-        place = TopicPartition("changelog", partition)
-        changelog = Changelog(self, place, self.lease, 1, 0)  # type: ignore[arg-type]
-        return Lane("kind", partition, self, changelog, self.means)  # type: ignore[arg-type]
-
-    def process(self, topic: str, records: Sequence[Any], now_ms: int) -> Outcome:
-        name = "+".join(dict.fromkeys(record.value for record in records))
-        self.log.append(f"process {name}")
-        if "bad" in name:
-            raise ValueError(name)
-        return Outcome(messages=[Message("out", b"k", name.encode())], rows=[(name.encode(), b"row")])
-
-    def sweep(self, now_ms: int) -> Outcome:
-        self.log.append("sweep")
-        return Outcome(rows=[(b"swept", None)])
-
-    async def send(self, messages: Sequence[Message], timestamp_ms: int | None) -> Awaitable[None]:
-        return self._out("messages", [message.value for message in messages])
-
-    async def append(
-        self, topic: str, partition: int, rows: Iterable[ChangelogRow], confirm: Callable[[], Awaitable[None]]
-    ) -> int:
-        await confirm()
-        await self._out("rows", [key for key, _ in rows])
-        return 0
-
-    async def _out(self, what: str, names: list[bytes]) -> None:
-        entry = f"{what} {b'+'.join(names).decode()}"
-        self.log.append(entry)
-        if entry in self.hold:
-            await self.hold[entry].wait()
-        if entry == self.refused:
-            raise ValueError(entry)
-
-    def done(self, work: Work) -> None:
-        self.work.append(work)
-
-
-async def _until(true: Callable[[], object]) -> None:
-    deadline = monotonic() + 5
-    while not true():
-        assert monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0)
 
 
 def test_messages_go_first_then_rows_then_the_chunk_is_acknowledged() -> None:
@@ -104,7 +20,7 @@ def test_messages_go_first_then_rows_then_the_chunk_is_acknowledged() -> None:
         lane = world.lane()
         lane.start()
         await lane.put(Said(world.log, "a"))
-        await _until(lambda: world.work)
+        await until(lambda: world.work)
         assert world.log == ["process a", "messages a", "rows a", "ack a"]
         assert [(work.topic, work.records, work.kind) for work in world.work] == [("in", 1, "kind")]
         await lane.close(monotonic())
@@ -120,38 +36,16 @@ def test_the_next_chunk_is_worked_on_and_its_messages_sent_before_the_rows_of_th
         lane = world.lane()
         lane.start()
         await lane.put(Said(world.log, "a"))
-        await _until(lambda: "rows a" in world.log)
+        await until(lambda: "rows a" in world.log)
         await lane.put(Said(world.log, "b"))
-        await _until(lambda: "messages b" in world.log)
+        await until(lambda: "messages b" in world.log)
         await asyncio.sleep(0.01)
         assert world.log == ["process a", "messages a", "rows a", "process b", "messages b"]
         world.hold["rows a"].set()
-        await _until(lambda: len(world.work) == 2)
+        await until(lambda: len(world.work) == 2)
         assert world.log[5:] == ["ack a", "rows b", "ack b"]
         await lane.close(monotonic())
         assert lane.is_settled
-
-    asyncio.run(story())
-
-
-def test_when_rows_are_refused_those_of_the_next_chunk_are_not_written_either() -> None:
-    async def story() -> None:
-        world = World()
-        world.hold["rows a"] = asyncio.Event()
-        world.refused = "rows a"
-        lane = world.lane()
-        lane.start()
-        await lane.put(Said(world.log, "a"))
-        await _until(lambda: "rows a" in world.log)
-        await lane.put(Said(world.log, "b"))
-        await _until(lambda: "messages b" in world.log)
-        world.hold["rows a"].set()
-        await _until(lambda: world.failures)
-        await asyncio.sleep(0.01)
-        assert world.log == ["process a", "messages a", "rows a", "process b", "messages b"]
-        assert [str(error) for error in world.failures] == ["rows a"]
-        assert not lane.is_settled
-        await lane.close(monotonic())
 
     asyncio.run(story())
 
@@ -164,11 +58,11 @@ def test_chunks_that_waited_go_the_way_together_in_their_order() -> None:
         lane.start()
         for name in ("a", "b"):
             await lane.put(Said(world.log, name))
-            await _until(lambda name=name: f"messages {name}" in world.log)  # type: ignore[misc]
+            await until(lambda name=name: f"messages {name}" in world.log)  # type: ignore[misc]
         for name in ("c", "d"):
             await lane.put(Said(world.log, name))
         world.hold["messages a"].set()
-        await _until(lambda: len(world.work) == 3)
+        await until(lambda: len(world.work) == 3)
         done = [entry for entry in world.log if entry.startswith(("process", "messages"))]
         assert done == [
             "process a", "messages a", "process b", "messages b", "process c+d", "messages c+d",
@@ -188,7 +82,7 @@ def test_a_full_lane_makes_whoever_puts_wait_and_a_closed_one_forgets() -> None:
         lane.start()
         for name in ("a", "b"):
             await lane.put(Said(world.log, name))
-            await _until(lambda name=name: f"messages {name}" in world.log)  # type: ignore[misc]
+            await until(lambda name=name: f"messages {name}" in world.log)  # type: ignore[misc]
         await lane.put(Said(world.log, "c", records=4))
         waits = asyncio.ensure_future(lane.put(Said(world.log, "d")))
         await asyncio.sleep(0.01)
@@ -205,75 +99,6 @@ def test_a_full_lane_makes_whoever_puts_wait_and_a_closed_one_forgets() -> None:
     asyncio.run(story())
 
 
-def test_work_that_outlasts_the_deadline_is_given_up_and_its_stage_not_kept() -> None:
-    async def story() -> None:
-        world = World()
-        world.hold["rows a"] = asyncio.Event()
-        lane = world.lane()
-        lane.start()
-        await lane.put(Said(world.log, "a"))
-        await _until(lambda: "rows a" in world.log)
-        await lane.close(monotonic() + 0.05)
-        await asyncio.sleep(0)
-        assert "ack a" not in world.log
-        assert not lane.is_settled
-        assert world.failures == []
-
-    asyncio.run(story())
-
-
-@pytest.mark.parametrize("closed", [False, True])
-def test_after_a_failure_nothing_more_is_done_or_acknowledged(closed: bool) -> None:
-    async def story() -> None:
-        world = World()
-        lane = world.lane()
-        await lane.put(Said(world.log, "bad"))
-        await lane.put(Said(world.log, "good"))
-        lane.start()
-        if closed:
-            await _until(lambda: "process bad+good" in world.log)
-            await lane.close(monotonic() + 1)
-        await _until(lambda: world.failures)
-        await asyncio.sleep(0.01)
-        assert world.log == ["process bad+good"]
-        assert [str(error) for error in world.failures] == ["bad+good"]
-        assert not lane.is_settled
-
-    asyncio.run(story())
-
-
-def test_a_lost_partition_is_no_failure_and_nothing_is_sent() -> None:
-    async def story() -> None:
-        world = World()
-        lane = world.lane()
-        lane.start()
-        world.lease.end()
-        await lane.put(Said(world.log, "a"))
-        await _until(lambda: not lane.is_settled)
-        assert world.log == ["process a"]
-        assert world.failures == []
-        await lane.close(monotonic())
-
-    asyncio.run(story())
-
-
-def test_a_partition_lost_after_the_messages_gets_no_rows() -> None:
-    async def story() -> None:
-        world = World()
-        world.hold["messages a"] = asyncio.Event()
-        lane = world.lane()
-        lane.start()
-        await lane.put(Said(world.log, "a"))
-        await _until(lambda: "messages a" in world.log)
-        world.lease.end()
-        world.hold["messages a"].set()
-        await _until(lambda: not lane.is_settled)
-        assert world.log == ["process a", "messages a"]
-        await lane.close(monotonic())
-
-    asyncio.run(story())
-
-
 def test_a_sweep_waits_for_its_turn_and_gives_way_to_chunks() -> None:
     async def story() -> None:
         world = World()
@@ -282,12 +107,12 @@ def test_a_sweep_waits_for_its_turn_and_gives_way_to_chunks() -> None:
         await lane.put(Said(world.log, "a"))
         assert lane.quiet_for() == 0.0
         lane.start()
-        await _until(lambda: world.work)
+        await until(lambda: world.work)
         lane.sweep()
-        await _until(lambda: len(world.work) == 2)
+        await until(lambda: len(world.work) == 2)
         assert world.log == ["process a", "messages a", "rows a", "ack a", "sweep", "rows swept"]
         assert (world.work[-1].topic, world.work[-1].records) == (None, 0)
-        await _until(lambda: lane.quiet_for() > 0)
+        await until(lambda: lane.quiet_for() > 0)
         await lane.close(monotonic())
 
     asyncio.run(story())
@@ -301,12 +126,12 @@ def test_lanes_work_side_by_side_but_not_more_than_there_are_slots() -> None:
             world.hold[f"messages {name}"] = asyncio.Event()
             lane.start()
             await lane.put(Said(world.log, name))
-        await _until(lambda: "messages b" in world.log)
+        await until(lambda: "messages b" in world.log)
         await asyncio.sleep(0.01)
         assert sorted(world.log) == ["messages a", "messages b", "process a", "process b"]
         for held in world.hold.values():
             held.set()
-        await _until(lambda: len(world.work) == 3)
+        await until(lambda: len(world.work) == 3)
         await asyncio.gather(*(lane.close(monotonic()) for lane in lanes))
 
     asyncio.run(story())
@@ -321,7 +146,7 @@ def test_what_comes_from_another_generation_finds_no_lane() -> None:
         await lanes.put("kind", Said(world.log, "old", generation=0))
         await lanes.put("other", Said(world.log, "unknown"))
         await lanes.put("kind", Said(world.log, "a"))
-        await _until(lambda: world.work)
+        await until(lambda: world.work)
         await lanes.settle()
         await lanes.put("kind", Said(world.log, "late"))
         assert world.log == ["process a", "messages a", "rows a", "ack a"]
@@ -354,7 +179,7 @@ def test_a_record_of_no_time_gives_none_to_what_follows_from_it(timestamp: int) 
             said = Said(world.log, f"{number}")
             said.value.records[0].timestamp = timestamp if odd else T0 + number  # type: ignore[misc]
             await lane.put(said)
-            await _until(lambda done=number: len(world.work) > done)  # type: ignore[misc]
+            await until(lambda done=number: len(world.work) > done)  # type: ignore[misc]
             assert lane.applied_ms == {"in": T0 + number - odd}
         await lane.close(monotonic())
         assert sent == [T0, None, T0 + 2]

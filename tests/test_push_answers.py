@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis.strategies import binary, floats, integers, text
 
-from pipeline.transmitter.answers import CODES, FAILURES, LONGEST_TEXT, of_failure, of_status
+from pipeline.transmitter.answers import (
+    CODES,
+    FAILURES,
+    HOPELESS,
+    LONGEST_TEXT,
+    REDIRECT,
+    STATUSES,
+    Row,
+    of_failure,
+    of_status,
+)
 from pipeline.transmitter.backoff import LONGEST_RETRY_AFTER_S, pause_ms, retry_after_ms
 from pipeline.transmitter.records import Queued
 from pipeline.transmitter.results import Result, decide
@@ -28,7 +40,7 @@ VERDICTS = {
 
 
 def test_every_code_of_rfc_8935_and_ssf_has_its_row() -> None:
-    assert {code: verdict for code, (verdict, _) in CODES.items()} == VERDICTS
+    assert {code: row.verdict for code, row in CODES.items()} == VERDICTS
 
 
 @pytest.mark.parametrize(("code", "verdict"), VERDICTS.items())
@@ -92,7 +104,9 @@ def test_a_receivers_words_are_kept_short_and_plain() -> None:
 
 @pytest.mark.parametrize("error", FAILURES)
 def test_where_no_answer_came_it_is_tried_again(error: str) -> None:
-    assert (of_failure(error, "why").verdict, of_failure(error).text) == ("retry", FAILURES[error])
+    answer, row = of_failure(error, "why"), FAILURES[error]
+
+    assert (answer.verdict, answer.counts, answer.text) == ("retry", row.counts, f"{row.why}: why")
 
 
 @given(binary())
@@ -155,33 +169,33 @@ def _rng(seed: float) -> Random:
 SETTINGS = TransmitterSettings(push_attempts=3, push_backoff_s=1, push_backoff_max_s=300)
 
 
-def _token(attempts: int) -> Queued:
-    return Queued(1, "s-1", "j-1", "a", "session-revoked", "h.p.s", attempts, NOW, NOW)
+def _token(attempts: int, error: str | None = None) -> Queued:
+    return Queued(1, "s-1", "j-1", "a", "session-revoked", "h.p.s", attempts, NOW, NOW, None, error)
 
 
 @pytest.mark.parametrize(
-    ("attempts", "status", "code", "last", "state"),
+    ("attempts", "status", "code", "before", "state"),
     [
-        (0, 202, "", False, "delivered"),
-        (2, 202, "", False, "delivered"),
-        (0, 500, "", False, "again"),
-        (1, 500, "", False, "again"),
-        (2, 500, "", False, "dead"),
-        (0, 400, "invalid_request", False, "dead"),
-        (0, 400, "invalid_key", False, "again"),
-        (1, 400, "invalid_key", True, "dead"),
-        (1, 400, "invalid_key", False, "again"),
-        (2, 400, "invalid_key", False, "dead"),
-        (1, 500, "", True, "again"),
-        (1, 400, "access_denied", False, "again"),
+        (0, 202, "", None, "delivered"),
+        (2, 202, "", None, "delivered"),
+        (0, 500, "", None, "again"),
+        (1, 500, "", None, "again"),
+        (2, 500, "", None, "dead"),
+        (0, 400, "invalid_request", None, "dead"),
+        (0, 400, "invalid_key", None, "again"),
+        (1, 400, "invalid_key", "invalid_key", "dead"),
+        (1, 400, "invalid_key", "http_500", "again"),
+        (2, 400, "invalid_key", "http_500", "dead"),
+        (1, 500, "", "invalid_key", "again"),
+        (1, 400, "access_denied", "access_denied", "again"),
     ],
 )
 def test_what_becomes_of_a_token_follows_from_the_answer_and_its_tries(
-    attempts: int, status: int, code: str, last: bool, state: str
+    attempts: int, status: int, code: str, before: str | None, state: str
 ) -> None:
     answer = of_status(status, json.dumps({"err": code}).encode())
 
-    result = decide(_token(attempts), answer, SETTINGS, NOW, _rng(1), last=last)
+    result = decide(_token(attempts, before), answer, SETTINGS, NOW, _rng(1))
 
     assert (result.state, result.error) == (state, answer.error)
 
@@ -189,7 +203,7 @@ def test_what_becomes_of_a_token_follows_from_the_answer_and_its_tries(
 def test_a_key_that_was_refused_gets_its_second_try_when_caches_have_ended() -> None:
     answer = of_status(400, b'{"err": "invalid_key"}')
 
-    result = decide(_token(0), answer, SETTINGS, NOW, _rng(1), last=False)
+    result = decide(_token(0), answer, SETTINGS, NOW, _rng(1))
 
     assert result == Result(_token(0), "again", "invalid_key", answer.text, NOW + 300_000)
 
@@ -198,4 +212,60 @@ def test_a_key_that_was_refused_gets_its_second_try_when_caches_have_ended() -> 
 def test_a_receiver_that_says_when_is_not_asked_before(seed: float, asked: int) -> None:
     answer = of_status(503, b"", asked)
 
-    assert decide(_token(0), answer, SETTINGS, NOW, _rng(seed), last=False).due_at >= NOW + asked
+    assert decide(_token(0), answer, SETTINGS, NOW, _rng(seed)).due_at >= NOW + asked
+
+
+# --- The table of the README ---
+
+PAGE = Path(__file__).parent.parent / "pipeline" / "transmitter" / "README.md"
+REST = Row("retry", "always", "")
+SAID = {
+    "no answer in time": "timeout",
+    "no connection": "unreachable",
+    "wrong certificate": "tls",
+    "a connection that breaks": "cut",
+    "an answer that is no HTTP": "bad_answer",
+    "an address that may not be connected to": "address_refused",
+}
+COUNTS = {"always": "always", "unless the receiver is down": "unless_down", "never": "never"}
+"""The words of the table, and what they stand for."""
+
+
+def _named(cell: str) -> dict[str, Row]:
+    """The rows of `answers` that a cell of the first column names, by the name that its word has here."""
+    rows = {code: CODES.get(code, REST) for code in re.findall(r"`([a-z_]+)`", cell)}
+    rows |= {
+        status: STATUSES.get(int(status), REST)
+        for status in re.findall(r"\b\d{3}\b", cell)
+        if status != "400"
+    }
+    rows |= {name: FAILURES[name] for said, name in SAID.items() if said in cell}
+    return rows | ({"redirect": REDIRECT} if "a redirect" in cell else {})
+
+
+def _verdict(done: str, end: str) -> str:
+    once = "once" if "once more" in done else "retry"
+    return "bury" if end == "dead letter at once" else once
+
+
+def test_the_table_of_the_readme_is_that_of_the_answers() -> None:
+    text = PAGE.read_text("utf-8").split("## What an answer to a push leads to")[1].split("\n\n")[1]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+
+    assert cells[0] == ["202, or any other 2xx", "delivered", "–", "delivered"]
+    told = {
+        name: (row, (_verdict(done, end), COUNTS[counts]))
+        for cell, done, counts, end in cells[1:]
+        for name, row in _named(cell).items()
+    }
+    assert {name: (row.verdict, row.counts) for name, (row, _) in told.items()} == {
+        name: said for name, (_, said) in told.items()
+    }
+    assert set(told) == {*CODES, *map(str, STATUSES), *FAILURES, "redirect"}
+
+
+def test_what_is_a_dead_letter_at_once_is_hopeless_and_nothing_else() -> None:
+    assert {
+        *("invalid_request", "invalid_issuer", "invalid_audience", "invalid_state"),
+        *("http_405", "http_410", "http_413", "http_415"),
+    } == HOPELESS

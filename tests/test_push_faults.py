@@ -1,7 +1,7 @@
 """Ten thousand tokens to receivers that misbehave in every way, while who pushes is killed ten times.
 
 Every token is delivered or a dead letter, none is lost, none comes under two `jti`s, and what is about one
-subject comes in its order.
+subject comes in its order. What waits for receivers that nothing reaches waits until it was held too long.
 """
 
 from __future__ import annotations
@@ -62,9 +62,10 @@ def misbehaving(claims: dict[str, Any], tries: Counter[str], rng: Random) -> Rep
 
 
 @contextmanager
-def pusher(url: str, key_file: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that pushes; killed in the end, if it did not end by itself."""
-    settings = {f"SESSION_RISK_TRANSMITTER_{name}": value for name, value in ENVIRONMENT.items()}
+def pusher(url: str, key_file: Path, **others: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that pushes and keeps house; killed in the end, if it did not end by itself."""
+    environment = {**ENVIRONMENT, **others}
+    settings = {f"SESSION_RISK_TRANSMITTER_{name}": value for name, value in environment.items()}
     root = Path(__file__).parent.parent
     with subprocess.Popen(
         [sys.executable, str(root / "tests" / "push_process.py"), url, str(key_file)],
@@ -101,10 +102,17 @@ def ends(store: Store) -> dict[str, dict[str, tuple[str, str | None]]]:
     return found
 
 
-def waiting(store: Store) -> int:
-    """How many tokens wait."""
+def waiting(store: Store) -> Counter[str]:
+    """How many tokens wait, by stream."""
     with store.read() as conn:
-        return len(conn.scalars(select(sets.c.seq).where(sets.c.state == "queued")).all())
+        return Counter(conn.scalars(select(sets.c.stream_id).where(sets.c.state == "queued")))
+
+
+def texts(store: Store, stream_id: str) -> set[str]:
+    """What is said of those of a stream that were tried and given up."""
+    tried = (sets.c.stream_id == stream_id) & sets.c.error_text.contains("its last try")
+    with store.read() as conn:
+        return set(conn.scalars(select(sets.c.error_text).where(tried)))
 
 
 @pytest.fixture
@@ -119,7 +127,11 @@ def streamed(tmp_path: Path) -> Iterator[tuple[Store, Receiver]]:
             urls = {"s-1": receiver.url, "s-tls": untrusted.url, "s-gone": gone.url}
         with store.begin() as conn:
             for name, url in urls.items():
-                streams.add(conn, store.sealer, stream(name, endpoint_url=url, authorization="Bearer s3cret"))
+                streams.add(
+                    conn,
+                    store.sealer,
+                    stream(name, endpoint_url=url, authorization="Bearer s3cret", declared=True),
+                )
             for name in ELSEWHERE:
                 queue.put(conn, [numbered(f"lane-{one % 5}", one, name) for one in range(FEW)], clock())
         yield store, receiver
@@ -140,7 +152,12 @@ def test_nothing_is_lost_doubled_or_out_of_order_whatever_receivers_do_and_whoev
             process.send_signal(signal.SIGKILL)
             assert process.wait(10) == -signal.SIGKILL
     with pusher(url, key_file) as process:
-        until("an empty queue", lambda: waiting(store), lambda number: number == 0)
+        until("all of it", lambda: waiting(store), lambda seen: seen["s-1"] == 0)
+        assert waiting(store) == dict.fromkeys(ELSEWHERE, FEW)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    with pusher(url, key_file, HOLD_S="1") as process:
+        until("an empty queue", lambda: waiting(store), lambda seen: not seen)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 
@@ -148,8 +165,11 @@ def test_nothing_is_lost_doubled_or_out_of_order_whatever_receivers_do_and_whoev
     _nothing_is_lost(ended, receiver.pushes)
     _order_is_kept(receiver.accepted)
     assert {name: set(ended[name].values()) for name in ELSEWHERE} == {
-        name: {("dead", why)} for name, why in ELSEWHERE.items()
+        name: {("dead", "hold_limit")} for name in ELSEWHERE
     }
+    for name, why in ELSEWHERE.items():
+        (text,) = texts(store, name)
+        assert text == f"the stream held it too long, or too many; its last try: {why}"
     assert {push.headers["Authorization"] for push in receiver.pushes} == {"Bearer s3cret"}
 
 

@@ -94,7 +94,7 @@ def test_an_answer_comes_to_what_its_row_says(
 def test_a_receiver_that_hangs_is_given_up_in_time() -> None:
     answer, status = _push(HANG, push_timeout_s=0.1)
 
-    assert (answer, status) == (Answer("retry", "timeout", "no answer in time"), None)
+    assert (answer, status) == (Answer("retry", "timeout", "no answer in time", counts="unless_down"), None)
 
 
 def test_of_an_answer_without_end_no_more_is_read_than_an_error_is_long() -> None:

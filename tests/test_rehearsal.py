@@ -10,11 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from pipeline.settings import load_transmitter
 from pipeline.transmitter import streams
+from pipeline.transmitter.opening import store_of
 from pipeline.transmitter.records import Who
 from pipeline.transmitter.rehearsal import PAYLOADS, NoRehearsalError, rehearse
+from pipeline.transmitter.rehearsal import statements as prepared
 from pipeline.transmitter.vocabulary import CAEP, EVENTS
-from told_records import T0, new_store, queued, statements, stream
+from told_records import T0, knowing, new_store, queued, statements, stream
 
 ANA = Who("default", principal_id="ana")
 
@@ -65,6 +68,23 @@ def test_where_nothing_can_be_said_the_reason_is(tmp_path: Path, members: dict[s
     assert queued(made.store) == []
 
 
+@pytest.mark.parametrize(("tenant", "told"), [(None, False), ("acme", False), ("default", True)])
+def test_where_tenants_are_strangers_a_rehearsal_is_of_the_stream_s_own(
+    tmp_path: Path, tenant: str | None, told: bool
+) -> None:
+    store = new_store(tmp_path, stream(tenant=tenant))
+    made = prepared(store, load_transmitter(alg="ES256"), T0, tenancy=True)
+
+    if told:
+        assert rehearse(made, "st-1", ANA, T0) == list(PAYLOADS)
+    else:
+        with pytest.raises(
+            NoRehearsalError, match="it is of another tenant, or with SESSION_RISK_TENANCY of none"
+        ):
+            rehearse(made, "st-1", ANA, T0)
+    assert len(queued(store)) == (4 if told else 0)
+
+
 def test_a_subject_that_was_taken_out_is_not_rehearsed_with(tmp_path: Path) -> None:
     made = statements(new_store(tmp_path, stream()))
     with made.store.begin() as conn:
@@ -86,3 +106,17 @@ def test_the_command_says_what_the_stream_is_told_or_that_there_is_none(
         1,
         "session-risk: st-9 is told nothing: there is no such stream",
     )
+
+
+@pytest.mark.parametrize("tenancy", ["true", "false"])
+def test_the_command_rehearses_as_the_transmitter_that_runs_with_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tenancy: str
+) -> None:
+    monkeypatch.setenv("SESSION_RISK_TRANSMITTER_DATABASE", f"sqlite:///{tmp_path / 'mine.db'}")
+    monkeypatch.setenv("SESSION_RISK_TENANCY", tenancy)
+    store = knowing(store_of(load_transmitter()), stream())
+
+    done = CliRunner().invoke(main, ["transmitter", "rehearse", "st-1", "--principal", "ana"])
+
+    assert (done.exit_code, len(queued(store))) == ((1, 0) if tenancy == "true" else (0, 4))
+    store.close()

@@ -15,10 +15,11 @@ from pipeline.replay import CHUNK, Replay, key_in, partition_of, record_key
 from pipeline.scorer import Options
 from pipeline.stage import Message
 from playing import Event, Player, found, of, read, recorded, replayed
+from rule_histories import silence
 from samples import T0, auth, call, telemetry
 from schemas import topics
 from streams import OddTotals
-from test_rules import ROWS, silence
+from test_rules import ROWS
 
 
 def all_stories() -> list[Event]:

@@ -5,20 +5,19 @@ Histories go through all stages, as a recording is replayed: telemetry, sign-ins
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from histories import (
     AGENT,
     BERLIN,
+    BLIND,
     CAFE,
     CLEAN,
+    CREATE,
+    GRANT,
     HOME,
     KEY,
     MUNICH,
@@ -33,94 +32,27 @@ from histories import (
     reports,
     thrice,
 )
-from models.columns import Columns
-from models.features import FEATURE_NAMES
-from models.fold import fold
-from models.segments import segments
-from models.signals import SIGNAL_BIT
-from models.state import ROW, SessionTable
-from pipeline.rules import ATTACK_VERSION, BIT, RULE_IDS, RULES, firing
-from playing import Event, found, replayed, topic_of
-from samples import auth, call, context, feedback, telemetry
-from schemas.topics import TOPICS
+from pipeline.rules import RULE_IDS
+from playing import found, replayed
+from rule_histories import (
+    AGENT_ID,
+    agent,
+    born,
+    doing,
+    for_days,
+    guessed,
+    in_use,
+    on_mere_management,
+    prompts,
+    reads,
+    secrets,
+    silence,
+    woken,
+)
+from samples import auth, call, feedback, telemetry
 
 WIFI = {"network_type": "wifi"}
 DE = {**WIFI, "country": "DE"}
-
-
-def silence(until: float, interval_ms: int = 60_000) -> list[Event]:
-    """A session on a phone that reported once."""
-    return [telemetry(0, **{**CLEAN, "heartbeat_interval_ms": interval_ms}), auth(1, **ON), *others(until)]
-
-
-def in_use(until: float) -> list[Event]:
-    """The same session is used once in half a minute."""
-    return [call(at, **ON) for at in range(20, int(until), 30)]
-
-
-def woken(until: float) -> list[Event]:
-    """A session on a phone that last reported half an hour before it began, with a call every 20 seconds."""
-    slept = telemetry(-1800, **CLEAN)
-    return [slept, auth(0, **ON), *(call(at, **ON) for at in range(20, int(until), 20)), *others(until)]
-
-
-def agent(until: float, attested: Callable[[float], float], **members: Any) -> list[Event]:
-    """An agent calls tools on a phone that reports every minute, and was *attested* so many seconds ago."""
-    told = [telemetry(at, **CLEAN, attested_at=ms(at - attested(at))) for at in range(0, int(until), 60)]
-    return [*told, *(call(at, **AGENT, **{**ON, **members}) for at in range(5, int(until), 30))]
-
-
-def on_mere_management(until: float, told: dict[str, Any]) -> list[Event]:
-    """An agent calls tools on a device whose reports never date an attestation."""
-    reported = [telemetry(at, **{**CLEAN, **told}) for at in range(0, int(until), 60)]
-    return [*reported, *(call(at, **AGENT, **ON) for at in range(5, int(until), 30))]
-
-
-def for_days(number: int, **members: Any) -> list[Event]:
-    """One session that is used every hour for so many days."""
-    return [
-        call(-3600 * hour, session_id="long", **members) for hour in range(24 * number, 0, -1)
-    ]  # fmt: skip
-
-
-def reads(records: int, **members: Any) -> list[Event]:
-    return [call(at, records=records, **members) for at in range(10)]
-
-
-def doing(*operations: str, apart: float = 60, **members: Any) -> list[Event]:
-    return [call(apart * at, operation=name, **members) for at, name in enumerate(operations)]
-
-
-def secrets(number: int, start: float = 0, **members: Any) -> list[Event]:
-    """So many secrets are asked for one by one."""
-    usual = {"operation": "GET /secrets/{id}", "sensitivity": "restricted", "records": 1}
-    return [
-        call(start + at, **{"resource": f"secret-{at}", **usual, **members}) for at in range(number)
-    ]  # fmt: skip
-
-
-def prompts(denials: int, *, approved: bool = True, apart: float = 20) -> list[Event]:
-    told = [auth(apart * at, action="mfa_denied") for at in range(denials)]
-    end = apart * denials
-    return [*told, *([auth(end, action="mfa_passed")] if approved else []), call(end + 1)]
-
-
-def born(parent: str, *more: Event) -> list[Event]:
-    """Session s-1 is born from *parent*, which is then confirmed compromised, unless it is another."""
-    exchange = auth(5, action="token_exchanged", parent_session_id=parent, **AGENT_ID)
-    fall = feedback(60, session_id="parent", verdict="confirmed_compromised")
-    return [auth(0, session_id="parent"), auth(1, session_id="stranger"), exchange, fall, *more]
-
-
-def guessed(place: dict[str, Any]) -> list[Event]:
-    """A wrong password, from a place, some hours ago."""
-    return [auth(-7200, **place, session_id="guess", action="sign_in_failed")]
-
-
-AGENT_ID = {"principal_id": "assistant", "principal_kind": "agent"}
-CREATE, GRANT, BLIND = "iam:CreateAccessKey", "iam:AttachUserPolicy", "cloudtrail:StopLogging"
-
-
 ROWS = [
     Row(
         "device_rooted",
@@ -354,9 +286,6 @@ ROWS = [
 IDS = names(ROWS)
 
 
-# --- each detection ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
 def test_a_detection_fires(row: Row) -> None:
     assert row.rule in found(replayed(row.fires), "s-1")
@@ -389,103 +318,3 @@ def test_nobody_is_accused_for_a_plain_day() -> None:
     day += [call(at, **ON, **HOME, records=2, sensitivity="confidential") for at in range(10, 3600, 30)]
 
     assert found(replayed(day)) == set()
-
-
-# --- the table --------------------------------------------------------------------------------------------
-
-
-def test_ids_are_unique_and_fit_into_a_row() -> None:
-    assert {rule.id: at for at, rule in enumerate(RULES)} == BIT
-    assert len(BIT) == len(RULES) <= 8 * ROW["mask"].itemsize
-    assert [rule_id for rule_id in RULE_IDS if not re.fullmatch(r"[a-z]+(_[a-z]+)*", rule_id)] == []
-
-
-@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
-def test_a_detection_is_told_to_people_in_sentences(rule: Any) -> None:
-    for sentence in (rule.text, rule.user_text):
-        assert re.fullmatch(r"[A-Z][^\n]*\.", sentence)
-        assert 20 < len(sentence) <= 120
-        assert rule.id not in sentence
-    assert rule.normal
-    assert rule.known_false_positives
-    assert rule.observed[1]
-    assert re.fullmatch(r"[A-Z][^\n]*\.", rule.clearing)
-
-
-@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
-def test_a_detection_names_techniques_of_one_attack_version(rule: Any) -> None:
-    assert rule.attack
-    assert len(set(rule.attack)) == len(rule.attack)
-    assert [uid for uid in rule.attack if not re.fullmatch(r"T\d{4}(\.\d{3})?", uid)] == []
-    assert re.fullmatch(r"\d+\.\d+", ATTACK_VERSION)
-
-
-@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
-def test_a_detection_names_members_of_inputs_without_which_it_cannot_fire(rule: Any) -> None:
-    inputs = [topic for topic in TOPICS.values() if topic.direction in ("input", "control")]
-    there = {f"{topic.name}.{member}" for topic in inputs for member in topic.model.model_fields}
-
-    assert rule.needs
-    assert len(set(rule.needs)) == len(rule.needs)
-    assert sorted(set(rule.needs) - there) == []
-
-
-@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
-def test_a_detection_refers_to_sections_that_can_be_looked_up(rule: Any) -> None:
-    sections = (
-        r"NIST CSF 2\.0 (GV|ID|PR|DE|RS|RC)\.[A-Z]{2}-\d\d|NIST SP 800-207 §2\.1 tenet [1-7]"
-        r"|NHI(10|[1-9]):2025|RFC \d{4} §[\d.]+"
-    )
-
-    assert rule.references
-    assert [one for one in rule.references if not re.fullmatch(sections, one)] == []
-
-
-@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
-def test_a_detection_rests_on_a_signal_or_on_what_holds(rule: Any) -> None:
-    assert not (rule.signal and rule.holds)
-    assert not rule.signal or rule.signal in SIGNAL_BIT
-    assert rule.signal or rule.observed[0] or rule.holds
-
-
-@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
-def test_a_detection_weighs_what_its_severity_says(rule: Any) -> None:
-    least = {"LOW": 0.0, "MEDIUM": 3.6, "HIGH": 5.4}
-
-    assert rule.weight >= least[rule.severity]
-    assert rule.severity == "HIGH" or rule.weight < least["HIGH"]
-    assert rule.hold_s >= 0
-
-
-@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
-def test_what_is_normal_is_told_with_the_limits_in_force(rule: Any) -> None:
-    told = rule.normal.format(**rule.limits)
-
-    assert "{" not in told
-    assert len(told) <= 256
-
-
-def _facts(events: list[Event]) -> dict[str, Any]:
-    columns = Columns()
-    make = {
-        "auth-events": columns.auths,
-        "api-calls": columns.calls,
-        "session-context": columns.contexts,
-        "session-feedback": columns.verdicts,
-    }
-    batch = make[topic_of(events[0])](events)
-    return fold(SessionTable(), segments(np.zeros(len(events), np.int64)), batch).facts
-
-
-def test_what_was_observed_can_be_shown_of_every_detection() -> None:
-    for events in ([call(0)], [auth(0)], [context(0)], [{**feedback(0), "event_id": "f"}]):
-        facts = _facts(events)
-        assert sorted({rule.observed[0] for rule in RULES} - {"", *facts, *FEATURE_NAMES}) == []
-
-
-def test_the_mask_has_a_bit_for_every_rule_that_holds() -> None:
-    facts = _facts([call(0), call(1, records=6000, sensitivity="restricted")])
-
-    mask = firing(facts, tuple(rule.limits for rule in RULES), 2)
-
-    assert mask.tolist() == [0, 1 << BIT["mass_read"]]

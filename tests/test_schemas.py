@@ -8,10 +8,10 @@ from typing import Any, get_args
 
 import pytest
 from jsonschema import Draft202012Validator
-from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from pydantic import ValidationError, model_validator
 
 from models.columns import AUTH_ACTIONS
+from ocsf_schema import ocsf
 from pipeline.attempts import TOLD
 from schemas.decode import decode_chunk, encode
 from schemas.decoded import Mended
@@ -23,8 +23,9 @@ from schemas.members import Message
 from schemas.plain import plain_validator
 from schemas.topics import TOPICS
 
-LATE = 2**53
+__all__ = ["ocsf"]  # a fixture
 
+LATE = 2**53
 Json = dict[str, Any]
 
 
@@ -277,26 +278,19 @@ def test_a_model_with_a_validator_of_its_own_is_refused_rather_than_half_underst
 # --- OCSF -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def detection_finding() -> Draft202012Validator:
-    """OCSF 1.8.0's own schema of class 2004, offline."""
-    schema = OcsfJsonSchemaEmbedded(get_ocsf_schema("1.8.0")).get_class_schema("detection_finding")
-    return Draft202012Validator(schema)
-
-
-def test_our_findings_are_ocsf_detection_findings(detection_finding: Draft202012Validator) -> None:
+def test_our_findings_are_ocsf_detection_findings(ocsf: Draft202012Validator) -> None:
     findings = [_read(path) for topic, path in VALID if topic == "session-findings"]
     written = [json.loads(encode(SessionFinding.model_validate_json(json.dumps(f)))) for f in findings]
 
     assert len(written) == 3
-    assert [error.message for finding in written for error in detection_finding.iter_errors(finding)] == []
+    assert [error.message for finding in written for error in ocsf.iter_errors(finding)] == []
 
 
-def test_ocsf_refuses_members_of_our_own(detection_finding: Draft202012Validator) -> None:
+def test_ocsf_refuses_members_of_our_own(ocsf: Draft202012Validator) -> None:
     finding = _first_valid("session-findings")
 
-    assert not detection_finding.is_valid({**finding, "session_id": "s-1"})
-    assert not detection_finding.is_valid({**finding, "finding_info": {"title": "without uid"}})
+    assert not ocsf.is_valid({**finding, "session_id": "s-1"})
+    assert not ocsf.is_valid({**finding, "finding_info": {"title": "without uid"}})
 
 
 def test_the_type_of_a_finding_is_its_class_and_its_activity() -> None:

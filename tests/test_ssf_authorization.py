@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import pytest
@@ -13,12 +12,6 @@ from ssf_wire import Answer
 from waiting import until
 
 SUBJECT = {"format": "email", "email": "ana@example.com"}
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with transmitter(tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
 
 
 @pytest.fixture(scope="module")

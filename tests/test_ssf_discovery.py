@@ -6,8 +6,8 @@ Ids are those of the table in pipeline/transmitter/README.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -23,9 +23,8 @@ SUBJECT_ENDPOINTS = ("add_subject_endpoint", "remove_subject_endpoint")
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with transmitter(tmp_path_factory.mktemp("rig"), path="/issuer1") as rig:
-        yield rig
+def rig_settings() -> dict[str, Any]:
+    return {"path": "/issuer1"}
 
 
 @pytest.mark.parametrize("path", ["", "/issuer1", "/issuer1/"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -19,10 +20,8 @@ MOST = 10
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    folder = tmp_path_factory.mktemp("rig")
-    with transmitter(folder, long_poll_s=LONG_POLL_S, redelivery_s=REDELIVERY_S, max_poll=MOST) as rig:
-        yield rig
+def rig_settings() -> dict[str, Any]:
+    return {"long_poll_s": LONG_POLL_S, "redelivery_s": REDELIVERY_S, "max_poll": MOST}
 
 
 @pytest.fixture

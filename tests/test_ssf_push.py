@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -19,10 +19,8 @@ LONG_S = 1000.0
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    folder = tmp_path_factory.mktemp("rig")
-    with transmitter(folder, push_attempts=ATTEMPTS, push_backoff_s=0.05, push_backoff_max_s=0.2) as rig:
-        yield rig
+def rig_settings() -> dict[str, Any]:
+    return {"push_attempts": ATTEMPTS, "push_backoff_s": 0.05, "push_backoff_max_s": 0.2}
 
 
 def _stream(receiver: Receiver, endpoint: Endpoint, **members: str) -> Json:
@@ -143,13 +141,13 @@ def test_P5_a_passing_failure_is_tried_again_until_it_has_passed(rig: Rig, statu
 
 def test_P5_a_lasting_failure_ends_in_the_dead_letters_and_can_be_sent_again(rig: Rig) -> None:
     receiver = rig.receiver("p5-dead")
-    with listening(lambda _pushed, _nth: Reply(503)) as endpoint:
+    with listening(lambda _pushed, _nth: Reply(500)) as endpoint:
         stream = _stream(receiver, endpoint)
         rig.say(revocation())
         (dead,) = until("a dead letter", lambda: _dead(rig, stream), bool)
         assert len(endpoint.pushed) == dead["attempts"] == ATTEMPTS
         assert rig.measured("deliveries_total", method="push", outcome="dead") >= 1
-        assert rig.measured("dead_letters_total", error="http_503") >= 1
+        assert rig.measured("dead_letters_total", error="http_500") >= 1
 
         endpoint.decide = lambda _pushed, _nth: Reply()
         assert rig.command("dead-letters", "retry", "--stream", stream["stream_id"]).returncode == 0
@@ -175,6 +173,42 @@ def test_P5_a_receiver_that_names_a_time_is_not_asked_before(rig: Rig, status: i
 
     assert second.text == first.text
     assert second.at - first.at >= after - 1.1  # a date has whole seconds
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_P5_a_receiver_that_is_away_for_longer_than_the_attempts_gets_it_when_it_is_back(
+    rig: Rig, status: int
+) -> None:
+    receiver = rig.receiver("p5-away")
+    with listening(lambda _pushed, nth: Reply(status if nth <= 3 * ATTEMPTS else 202)) as endpoint:
+        stream = _stream(receiver, endpoint)
+        rig.say(revocation())
+        endpoint.wait(3 * ATTEMPTS + 1)
+        _delivered(rig, receiver, endpoint)
+
+        assert len(set(_texts(endpoint)[: 3 * ATTEMPTS + 1])) == 1
+        assert _dead(rig, stream) == []
+        receiver.delete(stream["stream_id"])
+
+
+def test_P5_what_nobody_takes_is_given_up_in_the_end_and_counted(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with (
+        transmitter(tmp_path_factory.mktemp("rig"), hold_s=2, push_backoff_s=0.05) as rig,
+        listening(lambda _pushed, _nth: Reply(503)) as endpoint,
+    ):
+        stream = _stream(rig.receiver("p5-gone"), endpoint)
+        rig.say(revocation())
+        until("who is down", lambda: rig.measured("down_seconds"), bool)
+        dead = until(
+            "the revocation among the dead letters",
+            lambda: {one["event"]: one for one in _dead(rig, stream)},
+            lambda seen: "session-revoked" in seen,
+        )["session-revoked"]
+
+        assert dead["error"] in {"hold_limit", "stream_disabled"}
+        until("that it is counted", lambda: rig.measured("dead_letters_total", error=dead["error"]), bool)
 
 
 def test_P5_a_receiver_that_does_not_answer_in_time_is_tried_again(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,12 +14,6 @@ from waiting import until
 
 VERIFICATION = f"{SSF}verification"
 UPDATED = f"{SSF}stream-updated"
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with transmitter(tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
 
 
 def test_S7_the_status_is_what_was_set(rig: Rig) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -19,12 +19,6 @@ SUPPORTED = [
     f"{CAEP}credential-change",
 ]
 UNKNOWN = "https://schemas.example.com/event-type/nobody-knows"
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with transmitter(tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
 
 
 def test_S1_a_stream_is_made_for_push_for_poll_and_without_a_word_for_poll(rig: Rig) -> None:

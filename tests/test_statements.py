@@ -229,3 +229,71 @@ def test_an_overdue_command_is_found_once(store: Store) -> None:
     made.take([revocation()], T0)
 
     assert [made.overdue(T0), made.overdue(T0 + 60_001), made.overdue(T0 + 60_002)] == [0, 1, 0]
+
+
+def test_a_command_and_its_reminders_heard_together_make_one_token_that_is_signed_once(store: Store) -> None:
+    made, signer = making(store, stream())
+    sends = [revocation(deadline=T0 + 60_000 * sent) for sent in (1, 3, 7)]
+
+    taken = made.take(sends, T0 + 600_000)
+
+    assert [row.event for row in queued(made.store)] == ["session-revoked"]
+    assert (signer.signed, taken.queued) == (1, Counter({"session-revoked": 1}))
+    assert taken.commands == Counter({"opened": 1, "resent": 2})
+
+
+def test_a_session_that_was_signed_out_and_is_revoked_then_is_told_as_any_other(store: Store) -> None:
+    made, _ = making(store, stream(subject_form="complex"))
+
+    made.take([credential("sign_out"), revocation(decided_at=T0 + 1), ack(outcome="not_found")], T0 + 1)
+
+    (row,) = queued(made.store)
+    assert claims(row)["sub_id"]["session"] == {"format": "opaque", "id": "s-1"}
+    with made.store.read() as conn:
+        assert [one.state for one in revocations.listed(conn)] == ["confirmed"]
+
+
+def test_where_decisions_leave_with_pseudonyms_a_complex_stream_is_told_of_sessions_and_others_of_nobody(
+    store: Store,
+) -> None:
+    made, _ = making(store, stream("st-1", subject_form="complex"), stream("st-2"))
+    hidden = {"principal_id": f"p:k1:{'A' * 22}", "device_id": f"p:k1:{'B' * 22}"}
+
+    taken = made.take([decision("device_rooted", **hidden)], T0)
+
+    (row,) = queued(made.store)
+    assert claims(row)["sub_id"] == {
+        "format": "complex",
+        "session": {"format": "opaque", "id": "s-1"},
+        "tenant": {"format": "opaque", "id": "default"},
+    }
+    assert (row.stream_id, row.event) == ("st-1", "risk-level-change")
+    assert taken.unsent == Counter({"unnamed": 3})
+
+
+@pytest.mark.parametrize(
+    "odd", ["ä" * 64, "a\nb\x1b[2J", "{principal}", "%s", "'; --", "\u202eacme", "p:k1:x"]
+)
+def test_a_tenant_and_ids_of_whatever_characters_and_length_are_told_as_they_are(
+    store: Store, odd: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, _ = making(store, stream("st-1", subject_form="complex"), stream("st-2", subject_form="email"))
+    name = (odd * 128)[:128]
+    who = {"tenant": odd, "session_id": name, "principal_id": name}
+
+    heard = [
+        revocation(**who, decision_id=name, revocation_id=name),
+        decision("device_rooted", **who, device_id=name, decision_id=name),
+        credential(**who, event_id=name),
+        ack(tenant=odd, session_id=name, revocation_id=name, enforcer=name),
+    ]
+    with caplog.at_level(logging.WARNING):
+        taken = made.take(heard, T0)
+        again = made.take(heard, T0)
+
+    told = [claims(row) for row in queued(made.store)]
+    assert [one["txn"] for one in told] == [name] * 4
+    assert [one["sub_id"]["tenant"]["id"] for one in told] == [odd] * 4
+    assert told[0]["sub_id"]["session"]["id"] == told[0]["sub_id"]["user"]["sub"] == name
+    assert (taken.commands, again.queued) == (Counter({"opened": 1, "confirmed": 1}), Counter())
+    assert [said for said in caplog.messages if {"\n", "\x1b"} & set(said)] == []

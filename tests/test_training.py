@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from exports import exported, files, vector, verdict
 from models.artefact import load, load_reference, save
 from models.features import FEATURE_NAMES
 from pipeline.cli import main
@@ -19,7 +20,6 @@ from pipeline.recording import Truth
 from pipeline.training import at_most, train
 from pipeline.vectors import Vectors
 from samples import T0
-from test_export import exported, files, vector, verdict
 
 HONEST, ATTACKED, EACH = 60, 5, 40
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from pipeline import cli
 from pipeline.settings import load_transmitter
-from pipeline.transmitter import audit, queue, receivers, streams
+from pipeline.transmitter import announcing, audit, queue, receivers, streams
 from pipeline.transmitter.audit import Noted
 from pipeline.transmitter.opening import store_of
 from pipeline.transmitter.store import Store
@@ -185,6 +185,17 @@ def test_a_client_is_revoked_once(here: Store) -> None:
     )
     (row,) = _told("clients", "list")
     assert row["revoked_at"] is not None
+
+
+def test_a_client_that_is_revoked_is_told_where_it_is_pushed_to(here: Store) -> None:
+    _run("clients", "add", "me", "--aud", "a")
+    with here.begin() as conn:
+        streams.add(conn, here.sealer, stream(receiver_id="me"))
+
+    _run("clients", "revoke", "me")
+
+    with here.read() as conn:
+        assert announcing.said(conn, "s-1", 0)[0][0] == "queued"
 
 
 # --- Dead letters ---

@@ -119,7 +119,7 @@ def test_a_change_of_the_file_keeps_what_happened_to_the_stream(store: Store, tm
         status="paused",
         status_reason="maintenance",
         verification_asked_at=NOW + 2,
-        updated_at=NOW + 9,
+        updated_at=NOW + 1,
     )
     with store.read() as conn:
         assert queue.held(conn, "declared-okta")[0] == 1

@@ -17,6 +17,8 @@ from pipeline.transmitter.store import Store
 from stores import NOW, SEALER, new_store, stream, token
 
 LANES = "abc"
+OF_THE_STREAM = "v"
+"""A lane of verifications: they neither wait nor keep anything back when they are polled."""
 _names = count()
 
 
@@ -54,13 +56,19 @@ class SlowQueue:
     def next_due(self) -> int | None:
         return min((one.due_at for one in self.first()), default=None)
 
+    def ready(self, now_ms: int) -> list[Slow]:
+        """What a poll may be handed: what is due, in lanes of which everything is due."""
+        out = {one.lane for one in self.waiting() if one.due_at > now_ms} - {OF_THE_STREAM}
+        return [one for one in self.waiting() if one.due_at <= now_ms and one.lane not in out]
 
-_PUT = st.tuples(st.just("put"), st.sampled_from(LANES), st.integers(0, 3))
+
+_PUT = st.tuples(st.just("put"), st.sampled_from(LANES + OF_THE_STREAM), st.integers(0, 3))
 OPERATIONS = st.one_of(
     _PUT,
     st.tuples(st.sampled_from(["deliver", "bury"]), st.integers(0, 2)),
     st.tuples(st.just("again"), st.integers(0, 2), st.integers(1, 40)),
     st.tuples(st.just("poll"), st.integers(0, 4)),
+    st.tuples(st.just("acknowledge"), st.integers(0, 9)),
     st.tuples(st.just("revive")),
     st.tuples(st.just("drop"), st.integers(0, 4), st.integers(0, 40)),
     st.tuples(st.just("wait"), st.integers(1, 25)),
@@ -75,7 +83,8 @@ class Both:
 
     def put(self, lane: str, number: int) -> None:
         jti = f"{lane}{number}"
-        new = queue.put(self.conn, [token(jti, self.stream_id, lane)], self.now)
+        event = "verification" if lane == OF_THE_STREAM else "session-revoked"
+        new = queue.put(self.conn, [token(jti, self.stream_id, lane, event=event)], self.now)
         known = jti in [one.jti for one in self.slow.all]
         assert new == (not known)
         if not known:
@@ -109,10 +118,16 @@ class Both:
 
     def poll(self, most: int) -> None:
         found, more = queue.hand_out(self.conn, self.stream_id, self.now, most, 20)
-        due = [one for one in self.slow.waiting() if one.due_at <= self.now]
-        assert ([one.jti for one in found], more) == ([one.jti for one in due[:most]], len(due) > most)
-        for one in due[:most]:
+        given = self.slow.ready(self.now)[:most]
+        assert [one.jti for one in found] == [one.jti for one in given]
+        for one in given:
             one.due_at, one.attempts = self.now + 20, one.attempts + 1
+        assert more == bool(self.slow.ready(self.now))
+
+    def acknowledge(self, which: int) -> None:
+        if which < len(waiting := self.slow.waiting()):
+            assert queue.acknowledge(self.conn, self.stream_id, [waiting[which].jti], self.now) == 1
+            waiting[which].state = "delivered"
 
     def revive(self) -> None:
         dead = [one for one in self.slow.all if one.state == "dead"]

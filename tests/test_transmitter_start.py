@@ -177,3 +177,36 @@ def test_what_it_does_in_kafka_is_within_the_rights_of_its_role() -> None:
     assert [str(right) for right in own if right.resource == "group"] == [
         "read group transmitter-session-risk"
     ]
+
+
+# --- Tenants ---
+
+
+@with_kafka
+def test_a_declared_stream_of_another_tenant_than_its_receivers_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "streams.toml"
+    path.write_text('[streams.p]\naud = "a"\nmethod = "poll"\nreceiver = "idp"\ntenant = "other"\n', "utf-8")
+    added = start("clients", "add", "idp", "--aud", "a", "--tenant", "acme")
+
+    done = start(**{f"{OWN}STREAMS_FILE": str(path)})
+
+    assert (added.exit_code, done.exit_code) == (0, 2)
+    assert f"session-risk: {path}: [streams.p]: tenant: other is another than that of its receiver idp" in (
+        done.stderr
+    )
+
+
+@with_kafka
+@pytest.mark.parametrize(("tenancy", "warned"), [("true", 1), ("false", 0)])
+def test_streams_that_are_told_of_nothing_are_named_once_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, tenancy: str, warned: int
+) -> None:
+    path = tmp_path / "streams.toml"
+    told = '[streams.{0}]\naud = "{0}"\nmethod = "poll"\nreceiver = "{0}"\n'
+    path.write_text(told.format("mine") + told.format("theirs") + 'tenant = "acme"\n', "utf-8")
+
+    done = start(SESSION_RISK_TENANCY=tenancy, **{f"{OWN}STREAMS_FILE": str(path)})
+
+    said = [one for one in caplog.messages if "a stream without a tenant is told of nothing" in one]
+    assert (done.exit_code, len(said)) == (42, warned)
+    assert all(": declared-mine. " in one for one in said)

@@ -14,7 +14,7 @@ from pipeline.transmitter import queue
 from pipeline.transmitter import store as stores_module
 from pipeline.transmitter.leading import lead
 from pipeline.transmitter.store import Store, StoreError, open_store
-from pipeline.transmitter.tables import sets, versions
+from pipeline.transmitter.tables import VERSION, sets, versions
 from postgres import Postgres
 from stores import NOW, SEALER, new_store, token
 
@@ -39,7 +39,7 @@ def test_a_store_is_made_once_and_found_again(store: Store, url: str) -> None:
     again.close()
 
 
-@pytest.mark.parametrize("found", [[2], [], [1, 2]])
+@pytest.mark.parametrize("found", [[VERSION + 1], [VERSION - 1], [], [VERSION - 1, VERSION]])
 def test_a_store_of_another_version_is_refused(store: Store, url: str, found: list[int]) -> None:
     with store.begin() as conn:
         conn.execute(versions.delete())
@@ -166,7 +166,7 @@ def test_reading_sees_one_moment_while_others_write(store: Store) -> None:
 
 
 def test_what_a_statement_gets_wrong_stays_an_error_of_ours_and_tells_no_values(store: Store) -> None:
-    row = {"version": 1}
+    row = {"version": VERSION}
     with pytest.raises(IntegrityError), store.begin() as conn:
         conn.execute(versions.insert().values(row))
     with pytest.raises((StoreError, InternalError)) as refused, store.read() as conn:

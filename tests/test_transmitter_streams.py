@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from pipeline.transmitter import queue, streams
+from pipeline.transmitter import queue, receivers, streams
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.sealing import SealError
 from pipeline.transmitter.store import Store
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.tables import sets, stream_subjects
 from pipeline.transmitter.tables import streams as table
 from pipeline.transmitter.vocabulary import POLL, PUSH, SUPPORTED
 from stores import NOW, SEALER, stream, token
@@ -141,7 +141,7 @@ def test_with_a_stream_go_its_subjects_and_its_tokens_that_wait(store: Store) ->
         assert streams.remove(conn, "s-1") == 1
         assert streams.remove(conn, "s-1") == 0
         assert streams.every(conn, SEALER) == [stream("s-2")]
-        assert set(streams.excluded(conn)) == {"s-2"}
+        assert conn.scalars(select(stream_subjects.c.stream_id)).all() == ["s-2"]
 
     assert _states(store) == {
         "a1": ("dead", None, "timeout"),
@@ -166,20 +166,49 @@ def test_a_verification_that_was_asked_for_is_remembered(store: Store) -> None:
         assert streams.get(conn, SEALER, "s-1") == stream(verification_asked_at=NOW + 3)
 
 
-def test_the_later_word_about_a_subject_stands_however_its_members_are_ordered(store: Store) -> None:
+def test_a_subject_is_taken_out_once_however_its_members_are_ordered_and_leaves_nothing_when_it_is_back(
+    store: Store,
+) -> None:
     anna = {"format": "iss_sub", "iss": "https://i.example", "sub": "änna\x00"}
     turned = dict(reversed(anna.items()))
     bert = {"format": "email", "email": "bert@example.org"}
     with store.begin() as conn:
-        streams.add(conn, SEALER, stream())
-        streams.add(conn, SEALER, stream("s-2"))
-        for one, included in ((anna, False), (bert, False), (turned, True), (bert, False)):
+        for one in ("s-1", "s-2"):
+            streams.add(conn, SEALER, stream(one))
+        said = [
             streams.include(conn, "s-1", one, included=included)
-        first = streams.excluded(conn)
-        streams.include(conn, "s-1", anna, included=False)
-        streams.include(conn, "s-2", bert, included=True)
-        second = streams.excluded(conn)
+            for one, included in ((anna, False), (turned, False), (bert, False), (turned, True), (anna, True))
+        ]
+        other = streams.include(conn, "s-2", bert, included=True)
+        left = conn.execute(select(stream_subjects.c.stream_id, stream_subjects.c.subject)).all()
 
-    assert first == {"s-1": [bert]}
-    assert {stream_id: len(found) for stream_id, found in second.items()} == {"s-1": 2}
-    assert anna in second["s-1"]
+    assert (said, other) == ([True, False, True, True, False], False)
+    assert [tuple(row) for row in left] == [("s-1", bert)]
+
+
+@pytest.mark.parametrize(
+    ("receivers_own", "streams_own", "heard"),
+    [("acme", None, "acme"), ("acme", "other", "acme"), (None, "acme", "acme"), (None, None, None)],
+)
+def test_a_stream_hears_of_its_receivers_tenant_or_else_of_its_own_however_it_is_read(
+    store: Store, receivers_own: str | None, streams_own: str | None, heard: str | None
+) -> None:
+    with store.begin() as conn:
+        receivers.ensure(conn, "r-1", "aud", [receivers.READ], NOW, receivers_own)
+        streams.add(conn, SEALER, stream(tenant=streams_own))
+        streams.add(conn, SEALER, stream("s-2", receiver_id="nobody", created_at=NOW + 1))
+        one = streams.get(conn, SEALER, "s-1")
+
+        expected = [stream(tenant=heard), stream("s-2", receiver_id="nobody", created_at=NOW + 1)]
+        assert one == expected[0]
+        assert streams.of_receiver(conn, SEALER, "r-1") == expected[:1]
+        assert streams.every(conn, SEALER) == streams.hearing(conn) == expected
+        assert streams.without_tenant(conn) == [one.stream_id for one in expected if one.tenant is None]
+        assert streams.own_tenants(conn) == {"s-1": streams_own, "s-2": None}
+
+
+def test_a_disabled_stream_is_no_stream_that_is_told_of_nothing_by_mistake(store: Store) -> None:
+    with store.begin() as conn:
+        streams.add(conn, SEALER, stream(status="disabled"))
+        streams.add(conn, SEALER, stream("s-2", status="paused"))
+        assert streams.without_tenant(conn) == ["s-2"]

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.transmitter.happenings import happenings_of
 from pipeline.transmitter.vocabulary import CAEP, SUPPORTED
-from pipeline.transmitter.wanted import events_delivered, unwanted
+from pipeline.transmitter.wanted import events_delivered, told_of_nothing, unwanted
 from told_records import revocation, stream
 
 (REVOKED,) = happenings_of(*revocation())
@@ -46,3 +46,13 @@ def test_events_delivered_are_those_supported_that_were_asked_for() -> None:
     assert events_delivered(stream(events_requested=asked)) == (SUPPORTED[0], SUPPORTED[2])
     assert events_delivered(stream()) == SUPPORTED
     assert events_delivered(stream(events_requested=())) == ()
+
+
+@pytest.mark.parametrize(
+    ("count", "named"), [(1, "s-0."), (20, "s-18, s-19."), (23, "s-18, s-19 and 3 more.")]
+)
+def test_streams_that_are_told_of_nothing_are_named_but_not_by_the_thousand(count: int, named: str) -> None:
+    said = told_of_nothing([f"s-{number}" for number in range(count)])
+
+    assert said.startswith("with SESSION_RISK_TENANCY a stream without a tenant is told of nothing: s-0")
+    assert named in said

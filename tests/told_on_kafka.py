@@ -14,6 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaTimeoutError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.util import calc_crc32c
 from prometheus_client import CollectorRegistry
 
 from pipeline.client import writing
@@ -26,6 +31,7 @@ from pipeline.transmitter.signing import open_signer
 from pipeline.transmitter.statements import Heard, Statements
 from pipeline.transmitter.store import open_store
 from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.working import Reading
 from schemas.decode import encode, record_key
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from told_records import ISSUER
@@ -37,7 +43,7 @@ PATIENCE_S = 60.0
 class Listening:
     """An intake that runs, what it rang for, and its metrics."""
 
-    intake: Intake
+    reading: Reading
     task: asyncio.Task[None]
     metrics: TransmitterMetrics
     rung: list[str] = field(default_factory=list)
@@ -61,7 +67,7 @@ class Listening:
 
     async def stop(self) -> None:
         """End in order."""
-        self.intake.stop()
+        self.reading.stop()
         await asyncio.wait_for(self.task, PATIENCE_S)
 
 
@@ -73,12 +79,16 @@ async def listening(
     limits: Limits = DEFAULT_LIMITS,
     clock: Callable[[], int] | None = None,
 ) -> AsyncIterator[Listening]:
-    """An intake that has begun to read; stopped in order unless the test did it, or killed it."""
+    """An intake that has begun to read, and begins anew as one in a transmitter does.
+
+    It is stopped in order unless the test did it, or killed it.
+    """
     rung: list[str] = []
     metrics = TransmitterMetrics(CollectorRegistry())
     intake = Intake(connection, group, limits, statements, metrics, rung.extend, clock or now_ms)
-    task = asyncio.create_task(intake.run())
-    one = Listening(intake, task, metrics, rung)
+    reading = Reading(intake)
+    task = asyncio.create_task(reading.run())
+    one = Listening(reading, task, metrics, rung)
     try:
         await one.until(intake.ready.is_set, "the intake to begin")
         yield one
@@ -105,11 +115,43 @@ async def tell(
         await writer.flush()
 
 
-async def write(connection: Connection, topic: str, key: bytes, value: bytes) -> None:
-    """Write bytes, whatever they are."""
-    async with writing(connection) as writer:
-        await writer.send(Message(topic, key, value))
-        await writer.flush()
+async def write(
+    connection: Connection, topic: str, key: bytes, value: bytes, header: str | None = None
+) -> None:
+    """Write bytes, whatever they are, perhaps with a *header*."""
+    async with AIOKafkaProducer(**connection.for_aiokafka()) as producer:
+        headers = [] if header is None else [(header, b"")]
+        await producer.send_and_wait(topic, value, key, headers=headers)
+
+
+def spoil_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have headers named `no-text` written with a name that is none, as clients in other languages may."""
+    build: Any = BatchBuilder._build
+
+    def spoil(builder: BatchBuilder) -> bytearray:
+        batch = bytearray(build(builder))
+        if b"no-text" in batch:
+            batch = batch.replace(b"no-text", b"no-\xff\xff\xff\xff")
+            batch[17:21] = calc_crc32c(bytes(batch[21:])).to_bytes(4, "big")
+        return batch
+
+    monkeypatch.setattr(BatchBuilder, "_build", spoil)
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, asked: str) -> list[str]:
+    """Let brokers fail once when they are asked this, and lose what they gave; the list says so then."""
+    ask: Any = getattr(AIOKafkaConsumer, asked)
+    failed: list[str] = []
+
+    async def fail(reader: AIOKafkaConsumer, *given: Any, **named: Any) -> Any:
+        answer = await ask(reader, *given, **named)
+        if not failed and (answer or asked != "getmany"):
+            failed.append(asked)
+            raise KafkaTimeoutError("not now")
+        return answer
+
+    monkeypatch.setattr(AIOKafkaConsumer, asked, fail)
+    return failed
 
 
 def jtis(rows: Iterable[Any]) -> list[str]:

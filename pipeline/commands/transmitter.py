@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from time import time
-from typing import Final
 
 import click
 
 from pipeline.console import as_json, grid, moment, print_json, screen
 from pipeline.settings import load, load_transmitter
-from pipeline.transmitter import audit, queue, receivers, signing
-from pipeline.transmitter.opening import existing_store_of, store_of
+from pipeline.transmitter import audit, queue, signing
+from pipeline.transmitter.clients import clients
+from pipeline.transmitter.operating import NothingToDoError
+from pipeline.transmitter.operating import now as _now
+from pipeline.transmitter.operating import opened as _store
 from pipeline.transmitter.queue import DeadLetter
 from pipeline.transmitter.records import Who
-from pipeline.transmitter.store import Store
 from schemas.members import DEFAULT_TENANT
-
-SCOPES: Final = (receivers.READ, receivers.MANAGE)
-
-
-class NothingToDoError(LookupError):
-    """What was named is not there."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @click.group(
@@ -45,6 +34,9 @@ def command(ctx: click.Context) -> int | None:
     transmitters run.
     """
     return _transmit() if ctx.invoked_subcommand is None else None
+
+
+command.add_command(clients)
 
 
 @command.command("run")
@@ -119,69 +111,6 @@ def import_key(*, pem: Path) -> None:
     with _store(new=True) as store, store.begin() as conn:
         kid = signing.Signer(store.sealer).take(conn, content, _now(), str(pem))
     click.echo(f"{kid} signs from now on")
-
-
-# --- Clients ---
-
-
-@command.group("clients", short_help="Look after the receivers that get tokens here.")
-def clients() -> None:
-    """Look after the receivers that get their access tokens from the built-in token endpoint."""
-
-
-@clients.command("add")
-@click.argument("name")
-@click.option("--aud", required=True, help="Audience of every token it is sent, as the receiver expects it.")
-@click.option(
-    "--scope",
-    "scopes",
-    multiple=True,
-    type=click.Choice(SCOPES),
-    default=SCOPES,
-    help="What it may do; may be given twice. By default both.",
-)
-@click.option("--tenant", help="Whose sessions it is told of. Without it, all; with tenancy on, none.")
-@as_json
-def add(*, name: str, aud: str, scopes: tuple[str, ...], tenant: str | None, as_json: bool) -> None:
-    """Add the receiver NAME and tell its secret, this once: the store keeps only a hash."""
-    with _store(new=True) as store, store.begin() as conn:
-        secret = receivers.add(conn, name, aud, scopes, _now(), tenant)
-    told = {"client_id": name, "client_secret": secret, "aud": aud, "tenant": tenant}
-    if as_json:
-        print_json({**told, "scopes": sorted(scopes)})
-        return
-    screen().print(grid("", "", rows=[(name, value or "every") for name, value in told.items()]))
-    click.echo("This is the only time the secret is shown.", err=True)
-
-
-@clients.command("list")
-@as_json
-def list_clients(*, as_json: bool) -> None:
-    """List the receivers, those too that an authorization server outside knows."""
-    with _store() as store, store.read() as conn:
-        found = receivers.every(conn)
-    if as_json:
-        print_json([{**asdict(one), "scopes": sorted(one.scopes)} for one in found])
-        return
-    rows = [
-        (one.receiver_id, one.aud, " ".join(sorted(one.scopes)), "outside" if one.outside else "here",
-         one.tenant or "every", moment(one.created_at), _when(one.revoked_at))
-        for one in found
-    ]  # fmt: skip
-    screen().print(grid("client", "aud", "scopes", "tokens from", "tenant", "added", "revoked", rows=rows))
-
-
-@clients.command("revoke")
-@click.argument("name")
-def revoke(*, name: str) -> None:
-    """Revoke the receiver NAME: its tokens end at once, and its streams are disabled.
-
-    Exit code 1 if there is none of this name that is not revoked already.
-    """
-    with _store() as store, store.begin() as conn:
-        if not receivers.revoke(conn, name, _now()):
-            raise NothingToDoError(f"{name}: there is no receiver of this name that is not revoked")
-    click.echo(f"{name} is revoked")
 
 
 # --- Dead letters ---
@@ -269,27 +198,9 @@ def rehearse(*, stream_id: str, principal: str, tenant: str, session: str | None
     """
     rehearsal = import_module("pipeline.transmitter.rehearsal")
     with _store() as store:
-        made = rehearsal.statements(store, load_transmitter(), _now())
+        made = rehearsal.statements(store, load_transmitter(), _now(), tenancy=load().tenancy)
         told = rehearsal.rehearse(made, stream_id, Who(tenant, session, principal, device), _now())
     click.echo(f"{stream_id} is told of {', '.join(told)}")
-
-
-@contextmanager
-def _store(*, new: bool = False) -> Iterator[Store]:
-    """The store; one that is not there is made only if it may be *new*: else nothing was to be seen in it."""
-    store = (store_of if new else existing_store_of)(load_transmitter())
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-def _now() -> int:
-    return int(time() * 1000)
-
-
-def _when(ms: int | None) -> str | None:
-    return None if ms is None else moment(ms)
 
 
 def _why(one: DeadLetter) -> str:

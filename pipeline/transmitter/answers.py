@@ -7,10 +7,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Verdict = Literal["delivered", "retry", "once", "bury"]
 """The receiver has it; another try while there are any left; one more try; it is a dead letter."""
+
+Counts = Literal["always", "unless_down", "never"]
+"""Whether a failure is one of the token's tries (`push_attempts`).
+
+It speaks of the token; it speaks of the receiver, unless that takes others meanwhile; it says nothing of it.
+"""
+
+
+class Row(NamedTuple):
+    """What a failure means, and why."""
+
+    verdict: Verdict
+    counts: Counts
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,38 +35,74 @@ class Answer:
     error: str = ""
     text: str = ""
     retry_after_ms: int | None = None
+    counts: Counts = "always"
 
 
 DELIVERED: Final = Answer("delivered")
 
-CODES: Final[dict[str, tuple[Verdict, str]]] = {
-    "invalid_request": ("bury", "the receiver cannot read it, and will not another time (RFC 8935 §4)"),
-    "invalid_key": ("once", "the receiver may still hold keys of before a rotation"),
-    "invalid_issuer": ("bury", "the receiver does not accept this issuer: its settings or ours are wrong"),
-    "invalid_audience": ("bury", "it is not addressed to this receiver: the stream's audience is wrong"),
-    "authentication_failed": ("retry", "the credentials of the stream may be renewed meanwhile"),
-    "access_denied": ("retry", "it may be transient (RFC 8935 §4)"),
-    "invalid_state": ("bury", "the receiver did not ask for this verification (SSF 1.0 §8.1.4.1)"),
+CODES: Final[dict[str, Row]] = {
+    "invalid_request": Row(
+        "bury", "always", "the receiver cannot read it, and will not another time (RFC 8935 §4)"
+    ),
+    "invalid_key": Row("once", "always", "the receiver may still hold keys of before a rotation"),
+    "invalid_issuer": Row(
+        "bury", "always", "the receiver does not accept this issuer: its settings or ours are wrong"
+    ),
+    "invalid_audience": Row(
+        "bury", "always", "it is not addressed to this receiver: the stream's audience is wrong"
+    ),
+    "authentication_failed": Row("retry", "always", "the credentials of the stream may be renewed meanwhile"),
+    "access_denied": Row("retry", "always", "it may be transient (RFC 8935 §4)"),
+    "invalid_state": Row(
+        "bury", "always", "the receiver did not ask for this verification (SSF 1.0 §8.1.4.1)"
+    ),
 }
 """By the `err` of an answer 400. A code that is not here is tried again while there are tries left."""
 
-STATUSES: Final[dict[int, tuple[Verdict, str]]] = {
-    405: ("bury", "there is nothing at that address that takes a push"),
-    410: ("bury", "the address is given up for good (RFC 9110 §15.5.11)"),
-    413: ("bury", "it will not be shorter another time"),
-    415: ("bury", "the receiver takes no security event tokens"),
-}
-"""By status, where another try can come to nothing. All others are tried again while there are tries left."""
+_AWAY: Final = "what stands before the receiver does not reach it"
 
-FAILURES: Final[dict[str, str]] = {
-    "timeout": "no answer in time",
-    "unreachable": "no connection",
-    "address_refused": "its address may not be connected to",
-    "tls": "the TLS handshake failed",
-    "cut": "the connection broke before the answer",
-    "bad_answer": "the answer is not HTTP, or too long",
+STATUSES: Final[dict[int, Row]] = {
+    401: Row("retry", "unless_down", "the credentials of the stream may be renewed meanwhile"),
+    403: Row("retry", "unless_down", "this transmitter may be let in again"),
+    404: Row("retry", "unless_down", "the receiver may be at its address again"),
+    405: Row("bury", "always", "there is nothing at that address that takes a push"),
+    407: Row("retry", "unless_down", "a proxy before the receiver asks for credentials"),
+    408: Row("retry", "unless_down", "the receiver did not get to read it in time"),
+    410: Row("bury", "always", "the address is given up for good (RFC 9110 §15.5.11)"),
+    413: Row("bury", "always", "it will not be shorter another time"),
+    415: Row("bury", "always", "the receiver takes no security event tokens"),
+    429: Row("retry", "never", "the receiver asks for a pause, whatever is sent (RFC 6585 §4)"),
+    502: Row("retry", "unless_down", _AWAY),
+    503: Row("retry", "unless_down", "the receiver is overloaded or away (RFC 9110 §15.6.4)"),
+    504: Row("retry", "unless_down", _AWAY),
+    520: Row("retry", "unless_down", _AWAY),
+    521: Row("retry", "unless_down", _AWAY),
+    522: Row("retry", "unless_down", _AWAY),
+    523: Row("retry", "unless_down", _AWAY),
+    524: Row("retry", "unless_down", _AWAY),
 }
-"""Where no answer came. Each is tried again: names and certificates are mended, networks come back."""
+"""By status; 520 to 524 are those of networks that stand before receivers. All others are tried again while
+there are tries left."""
+
+REDIRECT: Final = Row("retry", "unless_down", "redirects are not followed")
+"""Of any 3xx: the receiver has moved, or wants a login."""
+
+FAILURES: Final[dict[str, Row]] = {
+    "timeout": Row("retry", "unless_down", "no answer in time"),
+    "unreachable": Row("retry", "unless_down", "no connection"),
+    "address_refused": Row("retry", "always", "its address may not be connected to"),
+    "tls": Row("retry", "unless_down", "the TLS handshake failed"),
+    "cut": Row("retry", "unless_down", "the connection broke before the answer"),
+    "bad_answer": Row("retry", "unless_down", "the answer is not HTTP, or too long"),
+}
+"""Where no answer came. Each is tried again: names and certificates are mended, networks come back. That an
+address is refused is our own rule, and nothing to wait for."""
+
+HOPELESS: Final = frozenset(
+    {name for name, row in CODES.items() if row.verdict == "bury"}
+    | {f"http_{status}" for status, row in STATUSES.items() if row.verdict == "bury"}
+)
+"""Errors with which the same token would fail again."""
 
 LONGEST_TEXT: Final = 512
 """Characters of a receiver's own words that are kept."""
@@ -65,14 +115,16 @@ def of_status(status: int, body: bytes, retry_after_ms: int | None = None) -> An
     if status == 400:
         return _of_error(body, retry_after_ms)
     if 300 <= status < 400:
-        return Answer("retry", "redirect", f"answered {status}; redirects are not followed", retry_after_ms)
-    verdict, why = STATUSES.get(status, ("retry", ""))
-    return Answer(verdict, f"http_{status}", _joined(f"answered {status}", why), retry_after_ms)
+        text = f"answered {status}; {REDIRECT.why}"
+        return Answer(REDIRECT.verdict, "redirect", text, retry_after_ms, REDIRECT.counts)
+    verdict, counts, why = STATUSES.get(status, Row("retry", "always", ""))
+    return Answer(verdict, f"http_{status}", _joined(f"answered {status}", why), retry_after_ms, counts)
 
 
 def of_failure(error: str, detail: str = "") -> Answer:
     """Return what the failure named *error*, a key of `FAILURES`, means."""
-    return Answer("retry", error, _joined(FAILURES[error], detail))
+    verdict, counts, why = FAILURES[error]
+    return Answer(verdict, error, _joined(why, detail), counts=counts)
 
 
 def _of_error(body: bytes, retry_after_ms: int | None) -> Answer:
@@ -86,8 +138,8 @@ def _of_error(body: bytes, retry_after_ms: int | None) -> Answer:
     code, description = said["err"], said.get("description")
     words = description if isinstance(description, str) else ""
     if code in CODES:
-        verdict, why = CODES[code]
-        return Answer(verdict, code, _joined(why, words), retry_after_ms)
+        verdict, counts, why = CODES[code]
+        return Answer(verdict, code, _joined(why, words), retry_after_ms, counts)
     return Answer("retry", "unknown_code", _joined(f"error code {code[:64]!r}", words), retry_after_ms)
 
 

@@ -1,10 +1,11 @@
-"""The audit log: every call of the management interface, whoever made it and whatever came of it."""
+"""The audit log: the calls of the management interface, whoever made them and whatever came of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from pipeline.transmitter.tables import audit
 from pipeline.transmitter.texts import clean
@@ -22,15 +23,24 @@ class Noted:
     stream_id: str | None = None
 
 
-def note(conn: Connection, call: Noted) -> None:
-    """Write a call down; names that are longer than names are, are cut."""
-    row = {"at": call.at, "status": call.status, "action": clean(call.action, 64)}
+def note(conn: Connection, call: Noted) -> int:
+    """Write a call down, names that are longer than names are cut; return its number."""
+    return int(conn.execute(insert(audit).values(_row(call)).returning(audit.c.seq)).scalar_one())
+
+
+def amend(conn: Connection, seq: int, call: Noted) -> None:
+    """Say *call* in place of what the row *seq* says."""
+    conn.execute(update(audit).where(audit.c.seq == seq).values(_row(call)))
+
+
+def _row(call: Noted) -> dict[str, Any]:
+    row: dict[str, Any] = {"at": call.at, "status": call.status, "action": clean(call.action, 64)}
     for name, text, most in (
         ("receiver_id", call.receiver_id, 128), ("address", call.address, 64),
         ("stream_id", call.stream_id, 64),
     ):  # fmt: skip
         row[name] = None if text is None else clean(text, most)
-    conn.execute(insert(audit).values(row))
+    return row
 
 
 def recent(conn: Connection, most: int = 100, receiver_id: str | None = None) -> list[Noted]:

@@ -30,6 +30,19 @@ def lane_of(who: Who) -> str:
     return stable_id(who.tenant)
 
 
+_PRINCIPAL: Final = "principal"
+_NARROWEST: Final = (("session", "SESSION"), ("device", "DEVICE"))
+"""Of a complex subject, members that narrow it down to less than a user; what the principal is then."""
+
+
+def principal_of(subject: Mapping[str, Any]) -> str:
+    """CAEP 1.0 §3.8.1 `principal`: which kind of principal *subject*, as `subjects` makes it, is.
+
+    A simple one names a user, whatever was seen of a session: a receiver is told of the user.
+    """
+    return next((kind for member, kind in _NARROWEST if member in subject), "USER")
+
+
 def claims_of(
     happening: Happening, stream: Stream, subjects: Subjects, issuer: str, now_ms: int
 ) -> Claims | None:
@@ -40,13 +53,16 @@ def claims_of(
     subject = subjects.identify(happening.who, stream, issuer)
     if subject is None:
         return None
+    row = EVENTS[happening.event]
     payload = _for_stream(happening.payload, stream)
+    if _PRINCIPAL in row.required:
+        payload[_PRINCIPAL] = principal_of(subject)
     payload["event_timestamp"] = happening.at // 1000
     if stream.subject_in_event:  # SSF 1.0 §3.1.1: beside sub_id, for event types older than it
         payload["subject"] = subject
     jti = jti_of(happening.cause, stream.stream_id, happening.event)
-    event = {EVENTS[happening.event].uri: payload}
-    return envelope(issuer, stream.aud, jti, now_ms, happening.txn or happening.cause, subject, event)
+    txn = happening.txn or happening.cause
+    return envelope(issuer, stream.aud, jti, now_ms, txn, subject, {row.uri: payload})
 
 
 def envelope(

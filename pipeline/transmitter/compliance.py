@@ -36,9 +36,10 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What is known of a device: since when, ms, and by which decision it is *compliant* or not.
+    """What is known of a device, and by which decision, *txn*, it is *compliant* or not.
 
-    *named_by*: the session that named a fault last. *well_session* has named none since *well_since*, ms.
+    *changed_at*: when that was, or when a fault was named last, ms. *named_by*: the session that did so.
+    *well_session* has named none since *well_since*, ms.
     """
 
     compliant: bool
@@ -52,8 +53,8 @@ class Device:
 def hear(decision: Mapping[str, Any], before: Device | None) -> tuple[Device | None, list[Happening]]:
     """What a record of session-risk makes of its device: how it is now, if that has changed, and the news.
 
-    The decision that changed it last says the same again; one from before that says nothing, nor does one
-    that only observes.
+    The decision that changed it last says the same again. One from before that, or from before a fault was
+    named last, says nothing: it comes late, or is read again. Nor does one that only observes.
     """
     if decision["mode"] == OBSERVED:
         return None, []
@@ -70,10 +71,10 @@ def hear(decision: Mapping[str, Any], before: Device | None) -> tuple[Device | N
 
 def _named(decision: Mapping[str, Any], before: Device | None) -> Device:
     """The device after a decision that names a fault of it."""
-    session = decision["session_id"]
+    session, at = decision["session_id"], decision["occurred_at"]
     if before is None or before.compliant:
         return _changed(decision, compliant=False)
-    return replace(before, named_by=session, well_session=None, well_since=0)
+    return replace(before, changed_at=at, named_by=session, well_session=None, well_since=0)
 
 
 def _unnamed(decision: Mapping[str, Any], before: Device | None) -> Device | None:
@@ -83,6 +84,8 @@ def _unnamed(decision: Mapping[str, Any], before: Device | None) -> Device | Non
     session, at = decision["session_id"], decision["occurred_at"]
     if session == before.named_by:
         return _changed(decision, compliant=True)
+    if at <= before.well_since:  # it comes late, or is read again
+        return None
     if session != before.well_session:
         return replace(before, well_session=session, well_since=at)
     return _changed(decision, compliant=True) if at - before.well_since >= SETTLED_MS else None

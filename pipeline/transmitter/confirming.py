@@ -29,28 +29,47 @@ class Confirming:
         self._turn = asyncio.Lock()
         self._open = AsyncExitStack()
         self._writer: Writer | None = None
+        self._going: set[asyncio.Task[None]] = set()
 
     async def write(self, ack: RevocationAck) -> None:
-        """Return when *ack* is safe in Kafka; raises `AckNotTaken` where it is not, or may not be."""
+        """Return when *ack* is safe in Kafka; raises `AckNotTaken` where that is not known in `ANSWER_S`."""
         members = ack.model_dump(exclude_none=True)
         message = Message(REVOCATION_ACKS, record_key(REVOCATION_ACKS, members), encode(members))
-        async with self._turn:
-            try:
-                async with asyncio.timeout(ANSWER_S):
-                    writer = await self._connected()
-                    await writer.send(message, tenants=[ack.tenant.encode()])
-                    await writer.flush()
-            except Exception as error:  # whatever it is, nobody knows that it is safe
-                logger.error("an acknowledgement could not be passed on: %s", error)  # noqa: TRY400 - a sentence
-                await self.close()
-                raise AckNotTaken("acknowledgements cannot be passed on now; send it again later") from error
+        try:
+            async with asyncio.timeout(ANSWER_S), self._turn:
+                await self._write(message, ack.tenant.encode())
+        except Exception as error:  # whatever it is, nobody knows that it is safe
+            logger.error("an acknowledgement could not be passed on: %r", error)  # noqa: TRY400 - a sentence
+            raise AckNotTaken("acknowledgements cannot be passed on now; send it again later") from error
 
-    async def _connected(self) -> Writer:
-        if self._writer is None:
-            self._writer = await self._open.enter_async_context(writing(self._connection))
-        return self._writer
+    async def _write(self, message: Message, tenant: bytes) -> None:
+        try:
+            if self._writer is None:
+                self._writer = await self._open.enter_async_context(writing(self._connection))
+            await self._writer.send(message, tenants=[tenant])
+            await self._writer.flush()
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        """Have the connection closed while nobody waits: aiokafka goes on trying for a while."""
+        self._writer, gone, self._open = None, self._open, AsyncExitStack()
+        going = asyncio.create_task(_closed(gone))
+        self._going.add(going)
+        going.add_done_callback(self._going.discard)
 
     async def close(self) -> None:
-        """Let go of the brokers."""
-        self._writer, gone, self._open = None, self._open, AsyncExitStack()
+        """Let go of the brokers, in `ANSWER_S`."""
+        self._let_go()
+        _, late = await asyncio.wait(self._going, timeout=ANSWER_S)
+        for one in late:
+            one.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+async def _closed(gone: AsyncExitStack) -> None:
+    try:
         await gone.aclose()
+    except Exception as error:  # noqa: BLE001 - what it had to say was said
+        logger.warning("a connection for acknowledgements did not end well: %r", error)

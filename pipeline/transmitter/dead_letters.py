@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, or_, select, update
+from sqlalchemy import Connection, Update, delete, func, literal, or_, select, update
 
+from pipeline.transmitter.answers import HOPELESS
 from pipeline.transmitter.tables import DEAD, QUEUED, sets, signing_keys, streams
 from pipeline.transmitter.waiting import chunks, ended
 
@@ -39,9 +40,24 @@ def drop_oldest(conn: Connection, stream_id: str, down_to: int, before_ms: int, 
     waiting = (sets.c.stream_id == stream_id) & QUEUED
     newest = select(sets.c.seq).where(waiting).order_by(sets.c.seq.desc()).offset(down_to).limit(1)
     beyond = sets.c.seq <= newest.scalar_subquery()  # none is beyond where there is no such row
-    gone = ended("dead", HOLD_LIMIT, "the stream held it too long, or too many", now_ms)
+    told = "the stream held it too long, or too many"
+    gone = ended("dead", HOLD_LIMIT, told, now_ms)
+    gone["error_text"] = func.coalesce(literal(f"{told}; its last try: ") + sets.c.error, told)
     which = or_(beyond, sets.c.created_at < before_ms)
     return conn.execute(update(sets).where(waiting, which).values(gone)).rowcount
+
+
+def keep_newest(conn: Connection, stream_id: str, most: int, lately: int) -> int:
+    """Of what a stream gave up for its bounds keep *most* tokens, the newest; of others only the names stay.
+
+    To be asked whenever some are given up, with how many these were; return how many it forgets.
+    """
+    newest = select(sets.c.seq).where(sets.c.stream_id == stream_id, DEAD)
+    newest = newest.order_by(sets.c.ended_at.desc(), sets.c.seq.desc())
+    others = newest.offset(most).limit(lately + MOST).subquery()  # what is beyond was forgotten before
+    given_up = sets.c.jwt.is_not(None) & (sets.c.error == HOLD_LIMIT)
+    forget = update(sets).where(sets.c.seq.in_(select(others.c.seq)), given_up)
+    return conn.execute(forget.values(jwt=None)).rowcount
 
 
 def dead(conn: Connection, stream_id: str | None = None, most: int = 1000) -> list[DeadLetter]:
@@ -62,12 +78,34 @@ def revive(conn: Connection, which: Iterable[int] | str, now_ms: int) -> int:
     They keep `jti` and place, so they leave before what came later, and have all their tries and all their
     time again. What has no token or no stream any more stays, and so does what is of a disabled stream.
     """
-    back = {"state": "queued", "attempts": 0, "due_at": now_ms, "created_at": now_ms, "ended_at": None}
-    here = select(streams.c.stream_id).where(streams.c.status != "disabled")
-    some = update(sets).where(DEAD, sets.c.jwt.is_not(None), sets.c.stream_id.in_(here)).values(back)
+    some = _revived(conn, now_ms)
     if isinstance(which, str):
         return conn.execute(some.where(sets.c.stream_id == which)).rowcount
     return sum(conn.execute(some.where(sets.c.seq.in_(these))).rowcount for these in chunks(which))
+
+
+def revive_sent_again(conn: Connection, revocation_ids: Iterable[str], now_ms: int) -> set[str]:
+    """Put back the dead letters of commands that were sent again; return the streams they are of.
+
+    As `revive` does, but none of those that would fail again (`answers.HOPELESS`).
+    """
+    found: set[str] = set()
+    for these in chunks(revocation_ids):
+        worth_it = sets.c.revocation_id.in_(these) & sets.c.error.not_in(sorted(HOPELESS))
+        some = _revived(conn, now_ms).where(worth_it).returning(sets.c.stream_id)
+        found.update(conn.scalars(some))
+    return found
+
+
+def _revived(conn: Connection, now_ms: int) -> Update:
+    """What puts dead letters back that have their token still, and a stream that is not disabled."""
+    back = {
+        "state": "queued", "attempts": 0, "due_at": now_ms, "created_at": now_ms, "ended_at": None,
+        "error": None, "error_text": None,
+    }  # fmt: skip
+    here = select(streams.c.stream_id).where(streams.c.status != "disabled")
+    conn.execute(here.order_by(streams.c.stream_id).with_for_update(read=True)).all()  # none ends meanwhile
+    return update(sets).where(DEAD, sets.c.jwt.is_not(None), sets.c.stream_id.in_(here)).values(back)
 
 
 def purge(conn: Connection, before_ms: int, most: int = MOST) -> int:

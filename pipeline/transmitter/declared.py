@@ -9,6 +9,7 @@ subject_in_event = true
 ```
 
 They lie in the store as every other stream does. A stream that is taken out of the file is removed from it.
+One with a `receiver` hears of that client's tenant; the `tenant` it says must not be another.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from sqlalchemy import Connection
 
-from pipeline.transmitter import streams
+from pipeline.transmitter import receivers, streams
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.sealing import Sealer
 from pipeline.transmitter.vocabulary import EVENTS, POLL, PUSH, Status, SubjectForm
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,48}")
 _EVENTS: Final = tuple(row.name for row in EVENTS.values() if not row.control)
-_PREFIX: Final = "declared-"
+_PREFIX: Final = receivers.OF_STREAMS
 _HEADER: Final = re.compile(r"[ -~]{1,4096}")
 _Text = Annotated[str, Field(min_length=1, max_length=512)]
 
@@ -120,9 +121,12 @@ def read_streams(path: Path) -> list[Declared]:
 def bring(conn: Connection, sealer: Sealer, declared: Sequence[Declared], now_ms: int) -> Brought:
     """Make the declared streams of the store those of the file; *conn* writes.
 
-    What happened to a stream stays: when it was made, and its status unless the file says one.
+    What happened to a stream stays: when it was made, and its status unless the file says one. Raises
+    `BadStreamsError` with a line for each stream that says another tenant than its receiver has.
     """
-    there = {stream.stream_id: stream for stream in streams.every(conn, sealer) if stream.declared}
+    there = {stream.stream_id: stream for stream in streams.declared(conn, sealer)}
+    _check_tenants(conn, declared)
+    own = streams.own_tenants(conn)
     added, changed = [], []
     for one in declared:
         old = there.pop(one.stream.stream_id, None)
@@ -131,12 +135,26 @@ def bring(conn: Connection, sealer: Sealer, declared: Sequence[Declared], now_ms
             new = replace(one.stream, status=status, created_at=now_ms, updated_at=now_ms)
             streams.add(conn, sealer, new)
             added.append(one.name)
-        elif _change(conn, sealer, one, old, now_ms):
+        elif _change(conn, sealer, one, replace(old, tenant=own[old.stream_id]), now_ms):
             changed.append(one.name)
     for stream_id in there:
         streams.remove(conn, stream_id)
     removed = tuple(stream_id.removeprefix(_PREFIX) for stream_id in there)
     return Brought(tuple(added), tuple(changed), removed)
+
+
+def _check_tenants(conn: Connection, declared: Sequence[Declared]) -> None:
+    wrong = []
+    for one in declared:
+        tenant, receiver = one.stream.tenant, receivers.get(conn, one.stream.receiver_id)
+        if receiver is not None and receiver.tenant is not None and tenant not in (None, receiver.tenant):
+            wrong.append(
+                f"[streams.{one.name}]: tenant: {tenant} is another than that of its receiver "
+                f"{receiver.receiver_id}, {receiver.tenant}; leave it out, or give the receiver this one "
+                "with `session-risk transmitter clients tenant`"
+            )
+    if wrong:
+        raise BadStreamsError("\n".join(wrong))
 
 
 def _change(conn: Connection, sealer: Sealer, one: Declared, old: Stream, now_ms: int) -> bool:
@@ -150,7 +168,7 @@ def _change(conn: Connection, sealer: Sealer, one: Declared, old: Stream, now_ms
     )
     changed = new != old
     if changed:
-        streams.change(conn, sealer, replace(new, updated_at=now_ms))
+        streams.change(conn, sealer, new)
     if one.status is not None and one.status != old.status:
         streams.set_status(conn, old.stream_id, one.status, None, now_ms)
         changed = True

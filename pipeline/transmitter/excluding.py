@@ -1,103 +1,74 @@
-"""Subjects that receivers took out of their streams, made ready to be asked for each token.
+"""Whether the subject of a token is among those that its receiver took out of the stream (SSF 1.0 §8.1.3.3).
 
-They may be many, and one receiver's must not slow down another's tokens: they are read when there are new
-ones, and asking costs the same however many there are.
+They may be many, and one receiver's must not slow down another's tokens: they stay in the store, which is
+asked for the few that take a subject out with them, however many there are.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from hashlib import blake2b
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, exists, select
 
-from pipeline.transmitter.streams import excluded
-from pipeline.transmitter.tables import streams
-
-MEMBERS: Final = frozenset({"user", "session", "device", "tenant"})
-"""Of complex subjects, as `subjects` makes them; others that a receiver names tell none of ours apart."""
+from pipeline.transmitter.identifiers import canonical, key
+from pipeline.transmitter.tables import stream_subjects, streams
+from pipeline.transmitter.waiting import chunks
 
 _FORMAT: Final = "format"
-_Members = Mapping[str, bytes]
+_COMPLEX: Final = "complex"
+_LACKS: Final = exists().where(stream_subjects.c.stream_id == streams.c.stream_id)
 
 
-class Excluded:
-    """The subjects taken out of one stream. SSF 1.0 §8.1.3.1 says when a subject is one of them.
+def excluded(conn: Connection, asked: Sequence[tuple[str, Mapping[str, Any]]]) -> list[bool]:
+    """Whether each of *asked*, a stream and a token's subject, is among what was taken out of that stream."""
+    if not asked:
+        return []
+    lacking = set(conn.scalars(select(streams.c.stream_id).where(_LACKS)))
+    keys = [list(keys_over(subject)) if of in lacking else [] for of, subject in asked]
+    wanted: dict[str, set[str]] = {of: set() for of, _ in asked}
+    for (of, _), some in zip(asked, keys, strict=True):
+        wanted[of].update(some)
+    there = {of: _there(conn, of, some) for of, some in wanted.items()}
+    return [not there[of].isdisjoint(some) for (of, _), some in zip(asked, keys, strict=True)]
 
-    Simple subjects match when they are identical; complex ones when every member is, or is in one of both
-    only. The section says nothing of a simple and a complex one: here they match if a member of the one is
-    the other, as who takes a user out means all that is told of the user.
+
+def keys_over(subject: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of all those that, taken out, take *subject* out with them.
+
+    Every subject is in a stream to begin with, and an event goes out if its subject matches one that is left:
+    if each member is identical, or absent in one of both (SSF 1.0 §7.1, §8.1.3.1). What is absent stands for
+    any (§3.3.1). So it stays only if all that it may mean was taken out: if something was of which it has
+    every member. Who takes out a session of a user goes on hearing of the user, and what was taken out by a
+    member that no event has takes nothing with it. A receiver must bear to hear of what it took out (§9.3);
+    what it was not told is lost to it.
+
+    The sections say nothing of a simple and a complex subject. A simple one of ours names a user, as a
+    complex one does whose only member that is; a simple one that was taken out may be any member.
     """
-
-    def __init__(self, subjects: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._simple: set[bytes] = set()
-        self._inside: set[bytes] = set()
-        self._complex: dict[frozenset[str], list[_Members]] = {}
-        self._values: dict[tuple[frozenset[str], tuple[str, ...]], set[tuple[bytes, ...]]] = {}
-        for subject in subjects:
-            if _is_complex(subject):
-                members = _members(subject)
-                self._inside.update(members.values())
-                known = {name: key for name, key in members.items() if name in MEMBERS}
-                self._complex.setdefault(frozenset(known), []).append(known)
-            else:
-                self._simple.add(_key(subject))
-
-    def has(self, subject: Mapping[str, Any]) -> bool:
-        """Whether *subject*, of a token to be made, was taken out."""
-        if not _is_complex(subject):
-            key = _key(subject)
-            return key in self._simple or key in self._inside
-        members = _members(subject)
-        if not self._simple.isdisjoint(members.values()):
-            return True
-        return any(self._agrees(names, members) for names in self._complex)
-
-    def _agrees(self, names: frozenset[str], members: _Members) -> bool:
-        """Whether one of those that have members of just these *names* agrees in what both have."""
-        both = tuple(sorted(names & members.keys()))
-        values = self._values.get((names, both))
-        if values is None:
-            values = {tuple(one[name] for name in both) for one in self._complex[names]}
-            self._values[names, both] = values
-        return tuple(members[name] for name in both) in values
+    members = {"user": subject} if subject[_FORMAT] != _COMPLEX else _members(subject)
+    texts = {name: canonical(member) for name, member in members.items()}
+    yield from map(key, texts.values())
+    for size in range(1, len(texts) + 1):
+        for names in combinations(texts, size):
+            yield key(_whole({name: texts[name] for name in names}))
 
 
-NOBODY: Final = Excluded()
+def _members(subject: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: member for name, member in subject.items() if name != _FORMAT}
 
 
-class TakenOut:
-    """What was taken out of every stream, as far as it was read."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[tuple[int, int], Excluded]] = {}
-
-    def read(self, conn: Connection) -> Mapping[str, Excluded]:
-        """By stream; one that is not there lacks nobody. Read anew is what receivers have said since."""
-        table = streams.c
-        said = select(table.stream_id, table.created_at, table.subjects_version)
-        found: dict[str, tuple[tuple[int, int], Excluded]] = {}
-        for stream_id, *version in conn.execute(said.where(table.subjects_version > 0)):
-            now = (version[0], version[1])
-            before = self._kept.get(stream_id)
-            if before is not None and before[0] == now:
-                found[stream_id] = before
-            else:
-                found[stream_id] = now, Excluded(excluded(conn, stream_id).get(stream_id, ()))
-        self._kept = found
-        return {stream_id: subjects for stream_id, (_, subjects) in found.items()}
+def _whole(texts: Mapping[str, str]) -> str:
+    """What `canonical` makes of a complex subject; its members' *texts* are made once for all of them."""
+    parts = {**texts, _FORMAT: f'"{_COMPLEX}"'}
+    return "{" + ",".join(f'"{name}":{parts[name]}' for name in sorted(parts)) + "}"
 
 
-def _is_complex(subject: Mapping[str, Any]) -> bool:
-    return subject.get(_FORMAT) == "complex"
-
-
-def _members(subject: Mapping[str, Any]) -> _Members:
-    return {name: _key(member) for name, member in subject.items() if name != _FORMAT}
-
-
-def _key(identifier: Mapping[str, Any]) -> bytes:
-    """What two simple identifiers have in common if, and only if, they are identical."""
-    return blake2b(json.dumps(identifier, sort_keys=True).encode(), digest_size=16).digest()
+def _there(conn: Connection, stream_id: str, keys: set[str]) -> set[str]:
+    """Those of *keys* whose subjects were taken out of a stream."""
+    table, found = stream_subjects.c, set[str]()
+    for some in chunks(sorted(keys)):
+        here = (table.stream_id == stream_id) & table.subject_hash.in_(some)
+        found.update(conn.scalars(select(table.subject_hash).where(here)))
+    return found

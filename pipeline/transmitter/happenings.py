@@ -30,14 +30,22 @@ OBSERVED: Final = "observe"
 MODEL: Final = "anomaly"
 """The reason that is the model's and no detection's; its text has numbers of the session in it."""
 _MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
+_ENDED: Final = "The session was ended for safety."
 _MOST_NAMED: Final = 8
 
 CREDENTIALS: Final[Mapping[str, tuple[str, str]]] = {
-    "credential_added": ("create", "A credential was added."),
-    "credential_changed": ("update", "A credential was changed."),
-    "credential_removed": ("delete", "A credential was removed."),
+    "credential_added": ("create", "added"),
+    "credential_changed": ("update", "changed"),
+    "credential_removed": ("delete", "removed"),
 }
-"""By the action of an auth event: CAEP's `change_type` (CAEP 1.0 §3.3), and the reason."""
+"""By the action of an auth event: CAEP's `change_type` (CAEP 1.0 §3.3), and the same in words."""
+
+_LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
+_MOVED: Final = {
+    True: ("The session's level of risk rose.", "Your session looks riskier than before."),
+    False: ("Nothing speaks against the session any more.", "Your session looks safer than before."),
+}
+"""By whether the level rose: why, where the decision gives no reason; and what its person is told."""
 
 CREDENTIAL_TYPES: Final[Mapping[str, str]] = {
     "pwd": "password",
@@ -73,9 +81,13 @@ def initiator(detections: Iterable[str]) -> str:
 
 
 def reason(text: str, detections: Sequence[str] = ()) -> dict[str, str]:
-    """*text* for administrators, with the names of *detections*, under its language's tag (CAEP 1.0 §2)."""
+    """*text* for administrators, with the names of *detections*, under its language's tag (CAEP 1.0 §2).
+
+    A text that says nothing is none: receivers may ask for one.
+    """
     named = ", ".join(detections[:_MOST_NAMED])
-    return {LANGUAGE: f"{text or _MODEL_TEXT} ({named})" if named else text or _MODEL_TEXT}
+    said = text if text.strip() else _MODEL_TEXT
+    return {LANGUAGE: f"{said} ({named})" if named else said}
 
 
 def weighty(reasons: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -102,7 +114,7 @@ def _revoked(command: Mapping[str, Any]) -> list[Happening]:
     payload = {
         "initiating_entity": initiator(command["detections"]),
         "reason_admin": reason(command["reason_admin"], command["detections"]),
-        "reason_user": {LANGUAGE: command["reason_user"] or "The session was ended for safety."},
+        "reason_user": {LANGUAGE: command["reason_user"] if command["reason_user"].strip() else _ENDED},
     }
     who = Who(command["tenant"], command["session_id"], command["principal_id"])
     return [
@@ -119,21 +131,24 @@ def _revoked(command: Mapping[str, Any]) -> list[Happening]:
 
 
 def _moved(decision: Mapping[str, Any]) -> list[Happening]:
-    """CAEP 1.0 §3.8, only where the level changed. It is the level of one session, which is the principal.
+    """CAEP 1.0 §3.8, only where the level changed. It is the level of one session.
 
+    Whose level a stream is told it is, the `principal`, follows from how it names subjects: see `claims`.
     What is only observed is told to nobody outside: receivers act on what they hear.
     """
-    if decision["level"] == decision["previous_level"] or decision["mode"] == OBSERVED:
+    level, before = decision["level"], decision["previous_level"]
+    if level == before or decision["mode"] == OBSERVED:
         return []
     against = weighty(decision["reasons"])[:_MOST_NAMED]
     names = [one["detection"] for one in against]
-    told = " ".join(dict.fromkeys(map(text_of, against))) or "Nothing speaks against the session any more."
+    unexplained, user_text = _MOVED[_LEVELS.index(level) > _LEVELS.index(before)]
+    told = " ".join(dict.fromkeys(map(text_of, against))) if against else unexplained
     payload: dict[str, Any] = {
-        "principal": "SESSION",
-        "current_level": decision["level"],
-        "previous_level": decision["previous_level"],
+        "current_level": level,
+        "previous_level": before,
         "initiating_entity": initiator(names) if names else "policy",
         "reason_admin": reason(told, names),
+        "reason_user": {LANGUAGE: user_text},
     }
     if names:
         payload["risk_reason"] = names[0].upper()
@@ -150,12 +165,13 @@ def _credential(event: Mapping[str, Any]) -> list[Happening]:
     types = {_TYPES[name] for name in event["amr"] or () if name in _TYPES}
     if change is None or len(types) != 1:
         return []
-    change_type, text = change
+    change_type, done = change
     payload = {
         "credential_type": types.pop(),
         "change_type": change_type,
         "initiating_entity": "user",
-        "reason_admin": reason(text),
+        "reason_admin": reason(f"A credential was {done}."),
+        "reason_user": {LANGUAGE: f"A way to sign in to your account was {done}."},
     }
     who = Who(event["tenant"], principal_id=event["principal_id"])
     told = event["event_id"]

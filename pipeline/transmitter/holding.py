@@ -3,7 +3,8 @@
 A stream from which nobody takes anything is paused when it holds too many tokens, or one too old. A paused
 stream keeps the newest and gives up the rest; paused for too long, it is disabled. Each time stream-updated
 goes first, and has some time to arrive (SSF 1.0 §8.1.5). A stream of the operator's file stays as it is: its
-receiver has no way to begin it again. It only gives up the rest.
+receiver has no way to begin it again. It only gives up the rest. And whatever a receiver does, its stream
+holds no more than some times as many: it takes tokens by acknowledging them, not by asking for them.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from typing import Final
 
 from sqlalchemy import Connection, select
 
-from pipeline.transmitter import announcing, control, queue, streams
-from pipeline.transmitter.dead_letters import drop_oldest
+from pipeline.transmitter import queue, streams
+from pipeline.transmitter.announcing import Announcer, said
+from pipeline.transmitter.dead_letters import drop_oldest, keep_newest
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.sealing import Sealer
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import Signer
-from pipeline.transmitter.tables import QUEUED, sets
-from pipeline.transmitter.vocabulary import POLL, Status
+from pipeline.transmitter.tables import sets
+from pipeline.transmitter.vocabulary import Status
 
 IDLE_MS: Final = 600_000
 """A receiver that took something so recently is there, and gets more however much waits."""
@@ -28,7 +29,8 @@ IDLE_MS: Final = 600_000
 GRACE_MS: Final = 60_000
 """How long stream-updated may take to arrive before the status changes all the same."""
 
-ANY_NUMBER: Final = 2**31 - 1
+CEILING: Final = 10
+"""Times as many tokens a stream may hold whose receiver takes some: it may be behind for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class Limits:
     idle_ms: int
     grace_ms: int
 
+    @property
+    def ceiling(self) -> int:
+        """How many tokens no stream holds more of, whatever its receiver does."""
+        return self.count * CEILING
+
     @classmethod
     def of(cls, settings: TransmitterSettings) -> Limits:
         age_ms = round(settings.hold_s * 1000)
@@ -77,33 +84,45 @@ def move(stream: Stream, held: Held, limits: Limits, now_ms: int) -> Move | None
     if stream.status == "enabled":
         idle = not held.taken and stream.updated_at <= now_ms - limits.idle_ms
         if not held.said and not (idle and (many or old)):
-            return None
+            return _full(stream, held, limits, now_ms)
         what = f"more than {limits.count} tokens wait" if many else f"tokens wait for {hours:g} h"
         return Move("paused", f"nobody takes what this stream holds: {what}")
     if stream.status == "paused" and stream.updated_at < now_ms - limits.age_ms:
         if held.count or _since(held, stream, limits, "disabled"):
             return Move("disabled", f"paused for more than {hours:g} h")
     elif stream.status == "paused" and many:
-        return Move("paused", f"holds its newest {limits.count} tokens; older ones are given up")
+        return Move("paused", _newest(limits.count))
     return None
+
+
+def _full(stream: Stream, held: Held, limits: Limits, now_ms: int) -> Move | None:
+    """Tell the receiver of an enabled stream that it loses tokens; once in a while, if that goes on."""
+    told = Move("enabled", _newest(limits.ceiling))
+    lately = stream.status_reason == told.reason and stream.updated_at > now_ms - limits.age_ms
+    return None if held.count <= limits.ceiling or lately else told
+
+
+def _newest(count: int) -> str:
+    return f"holds its newest {count} tokens; older ones are given up"
 
 
 def too_much(stream: Stream, held: Held, limits: Limits, now_ms: int) -> tuple[int, int]:
     """Return how many of its newest tokens *stream* keeps, and since when they must have been made, ms.
 
-    One that is taken from keeps all but what is too old; one that is told to pause soon, all until then.
+    One that is taken from keeps more, but not what is too old; one that is told to pause soon, that, too. One
+    that is disabled holds nothing but the word that it is, for as long as that may take to arrive.
     """
+    if stream.status == "disabled":
+        return limits.count, now_ms - limits.grace_ms
     if stream.status == "paused" or (stream.declared and not held.taken):
         return limits.count, now_ms - limits.age_ms
-    if move(stream, held, limits, now_ms) is not None:
-        return ANY_NUMBER, 0
-    return ANY_NUMBER, now_ms - limits.age_ms
+    found = move(stream, held, limits, now_ms)
+    soon = found is not None and found.status != stream.status
+    return limits.ceiling, 0 if soon else now_ms - limits.age_ms
 
 
 def beyond(stream: Stream, held: Held, limits: Limits, now_ms: int) -> bool:
     """Say whether there is something to do for *stream*."""
-    if stream.status == "disabled":
-        return False
     most, since_ms = too_much(stream, held, limits, now_ms)
     old = held.oldest_at is not None and held.oldest_at < since_ms
     return held.count > most or old or move(stream, held, limits, now_ms) is not None
@@ -122,25 +141,21 @@ def read(conn: Connection, stream: Stream, limits: Limits, now_ms: int) -> Held:
         taken = True
     else:
         taken = _taken(conn, stream, now_ms - limits.idle_ms)
-    return Held(count, oldest, taken, announcing.said(conn, stream.stream_id, stream.updated_at))
+    return Held(count, oldest, taken, said(conn, stream.stream_id, stream.updated_at))
 
 
 def _taken(conn: Connection, stream: Stream, since_ms: int) -> bool:
-    """Say whether the receiver took something since; of a polled stream, what was handed out counts too."""
+    """Say whether the receiver took something since. To be handed tokens is not to take them."""
     here = sets.c.stream_id == stream.stream_id
     ended = select(sets.c.seq).where(here, sets.c.ended_at > since_ms, sets.c.state == "delivered").limit(1)
-    if conn.scalar(ended) is not None:
-        return True
-    given = select(sets.c.seq).where(here, QUEUED, sets.c.attempts > 0, sets.c.due_at > since_ms).limit(1)
-    return stream.method == POLL and conn.scalar(given) is not None
+    return conn.scalar(ended) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
     """Keeps streams within *limits*, one step at a time; what it needs to speak as the transmitter."""
 
-    issuer: str
-    signer: Signer
+    announcer: Announcer
     sealer: Sealer
     limits: Limits
 
@@ -149,28 +164,27 @@ class Keeper:
 
         The stream is read anew: its receiver may have changed it meanwhile.
         """
-        stream = streams.get(conn, self.sealer, stream_id)
-        if stream is None or stream.status == "disabled":
+        stream = streams.get(conn, self.sealer, stream_id, lock=True)
+        if stream is None:
             return None
         held = read(conn, stream, self.limits, now_ms)
         found = move(stream, held, self.limits, now_ms)
-        said = () if found is None else _since(held, stream, self.limits, found.status)
-        done = None if found is None else self._go(conn, stream, found, said, now_ms)
+        told = () if found is None else _since(held, stream, self.limits, found.status)
+        done = None if found is None else self._go(conn, stream, found, told, now_ms)
         most, since_ms = too_much(stream, held, self.limits, now_ms)
-        drop_oldest(conn, stream_id, most, since_ms, now_ms)
+        if gone := drop_oldest(conn, stream_id, most, since_ms, now_ms):
+            keep_newest(conn, stream_id, self.limits.count, gone)
         return done
 
     def _go(
-        self, conn: Connection, stream: Stream, found: Move, said: tuple[tuple[str, int], ...], now_ms: int
+        self, conn: Connection, stream: Stream, found: Move, told: tuple[tuple[str, int], ...], now_ms: int
     ) -> Move | None:
-        if not said:
-            self.signer.refresh(conn)
-            word = control.stream_updated(
-                stream, self.issuer, self.signer, now_ms, found.status, found.reason
-            )
-            queue.put(conn, [word], now_ms)
+        if not told:
+            self.announcer.say(conn, stream, found.status, found.reason, now_ms)
+            if found.status == "enabled":  # with its reason, by which it is known to be told
+                streams.set_status(conn, stream.stream_id, found.status, found.reason, now_ms)
             return found
-        state, at = said[-1]
+        state, at = told[-1]
         if found.status == stream.status or (state == "queued" and now_ms - at < self.limits.grace_ms):
             return None
         streams.set_status(conn, stream.stream_id, found.status, found.reason, now_ms)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -85,6 +87,16 @@ def is_text(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def canonical(subject: Mapping[str, Any]) -> str:
+    """The text that two subject identifiers share if, and only if, they are identical (SSF 1.0 §8.1.3.1)."""
+    return json.dumps(subject, sort_keys=True, separators=(",", ":"))
+
+
+def key(text: str) -> str:
+    """What an identifier of the `canonical` *text* is found by."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def schema() -> dict[str, Any]:

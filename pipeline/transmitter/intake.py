@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from pipeline.connection import Connection
 from pipeline.continuing import Continued, continuing
-from pipeline.stage import Record, named_tenants
+from pipeline.stage import Record
 from pipeline.topic_admin import BrokerUnreachableError
+from pipeline.transmitter.decoding import heard
 from pipeline.transmitter.happenings import TOPICS
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.statements import Heard, Statements, Taken
+from pipeline.transmitter.statements import Statements, Taken
 from pipeline.transmitter.store import StoreError
-from schemas.decode import decode_chunk
-from schemas.decoded import Limits, without
-from schemas.members import SAFE_INTEGER
-from schemas.tenancy import VOUCHED
-from schemas.topics import AUTH_EVENTS
+from schemas.decoded import Limits
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +31,6 @@ FIRST_LOOK_S: Final = 600.0
 MOST: Final = 200
 """Records of one transaction. Until it ends nobody is told of them."""
 _WAIT_MS: Final = 200
-_KEPT: Final = (
-    "tenant", "session_id", "principal_id", "device_id", "decision_id", "revocation_id", "event_id",
-    "enforcer",
-)  # fmt: skip
 _LOOK_S: Final = 5.0
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -72,7 +63,8 @@ class Intake:
     async def run(self) -> None:
         """Read until it is stopped.
 
-        Raises `BrokerUnreachableError`, `TopicsNotReadyError` or `RightsMissingError` where it cannot begin.
+        Raises `BrokerUnreachableError` where it cannot begin, or go on; run again it begins with what was not
+        committed. Raises `TopicsNotReadyError` or `RightsMissingError` where that would not help.
         """
         since = self.clock() - round(FIRST_LOOK_S * 1000)
         async with continuing(self.connection, self.group, TOPICS, since) as reader:
@@ -85,10 +77,10 @@ class Intake:
 
     async def _keep(self, records: Sequence[Record]) -> bool:
         """Store what *records* say; false if it was stopped before the store could take it."""
-        heard, number = self._heard(records), 0
+        told, number = heard(records, self.limits, self.metrics, self.clock()), 0
         while True:
             try:
-                taken = await asyncio.to_thread(self.statements.take, heard, self.clock())
+                taken = await asyncio.to_thread(self.statements.take, told, self.clock())
             except StoreError as error:
                 pause = _PAUSES_S[min(number, len(_PAUSES_S) - 1)]
                 log.warning("what was read waits %g s: %s", pause, error)
@@ -129,36 +121,6 @@ class Intake:
         else:
             self.metrics.commands.labels("overdue").inc(late)
 
-    def _heard(self, records: Sequence[Record]) -> list[Heard]:
-        """Those of *records* that can be read and may say something, in their order."""
-        heard: list[Heard] = []
-        for topic, some in groupby(filter(_may_say, records), key=attrgetter("topic")):
-            heard += self._decoded(topic, list(some))
-        return heard
-
-    def _decoded(self, topic: str, records: Sequence[Record]) -> list[Heard]:
-        # The worker's own word is taken however long it is, and not measured by this clock: it has its times
-        # from devices' clocks.
-        ours = replace(self.limits, max_future_ms=SAFE_INTEGER, max_bytes=SAFE_INTEGER)
-        limits = self.limits if topic in VOUCHED else ours
-        decoded = decode_chunk(
-            topic,
-            [record.value for record in records],
-            [record.key for record in records],
-            now_ms=self.clock(),
-            limits=limits,
-            tenants=named_tenants(topic, records, limits),
-        )
-        decoded = without(decoded, [_unfit(event) for event in decoded.events])
-        for one in decoded.rejected:
-            record = records[one.index]
-            self.metrics.refused_records.labels(topic).inc()
-            log.warning(
-                "record %d of %s, partition %d, cannot be read: %s",
-                *(record.offset, topic, record.partition, one.reason),
-            )
-        return [Heard(topic, event) for event in decoded.events]
-
     def _count(self, records: Sequence[Record], taken: Taken) -> None:
         metrics = self.metrics
         for record in records:
@@ -174,15 +136,3 @@ class Intake:
         for seconds in taken.confirmed:
             metrics.confirmation_seconds.observe(seconds)
             metrics.confirmations.labels("yes" if seconds <= self.confirm_within_s else "no").inc()
-
-
-def _unfit(event: Mapping[str, Any]) -> str | None:
-    """Why the store could not take an event that can be read: PostgreSQL has no NUL in its texts."""
-    odd = [name for name in _KEPT if "\x00" in (event.get(name) or "")]
-    return f"{odd[0]}: holds a NUL character" if odd else None
-
-
-def _may_say(record: Record) -> bool:
-    """Whether a record is worth decoding: of auth events, in masses, only those about a credential are."""
-    value = record.value or b""
-    return record.topic != AUTH_EVENTS or b"credential_" in value or b"\\u" in value

@@ -20,6 +20,7 @@ from pipeline.transmitter import (
     streams,
     tables,
 )
+from pipeline.transmitter.announcing import Announcer
 from pipeline.transmitter.answers import CODES
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.dry import DRY_RUN
@@ -43,9 +44,9 @@ SETTLED_MS: Final = 2000
 """After this, what has ended is committed and can be counted."""
 
 UNPUSHED: Final = (dead_letters.HOLD_LIMIT, "stream_disabled")
+"""Errors of tokens that no push gave up, whatever the stream's method."""
 NAMED: Final = frozenset({*UNPUSHED, *CODES, DRY_RUN, "stream_removed"})
 """Errors that have a metric series of their own."""
-"""Errors of tokens that no push gave up, whatever the stream's method."""
 
 KEY_KEPT_MS: Final = 86_400_000
 """A retired key is kept this long at least: by then every process has taken its successor."""
@@ -66,7 +67,7 @@ class Keeping:
         self._store = store
         self._settings = settings
         self._limits = Limits.of(settings)
-        self._keeper = Keeper(settings.issuer, signer, store.sealer, self._limits)
+        self._keeper = Keeper(Announcer(settings.issuer, signer), store.sealer, self._limits)
         self._bell = bell
         self._metrics = metrics
         self._clock = clock

@@ -12,12 +12,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.transmitter.answering import Answered
 from pipeline.transmitter.store import Store, StoreError, file_of
+
+HELD_S: Final = 10.0
+"""Seconds within which PostgreSQL says that the lead is held, or it is lost: what leads gives up before the
+server believes that it is gone (`answering.LOST_S`) and lets another lead."""
 
 
 class Leadership(Protocol):
@@ -26,7 +31,7 @@ class Leadership(Protocol):
     def __bool__(self) -> bool: ...
 
     def held(self) -> bool:
-        """Ask the store whether the lead is still this process's."""
+        """Ask the store whether the lead is still this process's; without an answer in `HELD_S` it is not."""
 
 
 class _Fixed:
@@ -92,27 +97,33 @@ def _by_file(file: Path) -> Iterator[Leadership]:
 
 @contextmanager
 def _by_session(store: Store) -> Iterator[Leadership]:
-    conn = _session(store)
     try:
-        name = func.concat(func.current_schema(), " session-risk transmitter leads")
-        got = conn.scalar(select(func.pg_try_advisory_lock(func.hashtextextended(name, 0))))
-        yield _OfSession(conn) if got else _Fixed(leads=False)
+        conn = store.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    except SQLAlchemyError as error:
+        raise _unasked(store, error) from error
+    try:
+        yield _asked(store, conn)
     finally:
-        with suppress(SQLAlchemyError):  # a session that ends lets go too, but some moments later
-            conn.execute(select(func.pg_advisory_unlock_all())).close()
+        if not conn.invalidated:  # else the session is gone, and the lead with it
+            with suppress(SQLAlchemyError):  # a session that ends lets go too, but some moments later
+                conn.execute(select(func.pg_advisory_unlock_all())).close()
         conn.invalidate()  # what was set for this session must not go back into the pool
         conn.close()
 
 
-def _session(store: Store) -> Connection:
-    """A session that the server ends within half a minute of the other machine's death, and not before."""
+def _asked(store: Store, conn: Connection) -> Leadership:
+    """Ask for the lead in a session that lasts until this process ends it, or is gone for good."""
+    answered = conn.connection.driver_connection
+    if isinstance(answered, Answered):
+        answered.answer_s = HELD_S
+    name = func.concat(func.current_schema(), " session-risk transmitter leads")
     try:
-        conn = store.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        for setting in (
-            "idle_session_timeout = 0", "tcp_keepalives_idle = 10", "tcp_keepalives_interval = 5",
-            "tcp_keepalives_count = 3",
-        ):  # fmt: skip
-            conn.execute(text(f"SET {setting}"))
+        conn.execute(text("SET idle_session_timeout = 0"))
+        got = conn.scalar(select(func.pg_try_advisory_lock(func.hashtextextended(name, 0))))
     except SQLAlchemyError as error:
-        raise StoreError(f"{store.name}: cannot be asked who leads: {error}") from error
-    return conn
+        raise _unasked(store, error) from error
+    return _OfSession(conn) if got else _Fixed(leads=False)
+
+
+def _unasked(store: Store, error: SQLAlchemyError) -> StoreError:
+    return StoreError(f"{store.name}: cannot be asked who leads: {error}")

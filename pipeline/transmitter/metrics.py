@@ -100,6 +100,10 @@ class TransmitterMetrics:
         "Streams whose status the transmitter changed, as nobody took what they hold.",
         {"status": ("paused", "disabled")},
     )  # fmt: skip
+    down_seconds = Metric(
+        Gauge, f"{PREFIX}down_seconds",
+        "How long a receiver that something is to be pushed to has been down; the longest, 0 if none is.", {},
+    )  # fmt: skip
 
     # Who works.
     leads = Metric(Gauge, f"{PREFIX}leads", "1 while this one reads and delivers, 0 while it stands by.", {})

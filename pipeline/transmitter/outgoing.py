@@ -23,11 +23,15 @@ from yarl import URL
 from pipeline.transmitter.addresses import Allowed, read
 from pipeline.transmitter.answers import Answer, of_failure, of_status
 from pipeline.transmitter.backoff import retry_after_ms
+from pipeline.transmitter.connector import Connector
 from pipeline.transmitter.settings import TransmitterSettings
 
 LONGEST_URL: Final = 2048
 LONGEST_ANSWER: Final = 16_384
 """Bytes of an answer that are read; an error of RFC 8935 §2.3 is a few hundred."""
+
+NAMES_KEPT_S: Final = 30
+"""How long it is remembered where a name leads. What is connected stays so while it is in use."""
 
 HEADERS: Final = {
     "Content-Type": "application/secevent+jwt",  # RFC 8935 §2.1
@@ -75,11 +79,11 @@ class Outgoing:
         check_url(url, settings)
         self.url = url
         self._to = _read(url)
-        connector = aiohttp.TCPConnector(
+        connector = Connector(
             resolver=_Resolver(),
             socket_factory=guard(_allowed(settings), self._to.host or ""),
             limit=settings.push_at_once,
-            ttl_dns_cache=30,
+            ttl_dns_cache=NAMES_KEPT_S,
             ssl=tls,
         )
         self._session = aiohttp.ClientSession(

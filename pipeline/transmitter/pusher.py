@@ -15,6 +15,7 @@ from typing import Any, Final
 from pipeline.transmitter import announcing, queue, streams
 from pipeline.transmitter.answers import Answer, of_failure
 from pipeline.transmitter.bell import Bell
+from pipeline.transmitter.circuit import Circuit
 from pipeline.transmitter.dry import told
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.outgoing import ForbiddenUrlError, Outgoing
@@ -25,9 +26,6 @@ from pipeline.transmitter.store import Store
 from pipeline.transmitter.vocabulary import PUSH
 
 logger = logging.getLogger(__name__)
-
-OVERLOADED: Final = ("http_429", "http_503")
-"""Errors whose `Retry-After` is of the receiver as a whole (RFC 6585 §4, RFC 9110 §15.6.4)."""
 
 _OUTCOMES: Final = {"delivered": "delivered", "again": "retry", "dead": "dead"}
 
@@ -68,10 +66,15 @@ class Pusher:
         self._ended = 0  # pushes, so far
         self._more = True  # waits, beside what is under way
         self._due: list[int] = []  # when something here is tried again, ms: a heap
-        self._quiet_until = 0
-        self._last_chance: set[int] = set()
+        self._where: tuple[str | None, str | None] | None = None  # its address and authorization
+        self._circuit = Circuit(parts.settings, parts.rng)
         self._awake = asyncio.Event()
         self._stopping = False
+
+    @property
+    def down_since(self) -> int | None:
+        """Since when the receiver is down as a whole, ms; `None` while it is not."""
+        return self._circuit.down_since
 
     def nudge(self) -> None:
         """Have it look at the store."""
@@ -95,17 +98,15 @@ class Pusher:
 
     async def _look(self) -> bool:
         """Begin to push what is due; return whether the stream is still one to push."""
-        free = self._parts.settings.push_at_once - len(self._under_way)
-        if self._parts.clock() < self._quiet_until:
-            free = 0
         ended = self._ended
         loop = asyncio.get_running_loop()
-        look = await loop.run_in_executor(self._parts.threads, self._read, max(0, free), dict(self._seqs))
+        look = await loop.run_in_executor(self._parts.threads, self._read, self._free, dict(self._seqs))
         if look.stream is None:
             return False
+        self._follow(look.stream)
         if look.heads and (self._outgoing is None or self._outgoing.url != look.stream.endpoint_url):
             await self._turn_to(look.stream)
-        for token in look.heads if not self._stopping else ():
+        for token in look.heads[: self._free] if not self._stopping else ():
             self._seqs[token.lane] = token.seq
             self._under_way[token.lane] = asyncio.create_task(self._push(token, look.stream))
         self._more = look.more
@@ -118,16 +119,26 @@ class Pusher:
         parts = self._parts
         with parts.store.read() as conn:
             stream = streams.get(conn, parts.store.sealer, self.stream_id)
-            if stream is None or stream.method != PUSH or stream.status == "disabled":
+            if stream is None or stream.method != PUSH:
                 return _Look(None, [])
+            if stream.status == "disabled" and not queue.some(conn, self.stream_id, 1):
+                return _Look(None, [])  # else there is a word that it was disabled
             if most == 0:
                 return _Look(stream, [])
-            if stream.status == "paused":
+            if stream.status != "enabled":
                 held = announcing.first(conn, self.stream_id, parts.clock())
                 return _Look(stream, [one for one in held if one.lane not in under_way])
             heads = queue.heads(conn, self.stream_id, parts.clock(), most, under_way.keys())
             known = {*under_way.values(), *(one.seq for one in heads)}
             return _Look(stream, heads, not queue.some(conn, self.stream_id, len(known) + 1) <= known)
+
+    def _follow(self, stream: Stream) -> None:
+        """Where the stream goes now, nothing has failed yet."""
+        where = stream.endpoint_url, stream.authorization
+        if self._where not in (None, where):
+            self._circuit = Circuit(self._parts.settings, self._parts.rng)
+            self._awake.set()
+        self._where = where
 
     async def _turn_to(self, stream: Stream) -> None:
         """Open connections to where the stream goes now, once those to where it went have ended."""
@@ -152,7 +163,7 @@ class Pusher:
             logger.exception("stream %s: token %s is tried again", self.stream_id, token.jti)
             await asyncio.sleep(1.0)
         finally:
-            full = self._full
+            full = self._free == 0
             del self._under_way[token.lane], self._seqs[token.lane]
             self._ended += 1
             if self._more or full:
@@ -161,16 +172,22 @@ class Pusher:
     async def _tried(self, token: Queued, stream: Stream) -> Result:
         parts = self._parts
         begun_ms = parts.clock()
-        if token.attempts == 0:
+        if token.error is None:
             parts.metrics.first_push_seconds.observe(max(0, begun_ms - token.created_at) / 1000)
         if parts.settings.dry_run:
             return told(token, stream)
         answer = await self._answer(token, stream, begun_ms)
         now_ms = parts.clock()
         parts.metrics.push_seconds.observe(max(0, now_ms - begun_ms) / 1000)
-        last = token.seq in self._last_chance
-        result = decide(token, answer, parts.settings, now_ms, parts.rng, last=last)
-        self._heed(result, answer, now_ms)
+        before = self._circuit.down_since
+        result = self._circuit.hear(token, answer, begun_ms, now_ms) or decide(
+            token, answer, parts.settings, now_ms, parts.rng
+        )
+        self._tell(before, answer, now_ms)
+        if result.state == "again":
+            heappush(self._due, result.due_at)
+        if self._circuit.rests_until > now_ms:
+            heappush(self._due, self._circuit.rests_until)
         return result
 
     async def _answer(self, token: Queued, stream: Stream, now_ms: int) -> Answer:
@@ -181,17 +198,17 @@ class Pusher:
             self._parts.metrics.odd_answers.labels(str(status)).inc()
         return answer
 
-    def _heed(self, result: Result, answer: Answer, now_ms: int) -> None:
-        """Remember when to look again, and let a receiver that is overloaded rest as a whole."""
-        if answer.retry_after_ms and answer.error in OVERLOADED:
-            self._quiet_until = max(self._quiet_until, now_ms + answer.retry_after_ms)
-            heappush(self._due, self._quiet_until)
-        if result.state == "again":
-            heappush(self._due, result.due_at)
-        if result.state == "again" and answer.verdict == "once":
-            self._last_chance.add(result.token.seq)
-        else:
-            self._last_chance.discard(result.token.seq)
+    def _tell(self, before: int | None, answer: Answer, now_ms: int) -> None:
+        """Say that the receiver is down as a whole, or is there again, when that is new."""
+        since = self._circuit.down_since
+        if before is None and since is not None:
+            logger.warning(
+                "stream %s: its receiver is down (%s: %s); until it answers one token at a time is tried",
+                self.stream_id, answer.error, answer.text,
+            )  # fmt: skip
+        elif before is not None and since is None:
+            seconds = (now_ms - before) / 1000
+            logger.info("stream %s: its receiver answers again, after %.0f s", self.stream_id, seconds)
 
     def _count(self, result: Result) -> None:
         outcome = "dry_run" if result.error == "dry_run" else _OUTCOMES[result.state]
@@ -208,8 +225,9 @@ class Pusher:
         )  # fmt: skip
 
     @property
-    def _full(self) -> bool:
-        return len(self._under_way) >= self._parts.settings.push_at_once
+    def _free(self) -> int:
+        """How many pushes may begin now."""
+        return self._circuit.free(self._parts.clock(), len(self._under_way))
 
     async def _rest(self) -> None:
         """Sleep until a push ends, the bell rings, something is due, or somebody nudges."""
@@ -220,7 +238,7 @@ class Pusher:
                     heappop(self._due)
                 return
             seconds = min(1.0, (self._due[0] - now_ms) / 1000) if self._due else 1.0
-            if await self._rung(seconds, listen=not self._full and not self._parts.bell.closed):
+            if await self._rung(seconds, listen=self._free > 0 and not self._parts.bell.closed):
                 return
 
     async def _rung(self, seconds: float, *, listen: bool) -> bool:

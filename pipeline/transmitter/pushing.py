@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Final
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.metrics import TransmitterMetrics
@@ -94,6 +94,13 @@ class Pushing:
             if task.done():
                 self._reap(stream_id, task)
                 self._parts.bell.forget(stream_id)
+        self._show(found)
+
+    def _show(self, waiting: Mapping[str, bool]) -> None:
+        """Show how long receivers that something waits for have been down as a whole, the longest."""
+        since = [pusher.down_since for name, (pusher, _) in self._pushers.items() if waiting.get(name)]
+        down = [self._parts.clock() - one for one in since if one is not None]
+        self._parts.metrics.down_seconds.set(max(down, default=0) / 1000)
 
     def _reap(self, stream_id: str, task: asyncio.Task[None]) -> None:
         """Tell what ended a stream's task; the next look begins it anew if the stream is still there."""
@@ -102,10 +109,13 @@ class Pushing:
             logger.error("stream %s: pushing failed and begins anew", stream_id, exc_info=error)
 
     def _pushed(self) -> dict[str, bool]:
-        """Return the streams that are pushed, and whether something waits for each."""
+        """Return the streams that are pushed, and whether something waits for each.
+
+        In a disabled stream that is the word that it was disabled.
+        """
         waits = exists().where(sets.c.stream_id == streams.c.stream_id, sets.c.state == "queued")
         wanted = select(streams.c.stream_id, waits.label("waits")).where(
-            streams.c.method == PUSH, streams.c.status != "disabled"
+            streams.c.method == PUSH, or_(streams.c.status != "disabled", waits)
         )
         with self._parts.store.read() as conn:
             return {row.stream_id: bool(row.waits) for row in conn.execute(wanted)}
@@ -118,6 +128,7 @@ class Pushing:
             return
 
     async def _end(self) -> None:
+        self._parts.metrics.down_seconds.set(0)
         tasks = [task for _, task in self._pushers.values()]
         for pusher, _ in self._pushers.values():
             pusher.stop()

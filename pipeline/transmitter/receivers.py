@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from pipeline.transmitter import streams
+from pipeline.transmitter.identifiers import is_text
 from pipeline.transmitter.store import insert_into
 from pipeline.transmitter.tables import receivers, tokens
 from pipeline.transmitter.tables import streams as stream_table
@@ -24,14 +25,19 @@ from pipeline.transmitter.texts import may_be_id
 _COST: Final = "4096$8$1"
 """N, r and p of scrypt (RFC 7914): 4 MiB and 7 ms. More would help nobody but whoever floods the token
 endpoint: a secret has 256 random bits, which nobody guesses at any cost."""
+_TENANT: Final = 64
+"""Characters, as in every event."""
 _NAME: Final = re.compile(r"[A-Za-z0-9._~@/+=-]{1,128}")
 """Of a receiver that has its secret from here: no colon, which ends a name in RFC 7617 §2."""
+OF_STREAMS: Final = "declared-"
+"""So begin the receivers of declared streams that name none; no client is one of them."""
+_NOT_OF_STREAMS: Final = f"does not begin with {OF_STREAMS}"
 READ: Final = "ssf.read"
 MANAGE: Final = "ssf.manage"
 
 
 class BadReceiverError(ValueError):
-    """A receiver of this name cannot be added."""
+    """A receiver cannot be as it is said; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +67,16 @@ def add(
 ) -> str:
     """Add a receiver, of *tenant* or of all, and return its secret, which is told this once.
 
-    Raises `BadReceiverError` if the name is taken, or cannot be one.
+    Raises `BadReceiverError` if the name is taken or cannot be one, if the tenant's cannot, or a declared
+    stream of its says another tenant.
     """
-    if not _NAME.fullmatch(receiver_id):
-        raise BadReceiverError(f"{receiver_id!r}: a name is 1 to 128 letters, digits and ._~@/+=-")
+    if not _NAME.fullmatch(receiver_id) or receiver_id.startswith(OF_STREAMS):
+        raise BadReceiverError(
+            f"{receiver_id!r}: a name is 1 to 128 letters, digits and ._~@/+=-, and {_NOT_OF_STREAMS}"
+        )
     if conn.scalar(select(receivers.c.receiver_id).where(receivers.c.receiver_id == receiver_id)):
         raise BadReceiverError(f"{receiver_id}: there is or was a receiver of this name; take another")
+    _check_streams(conn, receiver_id, tenant)
     secret = secrets.token_urlsafe(32)
     hashed = _hashed(secret, secrets.token_bytes(16))
     row = _row(receiver_id, aud, scopes, now_ms, tenant) | {"secret_hash": hashed}
@@ -84,10 +94,12 @@ def ensure(
 ) -> Receiver:
     """Return the receiver that an authorization server outside knows, added if it is new here.
 
-    Raises `BadReceiverError` if its name can be none.
+    Raises `BadReceiverError` if its name, or the tenant's, can be none.
     """
-    if not may_be_id(receiver_id):
-        raise BadReceiverError(f"{receiver_id!r}: a name is 1 to 128 visible characters of ASCII")
+    if not may_be_id(receiver_id) or receiver_id.startswith(OF_STREAMS):
+        raise BadReceiverError(
+            f"{receiver_id!r}: a name is 1 to 128 visible characters of ASCII, and {_NOT_OF_STREAMS}"
+        )
     new = insert_into(conn, receivers).values(_row(receiver_id, aud, scopes, now_ms, tenant))
     conn.execute(new.on_conflict_do_nothing())
     return _receiver(conn.execute(select(receivers).where(receivers.c.receiver_id == receiver_id)).one())
@@ -119,6 +131,21 @@ def every(conn: Connection) -> list[Receiver]:
     return [_receiver(row) for row in conn.execute(oldest)]
 
 
+def assign(conn: Connection, receiver_id: str, tenant: str | None) -> bool:
+    """Let the streams of a receiver hear of *tenant* from now on, of `None`: of every one.
+
+    What waits was said before, and is still sent. False if there is no such receiver, or it is revoked.
+    Raises `BadReceiverError` if a declared stream of its says another tenant, or if this can be none.
+    """
+    live = (receivers.c.receiver_id == receiver_id) & receivers.c.revoked_at.is_(None)
+    if not conn.execute(update(receivers).where(live).values(tenant=_checked(tenant))).rowcount:
+        return False
+    _check_streams(conn, receiver_id, tenant)
+    made = (stream_table.c.receiver_id == receiver_id) & ~stream_table.c.declared
+    conn.execute(update(stream_table).where(made).values(tenant=tenant))
+    return True
+
+
 def revoke(conn: Connection, receiver_id: str, now_ms: int) -> bool:
     """Take everything back from a receiver: secret, tokens, and its streams are disabled.
 
@@ -129,7 +156,9 @@ def revoke(conn: Connection, receiver_id: str, now_ms: int) -> bool:
         return False
     conn.execute(delete(tokens).where(tokens.c.receiver_id == receiver_id))
     for stream_id in conn.scalars(
-        select(stream_table.c.stream_id).where(stream_table.c.receiver_id == receiver_id)
+        select(stream_table.c.stream_id)
+        .where(stream_table.c.receiver_id == receiver_id)
+        .order_by(stream_table.c.stream_id)
     ).all():
         streams.set_status(conn, stream_id, "disabled", "the receiver was revoked", now_ms)
     return True
@@ -171,7 +200,24 @@ def _row(
     receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int, tenant: str | None
 ) -> dict[str, Any]:
     row = {"receiver_id": receiver_id, "aud": aud, "scopes": _told(scopes), "created_at": now_ms}
-    return {**row, "tenant": tenant}
+    return {**row, "tenant": _checked(tenant)}
+
+
+def _checked(tenant: str | None) -> str | None:
+    if tenant is not None and not (is_text(tenant) and len(tenant) <= _TENANT):
+        raise BadReceiverError(f"{tenant!r}: a tenant is 1 to {_TENANT} characters")
+    return tenant
+
+
+def _check_streams(conn: Connection, receiver_id: str, tenant: str | None) -> None:
+    table = stream_table.c
+    mine = select(table.stream_id, table.tenant).where(table.receiver_id == receiver_id, table.declared)
+    other = None if tenant is None else conn.execute(mine.where(table.tenant != _checked(tenant))).first()
+    if other is not None:
+        raise BadReceiverError(
+            f"{receiver_id}: its stream {other.stream_id} says the tenant {other.tenant} in the file of "
+            "SESSION_RISK_TRANSMITTER_STREAMS_FILE; take that out first, and start the transmitter with it"
+        )
 
 
 def _receiver(row: Row[Any], scopes: str | None = None) -> Receiver:

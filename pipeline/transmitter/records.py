@@ -11,7 +11,10 @@ from pipeline.transmitter.vocabulary import POLL, Method, Status, SubjectForm
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream as it stands in the store; times in ms. *events_requested* of `None`: whatever there is."""
+    """A stream as it stands in the store; times in ms. *events_requested* of `None`: whatever there is.
+
+    *updated_at* is when its status was set: no other change shows that its receiver is there.
+    """
 
     stream_id: str
     receiver_id: str
@@ -76,7 +79,7 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A token in the queue."""
+    """A token in the queue. *error* is that of its last try, if one was made."""
 
     seq: int
     stream_id: str
@@ -88,3 +91,4 @@ class Queued:
     due_at: int
     created_at: int
     revocation_id: str | None = None
+    error: str | None = None

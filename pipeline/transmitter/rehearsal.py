@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.moment import stable_id
-from pipeline.transmitter.happenings import reason
+from pipeline.transmitter.happenings import LANGUAGE, reason
 from pipeline.transmitter.records import Happening, Who
 from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.signing import open_signer
@@ -21,11 +21,11 @@ TEXT: Final = "This is a rehearsal: nothing happened."
 
 PAYLOADS: Final[Mapping[str, Mapping[str, Any]]] = {
     "session-revoked": {},
-    "risk-level-change": {"principal": "SESSION", "current_level": "LOW", "previous_level": "MEDIUM"},
+    "risk-level-change": {"current_level": "LOW", "previous_level": "MEDIUM"},
     "device-compliance-change": {"previous_status": "not-compliant", "current_status": "compliant"},
     "credential-change": {"credential_type": "app", "change_type": "update"},
 }
-"""The members of each event that are its own, saying what does least."""
+"""The members of each event that are its own and not `claims`, saying what does least."""
 
 
 class NoRehearsalError(LookupError):
@@ -37,7 +37,7 @@ class NoRehearsalError(LookupError):
 
 _WHY: Final[Mapping[str, str]] = {
     "status": "it is disabled",
-    "tenant": "it is of another tenant",
+    "tenant": "it is of another tenant, or with SESSION_RISK_TENANCY of none",
     "event": "it asked for no event there is",
     "unnamed": "the principal has no name there; see SESSION_RISK_TRANSMITTER_SUBJECTS_FILE",
     "excluded": "its receiver took this subject out",
@@ -45,10 +45,14 @@ _WHY: Final[Mapping[str, str]] = {
 }
 
 
-def statements(store: Store, settings: TransmitterSettings, now_ms: int) -> Statements:
-    """What says things in *store* as *settings* have it; raises `SubjectsError` or `StoreError`."""
+def statements(store: Store, settings: TransmitterSettings, now_ms: int, *, tenancy: bool) -> Statements:
+    """What says things in *store* as *settings* and *tenancy* have it.
+
+    Raises `SubjectsError` or `StoreError`.
+    """
     signer = open_signer(store, settings.alg, settings.rsa_bits, now_ms)
-    return Statements(store, signer, Subjects.load(settings.subjects_file), settings.issuer)
+    subjects = Subjects.load(settings.subjects_file)
+    return Statements(store, signer, subjects, settings.issuer, tenancy=tenancy)
 
 
 def rehearse(made: Statements, stream_id: str, who: Who, now_ms: int) -> list[str]:
@@ -56,7 +60,7 @@ def rehearse(made: Statements, stream_id: str, who: Who, now_ms: int) -> list[st
 
     Raises `NoRehearsalError` where there is no such stream, or it would take none of them.
     """
-    said = {"initiating_entity": "admin", "reason_admin": reason(TEXT)}
+    said = {"initiating_entity": "admin", "reason_admin": reason(TEXT), "reason_user": {LANGUAGE: TEXT}}
     cause = stable_id("rehearsal", now_ms)
     happenings = [
         Happening(event, cause, who, now_ms, {**payload, **said}) for event, payload in PAYLOADS.items()

@@ -25,26 +25,29 @@ STORE_PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What becomes of a token: it is `delivered`, tried `again` at *due_at* (ms), or `dead`."""
+    """What becomes of a token: it is `delivered`, tried `again` at *due_at* (ms), or `dead`.
+
+    *counted*: a failure is one of its tries.
+    """
 
     token: Queued
     state: Literal["delivered", "again", "dead"]
     error: str = ""
     text: str = ""
     due_at: int = 0
+    counted: bool = True
 
 
-def decide(
-    token: Queued, answer: Answer, settings: TransmitterSettings, now_ms: int, rng: Random, *, last: bool
-) -> Result:
-    """Return what becomes of *token* after *answer*; *last*: it was let through once more already.
+def decide(token: Queued, answer: Answer, settings: TransmitterSettings, now_ms: int, rng: Random) -> Result:
+    """Return what becomes of *token* after *answer*, which speaks of it.
 
-    `once` waits as long as a pause may be: by then, whoever keeps our keys has read them anew.
+    `once` waits as long as a pause may be: by then, whoever keeps our keys has read them anew. Twice is dead.
     """
     attempt = token.attempts + 1
     if answer.verdict == "delivered":
         return Result(token, "delivered")
-    if answer.verdict == "bury" or attempt >= settings.push_attempts or (answer.verdict == "once" and last):
+    last = answer.verdict == "once" and token.error == answer.error
+    if answer.verdict == "bury" or attempt >= settings.push_attempts or last:
         return Result(token, "dead", answer.error, answer.text)
     if answer.verdict == "once":
         pause = round(settings.push_backoff_max_s * 1000)
@@ -98,6 +101,6 @@ class Results:
                 queue.delivered(conn, delivered, now_ms)
             for one in results:
                 if one.state == "again":
-                    queue.again(conn, one.token.seq, one.due_at, one.error, one.text)
+                    queue.again(conn, one.token.seq, one.due_at, one.error, one.text, counted=one.counted)
                 elif one.state == "dead":
                     queue.bury(conn, one.token.seq, one.error, one.text, now_ms)

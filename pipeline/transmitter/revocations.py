@@ -6,9 +6,9 @@ enforcer. The worker sends it again under its id while nobody says anything: her
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
@@ -22,6 +22,8 @@ Answered = Literal["confirmed", "failed", "seen", "foreign"]
 _COLUMNS: Final = tuple(column.name for column in commands.columns)
 _CHUNK: Final = 500
 _PENDING: Final = ("open", "delivered")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,7 @@ def record(conn: Connection, told: Sequence[Mapping[str, Any]]) -> list[Recorded
 
     A later deadline is what tells a command that was sent again from one that was read again.
     """
-    before = _found(conn, (one["revocation_id"] for one in told))
-    now = dict(before)
-    recorded: list[Recorded] = []
-    for one in told:
-        what, now[one["revocation_id"]] = _recorded(one, now.get(one["revocation_id"]))
-        recorded.append(what)
-    _keep(conn, before, now)
-    return recorded
+    return _noted(conn, told, _recorded)
 
 
 def confirm(conn: Connection, acks: Sequence[Mapping[str, Any]]) -> list[Answer]:
@@ -74,14 +69,7 @@ def confirm(conn: Connection, acks: Sequence[Mapping[str, Any]]) -> list[Answer]
 
     A word about a command that was not read yet is kept for it: topics are not read in one order.
     """
-    before = _found(conn, (one["revocation_id"] for one in acks))
-    now = dict(before)
-    answers: list[Answer] = []
-    for ack in acks:
-        answer, now[ack["revocation_id"]] = _answered(ack, now.get(ack["revocation_id"]))
-        answers.append(answer)
-    _keep(conn, before, now)
-    return answers
+    return _noted(conn, acks, _answered)
 
 
 def overdue(conn: Connection, now_ms: int) -> int:
@@ -102,6 +90,22 @@ def purge(conn: Connection, before_ms: int, most: int = 10_000) -> int:
     table = commands.c
     old = select(table.revocation_id).where(table.decided_at < before_ms).order_by(table.decided_at)
     return conn.execute(delete(commands).where(table.revocation_id.in_(old.limit(most)))).rowcount
+
+
+def _noted(
+    conn: Connection,
+    said: Sequence[Mapping[str, Any]],
+    note: Callable[[Mapping[str, Any], Command | None], tuple[T, Command]],
+) -> list[T]:
+    """Let *note* say of each what it comes to, and how its command stands then; keep the commands."""
+    before = _found(conn, (one["revocation_id"] for one in said))
+    now = dict(before)
+    found: list[T] = []
+    for one in said:
+        came_to, now[one["revocation_id"]] = note(one, now.get(one["revocation_id"]))
+        found.append(came_to)
+    _keep(conn, before, now)
+    return found
 
 
 def _recorded(told: Mapping[str, Any], before: Command | None) -> tuple[Recorded, Command]:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Final
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
+from pipeline.transmitter.connections import Impatient, Listener, bounded
+from pipeline.transmitter.seldom import SELDOM
 from pipeline.transmitter.settings import TransmitterSettings
 
 DRAIN_S: Final = 5
 """Seconds that requests under way have when serving ends; polls that wait are woken before."""
+BACKLOG: Final = 512
+"""Connections that wait to be taken; more are made to try again by the system."""
+
+logger = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
@@ -27,12 +35,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listen(settings: TransmitterSettings) -> socket.socket:
+def listen(settings: TransmitterSettings) -> Listener:
     """Take the address; raises `OSError` saying which setting to change where it cannot be had."""
+    most = _most_connections(settings)
     host, port = settings.host, settings.port
     try:
         family, _, _, _, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(at[:2], family=family, backlog=512)
+        plain = socket.create_server(at[:2], family=family, backlog=BACKLOG)
+        return bounded(plain, most, settings.proxies)
     except OSError as error:
         why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         message = (
@@ -40,6 +50,20 @@ def listen(settings: TransmitterSettings) -> socket.socket:
             "SESSION_RISK_TRANSMITTER_HOST and SESSION_RISK_TRANSMITTER_PORT"
         )
         raise OSError(error.errno, message) from error
+
+
+def _most_connections(settings: TransmitterSettings) -> int:
+    """As many as the setting says, but half of the files that may be open are for pushes and the store."""
+    files = getrlimit(RLIMIT_NOFILE)[0]
+    most = settings.max_connections
+    if files == RLIM_INFINITY or files // 2 >= most:
+        return most
+    logger.warning(
+        "%d files may be open, so %d connections are taken at a time and not %d; raise the limit (ulimit -n) "
+        "or lower SESSION_RISK_TRANSMITTER_MAX_CONNECTIONS",
+        files, files // 2, most,
+    )  # fmt: skip
+    return files // 2
 
 
 def check_certificate(settings: TransmitterSettings) -> None:
@@ -57,10 +81,22 @@ def check_certificate(settings: TransmitterSettings) -> None:
         raise OSError(error.errno, message) from error
 
 
-def server(app: FastAPI, settings: TransmitterSettings) -> uvicorn.Server:
-    """Return what serves *app*."""
+def server(app: ASGIApp, settings: TransmitterSettings) -> uvicorn.Server:
+    """Return what serves *app*.
+
+    Where a request came from is told by the connection, unless that is a proxy which is trusted. Without the
+    settings below, uvicorn would believe whatever is on this machine, and an environment variable of its own.
+    """
+    proxies = [str(network) for network in settings.proxies]
+    for name in ("uvicorn.error", Impatient.__module__):
+        logging.getLogger(name).addFilter(SELDOM)
     config = uvicorn.Config(
         app,
+        http=Impatient,
+        ws="none",
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
+        backlog=BACKLOG,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from pipeline.transmitter.addresses import Allowed
+from pipeline.transmitter.addresses import Allowed, Network
 
 PREFIX: Final = "SESSION_RISK_TRANSMITTER_"
+_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 
 Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
 
@@ -36,6 +39,13 @@ class TransmitterSettings(BaseSettings):
     metrics_port: int = Field(9474, ge=0, le=65_535, description="Port of its metrics; 0 is off")
     tls_cert_file: Path | None = Field(None, description="PEM file it shows; else a proxy speaks TLS for it")
     tls_key_file: Path | None = Field(None, description="PEM file with the key of that certificate")
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks of proxies, comma separated, whose X-Forwarded-For is believed",
+    )
+    max_connections: int = Field(
+        500, ge=4, le=100_000, description="Connections at a time; one address gets no more than half"
+    )
 
     # What it remembers.
     database: SecretStr = Field(
@@ -65,14 +75,24 @@ class TransmitterSettings(BaseSettings):
     )
     token_jwks_url: str | None = Field(None, description="Where its keys are")
     token_audience: str | None = Field(None, description="Audience its tokens must name; else the issuer")
+    token_longest_s: int = Field(
+        3600, ge=60, le=86_400, description="Longest lifetime of its tokens; longer ones are refused"
+    )
     token_lifetime_s: float = Field(3600.0, ge=1, le=3600, description="How long a built-in token is good")
-    requests_per_minute: int = Field(600, ge=1, description="Of one receiver, or one address without a token")
+    requests_per_minute: int = Field(
+        600, ge=1, description="Of one receiver; and of one address those without a good token, by kind"
+    )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Longest body that is read")
     max_streams: int = Field(20, ge=1, le=10_000, description="Streams of one receiver")
 
     # Delivery.
     push_timeout_s: Seconds = Field(10.0, description="How long a receiver may take to answer a push")
-    push_attempts: int = Field(8, ge=1, le=100, description="Tries before a token is a dead letter")
+    push_attempts: int = Field(
+        8,
+        ge=1,
+        le=100,
+        description="Tries before a token is a dead letter, none counted while its receiver is down",
+    )
     push_backoff_s: Seconds = Field(
         1.0, description="First pause between two tries; each may be twice as long"
     )
@@ -83,7 +103,11 @@ class TransmitterSettings(BaseSettings):
     )
     long_poll_s: Seconds = Field(30.0, description="Longest wait of a poll for something to come")
     max_poll: int = Field(100, ge=1, le=10_000, description="Most tokens in the answer to a poll")
-    hold_sets: int = Field(10_000, ge=1, description="Tokens a paused stream, or one nobody polls, holds")
+    hold_sets: int = Field(
+        10_000,
+        ge=1,
+        description="Tokens a paused stream holds, or one nobody takes from; others ten times as many",
+    )
     hold_s: float = Field(86_400.0, ge=1, description="How long it holds them")
     min_verification_s: int = Field(60, ge=0, le=86_400, description="Least time between two verifications")
     keep_days: float = Field(
@@ -106,6 +130,26 @@ class TransmitterSettings(BaseSettings):
     def _is_a_file(cls, value: Path | None) -> Path | None:
         if value is not None and not _there(value):
             raise ValueError("there is no such file")
+        return value
+
+    @field_validator("issuer")
+    @classmethod
+    def _is_read_in_one_way(cls, value: str) -> str:
+        at = urlsplit(value)
+        if not at.hostname or "@" in at.netloc or at.port == 0:
+            raise ValueError("must name a host, without user and password")
+        if not _PATH.fullmatch(at.path) or {".", "..", ".well-known"} & set(at.path.split("/")):
+            raise ValueError("its path must be plain: letters, digits and ._~- between single slashes")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _names_addresses(cls, value: str) -> str:
+        listed = Allowed.of(value)
+        if listed.hosts:
+            raise ValueError(f"{min(listed.hosts)!r} is neither an address nor a network")
+        if any(network.prefixlen == 0 for network in listed.networks):
+            raise ValueError("to trust everybody is to believe what anybody says of where they are")
         return value
 
     @field_validator("allow_hosts")
@@ -132,6 +176,11 @@ class TransmitterSettings(BaseSettings):
                 f"{PREFIX}PUSH_BACKOFF_MAX_S={self.push_backoff_max_s}"
             )
         return self
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of the proxies that are trusted."""
+        return Allowed.of(self.trusted_proxies).networks
 
 
 def _there(path: Path) -> bool:

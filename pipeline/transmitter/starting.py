@@ -18,6 +18,8 @@ from pipeline.rights import Right
 from pipeline.settings import Settings, SettingsError, limits_of
 from pipeline.signals import end_if_told
 from pipeline.topic_admin import NeededTopic, check_topics, reach
+from pipeline.transmitter import streams as stored
+from pipeline.transmitter.announcing import Announcer
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.declared import BadStreamsError, Declared, bring, read_streams
 from pipeline.transmitter.happenings import TOPICS as READ
@@ -30,6 +32,7 @@ from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.signing import open_signer
 from pipeline.transmitter.store import Store
 from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.wanted import told_of_nothing
 from schemas.decoded import Limits
 from schemas.topics import REVOCATION_ACKS, TOPICS
 
@@ -70,30 +73,49 @@ def prepare(
 ) -> Means:
     """Open the store, with a key that signs and the streams that are declared; raises as `start` does."""
     subjects = Subjects.load(own.subjects_file)
-    streams = [] if own.streams_file is None else _declared(own.streams_file, own)
+    declared = [] if own.streams_file is None else _declared(own.streams_file, own)
     store = store_of(own)
-    signer = open_signer(store, own.alg, own.rsa_bits, clock())
-    _bring(store, streams)
+    try:
+        signer = open_signer(store, own.alg, own.rsa_bits, clock())
+        _bring(store, declared, own.streams_file, Announcer(own.issuer, signer))
+        if bounds.tenancy:
+            _tell_untold(store)
+    except BaseException:
+        store.close()
+        raise
     return Means(connection, bounds, own, store, signer, subjects, Bell(), shown)
 
 
 def _declared(path: Path, own: TransmitterSettings) -> list[Declared]:
     """Read the streams of the operator's file; an address that is never pushed to is refused here already."""
-    streams = read_streams(path)
-    for url in {one.stream.endpoint_url for one in streams} - {None}:
+    declared = read_streams(path)
+    for url in {one.stream.endpoint_url for one in declared} - {None}:
         try:
             check_url(str(url), own)
         except ForbiddenUrlError as error:
             raise BadStreamsError(f"{path}: endpoint_url {url}: {error}") from None
-    return streams
+    return declared
 
 
-def _bring(store: Store, streams: list[Declared]) -> None:
-    with store.begin() as conn:
-        brought = bring(conn, store.sealer, streams, clock())
+def _bring(store: Store, declared: list[Declared], path: Path | None, announcer: Announcer) -> None:
+    """Make the declared streams of the store those of the file, and tell them of another status."""
+    try:
+        with store.begin() as conn:
+            before = stored.every(conn, store.sealer)
+            brought = bring(conn, store.sealer, declared, clock())
+            announcer.changed(conn, before, stored.every(conn, store.sealer), clock())
+    except BadStreamsError as error:
+        raise BadStreamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
     for what, names in (("new", brought.added), ("changed", brought.changed), ("removed", brought.removed)):
         if names:
             logger.info("declared streams, %s: %s", what, ", ".join(names))
+
+
+def _tell_untold(store: Store) -> None:
+    with store.read() as conn:
+        untold = stored.without_tenant(conn)
+    if untold:
+        logger.warning("%s", told_of_nothing(untold))
 
 
 def look(connection: Connection, partitions: int, group: str) -> None:

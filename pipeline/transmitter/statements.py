@@ -12,27 +12,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from pipeline.transmitter import compliance, queue, revocations
+from pipeline.transmitter import compliance, dead_letters, queue, revocations
 from pipeline.transmitter.claims import Claims, claims_of, jti_of, lane_of
-from pipeline.transmitter.excluding import NOBODY, TakenOut
+from pipeline.transmitter.excluding import excluded
 from pipeline.transmitter.happenings import happenings_of
+from pipeline.transmitter.namesakes import Namesakes
 from pipeline.transmitter.records import Happening, Signed, Stream
 from pipeline.transmitter.signing import Signer
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import Store, only_one
+from pipeline.transmitter.streams import alive, hearing
 from pipeline.transmitter.subjects import Subjects
-from pipeline.transmitter.tables import streams
+from pipeline.transmitter.texts import clean
 from pipeline.transmitter.wanted import unwanted
 from schemas.topics import REVOCATION_ACKS, SESSION_REVOCATIONS, SESSION_RISK
 
 log = logging.getLogger(__name__)
 
-_COLUMNS: Final = tuple(
-    one for one in streams.columns if one.name not in ("authorization_sealed", "subjects_version")
-)
 _NOTED: Final = (SESSION_REVOCATIONS, REVOCATION_ACKS)
 _MOST_TOLD: Final = 1000
+_NAME: Final = 64
+"""Characters of a tenant's name."""
 
 
 class Heard(NamedTuple):
@@ -78,7 +79,7 @@ class Statements:
         self.subjects = subjects
         self.issuer = issuer
         self.tenancy = tenancy
-        self._taken_out = TakenOut()
+        self._namesakes = Namesakes(subjects)
         self._told: set[tuple[str, str, str]] = set()
 
     def take(self, heard: Sequence[Heard], now_ms: int) -> Taken:
@@ -91,13 +92,14 @@ class Statements:
             self.signer.refresh(conn)
             happenings, devices = _happenings(conn, heard)
             taken.happened.update(one.event for one in happenings)
-            claimed = list(self._claimed(conn, _streams(conn), happenings, now_ms, taken))
+            claimed = list(self._claimed(conn, hearing(conn), happenings, now_ms, taken))
         if claimed or devices or any(topic in _NOTED for topic, _ in heard):
             signed = self._signed(claimed)
             with self.store.begin() as conn:
+                only_one(conn, "records")  # two may lead for a moment: what the other wrote is seen
                 _put(conn, signed, now_ms, taken)
                 compliance.remember(conn, devices)
-                _note(conn, heard, taken)
+                _note(conn, heard, now_ms, taken)
         return taken
 
     def say(self, stream_id: str, happenings: Sequence[Happening], now_ms: int) -> Taken:
@@ -105,7 +107,7 @@ class Statements:
         taken = Taken()
         with self.store.read() as conn:
             self.signer.refresh(conn)
-            named = [one for one in _streams(conn) if one.stream_id == stream_id]
+            named = [one for one in hearing(conn) if one.stream_id == stream_id]
             claimed = list(self._claimed(conn, named, happenings, now_ms, taken))
         signed = self._signed(claimed)
         with self.store.begin() as conn:
@@ -125,20 +127,32 @@ class Statements:
         now_ms: int,
         taken: Taken,
     ) -> Iterator[tuple[_Draft, Claims]]:
-        """What is to be signed: wanted, not known yet, of a subject that has a name and is not taken out."""
-        taken_out = self._taken_out.read(conn)
+        """What is to be signed: wanted, not known yet, of a subject that has a name and is not taken out.
+
+        A command and its reminders may be heard together: they make one token.
+        """
         drafts = list(_drafts(streams, happenings, taken, tenancy=self.tenancy))
         known = queue.known(conn, ((one.stream.stream_id, one.jti) for one in drafts))
+        new: dict[tuple[str, str], _Draft] = {}
+        for one in drafts:
+            if (name := (one.stream.stream_id, one.jti)) not in known:
+                new.setdefault(name, one)
+        named = list(self._named(new.values(), now_ms, taken))
+        asked = [(draft.stream.stream_id, claims["sub_id"]) for draft, claims in named]
+        for (draft, claims), out in zip(named, excluded(conn, asked), strict=True):
+            if out:
+                taken.unsent["excluded"] += 1
+            else:
+                self._namesakes.look(draft.happening.who, draft.stream)
+                yield draft, claims
+
+    def _named(self, drafts: Iterable[_Draft], now_ms: int, taken: Taken) -> Iterator[tuple[_Draft, Claims]]:
         for draft in drafts:
-            stream, happening, jti = draft
-            if (stream.stream_id, jti) in known:
-                continue
+            stream, happening, _ = draft
             claims = claims_of(happening, stream, self.subjects, self.issuer, now_ms)
             if claims is None:
                 taken.unsent["unnamed"] += 1
                 self._tell_unnamed(stream, happening)
-            elif taken_out.get(stream.stream_id, NOBODY).has(claims["sub_id"]):
-                taken.unsent["excluded"] += 1
             else:
                 yield draft, claims
 
@@ -168,7 +182,7 @@ class Statements:
             "stream %s is not told of every %s in tenant %s: a principal has no name of form %s there. Name "
             "it in the file of SESSION_RISK_TRANSMITTER_SUBJECTS_FILE; where decisions leave with "
             "pseudonyms, only complex subjects are named, by their session",
-            *(stream.stream_id, happening.event, happening.who.tenant, stream.subject_form),
+            *(stream.stream_id, happening.event, clean(happening.who.tenant, _NAME), stream.subject_form),
         )
 
 
@@ -208,21 +222,10 @@ def _drafts(
                 yield _Draft(stream, happening, jti_of(happening.cause, stream.stream_id, happening.event))
 
 
-def _streams(conn: Connection) -> list[Stream]:
-    """Every stream, without the secret that only a push needs."""
-    rows = conn.execute(select(*_COLUMNS).order_by(streams.c.created_at, streams.c.stream_id))
-    return [_stream(dict(row._mapping)) for row in rows]  # noqa: SLF001 - SQLAlchemy's name for it
-
-
-def _stream(members: dict[str, Any]) -> Stream:
-    requested = members.pop("events_requested")
-    return Stream(**members, events_requested=None if requested is None else tuple(requested))
-
-
 def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: Taken) -> None:
     """Queue *signed*, but nothing for streams that were removed or disabled while it was made."""
-    alive = set(conn.scalars(select(streams.c.stream_id).where(streams.c.status != "disabled")))
-    tokens = [one for one in signed if one.stream_id in alive]
+    living = alive(conn, {one.stream_id for one in signed})
+    tokens = [one for one in signed if one.stream_id in living]
     if gone := len(signed) - len(tokens):
         taken.unsent["gone"] += gone
     queue.put(conn, tokens, now_ms)
@@ -230,9 +233,12 @@ def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: Taken) 
     taken.rung.update(one.stream_id for one in tokens)
 
 
-def _note(conn: Connection, heard: Sequence[Heard], taken: Taken) -> None:
+def _note(conn: Connection, heard: Sequence[Heard], now_ms: int, taken: Taken) -> None:
     commands = [record for topic, record in heard if topic == SESSION_REVOCATIONS]
-    taken.commands.update(revocations.record(conn, commands))
+    recorded = revocations.record(conn, commands)
+    taken.commands.update(recorded)
+    again = [one["revocation_id"] for one, what in zip(commands, recorded, strict=True) if what == "resent"]
+    taken.rung |= dead_letters.revive_sent_again(conn, again, now_ms)
     acks = [record for topic, record in heard if topic == REVOCATION_ACKS]
     for answer in revocations.confirm(conn, acks):
         taken.commands[answer.what] += 1

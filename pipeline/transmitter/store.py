@@ -2,7 +2,7 @@
 
 SQLite is written with BEGIN IMMEDIATE in WAL mode and `synchronous=FULL` (sqlite.org/wal.html, "Performance
 Considerations": only so is a commit durable over a power cut). PostgreSQL runs as it comes, but with
-`synchronous_commit` on.
+`synchronous_commit` on, and within the bounds of `answering`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoRoomError
 
+from pipeline.transmitter import answering
 from pipeline.transmitter.sealing import Sealer
 from pipeline.transmitter.tables import METADATA, VERSION, versions
 
@@ -151,8 +152,9 @@ def address(url: str) -> URL:
 def _engine(at: URL) -> Engine:
     file = file_of(at)
     if file is None:
-        engine = create_engine(at, max_overflow=20, pool_pre_ping=True, **_POOL)
-        event.listen(engine, "connect", _keep_commits_durable)
+        bounds = answering.arguments(at)
+        engine = create_engine(at, connect_args=bounds, max_overflow=20, pool_pre_ping=True, **_POOL)
+        answering.set_up(engine, BUSY_S)
         return engine
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -178,14 +180,6 @@ def _begin_sqlite(conn: Connection) -> None:
     conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _keep_commits_durable(connection: Any, _: object) -> None:
-    connection.execute(
-        "SELECT set_config('synchronous_commit', 'on', false) "
-        "WHERE current_setting('synchronous_commit') = 'off'"
-    )
-    connection.commit()
-
-
 def _make_or_check(conn: Connection, name: str) -> None:
     if not inspect(conn).has_table(versions.name):
         METADATA.create_all(conn)
@@ -206,12 +200,18 @@ def _told(name: str) -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
-        why = " ".join(str(error.orig).split())
-        raise StoreError(f"{name}: the store cannot be used now: {why[:300]}") from error
+        raise _unusable(name, error) from error
     except NoRoomError as error:
         raise StoreError(f"{name}: too much is asked of the store at once; try again") from error
     except DBAPIError as error:
+        if error.connection_invalidated:  # the server ended it, whatever name its reason has
+            raise _unusable(name, error) from error
         for sign, meaning in _BROKEN.items():
             if sign in str(error.orig):
                 raise StoreError(f"{name}: {meaning}") from None
         raise
+
+
+def _unusable(name: str, error: DBAPIError) -> StoreError:
+    why = " ".join(str(error.orig).split())
+    return StoreError(f"{name}: the store cannot be used now: {why[:300]}")

@@ -1,23 +1,44 @@
-"""Streams in the store: what a receiver set up, or the operator's file declares; the same object for both."""
+"""Streams in the store: what a receiver set up, or the operator's file declares; the same object for both.
+
+Each is read with the tenant it hears of, its receiver's or else its own, wherever it is read.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, insert, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    update,
+)
 
+from pipeline.transmitter.identifiers import canonical, key
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.sealing import Sealer
-from pipeline.transmitter.store import insert_into
-from pipeline.transmitter.tables import sets, stream_subjects, streams
+from pipeline.transmitter.store import insert_into, only_one
+from pipeline.transmitter.tables import receivers, sets, stream_subjects, streams
 from pipeline.transmitter.texts import clean, may_be_id
 from pipeline.transmitter.vocabulary import Status
+from pipeline.transmitter.waiting import chunks
 
 REASON_LENGTH = 1000
 """Characters of a status' reason, and of a description."""
+
+_TENANT: Final = func.coalesce(receivers.c.tenant, streams.c.tenant)
+"""The tenant that a stream hears of: its receiver's, as it is now, or else the one it was made with."""
+_COLUMNS: Final = tuple(_TENANT.label("tenant") if one.name == "tenant" else one for one in streams.columns)
+_AGE: Final = (streams.c.created_at, streams.c.stream_id)
+_ALL: Final = true()
+_OF: Final = streams.outerjoin(receivers, receivers.c.receiver_id == streams.c.receiver_id)
 
 
 def add(conn: Connection, sealer: Sealer, stream: Stream) -> None:
@@ -25,23 +46,63 @@ def add(conn: Connection, sealer: Sealer, stream: Stream) -> None:
     conn.execute(insert(streams).values(_row(sealer, stream)))
 
 
-def get(conn: Connection, sealer: Sealer, stream_id: str) -> Stream | None:
-    """Return the stream of this id, `None` where there is none."""
+def get(conn: Connection, sealer: Sealer, stream_id: str, *, lock: bool = False) -> Stream | None:
+    """Return the stream of this id, `None` where there is none.
+
+    With *lock* it is for changing: until the transaction ends nobody else changes it, removes it or puts
+    tokens into its queue.
+    """
     if not may_be_id(stream_id):
         return None
-    row = conn.execute(select(streams).where(streams.c.stream_id == stream_id)).one_or_none()
-    return None if row is None else _stream(sealer, row)
+    found = _read(conn, sealer, streams.c.stream_id == stream_id, lock=lock)
+    return found[0] if found else None
+
+
+def alive(conn: Connection, stream_ids: Iterable[str]) -> set[str]:
+    """Return which of *stream_ids* are there and not disabled; so they stay until the transaction ends.
+
+    Who puts tokens into their queues asks this first: a stream that ends meanwhile would leave them behind.
+    """
+    found: set[str] = set()
+    for some in chunks(sorted(set(stream_ids))):  # in order: two that lock several never wait crosswise
+        here = streams.c.stream_id.in_(some) & (streams.c.status != "disabled")
+        in_order = select(streams.c.stream_id).where(here).order_by(streams.c.stream_id)
+        found.update(conn.scalars(in_order.with_for_update(read=True)))
+    return found
 
 
 def of_receiver(conn: Connection, sealer: Sealer, receiver_id: str) -> list[Stream]:
     """Return the streams of a receiver, the oldest first."""
-    mine = select(streams).where(streams.c.receiver_id == receiver_id)
-    return [_stream(sealer, row) for row in conn.execute(mine.order_by(*_AGE))]
+    return _read(conn, sealer, streams.c.receiver_id == receiver_id)
 
 
 def every(conn: Connection, sealer: Sealer) -> list[Stream]:
     """Return all streams, the oldest first."""
-    return [_stream(sealer, row) for row in conn.execute(select(streams).order_by(*_AGE))]
+    return _read(conn, sealer)
+
+
+def hearing(conn: Connection) -> list[Stream]:
+    """Return all streams, the oldest first, without the secret that only a push needs."""
+    columns = [one for one in _COLUMNS if one.name != "authorization_sealed"]
+    return [_stream(members) for members in _members(conn, _select(*columns))]
+
+
+def without_tenant(conn: Connection) -> list[str]:
+    """Return the ids of the streams that hear of no tenant in particular, the oldest first."""
+    some = _select(streams.c.stream_id).where(_TENANT.is_(None), streams.c.status != "disabled")
+    return list(conn.scalars(some))
+
+
+def own_tenants(conn: Connection) -> dict[str, str | None]:
+    """Return by stream the tenant it was made with, whatever its receiver's is."""
+    said = conn.execute(select(streams.c.stream_id, streams.c.tenant))
+    return {row.stream_id: row.tenant for row in said}
+
+
+def declared(conn: Connection, sealer: Sealer) -> list[Stream]:
+    """Return the streams of the operator's file, for changing them: one at a time is past this line."""
+    only_one(conn, "declared streams")
+    return _read(conn, sealer, streams.c.declared, lock=True)
 
 
 def change(conn: Connection, sealer: Sealer, stream: Stream) -> bool:
@@ -56,6 +117,7 @@ def remove(conn: Connection, stream_id: str) -> int:
 
     They become dead letters of error `stream_removed`, without the token: nothing can send them again.
     """
+    conn.execute(select(streams.c.stream_id).where(streams.c.stream_id == stream_id).with_for_update())
     dropped = _drop(conn, stream_id, "stream_removed", "the stream was removed", None)
     of_dead = (sets.c.stream_id == stream_id) & (sets.c.state == literal_column("'dead'"))
     conn.execute(update(sets).where(of_dead).values(jwt=None))
@@ -84,34 +146,16 @@ def asked(conn: Connection, stream_id: str, now_ms: int) -> None:
     conn.execute(one.values(verification_asked_at=now_ms))
 
 
-def include(conn: Connection, stream_id: str, subject: Mapping[str, Any], *, included: bool) -> None:
-    """Remember the word about a subject; the later one about it stands."""
-    told = json.dumps(subject, sort_keys=True, separators=(",", ":"))
-    row = {
-        "stream_id": stream_id,
-        "subject_hash": hashlib.sha256(told.encode()).hexdigest(),
-        "subject": dict(subject),
-        "included": included,
-    }
-    new = insert_into(conn, stream_subjects).values(row)
-    key = [stream_subjects.c.stream_id, stream_subjects.c.subject_hash]
-    conn.execute(new.on_conflict_do_update(index_elements=key, set_={"included": included}))
-    one = update(streams).where(streams.c.stream_id == stream_id)
-    conn.execute(one.values(subjects_version=streams.c.subjects_version + 1))
-
-
-def excluded(conn: Connection, stream_id: str | None = None) -> dict[str, list[Any]]:
-    """Return the subjects each stream, or this one, must hear nothing of; one without any is not in it."""
-    out = select(stream_subjects.c.stream_id, stream_subjects.c.subject).where(~stream_subjects.c.included)
-    if stream_id is not None:
-        out = out.where(stream_subjects.c.stream_id == stream_id)
-    found: dict[str, list[Any]] = {}
-    for one, subject in conn.execute(out):
-        found.setdefault(one, []).append(subject)
-    return found
-
-
-_AGE = (streams.c.created_at, streams.c.stream_id)
+def include(conn: Connection, stream_id: str, subject: Mapping[str, Any], *, included: bool) -> bool:
+    """Take a subject out of a stream or, *included*, put it back; false if it was out, or in, already."""
+    found_by = key(canonical(subject))
+    if included:
+        table = stream_subjects.c
+        same = (table.stream_id == stream_id) & (table.subject_hash == found_by)
+        return conn.execute(delete(stream_subjects).where(same)).rowcount == 1
+    row = {"stream_id": stream_id, "subject_hash": found_by, "subject": dict(subject)}
+    new = insert_into(conn, stream_subjects).values(row).on_conflict_do_nothing()
+    return conn.scalar(new.returning(stream_subjects.c.subject_hash)) is not None
 
 
 def _drop(conn: Connection, stream_id: str, error: str, text: str, now_ms: int | None) -> int:
@@ -146,11 +190,27 @@ def _row(sealer: Sealer, stream: Stream) -> dict[str, Any]:
     }
 
 
-def _stream(sealer: Sealer, row: Row[Any]) -> Stream:
-    members = {name: value for name, value in row._mapping.items() if name != "subjects_version"}  # noqa: SLF001 - SQLAlchemy's name for a row by its columns
-    sealed, requested = members.pop("authorization_sealed"), members.pop("events_requested")
-    return Stream(
-        **members,
-        authorization=None if sealed is None else sealer.open(sealed),
-        events_requested=None if requested is None else tuple(requested),
-    )
+def _read(
+    conn: Connection, sealer: Sealer, which: ColumnElement[bool] = _ALL, *, lock: bool = False
+) -> list[Stream]:
+    asked = _select(*_COLUMNS).where(which)
+    found = []
+    for members in _members(conn, asked.with_for_update(of=streams) if lock else asked):
+        sealed = members.pop("authorization_sealed")
+        found.append(_stream(members, None if sealed is None else sealer.open(sealed)))
+    return found
+
+
+def _select(*columns: ColumnElement[Any]) -> Select[Any]:
+    """Every stream, the oldest first."""
+    return select(*columns).select_from(_OF).order_by(*_AGE)
+
+
+def _members(conn: Connection, which: Select[Any]) -> list[dict[str, Any]]:
+    return [dict(row) for row in conn.execute(which).mappings()]
+
+
+def _stream(members: dict[str, Any], authorization: str | None = None) -> Stream:
+    requested = members.pop("events_requested")
+    events = None if requested is None else tuple(requested)
+    return Stream(**members, authorization=authorization, events_requested=events)

@@ -14,7 +14,8 @@ The mapping comes from a TOML file. Each `[[principals]]` says of whom it speaks
     id = "ana"
     sub = "00u1f4"
 
-Entries with an `id` go first, then the first that fits. `iss` left out is the transmitter's own issuer.
+Entries with an `id` go first, then the first that fits. `iss` left out is the transmitter's own issuer. An
+entry of every tenant without `{tenant}` says that who has one id in two tenants is one person.
 Without a file a principal is called what the pipeline calls it, in the name of that issuer.
 """
 
@@ -76,6 +77,13 @@ class _Entry(BaseModel):
             return False
         return self.match is None or self.match.fullmatch(principal) is not None
 
+    def tells_tenants_apart(self, form: str) -> bool:
+        """Whether the name it makes, if any, is no other tenant's: by `{tenant}`, or as one of its own."""
+        named = [self.email] if form == "email" else [self.sub, self.iss]
+        if named[0] is None or any("tenant" in _fields(one) for one in named):
+            return True
+        return self.tenant is not None and (form == "email" or self.iss is not None)
+
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -135,6 +143,15 @@ class Subjects:
         entry = self._entry(who)
         return None if entry is None else _simple(stream.subject_form, entry, who, issuer)
 
+    def alike(self, who: Who, stream: Stream) -> bool:
+        """Whether *stream* would call another tenant's principal of the same id by the same name.
+
+        A complex subject has its tenant. A simple one tells tenants apart if its entry has `{tenant}`, or is
+        of one tenant and names its own `iss` or e-mail address.
+        """
+        entry = None if stream.subject_form == "complex" else self._entry(who)
+        return entry is not None and not entry.tells_tenants_apart(stream.subject_form)
+
     def _entry(self, who: Who) -> _Entry | None:
         principal = who.principal_id
         if principal is None or PSEUDONYM.fullmatch(principal):
@@ -173,6 +190,10 @@ def _simple(form: str, entry: _Entry, who: Who, issuer: str) -> Identifier | Non
         return None
     iss = issuer if entry.iss is None else entry.iss.format_map(named)
     return {"format": "iss_sub", "iss": iss, "sub": entry.sub.format_map(named)}
+
+
+def _fields(template: str | None) -> list[str | None]:
+    return [name for _, name, _, _ in Formatter().parse(template or "")]
 
 
 def _complaints(error: ValidationError) -> list[str]:

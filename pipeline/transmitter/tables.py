@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 1
+VERSION = 2
 """Of these tables. A store of another version is refused with a sentence, never misread."""
 
 METADATA = MetaData()
@@ -82,22 +82,22 @@ streams = Table(
     Column("subject_form", String(16), nullable=False),
     Column("subject_in_event", Boolean, nullable=False),
     Column("personal_data", Boolean, nullable=False),
-    Column("tenant", String(64)),  # only what happens there; none: everywhere
+    Column(
+        "tenant", String(64)
+    ),  # only what happens there, unless its receiver has another; none: everywhere
     Column("status", String(16), nullable=False),
     Column("status_reason", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("verification_asked_at", BigInteger),
-    Column("subjects_version", Integer, nullable=False, default=0),  # counts the words about its subjects
 )
 
-stream_subjects = Table(
+stream_subjects = Table(  # those that were taken out
     "stream_subjects",
     METADATA,
     Column("stream_id", String(64), ForeignKey("streams.stream_id", ondelete="CASCADE"), primary_key=True),
     Column("subject_hash", String(64), primary_key=True),
     Column("subject", JSON, nullable=False),
-    Column("included", Boolean, nullable=False),  # the later word about a subject stands
 )
 
 sets = Table(

@@ -109,15 +109,15 @@ def delivered_jtis(conn: Connection, stream_id: str, jtis: Iterable[str], now_ms
     return sum(_delivered(conn, of_stream & sets.c.jti.in_(some), now_ms) for some in chunks(jtis))
 
 
-def again(conn: Connection, seq: int, due_at: int, error: str, text: str) -> None:
-    """Count a try that failed, and try again at *due_at*, ms.
+def again(conn: Connection, seq: int, due_at: int, error: str, text: str, *, counted: bool = True) -> None:
+    """Note a try that failed, counted or not, and try again at *due_at*, ms.
 
     What waits behind it in its lane is not due before either: while a receiver is down, looking for what is
     due does not look through all that waits.
     """
     told = {"error": clean(error, ERROR_LENGTH), "error_text": clean(text, TEXT_LENGTH)}
     one = update(sets).where(sets.c.seq == seq, QUEUED)
-    conn.execute(one.values(attempts=sets.c.attempts + 1, due_at=due_at, **told))
+    conn.execute(one.values(attempts=sets.c.attempts + int(counted), due_at=due_at, **told))
     lane = conn.execute(select(sets.c.stream_id, sets.c.lane).where(sets.c.seq == seq)).one_or_none()
     if lane is not None:
         behind = (sets.c.stream_id == lane.stream_id) & (sets.c.lane == lane.lane) & (sets.c.seq > seq)
@@ -154,7 +154,7 @@ def chunks(values: Iterable[T]) -> Iterator[list[T]]:
 
 COLUMNS: Final = (
     sets.c.seq, sets.c.stream_id, sets.c.jti, sets.c.lane, sets.c.event, sets.c.jwt, sets.c.attempts,
-    sets.c.due_at, sets.c.created_at, sets.c.revocation_id,
+    sets.c.due_at, sets.c.created_at, sets.c.revocation_id, sets.c.error,
 )  # fmt: skip
 """What a `Queued` holds, in its order."""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Final, Literal
 
 from pipeline.transmitter.records import Happening, Stream
 from pipeline.transmitter.vocabulary import EVENTS, SUPPORTED
 
 Unwanted = Literal["status", "event", "tenant"]
 """Why a stream is not told: it is disabled, did not ask for such events, or is another tenant's."""
+
+_MOST_NAMED: Final = 20
 
 
 def events_delivered(stream: Stream) -> tuple[str, ...]:
@@ -33,3 +36,13 @@ def unwanted(stream: Stream, happening: Happening, *, tenancy: bool = False) -> 
     if stream.tenant != happening.who.tenant and (tenancy or stream.tenant is not None):
         return "tenant"
     return None
+
+
+def told_of_nothing(stream_ids: Sequence[str]) -> str:
+    """The warning, with tenancy on, that the streams *stream_ids* have no tenant."""
+    more = len(stream_ids) - _MOST_NAMED
+    named = ", ".join(stream_ids[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return (
+        f"with SESSION_RISK_TENANCY a stream without a tenant is told of nothing: {named}. Give its receiver "
+        "one with `session-risk transmitter clients tenant`, or write `tenant` where it is declared"
+    )

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 from pipeline.topic_admin import BrokerUnreachableError
+from pipeline.transmitter.asking import in_time
 from pipeline.transmitter.leading import Leadership, lead
 from pipeline.transmitter.store import Store, StoreError
 
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
 """Seconds between two looks at who leads."""
+ANSWER_S: Final = 5.0
+"""Seconds the store may take to say who leads. Who cannot ask it does not lead: another may by now."""
 REST_S: Final = 5.0
 """Seconds after which what failed for want of the store or the brokers begins again."""
 MARGIN_S: Final = 10.0
@@ -34,7 +37,7 @@ class Part(Protocol):
 
 
 class Reading:
-    """Reads Kafka by *part*, which begins anew while no broker answers; all else goes on meanwhile."""
+    """Reads Kafka by *part*, which begins anew while the brokers fail it; all else goes on meanwhile."""
 
     def __init__(self, part: Part) -> None:
         self._part = part
@@ -111,7 +114,7 @@ class Working:
         tasks = [asyncio.create_task(part.run(), name=type(part).__name__) for part in parts]
         try:
             while not self._stop.is_set() and not any(task.done() for task in tasks):
-                if not await asyncio.to_thread(leads.held):
+                if not await _held(leads):
                     logger.warning("the lead is lost; another transmitter may have it now")
                     break
                 await _pause(LOOK_S, self._stop, *tasks)
@@ -143,10 +146,29 @@ async def _pause(seconds: float, stop: asyncio.Event, *tasks: asyncio.Task[None]
 
 @asynccontextmanager
 async def _lead(store: Store) -> AsyncIterator[Leadership]:
-    """`leading.lead`, which asks a database, in a thread."""
+    """`leading.lead`, which asks a database: each time for `ANSWER_S` at most.
+
+    A lead that is given later than that is given back at once. One that cannot be given back ends by itself,
+    as that of a machine which died does.
+    """
     block = lead(store)
-    leads = await asyncio.to_thread(block.__enter__)
+    try:
+        leads = await in_time(block.__enter__, ANSWER_S, late=lambda _: block.__exit__(None, None, None))
+    except TimeoutError:
+        raise StoreError(f"{store.name}: has not said in {ANSWER_S:g} s who leads") from None
     try:
         yield leads
     finally:
-        await asyncio.to_thread(block.__exit__, None, None, None)
+        try:
+            await in_time(lambda: block.__exit__(None, None, None), ANSWER_S)
+        except TimeoutError:
+            logger.warning("%s: has not taken back the lead in %g s", store.name, ANSWER_S)
+
+
+async def _held(leads: Leadership) -> bool:
+    """Whether the lead is still this process's, as far as the store says so in time."""
+    try:
+        return await in_time(leads.held, ANSWER_S)
+    except TimeoutError:
+        logger.warning("the store has not said in %g s who leads", ANSWER_S)
+        return False

@@ -25,22 +25,26 @@ from pipeline.transmitter.api import (
 )
 from pipeline.transmitter.api.auditing import Audited
 from pipeline.transmitter.api.bearer import Gate
+from pipeline.transmitter.api.clients import Clients
+from pipeline.transmitter.api.discovery import Pulse
 from pipeline.transmitter.api.document import TAGS, TEXT, TITLE, describe, refusals
-from pipeline.transmitter.api.limits import Bodies, NoStore, Rates
+from pipeline.transmitter.api.limits import Bodies, NoStore, Shares
 from pipeline.transmitter.api.paths import Addresses
 from pipeline.transmitter.services import Services
 
 
 def create_app(services: Services) -> FastAPI:
-    """Put the application together. It keeps nothing but how often each receiver asked of late.
+    """Put the application together. It keeps nothing but who asked how often of late.
 
     Raises:
         ValueError: the settings name an authorization server, but not where its keys are.
     """
     settings = services.settings
     at = Addresses(settings.issuer)
-    check = bearer.built_in(services) if settings.token_issuer is None else outside.outside(services)
-    rates = Rates(settings.requests_per_minute, services.clock)
+    own = settings.token_issuer is None
+    check = bearer.built_in(services) if own else outside.outside(services)
+    shares = Shares.of(settings.requests_per_minute, services.clock)
+    apart = (paths.HEALTH, paths.TOKEN, paths.REVOKE) if own else (paths.HEALTH,)
     app = FastAPI(
         title=TITLE,
         description=TEXT,
@@ -54,13 +58,15 @@ def create_app(services: Services) -> FastAPI:
             Middleware(problems.Busy),
             Middleware(NoStore),
             Middleware(Audited, services),
-            Middleware(Gate, check, rates, at.is_open),
+            Middleware(Gate, check, shares, at, apart),
             Middleware(Bodies, settings.max_body_bytes),
         ],
     )
     app.state.services = services
+    app.state.clients = Clients(services, shares)
+    app.state.pulse = Pulse(services)
     _answer_problems(app)
-    _route(app, at, built_in=settings.token_issuer is None)
+    _route(app, at, built_in=own)
     describe(app, settings)
     return app
 

@@ -1,26 +1,29 @@
-"""Every call that manages something is written down before it is answered: who, where from, what, status."""
+"""Calls that manage something are written down before they are answered: who, where from, what, status."""
 
 from __future__ import annotations
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.transmitter import audit
-from pipeline.transmitter.api.bearer import address_of
+from pipeline.transmitter.api.bearer import address_of, caller_at
 from pipeline.transmitter.api.paths import AUDITED, POLL, Addresses
+from pipeline.transmitter.api.tallies import Tallies
+from pipeline.transmitter.audit import Noted
 from pipeline.transmitter.services import Services
-
-_NOT_KEPT = 429
-"""Of somebody who asks too often, the log would be filled by what was not even looked at."""
 
 
 class Audited:
-    """Notes calls in the store's audit log; polls only if they are refused, or the log held nothing else."""
+    """Notes calls in the store's audit log; polls only if they are refused, or the log held nothing else.
+
+    Whatever a known receiver calls is noted. What was refused to a stranger, or to a receiver that asks too
+    often, is noted within bounds: it costs nothing to ask for.
+    """
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self.app = app
         self.services = services
         self.at = Addresses(services.settings.issuer)
+        self.tallies = Tallies(services.store)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,11 +40,11 @@ class Audited:
     async def _note(self, scope: Scope, status: int) -> None:
         path = self.at.below(scope["path"]) or ""
         poll = path.startswith(f"{POLL}/")
-        if status == _NOT_KEPT or not (path in AUDITED or (poll and status >= 400)):
+        if not (path in AUDITED or (poll and status >= 400)):
             return
         state = scope.get("state", {})
         caller = state.get("caller")
-        call = audit.Noted(
+        call = Noted(
             at=self.services.clock(),
             action=f"{scope['method']} {POLL if poll else path}",
             status=status,
@@ -49,8 +52,10 @@ class Audited:
             address=address_of(scope),
             stream_id=path[len(POLL) + 1 :] if poll else state.get("stream_id"),
         )
-        await run_in_threadpool(self._write, call)
-
-    def _write(self, call: audit.Noted) -> None:
-        with self.services.store.begin() as conn:
-            audit.note(conn, call)
+        if caller is not None and status != 429:
+            await run_in_threadpool(self.tallies.whole, call)
+        elif caller is not None:
+            name = f"receiver {caller.receiver_id}"
+            await run_in_threadpool(self.tallies.bounded, call, name, caller.receiver_id)
+        else:
+            await run_in_threadpool(self.tallies.bounded, call, f"address {caller_at(scope)}")

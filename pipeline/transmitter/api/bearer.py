@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated, Final
 from urllib.parse import parse_qsl
 
@@ -17,8 +17,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.transmitter import receivers
 from pipeline.transmitter.api.desk import Desk
-from pipeline.transmitter.api.limits import Rates
+from pipeline.transmitter.api.limits import Shares
+from pipeline.transmitter.api.paths import Addresses
 from pipeline.transmitter.api.problems import Problem, bad_token, missing_scope, no_token
+from pipeline.transmitter.connections import caller_of
 from pipeline.transmitter.receivers import MANAGE, READ, Receiver
 from pipeline.transmitter.services import Services
 
@@ -30,6 +32,8 @@ SCOPES: Final = {
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1: b68token
 _LONGEST: Final = 8192
+MOST_ADDRESS: Final = 8192
+"""Longest path and query, in bytes; RFC 9110 §4.1 wants 8000 taken."""
 
 
 Check = Callable[[str], Awaitable[Receiver]]
@@ -55,15 +59,21 @@ def built_in(services: Services) -> Check:
 class Gate:
     """Lets nobody in without a good token, except where the door stands open; counts who asks how often.
 
+    The token is looked at first, and only what was refused is counted by address: a receiver is never refused
+    for what others do from where it is. Open paths in *apart* count for themselves, or need not be counted.
+
     A token in the address is not looked at: it would stand in logs (CAEP Interoperability Profile,
     "Authorization": the header is the only way).
     """
 
-    def __init__(self, app: ASGIApp, check: Check, rates: Rates, is_open: Callable[[str], bool]) -> None:
+    def __init__(
+        self, app: ASGIApp, check: Check, shares: Shares, at: Addresses, apart: Collection[str]
+    ) -> None:
         self.app = app
         self.check = check
-        self.rates = rates
-        self.is_open = is_open
+        self.shares = shares
+        self.at = at
+        self.apart = apart
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -75,24 +85,37 @@ class Gate:
         await self.app(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> None:
-        address = f"address:{address_of(scope)}"
-        if self.is_open(scope["path"]):
-            self.rates.spend(address)
+        name = f"address {caller_at(scope)}"
+        if self.at.is_open(scope["path"]):
+            if self.at.below(scope["path"]) not in self.apart:
+                self.shares.pages.spend(name)
+            _refuse_long(scope)
             return
         try:
+            _refuse_long(scope)
             caller = await self.check(_token(scope))
-        except Problem as problem:
-            if problem.status == 401:
-                self.rates.spend(address)
+        except Problem:
+            self.shares.tokens.spend(name)
             raise
-        self.rates.spend(f"receiver:{caller.receiver_id}")
         scope.setdefault("state", {})["caller"] = caller
+        self.shares.receivers.spend(f"receiver {caller.receiver_id}")
+
+
+def _refuse_long(scope: Scope) -> None:
+    """Before anything reads it: to take a long query apart takes long."""
+    if len(scope.get("raw_path") or b"") + len(scope.get("query_string", b"")) > MOST_ADDRESS:
+        raise Problem(414, f"an address may have {MOST_ADDRESS} bytes")
 
 
 def address_of(scope: Scope) -> str:
     """Where a request came from."""
     client = scope.get("client")
     return str(client[0]) if client else "-"
+
+
+def caller_at(scope: Scope) -> str:
+    """Who is counted as one caller there, whoever shows what."""
+    return caller_of(address_of(scope))
 
 
 def _token(scope: Scope) -> str:

@@ -133,7 +133,7 @@ class WireForm:
             personal_data=stream.personal_data,
         )
 
-    def applied(self, stream: Stream, said: StreamRequest, names: set[str], now_ms: int) -> Stream:
+    def applied(self, stream: Stream, said: StreamRequest, names: set[str]) -> Stream:
         """Return *stream* with the members *names* as *said*.
 
         Raises:
@@ -145,7 +145,7 @@ class WireForm:
             values["events_requested"] = None if requested is None else tuple(requested)
         if "delivery" in names:
             values |= self._delivery(said.delivery)
-        return replace(stream, **values, updated_at=now_ms)
+        return replace(stream, **values)
 
     def _delivery(self, said: Delivery | None) -> dict[str, Any]:
         if said is None or said.method == POLL:

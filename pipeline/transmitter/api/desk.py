@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -16,6 +16,8 @@ from pipeline.transmitter.records import Stream
 from pipeline.transmitter.services import Services
 from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.store import Store, only_one
+
+_CHANGES: Final = "session_risk_changes_streams"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,13 @@ class Desk:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A transaction that writes, one of this receiver at a time: what it looks at stays as it is."""
+        """A transaction that writes, one of this receiver at a time: what it looks at stays as it is.
+
+        That goes for a stream it reads, too: the transmitter itself may pause or remove one.
+        """
         with self.store.begin() as conn:
             only_one(conn, f"receiver {self.receiver.receiver_id}")
+            conn.execution_options(**{_CHANGES: True})
             yield conn
 
     def ring(self, stream_id: str) -> None:
@@ -67,7 +73,8 @@ class Desk:
             Problem: it has no such stream (404); whether another receiver has, is not told.
         """
         self.noted["stream_id"] = stream_id
-        stream = streams.get(conn, self.store.sealer, stream_id)
+        changes = conn.get_execution_options().get(_CHANGES, False)
+        stream = streams.get(conn, self.store.sealer, stream_id, lock=changes)
         if stream is None or stream.receiver_id != self.receiver.receiver_id:
             raise not_found(stream_id)
         return stream

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import text
+from starlette.concurrency import run_in_threadpool
 
 from pipeline.transmitter import vocabulary
 from pipeline.transmitter.api import paths
 from pipeline.transmitter.api.bearer import Having
 from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.paths import Addresses
+from pipeline.transmitter.services import Services
 
 KEPT: Final = {"Cache-Control": "public, max-age=60"}
 """After a rotation, a receiver with a copy of the old keys is wrong no longer than this."""
+PULSE_MS: Final = 1000
+"""So long what was seen of the store is what is answered of it."""
 
 
 class Scheme(BaseModel):
@@ -54,6 +59,30 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class Pulse:
+    """Looks whether the store answers, once in `PULSE_MS` however many ask: this is asked without any bound.
+
+    All who ask while it looks wait for the same look, which takes one thread however long the store does.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._looked_at = 0
+        self._look: asyncio.Task[None] | None = None
+
+    async def felt(self) -> None:
+        """Return if the store answers; raises `StoreError` if it does not."""
+        now_ms = self._services.clock()
+        if self._look is None or (self._look.done() and not 0 <= now_ms - self._looked_at < PULSE_MS):
+            self._looked_at = now_ms
+            self._look = asyncio.create_task(run_in_threadpool(self._ask))
+        await asyncio.shield(self._look)
+
+    def _ask(self) -> None:
+        with self._services.store.read() as conn:
+            conn.execute(text("SELECT 1"))
+
+
 router = APIRouter(tags=["discovery"])
 
 
@@ -83,8 +112,8 @@ def keys(services: Having, response: Response) -> Keys:
 
 
 @router.get(paths.HEALTH, operation_id="read_health", responses=refusals())
-def health(services: Having) -> Health:
+async def health(request: Request) -> Health:
     """Say that this process answers, and its store too."""
-    with services.store.read() as conn:
-        conn.execute(text("SELECT 1"))
+    pulse: Pulse = request.app.state.pulse
+    await pulse.felt()
     return Health()

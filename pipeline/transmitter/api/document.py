@@ -30,11 +30,12 @@ TAGS: Final = [
 _WORDS: Final[Mapping[int, str]] = {
     400: "The request is not as it should be.",
     401: "No token, or one that is not good.",
-    403: "The token is not good for this, or the stream is not the receiver's to change.",
+    403: "The token is not good for this, the stream is not the receiver's to change, or lacks too many.",
     404: "The receiver has no such stream.",
     408: "The body did not come in time.",
     409: "The receiver has as many streams as it may have.",
     413: "The body is too long.",
+    414: "The address is too long.",
     429: "Too often; `Retry-After` says when again.",
     500: "A mistake of the transmitter's.",
     503: "The store, or what is behind, does not answer just now; `Retry-After` says when again.",
@@ -49,7 +50,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {"model": Refusal, "description": _WORDS[status]}
         | ({"headers": headers[status]} if status in headers and status != 403 else {})
-        for status in sorted({*statuses, 408, 413, 429, 500, 503})
+        for status in sorted({*statuses, 408, 413, 414, 429, 500, 503})
     }
 
 

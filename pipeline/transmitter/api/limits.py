@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import ceil
 from threading import Lock
 from typing import Final
@@ -17,12 +18,24 @@ from pipeline.transmitter.api.problems import Problem, too_soon
 
 MINUTE_MS: Final = 60_000
 MOST_KNOWN: Final = 10_000
-"""Of receivers and addresses whose requests are counted; of more, those longest silent are forgotten."""
+"""Receivers, or addresses, whose requests are counted; of more, those longest silent are forgotten."""
 BODY_S: Final = 15.0
 """Seconds within which a whole body must have come."""
+STRANGERS_BODY: Final = 16_384
+"""Longest body, in bytes, of somebody who showed no token: a form for one."""
 
+CLOSE: Final = {"Connection": "close"}
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Requests that are *left* as of *at*, ms; and when it was last logged that there were none."""
+
+    left: float
+    at: int
+    told_at: int | None = None
 
 
 class Rates:
@@ -32,8 +45,7 @@ class Rates:
         self._most = float(per_minute)
         self._clock = clock
         self._lock = Lock()
-        self._buckets: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        self._refused: set[str] = set()
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def spend(self, name: str) -> None:
         """Count a request of *name*.
@@ -42,30 +54,61 @@ class Rates:
             Problem: it was one too many; with the seconds until there is room (RFC 6585 §4).
         """
         with self._lock:
-            left = self._left(name)
+            bucket = self._filled(name)
+            left = bucket.left
             if left >= 1:
-                self._keep(name, left - 1)
-                self._refused.discard(name)
+                bucket.left -= 1
                 return
-            first = name not in self._refused
-            self._refused.add(name)
-        if first:  # of many in a row, one line
+            tells = bucket.told_at is None or bucket.at - bucket.told_at >= MINUTE_MS
+            if tells:
+                bucket.told_at = bucket.at
+        if tells:
             _log.warning("%s asks more than %.0f times a minute and is refused", name, self._most)
         raise too_soon(f"more than {self._most:.0f} requests a minute", ceil((1 - left) * 60 / self._most))
 
-    def _left(self, name: str) -> float:
-        left, at = self._buckets.get(name, (self._most, self._clock()))
-        return min(self._most, left + max(0, self._clock() - at) * self._most / MINUTE_MS)
+    def give_back(self, name: str) -> None:
+        """Take back that a request of *name* was counted."""
+        with self._lock:
+            bucket = self._filled(name)
+            bucket.left = min(self._most, bucket.left + 1)
 
-    def _keep(self, name: str, left: float) -> None:
-        self._buckets[name] = (left, self._clock())
+    def _filled(self, name: str) -> _Bucket:
+        """The bucket of *name* as it is now."""
+        now_ms = self._clock()
+        bucket = self._buckets.setdefault(name, _Bucket(self._most, now_ms))
+        bucket.left = min(self._most, bucket.left + max(0, now_ms - bucket.at) * self._most / MINUTE_MS)
+        bucket.at = now_ms
         self._buckets.move_to_end(name)
         if len(self._buckets) > MOST_KNOWN:
-            self._refused.discard(self._buckets.popitem(last=False)[0])
+            self._buckets.popitem(last=False)
+        return bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What is counted, each kind apart: what strangers do costs a receiver nothing, nor one kind another.
+
+    *receivers* by name, each with all it asks for. By address: *clients* whose secret was not good, *tokens*
+    that were not, and *pages* that are there for all. Who shows a good token, or a secret that was good
+    before, is asked nothing of the address.
+    """
+
+    receivers: Rates
+    clients: Rates
+    tokens: Rates
+    pages: Rates
+
+    @classmethod
+    def of(cls, per_minute: int, clock: Callable[[], int]) -> Shares:
+        """Return full shares, each of *per_minute* requests."""
+        return cls(*(Rates(per_minute, clock) for _ in range(4)))
 
 
 class Bodies:
-    """Reads a body before anything is done with it, and refuses one that is too long or does not come."""
+    """Reads a body before anything is done with it, and refuses one that is too long or does not come.
+
+    Of a caller whom the gate let in by a token it takes *longest* bytes, of others `STRANGERS_BODY`.
+    """
 
     def __init__(self, app: ASGIApp, longest: int) -> None:
         self.app = app
@@ -75,35 +118,39 @@ class Bodies:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        known = "caller" in scope.get("state", {})
+        longest = self.longest if known else min(self.longest, STRANGERS_BODY)
         try:
             async with asyncio.timeout(BODY_S):
-                body = await self._read(scope, receive)
+                body = await _read(scope, receive, longest)
         except TimeoutError:
-            await Problem(408, "the body did not come in time").response()(scope, receive, send)
+            late = Problem(408, "the body did not come in time", headers=CLOSE)
+            await late.response()(scope, receive, send)
         except Problem as problem:
             await problem.response()(scope, receive, send)
         else:
             if body is not None:
                 await self.app(scope, _replay(body, receive), send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        """All of the body; nothing if who sends it has gone."""
-        told = dict(scope["headers"]).get(b"content-length", b"0")
-        self._refuse_above(int(told[:16]) if told.isdigit() else 0)
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            self._refuse_above(len(body))
-            if not message.get("more_body", False):
-                return bytes(body)
 
-    def _refuse_above(self, length: int) -> None:
-        if length > self.longest:
-            text = f"a body may have {self.longest} bytes"
-            raise Problem(413, text, headers={"Connection": "close"})
+async def _read(scope: Scope, receive: Receive, longest: int) -> bytes | None:
+    """All of the body; nothing if who sends it has gone. Raises `Problem` above *longest* bytes."""
+    told = dict(scope["headers"]).get(b"content-length", b"0")
+    _refuse_above(longest, int(told[:16]) if told.isdigit() else 0)
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        _refuse_above(longest, len(body))
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _refuse_above(longest: int, length: int) -> None:
+    if length > longest:
+        raise Problem(413, f"a body may have {longest} bytes", headers=CLOSE)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

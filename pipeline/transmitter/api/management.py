@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -40,10 +39,11 @@ OfStream = Annotated[StreamId, Query(description="Which stream.")]
 def create(body: StreamRequest, desk: Manager) -> StreamConfiguration:
     """Make a stream (§8.1.1.1)."""
     now_ms, receiver, most = desk.now(), desk.receiver, desk.settings.max_streams
+    stream_id, tenant = secrets.token_hex(16), receiver.tenant
     new = Stream(
-        secrets.token_hex(16), receiver.receiver_id, receiver.aud, tenant=receiver.tenant, created_at=now_ms
+        stream_id, receiver.receiver_id, receiver.aud, tenant=tenant, created_at=now_ms, updated_at=now_ms
     )
-    stream = _form(desk).applied(new, body, MEMBERS, now_ms)
+    stream = _form(desk).applied(new, body, MEMBERS)
     with desk.begin() as conn:
         if len(desk.all(conn)) >= most:
             raise Problem(409, f"a receiver may have {most} streams", "too_many_streams")
@@ -103,12 +103,12 @@ def delete(stream_id: OfStream, desk: Manager) -> Response:
 
 
 def _write(desk: Desk, said: StreamReplacement, names: set[str]) -> StreamConfiguration:
-    form, now_ms = _form(desk), desk.now()
+    form = _form(desk)
     with desk.begin() as conn:
         before = desk.changeable(conn, said.stream_id)
-        after = form.applied(before, said, names, now_ms)
+        after = form.applied(before, said, names)
         form.check_ours(said, before, after)
-        if replace(after, updated_at=before.updated_at) != before:
+        if after != before:
             streams.change(conn, desk.store.sealer, after)
         told = _told(desk, desk.stream(conn, said.stream_id))
     desk.ring(said.stream_id)

@@ -13,10 +13,11 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from pipeline.transmitter import receivers
-from pipeline.transmitter.api.bearer import Having
+from pipeline.transmitter.api.bearer import Having, caller_at
+from pipeline.transmitter.api.clients import Clients, not_known
 from pipeline.transmitter.api.document import form_body, refusals
 from pipeline.transmitter.api.paths import REVOKE, TOKEN
-from pipeline.transmitter.api.problems import NO_STORE, REALM, Problem
+from pipeline.transmitter.api.problems import NO_STORE, Problem
 from pipeline.transmitter.receivers import Receiver
 from pipeline.transmitter.services import Services
 
@@ -45,17 +46,20 @@ class Asked:
 
 
 async def _asked(request: Request) -> Asked:
+    """Who says to be whom, and the form; for the audit log, also if it is nobody."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != FORM:
         raise Problem(400, f"the body is a form: {FORM}")
     form = _form(await request.body())
-    given = request.headers.get("authorization")
-    if given is None:
+    given = request.headers.getlist("authorization")
+    if len(given) > 1:
+        raise Problem(400, "a client proves itself once: the header Authorization comes twice")
+    if not given:
         request.state.receiver_id = form.get("client_id")
         return Asked(form, form.get("client_id", ""), form.get("client_secret", ""))
     if "client_secret" in form:
         raise Problem(400, "a client proves itself once: in the header or in the form (RFC 6749 §2.3)")
-    client_id, secret = _basic(given)
+    client_id, secret = _basic(given[0])
     request.state.receiver_id = client_id
     if form.get("client_id", client_id) != client_id:
         raise Problem(400, "client_id: the header names another")
@@ -82,19 +86,35 @@ def _basic(header: str) -> tuple[str, str]:
     try:
         given = base64.b64decode(value.strip(), validate=True).decode()
     except ValueError:  # neither base64 nor UTF-8
-        raise _not_known() from None
+        raise not_known() from None
     client_id, colon, secret = given.partition(":")
     if scheme.lower() != "basic" or not colon:
-        raise _not_known()
+        raise not_known()
     return unquote(client_id), unquote(secret)
 
 
-def _not_known() -> Problem:
-    headers = {"WWW-Authenticate": f'Basic realm="{REALM}"'}
-    return Problem(401, "no such client, or another secret", "invalid_client", headers)
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """A client that proved itself, and its form."""
+
+    receiver: Receiver
+    form: Mapping[str, str] = field(repr=False)
 
 
-Client = Annotated[Asked, Depends(_asked)]
+async def _proved(request: Request) -> Proved:
+    clients: Clients = request.app.state.clients
+    caller = caller_at(request.scope)
+    try:
+        asked = await _asked(request)
+    except Problem:
+        clients.refused(caller)
+        raise
+    receiver = await run_in_threadpool(clients.check, asked.client_id, asked.secret, caller)
+    request.state.caller = receiver
+    return Proved(receiver, asked.form)
+
+
+Client = Annotated[Proved, Depends(_proved)]
 
 _MEMBERS: Final = {
     "client_id_": "If it is not in the header Authorization: Basic.",
@@ -112,10 +132,10 @@ _HOW: Final[dict[str, Any]] = {"security": [{"client": []}, {}]}
         **_HOW,
     },
 )
-async def issue(asked: Client, services: Having, response: Response) -> AccessToken:
+async def issue(client: Client, services: Having, response: Response) -> AccessToken:
     """Give a client a token that is good for a while (RFC 6749 §4.4)."""
     response.headers.update({**NO_STORE, "Pragma": "no-cache"})
-    return await run_in_threadpool(_issue, services, asked)
+    return await run_in_threadpool(_issue, services, client)
 
 
 @router.post(
@@ -128,20 +148,20 @@ async def issue(asked: Client, services: Having, response: Response) -> AccessTo
         **_HOW,
     },
 )
-async def revoke(asked: Client, services: Having) -> Response:
+async def revoke(client: Client, services: Having) -> Response:
     """Take a token back (RFC 7009 §2). One that is not the client's stays, and the answer is the same."""
-    await run_in_threadpool(_revoke, services, asked)
+    await run_in_threadpool(_revoke, services, client)
     return Response(status_code=200, headers=NO_STORE)
 
 
-def _issue(services: Services, asked: Asked) -> AccessToken:
-    receiver = _receiver(services, asked)
-    grant = asked.form.get("grant_type")
+def _issue(services: Services, client: Proved) -> AccessToken:
+    receiver, form = client.receiver, client.form
+    grant = form.get("grant_type")
     if grant is None:
         raise Problem(400, "grant_type: a value is missing")
     if grant != "client_credentials":
         raise Problem(400, "grant_type: client_credentials is the one there is", "unsupported_grant_type")
-    scopes = set(asked.form.get("scope", "").split()) or receiver.scopes
+    scopes = set(form.get("scope", "").split()) or receiver.scopes
     if not all(receiver.may(scope) for scope in scopes):
         raise Problem(
             400, f"scope: this client may have {' '.join(sorted(receiver.scopes))}", "invalid_scope"
@@ -153,17 +173,8 @@ def _issue(services: Services, asked: Asked) -> AccessToken:
     return AccessToken(access_token=token, expires_in=int(lifetime_s), scope=" ".join(sorted(scopes)))
 
 
-def _revoke(services: Services, asked: Asked) -> None:
-    receiver = _receiver(services, asked)
-    if "token" not in asked.form:
+def _revoke(services: Services, client: Proved) -> None:
+    if "token" not in client.form:
         raise Problem(400, "token: a value is missing")
     with services.store.begin() as conn:
-        receivers.revoke_token(conn, asked.form["token"], receiver.receiver_id)
-
-
-def _receiver(services: Services, asked: Asked) -> Receiver:
-    with services.store.read() as conn:
-        receiver = receivers.check(conn, asked.client_id, asked.secret)
-    if receiver is None:
-        raise _not_known()
-    return receiver
+        receivers.revoke_token(conn, client.form["token"], client.receiver.receiver_id)

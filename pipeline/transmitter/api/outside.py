@@ -92,9 +92,22 @@ class OutsideTokens:
             jwt.JWTClaimsRegistry(now=rules.now, leeway=AHEAD_S).validate(early)
         except ClaimError as error:
             raise bad_token(f"the claim {error.claim} of this token is missing or not right") from None
-        except (JoseError, ValueError, TypeError):
+        except (JoseError, ValueError, TypeError, RecursionError):
             raise bad_token("this token is not signed as it should be") from None
+        self._check_lifetime(claims)
         return claims
+
+    def _check_lifetime(self, claims: Mapping[str, Any]) -> None:
+        """It must end soon: nobody can take it back (CAEP Interoperability Profile, "Authorization Server").
+
+        It is good from `nbf` on, where there is one, but not before it was made.
+        """
+        begins = [claims[name] for name in EARLY if name in claims]
+        if not begins:
+            raise bad_token("this token does not say since when it is good: it has neither iat nor nbf")
+        longest_s = self._services.settings.token_longest_s
+        if claims["exp"] > max(begins) + longest_s:
+            raise bad_token(f"this token is good for longer than {longest_s} seconds; ask for a shorter one")
 
     def _receiver(self, receiver_id: str) -> Receiver:
         """The receiver as it is known here: an operator may have given it another `aud`, or revoked it."""

@@ -6,14 +6,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from fastapi import APIRouter, Path, Request
-from pydantic import Field
-from sqlalchemy import Connection, select
+from pydantic import Field, field_validator
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.transmitter import announcing, dry, polled, queue
+from pipeline.transmitter import announcing, dry, polled
 from pipeline.transmitter.api import forms
 from pipeline.transmitter.api.bearer import Reader
 from pipeline.transmitter.api.desk import Desk
@@ -21,8 +21,6 @@ from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.paths import POLL as PATH
 from pipeline.transmitter.api.problems import not_found
 from pipeline.transmitter.records import Queued, Stream
-from pipeline.transmitter.tables import sets
-from pipeline.transmitter.texts import may_be_id
 from pipeline.transmitter.vocabulary import POLL
 from pipeline.transmitter.waiting import bury
 
@@ -30,6 +28,10 @@ router = APIRouter(tags=["delivery"])
 
 MOST_WAITING: Final = 4
 """Long polls of one stream at a time; one more is answered at once, with what there is."""
+MOST_SAID: Final = 10_000
+"""Acknowledgements of one poll, and refusals: as many tokens as it may have had; others wait meanwhile."""
+
+Said = TypeVar("Said", list[str], dict[str, "SetError"])
 
 
 class SetError(forms.Request):
@@ -48,17 +50,35 @@ class Poll(forms.Request):
     return_immediately: bool = Field(
         default=False, alias="returnImmediately", description="Do not wait for tokens to come."
     )
-    ack: list[str] = Field([], description="`jti`s of tokens that the receiver has safe.")
-    set_errors: dict[str, SetError] = Field(
-        {}, alias="setErrs", description="By `jti`: tokens it cannot take. They become dead letters."
+    ack: list[str] = Field(
+        [],
+        description="`jti`s of tokens that the receiver has safe.",
+        json_schema_extra={"maxItems": MOST_SAID},
     )
+    set_errors: dict[str, SetError] = Field(
+        {},
+        alias="setErrs",
+        description="By `jti`: tokens it cannot take. They become dead letters.",
+        json_schema_extra={"maxProperties": MOST_SAID},
+    )
+
+    @field_validator("ack", "set_errors")
+    @classmethod
+    def _not_too_many(cls, said: Said) -> Said:
+        if len(said) > MOST_SAID:
+            raise ValueError(
+                f"{len(said)} are too many; say {MOST_SAID} at most, and the rest in the next poll"
+            )
+        return said
 
 
 class Polled(forms.Answer):
     """RFC 8936 §2.3."""
 
     sets: dict[str, str] = Field(description="Tokens by `jti`.", examples=[{}])
-    more_available: bool = Field(alias="moreAvailable", description="Whether more are ready.")
+    more_available: bool = Field(
+        alias="moreAvailable", description="Whether more are ready: a poll would be handed some now."
+    )
 
 
 class _Waiting:
@@ -66,6 +86,10 @@ class _Waiting:
 
     def __init__(self) -> None:
         self._count: Counter[str] = Counter()
+
+    def has(self, stream_id: str) -> bool:
+        """Say whether one waits for this stream."""
+        return stream_id in self._count
 
     @contextmanager
     def one_more(self, stream_id: str) -> Iterator[bool]:
@@ -95,9 +119,11 @@ async def poll(
 
     A stream that is not enabled hands out only what is said of its status (SSF 1.0 §8.1.5).
     """
-    await run_in_threadpool(_settle, desk, stream_id, body)
+    settled = await run_in_threadpool(_settle, desk, stream_id, body)
     most, bell = _most(desk, body), desk.services.bell
     answer = await run_in_threadpool(_hand_out, desk, stream_id, most)
+    if settled and _waiting.has(stream_id):
+        desk.ring(stream_id)  # what waited behind it may go out now
     if answer.sets or body.return_immediately or most == 0:
         return answer
     with _waiting.one_more(stream_id) as may_wait:
@@ -116,31 +142,33 @@ def _most(desk: Desk, body: Poll) -> int:
     return most if body.max_events is None else min(most, body.max_events)
 
 
-def _settle(desk: Desk, stream_id: str, body: Poll) -> None:
-    """Take what the receiver says of tokens it got; of unknown ones it may say anything."""
+def _settle(desk: Desk, stream_id: str, body: Poll) -> bool:
+    """Take what the receiver says of tokens it got; return whether any of them waited.
+
+    Of others it may say anything, again and again: nothing is written then.
+    """
     if not body.ack and not body.set_errors:
-        return
+        return False
+    with desk.store.read() as conn:
+        _polled(desk.stream(conn, stream_id))
+        waited = polled.waiting(conn, stream_id, {*body.ack, *body.set_errors})
+    if not waited:
+        return False
+    errors = {jti: (told.err, told.description) for jti, told in body.set_errors.items() if jti in waited}
     now_ms = desk.now()
     with desk.store.begin() as conn:
         _polled(desk.stream(conn, stream_id))
-        polled.acknowledge(conn, stream_id, set(body.ack) - set(body.set_errors), now_ms)
-        polled.refuse(conn, stream_id, _errors(conn, stream_id, body), now_ms)
-
-
-def _errors(conn: Connection, stream_id: str, body: Poll) -> dict[str, tuple[str, str]]:
-    """What is said of tokens that there are: each is written one by one, so strange ones are left out."""
-    asked = ((stream_id, jti) for jti in body.set_errors if may_be_id(jti))
-    known = sorted(jti for _, jti in queue.known(conn, asked))
-    return {jti: (body.set_errors[jti].err, body.set_errors[jti].description) for jti in known}
+        polled.acknowledge(conn, stream_id, waited - set(errors), now_ms)
+        polled.refuse(conn, stream_id, errors, now_ms)
+    return True
 
 
 def _hand_out(desk: Desk, stream_id: str, most: int) -> Polled:
-    """Hand out what is due. It is looked for before anything is written: most looks find nothing."""
+    """Hand out what is ready. It is looked for before anything is written: most looks find nothing."""
     now_ms = desk.now()
     with desk.store.read() as conn:
         stream = _polled(desk.stream(conn, stream_id))
-        due = polled.ready(stream_id, now_ms, _only(stream))
-        ready = conn.scalar(select(sets.c.seq).where(due).limit(1)) is not None
+        ready = polled.any_ready(conn, stream_id, now_ms, _only(stream))
     if most == 0 or not ready:
         return Polled(sets={}, moreAvailable=ready)
     with desk.store.begin() as conn:

@@ -28,6 +28,7 @@ _NAMES: Final = {
     404: "not_found",
     405: "method_not_allowed",
     413: "too_large",
+    414: "uri_too_long",
     429: "too_many_requests",
     503: "temporarily_unavailable",
 }

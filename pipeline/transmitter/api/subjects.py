@@ -13,7 +13,6 @@ from sqlalchemy import Connection, func, select
 
 from pipeline.transmitter import streams
 from pipeline.transmitter.api.bearer import Manager
-from pipeline.transmitter.api.desk import Desk
 from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.forms import Request, StreamId
 from pipeline.transmitter.api.paths import ADD_SUBJECT, REMOVE_SUBJECT
@@ -24,7 +23,8 @@ from pipeline.transmitter.tables import stream_subjects
 router = APIRouter(tags=["subjects"])
 
 MOST: Final = 100_000
-"""Words about subjects that are kept for a stream."""
+"""Subjects that a stream may lack."""
+_TOO_MANY: Final = "a stream may lack {:,} subjects; add some of them again, or make another stream"
 
 
 def _right(subject: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +64,9 @@ class AddSubject(RemoveSubject):
 )
 def add(body: AddSubject, desk: Manager) -> Response:
     """Let the stream hear of a subject again (§8.1.3.2). The answer has no body."""
-    _say(desk, body, included=True)
+    with desk.begin() as conn:
+        stream = desk.stream(conn, body.stream_id)
+        streams.include(conn, stream.stream_id, body.subject, included=True)
     return Response(status_code=200)
 
 
@@ -72,17 +74,17 @@ def add(body: AddSubject, desk: Manager) -> Response:
     REMOVE_SUBJECT, status_code=204, operation_id="remove_subject", responses=refusals(400, 401, 403, 404)
 )
 def remove(body: RemoveSubject, desk: Manager) -> Response:
-    """Let the stream hear of a subject no more (§8.1.3.3)."""
-    _say(desk, body, included=False)
-    return Response(status_code=204)
+    """Let the stream hear of a subject no more (§8.1.3.3).
 
-
-def _say(desk: Desk, body: RemoveSubject, *, included: bool) -> None:
+    A complex subject takes out what has all its members, identical: of one with more, as of a session of a
+    user, the stream goes on hearing of the user.
+    """
     with desk.begin() as conn:
         stream = desk.stream(conn, body.stream_id)
-        if _count(conn, stream.stream_id) >= MOST:
-            raise Problem(429, f"a stream may have {MOST} words about subjects; make another stream")
-        streams.include(conn, stream.stream_id, body.subject, included=included)
+        new = streams.include(conn, stream.stream_id, body.subject, included=False)
+        if new and _count(conn, stream.stream_id) > MOST:  # what is raised undoes it
+            raise Problem(403, _TOO_MANY.format(MOST), "too_many_subjects")
+    return Response(status_code=204)
 
 
 def _count(conn: Connection, stream_id: str) -> int:
