@@ -58,7 +58,7 @@ class Heard:
 class Scene:
     """Two transmitters of one group and store, of which *works* is the one that works, and who listens.
 
-    *distrusted* is pushed to where nobody vouches for the certificate.
+    *distrusted* is pushed to where nobody vouches for the certificate; in the end its receiver gives it up.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Scene:
             Heard(
                 polled, poller.seen, frozenset(poller.acked), frozenset(poller.refused), frozenset(REFUSALS)
             ),
-            Heard(self.distrusted, {}, frozenset(), every, frozenset({"tls"})),
+            Heard(self.distrusted, {}, frozenset(), every, frozenset({"stream_removed"})),
         ]
 
 

@@ -14,10 +14,11 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import SystemRandom
 from typing import IO, Any, Final
 
 from click.testing import CliRunner
@@ -33,6 +34,8 @@ from ssf_wire import Wire
 from waiting import until
 
 HERE: Final = Path(__file__).parent
+_NEVER_GIVEN: Final = range(15_000, 32_000)
+"""Systems choose ports for connections out above these (Linux: ip_local_port_range)."""
 IDP: Final = "https://idp.example.com"
 SUBJECTS: Final = f"""
 [[principals]]
@@ -236,11 +239,14 @@ def _close(pipe: IO[str] | None) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Ports that nobody has, and that no connection out gets while a transmitter that had one is down."""
+    found: list[int] = []
+    for port in SystemRandom().sample(_NEVER_GIVEN, 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError(f"{count} ports of {_NEVER_GIVEN} are not to be had")
 
 
 def _trust(folder: Path) -> ssl.SSLContext:

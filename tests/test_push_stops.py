@@ -56,7 +56,7 @@ def test_after_a_stream_is_removed_polled_or_disabled_nothing_more_is_pushed(tmp
             for name in names:
                 await seen("a push", partial(_delivered, store, name))
             with store.begin() as conn:
-                streams.remove(conn, "s-1")
+                streams.remove(conn, "s-1", clock())
                 streams.change(conn, SEALER, stream("s-2", method=POLL, endpoint_url=None))
                 streams.set_status(conn, "s-3", "disabled", None, clock())
                 queue.put(conn, [numbered("a", 2, name) for name in names], clock())

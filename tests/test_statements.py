@@ -173,7 +173,7 @@ def test_a_stream_that_goes_while_its_tokens_are_signed_gets_none(store: Store, 
     def and_then_it_goes(many: Any) -> Any:
         with made.store.begin() as conn:
             if how == "removed":
-                streams.remove(conn, "st-1")
+                streams.remove(conn, "st-1", T0)
             else:
                 streams.set_status(conn, "st-1", "disabled", None, T0)
         return sign_many(many)

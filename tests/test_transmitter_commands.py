@@ -247,7 +247,7 @@ def test_which_to_send_again_is_said_in_one_way(here: Store, which: list[str]) -
 def test_a_letter_that_cannot_be_sent_again_says_so(here: Store) -> None:
     _bury(here)
     with here.begin() as conn:
-        streams.remove(conn, "s-1")
+        streams.remove(conn, "s-1", NOW)
 
     told, shown = (_run("dead-letters", "list", "--stream", "s-1", *more).stdout for more in (["--json"], []))
 

@@ -89,7 +89,7 @@ def test_a_stream_that_is_removed_while_its_dead_are_revived_takes_them_along(st
 
     def remove() -> int:
         with store.begin() as conn:
-            return streams.remove(conn, "s-1")
+            return streams.remove(conn, "s-1", NOW)
 
     with ThreadPoolExecutor(1) as threads:
         with store.begin() as conn:
@@ -103,7 +103,7 @@ def test_a_stream_that_is_removed_while_its_dead_are_revived_takes_them_along(st
 
 def _end(conn: Connection, how: str) -> None:
     if how == "removed":
-        streams.remove(conn, "st-1")
+        streams.remove(conn, "st-1", NOW)
     else:
         streams.set_status(conn, "st-1", "disabled", None, T0)
 

@@ -138,8 +138,10 @@ def test_with_a_stream_go_its_subjects_and_its_tokens_that_wait(store: Store) ->
             streams.include(conn, one.stream_id, {"format": "opaque", "id": "x"}, included=False)
         queue.put(conn, [token("a1"), token("a2"), token("b1", "s-2")], NOW)
         queue.bury(conn, 1, "timeout", "", NOW)
-        assert streams.remove(conn, "s-1") == 1
-        assert streams.remove(conn, "s-1") == 0
+        queue.hand_out(conn, "s-1", NOW, 9, 60_000)
+        assert streams.remove(conn, "s-1", NOW + 7) == 1
+        assert streams.remove(conn, "s-1", NOW + 8) == 0
+        assert {one.jti: one.ended_at for one in queue.dead(conn)} == {"a1": NOW, "a2": NOW + 7}
         assert streams.every(conn, SEALER) == [stream("s-2")]
         assert conn.scalars(select(stream_subjects.c.stream_id)).all() == ["s-2"]
 
@@ -154,7 +156,7 @@ def test_a_removed_stream_that_comes_back_is_not_told_again_what_it_was_told(sto
     with store.begin() as conn:
         streams.add(conn, SEALER, stream())
         queue.put(conn, [token("a1")], NOW)
-        streams.remove(conn, "s-1")
+        streams.remove(conn, "s-1", NOW)
         streams.add(conn, SEALER, stream())
         assert queue.put(conn, [token("a1")], NOW) == 0
 

@@ -138,7 +138,7 @@ def bring(conn: Connection, sealer: Sealer, declared: Sequence[Declared], now_ms
         elif _change(conn, sealer, one, replace(old, tenant=own[old.stream_id]), now_ms):
             changed.append(one.name)
     for stream_id in there:
-        streams.remove(conn, stream_id)
+        streams.remove(conn, stream_id, now_ms)
     removed = tuple(stream_id.removeprefix(_PREFIX) for stream_id in there)
     return Brought(tuple(added), tuple(changed), removed)
 

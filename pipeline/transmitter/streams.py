@@ -112,13 +112,13 @@ def change(conn: Connection, sealer: Sealer, stream: Stream) -> bool:
     return done.rowcount == 1
 
 
-def remove(conn: Connection, stream_id: str) -> int:
+def remove(conn: Connection, stream_id: str, now_ms: int) -> int:
     """Remove a stream; return how many waiting tokens go with it.
 
     They become dead letters of error `stream_removed`, without the token: nothing can send them again.
     """
     conn.execute(select(streams.c.stream_id).where(streams.c.stream_id == stream_id).with_for_update())
-    dropped = _drop(conn, stream_id, "stream_removed", "the stream was removed", None)
+    dropped = _drop(conn, stream_id, "stream_removed", "the stream was removed", now_ms)
     of_dead = (sets.c.stream_id == stream_id) & (sets.c.state == literal_column("'dead'"))
     conn.execute(update(sets).where(of_dead).values(jwt=None))
     conn.execute(delete(stream_subjects).where(stream_subjects.c.stream_id == stream_id))
@@ -158,10 +158,9 @@ def include(conn: Connection, stream_id: str, subject: Mapping[str, Any], *, inc
     return conn.scalar(new.returning(stream_subjects.c.subject_hash)) is not None
 
 
-def _drop(conn: Connection, stream_id: str, error: str, text: str, now_ms: int | None) -> int:
+def _drop(conn: Connection, stream_id: str, error: str, text: str, now_ms: int) -> int:
     waiting = (sets.c.stream_id == stream_id) & (sets.c.state == literal_column("'queued'"))
-    ended = sets.c.due_at if now_ms is None else now_ms
-    gone = {"state": "dead", "jwt": None, "error": error, "error_text": text, "ended_at": ended}
+    gone = {"state": "dead", "jwt": None, "error": error, "error_text": text, "ended_at": now_ms}
     return conn.execute(update(sets).where(waiting).values(gone)).rowcount
 
 

@@ -96,7 +96,7 @@ def put(body: StreamReplacement, desk: Manager) -> StreamConfiguration:
 def delete(stream_id: OfStream, desk: Manager) -> Response:
     """Delete a stream and what waits in it (§8.1.1.5)."""
     with desk.begin() as conn:
-        streams.remove(conn, desk.changeable(conn, stream_id).stream_id)
+        streams.remove(conn, desk.changeable(conn, stream_id).stream_id, desk.now())
     desk.ring(stream_id)
     desk.services.bell.forget(stream_id)
     return Response(status_code=204)
