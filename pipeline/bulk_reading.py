@@ -7,7 +7,7 @@ fetches wait for one another; `faust_parts` lists what of it.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import aiokafka
 from aiokafka import TopicPartition
@@ -19,8 +19,8 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.record.memory_records import MemoryRecords
 
+from pipeline.record_batches import Batches
 from pipeline.stage import ChangelogRow
 
 FETCH_BYTES = 4 * 1024 * 1024
@@ -59,7 +59,7 @@ async def fetch(kafka: aiokafka.AIOKafkaConsumer, place: TopicPartition, offset:
 
 def offsets(batches: bytes, offset: int) -> list[int]:
     """Return the offsets of the rows that :func:`unpack` returns, for who must name one."""
-    records: Any = MemoryRecords(batches)
+    records = Batches(batches)
     found: list[int] = []
     while records.has_next():
         batch = records.next_batch()
@@ -70,7 +70,7 @@ def offsets(batches: bytes, offset: int) -> list[int]:
 
 def unpack(batches: bytes, offset: int, place: TopicPartition) -> Rows:
     """Return what *batches* of *place* hold from *offset* on; raises `CorruptRecordException`."""
-    records: Any = MemoryRecords(batches)
+    records = Batches(batches)
     rows: list[ChangelogRow] = []
     while records.has_next():
         batch = records.next_batch()

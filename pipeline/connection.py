@@ -14,6 +14,8 @@ import faust
 from faust.types.auth import CredentialsT
 from pydantic import SecretStr
 
+import pipeline.record_batches  # noqa: F401 - every consumer reads by it
+
 
 class ConnectionSettings(Protocol):
     """The settings a `Connection` is made from."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
@@ -28,80 +28,27 @@ _WAIT_MS: Final = 10
 """So soon the next command is fetched of a partition that just gave one."""
 
 
-class Unpackable(NamedTuple):
-    """A record that cannot be unpacked, as `pipeline.stage.Record`: where it lies, and why."""
-
-    topic: str
-    partition: int
-    offset: int
-    why: str
-    timestamp: int = 0
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
-
-
 class Continued:
     """Gives records, and remembers for the group how far they were given.
 
-    *begins* has the offset of each partition with which it begins. A method raises `RightsMissingError` for
+    A method raises `RightsMissingError` for
     what the brokers do not permit, and `BrokerUnreachableError` for what else they refuse, or do not answer.
     After `chunk` did so it is of no more use: what it had read may be lost to it. Another one begins where
     the last commit was.
     """
 
-    def __init__(
-        self, reader: Any, connection: Connection, topics: Sequence[str], begins: Mapping[TopicPartition, int]
-    ) -> None:
+    def __init__(self, reader: Any, connection: Connection, topics: Sequence[str]) -> None:
         self._reader = reader
         self._connection = connection
         self._place = {topic: place for place, topic in enumerate(topics)}
-        self._next = dict(begins)
         self._keeping: asyncio.Task[None] | None = None
 
     async def chunk(self, most: int, wait_ms: int) -> list[Record]:
-        """Give at most *most* records, none after *wait_ms*: topic by topic, each partition in order.
-
-        Of a record that cannot even be unpacked only the place is given.
-        """
+        """Give at most *most* records, none after *wait_ms*: topic by topic, each partition in order."""
         async with _answered(self._connection, "gives no records"):
-            try:
-                found = await self._reader.getmany(timeout_ms=wait_ms, max_records=most)
-            except UnicodeDecodeError:  # the name of some header: aiokafka gives nothing then
-                found = await self._around(most, wait_ms)
-        for partition, records in found.items():
-            self._next[partition] = records[-1].offset + 1
+            found = await self._reader.getmany(timeout_ms=wait_ms, max_records=most)
         in_order = sorted(found, key=lambda one: (self._place[one.topic], one.partition))
         return [record for partition in in_order for record in found[partition]]
-
-    async def _around(self, most: int, wait_ms: int) -> dict[TopicPartition, list[Record]]:
-        """Give what there is in each partition up to what cannot be unpacked, or that, where it is next."""
-        for partition, offset in self._next.items():
-            self._reader.seek(partition, offset)  # some of it was taken, and not given
-        found: dict[TopicPartition, list[Record]] = {}
-        for partition, offset in self._next.items():
-            if (end := self._reader.highwater(partition)) is None or end <= offset or most <= 0:
-                continue
-            if records := await self._one_by_one(partition, most, wait_ms):
-                found[partition] = records
-                most -= len(records)
-        return found
-
-    async def _one_by_one(self, partition: TopicPartition, most: int, wait_ms: int) -> list[Record]:
-        found: list[Record] = []
-        try:
-            while len(found) < most:
-                some = await self._reader.getmany(partition, timeout_ms=wait_ms, max_records=1)
-                if not some:
-                    break
-                found += some[partition]
-        except UnicodeDecodeError as error:
-            if not found:
-                offset = await self._reader.position(partition)
-                self._reader.seek(partition, offset + 1)
-                why = f"the name of a header is no text: {error}"
-                return [Unpackable(partition.topic, partition.partition, offset, why)]
-        return found
 
     async def commit(self) -> None:
         """Let the group go on after all that was given."""
@@ -147,9 +94,7 @@ async def continuing(
     try:
         begins = await _begins(connection, topics, since_ms)
     except TopicsNotReadyError:
-        await reach(
-            connection
-        )  # brokers that fell silent since they let us in do not say what there is either
+        await reach(connection)  # brokers that fell silent meanwhile do not say what there is either
         raise
     async with started(connection, (), group_id=group, wait_ms=_WAIT_MS) as reader:
         reader.assign(list(begins))
@@ -160,13 +105,11 @@ async def continuing(
             if known is None:
                 news[one] = begin
                 reader.seek(one, begin)
-            else:
-                begins[one] = known
         if news:  # kept at once: who is stopped before it has read anything goes on here
             async with _answered(connection, "does not keep how far was read"):
                 await reader.commit(news)
             log.info("group %s is new to %d of %d partitions", group, len(news), len(begins))
-        read = Continued(reader, connection, topics, begins)
+        read = Continued(reader, connection, topics)
         try:
             yield read
         finally:

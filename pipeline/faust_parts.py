@@ -118,7 +118,11 @@ PARTS = (
             "self", "max_wait_time", "min_bytes", "max_bytes", "isolation_level", "topics", "rack_id",
         ),
     ),
-    Part(f"{_FETCHER}._proc_fetch_request", ("self", "assignment", "node_id", "request"), ("topics",)),
+    Part(
+        f"{_FETCHER}._proc_fetch_request",
+        ("self", "assignment", "node_id", "request"),
+        ("topics", "MemoryRecords"),
+    ),
     Part("aiokafka.consumer.fetcher:PartitionRecords._unpack_records", ("self",), ("validate_crc",)),
     Part(
         "aiokafka.consumer.fetcher:PartitionRecords.__init__",

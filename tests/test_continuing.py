@@ -19,7 +19,6 @@ from aiokafka.errors import (
 from pipeline import continuing
 from pipeline.connection import Connection
 from pipeline.topic_admin import BrokerUnreachableError, RightsMissingError, TopicsNotReadyError
-from playing import Rec
 
 PATIENCE = 30.0
 PLACE = TopicPartition("session-risk", 0)
@@ -130,7 +129,7 @@ def test_one_commit_is_under_way_at_a_time_and_what_was_given_since_is_kept_afte
         reader.kept.append("kept")
 
     monkeypatch.setattr(reader, "commit", commit)
-    read = continuing.Continued(reader, Connection("kafka:9092"), [PLACE.topic], {})
+    read = continuing.Continued(reader, Connection("kafka:9092"), [PLACE.topic])
 
     async def story() -> None:
         for _ in range(2):
@@ -147,7 +146,7 @@ def test_one_commit_is_under_way_at_a_time_and_what_was_given_since_is_kept_afte
 
 def test_a_commit_that_fails_is_told_once_and_the_next_one_is_asked_anew() -> None:
     reader = Reader("commit", UnknownError())
-    read = continuing.Continued(reader, Connection("kafka:9092"), [PLACE.topic], {})
+    read = continuing.Continued(reader, Connection("kafka:9092"), [PLACE.topic])
 
     async def story() -> None:
         with pytest.raises(BrokerUnreachableError):
@@ -162,7 +161,7 @@ def test_a_commit_that_fails_is_told_once_and_the_next_one_is_asked_anew() -> No
 
 def test_what_is_not_kept_in_the_end_is_given_up() -> None:
     reader = Reader("commit")
-    read = continuing.Continued(reader, Connection("kafka:9092"), [PLACE.topic], {})
+    read = continuing.Continued(reader, Connection("kafka:9092"), [PLACE.topic])
 
     async def story() -> int:
         with pytest.raises(BrokerUnreachableError):
@@ -241,58 +240,3 @@ def test_topics_are_missing_only_where_a_broker_answers_and_does_not_have_them(
 
     with pytest.raises(TopicsNotReadyError if there else BrokerUnreachableError):
         asyncio.run(story())
-
-
-class Log:
-    """A consumer of partitions where some records are unpackable: it gives nothing of what it took then."""
-
-    def __init__(self, **lying: str) -> None:
-        self.lying = {TopicPartition("session-risk", int(name[1:])): text for name, text in lying.items()}
-        self.at = dict.fromkeys(self.lying, 0)
-
-    async def getmany(self, *asked: TopicPartition, timeout_ms: int, max_records: int) -> Any:
-        found: dict[TopicPartition, list[Rec]] = {}
-        for place in asked or self.lying:
-            taken = self.lying[place][self.at[place] : self.at[place] + max_records]
-            if "!" in taken:
-                raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
-            if taken:
-                first = self.at[place]
-                where = place.topic, place.partition
-                found[place] = [Rec(*where, first + n, 0, None, one.encode()) for n, one in enumerate(taken)]
-                self.at[place] += len(taken)
-                max_records -= len(taken)
-        return found
-
-    def seek(self, place: TopicPartition, offset: int) -> None:
-        self.at[place] = offset
-
-    async def position(self, place: TopicPartition) -> int:
-        return self.at[place]
-
-    def highwater(self, place: TopicPartition) -> int:
-        return len(self.lying[place])
-
-
-@pytest.mark.parametrize("most", [1, 2, 3, 100])
-def test_a_record_that_cannot_be_unpacked_is_given_by_its_place_and_all_others_as_they_are(most: int) -> None:
-    log = Log(p0="abc", p1="de!f!!", p2="!", p3="", p4="gh")
-    read = continuing.Continued(log, Connection("kafka:9092"), ["session-risk"], dict(log.at))
-
-    async def story() -> list[Any]:
-        given: list[Any] = []
-        while chunk := await read.chunk(most, 1):
-            assert len(chunk) <= most
-            given += chunk
-            assert len(given) <= sum(map(len, log.lying.values()))
-        return given
-
-    given = asyncio.run(story())
-
-    told = {place.partition: "" for place in log.lying}
-    for one in given:
-        assert one.offset == len(told[one.partition])
-        told[one.partition] += one.value.decode() if one.value else "!"
-    assert told == {place.partition: text for place, text in log.lying.items()}
-    (why,) = {one.why for one in given if isinstance(one, continuing.Unpackable)}
-    assert why.startswith("the name of a header is no text: 'utf-8' codec can't decode byte 0xff")

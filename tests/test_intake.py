@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from header_names import spoil_headers
 from pipeline.broker import EmbeddedBroker
 from pipeline.connection import Connection
 from pipeline.continuing import Continued
@@ -22,7 +23,7 @@ from pipeline.transmitter.store import StoreError
 from schemas.decode import encode
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.topics import AUTH_EVENTS, SESSION_REVOCATIONS
-from told_on_kafka import fail_once, listening, now_ms, spoil_headers, tell, write
+from told_on_kafka import fail_once, listening, now_ms, tell, write
 from told_records import ack, because, credential, decision, new_store, queued, revocation, statements, stream
 
 
@@ -244,7 +245,7 @@ def test_brokers_that_fail_once_are_read_anew_and_nothing_of_what_they_gave_is_l
 
 
 @pytest.mark.parametrize("topic", TOPICS)
-def test_a_record_that_cannot_be_unpacked_is_counted_and_holds_up_nothing(
+def test_a_record_whose_header_has_a_name_that_is_no_text_holds_up_nothing(
     connection: Connection,
     made: Statements,
     topic: str,
@@ -256,7 +257,7 @@ def test_a_record_that_cannot_be_unpacked_is_counted_and_holds_up_nothing(
     async def story() -> None:
         async with listening(connection, made) as one:
             await tell(connection, credential(event_id="e-1"), revocation(decision_id="d-1"))
-            await write(connection, topic, b"s-1", b"{}", header="no-text")
+            await write(connection, topic, b"s-1", b'{"action": "credential_added"}', header="no-text")
             await tell(connection, credential(event_id="e-2"), revocation(decision_id="d-2"))
             await one.until(lambda: len(queued(made.store)) == 4, "what lies around it")
             await one.until(lambda: one.counted("refused_records_total", topic=topic) == 1, "the count")
@@ -265,4 +266,4 @@ def test_a_record_that_cannot_be_unpacked_is_counted_and_holds_up_nothing(
 
     run(story())
     assert {row.txn for row in queued(made.store)} == {"e-1", "e-2", "d-1", "d-2"}
-    assert "cannot be read: the name of a header is no text" in caplog.text
+    assert caplog.text.count("cannot be read: ") == 1

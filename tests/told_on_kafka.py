@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaTimeoutError
-from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.util import calc_crc32c
 from prometheus_client import CollectorRegistry
 
 from pipeline.client import writing
@@ -122,20 +120,6 @@ async def write(
     async with AIOKafkaProducer(**connection.for_aiokafka()) as producer:
         headers = [] if header is None else [(header, b"")]
         await producer.send_and_wait(topic, value, key, headers=headers)
-
-
-def spoil_headers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have headers named `no-text` written with a name that is none, as clients in other languages may."""
-    build: Any = BatchBuilder._build
-
-    def spoil(builder: BatchBuilder) -> bytearray:
-        batch = bytearray(build(builder))
-        if b"no-text" in batch:
-            batch = batch.replace(b"no-text", b"no-\xff\xff\xff\xff")
-            batch[17:21] = calc_crc32c(bytes(batch[21:])).to_bytes(4, "big")
-        return batch
-
-    monkeypatch.setattr(BatchBuilder, "_build", spoil)
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, asked: str) -> list[str]:

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from pipeline.continuing import Unpackable
 from pipeline.stage import Record, named_tenants
 from pipeline.transmitter.happenings import TOPICS
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.ordering import in_order
 from pipeline.transmitter.statements import Heard
 from schemas.decode import decode_chunk
-from schemas.decoded import Limits, Rejected, without
+from schemas.decoded import Limits, without
 from schemas.members import SAFE_INTEGER
 from schemas.tenancy import VOUCHED
 from schemas.topics import AUTH_EVENTS
@@ -61,14 +60,10 @@ def _decoded(
         metrics.refused_records.labels(topic).inc()
         log.warning(
             "record %d of %s, partition %d, cannot be read: %s",
-            *(record.offset, topic, record.partition, _why(record, one)),
+            *(record.offset, topic, record.partition, one.reason),
         )
     for place, event in zip(decoded.places, decoded.events, strict=True):
         yield records[place], event
-
-
-def _why(record: Record, rejected: Rejected) -> str:
-    return record.why if isinstance(record, Unpackable) else rejected.reason
 
 
 def _unfit(event: Mapping[str, Any]) -> str | None:

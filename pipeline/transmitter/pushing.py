@@ -68,7 +68,8 @@ class Pushing:
             await self._end()
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
-            self._threads.shutdown(wait=True, cancel_futures=True)
+            # In a thread: the store may hang, and all else in this process goes on.
+            await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
 
     async def _look(self) -> None:
         """Begin with streams that are new, and have those look for which something waits."""

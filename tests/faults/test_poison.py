@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from conftest import Player
 from group import KINDS as STAGES
 from group import SOURCES, Group, until
+from header_names import spoil_headers
 from known import PARTITIONS
 from outcome import Place, Wrong
 from pipeline.client import begin_at_end
@@ -289,7 +290,7 @@ def _odd(sessions: Sequence[str], last: Sequence[Sent]) -> list[Odd]:
     """The *last* call of each of *sessions*, at an odd time or with headers, and what cannot be read."""
     own, whole = sessions[0].encode(), last[0].value or b""
     large = whole[:-1] + b',"more":"' + b"x" * (MEBIBYTE - len(whole) - len(b',"more":""')) + b'"}'
-    headers = [("trace", b"1"), ("\u00fc", b"\xff" * 1_000), ("trace", b"")]
+    headers = [("trace", b"1"), ("\u00fc", b"\xff" * 1_000), ("trace", b""), ("no-text", b"1")]
     return [
         Odd(f"value of {MEBIBYTE} bytes, at most 65536 are read", own, large),
         Odd("empty value", own, None),
@@ -303,9 +304,11 @@ def _odd(sessions: Sequence[str], last: Sequence[Sent]) -> list[Odd]:
 
 
 @pytest.mark.faults
-def test_a_large_record_one_without_value_or_key_and_one_of_any_time_stop_nothing(
-    bootstrap: str, tmp_path: Path
+def test_a_large_record_one_without_value_or_key_and_one_of_any_time_or_header_stop_nothing(
+    bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    spoil_headers(monkeypatch)
+
     async def run() -> None:
         now_ms = int(time() * 1000)
         sessions = [f"greedy-{number}-{now_ms}" for number in range(len(TIMES) + 1)]
