@@ -74,13 +74,13 @@ EXIT_CODES: Final = {
     "pipeline.topic_admin.RightsMissingError": NO_BROKER,
     "pipeline.topic_admin.TopicsNotReadyError": NO_BROKER,
     "pipeline.transmitter.declared.BadStreamsError": WRONG_INPUT,
-    "pipeline.transmitter.operating.NothingToDoError": NO,
+    "pipeline.commands.operating.NothingToDoError": NO,
     "pipeline.transmitter.rehearsal.NoRehearsalError": NO,
-    "pipeline.transmitter.receivers.BadReceiverError": WRONG_INPUT,
-    "pipeline.transmitter.sealing.SealError": WRONG_INPUT,
-    "pipeline.transmitter.signing.WeakKeyError": WRONG_INPUT,
-    "pipeline.transmitter.store.StoreError": NO_BROKER,
-    "pipeline.transmitter.subjects.SubjectsError": WRONG_INPUT,
+    "pipeline.transmitter.store.receivers.BadReceiverError": WRONG_INPUT,
+    "pipeline.transmitter.store.sealing.SealError": WRONG_INPUT,
+    "pipeline.transmitter.store.signing.WeakKeyError": WRONG_INPUT,
+    "pipeline.transmitter.store.database.StoreError": NO_BROKER,
+    "pipeline.transmitter.tokens.subjects.SubjectsError": WRONG_INPUT,
 }
 """Errors that are told in a sentence, by name: naming them does not load their modules. Others are bugs."""
 

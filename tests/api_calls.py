@@ -13,15 +13,15 @@ from urllib.parse import urlencode
 
 from starlette.types import ASGIApp
 
-from pipeline.transmitter import receivers
 from pipeline.transmitter.api.app import create_app
 from pipeline.transmitter.bell import Bell
-from pipeline.transmitter.outgoing import check_url
-from pipeline.transmitter.receivers import MANAGE, READ
+from pipeline.transmitter.delivery.outgoing import check_url
 from pipeline.transmitter.services import AckNotTaken, Services
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import open_signer
-from pipeline.transmitter.store import open_store
+from pipeline.transmitter.store import receivers
+from pipeline.transmitter.store.database import open_store
+from pipeline.transmitter.store.receivers import MANAGE, READ
+from pipeline.transmitter.store.signing import open_signer
 from pipeline.transmitter.vocabulary import PUSH
 from schemas.control import RevocationAck
 from stores import NOW, SEALER, new_store

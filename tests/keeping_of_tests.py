@@ -10,14 +10,14 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
-from pipeline.transmitter import queue, streams
 from pipeline.transmitter.bell import Bell
-from pipeline.transmitter.keeping import Keeping
+from pipeline.transmitter.delivery.keeping import Keeping
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import Signer, open_signer
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.signing import Signer, open_signer
+from pipeline.transmitter.store.tables import sets
 from pipeline.transmitter.vocabulary import EVENTS
 from receiver import claims_in
 from sets_of_tests import numbered

@@ -15,14 +15,14 @@ from random import Random
 from prometheus_client import CollectorRegistry
 
 from pipeline.transmitter.bell import Bell
-from pipeline.transmitter.keeping import Keeping
-from pipeline.transmitter.leading import lead
+from pipeline.transmitter.delivery.keeping import Keeping
+from pipeline.transmitter.delivery.pushing import Pushing
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.pushing import Pushing
-from pipeline.transmitter.sealing import load
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import open_signer
-from pipeline.transmitter.store import open_store
+from pipeline.transmitter.store.database import open_store
+from pipeline.transmitter.store.leading import lead
+from pipeline.transmitter.store.sealing import load
+from pipeline.transmitter.store.signing import open_signer
 
 
 async def main(url: str, key_file: str) -> None:

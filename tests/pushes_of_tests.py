@@ -13,14 +13,14 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
-from pipeline.transmitter import queue, streams
 from pipeline.transmitter.bell import Bell
+from pipeline.transmitter.delivery.pushing import Pushing
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.pushing import Pushing
 from pipeline.transmitter.records import Signed
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.tables import sets
 from stores import SEALER, stream
 from waiting import PATIENCE
 

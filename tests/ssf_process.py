@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.settings import load, load_transmitter
-from pipeline.transmitter import intake, process, starting
+from pipeline.transmitter import process, starting
+from pipeline.transmitter.tokens import intake
 from schemas.control import RevocationAck
 from schemas.decode import record_key
 

@@ -10,8 +10,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from pipeline.transmitter.records import Signed, Stream
-from pipeline.transmitter.sealing import Sealer
-from pipeline.transmitter.store import Store, open_store
+from pipeline.transmitter.store.database import Store, open_store
+from pipeline.transmitter.store.sealing import Sealer
 from pipeline.transmitter.vocabulary import PUSH
 from postgres import Postgres, postgres
 

@@ -10,15 +10,16 @@ import pytest
 from sqlalchemy import select
 
 from keeping_of_tests import new_house
-from pipeline.transmitter import receivers, revoking, streams
-from pipeline.transmitter.announcing import Announcer
+from pipeline.transmitter import revoking
 from pipeline.transmitter.declared import read_streams
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import open_signer
 from pipeline.transmitter.starting import _bring
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.store import receivers, streams
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.signing import open_signer
+from pipeline.transmitter.store.tables import sets
+from pipeline.transmitter.tokens.announcing import Announcer
 from pipeline.transmitter.vocabulary import EVENTS, POLL
 from pushes_of_tests import clock, pushing, put, quick, seen, states
 from receiver import ACCEPTED, Receiver, Reply, claims_in

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api_calls import Api
-from pipeline.transmitter import queue, revocations
+from pipeline.transmitter.store import queue, revocations
 from schemas.control import RevocationAck
 from stores import NOW
 from stores import token as signed

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from api_calls import Api, new_api
-from pipeline.transmitter import audit
 from pipeline.transmitter.api import tallies
 from pipeline.transmitter.api.tallies import AGAIN_MS, SINGLY, Tallies
-from pipeline.transmitter.audit import Noted
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import audit
+from pipeline.transmitter.store.audit import Noted
+from pipeline.transmitter.store.database import Store
 from stores import NOW
 
 GUESS = "a guess"

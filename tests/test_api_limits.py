@@ -106,7 +106,7 @@ def test_a_mistake_here_is_told_without_its_trace(api: Api, monkeypatch: pytest.
     def mistake(*_: Any) -> Any:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr("pipeline.transmitter.streams.of_receiver", mistake)
+    monkeypatch.setattr("pipeline.transmitter.store.streams.of_receiver", mistake)
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

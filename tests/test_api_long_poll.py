@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import pytest
 
 from api_calls import Answer, Api, new_api
-from pipeline.transmitter import bell, queue
+from pipeline.transmitter import bell
 from pipeline.transmitter.api import polling
 from pipeline.transmitter.bell import Bell
+from pipeline.transmitter.store import queue
 from stores import token as signed
 
 NOTHING = {"sets": {}, "moreAvailable": False}

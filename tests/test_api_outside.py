@@ -30,9 +30,9 @@ from authorization_server import (
     signed_text,
     token,
 )
-from pipeline.transmitter import receivers, streams
 from pipeline.transmitter.api import outside_keys
 from pipeline.transmitter.records import Stream
+from pipeline.transmitter.store import receivers, streams
 from stores import NOW
 
 

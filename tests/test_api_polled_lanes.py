@@ -12,9 +12,10 @@ import pytest
 from sqlalchemy import Connection
 
 from api_calls import Answer, Api, new_api
-from pipeline.transmitter import bell, dead_letters, polled, queue
+from pipeline.transmitter import bell
 from pipeline.transmitter.api.polling import MOST_SAID
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import dead_letters, polled, queue
+from pipeline.transmitter.store.database import Store
 from stores import token as signed
 
 NOTHING = {"sets": {}, "moreAvailable": False}

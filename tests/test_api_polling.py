@@ -11,7 +11,7 @@ from joserfc import jws
 from joserfc.jwk import KeySet
 
 from api_calls import PUSHED, Answer, Api, new_api
-from pipeline.transmitter import dead_letters, queue, streams
+from pipeline.transmitter.store import dead_letters, queue, streams
 from stores import token as signed
 
 SOON = {"returnImmediately": True}

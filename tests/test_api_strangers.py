@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import event
 
 from api_calls import Api
-from pipeline.transmitter import receivers
 from pipeline.transmitter.api import bearer, clients, limits
 from pipeline.transmitter.api.discovery import PULSE_MS
+from pipeline.transmitter.store import receivers
 
 GUESS = "a guess"
 

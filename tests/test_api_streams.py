@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from api_calls import HOOK, ISSUER, PUSHED, Api
-from pipeline.transmitter import receivers, streams
 from pipeline.transmitter.records import Stream
+from pipeline.transmitter.store import receivers, streams
 from pipeline.transmitter.vocabulary import POLL, PUSH, SUPPORTED
 
 REVOKED, RISK = SUPPORTED[0], SUPPORTED[1]

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from api_calls import Api
 from pipeline.transmitter.api import subjects
 from pipeline.transmitter.identifiers import fault
-from pipeline.transmitter.tables import stream_subjects
+from pipeline.transmitter.store.tables import stream_subjects
 
 EMAIL = {"format": "email", "email": "ana@example.com"}
 ISS_SUB = {"format": "iss_sub", "iss": "https://idp.example.com", "sub": "u-1"}

@@ -9,8 +9,8 @@ from urllib.parse import quote_plus
 import pytest
 
 from api_calls import Answer, Api
-from pipeline.transmitter import receivers
 from pipeline.transmitter.api.oauth import Asked
+from pipeline.transmitter.store import receivers
 
 
 @pytest.fixture

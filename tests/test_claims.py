@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.transmitter.claims import claims_of, jti_of, lane_of, principal_of
-from pipeline.transmitter.compliance import hear
-from pipeline.transmitter.control import stream_updated, verification
-from pipeline.transmitter.happenings import happenings_of
 from pipeline.transmitter.records import Happening, Who
-from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.tokens.claims import claims_of, jti_of, lane_of, principal_of
+from pipeline.transmitter.tokens.compliance import hear
+from pipeline.transmitter.tokens.control import stream_updated, verification
+from pipeline.transmitter.tokens.happenings import happenings_of
+from pipeline.transmitter.tokens.subjects import Subjects
 from pipeline.transmitter.vocabulary import CAEP, EVENTS, SSF
 from told_records import AUD, ISSUER, T0, because, credential, decision, revocation, stream
 

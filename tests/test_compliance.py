@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pipeline.rules import RULES
-from pipeline.transmitter.compliance import FAULTS, Device, hear, known, purge, remember
 from pipeline.transmitter.records import Happening, Who
-from pipeline.transmitter.statements import Heard
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.tokens.compliance import FAULTS, Device, hear, known, purge, remember
+from pipeline.transmitter.tokens.statements import Heard
 from pipeline.transmitter.vocabulary import EVENTS
 from told_records import T0, because, decision
 

@@ -15,9 +15,10 @@ import pytest
 import uvicorn
 
 from api_calls import new_api
-from pipeline.transmitter import audit, connections, serving
-from pipeline.transmitter.connections import Listener, caller_of
+from pipeline.transmitter.api import connections, serving
+from pipeline.transmitter.api.connections import Listener, caller_of
 from pipeline.transmitter.settings import TransmitterSettings
+from pipeline.transmitter.store import audit
 from ssf_rig import _trust
 
 T = TypeVar("T")

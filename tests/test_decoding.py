@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.transmitter.decoding import heard
-from pipeline.transmitter.happenings import TOPICS
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.statements import Heard
+from pipeline.transmitter.tokens.decoding import heard
+from pipeline.transmitter.tokens.happenings import TOPICS
+from pipeline.transmitter.tokens.statements import Heard
 from playing import Rec
 from schemas.decode import encode
 from schemas.decoded import DEFAULT_LIMITS

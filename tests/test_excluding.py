@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event, insert
 
-from pipeline.transmitter import streams
-from pipeline.transmitter.excluding import excluded, keys_over
 from pipeline.transmitter.identifiers import canonical, key
 from pipeline.transmitter.records import Who
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.subjects import Subjects
-from pipeline.transmitter.tables import stream_subjects
+from pipeline.transmitter.store import streams
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.tables import stream_subjects
+from pipeline.transmitter.tokens.excluding import excluded, keys_over
+from pipeline.transmitter.tokens.subjects import Subjects
 from told_records import ISSUER, knowing, new_store, stream
 
 Subject = dict[str, Any]

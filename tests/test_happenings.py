@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.transmitter.happenings import CREDENTIAL_TYPES, CREDENTIALS, happenings_of
 from pipeline.transmitter.records import Happening, Who
+from pipeline.transmitter.tokens.happenings import CREDENTIAL_TYPES, CREDENTIALS, happenings_of
 from pipeline.transmitter.vocabulary import EVENTS
 from schemas.topics import API_CALLS
 from told_records import T0, ack, because, credential, decision, revocation

@@ -12,14 +12,14 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
 from keeping_of_tests import HOUR, new_house, put_numbered
-from pipeline.transmitter import queue, streams
 from pipeline.transmitter.bell import Bell
-from pipeline.transmitter.holding import Held, Limits, Move, move
-from pipeline.transmitter.keeping import Keeping
+from pipeline.transmitter.delivery.holding import Held, Limits, Move, move
+from pipeline.transmitter.delivery.keeping import Keeping
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import open_signer
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.store.signing import open_signer
+from pipeline.transmitter.store.tables import sets
 from pipeline.transmitter.vocabulary import EVENTS, POLL
 from pushes_of_tests import pushing, quick, seen
 from receiver import Receiver

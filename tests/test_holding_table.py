@@ -12,9 +12,9 @@ from sqlalchemy import func, select
 
 from api_calls import new_api
 from keeping_of_tests import HOUR, House, new_house, put_numbered
-from pipeline.transmitter import dead_letters, queue, streams
-from pipeline.transmitter.announcing import Announcer
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.store import dead_letters, queue, streams
+from pipeline.transmitter.store.tables import sets
+from pipeline.transmitter.tokens.announcing import Announcer
 from pipeline.transmitter.vocabulary import POLL
 from stores import NOW, SEALER
 

@@ -16,10 +16,11 @@ from pipeline.broker import EmbeddedBroker
 from pipeline.connection import Connection
 from pipeline.continuing import Continued
 from pipeline.topic_admin import BrokerUnreachableError
-from pipeline.transmitter import revocations, working
-from pipeline.transmitter.happenings import TOPICS
-from pipeline.transmitter.statements import Statements
-from pipeline.transmitter.store import StoreError
+from pipeline.transmitter import working
+from pipeline.transmitter.store import revocations
+from pipeline.transmitter.store.database import StoreError
+from pipeline.transmitter.tokens.happenings import TOPICS
+from pipeline.transmitter.tokens.statements import Statements
 from schemas.decode import encode
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.topics import AUTH_EVENTS, SESSION_REVOCATIONS

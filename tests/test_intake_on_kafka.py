@@ -18,11 +18,12 @@ import pytest
 
 from pipeline.connection import Connection
 from pipeline.topic_admin import create_topics, needed_topics
-from pipeline.transmitter import streams, working
-from pipeline.transmitter.happenings import TOPICS
-from pipeline.transmitter.sealing import load
-from pipeline.transmitter.statements import Heard
-from pipeline.transmitter.store import Store, open_store
+from pipeline.transmitter import working
+from pipeline.transmitter.store import streams
+from pipeline.transmitter.store.database import Store, open_store
+from pipeline.transmitter.store.sealing import load
+from pipeline.transmitter.tokens.happenings import TOPICS
+from pipeline.transmitter.tokens.statements import Heard
 from pipeline.transmitter.vocabulary import CAEP
 from told_on_kafka import fail_once, listening, now_ms, tell
 from told_records import new_store, queued, revocation, statements, stream

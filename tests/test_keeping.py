@@ -8,8 +8,8 @@ from pathlib import Path
 from sqlalchemy import select
 
 from keeping_of_tests import HOUR, new_house, put_numbered
-from pipeline.transmitter import queue, streams
-from pipeline.transmitter.tables import audit, sets, signing_keys
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.store.tables import audit, sets, signing_keys
 from pipeline.transmitter.vocabulary import POLL
 from stores import NOW
 

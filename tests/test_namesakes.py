@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.transmitter.namesakes import Namesakes
 from pipeline.transmitter.records import Who
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.tokens.namesakes import Namesakes
+from pipeline.transmitter.tokens.subjects import Subjects
 from told_records import AUD, decision, knowing, queued, revocation, statements, stream
 
 OTHER = {"tenant": "globex", "decision_id": "d-2", "revocation_id": "r-2"}

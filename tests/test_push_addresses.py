@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis.strategies import integers, ip_addresses
 
 from pipeline.transmitter.addresses import Allowed, kind_of
-from pipeline.transmitter.outgoing import ForbiddenAddressError, ForbiddenUrlError, check_url, guard
+from pipeline.transmitter.delivery.outgoing import ForbiddenAddressError, ForbiddenUrlError, check_url, guard
 from pipeline.transmitter.settings import TransmitterSettings
 
 KINDS = {

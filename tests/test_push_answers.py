@@ -22,9 +22,9 @@ from pipeline.transmitter.answers import (
     of_failure,
     of_status,
 )
-from pipeline.transmitter.backoff import LONGEST_RETRY_AFTER_S, pause_ms, retry_after_ms
+from pipeline.transmitter.delivery.backoff import LONGEST_RETRY_AFTER_S, pause_ms, retry_after_ms
+from pipeline.transmitter.delivery.results import Result, decide
 from pipeline.transmitter.records import Queued
-from pipeline.transmitter.results import Result, decide
 from pipeline.transmitter.settings import TransmitterSettings
 from stores import NOW
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.transmitter.answers import DELIVERED, FAILURES, STATUSES, Answer, of_failure, of_status
-from pipeline.transmitter.circuit import Circuit
+from pipeline.transmitter.delivery.circuit import Circuit
+from pipeline.transmitter.delivery.results import Result
 from pipeline.transmitter.records import Queued
-from pipeline.transmitter.results import Result
 from pipeline.transmitter.settings import TransmitterSettings
 from stores import NOW
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.transmitter import streams
 from pipeline.transmitter.metrics import TransmitterMetrics
+from pipeline.transmitter.store import streams
 from pushes_of_tests import add, endings, pushing, put, quick, seen, states
 from receiver import ACCEPTED, CUT, HANG, Receiver, Reply
 from sets_of_tests import numbered
@@ -129,7 +129,7 @@ def _delivered_or(store: Any, jti: str, other: Any) -> bool:
 def test_a_stream_that_gets_another_address_or_authorization_is_tried_anew_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: bool
 ) -> None:
-    monkeypatch.setattr("pipeline.transmitter.circuit.PROBE_S", 86_400.0)
+    monkeypatch.setattr("pipeline.transmitter.delivery.circuit.PROBE_S", 86_400.0)
     store = new_store(tmp_path)
 
     async def main(before: Receiver, after: Receiver) -> None:
@@ -166,7 +166,7 @@ def test_that_a_receiver_is_down_and_is_back_is_told_once(
             await seen("all of it", lambda: states(store) == {"delivered": LANES})
 
     with (
-        caplog.at_level(logging.INFO, "pipeline.transmitter.pusher"),
+        caplog.at_level(logging.INFO, "pipeline.transmitter.delivery.pusher"),
         Receiver(lambda _: Reply(503)) as receiver,
     ):
         asyncio.run(main(receiver))

@@ -22,10 +22,10 @@ import pytest
 from sqlalchemy import select
 
 from misbehaving import DEADLY, SLOW, faults
-from pipeline.transmitter import queue, streams
-from pipeline.transmitter.sealing import load
-from pipeline.transmitter.store import Store, open_store
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.store.database import Store, open_store
+from pipeline.transmitter.store.sealing import load
+from pipeline.transmitter.store.tables import sets
 from pushes_of_tests import clock
 from receiver import ACCEPTED, Push, Receiver, Reply, self_signed
 from sets_of_tests import numbered

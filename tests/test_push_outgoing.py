@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.transmitter.answers import Answer
-from pipeline.transmitter.outgoing import ForbiddenUrlError, Outgoing, trusted
+from pipeline.transmitter.delivery.outgoing import ForbiddenUrlError, Outgoing, trusted
 from pipeline.transmitter.settings import TransmitterSettings
 from receiver import ACCEPTED, CUT, ENDLESS, GARBAGE, HANG, Receiver, Reply, error, self_signed
 from sets_of_tests import unsigned

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import pytest
 
-from pipeline.transmitter import queue, results
+from pipeline.transmitter.delivery import results
+from pipeline.transmitter.delivery.results import Result, Results
 from pipeline.transmitter.records import Queued
-from pipeline.transmitter.results import Result, Results
-from pipeline.transmitter.store import Store, StoreError
+from pipeline.transmitter.store import queue
+from pipeline.transmitter.store.database import Store, StoreError
 from pushes_of_tests import endings, put
 from sets_of_tests import numbered
 from stores import NOW, new_store

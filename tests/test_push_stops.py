@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.transmitter import queue, streams
 from pipeline.transmitter.bell import Bell
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.vocabulary import POLL
 from pushes_of_tests import add, clock, endings, pushing, put, quick, seen, states
 from receiver import ACCEPTED, CUT, HANG, Receiver, Reply
@@ -134,7 +134,7 @@ def test_a_dry_run_tells_and_sends_nothing(tmp_path: Path, caplog: pytest.LogCap
         async with pushing(store, quick(dry_run=True)):
             await seen("an end", lambda: states(store) == {"dead": 1})
 
-    with caplog.at_level(logging.INFO, "pipeline.transmitter.dry"), Receiver() as receiver:
+    with caplog.at_level(logging.INFO, "pipeline.transmitter.delivery.dry"), Receiver() as receiver:
         asyncio.run(main(receiver))
 
     assert receiver.pushes == []

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.transmitter.outgoing import Outgoing, trusted
+from pipeline.transmitter.delivery.outgoing import Outgoing, trusted
 from pipeline.transmitter.settings import TransmitterSettings
 from pushes_of_tests import seen
 from sets_of_tests import unsigned
@@ -250,7 +250,7 @@ def test_a_name_that_moves_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
             await outgoing.close()
 
     monkeypatch.setattr(socket, "getaddrinfo", found)
-    monkeypatch.setattr("pipeline.transmitter.outgoing.NAMES_KEPT_S", 0.1)
+    monkeypatch.setattr("pipeline.transmitter.delivery.outgoing.NAMES_KEPT_S", 0.1)
     asyncio.run(main())
 
     assert arrived == ["127.0.0.1", "127.0.0.2"]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.transmitter import dead_letters
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import dead_letters
+from pipeline.transmitter.store.database import Store
 from pushes_of_tests import add, clock, endings, pushing, put, quick, seen, states
 from receiver import ACCEPTED, HANG, Receiver, Reply, error
 from sets_of_tests import numbered
@@ -50,7 +50,7 @@ def test_what_waits_is_pushed_and_delivered(tmp_path: Path) -> None:
 def test_a_ring_is_heard_without_waiting_for_the_next_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.transmitter.pushing.LOOK_S", 3600.0)
+    monkeypatch.setattr("pipeline.transmitter.delivery.pushing.LOOK_S", 3600.0)
     store, bell = new_store(tmp_path), Bell()
 
     async def main(receiver: Receiver) -> None:
@@ -68,7 +68,7 @@ def test_a_ring_is_heard_without_waiting_for_the_next_look(
 
 
 def test_after_one_ring_all_that_waits_is_worked_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.transmitter.pushing.LOOK_S", 3600.0)
+    monkeypatch.setattr("pipeline.transmitter.delivery.pushing.LOOK_S", 3600.0)
     store, bell, tried = new_store(tmp_path), Bell(), Counter[str]()
 
     def answer(claims: dict[str, Any]) -> Reply:

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from pipeline.cli import main
 from pipeline.settings import load_transmitter
-from pipeline.transmitter import streams
-from pipeline.transmitter.opening import store_of
 from pipeline.transmitter.records import Who
 from pipeline.transmitter.rehearsal import PAYLOADS, NoRehearsalError, rehearse
 from pipeline.transmitter.rehearsal import statements as prepared
+from pipeline.transmitter.store import streams
+from pipeline.transmitter.store.opening import store_of
 from pipeline.transmitter.vocabulary import CAEP, EVENTS
 from told_records import T0, knowing, new_store, queued, statements, stream
 

@@ -15,9 +15,9 @@ from pipeline.cli import main
 from pipeline.commands.revocations import STATES
 from pipeline.settings import load_transmitter
 from pipeline.settings_table import table
-from pipeline.transmitter.opening import store_of
-from pipeline.transmitter.revocations import confirm, record
-from pipeline.transmitter.tables import commands
+from pipeline.transmitter.store.opening import store_of
+from pipeline.transmitter.store.revocations import confirm, record
+from pipeline.transmitter.store.tables import commands
 
 NOW = int(time.time() * 1000)
 MINUTE = 60_000

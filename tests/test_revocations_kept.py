@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.transmitter import queue
 from pipeline.transmitter.records import Signed
-from pipeline.transmitter.revocations import Answer, Command, confirm, listed, overdue, purge, record
-from pipeline.transmitter.statements import Heard
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import queue
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.revocations import Answer, Command, confirm, listed, overdue, purge, record
+from pipeline.transmitter.tokens.statements import Heard
 from told_records import T0, ack, revocation
 
 MINUTE = 60_000

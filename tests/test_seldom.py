@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from pipeline.transmitter.seldom import Seldom
+from pipeline.transmitter.api.seldom import Seldom
 
 
 def test_a_warning_that_is_said_again_and_again_is_logged_once_a_minute_with_how_many() -> None:

@@ -15,10 +15,10 @@ import pytest
 from okta.models.security_event_token_request_jwt_body import SecurityEventTokenRequestJwtBody
 from okta.models.security_event_token_request_jwt_header import SecurityEventTokenRequestJwtHeader
 
-from pipeline.transmitter.control import stream_updated, verification
-from pipeline.transmitter.signing import open_signer
-from pipeline.transmitter.statements import Statements
-from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.store.signing import open_signer
+from pipeline.transmitter.tokens.control import stream_updated, verification
+from pipeline.transmitter.tokens.statements import Statements
+from pipeline.transmitter.tokens.subjects import Subjects
 from pipeline.transmitter.vocabulary import CAEP
 from told_records import AUD, ISSUER, T0, credential, decision, new_store, queued, revocation, stream
 

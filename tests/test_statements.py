@@ -10,11 +10,11 @@ from typing import Any
 import jwt
 import pytest
 
-from pipeline.transmitter import revocations, streams
-from pipeline.transmitter.claims import jti_of, lane_of
 from pipeline.transmitter.records import Stream, Who
-from pipeline.transmitter.statements import Statements, Taken
-from pipeline.transmitter.store import Store, StoreError
+from pipeline.transmitter.store import revocations, streams
+from pipeline.transmitter.store.database import Store, StoreError
+from pipeline.transmitter.tokens.claims import jti_of, lane_of
+from pipeline.transmitter.tokens.statements import Statements, Taken
 from pipeline.transmitter.vocabulary import CAEP
 from told_records import (
     ISSUER,

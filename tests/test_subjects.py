@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.pseudonyms import Key, Pseudonyms
 from pipeline.transmitter.records import Who
-from pipeline.transmitter.subjects import Subjects, SubjectsError
+from pipeline.transmitter.tokens.subjects import Subjects, SubjectsError
 from pipeline.transmitter.vocabulary import SubjectForm
 from told_records import ISSUER, stream
 

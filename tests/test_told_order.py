@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from pipeline.transmitter.claims import lane_of
-from pipeline.transmitter.decoding import heard
-from pipeline.transmitter.happenings import TOPICS, happenings_of
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.ordering import AT
-from pipeline.transmitter.statements import Heard, Statements
+from pipeline.transmitter.tokens.claims import lane_of
+from pipeline.transmitter.tokens.decoding import heard
+from pipeline.transmitter.tokens.happenings import TOPICS, happenings_of
+from pipeline.transmitter.tokens.ordering import AT
+from pipeline.transmitter.tokens.statements import Heard, Statements
 from playing import Rec
 from schemas.decode import encode
 from schemas.decoded import Limits

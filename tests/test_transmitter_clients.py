@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 
 from pipeline import cli
 from pipeline.settings import load_transmitter
-from pipeline.transmitter import receivers, streams
-from pipeline.transmitter.opening import store_of
-from pipeline.transmitter.receivers import Receiver
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import receivers, streams
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.opening import store_of
+from pipeline.transmitter.store.receivers import Receiver
 from stores import NOW, stream
 
 OUTSIDE = {

@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from pipeline import cli
 from pipeline.settings import load_transmitter
-from pipeline.transmitter import announcing, audit, queue, receivers, streams
-from pipeline.transmitter.audit import Noted
-from pipeline.transmitter.opening import store_of
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import audit, queue, receivers, streams
+from pipeline.transmitter.store.audit import Noted
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.opening import store_of
+from pipeline.transmitter.tokens import announcing
 from stores import NOW, stream, token
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from pipeline.transmitter import dead_letters, queue, streams
 from pipeline.transmitter.answers import CODES, FAILURES, HOPELESS, STATUSES
-from pipeline.transmitter.statements import Heard
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.store import dead_letters, queue, streams
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.tables import sets
+from pipeline.transmitter.tokens.statements import Heard
 from stores import NOW, SEALER, new_store, stream, token
 from told_records import T0, revocation, statements
 

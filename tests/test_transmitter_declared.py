@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.transmitter import queue, streams
 from pipeline.transmitter.declared import BadStreamsError, Brought, bring, read_streams
 from pipeline.transmitter.records import Stream
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.vocabulary import EVENTS, POLL, PUSH
 from stores import NOW, SEALER, stream, token
 

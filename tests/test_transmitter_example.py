@@ -20,7 +20,7 @@ from okta.models.security_events_provider_request import SecurityEventsProviderR
 from pipeline.settings_table import table
 from pipeline.transmitter.declared import read_streams
 from pipeline.transmitter.records import Who
-from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.tokens.subjects import Subjects
 from ssf_endpoint import Pushed, Reply, listening
 from ssf_receiver import CAEP, Json
 from ssf_records import revocation

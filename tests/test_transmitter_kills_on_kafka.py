@@ -22,9 +22,9 @@ from sqlalchemy import func, select
 from crowd import WAVES, Told, sends, wave
 from hostile_scene import Heard, Scene, scene
 from misbehaving import SLOW
-from pipeline.transmitter.sealing import load
-from pipeline.transmitter.store import Store, open_store
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.store.database import Store, open_store
+from pipeline.transmitter.store.sealing import load
+from pipeline.transmitter.store.tables import sets
 from pushes_of_tests import endings
 from ssf_receiver import CAEP
 from ssf_rig import IDP

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.settings import load_transmitter
-from pipeline.transmitter.opening import key_file_of, store_of
-from pipeline.transmitter.sealing import SealError
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.store import StoreError
+from pipeline.transmitter.store.database import StoreError
+from pipeline.transmitter.store.opening import key_file_of, store_of
+from pipeline.transmitter.store.sealing import SealError
 
 
 def _settings(database: str, key_file: Path | None = None) -> TransmitterSettings:

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from pipeline.transmitter import queue
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import queue
+from pipeline.transmitter.store.database import Store
 from stores import NOW, new_store, token
 
 REDELIVERY_MS = 20

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
-from pipeline.transmitter import queue, streams
-from pipeline.transmitter.polled import any_ready
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.polled import any_ready
 from stores import NOW, SEALER, stream, token
 
 REDELIVERY_MS = 60_000

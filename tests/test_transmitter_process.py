@@ -15,12 +15,13 @@ from prometheus_client import CollectorRegistry
 
 from pipeline.connection import Connection
 from pipeline.topic_admin import RightsMissingError
-from pipeline.transmitter import process, signing
+from pipeline.transmitter import process
+from pipeline.transmitter.api.serving import listen
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.process import Means, transmit
-from pipeline.transmitter.serving import listen
 from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.starting import prepare
+from pipeline.transmitter.store import signing
 from schemas.decoded import DEFAULT_LIMITS
 from ssf_rig import transmitter
 

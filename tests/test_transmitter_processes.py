@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from pipeline.transmitter import queue
-from pipeline.transmitter.leading import lead
-from pipeline.transmitter.store import Store, StoreError, open_store
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.store import queue
+from pipeline.transmitter.store.database import Store, StoreError, open_store
+from pipeline.transmitter.store.leading import lead
+from pipeline.transmitter.store.tables import sets
 from postgres import Postgres
 from stores import NOW, SEALER, token
 from waiting import until
@@ -33,9 +33,9 @@ PROGRAM = f"""
 import os, sys, signal
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from stores import NOW, SEALER, token
-from pipeline.transmitter import queue
-from pipeline.transmitter.leading import lead
-from pipeline.transmitter.store import open_store
+from pipeline.transmitter.store import queue
+from pipeline.transmitter.store.leading import lead
+from pipeline.transmitter.store.database import open_store
 store = open_store(sys.argv[1], SEALER)
 """
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import insert, select
 
-from pipeline.transmitter import queue, streams
-from pipeline.transmitter.queue import DeadLetter
 from pipeline.transmitter.records import Queued
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.tables import commands, sets, signing_keys
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.queue import DeadLetter
+from pipeline.transmitter.store.tables import commands, sets, signing_keys
 from stores import NOW, SEALER, stream, token
 
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from pipeline.transmitter import queue, streams
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.store.database import Store
 from stores import NOW, SEALER, new_store, stream, token
 
 LANES = "abc"

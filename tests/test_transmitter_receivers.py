@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from pipeline.transmitter import audit, queue, receivers, streams
-from pipeline.transmitter.audit import Noted
-from pipeline.transmitter.receivers import BadReceiverError, Receiver
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.tables import receivers as table
-from pipeline.transmitter.tables import tokens
+from pipeline.transmitter.store import audit, queue, receivers, streams
+from pipeline.transmitter.store.audit import Noted
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.receivers import BadReceiverError, Receiver
+from pipeline.transmitter.store.tables import receivers as table
+from pipeline.transmitter.store.tables import tokens
 from stores import NOW, SEALER, stream, token
 
 BOTH = ("ssf.read", "ssf.manage")

@@ -12,12 +12,12 @@ import jwt
 from cryptography.fernet import Fernet
 from sqlalchemy import select
 
-from pipeline.transmitter import queue, signing
 from pipeline.transmitter.records import Signed
-from pipeline.transmitter.sealing import Sealer
-from pipeline.transmitter.signing import Signer, open_signer
-from pipeline.transmitter.store import Store, open_store
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.store import queue, signing
+from pipeline.transmitter.store.database import Store, open_store
+from pipeline.transmitter.store.sealing import Sealer
+from pipeline.transmitter.store.signing import Signer, open_signer
+from pipeline.transmitter.store.tables import sets
 from stores import NOW, SEALER
 
 ROOT = Path(__file__).parent.parent
@@ -94,9 +94,9 @@ ROTATES = f"""
 import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from cryptography.fernet import Fernet
-from pipeline.transmitter.sealing import Sealer
-from pipeline.transmitter.signing import Signer
-from pipeline.transmitter.store import open_store
+from pipeline.transmitter.store.sealing import Sealer
+from pipeline.transmitter.store.signing import Signer
+from pipeline.transmitter.store.database import open_store
 sealer = Sealer([Fernet(sys.argv[2])], "keys")
 store = open_store(sys.argv[1], sealer)
 with store.begin() as conn:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from pipeline.transmitter.sealing import SealError, load
+from pipeline.transmitter.store.sealing import SealError, load
 
 ONE, TWO = (Fernet.generate_key().decode() for _ in range(2))
 

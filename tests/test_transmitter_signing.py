@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from sqlalchemy import select
 
-from pipeline.transmitter import queue, signing
 from pipeline.transmitter.records import Signed
-from pipeline.transmitter.signing import Alg, Signer, SigningKey, WeakKeyError, open_signer
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.tables import signing_keys
+from pipeline.transmitter.store import queue, signing
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.signing import Alg, Signer, SigningKey, WeakKeyError, open_signer
+from pipeline.transmitter.store.tables import signing_keys
 from stores import NOW, SEALER, token
 
 CLAIMS = {

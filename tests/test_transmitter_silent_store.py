@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 
 from pipeline.transmitter import working
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store.database import Store
 from stores import new_store
 from test_transmitter_working import PATIENCE, crew, until
 

@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError, InternalError
 
-from pipeline.transmitter import queue
-from pipeline.transmitter import store as stores_module
-from pipeline.transmitter.leading import lead
-from pipeline.transmitter.store import Store, StoreError, open_store
-from pipeline.transmitter.tables import VERSION, sets, versions
+from pipeline.transmitter.store import database as stores_module
+from pipeline.transmitter.store import queue
+from pipeline.transmitter.store.database import Store, StoreError, open_store
+from pipeline.transmitter.store.leading import lead
+from pipeline.transmitter.store.tables import VERSION, sets, versions
 from postgres import Postgres
 from stores import NOW, SEALER, new_store, token
 

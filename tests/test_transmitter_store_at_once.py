@@ -13,14 +13,14 @@ from sqlalchemy import Connection, func, select
 
 from api_calls import Api, new_api
 from keeping_of_tests import HOUR
-from pipeline.transmitter import queue, revocations, streams
-from pipeline.transmitter.announcing import Announcer
 from pipeline.transmitter.declared import Brought, Declared, bring
-from pipeline.transmitter.holding import Keeper, Limits
-from pipeline.transmitter.signing import open_signer
-from pipeline.transmitter.statements import Statements
-from pipeline.transmitter.store import Store, open_store
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.delivery.holding import Keeper, Limits
+from pipeline.transmitter.store import queue, revocations, streams
+from pipeline.transmitter.store.database import Store, open_store
+from pipeline.transmitter.store.signing import open_signer
+from pipeline.transmitter.store.tables import sets
+from pipeline.transmitter.tokens.announcing import Announcer
+from pipeline.transmitter.tokens.statements import Statements
 from pipeline.transmitter.vocabulary import POLL
 from stores import NOW, SEALER, stream, token
 from told_records import T0, knowing, queued, revocation, statements

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from pipeline.transmitter import queue, receivers, streams
 from pipeline.transmitter.records import Stream
-from pipeline.transmitter.sealing import SealError
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.tables import sets, stream_subjects
-from pipeline.transmitter.tables import streams as table
+from pipeline.transmitter.store import queue, receivers, streams
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.sealing import SealError
+from pipeline.transmitter.store.tables import sets, stream_subjects
+from pipeline.transmitter.store.tables import streams as table
 from pipeline.transmitter.vocabulary import POLL, PUSH, SUPPORTED
 from stores import NOW, SEALER, stream, token
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.transmitter import receivers, streams
 from pipeline.transmitter.declared import BadStreamsError, Brought, bring, read_streams
-from pipeline.transmitter.receivers import BadReceiverError
-from pipeline.transmitter.statements import Statements
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import receivers, streams
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.receivers import BadReceiverError
+from pipeline.transmitter.tokens.statements import Statements
 from stores import NOW, SEALER, stream
 from told_records import queued, revocation, statements
 

@@ -11,11 +11,12 @@ import psycopg
 import pytest
 from sqlalchemy import Connection
 
-from pipeline.transmitter import answering, leading, queue, working
-from pipeline.transmitter import store as stores_module
-from pipeline.transmitter.answering import Answered
-from pipeline.transmitter.leading import lead
-from pipeline.transmitter.store import Store, StoreError, open_store
+from pipeline.transmitter import working
+from pipeline.transmitter.store import answering, leading, queue
+from pipeline.transmitter.store import database as stores_module
+from pipeline.transmitter.store.answering import Answered
+from pipeline.transmitter.store.database import Store, StoreError, open_store
+from pipeline.transmitter.store.leading import lead
 from pipeline.transmitter.working import Working
 from postgres import Postgres, postgres
 from silent import Proxy, proxy

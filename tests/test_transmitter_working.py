@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.topic_admin import BrokerUnreachableError
 from pipeline.transmitter import working
-from pipeline.transmitter.store import Store, StoreError
+from pipeline.transmitter.store.database import Store, StoreError
 from pipeline.transmitter.working import Reading, Working
 from stores import new_store
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.transmitter.happenings import happenings_of
+from pipeline.transmitter.tokens.happenings import happenings_of
+from pipeline.transmitter.tokens.wanted import events_delivered, told_of_nothing, unwanted
 from pipeline.transmitter.vocabulary import CAEP, SUPPORTED
-from pipeline.transmitter.wanted import events_delivered, told_of_nothing, unwanted
 from told_records import revocation, stream
 
 (REVOKED,) = happenings_of(*revocation())

@@ -22,13 +22,13 @@ from prometheus_client import CollectorRegistry
 from pipeline.client import writing
 from pipeline.connection import Connection
 from pipeline.stage import Message
-from pipeline.transmitter.intake import Intake
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.sealing import load
-from pipeline.transmitter.signing import open_signer
-from pipeline.transmitter.statements import Heard, Statements
-from pipeline.transmitter.store import open_store
-from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.store.database import open_store
+from pipeline.transmitter.store.sealing import load
+from pipeline.transmitter.store.signing import open_signer
+from pipeline.transmitter.tokens.intake import Intake
+from pipeline.transmitter.tokens.statements import Heard, Statements
+from pipeline.transmitter.tokens.subjects import Subjects
 from pipeline.transmitter.working import Reading
 from schemas.decode import encode, record_key
 from schemas.decoded import DEFAULT_LIMITS, Limits

@@ -8,14 +8,14 @@ from typing import Any
 from cryptography.fernet import Fernet
 from sqlalchemy import select
 
-from pipeline.transmitter import streams
 from pipeline.transmitter.records import Stream
-from pipeline.transmitter.sealing import Sealer
-from pipeline.transmitter.signing import open_signer
-from pipeline.transmitter.statements import Heard, Statements
-from pipeline.transmitter.store import Store, open_store
-from pipeline.transmitter.subjects import Subjects
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.store import streams
+from pipeline.transmitter.store.database import Store, open_store
+from pipeline.transmitter.store.sealing import Sealer
+from pipeline.transmitter.store.signing import open_signer
+from pipeline.transmitter.store.tables import sets
+from pipeline.transmitter.tokens.statements import Heard, Statements
+from pipeline.transmitter.tokens.subjects import Subjects
 from schemas.control import RevocationAck
 from schemas.decisions import Reason, SessionRevocation, SessionRisk
 from schemas.events import AuthEvent

@@ -12,8 +12,8 @@ import click
 
 from pipeline.console import as_json, grid, moment, print_json, screen
 from pipeline.settings import load_transmitter
-from pipeline.transmitter.opening import existing_store_of
-from pipeline.transmitter.revocations import Command, listed
+from pipeline.transmitter.store.opening import existing_store_of
+from pipeline.transmitter.store.revocations import Command, listed
 from pipeline.transmitter.vocabulary import CommandState
 
 STATES: Final[tuple[CommandState, ...]] = get_args(CommandState)

@@ -24,9 +24,9 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from sqlalchemy import Connection
 
-from pipeline.transmitter import receivers, streams
 from pipeline.transmitter.records import Stream
-from pipeline.transmitter.sealing import Sealer
+from pipeline.transmitter.store import receivers, streams
+from pipeline.transmitter.store.sealing import Sealer
 from pipeline.transmitter.vocabulary import EVENTS, POLL, PUSH, Status, SubjectForm
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,48}")

@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from pipeline.metric import Metric
 from pipeline.metrics import ANY, LATENCY, PATIENCE
-from pipeline.transmitter.happenings import TOPICS
+from pipeline.transmitter.tokens.happenings import TOPICS
 from pipeline.transmitter.vocabulary import EVENTS, POLL, PUSH, Method
 
 PREFIX: Final = "session_risk_transmitter_"

@@ -23,21 +23,21 @@ from pipeline.connection import Connection
 from pipeline.garbage import search_seldom
 from pipeline.topic_admin import RightsMissingError, TopicsNotReadyError
 from pipeline.transmitter.api.app import create_app
+from pipeline.transmitter.api.serving import server, serving
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.confirming import Confirming
-from pipeline.transmitter.intake import Intake
-from pipeline.transmitter.keeping import Keeping
+from pipeline.transmitter.delivery.keeping import Keeping
+from pipeline.transmitter.delivery.outgoing import check_url
+from pipeline.transmitter.delivery.pushing import Pushing
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.outgoing import check_url
-from pipeline.transmitter.pushing import Pushing
-from pipeline.transmitter.sealing import SealError
 from pipeline.transmitter.services import Services
-from pipeline.transmitter.serving import server, serving
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import Signer
-from pipeline.transmitter.statements import Statements
-from pipeline.transmitter.store import Store, StoreError
-from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.store.database import Store, StoreError
+from pipeline.transmitter.store.sealing import SealError
+from pipeline.transmitter.store.signing import Signer
+from pipeline.transmitter.tokens.intake import Intake
+from pipeline.transmitter.tokens.statements import Statements
+from pipeline.transmitter.tokens.subjects import Subjects
 from pipeline.transmitter.working import Part, Reading, Working
 from schemas.decoded import Limits
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.moment import stable_id
-from pipeline.transmitter.happenings import LANGUAGE, reason
 from pipeline.transmitter.records import Happening, Who
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import open_signer
-from pipeline.transmitter.statements import Statements
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.signing import open_signer
+from pipeline.transmitter.tokens.happenings import LANGUAGE, reason
+from pipeline.transmitter.tokens.statements import Statements
+from pipeline.transmitter.tokens.subjects import Subjects
 
 TEXT: Final = "This is a rehearsal: nothing happened."
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pipeline.transmitter import receivers, streams
-from pipeline.transmitter.announcing import Announcer
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import Signer
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import receivers, streams
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.signing import Signer
+from pipeline.transmitter.tokens.announcing import Announcer
 from pipeline.transmitter.vocabulary import PUSH
 
 

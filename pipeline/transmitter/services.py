@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import Signer
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.signing import Signer
 from schemas.control import RevocationAck
 
 

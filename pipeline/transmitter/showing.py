@@ -16,14 +16,14 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from sqlalchemy import select
 
-from pipeline.transmitter import streams
 from pipeline.transmitter.records import Stream
-from pipeline.transmitter.sealing import load
-from pipeline.transmitter.signing import TYP, open_signer
-from pipeline.transmitter.statements import Heard, Statements
-from pipeline.transmitter.store import Store, open_store
-from pipeline.transmitter.subjects import Subjects
-from pipeline.transmitter.tables import sets
+from pipeline.transmitter.store import streams
+from pipeline.transmitter.store.database import Store, open_store
+from pipeline.transmitter.store.sealing import load
+from pipeline.transmitter.store.signing import TYP, open_signer
+from pipeline.transmitter.store.tables import sets
+from pipeline.transmitter.tokens.statements import Heard, Statements
+from pipeline.transmitter.tokens.subjects import Subjects
 from schemas.topics import TOPICS
 
 ISSUER: Final = "https://risk.example.org"

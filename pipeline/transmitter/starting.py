@@ -18,21 +18,21 @@ from pipeline.rights import Right
 from pipeline.settings import Settings, SettingsError, limits_of
 from pipeline.signals import end_if_told
 from pipeline.topic_admin import NeededTopic, check_topics, reach
-from pipeline.transmitter import streams as stored
-from pipeline.transmitter.announcing import Announcer
+from pipeline.transmitter.api.serving import check_certificate, listen
 from pipeline.transmitter.bell import Bell
 from pipeline.transmitter.declared import BadStreamsError, Declared, bring, read_streams
-from pipeline.transmitter.happenings import TOPICS as READ
+from pipeline.transmitter.delivery.outgoing import ForbiddenUrlError, check_url
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.opening import store_of
-from pipeline.transmitter.outgoing import ForbiddenUrlError, check_url
 from pipeline.transmitter.process import Means, clock, run
-from pipeline.transmitter.serving import check_certificate, listen
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import open_signer
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.subjects import Subjects
-from pipeline.transmitter.wanted import told_of_nothing
+from pipeline.transmitter.store import streams as stored
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.store.opening import store_of
+from pipeline.transmitter.store.signing import open_signer
+from pipeline.transmitter.tokens.announcing import Announcer
+from pipeline.transmitter.tokens.happenings import TOPICS as READ
+from pipeline.transmitter.tokens.subjects import Subjects
+from pipeline.transmitter.tokens.wanted import told_of_nothing
 from schemas.decoded import Limits
 from schemas.topics import REVOCATION_ACKS, TOPICS
 

@@ -13,8 +13,8 @@ from typing import Final, Protocol
 
 from pipeline.topic_admin import BrokerUnreachableError
 from pipeline.transmitter.asking import in_time
-from pipeline.transmitter.leading import Leadership, lead
-from pipeline.transmitter.store import Store, StoreError
+from pipeline.transmitter.store.database import Store, StoreError
+from pipeline.transmitter.store.leading import Leadership, lead
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from bench_core import Clock
 from bench_transmitter import BATCH, ISSUER, a_store, command, now_ms, stream
 from machine import machine
 
-from pipeline.transmitter import streams
 from pipeline.transmitter.records import Stream
-from pipeline.transmitter.statements import Heard, Statements
-from pipeline.transmitter.store import Store
-from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.store import streams
+from pipeline.transmitter.store.database import Store
+from pipeline.transmitter.tokens.statements import Heard, Statements
+from pipeline.transmitter.tokens.subjects import Subjects
 from pipeline.transmitter.vocabulary import SubjectForm
 from schemas.topics import SESSION_REVOCATIONS
 

@@ -28,17 +28,17 @@ from bench_kafka import cpu_seconds
 from machine import machine
 from prometheus_client import CollectorRegistry
 
-from pipeline.transmitter import queue, streams
 from pipeline.transmitter.bell import Bell
+from pipeline.transmitter.delivery.pushing import Pushing
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.pushing import Pushing
 from pipeline.transmitter.records import Stream
-from pipeline.transmitter.sealing import load
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.signing import Signer, open_signer
-from pipeline.transmitter.statements import Heard, Statements
-from pipeline.transmitter.store import Store, open_store
-from pipeline.transmitter.subjects import Subjects
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.store.database import Store, open_store
+from pipeline.transmitter.store.sealing import load
+from pipeline.transmitter.store.signing import Signer, open_signer
+from pipeline.transmitter.tokens.statements import Heard, Statements
+from pipeline.transmitter.tokens.subjects import Subjects
 from pipeline.transmitter.vocabulary import PUSH
 from schemas.decisions import SessionRevocation
 from schemas.topics import SESSION_REVOCATIONS

@@ -11,12 +11,12 @@ KILLS: Final = (
     "test_nothing_is_lost_doubled_or_out_of_order_whatever_receivers_do_and_however_often_it_is_killed"
 )
 WHICH: Final = "sqlite"
-OUTGOING: Final = "pipeline/transmitter/outgoing.py"
+OUTGOING: Final = "pipeline/transmitter/delivery/outgoing.py"
 
 _LOST: Final = (
     (
         "offsets are committed before what was read is stored",
-        "pipeline/transmitter/intake.py",
+        "pipeline/transmitter/tokens/intake.py",
         """\
                 if records and await self._keep(records):
                     await self._commit(reader)
@@ -29,7 +29,7 @@ _LOST: Final = (
     ),
     (
         "a push is called delivered before it is answered",
-        "pipeline/transmitter/pusher.py",
+        "pipeline/transmitter/delivery/pusher.py",
         "            result = await self._tried(token, stream)\n",
         """\
             await self._parts.results.write(Result(token, "delivered"))
@@ -38,13 +38,13 @@ _LOST: Final = (
     ),
     (
         "what is handed out to a poll is called delivered",
-        "pipeline/transmitter/polled.py",
+        "pipeline/transmitter/store/polled.py",
         "these.values(due_at=now_ms + redelivery_ms, attempts=sets.c.attempts + 1)",
         'these.values(state="delivered", ended_at=now_ms)',
     ),
     (
         "a dead letter is dropped in silence",
-        "pipeline/transmitter/results.py",
+        "pipeline/transmitter/delivery/results.py",
         "                    queue.bury(conn, one.token.seq, one.error, one.text, now_ms)\n",
         "                    queue.delivered(conn, [one.token.seq], now_ms)\n",
     ),
@@ -53,7 +53,7 @@ _LOST: Final = (
 _DOUBLED: Final = (
     (
         "a jti is drawn at random",
-        "pipeline/transmitter/claims.py",
+        "pipeline/transmitter/tokens/claims.py",
         "    return stable_id(cause, stream_id, event)\n",
         '    return __import__("secrets").token_hex(16)\n',
     ),
@@ -62,13 +62,13 @@ _DOUBLED: Final = (
 _DISORDERED: Final = (
     (
         "tokens about one person do not wait for each other",
-        "pipeline/transmitter/statements.py",
+        "pipeline/transmitter/tokens/statements.py",
         "lane=lane_of(draft.happening.who)",
         "lane=draft.jti",
     ),
     (
         "what became of a device is not remembered",
-        "pipeline/transmitter/statements.py",
+        "pipeline/transmitter/tokens/statements.py",
         "                compliance.remember(conn, devices)\n",
         "",
     ),
@@ -91,7 +91,7 @@ _MISLED: Final = (
     ),
     Mutation(
         "a command that is read again counts as sent again",
-        "pipeline/transmitter/revocations.py",
+        "pipeline/transmitter/store/revocations.py",
         'if told["deadline"] <= before.deadline:',
         'if told["deadline"] < before.deadline:',
         "tests/test_revocations_kept.py",
@@ -99,7 +99,7 @@ _MISLED: Final = (
     ),
     Mutation(
         "one that stands by works too",
-        "pipeline/transmitter/leading.py",
+        "pipeline/transmitter/store/leading.py",
         "            yield _Fixed(leads=False)\n        else:",
         "            yield _Fixed(leads=True)\n        else:",
         "tests/test_transmitter_processes.py",

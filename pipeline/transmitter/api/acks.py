@@ -17,8 +17,8 @@ from pipeline.transmitter.api.forms import STORABLE, Answer, Line, Request
 from pipeline.transmitter.api.paths import ACKS
 from pipeline.transmitter.api.problems import Problem, unavailable
 from pipeline.transmitter.services import AckNotTaken
-from pipeline.transmitter.tables import commands, sets
-from pipeline.transmitter.tables import streams as stream_table
+from pipeline.transmitter.store.tables import commands, sets
+from pipeline.transmitter.store.tables import streams as stream_table
 from schemas.control import RevocationAck
 from schemas.members import Moment
 

@@ -8,8 +8,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline.transmitter.api.bearer import address_of, caller_at
 from pipeline.transmitter.api.paths import AUDITED, POLL, Addresses
 from pipeline.transmitter.api.tallies import Tallies
-from pipeline.transmitter.audit import Noted
 from pipeline.transmitter.services import Services
+from pipeline.transmitter.store.audit import Noted
 
 
 class Audited:

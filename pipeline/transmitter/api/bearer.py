@@ -15,14 +15,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pipeline.transmitter import receivers
+from pipeline.transmitter.api.connections import caller_of
 from pipeline.transmitter.api.desk import Desk
 from pipeline.transmitter.api.limits import Shares
 from pipeline.transmitter.api.paths import Addresses
 from pipeline.transmitter.api.problems import Problem, bad_token, missing_scope, no_token
-from pipeline.transmitter.connections import caller_of
-from pipeline.transmitter.receivers import MANAGE, READ, Receiver
 from pipeline.transmitter.services import Services
+from pipeline.transmitter.store import receivers
+from pipeline.transmitter.store.receivers import MANAGE, READ, Receiver
 
 SCOPES: Final = {
     READ: "Read streams and their status, and poll.",

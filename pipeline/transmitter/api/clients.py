@@ -7,11 +7,11 @@ import secrets
 from collections import OrderedDict
 from threading import Lock
 
-from pipeline.transmitter import receivers
 from pipeline.transmitter.api.limits import MOST_KNOWN, Shares
 from pipeline.transmitter.api.problems import REALM, Problem
-from pipeline.transmitter.receivers import Receiver
 from pipeline.transmitter.services import Services
+from pipeline.transmitter.store import receivers
+from pipeline.transmitter.store.receivers import Receiver
 
 
 def not_known() -> Problem:

@@ -13,8 +13,8 @@ from pipeline.transmitter.api.paths import Addresses
 from pipeline.transmitter.api.problems import Problem
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.settings import TransmitterSettings
+from pipeline.transmitter.tokens.wanted import events_delivered
 from pipeline.transmitter.vocabulary import POLL, PUSH, SUPPORTED, Method, SubjectForm
-from pipeline.transmitter.wanted import events_delivered
 
 _EVENTS: Final = [SUPPORTED[0]]
 

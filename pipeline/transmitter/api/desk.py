@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from pipeline.transmitter import streams
 from pipeline.transmitter.api.problems import Problem, not_found
-from pipeline.transmitter.receivers import MANAGE, Receiver
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.services import Services
 from pipeline.transmitter.settings import TransmitterSettings
-from pipeline.transmitter.store import Store, only_one
+from pipeline.transmitter.store import streams
+from pipeline.transmitter.store.database import Store, only_one
+from pipeline.transmitter.store.receivers import MANAGE, Receiver
 
 _CHANGES: Final = "session_risk_changes_streams"
 

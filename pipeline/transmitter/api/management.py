@@ -7,7 +7,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from pipeline.transmitter import streams
 from pipeline.transmitter.api.bearer import Manager, Reader
 from pipeline.transmitter.api.configuration import (
     MEMBERS,
@@ -23,6 +22,7 @@ from pipeline.transmitter.api.forms import StreamId
 from pipeline.transmitter.api.paths import STREAM
 from pipeline.transmitter.api.problems import Problem
 from pipeline.transmitter.records import Stream
+from pipeline.transmitter.store import streams
 
 router = APIRouter(tags=["streams"])
 

@@ -12,14 +12,14 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.transmitter import receivers
 from pipeline.transmitter.api.bearer import Having, caller_at
 from pipeline.transmitter.api.clients import Clients, not_known
 from pipeline.transmitter.api.document import form_body, refusals
 from pipeline.transmitter.api.paths import REVOKE, TOKEN
 from pipeline.transmitter.api.problems import NO_STORE, Problem
-from pipeline.transmitter.receivers import Receiver
 from pipeline.transmitter.services import Services
+from pipeline.transmitter.store import receivers
+from pipeline.transmitter.store.receivers import Receiver
 
 router = APIRouter(tags=["tokens"])
 

@@ -13,13 +13,13 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.util import json_b64decode
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.transmitter import receivers
 from pipeline.transmitter.api.bearer import Check
 from pipeline.transmitter.api.outside_keys import OutsideKeys
 from pipeline.transmitter.api.problems import bad_token, missing_scope, unavailable
-from pipeline.transmitter.receivers import MANAGE, READ, Receiver
 from pipeline.transmitter.services import Services
-from pipeline.transmitter.texts import may_be_id
+from pipeline.transmitter.store import receivers
+from pipeline.transmitter.store.receivers import MANAGE, READ, Receiver
+from pipeline.transmitter.store.texts import may_be_id
 
 ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",

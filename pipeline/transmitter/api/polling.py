@@ -13,16 +13,18 @@ from pydantic import Field, field_validator
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.transmitter import announcing, dry, polled
 from pipeline.transmitter.api import forms
 from pipeline.transmitter.api.bearer import Reader
 from pipeline.transmitter.api.desk import Desk
 from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.paths import POLL as PATH
 from pipeline.transmitter.api.problems import not_found
+from pipeline.transmitter.delivery import dry
 from pipeline.transmitter.records import Queued, Stream
+from pipeline.transmitter.store import polled
+from pipeline.transmitter.store.waiting import bury
+from pipeline.transmitter.tokens import announcing
 from pipeline.transmitter.vocabulary import POLL
-from pipeline.transmitter.waiting import bury
 
 router = APIRouter(tags=["delivery"])
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.transmitter.store import StoreError
+from pipeline.transmitter.store.database import StoreError
 
 REALM: Final = "ssf"
 NO_STORE: Final = {"Cache-Control": "no-store"}

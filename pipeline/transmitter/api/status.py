@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from pipeline.transmitter import streams
 from pipeline.transmitter.api.bearer import Manager, Reader
 from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.forms import Answer, Line, Request, StreamId
 from pipeline.transmitter.api.paths import STATUS
+from pipeline.transmitter.store import streams
 from pipeline.transmitter.vocabulary import Status
 
 router = APIRouter(tags=["streams"])

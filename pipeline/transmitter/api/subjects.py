@@ -11,14 +11,14 @@ from fastapi import APIRouter, Response
 from pydantic import AfterValidator, Field, WithJsonSchema
 from sqlalchemy import Connection, func, select
 
-from pipeline.transmitter import streams
 from pipeline.transmitter.api.bearer import Manager
 from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.forms import Request, StreamId
 from pipeline.transmitter.api.paths import ADD_SUBJECT, REMOVE_SUBJECT
 from pipeline.transmitter.api.problems import Problem
 from pipeline.transmitter.identifiers import fault, schema
-from pipeline.transmitter.tables import stream_subjects
+from pipeline.transmitter.store import streams
+from pipeline.transmitter.store.tables import stream_subjects
 
 router = APIRouter(tags=["subjects"])
 

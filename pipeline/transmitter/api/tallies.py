@@ -13,10 +13,10 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from pipeline.transmitter import audit
 from pipeline.transmitter.api.limits import MINUTE_MS
-from pipeline.transmitter.audit import Noted
-from pipeline.transmitter.store import Store
+from pipeline.transmitter.store import audit
+from pipeline.transmitter.store.audit import Noted
+from pipeline.transmitter.store.database import Store
 
 SINGLY: Final = 10
 """Refused calls of one caller that are written one by one in a minute."""

@@ -7,13 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from pipeline.transmitter import control, queue, streams
 from pipeline.transmitter.api.bearer import Manager
 from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.forms import STORABLE, Request, StreamId
 from pipeline.transmitter.api.paths import VERIFY
 from pipeline.transmitter.api.problems import Problem, too_soon
 from pipeline.transmitter.records import Stream
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.tokens import control
 
 router = APIRouter(tags=["streams"])
 

@@ -1,0 +1,1 @@
+"""How tokens come to receivers: pushes, what their answers mean, and what is held meanwhile."""

@@ -1,0 +1,1 @@
+"""What is said: from records in Kafka to signed tokens in the queues of streams."""
