@@ -45,7 +45,7 @@ test-transmitter: $(INSTALLED) tests/jose/node_modules/.installed ## Run what ne
 kafka: ## Start Apache Kafka on 127.0.0.1:9092 without Docker; Ctrl-C stops it
 	deploy/kafka/run.sh
 
-test-kafka: $(INSTALLED) ## Run the tests that need Kafka, with one of their own unless SESSION_RISK_BROKER is set
+test-kafka: $(INSTALLED) ## Run the tests that need Kafka, of their own unless SESSION_RISK_BROKER is set; one needs PostgreSQL, too
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/pytest -m kafka
 
 test-faults: $(INSTALLED) ## Break things around workers on Kafka, at moments drawn by each of SEEDS="1 2 3"; else by 1
@@ -61,6 +61,7 @@ bench: $(INSTALLED) ## Measure how fast it is on this machine, Kafka's part too 
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_two_workers.py
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_recovery.py
 	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_transmitter.py
+	$(BIN)/python tests/benchmarks/bench_excluding.py
 
 # Quix Streams has an environment of its own: its dependencies are not those of the project.
 .venv-race/.installed: tests/benchmarks/race/requirements.txt
