@@ -53,7 +53,7 @@ async def _awaited(answer: Awaitable[T]) -> T:
         return await answer
 
 
-def test_what_is_behind_an_unanswered_token_of_its_subject_waits_and_is_not_called_available(
+def test_what_is_behind_a_token_left_unanswered_waits_and_is_not_called_available(
     api: Api,
 ) -> None:
     _put(api, "a1", "a2", "b1")
@@ -75,6 +75,14 @@ def test_who_asks_for_more_as_long_as_more_is_available_comes_to_an_end(api: Api
         assert found
         seen += found
     assert seen == ["a0", "a1", "b1"]
+
+
+def test_who_takes_what_it_is_handed_is_told_of_what_is_behind_it(api: Api) -> None:
+    _put(api, "a1", "a2", "a3")
+
+    assert _poll(api, maxEvents=1) == (["a1"], True)
+    assert _poll(api, maxEvents=1, ack=["a1"]) == (["a2"], True)
+    assert _poll(api, maxEvents=1, ack=["a2"]) == (["a3"], False)
 
 
 def test_a_second_verification_comes_although_nothing_was_said_to_the_first(api: Api) -> None:
@@ -126,7 +134,7 @@ def test_while_all_is_kept_back_a_long_poll_looks_now_and_then_writes_nothing_an
 ) -> None:
     monkeypatch.setattr(bell, "LOOK_S", 0.1)
     _put(api, "a1", "a2")
-    assert _poll(api, maxEvents=1) == (["a1"], False)
+    assert _poll(api, maxEvents=1) == (["a1"], True)
     looks = _counted(monkeypatch)
 
     async def work() -> Any:

@@ -79,7 +79,8 @@ class Polled(forms.Answer):
 
     sets: dict[str, str] = Field(description="Tokens by `jti`.", examples=[{}])
     more_available: bool = Field(
-        alias="moreAvailable", description="Whether more are ready: a poll would be handed some now."
+        alias="moreAvailable",
+        description="Whether more are ready: a poll that acknowledges these would be handed some.",
     )
 
 

@@ -30,17 +30,21 @@ def hand_out(
     """Return at most *most* tokens, only those of *event* if one is named, and whether more are ready.
 
     The oldest come first. Each is handed out again only after *redelivery_ms*, unless it is acknowledged or
-    refused before. More are ready if a poll that says nothing would be handed some now.
+    refused before. More are ready if a poll that acknowledges these would be handed some now: who takes what
+    it is given is told of all that waits, and who says nothing comes to an end.
     """
     _in_turn(conn, stream_id)
     # By its place in the queue, not by its time: else all that is due would be looked at, and sorted.
     due = sets.c.due_at + 0 <= now_ms
-    oldest = select(*COLUMNS).where(due, _ready(stream_id, now_ms, event)).order_by(sets.c.seq).limit(most)
-    given = [queued(row) for row in conn.execute(oldest)]
+    oldest = (
+        select(*COLUMNS).where(due, _ready(stream_id, now_ms, event)).order_by(sets.c.seq).limit(most + 1)
+    )
+    ready = [queued(row) for row in conn.execute(oldest)]
+    given = ready[:most]
     for some in chunks(one.seq for one in given):
         these = update(sets).where(sets.c.seq.in_(some))
         conn.execute(these.values(due_at=now_ms + redelivery_ms, attempts=sets.c.attempts + 1))
-    return given, len(given) == most and any_ready(conn, stream_id, now_ms, event)
+    return given, len(ready) > most
 
 
 def any_ready(conn: Connection, stream_id: str, now_ms: int, event: str | None = None) -> bool:
