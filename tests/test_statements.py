@@ -211,13 +211,16 @@ def test_where_the_store_fails_nothing_is_kept_and_the_next_try_keeps_all(
     assert taken.commands == Counter({"opened": 1, "confirmed": 1})
 
 
-def test_a_device_is_told_anew_only_when_it_changed_also_within_one_batch(store: Store) -> None:
+@pytest.mark.parametrize("most", [3, 1], ids=["in one batch", "from batch to batch"])
+def test_a_device_is_told_anew_only_when_it_changed(store: Store, most: int) -> None:
     made, _ = making(store, stream(events_requested=(f"{CAEP}device-compliance-change",)))
     fell = decision("device_rooted")
     still = decision("device_hooked", decision_id="d-2", occurred_at=T0 + 1, session_id="s-2")
     healed = decision(decision_id="d-3", occurred_at=T0 + 2, session_id="s-2")
 
-    made.take([fell, still, healed], T0)
+    told_of = [fell, still, healed]
+    for first in range(0, len(told_of), most):
+        made.take(told_of[first : first + most], T0)
     made.take([healed], T0)
 
     told = [next(iter(claims(row)["events"].values()))["current_status"] for row in queued(made.store)]
