@@ -24,6 +24,10 @@ DRAGS: Final = (
     "tests/faults/test_brokers.py::test_a_worker_dies_just_after_a_commit_while_work_waits_for_what_it_writes"
 )
 POISON: Final = "tests/faults/test_poison.py::test_one_record_in_a_hundred_cannot_be_read"
+ODD: Final = (
+    "tests/faults/test_poison.py::"
+    "test_a_large_record_one_without_value_or_key_and_one_of_any_time_or_header_stop_nothing"
+)
 
 
 LOST: Final = (
@@ -199,6 +203,13 @@ POISONED: Final = (
                         places.clear()
 """,
         POISON,
+    ),
+    Mutation(
+        "a header whose name is no text ends whoever reads its record",
+        "pipeline/record_batches.py",
+        "fetcher.MemoryRecords = Batches  #",
+        "#",
+        ODD,
     ),
     Mutation(
         "a record that cannot be read is dropped in silence",
