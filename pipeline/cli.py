@@ -74,7 +74,7 @@ EXIT_CODES: Final = {
     "pipeline.topic_admin.RightsMissingError": NO_BROKER,
     "pipeline.topic_admin.TopicsNotReadyError": NO_BROKER,
     "pipeline.transmitter.declared.BadStreamsError": WRONG_INPUT,
-    "pipeline.commands.operating.NothingToDoError": NO,
+    "pipeline.transmitter.operating.NothingToDoError": NO,
     "pipeline.transmitter.rehearsal.NoRehearsalError": NO,
     "pipeline.transmitter.store.receivers.BadReceiverError": WRONG_INPUT,
     "pipeline.transmitter.store.sealing.SealError": WRONG_INPUT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -91,6 +92,26 @@ def test_what_is_read_again_from_before_a_fault_was_named_last_does_not_make_the
 
     assert story(fell, other, well, still, well, still) == [*whole, "", ""]
     assert story(fell, other, still, well) == ["not-compliant", "", "", ""]
+
+
+@pytest.mark.parametrize("turns", list(permutations(range(3))))
+def test_of_decisions_of_one_moment_the_faults_count_and_read_again_in_any_order_they_say_nothing_new(
+    turns: tuple[int, ...],
+) -> None:
+    moment = [
+        at(1, "device_rooted", decision_id="d-a"),
+        at(1, "device_hooked", session="s-2", decision_id="d-b"),
+        at(1, decision_id="d-c"),
+    ]
+    device: Device | None = None
+    said: list[tuple[str, str]] = []
+    for _, record in [*(moment[turn] for turn in turns), *moment, *reversed(moment)]:
+        after, news = hear(record, device)
+        device = after or device
+        said += [(one.cause, one.payload["current_status"]) for one in news]
+
+    first = next(moment[turn] for turn in turns if turn < 2)
+    assert set(said) == {(first.record["decision_id"], "not-compliant")}
 
 
 def test_a_session_that_was_well_before_another_was_counts_from_now_on_only() -> None:

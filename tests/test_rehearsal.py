@@ -99,6 +99,7 @@ def test_the_command_says_what_the_stream_is_told_or_that_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SESSION_RISK_TRANSMITTER_DATABASE", f"sqlite:///{tmp_path / 'mine.db'}")
+    store_of(load_transmitter()).close()
 
     done = CliRunner().invoke(main, ["transmitter", "rehearse", "st-9", "--principal", "ana"])
 

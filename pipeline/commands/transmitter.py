@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.operating import NothingToDoError
-from pipeline.commands.operating import now as _now
-from pipeline.commands.operating import opened as _store
-from pipeline.commands.transmitter_clients import clients
 from pipeline.console import as_json, grid, moment, print_json, screen
 from pipeline.settings import load, load_transmitter
+from pipeline.transmitter.clients import clients
+from pipeline.transmitter.operating import NothingToDoError
+from pipeline.transmitter.operating import now as _now
+from pipeline.transmitter.operating import opened as _store
 from pipeline.transmitter.records import Who
 from pipeline.transmitter.store import audit, queue, signing
 from pipeline.transmitter.store.queue import DeadLetter

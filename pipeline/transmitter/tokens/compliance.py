@@ -54,19 +54,24 @@ def hear(decision: Mapping[str, Any], before: Device | None) -> tuple[Device | N
     """What a record of session-risk makes of its device: how it is now, if that has changed, and the news.
 
     The decision that changed it last says the same again. One from before that, or from before a fault was
-    named last, says nothing: it comes late, or is read again. Nor does one that only observes.
+    named last, says nothing: it comes late, or is read again. Nor does one that only observes. Decisions of
+    one millisecond are in no order: those that name a fault count.
     """
     if decision["mode"] == OBSERVED:
         return None, []
     faults = [one for one in decision["reasons"] if one["detection"] in FAULTS]
     if before is not None and before.txn == decision["decision_id"]:
         return None, [_news(decision, faults, compliant=before.compliant)]
-    if before is not None and decision["occurred_at"] < before.changed_at:
+    if before is not None and _is_late(decision["occurred_at"], before, faults=bool(faults)):
         return None, []
     after = _named(decision, before) if faults else _unnamed(decision, before)
     if after is None or (before is not None and after.compliant == before.compliant):
         return after, []
     return after, [_news(decision, faults, compliant=after.compliant)]
+
+
+def _is_late(at: int, before: Device, *, faults: bool) -> bool:
+    return at < before.changed_at or (at == before.changed_at and not (faults and before.compliant))
 
 
 def _named(decision: Mapping[str, Any], before: Device | None) -> Device:

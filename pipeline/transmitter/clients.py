@@ -7,10 +7,10 @@ from typing import Final
 
 import click
 
-from pipeline.commands.operating import NothingToDoError, now, opened, when
 from pipeline.console import as_json, grid, moment, print_json, screen
 from pipeline.settings import load, load_transmitter
 from pipeline.transmitter import revoking
+from pipeline.transmitter.operating import NothingToDoError, now, opened, when
 from pipeline.transmitter.store import receivers, streams
 from pipeline.transmitter.tokens.wanted import told_of_nothing
 
