@@ -6,6 +6,7 @@ The lower half of `pipeline.batch_consumer`; stands on the same private parts.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -14,6 +15,7 @@ from typing import Any, cast
 import aiokafka
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.threads import ServiceThread, WorkerThread
 
 from pipeline.lease import Lease
 from pipeline.unpacking import unpack_at_once
@@ -39,10 +41,33 @@ ENOUGH_BYTES = 1_000_000
 """A fetch of this size is answered at once."""
 
 
+START_SECONDS = 10.0
+"""How long a thread that starts is waited for when it is to stop."""
+
+
+class Thread(WorkerThread):
+    """Ends with the process at the latest; Faust's keeps the process from ending."""
+
+    def __init__(self, service: ServiceThread, **kwargs: Any) -> None:
+        super().__init__(service, **kwargs)
+        self.daemon = True
+
+
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread; fetches only what there is room for and watches heartbeats for the lease."""
 
+    Worker = Thread
     _fetching: tuple[object, frozenset[TP]] = (None, frozenset())
+
+    async def stop(self) -> None:
+        """Stop, also what is still starting: the word would pass it by, and it would run on for ever."""
+        deadline = monotonic() + START_SECONDS
+        while self._is_starting() and monotonic() < deadline:  # noqa: ASYNC110 - it is set in a thread
+            await asyncio.sleep(0.01)
+        await super().stop()
+
+    def _is_starting(self) -> bool:
+        return self._thread is not None and self._thread.is_alive() and not self._started.is_set()
 
     @property
     def reading(self) -> Reading:

@@ -23,6 +23,9 @@ SWITCH_SECONDS = 0.001
 PLAIN = (ChangelogStuckError, UnreadableChangelogError, UnevenAssignmentError)
 """Failures that say all there is to say: where in the code they came up helps nobody."""
 
+START_SECONDS = 10.0
+"""How long a start that is under way may take yet when the process is told to stop."""
+
 STOP_SECONDS = 30.0
 """How long stopping may take before the process gives up on an orderly end."""
 
@@ -55,6 +58,8 @@ async def run_until_ended(app: EdgeApp) -> int:
     waiting = {starting, ended, crashed}
     while not (ended.done() or crashed.done()) and not (starting.done() and starting.exception()):
         await asyncio.wait(waiting - {t for t in waiting if t.done()}, return_when=asyncio.FIRST_COMPLETED)
+    if ended.done():  # what is stopped while it starts may begin afterwards, and nobody stops it then
+        await asyncio.wait({starting, crashed}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     orderly = await _stop(app)
     await asyncio.wait(waiting, timeout=1.0)
     error = app.failure or app.crash_reason or (starting.exception() if starting.done() else None)
