@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 - aiokafka's own reading of a batch, up to where its records begin
 """Batches of records as aiokafka reads them, and whatever the names of their headers are.
 
 aiokafka raises where such a name is no UTF-8, and gets past that record by no means: whoever may write to a
@@ -64,9 +65,9 @@ class Batch:
 def _with_any_names(raw: memoryview) -> Iterator[Any]:
     """The records of a batch (KIP-98) one by one; raises `CorruptRecordException` at one that is none."""
     batch: Any = _DefaultRecordBatchPy(raw)
-    batch._maybe_uncompress()  # noqa: SLF001 - aiokafka's own reading, up to where its records begin
-    at = batch._pos  # noqa: SLF001
-    for _ in range(batch._num_records):  # noqa: SLF001
+    batch._maybe_uncompress()
+    at = batch._pos
+    for _ in range(batch._num_records):
         try:
             record, at = _record(batch, at)
         except (IndexError, ValueError) as error:
@@ -75,7 +76,7 @@ def _with_any_names(raw: memoryview) -> Iterator[Any]:
 
 
 def _record(batch: Any, at: int) -> tuple[Any, int]:
-    data = batch._buffer  # noqa: SLF001
+    data = batch._buffer
     length, at = decode_varint(data, at)
     end = at + length
     _, at = decode_varint(data, at)  # attributes: none are in use
