@@ -1,4 +1,4 @@
-"""Gives Faust's agents chunks: one event per topic-partition and at most 1,024 records, not one per record.
+"""Gives Faust's agents chunks: one event per topic-partition and at most 2,048 records, not one per record.
 
 Stands on private parts of Faust's aiokafka driver, because per record Faust spends four tasks; `faust_parts`
 lists them. What a chunk means is not known here.
@@ -21,14 +21,11 @@ from faust.types.tuples import Message as FaustMessage
 
 from pipeline.failpoints import reach
 from pipeline.fence import Fences
-from pipeline.fetching import BatchConsumerThread, Reading
+from pipeline.fetching import POLL_SECONDS, BatchConsumerThread, Reading
 from pipeline.interleave import Interleaver
 from pipeline.producer import BatchProducer
 from pipeline.stage import Record
 from pipeline.times import AHEAD_MS
-
-POLL_SECONDS = 0.25
-"""How long one call for records may wait; also how long stopping and seeking may have to wait for it."""
 
 HOLD_SECONDS = 0.5
 """How long records wait for those of a topic-partition that is known to have older ones to come."""

@@ -107,6 +107,11 @@ PARTS = (
     Part(f"{_GROUP}.request_rejoin", ("self",), ("_rejoin_needed_fut",)),
     Part(f"{_FETCHER}.fetched_records", ("self", "partitions", "timeout", "max_records")),
     Part(
+        f"{_FETCHER}._get_actions_per_node",
+        ("self", "assignment"),
+        ("_fetch_max_wait_ms", "_fetch_min_bytes"),
+    ),
+    Part(
         "aiokafka:AIOKafkaConsumer.end_offsets", ("self", "partitions"), ("_fetcher", "_request_timeout_ms")
     ),
     Part("aiokafka.client:AIOKafkaClient.send", ("self", "node_id", "request", "group")),

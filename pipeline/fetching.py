@@ -26,13 +26,16 @@ class Reading:
     """How to read, and what must happen before offsets are committed.
 
     *settle* stops the work on chunks: those begun are finished or given up, the others forgotten. *lead_ms*
-    is how much of event time a topic may be handed on ahead of those that have no lead.
+    is how much of event time a topic may be handed on ahead of those that have no lead. While records flow a
+    fetch is answered after *fetch_wait_ms*; where none came for a while, with the first or after
+    *idle_wait_ms*.
     """
 
     lease: Lease
     settle: Callable[[], Awaitable[None]]
-    chunk_size: int = 1024
-    fetch_wait_ms: int = 10
+    chunk_size: int = 2048
+    fetch_wait_ms: int = 5
+    idle_wait_ms: int = 5
     skew_ms: int = 5_000
     lead_ms: Mapping[str, int] = field(default_factory=dict)
 
@@ -40,6 +43,8 @@ class Reading:
 ENOUGH_BYTES = 1_000_000
 """A fetch of this size is answered at once."""
 
+POLL_SECONDS = 0.25
+"""How long one call for records may wait; also how long stopping and seeking may have to wait for it."""
 
 START_SECONDS = 10.0
 """How long a thread that starts is waited for when it is to stop."""
@@ -100,7 +105,14 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     ) -> Mapping[TP, list[Any]]:
         self._fetch_only(consumer, active_partitions)
         unpack_at_once(consumer._fetcher._records)
-        return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        found = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        self._ask(consumer._fetcher, idle=not found and timeout == POLL_SECONDS)
+        return found
+
+    def _ask(self, fetcher: Any, *, idle: bool) -> None:
+        # A worker with nothing to do would ask 200 times a second, and the next record would wait.
+        fetcher._fetch_max_wait_ms = self.reading.idle_wait_ms if idle else self.reading.fetch_wait_ms
+        fetcher._fetch_min_bytes = 1 if idle else ENOUGH_BYTES
 
     def _fetch_only(self, consumer: aiokafka.AIOKafkaConsumer, wanted: set[TP]) -> None:
         # aiokafka fetches whatever is not paused, and records nobody takes slow down all the others.

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         description="Seconds without a heartbeat after which Kafka takes a worker's partitions",
     )
     fetch_wait_ms: int = Field(
-        10,
+        5,
         ge=1,
         le=30_000,
         description="How long the broker collects records for a fetch: fewer, larger chunks",
@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     )
 
     # How much is done and held at once.
-    chunk_size: int = Field(1024, ge=1, le=4096, description="Most records handled at once")
+    chunk_size: int = Field(2048, ge=1, le=4096, description="Most records handled at once")
     max_sessions_per_partition: int = Field(
         200_000,
         ge=1,

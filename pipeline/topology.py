@@ -48,6 +48,9 @@ from schemas.topics import TOPICS
 
 logger = logging.getLogger(__name__)
 
+IDLE_FETCH_WAIT_MS = 250
+"""How long a fetch waits for its first record where none came for a while."""
+
 EMBEDDED_FETCH_WAIT_MS = 10
 """The embedded broker does not wake a fetch that waits: ask often."""
 
@@ -68,11 +71,11 @@ class Edge:
     partitions: int = 8
     session_timeout_s: float = 10.0
     commit_interval_s: float = 1.0
-    chunk_size: int = 1024
+    chunk_size: int = 2048
     in_flight: int = 24
     skew_ms: int = 5_000
     lead_ms: int = 60_000
-    fetch_wait_ms: int = 10
+    fetch_wait_ms: int = 5
     idle_s: float = 10.0
     data_dir: Path = Path(".session-risk")
 
@@ -142,7 +145,7 @@ def build_app(
     outbox = Outbox(lambda: cast("BatchProducer", app.producer).kafka(), fences)
     lanes = Lanes(seen, edge.drain_s)
     lease = Lease(edge.session_timeout_s)
-    app.transport = _transport(app, _reading(edge, lease, lanes), fences)
+    app.transport = _transport(app, reading_of(edge, lease, lanes), fences)
     app.producer_transport = app.transport
     means = Means(outbox, asyncio.Semaphore(edge.in_flight), edge.chunk_size, seen, app.fail)
     take_over = Takeover(edge.app_id, edge.connection, kinds, lanes, lease, means)
@@ -157,13 +160,15 @@ def build_app(
     return app
 
 
-def _reading(edge: Edge, lease: Lease, lanes: Lanes) -> Reading:
-    wait_ms = (
-        min(edge.fetch_wait_ms, EMBEDDED_FETCH_WAIT_MS) if edge.connection.embedded else edge.fetch_wait_ms
-    )
+def reading_of(edge: Edge, lease: Lease, lanes: Lanes) -> Reading:
+    """How a worker set so reads."""
+    wait_ms = edge.fetch_wait_ms
+    idle_wait_ms = max(wait_ms, IDLE_FETCH_WAIT_MS)
+    if edge.connection.embedded:
+        wait_ms = idle_wait_ms = min(wait_ms, EMBEDDED_FETCH_WAIT_MS)
     # Under more calls than can be worked on, a stolen session must not wait for them to be revoked.
     lead_ms = {topic.name: edge.lead_ms for topic in TOPICS.values() if not topic.bulk}
-    return Reading(lease, lanes.settle, edge.chunk_size, wait_ms, edge.skew_ms, lead_ms)
+    return Reading(lease, lanes.settle, edge.chunk_size, wait_ms, idle_wait_ms, edge.skew_ms, lead_ms)
 
 
 def _app(edge: Edge) -> EdgeApp:

@@ -72,6 +72,7 @@ SOURCES = {
     "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "59bf948fff47",
     "aiokafka.consumer.fetcher:PartitionRecords._unpack_records": "b803e6d46480",
     "aiokafka.consumer.fetcher:PartitionRecords.__init__": "8ec1c2ae6ea1",
+    "aiokafka.consumer.fetcher:Fetcher._get_actions_per_node": "1dab2cf937d1",
     "aiokafka.consumer.fetcher:FetchResult.getall": "3e717e30de50",
 }
 """The start of the SHA-256 of the source of each part, in these releases."""

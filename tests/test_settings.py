@@ -42,7 +42,7 @@ def test_every_group_is_read_here() -> None:
 def test_without_any_environment_the_defaults_hold() -> None:
     found = load()
 
-    assert (found.broker, found.partitions, found.chunk_size) == ("127.0.0.1:9092", 8, 1024)
+    assert (found.broker, found.partitions, found.chunk_size) == ("127.0.0.1:9092", 8, 2048)
     assert (found.metrics_host, found.metrics_port) == ("127.0.0.1", 9464)
 
 
