@@ -118,6 +118,9 @@ class Lane:
                 await self._next_change()
                 continue
             await self._means.slots.acquire()
+            if self._broken:  # while it waited, what is on its way was refused
+                self._means.slots.release()
+                return
             try:
                 piece = self._work()
             except Exception as error:  # noqa: BLE001 - whatever it is, no later chunk may be acknowledged

@@ -32,6 +32,27 @@ def test_when_rows_are_refused_those_of_the_next_chunk_are_not_written_either() 
     asyncio.run(story())
 
 
+def test_a_chunk_that_waits_for_a_slot_when_the_one_before_it_is_refused_is_not_worked_on() -> None:
+    async def story() -> None:
+        world = World(slots=1)
+        world.hold["rows a"] = asyncio.Event()
+        world.refused = "rows a"
+        lane = world.lane()
+        lane.start()
+        await lane.put(Said(world.log, "a"))
+        await until(lambda: "rows a" in world.log)
+        await lane.put(Said(world.log, "b"))
+        await asyncio.sleep(0.01)
+        world.hold["rows a"].set()
+        await until(lambda: world.failures)
+        await asyncio.sleep(0.01)
+        assert world.log == ["process a", "messages a", "rows a"]
+        assert world.means.slots.locked() is False
+        await lane.close(monotonic())
+
+    asyncio.run(story())
+
+
 def test_work_that_outlasts_the_deadline_is_given_up_and_its_stage_not_kept() -> None:
     async def story() -> None:
         world = World()
