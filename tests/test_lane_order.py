@@ -27,7 +27,8 @@ class Broker(Unobserved):
         self.log: list[str] = ["old takes over, reads a=– b=–, goes on at chunk 1"]
         self.lease = Lease(60.0)
         self.lease.grant(1)
-        self.means = Means(self, asyncio.Semaphore(8), 8, self, self._failed)  # type: ignore[arg-type]
+        slots = asyncio.Semaphore((1, 2, 8)[seed % 3])
+        self.means = Means(self, slots, 8, self, self._failed)  # type: ignore[arg-type]
         self._rng = Random(seed)  # noqa: S311 - a schedule, not a secret
         self._memory = NOTHING
 

@@ -98,6 +98,14 @@ LOST: Final = (
         FOR_GOOD,
     ),
     Mutation(
+        "after its writes failed a worker goes on with what waited for its turn",
+        LANES,
+        "            if self._broken:  # while",
+        "            if self._broken and self._closed:  # while",
+        "tests/test_lane_endings.py::"
+        "test_a_chunk_that_waits_for_a_slot_when_the_one_before_it_is_refused_is_not_worked_on",
+    ),
+    Mutation(
         "a rebalance forgets what was fetched and does not go back to what was committed",
         READING,
         "            committed = await self._thread.seek_to_next(sources)\n            self._forget()\n",
