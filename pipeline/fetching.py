@@ -18,6 +18,7 @@ from faust.types import TP
 from mode.threads import ServiceThread, WorkerThread
 
 from pipeline.lease import Lease
+from pipeline.pace import Pace
 from pipeline.unpacking import unpack_at_once
 
 
@@ -27,8 +28,8 @@ class Reading:
 
     *settle* stops the work on chunks: those begun are finished or given up, the others forgotten. *lead_ms*
     is how much of event time a topic may be handed on ahead of those that have no lead. While records flow a
-    fetch is answered after *fetch_wait_ms*; where none came for a while, with the first or after
-    *idle_wait_ms*.
+    fetch is answered after *fetch_wait_ms*, of a busy worker later (`pipeline.pace`); where none came for a
+    while, with the first or after *idle_wait_ms*.
     """
 
     lease: Lease
@@ -63,6 +64,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     Worker = Thread
     _fetching: tuple[object, frozenset[TP]] = (None, frozenset())
+    _pace: Pace
 
     async def stop(self) -> None:
         """Stop, also what is still starting: the word would pass it by, and it would run on for ever."""
@@ -86,6 +88,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         # a fetch for every record, chunks of a few events each, and a worker busy with fetching.
         consumer._fetch_max_wait_ms = self.reading.fetch_wait_ms
         consumer._fetch_min_bytes = ENOUGH_BYTES
+        self._pace = Pace()
         return consumer
 
     async def on_start(self) -> None:
@@ -111,7 +114,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _ask(self, fetcher: Any, *, idle: bool) -> None:
         # A worker with nothing to do would ask 200 times a second, and the next record would wait.
-        fetcher._fetch_max_wait_ms = self.reading.idle_wait_ms if idle else self.reading.fetch_wait_ms
+        wait_ms = round(self.reading.fetch_wait_ms * self._pace.stretch())
+        fetcher._fetch_max_wait_ms = self.reading.idle_wait_ms if idle else wait_ms
         fetcher._fetch_min_bytes = 1 if idle else ENOUGH_BYTES
 
     def _fetch_only(self, consumer: aiokafka.AIOKafkaConsumer, wanted: set[TP]) -> None:

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         5,
         ge=1,
         le=30_000,
-        description="How long the broker collects records for a fetch: fewer, larger chunks",
+        description="How long brokers collect records for a fetch; five times as long for a busy worker",
     )
     security_protocol: Protocol = Field("PLAINTEXT", description="How to talk to the brokers")
     sasl_mechanism: Mechanism = Field("SCRAM-SHA-512", description="How to sign in, with a `SASL_` protocol")

@@ -16,6 +16,7 @@ from pipeline.fetching import ENOUGH_BYTES, POLL_SECONDS, BatchConsumerThread, R
 from pipeline.lanes import Lanes
 from pipeline.lease import Lease
 from pipeline.observe import Unobserved
+from pipeline.pace import Pace
 from pipeline.topology import Edge, reading_of
 
 Answer = Mapping[str, list[str]]
@@ -30,11 +31,12 @@ class Thread(BatchConsumerThread):
 
     reading = Reading(cast("Any", None), cast("Any", None), fetch_wait_ms=5, idle_wait_ms=250)
 
-    def __init__(self) -> None:
+    def __init__(self, stretch: float = 1.0) -> None:
         """No thread is begun, and no consumer says how to assign partitions."""
+        self._pace = cast("Pace", SimpleNamespace(stretch=lambda: stretch))
 
 
-def _asked(*fetches: tuple[Answer, float]) -> list[tuple[int, int]]:
+def _asked(*fetches: tuple[Answer, float], stretch: float = 1.0) -> list[tuple[int, int]]:
     """Milliseconds and bytes that brokers are asked to wait for, after each of *fetches* with its wait."""
     answers = iter([answer for answer, _ in fetches])
     fetcher = SimpleNamespace(_records={}, _fetch_max_wait_ms=5, _fetch_min_bytes=ENOUGH_BYTES)
@@ -48,7 +50,7 @@ def _asked(*fetches: tuple[Answer, float]) -> list[tuple[int, int]]:
     async def story() -> list[tuple[int, int]]:
         asked = []
         for _, wait in fetches:
-            await Thread()._fetch_records(consumer, set(), wait)
+            await Thread(stretch)._fetch_records(consumer, set(), wait)
             asked.append((fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes))
         return asked
 
@@ -66,6 +68,13 @@ def test_with_the_first_record_others_are_collected_again() -> None:
 
 def test_a_short_look_while_others_are_lined_up_does_not_mean_that_nothing_comes() -> None:
     assert _asked((NOTHING, WHILE_OTHERS_ARE_LINED_UP)) == [WHILE_RECORDS_FLOW]
+
+
+def test_a_busy_worker_lets_brokers_collect_for_longer() -> None:
+    assert _asked((A_CALL, POLL_SECONDS), (NOTHING, POLL_SECONDS), stretch=2.6) == [
+        (13, ENOUGH_BYTES),
+        TO_THE_FIRST,
+    ]
 
 
 @pytest.mark.parametrize(
