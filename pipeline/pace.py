@@ -1,4 +1,4 @@
-"""How long brokers collect records for a fetch: briefly while a worker has time to spare, longer when it is busy.
+"""How long brokers collect records for a fetch: briefly while a worker has time to spare, else longer.
 
 A fetch, and the small chunks that it brings, cost much the same whatever is in them. So more fetches make
 commands come sooner as long as there is time for them, and later when there is not.
