@@ -113,12 +113,11 @@ class Lane:
         await self._changed.wait()
 
     async def _run(self) -> None:
-        while not self._broken:
-            if len(self._on_its_way) >= AHEAD or not (self._waiting or self._sweep_due):
+        while True:
+            while len(self._on_its_way) >= AHEAD or not (self._waiting or self._sweep_due):
                 await self._next_change()
-                continue
             await self._means.slots.acquire()
-            if self._broken:  # while it waited, what is on its way was refused
+            if self._broken:  # meanwhile what is on its way was refused
                 self._means.slots.release()
                 return
             try:

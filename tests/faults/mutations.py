@@ -100,8 +100,8 @@ LOST: Final = (
     Mutation(
         "after its writes failed a worker goes on with what waited for its turn",
         LANES,
-        "            if self._broken:  # while",
-        "            if self._broken and self._closed:  # while",
+        "            if self._broken:  # meanwhile",
+        "            if self._broken and self._closed:  # meanwhile",
         "tests/test_lane_endings.py::"
         "test_a_chunk_that_waits_for_a_slot_when_the_one_before_it_is_refused_is_not_worked_on",
     ),
