@@ -135,7 +135,7 @@ PARTS = (
             "self", "tp", "records", "aborted_transactions", "fetch_offset", "key_deserializer",
             "value_deserializer", "check_crcs", "isolation_level",
         ),
-        ("_tp", "_records", "next_fetch_offset", "_check_crcs", "_isolation_level"),
+        ("_tp", "_records", "_records_iterator", "next_fetch_offset", "_check_crcs", "_isolation_level"),
     ),
     Part(
         "aiokafka.consumer.fetcher:FetchResult.getall", ("self", "max_records"), ("_partition_records",)

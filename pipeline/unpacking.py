@@ -37,6 +37,8 @@ class Unpacked:
     def __init__(self, lazy: PartitionRecords) -> None:
         self.next_fetch_offset: int = lazy.next_fetch_offset
         self._lazy = lazy
+        # It holds its generator, which holds it: a circle, and all that was fetched would wait for a search.
+        lazy._records_iterator.close()
 
     def __iter__(self) -> Iterator[Fetched]:
         records, self.next_fetch_offset = unpack(self._lazy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from itertools import pairwise
 from types import SimpleNamespace
@@ -118,3 +120,16 @@ def test_where_only_what_is_committed_is_read_aiokafka_says_what_that_is(
     lazy = result._partition_records
     unpack_at_once({PLACE: result})
     assert result._partition_records is lazy
+
+
+def test_what_was_fetched_is_freed_as_soon_as_it_is_taken(fetched: Callable[[int], Any]) -> None:
+    result = fetched(READ_UNCOMMITTED)
+    raw = weakref.ref(result._partition_records)
+    gc.disable()
+    try:
+        unpack_at_once({PLACE: result})
+        result.getall()
+        del result
+        assert raw() is None
+    finally:
+        gc.enable()
