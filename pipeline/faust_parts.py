@@ -79,6 +79,8 @@ PARTS = (
     Part("faust.app.base:App._stop_consumer", ("self",), ("_stop_fetcher", "_consumer_wait_empty")),
     # The consumer's thread.
     Part(f"{_DRIVER}:AIOKafkaConsumerThread.on_start", ("self",), ("_create_consumer",)),
+    Part(f"{_DRIVER}:AIOKafkaConsumerThread.on_thread_stop", ("self",), ("_consumer", "stop")),
+    Part("aiokafka:AIOKafkaConsumer.stop", ("self",), ("_client", "close")),
     Part(f"{_DRIVER}:AIOKafkaConsumerThread._create_worker_consumer", ("self", "transport")),
     Part(
         f"{_DRIVER}:AIOKafkaConsumerThread._fetch_records",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, cast
@@ -72,6 +73,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         while self._is_starting() and monotonic() < deadline:  # noqa: ASYNC110 - it is set in a thread
             await asyncio.sleep(0.01)
         await super().stop()
+
+    async def on_thread_stop(self) -> None:
+        """Stop the consumer, and close what it leaves open when no broker answers."""
+        with suppress(asyncio.CancelledError):  # of its own fetch, which it cancelled and then waits for
+            await super().on_thread_stop()
+        if self._consumer is not None:
+            await self._consumer._client.close()
 
     def _is_starting(self) -> bool:
         return self._thread is not None and self._thread.is_alive() and not self._started.is_set()

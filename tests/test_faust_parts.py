@@ -74,6 +74,8 @@ SOURCES = {
     "aiokafka.consumer.fetcher:PartitionRecords.__init__": "8ec1c2ae6ea1",
     "aiokafka.consumer.fetcher:Fetcher._get_actions_per_node": "1dab2cf937d1",
     "aiokafka.consumer.fetcher:FetchResult.getall": "3e717e30de50",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_thread_stop": "8dfc004e258b",
+    "aiokafka:AIOKafkaConsumer.stop": "bc5da9c98595",
 }
 """The start of the SHA-256 of the source of each part, in these releases."""
 

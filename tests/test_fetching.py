@@ -89,3 +89,19 @@ def test_an_embedded_broker_which_wakes_no_fetch_is_asked_often(
     edge = Edge(Connection("127.0.0.1:1", embedded=embedded), fetch_wait_ms=set_to)
     reading = reading_of(edge, Lease(10.0), Lanes(Unobserved(), 1.0))
     assert (reading.fetch_wait_ms, reading.idle_wait_ms) == waits
+
+
+def test_a_consumer_that_no_broker_answers_is_stopped_and_leaves_nothing_open() -> None:
+    closed = []
+
+    async def cancelled(_: object) -> None:
+        raise asyncio.CancelledError  # what aiokafka says of the fetches that it cancelled itself
+
+    async def close() -> None:
+        closed.append("connections")
+
+    thread = Thread()
+    thread._consumer = SimpleNamespace(_client=SimpleNamespace(close=close))
+    with patch.object(driver.AIOKafkaConsumerThread, "on_thread_stop", cancelled):
+        asyncio.run(thread.on_thread_stop())
+    assert closed == ["connections"]
