@@ -3,54 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 
 import pytest
 
 from lane_world import Said, World, until
+from pipeline.lanes import Lane
+
+
+async def _rows_of_a_are_refused(world: World, b_is_there: Callable[[], object]) -> Lane:
+    """A lane to which b was given while the rows of a were on their way, which are then refused."""
+    world.hold["rows a"] = asyncio.Event()
+    world.refused = "rows a"
+    lane = world.lane()
+    lane.start()
+    await lane.put(Said(world.log, "a"))
+    await until(lambda: "rows a" in world.log)
+    await lane.put(Said(world.log, "b"))
+    await until(b_is_there)
+    await asyncio.sleep(0.01)
+    world.hold["rows a"].set()
+    await until(lambda: world.failures)
+    await asyncio.sleep(0.01)
+    await lane.close(monotonic())
+    return lane
 
 
 def test_when_rows_are_refused_those_of_the_next_chunk_are_not_written_either() -> None:
-    async def story() -> None:
-        world = World()
-        world.hold["rows a"] = asyncio.Event()
-        world.refused = "rows a"
-        lane = world.lane()
-        lane.start()
-        await lane.put(Said(world.log, "a"))
-        await until(lambda: "rows a" in world.log)
-        await lane.put(Said(world.log, "b"))
-        await until(lambda: "messages b" in world.log)
-        world.hold["rows a"].set()
-        await until(lambda: world.failures)
-        await asyncio.sleep(0.01)
-        assert world.log == ["process a", "messages a", "rows a", "process b", "messages b"]
-        assert [str(error) for error in world.failures] == ["rows a"]
-        assert not lane.is_settled
-        await lane.close(monotonic())
+    world = World()
+    lane = asyncio.run(_rows_of_a_are_refused(world, lambda: "messages b" in world.log))
 
-    asyncio.run(story())
+    assert world.log == ["process a", "messages a", "rows a", "process b", "messages b"]
+    assert [str(error) for error in world.failures] == ["rows a"]
+    assert not lane.is_settled
 
 
 def test_a_chunk_that_waits_for_a_slot_when_the_one_before_it_is_refused_is_not_worked_on() -> None:
-    async def story() -> None:
-        world = World(slots=1)
-        world.hold["rows a"] = asyncio.Event()
-        world.refused = "rows a"
-        lane = world.lane()
-        lane.start()
-        await lane.put(Said(world.log, "a"))
-        await until(lambda: "rows a" in world.log)
-        await lane.put(Said(world.log, "b"))
-        await asyncio.sleep(0.01)
-        world.hold["rows a"].set()
-        await until(lambda: world.failures)
-        await asyncio.sleep(0.01)
-        assert world.log == ["process a", "messages a", "rows a"]
-        assert world.means.slots.locked() is False
-        await lane.close(monotonic())
+    world = World(slots=1)
+    lane = asyncio.run(_rows_of_a_are_refused(world, world.means.slots.locked))
 
-    asyncio.run(story())
+    assert world.log == ["process a", "messages a", "rows a"]
+    assert not lane.is_settled
+    assert not world.means.slots.locked()
 
 
 def test_work_that_outlasts_the_deadline_is_given_up_and_its_stage_not_kept() -> None:

@@ -28,7 +28,7 @@ class Broker(Unobserved):
         self.lease = Lease(60.0)
         self.lease.grant(1)
         slots = asyncio.Semaphore((1, 2, 8)[seed % 3])
-        self.means = Means(self, slots, 8, self, self._failed)  # type: ignore[arg-type]
+        self.means = Means(self, slots, 8, self, self._failed)  # type: ignore[arg-type]  # stands for an outbox
         self._rng = Random(seed)  # noqa: S311 - a schedule, not a secret
         self._memory = NOTHING
 
