@@ -28,9 +28,9 @@ class Reading:
     """How to read, and what must happen before offsets are committed.
 
     *settle* stops the work on chunks: those begun are finished or given up, the others forgotten. *lead_ms*
-    is how much of event time a topic may be handed on ahead of those that have no lead. While records flow a
-    fetch is answered after *fetch_wait_ms*, of a busy worker later (`pipeline.pace`); where none came for a
-    while, with the first or after *idle_wait_ms*.
+    is how much of event time a topic may be handed on ahead of those that have no lead, where much waits.
+    While records flow a fetch is answered after *fetch_wait_ms*, of a busy worker later (`pipeline.pace`);
+    where none came for a while, with the first or after *idle_wait_ms*.
     """
 
     lease: Lease

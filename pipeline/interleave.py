@@ -23,6 +23,9 @@ class Interleaver(Generic[Partition]):
 
     A chunk holds records of one topic-partition, at most *chunk_size*, and reaches at most *skew_ms* of event
     time beyond the next record of any other. A record is anything with a `timestamp` in milliseconds.
+
+    Where more than a chunk waits, a topic-partition goes ahead by *lead_ms* of event time. Else event time
+    alone decides: nothing has long to wait then, and no context is heard before the calls of its time.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Interleaver(Generic[Partition]):
         self._waiting: dict[Partition, _Line] = {}
         self._reached: dict[Partition, int] = {}
         self._latest = _FOREVER
+        self._is_crowded = False
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -75,17 +79,21 @@ class Interleaver(Generic[Partition]):
         """Take the chunk that begins earliest; raises `LookupError` when nothing waits."""
         if not self._waiting:
             raise LookupError("no records wait")
+        self._is_crowded = sum(map(len, self._waiting.values())) > self._chunk_size
         (partition, line), *others = nsmallest(2, self._waiting.items(), key=self._turn_of)
         reach = None
         if others:
-            reach = self._turn_of(others[0]) + self._lead_ms(partition) + self._skew_ms
+            reach = self._turn_of(others[0]) + self._lead_of(partition) + self._skew_ms
         chunk = self._cut(partition, line, reach)
         if not line:
             del self._waiting[partition]
         return partition, chunk
 
     def _turn_of(self, waiting: tuple[Partition, _Line]) -> int:
-        return self._begins_at(waiting) - self._lead_ms(waiting[0])
+        return self._begins_at(waiting) - self._lead_of(waiting[0])
+
+    def _lead_of(self, partition: Partition) -> int:
+        return self._lead_ms(partition) if self._is_crowded else 0
 
     def _begins_at(self, waiting: tuple[Partition, _Line]) -> int:
         partition, line = waiting

@@ -195,7 +195,7 @@ def _app(edge: Edge) -> EdgeApp:
         producer_max_batch_size=MAX_REQUEST_BYTES,
         producer_max_request_size=MAX_REQUEST_BYTES,
         producer_request_timeout=40.0,
-        stream_buffer_maxsize=8,
+        stream_buffer_maxsize=1,
         stream_wait_empty=True,
         # Metrics have their own server; Faust's would show what tables hold.
         web_enabled=False,

@@ -82,22 +82,39 @@ def test_a_quiet_topics_hours_are_cut_to_a_busy_topics_seconds() -> None:
 
 
 def test_what_has_a_lead_goes_first_but_no_further_ahead_than_that() -> None:
-    lined_up: Interleaver[str] = Interleaver(512, 1_000, {"urgent": 60_000, "bulk": 0}.__getitem__)
-    lined_up.add("bulk", [Rec(second * 1_000) for second in range(5)])
+    lined_up: Interleaver[str] = Interleaver(5, 1_000, LEAD)
+    lined_up.add("bulk", [Rec(second * 1_000) for second in range(8)])
     lined_up.add("urgent", [Rec(second * 1_000) for second in (50, 60, 61, 64, 66)])
     assert [(tp, [r.timestamp // 1000 for r in records]) for tp, records in _all(lined_up)] == [
         ("urgent", [50, 60, 61]),
         ("bulk", [0, 1, 2, 3, 4]),
+        ("bulk", [5, 6, 7]),
         ("urgent", [64, 66]),
     ]
+
+
+def test_what_has_a_lead_keeps_to_event_time_while_no_more_than_a_chunk_waits() -> None:
+    lined_up: Interleaver[str] = Interleaver(5, 1_000, LEAD)
+    lined_up.add("bulk", [Rec(0), Rec(1_000), Rec(2_000)])
+    lined_up.add("urgent", [Rec(2_500), Rec(3_000)])
+    assert [(tp, [r.timestamp for r in records]) for tp, records in _all(lined_up)] == [
+        ("bulk", [0, 1_000, 2_000]),
+        ("urgent", [2_500, 3_000]),
+    ]
+    lined_up.add("bulk", [Rec(4_000), Rec(4_001), Rec(4_002), Rec(4_003), Rec(4_004)])
+    lined_up.add("urgent", [Rec(5_000)])
+    assert [tp for tp, _ in _all(lined_up)] == ["urgent", "bulk"]
+
+
+LEAD = {"urgent": 60_000, "bulk": 0}.__getitem__
 
 
 @given(st.lists(st.lists(st.integers(0, 100_000), min_size=1).map(sorted), min_size=3, max_size=6))
 def test_a_lead_moves_a_topic_partition_by_its_length_and_changes_nothing_else(
     found: list[list[int]],
 ) -> None:
-    lead: Interleaver[str] = Interleaver(8, 1_000, lambda tp: 30_000 if tp == "tp0" else 0)
-    moved: Interleaver[str] = Interleaver(8, 1_000)
+    lead: Interleaver[str] = Interleaver(1, 1_000, lambda tp: 30_000 if tp == "tp0" else 0)
+    moved: Interleaver[str] = Interleaver(1, 1_000)
     for tp, records in _lines(*found).items():
         lead.add(tp, records)
         moved.add(tp, [Rec(r.timestamp - 30_000 * (tp == "tp0"), r.name) for r in records])
