@@ -7,6 +7,7 @@ lists them. What a chunk means is not known here.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic, time
@@ -27,11 +28,16 @@ from pipeline.producer import BatchProducer
 from pipeline.stage import Record
 from pipeline.times import AHEAD_MS
 
+logger = logging.getLogger(__name__)
+
 HOLD_SECONDS = 0.5
 """How long records wait for those of a topic-partition that is known to have older ones to come."""
 
 LOOK_SECONDS = 0.005
 """Between two looks whether there is more of what goes first."""
+
+COMMIT_SECONDS = 5.0
+"""How long a worker that stops tries to commit; aiokafka would try until a broker answers."""
 
 FRESH_SECONDS = 5.0
 """A broker's word that there is nothing more to read is believed for this long."""
@@ -248,10 +254,33 @@ class BatchConsumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def wait_empty(self) -> None:
-        """Settle the work on chunks, for a bounded time, and commit what it finished."""
+        """Settle the work on chunks, for a bounded time, and commit what it finished.
+
+        A worker that stops waits no longer than `COMMIT_SECONDS` for brokers, and may write nothing then.
+        """
         await self.reading.settle()
         reach("work-settled")
         self._unacked_messages.clear()
+        if self.app.should_stop:
+            await self._commit_at_last()
+        else:
+            await self._commit_all()
+
+    async def _commit_at_last(self) -> None:
+        committing = asyncio.ensure_future(self._commit_all())
+        try:
+            await asyncio.wait({committing}, timeout=COMMIT_SECONDS)
+            if committing.done():
+                committing.result()
+            else:
+                logger.error("no broker takes the offsets of what was done last; it is read again")
+        finally:
+            committing.cancel()
+            # Rows still on their way would come behind those of the next owner; and where no broker answers
+            # the producer would wait for ever to know whether it may send them.
+            self.reading.lease.end()
+
+    async def _commit_all(self) -> None:
         if self._thread.should_stop:
             return  # it has fallen and answers nothing any more; what it did not commit is read again
         # A commit under way does not know of what was finished last; Faust's own would be content with it.

@@ -36,7 +36,7 @@ class Written(NamedTuple):
 
 FIGURES: Final = {
     "worker_events": Figure(
-        119_300, "events/s", "one worker, everything acknowledged, beside the broker on the same cores", KAFKA
+        129_700, "events/s", "one worker, everything acknowledged, beside the broker on the same cores", KAFKA
     ),
     "event_bytes": Figure(559, "B", "the value of an input record", KAFKA),
     "event_key": Figure(36, "B", "its key, a session id", KAFKA),

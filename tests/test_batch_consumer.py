@@ -247,6 +247,48 @@ def test_a_thread_that_has_fallen_is_not_asked_to_commit_for_it_would_not_answer
     assert done == asked
 
 
+def test_a_worker_that_stops_waits_for_no_broker_and_may_write_nothing_any_more(
+    consumer: BatchConsumer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    consumer.reading.lease.grant(3)
+    consumer.commit_and_end_transactions = never
+    with (
+        patch.object(type(consumer.app), "should_stop", True),
+        patch.object(batch_consumer, "COMMIT_SECONDS", 0.01),
+    ):
+        asyncio.run(consumer.wait_empty())
+
+    assert consumer.reading.lease.generation is None
+    assert caplog.messages == ["no broker takes the offsets of what was done last; it is read again"]
+
+
+def test_a_worker_that_gives_partitions_back_may_still_write_for_those_it_keeps(
+    consumer: BatchConsumer,
+) -> None:
+    async def done() -> None:
+        """Nothing is left to commit."""
+
+    consumer.reading.lease.grant(3)
+    consumer.commit_and_end_transactions = done
+    asyncio.run(consumer.wait_empty())
+    assert consumer.reading.lease.generation == 3
+
+
+def test_what_brokers_say_of_the_last_commit_is_not_lost(consumer: BatchConsumer) -> None:
+    async def refused() -> None:
+        raise ConnectionError("not for you")
+
+    consumer.commit_and_end_transactions = refused
+    with (
+        patch.object(type(consumer.app), "should_stop", True),
+        pytest.raises(ConnectionError, match="not for"),
+    ):
+        asyncio.run(consumer.wait_empty())
+
+
 def test_a_chunk_reaches_the_agent_as_it_is() -> None:
     message = ConsumerMessage("left", 0, 1, 0.0, 0, (), b"key", b"", None)
     message.value = Chunk("left", 0, [Rec(0), Rec(1)])
