@@ -11,21 +11,18 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic, time
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-import faust
 from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, AppT, ConsumerMessage
-from faust.types.core import K, V
-from faust.types.tuples import Message as FaustMessage
+from faust.types import TP, ConsumerMessage
 
+from pipeline.chunk import Chunk
 from pipeline.failpoints import reach
 from pipeline.fence import Fences
 from pipeline.fetching import POLL_SECONDS, BatchConsumerThread, Reading
 from pipeline.interleave import Interleaver
 from pipeline.producer import BatchProducer
-from pipeline.stage import Record
 from pipeline.times import AHEAD_MS
 
 logger = logging.getLogger(__name__)
@@ -41,24 +38,6 @@ COMMIT_SECONDS = 5.0
 
 FRESH_SECONDS = 5.0
 """A broker's word that there is nothing more to read is believed for this long."""
-
-
-class Chunk(NamedTuple):
-    """Records of one topic-partition, offsets ascending; the value of a Faust event."""
-
-    topic: str
-    partition: int
-    records: Sequence[Record]
-
-
-class Chunks(faust.Schema[Any, Any]):
-    """Hands an event's chunk on as it is: decoding is the stage's work."""
-
-    def loads_key(self, app: AppT, message: FaustMessage, **_: Any) -> K:
-        return None
-
-    def loads_value(self, app: AppT, message: FaustMessage, **_: Any) -> V:
-        return cast("V", message.value)
 
 
 class BatchConsumer(driver.Consumer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pipeline.batch_consumer import Chunk
+from pipeline.chunk import Chunk
 from pipeline.stage import ChangelogRow, Message, Outcome, Record
 from pipeline.times import is_time
 

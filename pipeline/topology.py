@@ -29,9 +29,10 @@ from faust.types import EventT, StreamT
 from mode import Service
 from mode.supervisors import CrashingSupervisor
 
-from pipeline.batch_consumer import BatchConsumer, BatchTransport, Chunks
+from pipeline.batch_consumer import BatchConsumer, BatchTransport
 from pipeline.broadcast import Broadcast
 from pipeline.changelog import table_name
+from pipeline.chunk import Chunks
 from pipeline.connection import Connection
 from pipeline.faust_parts import check_faust
 from pipeline.fence import Fences

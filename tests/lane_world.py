@@ -9,8 +9,8 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from pipeline.batch_consumer import Chunk
 from pipeline.changelog import Changelog
+from pipeline.chunk import Chunk
 from pipeline.lanes import Lane, Means
 from pipeline.lease import Lease
 from pipeline.observe import Unobserved, Work

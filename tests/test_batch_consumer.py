@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from counting import counting_kind
 from pipeline import batch_consumer
-from pipeline.batch_consumer import BatchConsumer, Chunk, Chunks
+from pipeline.batch_consumer import BatchConsumer
+from pipeline.chunk import Chunk, Chunks
 from pipeline.connection import Connection
 from pipeline.topology import Edge, build_app
 from schemas.topics import TOPICS
