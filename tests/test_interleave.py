@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.interleave import MOST_WAITING, Interleaver
 
+LEAD = {"urgent": 60_000, "bulk": 0}.__getitem__
+
 
 class Rec(NamedTuple):
     timestamp: int
@@ -104,9 +106,6 @@ def test_what_has_a_lead_keeps_to_event_time_while_no_more_than_a_chunk_waits() 
     lined_up.add("bulk", [Rec(4_000), Rec(4_001), Rec(4_002), Rec(4_003), Rec(4_004)])
     lined_up.add("urgent", [Rec(5_000)])
     assert [tp for tp, _ in _all(lined_up)] == ["urgent", "bulk"]
-
-
-LEAD = {"urgent": 60_000, "bulk": 0}.__getitem__
 
 
 @given(st.lists(st.lists(st.integers(0, 100_000), min_size=1).map(sorted), min_size=3, max_size=6))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from random import Random
 from time import monotonic
+from typing import cast
 
 from aiokafka import TopicPartition
 
@@ -14,6 +15,7 @@ from pipeline.chunk import Chunk
 from pipeline.lanes import Lane, Means
 from pipeline.lease import Lease
 from pipeline.observe import Unobserved
+from pipeline.producer import Outbox
 from pipeline.stage import ChangelogRow, Message, Outcome, Record
 from write_order import CHUNKS, END, NOTHING, SESSIONS, START, Protocol, State, fold, steps
 
@@ -28,7 +30,7 @@ class Broker(Unobserved):
         self.lease = Lease(60.0)
         self.lease.grant(1)
         slots = asyncio.Semaphore((1, 2, 8)[seed % 3])
-        self.means = Means(self, slots, 8, self, self._failed)  # type: ignore[arg-type]  # stands for an outbox
+        self.means = Means(cast("Outbox", self), slots, 8, self, self._failed)
         self._rng = Random(seed)  # noqa: S311 - a schedule, not a secret
         self._memory = NOTHING
 
