@@ -13,15 +13,19 @@ from models.volumes import named_volumes
 from pipeline import escalation, lineage, outputs
 from pipeline.case import Case
 from pipeline.moment import Decision, stable_id
-from pipeline.outbox import Outbox
 from pipeline.overload import ENDED, REVOKED
+from pipeline.readback import SessionOutcome
 from pipeline.rules import BIT
 
 SUMMARY_MS: Final = 1_800_000
 
 
 def acknowledge(
-    table: SessionTable, cases: dict[int, Case], ack: dict[str, Any], out: Outbox, stamp: outputs.Stamp
+    table: SessionTable,
+    cases: dict[int, Case],
+    ack: dict[str, Any],
+    out: SessionOutcome,
+    stamp: outputs.Stamp,
 ) -> str:
     """Take the enforcer's word on a revocation; the reason why it cannot be taken, else nothing.
 
@@ -50,7 +54,7 @@ def acknowledge(
     return ""
 
 
-def summarise(table: SessionTable, was: int, at: int, out: Outbox) -> None:
+def summarise(table: SessionTable, was: int, at: int, out: SessionOutcome) -> None:
     """Live sessions that called tell their principal the most they did, every half hour of their life.
 
     *was* and *at* are the watermarks of this sweep and of the one before, ms; a summary starts anew.
@@ -78,7 +82,7 @@ class Farewell:
     at: int
     stamp: outputs.Stamp
 
-    def say(self, row: int, out: Outbox) -> None:
+    def say(self, row: int, out: SessionOutcome) -> None:
         """Device and principal hear of it, unless they have; its finding is left, its children go on."""
         who, case = Names.unpack(self.table.names[row]).plain(), self.cases.get(row)
         kind, event_id = KINDS[int(self.table.rows["kind"][row])], f"expired:{self.at}"
@@ -93,7 +97,7 @@ class Farewell:
         if case and not case.revocation:
             lineage.adopt(case, who["tenant"], event_id, self.at, out)
 
-    def _leave(self, who: dict[str, str], case: Case, out: Outbox) -> None:
+    def _leave(self, who: dict[str, str], case: Case, out: SessionOutcome) -> None:
         """The finding is closed, but not that of a revocation which nobody confirmed.
 
         That time has passed is no proof that the session ended: the finding stays open, for people to close,
@@ -114,7 +118,7 @@ class Farewell:
         out.count("findings", "update")
 
 
-def _close(who: dict[str, str], case: Case, at: int, stamp: outputs.Stamp, out: Outbox) -> None:
+def _close(who: dict[str, str], case: Case, at: int, stamp: outputs.Stamp, out: SessionOutcome) -> None:
     """The episode of a session that is over is over too."""
     out.send(outputs.finding(who, case, outcome_of(case, at), [], outputs.CLOSE, at, stamp))
     out.count("findings", "close")

@@ -6,9 +6,7 @@ counted of what the detector scores, where it is known what it was trained on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from models.detector import Detector, NoDetector
 from models.roles import Roles
@@ -17,22 +15,16 @@ from pipeline.decision import Judge
 from pipeline.drifting import LiveDrift
 from pipeline.policy import Policy
 
-if TYPE_CHECKING:
-    from models.state import SessionTable
-    from pipeline.look import Looked
-
 
 @dataclass(slots=True)
 class Brain:
     """The judge and the model in force: a detector, and the roles it knows, if any.
 
-    Assigning one is the exchange: a chunk sees one of each. An *onlooker* is shown every chunk after it was
-    judged; it must change nothing.
+    Assigning one is the exchange: a chunk sees one of each.
     """
 
     judge: Judge = field(default_factory=lambda: Judge(Policy()))
     detector: Detector = field(default_factory=NoDetector)
-    onlooker: Callable[[SessionTable, Looked], None] | None = None
     challengers: tuple[Challenger, ...] = ()
     drift: LiveDrift | None = None
     roles: Roles | None = None

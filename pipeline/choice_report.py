@@ -7,12 +7,12 @@ from pathlib import Path
 from statistics import mean, pstdev
 from typing import Final
 
-import models.detectors
+from models import detectors
 from models.detectors.methods import METHODS
 from models.detectors.trained import COHORT, METHOD
 from pipeline.choice import ALARMS, WAYS, Result, Variant, in_half
 
-REPORT: Final = Path(models.detectors.__file__).parents[1] / "DETECTORS.md"
+REPORT: Final = Path(detectors.__file__).parents[1] / "DETECTORS.md"
 TAKEN: Final = Variant(METHOD, COHORT)
 CRITERIA: Final = tuple(f"families_{rate}" for rate in ALARMS)
 _COHORTS: Final = {

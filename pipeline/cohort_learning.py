@@ -28,11 +28,11 @@ def with_cohorts(data: Data, model: str) -> Data:
     if not told.any():
         return data
     # Its usual values were learned elsewhere, so even a tenant that is alone differs from them.
-    cohorts = fit_cohorts(data.roles.usual, _reached(vectors.take(told)), alone=True)
+    cohorts = fit_cohorts(data.roles.usual, _cohort_samples(vectors.take(told)), alone=True)
     return replace(data, roles=replace(data.roles, cohorts=cohorts)) if cohorts.tenants.size else data
 
 
-def _reached(vectors: Vectors) -> Reached:
+def _cohort_samples(vectors: Vectors) -> Reached:
     wanted = [FEATURE_NAMES.index(name) for name in VOLUMES]
     tenants, of = np.unique(vectors.tenant.astype(np.str_), return_inverse=True)
     return Reached(

@@ -14,7 +14,7 @@ import faust
 from faust.types.auth import CredentialsT
 from pydantic import SecretStr
 
-import pipeline.record_batches  # noqa: F401 - every consumer reads by it
+from pipeline import record_batches
 
 
 class ConnectionSettings(Protocol):
@@ -74,7 +74,8 @@ class Connection:
         )
 
     def for_aiokafka(self) -> dict[str, Any]:
-        """Return the arguments every aiokafka client takes."""
+        """Return the arguments every aiokafka client takes, which from now on reads any name of a header."""
+        record_batches.install()
         arguments: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap.split(","),
             "security_protocol": self.security_protocol,
@@ -87,7 +88,8 @@ class Connection:
         return arguments
 
     def for_faust(self) -> dict[str, Any]:
-        """Return the settings of a Faust app that say where its broker is."""
+        """Return the settings of a Faust app that say where its broker is; see :meth:`for_aiokafka`."""
+        record_batches.install()
         urls = [f"kafka://{address}" for address in self.bootstrap.split(",")]
         return {"broker": urls, "broker_credentials": self._credentials()}
 

@@ -1,35 +1,26 @@
-"""What one chunk wants done, gathered while it is judged: messages in order, rows to write, counts."""
+"""The messages, counts and dead letters of one chunk, collected while it is processed."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
-from models import state
-from models.fingerprint import BETWEEN
-from models.state import SessionTable
-from pipeline.case import Case
-from pipeline.rules import ORDER
-from pipeline.stage import ChangelogRow, Message, Outcome, Record
+from pipeline.stage import Message, Record
 from schemas.decode import encode
 from schemas.decoded import Decoded
 from schemas.refusal import dead_letter, sort_of
 from schemas.topics import DEAD_LETTERS
 
-NAME_END = BETWEEN.encode("utf-8", "surrogateescape")
-"""Between the packed names of a row."""
-
 
 class Outbox:
-    """Gathers; :meth:`outcome` hands over. *now_ms* is the chunk's wall clock, *topic* where it came from."""
+    """Gathers what a processor's outcome is made of.
+
+    *now_ms* is the chunk's wall clock, *topic* where it came from.
+    """
 
     def __init__(self, now_ms: int, topic: str = "") -> None:
         self.now_ms = now_ms
         self.messages: list[Message] = []
-        self.dirty: set[int] = set()
-        self.gone: list[ChangelogRow] = []
         self.dead: Counter[str] = Counter()
         self.counts: Counter[tuple[str, ...]] = Counter()
         self.times: list[tuple[str, float]] = []
@@ -69,25 +60,3 @@ class Outbox:
         )
         self.send(Message(DEAD_LETTERS, record.key, encode(letter)))
         self.dead[sort_of(reason)] += 1
-
-    def forget(self, row: int, table: SessionTable, cases: dict[int, Case]) -> None:
-        """A session is over: a tombstone, and its row is free."""
-        names = table.names[row]
-        self.gone.append((row_key(names), None))
-        self.dirty.discard(row)
-        cases.pop(row, None)
-        table.remove(row)
-
-    def outcome(self, table: SessionTable, cases: dict[int, Case]) -> Outcome:
-        """Everything, with the changelog rows of all sessions that were touched."""
-        touched = sorted(self.dirty)
-        names = [table.names[row] for row in touched]
-        sides = [cases[row].encode() if row in cases else b"" for row in touched]
-        packed = state.encode(state.gather(table.rows, np.array(touched, np.int64)), names, sides, ORDER)
-        rows: list[ChangelogRow] = [*self.gone, *packed]
-        return Outcome(self.messages, rows, self.events, dict(self.dead), dict(self.counts), self.times)
-
-
-def row_key(names: bytes) -> bytes:
-    """The changelog key of a session: tenant and session id, as they begin its packed names."""
-    return names[: names.index(NAME_END, names.index(NAME_END) + 1)]

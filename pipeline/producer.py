@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, cast
 
 import aiokafka
-from aiokafka.partitioner import murmur2
 from faust.transport.drivers import aiokafka as driver
 
 from pipeline.failpoints import reach
 from pipeline.fence import Confirm, Fences
+from pipeline.partitioner import partition_of
 from pipeline.stage import Message
 
 MAX_REQUEST_BYTES = 1_000_000
@@ -34,12 +33,6 @@ Row = tuple[bytes | None, bytes | None]
 
 class RecordTooLargeError(Exception):
     """A record is larger than what the brokers take; a stage must never make one."""
-
-
-@lru_cache(maxsize=50_000)
-def partition_of(key: bytes, partitions: int) -> int:
-    """Return the partition of *key*, as Kafka's default partitioner chooses it (murmur2, made positive)."""
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 class BatchProducer(driver.Producer):

@@ -102,4 +102,6 @@ def _bytes(data: bytearray, at: int) -> tuple[bytes | None, int]:
     return (None, at) if size < 0 else (bytes(data[at : at + size]), at + size)
 
 
-fetcher.MemoryRecords = Batches  # every consumer of this process reads by it: there is no other way to say so
+def install() -> None:
+    """Make every aiokafka consumer of this process read so; aiokafka has no setting for it."""
+    fetcher.MemoryRecords = Batches

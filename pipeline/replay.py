@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from aiokafka.partitioner import murmur2
 from pydantic_core import from_json
 
+from pipeline.partitioner import partition_of
 from pipeline.recording import InputRecord
 from pipeline.stage import Message, Outcome, Stage, StageKind
 from schemas.tenancy import TENANT_HEADER
@@ -46,11 +46,6 @@ class Arrived(NamedTuple):
 
     at: int
     headers: Sequence[tuple[str, bytes]] = ()
-
-
-def partition_of(key: bytes | None, partitions: int) -> int:
-    """Kafka's default partition of *key* (0 without one)."""
-    return 0 if key is None else (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 @dataclass(slots=True)

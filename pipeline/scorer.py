@@ -6,7 +6,7 @@ judge's business, what a session remembers the table's; this file is the order i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,12 +28,11 @@ from pipeline.challenger import OwnRoles
 from pipeline.eviction import surplus, used_at
 from pipeline.guard import Guard
 from pipeline.judging import Walk
-from pipeline.look import look
+from pipeline.look import Looked, look
 from pipeline.moment import stable_id
-from pipeline.outbox import Outbox
 from pipeline.outputs import Stamp
 from pipeline.overload import ENDED, REVOKED, is_behind
-from pipeline.readback import read_back
+from pipeline.readback import SessionOutcome, read_back
 from pipeline.reporting import Reporter
 from pipeline.rules import BIT
 from pipeline.shadow import Shadows
@@ -54,6 +53,7 @@ class Options:
 
     *partitions* shares the guard's budget; with *event_clock* a decision bears the time of its event, for
     replay. From *unscored_lag_ms* on the model passes over some (:mod:`pipeline.overload`); 0: never.
+    An *onlooker* is shown every chunk after it was judged; it must change nothing.
     """
 
     partitions: int = 1
@@ -63,6 +63,7 @@ class Options:
     limits: Limits = DEFAULT_LIMITS
     event_clock: bool = False
     unscored_lag_ms: int = 0
+    onlooker: Callable[[SessionTable, Looked], None] | None = None
 
 
 class SessionScorer:
@@ -86,7 +87,7 @@ class SessionScorer:
 
     def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
         """Fold a chunk of *topic*, offsets ascending; see :class:`pipeline.stage.Stage`."""
-        out = Outbox(now_ms, topic)
+        out = SessionOutcome(now_ms, topic)
         self.wall = now_ms
         self.behind = is_behind(records[-1].timestamp, now_ms, self.options.unscored_lag_ms)
         decoded = self._decode(topic, records, now_ms)
@@ -104,7 +105,7 @@ class SessionScorer:
             self._advance(topic, decoded.events, offsets, out)
         return out.outcome(self.table, self.cases)
 
-    def _verdict(self, event: dict[str, Any], record: Record, out: Outbox) -> None:
+    def _verdict(self, event: dict[str, Any], record: Record, out: SessionOutcome) -> None:
         """A verdict about a session that lives here; another goes back with the reason."""
         if self.table.find(event["tenant"], event["session_id"]) < 0:
             out.reject(record, "session_id: no such session lives here any more")
@@ -121,7 +122,7 @@ class SessionScorer:
         return decode_chunk(topic, values, keys, now_ms=now_ms, limits=limits, tenants=tenants)
 
     def _advance(
-        self, topic: str, events: Sequence[dict[str, Any]], offsets: NDArray[np.int64], out: Outbox
+        self, topic: str, events: Sequence[dict[str, Any]], offsets: NDArray[np.int64], out: SessionOutcome
     ) -> None:
         """Fold *events*, and sweep wherever in the chunk the watermark passes another slot."""
         batch = self._batch(topic, events)
@@ -152,7 +153,7 @@ class SessionScorer:
         }
         return make[topic](events)
 
-    def _fold(self, batch: Batch, source: int, offsets: NDArray[np.int64], out: Outbox) -> None:
+    def _fold(self, batch: Batch, source: int, offsets: NDArray[np.int64], out: SessionOutcome) -> None:
         rows = locate(self.table, batch)
         fresh, seg = unseen(self.table, batch, rows, source, offsets)
         if fresh.size < len(batch):
@@ -165,7 +166,7 @@ class SessionScorer:
         out.count_events("late_events", int((batch.at < self.reached - self.options.lateness_ms).sum()))
         self._judge(seg, batch, out)
 
-    def _judge(self, seg: Segments, batch: Batch, out: Outbox) -> None:
+    def _judge(self, seg: Segments, batch: Batch, out: SessionOutcome) -> None:
         folded = fold(self.table, seg, batch, self.brain.roles)
         looked = look(folded, self.brain, behind=self.behind)
         out.count_events("unscored_events", len(batch) - int(looked.scored.sum()))
@@ -180,8 +181,8 @@ class SessionScorer:
         reporter = Reporter(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
         walk.run(reporter.handle, reporter.introduce, shadows.compare if shadows else None)
         reporter.vectors()
-        if self.brain.onlooker is not None:
-            self.brain.onlooker(self.table, walk.looked)
+        if self.options.onlooker is not None:
+            self.options.onlooker(self.table, walk.looked)
         if shadows:
             reporter.opinions(shadows)
         tell_networks(folded, out)
@@ -191,14 +192,14 @@ class SessionScorer:
     def _is_silent(self, tenant: str) -> bool:
         return self.silent is None or tenant in self.silent
 
-    def _stamp(self, at: int, out: Outbox) -> Stamp:
+    def _stamp(self, at: int, out: SessionOutcome) -> Stamp:
         now_ms = at if self.options.event_clock else out.now_ms
         judge = self.brain.judge
         return Stamp(now_ms, self.brain.detector.id, judge.policy_id, judge.policy.mode)
 
     def sweep(self, now_ms: int) -> Outcome:
         """Let the wall clock move an idle partition's watermark by the time since its last chunk."""
-        out = Outbox(now_ms)
+        out = SessionOutcome(now_ms)
         if self.slot is not None and self.wall:
             self.reached += max(0, now_ms - self.wall)
             self.wall = now_ms
@@ -207,7 +208,7 @@ class SessionScorer:
                 self._sweep_to(slot, out)
         return out.outcome(self.table, self.cases)
 
-    def _sweep_to(self, slot: int, out: Outbox) -> None:
+    def _sweep_to(self, slot: int, out: SessionOutcome) -> None:
         """At the watermark of *slot*: forget what is over, sum up, look at what time may have changed."""
         was, at = (self.slot or 0) * self.options.sweep_ms, slot * self.options.sweep_ms
         self.slot = slot
@@ -240,7 +241,7 @@ class SessionScorer:
         due: NDArray[np.bool_] = (rows["started_at"] != 0) & (rows["flags"] & ENDED == 0) & (waking | fresh)
         return due & (rows["seen_at"] <= at)
 
-    def _expire(self, at: int, out: Outbox) -> NDArray[np.int64]:
+    def _expire(self, at: int, out: SessionOutcome) -> NDArray[np.int64]:
         """Forget sessions past their time; return the rows that are due to be looked at."""
         over = self._over(at)
         live = (self.table.rows["started_at"][: self.table.used] != 0) & ~over

@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.partitioner import partition_of
 from pipeline.recording import INPUT_TOPICS
-from pipeline.replay import partition_of
 from pipeline.scenarios import Scenario, load
 from pipeline.simulate import MONDAY_MS, simulate
 from schemas.topics import API_CALLS, DEVICE_TELEMETRY

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.producer import partition_of
+from pipeline.partitioner import partition_of
 
 WHOLE: Final = 2**31
 """Partitions enough for the hash itself: modulo the partition count it is the partition."""

@@ -17,7 +17,8 @@ from pipeline.broker import EmbeddedBroker
 from pipeline.changelog import ROWS_AT_ONCE, Changelog, ChangelogReader, changelog_topic
 from pipeline.connection import Connection
 from pipeline.lease import Lease, PartitionLost
-from pipeline.producer import MAX_REQUEST_BYTES, Outbox, RecordTooLargeError, partition_of
+from pipeline.partitioner import partition_of
+from pipeline.producer import MAX_REQUEST_BYTES, Outbox, RecordTooLargeError
 from pipeline.stage import ChangelogRow, Message
 
 

@@ -20,7 +20,7 @@ from pipeline.cli import main
 from pipeline.commands import demo as command
 from pipeline.connection import Connection
 from pipeline.demo import DemoError, Report, Script, perform, quantile
-from pipeline.replay import partition_of
+from pipeline.partitioner import partition_of
 from pipeline.scenarios import Expectation, Scenario, find_directory
 from pipeline.stage import Outcome, Record, StageKind
 from pipeline.topology import Edge

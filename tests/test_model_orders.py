@@ -16,8 +16,8 @@ from pipeline.cli import main
 from pipeline.client import matching
 from pipeline.commands import model
 from pipeline.connection import Connection
+from pipeline.partitioner import partition_of
 from pipeline.reload import succession
-from pipeline.replay import partition_of
 from schemas.topics import MODEL_CONTROL
 
 PLACE = partition_of(b"default", 4)

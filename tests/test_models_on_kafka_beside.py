@@ -137,12 +137,12 @@ def _reference(events: list[Timed]) -> bytes:
             values.append(looked.folded.values.T)
             scores.append(looked.score)
 
-    brain = Brain(detector=load(DEFAULT), roles=load_roles(DEFAULT), onlooker=look)
+    brain = Brain(detector=load(DEFAULT), roles=load_roles(DEFAULT))
     records = [
         InputRecord(topic, line, encode(event), event["occurred_at"])
         for line, (topic, event) in enumerate(events, 1)
     ]
-    for _ in Replay(stage_kinds(brain, Options()), 1).run(records):
+    for _ in Replay(stage_kinds(brain, Options(onlooker=look)), 1).run(records):
         pass
     return pack(Reference.of(FEATURE_NAMES, np.concatenate(values), np.concatenate(scores)).arrays)
 

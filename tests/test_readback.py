@@ -16,8 +16,7 @@ from models.fingerprint import fingerprint
 from models.readback import decode_all, keys_of
 from models.state import ROW, Names, SessionTable, UnreadableRow, decode, encode
 from pipeline.case import Case
-from pipeline.outbox import row_key
-from pipeline.readback import read_back
+from pipeline.readback import read_back, row_key
 from pipeline.rules import ORDER
 from pipeline.stage import ChangelogRow
 from test_state import NAMES, ROWS, SPOILT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.connection import Connection
 from pipeline.record_batches import Batches
 
 AT = 1_772_409_600_000
@@ -105,5 +105,5 @@ def test_what_is_no_record_is_refused_after_those_before_it() -> None:
 
 
 def test_every_consumer_reads_so() -> None:
-    import_module("pipeline.connection")
+    Connection("127.0.0.1:9092").for_aiokafka()
     assert fetcher.MemoryRecords is Batches

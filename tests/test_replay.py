@@ -10,8 +10,9 @@ import pytest
 
 from pipeline.brain import Brain
 from pipeline.kinds import stage_kinds
+from pipeline.partitioner import partition_of
 from pipeline.recording import InputRecord
-from pipeline.replay import CHUNK, Replay, key_in, partition_of, record_key
+from pipeline.replay import CHUNK, Replay, key_in, record_key
 from pipeline.scorer import Options
 from pipeline.stage import Message
 from playing import Event, Player, found, of, read, recorded, replayed

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from busy_desk import OBSERVING, desk
 from models.state import Names
 from pipeline.moment import stable_id
-from pipeline.outbox import row_key
+from pipeline.readback import row_key
 from playing import Desk, Event, Said, by_key, chunks, read, record, topic_of
 from samples import auth, call
 from schemas import topics

@@ -6,7 +6,7 @@ import pytest
 
 from busy_desk import OBSERVING, desk, fallen, others
 from models.state import Names
-from pipeline.outbox import row_key
+from pipeline.readback import row_key
 from playing import Desk, Event
 from samples import ack, auth, call, context, feedback
 from schemas import topics

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from busy_desk import desk, fallen, others
 from models.state import Names, decode
-from pipeline.outbox import row_key
+from pipeline.readback import row_key
 from pipeline.rules import RULES
 from playing import Desk, Event, Rec, chunks, read, record, topic_of
 from samples import T0, auth, call, context

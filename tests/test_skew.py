@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from pipeline.producer import partition_of
+from pipeline.partitioner import partition_of
 from pipeline.skew import Skew, Spread, spread
 
 

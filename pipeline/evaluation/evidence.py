@@ -36,7 +36,7 @@ class Sessions(NamedTuple):
 
 @dataclass(slots=True)
 class Evidence:
-    """Collects while a recording is played; give :meth:`look` to the brain as its ``onlooker``.
+    """Collects while a recording is played; give :meth:`look` to the session processor as its ``onlooker``.
 
     Of an attacked session what counts is what was seen after the attack began; what came before is evidence
     of an honest session.

@@ -104,7 +104,7 @@ def revoke(*, name: str) -> None:
     this name that is not revoked already.
     """
     with opened() as store:
-        if not revoking.revoke(store, load_transmitter(), name, now()):
+        if not revoking.revoke_receiver(store, load_transmitter(), name, now()):
             raise NothingToDoError(f"{name}: there is no receiver of this name that is not revoked")
     click.echo(f"{name} is revoked")
 

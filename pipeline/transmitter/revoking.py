@@ -10,7 +10,7 @@ from pipeline.transmitter.tokens.announcing import Announcer
 from pipeline.transmitter.vocabulary import PUSH
 
 
-def revoke(store: Store, settings: TransmitterSettings, receiver_id: str, now_ms: int) -> bool:
+def revoke_receiver(store: Store, settings: TransmitterSettings, receiver_id: str, now_ms: int) -> bool:
     """Take everything back from a receiver; false if there is none, or it is revoked already.
 
     The word that its streams are disabled (SSF 1.0 §8.1.5) is pushed by a transmitter that runs on this

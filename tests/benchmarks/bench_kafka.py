@@ -30,7 +30,7 @@ from drawing import histograms
 from load import AGENT, call
 from machine import machine
 
-from pipeline.producer import partition_of
+from pipeline.partitioner import partition_of
 
 BROKER = os.environ.get("SESSION_RISK_BROKER", "127.0.0.1:9092")
 PARTITIONS = 8

@@ -29,7 +29,8 @@ from pipeline.brain import Brain
 from pipeline.changelog import ChangelogReader, changelog_topic
 from pipeline.connection import Connection
 from pipeline.garbage import search_seldom
-from pipeline.producer import MAX_REQUEST_BYTES, Outbox, partition_of
+from pipeline.partitioner import partition_of
+from pipeline.producer import MAX_REQUEST_BYTES, Outbox
 from pipeline.scorer import Options, SessionScorer
 
 SESSIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000

@@ -28,7 +28,7 @@ from bench_kafka import BROKER, PARTITIONS, Probe, add, metric, series, worker
 from load import AGENT, OPERATIONS
 from machine import machine
 
-from pipeline.producer import partition_of
+from pipeline.partitioner import partition_of
 
 MINUTES = float(os.environ.get("MINUTES") or 30)
 RATE = int(os.environ.get("RATE") or 10_000)

@@ -215,8 +215,8 @@ POISONED: Final = (
     Mutation(
         "a header whose name is no text ends whoever reads its record",
         "pipeline/record_batches.py",
-        "fetcher.MemoryRecords = Batches  #",
-        "#",
+        "    fetcher.MemoryRecords = Batches\n",
+        "",
         ODD,
     ),
     Mutation(

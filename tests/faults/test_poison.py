@@ -27,7 +27,7 @@ from known import PARTITIONS
 from outcome import Place, Wrong
 from pipeline.client import begin_at_end
 from pipeline.connection import Connection
-from pipeline.producer import partition_of
+from pipeline.partitioner import partition_of
 from pipeline.rules import RULE_IDS
 from pipeline.times import AHEAD_MS
 from pipeline.topic_admin import create_topics, needed_topics

@@ -21,7 +21,6 @@ from pipeline.transmitter.api import (
     problems,
     status,
     subjects,
-    verification,
 )
 from pipeline.transmitter.api.auditing import Audited
 from pipeline.transmitter.api.bearer import Gate
@@ -82,6 +81,13 @@ def _route(app: FastAPI, at: Addresses, *, built_in: bool) -> None:
     tell = app.get(at.well_known, operation_id="read_configuration", tags=["discovery"], responses=refusals())
     tell(discovery.configuration)
     app.get(f"{at.well_known}/", include_in_schema=False)(discovery.configuration)
-    parts = [discovery, management, status, verification, subjects, polling, acks]
-    for part in [*parts, oauth] if built_in else parts:
-        app.include_router(part.router, prefix=at.stem)
+    routers = [
+        discovery.router,
+        management.router,
+        status.streams_router,
+        subjects.subjects_router,
+        polling.router,
+        acks.router,
+    ]
+    for router in [*routers, oauth.router] if built_in else routers:
+        app.include_router(router, prefix=at.stem)

@@ -14,7 +14,7 @@ from pipeline.transmitter.api.paths import STATUS
 from pipeline.transmitter.store import streams
 from pipeline.transmitter.vocabulary import Status
 
-router = APIRouter(tags=["streams"])
+streams_router = APIRouter(tags=["streams"])
 
 
 class StatusRequest(Request):
@@ -33,7 +33,7 @@ class StreamStatus(Answer):
     reason: str | None = None
 
 
-@router.get(
+@streams_router.get(
     STATUS,
     operation_id="read_status",
     responses=refusals(400, 401, 403, 404),
@@ -46,7 +46,7 @@ def read(stream_id: Annotated[StreamId, Query(description="Which stream.")], des
     return StreamStatus(stream_id=stream.stream_id, status=stream.status, reason=stream.status_reason)
 
 
-@router.post(
+@streams_router.post(
     STATUS,
     operation_id="update_status",
     responses=refusals(400, 401, 403, 404),

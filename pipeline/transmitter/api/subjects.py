@@ -20,7 +20,7 @@ from pipeline.transmitter.identifiers import fault, schema
 from pipeline.transmitter.store import streams
 from pipeline.transmitter.store.tables import stream_subjects
 
-router = APIRouter(tags=["subjects"])
+subjects_router = APIRouter(tags=["subjects"])
 
 MOST: Final = 100_000
 """Subjects that a stream may lack."""
@@ -59,7 +59,7 @@ class AddSubject(RemoveSubject):
     verified: bool | None = Field(None, description="Whether the receiver has verified it. Not used here.")
 
 
-@router.post(
+@subjects_router.post(
     ADD_SUBJECT, operation_id="add_subject", response_class=Response, responses=refusals(400, 401, 403, 404)
 )
 def add(body: AddSubject, desk: Manager) -> Response:
@@ -70,7 +70,7 @@ def add(body: AddSubject, desk: Manager) -> Response:
     return Response(status_code=200)
 
 
-@router.post(
+@subjects_router.post(
     REMOVE_SUBJECT, status_code=204, operation_id="remove_subject", responses=refusals(400, 401, 403, 404)
 )
 def remove(body: RemoveSubject, desk: Manager) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import Field
 
 from pipeline.transmitter.api.bearer import Manager
@@ -12,11 +12,10 @@ from pipeline.transmitter.api.document import refusals
 from pipeline.transmitter.api.forms import STORABLE, Request, StreamId
 from pipeline.transmitter.api.paths import VERIFY
 from pipeline.transmitter.api.problems import Problem, too_soon
+from pipeline.transmitter.api.status import streams_router
 from pipeline.transmitter.records import Stream
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.tokens import control
-
-router = APIRouter(tags=["streams"])
 
 
 class VerificationRequest(Request):
@@ -28,7 +27,9 @@ class VerificationRequest(Request):
     )
 
 
-@router.post(VERIFY, status_code=204, operation_id="verify_stream", responses=refusals(400, 401, 403, 404))
+@streams_router.post(
+    VERIFY, status_code=204, operation_id="verify_stream", responses=refusals(400, 401, 403, 404)
+)
 def verify(body: VerificationRequest, desk: Manager) -> Response:
     """Send a verification token to the stream (§8.1.4.2). It is queued when the answer comes."""
     now_ms, signer = desk.now(), desk.services.signer
