@@ -26,7 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
-	$(BIN)/python -m pipeline.warming
+	$(BIN)/python -m pipeline.worker.warmup
 	@touch $@
 
 demo: $(INSTALLED) ## Watch an attack being noticed and the session revoked, without Kafka
@@ -52,16 +52,16 @@ test-faults: $(INSTALLED) ## Break things around workers on Kafka, at moments dr
 	SEEDS="$(or $(SEEDS),1)" deploy/kafka/with.sh $(TEST_PORT) $(BIN)/pytest -m faults
 
 bench: $(INSTALLED) ## Measure how fast it is on this machine, Kafka's part too (Java and Maven; some minutes)
-	$(BIN)/python tests/benchmarks/bench_core.py
-	$(BIN)/python tests/benchmarks/bench_memory.py
-	$(BIN)/python tests/benchmarks/bench_sizes.py
-	$(BIN)/python tests/benchmarks/bench_live.py tests/benchmarks/pictures/live.svg
-	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_kafka.py tests/benchmarks/pictures/latency.svg
-	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_overload.py
-	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_two_workers.py
-	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_recovery.py
-	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_transmitter.py
-	$(BIN)/python tests/benchmarks/bench_excluding.py
+	$(BIN)/python -m tests.benchmarks.bench_core
+	$(BIN)/python -m tests.benchmarks.bench_memory
+	$(BIN)/python -m tests.benchmarks.bench_sizes
+	$(BIN)/python -m tests.benchmarks.bench_live tests/benchmarks/pictures/live.svg
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python -m tests.benchmarks.bench_kafka tests/benchmarks/pictures/latency.svg
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python -m tests.benchmarks.bench_overload
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python -m tests.benchmarks.bench_two_workers
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python -m tests.benchmarks.bench_recovery
+	deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python -m tests.benchmarks.bench_transmitter
+	$(BIN)/python -m tests.benchmarks.bench_excluding
 
 # Quix Streams has an environment of its own: its dependencies are not those of the project.
 .venv-race/.installed: tests/benchmarks/race/requirements.txt
@@ -70,10 +70,10 @@ bench: $(INSTALLED) ## Measure how fast it is on this machine, Kafka's part too 
 	@touch $@
 
 bench-kafka: $(INSTALLED) .venv-race/.installed ## Race against Faust, Quix Streams and Kafka Streams (some minutes)
-	RACE_QUIX_PYTHON=.venv-race/bin/python deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_race.py
+	RACE_QUIX_PYTHON=.venv-race/bin/python deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python -m tests.benchmarks.bench_race
 
 bench-soak: $(INSTALLED) ## Run a worker for MINUTES=30 at half of what it can do; memory, latency and files must stay
-	MINUTES="$(or $(MINUTES),30)" deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python tests/benchmarks/bench_soak.py
+	MINUTES="$(or $(MINUTES),30)" deploy/kafka/with.sh $(TEST_PORT) $(BIN)/python -m tests.benchmarks.bench_soak
 
 audit: $(INSTALLED) ## Ask an advisory source about every pinned dependency (needs one; ADVISORIES=osv: another one)
 	deploy/audit.sh $(BIN)/python
@@ -92,16 +92,16 @@ schemas: $(INSTALLED) ## Write schemas/json/ anew from the models
 	$(BIN)/python -m schemas.export
 
 docs: $(INSTALLED) ## Write the generated parts of README.md, the runbook, DETECTIONS.md and CAPACITY.md anew
-	$(BIN)/python -m pipeline.documents
+	$(BIN)/python -m pipeline.offline.docs.generate
 
 train: $(INSTALLED) ## Train the default model anew
 	$(BIN)/session-risk train
 
 fit: $(INSTALLED) ## Learn the weights of the evidence anew, in simulated worlds (some minutes)
-	$(BIN)/python -m pipeline.evaluation --fit
+	$(BIN)/python -m pipeline.offline.evaluation --fit
 
 evaluate: $(INSTALLED) ## Measure detection on worlds held out and on real recordings; writes models/EVALUATION.md
-	$(BIN)/python -m pipeline.evaluation $(if $(LOGS),--logs $(LOGS))
+	$(BIN)/python -m pipeline.offline.evaluation $(if $(LOGS),--logs $(LOGS))
 
 clean: ## Remove .venv and everything else that can be made again
 	rm -rf $(VENV) .venv-race tests/jose/node_modules tests/benchmarks/race/kafka_streams/target build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .session-risk

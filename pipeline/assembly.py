@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from models.artefact import SHIPPED
-from models.detector import Detector
-from pipeline.pseudonyms import keyed, read_keys
-from pipeline.reload import Configured, Models
-from pipeline.scorer import Options
-from pipeline.settings import Settings, limits_of
-from pipeline.stage import StageKind
+from models.artefacts import SHIPPED
+from models.detectors.base import Detector
+from models.events.columns import Columns
+from pipeline.contexts import network
+from pipeline.contexts.device import processor as device_processor
+from pipeline.contexts.principal import processor as principal_processor
+from pipeline.control.active import Brain
+from pipeline.control.reloader import Configured, Models
+from pipeline.processing.processor import StageKind
+from pipeline.processing.pseudonyms import keyed, read_keys
+from pipeline.sessions import processor as sessions_processor
+from pipeline.sessions.processor import Options
+from pipeline.settings.loading import Settings, limits_of
 
 
 def configured(settings: Settings) -> Configured:
@@ -59,4 +65,25 @@ def options(
         event_clock=event_clock,
         unscored_lag_ms=0 if event_clock else round(settings.unscored_lag_s * 1000),
         limits=limits_of(settings, from_topics=from_topics),
+    )
+
+
+def stage_kinds(brain: Brain, options: sessions_processor.Options) -> tuple[StageKind, ...]:
+    """Every kind of stage; all session stages share *brain* and their memory of strings."""
+    columns = Columns()
+    return (
+        StageKind(
+            "session",
+            sessions_processor.SOURCE_TOPICS,
+            lambda _: sessions_processor.SessionScorer(brain, columns, options),
+        ),
+        StageKind(
+            "device", device_processor.SOURCES, lambda _: device_processor.device_context(options.limits)
+        ),
+        StageKind(
+            "principal",
+            principal_processor.SOURCES,
+            lambda _: principal_processor.principal_context(options.limits),
+        ),
+        StageKind("network", network.SOURCES, lambda _: network.network_context(options.limits)),
     )

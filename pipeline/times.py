@@ -6,10 +6,6 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from schemas.members import YEAR_2000_MS
-
-AHEAD_MS: Final = 300_000
-"""How far a record's time may be ahead of our clock: whoever made it may keep time a little otherwise."""
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 
@@ -35,12 +31,3 @@ def moment_ms(text: str, now_ms: int, *, ahead: bool) -> int:
     if ms < 0:
         raise ValueError(f"{text!r} is before 1970")
     return ms
-
-
-def is_time(timestamp: int, now_ms: int) -> bool:
-    """Whether a record's *timestamp* is a time at which it may have been made, from the year 2000 on.
-
-    A producer may give any: written on, one of the future would be refused by brokers, one of long ago would
-    have what follows from it deleted at once.
-    """
-    return YEAR_2000_MS <= timestamp <= now_ms + AHEAD_MS

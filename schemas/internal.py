@@ -24,7 +24,7 @@ from schemas.members import (
 
 Volume = Annotated[float, Field(ge=0)]
 Volumes = Annotated[dict[Name, Volume], Field(max_length=32)]
-"""Most of each volume of `models/volumes.py`, by its name, in its own unit."""
+"""Most of each volume of `models/features/volumes.py`, by its name, in its own unit."""
 
 
 Use = Annotated[str, Field(pattern=r"^(scope|operation|tool|unheard):", max_length=300)]
@@ -44,7 +44,7 @@ class SessionContext(Posture, Envelope):
     `root_session_id` fell.
     network: `network_principals`, the others that its signals rest on. feedback: `muted`, the detections
     that somebody called false positives of it, each with the time until which it keeps quiet. `signals`
-    (`models/signals.py`) are those of the source that hold now; absent, they are as they were. `details`
+    (`models/events/context_signals.py`) are those of the source that hold now; absent, they are as they were. `details`
     says of a signal in words what was seen or, where the signal does not hold, what excuses it.
     """
 
@@ -127,7 +127,7 @@ class PrincipalActivity(Home, Client, Envelope):
 
 
 class NetworkActivity(Envelope):
-    """What an attempt to authenticate reveals about the network it came from (`models/networks.py`)."""
+    """What an attempt to authenticate reveals about the network it came from (`models/events/networks.py`)."""
 
     type: Literal["network.activity"]
     network: Id

@@ -1,6 +1,6 @@
 """Which members name a person, or what tells one apart, and on which topics they may leave as pseudonyms.
 
-Everything here is a table; what a pseudonym is, `pipeline.pseudonyms` knows.
+Everything here is a table; what a pseudonym is, `pipeline.processing.pseudonyms` knows.
 """
 
 from typing import Final, Literal

@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled import compiled
-from models.detector import BANDS
+from models.detectors.base import BANDS
+from models.jit import compiled
 
 Floats = NDArray[np.float64]
 
@@ -67,7 +67,7 @@ HIGHEST: Final = float(np.nextafter(1.0, 0.0))
 
 
 def bands_of(scores: Floats) -> NDArray[np.uint8]:
-    """How many of :data:`models.detector.BANDS` each score is above, ``(n,)``."""
+    """How many of :data:`models.detectors.base.BANDS` each score is above, ``(n,)``."""
     return np.searchsorted(BANDS, scores, side="left").astype(np.uint8)
 
 

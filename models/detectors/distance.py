@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.covariance import MinCovDet
 from sklearn.decomposition import PCA
 
-from models.compiled import compiled
+from models.jit import compiled
 
 FARTHEST: Final = 1e3
 """Spreads from the middle, beyond which further is not odder: squares stay finite."""

@@ -8,8 +8,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detector import Moved
-from models.features import FEATURE_NAMES, as_seen_by_models
+from models.detectors.base import Moved
+from models.features.table import FEATURE_NAMES, as_seen_by_models
 
 Floats = NDArray[np.float64]
 Way = Literal["removed", "put_in", "both"]

@@ -11,14 +11,14 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import KINDS
-from models.detector import BANDS, Moved
 from models.detectors import explanation
+from models.detectors.base import BANDS, Moved
 from models.detectors.calibration import QUANTILES, bands_of, calibrated, knots_of
 from models.detectors.explanation import NORMS
 from models.detectors.labelled import Labels, SecondStage, fit_second
 from models.detectors.methods import METHODS, Arrays, Scorer, fitted
-from models.features import FEATURE_NAMES, as_seen_by_models
+from models.events.columns import KINDS
+from models.features.table import FEATURE_NAMES, as_seen_by_models
 
 Floats = NDArray[np.float64]
 Seen = NDArray[np.float32]
@@ -145,7 +145,7 @@ def fit(
 
     Args:
         values: feature vectors in own units, ``(n, f)`` in the order of ``FEATURES``.
-        kinds: of their principals, ``(n,)`` places in :data:`models.columns.KINDS`.
+        kinds: of their principals, ``(n,)`` places in :data:`models.events.columns.KINDS`.
         name: what to call the model.
         seed: the same data and seed give the same bytes.
         method: a name of :data:`models.detectors.methods.METHODS`.

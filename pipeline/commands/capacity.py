@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from pipeline.capacity import Demand, Plan, plan
-from pipeline.capacity_page import amounts
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.skew import Skew
+from pipeline.offline.capacity.plan import Demand, Plan, plan
+from pipeline.offline.capacity.skew import Skew
+from pipeline.offline.docs.capacity_page import amounts
 
 SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 

@@ -7,24 +7,21 @@ from typing import Any
 
 import click
 
-from models.artefact import load as load_model
-from models.artefact import load_roles
-from models.detector import Detector
-from models.roles import Roles
-from pipeline import parquet
-from pipeline.assembly import options
-from pipeline.brain import Brain
-from pipeline.challenger import tag_of
+from models.artefacts import load as load_model
+from models.artefacts import load_roles
+from models.detectors.base import Detector
+from models.roles.roles import Roles
+from pipeline.assembly import options, stage_kinds
 from pipeline.commands.replay import FOLDER, records_of, truth_of
-from pipeline.comparison import Bands, Fates, of_fates
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.datasets import parts_in
-from pipeline.kinds import stage_kinds
-from pipeline.labels import Truths
-from pipeline.policy import Policy, read_policy
-from pipeline.replay import Replay
-from pipeline.settings import Settings, load
-from pipeline.sources import PARTITIONS, is_replayed
+from pipeline.control.active import Brain, tag_of
+from pipeline.decisions.policy import Policy, read_policy
+from pipeline.offline.replay.labels import Truths
+from pipeline.offline.replay.runner import Replay
+from pipeline.offline.training import parquet
+from pipeline.offline.training.comparison import Bands, Fates, of_fates
+from pipeline.offline.training.datasets import PARTITIONS, is_replayed, parts_in
+from pipeline.settings.loading import Settings, load
 
 SHOWN = 20
 OTHER_ROLES = (

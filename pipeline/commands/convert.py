@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from pipeline.console import as_json, grid, print_json, screen, working
-from pipeline.convert import convert, save
+from pipeline.offline.replay.recording import write_conversion
+from pipeline.sources.cloudtrail import convert
 
 
 @click.group("convert", short_help="Turn other people's logs into a recording.")
@@ -26,7 +27,7 @@ def cloudtrail(*, files: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """
     with working("converting"):
         conversion = convert(files)
-        save(conversion, out)
+        write_conversion(conversion, out)
     counts = conversion.counts
     if as_json:
         told = {"read": counts.read, "converted": dict(counts.converted), "skipped": dict(counts.skipped)}

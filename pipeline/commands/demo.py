@@ -15,21 +15,20 @@ from typing import Any, Final
 
 import click
 
-from pipeline import demo_tokens, script
-from pipeline.assembly import configured, leaving, options
-from pipeline.broker import PARTITIONS, EmbeddedBroker
-from pipeline.changelog import changelog_topic
-from pipeline.client import remove
+from pipeline.assembly import configured, leaving, options, stage_kinds
 from pipeline.commands.worker import edge_of
-from pipeline.connection import Connection
 from pipeline.console import Board, as_json, grid, print_json, screen
-from pipeline.demo import Report, Script, perform, quantile
-from pipeline.kinds import stage_kinds
-from pipeline.reload import InForce
-from pipeline.scenarios import Expectation, Scenario, find_directory
-from pipeline.settings import Settings, load
-from pipeline.stage import StageKind
-from pipeline.topic_admin import check_topics, create_topics, needed_topics
+from pipeline.control.reloader import InForce
+from pipeline.kafka.changelog import changelog_topic
+from pipeline.kafka.client import remove
+from pipeline.kafka.connection import Connection
+from pipeline.kafka.embedded import PARTITIONS, EmbeddedBroker
+from pipeline.kafka.topics import check_topics, create_topics, needed_topics
+from pipeline.offline.scenarios import demo_tokens, playback
+from pipeline.offline.scenarios.demo import Report, Script, perform, quantile
+from pipeline.offline.scenarios.scenario import Expectation, Scenario, find_directory
+from pipeline.processing.processor import StageKind
+from pipeline.settings.loading import Settings, load
 
 SECONDS: Final = 30.0
 """How long the stories take; their own time is compressed into it."""
@@ -92,13 +91,13 @@ def _title(connection: Connection) -> str:
 
 def _script(partitions: int, suffix: str) -> Script:
     end = int(time() * 1000) + AHEAD_MS
-    stories = script.stories(find_directory(), end, suffix)
+    stories = playback.stories(find_directory(), end, suffix)
     begin = min(event["occurred_at"] for story in stories for _, event in story.events)
-    honest = script.honest(PRINCIPALS, end - begin + BEFORE_MS, end, suffix=suffix)
+    honest = playback.honest(PRINCIPALS, end - begin + BEFORE_MS, end, suffix=suffix)
     before = [timed for timed in honest if timed[1]["occurred_at"] < begin]
     told = [timed for story in stories for timed in story.events]
-    steady = script.steady(partitions, begin, end, suffix)
-    return Script(before, script.in_order([*honest[len(before) :], *told, *steady]), stories, SECONDS)
+    steady = playback.steady(partitions, begin, end, suffix)
+    return Script(before, playback.in_order([*honest[len(before) :], *told, *steady]), stories, SECONDS)
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from pipeline import catalogue
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.rules import BIT, unknown
+from pipeline.detections import BIT, unknown
+from pipeline.offline.docs import detections_page
 
 
 @click.command("detections", short_help="Tell what is looked for.")
@@ -16,7 +16,7 @@ from pipeline.rules import BIT, unknown
 @as_json
 def command(*, detection: str | None, as_json: bool) -> None:
     """Tell what is looked for in every session; with an ID, all that is known of that detection."""
-    told = catalogue.entries()
+    told = detections_page.entries()
     if detection is not None:
         told = [told[_place(detection)]]
     if as_json:
@@ -43,7 +43,7 @@ def _show(told: dict[str, Any]) -> None:
     console.print(told["id"], style="bold")
     console.print(told["text"])
     console.print()
-    console.print(grid("", "", rows=catalogue.lines(told)))
+    console.print(grid("", "", rows=detections_page.lines(told)))
     console.print("\nin a policy", style="bold")
     click.echo(told["policy"])
 

@@ -9,13 +9,13 @@ from typing import Final
 
 import click
 
-from pipeline.choice import compare
-from pipeline.choice_report import REPORT, report
 from pipeline.commands.replay import FOLDER
-from pipeline.datasets import roles_in, sample_of
-from pipeline.recording import write
-from pipeline.simulate import simulate
-from pipeline.vectors import Vectors
+from pipeline.offline.replay.recording import write
+from pipeline.offline.simulation import simulate
+from pipeline.offline.training.datasets import roles_in, sample_of
+from pipeline.offline.training.detector_benchmark import compare
+from pipeline.offline.training.detector_benchmark_report import REPORT, report
+from pipeline.offline.training.vectors import Vectors
 
 ATTACKS: Final = 0.5
 """Attacks a day for each principal: dense, as families are many and each must come more than once."""

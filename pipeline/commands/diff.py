@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from pipeline.console import as_json, clock, grid, print_json, screen
-from pipeline.differences import Change, Difference, Pair, differences, plain, said_in, summary
+from pipeline.offline.replay.diff import Change, Difference, Pair, differences, plain, said_in, summary
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 

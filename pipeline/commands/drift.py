@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from models.artefact import BadModel, load, load_reference, load_roles
-from models.drift import Tally
+from models.artefacts import BadModel, load, load_reference, load_roles
+from models.detectors.drift import Tally
 from pipeline.commands.replay import FOLDER
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.datasets import parts_in
-from pipeline.vectors import drawn
+from pipeline.offline.training.datasets import parts_in
+from pipeline.offline.training.vectors import drawn
 
 
 @click.command("drift", short_help="Tell how far traffic has moved from a model's training data.")

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from models.artefact import load, load_roles
+from models.artefacts import load, load_roles
 from pipeline.commands.replay import FOLDER
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.datasets import data_in
-from pipeline.quality import known_rows, quality
-from pipeline.recording import RecordingError
+from pipeline.offline.replay.recording import RecordingError
+from pipeline.offline.training.datasets import data_in
+from pipeline.offline.training.quality import known_rows, quality
 
 
 @click.command("evaluate", short_help="Tell how well a model finds known attacks.")

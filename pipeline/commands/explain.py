@@ -12,15 +12,15 @@ import click
 from pydantic_core import from_json
 from rich.console import Console
 
-from pipeline.client import matching
-from pipeline.connection import Connection
 from pipeline.console import as_json, clock, grid, moment, print_json, screen, shortened, working
-from pipeline.moment import ANOMALY
-from pipeline.policy import Policy, read_policy
-from pipeline.recorded import Account, Source, account, in_directory, prior_of, total_of
-from pipeline.recording import read
-from pipeline.settings import load
-from pipeline.wording import BETWEEN, apart
+from pipeline.decisions.decision import ANOMALY
+from pipeline.decisions.explanations import BETWEEN, apart
+from pipeline.decisions.policy import Policy, read_policy
+from pipeline.kafka.client import matching
+from pipeline.kafka.connection import Connection
+from pipeline.offline.replay.decision_log import Account, Source, account, in_directory, prior_of, total_of
+from pipeline.offline.replay.recording import read
+from pipeline.settings.loading import load
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 SHOWN = (

@@ -10,17 +10,17 @@ from typing import Any, get_args
 
 import click
 
-from models.artefact import BadModel
-from models.detector import Detector, NoDetector
+from models.artefacts import BadModel
+from models.detectors.base import Detector, NoDetector
 from pipeline.assembly import configured
-from pipeline.brain import Brain
 from pipeline.commands.replay import FOLDER
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.export import Asked, Exporter, exporting, sentences, told
-from pipeline.labels import Labels, Truths
-from pipeline.policy import Mode, Policy, read_policy
-from pipeline.settings import Settings, load
-from pipeline.sources import Source, in_kafka, in_recording, in_replay, is_replayed
+from pipeline.control.active import Brain
+from pipeline.decisions.policy import Mode, Policy, read_policy
+from pipeline.offline.replay.labels import Labels, Truths
+from pipeline.offline.training.datasets import Source, in_kafka, in_recording, in_replay, is_replayed
+from pipeline.offline.training.export import Asked, Exporter, exporting, sentences, told
+from pipeline.settings.loading import Settings, load
 
 DAY_MS = 86_400_000
 

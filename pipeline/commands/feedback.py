@@ -10,13 +10,13 @@ import click
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from pipeline.client import matching, writing
 from pipeline.commands.model import user
-from pipeline.connection import Connection
 from pipeline.console import as_json, print_json, working
-from pipeline.recorded import UnknownDecisionError
-from pipeline.settings import load
-from pipeline.stage import Message
+from pipeline.kafka.client import matching, writing
+from pipeline.kafka.connection import Connection
+from pipeline.offline.replay.decision_log import UnknownDecisionError
+from pipeline.processing.processor import Message
+from pipeline.settings.loading import load
 from pipeline.times import moment_ms
 from schemas.control import SessionFeedback
 from schemas.decode import encode

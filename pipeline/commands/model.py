@@ -9,13 +9,12 @@ from typing import Any, Final
 
 import click
 
-from pipeline.client import writing
-from pipeline.connection import Connection
-from pipeline.history import on_topic
-from pipeline.reload import ANY_MODEL, succession
-from pipeline.settings import Settings, load
-from pipeline.stage import Message
-from pipeline.topic_admin import check_topics, needed_topics
+from pipeline.control.reloader import ANY_MODEL, succession
+from pipeline.kafka.client import on_topic, writing
+from pipeline.kafka.connection import Connection
+from pipeline.kafka.topics import check_topics, needed_topics
+from pipeline.processing.processor import Message
+from pipeline.settings.loading import Settings, load
 from schemas.control import ModelControl
 from schemas.decode import decode_chunk, encode
 from schemas.topics import MODEL_CONTROL

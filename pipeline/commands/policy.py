@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.policy import read_policy
-from pipeline.settings import load
+from pipeline.decisions.policy import read_policy
+from pipeline.settings.loading import load
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 

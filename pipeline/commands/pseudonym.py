@@ -7,8 +7,8 @@ from typing import cast, get_args
 import click
 
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.pseudonyms import read_keys
-from pipeline.settings import env_name, load
+from pipeline.processing.pseudonyms import read_keys
+from pipeline.settings.loading import env_name, load
 from schemas.members import DEFAULT_TENANT
 from schemas.naming import Naming
 

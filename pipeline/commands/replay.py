@@ -12,20 +12,20 @@ from typing import Any
 
 import click
 
-from models.artefact import load_roles
-from pipeline.assembly import chosen, leaving, model_in, options
-from pipeline.challenger import Challenger
-from pipeline.connection import Connection
+from models.artefacts import load_roles
+from pipeline.assembly import chosen, leaving, model_in, options, stage_kinds
 from pipeline.console import as_json, grid, print_json, screen, tracked, working
-from pipeline.garbage import search_seldom
-from pipeline.kinds import stage_kinds
-from pipeline.recorded import OUTPUT_TOPICS
-from pipeline.recording import InputRecord, Truth, read, read_truth, write
-from pipeline.reload import InForce
-from pipeline.replay import Replay
-from pipeline.retained import laid_down, lay_down
-from pipeline.scorecard import Scorecard
-from pipeline.settings import Settings, load
+from pipeline.control.active import Challenger
+from pipeline.control.reloader import InForce
+from pipeline.kafka.connection import Connection
+from pipeline.offline.replay.decision_log import OUTPUT_TOPICS
+from pipeline.offline.replay.from_kafka import laid_down, lay_down
+from pipeline.offline.replay.recording import InputRecord, read, read_truth, write
+from pipeline.offline.replay.runner import Replay
+from pipeline.offline.replay.summary import Scorecard
+from pipeline.process_setup import search_seldom
+from pipeline.settings.loading import Settings, load
+from pipeline.sources.ground_truth import Truth
 from pipeline.times import moment_ms
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

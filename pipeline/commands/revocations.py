@@ -11,10 +11,10 @@ from typing import Final, get_args
 import click
 
 from pipeline.console import as_json, grid, moment, print_json, screen
-from pipeline.settings import load_transmitter
-from pipeline.transmitter.store.opening import existing_store_of
+from pipeline.settings.loading import load_transmitter
+from pipeline.transmitter.protocol import CommandState
+from pipeline.transmitter.store.database import existing_store_of
 from pipeline.transmitter.store.revocations import Command, listed
-from pipeline.transmitter.vocabulary import CommandState
 
 STATES: Final[tuple[CommandState, ...]] = get_args(CommandState)
 PENDING: Final[tuple[CommandState, ...]] = ("open", "delivered")

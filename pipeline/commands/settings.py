@@ -6,8 +6,8 @@ import click
 from pydantic import SecretStr
 
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.settings import load, load_transmitter
-from pipeline.settings_table import table
+from pipeline.offline.docs.settings_page import table
+from pipeline.settings.loading import load, load_transmitter
 
 
 @click.command("settings", short_help="Show every setting and its value.")

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from pipeline.console import as_json, print_json, tracked
-from pipeline.recording import write
-from pipeline.simulate import FAMILY_NAMES, INTENSITIES, MONDAY_MS, MOST, WORLDS, simulate
+from pipeline.offline.replay.recording import write
+from pipeline.offline.simulation import FAMILY_NAMES, INTENSITIES, MONDAY_MS, MOST, WORLDS, simulate
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:

@@ -9,12 +9,10 @@ from typing import Final, cast
 
 import click
 
-from pipeline.acl_admin import grant
-from pipeline.connection import Connection
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.rights import Right, rights_of
-from pipeline.settings import Settings, load
-from pipeline.topic_admin import (
+from pipeline.kafka.acls import Right, grant, rights_of
+from pipeline.kafka.connection import Connection
+from pipeline.kafka.topics import (
     PATIENCE_SECONDS,
     STAGES,
     NeededTopic,
@@ -23,6 +21,7 @@ from pipeline.topic_admin import (
     needed_topics,
     reach,
 )
+from pipeline.settings.loading import Settings, load
 from schemas.topics import ROLES, Role
 
 _PRINCIPAL: Final = re.compile(r"([a-z-]+)=(User:)?([^\s:*][^\s]*)")

@@ -7,16 +7,16 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from models.artefact import SHIPPED, save
-from models.card import CARD
+from models.artefacts import SHIPPED, save
 from models.detectors.methods import METHODS
 from models.detectors.trained import METHOD
+from models.model_card import CARD
 from pipeline.commands.replay import FOLDER
 from pipeline.console import as_json, print_json, tracked, working
-from pipeline.datasets import data_in, learned_in
-from pipeline.recording import write
-from pipeline.simulate import simulate
-from pipeline.training import Data, Trained, train
+from pipeline.offline.replay.recording import write
+from pipeline.offline.simulation import simulate
+from pipeline.offline.training.datasets import data_in, learned_in
+from pipeline.offline.training.train import Data, Trained, train
 
 
 @click.command("train", short_help="Fit the anomaly model on a recording or an export.")

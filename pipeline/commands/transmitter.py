@@ -9,13 +9,12 @@ from pathlib import Path
 import click
 
 from pipeline.console import as_json, grid, moment, print_json, screen
-from pipeline.settings import load, load_transmitter
-from pipeline.transmitter.clients import clients
-from pipeline.transmitter.operating import NothingToDoError
-from pipeline.transmitter.operating import now as _now
-from pipeline.transmitter.operating import opened as _store
-from pipeline.transmitter.records import Who
-from pipeline.transmitter.store import audit, queue, signing
+from pipeline.settings.loading import load, load_transmitter
+from pipeline.transmitter.operator_commands import NothingToDoError, clients
+from pipeline.transmitter.operator_commands import now as _now
+from pipeline.transmitter.operator_commands import opened as _store
+from pipeline.transmitter.protocol import Who
+from pipeline.transmitter.store import audit, queue, signing_keys
 from pipeline.transmitter.store.queue import DeadLetter
 from schemas.members import DEFAULT_TENANT
 
@@ -50,7 +49,7 @@ def run() -> int:
 
 
 def _transmit() -> int:
-    starting = import_module("pipeline.transmitter.starting")  # a server: what only looks needs none of it
+    starting = import_module("pipeline.transmitter.startup")  # a server: what only looks needs none of it
     code: int = starting.start(load(), load_transmitter())
     return code
 
@@ -71,7 +70,7 @@ def list_keys(*, as_json: bool) -> None:
         needed = queue.kids_waiting(conn)
         told = [
             {**asdict(key), "published": key.retired_at is None or key.kid in needed}
-            for key in signing.keys(conn)
+            for key in signing_keys.keys(conn)
         ]
     if as_json:
         print_json(told)
@@ -96,7 +95,7 @@ def rotate() -> None:
     """
     settings = load_transmitter()
     with _store() as store, store.begin() as conn:
-        kid = signing.Signer(store.sealer, settings.alg, settings.rsa_bits).rotate(conn, _now())
+        kid = signing_keys.Signer(store.sealer, settings.alg, settings.rsa_bits).rotate(conn, _now())
     click.echo(f"{kid} signs from now on")
 
 
@@ -109,7 +108,7 @@ def import_key(*, pem: Path) -> None:
     """
     content = pem.read_bytes()
     with _store(new=True) as store, store.begin() as conn:
-        kid = signing.Signer(store.sealer).take(conn, content, _now(), str(pem))
+        kid = signing_keys.Signer(store.sealer).take(conn, content, _now(), str(pem))
     click.echo(f"{kid} signs from now on")
 
 
@@ -196,7 +195,7 @@ def rehearse(*, stream_id: str, principal: str, tenant: str, session: str | None
 
     A transmitter that runs on this store delivers them as any other. Exit code 1 if the stream takes none.
     """
-    rehearsal = import_module("pipeline.transmitter.rehearsal")
+    rehearsal = import_module("pipeline.transmitter.sample_events")
     with _store() as store:
         made = rehearsal.statements(store, load_transmitter(), _now(), tenancy=load().tenancy)
         told = rehearsal.rehearse(made, stream_id, Who(tenant, session, principal, device), _now())

@@ -13,18 +13,14 @@ from dataclasses import replace
 import click
 from prometheus_client import CollectorRegistry
 
-from pipeline import failpoints, logs, metrics
-from pipeline.acl_admin import check_rights
-from pipeline.assembly import configured, leaving, options
-from pipeline.broker import PARTITIONS, EmbeddedBroker
-from pipeline.connection import Connection
-from pipeline.kinds import stage_kinds
-from pipeline.reload import InForce
-from pipeline.rights import rights_of
-from pipeline.settings import Settings, load
-from pipeline.signals import end_if_told
-from pipeline.supervisor import INDEX_VARIABLE, supervise
-from pipeline.topic_admin import (
+from pipeline import process_setup
+from pipeline.assembly import configured, leaving, options, stage_kinds
+from pipeline.control.reloader import InForce
+from pipeline.kafka.acls import check_rights, rights_of
+from pipeline.kafka.app import Control, Edge, build_app
+from pipeline.kafka.connection import Connection
+from pipeline.kafka.embedded import PARTITIONS, EmbeddedBroker
+from pipeline.kafka.topics import (
     STAGES,
     BrokerUnreachableError,
     RightsMissingError,
@@ -32,10 +28,14 @@ from pipeline.topic_admin import (
     needed_topics,
     reach,
 )
-from pipeline.topology import Control, Edge, build_app
-from pipeline.warming import warm
-from pipeline.watching import Watching
-from pipeline.worker import run_worker
+from pipeline.metrics import worker
+from pipeline.process_setup import end_if_told
+from pipeline.processing import failpoints
+from pipeline.settings.loading import Settings, load
+from pipeline.worker.observer import Watching
+from pipeline.worker.process import run_worker
+from pipeline.worker.supervisor import INDEX_VARIABLE, supervise
+from pipeline.worker.warmup import warm
 from schemas.topics import MODEL_CONTROL
 
 logger = logging.getLogger(__name__)
@@ -55,12 +55,12 @@ def command(*, workers: int) -> int:
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     if settings.embedded and workers > 1:
         raise click.UsageError("the embedded broker lives in one process: use --workers 1, or a real broker")
-    logs.begin(settings.log_level)
+    process_setup.begin(settings.log_level)
     leaving(settings, ())  # what is wrong with its keys is said before anything starts
     with _connected(settings) as connection:
         partitions = PARTITIONS if connection.embedded else settings.partitions
         _check(connection, settings.app_id, partitions)
-        logs.hear_of_kafka()
+        process_setup.hear_of_kafka()
         if workers > 1:
             return supervise(workers, [sys.executable, "-m", "pipeline.cli", "worker"])
         return _work(settings, connection, partitions)
@@ -89,7 +89,7 @@ def _work(settings: Settings, connection: Connection, partitions: int) -> int:
     index = int(os.environ.get(INDEX_VARIABLE, "0"))
     in_force = InForce(configured(settings))
     warm(in_force.brain)
-    shown = metrics.Metrics(CollectorRegistry())
+    shown = worker.Metrics(CollectorRegistry())
     watching = Watching(shown, in_force, [in_force.look])
     kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions, from_topics=True)))
     edge = edge_of(settings, connection, partitions, index)
@@ -112,12 +112,12 @@ def _tell_what_is_refused(connection: Connection, app_id: str) -> None:
 
 
 @contextmanager
-def _metrics_served(settings: Settings, shown: metrics.Metrics, index: int) -> Iterator[None]:
+def _metrics_served(settings: Settings, shown: worker.Metrics, index: int) -> Iterator[None]:
     if settings.metrics_port == 0:
         yield
         return
     port = settings.metrics_port + index
-    stop = metrics.serve(shown.registry, settings.metrics_host, port)
+    stop = worker.serve(shown.registry, settings.metrics_host, port)
     logger.info("metrics are on http://%s:%d/metrics", settings.metrics_host, port)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Every metric a transmitter shows to Prometheus: one row each, as in `pipeline.metrics`."""
+"""Every metric a transmitter shows to Prometheus: one row each, as in `pipeline.metrics.worker`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from pipeline.metric import Metric
-from pipeline.metrics import ANY, LATENCY, PATIENCE
-from pipeline.transmitter.tokens.happenings import TOPICS
-from pipeline.transmitter.vocabulary import EVENTS, POLL, PUSH, Method
+from pipeline.metrics.metric import Metric
+from pipeline.metrics.worker import ANY, LATENCY, PATIENCE
+from pipeline.transmitter.protocol import EVENTS, POLL, PUSH, Method
+from pipeline.transmitter.tokens.events import TOPICS
 
 PREFIX: Final = "session_risk_transmitter_"
 METHODS: Final[dict[Method, str]] = {PUSH: "push", POLL: "poll"}

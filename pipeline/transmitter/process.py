@@ -19,26 +19,26 @@ from random import SystemRandom
 from time import time
 from typing import Final
 
-from pipeline.connection import Connection
-from pipeline.garbage import search_seldom
-from pipeline.topic_admin import RightsMissingError, TopicsNotReadyError
+from pipeline.kafka.connection import Connection
+from pipeline.kafka.topics import RightsMissingError, TopicsNotReadyError
+from pipeline.process_setup import search_seldom
+from pipeline.settings.transmitter import TransmitterSettings
+from pipeline.transmitter.ack_producer import Confirming
 from pipeline.transmitter.api.app import create_app
-from pipeline.transmitter.api.serving import server, serving
-from pipeline.transmitter.bell import Bell
-from pipeline.transmitter.confirming import Confirming
-from pipeline.transmitter.delivery.keeping import Keeping
-from pipeline.transmitter.delivery.outgoing import check_url
-from pipeline.transmitter.delivery.pushing import Pushing
+from pipeline.transmitter.api.server import server, serving
+from pipeline.transmitter.delivery.housekeeping import Keeping
+from pipeline.transmitter.delivery.http_client import check_url
+from pipeline.transmitter.delivery.push import Pushing
+from pipeline.transmitter.leader import Part, Reading, Working
 from pipeline.transmitter.metrics import TransmitterMetrics
+from pipeline.transmitter.notifier import Bell
 from pipeline.transmitter.services import Services
-from pipeline.transmitter.settings import TransmitterSettings
 from pipeline.transmitter.store.database import Store, StoreError
-from pipeline.transmitter.store.sealing import SealError
-from pipeline.transmitter.store.signing import Signer
-from pipeline.transmitter.tokens.intake import Intake
-from pipeline.transmitter.tokens.statements import Statements
+from pipeline.transmitter.store.encryption import SealError
+from pipeline.transmitter.store.signing_keys import Signer
+from pipeline.transmitter.tokens.builder import Statements
+from pipeline.transmitter.tokens.consumer import Intake
 from pipeline.transmitter.tokens.subjects import Subjects
-from pipeline.transmitter.working import Part, Reading, Working
 from schemas.decoded import Limits
 
 logger = logging.getLogger(__name__)

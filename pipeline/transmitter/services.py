@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from pipeline.transmitter.bell import Bell
-from pipeline.transmitter.settings import TransmitterSettings
+from pipeline.settings.transmitter import TransmitterSettings
+from pipeline.transmitter.notifier import Bell
 from pipeline.transmitter.store.database import Store
-from pipeline.transmitter.store.signing import Signer
+from pipeline.transmitter.store.signing_keys import Signer
 from schemas.control import RevocationAck
 
 

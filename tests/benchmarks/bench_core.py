@@ -6,16 +6,15 @@ from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 
-from load import START_MS, Sent, calls
-from machine import machine
-
-from models.artefact import SHIPPED, load, load_roles
-from models.columns import Columns
-from pipeline import look, scorer
-from pipeline.brain import Brain
-from pipeline.garbage import search_seldom
-from pipeline.policy import read_policy
-from pipeline.scorer import Options, SessionScorer
+from models.artefacts import SHIPPED, load, load_roles
+from models.events.columns import Columns
+from pipeline.control.active import Brain
+from pipeline.decisions.policy import read_policy
+from pipeline.process_setup import search_seldom
+from pipeline.sessions import fast_path, processor
+from pipeline.sessions.processor import Options, SessionScorer
+from tests.benchmarks.load import START_MS, Sent, calls
+from tests.benchmarks.machine import machine
 
 CHUNK = 512
 NOW = START_MS + 3_600_000
@@ -66,10 +65,10 @@ def steps(records: list[Sent], brain: Brain) -> dict[str, float]:
     clock.wrap(SessionScorer, "_decode", "decode")
     clock.wrap(SessionScorer, "_batch", "columns")
     for name in ("locate", "unseen"):
-        clock.wrap(scorer, name, "which rows, which are new")
-    clock.wrap(scorer, "fold", "fold")
+        clock.wrap(processor, name, "which rows, which are new")
+    clock.wrap(processor, "fold", "fold")
     clock.wrap(type(brain.detector), "score", "score")
-    clock.wrap(look, "firing", "rules")
+    clock.wrap(fast_path, "firing", "rules")
     stage = SessionScorer(brain, Columns(), Options(partitions=8))
     for at in range(0, len(records), CHUNK):
         stage.process("api-calls", records[at : at + CHUNK], NOW)

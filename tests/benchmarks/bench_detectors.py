@@ -5,13 +5,13 @@ from __future__ import annotations
 from time import perf_counter
 
 import numpy as np
-from machine import machine
 from numpy.typing import NDArray
 
-from models.columns import KINDS
 from models.detectors.methods import METHODS
 from models.detectors.trained import COHORTS, Trained, fit
-from models.features import FEATURES, as_seen_by_models
+from models.events.columns import KINDS
+from models.features.table import FEATURES, as_seen_by_models
+from tests.benchmarks.machine import machine
 
 CHUNK = 512
 ROUNDS = 40

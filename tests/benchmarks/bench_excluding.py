@@ -9,17 +9,15 @@ import time
 from statistics import median
 from typing import Any
 
-from bench_core import Clock
-from bench_transmitter import BATCH, ISSUER, a_store, command, now_ms, stream
-from machine import machine
-
-from pipeline.transmitter.records import Stream
+from pipeline.transmitter.protocol import Stream, SubjectForm
 from pipeline.transmitter.store import streams
 from pipeline.transmitter.store.database import Store
-from pipeline.transmitter.tokens.statements import Heard, Statements
+from pipeline.transmitter.tokens.builder import Heard, Statements
 from pipeline.transmitter.tokens.subjects import Subjects
-from pipeline.transmitter.vocabulary import SubjectForm
 from schemas.topics import SESSION_REVOCATIONS
+from tests.benchmarks.bench_core import Clock
+from tests.benchmarks.bench_transmitter import BATCH, ISSUER, a_store, command, now_ms, stream
+from tests.benchmarks.machine import machine
 
 COUNTS = (0, 100, 10_000, 100_000)
 BATCHES = 15

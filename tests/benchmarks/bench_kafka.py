@@ -26,11 +26,11 @@ from statistics import median, quantiles
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.producer.message_accumulator import BatchBuilder
-from drawing import histograms
-from load import AGENT, call
-from machine import machine
 
-from pipeline.partitioner import partition_of
+from pipeline.kafka.partitioner import partition_of
+from tests.benchmarks.drawing import histograms
+from tests.benchmarks.load import AGENT, call
+from tests.benchmarks.machine import machine
 
 BROKER = os.environ.get("SESSION_RISK_BROKER", "127.0.0.1:9092")
 PARTITIONS = 8

@@ -13,18 +13,18 @@ from random import Random
 from statistics import mean, median
 from time import process_time
 
-from bench_core import CHUNK, Clock
-from drawing import stacks
-from load import START_MS, Sent, call_of
-from machine import machine
-
-from models.artefact import SHIPPED, load, load_roles
-from models.columns import Columns
-from pipeline import look, outbox, scorer
-from pipeline.brain import Brain
-from pipeline.garbage import search_seldom
-from pipeline.policy import read_policy
-from pipeline.scorer import Options, SessionScorer
+from models.artefacts import SHIPPED, load, load_roles
+from models.events.columns import Columns
+from pipeline.control.active import Brain
+from pipeline.decisions.policy import read_policy
+from pipeline.process_setup import search_seldom
+from pipeline.processing import outcome
+from pipeline.sessions import fast_path, processor
+from pipeline.sessions.processor import Options, SessionScorer
+from tests.benchmarks.bench_core import CHUNK, Clock
+from tests.benchmarks.drawing import stacks
+from tests.benchmarks.load import START_MS, Sent, call_of
+from tests.benchmarks.machine import machine
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 ROUNDS = 5
@@ -86,13 +86,13 @@ def main(picture: str | None = None) -> None:
     clock.wrap(SessionScorer, "_decode", "decode")
     clock.wrap(SessionScorer, "_batch", "columns")
     for name in ("locate", "unseen"):
-        clock.wrap(scorer, name, "find the rows")
-    clock.wrap(scorer, "fold", "fold")
-    clock.wrap(look, "firing", "rules")
+        clock.wrap(processor, name, "find the rows")
+    clock.wrap(processor, "fold", "fold")
+    clock.wrap(fast_path, "firing", "rules")
     clock.wrap(type(brain.detector), "score", "score")
-    clock.wrap(outbox.Outbox, "outcome", "encode rows")
+    clock.wrap(outcome.Outbox, "outcome", "encode rows")
     for name in ("_expire", "silent_fleets", "summarise"):
-        clock.wrap(SessionScorer if name == "_expire" else scorer, name, "sweeps")
+        clock.wrap(SessionScorer if name == "_expire" else processor, name, "sweeps")
     columns = {}
     print(f"{'sessions':>9} {'µs':>6} " + " ".join(f"{step:>13}" for step in STEPS))
     for sessions in SIZES:

@@ -8,13 +8,12 @@ import json
 import os
 from pathlib import Path
 
-from load import START_MS, Sent, calls, session_id
-from machine import machine
-
-from models.artefact import SHIPPED, load
-from models.columns import Columns
-from pipeline.brain import Brain
-from pipeline.scorer import Options, SessionScorer
+from models.artefacts import SHIPPED, load
+from models.events.columns import Columns
+from pipeline.control.active import Brain
+from pipeline.sessions.processor import Options, SessionScorer
+from tests.benchmarks.load import START_MS, Sent, calls, session_id
+from tests.benchmarks.machine import machine
 
 SESSIONS = 200_000
 CHUNK = 512

@@ -14,8 +14,9 @@ import time
 from statistics import quantiles
 
 import aiokafka
-from bench_kafka import BACKLOG, BROKER, Probe, metric, preload, series, wait_for, worker
-from machine import machine
+
+from tests.benchmarks.bench_kafka import BACKLOG, BROKER, Probe, metric, preload, series, wait_for, worker
+from tests.benchmarks.machine import machine
 
 EVERY = 0.1
 MOST_SECONDS = 60

@@ -11,21 +11,27 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from bench_kafka import BACKLOG, BROKER, PARTITIONS, SESSIONS, cpu_seconds, preload, throughput, worker
-from machine import machine
 
-sys.path.insert(0, str(Path(__file__).parent / "race"))
-from contestants import STREAMS, Contestant, Course, contestants
-from fading import EACH
+from tests.benchmarks.bench_kafka import (
+    BACKLOG,
+    BROKER,
+    PARTITIONS,
+    SESSIONS,
+    cpu_seconds,
+    preload,
+    throughput,
+    worker,
+)
+from tests.benchmarks.machine import machine
+from tests.benchmarks.race.contestants import STREAMS, Contestant, Course, contestants
+from tests.benchmarks.race.fading import EACH
 
 ROUNDS = 3
 PATIENCE = 180.0

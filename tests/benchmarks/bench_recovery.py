@@ -17,21 +17,21 @@ from pathlib import Path
 
 import aiokafka
 from aiokafka import TopicPartition
-from bench_core import Clock
-from bench_kafka import BROKER, PARTITIONS, metric, series, worker
-from bench_memory import one_each, resident
-from load import START_MS, Sent
-from machine import machine
 
-from models.columns import Columns
-from pipeline import changelog
-from pipeline.brain import Brain
-from pipeline.changelog import ChangelogReader, changelog_topic
-from pipeline.connection import Connection
-from pipeline.garbage import search_seldom
-from pipeline.partitioner import partition_of
-from pipeline.producer import MAX_REQUEST_BYTES, Outbox
-from pipeline.scorer import Options, SessionScorer
+from models.events.columns import Columns
+from pipeline.control.active import Brain
+from pipeline.kafka import changelog
+from pipeline.kafka.changelog import ChangelogReader, changelog_topic
+from pipeline.kafka.connection import Connection
+from pipeline.kafka.partitioner import partition_of
+from pipeline.kafka.producer import MAX_REQUEST_BYTES, Outbox
+from pipeline.process_setup import search_seldom
+from pipeline.sessions.processor import Options, SessionScorer
+from tests.benchmarks.bench_core import Clock
+from tests.benchmarks.bench_kafka import BROKER, PARTITIONS, metric, series, worker
+from tests.benchmarks.bench_memory import one_each, resident
+from tests.benchmarks.load import START_MS, Sent
+from tests.benchmarks.machine import machine
 
 SESSIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
 SLICE = 8_192

@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 from sklearn.metrics import roc_auc_score
 
-from models.columns import PRINCIPAL_KIND
 from models.detectors.trained import Trained, fit
-from models.features import FEATURE_NAMES, as_seen_by_models
-from models.roles import Roles
-from models.sequence import SEQUENCE
-from pipeline.brain import Brain
-from pipeline.kinds import stage_kinds
-from pipeline.policy import read_policy
-from pipeline.recording import InputRecord, write
-from pipeline.replay import Replay
-from pipeline.role_learning import learn_roles
-from pipeline.scorer import Options
-from pipeline.simulate import simulate
+from models.events.columns import PRINCIPAL_KIND
+from models.features.table import FEATURE_NAMES, as_seen_by_models
+from models.roles.roles import Roles
+from models.updates.call_sequence import SEQUENCE
+from pipeline.assembly import stage_kinds
+from pipeline.control.active import Brain
+from pipeline.decisions.policy import read_policy
+from pipeline.offline.replay.recording import InputRecord, write
+from pipeline.offline.replay.runner import Replay
+from pipeline.offline.simulation import simulate
+from pipeline.offline.training.roles import learn_roles
+from pipeline.sessions.processor import Options
 from schemas.topics import API_CALLS, SESSION_FEATURES
 
 Event = dict[str, Any]

@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from bench_memory import resident
-from load import Sent, calls
-from machine import machine
-
-from models.artefact import SHIPPED, load, load_roles
-from pipeline import topology
-from pipeline.brain import Brain
-from pipeline.kinds import stage_kinds
-from pipeline.policy import read_policy
-from pipeline.recording import InputRecord
-from pipeline.replay import Replay
-from pipeline.scorer import Options
-from pipeline.sealed import opened, seal
-from pipeline.simulate import simulate
-from pipeline.stage import Outcome
+from models.artefacts import SHIPPED, load, load_roles
+from pipeline.assembly import stage_kinds
+from pipeline.contexts.keyed_processor import opened, seal
+from pipeline.control.active import Brain
+from pipeline.decisions.policy import read_policy
+from pipeline.kafka import app
+from pipeline.offline.replay.recording import InputRecord
+from pipeline.offline.replay.runner import Replay
+from pipeline.offline.simulation import simulate
+from pipeline.processing.processor import Outcome
+from pipeline.sessions.processor import Options
 from schemas.decode import encode
+from tests.benchmarks.bench_memory import resident
+from tests.benchmarks.load import Sent, calls
+from tests.benchmarks.machine import machine
 
 SESSIONS = 10_000
 PEOPLE = 100
@@ -95,7 +94,7 @@ def _copy(key: bytes, value: bytes, number: int) -> tuple[bytes, bytes]:
 
 def main() -> None:
     """Measure."""
-    print(f"{machine()}; with {topology.__name__}, as a worker has it")
+    print(f"{machine()}; with {app.__name__}, as a worker has it")
     brain = Brain(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
     brain.use_policy(read_policy(None))
     stages = Weighed(stage_kinds(brain, Options(event_clock=True)))

@@ -24,11 +24,11 @@ from statistics import median, quantiles
 from typing import NamedTuple
 
 import aiokafka
-from bench_kafka import BROKER, PARTITIONS, Probe, add, metric, series, worker
-from load import AGENT, OPERATIONS
-from machine import machine
 
-from pipeline.partitioner import partition_of
+from pipeline.kafka.partitioner import partition_of
+from tests.benchmarks.bench_kafka import BROKER, PARTITIONS, Probe, add, metric, series, worker
+from tests.benchmarks.load import AGENT, OPERATIONS
+from tests.benchmarks.machine import machine
 
 MINUTES = float(os.environ.get("MINUTES") or 30)
 RATE = int(os.environ.get("RATE") or 10_000)

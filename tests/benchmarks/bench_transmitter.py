@@ -23,29 +23,26 @@ from statistics import quantiles
 from typing import Any
 
 import aiokafka
-from bench_core import Clock
-from bench_kafka import cpu_seconds
-from machine import machine
 from prometheus_client import CollectorRegistry
 
-from pipeline.transmitter.bell import Bell
-from pipeline.transmitter.delivery.pushing import Pushing
+from pipeline.settings.transmitter import TransmitterSettings
+from pipeline.transmitter.delivery.push import Pushing
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.records import Stream
-from pipeline.transmitter.settings import TransmitterSettings
+from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.protocol import PUSH, Stream
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.database import Store, open_store
-from pipeline.transmitter.store.sealing import load
-from pipeline.transmitter.store.signing import Signer, open_signer
-from pipeline.transmitter.tokens.statements import Heard, Statements
+from pipeline.transmitter.store.encryption import load
+from pipeline.transmitter.store.signing_keys import Signer, open_signer
+from pipeline.transmitter.tokens.builder import Heard, Statements
 from pipeline.transmitter.tokens.subjects import Subjects
-from pipeline.transmitter.vocabulary import PUSH
 from schemas.decisions import SessionRevocation
 from schemas.topics import SESSION_REVOCATIONS
-
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the receiver that the tests have, too
-from receiver import ACCEPTED, HANG, Receiver, Reply
-from sets_of_tests import numbered
+from tests.benchmarks.bench_core import Clock
+from tests.benchmarks.bench_kafka import cpu_seconds
+from tests.benchmarks.machine import machine
+from tests.support.push_receiver import ACCEPTED, HANG, Receiver, Reply
+from tests.support.security_event_tokens import numbered
 
 BROKER = os.environ.get("SESSION_RISK_BROKER")
 BIN = Path(sys.executable).parent

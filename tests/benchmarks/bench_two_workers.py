@@ -14,8 +14,8 @@ from statistics import median
 from subprocess import Popen
 from typing import NamedTuple
 
-from bench_kafka import BACKLOG, PARTITIONS, cpu_seconds, preload, series, worker
-from machine import machine
+from tests.benchmarks.bench_kafka import BACKLOG, PARTITIONS, cpu_seconds, preload, series, worker
+from tests.benchmarks.machine import machine
 
 ROUNDS = 3
 MOST_SECONDS = 120

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from outcome import Run
-from proxy import Proxy
-from summary import Told, table
-from trial import Point, Trial, trial
+from tests.faults.outcome import Run
+from tests.faults.proxy import Proxy
+from tests.faults.summary import Told, table
+from tests.faults.trial import Point, Trial, trial
 
 Workers = Sequence[Point | None]
 Fault = Callable[[Trial], Awaitable[None]]

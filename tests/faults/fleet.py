@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from time import monotonic
 
-from known import PARTITIONS
+from tests.faults.known import PARTITIONS
 
 ROOT = Path(__file__).parent.parent.parent
 SESSION_TIMEOUT_S = 6.0

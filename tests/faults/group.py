@@ -14,12 +14,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
-from known import PARTITIONS
-from pipeline.brain import Brain
-from pipeline.connection import Connection
-from pipeline.kinds import stage_kinds
-from pipeline.scorer import Options
+from pipeline.assembly import stage_kinds
+from pipeline.control.active import Brain
+from pipeline.kafka.connection import Connection
+from pipeline.sessions.processor import Options
 from schemas.topics import API_CALLS, TOPICS
+from tests.faults.known import PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

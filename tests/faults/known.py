@@ -14,14 +14,14 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from models.artefact import SHIPPED
-from pipeline.endings import Endings
-from pipeline.kinds import stage_kinds
-from pipeline.recording import InputRecord
-from pipeline.reload import Configured, InForce, Models
-from pipeline.replay import Replay
-from pipeline.scorer import Options
-from pipeline.script import Timed, in_order
+from models.artefacts import SHIPPED
+from pipeline.assembly import stage_kinds
+from pipeline.control.reloader import Configured, InForce, Models
+from pipeline.offline.replay.recording import InputRecord
+from pipeline.offline.replay.runner import Replay
+from pipeline.offline.scenarios.outcomes import Endings
+from pipeline.offline.scenarios.playback import Timed, in_order
+from pipeline.sessions.processor import Options
 from schemas.decode import encode
 from schemas.topics import API_CALLS, AUTH_EVENTS, DEVICE_TELEMETRY, SESSION_FEATURES
 

@@ -21,8 +21,8 @@ from subprocess import PIPE, STDOUT
 from tempfile import TemporaryDirectory
 from time import monotonic
 
-from mutation import Mutation
-from mutations import PROMISES
+from tests.faults.mutation import Mutation
+from tests.faults.mutations import PROMISES
 
 ROOT = Path(__file__).parent.parent.parent
 LONGEST_SECONDS = 240

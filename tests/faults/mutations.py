@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from mutation import Mutation
-from transmitter_mutations import TOLD
+from tests.faults.mutation import Mutation
+from tests.faults.transmitter_mutations import TOLD
 
-LANES: Final = "pipeline/lanes.py"
-READING: Final = "pipeline/batch_consumer.py"
+LANES: Final = "pipeline/kafka/partition_tasks.py"
+READING: Final = "pipeline/kafka/consumer.py"
 WORKERS: Final = "tests/faults/test_workers.py::"
 REFUSALS: Final = "tests/faults/test_refusals.py::"
 DIES: Final = f"{WORKERS}test_a_worker_dies_and_the_next_one_too"
@@ -88,7 +88,7 @@ LOST: Final = (
         READING,
         "        while handed_on and handed_on[0] in acked:\n",
         "        while handed_on and acked & set(handed_on):\n",
-        "tests/test_batch_consumer.py::test_nothing_is_committed_past_a_chunk_that_is_under_way",
+        "tests/kafka/test_consumer.py::test_nothing_is_committed_past_a_chunk_that_is_under_way",
     ),
     Mutation(
         "a worker goes on after its writes failed",
@@ -102,7 +102,7 @@ LOST: Final = (
         LANES,
         "            if self._broken:  # meanwhile",
         "            if self._broken and self._closed:  # meanwhile",
-        "tests/test_lane_endings.py::"
+        "tests/kafka/test_partition_task_endings.py::"
         "test_a_chunk_that_waits_for_a_slot_when_the_one_before_it_is_refused_is_not_worked_on",
     ),
     Mutation(
@@ -110,25 +110,25 @@ LOST: Final = (
         READING,
         "            committed = await self._thread.seek_to_next(sources)\n            self._forget()\n",
         "            committed = dict.fromkeys(sources)\n            self._forget()\n",
-        "tests/test_batch_consumer.py::test_what_a_fetch_brings_that_a_rebalance_overtook_is_read_again",
+        "tests/kafka/test_consumer.py::test_what_a_fetch_brings_that_a_rebalance_overtook_is_read_again",
     ),
     Mutation(
         "a fetch may go on while a rebalance goes back to what was committed",
         READING,
         "        async with self._reading_or_seeking:\n            fetched = await self._fetch(sources)\n",
         "        fetched = await self._fetch(sources)\n",
-        "tests/test_batch_consumer.py::test_what_a_fetch_brings_that_a_rebalance_overtook_is_read_again",
+        "tests/kafka/test_consumer.py::test_what_a_fetch_brings_that_a_rebalance_overtook_is_read_again",
     ),
     Mutation(
         "state is not read back",
-        "pipeline/recovery.py",
+        "pipeline/kafka/recovery.py",
         "await reader.read({place: self._restorer(lane) for place, lane in fresh.items()}, ends)",
         "pass",
         f"{WORKERS}test_a_worker_is_killed_at_any_moment",
     ),
     Mutation(
         "state is read back up to its last few rows",
-        "pipeline/changelog.py",
+        "pipeline/kafka/changelog.py",
         "restore(rows[start : start + ROWS_AT_ONCE])",
         "restore(rows[start : start + ROWS_AT_ONCE][:-3])",
         f"{WORKERS}test_a_worker_is_killed_at_any_moment",
@@ -138,7 +138,7 @@ LOST: Final = (
 DOUBLED: Final = (
     Mutation(
         "what was applied before a crash is applied again",
-        "models/arrivals.py",
+        "models/updates/arrivals.py",
         "                if offsets[one] < applied:\n",
         "                if offsets[one] < 0:\n",
         DIES,
@@ -146,14 +146,14 @@ DOUBLED: Final = (
     ),
     Mutation(
         "a revocation has another id each time",
-        "pipeline/decision.py",
+        "pipeline/decisions/engine.py",
         'decision.revoke = stable_id(who["tenant"], who["session_id"], case.epoch, decision.cause)',
         'decision.revoke = stable_id(who["tenant"], who["session_id"], id(decision))',
         f"{WORKERS}test_without_a_fault_all_is_as_in_a_replay",
     ),
     Mutation(
         "what is sent again may be written twice",
-        "pipeline/producer.py",
+        "pipeline/kafka/producer.py",
         '"enable_idempotence": True',
         '"enable_idempotence": False',
         FOR_A_WHILE,
@@ -171,7 +171,7 @@ DOUBLED: Final = (
 UNDONE: Final = (
     Mutation(
         "a lease holds for as long as nobody says that it is over",
-        "pipeline/lease.py",
+        "pipeline/kafka/fencing.py",
         "            if self._clock() < until:\n                return\n",
         "            return\n",
         FROZEN,
@@ -179,24 +179,24 @@ UNDONE: Final = (
     ),
     Mutation(
         "nobody is asked again before rows leave the producer",
-        "pipeline/fence.py",
+        "pipeline/kafka/fencing.py",
         "            await confirm()\n        except",
         "            pass\n        except",
-        "tests/test_fence.py",
+        "tests/kafka/test_producer_fencing.py",
     ),
     Mutation(
         "a stage is kept over a rebalance though somebody else wrote",
-        "pipeline/recovery.py",
+        "pipeline/kafka/recovery.py",
         "lane is None or lane.changelog.end != changelog.end",
         "lane is None",
-        "tests/test_recovery.py",
+        "tests/kafka/test_recovery.py",
     ),
     Mutation(
         "rows of the chunk worked on ahead do not wait for those before",
         LANES,
         "        if before is not None:\n            await asyncio.shield(before)\n",
         "",
-        "tests/test_lane_order.py",
+        "tests/kafka/test_partition_task_order.py",
     ),
 )
 
@@ -214,14 +214,14 @@ POISONED: Final = (
     ),
     Mutation(
         "a header whose name is no text ends whoever reads its record",
-        "pipeline/record_batches.py",
+        "pipeline/kafka/fetch_decoding.py",
         "    fetcher.MemoryRecords = Batches\n",
         "",
         ODD,
     ),
     Mutation(
         "a record that cannot be read is dropped in silence",
-        "pipeline/outbox.py",
+        "pipeline/processing/outcome.py",
         "        self.send(Message(DEAD_LETTERS, record.key, encode(letter)))\n",
         "",
         POISON,
@@ -231,10 +231,10 @@ POISONED: Final = (
 ORDER: Final = tuple(
     Mutation(
         bug,
-        "tests/write_order.py",
+        "tests/support/write_order.py",
         f"    {flag}: bool = True\n",
         f"    {flag}: bool = False\n",
-        "tests/test_write_order.py::test_whenever_a_worker_falls_or_loses_the_partition_nothing_is_lost_and_nothing_undone",
+        "tests/kafka/test_write_order.py::test_whenever_a_worker_falls_or_loses_the_partition_nothing_is_lost_and_nothing_undone",
     )
     for flag, bug in (
         ("commands_first", "the model: rows go before commands"),

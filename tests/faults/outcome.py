@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from pydantic_core import from_json
 
-from known import Known, count_of
-from pipeline.endings import Endings
-from pipeline.stage import Record
+from pipeline.offline.scenarios.outcomes import Endings
+from pipeline.processing.processor import Record
 from schemas.topics import (
     DEAD_LETTERS,
     SESSION_CHALLENGES,
@@ -19,6 +18,7 @@ from schemas.topics import (
     SESSION_REVOCATIONS,
     SESSION_RISK,
 )
+from tests.faults.known import Known, count_of
 
 ID_OF = {
     SESSION_RISK: "decision_id",

@@ -9,7 +9,7 @@ import asyncio
 import struct
 from typing import Self
 
-from refusing import Answer, Refusal, answer, divided, is_write
+from tests.faults.refusing import Answer, Refusal, answer, divided, is_write
 
 HOST = "127.0.0.1"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple
 from typing import Final, NamedTuple
 
-from outcome import Run, Wrong
+from tests.faults.outcome import Run, Wrong
 
 
 class Told(NamedTuple):

@@ -8,24 +8,24 @@ from typing import Any
 
 import pytest
 
-from pipeline.brain import Brain
-from pipeline.case import CHILDREN, EVIDENCE, Case, Episode
-from pipeline.device import MOST_SESSIONS as MOST_OF_DEVICE
-from pipeline.device import device_context
-from pipeline.fleet import MOST_TENANTS, Fleet
-from pipeline.keyed import KeyedStage, pack
-from pipeline.kinds import stage_kinds
-from pipeline.network import network_context
-from pipeline.overload import REVOKED
-from pipeline.principal import MOST_SESSIONS as MOST_OF_PRINCIPAL
-from pipeline.principal import principal_context
-from pipeline.producer import MAX_REQUEST_BYTES
-from pipeline.rules import RULES
-from pipeline.scorer import Options
-from pipeline.stage import Stage
-from playing import NOW, Desk, Event, Player, Rec, of, replayed
-from samples import T0, activity, attempt, auth, binding, call, context, feedback, telemetry
+from models.state.table import REVOKED
+from pipeline.assembly import stage_kinds
+from pipeline.contexts.device.processor import MOST_SESSIONS as MOST_OF_DEVICE
+from pipeline.contexts.device.processor import device_context
+from pipeline.contexts.device.rollouts import MOST_TENANTS, Fleet
+from pipeline.contexts.keyed_processor import KeyedStage
+from pipeline.contexts.network import network_context
+from pipeline.contexts.principal.processor import MOST_SESSIONS as MOST_OF_PRINCIPAL
+from pipeline.contexts.principal.processor import principal_context
+from pipeline.control.active import Brain
+from pipeline.decisions.risk_state import CHILDREN, EVIDENCE, Case, Episode
+from pipeline.detections import RULES
+from pipeline.kafka.producer import MAX_REQUEST_BYTES
+from pipeline.processing.processor import Stage, pack
+from pipeline.sessions.processor import Options
 from schemas import topics
+from tests.support.run_processors import NOW, Desk, Event, Player, Rec, of, replayed
+from tests.support.samples import T0, activity, attempt, auth, binding, call, context, feedback, telemetry
 
 CHUNK = 512
 BETWEEN = b"\xff"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Player
-from node import node
-from outcome import Wrong
-from proxy import Proxy
-from trial import Point, Trial
+from tests.faults.conftest import Player
+from tests.faults.node import node
+from tests.faults.outcome import Wrong
+from tests.faults.proxy import Proxy
+from tests.faults.trial import Point, Trial
 
 pytestmark = pytest.mark.faults
 

@@ -16,22 +16,22 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
-from group import KINDS as STAGES
-from known import PARTITIONS
-from models import card
-from models.artefact import SHIPPED, BadModel, load, load_roles
-from models.card import CARD
-from models.roles import Roles
-from pipeline.connection import Connection
-from pipeline.metrics import Metrics
-from pipeline.policy import BadPolicy, read_policy
-from pipeline.reload import Configured, InForce, Models
-from pipeline.replay import Memory
-from pipeline.topic_admin import create_topics, needed_topics
-from pipeline.watching import Watching
+from models import model_card
+from models.artefacts import SHIPPED, BadModel, load, load_roles
+from models.model_card import CARD
+from models.roles.roles import Roles
+from pipeline.control.reloader import Configured, InForce, Models
+from pipeline.decisions.policy import BadPolicy, read_policy
+from pipeline.kafka.connection import Connection
+from pipeline.kafka.topics import create_topics, needed_topics
+from pipeline.metrics.worker import Metrics
+from pipeline.processing.processor import Memory
+from pipeline.worker.observer import Watching
 from schemas.topics import MODEL_CONTROL
-from told_worker import Worker
-from waiting import until
+from tests.faults.group import KINDS as STAGES
+from tests.faults.known import PARTITIONS
+from tests.support.waiting import until
+from tests.support.worker_process import Worker
 
 OLD = 'name = "old"\nmode = "observe"\nprior = -5.84\n'
 NEW = 'name = "new"\nmode = "observe"\nprior = -6.25\n[guard]\nrevocations_per_minute = 40\n'
@@ -280,14 +280,14 @@ def test_half_of_one_model_and_half_of_another_are_never_used(desk: Desk) -> Non
 def test_what_is_read_of_a_file_is_what_the_card_vouched_for(
     desk: Desk, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, vouched = desk.folder / "models" / "next", card.read
+    place, vouched = desk.folder / "models" / "next", model_card.read
 
     def exchanged_afterwards(directory: Path) -> dict[str, Any]:
         told = vouched(directory)
         _scratch(directory / name)
         return told
 
-    monkeypatch.setattr(card, "read", exchanged_afterwards)
+    monkeypatch.setattr(model_card, "read", exchanged_afterwards)
     with pytest.raises(BadModel) as refused:
         (load if name == "detector.npz" else load_roles)(place)
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from known import KINDS, POLICY, Known, known
-from outcome import Wrong, judged
-from pipeline.replay import Memory
+from pipeline.processing.processor import Memory
 from schemas.decode import encode
 from schemas.topics import DEAD_LETTERS, SESSION_FEATURES, SESSION_REVOCATIONS, SESSION_RISK
+from tests.faults.known import KINDS, POLICY, Known, known
+from tests.faults.outcome import Wrong, judged
 
 START = 1_772_409_600_000
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import Player
-from known import PARTITIONS
-from outcome import Wrong
-from trial import Trial
+from tests.faults.conftest import Player
+from tests.faults.known import PARTITIONS
+from tests.faults.outcome import Wrong
+from tests.faults.trial import Trial
 
 pytestmark = pytest.mark.faults
 

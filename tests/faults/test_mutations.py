@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mutation import Mutation
-from mutations import PROMISES
+from tests.faults.mutation import Mutation
+from tests.faults.mutations import PROMISES
 
 ROOT = Path(__file__).parent.parent.parent
 MUTATIONS = [mutation for mutations in PROMISES.values() for mutation in mutations]

@@ -19,25 +19,25 @@ import pytest
 from aiokafka import TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from conftest import Player
-from group import KINDS as STAGES
-from group import SOURCES, Group, until
-from header_names import spoil_headers
-from known import PARTITIONS
-from outcome import Place, Wrong
-from pipeline.client import begin_at_end
-from pipeline.connection import Connection
-from pipeline.partitioner import partition_of
-from pipeline.rules import RULE_IDS
-from pipeline.times import AHEAD_MS
-from pipeline.topic_admin import create_topics, needed_topics
-from playing import topic_of
-from poison import Event, fuzzed, poisoned
-from samples import ack, activity, attempt, auth, binding, call, context, feedback, telemetry
+from pipeline.detections import RULE_IDS
+from pipeline.kafka.client import begin_at_end
+from pipeline.kafka.connection import Connection
+from pipeline.kafka.partitioner import partition_of
+from pipeline.kafka.time_alignment import AHEAD_MS
+from pipeline.kafka.topics import create_topics, needed_topics
 from schemas.decode import decode_chunk, encode, record_key
 from schemas.topics import API_CALLS, DEAD_LETTERS, SESSION_REVOCATIONS, TOPICS
-from told_worker import Worker
-from trial import Trial
+from tests.faults.conftest import Player
+from tests.faults.group import KINDS as STAGES
+from tests.faults.group import SOURCES, Group, until
+from tests.faults.known import PARTITIONS
+from tests.faults.outcome import Place, Wrong
+from tests.faults.poison import Event, fuzzed, poisoned
+from tests.faults.trial import Trial
+from tests.support.header_names import spoil_headers
+from tests.support.run_processors import topic_of
+from tests.support.samples import ack, activity, attempt, auth, binding, call, context, feedback, telemetry
+from tests.support.worker_process import Worker
 
 NOW = 1_772_409_600_000
 CALL = {

@@ -22,11 +22,11 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from conftest import Player
-from outcome import Wrong
-from proxy import Proxy
-from refusing import Refusal
-from trial import Trial
+from tests.faults.conftest import Player
+from tests.faults.outcome import Wrong
+from tests.faults.proxy import Proxy
+from tests.faults.refusing import Refusal
+from tests.faults.trial import Trial
 
 COMMITS_SECONDS = 3.0
 """Offsets are committed every second: so long, and it would happen twice."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.protocol.types import Int16, Int32, String
 
-from refusing import Refusal, answer, divided, is_write
+from tests.faults.refusing import Refusal, answer, divided, is_write
 
 HEADER = Int16.encode(0) + Int16.encode(7) + Int32.encode(5) + String("utf-8").encode("a client")
 TOPICS = [("rows", [(0, b"r0"), (1, b"r1")]), ("risk", [(3, b"m3")])]

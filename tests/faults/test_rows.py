@@ -14,20 +14,20 @@ from uuid import uuid4
 import aiokafka
 import pytest
 
-from fleet import Fleet, Worker
-from group import KINDS as STAGES
-from group import SOURCES, Group, until
-from known import PARTITIONS, POLICY
-from models.state import UnreadableRow
-from pipeline.changelog import LOST, changelog_topic
-from pipeline.client import begin_at_end, remove
-from pipeline.connection import Connection
-from pipeline.device import device_context
-from pipeline.network import network_context
-from pipeline.principal import principal_context
-from pipeline.topic_admin import create_topics, needed_topics
-from playing import Desk, Event, Player
-from samples import activity, attempt, auth, binding, call, context, feedback, telemetry
+from models.state.table import UnreadableRow
+from pipeline.contexts.device.processor import device_context
+from pipeline.contexts.network import network_context
+from pipeline.contexts.principal.processor import principal_context
+from pipeline.kafka.changelog import LOST, changelog_topic
+from pipeline.kafka.client import begin_at_end, remove
+from pipeline.kafka.connection import Connection
+from pipeline.kafka.topics import create_topics, needed_topics
+from tests.faults.fleet import Fleet, Worker
+from tests.faults.group import KINDS as STAGES
+from tests.faults.group import SOURCES, Group, until
+from tests.faults.known import PARTITIONS, POLICY
+from tests.support.run_processors import Desk, Event, Player
+from tests.support.samples import activity, attempt, auth, binding, call, context, feedback, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -271,4 +271,4 @@ def test_a_worker_refuses_a_topic_of_another_partition_count(
 
 def _last(worker: Worker) -> str:
     """The last line that a worker said, less its time, level and place."""
-    return worker.said().splitlines()[-1].partition(" CRITICAL pipeline.worker: ")[2]
+    return worker.said().splitlines()[-1].partition(" CRITICAL pipeline.worker.process: ")[2]

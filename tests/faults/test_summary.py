@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from outcome import Run, Wrong
-from summary import COLUMNS, Told, table
+from tests.faults.outcome import Run, Wrong
+from tests.faults.summary import COLUMNS, Told, table
 
 TOLD = [
     Told("nothing happens", 1, Run(Wrong(), 5_562, 0, 1.72)),

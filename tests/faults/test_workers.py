@@ -7,11 +7,11 @@ import signal
 
 import pytest
 
-from conftest import Player
-from outcome import Wrong
-from pipeline.failpoints import POINTS
-from proxy import Proxy
-from trial import Point, Trial
+from pipeline.processing.failpoints import POINTS
+from tests.faults.conftest import Player
+from tests.faults.outcome import Wrong
+from tests.faults.proxy import Proxy
+from tests.faults.trial import Point, Trial
 
 pytestmark = pytest.mark.faults
 

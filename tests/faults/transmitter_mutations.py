@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from mutation import Mutation
+from tests.faults.mutation import Mutation
 
 KILLS: Final = (
-    "tests/test_transmitter_kills_on_kafka.py::"
+    "tests/transmitter/test_transmitter_kills_on_kafka.py::"
     "test_nothing_is_lost_doubled_or_out_of_order_whatever_receivers_do_and_however_often_it_is_killed"
 )
 WHICH: Final = "sqlite"
-OUTGOING: Final = "pipeline/transmitter/delivery/outgoing.py"
+OUTGOING: Final = "pipeline/transmitter/delivery/http_client.py"
 
 _LOST: Final = (
     (
         "a push is called delivered before it is answered",
-        "pipeline/transmitter/delivery/pusher.py",
+        "pipeline/transmitter/delivery/push_stream.py",
         "            result = await self._tried(token, stream)\n",
         """\
             await self._parts.results.write(Result(token, "delivered"))
@@ -25,13 +25,13 @@ _LOST: Final = (
     ),
     (
         "what is handed out to a poll is called delivered",
-        "pipeline/transmitter/store/polled.py",
+        "pipeline/transmitter/store/queue/polled.py",
         "these.values(due_at=now_ms + redelivery_ms, attempts=sets.c.attempts + 1)",
         'these.values(state="delivered", ended_at=now_ms)',
     ),
     (
         "a dead letter is dropped in silence",
-        "pipeline/transmitter/delivery/results.py",
+        "pipeline/transmitter/delivery/outcomes.py",
         "                    queue.bury(conn, one.token.seq, one.error, one.text, now_ms)\n",
         "                    queue.delivered(conn, [one.token.seq], now_ms)\n",
     ),
@@ -49,7 +49,7 @@ _DOUBLED: Final = (
 _DISORDERED: Final = (
     (
         "tokens about one person do not wait for each other",
-        "pipeline/transmitter/tokens/statements.py",
+        "pipeline/transmitter/tokens/builder.py",
         "lane=lane_of(draft.happening.who)",
         "lane=draft.jti",
     ),
@@ -58,7 +58,7 @@ _DISORDERED: Final = (
 _MISLED: Final = (
     Mutation(
         "offsets are committed before what was read is stored",
-        "pipeline/transmitter/tokens/intake.py",
+        "pipeline/transmitter/tokens/consumer.py",
         """\
                 if records and await self._keep(records):
                     await self._commit(reader)
@@ -68,7 +68,7 @@ _MISLED: Final = (
                     await self._commit(reader)
                     await self._keep(records)
 """,
-        "tests/test_intake.py",
+        "tests/transmitter/test_consumer.py",
         "not postgres",
     ),
     Mutation(
@@ -76,21 +76,21 @@ _MISLED: Final = (
         OUTGOING,
         "allow_redirects=False",
         "allow_redirects=True",
-        "tests/test_push_outgoing.py",
+        "tests/transmitter/test_http_client.py",
     ),
     Mutation(
         "whoever shows a certificate is believed",
         OUTGOING,
         "    context = ssl.create_default_context()\n",
         "    context = ssl._create_unverified_context()\n",
-        "tests/test_push_outgoing.py",
+        "tests/transmitter/test_http_client.py",
     ),
     Mutation(
         "what became of a device is not remembered",
-        "pipeline/transmitter/tokens/statements.py",
+        "pipeline/transmitter/tokens/builder.py",
         "                compliance.remember(conn, devices)\n",
         "",
-        "tests/test_statements.py",
+        "tests/transmitter/test_token_builder.py",
         "not postgres",
     ),
     Mutation(
@@ -98,15 +98,15 @@ _MISLED: Final = (
         "pipeline/transmitter/store/revocations.py",
         'if told["deadline"] <= before.deadline:',
         'if told["deadline"] < before.deadline:',
-        "tests/test_revocations_kept.py",
+        "tests/transmitter/test_revocation_status.py",
         "not postgres",
     ),
     Mutation(
         "one that stands by works too",
-        "pipeline/transmitter/store/leading.py",
+        "pipeline/transmitter/store/leader_election.py",
         "            yield _Fixed(leads=False)\n        else:",
         "            yield _Fixed(leads=True)\n        else:",
-        "tests/test_transmitter_processes.py",
+        "tests/transmitter/test_transmitter_processes.py",
         "not postgres",
     ),
 )

@@ -14,16 +14,16 @@ from uuid import uuid4
 
 import aiokafka
 
-from fleet import Fleet, Worker
-from group import KINDS, SOURCES, Group, Offsets, until
-from known import PARTITIONS, POLICY, Known, known
-from outcome import READ, Place, Run, judged
-from pipeline.client import begin_at_end
-from pipeline.connection import Connection
-from pipeline.topic_admin import check_topics, create_topics, needed_topics
-from poison import poisoned
+from pipeline.kafka.client import begin_at_end
+from pipeline.kafka.connection import Connection
+from pipeline.kafka.topics import check_topics, create_topics, needed_topics
 from schemas.decode import encode, record_key
 from schemas.topics import DEVICE_TELEMETRY
+from tests.faults.fleet import Fleet, Worker
+from tests.faults.group import KINDS, SOURCES, Group, Offsets, until
+from tests.faults.known import PARTITIONS, POLICY, Known, known
+from tests.faults.outcome import READ, Place, Run, judged
+from tests.faults.poison import poisoned
 
 
 class Point(NamedTuple):

@@ -10,12 +10,10 @@ from pydantic import ConfigDict, Field, model_validator
 from sqlalchemy import Connection, select
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.transmitter.api.bearer import Manager
-from pipeline.transmitter.api.desk import Desk
-from pipeline.transmitter.api.document import refusals
-from pipeline.transmitter.api.forms import STORABLE, Answer, Line, Request
+from pipeline.transmitter.api.auth import Desk, Manager
+from pipeline.transmitter.api.errors import STORABLE, Line, Problem, RequestBody, ResponseBody, unavailable
+from pipeline.transmitter.api.openapi import refusals
 from pipeline.transmitter.api.paths import ACKS
-from pipeline.transmitter.api.problems import Problem, unavailable
 from pipeline.transmitter.services import AckNotTaken
 from pipeline.transmitter.store.tables import commands, sets
 from pipeline.transmitter.store.tables import streams as stream_table
@@ -32,7 +30,7 @@ AHEAD_MS: Final = 300_000
 Id = Annotated[str, Field(min_length=1, max_length=128, pattern=STORABLE)]
 
 
-class Acknowledgement(Request):
+class Acknowledgement(RequestBody):
     """What became of a session that was to end.
 
     The revocation is named by `revocation_id`, or by the `jti` of the token that told of it. What else is
@@ -60,7 +58,7 @@ class Acknowledgement(Request):
         return self
 
 
-class Taken(Answer):
+class Taken(ResponseBody):
     """The acknowledgement is on its way to whoever waits for it."""
 
     revocation_id: str = Field(examples=["rev-0192f0c4"])

@@ -11,24 +11,23 @@ from starlette.middleware import Middleware
 
 from pipeline.transmitter.api import (
     acks,
-    bearer,
+    auth,
     discovery,
-    management,
+    errors,
+    external_tokens,
     oauth,
-    outside,
     paths,
     polling,
-    problems,
-    status,
-    subjects,
+    stream_controls,
+    streams,
 )
-from pipeline.transmitter.api.auditing import Audited
-from pipeline.transmitter.api.bearer import Gate
-from pipeline.transmitter.api.clients import Clients
+from pipeline.transmitter.api.audit import Audited
+from pipeline.transmitter.api.auth import Gate
 from pipeline.transmitter.api.discovery import Pulse
-from pipeline.transmitter.api.document import TAGS, TEXT, TITLE, describe, refusals
-from pipeline.transmitter.api.limits import Bodies, NoStore, Shares
+from pipeline.transmitter.api.oauth import Clients
+from pipeline.transmitter.api.openapi import TAGS, TEXT, TITLE, describe, refusals
 from pipeline.transmitter.api.paths import Addresses
+from pipeline.transmitter.api.rate_limits import Bodies, NoStore, Shares
 from pipeline.transmitter.services import Services
 
 
@@ -41,7 +40,7 @@ def create_app(services: Services) -> FastAPI:
     settings = services.settings
     at = Addresses(settings.issuer)
     own = settings.token_issuer is None
-    check = bearer.built_in(services) if own else outside.outside(services)
+    check = auth.built_in(services) if own else external_tokens.outside(services)
     shares = Shares.of(settings.requests_per_minute, services.clock)
     apart = (paths.HEALTH, paths.TOKEN, paths.REVOKE) if own else (paths.HEALTH,)
     app = FastAPI(
@@ -54,7 +53,7 @@ def create_app(services: Services) -> FastAPI:
         openapi_url=f"{at.stem}{paths.DOCUMENT}",
         redirect_slashes=False,
         middleware=[
-            Middleware(problems.Busy),
+            Middleware(errors.Busy),
             Middleware(NoStore),
             Middleware(Audited, services),
             Middleware(Gate, check, shares, at, apart),
@@ -71,10 +70,10 @@ def create_app(services: Services) -> FastAPI:
 
 
 def _answer_problems(app: FastAPI) -> None:
-    app.exception_handler(problems.Problem)(problems.on_problem)
-    app.exception_handler(HTTPException)(problems.on_http)
-    app.exception_handler(RequestValidationError)(problems.on_invalid)
-    app.exception_handler(Exception)(problems.on_error)
+    app.exception_handler(errors.Problem)(errors.on_problem)
+    app.exception_handler(HTTPException)(errors.on_http)
+    app.exception_handler(RequestValidationError)(errors.on_invalid)
+    app.exception_handler(Exception)(errors.on_error)
 
 
 def _route(app: FastAPI, at: Addresses, *, built_in: bool) -> None:
@@ -83,9 +82,9 @@ def _route(app: FastAPI, at: Addresses, *, built_in: bool) -> None:
     app.get(f"{at.well_known}/", include_in_schema=False)(discovery.configuration)
     routers = [
         discovery.router,
-        management.router,
-        status.streams_router,
-        subjects.subjects_router,
+        streams.router,
+        stream_controls.streams_router,
+        stream_controls.subjects_router,
         polling.router,
         acks.router,
     ]

@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy import text
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.transmitter import vocabulary
+from pipeline.transmitter import protocol
 from pipeline.transmitter.api import paths
-from pipeline.transmitter.api.bearer import Having
-from pipeline.transmitter.api.document import refusals
+from pipeline.transmitter.api.auth import Having
+from pipeline.transmitter.api.openapi import refusals
 from pipeline.transmitter.api.paths import Addresses
 from pipeline.transmitter.services import Services
 
@@ -35,7 +35,7 @@ class TransmitterConfiguration(BaseModel):
     spec_version: str = Field("1_0", description="The version of SSF.")
     issuer: str = Field(examples=["https://risk.example.com"])
     jwks_uri: str = Field(examples=["https://risk.example.com/jwks.json"])
-    delivery_methods_supported: list[str] = Field(examples=[[vocabulary.PUSH, vocabulary.POLL]])
+    delivery_methods_supported: list[str] = Field(examples=[[protocol.PUSH, protocol.POLL]])
     configuration_endpoint: str
     status_endpoint: str
     verification_endpoint: str
@@ -93,7 +93,7 @@ def configuration(services: Having, response: Response) -> TransmitterConfigurat
     return TransmitterConfiguration(
         issuer=services.settings.issuer,
         jwks_uri=at.url(paths.JWKS),
-        delivery_methods_supported=[vocabulary.PUSH, vocabulary.POLL],
+        delivery_methods_supported=[protocol.PUSH, protocol.POLL],
         configuration_endpoint=at.url(paths.STREAM),
         status_endpoint=at.url(paths.STATUS),
         verification_endpoint=at.url(paths.VERIFY),

@@ -13,18 +13,16 @@ from pydantic import Field, field_validator
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.transmitter.api import forms
-from pipeline.transmitter.api.bearer import Reader
-from pipeline.transmitter.api.desk import Desk
-from pipeline.transmitter.api.document import refusals
+from pipeline.transmitter.api import errors as api_errors
+from pipeline.transmitter.api.auth import Desk, Reader
+from pipeline.transmitter.api.errors import not_found
+from pipeline.transmitter.api.openapi import refusals
 from pipeline.transmitter.api.paths import POLL as PATH
-from pipeline.transmitter.api.problems import not_found
-from pipeline.transmitter.delivery import dry
-from pipeline.transmitter.records import Queued, Stream
-from pipeline.transmitter.store import polled
-from pipeline.transmitter.store.waiting import bury
-from pipeline.transmitter.tokens import announcing
-from pipeline.transmitter.vocabulary import POLL
+from pipeline.transmitter.delivery import push_stream
+from pipeline.transmitter.protocol import POLL, Queued, Stream
+from pipeline.transmitter.store.queue import polled
+from pipeline.transmitter.store.queue.waiting import bury
+from pipeline.transmitter.tokens import stream_events
 
 router = APIRouter(tags=["delivery"])
 
@@ -36,14 +34,14 @@ MOST_SAID: Final = 10_000
 Said = TypeVar("Said", list[str], dict[str, "SetError"])
 
 
-class SetError(forms.Request):
+class SetError(api_errors.RequestBody):
     """Why a receiver could not take a token (RFC 8936 §2.6)."""
 
     err: Annotated[str, Field(min_length=1, max_length=64, examples=["invalid_key"])]
     description: Annotated[str, Field(max_length=2048)] = ""
 
 
-class Poll(forms.Request):
+class Poll(api_errors.RequestBody):
     """RFC 8936 §2.2; `{}` is one."""
 
     max_events: int | None = Field(
@@ -74,7 +72,7 @@ class Poll(forms.Request):
         return said
 
 
-class Polled(forms.Answer):
+class Polled(api_errors.ResponseBody):
     """RFC 8936 §2.3."""
 
     sets: dict[str, str] = Field(description="Tokens by `jti`.", examples=[{}])
@@ -113,7 +111,7 @@ _waiting: Final = _Waiting()
 
 @router.post(PATH + "/{stream_id}", operation_id="poll", responses=refusals(400, 401, 403, 404))
 async def poll(
-    stream_id: Annotated[forms.StreamId, Path(description="Which stream.")],
+    stream_id: Annotated[api_errors.StreamId, Path(description="Which stream.")],
     body: Poll,
     desk: Reader,
     request: Request,
@@ -185,13 +183,13 @@ def _hand_out(desk: Desk, stream_id: str, most: int) -> Polled:
 
 def _only(stream: Stream) -> str | None:
     """The one event that leaves the stream as it is now; of `None`, all do."""
-    return None if stream.status == "enabled" else announcing.EVENT
+    return None if stream.status == "enabled" else stream_events.EVENT
 
 
 def _told(conn: Connection, found: list[Queued], stream: Stream, now_ms: int) -> list[Queued]:
     """In a dry run, tell what would be handed out and hand out nothing."""
     for one in found:
-        result = dry.told(one, stream)
+        result = push_stream.told(one, stream)
         bury(conn, one.seq, result.error, result.text, now_ms)
     return []
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from pipeline.transmitter.store.tables import audit
-from pipeline.transmitter.store.texts import clean
+from pipeline.transmitter.store.tables import audit, clean
 
 
 @dataclass(frozen=True, slots=True)

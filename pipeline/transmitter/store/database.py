@@ -21,8 +21,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoRoomError
 
-from pipeline.transmitter.store import answering
-from pipeline.transmitter.store.sealing import Sealer
+from pipeline.settings.transmitter import TransmitterSettings
+from pipeline.transmitter.store import timeouts
+from pipeline.transmitter.store.encryption import Sealer, SealError, load
 from pipeline.transmitter.store.tables import METADATA, VERSION, versions
 
 BUSY_S: Final = 30
@@ -152,9 +153,9 @@ def address(url: str) -> URL:
 def _engine(at: URL) -> Engine:
     file = file_of(at)
     if file is None:
-        bounds = answering.arguments(at)
+        bounds = timeouts.arguments(at)
         engine = create_engine(at, connect_args=bounds, max_overflow=20, pool_pre_ping=True, **_POOL)
-        answering.set_up(engine, BUSY_S)
+        timeouts.set_up(engine, BUSY_S)
         return engine
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -215,3 +216,38 @@ def _told(name: str) -> Iterator[None]:
 def _unusable(name: str, error: DBAPIError) -> StoreError:
     why = " ".join(str(error.orig).split())
     return StoreError(f"{name}: the store cannot be used now: {why[:300]}")
+
+
+def store_of(settings: TransmitterSettings) -> Store:
+    """Open the store that *settings* name, with its key file; both are made if missing.
+
+    Raises `StoreError` or `SealError`, each in a sentence.
+    """
+    return open_store(settings.database.get_secret_value(), load(key_file_of(settings)))
+
+
+def existing_store_of(settings: TransmitterSettings) -> Store:
+    """As `store_of`, but none is made to find nothing in it: where there is none, raises `StoreError`."""
+    file = file_of(address(settings.database.get_secret_value()))
+    if file is not None and not file.is_file():
+        raise StoreError(
+            f"{file}: there is no store of a transmitter here; name it in SESSION_RISK_TRANSMITTER_DATABASE"
+        )
+    return store_of(settings)
+
+
+def key_file_of(settings: TransmitterSettings) -> Path:
+    """The file of the keys that seal: as set, else beside the SQLite file.
+
+    Raises `SealError` for PostgreSQL without such a setting: there is no place all its transmitters share;
+    `StoreError` if the address of the store is none.
+    """
+    file = file_of(address(settings.database.get_secret_value()))
+    if settings.key_file is not None:
+        return settings.key_file
+    if file is None:
+        raise SealError(
+            "a store in PostgreSQL needs SESSION_RISK_TRANSMITTER_KEY_FILE: the file of keys that seal its "
+            "secrets, the same for every transmitter"
+        )
+    return file.with_name(f"{file.name}.key")

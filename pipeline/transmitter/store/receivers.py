@@ -15,12 +15,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from pipeline.transmitter.identifiers import is_text
 from pipeline.transmitter.store import streams
 from pipeline.transmitter.store.database import insert_into
-from pipeline.transmitter.store.tables import receivers, tokens
+from pipeline.transmitter.store.tables import may_be_id, receivers, tokens
 from pipeline.transmitter.store.tables import streams as stream_table
-from pipeline.transmitter.store.texts import may_be_id
+from pipeline.transmitter.subject_identifiers import is_text
 
 _COST: Final = "4096$8$1"
 """N, r and p of scrypt (RFC 7914): 4 MiB and 7 ms. More would help nobody but whoever floods the token

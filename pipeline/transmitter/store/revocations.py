@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from pipeline.transmitter.protocol import CommandState
 from pipeline.transmitter.store.tables import commands
-from pipeline.transmitter.vocabulary import CommandState
 
 Recorded = Literal["opened", "resent", "seen"]
 Answered = Literal["confirmed", "failed", "seen", "foreign"]

@@ -21,14 +21,12 @@ from sqlalchemy import (
     update,
 )
 
-from pipeline.transmitter.identifiers import canonical, key
-from pipeline.transmitter.records import Stream
+from pipeline.transmitter.protocol import Status, Stream
 from pipeline.transmitter.store.database import insert_into, only_one
-from pipeline.transmitter.store.sealing import Sealer
-from pipeline.transmitter.store.tables import receivers, sets, stream_subjects, streams
-from pipeline.transmitter.store.texts import clean, may_be_id
-from pipeline.transmitter.store.waiting import chunks
-from pipeline.transmitter.vocabulary import Status
+from pipeline.transmitter.store.encryption import Sealer
+from pipeline.transmitter.store.queue.waiting import chunks
+from pipeline.transmitter.store.tables import clean, may_be_id, receivers, sets, stream_subjects, streams
+from pipeline.transmitter.subject_identifiers import canonical, key
 
 REASON_LENGTH = 1000
 """Characters of a status' reason, and of a description."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.moment import stable_id
-from pipeline.transmitter.records import Happening, Stream, Who
-from pipeline.transmitter.tokens.happenings import DETAILS, LANGUAGE
+from pipeline.processing.messages import stable_id
+from pipeline.transmitter.protocol import EVENTS, Happening, Stream, Who
+from pipeline.transmitter.tokens.events import DETAILS, LANGUAGE
 from pipeline.transmitter.tokens.subjects import Subjects
-from pipeline.transmitter.vocabulary import EVENTS
 
 Claims = dict[str, Any]
 

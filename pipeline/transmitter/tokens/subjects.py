@@ -21,6 +21,7 @@ Without a file a principal is called what the pipeline calls it, in the name of 
 
 from __future__ import annotations
 
+import logging
 import re
 import tomllib
 from dataclasses import dataclass
@@ -30,12 +31,12 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline.transmitter.records import Stream, Who
+from pipeline.transmitter.protocol import Stream, Who
 
 Identifier = dict[str, Any]
 
 PSEUDONYM: Final = re.compile(r"p:[A-Za-z0-9_-]{1,16}:[A-Za-z0-9_-]{22}")
-"""What `pipeline.pseudonyms` puts in place of a name. The other side knows nobody of that name."""
+"""What `pipeline.processing.pseudonyms` puts in place of a name. The other side knows nobody of that name."""
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _FIELDS: Final = ("tenant", "principal")
 _Text = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -203,3 +204,36 @@ def _complaints(error: ValidationError) -> list[str]:
         where = ".".join(str(one + 1) if isinstance(one, int) else one for one in place)
         lines.append(f"{where}: {found['msg'].removeprefix('Value error, ')}")
     return lines
+
+
+log = logging.getLogger(__name__)
+
+_MOST: Final = 1000
+"""Receivers that are looked at."""
+
+
+class Namesakes:
+    """What each receiver, by its `aud`, was told so far by such names: the first tenant, of *subjects*."""
+
+    def __init__(self, subjects: Subjects) -> None:
+        self._subjects = subjects
+        self._first: dict[str, str] = {}
+        self._said: set[str] = set()
+
+    def look(self, who: Who, stream: Stream) -> None:
+        """Say it once for a receiver: *stream* is told of *who*, after another tenant's principals."""
+        aud, first = stream.aud, self._first.get(stream.aud)
+        if aud in self._said or first == who.tenant or not self._subjects.alike(who, stream):
+            return
+        if first is None:
+            if len(self._first) < _MOST:
+                self._first[aud] = who.tenant
+            return
+        self._said.add(aud)
+        log.warning(
+            "receiver %s is told of principals of the tenants %s and %s by names that do not say which: who "
+            "has the same id in both is one subject there, and what ends the sessions of the one ends those "
+            "of the other. Unless they are the same people, let each receiver hear of one tenant, tell them "
+            "apart in the file of SESSION_RISK_TRANSMITTER_SUBJECTS_FILE, or choose complex subjects",
+            *(aud, first, who.tenant),
+        )

@@ -6,8 +6,9 @@ import sys
 from typing import Any
 
 import faust
-from fading import EACH, faded
 from faust.types import StreamT
+
+from tests.benchmarks.race.fading import EACH, faded
 
 BROKER, IN, OUT, ID, STATE = sys.argv[1:6]
 del sys.argv[1:6]

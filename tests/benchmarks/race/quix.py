@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from fading import EACH, faded
 from quixstreams import Application, State
+
+from tests.benchmarks.race.fading import EACH, faded
 
 BROKER, IN, OUT, GROUP, STATE = sys.argv[1:]
 seen = 0

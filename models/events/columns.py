@@ -1,0 +1,275 @@
+"""Decoded events turned into the numbers of a batch; the events are kept for explanations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.events.api_calls import PLACE, Calls
+from models.events.batch import (
+    ACT,
+    AUTH_TOLD,
+    CALL_TOLD,
+    CLIENT_TOLD,
+    DEVICE,
+    FAMILY,
+    IDENTITY,
+    JA4,
+    KEY,
+    NETWORK,
+    NOTHING,
+    PREFIX,
+    TOKEN,
+    UA,
+    VERDICT_TOLD,
+    Batch,
+    Event,
+    Kind,
+    Structs,
+    merged,
+)
+from models.events.context_columns import context_columns
+from models.events.operations import is_guarded, is_powerful, stage_of
+from models.events.string_cache import Memory
+from models.events.text_hashing import BETWEEN, Fingerprints, hash_ids, hash_spans, short
+from models.events.user_agents import software_of
+from schemas.members import DEFAULT_TENANT
+
+Floats = NDArray[np.float64]
+
+
+AUTH_ACTIONS: Final = (
+    "sign_in", "sign_in_failed", "mfa_challenged", "mfa_passed", "mfa_denied", "step_up_passed",
+    "token_issued", "token_refreshed", "token_exchanged", "token_reused", "credential_added",
+    "credential_changed", "credential_removed", "recovery_started", "sign_out", "mfa_failed", "other",
+)  # fmt: skip
+ACTION: Final = {name: number for number, name in enumerate(AUTH_ACTIONS, start=1)}
+FACTOR_CHANGES: Final = ("credential_added", "credential_changed", "credential_removed", "recovery_started")
+"""Actions that change how a principal proves itself."""
+KINDS: Final = ("", "human", "service", "api_key", "agent")
+PRINCIPAL_KIND: Final = {name: number for number, name in enumerate(KINDS)}
+NETWORK_TYPES: Final = ("", "wifi", "cellular", "ethernet", "vpn", "hosting", "tor", "unknown")
+NETWORK_TYPE: Final = {name: number for number, name in enumerate(NETWORK_TYPES)} | {None: 0}
+SENSITIVITY: Final = {None: 0, "public": 0, "internal": 1, "confidential": 2, "restricted": 3}
+SIM_BORNE: Final = frozenset({"sms", "tel"})
+"""RFC 8176 §2: factors that reach whoever holds the SIM."""
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "READ"})
+
+
+_VERSION: Final = re.compile(r"[\d._]+")
+_WHO: Final = (
+    "tenant", "session_id", "principal_kind", "device_id", "ip", "network_type", "user_agent", "ja4",
+    "token_id", "key_thumbprint", "country",
+)  # fmt: skip
+_WHERE: Final = ("asn", "latitude", "longitude", "event_id", "occurred_at")
+_ACT: Final = ("operation", "method", "sensitivity", "tool", "scope")
+_RESULT: Final = ("status", "bytes_out", "records", "resource")
+# An event is a dictionary spread over a kilobyte: it is read once, then columns are worked on.
+_AUTH: Final = itemgetter(*_WHO, *_WHERE, "action", "amr", "scopes")
+_CALL: Final = itemgetter(*_WHO, *_WHERE, *_ACT, *_RESULT)
+_ACT_AT: Final = len(_WHO) + len(_WHERE)
+_RESULT_AT: Final = _ACT_AT + len(_ACT)
+# The same of calls that were read in bulk.
+_WHO_PLACES: Final = [PLACE[name] for name in _WHO]
+_ACT_PLACES: Final = [PLACE[name] for name in _ACT]
+_ID: Final = itemgetter("event_id")
+
+
+def _asn_prints(asn: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Fingerprints of networks known by number: a product modulo 2^32, which keeps numbers apart."""
+    prints = (asn * np.uint64(0x9E3779B1) + np.uint64(1) & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    prints[prints == 0] = 0x9E3779B1
+    return prints
+
+
+def _client_told(who: Structs, asn: Floats, latitude: Floats, longitude: Floats) -> Structs:
+    client = np.empty(who.size, CLIENT_TOLD)
+    client["who"] = who
+    known = np.flatnonzero(~np.isnan(asn))
+    client["who"]["client"][known, NETWORK] = _asn_prints(asn[known].astype(np.uint64))
+    client["place"][:, 0] = latitude
+    client["place"][:, 1] = longitude
+    return client
+
+
+def _call_told(
+    act: Structs, resource: NDArray[np.uint64], status: Floats, sent: Floats, records: Floats
+) -> Structs:
+    call = np.empty(act.size, CALL_TOLD)
+    call["act"] = act
+    call["resource"] = resource
+    call["bytes_out"] = _zero_for_nan(sent)
+    call["records"] = _zero_for_nan(records)
+    call["failed"] = status >= 400
+    call["denied"] = denied = (status == 401) | (status == 403)
+    call["refused"] = denied | (status == 404)
+    return call
+
+
+def _zero_for_nan(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isnan(values), 0.0, values)
+
+
+@lru_cache(maxsize=4096)
+def client_family(user_agent: str | None) -> str | None:
+    """The client without its version numbers: an update keeps the family, another client does not.
+
+    >>> client_family("Firefox/141.0.2 (X11; Linux)")
+    'Firefox/ (X; Linux)'
+    """
+    return None if user_agent is None else _VERSION.sub("", user_agent)
+
+
+def network_name(ip: str | None, asn: int | None) -> str | None:
+    """The network an event came from: its ASN, else the address's /24 (IPv4) or /48 (IPv6)."""
+    if asn is not None:
+        return f"as{asn}"
+    if ip is None:
+        return None
+    return ip.rpartition(".")[0] if "." in ip and ":" not in ip else ":".join(ip.split(":")[:3])
+
+
+class Columns:
+    """Turns decoded events into a :class:`Batch`; holds only memories of what strings become."""
+
+    def __init__(self, remember: int = 1_000_000) -> None:
+        self._print = Fingerprints().__getitem__
+        self._identities = Memory(self._identity, IDENTITY, remember)
+        self._acts = Memory(self._act, ACT, remember)
+
+    def calls(self, events: Sequence[Event]) -> Batch:
+        """``api.call`` events, decoded whole or read in bulk."""
+        if not isinstance(events, Calls):
+            return self._calls_told(events)
+        batch = self._calls_read(events)
+        if events.others:
+            known = np.flatnonzero(events.rows >= 0)
+            others = np.array(list(events.others), np.int64)
+            part = self._calls_told(list(events.others.values()))
+            batch = merged(events, ((known, batch), (others, part)))
+        return batch
+
+    def _calls_told(self, events: Sequence[Event]) -> Batch:
+        told = list(zip(*map(_CALL, events), strict=True))
+        batch = self._client(events, Kind.CALL, told)
+        status, sent, records, resource = told[_RESULT_AT:]
+        act = self._acts.ask(list(zip(*told[_ACT_AT:_RESULT_AT], strict=True)))
+        numbers = (np.array(column, np.float64) for column in (status, sent, records))
+        batch.told = batch.told._replace(call=_call_told(act, hash_ids(resource), *numbers))
+        return batch
+
+    def _calls_read(self, events: Calls) -> Batch:
+        spans, numbers = events.read.spans, events.read.numbers
+        client = _client_told(
+            self._identities.recall(spans.of(_WHO_PLACES)),
+            *(numbers[:, PLACE[name]] for name in ("asn", "latitude", "longitude")),
+        )
+        call = _call_told(
+            self._acts.recall(spans.of(_ACT_PLACES)),
+            hash_spans(spans.of(PLACE["resource"])),
+            *(numbers[:, PLACE[name]] for name in ("status", "bytes_out", "records")),
+        )
+        ids = hash_spans(spans.of(PLACE["event_id"]))
+        at = numbers[:, PLACE["occurred_at"]].astype(np.int64)
+        keys = np.ascontiguousarray(client["who"]["key"])
+        return Batch(events, Kind.CALL, keys, ids, at, NOTHING._replace(client=client, call=call))
+
+    def auths(self, events: Sequence[Event]) -> Batch:
+        """``auth.event`` events."""
+        told = list(zip(*map(_AUTH, events), strict=True))
+        batch = self._client(events, Kind.AUTH, told)
+        action, amr, scopes = told[-3:]
+        auth = np.empty(len(events), AUTH_TOLD)
+        auth["action"] = [ACTION[name] for name in action]
+        auth["by_sim"] = [one is None or not SIM_BORNE.isdisjoint(one) for one in amr]
+        auth["powerful"] = [is_powerful(one or ()) for one in scopes]
+        batch.told = batch.told._replace(auth=auth)
+        return batch
+
+    def contexts(self, events: Sequence[Event]) -> Batch:
+        """``session.context`` events: what devices, principals and relatives mean for sessions."""
+        batch = self.bare(events, Kind.CONTEXT)
+        batch.told = batch.told._replace(context=context_columns(events))
+        return batch
+
+    def verdicts(self, events: Sequence[Event]) -> Batch:
+        """``session-feedback``, given an ``event_id`` by the caller."""
+        batch = self.bare(events, Kind.VERDICT)
+        verdict = np.empty(len(events), VERDICT_TOLD)
+        verdict["confirmed"] = [e["verdict"] == "confirmed_compromised" for e in events]
+        batch.told = batch.told._replace(verdict=verdict)
+        return batch
+
+    def bare(self, events: Sequence[Event], kind: Kind) -> Batch:
+        """Events of which only session, id and time matter to the fold."""
+        n = len(events)
+        keys = np.fromiter(
+            (self._print(f"{e['tenant']}{BETWEEN}{e['session_id']}") for e in events), np.uint64, n
+        )
+        return Batch(events, kind, keys, *_ids_and_times(events))
+
+    def _client(self, events: Sequence[Event], kind: Kind, told: list[tuple[Any, ...]]) -> Batch:
+        asn, latitude, longitude, ids, at = told[len(_WHO) : _ACT_AT]
+        who = self._identities.ask(list(zip(*told[: len(_WHO)], strict=True)))
+        client = _client_told(who, *(np.array(column, np.float64) for column in (asn, latitude, longitude)))
+        keys = np.ascontiguousarray(client["who"]["key"])
+        return Batch(
+            events, kind, keys, hash_ids(ids), np.array(at, np.int64), NOTHING._replace(client=client)
+        )
+
+    def _identity(self, questions: list[tuple[Any, ...]]) -> Structs:
+        """What members as in ``_WHO`` say, as numbers."""
+        tenant, session, kind, device, ip, network_type, ua, ja4, token, key, country = zip(
+            *questions, strict=True
+        )
+        who = np.zeros(len(questions), IDENTITY)
+        owners = zip(tenant, session, strict=True)
+        who["key"] = [self._print(f"{one or DEFAULT_TENANT}{BETWEEN}{name}") for one, name in owners]
+        who["address"] = self._prints(ip)
+        client = {
+            PREFIX: (network_name(one, None) for one in ip), UA: ua, FAMILY: map(client_family, ua), JA4: ja4,
+            TOKEN: token, KEY: key, DEVICE: device,
+        }  # fmt: skip
+        for place, told in client.items():
+            who["client"][:, place] = short(self._prints(told))
+        who["country"] = short(self._prints(country))
+        who["kind"] = [PRINCIPAL_KIND[one] for one in kind]
+        who["network_type"] = [NETWORK_TYPE[one] for one in network_type]
+        who["software"] = list(map(software_of, ua))
+        return who
+
+    def _act(self, questions: list[tuple[Any, ...]]) -> Structs:
+        """What members as in ``_ACT`` say, as numbers."""
+        operation, method, sensitivity, tool, scope = zip(*questions, strict=True)
+        act = np.zeros(len(questions), ACT)
+        guarded = [
+            under is not None or is_guarded(name, of)
+            for name, of, under in zip(operation, sensitivity, scope, strict=True)
+        ]
+        # Under another scope, or on restricted data, an operation is another one.
+        what = [
+            BETWEEN.join((name, under or "", of or "")) if apart else name
+            for name, of, under, apart in zip(operation, sensitivity, scope, guarded, strict=True)
+        ]
+        act["operation"] = self._prints(what)
+        act["called"] = short(self._prints(operation))
+        act["tool"] = self._prints(tool)
+        act["stage"] = list(map(stage_of, operation, sensitivity))
+        act["sensitive"] = [SENSITIVITY[one] >= SENSITIVITY["confidential"] for one in sensitivity]
+        act["guarded"] = guarded
+        act["writing"] = [one is not None and one not in READING for one in method]
+        return act
+
+    def _prints(self, texts: Iterable[str | None]) -> NDArray[np.uint64]:
+        return np.array(list(map(self._print, texts)), np.uint64)
+
+
+def _ids_and_times(events: Sequence[Event]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    ids = hash_ids(list(map(_ID, events)))
+    return ids, np.fromiter((e["occurred_at"] for e in events), np.int64, len(events))

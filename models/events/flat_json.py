@@ -1,0 +1,276 @@
+"""Reads flat JSON objects in bulk, where they are plain; says which are not, and those are read otherwise.
+
+Plain is what gateways write: one object, texts of ASCII without escapes, numbers without exponents, nothing
+nested, no member twice, every member within its bounds. What is not plain is not judged here: it may be a
+good message all the same. What is, is read as any JSON reader would (RFC 8259).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.events.flat_json_schema import (
+    CAPITALS,
+    END_CHOICE,
+    FIRST_CHOICE,
+    INTEGER,
+    KIND,
+    LEAST,
+    LENGTH_AT,
+    MEMBER_COLUMNS,
+    MOST,
+    MOST_MEMBERS,
+    SHIFT,
+    TEXT,
+    WORD_COLUMNS,
+    Form,
+    Ints,
+)
+from models.events.text_hashing import EACH, HIGH, PADDING, Spans, head
+from models.jit import byte, compiled, word
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+ABSENT: Final = -1
+"""The length of a text that is not there, or null."""
+_MOST_DIGITS: Final = 15
+"""A whole number of so many digits is exact as a double, and so is a power of ten up to it: one rounding."""
+_TENS: Final = 10.0 ** np.arange(_MOST_DIGITS + 1)
+_QUOTE, _OPEN, _CLOSE, _COLON, _COMMA, _MINUS, _POINT, _ZERO, _NINE = (
+    np.uint8(ord(one)) for one in '"{}:,-.09'
+)
+_SPACE, _TAB, _FEED, _RETURN = (np.uint8(ord(one)) for one in " \t\n\r")
+_SMALL_E, _BIG_E = np.uint8(ord("e")), np.uint8(ord("E"))
+_QUOTES, _ESCAPES, _SPACES = (np.uint64(ord(one)) * EACH for one in '"\\ ')
+_NULL, _TRUE, _FALS = (np.uint64(int.from_bytes(one, "little")) for one in (b"null", b"true", b"fals"))
+_FOUR: Final = np.uint64(0xFFFFFFFF)
+_NOBODY: Final = np.uint64(0)
+_signed: Final = cast("Callable[[Any], int]", np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """*n* records of a form with *m* members, as they were read.
+
+    Attributes:
+        spans: where each member's text or number is, ``(n, m)``; the length is `ABSENT` where there is none.
+        numbers: the numbers, ``(n, m)``; NaN where there is none.
+        plain: which records were read, ``(n,)``; what is told of the others means nothing.
+        sizes: bytes of each record, ``(n,)``.
+    """
+
+    spans: Spans
+    numbers: Floats
+    plain: Bools
+    sizes: Ints
+
+    def take(self, chosen: Bools) -> Scanned:
+        """The *chosen* records."""
+        spans = Spans(self.spans.text, self.spans.starts[chosen], self.spans.lengths[chosen])
+        return Scanned(spans, self.numbers[chosen], self.plain[chosen], self.sizes[chosen])
+
+
+def scan(form: Form, values: Sequence[bytes]) -> Scanned:
+    """Read *values*, each on its own: a NUL, which no JSON holds, keeps what runs over in its record."""
+    text = np.frombuffer(b"\0".join(values) + PADDING, np.uint8)
+    sizes = np.fromiter(map(len, values), np.int64, len(values))
+    ends = np.cumsum(sizes + 1)
+    shape = len(values), len(form.members)
+    starts, lengths = np.zeros(shape, np.int64), np.full(shape, ABSENT)
+    numbers, plain = np.full(shape, np.nan), np.zeros(len(values), np.bool_)
+    tables = form.members.ctypes.data, form.words.ctypes.data, form.slots.ctypes.data
+    _scan(*tables, form.factor, form.needed, text.ctypes.data, ends, starts, lengths, numbers, plain)
+    return Scanned(Spans(text, starts, lengths), numbers, plain, sizes)
+
+
+@compiled
+def _scan(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
+    members: int, words: int, slots: int, factor: np.uint64, needed: np.uint64, text: int, ends: Ints,
+    starts: Ints, lengths: Ints, numbers: Floats, plain: Bools,
+) -> None:  # fmt: skip
+    usual = np.full(MOST_MEMBERS, -1, np.int64)
+    begin = text
+    for one in range(ends.size):
+        at = _blank(begin)
+        at = at + 1 if byte(at) == _OPEN else 0
+        seen, told, place = _NOBODY, _NOBODY, 0
+        while at != 0:
+            # Most often a record has its members in the places where they were in the one before.
+            member, at = _name(words, slots, factor, _blank(at), usual[place])
+            usual[place] = member
+            place = min(place + 1, MOST_MEMBERS - 1)
+            bit = np.uint64(1) << np.uint64(member) if member >= 0 else _NOBODY
+            if at == 0 or seen & bit != 0:
+                break
+            seen |= bit
+            at, length, after, number = _value(members, words, member, at)
+            if after == 0:
+                break
+            if member >= 0:
+                starts[one, member], lengths[one, member], numbers[one, member] = at - text, length, number
+                told |= bit if length >= 0 else _NOBODY
+            at = _blank(after)
+            if byte(at) == _CLOSE:
+                plain[one] = _blank(at + 1) == text + ends[one] - 1 and told & needed == needed
+                break
+            at = at + 1 if byte(at) == _COMMA else 0
+        begin = text + ends[one]
+
+
+@compiled
+def _name(words: int, slots: int, factor: np.uint64, at: int, usual: int) -> tuple[int, int]:
+    """The member whose name is *at*, perhaps the *usual* one, -1 if unknown; where its value is, or 0."""
+    if byte(at) != _QUOTE:
+        return -1, 0
+    at += 1
+    member = usual
+    end = at + _signed(_entry(words, WORD_COLUMNS, member, 0)) if member >= 0 else at
+    if member < 0 or byte(end) != _QUOTE or not _is_word(words, member, at, end - at):
+        end = _text_end(at)
+        if end == 0:
+            return -1, 0
+        mark = head(at, end - at) ^ np.uint64(end - at) << LENGTH_AT
+        member = _signed(word(slots + 8 * _signed((mark * factor) >> SHIFT)))
+        if member >= 0 and not _is_word(words, member, at, end - at):
+            member = -1
+    at = _blank(end + 1)
+    return member, _blank(at + 1) if byte(at) == _COLON else 0
+
+
+@compiled
+def _value(  # noqa: PLR0911 - one for each thing a value can be
+    members: int, words: int, member: int, at: int
+) -> tuple[int, int, int, float]:
+    """Where the value is, how long, where it ends (0 if not plain or not *member*'s), and its number."""
+    first = byte(at)
+    if first == _QUOTE:
+        at += 1
+        end = _text_end(at)
+        if end == 0 or (member >= 0 and not _is_text(members, words, member, at, end - at)):
+            return at, 0, 0, np.nan
+        return at, end - at, end + 1, np.nan
+    if first == _MINUS or _ZERO <= first <= _NINE:
+        end, number, whole = _number(at)
+        if end == 0 or (member >= 0 and not _is_number(members, member, number, whole)):
+            return at, 0, 0, number
+        return at, end - at, end, number
+    four = word(at) & _FOUR
+    if four == _NULL:
+        return at, ABSENT, at + 4, np.nan
+    if member < 0 and four == _TRUE:
+        return at, 4, at + 4, np.nan
+    if member < 0 and four == _FALS and byte(at + 4) == _SMALL_E:
+        return at, 5, at + 5, np.nan
+    return at, ABSENT, 0, np.nan
+
+
+@compiled
+def _entry(table: int, columns: int, row: int, column: int) -> np.uint64:
+    return word(table + 8 * (columns * row + column))
+
+
+@compiled
+def _blank(at: int) -> int:
+    while byte(at) == _SPACE or byte(at) == _FEED or byte(at) == _RETURN or byte(at) == _TAB:
+        at += 1
+    return at
+
+
+@compiled
+def _text_end(at: int) -> int:
+    """Where the closing quote is of the text that begins *at*; 0 where something comes before it."""
+    stops = _stops(word(at))
+    while stops == 0:
+        at += 8
+        stops = _stops(word(at))
+    lowest = (stops & (~stops + np.uint64(1))) >> np.uint64(7)
+    at += _signed((((lowest - np.uint64(1)) & EACH) * EACH) >> LENGTH_AT)
+    return at if byte(at) == _QUOTE else 0
+
+
+@compiled
+def _stops(told: np.uint64) -> np.uint64:
+    """The highest bit of the first byte of *told* at which a plain text ends, and perhaps of some behind it.
+
+    Quote, backslash, below blank, beyond ASCII: a byte is found by what is borrowed from it (Mycroft's test).
+    """
+    quotes, escapes = told ^ _QUOTES, told ^ _ESCAPES
+    below = (quotes - EACH) & ~quotes | (escapes - EACH) & ~escapes | (told - _SPACES) & ~told
+    return (below | told) & HIGH
+
+
+@compiled
+def _number(at: int) -> tuple[int, float, bool]:
+    """Where the number ends that begins *at* (0 if not plain), what it is, and whether it is a whole one."""
+    negative = byte(at) == _MINUS
+    at += _signed(negative)
+    first, whole = at, np.int64(0)
+    while _ZERO <= byte(at) <= _NINE and at - first <= _MOST_DIGITS:
+        whole = whole * 10 + _signed(byte(at)) - 48
+        at += 1
+    digits, decimals = at - first, 0
+    if digits == 0 or (digits > 1 and byte(first) == _ZERO):
+        return 0, 0.0, False
+    if byte(at) == _POINT:
+        at += 1
+        first = at
+        while _ZERO <= byte(at) <= _NINE and at - first <= _MOST_DIGITS:
+            whole = whole * 10 + _signed(byte(at)) - 48
+            at += 1
+        decimals = at - first
+        if decimals == 0:
+            return 0, 0.0, False
+    # An exponent is left to others, and whether a zero below zero is a whole number.
+    if (
+        digits + decimals > _MOST_DIGITS
+        or byte(at) == _SMALL_E
+        or byte(at) == _BIG_E
+        or (negative and whole == 0)
+    ):
+        return 0, 0.0, False
+    number = whole / _TENS[decimals]
+    return at, -number if negative else number, decimals == 0
+
+
+@compiled
+def _is_word(words: int, one: int, at: int, length: int) -> bool:
+    if _signed(_entry(words, WORD_COLUMNS, one, 0)) != length or _entry(words, WORD_COLUMNS, one, 1) != head(
+        at, length
+    ):
+        return False
+    return length <= 8 or _entry(words, WORD_COLUMNS, one, 2) == word(at + length - 8)
+
+
+@compiled
+def _of(members: int, member: int, column: int) -> int:
+    return _signed(_entry(members, MEMBER_COLUMNS, member, column))
+
+
+@compiled
+def _is_text(members: int, words: int, member: int, at: int, length: int) -> bool:
+    kind = _of(members, member, KIND)
+    if kind == CAPITALS:
+        for place in range(length):
+            if not 0x41 <= byte(at + place) <= 0x5A:
+                return False
+    elif kind != TEXT:
+        return False
+    first, end = _of(members, member, FIRST_CHOICE), _of(members, member, END_CHOICE)
+    for one in range(first, end):
+        if _is_word(words, one, at, length):
+            return True
+    return bool(first == end and _of(members, member, LEAST) <= length <= _of(members, member, MOST))
+
+
+@compiled
+def _is_number(members: int, member: int, number: float, whole: bool) -> bool:  # noqa: FBT001 - compiled code calls by position
+    kind = _of(members, member, KIND)
+    if kind < INTEGER or (kind == INTEGER and not whole):
+        return False
+    return bool(_of(members, member, LEAST) <= number <= _of(members, member, MOST))

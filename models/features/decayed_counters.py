@@ -1,0 +1,61 @@
+"""Sums that fade: of everything an event adds, half is left after the sum's half-life.
+
+A row keeps them in single precision, which is what models see, but for those of an hour: what these lose in a
+millisecond is of the size of a single's last bit, and would be rounded away under a flood.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from models.features.table import HALF_LIVES, HOUR, MARK, SUM_NAMES, SUMS
+from models.features.volumes import STEPS, VOLUMES
+from models.jit import compiled
+
+_PER_MS: Final = -1.0 / np.array(HALF_LIVES)
+_BY_HALF_LIFE: Final = np.argsort([HALF_LIVES.index(one.half_life) for one in SUMS], kind="stable")
+"""Sums with the same half-life lie side by side here; those of ``HALF_LIVES[i]`` end before ``_ENDS[i]``."""
+_ENDS: Final = np.cumsum([sum(one.half_life == life for one in SUMS) for life in HALF_LIVES])
+_MARK_OF: Final = np.array([MARK[one.mark] for one in SUMS])
+LONG: Final = sum(one.half_life == HOUR for one in SUMS)
+SHORT: Final = len(SUMS) - LONG
+"""How many sums of a row are kept in double and in single precision; the short-lived come first."""
+_VOLUMES: Final = np.array([SUM_NAMES.index(name) for name in VOLUMES])
+_MOST: Final = STEPS.size - 1
+
+
+@compiled
+def add(row: Any, before: int, at: int, told_at: int, marks: Any, sums: Any) -> None:
+    """``sum = sum · what is left of it + mark`` for every sum of *row*.
+
+    Args:
+        row: of the session. before, at: the session's largest event time before and after the event, ms.
+        told_at: the event's own time; of a late event is added what would be left of it by now.
+        marks: what the event adds, by :data:`models.features.table.MARK`. sums: get the new sums, in the order of
+        :data:`models.features.table.SUMS`.
+    """
+    start = 0
+    for life in range(_ENDS.size):
+        keep = np.exp2((at - before) * _PER_MS[life]) if at > before else 1.0
+        left = np.exp2((at - told_at) * _PER_MS[life]) if at > told_at else 1.0
+        for place in range(start, _ENDS[life]):
+            one = _BY_HALF_LIFE[place]
+            fresh = marks[_MARK_OF[one]] * left
+            if place < SHORT:
+                row.short_sums[place] = np.float64(row.short_sums[place]) * keep + fresh
+                sums[one] = row.short_sums[place]
+            else:
+                row.long_sums[place - SHORT] = row.long_sums[place - SHORT] * keep + fresh
+                sums[one] = row.long_sums[place - SHORT]
+        start = _ENDS[life]
+
+
+@compiled
+def keep_peaks(row: Any, sums: Any) -> None:
+    """Remember the largest of each of :data:`models.features.volumes.VOLUMES` since the session's last summary."""
+    for volume in range(_VOLUMES.size):
+        value = sums[_VOLUMES[volume]]
+        if value > STEPS[row.peaks[volume]]:
+            row.peaks[volume] = min(np.searchsorted(STEPS, value), _MOST)

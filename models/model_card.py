@@ -1,0 +1,145 @@
+"""The card of a model: what it is, from what data, how well it does, and the hash of each of its files.
+
+`card.json` is for programs and vouches for the rest; `card.md` says the same to people, with pictures beside
+it. Neither tells when it was written: the same data and seed give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from models.features.table import FEATURE_SET
+
+CARD: Final = "card.json"
+PAGE: Final = "card.md"
+REFERENCE: Final = "reference.npz"
+"""The training data as bins (`models.detectors.drift.Reference`)."""
+PICTURES: Final[dict[str, str]] = {
+    "scores.png": "How often each score is given",
+    "precision.png": "Precision at each recall",
+    "delay.png": "How long after an attack began its session was found odd",
+    "drift.png": "How far each feature has moved from the training data",
+}
+"""The pictures a card may have, and what they show."""
+
+
+class BadModel(ValueError):
+    """A model directory that cannot be used; the message says why and what to do."""
+
+
+def write(directory: Path, about: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Write *files* into *directory*, then a page for people and the card.
+
+    The card comes last and names every file's hash, so a half-written model is refused, never served.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    page = "\n".join(_page(about, [name for name in PICTURES if name in files])) + "\n"
+    everything = {**files, PAGE: page.encode()}
+    for name, content in everything.items():
+        (directory / name).write_bytes(content)
+    hashes = {name: sha256(content).hexdigest() for name, content in sorted(everything.items())}
+    card = {**about, "sha256": hashes}
+    (directory / CARD).write_text(json.dumps(card, indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def read(directory: Path) -> dict[str, Any]:
+    """Return the card in *directory*, all of whose files are still what they were when it was written.
+
+    A picture or page may be missing: nothing is decided by it.
+
+    Raises:
+        BadModel: there is no card, a file is missing, was changed or is not the model's, or the features are
+            others.
+    """
+    try:
+        card = json.loads((directory / CARD).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(directory, error) from error
+    if not isinstance(card, dict) or not isinstance(card.get("name"), str):
+        raise _unreadable(directory, f"{CARD} gives no name")
+    for name, promised in (card.get("sha256") or {}).items():
+        try:
+            found = sha256((directory / name).read_bytes()).hexdigest()
+        except OSError as error:
+            if name.endswith(".npz"):
+                raise _unreadable(directory, error) from error
+            continue
+        if found != promised:
+            raise BadModel(f"{directory / name}: changed since it was trained (its sha256 is not the card's)")
+    if strange := sorted({one.name for one in directory.glob("*.npz")} - set(card.get("sha256") or {})):
+        raise BadModel(
+            f"{directory / strange[0]}: the card says nothing of this file; take it away, or train the model "
+            "again with `session-risk train`"
+        )
+    if card.get("feature_set") != FEATURE_SET:
+        raise BadModel(
+            f"{directory}: trained on feature set {card.get('feature_set')}, this is {FEATURE_SET}: "
+            "train it again with `session-risk train`"
+        )
+    return card
+
+
+def _unreadable(directory: Path, why: object) -> BadModel:
+    return BadModel(f"{directory}: no readable model ({why}); train one with `session-risk train`")
+
+
+def _page(about: Mapping[str, Any], pictures: Sequence[str]) -> Iterator[str]:
+    """`card.md`, line by line."""
+    yield from (f"# Model {about['name']}", "")
+    yield f"`{about['id']}`, over {len(about['features'])} features (set `{about['feature_set']}`)."
+    yield from ("", "A sign, not a verdict: the score shifts a decision's balance and revokes nobody alone.")
+    for member, title in _SECTIONS.items():
+        if about.get(member):
+            yield from ("", f"## {title}", "", *_lines(about[member]))
+    for name in pictures:
+        yield from ("", f"## {PICTURES[name]}", "", f"![{PICTURES[name]}]({name})")
+
+
+_SECTIONS: Final = {
+    "data": "Trained on",
+    "cohorts": "Tenants of which it knows what is usual there",
+    "fit": "How it was fitted",
+    "thresholds": "Scores that only 1 %, 0.1 % and 0.01 % of normal traffic exceed",
+    "metrics": "How well it does",
+}
+
+
+def _lines(told: Any) -> Iterator[str]:
+    """A value of the card as Markdown: a table of rows, a list of members, or a line."""
+    if isinstance(told, Mapping):
+        plain = {name: value for name, value in told.items() if not _is_table(value)}
+        yield from (f"- {_words(name)}: {_cell(value)}" for name, value in plain.items())
+        for name, value in told.items():
+            if name not in plain:
+                yield from ("", f"### {_words(name).capitalize()}", "", *_table(value))
+    else:
+        yield _cell(told)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "| " + " | ".join(_words(name) for name in rows[0]) + " |"
+    yield "|" + "---|" * len(rows[0])
+    for row in rows:
+        yield "| " + " | ".join(_cell(value) for value in row.values()) + " |"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(str(name))} {_cell(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "–" if value is None else str(value)

@@ -1,0 +1,302 @@
+"""The state of the sessions of one partition: a numpy row each, their names beside it, the wire form of both.
+
+A row is what the changelog keeps; encoding and decoding give the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.events.batch import CLIENT
+from models.events.context_signals import SIGNALS
+from models.events.text_hashing import BETWEEN, brief, fingerprint
+from models.features.decayed_counters import LONG, SHORT
+from models.features.table import SUMS
+from models.features.volumes import VOLUMES
+from models.hash_index import RowIndex
+from models.state.codec import SUM_BYTES, checksums, pack
+
+HAS_CASE, REVOKED, ENDED = 1, 2, 4
+"""Bits of a row's ``flags``."""
+
+Rows = NDArray[Any]
+"""A structured array of :data:`ROW`."""
+
+SEEN: Final = ("operation", "address", "resource", "tool")
+"""What is counted as distinct, in the order of ``buckets``."""
+SOURCES: Final = ("auth-events", "api-calls", "session-context")
+"""Topics whose applied offsets a row remembers, in the order of ``applied``."""
+
+ROLES: Final = 8
+"""Roles of a kind of principal that a row keeps a score for, at most; a power of two."""
+RECENT: Final = 2
+"""Event ids a row remembers, for producers that send an event twice in a row."""
+ROW: Final = np.dtype(
+    [
+        ("long_sums", "<f8", (LONG,)),
+        ("seen_at", "<i8"),  # largest event time, ms
+        ("started_at", "<i8"),
+        ("client_at", "<i8"),  # newest event that told of the client
+        ("place_at", "<i8"),
+        ("heard_at", "<i8"),  # newest telemetry of the device
+        ("attested_s", "<u4"),
+        ("strong_s", "<u4"),  # a factor was last proved, s
+        ("refreshed_s", "<u4"),  # a refresh token was last used as it should be, s
+        ("woken_s", "<u4"),  # the session was used again after it and its device had slept, s
+        ("wake_at", "<i8"),  # when the decision must be looked at again; 0 is never
+        ("applied", "<i8", (len(SOURCES),)),  # offset + 1
+        ("recent_ids", "<u8", (RECENT,)),  # newest first
+        ("buckets", "<u8", (len(SEEN), 2)),  # this hour's and the last hour's
+        ("signals", "<u8"),  # what contexts say: bits of `models.events.context_signals`
+        ("mask", "<u8"),  # detections that held after the last event
+        ("short_sums", "<f4", (SHORT,)),
+        ("client", "<u4", (len(CLIENT),)),
+        ("place", "<f4", (2,)),
+        ("place_near_km", "<f4"),  # how far that place may be wrong
+        ("place_country", "<u4"),
+        ("posture", "<u4"),
+        ("interval_ms", "<u4"),
+        ("role_scores", "<f4", (ROLES,)),  # log-likelihood of the calls, of the roles that the tag names
+        ("roles_tag", "<u4"),
+        ("last_operation", "<u4"),
+        ("novelty", "<u2"),  # in thousandths
+        ("elsewhere_kmh", "<u2"),
+        ("sessions_seen", "<u2"),
+        ("concurrent", "<u2"),
+        (
+            "peaks",
+            "u1",
+            (len(VOLUMES),),
+        ),  # most since the last summary, in steps of `models.features.volumes`
+        ("usual", "u1", (len(VOLUMES),)),  # what the principal context says is usual
+        ("days_known", "u1"),
+        ("hour_share", "u1"),
+        ("strange_sessions", "u1"),
+        ("strange_networks", "u1"),
+        ("usual_concurrent", "u1"),
+        ("kind", "u1"),
+        ("known", "u1"),
+        ("network_type", "u1"),
+        ("attestation", "u1"),
+        ("band", "u1"),  # how unusual the last score was
+        ("level", "u1"),
+        ("flags", "u1"),
+        ("proved", "u1"),  # a factor was proved besides the sign-in
+        ("began_as", "u1"),  # kind of program the session began with: `models.events.user_agents`
+        ("network_principals", "<u2"),  # others that the network context's signals rest on
+    ]
+)
+VERSION: Final = 3
+UNSUMMED: Final = 2
+"""The version before, which had no checksum: its rows are read, and written anew as their sessions go on."""
+LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS, VOLUMES]).encode(), digest_size=4).digest()
+"""Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
+HEAD: Final = np.dtype(
+    [("version", "u1"), ("layout", "u1", (4,)), ("order", "u1", (4,)), ("names", "<u2"), ("side", "<u4")]
+)
+"""What a changelog value begins with: its version and layout, the order of detections, two lengths."""
+_layout: Final = np.frombuffer(LAYOUT, np.uint8)
+_SMALLEST: Final = 1024
+_TENANTS: Final = 2**16
+"""Tenants of a partition with a number of their own; 0 stands for all others, who are looked up by name."""
+
+
+def join(*parts: str) -> bytes:
+    """Several texts, whatever they hold, as one bytes object: between them 0xff, which UTF-8 never uses."""
+    return BETWEEN.join(parts).encode("utf-8", "surrogateescape")
+
+
+def split(joined: bytes) -> list[str]:
+    """The inverse of :func:`join`."""
+    return joined.decode("utf-8", "surrogateescape").split(BETWEEN)
+
+
+class UnreadableRow(ValueError):
+    """A changelog row that this version cannot read; the message says why, and not whose it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Who a row is about; empty strings where not known yet."""
+
+    tenant: str
+    session_id: str
+    principal_id: str = ""
+    device_id: str = ""
+
+    def pack(self) -> bytes:
+        """One compact bytes object: most of what a session costs outside its row."""
+        return join(self.tenant, self.session_id, self.principal_id, self.device_id)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Names:
+        """The inverse of :meth:`pack`."""
+        return cls(*split(packed))
+
+    def plain(self) -> dict[str, str]:
+        """The names by what they name."""
+        return {
+            "tenant": self.tenant, "session_id": self.session_id, "principal_id": self.principal_id,
+            "device_id": self.device_id,
+        }  # fmt: skip
+
+    @property
+    def key(self) -> int:
+        """The fingerprint the index holds."""
+        return fingerprint(f"{self.tenant}{BETWEEN}{self.session_id}")
+
+
+def gather(rows: Rows, chosen: NDArray[np.int64]) -> Rows:
+    """A copy of the *chosen* rows, moved as plain words: many times faster than field by field."""
+    words = rows.view(np.uint64).reshape(rows.size, -1)
+    return words[chosen].view(ROW).reshape(-1)
+
+
+def scatter(rows: Rows, chosen: NDArray[np.int64], values: Rows) -> None:
+    """Write *values* over the *chosen* rows."""
+    words = rows.view(np.uint64).reshape(rows.size, -1)
+    words[chosen] = values.view(np.uint64).reshape(values.size, words.shape[1])
+
+
+def encode(
+    rows: Rows, names: Sequence[bytes], sides: Sequence[bytes], order: bytes = bytes(4)
+) -> list[tuple[bytes, bytes]]:
+    """Changelog keys and values: a value is a head, a row's own bytes, its names, its side table, a checksum.
+
+    The head tells version, *order* and lengths. The side table may be empty. *order* names, in four bytes,
+    the order of the detections whose bits are in ``mask``. The checksum is of all before it
+    (:func:`models.state.codec.checksums`), the key the first two of the names.
+    """
+    if not names:
+        return []
+    heads = np.empty(len(names), HEAD)
+    heads["version"], heads["layout"], heads["order"] = VERSION, _layout, np.frombuffer(order, np.uint8)
+    heads["names"] = np.fromiter(map(len, names), np.int64, len(names))
+    heads["side"] = np.fromiter(map(len, sides), np.int64, len(sides))
+    bodies = np.ascontiguousarray(rows).view(np.uint8).reshape(len(names), -1)
+    return pack(heads.view(np.uint8).reshape(len(names), -1), bodies, names, sides)
+
+
+def decode(value: bytes) -> tuple[Rows, bytes, bytes, bytes]:
+    """What a changelog value holds: ``(row, names, side, order)``; the inverse of :func:`encode`.
+
+    Raises:
+        UnreadableRow: the row is of another version, cut or spoilt.
+    """
+    found, own = value[: 1 + len(LAYOUT)], bytes([VERSION]) + LAYOUT
+    if found not in (own, bytes([UNSUMMED]) + LAYOUT):
+        raise UnreadableRow(
+            f"a row of version {found.hex() or 'nothing'}, where this worker reads version {own.hex()}"
+        )
+    body, summed = HEAD.itemsize + ROW.itemsize, SUM_BYTES * (found == own)
+    head = np.frombuffer(value, HEAD, 1)[0] if len(value) >= body else np.zeros(1, HEAD)[0]
+    end = body + int(head["names"]) + int(head["side"])
+    if len(value) != end + summed:
+        raise UnreadableRow(
+            f"a row of {len(value)} bytes, where {end + summed} are announced: it was cut or spoilt"
+        )
+    if summed and int(checksums([value])[0]) != int.from_bytes(value[end:], "little"):
+        raise UnreadableRow("a row that does not fit its checksum: it was cut or spoilt")
+    row, names = np.frombuffer(value, ROW, 1, HEAD.itemsize).copy(), body + int(head["names"])
+    return row, value[body:names], value[names:end], head["order"].tobytes()
+
+
+class SessionTable:
+    """The sessions of one partition: rows, names, the index to them, and the rows that are free.
+
+    Beside the rows, as it follows from their names, two bytes tell each one's tenant.
+    """
+
+    def __init__(self) -> None:
+        self.rows: Rows = np.zeros(_SMALLEST, ROW)
+        self._tenants = np.zeros(_SMALLEST, np.uint16)
+        self._numbers: dict[str, int] = {}
+        self._prints = np.zeros(_TENANTS, np.uint32)
+        self.names: list[bytes] = []
+        self.index = RowIndex()
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def used(self) -> int:
+        """Rows ever used: the part of :attr:`rows` a sweep has to look at."""
+        return len(self.names)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of rows in use, index, tenants and names (object headers included)."""
+        names = sum(map(len, self.names)) + 41 * len(self.names)
+        return self.used * (ROW.itemsize + self._tenants.itemsize) + self.index.nbytes + names
+
+    def add(self, names: Names, key: int | None = None) -> int:
+        """Give the session a zeroed row; it must not have one."""
+        packed = names.pack()
+        if self._free:
+            row = self._free.pop()
+            self.names[row] = packed
+        else:
+            row = len(self.names)
+            self.names.append(packed)
+            if row >= self.rows.size:
+                self._grow()
+        self.rows[row] = 0
+        self._tenants[row] = self._number(names.tenant)
+        self.index.insert(names.key if key is None else key, row)
+        return row
+
+    def add_all(self, keys: NDArray[np.uint64], tenants: Sequence[str]) -> NDArray[np.int64]:
+        """Give the sessions with these index *keys*, none of which has one, a row each, to be filled."""
+        reused = [self._free.pop() for _ in range(min(len(self._free), len(tenants)))]
+        begin, more = len(self.names), len(tenants) - len(reused)
+        self.names.extend([b""] * more)
+        while len(self.names) > self.rows.size:
+            self._grow()
+        rows = np.array([*reused, *range(begin, begin + more)], np.int64)
+        self._tenants[rows] = [self._number(tenant) for tenant in tenants]
+        self.index.insert_all(keys, rows)
+        return rows
+
+    def find(self, tenant: str, session_id: str) -> int:
+        """The session's row, -1 where it has none."""
+        key = Names(tenant, session_id).key
+        return int(self.index.find(np.array([key], np.uint64))[0])
+
+    def tenants(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """:func:`models.events.text_hashing.brief` of the tenant of each of *rows*, ``(n,)``."""
+        told: NDArray[np.uint32] = self._prints[self._tenants[rows]]
+        for at in np.flatnonzero(told == 0).tolist():
+            told[at] = brief(Names.unpack(self.names[int(rows[at])]).tenant)
+        return told
+
+    def _number(self, tenant: str) -> int:
+        number = self._numbers.get(tenant, 0)
+        if number == 0 and len(self._numbers) + 1 < self._prints.size:
+            number = self._numbers[tenant] = len(self._numbers) + 1
+            self._prints[number] = brief(tenant)
+        return number
+
+    def remove(self, row: int) -> None:
+        """Forget the session in *row*."""
+        self.index.remove(Names.unpack(self.names[row]).key)
+        self.names[row] = b""
+        self.rows[row] = 0
+        self._free.append(row)
+
+    def live(self) -> NDArray[np.int64]:
+        """Rows that hold a session, ascending."""
+        return np.flatnonzero(self.rows["started_at"][: self.used] != 0)
+
+    def _grow(self) -> None:
+        rows = np.zeros(self.rows.size * 2, ROW)
+        rows[: self.rows.size] = self.rows
+        tenants = np.zeros(rows.size, np.uint16)
+        tenants[: self._tenants.size] = self._tenants
+        self.rows, self._tenants = rows, tenants

@@ -1,0 +1,180 @@
+"""What an event tells of the client: network, software, token, key, device, place; and what of it changed.
+
+Newest by event time wins: a late event changes nothing that a newer one said, and adds what none has told.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from models.events.batch import CLIENT, DEVICE, FAMILY, JA4, KEY, NETWORK, PREFIX, TOKEN, UA, Kind
+from models.events.columns import ACTION, NETWORK_TYPE, NETWORK_TYPES
+from models.events.networks import HIDING
+from models.features.table import MARK
+from models.jit import compiled
+from models.updates.context import wake
+
+_FINGERPRINTS: Final = len(CLIENT)
+_HIDING: Final = np.array([name in HIDING for name in NETWORK_TYPES])
+_CELLULAR: Final = NETWORK_TYPE["cellular"]
+_AUTH: Final = int(Kind.AUTH)
+_REFRESHED: Final = ACTION["token_refreshed"]
+_NETWORK_CHANGED, _CLIENT_CHANGED = MARK["network_changed"], MARK["client_changed"]
+_TOKEN_CHANGED, _KEY_CHANGED = MARK["token_changed"], MARK["key_changed"]
+EARTH_RADIUS_KM: Final = 6371.0088
+"""Mean radius R1 of GRS 80 (Moritz 2000)."""
+NEAR_KM: Final = 100.0
+"""Below this, places differ by what a geo database is wrong: no speed is computed."""
+NEAR_CELLULAR_KM: Final = 1500.0
+"""The same where either network is cellular, or of a kind that nobody told, so that it may be.
+
+Cellular addresses are placed where the carrier's gateway stands. Such a place is no place to have come from
+either, where it is known to be one: the handset was never there.
+"""
+NEAR_IN_COUNTRY_KM: Final = 1000.0
+"""The same within a country: providers and offices have their addresses placed at the egress they share."""
+_PLACED_AT_GATEWAY: Final = frozenset({"", "cellular", "unknown"})
+_NEAR: Final = np.array(
+    [NEAR_CELLULAR_KM if name in _PLACED_AT_GATEWAY else NEAR_KM for name in NETWORK_TYPES], np.float32
+)
+
+CLIENT_FACTS: Final = np.dtype(
+    [
+        ("network_changed", "?"),
+        ("client_changed", "?"),  # its software or its device
+        ("token_changed", "?"),
+        ("key_changed", "?"),
+        ("bound", "?"),  # known to live on a device
+        ("device_changed", "?"),
+        ("device_new", "?"),  # changed, or told for the first time
+        ("network_new", "?"),  # told for the first time
+        ("hijacked", "?"),  # same token, another network and client at once
+        ("used_at", "<i8"),  # when its client was last heard before this event, ms; 0 is never
+        ("network_type", "u1"),
+        ("kind", "u1"),
+        ("software", "u1"),  # kind of program; 0 is not told
+        ("began_as", "u1"),  # the same of the first event that told one
+        ("speed_kmh", "<f8"),
+    ]
+)
+"""What is known of the client after an event."""
+
+
+@compiled
+def hold_client(row: Any, fact: Any) -> None:
+    """An event that tells nothing of the client."""
+    fact.bound = row.client[DEVICE] != 0
+    fact.network_type = row.network_type
+    fact.kind = row.kind
+    fact.began_as = row.began_as
+
+
+@compiled
+def follow_client(row: Any, fact: Any, told: Any, at: int, action: int, marks: Any) -> bool:
+    """Compare an event with what its session last told of its client; whether it tells of the device.
+
+    Args:
+        row: of the session, brought up to the event. fact: record of :data:`CLIENT_FACTS`, zeroed.
+        told: record of :data:`models.events.batch.CLIENT_TOLD`. at: the event's own time, ms.
+        action: of an auth event, -1 for a call. marks: what the event adds to sums, by
+        :data:`models.features.table.MARK`.
+    """
+    newest = at >= row.client_at
+    if newest:
+        wake(row, at)
+        row.client_at = at
+    _speed(row, fact, told, at, newest)
+    of_device = told.who.client[DEVICE] != 0 and (newest or row.client[DEVICE] == 0)
+    if not newest:
+        _complete(row, fact, told.who.client)
+    else:
+        _changes(row, fact, told.who.client, action)
+        if told.who.network_type != 0:
+            row.network_type = told.who.network_type
+        marks[_NETWORK_CHANGED] = fact.network_changed
+        marks[_CLIENT_CHANGED] = fact.client_changed
+        marks[_TOKEN_CHANGED] = fact.token_changed
+        marks[_KEY_CHANGED] = fact.key_changed
+    row.kind = told.who.kind
+    if row.began_as == 0:
+        row.began_as = told.who.software
+    hold_client(row, fact)
+    fact.software = told.who.software
+    return bool(of_device)
+
+
+@compiled
+def _complete(row: Any, fact: Any, told: Any) -> None:
+    """A sign-in that is read after the first calls may be all that tells of the device."""
+    fact.device_new = told[DEVICE] != 0 and row.client[DEVICE] == 0
+    for one in range(_FINGERPRINTS):
+        if row.client[one] == 0:
+            row.client[one] = told[one]
+
+
+@compiled
+def _changes(row: Any, fact: Any, told: Any, action: int) -> None:
+    changed, same = np.uint32(0), np.uint32(0)
+    nowhere = row.client[NETWORK] == 0 and row.client[PREFIX] == 0
+    numbered = told[NETWORK] != 0 and row.client[NETWORK] != 0
+    fact.network_new = nowhere and (told[NETWORK] != 0 or told[PREFIX] != 0)
+    fact.device_new = told[DEVICE] != 0 and told[DEVICE] != row.client[DEVICE]
+    for one in range(_FINGERPRINTS):
+        if told[one] != 0:
+            if told[one] == row.client[one]:
+                same |= np.uint32(1 << one)
+            elif row.client[one] != 0:
+                changed |= np.uint32(1 << one)
+            row.client[one] = told[one]
+    software = changed >> FAMILY & 1 or (changed >> JA4 & 1 and same >> UA & 1)
+    fact.network_changed = changed >> NETWORK & 1 or (changed >> PREFIX & 1 and not numbered)
+    fact.device_changed = changed >> DEVICE & 1
+    fact.client_changed = software or fact.device_changed
+    fact.token_changed = changed >> TOKEN & 1
+    fact.key_changed = changed >> KEY & 1
+    sure = action in (-1, _REFRESHED) and not (fact.token_changed or same >> KEY & 1)
+    fact.hijacked = sure and fact.network_changed and fact.client_changed
+
+
+@compiled
+def _speed(row: Any, fact: Any, told: Any, at: int, newest: bool) -> None:  # noqa: FBT001 - a fact of the event among others
+    """km/h between an event's place and the last, 0 where either is unknown or hidden by its network.
+
+    What stayed in its network did not travel: the geo database was corrected. It has the kind that the
+    network had, where the event does not tell one. How far a place may be wrong stays with it.
+    """
+    place, kind, country = told.place, told.who.network_type, told.who.country
+    stayed = told.who.client[PREFIX] != 0 and told.who.client[PREFIX] == row.client[PREFIX]
+    same = stayed or (told.who.client[NETWORK] != 0 and told.who.client[NETWORK] == row.client[NETWORK])
+    if kind == 0 and same:
+        kind = row.network_type
+    if not newest or math.isnan(place[0]) or math.isnan(place[1]) or _HIDING[kind]:
+        return
+    if row.place_at != 0 and not stayed:
+        gone = distance_km(row.place[0], row.place[1], place[0], place[1])
+        near = max(_NEAR[kind], row.place_near_km)
+        if country != 0 and country == row.place_country:
+            near = max(near, NEAR_IN_COUNTRY_KM)
+        if gone > near:
+            fact.speed_kmh = gone / (max(at - row.place_at, 1000) / 3_600_000.0)
+    if kind != _CELLULAR:
+        row.place_at = at
+        row.place[0], row.place[1] = place[0], place[1]
+        row.place_near_km, row.place_country = _NEAR[kind], country
+
+
+def near_km(network_type: str | None) -> float:
+    """How far the place of an address in such a network may be wrong, km."""
+    return float(_NEAR[NETWORK_TYPE[network_type]])
+
+
+@compiled
+def distance_km(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
+    """Great-circle distance by haversines: degrees in, kilometres out."""
+    a, b = math.radians(np.float64(latitude)), math.radians(np.float64(longitude))
+    c, d = math.radians(np.float64(to_latitude)), math.radians(np.float64(to_longitude))
+    h = math.sin((c - a) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((d - b) / 2) ** 2
+    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(h, 1.0)))

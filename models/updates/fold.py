@@ -1,0 +1,182 @@
+"""The fold: a chunk of events into the state of their sessions, and how each looked after every event.
+
+This is the join: auth events, API calls and context meet in one row. The answer for an event never depends on
+how the stream was cut into chunks; ``tests/models/test_fold.py`` holds it against a slow reference, event by event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.events.batch import Batch, ByKind, Kind
+from models.features import table as features_table
+from models.features.decayed_counters import add, keep_peaks
+from models.features.table import MARKS, SUM_NAMES, Floats
+from models.features.volumes import VOLUMES, packed
+from models.jit import compiled
+from models.roles.roles import NO_ROLES, Roles, RoleTables
+from models.state.segments import Ints, Segments
+from models.state.table import ROLES, Rows, SessionTable, gather, scatter
+from models.updates.activity import ACT_FACTS, follow_auth, follow_call, follow_time, know_proofs
+from models.updates.call_sequence import (
+    ROLE_FACTS,
+    USUAL_NAMES,
+    cohort_of,
+    follow_role,
+    hold_role,
+    without_roles,
+)
+from models.updates.client import CLIENT_FACTS, follow_client, hold_client
+from models.updates.context import CONTEXT_FACTS, follow_context, know_contexts
+
+_AUTH, _CALL, _CONTEXT, _VERDICT = int(Kind.AUTH), int(Kind.CALL), int(Kind.CONTEXT), int(Kind.VERDICT)
+_MARKS: Final = len(MARKS)
+_NO_AUTH: Final = -1
+
+
+class Facts(NamedTuple):
+    """What is known after each event, ``(n,)`` records of the types that their modules tell."""
+
+    act: NDArray[Any]
+    client: NDArray[Any]
+    context: NDArray[Any]
+    role: NDArray[Any]
+    sums: Floats
+
+
+@dataclass(slots=True)
+class Folded:
+    """What a chunk did, event by event, sorted by session (:class:`models.state.segments.Segments`).
+
+    Attributes:
+        batch: the chunk in order of arrival.
+        seg: how it falls into sessions; ``seg.keys`` are the rows of the table.
+        at: the session's largest event time after each event, ms, ``(n,)``.
+        previous_at: the same before the event, ``(n,)``.
+        facts: sums and facts by name, each ``(n,)``.
+        values: every feature, ``(len(FEATURES), n)``, in its own unit.
+        before: the rows as they were before the chunk, ``(u,)``.
+    """
+
+    batch: Batch
+    seg: Segments
+    at: Ints
+    previous_at: Ints
+    facts: dict[str, NDArray[Any]]
+    values: Floats
+    before: Rows
+
+    def peaks_after(self, index: int) -> NDArray[np.uint8]:
+        """The row's ``peaks`` as they stood after event *index*, ``(len(VOLUMES),)``."""
+        owner = int(self.seg.of[index])
+        peaks: NDArray[np.uint8] = self.before["peaks"][owner]
+        if self.batch.kind is not Kind.CALL:
+            return peaks
+        until = slice(int(self.seg.starts[owner]), index + 1)
+        largest = np.array([self.facts[name][until].max() for name in VOLUMES])
+        return np.maximum(peaks, packed(largest))
+
+
+def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None = None) -> Folded:
+    """Fold *batch* into *table*; a batch of ticks looks at the sessions at a later time and changes nothing.
+
+    Args:
+        table: state of one partition; its rows are updated in place.
+        seg: ``segments`` of the events' rows.
+        batch: the events, none of them folded before.
+        roles: of the model in force; without them no call is surprising. What is usual is that of the
+            session's tenant, where they know it.
+    """
+    before = gather(table.rows, seg.keys)
+    after = before.copy()
+    n = len(batch)
+    types = (ACT_FACTS, CLIENT_FACTS, CONTEXT_FACTS, ROLE_FACTS)
+    act, client, context, role = (np.zeros(n, one) for one in types)
+    known = Facts(act, client, context, role, np.empty((n, len(SUM_NAMES))))
+    tables = NO_ROLES if roles is None else roles.tables
+    apart = tables.tenants.size > 0  # else nobody asks whose a session is
+    tenants = table.tenants(seg.keys) if apart else np.zeros(seg.keys.size, np.uint32)
+    _fold(
+        seg.order, seg.starts, seg.lasts, int(batch.kind), batch.at, batch.told, tables, tenants, after, known
+    )  # fmt: skip
+    if batch.kind is not Kind.TICK:
+        scatter(table.rows, seg.keys, after)
+    facts = _by_name(known)
+    return Folded(
+        batch, seg, facts["at"], facts["previous_at"], facts, features_table.matrix(facts, n), before
+    )
+
+
+def _by_name(known: Facts) -> dict[str, NDArray[Any]]:
+    facts = {name: part[name] for part in known[:-1] for name in part.dtype.names or () if name != "usual"}
+    facts |= {f"usual_{name}": known.context["usual"][:, one] for one, name in enumerate(VOLUMES)}
+    facts |= dict(zip(USUAL_NAMES, known.role["usual"].T, strict=True))
+    return facts | dict(zip(SUM_NAMES, known.sums.T, strict=True))
+
+
+@compiled
+def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
+    order: Ints, starts: Ints, lasts: Ints, kind: int, at: Ints, told: ByKind, roles: RoleTables,
+    tenants: NDArray[np.uint32], rows: Rows, facts: Facts,
+) -> None:  # fmt: skip
+    """Each session's events one after another; *rows* ``(u,)`` are brought up to date on the way.
+
+    *tenants* ``(u,)`` tell whose they are.
+    """
+    marks, weights = np.zeros(_MARKS), np.zeros(ROLES)
+    for owner in range(starts.size):
+        row, device_told = rows[owner], -1
+        cohort = cohort_of(tenants[owner], roles)
+        for index in range(starts[owner], lasts[owner] + 1):
+            one, act, context = order[index], facts.act[index], facts.context[index]
+            marks[:] = 0.0
+            follow_time(row, act, at[one])
+            if _follow_client(row, facts.client[index], one, kind, at, told, marks):
+                device_told = index
+            act.device_told = device_told
+            if kind == _AUTH:
+                follow_auth(row, act, told.auth[one], at[one], marks)
+            elif kind == _CONTEXT:
+                context.answered = follow_context(row, told.context[one])
+                act.fallen = told.context[one].fallen
+            elif kind == _VERDICT:
+                act.confirmed = told.verdict[one].confirmed
+            know_proofs(row, act)
+            know_contexts(row, context, act.at, facts.client[index].bound)
+            if kind == _CALL:
+                follow_call(row, act, told.client[one].who.address, told.call[one], marks)
+            _follow_role(row, facts.role[index], one, kind, cohort, told, roles, weights, marks)
+            add(row, act.previous_at, act.at, at[one], marks, facts.sums[index])
+            if kind == _CALL:
+                keep_peaks(row, facts.sums[index])
+
+
+@compiled
+def _follow_client(row: Any, fact: Any, one: int, kind: int, at: Ints, told: ByKind, marks: Any) -> bool:
+    """Whether event *one* tells of the session's device."""
+    fact.used_at = row.client_at
+    if kind not in (_AUTH, _CALL):
+        hold_client(row, fact)
+        return False
+    action = told.auth[one].action if kind == _AUTH else _NO_AUTH
+    return follow_client(row, fact, told.client[one], at[one], action, marks)
+
+
+@compiled
+def _follow_role(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
+    row: Any, fact: Any, one: int, kind: int, cohort: int, told: ByKind, roles: RoleTables, weights: Any,
+    marks: Any,
+) -> None:  # fmt: skip
+    if kind == _CALL and roles.vocabulary.size:
+        follow_role(row, fact, row.kind, cohort, told.call[one].act.called, roles, weights, marks)
+        return
+    if roles.vocabulary.size:
+        hold_role(row, fact, row.kind, cohort, roles, weights)
+    else:
+        without_roles(row, fact)
+    if kind == _CALL:
+        row.last_operation = told.call[one].act.called

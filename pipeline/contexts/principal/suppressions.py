@@ -1,0 +1,64 @@
+"""What was called a false positive of a principal, and is quiet in all of its sessions until it expires."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pipeline.processing.messages import derived_id, keyed, stable_id, suppression
+from pipeline.processing.outcome import Outbox
+from schemas.topics import SESSION_CONTEXT
+
+MOST: Final = 64
+"""Suppressions a principal has at one time; above it, those that expire first make room."""
+
+_ABOUT_MUTED: Final = f"~{stable_id('muted')[:12]}"
+"""Tells the message from the principal context's other one about the same event."""
+
+Suppressions = dict[str, dict[str, Any]]
+"""What was said of each when it was created, by its id."""
+
+
+def mute(held: Suppressions, live: Iterable[str], event: dict[str, Any], out: Outbox) -> None:
+    """Hold another suppression, and let the sessions that live hear of it."""
+    told = event["suppression"]
+    held[told["suppression_id"]] = told
+    for sooner in sorted(held, key=lambda one: (held[one]["expires_at"], one))[:-MOST]:
+        _expire(held.pop(sooner), event["occurred_at"], out)
+    for session_id in live:
+        remind(held, {**event, "session_id": session_id}, out)
+
+
+def remind(held: Suppressions, event: dict[str, Any], out: Outbox) -> None:
+    """Tell the session of *event* what keeps quiet, if anything does."""
+    muted: dict[str, int] = {}
+    for one in held.values():
+        for detection in one["detections"] if one["expires_at"] > event["occurred_at"] else ():
+            muted[detection] = max(one["expires_at"], muted.get(detection, 0))
+    if muted:
+        members = {
+            "type": "session.context", "event_id": derived_id(event["event_id"], _ABOUT_MUTED),
+            "occurred_at": event["occurred_at"], "tenant": event["tenant"],
+            "session_id": event["session_id"], "source": "feedback", "muted": _fewest(muted),
+        }  # fmt: skip
+        out.send(keyed(SESSION_CONTEXT, event["session_id"], members))
+
+
+def lapse(held: Suppressions, at: int, out: Outbox) -> bool:
+    """Drop and announce what has expired by *at*, ms; whether anything has."""
+    over = [one for one in held if held[one]["expires_at"] <= at]
+    for one in over:
+        told = held.pop(one)
+        _expire(told, told["expires_at"], out)
+    return bool(over)
+
+
+def _fewest(muted: dict[str, int]) -> dict[str, int]:
+    """As many as a message carries, those that last longest."""
+    longest = sorted(muted, key=lambda one: (-muted[one], one))[:MOST]
+    return {one: muted[one] for one in sorted(longest)}
+
+
+def _expire(told: dict[str, Any], at: int, out: Outbox) -> None:
+    out.count("suppressions", "expired")
+    out.send(suppression({**told, "state": "expired", "occurred_at": at, "expires_at": at}))

@@ -1,0 +1,315 @@
+"""The decision: what a session's evidence means now, and what should be done about it. Pure; the slow path.
+
+It is asked only when something may change: a detection starts or stops to hold, a deadline passes, a factor
+is proved. Everything it needs is an argument; everything it concludes is returned or kept in the case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from models.events.columns import ACTION
+from pipeline.decisions.decision import ANOMALY, Contribution, Decision, Moment
+from pipeline.decisions.guard import Guard, next_minute
+from pipeline.decisions.holds import (
+    ANSWERED_MS,
+    HUSHED,
+    SILENT,
+    SILENT_ACTIVE,
+    UNHEARD,
+    WAITING,
+    fleet_follows_until,
+    is_hushed,
+    is_taken_back,
+    is_unheard,
+    may_be_rollout,
+    rests_on_silence,
+)
+from pipeline.decisions.policy import Policy
+from pipeline.decisions.risk import LEVELS, Level, next_level, score
+from pipeline.decisions.risk_state import Case, Challenge, Episode
+from pipeline.detections import BIT, RULES, Rule
+from pipeline.processing.messages import stable_id
+
+
+def is_seen(challenge: Challenge, moment: Moment, step_up_s: float) -> bool:
+    """Whether the session was in use since *challenge* was asked, and its time is over.
+
+    Where it was not used by the deadline, the time runs anew from its next use, which *challenge* then knows.
+    """
+    used_at = moment.at if moment.uses else moment.used_at
+    challenge.unseen |= moment.used_at <= challenge.asked_at
+    if challenge.unseen and used_at > challenge.asked_at:
+        challenge.unseen = False
+        challenge.asked_at = used_at - 1  # that use is seen
+        challenge.deadline = used_at + int(step_up_s * 1000)
+    return not challenge.unseen and moment.at >= challenge.deadline
+
+
+_STEP_UP: Final = ACTION["step_up_passed"]
+_SIGN_IN: Final = ACTION["sign_in"]
+_SIGN_OUT: Final = ACTION["sign_out"]
+_MISSED: Final = "step_up_missed"
+
+
+class Judge:
+    """A policy made ready to decide."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.policy_id = policy.id
+        self.weights = policy.weights()
+        self.limits = policy.limits()
+        self.alarming = self._alarming()
+        """The band from which the model's word alone raises the level."""
+
+    def _alarming(self) -> int:
+        weights = self.policy.anomaly_weights
+        raised = [
+            band
+            for band, weight in enumerate(weights, start=1)
+            if score(self.policy.prior + weight) >= self.policy.levels.medium_raise
+        ]
+        return min(raised, default=len(weights) + 1)
+
+    def decide(self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard) -> Decision:
+        """Bring *case* up to *moment* and conclude.
+
+        Args:
+            case: changed in place.
+            who: ``tenant``, ``session_id``, ``principal_id``, ``device_id``.
+            moment: what is seen.
+            guard: asked before anything is revoked.
+        """
+        self._proved(case, moment)
+        self._missed(case, moment)
+        self._episodes(case, moment)
+        self._withdraw(case, moment)
+        parts = self.weigh(case, who, moment)
+        value = score(self.policy.prior + sum(part.log_odds for part in parts if not part.muted))
+        previous: Level = case.level  # type: ignore[assignment]
+        level = next_level(previous, value, (moment.at - case.level_since) / 1000, self.policy.levels)
+        if level != previous:
+            case.level, case.level_since = level, moment.at
+        decision = Decision(
+            stable_id(who["tenant"], who["session_id"], moment.event_id, moment.at, case.epoch), value, level,
+            previous, self.policy.action(moment.kind, level), "; ".join(p.muted for p in parts if p.muted),
+            parts,
+        )  # fmt: skip
+        decision.detections = [p.detection for p in parts if p.detection in BIT and not p.muted]
+        self._act(case, who, moment, guard, decision)
+        decision.report = self._worth_telling(case, moment, decision)
+        return decision
+
+    def _proved(self, case: Case, moment: Moment) -> None:
+        if moment.action not in (_STEP_UP, _SIGN_IN) or case.revocation:
+            return
+        # Only where there was something to answer are later commands others than before: else the ids would
+        # depend on whether the first sign-in or news of a child is read first, which an outage may reverse.
+        if case.challenge or case.episodes or case.level != "LOW":
+            case.epoch += 1
+        if case.challenge and case.challenge.silence and moment.fleet_unheard():
+            for rule_id in SILENT:
+                case.episodes.pop(rule_id, None)
+                case.answered[rule_id] = moment.at + ANSWERED_MS
+        case.challenge = None
+        cleared = [rule.id for rule in RULES if rule.cleared_by_step_up]
+        for rule_id in cleared:
+            answers_s = RULES[BIT[rule_id]].answers_s
+            if case.episodes.pop(rule_id, None) and answers_s:
+                case.answered[rule_id] = moment.at + int(answers_s * 1000)
+        case.proved = [rule_id for rule_id in cleared if moment.mask >> BIT[rule_id] & 1]
+        if moment.band:  # what the model finds odd was just answered, until it finds nothing odd any more
+            case.proved.append(ANOMALY)
+        if moment.action == _STEP_UP:
+            case.level_since = min(case.level_since, moment.at - int(self.policy.levels.dwell_s * 1000))
+
+    def _missed(self, case: Case, moment: Moment) -> None:
+        challenge = case.challenge
+        if challenge is None or moment.at < challenge.deadline or _MISSED in case.episodes:
+            return
+        if is_seen(challenge, moment, self.policy.times.step_up_s):
+            age = moment.fact("strong_auth_age_m")
+            case.episodes[_MISSED] = Episode(moment.at, moment.at, age, [moment.evidence])
+
+    def _episodes(self, case: Case, moment: Moment) -> None:
+        """Detections that hold open or extend their episode; those that no longer count end."""
+        case.proved = [one for one in case.proved if self._still_holds(one, moment)]
+        case.answered = {one: until for one, until in case.answered.items() if until > moment.at}
+        for index, rule in enumerate(RULES):
+            episode = case.episodes.get(rule.id)
+            if moment.mask >> index & 1:
+                if episode is None and self._is_news(case, rule):
+                    episode = case.episodes[rule.id] = Episode(moment.at, moment.at, 0.0)
+                if episode is not None:
+                    told = moment.told.get(rule.signal, "")
+                    episode.see(moment.at, *moment.measured(rule), moment.evidence, told)
+                    episode.role_usual, episode.at_tenant = moment.in_role(rule)
+            elif episode is not None:
+                if moment.mask_before >> index & 1:
+                    episode.last_at = max(episode.last_at, moment.before)
+                excused = rule.fleet_may_follow and rule.signal in moment.told
+                if excused or moment.at > episode.last_at + rule.hold_s * 1000:
+                    del case.episodes[rule.id]
+
+    @staticmethod
+    def _still_holds(what: str, moment: Moment) -> bool:
+        return bool(moment.band if what == ANOMALY else moment.mask >> BIT[what] & 1)
+
+    def _is_news(self, case: Case, rule: Rule) -> bool:
+        """Not what was just answered with a factor, nor the silence that a revocation itself brings."""
+        answered = rule.id in case.proved or rule.id in case.answered
+        return not answered and not (rule.silence and case.revocation)
+
+    def _withdraw(self, case: Case, moment: Moment) -> None:
+        """Nobody need step up any more for a device that is heard again, or for what its fleet did too."""
+        challenge = case.challenge
+        if challenge is None or case.revocation:
+            return
+        silent = any(RULES[BIT[rule_id]].silence for rule_id in case.episodes)
+        if (challenge.silence and not silent) or is_taken_back(case, challenge, moment):
+            case.challenge = None
+            case.episodes.pop(_MISSED, None)
+
+    def weigh(self, case: Case, who: Mapping[str, str], moment: Moment) -> list[Contribution]:
+        """Every part of the score, largest first."""
+        parts = []
+        for rule_id, episode in case.episodes.items():
+            muted = self._muted(case, who, rule_id, moment.at)
+            part = Contribution(rule_id, self.weights[BIT[rule_id]], episode, muted)
+            if part.log_odds:
+                parts.append(part)
+        if moment.band:
+            answered = "" if ANOMALY not in case.proved else f"{ANOMALY}: answered with a factor"
+            parts.append(Contribution(ANOMALY, self.policy.anomaly_weights[moment.band - 1], None, answered))
+        if self._proved_since(parts, moment):
+            parts.append(Contribution("fresh_strong_auth", self.policy.trust_strong_auth))
+        return sorted(parts, key=lambda part: (-part.log_odds, part.detection))
+
+    def _proved_since(self, parts: list[Contribution], moment: Moment) -> bool:
+        """Whether a factor was proved a short while ago, after everything that speaks against the session.
+
+        A sign-in before the evidence reassures nobody: that session is the one that was stolen.
+        """
+        newest = max((part.episode.last_at for part in parts if part.episode), default=moment.at)
+        proved_at = moment.at - moment.strong_age_s * 1000
+        return moment.strong_age_s <= self.policy.trust_strong_auth_s and proved_at > newest
+
+    def _muted(self, case: Case, who: Mapping[str, str], rule_id: str, at: int) -> str:
+        if case.muted.get(rule_id, 0) > at:
+            return f"{rule_id}: reported as a false positive"
+        for suppression in self.policy.suppressions:
+            if rule_id in suppression.detections and suppression.covers(who, at):
+                return f"{rule_id}: suppressed by {suppression.owner}: {suppression.reason}"
+        return ""
+
+    def _act(
+        self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard, decision: Decision
+    ) -> None:
+        """Turn the level's action into a command, once per epoch and cause, if the guard lets it."""
+        case.held_at = 0
+        if case.revocation:
+            decision.action = "revoke"
+            return
+        if decision.score < self._least(decision.level):
+            decision.action = "allow"
+        if self.policy.mode == "observe":
+            return
+        if decision.action == "revoke" and self._waits(moment, decision, self.policy.levels.high_raise):
+            decision.action = "step_up" if moment.kind in ("human", "") else "allow"
+        if decision.action == "revoke":
+            hold = self._reason_to_hold(case, who, moment, guard, decision)
+            if not hold:
+                decision.revoke = stable_id(who["tenant"], who["session_id"], case.epoch, decision.cause)
+                return
+            case.held_at = moment.at
+            decision.held = True
+            decision.suppressed = "; ".join(filter(None, (decision.suppressed, hold)))
+            decision.action = "step_up" if moment.kind in ("human", "") else "allow"
+        if decision.action == "step_up" and case.challenge is None:
+            self._ask(case, who, moment, decision)
+
+    def _ask(self, case: Case, who: Mapping[str, str], moment: Moment, decision: Decision) -> None:
+        """Ask for a factor, unless what speaks for it may yet turn out not to be the session's own."""
+        if reason := self._reason_not_to_ask(case, moment, decision):
+            if not decision.held:
+                decision.held, case.held_at = True, moment.at
+                decision.suppressed = "; ".join(filter(None, (decision.suppressed, reason)))
+            decision.action = "allow"
+            return
+        if self._waits(moment, decision, self.policy.levels.medium_raise):
+            decision.action = "allow"
+            return
+        decision.challenge = stable_id(
+            who["tenant"], who["session_id"], case.epoch, decision.cause, "step-up"
+        )
+        due = moment.at + int(self.policy.times.step_up_s * 1000)
+        silence = rests_on_silence(self.policy, case, decision)
+        case.challenge = Challenge(
+            decision.challenge, due, silence, list(decision.detections), asked_at=moment.at
+        )
+
+    def _reason_not_to_ask(self, case: Case, moment: Moment, decision: Decision) -> str:
+        """Silence that is not the session's own; while nobody uses it, not even of a tenant's only device."""
+        if is_hushed(self.policy, case, moment, decision):
+            return HUSHED
+        idle = SILENT_ACTIVE not in decision.detections
+        return UNHEARD if idle and is_unheard(self.policy, case, moment, decision) else ""
+
+    def _waits(self, moment: Moment, decision: Decision, least: float) -> bool:
+        """Whether the score only reaches *least* by what other devices may be about to do too."""
+        if not may_be_rollout(self.policy, moment, decision, least):
+            return False
+        if not decision.waits:
+            decision.suppressed = "; ".join(filter(None, (decision.suppressed, WAITING)))
+        decision.waits = True
+        return True
+
+    def _least(self, level: Level) -> float:
+        """The score from which a level means something; below it only the dwell time keeps the level."""
+        levels = self.policy.levels
+        return {"LOW": 0.0, "MEDIUM": levels.medium_clear, "HIGH": levels.high_clear}[level]
+
+    def _reason_to_hold(
+        self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard, decision: Decision
+    ) -> str:
+        if is_hushed(self.policy, case, moment, decision):
+            return HUSHED
+        if is_unheard(self.policy, case, moment, decision):
+            return UNHEARD
+        if not guard.admit(who["tenant"], moment.at):
+            return f"held by the guard: more than {guard.budget} revocations in this minute and partition"
+        return ""
+
+    def _worth_telling(self, case: Case, moment: Moment, decision: Decision) -> bool:
+        said = sorted(f"{p.detection} {'quiet' * bool(p.muted)}".strip() for p in decision.parts if p.episode)
+        due = decision.level != "LOW" and moment.at >= case.said_at + self.policy.times.repeat_s * 1000
+        again = decision.level != decision.previous or said != case.said
+        if not (again or due or decision.revoke or decision.challenge):
+            return False
+        case.said, case.said_at = said, moment.at
+        return True
+
+    def wake_at(self, case: Case, at: int, mask: int) -> int:
+        """When to look again though nothing happens, ms; 0 for never.
+
+        *mask* is what holds now: a change of it is noticed without waking.
+        """
+        if case.revocation:
+            return 0 if case.revocation.acknowledged else case.revocation.due
+        times = [next_minute(case.held_at) if case.held_at else 0]
+        if case.challenge and _MISSED not in case.episodes:
+            times.append(case.challenge.deadline)
+            times.append(next_minute(at) if case.challenge.unseen else 0)
+        for rule_id, episode in case.episodes.items():
+            if not mask >> BIT[rule_id] & 1:
+                times.append(episode.last_at + int(RULES[BIT[rule_id]].hold_s * 1000) + 1)
+            times.append(case.muted.get(rule_id, 0))
+            times.append(fleet_follows_until(self.policy, rule_id, episode))
+            times += [one.expires_at for one in self.policy.suppressions if rule_id in one.detections]
+        times += [until for rule_id, until in case.answered.items() if mask >> BIT[rule_id] & 1]
+        if case.level != LEVELS[0]:
+            times.append(case.level_since + int(self.policy.levels.dwell_s * 1000))
+            times.append(case.said_at + int(self.policy.times.repeat_s * 1000))
+        return min((time for time in times if time > at), default=0)

@@ -1,0 +1,157 @@
+"""The messages that leave a scorer: each function makes a record of a conclusion, in the contract's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from models.features.table import FEATURE_SET
+from pipeline.decisions.decision import Decision
+from pipeline.decisions.escalation import UNCONFIRMED, UNCONFIRMED_TEXT, is_unconfirmed
+from pipeline.decisions.explanations import MODEL_TEXT
+from pipeline.decisions.risk_state import Case
+from pipeline.detections import ATTACK_VERSION, BIT, RULES, Rule
+from pipeline.processing.messages import Stamp, keyed, stable_id
+from pipeline.processing.processor import Message
+from schemas.topics import (
+    SESSION_CHALLENGES,
+    SESSION_FEATURES,
+    SESSION_FINDINGS,
+    SESSION_REVOCATIONS,
+    SESSION_RISK,
+    SESSION_SHADOW,
+)
+
+SEVERITY_ID: Final = {"LOW": 2, "MEDIUM": 3, "HIGH": 4}
+CRITICAL: Final = 5
+RISK_LEVEL_ID: Final = {"LOW": 1, "MEDIUM": 2, "HIGH": 3}
+CREATE, UPDATE, CLOSE = 1, 2, 3
+_OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
+
+
+def _who(who: Mapping[str, str], kind: str) -> dict[str, Any]:
+    return {
+        "tenant": who["tenant"],
+        "session_id": who["session_id"],
+        "principal_id": who["principal_id"] or None,
+        "principal_kind": kind or None,
+        "device_id": who["device_id"] or None,
+    }
+
+
+def risk(
+    who: Mapping[str, str],
+    kind: str,
+    decision: Decision,
+    told: list[dict[str, Any]],
+    cause: str,
+    at: int,
+    stamp: Stamp,
+) -> Message:
+    """The decision, for SOC and SIEM."""
+    members = {
+        "decision_id": decision.decision_id, **_who(who, kind), "caused_by": cause, "occurred_at": at,
+        "decided_at": stamp.now_ms, "score": decision.score, "level": decision.level,
+        "previous_level": decision.previous, "action": decision.action, "mode": stamp.mode,
+        "suppressed": decision.suppressed[:512] or None, "model": stamp.model, "policy": stamp.policy,
+        "reasons": told, "learning": decision.learning or None,
+    }  # fmt: skip
+    return keyed(SESSION_RISK, who["session_id"], members)
+
+
+def command(
+    who: Mapping[str, str], kind: str, decision: Decision, root: str, deadline: int, stamp: Stamp
+) -> dict[str, Any]:
+    """What revocations and challenges share."""
+    named = [RULES[BIT[detection]] for detection in decision.detections]
+    return {
+        **_who(who, kind),
+        "root_session_id": root or who["session_id"],
+        "decision_id": decision.decision_id,
+        "reason_admin": " ".join(rule.text for rule in named)[:512] or MODEL_TEXT,
+        "reason_user": named[0].user_text if named else "Unusual activity: please confirm it is you.",
+        "detections": list(decision.detections),
+        "score": decision.score,
+        "decided_at": stamp.now_ms,
+        "deadline": deadline,
+    }
+
+
+def revocation(members: Mapping[str, Any]) -> Message:
+    """The command: end this session."""
+    return keyed(SESSION_REVOCATIONS, members["session_id"], members)
+
+
+def challenge(members: Mapping[str, Any]) -> Message:
+    """The command: step this session up."""
+    return keyed(SESSION_CHALLENGES, members["session_id"], members)
+
+
+def finding(  # noqa: PLR0913 - a message has members
+    who: Mapping[str, str], case: Case, decision: Decision, told: list[dict[str, Any]], activity: int,
+    at: int, stamp: Stamp, *, detail: str = "",
+) -> Message:  # fmt: skip
+    """An OCSF Detection Finding (class 2004): create, update or close; *detail* tells why its status is."""
+    named = [RULES[BIT[detection]] for detection in decision.detections]
+    alarm = is_unconfirmed(case) and activity != CLOSE
+    status = 4 if activity == CLOSE else 3 if decision.suppressed and not alarm else activity
+    title = UNCONFIRMED_TEXT if alarm else _title(named, activity)
+    actor: dict[str, Any] = {"session": {"uid": who["session_id"]}}
+    if who["principal_id"]:
+        actor["user"] = {"uid": who["principal_id"], "type_id": 99}
+    evidence: dict[str, Any] = {"actor": actor}
+    if who["device_id"]:
+        evidence["device"] = {"uid": who["device_id"], "type_id": 0}
+    members = {
+        "category_uid": 2, "class_uid": 2004, "type_uid": 200400 + activity, "activity_id": activity,
+        "status_id": status, "severity_id": CRITICAL if alarm else SEVERITY_ID[decision.level], "time": at,
+        "start_time": case.finding_at, "status_detail": detail or None,
+        "message": title, "is_alert": activity != CLOSE,
+        "metadata": {
+            "version": "1.8.0", "uid": stable_id(case.finding, activity, decision.decision_id),
+            "correlation_uid": decision.decision_id, "tenant_uid": who["tenant"],
+            "product": {"name": "session-risk", "vendor_name": "session-risk"},
+        },
+        "finding_info": {
+            "uid": case.finding, "title": title, "types": [UNCONFIRMED] * alarm + decision.detections,
+            "created_time": case.finding_at, "modified_time": at,
+            "attacks": [
+                {"version": ATTACK_VERSION, "technique": {"uid": technique}}
+                for technique in dict.fromkeys(t for rule in named for t in rule.attack)
+            ],
+        },
+        "risk_level_id": RISK_LEVEL_ID[decision.level], "risk_score": round(decision.score),
+        "evidences": [{**evidence, "data": reason} for reason in told] or [evidence],
+        "unmapped": {
+            "session_id": who["session_id"], "tenant": who["tenant"], "decision_id": decision.decision_id,
+            "action": decision.action, "mode": stamp.mode, "model": stamp.model, "policy": stamp.policy,
+        },
+    }  # fmt: skip
+    return keyed(SESSION_FINDINGS, who["session_id"], members)
+
+
+def _title(named: Sequence[Rule], activity: int) -> str:
+    if named:
+        return named[0].text
+    return _OVER_TEXT if activity == CLOSE else MODEL_TEXT
+
+
+def shadow(who: Mapping[str, str], opinions: Mapping[str, Any], at: int, stamp: Stamp) -> Message:
+    """What a challenger would decide, beside the champion."""
+    members = {
+        "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"] or None,
+        "occurred_at": at, "decided_at": stamp.now_ms, "policy": stamp.policy, **opinions,
+    }  # fmt: skip
+    return keyed(SESSION_SHADOW, who["session_id"], members)
+
+
+def features(
+    who: Mapping[str, str], kind: str, event_id: str, at: int, scored: Mapping[str, Any], stamp: Stamp
+) -> Message:  # fmt: skip
+    """The vector that was scored, exactly, for retraining: its level, role and values."""
+    members = {
+        "tenant": who["tenant"], "session_id": who["session_id"], "principal_kind": kind or None,
+        "event_id": event_id, "occurred_at": at, "scored_at": stamp.now_ms, "model": stamp.model,
+        "policy": stamp.policy, "feature_set": FEATURE_SET, **scored,
+    }  # fmt: skip
+    return keyed(SESSION_FEATURES, who["session_id"], members)

@@ -1,0 +1,136 @@
+"""The catalogue of detections: all that is known of each, as plain values and as a page to read."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from models.events.context_signals import SIGNAL_BIT, SIGNALS
+from pipeline.decisions.policy import read_policy
+from pipeline.decisions.risk import Level, next_level, score
+from pipeline.detections import ATTACK_VERSION, BIT, FOREVER, RULES, Rule
+
+_SHIPPED: Final = read_policy(None)
+_WEIGHTS: Final = _SHIPPED.weights()
+_LEARNING: Final = "It keeps still until enough is known of the principal to say what is normal."
+_HEAD: Final = f"""# The detections
+
+What session-risk looks for, by itself, in every session. Written by `make docs` from the tables in
+[rules/](rules); `session-risk detections` shows the same. Techniques are of MITRE ATT&CK {ATTACK_VERSION}.
+A score is the logistic of a sum: a prior of {_SHIPPED.prior:g} and the weight of each detection that counts.
+"""
+
+
+def weight(rule: Rule) -> float:
+    """The log-odds of a detection under the default policy: as learned, not as the table expects it."""
+    return _WEIGHTS[BIT[rule.id]]
+
+
+def alone(rule: Rule) -> tuple[Level, float]:
+    """Level and score that one detection leads to under the default policy."""
+    value = score(_SHIPPED.prior + weight(rule))
+    return next_level("LOW", value, 0.0, _SHIPPED.levels), value
+
+
+def snippet(rule: Rule) -> str:
+    """What a policy file says to change the detection; as it stands it changes nothing."""
+    lines = [f"[rules.{rule.id}]", "enabled = true", f"weight = {weight(rule)}"]
+    if rule.limits:
+        lines += [f"[rules.{rule.id}.limits]", *(f"{name} = {value}" for name, value in rule.limits.items())]
+    return "\n".join(lines)
+
+
+def entry(rule: Rule) -> dict[str, Any]:
+    """Everything about one detection, in plain values."""
+    level, value = alone(rule)
+    return {
+        "id": rule.id,
+        "text": rule.text,
+        "user_text": rule.user_text,
+        "severity": rule.severity,
+        "weight": weight(rule),
+        "alone": {"level": level, "score": value},
+        "counts_for": _duration(rule.hold_s),
+        "asks": _asks(rule),
+        "cleared_by_step_up": rule.cleared_by_step_up,
+        "clearing": rule.clearing,
+        "attack": {"version": ATTACK_VERSION, "techniques": list(rule.attack)},
+        "references": list(rule.references),
+        "needs": list(rule.needs),
+        "told_by": _told_by(rule),
+        "normal": rule.normal.format(**rule.limits),
+        "limits": dict(rule.limits),
+        "learning": _learning(rule),
+        "known_false_positives": rule.known_false_positives,
+        "policy": snippet(rule),
+    }
+
+
+def entries() -> list[dict[str, Any]]:
+    """Every detection, in the order of the table."""
+    return [entry(rule) for rule in RULES]
+
+
+def lines(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """What an entry says, one line each, for a person."""
+    techniques = ", ".join(told["attack"]["techniques"])
+    said = [
+        ("severity", f"{told['severity']}, weight {told['weight']:g}; {leads_to(told)}"),
+        ("counts", told["counts_for"]),
+        ("asks", told["asks"]),
+        ("cleared", told["clearing"]),
+        ("normal", told["normal"]),
+        ("limits", ", ".join(f"{name} {value:g}" for name, value in told["limits"].items())),
+        ("learning period", told["learning"]),
+        ("needs", ", ".join(told["needs"])),
+        ("told by", told["told_by"]),
+        ("false positives", told["known_false_positives"]),
+        ("the person reads", told["user_text"]),
+        (f"ATT&CK {told['attack']['version']}", techniques),
+        ("asked for by", ", ".join(told["references"])),
+    ]
+    return [(name, text) for name, text in said if text]
+
+
+def leads_to(told: dict[str, Any]) -> str:
+    """What the detection of an entry leads to if nothing else speaks against the session."""
+    return f"alone leads to {told['alone']['level']} ({told['alone']['score']:g})"
+
+
+def markdown() -> str:
+    """The page of all detections."""
+    return "\n".join([_HEAD, *map(_section, entries())])
+
+
+def _section(told: dict[str, Any]) -> str:
+    points = "\n".join(f"- **{name}**: {_marked(name, text)}" for name, text in lines(told))
+    return f"## {told['id']}\n\n{told['text']}\n\n{points}\n\n```toml\n{told['policy']}\n```\n"
+
+
+def _marked(name: str, text: str) -> str:
+    return ", ".join(f"`{one}`" for one in text.split(", ")) if name == "needs" else text
+
+
+def _told_by(rule: Rule) -> str:
+    if not rule.signal:
+        return ""
+    signal = SIGNALS[SIGNAL_BIT[rule.signal]]
+    return f"the {signal.source} context: {signal.text}"
+
+
+def _asks(rule: Rule) -> str:
+    """When alone it asks for a factor, if that is not at once."""
+    minutes = _SHIPPED.times.rollout_s / 60
+    return (
+        f"alone only after {minutes:g} minutes, in which a fleet may follow" if rule.fleet_may_follow else ""
+    )
+
+
+def _learning(rule: Rule) -> str:
+    return (rule.learning.__doc__ or _LEARNING).strip() if rule.learning else "none"
+
+
+def _duration(seconds: float) -> str:
+    """How long a detection goes on counting."""
+    if seconds >= FOREVER:
+        return "from then on"
+    return f"while it holds, and {seconds / 60:g} minutes longer" if seconds else "while it holds"

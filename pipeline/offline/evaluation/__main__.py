@@ -1,0 +1,136 @@
+"""`python -m pipeline.offline.evaluation`: learn the weights (``--fit``), or measure on held-out worlds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import click
+import numpy as np
+from scipy.special import expit
+
+from models.artefacts import SHIPPED, load, load_roles
+from models.detectors.evidence_weights import fit
+from models.events.columns import KINDS
+from pipeline.decisions.policy import FITTED, Policy, read_policy
+from pipeline.offline.evaluation import pictures, real
+from pipeline.offline.evaluation.fitting import Budget, Fitted, learn, toml
+from pipeline.offline.evaluation.page import Real, page
+from pipeline.offline.evaluation.play import BY_HALVES, BY_TOPIC, FULL, Model
+from pipeline.offline.evaluation.trial import (
+    INTENSITIES,
+    PARTS,
+    TEST,
+    TRAIN,
+    Trial,
+    World,
+    of,
+    recorded,
+    trials,
+)
+
+ROOT: Final = Path(__file__).parents[3]
+PAGE: Final = ROOT / "models" / "EVALUATION.md"
+PICTURES: Final = ROOT / "models" / "evaluation"
+LOGS: Final = ROOT / "tests" / "data" / "cloudtrail"
+
+
+@click.command()
+@click.option("--fit", "fitting", is_flag=True, help="Learn weights, prior and thresholds instead.")
+@click.option("--logs", type=click.Path(path_type=Path), default=LOGS, help="CloudTrail recordings.")
+@click.option("--work", type=click.Path(path_type=Path), help="Keep the simulated worlds in this folder.")
+@click.option("--hours", type=float, help="Hours of each world; fewer are faster and prove less.")
+def main(*, fitting: bool, logs: Path, work: Path | None, hours: float | None) -> None:
+    """Measure on held-out worlds and write models/EVALUATION.md, or learn the weights in others."""
+    model = Model(load(SHIPPED / "default"), load_roles(SHIPPED / "default"))
+    with TemporaryDirectory() as scratch:
+        folder = work or Path(scratch)
+        worlds = [one if hours is None else one._replace(hours=hours) for one in (TRAIN if fitting else TEST)]
+        recordings = [recorded(world, folder) for world in worlds]
+        if fitting:
+            learned(worlds, recordings, model)
+        else:
+            measured(worlds, recordings, model, logs, folder, hours)
+
+
+def learned(worlds: list[World], recordings: list[Path], model: Model) -> Fitted:
+    """Fit on what is seen when nothing is commanded, and write the file that policies stand on."""
+    budget = Budget()
+    policy = Policy(mode="observe")
+    (seen,) = trials([(FULL, recordings)], policy, model)
+    asks = {kind for kind in KINDS if policy.action(kind, "MEDIUM") == "step_up"}
+    fitted = learn(seen.table(), seen.spared().hours, budget, asks)
+    revocations, challenges = f"{budget.revocations:g}", f"{budget.challenges:g}"
+    source = (
+        "Learned by `python -m pipeline.offline.evaluation --fit`; what a policy file does not say is as here.",
+        f"Worlds: {', '.join(f'seed {one.seed}, {one.hours:g} h, {one.principals}' for one in worlds)}.",
+        f"Budget: {revocations} revocations in 10,000 honest hours, {challenges} step-ups in 1,000.",
+    )
+    target = ROOT / "pipeline" / FITTED
+    target.write_text(toml(fitted, source), "utf-8")
+    click.echo(
+        f"{target.name}: {fitted.rows:,} sessions, {fitted.attacks:,} attacked; prior {fitted.prior:g}"
+    )
+    return fitted
+
+
+def measured(
+    worlds: list[World],
+    recordings: list[Path],
+    model: Model,
+    logs: Path,
+    folder: Path,
+    hours: float | None,
+) -> None:
+    """All held-out worlds by halves, a short one by topics, then real recordings; the page, its pictures."""
+    policy = read_policy(None)
+    part = PARTS if hours is None else PARTS._replace(hours=hours)
+    short = [recorded(part, folder)]
+    found = trials(
+        [*((one, recordings) for one in BY_HALVES), *((one, short) for one in BY_TOPIC)], policy, model
+    )
+    halves, topics = found[: len(BY_HALVES)], found[len(BY_HALVES) :]
+    _draw(halves[0], policy)
+    text = page((*worlds, part), model.detector.id, policy.id, halves, topics, _real(logs, policy, model))
+    PAGE.write_text(text, "utf-8")
+    click.echo(f"written: {PAGE.name}")
+
+
+def _draw(full: Trial, policy: Policy) -> None:
+    rows = []
+    for family in full.families("attack"):
+        cells = {}
+        for intensity in INTENSITIES:
+            met = full.met(of(family, intensity))
+            cells[intensity] = (met.sessions, met.intervened, met.revoked)
+        rows.append((family, cells))
+    pictures.recall(PICTURES / "recall.png", rows)
+    pictures.delays(PICTURES / "delays.png", {one: full.delays(one) for one in INTENSITIES})
+    evidence, attack, _ = full.table()
+    weights = np.array([*policy.weights(), *np.diff([0.0, *policy.anomaly_weights])])
+    odds = evidence @ weights
+    shift = fit(odds[:, None], attack, np.ones(1), spread=1e-3)  # the share of attacks is the world's own
+    pictures.reliability(PICTURES / "reliability.png", expit(shift.intercept + odds), attack)
+
+
+def _real(logs: Path, policy: Policy, model: Model) -> Real | None:
+    if not logs.is_dir():
+        return None
+    stratus = next((one for one in (logs / "stratus", logs / "cloudtrail-stratus") if one.is_dir()), None)
+    lab = next((one for one in (logs / "invictus", logs / "cloudtrail-invictus") if one.is_dir()), None)
+    if stratus is None or lab is None:
+        return None
+    files = sorted(lab.glob("*.json"))
+    return Real(
+        real.techniques(stratus, policy, model),
+        real.raised("invictus", files, policy, model),
+        real.raised("invictus", files, policy, model, detonations=False),
+        real.takeovers(lab, policy, model),
+        real.takeovers(lab, policy, model, keep_client=True),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

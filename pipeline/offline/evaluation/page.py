@@ -1,0 +1,251 @@
+"""models/EVALUATION.md: what was asked for, what was measured, and where it falls short, in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.detections import BIT, RULES
+from pipeline.offline.evaluation.real import Raised, Takeovers
+from pipeline.offline.evaluation.switches import MAKERS
+from pipeline.offline.evaluation.trial import INTENSITIES, Trial, World, of
+from pipeline.offline.simulation.attacks.catalogue import ATTACKS
+
+_LEGEND = (
+    "Met: a step-up asked or a revocation, after the attack had begun. Delay: from the attack's beginning to "
+    "the revocation, in seconds of event time."
+)
+_MEANING = "Each session's whole evidence as a probability, against the share of them that was under attack."
+ROLLOUT, OUTAGE = "policy_rollout", "telemetry_outage"
+REVOKED: Final = frozenset(
+    one.name for one in ATTACKS if RULES[BIT[one.detections[0]]].severity == "HIGH"
+) | {"ancestor_revoked"}
+"""Families that end in revocation: what answers them first in the table of attacks promises HIGH."""
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """What came of recordings nobody here made.
+
+    *unharmed* is the lab without its detonations; *disguised* are takeovers that keep the victim's client.
+    """
+
+    techniques: Sequence[Raised]
+    lab: Raised
+    unharmed: Raised
+    switched: Takeovers
+    disguised: Takeovers
+
+
+def page(
+    worlds: Sequence[World],
+    model: str,
+    policy: str,
+    halves: Sequence[Trial],
+    topics: Sequence[Trial],
+    real: Real | None,
+) -> str:
+    """The whole page as Markdown: *topics* are variants on the last world, *halves* on all others."""
+    full = halves[0]
+    told = [
+        "# How well sessions are judged",
+        _source(worlds, model, policy, full),
+        "## Asked for and measured",
+        _goals(halves),
+        "## Attacks, by family and intensity",
+        _LEGEND,
+        "![share of attacks revoked and met, by family](evaluation/recall.png)",
+        _families(full),
+        "![delay of revocations](evaluation/delays.png)",
+        "## Honest sessions, by what is odd about them",
+        _honest(full),
+        "## What each part is worth",
+        "On all worlds but the last.",
+        _ablations(halves),
+        f"On the last world alone (seed {worlds[-1].seed}).",
+        _ablations(topics),
+        "## Whether the evidence means what it says",
+        _MEANING,
+        "![reliability](evaluation/reliability.png)",
+    ]
+    if real is not None:
+        told += ["## On real recordings", _real(real)]
+    return "\n\n".join(told) + "\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    lines += [f"| {' | '.join(_cell(one) for one in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return (
+        f"{value:,.1f}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+    )
+
+
+def share(part: int, whole: int, digits: int = 0) -> str:
+    """*part* of *whole* in percent; nothing of nothing is a dash."""
+    return f"{100 * part / whole:.{digits}f} %" if whole else "–"
+
+
+def _source(worlds: Sequence[World], model: str, policy: str, full: Trial) -> str:
+    told = ", ".join(
+        f"seed {one.seed}: {one.hours:g} h, {one.principals} people and services" for one in worlds
+    )
+    met, spared = full.met(), full.spared()
+    return (
+        f"Written by `make evaluate LOGS=FOLDER` ({told}; the folder holds both public data sets whole, of "
+        f"which parts are in tests/data). Decided by policy `{policy}` and model `{model}`, which "
+        "were learned in worlds that share no seed, no principal and no parameter of an attack with these: "
+        f"{met.sessions:,} sessions under attack, {spared.sessions:,} honest ones of {spared.hours:,.0f} "
+        "hours. Honest people answer a challenge in 97 of 100 cases, attackers never.\n\n"
+        "The worlds and the attacks were written by the authors of the detections. Read the figures as an "
+        "upper bound, and the section on real recordings as the lower one."
+    )
+
+
+def _goals(halves: Sequence[Trial]) -> str:
+    full, *others = halves
+    met, spared = full.met(), full.spared()
+    mass = full.spared(lambda row: row.family in (ROLLOUT, OUTAGE))
+    prompt = full.met(lambda row: row.family in REVOKED)
+    rows: list[Sequence[object]] = [
+        ("attacks met with an intervention", "≥ 90 %", share(met.intervened, met.sessions)),
+        ("attacks revoked", "≥ 75 %", share(met.revoked, met.sessions)),
+        ("false revocations in 10,000 honest session-hours", "≤ 1", spared.revocations_per_10000_hours),
+        ("false challenges in 1,000 honest session-hours", "≤ 2", f"{spared.challenges_per_1000_hours:.2f}"),
+        (
+            f"median delay of the {len(REVOKED)} families that a HIGH detection answers",
+            "≤ 60 s",
+            prompt.delay_s,
+        ),
+        ("median delay of all revocations, those for unanswered step-ups too", "–", met.delay_s),
+        (f"revocations from {ROLLOUT} and {OUTAGE}", "0", mass.revoked),
+    ]
+    for other in others:
+        alone, name = other.met(), other.variant.name
+        for what, ours, theirs in (
+            ("met", met.intervened, alone.intervened),
+            ("revoked", met.revoked, alone.revoked),
+        ):
+            less = f"less than {share(ours, met.sessions, 1)}"
+            rows.append((f"{what} with {name}", less, share(theirs, alone.sessions, 1)))
+        more = f"more than {_cell(met.delay_s)}"
+        rows.append((f"median delay of all revocations with {name}", more, alone.delay_s))
+    return table(("what", "asked", "measured"), rows)
+
+
+def _families(trial: Trial) -> str:
+    rows: list[Sequence[object]] = []
+    for family in trial.families("attack"):
+        for intensity in (*INTENSITIES, None):
+            met = trial.met(of(family, intensity))
+            if met.sessions:
+                rows.append(
+                    (
+                        f"`{family}`", intensity, met.sessions, share(met.intervened, met.sessions),
+                        share(met.revoked, met.sessions), met.delay_s, met.slow_s,
+                    )
+                )  # fmt: skip
+    head = ("family", "intensity", "sessions", "met", "revoked", "median delay", "90 % within")
+    return table(head, rows)
+
+
+def _honest(trial: Trial) -> str:
+    rows = []
+    for family in trial.families("benign"):
+        spared = trial.spared(of(family, None))
+        rows.append((f"`{family}`", spared.sessions, spared.hours, spared.challenged, spared.revoked))
+    return table(("what is odd", "sessions", "hours", "challenged", "revoked"), rows)
+
+
+def _ablations(parts: Sequence[Trial]) -> str:
+    rows = []
+    for one in parts:
+        met, spared = one.met(), one.spared()
+        rows.append(
+            (
+                one.variant.name, share(met.intervened, met.sessions, 1),
+                share(met.revoked, met.sessions, 1), met.delay_s, spared.revocations_per_10000_hours,
+                spared.challenges_per_1000_hours,
+            )
+        )  # fmt: skip
+    head = (
+        "what decides",
+        "met",
+        "revoked",
+        "median delay",
+        "false revocations / 10,000 h",
+        "false challenges / 1,000 h",
+    )
+    return table(head, rows)
+
+
+def _real(real: Real) -> str:
+    found = [one for one in real.techniques if one.level != "LOW"]
+    rows = [(f"`{one.name}`", one.level, ", ".join(one.detections) or "–") for one in real.techniques]
+    raised = (
+        f"CloudTrail recordings of attack techniques (Stratus Red Team): {len(found)} of {len(rows)} raise a "
+        "level. Each file holds the detonation alone, a handful of calls of a principal without history; "
+        "warm-up and clean-up are not in it, so it tells nothing of false alarms."
+    )
+    parts = [raised, table(("technique", "level", "detections"), rows), _lab(real.lab, real.unharmed)]
+    return "\n\n".join([*parts, _switches(real.switched, real.disguised)])
+
+
+def _lab(lab: Raised, unharmed: Raised) -> str:
+    told = (
+        "The Invictus lab: one hour in which many of these techniques were run from one key, with Terraform "
+        f"building and taking down under it. {lab.sessions} sessions are spoken of, highest level "
+        f"{lab.level}. User agents tell who made the event after which a detection began to hold. The last "
+        "column is the same hour with the detonations left out, Terraform and the lab's people alone: false "
+        f"alarms, highest level {unharmed.level}."
+    )
+    names = dict.fromkeys(detection for told in (lab, unharmed) for detection, _ in told.begun)
+    rows = [
+        (f"`{name}`", *(lab.begun.get((name, maker), 0) for maker in MAKERS), _begun(unharmed, name))
+        for name in names
+    ]
+    head = ("detection", "detonations", "warm-up and clean-up", "others", "without detonations")
+    return told + "\n\n" + table(head, rows)
+
+
+def _begun(told: Raised, name: str) -> int:
+    return sum(count for (detection, _), count in told.begun.items() if detection == name)
+
+
+def _switches(switched: Takeovers, disguised: Takeovers) -> str:
+    rows = [_takeovers("address and client of the new hands", switched)]
+    rows.append(_takeovers("address and client kept, only behaviour changes", disguised))
+    lab, spared = switched.detonated, switched.spared
+    told = (
+        f"Identity switches injected into the lab's sessions at known times ({switched.copies} copies, after "
+        "the recipe of CLUE-LDS). Delays count from the first call of the new hands; people are revoked when "
+        "a step-up was not answered for five minutes."
+    )
+    others = (
+        "Of the sessions that stayed as recorded, in all copies together: of those in which the lab itself "
+        f"detonates an attack, {lab.revoked} of {lab.sessions} were revoked after its beginning; of the "
+        f"others, which are honest, {spared.revoked} of {spared.sessions}, and {spared.challenged} "
+        f"challenges were made in {spared.hours:.1f} hours."
+    )
+    head = ("what changes", "sessions", "met", "revoked", "median delay", "90 % within")
+    return "\n\n".join((told, table(head, rows), others))
+
+
+def _takeovers(what: str, told: Takeovers) -> Sequence[object]:
+    met = told.switched
+    return (
+        what, met.sessions, share(met.intervened, met.sessions), share(met.revoked, met.sessions),
+        met.delay_s, met.slow_s,
+    )  # fmt: skip

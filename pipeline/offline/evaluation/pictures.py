@@ -1,0 +1,74 @@
+"""The evaluation as pictures: who is caught, how soon, and whether a probability means what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+
+
+def recall(path: Path, rows: Sequence[tuple[str, Mapping[str, tuple[int, int, int]]]]) -> None:
+    """A bar for each family and intensity: share revoked, and share met with a step-up only.
+
+    *rows*: family, and by intensity (sessions, intervened, revoked).
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(11, 0.28 * len(rows) + 1.2), sharey=True)
+    for axis, intensity in zip(axes, ("low", "medium", "high"), strict=True):
+        told = [row.get(intensity, (0, 0, 0)) for _, row in rows]
+        sessions = np.array([max(1, one[0]) for one in told], float)
+        revoked = np.array([one[2] for one in told]) / sessions
+        met = np.array([one[1] for one in told]) / sessions
+        at = np.arange(len(rows))
+        axis.barh(at, met, color="#e9a23b", label="step-up")
+        axis.barh(at, revoked, color="#b3261e", label="revoked")
+        axis.set(title=intensity, xlim=(0, 1), yticks=at, yticklabels=[name for name, _ in rows])
+        axis.invert_yaxis()
+    axes[-1].legend(loc="lower right", fontsize=8)
+    _save(figure, path)
+
+
+def reliability(path: Path, expected: Floats, attack: NDArray[np.bool_]) -> None:
+    """Sessions in ten bins of expected probability: the share that was under attack, with counts."""
+    edges = np.linspace(0, 1, 11)
+    bins = np.clip(np.digitize(expected, edges) - 1, 0, 9)
+    count = np.bincount(bins, minlength=10)
+    filled = count > 0
+    seen = np.bincount(bins, attack, minlength=10)[filled] / count[filled]
+    mean = np.bincount(bins, expected, minlength=10)[filled] / count[filled]
+    figure, axis = plt.subplots(figsize=(4.8, 4.2))
+    axis.plot([0, 1], [0, 1], color="#999999", linewidth=1)
+    axis.plot(mean, seen, "o-", color="#1f5fa8")
+    for x, y, n in zip(mean, seen, count[filled], strict=True):
+        axis.annotate(f"{n:,}", (x, y), textcoords="offset points", xytext=(5, -10), fontsize=7)
+    axis.set(xlabel="probability the evidence gives", ylabel="share under attack", xlim=(0, 1), ylim=(0, 1))
+    _save(figure, path)
+
+
+def delays(path: Path, seconds: Mapping[str, Sequence[float]]) -> None:
+    """For each intensity, the share of revoked sessions that were revoked within so many seconds."""
+    figure, axis = plt.subplots(figsize=(5.6, 3.4))
+    for name, told in seconds.items():
+        ordered = np.sort(np.maximum(np.asarray(told, float), 0.5))
+        if ordered.size:
+            axis.step(ordered, np.arange(1, ordered.size + 1) / ordered.size, where="post", label=name)
+    axis.axvline(60, color="#999999", linewidth=1)
+    axis.set(
+        xscale="log",
+        xlabel="seconds from the attack's beginning to the revocation",
+        ylabel="share",
+        ylim=(0, 1),
+    )
+    axis.legend(fontsize=8)
+    _save(figure, path)

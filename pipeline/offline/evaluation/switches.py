@@ -1,0 +1,148 @@
+"""Two sessions of a real recording change hands at a known time: takeovers with an exact truth.
+
+The recipe is that of CLUE-LDS (Landauer et al. 2022, "A User and Entity Behavior Analytics Log Data Set for
+Anomaly Detection in Cloud Computing"): from one moment on, what one user does is logged as the other's. The
+events stay real; only whose they are is a lie. In its harsher form whoever takes over also keeps the other's
+address and client, so that nothing is left to see but what is done.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from random import Random
+from typing import Any, Final, Literal
+
+from pydantic_core import from_json
+
+from pipeline.offline.replay.recording import read, write
+from pipeline.sources.ground_truth import Truth
+from schemas.topics import API_CALLS
+
+Maker = Literal["detonation", "preparation", "other"]
+MAKERS: Final[tuple[Maker, ...]] = ("detonation", "preparation", "other")
+
+
+def made_by(event: Mapping[str, Any]) -> Maker:
+    """What made *event*; Stratus signs Terraform's calls too, which are preparation all the same."""
+    client = event.get("user_agent") or ""
+    if "Terraform/" in client:
+        return "preparation"
+    return "detonation" if "stratus-red-team_" in client else "other"
+
+
+OWN: Final = (
+    "tenant",
+    "session_id",
+    "principal_id",
+    "principal_kind",
+    "token_id",
+    "key_thumbprint",
+    "device_id",
+)
+"""What says whose an event is; the rest, address and client too, comes with whoever acts."""
+CLIENT: Final = ("ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4")
+"""What says where an event comes from and through which software."""
+LEAST_CALLS: Final = 20
+FAMILY: Final = "identity_switch"
+DETONATED: Final = "detonated"
+"""Family of sessions in which the lab itself ran an attack before anybody took over."""
+
+Event = dict[str, Any]
+Session = tuple[str, str]
+Calls = Mapping[Session, Sequence[Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """The calls of a *pair* of sessions change places from *at* (ms) on; *members* stay with the session."""
+
+    pair: tuple[Session, Session]
+    at: int
+    members: tuple[str, ...]
+
+    def victim(self, actor: Session) -> Session:
+        """In whose session *actor* goes on."""
+        return self.pair[actor == self.pair[0]]
+
+
+def switched(
+    recording: Path, folder: Path, count: int, seed: int, *, keep_client: bool = False
+) -> Iterator[Path]:
+    """Write up to *count* copies of *recording* below *folder*, each with one pair of sessions exchanged.
+
+    The pair is of two principals and of sessions with at least :data:`LEAST_CALLS` calls; they change hands
+    when the quieter of them is half over. *keep_client*: addresses and clients stay with the sessions too.
+    """
+    events = [(record.topic, from_json(record.value)) for record in read(recording)]
+    calls = _calls(events)
+    busy = sorted(key for key, own in calls.items() if len(own) >= LEAST_CALLS)
+    pairs = [
+        pair for pair in combinations(busy, 2) if _principal(calls, pair[0]) != _principal(calls, pair[1])
+    ]
+    Random(seed).shuffle(pairs)  # noqa: S311 - no secret is drawn
+    members = OWN + CLIENT if keep_client else OWN
+    for number, pair in enumerate(pairs[:count]):
+        at = max(calls[one][len(calls[one]) // 2]["occurred_at"] for one in pair)
+        target = folder / f"switch-{number}{'-same-client' * keep_client}"
+        _write(target, events, calls, Exchange(pair, at, members))
+        yield target
+
+
+def _calls(events: Iterable[tuple[str, Event]]) -> dict[Session, list[Event]]:
+    calls: defaultdict[Session, list[Event]] = defaultdict(list)
+    for topic, event in events:
+        if topic == API_CALLS:
+            calls[event.get("tenant", "default"), event["session_id"]].append(event)
+    return calls
+
+
+def _principal(calls: Calls, session: Session) -> str:
+    return str(calls[session][0]["principal_id"])
+
+
+def _write(target: Path, events: Sequence[tuple[str, Event]], calls: Calls, exchange: Exchange) -> None:
+    own = {one: _last_before(calls[one], exchange.at) for one in exchange.pair}
+    with write(target) as writer:
+        for topic, event in events:
+            key = (event.get("tenant", "default"), event.get("session_id", ""))
+            swap = topic == API_CALLS and key in own and event["occurred_at"] >= exchange.at
+            kept = own[exchange.victim(key)] if swap else {}
+            told = {**event, **{name: kept.get(name) for name in exchange.members if swap}}
+            writer.event(topic, told)
+        for key in sorted(calls):
+            writer.truth(_truth(key, calls, exchange))
+
+
+def _last_before(calls: Sequence[Event], at: int) -> Event:
+    return max((one for one in calls if one["occurred_at"] < at), key=_when, default=calls[0])
+
+
+def _truth(key: Session, calls: Calls, exchange: Exchange) -> Truth:
+    """A session is taken over with the first call of somebody else, if there is one.
+
+    If it ran an attack of its own before, that is what has to be found in it.
+    """
+    own = calls[key]
+    first, last = own[0]["occurred_at"], own[-1]["occurred_at"]
+    family, begins = "as_recorded", first
+    detonated = [_when(one) for one in own if made_by(one) == "detonation"]
+    if key in exchange.pair:
+        foreign = [_when(one) for one in calls[exchange.victim(key)] if _when(one) >= exchange.at]
+        detonated = [at for at in detonated if at < exchange.at]
+        if foreign:
+            family, begins, last = FAMILY, min(foreign), max(last, *foreign)
+    if detonated:
+        family, begins = DETONATED, min(detonated)
+    return Truth(
+        tenant=key[0], session_id=key[1], label="benign" if family == "as_recorded" else "attack",
+        family=family, started_at=begins, ended_at=last,
+    )  # fmt: skip
+
+
+def _when(event: Event) -> int:
+    at: int = event["occurred_at"]
+    return at

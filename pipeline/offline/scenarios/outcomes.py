@@ -1,0 +1,84 @@
+"""How a story ended: what was decided and commanded for each session, against what must be."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic_core import from_json
+
+from pipeline.offline.scenarios.scenario import Expectation, Scenario
+from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
+
+_RISING: Final = ("LOW", "MEDIUM", "HIGH")
+_STRONGER: Final = ("allow", "step_up", "revoke")
+_COMMANDED: Final = {SESSION_CHALLENGES: "step_up", SESSION_REVOCATIONS: "revoke"}
+
+
+@dataclass(slots=True)
+class Ending:
+    """One session: its highest *level*, the strongest *action* commanded, all reasons, its last level."""
+
+    level: str = "LOW"
+    action: str = "allow"
+    because: set[str] = field(default_factory=set)
+    final_level: str = "LOW"
+
+    def __str__(self) -> str:
+        if self == Ending():
+            return "left alone"
+        ended = "" if self.final_level == self.level else f", then {self.final_level}"
+        why = f" ({', '.join(sorted(self.because))})" if self.because else ""
+        return f"{self.level} {self.action}{ended}{why}"
+
+
+class Endings:
+    """Takes every record that leaves, and knows how each session stands."""
+
+    def __init__(self) -> None:
+        self._sessions: defaultdict[str, Ending] = defaultdict(Ending)
+        self.revocation_ids: set[str] = set()
+
+    def take(self, topic: str, value: bytes) -> None:
+        """Learn from a record of *topic*, if it is a decision or a command."""
+        if topic == SESSION_RISK:
+            self._decided(from_json(value))
+        elif topic in _COMMANDED:
+            told = from_json(value)
+            ending = self._sessions[told["session_id"]]
+            ending.action = max(ending.action, _COMMANDED[topic], key=_STRONGER.index)
+            if topic == SESSION_REVOCATIONS:
+                self.revocation_ids.add(told["revocation_id"])
+
+    def _decided(self, told: dict[str, Any]) -> None:
+        ending = self._sessions[told["session_id"]]
+        ending.level = max(ending.level, told["level"], key=_RISING.index)
+        ending.final_level = told["level"]
+        ending.because |= {reason["detection"] for reason in told["reasons"] if reason["contribution"] > 0}
+
+    def of(self, session_id: str) -> Ending:
+        """Return how the session stands: left alone, if nothing was ever said of it."""
+        return self._sessions.get(session_id, Ending())
+
+    def wrong(self, story: Scenario) -> list[str]:
+        """Return what ended otherwise than *story* says, a sentence each."""
+        return [
+            f"{story.name}, {session_id}: {what}"
+            for session_id, expected in story.expect.items()
+            for what in disagreements(expected, self.of(session_id))
+        ]
+
+
+def disagreements(expected: Expectation, ending: Ending) -> Iterator[str]:
+    """Yield where *ending* is not as *expected*."""
+    if ending.level != expected.level:
+        yield f"reached {ending.level}, not {expected.level}"
+    if ending.action != expected.action:
+        yield f"{ending.action} was commanded, not {expected.action}"
+    for detection in expected.because:
+        if detection not in ending.because:
+            yield f"{detection} was not among the reasons: {', '.join(sorted(ending.because)) or 'none'}"
+    if expected.final_level is not None and ending.final_level != expected.final_level:
+        yield f"ended at {ending.final_level}, not {expected.final_level}"

@@ -1,0 +1,38 @@
+"""Simulated days of three companies: seeded and labelled events of all three topics, with attacks among them.
+
+The same seed makes the same bytes, and no clock is read. `attacks.py` and `oddities.py` are the tables to
+look at first; `world.py` says how training and test are kept apart.
+"""
+
+from pipeline.offline.simulation.attacks.catalogue import ATTACKS
+from pipeline.offline.simulation.attacks.factors import GUESSED_WRONG
+from pipeline.offline.simulation.attacks.family import INTENSITIES, Family
+from pipeline.offline.simulation.benign.catalogue import ODDITIES
+from pipeline.offline.simulation.benign.noise import MOST
+from pipeline.offline.simulation.plan import ORDINARY
+from pipeline.offline.simulation.run import FAMILY_NAMES, MONDAY_MS, Simulation, simulate
+from pipeline.offline.simulation.world.workdays import RUNS
+from pipeline.offline.simulation.world.world import WORLDS
+
+EXPECTED: dict[str, tuple[str, ...]] = {
+    **{family.name: family.detections for family in (*ATTACKS, *ODDITIES)},
+    "ancestor_revoked": ("ancestor_revoked",),
+    **dict.fromkeys((ORDINARY, GUESSED_WRONG, *RUNS.values()), ()),
+}
+"""Every family that `truth.jsonl` can name, with the detections that answer it; none for what is honest."""
+
+__all__ = [
+    "ATTACKS",
+    "EXPECTED",
+    "FAMILY_NAMES",
+    "INTENSITIES",
+    "MONDAY_MS",
+    "MOST",
+    "ODDITIES",
+    "ORDINARY",
+    "RUNS",
+    "WORLDS",
+    "Family",
+    "Simulation",
+    "simulate",
+]  # fmt: skip

@@ -1,0 +1,228 @@
+"""What attacks and oddities share: the row they are in their tables, and ways to choose and to call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final, TypeVar
+
+from pipeline.offline.simulation.plan import ORDINARY, SECOND, Change, Day, Extra, Pace, Session
+from pipeline.offline.simulation.world.clients import Client
+from pipeline.offline.simulation.world.operations import Operation, call
+from pipeline.offline.simulation.world.places import Network
+from pipeline.offline.simulation.world.population import Person, identity
+from pipeline.offline.simulation.world.world import World
+from pipeline.sources.ground_truth import Intensity
+
+Item = TypeVar("Item")
+Whole = tuple[int, int]
+Real = tuple[float, float]
+
+INTENSITIES: Final[tuple[Intensity, ...]] = ("low", "medium", "high")
+"""`low` is stealthy, slow and small; `high` is loud."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """Draws the parameters of an attack or oddity and remembers them in *drawn*.
+
+    Where a method takes three ranges, they are those of the intensities from low to high; a single one holds
+    for all. *intensity* is `None` for what is honest.
+    """
+
+    family: str
+    world: World
+    rng: Random
+    intensity: Intensity | None = None
+    drawn: dict[str, float | str] = field(default_factory=dict)
+
+    def whole(self, name: str, *ranges: Whole) -> int:
+        """Draw a whole number, the parameter *name*."""
+        value = self.world.whole(self.rng, *self._own(ranges))
+        self.drawn[name] = value
+        return value
+
+    def real(self, name: str, *ranges: Real) -> float:
+        """Draw a number, the parameter *name*."""
+        value = self.world.real(self.rng, *self._own(ranges))
+        self.drawn[name] = value
+        return value
+
+    def pick(self, name: str, table: Sequence[Item]) -> Item:
+        """Choose one of this world's rows of *table*, the parameter *name*."""
+        row = self.rng.choice(self.world.share(table))
+        self.drawn[name] = str(row)
+        return row
+
+    def at_least(self, intensity: Intensity) -> bool:
+        """Whether the attempt is of this intensity or a higher one."""
+        return self.intensity is not None and INTENSITIES.index(self.intensity) >= INTENSITIES.index(
+            intensity
+        )
+
+    def _own(self, ranges: tuple[Item, ...]) -> Item:
+        if len(ranges) == 1 or self.intensity is None:
+            return ranges[0]
+        return ranges[INTENSITIES.index(self.intensity)]
+
+
+BY_AN_INTRUDER: Final = Pace(10, 60, 0.1)
+Strike = Callable[[Sequence[Day], Attempt], bool]
+"""Changes the plans of days and marks the sessions concerned; returns whether there was room for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One row: something that may come over somebody's day, or over a company's.
+
+    *detections* are the ids expected to answer it, any of which will do; none for an honest oddity.
+    """
+
+    name: str
+    text: str
+    strike: Strike
+    detections: tuple[str, ...] = ()
+
+
+def on_one_day(strike: Callable[[Day, Attempt], bool]) -> Strike:
+    """Make a strike over a single day one over days: the first that was left in peace and has room for it."""
+
+    def over(days: Sequence[Day], attempt: Attempt) -> bool:
+        for day in days:
+            if not day.taken and strike(day, attempt):
+                day.taken = True
+                return True
+        return False
+
+    return over
+
+
+def companies(days: Sequence[Day]) -> list[list[Day]]:
+    """Return the days of people by company, the companies in the order in which they first come up."""
+    found: dict[str, list[Day]] = {}
+    for day in days:
+        if isinstance(day.owner, Person):
+            found.setdefault(day.owner.tenant.name, []).append(day)
+    return list(found.values())
+
+
+def untouched(session: Session) -> bool:
+    """Whether nothing has come over the session yet."""
+    return session.family == ORDINARY and session.label == "benign"
+
+
+def of_a_human(session: Session) -> bool:
+    """Whether it is a person's session, and untouched."""
+    return session.kind == "human" and untouched(session)
+
+
+def of_kind(kind: str) -> Callable[[Session], bool]:
+    """Return a test for the untouched sessions of a kind of principal."""
+    return lambda session: session.kind == kind and untouched(session)
+
+
+def at_the_desk(day: Day) -> Callable[[Session], bool]:
+    """Return a test for the untouched sessions on the person's laptop."""
+    return lambda session: of_a_human(session) and session.device_id == person_of(day).laptop.device_id
+
+
+def on_the_phone(day: Day) -> Callable[[Session], bool]:
+    """Return a test for the untouched sessions on the person's phone."""
+    return lambda session: of_a_human(session) and session.device_id == person_of(day).phone.device_id
+
+
+def settled(day: Day) -> Callable[[Session], bool]:
+    """Return a test for a human's sessions with a history to compare with."""
+    return lambda session: of_a_human(session) and day.has_history(session)
+
+
+def calls(
+    session: Session,
+    times: Iterable[int],
+    operations: Sequence[Operation],
+    rng: Random,
+    *,
+    network: Network | None = None,
+    client: Client | None = None,
+) -> None:
+    """Add a call to *session* at each of *times* (ms); from another *network* the device is not known."""
+    shown = elsewhere(network, client)
+    for at in times:
+        if at >= session.end:
+            break
+        session.extras.append(Extra(at, "api.call", shown | call(rng.choice(operations), rng)))
+
+
+def elsewhere(network: Network | None, client: Client | None = None) -> dict[str, Any]:
+    """Return the members of an event of somebody who has the session, but not the device."""
+    shown: dict[str, Any] = {} if network is None else network.members() | {"device_id": None}
+    return shown if client is None else shown | client.members()
+
+
+def paced(start: int, count: int, gap_s: float, rng: Random) -> list[int]:
+    """Return *count* times (ms) from *start* on, each about *gap_s* seconds after the one before."""
+    times = [start]
+    while len(times) < count:
+        times.append(times[-1] + int(gap_s * rng.uniform(0.5, 1.5) * SECOND))
+    return times
+
+
+def intrusion(  # noqa: PLR0913 - what a session is made of; the last go by name
+    day: Day,
+    name: str,
+    at: int,
+    end: int,
+    shown: tuple[Network, Client],
+    opening: list[tuple[int, str, dict[str, Any]]],
+    *,
+    operations: tuple[Operation, ...],
+    pace: Pace = BY_AN_INTRUDER,
+    device_id: str | None = None,
+) -> Session:
+    """Add to *day* a session of its owner that an intruder signed in to, and return it."""
+    session = Session(
+        session_id=f"s-{identity(day.owner.principal_id, day.start, name, at)}",
+        tenant=day.owner.tenant.name,
+        principal_id=day.owner.principal_id,
+        kind="human",
+        operations=operations,
+        pace=pace,
+        start=at,
+        end=min(end, day.over),
+        network=shown[0],
+        client=shown[1],
+        opening=opening,
+        device_id=device_id,
+        foreign=True,
+    )
+    day.sessions.append(session)
+    return session
+
+
+def move(day: Day, session: Session, at: int, network: Network, rng: Random) -> None:
+    """Let an honest person change networks; where the new one is not known, they pass the step-up."""
+    session.changes.append(Change(at, network=network))
+    calls(session, [at], session.operations, rng)
+    known = _networks_before(day, session.principal_id, at)
+    if network.asn not in known:
+        answered = at + rng.randint(20, 80) * SECOND
+        session.extras.append(
+            Extra(answered, "auth.event", {"action": "step_up_passed", "amr": ["hwk", "user"]})
+        )
+
+
+def _networks_before(day: Day, principal_id: str, at: int) -> set[int]:
+    known = set(day.owner.networks) if isinstance(day.owner, Person) else set()
+    for session in day.sessions:
+        if session.principal_id == principal_id and session.start < at:
+            known.add(session.network.asn)
+            known.update(c.network.asn for c in session.changes if c.network is not None and c.at < at)
+    return known
+
+
+def person_of(day: Day) -> Person:
+    """Return whose day it is; `TypeError` where it is a service's."""
+    if not isinstance(day.owner, Person):
+        raise TypeError(f"{day.owner.principal_id} is a service: it has neither desk nor phone")
+    return day.owner

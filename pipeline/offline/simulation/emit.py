@@ -1,0 +1,202 @@
+"""Plays a planned day: from sessions and devices to events, each stream in event-time order and lazily.
+
+Only the shape of events is known here; what happens was decided in the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import merge
+from operator import itemgetter
+from random import Random
+from typing import Any, Final
+
+from pipeline.offline.replay.recording import TOPIC_OF
+from pipeline.offline.simulation.plan import MINUTE, SECOND, Day, DevicePlan, Session
+from pipeline.offline.simulation.world.operations import call, walk
+from pipeline.offline.simulation.world.places import Network
+from pipeline.offline.simulation.world.population import chance
+
+Timed = tuple[int, str, dict[str, Any]]
+"""When (ms), on which topic, the event."""
+
+REATTEST: Final = 7 * MINUTE
+"""How old an attestation gets before a device asks for the next."""
+WAKES: Final = 12 * SECOND
+SLEEPS: Final = 150 * SECOND
+"""How long before its first session a device speaks, and how long after its last."""
+RECONNECTS: Final = (300, 4_000)
+"""So long, in ms, an agent takes to report from the network its device moved to."""
+SEQUENCES_A_DAY: Final = 10_000
+
+by_time: Final = itemgetter(0)
+
+
+def play(run: str, day: Day) -> Iterator[Timed]:
+    """Yield all events of *day* in order."""
+    streams = [telemetry(run, day, plan) for plan in day.devices.values() if plan.device.reporting]
+    for session in day.sessions:
+        streams.append(iter(_happenings(session)))
+        streams.append(_calls(session, chance(run, session.session_id)))
+    return merge(*streams, key=by_time)
+
+
+def telemetry(run: str, day: Day, plan: DevicePlan) -> Iterator[Timed]:
+    """Yield what the device of *plan* reports while, and shortly before and after, it is used."""
+    rng = chance(run, plan.device.device_id, day.number)
+    posture = {"tenant": day.owner.tenant.name, "device_id": plan.device.device_id, **plan.device.posture()}
+    pending = sorted((*plan.changes, *_moves(run, day, plan.device.device_id)), key=by_time)
+    sequence = day.number * SEQUENCES_A_DAY
+    attested_at = 0
+    for start, end in _in_use(day, plan.device.device_id):
+        at = start
+        while at <= end:
+            if plan.silent_from is not None and at >= plan.silent_from:
+                return
+            while pending and pending[0][0] <= at:
+                posture.update(pending.pop(0)[1])
+            if _attests(plan, at, attested_at):
+                attested_at = at
+            sequence += 1
+            if not any(since <= at < until for since, until in plan.gaps):
+                yield _report(plan, posture, sequence, at, attested_at)
+            following = at + int(posture["heartbeat_interval_ms"]) + rng.randint(-1500, 1500)
+            at = min(following, pending[0][0]) if pending else following
+
+
+def _moves(run: str, day: Day, device_id: str) -> list[tuple[int, dict[str, Any]]]:
+    """Where the device itself is, by time (ms): a moment after its owner moved its agent reports from there.
+
+    A thief of a session takes neither the device nor its agent along.
+    """
+    rng = chance(run, device_id, day.number, "reconnects")
+    turns: list[tuple[int, Network]] = []
+    for session in day.sessions:
+        if session.device_id == device_id and session.kind == "human" and not session.foreign:
+            stolen_at = session.end if session.attacked_at is None else session.attacked_at
+            moved = [(one.at, one.network) for one in session.changes if one.network and one.at < stolen_at]
+            turns += [(session.start - WAKES, session.network), *moved]
+    turns.sort(key=by_time)
+    return [
+        (at + rng.randint(*RECONNECTS), {name: network.members()[name] for name in ("ip", "asn")})
+        for at, network in turns
+    ]
+
+
+def _report(plan: DevicePlan, posture: dict[str, Any], sequence: int, at: int, attested_at: int) -> Timed:
+    """One report. A clock set back dates it too early; one set forward, what the attestation service said.
+
+    When it is received is by the receiver's clock, which is right.
+    """
+    off = plan.clock_off if plan.clock_from is not None and at >= plan.clock_from else 0
+    members = {
+        "type": "device.telemetry",
+        "event_id": f"{plan.device.device_id}-{sequence}",
+        "occurred_at": at + min(off, 0),
+        **posture,
+        "sequence": sequence,
+        "attested_at": attested_at + max(off, 0),
+        "recorded_at": at,
+    }
+    return at, TOPIC_OF["device.telemetry"], members
+
+
+def _attests(plan: DevicePlan, at: int, attested_at: int) -> bool:
+    if plan.unattested_from is not None and at >= plan.unattested_from:
+        return at == plan.unattested_from
+    return at - attested_at >= REATTEST
+
+
+def _in_use(day: Day, device_id: str) -> list[tuple[int, int]]:
+    """When a device is awake: around its sessions, without a break where they nearly meet."""
+    spans: list[tuple[int, int]] = []
+    for session in sorted(day.sessions, key=lambda one: one.start):
+        if session.device_id != device_id:
+            continue
+        start, end = session.start - WAKES, session.end + SLEEPS
+        if spans and start <= spans[-1][1] + 5 * MINUTE:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        else:
+            spans.append((start, end))
+    return spans
+
+
+def _situations(session: Session) -> list[tuple[int, dict[str, Any]]]:
+    """The members that all events of the session share, each with the time (ms) from which they hold."""
+    members: dict[str, Any] = {
+        "tenant": session.tenant,
+        "session_id": session.session_id,
+        "principal_id": session.principal_id,
+        "principal_kind": session.kind,
+    }
+    if session.device_id is not None:
+        members["device_id"] = session.device_id
+    members |= session.network.members() | session.client.members()
+    members["token_id"] = f"{session.session_id}.0"
+    found = [(0, members)]
+    turns: list[tuple[int, dict[str, Any]]] = [
+        (at, {"token_id": f"{session.session_id}.{number}"})
+        for number, at in enumerate(session.refreshes, start=1)
+    ]
+    for change in session.changes:
+        network = {} if change.network is None else change.network.members()
+        turns.append((change.at, network | ({} if change.client is None else change.client.members())))
+    for at, turn in sorted(turns, key=by_time):
+        members = members | turn
+        found.append((at, members))
+    return found
+
+
+def _happenings(session: Session) -> list[Timed]:
+    """The auth events of a session and whatever else was planned by the minute."""
+    told: list[tuple[int, str, dict[str, Any]]] = [
+        (session.start + after, "auth.event", {"action": action, **members})
+        for after, action, members in session.opening
+    ]
+    told += [(at, "auth.event", {"action": "token_refreshed"}) for at in session.refreshes]
+    told += [(extra.at, extra.type, extra.members) for extra in session.extras]
+    if session.closed:
+        told.append((session.end, "auth.event", {"action": "sign_out"}))
+    told.sort(key=by_time)
+    situations = _situations(session)
+    events: list[Timed] = []
+    for number, (at, kind, members) in enumerate(told):
+        shared = next(members for since, members in reversed(situations) if since <= at)
+        event = {"type": kind, "event_id": f"{session.session_id}-e{number}", "occurred_at": at, **shared}
+        event |= members
+        events.append(
+            (at, TOPIC_OF[kind], {name: value for name, value in event.items() if value is not None})
+        )
+    return events
+
+
+def _calls(session: Session, rng: Random) -> Iterator[Timed]:
+    """The ordinary calls of a session, at its pace, from after the opening to just before the end."""
+    situations = iter(_situations(session))
+    _, shared = next(situations)
+    following = next(situations, None)
+    habitual = walk(session.operations, session.habit, rng)
+    short, long, pause = session.pace
+    at = session.start + session.opening[-1][0] + 800
+    end = session.end if session.idle_from is None else session.idle_from
+    number = 0
+    while True:
+        gap = rng.expovariate(1 / long) if pause and rng.random() < pause else rng.expovariate(1 / short)
+        at += 250 + int(gap * SECOND)
+        if at >= end:
+            return
+        while following is not None and following[0] <= at:
+            shared = following[1]
+            following = next(situations, None)
+        number += 1
+        yield (
+            at,
+            TOPIC_OF["api.call"],
+            {
+                "type": "api.call",
+                "event_id": f"{session.session_id}-c{number}",
+                "occurred_at": at,
+                **shared,
+                **call(next(habitual), rng),
+            },
+        )

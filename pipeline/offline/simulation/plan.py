@@ -1,0 +1,191 @@
+"""What a day will bring, as plain data: sessions, devices, and what happens to them. No event is made here.
+
+Days are planned first, then struck by attacks and oddities, and only then played (`play.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final, Literal, NamedTuple
+
+from pipeline.offline.simulation.attacks.family import Attempt
+from pipeline.offline.simulation.world.clients import Client
+from pipeline.offline.simulation.world.operations import NO_HABIT, Habit, Operation
+from pipeline.offline.simulation.world.places import Network
+from pipeline.offline.simulation.world.population import Device, Person, Service
+from pipeline.sources.ground_truth import Intensity, Truth
+
+SECOND: Final = 1000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+ORDINARY: Final = "ordinary"
+"""The family of a session of which there is nothing to tell."""
+
+
+class Change(NamedTuple):
+    """From *at* on (ms) a session comes from another network, or with other software."""
+
+    at: int
+    network: Network | None = None
+    client: Client | None = None
+
+
+class Extra(NamedTuple):
+    """An event that the ordinary course of a session would not bring; *members* go before the session's."""
+
+    at: int
+    type: Literal["auth.event", "api.call"]
+    members: dict[str, Any]
+
+
+class Pace(NamedTuple):
+    """How calls follow each other: about *short* seconds apart, with probability *pause* about *long*."""
+
+    short: float
+    long: float = 0.0
+    pause: float = 0.0
+
+    def times(self, volume: float) -> Pace:
+        """Return the pace of somebody who does *volume* times as much."""
+        return Pace(self.short / volume, self.long / volume, self.pause)
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One session to be. *opening*: the auth events it begins with, as (ms after start, action, members).
+
+    From *idle_from* on nobody calls of their own accord; only what was planned by the minute happens. A
+    session that was never signed in to is not *closed* either; a *foreign* one was by an intruder, wherever
+    the device is that it names.
+    """
+
+    session_id: str
+    tenant: str
+    principal_id: str
+    kind: Literal["human", "service", "api_key", "agent"]
+    operations: tuple[Operation, ...]
+    pace: Pace
+    start: int
+    end: int
+    network: Network
+    client: Client
+    opening: list[tuple[int, str, dict[str, Any]]]
+    habit: Habit = NO_HABIT
+    device_id: str | None = None
+    parent: Session | None = None
+    refreshes: list[int] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    extras: list[Extra] = field(default_factory=list)
+    idle_from: int | None = None
+    closed: bool = True
+    foreign: bool = False
+    label: Literal["benign", "attack"] = "benign"
+    family: str = ORDINARY
+    intensity: Intensity | None = None
+    attacked_at: int | None = None
+
+    def truth(self, end: int) -> Truth:
+        """Return what this session really is, in a simulation that stops at *end*."""
+        return Truth(
+            tenant=self.tenant,
+            session_id=self.session_id,
+            label=self.label,
+            family=self.family,
+            intensity=self.intensity,
+            started_at=self.start if self.attacked_at is None else self.attacked_at,
+            ended_at=min(self.end, end),
+        )
+
+
+@dataclass(slots=True)
+class DevicePlan:
+    """What a device reports on a day: *changes* of posture by time; from when it is silent, or unattested.
+
+    *gaps* (from, to) are silences that end. From *clock_from* on its clock is *clock_off* ms ahead.
+    """
+
+    device: Device
+    changes: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    silent_from: int | None = None
+    unattested_from: int | None = None
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+    clock_from: int | None = None
+    clock_off: int = 0
+
+
+@dataclass(slots=True)
+class Day:
+    """A day of a person with all that acts for them, or of a service. It is played only *until* then (ms)."""
+
+    number: int
+    owner: Person | Service
+    start: int
+    until: int
+    sessions: list[Session] = field(default_factory=list)
+    devices: dict[str, DevicePlan] = field(default_factory=dict)
+    taken: bool = False
+
+    def reports(self, session: Session) -> bool:
+        """Whether *session* is bound to a device that sends telemetry."""
+        plan = self.devices.get(session.device_id or "")
+        return plan is not None and plan.device.reporting
+
+    def pick(
+        self,
+        rng: Random,
+        fits: Callable[[Session], bool],
+        before: int = 10 * MINUTE,
+        after: int = 15 * MINUTE,
+    ) -> tuple[Session, int] | None:
+        """Choose a session that *fits* and a moment in it with this much *before* and *after*, if any."""
+        found = [
+            session
+            for session in self.sessions
+            if fits(session) and min(session.end, self.until) - session.start >= before + after
+        ]
+        if not found:
+            return None
+        session = rng.choice(found)
+        return session, rng.randint(session.start + before, min(session.end, self.until) - after)
+
+    def has_history(self, session: Session) -> bool:
+        """Whether the same principal had a session before: what is usual for them can be known."""
+        return any(
+            other.principal_id == session.principal_id and other.end <= session.start
+            for other in self.sessions
+        )
+
+    def has_children(self, session: Session) -> bool:
+        """Whether an API key's or an agent's session was born of it."""
+        return any(other.parent is session for other in self.sessions)
+
+    def is_latest(self, session: Session) -> bool:
+        """Whether no other session of the same principal begins in the course of this one."""
+        return not any(
+            other.principal_id == session.principal_id and session.start < other.start <= session.end
+            for other in self.sessions
+        )
+
+    @property
+    def over(self) -> int:
+        """The time (ms) by which everything of this day has to be over."""
+        return self.start + DAY - 5 * MINUTE
+
+    def condemn(self, session: Session, at: int, attempt: Attempt, family: str = "") -> None:
+        """Say that *session* is under attack from *at* on, and so whatever was born of it falls with it."""
+        session.label, session.family = "attack", family or attempt.family
+        session.intensity, session.attacked_at = attempt.intensity, max(at, session.start)
+        for child in self.sessions:
+            if child.parent is session and child.end > at and child.label == "benign":
+                self.condemn(child, at, attempt, "ancestor_revoked")
+
+    def condemn_device(self, device_id: str, at: int, attempt: Attempt) -> None:
+        """Say that the device is in wrong hands from *at* on, and so is every session on it."""
+        fallen = [one for one in self.sessions if one.device_id == device_id and one.end > at]
+        for session in fallen:
+            session.label = "attack"
+        for session in fallen:
+            self.condemn(session, at, attempt)

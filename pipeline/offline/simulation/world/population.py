@@ -1,0 +1,289 @@
+"""Who there is: people with their devices, keys and agents, and services; made once, from a seed.
+
+What changes from day to day (a new phone, a newer browser, networks used) is kept on the person. No name, no
+device and no network is in both worlds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from random import Random
+from typing import Any, Final, Literal
+
+from pipeline.offline.simulation.world.clients import APPS, BROWSERS, Client
+from pipeline.offline.simulation.world.operations import Habit, Operation
+from pipeline.offline.simulation.world.places import TENANTS, City, Network, Tenant
+from pipeline.offline.simulation.world.work import INFRASTRUCTURE, JOBS, KEYED, NIGHTLY, TOOLS
+from pipeline.offline.simulation.world.world import World
+
+_WEEK: Final = frozenset(range(5))
+"""Monday to Friday."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Hours are local, of a clock that goes on past 24. *turns*: when somebody's day gives way to the next.
+
+    Work begins at *starts*, in two blocks of about *first* and *second* hours, on *weekdays* (0 is Monday).
+    """
+
+    name: str
+    starts: float
+    turns: int = 3
+    first: tuple[float, float] = (3.2, 4.2)
+    second: tuple[float, float] = (3.6, 5.0)
+    weekdays: frozenset[int] = _WEEK
+
+
+SHIFTS: Final[tuple[tuple[int, Shift], ...]] = (
+    (74, Shift("day", 8.5)),
+    (6, Shift("late", 12.5)),
+    (6, Shift("night", 21.5, turns=14)),
+    (8, Shift("part_time", 9.0, second=(0.8, 1.6), weekdays=frozenset({0, 1, 3}))),
+    (6, Shift("weekend", 9.0, weekdays=frozenset({2, 3, 4, 5, 6}))),
+)
+"""Of a hundred people so many work such a shift."""
+
+
+def draw_shift(rng: Random) -> Shift:
+    """Return somebody's shift, which begins up to an hour earlier or later than that of others."""
+    drawn = rng.choices([shift for _, shift in SHIFTS], [share for share, _ in SHIFTS])[0]
+    return Shift(
+        drawn.name, drawn.starts + rng.uniform(-1, 1), drawn.turns, drawn.first, drawn.second, drawn.weekdays
+    )
+
+
+SERVICE_SHARE: Final = 0.12
+KEY_SHARE: Final = 0.12
+AGENT_SHARE: Final = 0.12
+RELAY_SHARE: Final = 0.1
+VOLUME_SPREAD: Final = 0.35
+"""Of the logarithm of how much a person does, beside others of their role."""
+HEARTBEAT_MS: Final = 60_000
+_FIRST: Final = (
+    "ada", "amir", "anna", "ben", "carla", "chen", "dana", "david", "elif", "emma", "farid", "gita",
+    "hana", "igor", "ines", "jonas", "jun", "kofi", "lena", "liam", "maria", "mei", "milan", "nadia",
+    "nils", "nora", "omar", "paula", "priya", "rosa", "sara", "sofia", "tariq", "tom", "uma", "vera",
+    "wei", "yara", "zoe", "zora",
+)  # fmt: skip
+_LAST: Final = (
+    "abe", "adler", "bauer", "costa", "diaz", "eriksen", "fischer", "garcia", "haddad", "hill", "ito",
+    "jansen", "kaya", "keller", "kim", "lang", "lopez", "mensah", "moreau", "nakamura", "novak",
+    "okafor", "olsen", "park", "patel", "reyes", "rossi", "sato", "schulz", "silva", "singh", "stone",
+    "tan", "vogel", "weber",
+)  # fmt: skip
+_SYSTEMS: Final = {
+    "ios": ("18.3.1", "strong"),
+    "android": ("15", "strong"),
+    "macos": ("15.3", "device"),
+    "windows": ("11 24H2", "device"),
+    "linux": ("Ubuntu 24.04", "basic"),
+}
+
+
+def identity(*parts: object) -> str:
+    """Return twelve hexadecimal digits that only these *parts* have."""
+    return blake2b("/".join(map(str, parts)).encode(), digest_size=6).hexdigest()
+
+
+def chance(*parts: object) -> Random:
+    """Return the source of randomness that belongs to *parts*, whatever else was drawn before."""
+    return Random("/".join(map(str, parts)))  # noqa: S311 - the same seed must make the same world; no secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A phone or laptop. *reporting*: a telemetry agent is installed; one's own laptop may have none.
+
+    *os_version*: of its system, if it is not the one that all of its kind began with.
+    """
+
+    device_id: str
+    platform: str
+    reporting: bool = True
+    managed: bool = True
+    sim_id: str | None = None
+    os_version: str | None = None
+
+    def posture(self) -> dict[str, Any]:
+        """Return the members of telemetry that a healthy device of this kind sends."""
+        version, attestation = _SYSTEMS[self.platform]
+        posture: dict[str, Any] = {
+            "heartbeat_interval_ms": HEARTBEAT_MS,
+            "platform": self.platform,
+            "os_version": self.os_version or version,
+            "patch_level": "2026-02-05",
+            "managed": self.managed,
+            "compliant": True,
+            "rooted": False,
+            "emulator": False,
+            "hooked": False,
+            "debugger": False,
+            "developer_mode": False,
+            "screen_lock": True,
+            "encrypted": True,
+            "app_signature_valid": True,
+            "attestation": attestation,
+            "malware": "none",
+        }
+        return posture if self.sim_id is None else posture | {"sim_id": self.sim_id}
+
+
+@dataclass(slots=True, kw_only=True)
+class Person:
+    """Somebody with a working day; *agents* and *keys* act for them: ids, each with what it calls.
+
+    *volume* is how much they do beside others of their role, *relay* the egress that their traffic always
+    takes at home, if any. *networks* are the AS numbers used on earlier days, *released* the operations that
+    came in since; *away_until* (ms), nothing happens at home.
+    """
+
+    principal_id: str
+    tenant: Tenant
+    role: str
+    city: City
+    laptop: Device
+    phone: Device
+    browser: Client
+    app: Client
+    home: Network
+    mobile: Network
+    office: Network | None
+    shift: Shift
+    volume: float
+    habit: Habit
+    relay: Network | None = None
+    agents: list[tuple[str, tuple[Operation, ...]]] = field(default_factory=list)
+    keys: list[tuple[str, tuple[Operation, ...]]] = field(default_factory=list)
+    networks: set[int] = field(default_factory=set)
+    released: tuple[Operation, ...] = ()
+    away_until: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A program that calls day and night from its place in the cloud, every *gap_s* seconds or so.
+
+    *kind* is `agent` for one that a model drives. *run_at* is the hour of its daily run, if it has one. Its
+    credential is minted for what it runs in, the *workload*; with *told* its issuer also says where that is.
+    """
+
+    principal_id: str
+    tenant: Tenant
+    job: str
+    network: Network
+    gap_s: float
+    run_at: float
+    workload: Literal["instance", "container", "function", "ci"]
+    told: bool
+    kind: Literal["service", "agent"] = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Everybody."""
+
+    people: tuple[Person, ...]
+    services: tuple[Service, ...]
+
+
+RUNS_IN: Final[dict[str, Literal["container", "function", "ci"]]] = {
+    "terraform": "ci",
+    "webhook-relay": "function",
+    "nightly-triage": "container",
+}
+"""What the jobs run in, if not in an instance of a cloud."""
+
+WORK: Final[dict[str, tuple[Operation, ...]]] = JOBS | {
+    "terraform": INFRASTRUCTURE,
+    "nightly-triage": NIGHTLY,
+}
+"""What each job of a service calls all day."""
+
+
+def populate(run: str, principals: int, world: World) -> Population:
+    """Return a population with *principals* principal ids in it, at least one person; *run* seeds it."""
+    services = round(principals * SERVICE_SHARE)
+    keys = round(principals * KEY_SHARE)
+    agents = round(principals * AGENT_SHARE)
+    rng = chance(run, "population")
+    names = [f"{first}.{last}" for first in world.share(_FIRST) for last in _LAST]
+    rng.shuffle(names)
+    tenants = TENANTS[world.name]
+    people = tuple(
+        _person(run, _name(names, n), rng.choice(tenants), rng)
+        for n in range(max(1, principals - services - keys - agents))
+    )
+    for n, owner in zip(range(agents), _dealt(people, rng), strict=False):
+        tools = tuple(rng.sample(TOOLS, rng.randint(3, 5)))
+        owner.agents.append((f"agent-{n:03d}@{owner.tenant.name}.example", tools))
+    coders = [person for person in people if person.role in {"developer", "analyst", "finance"}]
+    for n, owner in zip(range(keys), _dealt(tuple(coders) or people, rng), strict=False):
+        use = rng.choice(sorted(KEYED))
+        owner.keys.append((f"key-{n:03d}-{use}@{owner.tenant.name}.example", KEYED[use]))
+    jobs = _dealt_jobs(services, rng)
+    return Population(people, tuple(_service(n, job, rng.choice(tenants), rng) for n, job in enumerate(jobs)))
+
+
+def _name(names: list[str], number: int) -> str:
+    again = number // len(names)
+    return names[number % len(names)] + (str(again + 1) if again else "")
+
+
+def _dealt(people: tuple[Person, ...], rng: Random) -> list[Person]:
+    """*people* in a random order, dealt round again and again, so that nobody has two before all have one."""
+    order = list(people)
+    rng.shuffle(order)
+    return order * 8
+
+
+def _dealt_jobs(count: int, rng: Random) -> list[str]:
+    jobs = sorted(WORK)
+    rng.shuffle(jobs)
+    return [jobs[n % len(jobs)] for n in range(count)]
+
+
+def _person(run: str, name: str, tenant: Tenant, rng: Random) -> Person:
+    city = rng.choice(tenant.cities)
+    desk = rng.choices(sorted(BROWSERS), cum_weights=(1, 5, 10))[0]  # linux, macos, windows
+    hand = rng.choice(("ios", "android"))
+    own = rng.random() < 0.08
+    at_home = rng.random() < tenant.remote
+    return Person(
+        principal_id=f"{name}@{tenant.name}.example",
+        tenant=tenant,
+        role=rng.choices(tuple(tenant.roles), tuple(tenant.roles.values()))[0],
+        city=city,
+        laptop=Device(f"laptop-{identity(run, name, 'laptop')}", desk, not own, not own),
+        phone=_phone(run, name, hand),
+        browser=rng.choice(BROWSERS[desk]),
+        app=APPS[hand],
+        home=city.network(rng.choice(city.isps), "wifi", rng),
+        mobile=city.network(city.carrier, "cellular", rng),
+        office=None if at_home else city.workplace,
+        shift=draw_shift(rng),
+        volume=rng.lognormvariate(0, VOLUME_SPREAD),
+        habit=Habit(rng.uniform(0.4, 0.8), rng.randrange(1, 1 << 30)),
+        relay=tenant.relay if at_home and rng.random() < RELAY_SHARE / tenant.remote else None,
+    )
+
+
+def _phone(run: str, name: str, platform: str) -> Device:
+    sim = f"sim-{identity(run, name)}"
+    return Device(f"phone-{identity(run, name, 'phone')}", platform, sim_id=sim)
+
+
+def _service(number: int, job: str, tenant: Tenant, rng: Random) -> Service:
+    nightly = job == "nightly-triage"
+    return Service(
+        principal_id=f"{'agent' if nightly else 'svc'}-{job}-{number:03d}@{tenant.name}.example",
+        tenant=tenant,
+        job=job,
+        network=tenant.cloud,
+        gap_s=rng.uniform(6, 16),
+        run_at=rng.uniform(1, 4) if nightly else rng.uniform(9, 16),
+        workload=RUNS_IN.get(job, "instance"),
+        told=(number + number // len(WORK)) % 2 == 0,
+        kind="agent" if nightly else "service",
+    )

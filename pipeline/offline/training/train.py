@@ -1,0 +1,183 @@
+"""A model from vectors: honest rows are learned from, known attacks are kept to see how well it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.artefacts import ROLES, pack, window
+from models.detectors.drift import Drift, Reference, Tally
+from models.detectors.labelled import Labels, TooFewLabels
+from models.detectors.trained import METHOD, fit
+from models.detectors.trained import Trained as Detector
+from models.features.table import FEATURE_NAMES
+from models.model_card import REFERENCE
+from models.roles.cohort_fit import LEAST_CALLS, LEAST_SESSIONS, STEADY
+from models.roles.cohorts import MOST_TENANTS
+from models.roles.roles import Roles
+from pipeline.offline.training.quality import Quality, known_rows, quality
+from pipeline.offline.training.vectors import Vectors, by_hash, drawn
+
+ROWS: Final = 200_000
+"""About as many vectors are learned from at most: more make no better forest."""
+HELD_OUT: Final = 0.2
+"""Share of honest sessions that are not learned from where attacks are known: to see how odd they look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Vectors, of which *low_share* of the LOW ones and all others were kept; *kind* says where from.
+
+    *roles* are those by which their calls were found surprising: the model must keep them.
+    """
+
+    vectors: Vectors
+    low_share: float
+    kind: str
+    roles: Roles | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A fitted model, its card's members, and the files that go beside it."""
+
+    detector: Detector
+    card: dict[str, Any]
+    files: dict[str, bytes]
+
+
+def at_most(parts: Iterable[Vectors], rows: int, most: int = ROWS) -> Vectors:
+    """Return about *most* of the *rows* in *parts*, drawn by session and event; those of attacks all stay."""
+    share = min(1.0, most / max(1, rows))
+    return Vectors.together(part.take(_kept(part, share)) for part in parts)
+
+
+def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = METHOD) -> Trained:
+    """Fit a model called *name* on *data* and say how well it does on *test*, else on what is held out.
+
+    Raises:
+        ValueError: too few honest vectors.
+    """
+    attacked = attacked_sessions(data.vectors)
+    honest, said, held = _parts(data, attacked, set_aside=test is None)
+    detector = fit(honest.values, honest.kinds, name=name, seed=seed, method=method)
+    detector, second = _second_stage(detector, honest, said)
+    if detector.second is not None:  # what it was taught by would flatter it
+        taught = set(said.sessions)
+        held = held.take(np.array([session not in taught for session in held.sessions], np.bool_))
+    scores = honest.scores(detector)
+    reference = Reference.of(FEATURE_NAMES, honest.values, scores)
+    found, moved = _measured(detector, reference, test or Data(held, data.low_share, data.kind))
+    card = {
+        "data": {
+            "kind": data.kind,
+            "window": window(int(honest.occurred_at.min()), int(honest.occurred_at.max())),
+            "rows": len(honest),
+            "sessions": len(set(honest.sessions)),
+            "share_of_low": round(data.low_share, 6),
+            "attacked_sessions_left_out": len(attacked),
+            "policies": sorted(set(honest.policy.tolist())),
+            "sha256": sha256(np.ascontiguousarray(honest.values).tobytes()).hexdigest(),
+        },
+        "fit": {"seed": seed, "method": method, "second_stage": second},
+        "thresholds": [round(float(one), 6) for one in detector.thresholds],
+        "metrics": _metrics(found, moved, test.kind if test else f"{data.kind}, held out"),
+    }
+    parts = {REFERENCE: pack(reference.arrays)}
+    if data.roles is not None:
+        parts[ROLES] = pack(data.roles.arrays)
+        card["roles"] = [label for label in data.roles.labels.ravel().tolist() if label]
+        card["cohorts"] = _cohorts(data.roles, honest)
+    return Trained(detector, card, {**parts, **_pictures(found, moved)})
+
+
+def _cohorts(roles: Roles, honest: Vectors) -> dict[str, Any]:
+    """Which tenants have cohorts of their own, for the card; without names, as a model may be given away."""
+    told = roles.cohorts.told
+    return {
+        "tenants_in_the_data": len(set(honest.tenant.tolist())),
+        "with_cohorts_of_their_own": len(told),
+        "at_most": MOST_TENANTS,
+        "learned_from": f"{LEAST_SESSIONS} sessions of a tenant in a role at least, and {LEAST_CALLS} calls",
+        "weight_of_its_own": f"n / (n + {STEADY:g}) of n sessions, the rest is that of all tenants",
+        **({"tenant_is": "32 bits of BLAKE2b of its name", "tenants": told} if told else {}),
+    }
+
+
+def attacked_sessions(vectors: Vectors) -> set[tuple[str, str]]:
+    """Return the sessions that the truth or a verdict calls attacked: nothing of them is normal."""
+    bad = (vectors.truth_label == "attack") | (vectors.label == 1)
+    return set(vectors.take(bad).sessions)
+
+
+def _parts(
+    data: Data, attacked: set[tuple[str, str]], *, set_aside: bool
+) -> tuple[Vectors, Vectors, Vectors]:
+    """Honest rows to learn from, those that verdicts are about, and rows to see on how well that went.
+
+    Of a share of the sessions nothing is learned where attacks are known, if they are to be *set_aside*.
+    """
+    vectors = data.vectors
+    bad = np.array([session in attacked for session in vectors.sessions], np.bool_)
+    aside = np.zeros(len(vectors), np.bool_)
+    if attacked and set_aside:
+        aside = by_hash(["/".join(session) for session in vectors.sessions], HELD_OUT)
+    honest = vectors.take(~bad & ~aside & drawn(vectors, data.low_share))
+    return honest, vectors.take(~aside & (vectors.label >= 0)), vectors.take(bad | aside)
+
+
+def _second_stage(detector: Detector, honest: Vectors, said: Vectors) -> tuple[Detector, str]:
+    """*detector* with what verdicts teach, where there are enough; and a sentence about it."""
+    labels = Labels(said.seen, said.kinds, said.label == 1, said.session_numbers)
+    try:
+        refined = detector.with_labels(labels, honest.seen, honest.kinds)
+    except TooFewLabels as error:
+        return detector, f"none: {error}"
+    return refined, f"learned from {len(labels.attack):,} labelled vectors"
+
+
+def _measured(detector: Detector, reference: Reference, test: Data) -> tuple[Quality | None, list[Drift]]:
+    """How well the model does on *test*, and how far its honest part is from the training data."""
+    scores = test.vectors.scores(detector)
+    rows = known_rows(test.vectors, scores, test.low_share)
+    if rows is None:
+        return None, []
+    honest = test.vectors.honest if rows.by == "truth" else test.vectors.label == 0
+    fair = honest & drawn(test.vectors, test.low_share)
+    tally = Tally(reference)
+    tally.add(test.vectors.values[fair], scores[fair])
+    return quality(rows), tally.drift()
+
+
+def _metrics(found: Quality | None, moved: list[Drift], where: str) -> dict[str, Any]:
+    if found is None:
+        return {"not_measured": "neither truth nor verdicts name both attacks and honest sessions"}
+    return {
+        "on": where,
+        **found.plain,
+        "moved_features": [
+            {"feature": one.name, "psi": round(one.psi, 4), "verdict": one.verdict}
+            for one in sorted(moved, key=lambda one: -one.psi)
+            if one.verdict in ("moderate", "large")
+        ],
+    }
+
+
+def _pictures(found: Quality | None, moved: list[Drift]) -> dict[str, bytes]:
+    if found is None:
+        return {}
+    from pipeline.offline.training import plots as pictures  # noqa: PLC0415 - drawing takes a second to load
+
+    return {**pictures.of_quality(found), **(pictures.of_drift(moved) if moved else {})}
+
+
+def _kept(vectors: Vectors, share: float) -> NDArray[np.bool_]:
+    places = zip(vectors.sessions, vectors.event_id.tolist(), vectors.occurred_at.tolist(), strict=True)
+    names = ["/".join((*session, str(event_id), str(at))) for session, event_id, at in places]
+    known = (vectors.truth_label == "attack") | (vectors.label >= 0)
+    return np.asarray(known | by_hash(names, share), np.bool_)

@@ -1,0 +1,62 @@
+"""The messages, counts and dead letters of one chunk, collected while it is processed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pipeline.processing.processor import Message, Record
+from schemas.decode import encode
+from schemas.decoded import Decoded
+from schemas.refusal import dead_letter, sort_of
+from schemas.topics import DEAD_LETTERS
+
+
+class Outbox:
+    """Gathers what a processor's outcome is made of.
+
+    *now_ms* is the chunk's wall clock, *topic* where it came from.
+    """
+
+    def __init__(self, now_ms: int, topic: str = "") -> None:
+        self.now_ms = now_ms
+        self.messages: list[Message] = []
+        self.dead: Counter[str] = Counter()
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        self.times: list[tuple[str, float]] = []
+        self.events = 0
+        self._topic = topic
+
+    def count(self, metric: str, *labels: str, by: int = 1) -> None:
+        """Count *by* on a metric of :mod:`pipeline.metrics.worker`, named by its field."""
+        if by:
+            self.counts[metric, *labels] += by
+
+    def time(self, metric: str, seconds: float) -> None:
+        """Note how long something took, for the histogram with this field's name."""
+        self.times.append((metric, seconds))
+
+    def count_events(self, metric: str, by: int) -> None:
+        """Count events on a metric that is labelled by topic."""
+        self.count(metric, self._topic, by=by)
+
+    def send(self, message: Message) -> None:
+        """Produce *message* before any row is written."""
+        self.messages.append(message)
+
+    def take(self, decoded: Decoded, records: Sequence[Record]) -> None:
+        """Count the events *decoded* of *records*, and what was mended of them; the rest are dead letters."""
+        self.events = len(decoded.events)
+        for one in decoded.rejected:
+            self.reject(records[one.index], one.reason)
+        for mended in decoded.mended:
+            for member in mended.members:
+                self.count("mended", self._topic, member)
+
+    def reject(self, record: Record, reason: str) -> None:
+        """A record that could not be read becomes a dead letter."""
+        letter = dead_letter(
+            record.topic, record.partition, record.offset, record.key, record.value, reason, self.now_ms
+        )
+        self.send(Message(DEAD_LETTERS, record.key, encode(letter)))
+        self.dead[sort_of(reason)] += 1

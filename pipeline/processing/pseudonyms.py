@@ -1,0 +1,164 @@
+"""Keyed pseudonyms in place of names: HMAC-SHA-256 (RFC 2104), with the key's id, as messages leave a stage.
+
+The same name has the same pseudonym for as long as a key is in use, so what belongs together still does; who
+has no key can neither turn one back nor try names. Addresses are taken whole: a pseudonym that kept their
+prefix would tell who shares a network and, with a few known ones, which; the network's number stands beside.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic_core import from_json
+
+from pipeline.processing.processor import ChangelogRow, Message, Outcome, Record, Stage, StageKind
+from schemas.decode import encode
+from schemas.members import DEFAULT_TENANT
+from schemas.naming import KEYED_TOPICS, NAMING, NAMING_OBJECTS, WITHHELD, Naming
+from schemas.topics import DEAD_LETTERS
+
+KEPT_BYTES: Final = 16
+"""Of the 32 that HMAC-SHA-256 gives: as many as RFC 2104 §5 asks for; 22 characters."""
+LEAST_SECRET: Final = 32
+"""Characters of a key's secret."""
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,16}")
+
+
+class BadKeysError(ValueError):
+    """The file with the keys cannot be used; the message names the line and never what stands there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key: its *id* stands in every pseudonym, its *secret* nowhere."""
+
+    id: str
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    """*keys*: the first is in use; with the others pseudonyms of before are looked up."""
+
+    keys: tuple[Key, ...]
+
+    def of(self, naming: Naming, tenant: str, name: str) -> str:
+        """Return the pseudonym of *name*, which is one of *tenant*'s: `p:KEY_ID:22 characters`."""
+        return _pseudonym(self.keys[0], naming, tenant, name)
+
+    def ever_of(self, naming: Naming, tenant: str, name: str) -> dict[str, str]:
+        """Return its pseudonyms by the id of each key, the one in use first."""
+        return {key.id: _pseudonym(key, naming, tenant, name) for key in self.keys}
+
+    def leaving(self, message: Message) -> Message:
+        """Return *message* as it may leave: the same where its topic keeps names."""
+        topic, key, value = message
+        if topic not in KEYED_TOPICS:
+            return message
+        told: dict[str, Any] = from_json(value)
+        if topic == DEAD_LETTERS:
+            kept = {name: one for name, one in told.items() if name not in WITHHELD}
+            return Message(topic, None, encode(kept))
+        return Message(topic, key, encode(self._keyed(told, told.get("tenant") or _tenant_of(told))))
+
+    def _keyed(self, value: Any, tenant: str) -> Any:
+        if isinstance(value, list):
+            return [self._keyed(one, tenant) for one in value]
+        if not isinstance(value, dict):
+            return value
+        told = {name: self._member(name, one, tenant) for name, one in value.items()}
+        for name, naming in NAMING_OBJECTS.items():
+            if isinstance(inner := told.get(name), dict) and isinstance(inner.get("uid"), str):
+                told[name] = {**inner, "uid": self.of(naming, tenant, inner["uid"])}
+        return told
+
+    def _member(self, name: str, value: Any, tenant: str) -> Any:
+        naming = NAMING.get(name)
+        if naming is None or not isinstance(value, str):
+            return self._keyed(value, tenant)
+        return self.of(naming, tenant, value)
+
+
+def _tenant_of(finding: Mapping[str, Any]) -> str:
+    """Whose an OCSF finding is."""
+    return str(finding.get("unmapped", {}).get("tenant") or DEFAULT_TENANT)
+
+
+def _pseudonym(key: Key, naming: Naming, tenant: str, name: str) -> str:
+    # No UTF-8 holds this byte, so that no two of the three can be taken for one another.
+    told = b"\xff".join(part.encode() for part in (naming, tenant, name))
+    digest = hmac.digest(key.secret, told, "sha256")[:KEPT_BYTES]
+    return f"p:{key.id}:{urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+
+def read_keys(path: Path) -> Pseudonyms:
+    """Read the keys in *path*: a line each, id and secret, the one in use first; `#` begins a comment.
+
+    Raises `BadKeysError`, or `OSError` where it cannot be read.
+    """
+    keys: list[Key] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        words = line.decode(errors="replace").split()
+        if words and not words[0].startswith("#"):
+            keys.append(_key(f"{path}, line {number}", words, keys))
+    if not keys:
+        raise BadKeysError(
+            f"{path}: holds no key; a line is an id and a secret, as `openssl rand -hex 32` gives"
+        )
+    return Pseudonyms(tuple(keys))
+
+
+def _key(where: str, words: Sequence[str], keys: Iterable[Key]) -> Key:
+    if len(words) != 2:
+        raise BadKeysError(f"{where}: a key is two words, its id and its secret")
+    key_id, secret = words
+    if not _ID.fullmatch(key_id):
+        raise BadKeysError(f"{where}: a key's id is 1 to 16 letters, digits, _ or -")
+    if key_id in [key.id for key in keys]:
+        raise BadKeysError(f"{where}: an earlier line has a key of this id; give every key one of its own")
+    if len(secret) < LEAST_SECRET:
+        raise BadKeysError(
+            f"{where}: the secret is too short; take {LEAST_SECRET} characters or more, by chance"
+        )
+    return Key(key_id, secret.encode())
+
+
+class _Leaving:
+    """A stage whose messages leave by way of *pseudonyms*; its state, and what it knows, keeps names."""
+
+    def __init__(self, stage: Stage, pseudonyms: Pseudonyms) -> None:
+        self._stage = stage
+        self._leaving: Callable[[Message], Message] = pseudonyms.leaving
+
+    def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
+        return self._left(self._stage.process(topic, records, now_ms))
+
+    def sweep(self, now_ms: int) -> Outcome:
+        return self._left(self._stage.sweep(now_ms))
+
+    def restore(self, rows: Iterable[ChangelogRow]) -> None:
+        self._stage.restore(rows)
+
+    def ready(self) -> None:
+        self._stage.ready()
+
+    def _left(self, outcome: Outcome) -> Outcome:
+        return replace(outcome, messages=list(map(self._leaving, outcome.messages)))
+
+
+def keyed(kinds: Iterable[StageKind], pseudonyms: Pseudonyms | None) -> tuple[StageKind, ...]:
+    """Return *kinds* with *pseudonyms* in what leaves them; without, the same."""
+    if pseudonyms is None:
+        return tuple(kinds)
+    return tuple(replace(kind, create=partial(_create, kind, pseudonyms)) for kind in kinds)
+
+
+def _create(kind: StageKind, pseudonyms: Pseudonyms, partition: int) -> Stage:
+    return _Leaving(kind.create(partition), pseudonyms)

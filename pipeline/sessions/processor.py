@@ -1,0 +1,271 @@
+"""The session scorer: one object per partition that joins auth events, API calls and context into decisions.
+
+Plain and synchronous: records in, state changed, messages and changelog rows out. What to decide is the
+judge's business, what a session remembers the table's; this file is the order in which it happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.events.api_calls import read_calls
+from models.events.batch import DEVICE, Batch, Kind
+from models.events.columns import Columns
+from models.state.segments import Segments, segments
+from models.state.table import ENDED, REVOKED, SOURCES, Names, SessionTable
+from models.updates.arrivals import learn_names, locate, unseen
+from models.updates.fold import fold
+from pipeline.control.active import Brain, OwnRoles
+from pipeline.decisions.guard import Guard, heard_at, silent_fleets
+from pipeline.decisions.risk_state import Case
+from pipeline.detections import BIT
+from pipeline.processing.messages import Stamp, stable_id
+from pipeline.processing.processor import ChangelogRow, Outcome, Record, named_tenants
+from pipeline.sessions.context_updates import tell_networks
+from pipeline.sessions.eviction import surplus, used_at
+from pipeline.sessions.fast_path import Looked, is_behind, look
+from pipeline.sessions.handler import Reporter
+from pipeline.sessions.lifecycle import Farewell, acknowledge, summarise
+from pipeline.sessions.shadow import Shadows
+from pipeline.sessions.slow_path import Walk
+from pipeline.sessions.state_store import SessionOutcome, read_back
+from schemas.decode import decode_chunk
+from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits
+from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
+
+SOURCE_TOPICS: Final = (AUTH_EVENTS, API_CALLS, SESSION_CONTEXT, SESSION_FEEDBACK, REVOCATION_ACKS)
+SILENCE_BIT: Final = BIT["telemetry_silent_while_idle"]
+SILENT_ACTIVE_BIT: Final = BIT["telemetry_silent_while_active"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a scorer is told once: times in ms, counts of sessions.
+
+    *partitions* shares the guard's budget; with *event_clock* a decision bears the time of its event, for
+    replay. From *unscored_lag_ms* on the model passes over some (:mod:`pipeline.sessions.fast_path`); 0: never.
+    An *onlooker* is shown every chunk after it was judged; it must change nothing.
+    """
+
+    partitions: int = 1
+    max_sessions: int = 200_000
+    lateness_ms: int = 10_000
+    sweep_ms: int = 10_000
+    limits: Limits = DEFAULT_LIMITS
+    event_clock: bool = False
+    unscored_lag_ms: int = 0
+    onlooker: Callable[[SessionTable, Looked], None] | None = None
+
+
+class SessionScorer:
+    """All sessions of one partition."""
+
+    def __init__(self, brain: Brain, columns: Columns, options: Options) -> None:
+        self.brain = brain
+        self.columns = columns
+        self.options = options
+        self.table = SessionTable()
+        self.cases: dict[int, Case] = {}
+        self.own_roles = OwnRoles()
+        self.guard = Guard(brain.judge.policy.guard, 1 / options.partitions)
+        self.reached = 0
+        self.wall = 0
+        self.slot: int | None = None
+        self.behind = False
+        self.silent: frozenset[str] | None = frozenset()
+        """Tenants whose fleet is silent; `None`: not looked at yet, so it may be any."""
+        self.most = 2 * options.max_sessions
+
+    def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
+        """Fold a chunk of *topic*, offsets ascending; see :class:`pipeline.processing.processor.Stage`."""
+        out = SessionOutcome(now_ms, topic)
+        self.wall = now_ms
+        self.behind = is_behind(records[-1].timestamp, now_ms, self.options.unscored_lag_ms)
+        decoded = self._decode(topic, records, now_ms)
+        out.take(decoded, records)
+        if topic == REVOCATION_ACKS:
+            for event, place in zip(decoded.events, decoded.places, strict=True):
+                stamp = self._stamp(event["occurred_at"], out)
+                if reason := acknowledge(self.table, self.cases, event, out, stamp):
+                    out.reject(records[place], reason)
+        elif topic == SESSION_FEEDBACK:
+            for event, place in zip(decoded.events, decoded.places, strict=True):
+                self._verdict(event, records[place], out)
+        elif decoded.events:
+            offsets = np.array([records[place].offset for place in decoded.places], np.int64)
+            self._advance(topic, decoded.events, offsets, out)
+        return out.outcome(self.table, self.cases)
+
+    def _verdict(self, event: dict[str, Any], record: Record, out: SessionOutcome) -> None:
+        """A verdict about a session that lives here; another goes back with the reason."""
+        if self.table.find(event["tenant"], event["session_id"]) < 0:
+            out.reject(record, "session_id: no such session lives here any more")
+            return
+        event["event_id"] = f"feedback:{stable_id(*event.values())}"
+        self._advance(SESSION_FEEDBACK, [event], np.array([record.offset], np.int64), out)
+
+    def _decode(self, topic: str, records: Sequence[Record], now_ms: int) -> Decoded:
+        """Calls, the bulk of all events, are not kept whole: few of them are ever looked at as such."""
+        values, keys, limits = [r.value for r in records], [r.key for r in records], self.options.limits
+        tenants = named_tenants(topic, records, limits)
+        if topic == API_CALLS:
+            return read_calls(values, keys, now_ms=now_ms, limits=limits, tenants=tenants)
+        return decode_chunk(topic, values, keys, now_ms=now_ms, limits=limits, tenants=tenants)
+
+    def _advance(
+        self, topic: str, events: Sequence[dict[str, Any]], offsets: NDArray[np.int64], out: SessionOutcome
+    ) -> None:
+        """Fold *events*, and sweep wherever in the chunk the watermark passes another slot."""
+        batch = self._batch(topic, events)
+        reach = np.maximum.accumulate(np.maximum(np.minimum(batch.at, out.now_ms), self.reached))
+        slots = (reach - self.options.lateness_ms) // self.options.sweep_ms
+        if self.slot is None:
+            self.slot = int(slots[0])
+        source = SOURCES.index(topic) if topic in SOURCES else -1
+        start = 0
+        while start < len(batch):
+            turns = np.flatnonzero(slots[start:] > self.slot)
+            end = start + int(turns[0]) + 1 if turns.size else len(batch)
+            if len(self.table) + end - start > self.most:
+                end = start + 1
+            part = np.arange(start, end)
+            self._fold(batch if end - start == len(batch) else batch.take(part), source, offsets[part], out)
+            self.reached = int(reach[end - 1])
+            if slots[end - 1] > self.slot or len(self.table) >= self.most:
+                self._sweep_to(max(self.slot, int(slots[end - 1])), out)
+            start = end
+
+    def _batch(self, topic: str, events: Sequence[dict[str, Any]]) -> Batch:
+        make = {
+            API_CALLS: self.columns.calls,
+            AUTH_EVENTS: self.columns.auths,
+            SESSION_CONTEXT: self.columns.contexts,
+            SESSION_FEEDBACK: self.columns.verdicts,
+        }
+        return make[topic](events)
+
+    def _fold(self, batch: Batch, source: int, offsets: NDArray[np.int64], out: SessionOutcome) -> None:
+        rows = locate(self.table, batch)
+        fresh, seg = unseen(self.table, batch, rows, source, offsets)
+        if fresh.size < len(batch):
+            out.count_events("duplicates", len(batch) - int(fresh.size))
+            out.dirty.update(seg.keys.tolist())
+            if not fresh.size:
+                return
+            batch, rows = batch.take(fresh), rows[fresh]
+            seg = segments(rows)
+        out.count_events("late_events", int((batch.at < self.reached - self.options.lateness_ms).sum()))
+        self._judge(seg, batch, out)
+
+    def _judge(self, seg: Segments, batch: Batch, out: SessionOutcome) -> None:
+        folded = fold(self.table, seg, batch, self.brain.roles)
+        looked = look(folded, self.brain, behind=self.behind)
+        out.count_events("unscored_events", len(batch) - int(looked.scored.sum()))
+        if self.brain.drift is not None:
+            self.brain.drift.take(folded, looked.score, looked.scored)
+        seen = self.own_roles.seen_by(self.brain.challengers, self.brain.roles, folded)
+        shadows = Shadows(self.brain.challengers, seen, looked, self.brain.judge) if seen else None
+        watched = shadows.watched if shadows else None
+        self.guard.rules = self.brain.judge.policy.guard
+        silent, unheard = self._is_silent, self.guard.is_unheard
+        walk = Walk(looked, self.table, self.cases, self.brain, silent, unheard, watched)
+        reporter = Reporter(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
+        walk.run(reporter.handle, reporter.introduce, shadows.compare if shadows else None)
+        reporter.vectors()
+        if self.options.onlooker is not None:
+            self.options.onlooker(self.table, walk.looked)
+        if shadows:
+            reporter.opinions(shadows)
+        tell_networks(folded, out)
+        learn_names(self.table, folded)
+        out.dirty.update(seg.keys.tolist())
+
+    def _is_silent(self, tenant: str) -> bool:
+        return self.silent is None or tenant in self.silent
+
+    def _stamp(self, at: int, out: SessionOutcome) -> Stamp:
+        now_ms = at if self.options.event_clock else out.now_ms
+        judge = self.brain.judge
+        return Stamp(now_ms, self.brain.detector.id, judge.policy_id, judge.policy.mode)
+
+    def sweep(self, now_ms: int) -> Outcome:
+        """Let the wall clock move an idle partition's watermark by the time since its last chunk."""
+        out = SessionOutcome(now_ms)
+        if self.slot is not None and self.wall:
+            self.reached += max(0, now_ms - self.wall)
+            self.wall = now_ms
+            slot = (self.reached - self.options.lateness_ms) // self.options.sweep_ms
+            if slot > self.slot:
+                self._sweep_to(slot, out)
+        return out.outcome(self.table, self.cases)
+
+    def _sweep_to(self, slot: int, out: SessionOutcome) -> None:
+        """At the watermark of *slot*: forget what is over, sum up, look at what time may have changed."""
+        was, at = (self.slot or 0) * self.options.sweep_ms, slot * self.options.sweep_ms
+        self.slot = slot
+        due = self._expire(at, out)
+        summarise(self.table, was, at, out)
+        self.silent = silent_fleets(self.table, at, self.guard)
+        if due.size:
+            events = [self._tick(row, at) for row in due.tolist()]
+            self._judge(segments(due), self.columns.bare(events, Kind.TICK), out)
+
+    def _over(self, at: int) -> NDArray[np.bool_]:
+        """Rows whose time is past, by what became of their session."""
+        rows = self.table.rows[: self.table.used]
+        times, flags = self.brain.judge.policy.times, rows["flags"]
+        keep = np.where(flags & ENDED, times.ended_grace_s, times.idle_s)
+        keep = np.where(flags & REVOKED, times.revoked_grace_s, keep)
+        since = np.where(flags & (ENDED | REVOKED), rows["seen_at"], used_at(rows))
+        over: NDArray[np.bool_] = (rows["started_at"] != 0) & (at - since > keep * 1000)
+        return over
+
+    def _due(self, at: int) -> NDArray[np.bool_]:
+        """Rows that time alone may have changed: a wake time has come, or a device fell silent."""
+        rows = self.table.rows[: self.table.used]
+        intervals = self.brain.judge.limits[SILENCE_BIT]["intervals"]
+        promised = (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
+        silent = promised & (at - heard_at(rows) > rows["interval_ms"] * intervals)
+        unsaid = rows["mask"] & np.uint64(1 << SILENCE_BIT | 1 << SILENT_ACTIVE_BIT) == 0
+        waking = (rows["wake_at"] > 0) & (rows["wake_at"] <= at)
+        fresh = silent & unsaid & (rows["flags"] & REVOKED == 0)
+        due: NDArray[np.bool_] = (rows["started_at"] != 0) & (rows["flags"] & ENDED == 0) & (waking | fresh)
+        return due & (rows["seen_at"] <= at)
+
+    def _expire(self, at: int, out: SessionOutcome) -> NDArray[np.int64]:
+        """Forget sessions past their time; return the rows that are due to be looked at."""
+        over = self._over(at)
+        live = (self.table.rows["started_at"][: self.table.used] != 0) & ~over
+        evicted = surplus(self.table, live, self.options.max_sessions)
+        out.count("evicted_sessions", by=evicted.size)
+        over[evicted] = True
+        due = np.flatnonzero(self._due(at) & ~over)
+        farewell = Farewell(self.table, self.cases, at, self._stamp(at, out))
+        for row in np.flatnonzero(over).tolist():
+            farewell.say(row, out)
+            out.forget(row, self.table, self.cases)
+        return due
+
+    def _tick(self, row: int, at: int) -> dict[str, Any]:
+        names = Names.unpack(self.table.names[row])
+        return {
+            "tenant": names.tenant, "session_id": names.session_id, "event_id": f"sweep:{at}",
+            "occurred_at": at,
+        }  # fmt: skip
+
+    def restore(self, rows: Iterable[ChangelogRow]) -> None:
+        """Take changelog *rows*, oldest first; the last of a key counts. Raises `UnreadableRow`."""
+        read_back(self.table, self.cases, rows)
+
+    def ready(self) -> None:
+        """The changelog is restored.
+
+        The watermark starts with the next event, as a row's time may run ahead of it. Telemetry may lag
+        behind now, so until the first sweep has looked at the fleet, nothing is revoked for silence alone.
+        """
+        self.reached, self.slot, self.silent = 0, None, None if len(self.table) else frozenset()

@@ -1,0 +1,104 @@
+"""A session scorer's state, read back from its changelog: thousands of rows in a few array operations.
+
+A row costs about 3 µs; one by one, as it is made, it cost 22.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+
+from models.events.text_hashing import BETWEEN
+from models.state import table as state_table
+from models.state.codec import Told, decode_all, put
+from models.state.table import ENDED, HAS_CASE, REVOKED, SessionTable, UnreadableRow
+from pipeline.decisions.risk_state import Case
+from pipeline.detections import ORDER
+from pipeline.processing.outcome import Outbox
+from pipeline.processing.processor import ChangelogRow, Outcome, unpack
+
+NAME_END: Final = BETWEEN.encode("utf-8", "surrogateescape")
+"""Separates the packed names of a row."""
+
+
+class SessionOutcome(Outbox):
+    """The messages of one chunk of a session processor and the changelog rows of the sessions it touched."""
+
+    def __init__(self, now_ms: int, topic: str = "") -> None:
+        super().__init__(now_ms, topic)
+        self.dirty: set[int] = set()
+        self.gone: list[ChangelogRow] = []
+
+    def forget(self, row: int, table: SessionTable, cases: dict[int, Case]) -> None:
+        """Write a tombstone for a session that is over, and free its row."""
+        names = table.names[row]
+        self.gone.append((row_key(names), None))
+        self.dirty.discard(row)
+        cases.pop(row, None)
+        table.remove(row)
+
+    def outcome(self, table: SessionTable, cases: dict[int, Case]) -> Outcome:
+        """Everything, with the changelog rows of all sessions that were touched."""
+        touched = sorted(self.dirty)
+        names = [table.names[row] for row in touched]
+        sides = [cases[row].encode() if row in cases else b"" for row in touched]
+        packed = state_table.encode(
+            state_table.gather(table.rows, np.array(touched, np.int64)), names, sides, ORDER
+        )
+        rows: list[ChangelogRow] = [*self.gone, *packed]
+        return Outcome(self.messages, rows, self.events, dict(self.dead), dict(self.counts), self.times)
+
+
+def row_key(names: bytes) -> bytes:
+    """The changelog key of a session: tenant and session id, as they begin its packed names."""
+    return names[: names.index(NAME_END, names.index(NAME_END) + 1)]
+
+
+def read_back(table: SessionTable, cases: dict[int, Case], rows: Iterable[ChangelogRow]) -> None:
+    """Take changelog *rows*, oldest first; the last of a key counts.
+
+    Raises `UnreadableRow` for one that this version cannot read; then it has taken none of those to keep.
+    """
+    latest = dict(rows)
+    _forget(table, cases, [key for key, value in latest.items() if value is None])
+    kept = {key: value for key, value in latest.items() if value is not None}
+    if not kept:
+        return
+    told = decode_all(list(kept.values()))
+    _check_keys(kept, told.names)
+    found = [Case.decode(side) if side else None for side in told.sides]
+    _ask_anew(told)
+    places = put(table, list(kept), told.rows, told.names)
+    for place, case in zip(places.tolist(), found, strict=True):
+        if case is not None:
+            cases[place] = case
+        elif cases:
+            cases.pop(place, None)
+
+
+def _check_keys(keys: Iterable[bytes], names: Iterable[bytes]) -> None:
+    for key, told in zip(keys, names, strict=True):
+        if not key or key.count(NAME_END) != 1:
+            unpack(key)  # says so
+        if not told.startswith(key + NAME_END) or told.count(NAME_END) != 3:
+            raise UnreadableRow("a row of another session than its key's: it was spoilt")
+
+
+def _forget(table: SessionTable, cases: dict[int, Case], keys: Iterable[bytes]) -> None:
+    for key in keys:
+        row = table.find(*unpack(key))
+        if row >= 0:
+            cases.pop(row, None)
+            table.remove(row)
+
+
+def _ask_anew(told: Told) -> None:
+    """Where it is not known any more which bits mean what, what holds is asked anew, at the next look."""
+    other = (told.orders != np.frombuffer(ORDER, np.uint8)).any(axis=1)
+    if other.any():
+        rows = told.rows
+        rows["mask"][other] = 0
+        open_case = rows["flags"] & (HAS_CASE | REVOKED | ENDED) == HAS_CASE
+        rows["wake_at"][other & open_case] = 1

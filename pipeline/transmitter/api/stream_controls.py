@@ -1,0 +1,189 @@
+"""Subjects of a stream, added and removed by its receiver (SSF 1.0 §8.1.3); all are in it to begin with.
+
+Whether a subject is known here is never told: asking would be a way to find out who is (§9.1).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Response
+from pydantic import AfterValidator, Field, WithJsonSchema
+from sqlalchemy import Connection, func, select
+
+from pipeline.transmitter.api.auth import Manager, Reader
+from pipeline.transmitter.api.errors import (
+    STORABLE,
+    Line,
+    Problem,
+    RequestBody,
+    ResponseBody,
+    StreamId,
+    too_soon,
+)
+from pipeline.transmitter.api.openapi import refusals
+from pipeline.transmitter.api.paths import ADD_SUBJECT, REMOVE_SUBJECT, STATUS, VERIFY
+from pipeline.transmitter.protocol import Status, Stream
+from pipeline.transmitter.store import queue, streams
+from pipeline.transmitter.store.tables import stream_subjects
+from pipeline.transmitter.subject_identifiers import fault, schema
+from pipeline.transmitter.tokens import stream_events
+
+streams_router = APIRouter(tags=["streams"])
+
+
+class StatusRequest(RequestBody):
+    """`enabled`: transmit; `paused`: hold; `disabled`: do neither, and drop what waits (§8.1.2.1)."""
+
+    stream_id: StreamId
+    status: Status
+    reason: Line | None = Field(None, description="For people.", examples=["Maintenance until 22:00."])
+
+
+class StreamStatus(ResponseBody):
+    """The status as it stands."""
+
+    stream_id: StreamId
+    status: Status
+    reason: str | None = None
+
+
+@streams_router.get(
+    STATUS,
+    operation_id="read_status",
+    responses=refusals(400, 401, 403, 404),
+    response_model_exclude_none=True,
+)
+def read(stream_id: Annotated[StreamId, Query(description="Which stream.")], desk: Reader) -> StreamStatus:
+    """Read the status of a stream (§8.1.2.1)."""
+    with desk.store.read() as conn:
+        stream = desk.stream(conn, stream_id)
+    return StreamStatus(stream_id=stream.stream_id, status=stream.status, reason=stream.status_reason)
+
+
+@streams_router.post(
+    STATUS,
+    operation_id="update_status",
+    responses=refusals(400, 401, 403, 404),
+    response_model_exclude_none=True,
+)
+def change(body: StatusRequest, desk: Manager) -> StreamStatus:
+    """Set the status of a stream (§8.1.2.2). What a paused stream holds goes out in order when it goes on."""
+    with desk.begin() as conn:
+        stream_id = desk.stream(conn, body.stream_id).stream_id
+        streams.set_status(conn, stream_id, body.status, body.reason, desk.now())
+        stored = desk.stream(conn, stream_id)
+    desk.ring(stream_id)
+    return StreamStatus(stream_id=stored.stream_id, status=stored.status, reason=stored.status_reason)
+
+
+subjects_router = APIRouter(tags=["subjects"])
+
+MOST: Final = 100_000
+"""Subjects that a stream may lack."""
+_TOO_MANY: Final = "a stream may lack {:,} subjects; add some of them again, or make another stream"
+
+
+def _right(subject: dict[str, Any]) -> dict[str, Any]:
+    if (wrong := fault(subject)) is not None:
+        raise ValueError(wrong)
+    return subject
+
+
+Subject = Annotated[
+    dict[str, Any],
+    AfterValidator(_right),
+    WithJsonSchema(
+        {
+            **schema(),
+            "description": "A subject identifier (RFC 9493 §3; SSF 1.0 §3).",
+            "examples": [{"format": "iss_sub", "iss": "https://idp.example.com", "sub": "u-12345"}],
+        }
+    ),
+]
+
+
+class RemoveSubject(RequestBody):
+    """A subject of which the stream shall hear no more."""
+
+    stream_id: StreamId
+    subject: Subject
+
+
+class AddSubject(RemoveSubject):
+    """A subject of which the stream shall hear."""
+
+    verified: bool | None = Field(None, description="Whether the receiver has verified it. Not used here.")
+
+
+@subjects_router.post(
+    ADD_SUBJECT, operation_id="add_subject", response_class=Response, responses=refusals(400, 401, 403, 404)
+)
+def add(body: AddSubject, desk: Manager) -> Response:
+    """Let the stream hear of a subject again (§8.1.3.2). The answer has no body."""
+    with desk.begin() as conn:
+        stream = desk.stream(conn, body.stream_id)
+        streams.include(conn, stream.stream_id, body.subject, included=True)
+    return Response(status_code=200)
+
+
+@subjects_router.post(
+    REMOVE_SUBJECT, status_code=204, operation_id="remove_subject", responses=refusals(400, 401, 403, 404)
+)
+def remove(body: RemoveSubject, desk: Manager) -> Response:
+    """Let the stream hear of a subject no more (§8.1.3.3).
+
+    A complex subject takes out what has all its members, identical: of one with more, as of a session of a
+    user, the stream goes on hearing of the user.
+    """
+    with desk.begin() as conn:
+        stream = desk.stream(conn, body.stream_id)
+        new = streams.include(conn, stream.stream_id, body.subject, included=False)
+        if new and _count(conn, stream.stream_id) > MOST:  # what is raised undoes it
+            raise Problem(403, _TOO_MANY.format(MOST), "too_many_subjects")
+    return Response(status_code=204)
+
+
+def _count(conn: Connection, stream_id: str) -> int:
+    mine = select(func.count()).where(stream_subjects.c.stream_id == stream_id)
+    return int(conn.scalar(mine) or 0)
+
+
+class VerificationRequest(RequestBody):
+    """Which stream is to be verified, and what its token shall say."""
+
+    stream_id: StreamId
+    state: Annotated[str, Field(max_length=1024, pattern=STORABLE)] | None = Field(
+        None, description="Given back in the token as it is.", examples=["VGhpcyBpcyBhbiBleGFtcGxl"]
+    )
+
+
+@streams_router.post(
+    VERIFY, status_code=204, operation_id="verify_stream", responses=refusals(400, 401, 403, 404)
+)
+def verify(body: VerificationRequest, desk: Manager) -> Response:
+    """Send a verification token to the stream (§8.1.4.2). It is queued when the answer comes."""
+    now_ms, signer = desk.now(), desk.services.signer
+    with desk.begin() as conn:
+        stream = desk.stream(conn, body.stream_id)
+        _check(desk.settings.min_verification_s, stream, now_ms)
+        signer.refresh(conn)
+        token = stream_events.verification(stream, desk.settings.issuer, signer, now_ms, body.state)
+        queue.put(conn, [token], now_ms)
+        streams.asked(conn, stream.stream_id, now_ms)
+    desk.ring(stream.stream_id)
+    return Response(status_code=204)
+
+
+def _check(least_s: int, stream: Stream, now_ms: int) -> None:
+    """Refuse what would not go out, and what comes too often.
+
+    Raises:
+        Problem: the stream is paused or disabled (400), or was verified a moment ago (429).
+    """
+    if stream.status != "enabled":
+        raise Problem(400, f"the stream is {stream.status}; only an enabled one is verified", "not_enabled")
+    if stream.verification_asked_at is not None:
+        left_ms = stream.verification_asked_at + least_s * 1000 - now_ms
+        if left_ms > 0:
+            raise too_soon(f"a stream is verified once in {least_s} s at most", -(-left_ms // 1000))

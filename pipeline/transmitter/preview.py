@@ -1,0 +1,97 @@
+"""What a receiver would get of what was decided: made as the transmitter makes it, verified as receivers do.
+
+For the demonstration: the store is a temporary one, and nothing is sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from joserfc import jwt
+from joserfc.jwk import KeySet
+from sqlalchemy import select
+
+from pipeline.transmitter.protocol import Stream
+from pipeline.transmitter.store import streams
+from pipeline.transmitter.store.database import Store, open_store
+from pipeline.transmitter.store.encryption import load
+from pipeline.transmitter.store.signing_keys import TYP, open_signer
+from pipeline.transmitter.store.tables import sets
+from pipeline.transmitter.tokens.builder import Heard, Statements
+from pipeline.transmitter.tokens.subjects import Subjects
+from schemas.topics import TOPICS
+
+ISSUER: Final = "https://risk.example.org"
+AUD: Final = "https://idp.example.org/ssf"
+_ALG: Final = "RS256"
+_CLAIMS: Final = jwt.JWTClaimsRegistry(
+    iss={"essential": True, "value": ISSUER}, aud={"essential": True, "value": AUD}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that a receiver believes: its JOSE header, its claims, and of which session it tells."""
+
+    session_id: str
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+
+    @property
+    def event(self) -> str:
+        """The last part of the event's URI."""
+        return str(next(iter(self.claims["events"]))).rpartition("/")[2]
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What the event says."""
+        payload: Mapping[str, Any] = next(iter(self.claims["events"].values()))
+        return payload
+
+    def text(self) -> str:
+        """Header and claims as people read them."""
+        header = json.dumps(self.header, ensure_ascii=False)
+        return f"{header}\n{json.dumps(self.claims, indent=2, ensure_ascii=False)}"
+
+
+def tokens_of(said: Sequence[tuple[str, bytes]], now_ms: int) -> list[Token]:
+    """Return the tokens that *said*, records of output topics by topic, become for an interoperable stream.
+
+    Each was verified with the published keys; raises `joserfc.errors.JoseError` where one is not right.
+    """
+    heard = [
+        Heard(topic, TOPICS[topic].model.model_validate_json(value).model_dump()) for topic, value in said
+    ]
+    sessions = {one["decision_id"]: one["session_id"] for _, one in heard}
+    with TemporaryDirectory() as folder:
+        store = open_store(f"sqlite:///{folder}/store.db", load(Path(folder) / "store.key"))
+        try:
+            texts, keys = _made(store, heard, now_ms)
+        finally:
+            store.close()
+    published = KeySet.import_key_set(keys)
+    return [_verified(text, published, sessions) for text in texts]
+
+
+def _made(store: Store, heard: Sequence[Heard], now_ms: int) -> tuple[list[str], Any]:
+    """Return every token, in the order of its making, and the keys as they are published."""
+    signer = open_signer(store, _ALG, 2048, now_ms)
+    stream = Stream("idp", "idp", AUD, created_at=now_ms, updated_at=now_ms)
+    with store.begin() as conn:
+        streams.add(conn, store.sealer, stream)
+    Statements(store, signer, Subjects.load(None), ISSUER).take(heard, now_ms)
+    with store.read() as conn:
+        return list(conn.scalars(select(sets.c.jwt).order_by(sets.c.seq))), signer.jwks(conn)
+
+
+def _verified(text: str, keys: KeySet, sessions: Mapping[str, str]) -> Token:
+    token = jwt.decode(text, keys, algorithms=[_ALG])
+    _CLAIMS.validate(token.claims)
+    if token.header["typ"] != TYP:
+        raise ValueError(f"a token of type {token.header['typ']!r}")
+    return Token(sessions.get(token.claims["txn"], ""), token.header, token.claims)

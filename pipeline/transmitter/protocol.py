@@ -1,0 +1,167 @@
+"""The words of the wire: event types, delivery methods, statuses, one entry each, and who defines it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+CAEP: Final = "https://schemas.openid.net/secevent/caep/event-type/"
+SSF: Final = "https://schemas.openid.net/secevent/ssf/event-type/"
+
+PUSH: Final = "urn:ietf:rfc:8935"
+POLL: Final = "urn:ietf:rfc:8936"
+Method = Literal["urn:ietf:rfc:8935", "urn:ietf:rfc:8936"]
+
+Status = Literal["enabled", "paused", "disabled"]
+"""SSF 1.0 §8.1.2.1: transmit; hold; do neither."""
+
+SubjectForm = Literal["iss_sub", "email", "complex"]
+"""How a stream names subjects: RFC 9493 §3.2.3, §3.2.2, or SSF 1.0 §3.3."""
+
+Scope = Literal["ssf.read", "ssf.manage"]
+"""CAEP Interoperability Profile, "OAuth Scopes": `ssf.manage` includes `ssf.read`."""
+
+SetState = Literal["queued", "delivered", "dead"]
+
+CommandState = Literal["open", "delivered", "confirmed", "failed", "overdue"]
+"""Of a revocation: nobody has it; a receiver took it; an enforcer did it, could not; its deadline passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """A type of event: its URI, the section that defines it, and the members its payload must have.
+
+    `values` are the choices a required member has, where it has any. A `control` event is about the stream
+    itself and is sent whether asked for or not (SSF 1.0 §8.1.4, §8.1.5).
+    """
+
+    name: str
+    uri: str
+    source: str
+    required: tuple[str, ...] = ()
+    values: Mapping[str, tuple[str, ...]] | None = None
+    control: bool = False
+
+
+_LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
+_COMPLIANCE: Final = ("compliant", "not-compliant")
+
+_ROWS: Final = (
+    EventType("session-revoked", f"{CAEP}session-revoked", "CAEP 1.0 §3.1"),
+    EventType(
+        "risk-level-change", f"{CAEP}risk-level-change", "CAEP 1.0 §3.8",
+        ("principal", "current_level"),
+        {"current_level": _LEVELS, "previous_level": _LEVELS},
+    ),
+    EventType(
+        "device-compliance-change", f"{CAEP}device-compliance-change", "CAEP 1.0 §3.5",
+        ("previous_status", "current_status"),
+        {"previous_status": _COMPLIANCE, "current_status": _COMPLIANCE},
+    ),
+    EventType(
+        "credential-change", f"{CAEP}credential-change", "CAEP 1.0 §3.3",
+        ("credential_type", "change_type"),
+        {
+            "credential_type": (
+                "password", "pin", "x509", "fido2-platform", "fido2-roaming", "fido-u2f",
+                "verifiable-credential", "phone-voice", "phone-sms", "app",
+            ),
+            "change_type": ("create", "revoke", "update", "delete"),
+        },
+    ),
+    EventType("verification", f"{SSF}verification", "SSF 1.0 §8.1.4.1", control=True),
+    EventType(
+        "stream-updated", f"{SSF}stream-updated", "SSF 1.0 §8.1.5",
+        ("status",), {"status": ("enabled", "paused", "disabled")}, control=True,
+    ),
+)  # fmt: skip
+
+EVENTS: Final = {row.name: row for row in _ROWS}
+SUPPORTED: Final = tuple(row.uri for row in _ROWS if not row.control)
+"""`events_supported` of every stream, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream as it stands in the store; times in ms. *events_requested* of `None`: whatever there is.
+
+    *updated_at* is when its status was set: no other change shows that its receiver is there.
+    """
+
+    stream_id: str
+    receiver_id: str
+    aud: str
+    declared: bool = False
+    description: str | None = None
+    events_requested: tuple[str, ...] | None = None
+    method: Method = POLL
+    endpoint_url: str | None = None
+    authorization: str | None = field(default=None, repr=False)
+    subject_form: SubjectForm = "iss_sub"
+    subject_in_event: bool = False
+    personal_data: bool = False
+    tenant: str | None = None
+    status: Status = "enabled"
+    status_reason: str | None = None
+    created_at: int = 0
+    updated_at: int = 0
+    verification_asked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Whom something happened to, as the pipeline knows them."""
+
+    tenant: str
+    session_id: str | None = None
+    principal_id: str | None = None
+    device_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One thing the pipeline says, before any stream is asked: *event* is a name of `vocabulary.EVENTS`.
+
+    *cause* makes the `jti` together with the stream and the event: the decision's id, or the event's where no
+    decision is behind it. *payload* has the event's own members. *at* is when it happened, ms.
+    """
+
+    event: str
+    cause: str
+    who: Who
+    at: int
+    payload: Mapping[str, Any]
+    txn: str | None = None
+    revocation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A token ready for the queue of a stream. *lane*: tokens of one lane leave in the order of `seq`."""
+
+    stream_id: str
+    jti: str
+    lane: str
+    event: str
+    kid: str
+    jwt: str
+    txn: str | None = None
+    revocation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A token in the queue. *error* is that of its last try, if one was made."""
+
+    seq: int
+    stream_id: str
+    jti: str
+    lane: str
+    event: str
+    jwt: str
+    attempts: int
+    due_at: int
+    created_at: int
+    revocation_id: str | None = None
+    error: str | None = None

@@ -1,0 +1,246 @@
+"""From records to signed tokens in the queues of streams: what a batch of records says, in one transaction.
+
+What is read again makes nothing new: a token's id follows from what it tells, and one that is known is not
+even signed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection
+
+from pipeline.transmitter.protocol import Happening, Signed, Stream
+from pipeline.transmitter.store import queue, revocations
+from pipeline.transmitter.store.database import Store, only_one
+from pipeline.transmitter.store.queue import dead_letters
+from pipeline.transmitter.store.signing_keys import Signer
+from pipeline.transmitter.store.streams import alive, hearing
+from pipeline.transmitter.store.tables import clean
+from pipeline.transmitter.tokens import device_compliance
+from pipeline.transmitter.tokens.claims import Claims, claims_of, jti_of, lane_of
+from pipeline.transmitter.tokens.events import happenings_of
+from pipeline.transmitter.tokens.stream_filter import excluded, unwanted
+from pipeline.transmitter.tokens.subjects import Namesakes, Subjects
+from schemas.topics import REVOCATION_ACKS, SESSION_REVOCATIONS, SESSION_RISK
+
+log = logging.getLogger(__name__)
+
+_NOTED: Final = (SESSION_REVOCATIONS, REVOCATION_ACKS)
+_MOST_TOLD: Final = 1000
+_NAME: Final = 64
+"""Characters of a tenant's name."""
+
+
+class Heard(NamedTuple):
+    """A record that could be read: its topic and its members."""
+
+    topic: str
+    record: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Taken:
+    """What came of records. *rung*: streams with new tokens.
+
+    *happened* and *queued* count by event, *unsent* by reason (`metrics.UNSENT`), *commands* by what came of
+    them; *confirmed* has the seconds from each decision to the word that it is done.
+    """
+
+    rung: set[str] = field(default_factory=set)
+    happened: Counter[str] = field(default_factory=Counter)
+    queued: Counter[str] = field(default_factory=Counter)
+    unsent: Counter[str] = field(default_factory=Counter)
+    commands: Counter[str] = field(default_factory=Counter)
+    confirmed: list[float] = field(default_factory=list)
+
+
+class _Draft(NamedTuple):
+    stream: Stream
+    happening: Happening
+    jti: str
+
+
+class Statements:
+    """Makes and keeps what is said; *subjects* names whom, in the name of *issuer*.
+
+    With *tenancy* a stream is told of its own tenant or of nothing.
+    """
+
+    def __init__(
+        self, store: Store, signer: Signer, subjects: Subjects, issuer: str, *, tenancy: bool = False
+    ) -> None:
+        self.store = store
+        self.signer = signer
+        self.subjects = subjects
+        self.issuer = issuer
+        self.tenancy = tenancy
+        self._namesakes = Namesakes(subjects)
+        self._told: set[tuple[str, str, str]] = set()
+
+    def take(self, heard: Sequence[Heard], now_ms: int) -> Taken:
+        """Make of *heard*, in its order, the tokens of every stream; all of it is kept when this returns.
+
+        Raises `StoreError`; then nothing was kept.
+        """
+        taken = Taken()
+        with self.store.read() as conn:
+            self.signer.refresh(conn)
+            happenings, devices = _happenings(conn, heard)
+            taken.happened.update(one.event for one in happenings)
+            claimed = list(self._claimed(conn, hearing(conn), happenings, now_ms, taken))
+        if claimed or devices or any(topic in _NOTED for topic, _ in heard):
+            signed = self._signed(claimed)
+            with self.store.begin() as conn:
+                only_one(conn, "records")  # two may lead for a moment: what the other wrote is seen
+                _put(conn, signed, now_ms, taken)
+                device_compliance.remember(conn, devices)
+                _note(conn, heard, now_ms, taken)
+        return taken
+
+    def say(self, stream_id: str, happenings: Sequence[Happening], now_ms: int) -> Taken:
+        """Tell one stream of *happenings* that no record has brought; raises `StoreError` as `take` does."""
+        taken = Taken()
+        with self.store.read() as conn:
+            self.signer.refresh(conn)
+            named = [one for one in hearing(conn) if one.stream_id == stream_id]
+            claimed = list(self._claimed(conn, named, happenings, now_ms, taken))
+        signed = self._signed(claimed)
+        with self.store.begin() as conn:
+            _put(conn, signed, now_ms, taken)
+        return taken
+
+    def overdue(self, now_ms: int) -> int:
+        """Call overdue the commands whose deadline has passed; return how many were not called so before."""
+        with self.store.begin() as conn:
+            return revocations.overdue(conn, now_ms)
+
+    def _claimed(
+        self,
+        conn: Connection,
+        streams: Sequence[Stream],
+        happenings: Sequence[Happening],
+        now_ms: int,
+        taken: Taken,
+    ) -> Iterator[tuple[_Draft, Claims]]:
+        """What is to be signed: wanted, not known yet, of a subject that has a name and is not taken out.
+
+        A command and its reminders may be heard together: they make one token.
+        """
+        drafts = list(_drafts(streams, happenings, taken, tenancy=self.tenancy))
+        known = queue.known(conn, ((one.stream.stream_id, one.jti) for one in drafts))
+        new: dict[tuple[str, str], _Draft] = {}
+        for one in drafts:
+            if (name := (one.stream.stream_id, one.jti)) not in known:
+                new.setdefault(name, one)
+        named = list(self._named(new.values(), now_ms, taken))
+        asked = [(draft.stream.stream_id, claims["sub_id"]) for draft, claims in named]
+        for (draft, claims), out in zip(named, excluded(conn, asked), strict=True):
+            if out:
+                taken.unsent["excluded"] += 1
+            else:
+                self._namesakes.look(draft.happening.who, draft.stream)
+                yield draft, claims
+
+    def _named(self, drafts: Iterable[_Draft], now_ms: int, taken: Taken) -> Iterator[tuple[_Draft, Claims]]:
+        for draft in drafts:
+            stream, happening, _ = draft
+            claims = claims_of(happening, stream, self.subjects, self.issuer, now_ms)
+            if claims is None:
+                taken.unsent["unnamed"] += 1
+                self._tell_unnamed(stream, happening)
+            else:
+                yield draft, claims
+
+    def _signed(self, claimed: Sequence[tuple[_Draft, Claims]]) -> list[Signed]:
+        signed = self.signer.sign_many([claims for _, claims in claimed])
+        return [
+            Signed(
+                stream_id=draft.stream.stream_id,
+                jti=draft.jti,
+                lane=lane_of(draft.happening.who),
+                event=draft.happening.event,
+                kid=kid,
+                jwt=jwt,
+                txn=draft.happening.txn,
+                revocation_id=draft.happening.revocation_id,
+            )
+            for (draft, _), (kid, jwt) in zip(claimed, signed, strict=True)
+        ]
+
+    def _tell_unnamed(self, stream: Stream, happening: Happening) -> None:
+        """Say it once for a stream, tenant and event, and name nobody: a log is kept by others."""
+        told = (stream.stream_id, happening.who.tenant, happening.event)
+        if told in self._told or len(self._told) >= _MOST_TOLD:
+            return
+        self._told.add(told)
+        log.warning(
+            "stream %s is not told of every %s in tenant %s: a principal has no name of form %s there. Name "
+            "it in the file of SESSION_RISK_TRANSMITTER_SUBJECTS_FILE; where decisions leave with "
+            "pseudonyms, only complex subjects are named, by their session",
+            *(stream.stream_id, happening.event, clean(happening.who.tenant, _NAME), stream.subject_form),
+        )
+
+
+def _happenings(
+    conn: Connection, heard: Iterable[Heard]
+) -> tuple[list[Happening], dict[device_compliance.Key, device_compliance.Device]]:
+    """All that *heard* says, in its order, and the devices that are other than before."""
+    heard = list(heard)
+    decisions = [record for topic, record in heard if topic == SESSION_RISK]
+    known = device_compliance.known(conn, {_device(one) for one in decisions if one["device_id"] is not None})
+    changed: dict[device_compliance.Key, device_compliance.Device] = {}
+    told: list[Happening] = []
+    for topic, record in heard:
+        told += happenings_of(topic, record)
+        if topic == SESSION_RISK and record["device_id"] is not None:
+            key = _device(record)
+            device, news = device_compliance.hear(record, changed.get(key) or known.get(key))
+            told += news
+            if device is not None:
+                changed[key] = device
+    return told, changed
+
+
+def _device(decision: Mapping[str, Any]) -> device_compliance.Key:
+    return decision["tenant"], decision["device_id"]
+
+
+def _drafts(
+    streams: Sequence[Stream], happenings: Iterable[Happening], taken: Taken, *, tenancy: bool
+) -> Iterator[_Draft]:
+    for happening in happenings:
+        for stream in streams:
+            reason = unwanted(stream, happening, tenancy=tenancy)
+            if reason is not None:
+                taken.unsent[reason] += 1
+            else:
+                yield _Draft(stream, happening, jti_of(happening.cause, stream.stream_id, happening.event))
+
+
+def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: Taken) -> None:
+    """Queue *signed*, but nothing for streams that were removed or disabled while it was made."""
+    living = alive(conn, {one.stream_id for one in signed})
+    tokens = [one for one in signed if one.stream_id in living]
+    if gone := len(signed) - len(tokens):
+        taken.unsent["gone"] += gone
+    queue.put(conn, tokens, now_ms)
+    taken.queued.update(one.event for one in tokens)
+    taken.rung.update(one.stream_id for one in tokens)
+
+
+def _note(conn: Connection, heard: Sequence[Heard], now_ms: int, taken: Taken) -> None:
+    commands = [record for topic, record in heard if topic == SESSION_REVOCATIONS]
+    recorded = revocations.record(conn, commands)
+    taken.commands.update(recorded)
+    again = [one["revocation_id"] for one, what in zip(commands, recorded, strict=True) if what == "resent"]
+    taken.rung |= dead_letters.revive_sent_again(conn, again, now_ms)
+    acks = [record for topic, record in heard if topic == REVOCATION_ACKS]
+    for answer in revocations.confirm(conn, acks):
+        taken.commands[answer.what] += 1
+        if answer.seconds is not None:
+            taken.confirmed.append(answer.seconds)

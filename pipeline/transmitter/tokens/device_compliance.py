@@ -1,0 +1,161 @@
+"""Whether a device meets the rules, by what decisions name; every change of it is told (CAEP 1.0 §3.5).
+
+A device is not compliant from the first decision that names one of its faults. Silence about them is no
+proof: a session that has just begun does not know its device yet. So the device complies again when the
+session that named the fault last no longer does, or another has not for a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, insert, select, tuple_, update
+
+from pipeline.transmitter.protocol import Happening, Who
+from pipeline.transmitter.store.tables import device_statuses
+from pipeline.transmitter.tokens.events import DETAILS, LANGUAGE, OBSERVED, details, reason, text_of
+
+FAULTS: Final = frozenset(
+    {"device_rooted", "device_hooked", "device_emulated", "malware_on_device", "attestation_failed"}
+)
+"""Detections that say what the device is, until it reports that it is well. Not those that a proved factor
+answers, or that a change in how it is looked after brings: they end while the device is as it was."""
+
+SETTLED_MS: Final = 60_000
+_WORDS: Final = {True: "compliant", False: "not-compliant"}
+_USER_TEXT: Final = {
+    True: "Your device meets the security rules again.",
+    False: "Your device no longer meets the security rules.",
+}
+
+Key = tuple[str, str]
+"""Tenant and device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What is known of a device, and by which decision, *txn*, it is *compliant* or not.
+
+    *changed_at*: when that was, or when a fault was named last, ms. *named_by*: the session that did so.
+    *well_session* has named none since *well_since*, ms.
+    """
+
+    compliant: bool
+    changed_at: int
+    txn: str
+    named_by: str
+    well_session: str | None = None
+    well_since: int = 0
+
+
+def hear(decision: Mapping[str, Any], before: Device | None) -> tuple[Device | None, list[Happening]]:
+    """What a record of session-risk makes of its device: how it is now, if that has changed, and the news.
+
+    The decision that changed it last says the same again. One from before that, or from before a fault was
+    named last, says nothing: it comes late, or is read again. Nor does one that only observes. Decisions of
+    one millisecond are in no order: those that name a fault count.
+    """
+    if decision["mode"] == OBSERVED:
+        return None, []
+    faults = [one for one in decision["reasons"] if one["detection"] in FAULTS]
+    if before is not None and before.txn == decision["decision_id"]:
+        return None, [_news(decision, faults, compliant=before.compliant)]
+    if before is not None and _is_late(decision["occurred_at"], before, faults=bool(faults)):
+        return None, []
+    after = _named(decision, before) if faults else _unnamed(decision, before)
+    if after is None or (before is not None and after.compliant == before.compliant):
+        return after, []
+    return after, [_news(decision, faults, compliant=after.compliant)]
+
+
+def _is_late(at: int, before: Device, *, faults: bool) -> bool:
+    return at < before.changed_at or (at == before.changed_at and not (faults and before.compliant))
+
+
+def _named(decision: Mapping[str, Any], before: Device | None) -> Device:
+    """The device after a decision that names a fault of it."""
+    session, at = decision["session_id"], decision["occurred_at"]
+    if before is None or before.compliant:
+        return _changed(decision, compliant=False)
+    return replace(before, changed_at=at, named_by=session, well_session=None, well_since=0)
+
+
+def _unnamed(decision: Mapping[str, Any], before: Device | None) -> Device | None:
+    """The device after a decision that names none; `None` where that is nothing new."""
+    if before is None or before.compliant:
+        return None
+    session, at = decision["session_id"], decision["occurred_at"]
+    if session == before.named_by:
+        return _changed(decision, compliant=True)
+    if at <= before.well_since:  # it comes late, or is read again
+        return None
+    if session != before.well_session:
+        return replace(before, well_session=session, well_since=at)
+    return _changed(decision, compliant=True) if at - before.well_since >= SETTLED_MS else None
+
+
+def _changed(decision: Mapping[str, Any], *, compliant: bool) -> Device:
+    at, txn, session = decision["occurred_at"], decision["decision_id"], decision["session_id"]
+    return Device(compliant=compliant, changed_at=at, txn=txn, named_by=session)
+
+
+def _news(decision: Mapping[str, Any], faults: Iterable[Mapping[str, Any]], *, compliant: bool) -> Happening:
+    faults = list(faults)
+    names = [one["detection"] for one in faults]
+    told = " ".join(text_of(one) for one in faults) or "The device reports none of its faults any more."
+    payload: dict[str, Any] = {
+        "previous_status": _WORDS[not compliant],
+        "current_status": _WORDS[compliant],
+        "initiating_entity": "policy",
+        "reason_admin": reason(told, names),
+        "reason_user": {LANGUAGE: _USER_TEXT[compliant]},
+    }
+    if observed := details(faults):
+        payload[DETAILS] = observed
+    who = Who(decision["tenant"], None, decision["principal_id"], decision["device_id"])
+    txn = decision["decision_id"]
+    return Happening("device-compliance-change", txn, who, decision["occurred_at"], payload, txn)
+
+
+def known(conn: Connection, keys: Iterable[Key]) -> dict[Key, Device]:
+    """Those of *keys* about which something is known."""
+    asked = list(keys)
+    if not asked:
+        return {}
+    table = device_statuses.c
+    rows = conn.execute(select(device_statuses).where(tuple_(table.tenant, table.device_id).in_(asked)))
+    return {
+        (row.tenant, row.device_id): Device(
+            row.compliant, row.changed_at, row.txn, row.named_by, row.well_session, row.well_since
+        )
+        for row in rows
+    }
+
+
+def purge(conn: Connection, before_ms: int, most: int = 10_000) -> int:
+    """Forget at most *most* devices that comply since before *before_ms*: so does one that is not known."""
+    table = device_statuses.c
+    well = table.compliant & (table.changed_at < before_ms)
+    old = select(table.tenant, table.device_id).where(well).order_by(table.changed_at).limit(most)
+    return conn.execute(
+        delete(device_statuses).where(tuple_(table.tenant, table.device_id).in_(old))
+    ).rowcount
+
+
+def remember(conn: Connection, devices: Mapping[Key, Device]) -> None:
+    """Keep how *devices* are now; only one transmitter writes here at a time."""
+    for (tenant, device_id), device in devices.items():
+        columns = {
+            "compliant": device.compliant,
+            "changed_at": device.changed_at,
+            "txn": device.txn,
+            "named_by": device.named_by,
+            "well_session": device.well_session,
+            "well_since": device.well_since,
+        }
+        table = device_statuses.c
+        here = (table.tenant == tenant) & (table.device_id == device_id)
+        if not conn.execute(update(device_statuses).where(here).values(columns)).rowcount:
+            conn.execute(insert(device_statuses).values(tenant=tenant, device_id=device_id, **columns))

@@ -1,0 +1,103 @@
+"""Models on the command line: trained, told on their card, named for a replay, and as challengers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.detectors.trained import METHOD
+from schemas.topics import SESSION_SHADOW
+from tests.support.command_line import files_in, invoked, recording, replayed, told_by
+
+__all__ = ["recording", "replayed"]  # fixtures
+
+
+@pytest.fixture(scope="module")
+def model(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A model trained on it, and what was told of that."""
+    folder = tmp_path_factory.mktemp("models") / "small"
+    return folder, told_by("train", recording, "--out", folder, "--name", "small")
+
+
+def test_a_policy_and_a_model_that_are_named_decide(
+    recording: Path, model: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder, trained = model
+    policy = tmp_path / "mine.toml"
+    policy.write_text('name = "mine"\nmode = "observe"\n', encoding="utf-8")
+
+    told = told_by("replay", recording, "--out", tmp_path / "out", "--policy", policy, "--model", folder)
+
+    assert told["policy"].startswith("mine@")
+    assert told["model"] == trained["id"]
+    assert (told["revocations"], told["challenges"]) == (0, 0)
+
+
+def test_a_challenger_changes_no_decision_and_its_word_is_recorded(
+    recording: Path, model: tuple[Path, Any], replayed: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder, trained = model
+    out = tmp_path / "out"
+
+    told_by("replay", recording, "--out", out, "--challenger", folder)
+
+    said, alone = files_in(out), files_in(replayed[0])
+    shadows = [json.loads(line) for line in said.pop(f"{SESSION_SHADOW}.jsonl").splitlines()]
+    assert said == alone
+    assert {one["challenger"]["model"] for one in shadows} == {trained["id"]}
+    assert {one["champion"]["model"] for one in shadows} == {replayed[1]["model"]}
+
+
+def test_training_again_gives_the_same_bytes_and_leaves_nothing_of_an_older_model(
+    recording: Path, model: tuple[Path, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "forest.npz").write_bytes(b"of an older version")
+
+    told_by("train", recording, "--out", tmp_path / "again", "--name", "small")
+
+    assert files_in(tmp_path / "again") == files_in(model[0])
+    assert [name for name in sorted(files_in(model[0])) if not name.endswith(".png")] == [
+        "card.json",
+        "card.md",
+        "detector.npz",
+        "reference.npz",
+        "roles.npz",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again"]
+
+
+def test_a_model_is_told_on_its_card_and_learns_nothing_from_attacks(
+    recording: Path, model: tuple[Path, Any]
+) -> None:
+    folder, told = model
+
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    truth = [json.loads(line) for line in (recording / "truth.jsonl").read_text("utf-8").splitlines()]
+    attacked = {row["session_id"] for row in truth if row["label"] == "attack"}
+    assert attacked
+    assert card["data"]["attacked_sessions_left_out"] == len(attacked)
+    assert card["data"]["rows"] == told["data"]["rows"] > 1_000
+    assert card["data"]["window"][0].startswith("2026-03-02T00:0")
+    assert len(card["thresholds"]) == 3
+    assert card["fit"] == {
+        "seed": 7,
+        "method": METHOD,
+        "second_stage": (
+            "none: 0 attacked and 0 honest sessions are labelled; the second stage needs 5 and 20, "
+            "so the model is trained without it"
+        ),
+    }
+
+
+def test_too_little_to_train_on_is_said_so(tmp_path: Path) -> None:
+    told_by("simulate", "--out", tmp_path / "little", "--hours", "0.3", "--principals", "8")
+
+    done = invoked("train", tmp_path / "little", "--out", tmp_path / "model")
+
+    assert done.exit_code == 2
+    assert "training needs at least 1,000 scored vectors" in done.stderr
+    assert not (tmp_path / "model").exists()

@@ -1,0 +1,134 @@
+"""What is normal for somebody over all sessions, and how new a session is to that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.contexts.principal.known_attributes import MOST_HABITS
+from schemas import topics
+from tests.support.principals import CAFE, HOME, heard, known, principal
+from tests.support.run_processors import Said
+from tests.support.samples import T0, activity
+
+
+def test_to_a_stranger_everything_is_new() -> None:
+    (said,) = principal().play(activity(0, event_id="e-1~a", **HOME))
+
+    assert said == Said(
+        topics.SESSION_CONTEXT,
+        "s-1",
+        {
+            "type": "session.context", "event_id": "e-1~a~p", "occurred_at": T0, "tenant": "default",
+            "session_id": "s-1", "source": "principal", "known_device": False, "known_asn": False,
+            "known_country": False, "known_client": False, "novelty": 1.0, "concurrent_sessions": 0,
+            "sessions_seen": 0, "signals": [], "days_known": 0, "usual": {}, "usual_concurrent": 0,
+            "hour_share": 0.0, "strange_sessions": 0, "strange_networks": 0,
+        },
+    )  # fmt: skip
+
+
+def test_the_next_session_is_measured_by_the_one_before() -> None:
+    one = principal()
+    one.play(activity(0, **HOME))
+
+    said = one.play(activity(60, session_id="s-2", **CAFE))
+
+    assert known(said) == [(True, False, True, True)]
+    assert heard(said, "novelty", "sessions_seen", "concurrent_sessions") == [(0.25, 1, 1)]
+
+
+def test_what_is_not_shown_is_neither_known_nor_new() -> None:
+    one = principal()
+    one.play(activity(0, **HOME))
+
+    said = one.play(activity(60, session_id="s-2", asn=64500))
+    nothing = one.play(activity(61, session_id="s-3"))
+
+    assert known(said) == [(None, True, None, None)]
+    assert heard(nothing, "novelty", "known_asn") == [(None, None)]
+
+
+def test_a_network_is_known_by_its_number_or_by_its_prefix() -> None:
+    one = principal()
+    one.play(activity(0, asn=64500, ip="192.0.2.1"))
+
+    asked: list[dict[str, Any]] = [
+        {"asn": 64500},
+        {"ip": "192.0.2.77"},
+        {"asn": 64500, "ip": "203.0.113.1"},
+        {"asn": 1},
+        {"ip": "2001:db8::1"},
+    ]
+    said = [
+        known(one.play(activity(1, session_id=f"s-{at}", **told)))[0][1] for at, told in enumerate(asked, 2)
+    ]
+
+    assert said == [True, True, True, False, False]
+
+
+def test_an_update_of_the_client_is_the_same_client() -> None:
+    one = principal()
+    one.play(activity(0, user_agent="Firefox/140.0"))
+
+    assert known(one.play(activity(1, kind="client_changed", user_agent="Firefox/141.0"))) == [
+        (None, None, None, True)
+    ]
+
+
+def test_a_session_does_not_count_itself() -> None:
+    one = principal()
+    one.play(activity(0, **HOME))
+
+    said = one.play(activity(60, kind="client_changed", **CAFE))
+
+    assert heard(said, "sessions_seen", "concurrent_sessions", "known_asn") == [(0, 0, False)]
+
+
+def test_an_ended_session_is_not_concurrent_any_more_but_was_seen() -> None:
+    one = principal()
+    one.each(activity(0, **HOME), activity(10, kind="ended"))
+
+    assert heard(one.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [(1, 0)]
+
+
+def test_an_activity_delivered_again_is_no_second_session() -> None:
+    one = principal()
+    first = activity(0, **HOME)
+    one.each(first, first)
+
+    assert heard(one.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [(1, 1)]
+
+
+def test_principals_of_two_tenants_are_two() -> None:
+    one = principal()
+    one.play(activity(0, tenant="zeta", **HOME))
+
+    assert known(one.play(activity(60, **HOME))) == [(False, False, False, False)]
+
+
+def test_the_habits_seen_last_are_kept() -> None:
+    one = principal()
+    one.each(
+        *(activity(at, asn=at) for at in range(1, MOST_HABITS + 1)),
+        activity(100, asn=1),
+        activity(101, asn=999),
+    )
+
+    asked = [known(one.play(activity(200, kind="client_changed", asn=asn)))[0][1] for asn in (1, 3, 999, 2)]
+
+    assert asked == [True, True, True, False]
+
+
+def test_a_use_that_the_model_does_not_know_is_told_until_others_share_it() -> None:
+    one = principal()
+    used = {"kind": "used", "used": ["operation:GET /vault", "unheard:GET /vault"]}
+    one.play(activity(0, **HOME))
+    first = one.play(activity(60, **used, **HOME))
+    for at in range(3):
+        one.each(
+            *(activity(90 + at, session_id=f"c-{at}", principal_id=f"c-{at}", **told) for told in ({}, used))
+        )
+
+    assert heard(first, "signals") == [(["unfamiliar_use", "unheard_use"],)]
+    assert heard(one.play(activity(120, **used, **HOME)), "signals") == []
+    assert heard(one.play(activity(130, kind="summary")), "signals") == [([],)]

@@ -1,0 +1,53 @@
+"""A change of somebody's factors, and a new device soon after it."""
+
+from __future__ import annotations
+
+from tests.support.principals import CAFE, HOME, heard, principal
+from tests.support.run_processors import Event, read
+from tests.support.samples import activity
+
+
+def at_home(sessions: int) -> list[Event]:
+    return [activity(at, session_id=f"home-{at}", **HOME) for at in range(sessions)]
+
+
+def test_what_became_of_factors_is_known_to_a_worker_that_takes_over() -> None:
+    one, other = principal(), principal()
+    one.each(*at_home(3), activity(60, kind="recovery_started"))
+    other.stage.restore(one.rows.items())
+    other.stage.ready()
+
+    new = activity(120, session_id="s-2", **{**HOME, "device_id": "new"})
+    assert other.play(new) == one.play(new)
+    assert heard(read(one.messages[-1:]), "signals", "details") == [
+        (
+            ["factor_reset_new_device", "new_device"],
+            {
+                "factor_reset_new_device": "recovery_started, first seen on this device 1 min later",
+                "new_device": "first seen on this device 0 min ago",
+            },
+        )
+    ]
+
+
+def test_a_factor_change_is_told_to_nobody_by_itself() -> None:
+    one = principal()
+    one.play(activity(0, **HOME))
+
+    assert one.play(activity(60, kind="credential_added", **HOME)) == []
+
+
+def test_a_device_stays_new_for_its_session_whatever_else_it_shows() -> None:
+    one = principal()
+    one.each(*at_home(3), activity(30, kind="credential_removed"))
+    phone = {**HOME, "device_id": "new", "session_id": "s-2"}
+
+    said = one.each(
+        activity(60, **phone),
+        activity(120, **{**phone, **CAFE, "device_id": "new"}, kind="client_changed"),
+        activity(60 + 3601, **phone, kind="client_changed"),
+        activity(60 + 86_401, **phone, kind="client_changed"),
+    )
+
+    both = ["factor_reset_new_device", "new_device"]
+    assert heard(said, "signals") == [(both,), (both,), (both[:1],), ([],)]

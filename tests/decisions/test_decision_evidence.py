@@ -1,0 +1,73 @@
+"""What evidence means: the level and the score that detections, the model and a fresh factor come to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.detections import RULES
+from pipeline.processing.messages import stable_id
+from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, session
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.holds], ids=lambda rule: rule.id)
+def test_each_detection_alone_means_what_its_severity_says(rule: Any) -> None:
+    expected = {"HIGH": REVOKED, "MEDIUM": CHALLENGED, "LOW": QUIET}[rule.severity]
+
+    assert brief(session().see(0, rule.id)) == expected
+
+
+def test_no_evidence_is_no_risk_and_nothing_is_said() -> None:
+    decision = session().see(0)
+
+    assert (brief(decision), decision.score, decision.report, decision.parts) == (QUIET, 1.8, False, [])
+
+
+def test_the_score_is_the_sum_of_what_is_shown() -> None:
+    decision = session().see(0, "network_changed", "mass_read", band=2)
+
+    assert [(part.detection, part.log_odds) for part in decision.parts] == [
+        ("mass_read", 6.0), ("network_changed", 4.0), ("anomaly", 0.9),
+    ]  # fmt: skip
+    assert decision.score == 99.9
+
+
+@pytest.mark.parametrize(("band", "score"), [(0, 1.8), (1, 2.9), (2, 4.3), (3, 5.7)])
+def test_an_odd_session_alone_is_not_accused(band: int, score: float) -> None:
+    decision = session().see(0, band=band)
+
+    assert (brief(decision), decision.score) == (QUIET, score)
+
+
+@pytest.mark.parametrize("kind", ["service", "api_key", "agent"])
+def test_who_cannot_be_asked_for_a_factor_is_reported_and_let_alone(kind: str) -> None:
+    decision = session(kind=kind).see(0, "privilege_widened")
+
+    assert (brief(decision), decision.report) == (("MEDIUM", "allow", False, False), True)
+
+
+def test_a_detection_that_is_switched_off_says_nothing() -> None:
+    decision = session("[rules.mass_read]\nenabled = false").see(0, "mass_read")
+
+    assert (brief(decision), decision.parts, decision.report) == (QUIET, [], False)
+
+
+def test_a_policy_that_revokes_without_any_detection_can_be_decided_by() -> None:
+    one = session("prior = 5")
+
+    decision = one.see(0)
+
+    assert brief(decision) == REVOKED
+    assert decision.revoke == stable_id("acme", "s-1", 0, "anomaly")
+
+
+def test_a_factor_proved_after_the_evidence_lowers_the_score_a_little() -> None:
+    one = session()
+    one.see(0, "mass_read")
+
+    assert [part.detection for part in one.see(60, strong_age_s=30).parts] == [
+        "mass_read",
+        "fresh_strong_auth",
+    ]
+    assert [part.detection for part in one.see(61, strong_age_s=100).parts] == ["mass_read"]

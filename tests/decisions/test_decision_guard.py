@@ -1,0 +1,63 @@
+"""Revocations over the budget are held: what is asked meanwhile, when they are tried again or forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.decisions.guard import Guard
+from pipeline.decisions.policy import parse_policy
+from pipeline.processing.messages import stable_id
+from tests.support.decision_session import REVOKED, WHO, brief, session
+
+OPEN = "[guard]\nrevocations_per_minute = 1\n"
+
+
+def test_a_revocation_over_the_budget_is_held_stepped_up_and_tried_again() -> None:
+    guard = Guard(parse_policy(OPEN).guard, 1.0)
+    first = session(OPEN, guard=guard).see(1, "device_rooted")
+    second = session(OPEN, guard=guard, who={**WHO, "session_id": "s-2"})
+
+    held = second.see(2, "device_rooted")
+    assert brief(first) == REVOKED
+    assert brief(held) == ("HIGH", "step_up", False, True)
+    assert (held.held, held.report) == (True, True)
+    assert "held by the guard: more than 1 revocations" in held.suppressed
+    assert second.wake() == 60
+
+    again = second.see(60, "device_rooted")
+    assert again.revoke == stable_id("acme", "s-2", 0, "device_rooted")
+    assert (again.action, again.held, second.case.held_at) == ("revoke", False, 0)
+
+
+@pytest.mark.parametrize("kind", ["agent", "service", "api_key"])
+def test_what_cannot_be_stepped_up_is_let_alone_while_it_is_held(kind: str) -> None:
+    one = session(OPEN, kind=kind)
+    assert one.guard is not None
+    one.guard.admit("acme", 0)
+
+    assert brief(one.see(1, "mass_read")) == ("HIGH", "allow", False, False)
+
+
+def test_a_held_session_that_is_trusted_again_is_forgotten() -> None:
+    one = session(OPEN, kind="agent")
+    assert one.guard is not None
+    one.guard.admit("acme", 0)
+    one.see(1, "device_rooted")
+
+    one.see(2)
+    one.see(62)
+
+    assert (one.case.level, one.case.held_at, one.case.empty()) == ("LOW", 0, True)
+
+
+def test_a_held_session_is_not_revoked_once_nothing_speaks_against_it() -> None:
+    one = session(f"{OPEN}[levels]\ndwell_s = 600")
+    assert one.guard is not None
+    one.guard.admit("acme", 0)
+    one.see(1, "device_rooted")
+
+    later = [one.see(at) for at in (30, 61, 120)]
+
+    assert [(decision.level, decision.revoke, decision.held) for decision in later] == [
+        ("HIGH", "", False)
+    ] * 3

@@ -1,0 +1,92 @@
+"""What a whole fleet may follow in, as in a rollout, is waited for before anybody is asked or revoked."""
+
+from __future__ import annotations
+
+from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, session
+
+
+def test_nobody_is_asked_for_what_a_fleet_may_follow_in_before_it_had_the_time() -> None:
+    one = session()
+
+    looks = [one.see(at, "posture_downgraded") for at in (0, 299, 300)]
+
+    assert [brief(look) for look in looks] == [*[("MEDIUM", "allow", False, False)] * 2, CHALLENGED]
+    assert [look.suppressed for look in looks] == [
+        *["waiting whether other devices do the same, as in a rollout"] * 2, "",
+    ]  # fmt: skip
+
+
+def test_a_session_that_waits_for_its_fleet_is_looked_at_when_the_time_is_over() -> None:
+    one = session("[times]\nrepeat_s = 5000\n[levels]\ndwell_s = 0")
+    one.see(0, "posture_downgraded")
+
+    assert one.wake() == 300
+
+
+def test_what_ended_before_the_fleet_could_follow_asks_nobody() -> None:
+    one = session()
+    one.see(0, "posture_downgraded")
+
+    later = [one.see(at) for at in (120, 300, 400)]
+
+    assert [decision.challenge for decision in later] == ["", "", ""]
+    assert brief(later[-1]) == QUIET
+
+
+TWO = "[levels]\nhigh_raise = 99\n"
+"""Two detections of MEDIUM are not HIGH together."""
+
+
+def test_what_speaks_against_the_session_besides_does_not_wait() -> None:
+    assert brief(session(TWO).see(0, "posture_downgraded", "network_changed")) == CHALLENGED
+    assert brief(session().see(0, "posture_downgraded", "device_rooted")) == REVOKED
+
+
+def test_nobody_is_revoked_either_for_what_a_fleet_may_follow_in_before_it_had_the_time() -> None:
+    agent, person = session(kind="agent"), session()
+    held = "posture_downgraded", "agent_for_risky_user"
+
+    looks = [agent.see(at, *held) for at in (0, 299, 300)]
+
+    assert [brief(look) for look in looks] == [*[("HIGH", "allow", False, False)] * 2, REVOKED]
+    assert [look.suppressed for look in looks] == [
+        *["waiting whether other devices do the same, as in a rollout"] * 2, "",
+    ]  # fmt: skip
+    asked = person.see(0, "posture_downgraded", "network_changed")
+    assert brief(asked) == ("HIGH", "step_up", False, True)
+
+
+def test_a_policy_may_wait_for_no_fleet() -> None:
+    assert brief(session("[times]\nrollout_s = 0").see(0, "posture_downgraded")) == CHALLENGED
+
+
+FOLLOWED = {"posture_downgraded": "many of the tenant's devices did the same, as in a rollout"}
+
+
+def test_a_step_up_is_withdrawn_when_the_fleet_follows_after_all() -> None:
+    one = session()
+    asked = [one.see(at, "posture_downgraded") for at in (0, 300)]
+
+    withdrawn = one.see(300, told=FOLLOWED)  # at the time of the event before, as contexts often are
+    later = [one.see(at) for at in (601, 700)]
+
+    assert brief(asked[-1]) == CHALLENGED
+    assert (withdrawn.action, one.case.challenge) == ("allow", None)
+    assert [(decision.revoke, decision.challenge) for decision in later] == [("", "")] * 2
+
+
+def test_a_step_up_is_not_withdrawn_because_what_got_worse_is_as_before() -> None:
+    one = session()
+    for at in (0, 300):
+        one.see(at, "posture_downgraded")
+    one.see(400)
+
+    assert brief(one.see(600)) == REVOKED
+
+
+def test_a_step_up_that_was_asked_for_something_else_too_is_not_withdrawn() -> None:
+    one = session(TWO)
+    one.see(0, "posture_downgraded", "network_changed")
+    one.see(100, told=FOLLOWED)
+
+    assert brief(one.see(300)) == REVOKED

@@ -1,0 +1,59 @@
+"""What is kept quiet, by a suppression of the policy or as a false positive, and until when."""
+
+from __future__ import annotations
+
+from pipeline.processing.messages import stable_id
+from tests.support.decision_session import QUIET, REVOKED, WHO, brief, session
+
+SUPPRESSED = """
+[[suppressions]]
+detections = ["mass_read"]
+owner = "soc"
+reason = "agreed export"
+expires_at = 50_000
+principal_id = "ana"
+"""
+
+
+def test_a_suppression_keeps_a_detection_quiet_until_it_expires_and_says_so() -> None:
+    one = session(SUPPRESSED)
+
+    during, after = one.see(10, "mass_read"), one.see(50, "mass_read")
+
+    assert (brief(during), during.suppressed) == (QUIET, "mass_read: suppressed by soc: agreed export")
+    assert [(part.detection, bool(part.muted)) for part in during.parts] == [("mass_read", True)]
+    assert brief(after) == REVOKED
+
+
+def test_what_is_kept_quiet_is_said_once() -> None:
+    one = session(SUPPRESSED)
+
+    assert [one.see(at, "mass_read").report for at in (10, 20, 30)] == [True, False, False]
+
+
+def test_a_suppression_keeps_nothing_else_quiet() -> None:
+    one = session(SUPPRESSED)
+    other = session(SUPPRESSED, who={**WHO, "principal_id": "bob"})
+
+    assert one.see(10, "mass_read", "device_rooted").revoke == stable_id("acme", "s-1", 0, "device_rooted")
+    assert brief(other.see(10, "mass_read")) == REVOKED
+
+
+def test_what_is_suppressed_wakes_up_when_the_suppression_expires() -> None:
+    one = session(SUPPRESSED)
+    one.see(10, "mass_read")
+    one.see(20)
+
+    assert one.wake() == 50
+    assert brief(one.see(50)) == REVOKED
+
+
+def test_a_false_positive_stays_quiet_for_its_time() -> None:
+    one = session('mode = "observe"')
+    one.see(0, "mass_read")
+    one.case.muted = {"mass_read": 100_000}
+
+    muted, again = one.see(99, "mass_read"), one.see(100, "mass_read")
+
+    assert (muted.score, muted.suppressed) == (1.8, "mass_read: reported as a false positive")
+    assert again.level == "HIGH"

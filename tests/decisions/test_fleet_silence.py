@@ -1,0 +1,130 @@
+"""A fleet of which many are silent: counted by device and tenant, over sessions that live."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.decisions.guard import Guard, silent_fleets
+from pipeline.decisions.policy import GuardRules
+from tests.support.run_processors import Desk, Event
+from tests.support.samples import T0, auth, call, context
+
+HEARTBEAT_MS = 30_000
+LATE = T0 + 10 * HEARTBEAT_MS
+
+
+def on_phone(
+    number: int, tenant: str, *, heard_at: int = T0, interval_ms: int = HEARTBEAT_MS, used: bool = True
+) -> list[Event]:
+    """A session on a phone of its own that promised a heartbeat and was last heard at *heard_at*.
+
+    It is *used* until the silence is as long as a guard needs to see it and no detection does; or it rests.
+    """
+    who = {"session_id": f"s-{number}", "tenant": tenant}
+    told = {"heard_at": heard_at, "heartbeat_interval_ms": interval_ms}
+    until = min(300, (heard_at - T0 + 3 * interval_ms // 2) // 1000 + 35)
+    calls = [call(at, **who) for at in range(0, until, 25)] if used else []
+    return [auth(0, **who, device_id=f"phone-{number}"), context(0, **who, **told), *calls]
+
+
+def silent(*events: Event, least: int = 3, share: float = 0.5) -> set[str]:
+    """The tenants that are found silent after *events*."""
+    one = Desk()
+    one.each(*events)
+    rules = GuardRules(silent_fleet_least=least, silent_fleet_share=share)
+    return set(silent_fleets(one.scorer.table, LATE, Guard(rules, 1.0)))
+
+
+def test_phones_that_rest_with_their_sessions_are_no_silent_fleet() -> None:
+    resting = [event for number in range(30) for event in on_phone(number, "acme", used=False)]
+    heard = [event for number in range(30, 33) for event in on_phone(number, "acme", heard_at=LATE)]
+
+    assert silent(*resting, *heard) == set()
+
+
+def test_each_tenant_is_looked_at_by_itself() -> None:
+    gone = [event for number in range(3) for event in on_phone(number, "acme")]
+    fine = [event for number in range(3, 20) for event in on_phone(number, "zeta", heard_at=LATE)]
+    few = [event for number in range(20, 22) for event in on_phone(number, "zeta")]
+
+    assert silent(*gone, *fine, *few) == {"acme"}
+
+
+@pytest.mark.parametrize(("heard", "answer"), [(3, {"acme"}), (4, set())])
+def test_the_share_is_of_all_devices_of_the_tenant(heard: int, answer: set[str]) -> None:
+    gone = [event for number in range(3) for event in on_phone(number, "acme")]
+    fine = [event for number in range(3, 3 + heard) for event in on_phone(number, "acme", heard_at=LATE)]
+
+    assert silent(*gone, *fine) == answer
+
+
+def test_devices_that_were_not_due_yet_say_nothing_whatever_other_tenants_do() -> None:
+    gone = [one for number in range(3) for one in on_phone(number, "acme")]
+    slow = [one for number in range(3, 20) for one in on_phone(number, "acme", interval_ms=HEARTBEAT_MS * 20)]
+    others = [
+        one for number in range(20, 23) for one in on_phone(number, "zeta", interval_ms=HEARTBEAT_MS * 4)
+    ]
+
+    assert silent(*gone, *slow, *others) == {"acme", "zeta"}
+
+
+def test_many_sessions_on_one_device_are_one_silence() -> None:
+    events = [event for number in range(5) for event in on_phone(number, "acme")]
+    same = [event | {"device_id": "phone-1"} if event["type"] == "auth.event" else event for event in events]
+
+    assert (silent(*events), silent(*same)) == ({"acme"}, set())
+
+
+def test_sessions_that_ended_and_devices_that_promised_nothing_are_not_counted() -> None:
+    events = [event for number in range(3) for event in on_phone(number, "acme")]
+    ended = auth(1, action="sign_out", session_id="s-0", tenant="acme", device_id="phone-0")
+    mute = [event | {"heartbeat_interval_ms": None} if "heard_at" in event else event for event in events]
+
+    assert (silent(*events, ended), silent(*mute)) == (set(), set())
+
+
+def unheard(*events: Event) -> list[str]:
+    """Of acme and zeta, of which no device is heard after *events*."""
+    one, guard = Desk(), Guard(GuardRules(), 1.0)
+    one.each(*events)
+    silent_fleets(one.scorer.table, LATE, guard)
+    return [tenant for tenant in ("acme", "zeta") if guard.is_unheard(tenant)]
+
+
+def test_of_a_tenant_with_one_device_that_is_silent_none_is_heard() -> None:
+    fine = on_phone(1, "zeta", heard_at=LATE)
+
+    assert unheard(*on_phone(0, "acme"), *fine) == ["acme"]
+
+
+def test_one_device_that_is_heard_shows_that_the_way_works() -> None:
+    assert unheard(*on_phone(0, "acme"), *on_phone(1, "acme", heard_at=LATE)) == []
+
+
+def test_a_device_that_was_not_due_yet_shows_nothing() -> None:
+    saving = on_phone(1, "acme", interval_ms=HEARTBEAT_MS * 20)
+
+    assert unheard(*on_phone(0, "acme"), *saving) == ["acme"]
+
+
+def region(*silenced_s: float, used: bool = True) -> list[Event]:
+    """A fleet of twenty that is heard, and devices last heard at *silenced_s* that somebody used, or not."""
+    fine = [one for number in range(20) for one in on_phone(number, "acme", heard_at=LATE)]
+    gone = [
+        one
+        for number, at in enumerate(silenced_s, start=20)
+        for one in on_phone(number, "acme", heard_at=T0 + round(at * 1000), used=used)
+    ]
+    return [*fine, *gone]
+
+
+def test_a_region_whose_devices_fall_silent_in_the_same_moment_is_in_doubt() -> None:
+    assert unheard(*region(0, 12, 29)) == ["acme"]
+
+
+def test_devices_that_fall_silent_one_after_another_are_not() -> None:
+    assert unheard(*region(0, 31, 62)) == []
+
+
+def test_devices_that_nobody_uses_may_sleep_and_show_nothing() -> None:
+    assert unheard(*region(0, 12, 29, used=False)) == []

@@ -1,0 +1,142 @@
+"""The guard: a budget of revocations for each tenant and minute, and a look at the whole fleet."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.decisions.guard import BACK_MS, FLEET_SILENT, HOLDING, MINUTE_MS, NORMAL, Guard, next_minute
+from pipeline.decisions.policy import GuardRules
+
+TIMES = st.integers(0, 10 * MINUTE_MS)
+
+
+def guard(per_minute: int = 2, share: float = 1.0) -> Guard:
+    return Guard(GuardRules(revocations_per_minute=per_minute, silent_fleet_least=4), share)
+
+
+def test_a_tenant_has_so_many_revocations_in_a_minute() -> None:
+    one = guard(2)
+
+    assert [one.admit("acme", at) for at in (0, 59_999, 30_000, 60_000, 60_001, 60_002)] == [
+        True, True, False, True, True, False,
+    ]  # fmt: skip
+
+
+def test_one_tenant_does_not_spend_the_budget_of_another() -> None:
+    one = guard(1)
+
+    assert [one.admit(tenant, 0) for tenant in ("acme", "acme", "zeta", "zeta")] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "share", "budget"), [(600, 1, 600), (600, 1 / 8, 75), (1, 1 / 8, 1), (10, 1 / 3, 4)]
+)
+def test_a_partition_has_its_share_of_the_budget_and_at_least_one(
+    per_minute: int, share: float, budget: int
+) -> None:
+    assert guard(per_minute, share).budget == budget
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), TIMES), max_size=60), st.integers(1, 5))
+def test_every_tenant_has_the_whole_budget_of_a_minute_and_no_more(
+    asked: list[tuple[str, int]], most: int
+) -> None:
+    one = guard(most)
+
+    answers: dict[tuple[str, int], list[bool]] = {}
+    reached = 0
+    for tenant, at in asked:
+        reached = max(reached, at // MINUTE_MS)
+        answers.setdefault((tenant, reached), []).append(one.admit(tenant, at))
+
+    assert all(
+        given == [True] * min(most, len(given)) + [False] * (len(given) - most) for given in answers.values()
+    )
+
+
+def test_a_late_event_has_no_budget_of_its_own() -> None:
+    one = guard(1)
+
+    assert [one.admit("acme", 60 * MINUTE_MS), one.admit("acme", MINUTE_MS)] == [True, False]
+
+
+def test_minutes_that_are_over_are_forgotten() -> None:
+    one = guard(1)
+    for minute in range(100):
+        one.admit(f"tenant-{minute}", minute * MINUTE_MS)
+
+    assert one._spent == {"tenant-99": 1}
+
+
+def test_it_says_that_it_holds_until_a_new_minute_begins() -> None:
+    one = guard(1)
+    states = []
+    for at in (0, 1, MINUTE_MS):
+        one.admit("acme", at)
+        states.append(one.state)
+
+    assert states == [NORMAL, HOLDING, NORMAL]
+
+
+def test_another_tenant_does_not_hide_that_one_is_held() -> None:
+    one = guard(1)
+    for tenant in ("acme", "acme", "zeta"):
+        one.admit(tenant, 0)
+
+    assert one.state == HOLDING
+
+
+@pytest.mark.parametrize(
+    ("silent", "bound", "answer"),
+    [(3, 3, False), (4, 4, True), (4, 20, True), (4, 21, False), (0, 0, False), (50, 251, False)],
+)
+def test_a_fleet_is_silent_when_so_many_and_such_a_share_of_it_are(
+    silent: int, bound: int, answer: bool
+) -> None:
+    one = guard()
+
+    assert one.silent_among({"acme": (silent, bound)}, 0) == ({"acme"} if answer else set())
+    assert one.state == (FLEET_SILENT if answer else NORMAL)
+
+
+def test_the_silence_of_one_tenant_says_nothing_of_another() -> None:
+    assert guard().silent_among({"acme": (4, 4), "zeta": (1, 4), "omega": (9, 9)}, 0) == {"acme", "omega"}
+
+
+def test_a_fleet_that_is_heard_again_has_time_to_come_back_and_is_no_news_then() -> None:
+    one = guard()
+    one.silent_among({"acme": (4, 4)}, 1000)
+
+    assert one.silent_among({}, 1000 + BACK_MS - 1) == {"acme"}
+    assert one.state == FLEET_SILENT
+    assert one.silent_among({}, 1000 + BACK_MS) == frozenset()
+    assert one.state == NORMAL
+
+
+def test_a_held_revocation_may_ask_again_in_the_next_minute() -> None:
+    assert [next_minute(at) for at in (0, 59_999, 60_000)] == [60_000, 60_000, 120_000]
+
+
+def test_a_tenant_is_unheard_while_none_of_its_devices_is_and_a_short_while_longer() -> None:
+    one = guard()
+
+    one.silent_among({"acme": (1, 1), "zeta": (1, 2)}, 0)
+    first = (one.is_unheard("acme"), one.is_unheard("zeta"), one.state)
+    one.silent_among({}, BACK_MS - 1)
+    coming_back = one.is_unheard("acme")
+    one.silent_among({}, BACK_MS)
+
+    assert first == (True, False, NORMAL)
+    assert (coming_back, one.is_unheard("acme")) == (True, False)
+
+
+@pytest.mark.parametrize(("together", "doubted"), [(3, False), (4, True)])
+def test_devices_that_fell_silent_together_are_in_doubt_in_a_fleet_of_any_size(
+    together: int, doubted: bool
+) -> None:
+    one = guard()
+
+    assert one.silent_among({"acme": (5, 1000)}, 0, {"acme": together}) == frozenset()
+    assert one.is_unheard("acme") is doubted

@@ -1,0 +1,75 @@
+"""Every message that leaves keeps to the contract, key and all, whatever the streams and the names."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+
+from pipeline.detections import RULES
+from pipeline.processing.processor import Message
+from schemas import topics
+from schemas.topics import TOPICS
+from tests.support.all_outputs import WIDE, told, unknown_members, wrong
+from tests.support.event_streams import BUSY, CUTS, STREAMS, OddTotals
+from tests.support.run_processors import Desk, Event, chunks, of, replayed
+from tests.support.samples import T0, auth, call, context, feedback
+
+__all__ = ["told"]  # a fixture
+
+LONGEST = {
+    "session_id": WIDE * 128, "principal_id": WIDE * 128, "tenant": WIDE * 64, "device_id": WIDE * 128,
+    "user_agent": WIDE * 512,
+}  # fmt: skip
+
+
+def test_whatever_the_stories_bring_forth_keeps_to_the_contract(told: list[Message]) -> None:
+    assert {message.topic for message in told} >= {
+        name for name, topic in TOPICS.items() if topic.direction in ("internal", "output")
+    } - {topics.DEAD_LETTERS}
+    assert wrong(told) == []
+    assert unknown_members(told) == {}
+
+
+@given(events=STREAMS, cuts=CUTS)
+@settings(max_examples=120)
+def test_whatever_any_stream_brings_forth_keeps_to_the_contract(events: list[Event], cuts: set[int]) -> None:
+    one = Desk(f"low_features_share = 1.0\n{BUSY}", OddTotals())
+    for chunk in chunks(events, cuts):
+        one.play(*chunk)
+
+    assert wrong(one.messages) == []
+    assert unknown_members(one.messages) == {}
+
+
+def test_the_longest_names_keep_to_the_contract_too() -> None:
+    event_id = WIDE * 64
+    said = replayed(
+        [
+            auth(0, **LONGEST, event_id=event_id, parent_session_id="p" * 128),
+            auth(1, **{**LONGEST, "session_id": "p" * 128}, event_id=event_id),
+            call(2, **LONGEST, event_id=event_id, asn=2**32 - 1, records=2**53 - 1, sensitivity="restricted"),
+            feedback(3, session_id="p" * 128, tenant=LONGEST["tenant"], verdict="confirmed_compromised"),
+        ]
+    )
+
+    assert {one["session_id"] for one in of(said, topics.SESSION_REVOCATIONS)} == {
+        "p" * 128,
+        LONGEST["session_id"],
+    }
+    assert [one.body for one in said if one.topic == topics.DEAD_LETTERS] == []
+
+
+def test_many_suppressions_are_told_within_bounds() -> None:
+    every = ", ".join(f'"{rule.id}"' for rule in RULES)
+    policy = (
+        f'[[suppressions]]\ndetections = [{every}]\nowner = "{"o" * 300}"\nreason = "{"r" * 200}"\n'
+        f"expires_at = {T0 * 2}\n"
+    )
+    one = Desk(policy)
+    one.play(auth(0))
+    one.play(
+        context(1, rooted=True, malware="detected", heard_at=T0),
+        context(2, relation="ancestor_revoked", source="lineage"),
+    )
+
+    assert len(one.said(topics.SESSION_RISK)) == 2
+    assert wrong(one.messages) == []

@@ -1,0 +1,68 @@
+"""The case of a session: what it remembers, and that the changelog gives it back."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.decisions.risk_state import EVIDENCE, Case, Challenge, Episode, Revocation
+
+TEXT = st.text(max_size=8)
+TIMES = st.integers(0, 2**53)
+EPISODES = st.builds(Episode, TIMES, TIMES, st.floats(allow_nan=False), st.lists(TEXT, max_size=EVIDENCE))
+CASES = st.builds(
+    Case,
+    epoch=st.integers(0, 9),
+    level=st.sampled_from(["LOW", "MEDIUM", "HIGH"]),
+    level_since=TIMES,
+    episodes=st.dictionaries(TEXT, EPISODES, max_size=3),
+    challenge=st.none() | st.builds(Challenge, TEXT, TIMES, st.booleans()),
+    revocation=st.none()
+    | st.builds(Revocation, st.dictionaries(TEXT, TEXT | TIMES), TIMES, st.integers(1, 9), st.booleans()),
+    held_at=TIMES,
+    parent=TEXT,
+    root=TEXT,
+    devices=st.lists(TEXT, max_size=3),
+    children=st.lists(TEXT, max_size=3),
+    said=st.lists(TEXT, max_size=3),
+    said_at=TIMES,
+    finding=TEXT,
+    finding_at=TIMES,
+    ended_at=TIMES,
+    muted=st.dictionaries(TEXT, TIMES, max_size=3),
+    shadows=st.dictionaries(TEXT, st.tuples(TEXT, TIMES).map(list), max_size=2),
+)
+
+
+@given(CASES)
+def test_a_case_comes_back_from_the_changelog_as_it_was(case: Case) -> None:
+    assert Case.decode(case.encode()) == case
+
+
+@given(CASES)
+def test_what_is_as_in_a_new_case_takes_no_room(case: Case) -> None:
+    fresh, told = Case(), json.loads(case.encode())
+
+    assert set(told) == {name for name in Case.__slots__ if getattr(case, name) != getattr(fresh, name)}
+
+
+def test_a_new_case_is_empty_and_one_that_remembers_is_not() -> None:
+    assert Case().empty()
+    assert Case(level_since=5, said_at=7).empty()
+    assert Case(shadows={"new@1": ["HIGH", 5]}).empty()
+    assert not Case(epoch=1).empty()
+    assert not Case(parent="p").empty()
+    assert not Case(muted={"mass_read": 5}).empty()
+
+
+def test_an_episode_keeps_its_first_event_and_its_newest() -> None:
+    episode = Episode(10, 10, 1.0, ["e-0"])
+
+    for at in range(1, 9):
+        episode.see(10 + at, float(at), None, f"e-{at}")
+    episode.see(12, 9.0, None, "e-8")
+
+    assert episode == Episode(10, 18, 9.0, ["e-0", "e-5", "e-6", "e-7", "e-8"])
+    assert len(episode.evidence) == EVIDENCE

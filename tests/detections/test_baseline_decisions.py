@@ -1,0 +1,88 @@
+"""What decisions say of the usual: shown beside what was seen, still being learned, or answered for."""
+
+from __future__ import annotations
+
+from pipeline.detections import BIT, RULES
+from schemas import topics
+from tests.support.baseline_histories import NINE, TERRAFORM, doing, reading, sensitive
+from tests.support.histories import BLIND, CREATE, GRANT, KEY, days, now, today, various
+from tests.support.run_processors import Event, of, replayed
+from tests.support.samples import auth, call
+
+
+def decisions(events: list[Event]) -> list[Event]:
+    return of(replayed(events), topics.SESSION_RISK, "s-1")
+
+
+MASS_READ = (
+    "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 5000 or twice what its tenant's reach"
+)
+
+
+def test_a_reason_shows_what_is_usual_here_beside_what_was_seen() -> None:
+    told = decisions([*days(4, do=sensitive(3)), *now(sensitive(150))])
+
+    assert [
+        (reason["observed"], reason["normal"])
+        for reason in told[0]["reasons"]
+        if reason["detection"] == "mass_read"
+    ] == [
+        (
+            "1046 records in 10 min",
+            f"{MASS_READ}; here usually ≤ 31",
+        )
+    ]
+
+
+def test_a_rare_hour_alone_is_never_more_than_low() -> None:
+    told = decisions([*days(14), *today(hour=3)])
+
+    assert {(one["level"], one["action"]) for one in told} == {("LOW", "allow")}
+
+
+def test_a_step_up_answers_for_an_unfamiliar_scope() -> None:
+    events = [*days(8, do=reading("read")), *now(reading("admin"))]
+    passed = auth(NINE + 90, action="step_up_passed")
+
+    told = decisions([*events, passed, call(NINE + 400)])
+
+    assert (told[0]["level"], told[0]["action"]) == ("MEDIUM", "step_up")
+    assert (told[-1]["level"], told[-1]["action"]) == ("LOW", "allow")
+
+
+def test_a_decision_names_the_detections_that_are_still_learning() -> None:
+    young = decisions([*days(4), *now(various(30, status=403))])
+    old = decisions([*days(14), *now(various(30, status=403))])
+
+    assert (young[0]["learning"], old[0].get("learning")) == (["rare_hour", "unfamiliar_scope"], None)
+
+
+def test_an_unfamiliar_scope_says_what_it_was_compared_with() -> None:
+    told = decisions([*days(8, do=reading("read")), *now(reading("admin"))])
+
+    (reason,) = [one for one in told[0]["reasons"] if one["detection"] == "unfamiliar_scope"]
+    assert (reason["observed"], reason["normal"]) == (
+        "8 days of its own history to compare with",
+        RULES[BIT["unfamiliar_scope"]].normal.format(days=7),
+    )
+
+
+def test_a_key_whose_one_session_lasts_for_weeks_stops_learning_after_days() -> None:
+    def learning(number: int) -> list[str]:
+        used = [call(-3600 * hour, **KEY) for hour in range(24 * number, 0, -1)]
+        told: list[str] = decisions([*used, *various(40, status=403)(0, KEY)])[-1].get("learning", [])
+        return told
+
+    assert learning(1) == [
+        "api_key_off_place", "rare_hour", "concurrent_sessions", "unfamiliar_scope", "access_probing",
+        "machine_probing",
+    ]  # fmt: skip
+    assert learning(14) == []
+
+
+def test_whoever_makes_keys_every_day_stays_at_medium_and_is_let_go_on() -> None:
+    told = decisions(
+        [*days(4, do=doing(CREATE, GRANT), **TERRAFORM), *now(doing(CREATE, GRANT, BLIND), **TERRAFORM)]
+    )
+
+    assert {(one["level"], one["action"]) for one in told} == {("MEDIUM", "allow")}

@@ -1,0 +1,85 @@
+"""The order of the detections: rows written under another one are read without the bits nobody can name."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.state.table import decode, encode
+from pipeline.detections import ORDER, RULE_IDS, order_of
+from schemas import topics
+from tests.support.run_processors import Desk, Event
+from tests.support.samples import T0, call, context
+
+OTHER = order_of(RULE_IDS[::-1])
+
+
+def told(at: float, **members: object) -> Event:
+    """What the device says of itself."""
+    return context(at, device_id="phone-1", heard_at=T0 + round(at * 1000), **members)
+
+
+def rewritten(one: Desk, order: bytes, mask: int) -> Desk:
+    """Another worker takes over rows that were written under *order*."""
+    for key, value in one.rows.items():
+        row, names, side, _ = decode(value)
+        row["mask"] = mask
+        ((_, one.rows[key]),) = encode(row, [names], [side], order)
+    return one.restarted()
+
+
+def suspected() -> Desk:
+    """A session whose device failed its attestation; nobody acts on it."""
+    one = Desk('mode = "observe"\n[times]\nrepeat_s = 60')
+    one.each(call(0, device_id="phone-1"), told(1, attestation="failed"))
+    return one
+
+
+def reasons(one: Desk) -> list[list[str]]:
+    return [[part["detection"] for part in risk["reasons"]] for risk in one.said(topics.SESSION_RISK)]
+
+
+def test_any_other_order_has_another_name() -> None:
+    assert order_of(RULE_IDS) == ORDER
+    swapped = (RULE_IDS[1], RULE_IDS[0], *RULE_IDS[2:])
+    assert len({ORDER, order_of(swapped), order_of(RULE_IDS[:-1]), order_of((*RULE_IDS, "new"))}) == 4
+
+
+def test_rows_bear_the_order_they_were_written_in() -> None:
+    assert [decode(value)[3] for value in suspected().rows.values()] == [ORDER]
+
+
+@pytest.mark.parametrize("mask", [0, 2**40 - 1, 1 << 63], ids=["none", "many", "one nobody has"])
+def test_what_no_longer_holds_ends_at_the_next_event_whatever_old_bits_said(mask: int) -> None:
+    other = rewritten(suspected(), OTHER, mask)
+
+    other.each(told(61, attestation="strong"), call(62, device_id="phone-1"))
+
+    assert reasons(other) == [[]]
+    assert [one["level"] for one in other.said(topics.SESSION_RISK)] == ["LOW"]
+
+
+@pytest.mark.parametrize("mask", [0, 2**40 - 1], ids=["none", "many"])
+def test_what_still_holds_goes_on_and_nothing_is_found_that_is_not_so(mask: int) -> None:
+    other = rewritten(suspected(), OTHER, mask)
+
+    other.each(call(61, device_id="phone-1"))
+
+    assert reasons(other) == [["attestation_failed"]]
+
+
+def test_a_session_nobody_touches_is_looked_at_by_the_next_sweep() -> None:
+    other = rewritten(suspected(), OTHER, 2**40 - 1)
+
+    other.each(call(70, session_id="s-2"), call(90, session_id="s-2"))
+
+    assert reasons(other) == [["attestation_failed"]]
+
+
+def test_rows_of_this_order_are_read_with_their_bits() -> None:
+    one = suspected()
+    (mask,) = (int(decode(value)[0]["mask"][0]) for value in one.rows.values())
+
+    other = rewritten(one, ORDER, mask)
+    other.each(call(3, device_id="phone-1"))
+
+    assert reasons(other) == []

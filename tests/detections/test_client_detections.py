@@ -1,0 +1,245 @@
+"""Detections that rest on the client's program and place, and on a workload's home, by whole histories.
+
+Also what honest people and machines do that looks like a stolen session: none of it may end one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.topics import SESSION_REVOCATIONS
+from tests.support.histories import (
+    BERLIN,
+    CAFE,
+    CHROME,
+    HOME,
+    KEY,
+    MOBILE,
+    MUNICH,
+    PHONE_APP,
+    Row,
+    earlier,
+    moved,
+    thrice,
+)
+from tests.support.run_processors import Event, found, of, replayed
+from tests.support.samples import auth, call, feedback
+
+SAO_PAULO = {"latitude": -23.55, "longitude": -46.63}
+
+
+def by(*agents: str, **members: Any) -> list[Event]:
+    """A session that is signed in to with the first client and used by the others."""
+    first, *others = agents
+    start = auth(0, user_agent=first, **members)
+    return [start, *(call(60 * at, user_agent=one, **members) for at, one in enumerate(others, 1))]
+
+
+def instance(at: float = 0, number: int = 1, **members: Any) -> Event:
+    """A machine gets a credential for its role."""
+    usual = {"principal_id": "role/web", "principal_kind": "service", "action": "token_issued"}
+    return auth(at, session_id=f"s-{number}", **{**usual, "workload": "instance", **HOME, **members})
+
+
+def works(at: float, **members: Any) -> Event:
+    """The machine's credential is used."""
+    return call(at, **{"principal_id": "role/web", "principal_kind": "service", **HOME, **members})
+
+
+def somewhere(number: int) -> dict[str, Any]:
+    """A network of its own for each number."""
+    return {"asn": 64900 + number, "ip": f"203.0.{number}.1"}
+
+
+ROWS = [
+    Row(
+        "non_browser_client",
+        by(CHROME, "python-requests/2.32.3"),
+        by(CHROME, CHROME.replace("145", "146")),
+        (
+            # An app of a handset lets its user sign in with the browser there.
+            by(MOBILE, "okhttp/4.12.0"),
+            by(MOBILE, PHONE_APP),
+            # What was a tool from the start goes on as one.
+            by("python-requests/2.32.3", "python-requests/2.32.3", CHROME, "curl/8.5.0"),
+            by("okhttp/4.12.0", "curl/8.5.0"),
+            by(CHROME, "Go-http-client/2.0", principal_kind="service", principal_id="export"),
+        ),
+    ),
+    Row("non_browser_client", by(CHROME, "okhttp/4.12.0"), by(CHROME, "Slack/4.41 (Windows)")),
+    Row(
+        "non_browser_client",
+        by(MOBILE, "Mozilla/5.0 (X11) HeadlessChrome/139.0"),
+        by(MOBILE, ""),
+    ),
+    Row(
+        "machine_on_handset",
+        by("python-requests/2.32", PHONE_APP, **KEY),
+        by("python-requests/2.32", "Go-http-client/2.0", **KEY),
+        (
+            by("okhttp/4.12.0", "okhttp/4.12.0", **KEY),
+            by(MOBILE, PHONE_APP),
+        ),
+    ),
+    Row(
+        "machine_on_handset",
+        [call(0, **KEY), call(9, network_type="cellular", **KEY)],
+        [call(0, **KEY), call(9, network_type="ethernet", **KEY)],
+        ([call(0), call(9, network_type="cellular")],),
+    ),
+    Row(
+        "workload_credential_off_home",
+        [instance(), works(60), works(120, **CAFE)],
+        [instance(), works(60), works(120, ip="192.0.2.200")],
+        (
+            # By a private link the credential is seen with the machine's own address.
+            [instance(), works(60), works(120, ip="10.0.7.7", asn=None)],
+            # The egress has changed, and the issuer says so.
+            [instance(), instance(60, home_asn=CAFE["asn"]), works(120, **CAFE)],
+            # Born before anybody knew from where, then at home in the first place it is used from.
+            [instance(ip=None, asn=None), works(60), works(120)],
+            [instance(workload=None), works(60), works(120, **CAFE)],
+        ),
+    ),
+    Row(
+        "workload_credential_off_home",
+        [instance(ip=None, asn=None), works(60), works(120, **CAFE)],
+        [instance(ip=None, asn=None), works(60, **CAFE), works(120, **CAFE)],
+    ),
+    Row(
+        "workload_credential_off_home",
+        [instance(home_asn=64601), works(60, **CAFE)],
+        [instance(home_asn=64601), works(60)],
+        ([instance(home_prefix="192.0.2"), works(60, asn=None)],),
+    ),
+    Row(
+        "workload_credential_off_home",
+        [*(instance(at - 9e3, at) for at in (2, 3, 4)), instance(0, **CAFE)],
+        [*(instance(at - 9e3, at) for at in (2, 3)), instance(0, **CAFE)],
+        (
+            [*(instance(at - 9e3, at, **(CAFE if at == 3 else {})) for at in (2, 3, 4)), instance(0, **CAFE)],
+            # The first sessions began anywhere, so the next may begin anywhere else.
+            [*(instance(at - 9e3, at, **somewhere(at)) for at in (2, 3, 4)), instance(0, **CAFE)],
+            # Hosted runners of continuous integration: another address for each job.
+            [
+                *(instance(at - 9e3, at, workload="ci") for at in (2, 3, 4)),
+                instance(0, workload="ci", **CAFE),
+            ],
+            # Nobody told the number of the network: the address may be another one of the same.
+            [*(instance(at - 9e3, at) for at in (2, 3, 4)), instance(0, **{**CAFE, "asn": None})],
+        ),
+    ),
+    Row(
+        "workload_credential_off_home",
+        [instance(workload="ci", home_asn=64601), works(60, **CAFE)],
+        [instance(workload="ci"), works(60, **CAFE)],
+    ),
+]
+IDS = [f"{row.rule}-{at}" for at, row in enumerate(ROWS)]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_a_detection_fires(row: Row) -> None:
+    assert row.rule in found(replayed(row.fires), "s-1")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_a_detection_stays_quiet(row: Row) -> None:
+    assert row.rule not in found(replayed(row.quiet), "s-1")
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.honest], ids=[r.rule for r in ROWS if r.honest])
+def test_a_detection_spares_the_honest(row: Row) -> None:
+    assert [row.rule in found(replayed(events), "s-1") for events in row.honest] == [False] * len(row.honest)
+
+
+# --- what is not a journey, and not a theft ---------------------------------------------------------------
+
+WIFI, CELLULAR = {**HOME, "network_type": "wifi"}, {**CAFE, "network_type": "cellular"}
+HONEST: dict[str, list[Event]] = {
+    "a VPN is switched on and off": [
+        *thrice(HOME, CAFE),
+        auth(0, **HOME, **BERLIN),
+        call(60, **CAFE, network_type="vpn", **SAO_PAULO),
+        call(120, **HOME, **BERLIN),
+    ],
+    "another session of the person comes out of its usual VPN, which nobody labelled": [
+        *thrice(HOME, CAFE),
+        auth(0, session_id="laptop", **CAFE, **SAO_PAULO),
+        auth(60, **HOME, **BERLIN),
+    ],
+    "a phone leaves the house: its carrier's gateway is far away": [
+        *thrice(HOME, CAFE),
+        auth(0, **WIFI, **BERLIN),
+        call(60, **CELLULAR, **MUNICH),
+        call(120, **WIFI, **BERLIN),
+    ],
+    "the carrier's gateway is far from the person's other session": [
+        *thrice(HOME, CAFE),
+        auth(0, session_id="laptop", **WIFI, **BERLIN),
+        auth(60, **{**CELLULAR, "asn": 64999, "ip": "203.0.113.4"}, **MUNICH),
+    ],
+    "the geo database is corrected": [auth(0, **HOME, **SAO_PAULO), call(60, **HOME, **BERLIN)],
+    "the geo database is corrected between two sessions": [
+        auth(0, session_id="laptop", **HOME, **SAO_PAULO),
+        auth(60, **HOME, **BERLIN),
+    ],
+    "a browser updates itself while the laptop roams": [
+        *thrice(HOME, CAFE),
+        auth(0, **{**WIFI, "user_agent": CHROME}),
+        call(60, **{**CELLULAR, "user_agent": CHROME.replace("145", "146"), "ja4": "t13d_b"}),
+    ],
+    "a script uses its owner's cookie from the same place": [
+        auth(0, **{**HOME, "user_agent": CHROME}),
+        call(60, **{**HOME, "user_agent": "python-requests/2.32", "ja4": "t13d_b"}),
+    ],
+}
+
+
+@pytest.mark.parametrize("events", HONEST.values(), ids=HONEST)
+def test_no_session_ends_because(events: list[Event]) -> None:
+    said = replayed(events)
+
+    assert found(said, "s-1") & {"impossible_travel", "token_replayed"} == set()
+    assert of(said, SESSION_REVOCATIONS) == []
+
+
+FAR = {**CAFE, **SAO_PAULO}
+TRAVELS: list[list[Event]] = [
+    [auth(0, **HOME, **BERLIN), call(600, **FAR)],
+    [auth(0, **HOME, **BERLIN), call(600, **FAR, network_type="cellular")],
+    [auth(0, session_id="laptop", **HOME, **BERLIN), auth(600, **FAR)],
+    [
+        auth(0, **WIFI, **BERLIN),
+        call(60, **CELLULAR, **MUNICH),
+        call(600, asn=7, ip="203.0.113.4", **SAO_PAULO),
+    ],
+]
+
+
+@pytest.mark.parametrize("events", TRAVELS)
+def test_a_journey_is_still_one_when_it_is_from_another_network(events: list[Event]) -> None:
+    assert "impossible_travel" in found(replayed(events), "s-1")
+
+
+# --- what a machine may learn -----------------------------------------------------------------------------
+
+
+def test_a_key_that_an_analyst_vouches_for_has_a_second_region_from_then_on() -> None:
+    ended = [*thrice(HOME, **KEY), *moved(HOME, CAFE, **KEY)]
+    word = feedback(2000, verdict="false_positive")
+    again = [auth(3000, session_id="s-2", **CAFE, **KEY), call(3001, session_id="s-2", **CAFE, **KEY)]
+
+    assert "api_key_off_place" in found(replayed([*ended, *again]), "s-2")
+    assert "api_key_off_place" not in found(replayed([*ended, word, *again]), "s-2")
+
+
+def test_a_key_learns_its_regions_in_its_first_sessions() -> None:
+    two = [one for at in range(2) for one in earlier(HOME, **KEY, session_id=f"before-{at}")]
+
+    third = [auth(0, **CAFE, **KEY), auth(60, action="sign_out", **CAFE, **KEY)]
+    fourth = auth(120, session_id="s-2", **CAFE, **KEY)
+
+    assert found(replayed([*two, *third, fourth])) == set()

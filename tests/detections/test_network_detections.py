@@ -1,0 +1,206 @@
+"""Detections that rest on a session's network, by histories that go through all stages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
+from tests.support.histories import CAFE, CLEAN, HOME, ON, Row, earlier, moved, ms, thrice
+from tests.support.run_processors import Event, found, of, replayed
+from tests.support.samples import auth, call, telemetry
+
+VPS: dict[str, Any] = {**HOME, "asn": 64951, "ip": "2001:db8:6::1", "network_type": "hosting"}
+VPN = {**VPS, "asn": 64880, "ip": "203.0.113.77", "network_type": "vpn"}
+TOR = {**VPS, "asn": 64999, "ip": "203.0.113.200", "network_type": "tor"}
+CURL = {"user_agent": "curl/8", "ja4": "t13d_b"}
+
+
+def tries(count: int, start: float = -300, distinct: int = 99, **where: Any) -> list[Event]:
+    """Failed sign-ins of so many *distinct* principals from one network."""
+    names = [f"u-{at % distinct}" for at in range(count)]
+    return [
+        auth(start + at, action="sign_in_failed", principal_id=name, session_id=f"page-{name}", **where)
+        for at, name in enumerate(names)
+    ]
+
+
+def arrive(names: str, start: float = -60, **where: Any) -> list[Event]:
+    """People, each with a history at home, sign in from one network, ten seconds after one another."""
+    known = [one for name in names for one in earlier(HOME, principal_id=name, session_id=f"{name}-0")]
+    return [
+        *known,
+        *(
+            auth(start + 10 * at, principal_id=name, session_id=f"s-{name}", **where)
+            for at, name in enumerate(names)
+        ),
+    ]
+
+
+def from_day_to_day(names: str, **where: Any) -> list[Event]:
+    """People to whom a network is nothing new."""
+    days = (-3 * 86_400, -86_400)
+    return [
+        auth(day, principal_id=name, session_id=f"{name}{day}", **where) for day in days for name in names
+    ]
+
+
+def used(*, by: dict[str, Any], until: float = 30) -> list[Event]:
+    """The session s-1 is used."""
+    return [call(at, **by) for at in range(5, int(until), 5)]
+
+
+ROWS = [
+    Row(
+        "password_spray",
+        [*tries(12, **VPS), auth(0, **VPS)],
+        [*tries(12, **VPS), auth(0, **HOME)],
+        (
+            # An office behind one address: most mistype, and get in.
+            [*tries(12, **HOME), *arrive("abcdefgh", **HOME), auth(0, **HOME)],
+            # A service whose password has expired tries again and again.
+            [*tries(60, distinct=1, **HOME), auth(0, **HOME)],
+            # A provider of homes: strangers fail from another prefix of it.
+            [*tries(12, **{**HOME, "ip": "192.0.99.1"}), auth(0, **HOME)],
+            [*tries(12, start=-7200, **VPS), auth(0, **VPS)],
+        ),
+    ),
+    Row("password_spray", [auth(0, **VPS), *tries(12, start=10, **VPS)], [auth(0, **VPS)]),
+    Row(
+        "aitm_sign_in",
+        [*earlier(HOME), *arrive("bcd", **VPS), auth(0, **VPS)],
+        [*earlier(HOME), *arrive("b", **VPS), auth(0, **VPS)],
+        (
+            # A company's VPN, used from day to day.
+            [*earlier(HOME), *from_day_to_day("xyz", **VPN), *arrive("bcd", **VPN), auth(0, **VPN)],
+            # An awareness test lets nobody in: its page tells that the password was typed, and no more.
+            [*earlier(HOME), *tries(9, **VPS), auth(0, **HOME)],
+            [*earlier(HOME), *arrive("bcd", **CAFE), auth(0, **CAFE)],
+            [*earlier(VPS), *arrive("bcd", **VPS), auth(0, **VPS)],
+            # The first morning of a company's VPN: on the laptop of always, or on one that proves itself.
+            [*earlier(HOME, **ON), *arrive("bcd", **VPN), auth(0, **VPN, **ON)],
+            [*earlier(HOME), *arrive("bcd", **VPN), telemetry(-9, **CLEAN, attested_at=ms(-9)),
+             auth(0, **VPN, **ON), call(9, **VPN, **ON)],
+            # The same, but news of the device takes longer than all else.
+            [*earlier(HOME), *arrive("bcd", **VPN), auth(0, **VPN, **ON),
+             telemetry(8, **CLEAN, attested_at=ms(8)), call(30, **VPN, **ON)],
+            # In by the gateway of always, others new to it beside; hours later on without it.
+            [*earlier(VPS), *arrive("bcd", **VPS), auth(0, **VPS), call(7200, **CAFE), call(7260, **CAFE)],
+        ),
+    ),
+    *(
+        Row(  # a device that is not the person's, and says nothing or nothing good of itself
+            "aitm_sign_in",
+            [*earlier(HOME), *arrive("bcd", **VPS), *device, auth(0, **VPS, **ON), call(30, **VPS, **ON)],
+            [*earlier(HOME), *arrive("bcd", **VPS), *device, auth(0, **HOME, **ON), call(30, **HOME, **ON)],
+        )
+        for device in ([], [telemetry(-9, **{**CLEAN, "attestation": "basic"}, attested_at=ms(-9))],
+                       [telemetry(-9, **CLEAN, attested_at=ms(-7200))])
+    ),
+    Row(
+        "aitm_session_taken",
+        [*earlier(HOME), *arrive("bcd", **VPS), auth(0, **VPS), *used(by={**VPS, **CURL})],
+        [*earlier(HOME), *arrive("bcd", **VPS), auth(0, **VPS), *used(by=VPS)],
+        (
+            [*earlier(HOME), *arrive("b", **VPS), auth(0, **VPS), *used(by={**VPS, **CURL})],
+            [*earlier(HOME), *arrive("bcd", **VPS), auth(0, **VPS),
+             *used(by={**VPS, "user_agent": "Firefox/141", "ja4": "t13d_c"})],
+        ),
+    ),
+    Row(
+        "anonymised_network",
+        [*thrice(HOME), auth(0, **VPN)],
+        [*thrice(HOME), auth(0, **CAFE)],
+        (
+            # A privacy relay or a gateway that the person used before, by whichever name it goes.
+            [*thrice(HOME, VPN), auth(0, **VPN)],
+            [*thrice(HOME, VPN), auth(0, **VPS)],
+            # A network at home that a geo database calls a data centre from today.
+            [*thrice(HOME), auth(0, **{**HOME, "network_type": "hosting"})],
+            [*earlier(HOME), auth(0, **VPN)],
+            [auth(0, **VPN)],
+            [*thrice(HOME, principal_kind="service"), auth(0, **VPN, principal_kind="service")],
+        ),
+    ),
+    Row(
+        "tor_network",
+        [*earlier(HOME), auth(0, **TOR)],
+        [*earlier(HOME), auth(0, **VPN)],
+        ([*earlier(HOME, TOR), auth(0, **TOR)], [auth(0, **TOR)]),
+    ),
+    Row("tor_network", [*earlier(HOME), *moved(HOME, TOR)], [*earlier(HOME), *moved(HOME, CAFE)]),
+]  # fmt: skip
+IDS = [f"{row.rule}-{at}" for at, row in enumerate(ROWS)]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_a_detection_fires(row: Row) -> None:
+    assert row.rule in found(replayed(row.fires), "s-1")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=IDS)
+def test_a_detection_stays_quiet(row: Row) -> None:
+    assert row.rule not in found(replayed(row.quiet), "s-1")
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.honest], ids=[r.rule for r in ROWS if r.honest])
+def test_a_detection_spares_the_honest(row: Row) -> None:
+    assert [row.rule in found(replayed(events), "s-1") for events in row.honest] == [False] * len(row.honest)
+
+
+# --- what becomes of it -----------------------------------------------------------------------------------
+
+
+def commands(events: list[Event], session_id: str = "s-1") -> tuple[int, int]:
+    """How often the session was asked for a factor, and how often it was ended."""
+    said = replayed(events)
+    topics = (SESSION_CHALLENGES, SESSION_REVOCATIONS)
+    asked, ended = (len(of(said, topic, session_id)) for topic in topics)
+    return asked, ended
+
+
+def test_everybody_who_got_in_by_the_spray_is_signed_out_and_nobody_else() -> None:
+    events = [*tries(20, **VPS), auth(0, **VPS), auth(1, session_id="s-2", principal_id="bob", **VPS)]
+    events += [auth(2, session_id="s-3", principal_id="cy", **HOME)]
+
+    said = replayed(events)
+
+    assert [one["session_id"] for one in of(said, SESSION_REVOCATIONS)] == ["s-1", "s-2"]
+
+
+def test_the_reason_shows_how_many_others_there_were() -> None:
+    said = replayed([*tries(12, **VPS), auth(0, **VPS)])
+
+    reasons = of(said, SESSION_RISK, "s-1")[-1]["reasons"]
+    assert [(one["detection"], one["observed"]) for one in reasons] == [
+        ("password_spray", "12 other principals")
+    ]
+
+
+def test_a_phished_session_is_asked_for_a_factor_and_ended_when_another_client_uses_it() -> None:
+    phished = [*earlier(HOME), *arrive("bcd", **VPS), auth(0, **VPS)]
+
+    assert commands([*phished, *used(by=VPS)]) == (1, 0)
+    assert commands([*phished, *used(by={**VPS, **CURL})]) == (1, 1)
+
+
+@pytest.mark.parametrize("place", [VPN, VPS])
+def test_who_begins_to_use_a_vpn_is_asked_for_a_factor_at_most(place: dict[str, Any]) -> None:
+    history = thrice(HOME)
+
+    assert commands([*history, auth(0, **place), call(60, **place)]) == (1, 0)
+    assert commands([*history, *moved(HOME, place)]) == (1, 0)
+    assert commands([*history, auth(0, **place), auth(60, **place, action="step_up_passed")]) == (1, 0)
+
+
+def test_a_vpn_that_is_left_again_is_held_against_nobody() -> None:
+    toggled = [*thrice(HOME), auth(0, **VPN), call(60, **HOME), call(70, **HOME)]
+
+    last = of(replayed(toggled), SESSION_RISK, "s-1")[-1]
+
+    assert [reason["detection"] for reason in last["reasons"]] == []
+
+
+def test_a_session_that_moves_into_tor_is_ended() -> None:
+    assert commands([*thrice(HOME), *moved(HOME, TOR)]) == (0, 1)

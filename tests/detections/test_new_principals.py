@@ -1,0 +1,93 @@
+"""What a newcomer may do depends on what is usual in its role at its tenant, and a reason says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas import topics
+from tests.detections.test_role_detections import BULK, DRIP, ELSEWHERE, MAIL, ROLES, Do, refused
+from tests.support.histories import now, repeated
+from tests.support.role_samples import at_tenant, one_role
+from tests.support.run_processors import Desk, Event, found, of, read, replayed
+from tests.support.samples import call
+
+ACME_IS_LARGE = at_tenant(ROLES, "acme", 10.0)
+"""At acme ten times as much is usual as anywhere else."""
+AGENT: dict[str, Any] = {"principal_id": "assistant", "principal_kind": "agent"}
+MANY: list[tuple[str, Do, dict[str, Any]]] = [
+    ("mass_read", repeated(10, **BULK), {}),
+    ("slow_exfiltration", DRIP, {}),
+    ("access_probing", refused(8), {}),
+    ("agent_tool_burst", repeated(80, 0.25, **MAIL), AGENT),
+    ("agent_insists", repeated(20, 5, status=403, **MAIL), AGENT),
+]
+"""Too much for a newcomer where a role usually does little."""
+
+
+def said(do: Do, tenant: str, **who: Any) -> list[Event]:
+    return of(replayed(now(do, tenant=tenant, **who), roles=ACME_IS_LARGE), topics.SESSION_RISK, "s-1")
+
+
+@pytest.mark.parametrize(("rule", "do", "who"), MANY, ids=[row[0] for row in MANY])
+def test_what_is_usual_at_the_tenant_is_not_detected_and_the_same_elsewhere_is(
+    rule: str, do: Do, who: dict[str, Any]
+) -> None:
+    detected = {
+        tenant: rule in found(replayed(now(do, tenant=tenant, **who), roles=ACME_IS_LARGE), "s-1")
+        for tenant in ("acme", "birch", "default")
+    }
+
+    assert detected == {"acme": False, "birch": True, "default": True}
+
+
+@pytest.mark.parametrize("tenant", ["acme", "birch"])
+@pytest.mark.parametrize(
+    ("records", "detected"), [(4_500, ()), (5_600, ("birch",)), (6_800, ("acme", "birch"))]
+)
+def test_what_no_newcomer_may_exceed_is_twice_what_a_large_tenant_is_known_to_reach(
+    tenant: str, records: int, detected: tuple[str, ...]
+) -> None:
+    roles = at_tenant(one_role(("GET /x",), {"sensitive_records_10m": 640.0}), "acme", 5.0)
+    bulk = repeated(10, 1, records=records // 10, sensitivity="restricted")
+
+    risks = replayed(now(bulk, tenant=tenant), roles=roles)
+
+    assert ("mass_read" in found(risks, "s-1")) is (tenant in detected)
+
+
+def normal(risks: list[Event], rule: str) -> set[str]:
+    """What each reason says is usual, after the words of the rule."""
+    told = [one["normal"] for risk in risks for one in risk["reasons"] if one["detection"] == rule]
+    return {one.rpartition("; ")[2] for one in told}
+
+
+def test_a_reason_says_what_is_usual_in_the_role_and_whether_at_this_tenant() -> None:
+    much = repeated(40, **BULK)
+
+    assert normal(said(repeated(10, **BULK), "birch"), "mass_read") == {"in its role usually ≤ 20"}
+    assert normal(said(much, "acme"), "mass_read") == {"in its role at this tenant usually ≤ 200"}
+
+
+def test_a_reason_says_nothing_of_a_role_that_the_model_does_not_explain() -> None:
+    risks = said(repeated(40, **BULK, **ELSEWHERE), "acme")
+
+    assert normal(risks, "mass_read") == {"of a newcomer its role's, ≤ 5000 or twice what its tenant's reach"}
+
+
+def test_a_worker_that_takes_over_holds_a_session_against_its_tenants_cohort_still() -> None:
+    first = Desk()
+    first.brain.roles = ACME_IS_LARGE
+    for at in range(20):
+        for tenant in ("acme", "birch"):
+            first.play(call(at, tenant=tenant, session_id=tenant, records=40, sensitivity="restricted"))
+    then = first.restarted()
+    then.brain.roles = ACME_IS_LARGE
+
+    for tenant in ("acme", "birch"):
+        then.play(call(20, tenant=tenant, session_id=tenant, records=250, sensitivity="restricted"))
+    told = read(then.messages)
+
+    assert "mass_read" in found(told, "birch")
+    assert found(told, "acme") == set()

@@ -1,0 +1,110 @@
+"""The catalogue: every detection told in full, on the command line and on a page that follows the code."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline import cli
+from pipeline.decisions.policy import fitted, parse_policy, read_policy
+from pipeline.detections import BIT, RULE_IDS, RULES, Rule
+from pipeline.offline.docs import detections_page
+from pipeline.offline.docs.generate import DETECTIONS
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, ["detections", *arguments])
+
+
+def test_the_page_follows_the_code() -> None:
+    assert DETECTIONS.read_text("utf-8") == detections_page.markdown(), "run `make docs`"
+
+
+def test_the_page_has_a_section_for_every_detection() -> None:
+    page = DETECTIONS.read_text("utf-8")
+
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == list(RULE_IDS)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
+def test_a_snippet_is_a_policy_that_changes_nothing_yet(rule: Rule) -> None:
+    policy = parse_policy(detections_page.snippet(rule), under=fitted())
+
+    assert list(parse_policy(detections_page.snippet(rule)).rules) == [rule.id]
+    assert policy.weights() == read_policy(None).weights()
+    assert policy.limits() == read_policy(None).limits()
+
+
+def test_the_list_names_every_detection_with_what_it_leads_to() -> None:
+    done = run()
+
+    assert done.exit_code == 0
+    heads = [line.split()[:3] for line in done.stdout.splitlines() if line[:1].isalpha()][1:]
+    assert [head[0] for head in heads] == list(RULE_IDS)
+    levels = {head[0]: head[1] for head in heads}
+    asked = ("device_rooted", "network_changed", "patch_stale")
+    assert [levels[one] for one in asked] == ["HIGH", "MEDIUM", "LOW"]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
+def test_one_detection_is_told_in_full(rule: Rule) -> None:
+    done = run(rule.id)
+
+    assert done.exit_code == 0
+    told = " ".join(done.stdout.split())
+    assert told.startswith(f"{rule.id} {rule.text}")
+    parts = (
+        *rule.attack, *rule.needs, *rule.references, rule.user_text, rule.clearing, rule.known_false_positives
+    )  # fmt: skip
+    assert [part for part in parts if part not in told] == []
+    assert done.stdout.endswith(detections_page.snippet(rule) + "\n")
+
+
+def test_a_program_reads_the_same() -> None:
+    every, one = run("--json"), run("mfa_fatigue", "--json")
+
+    assert json.loads(every.stdout) == detections_page.entries()
+    assert json.loads(one.stdout) == {
+        "id": "mfa_fatigue",
+        "text": "A prompt was approved after a burst of denied prompts.",
+        "user_text": RULES[BIT["mfa_fatigue"]].user_text,
+        "severity": "HIGH",
+        "weight": fitted()["rules"]["mfa_fatigue"]["weight"],
+        "alone": {"level": "HIGH", "score": detections_page.alone(RULES[BIT["mfa_fatigue"]])[1]},
+        "counts_for": "while it holds, and 60 minutes longer",
+        "asks": "",
+        "cleared_by_step_up": False,
+        "clearing": RULES[BIT["mfa_fatigue"]].clearing,
+        "attack": {"version": "18.1", "techniques": ["T1621"]},
+        "references": ["NIST CSF 2.0 DE.CM-03", "NIST CSF 2.0 PR.AA-03"],
+        "needs": ["auth-events.action"],
+        "told_by": "",
+        "normal": "≤ 3 denials",
+        "limits": {"denials": 3.0},
+        "learning": "none",
+        "known_false_positives": "somebody learning a new phone",
+        "policy": detections_page.snippet(RULES[BIT["mfa_fatigue"]]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "instead"),
+    [("mfa_fatig", "do you mean mfa_fatigue"), ("xyz", "`session-risk detections` lists them")],
+)
+def test_an_unknown_detection_is_said_with_what_to_do(word: str, instead: str) -> None:
+    done = run(word)
+
+    assert done.exit_code == 2
+    assert f"no detection is called '{word}'; {instead}" in done.stderr
+
+
+def test_a_context_and_a_learning_period_are_told_where_there_is_one() -> None:
+    told = {one["id"]: one for one in detections_page.entries()}
+
+    assert told["posture_downgraded"]["told_by"].startswith("the device context: within the hour")
+    assert told["factor_reset_new_device"]["told_by"].startswith("the principal context: ")
+    assert "principal's devices" in told["new_device_privileged"]["learning"]
+    assert told["step_up_missed"]["counts_for"] == "from then on"
+    assert told["posture_downgraded"]["asks"] == "alone only after 5 minutes, in which a fleet may follow"

@@ -1,0 +1,115 @@
+"""Once a second a worker shows its lag and sweeps what is idle, never what is merely quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipeline.kafka.housekeeping import Upkeep
+from pipeline.processing.observer import Unobserved
+from pipeline.processing.processor import StageKind
+
+NOW = 1_000.0
+
+
+class Lane:
+    def __init__(self, kind: str, partition: int, quiet: float = 60.0, **applied_s: float) -> None:
+        self.kind = kind
+        self.partition = partition
+        self.is_busy = quiet == 0.0
+        self.applied_ms = {topic: int(seconds * 1000) for topic, seconds in applied_s.items()}
+        self.sweeps = 0
+        self._quiet = quiet
+
+    def quiet_for(self) -> float:
+        return self._quiet
+
+    def sweep(self) -> None:
+        self.sweeps += 1
+
+
+class World(Unobserved):
+    """A consumer and an observer around some lanes: *unread* are the sources not read to their end."""
+
+    flow_active = True
+
+    def __init__(self, *lanes: Lane, unread: tuple[tuple[str, int], ...] = ()) -> None:
+        self.lanes = lanes
+        self.unread = unread
+        self.lags: dict[str, float] = {}
+        self.turns = 0
+
+    def look(self) -> list[int]:
+        """Look once; returns how often each lane was swept."""
+        kinds = [StageKind("session", ("calls", "logins"), _none), StageKind("device", ("telemetry",), _none)]
+        upkeep = Upkeep(self.lanes, kinds, self, 10.0)  # type: ignore[arg-type]
+        upkeep.look(self, NOW)
+        return [lane.sweeps for lane in self.lanes]
+
+    def at_end(self, topic: str, partition: int) -> bool:
+        return (topic, partition) not in self.unread
+
+    def lag(self, topic: str, partition: int, seconds: float) -> None:
+        self.lags[f"{topic}-{partition}"] = seconds
+
+    def turned(self) -> None:
+        self.turns += 1
+
+
+def _none(_: int) -> Any:
+    raise AssertionError("no stage is made here")
+
+
+def test_a_partition_read_to_its_end_and_quiet_long_enough_is_swept() -> None:
+    world = World(Lane("session", 0), Lane("session", 1, quiet=9.9), Lane("device", 0))
+    assert world.look() == [1, 0, 1]
+    assert world.turns == 1
+
+
+@pytest.mark.parametrize(
+    ("why", "world", "swept"),
+    [
+        (
+            "one of its own topics has more",
+            lambda: World(Lane("session", 0, logins=995), Lane("session", 1), unread=(("logins", 0),)),
+            [0, 1],
+        ),
+        (
+            "another stage is behind by what would explain the silence",
+            lambda: World(Lane("session", 0), Lane("device", 1, telemetry=900), unread=(("telemetry", 1),)),
+            [0, 0],
+        ),
+        (
+            "another stage has not heard anything yet",
+            lambda: World(Lane("session", 0), Lane("device", 1), unread=(("telemetry", 1),)),
+            [0, 0],
+        ),
+        ("it is at work", lambda: World(Lane("session", 0, quiet=0.0, calls=999, logins=999)), [0]),
+        ("there is none", World, []),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_partition_is_not_swept_when(why: str, world: Callable[[], World], swept: list[int]) -> None:
+    assert world().look() == swept
+
+
+def test_another_stage_that_is_busy_but_not_late_keeps_nobody_from_being_swept() -> None:
+    world = World(Lane("session", 0), Lane("device", 1, quiet=0.0, telemetry=998))
+    assert world.look() == [1, 0]
+
+
+def test_while_the_flow_is_stopped_nothing_is_swept_but_the_worker_lives() -> None:
+    world = World(Lane("session", 0))
+    world.flow_active = False
+    assert world.look() == [0]
+    assert world.turns == 1
+    assert world.lags == {}
+
+
+def test_lag_is_the_age_of_the_newest_record_applied_and_none_at_the_end() -> None:
+    busy = Lane("session", 0, quiet=0.0, calls=940, logins=1_010)
+    world = World(busy, Lane("session", 1, calls=1), Lane("device", 1), unread=(("telemetry", 1),))
+    world.look()
+    assert world.lags == {"calls-0": 60.0, "logins-0": 0.0, "calls-1": 0.0, "logins-1": 0.0}

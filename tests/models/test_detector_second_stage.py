@@ -1,0 +1,42 @@
+"""The second stage learns from labels: what it raises, what it leaves alone, and how many it needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from models.detectors.labelled import TooFewLabels
+from tests.support.toy_detectors import REFINED, TRAINED, labelled
+from tests.support.toy_traffic import kinds_of, seen_of, traffic
+
+
+def test_labels_raise_what_was_labelled_and_make_another_detector() -> None:
+    bare, detector = TRAINED["components", "calibrated"], REFINED
+    tried = labelled(20, 0, seed=9)
+
+    before, after = (one.score(tried.seen, tried.kinds) for one in (bare, detector))
+
+    assert (detector.band(after) >= 1).mean() > (bare.band(before) >= 1).mean() + 0.4
+    assert detector.id != bare.id
+
+
+@pytest.mark.parametrize(("attacked", "honest"), [(0, 0), (4, 40), (10, 19)])
+def test_too_few_labels_are_refused_and_it_is_said_how_many_there_are(attacked: int, honest: int) -> None:
+    labels = labelled(attacked, honest)
+    values = traffic(2_400, 1)
+
+    with pytest.raises(TooFewLabels, match=f"{attacked} attacked and {honest} honest sessions"):
+        TRAINED["components", "calibrated"].with_labels(labels, seen_of(values), kinds_of(2_400))
+
+
+def test_what_is_odder_is_never_less_suspect_for_it() -> None:
+    labels = labelled(25, 40)
+    swapped = replace(labels, attack=~labels.attack)
+
+    detector = TRAINED["components", "calibrated"].with_labels(
+        swapped, seen_of(traffic(2_400, 1)), kinds_of(2_400)
+    )
+
+    assert detector.second is not None
+    assert detector.second.weights[-1] >= 0

@@ -1,0 +1,102 @@
+"""What the evaluation counts: answers of honest people, what attacks met, what the honest had to bear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic_core import from_json
+
+from pipeline.offline.evaluation.answers import Answers
+from pipeline.offline.evaluation.outcome import HOUR_MS, Met, Outcomes, Spared
+from pipeline.offline.replay.recording import InputRecord
+from pipeline.processing.processor import Message
+from schemas.decode import encode
+from schemas.topics import AUTH_EVENTS, SESSION_CHALLENGES, SESSION_REVOCATIONS
+from tests.support.evaluation_truth import truth
+from tests.support.samples import T0
+
+
+def said(topic: str, session_id: str, hours: float, **members: Any) -> Message:
+    """A command so many hours after the beginning."""
+    told = {"tenant": "default", "session_id": session_id, "decided_at": T0 + int(hours * HOUR_MS), **members}
+    return Message(topic, session_id.encode(), encode({"detections": ["mass_read"], **told}))
+
+
+# --- answers ----------------------------------------------------------------------------------------------
+
+
+def challenge(number: int, session_id: str = "s-1", kind: str = "human") -> Message:
+    return said(
+        SESSION_CHALLENGES,
+        session_id,
+        0,
+        challenge_id=f"{number:032x}",
+        principal_id="ana",
+        principal_kind=kind,
+    )
+
+
+def answered(answers: Answers) -> list[dict[str, Any]]:
+    later = InputRecord(AUTH_EVENTS, 1, b"{}", T0 + HOUR_MS)
+    return [from_json(record.value) for record in answers.among([later])][:-1]
+
+
+def test_an_honest_user_answers_within_a_minute_and_a_half() -> None:
+    answers = Answers(lambda *_: True, share=1.0)
+
+    for number in range(50):
+        answers.hear(challenge(number))
+
+    told = answered(answers)
+    waits = [event["occurred_at"] - T0 for event in told]
+    assert len(told) == 50
+    assert waits == sorted(waits)
+    assert 8_000 <= waits[0] < waits[-1] <= 90_000
+    assert {(e["action"], e["session_id"], e["principal_id"]) for e in told} == {
+        ("step_up_passed", "s-1", "ana")
+    }
+
+
+def test_nobody_answers_for_a_thief_or_a_machine() -> None:
+    answers = Answers(lambda _tenant, session_id, _at: session_id != "stolen", share=1.0)
+
+    answers.hear(challenge(1, "stolen"))
+    answers.hear(challenge(2, kind="service"))
+
+    assert answered(answers) == []
+
+
+def test_some_users_are_away_from_the_desk() -> None:
+    answers = Answers(lambda *_: True, share=0.5)
+
+    for number in range(400):
+        answers.hear(challenge(number))
+
+    assert 150 < len(answered(answers)) < 250
+
+
+# --- outcomes ---------------------------------------------------------------------------------------------
+
+
+def test_what_attacked_sessions_met_and_honest_ones_had_to_bear() -> None:
+    outcomes = Outcomes.against(
+        [
+            *(truth(name, "attack") for name in ("caught", "late", "asked", "missed", "early")),
+            *(truth(name) for name in ("ana", "ben", "cy")),
+        ]
+    )  # fmt: skip
+    outcomes.begun.update({("default", name): T0 for name in ("caught", "late", "asked", "missed", "early")})
+    for session, hours in [("caught", 5.01), ("late", 5.5), ("early", 4.0), ("ana", 1.0)]:
+        outcomes.hear(said(SESSION_REVOCATIONS, session, hours))
+    for session, hours in [("asked", 5.2), ("ben", 1.0), ("ben", 2.0), ("missed", 1.0)]:
+        outcomes.hear(said(SESSION_CHALLENGES, session, hours))
+
+    assert outcomes.met() == Met(5, 3, 2, 918.0, 1623.6)
+    assert outcomes.spared() == Spared(3, 5 * 5.0 + 3 * 10.0, 2, 3)
+    assert outcomes.spared().revocations_per_10000_hours == pytest.approx(1e4 * 2 / 55)
+    assert outcomes.spared().challenges_per_1000_hours == pytest.approx(1e3 * 3 / 55)
+
+
+def test_nothing_attacked_meets_nothing() -> None:
+    assert Outcomes.against([truth("ana")]).met() == Met(0, 0, 0, None, None)

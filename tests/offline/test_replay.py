@@ -1,0 +1,175 @@
+"""A replay: the same recording gives the same bytes, on however many partitions the same revocations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pipeline.assembly import stage_kinds
+from pipeline.control.active import Brain
+from pipeline.kafka.partitioner import partition_of
+from pipeline.offline.replay.recording import InputRecord
+from pipeline.offline.replay.runner import CHUNK, Replay, key_in, record_key
+from pipeline.processing.processor import Message
+from pipeline.sessions.processor import Options
+from schemas import topics
+from tests.detections.test_detections import ROWS
+from tests.support.detection_histories import silence
+from tests.support.event_streams import OddTotals
+from tests.support.run_processors import Event, Player, found, of, read, recorded, replayed
+from tests.support.samples import T0, auth, call, telemetry
+
+
+def all_stories() -> list[Event]:
+    """Every firing history of every detection, as if all happened in the same hours to different people."""
+    told: list[Event] = []
+    for number, row in enumerate(ROWS):
+        for event in row.fires:
+            told.append({**event, "tenant": f"tenant-{number}", "event_id": f"{number}-{len(told)}"})
+    return told
+
+
+STORIES = recorded(all_stories())
+
+
+def play(records: list[InputRecord], partitions: int) -> tuple[list[Message], Replay]:
+    brain = Brain(detector=OddTotals())
+    replay = Replay(stage_kinds(brain, Options(partitions=partitions, event_clock=True)), partitions)
+    return list(replay.run(records)), replay
+
+
+@pytest.fixture(scope="module")
+def once() -> tuple[list[Message], Replay]:
+    return play(STORIES, 4)
+
+
+def test_the_same_recording_gives_the_same_bytes(once: tuple[list[Message], Replay]) -> None:
+    said, replay = once
+
+    again, other = play(STORIES, 4)
+
+    assert again == said
+    assert other.state == replay.state
+    assert replay.events == len(STORIES) + sum(
+        message.topic in topics.TOPICS and _internal(message) for message in said
+    )
+
+
+def _internal(message: Message) -> bool:
+    return topics.TOPICS[message.topic].direction == "internal"
+
+
+def test_a_replay_makes_every_decision_when_its_event_happened(once: tuple[list[Message], Replay]) -> None:
+    risks = of(read(once[0]), topics.SESSION_RISK)
+
+    assert [
+        (one["occurred_at"], one["decided_at"]) for one in risks if one["decided_at"] != one["occurred_at"]
+    ] == []
+
+
+@pytest.mark.parametrize("partitions", [1, 8])
+def test_the_number_of_partitions_changes_no_revocation(
+    partitions: int, once: tuple[list[Message], Replay]
+) -> None:
+    said, _ = play(STORIES, partitions)
+
+    ids = [
+        {one["revocation_id"] for one in of(read(told), topics.SESSION_REVOCATIONS)}
+        for told in (said, once[0])
+    ]
+    assert ids[0] == ids[1]
+    assert len(ids[0]) > 15
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 3, 5, 8])
+def test_silence_is_noticed_also_where_nothing_else_happens(partitions: int) -> None:
+    assert found(replayed(silence(300), partitions=partitions), "s-1") == {"telemetry_silent_while_idle"}
+
+
+def test_the_state_in_the_end_is_what_a_changelog_would_hold(once: tuple[list[Message], Replay]) -> None:
+    _, replay = once
+    for kind in stage_kinds(Brain(detector=OddTotals()), Options(partitions=4)):
+        for partition in range(4):
+            stage = kind.create(partition)
+            stage.restore(replay.state[kind.name, partition].items())
+            stage.ready()
+            assert Player(stage).sweep(T0) == []
+
+
+def test_a_recording_of_one_session_longer_than_a_chunk_is_replayed_whole() -> None:
+    said, replay = play(recorded([auth(0), *(call(1, event_id=f"c-{at}") for at in range(CHUNK * 2))]), 1)
+
+    assert replay.dead_letters == 0
+    assert replay.events == 1 + 2 * CHUNK + sum(map(_internal, said))
+
+
+def test_what_contexts_answer_arrives_before_a_later_step() -> None:
+    said = replayed(
+        [
+            telemetry(0, rooted=True),
+            auth(1, device_id="phone-1"),
+            auth(5, action="step_up_passed", device_id="phone-1"),
+        ]
+    )
+
+    (revocation,) = {one["decision_id"] for one in of(said, topics.SESSION_REVOCATIONS)}
+    assert revocation
+    assert of(said, topics.SESSION_RISK)[0]["occurred_at"] == T0 + 1_000
+
+
+# --- keys and partitions ----------------------------------------------------------------------------------
+
+
+def test_a_key_lies_where_kafka_puts_it() -> None:
+    # murmur2 of Kafka's own UtilsTest, made positive
+    known = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}
+
+    for key, murmur2 in known.items():
+        for partitions in (1, 4, 8, 1000):
+            assert partition_of(key, partitions) == (murmur2 & 0x7FFFFFFF) % partitions
+    assert partition_of(None, 8) == 0
+
+
+KEYS: list[tuple[bytes, bytes | None]] = [
+    (b'{"session_id":"s-1"}', b"s-1"),
+    (b'{"session_id":"\xc3\xbc"}', "ü".encode()),
+    (b'{"session_id":5}', None),
+    (b'{"other":"x"}', None),
+    (b'["session_id"]', None),
+    (b"{", None),
+    (b"", None),
+    (b"\xff", None),
+    (b'{"session_id":"\\ud800"}', None),
+]
+
+
+@pytest.mark.parametrize(("value", "key"), KEYS)
+def test_the_key_of_a_line_is_the_member_its_topic_is_keyed_by(value: bytes, key: bytes | None) -> None:
+    assert key_in(value, "session_id") == key
+    assert record_key(InputRecord(topics.API_CALLS, 1, value, 0)) == key
+
+
+def lines(*values: bytes) -> Iterator[InputRecord]:
+    for number, value in enumerate(values, start=1):
+        yield InputRecord(topics.API_CALLS, number, value, T0)
+
+
+def test_a_line_that_is_no_event_is_a_dead_letter_and_the_rest_is_played() -> None:
+    good = written(call(0))
+    replay = Replay(stage_kinds(Brain(), Options()), 4)
+
+    said = read(replay.run(lines(b"{", good, b'{"session_id":"s-1"}', b"\xff\xfe")))
+
+    assert replay.dead_letters == len(of(said, topics.DEAD_LETTERS)) == 3
+    assert [one["kind"] for one in of(said, topics.PRINCIPAL_ACTIVITY)] == ["started"]
+
+
+def written(event: dict[str, Any]) -> bytes:
+    return json.dumps({name: value for name, value in event.items() if value is not None}).encode()
+
+
+def test_an_empty_recording_is_no_trouble() -> None:
+    assert play([], 4)[0] == []

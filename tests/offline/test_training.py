@@ -1,0 +1,289 @@
+"""A model from an export: what it learns from, what its card and reports say, and the same bytes again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from models.artefacts import load, load_reference, save
+from models.features.table import FEATURE_NAMES
+from pipeline.cli import main
+from pipeline.offline.training.datasets import data_in, parts_in
+from pipeline.offline.training.train import at_most, train
+from pipeline.offline.training.vectors import Vectors
+from pipeline.sources.ground_truth import Truth
+from tests.support.exports import exported, files, vector, verdict
+from tests.support.samples import T0
+
+HONEST, ATTACKED, EACH = 60, 5, 40
+
+
+def life(shift: float = 0.0, odd: float = 2_000.0) -> Iterator[dict[str, Any]]:
+    """Vectors of honest sessions and, from the tenth on, of attacks that are *odd*."""
+    random = np.random.default_rng(5)
+    for number in range(HONEST + ATTACKED):
+        for at in range(EACH):
+            values = random.lognormal(1.0 + shift, 0.7, len(FEATURE_NAMES))
+            if number >= HONEST and at >= 10:
+                values[:6] = odd
+            yield vector(
+                number * EACH + at,
+                T0 + at * 1_000,
+                session_id=f"s-{number}",
+                values=dict(zip(FEATURE_NAMES, values.tolist(), strict=True)),
+            )
+
+
+def truths() -> tuple[Truth, ...]:
+    rows = []
+    for number in range(HONEST + ATTACKED):
+        attack = number >= HONEST
+        rows.append(
+            Truth(
+                tenant="acme",
+                session_id=f"s-{number}",
+                label="attack" if attack else "benign",
+                family="theft" if attack else "usual",
+                started_at=T0 + 10_000 if attack else T0,
+                ended_at=T0 + EACH * 1_000,
+            )
+        )
+    return tuple(rows)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(one) for one in arguments])
+
+
+def told(*arguments: str | Path) -> Any:
+    done = run(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled export."""
+    folder = tmp_path_factory.mktemp("data") / "export"
+    exported(folder, [*life()], truth=truths())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model trained on it."""
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    told("train", data, "--out", folder, "--name", "toy")
+    return folder
+
+
+# --- Training ---------------------------------------------------------------------------------------------
+
+
+def test_training_on_an_export_again_gives_the_same_bytes_pictures_included(
+    data: Path, model: Path, tmp_path: Path
+) -> None:
+    told("train", data, "--out", tmp_path / "toy", "--name", "toy")
+
+    assert files(tmp_path / "toy") == files(model)
+    assert set(files(model)) == {
+        "card.json",
+        "card.md",
+        "delay.png",
+        "detector.npz",
+        "drift.png",
+        "precision.png",
+        "reference.npz",
+        "roles.npz",
+        "scores.png",
+    }
+
+
+def test_a_card_says_what_was_learned_from_and_how_well_it_went(model: Path) -> None:
+    card = json.loads((model / "card.json").read_text("utf-8"))
+
+    assert {name: card["data"][name] for name in ("kind", "window", "policies")} == {
+        "kind": "export",
+        "window": ["2026-03-02T00:00:00+00:00", "2026-03-02T00:00:39+00:00"],
+        "policies": ["default@1"],
+    }
+    assert card["data"]["attacked_sessions_left_out"] == ATTACKED
+    held = HONEST - card["data"]["sessions"]
+    assert 0 < held < HONEST / 2
+    assert card["data"]["rows"] == card["data"]["sessions"] * EACH
+    metrics = card["metrics"]
+    assert (metrics["on"], metrics["by"]) == ("export, held out", "truth")
+    assert (metrics["honest_rows"], metrics["attack_rows"]) == (held * EACH, ATTACKED * (EACH - 10))
+    assert metrics["recall_of_sessions"] == {"0.1_percent": 1.0, "1_percent": 1.0}
+    assert metrics["families"][0]["median_delay_s"] == 0.0
+    assert "## How well it does" in (model / "card.md").read_text("utf-8")
+
+
+def test_what_an_attack_looks_like_changes_nothing_that_is_learned(model: Path, tmp_path: Path) -> None:
+    exported(tmp_path / "other", [*life(odd=9.0)], truth=truths())
+
+    found = told("train", tmp_path / "other", "--out", tmp_path / "toy", "--name", "toy")
+
+    assert found["id"] == load(model).id
+
+
+def test_a_session_that_an_analyst_confirmed_as_attacked_is_not_learned_from(tmp_path: Path) -> None:
+    late = T0 + 3_600_000
+    exported(
+        tmp_path / "labelled",
+        [*life()],
+        *(verdict(late, session_id=f"s-{number}") for number in range(HONEST, HONEST + ATTACKED)),
+        verdict(late, "false_positive", session_id="s-1"),
+    )
+
+    vectors = data_in(tmp_path / "labelled")
+    trained = train(vectors, None, name="toy", seed=1)
+
+    assert trained.card["data"]["attacked_sessions_left_out"] == ATTACKED
+    assert trained.card["data"]["rows"] <= HONEST * EACH
+
+
+def test_verdicts_teach_a_second_stage_and_other_sessions_measure_it(
+    tmp_path: Path,
+) -> None:
+    late = T0 + 3_600_000
+    said = [
+        verdict(late, "true_positive" if number >= 50 else "false_positive", session_id=f"s-{number}")
+        for number in range(10, HONEST + ATTACKED)
+    ]
+    exported(tmp_path / "labelled", [*life()], *said)
+    found = told("train", tmp_path / "labelled", "--out", tmp_path / "toy")
+
+    labelled = (HONEST + ATTACKED - 10) * EACH
+    measured = found["metrics"]["attack_rows"] + found["metrics"]["honest_rows"]
+    assert 0 < measured < labelled / 2
+    assert found["fit"]["second_stage"] == f"learned from {labelled - measured:,} labelled vectors"
+    assert load(tmp_path / "toy").second is not None
+
+
+def test_few_verdicts_or_none_leave_the_first_stage_alone_and_the_card_says_so(tmp_path: Path) -> None:
+    few = [verdict(T0 + 3_600_000, "false_positive", session_id=f"s-{number}") for number in range(21)]
+    exported(tmp_path / "labelled", [*life()], *few, verdict(T0 + 3_600_000, "unsure", session_id="s-60"))
+
+    found = told("train", tmp_path / "labelled", "--out", tmp_path / "toy")
+
+    assert found["fit"]["second_stage"] == (
+        "none: 0 attacked and 21 honest sessions are labelled; the second stage needs 5 and 20, "
+        "so the model is trained without it"
+    )
+    assert load(tmp_path / "toy").second is None
+
+
+def test_data_to_test_on_leaves_every_honest_session_to_learn_from(data: Path, tmp_path: Path) -> None:
+    found = told("train", data, "--test", data, "--out", tmp_path / "toy")
+
+    assert found["data"]["rows"] == HONEST * EACH
+    assert found["metrics"]["on"] == "export"
+    assert found["metrics"]["moved_features"] == []
+
+
+def test_where_nothing_is_known_of_attacks_the_card_says_so_and_has_no_pictures(tmp_path: Path) -> None:
+    exported(tmp_path / "plain", [*life()])
+
+    found = told("train", tmp_path / "plain", "--out", tmp_path / "toy")
+
+    assert found["metrics"] == {
+        "not_measured": "neither truth nor verdicts name both attacks and honest sessions"
+    }
+    assert [name for name in files(tmp_path / "toy") if name.endswith(".png")] == []
+
+
+def test_pictures_of_the_model_before_do_not_stay(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "old.png").write_bytes(b"")
+
+    told("train", data, "--out", tmp_path / "toy")
+
+    assert "old.png" not in files(tmp_path / "toy")
+
+
+def test_too_few_vectors_are_refused_with_how_many_there_were(tmp_path: Path) -> None:
+    exported(tmp_path / "few", [*life()][:900])
+
+    done = run("train", tmp_path / "few", "--out", tmp_path / "toy")
+
+    assert done.exit_code == 2
+    assert f"{tmp_path / 'few'}: training needs at least 1,000 scored vectors" in done.stderr
+    assert not (tmp_path / "toy").exists()
+
+
+def test_of_more_vectors_than_are_needed_a_share_is_drawn_and_every_attack_stays(data: Path) -> None:
+    every = Vectors.together(parts_in(data)[1])
+
+    some = at_most(iter([every]), len(every), most=500)
+
+    assert 300 < int((some.truth_label == "benign").sum()) < 700
+    assert int((some.truth_label == "attack").sum()) == ATTACKED * EACH
+    assert some.event_id.tolist() == at_most(iter([every]), len(every), most=500).event_id.tolist()
+    assert len(at_most(iter([every]), len(every))) == len(every)
+
+
+# --- Reports ----------------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_tells_people_what_it_tells_programs(data: Path, model: Path) -> None:
+    found, shown = told("evaluate", model, data), run("evaluate", model, data).stdout
+
+    assert found["model"] == load(model).id
+    assert found["auc"] > 0.99
+    assert [row["family"] for row in found["families"]] == ["theft"]
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["area", "under", "the", "ROC", "curve", str(found["auc"])] in lines
+    assert ["theft", "5", "5", "5", "0.0"] in lines
+
+
+def test_an_evaluation_without_attacks_is_refused(model: Path, tmp_path: Path) -> None:
+    exported(tmp_path / "plain", [vector(1), vector(2)])
+
+    done = run("evaluate", model, tmp_path / "plain")
+
+    assert (done.exit_code, done.stderr) == (
+        2,
+        (
+            f"session-risk: {tmp_path / 'plain'}: neither truth nor verdicts name both attacks and honest "
+            "sessions; nothing to hold the model against\n"
+        ),
+    )
+
+
+def test_drift_tells_the_columns_that_moved_and_those_that_did_not(model: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, shift in (("same", 0.0), ("moved", 1.0)):
+        exported(tmp_path / name, [*life(shift)][: HONEST * EACH])
+        found[name] = told("drift", tmp_path / name, "--model", model)
+
+    words = {name: {row["verdict"] for row in one["columns"]} for name, one in found.items()}
+    assert words == {"same": {"stable"}, "moved": {"large"}}
+    assert found["same"]["rows"] == HONEST * EACH
+    assert found["same"]["sessions"] == HONEST
+    assert len(found["same"]["columns"]) == len(FEATURE_NAMES) + 1
+    assert found["same"]["training_rows"] == getattr(load_reference(model), "rows", None)
+    shown = run("drift", tmp_path / "moved", "--model", model).stdout.splitlines()
+    assert shown[1] == f"{len(FEATURE_NAMES) + 1} large"
+
+
+def test_drift_from_a_model_that_kept_no_training_data_is_refused(
+    data: Path, model: Path, tmp_path: Path
+) -> None:
+    save(load(model), tmp_path / "bare", {})
+
+    done = run("drift", data, "--model", tmp_path / "bare")
+
+    assert (done.exit_code, done.stderr) == (
+        2,
+        (
+            f"session-risk: {tmp_path / 'bare'}: keeps no training data to compare with; train it again with "
+            "`session-risk train`\n"
+        ),
+    )

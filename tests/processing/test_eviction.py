@@ -1,0 +1,161 @@
+"""What one tenant does in masses costs nobody else a session, a revocation, a memory or a turn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.contexts.network import network_context
+from pipeline.kafka.time_alignment import Interleaver
+from pipeline.processing.eviction import Key, Room
+from pipeline.sessions.processor import Options
+from schemas.topics import (
+    API_CALLS,
+    AUTH_EVENTS,
+    DEVICE_TELEMETRY,
+    SESSION_CONTEXT,
+    SESSION_REVOCATIONS,
+    SESSION_RISK,
+)
+from tests.support.run_processors import Desk, Event, Player, Rec, of, read, record
+from tests.support.samples import attempt, auth, call, context, telemetry
+
+POLICY = "[guard]\nrevocations_per_minute = 3\n"
+
+
+# --- Sessions and revocations ---
+
+
+def _own() -> list[Event]:
+    """Two sessions of acme: one falls with its phone, the other reads on."""
+    who: dict[str, Any] = {"tenant": "acme"}
+    return [
+        auth(0, **who, event_id="a-1"),
+        auth(1, **who, session_id="s-2", principal_id="ben", event_id="a-2"),
+        context(30, **who, rooted=True, event_id="a-3"),
+        call(50, **who, session_id="s-2", principal_id="ben", records=6_000, event_id="a-4"),
+    ]
+
+
+def _flood() -> list[Event]:
+    """Three hundred sessions of globex, all at once, every second of them on a jailbroken phone."""
+    names = [{"tenant": "globex", "session_id": f"g-{at}", "principal_id": f"p-{at}"} for at in range(300)]
+    return [
+        *(auth(2 + at / 100, **name) for at, name in enumerate(names)),
+        *(
+            context(6 + at / 100, tenant="globex", session_id=name["session_id"], rooted=True)
+            for at, name in enumerate(names[::2])
+        ),
+    ]
+
+
+def _told(events: list[Event]) -> tuple[Desk, dict[str, list[Event]]]:
+    desk = Desk(POLICY, options=Options(max_sessions=20))
+    desk.each(*sorted(events, key=lambda event: int(event["occurred_at"])))
+    said = read(desk.messages)
+    topics = (SESSION_RISK, SESSION_REVOCATIONS)
+    return desk, {topic: [one for one in of(said, topic) if one["tenant"] == "acme"] for topic in topics}
+
+
+def test_a_flood_of_sessions_and_revocations_changes_nothing_for_another_tenant() -> None:
+    _, alone = _told(_own())
+
+    desk, flooded = _told(_own() + _flood())
+
+    assert [one["session_id"] for one in alone[SESSION_REVOCATIONS]] == ["s-1"]
+    assert flooded == alone
+    assert desk.counts["evicted_sessions",] >= 200
+    assert desk.counts["revocations", "held"] > 0
+    assert sorted(key for key in desk.rows if key.startswith(b"acme")) == [b"acme\xffs-1", b"acme\xffs-2"]
+
+
+# --- What is remembered ---
+
+
+def _spray(tenant: str, start: int) -> list[Event]:
+    """A password tried on twelve people from one network, and the one whom it let in."""
+    network: dict[str, Any] = {"tenant": tenant, "network": "192.0.2"}
+    failed = [
+        attempt(start + at, **network, action="sign_in_failed", principal_id=f"p-{at}", event_id=f"f-{at}")
+        for at in range(12)
+    ]
+    return [*failed, attempt(start + 40, **network, event_id="let-in")]
+
+
+def test_a_flood_of_networks_makes_nobody_else_forget_where_an_attack_comes_from() -> None:
+    spray = _spray("acme", 0)
+    alone, flooded = (Player(network_context(most=10)) for _ in range(2))
+    alone.each(*spray)
+
+    flooded.each(*spray[:-1])
+    flooded.play(*(attempt(20, tenant="globex", network=f"198.51.{at}") for at in range(500)))
+    flooded.each(spray[-1])
+
+    assert [one["signals"] for one in alone.said(SESSION_CONTEXT)] == [["sprayed_network"]]
+    assert [one for one in flooded.said(SESSION_CONTEXT) if one["tenant"] == "acme"] == alone.said(
+        SESSION_CONTEXT
+    )
+    assert flooded.counts["evicted_records",] == 491
+
+
+def test_who_takes_over_forgets_the_same_networks_next() -> None:
+    one = Player(network_context(most=3))
+    one.each(*(attempt(at, tenant=who, network=f"n-{at}") for at, who in enumerate("abaa")))
+    other = Player(network_context(most=3))
+    other.stage.restore(one.rows.items())
+    other.rows = dict(one.rows)
+
+    for each in (one, other):
+        each.play(attempt(9, tenant="b", network="n-9"))
+
+    assert sorted(one.rows) == sorted(other.rows) == [b"a\xffn-2", b"a\xffn-3", b"b\xffn-9"]
+
+
+keys = st.tuples(st.sampled_from("abcd"), st.sampled_from("123456"))
+
+
+@given(st.lists(keys, max_size=60), st.integers(1, 8))
+def test_room_is_never_more_than_full_and_nobody_within_their_share_makes_room(
+    used: list[Key], most: int
+) -> None:
+    room, held = Room(most), dict[Key, None]()
+    for key in used:
+        held.pop(key, None)
+        held[key] = None
+        counts = Counter(tenant for tenant, _ in held)
+        room.use(key)
+        gone = room.surplus(key)
+
+        assert (gone is not None) == (len(held) > most)
+        if gone is not None:
+            assert gone != key
+            assert counts[gone[0]] >= min(max(counts.values()), most / len(counts))
+            assert gone == next(one for one in held if one[0] == gone[0] and one != key)
+            room.forget(gone)
+            del held[gone]
+
+
+# --- Whose turn it is ---
+
+
+def _lined_up(events: list[Event]) -> list[Rec]:
+    return [record(event, offset) for offset, event in enumerate(events)]
+
+
+def test_a_flood_of_calls_comes_after_what_everybody_else_has_to_say_but_calls() -> None:
+    lined_up: Interleaver[str] = Interleaver(512, 5_000, lambda topic: 0 if topic == API_CALLS else 60_000)
+    flood = [call(at / 1_000, tenant="globex") for at in range(20_000)]
+    lined_up.add(API_CALLS, _lined_up([*flood, call(20, tenant="acme")]))
+    lined_up.add(AUTH_EVENTS, _lined_up([auth(19, tenant="acme", action="token_reused")]))
+    lined_up.add(DEVICE_TELEMETRY, _lined_up([telemetry(19.5, tenant="acme", rooted=True)]))
+
+    chunks = [lined_up.next_chunk() for _ in range(3)]
+
+    assert [(topic, len(chunk)) for topic, chunk in chunks] == [
+        (AUTH_EVENTS, 1),
+        (DEVICE_TELEMETRY, 1),
+        (API_CALLS, 512),
+    ]

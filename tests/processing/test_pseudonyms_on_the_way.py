@@ -1,0 +1,109 @@
+"""Through all stages no name leaves to those who read, and who enforces still knows whom to stop."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from pipeline.assembly import stage_kinds
+from pipeline.control.active import Brain
+from pipeline.offline.replay.recording import InputRecord
+from pipeline.offline.replay.runner import Replay
+from pipeline.offline.scenarios.playback import in_order, stories
+from pipeline.offline.scenarios.scenario import find_directory
+from pipeline.processing.processor import Message
+from pipeline.processing.pseudonyms import Pseudonyms, keyed
+from pipeline.sessions.processor import Options
+from schemas.decode import encode
+from schemas.naming import KEYED_TOPICS
+from schemas.topics import (
+    AUTH_EVENTS,
+    DEAD_LETTERS,
+    SESSION_FEEDBACK,
+    SESSION_FINDINGS,
+    SESSION_REVOCATIONS,
+    SESSION_RISK,
+    SUPPRESSIONS,
+)
+from tests.support.pseudonym_keys import ONE, TWO
+from tests.support.samples import T0, auth, feedback
+
+PSEUDONYM = re.compile(rb"p:k1:[A-Za-z0-9_-]{22}")
+
+
+@pytest.fixture(scope="module")
+def told() -> list[InputRecord]:
+    """All stories, with names that can be told from any other text; a verdict; what cannot be read."""
+    events = in_order(event for story in stories(find_directory(), T0) for event in story.events)
+    marked = [(topic, {**event, **_marked(event)}) for topic, event in events]
+    last = marked[-1][1]["occurred_at"]
+    session = next(event for topic, event in marked if topic == AUTH_EVENTS)
+    at = session["occurred_at"] + 60_000
+    verdict = {
+        **feedback(session_id=session["session_id"], reported_by="MARK-owner", detections=["mass_read"]),
+        "tenant": session.get("tenant"), "occurred_at": at, "expires_at": at + 1_000,
+    }  # fmt: skip
+    dead = {**auth(principal_id="MARK-dead"), "action": 7, "session_id": 7, "occurred_at": last}
+    marked += [(SESSION_FEEDBACK, verdict), (AUTH_EVENTS, dead)]
+    return [
+        InputRecord(topic, line, encode(event), event["occurred_at"])
+        for line, (topic, event) in enumerate(in_order(marked), start=1)
+    ]
+
+
+def _marked(event: dict[str, Any]) -> dict[str, str]:
+    names = ("principal_id", "device_id")
+    return {name: f"MARK-{name}-{event[name]}" for name in names if event.get(name)}
+
+
+def _said(told: list[InputRecord], pseudonyms: Pseudonyms | None) -> list[Message]:
+    kinds = keyed(stage_kinds(Brain(), Options(1, event_clock=True)), pseudonyms)
+    return list(Replay(kinds, 1).run(told))
+
+
+@pytest.fixture(scope="module")
+def said(told: list[InputRecord]) -> list[Message]:
+    return _said(told, ONE)
+
+
+def test_no_name_leaves_to_those_who_read_and_commands_name_whom_to_stop(
+    told: list[InputRecord], said: list[Message]
+) -> None:
+    addresses = {json.loads(one.value).get("ip") for one in told} - {None}
+    left = [one for one in said if one.topic in KEYED_TOPICS]
+
+    assert {one.topic for one in left} >= {SESSION_RISK, SESSION_FINDINGS, SUPPRESSIONS, DEAD_LETTERS}
+    assert [one for one in left if b"MARK" in one.value + (one.key or b"")] == []
+    assert [one for one in left for ip in addresses if b'"' + ip.encode() + b'"' in one.value] == []
+    assert all(PSEUDONYM.search(one.value) for one in left if one.topic in (SESSION_RISK, SESSION_FINDINGS))
+    commands = [json.loads(one.value) for one in said if one.topic == SESSION_REVOCATIONS]
+    assert commands
+    assert {one["principal_id"].startswith("MARK-principal_id-") for one in commands} == {True}
+
+
+def test_the_same_key_gives_the_same_bytes_and_another_changes_nothing_but_pseudonyms(
+    told: list[InputRecord], said: list[Message]
+) -> None:
+    other = _said(told, TWO)
+
+    assert _said(told, ONE) == said
+    assert other != said
+    assert [_unnamed(one) for one in other] == [_unnamed(one) for one in said]
+
+
+def test_what_is_decided_does_not_depend_on_pseudonyms(told: list[InputRecord], said: list[Message]) -> None:
+    plain = _said(told, None)
+
+    assert [(one.topic, _unnamed(ONE.leaving(one))) for one in plain] == [
+        (one.topic, _unnamed(one)) for one in said
+    ]
+    assert [one for one in said if one.topic not in KEYED_TOPICS] == [
+        one for one in plain if one.topic not in KEYED_TOPICS
+    ]
+
+
+def _unnamed(message: Message) -> bytes:
+    return re.sub(rb"p:k[12]:[A-Za-z0-9_-]{22}", b"somebody", message.value)

@@ -1,0 +1,241 @@
+"""What people say of decisions: what it keeps quiet, for whom, until when, and what it never can."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pipeline.detections import RULES
+from schemas import topics
+from tests.support.run_processors import Desk, Event, Said, by_key, found, of, replayed
+from tests.support.samples import T0, auth, call, context, feedback
+
+READING: dict[str, Any] = {"records": 6_000, "sensitivity": "restricted"}
+MANY: dict[str, Any] = {"operation": "GET /customers", **READING}
+
+
+def reader(session_id: str, at: float, principal_id: str = "ana") -> list[Event]:
+    """A session that signs in and reads a great many records at once."""
+    who = {"session_id": session_id, "principal_id": principal_id}
+    return [auth(at, **who), call(at + 30, **who, **MANY), call(at + 31, **who, **MANY)]
+
+
+def revoked(said: list[Said]) -> set[str]:
+    return {one["session_id"] for one in of(said, topics.SESSION_REVOCATIONS)}
+
+
+# --- the principal's other sessions -----------------------------------------------------------------------
+
+
+def test_many_records_end_a_session_where_nobody_said_otherwise() -> None:
+    said = replayed([*reader("s-1", 0), *reader("s-2", 600)])
+
+    assert revoked(said) == {"s-1", "s-2"}
+
+
+def test_after_a_false_positive_the_revocation_stands_and_later_sessions_are_not_hit_again() -> None:
+    said = replayed([*reader("s-1", 0), feedback(300, note="the yearly export"), *reader("s-2", 600)])
+
+    assert revoked(said) == {"s-1"}
+    last = of(said, topics.SESSION_RISK, "s-2")[-1]
+    assert (last["level"], last["suppressed"]) == ("LOW", "mass_read: reported as a false positive")
+    assert of(said, topics.SESSION_RISK, "s-1")[-1]["action"] == "revoke"
+
+
+def test_a_false_positive_also_reaches_sessions_that_live_already() -> None:
+    second = [auth(1, session_id="s-2"), call(400, session_id="s-2", **MANY)]
+    said = replayed([*reader("s-1", 0), *second, feedback(300)])
+
+    assert revoked(said) == {"s-1"}
+
+
+def test_a_false_positive_of_one_person_is_nothing_to_another() -> None:
+    said = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600, principal_id="ben")])
+
+    assert revoked(said) == {"s-1", "s-2"}
+
+
+def test_another_cause_of_the_same_person_still_counts() -> None:
+    theirs = {"session_id": "s-2", "token_id": "t", "asn": 1, "user_agent": "Firefox/1"}
+    stolen = [
+        auth(600, **theirs),
+        call(601, **theirs),
+        call(602, **theirs | {"asn": 2, "user_agent": "curl"}),
+    ]
+    said = replayed([*reader("s-1", 0), feedback(300), *stolen])
+
+    assert "token_replayed" in found(said, "s-2")
+
+
+def test_what_is_muted_counts_again_when_it_expires() -> None:
+    expires_at = T0 + 1_000_000
+    told = [*reader("s-1", 0), feedback(300, expires_at=expires_at)]
+
+    within = replayed([*told, *reader("s-2", 800)])
+    after = replayed([*told, *reader("s-2", 1_001)])
+
+    assert revoked(within) == {"s-1"}
+    assert revoked(after) == {"s-1", "s-2"}
+
+
+def test_a_session_is_judged_again_when_what_spoke_for_it_expires() -> None:
+    policy = "[rules.mass_read.limits]\nrecords = 100\n[times]\nmuted_s = 500\nidle_s = 90000"
+    going_on = [call(at, session_id="s-2", **MANY) for at in (620, 700, 780, 810)]
+    said = replayed([*reader("s-1", 0), feedback(300), auth(600, session_id="s-2"), *going_on], policy)
+
+    first = of(said, topics.SESSION_REVOCATIONS, "s-2")[0]
+    assert T0 + 800_000 <= first["decided_at"] <= T0 + 2 * 86_400_000
+    assert of(said, topics.SESSION_RISK, "s-2")[0]["suppressed"] == "mass_read: reported as a false positive"
+
+
+def test_how_chunks_are_cut_changes_nothing_of_what_is_muted() -> None:
+    events = [
+        auth(0), *(context(1 + at, source="feedback", muted={"mass_read": T0 + at * 9_000}) for at in (1, 2)),
+    ]  # fmt: skip
+    calls = [call(4 + at, **MANY) for at in range(20)]
+    whole, single = Desk(), Desk()
+    whole.play(events[0])
+    whole.play(*events[1:])
+    whole.play(*calls)
+    single.each(*events, *calls)
+
+    assert by_key([*map(_said, whole.messages)]) == by_key([*map(_said, single.messages)])
+    assert len(whole.revoked()) == 1
+
+
+def _said(message: Any) -> Said:
+    return Said(message.topic, message.key.decode(), json.loads(message.value))
+
+
+def test_a_restarted_worker_remembers_what_is_muted() -> None:
+    one = Desk()
+    one.each(auth(0), context(1, source="feedback", muted={"mass_read": T0 + 900_000}))
+
+    other = one.restarted()
+    other.each(call(2, **MANY))
+
+    assert other.revoked() == []
+    assert other.said(topics.SESSION_RISK)[-1]["suppressed"] == "mass_read: reported as a false positive"
+
+
+# --- what each verdict does -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verdict", ["true_positive", "benign_true_positive", "unsure"])
+def test_a_label_changes_nothing_but_is_counted(verdict: str) -> None:
+    said = replayed([*reader("s-1", 0), feedback(300, verdict=verdict), *reader("s-2", 600)])
+    assert revoked(said) == {"s-1", "s-2"}
+    assert of(said, topics.SUPPRESSIONS) == []
+
+    desk = Desk()
+    desk.each(auth(0), feedback(1, verdict=verdict))
+    assert desk.counts["feedback", verdict] == 1
+
+
+def test_a_confirmed_compromise_ends_the_session_and_what_was_born_of_it_at_once() -> None:
+    child = auth(5, session_id="s-2", parent_session_id="s-1")
+    said = replayed([auth(0), child, feedback(60, verdict="confirmed_compromised")])
+
+    commands = {one["session_id"]: one for one in of(said, topics.SESSION_REVOCATIONS)}
+    assert {name: one["detections"] for name, one in commands.items()} == {
+        "s-1": ["confirmed_compromised"],
+        "s-2": ["ancestor_revoked"],
+    }
+    assert [command["decided_at"] for command in commands.values()] == [T0 + 60_000, T0 + 60_000]
+
+
+def test_a_compromise_is_believed_though_a_false_positive_was_said_before() -> None:
+    said = replayed([*reader("s-1", 0)[:1], feedback(5), feedback(6, verdict="confirmed_compromised")])
+
+    assert revoked(said) == {"s-1"}
+
+
+# --- what no verdict can do -------------------------------------------------------------------------------
+
+
+def test_the_principal_cannot_mute_what_speaks_against_their_own_session() -> None:
+    said = replayed([*reader("s-1", 0), feedback(300, reported_by="ana"), *reader("s-2", 600)])
+
+    assert revoked(said) == {"s-1", "s-2"}
+    (refused,) = of(said, topics.SUPPRESSIONS)
+    assert (refused["state"], refused["owner"]) == ("refused", "ana")
+    assert refused["refusal"].startswith("this reporter may keep nothing quiet here")
+
+
+def test_a_step_up_stays_open_when_only_the_principal_calls_it_a_mistake() -> None:
+    for reporter, missed in (("ana", True), ("soc", False)):
+        one = Desk()
+        one.each(auth(0, asn=1), call(1, asn=2), context(2, source="principal", known_asn=False))
+        assert len(one.said(topics.SESSION_CHALLENGES)) == 1
+        one.each(feedback(10, reported_by=reporter), call(200, asn=2), call(400, asn=2))
+
+        assert bool(one.revoked()) is missed
+
+
+def test_the_policy_says_whose_verdicts_mute() -> None:
+    policy = '[feedback]\nmute_prefixes = ["soc-", "lead-"]'
+    for reporter, hit in (("soc-7", {"s-1"}), ("helpdesk-1", {"s-1", "s-2"})):
+        told = [*reader("s-1", 0), feedback(300, reported_by=reporter), *reader("s-2", 600)]
+
+        assert revoked(replayed(told, policy)) == hit
+
+
+def test_what_is_a_fact_is_never_muted_and_that_is_said() -> None:
+    one = Desk()
+    one.each(auth(0, device_id="phone-1"), context(1, rooted=True, device_id="phone-1"))
+    one.play(feedback(2))
+
+    (refused,) = one.said(topics.SUPPRESSIONS)
+    assert (refused["state"], refused["detections"]) == ("refused", ["device_rooted"])
+    assert refused["refusal"] == "a fact, not a guess: it is never kept quiet"
+    assert one.said(topics.SESSION_CONTEXT) == []
+    assert [told for told in one.said(topics.PRINCIPAL_ACTIVITY) if told["kind"] == "muted"] == []
+
+
+def test_facts_are_those_that_nobody_guesses() -> None:
+    assert {rule.id for rule in RULES if not rule.mutable} >= {
+        "device_rooted", "malware_on_device", "ancestor_revoked", "step_up_missed", "confirmed_compromised",
+    }  # fmt: skip
+
+
+def test_nothing_is_muted_for_longer_than_the_policy_allows() -> None:
+    one = Desk("[times]\nmuted_s = 60")
+    one.each(auth(0), call(1, **MANY), feedback(5, expires_at=T0 + 10**9))
+
+    (created,) = one.said(topics.SUPPRESSIONS)
+    assert created["expires_at"] == T0 + 65_000
+
+
+def test_a_detection_nobody_knows_is_not_muted() -> None:
+    one = Desk()
+    one.each(auth(0), feedback(5, detections=["no_such_thing"]))
+
+    assert one.said(topics.SUPPRESSIONS) == []
+
+
+# --- what is seen of it -----------------------------------------------------------------------------------
+
+
+def test_a_suppression_is_an_event_when_it_is_made_and_when_it_expires() -> None:
+    told = [*reader("s-1", 0), feedback(300, note="the yearly export", decision_id="d-1")]
+    said = replayed([*told, call(90_000, session_id="s-9")])
+
+    created, expired = of(said, topics.SUPPRESSIONS)
+    assert created == {
+        "suppression_id": created["suppression_id"], "tenant": "default", "principal_id": "ana",
+        "session_id": "s-1", "decision_id": "d-1", "state": "created", "detections": ["mass_read"],
+        "owner": "soc", "reason": "the yearly export", "occurred_at": T0 + 300_000,
+        "expires_at": T0 + 300_000 + 86_400_000,
+    }  # fmt: skip
+    over = created["expires_at"]
+    assert expired == {**created, "state": "expired", "occurred_at": over, "expires_at": over}
+
+
+def test_what_hid_something_stands_in_the_decision_it_changed() -> None:
+    said = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600)])
+
+    (hidden,) = [one for one in of(said, topics.SESSION_RISK, "s-2") if one.get("suppressed")]
+    assert [(one["detection"], one["contribution"]) for one in hidden["reasons"]] == [("mass_read", 0.0)]
+    assert (hidden["level"], hidden["action"]) == ("LOW", "allow")

@@ -1,0 +1,70 @@
+"""A revocation is sent again until it is acknowledged, and an acknowledgement is for one alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas import topics
+from tests.support.run_processors import Event, of
+from tests.support.samples import ack, call
+from tests.support.session_processor import fallen, others
+
+
+def test_a_revocation_is_sent_again_with_its_id_each_time_after_twice_as_long() -> None:
+    one = fallen()
+    sent = [1]
+    for at in range(5, 115, 1):
+        before = len(one.revoked())
+        one.play(call(at, session_id="ben"))
+        sent += [at] * (len(one.revoked()) - before)
+
+    assert len(set(one.revoked())) == 1
+    assert [
+        later - earlier >= wait for earlier, later, wait in zip(sent, sent[1:], (15, 30, 60), strict=False)
+    ] == [True] * (len(sent) - 1)
+    assert len(sent) == 3
+
+
+def test_an_acknowledged_revocation_is_not_sent_again() -> None:
+    one = fallen()
+    one.play(ack(2, revocation_id=one.revoked()[0]))
+    one.each(*others(5, 110))
+
+    assert len(one.revoked()) == 1
+    assert one.counts["revocations", "acknowledged"] == 1
+
+
+def test_an_acknowledgement_counts_once_and_survives_a_restart() -> None:
+    one = fallen()
+    (told,) = one.revoked()
+    one.play(ack(2, revocation_id=told), ack(3, revocation_id=told, outcome="not_found"))
+
+    other = one.restarted()
+    other.each(*others(5, 110))
+
+    assert (one.counts["revocations", "acknowledged"], other.revoked()) == (1, [])
+
+
+def test_a_failed_revocation_is_tried_again() -> None:
+    one = fallen()
+    one.play(ack(2, revocation_id=one.revoked()[0], outcome="failed"))
+    one.each(*others(5, 60))
+
+    assert one.counts["revocations", "failed"] == 1
+    assert len(one.revoked()) > 1
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        (ack(2, revocation_id="another"), "revocation_id: not the revocation of this session"),
+        (ack(2, session_id="s-9"), "session_id: no revocation of this session is open here"),
+        (ack(2, tenant="zeta"), "session_id: no revocation of this session is open here"),
+    ],
+)
+def test_an_acknowledgement_of_something_else_is_a_dead_letter(told: Event, reason: str) -> None:
+    one = fallen()
+
+    said = one.play(told)
+
+    assert [letter["reason"] for letter in of(said, topics.DEAD_LETTERS)] == [reason]

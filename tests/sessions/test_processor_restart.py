@@ -1,0 +1,115 @@
+"""Another worker takes over the session scorer from its rows, and goes on as the first would have."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.state.table import Names, decode
+from pipeline.detections import RULES
+from pipeline.sessions.state_store import row_key
+from schemas import topics
+from tests.support.event_streams import BUSY, CUTS, STREAMS
+from tests.support.run_processors import Desk, Event, Rec, chunks, read, record, topic_of
+from tests.support.samples import T0, auth, call, context
+from tests.support.session_processor import desk, fallen, others
+
+UNGUARDED = BUSY.replace("revocations_per_minute = 2", "revocations_per_minute = 1000") + "".join(
+    f"[rules.{rule.id}]\nenabled = false\n" for rule in RULES if rule.silence
+)
+"""Nothing that a partition knows only by heart: its budget, and whether its fleet is silent."""
+
+
+@given(events=STREAMS, cuts=CUTS, stop=st.integers(0, 40), back=st.integers(0, 3))
+@settings(max_examples=150)
+def test_a_worker_that_takes_over_anywhere_commands_the_same(
+    events: list[Event], cuts: set[int], stop: int, back: int
+) -> None:
+    parts = chunks(events, cuts)
+    whole = desk(UNGUARDED)
+    for part in parts:
+        whole.play(*part)
+    first = desk(UNGUARDED)
+    sent: list[tuple[str, list[Rec]]] = []
+    for part in parts[:stop]:
+        topic = topic_of(part[0])
+        sent.append((topic, [record(event, first.offsets[topic] + at) for at, event in enumerate(part)]))
+        first.play(*part)
+
+    second = first.restarted()
+    for topic, records in sent[max(0, len(sent) - back) :]:
+        if topic != topics.SESSION_FEEDBACK:
+            second.take(topic, records)
+    for part in parts[stop:]:
+        second.play(*part)
+    # Whoever takes over sweeps from its second slot on: two more, and both have swept at the same time.
+    last = max(event["occurred_at"] for event in events)
+    for one in (whole, second):
+        for slot in (1, 2):
+            one.play(auth(session_id="s-9", occurred_at=last + slot * one.options.sweep_ms))
+
+    assert {*first.revoked(), *second.revoked()} >= set(whole.revoked())
+    held, kept = _flags(second), _flags(whole)
+    assert {key: flags for key, flags in held.items() if key in kept} == kept
+    # Whoever takes over may forget later: it sweeps a slot later, and a chunk may have come again.
+    for one in (whole, second):
+        one.play(auth(session_id="s-9", occurred_at=last + 400_000))
+    assert set(second.rows) == set(whole.rows) == {row_key(Names("default", "s-9").pack())}
+
+
+def _flags(one: Desk) -> dict[bytes, tuple[int, int]]:
+    rows = {key: decode(value)[0][0] for key, value in one.rows.items()}
+    return {key: (int(row["flags"]) & 6, int(row["seen_at"])) for key, row in rows.items()}
+
+
+def test_a_context_that_comes_again_after_its_session_was_forgotten_begins_a_row_that_goes_unheard() -> None:
+    contexts = [context(140, session_id="s-2", heard_at=T0 + 140_000), context(170, heard_at=T0 + 170_000)]
+    one, key = desk(UNGUARDED), row_key(Names("default", "s-2").pack())
+    one.play(call(0), call(0, session_id="s-2"), call(70), call(140))
+    one.play(*contexts)  # by the end of which s-2 has been idle for too long
+    assert key not in one.rows
+
+    other = one.restarted()
+    other.take(topics.SESSION_CONTEXT, [record(event, at) for at, event in enumerate(contexts)])
+    held = key in other.rows
+    other.each(*others(180, 330))
+
+    assert (held, key in other.rows) == (True, False)
+    assert [said for said in read(other.messages) if "s-2" in (said.key, said.body.get("session_id"))] == []
+
+
+def test_a_row_is_read_back_bit_for_bit() -> None:
+    one = desk()
+    one.play(auth(0, device_id="phone-1"), auth(1, session_id="s-2", parent_session_id="s-1"))
+    one.play(call(2, records=200, sensitivity="restricted"))
+
+    other = one.restarted()
+    same = [other.scorer.table.find("default", name) for name in ("s-1", "s-2")]
+    rows = [one.scorer.table.find("default", name) for name in ("s-1", "s-2")]
+
+    assert other.scorer.table.rows[same].tobytes() == one.scorer.table.rows[rows].tobytes()
+    assert [other.scorer.cases.get(row) for row in same] == [one.scorer.cases.get(row) for row in rows]
+
+
+def test_an_unacknowledged_revocation_is_sent_again_by_whoever_takes_over() -> None:
+    one = fallen()
+
+    other = one.restarted()
+    other.each(*(call(at, session_id="ben") for at in range(2, 60, 5)))
+
+    assert set(other.revoked()) == set(one.revoked()) == {one.revoked()[0]}
+
+
+def test_the_last_row_of_a_key_counts_and_a_tombstone_removes_it() -> None:
+    one = desk()
+    one.play(auth(0), auth(0, session_id="s-2"))
+    first = list(one.rows.items())
+    one.play(call(5))
+    second = list(one.rows.items())
+
+    other = desk()
+    other.scorer.restore([*first, *second, (row_key(Names("default", "s-2").pack()), None)])
+    other.scorer.restore([(b"nobody\xffknown", None)])
+
+    assert len(other.scorer.table) == 1
+    assert other.scorer.table.rows["seen_at"][other.scorer.table.find("default", "s-1")] == T0 + 5_000

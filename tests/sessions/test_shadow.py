@@ -1,0 +1,209 @@
+"""A challenger looks on: what it would decide is told exactly, and changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from numpy.typing import NDArray
+
+from models.detectors.base import NoDetector
+from pipeline.control.active import Challenger
+from schemas import topics
+from tests.support.event_streams import BUSY, CUTS, STREAMS, OddTotals
+from tests.support.run_processors import Desk, Event, Said, by_key, chunks, of, read
+from tests.support.samples import T0, auth, call, context, feedback
+
+
+class Always(NoDetector):
+    """A detector that finds everything as odd as *band* says."""
+
+    def __init__(self, band: int) -> None:
+        self.id = f"always-{band}@1"
+        self._band = band
+
+    def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return np.full(len(seen), self._band / 4)
+
+    def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
+        return np.full(len(scores), self._band, np.uint8)
+
+
+TOLD = "low_features_share = 0.0\nanomaly_weights = [0.5, 1.0, 2.0]"
+"""No sample; the strongest band makes of a new network (50) an 88.1, which is HIGH."""
+MOVED = [auth(0, asn=1), call(700, asn=2), context(701, source="principal", known_asn=False, sessions_seen=9)]
+
+
+def desk(challenger: Any, policy: str = TOLD, champion: Any = None) -> Desk:
+    one = Desk(policy, champion)
+    one.brain.challengers = (Challenger(challenger),)
+    return one
+
+
+def apart(said: list[Said]) -> tuple[list[Said], list[Said]]:
+    """What challengers would do, and all else."""
+    shadows = [one for one in said if one.topic == topics.SESSION_SHADOW]
+    return shadows, [one for one in said if one.topic != topics.SESSION_SHADOW]
+
+
+def played(one: Desk, events: list[Event], cuts: set[int]) -> list[Said]:
+    for part in chunks(events, cuts):
+        one.play(*part)
+    return read(one.messages)
+
+
+# --- it changes nothing -----------------------------------------------------------------------------------
+
+
+@given(events=STREAMS, cuts=CUTS)
+@settings(max_examples=80)
+def test_nothing_that_is_decided_depends_on_a_challenger(events: list[Event], cuts: set[int]) -> None:
+    alone = played(Desk(BUSY), events, cuts)
+
+    _, decided = apart(played(desk(OddTotals(), BUSY), events, cuts))
+
+    assert decided == alone
+
+
+@given(events=STREAMS, cuts=CUTS)
+@settings(max_examples=80)
+def test_where_the_stream_is_cut_changes_nothing_of_what_a_challenger_would_do(
+    events: list[Event], cuts: set[int]
+) -> None:
+    policy = f"low_features_share = 0.3\nanomaly_weights = [1.0, 2.0, 4.0]\n{BUSY}"
+
+    whole, _ = apart(played(desk(OddTotals(), policy), events, set(range(1, 41))))
+    cut, _ = apart(played(desk(OddTotals(), policy), events, cuts))
+
+    assert by_key(cut) == by_key(whole)
+
+
+def test_a_challenger_that_would_revoke_revokes_nobody() -> None:
+    one = desk(Always(3))
+    one.each(*MOVED)
+
+    assert one.revoked() == []
+    assert [told["level"] for told in one.said(topics.SESSION_RISK)] == ["MEDIUM"]
+
+
+def test_without_a_challenger_nothing_is_told_of_one() -> None:
+    one = Desk("low_features_share = 1.0")
+    one.each(*MOVED)
+
+    assert one.said(topics.SESSION_SHADOW) == []
+
+
+# --- what is told -----------------------------------------------------------------------------------------
+
+
+def test_what_would_change_is_told_beside_what_was_decided() -> None:
+    one = desk(Always(3))
+    one.each(*MOVED)
+
+    assert one.said(topics.SESSION_SHADOW) == [
+        {
+            "tenant": "default",
+            "session_id": "s-1",
+            "principal_id": "ana",
+            "principal_kind": "human",
+            "caused_by": MOVED[-1]["event_id"],
+            "occurred_at": T0 + 701_000,
+            "decided_at": one.said(topics.SESSION_RISK)[0]["decided_at"],
+            "policy": one.brain.judge.policy_id,
+            "champion": {"model": "none", "score": 0.0, "band": 0, "level": "MEDIUM", "action": "step_up"},
+            "challenger": {
+                "model": "always-3@1", "score": 0.75, "band": 3, "level": "HIGH", "action": "revoke",
+            },
+            "differs": True,
+        }
+    ]  # fmt: skip
+    assert one.counts["challenger_differences", "always-3@1"] == 1
+
+
+def test_a_challenger_that_is_calmer_is_told_too() -> None:
+    one = desk(NoDetector(), champion=Always(3))
+    one.each(*MOVED)
+
+    (told,) = one.said(topics.SESSION_SHADOW)
+    assert (told["champion"]["level"], told["challenger"]["level"]) == ("HIGH", "MEDIUM")
+    assert len(one.revoked()) == 1
+
+
+def test_what_differs_is_told_again_only_as_often_as_a_decision_is() -> None:
+    one = desk(Always(3), f"{TOLD}\n[times]\nrepeat_s = 60\n")
+    one.each(*MOVED, *(call(702 + at, asn=2) for at in range(100)))
+
+    times = [(told["occurred_at"] - T0) // 1000 for told in one.said(topics.SESSION_SHADOW)]
+    assert times == [701, 761]
+
+
+def test_a_restarted_worker_does_not_tell_it_again_at_once() -> None:
+    one = desk(Always(3))
+    one.each(*MOVED)
+
+    other = one.restarted()
+    other.brain.challengers = one.brain.challengers
+    other.play(call(702, asn=2))
+
+    assert other.said(topics.SESSION_SHADOW) == []
+
+
+def test_without_evidence_no_band_makes_a_difference() -> None:
+    one = desk(Always(3))
+    one.each(auth(0), *(call(at) for at in range(1, 50)))
+
+    assert one.said(topics.SESSION_SHADOW) == []
+    assert one.scorer.cases == {}
+
+
+def test_what_is_muted_for_the_champion_is_muted_for_the_challenger() -> None:
+    one = desk(Always(3))
+    one.each(*MOVED[:2], context(700.5, source="feedback", muted={"network_changed": T0 + 10**9}), MOVED[2])
+
+    assert one.said(topics.SESSION_SHADOW) == []
+
+
+def test_a_session_that_is_over_is_not_compared() -> None:
+    one = desk(Always(3))
+    one.each(*MOVED, feedback(710, verdict="confirmed_compromised"), *(call(800 + at) for at in range(5)))
+
+    assert [told["occurred_at"] for told in one.said(topics.SESSION_SHADOW)] == [T0 + 701_000]
+
+
+def test_a_share_of_all_events_is_told_as_both_see_them() -> None:
+    one = desk(Always(2), "low_features_share = 1.0")
+    one.each(auth(0), call(1))
+
+    told = one.said(topics.SESSION_SHADOW)
+    assert [(t["champion"]["band"], t["challenger"]["band"], t["differs"]) for t in told] == [
+        (0, 2, False)
+    ] * 2
+
+
+def test_the_bands_of_both_are_counted_over_every_vector() -> None:
+    one = desk(Always(2), champion=Always(1))
+    one.play(auth(0))
+    one.play(call(1), call(2), call(3))
+
+    assert one.counts["challenger_vectors", "always-2@1", "1", "2"] == 4
+
+
+def test_several_challengers_are_told_apart() -> None:
+    one = desk(Always(3))
+    one.brain.challengers = (*one.brain.challengers, Challenger(Always(2)))
+    one.each(*MOVED)
+
+    levels = {t["challenger"]["model"]: t["challenger"]["level"] for t in one.said(topics.SESSION_SHADOW)}
+    assert levels == {"always-3@1": "HIGH"}
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_time_alone_is_no_vector_for_the_sample(share: float) -> None:
+    one = desk(Always(3), f"low_features_share = {share}")
+    one.play(auth(0))
+    before = len(one.said(topics.SESSION_SHADOW))
+    one.each(*(call(60 * at, session_id="s-2") for at in range(1, 4)))
+
+    assert of(read(one.messages), topics.SESSION_SHADOW, "s-1") == one.said(topics.SESSION_SHADOW)[:before]

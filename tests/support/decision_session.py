@@ -1,0 +1,90 @@
+"""One session on the slow path, as tests of the decision look at it: what holds, at which second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.events.columns import ACTION
+from pipeline.decisions.decision import Decision, Moment
+from pipeline.decisions.engine import Judge
+from pipeline.decisions.guard import Guard
+from pipeline.decisions.policy import Policy, parse_policy
+from pipeline.decisions.risk_state import Case
+from pipeline.detections import BIT
+
+WHO = {"tenant": "acme", "session_id": "s-1", "principal_id": "ana", "device_id": "phone-1"}
+
+
+@dataclass
+class Session:
+    """One session on the slow path: every look is at a second, with the detections that hold then."""
+
+    policy: Policy = field(default_factory=Policy)
+    kind: str = "human"
+    who: dict[str, str] = field(default_factory=lambda: dict(WHO))
+    guard: Guard | None = None
+    fleet_silent: bool = False
+    fleet_unheard: bool = False
+    case: Case = field(default_factory=Case)
+    mask: int = 0
+    at: int = 0
+    used_at: int = -1
+
+    def __post_init__(self) -> None:
+        self.judge = Judge(self.policy)
+        self.guard = self.guard or Guard(self.policy.guard, 1.0)
+
+    def see(
+        self,
+        at: float,
+        *holding: str,
+        action: str = "",
+        band: int = 0,
+        strong_age_s: float = 1e9,
+        id_: str = "",
+        told: dict[str, str] | None = None,
+        idle: bool = False,
+    ) -> Decision:
+        """Decide at second *at*, while the detections *holding* hold: at its use, unless it is *idle*."""
+        mask, now = sum(1 << BIT[one] for one in holding), round(at * 1000)
+        moment = Moment(
+            at=now,
+            event_id=id_ or f"e-{now}",
+            evidence=id_ or f"e-{now}",
+            mask=mask,
+            mask_before=self.mask,
+            before=self.at,
+            band=band,
+            action=ACTION.get(action, 0),
+            strong_age_s=strong_age_s,
+            kind=self.kind,
+            fact=lambda _: 1.0,
+            fleet_silent=lambda: self.fleet_silent,
+            used_at=self.used_at if idle else now - 1,  # else it is in use all the time
+            uses=not idle,
+            told=told or {},
+            fleet_unheard=lambda: self.fleet_unheard,
+        )
+        self.mask, self.at = mask, now
+        self.used_at = self.used_at if idle else now
+        assert self.guard is not None
+        return self.judge.decide(self.case, self.who, moment, self.guard)
+
+    def wake(self) -> float:
+        """The second at which to look again; 0 for never."""
+        return self.judge.wake_at(self.case, self.at, self.mask) / 1000
+
+
+def session(text: str = "", **members: Any) -> Session:
+    return Session(parse_policy(text), **members)
+
+
+def brief(decision: Decision) -> tuple[str, str, bool, bool]:
+    """Level, action, whether a revocation and whether a challenge is commanded."""
+    return decision.level, decision.action, bool(decision.revoke), bool(decision.challenge)
+
+
+QUIET = ("LOW", "allow", False, False)
+REVOKED = ("HIGH", "revoke", True, False)
+CHALLENGED = ("MEDIUM", "step_up", False, True)

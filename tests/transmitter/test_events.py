@@ -1,0 +1,178 @@
+"""What records say: the tables of `happenings`, and whole answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.transmitter.protocol import EVENTS, Happening, Who
+from pipeline.transmitter.tokens.events import CREDENTIAL_TYPES, CREDENTIALS, happenings_of
+from schemas.topics import API_CALLS
+from tests.support.transmitter_records import T0, ack, because, credential, decision, revocation
+
+
+def test_a_command_to_end_a_session_says_that_it_was_revoked() -> None:
+    assert happenings_of(*revocation(device_id="phone-1")) == [
+        Happening(
+            "session-revoked",
+            cause="d-1",
+            who=Who("default", "s-1", "ana"),
+            at=T0,
+            payload={
+                "initiating_entity": "policy",
+                "reason_admin": {"en": "The session's device is jailbroken or rooted. (device_rooted)"},
+                "reason_user": {
+                    "en": "Your device no longer meets the security rules, so you were signed out."
+                },
+            },
+            txn="d-1",
+            revocation_id="r-1",
+        )
+    ]
+
+
+def test_a_command_for_the_models_sake_alone_is_the_systems_and_has_reasons_even_if_none_were_given() -> None:
+    (told,) = happenings_of(*revocation(detections=[], reason_admin="", reason_user=""))
+
+    assert told.payload == {
+        "initiating_entity": "system",
+        "reason_admin": {"en": "The session behaves unlike the sessions the model learned from."},
+        "reason_user": {"en": "The session was ended for safety."},
+    }
+
+
+def test_a_change_of_level_is_told_with_its_weightiest_reason_and_what_was_observed_apart() -> None:
+    odd = because("anomaly", text="Unlike others: 412 records in 10 min", contribution=2.0)
+    rooted = because("device_rooted", observed="1 posture faults")
+    trust = because("strong_auth", contribution=-0.5)
+
+    assert happenings_of(*decision(rooted, odd, trust)) == [
+        Happening(
+            "risk-level-change",
+            cause="d-1",
+            who=Who("default", "s-1", "ana", "phone-1"),
+            at=T0,
+            payload={
+                "current_level": "HIGH",
+                "previous_level": "LOW",
+                "initiating_entity": "policy",
+                "reason_admin": {
+                    "en": "It is device_rooted. The session behaves unlike the sessions the model learned "
+                    "from. (device_rooted, anomaly)"
+                },
+                "reason_user": {"en": "Your session looks riskier than before."},
+                "risk_reason": "DEVICE_ROOTED",
+                "details": "device_rooted: 1 posture faults; anomaly: Unlike others: 412 records in 10 min",
+            },
+            txn="d-1",
+        )
+    ]
+
+
+def test_a_level_that_fell_because_nothing_is_left_says_so() -> None:
+    (told,) = happenings_of(*decision(previous="MEDIUM", level="LOW"))
+
+    assert told.payload == {
+        "current_level": "LOW",
+        "previous_level": "MEDIUM",
+        "initiating_entity": "policy",
+        "reason_admin": {"en": "Nothing speaks against the session any more."},
+        "reason_user": {"en": "Your session looks safer than before."},
+    }
+
+
+def test_a_level_that_only_the_model_raised_is_the_systems() -> None:
+    (told,) = happenings_of(*decision("anomaly", level="MEDIUM"))
+
+    assert (told.payload["initiating_entity"], told.payload["risk_reason"]) == ("system", "ANOMALY")
+
+
+def test_a_decision_that_changes_no_level_says_nothing() -> None:
+    assert happenings_of(*decision("device_rooted", previous="HIGH", level="HIGH")) == []
+
+
+def test_a_changed_credential_is_told_of_its_principal() -> None:
+    assert happenings_of(*credential("credential_added", amr=["mfa", "otp"])) == [
+        Happening(
+            "credential-change",
+            cause="457f29bcaa2e12c12cd0764f933aaa22",
+            who=Who("default", principal_id="ana"),
+            at=T0,
+            payload={
+                "credential_type": "app",
+                "change_type": "create",
+                "initiating_entity": "user",
+                "reason_admin": {"en": "A credential was added."},
+                "reason_user": {"en": "A way to sign in to your account was added."},
+            },
+            txn="e-1",
+        )
+    ]
+
+
+@pytest.mark.parametrize("method", [*CREDENTIAL_TYPES, "fido-u2f", "verifiable-credential"])
+@pytest.mark.parametrize("action", CREDENTIALS)
+def test_every_change_of_every_known_type_uses_caeps_words(action: str, method: str) -> None:
+    (told,) = happenings_of(*credential(action, amr=[method]))
+
+    words = EVENTS["credential-change"].values or {}
+    assert told.payload["credential_type"] in words["credential_type"]
+    assert told.payload["change_type"] in words["change_type"]
+
+
+@pytest.mark.parametrize("methods", [None, [], ["mfa"], ["pwd", "otp"], ["PWD"]])
+def test_a_change_of_a_credential_that_is_not_known_or_not_one_is_not_told(methods: list[str] | None) -> None:
+    assert happenings_of(*credential(amr=methods)) == []
+
+
+@pytest.mark.parametrize("action", ["sign_in", "sign_out", "step_up_passed", "recovery_started", "other"])
+def test_what_else_happens_to_a_session_is_no_change_of_a_credential(action: str) -> None:
+    assert happenings_of(*credential(action)) == []
+
+
+def test_events_of_one_id_in_two_tenants_are_two() -> None:
+    causes = {happenings_of(*credential(tenant=tenant))[0].cause for tenant in ("acme", "umbrella")}
+
+    assert len(causes) == 2
+
+
+def test_an_acknowledgement_and_what_is_no_business_of_the_transmitter_say_nothing() -> None:
+    assert happenings_of(*ack()) == []
+    assert happenings_of(API_CALLS, {"session_id": "s-1"}) == []
+
+
+def test_a_level_that_is_only_observed_is_told_to_nobody() -> None:
+    assert happenings_of(*decision("device_rooted", mode="observe")) == []
+    assert len(happenings_of(*decision("device_rooted"))) == 1
+
+
+def test_a_level_that_rose_without_a_reason_is_not_said_to_be_well() -> None:
+    (told,) = happenings_of(*decision(because("revocation_unconfirmed", contribution=0.0)))
+
+    assert told.payload == {
+        "current_level": "HIGH",
+        "previous_level": "LOW",
+        "initiating_entity": "policy",
+        "reason_admin": {"en": "The session's level of risk rose."},
+        "reason_user": {"en": "Your session looks riskier than before."},
+    }
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n"])
+def test_a_reason_that_says_nothing_is_none(text: str) -> None:
+    (ended,) = happenings_of(*revocation(reason_admin=text, reason_user=text))
+    (moved,) = happenings_of(*decision(because("device_rooted", text=text)))
+
+    model = "The session behaves unlike the sessions the model learned from. (device_rooted)"
+    assert ended.payload["reason_admin"] == moved.payload["reason_admin"] == {"en": model}
+    assert ended.payload["reason_user"] == {"en": "The session was ended for safety."}
+
+
+@pytest.mark.parametrize("level", ["LOW", "MEDIUM", "HIGH"])
+@pytest.mark.parametrize("previous", ["LOW", "MEDIUM", "HIGH"])
+def test_what_a_person_is_told_of_a_level_is_whether_it_rose_or_fell(previous: str, level: str) -> None:
+    told = happenings_of(*decision("device_rooted", previous=previous, level=level))
+
+    order = ["LOW", "MEDIUM", "HIGH"]
+    rose = order.index(level) > order.index(previous)
+    expected = f"Your session looks {'riskier' if rose else 'safer'} than before."
+    assert [one.payload["reason_user"] for one in told] == [{"en": expected}] * (level != previous)
