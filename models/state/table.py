@@ -7,20 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.events.batch import CLIENT
-from models.events.context_signals import SIGNALS
 from models.events.text_hashing import BETWEEN, brief, fingerprint
 from models.features.decayed_counters import LONG, SHORT
-from models.features.table import SUMS
 from models.features.volumes import VOLUMES
 from models.hash_index import RowIndex
-from models.state.codec import SUM_BYTES, checksums, pack
 
 HAS_CASE, REVOKED, ENDED = 1, 2, 4
 """Bits of a row's ``flags``."""
@@ -92,16 +88,6 @@ ROW: Final = np.dtype(
         ("network_principals", "<u2"),  # others that the network context's signals rest on
     ]
 )
-VERSION: Final = 3
-UNSUMMED: Final = 2
-"""The version before, which had no checksum: its rows are read, and written anew as their sessions go on."""
-LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS, VOLUMES]).encode(), digest_size=4).digest()
-"""Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
-HEAD: Final = np.dtype(
-    [("version", "u1"), ("layout", "u1", (4,)), ("order", "u1", (4,)), ("names", "<u2"), ("side", "<u4")]
-)
-"""What a changelog value begins with: its version and layout, the order of detections, two lengths."""
-_layout: Final = np.frombuffer(LAYOUT, np.uint8)
 _SMALLEST: Final = 1024
 _TENANTS: Final = 2**16
 """Tenants of a partition with a number of their own; 0 stands for all others, who are looked up by name."""
@@ -162,49 +148,6 @@ def scatter(rows: Rows, chosen: NDArray[np.int64], values: Rows) -> None:
     """Write *values* over the *chosen* rows."""
     words = rows.view(np.uint64).reshape(rows.size, -1)
     words[chosen] = values.view(np.uint64).reshape(values.size, words.shape[1])
-
-
-def encode(
-    rows: Rows, names: Sequence[bytes], sides: Sequence[bytes], order: bytes = bytes(4)
-) -> list[tuple[bytes, bytes]]:
-    """Changelog keys and values: a value is a head, a row's own bytes, its names, its side table, a checksum.
-
-    The head tells version, *order* and lengths. The side table may be empty. *order* names, in four bytes,
-    the order of the detections whose bits are in ``mask``. The checksum is of all before it
-    (:func:`models.state.codec.checksums`), the key the first two of the names.
-    """
-    if not names:
-        return []
-    heads = np.empty(len(names), HEAD)
-    heads["version"], heads["layout"], heads["order"] = VERSION, _layout, np.frombuffer(order, np.uint8)
-    heads["names"] = np.fromiter(map(len, names), np.int64, len(names))
-    heads["side"] = np.fromiter(map(len, sides), np.int64, len(sides))
-    bodies = np.ascontiguousarray(rows).view(np.uint8).reshape(len(names), -1)
-    return pack(heads.view(np.uint8).reshape(len(names), -1), bodies, names, sides)
-
-
-def decode(value: bytes) -> tuple[Rows, bytes, bytes, bytes]:
-    """What a changelog value holds: ``(row, names, side, order)``; the inverse of :func:`encode`.
-
-    Raises:
-        UnreadableRow: the row is of another version, cut or spoilt.
-    """
-    found, own = value[: 1 + len(LAYOUT)], bytes([VERSION]) + LAYOUT
-    if found not in (own, bytes([UNSUMMED]) + LAYOUT):
-        raise UnreadableRow(
-            f"a row of version {found.hex() or 'nothing'}, where this worker reads version {own.hex()}"
-        )
-    body, summed = HEAD.itemsize + ROW.itemsize, SUM_BYTES * (found == own)
-    head = np.frombuffer(value, HEAD, 1)[0] if len(value) >= body else np.zeros(1, HEAD)[0]
-    end = body + int(head["names"]) + int(head["side"])
-    if len(value) != end + summed:
-        raise UnreadableRow(
-            f"a row of {len(value)} bytes, where {end + summed} are announced: it was cut or spoilt"
-        )
-    if summed and int(checksums([value])[0]) != int.from_bytes(value[end:], "little"):
-        raise UnreadableRow("a row that does not fit its checksum: it was cut or spoilt")
-    row, names = np.frombuffer(value, ROW, 1, HEAD.itemsize).copy(), body + int(head["names"])
-    return row, value[body:names], value[names:end], head["order"].tobytes()
 
 
 class SessionTable:

@@ -11,9 +11,8 @@ from typing import Final
 import numpy as np
 
 from models.events.text_hashing import BETWEEN
-from models.state import table as state_table
-from models.state.codec import Told, decode_all, put
-from models.state.table import ENDED, HAS_CASE, REVOKED, SessionTable, UnreadableRow
+from models.state.codec import Told, decode_all, encode, put
+from models.state.table import ENDED, HAS_CASE, REVOKED, SessionTable, UnreadableRow, gather
 from pipeline.decisions.risk_state import Case
 from pipeline.detections import ORDER
 from pipeline.processing.outcome import Outbox
@@ -44,9 +43,7 @@ class SessionOutcome(Outbox):
         touched = sorted(self.dirty)
         names = [table.names[row] for row in touched]
         sides = [cases[row].encode() if row in cases else b"" for row in touched]
-        packed = state_table.encode(
-            state_table.gather(table.rows, np.array(touched, np.int64)), names, sides, ORDER
-        )
+        packed = encode(gather(table.rows, np.array(touched, np.int64)), names, sides, ORDER)
         rows: list[ChangelogRow] = [*self.gone, *packed]
         return Outcome(self.messages, rows, self.events, dict(self.dead), dict(self.counts), self.times)
 

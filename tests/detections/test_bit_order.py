@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.state.table import decode, encode
+from models.state.codec import decode, encode
 from pipeline.detections import ORDER, RULE_IDS, order_of
 from schemas import topics
 from tests.support.run_processors import Desk, Event

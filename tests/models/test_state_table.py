@@ -13,17 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from numpy.typing import NDArray
 
 from models.events.text_hashing import brief
-from models.state.table import (
-    ROW,
-    VERSION,
-    Names,
-    SessionTable,
-    UnreadableRow,
-    decode,
-    encode,
-    gather,
-    scatter,
-)
+from models.state.codec import VERSION, decode, encode
+from models.state.table import ROW, Names, SessionTable, UnreadableRow, gather, scatter
 
 WORDS = st.text(max_size=12) | st.sampled_from(["s-1", "s-2", "\0", "a\0b", "ü", "\x1f", "\U0010ffff"])
 NAMES = st.builds(Names, WORDS, WORDS, WORDS, WORDS)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from models.detectors.base import NoDetector
 from models.detectors.drift import Reference
 from models.features.table import FEATURE_NAMES
-from models.state.table import HAS_CASE, decode
+from models.state.codec import decode
+from models.state.table import HAS_CASE
 from pipeline.assembly import options
 from pipeline.control.active import Challenger
 from pipeline.control.drift import LiveDrift

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.state.table import Names, decode
+from models.state.codec import decode
+from models.state.table import Names
 from pipeline.detections import RULES
 from pipeline.sessions.state_store import row_key
 from schemas import topics

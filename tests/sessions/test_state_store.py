@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.events.text_hashing import fingerprint
-from models.state.codec import decode_all, keys_of
-from models.state.table import ROW, Names, SessionTable, UnreadableRow, decode, encode
+from models.state.codec import decode, decode_all, encode, keys_of
+from models.state.table import ROW, Names, SessionTable, UnreadableRow
 from pipeline.decisions.risk_state import Case
 from pipeline.detections import ORDER
 from pipeline.processing.processor import ChangelogRow
