@@ -11,7 +11,8 @@ import click
 
 from pipeline.console import as_json, print_json, tracked
 from pipeline.offline.replay.recording import write
-from pipeline.offline.simulation import FAMILY_NAMES, INTENSITIES, MONDAY_MS, MOST, WORLDS, simulate
+from pipeline.offline.simulation import FAMILY_NAMES, MONDAY_MS, MOST, WORLDS, simulate
+from pipeline.offline.simulation.plan import INTENSITIES
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:

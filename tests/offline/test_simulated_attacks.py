@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.detections import RULE_IDS
-from pipeline.offline.simulation import ATTACKS, EXPECTED, INTENSITIES, ODDITIES, RUNS, simulate
+from pipeline.offline.simulation import ATTACKS, EXPECTED, ODDITIES, RUNS, simulate
+from pipeline.offline.simulation.plan import INTENSITIES
 from pipeline.offline.simulation.world.places import TENANTS
 from tests.support.attack_oracles import BORN_IN_IT, COMPANY_WIDE, LOOKS_LIKE, MARKS
 from tests.support.simulated_worlds import MINUTE, Event, World, km, records, world_of

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.offline.simulation import ATTACKS, INTENSITIES, WORLDS, Simulation, simulate
+from pipeline.offline.simulation import ATTACKS, WORLDS, Simulation, simulate
+from pipeline.offline.simulation.plan import INTENSITIES
 from pipeline.offline.simulation.world.population import chance, populate
 from tests.support.simulated_worlds import world_of
 

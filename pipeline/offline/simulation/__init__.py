@@ -6,10 +6,10 @@ look at first; `world.py` says how training and test are kept apart.
 
 from pipeline.offline.simulation.attacks.catalogue import ATTACKS
 from pipeline.offline.simulation.attacks.factors import GUESSED_WRONG
-from pipeline.offline.simulation.attacks.family import INTENSITIES, Family
+from pipeline.offline.simulation.attacks.family import Family
 from pipeline.offline.simulation.benign.catalogue import ODDITIES
 from pipeline.offline.simulation.benign.noise import MOST
-from pipeline.offline.simulation.plan import ORDINARY
+from pipeline.offline.simulation.plan import INTENSITIES, ORDINARY
 from pipeline.offline.simulation.run import FAMILY_NAMES, MONDAY_MS, Simulation, simulate
 from pipeline.offline.simulation.world.workdays import RUNS
 from pipeline.offline.simulation.world.world import WORLDS

@@ -5,17 +5,69 @@ Days are planned first, then struck by attacks and oddities, and only then playe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
-from pipeline.offline.simulation.attacks.family import Attempt
 from pipeline.offline.simulation.world.clients import Client
 from pipeline.offline.simulation.world.operations import NO_HABIT, Habit, Operation
 from pipeline.offline.simulation.world.places import Network
 from pipeline.offline.simulation.world.population import Device, Person, Service
+from pipeline.offline.simulation.world.world import World
 from pipeline.sources.ground_truth import Intensity, Truth
+
+Item = TypeVar("Item")
+Whole = tuple[int, int]
+Real = tuple[float, float]
+
+INTENSITIES: Final[tuple[Intensity, ...]] = ("low", "medium", "high")
+"""`low` is stealthy, slow and small; `high` is loud."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """Draws the parameters of an attack or oddity and remembers them in *drawn*.
+
+    Where a method takes three ranges, they are those of the intensities from low to high; a single one holds
+    for all. *intensity* is `None` for what is honest.
+    """
+
+    family: str
+    world: World
+    rng: Random
+    intensity: Intensity | None = None
+    drawn: dict[str, float | str] = field(default_factory=dict)
+
+    def whole(self, name: str, *ranges: Whole) -> int:
+        """Draw a whole number, the parameter *name*."""
+        value = self.world.whole(self.rng, *self._own(ranges))
+        self.drawn[name] = value
+        return value
+
+    def real(self, name: str, *ranges: Real) -> float:
+        """Draw a number, the parameter *name*."""
+        value = self.world.real(self.rng, *self._own(ranges))
+        self.drawn[name] = value
+        return value
+
+    def pick(self, name: str, table: Sequence[Item]) -> Item:
+        """Choose one of this world's rows of *table*, the parameter *name*."""
+        row = self.rng.choice(self.world.share(table))
+        self.drawn[name] = str(row)
+        return row
+
+    def at_least(self, intensity: Intensity) -> bool:
+        """Whether the attempt is of this intensity or a higher one."""
+        return self.intensity is not None and INTENSITIES.index(self.intensity) >= INTENSITIES.index(
+            intensity
+        )
+
+    def _own(self, ranges: tuple[Item, ...]) -> Item:
+        if len(ranges) == 1 or self.intensity is None:
+            return ranges[0]
+        return ranges[INTENSITIES.index(self.intensity)]
+
 
 SECOND: Final = 1000
 MINUTE: Final = 60 * SECOND

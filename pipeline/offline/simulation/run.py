@@ -13,11 +13,11 @@ from random import Random
 from typing import Any, Final
 
 from pipeline.offline.simulation.attacks.catalogue import ATTACKS
-from pipeline.offline.simulation.attacks.family import INTENSITIES, Attempt, Family
+from pipeline.offline.simulation.attacks.family import Family
 from pipeline.offline.simulation.benign.catalogue import ODDITIES
 from pipeline.offline.simulation.benign.noise import NONE, USUAL, Noise, disturbed
 from pipeline.offline.simulation.emit import Timed, by_time, play
-from pipeline.offline.simulation.plan import DAY, HOUR, Day
+from pipeline.offline.simulation.plan import DAY, HOUR, INTENSITIES, Attempt, Day
 from pipeline.offline.simulation.world.population import (
     Person,
     Population,

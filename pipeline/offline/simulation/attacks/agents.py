@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.offline.simulation.attacks.family import Attempt, calls, of_kind, paced
+from pipeline.offline.simulation.attacks.family import calls, of_kind, paced
 from pipeline.offline.simulation.attacks.operations import FOREIGN_TOOLS
-from pipeline.offline.simulation.plan import MINUTE, Day, Extra, Session
+from pipeline.offline.simulation.plan import MINUTE, Attempt, Day, Extra, Session
 from pipeline.offline.simulation.world.operations import denied
 
 FRESH: Final = 15 * MINUTE

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 from pipeline.offline.simulation.attacks import agents, data, devices, factors, machines, tokens
-from pipeline.offline.simulation.attacks.family import Attempt, Family, on_one_day
-from pipeline.offline.simulation.plan import Day
+from pipeline.offline.simulation.attacks.family import Family, on_one_day
+from pipeline.offline.simulation.plan import Attempt, Day
 
 
 def _row(strike: Callable[[Day, Attempt], bool], text: str, *detections: str) -> Family:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.offline.simulation.attacks.family import Attempt, at_the_desk, calls, of_a_human, paced
+from pipeline.offline.simulation.attacks.family import at_the_desk, calls, of_a_human, paced
 from pipeline.offline.simulation.attacks.operations import CHAINS, EXPORTS, PROBES, SENSITIVE, SINGLE
-from pipeline.offline.simulation.plan import MINUTE, SECOND, Day, Extra
+from pipeline.offline.simulation.plan import MINUTE, SECOND, Attempt, Day, Extra
 from pipeline.offline.simulation.world.operations import call, denied
 
 

@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pipeline.offline.simulation.attacks.family import (
-    Attempt,
-    at_the_desk,
-    calls,
-    of_a_human,
-    on_the_phone,
-    paced,
-)
+from pipeline.offline.simulation.attacks.family import at_the_desk, calls, of_a_human, on_the_phone, paced
 from pipeline.offline.simulation.attacks.operations import EXPORTS
-from pipeline.offline.simulation.plan import MINUTE, SECOND, Day, Session
+from pipeline.offline.simulation.plan import MINUTE, SECOND, Attempt, Day, Session
 
 MALWARE: Final = ("stealer.a", "overlay.q", "bankbot.c", "keylog.m", "remote.f", "dropper.z")
 DOWNGRADES: Final[dict[str, tuple[tuple[str, str], ...]]] = {

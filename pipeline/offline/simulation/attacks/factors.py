@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pipeline.offline.simulation.attacks.family import (
-    Attempt,
     calls,
     companies,
     intrusion,
@@ -16,7 +15,7 @@ from pipeline.offline.simulation.attacks.family import (
     settled,
 )
 from pipeline.offline.simulation.attacks.operations import SENSITIVE
-from pipeline.offline.simulation.plan import HOUR, MINUTE, SECOND, Day, Extra, Session
+from pipeline.offline.simulation.plan import HOUR, MINUTE, SECOND, Attempt, Day, Extra, Session
 from pipeline.offline.simulation.world.clients import BURNERS, COPIES, INTRUDERS, Client
 from pipeline.offline.simulation.world.operations import scopes
 from pipeline.offline.simulation.world.places import HANDSETS, RESIDENTIAL, ROGUE, Network

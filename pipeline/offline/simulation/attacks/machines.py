@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.offline.simulation.attacks.family import (
-    Attempt,
-    calls,
-    intrusion,
-    of_kind,
-    paced,
-    person_of,
-    settled,
-)
-from pipeline.offline.simulation.plan import HOUR, MINUTE, Day, Session
+from pipeline.offline.simulation.attacks.family import calls, intrusion, of_kind, paced, person_of, settled
+from pipeline.offline.simulation.plan import HOUR, MINUTE, Attempt, Day, Session
 from pipeline.offline.simulation.world.clients import BURNERS, COPIES, INTRUDERS
 from pipeline.offline.simulation.world.places import HANDSETS, RESIDENTIAL, ROGUE
 from pipeline.offline.simulation.world.population import identity

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pipeline.offline.simulation.attacks.family import (
-    Attempt,
     at_the_desk,
     calls,
     elsewhere,
@@ -13,7 +12,7 @@ from pipeline.offline.simulation.attacks.family import (
     settled,
 )
 from pipeline.offline.simulation.attacks.operations import SENSITIVE, SINGLE
-from pipeline.offline.simulation.plan import HOUR, MINUTE, SECOND, Change, Day, Extra, Session
+from pipeline.offline.simulation.plan import HOUR, MINUTE, SECOND, Attempt, Change, Day, Extra, Session
 from pipeline.offline.simulation.world.clients import INTRUDERS
 from pipeline.offline.simulation.world.places import ANONYMOUS_VPN, FAR, RESIDENTIAL, ROGUE, TOR, Network
 

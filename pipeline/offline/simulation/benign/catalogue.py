@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Final
 
 from pipeline.offline.simulation.attacks.family import (
-    Attempt,
     Family,
     Strike,
     at_the_desk,
@@ -17,7 +16,7 @@ from pipeline.offline.simulation.attacks.family import (
     person_of,
 )
 from pipeline.offline.simulation.benign import clients, companies, devices
-from pipeline.offline.simulation.plan import MINUTE, Day, Extra
+from pipeline.offline.simulation.plan import MINUTE, Attempt, Day, Extra
 from pipeline.offline.simulation.world.work import BATCH, MONTH_END
 
 

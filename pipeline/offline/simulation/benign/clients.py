@@ -5,15 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pipeline.offline.simulation.attacks.family import (
-    Attempt,
-    at_the_desk,
-    move,
-    of_a_human,
-    on_the_phone,
-    person_of,
-)
-from pipeline.offline.simulation.plan import DAY, HOUR, MINUTE, SECOND, Change, Day, Extra, Session
+from pipeline.offline.simulation.attacks.family import at_the_desk, move, of_a_human, on_the_phone, person_of
+from pipeline.offline.simulation.plan import DAY, HOUR, MINUTE, SECOND, Attempt, Change, Day, Extra, Session
 from pipeline.offline.simulation.world.workdays import human
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pipeline.offline.simulation.attacks.family import (
-    Attempt,
     at_the_desk,
     calls,
     companies,
@@ -14,7 +13,7 @@ from pipeline.offline.simulation.attacks.family import (
     person_of,
     untouched,
 )
-from pipeline.offline.simulation.plan import HOUR, MINUTE, SECOND, Day, Session
+from pipeline.offline.simulation.plan import HOUR, MINUTE, SECOND, Attempt, Day, Session
 from pipeline.offline.simulation.world.population import Person
 from pipeline.offline.simulation.world.work import MONTH_END, RELEASES
 

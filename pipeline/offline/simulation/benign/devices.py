@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from pipeline.offline.simulation.attacks.family import Attempt, of_a_human, on_the_phone, person_of
-from pipeline.offline.simulation.plan import MINUTE, Day, DevicePlan, Session
+from pipeline.offline.simulation.attacks.family import of_a_human, on_the_phone, person_of
+from pipeline.offline.simulation.plan import MINUTE, Attempt, Day, DevicePlan, Session
 from pipeline.offline.simulation.world.population import identity
 
 SAVING_MS: Final = 5 * MINUTE
