@@ -11,10 +11,10 @@ from models.events.columns import Columns
 from pipeline.contexts import network
 from pipeline.contexts.device import processor as device_processor
 from pipeline.contexts.principal import processor as principal_processor
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.control.reloader import Configured, Models
-from pipeline.processing.processor import StageKind
-from pipeline.processing.pseudonyms import keyed, read_keys
+from pipeline.processing.processor import ProcessorSpec
+from pipeline.processing.pseudonyms import read_keys, with_pseudonyms
 from pipeline.sessions import processor as sessions_processor
 from pipeline.sessions.processor import Options
 from pipeline.settings.loading import Settings, limits_of
@@ -40,13 +40,13 @@ def chosen(settings: Settings, policy: Path | None, model: Path | None) -> Confi
     return Configured(policy or said.policy_file, name, said.mode, models)
 
 
-def leaving(settings: Settings, kinds: Iterable[StageKind]) -> tuple[StageKind, ...]:
+def leaving(settings: Settings, kinds: Iterable[ProcessorSpec]) -> tuple[ProcessorSpec, ...]:
     """Return *kinds* as they speak to others: with pseudonyms for names if *settings* name keys.
 
     Raises `BadKeysError`.
     """
     path = settings.pseudonym_key_file
-    return keyed(kinds, None if path is None else read_keys(path))
+    return with_pseudonyms(kinds, None if path is None else read_keys(path))
 
 
 def options(
@@ -68,22 +68,22 @@ def options(
     )
 
 
-def stage_kinds(brain: Brain, options: sessions_processor.Options) -> tuple[StageKind, ...]:
+def stage_kinds(brain: ActiveConfig, options: sessions_processor.Options) -> tuple[ProcessorSpec, ...]:
     """Every kind of stage; all session stages share *brain* and their memory of strings."""
     columns = Columns()
     return (
-        StageKind(
+        ProcessorSpec(
             "session",
             sessions_processor.SOURCE_TOPICS,
-            lambda _: sessions_processor.SessionScorer(brain, columns, options),
+            lambda _: sessions_processor.SessionProcessor(brain, columns, options),
         ),
-        StageKind(
+        ProcessorSpec(
             "device", device_processor.SOURCES, lambda _: device_processor.device_context(options.limits)
         ),
-        StageKind(
+        ProcessorSpec(
             "principal",
             principal_processor.SOURCES,
             lambda _: principal_processor.principal_context(options.limits),
         ),
-        StageKind("network", network.SOURCES, lambda _: network.network_context(options.limits)),
+        ProcessorSpec("network", network.SOURCES, lambda _: network.network_context(options.limits)),
     )

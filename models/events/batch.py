@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events.api_calls import Calls
-from models.events.context_columns import CONTEXT_TOLD
+from models.events.context_columns import CONTEXT_FIELDS
 
 Event = dict[str, Any]
 Ints = NDArray[np.int64]
@@ -47,27 +47,27 @@ IDENTITY: Final = np.dtype(
     ]
 )
 """What the strings of an event say of session and client, as numbers; the same for hours, so remembered."""
-ACT: Final = np.dtype(
+ACTIVITY: Final = np.dtype(
     [
         ("operation", "<u8"), ("tool", "<u8"), ("called", "<u4"), ("stage", "u1"), ("sensitive", "?"),
         ("guarded", "?"), ("writing", "?"),
     ]
 )  # fmt: skip
 """What an API call does, as numbers; *called* is the operation by its name alone, as roles know it."""
-CLIENT_TOLD: Final = np.dtype([("who", IDENTITY), ("place", "<f4", (2,))])
+CLIENT_FIELDS: Final = np.dtype([("who", IDENTITY), ("place", "<f4", (2,))])
 """What auth events and API calls tell of who is there; the place is NaN where it is not known."""
-CALL_TOLD: Final = np.dtype(
+CALL_FIELDS: Final = np.dtype(
     [
-        ("act", ACT), ("resource", "<u8"), ("bytes_out", "<f8"), ("records", "<f8"), ("failed", "?"),
+        ("act", ACTIVITY), ("resource", "<u8"), ("bytes_out", "<f8"), ("records", "<f8"), ("failed", "?"),
         ("denied", "?"), ("refused", "?"),
     ]
 )  # fmt: skip
 """What an API call did, and how it was answered."""
-AUTH_TOLD: Final = np.dtype([("action", "i1"), ("by_sim", "?"), ("powerful", "?")])
-VERDICT_TOLD: Final = np.dtype([("confirmed", "?")])
+AUTH_FIELDS: Final = np.dtype([("action", "i1"), ("by_sim", "?"), ("powerful", "?")])
+VERDICT_FIELDS: Final = np.dtype([("confirmed", "?")])
 
 
-class ByKind(NamedTuple):
+class FieldsByKind(NamedTuple):
     """What the events of a chunk tell, ``(n,)`` each, or ``(0,)`` for what their kind does not tell."""
 
     client: Structs
@@ -77,8 +77,8 @@ class ByKind(NamedTuple):
     verdict: Structs
 
 
-NOTHING: Final = ByKind(
-    *(np.zeros(0, kind) for kind in (CLIENT_TOLD, AUTH_TOLD, CALL_TOLD, CONTEXT_TOLD, VERDICT_TOLD))
+NOTHING: Final = FieldsByKind(
+    *(np.zeros(0, kind) for kind in (CLIENT_FIELDS, AUTH_FIELDS, CALL_FIELDS, CONTEXT_FIELDS, VERDICT_FIELDS))
 )
 
 
@@ -91,7 +91,7 @@ class Batch:
     keys: NDArray[np.uint64]
     ids: NDArray[np.uint64]
     at: NDArray[np.int64]
-    told: ByKind = NOTHING
+    fields: FieldsByKind = NOTHING
 
     def __len__(self) -> int:
         return len(self.events)
@@ -108,7 +108,7 @@ class Batch:
             events: Sequence[Event] = self.events.chosen(indexes)
         else:
             events = [self.events[index] for index in indexes]
-        told = ByKind(*(part[chosen] if part.size else part for part in self.told))
+        told = FieldsByKind(*(part[chosen] if part.size else part for part in self.fields))
         return Batch(events, self.kind, self.keys[chosen], self.ids[chosen], self.at[chosen], told)
 
 
@@ -117,14 +117,14 @@ def merged(events: Sequence[Event], parts: Sequence[tuple[Ints, Batch]]) -> Batc
     first = parts[0][1]
     n, told = (
         len(events),
-        ByKind(*(np.zeros(len(events) if p.size else 0, p.dtype) for p in parts[-1][1].told)),
+        FieldsByKind(*(np.zeros(len(events) if p.size else 0, p.dtype) for p in parts[-1][1].fields)),
     )
     batch = Batch(
         events, first.kind, np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.int64), told
     )
     for places, part in parts:
         batch.keys[places], batch.ids[places], batch.at[places] = part.keys, part.ids, part.at
-        for column, values in zip(batch.told, part.told, strict=True):
+        for column, values in zip(batch.fields, part.fields, strict=True):
             if values.size:
                 column[places] = values
     return batch

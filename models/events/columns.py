@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from models.events.api_calls import PLACE, Calls
 from models.events.batch import (
-    ACT,
-    AUTH_TOLD,
-    CALL_TOLD,
-    CLIENT_TOLD,
+    ACTIVITY,
+    AUTH_FIELDS,
+    CALL_FIELDS,
+    CLIENT_FIELDS,
     DEVICE,
     FAMILY,
     IDENTITY,
@@ -27,7 +27,7 @@ from models.events.batch import (
     PREFIX,
     TOKEN,
     UA,
-    VERDICT_TOLD,
+    VERDICT_FIELDS,
     Batch,
     Event,
     Kind,
@@ -36,7 +36,7 @@ from models.events.batch import (
 )
 from models.events.context_columns import context_columns
 from models.events.operations import is_guarded, is_powerful, stage_of
-from models.events.string_cache import Memory
+from models.events.string_cache import StringCache
 from models.events.text_hashing import BETWEEN, Fingerprints, hash_ids, hash_spans, short
 from models.events.user_agents import software_of
 from schemas.members import DEFAULT_TENANT
@@ -89,7 +89,7 @@ def _asn_prints(asn: NDArray[np.uint64]) -> NDArray[np.uint32]:
 
 
 def _client_told(who: Structs, asn: Floats, latitude: Floats, longitude: Floats) -> Structs:
-    client = np.empty(who.size, CLIENT_TOLD)
+    client = np.empty(who.size, CLIENT_FIELDS)
     client["who"] = who
     known = np.flatnonzero(~np.isnan(asn))
     client["who"]["client"][known, NETWORK] = _asn_prints(asn[known].astype(np.uint64))
@@ -101,7 +101,7 @@ def _client_told(who: Structs, asn: Floats, latitude: Floats, longitude: Floats)
 def _call_told(
     act: Structs, resource: NDArray[np.uint64], status: Floats, sent: Floats, records: Floats
 ) -> Structs:
-    call = np.empty(act.size, CALL_TOLD)
+    call = np.empty(act.size, CALL_FIELDS)
     call["act"] = act
     call["resource"] = resource
     call["bytes_out"] = _zero_for_nan(sent)
@@ -140,8 +140,8 @@ class Columns:
 
     def __init__(self, remember: int = 1_000_000) -> None:
         self._print = Fingerprints().__getitem__
-        self._identities = Memory(self._identity, IDENTITY, remember)
-        self._acts = Memory(self._act, ACT, remember)
+        self._identities = StringCache(self._identity, IDENTITY, remember)
+        self._acts = StringCache(self._act, ACTIVITY, remember)
 
     def calls(self, events: Sequence[Event]) -> Batch:
         """``api.call`` events, decoded whole or read in bulk."""
@@ -159,19 +159,19 @@ class Columns:
         told = list(zip(*map(_CALL, events), strict=True))
         batch = self._client(events, Kind.CALL, told)
         status, sent, records, resource = told[_RESULT_AT:]
-        act = self._acts.ask(list(zip(*told[_ACT_AT:_RESULT_AT], strict=True)))
+        act = self._acts.lookup(list(zip(*told[_ACT_AT:_RESULT_AT], strict=True)))
         numbers = (np.array(column, np.float64) for column in (status, sent, records))
-        batch.told = batch.told._replace(call=_call_told(act, hash_ids(resource), *numbers))
+        batch.fields = batch.fields._replace(call=_call_told(act, hash_ids(resource), *numbers))
         return batch
 
     def _calls_read(self, events: Calls) -> Batch:
         spans, numbers = events.read.spans, events.read.numbers
         client = _client_told(
-            self._identities.recall(spans.of(_WHO_PLACES)),
+            self._identities.lookup_spans(spans.of(_WHO_PLACES)),
             *(numbers[:, PLACE[name]] for name in ("asn", "latitude", "longitude")),
         )
         call = _call_told(
-            self._acts.recall(spans.of(_ACT_PLACES)),
+            self._acts.lookup_spans(spans.of(_ACT_PLACES)),
             hash_spans(spans.of(PLACE["resource"])),
             *(numbers[:, PLACE[name]] for name in ("status", "bytes_out", "records")),
         )
@@ -185,25 +185,25 @@ class Columns:
         told = list(zip(*map(_AUTH, events), strict=True))
         batch = self._client(events, Kind.AUTH, told)
         action, amr, scopes = told[-3:]
-        auth = np.empty(len(events), AUTH_TOLD)
+        auth = np.empty(len(events), AUTH_FIELDS)
         auth["action"] = [ACTION[name] for name in action]
         auth["by_sim"] = [one is None or not SIM_BORNE.isdisjoint(one) for one in amr]
         auth["powerful"] = [is_powerful(one or ()) for one in scopes]
-        batch.told = batch.told._replace(auth=auth)
+        batch.fields = batch.fields._replace(auth=auth)
         return batch
 
     def contexts(self, events: Sequence[Event]) -> Batch:
         """``session.context`` events: what devices, principals and relatives mean for sessions."""
         batch = self.bare(events, Kind.CONTEXT)
-        batch.told = batch.told._replace(context=context_columns(events))
+        batch.fields = batch.fields._replace(context=context_columns(events))
         return batch
 
     def verdicts(self, events: Sequence[Event]) -> Batch:
         """``session-feedback``, given an ``event_id`` by the caller."""
         batch = self.bare(events, Kind.VERDICT)
-        verdict = np.empty(len(events), VERDICT_TOLD)
+        verdict = np.empty(len(events), VERDICT_FIELDS)
         verdict["confirmed"] = [e["verdict"] == "confirmed_compromised" for e in events]
-        batch.told = batch.told._replace(verdict=verdict)
+        batch.fields = batch.fields._replace(verdict=verdict)
         return batch
 
     def bare(self, events: Sequence[Event], kind: Kind) -> Batch:
@@ -216,7 +216,7 @@ class Columns:
 
     def _client(self, events: Sequence[Event], kind: Kind, told: list[tuple[Any, ...]]) -> Batch:
         asn, latitude, longitude, ids, at = told[len(_WHO) : _ACT_AT]
-        who = self._identities.ask(list(zip(*told[: len(_WHO)], strict=True)))
+        who = self._identities.lookup(list(zip(*told[: len(_WHO)], strict=True)))
         client = _client_told(who, *(np.array(column, np.float64) for column in (asn, latitude, longitude)))
         keys = np.ascontiguousarray(client["who"]["key"])
         return Batch(
@@ -247,7 +247,7 @@ class Columns:
     def _act(self, questions: list[tuple[Any, ...]]) -> Structs:
         """What members as in ``_ACT`` say, as numbers."""
         operation, method, sensitivity, tool, scope = zip(*questions, strict=True)
-        act = np.zeros(len(questions), ACT)
+        act = np.zeros(len(questions), ACTIVITY)
         guarded = [
             under is not None or is_guarded(name, of)
             for name, of, under in zip(operation, sensitivity, scope, strict=True)

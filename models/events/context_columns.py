@@ -20,7 +20,7 @@ POSTURE_FLAGS: Final = (
 )  # fmt: skip
 MALWARE: Final = {None: 0, "none": 1, "detected": 2, "quarantined": 3}
 KNOWN_FLAGS: Final = ("known_device", "known_asn", "known_country", "known_client")
-CONTEXT_TOLD: Final = np.dtype(
+CONTEXT_FIELDS: Final = np.dtype(
     [
         ("signals", "<u8"), ("heard_at", "<i8"), ("attested_at", "<i8"), ("posture", "<u4"),
         ("interval_ms", "<u4"), ("novelty", "<u2"), ("elsewhere_kmh", "<u2"), ("sessions_seen", "<u2"),
@@ -33,7 +33,7 @@ CONTEXT_TOLD: Final = np.dtype(
 
 def context_columns(events: Sequence[dict[str, Any]]) -> NDArray[Any]:
     """What each of *events* says, ``(n,)`` of :data:`CONTEXT_TOLD`; 0 for what it does not say."""
-    told = np.zeros(len(events), CONTEXT_TOLD)
+    told = np.zeros(len(events), CONTEXT_FIELDS)
     told["source"] = [SOURCE[event["source"]] for event in events]
     told["fallen"] = [event["relation"] == "ancestor_revoked" for event in events]
     told["network_principals"] = [min(event.get("network_principals") or 0, 65535) for event in events]

@@ -64,7 +64,7 @@ def packed(names: Iterable[str]) -> int:
     return sum(1 << SIGNAL_BIT[name] for name in set(names) if name in SIGNAL_BIT)
 
 
-def told(bits: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
+def has_signal(bits: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
     """Whether the signal *name* is among the *bits*, ``(n,)``."""
     answer: NDArray[np.bool_] = bits >> np.uint64(SIGNAL_BIT[name]) & np.uint64(1) != 0
     return answer

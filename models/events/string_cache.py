@@ -19,7 +19,7 @@ _LONG = 4
 """Questions for each answer held after which one that was never asked for is likely of no use any more."""
 
 
-class Memory:
+class StringCache:
     """Answers of type *answer*, as *make* works them out for a list of questions, found by a keyed hash.
 
     A question is a row of texts. Nobody can choose two that meet (see `models.events.text_hashing.keyed`), so questions are
@@ -43,13 +43,13 @@ class Memory:
     def __len__(self) -> int:
         return len(self._index)
 
-    def ask(self, questions: Sequence[tuple[str | None, ...]]) -> Structs:
+    def lookup(self, questions: Sequence[tuple[str | None, ...]]) -> Structs:
         """The answers to all *questions*, ``(n,)``."""
         text, starts, lengths = spans_of([text for question in questions for text in question])
         shape = len(questions), -1
-        return self.recall(Spans(text, starts.reshape(shape), lengths.reshape(shape)))
+        return self.lookup_spans(Spans(text, starts.reshape(shape), lengths.reshape(shape)))
 
-    def recall(self, questions: Spans) -> Structs:
+    def lookup_spans(self, questions: Spans) -> Structs:
         """The answers to questions that lie where they were read, ``(n, m)``."""
         marks = keyed(questions)
         rows = self._index.find(marks)

@@ -10,19 +10,21 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.features.table import HALF_LIVES, HOUR, MARK, SUM_NAMES, SUMS
+from models.features.table import COUNTER_NAMES, DECAYED_COUNTERS, HALF_LIVES, HOUR, INCREMENT
 from models.features.volumes import STEPS, VOLUMES
 from models.jit import compiled
 
 _PER_MS: Final = -1.0 / np.array(HALF_LIVES)
-_BY_HALF_LIFE: Final = np.argsort([HALF_LIVES.index(one.half_life) for one in SUMS], kind="stable")
+_BY_HALF_LIFE: Final = np.argsort(
+    [HALF_LIVES.index(one.half_life) for one in DECAYED_COUNTERS], kind="stable"
+)
 """Sums with the same half-life lie side by side here; those of ``HALF_LIVES[i]`` end before ``_ENDS[i]``."""
-_ENDS: Final = np.cumsum([sum(one.half_life == life for one in SUMS) for life in HALF_LIVES])
-_MARK_OF: Final = np.array([MARK[one.mark] for one in SUMS])
-LONG: Final = sum(one.half_life == HOUR for one in SUMS)
-SHORT: Final = len(SUMS) - LONG
+_ENDS: Final = np.cumsum([sum(one.half_life == life for one in DECAYED_COUNTERS) for life in HALF_LIVES])
+_MARK_OF: Final = np.array([INCREMENT[one.increment] for one in DECAYED_COUNTERS])
+LONG: Final = sum(one.half_life == HOUR for one in DECAYED_COUNTERS)
+SHORT: Final = len(DECAYED_COUNTERS) - LONG
 """How many sums of a row are kept in double and in single precision; the short-lived come first."""
-_VOLUMES: Final = np.array([SUM_NAMES.index(name) for name in VOLUMES])
+_VOLUMES: Final = np.array([COUNTER_NAMES.index(name) for name in VOLUMES])
 _MOST: Final = STEPS.size - 1
 
 

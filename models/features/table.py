@@ -26,50 +26,50 @@ HALF_LIVES: Final = (MINUTE, TEN_MINUTES, HOUR)
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
+class DecayedCounter:
     """A fading sum: ``name``, what each event adds (a mark of the fold), and its half-life in ms."""
 
     name: str
-    mark: str
+    increment: str
     half_life: float
 
 
-SUMS: Final[tuple[Sum, ...]] = (
-    Sum("calls_1m", "call", MINUTE),
-    Sum("calls_10m", "call", TEN_MINUTES),
-    Sum("calls_1h", "call", HOUR),
-    Sum("errors_10m", "error", TEN_MINUTES),
-    Sum("denied_10m", "denied", TEN_MINUTES),
-    Sum("bytes_out_10m", "bytes_out", TEN_MINUTES),
-    Sum("bytes_out_1h", "bytes_out", HOUR),
-    Sum("records_10m", "records", TEN_MINUTES),
-    Sum("sensitive_records_10m", "sensitive_records", TEN_MINUTES),
-    Sum("sensitive_records_1h", "sensitive_records", HOUR),
-    Sum("sensitive_calls_10m", "sensitive_call", TEN_MINUTES),
-    Sum("writes_10m", "write", TEN_MINUTES),
-    Sum("new_operations_10m", "new_operation", TEN_MINUTES),
-    Sum("new_addresses_1h", "new_address", HOUR),
-    Sum("new_resources_10m", "new_resource", TEN_MINUTES),
-    Sum("tool_calls_1m", "tool_call", MINUTE),
-    Sum("new_tools_10m", "new_tool", TEN_MINUTES),
-    Sum("network_changes_1h", "network_changed", HOUR),
-    Sum("client_changes_1h", "client_changed", HOUR),
-    Sum("token_changes_1h", "token_changed", HOUR),
-    Sum("key_changes_1h", "key_changed", HOUR),
-    Sum("auth_failures_10m", "auth_failed", TEN_MINUTES),
-    Sum("mfa_denials_10m", "mfa_denied", TEN_MINUTES),
-    Sum("credentials_created_10m", "created", TEN_MINUTES),
-    Sum("rights_granted_10m", "granted", TEN_MINUTES),
-    Sum("audit_blinded_10m", "blinded", TEN_MINUTES),
-    Sum("credential_changes_1h", "credential_changed", HOUR),
-    Sum("surprise_10m", "surprise", TEN_MINUTES),
-    Sum("rare_transitions_10m", "rare", TEN_MINUTES),
-    Sum("refused_10m", "refused_new", TEN_MINUTES),
+DECAYED_COUNTERS: Final[tuple[DecayedCounter, ...]] = (
+    DecayedCounter("calls_1m", "call", MINUTE),
+    DecayedCounter("calls_10m", "call", TEN_MINUTES),
+    DecayedCounter("calls_1h", "call", HOUR),
+    DecayedCounter("errors_10m", "error", TEN_MINUTES),
+    DecayedCounter("denied_10m", "denied", TEN_MINUTES),
+    DecayedCounter("bytes_out_10m", "bytes_out", TEN_MINUTES),
+    DecayedCounter("bytes_out_1h", "bytes_out", HOUR),
+    DecayedCounter("records_10m", "records", TEN_MINUTES),
+    DecayedCounter("sensitive_records_10m", "sensitive_records", TEN_MINUTES),
+    DecayedCounter("sensitive_records_1h", "sensitive_records", HOUR),
+    DecayedCounter("sensitive_calls_10m", "sensitive_call", TEN_MINUTES),
+    DecayedCounter("writes_10m", "write", TEN_MINUTES),
+    DecayedCounter("new_operations_10m", "new_operation", TEN_MINUTES),
+    DecayedCounter("new_addresses_1h", "new_address", HOUR),
+    DecayedCounter("new_resources_10m", "new_resource", TEN_MINUTES),
+    DecayedCounter("tool_calls_1m", "tool_call", MINUTE),
+    DecayedCounter("new_tools_10m", "new_tool", TEN_MINUTES),
+    DecayedCounter("network_changes_1h", "network_changed", HOUR),
+    DecayedCounter("client_changes_1h", "client_changed", HOUR),
+    DecayedCounter("token_changes_1h", "token_changed", HOUR),
+    DecayedCounter("key_changes_1h", "key_changed", HOUR),
+    DecayedCounter("auth_failures_10m", "auth_failed", TEN_MINUTES),
+    DecayedCounter("mfa_denials_10m", "mfa_denied", TEN_MINUTES),
+    DecayedCounter("credentials_created_10m", "created", TEN_MINUTES),
+    DecayedCounter("rights_granted_10m", "granted", TEN_MINUTES),
+    DecayedCounter("audit_blinded_10m", "blinded", TEN_MINUTES),
+    DecayedCounter("credential_changes_1h", "credential_changed", HOUR),
+    DecayedCounter("surprise_10m", "surprise", TEN_MINUTES),
+    DecayedCounter("rare_transitions_10m", "rare", TEN_MINUTES),
+    DecayedCounter("refused_10m", "refused_new", TEN_MINUTES),
 )
-SUM_NAMES: Final = tuple(one.name for one in SUMS)
-MARKS: Final = tuple(dict.fromkeys(one.mark for one in SUMS))
+COUNTER_NAMES: Final = tuple(one.name for one in DECAYED_COUNTERS)
+INCREMENTS: Final = tuple(dict.fromkeys(one.increment for one in DECAYED_COUNTERS))
 """What an event may add to sums."""
-MARK: Final = {name: number for number, name in enumerate(MARKS)}
+INCREMENT: Final = {name: number for number, name in enumerate(INCREMENTS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def as_seen_by_models(values: Floats) -> NDArray[np.float32]:
 
 
 def _digest() -> str:
-    rows = [f"{s.name}|{s.mark}|{s.half_life}" for s in SUMS] + [
+    rows = [f"{s.name}|{s.increment}|{s.half_life}" for s in DECAYED_COUNTERS] + [
         f"{f.name}|{f.unit}|{f.scale}" for f in FEATURES
     ]
     return blake2b("\n".join(rows).encode(), digest_size=8).hexdigest()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.events.columns import KINDS
 from models.events.text_hashing import fingerprint, short
-from models.features.table import FEATURES, SUM_NAMES
+from models.features.table import COUNTER_NAMES, FEATURES
 from models.roles.cohorts import QUANTILES, UPPER, BadCohorts, Cohorts, no_cohorts
 from models.roles.cohorts import from_arrays as cohorts_from_arrays
 from models.state.segments import Bools, Floats, Ints
@@ -26,7 +26,7 @@ from models.state.table import ROLES
 MOST_OPERATIONS: Final = 255
 """The operations called most have a number of their own, all others share one."""
 VOLUMES: Final = tuple(
-    feature.name for feature in FEATURES if feature.source == "api-calls" and feature.name in SUM_NAMES
+    feature.name for feature in FEATURES if feature.source == "api-calls" and feature.name in COUNTER_NAMES
 )
 """Features of which a role's usual values are known."""
 OTHER: Final = 0

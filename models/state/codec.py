@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.events.context_signals import SIGNALS
 from models.events.text_hashing import BETWEEN, FOLD, MIX, head, spans_of
-from models.features.table import SUMS
+from models.features.table import DECAYED_COUNTERS
 from models.features.volumes import VOLUMES
 from models.jit import byte, compiled, put_word, word
 from models.state.table import ROW, Rows, SessionTable, UnreadableRow, scatter
@@ -23,7 +23,9 @@ from models.state.table import ROW, Rows, SessionTable, UnreadableRow, scatter
 VERSION: Final = 3
 UNSUMMED: Final = 2
 """The version before, which had no checksum: its rows are read, and written anew as their sessions go on."""
-LAYOUT: Final = blake2b(repr([ROW.descr, SUMS, SIGNALS, VOLUMES]).encode(), digest_size=4).digest()
+LAYOUT: Final = blake2b(
+    repr([ROW.descr, DECAYED_COUNTERS, SIGNALS, VOLUMES]).encode(), digest_size=4
+).digest()
 """Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
 HEAD: Final = np.dtype(
     [("version", "u1"), ("layout", "u1", (4,)), ("order", "u1", (4,)), ("names", "<u2"), ("side", "<u4")]
@@ -140,7 +142,7 @@ BODY: Final = HEAD.itemsize + ROW.itemsize
 _LAYOUT: Final = np.frombuffer(LAYOUT, np.uint8)
 
 
-class Told(NamedTuple):
+class DecodedRows(NamedTuple):
     """What changelog values hold: rows ``(n,)``, names, side tables, in what order detections have bits."""
 
     rows: Rows
@@ -149,7 +151,7 @@ class Told(NamedTuple):
     orders: NDArray[np.uint8]
 
 
-def decode_all(values: Sequence[bytes]) -> Told:
+def decode_all(values: Sequence[bytes]) -> DecodedRows:
     """:func:`models.state.table.decode` of all *values*, of which there is one at least; orders are ``(n, 4)``.
 
     Raises:
@@ -168,7 +170,7 @@ def decode_all(values: Sequence[bytes]) -> Told:
     if not (known & whole).all():
         decode(values[int(np.argmin(known & whole))])
     ends, lasts = (BODY + names).tolist(), (BODY + names + sides).tolist()
-    return Told(
+    return DecodedRows(
         packed[:, HEAD.itemsize :].copy().view(ROW).reshape(-1),
         [value[BODY:end] for value, end in zip(values, ends, strict=True)],
         [value[end:last] for value, end, last in zip(values, ends, lasts, strict=True)],

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from models.events.columns import ACTION, PRINCIPAL_KIND
 from models.events.operations import Stage
-from models.features.table import MARK
+from models.features.table import INCREMENT
 from models.jit import compiled
-from models.updates.recent_values import ADDRESS, OPERATION, RESOURCE, TOOL, is_new, turn
+from models.updates.recent_values import ADDRESS, OPERATION, RESOURCE, TOOL, is_new, rotate
 
 LAST: Final = 2**32 - 1
 """In the year 2106; what says it is later is taken for that."""
@@ -27,7 +27,7 @@ _AGENT: Final = PRINCIPAL_KIND["agent"]
 TOOLS_SETTLE_MS: Final = 300_000
 """A session's tools of its first five minutes are its own, later ones are new."""
 
-ACT_FACTS: Final = np.dtype(
+ACTIVITY_FACTS: Final = np.dtype(
     [
         ("at", "<i8"),  # the session's largest event time, ms
         ("previous_at", "<i8"),
@@ -66,27 +66,40 @@ _CREDENTIAL: Final = among("credential_added", "credential_changed", "credential
 _DENIED, _REFRESHED = ACTION["mfa_denied"], ACTION["token_refreshed"]
 _CREATE, _GRANT, _BLIND = int(Stage.CREATE), int(Stage.GRANT), int(Stage.BLIND)
 _EXPOSE, _SECRET = int(Stage.EXPOSE), int(Stage.SECRET)
-_FAILED, _MFA_DENIED, _CHANGED = MARK["auth_failed"], MARK["mfa_denied"], MARK["credential_changed"]
-_CALL, _ERROR, _REFUSAL, _REFUSED_NEW = MARK["call"], MARK["error"], MARK["denied"], MARK["refused_new"]
-_BYTES_OUT, _RECORDS = MARK["bytes_out"], MARK["records"]
-_SENSITIVE_RECORDS, _SENSITIVE_CALL = MARK["sensitive_records"], MARK["sensitive_call"]
-_WRITE, _TOOL_CALL, _NEW_TOOL = MARK["write"], MARK["tool_call"], MARK["new_tool"]
-_NEW_OPERATION, _NEW_ADDRESS, _NEW_RESOURCE = MARK["new_operation"], MARK["new_address"], MARK["new_resource"]
-_CREATED, _GRANTED, _BLINDED = MARK["created"], MARK["granted"], MARK["blinded"]
+_FAILED, _MFA_DENIED, _CHANGED = (
+    INCREMENT["auth_failed"],
+    INCREMENT["mfa_denied"],
+    INCREMENT["credential_changed"],
+)
+_CALL, _ERROR, _REFUSAL, _REFUSED_NEW = (
+    INCREMENT["call"],
+    INCREMENT["error"],
+    INCREMENT["denied"],
+    INCREMENT["refused_new"],
+)
+_BYTES_OUT, _RECORDS = INCREMENT["bytes_out"], INCREMENT["records"]
+_SENSITIVE_RECORDS, _SENSITIVE_CALL = INCREMENT["sensitive_records"], INCREMENT["sensitive_call"]
+_WRITE, _TOOL_CALL, _NEW_TOOL = INCREMENT["write"], INCREMENT["tool_call"], INCREMENT["new_tool"]
+_NEW_OPERATION, _NEW_ADDRESS, _NEW_RESOURCE = (
+    INCREMENT["new_operation"],
+    INCREMENT["new_address"],
+    INCREMENT["new_resource"],
+)
+_CREATED, _GRANTED, _BLINDED = INCREMENT["created"], INCREMENT["granted"], INCREMENT["blinded"]
 
 
 @compiled
-def follow_time(row: Any, fact: Any, at: int) -> None:
+def apply_time(row: Any, fact: Any, at: int) -> None:
     """Move the session on to an event of *at*, ms; time never runs back."""
     fact.previous_at = row.seen_at
     now = max(row.seen_at, at)
-    turn(row, now)
+    rotate(row, now)
     row.seen_at = fact.at = now
     fact.session_age = now - row.started_at
 
 
 @compiled
-def follow_auth(row: Any, fact: Any, told: Any, at: int, marks: Any) -> None:
+def apply_auth(row: Any, fact: Any, told: Any, at: int, marks: Any) -> None:
     """Failures, denials, credential changes; when a factor was last proved, and a token last refreshed."""
     action = told.action
     fact.action, fact.by_sim, fact.powerful = action, told.by_sim, told.powerful
@@ -101,7 +114,7 @@ def follow_auth(row: Any, fact: Any, told: Any, at: int, marks: Any) -> None:
 
 
 @compiled
-def know_proofs(row: Any, fact: Any) -> None:
+def derive_proofs(row: Any, fact: Any) -> None:
     """What the session proved so far, and how long ago."""
     refreshed_at = np.int64(row.refreshed_s) * 1000
     strong_at = np.int64(row.strong_s) * 1000
@@ -112,7 +125,7 @@ def know_proofs(row: Any, fact: Any) -> None:
 
 
 @compiled
-def follow_call(row: Any, fact: Any, address: int, told: Any, marks: Any) -> None:
+def apply_call(row: Any, fact: Any, address: int, told: Any, marks: Any) -> None:
     """What a call adds, and what of it the session had not done before.
 
     Args:

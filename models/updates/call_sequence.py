@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.features.table import MARK
+from models.features.table import INCREMENT
 from models.jit import compiled
 from models.roles.roles import OTHER, VOLUMES
 from models.state.table import ROLES
@@ -27,7 +27,7 @@ SEQUENCE: Final = ("surprise_10m", "surprise_ratio_10m", "rare_transitions_10m")
 """The features that tell of the order of calls."""
 USUAL_NAMES: Final = tuple(f"role_usual_{name}" for name in VOLUMES)
 _VOLUMES: Final = len(VOLUMES)
-_SURPRISE, _RARE = MARK["surprise"], MARK["rare"]
+_SURPRISE, _RARE = INCREMENT["surprise"], INCREMENT["rare"]
 
 ROLE_FACTS: Final = np.dtype(
     [
@@ -57,7 +57,7 @@ def without_roles(row: Any, fact: Any) -> None:
 
 
 @compiled
-def hold_role(row: Any, fact: Any, kind: int, cohort: int, roles: Any, weights: Any) -> None:
+def keep_role(row: Any, fact: Any, kind: int, cohort: int, roles: Any, weights: Any) -> None:
     """An event that is no call; *weights* is room for a number for each role."""
     fact.familiar, fact.previous_operation = (
         _number(roles.vocabulary, row.last_operation) != OTHER,
@@ -67,7 +67,7 @@ def hold_role(row: Any, fact: Any, kind: int, cohort: int, roles: Any, weights: 
 
 
 @compiled
-def follow_role(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
+def apply_role(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
     row: Any, fact: Any, kind: int, cohort: int, called: int, roles: Any, weights: Any, marks: Any
 ) -> None:
     """A call of the operation *called*, as rows keep it: how surprising it was for what came before.

@@ -13,7 +13,7 @@ import numpy as np
 from models.events.batch import CLIENT, DEVICE, FAMILY, JA4, KEY, NETWORK, PREFIX, TOKEN, UA, Kind
 from models.events.columns import ACTION, NETWORK_TYPE, NETWORK_TYPES
 from models.events.networks import HIDING
-from models.features.table import MARK
+from models.features.table import INCREMENT
 from models.jit import compiled
 from models.updates.context import wake
 
@@ -22,8 +22,8 @@ _HIDING: Final = np.array([name in HIDING for name in NETWORK_TYPES])
 _CELLULAR: Final = NETWORK_TYPE["cellular"]
 _AUTH: Final = int(Kind.AUTH)
 _REFRESHED: Final = ACTION["token_refreshed"]
-_NETWORK_CHANGED, _CLIENT_CHANGED = MARK["network_changed"], MARK["client_changed"]
-_TOKEN_CHANGED, _KEY_CHANGED = MARK["token_changed"], MARK["key_changed"]
+_NETWORK_CHANGED, _CLIENT_CHANGED = INCREMENT["network_changed"], INCREMENT["client_changed"]
+_TOKEN_CHANGED, _KEY_CHANGED = INCREMENT["token_changed"], INCREMENT["key_changed"]
 EARTH_RADIUS_KM: Final = 6371.0088
 """Mean radius R1 of GRS 80 (Moritz 2000)."""
 NEAR_KM: Final = 100.0
@@ -64,7 +64,7 @@ CLIENT_FACTS: Final = np.dtype(
 
 
 @compiled
-def hold_client(row: Any, fact: Any) -> None:
+def keep_client(row: Any, fact: Any) -> None:
     """An event that tells nothing of the client."""
     fact.bound = row.client[DEVICE] != 0
     fact.network_type = row.network_type
@@ -73,7 +73,7 @@ def hold_client(row: Any, fact: Any) -> None:
 
 
 @compiled
-def follow_client(row: Any, fact: Any, told: Any, at: int, action: int, marks: Any) -> bool:
+def apply_client(row: Any, fact: Any, told: Any, at: int, action: int, marks: Any) -> bool:
     """Compare an event with what its session last told of its client; whether it tells of the device.
 
     Args:
@@ -101,7 +101,7 @@ def follow_client(row: Any, fact: Any, told: Any, at: int, action: int, marks: A
     row.kind = told.who.kind
     if row.began_as == 0:
         row.began_as = told.who.software
-    hold_client(row, fact)
+    keep_client(row, fact)
     fact.software = told.who.software
     return bool(of_device)
 

@@ -84,7 +84,7 @@ def _known_as(bits: NDArray[Any], index: int, value: bool) -> NDArray[np.bool_]:
 
 
 @compiled
-def follow_context(row: Any, said: Any) -> bool:
+def apply_context(row: Any, said: Any) -> bool:
     """Bring *row* up to a message of a context, a record of :data:`models.events.context_columns.CONTEXT_TOLD`.
 
     Of a device the newest telemetry wins. Of the others the last to arrive does: each has one writer in one
@@ -93,7 +93,7 @@ def follow_context(row: Any, said: Any) -> bool:
     """
     answered = False
     if said.source == _DEVICE:
-        _follow_device(row, said)
+        _apply_device(row, said)
     elif said.source == _PRINCIPAL:
         answered = said.introduced
         if answered:
@@ -113,7 +113,7 @@ def follow_context(row: Any, said: Any) -> bool:
 
 
 @compiled
-def _follow_device(row: Any, said: Any) -> None:
+def _apply_device(row: Any, said: Any) -> None:
     if said.heard_at < row.heard_at:
         return
     row.heard_at = said.heard_at
@@ -143,7 +143,7 @@ def silence(row: Any, at: int) -> float:
 
 
 @compiled
-def know_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa: FBT001 - a fact of the event among others
+def derive_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa: FBT001 - a fact of the event among others
     """What the session knows of its contexts at *at*, ms: record *fact* of :data:`CONTEXT_FACTS`.
 
     *bound*: whether it is known to live on a device.

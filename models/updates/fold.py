@@ -12,29 +12,29 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.events.batch import Batch, ByKind, Kind
+from models.events.batch import Batch, FieldsByKind, Kind
 from models.features import table as features_table
 from models.features.decayed_counters import add, keep_peaks
-from models.features.table import MARKS, SUM_NAMES, Floats
+from models.features.table import COUNTER_NAMES, INCREMENTS, Floats
 from models.features.volumes import VOLUMES, packed
 from models.jit import compiled
 from models.roles.roles import NO_ROLES, Roles, RoleTables
 from models.state.segments import Ints, Segments
 from models.state.table import ROLES, Rows, SessionTable, gather, scatter
-from models.updates.activity import ACT_FACTS, follow_auth, follow_call, follow_time, know_proofs
+from models.updates.activity import ACTIVITY_FACTS, apply_auth, apply_call, apply_time, derive_proofs
 from models.updates.call_sequence import (
     ROLE_FACTS,
     USUAL_NAMES,
+    apply_role,
     cohort_of,
-    follow_role,
-    hold_role,
+    keep_role,
     without_roles,
 )
-from models.updates.client import CLIENT_FACTS, follow_client, hold_client
-from models.updates.context import CONTEXT_FACTS, follow_context, know_contexts
+from models.updates.client import CLIENT_FACTS, apply_client, keep_client
+from models.updates.context import CONTEXT_FACTS, apply_context, derive_contexts
 
 _AUTH, _CALL, _CONTEXT, _VERDICT = int(Kind.AUTH), int(Kind.CALL), int(Kind.CONTEXT), int(Kind.VERDICT)
-_MARKS: Final = len(MARKS)
+_MARKS: Final = len(INCREMENTS)
 _NO_AUTH: Final = -1
 
 
@@ -94,14 +94,14 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
     before = gather(table.rows, seg.keys)
     after = before.copy()
     n = len(batch)
-    types = (ACT_FACTS, CLIENT_FACTS, CONTEXT_FACTS, ROLE_FACTS)
+    types = (ACTIVITY_FACTS, CLIENT_FACTS, CONTEXT_FACTS, ROLE_FACTS)
     act, client, context, role = (np.zeros(n, one) for one in types)
-    known = Facts(act, client, context, role, np.empty((n, len(SUM_NAMES))))
+    known = Facts(act, client, context, role, np.empty((n, len(COUNTER_NAMES))))
     tables = NO_ROLES if roles is None else roles.tables
     apart = tables.tenants.size > 0  # else nobody asks whose a session is
     tenants = table.tenants(seg.keys) if apart else np.zeros(seg.keys.size, np.uint32)
     _fold(
-        seg.order, seg.starts, seg.lasts, int(batch.kind), batch.at, batch.told, tables, tenants, after, known
+        seg.order, seg.starts, seg.lasts, int(batch.kind), batch.at, batch.fields, tables, tenants, after, known
     )  # fmt: skip
     if batch.kind is not Kind.TICK:
         scatter(table.rows, seg.keys, after)
@@ -115,12 +115,12 @@ def _by_name(known: Facts) -> dict[str, NDArray[Any]]:
     facts = {name: part[name] for part in known[:-1] for name in part.dtype.names or () if name != "usual"}
     facts |= {f"usual_{name}": known.context["usual"][:, one] for one, name in enumerate(VOLUMES)}
     facts |= dict(zip(USUAL_NAMES, known.role["usual"].T, strict=True))
-    return facts | dict(zip(SUM_NAMES, known.sums.T, strict=True))
+    return facts | dict(zip(COUNTER_NAMES, known.sums.T, strict=True))
 
 
 @compiled
 def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    order: Ints, starts: Ints, lasts: Ints, kind: int, at: Ints, told: ByKind, roles: RoleTables,
+    order: Ints, starts: Ints, lasts: Ints, kind: int, at: Ints, told: FieldsByKind, roles: RoleTables,
     tenants: NDArray[np.uint32], rows: Rows, facts: Facts,
 ) -> None:  # fmt: skip
     """Each session's events one after another; *rows* ``(u,)`` are brought up to date on the way.
@@ -134,48 +134,48 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
         for index in range(starts[owner], lasts[owner] + 1):
             one, act, context = order[index], facts.act[index], facts.context[index]
             marks[:] = 0.0
-            follow_time(row, act, at[one])
-            if _follow_client(row, facts.client[index], one, kind, at, told, marks):
+            apply_time(row, act, at[one])
+            if _apply_client(row, facts.client[index], one, kind, at, told, marks):
                 device_told = index
             act.device_told = device_told
             if kind == _AUTH:
-                follow_auth(row, act, told.auth[one], at[one], marks)
+                apply_auth(row, act, told.auth[one], at[one], marks)
             elif kind == _CONTEXT:
-                context.answered = follow_context(row, told.context[one])
+                context.answered = apply_context(row, told.context[one])
                 act.fallen = told.context[one].fallen
             elif kind == _VERDICT:
                 act.confirmed = told.verdict[one].confirmed
-            know_proofs(row, act)
-            know_contexts(row, context, act.at, facts.client[index].bound)
+            derive_proofs(row, act)
+            derive_contexts(row, context, act.at, facts.client[index].bound)
             if kind == _CALL:
-                follow_call(row, act, told.client[one].who.address, told.call[one], marks)
-            _follow_role(row, facts.role[index], one, kind, cohort, told, roles, weights, marks)
+                apply_call(row, act, told.client[one].who.address, told.call[one], marks)
+            _apply_role(row, facts.role[index], one, kind, cohort, told, roles, weights, marks)
             add(row, act.previous_at, act.at, at[one], marks, facts.sums[index])
             if kind == _CALL:
                 keep_peaks(row, facts.sums[index])
 
 
 @compiled
-def _follow_client(row: Any, fact: Any, one: int, kind: int, at: Ints, told: ByKind, marks: Any) -> bool:
+def _apply_client(row: Any, fact: Any, one: int, kind: int, at: Ints, told: FieldsByKind, marks: Any) -> bool:
     """Whether event *one* tells of the session's device."""
     fact.used_at = row.client_at
     if kind not in (_AUTH, _CALL):
-        hold_client(row, fact)
+        keep_client(row, fact)
         return False
     action = told.auth[one].action if kind == _AUTH else _NO_AUTH
-    return follow_client(row, fact, told.client[one], at[one], action, marks)
+    return apply_client(row, fact, told.client[one], at[one], action, marks)
 
 
 @compiled
-def _follow_role(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    row: Any, fact: Any, one: int, kind: int, cohort: int, told: ByKind, roles: RoleTables, weights: Any,
+def _apply_role(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
+    row: Any, fact: Any, one: int, kind: int, cohort: int, told: FieldsByKind, roles: RoleTables, weights: Any,
     marks: Any,
 ) -> None:  # fmt: skip
     if kind == _CALL and roles.vocabulary.size:
-        follow_role(row, fact, row.kind, cohort, told.call[one].act.called, roles, weights, marks)
+        apply_role(row, fact, row.kind, cohort, told.call[one].act.called, roles, weights, marks)
         return
     if roles.vocabulary.size:
-        hold_role(row, fact, row.kind, cohort, roles, weights)
+        keep_role(row, fact, row.kind, cohort, roles, weights)
     else:
         without_roles(row, fact)
     if kind == _CALL:

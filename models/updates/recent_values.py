@@ -21,7 +21,7 @@ OPERATION, ADDRESS, RESOURCE, TOOL = range(len(SEEN))
 
 
 @compiled
-def turn(row: Any, at: int) -> None:
+def rotate(row: Any, at: int) -> None:
     """Move last hour's bits along as time goes on to *at*, ms; before ``seen_at`` is moved."""
     passed = at // HOUR_MS - row.seen_at // HOUR_MS
     if passed > 0:

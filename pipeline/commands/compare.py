@@ -14,7 +14,7 @@ from models.roles.roles import Roles
 from pipeline.assembly import options, stage_kinds
 from pipeline.commands.replay import FOLDER, records_of, truth_of
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.control.active import Brain, tag_of
+from pipeline.control.active import ActiveConfig, tag_of
 from pipeline.decisions.policy import Policy, read_policy
 from pipeline.offline.replay.labels import Truths
 from pipeline.offline.replay.runner import Replay
@@ -68,7 +68,7 @@ def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool)
 def _fates(
     recording: Path, model: Detector, roles: Roles | None, policy: Policy, settings: Settings
 ) -> Fates:
-    brain = Brain(detector=model, roles=roles)
+    brain = ActiveConfig(detector=model, roles=roles)
     brain.use_policy(policy)
     stages = Replay(stage_kinds(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
     fates = Fates()

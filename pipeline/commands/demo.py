@@ -18,7 +18,7 @@ import click
 from pipeline.assembly import configured, leaving, options, stage_kinds
 from pipeline.commands.worker import edge_of
 from pipeline.console import Board, as_json, grid, print_json, screen
-from pipeline.control.reloader import InForce
+from pipeline.control.reloader import ConfigReloader
 from pipeline.kafka.changelog import changelog_topic
 from pipeline.kafka.client import remove
 from pipeline.kafka.connection import Connection
@@ -27,7 +27,7 @@ from pipeline.kafka.topics import check_topics, create_topics, needed_topics
 from pipeline.offline.scenarios import demo_tokens, playback
 from pipeline.offline.scenarios.demo import Report, Script, perform, quantile
 from pipeline.offline.scenarios.scenario import Expectation, Scenario, find_directory
-from pipeline.processing.processor import StageKind
+from pipeline.processing.processor import ProcessorSpec
 from pipeline.settings.loading import Settings, load
 
 SECONDS: Final = 30.0
@@ -52,7 +52,7 @@ def command(*, broker: str | None, as_json: bool) -> int:
     logging.basicConfig(level=logging.ERROR)
     with _setting(broker) as (settings, connection, partitions):
         suffix = "" if connection.embedded else f"-{token_hex(2)}"
-        in_force = InForce(configured(settings))
+        in_force = ConfigReloader(configured(settings))
         kinds = leaving(settings, stage_kinds(in_force.brain, options(settings, partitions)))
         played = _script(partitions, suffix)
         with (
@@ -102,7 +102,7 @@ def _script(partitions: int, suffix: str) -> Script:
 
 @contextmanager
 def _topics(
-    settings: Settings, connection: Connection, kinds: Sequence[StageKind], partitions: int
+    settings: Settings, connection: Connection, kinds: Sequence[ProcessorSpec], partitions: int
 ) -> Iterator[None]:
     """Make the topics that are missing; the state of this demonstration's worker does not outlive it."""
     topics = needed_topics(settings.app_id, [kind.name for kind in kinds], partitions)

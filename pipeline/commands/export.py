@@ -15,7 +15,7 @@ from models.detectors.base import Detector, NoDetector
 from pipeline.assembly import configured
 from pipeline.commands.replay import FOLDER
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import Mode, Policy, read_policy
 from pipeline.offline.replay.labels import Labels, Truths
 from pipeline.offline.training.datasets import Source, in_kafka, in_recording, in_replay, is_replayed
@@ -100,10 +100,10 @@ def command(
 @contextmanager
 def _opened(
     source: Path | None, recording: Path | None, low_share: float | None
-) -> Iterator[tuple[Source, Brain]]:
+) -> Iterator[tuple[Source, ActiveConfig]]:
     """Give where vectors come from, and the configured policy and model: its scores can be told again."""
     settings = load()
-    brain = Brain(detector=_model(settings))
+    brain = ActiveConfig(detector=_model(settings))
     brain.use_policy(read_policy(settings.policy_file))
     share = brain.judge.policy.low_features_share if low_share is None else low_share
     if source is None:

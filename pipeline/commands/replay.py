@@ -16,7 +16,7 @@ from models.artefacts import load_roles
 from pipeline.assembly import chosen, leaving, model_in, options, stage_kinds
 from pipeline.console import as_json, grid, print_json, screen, tracked, working
 from pipeline.control.active import Challenger
-from pipeline.control.reloader import InForce
+from pipeline.control.reloader import ConfigReloader
 from pipeline.kafka.connection import Connection
 from pipeline.offline.replay.decision_log import OUTPUT_TOPICS
 from pipeline.offline.replay.from_kafka import laid_down, lay_down
@@ -63,7 +63,7 @@ def command(
     """
     settings = load()
     since_ms = _since(recording, since, from_topics=from_topics)
-    in_force = InForce(chosen(settings, policy, model))
+    in_force = ConfigReloader(chosen(settings, policy, model))
     if challenger is not None:
         in_force.brain.challengers = (Challenger(model_in(challenger), load_roles(challenger)),)
     told = options(settings, partitions, event_clock=True, from_topics=from_topics)

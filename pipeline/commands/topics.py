@@ -19,7 +19,7 @@ from pipeline.kafka.topics import (
     check_topics,
     create_topics,
     needed_topics,
-    reach,
+    ping_broker,
 )
 from pipeline.settings.loading import Settings, load
 from schemas.topics import ROLES, Role
@@ -92,7 +92,7 @@ def acls(*, roles: tuple[Role, ...], named: tuple[str, ...], apply: bool, as_jso
     principals = _principals(named, list(wanted))
     if apply:
         connection = Connection.of(settings)
-        asyncio.run(reach(connection))
+        asyncio.run(ping_broker(connection))
         count = grant(connection, [(name, wanted[role]) for role, name in principals])
         click.echo(f"granted {count} rights at {settings.broker}", err=True)
     rows = [_told(role, name, right) for role, name in principals for right in wanted[role]]

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from pipeline import process_setup
 from pipeline.assembly import configured, leaving, options, stage_kinds
-from pipeline.control.reloader import InForce
+from pipeline.control.reloader import ConfigReloader
 from pipeline.kafka.acls import check_rights, rights_of
-from pipeline.kafka.app import Control, Edge, build_app
+from pipeline.kafka.app import Control, WorkerConfig, build_app
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import PARTITIONS, EmbeddedBroker
 from pipeline.kafka.topics import (
@@ -26,16 +26,16 @@ from pipeline.kafka.topics import (
     RightsMissingError,
     check_topics,
     needed_topics,
-    reach,
+    ping_broker,
 )
 from pipeline.metrics import worker
 from pipeline.process_setup import end_if_told
 from pipeline.processing import failpoints
 from pipeline.settings.loading import Settings, load
-from pipeline.worker.observer import Watching
+from pipeline.worker.observer import MetricsObserver
 from pipeline.worker.process import run_worker
 from pipeline.worker.supervisor import INDEX_VARIABLE, supervise
-from pipeline.worker.warmup import warm
+from pipeline.worker.warmup import compile_all
 from schemas.topics import MODEL_CONTROL
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def command(*, workers: int) -> int:
 
 def _check(connection: Connection, app_id: str, partitions: int) -> None:
     """Look whether there is all that a worker needs, before it takes anything over."""
-    asyncio.run(reach(connection))
+    asyncio.run(ping_broker(connection))
     if connection.security_protocol != "PLAINTEXT":  # there, everybody is the same nobody
         check_rights(connection, rights_of("worker", app_id, STAGES))
     asyncio.run(check_topics(connection, needed_topics(app_id, STAGES, partitions)))
@@ -87,13 +87,15 @@ def _connected(settings: Settings) -> Iterator[Connection]:
 def _work(settings: Settings, connection: Connection, partitions: int) -> int:
     end_if_told()
     index = int(os.environ.get(INDEX_VARIABLE, "0"))
-    in_force = InForce(configured(settings))
-    warm(in_force.brain)
+    in_force = ConfigReloader(configured(settings))
+    compile_all(in_force.brain)
     shown = worker.Metrics(CollectorRegistry())
-    watching = Watching(shown, in_force, [in_force.look])
+    watching = MetricsObserver(shown, in_force, [in_force.check])
     kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions, from_topics=True)))
     edge = edge_of(settings, connection, partitions, index)
-    app = build_app(edge, leaving(settings, kinds), watching, Control(MODEL_CONTROL, in_force.order))
+    app = build_app(
+        edge, leaving(settings, kinds), watching, Control(MODEL_CONTROL, in_force.on_control_record)
+    )
     with _metrics_served(settings, shown, index):
         policy, model = in_force.policy, in_force.champion or "none"
         logger.info("policy %s, mode %s, decides with model %s", policy.id, policy.mode, model)
@@ -125,9 +127,9 @@ def _metrics_served(settings: Settings, shown: worker.Metrics, index: int) -> It
         stop()
 
 
-def edge_of(settings: Settings, connection: Connection, partitions: int, index: int = 0) -> Edge:
+def edge_of(settings: Settings, connection: Connection, partitions: int, index: int = 0) -> WorkerConfig:
     """Return what the edge is set to, for this host's worker number *index*."""
-    return Edge(
+    return WorkerConfig(
         connection=connection,
         app_id=settings.app_id,
         partitions=partitions,

@@ -10,9 +10,9 @@ from zlib import crc32
 from pydantic_core import from_json, to_json
 
 from models.state.table import UnreadableRow
-from pipeline.processing.eviction import Key, Room
-from pipeline.processing.outcome import Outbox
-from pipeline.processing.processor import ChangelogRow, Outcome, Record, named_tenants, pack, unpack
+from pipeline.processing.eviction import Key, TenantFairLru
+from pipeline.processing.outcome import OutcomeBuilder
+from pipeline.processing.processor import ChangelogRow, Outcome, Record, named_tenants, pack_key, unpack_key
 from schemas.decode import decode_chunk
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
@@ -26,17 +26,17 @@ _HEAD: Final = struct.Struct("<BI")
 R = TypeVar("R")
 
 
-def seal(key: bytes, told: bytes) -> bytes:
+def encode_row(key: bytes, told: bytes) -> bytes:
     """The row of *key* that holds the JSON *told*; its checksum, CRC-32, is of both."""
     return _HEAD.pack(VERSION, crc32(told, crc32(key))) + told
 
 
-def opened(value: bytes) -> bytes:
+def row_body(value: bytes) -> bytes:
     """The JSON in a row that :func:`seal` made."""
     return value[_HEAD.size :]
 
 
-def unseal(key: bytes, value: bytes, load: Callable[[dict[str, Any]], R]) -> R:
+def decode_row(key: bytes, value: bytes, load: Callable[[dict[str, Any]], R]) -> R:
     """What *load* makes of the JSON object in a row.
 
     Raises:
@@ -49,7 +49,7 @@ def unseal(key: bytes, value: bytes, load: Callable[[dict[str, Any]], R]) -> R:
                 f"a row of version {value[:1].hex() or 'nothing'}, where this worker reads version "
                 f"{VERSION:02x}"
             )
-        told = opened(value)
+        told = row_body(value)
         if len(value) < _HEAD.size or _HEAD.unpack_from(value)[1] != crc32(told, crc32(key)):
             raise UnreadableRow("a row that does not fit its checksum: it was cut or spoilt")
     try:
@@ -69,18 +69,18 @@ class Remembered(Protocol):
 T = TypeVar("T", bound=Remembered)
 FILLED_IN_MS: Final = 7 * DAY_MS
 """So long after an event its record is no news of a device, but an archive's."""
-Handle = Callable[[str, T, dict[str, Any], Outbox], bool]
+Handle = Callable[[str, T, dict[str, Any], OutcomeBuilder], bool]
 """(topic, the key's record, event, outbox) → whether the record changed.
 
 The event bears ``recorded_at``: its record's Kafka timestamp in ms, -1 where it has none. One that is *heard*
 bears ``told_at`` too: its own ``occurred_at``, whose place the time of its arrival has taken.
 """
-Lapse = Callable[[T, int, Outbox], bool]
+OnTimer = Callable[[T, int, OutcomeBuilder], bool]
 """(a key's record, event time in ms, outbox) → whether time alone changed the record."""
 SWEEP_MS = 60_000
 
 
-class KeyedStage(Generic[T]):
+class KeyedProcessor(Generic[T]):
     """A stage with one record of type *T* for each (tenant, *member*).
 
     Args:
@@ -107,13 +107,13 @@ class KeyedStage(Generic[T]):
         load: Callable[[dict[str, Any]], T],
         handle: Handle[T],
         keep_ms: int,
-        busy: Callable[[T], bool],
-        most: int,
-        slight: Callable[[T], bool],
+        is_in_use: Callable[[T], bool],
+        max_records: int,
+        is_low_value: Callable[[T], bool],
         limits: Limits = DEFAULT_LIMITS,
-        lapse: Lapse[T] | None = None,
-        common: Callable[[T, dict[str, Any]], bool] | None = None,
-        heard: frozenset[str] = frozenset(),
+        on_time: OnTimer[T] | None = None,
+        on_tenant_event: Callable[[T, dict[str, Any]], bool] | None = None,
+        arrival_time_topics: frozenset[str] = frozenset(),
     ) -> None:
         self.records: dict[Key, T] = {}
         self._member = member
@@ -121,26 +121,26 @@ class KeyedStage(Generic[T]):
         self._load = load
         self._handle = handle
         self._keep_ms = keep_ms
-        self._busy = busy
+        self._busy = is_in_use
         self._limits = limits
-        self._lapse = lapse
-        self._room = Room(most)
-        self._slight = slight
+        self._lapse = on_time
+        self._room = TenantFairLru(max_records)
+        self._slight = is_low_value
         self._evicted: list[Key] = []
-        self._common = common
-        self._heard = heard
+        self._common = on_tenant_event
+        self._heard = arrival_time_topics
         self._reached = 0
         self._swept = 0
         self._wall = 0
 
     def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
         """See :class:`pipeline.processing.processor.Stage`."""
-        out = Outbox(now_ms, topic)
+        out = OutcomeBuilder(now_ms, topic)
         self._wall = now_ms
         values, keys = [r.value for r in records], [r.key for r in records]
         tenants = named_tenants(topic, records, self._limits)
         decoded = decode_chunk(topic, values, keys, now_ms=now_ms, limits=self._limits, tenants=tenants)
-        out.take(decoded, records)
+        out.count_decoded(decoded, records)
         dirty: set[Key] = set()
         for event, place in zip(decoded.events, decoded.places, strict=True):
             event["recorded_at"] = records[place].timestamp
@@ -148,22 +148,24 @@ class KeyedStage(Generic[T]):
             if topic in self._heard:
                 known = self.records.get(key)
                 event["told_at"] = event["occurred_at"]
-                event["occurred_at"] = arrival(event, known.seen_at if known else 0, now_ms, self._limits)
-            if self._common is not None and self._common(self._used(shared(tenant), event, out), event):
-                dirty.add(shared(tenant))
-            record = self._used(key, event, out)
+                event["occurred_at"] = arrival_time(
+                    event, known.seen_at if known else 0, now_ms, self._limits
+                )
+            if self._common is not None and self._common(self._touch(tenant_key(tenant), event, out), event):
+                dirty.add(tenant_key(tenant))
+            record = self._touch(key, event, out)
             self._reached = max(self._reached, min(event["occurred_at"], now_ms))
             if self._handle(topic, record, event, out):
                 dirty.add(key)
-            self._room.weigh(key, slight=self._slight(record))
+            self._room.set_low_value(key, slight=self._slight(record))
         return self._outcome(out, dirty)
 
-    def _used(self, key: Key, event: dict[str, Any], out: Outbox) -> T:
+    def _touch(self, key: Key, event: dict[str, Any], out: OutcomeBuilder) -> T:
         """The record of *key*, a new one where there is none or it is too old, marked as of use now."""
         record = self.records.get(key)
         if record is None or self._is_old(record):
             record = self.records[key] = self._create()
-        if key != shared(key[0]):
+        if key != tenant_key(key[0]):
             self._room.use(key)
             while (going := self._room.surplus(key)) is not None:
                 self._evicted += self._drop(going)
@@ -171,26 +173,26 @@ class KeyedStage(Generic[T]):
         record.seen_at = max(record.seen_at, event["occurred_at"])
         return record
 
-    def sweep(self, now_ms: int) -> Outcome:
+    def on_timer(self, now_ms: int) -> Outcome:
         """Let an idle partition's time go on by the wall clock."""
         if self._wall:
             self._reached += max(0, now_ms - self._wall)
             self._wall = now_ms
-        return self._outcome(Outbox(now_ms), set())
+        return self._outcome(OutcomeBuilder(now_ms), set())
 
-    def _outcome(self, out: Outbox, dirty: set[Key]) -> Outcome:
+    def _outcome(self, out: OutcomeBuilder, dirty: set[Key]) -> Outcome:
         gone: list[Key] = []
         if self._reached >= self._swept + SWEEP_MS:
-            dirty = dirty | self._let_lapse(out)
+            dirty = dirty | self._run_timers(out)
             gone = self._forget()
         evicted = [key for key in dict.fromkeys(self._evicted) if key not in self.records]
         self._evicted.clear()
-        rows: list[ChangelogRow] = [(pack(key), None) for key in dict.fromkeys((*gone, *evicted))]
+        rows: list[ChangelogRow] = [(pack_key(key), None) for key in dict.fromkeys((*gone, *evicted))]
         changed = sorted(key for key in dirty if key in self.records)
-        rows += [(packed := pack(key), seal(packed, to_json(self.records[key]))) for key in changed]
-        return Outcome(out.messages, rows, out.events, dict(out.dead), dict(out.counts))
+        rows += [(packed := pack_key(key), encode_row(packed, to_json(self.records[key]))) for key in changed]
+        return Outcome(out.messages, rows, out.events, dict(out.dead_letters), dict(out.counts))
 
-    def _let_lapse(self, out: Outbox) -> set[Key]:
+    def _run_timers(self, out: OutcomeBuilder) -> set[Key]:
         """The keys whose records time has changed."""
         lapse = self._lapse
         if lapse is None:
@@ -205,10 +207,10 @@ class KeyedStage(Generic[T]):
     def _drop(self, key: Key) -> list[Key]:
         """Let a record go, and with the last of a tenant the one that all shared; what went."""
         del self.records[key]
-        if key == shared(key[0]):
+        if key == tenant_key(key[0]):
             return [key]
         self._room.forget(key)
-        common = shared(key[0])
+        common = tenant_key(key[0])
         if self._room.has(key[0]) or self.records.pop(common, None) is None:
             return [key]
         return [key, common]
@@ -219,22 +221,22 @@ class KeyedStage(Generic[T]):
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
         """Take changelog *rows*, oldest first; raises `UnreadableRow`."""
         for packed, value in rows:
-            key = unpack(packed)
-            record = None if value is None else unseal(packed, value, self._load)
-            own = key != shared(key[0])
+            key = unpack_key(packed)
+            record = None if value is None else decode_row(packed, value, self._load)
+            own = key != tenant_key(key[0])
             if self.records.pop(key, None) is not None and record is None and own:
                 self._room.forget(key)
             if record is not None:
                 self.records[key] = record
                 if own:
                     self._room.use(key)
-                    self._room.weigh(key, slight=self._slight(record))
+                    self._room.set_low_value(key, slight=self._slight(record))
 
-    def ready(self) -> None:
+    def on_restored(self) -> None:
         """Nothing to do: time starts with the next event."""
 
 
-def arrival(event: dict[str, Any], seen_at: int, now_ms: int, limits: Limits) -> int:
+def arrival_time(event: dict[str, Any], seen_at: int, now_ms: int, limits: Limits) -> int:
     """When *event* arrived, ms: its record's time; without one, when it happened, by its own clock.
 
     A record's time that our own clock at *now_ms* has not reached by far is none either, nor is one more than
@@ -248,6 +250,6 @@ def arrival(event: dict[str, Any], seen_at: int, now_ms: int, limits: Limits) ->
     return min(occurred_at, now_ms)
 
 
-def shared(tenant: str) -> Key:
+def tenant_key(tenant: str) -> Key:
     """The key of the record that all keys of *tenant* share: no name is empty, so it is nobody's own."""
     return tenant, ""

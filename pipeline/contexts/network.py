@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from models.events.networks import HIDING
-from pipeline.contexts.keyed_processor import KeyedStage
-from pipeline.processing.messages import derived_id, keyed
-from pipeline.processing.outcome import Outbox
+from pipeline.contexts.keyed_processor import KeyedProcessor
+from pipeline.processing.messages import derived_id, message
+from pipeline.processing.outcome import OutcomeBuilder
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import NETWORK_ACTIVITY, SESSION_CONTEXT
@@ -53,22 +53,24 @@ class NetworkState:
     users: dict[str, list[Any]] = field(default_factory=dict)
 
 
-def network_context(limits: Limits = DEFAULT_LIMITS, most: int = MOST_NETWORKS) -> KeyedStage[NetworkState]:
+def network_context(
+    limits: Limits = DEFAULT_LIMITS, most: int = MOST_NETWORKS
+) -> KeyedProcessor[NetworkState]:
     """The network stage of one partition."""
-    return KeyedStage(
+    return KeyedProcessor(
         member="network",
         create=NetworkState,
         load=lambda told: NetworkState(**told),
         handle=_handle,
         keep_ms=KEEP_MS,
-        busy=lambda _: False,
+        is_in_use=lambda _: False,
         limits=limits,
-        most=most,
-        slight=lambda network: not network.users,
+        max_records=most,
+        is_low_value=lambda network: not network.users,
     )
 
 
-def _handle(_topic: str, network: NetworkState, event: dict[str, Any], out: Outbox) -> bool:
+def _handle(_topic: str, network: NetworkState, event: dict[str, Any], out: OutcomeBuilder) -> bool:
     _forget_failures(network)
     if event["action"] in _FAILURES:
         _note(network.failed, event["principal_id"], event["occurred_at"], MOST_FAILED)
@@ -131,10 +133,10 @@ def _alike(ja4: str | None, shown: Counter[str | None]) -> int:
     return shown.total() if ja4 is None else shown[ja4] + shown[None]
 
 
-def _tell(event: dict[str, Any], user: list[Any], others: int, out: Outbox) -> None:
+def _tell(event: dict[str, Any], user: list[Any], others: int, out: OutcomeBuilder) -> None:
     members = {
         "type": "session.context", "event_id": derived_id(event["event_id"], "~w"),
         "occurred_at": event["occurred_at"], "tenant": event["tenant"], "session_id": user[2],
         "source": "network", "signals": user[5], "network_principals": others,
     }  # fmt: skip
-    out.send(keyed(SESSION_CONTEXT, user[2], members))
+    out.send(message(SESSION_CONTEXT, user[2], members))

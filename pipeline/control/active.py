@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 
 from models.detectors.base import Detector, NoDetector
 from models.events.batch import Kind
-from models.features.table import SUMS
+from models.features.table import DECAYED_COUNTERS
 from models.roles.roles import Roles
 from models.state.table import ROW, Rows, SessionTable
 from models.updates.fold import Folded, fold
 from pipeline.control.drift import LiveDrift
-from pipeline.decisions.engine import Judge
+from pipeline.decisions.engine import PolicyEngine
 from pipeline.decisions.policy import Policy
 
 _OF_ROLES: Final = ("surprise", "rare")
 """Marks of the fold that depend on roles."""
-_SHORT_SUMS: Final = sorted(SUMS, key=lambda one: one.half_life)
-_PLACES: Final = [place for place, one in enumerate(_SHORT_SUMS) if one.mark in _OF_ROLES]
+_SHORT_SUMS: Final = sorted(DECAYED_COUNTERS, key=lambda one: one.half_life)
+_PLACES: Final = [place for place, one in enumerate(_SHORT_SUMS) if one.increment in _OF_ROLES]
 """Where a row's short-lived sums are of such marks."""
 _KEPT: Final = np.dtype(
     [("role_scores", ROW["role_scores"]), ("roles_tag", ROW["roles_tag"]), ("sums", "<f4", (len(_PLACES),))]
@@ -49,7 +49,7 @@ class Challenger:
         return self.detector.id
 
 
-class _Kept:
+class _OwnRoleState:
     """What the rows of a partition would keep if their roles were those of another model."""
 
     def __init__(self, roles: Roles | None) -> None:
@@ -79,7 +79,7 @@ class OwnRoles:
     """Keeps for one partition what challengers' roles need, as long as they are not the champion's."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, int], _Kept] = {}
+        self._kept: dict[tuple[str, int], _OwnRoleState] = {}
 
     def seen_by(
         self, challengers: Sequence[Challenger], champions: Roles | None, folded: Folded
@@ -92,7 +92,7 @@ class OwnRoles:
             if tag == tag_of(champions):
                 answer.append(folded)
                 continue
-            kept = self._kept[one.id, tag] = known.get((one.id, tag)) or _Kept(one.roles)
+            kept = self._kept[one.id, tag] = known.get((one.id, tag)) or _OwnRoleState(one.roles)
             answer.append(kept.fold(folded))
         return answer
 
@@ -119,13 +119,13 @@ def _of(rows: Rows) -> NDArray[Any]:
 
 
 @dataclass(slots=True)
-class Brain:
+class ActiveConfig:
     """The judge and the model in force: a detector, and the roles it knows, if any.
 
     Assigning one is the exchange: a chunk sees one of each.
     """
 
-    judge: Judge = field(default_factory=lambda: Judge(Policy()))
+    judge: PolicyEngine = field(default_factory=lambda: PolicyEngine(Policy()))
     detector: Detector = field(default_factory=NoDetector)
     challengers: tuple[Challenger, ...] = ()
     drift: LiveDrift | None = None
@@ -133,7 +133,7 @@ class Brain:
 
     def use_policy(self, policy: Policy) -> None:
         """Decide by *policy* from the next chunk on."""
-        self.judge = Judge(policy)
+        self.judge = PolicyEngine(policy)
 
     def use_model(self, detector: Detector, roles: Roles | None) -> None:
         """Score by *detector*, and hold sessions against *roles*, from the next chunk on."""

@@ -16,17 +16,17 @@ from models.artefacts import CARD, SHIPPED, BadModel, load, load_reference, load
 from models.detectors.base import Detector, NoDetector
 from models.detectors.drift import Reference
 from models.roles.roles import Roles
-from pipeline.control.active import Brain, Challenger
+from pipeline.control.active import ActiveConfig, Challenger
 from pipeline.control.drift import LiveDrift
 from pipeline.decisions.policy import BadPolicy, Mode, Policy, read_policy
 from pipeline.processing.processor import Record
 from schemas.decode import decode_chunk
 from schemas.topics import MODEL_CONTROL
 
-Mark = tuple[tuple[str, int, int, int, int], ...]
+FileStamp = tuple[tuple[str, int, int, int, int], ...]
 
 
-def mark_of(path: Path) -> Mark:
+def file_stamp(path: Path) -> FileStamp:
     """What changes when the file, or a file in the folder, at *path* does; empty where there is nothing.
 
     The inode tells of a file that was moved there, and no program can set the time of the last change.
@@ -41,19 +41,19 @@ def mark_of(path: Path) -> Mark:
     )
 
 
-class Watched:
+class WatchedPath:
     """Looks at *path* again and again; what it is like at first is known."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known = self._seen = mark_of(path)
+        self._known = self._seen = file_stamp(path)
 
     def has_changed(self) -> bool:
         """Whether it is another than was known, and the same as at the look before: then that is known.
 
         A file that is copied in place is there in parts first, and each part may be good in itself.
         """
-        before, self._seen = self._seen, mark_of(self._path)
+        before, self._seen = self._seen, file_stamp(self._path)
         if self._seen == self._known or self._seen != before:
             return False
         self._known = self._seen
@@ -61,7 +61,7 @@ class Watched:
 
     def differs(self) -> bool:
         """Whether it is another than was known, be it half written."""
-        return mark_of(self._path) != self._known
+        return file_stamp(self._path) != self._known
 
 
 logger = logging.getLogger(__name__)
@@ -116,11 +116,11 @@ class Configured:
     models: Models = Models()
 
 
-class InForce:
+class ConfigReloader:
     """Keeps *brain* at what files and orders say; raises `BadPolicy` or `BadModel` when it cannot begin."""
 
     def __init__(self, configured: Configured, complain: Callable[[str], None] = logger.error) -> None:
-        self.brain = Brain()
+        self.brain = ActiveConfig()
         self.challengers: dict[str, Challenger] = {}
         self.refused: set[str] = set()
         self.policy_refused = False
@@ -129,8 +129,8 @@ class InForce:
         self._complain = complain
         self._orders: dict[str, dict[str, Any]] = {}
         self._champion = configured.model
-        self._files: dict[str, Watched] = {}
-        self._policy_file = None if configured.policy_file is None else Watched(configured.policy_file)
+        self._files: dict[str, WatchedPath] = {}
+        self._policy_file = None if configured.policy_file is None else WatchedPath(configured.policy_file)
         self._policy = read_policy(configured.policy_file)
         self.brain.use_model(*self._read(configured.model))
         self.brain.drift = self._drift_of(configured.model)
@@ -147,7 +147,7 @@ class InForce:
         """The policy by which is decided, its mode included."""
         return self.brain.judge.policy
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Read the policy file again if it changed, and models that could not be used if theirs did.
 
         One that cannot be used is reported once; what is in force stays.
@@ -169,7 +169,7 @@ class InForce:
         self._apply()
         logger.info("the policy is %s now, mode %s", self.policy.id, self.policy.mode)
 
-    def order(self, record: Record) -> None:
+    def on_control_record(self, record: Record) -> None:
         """Follow an order from `model-control`, newer than those before it."""
         decoded = decode_chunk(MODEL_CONTROL, [record.value], [record.key], now_ms=_FOREVER)
         for one in decoded.rejected:
@@ -230,7 +230,7 @@ class InForce:
     def _read(self, name: str) -> Loaded:
         """The model called *name*, all of it as it was at one moment; raises `BadModel`."""
         models = self._configured.models
-        watched = self._files[name] = Watched(models.place(name))
+        watched = self._files[name] = WatchedPath(models.place(name))
         loaded = models.load(name), models.roles(name)
         if watched.differs():
             raise BadModel(f"{models.place(name)}: changed while it was read; it is read again as it stays")

@@ -10,15 +10,15 @@ from typing import Final
 import numpy as np
 
 from pipeline.decisions.risk import Level
-from pipeline.decisions.risk_state import Episode
-from pipeline.detections import Rule
+from pipeline.decisions.risk_state import DetectionEpisode
+from pipeline.detections import Detection
 from pipeline.detections.detection import explained
 
 ANOMALY: Final = "anomaly"
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class DecisionInput:
     """One event as the decision sees it.
 
     Attributes:
@@ -55,13 +55,13 @@ class Moment:
     told: Mapping[str, str] = field(default_factory=dict)
     fleet_unheard: Callable[[], bool] = bool
 
-    def measured(self, rule: Rule) -> tuple[float, float | None]:
+    def measured(self, rule: Detection) -> tuple[float, float | None]:
         """What *rule* observes, and what is usual of it, if anything is known."""
         told = rule.usual and self.fact("days_known")
         observed = self.fact(rule.observed[0]) if rule.observed[0] else 0.0
         return observed, self.fact(rule.usual) if told else None
 
-    def in_role(self, rule: Rule) -> tuple[float | None, bool]:
+    def in_role(self, rule: Detection) -> tuple[float | None, bool]:
         """What is usual of it in the session's role, if the model knows; whether that is the tenant's own."""
         usual = self.fact(rule.role_usual) if rule.role_usual else math.inf
         if not math.isfinite(usual):
@@ -76,7 +76,7 @@ class Contribution:
 
     detection: str
     log_odds: float
-    episode: Episode | None = None
+    episode: DetectionEpisode | None = None
     muted: str = ""
 
 

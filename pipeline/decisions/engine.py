@@ -10,30 +10,30 @@ from collections.abc import Mapping
 from typing import Final
 
 from models.events.columns import ACTION
-from pipeline.decisions.decision import ANOMALY, Contribution, Decision, Moment
+from pipeline.decisions.decision import ANOMALY, Contribution, Decision, DecisionInput
 from pipeline.decisions.guard import Guard, next_minute
 from pipeline.decisions.holds import (
     ANSWERED_MS,
-    HUSHED,
+    HELD_FLEET_SILENT,
+    HELD_POSSIBLE_ROLLOUT,
+    HELD_UNVERIFIED,
     SILENT,
     SILENT_ACTIVE,
-    UNHEARD,
-    WAITING,
     fleet_follows_until,
-    is_hushed,
+    fleet_is_silent,
     is_taken_back,
-    is_unheard,
     may_be_rollout,
     rests_on_silence,
+    silence_is_unverified,
 )
 from pipeline.decisions.policy import Policy
 from pipeline.decisions.risk import LEVELS, Level, next_level, score
-from pipeline.decisions.risk_state import Case, Challenge, Episode
-from pipeline.detections import BIT, RULES, Rule
+from pipeline.decisions.risk_state import Challenge, DetectionEpisode, SessionRiskState
+from pipeline.detections import BIT, DETECTIONS, Detection
 from pipeline.processing.messages import stable_id
 
 
-def is_seen(challenge: Challenge, moment: Moment, step_up_s: float) -> bool:
+def is_attended(challenge: Challenge, moment: DecisionInput, step_up_s: float) -> bool:
     """Whether the session was in use since *challenge* was asked, and its time is over.
 
     Where it was not used by the deadline, the time runs anew from its next use, which *challenge* then knows.
@@ -53,7 +53,7 @@ _SIGN_OUT: Final = ACTION["sign_out"]
 _MISSED: Final = "step_up_missed"
 
 
-class Judge:
+class PolicyEngine:
     """A policy made ready to decide."""
 
     def __init__(self, policy: Policy) -> None:
@@ -73,7 +73,9 @@ class Judge:
         ]
         return min(raised, default=len(weights) + 1)
 
-    def decide(self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard) -> Decision:
+    def decide(
+        self, case: SessionRiskState, who: Mapping[str, str], moment: DecisionInput, guard: Guard
+    ) -> Decision:
         """Bring *case* up to *moment* and conclude.
 
         Args:
@@ -102,7 +104,7 @@ class Judge:
         decision.report = self._worth_telling(case, moment, decision)
         return decision
 
-    def _proved(self, case: Case, moment: Moment) -> None:
+    def _proved(self, case: SessionRiskState, moment: DecisionInput) -> None:
         if moment.action not in (_STEP_UP, _SIGN_IN) or case.revocation:
             return
         # Only where there was something to answer are later commands others than before: else the ids would
@@ -112,36 +114,36 @@ class Judge:
         if case.challenge and case.challenge.silence and moment.fleet_unheard():
             for rule_id in SILENT:
                 case.episodes.pop(rule_id, None)
-                case.answered[rule_id] = moment.at + ANSWERED_MS
+                case.cleared_until[rule_id] = moment.at + ANSWERED_MS
         case.challenge = None
-        cleared = [rule.id for rule in RULES if rule.cleared_by_step_up]
+        cleared = [rule.id for rule in DETECTIONS if rule.cleared_by_step_up]
         for rule_id in cleared:
-            answers_s = RULES[BIT[rule_id]].answers_s
+            answers_s = DETECTIONS[BIT[rule_id]].answers_s
             if case.episodes.pop(rule_id, None) and answers_s:
-                case.answered[rule_id] = moment.at + int(answers_s * 1000)
-        case.proved = [rule_id for rule_id in cleared if moment.mask >> BIT[rule_id] & 1]
+                case.cleared_until[rule_id] = moment.at + int(answers_s * 1000)
+        case.held_at_step_up = [rule_id for rule_id in cleared if moment.mask >> BIT[rule_id] & 1]
         if moment.band:  # what the model finds odd was just answered, until it finds nothing odd any more
-            case.proved.append(ANOMALY)
+            case.held_at_step_up.append(ANOMALY)
         if moment.action == _STEP_UP:
             case.level_since = min(case.level_since, moment.at - int(self.policy.levels.dwell_s * 1000))
 
-    def _missed(self, case: Case, moment: Moment) -> None:
+    def _missed(self, case: SessionRiskState, moment: DecisionInput) -> None:
         challenge = case.challenge
         if challenge is None or moment.at < challenge.deadline or _MISSED in case.episodes:
             return
-        if is_seen(challenge, moment, self.policy.times.step_up_s):
+        if is_attended(challenge, moment, self.policy.times.step_up_s):
             age = moment.fact("strong_auth_age_m")
-            case.episodes[_MISSED] = Episode(moment.at, moment.at, age, [moment.evidence])
+            case.episodes[_MISSED] = DetectionEpisode(moment.at, moment.at, age, [moment.evidence])
 
-    def _episodes(self, case: Case, moment: Moment) -> None:
+    def _episodes(self, case: SessionRiskState, moment: DecisionInput) -> None:
         """Detections that hold open or extend their episode; those that no longer count end."""
-        case.proved = [one for one in case.proved if self._still_holds(one, moment)]
-        case.answered = {one: until for one, until in case.answered.items() if until > moment.at}
-        for index, rule in enumerate(RULES):
+        case.held_at_step_up = [one for one in case.held_at_step_up if self._still_holds(one, moment)]
+        case.cleared_until = {one: until for one, until in case.cleared_until.items() if until > moment.at}
+        for index, rule in enumerate(DETECTIONS):
             episode = case.episodes.get(rule.id)
             if moment.mask >> index & 1:
                 if episode is None and self._is_news(case, rule):
-                    episode = case.episodes[rule.id] = Episode(moment.at, moment.at, 0.0)
+                    episode = case.episodes[rule.id] = DetectionEpisode(moment.at, moment.at, 0.0)
                 if episode is not None:
                     told = moment.told.get(rule.signal, "")
                     episode.see(moment.at, *moment.measured(rule), moment.evidence, told)
@@ -154,25 +156,27 @@ class Judge:
                     del case.episodes[rule.id]
 
     @staticmethod
-    def _still_holds(what: str, moment: Moment) -> bool:
+    def _still_holds(what: str, moment: DecisionInput) -> bool:
         return bool(moment.band if what == ANOMALY else moment.mask >> BIT[what] & 1)
 
-    def _is_news(self, case: Case, rule: Rule) -> bool:
+    def _is_news(self, case: SessionRiskState, rule: Detection) -> bool:
         """Not what was just answered with a factor, nor the silence that a revocation itself brings."""
-        answered = rule.id in case.proved or rule.id in case.answered
+        answered = rule.id in case.held_at_step_up or rule.id in case.cleared_until
         return not answered and not (rule.silence and case.revocation)
 
-    def _withdraw(self, case: Case, moment: Moment) -> None:
+    def _withdraw(self, case: SessionRiskState, moment: DecisionInput) -> None:
         """Nobody need step up any more for a device that is heard again, or for what its fleet did too."""
         challenge = case.challenge
         if challenge is None or case.revocation:
             return
-        silent = any(RULES[BIT[rule_id]].silence for rule_id in case.episodes)
+        silent = any(DETECTIONS[BIT[rule_id]].silence for rule_id in case.episodes)
         if (challenge.silence and not silent) or is_taken_back(case, challenge, moment):
             case.challenge = None
             case.episodes.pop(_MISSED, None)
 
-    def weigh(self, case: Case, who: Mapping[str, str], moment: Moment) -> list[Contribution]:
+    def weigh(
+        self, case: SessionRiskState, who: Mapping[str, str], moment: DecisionInput
+    ) -> list[Contribution]:
         """Every part of the score, largest first."""
         parts = []
         for rule_id, episode in case.episodes.items():
@@ -181,13 +185,13 @@ class Judge:
             if part.log_odds:
                 parts.append(part)
         if moment.band:
-            answered = "" if ANOMALY not in case.proved else f"{ANOMALY}: answered with a factor"
+            answered = "" if ANOMALY not in case.held_at_step_up else f"{ANOMALY}: answered with a factor"
             parts.append(Contribution(ANOMALY, self.policy.anomaly_weights[moment.band - 1], None, answered))
         if self._proved_since(parts, moment):
             parts.append(Contribution("fresh_strong_auth", self.policy.trust_strong_auth))
         return sorted(parts, key=lambda part: (-part.log_odds, part.detection))
 
-    def _proved_since(self, parts: list[Contribution], moment: Moment) -> bool:
+    def _proved_since(self, parts: list[Contribution], moment: DecisionInput) -> bool:
         """Whether a factor was proved a short while ago, after everything that speaks against the session.
 
         A sign-in before the evidence reassures nobody: that session is the one that was stolen.
@@ -196,8 +200,8 @@ class Judge:
         proved_at = moment.at - moment.strong_age_s * 1000
         return moment.strong_age_s <= self.policy.trust_strong_auth_s and proved_at > newest
 
-    def _muted(self, case: Case, who: Mapping[str, str], rule_id: str, at: int) -> str:
-        if case.muted.get(rule_id, 0) > at:
+    def _muted(self, case: SessionRiskState, who: Mapping[str, str], rule_id: str, at: int) -> str:
+        if case.suppressed_until.get(rule_id, 0) > at:
             return f"{rule_id}: reported as a false positive"
         for suppression in self.policy.suppressions:
             if rule_id in suppression.detections and suppression.covers(who, at):
@@ -205,7 +209,12 @@ class Judge:
         return ""
 
     def _act(
-        self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard, decision: Decision
+        self,
+        case: SessionRiskState,
+        who: Mapping[str, str],
+        moment: DecisionInput,
+        guard: Guard,
+        decision: Decision,
     ) -> None:
         """Turn the level's action into a command, once per epoch and cause, if the guard lets it."""
         case.held_at = 0
@@ -230,7 +239,9 @@ class Judge:
         if decision.action == "step_up" and case.challenge is None:
             self._ask(case, who, moment, decision)
 
-    def _ask(self, case: Case, who: Mapping[str, str], moment: Moment, decision: Decision) -> None:
+    def _ask(
+        self, case: SessionRiskState, who: Mapping[str, str], moment: DecisionInput, decision: Decision
+    ) -> None:
         """Ask for a factor, unless what speaks for it may yet turn out not to be the session's own."""
         if reason := self._reason_not_to_ask(case, moment, decision):
             if not decision.held:
@@ -250,19 +261,19 @@ class Judge:
             decision.challenge, due, silence, list(decision.detections), asked_at=moment.at
         )
 
-    def _reason_not_to_ask(self, case: Case, moment: Moment, decision: Decision) -> str:
+    def _reason_not_to_ask(self, case: SessionRiskState, moment: DecisionInput, decision: Decision) -> str:
         """Silence that is not the session's own; while nobody uses it, not even of a tenant's only device."""
-        if is_hushed(self.policy, case, moment, decision):
-            return HUSHED
+        if fleet_is_silent(self.policy, case, moment, decision):
+            return HELD_FLEET_SILENT
         idle = SILENT_ACTIVE not in decision.detections
-        return UNHEARD if idle and is_unheard(self.policy, case, moment, decision) else ""
+        return HELD_UNVERIFIED if idle and silence_is_unverified(self.policy, case, moment, decision) else ""
 
-    def _waits(self, moment: Moment, decision: Decision, least: float) -> bool:
+    def _waits(self, moment: DecisionInput, decision: Decision, least: float) -> bool:
         """Whether the score only reaches *least* by what other devices may be about to do too."""
         if not may_be_rollout(self.policy, moment, decision, least):
             return False
         if not decision.waits:
-            decision.suppressed = "; ".join(filter(None, (decision.suppressed, WAITING)))
+            decision.suppressed = "; ".join(filter(None, (decision.suppressed, HELD_POSSIBLE_ROLLOUT)))
         decision.waits = True
         return True
 
@@ -272,26 +283,31 @@ class Judge:
         return {"LOW": 0.0, "MEDIUM": levels.medium_clear, "HIGH": levels.high_clear}[level]
 
     def _reason_to_hold(
-        self, case: Case, who: Mapping[str, str], moment: Moment, guard: Guard, decision: Decision
+        self,
+        case: SessionRiskState,
+        who: Mapping[str, str],
+        moment: DecisionInput,
+        guard: Guard,
+        decision: Decision,
     ) -> str:
-        if is_hushed(self.policy, case, moment, decision):
-            return HUSHED
-        if is_unheard(self.policy, case, moment, decision):
-            return UNHEARD
+        if fleet_is_silent(self.policy, case, moment, decision):
+            return HELD_FLEET_SILENT
+        if silence_is_unverified(self.policy, case, moment, decision):
+            return HELD_UNVERIFIED
         if not guard.admit(who["tenant"], moment.at):
             return f"held by the guard: more than {guard.budget} revocations in this minute and partition"
         return ""
 
-    def _worth_telling(self, case: Case, moment: Moment, decision: Decision) -> bool:
+    def _worth_telling(self, case: SessionRiskState, moment: DecisionInput, decision: Decision) -> bool:
         said = sorted(f"{p.detection} {'quiet' * bool(p.muted)}".strip() for p in decision.parts if p.episode)
         due = decision.level != "LOW" and moment.at >= case.said_at + self.policy.times.repeat_s * 1000
-        again = decision.level != decision.previous or said != case.said
+        again = decision.level != decision.previous or said != case.last_reported
         if not (again or due or decision.revoke or decision.challenge):
             return False
-        case.said, case.said_at = said, moment.at
+        case.last_reported, case.said_at = said, moment.at
         return True
 
-    def wake_at(self, case: Case, at: int, mask: int) -> int:
+    def wake_at(self, case: SessionRiskState, at: int, mask: int) -> int:
         """When to look again though nothing happens, ms; 0 for never.
 
         *mask* is what holds now: a change of it is noticed without waking.
@@ -304,11 +320,11 @@ class Judge:
             times.append(next_minute(at) if case.challenge.unseen else 0)
         for rule_id, episode in case.episodes.items():
             if not mask >> BIT[rule_id] & 1:
-                times.append(episode.last_at + int(RULES[BIT[rule_id]].hold_s * 1000) + 1)
-            times.append(case.muted.get(rule_id, 0))
+                times.append(episode.last_at + int(DETECTIONS[BIT[rule_id]].hold_s * 1000) + 1)
+            times.append(case.suppressed_until.get(rule_id, 0))
             times.append(fleet_follows_until(self.policy, rule_id, episode))
             times += [one.expires_at for one in self.policy.suppressions if rule_id in one.detections]
-        times += [until for rule_id, until in case.answered.items() if mask >> BIT[rule_id] & 1]
+        times += [until for rule_id, until in case.cleared_until.items() if mask >> BIT[rule_id] & 1]
         if case.level != LEVELS[0]:
             times.append(case.level_since + int(self.policy.levels.dwell_s * 1000))
             times.append(case.said_at + int(self.policy.times.repeat_s * 1000))

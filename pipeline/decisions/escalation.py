@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pipeline.decisions.risk_state import Case, Revocation
+from pipeline.decisions.risk_state import Revocation, SessionRiskState
 from pipeline.processing.messages import stable_id
 
 UNCONFIRMED: Final = "revocation_unconfirmed"
@@ -26,13 +26,13 @@ SENDS: Final = 3
 """The command, the reminder after its deadline, and the one that goes out as people are told."""
 
 
-def is_unconfirmed(case: Case) -> bool:
+def is_unconfirmed(case: SessionRiskState) -> bool:
     """Whether the command that ended the session is past its deadline and that of its reminder."""
     revocation = case.revocation
     return revocation is not None and not revocation.acknowledged and revocation.sends >= SENDS
 
 
-def is_news(revocation: Revocation) -> bool:
+def is_first_report(revocation: Revocation) -> bool:
     """Whether the reminder that was just sent is the one with which people are told."""
     return revocation.sends == SENDS
 

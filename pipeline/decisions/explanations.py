@@ -9,8 +9,8 @@ from models.detectors.base import BANDS, Moved
 from models.features.table import FEATURES
 from models.updates.call_sequence import SEQUENCE
 from pipeline.decisions.decision import ANOMALY, Contribution
-from pipeline.decisions.risk_state import Episode
-from pipeline.detections import BIT, RULES, Limits, Rule
+from pipeline.decisions.risk_state import DetectionEpisode
+from pipeline.detections import BIT, DETECTIONS, Detection, Limits
 
 BETWEEN: Final = "; "
 """Between the features of one reason."""
@@ -119,7 +119,7 @@ def _reason(
         contribution = {"contribution": part.log_odds}
         return {"detection": part.detection, "text": _TRUST_TEXT, "severity": "LOW", **contribution}
     index = BIT[part.detection]
-    rule = RULES[index]
+    rule = DETECTIONS[index]
     return {
         "detection": rule.id,
         "text": rule.text,
@@ -134,13 +134,13 @@ def _reason(
     }
 
 
-def _observed(rule: Rule, episode: Episode) -> str:
+def _observed(rule: Detection, episode: DetectionEpisode) -> str:
     """A context's own words, a number with its unit, or what a rule without a number always sees."""
     name, unit = rule.observed
     return episode.told or (f"{episode.observed:.4g} {unit}" if name else unit)
 
 
-def _usually(episode: Episode) -> str:
+def _usually(episode: DetectionEpisode) -> str:
     """What is usual for the principal, and in its role: at its tenant, where that has its own cohort."""
     told = "" if episode.usual is None else f"; here usually ≤ {episode.usual:.4g}"
     if episode.role_usual is None:

@@ -92,7 +92,7 @@ class Guard:
             self.state = NORMAL
         return frozenset(self._silent)
 
-    def is_unheard(self, tenant: str) -> bool:
+    def cannot_verify_silence(self, tenant: str) -> bool:
         """Whether all devices of *tenant* are silent, however few, or some are that fell silent together.
 
         Or were a short while ago. Then nothing shows that what they say could be heard here.
@@ -117,7 +117,7 @@ def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
     rows = table.rows[: table.used]
     live = (rows["started_at"] != 0) & (rows["flags"] & (REVOKED | ENDED) == 0)
     bound = live & (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
-    patience, heard = rows["interval_ms"] * guard.rules.silent_intervals, heard_at(rows)
+    patience, heard = rows["interval_ms"] * guard.rules.silent_intervals, last_telemetry_at(rows)
     silent = bound & (at - heard > patience) & (rows["client_at"] - heard > patience)
     in_use = silent | (bound & (at - rows["client_at"] <= patience))
     fallen = _devices(table, np.flatnonzero(silent))
@@ -128,7 +128,7 @@ def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
     )
 
 
-def heard_at(rows: Rows) -> NDArray[np.int64]:
+def last_telemetry_at(rows: Rows) -> NDArray[np.int64]:
     """From when on each session's device says nothing, ms: since it was heard, or woke with its session."""
     woken = rows["woken_s"].astype(np.int64) * 1000 - rows["interval_ms"]
     since: NDArray[np.int64] = np.maximum(rows["heard_at"], woken)

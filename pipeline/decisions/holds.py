@@ -7,28 +7,34 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.decisions.decision import Contribution, Decision, Moment
+from pipeline.decisions.decision import Contribution, Decision, DecisionInput
 from pipeline.decisions.policy import Policy
 from pipeline.decisions.risk import score
-from pipeline.decisions.risk_state import Case, Challenge, Episode
-from pipeline.detections import BIT, RULES
+from pipeline.decisions.risk_state import Challenge, DetectionEpisode, SessionRiskState
+from pipeline.detections import BIT, DETECTIONS
 
 _MISSED: Final = "step_up_missed"
-HUSHED: Final = "held by the guard: many of the tenant's devices are silent, their way here may be broken"
-UNHEARD: Final = "held by the guard: no other device shows that this one could be heard"
+HELD_FLEET_SILENT: Final = (
+    "held by the guard: many of the tenant's devices are silent, their way here may be broken"
+)
+HELD_UNVERIFIED: Final = "held by the guard: no other device shows that this one could be heard"
 ANSWERED_MS: Final = 30 * 60_000
 """How long a factor answers for a device that is silent where none is heard."""
 SILENT_ACTIVE: Final = "telemetry_silent_while_active"
 SILENT: Final = (SILENT_ACTIVE, "telemetry_silent_while_idle")
-WAITING: Final = "waiting whether other devices do the same, as in a rollout"
+HELD_POSSIBLE_ROLLOUT: Final = "waiting whether other devices do the same, as in a rollout"
 
 
-def is_hushed(policy: Policy, case: Case, moment: Moment, decision: Decision) -> bool:
+def fleet_is_silent(
+    policy: Policy, case: SessionRiskState, moment: DecisionInput, decision: Decision
+) -> bool:
     """Whether the level rests on silence alone while the tenant's whole fleet is silent."""
     return rests_on_silence(policy, case, decision) and moment.fleet_silent()
 
 
-def is_unheard(policy: Policy, case: Case, moment: Moment, decision: Decision) -> bool:
+def silence_is_unverified(
+    policy: Policy, case: SessionRiskState, moment: DecisionInput, decision: Decision
+) -> bool:
     """Whether the level rests on silence alone that nothing shows to be the device's own.
 
     No device of the tenant is heard, be it only this one, or some fell silent together: its person can be
@@ -44,39 +50,39 @@ def is_unheard(policy: Policy, case: Case, moment: Moment, decision: Decision) -
     )
 
 
-def rests_on_silence(policy: Policy, case: Case, decision: Decision) -> bool:
+def rests_on_silence(policy: Policy, case: SessionRiskState, decision: Decision) -> bool:
     """Whether the level would be lower without what rests on telemetry not having come."""
     missed_in_silence = case.challenge is not None and case.challenge.silence
     spoken = [
         part
         for part in _counted(decision)
-        if not (part.detection in BIT and RULES[BIT[part.detection]].silence)
+        if not (part.detection in BIT and DETECTIONS[BIT[part.detection]].silence)
         and not (part.detection == _MISSED and missed_in_silence)
     ]
     floor = policy.levels.high_raise if decision.level == "HIGH" else policy.levels.medium_raise
     return _score(policy, spoken) < floor
 
 
-def may_be_rollout(policy: Policy, moment: Moment, decision: Decision, least: float) -> bool:
+def may_be_rollout(policy: Policy, moment: DecisionInput, decision: Decision, least: float) -> bool:
     """Whether the score would be below *least* but for what the fleet may be about to do too."""
     counted = _counted(decision)
     rest = [one for one in counted if moment.at >= fleet_follows_until(policy, one.detection, one.episode)]
     return len(rest) < len(counted) and _score(policy, rest) < least
 
 
-def fleet_follows_until(policy: Policy, detection: str, episode: Episode | None) -> int:
+def fleet_follows_until(policy: Policy, detection: str, episode: DetectionEpisode | None) -> int:
     """Until when others may follow in what *detection* saw, ms; 0 where that would explain nothing."""
-    if episode is None or not RULES[BIT[detection]].fleet_may_follow:
+    if episode is None or not DETECTIONS[BIT[detection]].fleet_may_follow:
         return 0
     return episode.first_at + int(policy.times.rollout_s * 1000)
 
 
-def is_taken_back(case: Case, challenge: Challenge, moment: Moment) -> bool:
+def is_taken_back(case: SessionRiskState, challenge: Challenge, moment: DecisionInput) -> bool:
     """Whether a context explains now every detection that asked, each of which ended with its word."""
     return bool(challenge.detections) and all(
-        RULES[BIT[one]].fleet_may_follow
+        DETECTIONS[BIT[one]].fleet_may_follow
         and one not in case.episodes
-        and RULES[BIT[one]].signal in moment.told
+        and DETECTIONS[BIT[one]].signal in moment.told
         for one in challenge.detections
     )
 

@@ -9,9 +9,9 @@ from models.features.table import FEATURE_SET
 from pipeline.decisions.decision import Decision
 from pipeline.decisions.escalation import UNCONFIRMED, UNCONFIRMED_TEXT, is_unconfirmed
 from pipeline.decisions.explanations import MODEL_TEXT
-from pipeline.decisions.risk_state import Case
-from pipeline.detections import ATTACK_VERSION, BIT, RULES, Rule
-from pipeline.processing.messages import Stamp, keyed, stable_id
+from pipeline.decisions.risk_state import SessionRiskState
+from pipeline.detections import ATTACK_VERSION, BIT, DETECTIONS, Detection
+from pipeline.processing.messages import Stamp, message, stable_id
 from pipeline.processing.processor import Message
 from schemas.topics import (
     SESSION_CHALLENGES,
@@ -56,14 +56,14 @@ def risk(
         "suppressed": decision.suppressed[:512] or None, "model": stamp.model, "policy": stamp.policy,
         "reasons": told, "learning": decision.learning or None,
     }  # fmt: skip
-    return keyed(SESSION_RISK, who["session_id"], members)
+    return message(SESSION_RISK, who["session_id"], members)
 
 
 def command(
     who: Mapping[str, str], kind: str, decision: Decision, root: str, deadline: int, stamp: Stamp
 ) -> dict[str, Any]:
     """What revocations and challenges share."""
-    named = [RULES[BIT[detection]] for detection in decision.detections]
+    named = [DETECTIONS[BIT[detection]] for detection in decision.detections]
     return {
         **_who(who, kind),
         "root_session_id": root or who["session_id"],
@@ -79,20 +79,20 @@ def command(
 
 def revocation(members: Mapping[str, Any]) -> Message:
     """The command: end this session."""
-    return keyed(SESSION_REVOCATIONS, members["session_id"], members)
+    return message(SESSION_REVOCATIONS, members["session_id"], members)
 
 
 def challenge(members: Mapping[str, Any]) -> Message:
     """The command: step this session up."""
-    return keyed(SESSION_CHALLENGES, members["session_id"], members)
+    return message(SESSION_CHALLENGES, members["session_id"], members)
 
 
 def finding(  # noqa: PLR0913 - a message has members
-    who: Mapping[str, str], case: Case, decision: Decision, told: list[dict[str, Any]], activity: int,
+    who: Mapping[str, str], case: SessionRiskState, decision: Decision, told: list[dict[str, Any]], activity: int,
     at: int, stamp: Stamp, *, detail: str = "",
 ) -> Message:  # fmt: skip
     """An OCSF Detection Finding (class 2004): create, update or close; *detail* tells why its status is."""
-    named = [RULES[BIT[detection]] for detection in decision.detections]
+    named = [DETECTIONS[BIT[detection]] for detection in decision.detections]
     alarm = is_unconfirmed(case) and activity != CLOSE
     status = 4 if activity == CLOSE else 3 if decision.suppressed and not alarm else activity
     title = UNCONFIRMED_TEXT if alarm else _title(named, activity)
@@ -127,10 +127,10 @@ def finding(  # noqa: PLR0913 - a message has members
             "action": decision.action, "mode": stamp.mode, "model": stamp.model, "policy": stamp.policy,
         },
     }  # fmt: skip
-    return keyed(SESSION_FINDINGS, who["session_id"], members)
+    return message(SESSION_FINDINGS, who["session_id"], members)
 
 
-def _title(named: Sequence[Rule], activity: int) -> str:
+def _title(named: Sequence[Detection], activity: int) -> str:
     if named:
         return named[0].text
     return _OVER_TEXT if activity == CLOSE else MODEL_TEXT
@@ -142,7 +142,7 @@ def shadow(who: Mapping[str, str], opinions: Mapping[str, Any], at: int, stamp: 
         "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"] or None,
         "occurred_at": at, "decided_at": stamp.now_ms, "policy": stamp.policy, **opinions,
     }  # fmt: skip
-    return keyed(SESSION_SHADOW, who["session_id"], members)
+    return message(SESSION_SHADOW, who["session_id"], members)
 
 
 def features(
@@ -154,4 +154,4 @@ def features(
         "event_id": event_id, "occurred_at": at, "scored_at": stamp.now_ms, "model": stamp.model,
         "policy": stamp.policy, "feature_set": FEATURE_SET, **scored,
     }  # fmt: skip
-    return keyed(SESSION_FEATURES, who["session_id"], members)
+    return message(SESSION_FEATURES, who["session_id"], members)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.detections import BIT, RULES, Limits, unknown
+from pipeline.detections import BIT, DETECTIONS, Limits, unknown
 
 FITTED: Final = "fitted.toml"
 """Beside this file; `python -m pipeline.offline.evaluation --fit` writes it."""
@@ -154,7 +154,7 @@ class Policy(_Part):
         if strange := sorted(named - set(BIT)):
             raise ValueError(unknown(strange[0]))
         for rule_id, change in self.rules.items():
-            known = RULES[BIT[rule_id]].limits
+            known = DETECTIONS[BIT[rule_id]].limits
             if strange := sorted(set(change.limits) - set(known)):
                 raise ValueError(
                     f"{rule_id} has no limit {strange[0]!r}; it has {', '.join(known) or 'none'}"
@@ -171,12 +171,12 @@ class Policy(_Part):
         """The limits of every detection, in the order of the table."""
         return tuple(
             {**rule.limits, **self.rules[rule.id].limits} if rule.id in self.rules else rule.limits
-            for rule in RULES
+            for rule in DETECTIONS
         )
 
     def weights(self) -> tuple[float, ...]:
         """The log-odds of every detection; 0 for those switched off."""
-        return tuple(self._weight(rule.id, rule.weight) for rule in RULES)
+        return tuple(self._weight(rule.id, rule.weight) for rule in DETECTIONS)
 
     def _weight(self, rule_id: str, weight: float) -> float:
         change = self.rules.get(rule_id)

@@ -25,7 +25,7 @@ CHILDREN_BYTES: Final = 400_000
 
 
 @dataclass(slots=True)
-class Episode:
+class DetectionEpisode:
     """One detection holding, from first to last: times in ms, the value observed, the events that show it.
 
     *told* is what a context observed, in its words. *role_usual* is what was usual in the session's role, if
@@ -78,7 +78,7 @@ class Revocation:
 
 
 @dataclass(slots=True)
-class Case:
+class SessionRiskState:
     """See the module. Times are ms of event time; 0 is never.
 
     *devices* are those the session was on before its present one, which also have to hear of its end.
@@ -91,9 +91,9 @@ class Case:
     epoch: int = 0
     level: str = "LOW"
     level_since: int = 0
-    episodes: dict[str, Episode] = field(default_factory=dict)
-    proved: list[str] = field(default_factory=list)
-    answered: dict[str, int] = field(default_factory=dict)
+    episodes: dict[str, DetectionEpisode] = field(default_factory=dict)
+    held_at_step_up: list[str] = field(default_factory=list)
+    cleared_until: dict[str, int] = field(default_factory=dict)
     challenge: Challenge | None = None
     revocation: Revocation | None = None
     held_at: int = 0
@@ -101,17 +101,17 @@ class Case:
     root: str = ""
     devices: list[str] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    last_reported: list[str] = field(default_factory=list)
     said_at: int = 0
     finding: str = ""
     finding_at: int = 0
     ended_at: int = 0
-    muted: dict[str, int] = field(default_factory=dict)
+    suppressed_until: dict[str, int] = field(default_factory=dict)
     shadows: dict[str, list[Any]] = field(default_factory=dict)
 
     def empty(self) -> bool:
         """Whether there is nothing left to remember; what challengers would have done is not."""
-        passing = Case(
+        passing = SessionRiskState(
             epoch=self.epoch, level_since=self.level_since, said_at=self.said_at, shadows=self.shadows
         )
         return self == passing and not self.epoch
@@ -122,7 +122,7 @@ class Case:
         return to_json(told)
 
     @classmethod
-    def decode(cls, packed: bytes) -> Case:
+    def decode(cls, packed: bytes) -> SessionRiskState:
         """The inverse of :meth:`encode`; raises `UnreadableRow` where *packed* is no case that is known."""
         try:
             told = json.loads(packed)
@@ -130,11 +130,13 @@ class Case:
                 told["challenge"] = Challenge(**told["challenge"])
             if told.get("revocation"):
                 told["revocation"] = Revocation(**told["revocation"])
-            told["episodes"] = {rule: Episode(**one) for rule, one in told.get("episodes", {}).items()}
+            told["episodes"] = {
+                rule: DetectionEpisode(**one) for rule, one in told.get("episodes", {}).items()
+            }
             return cls(**told)
         except (ValueError, TypeError, AttributeError) as error:
             why = str(error).partition("\n")[0][:120]
             raise UnreadableRow(f"a case that cannot be read ({type(error).__name__}: {why})") from error
 
 
-_NEW: Final = tuple((one.name, getattr(Case(), one.name)) for one in fields(Case))
+_NEW: Final = tuple((one.name, getattr(SessionRiskState(), one.name)) for one in fields(SessionRiskState))

@@ -20,15 +20,37 @@ from pipeline.detections.authentication import FACTORS
 from pipeline.detections.baseline import BASELINE
 from pipeline.detections.client import CLIENT
 from pipeline.detections.data_and_rights import USAGE
-from pipeline.detections.detection import ATTACK_VERSION, FOREVER, Holds, Limits, Rule, Severity, Stir, View
+from pipeline.detections.detection import (
+    ATTACK_VERSION,
+    FOREVER,
+    Detection,
+    Holds,
+    Limits,
+    Prefilter,
+    Severity,
+    View,
+)
 from pipeline.detections.device import DEVICE
 from pipeline.detections.network import NETWORK
 from pipeline.detections.posture import POSTURE
 from pipeline.detections.verdicts import VERDICTS
 
 __all__ = [
-    "ATTACK_VERSION", "BIT", "FOREVER", "ORDER", "RULES", "RULE_IDS", "Holds", "Limits", "Rule", "Severity",
-    "View", "firing", "learning", "order_of", "unknown",
+    "ATTACK_VERSION",
+    "BIT",
+    "DETECTIONS",
+    "DETECTION_IDS",
+    "FOREVER",
+    "ORDER",
+    "Detection",
+    "Holds",
+    "Limits",
+    "Severity",
+    "View",
+    "firing",
+    "learning",
+    "order_of",
+    "unknown",
 ]  # fmt: skip
 
 
@@ -37,38 +59,40 @@ def order_of(rule_ids: Iterable[str]) -> bytes:
     return blake2b("\n".join(rule_ids).encode(), digest_size=4).digest()
 
 
-RULES: Final[tuple[Rule, ...]] = (
+DETECTIONS: Final[tuple[Detection, ...]] = (
     *DEVICE, *POSTURE, *CLIENT, *FACTORS, *USAGE, *AGENTS, *BASELINE, *VERDICTS, *NETWORK,
 )  # fmt: skip
-RULE_IDS: Final = tuple(rule.id for rule in RULES)
-ORDER: Final = order_of(RULE_IDS)
-BIT: Final = {rule_id: index for index, rule_id in enumerate(RULE_IDS)}
+DETECTION_IDS: Final = tuple(rule.id for rule in DETECTIONS)
+ORDER: Final = order_of(DETECTION_IDS)
+BIT: Final = {rule_id: index for index, rule_id in enumerate(DETECTION_IDS)}
 
 
 def unknown(name: str) -> str:
     """What to tell somebody who calls a detection *name*, which none is called."""
-    like = get_close_matches(name, RULE_IDS, n=3, cutoff=0.6)
+    like = get_close_matches(name, DETECTION_IDS, n=3, cutoff=0.6)
     instead = f"do you mean {' or '.join(like)}?" if like else "`session-risk detections` lists them"
     return f"no detection is called {name!r}; {instead}"
 
 
 _ANY_BIT: Final = -1
-_SIGNALLED: Final = [(i, np.uint64(SIGNAL_BIT[rule.signal])) for i, rule in enumerate(RULES) if rule.signal]
+_SIGNALLED: Final = [
+    (i, np.uint64(SIGNAL_BIT[rule.signal])) for i, rule in enumerate(DETECTIONS) if rule.signal
+]
 
 
-def _bits(stirs: Stir | frozenset[Stir]) -> list[tuple[str, int]]:
+def _bits(stirs: Prefilter | frozenset[Prefilter]) -> list[tuple[str, int]]:
     some = stirs if isinstance(stirs, frozenset) else (stirs,)
     return [one if isinstance(one, tuple) else (one, _ANY_BIT) for one in some]
 
 
-_ASKED: Final = [
-    (index, rule.holds, [_bits(one) for one in rule.stirs])
-    for index, rule in enumerate(RULES)
+_PREFILTERS: Final = [
+    (index, rule.holds, [_bits(one) for one in rule.prefilter])
+    for index, rule in enumerate(DETECTIONS)
     if rule.holds is not None
 ]
 
 
-class _Stirred(dict[str, int]):
+class _Prefiltered(dict[str, int]):
     """By the name of a fact, all bits that it has anywhere in the chunk; 1 where a number is not 0."""
 
     def __init__(self, view: View) -> None:
@@ -94,8 +118,8 @@ class _Stirred(dict[str, int]):
 def firing(view: View, limits: tuple[Limits, ...], count: int) -> NDArray[np.uint64]:
     """Which detections hold after each event: bit *i* is ``RULES[i]``; shape ``(count,)``."""
     mask = np.zeros(count, np.uint64)
-    stirred = _Stirred(view)
-    for index, asked, stirs in _ASKED:
+    stirred = _Prefiltered(view)
+    for index, asked, stirs in _PREFILTERS:
         if stirred.by(stirs):
             holds = asked(view, limits[index])
             if holds.any():
@@ -109,5 +133,5 @@ def firing(view: View, limits: tuple[Limits, ...], count: int) -> NDArray[np.uin
 def learning(view: View, limits: tuple[Limits, ...], index: int) -> list[str]:
     """Which detections do not know yet, after event *index*, what is normal, and keep still."""
     one = {name: column[index : index + 1] for name, column in view.items()}
-    asked = zip(RULES, limits, strict=True)
+    asked = zip(DETECTIONS, limits, strict=True)
     return [rule.id for rule, limit in asked if rule.learning is not None and rule.learning(one, limit)[0]]

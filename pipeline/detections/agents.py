@@ -6,22 +6,22 @@ from typing import Final
 
 import numpy as np
 
-from models.events.context_signals import told
+from models.events.context_signals import has_signal
 from pipeline.detections.detection import (
     AGENT,
     BY_AGENT,
+    Detection,
     Holds,
     Limits,
-    Rule,
     View,
     among,
     either,
     explained,
+    is_established,
+    is_not_established,
     numbers,
     of_role,
-    said,
-    settled,
-    unsettled,
+    signal,
 )
 
 
@@ -31,7 +31,7 @@ def _tool_burst(x: View, limit: Limits) -> Holds:
     def busy_or_astray() -> Holds:
         most = np.maximum(floor, times * x["usual_tool_calls_1m"])
         newcomer = of_role(x, "tool_calls_1m", floor=floor, times=times, most=limit["newcomer"])
-        busy = x["tool_calls_1m"] > np.where(settled(x, limit), most, newcomer)
+        busy = x["tool_calls_1m"] > np.where(is_established(x, limit), most, newcomer)
         new = np.where(_strange_tools(x, limit), limit["strange_tools"], limit["new_tools"])
         answer: Holds = busy | (x["new_tools_10m"] > new)
         return answer
@@ -41,13 +41,13 @@ def _tool_burst(x: View, limit: Limits) -> Holds:
 
 def _strange_tools(x: View, limit: Limits) -> Holds:
     """New to the agent, and others do not use them; of a newcomer, the model must not know one either."""
-    known = settled(x, limit) & told(x["signals"], "unfamiliar_tool")
-    answer: Holds = known | (told(x["signals"], "unheard_use") & explained(x))
+    known = is_established(x, limit) & has_signal(x["signals"], "unfamiliar_tool")
+    answer: Holds = known | (has_signal(x["signals"], "unheard_use") & explained(x))
     return answer
 
 
 def _denied(x: View, limit: Limits) -> Holds:
-    usual = np.where(settled(x, limit), limit["times"] * x["usual_denied_10m"], 0.0)
+    usual = np.where(is_established(x, limit), limit["times"] * x["usual_denied_10m"], 0.0)
     again = x["denied_10m"] > np.maximum(limit["denials"], usual)
     answer: Holds = (x["kind"] == AGENT) & x["tool_denied"] & again
     return answer
@@ -60,7 +60,8 @@ def _insists(x: View, limit: Limits) -> Holds:
     def unusual() -> Holds:
         role = np.where(explained(x), x["role_usual_denied_10m"], np.inf)
         usual = np.maximum(
-            np.where(settled(x, limit), x["usual_denied_10m"], 0.0), np.where(np.isfinite(role), role, 0.0)
+            np.where(is_established(x, limit), x["usual_denied_10m"], 0.0),
+            np.where(np.isfinite(role), role, 0.0),
         )
         answer: Holds = x["denied_10m"] > limit["times"] * usual
         return answer
@@ -69,12 +70,14 @@ def _insists(x: View, limit: Limits) -> Holds:
 
 
 def _new_tool(x: View, limit: Limits) -> Holds:
-    answer: Holds = (x["kind"] == AGENT) & settled(x, limit) & told(x["signals"], "unfamiliar_tool")
+    answer: Holds = (
+        (x["kind"] == AGENT) & is_established(x, limit) & has_signal(x["signals"], "unfamiliar_tool")
+    )
     return answer
 
 
-AGENTS: Final[tuple[Rule, ...]] = (
-    Rule(
+AGENTS: Final[tuple[Detection, ...]] = (
+    Detection(
         "agent_tool_burst", "An agent calls tools in a burst, or tools it never used before.",
         "Your assistant behaved unusually and was disconnected.",
         "HIGH", 6.0, 1800.0, False, ("T1059.009", "T1078.004"),
@@ -89,9 +92,9 @@ AGENTS: Final[tuple[Rule, ...]] = (
         needs=("api-calls.tool",), references=("NIST CSF 2.0 DE.CM-09",),
         clearing="It ends half an hour after the burst, if the session was not ended.",
         usual="usual_tool_calls_1m", role_usual="role_usual_tool_calls_1m",
-        stirs=(BY_AGENT, either("tool_calls_1m", "new_tools_10m")),
+        prefilter=(BY_AGENT, either("tool_calls_1m", "new_tools_10m")),
     ),
-    Rule(
+    Detection(
         "agent_denied_tools", "An agent goes on calling tools that it is denied.",
         "Your assistant keeps trying tools it may not use.",
         "MEDIUM", 4.0, 1800.0, False, ("T1059.009", "T1078.004"),
@@ -100,9 +103,9 @@ AGENTS: Final[tuple[Rule, ...]] = (
         "a prompt loop, a right taken away by mistake", numbers(denials=4.5, days=3.0, times=2.0),
         needs=("api-calls.tool", "api-calls.status"), references=("NHI5:2025",),
         clearing="It ends half an hour after the last denial.", usual="usual_denied_10m",
-        stirs=("tool_denied", BY_AGENT),
+        prefilter=("tool_denied", BY_AGENT),
     ),
-    Rule(
+    Detection(
         "agent_insists", "An agent was denied a dozen times within minutes and goes on.",
         "Your assistant kept trying tools it may not use and was disconnected.",
         "HIGH", 6.0, 1800.0, False, ("T1059.009", "T1078.004"),
@@ -112,9 +115,9 @@ AGENTS: Final[tuple[Rule, ...]] = (
         needs=("api-calls.tool", "api-calls.status"), references=("NHI5:2025",),
         clearing="It ends half an hour after the last denial, if the session was not ended.",
         usual="usual_denied_10m", role_usual="role_usual_denied_10m",
-        stirs=("tool_denied", BY_AGENT),
+        prefilter=("tool_denied", BY_AGENT),
     ),
-    Rule(
+    Detection(
         "agent_new_tool", "An agent uses a tool that it has not used in any session before.",
         "Your assistant uses a tool it has not used before.",
         "LOW", 1.5, 1800.0, False, ("T1059.009", "T1078.004"),
@@ -123,18 +126,18 @@ AGENTS: Final[tuple[Rule, ...]] = (
         "a new task, a new version of the agent", numbers(days=3.0),
         needs=("api-calls.tool",), references=("NIST CSF 2.0 DE.CM-09",),
         clearing="It ends by itself within two hours.",
-        learning=lambda x, limit: (x["kind"] == AGENT) & unsettled(x, limit),
-        stirs=(said("unfamiliar_tool"), BY_AGENT),
+        learning=lambda x, limit: (x["kind"] == AGENT) & is_not_established(x, limit),
+        prefilter=(signal("unfamiliar_tool"), BY_AGENT),
     ),
-    Rule(
+    Detection(
         "agent_for_risky_user", "An agent acts for a session that is itself at risk.",
         "Your assistant is watched more closely until your own session is trusted again.",
         "MEDIUM", 4.0, 0.0, False, ("T1078.004", "T1550.001"),
-        lambda x, _: (x["kind"] == AGENT) & told(x["signals"], "parent_at_risk"),
+        lambda x, _: (x["kind"] == AGENT) & has_signal(x["signals"], "parent_at_risk"),
         ("session_age_m", "minutes of the agent's session"), "an ancestor at LOW",
         "whatever raised the risk of the session above falsely",
         needs=("auth-events.parent_session_id",), references=("NIST SP 800-207 §2.1 tenet 4",),
         clearing="It ends when the session it was born from is at LOW again.",
-        stirs=(said("parent_at_risk"), BY_AGENT),
+        prefilter=(signal("parent_at_risk"), BY_AGENT),
     ),
 )  # fmt: skip

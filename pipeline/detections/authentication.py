@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from models.events import context_signals
 from models.events.columns import ACTION, FACTOR_CHANGES
 from models.events.operations import Stage
-from pipeline.detections.detection import FOREVER, HUMAN, Holds, Limits, Rule, View, members, numbers, said
+from pipeline.detections.detection import (
+    FOREVER,
+    HUMAN,
+    Detection,
+    Holds,
+    Limits,
+    View,
+    members,
+    numbers,
+    signal,
+)
 
 _HOUR_MS: Final = 3_600_000
 _PROVED: Final = (ACTION["mfa_passed"], ACTION["step_up_passed"])
@@ -37,7 +47,7 @@ def _privileged_on_new_device(x: View, limit: Limits) -> Holds:
     privileged = (x["stage"] > 0) & (x["stage"] < Stage.SECRET)
     step = privileged | (x["action"] == ACTION["credential_added"]) | x["powerful"]
     recent = (x["session_age"] <= _HOUR_MS) | (x["client_changes_1h"] > 0.5)
-    new = context_signals.told(x["signals"], "new_device") & recent & ~_new_to_devices(x, limit)
+    new = context_signals.has_signal(x["signals"], "new_device") & recent & ~_new_to_devices(x, limit)
     answer: Holds = (x["kind"] == HUMAN) & step & new & ~x["proved"]
     return answer
 
@@ -51,12 +61,12 @@ def _token_reused(x: View, limit: Limits) -> Holds:
 
 
 def _after_sim_change(x: View, did: Holds) -> Holds:
-    answer: Holds = context_signals.told(x["signals"], "sim_changed") & did
+    answer: Holds = context_signals.has_signal(x["signals"], "sim_changed") & did
     return answer
 
 
-FACTORS: Final[tuple[Rule, ...]] = (
-    Rule(
+FACTORS: Final[tuple[Detection, ...]] = (
+    Detection(
         "mfa_fatigue", "A prompt was approved after a burst of denied prompts.",
         "You denied several sign-in prompts and then one was approved, so the session was ended.",
         "HIGH", 6.0, 3600.0, False, ("T1621",),
@@ -64,9 +74,9 @@ FACTORS: Final[tuple[Rule, ...]] = (
         "somebody learning a new phone", numbers(denials=3.0),
         needs=members("auth-events", "action"), references=("NIST CSF 2.0 DE.CM-03", "NIST CSF 2.0 PR.AA-03"),
         clearing="Counts for an hour; proving a factor does not clear it, for a factor is what was abused.",
-        stirs=("action", "mfa_denials_10m"),
+        prefilter=("action", "mfa_denials_10m"),
     ),
-    Rule(
+    Detection(
         "step_up_missed", "The session was asked to prove a factor again and did not by the deadline.",
         "You were asked to confirm it is you and the time ran out.",
         "HIGH", 8.0, FOREVER, True, ("T1550.004",),
@@ -74,9 +84,9 @@ FACTORS: Final[tuple[Rule, ...]] = (
         "a person away from the desk",
         needs=members("auth-events", "action"),
         references=("NIST CSF 2.0 PR.AA-03", "NIST SP 800-207 §2.1 tenet 6"),
-        clearing="Cleared by proving a factor before the session is revoked.", mutable=False,
+        clearing="Cleared by proving a factor before the session is revoked.", suppressible=False,
     ),
-    Rule(
+    Detection(
         "new_device_privileged", "A privileged step on a device new to the person, after a sign-in alone.",
         "Please confirm it is you: a new device wants to change credentials or rights.",
         "MEDIUM", 4.0, 3600.0, True, ("T1098.005", "T1078.004"),
@@ -86,9 +96,9 @@ FACTORS: Final[tuple[Rule, ...]] = (
         needs=members("auth-events", "device_id", "action", "scopes") + members("api-calls", "operation"),
         references=("NIST CSF 2.0 PR.AA-05", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="Cleared by proving a factor; else it counts for an hour.",
-        stirs=(said("new_device"),),
+        prefilter=(signal("new_device"),),
     ),
-    Rule(
+    Detection(
         "factor_reset_new_device", "A factor was reset, and within a day a new device signed in.",
         "Please confirm it is you: a new device signed in after your sign-in methods changed.",
         "MEDIUM", 4.0, 0.0, True, ("T1556.006", "T1098.005"), None,
@@ -99,7 +109,7 @@ FACTORS: Final[tuple[Rule, ...]] = (
         references=("NIST CSF 2.0 PR.AA-01", "NIST CSF 2.0 DE.AE-03"), signal="factor_reset_new_device",
         clearing="Cleared by proving a factor.",
     ),
-    Rule(
+    Detection(
         "refresh_token_reused", "A refresh token that was already used was presented again.",
         "Your session was continued from a copy, so it was ended.",
         "HIGH", 6.0, 3600.0, False, ("T1528", "T1550.001"),
@@ -109,9 +119,9 @@ FACTORS: Final[tuple[Rule, ...]] = (
         needs=members("auth-events", "action", "ip", "asn", "user_agent"),
         references=("NIST CSF 2.0 DE.CM-03", "RFC 9700 §4.14.2"),
         clearing="Counts for an hour; proving a factor does not clear it, for the copy remains.",
-        stirs=("action",),
+        prefilter=("action",),
     ),
-    Rule(
+    Detection(
         "sim_swapped", "The device's SIM changed, and within a day credentials were changed or recovered.",
         "Your SIM and your sign-in methods changed shortly after each other, so the session was ended.",
         "HIGH", 6.0, 3600.0, False, ("T1451", "T1111"),
@@ -121,9 +131,9 @@ FACTORS: Final[tuple[Rule, ...]] = (
         needs=members("device-telemetry", "sim_id") + members("auth-events", "action", "device_id"),
         references=("NIST CSF 2.0 PR.AA-01", "NIST CSF 2.0 DE.AE-03"),
         clearing="Counts for an hour; proving a factor does not clear it, for codes may reach another phone.",
-        stirs=(said("sim_changed"), "action"),
+        prefilter=(signal("sim_changed"), "action"),
     ),
-    Rule(
+    Detection(
         "factor_after_sim_swap", "A factor that reaches the SIM was proved within a day of its change.",
         "Please confirm it is you with a factor other than a text message: your SIM changed.",
         "MEDIUM", 4.0, 3600.0, True, ("T1451", "T1111"),
@@ -133,6 +143,6 @@ FACTORS: Final[tuple[Rule, ...]] = (
         needs=members("device-telemetry", "sim_id") + members("auth-events", "action", "amr", "device_id"),
         references=("NIST CSF 2.0 PR.AA-03",),
         clearing="Cleared by proving a factor; else it counts for an hour.",
-        stirs=(said("sim_changed"), "action", "by_sim"),
+        prefilter=(signal("sim_changed"), "action", "by_sim"),
     ),
 )  # fmt: skip

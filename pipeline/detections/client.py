@@ -14,14 +14,14 @@ from pipeline.detections.detection import (
     API_KEY,
     HUMAN,
     SERVICE,
+    Detection,
     Holds,
     Limits,
-    Rule,
     View,
     either,
+    is_established,
     members,
     numbers,
-    settled,
 )
 
 
@@ -51,7 +51,7 @@ def _off_place(x: View, limit: Limits) -> Holds:
 
 def _has_history(x: View, limit: Limits) -> Holds:
     """A key may have one session for weeks: then its days tell where it is used from."""
-    answer: Holds = (x["sessions_seen"] >= limit["sessions"]) | settled(x, limit)
+    answer: Holds = (x["sessions_seen"] >= limit["sessions"]) | is_established(x, limit)
     return answer
 
 
@@ -77,8 +77,8 @@ def _on_handset(x: View, _: Limits) -> Holds:
 _BY_HANDSET: Final = either(("software", HANDSET), ("network_type", NETWORK_TYPE["cellular"]))
 
 
-CLIENT: Final[tuple[Rule, ...]] = (
-    Rule(
+CLIENT: Final[tuple[Detection, ...]] = (
+    Detection(
         "network_changed", "A person's session moved to a network new to that person.",
         "Please confirm it is you: your connection moved to a network we do not know.",
         "MEDIUM", 4.0, 3600.0, True, ("T1550.004",),
@@ -89,9 +89,9 @@ CLIENT: Final[tuple[Rule, ...]] = (
         needs=members("auth-events", "ip", "asn") + members("api-calls", "ip", "asn"),
         references=("NIST CSF 2.0 DE.CM-01", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="Cleared by proving a factor; else it counts for an hour.",
-        stirs=("answered", "network_changes_1h"),
+        prefilter=("answered", "network_changes_1h"),
     ),
-    Rule(
+    Detection(
         "token_replayed", "The same token was presented by another client from another network.",
         "Your session was used from somewhere else, so it was ended.",
         "HIGH", 6.0, 3600.0, False, ("T1539", "T1550.004"),
@@ -102,9 +102,9 @@ CLIENT: Final[tuple[Rule, ...]] = (
         + members("api-calls", "token_id", "ip", "asn", "user_agent", "ja4"),
         references=("NIST CSF 2.0 DE.CM-03", "NIST SP 800-207 §2.1 tenet 6"),
         clearing="Counts for an hour; proving a factor does not clear it, for the copied token remains.",
-        stirs=("hijacked",),
+        prefilter=("hijacked",),
     ),
-    Rule(
+    Detection(
         "impossible_travel", "Two places of this principal are too far apart for the time between them.",
         "Your account was used from two distant places at once, so this session was ended.",
         "HIGH", 6.0, 3600.0, False, ("T1078.004", "T1550.004"),
@@ -114,9 +114,9 @@ CLIENT: Final[tuple[Rule, ...]] = (
         + members("api-calls", "latitude", "longitude", "network_type"),
         references=("NIST CSF 2.0 DE.AE-03",),
         clearing="It passes an hour after the last such jump, or an analyst reports a false positive.",
-        stirs=(either("speed_kmh", "answered"),),
+        prefilter=(either("speed_kmh", "answered"),),
     ),
-    Rule(
+    Detection(
         "api_key_off_place", "A key or service is used from a network it was never used from.",
         "An API key was used from an unknown network and was disabled.",
         "HIGH", 6.0, 3600.0, False, ("T1552.001", "T1078.004"),
@@ -125,9 +125,9 @@ CLIENT: Final[tuple[Rule, ...]] = (
         needs=("api-calls.asn", "api-calls.ip"), learning=_is_unsettled,
         references=("NHI2:2025", "NHI7:2025"),
         clearing="An analyst reports a false positive: the network is the principal's from then on.",
-        stirs=("answered",),
+        prefilter=("answered",),
     ),
-    Rule(
+    Detection(
         "non_browser_client", "A session that began in a browser is used by a script or tool.",
         "Please confirm it is you: your session is used by a program that is no browser.",
         "MEDIUM", 4.0, 3600.0, True, ("T1550.004", "T1539"),
@@ -137,9 +137,9 @@ CLIENT: Final[tuple[Rule, ...]] = (
         references=("NIST CSF 2.0 DE.CM-03", "NIST SP 800-207 §2.1 tenet 6"),
         clearing="A factor proved again, for an hour.",
         answers_s=3600.0,
-        stirs=(("software", TOOL & LIBRARY), ("began_as", BROWSER)),
+        prefilter=(("software", TOOL & LIBRARY), ("began_as", BROWSER)),
     ),
-    Rule(
+    Detection(
         "machine_on_handset", "A key or service is used from a handset or a cellular network.",
         "An API key was used from a handset.",
         "MEDIUM", 4.0, 3600.0, False, ("T1552.001", "T1078.004", "T1528"),
@@ -148,6 +148,6 @@ CLIENT: Final[tuple[Rule, ...]] = (
         needs=("api-calls.user_agent", "api-calls.network_type"),
         references=("NHI2:2025", "NHI10:2025"),
         clearing="It passes an hour after the last such call.",
-        stirs=(("kind", SERVICE & API_KEY), _BY_HANDSET),
+        prefilter=(("kind", SERVICE & API_KEY), _BY_HANDSET),
     ),
 )  # fmt: skip

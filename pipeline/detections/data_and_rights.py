@@ -7,22 +7,22 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.events.context_signals import told
+from models.events.context_signals import has_signal
 from models.events.operations import Stage
 from pipeline.detections.detection import (
     SERVICE,
+    Detection,
     Holds,
     Limits,
-    Rule,
     View,
     among,
     either,
     explained,
+    is_established,
+    is_not_established,
     members,
     numbers,
     of_role,
-    settled,
-    unsettled,
 )
 
 
@@ -33,23 +33,23 @@ def _chain_steps(x: View, limit: Limits) -> NDArray[np.int64]:
 
 
 def _chain(x: View, limit: Limits) -> Holds:
-    return (_chain_steps(x, limit) >= 3) & ~told(x["signals"], "chains_usual")
+    return (_chain_steps(x, limit) >= 3) & ~has_signal(x["signals"], "chains_usual")
 
 
 def _widened(x: View, limit: Limits) -> Holds:
     """Two steps; of those whose regular work they are, only the whole chain."""
-    least = np.where(told(x["signals"], "chains_usual"), 3, 2)
+    least = np.where(has_signal(x["signals"], "chains_usual"), 3, 2)
     return (_chain_steps(x, limit) >= least) & ~_chain(x, limit)
 
 
 def _blinded(x: View, limit: Limits) -> Holds:
     """Where more of the chain is seen, the chain speaks of it."""
-    alone = (x["audit_blinded_10m"] > limit["left"]) & ~told(x["signals"], "blinding_usual")
+    alone = (x["audit_blinded_10m"] > limit["left"]) & ~has_signal(x["signals"], "blinding_usual")
     return among(alone, lambda: alone & ~_chain(x, limit) & ~_widened(x, limit))
 
 
 def _let_outside(x: View, limit: Limits) -> Holds:
-    shared = (x["stage"] == Stage.EXPOSE) & ~told(x["signals"], "sharing_usual")
+    shared = (x["stage"] == Stage.EXPOSE) & ~has_signal(x["signals"], "sharing_usual")
     return among(shared, lambda: shared & ~_chain(x, limit) & ~_widened(x, limit))
 
 
@@ -62,7 +62,7 @@ def _secrets(x: View, limit: Limits) -> Holds:
         each = np.maximum(x["sensitive_records_10m"] / np.maximum(calls, 1.0), 1.0)
         things = np.minimum(calls, x["new_resources_10m"])
         asked = np.where(x["stage"] == Stage.SECRET_LIST, things * each, things)
-        usual = np.where(settled(x, limit), limit["times"] * x["usual_sensitive_records_10m"], 0.0)
+        usual = np.where(is_established(x, limit), limit["times"] * x["usual_sensitive_records_10m"], 0.0)
         answer: Holds = (asked > np.maximum(limit["secrets"], usual)) & ~_reads_unknown(x, limit)
         return answer
 
@@ -76,7 +76,7 @@ def _mass_read(x: View, limit: Limits) -> Holds:
     def too_many() -> Holds:
         usual = np.maximum(floor, times * x[f"usual_{fact}"])
         newcomer = of_role(x, fact, floor=floor, times=times, most=limit["records"])
-        answer: Holds = x[fact] > np.where(settled(x, limit), usual, newcomer)
+        answer: Holds = x[fact] > np.where(is_established(x, limit), usual, newcomer)
         return answer & ~_reads_unknown(x, limit)
 
     return among(x[fact] > min(floor, limit["records"]), too_many)
@@ -88,7 +88,7 @@ def _drip(x: View, limit: Limits) -> Holds:
 
     def unlike_role_and_self() -> Holds:
         role = x["sensitive_records_1h"] > limit["times"] * x["role_usual_sensitive_records_1h"]
-        own = settled(x, limit) & (x["sensitive_records_10m"] <= x["usual_sensitive_records_10m"])
+        own = is_established(x, limit) & (x["sensitive_records_10m"] <= x["usual_sensitive_records_10m"])
         answer: Holds = role & ~own & explained(x)
         return answer
 
@@ -96,12 +96,12 @@ def _drip(x: View, limit: Limits) -> Holds:
 
 
 def _reads_unknown(x: View, limit: Limits) -> Holds:
-    answer: Holds = (x["kind"] == SERVICE) & unsettled(x, limit)
+    answer: Holds = (x["kind"] == SERVICE) & is_not_established(x, limit)
     return answer
 
 
-USAGE: Final[tuple[Rule, ...]] = (
-    Rule(
+USAGE: Final[tuple[Detection, ...]] = (
+    Detection(
         "mass_read", "Far more confidential or restricted records were read than usual.",
         "An unusual amount of sensitive data was read, so the session was ended.",
         "HIGH", 6.0, 1800.0, False, ("T1530", "T1213"),
@@ -114,9 +114,9 @@ USAGE: Final[tuple[Rule, ...]] = (
         clearing="It ends half an hour after the reading, if the session was not ended.",
         learning=_reads_unknown, usual="usual_sensitive_records_10m",
         role_usual="role_usual_sensitive_records_10m",
-        stirs=("sensitive_records_10m",),
+        prefilter=("sensitive_records_10m",),
     ),
-    Rule(
+    Detection(
         "slow_exfiltration", "More sensitive records are read in an hour than its role ever reaches.",
         "Please confirm it is you: your session read unusually many sensitive records.",
         "MEDIUM", 4.0, 3600.0, True, ("T1030", "T1213"),
@@ -128,9 +128,9 @@ USAGE: Final[tuple[Rule, ...]] = (
         references=("NIST CSF 2.0 DE.CM-09",),
         clearing="A step-up clears it for an hour; it ends an hour after the reading.",
         answers_s=3600.0, role_usual="role_usual_sensitive_records_1h",
-        stirs=("sensitive_records_1h",),
+        prefilter=("sensitive_records_1h",),
     ),
-    Rule(
+    Detection(
         "privilege_chain",
         "A credential was made, rights were widened and audit was switched off, in minutes.",
         "Administrative rights were changed in an unsafe way, so the session was ended.",
@@ -140,9 +140,9 @@ USAGE: Final[tuple[Rule, ...]] = (
         needs=("api-calls.operation", "api-calls.status"),
         references=("NIST CSF 2.0 DE.CM-03", "NHI5:2025"),
         clearing="It ends an hour after the chain, if the session was not ended.",
-        stirs=("credentials_created_10m", "rights_granted_10m", "audit_blinded_10m"),
+        prefilter=("credentials_created_10m", "rights_granted_10m", "audit_blinded_10m"),
     ),
-    Rule(
+    Detection(
         "privilege_widened", "Two steps of the privilege chain within minutes: credential, rights, audit.",
         "Please confirm it is you: administrative rights were changed.",
         "MEDIUM", 4.0, 1800.0, True, ("T1098.001", "T1098.003"),
@@ -150,12 +150,12 @@ USAGE: Final[tuple[Rule, ...]] = (
         "infrastructure as code, onboarding, in their first days", numbers(left=0.25),
         needs=("api-calls.operation", "api-calls.status"), references=("NIST CSF 2.0 DE.CM-03",),
         clearing="A step-up clears it; it ends half an hour after the steps.",
-        stirs=(
+        prefilter=(
             either("credentials_created_10m", "rights_granted_10m"),
             either("rights_granted_10m", "audit_blinded_10m"),
         ),
     ),
-    Rule(
+    Detection(
         "audit_switched_off", "The audit was switched off, narrowed or deleted, or this was tried.",
         "Please confirm it is you: the audit of your organisation was changed.",
         "MEDIUM", 4.0, 1800.0, True, ("T1562.008", "T1562.001", "T1666"),
@@ -165,9 +165,9 @@ USAGE: Final[tuple[Rule, ...]] = (
         needs=("api-calls.operation", "api-calls.status"),
         references=("NIST CSF 2.0 PR.PS-04", "NIST CSF 2.0 DE.CM-09"),
         clearing="A step-up clears it; it ends half an hour after the change is forgotten.",
-        stirs=("audit_blinded_10m",),
+        prefilter=("audit_blinded_10m",),
     ),
-    Rule(
+    Detection(
         "opened_to_outside", "Data or rights were opened to another account, or to everybody.",
         "Please confirm it is you: something was shared outside of your organisation.",
         "MEDIUM", 4.0, 1800.0, True, ("T1537", "T1098.003", "T1562.007"),
@@ -177,9 +177,9 @@ USAGE: Final[tuple[Rule, ...]] = (
         references=("NIST CSF 2.0 PR.AA-05", "NHI5:2025"),
         clearing="A step-up clears it for an hour; it ends half an hour after the last of it.",
         limits=numbers(left=0.25), answers_s=3600.0,
-        stirs=("stage",),
+        prefilter=("stage",),
     ),
-    Rule(
+    Detection(
         "secrets_harvested", "More than ten different secrets were asked for within minutes.",
         "Please confirm it is you: your session asked for many passwords or keys.",
         "MEDIUM", 4.0, 1800.0, True, ("T1555.006", "T1552"),
@@ -192,6 +192,6 @@ USAGE: Final[tuple[Rule, ...]] = (
         clearing="A step-up clears it for an hour; it ends half an hour after the last secret.",
         learning=_reads_unknown, usual="usual_sensitive_records_10m",
         answers_s=3600.0,
-        stirs=("stage",),
+        prefilter=("stage",),
     ),
 )  # fmt: skip

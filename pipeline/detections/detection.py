@@ -22,7 +22,7 @@ View = Mapping[str, NDArray[Any]]
 Limits = Mapping[str, float]
 Holds = NDArray[np.bool_]
 Severity = Literal["LOW", "MEDIUM", "HIGH"]
-Stir = str | tuple[str, int]
+Prefilter = str | tuple[str, int]
 """A fact, or some bits of one."""
 
 ATTACK_VERSION: Final = "18.1"
@@ -39,7 +39,7 @@ BY_AGENT: Final = ("kind", AGENT)
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Detection:
     """One detection.
 
     Attributes:
@@ -95,10 +95,10 @@ class Rule:
     clearing: str = ""
     signal: str = ""
     learning: Callable[[View, Limits], Holds] | None = None
-    mutable: bool = True
+    suppressible: bool = True
     usual: str = ""
     role_usual: str = ""
-    stirs: tuple[Stir | frozenset[Stir], ...] = ()
+    prefilter: tuple[Prefilter | frozenset[Prefilter], ...] = ()
     answers_s: float = 0.0
     fleet_may_follow: bool = False
 
@@ -108,12 +108,12 @@ def members(topic: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{topic}.{name}" for name in names)
 
 
-def said(*signals: str) -> tuple[str, int]:
+def signal(*signals: str) -> tuple[str, int]:
     """What a rule is stirred by that rests on one of *signals* of :mod:`models.events.context_signals`."""
     return "signals", packed(signals)
 
 
-def either(*stirs: Stir) -> frozenset[Stir]:
+def either(*stirs: Prefilter) -> frozenset[Prefilter]:
     """One of *stirs* is enough."""
     return frozenset(stirs)
 
@@ -128,18 +128,18 @@ def among(some: Holds, holds: Callable[[], Holds]) -> Holds:
     return some & holds() if some.any() else some
 
 
-def settled(x: View, limit: Limits) -> Holds:
+def is_established(x: View, limit: Limits) -> Holds:
     """Where enough days of the principal's history are known, ``limit["days"]``, to say what is usual."""
     answer: Holds = x["days_known"] >= limit["days"]
     return answer
 
 
-def unsettled(x: View, limit: Limits) -> Holds:
+def is_not_established(x: View, limit: Limits) -> Holds:
     """Where the principal's history is still being learned."""
-    return ~settled(x, limit)
+    return ~is_established(x, limit)
 
 
-def let_in(x: View) -> Holds:
+def authenticated(x: View) -> Holds:
     """Whether anybody got in: who guesses passwords in vain has no session to be asked about."""
     answer: Holds = x["signed_in"] | (x["calls_1h"] > 0)
     return answer

@@ -11,9 +11,9 @@ from models.updates.context import flag, malware
 from pipeline.detections.detection import (
     AGENT,
     BY_AGENT,
+    Detection,
     Holds,
     Limits,
-    Rule,
     View,
     either,
     members,
@@ -42,18 +42,18 @@ def _stale_agent(x: View, limit: Limits) -> Holds:
     return answer
 
 
-DEVICE: Final[tuple[Rule, ...]] = (
-    Rule(
+DEVICE: Final[tuple[Detection, ...]] = (
+    Detection(
         "device_rooted", "The session's device is jailbroken or rooted.",
         "Your device no longer meets the security rules, so you were signed out.",
         "HIGH", 8.0, 0.0, False, ("T1404", "T1629.003"),
         lambda x, _: flag(x["posture"], "rooted", True),
         ("posture_faults", "posture faults"), "no posture faults", "test farms; developers' own devices",
         needs=members("device-telemetry", "rooted") + ON_A_DEVICE,
-        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, mutable=False,
-        stirs=(posture("rooted"),),
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, suppressible=False,
+        prefilter=(posture("rooted"),),
     ),
-    Rule(
+    Detection(
         "device_hooked", "The app on the session's device runs hooked: something rewrites what it does.",
         "Another program interferes with the app on your device, so you were signed out.",
         "HIGH", 8.0, 0.0, False, ("T1617", "T1404"),
@@ -61,10 +61,10 @@ DEVICE: Final[tuple[Rule, ...]] = (
         ("posture_faults", "posture faults"), "no posture faults",
         "security researchers, accessibility tools that inject code",
         needs=members("device-telemetry", "hooked") + ON_A_DEVICE,
-        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, mutable=False,
-        stirs=(posture("hooked"),),
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, suppressible=False,
+        prefilter=(posture("hooked"),),
     ),
-    Rule(
+    Detection(
         "device_emulated", "The session's device is an emulator, not the phone it says it is.",
         "The app does not run on a real device, so you were signed out.",
         "HIGH", 8.0, 0.0, False, ("T1633.001",),
@@ -72,10 +72,10 @@ DEVICE: Final[tuple[Rule, ...]] = (
         ("posture_faults", "posture faults"), "no posture faults",
         "test farms: keep them quiet by a suppression of their tenant or devices",
         needs=members("device-telemetry", "emulator") + ON_A_DEVICE,
-        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, mutable=False,
-        stirs=(posture("emulator"),),
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, suppressible=False,
+        prefilter=(posture("emulator"),),
     ),
-    Rule(
+    Detection(
         "malware_on_device", "Malware was reported on the session's device and is not quarantined.",
         "Malware was found on your device, so you were signed out.",
         "HIGH", 8.0, 0.0, False, ("T1660", "T1539"),
@@ -84,10 +84,10 @@ DEVICE: Final[tuple[Rule, ...]] = (
         needs=members("device-telemetry", "malware") + ON_A_DEVICE,
         references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"),
         clearing="Ends when the device reports the malware quarantined or gone; a factor does not clear it.",
-        mutable=False,
-        stirs=(_INFECTED,),
+        suppressible=False,
+        prefilter=(_INFECTED,),
     ),
-    Rule(
+    Detection(
         "telemetry_silent_while_active",
         "The device stopped sending telemetry while the session goes on calling.",
         "We lost contact with your device's security check, so you were signed out.",
@@ -98,9 +98,9 @@ DEVICE: Final[tuple[Rule, ...]] = (
         needs=members("device-telemetry", "heartbeat_interval_ms") + ON_A_DEVICE
         + members("api-calls", "occurred_at"),
         references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 7"), clearing=_HEARD,
-        stirs=("calling", "telemetry_gap"),
+        prefilter=("calling", "telemetry_gap"),
     ),
-    Rule(
+    Detection(
         "telemetry_silent_while_idle", "The device stopped sending telemetry; the session is idle.",
         "We have not heard from your device's security check for a while.",
         "LOW", 1.0, 0.0, False, ("T1629.003",),
@@ -111,9 +111,9 @@ DEVICE: Final[tuple[Rule, ...]] = (
         needs=members("device-telemetry", "heartbeat_interval_ms") + ON_A_DEVICE,
         references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 7"),
         clearing=_HEARD,
-        stirs=("telemetry_gap",),
+        prefilter=("telemetry_gap",),
     ),
-    Rule(
+    Detection(
         "agent_without_fresh_attestation",
         "An agent calls tools from a device that no longer proves its health, or failed to.",
         "Your assistant was disconnected until your device proves its health again.",
@@ -126,6 +126,6 @@ DEVICE: Final[tuple[Rule, ...]] = (
         + members("api-calls", "principal_kind", "device_id"),
         references=("NIST CSF 2.0 PR.AA-03", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="Ends with the next good attestation of the device; an agent cannot prove a factor.",
-        stirs=("calling", "bound", BY_AGENT, either("attested", "attestation")),
+        prefilter=("calling", "bound", BY_AGENT, either("attested", "attestation")),
     ),
 )  # fmt: skip

@@ -7,15 +7,24 @@ from typing import Final
 import numpy as np
 
 from models.events.context_columns import ATTESTATION
-from models.events.context_signals import told
+from models.events.context_signals import has_signal
 from models.updates.context import known
-from pipeline.detections.detection import HUMAN, Holds, Limits, Rule, View, let_in, numbers, said
+from pipeline.detections.detection import (
+    HUMAN,
+    Detection,
+    Holds,
+    Limits,
+    View,
+    authenticated,
+    numbers,
+    signal,
+)
 
 
 def _newcomer(x: View, limit: Limits) -> Holds:
     """A person with a history came with others through a network that none of them used before."""
     settled = (x["kind"] == HUMAN) & (x["sessions_seen"] >= limit["sessions"])
-    answer: Holds = told(x["signals"], "network_of_newcomers") & settled
+    answer: Holds = has_signal(x["signals"], "network_of_newcomers") & settled
     return answer
 
 
@@ -45,8 +54,8 @@ def _taken_over(x: View, limit: Limits) -> Holds:
 
 def _hidden(x: View, limit: Limits) -> Holds:
     """At sign-in; a session that hides later has moved to a new network, which is a detection of its own."""
-    stayed = (x["network_changes_1h"] < 0.5) & let_in(x)
-    answer: Holds = told(x["signals"], "new_anonymiser") & stayed & ~_unsettled(x, limit)
+    stayed = (x["network_changes_1h"] < 0.5) & authenticated(x)
+    answer: Holds = has_signal(x["signals"], "new_anonymiser") & stayed & ~_unsettled(x, limit)
     return answer
 
 
@@ -70,8 +79,8 @@ _CHANGES: Final = ("network_changes_1h", "changes in 1 h")
 _OTHERS: Final = ("network_principals", "other principals")
 _AT_SIGN_IN: Final = ("auth-events.ip", "auth-events.principal_id")
 
-NETWORK: Final[tuple[Rule, ...]] = (
-    Rule(
+NETWORK: Final[tuple[Detection, ...]] = (
+    Detection(
         "password_spray", "Many principals failed to sign in from a network, then this one succeeded.",
         "Many accounts were attacked from where this session was signed in, so it was ended.",
         "HIGH", 6.0, 3600.0, False, ("T1110.003", "T1110.004"),
@@ -80,7 +89,7 @@ NETWORK: Final[tuple[Rule, ...]] = (
         needs=_AT_SIGN_IN, references=("NIST CSF 2.0 DE.CM-01", "NIST CSF 2.0 PR.AA-03"),
         clearing="A new session, signed in to from elsewhere or after the hour.",
     ),
-    Rule(
+    Detection(
         "aitm_sign_in", "A person signed in, with others, through a hiding network new to all of them.",
         "Please confirm it is you: your sign-in came through a network that looks like a phishing site.",
         "MEDIUM", 4.0, 3600.0, True, ("T1557", "T1539"),
@@ -91,9 +100,9 @@ NETWORK: Final[tuple[Rule, ...]] = (
         needs=(*_AT_SIGN_IN, "auth-events.network_type"), learning=_unsettled,
         references=("NIST CSF 2.0 DE.AE-03", "NIST CSF 2.0 PR.AA-03"),
         clearing="A factor that a phishing site cannot relay, proved anew.",
-        stirs=(said("network_of_newcomers"),),
+        prefilter=(signal("network_of_newcomers"),),
     ),
-    Rule(
+    Detection(
         "aitm_session_taken", "A session from such a sign-in is used by another client soon after.",
         "Your sign-in seems to have gone through a phishing site, so this session was ended.",
         "HIGH", 6.0, 3600.0, False, ("T1557", "T1539", "T1550.004"),
@@ -102,9 +111,9 @@ NETWORK: Final[tuple[Rule, ...]] = (
         needs=(*_AT_SIGN_IN, "auth-events.network_type", "api-calls.user_agent"), learning=_unsettled,
         references=("NIST CSF 2.0 DE.AE-03", "NIST SP 800-207 §2.1 tenet 6"),
         clearing="A new session, signed in to from a network known to the person.",
-        stirs=(said("network_of_newcomers"), "client_changes_1h"),
+        prefilter=(signal("network_of_newcomers"), "client_changes_1h"),
     ),
-    Rule(
+    Detection(
         "anonymised_network", "A person signed in through a VPN or data centre and never did before.",
         "Please confirm it is you: you signed in through a VPN we have not seen you use.",
         "MEDIUM", 4.0, 0.0, True, ("T1090.003",),
@@ -114,21 +123,21 @@ NETWORK: Final[tuple[Rule, ...]] = (
         needs=("auth-events.network_type",), learning=_unsettled,
         references=("NIST CSF 2.0 DE.CM-01", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="A factor proved again, or the session leaves that network.",
-        stirs=(said("new_anonymiser"),),
+        prefilter=(signal("new_anonymiser"),),
     ),
-    Rule(
+    Detection(
         "tor_network", "A person came through Tor and never did before.",
         "Please confirm it is you: your connection came through an anonymous network.",
         "MEDIUM", 5.0, 0.0, True, ("T1090.003",),
-        lambda x, limit: told(x["signals"], "new_tor") & let_in(x) & ~_unsettled(x, limit),
+        lambda x, limit: has_signal(x["signals"], "new_tor") & authenticated(x) & ~_unsettled(x, limit),
         ("sessions_seen", "sessions, none by Tor"), "no Tor",
         "a person who begins to use Tor for privacy", numbers(sessions=1.0),
         needs=("auth-events.network_type", "api-calls.network_type"), learning=_unsettled,
         references=("NIST CSF 2.0 DE.CM-01", "NIST SP 800-207 §2.1 tenet 4"),
         clearing="A factor proved again, or the session leaves Tor.",
-        stirs=(said("new_tor"),),
+        prefilter=(signal("new_tor"),),
     ),
-    Rule(
+    Detection(
         "workload_credential_off_home", "A workload's credential is used outside of the workload's network.",
         "The credential of a workload was used from elsewhere and was disabled.",
         "HIGH", 6.0, 3600.0, False, ("T1552.005", "T1078.004"),

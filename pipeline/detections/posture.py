@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from models.events.context_columns import ATTESTATION
-from models.events.context_signals import told
+from models.events.context_signals import has_signal
 from models.updates.context import known
-from pipeline.detections.detection import Holds, Limits, Rule, View, members, numbers, said
+from pipeline.detections.detection import Detection, Holds, Limits, View, members, numbers, signal
 from pipeline.detections.device import ON_A_DEVICE
 
 _HEALTH: Final = ("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5")
@@ -16,12 +16,12 @@ _HEALTH: Final = ("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5")
 def _stale_stranger(x: View, limit: Limits) -> Holds:
     """What a device always lacked is how its owner's sessions always were, and no news of this one."""
     stranger = known(x["known"], "known_device", False) & (x["sessions_seen"] >= limit["sessions"])
-    answer: Holds = told(x["signals"], "patch_stale") & x["bound"] & stranger
+    answer: Holds = has_signal(x["signals"], "patch_stale") & x["bound"] & stranger
     return answer
 
 
-POSTURE: Final[tuple[Rule, ...]] = (
-    Rule(
+POSTURE: Final[tuple[Detection, ...]] = (
+    Detection(
         "posture_downgraded", "The device's posture got worse while the session was on it.",
         "Please confirm it is you: a protection of your device was switched off.",
         "MEDIUM", 4.0, 0.0, True, ("T1404", "T1629.003", "T1632.001", "T1562.001"), None,
@@ -35,7 +35,7 @@ POSTURE: Final[tuple[Rule, ...]] = (
         references=_HEALTH, signal="posture_downgraded", fleet_may_follow=True,
         clearing="Ends when the fact is as it was, after an hour, or when a factor is proved.",
     ),
-    Rule(
+    Detection(
         "attestation_failed", "The device tried to prove its health to its maker's service and failed.",
         "Your device could not prove that it is unchanged, so you were signed out.",
         "HIGH", 6.0, 0.0, False, ("T1633.001", "T1645", "T1577", "T1617"),
@@ -44,9 +44,9 @@ POSTURE: Final[tuple[Rule, ...]] = (
         "devices their maker never certified",
         needs=members("device-telemetry", "attestation") + ON_A_DEVICE, references=_HEALTH,
         clearing="Ends with the next attestation that does not fail; proving a factor does not clear it.",
-        stirs=("bound", "attestation"),
+        prefilter=("bound", "attestation"),
     ),
-    Rule(
+    Detection(
         "attestation_downgraded", "The device used to prove its health by hardware and no longer does.",
         "Please confirm it is you: your device proves less about itself than before.",
         "MEDIUM", 4.0, 0.0, True, ("T1633.001", "T1645", "T1577"), None,
@@ -56,7 +56,7 @@ POSTURE: Final[tuple[Rule, ...]] = (
         signal="attestation_downgraded",
         clearing="Ends with an attestation as good as before, after a day, or when a factor is proved.",
     ),
-    Rule(
+    Detection(
         "os_downgraded", "The device went back to an older system version or patch level.",
         "Please confirm it is you: your device went back to an older system.",
         "MEDIUM", 4.0, 0.0, True, ("T1661", "T1404"), None,
@@ -66,7 +66,7 @@ POSTURE: Final[tuple[Rule, ...]] = (
         references=("NIST CSF 2.0 PR.PS-02", "NIST SP 800-207 §2.1 tenet 5"), signal="os_downgraded",
         clearing="Ends when the version is as before, after a day, or when a factor is proved.",
     ),
-    Rule(
+    Detection(
         "patch_stale", "The device is new to its principal and lacks the patches of the last half year.",
         "Your device lacks security updates; please install them.",
         "LOW", 1.0, 0.0, False, ("T1404",), _stale_stranger,
@@ -75,9 +75,9 @@ POSTURE: Final[tuple[Rule, ...]] = (
         needs=members("device-telemetry", "patch_level") + ON_A_DEVICE,
         references=("NIST CSF 2.0 PR.PS-02", "NIST SP 800-207 §2.1 tenet 5"),
         clearing="Ends when the device reports a newer patch level; the next session there knows the device.",
-        stirs=(said("patch_stale"), "sessions_seen"),
+        prefilter=(signal("patch_stale"), "sessions_seen"),
     ),
-    Rule(
+    Detection(
         "clock_tampered", "The device's clock jumped, or a proof of its health is dated after it was told.",
         "Please confirm it is you: the clock of your device was set to another time.",
         "MEDIUM", 4.0, 0.0, True, ("T1070.006",), None,

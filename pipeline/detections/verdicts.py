@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.detections.detection import FOREVER, Rule, members
+from pipeline.detections.detection import FOREVER, Detection, members
 
-VERDICTS: Final[tuple[Rule, ...]] = (
-    Rule(
+VERDICTS: Final[tuple[Detection, ...]] = (
+    Detection(
         "ancestor_revoked", "The session this one was born from was revoked.",
         "The session that started this one was ended for safety.",
         "HIGH", 8.0, FOREVER, False, ("T1550.001",),
@@ -16,10 +16,10 @@ VERDICTS: Final[tuple[Rule, ...]] = (
         needs=members("auth-events", "parent_session_id"),
         references=("NIST SP 800-207 §2.1 tenet 6",),
         clearing="Never: start a session anew from one that is trusted.",
-        mutable=False,
-        stirs=("fallen",),
+        suppressible=False,
+        prefilter=("fallen",),
     ),
-    Rule(
+    Detection(
         "confirmed_compromised", "An analyst or the user confirmed that this session is compromised.",
         "This session was reported as compromised and was ended.",
         "HIGH", 10.0, FOREVER, False, ("T1078",),
@@ -28,7 +28,7 @@ VERDICTS: Final[tuple[Rule, ...]] = (
         needs=members("session-feedback", "verdict"),
         references=("NIST CSF 2.0 DE.AE-02",),
         clearing="Never in this session: start a new one.",
-        mutable=False,
-        stirs=("confirmed",),
+        suppressible=False,
+        prefilter=("confirmed",),
     ),
 )  # fmt: skip

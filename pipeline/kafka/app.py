@@ -30,19 +30,19 @@ from mode import Service
 from mode.supervisors import CrashingSupervisor
 
 from pipeline.kafka.changelog import table_name
-from pipeline.kafka.chunk import Chunks
+from pipeline.kafka.chunk import ChunkSchema
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.consumer import BatchConsumer, BatchTransport
-from pipeline.kafka.consumer_thread import Reading
+from pipeline.kafka.consumer_thread import ConsumerConfig
 from pipeline.kafka.faust_internals import check_faust
-from pipeline.kafka.fencing import Fences, Lease
-from pipeline.kafka.global_topic import Broadcast
-from pipeline.kafka.housekeeping import LOOK_SECONDS, Upkeep
-from pipeline.kafka.partition_tasks import Delivery, Lanes, Means
-from pipeline.kafka.producer import MAX_REQUEST_BYTES, BatchProducer, Outbox
-from pipeline.kafka.recovery import BulkRecovery, Takeover
-from pipeline.processing.observer import Observer, Unobserved
-from pipeline.processing.processor import Record, StageKind
+from pipeline.kafka.fencing import Lease, ProducerFence
+from pipeline.kafka.global_topic import GlobalTopicReader
+from pipeline.kafka.housekeeping import LOOK_SECONDS, PartitionMonitor
+from pipeline.kafka.partition_tasks import Delivery, TaskManager, TaskResources
+from pipeline.kafka.producer import MAX_REQUEST_BYTES, BatchProducer, BatchWriter
+from pipeline.kafka.recovery import BulkRecovery, PartitionRestorer
+from pipeline.processing.observer import NullObserver, Observer
+from pipeline.processing.processor import ProcessorSpec, Record
 from schemas.topics import TOPICS
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ REFUSALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, Cluste
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class WorkerConfig:
     """Everything the edge can be set to."""
 
     connection: Connection
@@ -92,7 +92,7 @@ class Control:
     on_record: Callable[[Record], None]
 
 
-class EdgeApp(faust.App):
+class WorkerApp(faust.App):
     """A Faust app that knows why it must end; whoever runs it waits for `ended` and stops it."""
 
     failure: BaseException | None = None
@@ -117,40 +117,43 @@ class EdgeApp(faust.App):
 class Housekeeping(Service):
     """Looks after the lanes of *app* once a second."""
 
-    def __init__(self, app: faust.App, upkeep: Upkeep, **kwargs: Any) -> None:
+    def __init__(self, app: faust.App, upkeep: PartitionMonitor, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._app = app
         self._upkeep = upkeep
 
     @Service.task
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         while not self.should_stop:
             await self.sleep(LOOK_SECONDS)
-            self._upkeep.look(cast("BatchConsumer", self._app.consumer), time())
+            self._upkeep.check(cast("BatchConsumer", self._app.consumer), time())
 
 
 def build_app(
-    edge: Edge, kinds: Sequence[StageKind], observer: Observer | None = None, control: Control | None = None
-) -> EdgeApp:
+    edge: WorkerConfig,
+    kinds: Sequence[ProcessorSpec],
+    observer: Observer | None = None,
+    control: Control | None = None,
+) -> WorkerApp:
     """Return a Faust app that runs *kinds* of stages; start it with `pipeline.worker.process`.
 
     Raises `UnknownFaustError` when the installed Faust is not one the edge was made for.
     """
     check_faust()
     edge.data_dir.mkdir(parents=True, exist_ok=True)  # Faust makes the last folder of the path only
-    seen = observer or Unobserved()
+    seen = observer or NullObserver()
     app = _app(edge)
-    fences = Fences()
-    outbox = Outbox(lambda: cast("BatchProducer", app.producer).kafka(), fences)
-    lanes = Lanes(seen, edge.drain_s)
+    fences = ProducerFence()
+    outbox = BatchWriter(lambda: cast("BatchProducer", app.producer).kafka(), fences)
+    lanes = TaskManager(seen, edge.drain_s)
     lease = Lease(edge.session_timeout_s)
-    app.transport = _transport(app, reading_of(edge, lease, lanes), fences)
+    app.transport = _transport(app, consumer_config(edge, lease, lanes), fences)
     app.producer_transport = app.transport
-    means = Means(outbox, asyncio.Semaphore(edge.in_flight), edge.chunk_size, seen, app.fail)
-    take_over = Takeover(edge.app_id, edge.connection, kinds, lanes, lease, means)
-    companions: list[Service] = [Housekeeping(app, Upkeep(lanes, kinds, seen, edge.idle_s))]
+    means = TaskResources(outbox, asyncio.Semaphore(edge.in_flight), edge.chunk_size, seen, app.fail)
+    take_over = PartitionRestorer(edge.app_id, edge.connection, kinds, lanes, lease, means)
+    companions: list[Service] = [Housekeeping(app, PartitionMonitor(lanes, kinds, seen, edge.idle_s))]
     if control is not None:
-        companions.append(Broadcast(edge.connection, control.topic, control.on_record))
+        companions.append(GlobalTopicReader(edge.connection, control.topic, control.on_record))
     cast("TableManager", app.tables)._recovery = BulkRecovery(
         app, app.tables, take_over, companions, beacon=app.tables.beacon
     )
@@ -159,7 +162,7 @@ def build_app(
     return app
 
 
-def reading_of(edge: Edge, lease: Lease, lanes: Lanes) -> Reading:
+def consumer_config(edge: WorkerConfig, lease: Lease, lanes: TaskManager) -> ConsumerConfig:
     """How a worker set so reads."""
     wait_ms = edge.fetch_wait_ms
     idle_wait_ms = max(wait_ms, IDLE_FETCH_WAIT_MS)
@@ -167,11 +170,11 @@ def reading_of(edge: Edge, lease: Lease, lanes: Lanes) -> Reading:
         wait_ms = idle_wait_ms = min(wait_ms, EMBEDDED_FETCH_WAIT_MS)
     # Under more calls than can be worked on, a stolen session must not wait for them to be revoked.
     lead_ms = {topic.name: edge.lead_ms for topic in TOPICS.values() if not topic.bulk}
-    return Reading(lease, lanes.settle, edge.chunk_size, wait_ms, idle_wait_ms, edge.skew_ms, lead_ms)
+    return ConsumerConfig(lease, lanes.drain, edge.chunk_size, wait_ms, idle_wait_ms, edge.skew_ms, lead_ms)
 
 
-def _app(edge: Edge) -> EdgeApp:
-    return EdgeApp(
+def _app(edge: WorkerConfig) -> WorkerApp:
+    return WorkerApp(
         edge.app_id,
         **edge.connection.for_faust(),
         autodiscover=False,
@@ -201,16 +204,16 @@ def _app(edge: Edge) -> EdgeApp:
     )
 
 
-def _transport(app: faust.App, reading: Reading, fences: Fences) -> BatchTransport:
+def _transport(app: faust.App, reading: ConsumerConfig, fences: ProducerFence) -> BatchTransport:
     transport = BatchTransport(app.conf.broker_consumer, app)
     transport.reading = reading
     transport.fences = fences
     return transport
 
 
-def _add_agent(app: faust.App, kind: StageKind, lanes: Lanes) -> None:
+def _add_agent(app: faust.App, kind: ProcessorSpec, lanes: TaskManager) -> None:
     app.Table(table_name(kind.name), partitions=app.conf.topic_partitions, key_type=bytes, value_type=bytes)
-    sources = app.topic(*kind.sources, schema=Chunks())
+    sources = app.topic(*kind.sources, schema=ChunkSchema())
 
     async def line_up(stream: StreamT[Any]) -> None:
         events = cast("faust.Stream[Any]", stream).noack().events()

@@ -29,9 +29,9 @@ from aiokafka.protocol.fetch import FetchRequest
 from models.state.table import UnreadableRow
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.fencing import Lease
-from pipeline.kafka.fetch_decoding import Batches
-from pipeline.kafka.producer import Outbox
-from pipeline.processing.failpoints import reach
+from pipeline.kafka.fetch_decoding import RecordBatches
+from pipeline.kafka.producer import BatchWriter
+from pipeline.processing.failpoints import hit
 from pipeline.processing.processor import ChangelogRow
 
 FETCH_BYTES = 4 * 1024 * 1024
@@ -70,7 +70,7 @@ async def fetch(kafka: aiokafka.AIOKafkaConsumer, place: TopicPartition, offset:
 
 def offsets(batches: bytes, offset: int) -> list[int]:
     """Return the offsets of the rows that :func:`unpack` returns, for who must name one."""
-    records = Batches(batches)
+    records = RecordBatches(batches)
     found: list[int] = []
     while records.has_next():
         batch = records.next_batch()
@@ -81,7 +81,7 @@ def offsets(batches: bytes, offset: int) -> list[int]:
 
 def unpack(batches: bytes, offset: int, place: TopicPartition) -> Rows:
     """Return what *batches* of *place* hold from *offset* on; raises `CorruptRecordException`."""
-    records = Batches(batches)
+    records = RecordBatches(batches)
     rows: list[ChangelogRow] = []
     while records.has_next():
         batch = records.next_batch()
@@ -153,7 +153,7 @@ class Changelog:
     """
 
     def __init__(
-        self, outbox: Outbox, place: TopicPartition, lease: Lease, generation: int, end: int
+        self, outbox: BatchWriter, place: TopicPartition, lease: Lease, generation: int, end: int
     ) -> None:
         self.place = place
         self.end = end
@@ -167,9 +167,9 @@ class Changelog:
 
     async def write(self, rows: Iterable[ChangelogRow]) -> None:
         """Write *rows* and wait for the brokers; raises `PartitionLost` if they are not ours to write."""
-        reach("rows-due")
+        hit("rows-due")
         last = await self._outbox.append(self.place.topic, self.place.partition, rows, self.confirm)
-        reach("rows-safe")
+        hit("rows-safe")
         self.end = self.end if last is None else last + 1
 
 

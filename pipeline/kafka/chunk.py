@@ -21,7 +21,7 @@ class Chunk(NamedTuple):
     records: Sequence[Record]
 
 
-class Chunks(faust.Schema[Any, Any]):
+class ChunkSchema(faust.Schema[Any, Any]):
     """Hands an event's chunk on as it is: decoding is the stage's work."""
 
     def loads_key(self, app: AppT, message: FaustMessage, **_: Any) -> K:

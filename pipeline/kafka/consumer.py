@@ -18,11 +18,11 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from pipeline.kafka.chunk import Chunk
-from pipeline.kafka.consumer_thread import POLL_SECONDS, BatchConsumerThread, Reading
-from pipeline.kafka.fencing import Fences
+from pipeline.kafka.consumer_thread import POLL_SECONDS, BatchConsumerThread, ConsumerConfig
+from pipeline.kafka.fencing import ProducerFence
 from pipeline.kafka.producer import BatchProducer
-from pipeline.kafka.time_alignment import AHEAD_MS, Interleaver
-from pipeline.processing.failpoints import reach
+from pipeline.kafka.time_alignment import MAX_AHEAD_MS, EventTimeAligner
+from pipeline.processing.failpoints import hit
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.reading = cast("BatchTransport", self.transport).reading
-        self._lined_up: Interleaver[TP] = Interleaver(
+        self._lined_up: EventTimeAligner[TP] = EventTimeAligner(
             self.reading.chunk_size, self.reading.skew_ms, self._lead_ms
         )
         self._next_offset: dict[TP, int] = {}
@@ -117,7 +117,7 @@ class BatchConsumer(driver.Consumer):
         return {tp for tp in self._get_active_partitions() if not self._is_changelog_tp(tp)}
 
     async def _fetch(self, sources: set[TP]) -> Mapping[TP, list[Any]]:
-        wanted = self._lined_up.with_room(sources)
+        wanted = self._lined_up.partitions_with_room(sources)
         if not wanted:
             return {}
         wait = HOLD_SECONDS / 10 if self._lined_up else POLL_SECONDS
@@ -129,7 +129,7 @@ class BatchConsumer(driver.Consumer):
             records = [record for record in records if record.offset >= start]
         if records:
             self._next_offset[tp] = records[-1].offset + 1
-            self._lined_up.add(tp, records, int(time() * 1000) + AHEAD_MS)
+            self._lined_up.add(tp, records, int(time() * 1000) + MAX_AHEAD_MS)
             if self._lead_ms(tp):
                 self._missed_since = None
 
@@ -173,7 +173,7 @@ class BatchConsumer(driver.Consumer):
         """Say whether everything there is read and handed on, as a broker said no more than seconds ago."""
         tp = TP(topic, partition)
         read = self._thread.unread(tp) == 0 and tp not in self._lined_up
-        return read and time() - self._thread.heard_at(tp) < FRESH_SECONDS
+        return read and time() - self._thread.last_answer_at(tp) < FRESH_SECONDS
 
     # --- Offsets
 
@@ -192,9 +192,9 @@ class BatchConsumer(driver.Consumer):
         offsets: Mapping[TP, int],
         start_new_transaction: bool = True,  # noqa: FBT001, FBT002 - as Faust has it
     ) -> bool:
-        reach("offsets-due")
+        hit("offsets-due")
         done = await super()._commit_offsets(offsets, start_new_transaction)
-        reach("offsets-committed")
+        hit("offsets-committed")
         return bool(done)
 
     async def perform_seek(self) -> None:
@@ -237,7 +237,7 @@ class BatchConsumer(driver.Consumer):
         A worker that stops waits no longer than `COMMIT_SECONDS` for brokers, and may write nothing then.
         """
         await self.reading.settle()
-        reach("work-settled")
+        hit("work-settled")
         self._unacked_messages.clear()
         if self.app.should_stop:
             await self._commit_at_last()
@@ -276,5 +276,5 @@ class BatchTransport(driver.Transport):
 
     Consumer = BatchConsumer
     Producer = BatchProducer
-    reading: Reading
-    fences: Fences
+    reading: ConsumerConfig
+    fences: ProducerFence

@@ -28,12 +28,12 @@ LOOK_SECONDS: Final = 0.25
 """Between two looks at how busy the process is."""
 
 
-def stretch(share: float) -> float:
+def fetch_wait_multiplier(share: float) -> float:
     """Return how many times as long to collect when a worker uses *share* of a processor."""
     return 1.0 + (MOST - 1.0) * min(1.0, max(0.0, (share - BUSY) / (1.0 - BUSY)))
 
 
-class Pace:
+class AdaptiveFetchWait:
     """How many times as long to collect now, by the processor time that the process has *used* lately."""
 
     def __init__(
@@ -43,18 +43,18 @@ class Pace:
         self._looked_at, self._had_used = clock(), used()
         self._stretch = 1.0
 
-    def stretch(self) -> float:
+    def multiplier(self) -> float:
         """Return it; looks again after a while."""
         now = self._clock()
         if now - self._looked_at >= LOOK_SECONDS:
             used = self._used()
-            self._stretch = stretch((used - self._had_used) / (now - self._looked_at))
+            self._stretch = fetch_wait_multiplier((used - self._had_used) / (now - self._looked_at))
             self._looked_at, self._had_used = now, used
         return self._stretch
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ConsumerConfig:
     """How to read, and what must happen before offsets are committed.
 
     *settle* stops the work on chunks: those begun are finished or given up, the others forgotten. *lead_ms*
@@ -95,7 +95,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     Worker = Thread
     _fetching: tuple[object, frozenset[TP]] = (None, frozenset())
-    _pace: Pace
+    _pace: AdaptiveFetchWait
 
     async def stop(self) -> None:
         """Stop, also what is still starting: the word would pass it by, and it would run on for ever."""
@@ -115,9 +115,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return self._thread is not None and self._thread.is_alive() and not self._started.is_set()
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> ConsumerConfig:
         """How to read."""
-        reading: Reading = cast("Any", self.transport).reading
+        reading: ConsumerConfig = cast("Any", self.transport).reading
         return reading
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
@@ -126,7 +126,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         # a fetch for every record, chunks of a few events each, and a worker busy with fetching.
         consumer._fetch_max_wait_ms = self.reading.fetch_wait_ms
         consumer._fetch_min_bytes = ENOUGH_BYTES
-        self._pace = Pace()
+        self._pace = AdaptiveFetchWait()
         return consumer
 
     async def on_start(self) -> None:
@@ -152,7 +152,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _ask(self, fetcher: Any, *, idle: bool) -> None:
         # A worker with nothing to do would ask 200 times a second, and the next record would wait.
-        wait_ms = round(self.reading.fetch_wait_ms * self._pace.stretch())
+        wait_ms = round(self.reading.fetch_wait_ms * self._pace.multiplier())
         fetcher._fetch_max_wait_ms = self.reading.idle_wait_ms if idle else wait_ms
         fetcher._fetch_min_bytes = 1 if idle else ENOUGH_BYTES
 
@@ -191,7 +191,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             return None
         return max(0, int(state.highwater) - int(state.position))
 
-    def heard_at(self, tp: TP) -> float:
+    def last_answer_at(self, tp: TP) -> float:
         """Return when the broker last answered a fetch of *tp*, in seconds since the epoch."""
         state = self._partition_state(tp)
         return 0.0 if state is None or state.timestamp is None else float(state.timestamp) / 1000.0

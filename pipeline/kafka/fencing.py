@@ -68,7 +68,7 @@ Confirm = Callable[[], Awaitable[None]]
 """Returns while the partition is this worker's; raises `PartitionLost` when it is not any more."""
 
 
-class Fences:
+class ProducerFence:
     """Who must agree before anything leaves for a topic-partition, by topic and partition."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ _LENGTH: Final = slice(8, 12)
 """Where a batch tells how many bytes follow (KIP-98: after the offset)."""
 
 
-class Batches:
+class RecordBatches:
     """What a broker answered, *raw*, batch by batch; in place of aiokafka's `MemoryRecords`."""
 
     def __init__(self, raw: bytes) -> None:
@@ -34,15 +34,15 @@ class Batches:
     def size_in_bytes(self) -> int:
         return int(self._records.size_in_bytes())
 
-    def next_batch(self) -> Batch:
+    def next_batch(self) -> RecordBatch:
         """The next batch; raises `CorruptRecordException` if it is too short to be one."""
         batch = self._records.next_batch()
         end = _LENGTH.stop + int.from_bytes(self._raw[_LENGTH], "big")
         raw, self._raw = self._raw[:end], self._raw[end:]
-        return Batch(batch, raw)
+        return RecordBatch(batch, raw)
 
 
-class Batch:
+class RecordBatch:
     """One batch: aiokafka's in all, but that its records are read with any names."""
 
     def __init__(self, batch: Any, raw: memoryview) -> None:
@@ -104,7 +104,7 @@ def _bytes(data: bytearray, at: int) -> tuple[bytes | None, int]:
 
 def install() -> None:
     """Make every aiokafka consumer of this process read so; aiokafka has no setting for it."""
-    fetcher.MemoryRecords = Batches
+    fetcher.MemoryRecords = RecordBatches
 
 
 class Fetched(NamedTuple):
@@ -124,7 +124,7 @@ _new: Final[Any] = tuple.__new__
 """A named tuple at half the price of calling its class."""
 
 
-class Unpacked:
+class EagerRecords:
     """Stands for the *lazy* records of a fetch that nobody has begun to take."""
 
     def __init__(self, lazy: PartitionRecords) -> None:
@@ -176,4 +176,4 @@ def unpack_at_once(fetched: dict[Any, Any]) -> None:
             continue
         lazy = result._partition_records
         if type(lazy) is PartitionRecords and lazy._isolation_level != READ_COMMITTED:
-            result._partition_records = Unpacked(lazy)
+            result._partition_records = EagerRecords(lazy)

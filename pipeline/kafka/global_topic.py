@@ -17,7 +17,7 @@ from pipeline.kafka.connection import Connection
 from pipeline.processing.processor import Record
 
 
-class Broadcast(Service):
+class GlobalTopicReader(Service):
     """Hands what is newest of each key of *topic*, then every record that comes, to *on_record*.
 
     Oldest first; started when it has come to the end.

@@ -17,7 +17,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from pipeline.kafka.client import permitted, reading, started
 from pipeline.kafka.connection import Connection
-from pipeline.kafka.topics import BrokerUnreachableError, RightsMissingError, TopicsNotReadyError, reach
+from pipeline.kafka.topics import BrokerUnreachableError, RightsMissingError, TopicsNotReadyError, ping_broker
 from pipeline.processing.processor import Record
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ _WAIT_MS: Final = 10
 """So soon the next command is fetched of a partition that just gave one."""
 
 
-class Continued:
+class GroupReader:
     """Gives records, and remembers for the group how far they were given.
 
     A method raises `RightsMissingError` for
@@ -72,7 +72,7 @@ class Continued:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
 
-    async def behind(self) -> dict[tuple[str, int], int]:
+    async def lag(self) -> dict[tuple[str, int], int]:
         """How many records of each topic and partition were not given yet, as of the last fetch."""
         found = {}
         async with _answered(self._connection, "does not say how far there is to read"):
@@ -83,9 +83,9 @@ class Continued:
 
 
 @asynccontextmanager
-async def continuing(
+async def group_reader(
     connection: Connection, group: str, topics: Sequence[str], since_ms: int
-) -> AsyncIterator[Continued]:
+) -> AsyncIterator[GroupReader]:
     """Read *topics* on for *group*; where it never read, from what came at *since_ms* or later.
 
     Raises `BrokerUnreachableError` where no broker answers, or not to all that is asked;
@@ -94,7 +94,7 @@ async def continuing(
     try:
         begins = await _begins(connection, topics, since_ms)
     except TopicsNotReadyError:
-        await reach(connection)  # brokers that fell silent meanwhile do not say what there is either
+        await ping_broker(connection)  # brokers that fell silent meanwhile do not say what there is either
         raise
     async with started(connection, (), group_id=group, wait_ms=_WAIT_MS) as reader:
         reader.assign(list(begins))
@@ -109,7 +109,7 @@ async def continuing(
             async with _answered(connection, "does not keep how far was read"):
                 await reader.commit(news)
             log.info("group %s is new to %d of %d partitions", group, len(news), len(begins))
-        read = Continued(reader, connection, topics)
+        read = GroupReader(reader, connection, topics)
         try:
             yield read
         finally:

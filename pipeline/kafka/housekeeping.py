@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Protocol
 
-from pipeline.kafka.partition_tasks import Lane, Lanes
+from pipeline.kafka.partition_tasks import PartitionTask, TaskManager
 from pipeline.processing.observer import Observer
-from pipeline.processing.processor import StageKind
+from pipeline.processing.processor import ProcessorSpec
 
 LOOK_SECONDS = 1.0
 """How long between two looks."""
@@ -26,13 +26,13 @@ class Reader(Protocol):
     def at_end(self, topic: str, partition: int) -> bool: ...
 
 
-class Upkeep:
+class PartitionMonitor:
     """Looks after the lanes of a worker."""
 
     def __init__(
         self,
-        lanes: Lanes,
-        kinds: Sequence[StageKind],
+        lanes: TaskManager,
+        kinds: Sequence[ProcessorSpec],
         observer: Observer,
         idle_s: float,
     ) -> None:
@@ -41,28 +41,28 @@ class Upkeep:
         self._observer = observer
         self._idle_s = idle_s
 
-    def look(self, reader: Reader, now: float) -> None:
+    def check(self, reader: Reader, now: float) -> None:
         """Tell the observer how far behind each source is *now* (seconds), and sweep what is idle.
 
         Idle is not what is merely quiet, because the broker is away or what explains the silence is still to
         be read: a partition whose every source is read to its end, while no other lags by as much as idle
         takes.
         """
-        self._observer.turned()
+        self._observer.loop_turned()
         if not reader.flow_active:
             return
         behind: dict[Source, float] = {}
         for lane in self._lanes:
-            behind |= self._behind(reader, lane, now)
+            behind |= self._lag(reader, lane, now)
         for (topic, partition), seconds in behind.items():
             if seconds != inf:
                 self._observer.lag(topic, partition, seconds)
         if max(behind.values(), default=inf) <= self._idle_s:
             for lane in self._lanes:
                 if lane.quiet_for() >= self._idle_s and self._is_read(lane, behind):
-                    lane.sweep()
+                    lane.on_timer()
 
-    def _behind(self, reader: Reader, lane: Lane, now: float) -> Mapping[Source, float]:
+    def _lag(self, reader: Reader, lane: PartitionTask, now: float) -> Mapping[Source, float]:
         def seconds(topic: str) -> float:
             if not lane.is_busy and reader.at_end(topic, lane.partition):
                 return 0.0
@@ -71,5 +71,5 @@ class Upkeep:
 
         return {(topic, lane.partition): seconds(topic) for topic in self._sources[lane.kind]}
 
-    def _is_read(self, lane: Lane, behind: Mapping[Source, float]) -> bool:
+    def _is_read(self, lane: PartitionTask, behind: Mapping[Source, float]) -> bool:
         return all(behind[topic, lane.partition] == 0.0 for topic in self._sources[lane.kind])

@@ -18,11 +18,11 @@ from typing import Any, Final, NamedTuple, Protocol
 from pipeline.kafka.changelog import Changelog
 from pipeline.kafka.chunk import Chunk
 from pipeline.kafka.fencing import PartitionLost
-from pipeline.kafka.producer import Outbox
-from pipeline.kafka.time_alignment import is_time
-from pipeline.processing.failpoints import reach
+from pipeline.kafka.producer import BatchWriter
+from pipeline.kafka.time_alignment import is_plausible_time
+from pipeline.processing.failpoints import hit
 from pipeline.processing.observer import Observer, Work
-from pipeline.processing.processor import ChangelogRow, Message, Outcome, Record, Stage
+from pipeline.processing.processor import ChangelogRow, Message, Outcome, Processor, Record
 
 
 class Delivery(Protocol):
@@ -34,7 +34,7 @@ class Delivery(Protocol):
     def ack(self) -> bool: ...
 
 
-class Run(NamedTuple):
+class TopicRun(NamedTuple):
     """Chunks of one topic that waited one behind the other: one piece of work, little dearer than one."""
 
     arrived: float
@@ -42,11 +42,11 @@ class Run(NamedTuple):
     records: list[Record]
 
 
-class Piece(NamedTuple):
+class WorkItem(NamedTuple):
     """A piece of work that the stage has done: what it took, and what came of it."""
 
     taken: Sequence[tuple[float, Delivery]]
-    runs: list[Run]
+    runs: list[TopicRun]
     outcomes: list[Outcome]
 
     @property
@@ -62,49 +62,51 @@ class Piece(NamedTuple):
     def oldest_ms(self, now_ms: int) -> int | None:
         """Time of the oldest record taken, if that is one."""
         first = self.taken[0][1].value.records[0].timestamp if self.taken else 0
-        return first if is_time(first, now_ms) else None
+        return first if is_plausible_time(first, now_ms) else None
 
     def newest_ms(self, now_ms: int) -> int:
         """Time of the newest record taken, or now."""
         last = [delivery.value.records[-1].timestamp for _, delivery in self.taken]
-        return max((one for one in last if is_time(one, now_ms)), default=now_ms)
+        return max((one for one in last if is_plausible_time(one, now_ms)), default=now_ms)
 
 
-def runs_of(taken: Sequence[tuple[float, Delivery]]) -> list[Run]:
+def topic_runs(taken: Sequence[tuple[float, Delivery]]) -> list[TopicRun]:
     """The runs that were *taken*, each chunk with when it arrived."""
-    runs: list[Run] = []
+    runs: list[TopicRun] = []
     for arrived, delivery in taken:
         chunk: Chunk = delivery.value
         if runs and runs[-1].topic == chunk.topic:
             runs[-1].records.extend(chunk.records)
         else:
-            runs.append(Run(arrived, chunk.topic, list(chunk.records)))
+            runs.append(TopicRun(arrived, chunk.topic, list(chunk.records)))
     return runs
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class TaskResources:
     """What every lane of a worker works with.
 
     *slots* bounds how many lanes are at work at once, *records* how many records wait in each (one chunk more
     at most) and go the way together.
     """
 
-    outbox: Outbox
+    outbox: BatchWriter
     slots: asyncio.Semaphore
     records: int
     observer: Observer
     failed: Callable[[BaseException], None]
 
 
-AHEAD: Final = 2
+MAX_IN_FLIGHT: Final = 2
 """Pieces of work of one lane whose outcome may be on its way to the brokers."""
 
 
-class Lane:
+class PartitionTask:
     """The work on one stage."""
 
-    def __init__(self, kind: str, partition: int, stage: Stage, changelog: Changelog, means: Means) -> None:
+    def __init__(
+        self, kind: str, partition: int, stage: Processor, changelog: Changelog, means: TaskResources
+    ) -> None:
         self.kind = kind
         self.partition = partition
         self.stage = stage
@@ -147,7 +149,7 @@ class Lane:
         """Return for how many seconds nothing was done and nothing waits."""
         return 0.0 if self.is_busy else monotonic() - self._quiet_since
 
-    def sweep(self) -> None:
+    def on_timer(self) -> None:
         """Have the stage swept."""
         self._sweep_due = True
         self._changed.set()
@@ -171,7 +173,7 @@ class Lane:
 
     async def _run(self) -> None:
         while True:
-            while len(self._on_its_way) >= AHEAD or not (self._waiting or self._sweep_due):
+            while len(self._on_its_way) >= MAX_IN_FLIGHT or not (self._waiting or self._sweep_due):
                 await self._next_change()
             await self._means.slots.acquire()
             if self._broken:  # meanwhile what is on its way was refused
@@ -181,7 +183,7 @@ class Lane:
                 piece = self._work()
             except Exception as error:  # noqa: BLE001 - whatever it is, no later chunk may be acknowledged
                 self._means.slots.release()
-                self._break(error)
+                self._fail(error)
                 return
             # Closing a lane cancels its running, not what is on its way.
             before = self._on_its_way[-1] if self._on_its_way else None
@@ -190,14 +192,14 @@ class Lane:
             delivering.add_done_callback(self._delivered)
             await asyncio.sleep(0)
 
-    def _work(self) -> Piece:
-        swept, taken = self._take()
+    def _work(self) -> WorkItem:
+        swept, taken = self._next_chunks()
         now_ms = int(time() * 1000)
-        runs = runs_of(taken)
+        runs = topic_runs(taken)
         outcomes = [self.stage.process(run.topic, run.records, now_ms) for run in runs]
         if swept:
-            outcomes.append(self.stage.sweep(now_ms))
-        return Piece(taken, runs, outcomes)
+            outcomes.append(self.stage.on_timer(now_ms))
+        return WorkItem(taken, runs, outcomes)
 
     def _delivered(self, delivering: asyncio.Task[None]) -> None:
         self._means.slots.release()
@@ -207,16 +209,16 @@ class Lane:
         if delivering.cancelled():
             self.is_settled = False
         elif error := delivering.exception():
-            self._break(error)
+            self._fail(error)
 
-    def _break(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException) -> None:
         self.is_settled = False
         # A lost partition is no failure: whoever has it now reads the chunks again.
         if not (self._broken or isinstance(error, PartitionLost)):
             self._means.failed(error)
         self._broken = True
 
-    def _take(self) -> tuple[bool, Sequence[tuple[float, Delivery]]]:
+    def _next_chunks(self) -> tuple[bool, Sequence[tuple[float, Delivery]]]:
         taken = []
         records = 0
         while self._waiting and records < self._means.records:
@@ -227,7 +229,7 @@ class Lane:
         self._changed.set()
         return swept, taken
 
-    async def _deliver(self, piece: Piece, before: asyncio.Task[None] | None) -> None:
+    async def _deliver(self, piece: WorkItem, before: asyncio.Task[None] | None) -> None:
         """Send, then remember, then acknowledge; rows and acknowledgement come after those of *before*."""
         if messages := piece.messages:
             async with self._turn:
@@ -237,7 +239,7 @@ class Lane:
                 # time.
                 acknowledged = await self._means.outbox.send(messages, piece.oldest_ms(int(time() * 1000)))
             await acknowledged
-            reach("messages-safe")
+            hit("messages-safe")
             acked_ms = int(time() * 1000)
             self._means.observer.sent(self.kind, messages, piece.newest_ms(acked_ms), acked_ms)
         if before is not None:
@@ -246,10 +248,10 @@ class Lane:
             await self.changelog.write(rows)
         for _, delivery in piece.taken:
             delivery.ack()
-        reach("chunk-acknowledged")
-        self._tell(piece.outcomes, piece.runs)
+        hit("chunk-acknowledged")
+        self._report(piece.outcomes, piece.runs)
 
-    def _tell(self, outcomes: Sequence[Outcome], runs: Sequence[Run]) -> None:
+    def _report(self, outcomes: Sequence[Outcome], runs: Sequence[TopicRun]) -> None:
         now = monotonic()
         done = self._means.observer.done
         for run, outcome in zip(runs, outcomes, strict=False):
@@ -258,30 +260,30 @@ class Lane:
         for outcome in outcomes[len(runs) :]:
             done(Work(self.kind, self.partition, None, 0, 0.0, outcome))
 
-    def _applied_ms(self, run: Run) -> int:
+    def _applied_ms(self, run: TopicRun) -> int:
         """Time of the newest record of *run*; where that is none, of the one before, or now."""
         newest, now_ms = run.records[-1].timestamp, int(time() * 1000)
-        return newest if is_time(newest, now_ms) else self.applied_ms.get(run.topic, now_ms)
+        return newest if is_plausible_time(newest, now_ms) else self.applied_ms.get(run.topic, now_ms)
 
 
 Place = tuple[str, int]
 """A kind and a partition."""
 
 
-class Lanes:
+class TaskManager:
     """The lanes of the partitions this worker owns, in the generation it owns them."""
 
     def __init__(self, observer: Observer, drain_seconds: float) -> None:
         self._observer = observer
         self._drain_seconds = drain_seconds
-        self._lanes: dict[Place, Lane] = {}
+        self._lanes: dict[Place, PartitionTask] = {}
         self._generation = -1
-        self._settled: dict[Place, Lane] = {}
+        self._settled: dict[Place, PartitionTask] = {}
 
-    def __iter__(self) -> Iterator[Lane]:
+    def __iter__(self) -> Iterator[PartitionTask]:
         return iter(tuple(self._lanes.values()))
 
-    def open(self, lanes: Iterable[Lane], generation: int) -> None:
+    def open(self, lanes: Iterable[PartitionTask], generation: int) -> None:
         """Start *lanes*, in place of all there were; what comes from an earlier generation finds no lane."""
         self._lanes = {(lane.kind, lane.partition): lane for lane in lanes}
         self._generation = generation
@@ -290,7 +292,7 @@ class Lanes:
             lane.start()
             self._observer.ready(lane.kind, lane.partition)
 
-    def settled(self, place: Place) -> Lane | None:
+    def current(self, place: Place) -> PartitionTask | None:
         """Return the lane of *place* before the rebalance, if its stage is what its changelog says."""
         return self._settled.get(place)
 
@@ -300,11 +302,11 @@ class Lanes:
         if lane is not None and delivery.message.generation_id == self._generation:
             await lane.put(delivery)
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Close all lanes, at the latest after the drain time."""
         lanes, self._lanes = self._lanes, {}
         deadline = monotonic() + self._drain_seconds
         await asyncio.gather(*(lane.close(deadline) for lane in lanes.values()))
         self._settled.update((place, lane) for place, lane in lanes.items() if lane.is_settled)
         for lane in lanes.values():
-            self._observer.gone(lane.kind, lane.partition)
+            self._observer.closed(lane.kind, lane.partition)

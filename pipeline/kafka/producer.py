@@ -13,9 +13,9 @@ from typing import Any, cast
 import aiokafka
 from faust.transport.drivers import aiokafka as driver
 
-from pipeline.kafka.fencing import Confirm, Fences
+from pipeline.kafka.fencing import Confirm, ProducerFence
 from pipeline.kafka.partitioner import partition_of
-from pipeline.processing.failpoints import reach
+from pipeline.processing.failpoints import hit
 from pipeline.processing.processor import Message
 
 MAX_REQUEST_BYTES = 1_000_000
@@ -50,12 +50,14 @@ class BatchProducer(driver.Producer):
         return self._ensure_producer()
 
 
-class Outbox:
+class BatchWriter:
     """Sends through the producer that *kafka* returns; *fences* are those that it is guarded by."""
 
-    def __init__(self, kafka: Callable[[], aiokafka.AIOKafkaProducer], fences: Fences | None = None) -> None:
+    def __init__(
+        self, kafka: Callable[[], aiokafka.AIOKafkaProducer], fences: ProducerFence | None = None
+    ) -> None:
         self._kafka = kafka
-        self._fences = fences or Fences()
+        self._fences = fences or ProducerFence()
         self._partitions: dict[str, int] = {}
 
     async def send(self, messages: Sequence[Message], timestamp_ms: int | None = None) -> Awaitable[object]:
@@ -64,7 +66,7 @@ class Outbox:
         It raises what the brokers say when they refuse one. *timestamp_ms* is the time of the records, else
         it is that of sending.
         """
-        reach("chunk-worked")
+        hit("chunk-worked")
         send = self._kafka().send
         acknowledged: list[Awaitable[Any]] = []
         for (topic, partition), rows in (await self._by_partition(messages)).items():
@@ -75,7 +77,7 @@ class Outbox:
                 ]
             else:
                 acknowledged += [await send(topic, v, k, partition, timestamp_ms) for k, v in rows]
-        reach("messages-handed-over")
+        hit("messages-handed-over")
         return _all(acknowledged)
 
     async def append(
@@ -99,7 +101,7 @@ class Outbox:
                 await confirm()
             count = batch.record_count()
             acknowledged.append(await self._kafka().send_batch(batch, topic, partition=partition))
-        reach("rows-handed-over")
+        hit("rows-handed-over")
         results = await _all(acknowledged)
         return results[-1].offset + count - 1 if results else None
 

@@ -25,11 +25,11 @@ from mode.utils.times import Seconds
 from pipeline.kafka.changelog import Changelog, ChangelogReader, changelog_topic
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.fencing import Lease
-from pipeline.kafka.partition_tasks import Lane, Lanes, Means
-from pipeline.processing.failpoints import reach
-from pipeline.processing.processor import ChangelogRow, Stage, StageKind
+from pipeline.kafka.partition_tasks import PartitionTask, TaskManager, TaskResources
+from pipeline.processing.failpoints import hit
+from pipeline.processing.processor import ChangelogRow, Processor, ProcessorSpec
 
-Owned = tuple[StageKind, TopicPartition]
+Owned = tuple[ProcessorSpec, TopicPartition]
 """A kind of stage and the changelog partition of one this worker owns."""
 
 
@@ -38,7 +38,7 @@ class UnevenAssignmentError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Takeover:
+class PartitionRestorer:
     """Turns assigned partitions into lanes at work.
 
     A stage this worker had before the rebalance is kept, if all it did is written and nobody wrote since.
@@ -46,33 +46,33 @@ class Takeover:
 
     app_id: str
     connection: Connection
-    kinds: Sequence[StageKind]
-    lanes: Lanes
+    kinds: Sequence[ProcessorSpec]
+    lanes: TaskManager
     lease: Lease
-    means: Means
+    means: TaskResources
 
     async def __call__(self, assigned: Iterable[TP], generation: int) -> None:
         """Keep, or make and restore, a stage for each (kind, partition) in *assigned*, and open the lanes."""
         owned = list(self._owned(_by_topic(assigned)))
-        await self.lanes.settle()  # there are none, but for a rebalance that overtook another
-        self.lanes.open(await self._lanes(owned, generation) if owned else (), generation)
+        await self.lanes.drain()  # there are none, but for a rebalance that overtook another
+        self.lanes.open(await self._tasks(owned, generation) if owned else (), generation)
 
-    async def _lanes(self, owned: Sequence[Owned], generation: int) -> list[Lane]:
+    async def _tasks(self, owned: Sequence[Owned], generation: int) -> list[PartitionTask]:
         async with ChangelogReader(self.connection) as reader:
             ends = await reader.ends(place for _, place in owned)
-            fresh: dict[TopicPartition, Lane] = {}
+            fresh: dict[TopicPartition, PartitionTask] = {}
             lanes = []
             for kind, place in owned:
                 changelog = Changelog(self.means.outbox, place, self.lease, generation, ends[place])
                 kept = self._kept(kind, changelog)
                 stage = kind.create(place.partition) if kept is None else kept
-                lanes.append(Lane(kind.name, place.partition, stage, changelog, self.means))
+                lanes.append(PartitionTask(kind.name, place.partition, stage, changelog, self.means))
                 if kept is None:
                     fresh[place] = lanes[-1]
             await reader.read({place: self._restorer(lane) for place, lane in fresh.items()}, ends)
         for lane in fresh.values():
-            lane.stage.ready()
-        reach("state-restored")
+            lane.stage.on_restored()
+        hit("state-restored")
         return lanes
 
     def _owned(self, partitions: Mapping[str, set[int]]) -> Iterator[Owned]:
@@ -87,11 +87,11 @@ class Takeover:
             for partition in sorted(partitions[changelog]):
                 yield kind, TopicPartition(changelog, partition)
 
-    def _kept(self, kind: StageKind, changelog: Changelog) -> Stage | None:
-        lane = self.lanes.settled((kind.name, changelog.place.partition))
+    def _kept(self, kind: ProcessorSpec, changelog: Changelog) -> Processor | None:
+        lane = self.lanes.current((kind.name, changelog.place.partition))
         return None if lane is None or lane.changelog.end != changelog.end else lane.stage
 
-    def _restorer(self, lane: Lane) -> Callable[[list[ChangelogRow]], None]:
+    def _restorer(self, lane: PartitionTask) -> Callable[[list[ChangelogRow]], None]:
         observer, stage = self.means.observer, lane.stage
         observer.restoring(lane.kind, lane.partition, 0)
 
@@ -109,7 +109,7 @@ class BulkRecovery(Recovery):
         self,
         app: faust.App,
         tables: TableManagerT,
-        take_over: Takeover,
+        take_over: PartitionRestorer,
         companions: Sequence[ServiceT] = (),
         **kwargs: Any,
     ) -> None:

@@ -13,17 +13,17 @@ from typing import Any, Final, Generic, TypeVar
 
 from schemas.members import YEAR_2000_MS
 
-AHEAD_MS: Final = 300_000
+MAX_AHEAD_MS: Final = 300_000
 """How far a record's time may be ahead of our clock: whoever made it may keep time a little otherwise."""
 
 
-def is_time(timestamp: int, now_ms: int) -> bool:
+def is_plausible_time(timestamp: int, now_ms: int) -> bool:
     """Whether a record's *timestamp* is a time at which it may have been made, from the year 2000 on.
 
     A producer may give any: written on, one of the future would be refused by brokers, one of long ago would
     have what follows from it deleted at once.
     """
-    return YEAR_2000_MS <= timestamp <= now_ms + AHEAD_MS
+    return YEAR_2000_MS <= timestamp <= now_ms + MAX_AHEAD_MS
 
 
 Partition = TypeVar("Partition")
@@ -33,7 +33,7 @@ MOST_WAITING = 65_536
 """Records that wait, of all topic-partitions in equal shares; the last fetch of each comes on top."""
 
 
-class Interleaver(Generic[Partition]):
+class EventTimeAligner(Generic[Partition]):
     """Records that wait for their turn, handed out in chunks: the one that begins earliest comes next.
 
     A chunk holds records of one topic-partition, at most *chunk_size*, and reaches at most *skew_ms* of event
@@ -49,7 +49,7 @@ class Interleaver(Generic[Partition]):
         self._chunk_size = chunk_size
         self._skew_ms = skew_ms
         self._lead_ms = lead_ms
-        self._waiting: dict[Partition, _Line] = {}
+        self._waiting: dict[Partition, _Buffer] = {}
         self._reached: dict[Partition, int] = {}
         self._latest = _FOREVER
         self._is_crowded = False
@@ -68,14 +68,14 @@ class Interleaver(Generic[Partition]):
         """
         self._latest = self._latest if latest_ms is None else latest_ms
         if records := list(records):
-            self._waiting.setdefault(partition, _Line()).extend(records)
+            self._waiting.setdefault(partition, _Buffer()).extend(records)
 
     def clear(self) -> None:
         """Forget everything that waits and how far each topic-partition has come."""
         self._waiting.clear()
         self._reached.clear()
 
-    def with_room(self, partitions: Collection[Partition]) -> set[Partition]:
+    def partitions_with_room(self, partitions: Collection[Partition]) -> set[Partition]:
         """Return those of *partitions* whose share of the room is not used up: fetch for these."""
         room = max(2 * self._chunk_size, MOST_WAITING // max(1, len(partitions)))
         return {p for p in partitions if p not in self._waiting or len(self._waiting[p]) < room}
@@ -104,17 +104,17 @@ class Interleaver(Generic[Partition]):
             del self._waiting[partition]
         return partition, chunk
 
-    def _turn_of(self, waiting: tuple[Partition, _Line]) -> int:
+    def _turn_of(self, waiting: tuple[Partition, _Buffer]) -> int:
         return self._begins_at(waiting) - self._lead_of(waiting[0])
 
     def _lead_of(self, partition: Partition) -> int:
         return self._lead_ms(partition) if self._is_crowded else 0
 
-    def _begins_at(self, waiting: tuple[Partition, _Line]) -> int:
+    def _begins_at(self, waiting: tuple[Partition, _Buffer]) -> int:
         partition, line = waiting
         return line.begins if line.begins <= self._latest else self._reached.get(partition, 0)
 
-    def _cut(self, partition: Partition, line: _Line, reach: int | None) -> list[Any]:
+    def _cut(self, partition: Partition, line: _Buffer, reach: int | None) -> list[Any]:
         begins = self._begins_at((partition, line))
         most = self._latest if reach is None else min(reach, self._latest)
         chunk, times = line.next(self._chunk_size)
@@ -126,7 +126,7 @@ class Interleaver(Generic[Partition]):
         return chunk
 
 
-class _Line:
+class _Buffer:
     """Records that wait, in order, and their times: whole chunks of them are looked at and taken at once."""
 
     def __init__(self) -> None:

@@ -98,7 +98,7 @@ async def create_topics(
         return [topic.name for topic in missing]
 
 
-async def reach(connection: Connection) -> None:
+async def ping_broker(connection: Connection) -> None:
     """Return if a broker answers and lets this client in; raises `BrokerUnreachableError` if not."""
     async with _admin(connection):
         pass

@@ -253,11 +253,11 @@ class Watch:
         self._recovering.discard((kind, partition))
         self._count_recovering(kind)
 
-    def gone(self, kind: str, partition: int) -> None:
+    def closed(self, kind: str, partition: int) -> None:
         self.ready(kind, partition)
         self.metrics.forget_partition(partition)
 
-    def turned(self) -> None:
+    def loop_turned(self) -> None:
         self.metrics.heartbeat.set_to_current_time()
 
     def _count_recovering(self, kind: str) -> None:

@@ -22,14 +22,14 @@ _LOOKS: Final = 16
 """So many times for each change of all tenants is looked for the one that holds most."""
 
 
-def are_too_many(names: Collection[str], most: int, most_bytes: int) -> bool:
+def exceeds(names: Collection[str], most: int, most_bytes: int) -> bool:
     """Whether *names* are more than *most*, or take more than *most_bytes* in a record's JSON."""
     if len(names) > most:
         return True
     return len(names) * LONGEST_NAME_BYTES > most_bytes and len(to_json(list(names))) > most_bytes
 
 
-class Room:
+class TenantFairLru:
     """Room for *most* records; holds their keys, the one unused for longest first."""
 
     def __init__(self, most: int) -> None:
@@ -48,7 +48,7 @@ class Room:
         of_tenant[key] = None
         of_tenant.move_to_end(key)
 
-    def weigh(self, key: Key, *, slight: bool) -> None:
+    def set_low_value(self, key: Key, *, slight: bool) -> None:
         """Whether there is little in a record that is used now: those are the first to go."""
         of_tenant = self._slight.setdefault(key[0], OrderedDict())
         of_tenant.pop(key, None)
@@ -69,7 +69,7 @@ class Room:
         """The record that must go, if there are too many; never *keep*, whose tenant has one for sure."""
         if self._held <= self._most:
             return None
-        for tenant in chain((self._fullest(),), self._used):
+        for tenant in chain((self._largest_tenant(),), self._used):
             for keys in (self._slight.get(tenant, ()), self._used[tenant]):
                 if (going := next((key for key in keys if key != keep), None)) is not None:
                     return going
@@ -79,7 +79,7 @@ class Room:
         """Whether there is any record of *tenant*."""
         return tenant in self._used
 
-    def _fullest(self) -> str:
+    def _largest_tenant(self) -> str:
         """The tenant that holds most; of many tenants looked for only once in a while."""
         self._until_look -= 1
         if self._until_look < 0 or self._largest not in self._used:

@@ -42,7 +42,7 @@ class FailpointError(ValueError):
     """The environment names no such place; the message says which there are."""
 
 
-def reach(point: str) -> None:
+def hit(point: str) -> None:
     """Be at *point*, one of `POINTS`."""
     if _visit is not None:
         _visit(point)

@@ -19,13 +19,13 @@ def stable_id(*parts: object) -> str:
     return blake2b("\x1f".join(map(str, parts)).encode(), digest_size=16).hexdigest()
 
 
-MOST_USED: Final = 64
+MAX_USED: Final = 64
 """Names that one message tells of."""
 _CLIENT: Final = (
     "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
     "workload", "home_asn", "home_prefix",
 )  # fmt: skip
-MOST_ID: Final = 128
+MAX_ID_LENGTH: Final = 128
 """Characters of an event's id, as the contract has it."""
 _DERIVED: Final = re.compile(r"(~[abdflnprsw]|~[0-9a-f]{12})+$")
 
@@ -40,32 +40,34 @@ class Stamp:
     mode: str
 
 
-def keyed(topic: str, key: str, members: Mapping[str, Any]) -> Message:
+def message(topic: str, key: str, members: Mapping[str, Any]) -> Message:
     """A record of *topic* under *key*."""
     return Message(topic, key.encode(), encode(members))
 
 
 def suppression(members: Mapping[str, Any]) -> Message:
     """A false positive keeps quiet, no longer does, or was not allowed to."""
-    return keyed(SUPPRESSIONS, members["session_id"], members)
+    return message(SUPPRESSIONS, members["session_id"], members)
 
 
-def muted(who: Mapping[str, str], kind: str, event_id: str, at: int, told: Mapping[str, Any]) -> Message:
+def principal_suppression(
+    who: Mapping[str, str], kind: str, event_id: str, at: int, told: Mapping[str, Any]
+) -> Message:
     """Told to a principal: what keeps quiet in all of its sessions, as `suppression` said it."""
     members = {
         "type": "principal.activity", "event_id": derived_id(event_id, "~a"), "occurred_at": at,
         "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
         "principal_kind": kind, "kind": "muted", "suppression": told,
     }  # fmt: skip
-    return keyed(PRINCIPAL_ACTIVITY, who["principal_id"], members)
+    return message(PRINCIPAL_ACTIVITY, who["principal_id"], members)
 
 
 def derived_id(event_id: str, suffix: str) -> str:
     """The id of what follows from an event: short enough for the contract, the same when it follows again."""
-    return event_id + suffix if len(event_id) + len(suffix) <= MOST_ID else stable_id(event_id) + suffix
+    return event_id + suffix if len(event_id) + len(suffix) <= MAX_ID_LENGTH else stable_id(event_id) + suffix
 
 
-def origin(event_id: str) -> str:
+def source_event_id(event_id: str) -> str:
     """The producer's event that an id was derived from, as far as it still shows: what analysts look up."""
     return _DERIVED.sub("", event_id) or event_id
 
@@ -77,7 +79,7 @@ def binding(who: Mapping[str, str], kind: str, device_id: str, state: str, event
         "tenant": who["tenant"], "device_id": device_id, "session_id": who["session_id"],
         "principal_id": who["principal_id"], "principal_kind": kind, "state": state,
     }  # fmt: skip
-    return keyed(SESSION_BINDINGS, device_id, members)
+    return message(SESSION_BINDINGS, device_id, members)
 
 
 def activity(  # noqa: PLR0913, PLR0917 - a message has members
@@ -93,22 +95,22 @@ def activity(  # noqa: PLR0913, PLR0917 - a message has members
         "type": "principal.activity", "event_id": derived_id(event_id, suffix), "occurred_at": at,
         "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
         "principal_kind": kind, "kind": what, **{name: event.get(name) for name in _CLIENT},
-        "used": list(used)[:MOST_USED] or None, "peaks": peaks or None, "guess": guess or None,
+        "used": list(used)[:MAX_USED] or None, "peaks": peaks or None, "guess": guess or None,
     }  # fmt: skip
-    return keyed(PRINCIPAL_ACTIVITY, who["principal_id"], members)
+    return message(PRINCIPAL_ACTIVITY, who["principal_id"], members)
 
 
-def under_risk(tenant: str, session_id: str, event_id: str, at: int, *, risky: bool) -> Message:
+def parent_risk(tenant: str, session_id: str, event_id: str, at: int, *, risky: bool) -> Message:
     """Told to a child: its parent's level is above LOW now, or no longer."""
     members = {
         "type": "session.context", "event_id": derived_id(event_id, "~r" if risky else "~s"),
         "occurred_at": at, "tenant": tenant, "session_id": session_id, "source": "lineage",
         "signals": ["parent_at_risk"] if risky else [],
     }  # fmt: skip
-    return keyed(SESSION_CONTEXT, session_id, members)
+    return message(SESSION_CONTEXT, session_id, members)
 
 
-def relative(
+def lineage(
     tenant: str, session_id: str, relation: str, event_id: str, at: int, *, child: str = "", root: str = ""
 ) -> Message:
     """Told to a parent: a child was born of you. Told to a child: an ancestor was revoked."""
@@ -117,4 +119,4 @@ def relative(
         "tenant": tenant, "session_id": session_id, "source": "lineage", "relation": relation,
         "child_session_id": child or None, "root_session_id": root or None,
     }  # fmt: skip
-    return keyed(SESSION_CONTEXT, session_id, members)
+    return message(SESSION_CONTEXT, session_id, members)

@@ -40,14 +40,14 @@ class Observer(Protocol):
     def ready(self, kind: str, partition: int) -> None:
         """The partition's state is complete; its records follow."""
 
-    def gone(self, kind: str, partition: int) -> None:
+    def closed(self, kind: str, partition: int) -> None:
         """The partition belongs to this worker no longer; its state is dropped."""
 
-    def turned(self) -> None:
+    def loop_turned(self) -> None:
         """The event loop has turned; called about once a second as long as it does."""
 
 
-class Unobserved:
+class NullObserver:
     """The observer that does nothing."""
 
     def done(self, work: Work) -> None: ...
@@ -60,6 +60,6 @@ class Unobserved:
 
     def ready(self, kind: str, partition: int) -> None: ...
 
-    def gone(self, kind: str, partition: int) -> None: ...
+    def closed(self, kind: str, partition: int) -> None: ...
 
-    def turned(self) -> None: ...
+    def loop_turned(self) -> None: ...

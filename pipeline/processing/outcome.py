@@ -12,7 +12,7 @@ from schemas.refusal import dead_letter, sort_of
 from schemas.topics import DEAD_LETTERS
 
 
-class Outbox:
+class OutcomeBuilder:
     """Gathers what a processor's outcome is made of.
 
     *now_ms* is the chunk's wall clock, *topic* where it came from.
@@ -21,7 +21,7 @@ class Outbox:
     def __init__(self, now_ms: int, topic: str = "") -> None:
         self.now_ms = now_ms
         self.messages: list[Message] = []
-        self.dead: Counter[str] = Counter()
+        self.dead_letters: Counter[str] = Counter()
         self.counts: Counter[tuple[str, ...]] = Counter()
         self.times: list[tuple[str, float]] = []
         self.events = 0
@@ -44,7 +44,7 @@ class Outbox:
         """Produce *message* before any row is written."""
         self.messages.append(message)
 
-    def take(self, decoded: Decoded, records: Sequence[Record]) -> None:
+    def count_decoded(self, decoded: Decoded, records: Sequence[Record]) -> None:
         """Count the events *decoded* of *records*, and what was mended of them; the rest are dead letters."""
         self.events = len(decoded.events)
         for one in decoded.rejected:
@@ -59,4 +59,4 @@ class Outbox:
             record.topic, record.partition, record.offset, record.key, record.value, reason, self.now_ms
         )
         self.send(Message(DEAD_LETTERS, record.key, encode(letter)))
-        self.dead[sort_of(reason)] += 1
+        self.dead_letters[sort_of(reason)] += 1

@@ -15,7 +15,7 @@ from schemas.decoded import Limits
 from schemas.tenancy import VOUCHED, Tenants, named_in
 
 
-class Memory(NamedTuple):
+class InMemoryRecord(NamedTuple):
     """A record that never was in Kafka; has what :class:`pipeline.processing.processor.Record` asks for."""
 
     topic: str
@@ -27,12 +27,12 @@ class Memory(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-def pack(key: Key) -> bytes:
+def pack_key(key: Key) -> bytes:
     """The changelog key of (tenant, name)."""
     return join(*key)
 
 
-def unpack(packed: bytes) -> Key:
+def unpack_key(packed: bytes) -> Key:
     """The inverse of :func:`pack`; raises `UnreadableRow` where *packed* is no such key."""
     parts = split(packed) if packed else []
     if len(parts) != 2:
@@ -94,14 +94,14 @@ class Outcome:
     times: list[tuple[str, float]] = field(default_factory=list)
 
 
-class Stage(Protocol):
+class Processor(Protocol):
     """The state of one (kind, partition) and what it makes of records; no I/O, no clock of its own."""
 
     def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
         """Fold *records* (one topic, offsets ascending, at most one chunk) and say what follows."""
         ...
 
-    def sweep(self, now_ms: int) -> Outcome:
+    def on_timer(self, now_ms: int) -> Outcome:
         """Say what follows from time passing; called about every 10 s while the partition is idle."""
         ...
 
@@ -109,15 +109,15 @@ class Stage(Protocol):
         """Apply changelog *rows*, oldest first; called repeatedly, before any record is processed."""
         ...
 
-    def ready(self) -> None:
+    def on_restored(self) -> None:
         """Learn that the changelog is fully restored; records follow."""
         ...
 
 
 @dataclass(frozen=True)
-class StageKind:
+class ProcessorSpec:
     """A kind of stage: *sources* are the topics it reads, *create* makes the stage of a partition."""
 
     name: str
     sources: tuple[str, ...]
-    create: Callable[[int], Stage]
+    create: Callable[[int], Processor]

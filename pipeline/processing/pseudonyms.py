@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-from pipeline.processing.processor import ChangelogRow, Message, Outcome, Record, Stage, StageKind
+from pipeline.processing.processor import ChangelogRow, Message, Outcome, Processor, ProcessorSpec, Record
 from schemas.decode import encode
 from schemas.members import DEFAULT_TENANT
 from schemas.naming import KEYED_TOPICS, NAMING, NAMING_OBJECTS, WITHHELD, Naming
@@ -26,7 +26,7 @@ from schemas.topics import DEAD_LETTERS
 
 KEPT_BYTES: Final = 16
 """Of the 32 that HMAC-SHA-256 gives: as many as RFC 2104 §5 asks for; 22 characters."""
-LEAST_SECRET: Final = 32
+MIN_SECRET_BYTES: Final = 32
 """Characters of a key's secret."""
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,16}")
 
@@ -123,42 +123,44 @@ def _key(where: str, words: Sequence[str], keys: Iterable[Key]) -> Key:
         raise BadKeysError(f"{where}: a key's id is 1 to 16 letters, digits, _ or -")
     if key_id in [key.id for key in keys]:
         raise BadKeysError(f"{where}: an earlier line has a key of this id; give every key one of its own")
-    if len(secret) < LEAST_SECRET:
+    if len(secret) < MIN_SECRET_BYTES:
         raise BadKeysError(
-            f"{where}: the secret is too short; take {LEAST_SECRET} characters or more, by chance"
+            f"{where}: the secret is too short; take {MIN_SECRET_BYTES} characters or more, by chance"
         )
     return Key(key_id, secret.encode())
 
 
-class _Leaving:
+class _PseudonymizingProcessor:
     """A stage whose messages leave by way of *pseudonyms*; its state, and what it knows, keeps names."""
 
-    def __init__(self, stage: Stage, pseudonyms: Pseudonyms) -> None:
+    def __init__(self, stage: Processor, pseudonyms: Pseudonyms) -> None:
         self._stage = stage
         self._leaving: Callable[[Message], Message] = pseudonyms.leaving
 
     def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
         return self._left(self._stage.process(topic, records, now_ms))
 
-    def sweep(self, now_ms: int) -> Outcome:
-        return self._left(self._stage.sweep(now_ms))
+    def on_timer(self, now_ms: int) -> Outcome:
+        return self._left(self._stage.on_timer(now_ms))
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
         self._stage.restore(rows)
 
-    def ready(self) -> None:
-        self._stage.ready()
+    def on_restored(self) -> None:
+        self._stage.on_restored()
 
     def _left(self, outcome: Outcome) -> Outcome:
         return replace(outcome, messages=list(map(self._leaving, outcome.messages)))
 
 
-def keyed(kinds: Iterable[StageKind], pseudonyms: Pseudonyms | None) -> tuple[StageKind, ...]:
+def with_pseudonyms(
+    kinds: Iterable[ProcessorSpec], pseudonyms: Pseudonyms | None
+) -> tuple[ProcessorSpec, ...]:
     """Return *kinds* with *pseudonyms* in what leaves them; without, the same."""
     if pseudonyms is None:
         return tuple(kinds)
     return tuple(replace(kind, create=partial(_create, kind, pseudonyms)) for kind in kinds)
 
 
-def _create(kind: StageKind, pseudonyms: Pseudonyms, partition: int) -> Stage:
-    return _Leaving(kind.create(partition), pseudonyms)
+def _create(kind: ProcessorSpec, pseudonyms: Pseudonyms, partition: int) -> Processor:
+    return _PseudonymizingProcessor(kind.create(partition), pseudonyms)

@@ -9,15 +9,15 @@ from models.events.batch import Kind
 from models.events.networks import network_of
 from models.events.operations import is_guarded
 from models.updates.fold import Folded
-from pipeline.processing.messages import derived_id, keyed
-from pipeline.processing.outcome import Outbox
+from pipeline.processing.messages import derived_id, message
+from pipeline.processing.outcome import OutcomeBuilder
 from schemas.topics import NETWORK_ACTIVITY
 
 GRANTING: Final = ("sign_in", "token_issued", "token_exchanged")
 """Auth actions whose scopes count; a refresh repeats them."""
 
 
-def uses_of(event: Mapping[str, Any], *, heard: bool = True) -> list[str]:
+def used_names(event: Mapping[str, Any], *, heard: bool = True) -> list[str]:
     """The names that an auth event grants, or that a call uses which the fold found to reach for more.
 
     *heard*: whether the model knows the call.
@@ -43,20 +43,20 @@ TOLD: Final = frozenset({"sign_in", "sign_in_failed", "mfa_passed", "mfa_denied"
 """What shows whether somebody got in or did not; everything else happens to those who are in."""
 
 
-def tell_networks(folded: Folded, out: Outbox) -> None:
+def notify_network_contexts(folded: Folded, out: OutcomeBuilder) -> None:
     """Every attempt in the chunk, in order of arrival; API calls never."""
     if folded.batch.kind is not Kind.AUTH:
         return
     for event in folded.batch.events:
         network = network_of(event) if event["action"] in TOLD else None
         if network is not None:
-            _tell(event, network, out)
+            _notify(event, network, out)
 
 
-def _tell(event: dict[str, Any], network: str, out: Outbox) -> None:
+def _notify(event: dict[str, Any], network: str, out: OutcomeBuilder) -> None:
     names = ("tenant", "session_id", "principal_id", "principal_kind", "action", "network_type", "ja4")
     members = {
         "type": "network.activity", "event_id": derived_id(event["event_id"], "~n"), "network": network,
         "occurred_at": event["occurred_at"], **{name: event[name] for name in names},
     }  # fmt: skip
-    out.send(keyed(NETWORK_ACTIVITY, network, members))
+    out.send(message(NETWORK_ACTIVITY, network, members))

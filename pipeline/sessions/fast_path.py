@@ -17,7 +17,7 @@ from models.state.segments import Bools
 from models.state.table import HAS_CASE
 from models.updates.activity import among
 from models.updates.fold import Folded
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.detections import firing
 from pipeline.detections.detection import unexplained
 from pipeline.sessions.context_updates import GRANTING
@@ -31,7 +31,7 @@ def is_behind(newest_ms: int, now_ms: int, bound_ms: int) -> bool:
     return 0 < bound_ms < now_ms - newest_ms and newest_ms >= 0
 
 
-def in_question(folded: Folded, mask: NDArray[np.uint64], special: Bools) -> Bools:
+def must_be_scored(folded: Folded, mask: NDArray[np.uint64], special: Bools) -> Bools:
     """Which events of a chunk are scored however late it is, ``(n,)``.
 
     All of a session that has a case; of another, those from the first on at which a detection holds or that
@@ -46,7 +46,7 @@ def in_question(folded: Folded, mask: NDArray[np.uint64], special: Bools) -> Boo
     return scored
 
 
-def carried(band: NDArray[np.uint8], scored: Bools, folded: Folded) -> NDArray[np.uint8]:
+def carry_bands(band: NDArray[np.uint8], scored: Bools, folded: Folded) -> NDArray[np.uint8]:
     """*band* where an event was *scored*; elsewhere that of its session's last scored event."""
     seg = folded.seg
     last = np.maximum.accumulate(np.where(scored, np.arange(scored.size), -1))
@@ -64,7 +64,7 @@ _GRANTING: Final = np.array([name in GRANTING for name in ("", *ACTION)])
 
 
 @dataclass(slots=True)
-class Looked:
+class ScoredChunk:
     """The fast look at a chunk, sorted as *folded* is: ``(n,)`` each.
 
     What was not *scored* has 0 as its score, and as its band that of its session's last one.
@@ -78,16 +78,16 @@ class Looked:
     scored: Bools
 
 
-def look(folded: Folded, brain: Brain, *, behind: bool = False) -> Looked:
+def score_chunk(folded: Folded, brain: ActiveConfig, *, behind: bool = False) -> ScoredChunk:
     """Detections and model over every event of a chunk; the model over fewer where it is far *behind*."""
     mask = firing(folded.facts, brain.judge.limits, len(folded.batch))
     every = np.ones(len(folded.batch), np.bool_)
-    scored = in_question(folded, mask, special(folded)) if behind else every
+    scored = must_be_scored(folded, mask, forces_slow_path(folded)) if behind else every
     score = scores(brain.detector, folded, scored)
-    band = banded(brain.detector, score, folded)
+    band = bands_of(brain.detector, score, folded)
     if behind:
-        band = carried(band, scored, folded)
-    return Looked(folded, mask, score, band, folded.before["level"][folded.seg.of].copy(), scored)
+        band = carry_bands(band, scored, folded)
+    return ScoredChunk(folded, mask, score, band, folded.before["level"][folded.seg.of].copy(), scored)
 
 
 def scores(detector: Detector, folded: Folded, scored: Bools) -> NDArray[np.float64]:
@@ -100,7 +100,7 @@ def scores(detector: Detector, folded: Folded, scored: Bools) -> NDArray[np.floa
     return score
 
 
-def banded(detector: Detector, score: NDArray[np.float64], folded: Folded) -> NDArray[np.uint8]:
+def bands_of(detector: Detector, score: NDArray[np.float64], folded: Folded) -> NDArray[np.uint8]:
     """How odd each event is, in bands; never more than the first where the model does not know the calls.
 
     The newest, or most of those of the last minutes. A model that was trained elsewhere finds everything odd
@@ -112,14 +112,14 @@ def banded(detector: Detector, score: NDArray[np.float64], folded: Folded) -> ND
     return answer
 
 
-def special(folded: Folded) -> Bools:
+def forces_slow_path(folded: Folded) -> Bools:
     """Events that are looked at whatever the detections say."""
     batch = folded.batch
     special: Bools = folded.facts["action"] == _ENDING
     if batch.kind in (Kind.TICK, Kind.VERDICT):
         special[:] = True
     if batch.kind is Kind.CONTEXT:
-        source = batch.told.context["source"][folded.seg.order]
+        source = batch.fields.context["source"][folded.seg.order]
         special |= (source == SOURCE["lineage"]) | (source == SOURCE["feedback"])
     if batch.kind in (Kind.AUTH, Kind.CALL):
         special |= folded.facts["device_changed"]
@@ -129,7 +129,7 @@ def special(folded: Folded) -> Bools:
     return special
 
 
-def showing(folded: Folded) -> Bools:
+def reveals_identity(folded: Folded) -> Bools:
     """Events that contexts hear of.
 
     They show who a session is or what it shows anew, its workload, another factor, or reach for something
@@ -150,11 +150,11 @@ def showing(folded: Folded) -> Bools:
     return showing
 
 
-def going_on(folded: Folded) -> Bools:
+def continues_after_sign_out(folded: Folded) -> Bools:
     """Events that a session which has signed out should not have any more."""
     going_on: Bools
     if folded.batch.kind is Kind.CALL:
-        going_on = ~folded.batch.told.call["failed"][folded.seg.order]
+        going_on = ~folded.batch.fields.call["failed"][folded.seg.order]
     else:
         going_on = np.logical_or.reduce([folded.facts["action"] == one for one in _GOING_ON])
     return going_on

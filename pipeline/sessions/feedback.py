@@ -10,36 +10,36 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pipeline.decisions.policy import Policy
-from pipeline.decisions.risk_state import Case
-from pipeline.detections import BIT, RULES
-from pipeline.processing.messages import muted, stable_id, suppression
-from pipeline.processing.outcome import Outbox
-from pipeline.sessions.slow_path import Sight
+from pipeline.decisions.risk_state import SessionRiskState
+from pipeline.detections import BIT, DETECTIONS
+from pipeline.processing.messages import principal_suppression, stable_id, suppression
+from pipeline.processing.outcome import OutcomeBuilder
+from pipeline.sessions.slow_path import SlowPathEvent
 
 _MISSED: Final = "step_up_missed"
 
 
-def take(sight: Sight, policy: Policy, out: Outbox) -> None:
+def apply_verdict(sight: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -> None:
     """Count the verdict in *sight*, and follow it where it calls something a false positive."""
     out.count("feedback", sight.event["verdict"])
     if sight.event["verdict"] == "false_positive":
         _false_positive(sight, policy, out)
 
 
-def hear(case: Case, event: dict[str, Any]) -> None:
+def note_verdict(case: SessionRiskState, event: dict[str, Any]) -> None:
     """Take the principal context's word on what is muted; of each detection the latest time counts."""
     for detection, until in event["muted"].items():
-        case.muted[detection] = max(until, case.muted.get(detection, 0))
+        case.suppressed_until[detection] = max(until, case.suppressed_until.get(detection, 0))
 
 
-def _false_positive(sight: Sight, policy: Policy, out: Outbox) -> None:
+def _false_positive(sight: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -> None:
     """Mute what may be muted, say so, and say what may not."""
     causes = _causes(sight)
     if not policy.feedback.may_mute(sight.event["reported_by"], sight.who["principal_id"]):
         why = "this reporter may keep nothing quiet here; the policy's feedback.mute_prefixes name who may"
         _tell(sight, policy, "refused", causes, out, why)
         return
-    mutable = [one for one in causes if RULES[BIT[one]].mutable]
+    mutable = [one for one in causes if DETECTIONS[BIT[one]].suppressible]
     if facts := [one for one in causes if one not in mutable and one != _MISSED]:
         _tell(sight, policy, "refused", facts, out, "a fact, not a guess: it is never kept quiet")
     case = sight.case
@@ -48,13 +48,13 @@ def _false_positive(sight: Sight, policy: Policy, out: Outbox) -> None:
     if not mutable:
         return
     told = _tell(sight, policy, "created", mutable, out)
-    hear(case, {"muted": dict.fromkeys(mutable, told["expires_at"])})
+    note_verdict(case, {"muted": dict.fromkeys(mutable, told["expires_at"])})
     if sight.who["principal_id"]:
         event_id, at = str(sight.event["event_id"]), int(sight.event["occurred_at"])
-        out.send(muted(sight.who, sight.kind, event_id, at, told))
+        out.send(principal_suppression(sight.who, sight.kind, event_id, at, told))
 
 
-def _causes(sight: Sight) -> list[str]:
+def _causes(sight: SlowPathEvent) -> list[str]:
     """The detections that a verdict is about: those it names, else what counts, or counted when it fell."""
     named = sight.event["detections"]
     if named is None:
@@ -64,7 +64,12 @@ def _causes(sight: Sight) -> list[str]:
 
 
 def _tell(
-    sight: Sight, policy: Policy, state: str, detections: list[str], out: Outbox, refusal: str | None = None
+    sight: SlowPathEvent,
+    policy: Policy,
+    state: str,
+    detections: list[str],
+    out: OutcomeBuilder,
+    refusal: str | None = None,
 ) -> dict[str, Any]:
     """Say on the topic what became of the verdict; return what was said."""
     event, who = sight.event, sight.who

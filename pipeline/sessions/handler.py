@@ -15,21 +15,21 @@ from models.state.segments import Bools
 from models.state.table import ENDED, REVOKED, Names
 from models.updates.arrivals import device_before, names_at
 from models.updates.call_sequence import UNCLEAR
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.decisions import escalation, outputs
-from pipeline.decisions.decision import Decision, Moment
+from pipeline.decisions.decision import Decision, DecisionInput
 from pipeline.decisions.explanations import reasons
 from pipeline.decisions.guard import Guard
 from pipeline.decisions.risk import LEVELS
 from pipeline.decisions.risk_state import DEVICES, Revocation
-from pipeline.detections.detection import let_in
-from pipeline.processing.messages import Stamp, activity, binding, origin, stable_id
-from pipeline.processing.outcome import Outbox
+from pipeline.detections.detection import authenticated
+from pipeline.processing.messages import Stamp, activity, binding, source_event_id, stable_id
+from pipeline.processing.outcome import OutcomeBuilder
 from pipeline.sessions import feedback, lineage
-from pipeline.sessions.context_updates import uses_of
+from pipeline.sessions.context_updates import used_names
 from pipeline.sessions.lifecycle import outcome_of
 from pipeline.sessions.shadow import Shadows
-from pipeline.sessions.slow_path import PROVING, Sight, Walk
+from pipeline.sessions.slow_path import PROVING, SlowPath, SlowPathEvent
 
 ON_ITS_WAY_MS: Final = 10_000
 """What happens so soon after a sign-out may have begun before it."""
@@ -37,10 +37,12 @@ _SIGN_IN, _SIGN_OUT, _FAILED = ACTION["sign_in"], ACTION["sign_out"], ACTION["si
 _MISSED: Final = "step_up_missed"
 
 
-class Reporter:
+class SessionEventHandler:
     """Turns one walk over a chunk into messages."""
 
-    def __init__(self, walk: Walk, brain: Brain, guard: Guard, out: Outbox, *, event_clock: bool) -> None:
+    def __init__(
+        self, walk: SlowPath, brain: ActiveConfig, guard: Guard, out: OutcomeBuilder, *, event_clock: bool
+    ) -> None:
         self.walk = walk
         self.judge = brain.judge
         self.guard = guard
@@ -53,7 +55,7 @@ class Reporter:
         """Under what a decision about a session at *at* is made: by the wall clock, or as if on the spot."""
         return replace(self._now, now_ms=at) if self._event_clock else self._now
 
-    def introduce(self, index: int, flags: int) -> None:
+    def announce(self, index: int, flags: int) -> None:
         """A session starts, shows another client or changes a factor: principal and device hear of it."""
         folded = self.walk.looked.folded
         facts, event = folded.facts, folded.batch.events[int(folded.seg.order[index])]
@@ -69,33 +71,37 @@ class Reporter:
         if event.get("network_type") is None and not facts["network_changed"][index]:
             event = {**event, "network_type": NETWORK_TYPES[int(facts["network_type"][index])] or None}
         reaches = facts["reaching"][index] or folded.batch.kind is Kind.AUTH
-        used = uses_of(event, heard=bool(facts["familiar"][index])) if reaches else []
+        used = used_names(event, heard=bool(facts["familiar"][index])) if reaches else []
         if started or moved or used:
             what = "started" if started else "client_changed" if moved else "used"
             event_id, at = str(event["event_id"]), int(event["occurred_at"])
-            guess = facts["action"][index] == _FAILED and not let_in(facts)[index]
+            guess = facts["action"][index] == _FAILED and not authenticated(facts)[index]
             self.out.send(activity(who, kind, what, event_id, at, event, used, guess=bool(guess)))
         if facts["device_new"][index] or (event["device_id"] and (started or facts["client_changed"][index])):
-            self._bind(who, kind, event["device_id"], "live", event)
+            self._send_binding(who, kind, event["device_id"], "live", event)
 
-    def _bind(self, who: dict[str, str], kind: str, device_id: str, live: str, event: dict[str, Any]) -> None:
+    def _send_binding(
+        self, who: dict[str, str], kind: str, device_id: str, live: str, event: dict[str, Any]
+    ) -> None:
         at = int(event["occurred_at"])
         self.out.send(binding(who, kind, device_id, live, str(event["event_id"]), at))
 
-    def handle(self, sight: Sight, moment: Moment) -> None:
+    def handle(self, sight: SlowPathEvent, moment: DecisionInput) -> None:
         """One event on the slow path."""
         case = sight.case
         lineage.follow(sight, self.out)
         if self.walk.looked.folded.facts["device_changed"][sight.index]:
-            self._left(sight)
-        case.muted = {detection: until for detection, until in case.muted.items() if until > moment.at}
+            self._device_left(sight)
+        case.suppressed_until = {
+            detection: until for detection, until in case.suppressed_until.items() if until > moment.at
+        }
         if "verdict" in sight.event:
-            feedback.take(sight, self.judge.policy, self.out)
+            feedback.apply_verdict(sight, self.judge.policy, self.out)
         elif sight.event.get("muted"):
-            feedback.hear(case, sight.event)
+            feedback.note_verdict(case, sight.event)
         if sight.event.get("verdict") == "false_positive":
-            self._vouch(sight)
-        if case.ended_at and self._goes_on(sight, moment):
+            self._trust(sight)
+        if case.ended_at and self._continues_after_end(sight, moment):
             self._reopen(sight)
         if case.ended_at:
             return
@@ -104,22 +110,22 @@ class Reporter:
         else:
             self._decide(sight, moment)
 
-    def _left(self, sight: Sight) -> None:
+    def _device_left(self, sight: SlowPathEvent) -> None:
         """Remember the device that the session left; the oldest of too many speaks for it no more."""
         case, now = sight.case, sight.who["device_id"]
         was = device_before(self.walk.table, self.walk.looked.folded, sight.index)
         case.devices = [*(one for one in case.devices if one not in (was, now)), was]
         for forgotten in case.devices[:-DEVICES]:
-            self._bind(sight.who, sight.kind, forgotten, "ended", sight.event)
+            self._send_binding(sight.who, sight.kind, forgotten, "ended", sight.event)
         case.devices = case.devices[-DEVICES:]
 
-    def _goes_on(self, sight: Sight, moment: Moment) -> bool:
+    def _continues_after_end(self, sight: SlowPathEvent, moment: DecisionInput) -> bool:
         """Whether the session is in use after its sign-out; what was on its way then does not count."""
         grace = 0 if moment.action == _SIGN_IN else ON_ITS_WAY_MS
         used = bool(self.walk.going_on[sight.index])
         return used and int(sight.event["occurred_at"]) > sight.case.ended_at + grace
 
-    def _reopen(self, sight: Sight) -> None:
+    def _reopen(self, sight: SlowPathEvent) -> None:
         """The session is judged again, and principal and device hear that it lives."""
         sight.case.ended_at = 0
         sight.flags &= ~ENDED
@@ -127,30 +133,30 @@ class Reporter:
         told = (str(event["event_id"]), int(event["occurred_at"]))
         self.out.send(activity(sight.who, sight.kind, "started", *told, event))
         if sight.who["device_id"]:
-            self._bind(sight.who, sight.kind, sight.who["device_id"], "live", event)
+            self._send_binding(sight.who, sight.kind, sight.who["device_id"], "live", event)
 
-    def _vouch(self, sight: Sight) -> None:
+    def _trust(self, sight: SlowPathEvent) -> None:
         """What this session showed was honest: its principal may learn from it even if it was revoked."""
         if sight.who["principal_id"]:
             told = (str(sight.event["event_id"]), sight.at)
             self.out.send(activity(sight.who, sight.kind, "vouched", *told, {}))
 
-    def _end(self, sight: Sight) -> None:
+    def _end(self, sight: SlowPathEvent) -> None:
         sight.case.ended_at = sight.at
         sight.flags |= ENDED
         self._close(sight, None)
-        self._gone(sight, "ended")
+        self._leave_contexts(sight, "ended")
 
-    def _gone(self, sight: Sight, how: str) -> None:
+    def _leave_contexts(self, sight: SlowPathEvent, how: str) -> None:
         who, event = sight.who, sight.event
         if who["principal_id"]:
             peaks = named_volumes(self.walk.looked.folded.peaks_after(sight.index))
             event_id = str(event["event_id"])
             self.out.send(activity(who, sight.kind, how, event_id, sight.at, {}, (), peaks))
             for device_id in filter(None, (*sight.case.devices, who["device_id"])):
-                self._bind(who, sight.kind, device_id, "ended", {**event, "occurred_at": sight.at})
+                self._send_binding(who, sight.kind, device_id, "ended", {**event, "occurred_at": sight.at})
 
-    def _decide(self, sight: Sight, moment: Moment) -> None:
+    def _decide(self, sight: SlowPathEvent, moment: DecisionInput) -> None:
         case = sight.case
         open_, missed = case.challenge is not None, _MISSED in case.episodes
         decision = self.judge.decide(case, sight.who, moment, self.guard)
@@ -160,8 +166,8 @@ class Reporter:
             self.out.count("challenges", "missed")
         revocation = case.revocation
         if revocation and not revocation.acknowledged and sight.at >= revocation.due:
-            self._remind(sight, revocation)
-            if escalation.is_news(revocation):
+            self._resend(sight, revocation)
+            if escalation.is_first_report(revocation):
                 decision.report, decision.decision_id = True, escalation.decision_id(revocation)
         told = self._reasons(sight, decision) if decision.report else []
         if decision.revoke:
@@ -172,11 +178,11 @@ class Reporter:
             self.out.count("revocations", "held")
         moved = decision.level != decision.previous and not case.revocation
         if moved and LEVELS[0] in (decision.level, decision.previous):
-            lineage.tell_level(sight, self.out)
+            lineage.notify_risk_level(sight, self.out)
         if decision.report:
             self._report(sight, decision, told)
 
-    def _reasons(self, sight: Sight, decision: Decision) -> list[dict[str, Any]]:
+    def _reasons(self, sight: SlowPathEvent, decision: Decision) -> list[dict[str, Any]]:
         """Why, in words; the decision learns what it could not know yet."""
         odd, transition = self.walk.moved(sight.index), self.walk.transition(sight)
         told = reasons(decision.parts, self.judge.limits, odd, transition)
@@ -187,8 +193,8 @@ class Reporter:
             told.sort(key=lambda one: -float(one["contribution"]))
         return told
 
-    def _report(self, sight: Sight, decision: Decision, told: list[dict[str, Any]]) -> None:
-        cause = origin(str(sight.event["event_id"]))
+    def _report(self, sight: SlowPathEvent, decision: Decision, told: list[dict[str, Any]]) -> None:
+        cause = source_event_id(str(sight.event["event_id"]))
         self.out.send(
             outputs.risk(sight.who, sight.kind, decision, told, cause, sight.at, self._stamp(sight.at))
         )
@@ -201,27 +207,29 @@ class Reporter:
             activity = outputs.UPDATE if case.finding else outputs.CREATE
             if not case.finding:
                 case.finding, case.finding_at = stable_id(decision.decision_id, "finding"), sight.at
-            self._find(sight, decision, told, activity)
+            self._send_finding(sight, decision, told, activity)
         else:
             self._close(sight, decision, told)
 
-    def _find(self, sight: Sight, decision: Decision, told: list[dict[str, Any]], activity: int) -> None:
+    def _send_finding(
+        self, sight: SlowPathEvent, decision: Decision, told: list[dict[str, Any]], activity: int
+    ) -> None:
         self.out.send(
             outputs.finding(sight.who, sight.case, decision, told, activity, sight.at, self._stamp(sight.at))
         )
         self.out.count("findings", ("create", "update", "close")[activity - 1])
 
     def _close(
-        self, sight: Sight, decision: Decision | None, told: list[dict[str, Any]] | None = None
+        self, sight: SlowPathEvent, decision: Decision | None, told: list[dict[str, Any]] | None = None
     ) -> None:
         """The episode is over: the level fell, or the session ended."""
         case = sight.case
         if not case.finding:
             return
-        self._find(sight, decision or outcome_of(case, sight.at), told or [], outputs.CLOSE)
+        self._send_finding(sight, decision or outcome_of(case, sight.at), told or [], outputs.CLOSE)
         case.finding, case.finding_at = "", 0
 
-    def _revoke(self, sight: Sight, decision: Decision) -> None:
+    def _revoke(self, sight: SlowPathEvent, decision: Decision) -> None:
         """The command, the session's mark, and the word to its children."""
         case = sight.case
         times = self.judge.policy.times
@@ -236,10 +244,10 @@ class Reporter:
         case.revocation = Revocation(members, sight.at + int(times.ack_s * 1000))
         case.challenge = None
         sight.flags |= REVOKED
-        lineage.tell_children(sight, self.out)
-        self._gone(sight, "revoked")
+        lineage.notify_children(sight, self.out)
+        self._leave_contexts(sight, "revoked")
 
-    def _remind(self, sight: Sight, revocation: Revocation) -> None:
+    def _resend(self, sight: SlowPathEvent, revocation: Revocation) -> None:
         """No acknowledgement by the deadline: the same command again, each time after twice as long."""
         wait = int(self.judge.policy.times.ack_s * 1000) << min(revocation.sends, 20)
         revocation.sends += 1
@@ -247,10 +255,10 @@ class Reporter:
         revocation.command["deadline"] = self._stamp(sight.at).now_ms + wait
         self.out.send(outputs.revocation(revocation.command))
         self.out.count("revocations", "resent")
-        if escalation.is_news(revocation):
+        if escalation.is_first_report(revocation):
             self.out.count("revocations", "unconfirmed")
 
-    def _challenge(self, sight: Sight, decision: Decision) -> None:
+    def _challenge(self, sight: SlowPathEvent, decision: Decision) -> None:
         stamp = self._stamp(sight.at)
         deadline = stamp.now_ms + int(self.judge.policy.times.step_up_s * 1000)
         members = {
@@ -268,11 +276,11 @@ class Reporter:
         sampled: Bools = (batch.ids[order] < share) & (batch.kind is not Kind.TICK) & looked.scored
         return sampled
 
-    def opinions(self, shadows: Shadows) -> None:
+    def report_shadows(self, shadows: Shadows) -> None:
         """What challengers make of the chunk, where they differ and of the sample."""
         shadows.report(self.walk, np.flatnonzero(self._sampled()), self._stamp, self.out)
 
-    def vectors(self) -> None:
+    def report_features(self) -> None:
         """The scored vectors worth keeping: all of MEDIUM and HIGH, a share of LOW, chosen by event id."""
         looked = self.walk.looked
         folded = looked.folded

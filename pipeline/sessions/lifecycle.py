@@ -12,7 +12,7 @@ from models.features.volumes import named_volumes
 from models.state.table import ENDED, REVOKED, Names, SessionTable
 from pipeline.decisions import escalation, outputs
 from pipeline.decisions.decision import Decision
-from pipeline.decisions.risk_state import Case
+from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.detections import BIT
 from pipeline.processing.messages import Stamp, activity, binding, stable_id
 from pipeline.sessions import lineage
@@ -23,7 +23,7 @@ SUMMARY_MS: Final = 1_800_000
 
 def acknowledge(
     table: SessionTable,
-    cases: dict[int, Case],
+    cases: dict[int, SessionRiskState],
     ack: dict[str, Any],
     out: SessionOutcome,
     stamp: Stamp,
@@ -75,15 +75,15 @@ def summarise(table: SessionTable, was: int, at: int, out: SessionOutcome) -> No
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
+class SessionExpiry:
     """Says what is left to say of sessions that are forgotten at *at*, in ms of event time."""
 
     table: SessionTable
-    cases: dict[int, Case]
+    cases: dict[int, SessionRiskState]
     at: int
     stamp: Stamp
 
-    def say(self, row: int, out: SessionOutcome) -> None:
+    def announce(self, row: int, out: SessionOutcome) -> None:
         """Device and principal hear of it, unless they have; its finding is left, its children go on."""
         who, case = Names.unpack(self.table.names[row]).plain(), self.cases.get(row)
         kind, event_id = KINDS[int(self.table.rows["kind"][row])], f"expired:{self.at}"
@@ -96,9 +96,9 @@ class Farewell:
         if case and case.finding:
             self._leave(who, case, out)
         if case and not case.revocation:
-            lineage.adopt(case, who["tenant"], event_id, self.at, out)
+            lineage.adopt_child(case, who["tenant"], event_id, self.at, out)
 
-    def _leave(self, who: dict[str, str], case: Case, out: SessionOutcome) -> None:
+    def _leave(self, who: dict[str, str], case: SessionRiskState, out: SessionOutcome) -> None:
         """The finding is closed, but not that of a revocation which nobody confirmed.
 
         That time has passed is no proof that the session ended: the finding stays open, for people to close,
@@ -119,13 +119,13 @@ class Farewell:
         out.count("findings", "update")
 
 
-def _close(who: dict[str, str], case: Case, at: int, stamp: Stamp, out: SessionOutcome) -> None:
+def _close(who: dict[str, str], case: SessionRiskState, at: int, stamp: Stamp, out: SessionOutcome) -> None:
     """The episode of a session that is over is over too."""
     out.send(outputs.finding(who, case, outcome_of(case, at), [], outputs.CLOSE, at, stamp))
     out.count("findings", "close")
 
 
-def outcome_of(case: Case, at: int) -> Decision:
+def outcome_of(case: SessionRiskState, at: int) -> Decision:
     """How the case of a session that is over stood at *at*, for the close of its finding."""
     level: Any = case.level
     action = "revoke" if case.revocation else "allow"

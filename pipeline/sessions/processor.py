@@ -20,20 +20,20 @@ from models.state.segments import Segments, segments
 from models.state.table import ENDED, REVOKED, SOURCES, Names, SessionTable
 from models.updates.arrivals import learn_names, locate, unseen
 from models.updates.fold import fold
-from pipeline.control.active import Brain, OwnRoles
-from pipeline.decisions.guard import Guard, heard_at, silent_fleets
-from pipeline.decisions.risk_state import Case
+from pipeline.control.active import ActiveConfig, OwnRoles
+from pipeline.decisions.guard import Guard, last_telemetry_at, silent_fleets
+from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.detections import BIT
 from pipeline.processing.messages import Stamp, stable_id
 from pipeline.processing.processor import ChangelogRow, Outcome, Record, named_tenants
-from pipeline.sessions.context_updates import tell_networks
+from pipeline.sessions.context_updates import notify_network_contexts
 from pipeline.sessions.eviction import surplus, used_at
-from pipeline.sessions.fast_path import Looked, is_behind, look
-from pipeline.sessions.handler import Reporter
-from pipeline.sessions.lifecycle import Farewell, acknowledge, summarise
+from pipeline.sessions.fast_path import ScoredChunk, is_behind, score_chunk
+from pipeline.sessions.handler import SessionEventHandler
+from pipeline.sessions.lifecycle import SessionExpiry, acknowledge, summarise
 from pipeline.sessions.shadow import Shadows
-from pipeline.sessions.slow_path import Walk
-from pipeline.sessions.state_store import SessionOutcome, read_back
+from pipeline.sessions.slow_path import SlowPath
+from pipeline.sessions.state_store import SessionOutcome, restore_sessions
 from schemas.decode import decode_chunk
 from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits
 from schemas.topics import API_CALLS, AUTH_EVENTS, REVOCATION_ACKS, SESSION_CONTEXT, SESSION_FEEDBACK
@@ -59,18 +59,18 @@ class Options:
     limits: Limits = DEFAULT_LIMITS
     event_clock: bool = False
     unscored_lag_ms: int = 0
-    onlooker: Callable[[SessionTable, Looked], None] | None = None
+    onlooker: Callable[[SessionTable, ScoredChunk], None] | None = None
 
 
-class SessionScorer:
+class SessionProcessor:
     """All sessions of one partition."""
 
-    def __init__(self, brain: Brain, columns: Columns, options: Options) -> None:
+    def __init__(self, brain: ActiveConfig, columns: Columns, options: Options) -> None:
         self.brain = brain
         self.columns = columns
         self.options = options
         self.table = SessionTable()
-        self.cases: dict[int, Case] = {}
+        self.cases: dict[int, SessionRiskState] = {}
         self.own_roles = OwnRoles()
         self.guard = Guard(brain.judge.policy.guard, 1 / options.partitions)
         self.reached = 0
@@ -87,7 +87,7 @@ class SessionScorer:
         self.wall = now_ms
         self.behind = is_behind(records[-1].timestamp, now_ms, self.options.unscored_lag_ms)
         decoded = self._decode(topic, records, now_ms)
-        out.take(decoded, records)
+        out.count_decoded(decoded, records)
         if topic == REVOCATION_ACKS:
             for event, place in zip(decoded.events, decoded.places, strict=True):
                 stamp = self._stamp(event["occurred_at"], out)
@@ -137,7 +137,7 @@ class SessionScorer:
             self._fold(batch if end - start == len(batch) else batch.take(part), source, offsets[part], out)
             self.reached = int(reach[end - 1])
             if slots[end - 1] > self.slot or len(self.table) >= self.most:
-                self._sweep_to(max(self.slot, int(slots[end - 1])), out)
+                self._advance_watermark(max(self.slot, int(slots[end - 1])), out)
             start = end
 
     def _batch(self, topic: str, events: Sequence[dict[str, Any]]) -> Batch:
@@ -160,11 +160,11 @@ class SessionScorer:
             batch, rows = batch.take(fresh), rows[fresh]
             seg = segments(rows)
         out.count_events("late_events", int((batch.at < self.reached - self.options.lateness_ms).sum()))
-        self._judge(seg, batch, out)
+        self._score(seg, batch, out)
 
-    def _judge(self, seg: Segments, batch: Batch, out: SessionOutcome) -> None:
+    def _score(self, seg: Segments, batch: Batch, out: SessionOutcome) -> None:
         folded = fold(self.table, seg, batch, self.brain.roles)
-        looked = look(folded, self.brain, behind=self.behind)
+        looked = score_chunk(folded, self.brain, behind=self.behind)
         out.count_events("unscored_events", len(batch) - int(looked.scored.sum()))
         if self.brain.drift is not None:
             self.brain.drift.take(folded, looked.score, looked.scored)
@@ -172,16 +172,18 @@ class SessionScorer:
         shadows = Shadows(self.brain.challengers, seen, looked, self.brain.judge) if seen else None
         watched = shadows.watched if shadows else None
         self.guard.rules = self.brain.judge.policy.guard
-        silent, unheard = self._is_silent, self.guard.is_unheard
-        walk = Walk(looked, self.table, self.cases, self.brain, silent, unheard, watched)
-        reporter = Reporter(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
-        walk.run(reporter.handle, reporter.introduce, shadows.compare if shadows else None)
-        reporter.vectors()
+        silent, unheard = self._is_silent, self.guard.cannot_verify_silence
+        walk = SlowPath(looked, self.table, self.cases, self.brain, silent, unheard, watched)
+        reporter = SessionEventHandler(
+            walk, self.brain, self.guard, out, event_clock=self.options.event_clock
+        )
+        walk.run(reporter.handle, reporter.announce, shadows.compare if shadows else None)
+        reporter.report_features()
         if self.options.onlooker is not None:
             self.options.onlooker(self.table, walk.looked)
         if shadows:
-            reporter.opinions(shadows)
-        tell_networks(folded, out)
+            reporter.report_shadows(shadows)
+        notify_network_contexts(folded, out)
         learn_names(self.table, folded)
         out.dirty.update(seg.keys.tolist())
 
@@ -193,7 +195,7 @@ class SessionScorer:
         judge = self.brain.judge
         return Stamp(now_ms, self.brain.detector.id, judge.policy_id, judge.policy.mode)
 
-    def sweep(self, now_ms: int) -> Outcome:
+    def on_timer(self, now_ms: int) -> Outcome:
         """Let the wall clock move an idle partition's watermark by the time since its last chunk."""
         out = SessionOutcome(now_ms)
         if self.slot is not None and self.wall:
@@ -201,10 +203,10 @@ class SessionScorer:
             self.wall = now_ms
             slot = (self.reached - self.options.lateness_ms) // self.options.sweep_ms
             if slot > self.slot:
-                self._sweep_to(slot, out)
+                self._advance_watermark(slot, out)
         return out.outcome(self.table, self.cases)
 
-    def _sweep_to(self, slot: int, out: SessionOutcome) -> None:
+    def _advance_watermark(self, slot: int, out: SessionOutcome) -> None:
         """At the watermark of *slot*: forget what is over, sum up, look at what time may have changed."""
         was, at = (self.slot or 0) * self.options.sweep_ms, slot * self.options.sweep_ms
         self.slot = slot
@@ -212,10 +214,10 @@ class SessionScorer:
         summarise(self.table, was, at, out)
         self.silent = silent_fleets(self.table, at, self.guard)
         if due.size:
-            events = [self._tick(row, at) for row in due.tolist()]
-            self._judge(segments(due), self.columns.bare(events, Kind.TICK), out)
+            events = [self._timer_event(row, at) for row in due.tolist()]
+            self._score(segments(due), self.columns.bare(events, Kind.TICK), out)
 
-    def _over(self, at: int) -> NDArray[np.bool_]:
+    def _expired(self, at: int) -> NDArray[np.bool_]:
         """Rows whose time is past, by what became of their session."""
         rows = self.table.rows[: self.table.used]
         times, flags = self.brain.judge.policy.times, rows["flags"]
@@ -230,7 +232,7 @@ class SessionScorer:
         rows = self.table.rows[: self.table.used]
         intervals = self.brain.judge.limits[SILENCE_BIT]["intervals"]
         promised = (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
-        silent = promised & (at - heard_at(rows) > rows["interval_ms"] * intervals)
+        silent = promised & (at - last_telemetry_at(rows) > rows["interval_ms"] * intervals)
         unsaid = rows["mask"] & np.uint64(1 << SILENCE_BIT | 1 << SILENT_ACTIVE_BIT) == 0
         waking = (rows["wake_at"] > 0) & (rows["wake_at"] <= at)
         fresh = silent & unsaid & (rows["flags"] & REVOKED == 0)
@@ -239,19 +241,19 @@ class SessionScorer:
 
     def _expire(self, at: int, out: SessionOutcome) -> NDArray[np.int64]:
         """Forget sessions past their time; return the rows that are due to be looked at."""
-        over = self._over(at)
+        over = self._expired(at)
         live = (self.table.rows["started_at"][: self.table.used] != 0) & ~over
         evicted = surplus(self.table, live, self.options.max_sessions)
         out.count("evicted_sessions", by=evicted.size)
         over[evicted] = True
         due = np.flatnonzero(self._due(at) & ~over)
-        farewell = Farewell(self.table, self.cases, at, self._stamp(at, out))
+        farewell = SessionExpiry(self.table, self.cases, at, self._stamp(at, out))
         for row in np.flatnonzero(over).tolist():
-            farewell.say(row, out)
+            farewell.announce(row, out)
             out.forget(row, self.table, self.cases)
         return due
 
-    def _tick(self, row: int, at: int) -> dict[str, Any]:
+    def _timer_event(self, row: int, at: int) -> dict[str, Any]:
         names = Names.unpack(self.table.names[row])
         return {
             "tenant": names.tenant, "session_id": names.session_id, "event_id": f"sweep:{at}",
@@ -260,9 +262,9 @@ class SessionScorer:
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
         """Take changelog *rows*, oldest first; the last of a key counts. Raises `UnreadableRow`."""
-        read_back(self.table, self.cases, rows)
+        restore_sessions(self.table, self.cases, rows)
 
-    def ready(self) -> None:
+    def on_restored(self) -> None:
         """The changelog is restored.
 
         The watermark starts with the next event, as a row's time may run ahead of it. Telemetry may lag

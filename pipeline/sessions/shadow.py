@@ -26,14 +26,14 @@ from models.updates.arrivals import names_at
 from models.updates.fold import Folded
 from pipeline.control.active import Challenger
 from pipeline.decisions import outputs
-from pipeline.decisions.decision import Moment
-from pipeline.decisions.engine import Judge
+from pipeline.decisions.decision import DecisionInput
+from pipeline.decisions.engine import PolicyEngine
 from pipeline.decisions.risk import LEVELS, Level, next_level, score
-from pipeline.decisions.risk_state import Case
-from pipeline.processing.messages import Stamp, origin
-from pipeline.processing.outcome import Outbox
-from pipeline.sessions.fast_path import Looked, banded, scores
-from pipeline.sessions.slow_path import Sight, Standing, Walk
+from pipeline.decisions.risk_state import SessionRiskState
+from pipeline.processing.messages import Stamp, source_event_id
+from pipeline.processing.outcome import OutcomeBuilder
+from pipeline.sessions.fast_path import ScoredChunk, bands_of, scores
+from pipeline.sessions.slow_path import PriorLevel, SlowPath, SlowPathEvent
 
 _ALL_BANDS: Final = len(BANDS) + 1
 Stamps = Callable[[int], Stamp]
@@ -43,18 +43,18 @@ Stamps = Callable[[int], Stamp]
 class Shadow:
     """One challenger's look at a chunk, sorted as *looked* is; *own* is the chunk as its roles see it."""
 
-    def __init__(self, challenger: Challenger, own: Folded, looked: Looked, judge: Judge) -> None:
+    def __init__(self, challenger: Challenger, own: Folded, looked: ScoredChunk, judge: PolicyEngine) -> None:
         self.id = challenger.id
         self.score = scores(challenger.detector, own, looked.scored)
         # What the champion passes over, a challenger has no word on either.
-        self.band = np.where(looked.scored, banded(challenger.detector, self.score, own), looked.band)
+        self.band = np.where(looked.scored, bands_of(challenger.detector, self.score, own), looked.band)
         self.differs: Bools = self.band != looked.band
         self._looked = looked
         self._judge = judge
         self._would: dict[int, Level] = {}
         self._told: list[int] = []
 
-    def compare(self, sight: Sight, moment: Moment, stood: Standing) -> None:
+    def compare(self, sight: SlowPathEvent, moment: DecisionInput, stood: PriorLevel) -> None:
         """Learn what the challenger's band would make of the session in *sight*, as it stands now."""
         case, judge = sight.case, self._judge
         parts = judge.weigh(case, sight.who, replace(moment, band=int(self.band[sight.index])))
@@ -65,12 +65,12 @@ class Shadow:
             case.shadows[self.id] = [level, moment.at]
             self._told.append(sight.index)
 
-    def _is_news(self, case: Case, level: Level, at: int) -> bool:
+    def _is_news(self, case: SessionRiskState, level: Level, at: int) -> bool:
         """Told when it begins, when it changes, and again as often as a decision is."""
         told, told_at = case.shadows.get(self.id, ["", 0])
         return bool(level != told or at >= told_at + self._judge.policy.times.repeat_s * 1000)
 
-    def report(self, walk: Walk, sampled: NDArray[np.int64], stamp: Stamps, out: Outbox) -> None:
+    def report(self, walk: SlowPath, sampled: NDArray[np.int64], stamp: Stamps, out: OutcomeBuilder) -> None:
         """Say where the level would differ, and of the *sampled* events how both see them."""
         folded = self._looked.folded
         if folded.batch.kind in (Kind.CALL, Kind.AUTH):
@@ -81,7 +81,7 @@ class Shadow:
             who = names_at(walk.table, folded, index).plain()
             out.send(outputs.shadow(who, self._members(index, stamp(at)), at, stamp(at)))
 
-    def _count(self, out: Outbox) -> None:
+    def _count(self, out: OutcomeBuilder) -> None:
         """How often each band of the champion's met each of the challenger's."""
         both = self._looked.band * _ALL_BANDS + self.band
         pairs = np.bincount(both[self._looked.scored], minlength=_ALL_BANDS**2)
@@ -96,7 +96,7 @@ class Shadow:
         would = self._would.get(index, level)
         return {
             "principal_kind": kind or None,
-            "caused_by": origin(str(event["event_id"])),
+            "caused_by": source_event_id(str(event["event_id"])),
             "champion": self._opinion(stamp.model, looked.score[index], looked.band[index], level, kind),
             "challenger": self._opinion(self.id, self.score[index], self.band[index], would, kind),
             "differs": would != level,
@@ -114,18 +114,22 @@ class Shadows:
     """All challengers over a chunk, which each of them sees as its own of *seen*."""
 
     def __init__(
-        self, challengers: Sequence[Challenger], seen: Sequence[Folded], looked: Looked, judge: Judge
+        self,
+        challengers: Sequence[Challenger],
+        seen: Sequence[Folded],
+        looked: ScoredChunk,
+        judge: PolicyEngine,
     ) -> None:
         self._all = [Shadow(one, own, looked, judge) for one, own in zip(challengers, seen, strict=True)]
         self.watched: Bools = np.logical_or.reduce([one.differs for one in self._all])
 
-    def compare(self, sight: Sight, moment: Moment, stood: Standing) -> None:
+    def compare(self, sight: SlowPathEvent, moment: DecisionInput, stood: PriorLevel) -> None:
         """Learn what those whose band is another would make of an event."""
         for one in self._all:
             if one.differs[sight.index]:
                 one.compare(sight, moment, stood)
 
-    def report(self, walk: Walk, sampled: NDArray[np.int64], stamp: Stamps, out: Outbox) -> None:
+    def report(self, walk: SlowPath, sampled: NDArray[np.int64], stamp: Stamps, out: OutcomeBuilder) -> None:
         """Say what each has to say of the chunk."""
         for one in self._all:
             one.report(walk, sampled, stamp, out)

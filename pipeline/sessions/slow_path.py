@@ -20,13 +20,18 @@ from models.features.table import FEATURE_NAMES
 from models.state.segments import Bools
 from models.state.table import ENDED, HAS_CASE, REVOKED, SessionTable
 from models.updates.arrivals import names_at
-from pipeline.control.active import Brain
-from pipeline.decisions.decision import Moment
+from pipeline.control.active import ActiveConfig
+from pipeline.decisions.decision import DecisionInput
 from pipeline.decisions.risk import LEVELS, Level
-from pipeline.decisions.risk_state import Case
+from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.detections import learning
-from pipeline.processing.messages import origin
-from pipeline.sessions.fast_path import Looked, going_on, showing, special
+from pipeline.processing.messages import source_event_id
+from pipeline.sessions.fast_path import (
+    ScoredChunk,
+    continues_after_sign_out,
+    forces_slow_path,
+    reveals_identity,
+)
 
 _FEATURE: Final = {name: index for index, name in enumerate(FEATURE_NAMES)}
 PROVING: Final = (ACTION["sign_in"], ACTION["step_up_passed"])
@@ -34,7 +39,7 @@ _REASONS_OF_MODEL: Final = 5
 
 
 @dataclass(slots=True)
-class Sight:
+class SlowPathEvent:
     """One event on the slow path: where it stands, whose it is, and its session's case."""
 
     index: int
@@ -43,23 +48,23 @@ class Sight:
     event: dict[str, Any]
     who: dict[str, str]
     kind: str
-    case: Case
+    case: SessionRiskState
     flags: int
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PriorLevel:
     """A session's level, and since when it has it, in ms."""
 
     level: Level
     since: int
 
 
-Handle = Callable[[Sight, Moment], None]
+Handle = Callable[[SlowPathEvent, DecisionInput], None]
 """Called for each event on the slow path, in order of arrival; changes ``sight.case`` and ``sight.flags``."""
-Compare = Callable[[Sight, Moment, Standing], None]
+Compare = Callable[[SlowPathEvent, DecisionInput, PriorLevel], None]
 """Called after a watched event of a session that has a case, with how the session stood before it."""
-Introduce = Callable[[int, int], None]
+Announce = Callable[[int, int], None]
 """Called with index and flags for each event that shows who a session is, before the event is handled."""
 
 
@@ -70,7 +75,7 @@ def _earlier(values: NDArray[Any], before: NDArray[Any], starts: NDArray[np.int6
     return earlier
 
 
-class Walk:
+class SlowPath:
     """One pass over a looked-at chunk; keeps what the rows have to remember of it.
 
     *watched* are events that somebody wants to see though they may change nothing; ``None`` for none.
@@ -78,10 +83,10 @@ class Walk:
 
     def __init__(
         self,
-        looked: Looked,
+        looked: ScoredChunk,
         table: SessionTable,
-        cases: dict[int, Case],
-        brain: Brain,
+        cases: dict[int, SessionRiskState],
+        brain: ActiveConfig,
         fleet_silent: Callable[[str], bool],
         fleet_unheard: Callable[[str], bool],
         watched: Bools | None = None,
@@ -96,14 +101,14 @@ class Walk:
         before, seg = looked.folded.before, looked.folded.seg
         self.mask_before = _earlier(looked.mask, before["mask"], seg.starts)
         self.band_before = _earlier(looked.band, before["band"], seg.starts)
-        self.special = special(looked.folded)
-        self.showing = showing(looked.folded)
-        self.going_on = going_on(looked.folded)
+        self.special = forces_slow_path(looked.folded)
+        self.showing = reveals_identity(looked.folded)
+        self.going_on = continues_after_sign_out(looked.folded)
         self.alarming = brain.judge.alarming
         action = looked.folded.facts["action"]
         self.proving = (action == PROVING[0]) | (action == PROVING[1])
 
-    def run(self, handle: Handle, introduce: Introduce, compare: Compare | None = None) -> None:
+    def run(self, handle: Handle, introduce: Announce, compare: Compare | None = None) -> None:
         """Take the slow path where it is due; the rows remember mask, band, level, flags and wake time."""
         folded = self.looked.folded
         before, seg = folded.before, folded.seg
@@ -130,14 +135,14 @@ class Walk:
         rows["band"][seg.keys] = self.looked.band[seg.lasts]
         rows["wake_at"][seg.keys], rows["flags"][seg.keys], rows["level"][seg.keys] = wake, flags, level
 
-    def _stood(self, index: int, flags: int) -> Standing | None:
+    def _stood(self, index: int, flags: int) -> PriorLevel | None:
         """How a session stands before a watched event; ``None`` where nothing can change any more."""
         if self.watched is None or not self.watched[index] or flags & (REVOKED | ENDED):
             return None
         case = self.cases.get(int(self.looked.folded.seg.keys[self.looked.folded.seg.of[index]]))
         if case is None:
-            return Standing(LEVELS[0], int(self.looked.folded.at[index]))
-        return Standing(case.level, case.level_since)  # type: ignore[arg-type]
+            return PriorLevel(LEVELS[0], int(self.looked.folded.at[index]))
+        return PriorLevel(case.level, case.level_since)  # type: ignore[arg-type]
 
     def _needs(self, wake: NDArray[np.int64], flags: NDArray[np.uint8]) -> Bools:
         """Events that would take the slow path if none before them in the chunk had."""
@@ -180,21 +185,23 @@ class Walk:
         ordered: list[int] = indexes[np.argsort(seg.order[indexes])].tolist()
         return ordered
 
-    def _sight(self, index: int, flags: int) -> Sight:
+    def _sight(self, index: int, flags: int) -> SlowPathEvent:
         folded = self.looked.folded
         row = int(folded.seg.keys[folded.seg.of[index]])
         at = int(folded.at[index])
         who = names_at(self.table, folded, index).plain()
         kind = KINDS[int(folded.facts["kind"][index])]
         event = folded.batch.events[int(folded.seg.order[index])]
-        return Sight(index, row, at, event, who, kind, self.cases.get(row) or Case(level_since=at), flags)
+        return SlowPathEvent(
+            index, row, at, event, who, kind, self.cases.get(row) or SessionRiskState(level_since=at), flags
+        )
 
-    def _moment(self, sight: Sight) -> Moment:
+    def _moment(self, sight: SlowPathEvent) -> DecisionInput:
         folded, index = self.looked.folded, sight.index
-        return Moment(
+        return DecisionInput(
             at=sight.at,
             event_id=str(sight.event["event_id"]),
-            evidence=origin(str(sight.event["event_id"])),
+            evidence=source_event_id(str(sight.event["event_id"])),
             mask=int(self.looked.mask[index]),
             mask_before=int(self.mask_before[index]),
             before=int(folded.previous_at[index]),
@@ -229,7 +236,7 @@ class Walk:
         values, kind = np.ascontiguousarray(folded.values[:, index]), int(folded.facts["kind"][index])
         return self.brain.detector.explain(values, kind, _REASONS_OF_MODEL)
 
-    def transition(self, sight: Sight) -> str:
+    def transition(self, sight: SlowPathEvent) -> str:
         """The call before and this one, where that is rare in the session's role; else nothing."""
         facts, roles = self.looked.folded.facts, self.brain.roles
         if roles is None or "rare" not in facts or not facts["rare"][sight.index]:
@@ -238,7 +245,7 @@ class Walk:
         name = roles.name_of(before) or ("an operation the model does not know" if before else "the start")
         return f"{sight.event['operation']} after {name}"
 
-    def _settle(self, sight: Sight) -> int:
+    def _settle(self, sight: SlowPathEvent) -> int:
         """Keep or drop the case; the row's next wake time."""
         case = sight.case
         if case.empty():

@@ -11,41 +11,43 @@ from typing import Final
 import numpy as np
 
 from models.events.text_hashing import BETWEEN
-from models.state.codec import Told, decode_all, encode, put
+from models.state.codec import DecodedRows, decode_all, encode, put
 from models.state.table import ENDED, HAS_CASE, REVOKED, SessionTable, UnreadableRow, gather
-from pipeline.decisions.risk_state import Case
+from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.detections import ORDER
-from pipeline.processing.outcome import Outbox
-from pipeline.processing.processor import ChangelogRow, Outcome, unpack
+from pipeline.processing.outcome import OutcomeBuilder
+from pipeline.processing.processor import ChangelogRow, Outcome, unpack_key
 
 NAME_END: Final = BETWEEN.encode("utf-8", "surrogateescape")
 """Separates the packed names of a row."""
 
 
-class SessionOutcome(Outbox):
+class SessionOutcome(OutcomeBuilder):
     """The messages of one chunk of a session processor and the changelog rows of the sessions it touched."""
 
     def __init__(self, now_ms: int, topic: str = "") -> None:
         super().__init__(now_ms, topic)
         self.dirty: set[int] = set()
-        self.gone: list[ChangelogRow] = []
+        self.tombstones: list[ChangelogRow] = []
 
-    def forget(self, row: int, table: SessionTable, cases: dict[int, Case]) -> None:
+    def forget(self, row: int, table: SessionTable, cases: dict[int, SessionRiskState]) -> None:
         """Write a tombstone for a session that is over, and free its row."""
         names = table.names[row]
-        self.gone.append((row_key(names), None))
+        self.tombstones.append((row_key(names), None))
         self.dirty.discard(row)
         cases.pop(row, None)
         table.remove(row)
 
-    def outcome(self, table: SessionTable, cases: dict[int, Case]) -> Outcome:
+    def outcome(self, table: SessionTable, cases: dict[int, SessionRiskState]) -> Outcome:
         """Everything, with the changelog rows of all sessions that were touched."""
         touched = sorted(self.dirty)
         names = [table.names[row] for row in touched]
         sides = [cases[row].encode() if row in cases else b"" for row in touched]
         packed = encode(gather(table.rows, np.array(touched, np.int64)), names, sides, ORDER)
-        rows: list[ChangelogRow] = [*self.gone, *packed]
-        return Outcome(self.messages, rows, self.events, dict(self.dead), dict(self.counts), self.times)
+        rows: list[ChangelogRow] = [*self.tombstones, *packed]
+        return Outcome(
+            self.messages, rows, self.events, dict(self.dead_letters), dict(self.counts), self.times
+        )
 
 
 def row_key(names: bytes) -> bytes:
@@ -53,7 +55,9 @@ def row_key(names: bytes) -> bytes:
     return names[: names.index(NAME_END, names.index(NAME_END) + 1)]
 
 
-def read_back(table: SessionTable, cases: dict[int, Case], rows: Iterable[ChangelogRow]) -> None:
+def restore_sessions(
+    table: SessionTable, cases: dict[int, SessionRiskState], rows: Iterable[ChangelogRow]
+) -> None:
     """Take changelog *rows*, oldest first; the last of a key counts.
 
     Raises `UnreadableRow` for one that this version cannot read; then it has taken none of those to keep.
@@ -65,8 +69,8 @@ def read_back(table: SessionTable, cases: dict[int, Case], rows: Iterable[Change
         return
     told = decode_all(list(kept.values()))
     _check_keys(kept, told.names)
-    found = [Case.decode(side) if side else None for side in told.sides]
-    _ask_anew(told)
+    found = [SessionRiskState.decode(side) if side else None for side in told.sides]
+    _reevaluate(told)
     places = put(table, list(kept), told.rows, told.names)
     for place, case in zip(places.tolist(), found, strict=True):
         if case is not None:
@@ -78,20 +82,20 @@ def read_back(table: SessionTable, cases: dict[int, Case], rows: Iterable[Change
 def _check_keys(keys: Iterable[bytes], names: Iterable[bytes]) -> None:
     for key, told in zip(keys, names, strict=True):
         if not key or key.count(NAME_END) != 1:
-            unpack(key)  # says so
+            unpack_key(key)  # says so
         if not told.startswith(key + NAME_END) or told.count(NAME_END) != 3:
             raise UnreadableRow("a row of another session than its key's: it was spoilt")
 
 
-def _forget(table: SessionTable, cases: dict[int, Case], keys: Iterable[bytes]) -> None:
+def _forget(table: SessionTable, cases: dict[int, SessionRiskState], keys: Iterable[bytes]) -> None:
     for key in keys:
-        row = table.find(*unpack(key))
+        row = table.find(*unpack_key(key))
         if row >= 0:
             cases.pop(row, None)
             table.remove(row)
 
 
-def _ask_anew(told: Told) -> None:
+def _reevaluate(told: DecodedRows) -> None:
     """Where it is not known any more which bits mean what, what holds is asked anew, at the next look."""
     other = (told.orders != np.frombuffer(ORDER, np.uint8)).any(axis=1)
     if other.any():

@@ -96,7 +96,7 @@ class Reading:
                 return
 
 
-class Working:
+class LeaderLoop:
     """Works while it leads and stands by while it does not, until `stop` is called.
 
     *make* makes the parts anew each time that the work begins, which *patience_s* gives time to end; *shown*

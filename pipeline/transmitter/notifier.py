@@ -13,7 +13,7 @@ LOOK_S: Final = 1.0
 """Longest wait for a ring, in seconds: other processes write to the same store and ring no bell here."""
 
 
-class Bell:
+class Notifier:
     """Rung with the ids of streams for which something is in the store now.
 
     May be rung from any thread. A ring that nobody hears is kept for the next who waits for that stream: what
@@ -31,7 +31,7 @@ class Bell:
         """Whether the process is stopping: nobody waits any more."""
         return self._closed
 
-    def ring(self, stream_ids: Iterable[str]) -> None:
+    def notify(self, stream_ids: Iterable[str]) -> None:
         """Wake who waits for one of *stream_ids*."""
         with self._lock:
             for stream_id in stream_ids:

@@ -22,7 +22,7 @@ from pipeline.transmitter.store.database import Store, open_store
 from pipeline.transmitter.store.encryption import load
 from pipeline.transmitter.store.signing_keys import TYP, open_signer
 from pipeline.transmitter.store.tables import sets
-from pipeline.transmitter.tokens.builder import Heard, Statements
+from pipeline.transmitter.tokens.builder import DecodedRecord, TokenBuilder
 from pipeline.transmitter.tokens.subjects import Subjects
 from schemas.topics import TOPICS
 
@@ -65,7 +65,8 @@ def tokens_of(said: Sequence[tuple[str, bytes]], now_ms: int) -> list[Token]:
     Each was verified with the published keys; raises `joserfc.errors.JoseError` where one is not right.
     """
     heard = [
-        Heard(topic, TOPICS[topic].model.model_validate_json(value).model_dump()) for topic, value in said
+        DecodedRecord(topic, TOPICS[topic].model.model_validate_json(value).model_dump())
+        for topic, value in said
     ]
     sessions = {one["decision_id"]: one["session_id"] for _, one in heard}
     with TemporaryDirectory() as folder:
@@ -78,13 +79,13 @@ def tokens_of(said: Sequence[tuple[str, bytes]], now_ms: int) -> list[Token]:
     return [_verified(text, published, sessions) for text in texts]
 
 
-def _made(store: Store, heard: Sequence[Heard], now_ms: int) -> tuple[list[str], Any]:
+def _made(store: Store, heard: Sequence[DecodedRecord], now_ms: int) -> tuple[list[str], Any]:
     """Return every token, in the order of its making, and the keys as they are published."""
     signer = open_signer(store, _ALG, 2048, now_ms)
     stream = Stream("idp", "idp", AUD, created_at=now_ms, updated_at=now_ms)
     with store.begin() as conn:
         streams.add(conn, store.sealer, stream)
-    Statements(store, signer, Subjects.load(None), ISSUER).take(heard, now_ms)
+    TokenBuilder(store, signer, Subjects.load(None), ISSUER).build(heard, now_ms)
     with store.read() as conn:
         return list(conn.scalars(select(sets.c.jwt).order_by(sets.c.seq))), signer.jwks(conn)
 

@@ -26,18 +26,18 @@ from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.ack_producer import Confirming
 from pipeline.transmitter.api.app import create_app
 from pipeline.transmitter.api.server import server, serving
-from pipeline.transmitter.delivery.housekeeping import Keeping
+from pipeline.transmitter.delivery.housekeeping import Housekeeper
 from pipeline.transmitter.delivery.http_client import check_url
 from pipeline.transmitter.delivery.push import Pushing
-from pipeline.transmitter.leader import Part, Reading, Working
+from pipeline.transmitter.leader import LeaderLoop, Part, Reading
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.services import Services
 from pipeline.transmitter.store.database import Store, StoreError
 from pipeline.transmitter.store.encryption import SealError
 from pipeline.transmitter.store.signing_keys import Signer
-from pipeline.transmitter.tokens.builder import Statements
-from pipeline.transmitter.tokens.consumer import Intake
+from pipeline.transmitter.tokens.builder import TokenBuilder
+from pipeline.transmitter.tokens.consumer import CommandConsumer
 from pipeline.transmitter.tokens.subjects import Subjects
 from schemas.decoded import Limits
 
@@ -63,7 +63,7 @@ class Means:
     store: Store
     signer: Signer
     subjects: Subjects
-    bell: Bell
+    bell: Notifier
     metrics: TransmitterMetrics
 
 
@@ -94,7 +94,7 @@ async def _run(means: Means, at: socket.socket) -> int:
 async def transmit(means: Means, at: socket.socket, ended: asyncio.Event) -> int:
     """Transmit until *ended* is set or something fails; return the exit code."""
     confirming = Confirming(means.connection)
-    working = Working(
+    working = LeaderLoop(
         means.store,
         partial(_parts, means),
         means.settings.push_timeout_s,
@@ -144,22 +144,22 @@ def _services(means: Means, confirming: Confirming) -> Services:
 def _parts(means: Means) -> Sequence[Part]:
     """What works while this process leads."""
     store, settings, bell, metrics = means.store, means.settings, means.bell, means.metrics
-    intake = Intake(
+    intake = CommandConsumer(
         connection=means.connection,
         group=settings.group,
         limits=means.limits,
-        statements=Statements(
+        statements=TokenBuilder(
             store, means.signer, means.subjects, settings.issuer, tenancy=means.limits.tenancy
         ),
         metrics=metrics,
-        ring=bell.ring,
+        ring=bell.notify,
         clock=clock,
         confirm_within_s=settings.confirm_within_s,
     )
     return (
         Reading(intake),
         Pushing(store, settings, bell, metrics, clock, SystemRandom()),
-        Keeping(store, means.signer, settings, bell, metrics, clock),
+        Housekeeper(store, means.signer, settings, bell, metrics, clock),
     )
 
 

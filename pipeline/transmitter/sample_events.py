@@ -13,7 +13,7 @@ from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.protocol import Happening, Who
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.signing_keys import open_signer
-from pipeline.transmitter.tokens.builder import Statements
+from pipeline.transmitter.tokens.builder import TokenBuilder
 from pipeline.transmitter.tokens.events import LANGUAGE, reason
 from pipeline.transmitter.tokens.subjects import Subjects
 
@@ -45,17 +45,17 @@ _WHY: Final[Mapping[str, str]] = {
 }
 
 
-def statements(store: Store, settings: TransmitterSettings, now_ms: int, *, tenancy: bool) -> Statements:
+def statements(store: Store, settings: TransmitterSettings, now_ms: int, *, tenancy: bool) -> TokenBuilder:
     """What says things in *store* as *settings* and *tenancy* have it.
 
     Raises `SubjectsError` or `StoreError`.
     """
     signer = open_signer(store, settings.alg, settings.rsa_bits, now_ms)
     subjects = Subjects.load(settings.subjects_file)
-    return Statements(store, signer, subjects, settings.issuer, tenancy=tenancy)
+    return TokenBuilder(store, signer, subjects, settings.issuer, tenancy=tenancy)
 
 
-def rehearse(made: Statements, stream_id: str, who: Who, now_ms: int) -> list[str]:
+def rehearse(made: TokenBuilder, stream_id: str, who: Who, now_ms: int) -> list[str]:
     """Queue a token of each event that the stream takes, about *who*; return the events' names.
 
     Raises `NoRehearsalError` where there is no such stream, or it would take none of them.
@@ -65,7 +65,7 @@ def rehearse(made: Statements, stream_id: str, who: Who, now_ms: int) -> list[st
     happenings = [
         Happening(event, cause, who, now_ms, {**payload, **said}) for event, payload in PAYLOADS.items()
     ]
-    taken = made.say(stream_id, happenings, now_ms)
+    taken = made.build_stream_events(stream_id, happenings, now_ms)
     if not taken.queued:
         why = next(
             (text for reason_, text in _WHY.items() if taken.unsent[reason_]), "there is no such stream"

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.signing_keys import Signer
 from schemas.control import RevocationAck
@@ -28,7 +28,7 @@ class Services:
     settings: TransmitterSettings
     store: Store
     signer: Signer
-    bell: Bell
+    bell: Notifier
     clock: Callable[[], int]
     acks: Callable[[RevocationAck], Awaitable[None]]
     guard: Callable[[str], None]

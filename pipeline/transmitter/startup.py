@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from pipeline import process_setup
 from pipeline.kafka.acls import Right, check_rights
 from pipeline.kafka.connection import Connection
-from pipeline.kafka.topics import NeededTopic, check_topics, reach
+from pipeline.kafka.topics import NeededTopic, check_topics, ping_broker
 from pipeline.metrics import worker
 from pipeline.process_setup import end_if_told
 from pipeline.settings.loading import Settings, SettingsError, limits_of
@@ -22,7 +22,7 @@ from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.api.server import check_certificate, listen
 from pipeline.transmitter.delivery.http_client import ForbiddenUrlError, check_url
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.process import Means, clock, run
 from pipeline.transmitter.static_streams import BadStreamsError, Declared, bring, read_streams
 from pipeline.transmitter.store import streams
@@ -82,7 +82,7 @@ def prepare(
     except BaseException:
         store.close()
         raise
-    return Means(connection, bounds, own, store, signer, subjects, Bell(), shown)
+    return Means(connection, bounds, own, store, signer, subjects, Notifier(), shown)
 
 
 def _declared(path: Path, own: TransmitterSettings) -> list[Declared]:
@@ -119,7 +119,7 @@ def _tell_untold(store: Store) -> None:
 
 def look(connection: Connection, partitions: int, group: str) -> None:
     """Return if the brokers answer, let this client do what it must, and have the topics; raises if not."""
-    asyncio.run(reach(connection))
+    asyncio.run(ping_broker(connection))
     if connection.security_protocol != "PLAINTEXT":  # there, everybody is the same nobody
         check_rights(connection, rights(group))
     needed = [TOPICS[name] for name in dict.fromkeys((*READ, *WRITTEN))]

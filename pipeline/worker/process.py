@@ -10,7 +10,7 @@ import logging
 import signal
 import sys
 
-from pipeline.kafka.app import EdgeApp
+from pipeline.kafka.app import WorkerApp
 from pipeline.kafka.changelog import ChangelogStuckError, UnreadableChangelogError
 from pipeline.kafka.recovery import UnevenAssignmentError
 from pipeline.process_setup import give_back_large, search_seldom
@@ -30,7 +30,7 @@ STOP_SECONDS = 30.0
 """How long stopping may take before the process gives up on an orderly end."""
 
 
-def run_worker(app: EdgeApp) -> int:
+def run_worker(app: WorkerApp) -> int:
     """Run *app* until SIGTERM or SIGINT, or until it fails; return the process's exit code."""
     sys.setswitchinterval(SWITCH_SECONDS)
     search_seldom()
@@ -38,7 +38,7 @@ def run_worker(app: EdgeApp) -> int:
     return asyncio.run(_run(app))
 
 
-async def _run(app: EdgeApp) -> int:
+async def _run(app: WorkerApp) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, app.ended.set)
@@ -49,7 +49,7 @@ async def _run(app: EdgeApp) -> int:
             loop.remove_signal_handler(number)
 
 
-async def run_until_ended(app: EdgeApp) -> int:
+async def run_until_ended(app: WorkerApp) -> int:
     """Start *app*, wait until `app.ended` is set or Faust gives up, and stop it; return the exit code."""
     app.conf.datadir.mkdir(parents=True, exist_ok=True)
     starting = asyncio.ensure_future(app.start())
@@ -74,7 +74,7 @@ async def run_until_ended(app: EdgeApp) -> int:
     return 0 if error is None and orderly else 1
 
 
-async def _stop(app: EdgeApp) -> bool:
+async def _stop(app: WorkerApp) -> bool:
     try:
         await asyncio.wait_for(app.stop(), STOP_SECONDS)
     except TimeoutError:

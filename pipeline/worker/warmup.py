@@ -10,22 +10,22 @@ from typing import Final
 from models.artefacts import SHIPPED, load, load_roles
 from models.events.columns import Columns
 from models.state.table import SOURCES
-from pipeline.control.active import Brain
-from pipeline.processing.processor import Memory
-from pipeline.sessions.processor import Options, SessionScorer
+from pipeline.control.active import ActiveConfig
+from pipeline.processing.processor import InMemoryRecord
+from pipeline.sessions.processor import Options, SessionProcessor
 from schemas.decode import decode_chunk, record_key
 from schemas.export import EXAMPLES
 
 
-def warm(brain: Brain) -> None:
+def compile_all(brain: ActiveConfig) -> None:
     """Have examples of every kind of event judged as *brain* does, and read back; nothing of it is kept."""
-    like = Brain(judge=brain.judge, detector=brain.detector, roles=brain.roles)
-    scorer, successor = (SessionScorer(like, Columns(), Options()) for _ in range(2))
+    like = ActiveConfig(judge=brain.judge, detector=brain.detector, roles=brain.roles)
+    scorer, successor = (SessionProcessor(like, Columns(), Options()) for _ in range(2))
     for topic in SOURCES:
         values = [file.read_bytes() for file in sorted((EXAMPLES / topic / "valid").glob("*.json"))]
         keys = [record_key(topic, event) for event in decode_chunk(topic, values, None, now_ms=_LATE).events]
         told = enumerate(zip(keys, values, strict=True))
-        records = [Memory(topic, 0, at, 0, key, value) for at, (key, value) in told]
+        records = [InMemoryRecord(topic, 0, at, 0, key, value) for at, (key, value) in told]
         successor.restore(scorer.process(topic, records, _LATE).rows)
 
 
@@ -34,4 +34,4 @@ _LATE: Final = 2**52
 
 
 if __name__ == "__main__":
-    warm(Brain(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default")))
+    compile_all(ActiveConfig(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default")))

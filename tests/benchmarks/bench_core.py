@@ -8,11 +8,11 @@ from time import perf_counter
 
 from models.artefacts import SHIPPED, load, load_roles
 from models.events.columns import Columns
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import read_policy
 from pipeline.process_setup import search_seldom
 from pipeline.sessions import fast_path, processor
-from pipeline.sessions.processor import Options, SessionScorer
+from pipeline.sessions.processor import Options, SessionProcessor
 from tests.benchmarks.load import START_MS, Sent, calls
 from tests.benchmarks.machine import machine
 
@@ -40,7 +40,7 @@ class Clock:
         setattr(place, name, timed)
 
 
-def run(stage: SessionScorer, records: list[Sent]) -> float:
+def run(stage: SessionProcessor, records: list[Sent]) -> float:
     """Seconds an event to process *records*, chunk by chunk."""
     start = perf_counter()
     for at in range(0, len(records), CHUNK):
@@ -48,9 +48,9 @@ def run(stage: SessionScorer, records: list[Sent]) -> float:
     return (perf_counter() - start) / len(records)
 
 
-def passed_over(brain: Brain, sessions: int = 10_000) -> tuple[float, float]:
+def passed_over(brain: ActiveConfig, sessions: int = 10_000) -> tuple[float, float]:
     """µs an event in time, and so late that the model passes over it: medians of turns in one run."""
-    stages = [SessionScorer(brain, Columns(), Options(unscored_lag_ms=late)) for late in (0, 1)]
+    stages = [SessionProcessor(brain, Columns(), Options(unscored_lag_ms=late)) for late in (0, 1)]
     taken: tuple[list[float], list[float]] = ([], [])
     for seed in range(7):
         records = calls(50_000, sessions, seed=seed, first=seed * 10_000_000)
@@ -59,17 +59,17 @@ def passed_over(brain: Brain, sessions: int = 10_000) -> tuple[float, float]:
     return median(taken[0][1:]), median(taken[1][1:])  # in the first turn sessions open
 
 
-def steps(records: list[Sent], brain: Brain) -> dict[str, float]:
+def steps(records: list[Sent], brain: ActiveConfig) -> dict[str, float]:
     """µs an event by step, measured in a run of its own: measuring costs a little."""
     clock = Clock()
-    clock.wrap(SessionScorer, "_decode", "decode")
-    clock.wrap(SessionScorer, "_batch", "columns")
+    clock.wrap(SessionProcessor, "_decode", "decode")
+    clock.wrap(SessionProcessor, "_batch", "columns")
     for name in ("locate", "unseen"):
         clock.wrap(processor, name, "which rows, which are new")
     clock.wrap(processor, "fold", "fold")
     clock.wrap(type(brain.detector), "score", "score")
     clock.wrap(fast_path, "firing", "rules")
-    stage = SessionScorer(brain, Columns(), Options(partitions=8))
+    stage = SessionProcessor(brain, Columns(), Options(partitions=8))
     for at in range(0, len(records), CHUNK):
         stage.process("api-calls", records[at : at + CHUNK], NOW)
     return {label: spent / len(records) * 1e6 for label, spent in clock.spent.items()}
@@ -77,12 +77,12 @@ def steps(records: list[Sent], brain: Brain) -> dict[str, float]:
 
 def main() -> None:
     """Three rounds, the median; then once more with the steps measured."""
-    brain = Brain(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
+    brain = ActiveConfig(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
     brain.use_policy(read_policy(None))
     print(machine())
     search_seldom()
     for sessions in (1_000, 10_000, 100_000):
-        stage = SessionScorer(brain, Columns(), Options(partitions=8))
+        stage = SessionProcessor(brain, Columns(), Options(partitions=8))
         begun = run(stage, calls(5 * sessions, sessions))
         loads = [calls(100_000, sessions, seed=seed, first=(seed + 1) * 10_000_000) for seed in range(3)]
         rate = 1 / sorted(run(stage, records) for records in loads)[1]

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.transmitter.protocol import Stream, SubjectForm
 from pipeline.transmitter.store import streams
 from pipeline.transmitter.store.database import Store
-from pipeline.transmitter.tokens.builder import Heard, Statements
+from pipeline.transmitter.tokens.builder import DecodedRecord, TokenBuilder
 from pipeline.transmitter.tokens.subjects import Subjects
 from schemas.topics import SESSION_REVOCATIONS
 from tests.benchmarks.bench_core import Clock
@@ -46,7 +46,7 @@ def taken(form: SubjectForm, count: int) -> None:
         with store.begin() as conn:
             streams.add(conn, store.sealer, Stream(**{**members, "subject_form": form}))
         take_out(store, range(count))
-        statements = Statements(store, signer, Subjects.load(None), ISSUER)
+        statements = TokenBuilder(store, signer, Subjects.load(None), ISSUER)
         clock = Clock(time.process_time)
         clock.wrap(signer, "sign_many", "signing")
         took: list[float] = []
@@ -54,11 +54,11 @@ def taken(form: SubjectForm, count: int) -> None:
             if count:
                 take_out(store, range(count + batch, count + batch + 1))
             heard = [
-                Heard(SESSION_REVOCATIONS, command(number))
+                DecodedRecord(SESSION_REVOCATIONS, command(number))
                 for number in range(batch * BATCH, (batch + 1) * BATCH)
             ]
             begun, signed = time.process_time(), clock.spent.get("signing", 0.0)
-            statements.take(heard, now_ms())
+            statements.build(heard, now_ms())
             took.append(time.process_time() - begun - (clock.spent["signing"] - signed))
     print(
         f"{form}, {count:,} taken out: {median(took) * 1000:.1f} ms of processor time a batch beside signing, {max(took) * 1000:.1f} at most"

@@ -15,12 +15,12 @@ from time import process_time
 
 from models.artefacts import SHIPPED, load, load_roles
 from models.events.columns import Columns
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import read_policy
 from pipeline.process_setup import search_seldom
 from pipeline.processing import outcome
 from pipeline.sessions import fast_path, processor
-from pipeline.sessions.processor import Options, SessionScorer
+from pipeline.sessions.processor import Options, SessionProcessor
 from tests.benchmarks.bench_core import CHUNK, Clock
 from tests.benchmarks.drawing import stacks
 from tests.benchmarks.load import START_MS, Sent, call_of
@@ -42,7 +42,7 @@ def sent(first: int, who: Iterator[int]) -> list[Sent]:
     return records
 
 
-def work(stage: SessionScorer, records: list[Sent]) -> float:
+def work(stage: SessionProcessor, records: list[Sent]) -> float:
     """µs of processor time an event to process *records*, chunk by chunk."""
     start = process_time()
     for at in range(0, len(records), CHUNK):
@@ -50,9 +50,9 @@ def work(stage: SessionScorer, records: list[Sent]) -> float:
     return (process_time() - start) / len(records) * 1e6
 
 
-def opened(brain: Brain, sessions: int) -> SessionScorer:
+def opened(brain: ActiveConfig, sessions: int) -> SessionProcessor:
     """A stage in which so many sessions live."""
-    stage = SessionScorer(brain, Columns(), Options(max_sessions=2 * sessions))
+    stage = SessionProcessor(brain, Columns(), Options(max_sessions=2 * sessions))
     for first in range(0, sessions, 10_240):
         work(stage, sent(first, iter(range(first, min(first + 10_240, sessions)))))
     if len(stage.table) != sessions:
@@ -60,7 +60,7 @@ def opened(brain: Brain, sessions: int) -> SessionScorer:
     return stage
 
 
-def measured(brain: Brain, clock: Clock, sessions: int) -> list[float]:
+def measured(brain: ActiveConfig, clock: Clock, sessions: int) -> list[float]:
     """µs an event for each of STEPS: medians of the rounds, but for sweeps, which come in few of them, the mean."""
     stage, rng = opened(brain, sessions), Random(5)
     search_seldom()
@@ -80,19 +80,19 @@ def measured(brain: Brain, clock: Clock, sessions: int) -> list[float]:
 def main(picture: str | None = None) -> None:
     """Measure, print and draw."""
     print(machine())
-    brain = Brain(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
+    brain = ActiveConfig(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
     brain.use_policy(read_policy(None))
     clock = Clock(process_time)
-    clock.wrap(SessionScorer, "_decode", "decode")
-    clock.wrap(SessionScorer, "_batch", "columns")
+    clock.wrap(SessionProcessor, "_decode", "decode")
+    clock.wrap(SessionProcessor, "_batch", "columns")
     for name in ("locate", "unseen"):
         clock.wrap(processor, name, "find the rows")
     clock.wrap(processor, "fold", "fold")
     clock.wrap(fast_path, "firing", "rules")
     clock.wrap(type(brain.detector), "score", "score")
-    clock.wrap(outcome.Outbox, "outcome", "encode rows")
+    clock.wrap(outcome.OutcomeBuilder, "outcome", "encode rows")
     for name in ("_expire", "silent_fleets", "summarise"):
-        clock.wrap(SessionScorer if name == "_expire" else processor, name, "sweeps")
+        clock.wrap(SessionProcessor if name == "_expire" else processor, name, "sweeps")
     columns = {}
     print(f"{'sessions':>9} {'µs':>6} " + " ".join(f"{step:>13}" for step in STEPS))
     for sessions in SIZES:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from models.artefacts import SHIPPED, load
 from models.events.columns import Columns
-from pipeline.control.active import Brain
-from pipeline.sessions.processor import Options, SessionScorer
+from pipeline.control.active import ActiveConfig
+from pipeline.sessions.processor import Options, SessionProcessor
 from tests.benchmarks.load import START_MS, Sent, calls, session_id
 from tests.benchmarks.machine import machine
 
@@ -45,14 +45,14 @@ def one_each(first: int, last: int) -> list[Sent]:
 def main() -> None:
     """Measure."""
     print(machine())
-    brain = Brain(detector=load(SHIPPED / "default"))
+    brain = ActiveConfig(detector=load(SHIPPED / "default"))
     now, columns = START_MS + 3_600_000, Columns()
-    fill(SessionScorer(brain, columns, Options()), 0, 1_000, now)
+    fill(SessionProcessor(brain, columns, Options()), 0, 1_000, now)
     start = resident()
-    first = SessionScorer(brain, columns, Options())
+    first = SessionProcessor(brain, columns, Options())
     fill(first, 0, SESSIONS, now)
     before = resident()
-    stage = SessionScorer(
+    stage = SessionProcessor(
         brain, columns, Options()
     )  # the same sessions: the memory of strings does not grow again
     fill(stage, 0, SESSIONS, now)
@@ -66,7 +66,7 @@ def main() -> None:
     print(f"    a session with a case (evidence, command sent): {case_cost(stage, now):,.0f} B more")
 
 
-def fill(stage: SessionScorer, first: int, last: int, now: int) -> None:
+def fill(stage: SessionProcessor, first: int, last: int, now: int) -> None:
     """Open sessions, a slice at a time so that the events themselves do not count."""
     for start in range(first, last, 10_240):
         records = one_each(start, min(start + 10_240, last))
@@ -74,7 +74,7 @@ def fill(stage: SessionScorer, first: int, last: int, now: int) -> None:
             stage.process("api-calls", records[at : at + CHUNK], now)
 
 
-def case_cost(stage: SessionScorer, now: int, count: int = 2_000) -> float:
+def case_cost(stage: SessionProcessor, now: int, count: int = 2_000) -> float:
     """Bytes that *count* revoked sessions grew by, each."""
     before = resident()
     for start in range(0, count, CHUNK):

@@ -19,14 +19,14 @@ import aiokafka
 from aiokafka import TopicPartition
 
 from models.events.columns import Columns
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.kafka import changelog
 from pipeline.kafka.changelog import ChangelogReader, changelog_topic
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.partitioner import partition_of
-from pipeline.kafka.producer import MAX_REQUEST_BYTES, Outbox
+from pipeline.kafka.producer import MAX_REQUEST_BYTES, BatchWriter
 from pipeline.process_setup import search_seldom
-from pipeline.sessions.processor import Options, SessionScorer
+from pipeline.sessions.processor import Options, SessionProcessor
 from tests.benchmarks.bench_core import Clock
 from tests.benchmarks.bench_kafka import BROKER, PARTITIONS, metric, series, worker
 from tests.benchmarks.bench_memory import one_each, resident
@@ -40,8 +40,8 @@ CHUNK = 512
 
 def opened() -> Iterator[tuple[int, list[tuple[bytes, bytes | None]]]]:
     """Partition and changelog rows, chunk by chunk, of one call in each session."""
-    brain, columns = Brain(), Columns()
-    stages = [SessionScorer(brain, columns, Options(partitions=PARTITIONS)) for _ in range(PARTITIONS)]
+    brain, columns = ActiveConfig(), Columns()
+    stages = [SessionProcessor(brain, columns, Options(partitions=PARTITIONS)) for _ in range(PARTITIONS)]
     waiting: defaultdict[int, list[Sent]] = defaultdict(list)
     for first in range(0, SESSIONS, SLICE):
         for record in one_each(first, min(first + SLICE, SESSIONS)):
@@ -59,7 +59,7 @@ async def fill(topic: str) -> tuple[int, int]:
     async with aiokafka.AIOKafkaProducer(
         bootstrap_servers=BROKER, acks=1, max_batch_size=MAX_REQUEST_BYTES, max_request_size=MAX_REQUEST_BYTES
     ) as producer:
-        outbox = Outbox(lambda: producer)
+        outbox = BatchWriter(lambda: producer)
         for partition, rows in opened():
             await outbox.append(topic, partition, rows)
             count += len(rows)
@@ -88,12 +88,12 @@ def taken_over(app_id: str) -> tuple[float, float, int]:
 async def steps(topic: str) -> tuple[float, dict[str, float], float]:
     """Seconds in all, seconds by step, and bytes a session, of reading back in this process."""
     clock = Clock()
-    clock.wrap(SessionScorer, "restore", "restore rows")
+    clock.wrap(SessionProcessor, "restore", "restore rows")
     clock.wrap(changelog, "unpack", "check and parse")
     places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
     before = resident()
-    brain, columns = Brain(), Columns()
-    stages = {place: SessionScorer(brain, columns, Options(partitions=PARTITIONS)) for place in places}
+    brain, columns = ActiveConfig(), Columns()
+    stages = {place: SessionProcessor(brain, columns, Options(partitions=PARTITIONS)) for place in places}
     async with ChangelogReader(Connection(BROKER)) as reader:
         began = time.perf_counter()
         await reader.read(

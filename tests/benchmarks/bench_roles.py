@@ -26,7 +26,7 @@ from models.features.table import FEATURE_NAMES, as_seen_by_models
 from models.roles.roles import Roles
 from models.updates.call_sequence import SEQUENCE
 from pipeline.assembly import stage_kinds
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import read_policy
 from pipeline.offline.replay.recording import InputRecord, write
 from pipeline.offline.replay.runner import Replay
@@ -69,7 +69,7 @@ class Scored(NamedTuple):
 
 def vectors(records: Iterator[InputRecord], roles: Roles, share: float) -> Iterator[Scored]:
     """A *share* of the scored events, by the stages that serve."""
-    brain = Brain(roles=roles)
+    brain = ActiveConfig(roles=roles)
     brain.use_policy(read_policy(None).model_copy(update={"low_features_share": share}))
     for message in Replay(stage_kinds(brain, Options(event_clock=True))).run(records):
         if message.topic == SESSION_FEATURES:

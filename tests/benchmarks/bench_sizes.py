@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from models.artefacts import SHIPPED, load, load_roles
 from pipeline.assembly import stage_kinds
-from pipeline.contexts.keyed_processor import opened, seal
-from pipeline.control.active import Brain
+from pipeline.contexts.keyed_processor import encode_row, row_body
+from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import read_policy
 from pipeline.kafka import app
 from pipeline.offline.replay.recording import InputRecord
@@ -89,13 +89,13 @@ def remembered(stages: Weighed, kind: str) -> float:
 def _copy(key: bytes, value: bytes, number: int) -> tuple[bytes, bytes]:
     """The same row under another key: its checksum is of both."""
     own = key + b"-%d" % number
-    return own, seal(own, opened(value))
+    return own, encode_row(own, row_body(value))
 
 
 def main() -> None:
     """Measure."""
     print(f"{machine()}; with {app.__name__}, as a worker has it")
-    brain = Brain(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
+    brain = ActiveConfig(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
     brain.use_policy(read_policy(None))
     stages = Weighed(stage_kinds(brain, Options(event_clock=True)))
     stages.weigh(_recorded(calls(1_000, 100)))

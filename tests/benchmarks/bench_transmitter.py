@@ -28,13 +28,13 @@ from prometheus_client import CollectorRegistry
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.delivery.push import Pushing
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.protocol import PUSH, Stream
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.database import Store, open_store
 from pipeline.transmitter.store.encryption import load
 from pipeline.transmitter.store.signing_keys import Signer, open_signer
-from pipeline.transmitter.tokens.builder import Heard, Statements
+from pipeline.transmitter.tokens.builder import DecodedRecord, TokenBuilder
 from pipeline.transmitter.tokens.subjects import Subjects
 from schemas.decisions import SessionRevocation
 from schemas.topics import SESSION_REVOCATIONS
@@ -90,13 +90,13 @@ def stored(alg: str) -> None:
     with a_store(alg) as (store, signer, _):
         with store.begin() as conn:
             streams.add(conn, store.sealer, stream("s-1", "https://idp.example.org/events"))
-        statements = Statements(store, signer, Subjects.load(None), ISSUER)
-        heard = [Heard(SESSION_REVOCATIONS, command(number)) for number in range(TOKENS)]
+        statements = TokenBuilder(store, signer, Subjects.load(None), ISSUER)
+        heard = [DecodedRecord(SESSION_REVOCATIONS, command(number)) for number in range(TOKENS)]
         clock = Clock(time.process_time)
         clock.wrap(signer, "sign_many", "signing")
         cpu, wall = time.process_time(), time.perf_counter()
         for at in range(0, TOKENS, BATCH):
-            statements.take(heard[at : at + BATCH], now_ms())
+            statements.build(heard[at : at + BATCH], now_ms())
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     print(
         f"{alg}: {TOKENS / cpu:,.0f} tokens per second of processor time signed and stored, {TOKENS / wall:,.0f} "
@@ -205,7 +205,7 @@ async def pushed(store: Store, *, hanging: bool) -> list[float]:
                 url = hangs.url if hanging and number == 0 else well.url
                 streams.add(conn, store.sealer, stream(f"s-{hanging}-{number}", url))
         settings = TransmitterSettings(allow_insecure=True, push_timeout_s=10)
-        bell, metrics = Bell(), TransmitterMetrics(CollectorRegistry())
+        bell, metrics = Notifier(), TransmitterMetrics(CollectorRegistry())
         pushing = Pushing(store, settings, bell, metrics, now_ms, Random(1))
         working = asyncio.create_task(pushing.run())
         await asyncio.sleep(3)
@@ -214,7 +214,7 @@ async def pushed(store: Store, *, hanging: bool) -> list[float]:
                 token = numbered("lane", turn, f"s-{hanging}-{number}")
                 begun[token.jti] = time.perf_counter()
                 await asyncio.to_thread(_put, store, token)
-                bell.ring([token.stream_id])
+                bell.notify([token.stream_id])
                 await asyncio.sleep(0.5 / STREAMS - 0.001)
         await asyncio.sleep(2)
         pushing.stop()

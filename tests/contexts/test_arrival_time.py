@@ -143,7 +143,7 @@ def test_a_worker_that_takes_over_knows_the_clock_too() -> None:
     one, other = bound(), Device()
     one.hear(report(60, HOUR, rooted=True), report(120, HOUR))
     other.stage.restore(one.rows.items())
-    other.stage.ready()
+    other.stage.on_restored()
 
     later = (report(90, HOUR, rooted=False), report(180, HOUR))
     assert other.hear(*later) == one.hear(*later)

@@ -13,8 +13,8 @@ from pipeline.contexts.principal.usage import (
     MOST_USES,
     POPULAR,
     POPULAR_MS,
-    Fashion,
-    Uses,
+    PeerUsage,
+    UsageHistory,
 )
 from schemas.members import DAY_MS
 from tests.support.samples import T0, call
@@ -173,7 +173,7 @@ def test_a_share_is_a_share_whenever_sessions_were(starts: list[int], hour: int)
 
 
 def test_a_name_is_unfamiliar_for_a_while_to_the_session_that_used_it_first() -> None:
-    uses = Uses()
+    uses = UsageHistory()
     uses.see(["scope:read"], MONDAY, "s-1")
     uses.see(["scope:read", "scope:admin"], MONDAY + 60_000, "s-2")
 
@@ -183,16 +183,16 @@ def test_a_name_is_unfamiliar_for_a_while_to_the_session_that_used_it_first() ->
 
 
 def test_what_a_revoked_session_used_first_is_new_again() -> None:
-    uses = Uses()
+    uses = UsageHistory()
     uses.see(["scope:admin"], MONDAY, "thief")
-    uses.unlearn("thief")
+    uses.forget_session("thief")
     uses.see(["scope:admin"], MONDAY + DAY_MS, "s-2")
 
     assert uses.unfamiliar("s-2", MONDAY + DAY_MS) == ["scope:admin"]
 
 
 def test_the_names_used_last_are_kept() -> None:
-    uses = Uses()
+    uses = UsageHistory()
     uses.see([f"scope:{at}" for at in range(MOST_USES)], MONDAY, "s-1")
     uses.see(["scope:0", "scope:more"], MONDAY, "s-1")
 
@@ -217,18 +217,18 @@ def test_the_names_used_last_are_kept() -> None:
     ],
 )
 def test_what_is_done_to_trust_on_several_days_is_usual(names: list[str], days: int, told: list[str]) -> None:
-    uses = Uses()
+    uses = UsageHistory()
     for day in range(days):
         uses.see([f"operation:{name}" for name in names], MONDAY + day * DAY_MS, f"s-{day}")
         uses.see([f"operation:{name}" for name in names], MONDAY + day * DAY_MS, f"s-{day}")
 
     event = call(0) | {"occurred_at": MONDAY + 30 * DAY_MS, "session_id": "s-new", "tenant": "default"}
-    assert uses.signals(event, Fashion()) == told
+    assert uses.signals(event, PeerUsage()) == told
 
 
-def begun(number: int, apart: int = 0) -> Fashion:
+def begun(number: int, apart: int = 0) -> PeerUsage:
     """So many principals have begun to use a scope."""
-    fashion = Fashion()
+    fashion = PeerUsage()
     for one in range(number):
         fashion.see(["scope:new"], MONDAY + one * apart, f"p-{one}", f"s-{one}")
     return fashion
@@ -245,7 +245,7 @@ def test_what_enough_others_have_begun_to_use_lately_is_popular() -> None:
 def test_revoked_sessions_make_nothing_popular() -> None:
     fashion = begun(POPULAR)
 
-    assert [fashion.unlearn("s-1"), fashion.unlearn("s-1")] == [True, False]
+    assert [fashion.forget_session("s-1"), fashion.forget_session("s-1")] == [True, False]
     assert not fashion.popular("scope:new", MONDAY, "ana")
 
 

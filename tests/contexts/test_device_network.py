@@ -98,6 +98,6 @@ def test_a_worker_that_takes_over_knows_where_the_device_is_and_who_heard_it() -
     one, other = device(), device()
     one.each(telemetry(0, **HOME), on(5))
     other.stage.restore(one.rows.items())
-    other.stage.ready()
+    other.stage.on_restored()
 
     assert heard(other.each(telemetry(60, **HOME), telemetry(90, **CAFE))) == [("ana", "phone-1", 64501)]

@@ -141,7 +141,7 @@ def test_a_worker_that_takes_over_knows_the_same() -> None:
     one, other = device(), device()
     one.each(telemetry(0, rooted=True, **MINUTE), binding(1), binding(1, session_id="s-2"), telemetry(9))
     other.stage.restore(one.rows.items())
-    other.stage.ready()
+    other.stage.on_restored()
 
     ended = binding(10, session_id="s-2", state="ended")
     change = telemetry(11, hooked=True)

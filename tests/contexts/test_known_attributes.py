@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.contexts.principal.known_attributes import MOST_HABITS
+from pipeline.contexts.principal.known_attributes import MAX_KNOWN
 from schemas import topics
 from tests.support.principals import CAFE, HOME, heard, known, principal
 from tests.support.run_processors import Said
@@ -109,7 +109,7 @@ def test_principals_of_two_tenants_are_two() -> None:
 def test_the_habits_seen_last_are_kept() -> None:
     one = principal()
     one.each(
-        *(activity(at, asn=at) for at in range(1, MOST_HABITS + 1)),
+        *(activity(at, asn=at) for at in range(1, MAX_KNOWN + 1)),
         activity(100, asn=1),
         activity(101, asn=999),
     )

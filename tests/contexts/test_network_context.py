@@ -160,7 +160,7 @@ def test_a_worker_that_takes_over_knows_the_same() -> None:
     one, other = network(), network()
     one.each(*fails(4), comes("ana", 5, **HIDDEN), comes("bob", 6, **HIDDEN), comes("cy", 6))
     other.stage.restore(one.rows.items())
-    other.stage.ready()
+    other.stage.on_restored()
 
     nexts = [*fails(9, 10), comes("di", 20, **HIDDEN), comes("eve", 21)]
     said = one.each(*nexts)

@@ -175,7 +175,7 @@ def test_a_worker_that_takes_over_knows_who_waits_and_where_devices_are() -> Non
     one, other = at_home(), Player(principal_context())
     one.play(moves(60, VPN))
     other.stage.restore(one.rows.items())
-    other.stage.ready()
+    other.stage.on_restored()
 
     there = is_in(64, VPN)
     said = other.play(there)

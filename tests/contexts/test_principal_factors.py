@@ -15,7 +15,7 @@ def test_what_became_of_factors_is_known_to_a_worker_that_takes_over() -> None:
     one, other = principal(), principal()
     one.each(*at_home(3), activity(60, kind="recovery_started"))
     other.stage.restore(one.rows.items())
-    other.stage.ready()
+    other.stage.on_restored()
 
     new = activity(120, session_id="s-2", **{**HOME, "device_id": "new"})
     assert other.play(new) == one.play(new)

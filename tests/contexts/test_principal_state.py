@@ -17,7 +17,7 @@ def test_a_worker_that_takes_over_knows_the_same() -> None:
     one, other = principal(), principal()
     one.each(activity(0, **HOME, **BERLIN), activity(5, session_id="s-2", **CAFE), activity(9, kind="ended"))
     other.stage.restore(one.rows.items())
-    other.stage.ready()
+    other.stage.on_restored()
 
     nexts = [activity(60, session_id="s-3", **CAFE, **MUNICH), activity(61, session_id="s-2", kind="revoked")]
     assert other.each(*nexts) == one.each(*nexts)

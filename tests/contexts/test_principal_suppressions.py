@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.contexts.keyed_processor import unseal
+from pipeline.contexts.keyed_processor import decode_row
 from pipeline.contexts.principal.processor import principal_context
 from pipeline.contexts.principal.suppressions import MOST
 from schemas import topics
@@ -62,8 +62,8 @@ def test_a_suppression_outlives_a_restart_and_expires_there() -> None:
 
     other = Player(principal_context())
     other.stage.restore(one.rows.items())
-    other.stage.ready()
+    other.stage.on_restored()
     said = other.play(activity(200, principal_id="ben", session_id="s-9"))
 
     assert states(said) == [("expired", ["mass_read"])]
-    assert [unseal(*row, dict)["suppressions"] for row in other.rows.items()] == [{}, {}]
+    assert [decode_row(*row, dict)["suppressions"] for row in other.rows.items()] == [{}, {}]

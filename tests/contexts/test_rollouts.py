@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.contexts.device.processor import DeviceContext, device_context
-from pipeline.contexts.device.rollouts import Fleet
+from pipeline.contexts.device.rollouts import RolloutTracker
 from schemas import topics
 from tests.support.run_processors import NOW, Event, Player, by_key, chunks, of, read
 from tests.support.samples import T0, binding, telemetry
@@ -116,7 +116,7 @@ def test_an_hour_later_it_is_no_rollout_any_more() -> None:
 
 
 def test_a_fleet_is_counted_in_bounded_memory() -> None:
-    fleet, minute = Fleet(), 60_000
+    fleet, minute = RolloutTracker(), 60_000
     for at in range(minute, 1_000 * minute, minute):
         fleet.hear("t", at - minute, at)
         fleet.fall("t", "managed", at - minute, at)
@@ -168,7 +168,7 @@ def taken_over(one: Player) -> DeviceContext:
     """Another worker that knows what the changelog says."""
     stage = device_context()
     stage.restore(one.rows.items())
-    stage.ready()
+    stage.on_restored()
     return stage
 
 

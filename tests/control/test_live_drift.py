@@ -15,9 +15,9 @@ from models.detectors.trained import fit
 from models.features.table import FEATURE_NAMES
 from models.model_card import REFERENCE
 from pipeline.control.drift import ENOUGH, HOURS, LiveDrift
-from pipeline.control.reloader import Configured, InForce, Models
+from pipeline.control.reloader import ConfigReloader, Configured, Models
 from pipeline.metrics.worker import Metrics
-from pipeline.worker.observer import Watching
+from pipeline.worker.observer import MetricsObserver
 from tests.support.run_processors import DAY, Desk, Event
 from tests.support.samples import T0, auth, call
 
@@ -136,17 +136,17 @@ def test_a_worker_shows_drift_of_its_champion_and_none_where_it_is_not_known(
     a_model(tmp_path, "without", None)
     seen = []
     for name in ("with", "without"):
-        in_force = InForce(Configured(model=name, models=Models(tmp_path)))
+        in_force = ConfigReloader(Configured(model=name, models=Models(tmp_path)))
         metrics = Metrics(CollectorRegistry())
-        watching = Watching(metrics, in_force)
-        watching.turned()
+        watching = MetricsObserver(metrics, in_force)
+        watching.loop_turned()
         assert shown(metrics, "drift_psi") == {}
         one = Desk()
         one.scorer.brain = in_force.brain
         for first, *rest in (calls(f"u-{n}", 600) for n in range(12)):
             one.play(first, now=LATE)
             one.play(*rest, now=LATE)
-        watching.turned()
+        watching.loop_turned()
         seen.append((set(shown(metrics, "drift_psi")), shown(metrics, "drift_rows")[""]))
 
     (features, rows), nothing = seen
@@ -168,15 +168,15 @@ def test_too_few_rows_show_nothing(reference: Reference) -> None:
 
 def test_another_champion_begins_anew(tmp_path: Path, reference: Reference) -> None:
     a_model(tmp_path, "with", reference)
-    in_force = InForce(Configured(model="with", models=Models(tmp_path)))
+    in_force = ConfigReloader(Configured(model="with", models=Models(tmp_path)))
     metrics = Metrics(CollectorRegistry())
-    watching = Watching(metrics, in_force)
+    watching = MetricsObserver(metrics, in_force)
     metrics.drift_psi.labels("calls_1h").set(1.0)
-    watching.turned()
+    watching.loop_turned()
     in_force.brain.detector, in_force.brain.drift = NoDetector(), None
 
     metrics.drift_psi.labels("calls_1h").set(1.0)
-    watching.turned()
+    watching.loop_turned()
 
     assert shown(metrics, "drift_psi") == {}
 
@@ -188,7 +188,7 @@ def test_a_damaged_reference_is_told_and_the_model_decides_all_the_same(
     shape = Reference(reference.names, reference.edges[:-1], reference.counts)
     a_model(tmp_path, "odd", shape)
 
-    in_force = InForce(Configured(model="odd", models=Models(tmp_path)), complaints.append)
+    in_force = ConfigReloader(Configured(model="odd", models=Models(tmp_path)), complaints.append)
 
     assert in_force.brain.drift is None
     assert in_force.champion is not None

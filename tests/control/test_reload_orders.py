@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.control.reloader import ANY_MODEL
-from pipeline.processing.processor import Memory
+from pipeline.processing.processor import InMemoryRecord
 from schemas.topics import MODEL_CONTROL
 from tests.support.active_config import Desk
 from tests.support.role_samples import sample_roles
@@ -83,7 +83,7 @@ def test_a_model_that_is_given_a_mode_decides_in_it() -> None:
 
 def test_what_is_no_order_is_reported_and_changes_nothing() -> None:
     desk = Desk()
-    desk.in_force.order(Memory(MODEL_CONTROL, 0, 3, 1, b"new", b'{"command": "crown"}'))
+    desk.in_force.on_control_record(InMemoryRecord(MODEL_CONTROL, 0, 3, 1, b"new", b'{"command": "crown"}'))
 
     assert desk.stands == ("default", "enforce", [])
     (complaint,) = desk.complaints

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.detections import RULES
+from pipeline.detections import DETECTIONS
 from pipeline.processing.messages import stable_id
 from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, session
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.holds], ids=lambda rule: rule.id)
+@pytest.mark.parametrize("rule", [rule for rule in DETECTIONS if rule.holds], ids=lambda rule: rule.id)
 def test_each_detection_alone_means_what_its_severity_says(rule: Any) -> None:
     expected = {"HIGH": REVOKED, "MEDIUM": CHALLENGED, "LOW": QUIET}[rule.severity]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.decisions.decision import Decision
 from pipeline.decisions.risk_state import Revocation
-from pipeline.detections import BIT, RULES
+from pipeline.detections import BIT, DETECTIONS
 from pipeline.processing.messages import stable_id
 from tests.support.decision_session import WHO, Session, brief, session
 
@@ -85,7 +85,7 @@ def test_a_revoked_session_is_not_accused_of_the_silence_that_followed() -> None
 
     later = one.see(300, "telemetry_silent_while_idle", "telemetry_silent_while_active")
 
-    assert [part.detection for part in later.parts if RULES[BIT[part.detection]].silence] == []
+    assert [part.detection for part in later.parts if DETECTIONS[BIT[part.detection]].silence] == []
 
 
 def test_observing_decides_and_commands_nothing() -> None:

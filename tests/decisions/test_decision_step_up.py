@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.detections import RULES
+from pipeline.detections import DETECTIONS
 from pipeline.processing.messages import stable_id
 from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, session
 
@@ -65,7 +65,7 @@ def test_who_proved_a_factor_is_asked_again_when_it_happens_anew(rule: str) -> N
     assert again.challenge == stable_id("acme", "s-1", 1, rule, "step-up")
 
 
-ANSWERED_FOR_A_WHILE = [rule for rule in RULES if rule.answers_s]
+ANSWERED_FOR_A_WHILE = [rule for rule in DETECTIONS if rule.answers_s]
 
 
 @pytest.mark.parametrize("rule", ANSWERED_FOR_A_WHILE, ids=lambda rule: rule.id)

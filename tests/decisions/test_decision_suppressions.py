@@ -51,7 +51,7 @@ def test_what_is_suppressed_wakes_up_when_the_suppression_expires() -> None:
 def test_a_false_positive_stays_quiet_for_its_time() -> None:
     one = session('mode = "observe"')
     one.see(0, "mass_read")
-    one.case.muted = {"mass_read": 100_000}
+    one.case.suppressed_until = {"mass_read": 100_000}
 
     muted, again = one.see(99, "mass_read"), one.see(100, "mass_read")
 

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from pipeline.detections import RULES
+from pipeline.detections import DETECTIONS
 from tests.support.decision_session import session
 
 DAY = 86_400
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if 0 < rule.hold_s < DAY], ids=lambda rule: rule.id)
+@pytest.mark.parametrize(
+    "rule", [rule for rule in DETECTIONS if 0 < rule.hold_s < DAY], ids=lambda rule: rule.id
+)
 def test_a_detection_goes_on_counting_for_its_hold_time(rule: Any) -> None:
     one = session('mode = "observe"')
     one.see(0, rule.id)

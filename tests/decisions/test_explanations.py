@@ -11,7 +11,7 @@ from models.features.table import FEATURES
 from pipeline.decisions import explanations
 from pipeline.decisions.decision import Contribution
 from pipeline.decisions.explanations import reasons
-from pipeline.detections import RULES
+from pipeline.detections import DETECTIONS
 
 PIECES = [
     (Moved("records_10m", 412.3, 0, 4, 30), "412 records in 10 min, usually ≤ 30 (records read or written)"),
@@ -67,7 +67,7 @@ def test_parts_are_told_whole_or_not_at_all() -> None:
 def test_the_anomalys_reason_shows_what_moved_it_against_what_is_usual() -> None:
     moved = [Moved("records_10m", 412, 0, 4, 30), Moved("denied_10m", 12, 0, 0, 1)]
 
-    (told,) = reasons([Contribution("anomaly", 0.9)], tuple(rule.limits for rule in RULES), moved)
+    (told,) = reasons([Contribution("anomaly", 0.9)], tuple(rule.limits for rule in DETECTIONS), moved)
 
     assert told == {
         "detection": "anomaly",
@@ -84,7 +84,7 @@ def test_the_anomalys_reason_shows_what_moved_it_against_what_is_usual() -> None
 
 
 def test_an_anomaly_without_features_says_so_much_as_is_known() -> None:
-    (told,) = reasons([Contribution("anomaly", 0.5)], tuple(rule.limits for rule in RULES), [])
+    (told,) = reasons([Contribution("anomaly", 0.5)], tuple(rule.limits for rule in DETECTIONS), [])
 
     assert (told["observed"], told["normal"]) == ("score above the usual", "below the 99% quantile")
     assert told["text"] == "The session behaves unlike the sessions the model learned from."
@@ -93,7 +93,7 @@ def test_an_anomaly_without_features_says_so_much_as_is_known() -> None:
 def test_the_longest_reason_keeps_within_the_contract() -> None:
     moved = [Moved(feature.name, 1e15, 0.0, 1.0, 1e14) for feature in FEATURES]
 
-    (told,) = reasons([Contribution("anomaly", 0.5)], tuple(rule.limits for rule in RULES), moved)
+    (told,) = reasons([Contribution("anomaly", 0.5)], tuple(rule.limits for rule in DETECTIONS), moved)
 
     assert len(told["text"]) <= 512
     assert max(len(told["observed"]), len(told["normal"])) <= 256

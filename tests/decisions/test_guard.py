@@ -123,13 +123,13 @@ def test_a_tenant_is_unheard_while_none_of_its_devices_is_and_a_short_while_long
     one = guard()
 
     one.silent_among({"acme": (1, 1), "zeta": (1, 2)}, 0)
-    first = (one.is_unheard("acme"), one.is_unheard("zeta"), one.state)
+    first = (one.cannot_verify_silence("acme"), one.cannot_verify_silence("zeta"), one.state)
     one.silent_among({}, BACK_MS - 1)
-    coming_back = one.is_unheard("acme")
+    coming_back = one.cannot_verify_silence("acme")
     one.silent_among({}, BACK_MS)
 
     assert first == (True, False, NORMAL)
-    assert (coming_back, one.is_unheard("acme")) == (True, False)
+    assert (coming_back, one.cannot_verify_silence("acme")) == (True, False)
 
 
 @pytest.mark.parametrize(("together", "doubted"), [(3, False), (4, True)])
@@ -139,4 +139,4 @@ def test_devices_that_fell_silent_together_are_in_doubt_in_a_fleet_of_any_size(
     one = guard()
 
     assert one.silent_among({"acme": (5, 1000)}, 0, {"acme": together}) == frozenset()
-    assert one.is_unheard("acme") is doubted
+    assert one.cannot_verify_silence("acme") is doubted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 
-from pipeline.detections import RULES
+from pipeline.detections import DETECTIONS
 from pipeline.processing.processor import Message
 from schemas import topics
 from schemas.topics import TOPICS
@@ -59,7 +59,7 @@ def test_the_longest_names_keep_to_the_contract_too() -> None:
 
 
 def test_many_suppressions_are_told_within_bounds() -> None:
-    every = ", ".join(f'"{rule.id}"' for rule in RULES)
+    every = ", ".join(f'"{rule.id}"' for rule in DETECTIONS)
     policy = (
         f'[[suppressions]]\ndetections = [{every}]\nowner = "{"o" * 300}"\nreason = "{"r" * 200}"\n'
         f"expires_at = {T0 * 2}\n"

@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 from pipeline.decisions.decision import Contribution, Decision
 from pipeline.decisions.explanations import reasons
 from pipeline.decisions.outputs import CLOSE, CREATE, UPDATE, finding, risk
-from pipeline.decisions.risk_state import Case, Episode
-from pipeline.detections import RULES
+from pipeline.decisions.risk_state import DetectionEpisode, SessionRiskState
+from pipeline.detections import DETECTIONS
 from pipeline.processing.messages import Stamp
 from pipeline.processing.processor import Message
 from schemas import topics
@@ -62,15 +62,24 @@ def test_the_findings_of_a_session_are_one_episode_after_the_other(ocsf: Draft20
 def test_a_finding_of_any_level_with_every_detection_is_ocsf(
     activity: int, level: Any, ocsf: Draft202012Validator
 ) -> None:
-    episode = Episode(T0, T0 + 5, 1.5, ["e-1", "e-2"])
-    parts = [Contribution(rule.id, rule.weight, episode) for rule in RULES]
+    episode = DetectionEpisode(T0, T0 + 5, 1.5, ["e-1", "e-2"])
+    parts = [Contribution(rule.id, rule.weight, episode) for rule in DETECTIONS]
     parts += [Contribution("anomaly", 1.2), Contribution("fresh_strong_auth", -0.5)]
-    decision = Decision("d", 99.9, level, "LOW", "revoke", "", parts, detections=[rule.id for rule in RULES])
-    shown = reasons(parts, tuple(rule.limits for rule in RULES), [])
+    decision = Decision(
+        "d", 99.9, level, "LOW", "revoke", "", parts, detections=[rule.id for rule in DETECTIONS]
+    )
+    shown = reasons(parts, tuple(rule.limits for rule in DETECTIONS), [])
 
     messages = [
         finding(
-            WHO, Case(finding="f", finding_at=T0), decision, shown, activity, T0, STAMP, detail="Why so."
+            WHO,
+            SessionRiskState(finding="f", finding_at=T0),
+            decision,
+            shown,
+            activity,
+            T0,
+            STAMP,
+            detail="Why so.",
         ),
         risk(WHO, "human", decision, shown, "e-2", T0, STAMP),
     ]

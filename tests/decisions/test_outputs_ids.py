@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from pipeline.processing.messages import derived_id, origin, stable_id
+from pipeline.processing.messages import derived_id, source_event_id, stable_id
 from pipeline.processing.processor import Message
 from schemas import topics
 from tests.support.all_outputs import WIDE, told
@@ -58,4 +58,4 @@ def test_stable_ids_are_stable() -> None:
 def test_evidence_names_the_producers_event_not_what_was_derived_from_it(
     derived: str, producers: str
 ) -> None:
-    assert origin(derived) == producers
+    assert source_event_id(derived) == producers

@@ -11,8 +11,8 @@ from models.roles.fit import fit_roles
 from pipeline.decisions.decision import ANOMALY, Contribution
 from pipeline.decisions.explanations import reasons
 from pipeline.decisions.risk import score
-from pipeline.decisions.risk_state import Episode
-from pipeline.detections import RULES
+from pipeline.decisions.risk_state import DetectionEpisode
+from pipeline.detections import DETECTIONS
 from pipeline.processing.processor import Message
 from schemas import topics
 from tests.models.test_roles import OFFICE
@@ -68,9 +68,11 @@ def test_what_is_normal_follows_the_policy() -> None:
 
 
 def test_a_suppressed_reason_is_shown_and_counts_nothing() -> None:
-    part = Contribution("mass_read", 6.0, Episode(T0, T0, 1.0, ["e"]), "mass_read: suppressed by soc: export")
+    part = Contribution(
+        "mass_read", 6.0, DetectionEpisode(T0, T0, 1.0, ["e"]), "mass_read: suppressed by soc: export"
+    )
 
-    (shown,) = reasons([part], tuple(rule.limits for rule in RULES), [])
+    (shown,) = reasons([part], tuple(rule.limits for rule in DETECTIONS), [])
 
     assert shown["contribution"] == 0.0
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.decisions.engine import Judge
+from pipeline.decisions.engine import PolicyEngine
 from pipeline.decisions.policy import BadPolicy, Policy, Suppression, fitted, parse_policy, read_policy
-from pipeline.detections import BIT, RULES
+from pipeline.detections import BIT, DETECTIONS
 
 SHIPPED = files("pipeline.decisions").joinpath("policy.toml").read_text("utf-8")
 WHO = {"tenant": "acme", "session_id": "s-1", "principal_id": "ana", "device_id": ""}
@@ -188,11 +188,11 @@ def test_weights_and_limits_are_those_of_the_table_unless_changed() -> None:
         "[rules.device_rooted]\nenabled = false\nweight = 9"
     )
 
-    weights = {rule.id: weight for rule, weight in zip(RULES, policy.weights(), strict=True)}
-    limits = {rule.id: dict(limit) for rule, limit in zip(RULES, policy.limits(), strict=True)}
+    weights = {rule.id: weight for rule, weight in zip(DETECTIONS, policy.weights(), strict=True)}
+    limits = {rule.id: dict(limit) for rule, limit in zip(DETECTIONS, policy.limits(), strict=True)}
 
-    assert weights == {rule.id: rule.weight for rule in RULES} | {"mass_read": 1.5, "device_rooted": 0.0}
-    table = {rule.id: dict(rule.limits) for rule in RULES}
+    assert weights == {rule.id: rule.weight for rule in DETECTIONS} | {"mass_read": 1.5, "device_rooted": 0.0}
+    table = {rule.id: dict(rule.limits) for rule in DETECTIONS}
     assert limits == table | {"mass_read": table["mass_read"] | {"records": 10.0}}
 
 
@@ -203,7 +203,7 @@ def test_a_policy_may_name_every_detection() -> None:
 
 
 def test_a_judge_keeps_the_policys_id() -> None:
-    assert Judge(Policy()).policy_id == Policy().id
+    assert PolicyEngine(Policy()).policy_id == Policy().id
 
 
 SCOPES = [

@@ -7,13 +7,15 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decisions.risk_state import EVIDENCE, Case, Challenge, Episode, Revocation
+from pipeline.decisions.risk_state import EVIDENCE, Challenge, DetectionEpisode, Revocation, SessionRiskState
 
 TEXT = st.text(max_size=8)
 TIMES = st.integers(0, 2**53)
-EPISODES = st.builds(Episode, TIMES, TIMES, st.floats(allow_nan=False), st.lists(TEXT, max_size=EVIDENCE))
+EPISODES = st.builds(
+    DetectionEpisode, TIMES, TIMES, st.floats(allow_nan=False), st.lists(TEXT, max_size=EVIDENCE)
+)
 CASES = st.builds(
-    Case,
+    SessionRiskState,
     epoch=st.integers(0, 9),
     level=st.sampled_from(["LOW", "MEDIUM", "HIGH"]),
     level_since=TIMES,
@@ -37,32 +39,34 @@ CASES = st.builds(
 
 
 @given(CASES)
-def test_a_case_comes_back_from_the_changelog_as_it_was(case: Case) -> None:
-    assert Case.decode(case.encode()) == case
+def test_a_case_comes_back_from_the_changelog_as_it_was(case: SessionRiskState) -> None:
+    assert SessionRiskState.decode(case.encode()) == case
 
 
 @given(CASES)
-def test_what_is_as_in_a_new_case_takes_no_room(case: Case) -> None:
-    fresh, told = Case(), json.loads(case.encode())
+def test_what_is_as_in_a_new_case_takes_no_room(case: SessionRiskState) -> None:
+    fresh, told = SessionRiskState(), json.loads(case.encode())
 
-    assert set(told) == {name for name in Case.__slots__ if getattr(case, name) != getattr(fresh, name)}
+    assert set(told) == {
+        name for name in SessionRiskState.__slots__ if getattr(case, name) != getattr(fresh, name)
+    }
 
 
 def test_a_new_case_is_empty_and_one_that_remembers_is_not() -> None:
-    assert Case().empty()
-    assert Case(level_since=5, said_at=7).empty()
-    assert Case(shadows={"new@1": ["HIGH", 5]}).empty()
-    assert not Case(epoch=1).empty()
-    assert not Case(parent="p").empty()
-    assert not Case(muted={"mass_read": 5}).empty()
+    assert SessionRiskState().empty()
+    assert SessionRiskState(level_since=5, said_at=7).empty()
+    assert SessionRiskState(shadows={"new@1": ["HIGH", 5]}).empty()
+    assert not SessionRiskState(epoch=1).empty()
+    assert not SessionRiskState(parent="p").empty()
+    assert not SessionRiskState(suppressed_until={"mass_read": 5}).empty()
 
 
 def test_an_episode_keeps_its_first_event_and_its_newest() -> None:
-    episode = Episode(10, 10, 1.0, ["e-0"])
+    episode = DetectionEpisode(10, 10, 1.0, ["e-0"])
 
     for at in range(1, 9):
         episode.see(10 + at, float(at), None, f"e-{at}")
     episode.see(12, 9.0, None, "e-8")
 
-    assert episode == Episode(10, 18, 9.0, ["e-0", "e-5", "e-6", "e-7", "e-8"])
+    assert episode == DetectionEpisode(10, 18, 9.0, ["e-0", "e-5", "e-6", "e-7", "e-8"])
     assert len(episode.evidence) == EVIDENCE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.detections import BIT, RULES
+from pipeline.detections import BIT, DETECTIONS
 from schemas import topics
 from tests.support.baseline_histories import NINE, TERRAFORM, doing, reading, sensitive
 from tests.support.histories import BLIND, CREATE, GRANT, KEY, days, now, today, various
@@ -63,7 +63,7 @@ def test_an_unfamiliar_scope_says_what_it_was_compared_with() -> None:
     (reason,) = [one for one in told[0]["reasons"] if one["detection"] == "unfamiliar_scope"]
     assert (reason["observed"], reason["normal"]) == (
         "8 days of its own history to compare with",
-        RULES[BIT["unfamiliar_scope"]].normal.format(days=7),
+        DETECTIONS[BIT["unfamiliar_scope"]].normal.format(days=7),
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.detections import RULE_IDS
+from pipeline.detections import DETECTION_IDS
 from tests.support.detection_histories import (
     AGENT_ID,
     agent,
@@ -308,9 +308,9 @@ def test_every_detection_has_a_firing_a_quiet_and_an_honest_history() -> None:
     told = {row.rule for row in rows if row.fires and row.quiet}
     spared = {row.rule for row in rows if row.honest}
 
-    assert sorted(set(RULE_IDS) - told) == []
-    assert sorted(set(RULE_IDS) - spared) == []
-    assert sorted(told - set(RULE_IDS)) == []
+    assert sorted(set(DETECTION_IDS) - told) == []
+    assert sorted(set(DETECTION_IDS) - spared) == []
+    assert sorted(told - set(DETECTION_IDS)) == []
 
 
 def test_nobody_is_accused_for_a_plain_day() -> None:

@@ -8,29 +8,29 @@ import numpy as np
 import pytest
 
 from models.events.columns import KINDS
-from models.features.table import SUM_NAMES
+from models.features.table import COUNTER_NAMES
 from models.features.volumes import VOLUMES
-from models.updates.activity import ACT_FACTS
+from models.updates.activity import ACTIVITY_FACTS
 from models.updates.call_sequence import ROLE_FACTS, USUAL_NAMES
 from models.updates.client import CLIENT_FACTS
 from models.updates.context import CONTEXT_FACTS
-from pipeline.detections import RULE_IDS, RULES, firing
-from pipeline.detections.detection import Stir
+from pipeline.detections import DETECTION_IDS, DETECTIONS, firing
+from pipeline.detections.detection import Prefilter
 
 EVENTS = 4_096
 NUMBERS = (0.0, 0.3, 0.6, 3.0, 200.0, 1e4, 1e9)
-STIRRED = [(rule, one) for rule in RULES for one in rule.stirs]
-LIMITS = tuple(rule.limits for rule in RULES)
+STIRRED = [(rule, one) for rule in DETECTIONS for one in rule.prefilter]
+LIMITS = tuple(rule.limits for rule in DETECTIONS)
 
 
 def _anything(seed: int) -> dict[str, Any]:
     """Facts drawn at random, as no session may ever have them together."""
     rng = np.random.default_rng(seed)
     view: dict[str, Any] = {}
-    for kind in (ACT_FACTS, CLIENT_FACTS, CONTEXT_FACTS, ROLE_FACTS):
+    for kind in (ACTIVITY_FACTS, CLIENT_FACTS, CONTEXT_FACTS, ROLE_FACTS):
         for name in kind.names or ():
             view[name] = _drawn(rng, kind[name])
-    names = (*SUM_NAMES, *USUAL_NAMES, *(f"usual_{name}" for name in VOLUMES))
+    names = (*COUNTER_NAMES, *USUAL_NAMES, *(f"usual_{name}" for name in VOLUMES))
     view |= {name: rng.choice(NUMBERS, EVENTS) for name in names}
     view["kind"] = rng.integers(0, len(KINDS), EVENTS).astype(np.uint8)
     return view
@@ -45,7 +45,7 @@ def _drawn(rng: np.random.Generator, kind: np.dtype[Any]) -> Any:
     return some.astype(kind.base)
 
 
-def _without(view: dict[str, Any], stirs: Stir | frozenset[Stir]) -> dict[str, Any]:
+def _without(view: dict[str, Any], stirs: Prefilter | frozenset[Prefilter]) -> dict[str, Any]:
     """The same facts, with none of *stirs* anywhere."""
     quiet = dict(view)
     for stir in stirs if isinstance(stirs, frozenset) else (stirs,):
@@ -69,20 +69,20 @@ def test_of_facts_drawn_at_random_every_detection_that_holds_is_found() -> None:
     for seed in range(8):
         view = _anything(seed)
         expected = {
-            rule.id: rule.holds(view, rule.limits).tolist() for rule in RULES if rule.holds is not None
+            rule.id: rule.holds(view, rule.limits).tolist() for rule in DETECTIONS if rule.holds is not None
         }
 
         mask = firing(view, LIMITS, EVENTS)
 
         found = {
             rule_id: (mask >> np.uint64(index) & np.uint64(1) != 0).tolist()
-            for index, rule_id in enumerate(RULE_IDS)
+            for index, rule_id in enumerate(DETECTION_IDS)
             if rule_id in expected
         }
         assert found == expected
 
 
 def test_most_detections_need_not_be_asked_of_a_chunk_of_ordinary_calls() -> None:
-    asked = [rule for rule in RULES if rule.holds is not None]
+    asked = [rule for rule in DETECTIONS if rule.holds is not None]
 
-    assert len([rule for rule in asked if rule.stirs]) >= 0.8 * len(asked)
+    assert len([rule for rule in asked if rule.prefilter]) >= 0.8 * len(asked)

@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 
 from pipeline import cli
 from pipeline.decisions.policy import fitted, parse_policy, read_policy
-from pipeline.detections import BIT, RULE_IDS, RULES, Rule
+from pipeline.detections import BIT, DETECTION_IDS, DETECTIONS, Detection
 from pipeline.offline.docs import detections_page
-from pipeline.offline.docs.generate import DETECTIONS
+from pipeline.offline.docs.generate import DETECTIONS_PAGE
 
 
 def run(*arguments: str) -> Result:
@@ -19,17 +19,17 @@ def run(*arguments: str) -> Result:
 
 
 def test_the_page_follows_the_code() -> None:
-    assert DETECTIONS.read_text("utf-8") == detections_page.markdown(), "run `make docs`"
+    assert DETECTIONS_PAGE.read_text("utf-8") == detections_page.markdown(), "run `make docs`"
 
 
 def test_the_page_has_a_section_for_every_detection() -> None:
-    page = DETECTIONS.read_text("utf-8")
+    page = DETECTIONS_PAGE.read_text("utf-8")
 
-    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == list(RULE_IDS)
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == list(DETECTION_IDS)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
-def test_a_snippet_is_a_policy_that_changes_nothing_yet(rule: Rule) -> None:
+@pytest.mark.parametrize("rule", DETECTIONS, ids=DETECTION_IDS)
+def test_a_snippet_is_a_policy_that_changes_nothing_yet(rule: Detection) -> None:
     policy = parse_policy(detections_page.snippet(rule), under=fitted())
 
     assert list(parse_policy(detections_page.snippet(rule)).rules) == [rule.id]
@@ -42,14 +42,14 @@ def test_the_list_names_every_detection_with_what_it_leads_to() -> None:
 
     assert done.exit_code == 0
     heads = [line.split()[:3] for line in done.stdout.splitlines() if line[:1].isalpha()][1:]
-    assert [head[0] for head in heads] == list(RULE_IDS)
+    assert [head[0] for head in heads] == list(DETECTION_IDS)
     levels = {head[0]: head[1] for head in heads}
     asked = ("device_rooted", "network_changed", "patch_stale")
     assert [levels[one] for one in asked] == ["HIGH", "MEDIUM", "LOW"]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=RULE_IDS)
-def test_one_detection_is_told_in_full(rule: Rule) -> None:
+@pytest.mark.parametrize("rule", DETECTIONS, ids=DETECTION_IDS)
+def test_one_detection_is_told_in_full(rule: Detection) -> None:
     done = run(rule.id)
 
     assert done.exit_code == 0
@@ -69,14 +69,14 @@ def test_a_program_reads_the_same() -> None:
     assert json.loads(one.stdout) == {
         "id": "mfa_fatigue",
         "text": "A prompt was approved after a burst of denied prompts.",
-        "user_text": RULES[BIT["mfa_fatigue"]].user_text,
+        "user_text": DETECTIONS[BIT["mfa_fatigue"]].user_text,
         "severity": "HIGH",
         "weight": fitted()["rules"]["mfa_fatigue"]["weight"],
-        "alone": {"level": "HIGH", "score": detections_page.alone(RULES[BIT["mfa_fatigue"]])[1]},
+        "alone": {"level": "HIGH", "score": detections_page.alone(DETECTIONS[BIT["mfa_fatigue"]])[1]},
         "counts_for": "while it holds, and 60 minutes longer",
         "asks": "",
         "cleared_by_step_up": False,
-        "clearing": RULES[BIT["mfa_fatigue"]].clearing,
+        "clearing": DETECTIONS[BIT["mfa_fatigue"]].clearing,
         "attack": {"version": "18.1", "techniques": ["T1621"]},
         "references": ["NIST CSF 2.0 DE.CM-03", "NIST CSF 2.0 PR.AA-03"],
         "needs": ["auth-events.action"],
@@ -85,7 +85,7 @@ def test_a_program_reads_the_same() -> None:
         "limits": {"denials": 3.0},
         "learning": "none",
         "known_false_positives": "somebody learning a new phone",
-        "policy": detections_page.snippet(RULES[BIT["mfa_fatigue"]]),
+        "policy": detections_page.snippet(DETECTIONS[BIT["mfa_fatigue"]]),
     }
 
 

@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from models.artefacts import SHIPPED
 from pipeline.assembly import stage_kinds
-from pipeline.control.reloader import Configured, InForce, Models
+from pipeline.control.reloader import ConfigReloader, Configured, Models
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.offline.replay.runner import Replay
 from pipeline.offline.scenarios.outcomes import Endings
@@ -112,7 +112,7 @@ def count_of(vector: Mapping[str, Any]) -> float:
 
 
 def _replayed(events: Sequence[Timed], policy: Path) -> tuple[Endings, dict[str, float]]:
-    brain = InForce(Configured(policy, "default", None, Models(SHIPPED))).brain
+    brain = ConfigReloader(Configured(policy, "default", None, Models(SHIPPED))).brain
     replay = Replay(stage_kinds(brain, Options(PARTITIONS)), PARTITIONS)
     records = (
         InputRecord(topic, line, encode(event), event["occurred_at"])

@@ -12,16 +12,16 @@ from models.state.table import REVOKED
 from pipeline.assembly import stage_kinds
 from pipeline.contexts.device.processor import MOST_SESSIONS as MOST_OF_DEVICE
 from pipeline.contexts.device.processor import device_context
-from pipeline.contexts.device.rollouts import MOST_TENANTS, Fleet
-from pipeline.contexts.keyed_processor import KeyedStage
+from pipeline.contexts.device.rollouts import MOST_TENANTS, RolloutTracker
+from pipeline.contexts.keyed_processor import KeyedProcessor
 from pipeline.contexts.network import network_context
 from pipeline.contexts.principal.processor import MOST_SESSIONS as MOST_OF_PRINCIPAL
 from pipeline.contexts.principal.processor import principal_context
-from pipeline.control.active import Brain
-from pipeline.decisions.risk_state import CHILDREN, EVIDENCE, Case, Episode
-from pipeline.detections import RULES
+from pipeline.control.active import ActiveConfig
+from pipeline.decisions.risk_state import CHILDREN, EVIDENCE, DetectionEpisode, SessionRiskState
+from pipeline.detections import DETECTIONS
 from pipeline.kafka.producer import MAX_REQUEST_BYTES
-from pipeline.processing.processor import Stage, pack
+from pipeline.processing.processor import Processor, pack_key
 from pipeline.sessions.processor import Options
 from schemas import topics
 from tests.support.run_processors import NOW, Desk, Event, Player, Rec, of, replayed
@@ -274,8 +274,10 @@ def _worst_session() -> int:
         ),
     )
     evidence = [worst(at) for at in range(EVIDENCE)]
-    episodes = {rule.id: Episode(T0, T0, 1.5, evidence, WORST * 256) for rule in RULES}
-    return largest + len(Case(episodes=episodes, devices=[worst(at) for at in range(16)]).encode())
+    episodes = {rule.id: DetectionEpisode(T0, T0, 1.5, evidence, WORST * 256) for rule in DETECTIONS}
+    return largest + len(
+        SessionRiskState(episodes=episodes, devices=[worst(at) for at in range(16)]).encode()
+    )
 
 
 @pytest.mark.parametrize("row", [_worst_device, _worst_principal, _worst_network, _worst_session])
@@ -287,7 +289,7 @@ def test_a_row_fits_into_a_record_whatever_the_names_in_it(row: Callable[[], int
 
 HELD = 300
 FLOOD = 5_000
-FLOODS: dict[str, tuple[Callable[..., KeyedStage[Any]], Callable[..., Event], Callable[..., Event]]] = {
+FLOODS: dict[str, tuple[Callable[..., KeyedProcessor[Any]], Callable[..., Event], Callable[..., Event]]] = {
     "devices": (
         device_context,
         lambda name, **more: binding(0, device_id=name, **more),
@@ -343,7 +345,7 @@ def test_a_worker_that_takes_over_has_room_for_as_many_and_forgets_as_well(kind:
     masses(one, (made_up(f"flood-{at}") for at in range(HELD)))
     other = Player(make(most=HELD))
     other.stage.restore(one.rows.items())
-    other.stage.ready()
+    other.stage.on_restored()
     other.rows = dict(one.rows)
 
     for player in (one, other):
@@ -361,7 +363,7 @@ def test_tenants_that_are_made_up_are_bounded_like_all_names() -> None:
 
 
 def test_the_fleets_of_tenants_that_are_made_up_are_bounded_too() -> None:
-    fleet = Fleet()
+    fleet = RolloutTracker()
     for at in range(2 * MOST_TENANTS):
         fleet.hear(f"t-{at}", 0, T0)
         fleet.fall(f"t-{at}", "managed", 0, T0)
@@ -372,15 +374,17 @@ def test_the_fleets_of_tenants_that_are_made_up_are_bounded_too() -> None:
 
 def _held(one: Player) -> set[str]:
     """The names that are held; the changelog says the same."""
-    stage: KeyedStage[Any] = one.stage  # type: ignore[assignment]
+    stage: KeyedProcessor[Any] = one.stage  # type: ignore[assignment]
     held = {(tenant, name) for tenant, name in stage.records if name}
-    assert {key for key in one.rows if not key.endswith(BETWEEN)} == {pack(key) for key in held}
+    assert {key for key in one.rows if not key.endswith(BETWEEN)} == {pack_key(key) for key in held}
     return {name for _, name in held}
 
 
 def test_by_default_every_stage_is_bounded() -> None:
-    stages: dict[str, Stage] = {kind.name: kind.create(0) for kind in stage_kinds(Brain(), Options())}
+    stages: dict[str, Processor] = {
+        kind.name: kind.create(0) for kind in stage_kinds(ActiveConfig(), Options())
+    }
 
-    rooms = {name: stage._room._most for name, stage in stages.items() if isinstance(stage, KeyedStage)}
+    rooms = {name: stage._room._most for name, stage in stages.items() if isinstance(stage, KeyedProcessor)}
     assert rooms == {"device": 200_000, "principal": 200_000, "network": 50_000}
     assert Options().max_sessions == 200_000

@@ -20,13 +20,13 @@ from models import model_card
 from models.artefacts import SHIPPED, BadModel, load, load_roles
 from models.model_card import CARD
 from models.roles.roles import Roles
-from pipeline.control.reloader import Configured, InForce, Models
+from pipeline.control.reloader import ConfigReloader, Configured, Models
 from pipeline.decisions.policy import BadPolicy, read_policy
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import create_topics, needed_topics
 from pipeline.metrics.worker import Metrics
-from pipeline.processing.processor import Memory
-from pipeline.worker.observer import Watching
+from pipeline.processing.processor import InMemoryRecord
+from pipeline.worker.observer import MetricsObserver
 from schemas.topics import MODEL_CONTROL
 from tests.faults.group import KINDS as STAGES
 from tests.faults.known import PARTITIONS
@@ -51,18 +51,20 @@ class Desk:
             shutil.copytree(SHIPPED / "default", self.folder / "models" / name)
         _rename(self.folder / "models" / "next", "next")
         configured = Configured(self.policy, "default", None, Models(self.folder / "models"))
-        self.in_force = InForce(configured, self.complaints.append)
+        self.in_force = ConfigReloader(configured, self.complaints.append)
         self._registry = CollectorRegistry()
-        self._watching = Watching(Metrics(self._registry), self.in_force, [self.in_force.look])
+        self._watching = MetricsObserver(Metrics(self._registry), self.in_force, [self.in_force.check])
 
     def look(self, times: int = 2) -> None:
         """Let so many seconds go by, as a worker sees them."""
         for _ in range(times):
-            self._watching.turned()
+            self._watching.loop_turned()
 
     def order(self, command: str, model: str) -> None:
         told = {"command": command, "model": model, "issued_by": "ana", "occurred_at": 1}
-        self.in_force.order(Memory(MODEL_CONTROL, 0, 7, 1, model.encode(), json.dumps(told).encode()))
+        self.in_force.on_control_record(
+            InMemoryRecord(MODEL_CONTROL, 0, 7, 1, model.encode(), json.dumps(told).encode())
+        )
         self.look()
 
     def shown(self, name: str) -> dict[tuple[str, ...], float]:
@@ -267,10 +269,10 @@ class _Swapped(Models):
 
 def test_half_of_one_model_and_half_of_another_are_never_used(desk: Desk) -> None:
     models = _Swapped(desk.folder / "models")
-    in_force = InForce(Configured(None, "default", None, models), desk.complaints.append)
+    in_force = ConfigReloader(Configured(None, "default", None, models), desk.complaints.append)
     before = in_force.champion
     told = {"command": "promote", "model": "next", "issued_by": "ana", "occurred_at": 1}
-    in_force.order(Memory(MODEL_CONTROL, 0, 7, 1, b"next", json.dumps(told).encode()))
+    in_force.on_control_record(InMemoryRecord(MODEL_CONTROL, 0, 7, 1, b"next", json.dumps(told).encode()))
 
     assert in_force.champion == before
     assert desk.said().endswith("changed while it was read; it is read again as it stays")

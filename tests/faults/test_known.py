@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.processing.processor import Memory
+from pipeline.processing.processor import InMemoryRecord
 from schemas.decode import encode
 from schemas.topics import DEAD_LETTERS, SESSION_FEATURES, SESSION_REVOCATIONS, SESSION_RISK
 from tests.faults.known import KINDS, POLICY, Known, known
@@ -30,7 +30,7 @@ def test_every_session_ends_as_its_kind_must(recording: Known) -> None:
     assert ends == set(KINDS.items())
 
 
-def _outputs(recording: Known) -> list[Memory]:
+def _outputs(recording: Known) -> list[InMemoryRecord]:
     said: list[tuple[str, dict[str, Any]]] = [
         (SESSION_REVOCATIONS, {"session_id": "", "revocation_id": one})
         for one in sorted(recording.endings.revocation_ids)
@@ -47,8 +47,8 @@ def _outputs(recording: Known) -> list[Memory]:
     return [_record(topic, told) for topic, told in said]
 
 
-def _record(topic: str, told: dict[str, Any]) -> Memory:
-    return Memory(topic, 0, 0, START, None, encode(told))
+def _record(topic: str, told: dict[str, Any]) -> InMemoryRecord:
+    return InMemoryRecord(topic, 0, 0, START, None, encode(told))
 
 
 def test_nothing_is_wrong_with_what_must_come_and_repeats_are_only_counted(recording: Known) -> None:
@@ -64,7 +64,7 @@ def test_each_thing_that_is_wrong_is_counted(recording: Known) -> None:
         topic: next(one for one in outputs if one.topic == topic) for topic in {o.topic for o in outputs}
     }
 
-    def without(topic: str) -> list[Memory]:
+    def without(topic: str) -> list[InMemoryRecord]:
         return [one for one in outputs if one is not first[topic]]
 
     strange = _record(SESSION_REVOCATIONS, {"session_id": "", "revocation_id": "strange"})

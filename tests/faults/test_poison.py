@@ -19,11 +19,11 @@ import pytest
 from aiokafka import TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from pipeline.detections import RULE_IDS
+from pipeline.detections import DETECTION_IDS
 from pipeline.kafka.client import begin_at_end
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.partitioner import partition_of
-from pipeline.kafka.time_alignment import AHEAD_MS
+from pipeline.kafka.time_alignment import MAX_AHEAD_MS
 from pipeline.kafka.topics import create_topics, needed_topics
 from schemas.decode import decode_chunk, encode, record_key
 from schemas.topics import API_CALLS, DEAD_LETTERS, SESSION_REVOCATIONS, TOPICS
@@ -105,7 +105,7 @@ weight = 20.0
 [rules.mass_read.limits]
 floor = {(CALLS - 0.5) * RECORDS}
 records = {(CALLS - 0.5) * RECORDS}
-""" + "".join(f"[rules.{rule}]\nenabled = false\n" for rule in RULE_IDS if rule != "mass_read")
+""" + "".join(f"[rules.{rule}]\nenabled = false\n" for rule in DETECTION_IDS if rule != "mass_read")
 """One call more or less makes the difference, and nothing else makes any."""
 
 
@@ -328,7 +328,7 @@ def test_a_large_record_one_without_value_or_key_and_one_of_any_time_or_header_s
         assert {_place(letter): letter["reason"] for letter in letters} == expected
         assert len(letters) == len(expected)
         assert sorted(json.loads(one.value)["session_id"] for one in commands) == sessions
-        assert [one.timestamp for one in commands if not NOW <= one.timestamp <= now_ms + AHEAD_MS] == []
+        assert [one.timestamp for one in commands if not NOW <= one.timestamp <= now_ms + MAX_AHEAD_MS] == []
 
     asyncio.run(run())
 

@@ -81,7 +81,7 @@ def _written(kind: str) -> tuple[Player, bytes, bytes]:
 def _restored(kind: str, rows: Mapping[bytes, bytes]) -> Player:
     other = KINDS[kind].make()
     other.stage.restore(rows.items())
-    other.stage.ready()
+    other.stage.on_restored()
     return other
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from pipeline.assembly import stage_kinds
 from pipeline.cli import main
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.kafka.acls import Right, rights_of
 from pipeline.kafka.changelog import changelog_topic
 from pipeline.kafka.topics import STAGES
@@ -22,7 +22,7 @@ from pipeline.offline.replay.recording import INPUT_TOPICS
 from pipeline.sessions.processor import Options
 from schemas.topics import MODEL_CONTROL, ROLES, TOPICS, Role, Topic
 
-KINDS = stage_kinds(Brain(), Options(1))
+KINDS = stage_kinds(ActiveConfig(), Options(1))
 every_topic = pytest.mark.parametrize("topic", TOPICS.values(), ids=list(TOPICS))
 
 # --- The table ---

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.kafka.app import Control, Edge, build_app
+from pipeline.kafka.app import Control, WorkerConfig, build_app
 from pipeline.kafka.changelog import changelog_topic
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import PARTITIONS, EmbeddedBroker
-from pipeline.processing.observer import Unobserved, Work
-from pipeline.processing.processor import Message, Outcome, Record, StageKind
+from pipeline.processing.observer import NullObserver, Work
+from pipeline.processing.processor import Message, Outcome, ProcessorSpec, Record
 from pipeline.worker.process import _stop, run_worker
 from tests.support.counting_processor import (
     ECHO,
@@ -39,7 +39,7 @@ APP = "edge-test"
 N = 3_000
 
 
-class Noting(Unobserved):
+class Noting(NullObserver):
     """Notes what the edge says about its work."""
 
     def __init__(self) -> None:
@@ -62,10 +62,10 @@ class Noting(Unobserved):
     def ready(self, kind: str, partition: int) -> None:
         self.told["ready"] += 1
 
-    def gone(self, kind: str, partition: int) -> None:
+    def closed(self, kind: str, partition: int) -> None:
         self.told["gone"] += 1
 
-    def turned(self) -> None:
+    def loop_turned(self) -> None:
         self.told["turned"] += 1
 
 
@@ -79,12 +79,12 @@ class Witness:
         self.seen.extend(records)
         return Outcome()
 
-    def sweep(self, now_ms: int) -> Outcome:
+    def on_timer(self, now_ms: int) -> Outcome:
         return Outcome()
 
     def restore(self, rows: Any) -> None: ...
 
-    def ready(self) -> None: ...
+    def on_restored(self) -> None: ...
 
 
 class Failing(Counting):
@@ -99,9 +99,9 @@ class Failing(Counting):
         return outcome
 
 
-def _edge(broker: EmbeddedBroker, folder: Path) -> Edge:
+def _edge(broker: EmbeddedBroker, folder: Path) -> WorkerConfig:
     connection = Connection(broker.bootstrap, embedded=True)
-    return Edge(
+    return WorkerConfig(
         connection, APP, PARTITIONS, session_timeout_s=3.0, commit_interval_s=0.3, chunk_size=100, idle_s=0.5,
         data_dir=folder,
     )  # fmt: skip
@@ -111,10 +111,10 @@ def _records(first: int, last: int) -> list[tuple[str, bytes, bytes]]:
     return [(SOURCES[i % 2], f"key-{i % 37}".encode(), str(i).encode()) for i in range(first, last)]
 
 
-async def _told(edge: Edge) -> SimpleNamespace:
+async def _told(edge: WorkerConfig) -> SimpleNamespace:
     """Tell the story."""
     story = SimpleNamespace(noted=Noting(), again=Noting(), control=[], witnessed=[], first=[], second=[])
-    witness = StageKind("witness", ("left",), lambda _: Witness(story.witnessed))
+    witness = ProcessorSpec("witness", ("left",), lambda _: Witness(story.witnessed))
     control = Control("model-control", lambda record: story.control.append(record.value))
     here = edge.connection
 
@@ -235,7 +235,7 @@ def test_what_a_stage_fails_on_ends_the_worker_and_is_read_again(
 
     async def fail_and_restart() -> tuple[int, list[Record], list[Record]]:
         await produce(here, [("left", bad, b"good"), ("left", bad, bad)])
-        async with running(edge, [StageKind("counting", SOURCES, Failing)]) as (_, code):
+        async with running(edge, [ProcessorSpec("counting", SOURCES, Failing)]) as (_, code):
             failed = await asyncio.wait_for(code, 20)
         first = await echoes()
         noted = Noting()
@@ -256,7 +256,7 @@ def test_what_a_stage_fails_on_ends_the_worker_and_is_read_again(
 def test_a_worker_that_cannot_reach_its_broker_ends_with_a_failure(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    edge = Edge(Connection("127.0.0.1:1"), APP, PARTITIONS, data_dir=tmp_path / "made" / "on-demand")
+    edge = WorkerConfig(Connection("127.0.0.1:1"), APP, PARTITIONS, data_dir=tmp_path / "made" / "on-demand")
     app = build_app(edge, [counting_kind()])
     assert run_worker(app) == 1
     app.consumer._thread.thread_loop.close()  # Faust opens it before it tries, and leaves it open

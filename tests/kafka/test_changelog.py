@@ -17,7 +17,7 @@ from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import EmbeddedBroker
 from pipeline.kafka.fencing import Lease, PartitionLost
 from pipeline.kafka.partitioner import partition_of
-from pipeline.kafka.producer import MAX_REQUEST_BYTES, Outbox, RecordTooLargeError
+from pipeline.kafka.producer import MAX_REQUEST_BYTES, BatchWriter, RecordTooLargeError
 from pipeline.processing.processor import ChangelogRow, Message
 from tests.support.counting_processor import read_all
 
@@ -29,12 +29,12 @@ def connection() -> Iterator[Connection]:
 
 
 @asynccontextmanager
-async def _outbox(connection: Connection, batch_bytes: int = MAX_REQUEST_BYTES) -> AsyncIterator[Outbox]:
+async def _outbox(connection: Connection, batch_bytes: int = MAX_REQUEST_BYTES) -> AsyncIterator[BatchWriter]:
     async with aiokafka.AIOKafkaProducer(
         **connection.for_aiokafka(), acks="all", enable_idempotence=True, max_batch_size=batch_bytes,
         max_request_size=MAX_REQUEST_BYTES,
     ) as producer:  # fmt: skip
-        yield Outbox(lambda: producer)
+        yield BatchWriter(lambda: producer)
 
 
 async def _write(connection: Connection, topic: str, rows: list[ChangelogRow], batch_bytes: int) -> None:

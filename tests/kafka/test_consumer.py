@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.kafka import consumer as kafka_consumer
-from pipeline.kafka.app import Edge, build_app
-from pipeline.kafka.chunk import Chunk, Chunks
+from pipeline.kafka.app import WorkerConfig, build_app
+from pipeline.kafka.chunk import Chunk, ChunkSchema
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.consumer import BatchConsumer
 from schemas.topics import TOPICS
@@ -38,7 +38,7 @@ LEFT, RIGHT = TP("left", 0), TP("right", 0)
 def _consumer() -> Iterator[BatchConsumer]:
     """A consumer that is never started."""
     with TemporaryDirectory() as folder:
-        edge = Edge(Connection("127.0.0.1:1"), "unit", 1, data_dir=Path(folder), chunk_size=10)
+        edge = WorkerConfig(Connection("127.0.0.1:1"), "unit", 1, data_dir=Path(folder), chunk_size=10)
         app = build_app(edge, [counting_kind()])
     app.topics._acking_topics.update({"left", "right"})
     consumer = app.consumer
@@ -212,11 +212,11 @@ def test_what_a_fetch_brings_that_a_rebalance_overtook_is_read_again(consumer: B
 
 def test_a_topic_is_at_its_end_only_when_a_broker_said_so_lately(consumer: BatchConsumer) -> None:
     with patch.object(kafka_consumer, "time", lambda: 1_000.0):
-        consumer._thread.heard_at = lambda tp: 998.0
+        consumer._thread.last_answer_at = lambda tp: 998.0
         assert consumer.at_end(*LEFT)
-        consumer._thread.heard_at = lambda tp: 990.0  # the broker is away
+        consumer._thread.last_answer_at = lambda tp: 990.0  # the broker is away
         assert not consumer.at_end(*LEFT)
-        consumer._thread.heard_at = lambda tp: 998.0
+        consumer._thread.last_answer_at = lambda tp: 998.0
         consumer._thread.unread = lambda tp: 3
         assert not consumer.at_end(*LEFT)
         consumer._thread.unread = lambda tp: None
@@ -293,5 +293,5 @@ def test_what_brokers_say_of_the_last_commit_is_not_lost(consumer: BatchConsumer
 def test_a_chunk_reaches_the_agent_as_it_is() -> None:
     message = ConsumerMessage("left", 0, 1, 0.0, 0, (), b"key", b"", None)
     message.value = Chunk("left", 0, [Rec(0), Rec(1)])
-    assert Chunks().loads_value(None, message) is message.value
-    assert Chunks().loads_key(None, message) is None
+    assert ChunkSchema().loads_value(None, message) is message.value
+    assert ChunkSchema().loads_key(None, message) is None

@@ -11,12 +11,18 @@ from unittest.mock import patch
 import pytest
 from faust.transport.drivers import aiokafka as driver
 
-from pipeline.kafka.app import Edge, reading_of
+from pipeline.kafka.app import WorkerConfig, consumer_config
 from pipeline.kafka.connection import Connection
-from pipeline.kafka.consumer_thread import ENOUGH_BYTES, POLL_SECONDS, BatchConsumerThread, Pace, Reading
+from pipeline.kafka.consumer_thread import (
+    ENOUGH_BYTES,
+    POLL_SECONDS,
+    AdaptiveFetchWait,
+    BatchConsumerThread,
+    ConsumerConfig,
+)
 from pipeline.kafka.fencing import Lease
-from pipeline.kafka.partition_tasks import Lanes
-from pipeline.processing.observer import Unobserved
+from pipeline.kafka.partition_tasks import TaskManager
+from pipeline.processing.observer import NullObserver
 
 Answer = Mapping[str, list[str]]
 NOTHING: Answer = {}
@@ -28,11 +34,11 @@ WHILE_OTHERS_ARE_LINED_UP = POLL_SECONDS / 5
 class Thread(BatchConsumerThread):
     """The consumer's thread, without a consumer."""
 
-    reading = Reading(cast("Any", None), cast("Any", None), fetch_wait_ms=5, idle_wait_ms=250)
+    reading = ConsumerConfig(cast("Any", None), cast("Any", None), fetch_wait_ms=5, idle_wait_ms=250)
 
     def __init__(self, stretch: float = 1.0) -> None:
         """No thread is begun, and no consumer says how to assign partitions."""
-        self._pace = cast("Pace", SimpleNamespace(stretch=lambda: stretch))
+        self._pace = cast("AdaptiveFetchWait", SimpleNamespace(stretch=lambda: stretch))
 
 
 def _asked(*fetches: tuple[Answer, float], stretch: float = 1.0) -> list[tuple[int, int]]:
@@ -85,8 +91,8 @@ def test_an_embedded_broker_which_wakes_no_fetch_is_asked_often(
     set_to: int,
     waits: tuple[int, int],
 ) -> None:
-    edge = Edge(Connection("127.0.0.1:1", embedded=embedded), fetch_wait_ms=set_to)
-    reading = reading_of(edge, Lease(10.0), Lanes(Unobserved(), 1.0))
+    edge = WorkerConfig(Connection("127.0.0.1:1", embedded=embedded), fetch_wait_ms=set_to)
+    reading = consumer_config(edge, Lease(10.0), TaskManager(NullObserver(), 1.0))
     assert (reading.fetch_wait_ms, reading.idle_wait_ms) == waits
 
 

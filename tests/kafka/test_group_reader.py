@@ -99,11 +99,11 @@ def read_with(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str
     monkeypatch.setattr(group_reader, "started", given)
 
     async def story() -> dict[tuple[str, int], int]:
-        ours = group_reader.continuing(Connection("kafka:9092"), "ours", [PLACE.topic], 0)
+        ours = group_reader.group_reader(Connection("kafka:9092"), "ours", [PLACE.topic], 0)
         async with asyncio.timeout(PATIENCE), ours as read:
             assert await read.chunk(10, 1) == []
             await read.commit()
-            return await read.behind()
+            return await read.lag()
 
     return asyncio.run(story())
 
@@ -129,7 +129,7 @@ def test_one_commit_is_under_way_at_a_time_and_what_was_given_since_is_kept_afte
         reader.kept.append("kept")
 
     monkeypatch.setattr(reader, "commit", commit)
-    read = group_reader.Continued(reader, Connection("kafka:9092"), [PLACE.topic])
+    read = group_reader.GroupReader(reader, Connection("kafka:9092"), [PLACE.topic])
 
     async def story() -> None:
         for _ in range(2):
@@ -146,7 +146,7 @@ def test_one_commit_is_under_way_at_a_time_and_what_was_given_since_is_kept_afte
 
 def test_a_commit_that_fails_is_told_once_and_the_next_one_is_asked_anew() -> None:
     reader = Reader("commit", UnknownError())
-    read = group_reader.Continued(reader, Connection("kafka:9092"), [PLACE.topic])
+    read = group_reader.GroupReader(reader, Connection("kafka:9092"), [PLACE.topic])
 
     async def story() -> None:
         with pytest.raises(BrokerUnreachableError):
@@ -161,7 +161,7 @@ def test_a_commit_that_fails_is_told_once_and_the_next_one_is_asked_anew() -> No
 
 def test_what_is_not_kept_in_the_end_is_given_up() -> None:
     reader = Reader("commit")
-    read = group_reader.Continued(reader, Connection("kafka:9092"), [PLACE.topic])
+    read = group_reader.GroupReader(reader, Connection("kafka:9092"), [PLACE.topic])
 
     async def story() -> int:
         with pytest.raises(BrokerUnreachableError):
@@ -235,7 +235,7 @@ def test_topics_are_missing_only_where_a_broker_answers_and_does_not_have_them(
     monkeypatch.setattr(group_reader, "reach", reach)
 
     async def story() -> None:
-        async with group_reader.continuing(Connection("kafka:9092"), "ours", [PLACE.topic], 0):
+        async with group_reader.group_reader(Connection("kafka:9092"), "ours", [PLACE.topic], 0):
             raise AssertionError
 
     with pytest.raises(TopicsNotReadyError if there else BrokerUnreachableError):

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.kafka.housekeeping import Upkeep
-from pipeline.processing.observer import Unobserved
-from pipeline.processing.processor import StageKind
+from pipeline.kafka.housekeeping import PartitionMonitor
+from pipeline.processing.observer import NullObserver
+from pipeline.processing.processor import ProcessorSpec
 
 NOW = 1_000.0
 
@@ -26,11 +26,11 @@ class Lane:
     def quiet_for(self) -> float:
         return self._quiet
 
-    def sweep(self) -> None:
+    def on_timer(self) -> None:
         self.sweeps += 1
 
 
-class World(Unobserved):
+class World(NullObserver):
     """A consumer and an observer around some lanes: *unread* are the sources not read to their end."""
 
     flow_active = True
@@ -43,9 +43,12 @@ class World(Unobserved):
 
     def look(self) -> list[int]:
         """Look once; returns how often each lane was swept."""
-        kinds = [StageKind("session", ("calls", "logins"), _none), StageKind("device", ("telemetry",), _none)]
-        upkeep = Upkeep(self.lanes, kinds, self, 10.0)  # type: ignore[arg-type]
-        upkeep.look(self, NOW)
+        kinds = [
+            ProcessorSpec("session", ("calls", "logins"), _none),
+            ProcessorSpec("device", ("telemetry",), _none),
+        ]
+        upkeep = PartitionMonitor(self.lanes, kinds, self, 10.0)  # type: ignore[arg-type]
+        upkeep.check(self, NOW)
         return [lane.sweeps for lane in self.lanes]
 
     def at_end(self, topic: str, partition: int) -> bool:
@@ -54,7 +57,7 @@ class World(Unobserved):
     def lag(self, topic: str, partition: int, seconds: float) -> None:
         self.lags[f"{topic}-{partition}"] = seconds
 
-    def turned(self) -> None:
+    def loop_turned(self) -> None:
         self.turns += 1
 
 

@@ -18,14 +18,14 @@ from models.features.table import FEATURE_NAMES
 from models.model_card import REFERENCE
 from models.state.table import SessionTable
 from pipeline.assembly import stage_kinds
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.offline.replay.runner import Replay
 from pipeline.offline.scenarios.demo import WINDOW_MS
 from pipeline.offline.scenarios.outcomes import Endings
 from pipeline.offline.scenarios.playback import Timed, honest, in_order, stories
 from pipeline.offline.scenarios.scenario import Scenario, find_directory
-from pipeline.sessions.fast_path import Looked
+from pipeline.sessions.fast_path import ScoredChunk
 from pipeline.sessions.processor import Options
 from schemas.decode import encode
 from schemas.topics import API_CALLS, SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK, SESSION_SHADOW
@@ -125,12 +125,12 @@ def _reference(events: list[Timed]) -> bytes:
     values: list[NDArray[np.float64]] = []
     scores: list[NDArray[np.float64]] = []
 
-    def look(table: SessionTable, looked: Looked) -> None:
+    def look(table: SessionTable, looked: ScoredChunk) -> None:
         if looked.folded.batch.kind is not Kind.TICK:
             values.append(looked.folded.values.T)
             scores.append(looked.score)
 
-    brain = Brain(detector=load(DEFAULT), roles=load_roles(DEFAULT))
+    brain = ActiveConfig(detector=load(DEFAULT), roles=load_roles(DEFAULT))
     records = [
         InputRecord(topic, line, encode(event), event["occurred_at"])
         for line, (topic, event) in enumerate(events, 1)

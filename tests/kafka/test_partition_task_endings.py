@@ -8,11 +8,11 @@ from time import monotonic
 
 import pytest
 
-from pipeline.kafka.partition_tasks import Lane
+from pipeline.kafka.partition_tasks import PartitionTask
 from tests.support.task_harness import Said, World, until
 
 
-async def _rows_of_a_are_refused(world: World, b_is_there: Callable[[], object]) -> Lane:
+async def _rows_of_a_are_refused(world: World, b_is_there: Callable[[], object]) -> PartitionTask:
     """A lane to which b was given while the rows of a were on their way, which are then refused."""
     world.hold["rows a"] = asyncio.Event()
     world.refused = "rows a"

@@ -13,16 +13,16 @@ from aiokafka import TopicPartition
 from pipeline.kafka.changelog import Changelog
 from pipeline.kafka.chunk import Chunk
 from pipeline.kafka.fencing import Lease
-from pipeline.kafka.partition_tasks import Lane, Means
-from pipeline.kafka.producer import Outbox
-from pipeline.processing.observer import Unobserved
+from pipeline.kafka.partition_tasks import PartitionTask, TaskResources
+from pipeline.kafka.producer import BatchWriter
+from pipeline.processing.observer import NullObserver
 from pipeline.processing.processor import ChangelogRow, Message, Outcome, Record
 from tests.support.write_order import CHUNKS, END, NOTHING, SESSIONS, START, Protocol, State, fold, steps
 
 MODEL = Protocol(late_rows=True)
 
 
-class Broker(Unobserved):
+class Broker(NullObserver):
     """A stage that folds as the model does, and an outbox whose writes arrive after turns drawn by a seed."""
 
     def __init__(self, seed: int) -> None:
@@ -30,13 +30,13 @@ class Broker(Unobserved):
         self.lease = Lease(60.0)
         self.lease.grant(1)
         slots = asyncio.Semaphore((1, 2, 8)[seed % 3])
-        self.means = Means(cast("Outbox", self), slots, 8, self, self._failed)
+        self.means = TaskResources(cast("BatchWriter", self), slots, 8, self, self._failed)
         self._rng = Random(seed)  # noqa: S311 - a schedule, not a secret
         self._memory = NOTHING
 
-    def lane(self) -> Lane:
+    def lane(self) -> PartitionTask:
         changelog = Changelog(self, TopicPartition("changelog", 0), self.lease, 1, 0)  # type: ignore[arg-type]
-        return Lane("kind", 0, self, changelog, self.means)  # type: ignore[arg-type]
+        return PartitionTask("kind", 0, self, changelog, self.means)  # type: ignore[arg-type]
 
     def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
         first, last = records[0].offset, records[-1].offset

@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from pipeline.kafka.partition_tasks import Lanes
+from pipeline.kafka.partition_tasks import TaskManager
 from pipeline.processing.processor import Message
 from tests.support.samples import T0
 from tests.support.task_harness import Said, World, until
@@ -103,12 +103,12 @@ def test_a_sweep_waits_for_its_turn_and_gives_way_to_chunks() -> None:
     async def story() -> None:
         world = World()
         lane = world.lane()
-        lane.sweep()
+        lane.on_timer()
         await lane.put(Said(world.log, "a"))
         assert lane.quiet_for() == 0.0
         lane.start()
         await until(lambda: world.work)
-        lane.sweep()
+        lane.on_timer()
         await until(lambda: len(world.work) == 2)
         assert world.log == ["process a", "messages a", "rows a", "ack a", "sweep", "rows swept"]
         assert (world.work[-1].topic, world.work[-1].records) == (None, 0)
@@ -140,19 +140,19 @@ def test_lanes_work_side_by_side_but_not_more_than_there_are_slots() -> None:
 def test_what_comes_from_another_generation_finds_no_lane() -> None:
     async def story() -> None:
         world = World()
-        lanes = Lanes(world, drain_seconds=1.0)
+        lanes = TaskManager(world, drain_seconds=1.0)
         lane = world.lane()
         lanes.open([lane], generation=1)
         await lanes.put("kind", Said(world.log, "old", generation=0))
         await lanes.put("other", Said(world.log, "unknown"))
         await lanes.put("kind", Said(world.log, "a"))
         await until(lambda: world.work)
-        await lanes.settle()
+        await lanes.drain()
         await lanes.put("kind", Said(world.log, "late"))
         assert world.log == ["process a", "messages a", "rows a", "ack a"]
-        assert lanes.settled(("kind", 0)) is lane
+        assert lanes.current(("kind", 0)) is lane
         lanes.open([], generation=2)
-        assert lanes.settled(("kind", 0)) is None
+        assert lanes.current(("kind", 0)) is None
 
     asyncio.run(story())
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from pipeline.kafka.fencing import Fences, Lease, PartitionLost
+from pipeline.kafka.fencing import Lease, PartitionLost, ProducerFence
 
 OURS, OTHERS, FREE = (
     TopicPartition("changelog", 0),
@@ -42,7 +42,7 @@ def _sent(batches: dict[TopicPartition, Batch], before: Callable[[Lease], None] 
     """Send *batches*; the fence of OURS is in the generation that holds, that of OTHERS in one before."""
     sender = Sender()
     kafka: Any = type("Kafka", (), {"_sender": sender})
-    lease, fences = Lease(60.0), Fences()
+    lease, fences = Lease(60.0), ProducerFence()
     lease.grant(2)
     fences.put(OURS.topic, OURS.partition, lambda: lease.confirm(2))
     fences.put(OTHERS.topic, OTHERS.partition, lambda: lease.confirm(1))

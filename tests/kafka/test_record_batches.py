@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.kafka.connection import Connection
-from pipeline.kafka.fetch_decoding import Batches
+from pipeline.kafka.fetch_decoding import RecordBatches
 
 AT = 1_772_409_600_000
 LENGTH, CRC, SUMMED, LAST_OF_ATTRIBUTES, RECORDS_BEGIN = slice(8, 12), slice(17, 21), slice(21, None), 22, 61
@@ -78,7 +78,7 @@ def test_a_name_that_is_no_text_is_read_with_signs_in_its_place_and_all_else_as_
     expected = _read(MemoryRecords(good))
     for *_, headers in expected[: len(records)]:
         headers[:] = [(read_as if named == NAMED.decode() else named, told) for named, told in headers]
-    assert _read(Batches(odd)) == expected
+    assert _read(RecordBatches(odd)) == expected
 
 
 @pytest.mark.parametrize(("codec", "pack"), CODECS)
@@ -88,7 +88,7 @@ def test_a_name_that_is_no_text_is_read_in_a_compressed_batch(codec: int, pack: 
     packed[LENGTH] = (len(packed) - LENGTH.stop).to_bytes(4, "big")
     packed[LAST_OF_ATTRIBUTES] |= codec
 
-    assert _read(Batches(_signed(bytes(packed)))) == [
+    assert _read(RecordBatches(_signed(bytes(packed)))) == [
         (0, AT, 0, b"k", b"v" * 500, [(name.decode("utf-8", "replace"), b"1")])
     ]
 
@@ -97,7 +97,7 @@ def test_what_is_no_record_is_refused_after_those_before_it() -> None:
     batch = _batch([(b"k", b"1", []), (b"k", b"2", [("tenant", b"acme")])])
     told = _signed(batch.replace(b"\x0ctenant", b"\x0etenant"))  # its name is a byte longer than it says
 
-    records = iter(Batches(told).next_batch())
+    records = iter(RecordBatches(told).next_batch())
 
     assert next(records).value == b"1"
     with pytest.raises(CorruptRecordException, match="no record begins at byte "):
@@ -106,4 +106,4 @@ def test_what_is_no_record_is_refused_after_those_before_it() -> None:
 
 def test_every_consumer_reads_so() -> None:
     Connection("127.0.0.1:9092").for_aiokafka()
-    assert fetcher.MemoryRecords is Batches
+    assert fetcher.MemoryRecords is RecordBatches

@@ -14,10 +14,10 @@ from pipeline.kafka.changelog import changelog_topic
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import EmbeddedBroker
 from pipeline.kafka.fencing import Lease
-from pipeline.kafka.partition_tasks import Lanes, Means
-from pipeline.kafka.producer import Outbox
-from pipeline.kafka.recovery import Takeover, UnevenAssignmentError
-from pipeline.processing.observer import Unobserved
+from pipeline.kafka.partition_tasks import TaskManager, TaskResources
+from pipeline.kafka.producer import BatchWriter
+from pipeline.kafka.recovery import PartitionRestorer, UnevenAssignmentError
+from pipeline.processing.observer import NullObserver
 from tests.support.counting_processor import Counting, counting_kind
 
 CHANGELOG = changelog_topic("app", "counting")
@@ -27,19 +27,21 @@ ROW = b'{"count": %d, "again": 0, "applied": {}, "last": ""}'
 class World:
     """A takeover on an embedded broker, and what came of it."""
 
-    def __init__(self, bootstrap: str, outbox: Outbox) -> None:
+    def __init__(self, bootstrap: str, outbox: BatchWriter) -> None:
         self.made: list[Counting] = []
         self.outbox = outbox
-        self.lanes = Lanes(Unobserved(), drain_seconds=1.0)
+        self.lanes = TaskManager(NullObserver(), drain_seconds=1.0)
         self.lease = Lease(60.0)
         connection = Connection(bootstrap, embedded=True)
-        means = Means(outbox, asyncio.Semaphore(8), 512, Unobserved(), self.failures_are_not_expected)
+        means = TaskResources(
+            outbox, asyncio.Semaphore(8), 512, NullObserver(), self.failures_are_not_expected
+        )
         kinds = [counting_kind(self.made)]
-        self.take_over = Takeover("app", connection, kinds, self.lanes, self.lease, means)
+        self.take_over = PartitionRestorer("app", connection, kinds, self.lanes, self.lease, means)
 
     async def assign(self, generation: int, *partitions: int) -> list[Counting]:
         """Go through a rebalance; returns the stages that are at work after it."""
-        await self.lanes.settle()
+        await self.lanes.drain()
         self.lease.grant(generation)
         topics = ("left", "right", CHANGELOG)
         await self.take_over([TP(topic, p) for topic in topics for p in partitions], generation)
@@ -62,9 +64,9 @@ async def _world() -> AsyncIterator[World]:
     with EmbeddedBroker() as broker:
         broker.create([CHANGELOG])
         async with aiokafka.AIOKafkaProducer(bootstrap_servers=broker.bootstrap) as producer:
-            world = World(broker.bootstrap, Outbox(lambda: producer))
+            world = World(broker.bootstrap, BatchWriter(lambda: producer))
             yield world
-            await world.lanes.settle()
+            await world.lanes.drain()
 
 
 def test_every_assigned_partition_gets_a_stage_restored_and_told_so() -> None:

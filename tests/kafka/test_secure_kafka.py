@@ -19,7 +19,7 @@ import pytest
 
 from pipeline.kafka.acls import Right, _allowed, check_rights, grant, rights_of
 from pipeline.kafka.client import matching, writing
-from pipeline.kafka.topics import STAGES, BrokerUnreachableError, RightsMissingError, reach
+from pipeline.kafka.topics import STAGES, BrokerUnreachableError, RightsMissingError, ping_broker
 from pipeline.offline.replay.recording import write
 from pipeline.offline.scenarios.playback import Timed, in_order, steady, stories
 from pipeline.offline.scenarios.scenario import find_directory
@@ -361,7 +361,7 @@ def test_a_broker_that_a_stranger_vouches_for_is_not_talked_to(kafka: SecureKafk
     # The worker's own client and the one that asks for rights are two: neither is talked into it.
     connection = kafka.connection(_user("worker"), tls_ca_file=str(tmp_path / "ca.crt"))
     with pytest.raises(BrokerUnreachableError):
-        asyncio.run(reach(connection))
+        asyncio.run(ping_broker(connection))
     with pytest.raises(BrokerUnreachableError):
         check_rights(connection, WORKER)
 

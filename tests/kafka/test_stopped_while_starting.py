@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from mode.threads import ServiceThread
 
-from pipeline.kafka.app import EdgeApp
 from pipeline.kafka.consumer_thread import BatchConsumerThread, Thread
 from pipeline.worker import process
 
@@ -75,6 +74,6 @@ def test_a_start_that_is_under_way_is_over_before_anything_is_stopped(tmp_path: 
             conf=SimpleNamespace(datadir=tmp_path), ended=ended, start=start, stop=stop,
             wait_until_stopped=asyncio.Event().wait, failure=None, crash_reason=None,
         )  # fmt: skip
-        return await process.run_until_ended(cast("EdgeApp", app))
+        return await process.run_until_ended(cast("WorkerApp", app))
 
     assert (asyncio.run(story()), said) == (0, ["started", "stopped"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kafka.time_alignment import MOST_WAITING, Interleaver
+from pipeline.kafka.time_alignment import MOST_WAITING, EventTimeAligner
 
 LEAD = {"urgent": 60_000, "bulk": 0}.__getitem__
 
@@ -23,7 +23,7 @@ def _lines(*lines: list[int]) -> dict[str, list[Rec]]:
     return {f"tp{i}": [Rec(t, f"tp{i}#{n}") for n, t in enumerate(line)] for i, line in enumerate(lines)}
 
 
-def _all(lined_up: Interleaver[str]) -> list[tuple[str, list[Rec]]]:
+def _all(lined_up: EventTimeAligner[str]) -> list[tuple[str, list[Rec]]]:
     chunks = []
     while lined_up:
         tp, records = lined_up.next_chunk()
@@ -38,7 +38,7 @@ lines = st.lists(st.lists(st.integers(0, 100_000), max_size=40), max_size=6).map
 def test_every_record_comes_out_once_in_the_order_of_its_topic_partition(
     given_lines: dict[str, list[Rec]], size: int, skew: int
 ) -> None:
-    lined_up: Interleaver[str] = Interleaver(size, skew)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(size, skew)
     for tp, records in given_lines.items():
         lined_up.add(tp, records)
     out: dict[str, list[Rec]] = {}
@@ -52,7 +52,7 @@ def test_every_record_comes_out_once_in_the_order_of_its_topic_partition(
 def test_chunks_begin_in_the_order_of_event_time_when_their_records_do(
     found: list[list[int]], size: int
 ) -> None:
-    lined_up: Interleaver[str] = Interleaver(size, 0)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(size, 0)
     for tp, records in _lines(*found).items():
         lined_up.add(tp, records)
     begins = [records[0].timestamp for _, records in _all(lined_up)]
@@ -61,7 +61,7 @@ def test_chunks_begin_in_the_order_of_event_time_when_their_records_do(
 
 @given(st.lists(st.lists(st.integers(0, 100_000), min_size=1).map(sorted), min_size=2, max_size=6))
 def test_no_chunk_runs_ahead_of_another_topic_partition_by_more_than_the_skew(found: list[list[int]]) -> None:
-    lined_up: Interleaver[str] = Interleaver(8, 1_000)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(8, 1_000)
     waiting = _lines(*found)
     for tp, records in waiting.items():
         lined_up.add(tp, records)
@@ -72,7 +72,7 @@ def test_no_chunk_runs_ahead_of_another_topic_partition_by_more_than_the_skew(fo
 
 
 def test_a_quiet_topics_hours_are_cut_to_a_busy_topics_seconds() -> None:
-    lined_up: Interleaver[str] = Interleaver(512, 5_000)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(512, 5_000)
     lined_up.add("busy", [Rec(second * 1_000) for second in range(10)])
     lined_up.add("quiet", [Rec(minute * 60_000) for minute in range(3)])
     assert [(tp, [r.timestamp // 1000 for r in records]) for tp, records in _all(lined_up)] == [
@@ -84,7 +84,7 @@ def test_a_quiet_topics_hours_are_cut_to_a_busy_topics_seconds() -> None:
 
 
 def test_what_has_a_lead_goes_first_but_no_further_ahead_than_that() -> None:
-    lined_up: Interleaver[str] = Interleaver(5, 1_000, LEAD)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(5, 1_000, LEAD)
     lined_up.add("bulk", [Rec(second * 1_000) for second in range(8)])
     lined_up.add("urgent", [Rec(second * 1_000) for second in (50, 60, 61, 64, 66)])
     assert [(tp, [r.timestamp // 1000 for r in records]) for tp, records in _all(lined_up)] == [
@@ -96,7 +96,7 @@ def test_what_has_a_lead_goes_first_but_no_further_ahead_than_that() -> None:
 
 
 def test_what_has_a_lead_keeps_to_event_time_while_no_more_than_a_chunk_waits() -> None:
-    lined_up: Interleaver[str] = Interleaver(5, 1_000, LEAD)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(5, 1_000, LEAD)
     lined_up.add("bulk", [Rec(0), Rec(1_000), Rec(2_000)])
     lined_up.add("urgent", [Rec(2_500), Rec(3_000)])
     assert [(tp, [r.timestamp for r in records]) for tp, records in _all(lined_up)] == [
@@ -112,8 +112,8 @@ def test_what_has_a_lead_keeps_to_event_time_while_no_more_than_a_chunk_waits() 
 def test_a_lead_moves_a_topic_partition_by_its_length_and_changes_nothing_else(
     found: list[list[int]],
 ) -> None:
-    lead: Interleaver[str] = Interleaver(1, 1_000, lambda tp: 30_000 if tp == "tp0" else 0)
-    moved: Interleaver[str] = Interleaver(1, 1_000)
+    lead: EventTimeAligner[str] = EventTimeAligner(1, 1_000, lambda tp: 30_000 if tp == "tp0" else 0)
+    moved: EventTimeAligner[str] = EventTimeAligner(1, 1_000)
     for tp, records in _lines(*found).items():
         lead.add(tp, records)
         moved.add(tp, [Rec(r.timestamp - 30_000 * (tp == "tp0"), r.name) for r in records])
@@ -122,14 +122,14 @@ def test_a_lead_moves_a_topic_partition_by_its_length_and_changes_nothing_else(
 
 
 def test_what_has_enough_waiting_gets_no_more_fetched() -> None:
-    lined_up: Interleaver[str] = Interleaver(512, 0)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(512, 0)
     lined_up.add("full", [Rec(0)] * (MOST_WAITING // 2))
     lined_up.add("almost", [Rec(0)] * (MOST_WAITING // 2 - 1))
-    assert lined_up.with_room({"full", "almost", "empty"} - {"empty"}) == {"almost"}
+    assert lined_up.partitions_with_room({"full", "almost", "empty"} - {"empty"}) == {"almost"}
 
 
 def test_a_chunk_may_be_too_early_for_whoever_has_not_come_as_far() -> None:
-    lined_up: Interleaver[str] = Interleaver(512, 5_000)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(512, 5_000)
     assert not lined_up.ahead_of(["slow"])  # nothing would run
     lined_up.add("slow", [Rec(1_000)])
     lined_up.next_chunk()
@@ -148,7 +148,7 @@ def test_a_chunk_may_be_too_early_for_whoever_has_not_come_as_far() -> None:
 
 
 def test_nothing_comes_out_of_nothing() -> None:
-    lined_up: Interleaver[str] = Interleaver(512, 0)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(512, 0)
     lined_up.add("tp", [])
     assert not lined_up
     with pytest.raises(LookupError):
@@ -156,7 +156,7 @@ def test_nothing_comes_out_of_nothing() -> None:
 
 
 def test_what_is_cleared_is_forgotten() -> None:
-    lined_up: Interleaver[str] = Interleaver(512, 0)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(512, 0)
     lined_up.add("tp", [Rec(1)])
     assert "tp" in lined_up
     lined_up.clear()
@@ -165,7 +165,7 @@ def test_what_is_cleared_is_forgotten() -> None:
 
 
 def test_a_time_of_the_future_holds_nothing_up() -> None:
-    lined_up: Interleaver[str] = Interleaver(512, 5_000)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(512, 5_000)
     begin = 1_000
     odd = [Rec(begin), Rec(2**60, "odd"), Rec(begin + 1, "behind it")]
     lined_up.add("odd", odd, begin + 60_000)
@@ -177,7 +177,7 @@ def test_a_time_of_the_future_holds_nothing_up() -> None:
 
 
 def test_a_time_of_the_future_at_the_beginning_comes_first_and_time_goes_on_after_it() -> None:
-    lined_up: Interleaver[str] = Interleaver(1, 5_000)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(1, 5_000)
     lined_up.add("other", [Rec(1_000), Rec(9_000)], 10_000)
     lined_up.add("odd", [Rec(2**60), Rec(2_000)], 10_000)
 

@@ -19,7 +19,7 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kafka.fetch_decoding import Fetched, Unpacked, unpack, unpack_at_once
+from pipeline.kafka.fetch_decoding import EagerRecords, Fetched, unpack, unpack_at_once
 
 PLACE = TopicPartition("api-calls", 3)
 CONTROL = 0b100000
@@ -105,7 +105,7 @@ def fetched() -> Callable[[int], FetchResult]:
 def test_a_fetch_is_taken_whole_and_the_position_moves_behind_it(fetched: Callable[[int], Any]) -> None:
     result = fetched(READ_UNCOMMITTED)
     unpack_at_once({PLACE: result, "refused": object()})
-    assert isinstance(result._partition_records, Unpacked)
+    assert isinstance(result._partition_records, EagerRecords)
 
     records = result.getall()
 

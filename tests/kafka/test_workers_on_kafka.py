@@ -21,7 +21,7 @@ from uuid import uuid4
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from pipeline.kafka.app import Edge
+from pipeline.kafka.app import WorkerConfig
 from pipeline.kafka.changelog import changelog_topic
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import (
@@ -207,7 +207,9 @@ def test_a_worker_keeps_the_stages_of_the_partitions_it_keeps(fleet: Fleet, tmp_
         return sum(stage.count() for stage in newest.values())
 
     async def join_and_leave() -> None:
-        edge = Edge(fleet.connection, fleet.app_id, PARTITIONS, session_timeout_s=6.0, data_dir=tmp_path)
+        edge = WorkerConfig(
+            fleet.connection, fleet.app_id, PARTITIONS, session_timeout_s=6.0, data_dir=tmp_path
+        )
         async with running(edge, [counting_kind(ones)]):
             await until(lambda: counted() == N)
             async with running(edge, [counting_kind(twos)]):

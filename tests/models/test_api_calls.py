@@ -45,7 +45,7 @@ def raw(**members: Any) -> bytes:
 
 def _columns(batch: Batch) -> list[Any]:
     """Everything of a batch as plain lists, NaN as text so that it equals itself."""
-    told = [batch.keys, batch.ids, batch.at, *(part for part in batch.told)]
+    told = [batch.keys, batch.ids, batch.at, *(part for part in batch.fields)]
     return [str(part.tolist()) for part in told]
 
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 
 from models.events.columns import PRINCIPAL_KIND, Columns
 from models.features.table import (
+    COUNTER_NAMES,
+    DECAYED_COUNTERS,
     FEATURE_NAMES,
     FEATURES,
     HALF_LIVES,
     HOUR,
     MINUTE,
-    SUM_NAMES,
-    SUMS,
     TEN_MINUTES,
     as_seen_by_models,
     matrix,
@@ -216,10 +216,10 @@ def test_names_are_unique_and_say_their_window() -> None:
     windows = {MINUTE: "_1m", TEN_MINUTES: "_10m", HOUR: "_1h"}
 
     assert len(set(FEATURE_NAMES)) == len(FEATURES)
-    assert len(set(SUM_NAMES)) == len(SUMS)
-    assert [one.name for one in SUMS if not one.name.endswith(windows[one.half_life])] == []
+    assert len(set(COUNTER_NAMES)) == len(DECAYED_COUNTERS)
+    assert [one.name for one in DECAYED_COUNTERS if not one.name.endswith(windows[one.half_life])] == []
     assert [name for name in FEATURE_NAMES if not re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", name)] == []
-    assert {one.half_life for one in SUMS} == set(HALF_LIVES)
+    assert {one.half_life for one in DECAYED_COUNTERS} == set(HALF_LIVES)
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=FEATURE_NAMES)
@@ -231,7 +231,7 @@ def test_a_feature_is_documented_for_people(feature: Any) -> None:
 
 
 def test_every_sum_is_a_feature() -> None:
-    assert set(SUM_NAMES) <= set(FEATURE_NAMES)
+    assert set(COUNTER_NAMES) <= set(FEATURE_NAMES)
 
 
 @given(STREAMS)
@@ -257,7 +257,7 @@ def test_a_model_sees_counters_by_their_logarithm_and_ratios_as_they_are() -> No
 
 
 def test_a_matrix_has_a_row_for_each_feature() -> None:
-    view: dict[str, Any] = {name: np.full(3, float(at)) for at, name in enumerate(SUM_NAMES)}
+    view: dict[str, Any] = {name: np.full(3, float(at)) for at, name in enumerate(COUNTER_NAMES)}
     others: tuple[str, ...] = (
         "speed_kmh",
         "silence_in_use",

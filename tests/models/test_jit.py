@@ -9,9 +9,9 @@ import pytest
 
 from models.jit import digest_of, kept_in
 from models.updates import fold
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.process_setup import EVERY, search_seldom
-from pipeline.worker.warmup import warm
+from pipeline.worker.warmup import compile_all
 
 
 def test_a_change_of_any_file_of_the_package_is_another_digest(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_where_nothing_can_be_written_nothing_is_kept(tmp_path: Path) -> None:
 
 def test_every_kind_of_event_is_folded_by_code_that_warming_up_has_made() -> None:
     compiled: Any = fold._fold
-    warm(Brain())
+    compile_all(ActiveConfig())
 
     assert len(compiled.signatures) == 1
 

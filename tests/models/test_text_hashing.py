@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.events.string_cache import Memory
+from models.events.string_cache import StringCache
 from models.events.text_hashing import Fingerprints, fingerprint, hash_ids, short
 
 TEXTS = st.text(max_size=100) | st.text("ab0-", min_size=60, max_size=80)
@@ -88,8 +88,8 @@ def test_answers_are_the_same_whether_remembered_or_not() -> None:
         asked.extend(word for (word,) in questions)
         return np.array([word.encode() * 2 for (word,) in questions], "S2")
 
-    memory = Memory(make, np.dtype("S2"), limit=2)
-    answers = [memory.ask([(word,) for word in words]).tobytes() for words in ("abca", "a", "cb")]
+    memory = StringCache(make, np.dtype("S2"), limit=2)
+    answers = [memory.lookup([(word,) for word in words]).tobytes() for words in ("abca", "a", "cb")]
 
     assert answers == [b"aabbccaa", b"aa", b"ccbb"]
     assert len(asked) < 9
@@ -102,12 +102,14 @@ def test_what_is_no_longer_asked_for_is_forgotten_and_what_is_stays() -> None:
         made.update(word for (word,) in questions)
         return np.array([word.encode() for (word,) in questions], "S8")
 
-    memory = Memory(make, np.dtype("S8"), limit=1_000_000)
+    memory = StringCache(make, np.dtype("S8"), limit=1_000_000)
     live = [f"live-{number}" for number in range(100)]
     held = []
     for chunk in range(150):
         words = live + [f"{chunk}-{number}" for number in range(1_000)]
-        assert memory.ask([(word,) for word in words * 12]).tolist() == [word.encode() for word in words * 12]
+        assert memory.lookup([(word,) for word in words * 12]).tolist() == [
+            word.encode() for word in words * 12
+        ]
         held.append(len(memory))
 
     assert max(held) < 140_000
@@ -116,12 +118,12 @@ def test_what_is_no_longer_asked_for_is_forgotten_and_what_is_stays() -> None:
 
 def test_a_memory_whose_answers_are_all_of_use_holds_as_many_as_it_may() -> None:
     words = [(f"{number}",) for number in range(150_000)]
-    memory = Memory(lambda some: np.array([one for (one,) in some], "S8"), np.dtype("S8"), limit=200_000)
+    memory = StringCache(lambda some: np.array([one for (one,) in some], "S8"), np.dtype("S8"), limit=200_000)
 
     for _ in range(3):
         for begin in range(0, len(words), 1_000):
             asked = words[begin : begin + 1_000]
-            assert memory.ask(asked).tolist() == [one.encode() for (one,) in asked]
+            assert memory.lookup(asked).tolist() == [one.encode() for (one,) in asked]
 
     assert len(memory) == 150_000
 

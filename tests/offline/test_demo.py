@@ -16,14 +16,14 @@ from rich.console import Console
 from pipeline import console
 from pipeline.cli import main
 from pipeline.commands import demo
-from pipeline.kafka.app import Edge
+from pipeline.kafka.app import WorkerConfig
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import PARTITIONS, EmbeddedBroker
 from pipeline.kafka.partitioner import partition_of
 from pipeline.offline.scenarios import playback
 from pipeline.offline.scenarios.demo import DemoError, Report, Script, perform, quantile
 from pipeline.offline.scenarios.scenario import Expectation, Scenario, find_directory
-from pipeline.processing.processor import Outcome, Record, StageKind
+from pipeline.processing.processor import Outcome, ProcessorSpec, Record
 from schemas.events import EVENT_TYPES
 from schemas.topics import TOPICS
 from tests.support.counting_processor import SOURCES, Counting
@@ -71,8 +71,8 @@ def test_a_worker_that_ends_ends_the_demonstration(tmp_path: Path) -> None:
     with EmbeddedBroker() as broker:
         connection = Connection(broker.bootstrap, embedded=True)
         broker.create([*TOPICS, *SOURCES, "demo-counting-state-changelog"])
-        edge = Edge(connection, "demo", PARTITIONS, data_dir=tmp_path)
-        kinds = [StageKind("counting", ("api-calls",), Broken)]
+        edge = WorkerConfig(connection, "demo", PARTITIONS, data_dir=tmp_path)
+        kinds = [ProcessorSpec("counting", ("api-calls",), Broken)]
         calls = list(playback.steady(PARTITIONS, NOW, NOW + MINUTE))
 
         with pytest.raises(DemoError, match="the worker ended: ValueError"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.detectors.base import BANDS
 from pipeline.decisions.policy import parse_policy
 from pipeline.decisions.risk import LEVELS, next_level, score
-from pipeline.detections import BIT, RULES, Rule
+from pipeline.detections import BIT, DETECTIONS, Detection
 from pipeline.offline.evaluation.evidence import Sessions
 from pipeline.offline.evaluation.fitting import MARGIN, Budget, learn, toml
 
@@ -22,7 +22,7 @@ def test_what_promises_less_adds_up_to_no_more_than_the_budget_allows(
 ) -> None:
     rng = np.random.default_rng(seed)
     attack = np.arange(attacks + 1 + honest) <= attacks
-    rows = (rng.random((attack.size, len(RULES) + len(BANDS))) < 0.02).astype(float)
+    rows = (rng.random((attack.size, len(DETECTIONS) + len(BANDS))) < 0.02).astype(float)
 
     seen = Sessions(rows, attack, np.full(attack.size, "human"))
     fitted = learn(seen, 1000.0, Budget(revocations=20, challenges=5), {"human"})
@@ -30,19 +30,20 @@ def test_what_promises_less_adds_up_to_no_more_than_the_budget_allows(
     policy = parse_policy(toml(fitted, ()))
     weights = np.array([*policy.weights(), *np.diff([0.0, *policy.anomaly_weights])])
     scores = 100 / (1 + np.exp(-(policy.prior + (rows @ weights)[~attack])))
-    dear = {level: [rule.severity in level for rule in RULES] for level in ("HIGH", "MEDIUM HIGH")}
+    dear = {level: [rule.severity in level for rule in DETECTIONS] for level in ("HIGH", "MEDIUM HIGH")}
     held = {
-        level: (rows[~attack][:, : len(RULES)][:, chosen] > 0).any(axis=1) for level, chosen in dear.items()
+        level: (rows[~attack][:, : len(DETECTIONS)][:, chosen] > 0).any(axis=1)
+        for level, chosen in dear.items()
     }
     assert (scores[~held["HIGH"]] >= policy.levels.high_raise).sum() <= 2
     left = max(5 - held["MEDIUM HIGH"].sum(), 5 // 2)
     assert (scores[~held["MEDIUM HIGH"]] >= policy.levels.medium_raise).sum() <= left
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
-def test_a_detection_alone_keeps_the_promise_of_its_severity(rule: Rule) -> None:
+@pytest.mark.parametrize("rule", DETECTIONS, ids=lambda rule: rule.id)
+def test_a_detection_alone_keeps_the_promise_of_its_severity(rule: Detection) -> None:
     rng = np.random.default_rng(3)
-    rows = (rng.random((500, len(RULES) + len(BANDS))) < 0.05).astype(float)
+    rows = (rng.random((500, len(DETECTIONS) + len(BANDS))) < 0.05).astype(float)
 
     fitted = learn(_of_people(rows, np.arange(500) < 50), 5000.0, Budget(), {"human"})
 
@@ -58,8 +59,10 @@ def _of_people(rows: np.ndarray, attack: np.ndarray) -> Sessions:
 
 def test_detections_that_explain_every_attack_leave_the_model_what_it_says_by_itself() -> None:
     attack = np.arange(2000) < 100
-    rows = np.zeros((2000, len(RULES) + len(BANDS)))
-    rows[:60, len(RULES)] = rows[150:200, len(RULES)] = 1.0  # 60 % of attacks and 3 % of others are odd
+    rows = np.zeros((2000, len(DETECTIONS) + len(BANDS)))
+    rows[:60, len(DETECTIONS)] = rows[150:200, len(DETECTIONS)] = (
+        1.0  # 60 % of attacks and 3 % of others are odd
+    )
     alone = learn(_of_people(rows, attack), 5000.0, Budget(), {"human"})
     rows[attack, BIT["device_rooted"]] = 1.0
 
@@ -72,8 +75,8 @@ def test_detections_that_explain_every_attack_leave_the_model_what_it_says_by_it
 
 def test_who_is_not_asked_for_a_factor_spends_nothing_of_the_budget_of_challenges() -> None:
     attack = np.arange(1000) < 20
-    rows = np.zeros((1000, len(RULES) + len(BANDS)))
-    rows[:15, len(RULES)] = rows[500:540, len(RULES)] = 1.0
+    rows = np.zeros((1000, len(DETECTIONS) + len(BANDS)))
+    rows[:15, len(DETECTIONS)] = rows[500:540, len(DETECTIONS)] = 1.0
     kinds = np.where((np.arange(1000) >= 500) & (np.arange(1000) < 540), "service", "human")
 
     told = [

@@ -9,7 +9,7 @@ import pytest
 
 from models.detectors.base import BANDS, NoDetector
 from pipeline.decisions.policy import Policy
-from pipeline.detections import BIT, RULES
+from pipeline.detections import BIT, DETECTIONS
 from pipeline.offline.evaluation.outcome import Met, Spared
 from pipeline.offline.evaluation.page import Real, page, table
 from pipeline.offline.evaluation.play import BY_HALVES, BY_TOPIC, FULL, Model, Variant, play
@@ -43,7 +43,7 @@ def recording(tmp_path: Path) -> Path:
 def test_what_is_seen_before_an_attack_is_honest_and_after_it_is_not(recording: Path) -> None:
     evidence = play(recording, Policy(), Model(NoDetector()))
 
-    rows, attack, kinds = evidence.table(len(RULES), len(BANDS))
+    rows, attack, kinds = evidence.table(len(DETECTIONS), len(BANDS))
     assert kinds.tolist() == ["human", "human", "human"]
     assert attack.tolist() == [False, False, True]
     assert [np.flatnonzero(row).tolist() for row in rows] == [[], [], [BIT["device_rooted"]]]

@@ -20,8 +20,8 @@ from click.testing import CliRunner
 
 from pipeline.assembly import stage_kinds
 from pipeline.cli import main
-from pipeline.control.active import Brain
-from pipeline.kafka.app import Edge
+from pipeline.control.active import ActiveConfig
+from pipeline.kafka.app import WorkerConfig
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import PARTITIONS, EmbeddedBroker
 from pipeline.kafka.topics import check_topics, create_topics, needed_topics
@@ -38,7 +38,7 @@ TOLD = stories(find_directory(), 1_772_409_600_000)
 
 
 def _replayed(events: Sequence[Timed], partitions: int) -> Endings:
-    replay = Replay(stage_kinds(Brain(), Options(partitions)), partitions)
+    replay = Replay(stage_kinds(ActiveConfig(), Options(partitions)), partitions)
     endings = Endings()
     records = (
         InputRecord(topic, line, encode(event), event["occurred_at"])
@@ -91,7 +91,7 @@ def test_the_demonstration_ends_well_on_apache_kafka(monkeypatch: pytest.MonkeyP
 def _agrees_with_replay(connection: Connection, app_id: str, partitions: int, folder: Path) -> None:
     told = stories(find_directory(), int(time() * 1000), f"-{app_id[-8:]}")
     events = _all_of(told, partitions, f"-{app_id[-8:]}")
-    edge = Edge(connection, app_id, partitions, data_dir=folder)
+    edge = WorkerConfig(connection, app_id, partitions, data_dir=folder)
 
     report = asyncio.run(_streamed(edge, Script((), events, told, seconds=0.0)))
 
@@ -100,8 +100,8 @@ def _agrees_with_replay(connection: Connection, app_id: str, partitions: int, fo
     assert report.dead_letters == 0
 
 
-async def _streamed(edge: Edge, script: Script) -> Report:
-    kinds = stage_kinds(Brain(), Options(edge.partitions))
+async def _streamed(edge: WorkerConfig, script: Script) -> Report:
+    kinds = stage_kinds(ActiveConfig(), Options(edge.partitions))
     topics = needed_topics(edge.app_id, [kind.name for kind in kinds], edge.partitions)
     if not edge.connection.embedded:
         await create_topics(edge.connection, topics, 1)

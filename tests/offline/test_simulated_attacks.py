@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.detections import RULE_IDS
+from pipeline.detections import DETECTION_IDS
 from pipeline.offline.simulation import ATTACKS, EXPECTED, ODDITIES, RUNS, simulate
 from pipeline.offline.simulation.plan import INTENSITIES
 from pipeline.offline.simulation.world.places import TENANTS
@@ -50,7 +50,7 @@ def test_every_family_of_attacks_has_a_mark_and_names_detections_that_exist() ->
     named = {name for names in EXPECTED.values() for name in names}
 
     assert set(MARKS) == {family.name for family in ATTACKS}
-    assert named <= set(RULE_IDS)
+    assert named <= set(DETECTION_IDS)
     assert all(EXPECTED[family.name] for family in ATTACKS)
     assert not any(EXPECTED[family.name] for family in ODDITIES)
 

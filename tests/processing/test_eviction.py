@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.contexts.network import network_context
-from pipeline.kafka.time_alignment import Interleaver
-from pipeline.processing.eviction import Key, Room
+from pipeline.kafka.time_alignment import EventTimeAligner
+from pipeline.processing.eviction import Key, TenantFairLru
 from pipeline.sessions.processor import Options
 from schemas.topics import (
     API_CALLS,
@@ -121,7 +121,7 @@ keys = st.tuples(st.sampled_from("abcd"), st.sampled_from("123456"))
 def test_room_is_never_more_than_full_and_nobody_within_their_share_makes_room(
     used: list[Key], most: int
 ) -> None:
-    room, held = Room(most), dict[Key, None]()
+    room, held = TenantFairLru(most), dict[Key, None]()
     for key in used:
         held.pop(key, None)
         held[key] = None
@@ -146,7 +146,9 @@ def _lined_up(events: list[Event]) -> list[Rec]:
 
 
 def test_a_flood_of_calls_comes_after_what_everybody_else_has_to_say_but_calls() -> None:
-    lined_up: Interleaver[str] = Interleaver(512, 5_000, lambda topic: 0 if topic == API_CALLS else 60_000)
+    lined_up: EventTimeAligner[str] = EventTimeAligner(
+        512, 5_000, lambda topic: 0 if topic == API_CALLS else 60_000
+    )
     flood = [call(at / 1_000, tenant="globex") for at in range(20_000)]
     lined_up.add(API_CALLS, _lined_up([*flood, call(20, tenant="acme")]))
     lined_up.add(AUTH_EVENTS, _lined_up([auth(19, tenant="acme", action="token_reused")]))

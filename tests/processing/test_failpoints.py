@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.kafka.app import Edge
+from pipeline.kafka.app import WorkerConfig
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import PARTITIONS, EmbeddedBroker
 from pipeline.processing import failpoints
@@ -36,7 +36,7 @@ def visits() -> Iterator[Counter[str]]:
 def test_a_worker_reaches_every_point(visits: Counter[str], tmp_path: Path) -> None:
     stages: list[Counting] = []
 
-    async def work(edge: Edge) -> None:
+    async def work(edge: WorkerConfig) -> None:
         async with running(edge, [counting_kind(stages)]):
             await until(lambda: len(stages) == PARTITIONS and all(stage.is_ready for stage in stages))
             await produce(edge.connection, [(SOURCES[0], b"%d" % i, b"x") for i in range(N)])
@@ -45,7 +45,7 @@ def test_a_worker_reaches_every_point(visits: Counter[str], tmp_path: Path) -> N
 
     with EmbeddedBroker() as broker:
         connection = Connection(broker.bootstrap, embedded=True)
-        asyncio.run(work(Edge(connection, "failpoints", PARTITIONS, data_dir=tmp_path)))
+        asyncio.run(work(WorkerConfig(connection, "failpoints", PARTITIONS, data_dir=tmp_path)))
 
     assert set(visits) == set(POINTS)
 
@@ -97,7 +97,7 @@ for visit in range(1, 5):
 def test_nobody_dies_who_was_not_told_to(told: str | None) -> None:
     failpoints.arm(told)
     for point in POINTS:
-        failpoints.reach(point)
+        failpoints.hit(point)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from pipeline.assembly import stage_kinds
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.offline.replay.runner import Replay
 from pipeline.offline.scenarios.playback import in_order, stories
 from pipeline.offline.scenarios.scenario import find_directory
 from pipeline.processing.processor import Message
-from pipeline.processing.pseudonyms import Pseudonyms, keyed
+from pipeline.processing.pseudonyms import Pseudonyms, with_pseudonyms
 from pipeline.sessions.processor import Options
 from schemas.decode import encode
 from schemas.naming import KEYED_TOPICS
@@ -60,7 +60,7 @@ def _marked(event: dict[str, Any]) -> dict[str, str]:
 
 
 def _said(told: list[InputRecord], pseudonyms: Pseudonyms | None) -> list[Message]:
-    kinds = keyed(stage_kinds(Brain(), Options(1, event_clock=True)), pseudonyms)
+    kinds = with_pseudonyms(stage_kinds(ActiveConfig(), Options(1, event_clock=True)), pseudonyms)
     return list(Replay(kinds, 1).run(told))
 
 

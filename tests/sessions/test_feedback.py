@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.detections import RULES
+from pipeline.detections import DETECTIONS
 from schemas import topics
 from tests.support.run_processors import Desk, Event, Said, by_key, found, of, replayed
 from tests.support.samples import T0, auth, call, context, feedback
@@ -195,7 +195,7 @@ def test_what_is_a_fact_is_never_muted_and_that_is_said() -> None:
 
 
 def test_facts_are_those_that_nobody_guesses() -> None:
-    assert {rule.id for rule in RULES if not rule.mutable} >= {
+    assert {rule.id for rule in DETECTIONS if not rule.suppressible} >= {
         "device_rooted", "malware_on_device", "ancestor_revoked", "step_up_missed", "confirmed_compromised",
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.state.codec import decode
 from models.state.table import Names
-from pipeline.detections import RULES
+from pipeline.detections import DETECTIONS
 from pipeline.sessions.state_store import row_key
 from schemas import topics
 from tests.support.event_streams import BUSY, CUTS, STREAMS
@@ -16,7 +16,7 @@ from tests.support.samples import T0, auth, call, context
 from tests.support.session_processor import desk, fallen, others
 
 UNGUARDED = BUSY.replace("revocations_per_minute = 2", "revocations_per_minute = 1000") + "".join(
-    f"[rules.{rule.id}]\nenabled = false\n" for rule in RULES if rule.silence
+    f"[rules.{rule.id}]\nenabled = false\n" for rule in DETECTIONS if rule.silence
 )
 """Nothing that a partition knows only by heart: its budget, and whether its fleet is silent."""
 

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from models.events.text_hashing import fingerprint
 from models.state.codec import decode, decode_all, encode, keys_of
 from models.state.table import ROW, Names, SessionTable, UnreadableRow
-from pipeline.decisions.risk_state import Case
+from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.detections import ORDER
 from pipeline.processing.processor import ChangelogRow
-from pipeline.sessions.state_store import read_back, row_key
+from pipeline.sessions.state_store import restore_sessions, row_key
 from tests.models.test_state_table import NAMES, ROWS, SPOILT
 
 FEW = st.sampled_from([Names(tenant, f"s-{n}") for tenant in ("acme", "", "ü") for n in range(4)])
-CASE = Case(level="HIGH", level_since=7).encode()
+CASE = SessionRiskState(level="HIGH", level_since=7).encode()
 
 
 def written(names: Names, seen_at: int, *, case: bool) -> bytes:
@@ -86,10 +86,10 @@ def test_one_row_that_cannot_be_read_among_others_is_refused_as_it_would_be_alon
 def test_however_rows_come_the_newest_of_each_key_is_what_is_held(
     changes: list[ChangelogRow], cuts: set[int]
 ) -> None:
-    table, cases = SessionTable(), dict[int, Case]()
+    table, cases = SessionTable(), dict[int, SessionRiskState]()
     edges = sorted({0, len(changes)} | {cut for cut in cuts if cut < len(changes)})
     for first, last in pairwise(edges):
-        read_back(table, cases, changes[first:last])
+        restore_sessions(table, cases, changes[first:last])
 
     newest = {key: value for key, value in dict(changes).items() if value is not None}
     assert _held(table, cases) == newest
@@ -98,7 +98,7 @@ def test_however_rows_come_the_newest_of_each_key_is_what_is_held(
     assert table.tenants(table.live()).tolist() == [fingerprint(one) & 0xFFFFFFFF for one in tenants]
 
 
-def _held(table: SessionTable, cases: dict[int, Case]) -> dict[bytes, bytes]:
+def _held(table: SessionTable, cases: dict[int, SessionRiskState]) -> dict[bytes, bytes]:
     """The changelog values of all that the table holds, each found by its name."""
     answer = {}
     for row in table.live().tolist():
@@ -115,21 +115,21 @@ def _held(table: SessionTable, cases: dict[int, Case]) -> dict[bytes, bytes]:
     [row_key(Names("t", "s-2").pack()), b"t\xffs", b"t", b"", row_key(Names("t", "s-1").pack()) + b"\xff"],
 )
 def test_a_row_under_a_key_that_is_not_its_own_is_refused_and_nothing_is_taken(key: bytes) -> None:
-    table, cases = SessionTable(), dict[int, Case]()
+    table, cases = SessionTable(), dict[int, SessionRiskState]()
     good = row_key(Names("t", "s-0").pack()), written(Names("t", "s-0"), 1, case=False)
 
     with pytest.raises(UnreadableRow, match=r"a row of another session|a row whose key"):
-        read_back(table, cases, [good, (key, written(Names("t", "s-1"), 1, case=False))])
+        restore_sessions(table, cases, [good, (key, written(Names("t", "s-1"), 1, case=False))])
 
     assert len(table) == 0
 
 
 def test_ten_thousand_sessions_are_read_back_into_a_table_that_grows() -> None:
     names = [Names("acme", f"s-{n}") for n in range(10_000)]
-    table, cases = SessionTable(), dict[int, Case]()
+    table, cases = SessionTable(), dict[int, SessionRiskState]()
 
     for first in range(0, 10_000, 3_000):
-        read_back(
+        restore_sessions(
             table,
             cases,
             [
@@ -143,8 +143,8 @@ def test_ten_thousand_sessions_are_read_back_into_a_table_that_grows() -> None:
 
 
 def test_nothing_read_back_is_nothing_held() -> None:
-    table, cases = SessionTable(), dict[int, Case]()
+    table, cases = SessionTable(), dict[int, SessionRiskState]()
 
-    read_back(table, cases, [])
+    restore_sessions(table, cases, [])
 
     assert (len(table), cases) == (0, {})

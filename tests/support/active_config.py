@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from models.artefacts import BadModel
 from models.detectors.base import Detector, NoDetector
 from models.roles.roles import Roles
-from pipeline.control.reloader import Configured, InForce, Models
-from pipeline.processing.processor import Memory
+from pipeline.control.reloader import ConfigReloader, Configured, Models
+from pipeline.processing.processor import InMemoryRecord
 from schemas.topics import MODEL_CONTROL
 from tests.support.role_samples import sample_roles
 
@@ -59,16 +59,18 @@ class Desk:
 
     def __post_init__(self) -> None:
         configured = Configured(self.policy_file, "default", self.mode, Shelf(broken=self.broken))
-        self.in_force = InForce(configured, self.complaints.append)
+        self.in_force = ConfigReloader(configured, self.complaints.append)
 
     def order(self, command: str, model: str, mode: str | None = None) -> None:
         told = {"command": command, "model": model, "mode": mode, "issued_by": "ana", "occurred_at": 1}
-        self.in_force.order(Memory(MODEL_CONTROL, 0, 7, 1, model.encode(), json.dumps(told).encode()))
+        self.in_force.on_control_record(
+            InMemoryRecord(MODEL_CONTROL, 0, 7, 1, model.encode(), json.dumps(told).encode())
+        )
 
     def look(self) -> None:
         """Look until what changed has stayed as it is."""
-        self.in_force.look()
-        self.in_force.look()
+        self.in_force.check()
+        self.in_force.check()
 
     @property
     def stands(self) -> tuple[str | None, str, list[str]]:

@@ -10,7 +10,7 @@ import pytest
 
 from models.detectors.base import NoDetector
 from pipeline.assembly import stage_kinds
-from pipeline.control.active import Brain, Challenger
+from pipeline.control.active import ActiveConfig, Challenger
 from pipeline.decisions.policy import parse_policy
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.offline.replay.runner import Replay
@@ -58,7 +58,7 @@ def told() -> list[Message]:
 @cache
 def all_told() -> tuple[Message, ...]:
     """Return it; it takes a while."""
-    brain = Brain(detector=OddTotals(), challengers=(Challenger(NoDetector()),))
+    brain = ActiveConfig(detector=OddTotals(), challengers=(Challenger(NoDetector()),))
     brain.use_policy(parse_policy("anomaly_weights = [5, 5, 5]"))  # so that the two differ
     replay = Replay(stage_kinds(brain, Options(partitions=4)), 4)
     last = STORIES[-1].occurred_at + 1_000

@@ -17,11 +17,11 @@ from typing import Any
 
 import aiokafka
 
-from pipeline.kafka.app import Control, Edge, EdgeApp, build_app
+from pipeline.kafka.app import Control, WorkerApp, WorkerConfig, build_app
 from pipeline.kafka.changelog import ChangelogReader, changelog_topic
 from pipeline.kafka.connection import Connection
 from pipeline.processing.observer import Observer
-from pipeline.processing.processor import ChangelogRow, Message, Outcome, Record, StageKind
+from pipeline.processing.processor import ChangelogRow, Message, Outcome, ProcessorSpec, Record
 from pipeline.worker.process import run_until_ended, run_worker
 
 SOURCES = ("left", "right")
@@ -57,7 +57,7 @@ class Counting:
         outcome.rows = [(key, json.dumps(row).encode()) for key, row in touched.items()]
         return outcome
 
-    def sweep(self, now_ms: int) -> Outcome:
+    def on_timer(self, now_ms: int) -> Outcome:
         self.sweeps += 1
         return Outcome(messages=[Message(ECHO, b"sweep", f"sweep:{self.partition}:{self.sweeps}".encode())])
 
@@ -68,14 +68,14 @@ class Counting:
             else:
                 self.rows[key] = json.loads(value)
 
-    def ready(self) -> None:
+    def on_restored(self) -> None:
         self.is_ready = True
 
     def count(self) -> int:
         return sum(row["count"] for row in self.rows.values())
 
 
-def counting_kind(created: list[Counting] | None = None, pause_s: float = 0.0) -> StageKind:
+def counting_kind(created: list[Counting] | None = None, pause_s: float = 0.0) -> ProcessorSpec:
     """A kind of counting stages; those made are noted in *created*."""
 
     def create(partition: int) -> Counting:
@@ -84,13 +84,16 @@ def counting_kind(created: list[Counting] | None = None, pause_s: float = 0.0) -
             created.append(stage)
         return stage
 
-    return StageKind("counting", SOURCES, create)
+    return ProcessorSpec("counting", SOURCES, create)
 
 
 @asynccontextmanager
 async def running(
-    edge: Edge, kinds: Sequence[StageKind], observer: Observer | None = None, control: Control | None = None
-) -> AsyncIterator[tuple[EdgeApp, asyncio.Future[int]]]:
+    edge: WorkerConfig,
+    kinds: Sequence[ProcessorSpec],
+    observer: Observer | None = None,
+    control: Control | None = None,
+) -> AsyncIterator[tuple[WorkerApp, asyncio.Future[int]]]:
     """Run a worker in this process while the block lasts; the future is its exit code."""
     app = build_app(edge, kinds, observer, control)
     code = asyncio.ensure_future(run_until_ended(app))
@@ -158,7 +161,7 @@ async def state(connection: Connection, app_id: str, partitions: int) -> dict[by
 
 def main(bootstrap: str, app_id: str, partitions: str, pause_ms: str = "0") -> int:
     """Be a worker."""
-    edge = Edge(
+    edge = WorkerConfig(
         Connection(bootstrap), app_id, int(partitions), session_timeout_s=6.0, commit_interval_s=0.5,
         chunk_size=64, data_dir=Path(tempfile.gettempdir()) / app_id,
     )  # fmt: skip

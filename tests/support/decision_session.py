@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.events.columns import ACTION
-from pipeline.decisions.decision import Decision, Moment
-from pipeline.decisions.engine import Judge
+from pipeline.decisions.decision import Decision, DecisionInput
+from pipeline.decisions.engine import PolicyEngine
 from pipeline.decisions.guard import Guard
 from pipeline.decisions.policy import Policy, parse_policy
-from pipeline.decisions.risk_state import Case
+from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.detections import BIT
 
 WHO = {"tenant": "acme", "session_id": "s-1", "principal_id": "ana", "device_id": "phone-1"}
@@ -26,13 +26,13 @@ class Session:
     guard: Guard | None = None
     fleet_silent: bool = False
     fleet_unheard: bool = False
-    case: Case = field(default_factory=Case)
+    case: SessionRiskState = field(default_factory=SessionRiskState)
     mask: int = 0
     at: int = 0
     used_at: int = -1
 
     def __post_init__(self) -> None:
-        self.judge = Judge(self.policy)
+        self.judge = PolicyEngine(self.policy)
         self.guard = self.guard or Guard(self.policy.guard, 1.0)
 
     def see(
@@ -48,7 +48,7 @@ class Session:
     ) -> Decision:
         """Decide at second *at*, while the detections *holding* hold: at its use, unless it is *idle*."""
         mask, now = sum(1 << BIT[one] for one in holding), round(at * 1000)
-        moment = Moment(
+        moment = DecisionInput(
             at=now,
             event_id=id_ or f"e-{now}",
             evidence=id_ or f"e-{now}",

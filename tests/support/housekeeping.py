@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.delivery.housekeeping import Keeping
+from pipeline.transmitter.delivery.housekeeping import Housekeeper
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.protocol import EVENTS
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.database import Store
@@ -31,7 +31,7 @@ class House:
     """A store with one stream, and somebody who looks after it at the time *now*."""
 
     store: Store
-    keeping: Keeping
+    keeping: Housekeeper
     signer: Signer
     metrics: TransmitterMetrics
     at: list[int]
@@ -47,7 +47,7 @@ class House:
     def look(self, later_ms: int = 0) -> tuple[str, dict[tuple[str, str], int]]:
         """Look after the stream; return its status, and how many tokens there are by event and state."""
         self.now += later_ms
-        self.keeping.look()
+        self.keeping.run_once()
         with self.store.read() as conn:
             found = streams.get(conn, SEALER, "s-1")
             rows = [(row.event, row.state) for row in conn.execute(select(sets.c.event, sets.c.state))]
@@ -68,7 +68,7 @@ def new_house(folder: Path, **members: Any) -> House:
     signer = open_signer(store, "ES256", 2048, NOW)
     metrics = TransmitterMetrics(CollectorRegistry())
     at = [NOW]
-    keeping = Keeping(store, signer, settings, Bell(), metrics, lambda: at[0])
+    keeping = Housekeeper(store, signer, settings, Notifier(), metrics, lambda: at[0])
     with store.begin() as conn:
         streams.add(conn, SEALER, stream(**members))
     return House(store, keeping, signer, metrics, at)

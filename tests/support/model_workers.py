@@ -27,7 +27,7 @@ from models.artefacts import CARD, SHIPPED, load, save
 from models.artefacts import ROLES as ROLES_FILE
 from pipeline.assembly import stage_kinds
 from pipeline.cli import main
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.kafka.client import Writer, begin_at_end, retained, writing
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import TopicsNotReadyError, check_topics, create_topics, needed_topics
@@ -41,7 +41,7 @@ from tests.support.worker_process import Worker
 
 PARTITIONS = 8
 PLACES = set(range(PARTITIONS))
-KINDS = stage_kinds(Brain(), Options())
+KINDS = stage_kinds(ActiveConfig(), Options())
 SOURCES = [topic for kind in KINDS for topic in kind.sources]
 EVERYWHERE = [TopicPartition(topic, partition) for topic in SOURCES for partition in range(PARTITIONS)]
 CALM, ODD = 1e9, -1e9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.contexts.principal.known_attributes import HABITS
+from pipeline.contexts.principal.known_attributes import KNOWN_ATTRIBUTES
 from pipeline.contexts.principal.processor import principal_context
 from schemas import topics
 from tests.support.run_processors import Player, Said, of
@@ -20,7 +20,10 @@ def principal() -> Player:
 
 def known(said: list[Said]) -> list[tuple[Any, ...]]:
     """What was told of each habit: device, network, country, client."""
-    return [tuple(one.get(f"known_{name}") for name in HABITS) for one in of(said, topics.SESSION_CONTEXT)]
+    return [
+        tuple(one.get(f"known_{name}") for name in KNOWN_ATTRIBUTES)
+        for one in of(said, topics.SESSION_CONTEXT)
+    ]
 
 
 def heard(said: list[Said], *members: str) -> list[tuple[Any, ...]]:

@@ -15,10 +15,10 @@ from random import Random
 from prometheus_client import CollectorRegistry
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.delivery.housekeeping import Keeping
+from pipeline.transmitter.delivery.housekeeping import Housekeeper
 from pipeline.transmitter.delivery.push import Pushing
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.store.database import open_store
 from pipeline.transmitter.store.encryption import load
 from pipeline.transmitter.store.leader_election import lead
@@ -31,17 +31,17 @@ async def main(url: str, key_file: str) -> None:
     with lead(store) as leads:
         if not leads:
             raise SystemExit("another process pushes from this store")
-        settings, bell, metrics = TransmitterSettings(), Bell(), TransmitterMetrics(CollectorRegistry())
+        settings, bell, metrics = TransmitterSettings(), Notifier(), TransmitterMetrics(CollectorRegistry())
         rng = Random()  # noqa: S311 - jitter is no secret
         pushing = Pushing(store, settings, bell, metrics, clock, rng)
         signer = open_signer(store, "ES256", 2048, clock())
-        keeping = Keeping(store, signer, settings, bell, metrics, clock)
+        keeping = Housekeeper(store, signer, settings, bell, metrics, clock)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _stop, pushing, keeping)
         print("pushing", flush=True)
         await asyncio.gather(pushing.run(), keeping.run())
 
 
-def _stop(*parts: Pushing | Keeping) -> None:
+def _stop(*parts: Pushing | Housekeeper) -> None:
     for part in parts:
         part.stop()
 

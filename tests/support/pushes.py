@@ -16,7 +16,7 @@ from sqlalchemy import select
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.delivery.push import Pushing
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.protocol import Signed
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.database import Store
@@ -68,13 +68,13 @@ def endings(store: Store, stream_id: str = "s-1") -> dict[str, tuple[str, int, s
 async def pushing(
     store: Store,
     settings: TransmitterSettings,
-    bell: Bell | None = None,
+    bell: Notifier | None = None,
     metrics: TransmitterMetrics | None = None,
 ) -> AsyncIterator[Pushing]:
     """Push while the block lasts, then stop in order."""
     shown = metrics or TransmitterMetrics(CollectorRegistry())
     rng = Random(1)  # noqa: S311 - jitter is no secret
-    pushes = Pushing(store, settings, bell or Bell(), shown, clock, rng)
+    pushes = Pushing(store, settings, bell or Notifier(), shown, clock, rng)
     task = asyncio.create_task(pushes.run())
     try:
         yield pushes

@@ -13,7 +13,7 @@ import numpy as np
 from models.events.columns import KINDS, client_family, network_name
 from models.events.operations import COMMANDS, Stage, chain_stage, is_powerful, stage_of
 from models.events.text_hashing import brief, fingerprint, hash_ids
-from models.features.table import SUMS
+from models.features.table import DECAYED_COUNTERS
 from models.features.volumes import VOLUMES
 from models.roles.roles import Roles
 from models.state.table import ROLES
@@ -40,7 +40,7 @@ class SlowSession:
         self.operation: str | None = None
         self.started = max(first["occurred_at"], 1)
         self.at = 0
-        self.sums = dict.fromkeys((one.name for one in SUMS), 0.0)
+        self.sums = dict.fromkeys((one.name for one in DECAYED_COUNTERS), 0.0)
         self.client: dict[str, Any] = {}
         self.client_at = 0
         self.used_at = 0
@@ -65,7 +65,7 @@ class SlowSession:
         before = self.at
         self.used_at = self.client_at
         self.at = max(self.at, event["occurred_at"])
-        marks = dict.fromkeys((one.mark for one in SUMS), 0.0)
+        marks = dict.fromkeys((one.increment for one in DECAYED_COUNTERS), 0.0)
         speed = 0.0
         if event["type"] in ("auth.event", "api.call"):
             self.kind = event["principal_kind"]
@@ -78,9 +78,9 @@ class SlowSession:
         if event["type"] == "session.context":
             self._context(event)
         late = self.at - event["occurred_at"]
-        for one in SUMS:
+        for one in DECAYED_COUNTERS:
             kept = self.sums[one.name] * 2 ** (-(self.at - before) / one.half_life)
-            value = kept + marks[one.mark] * 2 ** (-late / one.half_life)
+            value = kept + marks[one.increment] * 2 ** (-late / one.half_life)
             self.sums[one.name] = value if one.half_life == HOUR_MS else float(np.float32(value))
         for name in VOLUMES if event["type"] == "api.call" else ():
             self.peaks[name] = max(self.peaks[name], self.sums[name])

@@ -12,13 +12,13 @@ from models.detectors.base import Detector, NoDetector
 from models.events.columns import Columns
 from models.roles.roles import Roles
 from pipeline.assembly import stage_kinds
-from pipeline.control.active import Brain
-from pipeline.decisions.engine import Judge
+from pipeline.control.active import ActiveConfig
+from pipeline.decisions.engine import PolicyEngine
 from pipeline.decisions.policy import Policy, parse_policy
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.offline.replay.runner import Replay
-from pipeline.processing.processor import Message, Outcome, Stage
-from pipeline.sessions.processor import Options, SessionScorer
+from pipeline.processing.processor import Message, Outcome, Processor
+from pipeline.sessions.processor import Options, SessionProcessor
 from schemas import topics
 from schemas.decode import encode, record_key
 from tests.support.samples import T0
@@ -103,7 +103,7 @@ def by_key(said: list[Said]) -> dict[tuple[str, str], list[Event]]:
 class Player:
     """Plays events to one stage of one partition and keeps what it says and writes."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Processor) -> None:
         self.stage = stage
         self.offsets: Counter[str] = Counter()
         self.messages: list[Message] = []
@@ -128,7 +128,7 @@ class Player:
 
     def sweep(self, now: int) -> list[Said]:
         """What the passing of time gives."""
-        return self._keep(self.stage.sweep(now))
+        return self._keep(self.stage.on_timer(now))
 
     def _keep(self, outcome: Outcome) -> list[Said]:
         self.messages += outcome.messages
@@ -149,22 +149,22 @@ class Player:
 class Desk(Player):
     """A session scorer alone; contexts are whatever a test says they are."""
 
-    scorer: SessionScorer
+    scorer: SessionProcessor
 
     def __init__(
         self, policy: Policy | str = "", detector: Detector | None = None, options: Options | None = None
     ) -> None:
         policy = parse_policy(policy) if isinstance(policy, str) else policy
-        self.brain = Brain(Judge(policy), detector or NoDetector())
+        self.brain = ActiveConfig(PolicyEngine(policy), detector or NoDetector())
         self.options = options or Options()
-        self.scorer = SessionScorer(self.brain, Columns(), self.options)
+        self.scorer = SessionProcessor(self.brain, Columns(), self.options)
         super().__init__(self.scorer)
 
     def restarted(self) -> Desk:
         """Another worker that takes over from the changelog."""
         other = Desk(self.brain.judge.policy, self.brain.detector, self.options)
         other.scorer.restore(self.rows.items())
-        other.scorer.ready()
+        other.scorer.on_restored()
         other.offsets, other.rows = self.offsets.copy(), dict(self.rows)
         return other
 
@@ -183,7 +183,7 @@ def replayed(
     """All stages together, as a recording is replayed; *events* in order of time."""
     policy = parse_policy(policy) if isinstance(policy, str) else policy
     options = options or Options(partitions=partitions)
-    replay = Replay(stage_kinds(Brain(Judge(policy), roles=roles), options), partitions)
+    replay = Replay(stage_kinds(ActiveConfig(PolicyEngine(policy), roles=roles), options), partitions)
     return read(replay.run(recorded(events)))
 
 

@@ -12,8 +12,8 @@ from aiokafka import TopicPartition
 from pipeline.kafka.changelog import Changelog
 from pipeline.kafka.chunk import Chunk
 from pipeline.kafka.fencing import Lease
-from pipeline.kafka.partition_tasks import Lane, Means
-from pipeline.processing.observer import Unobserved, Work
+from pipeline.kafka.partition_tasks import PartitionTask, TaskResources
+from pipeline.processing.observer import NullObserver, Work
 from pipeline.processing.processor import ChangelogRow, Message, Outcome
 
 
@@ -38,7 +38,7 @@ class Said:
         return True
 
 
-class World(Unobserved):
+class World(NullObserver):
     """A stage, an outbox and an observer that note what happens, in order."""
 
     def __init__(self, slots: int = 8) -> None:
@@ -49,12 +49,12 @@ class World(Unobserved):
         self.refused = ""
         self.lease = Lease(60.0)
         self.lease.grant(1)
-        self.means = Means(self, asyncio.Semaphore(slots), 4, self, self.failures.append)  # type: ignore[arg-type]
+        self.means = TaskResources(self, asyncio.Semaphore(slots), 4, self, self.failures.append)  # type: ignore[arg-type]
 
-    def lane(self, partition: int = 0) -> Lane:
+    def lane(self, partition: int = 0) -> PartitionTask:
         place = TopicPartition("changelog", partition)
         changelog = Changelog(self, place, self.lease, 1, 0)  # type: ignore[arg-type]
-        return Lane("kind", partition, self, changelog, self.means)  # type: ignore[arg-type]
+        return PartitionTask("kind", partition, self, changelog, self.means)  # type: ignore[arg-type]
 
     def process(self, topic: str, records: Sequence[Any], now_ms: int) -> Outcome:
         name = "+".join(dict.fromkeys(record.value for record in records))
@@ -63,7 +63,7 @@ class World(Unobserved):
             raise ValueError(name)
         return Outcome(messages=[Message("out", b"k", name.encode())], rows=[(name.encode(), b"row")])
 
-    def sweep(self, now_ms: int) -> Outcome:
+    def on_timer(self, now_ms: int) -> Outcome:
         self.log.append("sweep")
         return Outcome(rows=[(b"swept", None)])
 

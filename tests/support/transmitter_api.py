@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.api.app import create_app
 from pipeline.transmitter.delivery.http_client import check_url
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.protocol import PUSH
 from pipeline.transmitter.services import AckNotTaken, Services
 from pipeline.transmitter.store import receivers
@@ -160,7 +160,7 @@ def new_api(folder: Path, issuer: str = ISSUER, database: str | None = None, **s
         settings=told,
         store=store,
         signer=open_signer(store, told.alg, told.rsa_bits, NOW),
-        bell=Bell(),
+        bell=Notifier(),
         clock=lambda: holder[0].now,
         acks=acks,
         guard=lambda url: check_url(url, told),

@@ -27,8 +27,8 @@ from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.store.database import open_store
 from pipeline.transmitter.store.encryption import load
 from pipeline.transmitter.store.signing_keys import open_signer
-from pipeline.transmitter.tokens.builder import Heard, Statements
-from pipeline.transmitter.tokens.consumer import Intake
+from pipeline.transmitter.tokens.builder import DecodedRecord, TokenBuilder
+from pipeline.transmitter.tokens.consumer import CommandConsumer
 from pipeline.transmitter.tokens.subjects import Subjects
 from schemas.decode import encode, record_key
 from schemas.decoded import DEFAULT_LIMITS, Limits
@@ -72,7 +72,7 @@ class Listening:
 @asynccontextmanager
 async def listening(
     connection: Connection,
-    statements: Statements,
+    statements: TokenBuilder,
     group: str = "transmitter-t",
     limits: Limits = DEFAULT_LIMITS,
     clock: Callable[[], int] | None = None,
@@ -83,7 +83,7 @@ async def listening(
     """
     rung: list[str] = []
     metrics = TransmitterMetrics(CollectorRegistry())
-    intake = Intake(connection, group, limits, statements, metrics, rung.extend, clock or now_ms)
+    intake = CommandConsumer(connection, group, limits, statements, metrics, rung.extend, clock or now_ms)
     reading = Reading(intake)
     task = asyncio.create_task(reading.run())
     one = Listening(reading, task, metrics, rung)
@@ -103,7 +103,7 @@ def now_ms() -> int:
 
 
 async def tell(
-    connection: Connection, *heard: Heard, at: int | None = None, tenants: Iterable[bytes] = ()
+    connection: Connection, *heard: DecodedRecord, at: int | None = None, tenants: Iterable[bytes] = ()
 ) -> None:
     """Write records as the pipeline does, *at* a time of the broker's, ms."""
     async with writing(connection) as writer:
@@ -146,9 +146,11 @@ def jtis(rows: Iterable[Any]) -> list[str]:
 def main(bootstrap: str, group: str, database: str, key_file: str) -> None:
     """Be an intake, until it is killed."""
     store = open_store(database, load(Path(key_file)))
-    made = Statements(store, open_signer(store, "RS256", 2048, now_ms()), Subjects.load(None), ISSUER)
+    made = TokenBuilder(store, open_signer(store, "RS256", 2048, now_ms()), Subjects.load(None), ISSUER)
     metrics = TransmitterMetrics(CollectorRegistry())
-    intake = Intake(Connection(bootstrap), group, DEFAULT_LIMITS, made, metrics, list[str]().extend, now_ms)
+    intake = CommandConsumer(
+        Connection(bootstrap), group, DEFAULT_LIMITS, made, metrics, list[str]().extend, now_ms
+    )
     asyncio.run(intake.run())
 
 

@@ -14,7 +14,7 @@ from pipeline.transmitter.store.database import Store, open_store
 from pipeline.transmitter.store.encryption import Sealer
 from pipeline.transmitter.store.signing_keys import open_signer
 from pipeline.transmitter.store.tables import sets
-from pipeline.transmitter.tokens.builder import Heard, Statements
+from pipeline.transmitter.tokens.builder import DecodedRecord, TokenBuilder
 from pipeline.transmitter.tokens.subjects import Subjects
 from schemas.control import RevocationAck
 from schemas.decisions import Reason, SessionRevocation, SessionRisk
@@ -28,7 +28,7 @@ AUD = "https://idp.example.org/ssf"
 _WHO = {"session_id": "s-1", "principal_id": "ana"}
 
 
-def revocation(**members: Any) -> Heard:
+def revocation(**members: Any) -> DecodedRecord:
     """A command to end a session of ana, whose phone is jailbroken."""
     usual = {
         **_WHO,
@@ -41,7 +41,9 @@ def revocation(**members: Any) -> Heard:
         "decided_at": T0,
         "deadline": T0 + 60_000,
     }
-    return Heard(SESSION_REVOCATIONS, SessionRevocation.model_validate({**usual, **members}).model_dump())
+    return DecodedRecord(
+        SESSION_REVOCATIONS, SessionRevocation.model_validate({**usual, **members}).model_dump()
+    )
 
 
 def because(detection: str, **members: Any) -> Reason:
@@ -50,7 +52,9 @@ def because(detection: str, **members: Any) -> Reason:
     return Reason.model_validate({"detection": detection, **usual, **members})
 
 
-def decision(*reasons: Reason | str, previous: str = "LOW", level: str = "HIGH", **members: Any) -> Heard:
+def decision(
+    *reasons: Reason | str, previous: str = "LOW", level: str = "HIGH", **members: Any
+) -> DecodedRecord:
     """A decision about a session of ana on her phone, for *reasons*."""
     usual = {
         **_WHO,
@@ -67,22 +71,22 @@ def decision(*reasons: Reason | str, previous: str = "LOW", level: str = "HIGH",
         "policy": "default",
         "reasons": [because(one) if isinstance(one, str) else one for one in reasons],
     }
-    return Heard(SESSION_RISK, SessionRisk.model_validate({**usual, **members}).model_dump())
+    return DecodedRecord(SESSION_RISK, SessionRisk.model_validate({**usual, **members}).model_dump())
 
 
-def credential(action: str = "credential_changed", **members: Any) -> Heard:
+def credential(action: str = "credential_changed", **members: Any) -> DecodedRecord:
     """Something was done to a credential of ana: her password, unless told otherwise."""
     usual = {
         "type": "auth.event", **_WHO, "principal_kind": "human", "event_id": "e-1", "occurred_at": T0,
         "action": action, "amr": ["pwd"],
     }  # fmt: skip
-    return Heard(AUTH_EVENTS, AuthEvent.model_validate({**usual, **members}).model_dump())
+    return DecodedRecord(AUTH_EVENTS, AuthEvent.model_validate({**usual, **members}).model_dump())
 
 
-def ack(**members: Any) -> Heard:
+def ack(**members: Any) -> DecodedRecord:
     """The enforcer's word, two seconds later, that it is done."""
     usual = {"revocation_id": "r-1", "session_id": "s-1", "outcome": "revoked", "occurred_at": T0 + 2000}
-    return Heard(REVOCATION_ACKS, RevocationAck.model_validate({**usual, **members}).model_dump())
+    return DecodedRecord(REVOCATION_ACKS, RevocationAck.model_validate({**usual, **members}).model_dump())
 
 
 def stream(stream_id: str = "st-1", **members: Any) -> Stream:
@@ -104,10 +108,10 @@ def knowing(store: Store, *told: Stream) -> Store:
     return store
 
 
-def statements(store: Store, subjects: Subjects | None = None) -> Statements:
+def statements(store: Store, subjects: Subjects | None = None) -> TokenBuilder:
     """What makes statements in *store*, by an RSA key of its own."""
     signer = open_signer(store, "RS256", 2048, T0)
-    return Statements(store, signer, subjects or Subjects.load(None), ISSUER)
+    return TokenBuilder(store, signer, subjects or Subjects.load(None), ISSUER)
 
 
 def queued(store: Store) -> list[Any]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, NamedTuple, TypeVar
 
-from pipeline.kafka.partition_tasks import AHEAD
+from pipeline.kafka.partition_tasks import MAX_IN_FLIGHT
 
 CHUNKS: Final = ("a", "ab", "b")
 """Which sessions the records of each chunk are of; chunks are counted from 1."""
@@ -197,7 +197,7 @@ def _may_keep(protocol: Protocol, worker: Worker) -> bool:
 
 def _work(protocol: Protocol, state: State, number: int, worker: Worker) -> Iterator[Step]:
     """Take one chunk, or all that wait: what is worked on together is written together, a row once."""
-    if len(worker.pieces) >= AHEAD:
+    if len(worker.pieces) >= MAX_IN_FLIGHT:
         return
     memory, touched = worker.memory, set[int]()
     commands: tuple[str, ...] = ()

@@ -96,7 +96,7 @@ def test_where_tenants_are_strangers_one_s_revocation_names_nobody_of_another(st
     )
     made.tenancy = True
 
-    made.take([revocation(**ACME), revocation(**OTHER), decision("device_rooted", **ACME)], 0)
+    made.build([revocation(**ACME), revocation(**OTHER), decision("device_rooted", **ACME)], 0)
 
     assert {(row.stream_id, row.txn) for row in queued(store)} == {("st-1", "d-1"), ("st-2", "d-2")}
 
@@ -107,7 +107,7 @@ def test_one_name_in_two_tenants_has_two_places_in_the_order_of_a_stream(
     made = statements(knowing(store, stream()))
 
     with caplog.at_level(logging.WARNING):
-        made.take([revocation(**ACME), revocation(**OTHER)], 0)
+        made.build([revocation(**ACME), revocation(**OTHER)], 0)
 
     assert len({row.lane for row in queued(store)}) == 2
     assert len(caplog.messages) == 1

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.transmitter import notifier
 from pipeline.transmitter.api import polling as api_polling
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.store import queue
 from tests.support.stores import token as signed
 from tests.support.transmitter_api import Answer, Api, new_api
@@ -59,7 +59,7 @@ def test_a_long_poll_ends_when_the_bell_rings(
         await asyncio.sleep(0.1)
         assert not polling.done()
         await asyncio.to_thread(_put, api, "a")
-        api.services.bell.ring([api.ids["stream"]])
+        api.services.bell.notify([api.ids["stream"]])
         return (await polling).json
 
     assert _in_time(work) == {"sets": {"a": "jwt of a"}, "moreAvailable": False}
@@ -108,7 +108,7 @@ def test_who_hangs_up_is_handed_nothing(
         await asyncio.sleep(0.1)
         gone.set()
         await asyncio.to_thread(_put, api, "a")
-        api.services.bell.ring([api.ids["stream"]])
+        api.services.bell.notify([api.ids["stream"]])
         return [(await polling).json, (await poll()).json]
 
     assert _in_time(work) == [NOTHING, {"sets": {"a": "jwt of a"}, "moreAvailable": False}]
@@ -133,7 +133,7 @@ def test_a_long_poll_notices_what_becomes_of_its_stream(
         await api.call(method, f"/t1{path.format(stream=stream)}", body, token=token)
         if status is None:  # it goes on waiting, and is handed nothing
             await asyncio.to_thread(_put, api, "a")
-            api.services.bell.ring([stream])
+            api.services.bell.notify([stream])
             done, _ = await asyncio.wait([polling], timeout=1.5)
             api.services.bell.close()
             assert (done, (await polling).json) == (set(), NOTHING)
@@ -159,8 +159,8 @@ def test_of_many_long_polls_of_a_stream_only_some_wait(api: Api, poll: Callable[
 
 def test_the_bell_keeps_a_ring_for_who_comes_next() -> None:
     async def work() -> list[bool]:
-        bell = Bell()
-        bell.ring(["a"])
+        bell = Notifier()
+        bell.notify(["a"])
         return [await bell.wait("a", 0.01), await bell.wait("a", 0.01), await bell.wait("b", 0.01)]
 
     assert _in_time(work) == [True, False, False]
@@ -170,9 +170,9 @@ def test_the_bell_wakes_all_who_wait_from_any_thread(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(notifier, "LOOK_S", 600.0)
 
     async def work() -> list[bool]:
-        bell = Bell()
+        bell = Notifier()
         waiting = [create_task(bell.wait("a", 600)) for _ in range(3)]
-        Timer(0.1, bell.ring, [["a", "b"]]).start()  # the loop sleeps by then
+        Timer(0.1, bell.notify, [["a", "b"]]).start()  # the loop sleeps by then
         return await asyncio.gather(*waiting)
 
     assert _in_time(work) == [True, True, True]
@@ -180,9 +180,9 @@ def test_the_bell_wakes_all_who_wait_from_any_thread(monkeypatch: pytest.MonkeyP
 
 def test_the_bell_forgets_who_waits_no_more_and_streams_that_are_gone() -> None:
     async def work() -> None:
-        bell = Bell()
+        bell = Notifier()
         await bell.wait("a", 0.01)
-        bell.ring(["a"])
+        bell.notify(["a"])
         bell.forget("a")
         assert await bell.wait("a", 0.01) is False
         assert (bell._waiting, bell._unheard) == ({}, set())

@@ -13,9 +13,9 @@ from sqlalchemy import select
 
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.delivery.backlog import Held, Limits, Move, move
-from pipeline.transmitter.delivery.housekeeping import Keeping
+from pipeline.transmitter.delivery.housekeeping import Housekeeper
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.protocol import EVENTS, POLL
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.signing_keys import open_signer
@@ -169,13 +169,15 @@ def test_the_last_word_of_a_paused_stream_is_pushed_and_nothing_else(tmp_path: P
     store = new_store(tmp_path)
     signer = open_signer(store, "ES256", 2048, NOW)
     settings = quick(hold_sets=1, hold_s=86_400)
-    keeping = Keeping(store, signer, settings, Bell(), TransmitterMetrics(CollectorRegistry()), lambda: NOW)
+    keeping = Housekeeper(
+        store, signer, settings, Notifier(), TransmitterMetrics(CollectorRegistry()), lambda: NOW
+    )
 
     async def main(receiver: Receiver) -> None:
         with store.begin() as conn:
             streams.add(conn, SEALER, stream(endpoint_url=receiver.url, status="paused"))
             queue.put(conn, [numbered("a", number) for number in range(3)], NOW)
-        keeping.look()
+        keeping.run_once()
         async with pushing(store, settings):
             await seen("the word", lambda: len(receiver.pushes) > 0)
             await asyncio.sleep(0.5)

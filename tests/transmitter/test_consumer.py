@@ -13,12 +13,12 @@ import pytest
 
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import EmbeddedBroker
-from pipeline.kafka.group_reader import Continued
+from pipeline.kafka.group_reader import GroupReader
 from pipeline.kafka.topics import BrokerUnreachableError
 from pipeline.transmitter import leader
 from pipeline.transmitter.store import revocations
 from pipeline.transmitter.store.database import StoreError
-from pipeline.transmitter.tokens.builder import Statements
+from pipeline.transmitter.tokens.builder import TokenBuilder
 from pipeline.transmitter.tokens.events import TOPICS
 from schemas.decode import encode
 from schemas.decoded import DEFAULT_LIMITS, Limits
@@ -46,7 +46,7 @@ def connection() -> Iterator[Connection]:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Statements]:
+def made(tmp_path: Path) -> Iterator[TokenBuilder]:
     store = new_store(tmp_path, stream())
     yield statements(store)
     store.close()
@@ -57,7 +57,7 @@ def run(story: Coroutine[Any, Any, None]) -> None:
 
 
 def test_records_become_tokens_the_streams_are_rung_for_and_a_successor_goes_on(
-    connection: Connection, made: Statements
+    connection: Connection, made: TokenBuilder
 ) -> None:
     async def story() -> None:
         now = now_ms()
@@ -81,7 +81,7 @@ def test_records_become_tokens_the_streams_are_rung_for_and_a_successor_goes_on(
 
 def test_what_the_store_does_not_take_waits_and_is_not_committed(
     connection: Connection,
-    made: Statements,
+    made: TokenBuilder,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -106,19 +106,19 @@ def test_what_the_store_does_not_take_waits_and_is_not_committed(
 
 def test_an_offset_that_is_not_kept_is_told_and_costs_nothing(
     connection: Connection,
-    made: Statements,
+    made: TokenBuilder,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    commit, tries = Continued.commit, []
+    commit, tries = GroupReader.commit, []
 
-    async def fail_once(reader: Continued) -> None:
+    async def fail_once(reader: GroupReader) -> None:
         tries.append(1)
         if len(tries) == 1:
             raise BrokerUnreachableError("the coordinator moves")
         await commit(reader)
 
-    monkeypatch.setattr(Continued, "commit", fail_once)
+    monkeypatch.setattr(GroupReader, "commit", fail_once)
 
     async def story() -> None:
         async with listening(connection, made) as one:
@@ -135,7 +135,7 @@ def test_an_offset_that_is_not_kept_is_told_and_costs_nothing(
     assert "the coordinator moves; it is tried again after what comes next" in caplog.messages
 
 
-def test_how_far_behind_it_is_is_shown(connection: Connection, made: Statements) -> None:
+def test_how_far_behind_it_is_is_shown(connection: Connection, made: TokenBuilder) -> None:
     async def story() -> None:
         async with listening(connection, made) as one:
             await tell(connection, revocation())
@@ -149,7 +149,7 @@ def test_how_far_behind_it_is_is_shown(connection: Connection, made: Statements)
 
 
 def test_a_store_that_comes_back_takes_what_waited(
-    connection: Connection, made: Statements, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, made: TokenBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record, tries = revocations.record, []
 
@@ -171,7 +171,7 @@ def test_a_store_that_comes_back_takes_what_waited(
 
 
 def test_a_record_that_cannot_be_read_is_counted_and_logged_with_its_place_and_stops_nothing(
-    connection: Connection, made: Statements, caplog: pytest.LogCaptureFixture
+    connection: Connection, made: TokenBuilder, caplog: pytest.LogCaptureFixture
 ) -> None:
     odd = encode({**revocation().record, "session_id": "s-1", "principal_id": "a\x00b"})
 
@@ -191,7 +191,7 @@ def test_a_record_that_cannot_be_read_is_counted_and_logged_with_its_place_and_s
 
 
 def test_a_tenant_is_believed_only_where_the_header_says_the_same_if_that_is_asked(
-    connection: Connection, made: Statements
+    connection: Connection, made: TokenBuilder
 ) -> None:
     async def story() -> None:
         async with listening(connection, made, limits=Limits(tenancy=True)) as one:
@@ -206,7 +206,7 @@ def test_a_tenant_is_believed_only_where_the_header_says_the_same_if_that_is_ask
 
 
 def test_auth_events_about_no_credential_are_not_even_decoded(
-    connection: Connection, made: Statements
+    connection: Connection, made: TokenBuilder
 ) -> None:
     async def story() -> None:
         async with listening(connection, made) as one:
@@ -220,7 +220,7 @@ def test_auth_events_about_no_credential_are_not_even_decoded(
 
 
 def test_the_workers_own_word_is_taken_however_long_it_is_and_whatever_its_time(
-    connection: Connection, made: Statements
+    connection: Connection, made: TokenBuilder
 ) -> None:
     many = [because("mass_read", evidence=[f"{number}".rjust(128) for number in range(32)])] * 40
 
@@ -237,7 +237,7 @@ def test_the_workers_own_word_is_taken_however_long_it_is_and_whatever_its_time(
 @pytest.mark.parametrize("asked", ["beginning_offsets", "committed", "commit", "getmany", "position"])
 def test_brokers_that_fail_once_are_read_anew_and_nothing_of_what_they_gave_is_lost(
     connection: Connection,
-    made: Statements,
+    made: TokenBuilder,
     asked: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -258,7 +258,7 @@ def test_brokers_that_fail_once_are_read_anew_and_nothing_of_what_they_gave_is_l
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_record_whose_header_has_a_name_that_is_no_text_holds_up_nothing(
     connection: Connection,
-    made: Statements,
+    made: TokenBuilder,
     topic: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.tokens.builder import Heard
+from pipeline.transmitter.tokens.builder import DecodedRecord
 from pipeline.transmitter.tokens.consumer import heard
 from pipeline.transmitter.tokens.events import TOPICS
 from schemas.decode import encode
@@ -101,5 +101,5 @@ def test_members_that_may_be_missing_are_missed_by_nobody(topic: str, metrics: T
     (told,) = heard([Rec(topic, 0, 0, T0, KEY, encode(given))], DEFAULT_LIMITS, metrics, NOW)
 
     absent = {name: told.record[name] for name in told.record if name not in given}
-    assert told == Heard(topic, {**given, **absent})
+    assert told == DecodedRecord(topic, {**given, **absent})
     assert set(absent.values()) == {None}

@@ -23,7 +23,7 @@ from pipeline.transmitter.protocol import CAEP
 from pipeline.transmitter.store import streams
 from pipeline.transmitter.store.database import Store, open_store
 from pipeline.transmitter.store.encryption import load
-from pipeline.transmitter.tokens.builder import Heard
+from pipeline.transmitter.tokens.builder import DecodedRecord
 from pipeline.transmitter.tokens.events import TOPICS
 from tests.support.transmitter_on_kafka import fail_once, listening, now_ms, tell
 from tests.support.transmitter_records import new_store, queued, revocation, statements, stream
@@ -80,7 +80,7 @@ def intakes(connection: Connection, tmp_path: Path) -> Iterator[Intakes]:
     found.store.close()
 
 
-def told(run: str) -> list[Heard]:
+def told(run: str) -> list[DecodedRecord]:
     """Commands of many sessions, each of several decisions, round after round."""
     return [
         revocation(

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from pipeline.detections import RULES
+from pipeline.detections import DETECTIONS
 from pipeline.transmitter.protocol import EVENTS, Happening, Who
 from pipeline.transmitter.store.database import Store
-from pipeline.transmitter.tokens.builder import Heard
+from pipeline.transmitter.tokens.builder import DecodedRecord
 from pipeline.transmitter.tokens.device_compliance import FAULTS, Device, hear, known, purge, remember
 from tests.support.transmitter_records import T0, because, decision
 
 MINUTE = 60_000
 
 
-def story(*heard: Heard) -> list[str]:
+def story(*heard: DecodedRecord) -> list[str]:
     """What a device was said to be after each decision; nothing where none was said."""
     device: Device | None = None
     told = []
@@ -29,7 +29,7 @@ def story(*heard: Heard) -> list[str]:
     return told
 
 
-def at(minutes: float, *reasons: str, session: str = "s-1", **members: Any) -> Heard:
+def at(minutes: float, *reasons: str, session: str = "s-1", **members: Any) -> DecodedRecord:
     """A decision so many minutes in."""
     when = T0 + round(minutes * MINUTE)
     told = {"session_id": session, "decision_id": f"d-{minutes}-{session}", "occurred_at": when}
@@ -145,7 +145,7 @@ def test_a_healthy_device_is_nothing_to_tell_and_one_that_fell_again_is() -> Non
 
 
 def test_faults_are_detections_that_no_factor_clears_and_that_end_with_what_they_saw() -> None:
-    rules = {rule.id: rule for rule in RULES}
+    rules = {rule.id: rule for rule in DETECTIONS}
 
     assert rules.keys() >= FAULTS
     assert {(rules[name].cleared_by_step_up, rules[name].hold_s) for name in FAULTS} == {(False, 0.0)}

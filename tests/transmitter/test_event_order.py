@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.tokens.builder import Heard, Statements
+from pipeline.transmitter.tokens.builder import DecodedRecord, TokenBuilder
 from pipeline.transmitter.tokens.claims import lane_of
 from pipeline.transmitter.tokens.consumer import AT, heard
 from pipeline.transmitter.tokens.events import TOPICS, happenings_of
@@ -49,7 +49,7 @@ entries = st.lists(
 )
 
 
-def said(topic: str, session: int, at: int, name: str) -> Heard:
+def said(topic: str, session: int, at: int, name: str) -> DecodedRecord:
     """A record of a session of ana, on her one phone."""
     who = {"session_id": f"s-{session}", "principal_id": "ana"}
     if topic == SESSION_REVOCATIONS:
@@ -87,11 +87,11 @@ def interleaved(records: Sequence[Rec], turns: Sequence[int]) -> list[Rec]:
     return [next(waiting[records[turn].topic, records[turn].partition]) for turn in turns]
 
 
-def read(records: Sequence[Rec]) -> list[Heard]:
+def read(records: Sequence[Rec]) -> list[DecodedRecord]:
     return heard(records, LIMITS, METRICS, T0 + HOUR)
 
 
-def by_lane(told: Sequence[Heard]) -> dict[str, list[str]]:
+def by_lane(told: Sequence[DecodedRecord]) -> dict[str, list[str]]:
     """By lane, the causes of what is told, in order."""
     lanes: dict[str, list[str]] = {}
     for one in told:
@@ -163,7 +163,7 @@ def test_the_time_that_orders_is_the_time_that_is_told(topic: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Statements]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenBuilder]:
     folder: Path = tmp_path_factory.mktemp("store")
     store = new_store(folder, stream())
     yield statements(store)
@@ -173,19 +173,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Statements]:
 @settings(max_examples=40)
 @given(entries.map(lambda told: sorted(told, key=itemgetter(2))), st.data())
 def test_tokens_enter_in_that_order_and_a_replay_in_any_order_and_any_batches_makes_no_new_one(
-    made: Statements, told: list[Entry], data: st.DataObject
+    made: TokenBuilder, told: list[Entry], data: st.DataObject
 ) -> None:
     """The times of a session's decisions never go back: each is the latest of its events (`models.updates.fold`)."""
     run = f"run{next(_runs)}"
     records = of_run(lying(told, run), run)
     first = read(interleaved(records, data.draw(st.permutations(range(len(records))))))
-    made.take(first, T0)
+    made.build(first, T0)
     tokens = rows(made, run)
     again = interleaved(records, data.draw(st.permutations(range(len(records)))))
     cuts = sorted(data.draw(st.sets(st.integers(0, len(records)))))
 
     taken = [
-        made.take(read(again[begin:end]), T0 + HOUR) for begin, end in pairwise([0, *cuts, len(records)])
+        made.build(read(again[begin:end]), T0 + HOUR) for begin, end in pairwise([0, *cuts, len(records)])
     ]
 
     assert [row.txn for row in tokens if row.event != "device-compliance-change"] == [
@@ -203,6 +203,6 @@ def of_run(records: Sequence[Rec], run: str) -> list[Rec]:
     ]
 
 
-def rows(made: Statements, run: str) -> list[Any]:
+def rows(made: TokenBuilder, run: str) -> list[Any]:
     """The tokens of a run."""
     return [row for row in queued(made.store) if str(row.txn).startswith(f"{run}-")]

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.kafka.topics import BrokerUnreachableError
 from pipeline.transmitter import leader
-from pipeline.transmitter.leader import Reading, Working
+from pipeline.transmitter.leader import LeaderLoop, Reading
 from pipeline.transmitter.store.database import Store, StoreError
 from tests.support.stores import new_store
 
@@ -56,7 +56,7 @@ class Crew:
         self.made: list[tuple[Part, Part]] = []
         self.shown: list[bool] = []
         self._stubborn = stubborn
-        self.working = Working(store, self._make, 0.0, self.shown.append)
+        self.working = LeaderLoop(store, self._make, 0.0, self.shown.append)
         self.task = asyncio.create_task(self.working.run())
 
     def _make(self) -> tuple[Part, Part]:

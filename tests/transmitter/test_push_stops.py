@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.protocol import POLL
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.database import Store
@@ -46,7 +46,7 @@ def test_a_stream_that_is_stopped_is_not_pushed_and_goes_on_when_it_may(tmp_path
 
 
 def test_after_a_stream_is_removed_polled_or_disabled_nothing_more_is_pushed(tmp_path: Path) -> None:
-    store, bell, names = new_store(tmp_path), Bell(), ("s-1", "s-2", "s-3")
+    store, bell, names = new_store(tmp_path), Notifier(), ("s-1", "s-2", "s-3")
 
     async def main(receiver: Receiver) -> None:
         for name in names:
@@ -60,7 +60,7 @@ def test_after_a_stream_is_removed_polled_or_disabled_nothing_more_is_pushed(tmp
                 streams.change(conn, SEALER, stream("s-2", method=POLL, endpoint_url=None))
                 streams.set_status(conn, "s-3", "disabled", None, clock())
                 queue.put(conn, [numbered("a", 2, name) for name in names], clock())
-            bell.ring(names)
+            bell.notify(names)
             await asyncio.sleep(1.2)
 
     with Receiver() as receiver:

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.queue import dead_letters
 from tests.support.push_receiver import ACCEPTED, HANG, Receiver, Reply, error
@@ -51,14 +51,14 @@ def test_a_ring_is_heard_without_waiting_for_the_next_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.transmitter.delivery.push.LOOK_S", 3600.0)
-    store, bell = new_store(tmp_path), Bell()
+    store, bell = new_store(tmp_path), Notifier()
 
     async def main(receiver: Receiver) -> None:
         add(store, receiver.url)
         async with pushing(store, quick(), bell):
             for number in range(5):
                 put(store, numbered("a", number))
-                bell.ring(["s-1"])
+                bell.notify(["s-1"])
                 await seen("a push", partial(_delivered, store, "s-1", number + 1))
 
     with Receiver() as receiver:
@@ -69,7 +69,7 @@ def test_a_ring_is_heard_without_waiting_for_the_next_look(
 
 def test_after_one_ring_all_that_waits_is_worked_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.transmitter.delivery.push.LOOK_S", 3600.0)
-    store, bell, tried = new_store(tmp_path), Bell(), Counter[str]()
+    store, bell, tried = new_store(tmp_path), Notifier(), Counter[str]()
 
     def answer(claims: dict[str, Any]) -> Reply:
         tried[claims["jti"]] += 1
@@ -80,7 +80,7 @@ def test_after_one_ring_all_that_waits_is_worked_off(tmp_path: Path, monkeypatch
         async with pushing(store, quick(push_at_once=2), bell):
             await seen("nothing yet", partial(_delivered, store, "s-1", 0))
             put(store, *(numbered(lane, number) for number in range(8) for lane in "abcde"))
-            bell.ring(["s-1"])
+            bell.notify(["s-1"])
             await seen("all of it", partial(_delivered, store, "s-1", 40))
 
     with Receiver(answer) as receiver:

@@ -10,14 +10,14 @@ from pipeline.transmitter.protocol import Signed
 from pipeline.transmitter.store import queue
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.revocations import Answer, Command, confirm, listed, overdue, purge, record
-from pipeline.transmitter.tokens.builder import Heard
+from pipeline.transmitter.tokens.builder import DecodedRecord
 from tests.support.transmitter_records import T0, ack, revocation
 
 MINUTE = 60_000
 OPEN = Command("r-1", "default", "s-1", "ana", "d-1", T0, T0 + MINUTE, 1, "open")
 
 
-def said(store: Store, *heard: Heard) -> list[object]:
+def said(store: Store, *heard: DecodedRecord) -> list[object]:
     """Tell the store of commands and words on them, each by itself, and what it says to that."""
     answers: list[object] = []
     for topic, one in heard:

@@ -17,7 +17,7 @@ from okta.models.security_event_token_request_jwt_header import SecurityEventTok
 
 from pipeline.transmitter.protocol import CAEP
 from pipeline.transmitter.store.signing_keys import open_signer
-from pipeline.transmitter.tokens.builder import Statements
+from pipeline.transmitter.tokens.builder import TokenBuilder
 from pipeline.transmitter.tokens.stream_events import stream_updated, verification
 from pipeline.transmitter.tokens.subjects import Subjects
 from tests.support.transmitter_records import (
@@ -44,7 +44,7 @@ class Told:
         wanting = stream(**members)
         store = new_store(folder, wanting)
         signer = open_signer(store, alg, 2048, T0)
-        Statements(store, signer, Subjects.load(None), ISSUER).take(
+        TokenBuilder(store, signer, Subjects.load(None), ISSUER).build(
             [revocation(), decision("device_rooted"), credential()], T0
         )
         self.tokens = [row.jwt for row in queued(store)]

@@ -13,7 +13,7 @@ import pytest
 from pipeline.transmitter.protocol import CAEP, Stream, Who
 from pipeline.transmitter.store import revocations, streams
 from pipeline.transmitter.store.database import Store, StoreError
-from pipeline.transmitter.tokens.builder import Statements, Taken
+from pipeline.transmitter.tokens.builder import BuildResult, TokenBuilder
 from pipeline.transmitter.tokens.claims import jti_of, lane_of
 from tests.support.transmitter_records import (
     ISSUER,
@@ -48,7 +48,7 @@ class Counted:
         return self.signer.sign_many(given)
 
 
-def making(store: Store, *told: Stream) -> tuple[Statements, Counted]:
+def making(store: Store, *told: Stream) -> tuple[TokenBuilder, Counted]:
     made = statements(knowing(store, *told))
     made.signer = counted = Counted(made.signer)  # type: ignore[assignment] # it signs
     return made, counted
@@ -62,7 +62,7 @@ def claims(row: Any) -> Mapping[str, Any]:
 def test_all_that_records_say_is_in_every_queue_in_their_order(store: Store) -> None:
     made, _ = making(store, stream("st-1"), stream("st-2", events_requested=(REVOKED,)))
 
-    taken = made.take([revocation(), decision("device_rooted"), credential()], T0)
+    taken = made.build([revocation(), decision("device_rooted"), credential()], T0)
 
     rows = queued(made.store)
     assert [(row.stream_id, row.event, row.jti, row.txn, row.revocation_id) for row in rows] == [
@@ -80,7 +80,7 @@ def test_all_that_records_say_is_in_every_queue_in_their_order(store: Store) -> 
         "device-compliance-change": 1,
         "credential-change": 1,
     }
-    assert taken == Taken(
+    assert taken == BuildResult(
         rung={"st-1", "st-2"},
         happened=Counter(one_each),
         queued=Counter({**one_each, "session-revoked": 2}),
@@ -92,10 +92,10 @@ def test_all_that_records_say_is_in_every_queue_in_their_order(store: Store) -> 
 def test_what_is_read_again_makes_nothing_new_and_is_not_even_signed(store: Store) -> None:
     made, signer = making(store, stream())
     heard = [revocation(), decision("device_rooted"), credential()]
-    made.take(heard, T0)
+    made.build(heard, T0)
     before = queued(made.store)
 
-    taken = made.take(heard, T0 + 60_000)
+    taken = made.build(heard, T0 + 60_000)
 
     assert queued(made.store) == before
     assert signer.signed == 4
@@ -104,9 +104,9 @@ def test_what_is_read_again_makes_nothing_new_and_is_not_even_signed(store: Stor
 
 def test_a_command_that_is_sent_again_makes_no_new_token(store: Store) -> None:
     made, _ = making(store, stream())
-    made.take([revocation()], T0)
+    made.build([revocation()], T0)
 
-    taken = made.take([revocation(deadline=T0 + 180_000)], T0 + 60_000)
+    taken = made.build([revocation(deadline=T0 + 180_000)], T0 + 60_000)
 
     assert (len(queued(made.store)), taken.commands) == (1, Counter({"resent": 1}))
 
@@ -114,7 +114,7 @@ def test_a_command_that_is_sent_again_makes_no_new_token(store: Store) -> None:
 def test_the_word_of_an_enforcer_closes_the_command_and_tells_how_long_it_took(store: Store) -> None:
     made, _ = making(store)
 
-    taken = made.take([revocation(), ack()], T0)
+    taken = made.build([revocation(), ack()], T0)
 
     assert (taken.commands, taken.confirmed) == (Counter({"opened": 1, "confirmed": 1}), [2.0])
 
@@ -123,7 +123,7 @@ def test_where_tenants_are_strangers_a_stream_without_one_is_told_of_nothing(sto
     made, _ = making(store, stream("st-1"), stream("st-2", tenant="default"))
     made.tenancy = True
 
-    taken = made.take([revocation()], T0)
+    taken = made.build([revocation()], T0)
 
     assert [one.stream_id for one in queued(store)] == ["st-2"]
     assert taken.unsent == Counter({"tenant": 1})
@@ -132,7 +132,7 @@ def test_where_tenants_are_strangers_a_stream_without_one_is_told_of_nothing(sto
 def test_a_paused_stream_is_kept_its_tokens_and_a_disabled_one_none(store: Store) -> None:
     made, signer = making(store, stream("st-1", status="paused"), stream("st-2", status="disabled"))
 
-    taken = made.take([revocation()], T0)
+    taken = made.build([revocation()], T0)
 
     assert [row.stream_id for row in queued(made.store)] == ["st-1"]
     assert (taken.unsent, signer.signed) == (Counter({"status": 1}), 1)
@@ -143,7 +143,7 @@ def test_a_subject_that_the_receiver_took_out_is_not_told_to_it(store: Store) ->
     with made.store.begin() as conn:
         streams.include(conn, "st-1", ANA, included=False)
 
-    taken = made.take([revocation()], T0)
+    taken = made.build([revocation()], T0)
 
     assert [row.stream_id for row in queued(made.store)] == ["st-2"]
     assert (taken.unsent, signer.signed) == (Counter({"excluded": 1}), 1)
@@ -155,7 +155,7 @@ def test_a_principal_without_a_name_is_counted_and_said_once_without_naming_anyb
     made, _ = making(store, stream(subject_form="email"))
 
     with caplog.at_level(logging.WARNING):
-        taken = made.take([revocation(), revocation(decision_id="d-2", revocation_id="r-2")], T0)
+        taken = made.build([revocation(), revocation(decision_id="d-2", revocation_id="r-2")], T0)
 
     assert queued(made.store) == []
     assert taken.unsent == Counter({"unnamed": 2})
@@ -179,7 +179,7 @@ def test_a_stream_that_goes_while_its_tokens_are_signed_gets_none(store: Store, 
 
     signer.signer.sign_many = and_then_it_goes
 
-    taken = made.take([revocation()], T0)
+    taken = made.build([revocation()], T0)
 
     assert [row.stream_id for row in queued(made.store)] == ["st-2"]
     assert taken.unsent == Counter({"gone": 1})
@@ -197,12 +197,12 @@ def test_where_the_store_fails_nothing_is_kept_and_the_next_try_keeps_all(
     with monkeypatch.context() as broken:
         broken.setattr(revocations, "confirm", fail)
         with pytest.raises(StoreError):
-            made.take(heard, T0)
+            made.build(heard, T0)
     assert queued(made.store) == []
     with made.store.read() as conn:
         assert revocations.listed(conn) == []
 
-    taken = made.take(heard, T0)
+    taken = made.build(heard, T0)
 
     assert [row.event for row in queued(made.store)] == [
         "session-revoked", "risk-level-change", "device-compliance-change",
@@ -219,8 +219,8 @@ def test_a_device_is_told_anew_only_when_it_changed(store: Store, most: int) -> 
 
     told_of = [fell, still, healed]
     for first in range(0, len(told_of), most):
-        made.take(told_of[first : first + most], T0)
-    made.take([healed], T0)
+        made.build(told_of[first : first + most], T0)
+    made.build([healed], T0)
 
     told = [next(iter(claims(row)["events"].values()))["current_status"] for row in queued(made.store)]
     assert told == ["not-compliant", "compliant"]
@@ -228,7 +228,7 @@ def test_a_device_is_told_anew_only_when_it_changed(store: Store, most: int) -> 
 
 def test_an_overdue_command_is_found_once(store: Store) -> None:
     made, _ = making(store)
-    made.take([revocation()], T0)
+    made.build([revocation()], T0)
 
     assert [made.overdue(T0), made.overdue(T0 + 60_001), made.overdue(T0 + 60_002)] == [0, 1, 0]
 
@@ -237,7 +237,7 @@ def test_a_command_and_its_reminders_heard_together_make_one_token_that_is_signe
     made, signer = making(store, stream())
     sends = [revocation(deadline=T0 + 60_000 * sent) for sent in (1, 3, 7)]
 
-    taken = made.take(sends, T0 + 600_000)
+    taken = made.build(sends, T0 + 600_000)
 
     assert [row.event for row in queued(made.store)] == ["session-revoked"]
     assert (signer.signed, taken.queued) == (1, Counter({"session-revoked": 1}))
@@ -247,7 +247,7 @@ def test_a_command_and_its_reminders_heard_together_make_one_token_that_is_signe
 def test_a_session_that_was_signed_out_and_is_revoked_then_is_told_as_any_other(store: Store) -> None:
     made, _ = making(store, stream(subject_form="complex"))
 
-    made.take([credential("sign_out"), revocation(decided_at=T0 + 1), ack(outcome="not_found")], T0 + 1)
+    made.build([credential("sign_out"), revocation(decided_at=T0 + 1), ack(outcome="not_found")], T0 + 1)
 
     (row,) = queued(made.store)
     assert claims(row)["sub_id"]["session"] == {"format": "opaque", "id": "s-1"}
@@ -261,7 +261,7 @@ def test_where_decisions_leave_with_pseudonyms_a_complex_stream_is_told_of_sessi
     made, _ = making(store, stream("st-1", subject_form="complex"), stream("st-2"))
     hidden = {"principal_id": f"p:k1:{'A' * 22}", "device_id": f"p:k1:{'B' * 22}"}
 
-    taken = made.take([decision("device_rooted", **hidden)], T0)
+    taken = made.build([decision("device_rooted", **hidden)], T0)
 
     (row,) = queued(made.store)
     assert claims(row)["sub_id"] == {
@@ -290,8 +290,8 @@ def test_a_tenant_and_ids_of_whatever_characters_and_length_are_told_as_they_are
         ack(tenant=odd, session_id=name, revocation_id=name, enforcer=name),
     ]
     with caplog.at_level(logging.WARNING):
-        taken = made.take(heard, T0)
-        again = made.take(heard, T0)
+        taken = made.build(heard, T0)
+        again = made.build(heard, T0)
 
     told = [claims(row) for row in queued(made.store)]
     assert [one["txn"] for one in told] == [name] * 4

@@ -13,7 +13,7 @@ from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.queue import dead_letters
 from pipeline.transmitter.store.tables import sets
-from pipeline.transmitter.tokens.builder import Heard
+from pipeline.transmitter.tokens.builder import DecodedRecord
 from tests.support.stores import NOW, SEALER, new_store, stream, token
 from tests.support.transmitter_records import T0, revocation, statements
 
@@ -94,8 +94,8 @@ def test_a_command_that_is_heard_again_rings_the_streams_whose_token_died_and_ma
         streams.add(conn, SEALER, stream())
     made = statements(store)
 
-    def told(command: Heard) -> tuple[set[str], dict[str, int], dict[str, int]]:
-        taken = made.take([command], T0)
+    def told(command: DecodedRecord) -> tuple[set[str], dict[str, int], dict[str, int]]:
+        taken = made.build([command], T0)
         return taken.rung, dict(taken.commands), dict(taken.queued)
 
     first = told(revocation())

@@ -18,7 +18,7 @@ from pipeline.transmitter.store import queue, revocations, streams
 from pipeline.transmitter.store.database import Store, open_store
 from pipeline.transmitter.store.signing_keys import open_signer
 from pipeline.transmitter.store.tables import sets
-from pipeline.transmitter.tokens.builder import Statements
+from pipeline.transmitter.tokens.builder import TokenBuilder
 from pipeline.transmitter.tokens.stream_events import Announcer
 from tests.support.housekeeping import HOUR
 from tests.support.stores import NOW, SEALER, stream, token
@@ -39,16 +39,16 @@ def _waiting(store: Store) -> int:
 
 
 @pytest.fixture
-def made(store: Store) -> Statements:
+def made(store: Store) -> TokenBuilder:
     return statements(knowing(store, told_stream("st-1")))
 
 
 @pytest.mark.parametrize("how", ["removed", "disabled"])
-def test_what_is_put_into_a_stream_that_is_ending_is_gone(made: Statements, how: str) -> None:
+def test_what_is_put_into_a_stream_that_is_ending_is_gone(made: TokenBuilder, how: str) -> None:
     with ThreadPoolExecutor(1) as threads:
         with made.store.begin() as conn:
             _end(conn, how)
-            taking = threads.submit(made.take, [revocation()], T0)
+            taking = threads.submit(made.build, [revocation()], T0)
             assert not wait([taking], STARTED_S).done
         assert taking.result(30).unsent == {"gone": 1}
 
@@ -57,7 +57,7 @@ def test_what_is_put_into_a_stream_that_is_ending_is_gone(made: Statements, how:
 
 @pytest.mark.parametrize("how", ["removed", "disabled"])
 def test_a_stream_that_ends_while_tokens_are_put_in_takes_them_along(
-    made: Statements, monkeypatch: pytest.MonkeyPatch, how: str
+    made: TokenBuilder, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     put = queue.put
     ending: list[Future[None]] = []
@@ -75,7 +75,7 @@ def test_a_stream_that_ends_while_tokens_are_put_in_takes_them_along(
             return count
 
         monkeypatch.setattr(queue, "put", put_while_it_ends)
-        assert made.take([revocation()], T0).queued == {"session-revoked": 1}
+        assert made.build([revocation()], T0).queued == {"session-revoked": 1}
         ending[0].result(30)
 
     assert _waiting(made.store) == 0
@@ -177,12 +177,12 @@ def test_two_that_lead_for_a_moment_and_read_the_same_records_keep_them_once(
         def record_while_another_does(conn: Connection, told: Any) -> Any:
             recorded = record(conn, told)
             if not second:
-                second.append(threads.submit(made.take, [revocation()], T0))
+                second.append(threads.submit(made.build, [revocation()], T0))
                 assert not wait(second, STARTED_S).done
             return recorded
 
         monkeypatch.setattr(revocations, "record", record_while_another_does)
-        first = made.take([revocation()], T0)
+        first = made.build([revocation()], T0)
         assert (first.commands, second[0].result(30).commands) == ({"opened": 1}, {"seen": 1})
 
 

@@ -10,7 +10,7 @@ from pipeline.transmitter.static_streams import BadStreamsError, Brought, bring,
 from pipeline.transmitter.store import receivers, streams
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.receivers import BadReceiverError
-from pipeline.transmitter.tokens.builder import Statements
+from pipeline.transmitter.tokens.builder import TokenBuilder
 from tests.support.stores import NOW, SEALER, stream
 from tests.support.transmitter_records import queued, revocation, statements
 
@@ -45,7 +45,7 @@ def _heard(store: Store) -> list[str | None]:
         return [one.tenant for one in streams.every(conn, SEALER)]
 
 
-def _strict(store: Store) -> Statements:
+def _strict(store: Store) -> TokenBuilder:
     made = statements(store)
     made.tenancy = True
     return made
@@ -119,7 +119,7 @@ def test_a_stream_declared_for_a_receiver_hears_of_its_tenant_with_tenancy_too(
     _client(store, "default")
     _bring(store, tmp_path, POLLED)
 
-    _strict(store).take(
+    _strict(store).build(
         [revocation(), revocation(tenant="acme", decision_id="d-2", revocation_id="r-2")], NOW
     )
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection
 
 from pipeline.transmitter import leader
-from pipeline.transmitter.leader import Working
+from pipeline.transmitter.leader import LeaderLoop
 from pipeline.transmitter.store import database, leader_election, queue, timeouts
 from pipeline.transmitter.store.database import Store, StoreError, open_store
 from pipeline.transmitter.store.leader_election import lead
@@ -130,7 +130,7 @@ def test_who_hears_nothing_of_its_lead_stops_working_and_works_again_when_it_doe
                 await asyncio.sleep(0.01)
 
     async def story() -> None:
-        one = Working(store, lambda: [Part()], 0.0, shown.append)
+        one = LeaderLoop(store, lambda: [Part()], 0.0, shown.append)
         works = asyncio.create_task(one.run())
         await until_shown(True)
         between.hush()

@@ -120,7 +120,7 @@ def test_a_partition_is_recovering_until_it_is_ready_or_gone(metrics: Metrics) -
         ("session_risk_recovery_rows_total", "session"): 40,
     }
     watch.ready("session", 0)
-    watch.gone("session", 1)
+    watch.closed("session", 1)
     assert _values(metrics) == {("session_risk_recovery_rows_total", "session"): 40}
 
 
@@ -130,7 +130,7 @@ def test_nothing_is_said_of_a_partition_that_is_gone(metrics: Metrics) -> None:
         watch.lag("api-calls", partition, 9)
         metrics.state_bytes.labels("session", partition).set(1)
 
-    watch.gone("session", 3)
+    watch.closed("session", 3)
 
     assert _values(metrics) == {
         ("session_risk_lag_seconds", "api-calls", "4"): 9,
@@ -148,7 +148,7 @@ def test_what_a_partition_holds_is_asked_at_every_scrape_until_it_is_gone(metric
         ("session_risk_state_bytes", "session", "3"): 1200,
         ("session_risk_guard_state", "3"): 1,
     }
-    Watch(metrics).gone("session", 3)
+    Watch(metrics).closed("session", 3)
     assert _values(metrics) == {}
 
 
@@ -167,7 +167,7 @@ def test_only_the_model_and_policy_in_use_are_shown(metrics: Metrics) -> None:
 def test_a_worker_whose_loop_turns_says_when(metrics: Metrics) -> None:
     before = time()
 
-    Watch(metrics).turned()
+    Watch(metrics).loop_turned()
 
     assert before <= _values(metrics)["session_risk_heartbeat_timestamp_seconds",] <= time()
 

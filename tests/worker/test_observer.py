@@ -11,12 +11,12 @@ from prometheus_client import CollectorRegistry
 from models.detectors.base import NoDetector
 from pipeline.assembly import stage_kinds
 from pipeline.control.active import Challenger
-from pipeline.control.reloader import Configured, InForce
+from pipeline.control.reloader import ConfigReloader, Configured
 from pipeline.metrics.worker import Metrics
 from pipeline.processing.observer import Work
-from pipeline.processing.processor import Memory, Outcome, Stage
-from pipeline.sessions.processor import Options, SessionScorer
-from pipeline.worker.observer import Watching
+from pipeline.processing.processor import InMemoryRecord, Outcome, Processor
+from pipeline.sessions.processor import Options, SessionProcessor
+from pipeline.worker.observer import MetricsObserver
 from schemas.decode import encode
 from schemas.topics import API_CALLS
 from tests.support.counting_processor import Counting, counting_kind
@@ -33,22 +33,22 @@ class Named(NoDetector):
 class Scene:
     """A worker's observer, its kinds and what a scrape shows."""
 
-    def __init__(self, in_force: InForce | None = None) -> None:
-        self.in_force = in_force or InForce(Configured())
+    def __init__(self, in_force: ConfigReloader | None = None) -> None:
+        self.in_force = in_force or ConfigReloader(Configured())
         self.metrics = Metrics(CollectorRegistry())
-        self.watching = Watching(self.metrics, self.in_force, [self.in_force.look])
+        self.watching = MetricsObserver(self.metrics, self.in_force, [self.in_force.check])
         self.kinds = self.watching.kinds(stage_kinds(self.in_force.brain, Options()))
 
-    def take_over(self, partition: int) -> SessionScorer:
+    def take_over(self, partition: int) -> SessionProcessor:
         session, *_ = [kind.create(partition) for kind in self.kinds]
         for kind in self.kinds:
             self.watching.ready(kind.name, partition)
-        assert isinstance(session, SessionScorer)
+        assert isinstance(session, SessionProcessor)
         return session
 
     def give_up(self, partition: int) -> None:
         for kind in self.kinds:
-            self.watching.gone(kind.name, partition)
+            self.watching.closed(kind.name, partition)
 
     def shown(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"session_risk_{name}", labels)
@@ -62,10 +62,10 @@ class Scene:
         }
 
 
-def _process(stage: Stage, *session_ids: str) -> Outcome:
+def _process(stage: Processor, *session_ids: str) -> Outcome:
     events = [call(session_id=session_id) for session_id in session_ids]
     records = [
-        Memory(API_CALLS, 0, offset, 0, event["session_id"].encode(), encode(event))
+        InMemoryRecord(API_CALLS, 0, offset, 0, event["session_id"].encode(), encode(event))
         for offset, event in enumerate(events)
     ]
     return stage.process(API_CALLS, records, events[-1]["occurred_at"])
@@ -149,13 +149,13 @@ def test_a_stage_without_sessions_is_left_in_peace() -> None:
 def test_what_decides_is_shown_at_once_and_follows_the_policy_file(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text('name = "one"\n', encoding="utf-8")
-    scene = Scene(InForce(Configured(policy_file=path)))
+    scene = Scene(ConfigReloader(Configured(policy_file=path)))
     first = scene.in_force.policy.id
     assert scene.all_shown("policy_info") == {(first, "enforce"): 1}
 
     path.write_text('name = "another"\nmode = "observe"\n', encoding="utf-8")
-    scene.watching.turned()
-    scene.watching.turned()
+    scene.watching.loop_turned()
+    scene.watching.loop_turned()
 
     assert scene.all_shown("policy_info") == {(scene.in_force.policy.id, "observe"): 1}
     assert first != scene.in_force.policy.id
@@ -165,7 +165,7 @@ def test_the_champion_is_shown_and_without_one_nobody_is() -> None:
     scene = Scene()
     for detector, shown in ((Named("new"), {("new@0", "champion"): 1}), (NoDetector(), {})):
         scene.in_force.brain.detector = detector
-        scene.watching.turned()
+        scene.watching.loop_turned()
 
         assert scene.all_shown("model_info") == shown
 
@@ -174,7 +174,7 @@ def test_a_turn_of_the_loop_is_a_sign_of_life() -> None:
     scene = Scene()
     assert scene.shown("heartbeat_timestamp_seconds") == 0
 
-    scene.watching.turned()
+    scene.watching.loop_turned()
 
     assert (scene.shown("heartbeat_timestamp_seconds") or 0) > 1e9
 
@@ -192,7 +192,7 @@ def test_a_challenger_is_shown_as_one() -> None:
     scene = Scene()
     scene.in_force.brain.detector = Named("new")
     scene.in_force.challengers["newer"] = Challenger(Named("newer"))
-    scene.watching.turned()
+    scene.watching.loop_turned()
 
     assert scene.all_shown("model_info") == {("new@0", "champion"): 1, ("newer@0", "challenger"): 1}
 
@@ -202,7 +202,7 @@ def test_a_model_that_could_not_be_loaded_is_shown_until_it_is_no_longer_wanted(
     seen = []
     for refused in ({"bad"}, set()):
         scene.in_force.refused = refused
-        scene.watching.turned()
+        scene.watching.loop_turned()
         seen.append(scene.all_shown("model_refused"))
 
     assert seen == [{("bad",): 1}, {}]

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from pipeline.assembly import stage_kinds
 from pipeline.cli import main
 from pipeline.console import shortened
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.kafka.connection import Connection
 from pipeline.offline.docs.settings_page import table
 from pipeline.offline.replay.recording import InputRecord, write
@@ -124,7 +124,7 @@ def test_nothing_that_leaves_holds_a_token_id_in_any_story() -> None:
         InputRecord(topic, line, encode(_with_token(event, tokens)), event["occurred_at"])
         for line, (topic, event) in enumerate(events, start=1)
     ]
-    replay = Replay(stage_kinds(Brain(), Options(1)), 1)
+    replay = Replay(stage_kinds(ActiveConfig(), Options(1)), 1)
 
     messages = list(replay.run(records))
 

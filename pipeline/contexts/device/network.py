@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from models.events.networks import is_inside
 from pipeline.contexts.principal.known_attributes import networks_of
-from pipeline.processing.messages import derived_id, keyed
-from pipeline.processing.outcome import Outbox
+from pipeline.processing.messages import derived_id, message
+from pipeline.processing.outcome import OutcomeBuilder
 from schemas.topics import PRINCIPAL_ACTIVITY
 
 MOST_USERS: Final = 4
@@ -37,7 +37,7 @@ class Place:
         return networks_of(self.ip, self.asn)
 
 
-def reported(place: Place, event: Mapping[str, Any], out: Outbox) -> None:
+def reported(place: Place, event: Mapping[str, Any], out: OutcomeBuilder) -> None:
     """A report of the device: it tells where it came from, or leaves that open.
 
     An address of the inside, as an agent reads it off its own interface, is the same in many places.
@@ -52,7 +52,7 @@ def reported(place: Place, event: Mapping[str, Any], out: Outbox) -> None:
         _tell_users(place, event, out)
 
 
-def used(place: Place, event: Mapping[str, Any], out: Outbox) -> None:
+def used(place: Place, event: Mapping[str, Any], out: OutcomeBuilder) -> None:
     """A session begins on the device: its principal hears where that is, unless nothing changed since."""
     if event["principal_kind"] != "human":
         return
@@ -63,7 +63,7 @@ def used(place: Place, event: Mapping[str, Any], out: Outbox) -> None:
     _tell_users(place, event, out)
 
 
-def _tell_users(place: Place, event: Mapping[str, Any], out: Outbox) -> None:
+def _tell_users(place: Place, event: Mapping[str, Any], out: OutcomeBuilder) -> None:
     for principal_id, (session_id, before) in place.users.items():
         if place.networks and not set(place.networks) & set(before):
             place.users[principal_id] = [session_id, place.networks]
@@ -73,4 +73,4 @@ def _tell_users(place: Place, event: Mapping[str, Any], out: Outbox) -> None:
                 "principal_id": principal_id, "principal_kind": "human", "kind": "device_moved",
                 "device_id": event["device_id"], "ip": place.ip, "asn": place.asn,
             }  # fmt: skip
-            out.send(keyed(PRINCIPAL_ACTIVITY, principal_id, members))
+            out.send(message(PRINCIPAL_ACTIVITY, principal_id, members))

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Any, Final
 
-from pipeline.contexts.device.rollouts import HOUR_MS, Fleet
+from pipeline.contexts.device.rollouts import HOUR_MS, RolloutTracker
 from schemas.members import DAY_MS
 
 CLOCK_TOLERANCE_MS: Final = 120_000
@@ -117,7 +117,11 @@ class Changes:
 
 
 def notice(
-    changes: Changes, fleet: Fleet, posture: Mapping[str, Any], told: Mapping[str, Any], event: dict[str, Any]
+    changes: Changes,
+    fleet: RolloutTracker,
+    posture: Mapping[str, Any],
+    told: Mapping[str, Any],
+    event: dict[str, Any],
 ) -> None:
     """Compare what a report *told* with the *posture* before it; both hold only facts that are known."""
     at, tenant = event["occurred_at"], event["tenant"]
@@ -179,7 +183,7 @@ def _contradiction(changes: Changes, before: int, ahead: int | None, event: dict
     return ""
 
 
-def excuse(changes: Changes, fleet: Fleet, tenant: str, at: int) -> list[str]:
+def excuse(changes: Changes, fleet: RolloutTracker, tenant: str, at: int) -> list[str]:
     """Excuse what something innocent explains, forget what is over; of each fact excused now, by what."""
     excused = []
     for fact, fell in list(changes.fell.items()):

@@ -17,11 +17,11 @@ from typing import Any, Final
 from pipeline.contexts.device import network, posture_changes
 from pipeline.contexts.device.network import Place
 from pipeline.contexts.device.posture_changes import CLOCK_TOLERANCE_MS, Changes
-from pipeline.contexts.device.rollouts import Fleet
-from pipeline.contexts.keyed_processor import KeyedStage
-from pipeline.processing.eviction import are_too_many
-from pipeline.processing.messages import derived_id, keyed
-from pipeline.processing.outcome import Outbox
+from pipeline.contexts.device.rollouts import RolloutTracker
+from pipeline.contexts.keyed_processor import KeyedProcessor
+from pipeline.processing.eviction import exceeds
+from pipeline.processing.messages import derived_id, message
+from pipeline.processing.outcome import OutcomeBuilder
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS, Posture
 from schemas.topics import DEVICE_TELEMETRY, SESSION_BINDINGS, SESSION_CONTEXT
@@ -63,25 +63,25 @@ class DeviceState:
     place: Place = field(default_factory=Place)
 
 
-class DeviceContext(KeyedStage[DeviceState]):
+class DeviceContext(KeyedProcessor[DeviceState]):
     """The devices of one partition, and the fleet they make."""
 
     def __init__(self, limits: Limits, most: int) -> None:
-        self.fleet = Fleet()
+        self.fleet = RolloutTracker()
         super().__init__(
             member="device_id",
             create=DeviceState,
             load=_load,
             handle=partial(_handle, self.fleet),
             keep_ms=KEEP_MS,
-            busy=lambda device: bool(device.sessions),
+            is_in_use=lambda device: bool(device.sessions),
             limits=limits,
-            most=most,
-            slight=lambda device: not device.sessions,
-            heard=frozenset({DEVICE_TELEMETRY}),
+            max_records=most,
+            is_low_value=lambda device: not device.sessions,
+            arrival_time_topics=frozenset({DEVICE_TELEMETRY}),
         )
 
-    def ready(self) -> None:
+    def on_restored(self) -> None:
         """The fleet is what its devices remember."""
         for (tenant, _), device in self.records.items():
             self.fleet.hear(tenant, 0, device.heard_at)
@@ -100,11 +100,13 @@ def _load(told: dict[str, Any]) -> DeviceState:
     return DeviceState(**{**told, **parts})
 
 
-def _handle(fleet: Fleet, topic: str, device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
+def _handle(
+    fleet: RolloutTracker, topic: str, device: DeviceState, event: dict[str, Any], out: OutcomeBuilder
+) -> bool:
     return _heard(fleet, device, event, out) if topic == DEVICE_TELEMETRY else _bound(device, event, out)
 
 
-def _heard(fleet: Fleet, device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
+def _heard(fleet: RolloutTracker, device: DeviceState, event: dict[str, Any], out: OutcomeBuilder) -> bool:
     """The newest wins, fact by fact: what omits a fact, or comes late, does not unsay a newer one."""
     at, newest = event["occurred_at"], _is_newest(device, event)
     alive = _is_alive(device, event, newest=newest)
@@ -189,7 +191,7 @@ def _interval(device: DeviceState) -> int:
     return device.posture.get("heartbeat_interval_ms") or 0
 
 
-def _bound(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
+def _bound(device: DeviceState, event: dict[str, Any], out: OutcomeBuilder) -> bool:
     """A session lives here: it hears at once what the device is. Or it has ended.
 
     A device that nobody used may have slept: it is taken to have been heard one interval before its session
@@ -201,7 +203,7 @@ def _bound(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
     if not device.sessions:
         device.woken_at = event["occurred_at"] - _interval(device)
     device.sessions[session_id] = min(event["occurred_at"], device.sessions.get(session_id, 2**63))
-    while are_too_many(device.sessions, MOST_SESSIONS, MOST_SESSIONS_BYTES):
+    while exceeds(device.sessions, MOST_SESSIONS, MOST_SESSIONS_BYTES):
         del device.sessions[next(iter(device.sessions))]
         out.count("forgotten_sessions", "device")
     if device.heard_at:
@@ -210,7 +212,7 @@ def _bound(device: DeviceState, event: dict[str, Any], out: Outbox) -> bool:
     return True
 
 
-def _tell(device: DeviceState, event: dict[str, Any], session_id: str, out: Outbox) -> None:
+def _tell(device: DeviceState, event: dict[str, Any], session_id: str, out: OutcomeBuilder) -> None:
     signals, details = posture_changes.signals(
         device.changes, device.posture, max(device.heard_at, event["occurred_at"]),
         device.sessions[session_id],
@@ -222,4 +224,4 @@ def _tell(device: DeviceState, event: dict[str, Any], session_id: str, out: Outb
         "heard_at": max(device.heard_at, device.woken_at), **device.posture,
         "signals": signals, "details": details or None,
     }  # fmt: skip
-    out.send(keyed(SESSION_CONTEXT, session_id, members))
+    out.send(message(SESSION_CONTEXT, session_id, members))

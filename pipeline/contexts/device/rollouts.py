@@ -23,7 +23,7 @@ MOST_TENANTS: Final = 65_536
 K = TypeVar("K")
 
 
-class Fleet:
+class RolloutTracker:
     """The devices of one partition: how many are heard of, and how many changed a fact for the worse."""
 
     def __init__(self) -> None:

@@ -33,24 +33,24 @@ def brief_network(event: dict[str, Any]) -> str:
     return brief(name) if name else ""
 
 
-def strange(principal: Companions) -> list[str]:
+def unfamiliar_sessions(principal: Companions) -> list[str]:
     """The networks of live sessions on no device that is the principal's own; empty where not known."""
     # Asked of every event, over as many as a thousand: by index, which is twice as fast as by name.
     return [one[1] for one in principal.live.values() if one[2]]
 
 
-def beside(principal: Companions, session_id: str) -> dict[str, int]:
+def concurrent_counts(principal: Companions, session_id: str) -> dict[str, int]:
     """What a session is told of those on no device of the principal's own: nothing, if it is on one."""
-    networks = strange(principal) if principal.live[session_id][2] == STRANGE else []
+    networks = unfamiliar_sessions(principal) if principal.live[session_id][2] == STRANGE else []
     return {"strange_sessions": len(networks), "strange_networks": len({one for one in networks if one})}
 
 
-def growing(principal: Companions, newest: str) -> list[str]:
+def growing_crowd(principal: Companions, newest: str) -> list[str]:
     """Who besides the *newest* has to hear that there are more at once than ever since they were few.
 
     A large crowd has to grow by an eighth, so that what is said stays in proportion to the sessions.
     """
-    size = len(strange(principal))
+    size = len(unfamiliar_sessions(principal))
     if size < CROWD or size <= principal.crowd * 9 // 8:
         return []
     principal.crowd = size
@@ -60,11 +60,11 @@ def growing(principal: Companions, newest: str) -> list[str]:
 
 def dispersed(principal: Companions) -> None:
     """A session ended: where few are left, the next crowd is a new one."""
-    if principal.crowd and len(strange(principal)) < CROWD:
+    if principal.crowd and len(unfamiliar_sessions(principal)) < CROWD:
         principal.crowd = 0
 
 
-def standing(principal: Companions, event: dict[str, Any]) -> int:
+def device_familiarity(principal: Companions, event: dict[str, Any]) -> int:
     """Whether the session is on a device of the principal's own.
 
     If not, it is on none, on a new one, or on another stranger's. One that reports from where the session is
@@ -80,7 +80,7 @@ def standing(principal: Companions, event: dict[str, Any]) -> int:
     return (VOUCHED if with_device else STRANGE) if is_strange else OWN
 
 
-def vouch(principal: Companions, event: dict[str, Any]) -> None:
+def confirm_device(principal: Companions, event: dict[str, Any]) -> None:
     """A session's device says where it is: the session is not strange if that is where it is used."""
     live = principal.live.get(event["session_id"])
     if live and live[2] == STRANGE and live[1] == brief_network(event):

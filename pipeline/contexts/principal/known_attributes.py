@@ -7,10 +7,10 @@ from typing import Any, Final, Protocol
 
 from models.events.columns import client_family, network_name
 from pipeline.contexts.principal.baseline import Baseline
-from pipeline.contexts.principal.usage import Uses
+from pipeline.contexts.principal.usage import UsageHistory
 
-HABITS: Final = ("device", "asn", "country", "client")
-MOST_HABITS: Final = 64
+KNOWN_ATTRIBUTES: Final = ("device", "asn", "country", "client")
+MAX_KNOWN: Final = 64
 
 
 def networks_of(ip: str | None, asn: int | None) -> list[str]:
@@ -23,7 +23,7 @@ def networks_of(ip: str | None, asn: int | None) -> list[str]:
     return [name for name in names if name is not None]
 
 
-def are_told_alike(networks: Iterable[str], known: Iterable[str]) -> bool:
+def are_comparable(networks: Iterable[str], known: Iterable[str]) -> bool:
     """Whether *networks* can be missing among those *known*.
 
     A prefix alone may be of a network that is known by its number.
@@ -38,7 +38,7 @@ def _is_number(network: str) -> bool:
     return network.startswith("as")
 
 
-def shown_by(event: dict[str, Any]) -> dict[str, list[str]]:
+def attributes_of(event: dict[str, Any]) -> dict[str, list[str]]:
     """What the event shows of each habit it knows; a network has a number, a prefix, or both."""
     shown = {
         "device": [event["device_id"]],
@@ -50,7 +50,7 @@ def shown_by(event: dict[str, Any]) -> dict[str, list[str]]:
     return {name: values for name, values in told.items() if values}
 
 
-def teacher(seen: Any) -> str:
+def learned_from(seen: Any) -> str:
     """Which session taught something, of ``[last seen, session]`` or of the session alone."""
     teacher: str = seen if isinstance(seen, str) else seen[1]
     return teacher
@@ -71,13 +71,13 @@ class Taught(Protocol):
     homes: dict[str, str]
     doubted: dict[str, dict[str, list[str]]]
     baseline: Baseline
-    uses: Uses
+    uses: UsageHistory
 
 
-def unlearn(principal: Taught, session_id: str) -> None:
+def forget_session(principal: Taught, session_id: str) -> None:
     """Forget what a revoked session taught, but so that an analyst can still vouch for it."""
     principal.baseline.unlearn(session_id)
-    principal.uses.unlearn(session_id)
+    principal.uses.forget_session(session_id)
     taught = _lessons(principal, session_id)
     if taught:
         principal.doubted.pop(session_id, None)
@@ -91,27 +91,27 @@ def unlearn(principal: Taught, session_id: str) -> None:
         principal.place = []
 
 
-def vouch_for(principal: Taught, session_id: str, at: int) -> None:
+def trust_session(principal: Taught, session_id: str, at: int) -> None:
     """What the session taught, or had taught until it was revoked, holds: whatever becomes of it."""
     taught = _lessons(principal, session_id)
     for name, values in (*principal.doubted.pop(session_id, {}).items(), *taught.items()):
         memory = _memory(principal, name)
         for value in values:
-            memory[value] = [at, ""] if name in HABITS else ""
-        while len(memory) > MOST_HABITS:
+            memory[value] = [at, ""] if name in KNOWN_ATTRIBUTES else ""
+        while len(memory) > MAX_KNOWN:
             del memory[next(iter(memory))]
 
 
 def _lessons(principal: Taught, session_id: str) -> dict[str, list[str]]:
     """What the session taught, by where it is remembered."""
     taught = {
-        name: [value for value, seen in _memory(principal, name).items() if teacher(seen) == session_id]
-        for name in (*HABITS, "anonymisers", "homes")
+        name: [value for value, seen in _memory(principal, name).items() if learned_from(seen) == session_id]
+        for name in (*KNOWN_ATTRIBUTES, "anonymisers", "homes")
     }
     return {name: values for name, values in taught.items() if values}
 
 
 def _memory(principal: Taught, name: str) -> dict[str, Any]:
     """The habit *name*, or the memory beside the habits that has this name."""
-    memory: dict[str, Any] = principal.habits[name] if name in HABITS else getattr(principal, name)
+    memory: dict[str, Any] = principal.habits[name] if name in KNOWN_ATTRIBUTES else getattr(principal, name)
     return memory

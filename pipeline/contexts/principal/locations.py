@@ -13,7 +13,7 @@ from models.events.columns import network_name
 from models.events.networks import HIDING, is_inside
 from models.updates.client import NEAR_CELLULAR_KM, NEAR_IN_COUNTRY_KM, distance_km, near_km
 from pipeline.contexts.principal.device_networks import Devices
-from pipeline.contexts.principal.known_attributes import are_told_alike
+from pipeline.contexts.principal.known_attributes import are_comparable
 
 NEW_ANONYMISER, NEW_TOR, OFF_HOME = "new_anonymiser", "new_tor", "off_home"
 HOME_SESSIONS: Final = 3
@@ -79,7 +79,7 @@ def is_off_home(principal: Settled, networks: list[str], event: Mapping[str, Any
     homes = principal.homes | told
     if not (principal.workload or event["workload"]) or not networks or is_inside(event["ip"]):
         return False
-    if not homes or (ANYWHERE in homes and not told) or not are_told_alike(networks, homes):
+    if not homes or (ANYWHERE in homes and not told) or not are_comparable(networks, homes):
         return False
     return not homes.keys() & set(networks) and not _is_learning(principal, homes, event)
 

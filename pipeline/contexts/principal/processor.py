@@ -12,29 +12,35 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from models.events.columns import FACTOR_CHANGES
-from pipeline.contexts.keyed_processor import KeyedStage, shared
+from pipeline.contexts.keyed_processor import KeyedProcessor, tenant_key
 from pipeline.contexts.principal import factors as principal_factors
 from pipeline.contexts.principal import locations
 from pipeline.contexts.principal.baseline import Baseline
 from pipeline.contexts.principal.concurrent_sessions import (
     OWN,
-    beside,
     brief_network,
+    concurrent_counts,
+    confirm_device,
+    device_familiarity,
     dispersed,
-    growing,
-    standing,
-    strange,
-    vouch,
+    growing_crowd,
+    unfamiliar_sessions,
 )
 from pipeline.contexts.principal.device_networks import Answer, Devices
 from pipeline.contexts.principal.factors import Factors
-from pipeline.contexts.principal.known_attributes import HABITS, MOST_HABITS, shown_by, unlearn, vouch_for
+from pipeline.contexts.principal.known_attributes import (
+    KNOWN_ATTRIBUTES,
+    MAX_KNOWN,
+    attributes_of,
+    forget_session,
+    trust_session,
+)
 from pipeline.contexts.principal.locations import anonymity, is_placed, learn_home, speed_from
-from pipeline.contexts.principal.suppressions import Suppressions, lapse, mute, remind
-from pipeline.contexts.principal.usage import Fashion, Uses
-from pipeline.processing.eviction import are_too_many
-from pipeline.processing.messages import derived_id, keyed
-from pipeline.processing.outcome import Outbox
+from pipeline.contexts.principal.suppressions import Suppressions, expire, repeat, suppress
+from pipeline.contexts.principal.usage import PeerUsage, UsageHistory
+from pipeline.processing.eviction import exceeds
+from pipeline.processing.messages import derived_id, message
+from pipeline.processing.outcome import OutcomeBuilder
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
@@ -48,7 +54,7 @@ MOST_PRINCIPALS: Final = 200_000
 KEEP_MS: Final = 30 * DAY_MS
 
 _PARTS: Final[dict[str, Any]] = {
-    "factors": Factors, "baseline": Baseline, "uses": Uses, "devices": Devices, "fashion": Fashion,
+    "factors": Factors, "baseline": Baseline, "uses": UsageHistory, "devices": Devices, "fashion": PeerUsage,
 }  # fmt: skip
 
 
@@ -69,7 +75,9 @@ class PrincipalState:
     sessions_seen: int = 0
     live: dict[str, list[Any]] = field(default_factory=dict)
     crowd: int = 0
-    habits: dict[str, dict[str, list[Any]]] = field(default_factory=lambda: {name: {} for name in HABITS})
+    habits: dict[str, dict[str, list[Any]]] = field(
+        default_factory=lambda: {name: {} for name in KNOWN_ATTRIBUTES}
+    )
     place: list[Any] = field(default_factory=list)
     factors: Factors = field(default_factory=Factors)
     suppressions: Suppressions = field(default_factory=dict)
@@ -78,9 +86,9 @@ class PrincipalState:
     homes: dict[str, str] = field(default_factory=dict)
     doubted: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     baseline: Baseline = field(default_factory=Baseline)
-    uses: Uses = field(default_factory=Uses)
+    uses: UsageHistory = field(default_factory=UsageHistory)
     devices: Devices = field(default_factory=Devices)
-    fashion: Fashion = field(default_factory=Fashion)
+    fashion: PeerUsage = field(default_factory=PeerUsage)
 
     @classmethod
     def load(cls, told: dict[str, Any]) -> PrincipalState:
@@ -90,24 +98,24 @@ class PrincipalState:
 
 def principal_context(
     limits: Limits = DEFAULT_LIMITS, most: int = MOST_PRINCIPALS
-) -> KeyedStage[PrincipalState]:
+) -> KeyedProcessor[PrincipalState]:
     """The principal stage of one partition."""
 
-    def handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: Outbox) -> bool:
-        return _handle(principal, event, out, stage.records[shared(event["tenant"])].fashion)
+    def handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder) -> bool:
+        return _handle(principal, event, out, stage.records[tenant_key(event["tenant"])].fashion)
 
-    stage: KeyedStage[PrincipalState] = KeyedStage(
+    stage: KeyedProcessor[PrincipalState] = KeyedProcessor(
         member="principal_id",
         create=PrincipalState,
         load=PrincipalState.load,
         handle=handle,
         keep_ms=KEEP_MS,
-        busy=lambda principal: bool(principal.live or principal.suppressions),
-        lapse=_lapse,
+        is_in_use=lambda principal: bool(principal.live or principal.suppressions),
+        on_time=_on_timer,
         limits=limits,
-        most=most,
-        slight=_is_only_guessed,
-        common=_follow_fashion,
+        max_records=most,
+        is_low_value=_is_only_guessed,
+        on_tenant_event=_update_peer_usage,
     )
     return stage
 
@@ -118,76 +126,84 @@ def _is_only_guessed(principal: PrincipalState) -> bool:
     return not (learned or principal.suppressions or principal.factors.changes)
 
 
-def _lapse(principal: PrincipalState, at: int, out: Outbox) -> bool:
-    return _say(principal, principal.devices.overdue(at), out) | lapse(principal.suppressions, at, out)
+def _on_timer(principal: PrincipalState, at: int, out: OutcomeBuilder) -> bool:
+    return _send_answers(principal, principal.devices.overdue(at), out) | expire(
+        principal.suppressions, at, out
+    )
 
 
-def _follow_fashion(everybody: PrincipalState, event: dict[str, Any]) -> bool:
+def _update_peer_usage(everybody: PrincipalState, event: dict[str, Any]) -> bool:
     if event["kind"] == "revoked":
-        return everybody.fashion.unlearn(event["session_id"])
+        return everybody.fashion.forget_session(event["session_id"])
     who = (event["occurred_at"], event["principal_id"], event["session_id"])
     return everybody.fashion.see(event["used"] or (), *who)
 
 
-def _handle(principal: PrincipalState, event: dict[str, Any], out: Outbox, fashion: Fashion) -> bool:
+def _handle(
+    principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder, fashion: PeerUsage
+) -> bool:
     kind = event["kind"]
     if kind == "muted":
-        mute(principal.suppressions, principal.live, event, out)
+        suppress(principal.suppressions, principal.live, event, out)
     elif kind == "vouched":
-        vouch_for(principal, event["session_id"], event["occurred_at"])
+        trust_session(principal, event["session_id"], event["occurred_at"])
     elif kind in ("ended", "revoked"):
-        _over(principal, event)
+        _session_ended(principal, event)
     elif kind == "device_moved":
-        _say(principal, principal.devices.moved(event), out)
-        vouch(principal, event)
+        _send_answers(principal, principal.devices.moved(event), out)
+        confirm_device(principal, event)
     elif kind in FACTOR_CHANGES:
         known = event["device_id"] in principal.habits["device"]
         principal_factors.remember_change(principal.factors, event, known=known)
     elif kind in ("summary", "used"):
-        return _goes_on(principal, event, out, fashion)
+        return _session_continues(principal, event, out, fashion)
     else:
-        _appears(principal, event, out, fashion)
+        _session_appears(principal, event, out, fashion)
     return True
 
 
-def _over(principal: PrincipalState, event: dict[str, Any]) -> None:
+def _session_ended(principal: PrincipalState, event: dict[str, Any]) -> None:
     session_id = event["session_id"]
     principal.live.pop(session_id, None)
     dispersed(principal)
     if event["kind"] == "revoked":
-        unlearn(principal, session_id)
+        forget_session(principal, session_id)
     else:
         principal.baseline.peaked(session_id, event["peaks"] or {})
         principal.baseline.learn(session_id)
 
 
-def _goes_on(principal: PrincipalState, event: dict[str, Any], out: Outbox, fashion: Fashion) -> bool:
+def _session_continues(
+    principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder, fashion: PeerUsage
+) -> bool:
     """A session tells what it did: it hears again what is usual, or that what it used is unfamiliar."""
     session_id, at = event["session_id"], event["occurred_at"]
     if session_id not in principal.live:
         return False
     principal.uses.see(event["used"] or (), at, session_id)
     if event["kind"] == "used" and not principal.live[session_id][1]:  # it began with a wrong password
-        principal.live[session_id][1:3] = brief_network(event), standing(principal, event)
-        _learn(principal, shown_by(event), event)
+        principal.live[session_id][1:3] = brief_network(event), device_familiarity(principal, event)
+        _learn(principal, attributes_of(event), event)
     if event["kind"] == "summary":
-        principal.baseline.note(session_id, at, len(strange(principal)))
+        principal.baseline.note(session_id, at, len(unfamiliar_sessions(principal)))
         principal.baseline.peaked(session_id, event["peaks"] or {})
-    if event["kind"] == "summary" or principal.uses.unasked(event, fashion):
+    if event["kind"] == "summary" or principal.uses.unmodelled(event, fashion):
         _tell(principal, event, out, fashion, {}, principal.live[session_id][3])
     return True
 
 
-def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fashion: Fashion) -> None:
+def _session_appears(
+    principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder, fashion: PeerUsage
+) -> None:
     """A session starts or shows another client; somebody who only guesses shows nothing of the principal."""
     session_id, at, guess = event["session_id"], event["occurred_at"], event["guess"]
-    shown = shown_by(event)
+    shown = attributes_of(event)
     known = {name: any(one in principal.habits[name] for one in values) for name, values in shown.items()}
     before = principal.sessions_seen
     if session_id not in principal.live:
         principal.sessions_seen += 1
         principal.live[session_id] = [at, "", OWN, []]
-        while are_too_many(principal.live, MOST_SESSIONS, MOST_SESSIONS_BYTES):
+        while exceeds(principal.live, MOST_SESSIONS, MOST_SESSIONS_BYTES):
             del principal.live[next(iter(principal.live))]
             out.count("forgotten_sessions", "principal")
     else:
@@ -196,18 +212,18 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
     if principal.devices.are_with(event, networks):
         known["asn"] = True
     hints = locations.signals(principal, networks, event)
-    beside_others = ("", OWN) if guess else (brief_network(event), standing(principal, event))
+    beside_others = ("", OWN) if guess else (brief_network(event), device_familiarity(principal, event))
     principal.live[session_id][1:] = *beside_others, hints
-    remind(principal.suppressions, event, out)  # first: what is new of a session may be what is to keep quiet
+    repeat(principal.suppressions, event, out)  # first: what is new of a session may be what is to keep quiet
     if not guess:
-        principal.baseline.note(session_id, at, len(strange(principal)))
+        principal.baseline.note(session_id, at, len(unfamiliar_sessions(principal)))
         principal.uses.see(event["used"] or (), at, session_id)
         settled = before >= principal_factors.SETTLED
         principal_factors.remember_device(
             principal.factors, event, known=known.get("device", True), settled=settled
         )
     members = {
-        **{f"known_{name}": known.get(name) for name in HABITS},
+        **{f"known_{name}": known.get(name) for name in KNOWN_ATTRIBUTES},
         "novelty": round(1 - sum(known.values()) / len(known), 3) if known else None,
         "concurrent_sessions": len(principal.live) - 1, "sessions_seen": max(before, 0),
         "place_speed_kmh": speed_from(principal.place, event),
@@ -215,8 +231,8 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
     if principal.devices.wait(event, networks, members):
         members["known_asn"] = None
     _tell(principal, event, out, fashion, members, hints)
-    for other in growing(principal, session_id):
-        out.send(keyed(SESSION_CONTEXT, other, _usual(principal, event | {"session_id": other})))
+    for other in growing_crowd(principal, session_id):
+        out.send(message(SESSION_CONTEXT, other, _usual(principal, event | {"session_id": other})))
     if not guess:
         _learn(principal, shown, event)
 
@@ -224,8 +240,8 @@ def _appears(principal: PrincipalState, event: dict[str, Any], out: Outbox, fash
 def _tell(
     principal: PrincipalState,
     event: dict[str, Any],
-    out: Outbox,
-    fashion: Fashion,
+    out: OutcomeBuilder,
+    fashion: PeerUsage,
     shown: dict[str, Any],
     hints: list[str],
 ) -> None:
@@ -235,16 +251,16 @@ def _tell(
         "signals": [*factors, *hints, *principal.uses.signals(event, fashion)],
         "details": details or None,
     }
-    out.send(keyed(SESSION_CONTEXT, event["session_id"], _usual(principal, event) | members))
+    out.send(message(SESSION_CONTEXT, event["session_id"], _usual(principal, event) | members))
 
 
-def _say(principal: PrincipalState, answers: Iterable[Answer], out: Outbox) -> bool:
+def _send_answers(principal: PrincipalState, answers: Iterable[Answer], out: OutcomeBuilder) -> bool:
     """Tell sessions that live what had to wait for their devices; whether anything had."""
     told = list(answers)
     for event, said in told:
         if (session_id := event["session_id"]) in principal.live:
             principal.live[session_id][3] = locations.excused(principal.live[session_id][3], said)
-            out.send(keyed(SESSION_CONTEXT, session_id, _usual(principal, event) | said))
+            out.send(message(SESSION_CONTEXT, session_id, _usual(principal, event) | said))
     return bool(told)
 
 
@@ -255,7 +271,7 @@ def _usual(principal: PrincipalState, event: dict[str, Any]) -> dict[str, Any]:
         "type": "session.context", "event_id": derived_id(event["event_id"], "~p"), "occurred_at": at,
         "tenant": event["tenant"], "session_id": session_id, "source": "principal",
         "days_known": normal.days, "usual": normal.volumes, "usual_concurrent": normal.concurrent,
-        "hour_share": round(principal.baseline.hour_share(at), 3), **beside(principal, session_id),
+        "hour_share": round(principal.baseline.hour_share(at), 3), **concurrent_counts(principal, session_id),
     }  # fmt: skip
 
 
@@ -268,7 +284,7 @@ def _learn(principal: PrincipalState, shown: dict[str, list[str]], event: dict[s
         for value in values:
             taught = habit.pop(value, [0, by])[1]
             habit[value] = [event["occurred_at"], taught]
-        while len(habit) > MOST_HABITS:
+        while len(habit) > MAX_KNOWN:
             del habit[next(iter(habit))]
     if hides := anonymity(event):
         principal.anonymisers.setdefault(hides, by)

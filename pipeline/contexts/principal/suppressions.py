@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from pipeline.processing.messages import derived_id, keyed, stable_id, suppression
-from pipeline.processing.outcome import Outbox
+from pipeline.processing.messages import derived_id, message, stable_id, suppression
+from pipeline.processing.outcome import OutcomeBuilder
 from schemas.topics import SESSION_CONTEXT
 
 MOST: Final = 64
@@ -19,17 +19,17 @@ Suppressions = dict[str, dict[str, Any]]
 """What was said of each when it was created, by its id."""
 
 
-def mute(held: Suppressions, live: Iterable[str], event: dict[str, Any], out: Outbox) -> None:
+def suppress(held: Suppressions, live: Iterable[str], event: dict[str, Any], out: OutcomeBuilder) -> None:
     """Hold another suppression, and let the sessions that live hear of it."""
     told = event["suppression"]
     held[told["suppression_id"]] = told
     for sooner in sorted(held, key=lambda one: (held[one]["expires_at"], one))[:-MOST]:
         _expire(held.pop(sooner), event["occurred_at"], out)
     for session_id in live:
-        remind(held, {**event, "session_id": session_id}, out)
+        repeat(held, {**event, "session_id": session_id}, out)
 
 
-def remind(held: Suppressions, event: dict[str, Any], out: Outbox) -> None:
+def repeat(held: Suppressions, event: dict[str, Any], out: OutcomeBuilder) -> None:
     """Tell the session of *event* what keeps quiet, if anything does."""
     muted: dict[str, int] = {}
     for one in held.values():
@@ -41,10 +41,10 @@ def remind(held: Suppressions, event: dict[str, Any], out: Outbox) -> None:
             "occurred_at": event["occurred_at"], "tenant": event["tenant"],
             "session_id": event["session_id"], "source": "feedback", "muted": _fewest(muted),
         }  # fmt: skip
-        out.send(keyed(SESSION_CONTEXT, event["session_id"], members))
+        out.send(message(SESSION_CONTEXT, event["session_id"], members))
 
 
-def lapse(held: Suppressions, at: int, out: Outbox) -> bool:
+def expire(held: Suppressions, at: int, out: OutcomeBuilder) -> bool:
     """Drop and announce what has expired by *at*, ms; whether anything has."""
     over = [one for one in held if held[one]["expires_at"] <= at]
     for one in over:
@@ -59,6 +59,6 @@ def _fewest(muted: dict[str, int]) -> dict[str, int]:
     return {one: muted[one] for one in sorted(longest)}
 
 
-def _expire(told: dict[str, Any], at: int, out: Outbox) -> None:
+def _expire(told: dict[str, Any], at: int, out: OutcomeBuilder) -> None:
     out.count("suppressions", "expired")
     out.send(suppression({**told, "state": "expired", "occurred_at": at, "expires_at": at}))

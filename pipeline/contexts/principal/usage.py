@@ -27,7 +27,7 @@ MOST_POPULAR: Final = 256
 
 
 @dataclass(slots=True)
-class Uses:
+class UsageHistory:
     """What one principal uses: ``{name: [first at, last at, days, taught by session]}``, newest last.
 
     Sessions and principals stand in short (:func:`pipeline.contexts.principal.baseline.brief`), so that all fits into a record.
@@ -44,7 +44,7 @@ class Uses:
         while len(self.names) > MOST_USES:
             del self.names[next(iter(self.names))]
 
-    def unlearn(self, session_id: str) -> None:
+    def forget_session(self, session_id: str) -> None:
         """Forget what this session was the first to use."""
         gone = brief(session_id)
         self.names = {name: seen for name, seen in self.names.items() if seen[3] != gone}
@@ -54,15 +54,15 @@ class Uses:
         fresh, by = at - FRESH_MS, brief(session_id)
         return [name for name, seen in self.names.items() if seen[3] == by and seen[0] >= fresh]
 
-    def unasked(self, event: Mapping[str, Any], fashion: Fashion) -> list[str]:
+    def unmodelled(self, event: Mapping[str, Any], fashion: PeerUsage) -> list[str]:
         """What the session of *event* was the first to use, unless many others have begun to use it too."""
         at, principal_id = event["occurred_at"], event["principal_id"]
         new = self.unfamiliar(event["session_id"], at)
         return [name for name in new if not fashion.popular(name, at, principal_id)]
 
-    def signals(self, event: Mapping[str, Any], fashion: Fashion) -> list[str]:
+    def signals(self, event: Mapping[str, Any], fashion: PeerUsage) -> list[str]:
         """What the uses of a principal mean for the session of *event*."""
-        new = self.unasked(event, fashion)
+        new = self.unmodelled(event, fashion)
         sorts = {name.partition(":")[0] for name in new}
         regular = self.regular()
         holds = {
@@ -82,7 +82,7 @@ class Uses:
 
 
 @dataclass(slots=True)
-class Fashion:
+class PeerUsage:
     """What several principals of a tenant use: ``{name: {principal: [last at, session]}}``, newest last.
 
     It sees the principals of its own partition, so it errs to the careful side.
@@ -109,7 +109,7 @@ class Fashion:
             del self.names[next(iter(self.names))]
         return noted
 
-    def unlearn(self, session_id: str) -> bool:
+    def forget_session(self, session_id: str) -> bool:
         """Forget what a revoked session used; whether there was anything."""
         found, gone = False, brief(session_id)
         for users in self.names.values():

@@ -7,7 +7,7 @@ from typing import Any, Final
 from models.events.context_signals import SIGNAL_BIT, SIGNALS
 from pipeline.decisions.policy import read_policy
 from pipeline.decisions.risk import Level, next_level, score
-from pipeline.detections import ATTACK_VERSION, BIT, FOREVER, RULES, Rule
+from pipeline.detections import ATTACK_VERSION, BIT, DETECTIONS, FOREVER, Detection
 
 _SHIPPED: Final = read_policy(None)
 _WEIGHTS: Final = _SHIPPED.weights()
@@ -20,18 +20,18 @@ A score is the logistic of a sum: a prior of {_SHIPPED.prior:g} and the weight o
 """
 
 
-def weight(rule: Rule) -> float:
+def weight(rule: Detection) -> float:
     """The log-odds of a detection under the default policy: as learned, not as the table expects it."""
     return _WEIGHTS[BIT[rule.id]]
 
 
-def alone(rule: Rule) -> tuple[Level, float]:
+def alone(rule: Detection) -> tuple[Level, float]:
     """Level and score that one detection leads to under the default policy."""
     value = score(_SHIPPED.prior + weight(rule))
     return next_level("LOW", value, 0.0, _SHIPPED.levels), value
 
 
-def snippet(rule: Rule) -> str:
+def snippet(rule: Detection) -> str:
     """What a policy file says to change the detection; as it stands it changes nothing."""
     lines = [f"[rules.{rule.id}]", "enabled = true", f"weight = {weight(rule)}"]
     if rule.limits:
@@ -39,7 +39,7 @@ def snippet(rule: Rule) -> str:
     return "\n".join(lines)
 
 
-def entry(rule: Rule) -> dict[str, Any]:
+def entry(rule: Detection) -> dict[str, Any]:
     """Everything about one detection, in plain values."""
     level, value = alone(rule)
     return {
@@ -67,7 +67,7 @@ def entry(rule: Rule) -> dict[str, Any]:
 
 def entries() -> list[dict[str, Any]]:
     """Every detection, in the order of the table."""
-    return [entry(rule) for rule in RULES]
+    return [entry(rule) for rule in DETECTIONS]
 
 
 def lines(told: dict[str, Any]) -> list[tuple[str, str]]:
@@ -110,14 +110,14 @@ def _marked(name: str, text: str) -> str:
     return ", ".join(f"`{one}`" for one in text.split(", ")) if name == "needs" else text
 
 
-def _told_by(rule: Rule) -> str:
+def _told_by(rule: Detection) -> str:
     if not rule.signal:
         return ""
     signal = SIGNALS[SIGNAL_BIT[rule.signal]]
     return f"the {signal.source} context: {signal.text}"
 
 
-def _asks(rule: Rule) -> str:
+def _asks(rule: Detection) -> str:
     """When alone it asks for a factor, if that is not at once."""
     minutes = _SHIPPED.times.rollout_s / 60
     return (
@@ -125,7 +125,7 @@ def _asks(rule: Rule) -> str:
     )
 
 
-def _learning(rule: Rule) -> str:
+def _learning(rule: Detection) -> str:
     return (rule.learning.__doc__ or _LEARNING).strip() if rule.learning else "none"
 
 

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pipeline.detections import ATTACK_VERSION, RULES, Rule
+from pipeline.detections import ATTACK_VERSION, DETECTIONS, Detection
 from pipeline.kafka import acls
 from pipeline.metrics import worker
 from pipeline.offline.docs import capacity_page, detections_page, retention_page, settings_page
 from pipeline.transmitter.metrics import METRICS as TRANSMITTER_METRICS
 
-DETECTIONS: Final = Path(__file__).parents[2] / "detections" / "DETECTIONS.md"
+DETECTIONS_PAGE: Final = Path(__file__).parents[2] / "detections" / "DETECTIONS.md"
 """The page of all detections."""
 
 
@@ -27,11 +27,11 @@ def rules() -> str:
     return f"| {' | '.join(head)} |\n|---|---|---|---|---|\n" + "\n".join(
         f"| `{rule.id}` | {rule.text} | {_alone(rule)} | {'yes' if rule.cleared_by_step_up else 'no'} "
         f"| {', '.join(rule.attack)} |"
-        for rule in RULES
+        for rule in DETECTIONS
     )
 
 
-def _alone(rule: Rule) -> str:
+def _alone(rule: Detection) -> str:
     level, value = detections_page.alone(rule)
     return f"{level} ({value:g})"
 
@@ -67,5 +67,5 @@ if __name__ == "__main__":
     top = Path(__file__).parents[3]
     for page, parts in ((top / "README.md", PARTS), (top / "deploy" / "README.md", RUNBOOK_PARTS)):
         page.write_text(with_parts(page.read_text("utf-8"), parts), "utf-8")
-    DETECTIONS.write_text(detections_page.markdown(), "utf-8")
+    DETECTIONS_PAGE.write_text(detections_page.markdown(), "utf-8")
     capacity_page.CAPACITY.write_text(capacity_page.markdown(), "utf-8")

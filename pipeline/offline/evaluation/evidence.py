@@ -13,7 +13,7 @@ from models.events.columns import KINDS
 from models.state.table import Names, SessionTable
 from pipeline.offline.evaluation.outcome import Outcomes
 from pipeline.offline.replay.labels import SessionKey
-from pipeline.sessions.fast_path import Looked
+from pipeline.sessions.fast_path import ScoredChunk
 
 NEVER = 2**62
 """Later than any event."""
@@ -47,7 +47,7 @@ class Evidence:
     honest: dict[SessionKey, list[int]] = field(default_factory=dict)
     kinds: dict[SessionKey, str] = field(default_factory=dict)
 
-    def look(self, table: SessionTable, looked: Looked) -> None:
+    def look(self, table: SessionTable, looked: ScoredChunk) -> None:
         """Take note of a chunk: of each session all detections that held, and the highest band."""
         seg, at = looked.folded.seg, looked.folded.at
         keys = [self._key(table.names[row]) for row in seg.keys.tolist()]

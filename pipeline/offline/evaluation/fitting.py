@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.detectors.base import BANDS
 from models.detectors.evidence_weights import fit
 from pipeline.decisions.policy import Levels
-from pipeline.detections import RULES, Rule
+from pipeline.detections import DETECTIONS, Detection
 from pipeline.offline.evaluation.evidence import Sessions
 
 Floats = NDArray[np.float64]
@@ -52,7 +52,7 @@ class Fitted:
     attacks: int
 
 
-def asked(rule: Rule) -> bool:
+def asked(rule: Detection) -> bool:
     """Whether *rule* asks about what was seen; what only says how a challenge went is not learned."""
     return rule.holds is not None or bool(rule.signal)
 
@@ -94,9 +94,9 @@ def learn(seen: Sessions, hours: float, budget: Budget, asks: Collection[str]) -
 
 def _weighed(rows: Floats, attack: NDArray[np.bool_]) -> Floats:
     """Log-odds of every detection and band, ``(len(RULES) + len(BANDS),)``: what is learned is learned."""
-    evidence = np.array([*(rule.weight for rule in RULES), *BAND_EXPECTED])
-    bands = np.arange(len(evidence)) >= len(RULES)
-    learned = np.array([*(asked(rule) for rule in RULES), *(False for _ in BANDS)])
+    evidence = np.array([*(rule.weight for rule in DETECTIONS), *BAND_EXPECTED])
+    bands = np.arange(len(evidence)) >= len(DETECTIONS)
+    learned = np.array([*(asked(rule) for rule in DETECTIONS), *(False for _ in BANDS)])
     evidence[bands] = fit(rows[:, bands], attack, evidence[bands]).evidence
     odd = rows[:, bands] @ evidence[bands]
     evidence[learned] = fit(rows[:, learned], attack, evidence[learned], beside=odd).evidence
@@ -104,7 +104,7 @@ def _weighed(rows: Floats, attack: NDArray[np.bool_]) -> Floats:
 
 
 def _of_severity(*severities: str) -> NDArray[np.bool_]:
-    return np.array([*(rule.severity in severities for rule in RULES), *(False for _ in BANDS)])
+    return np.array([*(rule.severity in severities for rule in DETECTIONS), *(False for _ in BANDS)])
 
 
 def _without(rows: Floats, *severities: str) -> Floats:
@@ -144,8 +144,8 @@ def _placed(evidence: Floats, medium: float, high: float, rows: int, attacks: in
             "high_clear": max(standard.high_clear, raised),
         }
     )
-    told = {rule.id: float(weight) for rule, weight in zip(RULES, evidence, strict=False)}
-    added = np.cumsum(evidence[len(RULES) :])
+    told = {rule.id: float(weight) for rule, weight in zip(DETECTIONS, evidence, strict=False)}
+    added = np.cumsum(evidence[len(DETECTIONS) :])
     return Fitted(prior, told, tuple(round(float(one), 2) for one in added), levels, rows, attacks)
 
 

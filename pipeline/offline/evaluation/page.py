@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.detections import BIT, RULES
+from pipeline.detections import BIT, DETECTIONS
 from pipeline.offline.evaluation.real import Raised, Takeovers
 from pipeline.offline.evaluation.switches import MAKERS
 from pipeline.offline.evaluation.trial import INTENSITIES, Trial, World, of
@@ -19,7 +19,7 @@ _LEGEND = (
 _MEANING = "Each session's whole evidence as a probability, against the share of them that was under attack."
 ROLLOUT, OUTAGE = "policy_rollout", "telemetry_outage"
 REVOKED: Final = frozenset(
-    one.name for one in ATTACKS if RULES[BIT[one.detections[0]]].severity == "HIGH"
+    one.name for one in ATTACKS if DETECTIONS[BIT[one.detections[0]]].severity == "HIGH"
 ) | {"ancestor_revoked"}
 """Families that end in revocation: what answers them first in the table of attacks promises HIGH."""
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from models.detectors.base import Detector, NoDetector
 from models.roles.roles import Roles
 from pipeline.assembly import stage_kinds
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import Policy, RuleChange
-from pipeline.detections import RULES
+from pipeline.detections import DETECTIONS
 from pipeline.offline.evaluation.answers import Answers
 from pipeline.offline.evaluation.evidence import Evidence
 from pipeline.offline.evaluation.outcome import Outcomes
@@ -39,7 +39,7 @@ class Variant:
         if self.detections:
             return policy
         off = RuleChange(enabled=False)
-        asking = {rule.id: off for rule in RULES if rule.holds is not None or rule.signal}
+        asking = {rule.id: off for rule in DETECTIONS if rule.holds is not None or rule.signal}
         return policy.model_copy(update={"rules": {**policy.rules, **asking}})
 
 
@@ -65,7 +65,7 @@ def play(recording: Path, policy: Policy, model: Model, variant: Variant = FULL)
     outcomes = Outcomes.against(read_truth(recording))
     evidence = Evidence(outcomes)
     detector = model.detector if variant.model else NoDetector()
-    brain = Brain(detector=detector, roles=model.roles)
+    brain = ActiveConfig(detector=detector, roles=model.roles)
     brain.use_policy(variant.policy(policy))
     stages = Replay(stage_kinds(brain, Options(event_clock=True, onlooker=evidence.look)))
     answers = Answers(outcomes.honest)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from pipeline.assembly import stage_kinds
-from pipeline.control.active import Brain
+from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import Policy
 from pipeline.decisions.risk import LEVELS
 from pipeline.offline.evaluation.outcome import Met, Outcomes, Spared
@@ -90,7 +90,7 @@ def _without_detonations(conversion: Conversion) -> Conversion:
 def _decisions(conversion: Conversion, policy: Policy, model: Model) -> Iterator[Event]:
     with TemporaryDirectory() as folder:
         write_conversion(conversion, Path(folder) / "recording")
-        brain = Brain(detector=model.detector, roles=model.roles)
+        brain = ActiveConfig(detector=model.detector, roles=model.roles)
         brain.use_policy(policy.model_copy(update={"mode": "observe"}))
         stages = Replay(stage_kinds(brain, Options(event_clock=True)))
         for message in stages.run(read(Path(folder) / "recording")):

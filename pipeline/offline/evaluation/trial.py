@@ -15,7 +15,7 @@ import numpy as np
 from models.detectors.base import BANDS
 from pipeline.console import tracked
 from pipeline.decisions.policy import Policy
-from pipeline.detections import RULES
+from pipeline.detections import DETECTIONS
 from pipeline.offline.evaluation.evidence import Evidence, Sessions
 from pipeline.offline.evaluation.outcome import Met, Outcomes, Spared
 from pipeline.offline.evaluation.play import Model, Variant, play
@@ -57,7 +57,7 @@ class Trial:
 
     def table(self) -> Sessions:
         """The evidence of all sessions."""
-        parts = [one.table(len(RULES), len(BANDS)) for one in self.evidence]
+        parts = [one.table(len(DETECTIONS), len(BANDS)) for one in self.evidence]
         return Sessions(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def delays(self, intensity: str) -> list[float]:

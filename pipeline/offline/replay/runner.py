@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from pipeline.kafka.partitioner import partition_of
 from pipeline.offline.replay.recording import InputRecord
-from pipeline.processing.processor import Memory, Message, Outcome, Stage, StageKind
+from pipeline.processing.processor import InMemoryRecord, Message, Outcome, Processor, ProcessorSpec
 from schemas.tenancy import TENANT_HEADER
 from schemas.topics import AUTH_EVENTS, TOPICS
 
@@ -46,14 +46,14 @@ class Replay:
         state: the changelog as it would stand, by (stage, partition): key → value.
     """
 
-    kinds: Sequence[StageKind]
+    kinds: Sequence[ProcessorSpec]
     partitions: int = 1
     events: int = 0
     dead_letters: int = 0
     state: dict[tuple[str, int], dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))
-    _stages: dict[tuple[str, int], Stage] = field(default_factory=dict)
+    _stages: dict[tuple[str, int], Processor] = field(default_factory=dict)
     _offsets: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
-    _readers: dict[str, StageKind] = field(default_factory=dict)
+    _readers: dict[str, ProcessorSpec] = field(default_factory=dict)
     _busy_at: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -109,21 +109,21 @@ class Replay:
         said: list[Message] = []
         for place, stage in self._stages.items():
             if now_ms >= self._busy_at.setdefault(place, now_ms) + IDLE_MS:
-                outcome = stage.sweep(now_ms)
+                outcome = stage.on_timer(now_ms)
                 self._keep(place, outcome, now_ms)
                 said += outcome.messages
         return said
 
     def _chunks(
         self, messages: list[Message], arrived: Sequence[Arrived]
-    ) -> Iterator[tuple[str, int, list[Memory]]]:
+    ) -> Iterator[tuple[str, int, list[InMemoryRecord]]]:
         """Runs of one topic and partition, in order, at most a chunk long."""
-        lanes: dict[tuple[str, int], list[Memory]] = defaultdict(list)
+        lanes: dict[tuple[str, int], list[InMemoryRecord]] = defaultdict(list)
         for (topic, key, value), (at, headers) in zip(messages, arrived, strict=True):
             partition = partition_of(key, self.partitions)
             offset = self._offsets[topic, partition]
             self._offsets[topic, partition] = offset + 1
-            lanes[topic, partition].append(Memory(topic, partition, offset, at, key, value, headers))
+            lanes[topic, partition].append(InMemoryRecord(topic, partition, offset, at, key, value, headers))
         for (topic, partition), lane in lanes.items():
             for at in range(0, len(lane), CHUNK):
                 yield topic, partition, lane[at : at + CHUNK]

@@ -17,13 +17,13 @@ from typing import Any, Final, Protocol, TypeVar
 from pydantic_core import from_json
 
 from pipeline.console import clock
-from pipeline.kafka.app import Edge, build_app
+from pipeline.kafka.app import WorkerConfig, build_app
 from pipeline.kafka.client import Writer, begin_at_end, following, writing
 from pipeline.offline.scenarios.outcomes import Endings
 from pipeline.offline.scenarios.playback import Timed
 from pipeline.offline.scenarios.scenario import Scenario
-from pipeline.processing.observer import Unobserved, Work
-from pipeline.processing.processor import Message, Record, StageKind
+from pipeline.processing.observer import NullObserver, Work
+from pipeline.processing.processor import Message, ProcessorSpec, Record
 from pipeline.worker.process import run_until_ended
 from schemas.decode import encode
 from schemas.topics import (
@@ -122,10 +122,10 @@ class _Count:
             self.over.set()
 
 
-class _Worker(Unobserved):
+class _Worker(NullObserver):
     """Sees when the worker is ready, and whether anything is under way to it, within it or from it."""
 
-    def __init__(self, kinds: Sequence[StageKind], partitions: int, keys: AbstractSet[bytes]) -> None:
+    def __init__(self, kinds: Sequence[ProcessorSpec], partitions: int, keys: AbstractSet[bytes]) -> None:
         self._sources = {topic for kind in kinds for topic in kind.sources}
         self._keys = keys
         self.missing = _Count()
@@ -149,7 +149,9 @@ class _Worker(Unobserved):
         await asyncio.wait_for(self.work.over.wait(), SETTLE_SECONDS)
 
 
-async def perform(edge: Edge, kinds: Sequence[StageKind], script: Script, audience: Audience) -> Report:
+async def perform(
+    edge: WorkerConfig, kinds: Sequence[ProcessorSpec], script: Script, audience: Audience
+) -> Report:
     """Play *script* to a worker of *kinds* at *edge*, whose topics are there, before an *audience*.
 
     Others may be using the same topics: only what is said of sessions and devices in *script* counts, and
@@ -179,7 +181,7 @@ async def perform(edge: Edge, kinds: Sequence[StageKind], script: Script, audien
 
 @asynccontextmanager
 async def _working(
-    edge: Edge, kinds: Sequence[StageKind], seen: _Worker
+    edge: WorkerConfig, kinds: Sequence[ProcessorSpec], seen: _Worker
 ) -> AsyncIterator[Callable[[Coroutine[Any, Any, T]], Coroutine[Any, Any, T]]]:
     """Run a worker meanwhile; gives a function that awaits something unless the worker ends before."""
     app = build_app(edge, kinds, seen)

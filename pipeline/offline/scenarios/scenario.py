@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn, get_args
 
 from pydantic import ValidationError
 
-from pipeline.detections import RULE_IDS
+from pipeline.detections import DETECTION_IDS
 from pipeline.offline.replay.recording import TOPIC_OF
 from schemas.events import EVENT_TYPES
 from schemas.members import Action, Level, Posture
@@ -251,7 +251,7 @@ class _Reader:
             ("level", level, get_args(Level)),
             ("action", action, get_args(Action)),
             ("final_level", final, (*get_args(Level), None)),
-            *(("because", one, RULE_IDS) for one in because),
+            *(("because", one, DETECTION_IDS) for one in because),
         ):
             if value not in words:
                 self.wrong(f"{where}, {key}", f"{value!r} is none of {', '.join(filter(None, words))}")

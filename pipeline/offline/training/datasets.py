@@ -14,8 +14,8 @@ from models.artefacts import BadModel
 from models.roles.roles import Roles
 from pipeline.assembly import configured, options, stage_kinds
 from pipeline.console import tracked, working
-from pipeline.control.active import Brain
-from pipeline.decisions.engine import Judge
+from pipeline.control.active import ActiveConfig
+from pipeline.decisions.engine import PolicyEngine
 from pipeline.decisions.policy import read_policy
 from pipeline.kafka.client import on_topic
 from pipeline.kafka.connection import Connection
@@ -95,7 +95,7 @@ def in_replay(folder: Path, recording: Path | None, low_share: float) -> Source:
     return _known(Source(said, low_share), recording or folder)
 
 
-def in_recording(recording: Path, brain: Brain, settings: Settings, low_share: float) -> Source:
+def in_recording(recording: Path, brain: ActiveConfig, settings: Settings, low_share: float) -> Source:
     """Return the vectors of *recording*, replayed by *brain* with *low_share* of the LOW ones.
 
     Raises `RecordingError`.
@@ -214,5 +214,5 @@ def _source(folder: Path, roles: Roles | None) -> Source:
 def _replayed(recording: Path, roles: Roles | None, rows: int) -> Source:
     """Vectors as they come of rules alone: which model decides must not choose what the next one learns."""
     settings = load()
-    brain = Brain(Judge(read_policy(settings.policy_file)), roles=roles)
+    brain = ActiveConfig(PolicyEngine(read_policy(settings.policy_file)), roles=roles)
     return in_recording(recording, brain, settings, scored_at_most(recording, rows))

@@ -98,9 +98,9 @@ def _calls(recording: Path, left_out: Container[Session]) -> Calls:
     session, kind, operation = [np.empty(0, np.uint64)], [np.empty(0, np.uint8)], [np.empty(0, np.uint32)]
     names: dict[int, str] = {}
     for batch in _batches(recording, left_out):
-        called = batch.told.call["act"]["called"]
+        called = batch.fields.call["act"]["called"]
         session.append(batch.keys)
-        kind.append(batch.told.client["who"]["kind"])
+        kind.append(batch.fields.client["who"]["kind"])
         operation.append(called)
         for one, first in zip(*(part.tolist() for part in np.unique(called, return_index=True)), strict=True):
             if one not in names:

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from sqlalchemy import Connection, select
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.transmitter.api.auth import Desk, Manager
+from pipeline.transmitter.api.auth import Manager, ReceiverContext
 from pipeline.transmitter.api.errors import STORABLE, Line, Problem, RequestBody, ResponseBody, unavailable
 from pipeline.transmitter.api.openapi import refusals
 from pipeline.transmitter.api.paths import ACKS
@@ -78,7 +78,7 @@ async def acknowledge(body: Acknowledgement, desk: Manager) -> Taken:
     return Taken(revocation_id=ack.revocation_id)
 
 
-def _ack(desk: Desk, body: Acknowledgement) -> RevocationAck:
+def _ack(desk: ReceiverContext, body: Acknowledgement) -> RevocationAck:
     now_ms = desk.now()
     if body.occurred_at is not None and body.occurred_at > now_ms + AHEAD_MS:
         raise Problem(400, "occurred_at: this is yet to come")

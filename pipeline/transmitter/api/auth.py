@@ -33,7 +33,7 @@ _CHANGES: Final = "session_risk_changes_streams"
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ReceiverContext:
     """One call of *receiver*. What is put into *noted* goes to the audit log."""
 
     services: Services
@@ -72,7 +72,7 @@ class Desk:
 
     def ring(self, stream_id: str) -> None:
         """Wake who waits for something to happen to a stream."""
-        self.services.bell.ring([stream_id])
+        self.services.bell.notify([stream_id])
 
     def all(self, conn: Connection) -> list[Stream]:
         """Return the receiver's streams, the oldest first."""
@@ -220,18 +220,18 @@ class _Bearer(SecurityBase):
         flow = OAuthFlowClientCredentials(tokenUrl="oauth/token", scopes=SCOPES)
         self.model = OAuth2(flows=OAuthFlows(clientCredentials=flow))
 
-    async def __call__(self, request: Request, scopes: SecurityScopes) -> Desk:
+    async def __call__(self, request: Request, scopes: SecurityScopes) -> ReceiverContext:
         caller: Receiver = request.state.caller
         for scope in scopes.scopes:
             if not caller.may(scope):
                 raise missing_scope(scope)
-        return Desk(request.app.state.services, caller, request.scope["state"])
+        return ReceiverContext(request.app.state.services, caller, request.scope["state"])
 
 
 _bearer: Final = _Bearer()
 
-Reader = Annotated[Desk, Security(_bearer, scopes=[READ])]
-Manager = Annotated[Desk, Security(_bearer, scopes=[MANAGE])]
+Reader = Annotated[ReceiverContext, Security(_bearer, scopes=[READ])]
+Manager = Annotated[ReceiverContext, Security(_bearer, scopes=[MANAGE])]
 
 
 def _services(request: Request) -> Services:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from pipeline.transmitter.api import errors as api_errors
-from pipeline.transmitter.api.auth import Desk, Reader
+from pipeline.transmitter.api.auth import Reader, ReceiverContext
 from pipeline.transmitter.api.errors import not_found
 from pipeline.transmitter.api.openapi import refusals
 from pipeline.transmitter.api.paths import POLL as PATH
@@ -138,12 +138,12 @@ async def poll(
     return answer
 
 
-def _most(desk: Desk, body: Poll) -> int:
+def _most(desk: ReceiverContext, body: Poll) -> int:
     most = desk.settings.max_poll
     return most if body.max_events is None else min(most, body.max_events)
 
 
-def _settle(desk: Desk, stream_id: str, body: Poll) -> bool:
+def _settle(desk: ReceiverContext, stream_id: str, body: Poll) -> bool:
     """Take what the receiver says of tokens it got; return whether any of them waited.
 
     Of others it may say anything, again and again: nothing is written then.
@@ -164,7 +164,7 @@ def _settle(desk: Desk, stream_id: str, body: Poll) -> bool:
     return True
 
 
-def _hand_out(desk: Desk, stream_id: str, most: int) -> Polled:
+def _hand_out(desk: ReceiverContext, stream_id: str, most: int) -> Polled:
     """Hand out what is ready. It is looked for before anything is written: most looks find nothing."""
     now_ms = desk.now()
     with desk.store.read() as conn:

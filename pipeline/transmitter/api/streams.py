@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, Field
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.api.auth import Desk, Manager, Reader
+from pipeline.transmitter.api.auth import Manager, Reader, ReceiverContext
 from pipeline.transmitter.api.errors import (
     HeaderValue,
     Line,
@@ -281,7 +281,7 @@ def delete(stream_id: OfStream, desk: Manager) -> Response:
     return Response(status_code=204)
 
 
-def _write(desk: Desk, said: StreamReplacement, names: set[str]) -> StreamConfiguration:
+def _write(desk: ReceiverContext, said: StreamReplacement, names: set[str]) -> StreamConfiguration:
     form = _form(desk)
     with desk.begin() as conn:
         before = desk.changeable(conn, said.stream_id)
@@ -294,9 +294,9 @@ def _write(desk: Desk, said: StreamReplacement, names: set[str]) -> StreamConfig
     return told
 
 
-def _form(desk: Desk) -> WireForm:
+def _form(desk: ReceiverContext) -> WireForm:
     return WireForm(desk.settings, desk.services.guard)
 
 
-def _told(desk: Desk, stream: Stream) -> StreamConfiguration:
+def _told(desk: ReceiverContext, stream: Stream) -> StreamConfiguration:
     return _form(desk).configuration(stream, secrets=desk.manages)

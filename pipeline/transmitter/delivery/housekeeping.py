@@ -14,7 +14,7 @@ from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.delivery.backlog import Held, Keeper, Limits, beyond, read
 from pipeline.transmitter.delivery.push_stream import DRY_RUN
 from pipeline.transmitter.metrics import METHODS, TransmitterMetrics
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.protocol import Stream
 from pipeline.transmitter.push_responses import CODES
 from pipeline.transmitter.store import audit, receivers, revocations, signing_keys, streams, tables
@@ -45,7 +45,7 @@ KEY_KEPT_MS: Final = 86_400_000
 """A retired key is kept this long at least: by then every process has taken its successor."""
 
 
-class Keeping:
+class Housekeeper:
     """Looks after the streams of *store* until `stop` is called. One at a time works on a store."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Keeping:
         store: Store,
         signer: Signer,
         settings: TransmitterSettings,
-        bell: Bell,
+        bell: Notifier,
         metrics: TransmitterMetrics,
         clock: Callable[[], int],
     ) -> None:
@@ -76,7 +76,7 @@ class Keeping:
         """Look, and look again; what the store does not take now is done later."""
         while not self._stop.is_set():
             try:
-                await asyncio.to_thread(self.look)
+                await asyncio.to_thread(self.run_once)
                 if self._clock() - self._purged_at >= PURGE_S * 1000:
                     await asyncio.to_thread(self.purge)
             except StoreError as error:
@@ -87,7 +87,7 @@ class Keeping:
             except TimeoutError:
                 continue
 
-    def look(self) -> None:
+    def run_once(self) -> None:
         """Look at every stream once, and do what is next for those beyond their bounds."""
         now_ms = self._clock()
         with self._store.read() as conn:
@@ -121,7 +121,7 @@ class Keeping:
         with self._store.begin() as conn:
             done = self._keeper.step(conn, stream.stream_id, now_ms)
             after = streams.get(conn, self._store.sealer, stream.stream_id)
-        self._bell.ring([stream.stream_id])
+        self._bell.notify([stream.stream_id])
         if done is not None:
             logger.warning("stream %s: %s: %s", stream.stream_id, done.status, done.reason)
         if after is not None and after.status not in (stream.status, "enabled"):

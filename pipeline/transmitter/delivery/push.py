@@ -16,7 +16,7 @@ from pipeline.transmitter.delivery.http_client import trusted
 from pipeline.transmitter.delivery.outcomes import Results
 from pipeline.transmitter.delivery.push_stream import Parts, Pusher
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.protocol import PUSH
 from pipeline.transmitter.store.database import Store, StoreError
 from pipeline.transmitter.store.tables import sets, streams
@@ -40,7 +40,7 @@ class Pushing:
         self,
         store: Store,
         settings: TransmitterSettings,
-        bell: Bell,
+        bell: Notifier,
         metrics: TransmitterMetrics,
         clock: Callable[[], int],
         rng: Random,

@@ -19,7 +19,7 @@ from pipeline.transmitter.delivery.circuit_breaker import Circuit
 from pipeline.transmitter.delivery.http_client import ForbiddenUrlError, Outgoing
 from pipeline.transmitter.delivery.outcomes import Result, Results, decide
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.notifier import Bell
+from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.protocol import PUSH, Queued, Stream
 from pipeline.transmitter.push_responses import Answer, of_failure
 from pipeline.transmitter.store import queue, streams
@@ -53,7 +53,7 @@ class Parts:
 
     store: Store
     settings: TransmitterSettings
-    bell: Bell
+    bell: Notifier
     clock: Callable[[], int]
     rng: Random
     metrics: TransmitterMetrics

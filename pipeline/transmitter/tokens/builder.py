@@ -36,7 +36,7 @@ _NAME: Final = 64
 """Characters of a tenant's name."""
 
 
-class Heard(NamedTuple):
+class DecodedRecord(NamedTuple):
     """A record that could be read: its topic and its members."""
 
     topic: str
@@ -44,7 +44,7 @@ class Heard(NamedTuple):
 
 
 @dataclass(slots=True)
-class Taken:
+class BuildResult:
     """What came of records. *rung*: streams with new tokens.
 
     *happened* and *queued* count by event, *unsent* by reason (`metrics.UNSENT`), *commands* by what came of
@@ -65,7 +65,7 @@ class _Draft(NamedTuple):
     jti: str
 
 
-class Statements:
+class TokenBuilder:
     """Makes and keeps what is said; *subjects* names whom, in the name of *issuer*.
 
     With *tenancy* a stream is told of its own tenant or of nothing.
@@ -82,12 +82,12 @@ class Statements:
         self._namesakes = Namesakes(subjects)
         self._told: set[tuple[str, str, str]] = set()
 
-    def take(self, heard: Sequence[Heard], now_ms: int) -> Taken:
+    def build(self, heard: Sequence[DecodedRecord], now_ms: int) -> BuildResult:
         """Make of *heard*, in its order, the tokens of every stream; all of it is kept when this returns.
 
         Raises `StoreError`; then nothing was kept.
         """
-        taken = Taken()
+        taken = BuildResult()
         with self.store.read() as conn:
             self.signer.refresh(conn)
             happenings, devices = _happenings(conn, heard)
@@ -102,9 +102,11 @@ class Statements:
                 _note(conn, heard, now_ms, taken)
         return taken
 
-    def say(self, stream_id: str, happenings: Sequence[Happening], now_ms: int) -> Taken:
+    def build_stream_events(
+        self, stream_id: str, happenings: Sequence[Happening], now_ms: int
+    ) -> BuildResult:
         """Tell one stream of *happenings* that no record has brought; raises `StoreError` as `take` does."""
-        taken = Taken()
+        taken = BuildResult()
         with self.store.read() as conn:
             self.signer.refresh(conn)
             named = [one for one in hearing(conn) if one.stream_id == stream_id]
@@ -125,7 +127,7 @@ class Statements:
         streams: Sequence[Stream],
         happenings: Sequence[Happening],
         now_ms: int,
-        taken: Taken,
+        taken: BuildResult,
     ) -> Iterator[tuple[_Draft, Claims]]:
         """What is to be signed: wanted, not known yet, of a subject that has a name and is not taken out.
 
@@ -146,7 +148,9 @@ class Statements:
                 self._namesakes.look(draft.happening.who, draft.stream)
                 yield draft, claims
 
-    def _named(self, drafts: Iterable[_Draft], now_ms: int, taken: Taken) -> Iterator[tuple[_Draft, Claims]]:
+    def _named(
+        self, drafts: Iterable[_Draft], now_ms: int, taken: BuildResult
+    ) -> Iterator[tuple[_Draft, Claims]]:
         for draft in drafts:
             stream, happening, _ = draft
             claims = claims_of(happening, stream, self.subjects, self.issuer, now_ms)
@@ -187,7 +191,7 @@ class Statements:
 
 
 def _happenings(
-    conn: Connection, heard: Iterable[Heard]
+    conn: Connection, heard: Iterable[DecodedRecord]
 ) -> tuple[list[Happening], dict[device_compliance.Key, device_compliance.Device]]:
     """All that *heard* says, in its order, and the devices that are other than before."""
     heard = list(heard)
@@ -211,7 +215,7 @@ def _device(decision: Mapping[str, Any]) -> device_compliance.Key:
 
 
 def _drafts(
-    streams: Sequence[Stream], happenings: Iterable[Happening], taken: Taken, *, tenancy: bool
+    streams: Sequence[Stream], happenings: Iterable[Happening], taken: BuildResult, *, tenancy: bool
 ) -> Iterator[_Draft]:
     for happening in happenings:
         for stream in streams:
@@ -222,7 +226,7 @@ def _drafts(
                 yield _Draft(stream, happening, jti_of(happening.cause, stream.stream_id, happening.event))
 
 
-def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: Taken) -> None:
+def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: BuildResult) -> None:
     """Queue *signed*, but nothing for streams that were removed or disabled while it was made."""
     living = alive(conn, {one.stream_id for one in signed})
     tokens = [one for one in signed if one.stream_id in living]
@@ -233,7 +237,7 @@ def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: Taken) 
     taken.rung.update(one.stream_id for one in tokens)
 
 
-def _note(conn: Connection, heard: Sequence[Heard], now_ms: int, taken: Taken) -> None:
+def _note(conn: Connection, heard: Sequence[DecodedRecord], now_ms: int, taken: BuildResult) -> None:
     commands = [record for topic, record in heard if topic == SESSION_REVOCATIONS]
     recorded = revocations.record(conn, commands)
     taken.commands.update(recorded)

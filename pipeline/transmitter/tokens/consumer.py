@@ -15,12 +15,12 @@ from time import monotonic
 from typing import Any, Final
 
 from pipeline.kafka.connection import Connection
-from pipeline.kafka.group_reader import Continued, continuing
+from pipeline.kafka.group_reader import GroupReader, group_reader
 from pipeline.kafka.topics import BrokerUnreachableError
 from pipeline.processing.processor import Record, named_tenants
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.store.database import StoreError
-from pipeline.transmitter.tokens.builder import Heard, Statements, Taken
+from pipeline.transmitter.tokens.builder import BuildResult, DecodedRecord, TokenBuilder
 from pipeline.transmitter.tokens.events import TOPICS
 from schemas.decode import decode_chunk
 from schemas.decoded import Limits, without
@@ -38,7 +38,7 @@ AT: Final[Mapping[str, str]] = {
 _PLACE: Final = {topic: place for place, topic in enumerate(TOPICS)}
 
 
-def in_order(told: Iterable[tuple[Record, Mapping[str, Any]]]) -> list[Heard]:
+def in_order(told: Iterable[tuple[Record, Mapping[str, Any]]]) -> list[DecodedRecord]:
     """Records and what was read of them, in the order of their times; at one time, in the order of `TOPICS`.
 
     What has one key on one topic keeps its order in Kafka whatever its times are: it was decided in that
@@ -46,11 +46,11 @@ def in_order(told: Iterable[tuple[Record, Mapping[str, Any]]]) -> list[Heard]:
     order, however their partitions were read between each other.
     """
     latest: dict[tuple[str, bytes | None], int] = {}
-    timed: list[tuple[int, Heard]] = []
+    timed: list[tuple[int, DecodedRecord]] = []
     for record, event in sorted(told, key=_by_place):
         source = record.topic, record.key
         latest[source] = max(event[AT[record.topic]], latest.get(source, 0))
-        timed.append((latest[source], Heard(record.topic, event)))
+        timed.append((latest[source], DecodedRecord(record.topic, event)))
     return [heard for _, heard in sorted(timed, key=itemgetter(0))]
 
 
@@ -67,7 +67,9 @@ _KEPT: Final = (
 )  # fmt: skip
 
 
-def heard(records: Sequence[Record], limits: Limits, metrics: TransmitterMetrics, now_ms: int) -> list[Heard]:
+def heard(
+    records: Sequence[Record], limits: Limits, metrics: TransmitterMetrics, now_ms: int
+) -> list[DecodedRecord]:
     """Those of *records*, one batch, that can be read and may say something, in the order of their times."""
     told: list[tuple[Record, Mapping[str, Any]]] = []
     for topic in TOPICS:
@@ -128,7 +130,7 @@ _PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(slots=True)
-class Intake:
+class CommandConsumer:
     """Reads for *group* and has *statements* made.
 
     *ring* is called with the streams that have new tokens; *clock* gives ms since the epoch, UTC;
@@ -138,7 +140,7 @@ class Intake:
     connection: Connection
     group: str
     limits: Limits
-    statements: Statements
+    statements: TokenBuilder
     metrics: TransmitterMetrics
     ring: Callable[[Iterable[str]], None]
     clock: Callable[[], int]
@@ -159,7 +161,7 @@ class Intake:
         committed. Raises `TopicsNotReadyError` or `RightsMissingError` where that would not help.
         """
         since = self.clock() - round(FIRST_LOOK_S * 1000)
-        async with continuing(self.connection, self.group, TOPICS, since) as reader:
+        async with group_reader(self.connection, self.group, TOPICS, since) as reader:
             self.ready.set()
             while not self._stopping.is_set():
                 records = await reader.chunk(MOST, _WAIT_MS)
@@ -172,7 +174,7 @@ class Intake:
         told, number = heard(records, self.limits, self.metrics, self.clock()), 0
         while True:
             try:
-                taken = await asyncio.to_thread(self.statements.take, told, self.clock())
+                taken = await asyncio.to_thread(self.statements.build, told, self.clock())
             except StoreError as error:
                 pause = _PAUSES_S[min(number, len(_PAUSES_S) - 1)]
                 log.warning("what was read waits %g s: %s", pause, error)
@@ -192,19 +194,19 @@ class Intake:
             return False
         return True
 
-    async def _commit(self, reader: Continued) -> None:
+    async def _commit(self, reader: GroupReader) -> None:
         """Offsets that are not kept cost nothing but that the same is read again."""
         try:
             await reader.commit()
         except BrokerUnreachableError as error:
             log.warning("%s; it is tried again after what comes next", error)
 
-    async def _look(self, reader: Continued) -> None:
+    async def _look(self, reader: GroupReader) -> None:
         """Every few seconds: how far behind it is, and whose deadline has passed."""
         if monotonic() < self._looked + _LOOK_S:
             return
         self._looked = monotonic()
-        for (topic, partition), count in (await reader.behind()).items():
+        for (topic, partition), count in (await reader.lag()).items():
             self.metrics.behind.labels(topic, str(partition)).set(count)
         try:
             late = await asyncio.to_thread(self.statements.overdue, self.clock())
@@ -213,7 +215,7 @@ class Intake:
         else:
             self.metrics.commands.labels("overdue").inc(late)
 
-    def _count(self, records: Sequence[Record], taken: Taken) -> None:
+    def _count(self, records: Sequence[Record], taken: BuildResult) -> None:
         metrics = self.metrics
         for record in records:
             metrics.records.labels(record.topic).inc()
