@@ -20,11 +20,11 @@ def _find(
     held: NDArray[np.uint64], rows: NDArray[np.int32], keys: NDArray[np.uint64], found: NDArray[np.int64]
 ) -> None:
     mask = np.uint64(held.size - 1)
-    for one in range(keys.size):
-        slot = keys[one] & mask
+    for number in range(keys.size):
+        slot = keys[number] & mask
         while held[slot] != 0:
-            if held[slot] == keys[one]:
-                found[one] = rows[slot]
+            if held[slot] == keys[number]:
+                found[number] = rows[slot]
                 break
             slot = (slot + np.uint64(1)) & mask
 
@@ -34,11 +34,11 @@ def _place(
     held: NDArray[np.uint64], rows: NDArray[np.int32], keys: NDArray[np.uint64], numbers: NDArray[np.int64]
 ) -> None:
     mask = np.uint64(held.size - 1)
-    for one in range(keys.size):
-        slot = keys[one] & mask
+    for number in range(keys.size):
+        slot = keys[number] & mask
         while held[slot] != 0:
             slot = (slot + np.uint64(1)) & mask
-        held[slot], rows[slot] = keys[one], numbers[one]
+        held[slot], rows[slot] = keys[number], numbers[number]
 
 
 class RowIndex:

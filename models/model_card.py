@@ -70,7 +70,7 @@ def read(directory: Path) -> dict[str, Any]:
             continue
         if found != promised:
             raise BadModel(f"{directory / name}: changed since it was trained (its sha256 is not the card's)")
-    if strange := sorted({one.name for one in directory.glob("*.npz")} - set(card.get("sha256") or {})):
+    if strange := sorted({path.name for path in directory.glob("*.npz")} - set(card.get("sha256") or {})):
         raise BadModel(
             f"{directory / strange[0]}: the card says nothing of this file; take it away, or train the model "
             "again with `session-risk train`"
@@ -108,16 +108,16 @@ _SECTIONS: Final = {
 }
 
 
-def _lines(told: Any) -> Iterator[str]:
+def _lines(value: Any) -> Iterator[str]:
     """A value of the card as Markdown: a table of rows, a list of members, or a line."""
-    if isinstance(told, Mapping):
-        plain = {name: value for name, value in told.items() if not _is_table(value)}
+    if isinstance(value, Mapping):
+        plain = {name: value for name, value in value.items() if not _is_table(value)}
         yield from (f"- {_words(name)}: {_cell(value)}" for name, value in plain.items())
-        for name, value in told.items():
+        for name, value in value.items():
             if name not in plain:
                 yield from ("", f"### {_words(name).capitalize()}", "", *_table(value))
     else:
-        yield _cell(told)
+        yield _cell(value)
 
 
 def _is_table(value: Any) -> bool:
@@ -137,7 +137,7 @@ def _words(name: str) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{_words(str(name))} {_cell(one)}" for name, one in value.items())
+        return ", ".join(f"{_words(str(name))} {_cell(item)}" for name, item in value.items())
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
     if isinstance(value, int) and not isinstance(value, bool):

@@ -33,11 +33,11 @@ def model_in(folder: Path) -> Detector:
 
 def chosen(settings: Settings, policy: Path | None, model: Path | None) -> Configured:
     """Return what *settings* say, but for a *policy* file or the folder of a *model* that was named."""
-    said = configured(settings)
-    name, models = said.model, said.models
+    sent_configured = configured(settings)
+    name, models = sent_configured.model, sent_configured.models
     if model is not None:
         name, models = model.resolve().name, Models(model.resolve().parent)
-    return Configured(policy or said.policy_file, name, said.mode, models)
+    return Configured(policy or sent_configured.policy_file, name, sent_configured.mode, models)
 
 
 def leaving(settings: Settings, kinds: Iterable[ProcessorSpec]) -> tuple[ProcessorSpec, ...]:

@@ -75,5 +75,5 @@ def without(decoded: Decoded, reasons: list[str | None]) -> Decoded:
         else:
             decoded.rejected.append(Rejected(place, reason))
             gone.add(place)
-    mended = [one for one in decoded.mended if one.index not in gone]
+    mended = [this_mended for this_mended in decoded.mended if this_mended.index not in gone]
     return Decoded(events, places, decoded.rejected, mended)

@@ -131,7 +131,9 @@ def _choice(value: Any, context: Plain) -> Any:
     """The one choice that differs by case and punctuation only: `iOS`, `Wi-Fi`."""
     if not isinstance(value, str):
         return _GONE
-    meant = [one for one in re.findall(r"'([^']*)'", context["expected"]) if _letters(one) == _letters(value)]
+    meant = [
+        item for item in re.findall(r"'([^']*)'", context["expected"]) if _letters(item) == _letters(value)
+    ]
     return meant[0] if len(meant) == 1 else _GONE
 
 

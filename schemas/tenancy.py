@@ -28,18 +28,20 @@ def named_in(headers: Iterable[tuple[str, bytes | None]]) -> list[bytes]:
 
 def of_own_tenant(decoded: Decoded, tenants: Tenants, tenant_of: Callable[[Any], str]) -> Decoded:
     """Reject every event of *decoded* whose tenant its record's header does not vouch for."""
-    said = list(map(tenant_of, decoded.events))
+    lines = list(map(tenant_of, decoded.events))
     found = [tenants[place] for place in decoded.places]
-    if [[one.encode()] for one in said] == found:
+    if [[name.encode()] for name in lines] == found:
         return decoded
-    return without(decoded, [_reason(one, named) for one, named in zip(said, found, strict=True)])
+    return without(decoded, [_reason(name, named) for name, named in zip(lines, found, strict=True)])
 
 
-def _reason(said: str, named: Sequence[bytes]) -> str | None:
+def _reason(claimed: str, named: Sequence[bytes]) -> str | None:
     if len(named) == 1:
-        if named[0] == said.encode():
+        if named[0] == claimed.encode():
             return None
-        told = shown_word(named[0].decode(errors="replace"))
-        return f"tenant: the event says {shown_word(said)}, its record header {TENANT_HEADER!r} says {told}"
+        text = shown_word(named[0].decode(errors="replace"))
+        return (
+            f"tenant: the event says {shown_word(claimed)}, its record header {TENANT_HEADER!r} says {text}"
+        )
     how_many = "several record headers" if named else "no record header"
     return f"tenant: {how_many} {TENANT_HEADER!r}; the gateway before the topic must set exactly one"

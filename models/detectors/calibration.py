@@ -39,8 +39,8 @@ def calibrated(raw: Floats, knots: Floats, kinds: NDArray[np.uint8] | None = Non
 
 @compiled
 def _calibrate(raw: Floats, knots: Floats, kinds: NDArray[np.uint8], scores: Floats) -> None:
-    for one in range(raw.size):
-        scores[one] = _calibrated(raw[one], knots[kinds[one]])
+    for number in range(raw.size):
+        scores[number] = _calibrated(raw[number], knots[kinds[number]])
 
 
 @compiled

@@ -59,17 +59,17 @@ class Distance:
 @compiled
 def _measure(seen: Any, centre: Any, scale: Any, axes: Any, distances: Any) -> None:
     along = np.empty(axes.shape[1])
-    for one in range(seen.shape[0]):
+    for number in range(seen.shape[0]):
         along[:] = 0.0
         for feature in range(seen.shape[1]):
-            far = (np.float64(seen[one, feature]) - centre[feature]) / scale[feature]
+            far = (np.float64(seen[number, feature]) - centre[feature]) / scale[feature]
             far = min(max(far, -FARTHEST), FARTHEST)
             for axis in range(along.size):
                 along[axis] += axes[feature, axis] * far
         squares = 0.0
         for axis in range(along.size):
             squares += along[axis] * along[axis]
-        distances[one] = np.sqrt(squares / along.size)
+        distances[number] = np.sqrt(squares / along.size)
 
 
 def standardised(

@@ -141,7 +141,7 @@ class Tally:
         psi = stability(self.reference.counts, self.counts)
         noise = _noise(self.reference.counts, self.counts)
         rows = zip(self.reference.names, psi.tolist(), noise.tolist(), strict=True)
-        return [Drift(name, one, by_chance) for name, one, by_chance in rows]
+        return [Drift(name, item, by_chance) for name, item, by_chance in rows]
 
 
 def stability(reference: NDArray[np.int64], live: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -65,7 +65,7 @@ def fit(
         slope = expit(odds) - y
         return value, np.concatenate([[slope.sum()], rows.T @ slope + off / spread])
 
-    bounds = [(None, None), *((0.0, None) if one >= 0 else (None, 0.0) for one in expected)]
+    bounds = [(None, None), *((0.0, None) if item >= 0 else (None, 0.0) for item in expected)]
     start = np.concatenate([[_logit(float(y.mean()))], expected])
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500})
     shift = _logit(share) - _logit(float(y.mean())) if share else 0.0

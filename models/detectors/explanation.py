@@ -35,8 +35,8 @@ def shares(
     trials[2 + count + at, at] = seen
     scores = odd(trials)
     removed, put_in = scores[0] - scores[1 : count + 1], scores[count + 2 :] - scores[count + 1]
-    told: dict[Way, Floats] = {"removed": removed, "put_in": put_in, "both": (removed + put_in) / 2.0}
-    return told[way]
+    by_key: dict[Way, Floats] = {"removed": removed, "put_in": put_in, "both": (removed + put_in) / 2.0}
+    return by_key[way]
 
 
 def moved(
@@ -48,5 +48,5 @@ def moved(
     """
     both = as_seen_by_models(np.stack([values, norms[1]], axis=1))
     gain = shares(odd, both[0], both[1])
-    order = [int(one) for one in np.argsort(-gain, kind="stable") if gain[one] > 0][:most]
-    return [Moved(FEATURE_NAMES[i], float(values[i]), *(float(one) for one in norms[:, i])) for i in order]
+    order = [int(item) for item in np.argsort(-gain, kind="stable") if gain[item] > 0][:most]
+    return [Moved(FEATURE_NAMES[i], float(values[i]), *(float(norm) for norm in norms[:, i])) for i in order]

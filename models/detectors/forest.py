@@ -64,7 +64,7 @@ def from_fitted(fitted: IsolationForest) -> Forest:
     """Flatten a forest that scikit-learn fitted."""
     states = [estimator.tree_.__getstate__() for estimator in fitted.estimators_]
     nodes = [state["nodes"][: state["node_count"]] for state in states]
-    trees = joined([(one, _path_lengths(one)) for one in nodes], fitted.n_features_in_)
+    trees = joined([(node, _path_lengths(node)) for node in nodes], fitted.n_features_in_)
     return Forest(trees, int(fitted.max_samples_))
 
 

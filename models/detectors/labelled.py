@@ -114,9 +114,9 @@ def fit_second(
     labels.check()
     centre, scale = spread(normal)
     spreads = np.clip(standardised(labels.seen, centre, scale), -CLIP, CLIP)
-    told = np.vstack([spreads, surprise(first)]).T
+    values = np.vstack([spreads, surprise(first)]).T
     weight = _one_vote_each(labels)
-    regression = LogisticRegression(C=REGULARISATION, max_iter=1_000).fit(told, labels.attack, weight)
+    regression = LogisticRegression(C=REGULARISATION, max_iter=1_000).fit(values, labels.attack, weight)
     weights = regression.coef_[0].astype(np.float64)
     weights[-1] = max(weights[-1], 0.0)  # what is odder is never less suspect for it
     stage = SecondStage(centre, scale, weights, np.zeros(0))
@@ -127,6 +127,6 @@ def _one_vote_each(labels: Labels) -> Floats:
     """Weights with which attacks and honest traffic count alike, and within them each session alike."""
     _, session, count = np.unique(labels.sessions, return_inverse=True, return_counts=True)
     weight = 1.0 / count[session]
-    for one in (labels.attack, ~labels.attack):
-        weight[one] *= len(weight) / 2.0 / weight[one].sum()
+    for values in (labels.attack, ~labels.attack):
+        weight[values] *= len(weight) / 2.0 / weight[values].sum()
     return weight

@@ -179,7 +179,7 @@ def of_parts(name: str, method: str, parts: Mapping[str, Arrays]) -> Trained:
     scorer_of = arrays["scorer_of"]
     scorers = tuple(
         METHODS[method].of(
-            {told.partition(".")[2]: one for told, one in arrays.items() if told.startswith(f"{n}.")}
+            {text.partition(".")[2]: values for text, values in arrays.items() if text.startswith(f"{n}.")}
         )
         for n in range(int(scorer_of.max()) + 1)
     )

@@ -55,7 +55,7 @@ class Calls(Sequence[Event]):
         """The id of one, without reading the whole of it."""
         other = self.others.get(index)
         if other is None:
-            return str(self.read.spans.told(int(self.rows[index]), PLACE["event_id"]))
+            return str(self.read.spans.text_at(int(self.rows[index]), PLACE["event_id"]))
         return str(other["event_id"])
 
     def chosen(self, indexes: Sequence[int]) -> Calls:
@@ -89,25 +89,27 @@ def read_calls(
     if plain.all():
         return Decoded(Calls(texts, read, np.arange(len(texts)), {}), list(range(len(texts))), [])
     rest = np.flatnonzero(~plain).tolist()
-    told = decoder(API_CALLS).decode(
+    decoded = decoder(API_CALLS).decode(
         [values[at] for at in rest],
         [keys[at] for at in rest],
         now_ms=now_ms,
         limits=limits,
         tenants=None if tenants is None else [tenants[at] for at in rest],
     )
-    return _together(texts, read, plain, rest, told)
+    return _together(texts, read, plain, rest, decoded)
 
 
-def _together(texts: Sequence[bytes], read: Scanned, plain: Bools, rest: list[int], told: Decoded) -> Decoded:
+def _together(
+    texts: Sequence[bytes], read: Scanned, plain: Bools, rest: list[int], decoded: Decoded
+) -> Decoded:
     """One chunk of the *plain* records that were *read*, and of the *rest*, of which *told* is what came."""
-    events = {rest[place]: event for place, event in zip(told.places, told.events, strict=True)}
+    events = {rest[place]: event for place, event in zip(decoded.places, decoded.events, strict=True)}
     places = sorted([*np.flatnonzero(plain).tolist(), *events])
     others = {index: events[place] for index, place in enumerate(places) if place in events}
     rows = np.where(plain, np.cumsum(plain) - 1, -1)[places]
     return Decoded(
         Calls([texts[place] for place in places], read.take(plain), rows, others),
         places,
-        [Rejected(rest[one.index], one.reason) for one in told.rejected],
-        [Mended(rest[one.index], one.members) for one in told.mended],
+        [Rejected(rest[rejected.index], rejected.reason) for rejected in decoded.rejected],
+        [Mended(rest[mended.index], mended.members) for mended in decoded.mended],
     )

@@ -54,7 +54,7 @@ ACTIVITY: Final = np.dtype(
     ]
 )  # fmt: skip
 """What an API call does, as numbers; *called* is the operation by its name alone, as roles know it."""
-CLIENT_FIELDS: Final = np.dtype([("who", IDENTITY), ("place", "<f4", (2,))])
+CLIENT_FIELDS: Final = np.dtype([("identity", IDENTITY), ("place", "<f4", (2,))])
 """What auth events and API calls tell of who is there; the place is NaN where it is not known."""
 CALL_FIELDS: Final = np.dtype(
     [
@@ -108,19 +108,24 @@ class Batch:
             events: Sequence[Event] = self.events.chosen(indexes)
         else:
             events = [self.events[index] for index in indexes]
-        told = FieldsByKind(*(part[chosen] if part.size else part for part in self.fields))
-        return Batch(events, self.kind, self.keys[chosen], self.ids[chosen], self.at[chosen], told)
+        fields_by_kind = FieldsByKind(*(part[chosen] if part.size else part for part in self.fields))
+        return Batch(events, self.kind, self.keys[chosen], self.ids[chosen], self.at[chosen], fields_by_kind)
 
 
 def merged(events: Sequence[Event], parts: Sequence[tuple[Ints, Batch]]) -> Batch:
     """One batch of all *events* from those of parts of them, and the places that each part has among them."""
     first = parts[0][1]
-    n, told = (
+    n, fields_by_kind = (
         len(events),
         FieldsByKind(*(np.zeros(len(events) if p.size else 0, p.dtype) for p in parts[-1][1].fields)),
     )
     batch = Batch(
-        events, first.kind, np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.int64), told
+        events,
+        first.kind,
+        np.empty(n, np.uint64),
+        np.empty(n, np.uint64),
+        np.empty(n, np.int64),
+        fields_by_kind,
     )
     for places, part in parts:
         batch.keys[places], batch.ids[places], batch.at[places] = part.keys, part.ids, part.at

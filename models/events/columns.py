@@ -88,11 +88,11 @@ def _asn_prints(asn: NDArray[np.uint64]) -> NDArray[np.uint32]:
     return prints
 
 
-def _client_told(who: Structs, asn: Floats, latitude: Floats, longitude: Floats) -> Structs:
-    client = np.empty(who.size, CLIENT_FIELDS)
-    client["who"] = who
+def _client_told(identity: Structs, asn: Floats, latitude: Floats, longitude: Floats) -> Structs:
+    client = np.empty(identity.size, CLIENT_FIELDS)
+    client["identity"] = identity
     known = np.flatnonzero(~np.isnan(asn))
-    client["who"]["client"][known, NETWORK] = _asn_prints(asn[known].astype(np.uint64))
+    client["identity"]["client"][known, NETWORK] = _asn_prints(asn[known].astype(np.uint64))
     client["place"][:, 0] = latitude
     client["place"][:, 1] = longitude
     return client
@@ -156,10 +156,10 @@ class Columns:
         return batch
 
     def _calls_told(self, events: Sequence[Event]) -> Batch:
-        told = list(zip(*map(_CALL, events), strict=True))
-        batch = self._client(events, Kind.CALL, told)
-        status, sent, records, resource = told[_RESULT_AT:]
-        act = self._acts.lookup(list(zip(*told[_ACT_AT:_RESULT_AT], strict=True)))
+        details = list(zip(*map(_CALL, events), strict=True))
+        batch = self._client(events, Kind.CALL, details)
+        status, sent, records, resource = details[_RESULT_AT:]
+        act = self._acts.lookup(list(zip(*details[_ACT_AT:_RESULT_AT], strict=True)))
         numbers = (np.array(column, np.float64) for column in (status, sent, records))
         batch.fields = batch.fields._replace(call=_call_told(act, hash_ids(resource), *numbers))
         return batch
@@ -177,18 +177,18 @@ class Columns:
         )
         ids = hash_spans(spans.of(PLACE["event_id"]))
         at = numbers[:, PLACE["occurred_at"]].astype(np.int64)
-        keys = np.ascontiguousarray(client["who"]["key"])
+        keys = np.ascontiguousarray(client["identity"]["key"])
         return Batch(events, Kind.CALL, keys, ids, at, NOTHING._replace(client=client, call=call))
 
     def auths(self, events: Sequence[Event]) -> Batch:
         """``auth.event`` events."""
-        told = list(zip(*map(_AUTH, events), strict=True))
-        batch = self._client(events, Kind.AUTH, told)
-        action, amr, scopes = told[-3:]
+        details = list(zip(*map(_AUTH, events), strict=True))
+        batch = self._client(events, Kind.AUTH, details)
+        action, amr, scopes = details[-3:]
         auth = np.empty(len(events), AUTH_FIELDS)
         auth["action"] = [ACTION[name] for name in action]
-        auth["by_sim"] = [one is None or not SIM_BORNE.isdisjoint(one) for one in amr]
-        auth["powerful"] = [is_powerful(one or ()) for one in scopes]
+        auth["by_sim"] = [item is None or not SIM_BORNE.isdisjoint(item) for item in amr]
+        auth["powerful"] = [is_powerful(scope or ()) for scope in scopes]
         batch.fields = batch.fields._replace(auth=auth)
         return batch
 
@@ -214,11 +214,13 @@ class Columns:
         )
         return Batch(events, kind, keys, *_ids_and_times(events))
 
-    def _client(self, events: Sequence[Event], kind: Kind, told: list[tuple[Any, ...]]) -> Batch:
-        asn, latitude, longitude, ids, at = told[len(_WHO) : _ACT_AT]
-        who = self._identities.lookup(list(zip(*told[: len(_WHO)], strict=True)))
-        client = _client_told(who, *(np.array(column, np.float64) for column in (asn, latitude, longitude)))
-        keys = np.ascontiguousarray(client["who"]["key"])
+    def _client(self, events: Sequence[Event], kind: Kind, clients: list[tuple[Any, ...]]) -> Batch:
+        asn, latitude, longitude, ids, at = clients[len(_WHO) : _ACT_AT]
+        structs = self._identities.lookup(list(zip(*clients[: len(_WHO)], strict=True)))
+        client = _client_told(
+            structs, *(np.array(column, np.float64) for column in (asn, latitude, longitude))
+        )
+        keys = np.ascontiguousarray(client["identity"]["key"])
         return Batch(
             events, kind, keys, hash_ids(ids), np.array(at, np.int64), NOTHING._replace(client=client)
         )
@@ -228,21 +230,21 @@ class Columns:
         tenant, session, kind, device, ip, network_type, ua, ja4, token, key, country = zip(
             *questions, strict=True
         )
-        who = np.zeros(len(questions), IDENTITY)
+        values = np.zeros(len(questions), IDENTITY)
         owners = zip(tenant, session, strict=True)
-        who["key"] = [self._print(f"{one or DEFAULT_TENANT}{BETWEEN}{name}") for one, name in owners]
-        who["address"] = self._prints(ip)
+        values["key"] = [self._print(f"{item or DEFAULT_TENANT}{BETWEEN}{name}") for item, name in owners]
+        values["address"] = self._prints(ip)
         client = {
-            PREFIX: (network_name(one, None) for one in ip), UA: ua, FAMILY: map(client_family, ua), JA4: ja4,
+            PREFIX: (network_name(item, None) for item in ip), UA: ua, FAMILY: map(client_family, ua), JA4: ja4,
             TOKEN: token, KEY: key, DEVICE: device,
         }  # fmt: skip
-        for place, told in client.items():
-            who["client"][:, place] = short(self._prints(told))
-        who["country"] = short(self._prints(country))
-        who["kind"] = [PRINCIPAL_KIND[one] for one in kind]
-        who["network_type"] = [NETWORK_TYPE[one] for one in network_type]
-        who["software"] = list(map(software_of, ua))
-        return who
+        for place, details in client.items():
+            values["client"][:, place] = short(self._prints(details))
+        values["country"] = short(self._prints(country))
+        values["kind"] = [PRINCIPAL_KIND[item] for item in kind]
+        values["network_type"] = [NETWORK_TYPE[item] for item in network_type]
+        values["software"] = list(map(software_of, ua))
+        return values
 
     def _act(self, questions: list[tuple[Any, ...]]) -> Structs:
         """What members as in ``_ACT`` say, as numbers."""
@@ -261,9 +263,9 @@ class Columns:
         act["called"] = short(self._prints(operation))
         act["tool"] = self._prints(tool)
         act["stage"] = list(map(stage_of, operation, sensitivity))
-        act["sensitive"] = [SENSITIVITY[one] >= SENSITIVITY["confidential"] for one in sensitivity]
+        act["sensitive"] = [SENSITIVITY[item] >= SENSITIVITY["confidential"] for item in sensitivity]
         act["guarded"] = guarded
-        act["writing"] = [one is not None and one not in READING for one in method]
+        act["writing"] = [item is not None and item not in READING for item in method]
         return act
 
     def _prints(self, texts: Iterable[str | None]) -> NDArray[np.uint64]:

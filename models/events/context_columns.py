@@ -33,15 +33,15 @@ CONTEXT_FIELDS: Final = np.dtype(
 
 def context_columns(events: Sequence[dict[str, Any]]) -> NDArray[Any]:
     """What each of *events* says, ``(n,)`` of :data:`CONTEXT_TOLD`; 0 for what it does not say."""
-    told = np.zeros(len(events), CONTEXT_FIELDS)
-    told["source"] = [SOURCE[event["source"]] for event in events]
-    told["fallen"] = [event["relation"] == "ancestor_revoked" for event in events]
-    told["network_principals"] = [min(event.get("network_principals") or 0, 65535) for event in events]
+    values = np.zeros(len(events), CONTEXT_FIELDS)
+    values["source"] = [SOURCE[event["source"]] for event in events]
+    values["fallen"] = [event["relation"] == "ancestor_revoked" for event in events]
+    values["network_principals"] = [min(event.get("network_principals") or 0, 65535) for event in events]
     columns = posture_columns(events) | principal_columns(events)
     columns |= baseline_columns(events) | signal_columns(events)
     for name, column in columns.items():
-        told[name] = column
-    return told
+        values[name] = column
+    return values
 
 
 def posture_columns(events: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:

@@ -77,8 +77,8 @@ def bits_of(source: str) -> int:
 
 def signal_columns(events: Sequence[dict[str, Any]]) -> dict[str, NDArray[Any]]:
     """What ``session.context`` events say in signals, and which of them say anything."""
-    said = [event.get("signals") for event in events]
+    messages = [event.get("signals") for event in events]
     return {
-        "signals": np.array([packed(names or ()) for names in said], np.uint64),
-        "signalled": np.array([names is not None for names in said], np.bool_),
+        "signals": np.array([packed(names or ()) for names in messages], np.uint64),
+        "signalled": np.array([names is not None for names in messages], np.bool_),
     }

@@ -43,12 +43,12 @@ _MOST_DIGITS: Final = 15
 """A whole number of so many digits is exact as a double, and so is a power of ten up to it: one rounding."""
 _TENS: Final = 10.0 ** np.arange(_MOST_DIGITS + 1)
 _QUOTE, _OPEN, _CLOSE, _COLON, _COMMA, _MINUS, _POINT, _ZERO, _NINE = (
-    np.uint8(ord(one)) for one in '"{}:,-.09'
+    np.uint8(ord(name)) for name in '"{}:,-.09'
 )
-_SPACE, _TAB, _FEED, _RETURN = (np.uint8(ord(one)) for one in " \t\n\r")
+_SPACE, _TAB, _FEED, _RETURN = (np.uint8(ord(name)) for name in " \t\n\r")
 _SMALL_E, _BIG_E = np.uint8(ord("e")), np.uint8(ord("E"))
-_QUOTES, _ESCAPES, _SPACES = (np.uint64(ord(one)) * EACH for one in '"\\ ')
-_NULL, _TRUE, _FALS = (np.uint64(int.from_bytes(one, "little")) for one in (b"null", b"true", b"fals"))
+_QUOTES, _ESCAPES, _SPACES = (np.uint64(ord(name)) * EACH for name in '"\\ ')
+_NULL, _TRUE, _FALS = (np.uint64(int.from_bytes(number, "little")) for number in (b"null", b"true", b"fals"))
 _FOUR: Final = np.uint64(0xFFFFFFFF)
 _NOBODY: Final = np.uint64(0)
 _signed: Final = cast("Callable[[Any], int]", np.int64)
@@ -96,10 +96,10 @@ def _scan(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
 ) -> None:  # fmt: skip
     usual = np.full(MOST_MEMBERS, -1, np.int64)
     begin = text
-    for one in range(ends.size):
+    for this_number in range(ends.size):
         at = _blank(begin)
         at = at + 1 if byte(at) == _OPEN else 0
-        seen, told, place = _NOBODY, _NOBODY, 0
+        seen, unsignedinteger, place = _NOBODY, _NOBODY, 0
         while at != 0:
             # Most often a record has its members in the places where they were in the one before.
             member, at = _name(words, slots, factor, _blank(at), usual[place])
@@ -113,14 +113,20 @@ def _scan(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
             if after == 0:
                 break
             if member >= 0:
-                starts[one, member], lengths[one, member], numbers[one, member] = at - text, length, number
-                told |= bit if length >= 0 else _NOBODY
+                starts[this_number, member], lengths[this_number, member], numbers[this_number, member] = (
+                    at - text,
+                    length,
+                    number,
+                )
+                unsignedinteger |= bit if length >= 0 else _NOBODY
             at = _blank(after)
             if byte(at) == _CLOSE:
-                plain[one] = _blank(at + 1) == text + ends[one] - 1 and told & needed == needed
+                plain[this_number] = (
+                    _blank(at + 1) == text + ends[this_number] - 1 and unsignedinteger & needed == needed
+                )
                 break
             at = at + 1 if byte(at) == _COMMA else 0
-        begin = text + ends[one]
+        begin = text + ends[this_number]
 
 
 @compiled
@@ -195,14 +201,14 @@ def _text_end(at: int) -> int:
 
 
 @compiled
-def _stops(told: np.uint64) -> np.uint64:
+def _stops(word8: np.uint64) -> np.uint64:
     """The highest bit of the first byte of *told* at which a plain text ends, and perhaps of some behind it.
 
     Quote, backslash, below blank, beyond ASCII: a byte is found by what is borrowed from it (Mycroft's test).
     """
-    quotes, escapes = told ^ _QUOTES, told ^ _ESCAPES
-    below = (quotes - EACH) & ~quotes | (escapes - EACH) & ~escapes | (told - _SPACES) & ~told
-    return (below | told) & HIGH
+    quotes, escapes = word8 ^ _QUOTES, word8 ^ _ESCAPES
+    below = (quotes - EACH) & ~quotes | (escapes - EACH) & ~escapes | (word8 - _SPACES) & ~word8
+    return (below | word8) & HIGH
 
 
 @compiled
@@ -239,12 +245,12 @@ def _number(at: int) -> tuple[int, float, bool]:
 
 
 @compiled
-def _is_word(words: int, one: int, at: int, length: int) -> bool:
-    if _signed(_entry(words, WORD_COLUMNS, one, 0)) != length or _entry(words, WORD_COLUMNS, one, 1) != head(
-        at, length
-    ):
+def _is_word(words: int, word_number: int, at: int, length: int) -> bool:
+    if _signed(_entry(words, WORD_COLUMNS, word_number, 0)) != length or _entry(
+        words, WORD_COLUMNS, word_number, 1
+    ) != head(at, length):
         return False
-    return length <= 8 or _entry(words, WORD_COLUMNS, one, 2) == word(at + length - 8)
+    return length <= 8 or _entry(words, WORD_COLUMNS, word_number, 2) == word(at + length - 8)
 
 
 @compiled
@@ -262,8 +268,8 @@ def _is_text(members: int, words: int, member: int, at: int, length: int) -> boo
     elif kind != TEXT:
         return False
     first, end = _of(members, member, FIRST_CHOICE), _of(members, member, END_CHOICE)
-    for one in range(first, end):
-        if _is_word(words, one, at, length):
+    for number in range(first, end):
+        if _is_word(words, number, at, length):
             return True
     return bool(first == end and _of(members, member, LEAST) <= length <= _of(members, member, MOST))
 

@@ -74,7 +74,7 @@ def form_of(model: type[BaseModel]) -> Form:
         first = len(words)
         words += [_word(choice) for choice in leaf.get("expected", ())]
         members.append((_kind(leaf), *_bounds(leaf), first, len(words)))
-    needed = sum(1 << at for at, one in enumerate(fields.values()) if one["schema"]["type"] != "default")
+    needed = sum(1 << at for at, item in enumerate(fields.values()) if item["schema"]["type"] != "default")
     return Form(
         np.array(members, np.int64), np.array(words, np.uint64), slots, np.uint64(factor), np.uint64(needed)
     )
@@ -111,10 +111,10 @@ def _bounds(leaf: Any) -> tuple[int, int]:
 
 
 def _word(text: str) -> tuple[int, int, int]:
-    told = text.encode()
-    if not 0 < len(told) <= _LONGEST:
+    payload = text.encode()
+    if not 0 < len(payload) <= _LONGEST:
         raise TypeError(f"{text!r}: names and choices of at most {_LONGEST} bytes are read in bulk")
-    return len(told), int.from_bytes(told[:8], "little"), int.from_bytes(told[-8:], "little")
+    return len(payload), int.from_bytes(payload[:8], "little"), int.from_bytes(payload[-8:], "little")
 
 
 def _slots(words: list[tuple[int, int, int]]) -> tuple[int, Ints]:

@@ -50,7 +50,7 @@ class Spans(NamedTuple):
         starts, lengths = self.starts[:, members], self.lengths[:, members]
         return Spans(self.text, np.ascontiguousarray(starts), np.ascontiguousarray(lengths))
 
-    def told(self, *place: int) -> str | None:
+    def text_at(self, *place: int) -> str | None:
         """The text at *place*."""
         start, length = self.starts[place], self.lengths[place]
         if length < 0:
@@ -71,12 +71,14 @@ class Spans(NamedTuple):
 
 def spans_of(texts: Sequence[str | bytes | None]) -> Spans:
     """*texts*, or their bytes, laid one behind the other, ``(n,)``."""
-    told = [text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text or b"" for text in texts]
-    lengths = np.fromiter(map(len, told), np.int64, len(told))
+    payloads = [
+        text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text or b"" for text in texts
+    ]
+    lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
     starts = np.cumsum(lengths) - lengths
     if None in texts:
         lengths[[at for at, text in enumerate(texts) if text is None]] = -1
-    return Spans(np.frombuffer(b"".join(told) + PADDING, np.uint8), starts, lengths)
+    return Spans(np.frombuffer(b"".join(payloads) + PADDING, np.uint8), starts, lengths)
 
 
 def same(some: Spans, others: Spans) -> Bools:
@@ -117,48 +119,48 @@ def keyed(spans: Spans) -> Hashes:
 @compiled
 def head(at: int, length: int) -> np.uint64:
     """The first eight of the *length* bytes at the address *at*, little end first; zeros behind the last."""
-    told = word(at)
-    return told if length >= 8 else told & ~(ALL << (_BYTE * np.uint64(length)))
+    uint64 = word(at)
+    return uint64 if length >= 8 else uint64 & ~(ALL << (_BYTE * np.uint64(length)))
 
 
 @compiled
 def _same(
     text: int, starts: Ints, lengths: Ints, other: int, other_starts: Ints, other_lengths: Ints, answer: Bools
 ) -> None:
-    for one in range(starts.size):
-        length, at, there = lengths[one], text + starts[one], other + other_starts[one]
-        alike = length >= 0 and length == other_lengths[one]
+    for number in range(starts.size):
+        length, at, there = lengths[number], text + starts[number], other + other_starts[number]
+        alike = length >= 0 and length == other_lengths[number]
         if alike:
             for place in range(0, length, 8):
                 alike &= head(at + place, length - place) == head(there + place, length - place)
-        answer[one] = alike
+        answer[number] = alike
 
 
 @compiled
-def _is_plain(told: np.uint64) -> bool:
+def _is_plain(word8: np.uint64) -> bool:
     """Whether none of the eight bytes *told* is 0 or beyond ASCII."""
-    return bool(((told - EACH) | told) & HIGH == 0)
+    return bool(((word8 - EACH) | word8) & HIGH == 0)
 
 
 @compiled
 def _mixed(text: int, starts: Ints, lengths: Ints, hashes: Hashes, odd: Bools) -> None:
-    for one in range(starts.size):
-        length, at = lengths[one], text + starts[one]
-        hashes[one] = 0
-        odd[one] = length > _ID_BYTES
-        if length < 0 or odd[one]:
+    for number in range(starts.size):
+        length, at = lengths[number], text + starts[number]
+        hashes[number] = 0
+        odd[number] = length > _ID_BYTES
+        if length < 0 or odd[number]:
             continue
         total = np.uint64(0)
         for place in range((length + 7) // 8):
             rest = length - 8 * place
-            told = head(at + 8 * place, rest)
-            filled = told if rest >= 8 else told | ALL << (_BYTE * np.uint64(rest)) & _SPACES
-            odd[one] |= not _is_plain(filled)
-            told *= MIX
-            total += (told ^ (told >> FOLD)) * _PLACES[place]
+            uint64 = head(at + 8 * place, rest)
+            filled = uint64 if rest >= 8 else uint64 | ALL << (_BYTE * np.uint64(rest)) & _SPACES
+            odd[number] |= not _is_plain(filled)
+            uint64 *= MIX
+            total += (uint64 ^ (uint64 >> FOLD)) * _PLACES[place]
         total = (total ^ (total >> FOLD)) * MIX
         total ^= total >> FOLD
-        hashes[one] = total if total != 0 else _ONE
+        hashes[number] = total if total != 0 else _ONE
 
 
 @compiled
@@ -183,28 +185,28 @@ def _round(
 
 @compiled
 def _keyed(text: int, starts: Ints, lengths: Ints, secret: Hashes, hashes: Hashes) -> None:
-    for one in range(starts.shape[0]):
+    for number in range(starts.shape[0]):
         a = secret[0] ^ np.uint64(0x736F6D6570736575)
         b = secret[1] ^ np.uint64(0x646F72616E646F6D)
         c = secret[0] ^ np.uint64(0x6C7967656E657261)
         d = secret[1] ^ np.uint64(0x7465646279746573)
         for member in range(starts.shape[1]):
             # Each text's length goes before it: no two rows of texts are the same words.
-            length, at = lengths[one, member], text + starts[one, member]
-            told = np.uint64(length + 1)
-            d ^= told
+            length, at = lengths[number, member], text + starts[number, member]
+            unsignedinteger = np.uint64(length + 1)
+            d ^= unsignedinteger
             a, b, c, d = _round(a, b, c, d)
-            a ^= told
+            a ^= unsignedinteger
             for place in range(0, length, 8):
-                told = head(at + place, length - place)
-                d ^= told
+                unsignedinteger = head(at + place, length - place)
+                d ^= unsignedinteger
                 a, b, c, d = _round(a, b, c, d)
-                a ^= told
+                a ^= unsignedinteger
         c ^= np.uint64(0xFF)
         for _ in range(3):
             a, b, c, d = _round(a, b, c, d)
-        told = a ^ b ^ c ^ d
-        hashes[one] = told if told != 0 else _ONE
+        unsignedinteger = a ^ b ^ c ^ d
+        hashes[number] = unsignedinteger if unsignedinteger != 0 else _ONE
 
 
 BETWEEN: Final = "\udcff"
@@ -267,5 +269,5 @@ def hash_spans(ids: Spans) -> NDArray[np.uint64]:
     """
     hashes, odd = mixed(ids)
     for at in np.flatnonzero(odd).tolist():
-        hashes[at] = fingerprint(str(ids.told(at)))
+        hashes[at] = fingerprint(str(ids.text_at(at)))
     return hashes

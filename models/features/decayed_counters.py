@@ -16,12 +16,14 @@ from models.jit import compiled
 
 _PER_MS: Final = -1.0 / np.array(HALF_LIVES)
 _BY_HALF_LIFE: Final = np.argsort(
-    [HALF_LIVES.index(one.half_life) for one in DECAYED_COUNTERS], kind="stable"
+    [HALF_LIVES.index(decayed_counter.half_life) for decayed_counter in DECAYED_COUNTERS], kind="stable"
 )
 """Sums with the same half-life lie side by side here; those of ``HALF_LIVES[i]`` end before ``_ENDS[i]``."""
-_ENDS: Final = np.cumsum([sum(one.half_life == life for one in DECAYED_COUNTERS) for life in HALF_LIVES])
-_MARK_OF: Final = np.array([INCREMENT[one.increment] for one in DECAYED_COUNTERS])
-LONG: Final = sum(one.half_life == HOUR for one in DECAYED_COUNTERS)
+_ENDS: Final = np.cumsum(
+    [sum(decayed_counter.half_life == life for decayed_counter in DECAYED_COUNTERS) for life in HALF_LIVES]
+)
+_MARK_OF: Final = np.array([INCREMENT[decayed_counter.increment] for decayed_counter in DECAYED_COUNTERS])
+LONG: Final = sum(decayed_counter.half_life == HOUR for decayed_counter in DECAYED_COUNTERS)
 SHORT: Final = len(DECAYED_COUNTERS) - LONG
 """How many sums of a row are kept in double and in single precision; the short-lived come first."""
 _VOLUMES: Final = np.array([COUNTER_NAMES.index(name) for name in VOLUMES])
@@ -43,14 +45,14 @@ def add(row: Any, before: int, at: int, told_at: int, marks: Any, sums: Any) -> 
         keep = np.exp2((at - before) * _PER_MS[life]) if at > before else 1.0
         left = np.exp2((at - told_at) * _PER_MS[life]) if at > told_at else 1.0
         for place in range(start, _ENDS[life]):
-            one = _BY_HALF_LIFE[place]
-            fresh = marks[_MARK_OF[one]] * left
+            item = _BY_HALF_LIFE[place]
+            fresh = marks[_MARK_OF[item]] * left
             if place < SHORT:
                 row.short_sums[place] = np.float64(row.short_sums[place]) * keep + fresh
-                sums[one] = row.short_sums[place]
+                sums[item] = row.short_sums[place]
             else:
                 row.long_sums[place - SHORT] = row.long_sums[place - SHORT] * keep + fresh
-                sums[one] = row.long_sums[place - SHORT]
+                sums[item] = row.long_sums[place - SHORT]
         start = _ENDS[life]
 
 

@@ -66,8 +66,8 @@ DECAYED_COUNTERS: Final[tuple[DecayedCounter, ...]] = (
     DecayedCounter("rare_transitions_10m", "rare", TEN_MINUTES),
     DecayedCounter("refused_10m", "refused_new", TEN_MINUTES),
 )
-COUNTER_NAMES: Final = tuple(one.name for one in DECAYED_COUNTERS)
-INCREMENTS: Final = tuple(dict.fromkeys(one.increment for one in DECAYED_COUNTERS))
+COUNTER_NAMES: Final = tuple(decayed_counter.name for decayed_counter in DECAYED_COUNTERS)
+INCREMENTS: Final = tuple(dict.fromkeys(decayed_counter.increment for decayed_counter in DECAYED_COUNTERS))
 """What an event may add to sums."""
 INCREMENT: Final = {name: number for number, name in enumerate(INCREMENTS)}
 

@@ -47,7 +47,7 @@ class Reached:
     @classmethod
     def together(cls, parts: Sequence[Reached]) -> Reached:
         """All calls of *parts*, in order."""
-        return cls(*(np.concatenate([getattr(one, name) for one in parts]) for name in cls.__slots__))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
     def take(self, chosen: Ints) -> Reached:
         """The *chosen* calls alone."""
@@ -105,7 +105,7 @@ def _tenants(reached: Reached, fewest: int) -> Iterator[tuple[int, Reached]]:
 
 def _of_tenant(usual: Floats, mine: Reached) -> tuple[Floats, Ints]:
     """What is usual at one tenant, and from how many sessions that is known; 0 where it is not."""
-    told, sessions = np.zeros_like(usual), np.zeros(usual.shape[:2], np.int64)
+    floats, sessions = np.zeros_like(usual), np.zeros(usual.shape[:2], np.int64)
     for kind in range(1, len(KINDS)):
         of_kind = mine.kind == kind
         for part in range(ROLES + 1):
@@ -113,8 +113,8 @@ def _of_tenant(usual: Floats, mine: Reached) -> tuple[Floats, Ints]:
             count = np.unique(mine.session[cell]).size
             if count >= LEAST_SESSIONS and cell.size >= LEAST_CALLS:
                 own = np.quantile(mine.values[cell], QUANTILES, axis=0).T
-                told[kind, part], sessions[kind, part] = shrunk(own, usual[kind, part], count), count
-    return told, sessions
+                floats[kind, part], sessions[kind, part] = shrunk(own, usual[kind, part], count), count
+    return floats, sessions
 
 
 def _scaled(values: Floats) -> Floats:

@@ -52,8 +52,8 @@ class Cohorts:
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything by name, nothing where there are none; :func:`from_arrays` is the inverse."""
-        told = (self.tenants, self.usual, self.sessions)
-        return dict(zip(NAMES, told, strict=True)) if self.tenants.size else {}
+        row = (self.tenants, self.usual, self.sessions)
+        return dict(zip(NAMES, row, strict=True)) if self.tenants.size else {}
 
     def upper(self, everybody: Floats) -> Floats:
         """What sessions are held against: *everybody* ``(kinds, ROLES + 1, volumes)``, then each tenant's."""
@@ -63,11 +63,11 @@ class Cohorts:
     @property
     def own(self) -> Bools:
         """Where :meth:`upper` tells the tenant's own, ``(1 + T, kinds, ROLES + 1)``."""
-        told: Bools = np.concatenate([np.zeros((1, *self.sessions.shape[1:]), np.bool_), self.sessions > 0])
-        return told
+        bools: Bools = np.concatenate([np.zeros((1, *self.sessions.shape[1:]), np.bool_), self.sessions > 0])
+        return bools
 
     @property
-    def told(self) -> list[dict[str, Any]]:
+    def summary(self) -> list[dict[str, Any]]:
         """A row for each tenant, those with most sessions first: for a model's card."""
         everything = self.sessions[:, :, ROLES].sum(axis=1)
         return [

@@ -89,10 +89,10 @@ def fit_roles(calls: Calls, *, seed: int) -> Roles:
             chosen = np.flatnonzero(role_of == role)
             mine = np.isin(walked.session, chosen) if chosen.size else np.ones(walked.symbol.size, np.bool_)
             symbol, previous = walked.symbol[mine], walked.previous[mine]
-            told = _transitions(symbol, previous, anybody)
-            log_p[kind, :, :, role] = told
+            values = _transitions(symbol, previous, anybody)
+            log_p[kind, :, :, role] = values
             prior[kind, role] = np.log(max(chosen.size, 1) / max((role_of >= 0).sum(), 1))
-            rare[kind, role] = np.quantile(-told[previous, symbol].astype(np.float64), _RARE)
+            rare[kind, role] = np.quantile(-values[previous, symbol].astype(np.float64), _RARE)
             labels[kind, role] = _label(KINDS[kind] if chosen.size else KINDS[0], symbol, operations)
     usual = np.full((kinds, ROLES + 1, len(VOLUMES), len(QUANTILES)), np.inf)
     return Roles(np.array(operations), log_p, prior, rare, usual, labels)
@@ -139,7 +139,7 @@ def _most_called(calls: Calls) -> list[str]:
     """Names of the operations that get a number, ascending by what rows keep of them."""
     found, count = np.unique(calls.operation, return_counts=True)
     most = np.sort(found[np.argsort(-count, kind="stable")[:MOST_OPERATIONS]])
-    return [calls.names[one] for one in most.tolist()]
+    return [calls.names[item] for item in most.tolist()]
 
 
 def _walk(calls: Calls, vocabulary: NDArray[np.uint32]) -> _Walked:

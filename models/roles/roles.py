@@ -141,7 +141,7 @@ NO_ROLES: Final = RoleTables(
 
 def numbers_of(operations: NDArray[np.str_] | list[str]) -> NDArray[np.uint32]:
     """What a row keeps of operations: 32 bits of their fingerprint, whichever model is in force."""
-    return short(np.array([fingerprint(str(one)) for one in operations], np.uint64))
+    return short(np.array([fingerprint(str(operation)) for operation in operations], np.uint64))
 
 
 def from_arrays(arrays: dict[str, NDArray[Any]]) -> Roles:

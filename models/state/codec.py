@@ -88,16 +88,16 @@ def _pack(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
     heads: Bytes, bodies: Bytes, names: int, name_starts: Ints, name_lengths: Ints, sides: int,
     side_starts: Ints, side_lengths: Ints, starts: Ints, packed: int, keys: Ints,
 ) -> None:  # fmt: skip
-    for one in range(starts.size):
-        at = packed + starts[one]
-        end = _copy(at, heads.ctypes.data + one * heads.shape[1], heads.shape[1])
-        end = _copy(end, bodies.ctypes.data + one * bodies.shape[1], bodies.shape[1])
-        end = _copy(end, names + name_starts[one], name_lengths[one])
-        end = _copy(end, sides + side_starts[one], side_lengths[one])
+    for number in range(starts.size):
+        at = packed + starts[number]
+        end = _copy(at, heads.ctypes.data + number * heads.shape[1], heads.shape[1])
+        end = _copy(end, bodies.ctypes.data + number * bodies.shape[1], bodies.shape[1])
+        end = _copy(end, names + name_starts[number], name_lengths[number])
+        end = _copy(end, sides + side_starts[number], side_lengths[number])
         put_word(end, _checksum(at, end - at))
-        begin = names + name_starts[one]
-        end = begin + name_lengths[one]
-        keys[one] = _next(_next(begin, end) + 1, end) - begin
+        begin = names + name_starts[number]
+        end = begin + name_lengths[number]
+        keys[number] = _next(_next(begin, end) + 1, end) - begin
 
 
 @compiled
@@ -118,17 +118,17 @@ def _next(at: int, end: int) -> int:
 
 @compiled
 def _checksums(text: int, starts: Ints, lengths: Ints, sums: NDArray[np.uint32]) -> None:
-    for one in range(starts.size):
-        sums[one] = np.uint32(_checksum(text + starts[one], max(lengths[one], 0)))
+    for number in range(starts.size):
+        sums[number] = np.uint32(_checksum(text + starts[number], max(lengths[number], 0)))
 
 
 @compiled
 def _checksum(at: int, length: int) -> np.uint64:
     total, factor = np.uint64(length), MIX
     for place in range(0, length, 8):
-        told = head(at + place, length - place) * MIX
+        unsignedinteger = head(at + place, length - place) * MIX
         factor += np.uint64(2)
-        total += (told ^ (told >> FOLD)) * factor
+        total += (unsignedinteger ^ (unsignedinteger >> FOLD)) * factor
     total = (total ^ (total >> FOLD)) * MIX
     return total >> np.uint64(32)
 
@@ -160,13 +160,15 @@ def decode_all(values: Sequence[bytes]) -> DecodedRows:
     sizes = np.fromiter(map(len, values), np.int64, len(values))
     if sizes.min() < BODY:
         decode(values[int(np.argmax(sizes < BODY))])
-    told = np.frombuffer(b"".join([value[-SUM_BYTES:] for value in values]), "<u4")
+    values_read = np.frombuffer(b"".join([value[-SUM_BYTES:] for value in values]), "<u4")
     packed = np.frombuffer(b"".join([value[:BODY] for value in values]), np.uint8).reshape(-1, BODY)
     heads = packed[:, : HEAD.itemsize].copy().view(HEAD).reshape(-1)
     names, sides = heads["names"].astype(np.int64), heads["side"].astype(np.int64)
     summed = heads["version"] == VERSION
     known = (summed | (heads["version"] == UNSUMMED)) & (heads["layout"] == _LAYOUT).all(axis=1)
-    whole = (sizes == BODY + names + sides + SUM_BYTES * summed) & (~summed | (checksums(values) == told))
+    whole = (sizes == BODY + names + sides + SUM_BYTES * summed) & (
+        ~summed | (checksums(values) == values_read)
+    )
     if not (known & whole).all():
         decode(values[int(np.argmin(known & whole))])
     ends, lasts = (BODY + names).tolist(), (BODY + names + sides).tolist()
@@ -180,7 +182,7 @@ def decode_all(values: Sequence[bytes]) -> DecodedRows:
 
 def keys_of(joined: Sequence[bytes]) -> NDArray[np.uint64]:
     """The index keys of sessions by their changelog keys (:func:`models.state.table.join` of tenant and id)."""
-    hashed = (blake2b(one.replace(_JOINED, _HASHED), digest_size=8).digest() for one in joined)
+    hashed = (blake2b(payload.replace(_JOINED, _HASHED), digest_size=8).digest() for payload in joined)
     keys = np.frombuffer(b"".join(hashed), "<u8").astype(np.uint64)
     keys[keys == 0] = 1
     return keys

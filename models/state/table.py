@@ -214,10 +214,10 @@ class SessionTable:
 
     def tenants(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
         """:func:`models.events.text_hashing.brief` of the tenant of each of *rows*, ``(n,)``."""
-        told: NDArray[np.uint32] = self._prints[self._tenants[rows]]
-        for at in np.flatnonzero(told == 0).tolist():
-            told[at] = brief(Names.unpack(self.names[int(rows[at])]).tenant)
-        return told
+        values: NDArray[np.uint32] = self._prints[self._tenants[rows]]
+        for at in np.flatnonzero(values == 0).tolist():
+            values[at] = brief(Names.unpack(self.names[int(rows[at])]).tenant)
+        return values
 
     def _number(self, tenant: str) -> int:
         number = self._numbers.get(tenant, 0)

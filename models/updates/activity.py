@@ -99,10 +99,10 @@ def apply_time(row: Any, fact: Any, at: int) -> None:
 
 
 @compiled
-def apply_auth(row: Any, fact: Any, told: Any, at: int, marks: Any) -> None:
+def apply_auth(row: Any, fact: Any, fields: Any, at: int, marks: Any) -> None:
     """Failures, denials, credential changes; when a factor was last proved, and a token last refreshed."""
-    action = told.action
-    fact.action, fact.by_sim, fact.powerful = action, told.by_sim, told.powerful
+    action = fields.action
+    fact.action, fact.by_sim, fact.powerful = action, fields.by_sim, fields.powerful
     marks[_FAILED], marks[_CHANGED] = _FAILURES[action], _CREDENTIAL[action]
     marks[_MFA_DENIED] = action == _DENIED
     if _STRONG[action]:
@@ -125,29 +125,29 @@ def derive_proofs(row: Any, fact: Any) -> None:
 
 
 @compiled
-def apply_call(row: Any, fact: Any, address: int, told: Any, marks: Any) -> None:
+def apply_call(row: Any, fact: Any, address: int, fields: Any, marks: Any) -> None:
     """What a call adds, and what of it the session had not done before.
 
     Args:
         row: of the session. fact: record of :data:`ACT_FACTS`. address: fingerprint of where it came from.
         told: record of :data:`models.events.columns.CALL_TOLD`. marks: by :data:`models.features.table.MARK`.
     """
-    act = told.act
-    operation, resource = is_new(row, OPERATION, act.operation), is_new(row, RESOURCE, told.resource)
+    act = fields.act
+    operation, resource = is_new(row, OPERATION, act.operation), is_new(row, RESOURCE, fields.resource)
     tool = is_new(row, TOOL, act.tool)
-    tried = act.stage >= _SECRET or (act.stage == _BLIND and told.denied)
-    done = 0 if told.failed and not tried else act.stage
+    tried = act.stage >= _SECRET or (act.stage == _BLIND and fields.denied)
+    done = 0 if fields.failed and not tried else act.stage
     fact.calling, fact.stage = True, done
     fact.reaching = (act.guarded and operation) or (tool and row.kind == _AGENT)
-    fact.tool_denied = act.tool != 0 and told.denied
-    marks[_CALL], marks[_ERROR], marks[_REFUSAL] = 1.0, told.failed, told.denied
-    marks[_BYTES_OUT], marks[_RECORDS], marks[_WRITE] = told.bytes_out, told.records, act.writing
+    fact.tool_denied = act.tool != 0 and fields.denied
+    marks[_CALL], marks[_ERROR], marks[_REFUSAL] = 1.0, fields.failed, fields.denied
+    marks[_BYTES_OUT], marks[_RECORDS], marks[_WRITE] = fields.bytes_out, fields.records, act.writing
     marks[_SENSITIVE_CALL], marks[_TOOL_CALL] = act.sensitive, act.tool != 0
     if act.sensitive:
-        marks[_SENSITIVE_RECORDS] = told.records
+        marks[_SENSITIVE_RECORDS] = fields.records
     marks[_NEW_OPERATION], marks[_NEW_RESOURCE] = operation, resource
     marks[_NEW_ADDRESS] = is_new(row, ADDRESS, address)
     marks[_NEW_TOOL] = tool and row.seen_at - row.started_at >= TOOLS_SETTLE_MS
     marks[_CREATED], marks[_BLINDED] = done == _CREATE, done == _BLIND
     marks[_GRANTED] = done in (_GRANT, _EXPOSE)
-    marks[_REFUSED_NEW] = told.refused and (operation or resource)
+    marks[_REFUSED_NEW] = fields.refused and (operation or resource)

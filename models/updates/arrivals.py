@@ -36,8 +36,8 @@ def locate(table: SessionTable, batch: Batch) -> Ints:
 
 
 def _names(event: dict[str, object]) -> Names:
-    who, device = event.get("principal_id"), event.get("device_id")
-    return Names(str(event["tenant"]), str(event["session_id"]), str(who or ""), str(device or ""))
+    subject, device = event.get("principal_id"), event.get("device_id")
+    return Names(str(event["tenant"]), str(event["session_id"]), str(subject or ""), str(device or ""))
 
 
 def names_at(table: SessionTable, folded: Folded, index: int) -> Names:
@@ -47,8 +47,8 @@ def names_at(table: SessionTable, folded: Folded, index: int) -> Names:
     names = Names.unpack(table.names[int(seg.keys[owner])])
     if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
         return names
-    told = int(folded.facts["device_told"][index])
-    device = events[int(seg.order[told])]["device_id"] if told >= 0 else names.device_id
+    number = int(folded.facts["device_told"][index])
+    device = events[int(seg.order[number])]["device_id"] if number >= 0 else names.device_id
     principal = names.principal_id or str(events[int(seg.order[seg.starts[owner]])]["principal_id"])
     return Names(names.tenant, names.session_id, principal, device)
 
@@ -97,21 +97,21 @@ def _admit(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one 
         row = rows[keys[owner]]
         applied = row.applied[source] if source >= 0 else 0
         for index in range(starts[owner], lasts[owner] + 1):
-            one = order[index]
+            item = order[index]
             if source >= 0:
-                if offsets[one] < applied:
+                if offsets[item] < applied:
                     continue
-                row.applied[source] = max(row.applied[source], offsets[one] + 1)
-            if not _among(row.recent_ids, ids[one]):
-                fresh[one] = True
+                row.applied[source] = max(row.applied[source], offsets[item] + 1)
+            if not _among(row.recent_ids, ids[item]):
+                fresh[item] = True
                 for place in range(RECENT - 1, 0, -1):
                     row.recent_ids[place] = row.recent_ids[place - 1]
-                row.recent_ids[0] = ids[one]
+                row.recent_ids[0] = ids[item]
 
 
 @compiled
-def _among(recent: Any, one: int) -> bool:
+def _among(recent: Any, event_id: int) -> bool:
     found = False
     for place in range(RECENT):
-        found |= recent[place] == one
+        found |= recent[place] == event_id
     return found

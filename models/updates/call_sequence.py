@@ -96,16 +96,16 @@ def apply_role(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything 
 
 
 @compiled
-def _number(known: Any, one: int) -> int:
+def _number(known: Any, operation: int) -> int:
     """The number of an operation or tenant in *known*, ascending, from 1; 0 for one that is not there."""
     low, high = 0, known.size
     while low < high:
         middle = (low + high) // 2
-        if known[middle] < one:
+        if known[middle] < operation:
             low = middle + 1
         else:
             high = middle
-    return low + 1 if low < known.size and known[low] == one else 0
+    return low + 1 if low < known.size and known[low] == operation else 0
 
 
 @compiled
@@ -132,5 +132,5 @@ def _role(fact: Any, kind: int, cohort: int, roles: Any, weights: Any, total: fl
     shown = likeliest if clear else ROLES
     fact.tenant_cohort = roles.own[cohort, kind, shown]
     usual = roles.upper[cohort, kind, shown]
-    for one in range(_VOLUMES):
-        fact.usual[one] = usual[one]
+    for number in range(_VOLUMES):
+        fact.usual[number] = usual[number]

@@ -73,7 +73,7 @@ def keep_client(row: Any, fact: Any) -> None:
 
 
 @compiled
-def apply_client(row: Any, fact: Any, told: Any, at: int, action: int, marks: Any) -> bool:
+def apply_client(row: Any, fact: Any, fields: Any, at: int, action: int, marks: Any) -> bool:
     """Compare an event with what its session last told of its client; whether it tells of the device.
 
     Args:
@@ -86,49 +86,49 @@ def apply_client(row: Any, fact: Any, told: Any, at: int, action: int, marks: An
     if newest:
         wake(row, at)
         row.client_at = at
-    _speed(row, fact, told, at, newest)
-    of_device = told.who.client[DEVICE] != 0 and (newest or row.client[DEVICE] == 0)
+    _speed(row, fact, fields, at, newest)
+    of_device = fields.identity.client[DEVICE] != 0 and (newest or row.client[DEVICE] == 0)
     if not newest:
-        _complete(row, fact, told.who.client)
+        _complete(row, fact, fields.identity.client)
     else:
-        _changes(row, fact, told.who.client, action)
-        if told.who.network_type != 0:
-            row.network_type = told.who.network_type
+        _changes(row, fact, fields.identity.client, action)
+        if fields.identity.network_type != 0:
+            row.network_type = fields.identity.network_type
         marks[_NETWORK_CHANGED] = fact.network_changed
         marks[_CLIENT_CHANGED] = fact.client_changed
         marks[_TOKEN_CHANGED] = fact.token_changed
         marks[_KEY_CHANGED] = fact.key_changed
-    row.kind = told.who.kind
+    row.kind = fields.identity.kind
     if row.began_as == 0:
-        row.began_as = told.who.software
+        row.began_as = fields.identity.software
     keep_client(row, fact)
-    fact.software = told.who.software
+    fact.software = fields.identity.software
     return bool(of_device)
 
 
 @compiled
-def _complete(row: Any, fact: Any, told: Any) -> None:
+def _complete(row: Any, fact: Any, fields: Any) -> None:
     """A sign-in that is read after the first calls may be all that tells of the device."""
-    fact.device_new = told[DEVICE] != 0 and row.client[DEVICE] == 0
-    for one in range(_FINGERPRINTS):
-        if row.client[one] == 0:
-            row.client[one] = told[one]
+    fact.device_new = fields[DEVICE] != 0 and row.client[DEVICE] == 0
+    for number in range(_FINGERPRINTS):
+        if row.client[number] == 0:
+            row.client[number] = fields[number]
 
 
 @compiled
-def _changes(row: Any, fact: Any, told: Any, action: int) -> None:
+def _changes(row: Any, fact: Any, fields: Any, action: int) -> None:
     changed, same = np.uint32(0), np.uint32(0)
     nowhere = row.client[NETWORK] == 0 and row.client[PREFIX] == 0
-    numbered = told[NETWORK] != 0 and row.client[NETWORK] != 0
-    fact.network_new = nowhere and (told[NETWORK] != 0 or told[PREFIX] != 0)
-    fact.device_new = told[DEVICE] != 0 and told[DEVICE] != row.client[DEVICE]
-    for one in range(_FINGERPRINTS):
-        if told[one] != 0:
-            if told[one] == row.client[one]:
-                same |= np.uint32(1 << one)
-            elif row.client[one] != 0:
-                changed |= np.uint32(1 << one)
-            row.client[one] = told[one]
+    numbered = fields[NETWORK] != 0 and row.client[NETWORK] != 0
+    fact.network_new = nowhere and (fields[NETWORK] != 0 or fields[PREFIX] != 0)
+    fact.device_new = fields[DEVICE] != 0 and fields[DEVICE] != row.client[DEVICE]
+    for number in range(_FINGERPRINTS):
+        if fields[number] != 0:
+            if fields[number] == row.client[number]:
+                same |= np.uint32(1 << number)
+            elif row.client[number] != 0:
+                changed |= np.uint32(1 << number)
+            row.client[number] = fields[number]
     software = changed >> FAMILY & 1 or (changed >> JA4 & 1 and same >> UA & 1)
     fact.network_changed = changed >> NETWORK & 1 or (changed >> PREFIX & 1 and not numbered)
     fact.device_changed = changed >> DEVICE & 1
@@ -140,15 +140,17 @@ def _changes(row: Any, fact: Any, told: Any, action: int) -> None:
 
 
 @compiled
-def _speed(row: Any, fact: Any, told: Any, at: int, newest: bool) -> None:  # noqa: FBT001 - a fact of the event among others
+def _speed(row: Any, fact: Any, fields: Any, at: int, newest: bool) -> None:  # noqa: FBT001 - a fact of the event among others
     """km/h between an event's place and the last, 0 where either is unknown or hidden by its network.
 
     What stayed in its network did not travel: the geo database was corrected. It has the kind that the
     network had, where the event does not tell one. How far a place may be wrong stays with it.
     """
-    place, kind, country = told.place, told.who.network_type, told.who.country
-    stayed = told.who.client[PREFIX] != 0 and told.who.client[PREFIX] == row.client[PREFIX]
-    same = stayed or (told.who.client[NETWORK] != 0 and told.who.client[NETWORK] == row.client[NETWORK])
+    place, kind, country = fields.place, fields.identity.network_type, fields.identity.country
+    stayed = fields.identity.client[PREFIX] != 0 and fields.identity.client[PREFIX] == row.client[PREFIX]
+    same = stayed or (
+        fields.identity.client[NETWORK] != 0 and fields.identity.client[NETWORK] == row.client[NETWORK]
+    )
     if kind == 0 and same:
         kind = row.network_type
     if not newest or math.isnan(place[0]) or math.isnan(place[1]) or _HIDING[kind]:

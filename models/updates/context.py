@@ -84,7 +84,7 @@ def _known_as(bits: NDArray[Any], index: int, value: bool) -> NDArray[np.bool_]:
 
 
 @compiled
-def apply_context(row: Any, said: Any) -> bool:
+def apply_context(row: Any, fields: Any) -> bool:
     """Bring *row* up to a message of a context, a record of :data:`models.events.context_columns.CONTEXT_TOLD`.
 
     Of a device the newest telemetry wins. Of the others the last to arrive does: each has one writer in one
@@ -92,33 +92,33 @@ def apply_context(row: Any, said: Any) -> bool:
     leaves that as it was.
     """
     answered = False
-    if said.source == _DEVICE:
-        _apply_device(row, said)
-    elif said.source == _PRINCIPAL:
-        answered = said.introduced
+    if fields.source == _DEVICE:
+        _apply_device(row, fields)
+    elif fields.source == _PRINCIPAL:
+        answered = fields.introduced
         if answered:
-            row.known, row.novelty, row.elsewhere_kmh = said.known, said.novelty, said.elsewhere_kmh
-            row.sessions_seen, row.concurrent = said.sessions_seen, said.concurrent
-        row.days_known, row.hour_share = said.days_known, said.hour_share
-        row.usual_concurrent = said.usual_concurrent
-        row.strange_sessions, row.strange_networks = said.strange_sessions, said.strange_networks
-        for one in range(_VOLUMES):
-            row.usual[one] = said.usual[one]
-    elif said.source == _NETWORK:
-        row.network_principals = said.network_principals
-    if said.signalled:
-        its = _SIGNALS_OF[said.source]
-        row.signals = said.signals & its | row.signals & ~its
+            row.known, row.novelty, row.elsewhere_kmh = fields.known, fields.novelty, fields.elsewhere_kmh
+            row.sessions_seen, row.concurrent = fields.sessions_seen, fields.concurrent
+        row.days_known, row.hour_share = fields.days_known, fields.hour_share
+        row.usual_concurrent = fields.usual_concurrent
+        row.strange_sessions, row.strange_networks = fields.strange_sessions, fields.strange_networks
+        for number in range(_VOLUMES):
+            row.usual[number] = fields.usual[number]
+    elif fields.source == _NETWORK:
+        row.network_principals = fields.network_principals
+    if fields.signalled:
+        its = _SIGNALS_OF[fields.source]
+        row.signals = fields.signals & its | row.signals & ~its
     return bool(answered)
 
 
 @compiled
-def _apply_device(row: Any, said: Any) -> None:
-    if said.heard_at < row.heard_at:
+def _apply_device(row: Any, fields: Any) -> None:
+    if fields.heard_at < row.heard_at:
         return
-    row.heard_at = said.heard_at
-    row.attested_s = max(row.attested_s, whole_seconds(said.attested_at))
-    row.posture, row.attestation, row.interval_ms = said.posture, said.attestation, said.interval_ms
+    row.heard_at = fields.heard_at
+    row.attested_s = max(row.attested_s, whole_seconds(fields.attested_at))
+    row.posture, row.attestation, row.interval_ms = fields.posture, fields.attestation, fields.interval_ms
 
 
 @compiled
@@ -158,8 +158,8 @@ def derive_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa:
         fact.attestation_age = max(at - attested_at, 0)
     fact.unattested = bound and (not fact.attested or _UNATTESTED[row.attestation])
     faults = int(row.posture >> _MALWARE_SHIFT == _DETECTED)
-    for one in range(_FAULTS.size):
-        faults += row.posture & _FAULT_BITS[one] == _FAULTS[one]
+    for number in range(_FAULTS.size):
+        faults += row.posture & _FAULT_BITS[number] == _FAULTS[number]
     fact.posture_faults = faults
     fact.known, fact.novelty, fact.elsewhere_kmh = row.known, row.novelty / 1000, row.elsewhere_kmh
     fact.sessions_seen, fact.concurrent = row.sessions_seen, row.concurrent
@@ -167,5 +167,5 @@ def derive_contexts(row: Any, fact: Any, at: int, bound: bool) -> None:  # noqa:
     fact.days_known, fact.hour_share = row.days_known, row.hour_share / 255.0
     fact.usual_concurrent = row.usual_concurrent
     fact.strange_sessions, fact.strange_networks = row.strange_sessions, row.strange_networks
-    for one in range(_VOLUMES):
-        fact.usual[one] = STEPS[row.usual[one]]
+    for number in range(_VOLUMES):
+        fact.usual[number] = STEPS[row.usual[number]]

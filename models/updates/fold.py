@@ -95,7 +95,7 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
     after = before.copy()
     n = len(batch)
     types = (ACTIVITY_FACTS, CLIENT_FACTS, CONTEXT_FACTS, ROLE_FACTS)
-    act, client, context, role = (np.zeros(n, one) for one in types)
+    act, client, context, role = (np.zeros(n, type_) for type_ in types)
     known = Facts(act, client, context, role, np.empty((n, len(COUNTER_NAMES))))
     tables = NO_ROLES if roles is None else roles.tables
     apart = tables.tenants.size > 0  # else nobody asks whose a session is
@@ -113,14 +113,14 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
 
 def _by_name(known: Facts) -> dict[str, NDArray[Any]]:
     facts = {name: part[name] for part in known[:-1] for name in part.dtype.names or () if name != "usual"}
-    facts |= {f"usual_{name}": known.context["usual"][:, one] for one, name in enumerate(VOLUMES)}
+    facts |= {f"usual_{name}": known.context["usual"][:, number] for number, name in enumerate(VOLUMES)}
     facts |= dict(zip(USUAL_NAMES, known.role["usual"].T, strict=True))
     return facts | dict(zip(COUNTER_NAMES, known.sums.T, strict=True))
 
 
 @compiled
 def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    order: Ints, starts: Ints, lasts: Ints, kind: int, at: Ints, told: FieldsByKind, roles: RoleTables,
+    order: Ints, starts: Ints, lasts: Ints, kind: int, at: Ints, fields: FieldsByKind, roles: RoleTables,
     tenants: NDArray[np.uint32], rows: Rows, facts: Facts,
 ) -> None:  # fmt: skip
     """Each session's events one after another; *rows* ``(u,)`` are brought up to date on the way.
@@ -132,51 +132,53 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
         row, device_told = rows[owner], -1
         cohort = cohort_of(tenants[owner], roles)
         for index in range(starts[owner], lasts[owner] + 1):
-            one, act, context = order[index], facts.act[index], facts.context[index]
+            item, act, context = order[index], facts.act[index], facts.context[index]
             marks[:] = 0.0
-            apply_time(row, act, at[one])
-            if _apply_client(row, facts.client[index], one, kind, at, told, marks):
+            apply_time(row, act, at[item])
+            if _apply_client(row, facts.client[index], item, kind, at, fields, marks):
                 device_told = index
             act.device_told = device_told
             if kind == _AUTH:
-                apply_auth(row, act, told.auth[one], at[one], marks)
+                apply_auth(row, act, fields.auth[item], at[item], marks)
             elif kind == _CONTEXT:
-                context.answered = apply_context(row, told.context[one])
-                act.fallen = told.context[one].fallen
+                context.answered = apply_context(row, fields.context[item])
+                act.fallen = fields.context[item].fallen
             elif kind == _VERDICT:
-                act.confirmed = told.verdict[one].confirmed
+                act.confirmed = fields.verdict[item].confirmed
             derive_proofs(row, act)
             derive_contexts(row, context, act.at, facts.client[index].bound)
             if kind == _CALL:
-                apply_call(row, act, told.client[one].who.address, told.call[one], marks)
-            _apply_role(row, facts.role[index], one, kind, cohort, told, roles, weights, marks)
-            add(row, act.previous_at, act.at, at[one], marks, facts.sums[index])
+                apply_call(row, act, fields.client[item].identity.address, fields.call[item], marks)
+            _apply_role(row, facts.role[index], item, kind, cohort, fields, roles, weights, marks)
+            add(row, act.previous_at, act.at, at[item], marks, facts.sums[index])
             if kind == _CALL:
                 keep_peaks(row, facts.sums[index])
 
 
 @compiled
-def _apply_client(row: Any, fact: Any, one: int, kind: int, at: Ints, told: FieldsByKind, marks: Any) -> bool:
+def _apply_client(
+    row: Any, fact: Any, index: int, kind: int, at: Ints, fields: FieldsByKind, marks: Any
+) -> bool:
     """Whether event *one* tells of the session's device."""
     fact.used_at = row.client_at
     if kind not in (_AUTH, _CALL):
         keep_client(row, fact)
         return False
-    action = told.auth[one].action if kind == _AUTH else _NO_AUTH
-    return apply_client(row, fact, told.client[one], at[one], action, marks)
+    action = fields.auth[index].action if kind == _AUTH else _NO_AUTH
+    return apply_client(row, fact, fields.client[index], at[index], action, marks)
 
 
 @compiled
 def _apply_role(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    row: Any, fact: Any, one: int, kind: int, cohort: int, told: FieldsByKind, roles: RoleTables, weights: Any,
+    row: Any, fact: Any, index: int, kind: int, cohort: int, fields: FieldsByKind, roles: RoleTables, weights: Any,
     marks: Any,
 ) -> None:  # fmt: skip
     if kind == _CALL and roles.vocabulary.size:
-        apply_role(row, fact, row.kind, cohort, told.call[one].act.called, roles, weights, marks)
+        apply_role(row, fact, row.kind, cohort, fields.call[index].act.called, roles, weights, marks)
         return
     if roles.vocabulary.size:
         keep_role(row, fact, row.kind, cohort, roles, weights)
     else:
         without_roles(row, fact)
     if kind == _CALL:
-        row.last_operation = told.call[one].act.called
+        row.last_operation = fields.call[index].act.called

@@ -45,24 +45,24 @@ def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool)
     """
     first, second = load_model(a), load_model(b)
     roles, others = load_roles(a), load_roles(b)
-    told: dict[str, Any] = {"models": {"a": first.id, "b": second.id}, "on": str(data)}
+    fields: dict[str, Any] = {"models": {"a": first.id, "b": second.id}, "on": str(data)}
     if parquet.is_export(data) or is_replayed(data):
         bands = Bands(first, second)
         for part in parts_in(data)[1]:
             bands.take(part)
-        told |= bands.plain()
+        fields |= bands.plain()
         if tag_of(roles) != tag_of(others):
-            told["note"] = OTHER_ROLES
+            fields["note"] = OTHER_ROLES
     else:
         settings = load()
         rules = read_policy(policy or settings.policy_file)
         models = ((first, roles), (second, others))
         fates = [_fates(data, *model, rules, settings) for model in models]
-        told |= of_fates(fates[0].by_session, fates[1].by_session, Truths(truth_of(data)))
+        fields |= of_fates(fates[0].by_session, fates[1].by_session, Truths(truth_of(data)))
     if as_json:
-        print_json(told)
+        print_json(fields)
     else:
-        _show(told)
+        _show(fields)
 
 
 def _fates(
@@ -77,29 +77,29 @@ def _fates(
     return fates
 
 
-def _show(told: dict[str, Any]) -> None:
+def _show(fields: dict[str, Any]) -> None:
     console = screen()
-    models = told["models"]
-    console.print(f"by {told['by']}: A {models['a']}, B {models['b']}")
-    console.print(f"{told['differ']:,} of {told['sessions']:,} sessions differ")
-    if "note" in told:
-        console.print(told["note"])
-    if told["changes"]:
-        console.print(grid("label: A → B", ">sessions", rows=told["changes"].items()))
-    if "vectors" in told:
-        rows = [(f"A band {at}", *row) for at, row in enumerate(told["vectors"])]
+    models = fields["models"]
+    console.print(f"by {fields['by']}: A {models['a']}, B {models['b']}")
+    console.print(f"{fields['differ']:,} of {fields['sessions']:,} sessions differ")
+    if "note" in fields:
+        console.print(fields["note"])
+    if fields["changes"]:
+        console.print(grid("label: A → B", ">sessions", rows=fields["changes"].items()))
+    if "vectors" in fields:
+        rows = [(f"A band {at}", *row) for at, row in enumerate(fields["vectors"])]
         console.print(grid("vectors", *(f">B band {at}" for at in range(len(rows))), rows=rows))
-    rows = [_row(one) for one in told["differences"][:SHOWN]]
+    rows = [_row(item) for item in fields["differences"][:SHOWN]]
     if rows:
         console.print()
         console.print(grid("session", "label", "A", "B", "counted in B", rows=rows))
-    if told["differ"] > SHOWN:
-        console.print(f"… and {told['differ'] - SHOWN:,} more; --json tells all")
+    if fields["differ"] > SHOWN:
+        console.print(f"… and {fields['differ'] - SHOWN:,} more; --json tells all")
 
 
-def _row(one: dict[str, Any]) -> tuple[str, ...]:
-    if not isinstance(one["a"], dict):
-        return one["session_id"], one["label"], f"band {one['a']}", f"band {one['b']}", ""
-    sides = [f"{side['level']} {side['score']}" for side in (one["a"], one["b"])]
-    label = one["family"] or one["label"]
-    return one["session_id"], label, *sides, f"{one['change']}: {', '.join(one['b']['reasons'])}"
+def _row(fate: dict[str, Any]) -> tuple[str, ...]:
+    if not isinstance(fate["a"], dict):
+        return fate["session_id"], fate["label"], f"band {fate['a']}", f"band {fate['b']}", ""
+    sides = [f"{side['level']} {side['score']}" for side in (fate["a"], fate["b"])]
+    label = fate["family"] or fate["label"]
+    return fate["session_id"], label, *sides, f"{fate['change']}: {', '.join(fate['b']['reasons'])}"

@@ -30,8 +30,8 @@ def cloudtrail(*, files: tuple[Path, ...], out: Path, as_json: bool) -> None:
         write_conversion(conversion, out)
     counts = conversion.counts
     if as_json:
-        told = {"read": counts.read, "converted": dict(counts.converted), "skipped": dict(counts.skipped)}
-        print_json(told)
+        fields = {"read": counts.read, "converted": dict(counts.converted), "skipped": dict(counts.skipped)}
+        print_json(fields)
         return
     rows = [("read", counts.read)]
     rows += [(f"to {topic}", number) for topic, number in counts.converted.items()]

@@ -65,8 +65,8 @@ def command(*, broker: str | None, as_json: bool) -> int:
     wrong = [sentence for story in played.stories for sentence in report.endings.wrong(story)]
     tokens = demo_tokens.told_of(report, played.stories, int(time() * 1000))
     if as_json:
-        told = {"tokens": demo_tokens.plain(tokens), "wrong": wrong}
-        print_json({**_figures(report), "model": in_force.brain.detector.id, **told})
+        fields = {"tokens": demo_tokens.plain(tokens), "wrong": wrong}
+        print_json({**_figures(report), "model": in_force.brain.detector.id, **fields})
     else:
         _show(report, played, tokens, wrong)
     return 1 if wrong else 0
@@ -95,9 +95,9 @@ def _script(partitions: int, suffix: str) -> Script:
     begin = min(event["occurred_at"] for story in stories for _, event in story.events)
     honest = playback.honest(PRINCIPALS, end - begin + BEFORE_MS, end, suffix=suffix)
     before = [timed for timed in honest if timed[1]["occurred_at"] < begin]
-    told = [timed for story in stories for timed in story.events]
+    rows = [timed for story in stories for timed in story.events]
     steady = playback.steady(partitions, begin, end, suffix)
-    return Script(before, playback.in_order([*honest[len(before) :], *told, *steady]), stories, SECONDS)
+    return Script(before, playback.in_order([*honest[len(before) :], *rows, *steady]), stories, SECONDS)
 
 
 @contextmanager
@@ -178,5 +178,5 @@ def _endings(report: Report, stories: Sequence[Scenario]) -> Iterator[tuple[str,
 
 def _interesting(story: Scenario) -> list[str]:
     """The sessions something is expected of; in a twin, whom it is about."""
-    told = [name for name, expected in story.expect.items() if expected != Expectation("LOW", "allow")]
-    return told or [next(iter(story.expect))]
+    lines = [name for name, expected in story.expect.items() if expected != Expectation("LOW", "allow")]
+    return lines or [next(iter(story.expect))]

@@ -16,15 +16,15 @@ from pipeline.offline.docs import detections_page
 @as_json
 def command(*, detection: str | None, as_json: bool) -> None:
     """Tell what is looked for in every session; with an ID, all that is known of that detection."""
-    told = detections_page.entries()
+    records = detections_page.entries()
     if detection is not None:
-        told = [told[_place(detection)]]
+        records = [records[_place(detection)]]
     if as_json:
-        print_json(told if detection is None else told[0])
+        print_json(records if detection is None else records[0])
     elif detection is None:
-        _list(told)
+        _list(records)
     else:
-        _show(told[0])
+        _show(records[0])
 
 
 def _place(detection: str) -> int:
@@ -33,24 +33,24 @@ def _place(detection: str) -> int:
     return BIT[detection]
 
 
-def _list(told: list[dict[str, Any]]) -> None:
-    rows = [(one["id"], _alone(one), _cleared(one), one["text"]) for one in told]
+def _list(records: list[dict[str, Any]]) -> None:
+    rows = [(fields["id"], _alone(fields), _cleared(fields), fields["text"]) for fields in records]
     screen().print(grid("detection", "alone", "step-up clears", "holds when", rows=rows))
 
 
-def _show(told: dict[str, Any]) -> None:
+def _show(fields: dict[str, Any]) -> None:
     console = screen()
-    console.print(told["id"], style="bold")
-    console.print(told["text"])
+    console.print(fields["id"], style="bold")
+    console.print(fields["text"])
     console.print()
-    console.print(grid("", "", rows=detections_page.lines(told)))
+    console.print(grid("", "", rows=detections_page.lines(fields)))
     console.print("\nin a policy", style="bold")
-    click.echo(told["policy"])
+    click.echo(fields["policy"])
 
 
-def _alone(told: dict[str, Any]) -> str:
-    return f"{told['alone']['level']} ({told['alone']['score']:g})"
+def _alone(fields: dict[str, Any]) -> str:
+    return f"{fields['alone']['level']} ({fields['alone']['score']:g})"
 
 
-def _cleared(told: dict[str, Any]) -> str:
-    return "yes" if told["cleared_by_step_up"] else "no"
+def _cleared(fields: dict[str, Any]) -> str:
+    return "yes" if fields["cleared_by_step_up"] else "no"

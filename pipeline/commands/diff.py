@@ -27,9 +27,9 @@ def command(*, a: Path, b: Path, sessions: int, as_json: bool) -> int:
     Replay one recording under two policies or with two models into A and B. Exit code 0 if both decide and
     command the same, 1 if not.
     """
-    one, other = said_in(a), said_in(b)
-    found = differences(one, other)
-    numbers = summary(one, other, found)
+    this_said, other = said_in(a), said_in(b)
+    found = differences(this_said, other)
+    numbers = summary(this_said, other, found)
     if as_json:
         print_json({**numbers, "differences": plain(found)})
     else:
@@ -39,7 +39,7 @@ def command(*, a: Path, b: Path, sessions: int, as_json: bool) -> int:
 
 def _show(console: Console, numbers: dict[str, Any], found: list[Difference], most: int) -> None:
     rows: list[tuple[Any, ...]] = [
-        (name.replace("_", " "), *(_named(one) for one in numbers[name]))
+        (name.replace("_", " "), *(_named(number) for number in numbers[name]))
         for name in (
             "models",
             "policies",
@@ -85,5 +85,5 @@ def _why(change: Change) -> str:
 
 
 def _pair(pair: Pair) -> str:
-    a, b = (f"{one:+.2f}" if isinstance(one, float) else one or "–" for one in pair)
+    a, b = (f"{item:+.2f}" if isinstance(item, float) else item or "–" for item in pair)
     return f"{a} → {b}"

@@ -27,11 +27,11 @@ def command(*, data: Path, model: Path, as_json: bool) -> None:
     Vectors of one session are much alike, so a few sessions look like a change. Reports only: whether to
     train again is for people to decide.
     """
-    told = _drift(model, data)
+    fields = _drift(model, data)
     if as_json:
-        print_json(told)
+        print_json(fields)
     else:
-        _show(told)
+        _show(fields)
 
 
 def _drift(model: Path, data: Path) -> dict[str, Any]:
@@ -55,19 +55,21 @@ def _drift(model: Path, data: Path) -> dict[str, Any]:
         "sessions": len(sessions),
         "training_rows": reference.rows,
         "columns": [
-            {"column": one.name, "psi": round(one.psi, 4), "verdict": one.verdict}
-            for one in sorted(tally.drift(), key=lambda one: (-one.psi, one.name))
+            {"column": drift.name, "psi": round(drift.psi, 4), "verdict": drift.verdict}
+            for drift in sorted(tally.drift(), key=lambda drift: (-drift.psi, drift.name))
         ],
     }
 
 
-def _show(told: dict[str, Any]) -> None:
+def _show(fields: dict[str, Any]) -> None:
     console = screen()
-    rows, sessions = f"{told['rows']:,} vectors", f"{told['sessions']:,} sessions"
-    console.print(f"{rows} of {sessions} against {told['training_rows']:,} that {told['model']} learned from")
-    found = Counter(row["verdict"] for row in told["columns"])
+    rows, sessions = f"{fields['rows']:,} vectors", f"{fields['sessions']:,} sessions"
+    console.print(
+        f"{rows} of {sessions} against {fields['training_rows']:,} that {fields['model']} learned from"
+    )
+    found = Counter(row["verdict"] for row in fields["columns"])
     console.print(
         ", ".join(f"{number} {word}" for word, number in found.most_common()) or "nothing to compare"
     )
     console.print()
-    console.print(grid("column", ">PSI", "verdict", rows=[tuple(row.values()) for row in told["columns"]]))
+    console.print(grid("column", ">PSI", "verdict", rows=[tuple(row.values()) for row in fields["columns"]]))

@@ -33,26 +33,26 @@ def command(*, model: Path, data: Path, as_json: bool) -> None:
             f"{data}: neither truth nor verdicts name both attacks and honest sessions; nothing to hold the "
             "model against"
         )
-    told = {"model": detector.id, "data": str(data), **quality(rows).plain}
+    fields = {"model": detector.id, "data": str(data), **quality(rows).plain}
     if as_json:
-        print_json(told)
+        print_json(fields)
     else:
-        _show(told)
+        _show(fields)
 
 
-def _show(told: dict[str, Any]) -> None:
+def _show(fields: dict[str, Any]) -> None:
     console = screen()
-    console.print(f"{told['model']} on {told['data']}, held against {told['by']}")
+    console.print(f"{fields['model']} on {fields['data']}, held against {fields['by']}")
     rows: list[tuple[Any, ...]] = [
-        ("vectors of attacks", told["attack_rows"]),
-        ("honest vectors", told["honest_rows"]),
-        ("area under the ROC curve", told["auc"]),
-        ("average precision", told["average_precision"]),
+        ("vectors of attacks", fields["attack_rows"]),
+        ("honest vectors", fields["honest_rows"]),
+        ("area under the ROC curve", fields["auc"]),
+        ("average precision", fields["average_precision"]),
     ]
     for what in ("rows", "sessions"):
-        for budget, recall in told[f"recall_of_{what}"].items():
+        for budget, recall in fields[f"recall_of_{what}"].items():
             rows.append((f"recall of {what} at {budget.replace('_', ' ')}", recall))
     console.print(grid("", ">", rows=rows))
     console.print()
     names = ("family", ">sessions", ">found at 0.1 %", ">at 1 %", ">median delay, s")
-    console.print(grid(*names, rows=[tuple(row.values()) for row in told["families"]]))
+    console.print(grid(*names, rows=[tuple(row.values()) for row in fields["families"]]))

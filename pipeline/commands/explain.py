@@ -43,17 +43,17 @@ def command(
 
     Exit code 1 if there is no such decision.
     """
-    told = account(decision_id, in_directory(folder) if folder else _in_kafka())
-    prior = prior_of(told.decision, _policies(policy))
-    evidence = list(_evidence(told.evidence, recording)) if recording else []
+    account_read = account(decision_id, in_directory(folder) if folder else _in_kafka())
+    prior = prior_of(account_read.decision, _policies(policy))
+    evidence = list(_evidence(account_read.evidence, recording)) if recording else []
     if as_json:
-        print_json({**asdict(told), "prior": prior, "events": evidence})
+        print_json({**asdict(account_read), "prior": prior, "events": evidence})
         return
     console = screen()
-    _tell_who(console, told.decision)
-    _tell_why(console, told.decision, prior)
-    _tell_evidence(console, told, evidence)
-    _tell_what_was_done(console, told)
+    _tell_who(console, account_read.decision)
+    _tell_why(console, account_read.decision, prior)
+    _tell_evidence(console, account_read, evidence)
+    _tell_what_was_done(console, account_read)
 
 
 def _in_kafka() -> Source:
@@ -82,11 +82,11 @@ def _evidence(ids: list[str], recording: Path) -> Iterator[dict[str, Any]]:
 
 
 def _tell_who(console: Console, decision: dict[str, Any]) -> None:
-    who = f"{decision.get('principal_kind') or 'somebody'} {decision.get('principal_id') or ''}".strip()
+    name = f"{decision.get('principal_kind') or 'somebody'} {decision.get('principal_id') or ''}".strip()
     took = decision["decided_at"] - decision["occurred_at"]
     rows = [
         ("session", f"{decision['session_id']} of tenant {decision['tenant']}"),
-        ("who", who),
+        ("who", name),
         ("device", decision.get("device_id")),
         ("when", f"{moment(decision['occurred_at'])}, decided {took / 1000:.3f} s after"),
         ("caused by", decision.get("caused_by")),
@@ -116,9 +116,9 @@ def _tell_why(console: Console, decision: dict[str, Any], prior: float | None) -
 
 def _told(reason: dict[str, Any]) -> list[tuple[str, str, str | None, str | None]]:
     """The rows of one reason; what moved the model's score has a row for each feature."""
-    weight, told = f"{reason['contribution']:+.2f}", f"{reason['detection']}: {reason['text']}"
+    weight, text = f"{reason['contribution']:+.2f}", f"{reason['detection']}: {reason['text']}"
     if reason["detection"] != ANOMALY:
-        return [(weight, told, reason.get("observed"), reason.get("normal"))]
+        return [(weight, text, reason.get("observed"), reason.get("normal"))]
     head, _, pieces = reason["text"].partition(": ")
     rows: list[tuple[str, str, str | None, str | None]] = [(weight, f"{ANOMALY}: {head}", None, None)]
     for piece in filter(None, pieces.split(BETWEEN)):
@@ -128,37 +128,37 @@ def _told(reason: dict[str, Any]) -> list[tuple[str, str, str | None, str | None
     return rows
 
 
-def _tell_evidence(console: Console, told: Account, events: list[dict[str, Any]]) -> None:
+def _tell_evidence(console: Console, account: Account, events: list[dict[str, Any]]) -> None:
     console.print("\nevidence", style="bold")
     if events:
         rows = [(clock(event["occurred_at"]), event["event_id"], _said(event)) for event in events]
         console.print(grid("time", "event", "what it says", rows=rows))
         return
-    for reason in told.decision["reasons"]:
+    for reason in account.decision["reasons"]:
         if reason.get("evidence"):
             span = f"{clock(reason['first_at'])} to {clock(reason['last_at'])}"
             console.print(f"{reason['detection']}, {span}: {', '.join(reason['evidence'])}")
 
 
 def _said(event: dict[str, Any]) -> str:
-    said = [f"{name} {event[name]}" for name in SHOWN if event.get(name) is not None]
-    return f"{event['type']}: {', '.join(said) or 'nothing out of the way'}"
+    lines = [f"{name} {event[name]}" for name in SHOWN if event.get(name) is not None]
+    return f"{event['type']}: {', '.join(lines) or 'nothing out of the way'}"
 
 
-def _tell_what_was_done(console: Console, told: Account) -> None:
+def _tell_what_was_done(console: Console, account: Account) -> None:
     console.print("\nwhat was done", style="bold")
     for topic, command, name in (
-        ("session-revocations", told.revocation, "revocation_id"),
-        ("session-challenges", told.challenge, "challenge_id"),
+        ("session-revocations", account.revocation, "revocation_id"),
+        ("session-challenges", account.challenge, "challenge_id"),
     ):
         if command is not None:
             due = moment(command["deadline"])
             console.print(f"{command[name]} on {topic}, due {due}: {command['reason_admin']}")
-    for ack in told.acks:
+    for ack in account.acks:
         by = ack.get("enforcer") or "the enforcer"
         console.print(f"{moment(ack['occurred_at'])}: {by} says {ack['outcome']} {ack.get('detail') or ''}")
-    for finding in told.findings:
+    for finding in account.findings:
         what = {1: "opened", 2: "updated", 3: "closed"}[finding["activity_id"]]
         console.print(f"finding {finding['finding_info']['uid']} {what}")
-    if told.revocation is None and told.challenge is None:
+    if account.revocation is None and account.challenge is None:
         console.print("no command was sent with this decision")

@@ -19,7 +19,7 @@ from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import Mode, Policy, read_policy
 from pipeline.offline.replay.labels import Labels, Truths
 from pipeline.offline.training.datasets import Source, in_kafka, in_recording, in_replay, is_replayed
-from pipeline.offline.training.export import Asked, Exporter, exporting, sentences, told
+from pipeline.offline.training.export import Asked, Exporter, counts_as_json, exporting, sentences
 from pipeline.settings.loading import Settings, load
 
 DAY_MS = 86_400_000
@@ -118,8 +118,8 @@ def _opened(
 def _model(settings: Settings) -> Detector:
     """The configured model; one that cannot be used does not keep its successor from being trained."""
     try:
-        said = configured(settings)
-        return said.models.load(said.model)
+        sent_configured = configured(settings)
+        return sent_configured.models.load(sent_configured.model)
     except BadModel as error:
         click.echo(f"session-risk: scores are left out: {error}", err=True)
         return NoDetector()
@@ -143,7 +143,7 @@ def _tell(exporter: Exporter, source: Source, out: Path, *, as_json: bool) -> No
     if source.unreadable:
         click.echo(f"session-risk: {source.unreadable:,} verdicts could not be read", err=True)
     if as_json:
-        print_json({"out": str(out), **told(count)})
+        print_json({"out": str(out), **counts_as_json(count)})
         return
     console = screen()
     console.print(f"{count.rows:,} vectors are in {out}")

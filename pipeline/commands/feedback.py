@@ -49,7 +49,7 @@ def command(
     until = _until(expires, verdict, now_ms)
     connection = Connection.of(load())
     decision = asyncio.run(_find(connection, decision_or_session, tenant))
-    told = _told(
+    session_feedback = _told(
         tenant=decision["tenant"],
         decision_id=decision.get("decision_id"),
         session_id=decision["session_id"],
@@ -60,12 +60,18 @@ def command(
         detections=_causes(decision) if verdict == "false_positive" else None,
         expires_at=until,
     )
-    asyncio.run(_send(connection, told))
+    asyncio.run(_send(connection, session_feedback))
     if as_json:
-        print_json(from_json(encode(told)))
+        print_json(from_json(encode(session_feedback)))
     else:
-        about = f"decision {told.decision_id}" if told.decision_id else "no decision in particular"
-        click.echo(f"{verdict} on session {told.session_id}, {about}, by {told.reported_by}")
+        about = (
+            f"decision {session_feedback.decision_id}"
+            if session_feedback.decision_id
+            else "no decision in particular"
+        )
+        click.echo(
+            f"{verdict} on session {session_feedback.session_id}, {about}, by {session_feedback.reported_by}"
+        )
 
 
 def _until(expires: str | None, verdict: str, now_ms: int) -> int | None:
@@ -87,8 +93,10 @@ async def _find(connection: Connection, name: str, tenant: str | None) -> dict[s
     with working(f"reading {SESSION_RISK}"):
         values = [from_json(value) for value in await matching(connection, SESSION_RISK, name)]
     for member in ("decision_id", "session_id"):
-        found = [told for told in values if told[member] == name and tenant in (None, told["tenant"])]
-        if len({told["tenant"] for told in found}) > 1:
+        found = [
+            details for details in values if details[member] == name and tenant in (None, details["tenant"])
+        ]
+        if len({details["tenant"] for details in found}) > 1:
             raise click.UsageError(f"several tenants have a session {name}: name one with --tenant")
         if found:
             return dict(found[-1])
@@ -104,7 +112,7 @@ def _causes(decision: dict[str, Any]) -> list[str] | None:
     """The detections that counted in *decision*; nothing of a session that none was made on."""
     if "reasons" not in decision:
         return None
-    return [one["detection"] for one in decision["reasons"] if one["contribution"] > 0]
+    return [item["detection"] for item in decision["reasons"] if item["contribution"] > 0]
 
 
 def _told(**members: Any) -> SessionFeedback:
@@ -116,8 +124,8 @@ def _told(**members: Any) -> SessionFeedback:
         raise click.UsageError(f"{first['loc'][0]}: {first['msg']}") from error
 
 
-async def _send(connection: Connection, told: SessionFeedback) -> None:
+async def _send(connection: Connection, verdict: SessionFeedback) -> None:
     async with writing(connection) as writer:
-        message = Message(SESSION_FEEDBACK, told.session_id.encode(), encode(told))
-        await writer.send(message, tenants=[told.tenant.encode()])
+        message = Message(SESSION_FEEDBACK, verdict.session_id.encode(), encode(verdict))
+        await writer.send(message, tenants=[verdict.tenant.encode()])
         await writer.flush()

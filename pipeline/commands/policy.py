@@ -29,8 +29,8 @@ def show(*, file: Path | None, as_json: bool) -> None:
         print_json({"id": policy.id, **policy.model_dump(mode="json")})
         return
     default = dict(_leaves(read_policy(None).model_dump(mode="json")))
-    told = dict(_leaves(policy.model_dump(mode="json")))
-    rows = [(name, _text(value), _change(name, value, default)) for name, value in told.items()]
+    fields = dict(_leaves(policy.model_dump(mode="json")))
+    rows = [(name, _text(value), _change(name, value, default)) for name, value in fields.items()]
     console = screen()
     console.print(f"policy {policy.id}")
     console.print(grid("member", "value", "", rows=rows))

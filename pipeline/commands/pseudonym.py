@@ -35,9 +35,15 @@ def command(*, name: str, naming: str, tenant: str, as_json: bool) -> None:
     if path is None:
         raise click.UsageError(f"names leave as they are; {env_name('pseudonym_key_file')} names no keys")
     found = read_keys(path).ever_of(cast("Naming", naming), tenant, name)
-    told = [{"key": key, "in_use": not at, "pseudonym": one} for at, (key, one) in enumerate(found.items())]
+    records = [
+        {"key": key, "in_use": not at, "pseudonym": this_name}
+        for at, (key, this_name) in enumerate(found.items())
+    ]
     if as_json:
-        print_json(told)
+        print_json(records)
         return
-    rows = [(one["key"], "in use" if one["in_use"] else "of before", one["pseudonym"]) for one in told]
+    rows = [
+        (fields["key"], "in use" if fields["in_use"] else "of before", fields["pseudonym"])
+        for fields in records
+    ]
     screen().print(grid("key", "", "pseudonym", rows=rows))

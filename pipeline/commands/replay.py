@@ -66,8 +66,8 @@ def command(
     in_force = ConfigReloader(chosen(settings, policy, model))
     if challenger is not None:
         in_force.brain.challengers = (Challenger(model_in(challenger), load_roles(challenger)),)
-    told = options(settings, partitions, event_clock=True, from_topics=from_topics)
-    stages = Replay(leaving(settings, stage_kinds(in_force.brain, told)), partitions)
+    options_read = options(settings, partitions, event_clock=True, from_topics=from_topics)
+    stages = Replay(leaving(settings, stage_kinds(in_force.brain, options_read)), partitions)
     card = Scorecard.against(truth_of(recording) if recording else [])
     with _records(recording, settings, since_ms) as (total, records), write(out) as writer:
         search_seldom()

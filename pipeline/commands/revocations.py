@@ -38,36 +38,44 @@ def command(*, state: CommandState | None, most: int, as_json: bool) -> None:
     store = existing_store_of(load_transmitter())
     try:
         with store.read() as conn:
-            found = [one for kept in _KEPT_AS.get(state, (state,)) for one in listed(conn, kept, most)]
+            found = [
+                this_command
+                for kept in _KEPT_AS.get(state, (state,))
+                for this_command in listed(conn, kept, most)
+            ]
     finally:
         store.close()
-    known = sorted(as_of(int(time() * 1000), found), key=lambda one: -one.decided_at)
-    told = [one for one in known if state in (None, one.state)][:most]
+    known = sorted(as_of(int(time() * 1000), found), key=lambda this_command: -this_command.decided_at)
+    commands = [item for item in known if state in (None, item.state)][:most]
     if as_json:
-        print_json([asdict(one) for one in told])
+        print_json([asdict(item) for item in commands])
         return
-    screen().print(grid("decided", "session", "state", ">sent", "what is known", rows=map(_row, told)))
-    counted = Counter(one.state for one in told)
+    screen().print(grid("decided", "session", "state", ">sent", "what is known", rows=map(_row, commands)))
+    counted = Counter(item.state for item in commands)
     screen().print(", ".join(f"{counted[name]} {name}" for name in STATES if counted[name]) or "none")
 
 
-def as_of(now_ms: int, told: list[Command]) -> Iterator[Command]:
+def as_of(now_ms: int, commands: list[Command]) -> Iterator[Command]:
     """Yield what *told* comes to now: a deadline passes whether or not a transmitter looks."""
-    for one in told:
-        late = one.state in PENDING and one.sends > 0 and one.deadline < now_ms
-        yield replace(one, state="overdue") if late else one
+    for this_command in commands:
+        late = this_command.state in PENDING and this_command.sends > 0 and this_command.deadline < now_ms
+        yield replace(this_command, state="overdue") if late else this_command
 
 
-def _row(one: Command) -> tuple[str, str, str, int, str]:
-    return moment(one.decided_at), one.session_id, one.state, one.sends, _known(one)
+def _row(entry: Command) -> tuple[str, str, str, int, str]:
+    return moment(entry.decided_at), entry.session_id, entry.state, entry.sends, _known(entry)
 
 
-def _known(one: Command) -> str:
-    by = one.enforcer or "an enforcer"
-    if one.confirmed_at is not None:
-        took = (one.confirmed_at - one.decided_at) / 1000
-        return f"{by}: {one.outcome}, after {took:.1f} s" if one.sends else f"{by}: {one.outcome}"
-    due = f"due {moment(one.deadline)}"
-    if one.outcome is not None:
-        return f"{by}: {one.outcome}; {due}"
-    return due if one.delivered_at is None else f"taken {moment(one.delivered_at)}; {due}"
+def _known(command_row: Command) -> str:
+    by = command_row.enforcer or "an enforcer"
+    if command_row.confirmed_at is not None:
+        took = (command_row.confirmed_at - command_row.decided_at) / 1000
+        return (
+            f"{by}: {command_row.outcome}, after {took:.1f} s"
+            if command_row.sends
+            else f"{by}: {command_row.outcome}"
+        )
+    due = f"due {moment(command_row.deadline)}"
+    if command_row.outcome is not None:
+        return f"{by}: {command_row.outcome}; {due}"
+    return due if command_row.delivered_at is None else f"taken {moment(command_row.delivered_at)}; {due}"

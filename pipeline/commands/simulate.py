@@ -102,10 +102,10 @@ def command(*, out: Path, start: datetime, as_json: bool, **asked: Any) -> None:
         for row in simulation.truth:
             writer.truth(row)
     attacks = sum(row.label == "attack" for row in simulation.truth)
-    told = {"events": events, "sessions": len(simulation.truth), "attacked": attacks, "out": str(out)}
+    fields = {"events": events, "sessions": len(simulation.truth), "attacked": attacks, "out": str(out)}
     if as_json:
-        print_json(told)
+        print_json(fields)
     else:
         click.echo(
-            f"{events:,} events of {told['sessions']:,} sessions, {attacks:,} of them attacked, are in {out}"
+            f"{events:,} events of {fields['sessions']:,} sessions, {attacks:,} of them attacked, are in {out}"
         )

@@ -74,8 +74,8 @@ def _data(data: Path | None, test: Path | None, seed: int) -> tuple[Data, Data |
         tested = data_in(test, roles=learned.roles) if test else None
         if tested is None:
             attacked = _simulated(Path(folder) / "attacked", seed + 1, hours=24.0, attack_share=0.3)
-            told = f"24 simulated hours with attacks, seed {seed + 1}"
-            tested = data_in(attacked, told, learned.roles)
+            text = f"24 simulated hours with attacks, seed {seed + 1}"
+            tested = data_in(attacked, text, learned.roles)
         return learned, tested
 
 
@@ -99,6 +99,8 @@ def _save(trained: Trained, target: Path) -> None:
         for name in sorted(written, key=lambda name: name == CARD):
             (Path(folder) / name).replace(target / name)
         for old in (
-            one for one in target.iterdir() if one.suffix in (".png", ".npz") and one.name not in written
+            this_path
+            for this_path in target.iterdir()
+            if this_path.suffix in (".png", ".npz") and this_path.name not in written
         ):
             old.unlink()  # of the model before

@@ -13,7 +13,7 @@ from pipeline.settings.loading import load, load_transmitter
 from pipeline.transmitter.operator_commands import NothingToDoError, clients
 from pipeline.transmitter.operator_commands import now as _now
 from pipeline.transmitter.operator_commands import opened as _store
-from pipeline.transmitter.protocol import Who
+from pipeline.transmitter.protocol import Subject
 from pipeline.transmitter.store import audit, queue, signing_keys
 from pipeline.transmitter.store.queue import DeadLetter
 from schemas.members import DEFAULT_TENANT
@@ -68,12 +68,12 @@ def list_keys(*, as_json: bool) -> None:
     """List the keys: the one that signs, those still published for what they signed, and retired ones."""
     with _store() as store, store.read() as conn:
         needed = queue.kids_waiting(conn)
-        told = [
+        records = [
             {**asdict(key), "published": key.retired_at is None or key.kid in needed}
             for key in signing_keys.keys(conn)
         ]
     if as_json:
-        print_json(told)
+        print_json(records)
         return
     rows = [
         (
@@ -82,7 +82,7 @@ def list_keys(*, as_json: bool) -> None:
             moment(key["created_at"]),
             "signs" if key["retired_at"] is None else "published" if key["published"] else "retired",
         )
-        for key in told
+        for key in records
     ]
     screen().print(grid("key", "alg", "made", "state", rows=rows))
 
@@ -133,11 +133,19 @@ def list_dead(*, stream_id: str | None, most: int, as_json: bool) -> None:
     with _store() as store, store.read() as conn:
         found = queue.dead(conn, stream_id, most)
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(dead_letter) for dead_letter in found])
         return
     rows = [
-        (one.seq, one.stream_id, one.event, moment(one.ended_at), one.attempts, one.error, _why(one))
-        for one in found
+        (
+            dead_letter.seq,
+            dead_letter.stream_id,
+            dead_letter.event,
+            moment(dead_letter.ended_at),
+            dead_letter.attempts,
+            dead_letter.error,
+            _why(dead_letter),
+        )
+        for dead_letter in found
     ]
     screen().print(grid(">number", "stream", "event", "given up", ">tries", "error", "why", rows=rows))
 
@@ -171,10 +179,11 @@ def show_audit(*, receiver_id: str | None, most: int, as_json: bool) -> None:
     with _store() as store, store.read() as conn:
         found = audit.recent(conn, most, receiver_id)
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(noted) for noted in found])
         return
     rows = [
-        (moment(one.at), one.receiver_id, one.address, one.action, one.stream_id, one.status) for one in found
+        (moment(noted.at), noted.receiver_id, noted.address, noted.action, noted.stream_id, noted.status)
+        for noted in found
     ]
     screen().print(grid("when", "client", "address", "call", "stream", ">status", rows=rows))
 
@@ -198,9 +207,13 @@ def rehearse(*, stream_id: str, principal: str, tenant: str, session: str | None
     rehearsal = import_module("pipeline.transmitter.sample_events")
     with _store() as store:
         made = rehearsal.statements(store, load_transmitter(), _now(), tenancy=load().tenancy)
-        told = rehearsal.rehearse(made, stream_id, Who(tenant, session, principal, device), _now())
-    click.echo(f"{stream_id} is told of {', '.join(told)}")
+        details = rehearsal.rehearse(made, stream_id, Subject(tenant, session, principal, device), _now())
+    click.echo(f"{stream_id} is told of {', '.join(details)}")
 
 
-def _why(one: DeadLetter) -> str:
-    return one.error_text if one.retriable else f"{one.error_text} (cannot be sent again)"
+def _why(dead_letter: DeadLetter) -> str:
+    return (
+        dead_letter.error_text
+        if dead_letter.retriable
+        else f"{dead_letter.error_text} (cannot be sent again)"
+    )

@@ -26,9 +26,9 @@ _HEAD: Final = struct.Struct("<BI")
 R = TypeVar("R")
 
 
-def encode_row(key: bytes, told: bytes) -> bytes:
+def encode_row(key: bytes, payload: bytes) -> bytes:
     """The row of *key* that holds the JSON *told*; its checksum, CRC-32, is of both."""
-    return _HEAD.pack(VERSION, crc32(told, crc32(key))) + told
+    return _HEAD.pack(VERSION, crc32(payload, crc32(key))) + payload
 
 
 def row_body(value: bytes) -> bytes:
@@ -42,18 +42,18 @@ def decode_row(key: bytes, value: bytes, load: Callable[[dict[str, Any]], R]) ->
     Raises:
         UnreadableRow: the row is of an unknown version, cut, spoilt, another's, or holds what is not known.
     """
-    told = value
+    payload = value
     if value[:1] != bytes([_BARE]):
         if value[:1] != bytes([VERSION]):
             raise UnreadableRow(
                 f"a row of version {value[:1].hex() or 'nothing'}, where this worker reads version "
                 f"{VERSION:02x}"
             )
-        told = row_body(value)
-        if len(value) < _HEAD.size or _HEAD.unpack_from(value)[1] != crc32(told, crc32(key)):
+        payload = row_body(value)
+        if len(value) < _HEAD.size or _HEAD.unpack_from(value)[1] != crc32(payload, crc32(key)):
             raise UnreadableRow("a row that does not fit its checksum: it was cut or spoilt")
     try:
-        return load(from_json(told))
+        return load(from_json(payload))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         why = str(error).partition("\n")[0]
         raise UnreadableRow(f"a row that cannot be read ({type(error).__name__}: {why[:120]})") from error

@@ -60,7 +60,7 @@ def network_context(
     return KeyedProcessor(
         member="network",
         create=NetworkState,
-        load=lambda told: NetworkState(**told),
+        load=lambda fields: NetworkState(**fields),
         handle=_handle,
         keep_ms=KEEP_MS,
         is_in_use=lambda _: False,
@@ -85,42 +85,48 @@ def _handle(_topic: str, network: NetworkState, event: dict[str, Any], out: Outc
 
 def _forget_failures(network: NetworkState) -> None:
     since = network.seen_at - WINDOW_MS
-    network.failed = {who: at for who, at in network.failed.items() if at >= since}
+    network.failed = {name: at for name, at in network.failed.items() if at >= since}
 
 
-def _note(held: dict[str, Any], who: str, value: Any, most: int) -> None:
+def _note(held: dict[str, Any], principal_id: str, value: Any, most: int) -> None:
     """Hold *value* as the newest; the oldest of too many is forgotten."""
-    held.pop(who, None)
-    held[who] = value
+    held.pop(principal_id, None)
+    held[principal_id] = value
     if len(held) > most:
         del held[next(iter(held))]
 
 
 def _welcome(network: NetworkState, event: dict[str, Any]) -> None:
-    who, at, session_id = event["principal_id"], event["occurred_at"], event["session_id"]
+    subject, at, session_id = event["principal_id"], event["occurred_at"], event["session_id"]
     hidden = event["principal_kind"] == "human" and event["network_type"] in HIDING
-    first, last, session_before, *_, told = network.users.get(who, [at, at, session_id, None, hidden, []])
+    first, last, session_before, *_, details = network.users.get(
+        subject, [at, at, session_id, None, hidden, []]
+    )
     if session_id != session_before:
-        told = []
-    user = [min(first, at), max(last, at), session_id, event["ja4"], hidden, told]
-    _note(network.users, who, user, MOST_USERS)
+        details = []
+    user = [min(first, at), max(last, at), session_id, event["ja4"], hidden, details]
+    _note(network.users, subject, user, MOST_USERS)
 
 
 def _suspects(network: NetworkState) -> Iterator[tuple[str, list[str], int]]:
     """Users whose sessions have something new to hear: principal, signals, how many others they rest on."""
     since = network.seen_at - WINDOW_MS
-    at_home = {who for who, user in network.users.items() if user[1] - user[0] >= AT_HOME_MS}
-    lately = {who: user for who, user in network.users.items() if user[1] >= since and who not in at_home}
+    at_home = {named_name for named_name, user in network.users.items() if user[1] - user[0] >= AT_HOME_MS}
+    lately = {
+        named_name: user
+        for named_name, user in network.users.items()
+        if user[1] >= since and named_name not in at_home
+    }
     failed = len(network.failed.keys() - at_home - lately.keys())
     sprayed = _outweigh(failed, len(at_home) + len(lately), LEAST_FAILED)
-    newcomers = {who: user[3] for who, user in lately.items() if user[4] and user[0] >= since}
+    newcomers = {named_name: user[3] for named_name, user in lately.items() if user[4] and user[0] >= since}
     shown = Counter(newcomers.values())
-    for who, user in lately.items():
-        alike = _alike(newcomers[who], shown) if who in newcomers else 0
+    for name, user in lately.items():
+        alike = _alike(newcomers[name], shown) if name in newcomers else 0
         shared = _outweigh(alike, len(at_home), LEAST_NEWCOMERS)
         signals = [SPRAYED] * sprayed + [NEWCOMERS] * shared
         if not set(signals) <= set(user[5]):
-            yield who, signals, failed if sprayed else alike
+            yield name, signals, failed if sprayed else alike
 
 
 def _outweigh(suspects: int, users: int, least: int) -> bool:

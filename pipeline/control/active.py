@@ -27,8 +27,10 @@ from pipeline.decisions.policy import Policy
 
 _OF_ROLES: Final = ("surprise", "rare")
 """Marks of the fold that depend on roles."""
-_SHORT_SUMS: Final = sorted(DECAYED_COUNTERS, key=lambda one: one.half_life)
-_PLACES: Final = [place for place, one in enumerate(_SHORT_SUMS) if one.increment in _OF_ROLES]
+_SHORT_SUMS: Final = sorted(DECAYED_COUNTERS, key=lambda decayed_counter: decayed_counter.half_life)
+_PLACES: Final = [
+    place for place, decayed_counter in enumerate(_SHORT_SUMS) if decayed_counter.increment in _OF_ROLES
+]
 """Where a row's short-lived sums are of such marks."""
 _KEPT: Final = np.dtype(
     [("role_scores", ROW["role_scores"]), ("roles_tag", ROW["roles_tag"]), ("sums", "<f4", (len(_PLACES),))]
@@ -87,12 +89,14 @@ class OwnRoles:
         """Return a chunk as each of *challengers* sees it; *folded* is how the *champions* roles do."""
         known, self._kept = self._kept, {}
         answer = []
-        for one in challengers:
-            tag = tag_of(one.roles)
+        for challenger in challengers:
+            tag = tag_of(challenger.roles)
             if tag == tag_of(champions):
                 answer.append(folded)
                 continue
-            kept = self._kept[one.id, tag] = known.get((one.id, tag)) or _OwnRoleState(one.roles)
+            kept = self._kept[challenger.id, tag] = known.get((challenger.id, tag)) or _OwnRoleState(
+                challenger.roles
+            )
             answer.append(kept.fold(folded))
         return answer
 

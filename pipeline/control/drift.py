@@ -55,7 +55,7 @@ class LiveDrift:
         if hour > self._newest:
             self._count()
             self._newest = hour
-            self._hours = {one: tally for one, tally in self._hours.items() if one > hour - HOURS}
+            self._hours = {number: tally for number, tally in self._hours.items() if number > hour - HOURS}
         self._values.append(folded.values[:, drawn].T)
         self._scores.append(scores[drawn])
         self._waiting += drawn.size

@@ -33,11 +33,12 @@ def file_stamp(path: Path) -> FileStamp:
     """
     try:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
-        found = [(one.name, one.stat()) for one in files]
+        found = [(file.name, file.stat()) for file in files]
     except OSError:
         return ()
     return tuple(
-        (name, told.st_mtime_ns, told.st_size, told.st_ino, told.st_ctime_ns) for name, told in found
+        (name, stat_result.st_mtime_ns, stat_result.st_size, stat_result.st_ino, stat_result.st_ctime_ns)
+        for name, stat_result in found
     )
 
 
@@ -172,8 +173,8 @@ class ConfigReloader:
     def on_control_record(self, record: Record) -> None:
         """Follow an order from `model-control`, newer than those before it."""
         decoded = decode_chunk(MODEL_CONTROL, [record.value], [record.key], now_ms=_FOREVER)
-        for one in decoded.rejected:
-            self._complain(f"{MODEL_CONTROL}, offset {record.offset}: no order: {one.reason}")
+        for rejected in decoded.rejected:
+            self._complain(f"{MODEL_CONTROL}, offset {record.offset}: no order: {rejected.reason}")
         for order in decoded.events:
             self._orders.pop(order["model"], None)  # the newest is last
             self._orders[order["model"]] = order

@@ -52,14 +52,14 @@ class DecisionInput:
     fleet_silent: Callable[[], bool]
     used_at: int = 0
     uses: bool = False
-    told: Mapping[str, str] = field(default_factory=dict)
+    observed_text: Mapping[str, str] = field(default_factory=dict)
     fleet_unheard: Callable[[], bool] = bool
 
     def measured(self, rule: Detection) -> tuple[float, float | None]:
         """What *rule* observes, and what is usual of it, if anything is known."""
-        told = rule.usual and self.fact("days_known")
+        float_read = rule.usual and self.fact("days_known")
         observed = self.fact(rule.observed[0]) if rule.observed[0] else 0.0
-        return observed, self.fact(rule.usual) if told else None
+        return observed, self.fact(rule.usual) if float_read else None
 
     def in_role(self, rule: Detection) -> tuple[float | None, bool]:
         """What is usual of it in the session's role, if the model knows; whether that is the tenant's own."""

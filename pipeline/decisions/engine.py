@@ -74,7 +74,7 @@ class PolicyEngine:
         return min(raised, default=len(weights) + 1)
 
     def decide(
-        self, case: SessionRiskState, who: Mapping[str, str], moment: DecisionInput, guard: Guard
+        self, case: SessionRiskState, subject: Mapping[str, str], moment: DecisionInput, guard: Guard
     ) -> Decision:
         """Bring *case* up to *moment* and conclude.
 
@@ -88,19 +88,19 @@ class PolicyEngine:
         self._missed(case, moment)
         self._episodes(case, moment)
         self._withdraw(case, moment)
-        parts = self.weigh(case, who, moment)
+        parts = self.weigh(case, subject, moment)
         value = score(self.policy.prior + sum(part.log_odds for part in parts if not part.muted))
         previous: Level = case.level  # type: ignore[assignment]
         level = next_level(previous, value, (moment.at - case.level_since) / 1000, self.policy.levels)
         if level != previous:
             case.level, case.level_since = level, moment.at
         decision = Decision(
-            stable_id(who["tenant"], who["session_id"], moment.event_id, moment.at, case.epoch), value, level,
+            stable_id(subject["tenant"], subject["session_id"], moment.event_id, moment.at, case.epoch), value, level,
             previous, self.policy.action(moment.kind, level), "; ".join(p.muted for p in parts if p.muted),
             parts,
         )  # fmt: skip
         decision.detections = [p.detection for p in parts if p.detection in BIT and not p.muted]
-        self._act(case, who, moment, guard, decision)
+        self._act(case, subject, moment, guard, decision)
         decision.report = self._worth_telling(case, moment, decision)
         return decision
 
@@ -137,21 +137,21 @@ class PolicyEngine:
 
     def _episodes(self, case: SessionRiskState, moment: DecisionInput) -> None:
         """Detections that hold open or extend their episode; those that no longer count end."""
-        case.held_at_step_up = [one for one in case.held_at_step_up if self._still_holds(one, moment)]
-        case.cleared_until = {one: until for one, until in case.cleared_until.items() if until > moment.at}
+        case.held_at_step_up = [name for name in case.held_at_step_up if self._still_holds(name, moment)]
+        case.cleared_until = {name: until for name, until in case.cleared_until.items() if until > moment.at}
         for index, rule in enumerate(DETECTIONS):
             episode = case.episodes.get(rule.id)
             if moment.mask >> index & 1:
                 if episode is None and self._is_news(case, rule):
                     episode = case.episodes[rule.id] = DetectionEpisode(moment.at, moment.at, 0.0)
                 if episode is not None:
-                    told = moment.told.get(rule.signal, "")
-                    episode.see(moment.at, *moment.measured(rule), moment.evidence, told)
+                    text = moment.observed_text.get(rule.signal, "")
+                    episode.see(moment.at, *moment.measured(rule), moment.evidence, text)
                     episode.role_usual, episode.at_tenant = moment.in_role(rule)
             elif episode is not None:
                 if moment.mask_before >> index & 1:
                     episode.last_at = max(episode.last_at, moment.before)
-                excused = rule.fleet_may_follow and rule.signal in moment.told
+                excused = rule.fleet_may_follow and rule.signal in moment.observed_text
                 if excused or moment.at > episode.last_at + rule.hold_s * 1000:
                     del case.episodes[rule.id]
 
@@ -175,12 +175,12 @@ class PolicyEngine:
             case.episodes.pop(_MISSED, None)
 
     def weigh(
-        self, case: SessionRiskState, who: Mapping[str, str], moment: DecisionInput
+        self, case: SessionRiskState, subject: Mapping[str, str], moment: DecisionInput
     ) -> list[Contribution]:
         """Every part of the score, largest first."""
         parts = []
         for rule_id, episode in case.episodes.items():
-            muted = self._muted(case, who, rule_id, moment.at)
+            muted = self._muted(case, subject, rule_id, moment.at)
             part = Contribution(rule_id, self.weights[BIT[rule_id]], episode, muted)
             if part.log_odds:
                 parts.append(part)
@@ -200,18 +200,18 @@ class PolicyEngine:
         proved_at = moment.at - moment.strong_age_s * 1000
         return moment.strong_age_s <= self.policy.trust_strong_auth_s and proved_at > newest
 
-    def _muted(self, case: SessionRiskState, who: Mapping[str, str], rule_id: str, at: int) -> str:
+    def _muted(self, case: SessionRiskState, subject: Mapping[str, str], rule_id: str, at: int) -> str:
         if case.suppressed_until.get(rule_id, 0) > at:
             return f"{rule_id}: reported as a false positive"
         for suppression in self.policy.suppressions:
-            if rule_id in suppression.detections and suppression.covers(who, at):
+            if rule_id in suppression.detections and suppression.covers(subject, at):
                 return f"{rule_id}: suppressed by {suppression.owner}: {suppression.reason}"
         return ""
 
     def _act(
         self,
         case: SessionRiskState,
-        who: Mapping[str, str],
+        subject: Mapping[str, str],
         moment: DecisionInput,
         guard: Guard,
         decision: Decision,
@@ -228,19 +228,21 @@ class PolicyEngine:
         if decision.action == "revoke" and self._waits(moment, decision, self.policy.levels.high_raise):
             decision.action = "step_up" if moment.kind in ("human", "") else "allow"
         if decision.action == "revoke":
-            hold = self._reason_to_hold(case, who, moment, guard, decision)
+            hold = self._reason_to_hold(case, subject, moment, guard, decision)
             if not hold:
-                decision.revoke = stable_id(who["tenant"], who["session_id"], case.epoch, decision.cause)
+                decision.revoke = stable_id(
+                    subject["tenant"], subject["session_id"], case.epoch, decision.cause
+                )
                 return
             case.held_at = moment.at
             decision.held = True
             decision.suppressed = "; ".join(filter(None, (decision.suppressed, hold)))
             decision.action = "step_up" if moment.kind in ("human", "") else "allow"
         if decision.action == "step_up" and case.challenge is None:
-            self._ask(case, who, moment, decision)
+            self._ask(case, subject, moment, decision)
 
     def _ask(
-        self, case: SessionRiskState, who: Mapping[str, str], moment: DecisionInput, decision: Decision
+        self, case: SessionRiskState, subject: Mapping[str, str], moment: DecisionInput, decision: Decision
     ) -> None:
         """Ask for a factor, unless what speaks for it may yet turn out not to be the session's own."""
         if reason := self._reason_not_to_ask(case, moment, decision):
@@ -253,7 +255,7 @@ class PolicyEngine:
             decision.action = "allow"
             return
         decision.challenge = stable_id(
-            who["tenant"], who["session_id"], case.epoch, decision.cause, "step-up"
+            subject["tenant"], subject["session_id"], case.epoch, decision.cause, "step-up"
         )
         due = moment.at + int(self.policy.times.step_up_s * 1000)
         silence = rests_on_silence(self.policy, case, decision)
@@ -285,7 +287,7 @@ class PolicyEngine:
     def _reason_to_hold(
         self,
         case: SessionRiskState,
-        who: Mapping[str, str],
+        subject: Mapping[str, str],
         moment: DecisionInput,
         guard: Guard,
         decision: Decision,
@@ -294,17 +296,19 @@ class PolicyEngine:
             return HELD_FLEET_SILENT
         if silence_is_unverified(self.policy, case, moment, decision):
             return HELD_UNVERIFIED
-        if not guard.admit(who["tenant"], moment.at):
+        if not guard.admit(subject["tenant"], moment.at):
             return f"held by the guard: more than {guard.budget} revocations in this minute and partition"
         return ""
 
     def _worth_telling(self, case: SessionRiskState, moment: DecisionInput, decision: Decision) -> bool:
-        said = sorted(f"{p.detection} {'quiet' * bool(p.muted)}".strip() for p in decision.parts if p.episode)
+        lines = sorted(
+            f"{p.detection} {'quiet' * bool(p.muted)}".strip() for p in decision.parts if p.episode
+        )
         due = decision.level != "LOW" and moment.at >= case.said_at + self.policy.times.repeat_s * 1000
-        again = decision.level != decision.previous or said != case.last_reported
+        again = decision.level != decision.previous or lines != case.last_reported
         if not (again or due or decision.revoke or decision.challenge):
             return False
-        case.last_reported, case.said_at = said, moment.at
+        case.last_reported, case.said_at = lines, moment.at
         return True
 
     def wake_at(self, case: SessionRiskState, at: int, mask: int) -> int:
@@ -323,7 +327,11 @@ class PolicyEngine:
                 times.append(episode.last_at + int(DETECTIONS[BIT[rule_id]].hold_s * 1000) + 1)
             times.append(case.suppressed_until.get(rule_id, 0))
             times.append(fleet_follows_until(self.policy, rule_id, episode))
-            times += [one.expires_at for one in self.policy.suppressions if rule_id in one.detections]
+            times += [
+                suppression.expires_at
+                for suppression in self.policy.suppressions
+                if rule_id in suppression.detections
+            ]
         times += [until for rule_id, until in case.cleared_until.items() if mask >> BIT[rule_id] & 1]
         if case.level != LEVELS[0]:
             times.append(case.level_since + int(self.policy.levels.dwell_s * 1000))

@@ -66,26 +66,26 @@ def piece(moved: Moved) -> str:
     return f"{amount(moved.feature, moved.observed)}, usually {bound(moved)} ({what})"
 
 
-def apart(told: str) -> tuple[str, str, str]:
+def apart(text: str) -> tuple[str, str, str]:
     """A :func:`piece` taken apart again: what was seen, what is usual, and of what.
 
     >>> apart("12 calls in 10 min, usually ≤ 1 (calls answered with 401 or 403)")
     ('12 calls in 10 min', '≤ 1', 'calls answered with 401 or 403')
     """
-    seen, _, rest = told.partition(", usually ")
+    seen, _, rest = text.partition(", usually ")
     usual, _, what = rest.partition(" (")
     return seen, usual, what.removesuffix(")")
 
 
 def together(head: str, parts: Sequence[str], most: int) -> str:
     """*head* and as many of the *parts*, whole, as fit into *most* characters."""
-    told = head
+    text = head
     for part in parts:
-        longer = f"{told}{BETWEEN if told != head else ''}{part}"
+        longer = f"{text}{BETWEEN if text != head else ''}{part}"
         if len(longer) > most:
             break
-        told = longer
-    return told
+        text = longer
+    return text
 
 
 def _plain(feature: str, value: float) -> str:
@@ -137,16 +137,16 @@ def _reason(
 def _observed(rule: Detection, episode: DetectionEpisode) -> str:
     """A context's own words, a number with its unit, or what a rule without a number always sees."""
     name, unit = rule.observed
-    return episode.told or (f"{episode.observed:.4g} {unit}" if name else unit)
+    return episode.observed_text or (f"{episode.observed:.4g} {unit}" if name else unit)
 
 
 def _usually(episode: DetectionEpisode) -> str:
     """What is usual for the principal, and in its role: at its tenant, where that has its own cohort."""
-    told = "" if episode.usual is None else f"; here usually ≤ {episode.usual:.4g}"
+    text = "" if episode.usual is None else f"; here usually ≤ {episode.usual:.4g}"
     if episode.role_usual is None:
-        return told
+        return text
     where = "role at this tenant" if episode.at_tenant else "role"
-    return f"{told}; in its {where} usually ≤ {episode.role_usual:.4g}"
+    return f"{text}; in its {where} usually ≤ {episode.role_usual:.4g}"
 
 
 def _anomaly(part: Contribution, moved: list[Moved], transition: str) -> dict[str, Any]:
@@ -154,8 +154,8 @@ def _anomaly(part: Contribution, moved: list[Moved], transition: str) -> dict[st
     order = bool(moved) and moved[0].feature in SEQUENCE
     text = _ORDER_TEXT if order else MODEL_TEXT
     pieces = [*([transition] if order and transition else []), *map(piece, moved)]
-    seen = [f"{one.feature} {number(one.observed)}" for one in moved]
-    usual = [f"{one.feature} {bound(one)}" for one in moved]
+    seen = [f"{this_moved.feature} {number(this_moved.observed)}" for this_moved in moved]
+    usual = [f"{this_moved.feature} {bound(this_moved)}" for this_moved in moved]
     return {
         "detection": ANOMALY,
         "text": together(f"{text[:-1]}: ", pieces, 512) if moved else text,

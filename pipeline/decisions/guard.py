@@ -79,12 +79,12 @@ class Guard:
         heard, or some fell silent together, is kept for :meth:`is_unheard`.
         """
         least, share = self.rules.silent_fleet_least, self.rules.silent_fleet_share
-        found = [one for one, (gone, all_) in fleets.items() if gone >= least and gone >= all_ * share]
-        unheard = [one for one, (gone, all_) in fleets.items() if gone >= all_]
-        unheard += [one for one, gone in (together or {}).items() if gone >= least]
-        self._unheard = {one: until for one, until in self._unheard.items() if until > at}
+        found = [name for name, (gone, all_) in fleets.items() if gone >= least and gone >= all_ * share]
+        unheard = [name for name, (gone, all_) in fleets.items() if gone >= all_]
+        unheard += [name for name, gone in (together or {}).items() if gone >= least]
+        self._unheard = {name: until for name, until in self._unheard.items() if until > at}
         self._unheard |= dict.fromkeys(unheard, at + BACK_MS)
-        self._silent = {one: until for one, until in self._silent.items() if until > at}
+        self._silent = {name: until for name, until in self._silent.items() if until > at}
         self._silent |= dict.fromkeys(found, at + BACK_MS)
         if self._silent:
             self.state = FLEET_SILENT
@@ -117,8 +117,8 @@ def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
     rows = table.rows[: table.used]
     live = (rows["started_at"] != 0) & (rows["flags"] & (REVOKED | ENDED) == 0)
     bound = live & (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
-    patience, heard = rows["interval_ms"] * guard.rules.silent_intervals, last_telemetry_at(rows)
-    silent = bound & (at - heard > patience) & (rows["client_at"] - heard > patience)
+    patience, values = rows["interval_ms"] * guard.rules.silent_intervals, last_telemetry_at(rows)
+    silent = bound & (at - values > patience) & (rows["client_at"] - values > patience)
     in_use = silent | (bound & (at - rows["client_at"] <= patience))
     fallen = _devices(table, np.flatnonzero(silent))
     fleets = _devices(table, np.flatnonzero(in_use), fallen) if fallen else {}
@@ -173,7 +173,11 @@ def _devices(
 
     Of *tenants* alone, if given.
     """
-    wanted = None if tenants is None else {one.encode("utf-8", "surrogateescape") for one in tenants}
+    wanted = (
+        None
+        if tenants is None
+        else {this_tenant.encode("utf-8", "surrogateescape") for this_tenant in tenants}
+    )
     devices: defaultdict[bytes, dict[int, int]] = defaultdict(dict)
     prints = table.rows["client"][chosen, DEVICE].tolist()
     intervals = table.rows["interval_ms"][chosen].tolist()

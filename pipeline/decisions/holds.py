@@ -66,7 +66,11 @@ def rests_on_silence(policy: Policy, case: SessionRiskState, decision: Decision)
 def may_be_rollout(policy: Policy, moment: DecisionInput, decision: Decision, least: float) -> bool:
     """Whether the score would be below *least* but for what the fleet may be about to do too."""
     counted = _counted(decision)
-    rest = [one for one in counted if moment.at >= fleet_follows_until(policy, one.detection, one.episode)]
+    rest = [
+        contribution
+        for contribution in counted
+        if moment.at >= fleet_follows_until(policy, contribution.detection, contribution.episode)
+    ]
     return len(rest) < len(counted) and _score(policy, rest) < least
 
 
@@ -80,10 +84,10 @@ def fleet_follows_until(policy: Policy, detection: str, episode: DetectionEpisod
 def is_taken_back(case: SessionRiskState, challenge: Challenge, moment: DecisionInput) -> bool:
     """Whether a context explains now every detection that asked, each of which ended with its word."""
     return bool(challenge.detections) and all(
-        DETECTIONS[BIT[one]].fleet_may_follow
-        and one not in case.episodes
-        and DETECTIONS[BIT[one]].signal in moment.told
-        for one in challenge.detections
+        DETECTIONS[BIT[detection]].fleet_may_follow
+        and detection not in case.episodes
+        and DETECTIONS[BIT[detection]].signal in moment.observed_text
+        for detection in challenge.detections
     )
 
 

@@ -29,44 +29,44 @@ CREATE, UPDATE, CLOSE = 1, 2, 3
 _OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
 
 
-def _who(who: Mapping[str, str], kind: str) -> dict[str, Any]:
+def _who(subject: Mapping[str, str], kind: str) -> dict[str, Any]:
     return {
-        "tenant": who["tenant"],
-        "session_id": who["session_id"],
-        "principal_id": who["principal_id"] or None,
+        "tenant": subject["tenant"],
+        "session_id": subject["session_id"],
+        "principal_id": subject["principal_id"] or None,
         "principal_kind": kind or None,
-        "device_id": who["device_id"] or None,
+        "device_id": subject["device_id"] or None,
     }
 
 
 def risk(
-    who: Mapping[str, str],
+    subject: Mapping[str, str],
     kind: str,
     decision: Decision,
-    told: list[dict[str, Any]],
+    reasons: list[dict[str, Any]],
     cause: str,
     at: int,
     stamp: Stamp,
 ) -> Message:
     """The decision, for SOC and SIEM."""
     members = {
-        "decision_id": decision.decision_id, **_who(who, kind), "caused_by": cause, "occurred_at": at,
+        "decision_id": decision.decision_id, **_who(subject, kind), "caused_by": cause, "occurred_at": at,
         "decided_at": stamp.now_ms, "score": decision.score, "level": decision.level,
         "previous_level": decision.previous, "action": decision.action, "mode": stamp.mode,
         "suppressed": decision.suppressed[:512] or None, "model": stamp.model, "policy": stamp.policy,
-        "reasons": told, "learning": decision.learning or None,
+        "reasons": reasons, "learning": decision.learning or None,
     }  # fmt: skip
-    return message(SESSION_RISK, who["session_id"], members)
+    return message(SESSION_RISK, subject["session_id"], members)
 
 
 def command(
-    who: Mapping[str, str], kind: str, decision: Decision, root: str, deadline: int, stamp: Stamp
+    subject: Mapping[str, str], kind: str, decision: Decision, root: str, deadline: int, stamp: Stamp
 ) -> dict[str, Any]:
     """What revocations and challenges share."""
     named = [DETECTIONS[BIT[detection]] for detection in decision.detections]
     return {
-        **_who(who, kind),
-        "root_session_id": root or who["session_id"],
+        **_who(subject, kind),
+        "root_session_id": root or subject["session_id"],
         "decision_id": decision.decision_id,
         "reason_admin": " ".join(rule.text for rule in named)[:512] or MODEL_TEXT,
         "reason_user": named[0].user_text if named else "Unusual activity: please confirm it is you.",
@@ -88,7 +88,7 @@ def challenge(members: Mapping[str, Any]) -> Message:
 
 
 def finding(  # noqa: PLR0913 - a message has members
-    who: Mapping[str, str], case: SessionRiskState, decision: Decision, told: list[dict[str, Any]], activity: int,
+    subject: Mapping[str, str], case: SessionRiskState, decision: Decision, reasons: list[dict[str, Any]], activity: int,
     at: int, stamp: Stamp, *, detail: str = "",
 ) -> Message:  # fmt: skip
     """An OCSF Detection Finding (class 2004): create, update or close; *detail* tells why its status is."""
@@ -96,12 +96,12 @@ def finding(  # noqa: PLR0913 - a message has members
     alarm = is_unconfirmed(case) and activity != CLOSE
     status = 4 if activity == CLOSE else 3 if decision.suppressed and not alarm else activity
     title = UNCONFIRMED_TEXT if alarm else _title(named, activity)
-    actor: dict[str, Any] = {"session": {"uid": who["session_id"]}}
-    if who["principal_id"]:
-        actor["user"] = {"uid": who["principal_id"], "type_id": 99}
+    actor: dict[str, Any] = {"session": {"uid": subject["session_id"]}}
+    if subject["principal_id"]:
+        actor["user"] = {"uid": subject["principal_id"], "type_id": 99}
     evidence: dict[str, Any] = {"actor": actor}
-    if who["device_id"]:
-        evidence["device"] = {"uid": who["device_id"], "type_id": 0}
+    if subject["device_id"]:
+        evidence["device"] = {"uid": subject["device_id"], "type_id": 0}
     members = {
         "category_uid": 2, "class_uid": 2004, "type_uid": 200400 + activity, "activity_id": activity,
         "status_id": status, "severity_id": CRITICAL if alarm else SEVERITY_ID[decision.level], "time": at,
@@ -109,7 +109,7 @@ def finding(  # noqa: PLR0913 - a message has members
         "message": title, "is_alert": activity != CLOSE,
         "metadata": {
             "version": "1.8.0", "uid": stable_id(case.finding, activity, decision.decision_id),
-            "correlation_uid": decision.decision_id, "tenant_uid": who["tenant"],
+            "correlation_uid": decision.decision_id, "tenant_uid": subject["tenant"],
             "product": {"name": "session-risk", "vendor_name": "session-risk"},
         },
         "finding_info": {
@@ -121,13 +121,13 @@ def finding(  # noqa: PLR0913 - a message has members
             ],
         },
         "risk_level_id": RISK_LEVEL_ID[decision.level], "risk_score": round(decision.score),
-        "evidences": [{**evidence, "data": reason} for reason in told] or [evidence],
+        "evidences": [{**evidence, "data": reason} for reason in reasons] or [evidence],
         "unmapped": {
-            "session_id": who["session_id"], "tenant": who["tenant"], "decision_id": decision.decision_id,
+            "session_id": subject["session_id"], "tenant": subject["tenant"], "decision_id": decision.decision_id,
             "action": decision.action, "mode": stamp.mode, "model": stamp.model, "policy": stamp.policy,
         },
     }  # fmt: skip
-    return message(SESSION_FINDINGS, who["session_id"], members)
+    return message(SESSION_FINDINGS, subject["session_id"], members)
 
 
 def _title(named: Sequence[Detection], activity: int) -> str:
@@ -136,22 +136,22 @@ def _title(named: Sequence[Detection], activity: int) -> str:
     return _OVER_TEXT if activity == CLOSE else MODEL_TEXT
 
 
-def shadow(who: Mapping[str, str], opinions: Mapping[str, Any], at: int, stamp: Stamp) -> Message:
+def shadow(subject: Mapping[str, str], opinions: Mapping[str, Any], at: int, stamp: Stamp) -> Message:
     """What a challenger would decide, beside the champion."""
     members = {
-        "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"] or None,
+        "tenant": subject["tenant"], "session_id": subject["session_id"], "principal_id": subject["principal_id"] or None,
         "occurred_at": at, "decided_at": stamp.now_ms, "policy": stamp.policy, **opinions,
     }  # fmt: skip
-    return message(SESSION_SHADOW, who["session_id"], members)
+    return message(SESSION_SHADOW, subject["session_id"], members)
 
 
 def features(
-    who: Mapping[str, str], kind: str, event_id: str, at: int, scored: Mapping[str, Any], stamp: Stamp
+    subject: Mapping[str, str], kind: str, event_id: str, at: int, scored: Mapping[str, Any], stamp: Stamp
 ) -> Message:  # fmt: skip
     """The vector that was scored, exactly, for retraining: its level, role and values."""
     members = {
-        "tenant": who["tenant"], "session_id": who["session_id"], "principal_kind": kind or None,
+        "tenant": subject["tenant"], "session_id": subject["session_id"], "principal_kind": kind or None,
         "event_id": event_id, "occurred_at": at, "scored_at": stamp.now_ms, "model": stamp.model,
         "policy": stamp.policy, "feature_set": FEATURE_SET, **scored,
     }  # fmt: skip
-    return message(SESSION_FEATURES, who["session_id"], members)
+    return message(SESSION_FEATURES, subject["session_id"], members)

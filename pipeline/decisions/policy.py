@@ -121,10 +121,10 @@ class Suppression(_Part):
     session_id: str | None = None
     device_id: str | None = None
 
-    def covers(self, who: Mapping[str, str], at: int) -> bool:
+    def covers(self, subject: Mapping[str, str], at: int) -> bool:
         """Whether it speaks of this session (``tenant``, ``principal_id``, ...) at *at*, in ms."""
         scope = {name: getattr(self, name) for name in ("tenant", "principal_id", "session_id", "device_id")}
-        return at < self.expires_at and all(v is None or v == who[name] for name, v in scope.items())
+        return at < self.expires_at and all(v is None or v == subject[name] for name, v in scope.items())
 
 
 class Policy(_Part):
@@ -209,10 +209,10 @@ def parse_policy(text: str, where: str = "policy", under: Mapping[str, Any] | No
         raise BadPolicy(f"{where}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
-def _over(under: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+def _over(under: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """*told*, and what of *under* it does not tell, table by table."""
     both = dict(under)
-    for name, value in told.items():
+    for name, value in fields.items():
         held = both.get(name)
         both[name] = _over(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
     return both

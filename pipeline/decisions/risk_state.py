@@ -36,16 +36,16 @@ class DetectionEpisode:
     last_at: int
     observed: float
     evidence: list[str] = field(default_factory=list)
-    told: str = ""
+    observed_text: str = ""
     usual: float | None = None
     role_usual: float | None = None
     at_tenant: bool = False
 
-    def see(self, at: int, observed: float, usual: float | None, event_id: str, told: str = "") -> None:
+    def see(self, at: int, observed: float, usual: float | None, event_id: str, text: str = "") -> None:
         """It holds again; *usual* is what the principal's history says of *observed*, if it says anything."""
         self.last_at = max(self.last_at, at)
         self.observed, self.usual = observed, usual
-        self.told = told or self.told
+        self.observed_text = text or self.observed_text
         if event_id not in self.evidence:
             if len(self.evidence) >= EVIDENCE:
                 del self.evidence[1]
@@ -118,25 +118,27 @@ class SessionRiskState:
 
     def encode(self) -> bytes:
         """JSON of what differs from a new case."""
-        told = {name: value for name, fresh in _NEW if (value := getattr(self, name)) != fresh}
-        return to_json(told)
+        fields_read = {name: value for name, fresh in _NEW if (value := getattr(self, name)) != fresh}
+        return to_json(fields_read)
 
     @classmethod
     def decode(cls, packed: bytes) -> SessionRiskState:
         """The inverse of :meth:`encode`; raises `UnreadableRow` where *packed* is no case that is known."""
         try:
-            told = json.loads(packed)
-            if told.get("challenge"):
-                told["challenge"] = Challenge(**told["challenge"])
-            if told.get("revocation"):
-                told["revocation"] = Revocation(**told["revocation"])
-            told["episodes"] = {
-                rule: DetectionEpisode(**one) for rule, one in told.get("episodes", {}).items()
+            details = json.loads(packed)
+            if details.get("challenge"):
+                details["challenge"] = Challenge(**details["challenge"])
+            if details.get("revocation"):
+                details["revocation"] = Revocation(**details["revocation"])
+            details["episodes"] = {
+                rule: DetectionEpisode(**item) for rule, item in details.get("episodes", {}).items()
             }
-            return cls(**told)
+            return cls(**details)
         except (ValueError, TypeError, AttributeError) as error:
             why = str(error).partition("\n")[0][:120]
             raise UnreadableRow(f"a case that cannot be read ({type(error).__name__}: {why})") from error
 
 
-_NEW: Final = tuple((one.name, getattr(SessionRiskState(), one.name)) for one in fields(SessionRiskState))
+_NEW: Final = tuple(
+    (this_field.name, getattr(SessionRiskState(), this_field.name)) for this_field in fields(SessionRiskState)
+)

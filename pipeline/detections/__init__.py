@@ -82,11 +82,11 @@ _SIGNALLED: Final = [
 
 def _bits(stirs: Prefilter | frozenset[Prefilter]) -> list[tuple[str, int]]:
     some = stirs if isinstance(stirs, frozenset) else (stirs,)
-    return [one if isinstance(one, tuple) else (one, _ANY_BIT) for one in some]
+    return [prefilter if isinstance(prefilter, tuple) else (prefilter, _ANY_BIT) for prefilter in some]
 
 
 _PREFILTERS: Final = [
-    (index, rule.holds, [_bits(one) for one in rule.prefilter])
+    (index, rule.holds, [_bits(prefilter) for prefilter in rule.prefilter])
     for index, rule in enumerate(DETECTIONS)
     if rule.holds is not None
 ]
@@ -132,6 +132,6 @@ def firing(view: View, limits: tuple[Limits, ...], count: int) -> NDArray[np.uin
 
 def learning(view: View, limits: tuple[Limits, ...], index: int) -> list[str]:
     """Which detections do not know yet, after event *index*, what is normal, and keep still."""
-    one = {name: column[index : index + 1] for name, column in view.items()}
+    by_key = {name: column[index : index + 1] for name, column in view.items()}
     asked = zip(DETECTIONS, limits, strict=True)
-    return [rule.id for rule, limit in asked if rule.learning is not None and rule.learning(one, limit)[0]]
+    return [rule.id for rule, limit in asked if rule.learning is not None and rule.learning(by_key, limit)[0]]

@@ -127,7 +127,7 @@ def check_rights(connection: Connection, rights: Sequence[Right]) -> None:
     missing = [right for right in rights if not _is_allowed(right, allowed)]
     if missing:
         raise RightsMissingError(
-            f"{connection.bootstrap} does not let {connection.who} {', '.join(map(str, missing))}; "
+            f"{connection.bootstrap} does not let {connection.kafka_principal} {', '.join(map(str, missing))}; "
             "`session-risk topics acls --apply` grants what is missing, by a super user of the brokers"
         )
 
@@ -146,7 +146,7 @@ def grant(connection: Connection, granted: Iterable[tuple[str, Sequence[Right]]]
         if error := _answer(connection, future)[1]:
             if error.code() in _REFUSALS:
                 raise RightsMissingError(
-                    f"{connection.bootstrap} does not let {connection.who} grant rights (alter cluster): "
+                    f"{connection.bootstrap} does not let {connection.kafka_principal} grant rights (alter cluster): "
                     "do it as a super user of the brokers"
                 )
             raise RightsUnknownError(f"{connection.bootstrap} grants no rights: {error.str()}")
@@ -175,11 +175,11 @@ def _allowed(connection: Connection, rights: Iterable[Right]) -> dict[Place, set
     asked: dict[Place, Future[Any]] = {}
     how = {"include_authorized_operations": True, "request_timeout": ANSWER_SECONDS}
     if topics := sorted(names["topic"]):
-        told = client.describe_topics(TopicCollection(topics), **how)
-        asked |= {("topic", name): future for name, future in told.items()}
+        dict_read = client.describe_topics(TopicCollection(topics), **how)
+        asked |= {("topic", name): future for name, future in dict_read.items()}
     if groups := sorted(names["group"]):
-        told = client.describe_consumer_groups(groups, **how)
-        asked |= {("group", name): future for name, future in told.items()}
+        dict_read = client.describe_consumer_groups(groups, **how)
+        asked |= {("group", name): future for name, future in dict_read.items()}
     return {place: _operations(connection, future) for place, future in asked.items()}
 
 

@@ -75,7 +75,7 @@ def offsets(batches: bytes, offset: int) -> list[int]:
     while records.has_next():
         batch = records.next_batch()
         if not batch.is_control_batch:
-            found += [one.offset for one in batch if one.offset >= offset]
+            found += [item.offset for item in batch if item.offset >= offset]
     return found
 
 
@@ -89,9 +89,9 @@ def unpack(batches: bytes, offset: int, place: TopicPartition) -> Rows:
             raise CorruptRecordException(f"{place.topic}[{place.partition}] after offset {offset}")
         if not batch.is_control_batch:
             if batch.base_offset < offset:
-                rows += [(one.key, one.value) for one in batch if one.offset >= offset]
+                rows += [(item.key, item.value) for item in batch if item.offset >= offset]
             else:
-                rows += [(one.key, one.value) for one in batch]
+                rows += [(item.key, item.value) for item in batch]
         offset = max(offset, batch.next_offset)
     return Rows(rows, offset)
 
@@ -214,7 +214,7 @@ class ChangelogReader:
                     place = unread.popleft()
                     fetches[asyncio.create_task(self._fetch(place, next_offset))] = place
                 done, _ = await asyncio.wait(fetches, timeout=1, return_when=asyncio.FIRST_COMPLETED)
-                for place, batches in [(fetches.pop(one), one.result()) for one in done]:
+                for place, batches in [(fetches.pop(task), task.result()) for task in done]:
                     if batches:
                         next_offset[place] = await _take(batches, next_offset[place], place, restore[place])
                         moved_at = monotonic()

@@ -115,7 +115,7 @@ async def history(
         partitions = sorted(reader.assignment())
         ends = await reader.end_offsets(partitions)
         begins = await reader.beginning_offsets(partitions)
-        yield sum(ends[one] - begins[one] for one in partitions), _up_to(reader, ends)
+        yield sum(ends[partition] - begins[partition] for partition in partitions), _up_to(reader, ends)
 
 
 async def _up_to(reader: Any, ends: dict[Any, int]) -> AsyncIterator[list[bytes]]:

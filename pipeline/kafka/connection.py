@@ -108,7 +108,7 @@ class Connection:
         return {name: str(value) for name, value in given.items() if value is not None}
 
     @property
-    def who(self) -> str:
+    def kafka_principal(self) -> str:
         """Who the brokers take this client for, as it knows itself."""
         if self._signs_in:
             return f"user {self.username}"

@@ -88,8 +88,8 @@ def _record(batch: Any, at: int) -> tuple[Any, int]:
     headers = []
     for _ in range(count):
         name, at = _bytes(data, at)
-        told, at = _bytes(data, at)
-        headers.append(((name or b"").decode("utf-8", "replace"), told))
+        payload, at = _bytes(data, at)
+        headers.append(((name or b"").decode("utf-8", "replace"), payload))
     if at != end:
         raise ValueError(f"it ends at byte {at}, not at {end}")
     kind = batch.timestamp_type
@@ -161,7 +161,7 @@ def unpack(lazy: PartitionRecords) -> tuple[list[Fetched], int]:
                 )
                 for r in batch
             ]
-            found += some if batch.base_offset >= offset else [one for one in some if one.offset >= offset]
+            found += some if batch.base_offset >= offset else [item for item in some if item.offset >= offset]
         offset = max(offset, batch.next_offset)
     return found, offset
 

@@ -47,7 +47,7 @@ class GroupReader:
         """Give at most *most* records, none after *wait_ms*: topic by topic, each partition in order."""
         async with _answered(self._connection, "gives no records"):
             found = await self._reader.getmany(timeout_ms=wait_ms, max_records=most)
-        in_order = sorted(found, key=lambda one: (self._place[one.topic], one.partition))
+        in_order = sorted(found, key=lambda item: (self._place[item.topic], item.partition))
         return [record for partition in in_order for record in found[partition]]
 
     async def commit(self) -> None:
@@ -76,9 +76,9 @@ class GroupReader:
         """How many records of each topic and partition were not given yet, as of the last fetch."""
         found = {}
         async with _answered(self._connection, "does not say how far there is to read"):
-            for one in self._reader.assignment():
-                if (end := self._reader.highwater(one)) is not None:
-                    found[one.topic, one.partition] = max(0, end - await self._reader.position(one))
+            for item in self._reader.assignment():
+                if (end := self._reader.highwater(item)) is not None:
+                    found[item.topic, item.partition] = max(0, end - await self._reader.position(item))
         return found
 
 
@@ -99,12 +99,12 @@ async def group_reader(
     async with started(connection, (), group_id=group, wait_ms=_WAIT_MS) as reader:
         reader.assign(list(begins))
         news = {}
-        for one, begin in begins.items():
+        for partition, begin in begins.items():
             async with _answered(connection, "does not say how far was read"):
-                known = await reader.committed(one)
+                known = await reader.committed(partition)
             if known is None:
-                news[one] = begin
-                reader.seek(one, begin)
+                news[partition] = begin
+                reader.seek(partition, begin)
         if news:  # kept at once: who is stopped before it has read anything goes on here
             async with _answered(connection, "does not keep how far was read"):
                 await reader.commit(news)
@@ -126,7 +126,7 @@ async def _begins(connection: Connection, topics: Sequence[str], since_ms: int) 
             ends = await reader.end_offsets(list(reader.assignment()))
         async with _answered(connection, "does not say what it holds since when"):
             found = await reader.offsets_for_times(dict.fromkeys(ends, since_ms))
-    return {one: found[one].offset if found.get(one) else end for one, end in ends.items()}
+    return {item: found[item].offset if found.get(item) else end for item, end in ends.items()}
 
 
 @asynccontextmanager
@@ -142,7 +142,7 @@ async def _answered(connection: Connection, otherwise: str) -> AsyncIterator[Non
                 yield
     except GroupAuthorizationFailedError as error:
         raise RightsMissingError(
-            f"{connection.bootstrap} does not let {connection.who} read as group {_named(error)}; "
+            f"{connection.bootstrap} does not let {connection.kafka_principal} read as group {_named(error)}; "
             "`session-risk topics acls` tells the rights of each role, and grants them"
         ) from error
     except TimeoutError as error:

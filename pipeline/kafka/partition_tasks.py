@@ -67,7 +67,7 @@ class WorkItem(NamedTuple):
     def newest_ms(self, now_ms: int) -> int:
         """Time of the newest record taken, or now."""
         last = [delivery.value.records[-1].timestamp for _, delivery in self.taken]
-        return max((one for one in last if is_plausible_time(one, now_ms)), default=now_ms)
+        return max((item for item in last if is_plausible_time(item, now_ms)), default=now_ms)
 
 
 def topic_runs(taken: Sequence[tuple[float, Delivery]]) -> list[TopicRun]:

@@ -119,9 +119,13 @@ class EventTimeAligner(Generic[Partition]):
         most = self._latest if reach is None else min(reach, self._latest)
         chunk, times = line.next(self._chunk_size)
         if max(times) > most:
-            end = next((at for at, one in enumerate(times) if at and most < one <= self._latest), len(times))
+            end = next(
+                (at for at, number in enumerate(times) if at and most < number <= self._latest), len(times)
+            )
             chunk, times = chunk[:end], times[:end]
-        self._reached[partition] = next((one for one in reversed(times[1:]) if one <= self._latest), begins)
+        self._reached[partition] = next(
+            (time_ms for time_ms in reversed(times[1:]) if time_ms <= self._latest), begins
+        )
         line.go_on(len(chunk))
         return chunk
 

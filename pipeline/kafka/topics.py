@@ -140,9 +140,9 @@ async def check_topics(
 
 def _uneven(topics: Sequence[NeededTopic], counts: Mapping[str, int]) -> str:
     """What to tell people of *topics* that have other *counts* of partitions than they must have."""
-    told = ", ".join(f"{t.name} has {counts[t.name]}, not {t.partitions}" for t in topics)
+    text = ", ".join(f"{t.name} has {counts[t.name]}, not {t.partitions}" for t in topics)
     return (
-        f"what belongs together meets in one partition, and these topics have another number of them: {told}."
+        f"what belongs together meets in one partition, and these topics have another number of them: {text}."
         " If all have the same, set SESSION_RISK_PARTITIONS to it; else delete these, with what is on them, "
         "and make them with `session-risk topics create`"
     )
@@ -186,7 +186,7 @@ async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
 def may_not(connection: Connection, what: str, topics: Iterable[str]) -> str:
     """Return what to tell people when brokers do not let this client do *what* (a verb) with *topics*."""
     return (
-        f"{connection.bootstrap} does not let {connection.who} {what} topic {', '.join(sorted(topics))}; "
+        f"{connection.bootstrap} does not let {connection.kafka_principal} {what} topic {', '.join(sorted(topics))}; "
         "`session-risk topics acls` tells the rights of each role, and grants them"
     )
 
@@ -196,7 +196,7 @@ def advice(connection: Connection) -> str:
     if connection.security_protocol != "PLAINTEXT":
         return (
             f"no broker answers at {connection.bootstrap}, or it refuses "
-            f"{connection.who} over {connection.security_protocol}: "
+            f"{connection.kafka_principal} over {connection.security_protocol}: "
             "check the address, SESSION_RISK_SASL_* and SESSION_RISK_TLS_*"
         )
     return (

@@ -196,11 +196,11 @@ class Metrics:
     def show_drift(self, rows: int, drift: Iterable[Drift]) -> None:
         """Show how far what is scored has moved, of *rows* vectors; nothing where that may be chance."""
         self.drift_rows.set(rows)
-        for one in drift:
-            if one.verdict == "too few rows":
-                self.drift_psi.remove_by_labels({"feature": one.name})
+        for this_drift in drift:
+            if this_drift.verdict == "too few rows":
+                self.drift_psi.remove_by_labels({"feature": this_drift.name})
             else:
-                self.drift_psi.labels(one.name).set(one.psi)
+                self.drift_psi.labels(this_drift.name).set(this_drift.psi)
 
     def show_policy(self, policy: str, mode: str, *, refused: bool = False) -> None:
         """Show which policy is in force, and no other; and whether what its file says now was *refused*."""
@@ -261,7 +261,7 @@ class Watch:
         self.metrics.heartbeat.set_to_current_time()
 
     def _count_recovering(self, kind: str) -> None:
-        self.metrics.recovering.labels(kind).set(sum(one == kind for one, _ in self._recovering))
+        self.metrics.recovering.labels(kind).set(sum(name == kind for name, _ in self._recovering))
 
 
 def serve(

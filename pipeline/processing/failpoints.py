@@ -54,14 +54,14 @@ def visited_by(visit: Visit | None) -> None:
     _visit = visit
 
 
-def arm(told: str | None) -> None:
+def arm(spec: str | None) -> None:
     """Have this process end or stop as *told*, in the form of `VARIABLE`; raises `FailpointError`."""
-    if not told:
+    if not spec:
         return
-    name, visit, number, *rest = [*told.split(":"), *("1", "KILL")[told.count(":") :]]
+    name, visit, number, *rest = [*spec.split(":"), *("1", "KILL")[spec.count(":") :]]
     if rest or name not in POINTS or not visit.isdecimal() or int(visit) < 1 or number not in SIGNALS:
         raise FailpointError(
-            f"{VARIABLE}={told}: write NAME, NAME:VISIT or NAME:VISIT:SIGNAL, with VISIT from 1, SIGNAL "
+            f"{VARIABLE}={spec}: write NAME, NAME:VISIT or NAME:VISIT:SIGNAL, with VISIT from 1, SIGNAL "
             f"{' or '.join(SIGNALS)}, and NAME one of {', '.join(POINTS)}"
         )
     visited_by(_signal_at(name, int(visit), SIGNALS[number]))

@@ -51,15 +51,15 @@ def suppression(members: Mapping[str, Any]) -> Message:
 
 
 def principal_suppression(
-    who: Mapping[str, str], kind: str, event_id: str, at: int, told: Mapping[str, Any]
+    subject: Mapping[str, str], kind: str, event_id: str, at: int, fields: Mapping[str, Any]
 ) -> Message:
     """Told to a principal: what keeps quiet in all of its sessions, as `suppression` said it."""
     members = {
         "type": "principal.activity", "event_id": derived_id(event_id, "~a"), "occurred_at": at,
-        "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
-        "principal_kind": kind, "kind": "muted", "suppression": told,
+        "tenant": subject["tenant"], "session_id": subject["session_id"], "principal_id": subject["principal_id"],
+        "principal_kind": kind, "kind": "muted", "suppression": fields,
     }  # fmt: skip
-    return message(PRINCIPAL_ACTIVITY, who["principal_id"], members)
+    return message(PRINCIPAL_ACTIVITY, subject["principal_id"], members)
 
 
 def derived_id(event_id: str, suffix: str) -> str:
@@ -72,18 +72,20 @@ def source_event_id(event_id: str) -> str:
     return _DERIVED.sub("", event_id) or event_id
 
 
-def binding(who: Mapping[str, str], kind: str, device_id: str, state: str, event_id: str, at: int) -> Message:
+def binding(
+    subject: Mapping[str, str], kind: str, device_id: str, state: str, event_id: str, at: int
+) -> Message:
     """This session lives on this device, or has ended."""
     members = {
         "type": "session.binding", "event_id": derived_id(event_id, "~b"), "occurred_at": at,
-        "tenant": who["tenant"], "device_id": device_id, "session_id": who["session_id"],
-        "principal_id": who["principal_id"], "principal_kind": kind, "state": state,
+        "tenant": subject["tenant"], "device_id": device_id, "session_id": subject["session_id"],
+        "principal_id": subject["principal_id"], "principal_kind": kind, "state": state,
     }  # fmt: skip
     return message(SESSION_BINDINGS, device_id, members)
 
 
 def activity(  # noqa: PLR0913, PLR0917 - a message has members
-    who: Mapping[str, str], kind: str, what: str, event_id: str, at: int, event: Mapping[str, Any],
+    subject: Mapping[str, str], kind: str, what: str, event_id: str, at: int, event: Mapping[str, Any],
     used: Sequence[str] = (), peaks: Mapping[str, float] | None = None, *, guess: bool = False,
 ) -> Message:  # fmt: skip
     """What a session reveals about its principal: its client, what it *used* first, the most it did.
@@ -93,11 +95,11 @@ def activity(  # noqa: PLR0913, PLR0917 - a message has members
     suffix = "~f" if what in FACTOR_CHANGES else "~a"
     members = {
         "type": "principal.activity", "event_id": derived_id(event_id, suffix), "occurred_at": at,
-        "tenant": who["tenant"], "session_id": who["session_id"], "principal_id": who["principal_id"],
+        "tenant": subject["tenant"], "session_id": subject["session_id"], "principal_id": subject["principal_id"],
         "principal_kind": kind, "kind": what, **{name: event.get(name) for name in _CLIENT},
         "used": list(used)[:MAX_USED] or None, "peaks": peaks or None, "guess": guess or None,
     }  # fmt: skip
-    return message(PRINCIPAL_ACTIVITY, who["principal_id"], members)
+    return message(PRINCIPAL_ACTIVITY, subject["principal_id"], members)
 
 
 def parent_risk(tenant: str, session_id: str, event_id: str, at: int, *, risky: bool) -> Message:

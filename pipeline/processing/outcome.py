@@ -47,8 +47,8 @@ class OutcomeBuilder:
     def count_decoded(self, decoded: Decoded, records: Sequence[Record]) -> None:
         """Count the events *decoded* of *records*, and what was mended of them; the rest are dead letters."""
         self.events = len(decoded.events)
-        for one in decoded.rejected:
-            self.reject(records[one.index], one.reason)
+        for rejected in decoded.rejected:
+            self.reject(records[rejected.index], rejected.reason)
         for mended in decoded.mended:
             for member in mended.members:
                 self.count("mended", self._topic, member)

@@ -62,22 +62,22 @@ class Pseudonyms:
         topic, key, value = message
         if topic not in KEYED_TOPICS:
             return message
-        told: dict[str, Any] = from_json(value)
+        fields: dict[str, Any] = from_json(value)
         if topic == DEAD_LETTERS:
-            kept = {name: one for name, one in told.items() if name not in WITHHELD}
+            kept = {name: item for name, item in fields.items() if name not in WITHHELD}
             return Message(topic, None, encode(kept))
-        return Message(topic, key, encode(self._keyed(told, told.get("tenant") or _tenant_of(told))))
+        return Message(topic, key, encode(self._keyed(fields, fields.get("tenant") or _tenant_of(fields))))
 
     def _keyed(self, value: Any, tenant: str) -> Any:
         if isinstance(value, list):
-            return [self._keyed(one, tenant) for one in value]
+            return [self._keyed(item, tenant) for item in value]
         if not isinstance(value, dict):
             return value
-        told = {name: self._member(name, one, tenant) for name, one in value.items()}
+        by_key = {name: self._member(name, item, tenant) for name, item in value.items()}
         for name, naming in NAMING_OBJECTS.items():
-            if isinstance(inner := told.get(name), dict) and isinstance(inner.get("uid"), str):
-                told[name] = {**inner, "uid": self.of(naming, tenant, inner["uid"])}
-        return told
+            if isinstance(inner := by_key.get(name), dict) and isinstance(inner.get("uid"), str):
+                by_key[name] = {**inner, "uid": self.of(naming, tenant, inner["uid"])}
+        return by_key
 
     def _member(self, name: str, value: Any, tenant: str) -> Any:
         naming = NAMING.get(name)
@@ -93,8 +93,8 @@ def _tenant_of(finding: Mapping[str, Any]) -> str:
 
 def _pseudonym(key: Key, naming: Naming, tenant: str, name: str) -> str:
     # No UTF-8 holds this byte, so that no two of the three can be taken for one another.
-    told = b"\xff".join(part.encode() for part in (naming, tenant, name))
-    digest = hmac.digest(key.secret, told, "sha256")[:KEPT_BYTES]
+    payload = b"\xff".join(part.encode() for part in (naming, tenant, name))
+    digest = hmac.digest(key.secret, payload, "sha256")[:KEPT_BYTES]
     return f"p:{key.id}:{urlsafe_b64encode(digest).rstrip(b'=').decode()}"
 
 

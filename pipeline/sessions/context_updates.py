@@ -17,7 +17,7 @@ GRANTING: Final = ("sign_in", "token_issued", "token_exchanged")
 """Auth actions whose scopes count; a refresh repeats them."""
 
 
-def used_names(event: Mapping[str, Any], *, heard: bool = True) -> list[str]:
+def used_names(event: Mapping[str, Any], *, modelled: bool = True) -> list[str]:
     """The names that an auth event grants, or that a call uses which the fold found to reach for more.
 
     *heard*: whether the model knows the call.
@@ -25,18 +25,18 @@ def used_names(event: Mapping[str, Any], *, heard: bool = True) -> list[str]:
     if event["type"] == "auth.event":
         granted = event["scopes"] if event["action"] in GRANTING else None
         return [f"scope:{scope}" for scope in granted or ()]
-    told = []
+    list_read = []
     if event["scope"] is not None:
-        told.append(f"scope:{event['scope']}")
+        list_read.append(f"scope:{event['scope']}")
     sensitive = is_guarded(event["operation"], event["sensitivity"])
     with_tool = event["tool"] is not None and event["principal_kind"] == "agent"
     if sensitive:
-        told.append(f"operation:{event['operation']}")
+        list_read.append(f"operation:{event['operation']}")
     if with_tool:
-        told.append(f"tool:{event['tool']}")
-    if (sensitive or with_tool) and not heard:
-        told.append(f"unheard:{event['operation']}")
-    return told
+        list_read.append(f"tool:{event['tool']}")
+    if (sensitive or with_tool) and not modelled:
+        list_read.append(f"unheard:{event['operation']}")
+    return list_read
 
 
 TOLD: Final = frozenset({"sign_in", "sign_in_failed", "mfa_passed", "mfa_denied", "mfa_failed"})

@@ -35,9 +35,9 @@ def surplus(table: SessionTable, live: NDArray[np.bool_], most: int) -> Ints:
     count = rows.size - most
     if count <= 0:
         return np.empty(0, np.int64)
-    told = table.rows[rows]
-    waiting = (told["flags"] & REVOKED != 0) & (told["wake_at"] > 0)
-    seen = np.where(waiting, _LAST, used_at(told))
+    values = table.rows[rows]
+    waiting = (values["flags"] & REVOKED != 0) & (values["wake_at"] > 0)
+    seen = np.where(waiting, _LAST, used_at(values))
     _, tenants, held = np.unique(table.tenants(rows), return_inverse=True, return_counts=True)
     order = np.lexsort((seen, tenants))
     place = np.arange(rows.size) - (np.cumsum(held) - held)[tenants[order]]

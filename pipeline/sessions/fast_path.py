@@ -143,9 +143,9 @@ def reveals_identity(folded: Folded) -> Bools:
     showing |= facts["network_new"] | facts["reaching"]
     if folded.batch.kind is Kind.AUTH:
         showing |= _FACTOR_CHANGES[facts["action"]]
-        told = [event["workload"] is not None for event in folded.batch.events]
+        flags = [event["workload"] is not None for event in folded.batch.events]
         granted = np.array([bool(event["scopes"]) for event in folded.batch.events], np.bool_)
-        showing |= np.array(told, np.bool_)[seg.order]
+        showing |= np.array(flags, np.bool_)[seg.order]
         showing |= granted[seg.order] & _GRANTING[facts["action"]]
     return showing
 
@@ -156,5 +156,5 @@ def continues_after_sign_out(folded: Folded) -> Bools:
     if folded.batch.kind is Kind.CALL:
         going_on = ~folded.batch.fields.call["failed"][folded.seg.order]
     else:
-        going_on = np.logical_or.reduce([folded.facts["action"] == one for one in _GOING_ON])
+        going_on = np.logical_or.reduce([folded.facts["action"] == number for number in _GOING_ON])
     return going_on

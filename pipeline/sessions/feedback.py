@@ -35,23 +35,23 @@ def note_verdict(case: SessionRiskState, event: dict[str, Any]) -> None:
 def _false_positive(sight: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -> None:
     """Mute what may be muted, say so, and say what may not."""
     causes = _causes(sight)
-    if not policy.feedback.may_mute(sight.event["reported_by"], sight.who["principal_id"]):
+    if not policy.feedback.may_mute(sight.event["reported_by"], sight.subject["principal_id"]):
         why = "this reporter may keep nothing quiet here; the policy's feedback.mute_prefixes name who may"
         _tell(sight, policy, "refused", causes, out, why)
         return
-    mutable = [one for one in causes if DETECTIONS[BIT[one]].suppressible]
-    if facts := [one for one in causes if one not in mutable and one != _MISSED]:
+    mutable = [cause for cause in causes if DETECTIONS[BIT[cause]].suppressible]
+    if facts := [cause for cause in causes if cause not in mutable and cause != _MISSED]:
         _tell(sight, policy, "refused", facts, out, "a fact, not a guess: it is never kept quiet")
     case = sight.case
     case.challenge = None
     case.episodes.pop(_MISSED, None)
     if not mutable:
         return
-    told = _tell(sight, policy, "created", mutable, out)
-    note_verdict(case, {"muted": dict.fromkeys(mutable, told["expires_at"])})
-    if sight.who["principal_id"]:
+    fields = _tell(sight, policy, "created", mutable, out)
+    note_verdict(case, {"muted": dict.fromkeys(mutable, fields["expires_at"])})
+    if sight.subject["principal_id"]:
         event_id, at = str(sight.event["event_id"]), int(sight.event["occurred_at"])
-        out.send(principal_suppression(sight.who, sight.kind, event_id, at, told))
+        out.send(principal_suppression(sight.subject, sight.kind, event_id, at, fields))
 
 
 def _causes(sight: SlowPathEvent) -> list[str]:
@@ -60,7 +60,7 @@ def _causes(sight: SlowPathEvent) -> list[str]:
     if named is None:
         revocation = sight.case.revocation
         named = [*sight.case.episodes, *(revocation.command["detections"] if revocation else ())]
-    return [one for one in dict.fromkeys(named) if one in BIT]
+    return [fromkey for fromkey in dict.fromkeys(named) if fromkey in BIT]
 
 
 def _tell(
@@ -72,15 +72,15 @@ def _tell(
     refusal: str | None = None,
 ) -> dict[str, Any]:
     """Say on the topic what became of the verdict; return what was said."""
-    event, who = sight.event, sight.who
+    event, subject = sight.event, sight.subject
     longest = int(event["occurred_at"]) + int(policy.times.muted_s * 1000)
-    told = {
-        "suppression_id": stable_id(who["tenant"], who["session_id"], event["event_id"], state),
-        "tenant": who["tenant"], "principal_id": who["principal_id"] or None, "session_id": who["session_id"],
+    fields = {
+        "suppression_id": stable_id(subject["tenant"], subject["session_id"], event["event_id"], state),
+        "tenant": subject["tenant"], "principal_id": subject["principal_id"] or None, "session_id": subject["session_id"],
         "decision_id": event["decision_id"], "state": state, "detections": detections,
         "owner": event["reported_by"], "reason": event["note"], "refusal": refusal,
         "occurred_at": int(event["occurred_at"]), "expires_at": min(event["expires_at"] or longest, longest),
     }  # fmt: skip
     out.count("suppressions", state)
-    out.send(suppression(told))
-    return told
+    out.send(suppression(fields))
+    return fields

@@ -62,29 +62,29 @@ class SessionEventHandler:
         moved = any(facts[name][index] for name in ("network_changed", "client_changed", "network_new"))
         moved = moved or event.get("workload") is not None
         started = not folded.before["kind"][folded.seg.of[index]] and not folded.seg.rank[index]
-        who, kind = names_at(self.walk.table, folded, index).plain(), KINDS[int(facts["kind"][index])]
+        subject, kind = names_at(self.walk.table, folded, index).plain(), KINDS[int(facts["kind"][index])]
         if (action := event.get("action")) in FACTOR_CHANGES:
-            told = (str(event["event_id"]), int(event["occurred_at"]))
-            self.out.send(activity(who, kind, str(action), *told, event))
+            pair = (str(event["event_id"]), int(event["occurred_at"]))
+            self.out.send(activity(subject, kind, str(action), *pair, event))
         if flags & (REVOKED | ENDED) and not started:
             return
         if event.get("network_type") is None and not facts["network_changed"][index]:
             event = {**event, "network_type": NETWORK_TYPES[int(facts["network_type"][index])] or None}
         reaches = facts["reaching"][index] or folded.batch.kind is Kind.AUTH
-        used = used_names(event, heard=bool(facts["familiar"][index])) if reaches else []
+        used = used_names(event, modelled=bool(facts["familiar"][index])) if reaches else []
         if started or moved or used:
             what = "started" if started else "client_changed" if moved else "used"
             event_id, at = str(event["event_id"]), int(event["occurred_at"])
             guess = facts["action"][index] == _FAILED and not authenticated(facts)[index]
-            self.out.send(activity(who, kind, what, event_id, at, event, used, guess=bool(guess)))
+            self.out.send(activity(subject, kind, what, event_id, at, event, used, guess=bool(guess)))
         if facts["device_new"][index] or (event["device_id"] and (started or facts["client_changed"][index])):
-            self._send_binding(who, kind, event["device_id"], "live", event)
+            self._send_binding(subject, kind, event["device_id"], "live", event)
 
     def _send_binding(
-        self, who: dict[str, str], kind: str, device_id: str, live: str, event: dict[str, Any]
+        self, subject: dict[str, str], kind: str, device_id: str, live: str, event: dict[str, Any]
     ) -> None:
         at = int(event["occurred_at"])
-        self.out.send(binding(who, kind, device_id, live, str(event["event_id"]), at))
+        self.out.send(binding(subject, kind, device_id, live, str(event["event_id"]), at))
 
     def handle(self, sight: SlowPathEvent, moment: DecisionInput) -> None:
         """One event on the slow path."""
@@ -112,11 +112,11 @@ class SessionEventHandler:
 
     def _device_left(self, sight: SlowPathEvent) -> None:
         """Remember the device that the session left; the oldest of too many speaks for it no more."""
-        case, now = sight.case, sight.who["device_id"]
+        case, now = sight.case, sight.subject["device_id"]
         was = device_before(self.walk.table, self.walk.looked.folded, sight.index)
-        case.devices = [*(one for one in case.devices if one not in (was, now)), was]
+        case.devices = [*(device for device in case.devices if device not in (was, now)), was]
         for forgotten in case.devices[:-DEVICES]:
-            self._send_binding(sight.who, sight.kind, forgotten, "ended", sight.event)
+            self._send_binding(sight.subject, sight.kind, forgotten, "ended", sight.event)
         case.devices = case.devices[-DEVICES:]
 
     def _continues_after_end(self, sight: SlowPathEvent, moment: DecisionInput) -> bool:
@@ -130,16 +130,16 @@ class SessionEventHandler:
         sight.case.ended_at = 0
         sight.flags &= ~ENDED
         event = sight.event
-        told = (str(event["event_id"]), int(event["occurred_at"]))
-        self.out.send(activity(sight.who, sight.kind, "started", *told, event))
-        if sight.who["device_id"]:
-            self._send_binding(sight.who, sight.kind, sight.who["device_id"], "live", event)
+        pair = (str(event["event_id"]), int(event["occurred_at"]))
+        self.out.send(activity(sight.subject, sight.kind, "started", *pair, event))
+        if sight.subject["device_id"]:
+            self._send_binding(sight.subject, sight.kind, sight.subject["device_id"], "live", event)
 
     def _trust(self, sight: SlowPathEvent) -> None:
         """What this session showed was honest: its principal may learn from it even if it was revoked."""
-        if sight.who["principal_id"]:
-            told = (str(sight.event["event_id"]), sight.at)
-            self.out.send(activity(sight.who, sight.kind, "vouched", *told, {}))
+        if sight.subject["principal_id"]:
+            pair = (str(sight.event["event_id"]), sight.at)
+            self.out.send(activity(sight.subject, sight.kind, "vouched", *pair, {}))
 
     def _end(self, sight: SlowPathEvent) -> None:
         sight.case.ended_at = sight.at
@@ -148,18 +148,20 @@ class SessionEventHandler:
         self._leave_contexts(sight, "ended")
 
     def _leave_contexts(self, sight: SlowPathEvent, how: str) -> None:
-        who, event = sight.who, sight.event
-        if who["principal_id"]:
+        subject, event = sight.subject, sight.event
+        if subject["principal_id"]:
             peaks = named_volumes(self.walk.looked.folded.peaks_after(sight.index))
             event_id = str(event["event_id"])
-            self.out.send(activity(who, sight.kind, how, event_id, sight.at, {}, (), peaks))
-            for device_id in filter(None, (*sight.case.devices, who["device_id"])):
-                self._send_binding(who, sight.kind, device_id, "ended", {**event, "occurred_at": sight.at})
+            self.out.send(activity(subject, sight.kind, how, event_id, sight.at, {}, (), peaks))
+            for device_id in filter(None, (*sight.case.devices, subject["device_id"])):
+                self._send_binding(
+                    subject, sight.kind, device_id, "ended", {**event, "occurred_at": sight.at}
+                )
 
     def _decide(self, sight: SlowPathEvent, moment: DecisionInput) -> None:
         case = sight.case
         open_, missed = case.challenge is not None, _MISSED in case.episodes
-        decision = self.judge.decide(case, sight.who, moment, self.guard)
+        decision = self.judge.decide(case, sight.subject, moment, self.guard)
         if open_ and moment.action in PROVING:
             self.out.count("challenges", "passed")
         if not missed and _MISSED in case.episodes:
@@ -169,7 +171,7 @@ class SessionEventHandler:
             self._resend(sight, revocation)
             if escalation.is_first_report(revocation):
                 decision.report, decision.decision_id = True, escalation.decision_id(revocation)
-        told = self._reasons(sight, decision) if decision.report else []
+        records = self._reasons(sight, decision) if decision.report else []
         if decision.revoke:
             self._revoke(sight, decision)
         if decision.challenge:
@@ -180,23 +182,23 @@ class SessionEventHandler:
         if moved and LEVELS[0] in (decision.level, decision.previous):
             lineage.notify_risk_level(sight, self.out)
         if decision.report:
-            self._report(sight, decision, told)
+            self._report(sight, decision, records)
 
     def _reasons(self, sight: SlowPathEvent, decision: Decision) -> list[dict[str, Any]]:
         """Why, in words; the decision learns what it could not know yet."""
         odd, transition = self.walk.moved(sight.index), self.walk.transition(sight)
-        told = reasons(decision.parts, self.judge.limits, odd, transition)
+        records = reasons(decision.parts, self.judge.limits, odd, transition)
         decision.learning = self.walk.learning(sight.index)
         revocation = sight.case.revocation
         if revocation and escalation.is_unconfirmed(sight.case):
-            told.append(escalation.reason(revocation, self.judge.policy.times.ack_s))
-            told.sort(key=lambda one: -float(one["contribution"]))
-        return told
+            records.append(escalation.reason(revocation, self.judge.policy.times.ack_s))
+            records.sort(key=lambda fields: -float(fields["contribution"]))
+        return records
 
-    def _report(self, sight: SlowPathEvent, decision: Decision, told: list[dict[str, Any]]) -> None:
+    def _report(self, sight: SlowPathEvent, decision: Decision, reasons: list[dict[str, Any]]) -> None:
         cause = source_event_id(str(sight.event["event_id"]))
         self.out.send(
-            outputs.risk(sight.who, sight.kind, decision, told, cause, sight.at, self._stamp(sight.at))
+            outputs.risk(sight.subject, sight.kind, decision, reasons, cause, sight.at, self._stamp(sight.at))
         )
         self.out.count("decisions", decision.level, decision.action)
         if decision.suppressed:
@@ -207,26 +209,28 @@ class SessionEventHandler:
             activity = outputs.UPDATE if case.finding else outputs.CREATE
             if not case.finding:
                 case.finding, case.finding_at = stable_id(decision.decision_id, "finding"), sight.at
-            self._send_finding(sight, decision, told, activity)
+            self._send_finding(sight, decision, reasons, activity)
         else:
-            self._close(sight, decision, told)
+            self._close(sight, decision, reasons)
 
     def _send_finding(
-        self, sight: SlowPathEvent, decision: Decision, told: list[dict[str, Any]], activity: int
+        self, sight: SlowPathEvent, decision: Decision, reasons: list[dict[str, Any]], activity: int
     ) -> None:
         self.out.send(
-            outputs.finding(sight.who, sight.case, decision, told, activity, sight.at, self._stamp(sight.at))
+            outputs.finding(
+                sight.subject, sight.case, decision, reasons, activity, sight.at, self._stamp(sight.at)
+            )
         )
         self.out.count("findings", ("create", "update", "close")[activity - 1])
 
     def _close(
-        self, sight: SlowPathEvent, decision: Decision | None, told: list[dict[str, Any]] | None = None
+        self, sight: SlowPathEvent, decision: Decision | None, reasons: list[dict[str, Any]] | None = None
     ) -> None:
         """The episode is over: the level fell, or the session ended."""
         case = sight.case
         if not case.finding:
             return
-        self._send_finding(sight, decision or outcome_of(case, sight.at), told or [], outputs.CLOSE)
+        self._send_finding(sight, decision or outcome_of(case, sight.at), reasons or [], outputs.CLOSE)
         case.finding, case.finding_at = "", 0
 
     def _revoke(self, sight: SlowPathEvent, decision: Decision) -> None:
@@ -237,7 +241,7 @@ class SessionEventHandler:
         deadline = stamp.now_ms + int(times.ack_s * 1000)
         members = {
             "revocation_id": decision.revoke,
-            **outputs.command(sight.who, sight.kind, decision, case.root, deadline, stamp),
+            **outputs.command(sight.subject, sight.kind, decision, case.root, deadline, stamp),
         }
         self.out.send(outputs.revocation(members))
         self.out.count("revocations", "sent")
@@ -263,7 +267,7 @@ class SessionEventHandler:
         deadline = stamp.now_ms + int(self.judge.policy.times.step_up_s * 1000)
         members = {
             "challenge_id": decision.challenge,
-            **outputs.command(sight.who, sight.kind, decision, sight.case.root, deadline, stamp),
+            **outputs.command(sight.subject, sight.kind, decision, sight.case.root, deadline, stamp),
         }
         self.out.send(outputs.challenge(members))
         self.out.count("challenges", "sent")
@@ -288,7 +292,7 @@ class SessionEventHandler:
             return
         for index in np.flatnonzero((looked.level > 0) | self._sampled()).tolist():
             event_id = folded.batch.event_id(int(folded.seg.order[index]))
-            who = Names.unpack(self.walk.table.names[int(folded.seg.keys[folded.seg.of[index]])]).plain()
+            subject = Names.unpack(self.walk.table.names[int(folded.seg.keys[folded.seg.of[index]])]).plain()
             values = dict(zip(FEATURE_NAMES, folded.values[:, index].tolist(), strict=True))
             role = int(folded.facts["role"][index]) if folded.batch.kind is Kind.CALL else UNCLEAR
             scored = {
@@ -297,4 +301,4 @@ class SessionEventHandler:
                 "values": values,
             }
             kind, at = KINDS[int(folded.facts["kind"][index])], int(folded.at[index])
-            self.out.send(outputs.features(who, kind, event_id, at, scored, self._stamp(at)))
+            self.out.send(outputs.features(subject, kind, event_id, at, scored, self._stamp(at)))

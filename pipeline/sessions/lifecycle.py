@@ -65,11 +65,11 @@ def summarise(table: SessionTable, was: int, at: int, out: SessionOutcome) -> No
     turn = age // SUMMARY_MS > before // SUMMARY_MS
     over = rows["flags"] & (ENDED | REVOKED) != 0
     for row in np.flatnonzero(turn & ~over & rows["peaks"].any(axis=1)).tolist():
-        who = Names.unpack(table.names[row]).plain()
-        if who["principal_id"]:
+        subject = Names.unpack(table.names[row]).plain()
+        if subject["principal_id"]:
             kind, peaks = KINDS[int(rows["kind"][row])], named_volumes(rows["peaks"][row])
-            told = {"device_id": who["device_id"] or None}
-            out.send(activity(who, kind, "summary", f"summary:{at}", at, told, (), peaks))
+            by_key = {"device_id": subject["device_id"] or None}
+            out.send(activity(subject, kind, "summary", f"summary:{at}", at, by_key, (), peaks))
             rows["peaks"][row] = 0
             out.dirty.add(row)
 
@@ -85,20 +85,20 @@ class SessionExpiry:
 
     def announce(self, row: int, out: SessionOutcome) -> None:
         """Device and principal hear of it, unless they have; its finding is left, its children go on."""
-        who, case = Names.unpack(self.table.names[row]).plain(), self.cases.get(row)
+        subject, case = Names.unpack(self.table.names[row]).plain(), self.cases.get(row)
         kind, event_id = KINDS[int(self.table.rows["kind"][row])], f"expired:{self.at}"
         over = int(self.table.rows["flags"][row]) & (ENDED | REVOKED)
-        if not over and who["principal_id"]:
+        if not over and subject["principal_id"]:
             peaks = named_volumes(self.table.rows["peaks"][row])
-            out.send(activity(who, kind, "ended", event_id, self.at, {}, (), peaks))
-            for device_id in filter(None, (*(case.devices if case else ()), who["device_id"])):
-                out.send(binding(who, kind, device_id, "ended", event_id, self.at))
+            out.send(activity(subject, kind, "ended", event_id, self.at, {}, (), peaks))
+            for device_id in filter(None, (*(case.devices if case else ()), subject["device_id"])):
+                out.send(binding(subject, kind, device_id, "ended", event_id, self.at))
         if case and case.finding:
-            self._leave(who, case, out)
+            self._leave(subject, case, out)
         if case and not case.revocation:
-            lineage.adopt_child(case, who["tenant"], event_id, self.at, out)
+            lineage.adopt_child(case, subject["tenant"], event_id, self.at, out)
 
-    def _leave(self, who: dict[str, str], case: SessionRiskState, out: SessionOutcome) -> None:
+    def _leave(self, subject: dict[str, str], case: SessionRiskState, out: SessionOutcome) -> None:
         """The finding is closed, but not that of a revocation which nobody confirmed.
 
         That time has passed is no proof that the session ended: the finding stays open, for people to close,
@@ -106,22 +106,24 @@ class SessionExpiry:
         """
         revocation = case.revocation
         if revocation is None or revocation.acknowledged:
-            _close(who, case, self.at, self.stamp, out)
+            _close(subject, case, self.at, self.stamp, out)
             return
         decision = outcome_of(case, self.at)
         decision.decision_id = stable_id(revocation.command["revocation_id"], "forgotten")
         decision.score = float(revocation.command["score"])
         decision.detections = [name for name in revocation.command["detections"] if name in BIT]
-        told = outputs.finding(
-            who, case, decision, [], outputs.UPDATE, self.at, self.stamp, detail=escalation.FORGOTTEN_TEXT
+        message = outputs.finding(
+            subject, case, decision, [], outputs.UPDATE, self.at, self.stamp, detail=escalation.FORGOTTEN_TEXT
         )
-        out.send(told)
+        out.send(message)
         out.count("findings", "update")
 
 
-def _close(who: dict[str, str], case: SessionRiskState, at: int, stamp: Stamp, out: SessionOutcome) -> None:
+def _close(
+    subject: dict[str, str], case: SessionRiskState, at: int, stamp: Stamp, out: SessionOutcome
+) -> None:
     """The episode of a session that is over is over too."""
-    out.send(outputs.finding(who, case, outcome_of(case, at), [], outputs.CLOSE, at, stamp))
+    out.send(outputs.finding(subject, case, outcome_of(case, at), [], outputs.CLOSE, at, stamp))
     out.count("findings", "close")
 
 

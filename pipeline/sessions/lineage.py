@@ -38,17 +38,17 @@ def notify_risk_level(sight: SlowPathEvent, out: OutcomeBuilder) -> None:
 def adopt_child(case: SessionRiskState, tenant: str, event_id: str, at: int, out: OutcomeBuilder) -> None:
     """A session is forgotten: its parent takes its children, so that a fall goes on to reach them."""
     for child in case.children if case.parent else ():
-        told = _relation_of(event_id, child)
-        out.send(lineage(tenant, case.parent, "child", told, at, child=child))
+        text = _relation_of(event_id, child)
+        out.send(lineage(tenant, case.parent, "child", text, at, child=child))
 
 
 def _announce_birth(sight: SlowPathEvent, parent: str, out: OutcomeBuilder) -> None:
-    case, who = sight.case, sight.who
-    if case.parent or parent == who["session_id"]:
+    case, subject = sight.case, sight.subject
+    if case.parent or parent == subject["session_id"]:
         return
     case.parent = parent
-    event_id, child = str(sight.event["event_id"]), who["session_id"]
-    out.send(lineage(who["tenant"], parent, "child", event_id, sight.at, child=child))
+    event_id, child = str(sight.event["event_id"]), subject["session_id"]
+    out.send(lineage(subject["tenant"], parent, "child", event_id, sight.at, child=child))
 
 
 def _parent_of(sight: SlowPathEvent, child: Any, out: OutcomeBuilder) -> None:
@@ -77,15 +77,15 @@ def _ancestor_revoked(sight: SlowPathEvent, root: Any, out: OutcomeBuilder) -> N
 
 
 def _notify_revoked(sight: SlowPathEvent, child: str, out: OutcomeBuilder) -> None:
-    root = sight.case.root or sight.who["session_id"]
+    root = sight.case.root or sight.subject["session_id"]
     event_id = _relation_of(str(sight.event["event_id"]), child)
-    tenant = sight.who["tenant"]
+    tenant = sight.subject["tenant"]
     out.send(lineage(tenant, child, "ancestor_revoked", event_id, sight.at, root=root))
 
 
 def _notify_risk(sight: SlowPathEvent, child: str, out: OutcomeBuilder) -> None:
-    told, risky = _relation_of(str(sight.event["event_id"]), child), sight.case.level != LEVELS[0]
-    out.send(parent_risk(sight.who["tenant"], child, told, sight.at, risky=risky))
+    text, risky = _relation_of(str(sight.event["event_id"]), child), sight.case.level != LEVELS[0]
+    out.send(parent_risk(sight.subject["tenant"], child, text, sight.at, risky=risky))
 
 
 def _relation_of(event_id: str, child: str) -> str:

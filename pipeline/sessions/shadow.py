@@ -57,7 +57,7 @@ class Shadow:
     def compare(self, sight: SlowPathEvent, moment: DecisionInput, stood: PriorLevel) -> None:
         """Learn what the challenger's band would make of the session in *sight*, as it stands now."""
         case, judge = sight.case, self._judge
-        parts = judge.weigh(case, sight.who, replace(moment, band=int(self.band[sight.index])))
+        parts = judge.weigh(case, sight.subject, replace(moment, band=int(self.band[sight.index])))
         value = score(judge.policy.prior + sum(part.log_odds for part in parts if not part.muted))
         level = next_level(stood.level, value, (moment.at - stood.since) / 1000, judge.policy.levels)
         self._would[sight.index] = level
@@ -67,8 +67,8 @@ class Shadow:
 
     def _is_news(self, case: SessionRiskState, level: Level, at: int) -> bool:
         """Told when it begins, when it changes, and again as often as a decision is."""
-        told, told_at = case.shadows.get(self.id, ["", 0])
-        return bool(level != told or at >= told_at + self._judge.policy.times.repeat_s * 1000)
+        details, told_at = case.shadows.get(self.id, ["", 0])
+        return bool(level != details or at >= told_at + self._judge.policy.times.repeat_s * 1000)
 
     def report(self, walk: SlowPath, sampled: NDArray[np.int64], stamp: Stamps, out: OutcomeBuilder) -> None:
         """Say where the level would differ, and of the *sampled* events how both see them."""
@@ -78,8 +78,8 @@ class Shadow:
         out.count("challenger_differences", self.id, by=len(self._told))
         for index in sorted({*self._told, *sampled.tolist()}):
             at = int(folded.at[index])
-            who = names_at(walk.table, folded, index).plain()
-            out.send(outputs.shadow(who, self._members(index, stamp(at)), at, stamp(at)))
+            subject = names_at(walk.table, folded, index).plain()
+            out.send(outputs.shadow(subject, self._members(index, stamp(at)), at, stamp(at)))
 
     def _count(self, out: OutcomeBuilder) -> None:
         """How often each band of the champion's met each of the challenger's."""
@@ -120,16 +120,18 @@ class Shadows:
         looked: ScoredChunk,
         judge: PolicyEngine,
     ) -> None:
-        self._all = [Shadow(one, own, looked, judge) for one, own in zip(challengers, seen, strict=True)]
-        self.watched: Bools = np.logical_or.reduce([one.differs for one in self._all])
+        self._all = [
+            Shadow(challenger, own, looked, judge) for challenger, own in zip(challengers, seen, strict=True)
+        ]
+        self.watched: Bools = np.logical_or.reduce([shadow.differs for shadow in self._all])
 
     def compare(self, sight: SlowPathEvent, moment: DecisionInput, stood: PriorLevel) -> None:
         """Learn what those whose band is another would make of an event."""
-        for one in self._all:
-            if one.differs[sight.index]:
-                one.compare(sight, moment, stood)
+        for shadow in self._all:
+            if shadow.differs[sight.index]:
+                shadow.compare(sight, moment, stood)
 
     def report(self, walk: SlowPath, sampled: NDArray[np.int64], stamp: Stamps, out: OutcomeBuilder) -> None:
         """Say what each has to say of the chunk."""
-        for one in self._all:
-            one.report(walk, sampled, stamp, out)
+        for shadow in self._all:
+            shadow.report(walk, sampled, stamp, out)

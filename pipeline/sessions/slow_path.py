@@ -46,7 +46,7 @@ class SlowPathEvent:
     row: int
     at: int
     event: dict[str, Any]
-    who: dict[str, str]
+    subject: dict[str, str]
     kind: str
     case: SessionRiskState
     flags: int
@@ -189,11 +189,18 @@ class SlowPath:
         folded = self.looked.folded
         row = int(folded.seg.keys[folded.seg.of[index]])
         at = int(folded.at[index])
-        who = names_at(self.table, folded, index).plain()
+        subject = names_at(self.table, folded, index).plain()
         kind = KINDS[int(folded.facts["kind"][index])]
         event = folded.batch.events[int(folded.seg.order[index])]
         return SlowPathEvent(
-            index, row, at, event, who, kind, self.cases.get(row) or SessionRiskState(level_since=at), flags
+            index,
+            row,
+            at,
+            event,
+            subject,
+            kind,
+            self.cases.get(row) or SessionRiskState(level_since=at),
+            flags,
         )
 
     def _moment(self, sight: SlowPathEvent) -> DecisionInput:
@@ -210,11 +217,11 @@ class SlowPath:
             strong_age_s=float(folded.facts["strong_age"][index]) / 1000,
             kind=sight.kind,
             fact=lambda name: self.value(name, index),
-            fleet_silent=lambda: self.fleet_silent(sight.who["tenant"]),
+            fleet_silent=lambda: self.fleet_silent(sight.subject["tenant"]),
             used_at=int(folded.facts["used_at"][index]),
             uses=folded.batch.kind in (Kind.AUTH, Kind.CALL),
-            told=sight.event.get("details") or {},
-            fleet_unheard=lambda: self.fleet_unheard(sight.who["tenant"]),
+            observed_text=sight.event.get("details") or {},
+            fleet_unheard=lambda: self.fleet_unheard(sight.subject["tenant"]),
         )
 
     def value(self, name: str, index: int) -> float:

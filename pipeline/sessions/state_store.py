@@ -67,11 +67,11 @@ def restore_sessions(
     kept = {key: value for key, value in latest.items() if value is not None}
     if not kept:
         return
-    told = decode_all(list(kept.values()))
-    _check_keys(kept, told.names)
-    found = [SessionRiskState.decode(side) if side else None for side in told.sides]
-    _reevaluate(told)
-    places = put(table, list(kept), told.rows, told.names)
+    decoded_rows = decode_all(list(kept.values()))
+    _check_keys(kept, decoded_rows.names)
+    found = [SessionRiskState.decode(side) if side else None for side in decoded_rows.sides]
+    _reevaluate(decoded_rows)
+    places = put(table, list(kept), decoded_rows.rows, decoded_rows.names)
     for place, case in zip(places.tolist(), found, strict=True):
         if case is not None:
             cases[place] = case
@@ -80,10 +80,10 @@ def restore_sessions(
 
 
 def _check_keys(keys: Iterable[bytes], names: Iterable[bytes]) -> None:
-    for key, told in zip(keys, names, strict=True):
+    for key, payload in zip(keys, names, strict=True):
         if not key or key.count(NAME_END) != 1:
             unpack_key(key)  # says so
-        if not told.startswith(key + NAME_END) or told.count(NAME_END) != 3:
+        if not payload.startswith(key + NAME_END) or payload.count(NAME_END) != 3:
             raise UnreadableRow("a row of another session than its key's: it was spoilt")
 
 
@@ -95,11 +95,11 @@ def _forget(table: SessionTable, cases: dict[int, SessionRiskState], keys: Itera
             table.remove(row)
 
 
-def _reevaluate(told: DecodedRows) -> None:
+def _reevaluate(decoded: DecodedRows) -> None:
     """Where it is not known any more which bits mean what, what holds is asked anew, at the next look."""
-    other = (told.orders != np.frombuffer(ORDER, np.uint8)).any(axis=1)
+    other = (decoded.orders != np.frombuffer(ORDER, np.uint8)).any(axis=1)
     if other.any():
-        rows = told.rows
+        rows = decoded.rows
         rows["mask"][other] = 0
         open_case = rows["flags"] & (HAS_CASE | REVOKED | ENDED) == HAS_CASE
         rows["wake_at"][other & open_case] = 1

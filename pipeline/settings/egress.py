@@ -66,7 +66,7 @@ class Allowed:
         """Read names, addresses and networks between commas; raises `ValueError` naming what is none."""
         hosts: set[str] = set()
         networks: list[Network] = []
-        for entry in filter(None, (one.strip() for one in listed.split(","))):
+        for entry in filter(None, (name.strip() for name in listed.split(","))):
             network = _network(entry)
             if network is not None:
                 networks.append(network)
@@ -85,14 +85,18 @@ class Allowed:
             return False
         if kind == "private" and host.lower().rstrip(".") in self.hosts:
             return True
-        return any(one in network for one in (address, *_inside(address)) for network in self.networks)
+        return any(
+            this_address in network
+            for this_address in (address, *_inside(address))
+            for network in self.networks
+        )
 
 
 def kind_of(address: Address) -> Kind:
     """Return what *address* is; of one that carries others inside, the worst of them."""
     inside = _inside(address)
     if inside:
-        return max((_plain(one) for one in inside), key=_BADNESS.index)
+        return max((_plain(i_pv4_address) for i_pv4_address in inside), key=_BADNESS.index)
     return _plain(address)
 
 

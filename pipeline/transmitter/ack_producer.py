@@ -63,8 +63,8 @@ class Confirming:
         """Let go of the brokers, in `ANSWER_S`."""
         self._let_go()
         _, late = await asyncio.wait(self._going, timeout=ANSWER_S)
-        for one in late:
-            one.cancel()
+        for task in late:
+            task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
 

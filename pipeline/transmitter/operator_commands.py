@@ -62,7 +62,7 @@ def revoke_receiver(store: Store, settings: TransmitterSettings, receiver_id: st
         if not receivers.revoke(conn, receiver_id, now_ms):
             return False
         after = streams.of_receiver(conn, store.sealer, receiver_id)
-        if pushed := [one for one in after if one.method == PUSH]:
+        if pushed := [stream for stream in after if stream.method == PUSH]:
             signer = Signer(store.sealer, settings.alg, settings.rsa_bits)
             signer.start(conn, now_ms)
             Announcer(settings.issuer, signer).changed(conn, before, pushed, now_ms)
@@ -95,11 +95,11 @@ def add(*, name: str, aud: str, scopes: tuple[str, ...], tenant: str | None, as_
     tenancy = load().tenancy  # what cannot be read is told before there is a secret
     with opened(new=True) as store, store.begin() as conn:
         secret = receivers.add(conn, name, aud, scopes, now(), tenant)
-    told = {"client_id": name, "client_secret": secret, "aud": aud}
+    by_key = {"client_id": name, "client_secret": secret, "aud": aud}
     if as_json:
-        print_json({**told, "tenant": tenant, "scopes": sorted(scopes)})
+        print_json({**by_key, "tenant": tenant, "scopes": sorted(scopes)})
         return
-    screen().print(grid("", "", rows=[*told.items(), ("tenant", _whose(tenant, tenancy=tenancy))]))
+    screen().print(grid("", "", rows=[*by_key.items(), ("tenant", _whose(tenant, tenancy=tenancy))]))
     click.echo("This is the only time the secret is shown.", err=True)
 
 
@@ -114,12 +114,12 @@ def list_clients(*, as_json: bool) -> None:
     with opened() as store, store.read() as conn:
         found, untold = receivers.every(conn), streams.without_tenant(conn) if tenancy else []
     if as_json:
-        print_json([{**asdict(one), "scopes": sorted(one.scopes)} for one in found])
+        print_json([{**asdict(receiver), "scopes": sorted(receiver.scopes)} for receiver in found])
     else:
         rows = [
-            (one.receiver_id, one.aud, " ".join(sorted(one.scopes)), "outside" if one.outside else "here",
-             _whose(one.tenant, tenancy=tenancy), moment(one.created_at), when(one.revoked_at))
-            for one in found
+            (receiver.receiver_id, receiver.aud, " ".join(sorted(receiver.scopes)), "outside" if receiver.outside else "here",
+             _whose(receiver.tenant, tenancy=tenancy), moment(receiver.created_at), when(receiver.revoked_at))
+            for receiver in found
         ]  # fmt: skip
         screen().print(
             grid("client", "aud", "scopes", "tokens from", "tenant", "added", "revoked", rows=rows)

@@ -59,33 +59,33 @@ class Token:
         return f"{header}\n{json.dumps(self.claims, indent=2, ensure_ascii=False)}"
 
 
-def tokens_of(said: Sequence[tuple[str, bytes]], now_ms: int) -> list[Token]:
+def tokens_of(messages: Sequence[tuple[str, bytes]], now_ms: int) -> list[Token]:
     """Return the tokens that *said*, records of output topics by topic, become for an interoperable stream.
 
     Each was verified with the published keys; raises `joserfc.errors.JoseError` where one is not right.
     """
-    heard = [
+    decoded_records = [
         DecodedRecord(topic, TOPICS[topic].model.model_validate_json(value).model_dump())
-        for topic, value in said
+        for topic, value in messages
     ]
-    sessions = {one["decision_id"]: one["session_id"] for _, one in heard}
+    sessions = {fields["decision_id"]: fields["session_id"] for _, fields in decoded_records}
     with TemporaryDirectory() as folder:
         store = open_store(f"sqlite:///{folder}/store.db", load(Path(folder) / "store.key"))
         try:
-            texts, keys = _made(store, heard, now_ms)
+            texts, keys = _made(store, decoded_records, now_ms)
         finally:
             store.close()
     published = KeySet.import_key_set(keys)
     return [_verified(text, published, sessions) for text in texts]
 
 
-def _made(store: Store, heard: Sequence[DecodedRecord], now_ms: int) -> tuple[list[str], Any]:
+def _made(store: Store, decoded_records: Sequence[DecodedRecord], now_ms: int) -> tuple[list[str], Any]:
     """Return every token, in the order of its making, and the keys as they are published."""
     signer = open_signer(store, _ALG, 2048, now_ms)
     stream = Stream("idp", "idp", AUD, created_at=now_ms, updated_at=now_ms)
     with store.begin() as conn:
         streams.add(conn, store.sealer, stream)
-    TokenBuilder(store, signer, Subjects.load(None), ISSUER).build(heard, now_ms)
+    TokenBuilder(store, signer, Subjects.load(None), ISSUER).build(decoded_records, now_ms)
     with store.read() as conn:
         return list(conn.scalars(select(sets.c.jwt).order_by(sets.c.seq))), signer.jwks(conn)
 

@@ -104,13 +104,13 @@ async def transmit(means: Means, at: socket.socket, ended: asyncio.Event) -> int
     async with serving(served, at) as serves:
         works = asyncio.create_task(working.run(), name="working")
         keys = asyncio.create_task(_follow_keys(means), name="keys")
-        told = asyncio.create_task(ended.wait())
-        await asyncio.wait({serves, works, keys, told}, return_when=asyncio.FIRST_COMPLETED)
+        task_read = asyncio.create_task(ended.wait())
+        await asyncio.wait({serves, works, keys, task_read}, return_when=asyncio.FIRST_COMPLETED)
         failed = [task for task in (serves, works, keys) if task.done()]
         working.stop()
         await asyncio.wait({works})
         means.bell.close()
-        for task in (keys, told):
+        for task in (keys, task_read):
             task.cancel()
     await confirming.close()
     code = _tell(failed or [task for task in (serves, works) if task.exception()])

@@ -110,7 +110,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
+class Subject:
     """Whom something happened to, as the pipeline knows them."""
 
     tenant: str
@@ -120,7 +120,7 @@ class Who:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class SecurityEvent:
     """One thing the pipeline says, before any stream is asked: *event* is a name of `vocabulary.EVENTS`.
 
     *cause* makes the `jti` together with the stream and the event: the decision's id, or the event's where no
@@ -129,7 +129,7 @@ class Happening:
 
     event: str
     cause: str
-    who: Who
+    subject: Subject
     at: int
     payload: Mapping[str, Any]
     txn: str | None = None

@@ -130,12 +130,12 @@ def of_failure(error: str, detail: str = "") -> Answer:
 def _of_error(body: bytes, retry_after_ms: int | None) -> Answer:
     """Read the JSON of RFC 8935 §2.3; what is no such JSON is a 400 like that of any server on the way."""
     try:
-        said = json.loads(body)
+        messages = json.loads(body)
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict) or not isinstance(said.get("err"), str):
+        messages = None
+    if not isinstance(messages, dict) or not isinstance(messages.get("err"), str):
         return Answer("retry", "http_400", "answered 400 without an error code", retry_after_ms)
-    code, description = said["err"], said.get("description")
+    code, description = messages["err"], messages.get("description")
     words = description if isinstance(description, str) else ""
     if code in CODES:
         verdict, counts, why = CODES[code]
@@ -145,5 +145,5 @@ def _of_error(body: bytes, retry_after_ms: int | None) -> Answer:
 
 def _joined(ours: str, theirs: str) -> str:
     """Join our words and theirs; theirs without control characters: they end in logs and on terminals."""
-    clean = "".join(one if one.isprintable() else " " for one in theirs)
+    clean = "".join(their if their.isprintable() else " " for their in theirs)
     return f"{ours}: {clean}"[:LONGEST_TEXT] if clean and ours else (ours or clean)[:LONGEST_TEXT]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pipeline.processing.messages import stable_id
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.protocol import Happening, Who
+from pipeline.transmitter.protocol import SecurityEvent, Subject
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.signing_keys import open_signer
 from pipeline.transmitter.tokens.builder import TokenBuilder
@@ -55,15 +55,16 @@ def statements(store: Store, settings: TransmitterSettings, now_ms: int, *, tena
     return TokenBuilder(store, signer, subjects, settings.issuer, tenancy=tenancy)
 
 
-def rehearse(made: TokenBuilder, stream_id: str, who: Who, now_ms: int) -> list[str]:
+def rehearse(made: TokenBuilder, stream_id: str, subject: Subject, now_ms: int) -> list[str]:
     """Queue a token of each event that the stream takes, about *who*; return the events' names.
 
     Raises `NoRehearsalError` where there is no such stream, or it would take none of them.
     """
-    said = {"initiating_entity": "admin", "reason_admin": reason(TEXT), "reason_user": {LANGUAGE: TEXT}}
+    fields = {"initiating_entity": "admin", "reason_admin": reason(TEXT), "reason_user": {LANGUAGE: TEXT}}
     cause = stable_id("rehearsal", now_ms)
     happenings = [
-        Happening(event, cause, who, now_ms, {**payload, **said}) for event, payload in PAYLOADS.items()
+        SecurityEvent(event, cause, subject, now_ms, {**payload, **fields})
+        for event, payload in PAYLOADS.items()
     ]
     taken = made.build_stream_events(stream_id, happenings, now_ms)
     if not taken.queued:

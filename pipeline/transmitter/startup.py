@@ -88,7 +88,7 @@ def prepare(
 def _declared(path: Path, own: TransmitterSettings) -> list[Declared]:
     """Read the streams of the operator's file; an address that is never pushed to is refused here already."""
     declared = read_streams(path)
-    for url in {one.stream.endpoint_url for one in declared} - {None}:
+    for url in {this_declared.stream.endpoint_url for this_declared in declared} - {None}:
         try:
             check_url(str(url), own)
         except ForbiddenUrlError as error:
@@ -123,7 +123,7 @@ def look(connection: Connection, partitions: int, group: str) -> None:
     if connection.security_protocol != "PLAINTEXT":  # there, everybody is the same nobody
         check_rights(connection, rights(group))
     needed = [TOPICS[name] for name in dict.fromkeys((*READ, *WRITTEN))]
-    topics = [NeededTopic(one.name, one.partitions(partitions), one.config()) for one in needed]
+    topics = [NeededTopic(topic.name, topic.partitions(partitions), topic.config()) for topic in needed]
     asyncio.run(check_topics(connection, topics))
 
 

@@ -98,11 +98,13 @@ def read_streams(path: Path) -> list[Declared]:
     Raises `BadStreamsError` with a line for everything that is wrong, or `OSError` where it cannot be read.
     """
     try:
-        told = tomllib.loads(path.read_bytes().decode())
+        fields = tomllib.loads(path.read_bytes().decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadStreamsError(f"{path}: is not TOML: {error}") from None
-    wrong = [f"{path}: {name}: is unknown; streams are [streams.NAME]" for name in told if name != "streams"]
-    tables = told.get("streams", {})
+    wrong = [
+        f"{path}: {name}: is unknown; streams are [streams.NAME]" for name in fields if name != "streams"
+    ]
+    tables = fields.get("streams", {})
     if not isinstance(tables, dict):
         tables = {}
         wrong.append(f"{path}: streams: is no table; streams are [streams.NAME]")
@@ -127,15 +129,15 @@ def bring(conn: Connection, sealer: Sealer, declared: Sequence[Declared], now_ms
     _check_tenants(conn, declared)
     own = streams.own_tenants(conn)
     added, changed = [], []
-    for one in declared:
-        old = there.pop(one.stream.stream_id, None)
+    for this_declared in declared:
+        old = there.pop(this_declared.stream.stream_id, None)
         if old is None:
-            status = one.status or "enabled"
-            new = replace(one.stream, status=status, created_at=now_ms, updated_at=now_ms)
+            status = this_declared.status or "enabled"
+            new = replace(this_declared.stream, status=status, created_at=now_ms, updated_at=now_ms)
             streams.add(conn, sealer, new)
-            added.append(one.name)
-        elif _change(conn, sealer, one, replace(old, tenant=own[old.stream_id]), now_ms):
-            changed.append(one.name)
+            added.append(this_declared.name)
+        elif _change(conn, sealer, this_declared, replace(old, tenant=own[old.stream_id]), now_ms):
+            changed.append(this_declared.name)
     for stream_id in there:
         streams.remove(conn, stream_id, now_ms)
     removed = tuple(stream_id.removeprefix(_PREFIX) for stream_id in there)
@@ -144,11 +146,11 @@ def bring(conn: Connection, sealer: Sealer, declared: Sequence[Declared], now_ms
 
 def _check_tenants(conn: Connection, declared: Sequence[Declared]) -> None:
     wrong = []
-    for one in declared:
-        tenant, receiver = one.stream.tenant, receivers.get(conn, one.stream.receiver_id)
+    for this_declared in declared:
+        tenant, receiver = this_declared.stream.tenant, receivers.get(conn, this_declared.stream.receiver_id)
         if receiver is not None and receiver.tenant is not None and tenant not in (None, receiver.tenant):
             wrong.append(
-                f"[streams.{one.name}]: tenant: {tenant} is another than that of its receiver "
+                f"[streams.{this_declared.name}]: tenant: {tenant} is another than that of its receiver "
                 f"{receiver.receiver_id}, {receiver.tenant}; leave it out, or give the receiver this one "
                 "with `session-risk transmitter clients tenant`"
             )
@@ -156,9 +158,9 @@ def _check_tenants(conn: Connection, declared: Sequence[Declared]) -> None:
         raise BadStreamsError("\n".join(wrong))
 
 
-def _change(conn: Connection, sealer: Sealer, one: Declared, old: Stream, now_ms: int) -> bool:
+def _change(conn: Connection, sealer: Sealer, declared: Declared, old: Stream, now_ms: int) -> bool:
     new = replace(
-        one.stream,
+        declared.stream,
         status=old.status,
         status_reason=old.status_reason,
         created_at=old.created_at,
@@ -168,8 +170,8 @@ def _change(conn: Connection, sealer: Sealer, one: Declared, old: Stream, now_ms
     changed = new != old
     if changed:
         streams.change(conn, sealer, new)
-    if one.status is not None and one.status != old.status:
-        streams.set_status(conn, old.stream_id, one.status, None, now_ms)
+    if declared.status is not None and declared.status != old.status:
+        streams.set_status(conn, old.stream_id, declared.status, None, now_ms)
         changed = True
     return changed
 
@@ -179,25 +181,27 @@ def _declared(path: Path, name: str, table: Any) -> Declared:
     if not _NAME.fullmatch(name):
         raise BadStreamsError(f"{where}: a name is 1 to 48 letters, digits, _ or -")
     try:
-        told = _Told.model_validate(table)
+        told_read = _Told.model_validate(table)
     except ValidationError as error:
         raise BadStreamsError("\n".join(f"{where}: {line}" for line in _complaints(error))) from None
     stream = Stream(
         stream_id=f"{_PREFIX}{name}",
-        receiver_id=told.receiver or f"{_PREFIX}{name}",
-        aud=told.aud,
+        receiver_id=told_read.receiver or f"{_PREFIX}{name}",
+        aud=told_read.aud,
         declared=True,
-        description=told.description,
-        events_requested=None if told.events is None else tuple(EVENTS[event].uri for event in told.events),
-        method=PUSH if told.method == "push" else POLL,
-        endpoint_url=told.endpoint_url,
-        authorization=_authorization(where, path, told),
-        subject_form=told.subject_form,
-        subject_in_event=told.subject_in_event,
-        personal_data=told.personal_data,
-        tenant=told.tenant,
+        description=told_read.description,
+        events_requested=None
+        if told_read.events is None
+        else tuple(EVENTS[event].uri for event in told_read.events),
+        method=PUSH if told_read.method == "push" else POLL,
+        endpoint_url=told_read.endpoint_url,
+        authorization=_authorization(where, path, told_read),
+        subject_form=told_read.subject_form,
+        subject_in_event=told_read.subject_in_event,
+        personal_data=told_read.personal_data,
+        tenant=told_read.tenant,
     )
-    return Declared(name, stream, told.status)
+    return Declared(name, stream, told_read.status)
 
 
 def _complaints(error: ValidationError) -> Iterator[str]:
@@ -207,10 +211,10 @@ def _complaints(error: ValidationError) -> Iterator[str]:
         yield f"{what}: {message}" if what else message
 
 
-def _authorization(where: str, path: Path, told: _Told) -> str | None:
-    if told.authorization_file is None:
-        return told.authorization
-    file = path.parent / told.authorization_file
+def _authorization(where: str, path: Path, details: _Told) -> str | None:
+    if details.authorization_file is None:
+        return details.authorization
+    file = path.parent / details.authorization_file
     try:
         value = file.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:

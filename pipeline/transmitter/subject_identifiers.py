@@ -55,9 +55,9 @@ def _fault_of_aliases(subject: Mapping[str, Any]) -> str | None:
     found = subject.get("identifiers")
     if set(subject) != {"format", "identifiers"} or not isinstance(found, list):
         return "format aliases has the member identifiers, a list, and no other"
-    if not 0 < len(found) <= MOST or not all(isinstance(one, Mapping) for one in found):
+    if not 0 < len(found) <= MOST or not all(isinstance(item, Mapping) for item in found):
         return f"identifiers are 1 to {MOST} subject identifiers"
-    return next((wrong for one in found if (wrong := _fault_of_simple(one)) is not None), None)
+    return next((wrong for item in found if (wrong := _fault_of_simple(item)) is not None), None)
 
 
 def _fault_of_simple(subject: Mapping[str, Any]) -> str | None:
@@ -74,7 +74,7 @@ def _fault_of_simple(subject: Mapping[str, Any]) -> str | None:
 
 def _fits(value: Any, kind: str) -> bool:
     if kind == TEXTS:
-        return isinstance(value, list) and 0 < len(value) <= MOST and all(is_text(one) for one in value)
+        return isinstance(value, list) and 0 < len(value) <= MOST and all(is_text(item) for item in value)
     return is_text(value)
 
 

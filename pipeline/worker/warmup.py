@@ -24,8 +24,8 @@ def compile_all(brain: ActiveConfig) -> None:
     for topic in SOURCES:
         values = [file.read_bytes() for file in sorted((EXAMPLES / topic / "valid").glob("*.json"))]
         keys = [record_key(topic, event) for event in decode_chunk(topic, values, None, now_ms=_LATE).events]
-        told = enumerate(zip(keys, values, strict=True))
-        records = [InMemoryRecord(topic, 0, at, 0, key, value) for at, (key, value) in told]
+        enumerate_read = enumerate(zip(keys, values, strict=True))
+        records = [InMemoryRecord(topic, 0, at, 0, key, value) for at, (key, value) in enumerate_read]
         successor.restore(scorer.process(topic, records, _LATE).rows)
 
 

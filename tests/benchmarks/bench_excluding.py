@@ -53,12 +53,12 @@ def taken(form: SubjectForm, count: int) -> None:
         for batch in range(BATCHES):
             if count:
                 take_out(store, range(count + batch, count + batch + 1))
-            heard = [
+            decoded_records = [
                 DecodedRecord(SESSION_REVOCATIONS, command(number))
                 for number in range(batch * BATCH, (batch + 1) * BATCH)
             ]
             begun, signed = time.process_time(), clock.spent.get("signing", 0.0)
-            statements.build(heard, now_ms())
+            statements.build(decoded_records, now_ms())
             took.append(time.process_time() - begun - (clock.spent["signing"] - signed))
     print(
         f"{form}, {count:,} taken out: {median(took) * 1000:.1f} ms of processor time a batch beside signing, {max(took) * 1000:.1f} at most"

@@ -250,7 +250,9 @@ async def flow(rate: int) -> None:
     )
     await producer.start()
     rng, ready = Random(11), [call(Random(n), n, SESSIONS, 0) for n in range(2_000)]
-    of = [[row for row in ready if partition_of(row[0], PARTITIONS) == one] for one in range(PARTITIONS)]
+    of = [
+        [row for row in ready if partition_of(row[0], PARTITIONS) == number] for number in range(PARTITIONS)
+    ]
     began, slots = time.perf_counter(), 50 * PARTITIONS
     for slot in range(SECONDS * slots):
         at = int(time.time() * 1000)

@@ -36,9 +36,9 @@ STEPS = ("decode", "columns", "find the rows", "fold", "rules", "score", "encode
 def sent(first: int, who: Iterator[int]) -> list[Sent]:
     """A record for each of *who*, from offset *first* on."""
     rng, records = Random(first), []
-    for number, one in enumerate(who, start=first):
+    for number, this_number in enumerate(who, start=first):
         at = START_MS + number // PER_MS
-        records.append(Sent("api-calls", 0, number, at, *call_of(rng, one, number, at)))
+        records.append(Sent("api-calls", 0, number, at, *call_of(rng, this_number, number, at)))
     return records
 
 

@@ -65,8 +65,8 @@ async def _outputs(target: str, first: int, last: int, process: subprocess.Popen
     until = time.monotonic() + PATIENCE
     try:
         while time.monotonic() < until and process.poll() is None:
-            told = await consumer.getmany(timeout_ms=50)
-            seen += sum(len(records) for records in told.values())
+            by_key = await consumer.getmany(timeout_ms=50)
+            seen += sum(len(records) for records in by_key.values())
             if seen >= first and not began:
                 began, used, start = time.perf_counter(), cpu_seconds(process.pid), seen
             if seen >= last:
@@ -81,16 +81,18 @@ def race(one: Contestant, round_: int) -> Figure:
     """One contestant, from the beginning of the backlog to its share of it."""
     name = f"race-{os.getpid()}-{round_}-{one.name.lower().replace(',', '').replace(' ', '-')}"
     asyncio.run(topic(f"{name}-out"))
-    with tempfile.TemporaryDirectory() as state, tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryDirectory() as state, tempfile.TemporaryFile() as buffered_random:
         command = one.command(Course(BROKER, SOURCE, f"{name}-out", name, state))
-        process = subprocess.Popen(command, stdout=said, stderr=said)
+        process = subprocess.Popen(command, stdout=buffered_random, stderr=buffered_random)
         outputs = int(BACKLOG * one.share) // EACH
         try:
             # The last outputs of each partition may never come: what is counted ends shortly before.
             return asyncio.run(_outputs(f"{name}-out", outputs // 5, outputs - 2 * PARTITIONS, process))
         except Lost as error:
-            said.seek(0)
-            raise Lost(f"{one.name}: {error}: {said.read()[-800:].decode(errors='replace')}") from error
+            buffered_random.seek(0)
+            raise Lost(
+                f"{one.name}: {error}: {buffered_random.read()[-800:].decode(errors='replace')}"
+            ) from error
         finally:
             process.kill()
             process.wait(30)
@@ -118,8 +120,8 @@ def main() -> None:
     found: dict[str, list[Figure]] = {}
     for round_ in range(ROUNDS):
         found.setdefault("session-risk, all its work", []).append(Figure(*throughput(round_)))
-        for one in peers:
-            found.setdefault(one.name, []).append(race(one, round_))
+        for peer in peers:
+            found.setdefault(peer.name, []).append(race(peer, round_))
     ours = Figure(*(median(column) for column in zip(*found["session-risk, all its work"], strict=True)))
     print(
         f"{size:.0f}-byte events, {SESSIONS:,} sessions, {PARTITIONS} partitions, medians of {ROUNDS} rounds"

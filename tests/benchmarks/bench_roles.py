@@ -73,10 +73,10 @@ def vectors(records: Iterator[InputRecord], roles: Roles, share: float) -> Itera
     brain.use_policy(read_policy(None).model_copy(update={"low_features_share": share}))
     for message in Replay(stage_kinds(brain, Options(event_clock=True))).run(records):
         if message.topic == SESSION_FEATURES:
-            told = from_json(message.value)
-            values = [told["values"][name] for name in FEATURE_NAMES]
-            kind = PRINCIPAL_KIND[told["principal_kind"] or ""]
-            yield Scored(told["session_id"], told["event_id"], told["occurred_at"], values, kind)
+            details = from_json(message.value)
+            values = [details["values"][name] for name in FEATURE_NAMES]
+            kind = PRINCIPAL_KIND[details["principal_kind"] or ""]
+            yield Scored(details["session_id"], details["event_id"], details["occurred_at"], values, kind)
 
 
 def records_of(events: list[tuple[str, Event]]) -> Iterator[InputRecord]:
@@ -105,7 +105,7 @@ def taken_over(
     for session in long[::VICTIMS]:
         own = calls[session]
         role = role_of[own[0]["principal_id"]]
-        donors = [one for one in long if role_of[calls[one][0]["principal_id"]] != role]
+        donors = [this_name for this_name in long if role_of[calls[this_name][0]["principal_id"]] != role]
         does = before[donors[int(random.integers(len(donors)))]]
         for at, event in enumerate(own[first[session] :]):
             event.update(does[at % len(does)])
@@ -125,8 +125,8 @@ def learned() -> tuple[Roles, Trained, Trained]:
         roles = learn_roles(recording, left_out=set(), seed=LEARNED_FROM)
     if roles is None:
         raise SystemExit("a simulation without calls teaches no roles")
-    told = list(vectors(records_of(events), roles, 0.2))
-    rows, kinds = np.array([one.values for one in told]), kinds_of(told)
+    scoreds = list(vectors(records_of(events), roles, 0.2))
+    rows, kinds = np.array([this_scored.values for this_scored in scoreds]), kinds_of(scoreds)
     blind = rows.copy()
     blind[:, [FEATURE_NAMES.index(name) for name in SEQUENCE]] = 0.0
     return roles, fit(rows, kinds, name="with", seed=7), fit(blind, kinds, name="without", seed=7)
@@ -134,7 +134,7 @@ def learned() -> tuple[Roles, Trained, Trained]:
 
 def kinds_of(told: list[Scored]) -> NDArray[np.uint8]:
     """The numbers of the principals' kinds, ``(n,)``."""
-    return np.array([one.kind for one in told], np.uint8)
+    return np.array([this_scored.kind for this_scored in told], np.uint8)
 
 
 def scored(values: Vectors, kinds: NDArray[np.uint8], full: Trained, blind: Trained) -> dict[str, Vectors]:
@@ -159,30 +159,30 @@ def main() -> None:
     people = {person.principal_id: person.role for person in simulation.population.people}
     began, victims = taken_over(events, people, HELD_OUT)
     calls = {event["event_id"] for topic, event in events if topic == API_CALLS}
-    told = [
-        one
-        for one in vectors(records_of(events), roles, 1.0)
-        if one.event_id in calls and one.at >= began.get(one.session, FOREVER)
+    scoreds = [
+        vector
+        for vector in vectors(records_of(events), roles, 1.0)
+        if vector.event_id in calls and vector.at >= began.get(vector.session, FOREVER)
     ]
     print(f"{len(victims)} of {len(began)} sessions at a desk are taken over")
-    scores = scored(np.array([one.values for one in told]), kinds_of(told), full, blind)
+    scores = scored(np.array([this_scored.values for this_scored in scoreds]), kinds_of(scoreds), full, blind)
     for most in CALLS:
-        report(most, [one.session for one in told], scores, victims)
+        report(most, [this_scored.session for this_scored in scoreds], scores, victims)
 
 
 def report(most: int, session: list[str], scores: dict[str, Vectors], victims: set[str]) -> None:
     """Print how well each score tells victims after *most* calls."""
     made: Counter[str] = Counter()
     highest: dict[str, dict[str, float]] = {name: {} for name in scores}
-    for at, one in enumerate(session):
-        made[one] += 1
-        if made[one] <= most:
+    for at, this_name in enumerate(session):
+        made[this_name] += 1
+        if made[this_name] <= most:
             for name, values in scores.items():
-                highest[name][one] = max(highest[name].get(one, -np.inf), float(values[at]))
-    attacked = np.array([one in victims for one in made])
+                highest[name][this_name] = max(highest[name].get(this_name, -np.inf), float(values[at]))
+    attacked = np.array([item in victims for item in made])
     print(f"{f'after {most} calls':<36} {'AUC':>6} {'at 1 %':>7} {'at 5 %':>7}")
     for name, of in highest.items():
-        value = np.array([of[one] for one in made])
+        value = np.array([of[item] for item in made])
         found = [
             (value[attacked] > np.quantile(value[~attacked], 1 - wrong)).mean() for wrong in (0.01, 0.05)
         ]

@@ -79,7 +79,7 @@ def held(stages: Weighed, kind: str) -> str:
 def remembered(stages: Weighed, kind: str) -> float:
     """Bytes of memory that one of *kind* takes: a stage reads back copies of what the day left of them."""
     rows = [pair for place, part in stages.state.items() if place[0] == kind for pair in part.items()]
-    (made,) = (one for one in stages.kinds if one.name == kind)
+    (made,) = (this_kind for this_kind in stages.kinds if this_kind.name == kind)
     copies = [_copy(*rows[n % len(rows)], n) for n in range(COPIES)]
     stage, before = made.create(0), resident()
     stage.restore(copies)
@@ -114,7 +114,10 @@ def main() -> None:
 
 
 def _recorded(sent: Iterable[Sent]) -> Iterator[InputRecord]:
-    return (InputRecord(one.topic, one.offset, one.value, one.timestamp) for one in sent)
+    return (
+        InputRecord(this_sent.topic, this_sent.offset, this_sent.value, this_sent.timestamp)
+        for this_sent in sent
+    )
 
 
 if __name__ == "__main__":

@@ -121,11 +121,11 @@ class Churn:
 
     def _report(self, user: int, at: int) -> Row:
         name = f"device-{user}"
-        told = {
+        fields = {
             "type": "device.telemetry", "event_id": f"{name}-{at}", "occurred_at": at, "tenant": "acme", "device_id": name,
             "heartbeat_interval_ms": 60_000, "platform": "android", "rooted": False, "os_version": "17",
         }  # fmt: skip
-        return "device-telemetry", name.encode(), json.dumps(told).encode()
+        return "device-telemetry", name.encode(), json.dumps(fields).encode()
 
 
 class Stolen(Probe):
@@ -175,12 +175,12 @@ def wait_until_ready(process: subprocess.Popen[bytes]) -> None:
 def look(pid: int, minutes: float, sent: int) -> Look:
     """How process *pid* is now (Linux)."""
     status = Path(f"/proc/{pid}/status").read_text()
-    told = dict(line.split(":", 1) for line in status.splitlines())
+    by_key = dict(line.split(":", 1) for line in status.splitlines())
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     topics = ("api-calls", "auth-events", "device-telemetry")
     done = sum(sum(series("session_risk_events_total", f'topic="{topic}"')) for topic in topics)
     return Look(
-        minutes, int(told["VmRSS"].split()[0]) / 1024, files, int(told["Threads"]),
+        minutes, int(by_key["VmRSS"].split()[0]) / 1024, files, int(by_key["Threads"]),
         metric("session_risk_live_sessions"), max(0.0, sent - done) / RATE,
     )  # fmt: skip
 
@@ -219,7 +219,7 @@ def line(seen: Look, took: Sequence[float]) -> str:
 
 def slope(looks: Sequence[Look]) -> tuple[float, float]:
     """MiB an hour by least squares, and twice its standard error."""
-    hours, mib = [one.minutes / 60 for one in looks], [one.mib for one in looks]
+    hours, mib = [this_look.minutes / 60 for this_look in looks], [this_look.mib for this_look in looks]
     middle, level = sum(hours) / len(hours), sum(mib) / len(mib)
     spread = sum((hour - middle) ** 2 for hour in hours)
     steep = sum((hour - middle) * (held - level) for hour, held in zip(hours, mib, strict=True)) / spread
@@ -229,9 +229,9 @@ def slope(looks: Sequence[Look]) -> tuple[float, float]:
 
 def verdict(looks: Sequence[Look], took: Sequence[Sequence[float]]) -> list[str]:
     """What is not flat."""
-    warm = [one for one in looks if one.minutes >= WARM_MINUTES]
+    warm = [this_look for this_look in looks if this_look.minutes >= WARM_MINUTES]
     steep, error = slope(warm)
-    minutes = [quantiles(one, n=100)[98] for one in took[int(WARM_MINUTES) :] if len(one) > 50]
+    minutes = [quantiles(numbers, n=100)[98] for numbers in took[int(WARM_MINUTES) :] if len(numbers) > 50]
     half = len(minutes) // 2
     early, late = median(minutes[: half or 1]), median(minutes[half:])
     print(
@@ -244,7 +244,7 @@ def verdict(looks: Sequence[Look], took: Sequence[Sequence[float]]) -> list[str]
         "commands come later and later": late > SLOWER * early + 0.02,
         "files stay open": warm[-1].files > warm[0].files + MORE_FILES,
         "threads stay": warm[-1].threads > warm[0].threads,
-        "it did not keep up": max(one.behind for one in warm) > 2.0,
+        "it did not keep up": max(this_look.behind for this_look in warm) > 2.0,
     }
     return [what for what, holds in wrong.items() if holds]
 
@@ -260,8 +260,8 @@ def main() -> int:
         wait_until_ready(process)
         looks, took = asyncio.run(watch(process.pid, Stolen(RATE), [0]))
     wrong = verdict(looks, took)
-    told = "flat" if MINUTES >= LONG_ENOUGH else "flat, but for memory, which so short a run does not tell"
-    print("not flat: " + ", ".join(wrong) if wrong else told)
+    number = "flat" if MINUTES >= LONG_ENOUGH else "flat, but for memory, which so short a run does not tell"
+    print("not flat: " + ", ".join(wrong) if wrong else number)
     return 1 if wrong else 0
 
 

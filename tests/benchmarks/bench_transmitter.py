@@ -91,12 +91,12 @@ def stored(alg: str) -> None:
         with store.begin() as conn:
             streams.add(conn, store.sealer, stream("s-1", "https://idp.example.org/events"))
         statements = TokenBuilder(store, signer, Subjects.load(None), ISSUER)
-        heard = [DecodedRecord(SESSION_REVOCATIONS, command(number)) for number in range(TOKENS)]
+        decoded_records = [DecodedRecord(SESSION_REVOCATIONS, command(number)) for number in range(TOKENS)]
         clock = Clock(time.process_time)
         clock.wrap(signer, "sign_many", "signing")
         cpu, wall = time.process_time(), time.perf_counter()
         for at in range(0, TOKENS, BATCH):
-            statements.build(heard[at : at + BATCH], now_ms())
+            statements.build(decoded_records[at : at + BATCH], now_ms())
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     print(
         f"{alg}: {TOKENS / cpu:,.0f} tokens per second of processor time signed and stored, {TOKENS / wall:,.0f} "
@@ -156,10 +156,10 @@ async def sent(count: int) -> dict[str, float]:
     begun = time.perf_counter()
     for number in range(count):
         await asyncio.sleep(max(0.0, begun + number / RATE - time.perf_counter()))
-        told = command(number)
-        value = json.dumps({name: one for name, one in told.items() if one is not None}).encode()
-        at[told["session_id"]] = time.perf_counter()
-        await producer.send(SESSION_REVOCATIONS, value=value, key=told["session_id"].encode())
+        fields = command(number)
+        value = json.dumps({name: item for name, item in fields.items() if item is not None}).encode()
+        at[fields["session_id"]] = time.perf_counter()
+        await producer.send(SESSION_REVOCATIONS, value=value, key=fields["session_id"].encode())
     await producer.stop()
     return at
 
@@ -169,8 +169,8 @@ def commanded() -> None:
     arrivals = Arrivals()
     with a_store() as (store, _, folder), Receiver(arrivals.answer) as receiver:
         with store.begin() as conn:
-            one = stream("s-1", receiver.url)
-            streams.add(conn, store.sealer, Stream(**{**_members(one), "subject_form": "complex"}))
+            this_stream = stream("s-1", receiver.url)
+            streams.add(conn, store.sealer, Stream(**{**_members(this_stream), "subject_form": "complex"}))
         with transmitter(folder) as process:
             time.sleep(5)
             used = cpu_seconds(process.pid)

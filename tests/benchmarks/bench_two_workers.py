@@ -56,7 +56,7 @@ def look(process: Popen[bytes], workers: int) -> Reading:
     """Where they are."""
     if process.poll() is not None:
         raise RuntimeError("a worker ended before the backlog did")
-    events = [sum(series("session_risk_events_total", worker=one)) for one in range(workers)]
+    events = [sum(series("session_risk_events_total", worker=number)) for number in range(workers)]
     used = sum(map(cpu_seconds, pids(process, workers)))
     return Reading(time.perf_counter(), events, used, machine_busy())
 
@@ -87,15 +87,17 @@ def main() -> None:
     for round_ in range(ROUNDS):
         for workers, found in paces.items():
             found.append(pace(f"two-{os.getpid()}-{round_}-{workers}", workers))
-    one, two = (Pace(*(median(column) for column in zip(*found, strict=True))) for found in paces.values())
-    for name, shown in (("one worker", one), ("two workers", two)):
+    this_pace, two = (
+        Pace(*(median(column) for column in zip(*found, strict=True))) for found in paces.values()
+    )
+    for name, shown in (("one worker", this_pace), ("two workers", two)):
         print(
             f"{name:<11}: {shown.rate:>7,.0f} events/s, {shown.cost:.2f} µs of processor time an event, "
             f"machine {shown.busy:.0%} busy"
         )
     print(
-        f"two against one on {PARTITIONS} partitions: {two.rate / one.rate:.2f} by the wall clock, "
-        f"{2 * one.cost / two.cost:.2f} by processor time an event, if each had a core of its own"
+        f"two against one on {PARTITIONS} partitions: {two.rate / this_pace.rate:.2f} by the wall clock, "
+        f"{2 * this_pace.cost / two.cost:.2f} by processor time an event, if each had a core of its own"
     )
 
 

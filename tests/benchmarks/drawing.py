@@ -91,7 +91,7 @@ def stacks(
     step = _step(most)
     scale = _linear(0, step * (int(most / step) + 1), bottom, TOP)
     picture = Picture(title, bottom + 52)
-    picture.grid(scale, [step * one for one in range(int(most / step) + 2)], up, bottom)
+    picture.grid(scale, [step * number for number in range(int(most / step) + 2)], up, bottom)
     room = INNER / len(columns)
     for place, (label, parts) in enumerate(columns.items()):
         x, below = LEFT + room * (place + 0.5), 0.0
@@ -165,18 +165,20 @@ def _linear(low: float, high: float, start: float, end: float) -> Scale:
 def _step(most: float) -> float:
     """A round step of which about five make *most*."""
     size = 10.0 ** int(log10(most / 5) // 1)
-    return next(size * one for one in (1, 2, 5, 10) if size * one * 6 >= most)
+    return next(size * number for number in (1, 2, 5, 10) if size * number * 6 >= most)
 
 
 _ROUND = (1, 2, 5)
 
 
 def _log_ticks(first: float, last: float) -> list[float]:
-    ticks = [one * 10.0**power for power in range(-3, 7) for one in _ROUND]
+    ticks = [number * 10.0**power for power in range(-3, 7) for number in _ROUND]
     return [tick for tick in ticks if first <= tick * 1.001 and tick <= last * 1.001]
 
 
 def _decade_step(value: float, *, up: bool) -> float:
     """The nearest of 1, 2, 5, 10, ... above or below *value*."""
-    ticks = [one * 10.0**power for power in range(-3, 7) for one in _ROUND]
-    return min(one for one in ticks if one >= value) if up else max(one for one in ticks if one <= value)
+    ticks = [number * 10.0**power for power in range(-3, 7) for number in _ROUND]
+    return (
+        min(tick for tick in ticks if tick >= value) if up else max(tick for tick in ticks if tick <= value)
+    )

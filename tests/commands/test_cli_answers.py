@@ -15,7 +15,7 @@ from tests.support.command_line import ROOT, invoked, told_by
 
 
 def test_a_simulation_is_a_labelled_recording_and_the_same_again(tmp_path: Path) -> None:
-    told = [
+    details = [
         told_by(
             "simulate",
             "--out",
@@ -30,23 +30,23 @@ def test_a_simulation_is_a_labelled_recording_and_the_same_again(tmp_path: Path)
         for name in ("one", "two")
     ]
 
-    one, two = (
+    by_key, two = (
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")
     )
-    assert one == two
-    assert len(one.pop("truth.jsonl").splitlines()) == told[0]["sessions"]
-    assert sum(len(lines.splitlines()) for lines in one.values()) == told[0]["events"]
-    first = min(json.loads(lines.splitlines()[0])["occurred_at"] for lines in one.values())
+    assert by_key == two
+    assert len(by_key.pop("truth.jsonl").splitlines()) == details[0]["sessions"]
+    assert sum(len(lines.splitlines()) for lines in by_key.values()) == details[0]["events"]
+    first = min(json.loads(lines.splitlines()[0])["occurred_at"] for lines in by_key.values())
     assert 0 <= first - 1_777_852_800_000 < 600_000
 
 
 def test_cloudtrail_becomes_a_recording_that_can_be_replayed(tmp_path: Path) -> None:
     logs = ROOT / "tests" / "data" / "cloudtrail"
-    told = told_by("convert", "cloudtrail", logs / "stratus", logs / "invictus", "--out", tmp_path / "in")
+    details = told_by("convert", "cloudtrail", logs / "stratus", logs / "invictus", "--out", tmp_path / "in")
 
     replayed = told_by("replay", tmp_path / "in", "--out", tmp_path / "out")
 
-    assert replayed["events"] == sum(told["converted"].values()) > 20
+    assert replayed["events"] == sum(details["converted"].values()) > 20
     assert replayed["dead_letters"] == 0
 
 
@@ -70,12 +70,12 @@ def test_settings_show_every_setting_and_no_secret(monkeypatch: pytest.MonkeyPat
 def test_topics_are_listed_with_a_changelog_for_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_RISK_PARTITIONS", "5")
 
-    told = {row["name"]: row["partitions"] for row in told_by("topics", "list")}
+    by_key = {row["name"]: row["partitions"] for row in told_by("topics", "list")}
 
     changelogs = {
         f"session-risk-{kind}-state-changelog": 5 for kind in ("session", "device", "principal", "network")
     }
-    assert told == {topic.name: topic.partitions(5) for topic in TOPICS.values()} | changelogs
+    assert by_key == {topic.name: topic.partitions(5) for topic in TOPICS.values()} | changelogs
 
 
 def test_the_schemas_that_are_exported_are_those_that_are_committed(tmp_path: Path) -> None:
@@ -91,10 +91,10 @@ def test_a_policy_is_shown_with_what_differs_from_the_default(tmp_path: Path) ->
     path.write_text("prior = -5.0\n[rules.mass_read]\nenabled = false\n", encoding="utf-8")
 
     shown = invoked("policy", "show", path).stdout
-    told = told_by("policy", "check", path)
+    details = told_by("policy", "check", path)
 
     lines = [" ".join(line.split()) for line in shown.splitlines()]
-    assert lines[0] == f"policy {told['id']}"
+    assert lines[0] == f"policy {details['id']}"
     assert [line for line in lines if " not " in line or line.endswith(" added")] == [
         f"prior -5.0 not {fitted()['prior']}",
         "rules.mass_read.enabled false not true",

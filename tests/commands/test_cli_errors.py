@@ -170,21 +170,21 @@ def test_a_worker_that_is_told_to_stop_ends_in_order(tmp_path: Path) -> None:
         command, env=HERE | settings, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     ) as worker:
         assert worker.stderr is not None
-        said = []
+        sent_list = []
         for line in worker.stderr:
-            said.append(line)
+            sent_list.append(line)
             if "decides" in line:
                 break
         with urlopen(f"http://127.0.0.1:{settings['SESSION_RISK_METRICS_PORT']}/metrics") as answer:
             metrics = answer.read().decode()
         worker.send_signal(signal.SIGTERM)
-        said += worker.stderr.readlines()
-        assert worker.wait(timeout=30) == 0, "".join(said)
+        sent_list += worker.stderr.readlines()
+        assert worker.wait(timeout=30) == 0, "".join(sent_list)
 
     assert re.search(
         r'^session_risk_policy_info\{mode="enforce",policy="default@\w+"\} 1.0$', metrics, re.MULTILINE
     )
-    assert "Traceback" not in "".join(said)
+    assert "Traceback" not in "".join(sent_list)
 
 
 def _free_port() -> int:

@@ -29,11 +29,11 @@ def test_a_policy_and_a_model_that_are_named_decide(
     policy = tmp_path / "mine.toml"
     policy.write_text('name = "mine"\nmode = "observe"\n', encoding="utf-8")
 
-    told = told_by("replay", recording, "--out", tmp_path / "out", "--policy", policy, "--model", folder)
+    details = told_by("replay", recording, "--out", tmp_path / "out", "--policy", policy, "--model", folder)
 
-    assert told["policy"].startswith("mine@")
-    assert told["model"] == trained["id"]
-    assert (told["revocations"], told["challenges"]) == (0, 0)
+    assert details["policy"].startswith("mine@")
+    assert details["model"] == trained["id"]
+    assert (details["revocations"], details["challenges"]) == (0, 0)
 
 
 def test_a_challenger_changes_no_decision_and_its_word_is_recorded(
@@ -44,11 +44,11 @@ def test_a_challenger_changes_no_decision_and_its_word_is_recorded(
 
     told_by("replay", recording, "--out", out, "--challenger", folder)
 
-    said, alone = files_in(out), files_in(replayed[0])
-    shadows = [json.loads(line) for line in said.pop(f"{SESSION_SHADOW}.jsonl").splitlines()]
-    assert said == alone
-    assert {one["challenger"]["model"] for one in shadows} == {trained["id"]}
-    assert {one["champion"]["model"] for one in shadows} == {replayed[1]["model"]}
+    by_key, alone = files_in(out), files_in(replayed[0])
+    shadows = [json.loads(line) for line in by_key.pop(f"{SESSION_SHADOW}.jsonl").splitlines()]
+    assert by_key == alone
+    assert {shadow["challenger"]["model"] for shadow in shadows} == {trained["id"]}
+    assert {shadow["champion"]["model"] for shadow in shadows} == {replayed[1]["model"]}
 
 
 def test_training_again_gives_the_same_bytes_and_leaves_nothing_of_an_older_model(
@@ -73,14 +73,14 @@ def test_training_again_gives_the_same_bytes_and_leaves_nothing_of_an_older_mode
 def test_a_model_is_told_on_its_card_and_learns_nothing_from_attacks(
     recording: Path, model: tuple[Path, Any]
 ) -> None:
-    folder, told = model
+    folder, details = model
 
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     truth = [json.loads(line) for line in (recording / "truth.jsonl").read_text("utf-8").splitlines()]
     attacked = {row["session_id"] for row in truth if row["label"] == "attack"}
     assert attacked
     assert card["data"]["attacked_sessions_left_out"] == len(attacked)
-    assert card["data"]["rows"] == told["data"]["rows"] > 1_000
+    assert card["data"]["rows"] == details["data"]["rows"] > 1_000
     assert card["data"]["window"][0].startswith("2026-03-02T00:0")
     assert len(card["thresholds"]) == 3
     assert card["fit"] == {

@@ -60,7 +60,9 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _fall(played: Path) -> dict[str, Any]:
     """The decision with which the session was revoked."""
-    return next(told for told in _lines(played / "out" / f"{SESSION_RISK}.jsonl") if told["level"] == "HIGH")
+    return next(
+        fields for fields in _lines(played / "out" / f"{SESSION_RISK}.jsonl") if fields["level"] == "HIGH"
+    )
 
 
 def _explain(played: Path, *options: str) -> str:
@@ -81,9 +83,11 @@ def test_the_contributions_shown_add_up_to_the_score(played: Path) -> None:
 
 
 def test_it_says_who_when_why_and_what_was_done(played: Path) -> None:
-    told, decision = _explain(played), _fall(played)
+    text, decision = _explain(played), _fall(played)
 
-    (revocation,) = {one["revocation_id"] for one in _lines(played / "out" / f"{SESSION_REVOCATIONS}.jsonl")}
+    (revocation,) = {
+        line["revocation_id"] for line in _lines(played / "out" / f"{SESSION_REVOCATIONS}.jsonl")
+    }
     for part in (
         "session ana of tenant default",
         "who human ana@acme.example",
@@ -97,32 +101,32 @@ def test_it_says_who_when_why_and_what_was_done(played: Path) -> None:
         f"{revocation} on session-revocations, due 2026-03-02 00:",
         "opened",
     ):
-        assert part in " ".join(told.split())
+        assert part in " ".join(text.split())
 
 
 def test_evidence_is_looked_up_in_the_recording(played: Path) -> None:
-    told = _explain(played, "--recording", str(played / "in"))
+    text = _explain(played, "--recording", str(played / "in"))
 
-    assert re.search(r"00:08:00 a-phone-jailbroken-\d{4} device.telemetry: rooted True", told)
+    assert re.search(r"00:08:00 a-phone-jailbroken-\d{4} device.telemetry: rooted True", text)
 
 
 def test_a_program_reads_the_same_account(played: Path) -> None:
     decision = _fall(played)
-    told = json.loads(_explain(played, "--json", "--recording", str(played / "in")))
+    details = json.loads(_explain(played, "--json", "--recording", str(played / "in")))
 
-    assert told["decision"] == decision
-    assert told["prior"] == fitted()["prior"]
-    assert score(told["prior"] + total_of(decision)) == decision["score"]
-    assert told["revocation"]["decision_id"] == decision["decision_id"]
-    assert told["challenge"] is None
-    assert [finding["activity_id"] for finding in told["findings"]] == [1]
+    assert details["decision"] == decision
+    assert details["prior"] == fitted()["prior"]
+    assert score(details["prior"] + total_of(decision)) == decision["score"]
+    assert details["revocation"]["decision_id"] == decision["decision_id"]
+    assert details["challenge"] is None
+    assert [finding["activity_id"] for finding in details["findings"]] == [1]
     named = {event for reason in decision["reasons"] for event in reason.get("evidence") or ()}
-    assert {event["event_id"] for event in told["events"]} == {event.partition("~")[0] for event in named}
+    assert {event["event_id"] for event in details["events"]} == {event.partition("~")[0] for event in named}
 
 
 def test_every_decision_of_a_replay_can_be_explained(played: Path) -> None:
-    for told in _lines(played / "out" / f"{SESSION_RISK}.jsonl"):
-        done = CliRunner().invoke(main, ["explain", told["decision_id"], "--in", str(played / "out")])
+    for fields in _lines(played / "out" / f"{SESSION_RISK}.jsonl"):
+        done = CliRunner().invoke(main, ["explain", fields["decision_id"], "--in", str(played / "out")])
         assert done.exit_code == 0, done.output
 
 
@@ -159,7 +163,9 @@ def test_kafka_gives_the_same_account_and_the_enforcers_word(
         if (path := played / "out" / f"{topic}.jsonl").is_file()
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    (command,) = {one["revocation_id"] for one in _lines(played / "out" / f"{SESSION_REVOCATIONS}.jsonl")}
+    (command,) = {
+        this_line["revocation_id"] for this_line in _lines(played / "out" / f"{SESSION_REVOCATIONS}.jsonl")
+    }
     ack = {"revocation_id": command, "session_id": "ana", "outcome": "revoked", "occurred_at": START}
     records.append((REVOCATION_ACKS, b"ana", json.dumps(ack).encode()))
     asyncio.run(produce(Connection(broker.bootstrap), records))
@@ -187,7 +193,7 @@ def test_kafka_without_the_topics_is_said_so(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def _decision(value: float, *contributions: float, policy: str = "elsewhere@1") -> dict[str, Any]:
-    reasons = [{"contribution": one} for one in contributions]
+    reasons = [{"contribution": contribution} for contribution in contributions]
     return {"decision_id": "d", "score": value, "policy": policy, "reasons": reasons}
 
 
@@ -209,8 +215,8 @@ def test_without_the_policy_the_score_tells_the_prior_unless_it_is_near_an_end()
 
 def _source(**values: list[dict[str, Any]]) -> Source:
     def source(topic: str, text: str) -> Iterable[bytes]:
-        told = (json.dumps(value).encode() for value in values.get(topic.replace("-", "_"), []))
-        return [value for value in told if text.encode() in value]
+        payloads = (json.dumps(value).encode() for value in values.get(topic.replace("-", "_"), []))
+        return [value for value in payloads if text.encode() in value]
 
     return source
 
@@ -220,7 +226,7 @@ def test_only_what_belongs_to_the_decision_is_told() -> None:
     other = {**_decision(60.0), "decision_id": "e", "caused_by": "d"}
     command = {"decision_id": "d", "revocation_id": "r"}
     acks = [{"revocation_id": "r", "outcome": "failed"}, {"revocation_id": "s", "detail": "not r"}]
-    told = account(
+    account_read = account(
         "d",
         _source(
             session_risk=[other, mine],
@@ -230,8 +236,8 @@ def test_only_what_belongs_to_the_decision_is_told() -> None:
         ),
     )
 
-    assert (told.decision, told.revocation, told.challenge) == (mine, command, None)
-    assert (told.acks, told.findings) == (acks[:1], [])
+    assert (account_read.decision, account_read.revocation, account_read.challenge) == (mine, command, None)
+    assert (account_read.acks, account_read.findings) == (acks[:1], [])
 
 
 def test_an_id_that_is_only_mentioned_is_no_decision() -> None:

@@ -31,8 +31,8 @@ def _command(name: str, **members: Any) -> dict[str, Any]:
 
 
 def _ack(name: str, outcome: str = "revoked") -> dict[str, Any]:
-    who = {"tenant": "acme", "session_id": f"s-{name}", "revocation_id": f"r-{name}"}
-    return {**who, "outcome": outcome, "occurred_at": NOW - MINUTE + 2_500, "enforcer": "gateway"}
+    subject = {"tenant": "acme", "session_id": f"s-{name}", "revocation_id": f"r-{name}"}
+    return {**subject, "outcome": outcome, "occurred_at": NOW - MINUTE + 2_500, "enforcer": "gateway"}
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def store(database: Path) -> Path:
     """A store with a command in every state: the overdue one is called so by nobody yet."""
-    said = [
+    records = [
         _command("open", decided_at=NOW - 1 * MINUTE),
         _command("delivered", decided_at=NOW - 2 * MINUTE),
         _command("confirmed", decided_at=NOW - 1 * MINUTE),
@@ -57,11 +57,11 @@ def store(database: Path) -> Path:
     ]
     store = store_of(load_transmitter())
     with store.begin() as conn:
-        record(conn, said)
-        record(conn, [{**said[0], "deadline": said[0]["deadline"] + 1}])
+        record(conn, records)
+        record(conn, [{**records[0], "deadline": records[0]["deadline"] + 1}])
         confirm(conn, [_ack("confirmed"), _ack("failed", "failed")])
-        one = update(commands).where(commands.c.revocation_id == "r-delivered")
-        conn.execute(one.values(state="delivered", delivered_at=NOW))
+        this_update = update(commands).where(commands.c.revocation_id == "r-delivered")
+        conn.execute(this_update.values(state="delivered", delivered_at=NOW))
     store.close()
     return database
 
@@ -73,19 +73,19 @@ def _run(*arguments: str) -> Result:
 def _told(*arguments: str) -> list[dict[str, Any]]:
     done = _run("--json", *arguments)
     assert done.exit_code == 0, done.output
-    told: list[dict[str, Any]] = json.loads(done.stdout)
-    return told
+    records: list[dict[str, Any]] = json.loads(done.stdout)
+    return records
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_of_each_state_those_are_listed_that_are_so_now(store: Path, state: str) -> None:
-    assert [(one["revocation_id"], one["state"]) for one in _told("--state", state)] == [
+    assert [(fields["revocation_id"], fields["state"]) for fields in _told("--state", state)] == [
         (f"r-{state}", state)
     ]
 
 
 def test_all_are_listed_the_newest_first_and_no_more_than_asked_for(store: Path) -> None:
-    names = [one["revocation_id"] for one in _told()]
+    names = [fields["revocation_id"] for fields in _told()]
 
     assert names[2:] == ["r-delivered", "r-failed", "r-overdue"]
     assert set(names[:2]) == {"r-open", "r-confirmed"}

@@ -43,7 +43,9 @@ def _run(*arguments: str, env: dict[str, str] | None = None) -> Result:
 
 
 def _listed(env: dict[str, str] | None = None) -> dict[str, Any]:
-    return {one["receiver_id"]: one["tenant"] for one in json.loads(_run("list", "--json", env=env).stdout)}
+    return {
+        load["receiver_id"]: load["tenant"] for load in json.loads(_run("list", "--json", env=env).stdout)
+    }
 
 
 def test_a_client_is_given_a_tenant_another_and_every_one_again(here: Store) -> None:
@@ -51,7 +53,7 @@ def test_a_client_is_given_a_tenant_another_and_every_one_again(here: Store) -> 
 
     done = [_run("tenant", "me", which) for which in ("acme", "globex", "--every")]
 
-    assert [(one.exit_code, one.output) for one in done] == [
+    assert [(result.exit_code, result.output) for result in done] == [
         (0, "me hears of acme from now on\n"),
         (0, "me hears of globex from now on\n"),
         (0, "me hears of every tenant from now on\n"),
@@ -112,7 +114,7 @@ def test_a_receiver_of_an_outside_server_is_given_a_tenant_after_it_came(here: S
 
     shown = _run("list").stdout
     with here.read() as conn:
-        assert [one.tenant for one in streams.every(conn, here.sealer)] == ["acme"]
+        assert [this_stream.tenant for this_stream in streams.every(conn, here.sealer)] == ["acme"]
     assert (done.exit_code, shown.splitlines()[1].split()[:5]) == (
         0,
         ["idp", "https://idp.example", "ssf.read", "outside", "acme"],
@@ -130,8 +132,8 @@ def test_the_list_names_the_streams_that_are_told_of_nothing(here: Store) -> Non
             streams.add(conn, here.sealer, stream(f"s-{number}", **members))
 
     strict, plain = (_run("list", env=env) for env in (STRANGERS, {}))
-    told = _run("list", "--json", env=STRANGERS)
+    result = _run("list", "--json", env=STRANGERS)
 
-    assert (strict.exit_code, strict.stderr, told.stderr, plain.stderr) == (0, UNTOLD, UNTOLD, "")
+    assert (strict.exit_code, strict.stderr, result.stderr, plain.stderr) == (0, UNTOLD, UNTOLD, "")
     assert _listed(STRANGERS) == {"theirs": "acme", "mine": None}
     assert ("no tenant" in strict.stdout, "every tenant" in plain.stdout) == (True, True)

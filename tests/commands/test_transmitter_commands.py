@@ -73,11 +73,13 @@ def test_keys_are_rotated_and_listed_with_which_are_published(here: Store) -> No
     with here.begin() as conn:
         queue.put(conn, [token("a1", kid=kids[1])], NOW)
 
-    told, shown = _told("keys", "list"), _run("keys", "list").stdout
+    details, shown = _told("keys", "list"), _run("keys", "list").stdout
 
-    assert {key["kid"] for key in told} == set(kids)
-    assert (told[0]["kid"], told[0]["alg"], told[0]["retired_at"]) == (kids[2], "ES256", None)
-    assert {key["kid"]: key["published"] for key in told} == dict(zip(kids, [False, True, True], strict=True))
+    assert {key["kid"] for key in details} == set(kids)
+    assert (details[0]["kid"], details[0]["alg"], details[0]["retired_at"]) == (kids[2], "ES256", None)
+    assert {key["kid"]: key["published"] for key in details} == dict(
+        zip(kids, [False, True, True], strict=True)
+    )
     states = {line.split()[0]: line.split()[-1] for line in shown.splitlines()[1:]}
     assert states == dict(zip(kids, ["retired", "published", "signs"], strict=True))
 
@@ -121,8 +123,10 @@ def test_with_another_key_file_than_the_stores_no_key_is_made_that_nobody_else_c
 
     done = [_run("keys", "rotate"), _run("keys", "import", _pem(tmp_path, 2048))]
 
-    assert [one.exit_code for one in done] == [2, 2]
-    assert all(f"{keys}: holds no key that opens what this store has sealed" in one.stderr for one in done)
+    assert [result.exit_code for result in done] == [2, 2]
+    assert all(
+        f"{keys}: holds no key that opens what this store has sealed" in result.stderr for result in done
+    )
     assert [key["kid"] for key in _told("keys", "list")] == [kid]
 
 
@@ -130,16 +134,20 @@ def test_with_another_key_file_than_the_stores_no_key_is_made_that_nobody_else_c
 
 
 def test_a_client_is_added_with_a_secret_that_is_told_once(here: Store) -> None:
-    told = _told("clients", "add", "okta", "--aud", "https://a.example", "--scope", "ssf.read")
+    details = _told("clients", "add", "okta", "--aud", "https://a.example", "--scope", "ssf.read")
 
     listed = _run("clients", "list").stdout
     with here.read() as conn:
-        found = receivers.check(conn, "okta", told["client_secret"])
+        found = receivers.check(conn, "okta", details["client_secret"])
     assert found is not None
-    assert (told["client_id"], told["aud"], told["scopes"]) == ("okta", "https://a.example", ["ssf.read"])
+    assert (details["client_id"], details["aud"], details["scopes"]) == (
+        "okta",
+        "https://a.example",
+        ["ssf.read"],
+    )
     assert (found.aud, found.scopes) == ("https://a.example", frozenset({"ssf.read"}))
     assert "okta" in listed
-    assert told["client_secret"] not in listed
+    assert details["client_secret"] not in listed
 
 
 def test_a_client_added_for_a_person_to_read_has_both_scopes(here: Store) -> None:
@@ -195,7 +203,7 @@ def test_a_client_that_is_revoked_is_told_where_it_is_pushed_to(here: Store) -> 
     _run("clients", "revoke", "me")
 
     with here.read() as conn:
-        assert stream_events.said(conn, "s-1", 0)[0][0] == "queued"
+        assert stream_events.announcements(conn, "s-1", 0)[0][0] == "queued"
 
 
 # --- Dead letters ---
@@ -213,9 +221,9 @@ def _bury(store: Store) -> None:
 def test_dead_letters_are_listed_with_the_reason(here: Store) -> None:
     _bury(here)
 
-    told, shown = _told("dead-letters", "list", "--most", "2"), _run("dead-letters", "list").stdout
+    details, shown = _told("dead-letters", "list", "--most", "2"), _run("dead-letters", "list").stdout
 
-    assert [(one["seq"], one["error"], one["error_text"]) for one in told] == [
+    assert [(item["seq"], item["error"], item["error_text"]) for item in details] == [
         (3, "invalid_audience", "not for me"),
         (2, "invalid_audience", "not for me"),
     ]
@@ -228,12 +236,12 @@ def test_dead_letters_are_sent_again_by_number_or_by_stream(here: Store) -> None
 
     done = [_run("dead-letters", "retry", *which) for which in (["1", "9"], ["--stream", "s-1"], ["9"])]
 
-    assert [(one.exit_code, one.output) for one in done] == [
+    assert [(result.exit_code, result.output) for result in done] == [
         (0, "1 wait again\n"),
         (0, "1 wait again\n"),
         (1, "session-risk: none of these is a dead letter whose token and stream are still there\n"),
     ]
-    assert [one["seq"] for one in _told("dead-letters", "list")] == [3]
+    assert [item["seq"] for item in _told("dead-letters", "list")] == [3]
 
 
 @pytest.mark.parametrize("which", [[], ["1", "--stream", "s-1"]])
@@ -249,9 +257,9 @@ def test_a_letter_that_cannot_be_sent_again_says_so(here: Store) -> None:
     with here.begin() as conn:
         streams.remove(conn, "s-1", NOW)
 
-    told, shown = (_run("dead-letters", "list", "--stream", "s-1", *more).stdout for more in (["--json"], []))
+    text, shown = (_run("dead-letters", "list", "--stream", "s-1", *more).stdout for more in (["--json"], []))
 
-    assert [one["retriable"] for one in json.loads(told)] == [False, False]
+    assert [load["retriable"] for load in json.loads(text)] == [False, False]
     assert shown.count("(cannot be") == 2
 
 
@@ -263,9 +271,9 @@ def test_the_audit_log_is_shown_newest_first(here: Store) -> None:
         audit.note(conn, Noted(NOW, "create stream", 201, "me", "192.0.2.1", "s-1"))
         audit.note(conn, Noted(NOW + 1, "read stream", 404, "you", "192.0.2.2", "s-1"))
 
-    told, mine = _told("audit"), _told("audit", "--client", "me")
+    details, mine = _told("audit"), _told("audit", "--client", "me")
 
-    assert [one["receiver_id"] for one in told] == ["you", "me"]
+    assert [item["receiver_id"] for item in details] == ["you", "me"]
     assert mine == [
         {
             "at": NOW,

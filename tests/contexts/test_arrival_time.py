@@ -33,27 +33,30 @@ class Device(Player):
 
     def hear(self, *reports: tuple[float, Event]) -> list[Event]:
         """What sessions are told of each report, in order."""
-        return of([said for one in reports for said in self._one(*one)], topics.SESSION_CONTEXT)
+        return of(
+            [sent_said for this_report in reports for sent_said in self._one(*this_report)],
+            topics.SESSION_CONTEXT,
+        )
 
     def _one(self, at: float, event: Event) -> list[Said]:
         now = T0 + round(at * 1000)
-        told: Rec = record(event, self.offsets["reports"])._replace(timestamp=now)
+        rec: Rec = record(event, self.offsets["reports"])._replace(timestamp=now)
         self.offsets["reports"] += 1
-        return self.take(told.topic, [told], now)
+        return self.take(rec.topic, [rec], now)
 
 
 def bound(*, at: float = 0) -> Device:
     """A device on which a session lives."""
-    one = Device()
-    one.play(binding(at))
-    return one
+    device = Device()
+    device.play(binding(at))
+    return device
 
 
 @pytest.mark.parametrize("ahead", AHEAD)
 def test_a_device_is_heard_when_its_report_arrives_whatever_its_clock_says(ahead: float) -> None:
-    told = bound().hear(report(60, ahead), report(120, ahead))
+    events = bound().hear(report(60, ahead), report(120, ahead))
 
-    assert [(one["heard_at"] - T0, one["occurred_at"] - T0) for one in told] == [
+    assert [(event["heard_at"] - T0, event["occurred_at"] - T0) for event in events] == [
         (60_000, 60_000), (120_000, 120_000),
     ]  # fmt: skip
 
@@ -61,93 +64,103 @@ def test_a_device_is_heard_when_its_report_arrives_whatever_its_clock_says(ahead
 def test_what_is_filled_in_from_an_archive_is_of_the_time_it_tells() -> None:
     weeks = 10 * 24 * HOUR
 
-    told = bound().hear(report(weeks, -weeks + 60), report(weeks + 60, -weeks + 60))
+    events = bound().hear(report(weeks, -weeks + 60), report(weeks + 60, -weeks + 60))
 
-    assert [(one["heard_at"] - T0, one["occurred_at"] - T0) for one in told] == [
+    assert [(event["heard_at"] - T0, event["occurred_at"] - T0) for event in events] == [
         (60_000, 60_000), (120_000, 120_000),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("ahead", AHEAD)
 def test_what_a_device_says_by_a_wrong_clock_is_believed_and_unsaid_by_what_comes_later(ahead: float) -> None:
-    told = bound().hear(report(60, ahead, rooted=True), report(120, ahead, rooted=False), report(180, ahead))
+    events = bound().hear(
+        report(60, ahead, rooted=True), report(120, ahead, rooted=False), report(180, ahead)
+    )
 
-    assert [one["rooted"] for one in told] == [True, False, False]
+    assert [event["rooted"] for event in events] == [True, False, False]
 
 
 @pytest.mark.parametrize("count", [{}, {"sequence": None}], ids=["counted", "uncounted"])
 def test_a_fast_clock_that_is_set_right_leaves_no_hour_in_which_nothing_is_believed(
     count: dict[str, Any],
 ) -> None:
-    told = bound().hear(report(60, HOUR, rooted=False, **count), report(120, 0, rooted=True, **count))
+    events = bound().hear(report(60, HOUR, rooted=False, **count), report(120, 0, rooted=True, **count))
 
-    assert [(one["rooted"], one["heard_at"] - T0) for one in told] == [(False, 60_000), (True, 120_000)]
+    assert [(event["rooted"], event["heard_at"] - T0) for event in events] == [
+        (False, 60_000),
+        (True, 120_000),
+    ]
 
 
 @pytest.mark.parametrize(("before", "after"), [(14 * HOUR, 0), (0, -20 * 365 * 24 * HOUR)])
 def test_a_device_that_starts_anew_is_heard_though_its_clock_went_back(before: float, after: float) -> None:
-    told = bound().hear(report(600, before), report(1200, after, sequence=0), report(1260, after, sequence=1))
+    events = bound().hear(
+        report(600, before), report(1200, after, sequence=0), report(1260, after, sequence=1)
+    )
 
-    assert [one["heard_at"] - T0 for one in told] == [600_000, 1_200_000, 1_260_000]
+    assert [event["heard_at"] - T0 for event in events] == [600_000, 1_200_000, 1_260_000]
 
 
 def test_a_clock_set_back_hides_nothing_from_a_device_that_counts() -> None:
-    told = bound().hear(report(60, rooted=False), report(120, -2 * HOUR, rooted=True))
+    events = bound().hear(report(60, rooted=False), report(120, -2 * HOUR, rooted=True))
 
-    assert [(one["rooted"], one["heard_at"] - T0) for one in told] == [(False, 60_000), (True, 120_000)]
+    assert [(event["rooted"], event["heard_at"] - T0) for event in events] == [
+        (False, 60_000),
+        (True, 120_000),
+    ]
 
 
 @pytest.mark.parametrize("ahead", [0, QUARTER_HOUR])
 def test_an_old_report_that_comes_again_is_no_sign_of_life_and_unsays_nothing(ahead: float) -> None:
-    one = bound()
+    device = bound()
     old, new = report(60, ahead, rooted=False)[1], report(120, ahead, rooted=True)
-    one.hear((60, old), new)
+    device.hear((60, old), new)
 
-    again = one.hear((600, old), (700, new[1]))
-    (known,) = of(one.play(binding(701, session_id="s-2"), now=T0 + 701_000), topics.SESSION_CONTEXT)
-    assert {(said["rooted"], said["heard_at"] - T0) for said in (*again, known)} == {(True, 120_000)}
+    again = device.hear((600, old), (700, new[1]))
+    (known,) = of(device.play(binding(701, session_id="s-2"), now=T0 + 701_000), topics.SESSION_CONTEXT)
+    assert {(event["rooted"], event["heard_at"] - T0) for event in (*again, known)} == {(True, 120_000)}
 
 
 @pytest.mark.parametrize("ahead", AHEAD)
 def test_a_clock_that_always_was_as_wrong_was_set_by_nobody(ahead: float) -> None:
-    told = bound().hear(*(report(at, ahead) for at in range(60, 600, 60)))
+    events = bound().hear(*(report(at, ahead) for at in range(60, 600, 60)))
 
-    assert {tuple(one["signals"]) for one in told} == {()}
+    assert {tuple(event["signals"]) for event in events} == {()}
 
 
 @pytest.mark.parametrize(("ahead", "signals"), [(0, []), (300, []), (QUARTER_HOUR, ["clock_tampered"])])
 def test_that_a_clock_was_set_ahead_is_said_and_no_more_than_that(ahead: float, signals: list[str]) -> None:
-    told = bound().hear(report(60), report(120, ahead), report(180, ahead))
+    events = bound().hear(report(60), report(120, ahead), report(180, ahead))
 
-    assert [one["signals"] for one in told] == [[], signals, signals]
+    assert [event["signals"] for event in events] == [[], signals, signals]
 
 
 def test_a_proof_that_a_fast_clock_dated_is_as_old_as_it_was_when_it_was_told() -> None:
     proof = {"attestation": "strong", "attested_at": T0 + (60 + HOUR - 300) * 1000}
-    (told,) = bound().hear(report(60, HOUR, **proof))
+    (event,) = bound().hear(report(60, HOUR, **proof))
 
-    assert told["attested_at"] == T0 + (60 - 300) * 1000
+    assert event["attested_at"] == T0 + (60 - 300) * 1000
 
 
 def test_a_record_without_a_time_arrived_when_it_was_made_but_not_in_the_future() -> None:
-    one = bound()
+    device = bound()
     records = [record(event, at)._replace(timestamp=-1) for at, (_, event) in enumerate(
         [report(60), report(120, HOUR)]
     )]  # fmt: skip
-    told = of(one.take(records[0].topic, records, T0 + 130_000), topics.SESSION_CONTEXT)
+    events = of(device.take(records[0].topic, records, T0 + 130_000), topics.SESSION_CONTEXT)
 
-    assert [event["heard_at"] - T0 for event in told] == [60_000, 130_000]
+    assert [event["heard_at"] - T0 for event in events] == [60_000, 130_000]
 
 
 def test_a_worker_that_takes_over_knows_the_clock_too() -> None:
-    one, other = bound(), Device()
-    one.hear(report(60, HOUR, rooted=True), report(120, HOUR))
-    other.stage.restore(one.rows.items())
+    device, other = bound(), Device()
+    device.hear(report(60, HOUR, rooted=True), report(120, HOUR))
+    other.stage.restore(device.rows.items())
     other.stage.on_restored()
 
     later = (report(90, HOUR, rooted=False), report(180, HOUR))
-    assert other.hear(*later) == one.hear(*later)
-    assert other.rows == one.rows
+    assert other.hear(*later) == device.hear(*later)
+    assert other.rows == device.rows
 
 
 def arriving(*reports: tuple[float, Event]) -> list[InputRecord]:
@@ -164,11 +177,11 @@ def test_no_session_is_silent_because_its_devices_clock_is_wrong(ahead: float) -
     calls = recorded(
         [auth(1, device_id="phone-1"), *(call(at, device_id="phone-1") for at in range(2, 1200, 20))]
     )
-    lines = sorted([*reports, *calls], key=lambda one: one.occurred_at)
+    lines = sorted([*reports, *calls], key=lambda this_record: this_record.occurred_at)
 
     messages, replay = play(lines, 1)
 
-    said = read(messages)
+    saids = read(messages)
     assert replay.dead_letters == 0
-    assert {one for one in found(said) if "silent" in one} == set()
-    assert of(said, topics.SESSION_REVOCATIONS) == []
+    assert {name for name in found(saids) if "silent" in name} == set()
+    assert of(saids, topics.SESSION_REVOCATIONS) == []

@@ -229,8 +229,8 @@ def test_what_is_done_to_trust_on_several_days_is_usual(names: list[str], days: 
 def begun(number: int, apart: int = 0) -> PeerUsage:
     """So many principals have begun to use a scope."""
     fashion = PeerUsage()
-    for one in range(number):
-        fashion.see(["scope:new"], MONDAY + one * apart, f"p-{one}", f"s-{one}")
+    for this_number in range(number):
+        fashion.see(["scope:new"], MONDAY + this_number * apart, f"p-{this_number}", f"s-{this_number}")
     return fashion
 
 

@@ -26,27 +26,29 @@ def told(said: list[Said]) -> list[tuple[str, int, int]]:
 
 def principal() -> Player:
     """Somebody who had a session on a laptop and has another on it."""
-    one = Player(principal_context())
-    one.each(
+    player = Player(principal_context())
+    player.each(
         activity(0, session_id="o-1", **LAPTOP),
         activity(1, session_id="o-1", kind="ended"),
         activity(2, session_id="o-2", **LAPTOP),
     )
-    return one
+    return player
 
 
 def test_a_crowd_of_sessions_hears_of_each_one_that_joins_it() -> None:
-    one = principal()
+    player = principal()
 
-    assert told(buyers(one, 1, CROWD - 1)) == [(f"b-{at}", at, at) for at in range(1, CROWD)]
-    assert told(buyers(one, CROWD, CROWD)) == [(f"b-{at}", CROWD, CROWD) for at in (CROWD, 1, 2, 3)]
+    assert told(buyers(player, 1, CROWD - 1)) == [(f"b-{at}", at, at) for at in range(1, CROWD)]
+    assert told(buyers(player, CROWD, CROWD)) == [(f"b-{at}", CROWD, CROWD) for at in (CROWD, 1, 2, 3)]
 
 
 def test_the_session_on_the_principals_own_device_is_no_part_of_the_crowd() -> None:
-    one = principal()
-    buyers(one, 1, 6)
+    player = principal()
+    buyers(player, 1, 6)
 
-    assert told(one.play(activity(60, session_id="o-2", kind="client_changed", **LAPTOP))) == [("o-2", 0, 0)]
+    assert told(player.play(activity(60, session_id="o-2", kind="client_changed", **LAPTOP))) == [
+        ("o-2", 0, 0)
+    ]
 
 
 def is_in(at: float, asn: int, session_id: str) -> Event:
@@ -56,46 +58,48 @@ def is_in(at: float, asn: int, session_id: str) -> Event:
 
 def test_a_session_on_a_new_device_that_is_where_it_is_used_does_not_answer_for_a_crowd() -> None:
     """It is counted, for a device may be an intruder's; but its owner is not asked because of the others."""
-    one = principal()
-    one.each(activity(5, session_id="o-3", device_id="laptop-2", asn=64501), is_in(6, 64501, "o-3"))
+    player = principal()
+    player.each(activity(5, session_id="o-3", device_id="laptop-2", asn=64501), is_in(6, 64501, "o-3"))
 
-    assert told(buyers(one, 1, CROWD - 1)) == [
+    assert told(buyers(player, 1, CROWD - 1)) == [
         *((f"b-{at}", at + 1, at + 1) for at in range(1, CROWD)), *(("b-1", 4, 4), ("b-2", 4, 4)),
     ]  # fmt: skip
     again = activity(60, session_id="o-3", kind="client_changed", device_id="laptop-2", asn=64501)
-    assert told(one.play(again)) == [("o-3", 0, 0)]
-    assert told(one.play(activity(61, session_id="o-4", device_id="laptop-2", asn=64501))) == [("o-4", 0, 0)]
+    assert told(player.play(again)) == [("o-3", 0, 0)]
+    assert told(player.play(activity(61, session_id="o-4", device_id="laptop-2", asn=64501))) == [
+        ("o-4", 0, 0)
+    ]
 
 
 def test_a_session_on_a_new_device_that_is_elsewhere_is_one_of_a_crowd() -> None:
-    one = principal()
-    one.each(activity(5, session_id="o-3", device_id="laptop-2", asn=64501), is_in(6, 64777, "o-3"))
+    player = principal()
+    player.each(activity(5, session_id="o-3", device_id="laptop-2", asn=64501), is_in(6, 64777, "o-3"))
 
-    assert told(buyers(one, 1, CROWD - 1))[-3:] == [("o-3", 4, 4), ("b-1", 4, 4), ("b-2", 4, 4)]
+    assert told(buyers(player, 1, CROWD - 1))[-3:] == [("o-3", 4, 4), ("b-1", 4, 4), ("b-2", 4, 4)]
 
 
 def test_what_a_crowd_hears_leaves_the_signals_as_they_were() -> None:
-    one = principal()
-    said = of(buyers(one, 1, CROWD), topics.SESSION_CONTEXT)
+    player = principal()
+    events = of(buyers(player, 1, CROWD), topics.SESSION_CONTEXT)
 
-    assert ["signals" in body for body in said] == [True] * CROWD + [False] * (CROWD - 1)
-    assert {body["sessions_seen"] is None for body in said[CROWD:] if "sessions_seen" in body} == set()
+    assert ["signals" in body for body in events] == [True] * CROWD + [False] * (CROWD - 1)
+    assert {body["sessions_seen"] is None for body in events[CROWD:] if "sessions_seen" in body} == set()
 
 
 def test_a_crowd_that_only_comes_back_is_not_told_again_until_it_has_dispersed() -> None:
-    one = principal()
-    buyers(one, 1, 6)
-    one.play(activity(60, session_id="b-6", kind="ended"))
-    again = told(buyers(one, 6, 6))
-    one.each(*(activity(70, session_id=f"b-{at}", kind="ended") for at in range(1, 7)))
+    player = principal()
+    buyers(player, 1, 6)
+    player.play(activity(60, session_id="b-6", kind="ended"))
+    again = told(buyers(player, 6, 6))
+    player.each(*(activity(70, session_id=f"b-{at}", kind="ended") for at in range(1, 7)))
 
     assert again == [("b-6", 6, 6)]
-    assert len(told(buyers(one, 1, CROWD))) == CROWD + CROWD - 1
+    assert len(told(buyers(player, 1, CROWD))) == CROWD + CROWD - 1
 
 
 def test_what_is_said_stays_in_proportion_to_a_large_crowd() -> None:
-    one = principal()
-    said = told(buyers(one, 1, 400))
+    player = principal()
+    rows = told(buyers(player, 1, 400))
 
-    assert len(said) < 6 * 400
-    assert max(sum(number == size for _, number, _ in said) for size in range(1, 401)) == MOST_TOLD + 1
+    assert len(rows) < 6 * 400
+    assert max(sum(number == size for _, number, _ in rows) for size in range(1, 401)) == MOST_TOLD + 1

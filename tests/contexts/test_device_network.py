@@ -20,8 +20,8 @@ def device() -> Player:
 
 def heard(said: list[Said]) -> list[tuple[str, str, int | None]]:
     """Which principal heard which network of which device."""
-    told = of(said, topics.PRINCIPAL_ACTIVITY)
-    return [(one["principal_id"], one["device_id"], one.get("asn")) for one in told]
+    events = of(said, topics.PRINCIPAL_ACTIVITY)
+    return [(event["principal_id"], event["device_id"], event.get("asn")) for event in events]
 
 
 def on(at: float, name: str = "ana", **members: Any) -> Event:
@@ -29,12 +29,14 @@ def on(at: float, name: str = "ana", **members: Any) -> Event:
 
 
 def test_a_person_hears_where_the_device_is_and_whereto_it_moves() -> None:
-    one = device()
+    player = device()
 
-    said = one.each(telemetry(0, **HOME), on(5, event_id="b-1"), telemetry(60, **HOME), telemetry(90, **CAFE))
+    saids = player.each(
+        telemetry(0, **HOME), on(5, event_id="b-1"), telemetry(60, **HOME), telemetry(90, **CAFE)
+    )
 
-    assert heard(said) == [("ana", "phone-1", 64500), ("ana", "phone-1", 64501)]
-    assert next(one for one in said if one.topic == topics.PRINCIPAL_ACTIVITY) == Said(
+    assert heard(saids) == [("ana", "phone-1", 64500), ("ana", "phone-1", 64501)]
+    assert next(this_said for this_said in saids if this_said.topic == topics.PRINCIPAL_ACTIVITY) == Said(
         topics.PRINCIPAL_ACTIVITY,
         "ana",
         {
@@ -46,22 +48,22 @@ def test_a_person_hears_where_the_device_is_and_whereto_it_moves() -> None:
 
 
 def test_the_same_network_under_another_address_is_no_move() -> None:
-    one = device()
-    one.each(telemetry(0, **HOME), on(5))
+    player = device()
+    player.each(telemetry(0, **HOME), on(5))
 
     same: list[dict[str, Any]] = [
         {"ip": "2001:db8:1::1", "asn": 64500},
         {"ip": "192.0.2.77", "asn": None},
         {},
     ]
-    assert heard(one.each(*(telemetry(60 + at, **place) for at, place in enumerate(same)))) == []
+    assert heard(player.each(*(telemetry(60 + at, **place) for at, place in enumerate(same)))) == []
 
 
 def test_a_report_that_comes_late_moves_nothing() -> None:
-    one = device()
-    one.each(telemetry(0, **HOME), on(5), telemetry(90, **CAFE))
+    player = device()
+    player.each(telemetry(0, **HOME), on(5), telemetry(90, **CAFE))
 
-    assert heard(one.play(telemetry(60, **HOME))) == []
+    assert heard(player.play(telemetry(60, **HOME))) == []
 
 
 def test_a_device_that_never_says_where_it_is_tells_nobody() -> None:
@@ -69,35 +71,35 @@ def test_a_device_that_never_says_where_it_is_tells_nobody() -> None:
 
 
 def test_an_address_of_the_inside_is_no_place() -> None:
-    one = device()
+    player = device()
 
-    assert heard(one.each(telemetry(0, ip="192.168.1.20"), on(5))) == []
-    assert heard(one.play(telemetry(60, ip="10.1.2.3", asn=64500))) == [("ana", "phone-1", 64500)]
+    assert heard(player.each(telemetry(0, ip="192.168.1.20"), on(5))) == []
+    assert heard(player.play(telemetry(60, ip="10.1.2.3", asn=64500))) == [("ana", "phone-1", 64500)]
 
 
 def test_who_comes_back_hears_only_where_the_device_went_meanwhile() -> None:
-    one = device()
-    one.each(telemetry(0, **HOME), on(5), on(50, state="ended"))
+    player = device()
+    player.each(telemetry(0, **HOME), on(5), on(50, state="ended"))
 
-    assert heard(one.play(on(100))) == []
-    assert heard(one.each(on(150, state="ended"), telemetry(200, **CAFE), on(300))) == [
+    assert heard(player.play(on(100))) == []
+    assert heard(player.each(on(150, state="ended"), telemetry(200, **CAFE), on(300))) == [
         ("ana", "phone-1", 64501)
     ]
 
 
 def test_only_people_and_of_many_the_last_hear_of_it() -> None:
-    one = device()
-    one.each(telemetry(0, **HOME), on(1, "bot", principal_kind="agent"))
+    player = device()
+    player.each(telemetry(0, **HOME), on(1, "bot", principal_kind="agent"))
     names = [f"u-{at}" for at in range(MOST_USERS + 2)]
-    one.each(*(on(5 + at, name) for at, name in enumerate(names)))
+    player.each(*(on(5 + at, name) for at, name in enumerate(names)))
 
-    assert heard(one.play(telemetry(90, **CAFE))) == [(name, "phone-1", 64501) for name in names[2:]]
+    assert heard(player.play(telemetry(90, **CAFE))) == [(name, "phone-1", 64501) for name in names[2:]]
 
 
 def test_a_worker_that_takes_over_knows_where_the_device_is_and_who_heard_it() -> None:
-    one, other = device(), device()
-    one.each(telemetry(0, **HOME), on(5))
-    other.stage.restore(one.rows.items())
+    player, other = device(), device()
+    player.each(telemetry(0, **HOME), on(5))
+    other.stage.restore(player.rows.items())
     other.stage.on_restored()
 
     assert heard(other.each(telemetry(60, **HOME), telemetry(90, **CAFE))) == [("ana", "phone-1", 64501)]

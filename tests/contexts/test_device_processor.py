@@ -23,17 +23,18 @@ def device() -> Player:
 def told(said: list[Said], *members: str) -> list[tuple[Any, ...]]:
     """What sessions heard: their id, and the *members* asked for."""
     return [
-        tuple(one.get(name) for name in ("session_id", *members)) for one in of(said, topics.SESSION_CONTEXT)
+        tuple(event.get(name) for name in ("session_id", *members))
+        for event in of(said, topics.SESSION_CONTEXT)
     ]
 
 
 def test_a_session_hears_at_once_what_its_device_is() -> None:
-    one = device()
-    one.play(telemetry(0, rooted=True, attestation="failed", **MINUTE))
+    player = device()
+    player.play(telemetry(0, rooted=True, attestation="failed", **MINUTE))
 
-    (said,) = one.play(binding(5, event_id="b-1"))
+    (sent_said,) = player.play(binding(5, event_id="b-1"))
 
-    assert said == Said(
+    assert sent_said == Said(
         topics.SESSION_CONTEXT,
         "s-1",
         {
@@ -46,20 +47,20 @@ def test_a_session_hears_at_once_what_its_device_is() -> None:
 
 
 def test_the_silence_of_a_device_that_nobody_used_begins_with_its_next_session() -> None:
-    one = Player(device_context())
-    one.play(telemetry(0, **MINUTE))
+    player = Player(device_context())
+    player.play(telemetry(0, **MINUTE))
 
-    said = one.each(binding(1800, session_id="s-1"), binding(1900, session_id="s-2"), telemetry(2000))
+    saids = player.each(binding(1800, session_id="s-1"), binding(1900, session_id="s-2"), telemetry(2000))
 
-    heard = [(key, body["heard_at"] - T0) for _, key, body in said]
-    assert heard == [("s-1", 1_740_000), ("s-2", 1_740_000), ("s-1", 2_000_000), ("s-2", 2_000_000)]
+    pairs = [(key, body["heard_at"] - T0) for _, key, body in saids]
+    assert pairs == [("s-1", 1_740_000), ("s-2", 1_740_000), ("s-1", 2_000_000), ("s-2", 2_000_000)]
 
 
 def test_a_woken_device_whose_clock_is_behind_is_believed_nevertheless() -> None:
-    one = device()
-    one.each(telemetry(0, rooted=False, **MINUTE), binding(1800))
+    player = device()
+    player.each(telemetry(0, rooted=False, **MINUTE), binding(1800))
 
-    assert told(one.play(telemetry(1790, rooted=True)), "rooted") == [("s-1", True)]
+    assert told(player.play(telemetry(1790, rooted=True)), "rooted") == [("s-1", True)]
 
 
 def test_a_device_never_heard_of_says_nothing() -> None:
@@ -67,46 +68,48 @@ def test_a_device_never_heard_of_says_nothing() -> None:
 
 
 def test_a_change_reaches_every_live_session_and_none_that_ended() -> None:
-    one = device()
-    one.each(telemetry(0, **MINUTE), *(binding(1, session_id=f"s-{at}") for at in range(4)))
-    one.play(binding(2, session_id="s-2", state="ended"))
+    player = device()
+    player.each(telemetry(0, **MINUTE), *(binding(1, session_id=f"s-{at}") for at in range(4)))
+    player.play(binding(2, session_id="s-2", state="ended"))
 
-    said = one.play(telemetry(3, rooted=True))
+    saids = player.play(telemetry(3, rooted=True))
 
-    assert told(said, "rooted", "heard_at") == [(f"s-{at}", True, T0 + 3_000) for at in (0, 1, 3)]
+    assert told(saids, "rooted", "heard_at") == [(f"s-{at}", True, T0 + 3_000) for at in (0, 1, 3)]
 
 
 def test_a_heartbeat_is_passed_on_at_most_every_half_interval() -> None:
-    one = device()
-    one.each(telemetry(0, sequence=0, **MINUTE), binding(0))
+    player = device()
+    player.each(telemetry(0, sequence=0, **MINUTE), binding(0))
 
-    said = one.each(*(telemetry(at, sequence=at, **MINUTE) for at in range(5, 95, 5)))
+    saids = player.each(*(telemetry(at, sequence=at, **MINUTE) for at in range(5, 95, 5)))
 
-    assert [(at - T0) / 1000 for _, at in told(said, "heard_at")] == [30, 60, 90]
+    assert [(at - T0) / 1000 for _, at in told(saids, "heard_at")] == [30, 60, 90]
 
 
 def test_a_heartbeat_that_omits_a_fact_does_not_unsay_it() -> None:
-    one = device()
-    one.each(telemetry(0, rooted=True, **MINUTE), telemetry(60))
+    player = device()
+    player.each(telemetry(0, rooted=True, **MINUTE), telemetry(60))
 
-    assert told(one.play(binding(61)), "rooted", "heard_at") == [("s-1", True, T0 + 60_000)]
+    assert told(player.play(binding(61)), "rooted", "heard_at") == [("s-1", True, T0 + 60_000)]
 
 
 def test_an_old_report_does_not_overrule_a_newer_one() -> None:
-    one = device()
-    one.each(telemetry(60, rooted=True, **MINUTE), binding(61), telemetry(30, rooted=False))
+    player = device()
+    player.each(telemetry(60, rooted=True, **MINUTE), binding(61), telemetry(30, rooted=False))
 
-    assert told(one.play(binding(62, session_id="s-2")), "rooted", "heard_at") == [("s-2", True, T0 + 60_000)]
+    assert told(player.play(binding(62, session_id="s-2")), "rooted", "heard_at") == [
+        ("s-2", True, T0 + 60_000)
+    ]
 
 
 def test_an_old_report_still_tells_what_no_newer_one_did() -> None:
-    one = device()
-    one.each(telemetry(60, **MINUTE), binding(61))
+    player = device()
+    player.each(telemetry(60, **MINUTE), binding(61))
 
-    said = one.play(telemetry(30, rooted=True, compliant=False))
+    saids = player.play(telemetry(30, rooted=True, compliant=False))
 
-    assert told(said, "rooted", "compliant", "heard_at") == [("s-1", True, False, T0 + 60_000)]
-    assert one.counts["late_events", topics.DEVICE_TELEMETRY] == 1
+    assert told(saids, "rooted", "compliant", "heard_at") == [("s-1", True, False, T0 + 60_000)]
+    assert player.counts["late_events", topics.DEVICE_TELEMETRY] == 1
 
 
 @given(
@@ -121,64 +124,64 @@ def test_the_order_of_arrival_does_not_change_what_is_known(reports: list[tuple[
     for at, name, value in reports:
         if at >= newest.get(name, (0, False))[0]:
             newest[name] = (at, value)
-    one = device()
-    one.each(telemetry(0, **MINUTE), *(telemetry(at, **{name: value}) for at, name, value in reports))
+    player = device()
+    player.each(telemetry(0, **MINUTE), *(telemetry(at, **{name: value}) for at, name, value in reports))
 
-    (known,) = told(one.play(binding(20)), "rooted", "managed", "hooked")
+    (known,) = told(player.play(binding(20)), "rooted", "managed", "hooked")
 
     assert known == ("s-1", *(newest.get(name, (0, None))[1] for name in ("rooted", "managed", "hooked")))
 
 
 def test_devices_of_two_tenants_are_two() -> None:
-    one = device()
-    one.play(telemetry(0, rooted=True, tenant="zeta"))
+    player = device()
+    player.play(telemetry(0, rooted=True, tenant="zeta"))
 
-    assert one.play(binding(1)) == []
-    assert told(one.play(binding(1, tenant="zeta")), "tenant", "rooted") == [("s-1", "zeta", True)]
+    assert player.play(binding(1)) == []
+    assert told(player.play(binding(1, tenant="zeta")), "tenant", "rooted") == [("s-1", "zeta", True)]
 
 
 def test_a_worker_that_takes_over_knows_the_same() -> None:
-    one, other = device(), device()
-    one.each(telemetry(0, rooted=True, **MINUTE), binding(1), binding(1, session_id="s-2"), telemetry(9))
-    other.stage.restore(one.rows.items())
+    player, other = device(), device()
+    player.each(telemetry(0, rooted=True, **MINUTE), binding(1), binding(1, session_id="s-2"), telemetry(9))
+    other.stage.restore(player.rows.items())
     other.stage.on_restored()
 
     ended = binding(10, session_id="s-2", state="ended")
     change = telemetry(11, hooked=True)
-    assert other.each(ended, change) == one.each(ended, change)
-    assert other.rows == {key: one.rows[key] for key in other.rows}
+    assert other.each(ended, change) == player.each(ended, change)
+    assert other.rows == {key: player.rows[key] for key in other.rows}
 
 
 def test_a_device_without_sessions_is_forgotten_after_a_day() -> None:
-    one = device()
+    player = device()
     late = KEEP_MS / 1000 + 120
-    one.each(telemetry(0), telemetry(0, device_id="phone-2"), binding(0, device_id="phone-2"))
+    player.each(telemetry(0), telemetry(0, device_id="phone-2"), binding(0, device_id="phone-2"))
 
-    one.each(telemetry(late, device_id="phone-3"))
+    player.each(telemetry(late, device_id="phone-3"))
 
-    assert sorted(one.rows) == [b"default\xffphone-2", b"default\xffphone-3"]
+    assert sorted(player.rows) == [b"default\xffphone-2", b"default\xffphone-3"]
 
 
 def test_an_idle_partition_forgets_by_the_wall_clock() -> None:
-    one = device()
-    one.play(telemetry(0), now=T0)
+    player = device()
+    player.play(telemetry(0), now=T0)
 
-    one.sweep(T0 + KEEP_MS - 60_000)
-    assert len(one.rows) == 1
-    one.sweep(T0 + KEEP_MS + 60_001)
+    player.sweep(T0 + KEEP_MS - 60_000)
+    assert len(player.rows) == 1
+    player.sweep(T0 + KEEP_MS + 60_001)
 
-    assert one.rows == {}
+    assert player.rows == {}
 
 
 def test_a_device_holds_no_more_sessions_than_fit_into_a_record() -> None:
-    one = device()
-    one.play(telemetry(0, **MINUTE))
+    player = device()
+    player.play(telemetry(0, **MINUTE))
     names = [f"{at:06d}" + "\U0001f600" * 122 for at in range(MOST_SESSIONS + 10)]
     for start in range(0, len(names), 500):
-        one.play(*(binding(1, session_id=name) for name in names[start : start + 500]))
+        player.play(*(binding(1, session_id=name) for name in names[start : start + 500]))
 
-    assert one.counts["forgotten_sessions", "device"] == 10
-    assert max(map(len, one.rows.values())) < 900_000
+    assert player.counts["forgotten_sessions", "device"] == 10
+    assert max(map(len, player.rows.values())) < 900_000
 
 
 REPORTS = st.builds(
@@ -208,19 +211,19 @@ BINDINGS = st.builds(
 @given(st.lists(REPORTS | BINDINGS, min_size=1, max_size=30), st.sets(st.integers(1, 30)))
 @settings(max_examples=80)
 def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event], cuts: set[int]) -> None:
-    one, other = device(), device()
-    one.each(*events, now=NOW + 2 * KEEP_MS)
+    player, other = device(), device()
+    player.each(*events, now=NOW + 2 * KEEP_MS)
     for chunk in chunks(events, cuts):
         other.play(*chunk, now=NOW + 2 * KEEP_MS)
 
-    assert by_key(read(other.messages)) == by_key(read(one.messages))
+    assert by_key(read(other.messages)) == by_key(read(player.messages))
 
 
 @pytest.mark.parametrize("spoilt", [{"device_id": ""}, {"occurred_at": T0 // 1000}, {"event_id": None}])
 def test_what_cannot_be_read_is_a_dead_letter(spoilt: dict[str, Any]) -> None:
-    one = device()
+    player = device()
 
-    said = one.play({**telemetry(0), **spoilt})
+    saids = player.play({**telemetry(0), **spoilt})
 
-    assert [letter.topic for letter in said] == [topics.DEAD_LETTERS]
-    assert one.rows == {}
+    assert [letter.topic for letter in saids] == [topics.DEAD_LETTERS]
+    assert player.rows == {}

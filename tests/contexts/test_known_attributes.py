@@ -12,9 +12,9 @@ from tests.support.samples import T0, activity
 
 
 def test_to_a_stranger_everything_is_new() -> None:
-    (said,) = principal().play(activity(0, event_id="e-1~a", **HOME))
+    (sent_said,) = principal().play(activity(0, event_id="e-1~a", **HOME))
 
-    assert said == Said(
+    assert sent_said == Said(
         topics.SESSION_CONTEXT,
         "s-1",
         {
@@ -28,29 +28,29 @@ def test_to_a_stranger_everything_is_new() -> None:
 
 
 def test_the_next_session_is_measured_by_the_one_before() -> None:
-    one = principal()
-    one.play(activity(0, **HOME))
+    player = principal()
+    player.play(activity(0, **HOME))
 
-    said = one.play(activity(60, session_id="s-2", **CAFE))
+    saids = player.play(activity(60, session_id="s-2", **CAFE))
 
-    assert known(said) == [(True, False, True, True)]
-    assert heard(said, "novelty", "sessions_seen", "concurrent_sessions") == [(0.25, 1, 1)]
+    assert known(saids) == [(True, False, True, True)]
+    assert heard(saids, "novelty", "sessions_seen", "concurrent_sessions") == [(0.25, 1, 1)]
 
 
 def test_what_is_not_shown_is_neither_known_nor_new() -> None:
-    one = principal()
-    one.play(activity(0, **HOME))
+    player = principal()
+    player.play(activity(0, **HOME))
 
-    said = one.play(activity(60, session_id="s-2", asn=64500))
-    nothing = one.play(activity(61, session_id="s-3"))
+    saids = player.play(activity(60, session_id="s-2", asn=64500))
+    nothing = player.play(activity(61, session_id="s-3"))
 
-    assert known(said) == [(None, True, None, None)]
+    assert known(saids) == [(None, True, None, None)]
     assert heard(nothing, "novelty", "known_asn") == [(None, None)]
 
 
 def test_a_network_is_known_by_its_number_or_by_its_prefix() -> None:
-    one = principal()
-    one.play(activity(0, asn=64500, ip="192.0.2.1"))
+    player = principal()
+    player.play(activity(0, asn=64500, ip="192.0.2.1"))
 
     asked: list[dict[str, Any]] = [
         {"asn": 64500},
@@ -59,76 +59,86 @@ def test_a_network_is_known_by_its_number_or_by_its_prefix() -> None:
         {"asn": 1},
         {"ip": "2001:db8::1"},
     ]
-    said = [
-        known(one.play(activity(1, session_id=f"s-{at}", **told)))[0][1] for at, told in enumerate(asked, 2)
+    messages = [
+        known(player.play(activity(1, session_id=f"s-{at}", **fields)))[0][1]
+        for at, fields in enumerate(asked, 2)
     ]
 
-    assert said == [True, True, True, False, False]
+    assert messages == [True, True, True, False, False]
 
 
 def test_an_update_of_the_client_is_the_same_client() -> None:
-    one = principal()
-    one.play(activity(0, user_agent="Firefox/140.0"))
+    player = principal()
+    player.play(activity(0, user_agent="Firefox/140.0"))
 
-    assert known(one.play(activity(1, kind="client_changed", user_agent="Firefox/141.0"))) == [
+    assert known(player.play(activity(1, kind="client_changed", user_agent="Firefox/141.0"))) == [
         (None, None, None, True)
     ]
 
 
 def test_a_session_does_not_count_itself() -> None:
-    one = principal()
-    one.play(activity(0, **HOME))
+    player = principal()
+    player.play(activity(0, **HOME))
 
-    said = one.play(activity(60, kind="client_changed", **CAFE))
+    saids = player.play(activity(60, kind="client_changed", **CAFE))
 
-    assert heard(said, "sessions_seen", "concurrent_sessions", "known_asn") == [(0, 0, False)]
+    assert heard(saids, "sessions_seen", "concurrent_sessions", "known_asn") == [(0, 0, False)]
 
 
 def test_an_ended_session_is_not_concurrent_any_more_but_was_seen() -> None:
-    one = principal()
-    one.each(activity(0, **HOME), activity(10, kind="ended"))
+    player = principal()
+    player.each(activity(0, **HOME), activity(10, kind="ended"))
 
-    assert heard(one.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [(1, 0)]
+    assert heard(player.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [
+        (1, 0)
+    ]
 
 
 def test_an_activity_delivered_again_is_no_second_session() -> None:
-    one = principal()
+    player = principal()
     first = activity(0, **HOME)
-    one.each(first, first)
+    player.each(first, first)
 
-    assert heard(one.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [(1, 1)]
+    assert heard(player.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [
+        (1, 1)
+    ]
 
 
 def test_principals_of_two_tenants_are_two() -> None:
-    one = principal()
-    one.play(activity(0, tenant="zeta", **HOME))
+    player = principal()
+    player.play(activity(0, tenant="zeta", **HOME))
 
-    assert known(one.play(activity(60, **HOME))) == [(False, False, False, False)]
+    assert known(player.play(activity(60, **HOME))) == [(False, False, False, False)]
 
 
 def test_the_habits_seen_last_are_kept() -> None:
-    one = principal()
-    one.each(
+    player = principal()
+    player.each(
         *(activity(at, asn=at) for at in range(1, MAX_KNOWN + 1)),
         activity(100, asn=1),
         activity(101, asn=999),
     )
 
-    asked = [known(one.play(activity(200, kind="client_changed", asn=asn)))[0][1] for asn in (1, 3, 999, 2)]
+    asked = [
+        known(player.play(activity(200, kind="client_changed", asn=asn)))[0][1] for asn in (1, 3, 999, 2)
+    ]
 
     assert asked == [True, True, True, False]
 
 
 def test_a_use_that_the_model_does_not_know_is_told_until_others_share_it() -> None:
-    one = principal()
+    player = principal()
     used = {"kind": "used", "used": ["operation:GET /vault", "unheard:GET /vault"]}
-    one.play(activity(0, **HOME))
-    first = one.play(activity(60, **used, **HOME))
+    player.play(activity(0, **HOME))
+    first = player.play(activity(60, **used, **HOME))
     for at in range(3):
-        one.each(
-            *(activity(90 + at, session_id=f"c-{at}", principal_id=f"c-{at}", **told) for told in ({}, used))
+        player.each(
+            *(
+                activity(90 + at, session_id=f"c-{at}", principal_id=f"c-{at}", **fields)
+                for fields in ({}, used)
+            )
         )
 
     assert heard(first, "signals") == [(["unfamiliar_use", "unheard_use"],)]
-    assert heard(one.play(activity(120, **used, **HOME)), "signals") == []
-    assert heard(one.play(activity(130, kind="summary")), "signals") == [([],)]
+    assert heard(player.play(activity(120, **used, **HOME)), "signals") == []
+    assert heard(player.play(activity(130, kind="summary")), "signals") == [([],)]

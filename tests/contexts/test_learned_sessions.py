@@ -11,37 +11,37 @@ from tests.support.samples import activity
 
 
 def test_what_a_revoked_session_taught_is_forgotten() -> None:
-    one = principal()
-    one.each(activity(0, **HOME), activity(60, session_id="thief", **CAFE))
-    one.play(activity(70, session_id="thief", kind="revoked"))
+    player = principal()
+    player.each(activity(0, **HOME), activity(60, session_id="thief", **CAFE))
+    player.play(activity(70, session_id="thief", kind="revoked"))
 
-    assert known(one.play(activity(80, session_id="s-2", **CAFE))) == [(True, False, True, True)]
+    assert known(player.play(activity(80, session_id="s-2", **CAFE))) == [(True, False, True, True)]
 
 
 def test_who_guesses_a_password_in_vain_teaches_nothing() -> None:
-    one = principal()
-    one.each(activity(0, **HOME), activity(60, session_id="guess", guess=True, **CAFE, **BERLIN))
+    player = principal()
+    player.each(activity(0, **HOME), activity(60, session_id="guess", guess=True, **CAFE, **BERLIN))
 
-    said = one.play(activity(80, session_id="s-2", **CAFE, **MUNICH))
+    saids = player.play(activity(80, session_id="s-2", **CAFE, **MUNICH))
 
-    assert known(said) == [(True, False, True, True)]
-    assert heard(said, "place_speed_kmh", "strange_sessions") == [(None, 0)]
+    assert known(saids) == [(True, False, True, True)]
+    assert heard(saids, "place_speed_kmh", "strange_sessions") == [(None, 0)]
 
 
 def test_who_gets_in_after_a_wrong_password_teaches_from_then_on() -> None:
-    one = principal()
-    one.each(activity(0, **HOME), activity(60, session_id="typo", guess=True, **CAFE))
-    one.play(activity(70, session_id="typo", kind="used", used=["scope:read"], **CAFE))
+    player = principal()
+    player.each(activity(0, **HOME), activity(60, session_id="typo", guess=True, **CAFE))
+    player.play(activity(70, session_id="typo", kind="used", used=["scope:read"], **CAFE))
 
-    assert known(one.play(activity(80, session_id="s-2", **CAFE))) == [(True, True, True, True)]
+    assert known(player.play(activity(80, session_id="s-2", **CAFE))) == [(True, True, True, True)]
 
 
 def test_a_revoked_session_teaches_nothing_any_more() -> None:
-    one = principal()
-    one.each(activity(0, **HOME), activity(60, session_id="thief", **HOME))
-    one.each(activity(70, session_id="thief", kind="revoked"), activity(80, kind="client_changed", **HOME))
+    player = principal()
+    player.each(activity(0, **HOME), activity(60, session_id="thief", **HOME))
+    player.each(activity(70, session_id="thief", kind="revoked"), activity(80, kind="client_changed", **HOME))
 
-    assert known(one.play(activity(90, session_id="s-2", **HOME))) == [(True, True, True, True)]
+    assert known(player.play(activity(90, session_id="s-2", **HOME))) == [(True, True, True, True)]
 
 
 @pytest.mark.parametrize(
@@ -51,21 +51,23 @@ def test_a_revoked_session_teaches_nothing_any_more() -> None:
 def test_what_a_revoked_session_taught_holds_when_an_analyst_vouches_for_it(
     words: list[tuple[float, str]],
 ) -> None:
-    one = principal()
-    one.each(activity(0, **HOME), activity(60, session_id="trip", **CAFE))
+    player = principal()
+    player.each(activity(0, **HOME), activity(60, session_id="trip", **CAFE))
 
-    one.each(*(activity(at, session_id="trip", kind=kind) for at, kind in words))
+    player.each(*(activity(at, session_id="trip", kind=kind) for at, kind in words))
 
-    assert known(one.play(activity(90, session_id="s-2", **CAFE))) == [(True, True, True, True)]
+    assert known(player.play(activity(90, session_id="s-2", **CAFE))) == [(True, True, True, True)]
 
 
 def test_only_the_newest_of_many_revoked_sessions_can_be_vouched_for() -> None:
-    one = principal()
-    one.play(activity(0, **HOME))
+    player = principal()
+    player.play(activity(0, **HOME))
     for at in range(MOST_DOUBTED + 1):
-        one.each(*(activity(at, session_id=f"t-{at}", kind=kind, asn=at) for kind in ("started", "revoked")))
+        player.each(
+            *(activity(at, session_id=f"t-{at}", kind=kind, asn=at) for kind in ("started", "revoked"))
+        )
 
-    one.each(*(activity(60, session_id=f"t-{at}", kind="vouched") for at in range(MOST_DOUBTED + 1)))
+    player.each(*(activity(60, session_id=f"t-{at}", kind="vouched") for at in range(MOST_DOUBTED + 1)))
 
-    asked = [known(one.play(activity(90, kind="client_changed", asn=at)))[0][1] for at in (0, 1)]
+    asked = [known(player.play(activity(90, kind="client_changed", asn=at)))[0][1] for at in (0, 1)]
     assert asked == [False, True]

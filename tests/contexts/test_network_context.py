@@ -38,18 +38,18 @@ def comes(name: str, at: float = 0, **members: Any) -> Event:
 def heard(said: list[Said]) -> list[tuple[str, tuple[str, ...], int]]:
     """Who heard what: session, signals, how many others."""
     return [
-        (one["session_id"], tuple(one["signals"]), one["network_principals"])
-        for one in of(said, topics.SESSION_CONTEXT)
+        (event["session_id"], tuple(event["signals"]), event["network_principals"])
+        for event in of(said, topics.SESSION_CONTEXT)
     ]
 
 
 def test_a_session_hears_what_happened_around_its_sign_in() -> None:
-    one = network()
-    one.each(*fails(5))
+    player = network()
+    player.each(*fails(5))
 
-    (said,) = one.play(comes("ana", 60, event_id="e-1~n"))
+    (sent_said,) = player.play(comes("ana", 60, event_id="e-1~n"))
 
-    assert said == Said(
+    assert sent_said == Said(
         topics.SESSION_CONTEXT,
         "s-ana",
         {
@@ -82,31 +82,31 @@ def test_a_spray_is_many_who_fail_beside_few_who_are_let_in(events: list[Event],
 
 
 def test_an_office_that_mistypes_and_then_gets_in_is_no_spray() -> None:
-    one = network()
+    player = network()
     office = [f"u-{at}" for at in range(8)]
 
-    said = one.each(
+    saids = player.each(
         *(comes(name, at, action=action)
           for at, name in enumerate(office) for action in ("sign_in_failed", "sign_in"))
     )  # fmt: skip
 
-    assert heard(said) == []
+    assert heard(saids) == []
 
 
 def test_who_is_at_home_in_the_network_is_no_victim_of_a_spray() -> None:
-    one = network()
-    one.each(comes("ana"), comes("ana", DAY_S))
+    player = network()
+    player.each(comes("ana"), comes("ana", DAY_S))
 
-    assert heard(one.each(*fails(9, DAY_S + 10), comes("ana", DAY_S + 60))) == []
-    assert heard(one.play(comes("bob", DAY_S + 61))) == [("s-bob", ("sprayed_network",), 9)]
+    assert heard(player.each(*fails(9, DAY_S + 10), comes("ana", DAY_S + 60))) == []
+    assert heard(player.play(comes("bob", DAY_S + 61))) == [("s-bob", ("sprayed_network",), 9)]
 
 
 def test_a_session_hears_of_a_spray_once_and_so_does_the_next() -> None:
-    one = network()
-    one.each(*fails(6), comes("ana", 10))
+    player = network()
+    player.each(*fails(6), comes("ana", 10))
 
-    assert heard(one.each(*fails(9, 20), comes("ana", 40, action="mfa_passed"))) == []
-    assert heard(one.play(attempt(50, principal_id="ana", session_id="s-2"))) == [
+    assert heard(player.each(*fails(9, 20), comes("ana", 40, action="mfa_passed"))) == []
+    assert heard(player.play(attempt(50, principal_id="ana", session_id="s-2"))) == [
         ("s-2", ("sprayed_network",), 9)
     ]
 
@@ -115,9 +115,9 @@ def test_a_session_hears_of_a_spray_once_and_so_does_the_next() -> None:
 
 
 def test_people_who_come_together_through_a_hiding_network_new_to_them_all_hear_of_it() -> None:
-    said = network().each(*(comes(name, at, **HIDDEN) for at, name in enumerate(("ana", "bob", "cy", "di"))))
+    saids = network().each(*(comes(name, at, **HIDDEN) for at, name in enumerate(("ana", "bob", "cy", "di"))))
 
-    assert heard(said) == [
+    assert heard(saids) == [
         (f"s-{name}", ("network_of_newcomers",), count)
         for name, count in (("ana", 3), ("bob", 3), ("cy", 3), ("di", 4))
     ]
@@ -139,66 +139,66 @@ def test_people_who_have_less_in_common_hear_nothing(events: list[Event]) -> Non
 
 
 def test_a_vpn_that_is_used_from_day_to_day_may_have_new_users() -> None:
-    one = network()
+    player = network()
     users = ("ana", "bob")
-    one.each(*(comes(name, day * DAY_S, **HIDDEN) for day in (0, 1) for name in users))
+    player.each(*(comes(name, day * DAY_S, **HIDDEN) for day in (0, 1) for name in users))
 
-    assert heard(one.each(*(comes(name, 2 * DAY_S, **HIDDEN) for name in "cde"))) == []
+    assert heard(player.each(*(comes(name, 2 * DAY_S, **HIDDEN) for name in "cde"))) == []
 
 
 def test_one_customer_of_a_data_centre_does_not_speak_for_all() -> None:
-    one = network()
-    one.each(comes("ana", **HIDDEN), comes("ana", 2 * DAY_S, **HIDDEN))
+    player = network()
+    player.each(comes("ana", **HIDDEN), comes("ana", 2 * DAY_S, **HIDDEN))
 
-    assert len(heard(one.each(*(comes(name, 2 * DAY_S, **HIDDEN) for name in "cde")))) == 3
+    assert len(heard(player.each(*(comes(name, 2 * DAY_S, **HIDDEN) for name in "cde")))) == 3
 
 
 # --- memory -----------------------------------------------------------------------------------------------
 
 
 def test_a_worker_that_takes_over_knows_the_same() -> None:
-    one, other = network(), network()
-    one.each(*fails(4), comes("ana", 5, **HIDDEN), comes("bob", 6, **HIDDEN), comes("cy", 6))
-    other.stage.restore(one.rows.items())
+    player, other = network(), network()
+    player.each(*fails(4), comes("ana", 5, **HIDDEN), comes("bob", 6, **HIDDEN), comes("cy", 6))
+    other.stage.restore(player.rows.items())
     other.stage.on_restored()
 
     nexts = [*fails(9, 10), comes("di", 20, **HIDDEN), comes("eve", 21)]
-    said = one.each(*nexts)
-    assert other.each(*nexts) == said
-    assert heard(said)
-    assert other.rows == one.rows
+    saids = player.each(*nexts)
+    assert other.each(*nexts) == saids
+    assert heard(saids)
+    assert other.rows == player.rows
 
 
 def test_a_network_nobody_comes_from_is_forgotten_after_a_month() -> None:
-    one, now = network(), NOW + 2 * KEEP_MS
-    one.play(comes("ana"), now=now)
+    player, now = network(), NOW + 2 * KEEP_MS
+    player.play(comes("ana"), now=now)
 
-    one.play(comes("bob", KEEP_MS / 1000 + 120, network="198.51.100"), now=now)
+    player.play(comes("bob", KEEP_MS / 1000 + 120, network="198.51.100"), now=now)
 
-    assert sorted(one.rows) == [b"default\xff198.51.100"]
+    assert sorted(player.rows) == [b"default\xff198.51.100"]
 
 
 def test_more_networks_than_can_be_held_push_out_the_one_unused_for_longest() -> None:
-    one = Player(network_context(most=2))
-    one.each(comes("a", network="n-1"), comes("b", network="n-2"), comes("a", 1, network="n-1"))
+    player = Player(network_context(most=2))
+    player.each(comes("a", network="n-1"), comes("b", network="n-2"), comes("a", 1, network="n-1"))
 
-    one.play(comes("c", 2, network="n-3"))
+    player.play(comes("c", 2, network="n-3"))
 
-    assert sorted(one.rows) == [b"default\xffn-1", b"default\xffn-3"]
-    assert one.counts["evicted_records",] == 1
+    assert sorted(player.rows) == [b"default\xffn-1", b"default\xffn-3"]
+    assert player.counts["evicted_records",] == 1
 
 
 def test_a_network_pushed_out_and_seen_again_in_one_chunk_keeps_its_row() -> None:
-    one = Player(network_context(most=1))
-    one.play(comes("a", network="n-1"), comes("b", network="n-2"), comes("a", 1, network="n-1"))
+    player = Player(network_context(most=1))
+    player.play(comes("a", network="n-1"), comes("b", network="n-2"), comes("a", 1, network="n-1"))
 
-    assert sorted(one.rows) == [b"default\xffn-1"]
+    assert sorted(player.rows) == [b"default\xffn-1"]
 
 
 def test_a_network_fits_into_a_record_whoever_comes_from_it() -> None:
-    one, wide = network(), "\U0001f600"
+    player, wide = network(), "\U0001f600"
     for action in ("sign_in_failed", "sign_in"):
-        one.play(
+        player.play(
             *(
                 attempt(
                     principal_id=f"{at:06d}{action[:4]}" + wide * 118,
@@ -210,11 +210,11 @@ def test_a_network_fits_into_a_record_whoever_comes_from_it() -> None:
             )
         )
 
-    assert max(map(len, one.rows.values())) < 950_000
+    assert max(map(len, player.rows.values())) < 950_000
 
 
 ATTEMPTS = st.builds(
-    lambda at, who, action, members: comes(who, at, action=action, **members),
+    lambda at, subject, action, members: comes(subject, at, action=action, **members),
     st.sampled_from([0, 60, 600, 3601, DAY_S, KEEP_MS / 1000 + 60]),
     st.sampled_from([f"u-{at}" for at in range(9)]),
     st.sampled_from(["sign_in", "sign_in_failed", "sign_in_failed", "mfa_passed", "mfa_denied"]),
@@ -225,12 +225,12 @@ ATTEMPTS = st.builds(
 @given(st.lists(ATTEMPTS, min_size=1, max_size=40), st.sets(st.integers(1, 40)))
 @settings(max_examples=80)
 def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event], cuts: set[int]) -> None:
-    one, other = Player(network_context(most=2)), Player(network_context(most=2))
-    one.each(*events, now=NOW + 3 * KEEP_MS)
+    player, other = Player(network_context(most=2)), Player(network_context(most=2))
+    player.each(*events, now=NOW + 3 * KEEP_MS)
     for chunk in chunks(events, cuts):
         other.play(*chunk, now=NOW + 3 * KEEP_MS)
 
-    assert by_key(read(other.messages)) == by_key(read(one.messages))
+    assert by_key(read(other.messages)) == by_key(read(player.messages))
 
 
 # --- which network ----------------------------------------------------------------------------------------
@@ -257,4 +257,4 @@ def test_an_address_of_the_inside_is_one_that_the_internet_does_not_route() -> N
     inside = ["10.1.2.3", "172.31.0.1", "192.168.7.7", "100.64.0.1", "169.254.1.1", "127.0.0.1", "fd00::1"]
     outside = ["192.0.2.1", "172.32.0.1", "2001:db8::1", "not an address", None]
 
-    assert [is_inside(one) for one in inside + outside] == [True] * 7 + [False] * 5
+    assert [is_inside(this_name) for this_name in inside + outside] == [True] * 7 + [False] * 5

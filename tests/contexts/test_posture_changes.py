@@ -36,23 +36,23 @@ def test_a_version_is_older_only_where_both_are_written_alike(was: str, now: str
 
 def heard(*events: Event) -> list[tuple[list[str], dict[str, str]]]:
     """What the session on the phone hears, report by report."""
-    one = Player(device_context())
-    one.play(binding(-1))
-    said = of(one.each(*events), topics.SESSION_CONTEXT)
-    return [(one["signals"], one.get("details", {})) for one in said]
+    player = Player(device_context())
+    player.play(binding(-1))
+    sent_events = of(player.each(*events), topics.SESSION_CONTEXT)
+    return [(event["signals"], event.get("details", {})) for event in sent_events]
 
 
 def clock(*reports: tuple[float, float, dict[str, Any]]) -> list[str]:
     """What was said of the clock after each report: made when by that clock, arrived when, what else."""
-    one = Player(device_context())
-    one.play(binding(-1))
-    heard: list[str] = []
+    player = Player(device_context())
+    player.play(binding(-1))
+    lines: list[str] = []
     for at, (made, arrived, members) in enumerate(reports):
         event = telemetry(made, heartbeat_interval_ms=1000, patch_level=f"2026-01-{at + 1:02}", **members)
-        told = record(event, at)._replace(timestamp=T0 + round(arrived * 1000))
-        said = of(one.take(told.topic, [told]), topics.SESSION_CONTEXT)
-        heard.append(said[-1].get("details", {}).get("clock_tampered", "") if said else "")
-    return heard
+        rec = record(event, at)._replace(timestamp=T0 + round(arrived * 1000))
+        events = of(player.take(rec.topic, [rec]), topics.SESSION_CONTEXT)
+        lines.append(events[-1].get("details", {}).get("clock_tampered", "") if events else "")
+    return lines
 
 
 Reports = list[tuple[float, float, dict[str, Any]]]
@@ -127,37 +127,37 @@ def test_a_clock_is_not_tampered_with_where(reports: Reports) -> None:
 
 
 def test_a_jump_is_forgotten_after_an_hour_and_the_new_time_is_what_the_clock_says() -> None:
-    said = clock(*numbered((0, 0), *((at + 7200, at) for at in range(600, 6000, 600))))
+    lines = clock(*numbered((0, 0), *((at + 7200, at) for at in range(600, 6000, 600))))
 
-    assert [bool(words) for words in said] == [False, *[True] * 7, False, False]
+    assert [bool(words) for words in lines] == [False, *[True] * 7, False, False]
 
 
 def test_a_value_back_to_what_it_was_ends_the_signal_and_one_between_does_not() -> None:
     steps = ["strong", "none", "basic", "unevaluated", "device", "strong"]
 
-    said = heard(*(telemetry(60 * at, attestation=step) for at, step in enumerate(steps)))
+    rows = heard(*(telemetry(60 * at, attestation=step) for at, step in enumerate(steps)))
 
     downgraded = ["attestation_downgraded"]
-    assert [signals for signals, _ in said] == [[], downgraded, downgraded, downgraded, [], []]
-    assert said[1][1] == {"attestation_downgraded": "attestation strong → none"}
+    assert [signals for signals, _ in rows] == [[], downgraded, downgraded, downgraded, [], []]
+    assert rows[1][1] == {"attestation_downgraded": "attestation strong → none"}
 
 
 def test_another_system_on_the_same_machine_is_not_compared() -> None:
-    one = {"platform": "windows", "os_version": "11.0", "patch_level": "2026-02-01"}
+    by_key = {"platform": "windows", "os_version": "11.0", "patch_level": "2026-02-01"}
     other = {"platform": "linux", "os_version": "6.8", "patch_level": "2026-01-01"}
 
-    said = heard(telemetry(0, **one), telemetry(60, **other), telemetry(120, **one))
+    rows = heard(telemetry(0, **by_key), telemetry(60, **other), telemetry(120, **by_key))
 
-    assert [signals for signals, _ in said] == [[], [], []]
+    assert [signals for signals, _ in rows] == [[], [], []]
 
 
 def test_a_session_that_shows_another_client_is_still_on_the_phone_it_was_on() -> None:
-    one = Player(device_context())
-    one.each(telemetry(0, screen_lock=True), binding(1), telemetry(60, screen_lock=False))
+    player = Player(device_context())
+    player.each(telemetry(0, screen_lock=True), binding(1), telemetry(60, screen_lock=False))
 
-    (said,) = of(one.play(binding(120)), topics.SESSION_CONTEXT)
+    (event,) = of(player.play(binding(120)), topics.SESSION_CONTEXT)
 
-    assert said["signals"] == ["posture_downgraded"]
+    assert event["signals"] == ["posture_downgraded"]
 
 
 def test_what_a_device_never_said_cannot_get_worse() -> None:

@@ -22,13 +22,13 @@ HOTEL = {**HOME, "ip": "203.0.113.1", "asn": 64502}
 
 def at_home(**members: Any) -> Player:
     """A person with a session at home, on a laptop that says where it is; it was used before."""
-    one = Player(principal_context())
-    one.each(
+    player = Player(principal_context())
+    player.each(
         activity(-9000, session_id="before", **HOME),
         activity(0, **{**HOME, **members}),
         is_in(1, HOME),
     )
-    return one
+    return player
 
 
 def is_in(at: float, place: dict[str, Any], device_id: str = "laptop") -> Event:
@@ -41,69 +41,69 @@ def moves(at: float, place: dict[str, Any], **members: Any) -> Event:
 
 def told(said: list[Said]) -> list[tuple[str, bool | None]]:
     """Which session heard whether its network is known."""
-    return [(one["session_id"], one.get("known_asn")) for one in of(said, topics.SESSION_CONTEXT)]
+    return [(event["session_id"], event.get("known_asn")) for event in of(said, topics.SESSION_CONTEXT)]
 
 
 def later(one: Player, at: float) -> list[Said]:
     """Somebody else's session starts at *at* seconds, and with it time goes on."""
-    said = one.play(activity(at, principal_id="ben", session_id="b-1"))
-    return [message for message in said if message.key != "b-1"]
+    saids = one.play(activity(at, principal_id="ben", session_id="b-1"))
+    return [message for message in saids if message.key != "b-1"]
 
 
 def test_a_network_that_the_device_reported_from_is_known() -> None:
-    one = at_home()
+    player = at_home()
 
-    assert one.play(is_in(60, VPN)) == []
-    assert told(one.play(moves(62, VPN))) == [("s-1", True)]
+    assert player.play(is_in(60, VPN)) == []
+    assert told(player.play(moves(62, VPN))) == [("s-1", True)]
 
 
 @pytest.mark.parametrize("place", [{**VPN, "asn": None}, {**VPN, "ip": None}, {**VPN, "ip": "2001:db8:9::1"}])
 def test_a_report_names_its_network_by_number_or_prefix(place: dict[str, Any]) -> None:
-    one = at_home()
-    one.play(is_in(60, place))
+    player = at_home()
+    player.play(is_in(60, place))
 
-    assert told(one.play(moves(62, VPN))) == [("s-1", True)]
+    assert told(player.play(moves(62, VPN))) == [("s-1", True)]
 
 
 def test_a_call_that_is_sooner_than_the_report_is_answered_when_the_device_is_there() -> None:
-    one = at_home()
+    player = at_home()
 
-    assert told(one.play(moves(60, VPN))) == [("s-1", None)]
-    assert told(one.play(is_in(64, VPN))) == [("s-1", True)]
-    assert later(one, 300) == []
+    assert told(player.play(moves(60, VPN))) == [("s-1", None)]
+    assert told(player.play(is_in(64, VPN))) == [("s-1", True)]
+    assert later(player, 300) == []
 
 
 def test_a_network_that_the_device_never_comes_to_is_told_to_be_unknown() -> None:
-    one = at_home()
-    one.play(moves(60, VPN, event_id="e-9~a"))
+    player = at_home()
+    player.play(moves(60, VPN, event_id="e-9~a"))
 
-    (said,) = later(one, 130)
+    (sent_said,) = later(player, 130)
 
-    assert told([said]) == [("s-1", False)]
-    assert said.body["event_id"].startswith("e-9~a~")
-    assert said.body["occurred_at"] == T0 + 60_000
-    assert later(one, 300) == []
+    assert told([sent_said]) == [("s-1", False)]
+    assert sent_said.body["event_id"].startswith("e-9~a~")
+    assert sent_said.body["occurred_at"] == T0 + 60_000
+    assert later(player, 300) == []
 
 
 def test_the_owner_going_on_at_home_does_not_make_the_thiefs_network_known() -> None:
-    one = at_home()
-    one.each(moves(60, VPN), moves(65, HOME), moves(70, VPN))
+    player = at_home()
+    player.each(moves(60, VPN), moves(65, HOME), moves(70, VPN))
 
-    assert told(later(one, 130)) == [("s-1", False)]
+    assert told(later(player, 130)) == [("s-1", False)]
 
 
 def test_a_device_that_moves_elsewhere_vouches_for_nothing() -> None:
-    one = at_home()
-    one.play(moves(60, VPN))
+    player = at_home()
+    player.play(moves(60, VPN))
 
-    assert one.play(is_in(64, HOTEL)) == []
-    assert told(later(one, 130)) == [("s-1", False)]
+    assert player.play(is_in(64, HOTEL)) == []
+    assert told(later(player, 130)) == [("s-1", False)]
 
 
 def test_who_moves_twice_before_the_device_does_waits_no_longer() -> None:
-    one = at_home()
+    player = at_home()
 
-    assert told(one.each(moves(60, VPN), moves(70, HOTEL))) == [("s-1", None), ("s-1", False)]
+    assert told(player.each(moves(60, VPN), moves(70, HOTEL))) == [("s-1", None), ("s-1", False)]
 
 
 @pytest.mark.parametrize(
@@ -114,24 +114,24 @@ def test_who_moves_twice_before_the_device_does_waits_no_longer() -> None:
         (moves(60, VPN, device_id="phone"), "a device that does not say where it is"),
         (activity(60, session_id="s-2", **VPN), "a session that starts there"),
     ],
-    ids=lambda one: one if isinstance(one, str) else "",
+    ids=lambda item: item if isinstance(item, str) else "",
 )
 def test_nobody_waits_for(event: Event, why: str) -> None:
-    one = at_home()
-    one.play(activity(10, session_id="s-3", **{**HOME, "device_id": "phone"}))
+    player = at_home()
+    player.play(activity(10, session_id="s-3", **{**HOME, "device_id": "phone"}))
 
-    assert [known for _, known in told(one.play(event))] == [False], why
+    assert [known for _, known in told(player.play(event))] == [False], why
 
 
 def test_a_machine_has_no_device_to_wait_for() -> None:
-    one = at_home(principal_kind="service")
+    player = at_home(principal_kind="service")
 
-    assert told(one.play(moves(60, VPN, principal_kind="service"))) == [("s-1", False)]
+    assert told(player.play(moves(60, VPN, principal_kind="service"))) == [("s-1", False)]
 
 
 def test_a_tunnel_that_the_device_uses_too_hides_nobody() -> None:
     """Told with what is told anyway; in the hour after a move the detection that rests on it keeps still."""
-    one, other, thief = at_home(), at_home(), at_home()
+    player, other, thief = at_home(), at_home(), at_home()
     hidden = {**VPN, "network_type": "vpn"}
     summary = activity(1800, kind="summary")
 
@@ -139,48 +139,48 @@ def test_a_tunnel_that_the_device_uses_too_hides_nobody() -> None:
     followed = [moves(62, hidden), is_in(64, VPN), summary]
     alone = [moves(62, hidden), activity(130, principal_id="ben", session_id="b-1"), summary]
 
-    assert [_signals(one.each(*there)), _signals(other.each(*followed)), _signals(thief.each(*alone))] == [
+    assert [_signals(player.each(*there)), _signals(other.each(*followed)), _signals(thief.each(*alone))] == [
         [[], []], [["new_anonymiser"], []], [["new_anonymiser"], ["new_anonymiser"]],
     ]  # fmt: skip
 
 
 def test_tor_hides_whoever_uses_it() -> None:
-    one = at_home()
-    said = one.each(is_in(60, VPN), moves(62, {**VPN, "network_type": "tor"}))
+    player = at_home()
+    saids = player.each(is_in(60, VPN), moves(62, {**VPN, "network_type": "tor"}))
 
-    assert _signals(said) == [["new_tor"]]
+    assert _signals(saids) == [["new_tor"]]
 
 
 def _signals(said: list[Said]) -> list[list[str]]:
     """The signals that session s-1 heard, where it heard any."""
-    told = of(said, topics.SESSION_CONTEXT, "s-1")
-    return [one["signals"] for one in told if "signals" in one]
+    events = of(said, topics.SESSION_CONTEXT, "s-1")
+    return [event["signals"] for event in events if "signals" in event]
 
 
 def test_a_session_that_ended_hears_nothing_any_more() -> None:
-    one = at_home()
-    one.each(moves(60, VPN), activity(70, kind="ended"))
+    player = at_home()
+    player.each(moves(60, VPN), activity(70, kind="ended"))
 
-    assert later(one, 130) == []
+    assert later(player, 130) == []
 
 
 def test_of_many_devices_the_last_to_move_are_remembered() -> None:
-    one = at_home()
-    one.each(*(is_in(60, VPN, f"d-{at}") for at in range(MOST_PLACES)))
+    player = at_home()
+    player.each(*(is_in(60, VPN, f"d-{at}") for at in range(MOST_PLACES)))
 
-    assert told(one.play(moves(70, VPN))) == [("s-1", False)]
+    assert told(player.play(moves(70, VPN))) == [("s-1", False)]
 
 
 def test_a_worker_that_takes_over_knows_who_waits_and_where_devices_are() -> None:
-    one, other = at_home(), Player(principal_context())
-    one.play(moves(60, VPN))
-    other.stage.restore(one.rows.items())
+    player, other = at_home(), Player(principal_context())
+    player.play(moves(60, VPN))
+    other.stage.restore(player.rows.items())
     other.stage.on_restored()
 
     there = is_in(64, VPN)
-    said = other.play(there)
-    assert told(said) == [("s-1", True)]
-    assert said == one.play(there)
+    saids = other.play(there)
+    assert told(saids) == [("s-1", True)]
+    assert saids == player.play(there)
 
 
 # --- through all stages -----------------------------------------------------------------------------------
@@ -201,15 +201,15 @@ def toggled(back: dict[str, Any]) -> list[Event]:
 
 
 def test_who_takes_the_device_along_is_not_asked_for_a_factor() -> None:
-    said = replayed(toggled(AT_CAFE))
+    saids = replayed(toggled(AT_CAFE))
 
-    assert (found(said, "s-1"), of(said, topics.SESSION_CHALLENGES)) == (set(), [])
+    assert (found(saids, "s-1"), of(saids, topics.SESSION_CHALLENGES)) == (set(), [])
 
 
 def test_who_has_the_cookie_but_not_the_device_is_asked_within_two_minutes() -> None:
-    said = replayed(toggled(AT_HOME))
+    saids = replayed(toggled(AT_HOME))
 
-    (asked,) = of(said, topics.SESSION_CHALLENGES)
-    assert (found(said, "s-1"), asked["detections"]) == ({"network_changed"}, ["network_changed"])
-    risk = of(said, topics.SESSION_RISK, "s-1")[0]
+    (asked,) = of(saids, topics.SESSION_CHALLENGES)
+    assert (found(saids, "s-1"), asked["detections"]) == ({"network_changed"}, ["network_changed"])
+    risk = of(saids, topics.SESSION_RISK, "s-1")[0]
     assert ms(1200) < risk["occurred_at"] <= ms(1320)

@@ -12,14 +12,14 @@ def at_home(sessions: int) -> list[Event]:
 
 
 def test_what_became_of_factors_is_known_to_a_worker_that_takes_over() -> None:
-    one, other = principal(), principal()
-    one.each(*at_home(3), activity(60, kind="recovery_started"))
-    other.stage.restore(one.rows.items())
+    player, other = principal(), principal()
+    player.each(*at_home(3), activity(60, kind="recovery_started"))
+    other.stage.restore(player.rows.items())
     other.stage.on_restored()
 
     new = activity(120, session_id="s-2", **{**HOME, "device_id": "new"})
-    assert other.play(new) == one.play(new)
-    assert heard(read(one.messages[-1:]), "signals", "details") == [
+    assert other.play(new) == player.play(new)
+    assert heard(read(player.messages[-1:]), "signals", "details") == [
         (
             ["factor_reset_new_device", "new_device"],
             {
@@ -31,18 +31,18 @@ def test_what_became_of_factors_is_known_to_a_worker_that_takes_over() -> None:
 
 
 def test_a_factor_change_is_told_to_nobody_by_itself() -> None:
-    one = principal()
-    one.play(activity(0, **HOME))
+    player = principal()
+    player.play(activity(0, **HOME))
 
-    assert one.play(activity(60, kind="credential_added", **HOME)) == []
+    assert player.play(activity(60, kind="credential_added", **HOME)) == []
 
 
 def test_a_device_stays_new_for_its_session_whatever_else_it_shows() -> None:
-    one = principal()
-    one.each(*at_home(3), activity(30, kind="credential_removed"))
+    player = principal()
+    player.each(*at_home(3), activity(30, kind="credential_removed"))
     phone = {**HOME, "device_id": "new", "session_id": "s-2"}
 
-    said = one.each(
+    saids = player.each(
         activity(60, **phone),
         activity(120, **{**phone, **CAFE, "device_id": "new"}, kind="client_changed"),
         activity(60 + 3601, **phone, kind="client_changed"),
@@ -50,4 +50,4 @@ def test_a_device_stays_new_for_its_session_whatever_else_it_shows() -> None:
     )
 
     both = ["factor_reset_new_device", "new_device"]
-    assert heard(said, "signals") == [(both,), (both,), (both[:1],), ([],)]
+    assert heard(saids, "signals") == [(both,), (both,), (both[:1],), ([],)]

@@ -14,8 +14,8 @@ TOR = {"asn": 64999, "ip": "203.0.113.99", "network_type": "tor"}
 
 
 def test_hiding_is_news_while_the_session_lasts_that_began_it_and_habit_afterwards() -> None:
-    one = principal()
-    one.play(activity(0, **HOME))
+    player = principal()
+    player.play(activity(0, **HOME))
     steps = [
         activity(60, session_id="s-2", **VPN),
         activity(61, session_id="s-2", kind="client_changed", **HOME),
@@ -25,19 +25,19 @@ def test_hiding_is_news_while_the_session_lasts_that_began_it_and_habit_afterwar
         activity(65, session_id="s-5", principal_kind="service", **TOR),
     ]
 
-    told = [one for one in heard(one.each(*steps), "signals") if one != (None,)]
+    details = [item for item in heard(player.each(*steps), "signals") if item != (None,)]
 
-    assert told == [
+    assert details == [
         (["new_anonymiser"],), ([],), (["new_anonymiser"],), ([],), (["new_tor"],), ([],),
     ]  # fmt: skip
 
 
 def test_how_a_revoked_session_hid_is_no_habit() -> None:
-    one = principal()
-    one.each(activity(0, **HOME), activity(60, session_id="thief", **VPN))
-    one.play(activity(70, session_id="thief", kind="revoked"))
+    player = principal()
+    player.each(activity(0, **HOME), activity(60, session_id="thief", **VPN))
+    player.play(activity(70, session_id="thief", kind="revoked"))
 
-    assert heard(one.play(activity(80, session_id="s-2", **VPN)), "signals") == [(["new_anonymiser"],)]
+    assert heard(player.play(activity(80, session_id="s-2", **VPN)), "signals") == [(["new_anonymiser"],)]
 
 
 SPEEDS = [
@@ -59,16 +59,16 @@ SPEEDS = [
 def test_the_speed_is_that_from_the_last_place_of_another_session(
     members: dict[str, Any], at: float, kmh: Any
 ) -> None:
-    one = principal()
-    one.play(activity(0, **BERLIN, network_type="wifi", country="DE"))
+    player = principal()
+    player.play(activity(0, **BERLIN, network_type="wifi", country="DE"))
 
-    said = one.play(activity(at, **{"session_id": "s-2", "network_type": "wifi", **MUNICH, **members}))
+    saids = player.play(activity(at, **{"session_id": "s-2", "network_type": "wifi", **MUNICH, **members}))
 
-    assert heard(said, "place_speed_kmh") == [(kmh,)]
+    assert heard(saids, "place_speed_kmh") == [(kmh,)]
 
 
 def test_the_place_of_a_revoked_session_is_no_place() -> None:
-    one = principal()
-    one.each(activity(0, session_id="thief", **BERLIN), activity(1, session_id="thief", kind="revoked"))
+    player = principal()
+    player.each(activity(0, session_id="thief", **BERLIN), activity(1, session_id="thief", kind="revoked"))
 
-    assert heard(one.play(activity(60, **MUNICH)), "place_speed_kmh") == [(None,)]
+    assert heard(player.play(activity(60, **MUNICH)), "place_speed_kmh") == [(None,)]

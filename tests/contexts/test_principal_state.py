@@ -14,32 +14,34 @@ from tests.support.samples import activity
 
 
 def test_a_worker_that_takes_over_knows_the_same() -> None:
-    one, other = principal(), principal()
-    one.each(activity(0, **HOME, **BERLIN), activity(5, session_id="s-2", **CAFE), activity(9, kind="ended"))
-    other.stage.restore(one.rows.items())
+    player, other = principal(), principal()
+    player.each(
+        activity(0, **HOME, **BERLIN), activity(5, session_id="s-2", **CAFE), activity(9, kind="ended")
+    )
+    other.stage.restore(player.rows.items())
     other.stage.on_restored()
 
     nexts = [activity(60, session_id="s-3", **CAFE, **MUNICH), activity(61, session_id="s-2", kind="revoked")]
-    assert other.each(*nexts) == one.each(*nexts)
-    assert other.rows == one.rows
+    assert other.each(*nexts) == player.each(*nexts)
+    assert other.rows == player.rows
 
 
 def test_a_principal_without_sessions_is_forgotten_after_a_month() -> None:
-    one = principal()
+    player = principal()
     late = KEEP_MS / 1000 + 120
     now = NOW + 2 * KEEP_MS
-    one.each(activity(0), activity(1, kind="ended"), activity(0, principal_id="bob"), now=now)
+    player.each(activity(0), activity(1, kind="ended"), activity(0, principal_id="bob"), now=now)
 
-    one.play(activity(late, principal_id="eve"), now=now)
+    player.play(activity(late, principal_id="eve"), now=now)
 
-    assert sorted(one.rows) == [b"default\xffbob", b"default\xffeve"]
+    assert sorted(player.rows) == [b"default\xffbob", b"default\xffeve"]
 
 
 def test_a_principal_fits_into_a_record_whatever_it_does() -> None:
-    one = principal()
+    player = principal()
     wide = "\U0001f600"
     for start in range(0, MOST_SESSIONS + 100, 100):
-        one.play(
+        player.play(
             *(
                 activity(
                     1,
@@ -53,9 +55,9 @@ def test_a_principal_fits_into_a_record_whatever_it_does() -> None:
             )
         )
     for at in range(MOST_SESSIONS, MOST_SESSIONS + 100):
-        one.play(activity(2, session_id=f"{at:06d}" + wide * 122, kind="revoked"))
+        player.play(activity(2, session_id=f"{at:06d}" + wide * 122, kind="revoked"))
 
-    assert max(map(len, one.rows.values())) < 950_000
+    assert max(map(len, player.rows.values())) < 950_000
 
 
 ACTIVITIES = st.builds(  # with all that a session may tell
@@ -100,9 +102,9 @@ ACTIVITIES = st.builds(  # with all that a session may tell
 @given(st.lists(ACTIVITIES, min_size=1, max_size=30), st.sets(st.integers(1, 30)))
 @settings(max_examples=80)
 def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event], cuts: set[int]) -> None:
-    one, other = principal(), principal()
-    one.each(*events, now=NOW + 3 * KEEP_MS)
+    player, other = principal(), principal()
+    player.each(*events, now=NOW + 3 * KEEP_MS)
     for chunk in chunks(events, cuts):
         other.play(*chunk, now=NOW + 3 * KEEP_MS)
 
-    assert by_key(read(other.messages)) == by_key(read(one.messages))
+    assert by_key(read(other.messages)) == by_key(read(player.messages))

@@ -13,57 +13,59 @@ from tests.support.samples import T0, activity
 
 
 def states(said: list[Said]) -> list[tuple[str, list[str]]]:
-    return [(one["state"], one["detections"]) for one in of(said, topics.SUPPRESSIONS)]
+    return [(event["state"], event["detections"]) for event in of(said, topics.SUPPRESSIONS)]
 
 
 def muted(at: float, name: str, until: float, **members: Any) -> Event:
-    told = {
+    fields = {
         "suppression_id": name, "session_id": "s-1", "state": "created", "detections": ["mass_read"],
         "owner": "soc", "occurred_at": T0 + round(at * 1000), "expires_at": T0 + round(until * 1000),
     }  # fmt: skip
-    return activity(at, kind="muted", event_id=f"v-{name}~a", suppression={**told, **members})
+    return activity(at, kind="muted", event_id=f"v-{name}~a", suppression={**fields, **members})
 
 
 def test_every_live_session_hears_and_each_that_starts_before_anything_else() -> None:
-    one = Player(principal_context())
-    one.each(activity(0), activity(1, session_id="s-2"))
+    player = Player(principal_context())
+    player.each(activity(0), activity(1, session_id="s-2"))
 
-    heard = one.play(muted(10, "a", 100))
-    starts = one.play(activity(50, session_id="s-3"))
-    late = one.play(activity(100, session_id="s-4"))
+    saids = player.play(muted(10, "a", 100))
+    starts = player.play(activity(50, session_id="s-3"))
+    late = player.play(activity(100, session_id="s-4"))
 
-    assert [(said.key, said.body["muted"]) for said in heard] == [
+    assert [(sent_said.key, sent_said.body["muted"]) for sent_said in saids] == [
         ("s-1", {"mass_read": T0 + 100_000}),
         ("s-2", {"mass_read": T0 + 100_000}),
     ]
-    assert [said.body["source"] for said in starts] == ["feedback", "principal"]
-    assert [told["source"] for told in of(late, topics.SESSION_CONTEXT, "s-4")] == ["principal"]
+    assert [sent_said.body["source"] for sent_said in starts] == ["feedback", "principal"]
+    assert [event["source"] for event in of(late, topics.SESSION_CONTEXT, "s-4")] == ["principal"]
 
 
 def test_of_two_suppressions_the_one_that_lasts_longer_counts() -> None:
-    one = Player(principal_context())
-    one.each(activity(0), muted(10, "a", 500), muted(11, "b", 100, detections=["mass_read", "mfa_fatigue"]))
+    player = Player(principal_context())
+    player.each(
+        activity(0), muted(10, "a", 500), muted(11, "b", 100, detections=["mass_read", "mfa_fatigue"])
+    )
 
-    (heard,) = of(one.play(activity(20, kind="client_changed")), topics.SESSION_CONTEXT)[:1]
+    (event,) = of(player.play(activity(20, kind="client_changed")), topics.SESSION_CONTEXT)[:1]
 
-    assert heard["muted"] == {"mass_read": T0 + 500_000, "mfa_fatigue": T0 + 100_000}
+    assert event["muted"] == {"mass_read": T0 + 500_000, "mfa_fatigue": T0 + 100_000}
 
 
 def test_too_many_suppressions_make_room_and_say_so() -> None:
-    one = Player(principal_context())
-    said = one.each(*(muted(10, f"n-{at}", 1_000 + at) for at in range(MOST + 2)))
+    player = Player(principal_context())
+    saids = player.each(*(muted(10, f"n-{at}", 1_000 + at) for at in range(MOST + 2)))
 
-    assert [told["suppression_id"] for told in of(said, topics.SUPPRESSIONS)] == ["n-0", "n-1"]
+    assert [event["suppression_id"] for event in of(saids, topics.SUPPRESSIONS)] == ["n-0", "n-1"]
 
 
 def test_a_suppression_outlives_a_restart_and_expires_there() -> None:
-    one = Player(principal_context())
-    one.each(activity(0), muted(10, "a", 100))
+    player = Player(principal_context())
+    player.each(activity(0), muted(10, "a", 100))
 
     other = Player(principal_context())
-    other.stage.restore(one.rows.items())
+    other.stage.restore(player.rows.items())
     other.stage.on_restored()
-    said = other.play(activity(200, principal_id="ben", session_id="s-9"))
+    saids = other.play(activity(200, principal_id="ben", session_id="s-9"))
 
-    assert states(said) == [("expired", ["mass_read"])]
+    assert states(saids) == [("expired", ["mass_read"])]
     assert [decode_row(*row, dict)["suppressions"] for row in other.rows.items()] == [{}, {}]

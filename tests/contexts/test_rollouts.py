@@ -24,21 +24,21 @@ def phones(number: int, at: float, apart: float = 1, **members: Any) -> list[Eve
 
 def spoken(one: Player, device_id: str, at: float) -> list[str]:
     """The signals that a session hears when it is bound to the device."""
-    said = one.play(binding(at, device_id=device_id, session_id=f"on-{device_id}-{at}"))
-    return list(of(said, topics.SESSION_CONTEXT)[0]["signals"])
+    saids = one.play(binding(at, device_id=device_id, session_id=f"on-{device_id}-{at}"))
+    return list(of(saids, topics.SESSION_CONTEXT)[0]["signals"])
 
 
 def told(one: Player, *events: Event) -> list[list[str]]:
     """The signals of everything said after *events*."""
-    return [said["signals"] for said in of(one.each(*events), topics.SESSION_CONTEXT)]
+    return [event["signals"] for event in of(one.each(*events), topics.SESSION_CONTEXT)]
 
 
 def bound(number: int) -> Player:
     """So many phones, healthy, with a session on each."""
-    one = Player(device_context())
-    one.each(*phones(number, 0, **GOOD))
-    one.each(*(binding(30, device_id=f"phone-{n}", session_id=f"s-{n}") for n in range(number)))
-    return one
+    player = Player(device_context())
+    player.each(*phones(number, 0, **GOOD))
+    player.each(*(binding(30, device_id=f"phone-{n}", session_id=f"s-{n}") for n in range(number)))
+    return player
 
 
 LOWERED = ["posture_downgraded"]
@@ -49,28 +49,28 @@ def test_a_few_of_many_are_each_suspected() -> None:
 
 
 def test_from_a_twentieth_of_the_fleet_on_it_is_a_rollout_and_counted() -> None:
-    one = bound(100)
+    player = bound(100)
 
-    assert told(one, *phones(50, 60, **BAD)) == [*([LOWERED] * 4), *([[]] * 46)]
-    assert one.counts["suppressed", "rollout"] == 46
+    assert told(player, *phones(50, 60, **BAD)) == [*([LOWERED] * 4), *([[]] * 46)]
+    assert player.counts["suppressed", "rollout"] == 46
 
 
 def test_those_suspected_first_are_excused_with_their_next_report() -> None:
-    one = bound(50)
-    one.each(*phones(50, 60, **BAD))
+    player = bound(50)
+    player.each(*phones(50, 60, **BAD))
 
-    assert told(one, *phones(50, 120, **BAD)) == [[]] * 50
-    assert one.counts["suppressed", "rollout"] == 50
+    assert told(player, *phones(50, 120, **BAD)) == [[]] * 50
+    assert player.counts["suppressed", "rollout"] == 50
 
 
 def test_a_session_hears_why_what_it_was_told_of_is_excused() -> None:
-    one = bound(50)
-    one.each(*phones(3, 60, **BAD))
+    player = bound(50)
+    player.each(*phones(3, 60, **BAD))
 
-    said = of(one.each(*phones(3, 120, **BAD)), topics.SESSION_CONTEXT)
+    events = of(player.each(*phones(3, 120, **BAD)), topics.SESSION_CONTEXT)
 
     why = {"posture_downgraded": "many of the tenant's devices did the same, as in a rollout"}
-    assert [(body["signals"], body["details"]) for body in said] == [([], why)] * 3
+    assert [(body["signals"], body["details"]) for body in events] == [([], why)] * 3
 
 
 def test_two_phones_are_no_fleet() -> None:
@@ -79,40 +79,40 @@ def test_two_phones_are_no_fleet() -> None:
 
 
 def test_what_is_excused_stays_excused_when_the_others_are_forgotten() -> None:
-    one = bound(20)
-    one.each(*phones(20, 60, apart=60, **BAD))
+    player = bound(20)
+    player.each(*phones(20, 60, apart=60, **BAD))
 
-    last = told(one, *(telemetry(at, device_id="phone-19", **BAD) for at in range(1300, 4800, 60)))
+    last = told(player, *(telemetry(at, device_id="phone-19", **BAD) for at in range(1300, 4800, 60)))
 
     assert last == [[]] * len(last)
 
 
 def test_another_fact_is_another_matter() -> None:
-    one = bound(20)
-    one.each(*phones(20, 60, **BAD))
+    player = bound(20)
+    player.each(*phones(20, 60, **BAD))
 
-    assert told(one, telemetry(130, device_id="phone-19", **{**BAD, "encrypted": False})) == [LOWERED]
+    assert told(player, telemetry(130, device_id="phone-19", **{**BAD, "encrypted": False})) == [LOWERED]
 
 
 def test_one_phone_that_flaps_is_not_many() -> None:
-    one = bound(20)
+    player = bound(20)
     flaps = [telemetry(60 + at, device_id="phone-0", **(GOOD if at % 2 else BAD)) for at in range(40)]
 
-    assert told(one, *flaps) == [LOWERED, []] * 20
+    assert told(player, *flaps) == [LOWERED, []] * 20
 
 
 def test_tenants_are_fleets_of_their_own() -> None:
-    one = bound(20)
-    one.each(*phones(20, 0, tenant="zeta", **GOOD), *phones(20, 40, tenant="zeta", **BAD))
+    player = bound(20)
+    player.each(*phones(20, 0, tenant="zeta", **GOOD), *phones(20, 40, tenant="zeta", **BAD))
 
-    assert told(one, *phones(1, 80, **BAD)) == [LOWERED]
+    assert told(player, *phones(1, 80, **BAD)) == [LOWERED]
 
 
 def test_an_hour_later_it_is_no_rollout_any_more() -> None:
-    one = bound(20)
-    one.each(*phones(10, 60, **BAD))
+    player = bound(20)
+    player.each(*phones(10, 60, **BAD))
 
-    assert told(one, telemetry(3800, device_id="phone-19", **BAD)) == [LOWERED]
+    assert told(player, telemetry(3800, device_id="phone-19", **BAD)) == [LOWERED]
 
 
 def test_a_fleet_is_counted_in_bounded_memory() -> None:
@@ -140,28 +140,28 @@ def test_where_the_stream_is_cut_and_who_takes_over_changes_nothing(
     events: list[Event], cuts: set[int], crash: int
 ) -> None:
     events = [*(binding(0, device_id=f"phone-{n}", session_id=f"s-{n}") for n in range(8)), *events]
-    one, other = Player(device_context()), Player(device_context())
-    one.each(*events, now=NOW)
+    player, other = Player(device_context()), Player(device_context())
+    player.each(*events, now=NOW)
     for chunk in chunks(events[:crash], cuts):
         other.play(*chunk, now=NOW)
     other.stage = taken_over(other)
     for chunk in chunks(events[crash:], cuts):
         other.play(*chunk, now=NOW)
 
-    assert by_key(read(other.messages)) == by_key(read(one.messages))
-    assert other.rows == one.rows
+    assert by_key(read(other.messages)) == by_key(read(player.messages))
+    assert other.rows == player.rows
 
 
 def test_clocks_of_many_devices_are_no_rollout_for_whoever_takes_over_either() -> None:
     wrong = {"attested_at": T0 + 20_000_000}
-    one, other = bound(20), bound(20)
-    for player in (one, other):
+    this_player, other = bound(20), bound(20)
+    for player in (this_player, other):
         player.each(*phones(10, 60, **GOOD, **wrong))
     other.stage = taken_over(other)
 
-    said = [told(player, *phones(10, 120, **GOOD, **wrong)) for player in (one, other)]
+    lineseses = [told(player, *phones(10, 120, **GOOD, **wrong)) for player in (this_player, other)]
 
-    assert said == [[["clock_tampered"]] * 10] * 2
+    assert lineseses == [[["clock_tampered"]] * 10] * 2
 
 
 def taken_over(one: Player) -> DeviceContext:
@@ -174,7 +174,7 @@ def taken_over(one: Player) -> DeviceContext:
 
 @pytest.mark.parametrize("at", [3600, 86_399])
 def test_a_phone_bound_after_the_change_hears_nothing_of_it(at: float) -> None:
-    one = Player(device_context())
-    one.each(telemetry(0, device_id="phone-1", **GOOD), telemetry(60, device_id="phone-1", **BAD))
+    player = Player(device_context())
+    player.each(telemetry(0, device_id="phone-1", **GOOD), telemetry(60, device_id="phone-1", **BAD))
 
-    assert spoken(one, "phone-1", at) == []
+    assert spoken(player, "phone-1", at) == []

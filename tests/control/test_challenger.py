@@ -31,8 +31,8 @@ class Sequence(NoDetector):
     id = "sequence@1"
 
     def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
-        told: NDArray[np.float64] = seen[:, _SEEN].astype(np.float64) @ np.array([1.0, 10.0, 100.0])
-        return 1.0 / (1.0 + np.exp(-told / 1000.0))
+        values: NDArray[np.float64] = seen[:, _SEEN].astype(np.float64) @ np.array([1.0, 10.0, 100.0])
+        return 1.0 / (1.0 + np.exp(-values / 1000.0))
 
 
 class Odd(Sequence):
@@ -45,10 +45,10 @@ class Odd(Sequence):
 
 
 def desk(champions: Roles | None, challengers: Roles | None, policy: str = ALL_TOLD) -> Desk:
-    one = Desk(policy, Sequence())
-    one.brain.roles = champions
-    one.brain.challengers = (Challenger(Sequence(), challengers),)
-    return one
+    this_desk = Desk(policy, Sequence())
+    this_desk.brain.roles = champions
+    this_desk.brain.challengers = (Challenger(Sequence(), challengers),)
+    return this_desk
 
 
 def played(one: Desk, events: list[Event], cuts: set[int]) -> list[Said]:
@@ -59,13 +59,13 @@ def played(one: Desk, events: list[Event], cuts: set[int]) -> list[Said]:
 
 def shadows(said: list[Said]) -> dict[tuple[str, str], list[Event]]:
     """What is told of the challenger, in order within each session."""
-    return by_key([one for one in said if one.topic == SESSION_SHADOW])
+    return by_key([this_said for this_said in said if this_said.topic == SESSION_SHADOW])
 
 
 def scores(said: list[Said], whose: str, session_id: str | None = None) -> list[tuple[str, float]]:
     """What was scored, event by event, by the champion or the challenger."""
-    told = of(said, SESSION_SHADOW, session_id)
-    return [(one["caused_by"], one[whose]["score"]) for one in told]
+    events = of(said, SESSION_SHADOW, session_id)
+    return [(event["caused_by"], event[whose]["score"]) for event in events]
 
 
 @pytest.mark.parametrize("other", [NEW, None], ids=["other roles", "no roles"])
@@ -99,21 +99,21 @@ def test_nothing_that_is_decided_depends_on_a_challengers_roles(events: list[Eve
     alone.brain.roles = OLD
     beside = desk(OLD, NEW, BUSY)
 
-    decided = [one for one in played(beside, events, cuts) if one.topic != SESSION_SHADOW]
+    decided = [this_said for this_said in played(beside, events, cuts) if this_said.topic != SESSION_SHADOW]
 
     assert (decided, beside.rows) == (
-        [one for one in played(alone, events, cuts) if one.topic != SESSION_SHADOW],
+        [this_said for this_said in played(alone, events, cuts) if this_said.topic != SESSION_SHADOW],
         alone.rows,
     )
 
 
 def test_one_with_the_champions_roles_sees_the_champions_vectors() -> None:
-    one = desk(OLD, OLD)
-    one.play(auth(0))
-    one.play(*(call(at, operation=f"GET /{'xz'[at % 2]}") for at in range(1, 20)))
+    this_desk = desk(OLD, OLD)
+    this_desk.play(auth(0))
+    this_desk.play(*(call(at, operation=f"GET /{'xz'[at % 2]}") for at in range(1, 20)))
 
-    said = read(one.messages)
-    assert scores(said, "challenger") == scores(said, "champion")
+    saids = read(this_desk.messages)
+    assert scores(saids, "challenger") == scores(saids, "champion")
 
 
 CLERKS = one_role(("GET /x", "GET /z"), {})
@@ -121,11 +121,11 @@ SMITHS = one_role(("iam:CreateAccessKey", "GET /y"), {})
 
 
 def test_a_call_that_its_roles_do_not_know_is_at_most_a_little_odd_to_it() -> None:
-    one = desk(SMITHS, CLERKS)
-    one.brain.challengers = (Challenger(Odd(), CLERKS),)
-    one.each(auth(0), call(1, operation="GET /x"), call(2, operation="GET /y"))
+    this_desk = desk(SMITHS, CLERKS)
+    this_desk.brain.challengers = (Challenger(Odd(), CLERKS),)
+    this_desk.each(auth(0), call(1, operation="GET /x"), call(2, operation="GET /y"))
 
-    assert [told["challenger"]["band"] for told in one.said(SESSION_SHADOW)] == [1, 3, 1]
+    assert [event["challenger"]["band"] for event in this_desk.said(SESSION_SHADOW)] == [1, 3, 1]
 
 
 def test_a_session_that_lives_already_begins_anew_for_the_roles_of_one_that_is_loaded() -> None:
@@ -144,14 +144,14 @@ def test_a_session_that_lives_already_begins_anew_for_the_roles_of_one_that_is_l
 
 def test_what_is_kept_for_a_session_that_is_over_does_not_meet_the_next_one_in_its_place() -> None:
     policy = f"{ALL_TOLD}\n[times]\nidle_s = 150"
-    one = desk(SMITHS, CLERKS, policy)
-    one.each(*(call(at, operation="iam:CreateAccessKey") for at in range(1, 20)))
-    one.each(*(call(at, operation="GET /x", session_id="s-2") for at in (300, 400)))
-    one.play(call(401, operation="GET /x", session_id="s-3"))
+    this_desk = desk(SMITHS, CLERKS, policy)
+    this_desk.each(*(call(at, operation="iam:CreateAccessKey") for at in range(1, 20)))
+    this_desk.each(*(call(at, operation="GET /x", session_id="s-2") for at in (300, 400)))
+    this_desk.play(call(401, operation="GET /x", session_id="s-3"))
 
     alone = desk(SMITHS, CLERKS, policy)
     alone.play(call(401, operation="GET /x", session_id="s-3"))
 
-    told, expected = (scores(read(each.messages), "challenger", "s-3") for each in (one, alone))
-    assert [score for _, score in told] == [score for _, score in expected]
-    assert one.scorer.table.used == 2
+    pairs, expected = (scores(read(each.messages), "challenger", "s-3") for each in (this_desk, alone))
+    assert [score for _, score in pairs] == [score for _, score in expected]
+    assert this_desk.scorer.table.used == 2

@@ -27,21 +27,23 @@ LATE = T0 + 10 * DAY
 
 def calls(session_id: str, count: int, *, begin: float = 0.0, every: float = 20.0) -> list[Event]:
     """One session that calls *count* times, *every* so many seconds."""
-    who = {"session_id": session_id}
-    first = auth(begin, **who, event_id=f"{session_id}-{begin}")
-    rest = [call(begin + at * every, **who, event_id=f"{session_id}-{begin}-{at}") for at in range(1, count)]
+    subject = {"session_id": session_id}
+    first = auth(begin, **subject, event_id=f"{session_id}-{begin}")
+    rest = [
+        call(begin + at * every, **subject, event_id=f"{session_id}-{begin}-{at}") for at in range(1, count)
+    ]
     return [first, *rest]
 
 
 def trained() -> Reference:
     """What a model would have been trained on: sessions that call every 20 seconds."""
-    one = Desk(ALL)
+    desk = Desk(ALL)
     for number in range(4):
         first, *rest = calls(f"t-{number}", 600)
-        one.play(first, now=LATE)
-        one.play(*rest, now=LATE)
-    told = [features["values"] for features in one.said("session-features")]
-    values = np.array([[row[name] for name in FEATURE_NAMES] for row in told])
+        desk.play(first, now=LATE)
+        desk.play(*rest, now=LATE)
+    details = [features["values"] for features in desk.said("session-features")]
+    values = np.array([[row[name] for name in FEATURE_NAMES] for row in details])
     return Reference.of(FEATURE_NAMES, values, np.zeros(len(values)))
 
 
@@ -52,25 +54,26 @@ def reference() -> Reference:
 
 def live(reference: Reference, *sessions: list[Event]) -> LiveDrift:
     """What is counted when *sessions* are scored."""
-    one = Desk()
-    one.brain.drift = LiveDrift(reference)
+    desk = Desk()
+    desk.brain.drift = LiveDrift(reference)
     for first, *rest in sessions:
-        one.play(first, now=LATE)
-        one.play(*rest, now=LATE)
-    return one.brain.drift
+        desk.play(first, now=LATE)
+        desk.play(*rest, now=LATE)
+    return desk.brain.drift
 
 
 def psi(drift: LiveDrift) -> dict[str, float]:
-    return {one.name: one.psi for one in drift.drift()}
+    return {this_drift.name: this_drift.psi for this_drift in drift.drift()}
 
 
 def test_the_same_behaviour_has_not_moved_and_another_has(reference: Reference) -> None:
     same = live(reference, *(calls(f"u-{n}", 600) for n in range(12)))
     faster = live(reference, *(calls(f"f-{n}", 600, every=0.5) for n in range(12)))
 
-    assert {one.name for one in same.drift()} == {*FEATURE_NAMES, SCORE}
+    assert {this_drift.name for this_drift in same.drift()} == {*FEATURE_NAMES, SCORE}
     verdicts = [
-        next(one.verdict for one in drift.drift() if one.name == "calls_1h") for drift in (same, faster)
+        next(this_drift.verdict for this_drift in drift.drift() if this_drift.name == "calls_1h")
+        for drift in (same, faster)
     ]
     assert verdicts == ["stable", "large"]
 
@@ -84,8 +87,8 @@ def test_a_share_of_the_vectors_is_drawn_and_time_alone_is_none(reference: Refer
 def test_how_chunks_are_cut_changes_nothing_of_what_is_counted(reference: Reference) -> None:
     events = calls("u-1", 900, every=1.0)
     whole, single = Desk(), Desk()
-    for one in (whole, single):
-        one.brain.drift = LiveDrift(reference)
+    for desk in (whole, single):
+        desk.brain.drift = LiveDrift(reference)
     whole.play(events[0])
     whole.play(*events[1:])
     single.each(*events)
@@ -141,11 +144,11 @@ def test_a_worker_shows_drift_of_its_champion_and_none_where_it_is_not_known(
         watching = MetricsObserver(metrics, in_force)
         watching.loop_turned()
         assert shown(metrics, "drift_psi") == {}
-        one = Desk()
-        one.scorer.brain = in_force.brain
+        desk = Desk()
+        desk.scorer.brain = in_force.brain
         for first, *rest in (calls(f"u-{n}", 600) for n in range(12)):
-            one.play(first, now=LATE)
-            one.play(*rest, now=LATE)
+            desk.play(first, now=LATE)
+            desk.play(*rest, now=LATE)
         watching.loop_turned()
         seen.append((set(shown(metrics, "drift_psi")), shown(metrics, "drift_rows")[""]))
 

@@ -41,8 +41,8 @@ def _run(*words: str) -> Result:
 
 
 def _orders(broker: EmbeddedBroker) -> list[dict[str, Any]]:
-    said = asyncio.run(matching(Connection(broker.bootstrap), MODEL_CONTROL, ""))
-    return [json.loads(value) for value in said]
+    payloads = asyncio.run(matching(Connection(broker.bootstrap), MODEL_CONTROL, ""))
+    return [json.loads(value) for value in payloads]
 
 
 def _row(name: str, command: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def _row(name: str, command: str) -> dict[str, Any]:
 def test_going_back_retires_the_model_promoted_last_until_the_configured_one_decides(
     broker: EmbeddedBroker,
 ) -> None:
-    said = [
+    lines = [
         _run(*words).stdout.strip()
         for words in (
             ["promote", FIRST],
@@ -63,7 +63,7 @@ def test_going_back_retires_the_model_promoted_last_until_the_configured_one_dec
     ]
     done = _run("rollback")
 
-    assert said == [
+    assert lines == [
         f"{FIRST} decides, where workers have it in SESSION_RISK_MODEL_DIR",
         f"{SECOND} decides, where workers have it in SESSION_RISK_MODEL_DIR",
         f"{SECOND} is retired; {FIRST} decides again, where workers have it",
@@ -73,8 +73,8 @@ def test_going_back_retires_the_model_promoted_last_until_the_configured_one_dec
         1,
         "session-risk: no model was promoted: default, the configured one, decides\n",
     )
-    told = [(order["command"], order["model"], order["issued_by"]) for order in _orders(broker)]
-    assert told == [
+    rows = [(order["command"], order["model"], order["issued_by"]) for order in _orders(broker)]
+    assert rows == [
         (command, name, getuser())
         for command, name in (("promote", FIRST), ("promote", SECOND), ("retire", SECOND), ("retire", FIRST))
     ]
@@ -89,9 +89,9 @@ def test_a_model_that_was_gone_back_from_can_be_promoted_again(broker: EmbeddedB
 
 
 def test_a_challenger_is_shadowed_under_either_name(broker: EmbeddedBroker) -> None:
-    said = {_run(*words, FIRST).stdout for words in (["shadow"], ["model", "shadow"])}
+    lines = {_run(*words, FIRST).stdout for words in (["shadow"], ["model", "shadow"])}
 
-    assert said == {f"{FIRST} is a challenger, where workers have it in SESSION_RISK_MODEL_DIR\n"}
+    assert lines == {f"{FIRST} is a challenger, where workers have it in SESSION_RISK_MODEL_DIR\n"}
     assert [order["command"] for order in _orders(broker)] == ["shadow", "shadow"]
 
 

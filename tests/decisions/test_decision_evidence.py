@@ -54,20 +54,20 @@ def test_a_detection_that_is_switched_off_says_nothing() -> None:
 
 
 def test_a_policy_that_revokes_without_any_detection_can_be_decided_by() -> None:
-    one = session("prior = 5")
+    this_session = session("prior = 5")
 
-    decision = one.see(0)
+    decision = this_session.see(0)
 
     assert brief(decision) == REVOKED
     assert decision.revoke == stable_id("acme", "s-1", 0, "anomaly")
 
 
 def test_a_factor_proved_after_the_evidence_lowers_the_score_a_little() -> None:
-    one = session()
-    one.see(0, "mass_read")
+    this_session = session()
+    this_session.see(0, "mass_read")
 
-    assert [part.detection for part in one.see(60, strong_age_s=30).parts] == [
+    assert [part.detection for part in this_session.see(60, strong_age_s=30).parts] == [
         "mass_read",
         "fresh_strong_auth",
     ]
-    assert [part.detection for part in one.see(61, strong_age_s=100).parts] == ["mass_read"]
+    assert [part.detection for part in this_session.see(61, strong_age_s=100).parts] == ["mass_read"]

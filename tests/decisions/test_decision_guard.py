@@ -31,32 +31,32 @@ def test_a_revocation_over_the_budget_is_held_stepped_up_and_tried_again() -> No
 
 @pytest.mark.parametrize("kind", ["agent", "service", "api_key"])
 def test_what_cannot_be_stepped_up_is_let_alone_while_it_is_held(kind: str) -> None:
-    one = session(OPEN, kind=kind)
-    assert one.guard is not None
-    one.guard.admit("acme", 0)
+    this_session = session(OPEN, kind=kind)
+    assert this_session.guard is not None
+    this_session.guard.admit("acme", 0)
 
-    assert brief(one.see(1, "mass_read")) == ("HIGH", "allow", False, False)
+    assert brief(this_session.see(1, "mass_read")) == ("HIGH", "allow", False, False)
 
 
 def test_a_held_session_that_is_trusted_again_is_forgotten() -> None:
-    one = session(OPEN, kind="agent")
-    assert one.guard is not None
-    one.guard.admit("acme", 0)
-    one.see(1, "device_rooted")
+    this_session = session(OPEN, kind="agent")
+    assert this_session.guard is not None
+    this_session.guard.admit("acme", 0)
+    this_session.see(1, "device_rooted")
 
-    one.see(2)
-    one.see(62)
+    this_session.see(2)
+    this_session.see(62)
 
-    assert (one.case.level, one.case.held_at, one.case.empty()) == ("LOW", 0, True)
+    assert (this_session.case.level, this_session.case.held_at, this_session.case.empty()) == ("LOW", 0, True)
 
 
 def test_a_held_session_is_not_revoked_once_nothing_speaks_against_it() -> None:
-    one = session(f"{OPEN}[levels]\ndwell_s = 600")
-    assert one.guard is not None
-    one.guard.admit("acme", 0)
-    one.see(1, "device_rooted")
+    this_session = session(f"{OPEN}[levels]\ndwell_s = 600")
+    assert this_session.guard is not None
+    this_session.guard.admit("acme", 0)
+    this_session.see(1, "device_rooted")
 
-    later = [one.see(at) for at in (30, 61, 120)]
+    later = [this_session.see(at) for at in (30, 61, 120)]
 
     assert [(decision.level, decision.revoke, decision.held) for decision in later] == [
         ("HIGH", "", False)

@@ -13,11 +13,11 @@ from tests.support.decision_session import WHO, Session, brief, session
 
 
 def test_a_session_is_revoked_once_for_a_cause() -> None:
-    one = session()
+    this_session = session()
 
-    decisions = [one.see(at, "device_rooted") for at in (0, 10)]
-    one.case.revocation = None
-    decisions.append(one.see(20, "device_rooted"))
+    decisions = [this_session.see(at, "device_rooted") for at in (0, 10)]
+    this_session.case.revocation = None
+    decisions.append(this_session.see(20, "device_rooted"))
 
     assert [decision.revoke for decision in decisions] == [stable_id("acme", "s-1", 0, "device_rooted")] * 3
 
@@ -27,13 +27,15 @@ def test_a_session_is_revoked_once_for_a_cause() -> None:
 def test_the_id_of_a_revocation_does_not_depend_on_when_or_by_which_event(
     looks: list[int], extra: int
 ) -> None:
-    one = session()
+    this_session = session()
     at = 0
     for step in looks:
         at += step
-        one.see(at, id_=f"x-{at}-{extra}")
+        this_session.see(at, id_=f"x-{at}-{extra}")
 
-    assert one.see(at + 1, "mass_read", id_=f"y-{extra}").revoke == stable_id("acme", "s-1", 0, "mass_read")
+    assert this_session.see(at + 1, "mass_read", id_=f"y-{extra}").revoke == stable_id(
+        "acme", "s-1", 0, "mass_read"
+    )
 
 
 def test_the_strongest_detection_is_the_cause() -> None:
@@ -43,11 +45,11 @@ def test_the_strongest_detection_is_the_cause() -> None:
 
 
 def test_a_sign_in_that_answers_nothing_changes_no_id() -> None:
-    one, other = Session(), Session()
+    this_session, other = Session(), Session()
     other.case.children.append("s-2")
     other.see(0, action="sign_in")
 
-    assert one.see(10, "device_rooted").revoke == other.see(10, "device_rooted").revoke != ""
+    assert this_session.see(10, "device_rooted").revoke == other.see(10, "device_rooted").revoke != ""
 
 
 def test_another_tenant_session_or_epoch_has_another_id() -> None:
@@ -63,16 +65,16 @@ def test_another_tenant_session_or_epoch_has_another_id() -> None:
 
 
 def test_a_revoked_session_stays_revoked_whatever_comes() -> None:
-    one = session()
-    first = one.see(0, "device_rooted")
-    _revoke(one, first)
+    this_session = session()
+    first = this_session.see(0, "device_rooted")
+    _revoke(this_session, first)
 
-    later = [one.see(at, action="step_up_passed", strong_age_s=0) for at in (10, 100, 4000)]
+    later = [this_session.see(at, action="step_up_passed", strong_age_s=0) for at in (10, 100, 4000)]
 
     assert [(decision.action, decision.revoke, decision.challenge) for decision in later] == [
         ("revoke", "", "")
     ] * 3
-    assert one.case.epoch == 0
+    assert this_session.case.epoch == 0
 
 
 def _revoke(one: Session, decision: Decision) -> None:
@@ -80,21 +82,25 @@ def _revoke(one: Session, decision: Decision) -> None:
 
 
 def test_a_revoked_session_is_not_accused_of_the_silence_that_followed() -> None:
-    one = session()
-    _revoke(one, one.see(0, "device_rooted"))
+    this_session = session()
+    _revoke(this_session, this_session.see(0, "device_rooted"))
 
-    later = one.see(300, "telemetry_silent_while_idle", "telemetry_silent_while_active")
+    later = this_session.see(300, "telemetry_silent_while_idle", "telemetry_silent_while_active")
 
     assert [part.detection for part in later.parts if DETECTIONS[BIT[part.detection]].silence] == []
 
 
 def test_observing_decides_and_commands_nothing() -> None:
-    one = session('mode = "observe"')
+    this_session = session('mode = "observe"')
 
-    high, medium = one.see(0, "device_rooted"), session('mode = "observe"').see(0, "network_changed")
+    high, medium = this_session.see(0, "device_rooted"), session('mode = "observe"').see(0, "network_changed")
 
     assert brief(high) == ("HIGH", "revoke", False, False)
     assert brief(medium) == ("MEDIUM", "step_up", False, False)
     assert high.report
     assert medium.report
-    assert (one.case.revocation, one.case.challenge, one.case.held_at) == (None, None, 0)
+    assert (this_session.case.revocation, this_session.case.challenge, this_session.case.held_at) == (
+        None,
+        None,
+        0,
+    )

@@ -6,9 +6,9 @@ from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, se
 
 
 def test_nobody_is_asked_for_what_a_fleet_may_follow_in_before_it_had_the_time() -> None:
-    one = session()
+    this_session = session()
 
-    looks = [one.see(at, "posture_downgraded") for at in (0, 299, 300)]
+    looks = [this_session.see(at, "posture_downgraded") for at in (0, 299, 300)]
 
     assert [brief(look) for look in looks] == [*[("MEDIUM", "allow", False, False)] * 2, CHALLENGED]
     assert [look.suppressed for look in looks] == [
@@ -17,17 +17,17 @@ def test_nobody_is_asked_for_what_a_fleet_may_follow_in_before_it_had_the_time()
 
 
 def test_a_session_that_waits_for_its_fleet_is_looked_at_when_the_time_is_over() -> None:
-    one = session("[times]\nrepeat_s = 5000\n[levels]\ndwell_s = 0")
-    one.see(0, "posture_downgraded")
+    this_session = session("[times]\nrepeat_s = 5000\n[levels]\ndwell_s = 0")
+    this_session.see(0, "posture_downgraded")
 
-    assert one.wake() == 300
+    assert this_session.wake() == 300
 
 
 def test_what_ended_before_the_fleet_could_follow_asks_nobody() -> None:
-    one = session()
-    one.see(0, "posture_downgraded")
+    this_session = session()
+    this_session.see(0, "posture_downgraded")
 
-    later = [one.see(at) for at in (120, 300, 400)]
+    later = [this_session.see(at) for at in (120, 300, 400)]
 
     assert [decision.challenge for decision in later] == ["", "", ""]
     assert brief(later[-1]) == QUIET
@@ -64,29 +64,29 @@ FOLLOWED = {"posture_downgraded": "many of the tenant's devices did the same, as
 
 
 def test_a_step_up_is_withdrawn_when_the_fleet_follows_after_all() -> None:
-    one = session()
-    asked = [one.see(at, "posture_downgraded") for at in (0, 300)]
+    this_session = session()
+    asked = [this_session.see(at, "posture_downgraded") for at in (0, 300)]
 
-    withdrawn = one.see(300, told=FOLLOWED)  # at the time of the event before, as contexts often are
-    later = [one.see(at) for at in (601, 700)]
+    withdrawn = this_session.see(300, told=FOLLOWED)  # at the time of the event before, as contexts often are
+    later = [this_session.see(at) for at in (601, 700)]
 
     assert brief(asked[-1]) == CHALLENGED
-    assert (withdrawn.action, one.case.challenge) == ("allow", None)
+    assert (withdrawn.action, this_session.case.challenge) == ("allow", None)
     assert [(decision.revoke, decision.challenge) for decision in later] == [("", "")] * 2
 
 
 def test_a_step_up_is_not_withdrawn_because_what_got_worse_is_as_before() -> None:
-    one = session()
+    this_session = session()
     for at in (0, 300):
-        one.see(at, "posture_downgraded")
-    one.see(400)
+        this_session.see(at, "posture_downgraded")
+    this_session.see(400)
 
-    assert brief(one.see(600)) == REVOKED
+    assert brief(this_session.see(600)) == REVOKED
 
 
 def test_a_step_up_that_was_asked_for_something_else_too_is_not_withdrawn() -> None:
-    one = session(TWO)
-    one.see(0, "posture_downgraded", "network_changed")
-    one.see(100, told=FOLLOWED)
+    this_session = session(TWO)
+    this_session.see(0, "posture_downgraded", "network_changed")
+    this_session.see(100, told=FOLLOWED)
 
-    assert brief(one.see(300)) == REVOKED
+    assert brief(this_session.see(300)) == REVOKED

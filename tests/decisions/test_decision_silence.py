@@ -12,30 +12,30 @@ from tests.support.decision_session import QUIET, REVOKED, brief, session
 
 
 def test_a_step_up_asked_for_silence_is_withdrawn_when_the_device_is_heard_again() -> None:
-    one = session(fleet_unheard=True)
-    asked = one.see(0, "telemetry_silent_while_active")
-    one.see(100)
+    this_session = session(fleet_unheard=True)
+    asked = this_session.see(0, "telemetry_silent_while_active")
+    this_session.see(100)
 
-    after = one.see(301)
+    after = this_session.see(301)
 
     assert asked.challenge
     assert brief(after) == QUIET
-    assert one.case.challenge is None
+    assert this_session.case.challenge is None
 
 
 def test_a_withdrawn_step_up_is_not_asked_for_anew_while_the_level_dwells() -> None:
-    one = session(fleet_unheard=True)
-    one.see(0, "telemetry_silent_while_active")
+    this_session = session(fleet_unheard=True)
+    this_session.see(0, "telemetry_silent_while_active")
 
-    later = [one.see(at) for at in (10, 20, 59)]
+    later = [this_session.see(at) for at in (10, 20, 59)]
 
     assert [brief(decision)[1:] for decision in later] == [("allow", False, False)] * 3
 
 
 def test_a_device_that_is_silent_while_nobody_uses_it_asks_nobody() -> None:
-    one = session()
+    this_session = session()
 
-    looks = [one.see(at, "telemetry_silent_while_idle", idle=True) for at in (0, 300, 80_000)]
+    looks = [this_session.see(at, "telemetry_silent_while_idle", idle=True) for at in (0, 300, 80_000)]
 
     assert [brief(look) for look in looks] == [QUIET] * 3
 
@@ -44,9 +44,9 @@ def test_a_device_that_is_silent_while_nobody_uses_it_asks_nobody() -> None:
 
 
 def test_silence_revokes_nobody_and_asks_nobody_while_the_whole_fleet_is_silent() -> None:
-    one = session(fleet_silent=True)
+    this_session = session(fleet_silent=True)
 
-    held = one.see(0, "telemetry_silent_while_active")
+    held = this_session.see(0, "telemetry_silent_while_active")
 
     assert (brief(held), held.held) == (("HIGH", "allow", False, False), True)
     assert held.suppressed == (
@@ -55,21 +55,21 @@ def test_silence_revokes_nobody_and_asks_nobody_while_the_whole_fleet_is_silent(
 
 
 def test_an_unanswered_step_up_of_a_silent_fleet_revokes_nobody_either() -> None:
-    one = session(fleet_silent=True)
-    one.see(0, "telemetry_silent_while_active")
+    this_session = session(fleet_silent=True)
+    this_session.see(0, "telemetry_silent_while_active")
 
-    missed = one.see(301, "telemetry_silent_while_active")
+    missed = this_session.see(301, "telemetry_silent_while_active")
 
     assert (missed.level, missed.revoke) == ("HIGH", "")
 
 
 def test_when_telemetry_comes_back_nobody_is_revoked_for_not_answering_meanwhile() -> None:
-    one = session(fleet_silent=True)
-    one.see(0, "telemetry_silent_while_active")
-    one.see(301, "telemetry_silent_while_active")
-    one.fleet_silent = False
+    this_session = session(fleet_silent=True)
+    this_session.see(0, "telemetry_silent_while_active")
+    this_session.see(301, "telemetry_silent_while_active")
+    this_session.fleet_silent = False
 
-    back = [one.see(at) for at in (400, 461, 600)]
+    back = [this_session.see(at) for at in (400, 461, 600)]
 
     assert [decision.revoke for decision in back] == ["", "", ""]
     assert back[-1].level == "LOW"
@@ -79,10 +79,10 @@ def test_when_telemetry_comes_back_nobody_is_revoked_for_not_answering_meanwhile
 
 
 def test_where_no_device_is_heard_a_silent_one_is_asked_about_before_it_is_revoked() -> None:
-    one = session(fleet_unheard=True)
+    this_session = session(fleet_unheard=True)
 
-    asked = one.see(0, "telemetry_silent_while_active")
-    missed = one.see(301, "telemetry_silent_while_active")
+    asked = this_session.see(0, "telemetry_silent_while_active")
+    missed = this_session.see(301, "telemetry_silent_while_active")
 
     assert (brief(asked), asked.held) == (("HIGH", "step_up", False, True), True)
     assert asked.suppressed == "held by the guard: no other device shows that this one could be heard"
@@ -90,42 +90,42 @@ def test_where_no_device_is_heard_a_silent_one_is_asked_about_before_it_is_revok
 
 
 def test_whoever_hid_where_none_was_heard_is_revoked_once_another_device_is() -> None:
-    one = session(fleet_unheard=True)
-    one.see(0, "telemetry_silent_while_active")
-    look_again = one.wake()
-    one.fleet_unheard = False
+    this_session = session(fleet_unheard=True)
+    this_session.see(0, "telemetry_silent_while_active")
+    look_again = this_session.wake()
+    this_session.fleet_unheard = False
 
     assert look_again == 60
-    assert brief(one.see(look_again, "telemetry_silent_while_active")) == REVOKED
+    assert brief(this_session.see(look_again, "telemetry_silent_while_active")) == REVOKED
 
 
 def test_a_factor_answers_for_a_while_where_no_device_is_heard() -> None:
-    one = session(fleet_unheard=True)
-    one.see(0, "telemetry_silent_while_active")
-    one.see(20, "telemetry_silent_while_active", action="step_up_passed", strong_age_s=0)
+    this_session = session(fleet_unheard=True)
+    this_session.see(0, "telemetry_silent_while_active")
+    this_session.see(20, "telemetry_silent_while_active", action="step_up_passed", strong_age_s=0)
 
-    later = [one.see(at, "telemetry_silent_while_active").action for at in (90, 600, 1819)]
-    again = one.see(1821, "telemetry_silent_while_active")
+    later = [this_session.see(at, "telemetry_silent_while_active").action for at in (90, 600, 1819)]
+    again = this_session.see(1821, "telemetry_silent_while_active")
 
     assert later == ["allow"] * 3
     assert brief(again) == ("HIGH", "step_up", False, True)
 
 
 def test_a_factor_answers_for_no_silence_where_other_devices_are_heard() -> None:
-    one = session()
-    one.see(0, "telemetry_silent_while_idle")
-    one.see(20, "telemetry_silent_while_idle", action="step_up_passed", strong_age_s=0)
+    this_session = session()
+    this_session.see(0, "telemetry_silent_while_idle")
+    this_session.see(20, "telemetry_silent_while_idle", action="step_up_passed", strong_age_s=0)
 
-    assert brief(one.see(60, "telemetry_silent_while_active")) == REVOKED
+    assert brief(this_session.see(60, "telemetry_silent_while_active")) == REVOKED
 
 
 def test_an_agent_cannot_be_asked_and_a_policy_need_not_ask() -> None:
     agent, strict = session(kind="agent"), session("[guard]\nask_unheard = false")
     agent.fleet_unheard = strict.fleet_unheard = True
 
-    decided = [one.see(0, "telemetry_silent_while_active") for one in (agent, strict)]
+    decided = [this_session.see(0, "telemetry_silent_while_active") for this_session in (agent, strict)]
 
-    assert [bool(one.revoke) for one in decided] == [True, True]
+    assert [bool(decision.revoke) for decision in decided] == [True, True]
 
 
 # --- more than silence ------------------------------------------------------------------------------------
@@ -135,6 +135,6 @@ def test_an_agent_cannot_be_asked_and_a_policy_need_not_ask() -> None:
     "fleet", [{"fleet_silent": True}, {"fleet_unheard": True}], ids=["silent", "unheard"]
 )
 def test_what_is_more_than_silence_revokes_whatever_is_heard_of_the_fleet(fleet: dict[str, Any]) -> None:
-    one = session(**fleet)
+    this_session = session(**fleet)
 
-    assert brief(one.see(0, "telemetry_silent_while_active", "device_rooted")) == REVOKED
+    assert brief(this_session.see(0, "telemetry_silent_while_active", "device_rooted")) == REVOKED

@@ -12,54 +12,54 @@ from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, se
 
 
 def test_a_step_up_is_asked_for_once() -> None:
-    one = session()
+    this_session = session()
 
-    asked = [one.see(at, "network_changed").challenge for at in (0, 10, 20)]
+    asked = [this_session.see(at, "network_changed").challenge for at in (0, 10, 20)]
 
     assert asked == [stable_id("acme", "s-1", 0, "network_changed", "step-up"), "", ""]
-    assert one.wake() == 60
+    assert this_session.wake() == 60
 
 
 def test_a_passed_step_up_clears_what_it_can() -> None:
-    one = session()
-    one.see(0, "network_changed")
-    one.see(10)
+    this_session = session()
+    this_session.see(0, "network_changed")
+    this_session.see(10)
 
-    passed = one.see(20, action="step_up_passed", strong_age_s=0)
+    passed = this_session.see(20, action="step_up_passed", strong_age_s=0)
 
     assert (brief(passed), passed.previous, passed.report) == (QUIET, "MEDIUM", True)
-    assert (one.case.challenge, one.case.epoch, one.case.episodes) == (None, 1, {})
-    assert brief(one.see(400)) == QUIET
+    assert (this_session.case.challenge, this_session.case.epoch, this_session.case.episodes) == (None, 1, {})
+    assert brief(this_session.see(400)) == QUIET
 
 
 def test_a_passed_step_up_does_not_make_a_jailbroken_device_whole() -> None:
-    one = session('[human]\nmedium = "step_up"\nhigh = "step_up"')
-    one.see(0, "device_rooted")
+    this_session = session('[human]\nmedium = "step_up"\nhigh = "step_up"')
+    this_session.see(0, "device_rooted")
 
-    passed = one.see(20, "device_rooted", action="step_up_passed", strong_age_s=0)
+    passed = this_session.see(20, "device_rooted", action="step_up_passed", strong_age_s=0)
 
     assert passed.level == "HIGH"
 
 
 @pytest.mark.parametrize("rule", ["privilege_widened", "telemetry_silent_while_idle"])
 def test_who_has_just_proved_a_factor_is_not_asked_again_for_the_same(rule: str) -> None:
-    one = session()
-    one.see(0, rule)
+    this_session = session()
+    this_session.see(0, rule)
 
-    passed = one.see(20, rule, action="step_up_passed", strong_age_s=0)
-    later = [one.see(at, rule) for at in (30, 100, 400)]
+    passed = this_session.see(20, rule, action="step_up_passed", strong_age_s=0)
+    later = [this_session.see(at, rule) for at in (30, 100, 400)]
 
     assert [brief(decision) for decision in (passed, *later)] == [QUIET] * 4
 
 
 @pytest.mark.parametrize("rule", ["privilege_widened", "network_changed"])
 def test_who_proved_a_factor_is_asked_again_when_it_happens_anew(rule: str) -> None:
-    one = session()
-    one.see(0, rule)
-    one.see(20, rule, action="step_up_passed", strong_age_s=0)
-    one.see(700)
+    this_session = session()
+    this_session.see(0, rule)
+    this_session.see(20, rule, action="step_up_passed", strong_age_s=0)
+    this_session.see(700)
 
-    again = one.see(710, rule)
+    again = this_session.see(710, rule)
 
     assert brief(again) == CHALLENGED
     assert again.challenge == stable_id("acme", "s-1", 1, rule, "step-up")
@@ -70,15 +70,17 @@ ANSWERED_FOR_A_WHILE = [rule for rule in DETECTIONS if rule.answers_s]
 
 @pytest.mark.parametrize("rule", ANSWERED_FOR_A_WHILE, ids=lambda rule: rule.id)
 def test_what_comes_and_goes_is_asked_once_in_the_time_that_an_answer_is_good_for(rule: Any) -> None:
-    one = session("[levels]\ndwell_s = 0\n[times]\nrepeat_s = 1e6")
-    one.see(0, rule.id)
-    one.see(20, rule.id, action="step_up_passed", strong_age_s=0)
+    this_session = session("[levels]\ndwell_s = 0\n[times]\nrepeat_s = 1e6")
+    this_session.see(0, rule.id)
+    this_session.see(20, rule.id, action="step_up_passed", strong_age_s=0)
 
     again = [
-        one.see(at, *holding) for at in range(700, int(rule.answers_s), 600) for holding in ((), (rule.id,))
+        this_session.see(at, *holding)
+        for at in range(700, int(rule.answers_s), 600)
+        for holding in ((), (rule.id,))
     ]
-    wakes = one.wake()
-    later = one.see(20 + rule.answers_s, rule.id)
+    wakes = this_session.wake()
+    later = this_session.see(20 + rule.answers_s, rule.id)
 
     assert [brief(decision) for decision in again] == [QUIET] * len(again)
     assert wakes == 20 + rule.answers_s
@@ -86,11 +88,11 @@ def test_what_comes_and_goes_is_asked_once_in_the_time_that_an_answer_is_good_fo
 
 
 def test_only_what_was_there_to_be_answered_is_answered_for_a_while() -> None:
-    one = session()
-    one.see(0, "network_changed")
-    one.see(20, action="step_up_passed", strong_age_s=0)
+    this_session = session()
+    this_session.see(0, "network_changed")
+    this_session.see(20, action="step_up_passed", strong_age_s=0)
 
-    assert brief(one.see(700, "unfamiliar_scope")) == CHALLENGED
+    assert brief(this_session.see(700, "unfamiliar_scope")) == CHALLENGED
 
 
 def test_only_what_a_step_up_clears_can_be_answered_for_a_while() -> None:
@@ -99,20 +101,24 @@ def test_only_what_a_step_up_clears_can_be_answered_for_a_while() -> None:
 
 
 def test_a_new_sign_in_answers_as_a_step_up_does() -> None:
-    one = session()
-    one.see(0, "network_changed")
+    this_session = session()
+    this_session.see(0, "network_changed")
 
-    later = [one.see(20, action="sign_in", strong_age_s=0), one.see(40), one.see(400)]
+    later = [
+        this_session.see(20, action="sign_in", strong_age_s=0),
+        this_session.see(40),
+        this_session.see(400),
+    ]
 
     assert [(decision.revoke, decision.challenge) for decision in later] == [("", "")] * 3
     assert later[-1].level == "LOW"
 
 
 def test_a_missed_step_up_ends_the_session() -> None:
-    one = session()
-    one.see(0, "network_changed")
+    this_session = session()
+    this_session.see(0, "network_changed")
 
-    before, missed = one.see(299), one.see(300)
+    before, missed = this_session.see(299), this_session.see(300)
 
     assert before.level == "MEDIUM"
     assert brief(missed) == REVOKED
@@ -121,51 +127,51 @@ def test_a_missed_step_up_ends_the_session() -> None:
 
 
 def test_a_step_up_is_not_missed_while_nobody_uses_the_session() -> None:
-    one = session()
-    one.see(0, "network_changed")
+    this_session = session()
+    this_session.see(0, "network_changed")
 
-    resting = one.see(300, idle=True)
-    woken_at = one.wake()
-    back = one.see(4_000)
-    late = one.see(4_300)
+    resting = this_session.see(300, idle=True)
+    woken_at = this_session.wake()
+    back = this_session.see(4_000)
+    late = this_session.see(4_300)
 
     assert (resting.level, resting.detections, woken_at) == ("MEDIUM", ["network_changed"], 360)
-    assert (back.detections, one.case.challenge is not None) == ([], True)
+    assert (back.detections, this_session.case.challenge is not None) == ([], True)
     assert brief(late) == REVOKED
 
 
 def test_the_first_use_since_a_step_up_was_asked_is_found_by_the_next_look_too() -> None:
-    one = session()
-    one.see(0, "network_changed")
-    one.see(300, idle=True)
-    one.used_at = 330_000  # a call that was not looked at
+    this_session = session()
+    this_session.see(0, "network_changed")
+    this_session.see(300, idle=True)
+    this_session.used_at = 330_000  # a call that was not looked at
 
-    looks = [one.see(at, idle=True).detections for at in (360, 629, 630)]
+    looks = [this_session.see(at, idle=True).detections for at in (360, 629, 630)]
 
     assert looks == [["network_changed"], ["network_changed"], ["step_up_missed", "network_changed"]]
 
 
 def test_who_comes_back_in_time_and_answers_is_let_in() -> None:
-    one = session()
-    one.see(0, "network_changed")
-    one.see(300, idle=True)
-    one.see(4_000)
+    this_session = session()
+    this_session.see(0, "network_changed")
+    this_session.see(300, idle=True)
+    this_session.see(4_000)
 
-    answered = one.see(4_100, action="step_up_passed", strong_age_s=0)
+    answered = this_session.see(4_100, action="step_up_passed", strong_age_s=0)
 
-    assert (brief(answered), one.case.challenge) == (QUIET, None)
+    assert (brief(answered), this_session.case.challenge) == (QUIET, None)
 
 
 def test_the_deadline_of_a_step_up_wakes_the_session() -> None:
-    one = session("[times]\nrepeat_s = 5000\n[levels]\ndwell_s = 0")
-    one.see(0, "network_changed")
+    this_session = session("[times]\nrepeat_s = 5000\n[levels]\ndwell_s = 0")
+    this_session.see(0, "network_changed")
 
-    assert one.wake() == 300
+    assert this_session.wake() == 300
 
 
 def test_a_step_up_asked_for_a_network_is_not_withdrawn_because_time_passes() -> None:
-    one = session()
-    one.see(0, "network_changed")
-    one.see(100)
+    this_session = session()
+    this_session.see(0, "network_changed")
+    this_session.see(100)
 
-    assert brief(one.see(301)) == REVOKED
+    assert brief(this_session.see(301)) == REVOKED

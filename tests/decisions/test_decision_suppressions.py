@@ -16,9 +16,9 @@ principal_id = "ana"
 
 
 def test_a_suppression_keeps_a_detection_quiet_until_it_expires_and_says_so() -> None:
-    one = session(SUPPRESSED)
+    this_session = session(SUPPRESSED)
 
-    during, after = one.see(10, "mass_read"), one.see(50, "mass_read")
+    during, after = this_session.see(10, "mass_read"), this_session.see(50, "mass_read")
 
     assert (brief(during), during.suppressed) == (QUIET, "mass_read: suppressed by soc: agreed export")
     assert [(part.detection, bool(part.muted)) for part in during.parts] == [("mass_read", True)]
@@ -26,34 +26,36 @@ def test_a_suppression_keeps_a_detection_quiet_until_it_expires_and_says_so() ->
 
 
 def test_what_is_kept_quiet_is_said_once() -> None:
-    one = session(SUPPRESSED)
+    this_session = session(SUPPRESSED)
 
-    assert [one.see(at, "mass_read").report for at in (10, 20, 30)] == [True, False, False]
+    assert [this_session.see(at, "mass_read").report for at in (10, 20, 30)] == [True, False, False]
 
 
 def test_a_suppression_keeps_nothing_else_quiet() -> None:
-    one = session(SUPPRESSED)
+    this_session = session(SUPPRESSED)
     other = session(SUPPRESSED, who={**WHO, "principal_id": "bob"})
 
-    assert one.see(10, "mass_read", "device_rooted").revoke == stable_id("acme", "s-1", 0, "device_rooted")
+    assert this_session.see(10, "mass_read", "device_rooted").revoke == stable_id(
+        "acme", "s-1", 0, "device_rooted"
+    )
     assert brief(other.see(10, "mass_read")) == REVOKED
 
 
 def test_what_is_suppressed_wakes_up_when_the_suppression_expires() -> None:
-    one = session(SUPPRESSED)
-    one.see(10, "mass_read")
-    one.see(20)
+    this_session = session(SUPPRESSED)
+    this_session.see(10, "mass_read")
+    this_session.see(20)
 
-    assert one.wake() == 50
-    assert brief(one.see(50)) == REVOKED
+    assert this_session.wake() == 50
+    assert brief(this_session.see(50)) == REVOKED
 
 
 def test_a_false_positive_stays_quiet_for_its_time() -> None:
-    one = session('mode = "observe"')
-    one.see(0, "mass_read")
-    one.case.suppressed_until = {"mass_read": 100_000}
+    this_session = session('mode = "observe"')
+    this_session.see(0, "mass_read")
+    this_session.case.suppressed_until = {"mass_read": 100_000}
 
-    muted, again = one.see(99, "mass_read"), one.see(100, "mass_read")
+    muted, again = this_session.see(99, "mass_read"), this_session.see(100, "mass_read")
 
     assert (muted.score, muted.suppressed) == (1.8, "mass_read: reported as a false positive")
     assert again.level == "HIGH"

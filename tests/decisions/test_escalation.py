@@ -25,9 +25,9 @@ def others(start: int, until: int) -> list[Event]:
 
 def fallen() -> Desk:
     """A session that was revoked at 1 s; an enforcer has 15 s, and 30 s more once it was reminded."""
-    one = Desk(PATIENT)
-    one.each(auth(0), feedback(1, verdict="confirmed_compromised"))
-    return one
+    desk = Desk(PATIENT)
+    desk.each(auth(0), feedback(1, verdict="confirmed_compromised"))
+    return desk
 
 
 def told(one: Desk) -> list[Event]:
@@ -40,22 +40,22 @@ def _detections(risk: Event) -> list[str]:
 
 
 def critical(one: Desk) -> list[Event]:
-    return [told for told in one.said(SESSION_FINDINGS, "s-1") if told["severity_id"] == CRITICAL]
+    return [event for event in one.said(SESSION_FINDINGS, "s-1") if event["severity_id"] == CRITICAL]
 
 
 def test_as_long_as_a_reminder_may_help_nobody_is_told() -> None:
-    one = fallen()
-    one.each(*others(5, 50))
+    desk = fallen()
+    desk.each(*others(5, 50))
 
-    assert (len(one.revoked()), told(one), critical(one)) == (2, [], [])
+    assert (len(desk.revoked()), told(desk), critical(desk)) == (2, [], [])
 
 
 def test_when_the_reminder_does_not_help_a_decision_says_so_and_the_command_goes_out_again() -> None:
-    one = fallen()
-    one.each(*others(5, 75))
+    desk = fallen()
+    desk.each(*others(5, 75))
 
-    (first, *_) = told(one)
-    (reason,) = [one for one in first["reasons"] if one["detection"] == UNCONFIRMED]
+    (first, *_) = told(desk)
+    (reason,) = [item for item in first["reasons"] if item["detection"] == UNCONFIRMED]
     assert reason == {
         "detection": UNCONFIRMED,
         "text": UNCONFIRMED_TEXT,
@@ -65,85 +65,85 @@ def test_when_the_reminder_does_not_help_a_decision_says_so_and_the_command_goes
         "normal": "confirmed within 15 s",
     }
     assert (first["action"], first["level"], first["previous_level"]) == ("revoke", "HIGH", "HIGH")
-    assert len(one.revoked()) == 3
-    assert len(set(one.revoked())) == 1
+    assert len(desk.revoked()) == 3
+    assert len(set(desk.revoked())) == 1
 
 
 def test_it_is_counted_once_however_often_the_command_goes_out() -> None:
-    one = fallen()
-    one.each(*others(5, 300))
+    desk = fallen()
+    desk.each(*others(5, 300))
 
-    assert len(one.revoked()) == 5
-    assert one.counts["revocations", "resent"] == 4
-    assert one.counts["revocations", "unconfirmed"] == 1
+    assert len(desk.revoked()) == 5
+    assert desk.counts["revocations", "resent"] == 4
+    assert desk.counts["revocations", "unconfirmed"] == 1
 
 
 def test_the_finding_of_the_session_becomes_critical_and_stays_so() -> None:
-    one = fallen()
-    one.each(*others(5, 115))
+    desk = fallen()
+    desk.each(*others(5, 115))
 
-    findings = one.said(SESSION_FINDINGS, "s-1")
+    findings = desk.said(SESSION_FINDINGS, "s-1")
     severities = [finding["severity_id"] for finding in findings]
-    alarm = critical(one)[0]
+    alarm = critical(desk)[0]
     assert severities == sorted(severities)
     assert (severities[0], severities[-1]) == (4, CRITICAL)
     assert len({finding["finding_info"]["uid"] for finding in findings}) == 1
     assert (alarm["activity_id"], alarm["status_id"], alarm["is_alert"]) == (2, 2, True)
     assert alarm["message"] == alarm["finding_info"]["title"] == UNCONFIRMED_TEXT
     assert alarm["finding_info"]["types"][0] == UNCONFIRMED
-    assert alarm["metadata"]["correlation_uid"] == told(one)[0]["decision_id"]
+    assert alarm["metadata"]["correlation_uid"] == told(desk)[0]["decision_id"]
 
 
 def test_a_finding_that_was_over_is_opened_again() -> None:
-    one = Desk(BUSY)
-    one.each(auth(0), *(call(1 + n, records=60, sensitivity="restricted") for n in range(2)))
-    assert len(one.revoked("s-1")) == 1
-    case = one.scorer.cases[one.scorer.table.find("default", "s-1")]
+    desk = Desk(BUSY)
+    desk.each(auth(0), *(call(1 + n, records=60, sensitivity="restricted") for n in range(2)))
+    assert len(desk.revoked("s-1")) == 1
+    case = desk.scorer.cases[desk.scorer.table.find("default", "s-1")]
     case.finding, case.finding_at = "", 0
 
-    one.each(*others(5, 75))
+    desk.each(*others(5, 75))
 
-    assert critical(one)[0]["activity_id"] == 1
-    assert critical(one)[0]["finding_info"]["created_time"] > T0 + 45_000
+    assert critical(desk)[0]["activity_id"] == 1
+    assert critical(desk)[0]["finding_info"]["created_time"] > T0 + 45_000
 
 
 def test_it_is_told_although_the_level_has_fallen_meanwhile() -> None:
-    one = fallen()
-    one.scorer.cases[one.scorer.table.find("default", "s-1")].episodes.clear()
-    one.each(*others(5, 75))
+    desk = fallen()
+    desk.scorer.cases[desk.scorer.table.find("default", "s-1")].episodes.clear()
+    desk.each(*others(5, 75))
 
-    assert [risk["level"] for risk in told(one)] == ["LOW"]
-    last = one.said(SESSION_FINDINGS, "s-1")[-1]
+    assert [risk["level"] for risk in told(desk)] == ["LOW"]
+    last = desk.said(SESSION_FINDINGS, "s-1")[-1]
     assert (last["activity_id"], last["severity_id"], last["risk_level_id"]) == (2, CRITICAL, 1)
 
 
 @pytest.mark.parametrize("outcome", ["revoked", "not_found"])
 def test_what_is_confirmed_after_all_closes_the_finding(outcome: str) -> None:
-    one = fallen()
-    one.each(*others(5, 75))
-    one.play(ack(80, revocation_id=one.revoked()[0], outcome=outcome))
-    one.each(*others(80, 110))
+    desk = fallen()
+    desk.each(*others(5, 75))
+    desk.play(ack(80, revocation_id=desk.revoked()[0], outcome=outcome))
+    desk.each(*others(80, 110))
 
-    last = one.said(SESSION_FINDINGS, "s-1")[-1]
+    last = desk.said(SESSION_FINDINGS, "s-1")[-1]
     assert (last["activity_id"], last["status_id"], last["severity_id"]) == (3, 4, 4)
     assert last["time"] == T0 + 80_000
-    assert len(one.revoked()) == 3
+    assert len(desk.revoked()) == 3
 
 
 def test_that_an_enforcer_could_not_do_it_closes_nothing() -> None:
-    one = fallen()
-    one.each(*others(5, 75))
-    said = one.play(ack(80, revocation_id=one.revoked()[0], outcome="failed"))
+    desk = fallen()
+    desk.each(*others(5, 75))
+    saids = desk.play(ack(80, revocation_id=desk.revoked()[0], outcome="failed"))
 
-    assert said == []
+    assert saids == []
 
 
 def test_what_is_confirmed_in_time_is_told_to_nobody() -> None:
-    one = fallen()
-    one.play(ack(2, revocation_id=one.revoked()[0]))
-    one.each(*others(5, 115))
+    desk = fallen()
+    desk.play(ack(2, revocation_id=desk.revoked()[0]))
+    desk.each(*others(5, 115))
 
-    assert (told(one), critical(one)) == ([], [])
+    assert (told(desk), critical(desk)) == ([], [])
 
 
 def test_whoever_takes_over_between_reminder_and_alarm_tells_once() -> None:
@@ -154,7 +154,9 @@ def test_whoever_takes_over_between_reminder_and_alarm_tells_once() -> None:
     whole.each(*others(5, 115))
 
     assert second.counts["revocations", "unconfirmed"] == 1
-    assert [one["decision_id"] for one in told(second)][:1] == [one["decision_id"] for one in told(whole)][:1]
+    assert [event["decision_id"] for event in told(second)][:1] == [
+        event["decision_id"] for event in told(whole)
+    ][:1]
 
 
 def test_who_notices_the_moment_later_tells_the_same_by_the_same_id() -> None:
@@ -164,7 +166,7 @@ def test_who_notices_the_moment_later_tells_the_same_by_the_same_id() -> None:
     first.each(*others(40, 115))
     late.each(*others(90, 130))
 
-    assert [{one["decision_id"] for one in told(player)} for player in (first, late)] == [
+    assert [{event["decision_id"] for event in told(player)} for player in (first, late)] == [
         {told(first)[0]["decision_id"]}
     ] * 2
 
@@ -181,20 +183,20 @@ def test_whoever_takes_over_after_the_alarm_does_not_tell_again() -> None:
 def test_a_replay_says_the_same_again() -> None:
     events = [auth(0), feedback(1, verdict="confirmed_compromised"), *others(5, 200)]
 
-    one, other = (by_key(replayed(events, BUSY)) for _ in range(2))
+    this_by_key, other = (by_key(replayed(events, BUSY)) for _ in range(2))
 
-    assert one == other
-    assert any(UNCONFIRMED in _detections(risk) for risk in one[SESSION_RISK, "s-1"])
-    assert len({command["revocation_id"] for command in one[SESSION_REVOCATIONS, "s-1"]}) == 1
+    assert this_by_key == other
+    assert any(UNCONFIRMED in _detections(risk) for risk in this_by_key[SESSION_RISK, "s-1"])
+    assert len({command["revocation_id"] for command in this_by_key[SESSION_REVOCATIONS, "s-1"]}) == 1
 
 
 def test_how_long_a_confirmation_took_is_measured_once() -> None:
-    one = fallen()
-    (command,) = one.said(SESSION_REVOCATIONS, "s-1")
+    desk = fallen()
+    (command,) = desk.said(SESSION_REVOCATIONS, "s-1")
     seen = Metrics(CollectorRegistry())
     acks = [record(ack(2, revocation_id=command["revocation_id"]), offset) for offset in range(2)]
 
-    outcome = one.scorer.process(REVOCATION_ACKS, acks, command["decided_at"] + 4_000)
+    outcome = desk.scorer.process(REVOCATION_ACKS, acks, command["decided_at"] + 4_000)
     Watch(seen).done(Work("session", 0, REVOCATION_ACKS, 2, 0.0, outcome))
 
     (histogram,) = seen.confirmation_seconds.collect()
@@ -204,16 +206,16 @@ def test_how_long_a_confirmation_took_is_measured_once() -> None:
 
 def revoked_and_forgotten(policy: str = BUSY) -> Desk:
     """A session that was revoked at 1 s and forgotten while somebody else went on."""
-    one = Desk(policy)
-    one.each(auth(0), feedback(1, verdict="confirmed_compromised"), *others(5, 200))
-    assert one.scorer.table.find("default", "s-1") < 0
-    return one
+    desk = Desk(policy)
+    desk.each(auth(0), feedback(1, verdict="confirmed_compromised"), *others(5, 200))
+    assert desk.scorer.table.find("default", "s-1") < 0
+    return desk
 
 
 def test_a_session_that_is_forgotten_unconfirmed_leaves_its_finding_open_and_says_why() -> None:
-    one = revoked_and_forgotten()
+    desk = revoked_and_forgotten()
 
-    findings = one.said(SESSION_FINDINGS, "s-1")
+    findings = desk.said(SESSION_FINDINGS, "s-1")
     last = findings[-1]
     (uid,) = {finding["finding_info"]["uid"] for finding in findings}
     assert {finding["activity_id"] for finding in findings[1:]} == {2}
@@ -221,25 +223,25 @@ def test_a_session_that_is_forgotten_unconfirmed_leaves_its_finding_open_and_say
     assert (last["is_alert"], last["status_detail"]) == (True, FORGOTTEN_TEXT)
     assert (last["message"], last["finding_info"]["uid"]) == (UNCONFIRMED_TEXT, uid)
     assert last["finding_info"]["types"][0] == UNCONFIRMED
-    assert one.counts["findings", "close"] == 0
+    assert desk.counts["findings", "close"] == 0
 
 
 def test_one_that_is_forgotten_before_its_reminders_says_the_same_without_the_alarm() -> None:
-    one = revoked_and_forgotten(BUSY.replace("revoked_grace_s = 120", "revoked_grace_s = 10"))
+    desk = revoked_and_forgotten(BUSY.replace("revoked_grace_s = 120", "revoked_grace_s = 10"))
 
-    last = one.said(SESSION_FINDINGS, "s-1")[-1]
-    assert critical(one) == []
+    last = desk.said(SESSION_FINDINGS, "s-1")[-1]
+    assert critical(desk) == []
     assert (last["activity_id"], last["status_id"], last["severity_id"]) == (2, 2, 4)
     assert (last["is_alert"], last["status_detail"]) == (True, FORGOTTEN_TEXT)
 
 
 def test_a_session_whose_end_was_confirmed_is_forgotten_with_its_finding_resolved() -> None:
-    one = Desk(BUSY)
-    one.each(auth(0), feedback(1, verdict="confirmed_compromised"))
-    one.play(ack(2, revocation_id=one.revoked()[0]))
-    one.each(*others(5, 200))
+    desk = Desk(BUSY)
+    desk.each(auth(0), feedback(1, verdict="confirmed_compromised"))
+    desk.play(ack(2, revocation_id=desk.revoked()[0]))
+    desk.each(*others(5, 200))
 
-    last = one.said(SESSION_FINDINGS, "s-1")[-1]
+    last = desk.said(SESSION_FINDINGS, "s-1")[-1]
     assert (last["activity_id"], last["status_id"]) == (3, 4)
     assert "status_detail" not in last
 
@@ -253,7 +255,7 @@ def test_a_replay_forgets_in_the_same_bytes_and_whoever_takes_over_says_it_by_th
     second = first.restarted()
     second.each(*events[31:])  # it notices later
 
-    last, same = (one.said(SESSION_FINDINGS, "s-1")[-1] for one in (whole, second))
+    last, same = (desk.said(SESSION_FINDINGS, "s-1")[-1] for desk in (whole, second))
     assert again.messages == whole.messages
     assert last["status_detail"] == same["status_detail"] == FORGOTTEN_TEXT
     assert last["metadata"] == same["metadata"]

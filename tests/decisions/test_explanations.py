@@ -67,9 +67,9 @@ def test_parts_are_told_whole_or_not_at_all() -> None:
 def test_the_anomalys_reason_shows_what_moved_it_against_what_is_usual() -> None:
     moved = [Moved("records_10m", 412, 0, 4, 30), Moved("denied_10m", 12, 0, 0, 1)]
 
-    (told,) = reasons([Contribution("anomaly", 0.9)], tuple(rule.limits for rule in DETECTIONS), moved)
+    (fields,) = reasons([Contribution("anomaly", 0.9)], tuple(rule.limits for rule in DETECTIONS), moved)
 
-    assert told == {
+    assert fields == {
         "detection": "anomaly",
         "text": (
             "The session behaves unlike the sessions the model learned from: "
@@ -84,17 +84,17 @@ def test_the_anomalys_reason_shows_what_moved_it_against_what_is_usual() -> None
 
 
 def test_an_anomaly_without_features_says_so_much_as_is_known() -> None:
-    (told,) = reasons([Contribution("anomaly", 0.5)], tuple(rule.limits for rule in DETECTIONS), [])
+    (fields,) = reasons([Contribution("anomaly", 0.5)], tuple(rule.limits for rule in DETECTIONS), [])
 
-    assert (told["observed"], told["normal"]) == ("score above the usual", "below the 99% quantile")
-    assert told["text"] == "The session behaves unlike the sessions the model learned from."
+    assert (fields["observed"], fields["normal"]) == ("score above the usual", "below the 99% quantile")
+    assert fields["text"] == "The session behaves unlike the sessions the model learned from."
 
 
 def test_the_longest_reason_keeps_within_the_contract() -> None:
     moved = [Moved(feature.name, 1e15, 0.0, 1.0, 1e14) for feature in FEATURES]
 
-    (told,) = reasons([Contribution("anomaly", 0.5)], tuple(rule.limits for rule in DETECTIONS), moved)
+    (fields,) = reasons([Contribution("anomaly", 0.5)], tuple(rule.limits for rule in DETECTIONS), moved)
 
-    assert len(told["text"]) <= 512
-    assert max(len(told["observed"]), len(told["normal"])) <= 256
-    assert told["text"].endswith(")")
+    assert len(fields["text"]) <= 512
+    assert max(len(fields["observed"]), len(fields["normal"])) <= 256
+    assert fields["text"].endswith(")")

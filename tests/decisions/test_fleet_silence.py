@@ -20,26 +20,26 @@ def on_phone(
 
     It is *used* until the silence is as long as a guard needs to see it and no detection does; or it rests.
     """
-    who = {"session_id": f"s-{number}", "tenant": tenant}
-    told = {"heard_at": heard_at, "heartbeat_interval_ms": interval_ms}
+    subject = {"session_id": f"s-{number}", "tenant": tenant}
+    by_key = {"heard_at": heard_at, "heartbeat_interval_ms": interval_ms}
     until = min(300, (heard_at - T0 + 3 * interval_ms // 2) // 1000 + 35)
-    calls = [call(at, **who) for at in range(0, until, 25)] if used else []
-    return [auth(0, **who, device_id=f"phone-{number}"), context(0, **who, **told), *calls]
+    calls = [call(at, **subject) for at in range(0, until, 25)] if used else []
+    return [auth(0, **subject, device_id=f"phone-{number}"), context(0, **subject, **by_key), *calls]
 
 
 def silent(*events: Event, least: int = 3, share: float = 0.5) -> set[str]:
     """The tenants that are found silent after *events*."""
-    one = Desk()
-    one.each(*events)
+    desk = Desk()
+    desk.each(*events)
     rules = GuardRules(silent_fleet_least=least, silent_fleet_share=share)
-    return set(silent_fleets(one.scorer.table, LATE, Guard(rules, 1.0)))
+    return set(silent_fleets(desk.scorer.table, LATE, Guard(rules, 1.0)))
 
 
 def test_phones_that_rest_with_their_sessions_are_no_silent_fleet() -> None:
     resting = [event for number in range(30) for event in on_phone(number, "acme", used=False)]
-    heard = [event for number in range(30, 33) for event in on_phone(number, "acme", heard_at=LATE)]
+    events = [event for number in range(30, 33) for event in on_phone(number, "acme", heard_at=LATE)]
 
-    assert silent(*resting, *heard) == set()
+    assert silent(*resting, *events) == set()
 
 
 def test_each_tenant_is_looked_at_by_itself() -> None:
@@ -59,10 +59,12 @@ def test_the_share_is_of_all_devices_of_the_tenant(heard: int, answer: set[str])
 
 
 def test_devices_that_were_not_due_yet_say_nothing_whatever_other_tenants_do() -> None:
-    gone = [one for number in range(3) for one in on_phone(number, "acme")]
-    slow = [one for number in range(3, 20) for one in on_phone(number, "acme", interval_ms=HEARTBEAT_MS * 20)]
+    gone = [event for number in range(3) for event in on_phone(number, "acme")]
+    slow = [
+        event for number in range(3, 20) for event in on_phone(number, "acme", interval_ms=HEARTBEAT_MS * 20)
+    ]
     others = [
-        one for number in range(20, 23) for one in on_phone(number, "zeta", interval_ms=HEARTBEAT_MS * 4)
+        event for number in range(20, 23) for event in on_phone(number, "zeta", interval_ms=HEARTBEAT_MS * 4)
     ]
 
     assert silent(*gone, *slow, *others) == {"acme", "zeta"}
@@ -85,9 +87,9 @@ def test_sessions_that_ended_and_devices_that_promised_nothing_are_not_counted()
 
 def unheard(*events: Event) -> list[str]:
     """Of acme and zeta, of which no device is heard after *events*."""
-    one, guard = Desk(), Guard(GuardRules(), 1.0)
-    one.each(*events)
-    silent_fleets(one.scorer.table, LATE, guard)
+    desk, guard = Desk(), Guard(GuardRules(), 1.0)
+    desk.each(*events)
+    silent_fleets(desk.scorer.table, LATE, guard)
     return [tenant for tenant in ("acme", "zeta") if guard.cannot_verify_silence(tenant)]
 
 
@@ -109,11 +111,11 @@ def test_a_device_that_was_not_due_yet_shows_nothing() -> None:
 
 def region(*silenced_s: float, used: bool = True) -> list[Event]:
     """A fleet of twenty that is heard, and devices last heard at *silenced_s* that somebody used, or not."""
-    fine = [one for number in range(20) for one in on_phone(number, "acme", heard_at=LATE)]
+    fine = [event for number in range(20) for event in on_phone(number, "acme", heard_at=LATE)]
     gone = [
-        one
+        event
         for number, at in enumerate(silenced_s, start=20)
-        for one in on_phone(number, "acme", heard_at=T0 + round(at * 1000), used=used)
+        for event in on_phone(number, "acme", heard_at=T0 + round(at * 1000), used=used)
     ]
     return [*fine, *gone]
 

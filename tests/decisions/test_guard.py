@@ -17,17 +17,22 @@ def guard(per_minute: int = 2, share: float = 1.0) -> Guard:
 
 
 def test_a_tenant_has_so_many_revocations_in_a_minute() -> None:
-    one = guard(2)
+    this_guard = guard(2)
 
-    assert [one.admit("acme", at) for at in (0, 59_999, 30_000, 60_000, 60_001, 60_002)] == [
+    assert [this_guard.admit("acme", at) for at in (0, 59_999, 30_000, 60_000, 60_001, 60_002)] == [
         True, True, False, True, True, False,
     ]  # fmt: skip
 
 
 def test_one_tenant_does_not_spend_the_budget_of_another() -> None:
-    one = guard(1)
+    this_guard = guard(1)
 
-    assert [one.admit(tenant, 0) for tenant in ("acme", "acme", "zeta", "zeta")] == [True, False, True, False]
+    assert [this_guard.admit(tenant, 0) for tenant in ("acme", "acme", "zeta", "zeta")] == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -43,13 +48,13 @@ def test_a_partition_has_its_share_of_the_budget_and_at_least_one(
 def test_every_tenant_has_the_whole_budget_of_a_minute_and_no_more(
     asked: list[tuple[str, int]], most: int
 ) -> None:
-    one = guard(most)
+    this_guard = guard(most)
 
     answers: dict[tuple[str, int], list[bool]] = {}
     reached = 0
     for tenant, at in asked:
         reached = max(reached, at // MINUTE_MS)
-        answers.setdefault((tenant, reached), []).append(one.admit(tenant, at))
+        answers.setdefault((tenant, reached), []).append(this_guard.admit(tenant, at))
 
     assert all(
         given == [True] * min(most, len(given)) + [False] * (len(given) - most) for given in answers.values()
@@ -57,35 +62,35 @@ def test_every_tenant_has_the_whole_budget_of_a_minute_and_no_more(
 
 
 def test_a_late_event_has_no_budget_of_its_own() -> None:
-    one = guard(1)
+    this_guard = guard(1)
 
-    assert [one.admit("acme", 60 * MINUTE_MS), one.admit("acme", MINUTE_MS)] == [True, False]
+    assert [this_guard.admit("acme", 60 * MINUTE_MS), this_guard.admit("acme", MINUTE_MS)] == [True, False]
 
 
 def test_minutes_that_are_over_are_forgotten() -> None:
-    one = guard(1)
+    this_guard = guard(1)
     for minute in range(100):
-        one.admit(f"tenant-{minute}", minute * MINUTE_MS)
+        this_guard.admit(f"tenant-{minute}", minute * MINUTE_MS)
 
-    assert one._spent == {"tenant-99": 1}
+    assert this_guard._spent == {"tenant-99": 1}
 
 
 def test_it_says_that_it_holds_until_a_new_minute_begins() -> None:
-    one = guard(1)
+    this_guard = guard(1)
     states = []
     for at in (0, 1, MINUTE_MS):
-        one.admit("acme", at)
-        states.append(one.state)
+        this_guard.admit("acme", at)
+        states.append(this_guard.state)
 
     assert states == [NORMAL, HOLDING, NORMAL]
 
 
 def test_another_tenant_does_not_hide_that_one_is_held() -> None:
-    one = guard(1)
+    this_guard = guard(1)
     for tenant in ("acme", "acme", "zeta"):
-        one.admit(tenant, 0)
+        this_guard.admit(tenant, 0)
 
-    assert one.state == HOLDING
+    assert this_guard.state == HOLDING
 
 
 @pytest.mark.parametrize(
@@ -95,10 +100,10 @@ def test_another_tenant_does_not_hide_that_one_is_held() -> None:
 def test_a_fleet_is_silent_when_so_many_and_such_a_share_of_it_are(
     silent: int, bound: int, answer: bool
 ) -> None:
-    one = guard()
+    this_guard = guard()
 
-    assert one.silent_among({"acme": (silent, bound)}, 0) == ({"acme"} if answer else set())
-    assert one.state == (FLEET_SILENT if answer else NORMAL)
+    assert this_guard.silent_among({"acme": (silent, bound)}, 0) == ({"acme"} if answer else set())
+    assert this_guard.state == (FLEET_SILENT if answer else NORMAL)
 
 
 def test_the_silence_of_one_tenant_says_nothing_of_another() -> None:
@@ -106,13 +111,13 @@ def test_the_silence_of_one_tenant_says_nothing_of_another() -> None:
 
 
 def test_a_fleet_that_is_heard_again_has_time_to_come_back_and_is_no_news_then() -> None:
-    one = guard()
-    one.silent_among({"acme": (4, 4)}, 1000)
+    this_guard = guard()
+    this_guard.silent_among({"acme": (4, 4)}, 1000)
 
-    assert one.silent_among({}, 1000 + BACK_MS - 1) == {"acme"}
-    assert one.state == FLEET_SILENT
-    assert one.silent_among({}, 1000 + BACK_MS) == frozenset()
-    assert one.state == NORMAL
+    assert this_guard.silent_among({}, 1000 + BACK_MS - 1) == {"acme"}
+    assert this_guard.state == FLEET_SILENT
+    assert this_guard.silent_among({}, 1000 + BACK_MS) == frozenset()
+    assert this_guard.state == NORMAL
 
 
 def test_a_held_revocation_may_ask_again_in_the_next_minute() -> None:
@@ -120,23 +125,27 @@ def test_a_held_revocation_may_ask_again_in_the_next_minute() -> None:
 
 
 def test_a_tenant_is_unheard_while_none_of_its_devices_is_and_a_short_while_longer() -> None:
-    one = guard()
+    this_guard = guard()
 
-    one.silent_among({"acme": (1, 1), "zeta": (1, 2)}, 0)
-    first = (one.cannot_verify_silence("acme"), one.cannot_verify_silence("zeta"), one.state)
-    one.silent_among({}, BACK_MS - 1)
-    coming_back = one.cannot_verify_silence("acme")
-    one.silent_among({}, BACK_MS)
+    this_guard.silent_among({"acme": (1, 1), "zeta": (1, 2)}, 0)
+    first = (
+        this_guard.cannot_verify_silence("acme"),
+        this_guard.cannot_verify_silence("zeta"),
+        this_guard.state,
+    )
+    this_guard.silent_among({}, BACK_MS - 1)
+    coming_back = this_guard.cannot_verify_silence("acme")
+    this_guard.silent_among({}, BACK_MS)
 
     assert first == (True, False, NORMAL)
-    assert (coming_back, one.cannot_verify_silence("acme")) == (True, False)
+    assert (coming_back, this_guard.cannot_verify_silence("acme")) == (True, False)
 
 
 @pytest.mark.parametrize(("together", "doubted"), [(3, False), (4, True)])
 def test_devices_that_fell_silent_together_are_in_doubt_in_a_fleet_of_any_size(
     together: int, doubted: bool
 ) -> None:
-    one = guard()
+    this_guard = guard()
 
-    assert one.silent_among({"acme": (5, 1000)}, 0, {"acme": together}) == frozenset()
-    assert one.cannot_verify_silence("acme") is doubted
+    assert this_guard.silent_among({"acme": (5, 1000)}, 0, {"acme": together}) == frozenset()
+    assert this_guard.cannot_verify_silence("acme") is doubted

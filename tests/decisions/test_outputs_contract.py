@@ -32,17 +32,17 @@ def test_whatever_the_stories_bring_forth_keeps_to_the_contract(told: list[Messa
 @given(events=STREAMS, cuts=CUTS)
 @settings(max_examples=120)
 def test_whatever_any_stream_brings_forth_keeps_to_the_contract(events: list[Event], cuts: set[int]) -> None:
-    one = Desk(f"low_features_share = 1.0\n{BUSY}", OddTotals())
+    desk = Desk(f"low_features_share = 1.0\n{BUSY}", OddTotals())
     for chunk in chunks(events, cuts):
-        one.play(*chunk)
+        desk.play(*chunk)
 
-    assert wrong(one.messages) == []
-    assert unknown_members(one.messages) == {}
+    assert wrong(desk.messages) == []
+    assert unknown_members(desk.messages) == {}
 
 
 def test_the_longest_names_keep_to_the_contract_too() -> None:
     event_id = WIDE * 64
-    said = replayed(
+    saids = replayed(
         [
             auth(0, **LONGEST, event_id=event_id, parent_session_id="p" * 128),
             auth(1, **{**LONGEST, "session_id": "p" * 128}, event_id=event_id),
@@ -51,11 +51,11 @@ def test_the_longest_names_keep_to_the_contract_too() -> None:
         ]
     )
 
-    assert {one["session_id"] for one in of(said, topics.SESSION_REVOCATIONS)} == {
+    assert {event["session_id"] for event in of(saids, topics.SESSION_REVOCATIONS)} == {
         "p" * 128,
         LONGEST["session_id"],
     }
-    assert [one.body for one in said if one.topic == topics.DEAD_LETTERS] == []
+    assert [this_said.body for this_said in saids if this_said.topic == topics.DEAD_LETTERS] == []
 
 
 def test_many_suppressions_are_told_within_bounds() -> None:
@@ -64,12 +64,12 @@ def test_many_suppressions_are_told_within_bounds() -> None:
         f'[[suppressions]]\ndetections = [{every}]\nowner = "{"o" * 300}"\nreason = "{"r" * 200}"\n'
         f"expires_at = {T0 * 2}\n"
     )
-    one = Desk(policy)
-    one.play(auth(0))
-    one.play(
+    desk = Desk(policy)
+    desk.play(auth(0))
+    desk.play(
         context(1, rooted=True, malware="detected", heard_at=T0),
         context(2, relation="ancestor_revoked", source="lineage"),
     )
 
-    assert len(one.said(topics.SESSION_RISK)) == 2
-    assert wrong(one.messages) == []
+    assert len(desk.said(topics.SESSION_RISK)) == 2
+    assert wrong(desk.messages) == []

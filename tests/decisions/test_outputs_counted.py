@@ -17,13 +17,13 @@ from tests.support.samples import T0, ack, auth, call, context
 @given(events=STREAMS, cuts=CUTS)
 @settings(max_examples=60)
 def test_whatever_is_counted_has_a_metric_with_these_labels(events: list[Event], cuts: set[int]) -> None:
-    one = Desk(BUSY, OddTotals(), Options(max_sessions=2))
+    desk = Desk(BUSY, OddTotals(), Options(max_sessions=2))
     for chunk in chunks(events, cuts):
-        one.play(*chunk)
-    one.play(ack(500, outcome="failed"), ack(501))
+        desk.play(*chunk)
+    desk.play(ack(500, outcome="failed"), ack(501))
 
     metrics = Metrics(CollectorRegistry())
-    for (field, *labels), number in one.counts.items():
+    for (field, *labels), number in desk.counts.items():
         known = list(METRICS[f"session_risk_{_name(field)}"].labels.values())
         assert len(labels) == len(known), field
         assert [
@@ -39,8 +39,8 @@ def _name(field: str) -> str:
 
 def test_a_challenge_is_counted_as_sent_passed_or_missed() -> None:
     moved = context(1, source="principal", known_asn=False)
-    one = Desk()
-    one.each(auth(0, asn=1), call(0, asn=2), moved, auth(30, action="step_up_passed"))
+    this_desk = Desk()
+    this_desk.each(auth(0, asn=1), call(0, asn=2), moved, auth(30, action="step_up_passed"))
     two = Desk()
     two.each(auth(0, asn=1), call(0, asn=2), moved, call(100, asn=2))
     two.each(*(call(at, session_id="ben") for at in range(100, 400, 20)))
@@ -50,6 +50,6 @@ def test_a_challenge_is_counted_as_sent_passed_or_missed() -> None:
 
     counted = [
         {labels[1]: count for labels, count in desk.counts.items() if labels[0] == "challenges"}
-        for desk in (one, two, three)
+        for desk in (this_desk, two, three)
     ]
     assert counted == [{"sent": 1, "passed": 1}, {"sent": 1, "missed": 1}, {}]

@@ -31,20 +31,20 @@ STAMP = Stamp(T0, "odd@1", "default@0", "enforce")
 def test_findings_are_ocsf_detection_findings(told: list[Message], ocsf: Draft202012Validator) -> None:
     findings = of(read(told), topics.SESSION_FINDINGS)
 
-    assert {one["type_uid"] for one in findings} >= {200401, 200402}
-    assert [error.message for one in findings for error in ocsf.iter_errors(one)] == []
+    assert {this_finding["type_uid"] for this_finding in findings} >= {200401, 200402}
+    assert [error.message for this_finding in findings for error in ocsf.iter_errors(this_finding)] == []
 
 
 def test_the_findings_of_a_session_are_one_episode_after_the_other(ocsf: Draft202012Validator) -> None:
     policy = 'mode = "observe"\n[levels]\ndwell_s = 5\n[times]\nrepeat_s = 20\n'
-    one = Desk(policy, OddTotals())
-    one.play(auth(0))
+    desk = Desk(policy, OddTotals())
+    desk.play(auth(0))
     for start in (0, 100):
         for at in range(start, start + 50, 10):
-            one.play(context(at, rooted=at < start + 30, heard_at=T0 + at * 1000))
-    one.play(auth(300, action="sign_out"))
+            desk.play(context(at, rooted=at < start + 30, heard_at=T0 + at * 1000))
+    desk.play(auth(300, action="sign_out"))
 
-    findings = one.said(topics.SESSION_FINDINGS)
+    findings = desk.said(topics.SESSION_FINDINGS)
 
     assert [finding["activity_id"] for finding in findings] == [CREATE, UPDATE, CLOSE] * 2
     assert [finding["status_id"] for finding in findings] == [1, 2, 4] * 2

@@ -35,7 +35,7 @@ def test_messages_on_one_key_have_ids_of_their_own(told: list[Message]) -> None:
             for m in told
             if m.topic == topic
         )
-        assert [one for one, count in ids.items() if count > 1] == [], topic
+        assert [row for row, count in ids.items() if count > 1] == [], topic
 
 
 def test_stable_ids_are_stable() -> None:

@@ -25,24 +25,24 @@ __all__ = ["told"]  # a fixture
 
 def test_the_reasons_of_a_decision_add_up_to_its_score(told: list[Message]) -> None:
     off = []
-    for one in of(read(told), topics.SESSION_RISK):
-        total = -4.0 + sum(reason["contribution"] for reason in one["reasons"])
-        if abs(score(total) - one["score"]) > 0.05:
-            off.append(one)
-        assert [reason["contribution"] for reason in one["reasons"]] == sorted(
-            (reason["contribution"] for reason in one["reasons"]), reverse=True
+    for event in of(read(told), topics.SESSION_RISK):
+        total = -4.0 + sum(reason["contribution"] for reason in event["reasons"])
+        if abs(score(total) - event["score"]) > 0.05:
+            off.append(event)
+        assert [reason["contribution"] for reason in event["reasons"]] == sorted(
+            (reason["contribution"] for reason in event["reasons"]), reverse=True
         )
 
     assert off == []
 
 
 def test_a_reason_tells_what_was_seen_what_is_normal_and_by_which_events() -> None:
-    one = Desk()
-    one.each(auth(0), call(1, event_id="e-7", records=6000, sensitivity="restricted"))
+    desk = Desk()
+    desk.each(auth(0), call(1, event_id="e-7", records=6000, sensitivity="restricted"))
 
-    (told,) = one.said(topics.SESSION_RISK)
+    (event,) = desk.said(topics.SESSION_RISK)
 
-    assert told["reasons"] == [
+    assert event["reasons"] == [
         {
             "detection": "mass_read",
             "text": "Far more confidential or restricted records were read than usual.",
@@ -56,13 +56,13 @@ def test_a_reason_tells_what_was_seen_what_is_normal_and_by_which_events() -> No
 
 
 def test_what_is_normal_follows_the_policy() -> None:
-    one = Desk("[rules.mass_read.limits]\nrecords = 7")
-    one.each(auth(0), call(1, records=8, sensitivity="restricted"))
+    desk = Desk("[rules.mass_read.limits]\nrecords = 7")
+    desk.each(auth(0), call(1, records=8, sensitivity="restricted"))
 
-    (told,) = one.said(topics.SESSION_RISK)
+    (event,) = desk.said(topics.SESSION_RISK)
 
     assert (
-        told["reasons"][0]["normal"] == "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 7 "
+        event["reasons"][0]["normal"] == "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 7 "
         "or twice what its tenant's reach"
     )
 
@@ -129,13 +129,13 @@ class OutOfOrder(NoDetector):
     ],
 )
 def test_a_decision_names_the_call_that_the_role_hardly_makes(last: str, told: str) -> None:
-    one = Desk("[rules.mass_read.limits]\nrecords = 7", OutOfOrder())
-    one.brain.roles = fit_roles(OFFICE, seed=7)
+    desk = Desk("[rules.mass_read.limits]\nrecords = 7", OutOfOrder())
+    desk.brain.roles = fit_roles(OFFICE, seed=7)
     usual = ["GET /inbox", "GET /messages", "POST /messages"] * 4
 
-    one.each(*[call(at, operation=name) for at, name in enumerate(usual)])
-    one.each(call(20, operation=last, records=8, sensitivity="restricted"))
+    desk.each(*[call(at, operation=name) for at, name in enumerate(usual)])
+    desk.each(call(20, operation=last, records=8, sensitivity="restricted"))
 
-    (decision,) = one.said(topics.SESSION_RISK)
+    (decision,) = desk.said(topics.SESSION_RISK)
     (text,) = [reason["text"] for reason in decision["reasons"] if reason["detection"] == ANOMALY]
     assert told in text

@@ -68,11 +68,11 @@ def test_the_id_is_the_same_for_the_same_content_in_any_order() -> None:
     read = "[rules.mass_read]\nweight = 5\n[rules.mass_read.limits]\nrecords = 1\n"
     same = "[rules.mass_read]\nlimits = {records = 1}\nweight = 5\n"
     fatigue = "[rules.mfa_fatigue]\nweight = 2\n"
-    one, other = f"prior = -3\n{read}{fatigue}", f"prior = -3\n{fatigue}{same}"
+    name, other = f"prior = -3\n{read}{fatigue}", f"prior = -3\n{fatigue}{same}"
     two_limits = "[rules.agent_tool_burst.limits]\n{}\n{}"
     first, second = "calls = 1", "new_tools = 2"
 
-    assert parse_policy(one).id == parse_policy(other).id
+    assert parse_policy(name).id == parse_policy(other).id
     assert (
         parse_policy(two_limits.format(first, second)).id == parse_policy(two_limits.format(second, first)).id
     )

@@ -45,9 +45,9 @@ def test_a_case_comes_back_from_the_changelog_as_it_was(case: SessionRiskState) 
 
 @given(CASES)
 def test_what_is_as_in_a_new_case_takes_no_room(case: SessionRiskState) -> None:
-    fresh, told = SessionRiskState(), json.loads(case.encode())
+    fresh, details = SessionRiskState(), json.loads(case.encode())
 
-    assert set(told) == {
+    assert set(details) == {
         name for name in SessionRiskState.__slots__ if getattr(case, name) != getattr(fresh, name)
     }
 

@@ -19,8 +19,8 @@ CAFE: dict[str, Any] = {"asn": 64851, "ip": "198.51.100.1"}
 
 def calling(*tools: str, **what: Any) -> Any:
     """Each of the tools once, a minute apart."""
-    return lambda start, who: [
-        call(start + 60 * at, tool=tool, **who, **what) for at, tool in enumerate(tools, start=1)
+    return lambda start, subject: [
+        call(start + 60 * at, tool=tool, **subject, **what) for at, tool in enumerate(tools, start=1)
     ]
 
 
@@ -30,18 +30,18 @@ def denied(count: int, apart: float = 10) -> Any:
 
 def others_use(tool: str) -> list[Event]:
     """Three other agents begin to use a tool this morning."""
-    told = []
+    list_read = []
     for at in range(3):
-        who = {"session_id": f"a-{at}", "principal_id": f"a-{at}", "principal_kind": "agent"}
-        told += session(8 * HOUR_S, call(8 * HOUR_S + 60, tool=tool, **who), **who)
-    return told
+        subject = {"session_id": f"a-{at}", "principal_id": f"a-{at}", "principal_kind": "agent"}
+        list_read += session(8 * HOUR_S, call(8 * HOUR_S + 60, tool=tool, **subject), **subject)
+    return list_read
 
 
 def for_somebody(*, moves: bool, passes: bool = False, kind: str = "agent") -> list[Event]:
     """A person's session gives birth to s-1 and then perhaps *moves* to a network new to that person."""
     ana = {"session_id": "parent", "principal_id": "ana"}
     there = CAFE if moves else HOME
-    told = [
+    events = [
         *days(1, principal_id="ana", **HOME),
         auth(NINE, **ana, **HOME),
         auth(
@@ -54,8 +54,8 @@ def for_somebody(*, moves: bool, passes: bool = False, kind: str = "agent") -> l
         call(NINE + 1260, **ana, **there),
     ]
     if passes:
-        told.append(auth(NINE + 1290, action="step_up_passed", **ana, **there))
-    return [*told, call(NINE + 1450, **AGENT | {"principal_kind": kind})]
+        events.append(auth(NINE + 1290, action="step_up_passed", **ana, **there))
+    return [*events, call(NINE + 1450, **AGENT | {"principal_kind": kind})]
 
 
 ROWS = [
@@ -113,15 +113,15 @@ def test_honest_agents_are_not_detected(row: Row) -> None:
 
 
 def levels(events: list[Event], session_id: str) -> list[tuple[str, list[str]]]:
-    told = of(replayed(events), topics.SESSION_RISK, session_id)
-    return [(one["level"], [reason["detection"] for reason in one["reasons"]]) for one in told]
+    events_read = of(replayed(events), topics.SESSION_RISK, session_id)
+    return [(event["level"], [reason["detection"] for reason in event["reasons"]]) for event in events_read]
 
 
 def test_an_agent_is_at_risk_as_long_as_the_person_it_acts_for() -> None:
-    told = levels(for_somebody(moves=True, passes=True), "s-1")
+    pairs = levels(for_somebody(moves=True, passes=True), "s-1")
 
     risky = ("MEDIUM", ["agent_for_risky_user"])
-    assert told == [risky, ("LOW", [])]
+    assert pairs == [risky, ("LOW", [])]
 
 
 def test_an_agent_born_of_a_session_at_risk_hears_of_it() -> None:

@@ -20,11 +20,11 @@ MASS_READ = (
 
 
 def test_a_reason_shows_what_is_usual_here_beside_what_was_seen() -> None:
-    told = decisions([*days(4, do=sensitive(3)), *now(sensitive(150))])
+    events = decisions([*days(4, do=sensitive(3)), *now(sensitive(150))])
 
     assert [
         (reason["observed"], reason["normal"])
-        for reason in told[0]["reasons"]
+        for reason in events[0]["reasons"]
         if reason["detection"] == "mass_read"
     ] == [
         (
@@ -35,19 +35,19 @@ def test_a_reason_shows_what_is_usual_here_beside_what_was_seen() -> None:
 
 
 def test_a_rare_hour_alone_is_never_more_than_low() -> None:
-    told = decisions([*days(14), *today(hour=3)])
+    events = decisions([*days(14), *today(hour=3)])
 
-    assert {(one["level"], one["action"]) for one in told} == {("LOW", "allow")}
+    assert {(event["level"], event["action"]) for event in events} == {("LOW", "allow")}
 
 
 def test_a_step_up_answers_for_an_unfamiliar_scope() -> None:
     events = [*days(8, do=reading("read")), *now(reading("admin"))]
     passed = auth(NINE + 90, action="step_up_passed")
 
-    told = decisions([*events, passed, call(NINE + 400)])
+    events_read = decisions([*events, passed, call(NINE + 400)])
 
-    assert (told[0]["level"], told[0]["action"]) == ("MEDIUM", "step_up")
-    assert (told[-1]["level"], told[-1]["action"]) == ("LOW", "allow")
+    assert (events_read[0]["level"], events_read[0]["action"]) == ("MEDIUM", "step_up")
+    assert (events_read[-1]["level"], events_read[-1]["action"]) == ("LOW", "allow")
 
 
 def test_a_decision_names_the_detections_that_are_still_learning() -> None:
@@ -58,9 +58,9 @@ def test_a_decision_names_the_detections_that_are_still_learning() -> None:
 
 
 def test_an_unfamiliar_scope_says_what_it_was_compared_with() -> None:
-    told = decisions([*days(8, do=reading("read")), *now(reading("admin"))])
+    events = decisions([*days(8, do=reading("read")), *now(reading("admin"))])
 
-    (reason,) = [one for one in told[0]["reasons"] if one["detection"] == "unfamiliar_scope"]
+    (reason,) = [item for item in events[0]["reasons"] if item["detection"] == "unfamiliar_scope"]
     assert (reason["observed"], reason["normal"]) == (
         "8 days of its own history to compare with",
         DETECTIONS[BIT["unfamiliar_scope"]].normal.format(days=7),
@@ -70,8 +70,8 @@ def test_an_unfamiliar_scope_says_what_it_was_compared_with() -> None:
 def test_a_key_whose_one_session_lasts_for_weeks_stops_learning_after_days() -> None:
     def learning(number: int) -> list[str]:
         used = [call(-3600 * hour, **KEY) for hour in range(24 * number, 0, -1)]
-        told: list[str] = decisions([*used, *various(40, status=403)(0, KEY)])[-1].get("learning", [])
-        return told
+        lines: list[str] = decisions([*used, *various(40, status=403)(0, KEY)])[-1].get("learning", [])
+        return lines
 
     assert learning(1) == [
         "api_key_off_place", "rare_hour", "concurrent_sessions", "unfamiliar_scope", "access_probing",
@@ -81,8 +81,8 @@ def test_a_key_whose_one_session_lasts_for_weeks_stops_learning_after_days() -> 
 
 
 def test_whoever_makes_keys_every_day_stays_at_medium_and_is_let_go_on() -> None:
-    told = decisions(
+    events = decisions(
         [*days(4, do=doing(CREATE, GRANT), **TERRAFORM), *now(doing(CREATE, GRANT, BLIND), **TERRAFORM)]
     )
 
-    assert {(one["level"], one["action"]) for one in told} == {("MEDIUM", "allow")}
+    assert {(event["level"], event["action"]) for event in events} == {("MEDIUM", "allow")}

@@ -29,9 +29,9 @@ def rewritten(one: Desk, order: bytes, mask: int) -> Desk:
 
 def suspected() -> Desk:
     """A session whose device failed its attestation; nobody acts on it."""
-    one = Desk('mode = "observe"\n[times]\nrepeat_s = 60')
-    one.each(call(0, device_id="phone-1"), told(1, attestation="failed"))
-    return one
+    desk = Desk('mode = "observe"\n[times]\nrepeat_s = 60')
+    desk.each(call(0, device_id="phone-1"), told(1, attestation="failed"))
+    return desk
 
 
 def reasons(one: Desk) -> list[list[str]]:
@@ -57,7 +57,7 @@ def test_what_no_longer_holds_ends_at_the_next_event_whatever_old_bits_said(mask
     other.each(told(61, attestation="strong"), call(62, device_id="phone-1"))
 
     assert reasons(other) == [[]]
-    assert [one["level"] for one in other.said(topics.SESSION_RISK)] == ["LOW"]
+    assert [event["level"] for event in other.said(topics.SESSION_RISK)] == ["LOW"]
 
 
 @pytest.mark.parametrize("mask", [0, 2**40 - 1], ids=["none", "many"])
@@ -78,10 +78,10 @@ def test_a_session_nobody_touches_is_looked_at_by_the_next_sweep() -> None:
 
 
 def test_rows_of_this_order_are_read_with_their_bits() -> None:
-    one = suspected()
-    (mask,) = (int(decode(value)[0]["mask"][0]) for value in one.rows.values())
+    desk = suspected()
+    (mask,) = (int(decode(value)[0]["mask"][0]) for value in desk.rows.values())
 
-    other = rewritten(one, ORDER, mask)
+    other = rewritten(desk, ORDER, mask)
     other.each(call(3, device_id="phone-1"))
 
     assert reasons(other) == []

@@ -34,7 +34,7 @@ def by(*agents: str, **members: Any) -> list[Event]:
     """A session that is signed in to with the first client and used by the others."""
     first, *others = agents
     start = auth(0, user_agent=first, **members)
-    return [start, *(call(60 * at, user_agent=one, **members) for at, one in enumerate(others, 1))]
+    return [start, *(call(60 * at, user_agent=name, **members) for at, name in enumerate(others, 1))]
 
 
 def instance(at: float = 0, number: int = 1, **members: Any) -> Event:
@@ -200,10 +200,10 @@ HONEST: dict[str, list[Event]] = {
 
 @pytest.mark.parametrize("events", HONEST.values(), ids=HONEST)
 def test_no_session_ends_because(events: list[Event]) -> None:
-    said = replayed(events)
+    saids = replayed(events)
 
-    assert found(said, "s-1") & {"impossible_travel", "token_replayed"} == set()
-    assert of(said, SESSION_REVOCATIONS) == []
+    assert found(saids, "s-1") & {"impossible_travel", "token_replayed"} == set()
+    assert of(saids, SESSION_REVOCATIONS) == []
 
 
 FAR = {**CAFE, **SAO_PAULO}
@@ -237,7 +237,7 @@ def test_a_key_that_an_analyst_vouches_for_has_a_second_region_from_then_on() ->
 
 
 def test_a_key_learns_its_regions_in_its_first_sessions() -> None:
-    two = [one for at in range(2) for one in earlier(HOME, **KEY, session_id=f"before-{at}")]
+    two = [event for at in range(2) for event in earlier(HOME, **KEY, session_id=f"before-{at}")]
 
     third = [auth(0, **CAFE, **KEY), auth(60, action="sign_out", **CAFE, **KEY)]
     fourth = auth(120, session_id="s-2", **CAFE, **KEY)

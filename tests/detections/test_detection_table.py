@@ -64,7 +64,7 @@ def test_a_detection_refers_to_sections_that_can_be_looked_up(rule: Any) -> None
     )
 
     assert rule.references
-    assert [one for one in rule.references if not re.fullmatch(sections, one)] == []
+    assert [reference for reference in rule.references if not re.fullmatch(sections, reference)] == []
 
 
 @pytest.mark.parametrize("rule", DETECTIONS, ids=DETECTION_IDS)
@@ -85,10 +85,10 @@ def test_a_detection_weighs_what_its_severity_says(rule: Any) -> None:
 
 @pytest.mark.parametrize("rule", DETECTIONS, ids=DETECTION_IDS)
 def test_what_is_normal_is_told_with_the_limits_in_force(rule: Any) -> None:
-    told = rule.normal.format(**rule.limits)
+    details = rule.normal.format(**rule.limits)
 
-    assert "{" not in told
-    assert len(told) <= 256
+    assert "{" not in details
+    assert len(details) <= 256
 
 
 def _facts(events: list[Event]) -> dict[str, Any]:

@@ -28,11 +28,11 @@ device_id = "phone-1"
 
 def became(*steps: dict[str, Any], **start: Any) -> list[Event]:
     """A session on a healthy phone that reports once a minute, each time what the next step says."""
-    told = {**HEALTHY, **start}
-    events = [telemetry(0, **told), auth(1, **ON), call(2, **ON)]
+    fields = {**HEALTHY, **start}
+    events = [telemetry(0, **fields), auth(1, **ON), call(2, **ON)]
     for at, step in enumerate(steps, start=1):
-        told |= step
-        events += [telemetry(60 * at, **told), call(60 * at + 1, **ON)]
+        fields |= step
+        events += [telemetry(60 * at, **fields), call(60 * at + 1, **ON)]
     return events
 
 
@@ -163,9 +163,9 @@ HONEST = [row for row in ROWS if row.honest]
 
 @pytest.mark.parametrize("row", HONEST, ids=names(HONEST))
 def test_a_detection_spares_the_honest(row: Row) -> None:
-    told = [row.rule in found(replayed(events, row.kept_quiet_by), "s-1") for events in row.honest]
+    flags = [row.rule in found(replayed(events, row.kept_quiet_by), "s-1") for events in row.honest]
 
-    assert told == [False] * len(row.honest)
+    assert flags == [False] * len(row.honest)
 
 
 # --- what an analyst reads ---------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_two_facts_that_got_worse_are_shown_together() -> None:
 def last(events: list[Event]) -> tuple[str, set[str]]:
     """Level and detections of the last decision about the session."""
     risk = of(replayed(events), SESSION_RISK, "s-1")[-1]
-    return risk["level"], {one["detection"] for one in risk["reasons"] if one["contribution"] > 0}
+    return risk["level"], {item["detection"] for item in risk["reasons"] if item["contribution"] > 0}
 
 
 def test_a_lock_put_back_ends_the_suspicion() -> None:
@@ -226,7 +226,7 @@ def test_a_lock_left_off_counts_for_an_hour() -> None:
     off = became({"screen_lock": False}, *({} for _ in range(65)))
 
     risks = of(replayed([*off, *others(4000)], policy), SESSION_RISK, "s-1")
-    times = [one["occurred_at"] for one in risks if one["level"] == "MEDIUM"]
+    times = [risk["occurred_at"] for risk in risks if risk["level"] == "MEDIUM"]
 
     assert risks[-1]["level"] == "LOW"
     assert ms(3600) <= times[-1] <= ms(3780)
@@ -241,9 +241,9 @@ def test_a_step_up_asked_before_the_fleet_followed_is_withdrawn_and_ends_nothing
 
     followed, alone = (replayed([*first, *more], at_once) for more in ([*before, *after], before))
 
-    asked = [of(said, SESSION_CHALLENGES, "s-1") for said in (followed, alone)]
-    ended = [of(said, SESSION_REVOCATIONS, "s-1") for said in (followed, alone)]
-    assert ([len(one) for one in asked], [bool(one) for one in ended]) == ([1, 1], [False, True])
+    asked = [of(saids, SESSION_CHALLENGES, "s-1") for saids in (followed, alone)]
+    ended = [of(saids, SESSION_REVOCATIONS, "s-1") for saids in (followed, alone)]
+    assert ([len(events) for events in asked], [bool(events) for events in ended]) == ([1, 1], [False, True])
 
 
 def test_the_first_device_of_a_rollout_asks_nobody() -> None:

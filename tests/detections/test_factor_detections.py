@@ -26,8 +26,8 @@ def habit(sessions: int, **members: Any) -> list[Event]:
 
 def changed(at: float, action: str = "credential_removed", **where: Any) -> list[Event]:
     """A factor is changed in a session, on the laptop unless it says otherwise."""
-    who = {"session_id": "reset", **LAPTOP, **where}
-    return [auth(at - 60, **who), auth(at, action=action, **who)]
+    subject = {"session_id": "reset", **LAPTOP, **where}
+    return [auth(at - 60, **subject), auth(at, action=action, **subject)]
 
 
 def on_new_phone(*more: Event) -> list[Event]:
@@ -158,7 +158,7 @@ HONEST = [row for row in ROWS if row.honest]
 
 @pytest.mark.parametrize("row", HONEST, ids=names(HONEST))
 def test_a_detection_spares_the_honest(row: Row) -> None:
-    assert [row.rule in found(replayed(one), "s-1") for one in row.honest] == [False] * len(row.honest)
+    assert [row.rule in found(replayed(events), "s-1") for events in row.honest] == [False] * len(row.honest)
 
 
 def test_a_new_sim_alone_is_no_reason_for_anything() -> None:
@@ -171,7 +171,7 @@ def test_a_new_phone_after_a_reset_is_told_with_both_times() -> None:
         SESSION_RISK, "s-1",
     )  # fmt: skip
 
-    assert [(one["detection"], one["observed"]) for one in first["reasons"]] == [
+    assert [(item["detection"], item["observed"]) for item in first["reasons"]] == [
         ("factor_reset_new_device", "recovery_started, first seen on this device 30 min later")
     ]
     assert (first["level"], first["action"]) == ("MEDIUM", "step_up")
@@ -180,7 +180,7 @@ def test_a_new_phone_after_a_reset_is_told_with_both_times() -> None:
 def test_a_rule_without_a_number_shows_what_it_always_sees() -> None:
     (first, *_) = of(replayed(sim("sim-2", by("recovery_started"))), SESSION_RISK, "s-1")
 
-    assert [(one["detection"], one["observed"]) for one in first["reasons"]] == [
+    assert [(item["detection"], item["observed"]) for item in first["reasons"]] == [
         ("sim_swapped", "a factor changed or recovery started within a day of a new SIM")
     ]
 
@@ -190,7 +190,7 @@ def test_a_device_of_the_first_sessions_is_not_new_when_one_of_them_fell() -> No
     early = {"session_id": "early", **ON}
     fell = [auth(-200_000, **early), telemetry(-199_000, rooted=True), telemetry(-190_000, rooted=False)]
 
-    told = replayed(
+    saids = replayed(
         [
             auth(-210_000, session_id="first", **LAPTOP),
             *fell,
@@ -201,14 +201,14 @@ def test_a_device_of_the_first_sessions_is_not_new_when_one_of_them_fell() -> No
         ]
     )
 
-    assert of(told, SESSION_REVOCATIONS, "early")
-    assert "factor_reset_new_device" not in found(told, "s-1")
+    assert of(saids, SESSION_REVOCATIONS, "early")
+    assert "factor_reset_new_device" not in found(saids, "s-1")
 
 
 def test_an_intruders_device_is_still_new_after_its_session_fell() -> None:
     fall = [*on_new_phone(by("recovery_started")), telemetry(130, rooted=True)]
     again = auth(1800, session_id="s-2", **ON)
 
-    told = replayed([*fall, again, call(1810, session_id="s-2", **ON)])
+    saids = replayed([*fall, again, call(1810, session_id="s-2", **ON)])
 
-    assert "factor_reset_new_device" in found(told, "s-2")
+    assert "factor_reset_new_device" in found(saids, "s-2")

@@ -28,7 +28,7 @@ def tries(count: int, start: float = -300, distinct: int = 99, **where: Any) -> 
 
 def arrive(names: str, start: float = -60, **where: Any) -> list[Event]:
     """People, each with a history at home, sign in from one network, ten seconds after one another."""
-    known = [one for name in names for one in earlier(HOME, principal_id=name, session_id=f"{name}-0")]
+    known = [event for name in names for event in earlier(HOME, principal_id=name, session_id=f"{name}-0")]
     return [
         *known,
         *(
@@ -154,9 +154,9 @@ def test_a_detection_spares_the_honest(row: Row) -> None:
 
 def commands(events: list[Event], session_id: str = "s-1") -> tuple[int, int]:
     """How often the session was asked for a factor, and how often it was ended."""
-    said = replayed(events)
+    saids = replayed(events)
     topics = (SESSION_CHALLENGES, SESSION_REVOCATIONS)
-    asked, ended = (len(of(said, topic, session_id)) for topic in topics)
+    asked, ended = (len(of(saids, topic, session_id)) for topic in topics)
     return asked, ended
 
 
@@ -164,16 +164,16 @@ def test_everybody_who_got_in_by_the_spray_is_signed_out_and_nobody_else() -> No
     events = [*tries(20, **VPS), auth(0, **VPS), auth(1, session_id="s-2", principal_id="bob", **VPS)]
     events += [auth(2, session_id="s-3", principal_id="cy", **HOME)]
 
-    said = replayed(events)
+    saids = replayed(events)
 
-    assert [one["session_id"] for one in of(said, SESSION_REVOCATIONS)] == ["s-1", "s-2"]
+    assert [event["session_id"] for event in of(saids, SESSION_REVOCATIONS)] == ["s-1", "s-2"]
 
 
 def test_the_reason_shows_how_many_others_there_were() -> None:
-    said = replayed([*tries(12, **VPS), auth(0, **VPS)])
+    saids = replayed([*tries(12, **VPS), auth(0, **VPS)])
 
-    reasons = of(said, SESSION_RISK, "s-1")[-1]["reasons"]
-    assert [(one["detection"], one["observed"]) for one in reasons] == [
+    reasons = of(saids, SESSION_RISK, "s-1")[-1]["reasons"]
+    assert [(reason["detection"], reason["observed"]) for reason in reasons] == [
         ("password_spray", "12 other principals")
     ]
 

@@ -59,8 +59,8 @@ def test_what_no_newcomer_may_exceed_is_twice_what_a_large_tenant_is_known_to_re
 
 def normal(risks: list[Event], rule: str) -> set[str]:
     """What each reason says is usual, after the words of the rule."""
-    told = [one["normal"] for risk in risks for one in risk["reasons"] if one["detection"] == rule]
-    return {one.rpartition("; ")[2] for one in told}
+    details = [item["normal"] for risk in risks for item in risk["reasons"] if item["detection"] == rule]
+    return {item.rpartition("; ")[2] for item in details}
 
 
 def test_a_reason_says_what_is_usual_in_the_role_and_whether_at_this_tenant() -> None:
@@ -87,7 +87,7 @@ def test_a_worker_that_takes_over_holds_a_session_against_its_tenants_cohort_sti
 
     for tenant in ("acme", "birch"):
         then.play(call(20, tenant=tenant, session_id=tenant, records=250, sensitivity="restricted"))
-    told = read(then.messages)
+    saids = read(then.messages)
 
-    assert "mass_read" in found(told, "birch")
-    assert found(told, "acme") == set()
+    assert "mass_read" in found(saids, "birch")
+    assert found(saids, "acme") == set()

@@ -19,7 +19,7 @@ from pipeline.detections.detection import Prefilter
 
 EVENTS = 4_096
 NUMBERS = (0.0, 0.3, 0.6, 3.0, 200.0, 1e4, 1e9)
-STIRRED = [(rule, one) for rule in DETECTIONS for one in rule.prefilter]
+STIRRED = [(rule, prefilter) for rule in DETECTIONS for prefilter in rule.prefilter]
 LIMITS = tuple(rule.limits for rule in DETECTIONS)
 
 

@@ -34,8 +34,8 @@ ROLES = one_role(
 
 def then(*parts: Do) -> Do:
     """One after the other, each from ten minutes after the one before began."""
-    return lambda start, who: [
-        event for at, part in enumerate(parts) for event in part(start + 600 * at, who)
+    return lambda start, subject: [
+        event for at, part in enumerate(parts) for event in part(start + 600 * at, subject)
     ]
 
 
@@ -46,17 +46,19 @@ def work(**what: Any) -> Do:
 
 def among_work(count: int, **what: Any) -> Do:
     """Work, and so many other calls in the midst of it."""
-    return then(work(), lambda start, who: [*work()(start, who), *repeated(count, 33, **what)(start, who)])
+    return then(
+        work(), lambda start, subject: [*work()(start, subject), *repeated(count, 33, **what)(start, subject)]
+    )
 
 
 def tools(*tools: str) -> Do:
     """Mail, then each of the tools once among more of it."""
     return then(
         work(**MAIL),
-        lambda start, who: [
-            *work(**MAIL)(start, who),
+        lambda start, subject: [
+            *work(**MAIL)(start, subject),
             *(
-                call(start + 75 + 33 * at, tool=tool, operation=f"POST /tools/{tool}", **who)
+                call(start + 75 + 33 * at, tool=tool, operation=f"POST /tools/{tool}", **subject)
                 for at, tool in enumerate(tools)
             ),
         ],
@@ -65,22 +67,25 @@ def tools(*tools: str) -> Do:
 
 def refused(count: int, **what: Any) -> Do:
     """So many things, each of its own name, are not there."""
-    return lambda start, who: [
-        *work()(start, who),
-        *(call(start + 65 + 10 * at, status=404, resource=f"r-{at}", **what, **who) for at in range(count)),
+    return lambda start, subject: [
+        *work()(start, subject),
+        *(
+            call(start + 65 + 10 * at, status=404, resource=f"r-{at}", **what, **subject)
+            for at in range(count)
+        ),
     ]
 
 
 def others(number: int, *tools: str, **what: Any) -> list[Event]:
     """So many colleagues did it this morning, or as many agents used the tools."""
-    told = []
+    list_read = []
     for at in range(number):
         kind = "agent" if tools else "human"
-        who = {"session_id": f"c-{at}", "principal_id": f"c-{at}", "principal_kind": kind}
+        subject = {"session_id": f"c-{at}", "principal_id": f"c-{at}", "principal_kind": kind}
         used = [{"tool": tool, "operation": f"POST /tools/{tool}"} for tool in tools] or [what]
-        did = [call(8 * HOUR_S + 60 + at, **one, **who) for one in used]
-        told += session(8 * HOUR_S, *did, **who)
-    return told
+        did = [call(8 * HOUR_S + 60 + at, **by_key, **subject) for by_key in used]
+        list_read += session(8 * HOUR_S, *did, **subject)
+    return list_read
 
 
 DRIP = then(*[repeated(20, 30, records=5, sensitivity="confidential")] * 4)

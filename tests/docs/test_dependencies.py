@@ -64,9 +64,9 @@ NO_ALL_CLEAR = (
 def test_an_audit_is_asked_for_every_pin_and_to_fail_where_one_is_not_found(tmp_path: Path) -> None:
     words = tmp_path / "words"
 
-    code, said = _audit(tmp_path, f'echo "$@" >{words}')
+    code, text = _audit(tmp_path, f'echo "$@" >{words}')
 
-    assert (code, said) == (0, "")
+    assert (code, text) == (0, "")
     assert words.read_text(encoding="utf-8").split() == [
         "--strict", "--disable-pip", "--no-deps", "--progress-spinner", "off",
         "--vulnerability-service", "pypi", "--requirement", "constraints.txt",
@@ -74,9 +74,9 @@ def test_an_audit_is_asked_for_every_pin_and_to_fail_where_one_is_not_found(tmp_
 
 
 def test_a_source_that_does_not_answer_is_no_all_clear(tmp_path: Path) -> None:
-    code, said = _audit(tmp_path, "echo WARNING: unhashed >&2; echo ERROR: click: not found >&2; exit 1")
+    code, text = _audit(tmp_path, "echo WARNING: unhashed >&2; echo ERROR: click: not found >&2; exit 1")
 
-    assert (code, said) == (1, f"ERROR: click: not found\n{NO_ALL_CLEAR}")
+    assert (code, text) == (1, f"ERROR: click: not found\n{NO_ALL_CLEAR}")
 
 
 def test_the_audit_can_be_run() -> None:

@@ -45,7 +45,7 @@ def test_the_list_names_every_detection_with_what_it_leads_to() -> None:
     assert [head[0] for head in heads] == list(DETECTION_IDS)
     levels = {head[0]: head[1] for head in heads}
     asked = ("device_rooted", "network_changed", "patch_stale")
-    assert [levels[one] for one in asked] == ["HIGH", "MEDIUM", "LOW"]
+    assert [levels[number] for number in asked] == ["HIGH", "MEDIUM", "LOW"]
 
 
 @pytest.mark.parametrize("rule", DETECTIONS, ids=DETECTION_IDS)
@@ -53,20 +53,20 @@ def test_one_detection_is_told_in_full(rule: Detection) -> None:
     done = run(rule.id)
 
     assert done.exit_code == 0
-    told = " ".join(done.stdout.split())
-    assert told.startswith(f"{rule.id} {rule.text}")
+    text = " ".join(done.stdout.split())
+    assert text.startswith(f"{rule.id} {rule.text}")
     parts = (
         *rule.attack, *rule.needs, *rule.references, rule.user_text, rule.clearing, rule.known_false_positives
     )  # fmt: skip
-    assert [part for part in parts if part not in told] == []
+    assert [part for part in parts if part not in text] == []
     assert done.stdout.endswith(detections_page.snippet(rule) + "\n")
 
 
 def test_a_program_reads_the_same() -> None:
-    every, one = run("--json"), run("mfa_fatigue", "--json")
+    every, result = run("--json"), run("mfa_fatigue", "--json")
 
     assert json.loads(every.stdout) == detections_page.entries()
-    assert json.loads(one.stdout) == {
+    assert json.loads(result.stdout) == {
         "id": "mfa_fatigue",
         "text": "A prompt was approved after a burst of denied prompts.",
         "user_text": DETECTIONS[BIT["mfa_fatigue"]].user_text,
@@ -101,10 +101,10 @@ def test_an_unknown_detection_is_said_with_what_to_do(word: str, instead: str) -
 
 
 def test_a_context_and_a_learning_period_are_told_where_there_is_one() -> None:
-    told = {one["id"]: one for one in detections_page.entries()}
+    fields = {entry["id"]: entry for entry in detections_page.entries()}
 
-    assert told["posture_downgraded"]["told_by"].startswith("the device context: within the hour")
-    assert told["factor_reset_new_device"]["told_by"].startswith("the principal context: ")
-    assert "principal's devices" in told["new_device_privileged"]["learning"]
-    assert told["step_up_missed"]["counts_for"] == "from then on"
-    assert told["posture_downgraded"]["asks"] == "alone only after 5 minutes, in which a fleet may follow"
+    assert fields["posture_downgraded"]["told_by"].startswith("the device context: within the hour")
+    assert fields["factor_reset_new_device"]["told_by"].startswith("the principal context: ")
+    assert "principal's devices" in fields["new_device_privileged"]["learning"]
+    assert fields["step_up_missed"]["counts_for"] == "from then on"
+    assert fields["posture_downgraded"]["asks"] == "alone only after 5 minutes, in which a fleet may follow"

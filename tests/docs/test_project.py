@@ -105,7 +105,7 @@ def test_the_documents_name_only_make_targets_that_exist() -> None:
         named = set(
             re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
         )
-        assert {one or other for one, other in named} <= targets, path.name
+        assert {item or other for item, other in named} <= targets, path.name
 
 
 def test_every_make_target_is_listed_with_a_sentence() -> None:
@@ -152,9 +152,9 @@ def _functions(path: Path, tree: ast.Module) -> Iterator[tuple[str, int]]:
     """Count the lines of each function, its docstring left out."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            said = node.body[0] if ast.get_docstring(node) is not None else None
-            told = 0 if said is None else (said.end_lineno or 0) - said.lineno + 1
-            yield f"{path}:{node.lineno} {node.name}", (node.end_lineno or 0) - node.lineno + 1 - told
+            stmt = node.body[0] if ast.get_docstring(node) is not None else None
+            number = 0 if stmt is None else (stmt.end_lineno or 0) - stmt.lineno + 1
+            yield f"{path}:{node.lineno} {node.name}", (node.end_lineno or 0) - node.lineno + 1 - number
 
 
 def _pins() -> dict[str, str]:

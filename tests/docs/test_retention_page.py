@@ -89,8 +89,8 @@ def _held(admin: AdminClient, topics: list[str]) -> dict[str, dict[str, str]]:
     asked = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in topics])
     try:
         return {
-            one.name: {name: row.value for name, row in told.result(20).items()}
-            for one, told in asked.items()
+            config_resource.name: {name: row.value for name, row in future.result(20).items()}
+            for config_resource, future in asked.items()
         }
     except KafkaException:  # a busy broker knows a new topic a moment after it is made
         return {}

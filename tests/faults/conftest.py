@@ -26,9 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Tell all runs in a table."""
-    if told := config.stash[TOLD]:
+    if tolds := config.stash[TOLD]:
         terminalreporter.section("what came of each fault")
-        for line in table(told):
+        for line in table(tolds):
             terminalreporter.write_line(line)
 
 
@@ -82,20 +82,20 @@ class Player:
         In the end those that still run must end in order. When *supervised*, and with *broker*, where workers
         find the brokers instead of where they are, those that fail are followed by others.
         """
-        async with trial(self.bootstrap, self._folder, self.seed, workers, broker) as one:
-            one.poison_share = poison_share
+        async with trial(self.bootstrap, self._folder, self.seed, workers, broker) as this_trial:
+            this_trial.poison_share = poison_share
             supervising = None
             if supervised or broker:
-                supervising = asyncio.ensure_future(one.fleet.restart_what_fails())
+                supervising = asyncio.ensure_future(this_trial.fleet.restart_what_fails())
             try:
-                await one.join(len(workers))
+                await this_trial.join(len(workers))
                 if before is not None:
-                    await before(one)
-                run = await one.play(self.seed, fault)
-                codes = await one.fleet.end()
+                    await before(this_trial)
+                run = await this_trial.play(self.seed, fault)
+                codes = await this_trial.fleet.end()
             except BaseException:
                 self._tell(None)
-                for worker in one.fleet.workers:
+                for worker in this_trial.fleet.workers:
                     print(f"--- {worker.log.name} ended with {worker.process.poll()}\n{worker.said()}")
                 raise
             finally:
@@ -112,7 +112,9 @@ class Player:
 
         async def behind() -> Run:
             async with Proxy(self.bootstrap) as proxy:
-                return await self.playing(lambda one: fault(one, proxy), workers, broker=proxy.address)
+                return await self.playing(
+                    lambda this_trial: fault(this_trial, proxy), workers, broker=proxy.address
+                )
 
         return asyncio.run(behind())
 
@@ -126,10 +128,10 @@ def play(
     capsys: pytest.CaptureFixture[str],
 ) -> Player:
     def tell(run: Run | None) -> None:
-        told = Told(_fault(request.node.name, seed), seed, run)
-        request.config.stash[TOLD].append(told)
+        told_read = Told(_fault(request.node.name, seed), seed, run)
+        request.config.stash[TOLD].append(told_read)
         with capsys.disabled():
-            print(f"\n{told.line()}")
+            print(f"\n{told_read.line()}")
 
     return Player(bootstrap, tmp_path, seed, tell)
 

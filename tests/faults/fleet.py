@@ -127,10 +127,10 @@ class Fleet:
 
     async def end(self) -> list[int]:
         """Tell all that run to end in order; return their exit codes."""
-        told = self.running
-        for worker in told:
+        workers = self.running
+        for worker in workers:
             worker.stop()
-        return [await worker.ended() for worker in told]
+        return [await worker.ended() for worker in workers]
 
     def end_at_once(self) -> None:
         """Leave none behind."""

@@ -60,8 +60,8 @@ class Group:
         admin = AIOKafkaAdminClient(**self.connection.for_aiokafka(), request_timeout_ms=3000)
         try:
             await asyncio.wait_for(admin.start(), 3)
-            told = await asyncio.wait_for(admin.list_consumer_group_offsets(self.app_id), 3)
-            return {tp: place.offset for tp, place in told.items()}
+            by_key = await asyncio.wait_for(admin.list_consumer_group_offsets(self.app_id), 3)
+            return {tp: place.offset for tp, place in by_key.items()}
         except (KafkaError, OSError, TimeoutError):
             return {}
         finally:
@@ -90,8 +90,8 @@ class Group:
         admin = AIOKafkaAdminClient(**self.connection.for_aiokafka())
         try:
             await admin.start()
-            (told,) = await admin.describe_consumer_groups([self.app_id])
-            (group,) = told.groups
+            (response,) = await admin.describe_consumer_groups([self.app_id])
+            (group,) = response.groups
             members = group[5] if group[2] == "Stable" else ()
             return {member[0]: _partitions(member[4]) for member in members}
         except (KafkaError, OSError):
@@ -125,8 +125,8 @@ class Group:
 
 
 def _partitions(assignment: bytes) -> frozenset[int]:
-    told = ConsumerProtocolMemberAssignment.decode(assignment).assignment
-    return frozenset(p for topic, partitions in told if topic == API_CALLS for p in partitions)
+    assignments = ConsumerProtocolMemberAssignment.decode(assignment).assignment
+    return frozenset(p for topic, partitions in assignments if topic == API_CALLS for p in partitions)
 
 
 def _places(topic: str) -> list[TopicPartition]:

@@ -122,8 +122,8 @@ def _replayed(events: Sequence[Timed], policy: Path) -> tuple[Endings, dict[str,
     endings, counted = Endings(), {}
     for message in replay.run(records):
         endings.take(message.topic, message.value)
-        if message.topic == SESSION_FEATURES and (told := from_json(message.value))["event_id"] in calls:
-            counted[told["event_id"]] = count_of(told)
+        if message.topic == SESSION_FEATURES and (details := from_json(message.value))["event_id"] in calls:
+            counted[details["event_id"]] = count_of(details)
     assert (replay.dead_letters, set(counted)) == (0, calls)
     return endings, counted
 
@@ -134,21 +134,21 @@ def _parent(name: str) -> str:
 
 def _life(name: str, kind: str, first: int, every: int) -> Iterator[Timed]:
     """Yield what a session of *kind* does: it signs in and calls; half-way something happens."""
-    who = {"session_id": name, "principal_id": f"of-{name}", "principal_kind": "human"}
+    subject = {"session_id": name, "principal_id": f"of-{name}", "principal_kind": "human"}
     client: dict[str, Any] = {
         "token_id": f"token-{name}", "user_agent": BROWSER, "ja4": "t13d1516h2_aa0000000001_aa0000000002",
         "ip": "192.0.2.7", "asn": 64_500,
     }  # fmt: skip
     half = CALLS // 2
     if kind == "minted":
-        who |= {"principal_kind": "api_key"}
-        yield _auth(first, who, client, "token_exchanged", parent_session_id=_parent(name))
+        subject |= {"principal_kind": "api_key"}
+        yield _auth(first, subject, client, "token_exchanged", parent_session_id=_parent(name))
     else:
         if kind == "jailbroken":
             client |= {"device_id": f"phone-{name}"}
             yield _telemetry(first - 1, name, rooted=False)
             yield _telemetry(first + half * every + 1, name, rooted=True)
-        yield _auth(first, who, client, "sign_in")
+        yield _auth(first, subject, client, "sign_in")
     for number in range(1, _calls(kind) + 1):
         later = number > half
         if later and kind == "stolen":
@@ -156,7 +156,7 @@ def _life(name: str, kind: str, first: int, every: int) -> Iterator[Timed]:
         if later and kind == "scripted":
             client |= {"user_agent": "curl/8.12.0"}
         reads = "confidential" if kind in {"greedy", "sparing"} else "public"
-        yield _call(first + number * every, number, who, client, reads)
+        yield _call(first + number * every, number, subject, client, reads)
 
 
 def _calls(kind: str) -> int:

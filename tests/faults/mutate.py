@@ -61,7 +61,7 @@ def tried(mutation: Mutation, copy: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(copy), "SEEDS": "1"}
     with subprocess.Popen(command, cwd=copy, env=environment, stdout=PIPE, stderr=STDOUT, text=True) as test:
         try:
-            said, _ = test.communicate(timeout=LONGEST_SECONDS)
+            text, _ = test.communicate(timeout=LONGEST_SECONDS)
         except subprocess.TimeoutExpired:
             test.send_signal(signal.SIGINT)  # it ends the workers it started
             test.communicate(timeout=END_SECONDS)
@@ -69,8 +69,8 @@ def tried(mutation: Mutation, copy: Path) -> str:
     if test.returncode == 0:
         return ""
     if test.returncode != 1:
-        raise SystemExit(f"{' '.join(command)} could not be run:\n{said[-3000:]}")
-    found = re.findall(r"^E +(.*\S)", said, re.MULTILINE)
+        raise SystemExit(f"{' '.join(command)} could not be run:\n{text[-3000:]}")
+    found = re.findall(r"^E +(.*\S)", text, re.MULTILINE)
     return " | ".join(found[:3]) or "it ended with a failure"
 
 
@@ -86,10 +86,10 @@ def main(pattern: str) -> int:
                     continue
                 began = monotonic()
                 with put_in(mutation, copy):
-                    told = tried(mutation, copy)
-                survived += not told
-                print(f"  {'red' if told else 'SURVIVES'}  {mutation.bug} ({monotonic() - began:.0f} s)")
-                print(f"       {mutation.test} {mutation.of}\n       {told}", flush=True)
+                    text = tried(mutation, copy)
+                survived += not text
+                print(f"  {'red' if text else 'SURVIVES'}  {mutation.bug} ({monotonic() - began:.0f} s)")
+                print(f"       {mutation.test} {mutation.of}\n       {text}", flush=True)
     print(f"\n{survived} survived" if survived else "\nnone survived")
     return 1 if survived else 0
 

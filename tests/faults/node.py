@@ -47,16 +47,16 @@ class Node:
 @contextmanager
 def node(folder: Path) -> Iterator[Node]:
     """Give a node that listens; it is gone when the block ends."""
-    one = Node(folder)
-    one.start()
+    this_node = Node(folder)
+    this_node.start()
     try:
         deadline = monotonic() + START_SECONDS
-        while not one.listens():
+        while not this_node.listens():
             assert monotonic() < deadline, "Kafka did not start; what it said is above"
             sleep(0.2)
-        yield one
+        yield this_node
     finally:
-        one.kill()
+        this_node.kill()
 
 
 def _port() -> int:

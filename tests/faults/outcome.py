@@ -78,18 +78,19 @@ def judged(known: Known, records: Sequence[Record], poison: Iterable[Place]) -> 
         set[Place](),
     )
     for record in records:
-        told = from_json(record.value or b"{}")
+        details = from_json(record.value or b"{}")
         if record.topic == DEAD_LETTERS:
-            buried.add((told["topic"], told["partition"], told["offset"]))
+            buried.add((details["topic"], details["partition"], details["offset"]))
             continue
-        ids[record.topic, told[ID_OF[record.topic]]] += 1
+        ids[record.topic, details[ID_OF[record.topic]]] += 1
         endings.take(record.topic, record.value or b"")
         if record.topic == SESSION_FEATURES:
-            counted.setdefault(told["event_id"], []).append(count_of(told))
+            counted.setdefault(details["event_id"], []).append(count_of(details))
     poisonous = set(poison)
     wrong = Wrong(
         levels=sum(
-            endings.of(one).final_level != known.endings.of(one).final_level for one in known.sessions
+            endings.of(session).final_level != known.endings.of(session).final_level
+            for session in known.sessions
         ),
         missing=len(known.endings.revocation_ids - endings.revocation_ids),
         surplus=len(endings.revocation_ids - known.endings.revocation_ids),

@@ -28,7 +28,7 @@ def _noise(value: bytes, chance: random.Random) -> bytes:
 
 
 def _without(member: str) -> Callable[[Event], Event]:
-    return lambda event: {name: told for name, told in event.items() if name != member}
+    return lambda event: {name: details for name, details in event.items() if name != member}
 
 
 def _with(member: str, told: Any) -> Callable[[Event], Event]:
@@ -71,8 +71,8 @@ def _flipped(value: bytes, chance: random.Random) -> bytes:
 
 def _swapped(value: bytes, chance: random.Random) -> bytes:
     """Two parts of it in each other's place."""
-    one, other = sorted(chance.sample(range(len(value)), 2))
-    return value[other:] + value[one:other] + value[:one]
+    number, other = sorted(chance.sample(range(len(value)), 2))
+    return value[other:] + value[number:other] + value[:number]
 
 
 def _twice(value: bytes, chance: random.Random) -> bytes:
@@ -110,7 +110,7 @@ def _strange_member(event: Event, chance: random.Random) -> Event:
 
 def _missing_members(event: Event, chance: random.Random) -> Event:
     gone = chance.sample([*event], chance.randint(1, len(event))) if event else ()
-    return {name: told for name, told in event.items() if name not in gone}
+    return {name: details for name, details in event.items() if name not in gone}
 
 
 BYTE_WAYS: Mapping[Bytes, float] = {

@@ -76,15 +76,15 @@ class Proxy:
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for one in both:
-                one.cancel()
+            for task in both:
+                task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
             to_broker.close()
 
     def own(self, response: bytes) -> bytes:
         """Return *response* with the proxy's address where the broker told its own, which is as long."""
-        told, own = (HOST.encode() + struct.pack(">i", port) for port in (self._port, self._own_port))
-        return response.replace(told, own)
+        payload, own = (HOST.encode() + struct.pack(">i", port) for port in (self._port, self._own_port))
+        return response.replace(payload, own)
 
 
 class _Link:

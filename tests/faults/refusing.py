@@ -49,12 +49,12 @@ def is_write(request: bytes) -> bool:
 
 def divided(request: bytes, refusal: Refusal) -> Divided:
     """Return what is refused of a *request* to write, and what is not."""
-    told = BytesIO(request)
-    _, version, correlation = Int16.decode(told), Int16.decode(told), Int32.decode(told)
-    String("utf-8").decode(told)
+    bytes_io = BytesIO(request)
+    _, version, correlation = Int16.decode(bytes_io), Int16.decode(bytes_io), Int32.decode(bytes_io)
+    String("utf-8").decode(bytes_io)
     assert version in LIKE_V7, f"version {version} of a request to write is not known here"
-    header = request[: told.tell()]
-    body = ProduceRequest_v7.decode(told)
+    header = request[: bytes_io.tell()]
+    body = ProduceRequest_v7.decode(bytes_io)
     refused = [
         (topic, [(partition, refusal.error, -1, -1, -1) for partition, _ in partitions])
         for topic, partitions in body.topics
@@ -72,6 +72,6 @@ def divided(request: bytes, refusal: Refusal) -> Divided:
 def answer(correlation: int, refused: Answer, response: bytes | None = None) -> bytes:
     """Return the answer that says what is *refused*, and of the rest what the broker's *response* says."""
     topics = {topic for topic, _ in refused}
-    said: Answer = [] if response is None else ProduceResponse_v7.decode(response[4:]).topics
-    rest = [(topic, partitions) for topic, partitions in said if topic not in topics]
+    sent_answer: Answer = [] if response is None else ProduceResponse_v7.decode(response[4:]).topics
+    rest = [(topic, partitions) for topic, partitions in sent_answer if topic not in topics]
     return bytes(Int32.encode(correlation) + ProduceResponse_v7([*rest, *refused], 0).encode())

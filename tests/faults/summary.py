@@ -47,13 +47,13 @@ UNENDED: Final = "came to no end"
 
 def table(told: Sequence[Told]) -> list[str]:
     """Return the lines of a table of all that was *told*, what its columns mean, and how many were good."""
-    rows = [(*COLUMNS, "fault"), *(_cells(one) for one in told)]
+    rows = [(*COLUMNS, "fault"), *(_cells(this_told) for this_told in told)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
     lines = [
         "  ".join([*(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]])
         for row in rows
     ]
-    good = sum(one.run is not None and one.run.wrong == Wrong() for one in told)
+    good = sum(this_told.run is not None and this_told.run.wrong == Wrong() for this_told in told)
     meanings = [f"{name}: {meaning}" for name, meaning in COLUMNS.items() if meaning]
     return [*lines, "", *meanings, "", f"{good} of {len(told)} runs lost nothing and doubled nothing"]
 

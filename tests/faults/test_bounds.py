@@ -110,18 +110,18 @@ BURST = 100_000
 @pytest.mark.faults
 def test_a_session_of_a_hundred_thousand_events_in_one_second_stays_as_small_as_any() -> None:
     desk = Desk()
-    largest, said, half_way = 0, 0, 0
+    largest, sent_number, half_way = 0, 0, 0
     desk.play(auth(0))
     for start in range(0, BURST, CHUNK):
         records = [_hostile_call(number) for number in range(start, min(start + CHUNK, BURST))]
         outcome = desk.scorer.process(topics.API_CALLS, records, NOW)
-        said += len(outcome.messages)
+        sent_number += len(outcome.messages)
         largest = max(largest, *(len(value or b"") for _, value in outcome.rows))
         if start == BURST // 2 // CHUNK * CHUNK:
             half_way = _resident_bytes()
 
     assert largest < 16_000
-    assert said <= 4 * BURST
+    assert sent_number <= 4 * BURST
     assert _resident_bytes() - half_way < 64 * 2**20
     assert len(desk.scorer.table) == len(desk.scorer.cases) == 1
 
@@ -143,31 +143,33 @@ def _hostile_call(number: int) -> Rec:
 
 
 def test_a_device_of_ten_thousand_sessions_remembers_the_newest() -> None:
-    one, count = Player(device_context()), 10_000
-    one.play(telemetry(0, rooted=False))
-    largest = masses(one, (binding(1, session_id=f"s-{at:036d}") for at in range(count)))
+    player, count = Player(device_context()), 10_000
+    player.play(telemetry(0, rooted=False))
+    largest = masses(player, (binding(1, session_id=f"s-{at:036d}") for at in range(count)))
 
-    told = one.play(telemetry(2, rooted=True))
+    saids = player.play(telemetry(2, rooted=True))
 
     newest = [f"s-{at:036d}" for at in range(count - MOST_OF_DEVICE, count)]
-    assert [message.key for message in told] == newest
-    assert one.counts["forgotten_sessions", "device"] == count - MOST_OF_DEVICE
+    assert [message.key for message in saids] == newest
+    assert player.counts["forgotten_sessions", "device"] == count - MOST_OF_DEVICE
     assert largest < MOST_BYTES
 
 
 @pytest.mark.faults
 def test_a_principal_of_a_hundred_thousand_sessions_remembers_the_newest() -> None:
-    one, count = Player(principal_context()), 100_000
+    player, count = Player(principal_context()), 100_000
     largest = 0
     for start in range(0, count, CHUNK):
         records = [_starts(number) for number in range(start, min(start + CHUNK, count))]
-        one.stage.process(topics.PRINCIPAL_ACTIVITY, records, NOW)
-    told = one.play(activity(60, session_id="s-0"), activity(60, kind="ended", session_id=f"s-{count - 1}"))
-    largest = max(map(len, one.rows.values()))
+        player.stage.process(topics.PRINCIPAL_ACTIVITY, records, NOW)
+    saids = player.play(
+        activity(60, session_id="s-0"), activity(60, kind="ended", session_id=f"s-{count - 1}")
+    )
+    largest = max(map(len, player.rows.values()))
 
-    state = one.stage.records["default", "ana"]  # type: ignore[attr-defined]
+    state = player.stage.records["default", "ana"]  # type: ignore[attr-defined]
     assert list(state.live) == [*(f"s-{at}" for at in range(count - MOST_OF_PRINCIPAL + 1, count - 1)), "s-0"]
-    assert told[0].body["concurrent_sessions"] == MOST_OF_PRINCIPAL - 1
+    assert saids[0].body["concurrent_sessions"] == MOST_OF_PRINCIPAL - 1
     assert largest < MOST_BYTES
 
 
@@ -181,27 +183,27 @@ def _starts(number: int) -> Rec:
 
 
 def test_what_a_principal_forgets_of_its_sessions_is_counted() -> None:
-    one, count = Player(principal_context()), MOST_OF_PRINCIPAL + 100
+    player, count = Player(principal_context()), MOST_OF_PRINCIPAL + 100
 
-    largest = masses(one, (activity(1, session_id=f"s-{at}") for at in range(count)))
+    largest = masses(player, (activity(1, session_id=f"s-{at}") for at in range(count)))
 
-    assert one.counts["forgotten_sessions", "principal"] == 100
+    assert player.counts["forgotten_sessions", "principal"] == 100
     assert largest < MOST_BYTES
 
 
 def test_a_parent_of_ten_thousand_children_takes_the_newest_with_it() -> None:
-    one, count = Desk(), 10_000
-    one.play(auth(0))
+    desk, count = Desk(), 10_000
+    desk.play(auth(0))
     children = [f"c-{at:036d}" for at in range(count)]
     largest = masses(
-        one, (context(1, source="lineage", relation="child", child_session_id=name) for name in children)
+        desk, (context(1, source="lineage", relation="child", child_session_id=name) for name in children)
     )
 
-    told = one.play(feedback(2, verdict="confirmed_compromised"))
+    saids = desk.play(feedback(2, verdict="confirmed_compromised"))
 
-    fallen = [one["session_id"] for one in of(told, topics.SESSION_CONTEXT) if one.get("relation")]
+    fallen = [event["session_id"] for event in of(saids, topics.SESSION_CONTEXT) if event.get("relation")]
     assert fallen == children[-CHILDREN:]
-    assert one.counts["forgotten_children",] == count - CHILDREN
+    assert desk.counts["forgotten_children",] == count - CHILDREN
     assert largest < MOST_BYTES
 
 
@@ -213,27 +215,29 @@ def test_a_chain_a_thousand_deep_falls_whole_and_each_session_is_told_a_few_time
         for at in range(1, depth + 1)
     ]
 
-    said = replayed([*events, feedback(20, session_id="n-0", verdict="confirmed_compromised"), call(90)])
+    saids = replayed([*events, feedback(20, session_id="n-0", verdict="confirmed_compromised"), call(90)])
 
-    commands = {one["session_id"]: one["revocation_id"] for one in of(said, topics.SESSION_REVOCATIONS)}
+    commands = {
+        event["session_id"]: event["revocation_id"] for event in of(saids, topics.SESSION_REVOCATIONS)
+    }
     assert set(commands) == {f"n-{at}" for at in range(depth + 1)}
     assert len(set(commands.values())) == depth + 1
-    assert len(of(said, topics.SESSION_CONTEXT)) <= 5 * depth
+    assert len(of(saids, topics.SESSION_CONTEXT)) <= 5 * depth
 
 
 # --- rows ---------------------------------------------------------------------------------------------------
 
 
 def _worst_device() -> int:
-    one = Player(device_context())
-    one.play(telemetry(0, os_version=worst(0, 64), sim_id=worst(0), malware_family=worst(0)))
-    return masses(one, (binding(1, session_id=worst(at)) for at in range(MOST_OF_DEVICE)))
+    player = Player(device_context())
+    player.play(telemetry(0, os_version=worst(0, 64), sim_id=worst(0), malware_family=worst(0)))
+    return masses(player, (binding(1, session_id=worst(at)) for at in range(MOST_OF_DEVICE)))
 
 
 def _worst_principal() -> int:
-    one = Player(principal_context())
+    player = Player(principal_context())
     largest = masses(
-        one,
+        player,
         (
             activity(
                 1,
@@ -248,13 +252,13 @@ def _worst_principal() -> int:
         ),
     )
     ends = (activity(2, session_id=worst(at), kind="revoked") for at in range(MOST_OF_PRINCIPAL))
-    return max(largest, masses(one, ends))
+    return max(largest, masses(player, ends))
 
 
 def _worst_network() -> int:
-    one = Player(network_context())
+    player = Player(network_context())
     return masses(
-        one,
+        player,
         (
             attempt(principal_id=worst(at), session_id=worst(at), ja4=worst(at, 64), action=action)
             for action in ("sign_in_failed", "sign_in")
@@ -264,10 +268,10 @@ def _worst_network() -> int:
 
 
 def _worst_session() -> int:
-    one = Desk()
-    one.play(auth(0))
+    desk = Desk()
+    desk.play(auth(0))
     largest = masses(
-        one,
+        desk,
         (
             context(1, source="lineage", relation="child", child_session_id=worst(at))
             for at in range(CHILDREN)
@@ -312,54 +316,56 @@ FLOODS: dict[str, tuple[Callable[..., KeyedProcessor[Any]], Callable[..., Event]
 @pytest.mark.parametrize("kind", FLOODS)
 def test_names_that_are_made_up_push_each_other_out_and_nothing_that_was_learned(kind: str) -> None:
     make, learns, made_up = FLOODS[kind]
-    one = Player(make(most=HELD))
+    player = Player(make(most=HELD))
     for at in range(HELD // 2):
-        one.play(learns(f"known-{at}"))
+        player.play(learns(f"known-{at}"))
 
-    masses(one, (made_up(f"flood-{at}") for at in range(FLOOD)))
+    masses(player, (made_up(f"flood-{at}") for at in range(FLOOD)))
 
-    assert _held(one) == {f"known-{at}" for at in range(HELD // 2)} | {
+    assert _held(player) == {f"known-{at}" for at in range(HELD // 2)} | {
         f"flood-{at}" for at in range(FLOOD - HELD // 2, FLOOD)
     }
-    assert one.counts["evicted_records",] == HELD // 2 + FLOOD - HELD
+    assert player.counts["evicted_records",] == HELD // 2 + FLOOD - HELD
 
 
 @pytest.mark.parametrize("kind", FLOODS)
 def test_a_flood_of_one_tenant_costs_no_other(kind: str) -> None:
     make, learns, made_up = FLOODS[kind]
-    one = Player(make(most=HELD))
+    player = Player(make(most=HELD))
     for at in range(HELD // 3):
-        one.play(made_up(f"own-{at}", tenant="quiet"))
+        player.play(made_up(f"own-{at}", tenant="quiet"))
 
-    masses(one, (learns(f"flood-{at}", tenant="loud") for at in range(FLOOD)))
+    masses(player, (learns(f"flood-{at}", tenant="loud") for at in range(FLOOD)))
 
-    assert {name for name in _held(one) if name.startswith("own")} == {f"own-{at}" for at in range(HELD // 3)}
-    assert len(_held(one)) == HELD
+    assert {name for name in _held(player) if name.startswith("own")} == {
+        f"own-{at}" for at in range(HELD // 3)
+    }
+    assert len(_held(player)) == HELD
 
 
 @pytest.mark.parametrize("kind", FLOODS)
 def test_a_worker_that_takes_over_has_room_for_as_many_and_forgets_as_well(kind: str) -> None:
     make, learns, made_up = FLOODS[kind]
-    one = Player(make(most=HELD))
-    one.play(learns("known"))
-    masses(one, (made_up(f"flood-{at}") for at in range(HELD)))
+    this_player = Player(make(most=HELD))
+    this_player.play(learns("known"))
+    masses(this_player, (made_up(f"flood-{at}") for at in range(HELD)))
     other = Player(make(most=HELD))
-    other.stage.restore(one.rows.items())
+    other.stage.restore(this_player.rows.items())
     other.stage.on_restored()
-    other.rows = dict(one.rows)
+    other.rows = dict(this_player.rows)
 
-    for player in (one, other):
+    for player in (this_player, other):
         masses(player, (made_up(f"more-{at}") for at in range(HELD // 2)))
         assert {"known", *(f"more-{at}" for at in range(HELD // 2))} < _held(player)
         assert len(_held(player)) == HELD
 
 
 def test_tenants_that_are_made_up_are_bounded_like_all_names() -> None:
-    one = Player(principal_context(most=HELD))
+    player = Player(principal_context(most=HELD))
 
-    masses(one, (activity(0, tenant=f"t-{at}", principal_id="p", used=["scope:a"]) for at in range(FLOOD)))
+    masses(player, (activity(0, tenant=f"t-{at}", principal_id="p", used=["scope:a"]) for at in range(FLOOD)))
 
-    assert len(one.rows) == 2 * HELD  # each with what its principals share
+    assert len(player.rows) == 2 * HELD  # each with what its principals share
 
 
 def test_the_fleets_of_tenants_that_are_made_up_are_bounded_too() -> None:

@@ -61,9 +61,9 @@ class Desk:
             self._watching.loop_turned()
 
     def order(self, command: str, model: str) -> None:
-        told = {"command": command, "model": model, "issued_by": "ana", "occurred_at": 1}
+        fields = {"command": command, "model": model, "issued_by": "ana", "occurred_at": 1}
         self.in_force.on_control_record(
-            InMemoryRecord(MODEL_CONTROL, 0, 7, 1, model.encode(), json.dumps(told).encode())
+            InMemoryRecord(MODEL_CONTROL, 0, 7, 1, model.encode(), json.dumps(fields).encode())
         )
         self.look()
 
@@ -157,10 +157,10 @@ def test_of_a_policy_that_is_being_written_no_part_is_ever_in_force(desk: Desk) 
 
 
 def test_a_policy_that_is_moved_into_place_is_seen_though_size_and_time_are_the_same(desk: Desk) -> None:
-    told = desk.policy.stat()
+    stat_result = desk.policy.stat()
     other = desk.folder / "other.toml"
     other.write_text(OLD.replace("old", "own"), encoding="utf-8")
-    os.utime(other, ns=(told.st_atime_ns, told.st_mtime_ns))
+    os.utime(other, ns=(stat_result.st_atime_ns, stat_result.st_mtime_ns))
     other.rename(desk.policy)
     desk.look()
 
@@ -271,8 +271,8 @@ def test_half_of_one_model_and_half_of_another_are_never_used(desk: Desk) -> Non
     models = _Swapped(desk.folder / "models")
     in_force = ConfigReloader(Configured(None, "default", None, models), desk.complaints.append)
     before = in_force.champion
-    told = {"command": "promote", "model": "next", "issued_by": "ana", "occurred_at": 1}
-    in_force.on_control_record(InMemoryRecord(MODEL_CONTROL, 0, 7, 1, b"next", json.dumps(told).encode()))
+    fields = {"command": "promote", "model": "next", "issued_by": "ana", "occurred_at": 1}
+    in_force.on_control_record(InMemoryRecord(MODEL_CONTROL, 0, 7, 1, b"next", json.dumps(fields).encode()))
 
     assert in_force.champion == before
     assert desk.said().endswith("changed while it was read; it is read again as it stays")
@@ -285,9 +285,9 @@ def test_what_is_read_of_a_file_is_what_the_card_vouched_for(
     place, vouched = desk.folder / "models" / "next", model_card.read
 
     def exchanged_afterwards(directory: Path) -> dict[str, Any]:
-        told = vouched(directory)
+        fields = vouched(directory)
         _scratch(directory / name)
-        return told
+        return fields
 
     monkeypatch.setattr(model_card, "read", exchanged_afterwards)
     with pytest.raises(BadModel) as refused:

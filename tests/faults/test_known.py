@@ -31,20 +31,20 @@ def test_every_session_ends_as_its_kind_must(recording: Known) -> None:
 
 
 def _outputs(recording: Known) -> list[InMemoryRecord]:
-    said: list[tuple[str, dict[str, Any]]] = [
-        (SESSION_REVOCATIONS, {"session_id": "", "revocation_id": one})
-        for one in sorted(recording.endings.revocation_ids)
+    rows: list[tuple[str, dict[str, Any]]] = [
+        (SESSION_REVOCATIONS, {"session_id": "", "revocation_id": this_name})
+        for this_name in sorted(recording.endings.revocation_ids)
     ]
-    said += [
+    rows += [
         (SESSION_RISK, {"session_id": name, "decision_id": name, "level": level, "reasons": []})
         for name in recording.sessions
         if (level := recording.endings.of(name).final_level) != "LOW"
     ]
-    said += [
-        (SESSION_FEATURES, {"event_id": one, "values": {"calls_1h": count}})
-        for one, count in recording.counted.items()
+    rows += [
+        (SESSION_FEATURES, {"event_id": this_name, "values": {"calls_1h": count}})
+        for this_name, count in recording.counted.items()
     ]
-    return [_record(topic, told) for topic, told in said]
+    return [_record(topic, fields) for topic, fields in rows]
 
 
 def _record(topic: str, told: dict[str, Any]) -> InMemoryRecord:
@@ -61,11 +61,12 @@ def test_nothing_is_wrong_with_what_must_come_and_repeats_are_only_counted(recor
 def test_each_thing_that_is_wrong_is_counted(recording: Known) -> None:
     outputs = _outputs(recording)
     first = {
-        topic: next(one for one in outputs if one.topic == topic) for topic in {o.topic for o in outputs}
+        topic: next(output for output in outputs if output.topic == topic)
+        for topic in {o.topic for o in outputs}
     }
 
     def without(topic: str) -> list[InMemoryRecord]:
-        return [one for one in outputs if one is not first[topic]]
+        return [output for output in outputs if output is not first[topic]]
 
     strange = _record(SESSION_REVOCATIONS, {"session_id": "", "revocation_id": "strange"})
     (lost, count), *_ = recording.counted.items()

@@ -63,7 +63,7 @@ def test_each_of_ten_thousand_poisoned_records_is_refused_and_none_of_those_besi
     for start in range(0, len(values), 500):
         part = slice(start, start + 500)
         decoded = decode_chunk(API_CALLS, values[part], keys[part], now_ms=NOW)
-        refused |= {start + one.index for one in decoded.rejected}
+        refused |= {start + rejected.index for rejected in decoded.rejected}
         assert len(decoded.events) + len(decoded.rejected) == 500
 
     assert refused == set(range(1, 20_000, 2))
@@ -173,8 +173,8 @@ class Scene:
     async def said(self) -> tuple[list[Any], list[Event]]:
         """Return the records that command revocations, and the dead letters."""
         records = await self.group.since(self.begins)
-        letters = [json.loads(one.value) for one in records if one.topic == DEAD_LETTERS]
-        return [one for one in records if one.topic == SESSION_REVOCATIONS], letters
+        letters = [json.loads(record.value) for record in records if record.topic == DEAD_LETTERS]
+        return [record for record in records if record.topic == SESSION_REVOCATIONS], letters
 
 
 @asynccontextmanager
@@ -244,7 +244,7 @@ def test_ten_thousand_mutations_among_a_million_records_are_dead_letters_and_not
         assert len(places) == MUTATIONS
         assert Counter(_place(letter) for letter in letters) == Counter(places)
         assert all(letter["reason"] for letter in letters)
-        assert Counter(json.loads(one.value)["session_id"] for one in commands) == Counter(greedy)
+        assert Counter(json.loads(command.value)["session_id"] for command in commands) == Counter(greedy)
         assert sum(counted.values()) == MUTATIONS
         assert len(counted) < SORTS
 
@@ -298,7 +298,7 @@ def _odd(sessions: Sequence[str], last: Sequence[Sent]) -> list[Odd]:
         Odd("key: must be the event's session_id, got no key", None, whole),
         Odd("key: must be the event's session_id, got another of 100000 bytes", b"k" * 100_000, whole),
         Odd("key: must be the event's session_id, got another of 0 bytes", b"", whole),
-        *(Odd("", one.key, one.value, at) for one, at in zip(last, TIMES, strict=False)),
+        *(Odd("", sent.key, sent.value, at) for sent, at in zip(last, TIMES, strict=False)),
         Odd("", last[-1].key, last[-1].value, None, headers),
     ]
 
@@ -315,7 +315,7 @@ def test_a_large_record_one_without_value_or_key_and_one_of_any_time_or_header_s
         lives = [list(_calls(name, now_ms, CALLS)) for name in sessions]
         async with _scene(bootstrap, tmp_path) as scene:
             await asyncio.to_thread(_allow_anything, bootstrap)
-            await _send_in_bulk(scene.connection, ((one, False) for life in lives for one in life[:-1]))
+            await _send_in_bulk(scene.connection, ((sent, False) for life in lives for sent in life[:-1]))
             await scene.settle()
             assert await scene.said() == ([], [])
 
@@ -327,8 +327,10 @@ def test_a_large_record_one_without_value_or_key_and_one_of_any_time_or_header_s
 
         assert {_place(letter): letter["reason"] for letter in letters} == expected
         assert len(letters) == len(expected)
-        assert sorted(json.loads(one.value)["session_id"] for one in commands) == sessions
-        assert [one.timestamp for one in commands if not NOW <= one.timestamp <= now_ms + MAX_AHEAD_MS] == []
+        assert sorted(json.loads(command.value)["session_id"] for command in commands) == sessions
+        assert [
+            command.timestamp for command in commands if not NOW <= command.timestamp <= now_ms + MAX_AHEAD_MS
+        ] == []
 
     asyncio.run(run())
 

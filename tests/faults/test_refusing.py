@@ -42,8 +42,8 @@ def test_the_broker_answers_for_what_was_passed_on() -> None:
     }
 
     assert {
-        who: (Int32.encode(5) == told[:4], ProduceResponse_v7.decode(told[4:]).topics)
-        for who, told in answers.items()
+        name: (Int32.encode(5) == payload[:4], ProduceResponse_v7.decode(payload[4:]).topics)
+        for name, payload in answers.items()
     } == {
         "by nobody else": (True, REFUSED),
         "for the rest": (True, [*written, *REFUSED]),

@@ -72,10 +72,10 @@ KINDS = {
 
 def _written(kind: str) -> tuple[Player, bytes, bytes]:
     """A stage that did something, and its row."""
-    one = KINDS[kind].make()
-    one.each(*KINDS[kind].events)
-    key, value = max(one.rows.items(), key=lambda row: len(row[1]))
-    return one, key, value
+    player = KINDS[kind].make()
+    player.each(*KINDS[kind].events)
+    key, value = max(player.rows.items(), key=lambda row: len(row[1]))
+    return player, key, value
 
 
 def _restored(kind: str, rows: Mapping[bytes, bytes]) -> Player:
@@ -98,14 +98,14 @@ def test_every_kind_of_stage_is_tried() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_of_the_version_before_says_what_it_said(kind: str) -> None:
-    one, key, value = _written(kind)
-    older = {**one.rows, key: KINDS[kind].bare(value)}
+    player, key, value = _written(kind)
+    older = {**player.rows, key: KINDS[kind].bare(value)}
     assert older[key] != value
 
     then = KINDS[kind].events[-1] | {"event_id": "e-then"}
-    said = [_restored(kind, rows).play(then) for rows in (older, one.rows)]
+    saidses = [_restored(kind, rows).play(then) for rows in (older, player.rows)]
 
-    assert said[0] == said[1]
+    assert saidses[0] == saidses[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,7 +136,7 @@ def test_no_row_that_was_cut_is_read(kind: str, older: bool) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_that_is_none_is_refused_with_the_reason(kind: str) -> None:
-    one, key, value = _written(kind)
+    player, key, value = _written(kind)
     other = KINDS[kind].make()
     stranger = key.replace(b"default", b"another")
 
@@ -153,7 +153,7 @@ def test_a_row_that_is_none_is_refused_with_the_reason(kind: str) -> None:
         "null": bool(_refusal(kind, key, b"null")),
         "JSON of somebody else": bool(_refusal(kind, key, b'{"hello": "world"}')),
     } == dict.fromkeys(_REASONS, True)
-    assert one.rows != other.rows == {}
+    assert player.rows != other.rows == {}
 
 
 _REASONS = (
@@ -163,14 +163,14 @@ _REASONS = (
 
 
 def test_a_parent_is_read_with_its_children_of_the_version_before() -> None:
-    one = Desk()
-    one.play(auth(0))
-    one.play(context(1, source="lineage", relation="child", child_session_id="c-1"))
+    desk = Desk()
+    desk.play(auth(0))
+    desk.play(context(1, source="lineage", relation="child", child_session_id="c-1"))
 
-    older = {key: _unsummed(value) for key, value in one.rows.items()}
-    told = _restored("session", older).play(feedback(2, verdict="confirmed_compromised"))
+    older = {key: _unsummed(value) for key, value in desk.rows.items()}
+    saids = _restored("session", older).play(feedback(2, verdict="confirmed_compromised"))
 
-    assert [said.key for said in told if said.body.get("relation")] == ["c-1"]
+    assert [sent_said.key for sent_said in saids if sent_said.body.get("relation")] == ["c-1"]
 
 
 # --- with workers on Kafka ----------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ async def _joined(group: Group) -> bool:
 async def _uneven(connection: Connection, app_id: str, name: str, count: int) -> None:
     """Make all topics of *app_id*, the one called *name* with *count* partitions."""
     topics = needed_topics(app_id, [stage.name for stage in STAGES], PARTITIONS)
-    uneven = [replace(one, partitions=count) if one.name == name else one for one in topics]
+    uneven = [replace(topic, partitions=count) if topic.name == name else topic for topic in topics]
     await create_topics(connection, uneven, 1)
 
 
@@ -260,9 +260,9 @@ def test_a_worker_refuses_a_topic_of_another_partition_count(
         worker = Fleet(bootstrap, app_id, policy, tmp_path).start()
         return await worker.ended(), worker.said().splitlines()[-1]
 
-    code, said = asyncio.run(run())
+    code, text = asyncio.run(run())
     assert code == 3
-    assert said == (
+    assert text == (
         "session-risk: what belongs together meets in one partition, and these topics have another number of "
         f"them: {name} has {count}, not {PARTITIONS}. If all have the same, set SESSION_RISK_PARTITIONS to "
         "it; else delete these, with what is on them, and make them with `session-risk topics create`"

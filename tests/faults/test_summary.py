@@ -33,8 +33,8 @@ def test_each_run_has_a_row_and_the_good_ones_are_counted() -> None:
 
 def test_a_run_is_told_in_a_line_as_it_ends() -> None:
     counts = "levels 3, missing 12, surplus 0, miscounted 1048, unread 0, unburied 0"
-    told = "17 records repeated, recovered in 12.0 s, 1 restarts"
-    assert [one.line() for one in TOLD[1:]] == [
-        f"a worker is killed, seed 2: 5,562 events in; {counts}; {told}",
+    number = "17 records repeated, recovered in 12.0 s, 1 restarts"
+    assert [this_told.line() for this_told in TOLD[1:]] == [
+        f"a worker is killed, seed 2: 5,562 events in; {counts}; {number}",
         "the broker is killed, seed 2: came to no end",
     ]

@@ -158,14 +158,14 @@ async def trial(
     chance = random.Random(seed)
     connection = Connection(bootstrap)
     app_id = f"faults-{uuid4().hex[:8]}"
-    one = Trial(connection, broker or bootstrap, folder, chance, app_id)
+    this_trial = Trial(connection, broker or bootstrap, folder, chance, app_id)
     topics = needed_topics(app_id, [kind.name for kind in KINDS], PARTITIONS)
     await create_topics(connection, topics, 1)
     await check_topics(connection, topics)
     await begin_at_end(connection, app_id, SOURCES)
     try:
         for point in workers:
-            one.start(point)
-        yield one
+            this_trial.start(point)
+        yield this_trial
     finally:
-        one.fleet.end_at_once()
+        this_trial.fleet.end_at_once()

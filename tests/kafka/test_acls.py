@@ -162,11 +162,11 @@ def test_for_a_program_every_role_is_told_with_a_principal_of_its_name(
 ) -> None:
     monkeypatch.setenv("SESSION_RISK_APP_ID", "other")
 
-    told = json.loads(CliRunner().invoke(main, ["topics", "acls", "--json"]).stdout)
+    details = json.loads(CliRunner().invoke(main, ["topics", "acls", "--json"]).stdout)
 
-    assert {row["role"]: row["principal"] for row in told} == {r: f"User:session-risk-{r}" for r in ROLES}
-    assert len(told) == sum(len(rights_of(role, "other", STAGES)) for role in ROLES)
-    assert told[0] == {
+    assert {row["role"]: row["principal"] for row in details} == {r: f"User:session-risk-{r}" for r in ROLES}
+    assert len(details) == sum(len(rights_of(role, "other", STAGES)) for role in ROLES)
+    assert details[0] == {
         "role": "worker",
         "principal": "User:session-risk-worker",
         "operation": "read",
@@ -182,9 +182,9 @@ def test_where_names_leave_as_pseudonyms_analysts_are_granted_no_commands_to_rea
     (tmp_path / "keys").write_text(f"k1 {'x' * 32}", encoding="utf-8")
     monkeypatch.setenv("SESSION_RISK_PSEUDONYM_KEY_FILE", str(tmp_path / "keys"))
 
-    told = json.loads(CliRunner().invoke(main, ["topics", "acls", "--json", "--role", "soc"]).stdout)
+    details = json.loads(CliRunner().invoke(main, ["topics", "acls", "--json", "--role", "soc"]).stdout)
 
-    assert [row["name"] for row in told if row["operation"] == "read" and row["resource"] == "topic"] == [
+    assert [row["name"] for row in details if row["operation"] == "read" and row["resource"] == "topic"] == [
         "session-risk",
         "session-findings",
         "suppressions",
@@ -195,9 +195,9 @@ def test_where_names_leave_as_pseudonyms_analysts_are_granted_no_commands_to_rea
 def test_a_role_may_be_that_of_several() -> None:
     named = ["--principal", "device-management=mdm", "--principal", "device-management=User:sdk"]
 
-    told = CliRunner().invoke(main, ["topics", "acls", "--json", "--role", "device-management", *named])
+    result = CliRunner().invoke(main, ["topics", "acls", "--json", "--role", "device-management", *named])
 
-    assert [row["principal"] for row in json.loads(told.stdout)] == ["User:mdm", "User:sdk"]
+    assert [row["principal"] for row in json.loads(result.stdout)] == ["User:mdm", "User:sdk"]
 
 
 @pytest.mark.parametrize("given", ["gateway", "gateway=", "gateway=*", "king=me", "soc=me", "gateway=a b"])

@@ -211,10 +211,10 @@ def test_what_was_said_last_of_each_to_all_is_heard_before_the_first_chunk_and_a
 
 
 def test_the_observer_is_told_everything(story: SimpleNamespace) -> None:
-    told = story.noted.told
-    assert told["ready"] == told["gone"] == 2 * PARTITIONS
-    assert told["turned"] >= 1
-    assert told["sent"] == N + len(story.sweeps)
+    details = story.noted.told
+    assert details["ready"] == details["gone"] == 2 * PARTITIONS
+    assert details["turned"] >= 1
+    assert details["sent"] == N + len(story.sweeps)
     assert set(story.noted.lags) == {(topic, p) for topic in SOURCES for p in range(PARTITIONS)}
     assert set(story.noted.lags.values()) == {0.0}
 
@@ -260,8 +260,8 @@ def test_a_worker_that_cannot_reach_its_broker_ends_with_a_failure(
     app = build_app(edge, [counting_kind()])
     assert run_worker(app) == 1
     app.consumer._thread.thread_loop.close()  # Faust opens it before it tries, and leaves it open
-    (said,) = [record for record in caplog.records if record.name == "pipeline.worker.process"]
-    assert "KafkaConnectionError" in said.getMessage()
+    (log_record,) = [record for record in caplog.records if record.name == "pipeline.worker.process"]
+    assert "KafkaConnectionError" in log_record.getMessage()
 
 
 def test_a_stop_that_the_fallen_consumer_cancels_is_no_orderly_end_but_an_end() -> None:

@@ -159,17 +159,17 @@ class Reader(ChangelogReader):
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[TopicPartition, Any]:
     """What brokers answer one after the other, by place."""
-    told: dict[TopicPartition, Any] = {}
+    by_key: dict[TopicPartition, Any] = {}
 
     async def answer(_: Any, place: TopicPartition, __: int, ___: int) -> bytes:
-        said: bytes | KafkaError = next(told[place])
-        if isinstance(said, KafkaError):
-            raise said
-        return said
+        kafka_error: bytes | KafkaError = next(by_key[place])
+        if isinstance(kafka_error, KafkaError):
+            raise kafka_error
+        return kafka_error
 
     monkeypatch.setattr(changelog, "fetch", answer)
     monkeypatch.setattr(changelog, "RETRY_SECONDS", 0.0)
-    return told
+    return by_key
 
 
 def read(begins: int, **ends: int) -> dict[str, list[ChangelogRow]]:
@@ -200,8 +200,8 @@ def test_a_broker_that_is_away_for_a_moment_is_asked_again_and_that_is_said_once
     answers[PLACE] = iter([away, away, b"", batch(0, numbered(0, 4))])
 
     assert read(0, one=4) == {"one": numbered(0, 4)}
-    said = [record.getMessage() for record in caplog.records if record.name == changelog.__name__]
-    assert said == [f"state[1] cannot be read just now: {away!r}"]
+    lines = [record.getMessage() for record in caplog.records if record.name == changelog.__name__]
+    assert lines == [f"state[1] cannot be read just now: {away!r}"]
 
 
 def test_where_the_oldest_rows_were_deleted_meanwhile_it_goes_on_from_the_oldest_left(

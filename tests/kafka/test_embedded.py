@@ -33,9 +33,9 @@ def test_a_closed_broker_is_gone_and_says_how_to_use_it() -> None:
 
 
 def test_two_brokers_know_nothing_of_each_other() -> None:
-    with EmbeddedBroker() as one, EmbeddedBroker() as other:
-        asyncio.run(produce(Connection(one.bootstrap), [("things", b"k", b"1")]))
-        assert one.bootstrap != other.bootstrap
+    with EmbeddedBroker() as embedded_broker, EmbeddedBroker() as other:
+        asyncio.run(produce(Connection(embedded_broker.bootstrap), [("things", b"k", b"1")]))
+        assert embedded_broker.bootstrap != other.bootstrap
         other.create(["things"])
         assert asyncio.run(read_all(Connection(other.bootstrap), "things")) == []
 
@@ -60,9 +60,9 @@ def test_needed_topics_have_the_partitions_and_the_cleanup_they_are_declared_wit
 def test_nobody_answers_over_tls_is_told_in_other_words() -> None:
     hidden = "hidden"
     connection = Connection("127.0.0.1:1", security_protocol="SASL_PLAINTEXT", username="me", password=hidden)
-    with pytest.raises(BrokerUnreachableError, match="refuses user me over SASL_PLAINTEXT") as told:
+    with pytest.raises(BrokerUnreachableError, match="refuses user me over SASL_PLAINTEXT") as exception_info:
         asyncio.run(check_topics(connection, []))
-    assert hidden not in str(told.value)
+    assert hidden not in str(exception_info.value)
     assert hidden not in repr(connection)
 
 

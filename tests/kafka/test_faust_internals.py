@@ -112,10 +112,13 @@ def test_the_installed_faust_is_accepted() -> None:
     ids=["the method is gone", "the module is gone", "it takes something else", "it uses something else"],
 )
 def test_a_part_that_moved_is_named_before_anything_starts(moved: Part) -> None:
-    with patch.object(faust_internals, "PARTS", (*PARTS, moved)), pytest.raises(UnknownFaustError) as told:
+    with (
+        patch.object(faust_internals, "PARTS", (*PARTS, moved)),
+        pytest.raises(UnknownFaustError) as exception_info,
+    ):
         check_faust()
-    assert moved.path in str(told.value)
-    assert "constraints.txt" in str(told.value)
+    assert moved.path in str(exception_info.value)
+    assert "constraints.txt" in str(exception_info.value)
 
 
 def test_another_minor_release_of_faust_is_refused() -> None:

@@ -177,30 +177,30 @@ def test_what_is_not_kept_in_the_end_is_given_up() -> None:
 def test_whatever_brokers_fail_to_do_may_be_tried_again(
     asked: str, failure: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(BrokerUnreachableError) as told:
+    with pytest.raises(BrokerUnreachableError) as exception_info:
         read_with(Reader(asked, failure), monkeypatch)
 
-    assert str(told.value) == f"kafka:9092 {ASKED[asked]}: {failure!r}"
+    assert str(exception_info.value) == f"kafka:9092 {ASKED[asked]}: {failure!r}"
 
 
 @pytest.mark.parametrize("asked", ASKED)
 def test_who_is_never_answered_waits_no_longer_than_it_may_take(
     asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(BrokerUnreachableError) as told:
+    with pytest.raises(BrokerUnreachableError) as exception_info:
         read_with(Reader(asked), monkeypatch)
 
-    assert str(told.value) == f"kafka:9092 {ASKED[asked]}: no answer in 0.05 s"
+    assert str(exception_info.value) == f"kafka:9092 {ASKED[asked]}: no answer in 0.05 s"
 
 
 @pytest.mark.parametrize("asked", ["committed", "commit"])
 def test_a_group_that_it_may_not_be_is_told_with_what_to_do_and_stays_so(
     asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(RightsMissingError) as told:
+    with pytest.raises(RightsMissingError) as exception_info:
         read_with(Reader(asked, GroupAuthorizationFailedError("ours")), monkeypatch)
 
-    assert str(told.value) == (
+    assert str(exception_info.value) == (
         "kafka:9092 does not let this client read as group ours; `session-risk topics acls` tells the rights "
         "of each role, and grants them"
     )

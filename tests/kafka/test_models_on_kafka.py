@@ -74,8 +74,8 @@ class Flow:
             for turn in count():
                 if self._over.is_set():
                     break
-                told = steady(PARTITIONS, now(), now(), self.suffix)
-                events = [(topic, event) for topic, event in told if topic == API_CALLS]
+                timeds = steady(PARTITIONS, now(), now(), self.suffix)
+                events = [(topic, event) for topic, event in timeds if topic == API_CALLS]
                 for _, event in events:
                     event["event_id"] += f"-{turn}"
                     self.sent.append(event["event_id"])
@@ -92,8 +92,8 @@ class Flow:
 
     def decided_on(self) -> Counter[str]:
         """How often each event was decided on; what contexts say is none of them, and its id has a ~."""
-        told = (one["event_id"] for one in self.fleet.told(self.suffix, SESSION_FEATURES))
-        return Counter(event_id for event_id in told if "~" not in event_id)
+        details = (fields["event_id"] for fields in self.fleet.told(self.suffix, SESSION_FEATURES))
+        return Counter(event_id for event_id in details if "~" not in event_id)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -113,13 +113,13 @@ def test_a_promoted_model_decides_until_it_is_gone_back_from_and_every_event_is_
         fleet.order("promote", f"new-{fleet.name}")
         fleet.run_by({new: "champion"})
         flow.scored_by(calm, new)
-        said = fleet.order("rollback")
+        text = fleet.order("rollback")
         fleet.run_by({calm: "champion"})
         flow.scored_by(calm, new, calm)
     fleet.settle()
 
     assert flow.decided_on() == dict.fromkeys(flow.sent, 1)
-    assert said == f"new-{fleet.name} is retired; {fleet.calm} decides again, where workers have it\n"
+    assert text == f"new-{fleet.name} is retired; {fleet.calm} decides again, where workers have it\n"
     assert fleet.models_in_turn(flow.suffix) == everywhere(calm, new, calm)
 
 
@@ -147,16 +147,16 @@ def test_a_damaged_model_is_refused_with_a_sentence_and_every_event_is_decided_o
 
 def test_each_worker_tells_the_model_that_it_runs_and_which_it_cannot_load(fleet: Fleet) -> None:
     far, suffix = _id(fleet, "far"), f"-{uuid4().hex[:8]}"
-    one, other = fleet.workers
+    this_worker, other = fleet.workers
     fleet.order("promote", f"far-{fleet.name}")
-    fleet.run_by({far: "champion"}, [one])
+    fleet.run_by({far: "champion"}, [this_worker])
     _refused(fleet, [set(), {f"far-{fleet.name}"}])
     fleet.play(steady(PARTITIONS, now(), now(), suffix))
 
     assert other.models() == {fleet.calm_id: "champion"}
     assert fleet.models_in_turn(suffix) == {
         partition: [model]
-        for worker, model in ((one, far), (other, fleet.calm_id))
+        for worker, model in ((this_worker, far), (other, fleet.calm_id))
         for partition in worker.partitions()
     }
 

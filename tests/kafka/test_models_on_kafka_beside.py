@@ -63,22 +63,26 @@ def test_a_challenger_with_other_roles_is_heard_on_its_own_topic_and_commands_no
     odd = put(fleet.models / name, ODD)  # without roles: no call is one that it does not know
     fleet.order("shadow", name)
     fleet.run_by({fleet.calm_id: "champion", odd: "challenger"})
-    told = _stories(suffix, "a-phone-jailbroken", "d-network-moved-step-up-passed")
+    scenarios = _stories(suffix, "a-phone-jailbroken", "d-network-moved-step-up-passed")
 
-    fleet.play(*apart((timed for story in told for timed in story.events), WINDOW_MS))
+    fleet.play(*apart((timed for story in scenarios for timed in story.events), WINDOW_MS))
 
     endings = Endings()
     decisions = fleet.told(suffix, SESSION_RISK)
     commands = [*fleet.told(suffix, SESSION_REVOCATIONS), *fleet.told(suffix, SESSION_CHALLENGES)]
     for record in fleet.said(suffix, SESSION_RISK, SESSION_REVOCATIONS, SESSION_CHALLENGES):
         endings.take(record.topic, record.value or b"")
-    assert [sentence for story in told for sentence in endings.wrong(story)] == []
+    assert [sentence for story in scenarios for sentence in endings.wrong(story)] == []
     assert {decision["model"] for decision in decisions} == {fleet.calm_id}
-    assert {one["decision_id"] for one in commands} <= {one["decision_id"] for one in decisions}
-    moved = next(session for session in told[1].expect if session.startswith("ana-d"))
-    heard = [_opinions(one) for one in fleet.told(suffix, SESSION_SHADOW) if one["session_id"] == moved]
+    assert {command["decision_id"] for command in commands} <= {
+        this_decision["decision_id"] for this_decision in decisions
+    }
+    moved = next(session for session in scenarios[1].expect if session.startswith("ana-d"))
+    rows = [
+        _opinions(fields) for fields in fleet.told(suffix, SESSION_SHADOW) if fields["session_id"] == moved
+    ]
     # What it would do stays the same when the step-up is passed: that is told once.
-    assert [opinions for opinions, _ in groupby(heard)] == [(True, fleet.calm_id, "step_up", odd, "revoke")]
+    assert [opinions for opinions, _ in groupby(rows)] == [(True, fleet.calm_id, "step_up", odd, "revoke")]
 
 
 def _opinions(shadow: dict[str, Any]) -> tuple[bool, str, str, str, str]:
@@ -89,8 +93,8 @@ def _opinions(shadow: dict[str, Any]) -> tuple[bool, str, str, str, str]:
 
 def _stories(suffix: str, *names: str) -> list[Scenario]:
     """The stories of these names, in that order, ending now, with ids that end in *suffix*."""
-    told = {story.name: story for story in stories(find_directory(), now(), suffix)}
-    return [told[name] for name in names]
+    by_key = {story.name: story for story in stories(find_directory(), now(), suffix)}
+    return [by_key[name] for name in names]
 
 
 # --- Drifted from -----------------------------------------------------------------------------------------
@@ -142,9 +146,9 @@ def _reference(events: list[Timed]) -> bytes:
 
 def _bulk_reads() -> list[Timed]:
     """Bulk reads of a new service, many a second: what nobody did before."""
-    who = {"principal_kind": "service", "principal_id": "reader", "session_id": "reader"}
+    subject = {"principal_kind": "service", "principal_id": "reader", "session_id": "reader"}
     what = {"operation": "GET /customers/{id}", "records": 500, "sensitivity": "restricted"}
     return [
-        (API_CALLS, call(at=number / 100, **who, **what, event_id=f"bulk-{number}"))
+        (API_CALLS, call(at=number / 100, **subject, **what, event_id=f"bulk-{number}"))
         for number in range(2_000)
     ]

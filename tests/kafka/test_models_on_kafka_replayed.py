@@ -46,10 +46,12 @@ def test_what_the_topics_hold_is_decided_on_by_a_replay_as_the_worker_did(
     where = ("--from-topics", "--since", since, "--partitions", str(PARTITIONS))
     fleet.order("replay", *where, "--out", str(out))
 
-    told = _by_session(suffix, ((one.topic, one.value or b"") for one in fleet.said(suffix, *OUTPUT_TOPICS)))
+    by_key = _by_session(
+        suffix, ((record.topic, record.value or b"") for record in fleet.said(suffix, *OUTPUT_TOPICS))
+    )
     lines = ((path.stem, line) for path in out.iterdir() for line in path.read_bytes().splitlines())
-    assert _by_session(suffix, lines) == told
-    assert {(topic, who.removesuffix(suffix)) for topic, who in told if topic in ENDS} == {
+    assert _by_session(suffix, lines) == by_key
+    assert {(topic, name.removesuffix(suffix)) for topic, name in by_key if topic in ENDS} == {
         (SESSION_REVOCATIONS, "ana"), (SESSION_REVOCATIONS, "ben"), (SESSION_REVOCATIONS, "cara"),
         (SESSION_CHALLENGES, "cara"), (DEAD_LETTERS, "ben"),
     }  # fmt: skip
@@ -92,11 +94,13 @@ def _by_session(suffix: str, said: Iterable[tuple[str, bytes]]) -> dict[tuple[st
     """
     kept: dict[tuple[str, str], list[str]] = defaultdict(list)
     for topic, value in said:
-        told = json.loads(value)
-        session = _session(topic, told)
-        if session.endswith(suffix) and "~" not in told.get("event_id", ""):
+        details = json.loads(value)
+        session = _session(topic, details)
+        if session.endswith(suffix) and "~" not in details.get("event_id", ""):
             hidden = (*WALL, "offset") if topic == DEAD_LETTERS else WALL
-            kept[topic, session].append(json.dumps({n: one for n, one in told.items() if n not in hidden}))
+            kept[topic, session].append(
+                json.dumps({n: item for n, item in details.items() if n not in hidden})
+            )
     return kept
 
 

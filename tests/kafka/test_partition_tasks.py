@@ -176,9 +176,9 @@ def test_a_record_of_no_time_gives_none_to_what_follows_from_it(timestamp: int) 
         lane = world.lane()
         lane.start()
         for number, odd in enumerate((False, True, False)):
-            said = Said(world.log, f"{number}")
-            said.value.records[0].timestamp = timestamp if odd else T0 + number  # type: ignore[misc]
-            await lane.put(said)
+            sent_said = Said(world.log, f"{number}")
+            sent_said.value.records[0].timestamp = timestamp if odd else T0 + number  # type: ignore[misc]
+            await lane.put(sent_said)
             await until(lambda done=number: len(world.work) > done)  # type: ignore[misc]
             assert lane.applied_ms == {"in": T0 + number - odd}
         await lane.close(monotonic())

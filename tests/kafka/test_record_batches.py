@@ -50,9 +50,9 @@ def _batch(records: Told, first: int = 0) -> bytes:
 
 
 def _signed(batch: bytes) -> bytes:
-    told = bytearray(batch)
-    told[CRC] = calc_crc32c(bytes(told[SUMMED])).to_bytes(4, "big")
-    return bytes(told)
+    bytearray_read = bytearray(batch)
+    bytearray_read[CRC] = calc_crc32c(bytes(bytearray_read[SUMMED])).to_bytes(4, "big")
+    return bytes(bytearray_read)
 
 
 def _read(batches: Any) -> list[tuple[Any, ...]]:
@@ -61,8 +61,8 @@ def _read(batches: Any) -> list[tuple[Any, ...]]:
         batch = batches.next_batch()
         assert batch.validate_crc()
         found += [
-            (one.offset, one.timestamp, one.timestamp_type, one.key, one.value, list(one.headers))
-            for one in batch
+            (item.offset, item.timestamp, item.timestamp_type, item.key, item.value, list(item.headers))
+            for item in batch
         ]
     return found
 
@@ -77,7 +77,7 @@ def test_a_name_that_is_no_text_is_read_with_signs_in_its_place_and_all_else_as_
 
     expected = _read(MemoryRecords(good))
     for *_, headers in expected[: len(records)]:
-        headers[:] = [(read_as if named == NAMED.decode() else named, told) for named, told in headers]
+        headers[:] = [(read_as if named == NAMED.decode() else named, details) for named, details in headers]
     assert _read(RecordBatches(odd)) == expected
 
 
@@ -95,9 +95,9 @@ def test_a_name_that_is_no_text_is_read_in_a_compressed_batch(codec: int, pack: 
 
 def test_what_is_no_record_is_refused_after_those_before_it() -> None:
     batch = _batch([(b"k", b"1", []), (b"k", b"2", [("tenant", b"acme")])])
-    told = _signed(batch.replace(b"\x0ctenant", b"\x0etenant"))  # its name is a byte longer than it says
+    payload = _signed(batch.replace(b"\x0ctenant", b"\x0etenant"))  # its name is a byte longer than it says
 
-    records = iter(RecordBatches(told).next_batch())
+    records = iter(RecordBatches(payload).next_batch())
 
     assert next(records).value == b"1"
     with pytest.raises(CorruptRecordException, match="no record begins at byte "):

@@ -94,19 +94,21 @@ def test_a_worker_with_the_rights_of_its_role_plays_a_story_to_its_revocation(
 
 def _looked_into(kafka: SecureKafka, decision_id: str, protocol: str) -> None:
     """An analyst reads how the decision came about, and says what to think of it."""
-    for command, said in (
+    for command, text in (
         (("explain", decision_id), f"decision {decision_id}\n"),
         (("feedback", decision_id, "true_positive"), "true_positive on session "),
     ):
         code, out, err = kafka.run(_user("soc"), *command, protocol=protocol)
         assert (code, err) == (0, "")
-        assert out.startswith(said)
+        assert out.startswith(text)
 
 
 def _story(suffix: str) -> list[Timed]:
     """A phone is jailbroken, a moment ago."""
     (story,) = (
-        one for one in stories(find_directory(), int(time.time() * 1000), suffix) if one.name == STORY
+        this_story
+        for this_story in stories(find_directory(), int(time.time() * 1000), suffix)
+        if this_story.name == STORY
     )
     begin = min(event["occurred_at"] for _, event in story.events)
     return in_order([*story.events, *steady(PARTITIONS, begin, story.play_until, suffix)])
@@ -139,7 +141,7 @@ async def _told(kafka: SecureKafka, events: list[Timed], protocol: str) -> None:
 
 
 def _revocations(reader: Any, suffix: str) -> list[dict[str, Any]]:
-    return [json.loads(told) for told in asyncio.run(matching(reader, SESSION_REVOCATIONS, suffix))]
+    return [json.loads(payload) for payload in asyncio.run(matching(reader, SESSION_REVOCATIONS, suffix))]
 
 
 def _until(true: Callable[[], bool], seconds: float) -> None:
@@ -170,13 +172,13 @@ def test_the_brokers_allow_a_role_what_the_table_says_and_nothing_else(
 
     allowed = _allowed(kafka.connection(_user(role)), list(everything))
 
-    told = {
+    rights = {
         Right("read" if operation.name == "READ" else "write", "topic", name)
         for (_, name), operations in allowed.items()
         for operation in operations or ()
         if operation.name in ("READ", "WRITE")
     }
-    assert told == {right for right in rights_of(role, APP_ID, STAGES) if right.resource == "topic"}
+    assert rights == {right for right in rights_of(role, APP_ID, STAGES) if right.resource == "topic"}
     others = {operation.name for operations in allowed.values() for operation in operations or ()}
     assert others <= {"READ", "WRITE", "DESCRIBE"}
 
@@ -323,12 +325,12 @@ def _refused(kafka: SecureKafka, protocol: str = "SASL_SSL", **settings: str) ->
 
 
 def test_a_wrong_password_is_said_without_it(kafka: SecureKafka) -> None:
-    told = _refused(kafka, sasl_password="not-the-password")  # noqa: S106 - that is the point
+    text = _refused(kafka, sasl_password="not-the-password")  # noqa: S106 - that is the point
 
     assert (
-        "or it refuses user session-risk-worker over SASL_SSL: check the address, SESSION_RISK_SASL_*" in told
+        "or it refuses user session-risk-worker over SASL_SSL: check the address, SESSION_RISK_SASL_*" in text
     )
-    assert "not-the-password" not in told
+    assert "not-the-password" not in text
 
 
 JOINED = "Setting newly assigned partitions"
@@ -355,9 +357,9 @@ def test_a_worker_that_logs_all_it_can_says_no_password_right_or_wrong(
 def test_a_broker_that_a_stranger_vouches_for_is_not_talked_to(kafka: SecureKafka, tmp_path: Path) -> None:
     subprocess.run([str(KAFKA / "certificates.sh"), str(tmp_path)], check=True)
 
-    told = _refused(kafka, tls_ca_file=str(tmp_path / "ca.crt"))
+    text = _refused(kafka, tls_ca_file=str(tmp_path / "ca.crt"))
 
-    assert f"no broker answers at 127.0.0.1:{kafka.port}, or it refuses user session-risk-worker" in told
+    assert f"no broker answers at 127.0.0.1:{kafka.port}, or it refuses user session-risk-worker" in text
     # The worker's own client and the one that asks for rights are two: neither is talked into it.
     connection = kafka.connection(_user("worker"), tls_ca_file=str(tmp_path / "ca.crt"))
     with pytest.raises(BrokerUnreachableError):
@@ -367,6 +369,6 @@ def test_a_broker_that_a_stranger_vouches_for_is_not_talked_to(kafka: SecureKafk
 
 
 def test_without_a_certificate_nobody_gets_in_where_one_is_asked_for(kafka: SecureKafka) -> None:
-    told = _refused(kafka, "SSL", tls_cert_file="", tls_key_file="")
+    text = _refused(kafka, "SSL", tls_cert_file="", tls_key_file="")
 
-    assert "or it refuses this client over SSL: check the address, SESSION_RISK_SASL_* and" in told
+    assert "or it refuses this client over SSL: check the address, SESSION_RISK_SASL_* and" in text

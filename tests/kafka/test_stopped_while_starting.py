@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from mode.threads import ServiceThread
 
+from pipeline.kafka.app import WorkerApp
 from pipeline.kafka.consumer_thread import BatchConsumerThread, Thread
 from pipeline.worker import process
 
@@ -57,7 +58,7 @@ def test_a_thread_that_never_ends_does_not_keep_the_process_from_ending() -> Non
 
 
 def test_a_start_that_is_under_way_is_over_before_anything_is_stopped(tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
 
     async def story() -> int:
         ended = asyncio.Event()
@@ -65,10 +66,10 @@ def test_a_start_that_is_under_way_is_over_before_anything_is_stopped(tmp_path: 
         async def start() -> None:
             ended.set()
             await asyncio.sleep(0.1)
-            said.append("started")
+            lines.append("started")
 
         async def stop() -> None:
-            said.append("stopped")
+            lines.append("stopped")
 
         app = SimpleNamespace(
             conf=SimpleNamespace(datadir=tmp_path), ended=ended, start=start, stop=stop,
@@ -76,4 +77,4 @@ def test_a_start_that_is_under_way_is_over_before_anything_is_stopped(tmp_path: 
         )  # fmt: skip
         return await process.run_until_ended(cast("WorkerApp", app))
 
-    assert (asyncio.run(story()), said) == (0, ["started", "stopped"])
+    assert (asyncio.run(story()), lines) == (0, ["started", "stopped"])

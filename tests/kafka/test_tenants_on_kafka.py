@@ -50,31 +50,32 @@ async def _send(fleet: Fleet, sent: list[Sent]) -> None:
     async with writing(fleet.connection) as writer:
         for (topic, event), tenants in sent:
             message = Message(topic, record_key(topic, event), encode(event))
-            await writer.send(message, tenants=[one.encode() for one in tenants])
+            await writer.send(message, tenants=[tenant.encode() for tenant in tenants])
         await writer.flush()
 
 
 async def _dead(fleet: Fleet) -> list[dict[str, Any]]:
     letters = [
-        json.loads(one.value or b"") async for one in retained(fleet.connection, [DEAD_LETTERS], fleet.begun)
+        json.loads(record.value or b"")
+        async for record in retained(fleet.connection, [DEAD_LETTERS], fleet.begun)
     ]
-    return sorted(letters, key=lambda one: (one["topic"], one["partition"], one["offset"]))
+    return sorted(letters, key=lambda fields: (fields["topic"], fields["partition"], fields["offset"]))
 
 
 def test_a_stranger_ends_nobodys_session_and_the_owners_word_ends_it_under_a_pseudonym(fleet: Fleet) -> None:
     session, person = f"s-{uuid4().hex}", f"person-{uuid4().hex}"
     at = (now() - T0) / 1000
-    who = {"tenant": "acme", "session_id": session, "principal_id": person}
+    subject = {"tenant": "acme", "session_id": session, "principal_id": person}
     verdict = {"tenant": "acme", "session_id": session, "verdict": "confirmed_compromised"}
     forged: list[Sent] = [
         ((SESSION_FEEDBACK, feedback(at, **verdict)), ("globex",)),
-        ((API_CALLS, call(at, **who)), ()),
-        ((API_CALLS, call(at, **who)), ("acme", "globex")),
+        ((API_CALLS, call(at, **subject)), ()),
+        ((API_CALLS, call(at, **subject)), ("acme", "globex")),
     ]
-    asyncio.run(_send(fleet, [((AUTH_EVENTS, auth(at, **who)), ("acme",)), *forged]))
+    asyncio.run(_send(fleet, [((AUTH_EVENTS, auth(at, **subject)), ("acme",)), *forged]))
     fleet.settle()
 
-    assert sorted((one["topic"], one["reason"]) for one in asyncio.run(_dead(fleet))) == [
+    assert sorted((fields["topic"], fields["reason"]) for fields in asyncio.run(_dead(fleet))) == [
         (API_CALLS, "tenant: no record header 'tenant'; the gateway before the topic must set exactly one"),
         (
             API_CALLS,
@@ -95,9 +96,9 @@ def test_a_stranger_ends_nobodys_session_and_the_owners_word_ends_it_under_a_pse
     assert command["principal_id"] == person
     assert decision["principal_id"] == pseudonyms.of("principal_id", "acme", person)
     for hidden in (SECRET, person):
-        told = {
+        by_key = {
             "log": worker.said(),
             "metrics": worker.page(),
             "dead letters": str(asyncio.run(_dead(fleet))),
         }
-        assert [where for where, text in told.items() if hidden in text] == []
+        assert [where for where, text in by_key.items() if hidden in text] == []

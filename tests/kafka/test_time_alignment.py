@@ -117,7 +117,10 @@ def test_a_lead_moves_a_topic_partition_by_its_length_and_changes_nothing_else(
     for tp, records in _lines(*found).items():
         lead.add(tp, records)
         moved.add(tp, [Rec(r.timestamp - 30_000 * (tp == "tp0"), r.name) for r in records])
-    names = [[(tp, [r.name for r in records]) for tp, records in _all(one)] for one in (lead, moved)]
+    names = [
+        [(tp, [r.name for r in records]) for tp, records in _all(event_time_aligner)]
+        for event_time_aligner in (lead, moved)
+    ]
     assert names[0] == names[1]
 
 

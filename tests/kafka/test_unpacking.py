@@ -40,10 +40,10 @@ def _batch(first: int, last: int, codec: int = 0) -> bytes:
 
 def _control(batch: bytes) -> bytes:
     """The same as a batch of the broker's own, with a checksum that fits."""
-    told = bytearray(batch)
-    told[ATTRIBUTES] |= CONTROL
-    told[CRC] = calc_crc32c(bytes(told[SUMMED])).to_bytes(4, "big")
-    return bytes(told)
+    bytearray_read = bytearray(batch)
+    bytearray_read[ATTRIBUTES] |= CONTROL
+    bytearray_read[CRC] = calc_crc32c(bytes(bytearray_read[SUMMED])).to_bytes(4, "big")
+    return bytes(bytearray_read)
 
 
 def _spoilt(batch: bytes) -> bytes:
@@ -69,13 +69,13 @@ def test_all_at_once_is_what_aiokafka_gives_one_by_one(cuts: set[int], gone: set
         whole = _batch(first, last, codec=at % 2)
         batches += whole if at not in gone else _control(whole) if at % 3 else b""
     slow = _lazy(batches, begin)
-    expected = [_same(one) for one in slow]
+    expected = [_same(record) for record in slow]
 
     records, offset = unpack(_lazy(batches, begin))
 
-    assert [_same(one) for one in records] == expected
+    assert [_same(record) for record in records] == expected
     assert offset == slow.next_fetch_offset
-    assert all(type(one) is Fetched for one in records)
+    assert all(type(record) is Fetched for record in records)
 
 
 def test_records_before_a_spoilt_batch_are_taken_and_it_is_refused_at_the_next_fetch() -> None:
@@ -83,7 +83,7 @@ def test_records_before_a_spoilt_batch_are_taken_and_it_is_refused_at_the_next_f
 
     records, offset = unpack(_lazy(good + bad, 0))
 
-    assert ([one.offset for one in records], offset) == ([0, 1, 2, 3], 4)
+    assert ([record.offset for record in records], offset) == ([0, 1, 2, 3], 4)
     with pytest.raises(CorruptRecordException, match=r"api-calls\[3\] after offset 4"):
         unpack(_lazy(bad, offset))
 
@@ -109,7 +109,7 @@ def test_a_fetch_is_taken_whole_and_the_position_moves_behind_it(fetched: Callab
 
     records = result.getall()
 
-    assert [one.offset for one in records] == [2, 3, 4, 5]
+    assert [record.offset for record in records] == [2, 3, 4, 5]
     assert (result.state.position, result.has_more()) == (6, False)
 
 

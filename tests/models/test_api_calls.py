@@ -45,8 +45,8 @@ def raw(**members: Any) -> bytes:
 
 def _columns(batch: Batch) -> list[Any]:
     """Everything of a batch as plain lists, NaN as text so that it equals itself."""
-    told = [batch.keys, batch.ids, batch.at, *(part for part in batch.fields)]
-    return [str(part.tolist()) for part in told]
+    list_read = [batch.keys, batch.ids, batch.at, *(part for part in batch.fields)]
+    return [str(part.tolist()) for part in list_read]
 
 
 def assert_as_one_by_one(values: Sequence[bytes | None], keys: Sequence[bytes | None]) -> Calls:
@@ -89,12 +89,12 @@ written = st.tuples(changed, gone, st.booleans(), st.booleans(), st.integers(0, 
 
 def _write(spec: tuple[dict[str, Any], set[str], bool, bool, int]) -> bytes:
     members, gone, spaced, escaped, seed = spec
-    told = {name: value for name, value in call(**members).items() if name not in gone}
-    names = list(told)
+    fields = {name: value for name, value in call(**members).items() if name not in gone}
+    names = list(fields)
     if seed % 3 == 0:
         random.Random(seed).shuffle(names)  # noqa: S311 - an order, not a secret
     separators = (" , ", " : ") if spaced else (",", ":")
-    text = json.dumps({name: told[name] for name in names}, ensure_ascii=escaped, separators=separators)
+    text = json.dumps({name: fields[name] for name in names}, ensure_ascii=escaped, separators=separators)
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -263,9 +263,9 @@ def _words(texts: Sequence[str | None]) -> list[int]:
     """A row of texts as the words that are hashed: each one's length and one more, then its bytes."""
     words = []
     for text in texts:
-        told = (text or "").encode()
-        words.append(0 if text is None else len(told) + 1)
-        words += [int.from_bytes(told[at : at + 8], "little") for at in range(0, len(told), 8)]
+        payload = (text or "").encode()
+        words.append(0 if text is None else len(payload) + 1)
+        words += [int.from_bytes(payload[at : at + 8], "little") for at in range(0, len(payload), 8)]
     return words
 
 
@@ -283,11 +283,11 @@ def test_a_keyed_hash_is_siphash_of_lengths_and_texts_of_a_row(rows: list[tuple[
     [("12345678", "12345678"), ("12345678", "12345679"), ("a", "a\0"), (None, None), ("", ""), ("", None)]
 )
 def test_texts_are_the_same_where_they_are(pairs: list[tuple[str | None, ...]]) -> None:
-    some, others = spans_of([one for one, _ in pairs]), spans_of([other for _, other in pairs])
+    some, others = spans_of([name for name, _ in pairs]), spans_of([other for _, other in pairs])
 
-    assert same(some, others).tolist() == [one is not None and one == other for one, other in pairs]
-    assert [some.told(at) for at in range(len(pairs))] == [one for one, _ in pairs]
-    assert np.array_equal(some.lengths < 0, [one is None for one, _ in pairs])
+    assert same(some, others).tolist() == [name is not None and name == other for name, other in pairs]
+    assert [some.text_at(at) for at in range(len(pairs))] == [name for name, _ in pairs]
+    assert np.array_equal(some.lengths < 0, [name is None for name, _ in pairs])
 
 
 def test_where_there_is_no_text_it_does_not_matter_where_it_begins() -> None:
@@ -296,5 +296,5 @@ def test_where_there_is_no_text_it_does_not_matter_where_it_begins() -> None:
     table = spans._replace(starts=spans.starts.reshape(2, 2), lengths=spans.lengths.reshape(2, 2))
 
     assert table.rows(np.array([1, 0])) == [(None, None), ("a", "")]
-    assert [table.told(1, 0), table.told(1, 1), table.told(0, 1)] == [None, None, ""]
+    assert [table.text_at(1, 0), table.text_at(1, 1), table.text_at(0, 1)] == [None, None, ""]
     assert keyed(table).tolist()[1] == keyed(table._replace(starts=np.zeros((2, 2), np.int64))).tolist()[1]

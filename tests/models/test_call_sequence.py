@@ -44,7 +44,7 @@ def after(table: SessionTable, roles: Roles | None, *events: dict[str, Any]) -> 
 
 def made(operations: list[str], since: int = 0) -> list[dict[str, Any]]:
     """Calls of a person, a second apart."""
-    return [call(at, operation=one) for at, one in enumerate(operations, since)]
+    return [call(at, operation=name) for at, name in enumerate(operations, since)]
 
 
 def features(folded: Folded) -> dict[str, float]:
@@ -117,10 +117,10 @@ def test_a_new_model_begins_anew_but_knows_the_last_call(first: Roles | None) ->
     after(fresh, None, *[call(at) for at in range(20)])
 
     events = [call(21, operation="GET /z"), call(22, operation="iam:CreateAccessKey")]
-    one, other = after(swapped, LEARNED, *events), after(fresh, LEARNED, *events)
+    folded, other = after(swapped, LEARNED, *events), after(fresh, LEARNED, *events)
 
     for name in ("role", "surprise", "rare", "previous_operation"):
-        assert one.facts[name].tolist() == other.facts[name].tolist()
+        assert folded.facts[name].tolist() == other.facts[name].tolist()
     assert swapped.rows["role_scores"][0].tolist() == fresh.rows["role_scores"][0].tolist()
     assert swapped.rows["roles_tag"][0] == LEARNED.tag
 

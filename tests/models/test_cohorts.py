@@ -61,13 +61,13 @@ def known(cohorts: Cohorts) -> dict[int, list[tuple[str, int, int]]]:
 def test_the_more_sessions_the_nearer_to_the_tenants_own_and_never_beyond(
     own: float, everybody: float, sessions: int, more: int
 ) -> None:
-    told = [shrunk(np.array([own]), np.array([everybody]), n)[0] for n in (0, sessions, sessions + more)]
+    details = [shrunk(np.array([own]), np.array([everybody]), n)[0] for n in (0, sessions, sessions + more)]
 
-    far = [abs(np.log1p(one) - np.log1p(own)) for one in told]
-    assert told[0] == pytest.approx(everybody, rel=1e-9, abs=1e-9)
+    far = [abs(np.log1p(item) - np.log1p(own)) for item in details]
+    assert details[0] == pytest.approx(everybody, rel=1e-9, abs=1e-9)
     assert far[2] <= far[1] + 1e-9 <= far[0] + 2e-9
-    assert min(own, everybody) * (1 - 1e-9) - 1e-9 <= told[1] <= max(own, everybody) * (1 + 1e-9) + 1e-9
-    assert np.log1p(told[1]) == pytest.approx(
+    assert min(own, everybody) * (1 - 1e-9) - 1e-9 <= details[1] <= max(own, everybody) * (1 + 1e-9) + 1e-9
+    assert np.log1p(details[1]) == pytest.approx(
         np.log1p(everybody) + weight(sessions) * (np.log1p(own) - np.log1p(everybody)), rel=1e-9, abs=1e-9
     )
 
@@ -78,9 +78,9 @@ def test_the_more_sessions_the_nearer_to_the_tenants_own_and_never_beyond(
 def test_a_higher_quantile_stays_the_higher_one(
     own: list[float], everybody: list[float], sessions: int
 ) -> None:
-    told = shrunk(np.array(sorted(own)), np.array(sorted(everybody)), sessions)
+    floats = shrunk(np.array(sorted(own)), np.array(sorted(everybody)), sessions)
 
-    assert (np.diff(told) >= -1e-9 * (1 + told[1:])).all()
+    assert (np.diff(floats) >= -1e-9 * (1 + floats[1:])).all()
 
 
 def test_what_may_be_below_zero_is_drawn_towards_the_others_as_well() -> None:
@@ -186,9 +186,9 @@ def test_a_context_finds_the_cohort_of_the_calls_before_it() -> None:
     table = SessionTable()
     called = seen(sample_roles(7, "acme"), call(tenant="acme"), table=table)
 
-    told = seen(sample_roles(7, "acme"), context(9, tenant="acme"), table=table)
+    pairs = seen(sample_roles(7, "acme"), context(9, tenant="acme"), table=table)
 
-    assert told == called == [(told[0][0], True)]
+    assert pairs == called == [(pairs[0][0], True)]
 
 
 # --- on disk ----------------------------------------------------------------------------------------------
@@ -237,21 +237,21 @@ def infinite(usual: NDArray[Any]) -> NDArray[Any]:
 SPOILT: list[tuple[str, Callable[[Arrays], Arrays]]] = [
     (
         "it has no tenant_usual",
-        lambda one: {name: told for name, told in one.items() if name != "tenant_usual"},
+        lambda arrays: {name: values for name, values in arrays.items() if name != "tenant_usual"},
     ),
-    ("tenants is uint64 .* where uint32", with_one("tenants", lambda one: one.astype(np.uint64))),
+    ("tenants is uint64 .* where uint32", with_one("tenants", lambda values: values.astype(np.uint64))),
     (
         "tenant_usual is float32 .* where float64",
-        with_one("tenant_usual", lambda one: one.astype(np.float32)),
+        with_one("tenant_usual", lambda values: values.astype(np.float32)),
     ),
-    ("tenant_usual is float64 .* is due", with_one("tenant_usual", lambda one: one[:, :, 1:])),
-    ("tenant_sessions is int64 .* is due", with_one("tenant_sessions", lambda one: one[1:])),
-    ("not in order", with_one("tenants", lambda one: one[::-1])),
-    ("not in order", with_one("tenants", lambda one: one[[0, 0]])),
-    ("not in order", with_one("tenants", lambda one: one * np.uint32(0))),
+    ("tenant_usual is float64 .* is due", with_one("tenant_usual", lambda values: values[:, :, 1:])),
+    ("tenant_sessions is int64 .* is due", with_one("tenant_sessions", lambda values: values[1:])),
+    ("not in order", with_one("tenants", lambda values: values[::-1])),
+    ("not in order", with_one("tenants", lambda values: values[[0, 0]])),
+    ("not in order", with_one("tenants", lambda values: values * np.uint32(0))),
     ("not all numbers", with_one("tenant_usual", infinite)),
     ("of which it learned nothing", with_one("tenant_sessions", np.zeros_like)),
-    ("of which it learned nothing", with_one("tenant_sessions", lambda one: -one)),
+    ("of which it learned nothing", with_one("tenant_sessions", lambda values: -values)),
 ]
 
 
@@ -274,7 +274,7 @@ def test_more_tenants_than_there_may_be_are_refused() -> None:
 def test_a_card_tells_which_tenants_without_their_names() -> None:
     cohorts = fit_cohorts(ALL_TENANTS, reached(("acme", 9.0, 40, 3), ("birch", 3.0, 50, 3)))
 
-    assert cohorts.told == [
+    assert cohorts.summary == [
         {"tenant": f"{brief('birch'):08x}", "sessions": 50, "roles": 1, "kinds": ["human"]},
         {"tenant": f"{brief('acme'):08x}", "sessions": 40, "roles": 1, "kinds": ["human"]},
     ]

@@ -29,7 +29,7 @@ def test_the_feature_that_was_made_odd_is_told_first_with_what_is_usual(method: 
         (moved, *_) = detector.explain(values, HUMAN, 5)
         first.append((moved.feature, moved.observed, moved.lower, moved.usual, moved.upper))
 
-    assert first == [(FEATURE_NAMES[one], 1e9, *usual[:, one].tolist()) for one in VARYING]
+    assert first == [(FEATURE_NAMES[number], 1e9, *usual[:, number].tolist()) for number in VARYING]
 
 
 @every_variant

@@ -15,7 +15,7 @@ def test_labels_raise_what_was_labelled_and_make_another_detector() -> None:
     bare, detector = TRAINED["components", "calibrated"], REFINED
     tried = labelled(20, 0, seed=9)
 
-    before, after = (one.score(tried.seen, tried.kinds) for one in (bare, detector))
+    before, after = (trained.score(tried.seen, tried.kinds) for trained in (bare, detector))
 
     assert (detector.band(after) >= 1).mean() > (bare.band(before) >= 1).mean() + 0.4
     assert detector.id != bare.id

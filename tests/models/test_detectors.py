@@ -22,8 +22,8 @@ from tests.support.toy_traffic import AGENT, COUNT, HUMAN, kinds_of, seen_of, tr
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_data_and_seed_give_the_same_bytes(tmp_path: Path, method: str) -> None:
     detector, again = TRAINED[method, "each"], learned(method, "each")
-    for name, one in (("a", detector), ("b", again)):
-        save(one, tmp_path / name, {"seed": 7})
+    for name, trained in (("a", detector), ("b", again)):
+        save(trained, tmp_path / name, {"seed": 7})
 
     files = [[(tmp_path / name / file).read_bytes() for file in (ARRAYS, CARD)] for name in ("a", "b")]
     assert files[0] == files[1]

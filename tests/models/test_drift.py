@@ -46,7 +46,7 @@ def slow_psi(trained: Sequence[float], live: Sequence[float]) -> float:
     total = 0.0
     for at in range(len(edges) + 1):
         q, p = (
-            max(LEAST_SHARE, sum(bisect_left(edges, one) == at for one in column) / len(column))
+            max(LEAST_SHARE, sum(bisect_left(edges, number) == at for number in column) / len(column))
             for column in (trained, live)
         )
         total += (p - q) * math.log(p / q)
@@ -63,7 +63,7 @@ def test_the_index_is_that_of_a_slow_reference(trained: list[float], live: list[
     made = Tally(reference)
     made.add(columns[1], np.array(live))
 
-    found = {one.name: one.psi for one in made.drift()}
+    found = {drift.name: drift.psi for drift in made.drift()}
 
     assert found == pytest.approx({"x": slow_psi(trained, live), SCORE: slow_psi(trained, live)}, abs=1e-12)
     assert found["x"] >= 0
@@ -100,14 +100,14 @@ def test_tallies_of_different_references_do_not_add_up() -> None:
 def test_what_was_trained_on_has_not_moved() -> None:
     found = tally(*rows(5_000, 1)).drift()
 
-    assert [(one.name, one.psi, one.verdict) for one in found] == [
+    assert [(drift.name, drift.psi, drift.verdict) for drift in found] == [
         (name, 0.0, "stable") for name in (*NAMES, SCORE)
     ]
 
 
 def test_the_same_population_is_stable_and_a_shifted_one_is_told_by_the_column_that_shifted() -> None:
     words = [
-        {one.name: one.verdict for one in tally(*rows(4_000, 9, shift=shift)).drift()}
+        {drift.name: drift.verdict for drift in tally(*rows(4_000, 9, shift=shift)).drift()}
         for shift in (0.0, 0.4, 1.0)
     ]
 
@@ -134,7 +134,7 @@ def test_a_bin_ends_at_its_edge_and_holds_it() -> None:
 
 
 def test_a_handful_of_rows_is_no_drift_but_too_few() -> None:
-    few = {one.name: one.verdict for one in tally(*rows(40, 5)).drift()}
+    few = {drift.name: drift.verdict for drift in tally(*rows(40, 5)).drift()}
 
     assert few == {
         "calls": "too few rows",
@@ -157,15 +157,15 @@ def test_the_limits_are_those_of_the_literature(psi: float, word: str) -> None:
 def test_by_chance_the_index_is_about_what_is_said_of_chance() -> None:
     found = [tally(*rows(500, seed)).drift()[0] for seed in range(200)]
 
-    assert np.mean([one.psi for one in found]) == pytest.approx(
-        np.mean([one.noise for one in found]), rel=0.15
+    assert np.mean([drift.psi for drift in found]) == pytest.approx(
+        np.mean([drift.noise for drift in found]), rel=0.15
     )
 
 
 def test_the_index_does_not_ask_which_of_two_samples_is_the_reference() -> None:
-    one, other = np.array([[10, 0, 90]]), np.array([[1, 30, 5]])
+    values, other = np.array([[10, 0, 90]]), np.array([[1, 30, 5]])
 
-    assert stability(one, other) == pytest.approx(stability(other, one))
+    assert stability(values, other) == pytest.approx(stability(other, values))
 
 
 def test_a_reference_comes_back_from_its_arrays() -> None:

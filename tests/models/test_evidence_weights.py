@@ -64,10 +64,10 @@ def test_signs_hold_and_the_same_recording_gives_the_same_weights(rows: np.ndarr
     attack = np.arange(40) < attacks
     expected = np.array([6.0, 1.5, -1.0])
 
-    one, other = fit(rows, attack, expected), fit(rows, attack, expected)
+    weights, other = fit(rows, attack, expected), fit(rows, attack, expected)
 
-    assert (one.evidence * np.sign(expected) >= 0).all()
-    assert one.evidence.tolist() == other.evidence.tolist()
+    assert (weights.evidence * np.sign(expected) >= 0).all()
+    assert weights.evidence.tolist() == other.evidence.tolist()
 
 
 @pytest.mark.parametrize("attack", [np.zeros(3, bool), np.ones(3, bool)])

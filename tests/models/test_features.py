@@ -217,9 +217,13 @@ def test_names_are_unique_and_say_their_window() -> None:
 
     assert len(set(FEATURE_NAMES)) == len(FEATURES)
     assert len(set(COUNTER_NAMES)) == len(DECAYED_COUNTERS)
-    assert [one.name for one in DECAYED_COUNTERS if not one.name.endswith(windows[one.half_life])] == []
+    assert [
+        decayed_counter.name
+        for decayed_counter in DECAYED_COUNTERS
+        if not decayed_counter.name.endswith(windows[decayed_counter.half_life])
+    ] == []
     assert [name for name in FEATURE_NAMES if not re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", name)] == []
-    assert {one.half_life for one in DECAYED_COUNTERS} == set(HALF_LIVES)
+    assert {decayed_counter.half_life for decayed_counter in DECAYED_COUNTERS} == set(HALF_LIVES)
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=FEATURE_NAMES)

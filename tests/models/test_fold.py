@@ -110,8 +110,8 @@ AUTHS = st.builds(
     ),
 )
 CONTEXTS = st.builds(
-    lambda session, at, heard, rest: context(
-        **who(session), occurred_at=T0 + at, heard_at=T0 + heard, **rest
+    lambda session, at, events, rest: context(
+        **who(session), occurred_at=T0 + at, heard_at=T0 + events, **rest
     ),
     SESSIONS,
     TIMES,
@@ -226,7 +226,7 @@ def test_an_id_among_the_last_two_of_its_session_is_folded_once(
 
     found = []
     for _, group in groupby(enumerate(sent), lambda item: sum(cut <= item[0] for cut in cuts)):
-        chunk = [one for _, one in group]
+        chunk = [pair for _, pair in group]
         batch = columns.calls([call(session_id=s, event_id=f"id-{n}") for s, n in chunk])
         fresh, _ = unseen(table, batch, locate(table, batch), -1, np.full(len(batch), -1))
         found += [chunk[at] for at in fresh.tolist()]

@@ -36,7 +36,7 @@ def test_it_is_kept_in_the_first_place_that_can_be_written_to_and_older_code_goe
     kept = kept_in((nowhere, place, tmp_path / "never"), "new")
 
     assert kept == place / "compiled-new"
-    assert sorted(one.name for one in place.iterdir()) == ["compiled-new", "something-else"]
+    assert sorted(path.name for path in place.iterdir()) == ["compiled-new", "something-else"]
     assert not (tmp_path / "never").exists()
 
 
@@ -75,10 +75,10 @@ def test_every_kind_of_event_is_folded_by_code_that_warming_up_has_made() -> Non
 
 
 def test_garbage_is_searched_as_seldom_as_a_worker_needs(monkeypatch: Any) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr("gc.freeze", lambda: told.append("freeze"))
-    monkeypatch.setattr("gc.set_threshold", lambda *every: told.append(every))
+    details: list[Any] = []
+    monkeypatch.setattr("gc.freeze", lambda: details.append("freeze"))
+    monkeypatch.setattr("gc.set_threshold", lambda *every: details.append(every))
 
     search_seldom()
 
-    assert told == ["freeze", EVERY]
+    assert details == ["freeze", EVERY]

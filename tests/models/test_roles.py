@@ -33,11 +33,11 @@ def calls(*sessions: Session) -> Calls:
     ]
     rows.sort(key=lambda row: row[0])
     names = sorted({row[3] for row in rows})
-    told = numbers_of([row[3] for row in rows])
+    values = numbers_of([row[3] for row in rows])
     return Calls(
         np.array([row[1] for row in rows], np.uint64),
         np.array([row[2] for row in rows], np.uint8),
-        told,
+        values,
         dict(zip(numbers_of(names).tolist(), names, strict=True)),
     )
 
@@ -160,10 +160,10 @@ def test_what_is_usual_is_the_roles_own_else_the_kinds_else_anybodys() -> None:
 
 Arrays = dict[str, NDArray[Any]]
 SPOILT: dict[str, Callable[[Arrays], Arrays]] = {
-    "it has no 'rare'": lambda one: {name: array for name, array in one.items() if name != "rare"},
-    "here are .* others": lambda one: one | {"volumes": one["volumes"][1:]},
-    "log_p is .* is due": lambda one: one | {"log_p": one["log_p"][:, 1:]},
-    "not in order": lambda one: one | {"operations": one["operations"][::-1]},
+    "it has no 'rare'": lambda arrays: {name: array for name, array in arrays.items() if name != "rare"},
+    "here are .* others": lambda arrays: arrays | {"volumes": arrays["volumes"][1:]},
+    "log_p is .* is due": lambda arrays: arrays | {"log_p": arrays["log_p"][:, 1:]},
+    "not in order": lambda arrays: arrays | {"operations": arrays["operations"][::-1]},
 }
 
 

@@ -19,7 +19,7 @@ from models.state.table import ROW, Names, SessionTable, UnreadableRow, gather, 
 WORDS = st.text(max_size=12) | st.sampled_from(["s-1", "s-2", "\0", "a\0b", "ü", "\x1f", "\U0010ffff"])
 NAMES = st.builds(Names, WORDS, WORDS, WORDS, WORDS)
 ROWS = st.binary(min_size=ROW.itemsize, max_size=ROW.itemsize).map(
-    lambda told: np.frombuffer(told, ROW).copy()
+    lambda payload: np.frombuffer(payload, ROW).copy()
 )
 
 

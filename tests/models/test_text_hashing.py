@@ -33,20 +33,20 @@ def test_a_fingerprint_is_stored_so_it_never_changes() -> None:
 
 
 def test_another_process_gives_the_same_fingerprints() -> None:
-    told = (
+    number = (
         "from models.events.text_hashing import *; print(fingerprint('s-1'), hash_ids(['s-1', 'ü']).tolist())"
     )
 
-    said = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run([sys.executable, "-c", number], capture_output=True, text=True, check=True).stdout
 
-    assert said == f"{fingerprint('s-1')} {hash_ids(['s-1', 'ü']).tolist()}\n"
+    assert text == f"{fingerprint('s-1')} {hash_ids(['s-1', 'ü']).tolist()}\n"
 
 
 @given(IDS)
 @example(["x" * 72, "x" * 73, "x" * 71])
 @example(["ü" * 36, "ü" * 37, None, ""])
 def test_the_hash_of_a_string_does_not_depend_on_its_neighbours(ids: list[str | None]) -> None:
-    assert hash_ids(ids).tolist() == [int(hash_ids([one])[0]) for one in ids]
+    assert hash_ids(ids).tolist() == [int(hash_ids([name])[0]) for name in ids]
 
 
 @given(st.sets(TEXTS, min_size=1, max_size=50))
@@ -59,8 +59,8 @@ def test_different_strings_have_different_hashes(texts: set[str]) -> None:
 
 @given(IDS)
 def test_only_what_is_missing_is_zero(ids: list[str | None]) -> None:
-    assert [number == 0 for number in hash_ids(ids).tolist()] == [one is None for one in ids]
-    assert all(fingerprint(one) != 0 for one in ids if one is not None)
+    assert [number == 0 for number in hash_ids(ids).tolist()] == [name is None for name in ids]
+    assert all(fingerprint(name) != 0 for name in ids if name is not None)
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1))
@@ -118,12 +118,14 @@ def test_what_is_no_longer_asked_for_is_forgotten_and_what_is_stays() -> None:
 
 def test_a_memory_whose_answers_are_all_of_use_holds_as_many_as_it_may() -> None:
     words = [(f"{number}",) for number in range(150_000)]
-    memory = StringCache(lambda some: np.array([one for (one,) in some], "S8"), np.dtype("S8"), limit=200_000)
+    memory = StringCache(
+        lambda some: np.array([item for (item,) in some], "S8"), np.dtype("S8"), limit=200_000
+    )
 
     for _ in range(3):
         for begin in range(0, len(words), 1_000):
             asked = words[begin : begin + 1_000]
-            assert memory.lookup(asked).tolist() == [one.encode() for (one,) in asked]
+            assert memory.lookup(asked).tolist() == [name.encode() for (name,) in asked]
 
     assert len(memory) == 150_000
 

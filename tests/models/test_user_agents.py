@@ -53,13 +53,13 @@ def test_a_session_keeps_the_kind_it_began_with_however_the_stream_is_cut(
     table, columns = SessionTable(), Columns()
     rows = {name: table.add(Names("default", name)) for name in "abc"}
     began: dict[str, int] = {}
-    for _, group in groupby(enumerate(seen), lambda one: sum(cut <= one[0] for cut in cuts)):
-        chunk = [one for _, one in group]
+    for _, group in groupby(enumerate(seen), lambda row: sum(cut <= row[0] for cut in cuts)):
+        chunk = [pair for _, pair in group]
         batch = columns.calls([call(at, user_agent=agent) for at, (_, agent) in enumerate(chunk)])
         seg = segments(np.array([rows[name] for name, _ in chunk]))
         folded = fold(table, seg, batch)
-        told = np.empty(len(chunk), np.int64)
-        told[seg.order] = folded.facts["began_as"]
-        for (name, agent), answer in zip(chunk, told.tolist(), strict=True):
+        array1_d = np.empty(len(chunk), np.int64)
+        array1_d[seg.order] = folded.facts["began_as"]
+        for (name, agent), answer in zip(chunk, array1_d.tolist(), strict=True):
             began[name] = began.get(name) or software_of(agent)
             assert answer == began[name]

@@ -46,8 +46,8 @@ def as_measured_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sums of these tests were made by hand with these figures, whatever is measured now."""
     for name, then in THEN.items():
         monkeypatch.setitem(FIGURES, name, FIGURES[name]._replace(value=then))
-    for table, told in ((KINDS, ROWS_THEN), (OUTPUTS, RECORDS_THEN)):
-        for name, written in told.items():
+    for table, by_key in ((KINDS, ROWS_THEN), (OUTPUTS, RECORDS_THEN)):
+        for name, written in by_key.items():
             monkeypatch.setitem(table, name, written)
     monkeypatch.setattr(capacity_plan, "CHUNK", 512)
 
@@ -60,7 +60,9 @@ def _run(arguments: str) -> Result:
 
 
 def test_every_figure_names_a_measurement_there_is() -> None:
-    commands = {one.measured_by for one in FIGURES.values() if one.what != FIGURES["record_framing"].what}
+    commands = {
+        figure.measured_by for figure in FIGURES.values() if figure.what != FIGURES["record_framing"].what
+    }
 
     scripts = [
         word for text in (*commands, SIZES) for word in shlex.split(text) if word.endswith((".py", ".sh"))
@@ -76,11 +78,11 @@ def test_what_is_written_for_an_event_is_told_of_every_stage_and_of_topics_there
 
 
 def test_every_figure_is_used_and_more_than_nothing() -> None:
-    assert [name for name, one in FIGURES.items() if one.value <= 0] == []
+    assert [name for name, figure in FIGURES.items() if figure.value <= 0] == []
 
 
 def test_partitions_end_where_the_setting_does() -> None:
-    (limit,) = (one.le for one in Settings.model_fields["partitions"].metadata if hasattr(one, "le"))
+    (limit,) = (item.le for item in Settings.model_fields["partitions"].metadata if hasattr(item, "le"))
 
     assert limit == MOST_PARTITIONS
 
@@ -100,8 +102,8 @@ def test_bandwidth_is_what_an_event_and_all_that_follows_from_it_weigh() -> None
     changelog = 10_000 * (touched * 607 + 0.133 * 1130 + 0.021 * 2318 + 0.003 * 475) / 1e6
     written = produced + commanded + changelog
     read = produced + commanded + 10_000 * internal / 1e6
-    told = Network(produced, commanded, changelog, written, 2 * written, read)
-    assert found == pytest.approx(told)
+    network = Network(produced, commanded, changelog, written, 2 * written, read)
+    assert found == pytest.approx(network)
 
 
 @pytest.mark.usefixtures("as_measured_then")

@@ -41,14 +41,14 @@ TENANTS = ((LARGE, 60, 200), (USUAL, 270, 20), ("cedar-cafe", 10, 20))
 def life() -> Iterator[dict[str, Any]]:
     for tenant, sessions, records in TENANTS:
         for number in range(sessions):
-            who = {"tenant": tenant, "session_id": f"s-{number}", "principal_id": f"p-{number}"}
+            subject = {"tenant": tenant, "session_id": f"s-{number}", "principal_id": f"p-{number}"}
             for at in range(10):
-                told = {"event_id": f"{tenant}-{number}-{at}", "records": records, **READ}
-                yield call(20 * at + number / 100, **who, **told)
+                fields = {"event_id": f"{tenant}-{number}-{at}", "records": records, **READ}
+                yield call(20 * at + number / 100, **subject, **fields)
 
 
 def run(*arguments: str | Path) -> str:
-    done = CliRunner().invoke(main, [str(one) for one in arguments])
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert done.exit_code == 0, done.output
     return done.stdout
 
@@ -90,7 +90,7 @@ def test_a_model_tells_no_tenants_name(model: Path) -> None:
     for path in model.glob("*.npz"):
         everything += [str(array.tolist()).encode() for array in unpack(path.read_bytes()).values()]
 
-    assert [name for name, _, _ in TENANTS if any(name.encode() in one for one in everything)] == []
+    assert [name for name, _, _ in TENANTS if any(name.encode() in payload for payload in everything)] == []
 
 
 def test_the_same_recording_and_seed_give_the_same_bytes(
@@ -118,11 +118,11 @@ def test_a_newcomer_may_read_what_is_usual_at_its_tenant(model: Path) -> None:
 
 def vectors(tenant: str, records: float, sessions: int, **members: Any) -> list[dict[str, Any]]:
     """Vectors of a model's: of each session four, at calls in role 0."""
-    told = {**dict.fromkeys(FEATURE_NAMES, 0.0), "sensitive_records_10m": records}
+    by_key = {**dict.fromkeys(FEATURE_NAMES, 0.0), "sensitive_records_10m": records}
     return [
         vector(
             number, T0 + number, tenant=tenant, session_id=f"{tenant}-{number // 4}",
-            event_id=f"{tenant}-{number}", values=told, **{"role": 0, **members},
+            event_id=f"{tenant}-{number}", values=by_key, **{"role": 0, **members},
         )
         for number in range(4 * sessions)
     ]  # fmt: skip
@@ -130,10 +130,10 @@ def vectors(tenant: str, records: float, sessions: int, **members: Any) -> list[
 
 def learned(folder: Path, *parts: list[dict[str, Any]]) -> Cohorts:
     """The cohorts that an export of *parts* teaches the roles of the model toy@1, which know one of old."""
-    exported(folder, [one for part in parts for one in part], truth=ATTACKED)
-    told = with_cohorts(data_in(folder, roles=sample_roles(7, "of old")), "toy@1")
-    assert told.roles is not None
-    return told.roles.cohorts
+    exported(folder, [fields for part in parts for fields in part], truth=ATTACKED)
+    data = with_cohorts(data_in(folder, roles=sample_roles(7, "of old")), "toy@1")
+    assert data.roles is not None
+    return data.roles.cohorts
 
 
 ATTACKED = tuple(
@@ -180,7 +180,12 @@ def test_what_a_replay_logged_and_its_export_teach_what_the_recording_taught(
     run("replay", recording, "--out", tmp_path / "replayed")
     run("export", "--from", tmp_path / "replayed", "--out", tmp_path / "export")
 
-    told = [train(tmp_path / data, tmp_path / f"{data}-model")["cohorts"] for data in ("replayed", "export")]
+    details = [
+        train(tmp_path / data, tmp_path / f"{data}-model")["cohorts"] for data in ("replayed", "export")
+    ]
 
-    assert told[0] == told[1]
-    assert {one["tenant"] for one in told[0]["tenants"]} == {f"{brief(USUAL):08x}", f"{brief(LARGE):08x}"}
+    assert details[0] == details[1]
+    assert {item["tenant"] for item in details[0]["tenants"]} == {
+        f"{brief(USUAL):08x}",
+        f"{brief(LARGE):08x}",
+    }

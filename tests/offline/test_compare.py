@@ -69,14 +69,14 @@ def test_a_session_is_told_by_the_gravest_that_became_of_it() -> None:
 
 
 def test_only_what_differs_is_told_with_what_the_session_really_was() -> None:
-    one = {("acme", "s-1"): Fate("MEDIUM", 50.0), ("acme", "s-62"): Fate("HIGH", 88.0, revoked=True)}
+    by_key = {("acme", "s-1"): Fate("MEDIUM", 50.0), ("acme", "s-62"): Fate("HIGH", 88.0, revoked=True)}
     other = {
         ("acme", "s-1"): Fate("MEDIUM", 55.0),
         ("acme", "s-2"): Fate("MEDIUM", 45.0),
         ("acme", "s-62"): Fate("HIGH", 88.0, challenged=True),
     }
 
-    found = of_fates(one, other, Truths(truths()))
+    found = of_fates(by_key, other, Truths(truths()))
 
     plain = {"level": "LOW", "score": 0.0, "challenged": False, "revoked": False, "reasons": []}
     assert found == {
@@ -175,12 +175,12 @@ def test_on_an_export_the_bands_of_each_vector_are_compared(data: Path, model: P
     first, second = load(model), load(naive)
     assert found["models"] == {"a": first.id, "b": second.id}
     assert np.sum(found["vectors"]) == len([*life()])
-    values = np.array([[one["values"][name] for name in FEATURE_NAMES] for one in life()])
+    values = np.array([[fields["values"][name] for name in FEATURE_NAMES] for fields in life()])
     seen = as_seen_by_models(np.ascontiguousarray(values.T))
     kinds = np.full(len(seen), PRINCIPAL_KIND["human"], np.uint8)
-    bands = [one.band(one.score(seen, kinds)) for one in (first, second)]
+    bands = [trained.band(trained.score(seen, kinds)) for trained in (first, second)]
     assert [np.sum(found["vectors"], axis=axis).tolist() for axis in (1, 0)] == [
-        np.bincount(one, minlength=4).tolist() for one in bands
+        np.bincount(band, minlength=4).tolist() for band in bands
     ]
     assert f"{found['differ']:,} of {found['sessions']:,} sessions differ" in shown
     assert told("compare", model, model, "--on", data)["differences"] == []

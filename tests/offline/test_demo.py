@@ -39,9 +39,9 @@ def test_the_demonstration_plays_every_story_and_ends_well(monkeypatch: pytest.M
     done = CliRunner().invoke(main, ["demo"])
 
     assert done.exit_code == 0, done.output
-    told = playback.stories(find_directory(), NOW)
-    twins = sum(story.twin for story in told)
-    assert f"✔ all {len(told)} stories, {twins} of them honest twins, ended as they must" in done.stdout
+    scenarios = playback.stories(find_directory(), NOW)
+    twins = sum(story.twin for story in scenarios)
+    assert f"✔ all {len(scenarios)} stories, {twins} of them honest twins, ended as they must" in done.stdout
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert lines.count("dead letters 0") == 1
     for part in ("ana-a1 HIGH revoke device_rooted", "events a second", "event to command p50"):
@@ -89,11 +89,11 @@ def test_a_wrong_ending_is_told_and_the_exit_code_is_1(monkeypatch: pytest.Monke
     monkeypatch.setattr(demo, "perform", performed)
     monkeypatch.setattr(demo, "_script", lambda *_: Script((), (), [story], 1.0))
 
-    shown, told = (CliRunner().invoke(main, ["demo", *options]) for options in ((), ("--json",)))
+    shown, result = (CliRunner().invoke(main, ["demo", *options]) for options in ((), ("--json",)))
 
-    assert (shown.exit_code, told.exit_code) == (1, 1)
+    assert (shown.exit_code, result.exit_code) == (1, 1)
     assert "✘ a-theft, s: reached LOW, not HIGH" in shown.stdout
-    assert json.loads(told.stdout) == {
+    assert json.loads(result.stdout) == {
         "events": 1,
         "events_per_second": 2,
         "dead_letters": 0,
@@ -101,7 +101,7 @@ def test_a_wrong_ending_is_told_and_the_exit_code_is_1(monkeypatch: pytest.Monke
         "commands": 0,
         "commands_caused_by_an_event": 0,
         "event_to_command_ms": None,
-        "model": json.loads(told.stdout)["model"],
+        "model": json.loads(result.stdout)["model"],
         "tokens": [],
         "wrong": [
             "a-theft, s: reached LOW, not HIGH",
@@ -132,10 +132,10 @@ def test_a_quantile_is_a_value_that_was_seen(share: float, value: int) -> None:
 
 
 def test_everything_played_is_valid_in_order_and_ends_at_one_moment() -> None:
-    told = playback.stories(find_directory(), NOW)
+    scenarios = playback.stories(find_directory(), NOW)
     events = playback.in_order(
         [
-            *(timed for story in told for timed in story.events),
+            *(timed for story in scenarios for timed in story.events),
             *playback.honest(10, 5 * MINUTE, NOW, suffix="-x"),
             *playback.steady(3, NOW - 5 * MINUTE, NOW),
         ]
@@ -144,7 +144,7 @@ def test_everything_played_is_valid_in_order_and_ends_at_one_moment() -> None:
     times = [event["occurred_at"] for _, event in events]
     assert times == sorted(times)
     assert NOW - 10_000 < times[-1] <= NOW
-    assert {story.play_until for story in told} == {NOW}
+    assert {story.play_until for story in scenarios} == {NOW}
     for topic, event in events:
         assert isinstance(EVENT_TYPES[event["type"]].model_validate(event), TOPICS[topic].model)
     ids = [event["event_id"] for _, event in events]
@@ -152,10 +152,10 @@ def test_everything_played_is_valid_in_order_and_ends_at_one_moment() -> None:
 
 
 def test_stories_played_at_once_share_no_session_and_no_device() -> None:
-    told = playback.stories(find_directory(), NOW, "-x")
+    scenarios = playback.stories(find_directory(), NOW, "-x")
 
     for name in ("session_id", "device_id", "principal_id"):
-        owners = [{event[name] for _, event in story.events if event.get(name)} for story in told]
+        owners = [{event[name] for _, event in story.events if event.get(name)} for story in scenarios]
         assert sum(map(len, owners)) == len(set().union(*owners))
 
 
@@ -189,8 +189,8 @@ def test_honest_traffic_is_moved_with_all_its_times_and_named_anew() -> None:
 def _decision(**members: Any) -> dict[str, Any]:
     reason = {"detection": "mass_read", "contribution": 6.0, "evidence": ["e-1", "e-2"]}
     trust = {"detection": "fresh_strong_auth", "contribution": -0.5}
-    told = {"occurred_at": NOW, "session_id": "s", "level": "HIGH", "action": "revoke"}
-    return {**told, "reasons": [reason, trust], **members}
+    fields = {"occurred_at": NOW, "session_id": "s", "level": "HIGH", "action": "revoke"}
+    return {**fields, "reasons": [reason, trust], **members}
 
 
 def test_a_decision_is_shown_with_what_counted_against_the_session() -> None:

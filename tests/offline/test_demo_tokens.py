@@ -58,14 +58,14 @@ def test_for_each_story_the_first_session_that_was_revoked_is_told_and_of_twins_
         revocation(session_id=name, decision_id=f"d-{name}", principal_id=f"p-{name}", decided_at=T0)
         for name in ("s-2", "s-3", "s-4", "of nobody")
     ]
-    report = Report(said=said(*FALLS, *others))
+    report = Report(messages=said(*FALLS, *others))
     stories = [story("a", "calm", "s-1"), story("a", "s-2"), story("b", "s-3"), story("c", "s-4", twin=True)]
 
-    told = told_of(report, stories, T0)
+    told_read = told_of(report, stories, T0)
 
-    subjects = {letter: token.claims["sub_id"]["sub"] for letter, token in told.items()}
+    subjects = {letter: token.claims["sub_id"]["sub"] for letter, token in told_read.items()}
     assert subjects == {"a": "ana", "b": "p-s-3"}
-    assert [(one["story"], one["claims"]["sub_id"]["sub"]) for one in plain(told)] == [
+    assert [(fields["story"], fields["claims"]["sub_id"]["sub"]) for fields in plain(told_read)] == [
         ("a", "ana"),
         ("b", "p-s-3"),
     ]
@@ -73,9 +73,9 @@ def test_for_each_story_the_first_session_that_was_revoked_is_told_and_of_twins_
 
 def test_it_is_shown_on_less_than_a_screen_with_the_first_token_whole() -> None:
     console = Console(file=io.StringIO(), width=100)
-    told = told_of(Report(said=said(*FALLS)), [story("a", "s-1")], T0)
+    told_read = told_of(Report(messages=said(*FALLS)), [story("a", "s-1")], T0)
 
-    show(console, told)
+    show(console, told_read)
 
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
@@ -83,8 +83,8 @@ def test_it_is_shown_on_less_than_a_screen_with_the_first_token_whole() -> None:
         " ".join(line.split()).startswith("✔ a session-revoked ana device_rooted")
         for line in shown.splitlines()
     )
-    assert " ".join(told["a"].text().split()) in " ".join(shown.split())
-    assert json.loads(told["a"].text().partition("\n")[2]) == told["a"].claims
+    assert " ".join(told_read["a"].text().split()) in " ".join(shown.split())
+    assert json.loads(told_read["a"].text().partition("\n")[2]) == told_read["a"].claims
     assert len(shown.splitlines()) < 40
 
 

@@ -38,8 +38,8 @@ def population(seed: int, sessions: int = 200) -> Vectors:
     values[(of % 5 == 0) & (nth >= 6), 2:4] *= 1e6
     return Vectors.of(
         [
-            Row(scored(f"s-{one}", at), vector, truth=truth(one))
-            for one, at, vector in zip(of.tolist(), nth.tolist(), values, strict=True)
+            Row(scored(f"s-{item}", at), vector, truth=truth(item))
+            for item, at, vector in zip(of.tolist(), nth.tolist(), values, strict=True)
         ]
     )
 
@@ -143,7 +143,7 @@ def test_a_family_is_found_where_a_vector_of_the_attack_is_over_the_threshold() 
 
 
 def test_half_the_families_are_the_same_whoever_else_there_is() -> None:
-    names = [f"family-{one}" for one in range(100)]
+    names = [f"family-{number}" for number in range(100)]
 
     assert 30 < sum(map(in_half, names)) < 70
 

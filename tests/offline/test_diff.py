@@ -40,7 +40,7 @@ def _recording(folder: Path) -> Path:
 
 
 def _run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(one) for one in arguments])
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,9 @@ def test_the_same_recording_policy_and_model_give_the_same_bytes_and_no_differen
 
 
 def test_what_differs_is_told_with_the_reasons_and_the_commands(replays: Path) -> None:
-    one, other = said_in(replays / "a"), said_in(replays / "b")
+    this_said, other = said_in(replays / "a"), said_in(replays / "b")
 
-    (found,) = differences(one, other)
+    (found,) = differences(this_said, other)
 
     assert (found.tenant, found.session_id) == ("default", "s-1")
     first = found.decisions[0]
@@ -88,15 +88,15 @@ def test_what_differs_is_told_with_the_reasons_and_the_commands(replays: Path) -
 
 
 def test_the_summary_counts_what_each_side_has_alone(replays: Path) -> None:
-    one, other = said_in(replays / "a"), said_in(replays / "b")
+    this_said, other = said_in(replays / "a"), said_in(replays / "b")
 
-    told = summary(one, other, differences(one, other))
+    fields = summary(this_said, other, differences(this_said, other))
 
-    assert told["models"][0] == told["models"][1]
-    assert told["policies"] == [one.policies, other.policies]
-    assert one.policies != other.policies
-    assert (told["sessions"], told["sessions_differ"], told["decisions_changed"]) == (1, 1, 1)
-    assert (told["revocations_only"], told["challenges_only"]) == ([1, 0], [0, 1])
+    assert fields["models"][0] == fields["models"][1]
+    assert fields["policies"] == [this_said.policies, other.policies]
+    assert this_said.policies != other.policies
+    assert (fields["sessions"], fields["sessions_differ"], fields["decisions_changed"]) == (1, 1, 1)
+    assert (fields["revocations_only"], fields["challenges_only"]) == ([1, 0], [0, 1])
 
 
 def test_the_summary_comes_first_and_exit_code_1_says_that_they_differ(replays: Path) -> None:
@@ -111,19 +111,21 @@ def test_the_summary_comes_first_and_exit_code_1_says_that_they_differ(replays: 
 def test_a_program_is_told_the_same(replays: Path) -> None:
     done = _run("diff", replays / "a", replays / "b", "--json")
 
-    told = json.loads(done.stdout)
+    details = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert told["sessions_differ"] == 1
-    assert told["differences"][0]["decisions"][0]["reasons"] == {"mass_read": [6.0, 4.0]}
+    assert details["sessions_differ"] == 1
+    assert details["differences"][0]["decisions"][0]["reasons"] == {"mass_read": [6.0, 4.0]}
 
 
 def test_turned_round_the_same_is_told_of_the_other_side(replays: Path) -> None:
-    one, other = said_in(replays / "a"), said_in(replays / "b")
+    this_said, other = said_in(replays / "a"), said_in(replays / "b")
 
-    there, back = differences(one, other), differences(other, one)
+    there, back = differences(this_said, other), differences(other, this_said)
 
     turned = {"A": "B", "B": "A", "": ""}
-    assert [_turned(difference, turned) for difference in back] == [_sorted(one) for one in there]
+    assert [_turned(difference, turned) for difference in back] == [
+        _sorted(this_difference) for this_difference in there
+    ]
 
 
 def _turned(difference: Difference, turned: dict[str, str]) -> Difference:
@@ -161,26 +163,26 @@ def _said(folder: Path, *decisions: dict[str, Any]) -> Path:
 
 
 def test_another_model_that_decides_the_same_is_no_difference(tmp_path: Path) -> None:
-    one = said_in(_said(tmp_path / "a", _decision()))
+    this_said = said_in(_said(tmp_path / "a", _decision()))
     other = said_in(_said(tmp_path / "b", _decision(model="n@2", decided_at=T0 + 5)))
 
-    assert differences(one, other) == []
-    assert summary(one, other, [])["models"] == [["m@1"], ["n@2"]]
+    assert differences(this_said, other) == []
+    assert summary(this_said, other, [])["models"] == [["m@1"], ["n@2"]]
 
 
 def test_a_replay_that_decided_nothing_can_be_compared(tmp_path: Path) -> None:
-    one, other = said_in(_said(tmp_path / "a", _decision())), said_in(_said(tmp_path / "b"))
+    this_said, other = said_in(_said(tmp_path / "a", _decision())), said_in(_said(tmp_path / "b"))
 
-    assert differences(one, other) == [
+    assert differences(this_said, other) == [
         Difference("default", "s-1", [Change("d-1", "e-1", T0, "A", {}, {"mass_read": (4.0, None)})], [])
     ]
 
 
 def test_the_same_session_id_of_two_tenants_is_two_sessions(tmp_path: Path) -> None:
-    one = said_in(_said(tmp_path / "a", _decision(), _decision(tenant="acme")))
+    this_said = said_in(_said(tmp_path / "a", _decision(), _decision(tenant="acme")))
     other = said_in(_said(tmp_path / "b", _decision(), _decision(tenant="acme", score=60.0)))
 
-    assert [(found.tenant, found.decisions[0].members) for found in differences(one, other)] == [
+    assert [(found.tenant, found.decisions[0].members) for found in differences(this_said, other)] == [
         ("acme", {"score": (50.0, 60.0)})
     ]
 
@@ -188,9 +190,9 @@ def test_the_same_session_id_of_two_tenants_is_two_sessions(tmp_path: Path) -> N
 def test_more_sessions_than_are_asked_for_are_counted(tmp_path: Path) -> None:
     names = [f"s-{at}" for at in range(5)]
     decisions = [_decision(session_id=name, decision_id=f"d-{name}") for name in names]
-    one, other = _said(tmp_path / "a", *decisions), _said(tmp_path / "b")
+    path, other = _said(tmp_path / "a", *decisions), _said(tmp_path / "b")
 
-    done = _run("diff", one, other, "--sessions", "2")
+    done = _run("diff", path, other, "--sessions", "2")
 
     assert done.stdout.count("of tenant default") == 2
     assert "and 3 more sessions" in done.stdout

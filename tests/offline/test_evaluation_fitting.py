@@ -79,12 +79,12 @@ def test_who_is_not_asked_for_a_factor_spends_nothing_of_the_budget_of_challenge
     rows[:15, len(DETECTIONS)] = rows[500:540, len(DETECTIONS)] = 1.0
     kinds = np.where((np.arange(1000) >= 500) & (np.arange(1000) < 540), "service", "human")
 
-    told = [
+    fitteds = [
         learn(Sessions(rows, attack, kinds), 5000.0, Budget(), asks)
         for asks in ({"human"}, {"human", "service"})
     ]
 
-    raised = [score(one.prior + one.anomaly[0]) >= one.levels.medium_raise for one in told]
+    raised = [score(fitted.prior + fitted.anomaly[0]) >= fitted.levels.medium_raise for fitted in fitteds]
     assert raised == [True, False]
 
 

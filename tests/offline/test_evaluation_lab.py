@@ -22,15 +22,15 @@ from tests.support.samples import T0, call
 
 def laboratory(folder: Path, *events: Event) -> Path:
     with write(folder / "lab") as writer:
-        for event in sorted(events, key=lambda one: one["occurred_at"]):
+        for event in sorted(events, key=lambda this_event: this_event["occurred_at"]):
             writer.line(topic_of(event), encode(event))
     return folder / "lab"
 
 
 def working(who: str, number: int, until: float = 100, **members: Any) -> list[Event]:
     """A call every four seconds, from an address of one's own."""
-    told = {"session_id": who, "principal_id": who, "ip": f"192.0.2.{number}", **members}
-    return [call(at, event_id=f"{who}-{at}", **told) for at in range(0, int(until), 4)]
+    fields = {"session_id": who, "principal_id": who, "ip": f"192.0.2.{number}", **members}
+    return [call(at, event_id=f"{who}-{at}", **fields) for at in range(0, int(until), 4)]
 
 
 @pytest.mark.parametrize("keep_client", [False, True])
@@ -57,8 +57,8 @@ def test_a_session_that_nobody_goes_on_in_is_not_taken_over(tmp_path: Path) -> N
 
     (copy,) = switched(lab, tmp_path, 5, seed=1)
 
-    told = {row.session_id: (row.family, row.started_at) for row in read_truth(copy)}
-    assert told == {"ana": (FAMILY, T0 + 148_000), "ben": ("as_recorded", T0)}
+    by_key = {row.session_id: (row.family, row.started_at) for row in read_truth(copy)}
+    assert by_key == {"ana": (FAMILY, T0 + 148_000), "ben": ("as_recorded", T0)}
 
 
 def test_a_session_that_ran_an_attack_before_is_an_attack_of_its_own(tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_a_session_that_ran_an_attack_before_is_an_attack_of_its_own(tmp_path: P
 
     (copy,) = switched(lab, tmp_path, 5, seed=1)
 
-    told = {row.session_id: (row.label, row.family, row.started_at) for row in read_truth(copy)}
-    assert told == {
+    by_key = {row.session_id: (row.label, row.family, row.started_at) for row in read_truth(copy)}
+    assert by_key == {
         "ana": ("attack", DETONATED, T0),
         "ben": ("attack", FAMILY, T0 + 48_000),
         "eve": ("attack", DETONATED, T0),
@@ -99,12 +99,12 @@ def test_of_a_recording_is_told_after_whose_event_a_detection_began(tmp_path: Pa
     made = [{**record, **stop, "userAgent": "stratus-red-team_1"}, {**record, **look}]
     (tmp_path / "log.json").write_text(json.dumps({"Records": made}), "utf-8")
 
-    told, unharmed = (
+    raised_read, unharmed = (
         raised("stop", [tmp_path / "log.json"], Policy(), Model(NoDetector()), detonations=detonations)
         for detonations in (True, False)
     )
 
-    assert told == Raised(
+    assert raised_read == Raised(
         "stop", 1, "MEDIUM", ("audit_switched_off",), {("audit_switched_off", "detonation"): 1}
     )
     assert unharmed == Raised("stop", 0, "LOW", (), {})

@@ -19,8 +19,13 @@ from tests.support.samples import T0
 
 def said(topic: str, session_id: str, hours: float, **members: Any) -> Message:
     """A command so many hours after the beginning."""
-    told = {"tenant": "default", "session_id": session_id, "decided_at": T0 + int(hours * HOUR_MS), **members}
-    return Message(topic, session_id.encode(), encode({"detections": ["mass_read"], **told}))
+    fields = {
+        "tenant": "default",
+        "session_id": session_id,
+        "decided_at": T0 + int(hours * HOUR_MS),
+        **members,
+    }
+    return Message(topic, session_id.encode(), encode({"detections": ["mass_read"], **fields}))
 
 
 # --- answers ----------------------------------------------------------------------------------------------
@@ -48,12 +53,12 @@ def test_an_honest_user_answers_within_a_minute_and_a_half() -> None:
     for number in range(50):
         answers.hear(challenge(number))
 
-    told = answered(answers)
-    waits = [event["occurred_at"] - T0 for event in told]
-    assert len(told) == 50
+    records = answered(answers)
+    waits = [event["occurred_at"] - T0 for event in records]
+    assert len(records) == 50
     assert waits == sorted(waits)
     assert 8_000 <= waits[0] < waits[-1] <= 90_000
-    assert {(e["action"], e["session_id"], e["principal_id"]) for e in told} == {
+    assert {(e["action"], e["session_id"], e["principal_id"]) for e in records} == {
         ("step_up_passed", "s-1", "ana")
     }
 

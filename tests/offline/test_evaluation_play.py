@@ -33,7 +33,7 @@ def recording(tmp_path: Path) -> Path:
         *(call(at, session_id="ben", principal_id="ben") for at in range(0, 300, 10)),
     ]  # fmt: skip
     with write(tmp_path / "recording") as writer:
-        for event in sorted(events, key=lambda one: int(one["occurred_at"])):
+        for event in sorted(events, key=lambda fields: int(fields["occurred_at"])):
             writer.line(topic_of(event), encode(event))
         writer.truth(truth("s-1", "attack", family="rooted", started_at=T0 + 60_000))
         writer.truth(truth("ben"))
@@ -63,9 +63,9 @@ def test_a_variant_leaves_one_thing_out(recording: Path) -> None:
 
 
 def test_worlds_to_learn_in_are_not_those_to_be_judged_in() -> None:
-    assert {one.purpose for one in TRAIN} == {"train"}
-    assert {one.purpose for one in TEST} == {"test"}
-    assert not {one.seed for one in TRAIN} & {one.seed for one in TEST}
+    assert {world.purpose for world in TRAIN} == {"train"}
+    assert {world.purpose for world in TEST} == {"test"}
+    assert not {world.seed for world in TRAIN} & {world.seed for world in TEST}
 
 
 # --- the page ---------------------------------------------------------------------------------------------
@@ -79,8 +79,8 @@ def test_a_table_shows_dashes_for_what_is_not_there() -> None:
 
 def test_the_page_says_what_was_asked_and_what_was_measured(recording: Path) -> None:
     trials = [
-        Trial(one, [play(recording, Policy(), Model(NoDetector()), one)])
-        for one in (FULL, Variant("model only", detections=False))
+        Trial(variant, [play(recording, Policy(), Model(NoDetector()), variant)])
+        for variant in (FULL, Variant("model only", detections=False))
     ]
     lab = Raised("lab", 2, "HIGH", ("mass_read",), {("mass_read", "preparation"): 3})
     nobody = Met(0, 0, 0, None, None)

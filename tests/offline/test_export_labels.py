@@ -32,11 +32,22 @@ def test_a_label_is_the_last_word_on_a_question_that_was_asked_after_the_vector(
 
     found = Labels(said, as_of, reach).of(("acme", session_id), scored_at)
 
-    known = [one for one in said if as_of is None or one.occurred_at <= as_of]
-    known = sorted((one for one in known if one.session_id == session_id), key=lambda one: one.occurred_at)
+    known = [
+        session_feedback
+        for session_feedback in said
+        if as_of is None or session_feedback.occurred_at <= as_of
+    ]
+    known = sorted(
+        (session_feedback for session_feedback in known if session_feedback.session_id == session_id),
+        key=lambda session_feedback: session_feedback.occurred_at,
+    )
     best = None
-    for question in dict.fromkeys(one.decision_id for one in known):
-        words = [one for one in known if one.decision_id == question]
+    for question in dict.fromkeys(this_session_feedback.decision_id for this_session_feedback in known):
+        words = [
+            this_session_feedback
+            for this_session_feedback in known
+            if this_session_feedback.decision_id == question
+        ]
         asked_in_time = scored_at <= words[0].occurred_at <= scored_at + reach
         if asked_in_time and (best is None or words[-1].occurred_at > best.occurred_at):
             best = words[-1]
@@ -54,12 +65,14 @@ def test_an_export_of_the_past_knows_nothing_of_what_came_after_it(
     as_of: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("export")
-    told = [vector(n, at, session_id=session) for n, (at, session) in enumerate(scored)]
-    told.append(vector(99, T0, session_id="s-3"))  # that there is something
+    records = [vector(n, at, session_id=session) for n, (at, session) in enumerate(scored)]
+    records.append(vector(99, T0, session_id="s-3"))  # that there is something
 
-    exported(folder / "past", told, *said, as_of=as_of)
-    then = [one for one in said if one.occurred_at <= as_of]
-    exported(folder / "then", [one for one in told if one["scored_at"] <= as_of], *then, as_of=as_of)
+    exported(folder / "past", records, *said, as_of=as_of)
+    then = [session_feedback for session_feedback in said if session_feedback.occurred_at <= as_of]
+    exported(
+        folder / "then", [fields for fields in records if fields["scored_at"] <= as_of], *then, as_of=as_of
+    )
 
     past = back(folder / "past")
     assert (past.scored_at <= as_of).all()
@@ -70,13 +83,13 @@ def test_an_export_of_the_past_knows_nothing_of_what_came_after_it(
 
 
 def test_a_verdict_that_was_corrected_counts_until_it_was(tmp_path: Path) -> None:
-    said = [
+    session_feedbacks = [
         verdict(T0 + HOUR, "true_positive", decision_id="d-1"),
         verdict(T0 + 30 * DAY, "false_positive", decision_id="d-1"),
     ]
     words = []
     for name, as_of in (("before", T0 + DAY), ("after", T0 + 30 * DAY), ("now", None)):
-        exported(tmp_path / name, [vector()], *said, as_of=as_of)
+        exported(tmp_path / name, [vector()], *session_feedbacks, as_of=as_of)
         row = back(tmp_path / name)
         words.append((row.verdict.tolist(), row.label.tolist()))
 
@@ -84,8 +97,8 @@ def test_a_verdict_that_was_corrected_counts_until_it_was(tmp_path: Path) -> Non
 
 
 def test_a_verdict_says_nothing_of_what_was_scored_after_it_or_long_before(tmp_path: Path) -> None:
-    told = [vector(1, T0), vector(2, T0 + 8 * DAY), vector(3, T0 + 8 * DAY + 2)]
+    records = [vector(1, T0), vector(2, T0 + 8 * DAY), vector(3, T0 + 8 * DAY + 2)]
 
-    exported(tmp_path / "out", told, verdict(T0 + 8 * DAY + 1))
+    exported(tmp_path / "out", records, verdict(T0 + 8 * DAY + 1))
 
     assert back(tmp_path / "out").label.tolist() == [-1, 1, -1]

@@ -43,9 +43,9 @@ def test_a_value_comes_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, values: list[float]
 ) -> None:
     out = tmp_path_factory.mktemp("export") / "out"
-    told = [vector(n, values=dict.fromkeys(FEATURE_NAMES, value)) for n, value in enumerate(values)]
+    records = [vector(n, values=dict.fromkeys(FEATURE_NAMES, value)) for n, value in enumerate(values)]
 
-    exported(out, told)
+    exported(out, records)
 
     assert back(out).values.tobytes() == np.repeat(np.array(values)[:, None], len(FEATURE_NAMES), 1).tobytes()
 

@@ -68,7 +68,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(one) for one in arguments])
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -79,11 +79,13 @@ def test_everything_the_topics_hold_comes_in_order_of_event_time(
     connection: Connection, recorded: Path, tmp_path: Path
 ) -> None:
     count = asyncio.run(lay_down(connection, tmp_path, 0))
-    told = list(laid_down(tmp_path))
+    records = list(laid_down(tmp_path))
 
-    assert count == len(told) == len(EVENTS) + 1
-    assert sorted(one.value for one in told) == sorted(one.value for one in read(recorded))
-    times = [one.occurred_at for one in told if b"occurred_at" in one.value]
+    assert count == len(records) == len(EVENTS) + 1
+    assert sorted(this_record.value for this_record in records) == sorted(
+        this_record.value for this_record in read(recorded)
+    )
+    times = [this_record.occurred_at for this_record in records if b"occurred_at" in this_record.value]
     assert times == sorted(times)
     assert len(list(tmp_path.iterdir())) > 1
 
@@ -103,7 +105,7 @@ def test_the_topics_are_decided_on_as_a_recording_of_them_is(
     assert (topics / f"{SESSION_RISK}.jsonl").read_bytes() == (files / f"{SESSION_RISK}.jsonl").read_bytes()
     done = _run("diff", topics, files)
     assert done.exit_code == 0, done.output
-    assert [one["session_id"] for one in _lines(topics / f"{SESSION_RISK}.jsonl")] == ["s-3"]
+    assert [line["session_id"] for line in _lines(topics / f"{SESSION_RISK}.jsonl")] == ["s-3"]
 
 
 # --- Verdicts ---
@@ -112,16 +114,16 @@ def test_the_topics_are_decided_on_as_a_recording_of_them_is(
 @pytest.fixture(scope="module")
 def decision(connection: Connection) -> dict[str, Any]:
     """The newest decision on session s-3 of tenant acme; there is an older one."""
-    told: dict[str, Any] = {
+    fields_read: dict[str, Any] = {
         "tenant": "acme", "session_id": "s-3", "decision_id": "d-2", "occurred_at": T0,
         "reasons": [
             {"detection": "mass_read", "contribution": 6.0},
             {"detection": "mfa_fatigue", "contribution": 0.0},
         ],
     }  # fmt: skip
-    for one in ({**told, "decision_id": "d-1", "reasons": []}, told):
-        asyncio.run(produce(connection, [(SESSION_RISK, b"s-3", json.dumps(one).encode())]))
-    return told
+    for fields in ({**fields_read, "decision_id": "d-1", "reasons": []}, fields_read):
+        asyncio.run(produce(connection, [(SESSION_RISK, b"s-3", json.dumps(fields).encode())]))
+    return fields_read
 
 
 def _verdict(connection: Connection, *arguments: str) -> tuple[Result, list[dict[str, Any]]]:
@@ -129,19 +131,19 @@ def _verdict(connection: Connection, *arguments: str) -> tuple[Result, list[dict
     before = len(asyncio.run(read_all(connection, SESSION_FEEDBACK)))
     done = _run("feedback", *arguments, "--by", "soc-7")
     records = asyncio.run(read_all(connection, SESSION_FEEDBACK))
-    assert {tuple(one.headers) for one in records} <= {(("tenant", b"acme"),)}
-    told = [json.loads(one.value or b"") for one in records]
-    return done, sorted(told, key=lambda one: int(one["occurred_at"]))[before:]
+    assert {tuple(this_record.headers) for this_record in records} <= {(("tenant", b"acme"),)}
+    details = [json.loads(this_record.value or b"") for this_record in records]
+    return done, sorted(details, key=lambda item: int(item["occurred_at"]))[before:]
 
 
 def test_a_verdict_on_a_decision_names_its_session_and_what_counted(
     asked: Connection, decision: dict[str, Any]
 ) -> None:
-    done, (told,) = _verdict(asked, "d-2", "false_positive", "--note", "agreed", "--expires", "1h")
+    done, (fields,) = _verdict(asked, "d-2", "false_positive", "--note", "agreed", "--expires", "1h")
 
     assert done.exit_code == 0, done.output
-    assert told.pop("expires_at") - told.pop("occurred_at") == 3_600_000
-    assert told == {
+    assert fields.pop("expires_at") - fields.pop("occurred_at") == 3_600_000
+    assert fields == {
         "tenant": "acme", "decision_id": "d-2", "session_id": "s-3", "verdict": "false_positive",
         "reported_by": "soc-7", "note": "agreed", "detections": ["mass_read"],
     }  # fmt: skip
@@ -150,29 +152,29 @@ def test_a_verdict_on_a_decision_names_its_session_and_what_counted(
 def test_a_verdict_on_a_session_is_one_on_its_newest_decision(
     asked: Connection, decision: dict[str, Any]
 ) -> None:
-    done, (told,) = _verdict(asked, "s-3", "true_positive")
+    done, (fields,) = _verdict(asked, "s-3", "true_positive")
 
     assert done.exit_code == 0, done.output
-    assert (told["decision_id"], told["tenant"], "detections" in told) == ("d-2", "acme", False)
+    assert (fields["decision_id"], fields["tenant"], "detections" in fields) == ("d-2", "acme", False)
     assert done.stdout == "true_positive on session s-3, decision d-2, by soc-7\n"
 
 
 def test_a_session_nothing_was_decided_on_can_be_reported_by_its_tenant(
     asked: Connection, decision: dict[str, Any]
 ) -> None:
-    done, told = _verdict(asked, "s-7", "confirmed_compromised")
-    assert (done.exit_code, told) == (1, [])
+    done, records = _verdict(asked, "s-7", "confirmed_compromised")
+    assert (done.exit_code, records) == (1, [])
     assert "has no decision s-7" in done.stderr
     assert "name its --tenant" in done.stderr
 
-    done, (said,) = _verdict(asked, "s-7", "confirmed_compromised", "--tenant", "acme")
+    done, (fields,) = _verdict(asked, "s-7", "confirmed_compromised", "--tenant", "acme")
     assert done.exit_code == 0
-    assert (said["session_id"], said["tenant"]) == ("s-7", "acme")
-    assert "decision_id" not in said
+    assert (fields["session_id"], fields["tenant"]) == ("s-7", "acme")
+    assert "decision_id" not in fields
 
 
 def test_a_verdict_the_contract_refuses_is_not_sent(asked: Connection, decision: dict[str, Any]) -> None:
-    done, told = _verdict(asked, "s-3", "unsure", "--note", "x" * 600)
+    done, records = _verdict(asked, "s-3", "unsure", "--note", "x" * 600)
 
-    assert (done.exit_code, told) == (2, [])
+    assert (done.exit_code, records) == (2, [])
     assert "note: " in done.stderr

@@ -20,7 +20,7 @@ def row(
     session: str, second: float = 0, level: str = "LOW", label: str = "", truth: str = "", began: float = 0
 ) -> Row:
     """A vector of *session*; *truth* is `benign` or a family of attacks that *began* at a second."""
-    told = SessionFeatures(
+    session_features = SessionFeatures(
         session_id=session,
         event_id=f"{session}-{second}",
         occurred_at=T0 + round(second * 1000),
@@ -34,14 +34,14 @@ def row(
     known = None
     if truth:
         known = Truth(
-            tenant=told.tenant,
+            tenant=session_features.tenant,
             session_id=session,
             label="benign" if truth == "benign" else "attack",
             family=truth,
             started_at=T0 + round(began * 1000),
             ended_at=T0 + 10**6,
         )
-    return Row.of(told, Label(label, T0, "soc", None) if label else None, known)
+    return Row.of(session_features, Label(label, T0, "soc", None) if label else None, known)
 
 
 def test_an_attack_counts_from_its_beginning_and_not_before() -> None:
@@ -85,10 +85,15 @@ def test_without_truth_verdicts_say_what_was_an_attack_and_no_delay_is_known() -
     rows = known_rows(vectors, np.array([0.9, 0.1, 0.5, 0.5]), 1.0)
 
     assert rows is not None
-    told = quality(rows).plain
-    assert (told["by"], told["attack_rows"], told["honest_rows"], told["auc"]) == ("verdicts", 1, 1, 1.0)
-    assert told["families"][0]["family"] == "unknown"
-    assert told["families"][0]["median_delay_s"] is None
+    fields = quality(rows).plain
+    assert (fields["by"], fields["attack_rows"], fields["honest_rows"], fields["auc"]) == (
+        "verdicts",
+        1,
+        1,
+        1.0,
+    )
+    assert fields["families"][0]["family"] == "unknown"
+    assert fields["families"][0]["median_delay_s"] is None
     assert quality(rows).delays_s == []
 
 

@@ -32,8 +32,8 @@ def _at(time: int, name: str = "") -> bytes:
 def _read(directory: Path) -> list[tuple[str, int, bytes, int]]:
     """The lines of a recording, which all have no headers."""
     found = list(recording.read(directory))
-    assert {one.tenants for one in found} <= {()}
-    return [(one.topic, one.line, one.value, one.occurred_at) for one in found]
+    assert {record.tenants for record in found} <= {()}
+    return [(record.topic, record.line, record.value, record.occurred_at) for record in found]
 
 
 def test_the_topics_of_a_recording_are_topics() -> None:
@@ -71,9 +71,9 @@ def test_the_same_events_make_the_same_bytes(tmp_path: Path, compression: record
             for time in range(1000):
                 writer.line(AUTH, _at(time))
 
-    (one,), (two,) = ((tmp_path / name).iterdir() for name in ("one", "two"))
-    assert one.name == two.name
-    assert one.read_bytes() == two.read_bytes()
+    (path,), (two,) = ((tmp_path / name).iterdir() for name in ("one", "two"))
+    assert path.name == two.name
+    assert path.read_bytes() == two.read_bytes()
 
 
 def test_at_the_same_time_sign_ins_come_before_telemetry_before_calls(tmp_path: Path) -> None:

@@ -25,11 +25,11 @@ from tests.support.samples import T0, auth, call, telemetry
 
 def all_stories() -> list[Event]:
     """Every firing history of every detection, as if all happened in the same hours to different people."""
-    told: list[Event] = []
+    events: list[Event] = []
     for number, row in enumerate(ROWS):
         for event in row.fires:
-            told.append({**event, "tenant": f"tenant-{number}", "event_id": f"{number}-{len(told)}"})
-    return told
+            events.append({**event, "tenant": f"tenant-{number}", "event_id": f"{number}-{len(events)}"})
+    return events
 
 
 STORIES = recorded(all_stories())
@@ -47,14 +47,14 @@ def once() -> tuple[list[Message], Replay]:
 
 
 def test_the_same_recording_gives_the_same_bytes(once: tuple[list[Message], Replay]) -> None:
-    said, replay = once
+    messages, replay = once
 
     again, other = play(STORIES, 4)
 
-    assert again == said
+    assert again == messages
     assert other.state == replay.state
     assert replay.events == len(STORIES) + sum(
-        message.topic in topics.TOPICS and _internal(message) for message in said
+        message.topic in topics.TOPICS and _internal(message) for message in messages
     )
 
 
@@ -66,7 +66,9 @@ def test_a_replay_makes_every_decision_when_its_event_happened(once: tuple[list[
     risks = of(read(once[0]), topics.SESSION_RISK)
 
     assert [
-        (one["occurred_at"], one["decided_at"]) for one in risks if one["decided_at"] != one["occurred_at"]
+        (risk["occurred_at"], risk["decided_at"])
+        for risk in risks
+        if risk["decided_at"] != risk["occurred_at"]
     ] == []
 
 
@@ -74,11 +76,11 @@ def test_a_replay_makes_every_decision_when_its_event_happened(once: tuple[list[
 def test_the_number_of_partitions_changes_no_revocation(
     partitions: int, once: tuple[list[Message], Replay]
 ) -> None:
-    said, _ = play(STORIES, partitions)
+    messages, _ = play(STORIES, partitions)
 
     ids = [
-        {one["revocation_id"] for one in of(read(told), topics.SESSION_REVOCATIONS)}
-        for told in (said, once[0])
+        {event["revocation_id"] for event in of(read(messages_read), topics.SESSION_REVOCATIONS)}
+        for messages_read in (messages, once[0])
     ]
     assert ids[0] == ids[1]
     assert len(ids[0]) > 15
@@ -100,14 +102,14 @@ def test_the_state_in_the_end_is_what_a_changelog_would_hold(once: tuple[list[Me
 
 
 def test_a_recording_of_one_session_longer_than_a_chunk_is_replayed_whole() -> None:
-    said, replay = play(recorded([auth(0), *(call(1, event_id=f"c-{at}") for at in range(CHUNK * 2))]), 1)
+    messages, replay = play(recorded([auth(0), *(call(1, event_id=f"c-{at}") for at in range(CHUNK * 2))]), 1)
 
     assert replay.dead_letters == 0
-    assert replay.events == 1 + 2 * CHUNK + sum(map(_internal, said))
+    assert replay.events == 1 + 2 * CHUNK + sum(map(_internal, messages))
 
 
 def test_what_contexts_answer_arrives_before_a_later_step() -> None:
-    said = replayed(
+    saids = replayed(
         [
             telemetry(0, rooted=True),
             auth(1, device_id="phone-1"),
@@ -115,9 +117,9 @@ def test_what_contexts_answer_arrives_before_a_later_step() -> None:
         ]
     )
 
-    (revocation,) = {one["decision_id"] for one in of(said, topics.SESSION_REVOCATIONS)}
+    (revocation,) = {event["decision_id"] for event in of(saids, topics.SESSION_REVOCATIONS)}
     assert revocation
-    assert of(said, topics.SESSION_RISK)[0]["occurred_at"] == T0 + 1_000
+    assert of(saids, topics.SESSION_RISK)[0]["occurred_at"] == T0 + 1_000
 
 
 # --- keys and partitions ----------------------------------------------------------------------------------
@@ -161,10 +163,10 @@ def test_a_line_that_is_no_event_is_a_dead_letter_and_the_rest_is_played() -> No
     good = written(call(0))
     replay = Replay(stage_kinds(ActiveConfig(), Options()), 4)
 
-    said = read(replay.run(lines(b"{", good, b'{"session_id":"s-1"}', b"\xff\xfe")))
+    saids = read(replay.run(lines(b"{", good, b'{"session_id":"s-1"}', b"\xff\xfe")))
 
-    assert replay.dead_letters == len(of(said, topics.DEAD_LETTERS)) == 3
-    assert [one["kind"] for one in of(said, topics.PRINCIPAL_ACTIVITY)] == ["started"]
+    assert replay.dead_letters == len(of(saids, topics.DEAD_LETTERS)) == 3
+    assert [event["kind"] for event in of(saids, topics.PRINCIPAL_ACTIVITY)] == ["started"]
 
 
 def written(event: dict[str, Any]) -> bytes:

@@ -21,8 +21,8 @@ def test_a_family_is_found_only_once_its_attack_is_on() -> None:
     card = Scorecard.against([attack, *others, honest])
 
     def say(topic: str, session_id: str, **members: Any) -> None:
-        told = {"tenant": "t", "session_id": session_id, **members}
-        card.take(Message(topic, session_id.encode(), encode(told)))
+        fields = {"tenant": "t", "session_id": session_id, **members}
+        card.take(Message(topic, session_id.encode(), encode(fields)))
 
     say(SESSION_RISK, "early", level="HIGH", occurred_at=500)
     say(SESSION_RISK, "early", level="LOW", occurred_at=1_500)

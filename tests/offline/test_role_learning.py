@@ -30,20 +30,22 @@ def recording(folder: Path, *events: dict[str, Any]) -> Path:
         writer.line("api-calls", b'{"type":"api.call"}')
         for event in events:
             topic = "auth-events" if event["type"] == "auth.event" else "api-calls"
-            told = {name: value for name, value in event.items() if value is not None}
-            writer.event(topic, told)
+            fields = {name: value for name, value in event.items() if value is not None}
+            writer.event(topic, fields)
     return folder
 
 
 def working(session: str, operations: list[str], **members: Any) -> list[dict[str, Any]]:
     return [
-        call(at, session_id=session, operation=one, event_id=f"{session}-{at}", **members)
-        for at, one in enumerate(operations)
+        call(at, session_id=session, operation=name, event_id=f"{session}-{at}", **members)
+        for at, name in enumerate(operations)
     ]
 
 
 def test_a_recording_teaches_what_is_called_and_how_much_is_usual(tmp_path: Path) -> None:
-    events = [one for at in range(60) for one in working(f"s-{at}", ["GET /a", "GET /b"] * 10, records=3)]
+    events = [
+        fields for at in range(60) for fields in working(f"s-{at}", ["GET /a", "GET /b"] * 10, records=3)
+    ]
 
     roles = learn_roles(recording(tmp_path / "r", auth(), *events), left_out=(), seed=7)
 
@@ -59,7 +61,7 @@ def test_a_recording_teaches_what_is_called_and_how_much_is_usual(tmp_path: Path
 def test_the_same_recording_teaches_the_same_bytes_and_what_is_left_out_teaches_nothing(
     tmp_path: Path,
 ) -> None:
-    honest = [one for at in range(12) for one in working(f"s-{at}", ["GET /a", "GET /b"] * 10)]
+    honest = [fields for at in range(12) for fields in working(f"s-{at}", ["GET /a", "GET /b"] * 10)]
     odd = working("odd", ["DELETE /all"] * 30)
     without = recording(tmp_path / "without", *honest)
     whole = recording(tmp_path / "whole", *honest, *odd)

@@ -58,8 +58,8 @@ def test_every_event_of_a_story_is_valid_in_order_and_ends_with_it(story: Scenar
     assert START <= times[0] <= times[-1] <= story.play_until
     assert len({event["event_id"] for _, event in story.events}) == len(times)
     for topic, event in story.events:
-        told = EVENT_TYPES[event["type"]].model_validate(event)
-        assert set(event) <= set(type(told).model_fields)
+        event_read = EVENT_TYPES[event["type"]].model_validate(event)
+        assert set(event) <= set(type(event_read).model_fields)
         assert TOPIC_OF[event["type"]] == topic
 
 
@@ -82,15 +82,19 @@ def test_a_story_is_told_to_people_and_expects_something_of_every_session(story:
 
 @pytest.mark.parametrize("letter", "abcdef")
 def test_every_story_is_told_of_an_attack_and_of_its_honest_twin(letter: str) -> None:
-    told = [story for story in STORIES if story.story == letter]
-    attacks = [story for story in told if any(one.action == "revoke" for one in story.expect.values())]
-    twins = [story for story in told if story.twin]
+    scenarios = [story for story in STORIES if story.story == letter]
+    attacks = [
+        story
+        for story in scenarios
+        if any(expectation.action == "revoke" for expectation in story.expect.values())
+    ]
+    twins = [story for story in scenarios if story.twin]
 
     assert attacks
     assert twins
-    assert all(one.action != "revoke" for story in twins for one in story.expect.values())
-    assert all(story.name.startswith(f"{letter}-") and story.name for story in told)
-    assert all(("twin" in story.name) == story.twin for story in told)
+    assert all(expectation.action != "revoke" for story in twins for expectation in story.expect.values())
+    assert all(story.name.startswith(f"{letter}-") and story.name for story in scenarios)
+    assert all(("twin" in story.name) == story.twin for story in scenarios)
 
 
 def test_there_is_no_other_story() -> None:
@@ -109,7 +113,7 @@ def test_a_suffix_keeps_two_runs_of_a_story_apart() -> None:
 def test_a_story_is_read_as_it_is_written(tmp_path: Path) -> None:
     story = _load(tmp_path, SMALL, "-x")
 
-    told = [(topic, event.pop("occurred_at") - START, event) for topic, event in story.events]
+    rows = [(topic, event.pop("occurred_at") - START, event) for topic, event in story.events]
     ana = {"session_id": "s-x", "principal_id": "ana-x", "principal_kind": "human", "token_id": "t-x"}
     shown = {**ana, "device_id": "phone-x", "asn": 64601}
     cafe = shown | {"type": "api.call", "asn": 64851, "country": "DE", "status": 200, "operation": "GET /a"}
@@ -120,7 +124,7 @@ def test_a_story_is_read_as_it_is_written(tmp_path: Path) -> None:
         "attested_at": START + 30_000,
     }
     signed_in = {"type": "auth.event", "action": "sign_in", "credential_expires_at": START + 3_610_000}
-    assert told == [
+    assert rows == [
         ("device-telemetry", 0, device | {"event_id": "small-x-0001"}),
         ("auth-events", 10_000, shown | signed_in | {"event_id": "small-x-0002"}),
         ("api-calls", 15_000, cafe | {"event_id": "small-x-0003"}),

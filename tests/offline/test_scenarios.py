@@ -89,13 +89,13 @@ def test_the_demonstration_ends_well_on_apache_kafka(monkeypatch: pytest.MonkeyP
 
 
 def _agrees_with_replay(connection: Connection, app_id: str, partitions: int, folder: Path) -> None:
-    told = stories(find_directory(), int(time() * 1000), f"-{app_id[-8:]}")
-    events = _all_of(told, partitions, f"-{app_id[-8:]}")
+    scenarios = stories(find_directory(), int(time() * 1000), f"-{app_id[-8:]}")
+    events = _all_of(scenarios, partitions, f"-{app_id[-8:]}")
     edge = WorkerConfig(connection, app_id, partitions, data_dir=folder)
 
-    report = asyncio.run(_streamed(edge, Script((), events, told, seconds=0.0)))
+    report = asyncio.run(_streamed(edge, Script((), events, scenarios, seconds=0.0)))
 
-    assert [sentence for story in told for sentence in report.endings.wrong(story)] == []
+    assert [sentence for story in scenarios for sentence in report.endings.wrong(story)] == []
     assert report.endings.revocation_ids == _replayed(events, partitions).revocation_ids
     assert report.dead_letters == 0
 

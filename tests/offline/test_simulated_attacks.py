@@ -58,13 +58,13 @@ def test_every_family_of_attacks_has_a_mark_and_names_detections_that_exist() ->
 @pytest.mark.parametrize("family", MARKS)
 def test_an_attack_leaves_its_mark_once_it_began_and_not_before(world: World, family: str) -> None:
     assert world.of(family)
-    for told in world.of(family):
-        began = world.truth[told[0]["session_id"]].started_at
-        before = [one for one in told if one["occurred_at"] < began]
+    for events in world.of(family):
+        began = world.truth[events[0]["session_id"]].started_at
+        before = [event for event in events if event["occurred_at"] < began]
 
-        assert MARKS[family](told, world), told[0]
-        assert not (before and MARKS[family](before, world)), told[0]
-        assert (family in BORN_IN_IT) <= (not before), told[0]
+        assert MARKS[family](events, world), events[0]
+        assert not (before and MARKS[family](before, world)), events[0]
+        assert (family in BORN_IN_IT) <= (not before), events[0]
 
 
 @pytest.mark.parametrize("family", MARKS)
@@ -82,10 +82,10 @@ def test_nothing_honest_leaves_the_mark_of_an_attack_but_what_is_known_to(honest
 @pytest.mark.parametrize("family", ["malware_in_browser", "through_own_machine", "after_hours"])
 def test_an_insider_shows_the_network_the_device_and_the_client_of_always(world: World, family: str) -> None:
     members = ("asn", "ip", "device_id", "user_agent", "ja4")
-    for told in world.of(family):
-        began = world.truth[told[0]["session_id"]].started_at
-        shown = {tuple(one[name] for name in members) for one in told if one["occurred_at"] >= began}
-        before = {tuple(one[name] for name in members) for one in told if one["occurred_at"] < began}
+    for events in world.of(family):
+        began = world.truth[events[0]["session_id"]].started_at
+        shown = {tuple(event[name] for name in members) for event in events if event["occurred_at"] >= began}
+        before = {tuple(event[name] for name in members) for event in events if event["occurred_at"] < began}
 
         assert shown <= before
 
@@ -94,13 +94,22 @@ def test_after_an_attack_began_its_session_goes_on(world: World) -> None:
     for row in world.truth.values():
         began_late = row.ended_at - row.started_at < 10 * MINUTE  # on a device whose fate was sealed before
         if row.label == "attack" and row.family != "ancestor_revoked" and not began_late:
-            later = [one for one in world.sessions[row.session_id] if one["occurred_at"] > row.started_at]
+            later = [
+                session
+                for session in world.sessions[row.session_id]
+                if session["occurred_at"] > row.started_at
+            ]
 
             assert later[-1]["occurred_at"] - row.started_at >= 5 * MINUTE, row
 
 
 def test_what_was_born_of_a_fallen_session_falls_with_the_same_intensity(world: World) -> None:
-    born = [one for told in world.sessions.values() for one in told if one.get("parent_session_id")]
+    born = [
+        this_event
+        for events in world.sessions.values()
+        for this_event in events
+        if this_event.get("parent_session_id")
+    ]
     assert born
 
     for event in born:
@@ -121,7 +130,7 @@ def test_a_louder_attack_does_more() -> None:
         world = world_of(
             simulate(2, 16, 30, attack_share=0.2, families=["mass_read"], intensity=intensity, noise=0)
         )
-        done[intensity] = min(records(told) for told in world.of("mass_read"))
+        done[intensity] = min(records(events) for events in world.of("mass_read"))
 
     assert done["low"] < done["medium"] < done["high"]
 
@@ -129,7 +138,7 @@ def test_a_louder_attack_does_more() -> None:
 def test_the_end_of_the_month_reads_more_than_usual_but_not_two_thousand_records() -> None:
     for family, least in (("month_end", 400), ("quarter_end", 200)):
         world = world_of(simulate(4, 18, 40, attack_share=0, oddity_share=0.2, families=[family], noise=0))
-        read = [records(told) for told in world.of(family)]
+        read = [records(events) for events in world.of(family)]
 
         assert read
         assert all(least < count < 2000 for count in read), (family, read)
@@ -140,14 +149,14 @@ def test_a_policy_reaches_every_device_of_a_company_within_the_hour() -> None:
         simulate(4, 24, 60, attack_share=0, oddity_share=0.02, families=["policy_rollout"], noise=0)
     )
     hit = {row.tenant for row in world.truth.values() if row.family == "policy_rollout"}
-    reports = [one for told in world.devices.values() for one in told if one["tenant"] in hit]
-    begun = min(one["occurred_at"] for one in reports if _flipped(one))
-    after = [one for one in reports if 60 * MINUTE <= one["occurred_at"] - begun < 120 * MINUTE]
+    reports = [event for events in world.devices.values() for event in events if event["tenant"] in hit]
+    begun = min(report["occurred_at"] for report in reports if _flipped(report))
+    after = [report for report in reports if 60 * MINUTE <= report["occurred_at"] - begun < 120 * MINUTE]
 
     assert len(hit) == 1
-    assert len({one["device_id"] for one in after}) >= 8
-    assert all(_flipped(one) for one in after)
-    assert not all(_flipped(one) for one in reports)
+    assert len({event["device_id"] for event in after}) >= 8
+    assert all(_flipped(event) for event in after)
+    assert not all(_flipped(report) for report in reports)
 
 
 def _flipped(report: Event) -> bool:

@@ -87,7 +87,7 @@ def test_families_and_intensity_can_be_asked_for() -> None:
         intensity="low",
     )  # fmt: skip
 
-    assert {(one.family, one.intensity) for one in simulation.attempts} == {
+    assert {(attempt.family, attempt.intensity) for attempt in simulation.attempts} == {
         ("mass_read", "low"),
         ("roaming", None),
     }
@@ -100,7 +100,7 @@ def test_a_family_that_does_not_exist_is_refused_with_those_that_do() -> None:
 
 def test_over_the_days_every_intensity_has_its_turn() -> None:
     simulation, _ = _played(hours=6 * 24, principals=20, attack_share=0.2, families=["mass_read"])
-    turns = Counter(one.intensity for one in simulation.attempts)
+    turns = Counter(attempt.intensity for attempt in simulation.attempts)
 
     assert set(turns) == set(INTENSITIES)
     assert max(turns.values()) - min(turns.values()) <= 1
@@ -151,13 +151,13 @@ def test_a_device_that_was_updated_stays_so_on_the_days_after() -> None:
         "oddity_share": 0.2,
         "noise": 0,
     }
-    told: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    by_key: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for topic, event in simulate(**asked, families=["mdm_lag"]):
         if topic == "device-telemetry":
-            told[event["device_id"]].append((event["occurred_at"], event["os_version"]))
+            by_key[event["device_id"]].append((event["occurred_at"], event["os_version"]))
 
-    written = [list(dict.fromkeys(version for _, version in sorted(one))) for one in told.values()]
-    turns = [sum(a != b for (_, a), (_, b) in pairwise(sorted(one))) for one in told.values()]
+    written = [list(dict.fromkeys(version for _, version in sorted(pairs))) for pairs in by_key.values()]
+    turns = [sum(a != b for (_, a), (_, b) in pairwise(sorted(pairs))) for pairs in by_key.values()]
 
     assert max(map(len, written)) == 2
     assert turns == [len(versions) - 1 for versions in written]
@@ -174,10 +174,10 @@ def test_a_device_reports_from_where_its_owner_is_never_from_where_a_thief_is(
     world = world_of(simulate(3, 14, 60, **asked, families=[family]))
 
     followed = set()
-    for told in world.of(family):
-        began = {told[0]["asn"]}
-        elsewhere = {one["asn"] for one in told} - began or began
-        reported = {one.get("asn") for one in world.devices[told[0]["device_id"]]}
+    for events in world.of(family):
+        began = {events[0]["asn"]}
+        elsewhere = {event["asn"] for event in events} - began or began
+        reported = {device.get("asn") for device in world.devices[events[0]["device_id"]]}
         if reported:
             followed.add(bool(elsewhere & reported))
     assert followed == {is_followed}
@@ -186,11 +186,11 @@ def test_a_device_reports_from_where_its_owner_is_never_from_where_a_thief_is(
 def test_a_workloads_credential_says_the_same_of_itself_wherever_it_is_used() -> None:
     family = "workload_credential_off_home"
     world = world_of(simulate(2, 14, 60, attack_share=0.3, oddity_share=0, families=[family], noise=0))
-    stolen = {told[0]["principal_id"]: told[0] for told in world.of(family)}
+    stolen = {events[0]["principal_id"]: events[0] for events in world.of(family)}
     owned = {
-        told[0]["principal_id"]: told[0]
-        for name, told in world.sessions.items()
-        if world.truth[name].label == "benign" and told[0]["principal_id"] in stolen
+        events[0]["principal_id"]: events[0]
+        for name, events in world.sessions.items()
+        if world.truth[name].label == "benign" and events[0]["principal_id"] in stolen
     }
 
     assert {_minted(event) for event in stolen.values()} == {_minted(event) for event in owned.values()}

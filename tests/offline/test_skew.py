@@ -20,7 +20,7 @@ def _counted(skew: Skew, partitions: int, workers: int) -> Spread:
     traffic: dict[int, float] = {}
     for first, last, share in ((0, own, skew.tenant_traffic), (own, skew.sessions, 1 - skew.tenant_traffic)):
         busy = [1 / (n + 1) ** skew.exponent for n in range(last - first)]
-        traffic |= {first + n: share * one / sum(busy) for n, one in enumerate(busy)}
+        traffic |= {first + n: share * item / sum(busy) for n, item in enumerate(busy)}
     load, tenant, by_worker = defaultdict[int, float](float), defaultdict[int, float](float), [0.0] * workers
     for number, share in traffic.items():
         partition = partition_of(_session(number), partitions)
@@ -44,8 +44,8 @@ def test_the_hottest_partition_and_worker_are_those_that_counting_finds(
     found, counted = spread(skew, partitions, workers), _counted(skew, partitions, workers)
 
     assert found.hottest_partition == counted.hottest_partition
-    told = (found.partition, found.of_tenant, found.worker, found.session)
-    assert told == pytest.approx((counted.partition, counted.of_tenant, counted.worker, counted.session))
+    row = (found.partition, found.of_tenant, found.worker, found.session)
+    assert row == pytest.approx((counted.partition, counted.of_tenant, counted.worker, counted.session))
 
 
 def test_of_a_single_partition_the_large_tenant_has_its_share_of_the_traffic() -> None:

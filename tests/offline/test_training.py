@@ -58,7 +58,7 @@ def truths() -> tuple[Truth, ...]:
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(one) for one in arguments])
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def told(*arguments: str | Path) -> Any:
@@ -153,11 +153,11 @@ def test_verdicts_teach_a_second_stage_and_other_sessions_measure_it(
     tmp_path: Path,
 ) -> None:
     late = T0 + 3_600_000
-    said = [
+    session_feedbacks = [
         verdict(late, "true_positive" if number >= 50 else "false_positive", session_id=f"s-{number}")
         for number in range(10, HONEST + ATTACKED)
     ]
-    exported(tmp_path / "labelled", [*life()], *said)
+    exported(tmp_path / "labelled", [*life()], *session_feedbacks)
     found = told("train", tmp_path / "labelled", "--out", tmp_path / "toy")
 
     labelled = (HONEST + ATTACKED - 10) * EACH
@@ -263,7 +263,7 @@ def test_drift_tells_the_columns_that_moved_and_those_that_did_not(model: Path, 
         exported(tmp_path / name, [*life(shift)][: HONEST * EACH])
         found[name] = told("drift", tmp_path / name, "--model", model)
 
-    words = {name: {row["verdict"] for row in one["columns"]} for name, one in found.items()}
+    words = {name: {row["verdict"] for row in item["columns"]} for name, item in found.items()}
     assert words == {"same": {"stable"}, "moved": {"large"}}
     assert found["same"]["rows"] == HONEST * EACH
     assert found["same"]["sessions"] == HONEST

@@ -31,12 +31,12 @@ POLICY = "[guard]\nrevocations_per_minute = 3\n"
 
 def _own() -> list[Event]:
     """Two sessions of acme: one falls with its phone, the other reads on."""
-    who: dict[str, Any] = {"tenant": "acme"}
+    subject: dict[str, Any] = {"tenant": "acme"}
     return [
-        auth(0, **who, event_id="a-1"),
-        auth(1, **who, session_id="s-2", principal_id="ben", event_id="a-2"),
-        context(30, **who, rooted=True, event_id="a-3"),
-        call(50, **who, session_id="s-2", principal_id="ben", records=6_000, event_id="a-4"),
+        auth(0, **subject, event_id="a-1"),
+        auth(1, **subject, session_id="s-2", principal_id="ben", event_id="a-2"),
+        context(30, **subject, rooted=True, event_id="a-3"),
+        call(50, **subject, session_id="s-2", principal_id="ben", records=6_000, event_id="a-4"),
     ]
 
 
@@ -55,9 +55,12 @@ def _flood() -> list[Event]:
 def _told(events: list[Event]) -> tuple[Desk, dict[str, list[Event]]]:
     desk = Desk(POLICY, options=Options(max_sessions=20))
     desk.each(*sorted(events, key=lambda event: int(event["occurred_at"])))
-    said = read(desk.messages)
+    saids = read(desk.messages)
     topics = (SESSION_RISK, SESSION_REVOCATIONS)
-    return desk, {topic: [one for one in of(said, topic) if one["tenant"] == "acme"] for topic in topics}
+    return desk, {
+        topic: [this_event for this_event in of(saids, topic) if this_event["tenant"] == "acme"]
+        for topic in topics
+    }
 
 
 def test_a_flood_of_sessions_and_revocations_changes_nothing_for_another_tenant() -> None:
@@ -65,7 +68,7 @@ def test_a_flood_of_sessions_and_revocations_changes_nothing_for_another_tenant(
 
     desk, flooded = _told(_own() + _flood())
 
-    assert [one["session_id"] for one in alone[SESSION_REVOCATIONS]] == ["s-1"]
+    assert [event["session_id"] for event in alone[SESSION_REVOCATIONS]] == ["s-1"]
     assert flooded == alone
     assert desk.counts["evicted_sessions",] >= 200
     assert desk.counts["revocations", "held"] > 0
@@ -94,24 +97,24 @@ def test_a_flood_of_networks_makes_nobody_else_forget_where_an_attack_comes_from
     flooded.play(*(attempt(20, tenant="globex", network=f"198.51.{at}") for at in range(500)))
     flooded.each(spray[-1])
 
-    assert [one["signals"] for one in alone.said(SESSION_CONTEXT)] == [["sprayed_network"]]
-    assert [one for one in flooded.said(SESSION_CONTEXT) if one["tenant"] == "acme"] == alone.said(
+    assert [event["signals"] for event in alone.said(SESSION_CONTEXT)] == [["sprayed_network"]]
+    assert [event for event in flooded.said(SESSION_CONTEXT) if event["tenant"] == "acme"] == alone.said(
         SESSION_CONTEXT
     )
     assert flooded.counts["evicted_records",] == 491
 
 
 def test_who_takes_over_forgets_the_same_networks_next() -> None:
-    one = Player(network_context(most=3))
-    one.each(*(attempt(at, tenant=who, network=f"n-{at}") for at, who in enumerate("abaa")))
+    player = Player(network_context(most=3))
+    player.each(*(attempt(at, tenant=name, network=f"n-{at}") for at, name in enumerate("abaa")))
     other = Player(network_context(most=3))
-    other.stage.restore(one.rows.items())
-    other.rows = dict(one.rows)
+    other.stage.restore(player.rows.items())
+    other.rows = dict(player.rows)
 
-    for each in (one, other):
+    for each in (player, other):
         each.play(attempt(9, tenant="b", network="n-9"))
 
-    assert sorted(one.rows) == sorted(other.rows) == [b"a\xffn-2", b"a\xffn-3", b"b\xffn-9"]
+    assert sorted(player.rows) == sorted(other.rows) == [b"a\xffn-2", b"a\xffn-3", b"b\xffn-9"]
 
 
 keys = st.tuples(st.sampled_from("abcd"), st.sampled_from("123456"))
@@ -133,7 +136,7 @@ def test_room_is_never_more_than_full_and_nobody_within_their_share_makes_room(
         if gone is not None:
             assert gone != key
             assert counts[gone[0]] >= min(max(counts.values()), most / len(counts))
-            assert gone == next(one for one in held if one[0] == gone[0] and one != key)
+            assert gone == next(this_key for this_key in held if this_key[0] == gone[0] and this_key != key)
             room.forget(gone)
             del held[gone]
 

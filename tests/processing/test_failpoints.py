@@ -89,8 +89,8 @@ for visit in range(1, 5):
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         assert os.read(process.stdout.fileno(), 100).split() == [b"1", b"2"]  # type: ignore[union-attr]
         process.send_signal(signal.SIGCONT)
-        said, _ = process.communicate(timeout=20)
-    assert (process.returncode, said.split()) == (0, [b"3", b"4"])
+        payload, _ = process.communicate(timeout=20)
+    assert (process.returncode, payload.split()) == (0, [b"3", b"4"])
 
 
 @pytest.mark.parametrize("told", [None, ""])

@@ -26,8 +26,8 @@ from tests.support.samples import T0
 
 
 def _by_hand(naming: str, tenant: str, name: str) -> str:
-    told = naming.encode() + b"\xff" + tenant.encode() + b"\xff" + name.encode()
-    digest = hmac_new(SECRET.encode(), told, sha256).digest()[:16]
+    payload = naming.encode() + b"\xff" + tenant.encode() + b"\xff" + name.encode()
+    digest = hmac_new(SECRET.encode(), payload, sha256).digest()[:16]
     return "p:k1:" + urlsafe_b64encode(digest).decode().rstrip("=")
 
 
@@ -107,18 +107,18 @@ def _examples() -> list[tuple[str, Path]]:
 
 
 @pytest.mark.parametrize(
-    ("topic", "path"), _examples(), ids=lambda one: one if isinstance(one, str) else one.stem
+    ("topic", "path"), _examples(), ids=lambda item: item if isinstance(item, str) else item.stem
 )
 def test_what_leaves_is_still_by_the_contract_and_differs_only_where_a_name_stood(
     topic: str, path: Path
 ) -> None:
-    told = TOPICS[topic].model.model_validate_json(path.read_bytes())
+    message = TOPICS[topic].model.model_validate_json(path.read_bytes())
 
-    left = ONE.leaving(Message(topic, b"s-1", encode(told)))
+    left = ONE.leaving(Message(topic, b"s-1", encode(message)))
 
     assert TOPICS[topic].model.model_validate_json(left.value).model_dump() != {}
     back = json.loads(left.value)
-    before = json.loads(encode(told))
+    before = json.loads(encode(message))
     assert _paths(back, before) == {place for place in _named(before) if topic != DEAD_LETTERS}
 
 
@@ -153,5 +153,5 @@ def test_a_dead_letter_says_where_the_record_is_and_keeps_nothing_of_it() -> Non
 
     left = ONE.leaving(Message(DEAD_LETTERS, b"phone-1", encode(letter)))
 
-    told = {name: value for name, value in letter.items() if name not in ("key", "value")}
-    assert left == Message(DEAD_LETTERS, None, encode(told))
+    fields = {name: value for name, value in letter.items() if name not in ("key", "value")}
+    assert left == Message(DEAD_LETTERS, None, encode(fields))

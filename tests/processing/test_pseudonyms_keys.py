@@ -108,5 +108,7 @@ def test_a_replay_writes_pseudonyms_where_a_worker_would(
     assert done.exit_code == 0, done.output
     (decision, *_) = (tmp_path / "out" / f"{SESSION_RISK}.jsonl").read_bytes().splitlines()
     (command, *_) = (tmp_path / "out" / f"{SESSION_REVOCATIONS}.jsonl").read_bytes().splitlines()
-    who = json.loads(command)
-    assert json.loads(decision)["principal_id"] == ONE.of("principal_id", who["tenant"], who["principal_id"])
+    subject = json.loads(command)
+    assert json.loads(decision)["principal_id"] == ONE.of(
+        "principal_id", subject["tenant"], subject["principal_id"]
+    )

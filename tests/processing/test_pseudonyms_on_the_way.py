@@ -72,16 +72,22 @@ def said(told: list[InputRecord]) -> list[Message]:
 def test_no_name_leaves_to_those_who_read_and_commands_name_whom_to_stop(
     told: list[InputRecord], said: list[Message]
 ) -> None:
-    addresses = {json.loads(one.value).get("ip") for one in told} - {None}
-    left = [one for one in said if one.topic in KEYED_TOPICS]
+    addresses = {json.loads(record.value).get("ip") for record in told} - {None}
+    left = [message for message in said if message.topic in KEYED_TOPICS]
 
-    assert {one.topic for one in left} >= {SESSION_RISK, SESSION_FINDINGS, SUPPRESSIONS, DEAD_LETTERS}
-    assert [one for one in left if b"MARK" in one.value + (one.key or b"")] == []
-    assert [one for one in left for ip in addresses if b'"' + ip.encode() + b'"' in one.value] == []
-    assert all(PSEUDONYM.search(one.value) for one in left if one.topic in (SESSION_RISK, SESSION_FINDINGS))
-    commands = [json.loads(one.value) for one in said if one.topic == SESSION_REVOCATIONS]
+    assert {message.topic for message in left} >= {SESSION_RISK, SESSION_FINDINGS, SUPPRESSIONS, DEAD_LETTERS}
+    assert [message for message in left if b"MARK" in message.value + (message.key or b"")] == []
+    assert [
+        message for message in left for ip in addresses if b'"' + ip.encode() + b'"' in message.value
+    ] == []
+    assert all(
+        PSEUDONYM.search(message.value)
+        for message in left
+        if message.topic in (SESSION_RISK, SESSION_FINDINGS)
+    )
+    commands = [json.loads(message.value) for message in said if message.topic == SESSION_REVOCATIONS]
     assert commands
-    assert {one["principal_id"].startswith("MARK-principal_id-") for one in commands} == {True}
+    assert {command["principal_id"].startswith("MARK-principal_id-") for command in commands} == {True}
 
 
 def test_the_same_key_gives_the_same_bytes_and_another_changes_nothing_but_pseudonyms(
@@ -91,17 +97,17 @@ def test_the_same_key_gives_the_same_bytes_and_another_changes_nothing_but_pseud
 
     assert _said(told, ONE) == said
     assert other != said
-    assert [_unnamed(one) for one in other] == [_unnamed(one) for one in said]
+    assert [_unnamed(message) for message in other] == [_unnamed(message) for message in said]
 
 
 def test_what_is_decided_does_not_depend_on_pseudonyms(told: list[InputRecord], said: list[Message]) -> None:
     plain = _said(told, None)
 
-    assert [(one.topic, _unnamed(ONE.leaving(one))) for one in plain] == [
-        (one.topic, _unnamed(one)) for one in said
+    assert [(message.topic, _unnamed(ONE.leaving(message))) for message in plain] == [
+        (message.topic, _unnamed(message)) for message in said
     ]
-    assert [one for one in said if one.topic not in KEYED_TOPICS] == [
-        one for one in plain if one.topic not in KEYED_TOPICS
+    assert [message for message in said if message.topic not in KEYED_TOPICS] == [
+        message for message in plain if message.topic not in KEYED_TOPICS
     ]
 
 

@@ -103,10 +103,10 @@ HOSTILE = {
 def test_a_bad_record_is_rejected_with_a_reason_a_person_understands(
     value: bytes | None, reason: str
 ) -> None:
-    (told,) = reasons(value)
+    (text,) = reasons(value)
 
-    assert told.startswith(reason)
-    assert told == reason or "not valid JSON" in reason
+    assert text.startswith(reason)
+    assert text == reason or "not valid JSON" in reason
 
 
 def test_the_last_of_a_repeated_member_counts() -> None:
@@ -121,9 +121,9 @@ def test_length_is_counted_in_characters_not_bytes() -> None:
 
 def test_a_record_over_the_size_limit_is_not_even_parsed() -> None:
     value = raw(x="y" * 2_000)
-    (told,) = reasons(value, limits=Limits(max_bytes=1_000))
+    (text,) = reasons(value, limits=Limits(max_bytes=1_000))
 
-    assert told == f"value of {len(value)} bytes, at most 1000 are read"
+    assert text == f"value of {len(value)} bytes, at most 1000 are read"
     assert reasons(value, limits=Limits(max_bytes=len(value))) == []
 
 
@@ -174,10 +174,10 @@ def test_reasons_come_in_the_order_of_the_records() -> None:
 def test_a_reason_never_shows_a_whole_token(member: str) -> None:
     token = "eyJhbGciOiJSUzI1NiJ9." + "c2VjcmV0" * 40
 
-    (told,) = reasons(raw(**{member: token}))
+    (text,) = reasons(raw(**{member: token}))
 
-    assert token[:16] not in told
-    assert "c2VjcmV0" not in told
+    assert token[:16] not in text
+    assert "c2VjcmV0" not in text
 
 
 def test_a_topic_that_is_not_in_the_table_is_a_mistake_of_ours() -> None:

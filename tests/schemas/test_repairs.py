@@ -128,7 +128,11 @@ REFUSED = [
 def test_whose_it_is_when_it_was_and_what_is_never_guessed(topic: str, wrong: dict[str, Any]) -> None:
     decoded = decode(topic, {**wrong, "country": "de"})
 
-    assert (decoded.events, decoded.mended, [one.index for one in decoded.rejected]) == ([], [], [0])
+    assert (decoded.events, decoded.mended, [rejected.index for rejected in decoded.rejected]) == (
+        [],
+        [],
+        [0],
+    )
 
 
 def test_names_that_are_cut_stay_apart_from_others_with_the_same_head() -> None:
@@ -168,7 +172,7 @@ def test_an_event_that_is_mended_and_then_refused_is_not_counted_as_mended() -> 
     decoded = decode_chunk(API_CALLS, values, [b"s-1", b"s-1", b"s-2"], now_ms=NOW)
 
     assert (decoded.places, decoded.mended) == ([0], [Mended(0, ("country",))])
-    assert [one.index for one in decoded.rejected] == [1, 2]
+    assert [rejected.index for rejected in decoded.rejected] == [1, 2]
 
 
 def test_a_message_of_our_own_is_never_mended() -> None:
@@ -229,7 +233,7 @@ def test_nothing_in_a_member_that_may_be_absent_loses_an_event(told: tuple[str, 
     (event,) = decoded.events
     assert MODELS[topic].model_validate(event).model_dump() == event
     assert {name: event[name] for name in SMALL[topic]} == SMALL[topic]
-    mended = {name for one in decoded.mended for name in one.members}
+    mended = {name for this_mended in decoded.mended for name in this_mended.members}
     assert mended <= members.keys()
     assert all(event[name] == members[name] for name in members.keys() - mended)
     again = decode_chunk(topic, [encode(event)], None, now_ms=NOW)

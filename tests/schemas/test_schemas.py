@@ -235,7 +235,7 @@ def test_no_number_is_infinite_or_none_at_all(topic: str, number: str) -> None:
         decoded = decode_chunk(topic, [text.encode()], None, now_ms=LATE)
 
         refused = [rejected.reason.split(":")[0] for rejected in decoded.rejected]
-        assert refused + [name for one in decoded.mended for name in one.members] == [member], text
+        assert refused + [name for mended in decoded.mended for name in mended.members] == [member], text
         assert not decoded.events or decoded.events[0][member] is None
 
 

@@ -18,43 +18,43 @@ MANY: dict[str, Any] = {"operation": "GET /customers", **READING}
 
 def reader(session_id: str, at: float, principal_id: str = "ana") -> list[Event]:
     """A session that signs in and reads a great many records at once."""
-    who = {"session_id": session_id, "principal_id": principal_id}
-    return [auth(at, **who), call(at + 30, **who, **MANY), call(at + 31, **who, **MANY)]
+    subject = {"session_id": session_id, "principal_id": principal_id}
+    return [auth(at, **subject), call(at + 30, **subject, **MANY), call(at + 31, **subject, **MANY)]
 
 
 def revoked(said: list[Said]) -> set[str]:
-    return {one["session_id"] for one in of(said, topics.SESSION_REVOCATIONS)}
+    return {event["session_id"] for event in of(said, topics.SESSION_REVOCATIONS)}
 
 
 # --- the principal's other sessions -----------------------------------------------------------------------
 
 
 def test_many_records_end_a_session_where_nobody_said_otherwise() -> None:
-    said = replayed([*reader("s-1", 0), *reader("s-2", 600)])
+    saids = replayed([*reader("s-1", 0), *reader("s-2", 600)])
 
-    assert revoked(said) == {"s-1", "s-2"}
+    assert revoked(saids) == {"s-1", "s-2"}
 
 
 def test_after_a_false_positive_the_revocation_stands_and_later_sessions_are_not_hit_again() -> None:
-    said = replayed([*reader("s-1", 0), feedback(300, note="the yearly export"), *reader("s-2", 600)])
+    saids = replayed([*reader("s-1", 0), feedback(300, note="the yearly export"), *reader("s-2", 600)])
 
-    assert revoked(said) == {"s-1"}
-    last = of(said, topics.SESSION_RISK, "s-2")[-1]
+    assert revoked(saids) == {"s-1"}
+    last = of(saids, topics.SESSION_RISK, "s-2")[-1]
     assert (last["level"], last["suppressed"]) == ("LOW", "mass_read: reported as a false positive")
-    assert of(said, topics.SESSION_RISK, "s-1")[-1]["action"] == "revoke"
+    assert of(saids, topics.SESSION_RISK, "s-1")[-1]["action"] == "revoke"
 
 
 def test_a_false_positive_also_reaches_sessions_that_live_already() -> None:
     second = [auth(1, session_id="s-2"), call(400, session_id="s-2", **MANY)]
-    said = replayed([*reader("s-1", 0), *second, feedback(300)])
+    saids = replayed([*reader("s-1", 0), *second, feedback(300)])
 
-    assert revoked(said) == {"s-1"}
+    assert revoked(saids) == {"s-1"}
 
 
 def test_a_false_positive_of_one_person_is_nothing_to_another() -> None:
-    said = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600, principal_id="ben")])
+    saids = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600, principal_id="ben")])
 
-    assert revoked(said) == {"s-1", "s-2"}
+    assert revoked(saids) == {"s-1", "s-2"}
 
 
 def test_another_cause_of_the_same_person_still_counts() -> None:
@@ -64,17 +64,17 @@ def test_another_cause_of_the_same_person_still_counts() -> None:
         call(601, **theirs),
         call(602, **theirs | {"asn": 2, "user_agent": "curl"}),
     ]
-    said = replayed([*reader("s-1", 0), feedback(300), *stolen])
+    saids = replayed([*reader("s-1", 0), feedback(300), *stolen])
 
-    assert "token_replayed" in found(said, "s-2")
+    assert "token_replayed" in found(saids, "s-2")
 
 
 def test_what_is_muted_counts_again_when_it_expires() -> None:
     expires_at = T0 + 1_000_000
-    told = [*reader("s-1", 0), feedback(300, expires_at=expires_at)]
+    events = [*reader("s-1", 0), feedback(300, expires_at=expires_at)]
 
-    within = replayed([*told, *reader("s-2", 800)])
-    after = replayed([*told, *reader("s-2", 1_001)])
+    within = replayed([*events, *reader("s-2", 800)])
+    after = replayed([*events, *reader("s-2", 1_001)])
 
     assert revoked(within) == {"s-1"}
     assert revoked(after) == {"s-1", "s-2"}
@@ -83,11 +83,11 @@ def test_what_is_muted_counts_again_when_it_expires() -> None:
 def test_a_session_is_judged_again_when_what_spoke_for_it_expires() -> None:
     policy = "[rules.mass_read.limits]\nrecords = 100\n[times]\nmuted_s = 500\nidle_s = 90000"
     going_on = [call(at, session_id="s-2", **MANY) for at in (620, 700, 780, 810)]
-    said = replayed([*reader("s-1", 0), feedback(300), auth(600, session_id="s-2"), *going_on], policy)
+    saids = replayed([*reader("s-1", 0), feedback(300), auth(600, session_id="s-2"), *going_on], policy)
 
-    first = of(said, topics.SESSION_REVOCATIONS, "s-2")[0]
+    first = of(saids, topics.SESSION_REVOCATIONS, "s-2")[0]
     assert T0 + 800_000 <= first["decided_at"] <= T0 + 2 * 86_400_000
-    assert of(said, topics.SESSION_RISK, "s-2")[0]["suppressed"] == "mass_read: reported as a false positive"
+    assert of(saids, topics.SESSION_RISK, "s-2")[0]["suppressed"] == "mass_read: reported as a false positive"
 
 
 def test_how_chunks_are_cut_changes_nothing_of_what_is_muted() -> None:
@@ -110,10 +110,10 @@ def _said(message: Any) -> Said:
 
 
 def test_a_restarted_worker_remembers_what_is_muted() -> None:
-    one = Desk()
-    one.each(auth(0), context(1, source="feedback", muted={"mass_read": T0 + 900_000}))
+    desk = Desk()
+    desk.each(auth(0), context(1, source="feedback", muted={"mass_read": T0 + 900_000}))
 
-    other = one.restarted()
+    other = desk.restarted()
     other.each(call(2, **MANY))
 
     assert other.revoked() == []
@@ -125,9 +125,9 @@ def test_a_restarted_worker_remembers_what_is_muted() -> None:
 
 @pytest.mark.parametrize("verdict", ["true_positive", "benign_true_positive", "unsure"])
 def test_a_label_changes_nothing_but_is_counted(verdict: str) -> None:
-    said = replayed([*reader("s-1", 0), feedback(300, verdict=verdict), *reader("s-2", 600)])
-    assert revoked(said) == {"s-1", "s-2"}
-    assert of(said, topics.SUPPRESSIONS) == []
+    saids = replayed([*reader("s-1", 0), feedback(300, verdict=verdict), *reader("s-2", 600)])
+    assert revoked(saids) == {"s-1", "s-2"}
+    assert of(saids, topics.SUPPRESSIONS) == []
 
     desk = Desk()
     desk.each(auth(0), feedback(1, verdict=verdict))
@@ -136,10 +136,10 @@ def test_a_label_changes_nothing_but_is_counted(verdict: str) -> None:
 
 def test_a_confirmed_compromise_ends_the_session_and_what_was_born_of_it_at_once() -> None:
     child = auth(5, session_id="s-2", parent_session_id="s-1")
-    said = replayed([auth(0), child, feedback(60, verdict="confirmed_compromised")])
+    saids = replayed([auth(0), child, feedback(60, verdict="confirmed_compromised")])
 
-    commands = {one["session_id"]: one for one in of(said, topics.SESSION_REVOCATIONS)}
-    assert {name: one["detections"] for name, one in commands.items()} == {
+    commands = {event["session_id"]: event for event in of(saids, topics.SESSION_REVOCATIONS)}
+    assert {name: event["detections"] for name, event in commands.items()} == {
         "s-1": ["confirmed_compromised"],
         "s-2": ["ancestor_revoked"],
     }
@@ -147,51 +147,51 @@ def test_a_confirmed_compromise_ends_the_session_and_what_was_born_of_it_at_once
 
 
 def test_a_compromise_is_believed_though_a_false_positive_was_said_before() -> None:
-    said = replayed([*reader("s-1", 0)[:1], feedback(5), feedback(6, verdict="confirmed_compromised")])
+    saids = replayed([*reader("s-1", 0)[:1], feedback(5), feedback(6, verdict="confirmed_compromised")])
 
-    assert revoked(said) == {"s-1"}
+    assert revoked(saids) == {"s-1"}
 
 
 # --- what no verdict can do -------------------------------------------------------------------------------
 
 
 def test_the_principal_cannot_mute_what_speaks_against_their_own_session() -> None:
-    said = replayed([*reader("s-1", 0), feedback(300, reported_by="ana"), *reader("s-2", 600)])
+    saids = replayed([*reader("s-1", 0), feedback(300, reported_by="ana"), *reader("s-2", 600)])
 
-    assert revoked(said) == {"s-1", "s-2"}
-    (refused,) = of(said, topics.SUPPRESSIONS)
+    assert revoked(saids) == {"s-1", "s-2"}
+    (refused,) = of(saids, topics.SUPPRESSIONS)
     assert (refused["state"], refused["owner"]) == ("refused", "ana")
     assert refused["refusal"].startswith("this reporter may keep nothing quiet here")
 
 
 def test_a_step_up_stays_open_when_only_the_principal_calls_it_a_mistake() -> None:
     for reporter, missed in (("ana", True), ("soc", False)):
-        one = Desk()
-        one.each(auth(0, asn=1), call(1, asn=2), context(2, source="principal", known_asn=False))
-        assert len(one.said(topics.SESSION_CHALLENGES)) == 1
-        one.each(feedback(10, reported_by=reporter), call(200, asn=2), call(400, asn=2))
+        desk = Desk()
+        desk.each(auth(0, asn=1), call(1, asn=2), context(2, source="principal", known_asn=False))
+        assert len(desk.said(topics.SESSION_CHALLENGES)) == 1
+        desk.each(feedback(10, reported_by=reporter), call(200, asn=2), call(400, asn=2))
 
-        assert bool(one.revoked()) is missed
+        assert bool(desk.revoked()) is missed
 
 
 def test_the_policy_says_whose_verdicts_mute() -> None:
     policy = '[feedback]\nmute_prefixes = ["soc-", "lead-"]'
     for reporter, hit in (("soc-7", {"s-1"}), ("helpdesk-1", {"s-1", "s-2"})):
-        told = [*reader("s-1", 0), feedback(300, reported_by=reporter), *reader("s-2", 600)]
+        events = [*reader("s-1", 0), feedback(300, reported_by=reporter), *reader("s-2", 600)]
 
-        assert revoked(replayed(told, policy)) == hit
+        assert revoked(replayed(events, policy)) == hit
 
 
 def test_what_is_a_fact_is_never_muted_and_that_is_said() -> None:
-    one = Desk()
-    one.each(auth(0, device_id="phone-1"), context(1, rooted=True, device_id="phone-1"))
-    one.play(feedback(2))
+    desk = Desk()
+    desk.each(auth(0, device_id="phone-1"), context(1, rooted=True, device_id="phone-1"))
+    desk.play(feedback(2))
 
-    (refused,) = one.said(topics.SUPPRESSIONS)
+    (refused,) = desk.said(topics.SUPPRESSIONS)
     assert (refused["state"], refused["detections"]) == ("refused", ["device_rooted"])
     assert refused["refusal"] == "a fact, not a guess: it is never kept quiet"
-    assert one.said(topics.SESSION_CONTEXT) == []
-    assert [told for told in one.said(topics.PRINCIPAL_ACTIVITY) if told["kind"] == "muted"] == []
+    assert desk.said(topics.SESSION_CONTEXT) == []
+    assert [event for event in desk.said(topics.PRINCIPAL_ACTIVITY) if event["kind"] == "muted"] == []
 
 
 def test_facts_are_those_that_nobody_guesses() -> None:
@@ -201,28 +201,28 @@ def test_facts_are_those_that_nobody_guesses() -> None:
 
 
 def test_nothing_is_muted_for_longer_than_the_policy_allows() -> None:
-    one = Desk("[times]\nmuted_s = 60")
-    one.each(auth(0), call(1, **MANY), feedback(5, expires_at=T0 + 10**9))
+    desk = Desk("[times]\nmuted_s = 60")
+    desk.each(auth(0), call(1, **MANY), feedback(5, expires_at=T0 + 10**9))
 
-    (created,) = one.said(topics.SUPPRESSIONS)
+    (created,) = desk.said(topics.SUPPRESSIONS)
     assert created["expires_at"] == T0 + 65_000
 
 
 def test_a_detection_nobody_knows_is_not_muted() -> None:
-    one = Desk()
-    one.each(auth(0), feedback(5, detections=["no_such_thing"]))
+    desk = Desk()
+    desk.each(auth(0), feedback(5, detections=["no_such_thing"]))
 
-    assert one.said(topics.SUPPRESSIONS) == []
+    assert desk.said(topics.SUPPRESSIONS) == []
 
 
 # --- what is seen of it -----------------------------------------------------------------------------------
 
 
 def test_a_suppression_is_an_event_when_it_is_made_and_when_it_expires() -> None:
-    told = [*reader("s-1", 0), feedback(300, note="the yearly export", decision_id="d-1")]
-    said = replayed([*told, call(90_000, session_id="s-9")])
+    events = [*reader("s-1", 0), feedback(300, note="the yearly export", decision_id="d-1")]
+    saids = replayed([*events, call(90_000, session_id="s-9")])
 
-    created, expired = of(said, topics.SUPPRESSIONS)
+    created, expired = of(saids, topics.SUPPRESSIONS)
     assert created == {
         "suppression_id": created["suppression_id"], "tenant": "default", "principal_id": "ana",
         "session_id": "s-1", "decision_id": "d-1", "state": "created", "detections": ["mass_read"],
@@ -234,8 +234,8 @@ def test_a_suppression_is_an_event_when_it_is_made_and_when_it_expires() -> None
 
 
 def test_what_hid_something_stands_in_the_decision_it_changed() -> None:
-    said = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600)])
+    saids = replayed([*reader("s-1", 0), feedback(300), *reader("s-2", 600)])
 
-    (hidden,) = [one for one in of(said, topics.SESSION_RISK, "s-2") if one.get("suppressed")]
-    assert [(one["detection"], one["contribution"]) for one in hidden["reasons"]] == [("mass_read", 0.0)]
+    (hidden,) = [event for event in of(saids, topics.SESSION_RISK, "s-2") if event.get("suppressed")]
+    assert [(item["detection"], item["contribution"]) for item in hidden["reasons"]] == [("mass_read", 0.0)]
     assert (hidden["level"], hidden["action"]) == ("LOW", "allow")

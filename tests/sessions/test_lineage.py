@@ -20,16 +20,16 @@ def falls(session_id: str, at: float) -> Event:
 
 def fell(said: list[Said]) -> dict[str, str]:
     """The root of every revoked session, by its id."""
-    return {one["session_id"]: one["root_session_id"] for one in of(said, topics.SESSION_REVOCATIONS)}
+    return {event["session_id"]: event["root_session_id"] for event in of(said, topics.SESSION_REVOCATIONS)}
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_a_fall_reaches_descendants_to_any_depth(partitions: int) -> None:
     events = [auth(0, session_id="n-0"), *(born(f"n-{at}", f"n-{at - 1}", at) for at in range(1, 51))]
 
-    said = replayed([*events, falls("n-0", 60), call(90)], partitions=partitions)
+    saids = replayed([*events, falls("n-0", 60), call(90)], partitions=partitions)
 
-    assert fell(said) == {f"n-{at}": "n-0" for at in range(51)}
+    assert fell(saids) == {f"n-{at}": "n-0" for at in range(51)}
 
 
 def test_a_fall_in_the_middle_spares_the_ancestors() -> None:
@@ -39,28 +39,28 @@ def test_a_fall_in_the_middle_spares_the_ancestors() -> None:
 
 
 def test_a_child_born_after_the_fall_falls_too() -> None:
-    said = replayed(
+    saids = replayed(
         [auth(0, session_id="n-0"), falls("n-0", 10), born("n-1", "n-0", 20), born("n-2", "n-1", 30)]
     )
 
-    assert fell(said) == {"n-0": "n-0", "n-1": "n-0", "n-2": "n-0"}
+    assert fell(saids) == {"n-0": "n-0", "n-1": "n-0", "n-2": "n-0"}
 
 
 def test_a_child_heard_of_before_its_parent_falls_with_it() -> None:
-    said = replayed([born("n-1", "n-0", 0), auth(5, session_id="n-0"), falls("n-0", 10)])
+    saids = replayed([born("n-1", "n-0", 0), auth(5, session_id="n-0"), falls("n-0", 10)])
 
-    assert fell(said) == {"n-0": "n-0", "n-1": "n-0"}
+    assert fell(saids) == {"n-0": "n-0", "n-1": "n-0"}
 
 
 def test_a_parent_whose_sign_in_is_read_after_news_of_its_child_falls_by_the_same_command() -> None:
     signs_in, fallen = auth(0, session_id="n-0"), falls("n-0", 10)
 
-    one, other = (
+    item, other = (
         [command["revocation_id"] for command in of(replayed(events), topics.SESSION_REVOCATIONS)]
         for events in ([signs_in, born("n-1", "n-0", 5), fallen], [born("n-1", "n-0", -5), signs_in, fallen])
     )
 
-    assert sorted(one) == sorted(other)
+    assert sorted(item) == sorted(other)
 
 
 def test_the_first_parent_named_is_the_parent() -> None:
@@ -73,18 +73,18 @@ def test_the_first_parent_named_is_the_parent() -> None:
 def test_sessions_that_are_each_others_parents_fall_once_and_it_ends() -> None:
     events = [born("a", "b", 0), born("b", "c", 1), born("c", "a", 2), born("d", "d", 3)]
 
-    said = replayed([*events, falls("a", 10), falls("d", 11)])
+    saids = replayed([*events, falls("a", 10), falls("d", 11)])
 
-    assert fell(said) == {"a": "a", "b": "a", "c": "a", "d": "d"}
-    assert len(of(said, topics.SESSION_REVOCATIONS)) == 4
+    assert fell(saids) == {"a": "a", "b": "a", "c": "a", "d": "d"}
+    assert len(of(saids, topics.SESSION_REVOCATIONS)) == 4
 
 
 def test_a_fall_passes_through_a_session_that_has_signed_out() -> None:
     events = [auth(0, session_id="a"), born("b", "a", 1), born("c", "b", 2)]
 
-    said = replayed([*events, auth(5, session_id="b", action="sign_out"), falls("a", 10)])
+    saids = replayed([*events, auth(5, session_id="b", action="sign_out"), falls("a", 10)])
 
-    assert fell(said) == {"a": "a", "c": "a"}
+    assert fell(saids) == {"a": "a", "c": "a"}
 
 
 def test_a_fall_ends_also_among_sessions_that_have_signed_out_and_are_each_others_parents() -> None:
@@ -92,10 +92,10 @@ def test_a_fall_ends_also_among_sessions_that_have_signed_out_and_are_each_other
     away = [auth(at, session_id=name, action="sign_out") for at, name in ((3, "a"), (4, "b"))]
     word = context(10, session_id="a", source="lineage", relation="ancestor_revoked", root_session_id="r")
 
-    said = replayed([*events, *away, word])
+    saids = replayed([*events, *away, word])
 
-    assert fell(said) == {}
-    assert len(of(said, topics.SESSION_CONTEXT)) < 10
+    assert fell(saids) == {}
+    assert len(of(saids, topics.SESSION_CONTEXT)) < 10
 
 
 def test_a_fall_passes_through_a_session_that_was_forgotten() -> None:
@@ -116,15 +116,15 @@ def test_another_tenants_session_of_the_same_name_does_not_fall() -> None:
 
 
 def test_a_parent_of_more_children_than_it_can_remember_says_so() -> None:
-    one = Desk()
-    one.play(auth(0))
+    desk = Desk()
+    desk.play(auth(0))
     for start in range(0, CHILDREN + 500, 500):
-        one.play(
+        desk.play(
             *(
                 context(1, source="lineage", relation="child", child_session_id=f"c-{at:0100d}")
                 for at in range(start, start + 500)
             )
         )
 
-    assert one.counts[("forgotten_children",)] == 500
-    assert max(map(len, one.rows.values())) < 1_000_000
+    assert desk.counts[("forgotten_children",)] == 500
+    assert max(map(len, desk.rows.values())) < 1_000_000

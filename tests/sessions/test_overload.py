@@ -58,18 +58,20 @@ def play(one: Desk, *events: Event, behind: bool = False) -> list[Said]:
     topic = topic_of(events[0])
     records = [record(event, one.offsets[topic] + at) for at, event in enumerate(events)]
     one.offsets[topic] += len(events)
-    return one.take(topic, [one if behind else one._replace(timestamp=NOW) for one in records])
+    return one.take(
+        topic, [this_record if behind else this_record._replace(timestamp=NOW) for this_record in records]
+    )
 
 
 def lagged(policy: str, events: list[Event], cuts: set[int], late: set[int]) -> Desk:
     """The stream, of which the chunks in *late* come too late, and a last call of each session in time."""
-    one = desk(policy)
+    this_desk = desk(policy)
     for at, part in enumerate(chunks(events, cuts)):
-        play(one, *part, behind=at in late)
+        play(this_desk, *part, behind=at in late)
     at = (events[-1]["occurred_at"] - T0) / 1000 + 1
     for session_id in SESSIONS:
-        play(one, call(at, session_id=session_id, event_id=f"last-{session_id}"))
-    return one
+        play(this_desk, call(at, session_id=session_id, event_id=f"last-{session_id}"))
+    return this_desk
 
 
 # --- what must not change ---------------------------------------------------------------------------------
@@ -118,63 +120,63 @@ def _fields(value: bytes) -> dict[str, NDArray[Any]]:
 
 def test_a_session_nothing_speaks_about_is_passed_over_counted_and_then_scored_on_all_it_did() -> None:
     model = Seen()
-    one = desk(detector=model)
+    this_desk = desk(detector=model)
 
-    play(one, call(0), call(1), behind=True)
-    play(one, call(2), behind=True)
+    play(this_desk, call(0), call(1), behind=True)
+    play(this_desk, call(2), behind=True)
     passed = list(model.calls)
-    play(one, call(3))
+    play(this_desk, call(3))
 
-    assert (passed, model.calls, one.counts["unscored_events", topics.API_CALLS]) == ([], [4], 3)
+    assert (passed, model.calls, this_desk.counts["unscored_events", topics.API_CALLS]) == ([], [4], 3)
 
 
 def test_the_last_score_of_a_session_that_is_passed_over_stays() -> None:
-    one = desk()
-    play(one, call(0))
-    (before,) = _bands(one).values()
+    this_desk = desk()
+    play(this_desk, call(0))
+    (before,) = _bands(this_desk).values()
 
-    play(one, *(call(at) for at in range(1, 6)), behind=True)
+    play(this_desk, *(call(at) for at in range(1, 6)), behind=True)
 
-    assert _bands(one) == {next(iter(one.rows)): before}
+    assert _bands(this_desk) == {next(iter(this_desk.rows)): before}
     assert before == 2
 
 
 def test_a_session_whose_detections_move_is_scored_from_that_event_on_however_late_it_is() -> None:
     model = Seen()
-    one = desk(detector=model)
-    play(one, call(0), behind=True)
+    this_desk = desk(detector=model)
+    play(this_desk, call(0), behind=True)
 
-    said = play(one, call(1, sensitivity="restricted", records=200), call(2), behind=True)
+    saids = play(this_desk, call(1, sensitivity="restricted", records=200), call(2), behind=True)
 
-    (risk,) = of(said, topics.SESSION_RISK)
+    (risk,) = of(saids, topics.SESSION_RISK)
     assert model.calls == [2, 3]
     assert {reason["detection"] for reason in risk["reasons"]} == {"mass_read", "anomaly"}
 
 
 def test_a_session_with_a_case_is_scored_however_late_it_is() -> None:
     model = Seen()
-    one = desk(detector=model)
-    play(one, call(0, sensitivity="restricted", records=200))
-    play(one, call(700))
-    (row,) = (_fields(value) for value in one.rows.values())
+    this_desk = desk(detector=model)
+    play(this_desk, call(0, sensitivity="restricted", records=200))
+    play(this_desk, call(700))
+    (row,) = (_fields(value) for value in this_desk.rows.values())
     model.calls.clear()
 
-    play(one, call(701), behind=True)
+    play(this_desk, call(701), behind=True)
 
     assert (int(row["mask"][0]), int(row["flags"][0]) & HAS_CASE) == (0, HAS_CASE)
-    assert (len(model.calls), one.counts["unscored_events", topics.API_CALLS]) == (1, 0)
+    assert (len(model.calls), this_desk.counts["unscored_events", topics.API_CALLS]) == (1, 0)
 
 
 def test_one_session_in_question_has_nobody_else_scored() -> None:
     model = Seen()
-    one = desk(detector=model)
+    this_desk = desk(detector=model)
 
     play(
-        one, *(call(0, session_id=f"quiet-{n}") for n in range(5)),
+        this_desk, *(call(0, session_id=f"quiet-{n}") for n in range(5)),
         call(1, session_id="loud", sensitivity="restricted", records=200), behind=True,
     )  # fmt: skip
 
-    assert (model.calls, one.counts["unscored_events", topics.API_CALLS]) == ([1], 5)
+    assert (model.calls, this_desk.counts["unscored_events", topics.API_CALLS]) == ([1], 5)
 
 
 @pytest.mark.parametrize(
@@ -192,11 +194,11 @@ def test_a_record_without_a_time_is_not_late() -> None:
 
 
 def test_a_worker_passes_over_as_it_is_set_and_a_replay_never_does() -> None:
-    told = Settings(unscored_lag_s=2.5)
+    settings_read = Settings(unscored_lag_s=2.5)
 
-    assert options(told, 8).unscored_lag_ms == 2_500
-    assert options(told, 8, event_clock=True) == replace(
-        options(told, 8), event_clock=True, unscored_lag_ms=0
+    assert options(settings_read, 8).unscored_lag_ms == 2_500
+    assert options(settings_read, 8, event_clock=True) == replace(
+        options(settings_read, 8), event_clock=True, unscored_lag_ms=0
     )
 
 
@@ -204,16 +206,16 @@ def test_a_worker_passes_over_as_it_is_set_and_a_replay_never_does() -> None:
 
 
 def test_what_is_passed_over_is_no_vector_for_retraining_and_nothing_a_challenger_has_a_word_on() -> None:
-    one = desk(f"low_features_share = 1.0\n{BUSY}")
+    this_desk = desk(f"low_features_share = 1.0\n{BUSY}")
     challenger = Seen()
-    one.brain.challengers = (Challenger(challenger),)
+    this_desk.brain.challengers = (Challenger(challenger),)
 
-    late = play(one, call(0), call(1), behind=True)
-    counted = {counts for counts in one.counts if counts[0] == "challenger_vectors"}
-    in_time = play(one, call(2))
+    late = play(this_desk, call(0), call(1), behind=True)
+    counted = {counts for counts in this_desk.counts if counts[0] == "challenger_vectors"}
+    in_time = play(this_desk, call(2))
 
     assert (of(late, topics.SESSION_FEATURES), of(late, topics.SESSION_SHADOW), counted) == ([], [], set())
-    assert [len(of(in_time, one)) for one in (topics.SESSION_FEATURES, topics.SESSION_SHADOW)] == [1, 1]
+    assert [len(of(in_time, number)) for number in (topics.SESSION_FEATURES, topics.SESSION_SHADOW)] == [1, 1]
     assert challenger.calls == [3]
 
 
@@ -226,31 +228,33 @@ def test_a_challenger_differs_on_nothing_that_was_passed_over(monkeypatch: pytes
             differed.append(bool(self.watched.any()))
 
     monkeypatch.setattr(processor, "Shadows", Noted)
-    one = desk()
-    one.brain.challengers = (Challenger(NoDetector()),)
+    this_desk = desk()
+    this_desk.brain.challengers = (Challenger(NoDetector()),)
 
-    play(one, call(0))
-    play(one, call(1), behind=True)
+    play(this_desk, call(0))
+    play(this_desk, call(1), behind=True)
 
     assert differed == [True, False]
 
 
 def test_what_is_passed_over_is_not_counted_as_drift() -> None:
-    one = desk()
-    one.brain.drift = LiveDrift(Reference.of(FEATURE_NAMES, np.zeros((8, len(FEATURE_NAMES))), np.zeros(8)))
+    this_desk = desk()
+    this_desk.brain.drift = LiveDrift(
+        Reference.of(FEATURE_NAMES, np.zeros((8, len(FEATURE_NAMES))), np.zeros(8))
+    )
 
-    play(one, *(call(at / 10) for at in range(200)), behind=True)
-    passed = one.brain.drift.rows
-    play(one, *(call(20 + at / 10) for at in range(200)))
+    play(this_desk, *(call(at / 10) for at in range(200)), behind=True)
+    passed = this_desk.brain.drift.rows
+    play(this_desk, *(call(20 + at / 10) for at in range(200)))
 
     assert passed == 0
-    assert one.brain.drift.rows > 0
+    assert this_desk.brain.drift.rows > 0
 
 
 def test_a_sign_out_is_heard_however_late_it_is() -> None:
-    one = desk()
-    play(one, auth(0, device_id="phone-1"), behind=True)
+    this_desk = desk()
+    play(this_desk, auth(0, device_id="phone-1"), behind=True)
 
-    said = play(one, auth(1, action="sign_out"), behind=True)
+    saids = play(this_desk, auth(1, action="sign_out"), behind=True)
 
-    assert [told["state"] for told in of(said, topics.SESSION_BINDINGS)] == ["ended"]
+    assert [event["state"] for event in of(saids, topics.SESSION_BINDINGS)] == ["ended"]

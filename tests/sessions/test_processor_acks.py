@@ -11,14 +11,14 @@ from tests.support.session_processor import fallen, others
 
 
 def test_a_revocation_is_sent_again_with_its_id_each_time_after_twice_as_long() -> None:
-    one = fallen()
+    desk = fallen()
     sent = [1]
     for at in range(5, 115, 1):
-        before = len(one.revoked())
-        one.play(call(at, session_id="ben"))
-        sent += [at] * (len(one.revoked()) - before)
+        before = len(desk.revoked())
+        desk.play(call(at, session_id="ben"))
+        sent += [at] * (len(desk.revoked()) - before)
 
-    assert len(set(one.revoked())) == 1
+    assert len(set(desk.revoked())) == 1
     assert [
         later - earlier >= wait for earlier, later, wait in zip(sent, sent[1:], (15, 30, 60), strict=False)
     ] == [True] * (len(sent) - 1)
@@ -26,32 +26,32 @@ def test_a_revocation_is_sent_again_with_its_id_each_time_after_twice_as_long() 
 
 
 def test_an_acknowledged_revocation_is_not_sent_again() -> None:
-    one = fallen()
-    one.play(ack(2, revocation_id=one.revoked()[0]))
-    one.each(*others(5, 110))
+    desk = fallen()
+    desk.play(ack(2, revocation_id=desk.revoked()[0]))
+    desk.each(*others(5, 110))
 
-    assert len(one.revoked()) == 1
-    assert one.counts["revocations", "acknowledged"] == 1
+    assert len(desk.revoked()) == 1
+    assert desk.counts["revocations", "acknowledged"] == 1
 
 
 def test_an_acknowledgement_counts_once_and_survives_a_restart() -> None:
-    one = fallen()
-    (told,) = one.revoked()
-    one.play(ack(2, revocation_id=told), ack(3, revocation_id=told, outcome="not_found"))
+    desk = fallen()
+    (text,) = desk.revoked()
+    desk.play(ack(2, revocation_id=text), ack(3, revocation_id=text, outcome="not_found"))
 
-    other = one.restarted()
+    other = desk.restarted()
     other.each(*others(5, 110))
 
-    assert (one.counts["revocations", "acknowledged"], other.revoked()) == (1, [])
+    assert (desk.counts["revocations", "acknowledged"], other.revoked()) == (1, [])
 
 
 def test_a_failed_revocation_is_tried_again() -> None:
-    one = fallen()
-    one.play(ack(2, revocation_id=one.revoked()[0], outcome="failed"))
-    one.each(*others(5, 60))
+    desk = fallen()
+    desk.play(ack(2, revocation_id=desk.revoked()[0], outcome="failed"))
+    desk.each(*others(5, 60))
 
-    assert one.counts["revocations", "failed"] == 1
-    assert len(one.revoked()) > 1
+    assert desk.counts["revocations", "failed"] == 1
+    assert len(desk.revoked()) > 1
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_a_failed_revocation_is_tried_again() -> None:
     ],
 )
 def test_an_acknowledgement_of_something_else_is_a_dead_letter(told: Event, reason: str) -> None:
-    one = fallen()
+    desk = fallen()
 
-    said = one.play(told)
+    saids = desk.play(told)
 
-    assert [letter["reason"] for letter in of(said, topics.DEAD_LETTERS)] == [reason]
+    assert [letter["reason"] for letter in of(saids, topics.DEAD_LETTERS)] == [reason]

@@ -33,23 +33,23 @@ def test_where_the_stream_is_cut_changes_nothing_that_is_said_or_kept(
 ) -> None:
     events = [event for at, event in enumerate(events) for _ in range(1 + (at in twice))]
 
-    one, other = played(desk(policy), events, EVERY), played(desk(policy), events, cuts)
+    this_desk, other = played(desk(policy), events, EVERY), played(desk(policy), events, cuts)
 
-    assert by_key(read(other.messages)) == by_key(read(one.messages))
-    assert other.rows == one.rows
+    assert by_key(read(other.messages)) == by_key(read(this_desk.messages))
+    assert other.rows == this_desk.rows
 
 
 def test_a_sign_in_that_answers_nothing_changes_no_id_in_one_chunk_or_in_two() -> None:
     first, proof = auth(0, action="token_exchanged", parent_session_id="p"), auth(1, action="sign_in")
     read_much = call(2, records=200, sensitivity="restricted")
-    one, other = desk(), desk()
+    this_desk, other = desk(), desk()
 
-    one.play(first, proof)
+    this_desk.play(first, proof)
     other.each(first, proof)
-    one.play(read_much)
+    this_desk.play(read_much)
     other.play(read_much)
 
-    assert one.revoked() == other.revoked() == [stable_id("default", "s-1", 0, "mass_read")]
+    assert this_desk.revoked() == other.revoked() == [stable_id("default", "s-1", 0, "mass_read")]
 
 
 @given(events=STREAMS, cuts=CUTS, twice=st.sets(st.integers(0, 39)))
@@ -57,24 +57,24 @@ def test_a_sign_in_that_answers_nothing_changes_no_id_in_one_chunk_or_in_two() -
 def test_an_event_sent_twice_counts_once(events: list[Event], cuts: set[int], twice: set[int]) -> None:
     doubled = [event for at, event in enumerate(events) for _ in range(1 + (at in twice))]
 
-    one, other = played(desk(), events, cuts), played(desk(), doubled, cuts)
+    this_desk, other = played(desk(), events, cuts), played(desk(), doubled, cuts)
 
-    assert _heard(other) == _heard(one)
+    assert _heard(other) == _heard(this_desk)
 
 
 @given(events=STREAMS, cuts=CUTS)
 @settings(max_examples=60)
 def test_a_chunk_delivered_again_says_nothing_again(events: list[Event], cuts: set[int]) -> None:
-    one = desk()
+    this_desk = desk()
     for chunk in chunks(events, cuts):
         topic = topic_of(chunk[0])
-        records = [record(event, one.offsets[topic] + at) for at, event in enumerate(chunk)]
-        one.play(*chunk)
+        records = [record(event, this_desk.offsets[topic] + at) for at, event in enumerate(chunk)]
+        this_desk.play(*chunk)
         if topic == topics.SESSION_FEEDBACK:
             continue
-        rows = dict(one.rows)
-        again = one.take(topic, records)
-        assert [said for said in again if _of_a_session_kept(said, rows)] == []
+        rows = dict(this_desk.rows)
+        again = this_desk.take(topic, records)
+        assert [sent_said for sent_said in again if _of_a_session_kept(sent_said, rows)] == []
 
 
 def _of_a_session_kept(said: Said, rows: dict[bytes, bytes]) -> bool:
@@ -82,24 +82,27 @@ def _of_a_session_kept(said: Said, rows: dict[bytes, bytes]) -> bool:
 
 
 def _heard(one: Desk) -> dict[tuple[str, str], list[Event]]:
-    return by_key([said for said in read(one.messages) if said.topic != topics.DEAD_LETTERS])
+    return by_key([sent_said for sent_said in read(one.messages) if sent_said.topic != topics.DEAD_LETTERS])
 
 
 def test_two_events_of_one_id_on_two_topics_are_two_events() -> None:
-    one = desk()
+    this_desk = desk()
 
-    one.each(auth(0, event_id="7"), call(1, event_id="7"), call(2, event_id="7"))
+    this_desk.each(auth(0, event_id="7"), call(1, event_id="7"), call(2, event_id="7"))
 
-    assert (one.counts["duplicates", topics.AUTH_EVENTS], one.counts["duplicates", topics.API_CALLS]) == (
+    assert (
+        this_desk.counts["duplicates", topics.AUTH_EVENTS],
+        this_desk.counts["duplicates", topics.API_CALLS],
+    ) == (
         0,
         1,
     )
 
 
 def test_offsets_of_one_topic_say_nothing_about_another() -> None:
-    one = desk()
+    this_desk = desk()
 
-    one.play(auth(0), auth(1))
-    one.play(call(2))
+    this_desk.play(auth(0), auth(1))
+    this_desk.play(call(2))
 
-    assert one.counts["duplicates", topics.API_CALLS] == 0
+    assert this_desk.counts["duplicates", topics.API_CALLS] == 0

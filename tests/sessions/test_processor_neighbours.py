@@ -19,28 +19,28 @@ def test_what_cannot_be_read_is_a_dead_letter_and_harms_nobody_else() -> None:
         Rec(topics.API_CALLS, 0, 14, 0, b"s-1", encode({**call(1), "principal_kind": "robot"})),
         Rec(topics.API_CALLS, 0, 15, 0, b"s-1", encode({**call(1), "occurred_at": NOW + 400_000})),
     ]
-    one, alone = desk(), desk()
+    this_desk, alone = desk(), desk()
 
-    mixed = sorted([*good, *bad], key=lambda told: told.offset % 10)
-    said = one.take(topics.API_CALLS, mixed)
+    mixed = sorted([*good, *bad], key=lambda rec: rec.offset % 10)
+    saids = this_desk.take(topics.API_CALLS, mixed)
     alone.take(topics.API_CALLS, good)
 
     assert [Rec(*bad[at][:3], 0, None, None).offset for at in range(6)] == sorted(
-        letter["offset"] for letter in of(said, topics.DEAD_LETTERS)
+        letter["offset"] for letter in of(saids, topics.DEAD_LETTERS)
     )
-    assert sum(one.dead.values()) == 6
-    assert one.rows == alone.rows
+    assert sum(this_desk.dead.values()) == 6
+    assert this_desk.rows == alone.rows
 
 
 def test_hostile_names_neither_meet_nor_stop_anybody() -> None:
-    one = desk()
+    this_desk = desk()
     names = ["a", "a\0b", "a\0", "\0", "\x1f", "\u00ff", "ÿ", "\U0010ffff" * 128]
     for at, name in enumerate(names):
-        one.play(auth(at, session_id=name, principal_id=name, tenant=name[:64]))
-        one.play(auth(at, session_id=name, principal_id=name, tenant="a"))
-    held = len(one.scorer.table)
-    one.each(*others(10, 300))
+        this_desk.play(auth(at, session_id=name, principal_id=name, tenant=name[:64]))
+        this_desk.play(auth(at, session_id=name, principal_id=name, tenant="a"))
+    held = len(this_desk.scorer.table)
+    this_desk.each(*others(10, 300))
 
     assert held == 2 * len(set(names)) - 1
-    assert len(one.scorer.table) == 1
-    assert len(one.rows) == 1
+    assert len(this_desk.scorer.table) == 1
+    assert len(this_desk.rows) == 1

@@ -45,16 +45,16 @@ def test_a_worker_that_takes_over_anywhere_commands_the_same(
         second.play(*part)
     # Whoever takes over sweeps from its second slot on: two more, and both have swept at the same time.
     last = max(event["occurred_at"] for event in events)
-    for one in (whole, second):
+    for this_desk in (whole, second):
         for slot in (1, 2):
-            one.play(auth(session_id="s-9", occurred_at=last + slot * one.options.sweep_ms))
+            this_desk.play(auth(session_id="s-9", occurred_at=last + slot * this_desk.options.sweep_ms))
 
     assert {*first.revoked(), *second.revoked()} >= set(whole.revoked())
     held, kept = _flags(second), _flags(whole)
     assert {key: flags for key, flags in held.items() if key in kept} == kept
     # Whoever takes over may forget later: it sweeps a slot later, and a chunk may have come again.
-    for one in (whole, second):
-        one.play(auth(session_id="s-9", occurred_at=last + 400_000))
+    for this_desk in (whole, second):
+        this_desk.play(auth(session_id="s-9", occurred_at=last + 400_000))
     assert set(second.rows) == set(whole.rows) == {row_key(Names("default", "s-9").pack())}
 
 
@@ -65,48 +65,52 @@ def _flags(one: Desk) -> dict[bytes, tuple[int, int]]:
 
 def test_a_context_that_comes_again_after_its_session_was_forgotten_begins_a_row_that_goes_unheard() -> None:
     contexts = [context(140, session_id="s-2", heard_at=T0 + 140_000), context(170, heard_at=T0 + 170_000)]
-    one, key = desk(UNGUARDED), row_key(Names("default", "s-2").pack())
-    one.play(call(0), call(0, session_id="s-2"), call(70), call(140))
-    one.play(*contexts)  # by the end of which s-2 has been idle for too long
-    assert key not in one.rows
+    this_desk, key = desk(UNGUARDED), row_key(Names("default", "s-2").pack())
+    this_desk.play(call(0), call(0, session_id="s-2"), call(70), call(140))
+    this_desk.play(*contexts)  # by the end of which s-2 has been idle for too long
+    assert key not in this_desk.rows
 
-    other = one.restarted()
+    other = this_desk.restarted()
     other.take(topics.SESSION_CONTEXT, [record(event, at) for at, event in enumerate(contexts)])
     held = key in other.rows
     other.each(*others(180, 330))
 
     assert (held, key in other.rows) == (True, False)
-    assert [said for said in read(other.messages) if "s-2" in (said.key, said.body.get("session_id"))] == []
+    assert [
+        sent_said
+        for sent_said in read(other.messages)
+        if "s-2" in (sent_said.key, sent_said.body.get("session_id"))
+    ] == []
 
 
 def test_a_row_is_read_back_bit_for_bit() -> None:
-    one = desk()
-    one.play(auth(0, device_id="phone-1"), auth(1, session_id="s-2", parent_session_id="s-1"))
-    one.play(call(2, records=200, sensitivity="restricted"))
+    this_desk = desk()
+    this_desk.play(auth(0, device_id="phone-1"), auth(1, session_id="s-2", parent_session_id="s-1"))
+    this_desk.play(call(2, records=200, sensitivity="restricted"))
 
-    other = one.restarted()
+    other = this_desk.restarted()
     same = [other.scorer.table.find("default", name) for name in ("s-1", "s-2")]
-    rows = [one.scorer.table.find("default", name) for name in ("s-1", "s-2")]
+    rows = [this_desk.scorer.table.find("default", name) for name in ("s-1", "s-2")]
 
-    assert other.scorer.table.rows[same].tobytes() == one.scorer.table.rows[rows].tobytes()
-    assert [other.scorer.cases.get(row) for row in same] == [one.scorer.cases.get(row) for row in rows]
+    assert other.scorer.table.rows[same].tobytes() == this_desk.scorer.table.rows[rows].tobytes()
+    assert [other.scorer.cases.get(row) for row in same] == [this_desk.scorer.cases.get(row) for row in rows]
 
 
 def test_an_unacknowledged_revocation_is_sent_again_by_whoever_takes_over() -> None:
-    one = fallen()
+    this_desk = fallen()
 
-    other = one.restarted()
+    other = this_desk.restarted()
     other.each(*(call(at, session_id="ben") for at in range(2, 60, 5)))
 
-    assert set(other.revoked()) == set(one.revoked()) == {one.revoked()[0]}
+    assert set(other.revoked()) == set(this_desk.revoked()) == {this_desk.revoked()[0]}
 
 
 def test_the_last_row_of_a_key_counts_and_a_tombstone_removes_it() -> None:
-    one = desk()
-    one.play(auth(0), auth(0, session_id="s-2"))
-    first = list(one.rows.items())
-    one.play(call(5))
-    second = list(one.rows.items())
+    this_desk = desk()
+    this_desk.play(auth(0), auth(0, session_id="s-2"))
+    first = list(this_desk.rows.items())
+    this_desk.play(call(5))
+    second = list(this_desk.rows.items())
 
     other = desk()
     other.scorer.restore([*first, *second, (row_key(Names("default", "s-2").pack()), None)])

@@ -9,31 +9,31 @@ from tests.support.session_processor import OBSERVING, desk, others
 
 
 def test_verdicts_on_sessions_that_do_not_live_here_go_back_with_the_reason() -> None:
-    one = desk()
-    one.play(auth(0))
+    this_desk = desk()
+    this_desk.play(auth(0))
 
-    said = one.play(feedback(1, session_id="s-9"), feedback(2, verdict="confirmed_compromised"))
+    saids = this_desk.play(feedback(1, session_id="s-9"), feedback(2, verdict="confirmed_compromised"))
 
-    assert [(letter["offset"], letter["reason"]) for letter in of(said, topics.DEAD_LETTERS)] == [
+    assert [(letter["offset"], letter["reason"]) for letter in of(saids, topics.DEAD_LETTERS)] == [
         (0, "session_id: no such session lives here any more")
     ]
-    assert len(one.revoked("s-1")) == 1
+    assert len(this_desk.revoked("s-1")) == 1
 
 
 def test_a_false_positive_also_ends_the_step_up_that_was_asked_for() -> None:
-    one = desk()
-    one.each(auth(0, asn=1), call(1, asn=2), context(2, source="principal", known_asn=False))
-    one.play(feedback(10, verdict="false_positive"))
-    one.each(*others(12, 60))
+    this_desk = desk()
+    this_desk.each(auth(0, asn=1), call(1, asn=2), context(2, source="principal", known_asn=False))
+    this_desk.play(feedback(10, verdict="false_positive"))
+    this_desk.each(*others(12, 60))
 
-    assert len(one.said(topics.SESSION_CHALLENGES)) == 1
-    assert one.revoked() == []
-    assert one.said(topics.SESSION_RISK, "s-1")[-1]["level"] == "LOW"
+    assert len(this_desk.said(topics.SESSION_CHALLENGES)) == 1
+    assert this_desk.revoked() == []
+    assert this_desk.said(topics.SESSION_RISK, "s-1")[-1]["level"] == "LOW"
 
 
 def test_two_verdicts_at_one_moment_both_count() -> None:
-    one = desk(OBSERVING)
-    one.each(auth(0), call(1, records=200, sensitivity="restricted"))
-    one.play(feedback(5, verdict="false_positive"), feedback(5, verdict="confirmed_compromised"))
+    this_desk = desk(OBSERVING)
+    this_desk.each(auth(0), call(1, records=200, sensitivity="restricted"))
+    this_desk.play(feedback(5, verdict="false_positive"), feedback(5, verdict="confirmed_compromised"))
 
-    assert "confirmed_compromised" in found(read(one.messages))
+    assert "confirmed_compromised" in found(read(this_desk.messages))

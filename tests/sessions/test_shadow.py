@@ -37,15 +37,15 @@ MOVED = [auth(0, asn=1), call(700, asn=2), context(701, source="principal", know
 
 
 def desk(challenger: Any, policy: str = TOLD, champion: Any = None) -> Desk:
-    one = Desk(policy, champion)
-    one.brain.challengers = (Challenger(challenger),)
-    return one
+    this_desk = Desk(policy, champion)
+    this_desk.brain.challengers = (Challenger(challenger),)
+    return this_desk
 
 
 def apart(said: list[Said]) -> tuple[list[Said], list[Said]]:
     """What challengers would do, and all else."""
-    shadows = [one for one in said if one.topic == topics.SESSION_SHADOW]
-    return shadows, [one for one in said if one.topic != topics.SESSION_SHADOW]
+    shadows = [this_said for this_said in said if this_said.topic == topics.SESSION_SHADOW]
+    return shadows, [this_said for this_said in said if this_said.topic != topics.SESSION_SHADOW]
 
 
 def played(one: Desk, events: list[Event], cuts: set[int]) -> list[Said]:
@@ -81,28 +81,28 @@ def test_where_the_stream_is_cut_changes_nothing_of_what_a_challenger_would_do(
 
 
 def test_a_challenger_that_would_revoke_revokes_nobody() -> None:
-    one = desk(Always(3))
-    one.each(*MOVED)
+    this_desk = desk(Always(3))
+    this_desk.each(*MOVED)
 
-    assert one.revoked() == []
-    assert [told["level"] for told in one.said(topics.SESSION_RISK)] == ["MEDIUM"]
+    assert this_desk.revoked() == []
+    assert [event["level"] for event in this_desk.said(topics.SESSION_RISK)] == ["MEDIUM"]
 
 
 def test_without_a_challenger_nothing_is_told_of_one() -> None:
-    one = Desk("low_features_share = 1.0")
-    one.each(*MOVED)
+    this_desk = Desk("low_features_share = 1.0")
+    this_desk.each(*MOVED)
 
-    assert one.said(topics.SESSION_SHADOW) == []
+    assert this_desk.said(topics.SESSION_SHADOW) == []
 
 
 # --- what is told -----------------------------------------------------------------------------------------
 
 
 def test_what_would_change_is_told_beside_what_was_decided() -> None:
-    one = desk(Always(3))
-    one.each(*MOVED)
+    this_desk = desk(Always(3))
+    this_desk.each(*MOVED)
 
-    assert one.said(topics.SESSION_SHADOW) == [
+    assert this_desk.said(topics.SESSION_SHADOW) == [
         {
             "tenant": "default",
             "session_id": "s-1",
@@ -110,8 +110,8 @@ def test_what_would_change_is_told_beside_what_was_decided() -> None:
             "principal_kind": "human",
             "caused_by": MOVED[-1]["event_id"],
             "occurred_at": T0 + 701_000,
-            "decided_at": one.said(topics.SESSION_RISK)[0]["decided_at"],
-            "policy": one.brain.judge.policy_id,
+            "decided_at": this_desk.said(topics.SESSION_RISK)[0]["decided_at"],
+            "policy": this_desk.brain.judge.policy_id,
             "champion": {"model": "none", "score": 0.0, "band": 0, "level": "MEDIUM", "action": "step_up"},
             "challenger": {
                 "model": "always-3@1", "score": 0.75, "band": 3, "level": "HIGH", "action": "revoke",
@@ -119,91 +119,100 @@ def test_what_would_change_is_told_beside_what_was_decided() -> None:
             "differs": True,
         }
     ]  # fmt: skip
-    assert one.counts["challenger_differences", "always-3@1"] == 1
+    assert this_desk.counts["challenger_differences", "always-3@1"] == 1
 
 
 def test_a_challenger_that_is_calmer_is_told_too() -> None:
-    one = desk(NoDetector(), champion=Always(3))
-    one.each(*MOVED)
+    this_desk = desk(NoDetector(), champion=Always(3))
+    this_desk.each(*MOVED)
 
-    (told,) = one.said(topics.SESSION_SHADOW)
-    assert (told["champion"]["level"], told["challenger"]["level"]) == ("HIGH", "MEDIUM")
-    assert len(one.revoked()) == 1
+    (event,) = this_desk.said(topics.SESSION_SHADOW)
+    assert (event["champion"]["level"], event["challenger"]["level"]) == ("HIGH", "MEDIUM")
+    assert len(this_desk.revoked()) == 1
 
 
 def test_what_differs_is_told_again_only_as_often_as_a_decision_is() -> None:
-    one = desk(Always(3), f"{TOLD}\n[times]\nrepeat_s = 60\n")
-    one.each(*MOVED, *(call(702 + at, asn=2) for at in range(100)))
+    this_desk = desk(Always(3), f"{TOLD}\n[times]\nrepeat_s = 60\n")
+    this_desk.each(*MOVED, *(call(702 + at, asn=2) for at in range(100)))
 
-    times = [(told["occurred_at"] - T0) // 1000 for told in one.said(topics.SESSION_SHADOW)]
+    times = [(event["occurred_at"] - T0) // 1000 for event in this_desk.said(topics.SESSION_SHADOW)]
     assert times == [701, 761]
 
 
 def test_a_restarted_worker_does_not_tell_it_again_at_once() -> None:
-    one = desk(Always(3))
-    one.each(*MOVED)
+    this_desk = desk(Always(3))
+    this_desk.each(*MOVED)
 
-    other = one.restarted()
-    other.brain.challengers = one.brain.challengers
+    other = this_desk.restarted()
+    other.brain.challengers = this_desk.brain.challengers
     other.play(call(702, asn=2))
 
     assert other.said(topics.SESSION_SHADOW) == []
 
 
 def test_without_evidence_no_band_makes_a_difference() -> None:
-    one = desk(Always(3))
-    one.each(auth(0), *(call(at) for at in range(1, 50)))
+    this_desk = desk(Always(3))
+    this_desk.each(auth(0), *(call(at) for at in range(1, 50)))
 
-    assert one.said(topics.SESSION_SHADOW) == []
-    assert one.scorer.cases == {}
+    assert this_desk.said(topics.SESSION_SHADOW) == []
+    assert this_desk.scorer.cases == {}
 
 
 def test_what_is_muted_for_the_champion_is_muted_for_the_challenger() -> None:
-    one = desk(Always(3))
-    one.each(*MOVED[:2], context(700.5, source="feedback", muted={"network_changed": T0 + 10**9}), MOVED[2])
+    this_desk = desk(Always(3))
+    this_desk.each(
+        *MOVED[:2], context(700.5, source="feedback", muted={"network_changed": T0 + 10**9}), MOVED[2]
+    )
 
-    assert one.said(topics.SESSION_SHADOW) == []
+    assert this_desk.said(topics.SESSION_SHADOW) == []
 
 
 def test_a_session_that_is_over_is_not_compared() -> None:
-    one = desk(Always(3))
-    one.each(*MOVED, feedback(710, verdict="confirmed_compromised"), *(call(800 + at) for at in range(5)))
+    this_desk = desk(Always(3))
+    this_desk.each(
+        *MOVED, feedback(710, verdict="confirmed_compromised"), *(call(800 + at) for at in range(5))
+    )
 
-    assert [told["occurred_at"] for told in one.said(topics.SESSION_SHADOW)] == [T0 + 701_000]
+    assert [event["occurred_at"] for event in this_desk.said(topics.SESSION_SHADOW)] == [T0 + 701_000]
 
 
 def test_a_share_of_all_events_is_told_as_both_see_them() -> None:
-    one = desk(Always(2), "low_features_share = 1.0")
-    one.each(auth(0), call(1))
+    this_desk = desk(Always(2), "low_features_share = 1.0")
+    this_desk.each(auth(0), call(1))
 
-    told = one.said(topics.SESSION_SHADOW)
-    assert [(t["champion"]["band"], t["challenger"]["band"], t["differs"]) for t in told] == [
+    events = this_desk.said(topics.SESSION_SHADOW)
+    assert [(t["champion"]["band"], t["challenger"]["band"], t["differs"]) for t in events] == [
         (0, 2, False)
     ] * 2
 
 
 def test_the_bands_of_both_are_counted_over_every_vector() -> None:
-    one = desk(Always(2), champion=Always(1))
-    one.play(auth(0))
-    one.play(call(1), call(2), call(3))
+    this_desk = desk(Always(2), champion=Always(1))
+    this_desk.play(auth(0))
+    this_desk.play(call(1), call(2), call(3))
 
-    assert one.counts["challenger_vectors", "always-2@1", "1", "2"] == 4
+    assert this_desk.counts["challenger_vectors", "always-2@1", "1", "2"] == 4
 
 
 def test_several_challengers_are_told_apart() -> None:
-    one = desk(Always(3))
-    one.brain.challengers = (*one.brain.challengers, Challenger(Always(2)))
-    one.each(*MOVED)
+    this_desk = desk(Always(3))
+    this_desk.brain.challengers = (*this_desk.brain.challengers, Challenger(Always(2)))
+    this_desk.each(*MOVED)
 
-    levels = {t["challenger"]["model"]: t["challenger"]["level"] for t in one.said(topics.SESSION_SHADOW)}
+    levels = {
+        t["challenger"]["model"]: t["challenger"]["level"] for t in this_desk.said(topics.SESSION_SHADOW)
+    }
     assert levels == {"always-3@1": "HIGH"}
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_time_alone_is_no_vector_for_the_sample(share: float) -> None:
-    one = desk(Always(3), f"low_features_share = {share}")
-    one.play(auth(0))
-    before = len(one.said(topics.SESSION_SHADOW))
-    one.each(*(call(60 * at, session_id="s-2") for at in range(1, 4)))
+    this_desk = desk(Always(3), f"low_features_share = {share}")
+    this_desk.play(auth(0))
+    before = len(this_desk.said(topics.SESSION_SHADOW))
+    this_desk.each(*(call(60 * at, session_id="s-2") for at in range(1, 4)))
 
-    assert of(read(one.messages), topics.SESSION_SHADOW, "s-1") == one.said(topics.SESSION_SHADOW)[:before]
+    assert (
+        of(read(this_desk.messages), topics.SESSION_SHADOW, "s-1")
+        == this_desk.said(topics.SESSION_SHADOW)[:before]
+    )

@@ -36,9 +36,12 @@ CHANGES = st.lists(
     st.tuples(FEW, st.none() | st.builds(lambda at, case: (at, case), st.integers(1, 99), st.booleans())),
     max_size=30,
 ).map(
-    lambda told: [
-        (row_key(names.pack()), None if one is None else written(names, one[0], case=one[1]))
-        for names, one in told
+    lambda pairs: [
+        (
+            row_key(names.pack()),
+            None if this_tuple is None else written(names, this_tuple[0], case=this_tuple[1]),
+        )
+        for names, this_tuple in pairs
     ]
 )
 
@@ -62,7 +65,7 @@ def test_values_decoded_together_are_those_decoded_one_by_one(
 
 @given(st.lists(NAMES, min_size=1))
 def test_a_session_is_found_by_its_changelog_key(names: list[Names]) -> None:
-    assert keys_of([row_key(one.pack()) for one in names]).tolist() == [one.key for one in names]
+    assert keys_of([row_key(name.pack()) for name in names]).tolist() == [name.key for name in names]
 
 
 def test_a_key_is_hashed_as_any_name_is() -> None:
@@ -95,7 +98,9 @@ def test_however_rows_come_the_newest_of_each_key_is_what_is_held(
     assert _held(table, cases) == newest
     assert len(table) == len(newest)
     tenants = [Names.unpack(table.names[row]).tenant for row in table.live().tolist()]
-    assert table.tenants(table.live()).tolist() == [fingerprint(one) & 0xFFFFFFFF for one in tenants]
+    assert table.tenants(table.live()).tolist() == [
+        fingerprint(this_tenant) & 0xFFFFFFFF for this_tenant in tenants
+    ]
 
 
 def _held(table: SessionTable, cases: dict[int, SessionRiskState]) -> dict[bytes, bytes]:
@@ -133,12 +138,12 @@ def test_ten_thousand_sessions_are_read_back_into_a_table_that_grows() -> None:
             table,
             cases,
             [
-                (row_key(one.pack()), written(one, n + 1, case=False))
-                for n, one in enumerate(names[first : first + 3_000], start=first)
+                (row_key(this_names.pack()), written(this_names, n + 1, case=False))
+                for n, this_names in enumerate(names[first : first + 3_000], start=first)
             ],
         )
 
-    rows = [table.find(one.tenant, one.session_id) for one in names]
+    rows = [table.find(name.tenant, name.session_id) for name in names]
     assert table.rows["seen_at"][rows].tolist() == list(range(1, 10_001))
 
 

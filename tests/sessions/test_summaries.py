@@ -14,8 +14,8 @@ AGENT: dict[str, Any] = {"principal_kind": "agent", "tool": "mail"}
 
 def told(desk: Desk, kind: str, *members: str) -> list[Any]:
     """What s-1 said of this kind of activity."""
-    said = [one for one in desk.said(topics.PRINCIPAL_ACTIVITY) if one["session_id"] == "s-1"]
-    return [[one.get(name) for name in members] for one in said if one["kind"] == kind]
+    events = [event for event in desk.said(topics.PRINCIPAL_ACTIVITY) if event["session_id"] == "s-1"]
+    return [[event.get(name) for name in members] for event in events if event["kind"] == kind]
 
 
 def working(until: int, every: int = 300) -> list[Event]:
@@ -27,59 +27,59 @@ def working(until: int, every: int = 300) -> list[Event]:
 
 
 def test_a_session_sums_up_every_half_hour_of_its_life() -> None:
-    one = Desk()
-    one.each(*working(2 * 3600 + 300))
+    desk = Desk()
+    desk.each(*working(2 * 3600 + 300))
 
-    assert [(at - T0) // 1_800_000 for (at,) in told(one, "summary", "occurred_at")] == [1, 2, 3, 4]
-    assert all(name == f"summary:{at}~a" for name, at in told(one, "summary", "event_id", "occurred_at"))
+    assert [(at - T0) // 1_800_000 for (at,) in told(desk, "summary", "occurred_at")] == [1, 2, 3, 4]
+    assert all(name == f"summary:{at}~a" for name, at in told(desk, "summary", "event_id", "occurred_at"))
 
 
 def test_a_summary_tells_the_most_since_the_last_one_and_names_no_zeros() -> None:
-    one = Desk()
-    one.each(auth(0), call(1, **READ), call(1801, session_id="ben", principal_id="ben"))
-    one.each(call(1830, session_id="ben", principal_id="ben"), call(3000, operation="GET /y"))
-    one.each(call(3700, session_id="ben", principal_id="ben"))
+    desk = Desk()
+    desk.each(auth(0), call(1, **READ), call(1801, session_id="ben", principal_id="ben"))
+    desk.each(call(1830, session_id="ben", principal_id="ben"), call(3000, operation="GET /y"))
+    desk.each(call(3700, session_id="ben", principal_id="ben"))
 
-    first, second = told(one, "summary", "peaks")
+    first, second = told(desk, "summary", "peaks")
     assert first == [{"calls_10m": 1.0, "records_10m": 31.0, "sensitive_records_10m": 31.0}]
     assert 1.0 <= second[0]["calls_10m"] < 1.2
     assert second[0]["records_10m"] < 2.0
 
 
 def test_a_session_that_calls_nothing_has_nothing_to_sum_up() -> None:
-    one = Desk()
-    one.each(auth(0), *[call(at, session_id="ben", principal_id="ben") for at in range(0, 7200, 600)])
+    desk = Desk()
+    desk.each(auth(0), *[call(at, session_id="ben", principal_id="ben") for at in range(0, 7200, 600)])
 
-    assert told(one, "summary", "at") == []
+    assert told(desk, "summary", "at") == []
 
 
 def test_a_session_that_ends_tells_what_it_did_since_its_last_summary() -> None:
-    one = Desk()
-    one.each(auth(0), call(1, **READ), auth(2, action="sign_out"))
+    desk = Desk()
+    desk.each(auth(0), call(1, **READ), auth(2, action="sign_out"))
 
-    assert told(one, "ended", "peaks") == [
+    assert told(desk, "ended", "peaks") == [
         [{"calls_10m": 1.0, "records_10m": 31.0, "sensitive_records_10m": 31.0}]
     ]
 
 
 def test_scopes_that_are_granted_are_told_and_those_that_are_only_refreshed_are_not() -> None:
-    one = Desk()
-    one.each(
+    desk = Desk()
+    desk.each(
         auth(0, scopes=["read"]),
         auth(1, action="token_issued", scopes=["read", "admin"]),
         auth(2, action="token_refreshed", scopes=["read", "admin"]),
     )
 
-    assert told(one, "started", "used") == [[["scope:read"]]]
-    assert told(one, "used", "used") == [[["scope:read", "scope:admin"]]]
+    assert told(desk, "started", "used") == [[["scope:read"]]]
+    assert told(desk, "used", "used") == [[["scope:read", "scope:admin"]]]
 
 
 def test_a_first_use_that_matters_is_told_once() -> None:
-    one = Desk()
-    one.each(auth(0), call(1), call(2, scope="pay"), call(3, scope="pay"), call(4, **READ))
-    one.each(call(5, operation="iam:CreateUser"), call(6, sensitivity="internal", operation="GET /z"))
+    desk = Desk()
+    desk.each(auth(0), call(1), call(2, scope="pay"), call(3, scope="pay"), call(4, **READ))
+    desk.each(call(5, operation="iam:CreateUser"), call(6, sensitivity="internal", operation="GET /z"))
 
-    assert told(one, "used", "used") == [
+    assert told(desk, "used", "used") == [
         [["scope:pay"]],
         [["operation:GET /x"]],
         [["operation:iam:CreateUser"]],
@@ -87,47 +87,47 @@ def test_a_first_use_that_matters_is_told_once() -> None:
 
 
 def test_only_of_agents_tools_are_told() -> None:
-    one = Desk()
-    one.each(auth(0), call(1, tool="mail"), call(2, **AGENT), call(3, **AGENT | {"tool": "shell"}))
+    desk = Desk()
+    desk.each(auth(0), call(1, tool="mail"), call(2, **AGENT), call(3, **AGENT | {"tool": "shell"}))
 
-    assert told(one, "used", "used") == [[["tool:shell"]]]
+    assert told(desk, "used", "used") == [[["tool:shell"]]]
 
 
 def test_the_answer_to_a_summary_leaves_what_is_known_of_the_session() -> None:
-    one = Desk("[rules.network_changed]\nweight = 4.0\n")
-    one.each(
+    desk = Desk("[rules.network_changed]\nweight = 4.0\n")
+    desk.each(
         auth(0, asn=1),
         context(1, source="principal", known_asn=False, novelty=0.5, sessions_seen=3),
         context(2, source="principal", days_known=9, usual={"calls_10m": 3.0}, signals=[]),
     )
 
-    row = one.scorer.table.rows[0]
+    row = desk.scorer.table.rows[0]
     assert (row["sessions_seen"], row["novelty"], row["days_known"], row["usual"][0]) == (3, 500, 9, 16)
 
 
 def test_where_the_stream_is_cut_changes_no_summary() -> None:
     events = working(2 * 3600)
-    one, other = Desk(), Desk()
-    one.each(*events)
+    this_desk, other = Desk(), Desk()
+    this_desk.each(*events)
     other.play(*events[:2])
     for start in range(2, len(events), 7):
         other.play(*events[start : start + 7])
 
     activity = topics.PRINCIPAL_ACTIVITY
-    said = [
-        {key: told for key, told in by_key(read(desk.messages)).items() if key[0] == activity}
-        for desk in (one, other)
+    by_keys = [
+        {key: events_read for key, events_read in by_key(read(desk.messages)).items() if key[0] == activity}
+        for desk in (this_desk, other)
     ]
-    assert said[0] == said[1]
-    assert one.rows == other.rows
+    assert by_keys[0] == by_keys[1]
+    assert this_desk.rows == other.rows
 
 
 def test_a_worker_that_takes_over_sums_up_the_same() -> None:
     events = working(3600)
-    one = Desk()
-    one.each(*events[:8])
-    other = one.restarted()
-    one.each(*events[8:])
+    desk = Desk()
+    desk.each(*events[:8])
+    other = desk.restarted()
+    desk.each(*events[8:])
     other.each(*events[8:])
 
-    assert told(other, "summary", "peaks") == told(one, "summary", "peaks")
+    assert told(other, "summary", "peaks") == told(desk, "summary", "peaks")

@@ -44,11 +44,11 @@ OTHER = "tenant: the event says 'acme', its record header 'tenant' says "
 
 def _from(event: Event, *tenants: str, offset: int = 0) -> Rec:
     """*event* as a gateway passes it on that knows whom it let in."""
-    return record(event, offset)._replace(headers=[("tenant", one.encode()) for one in tenants])
+    return record(event, offset)._replace(headers=[("tenant", tenant.encode()) for tenant in tenants])
 
 
 def _dead(said: Sequence[Said]) -> list[tuple[str, int, str]]:
-    letters = [one.body for one in said if one.topic == DEAD_LETTERS]
+    letters = [this_said.body for this_said in said if this_said.topic == DEAD_LETTERS]
     return [(letter["topic"], letter["offset"], letter["reason"]) for letter in letters]
 
 
@@ -76,7 +76,9 @@ def test_an_event_is_believed_if_exactly_one_header_says_its_tenant(
     decoded = decode_chunk(AUTH_EVENTS, [encode(event)], [b"s-1"], now_ms=NOW, tenants=[tenants])
 
     assert decoded.rejected == ([] if reason is None else [Rejected(0, reason)])
-    assert [one["event_id"] for one in decoded.events] == ([event["event_id"]] if reason is None else [])
+    assert [this_event["event_id"] for this_event in decoded.events] == (
+        [event["event_id"]] if reason is None else []
+    )
 
 
 def test_an_event_that_names_no_tenant_is_of_the_default_one_whatever_the_header_says() -> None:
@@ -102,14 +104,16 @@ def test_what_others_write_is_vouched_for_and_what_workers_tell_each_other_is_no
 def test_another_tenants_word_on_a_session_is_a_dead_letter_and_does_nothing() -> None:
     sign_in, own, forged = auth(tenant="acme"), call(1, tenant="acme"), call(2, tenant="acme", records=9**7)
     alone, desk = Desk(options=ON), Desk(options=ON)
-    for one in (alone, desk):
-        one.take(AUTH_EVENTS, [_from(sign_in, "acme")])
+    for this_desk in (alone, desk):
+        this_desk.take(AUTH_EVENTS, [_from(sign_in, "acme")])
     alone.take(API_CALLS, [_from(own, "acme")])
 
-    said = desk.take(API_CALLS, [_from(own, "acme"), _from(forged, "globex", offset=1)])
+    saids = desk.take(API_CALLS, [_from(own, "acme"), _from(forged, "globex", offset=1)])
 
-    assert _dead(said) == [(API_CALLS, 1, OTHER + "'globex'")]
-    assert [b64decode(one.body["value"]) for one in said if one.topic == DEAD_LETTERS] == [encode(forged)]
+    assert _dead(saids) == [(API_CALLS, 1, OTHER + "'globex'")]
+    assert [b64decode(this_said.body["value"]) for this_said in saids if this_said.topic == DEAD_LETTERS] == [
+        encode(forged)
+    ]
     assert desk.dead == {"tenant": 1}
     assert desk.rows == alone.rows
 
@@ -119,10 +123,10 @@ def test_nobody_gives_verdicts_or_acknowledges_in_another_tenants_name() -> None
     desk.take(AUTH_EVENTS, [_from(auth(tenant="acme"), "acme")])
     verdict = feedback(1, tenant="acme", verdict="confirmed_compromised")
 
-    said = desk.take(SESSION_FEEDBACK, [_from(verdict, "globex")])
-    said += desk.take(REVOCATION_ACKS, [_from(ack(2, tenant="acme"), "globex")])
+    saids = desk.take(SESSION_FEEDBACK, [_from(verdict, "globex")])
+    saids += desk.take(REVOCATION_ACKS, [_from(ack(2, tenant="acme"), "globex")])
 
-    assert _dead(said) == [(topic, 0, OTHER + "'globex'") for topic in (SESSION_FEEDBACK, REVOCATION_ACKS)]
+    assert _dead(saids) == [(topic, 0, OTHER + "'globex'") for topic in (SESSION_FEEDBACK, REVOCATION_ACKS)]
     assert desk.revoked() == []
     desk.take(SESSION_FEEDBACK, [_from(verdict, "acme")])
     assert len(desk.revoked()) == 1
@@ -132,12 +136,12 @@ def test_a_device_does_not_speak_for_another_tenants() -> None:
     player = Player(device_context(Limits(tenancy=True)))
     player.play(binding(tenant="acme"))  # our own word needs no header
 
-    said = player.take(DEVICE_TELEMETRY, [_from(telemetry(1, tenant="acme", rooted=True), "globex")])
-    assert _dead(said) == [(DEVICE_TELEMETRY, 0, OTHER + "'globex'")]
-    assert [one.topic for one in said] == [DEAD_LETTERS]
+    saids = player.take(DEVICE_TELEMETRY, [_from(telemetry(1, tenant="acme", rooted=True), "globex")])
+    assert _dead(saids) == [(DEVICE_TELEMETRY, 0, OTHER + "'globex'")]
+    assert [this_said.topic for this_said in saids] == [DEAD_LETTERS]
 
-    said = player.take(DEVICE_TELEMETRY, [_from(telemetry(2, tenant="acme", rooted=True), "acme", offset=1)])
-    assert [one.body["rooted"] for one in said] == [True]
+    saids = player.take(DEVICE_TELEMETRY, [_from(telemetry(2, tenant="acme", rooted=True), "acme", offset=1)])
+    assert [this_said.body["rooted"] for this_said in saids] == [True]
 
 
 def test_what_workers_tell_each_other_is_believed_without_a_header() -> None:
@@ -159,9 +163,9 @@ class _WithoutHeaders(Rec):
 
 
 def test_without_tenancy_headers_are_not_even_looked_at() -> None:
-    desk, told = Desk(), [auth(tenant="acme"), call(1, tenant="acme")]
+    desk, records = Desk(), [auth(tenant="acme"), call(1, tenant="acme")]
 
-    for event in told:
+    for event in records:
         desk.take(record(event, 0).topic, [_WithoutHeaders(*record(event, 0)[:6])])
 
     assert (desk.dead, len(desk.rows)) == ({}, 1)
@@ -172,15 +176,15 @@ def test_without_tenancy_headers_are_not_even_looked_at() -> None:
 
 def test_a_replay_believes_what_was_believed_when_it_came() -> None:
     lines = recorded([auth(tenant="acme"), call(1, tenant="acme"), call(2, tenant="acme")])
-    told = [
+    records = [
         line._replace(tenants=[tenant])
         for line, tenant in zip(lines, (b"acme", b"acme", b"globex"), strict=True)
     ]
     replay = Replay(stage_kinds(Desk().brain, ON), 1)
 
-    said = read(replay.run(told))
+    saids = read(replay.run(records))
 
-    assert _dead(said) == [(API_CALLS, 1, OTHER + "'globex'")]
+    assert _dead(saids) == [(API_CALLS, 1, OTHER + "'globex'")]
     assert replay.dead_letters == 1
 
 
@@ -207,8 +211,13 @@ def connection() -> Iterator[Connection]:
 
 async def _produce(connection: Connection, records: Sequence[Rec]) -> None:
     async with aiokafka.AIOKafkaProducer(**connection.for_aiokafka()) as producer:
-        for one in records:
-            await producer.send_and_wait(one.topic, key=one.key, value=one.value, headers=list(one.headers))
+        for this_record in records:
+            await producer.send_and_wait(
+                this_record.topic,
+                key=this_record.key,
+                value=this_record.value,
+                headers=list(this_record.headers),
+            )
 
 
 def test_what_topics_hold_keeps_whose_it_is_on_its_way_into_a_replay(
@@ -216,9 +225,9 @@ def test_what_topics_hold_keeps_whose_it_is_on_its_way_into_a_replay(
 ) -> None:
     asyncio.run(lay_down(connection, tmp_path, 0))
 
-    told = [list(one.tenants) for one in laid_down(tmp_path)]
+    payloadses = [list(this_record.tenants) for this_record in laid_down(tmp_path)]
 
-    assert told == [[b"acme"], [b"acme"], [b"globex", b"acme"], []]
+    assert payloadses == [[b"acme"], [b"acme"], [b"globex", b"acme"], []]
 
 
 def test_topics_are_replayed_with_tenancy_where_it_is_on(

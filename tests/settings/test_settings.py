@@ -199,10 +199,10 @@ def test_a_secret_is_never_shown(name: str, value: str, monkeypatch: pytest.Monk
     monkeypatch.setenv(name, value)
     read, field = _reader(name), name.removeprefix(TRANSMITTER).removeprefix(PREFIX).lower()
 
-    told = json.loads(CliRunner().invoke(cli.main, ["settings", "--json"]).stdout)
+    details = json.loads(CliRunner().invoke(cli.main, ["settings", "--json"]).stdout)
 
-    assert "sesame" not in f"{read()!r} {told} {read().model_dump_json()}"
-    assert [row["value"] for row in told if row["env"] == name] == ["set, not shown"]
+    assert "sesame" not in f"{read()!r} {details} {read().model_dump_json()}"
+    assert [row["value"] for row in details if row["env"] == name] == ["set, not shown"]
     with pytest.raises(SettingsError) as refused:
         read(**{field: ["open sesame"]})
     assert "sesame" not in str(refused.value)

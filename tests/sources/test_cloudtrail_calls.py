@@ -102,9 +102,9 @@ def test_an_action_is_told_without_the_version_of_its_api(
 def test_an_address_of_a_host_of_aws_is_not_the_clients(
     converted: Convert, agent: str, members: dict[str, Any], ip: str | None
 ) -> None:
-    one = record(userAgent=agent, **{"sourceIPAddress": "10.1.2.3", **members})
+    item = record(userAgent=agent, **{"sourceIPAddress": "10.1.2.3", **members})
 
-    (event,) = converted(one).events["api-calls"]
+    (event,) = converted(item).events["api-calls"]
 
     assert event.get("ip") == ip
 
@@ -114,8 +114,8 @@ def test_the_tables_speak_of_operations_and_in_words_of_the_contract() -> None:
     operations += [*catalogue.SENSITIVITY, *catalogue.SENSITIVE_WHEN, *catalogue.READS_NAMED]
     assert [name for name in operations if not re.fullmatch(r"[a-z0-9-]+:[A-Z][A-Za-z0-9]+", name)] == []
 
-    told = {*catalogue.CREDENTIALS.values(), *catalogue.SIGN_IN.values()}
-    assert told <= set(get_args(AuthEvent.model_fields["action"].annotation))
+    lines = {*catalogue.CREDENTIALS.values(), *catalogue.SIGN_IN.values()}
+    assert lines <= set(get_args(AuthEvent.model_fields["action"].annotation))
     levels = {*catalogue.SENSITIVITY.values(), *(row[2] for row in catalogue.SENSITIVE_WHEN.values())}
     assert (
         levels <= {"confidential", "restricted"} <= set(str(ApiCall.model_fields["sensitivity"]).split("'"))

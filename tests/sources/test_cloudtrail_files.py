@@ -44,7 +44,7 @@ TWO = [record(), record(second=1)]
         json.dumps(TWO, indent=1).encode(),
         b"\xef\xbb\xbf" + json.dumps(TWO).encode(),
         "\n\n".join(map(json.dumps, TWO)).encode(),
-        "\n".join(json.dumps({"Records": [one]}) for one in TWO).encode(),
+        "\n".join(json.dumps({"Records": [item]}) for item in TWO).encode(),
         gzip.compress(json.dumps({"Records": TWO}).encode(), mtime=0),
         gzip.compress("\n".join(map(json.dumps, TWO)).encode(), mtime=0),
     ],

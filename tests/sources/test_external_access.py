@@ -81,19 +81,19 @@ CLOSED = [
 
 @pytest.mark.parametrize(("operation", "request_"), OPEN)
 def test_what_lets_others_in_is_restricted_and_exposes(operation: str, request_: dict[str, Any]) -> None:
-    told = sensitivity(operation, request_, OWN)
+    text = sensitivity(operation, request_, OWN)
 
     assert opens_outside(operation, request_, OWN)
-    assert told == "restricted"
-    assert stage_of(operation, told) is Stage.EXPOSE
+    assert text == "restricted"
+    assert stage_of(operation, text) is Stage.EXPOSE
 
 
 @pytest.mark.parametrize(("operation", "request_"), CLOSED)
 def test_what_stays_within_the_account_exposes_nothing(operation: str, request_: dict[str, Any]) -> None:
-    told = sensitivity(operation, request_, OWN)
+    text = sensitivity(operation, request_, OWN)
 
     assert not opens_outside(operation, request_, OWN)
-    assert stage_of(operation, told) is not Stage.EXPOSE
+    assert stage_of(operation, text) is not Stage.EXPOSE
 
 
 def test_a_request_as_deep_as_a_well_is_given_up() -> None:

@@ -62,9 +62,9 @@ class Desk:
         self.in_force = ConfigReloader(configured, self.complaints.append)
 
     def order(self, command: str, model: str, mode: str | None = None) -> None:
-        told = {"command": command, "model": model, "mode": mode, "issued_by": "ana", "occurred_at": 1}
+        fields = {"command": command, "model": model, "mode": mode, "issued_by": "ana", "occurred_at": 1}
         self.in_force.on_control_record(
-            InMemoryRecord(MODEL_CONTROL, 0, 7, 1, model.encode(), json.dumps(told).encode())
+            InMemoryRecord(MODEL_CONTROL, 0, 7, 1, model.encode(), json.dumps(fields).encode())
         )
 
     def look(self) -> None:

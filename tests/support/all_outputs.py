@@ -32,11 +32,13 @@ def wrong(messages: list[Message]) -> list[str]:
     for message in messages:
         by_topic[message.topic].append(message)
     complaints = []
-    for topic, told in by_topic.items():
-        keys = [message.key for message in told]
-        values = [message.value for message in told]
+    for topic, messages_read in by_topic.items():
+        keys = [message.key for message in messages_read]
+        values = [message.value for message in messages_read]
         decoded = decode_chunk(topic, values, None if topic == topics.DEAD_LETTERS else keys, now_ms=2**53)
-        complaints += [f"{topic}: {one.reason}: {values[one.index][:300]!r}" for one in decoded.rejected]
+        complaints += [
+            f"{topic}: {rejected.reason}: {values[rejected.index][:300]!r}" for rejected in decoded.rejected
+        ]
         complaints += [f"{topic}: too long" for value in values if len(value) > 1_000_000]
     return complaints
 
@@ -69,5 +71,5 @@ def verdict_at(at: int) -> InputRecord:
     """Somebody calls what a session was just ended for a false positive."""
     stories = next(record for record in STORIES if b'"s-1"' in record.value)
     tenant = json.loads(stories.value)["tenant"]
-    told = {**feedback(detections=["mass_read"]), "tenant": tenant, "occurred_at": at}
-    return InputRecord(topics.SESSION_FEEDBACK, 1, encode(told), at)
+    fields = {**feedback(detections=["mass_read"]), "tenant": tenant, "occurred_at": at}
+    return InputRecord(topics.SESSION_FEEDBACK, 1, encode(fields), at)

@@ -31,16 +31,16 @@ def first_of(number: int) -> list[Event]:
 
 def on_each(devices: tuple[str, ...], number: int) -> list[Event]:
     """Days with a session on each device."""
-    return [event for one in devices for event in days(number, name=one, device_id=one)]
+    return [event for device in devices for event in days(number, name=device, device_id=device)]
 
 
 def on_all(devices: tuple[str, ...]) -> list[Event]:
     """Today a session on each device, from as many networks, s-1 on the last."""
-    told = [
-        auth(NINE + 5 * at, session_id=f"on-{one}", device_id=one, asn=64600 + at)
-        for at, one in enumerate(devices[:-1])
+    records = [
+        auth(NINE + 5 * at, session_id=f"on-{name}", device_id=name, asn=64600 + at)
+        for at, name in enumerate(devices[:-1])
     ]
-    return [*told, *today(device_id=devices[-1], asn=64700, hour=9.1)]
+    return [*records, *today(device_id=devices[-1], asn=64700, hour=9.1)]
 
 
 def workers(number: int, of_days: int) -> list[Event]:
@@ -81,8 +81,8 @@ def sensitive(records: int) -> Any:
 
 
 def doing(*operations: str) -> Any:
-    return lambda start, who: [
-        call(start + 60 * at, operation=name, **who) for at, name in enumerate(operations, start=1)
+    return lambda start, subject: [
+        call(start + 60 * at, operation=name, **subject) for at, name in enumerate(operations, start=1)
     ]
 
 
@@ -93,14 +93,14 @@ def sharing(start: float, who: Event) -> list[Event]:
 def secrets(number: int) -> Any:
     """So many secrets are read one by one."""
     names = {"operation": "GET /secrets/{id}", "sensitivity": "restricted", "records": 1}
-    return lambda start, who: [
-        call(start + 60 + at, resource=f"secret-{at}", **names, **who) for at in range(number)
+    return lambda start, subject: [
+        call(start + 60 + at, resource=f"secret-{at}", **names, **subject) for at in range(number)
     ]
 
 
 def each_thing(number: int, **what: Any) -> Any:
     """The same operation on one thing after the other."""
-    return lambda start, who: [
-        call(start + 60 + at, operation="GET /orders/{id}", resource=f"order-{at}", **who, **what)
+    return lambda start, subject: [
+        call(start + 60 + at, operation="GET /orders/{id}", resource=f"order-{at}", **subject, **what)
         for at in range(number)
     ]

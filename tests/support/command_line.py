@@ -20,7 +20,7 @@ HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def invoked(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli.main, [str(one) for one in arguments])
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
 def told_by(*arguments: str | Path) -> Any:

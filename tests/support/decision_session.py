@@ -47,7 +47,7 @@ class Session:
         idle: bool = False,
     ) -> Decision:
         """Decide at second *at*, while the detections *holding* hold: at its use, unless it is *idle*."""
-        mask, now = sum(1 << BIT[one] for one in holding), round(at * 1000)
+        mask, now = sum(1 << BIT[name] for name in holding), round(at * 1000)
         moment = DecisionInput(
             at=now,
             event_id=id_ or f"e-{now}",
@@ -63,7 +63,7 @@ class Session:
             fleet_silent=lambda: self.fleet_silent,
             used_at=self.used_at if idle else now - 1,  # else it is in use all the time
             uses=not idle,
-            told=told or {},
+            observed_text=told or {},
             fleet_unheard=lambda: self.fleet_unheard,
         )
         self.mask, self.at = mask, now

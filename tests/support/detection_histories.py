@@ -30,8 +30,8 @@ def woken(until: float) -> list[Event]:
 
 def agent(until: float, attested: Callable[[float], float], **members: Any) -> list[Event]:
     """An agent calls tools on a phone that reports every minute, and was *attested* so many seconds ago."""
-    told = [telemetry(at, **CLEAN, attested_at=ms(at - attested(at))) for at in range(0, int(until), 60)]
-    return [*told, *(call(at, **AGENT, **{**ON, **members}) for at in range(5, int(until), 30))]
+    records = [telemetry(at, **CLEAN, attested_at=ms(at - attested(at))) for at in range(0, int(until), 60)]
+    return [*records, *(call(at, **AGENT, **{**ON, **members}) for at in range(5, int(until), 30))]
 
 
 def on_mere_management(until: float, told: dict[str, Any]) -> list[Event]:
@@ -64,9 +64,9 @@ def secrets(number: int, start: float = 0, **members: Any) -> list[Event]:
 
 
 def prompts(denials: int, *, approved: bool = True, apart: float = 20) -> list[Event]:
-    told = [auth(apart * at, action="mfa_denied") for at in range(denials)]
+    records = [auth(apart * at, action="mfa_denied") for at in range(denials)]
     end = apart * denials
-    return [*told, *([auth(end, action="mfa_passed")] if approved else []), call(end + 1)]
+    return [*records, *([auth(end, action="mfa_passed")] if approved else []), call(end + 1)]
 
 
 def born(parent: str, *more: Event) -> list[Event]:

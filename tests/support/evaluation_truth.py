@@ -12,5 +12,5 @@ from tests.support.samples import T0
 def truth(session_id: str, label: str = "benign", **members: Any) -> Truth:
     """A row about a session of ten hours, attacked after five if it is."""
     usual = {"family": "ordinary", "started_at": T0 + (5 * HOUR_MS if label == "attack" else 0)}
-    told = {"tenant": "default", "session_id": session_id, "label": label, "ended_at": T0 + 10 * HOUR_MS}
-    return Truth(**{**usual, **told, **members})
+    fields = {"tenant": "default", "session_id": session_id, "label": label, "ended_at": T0 + 10 * HOUR_MS}
+    return Truth(**{**usual, **fields, **members})

@@ -127,9 +127,9 @@ NETWORKS = st.fixed_dictionaries(
     }
 )
 RELATIVES = st.one_of(
-    st.builds(lambda one: {"source": "lineage", "relation": "child", "child_session_id": one}, session),
+    st.builds(lambda item: {"source": "lineage", "relation": "child", "child_session_id": item}, session),
     st.builds(
-        lambda one: {"source": "lineage", "relation": "ancestor_revoked", "root_session_id": one}, session
+        lambda item: {"source": "lineage", "relation": "ancestor_revoked", "root_session_id": item}, session
     ),
 )
 MUTED = st.builds(
@@ -137,7 +137,7 @@ MUTED = st.builds(
     st.sampled_from(["mass_read", "network_changed", "token_replayed"]),
     st.integers(0, 200),
 )
-CONTEXTS = st.builds(lambda told: (context, told), DEVICES | PRINCIPALS | NETWORKS | RELATIVES | MUTED)
+CONTEXTS = st.builds(lambda details: (context, details), DEVICES | PRINCIPALS | NETWORKS | RELATIVES | MUTED)
 VERDICTS = st.builds(
     lambda verdict: (feedback, {"verdict": verdict}),
     st.sampled_from(["false_positive", "confirmed_compromised", "unsure"]),
@@ -153,12 +153,12 @@ def _events(steps: list[tuple[str, int, tuple[Any, dict[str, Any]]]]) -> list[Ev
     at, events = 0, []
     for number, (session_id, later, (make, members)) in enumerate(steps):
         at = max(at + later, 0)
-        told = {"session_id": session_id, "at": at, **members}
-        if "heard" in told or told.get("source") == "device":
-            told["heard_at"] = T0 + (at + told.pop("heard", 0)) * 1000
+        fields = {"session_id": session_id, "at": at, **members}
+        if "heard" in fields or fields.get("source") == "device":
+            fields["heard_at"] = T0 + (at + fields.pop("heard", 0)) * 1000
         if make is not feedback:
-            told["event_id"] = f"n-{number}"
-        events.append(make(**told))
+            fields["event_id"] = f"n-{number}"
+        events.append(make(**fields))
     return events
 
 

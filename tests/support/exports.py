@@ -39,8 +39,8 @@ def vector(number: int = 0, at: int = T0, **members: Any) -> dict[str, Any]:
 
 
 def verdict(at: int, said: str = "true_positive", **members: Any) -> SessionFeedback:
-    told = {"tenant": "acme", "session_id": "s-1", "reported_by": "soc", **members}
-    return SessionFeedback.model_validate({**told, "verdict": said, "occurred_at": at})
+    fields = {"tenant": "acme", "session_id": "s-1", "reported_by": "soc", **members}
+    return SessionFeedback.model_validate({**fields, "verdict": said, "occurred_at": at})
 
 
 def exported(
@@ -55,8 +55,8 @@ def exported(
     """Export *vectors* to *out*; what became of them is returned."""
     labels = Labels(verdicts, as_of, 7 * DAY)
     with exporting(out, asked, labels, Truths(truth), detector=detector, low_share=0.5) as exporter:
-        for one in vectors:
-            exporter.take(json.dumps(one).encode())
+        for this_vector in vectors:
+            exporter.take(json.dumps(this_vector).encode())
     return exporter.count
 
 

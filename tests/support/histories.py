@@ -68,14 +68,14 @@ def moved(*places: dict[str, Any], until: float = 60, **members: Any) -> list[Ev
 
 def earlier(*places: dict[str, Any], **members: Any) -> list[Event]:
     """What is usual: a session before, that came from each of the *places*."""
-    who = {"session_id": "before", **members}
-    events = [auth(-3600 + 60 * at, **place, **who) for at, place in enumerate(places)]
-    return [*events, auth(-1800, action="sign_out", **places[-1], **who)]
+    subject = {"session_id": "before", **members}
+    events = [auth(-3600 + 60 * at, **place, **subject) for at, place in enumerate(places)]
+    return [*events, auth(-1800, action="sign_out", **places[-1], **subject)]
 
 
 def thrice(*places: dict[str, Any], **members: Any) -> list[Event]:
     """What has been usual for long enough to be a habit: three such sessions before."""
-    return [one for at in range(3) for one in earlier(*places, **members, session_id=f"before-{at}")]
+    return [event for at in range(3) for event in earlier(*places, **members, session_id=f"before-{at}")]
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def names(rows: Iterable[Row]) -> list[str]:
 
 def session(start: float, *more: Event, session_id: str, **members: Any) -> list[Event]:
     """A session that starts at *start*, does *more* and signs out after an hour."""
-    who = {"session_id": session_id, **members}
-    return [auth(start, **who), *more, auth(start + HOUR_S, action="sign_out", **who)]
+    subject = {"session_id": session_id, **members}
+    return [auth(start, **subject), *more, auth(start + HOUR_S, action="sign_out", **subject)]
 
 
 def days(
@@ -114,24 +114,24 @@ def days(
 
     *do* makes what a session does from the time of its start, in seconds, and its members.
     """
-    told = []
+    list_read = []
     for day in range(-number, 0):
         start = day * DAY_S + hour * HOUR_S
-        who = {"session_id": f"{name}{day}", **members}
-        did = do(start, who) if do else [call(start + 60, **who)]
-        told += session(start, *did, **who)
-    return told
+        subject = {"session_id": f"{name}{day}", **members}
+        did = do(start, subject) if do else [call(start + 60, **subject)]
+        list_read += session(start, *did, **subject)
+    return list_read
 
 
 def repeated(count: int, apart: float = 1, **what: Any) -> Callable[[float, dict[str, Any]], list[Event]]:
     """The same call *count* times."""
-    return lambda start, who: [call(start + 60 + apart * at, **who, **what) for at in range(count)]
+    return lambda start, subject: [call(start + 60 + apart * at, **subject, **what) for at in range(count)]
 
 
 def various(count: int, apart: float = 1, **what: Any) -> Callable[[float, dict[str, Any]], list[Event]]:
     """As many different operations."""
-    return lambda start, who: [
-        call(start + 60 + apart * at, **who, **{"operation": f"GET /{at}", **what}) for at in range(count)
+    return lambda start, subject: [
+        call(start + 60 + apart * at, **subject, **{"operation": f"GET /{at}", **what}) for at in range(count)
     ]
 
 

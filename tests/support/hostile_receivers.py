@@ -123,25 +123,25 @@ def scene(url: str, folder: Path, chance: Random) -> Iterator[Scene]:
     """Have it all at work while the block lasts, with a store at *url*; who works then is told to end."""
     name, group = f"k-{uuid4().hex[:8]}", f"transmitter-{uuid4().hex[:8]}"
     own = {**SETTINGS, "database": url, "key_file": folder / "keys"}
-    one = OnKafka(folder / "one", group, **own)
-    other = OnKafka(folder / "other", group, issuer=one.issuer, **own)
+    on_kafka = OnKafka(folder / "one", group, **own)
+    other = OnKafka(folder / "other", group, issuer=on_kafka.issuer, **own)
     with ExitStack() as stack:
-        for each in (one, other):
+        for each in (on_kafka, other):
             stack.callback(each.kill)
         elsewhere = stack.enter_context(Listener())
         untrusted = stack.enter_context(Listener(tls=self_signed(folder)))
-        one.begin()
+        on_kafka.begin()
         moods = Moods(Random(chance.random()), elsewhere.url)  # noqa: S311 - drawn by a seed
         pushed = []
         for form in ("iss_sub", "complex"):
             listener = stack.enter_context(Listener(moods))
-            pushed.append((_stream(one, name, form, EVENTS, listener.url), listener))
-        distrusted = _stream(one, name, "complex", [COMPLIANCE], untrusted.url, "distrusted")
-        polled = _stream(one, name, "email", EVENTS)
-        poller = Poller(polled.receiver, _doors(polled, one, other), Random(chance.random()))  # noqa: S311 - as above
+            pushed.append((_stream(on_kafka, name, form, EVENTS, listener.url), listener))
+        distrusted = _stream(on_kafka, name, "complex", [COMPLIANCE], untrusted.url, "distrusted")
+        polled = _stream(on_kafka, name, "email", EVENTS)
+        poller = Poller(polled.receiver, _doors(polled, on_kafka, other), Random(chance.random()))  # noqa: S311 - as above
         stack.enter_context(poller.polling())
-        yield Scene(name, one, other, one, pushed, (polled, poller), distrusted, moods)
-        one.stop()
+        yield Scene(name, on_kafka, other, on_kafka, pushed, (polled, poller), distrusted, moods)
+        on_kafka.stop()
         assert (elsewhere.pushes, untrusted.pushes) == ([], [])
 
 
@@ -154,12 +154,14 @@ def _stream(
     asked = [f"{CAEP}{event}" for event in events]
     made = receiver.create(subject_form=form, events_requested=asked, **pushed)
     stream_id = made["stream_id"]
-    return Stream(receiver, stream_id, {jti_of(one, stream_id): one for one in told(name, events)})
+    return Stream(
+        receiver, stream_id, {jti_of(this_told, stream_id): this_told for this_told in told(name, events)}
+    )
 
 
 def _doors(stream: Stream, *rigs: OnKafka) -> list[tuple[Wire, str, str]]:
     """Where *stream* is polled at each of *rigs*, and where it says that a session was ended."""
-    told = stream.receiver.read(stream.stream_id).json["delivery"]["endpoint_url"]
-    path = told.removeprefix(stream.receiver.issuer)
+    details = stream.receiver.read(stream.stream_id).json["delivery"]["endpoint_url"]
+    path = details.removeprefix(stream.receiver.issuer)
     stream.receiver.token()
     return [(rig.wire, f"{rig.issuer}{path}", f"{rig.issuer}/acks") for rig in rigs]

@@ -56,10 +56,10 @@ class House:
     def words(self) -> list[dict[str, Any]]:
         """What stream-updated said, each time it was said and waits."""
         with self.store.read() as conn:
-            told = conn.scalars(
+            details = conn.scalars(
                 select(sets.c.jwt).where(sets.c.event == "stream-updated", sets.c.jwt.is_not(None))
             ).all()
-        return [claims_in(one)["events"][EVENTS["stream-updated"].uri] for one in told]
+        return [claims_in(item)["events"][EVENTS["stream-updated"].uri] for item in details]
 
 
 def new_house(folder: Path, **members: Any) -> House:

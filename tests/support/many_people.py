@@ -43,11 +43,11 @@ def wave(name: str, number: int) -> list[Record]:
 def told(name: str, events: Collection[str] = EVENTS) -> list[Told]:
     """What a stream that hears of *events* is told of all waves."""
     return [
-        one
+        this_told
         for number in range(WAVES)
         for person in range(PEOPLE)
-        for one in _told(name, number, person)
-        if one.event in events
+        for this_told in _told(name, number, person)
+        if this_told.event in events
     ]
 
 
@@ -74,7 +74,7 @@ def _sends(person: int) -> int:
 
 
 def _written(name: str, number: int, person: int, at: int) -> Iterator[Record]:
-    who = {
+    subject = {
         "tenant": name,
         "session_id": f"s-{name}-{person}",
         "principal_id": f"{name}-{person}",
@@ -83,18 +83,18 @@ def _written(name: str, number: int, person: int, at: int) -> Iterator[Record]:
         "decided_at": at,
     }
     if number % 2:
-        yield decision("HIGH", "LOW", occurred_at=at, **who)
+        yield decision("HIGH", "LOW", occurred_at=at, **subject)
     else:
         cause = "anomaly" if person % ROOTED else "device_rooted"
-        yield decision("LOW", "HIGH", cause, occurred_at=at, **who)
+        yield decision("LOW", "HIGH", cause, occurred_at=at, **subject)
     for send in range(_sends(person)):
         deadline = at + 3_600_000 + send * 60_000
-        yield revocation(revocation_id=f"r-{name}-{person}-{number}", deadline=deadline, **who)
+        yield revocation(revocation_id=f"r-{name}-{person}-{number}", deadline=deadline, **subject)
 
 
 def _told(name: str, number: int, person: int) -> Iterator[Told]:
-    who, txn = f"{name}-{person}", f"{name}-{person}-{number}"
-    yield Told(who, "risk-level-change", txn, ("session-risk", number, 0))
+    named_name, txn = f"{name}-{person}", f"{name}-{person}-{number}"
+    yield Told(named_name, "risk-level-change", txn, ("session-risk", number, 0))
     if person % ROOTED == 0:
-        yield Told(who, COMPLIANCE, txn, ("session-risk", number, 1))
-    yield Told(who, "session-revoked", txn, ("session-revocations", number, 0))
+        yield Told(named_name, COMPLIANCE, txn, ("session-risk", number, 1))
+    yield Told(named_name, "session-revoked", txn, ("session-revocations", number, 0))

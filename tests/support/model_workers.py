@@ -108,7 +108,7 @@ class Fleet:
         until(
             f"{len(workers)} workers that share {PARTITIONS} partitions",
             lambda: [worker.partitions() for worker in self.workers],
-            lambda held: all(held) and sorted(part for one in held for part in one) == sorted(PLACES),
+            lambda held: all(held) and sorted(part for numbers in held for part in numbers) == sorted(PLACES),
         )
 
     def _lacking(self) -> str:
@@ -155,11 +155,11 @@ class Fleet:
 
     def run_by(self, models: dict[str, str], workers: Sequence[Worker] | None = None) -> None:
         """Return when all *workers*, else all there are, tell that they run by these *models*."""
-        told = self.workers if workers is None else workers
+        workers_read = self.workers if workers is None else workers
         until(
             f"workers that run by {models}",
-            lambda: [worker.models() for worker in told],
-            lambda seen: all(one == models for one in seen),
+            lambda: [worker.models() for worker in workers_read],
+            lambda seen: all(by_key == models for by_key in seen),
         )
 
     def play(self, *steps: Iterable[Timed]) -> None:
@@ -192,19 +192,20 @@ class Fleet:
         """What was said on *topics* of the sessions whose ids end in *suffix*."""
 
         async def records() -> list[Record]:
-            return [one async for one in retained(self.connection, topics, self.begun)]
+            return [record async for record in retained(self.connection, topics, self.begun)]
 
-        return [one for one in asyncio.run(records()) if (one.key or b"").endswith(suffix.encode())]
+        return [record for record in asyncio.run(records()) if (record.key or b"").endswith(suffix.encode())]
 
     def told(self, suffix: str, topic: str) -> list[dict[str, Any]]:
         """The same of one topic, read."""
-        return [json.loads(one.value or b"") for one in self.said(suffix, topic)]
+        return [json.loads(record.value or b"") for record in self.said(suffix, topic)]
 
     def models_in_turn(self, suffix: str) -> dict[int, list[str]]:
         """Which models scored sessions of *suffix* in each partition, one after the other."""
         lanes: dict[int, list[str]] = defaultdict(list)
         for record in sorted(
-            self.said(suffix, SESSION_FEATURES), key=lambda one: (one.partition, one.offset)
+            self.said(suffix, SESSION_FEATURES),
+            key=lambda this_record: (this_record.partition, this_record.offset),
         ):
             lanes[record.partition].append(json.loads(record.value or b"")["model"])
         return {partition: [model for model, _ in groupby(models)] for partition, models in lanes.items()}

@@ -44,9 +44,9 @@ class Postgres:
 def postgres(**settings: str) -> Iterator[Postgres]:
     """Run a server while the block lasts."""
     folder = Path(tempfile.mkdtemp(prefix="session-risk-pg-"))
-    who = _who()
-    if who:
-        shutil.chown(folder, who["user"])
+    subject = _who()
+    if subject:
+        shutil.chown(folder, subject["user"])
     try:
         data = str(folder / "data")
         made = [
@@ -62,17 +62,21 @@ def postgres(**settings: str) -> Iterator[Postgres]:
             "UTF8",
         ]
         subprocess.run(
-            [_tool("initdb"), *made, "--no-sync"], check=True, cwd=folder, stdout=subprocess.DEVNULL, **who
+            [_tool("initdb"), *made, "--no-sync"],
+            check=True,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            **subject,
         )
-        told = {"listen_addresses": "", "unix_socket_directories": str(folder), "shared_buffers": "16MB"}
-        given = [f"--{name}={value}" for name, value in (told | settings).items()]
+        by_key = {"listen_addresses": "", "unix_socket_directories": str(folder), "shared_buffers": "16MB"}
+        given = [f"--{name}={value}" for name, value in (by_key | settings).items()]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [*_ends_with_us(), _tool("postgres"), "-D", data, *given],
                 cwd=folder,
                 stderr=log,
                 start_new_session=True,
-                **who,
+                **subject,
             )
         server = Postgres(folder, process)
         try:
@@ -91,9 +95,9 @@ def _wait(server: Postgres, folder: Path) -> None:
         try:
             server.connect("postgres").close()
         except psycopg.OperationalError:
-            told = (folder / "log").read_text(errors="replace")
-            assert server.process.poll() is None, f"PostgreSQL did not start:\n{told}"
-            assert time.monotonic() < deadline, f"PostgreSQL does not answer:\n{told}"
+            text = (folder / "log").read_text(errors="replace")
+            assert server.process.poll() is None, f"PostgreSQL did not start:\n{text}"
+            assert time.monotonic() < deadline, f"PostgreSQL does not answer:\n{text}"
             time.sleep(0.05)
         else:
             return

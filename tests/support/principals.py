@@ -21,10 +21,10 @@ def principal() -> Player:
 def known(said: list[Said]) -> list[tuple[Any, ...]]:
     """What was told of each habit: device, network, country, client."""
     return [
-        tuple(one.get(f"known_{name}") for name in KNOWN_ATTRIBUTES)
-        for one in of(said, topics.SESSION_CONTEXT)
+        tuple(event.get(f"known_{name}") for name in KNOWN_ATTRIBUTES)
+        for event in of(said, topics.SESSION_CONTEXT)
     ]
 
 
 def heard(said: list[Said], *members: str) -> list[tuple[Any, ...]]:
-    return [tuple(one.get(name) for name in members) for one in of(said, topics.SESSION_CONTEXT)]
+    return [tuple(event.get(name) for name in members) for event in of(said, topics.SESSION_CONTEXT)]

@@ -40,7 +40,7 @@ class SlowSession:
         self.operation: str | None = None
         self.started = max(first["occurred_at"], 1)
         self.at = 0
-        self.sums = dict.fromkeys((one.name for one in DECAYED_COUNTERS), 0.0)
+        self.sums = dict.fromkeys((decayed_counter.name for decayed_counter in DECAYED_COUNTERS), 0.0)
         self.client: dict[str, Any] = {}
         self.client_at = 0
         self.used_at = 0
@@ -65,7 +65,9 @@ class SlowSession:
         before = self.at
         self.used_at = self.client_at
         self.at = max(self.at, event["occurred_at"])
-        marks = dict.fromkeys((one.increment for one in DECAYED_COUNTERS), 0.0)
+        marks = dict.fromkeys(
+            (this_decayed_counter.increment for this_decayed_counter in DECAYED_COUNTERS), 0.0
+        )
         speed = 0.0
         if event["type"] in ("auth.event", "api.call"):
             self.kind = event["principal_kind"]
@@ -78,16 +80,18 @@ class SlowSession:
         if event["type"] == "session.context":
             self._context(event)
         late = self.at - event["occurred_at"]
-        for one in DECAYED_COUNTERS:
-            kept = self.sums[one.name] * 2 ** (-(self.at - before) / one.half_life)
-            value = kept + marks[one.increment] * 2 ** (-late / one.half_life)
-            self.sums[one.name] = value if one.half_life == HOUR_MS else float(np.float32(value))
+        for decayed_counter in DECAYED_COUNTERS:
+            kept = self.sums[decayed_counter.name] * 2 ** (-(self.at - before) / decayed_counter.half_life)
+            value = kept + marks[decayed_counter.increment] * 2 ** (-late / decayed_counter.half_life)
+            self.sums[decayed_counter.name] = (
+                value if decayed_counter.half_life == HOUR_MS else float(np.float32(value))
+            )
         for name in VOLUMES if event["type"] == "api.call" else ():
             self.peaks[name] = max(self.peaks[name], self.sums[name])
         return self._features(speed) | self._facts(event)
 
     def _client(self, event: dict[str, Any], marks: dict[str, float]) -> float:
-        told = {
+        fields = {
             "number": event["asn"],
             "prefix": network_name(event["ip"], None),
             "ua": event["user_agent"],
@@ -98,21 +102,21 @@ class SlowSession:
             "device": event["device_id"],
         }
         if event["occurred_at"] < self.client_at:
-            self.client = {name: value for name, value in told.items() if value is not None} | self.client
+            self.client = {name: value for name, value in fields.items() if value is not None} | self.client
             return 0.0
         self._wake(event["occurred_at"])
         self.client_at = event["occurred_at"]
-        changed = {n: v is not None and self.client.get(n) not in (None, v) for n, v in told.items()}
-        same_ua = told["ua"] is not None and self.client.get("ua") == told["ua"]
+        changed = {n: v is not None and self.client.get(n) not in (None, v) for n, v in fields.items()}
+        same_ua = fields["ua"] is not None and self.client.get("ua") == fields["ua"]
         software = changed["family"] or (changed["ja4"] and same_ua)
         numbered = event["asn"] is not None and self.client.get("number") is not None
         marks["network_changed"] = changed["number"] if numbered else changed["prefix"]
         marks["client_changed"] = software or changed["device"]
         marks["token_changed"] = changed["token"]
         marks["key_changed"] = changed["key"]
-        stayed = told["prefix"] is not None and self.client.get("prefix") == told["prefix"]
-        same = stayed or (told["number"] is not None and self.client.get("number") == told["number"])
-        self.client |= {name: value for name, value in told.items() if value is not None}
+        stayed = fields["prefix"] is not None and self.client.get("prefix") == fields["prefix"]
+        same = stayed or (fields["number"] is not None and self.client.get("number") == fields["number"])
+        self.client |= {name: value for name, value in fields.items() if value is not None}
         kind = event["network_type"] or (self.network_type if same else None)
         self.network_type = event["network_type"] or self.network_type
         return self._moved(event, kind, stayed)
@@ -176,9 +180,9 @@ class SlowSession:
         part = best if clear else ROLES
         usual, own = self.roles.usual[kind, part], False
         cohorts = self.roles.cohorts
-        for tenant, told, sessions in zip(cohorts.tenants, cohorts.usual, cohorts.sessions, strict=True):
+        for tenant, details, sessions in zip(cohorts.tenants, cohorts.usual, cohorts.sessions, strict=True):
             if tenant == brief(self.tenant) and sessions[kind, part]:
-                usual, own = told[kind, part], True
+                usual, own = details[kind, part], True
         return {
             "role": best if clear else -1,
             "tenant_cohort": own,
@@ -236,10 +240,11 @@ class SlowSession:
             row = [float(roles.log_p[kind, before, symbol, role]) for symbol in range(len(known) + 1)]
             share = weight[role] / total
             likely += share * math.exp(row[current])
-            expected += share * -sum(math.exp(one) * one for one in row)
-        told = roles.log_p[kind, before, current]
+            expected += share * -sum(math.exp(number) * number for number in row)
+        details = roles.log_p[kind, before, current]
         self.role_scores = [
-            one * np.float32(2 ** (-1 / 128)) + told[role] for role, one in enumerate(self.role_scores)
+            floating * np.float32(2 ** (-1 / 128)) + details[role]
+            for role, floating in enumerate(self.role_scores)
         ]
         best = max(weight, key=weight.__getitem__)
         rare = 0.9 * total <= 1 and -math.log(likely) > roles.rare[kind, best]

@@ -22,7 +22,7 @@ def sample_roles(seed: int = 7, *tenants: str) -> Roles:
     Each of the *tenants* has cohorts of its own for about half of its roles.
     """
     random = np.random.default_rng(seed)
-    operations = sorted(OPERATIONS, key=lambda one: int(numbers_of([one])[0]))
+    operations = sorted(OPERATIONS, key=lambda number: int(numbers_of([number])[0]))
     kinds, size = len(KINDS), len(operations)
     log_p = np.zeros((kinds, size + 2, size + 1, ROLES), np.float32)
     prior = np.full((kinds, ROLES), -np.inf)
@@ -61,7 +61,7 @@ def one_role(operations: tuple[str, ...], usual: Mapping[str, float]) -> Roles:
 
     *usual* is what its calls stay below, by the name of the volume; of the rest there is no limit.
     """
-    known = sorted(operations, key=lambda one: int(numbers_of([one])[0]))
+    known = sorted(operations, key=lambda this_name: int(numbers_of([this_name])[0]))
     kinds, size = len(KINDS), len(known)
     log_p = np.full((kinds, size + 2, size + 1, ROLES), -np.log(size), np.float32)
     log_p[:, :, 0] = -11.5

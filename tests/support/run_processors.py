@@ -80,7 +80,11 @@ def read(messages: Iterable[Message]) -> list[Said]:
 
 def of(said: Iterable[Said], topic: str, session_id: str | None = None) -> list[Event]:
     """What was said on *topic*, perhaps only under the key of a session."""
-    return [one.body for one in said if one.topic == topic and session_id in (None, one.key)]
+    return [
+        this_said.body
+        for this_said in said
+        if this_said.topic == topic and session_id in (None, this_said.key)
+    ]
 
 
 def chunks(events: list[Event], cuts: set[int]) -> list[list[Event]]:
@@ -88,16 +92,16 @@ def chunks(events: list[Event], cuts: set[int]) -> list[list[Event]]:
     keyed = enumerate(events)
     return [
         [event for _, event in group]
-        for _, group in groupby(keyed, lambda one: (topic_of(one[1]), sum(cut <= one[0] for cut in cuts)))
+        for _, group in groupby(keyed, lambda pair: (topic_of(pair[1]), sum(cut <= pair[0] for cut in cuts)))
     ]
 
 
 def by_key(said: list[Said]) -> dict[tuple[str, str], list[Event]]:
     """What was said under each key of each topic, in order: all that Kafka keeps."""
-    told: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    by_key_read: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for topic, key, body in said:
-        told[topic, key].append(body if topic != topics.DEAD_LETTERS else {**body, "offset": 0})
-    return dict(told)
+        by_key_read[topic, key].append(body if topic != topics.DEAD_LETTERS else {**body, "offset": 0})
+    return dict(by_key_read)
 
 
 class Player:
@@ -120,7 +124,7 @@ class Player:
 
     def each(self, *events: Event, now: int = NOW) -> list[Said]:
         """Every event as a chunk of its own."""
-        return [said for event in events for said in self.play(event, now=now)]
+        return [sent_said for event in events for sent_said in self.play(event, now=now)]
 
     def take(self, topic: str, records: Sequence[Rec], now: int = NOW) -> list[Said]:
         """Records as they are, one chunk."""
@@ -170,7 +174,7 @@ class Desk(Player):
 
     def revoked(self, session_id: str | None = None) -> list[str]:
         """The revocation ids commanded so far, as often as they were sent."""
-        return [one["revocation_id"] for one in self.said(topics.SESSION_REVOCATIONS, session_id)]
+        return [event["revocation_id"] for event in self.said(topics.SESSION_REVOCATIONS, session_id)]
 
 
 def replayed(

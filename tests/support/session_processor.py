@@ -18,10 +18,10 @@ def desk(policy: str = BUSY, **options: Any) -> Desk:
 
 def fallen(**options: Any) -> Desk:
     """A desk that has just commanded to revoke session s-1."""
-    one = desk(**options)
-    one.play(auth(0))
-    one.play(feedback(1, verdict="confirmed_compromised"))
-    return one
+    this_desk = desk(**options)
+    this_desk.play(auth(0))
+    this_desk.play(feedback(1, verdict="confirmed_compromised"))
+    return this_desk
 
 
 def others(start: int, until: int) -> list[Event]:

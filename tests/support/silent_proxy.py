@@ -49,10 +49,10 @@ class Proxy:
         self._end.cancel()
         self._open = False
         self._talks.set()
-        for one in [self._listener, *self._sockets]:
+        for this_socket in [self._listener, *self._sockets]:
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                this_socket.shutdown(socket.SHUT_RDWR)
+            this_socket.close()
 
     def _accept(self) -> None:
         while self._open:
@@ -61,14 +61,14 @@ class Proxy:
                 server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 server.connect(self._there)
                 self._sockets += [client, server]
-                for one, other in ((client, server), (server, client)):
-                    Thread(target=self._pass_on, args=[one, other], daemon=True).start()
+                for this_socket, other in ((client, server), (server, client)):
+                    Thread(target=self._pass_on, args=[this_socket, other], daemon=True).start()
 
     def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
         with suppress(OSError):
-            while said := one.recv(65_536):
+            while payload := one.recv(65_536):
                 self._talks.wait()
-                other.sendall(said)
+                other.sendall(payload)
         with suppress(OSError):
             other.shutdown(socket.SHUT_RDWR)
 
@@ -76,8 +76,8 @@ class Proxy:
 @contextmanager
 def proxy(url: str) -> Iterator[Proxy]:
     """Stand before the database at *url* while the block lasts."""
-    one = Proxy(url)
+    this_proxy = Proxy(url)
     try:
-        yield one
+        yield this_proxy
     finally:
-        one.close()
+        this_proxy.close()

@@ -30,9 +30,9 @@ class World:
 
     def heard(self, event: Event) -> Event | None:
         """The newest telemetry of the event's device, as of the event."""
-        told = self.devices.get(event.get("device_id", ""), [])
-        index = bisect_right(told, event["occurred_at"], key=by_time)
-        return told[index - 1] if index else None
+        events = self.devices.get(event.get("device_id", ""), [])
+        index = bisect_right(events, event["occurred_at"], key=by_time)
+        return events[index - 1] if index else None
 
     def of(self, family: str) -> list[list[Event]]:
         """The sessions of a family, each with all its events."""
@@ -71,8 +71,8 @@ def most_within(window: int, weighted: list[tuple[int, int]]) -> int:
 
 
 def records(told: list[Event]) -> int:
-    sensitive = [one for one in calls(told) if one["sensitivity"] in {"confidential", "restricted"}]
-    return most_within(10 * MINUTE, [(one["occurred_at"], one["records"]) for one in sensitive])
+    sensitive = [call for call in calls(told) if call["sensitivity"] in {"confidential", "restricted"}]
+    return most_within(10 * MINUTE, [(event["occurred_at"], event["records"]) for event in sensitive])
 
 
 def km(a: Event, b: Event) -> float:

@@ -63,7 +63,7 @@ class Endpoint:
         """Note *pushed* and decide."""
         with self._lock:
             self.pushed.append(pushed)
-            nth = sum(1 for one in self.pushed if one.body == pushed.body)
+            nth = sum(1 for this_pushed in self.pushed if this_pushed.body == pushed.body)
         return self.decide(pushed, nth)
 
     def wait(self, count: int) -> list[Pushed]:

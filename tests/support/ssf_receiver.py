@@ -182,9 +182,9 @@ class Receiver:
             sets = answer.json["sets"]
             ack = list(sets)
             for jti, text in sets.items():
-                one = self.verified(text)
-                assert one.claims["jti"] == jti
-                found += [one] if event in (None, one.event) else []
+                this_set = self.verified(text)
+                assert this_set.claims["jti"] == jti
+                found += [this_set] if event in (None, this_set.event) else []
             time.sleep(0 if sets else 0.05)
         return found
 

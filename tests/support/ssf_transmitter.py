@@ -208,7 +208,9 @@ class Rig:
             rf"^session_risk_transmitter_{name}(\{{.*\}})? (\S+)$", self.metrics(), re.MULTILINE
         )
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        return sum(float(value) for told, value in found if all(one in told for one in wanted))
+        return sum(
+            float(value) for details, value in found if all(this_name in details for this_name in wanted)
+        )
 
 
 @contextmanager

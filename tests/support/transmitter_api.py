@@ -149,7 +149,9 @@ class Api:
 
 def new_api(folder: Path, issuer: str = ISSUER, database: str | None = None, **settings: Any) -> Api:
     """Return the application over a new store: *database*, or SQLite in *folder*."""
-    told = TransmitterSettings(issuer=issuer, **{"alg": "ES256", **settings})  # such keys are made at once
+    transmitter_settings = TransmitterSettings(
+        issuer=issuer, **{"alg": "ES256", **settings}
+    )  # such keys are made at once
     store = new_store(folder) if database is None else open_store(database, SEALER)
     holder: list[Api] = []
 
@@ -157,13 +159,13 @@ def new_api(folder: Path, issuer: str = ISSUER, database: str | None = None, **s
         await holder[0].acked(ack)
 
     services = Services(
-        settings=told,
+        settings=transmitter_settings,
         store=store,
-        signer=open_signer(store, told.alg, told.rsa_bits, NOW),
+        signer=open_signer(store, transmitter_settings.alg, transmitter_settings.rsa_bits, NOW),
         bell=Notifier(),
         clock=lambda: holder[0].now,
         acks=acks,
-        guard=lambda url: check_url(url, told),
+        guard=lambda url: check_url(url, transmitter_settings),
     )
     api = Api(services, stem="/t1" if issuer == ISSUER else "")
     holder.append(api)

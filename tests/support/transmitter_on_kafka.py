@@ -86,12 +86,12 @@ async def listening(
     intake = CommandConsumer(connection, group, limits, statements, metrics, rung.extend, clock or now_ms)
     reading = Reading(intake)
     task = asyncio.create_task(reading.run())
-    one = Listening(reading, task, metrics, rung)
+    this_listening = Listening(reading, task, metrics, rung)
     try:
-        await one.until(intake.ready.is_set, "the intake to begin")
-        yield one
+        await this_listening.until(intake.ready.is_set, "the intake to begin")
+        yield this_listening
         if not task.done():
-            await one.stop()
+            await this_listening.stop()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

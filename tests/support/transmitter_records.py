@@ -69,7 +69,7 @@ def decision(
         "mode": "enforce",
         "model": "default",
         "policy": "default",
-        "reasons": [because(one) if isinstance(one, str) else one for one in reasons],
+        "reasons": [because(reason) if isinstance(reason, str) else reason for reason in reasons],
     }
     return DecodedRecord(SESSION_RISK, SessionRisk.model_validate({**usual, **members}).model_dump())
 
@@ -103,8 +103,8 @@ def new_store(folder: Path, *told: Stream) -> Store:
 def knowing(store: Store, *told: Stream) -> Store:
     """The *store*, which knows the streams *told* now."""
     with store.begin() as conn:
-        for one in told:
-            streams.add(conn, store.sealer, one)
+        for this_stream in told:
+            streams.add(conn, store.sealer, this_stream)
     return store
 
 

@@ -72,15 +72,15 @@ class OnKafka(Rig):
         """What *topic* holds about a session."""
 
         async def records() -> list[bytes]:
-            found = [one async for one in retained(self.connection, [topic])]
-            return [one.value or b"" for one in found if one.key == session_id.encode()]
+            found = [record async for record in retained(self.connection, [topic])]
+            return [record.value or b"" for record in found if record.key == session_id.encode()]
 
         return [json.loads(value) for value in asyncio.run(records())]
 
     def revocations(self) -> dict[str, dict[str, Any]]:
         """What `session-risk revocations` tells, by the revocation."""
         done = self.operate("revocations", "--json", "--most", "100000")
-        return {one["revocation_id"]: one for one in json.loads(done)}
+        return {load["revocation_id"]: load for load in json.loads(done)}
 
     def leads(self) -> bool:
         """Whether it works, and does not stand by."""
@@ -99,8 +99,8 @@ async def send(connection: Connection, records: Iterable[Record]) -> None:
 def claims(token: str) -> dict[str, Any]:
     """What a token says, whoever signed it."""
     body = token.split(".")[1]
-    told: dict[str, Any] = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    return told
+    fields: dict[str, Any] = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    return fields
 
 
 def handed_out(receiver: Receiver, stream: Json, name: str, count: int) -> list[str]:

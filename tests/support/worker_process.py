@@ -66,8 +66,8 @@ class Worker:
     def done(self) -> int:
         """How many records it has dealt with, of all topics."""
         # Asked often: only the lines that are wanted are read.
-        told = (line for line in self.page().splitlines() if line.startswith(DEALT_WITH))
-        return int(sum(float(line.rpartition(" ")[2]) for line in told))
+        lines = (line for line in self.page().splitlines() if line.startswith(DEALT_WITH))
+        return int(sum(float(line.rpartition(" ")[2]) for line in lines))
 
     def partitions(self) -> set[int]:
         """The partitions whose sessions it holds."""

@@ -24,7 +24,7 @@ PATIENCE = 20.0
 
 
 async def written(connection: Connection) -> list[Record]:
-    return [one async for one in retained(connection, [REVOCATION_ACKS])]
+    return [record async for record in retained(connection, [REVOCATION_ACKS])]
 
 
 def test_a_word_is_safe_in_kafka_with_the_tenant_that_it_is_of() -> None:
@@ -69,7 +69,7 @@ def test_brokers_that_fall_silent_keep_neither_those_who_wait_nor_a_stop_waiting
         async with asyncio.timeout(2 * PATIENCE):
             given = await asyncio.gather(*(passing.write(WORD) for _ in range(5)), return_exceptions=True)
             await passing.close()
-        assert [type(one) for one in given] == [AckNotTaken] * 5
+        assert [type(base_exception) for base_exception in given] == [AckNotTaken] * 5
         return time.monotonic() - began
 
     with EmbeddedBroker() as broker:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.transmitter.protocol import Who
+from pipeline.transmitter.protocol import Subject
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.tokens.subjects import Namesakes, Subjects
 from tests.support.transmitter_records import AUD, decision, knowing, queued, revocation, statements, stream
@@ -62,14 +62,16 @@ def _subjects(folder: Path, which: str) -> Subjects:
 def test_a_receiver_of_two_tenants_whose_names_do_not_tell_them_apart_is_named_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, which: str, form: Any, alike: bool
 ) -> None:
-    subjects, told = _subjects(tmp_path, which), stream(subject_form=form)
+    subjects, stream_read = _subjects(tmp_path, which), stream(subject_form=form)
     namesakes = Namesakes(subjects)
-    people = [Who(tenant, principal_id="ana") for tenant in ("acme", "acme", "globex", "acme", "umbrella")]
+    people = [
+        Subject(tenant, principal_id="ana") for tenant in ("acme", "acme", "globex", "acme", "umbrella")
+    ]
 
-    for who in people:
-        namesakes.look(who, told)
+    for subject in people:
+        namesakes.look(subject, stream_read)
 
-    names = [subjects.identify(who, told, "https://us.example") for who in people]
+    names = [subjects.identify(named_subject, stream_read, "https://us.example") for named_subject in people]
     assert (names[0] is not None and names[0] == names[2]) is alike
     assert [message.split(" by names")[0] for message in caplog.messages] == [
         f"receiver {AUD} is told of principals of the tenants acme and globex"
@@ -82,11 +84,11 @@ def test_two_streams_to_one_receiver_are_one_receiver_and_two_receivers_are_two(
     apart, together = Namesakes(Subjects.load(None)), Namesakes(Subjects.load(None))
 
     for number, tenant in enumerate(("acme", "globex")):
-        who = Who(tenant, principal_id="ana")
-        apart.look(who, stream(f"st-{number}", tenant=tenant, aud=f"https://{tenant}.example"))
+        subject = Subject(tenant, principal_id="ana")
+        apart.look(subject, stream(f"st-{number}", tenant=tenant, aud=f"https://{tenant}.example"))
         assert caplog.messages == []
     for number, tenant in enumerate(("acme", "globex")):
-        together.look(Who(tenant, principal_id="ana"), stream(f"st-{number}", tenant=tenant))
+        together.look(Subject(tenant, principal_id="ana"), stream(f"st-{number}", tenant=tenant))
     assert len(caplog.messages) == 1
 
 

@@ -58,9 +58,9 @@ def test_a_word_on_a_revocation_goes_on_in_the_receiver_s_name(api: Api, said: d
 
 
 def test_an_enforcer_says_when_and_what(api: Api) -> None:
-    said = {"jti": "jti-1", "outcome": "failed", "occurred_at": NOW - 5, "detail": "no such user"}
+    fields = {"jti": "jti-1", "outcome": "failed", "occurred_at": NOW - 5, "detail": "no such user"}
 
-    assert api.ask("POST", "/acks", said, token=api.token()).status == 202
+    assert api.ask("POST", "/acks", fields, token=api.token()).status == 202
     changed = {"outcome": "failed", "occurred_at": NOW - 5, "detail": "no such user"}
     assert api.acks == [EXPECTED.model_copy(update=changed)]
 
@@ -89,11 +89,11 @@ def test_what_is_no_word_on_a_revocation_told_is_refused(api: Api, said: Any, st
 
 
 def test_nobody_speaks_for_another_receiver_and_reading_is_not_enough(api: Api) -> None:
-    said = {"revocation_id": "rev-1", "outcome": "revoked"}
+    by_key = {"revocation_id": "rev-1", "outcome": "revoked"}
 
-    assert api.ask("POST", "/acks", said, token=api.token(name="other")).status == 404
-    assert api.ask("POST", "/acks", said, token=api.token("ssf.read")).status == 403
-    assert api.ask("POST", "/acks", said).status == 401
+    assert api.ask("POST", "/acks", by_key, token=api.token(name="other")).status == 404
+    assert api.ask("POST", "/acks", by_key, token=api.token("ssf.read")).status == 403
+    assert api.ask("POST", "/acks", by_key).status == 401
     assert api.acks == []
 
 

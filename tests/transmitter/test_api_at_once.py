@@ -29,19 +29,19 @@ def test_no_more_streams_are_made_than_it_may_have(api: Api) -> None:
 
     made = _at_once(lambda _: api.ask("POST", "/ssf/stream", {}, token=token))
 
-    assert Counter(one.status for one in made) == {201: 2, 409: AT_ONCE - 2}
+    assert Counter(answer.status for answer in made) == {201: 2, 409: AT_ONCE - 2}
     assert len(api.ask("GET", "/ssf/stream", token=token).json) == 2
 
 
 def test_a_stream_is_verified_once(api: Api) -> None:
     token = api.token()
-    one = {"stream_id": api.stream(token)["stream_id"]}
+    fields = {"stream_id": api.stream(token)["stream_id"]}
 
     asked = _at_once(
-        lambda number: api.ask("POST", "/ssf/verify", {**one, "state": str(number)}, token=token)
+        lambda number: api.ask("POST", "/ssf/verify", {**fields, "state": str(number)}, token=token)
     )
 
-    assert Counter(one.status for one in asked) == {204: 1, 429: AT_ONCE - 1}
+    assert Counter(answer.status for answer in asked) == {204: 1, 429: AT_ONCE - 1}
 
 
 def test_changes_of_different_members_all_stay(api: Api) -> None:
@@ -69,11 +69,13 @@ def test_changes_of_different_members_all_stay(api: Api) -> None:
 
 def test_tokens_are_handed_to_one_of_many_polls(api: Api) -> None:
     token = api.token()
-    one = {"stream_id": api.stream(token)["stream_id"]}
-    api.ask("POST", "/ssf/verify", one, token=token)
+    fields = {"stream_id": api.stream(token)["stream_id"]}
+    api.ask("POST", "/ssf/verify", fields, token=token)
 
     polled = _at_once(
-        lambda _: api.ask("POST", f"/ssf/poll/{one['stream_id']}", {"returnImmediately": True}, token=token)
+        lambda _: api.ask(
+            "POST", f"/ssf/poll/{fields['stream_id']}", {"returnImmediately": True}, token=token
+        )
     )
 
     assert sorted(len(answer.json["sets"]) for answer in polled) == [0] * (AT_ONCE - 1) + [1]

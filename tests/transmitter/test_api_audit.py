@@ -36,9 +36,9 @@ def test_every_managing_call_is_written_down_with_who_where_what_and_status(tmp_
     api = new_api(tmp_path)
     secret, token = api.secret("idp"), api.token()
     stream = api.stream(token)["stream_id"]
-    one = {"stream_id": stream}
-    api.ask("PATCH", "/ssf/stream", {**one, "aud": "another"}, token=token)
-    api.ask("POST", "/ssf/verify", one, token=api.token(name="other"))
+    fields = {"stream_id": stream}
+    api.ask("PATCH", "/ssf/stream", {**fields, "aud": "another"}, token=token)
+    api.ask("POST", "/ssf/verify", fields, token=api.token(name="other"))
     api.ask("DELETE", f"/ssf/stream?stream_id={stream}")
     api.ask("POST", f"/ssf/poll/{stream}", {"returnImmediately": True}, token=token)
     api.ask("POST", f"/ssf/poll/{stream}", {"returnImmediately": True})
@@ -49,8 +49,8 @@ def test_every_managing_call_is_written_down_with_who_where_what_and_status(tmp_
     with api.services.store.read() as conn:
         noted = list(reversed(audit.recent(conn)))
     assert noted == [
-        Noted(api.now, action, status, who, "192.0.2.7", which)
-        for action, status, who, which in [
+        Noted(api.now, action, status, subject, "192.0.2.7", which)
+        for action, status, subject, which in [
             ("POST /ssf/stream", 201, "idp", stream),
             ("PATCH /ssf/stream", 400, "idp", stream),
             ("POST /ssf/verify", 404, "other", stream),
@@ -80,8 +80,8 @@ def test_of_what_strangers_are_refused_some_is_written_one_by_one_and_the_rest_c
     began = api.now
     _refuse(api, SINGLY + 1)
     _refuse(api, 6)
-    one = Noted(began, "POST /ssf/verify", 401, None, HERE)
-    assert _noted(api) == [one] * SINGLY + [Noted(began, "1 more refused call", 401, None, HERE)]
+    noted = Noted(began, "POST /ssf/verify", 401, None, HERE)
+    assert _noted(api) == [noted] * SINGLY + [Noted(began, "1 more refused call", 401, None, HERE)]
 
     api.now += AGAIN_MS
     _refuse(api, 2)
@@ -90,7 +90,7 @@ def test_of_what_strangers_are_refused_some_is_written_one_by_one_and_the_rest_c
     api.now = began + 60_000
     api.stream(api.token())
     rest = Noted(began + AGAIN_MS, "9 more refused calls", 401, None, HERE)
-    assert _noted(api)[:-1] == [one] * SINGLY + [rest]
+    assert _noted(api)[:-1] == [noted] * SINGLY + [rest]
     assert _noted(api)[-1].status == 201
 
 
@@ -103,11 +103,17 @@ def test_of_many_strangers_together_no_more_is_written(api: Api, monkeypatch: py
     _refuse(api, 1)
 
     noted = _noted(api)
-    assert [one.address for one in noted] == [*(f"198.51.100.{number}" for number in range(5)), None]
+    assert [this_noted.address for this_noted in noted] == [
+        *(f"198.51.100.{number}" for number in range(5)),
+        None,
+    ]
     assert noted[-1].action == "16 more refused calls"
     api.now += 60_000
     _refuse(api, 1)
-    assert [one.action for one in _noted(api)[5:]] == ["16 more refused calls", "POST /ssf/verify"]
+    assert [this_noted.action for this_noted in _noted(api)[5:]] == [
+        "16 more refused calls",
+        "POST /ssf/verify",
+    ]
 
 
 def test_a_receiver_s_calls_are_all_written_whatever_strangers_do(api: Api) -> None:
@@ -116,7 +122,7 @@ def test_a_receiver_s_calls_are_all_written_whatever_strangers_do(api: Api) -> N
         _refuse(api, 1)
         api.ask("GET", "/ssf/status?stream_id=none", token=token)
 
-    mine = [one for one in _noted(api) if one.receiver_id == "idp"]
+    mine = [noted for noted in _noted(api) if noted.receiver_id == "idp"]
     assert mine == [Noted(api.now, "GET /ssf/status", 404, "idp", HERE, "none")] * 3 * SINGLY
 
 
@@ -146,7 +152,7 @@ def test_what_many_threads_count_at_once_is_one_row_with_their_number(store: Sto
     written.whole(Noted(NOW + 60_000, "GET /ssf/stream", 200, "idp", HERE))
 
     with store.read() as conn:
-        found = [(one.action, one.status) for one in reversed(audit.recent(conn, 1000))]
+        found = [(noted.action, noted.status) for noted in reversed(audit.recent(conn, 1000))]
     assert Counter(found) == {
         ("POST /ssf/verify", 401): SINGLY,
         (f"{400 - SINGLY} more refused calls", 401): 1,

@@ -32,9 +32,9 @@ def test_while_keys_are_fetched_again_known_ones_are_given_at_once(monkeypatch: 
         keys = OutsideKeys("https://as.example.com/keys", lambda: now[0])
         first = [asyncio.create_task(keys.find("a")) for _ in range(3)]
         await asyncio.sleep(0.05)
-        assert [one.done() for one in first] == [False] * 3  # nothing is known yet
+        assert [task.done() for task in first] == [False] * 3  # nothing is known yet
         answers.set()
-        assert [(await one) is not None for one in first] == [True] * 3
+        assert [(await task) is not None for task in first] == [True] * 3
 
         answers.clear()
         now[0] = external_tokens.FRESH_MS + 1

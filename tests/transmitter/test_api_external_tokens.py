@@ -50,12 +50,12 @@ def api_settings(server: Server) -> dict[str, Any]:
 def _confused() -> str:
     """A token signed by the public key as if it were a secret (RFC 8725 §2.1)."""
     header, claims = ({"alg": "HS256", "kid": "rsa"}, CLAIMS)
-    said = b".".join(
-        base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=") for one in (header, claims)
+    payload = b".".join(
+        base64.urlsafe_b64encode(json.dumps(fields).encode()).rstrip(b"=") for fields in (header, claims)
     )
     secret = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    proof = base64.urlsafe_b64encode(hmac.digest(secret, said, "sha256")).rstrip(b"=")
-    return f"{said.decode()}.{proof.decode()}"
+    proof = base64.urlsafe_b64encode(hmac.digest(secret, payload, "sha256")).rstrip(b"=")
+    return f"{payload.decode()}.{proof.decode()}"
 
 
 def _weak() -> str:
@@ -78,7 +78,7 @@ def test_a_good_token_lets_its_client_in_and_makes_it_a_receiver(api: Api) -> No
     assert api.ask("GET", "/ssf/stream", token=token(EC, "ES256", "ec")).json == [made.json]
     assert api.ask("GET", "/ssf/stream", token=token(client_id="other")).json == []
     with api.services.store.read() as conn:
-        assert [one.receiver_id for one in receivers.every(conn)] == ["idp", "other"]
+        assert [receiver.receiver_id for receiver in receivers.every(conn)] == ["idp", "other"]
 
 
 @pytest.mark.parametrize(

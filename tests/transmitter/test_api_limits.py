@@ -78,10 +78,12 @@ def test_a_body_that_is_too_long_is_refused_whatever_it_says_of_its_length(api: 
     body, token = b'{"description": "' + b"x" * 2048 + b'"}', api.token()
 
     silent = api.ask("POST", "/ssf/stream", body, token=token)
-    told = api.ask("POST", "/ssf/stream", b"", token=token, headers={"content-length": "2049"})
+    answer = api.ask("POST", "/ssf/stream", b"", token=token, headers={"content-length": "2049"})
     huge = api.ask("POST", "/ssf/stream", b"", token=token, headers={"content-length": "9" * 5000})
 
-    assert [(one.status, one.error) for one in (silent, told, huge)] == [(413, "too_large")] * 3
+    assert [(this_answer.status, this_answer.error) for this_answer in (silent, answer, huge)] == [
+        (413, "too_large")
+    ] * 3
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

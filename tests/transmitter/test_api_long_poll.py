@@ -152,7 +152,7 @@ def test_of_many_long_polls_of_a_stream_only_some_wait(api: Api, poll: Callable[
             done |= ended
         assert len(waiting) == api_polling.MOST_WAITING
         api.services.bell.close()
-        return [(await one).json for one in (*done, *waiting)]
+        return [(await task).json for task in (*done, *waiting)]
 
     assert _in_time(work) == [NOTHING] * (api_polling.MOST_WAITING + 2)
 

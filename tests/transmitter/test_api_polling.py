@@ -47,8 +47,8 @@ def _sets(api: Api, token: str, stream: str, **said: Any) -> tuple[list[str], bo
 def test_an_empty_poll_of_an_empty_stream_finds_nothing(api: Api, token: str, stream: str) -> None:
     strange = ["unknown", "\u0000", "\ud800", "x" * 500]
     errors = {jti: {"err": "invalid_key"} for jti in strange}
-    for said in ({}, SOON, {"maxEvents": 0}, {"ack": strange}, {"setErrs": errors}):
-        found = _poll(api, token, stream, said)
+    for by_key in ({}, SOON, {"maxEvents": 0}, {"ack": strange}, {"setErrs": errors}):
+        found = _poll(api, token, stream, by_key)
         assert (found.status, found.json) == (200, {"sets": {}, "moreAvailable": False})
 
 
@@ -81,8 +81,8 @@ def test_what_a_receiver_cannot_take_becomes_a_dead_letter(api: Api, token: str,
     _put(api, stream, "a", "b", "c")
 
     error = {"err": "invalid_key", "description": "no such key"}
-    said = {"ack": ["a", "b"], "setErrs": {"b": error, "unknown": error}}
-    assert _sets(api, token, stream, **said) == (["c"], False)
+    fields = {"ack": ["a", "b"], "setErrs": {"b": error, "unknown": error}}
+    assert _sets(api, token, stream, **fields) == (["c"], False)
     with api.services.store.read() as conn:
         (dead,) = dead_letters.dead(conn, stream)
     assert (dead.jti, dead.error, dead.error_text) == ("b", "invalid_key", "no such key")
@@ -134,17 +134,17 @@ def test_a_stream_that_pushes_or_is_gone_is_not_polled(api: Api, token: str, str
     pushes = api.stream(token, delivery=PUSHED)["stream_id"]
     api.ask("DELETE", f"/ssf/stream?stream_id={stream}", token=token)
 
-    assert [_poll(api, token, one, said).status for one in (pushes, stream) for said in ({}, SOON)] == [
+    assert [_poll(api, token, item, by_key).status for item in (pushes, stream) for by_key in ({}, SOON)] == [
         404
     ] * 4
 
 
 def test_a_paused_stream_holds_and_a_disabled_one_drops(api: Api, token: str, stream: str) -> None:
     def status(value: str, **reason: str) -> Any:
-        said = {"stream_id": stream, "status": value, **reason}
-        changed = api.ask("POST", "/ssf/status", said, token=token)
-        assert (changed.status, changed.json) == (200, said)
-        assert api.ask("GET", f"/ssf/status?stream_id={stream}", token=token).json == said
+        by_key = {"stream_id": stream, "status": value, **reason}
+        changed = api.ask("POST", "/ssf/status", by_key, token=token)
+        assert (changed.status, changed.json) == (200, by_key)
+        assert api.ask("GET", f"/ssf/status?stream_id={stream}", token=token).json == by_key
 
     _put(api, stream, "a", "b")
     status("paused", reason="until ten")

@@ -106,7 +106,7 @@ def test_a_dry_run_tells_all_that_is_about_one_subject(tmp_path: Path) -> None:
 
     assert [_poll(api, maxEvents=2)[0] for _ in range(2)] == [[], []]
     with api.services.store.read() as conn:
-        assert {one.jti for one in dead_letters.dead(conn)} == {"a0", "a1", "a2"}
+        assert {dead_letter.jti for dead_letter in dead_letters.dead(conn)} == {"a0", "a1", "a2"}
     api.services.store.close()
 
 
@@ -158,8 +158,8 @@ def test_a_poll_that_changes_nothing_writes_nothing(api: Api, monkeypatch: pytes
     looks = _counted(monkeypatch)
 
     errors = {jti: {"err": "invalid_key"} for jti in ("a1", "b1", "nobody")}
-    for said in ({}, {"maxEvents": 0}, {"ack": ["a1", "b1", "nobody"]}, {"setErrs": errors}):
-        assert _poll(api, **said) == ([], False)
+    for by_key in ({}, {"maxEvents": 0}, {"ack": ["a1", "b1", "nobody"]}, {"setErrs": errors}):
+        assert _poll(api, **by_key) == ([], False)
 
     assert looks["writes"] == 0
 
@@ -172,11 +172,11 @@ def test_ten_thousand_words_are_taken_and_one_more_is_refused_with_a_sentence(ap
     jtis = ["a1", *(f"x{number}" for number in range(MOST_SAID - 1))]
     error = {"err": "invalid_key"}
 
-    for name, said in (("ack", [*jtis, "b1"]), ("setErrs", dict.fromkeys([*jtis, "b1"], error))):
-        refused = asyncio.run(_awaited(_call(api, {**SOON, name: said})))
-        told = f"{name}: 10001 are too many; say 10000 at most, and the rest in the next poll"
+    for name, strs in (("ack", [*jtis, "b1"]), ("setErrs", dict.fromkeys([*jtis, "b1"], error))):
+        refused = asyncio.run(_awaited(_call(api, {**SOON, name: strs})))
+        text = f"{name}: 10001 are too many; say 10000 at most, and the rest in the next poll"
         assert refused.status == 400
-        assert refused.json == {"error": "invalid_request", "error_description": told}
+        assert refused.json == {"error": "invalid_request", "error_description": text}
 
     assert _poll(api, ack=jtis, setErrs=dict.fromkeys(jtis, error), maxEvents=0) == ([], True)
     assert _poll(api) == (["b1"], False)

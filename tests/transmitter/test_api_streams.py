@@ -140,9 +140,9 @@ def test_what_cannot_be_a_stream_is_refused(api: Api, token: str, said: Any) -> 
 
 def test_a_change_keeps_what_it_does_not_name(api: Api, token: str) -> None:
     made = api.stream(token, delivery=PUSHED, events_requested=[REVOKED], description="ours")
-    one = {"stream_id": made["stream_id"]}
+    fields = {"stream_id": made["stream_id"]}
 
-    changed = api.ask("PATCH", "/ssf/stream", {**one, "events_requested": [RISK]}, token=token)
+    changed = api.ask("PATCH", "/ssf/stream", {**fields, "events_requested": [RISK]}, token=token)
 
     expected = {**made, "events_requested": [RISK], "events_delivered": [RISK]}
     assert (changed.status, changed.json) == (200, expected)
@@ -161,8 +161,8 @@ def test_a_replacement_drops_what_it_does_not_name(api: Api, token: str) -> None
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 def test_what_was_read_may_be_sent_back(api: Api, token: str, method: str) -> None:
-    for said in ({}, {"delivery": PUSHED, "events_requested": [REVOKED], "description": "ours"}):
-        made = api.stream(token, **said)
+    for fields in ({}, {"delivery": PUSHED, "events_requested": [REVOKED], "description": "ours"}):
+        made = api.stream(token, **fields)
 
         again = api.ask(method, "/ssf/stream", {**made, "events_requested": [RISK]}, token=token)
 
@@ -198,15 +198,15 @@ def test_what_is_the_transmitter_s_is_not_changed(
 
 def test_a_stream_may_go_from_push_to_poll_and_back(api: Api, token: str) -> None:
     made = api.stream(token, delivery=PUSHED)
-    one = {"stream_id": made["stream_id"]}
+    fields = {"stream_id": made["stream_id"]}
 
-    polled = api.ask("PATCH", "/ssf/stream", {**one, "delivery": {"method": POLL}}, token=token).json
-    pushed = api.ask("PATCH", "/ssf/stream", {**one, "delivery": PUSHED}, token=token).json
+    polled = api.ask("PATCH", "/ssf/stream", {**fields, "delivery": {"method": POLL}}, token=token).json
+    pushed = api.ask("PATCH", "/ssf/stream", {**fields, "delivery": PUSHED}, token=token).json
 
     assert polled["delivery"] == {"method": POLL, "endpoint_url": f"{ISSUER}/ssf/poll/{made['stream_id']}"}
     assert pushed == made
     for wrong in (None, {"method": POLL, "endpoint_url": HOOK}):
-        assert api.ask("PATCH", "/ssf/stream", {**one, "delivery": wrong}, token=token).status == 400
+        assert api.ask("PATCH", "/ssf/stream", {**fields, "delivery": wrong}, token=token).status == 400
 
 
 def test_a_stream_that_is_deleted_is_gone(api: Api, token: str) -> None:
@@ -228,11 +228,11 @@ def test_what_the_operator_declared_is_read_and_not_changed(api: Api, token: str
     with api.services.store.begin() as conn:
         declared = Stream("declared-okta", "idp", "https://okta.example.com", declared=True)
         streams.add(conn, api.services.store.sealer, declared)
-    one = {"stream_id": "declared-okta"}
+    by_key = {"stream_id": "declared-okta"}
 
     assert api.ask("GET", "/ssf/stream?stream_id=declared-okta", token=token).status == 200
-    assert api.ask("PATCH", "/ssf/stream", one, token=token).error == "declared"
-    assert api.ask("PUT", "/ssf/stream", one, token=token).status == 403
+    assert api.ask("PATCH", "/ssf/stream", by_key, token=token).error == "declared"
+    assert api.ask("PUT", "/ssf/stream", by_key, token=token).status == 403
     assert api.ask("DELETE", "/ssf/stream?stream_id=declared-okta", token=token).status == 403
-    paused = api.ask("POST", "/ssf/status", {**one, "status": "paused"}, token=token)
+    paused = api.ask("POST", "/ssf/status", {**by_key, "status": "paused"}, token=token)
     assert paused.json == {"stream_id": "declared-okta", "status": "paused"}

@@ -75,21 +75,21 @@ def _excluded(api: Api, stream: str) -> list[Any]:
 def test_a_subject_is_removed_and_added_again(
     api: Api, token: str, stream: str, subject: dict[str, Any]
 ) -> None:
-    said = {"stream_id": stream, "subject": subject}
+    fields = {"stream_id": stream, "subject": subject}
 
-    removed = api.ask("POST", "/ssf/subjects/remove", said, token=token)
+    removed = api.ask("POST", "/ssf/subjects/remove", fields, token=token)
     assert (removed.status, removed.body, _excluded(api, stream)) == (204, b"", [subject])
-    added = api.ask("POST", "/ssf/subjects/add", {**said, "verified": True}, token=token)
+    added = api.ask("POST", "/ssf/subjects/add", {**fields, "verified": True}, token=token)
     assert (added.status, added.body, _excluded(api, stream)) == (200, b"", [])
 
 
 @pytest.mark.parametrize("subject", WRONG, ids=repr)
 def test_what_is_no_subject_identifier_is_refused(api: Api, token: str, stream: str, subject: Any) -> None:
-    said = {"stream_id": stream, "subject": subject}
+    fields = {"stream_id": stream, "subject": subject}
 
     assert fault(subject) is not None
     for path in ("/ssf/subjects/add", "/ssf/subjects/remove"):
-        assert api.ask("POST", path, said, token=token).status == 400
+        assert api.ask("POST", path, fields, token=token).status == 400
     assert _excluded(api, stream) == []
 
 
@@ -106,8 +106,8 @@ def test_a_stream_lacks_no_more_subjects_than_it_may_and_adding_one_makes_room(
     stream = str(api.stream(token)["stream_id"])
 
     def say(what: str, subject: Any) -> int:
-        said = {"stream_id": stream, "subject": subject}
-        return api.ask("POST", f"/ssf/subjects/{what}", said, token=token).status
+        fields = {"stream_id": stream, "subject": subject}
+        return api.ask("POST", f"/ssf/subjects/{what}", fields, token=token).status
 
     steps = [
         ("remove", EMAIL, 204), ("remove", OPAQUE, 403), ("remove", EMAIL, 204), ("add", OPAQUE, 200),
@@ -121,9 +121,9 @@ def test_what_is_one_too_many_is_told_in_a_sentence(
     api: Api, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_controls, "MOST", 0)
-    said = {"stream_id": api.stream(token)["stream_id"], "subject": EMAIL}
+    fields = {"stream_id": api.stream(token)["stream_id"], "subject": EMAIL}
 
-    refused = api.ask("POST", "/ssf/subjects/remove", said, token=token)
+    refused = api.ask("POST", "/ssf/subjects/remove", fields, token=token)
 
     assert (refused.status, refused.json) == (
         403,

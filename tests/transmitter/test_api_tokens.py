@@ -88,8 +88,10 @@ def test_name_and_secret_are_form_urlencoded_in_the_header_or_as_they_are(api: A
     name = "idp+eu@example.com"
     secret = api.secret(name)
 
-    for one in (quote_plus(name), name):
-        assert api.form("/oauth/token", basic=(one, secret), grant_type="client_credentials").status == 200
+    for this_name in (quote_plus(name), name):
+        assert (
+            api.form("/oauth/token", basic=(this_name, secret), grant_type="client_credentials").status == 200
+        )
 
 
 @pytest.mark.parametrize(

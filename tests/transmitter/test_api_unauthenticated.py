@@ -60,7 +60,7 @@ def test_a_client_that_was_never_seen_waits_while_somebody_guesses_from_where_it
 def test_clients_with_good_secrets_use_nothing_of_their_address(api: Api) -> None:
     secrets = {f"client-{number}": api.secret(f"client-{number}") for number in range(6)}
 
-    assert [_client(api, *one) for one in secrets.items()] == [200] * 6
+    assert [_client(api, *pair) for pair in secrets.items()] == [200] * 6
     assert [_client(api, "client-0", secrets["client-0"]) for _ in range(3)] == [200, 200, 429]
 
 
@@ -75,11 +75,11 @@ def test_a_client_that_is_revoked_is_a_stranger_again(api: Api) -> None:
 
 def test_of_clients_too_those_longest_silent_are_forgotten(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oauth, "MOST_KNOWN", 1)
-    one, other = api.secret("one"), api.secret("other")
-    assert (_client(api, "one", one), _client(api, "other", other)) == (200, 200)
+    name, other = api.secret("one"), api.secret("other")
+    assert (_client(api, "one", name), _client(api, "other", other)) == (200, 200)
     assert [_client(api, "nobody") for _ in range(3)] == [401] * 3
 
-    assert (_client(api, "one", one), _client(api, "other", other)) == (429, 200)
+    assert (_client(api, "one", name), _client(api, "other", other)) == (429, 200)
 
 
 def test_requests_for_a_token_that_are_none_are_counted_too(api: Api) -> None:
@@ -109,7 +109,7 @@ def test_health_looks_at_the_store_once_a_second_however_many_ask(api: Api) -> N
 
     async def many() -> list[int]:
         asked = [api.call("GET", "/t1/health") for _ in range(20)]
-        return [one.status for one in await asyncio.gather(*asked)]
+        return [answer.status for answer in await asyncio.gather(*asked)]
 
     assert asyncio.run(many()) == [200] * 20
     assert api.ask("GET", "/health").status == 200
@@ -166,7 +166,7 @@ def test_an_address_that_is_too_long_is_refused_before_it_is_read(api: Api) -> N
         api.ask("POST", f"/ssf/poll/{'a' * auth.MOST_ADDRESS}", {}, token=token),
     ]
 
-    assert [(one.status, one.error) for one in answers] == [(414, "uri_too_long")] * 4
+    assert [(answer.status, answer.error) for answer in answers] == [(414, "uri_too_long")] * 4
 
 
 def test_a_token_or_a_secret_is_shown_once(api: Api) -> None:
@@ -207,5 +207,5 @@ ODD = {
 def test_an_odd_path_or_method_opens_nothing(api: Api, method: str, path: str) -> None:
     answers = [asyncio.run(api.call(method, path, token=token)) for token in (None, api.token())]
 
-    assert tuple(one.status for one in answers) == ODD[method, path]
-    assert [one.headers["cache-control"] for one in answers] == ["no-store"] * 2
+    assert tuple(answer.status for answer in answers) == ODD[method, path]
+    assert [answer.headers["cache-control"] for answer in answers] == ["no-store"] * 2

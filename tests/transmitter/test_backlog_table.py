@@ -29,7 +29,7 @@ def _ask(house: House) -> list[str]:
     """A poll, which acknowledges nothing; what it gives."""
     with house.store.begin() as conn:
         given, _ = queue.hand_out(conn, "s-1", house.now, 100, 60_000)
-    return [one.jti for one in given]
+    return [queued.jti for queued in given]
 
 
 def _take(house: House, *jtis: str) -> None:
@@ -83,7 +83,7 @@ def enabled_and_not_taken(house: House) -> None:
 
     assert house.look(61_000) == ("enabled", {(EVENT, "queued"): 12, (WORD, "queued"): 1})
     assert house.look(61_000)[0] == "paused"
-    assert [one["status"] for one in house.words()] == ["paused"]
+    assert [word["status"] for word in house.words()] == ["paused"]
 
 
 def paused_with_too_many(house: House) -> None:
@@ -193,9 +193,9 @@ def test_whatever_a_receiver_does_its_stream_holds_ten_times_as_many_at_most(
         assert kept.get("dead", 0) <= 10
 
     with house.store.read() as conn:
-        told = dead_letters.dead(conn, "s-1")
-    assert {one.error for one in told} == {"hold_limit"}
-    assert sum(one.retriable for one in told) == 10
+        dead_letters_read = dead_letters.dead(conn, "s-1")
+    assert {dead_letter.error for dead_letter in dead_letters_read} == {"hold_limit"}
+    assert sum(dead_letter.retriable for dead_letter in dead_letters_read) == 10
 
 
 def test_a_change_by_its_receiver_leaves_the_time_of_the_status(tmp_path: Path) -> None:
@@ -205,8 +205,8 @@ def test_a_change_by_its_receiver_leaves_the_time_of_the_status(tmp_path: Path) 
 
     api.now += 60_000
     for method in ("PATCH", "PUT"):
-        said = {"stream_id": stream_id, "description": method}
-        assert api.ask(method, "/ssf/stream", said, token=token).status == 200
+        fields = {"stream_id": stream_id, "description": method}
+        assert api.ask(method, "/ssf/stream", fields, token=token).status == 200
         with api.services.store.read() as conn:
             found = streams.get(conn, SEALER, stream_id)
         assert found is not None

@@ -52,42 +52,47 @@ def failing(one: Circuit, times: int, begun_ms: int = NOW, answer: Answer = GONE
 
 
 def test_one_failure_is_no_receiver_that_is_down_and_two_are() -> None:
-    one = circuit()
+    this_circuit = circuit()
 
     seen = []
     for at in (NOW, NOW + 1):
-        one.hear(waiting(), GONE, at, at)
-        seen.append((one.down_since, one.free(at + 1, 3)))
+        this_circuit.hear(waiting(), GONE, at, at)
+        seen.append((this_circuit.down_since, this_circuit.free(at + 1, 3)))
 
     assert seen == [(None, 5), (NOW, 0)]
 
 
 def test_what_failed_together_is_one_round_and_does_not_double_the_pause() -> None:
-    one = circuit()
+    this_circuit = circuit()
 
     for seq in range(8):
-        one.hear(waiting(seq), of_failure("timeout"), NOW, NOW + 10_000 + seq)
+        this_circuit.hear(waiting(seq), of_failure("timeout"), NOW, NOW + 10_000 + seq)
 
-    assert (one.down_since, one.rests_until) == (NOW + 10_000, NOW + 11_000)
+    assert (this_circuit.down_since, this_circuit.rests_until) == (NOW + 10_000, NOW + 11_000)
 
 
 def test_pauses_double_up_to_the_cap_while_it_is_down() -> None:
-    one, begins = circuit(), [NOW]
+    this_circuit, begins = circuit(), [NOW]
 
     for _ in range(12):
-        one.hear(waiting(), GONE, begins[-1], begins[-1])
-        begins.append(max(one.rests_until, begins[-1] + 1))
+        this_circuit.hear(waiting(), GONE, begins[-1], begins[-1])
+        begins.append(max(this_circuit.rests_until, begins[-1] + 1))
 
     seconds = [round((later - sooner) / 1000) for sooner, later in pairwise(begins)]
     assert seconds == [0, 2, 4, 8, 16, 30, 30, 30, 30, 30, 30, 30]
 
 
 def test_while_it_is_down_one_at_a_time_is_tried_and_nothing_before_the_pause_is_over() -> None:
-    one = circuit()
-    failing(one, 4)
+    this_circuit = circuit()
+    failing(this_circuit, 4)
 
-    at = one.rests_until
-    assert [one.free(at - 1, 0), one.free(at, 0), one.free(at, 1), one.free(at, 5)] == [0, 1, 0, 0]
+    at = this_circuit.rests_until
+    assert [
+        this_circuit.free(at - 1, 0),
+        this_circuit.free(at, 0),
+        this_circuit.free(at, 1),
+        this_circuit.free(at, 5),
+    ] == [0, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -95,67 +100,67 @@ def test_while_it_is_down_one_at_a_time_is_tried_and_nothing_before_the_pause_is
     [DELIVERED, of_status(500, b""), of_status(400, b'{"err": "invalid_request"}'), of_status(413, b"")],
 )
 def test_when_it_answers_anything_about_a_token_all_go_on(answer: Answer) -> None:
-    one = circuit()
-    failing(one, 5)
-    at = one.rests_until
+    this_circuit = circuit()
+    failing(this_circuit, 5)
+    at = this_circuit.rests_until
 
-    assert one.hear(waiting(), answer, at, at + 5) is None
-    assert (one.down_since, one.free(at + 5, 2)) == (None, 6)
+    assert this_circuit.hear(waiting(), answer, at, at + 5) is None
+    assert (this_circuit.down_since, this_circuit.free(at + 5, 2)) == (None, 6)
 
 
 @pytest.mark.parametrize("answer", AWAY, ids=lambda answer: answer.error)
 def test_a_receiver_that_is_away_makes_no_tries_of_a_token_however_often(answer: Answer) -> None:
-    one = circuit()
+    this_circuit = circuit()
 
-    results = failing(one, 20, answer=answer)
+    results = failing(this_circuit, 20, answer=answer)
 
     assert [found and (found.state, found.counted) for found in results] == [("again", False)] * 20
 
 
 def test_what_failed_is_tried_again_when_the_receiver_is() -> None:
-    one = circuit()
+    this_circuit = circuit()
 
-    results = failing(one, 6)
+    results = failing(this_circuit, 6)
 
     assert results[-1] == Result(
-        waiting(5), "again", "unreachable", "no connection", one.rests_until, counted=False
+        waiting(5), "again", "unreachable", "no connection", this_circuit.rests_until, counted=False
     )
 
 
 @pytest.mark.parametrize("answer", AWAY, ids=lambda answer: answer.error)
 def test_a_token_that_fails_while_another_is_answered_fails_by_itself(answer: Answer) -> None:
-    one = circuit()
+    this_circuit = circuit()
 
-    one.hear(waiting(1), DELIVERED, NOW, NOW + 50)
+    this_circuit.hear(waiting(1), DELIVERED, NOW, NOW + 50)
 
-    assert one.hear(waiting(2), answer, NOW, NOW + 60) is None
-    assert one.down_since is None
+    assert this_circuit.hear(waiting(2), answer, NOW, NOW + 60) is None
+    assert this_circuit.down_since is None
 
 
 def test_one_answer_before_it_was_pushed_says_nothing_of_a_new_token() -> None:
-    one = circuit()
+    this_circuit = circuit()
 
-    one.hear(waiting(1), DELIVERED, NOW, NOW + 50)
+    this_circuit.hear(waiting(1), DELIVERED, NOW, NOW + 50)
 
-    assert one.hear(waiting(2), GONE, NOW + 50, NOW + 60) is not None
+    assert this_circuit.hear(waiting(2), GONE, NOW + 50, NOW + 60) is not None
 
 
 def test_a_token_that_failed_when_nobody_was_answered_fails_by_itself_once_others_are() -> None:
-    one = circuit()
-    (first, _) = (one.hear(waiting(seq), GONE, NOW, NOW) for seq in (1, 2))
+    this_circuit = circuit()
+    (first, _) = (this_circuit.hear(waiting(seq), GONE, NOW, NOW) for seq in (1, 2))
     assert first is not None
     again = waiting(1, "unreachable", first.due_at)
 
-    one.hear(waiting(3), DELIVERED, first.due_at, first.due_at + 5)
+    this_circuit.hear(waiting(3), DELIVERED, first.due_at, first.due_at + 5)
 
-    assert one.hear(again, GONE, first.due_at + 5, first.due_at + 5) is None
+    assert this_circuit.hear(again, GONE, first.due_at + 5, first.due_at + 5) is None
 
 
 def test_429_says_nothing_of_a_token_even_while_others_are_taken() -> None:
-    one = circuit()
-    one.hear(waiting(1), DELIVERED, NOW, NOW + 50)
+    this_circuit = circuit()
+    this_circuit.hear(waiting(1), DELIVERED, NOW, NOW + 50)
 
-    result = one.hear(waiting(2), of_status(429, b""), NOW, NOW + 60)
+    result = this_circuit.hear(waiting(2), of_status(429, b""), NOW, NOW + 60)
 
     assert result is not None
     assert (result.state, result.error, result.counted) == ("again", "http_429", False)
@@ -163,22 +168,26 @@ def test_429_says_nothing_of_a_token_even_while_others_are_taken() -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_rest_that_was_asked_for_stands_whatever_is_answered_meanwhile(status: int) -> None:
-    one = circuit()
+    this_circuit = circuit()
 
-    one.hear(waiting(1), of_status(status, b"", 3_600_000), NOW, NOW + 5)
-    one.hear(waiting(2), DELIVERED, NOW, NOW + 10)
+    this_circuit.hear(waiting(1), of_status(status, b"", 3_600_000), NOW, NOW + 5)
+    this_circuit.hear(waiting(2), DELIVERED, NOW, NOW + 10)
 
     until = NOW + 5 + 3_600_000
-    assert (one.rests_until, one.free(until - 1, 0), one.free(until, 0)) == (until, 0, 8)
+    assert (this_circuit.rests_until, this_circuit.free(until - 1, 0), this_circuit.free(until, 0)) == (
+        until,
+        0,
+        8,
+    )
 
 
 def test_a_retry_after_of_another_answer_is_of_its_token_alone() -> None:
-    one = circuit()
+    this_circuit = circuit()
 
-    result = one.hear(waiting(1), of_status(502, b"", 60_000), NOW, NOW)
+    result = this_circuit.hear(waiting(1), of_status(502, b"", 60_000), NOW, NOW)
 
     assert result is not None
-    assert (result.due_at, one.rests_until, one.free(NOW, 0)) == (NOW + 60_000, 0, 8)
+    assert (result.due_at, this_circuit.rests_until, this_circuit.free(NOW, 0)) == (NOW + 60_000, 0, 8)
 
 
 ANSWERS = st.sampled_from(
@@ -190,10 +199,10 @@ ANSWERS = st.sampled_from(
 def test_whatever_is_answered_the_receiver_is_asked_again_in_bounded_time(
     said: list[tuple[Answer, int]],
 ) -> None:
-    one, now = circuit(), NOW
+    this_circuit, now = circuit(), NOW
     for number, (answer, later) in enumerate(said):
         begun, now = now, now + later
-        one.hear(waiting(number), answer, begun, now)
+        this_circuit.hear(waiting(number), answer, begun, now)
 
-    assert one.free(now + 30_000, 0) >= 1
-    assert (one.down_since is None) == (one.free(now + 30_000, 0) == 8)
+    assert this_circuit.free(now + 30_000, 0) >= 1
+    assert (this_circuit.down_since is None) == (this_circuit.free(now + 30_000, 0) == 8)

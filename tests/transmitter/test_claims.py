@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.transmitter.protocol import CAEP, EVENTS, SSF, Happening, Who
+from pipeline.transmitter.protocol import CAEP, EVENTS, SSF, SecurityEvent, Subject
 from pipeline.transmitter.tokens.claims import claims_of, jti_of, lane_of, principal_of
 from pipeline.transmitter.tokens.device_compliance import hear
 from pipeline.transmitter.tokens.events import happenings_of
@@ -40,20 +40,20 @@ class Shown:
         return "k-1", "a.b.c"
 
 
-def everything() -> list[Happening]:
+def everything() -> list[SecurityEvent]:
     """One of each event."""
-    told = [
-        one
+    security_events = [
+        security_event
         for record in (revocation(), decision("device_rooted"), credential())
-        for one in happenings_of(*record)
+        for security_event in happenings_of(*record)
     ]
-    return [*told, *hear(decision("device_rooted").record, None)[1]]
+    return [*security_events, *hear(decision("device_rooted").record, None)[1]]
 
 
 def test_a_token_has_these_claims_and_no_other() -> None:
-    (told,) = happenings_of(*revocation())
+    (security_event,) = happenings_of(*revocation())
 
-    assert claims_of(told, stream(), SUBJECTS, ISSUER, NOW) == {
+    assert claims_of(security_event, stream(), SUBJECTS, ISSUER, NOW) == {
         "iss": ISSUER,
         "jti": jti_of("d-1", "st-1", "session-revoked"),
         "iat": T0 // 1000 + 1,
@@ -75,19 +75,21 @@ def test_a_token_has_these_claims_and_no_other() -> None:
 
 def test_the_id_of_a_token_is_the_same_for_ever_and_another_for_each_cause_stream_and_event() -> None:
     assert jti_of("d-1", "st-1", "session-revoked") == "18a3cbb5909c9ecadd15cfaf960b89eb"
-    others = {jti_of(*one) for one in (("d-2", "st-1", "x"), ("d-1", "st-2", "x"), ("d-1", "st-1", "y"))}
+    others = {jti_of(*row) for row in (("d-2", "st-1", "x"), ("d-1", "st-2", "x"), ("d-1", "st-1", "y"))}
     assert len(others) == 3
 
 
 def test_what_one_decision_leads_to_has_one_txn() -> None:
-    told = [claims_of(one, stream(), SUBJECTS, ISSUER, NOW) or {} for one in everything()]
+    claimses = [
+        claims_of(security_event, stream(), SUBJECTS, ISSUER, NOW) or {} for security_event in everything()
+    ]
 
-    assert [one["txn"] for one in told] == ["d-1", "d-1", "e-1", "d-1"]
+    assert [claims["txn"] for claims in claimses] == ["d-1", "d-1", "e-1", "d-1"]
 
 
 @pytest.mark.parametrize("form", ["iss_sub", "complex"])
-@pytest.mark.parametrize("told", everything(), ids=lambda one: one.event)
-def test_every_event_has_the_members_that_its_type_requires(told: Happening, form: Any) -> None:
+@pytest.mark.parametrize("told", everything(), ids=lambda item: item.event)
+def test_every_event_has_the_members_that_its_type_requires(told: SecurityEvent, form: Any) -> None:
     claims = claims_of(told, stream(subject_form=form), SUBJECTS, ISSUER, NOW) or {}
     (payload,) = claims["events"].values()
     row = EVENTS[told.event]
@@ -113,9 +115,9 @@ PSEUDONYM = f"p:k1:{'A' * 22}"
 def test_the_principal_of_a_level_is_whom_the_subject_names(
     form: Any, members: dict[str, Any], principal: str, named: list[str]
 ) -> None:
-    (told,) = happenings_of(*decision("device_rooted", **members))
+    (security_event,) = happenings_of(*decision("device_rooted", **members))
 
-    claims = claims_of(told, stream(subject_form=form), SUBJECTS, ISSUER, NOW) or {}
+    claims = claims_of(security_event, stream(subject_form=form), SUBJECTS, ISSUER, NOW) or {}
 
     (payload,) = claims["events"].values()
     assert [member for member in claims["sub_id"] if member != "format"] == named
@@ -128,14 +130,15 @@ def test_an_address_names_a_user_and_no_other_event_has_a_principal(tmp_path: Pa
     )
     mapping = Subjects.load(tmp_path / "subjects")
 
-    told = {
-        one.event: claims_of(one, stream(subject_form="email"), mapping, ISSUER, NOW) or {}
-        for one in everything()
+    by_key = {
+        security_event.event: claims_of(security_event, stream(subject_form="email"), mapping, ISSUER, NOW)
+        or {}
+        for security_event in everything()
     }
 
     principals = {
         event: payload["principal"]
-        for event, claims in told.items()
+        for event, claims in by_key.items()
         for payload in claims["events"].values()
         if "principal" in payload
     }
@@ -145,19 +148,19 @@ def test_an_address_names_a_user_and_no_other_event_has_a_principal(tmp_path: Pa
 @pytest.mark.parametrize(
     ("who", "principal"),
     [
-        (Who("default", None, "ana"), "USER"),
-        (Who("default", None, "ana", "phone-1"), "DEVICE"),
-        (Who("default", "s-1", "ana", "phone-1"), "SESSION"),
+        (Subject("default", None, "ana"), "USER"),
+        (Subject("default", None, "ana", "phone-1"), "DEVICE"),
+        (Subject("default", "s-1", "ana", "phone-1"), "SESSION"),
     ],
 )
-def test_the_narrowest_member_of_a_complex_subject_is_the_principal(who: Who, principal: str) -> None:
+def test_the_narrowest_member_of_a_complex_subject_is_the_principal(who: Subject, principal: str) -> None:
     subject = SUBJECTS.identify(who, stream(subject_form="complex"), ISSUER) or {}
 
     assert principal_of(subject) == principal
 
 
-@pytest.mark.parametrize("told", everything(), ids=lambda one: one.event)
-def test_every_event_has_whole_seconds_and_reasons_by_language_and_no_sub_or_exp(told: Happening) -> None:
+@pytest.mark.parametrize("told", everything(), ids=lambda item: item.event)
+def test_every_event_has_whole_seconds_and_reasons_by_language_and_no_sub_or_exp(told: SecurityEvent) -> None:
     claims = claims_of(told, stream(), SUBJECTS, ISSUER, NOW) or {}
     (payload,) = claims["events"].values()
 
@@ -172,9 +175,9 @@ def test_every_event_has_whole_seconds_and_reasons_by_language_and_no_sub_or_exp
     assert payload["initiating_entity"] in {"admin", "user", "policy", "system"}
 
 
-@pytest.mark.parametrize("told", everything(), ids=lambda one: one.event)
+@pytest.mark.parametrize("told", everything(), ids=lambda item: item.event)
 @pytest.mark.parametrize("form", ["iss_sub", "complex"])
-def test_the_subject_stands_in_the_event_too_where_a_stream_asks(told: Happening, form: Any) -> None:
+def test_the_subject_stands_in_the_event_too_where_a_stream_asks(told: SecurityEvent, form: Any) -> None:
     wanting = stream(subject_form=form, subject_in_event=True)
 
     claims = claims_of(told, wanting, SUBJECTS, ISSUER, NOW) or {}
@@ -187,10 +190,10 @@ def test_the_subject_stands_in_the_event_too_where_a_stream_asks(told: Happening
 
 
 def test_what_was_observed_of_a_person_is_told_only_to_a_stream_that_asks() -> None:
-    (told,) = happenings_of(*decision(because("mass_read", observed="4,120 records of ana")))
+    (security_event,) = happenings_of(*decision(because("mass_read", observed="4,120 records of ana")))
 
     def reason(**members: Any) -> object:
-        claims = claims_of(told, stream(**members), SUBJECTS, ISSUER, NOW) or {}
+        claims = claims_of(security_event, stream(**members), SUBJECTS, ISSUER, NOW) or {}
         (payload,) = claims["events"].values()
         assert "details" not in payload
         return payload["reason_admin"]
@@ -199,18 +202,23 @@ def test_what_was_observed_of_a_person_is_told_only_to_a_stream_that_asks() -> N
     assert reason(personal_data=True) == {
         "en": "It is mass_read. (mass_read) mass_read: 4,120 records of ana"
     }
-    assert "details" in told.payload
+    assert "details" in security_event.payload
 
 
 def test_a_subject_without_a_name_for_the_stream_makes_no_token() -> None:
-    (told,) = happenings_of(*revocation())
+    (security_event,) = happenings_of(*revocation())
 
-    assert claims_of(told, stream(subject_form="email"), SUBJECTS, ISSUER, NOW) is None
+    assert claims_of(security_event, stream(subject_form="email"), SUBJECTS, ISSUER, NOW) is None
 
 
 def test_what_is_about_one_principal_is_in_one_lane_and_no_other_principals() -> None:
-    ana = {lane_of(one.who) for one in everything()}
-    others = [Who("acme", "s-1", "ana"), Who("default", "ana"), Who("default", None, None, "ana"), Who("ana")]
+    ana = {lane_of(security_event.subject) for security_event in everything()}
+    others = [
+        Subject("acme", "s-1", "ana"),
+        Subject("default", "ana"),
+        Subject("default", None, None, "ana"),
+        Subject("ana"),
+    ]
 
     assert len(ana) == 1
     assert len({*ana, *map(lane_of, others)}) == 5
@@ -255,6 +263,6 @@ def test_tokens_about_a_stream_are_in_one_lane_of_their_own_and_no_two_have_one_
         stream_updated(stream(), ISSUER, shown, NOW, "paused"),
     ]
 
-    assert len({one.jti for one in signed}) == 4
-    assert len({one.lane for one in signed}) == 1
+    assert len({this_signed.jti for this_signed in signed}) == 4
+    assert len({this_signed.lane for this_signed in signed}) == 1
     assert signed[0].lane != verification(stream("st-2"), ISSUER, shown, NOW, "abc").lane

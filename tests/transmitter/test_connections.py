@@ -281,5 +281,5 @@ def test_only_a_trusted_proxy_says_where_a_request_came_from(
     api.ask("GET", "/ssf/stream", headers={} if said is None else {"x-forwarded-for": said})
 
     with api.services.store.read() as conn:
-        assert [one.address for one in audit.recent(conn)] == [counted]
+        assert [noted.address for noted in audit.recent(conn)] == [counted]
     api.services.store.close()

@@ -61,11 +61,13 @@ def test_records_become_tokens_the_streams_are_rung_for_and_a_successor_goes_on(
 ) -> None:
     async def story() -> None:
         now = now_ms()
-        async with listening(connection, made) as one:
+        async with listening(connection, made) as this_listening:
             await tell(connection, revocation(decided_at=now), decision("device_rooted"), credential())
-            await one.until(lambda: len(queued(made.store)) == 4, "four tokens")
-            await one.until(lambda: one.counted("records_total", topic=AUTH_EVENTS) == 1, "the count")
-            assert set(one.rung) == {"st-1"}
+            await this_listening.until(lambda: len(queued(made.store)) == 4, "four tokens")
+            await this_listening.until(
+                lambda: this_listening.counted("records_total", topic=AUTH_EVENTS) == 1, "the count"
+            )
+            assert set(this_listening.rung) == {"st-1"}
         await tell(connection, ack(occurred_at=now + 2000))
         async with listening(connection, made) as other:
             await other.until(lambda: other.counted("commands_total", state="confirmed") == 1, "the word")
@@ -91,10 +93,10 @@ def test_what_the_store_does_not_take_waits_and_is_not_committed(
     async def story() -> None:
         with monkeypatch.context() as broken:
             broken.setattr(revocations, "record", fail)
-            async with listening(connection, made) as one:
+            async with listening(connection, made) as this_listening:
                 await tell(connection, revocation())
-                await one.until(
-                    lambda: any("the disk is full" in said for said in caplog.messages), "the word"
+                await this_listening.until(
+                    lambda: any("the disk is full" in text for text in caplog.messages), "the word"
                 )
         assert queued(made.store) == []
         async with listening(connection, made) as other:
@@ -121,11 +123,11 @@ def test_an_offset_that_is_not_kept_is_told_and_costs_nothing(
     monkeypatch.setattr(GroupReader, "commit", fail_once)
 
     async def story() -> None:
-        async with listening(connection, made) as one:
+        async with listening(connection, made) as this_listening:
             await tell(connection, revocation())
-            await one.until(lambda: len(tries) == 1, "the first commit")
+            await this_listening.until(lambda: len(tries) == 1, "the first commit")
             await tell(connection, credential())
-            await one.until(lambda: len(tries) == 2, "the second")
+            await this_listening.until(lambda: len(tries) == 2, "the second")
         async with listening(connection, made) as other:
             assert other.counted("records_total", topic=SESSION_REVOCATIONS) == 0
 
@@ -137,11 +139,14 @@ def test_an_offset_that_is_not_kept_is_told_and_costs_nothing(
 
 def test_how_far_behind_it_is_is_shown(connection: Connection, made: TokenBuilder) -> None:
     async def story() -> None:
-        async with listening(connection, made) as one:
+        async with listening(connection, made) as this_listening:
             await tell(connection, revocation())
-            await one.until(lambda: len(queued(made.store)) == 1, "the token")
-            await one.until(
-                lambda: one.shown("behind_records", topic=SESSION_REVOCATIONS, partition="0") is not None,
+            await this_listening.until(lambda: len(queued(made.store)) == 1, "the token")
+            await this_listening.until(
+                lambda: (
+                    this_listening.shown("behind_records", topic=SESSION_REVOCATIONS, partition="0")
+                    is not None
+                ),
                 "the gauge",
             )
 
@@ -162,9 +167,9 @@ def test_a_store_that_comes_back_takes_what_waited(
     monkeypatch.setattr(revocations, "record", fail_once)
 
     async def story() -> None:
-        async with listening(connection, made) as one:
+        async with listening(connection, made) as this_listening:
             await tell(connection, revocation())
-            await one.until(lambda: len(queued(made.store)) == 1, "the token")
+            await this_listening.until(lambda: len(queued(made.store)) == 1, "the token")
 
     run(story())
     assert len(tries) == 2
@@ -176,30 +181,30 @@ def test_a_record_that_cannot_be_read_is_counted_and_logged_with_its_place_and_s
     odd = encode({**revocation().record, "session_id": "s-1", "principal_id": "a\x00b"})
 
     async def story() -> None:
-        async with listening(connection, made) as one:
+        async with listening(connection, made) as this_listening:
             await write(connection, SESSION_REVOCATIONS, b"s-1", b"{")
             await write(connection, SESSION_REVOCATIONS, b"s-1", odd)
             await tell(connection, revocation())
-            await one.until(lambda: len(queued(made.store)) == 1, "the token")
-            assert one.counted("refused_records_total", topic=SESSION_REVOCATIONS) == 2
+            await this_listening.until(lambda: len(queued(made.store)) == 1, "the token")
+            assert this_listening.counted("refused_records_total", topic=SESSION_REVOCATIONS) == 2
 
     with caplog.at_level(logging.WARNING):
         run(story())
-    told = [said for said in caplog.messages if "cannot be read" in said]
-    assert ["record 0 of" in told[0], "record 1 of" in told[1]] == [True, True]
-    assert told[1].endswith("principal_id: holds a NUL character")
+    lines = [text for text in caplog.messages if "cannot be read" in text]
+    assert ["record 0 of" in lines[0], "record 1 of" in lines[1]] == [True, True]
+    assert lines[1].endswith("principal_id: holds a NUL character")
 
 
 def test_a_tenant_is_believed_only_where_the_header_says_the_same_if_that_is_asked(
     connection: Connection, made: TokenBuilder
 ) -> None:
     async def story() -> None:
-        async with listening(connection, made, limits=Limits(tenancy=True)) as one:
+        async with listening(connection, made, limits=Limits(tenancy=True)) as this_listening:
             await tell(connection, credential(tenant="acme", event_id="e-7"), tenants=[b"umbrella"])
             await tell(connection, credential(tenant="acme", event_id="e-8"), tenants=[b"acme"])
             await tell(connection, revocation(tenant="acme"))
-            await one.until(lambda: len(queued(made.store)) == 2, "two tokens")
-            assert one.counted("refused_records_total", topic=AUTH_EVENTS) == 1
+            await this_listening.until(lambda: len(queued(made.store)) == 2, "two tokens")
+            assert this_listening.counted("refused_records_total", topic=AUTH_EVENTS) == 1
 
     run(story())
     assert {row.txn for row in queued(made.store)} == {"e-8", "d-1"}
@@ -209,11 +214,13 @@ def test_auth_events_about_no_credential_are_not_even_decoded(
     connection: Connection, made: TokenBuilder
 ) -> None:
     async def story() -> None:
-        async with listening(connection, made) as one:
+        async with listening(connection, made) as this_listening:
             await write(connection, AUTH_EVENTS, b"s-1", b"{")
             await tell(connection, credential("sign_in"))
-            await one.until(lambda: one.counted("records_total", topic=AUTH_EVENTS) == 2, "both")
-            assert one.counted("refused_records_total", topic=AUTH_EVENTS) == 0
+            await this_listening.until(
+                lambda: this_listening.counted("records_total", topic=AUTH_EVENTS) == 2, "both"
+            )
+            assert this_listening.counted("refused_records_total", topic=AUTH_EVENTS) == 0
 
     run(story())
     assert queued(made.store) == []
@@ -225,11 +232,11 @@ def test_the_workers_own_word_is_taken_however_long_it_is_and_whatever_its_time(
     many = [because("mass_read", evidence=[f"{number}".rjust(128) for number in range(32)])] * 40
 
     async def story() -> None:
-        async with listening(connection, made) as one:
-            told = decision(*many, occurred_at=now_ms() + 3_600_000)
-            assert len(encode(told.record)) > DEFAULT_LIMITS.max_bytes
-            await tell(connection, told)
-            await one.until(lambda: len(queued(made.store)) == 1, "the token")
+        async with listening(connection, made) as this_listening:
+            decoded_record = decision(*many, occurred_at=now_ms() + 3_600_000)
+            assert len(encode(decoded_record.record)) > DEFAULT_LIMITS.max_bytes
+            await tell(connection, decoded_record)
+            await this_listening.until(lambda: len(queued(made.store)) == 1, "the token")
 
     run(story())
 
@@ -246,9 +253,9 @@ def test_brokers_that_fail_once_are_read_anew_and_nothing_of_what_they_gave_is_l
     failed = fail_once(monkeypatch, asked)
 
     async def story() -> None:
-        async with listening(connection, made) as one:
+        async with listening(connection, made) as this_listening:
             await tell(connection, revocation())
-            await one.until(lambda: len(queued(made.store)) == 1 and bool(failed), "the token")
+            await this_listening.until(lambda: len(queued(made.store)) == 1 and bool(failed), "the token")
 
     run(story())
     assert "what is decided is read later: " in caplog.text
@@ -266,12 +273,14 @@ def test_a_record_whose_header_has_a_name_that_is_no_text_holds_up_nothing(
     spoil_headers(monkeypatch)
 
     async def story() -> None:
-        async with listening(connection, made) as one:
+        async with listening(connection, made) as this_listening:
             await tell(connection, credential(event_id="e-1"), revocation(decision_id="d-1"))
             await write(connection, topic, b"s-1", b'{"action": "credential_added"}', header="no-text")
             await tell(connection, credential(event_id="e-2"), revocation(decision_id="d-2"))
-            await one.until(lambda: len(queued(made.store)) == 4, "what lies around it")
-            await one.until(lambda: one.counted("refused_records_total", topic=topic) == 1, "the count")
+            await this_listening.until(lambda: len(queued(made.store)) == 4, "what lies around it")
+            await this_listening.until(
+                lambda: this_listening.counted("refused_records_total", topic=topic) == 1, "the count"
+            )
         async with listening(connection, made) as other:
             assert other.counted("refused_records_total", topic=topic) == 0
 

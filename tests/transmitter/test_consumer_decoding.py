@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.tokens.builder import DecodedRecord
-from pipeline.transmitter.tokens.consumer import heard
+from pipeline.transmitter.tokens.consumer import decode_records
 from pipeline.transmitter.tokens.events import TOPICS
 from schemas.decode import encode
 from schemas.decoded import DEFAULT_LIMITS
@@ -67,28 +67,28 @@ def test_records_that_cannot_be_read_stop_none_of_the_others(
     bad = list(spoiled(topic))
     lying = [Rec(topic, 3, offset, T0, key, value) for offset, (key, value) in enumerate(bad)]
     good = [
-        Rec(other, 3, 100, T0, KEY, encode(one.record)) for other, one in GOOD.items()
+        Rec(other, 3, 100, T0, KEY, encode(decoded_record.record)) for other, decoded_record in GOOD.items()
     ]  # one of each topic behind them
     assert encode(GOOD[topic].record) not in [value for key, value in bad if key == KEY]
 
     with caplog.at_level(logging.WARNING):
-        told = heard([*lying, *good], DEFAULT_LIMITS, metrics, NOW)
+        decoded_records = decode_records([*lying, *good], DEFAULT_LIMITS, metrics, NOW)
 
-    assert sorted(told) == sorted(GOOD.values())
+    assert sorted(decoded_records) == sorted(GOOD.values())
     shown = metrics.registry.get_sample_value(
         "session_risk_transmitter_refused_records_total", {"topic": topic}
     )
     assert shown == len(bad)
     expected = [f"record {offset} of {topic}, partition 3, cannot be read" for offset in range(len(bad))]
-    said = sorted(caplog.messages, key=lambda one: int(one.split()[1]))
-    assert [one.partition(": ")[0] for one in said] == expected
+    lines = sorted(caplog.messages, key=lambda name: int(name.split()[1]))
+    assert [this_name.partition(": ")[0] for this_name in lines] == expected
 
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_members_that_are_not_known_yet_are_left_out(topic: str, metrics: TransmitterMetrics) -> None:
     value = encode({**GOOD[topic].record, "novelty": {"a": [1]}})
 
-    assert heard([Rec(topic, 0, 0, T0, KEY, value)], DEFAULT_LIMITS, metrics, NOW) == [GOOD[topic]]
+    assert decode_records([Rec(topic, 0, 0, T0, KEY, value)], DEFAULT_LIMITS, metrics, NOW) == [GOOD[topic]]
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -98,8 +98,10 @@ def test_members_that_may_be_missing_are_missed_by_nobody(topic: str, metrics: T
     if topic == AUTH_EVENTS:
         given["principal_id"] = "ana"
 
-    (told,) = heard([Rec(topic, 0, 0, T0, KEY, encode(given))], DEFAULT_LIMITS, metrics, NOW)
+    (decoded_record,) = decode_records(
+        [Rec(topic, 0, 0, T0, KEY, encode(given))], DEFAULT_LIMITS, metrics, NOW
+    )
 
-    absent = {name: told.record[name] for name in told.record if name not in given}
-    assert told == DecodedRecord(topic, {**given, **absent})
+    absent = {name: decoded_record.record[name] for name in decoded_record.record if name not in given}
+    assert decoded_record == DecodedRecord(topic, {**given, **absent})
     assert set(absent.values()) == {None}

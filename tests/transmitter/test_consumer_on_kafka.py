@@ -40,7 +40,9 @@ HOUR_MS = 3_600_000
 @pytest.fixture(scope="module")
 def connection() -> Connection:
     found = Connection(os.environ["SESSION_RISK_BROKER"])
-    needed = [one for one in needed_topics("t", [], PARTITIONS) if one.name in TOPICS]
+    needed = [
+        needed_topic for needed_topic in needed_topics("t", [], PARTITIONS) if needed_topic.name in TOPICS
+    ]
     asyncio.run(create_topics(found, needed, 1))
     return found
 
@@ -110,8 +112,8 @@ def test_an_intake_killed_again_and_again_loses_and_doubles_nothing_and_keeps_th
     connection: Connection, intakes: Intakes
 ) -> None:
     run, chance = uuid4().hex[:8], random.Random(6)  # noqa: S311 - when to kill
-    heard = told(run)
-    asyncio.run(tell(connection, *heard))
+    decoded_records = told(run)
+    asyncio.run(tell(connection, *decoded_records))
 
     for kill in range(KILLS):
         before = len(of(run, intakes.store))
@@ -124,9 +126,13 @@ def test_an_intake_killed_again_and_again_loses_and_doubles_nothing_and_keeps_th
         time.sleep(chance.uniform(0, 0.1))
         intakes.kill()
     intakes.start()
-    rows = until("every token", lambda: of(run, intakes.store), lambda seen: len(seen) >= len(heard))
+    rows = until(
+        "every token", lambda: of(run, intakes.store), lambda seen: len(seen) >= len(decoded_records)
+    )
 
-    assert sorted(row.txn for row in rows) == sorted(one.record["decision_id"] for one in heard)
+    assert sorted(row.txn for row in rows) == sorted(
+        decoded_record.record["decision_id"] for decoded_record in decoded_records
+    )
     for session in range(SESSIONS):
         mine = [row.txn for row in rows if row.txn.endswith(f"-{session}")]
         assert mine == [f"{run}-{number}-{session}" for number in range(ROUNDS)]
@@ -148,10 +154,10 @@ def test_a_group_that_never_read_begins_a_few_minutes_back_and_keeps_its_place_f
         async with listening(connection, made, group, clock=later):
             pass  # an hour later: whatever there is, is old
         await tell(connection, late)
-        async with listening(connection, made, group) as one:
-            await one.until(lambda: len(of(run, made.store)) == 1, "what came since")
+        async with listening(connection, made, group) as this_listening:
+            await this_listening.until(lambda: len(of(run, made.store)) == 1, "what came since")
             await tell(connection, last)
-            await one.until(lambda: len(of(run, made.store)) == 2, "what comes now")
+            await this_listening.until(lambda: len(of(run, made.store)) == 2, "what comes now")
 
     asyncio.run(story())
 
@@ -172,9 +178,9 @@ def test_brokers_that_fail_once_are_read_anew_and_nothing_of_what_they_gave_is_l
     run, made = uuid4().hex[:8], statements(new_store(tmp_path, stream()))
 
     async def story() -> None:
-        async with listening(connection, made, f"transmitter-{run}", clock=later) as one:
+        async with listening(connection, made, f"transmitter-{run}", clock=later) as this_listening:
             await tell(connection, revocation(decision_id=f"{run}-d", revocation_id=f"{run}-r"))
-            await one.until(lambda: len(of(run, made.store)) == 1 and bool(failed), "the token")
+            await this_listening.until(lambda: len(of(run, made.store)) == 1 and bool(failed), "the token")
 
     asyncio.run(story())
     assert "what is decided is read later: " in caplog.text

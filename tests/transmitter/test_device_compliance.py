@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.detections import DETECTIONS
-from pipeline.transmitter.protocol import EVENTS, Happening, Who
+from pipeline.transmitter.protocol import EVENTS, SecurityEvent, Subject
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.tokens.builder import DecodedRecord
 from pipeline.transmitter.tokens.device_compliance import FAULTS, Device, hear, known, purge, remember
@@ -21,19 +21,19 @@ MINUTE = 60_000
 def story(*heard: DecodedRecord) -> list[str]:
     """What a device was said to be after each decision; nothing where none was said."""
     device: Device | None = None
-    told = []
+    list_read = []
     for _, record in heard:
         after, news = hear(record, device)
         device = after or device
-        told.append(news[0].payload["current_status"] if news else "")
-    return told
+        list_read.append(news[0].payload["current_status"] if news else "")
+    return list_read
 
 
 def at(minutes: float, *reasons: str, session: str = "s-1", **members: Any) -> DecodedRecord:
     """A decision so many minutes in."""
     when = T0 + round(minutes * MINUTE)
-    told = {"session_id": session, "decision_id": f"d-{minutes}-{session}", "occurred_at": when}
-    return decision(*reasons, **{**told, **members})
+    fields = {"session_id": session, "decision_id": f"d-{minutes}-{session}", "occurred_at": when}
+    return decision(*reasons, **{**fields, **members})
 
 
 def test_a_device_whose_fault_is_named_does_not_comply_and_whose_it_is_stands_beside_it() -> None:
@@ -44,10 +44,10 @@ def test_a_device_whose_fault_is_named_does_not_comply_and_whose_it_is_stands_be
 
     assert device == Device(compliant=False, changed_at=T0, txn="d-1", named_by="s-1")
     assert news == [
-        Happening(
+        SecurityEvent(
             "device-compliance-change",
             cause="d-1",
-            who=Who("default", None, "ana", "phone-1"),
+            subject=Subject("default", None, "ana", "phone-1"),
             at=T0,
             payload={
                 "previous_status": "compliant",
@@ -69,9 +69,9 @@ def test_what_is_only_observed_is_told_to_nobody_and_news_when_it_counts() -> No
 
 
 def test_it_is_told_once_however_many_decisions_and_sessions_name_faults() -> None:
-    told = story(at(0, "device_rooted"), at(1, "device_hooked"), at(2, "malware_on_device", session="s-2"))
+    lines = story(at(0, "device_rooted"), at(1, "device_hooked"), at(2, "malware_on_device", session="s-2"))
 
-    assert told == ["not-compliant", "", ""]
+    assert lines == ["not-compliant", "", ""]
 
 
 def test_the_same_decision_read_again_says_the_same_again() -> None:
@@ -103,22 +103,22 @@ def test_of_decisions_of_one_moment_the_faults_count_and_read_again_in_any_order
         at(1, decision_id="d-c"),
     ]
     device: Device | None = None
-    said: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for _, record in [*(moment[turn] for turn in turns), *moment, *reversed(moment)]:
         after, news = hear(record, device)
         device = after or device
-        said += [(one.cause, one.payload["current_status"]) for one in news]
+        pairs += [(new.cause, new.payload["current_status"]) for new in news]
 
     first = next(moment[turn] for turn in turns if turn < 2)
-    assert set(said) == {(first.record["decision_id"], "not-compliant")}
+    assert set(pairs) == {(first.record["decision_id"], "not-compliant")}
 
 
 def test_a_session_that_was_well_before_another_was_counts_from_now_on_only() -> None:
     fell, late, last = at(0, "device_rooted"), at(1, session="s-2"), at(3, session="s-3")
 
-    told = story(fell, last, late, at(3.5, session="s-2"), at(4.5, session="s-2"))
+    lines = story(fell, last, late, at(3.5, session="s-2"), at(4.5, session="s-2"))
 
-    assert told == ["not-compliant", "", "", "", "compliant"]
+    assert lines == ["not-compliant", "", "", "", "compliant"]
 
 
 def test_the_session_that_named_the_fault_says_when_it_is_gone() -> None:
@@ -128,15 +128,15 @@ def test_the_session_that_named_the_fault_says_when_it_is_gone() -> None:
 def test_a_session_that_has_just_begun_does_not_know_its_device_and_must_say_so_for_a_minute() -> None:
     fell = at(0, "device_rooted")
 
-    told = story(fell, at(1, session="s-2"), at(1.9, session="s-2"), at(2, session="s-2"))
+    lines = story(fell, at(1, session="s-2"), at(1.9, session="s-2"), at(2, session="s-2"))
 
-    assert told == ["not-compliant", "", "", "compliant"]
+    assert lines == ["not-compliant", "", "", "compliant"]
 
 
 def test_a_fault_that_is_named_meanwhile_begins_the_minute_anew() -> None:
-    told = story(at(0, "device_rooted"), at(1, session="s-2"), at(2, "device_rooted"), at(3, session="s-2"))
+    lines = story(at(0, "device_rooted"), at(1, session="s-2"), at(2, "device_rooted"), at(3, session="s-2"))
 
-    assert told == ["not-compliant", "", "", ""]
+    assert lines == ["not-compliant", "", "", ""]
 
 
 def test_a_healthy_device_is_nothing_to_tell_and_one_that_fell_again_is() -> None:
@@ -161,26 +161,28 @@ def test_every_status_is_one_of_caeps() -> None:
 
 @pytest.mark.parametrize("well", [None, "s-2"])
 def test_what_is_known_of_devices_is_kept_by_tenant(store: Store, well: str | None) -> None:
-    one = Device(compliant=False, changed_at=T0, txn="d-1", named_by="s-1", well_session=well, well_since=7)
+    device = Device(
+        compliant=False, changed_at=T0, txn="d-1", named_by="s-1", well_session=well, well_since=7
+    )
     other = Device(compliant=True, changed_at=T0 + 1, txn="d-2", named_by="s-2")
     with store.begin() as conn:
-        remember(conn, {("acme", "phone-1"): one, ("umbrella", "phone-1"): one})
+        remember(conn, {("acme", "phone-1"): device, ("umbrella", "phone-1"): device})
         remember(conn, {("umbrella", "phone-1"): other})
 
     with store.read() as conn:
         found = known(conn, [("acme", "phone-1"), ("umbrella", "phone-1"), ("acme", "phone-2")])
 
-    assert found == {("acme", "phone-1"): one, ("umbrella", "phone-1"): other}
+    assert found == {("acme", "phone-1"): device, ("umbrella", "phone-1"): other}
 
 
 def test_only_devices_that_comply_since_long_ago_are_forgotten(store: Store) -> None:
     bad = Device(compliant=False, changed_at=T0, txn="d-1", named_by="s-1")
     well = replace(bad, compliant=True)
     late = replace(well, changed_at=T0 + 1)
-    told = {("acme", "bad"): bad, ("acme", "well"): well, ("acme", "late"): late}
+    by_key = {("acme", "bad"): bad, ("acme", "well"): well, ("acme", "late"): late}
     with store.begin() as conn:
-        remember(conn, told)
+        remember(conn, by_key)
 
         assert [purge(conn, T0), purge(conn, T0 + 1), purge(conn, T0 + 1)] == [0, 1, 0]
 
-        assert known(conn, told) == {("acme", "bad"): bad, ("acme", "late"): late}
+        assert known(conn, by_key) == {("acme", "bad"): bad, ("acme", "late"): late}

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.tokens.builder import DecodedRecord, TokenBuilder
 from pipeline.transmitter.tokens.claims import lane_of
-from pipeline.transmitter.tokens.consumer import AT, heard
+from pipeline.transmitter.tokens.consumer import AT, decode_records
 from pipeline.transmitter.tokens.events import TOPICS, happenings_of
 from schemas.decode import encode
 from schemas.decoded import Limits
@@ -51,18 +51,18 @@ entries = st.lists(
 
 def said(topic: str, session: int, at: int, name: str) -> DecodedRecord:
     """A record of a session of ana, on her one phone."""
-    who = {"session_id": f"s-{session}", "principal_id": "ana"}
+    subject = {"session_id": f"s-{session}", "principal_id": "ana"}
     if topic == SESSION_REVOCATIONS:
         return revocation(
-            **who, decision_id=name, revocation_id=f"r-{name}", decided_at=at, deadline=at + HOUR
+            **subject, decision_id=name, revocation_id=f"r-{name}", decided_at=at, deadline=at + HOUR
         )
     if topic == SESSION_RISK:
         odd = at // SECOND % 2
         reason, level = ("device_rooted", "HIGH") if odd else ("token_replayed", "MEDIUM")
-        return decision(reason, level=level, **who, decision_id=name, occurred_at=at, decided_at=at)
+        return decision(reason, level=level, **subject, decision_id=name, occurred_at=at, decided_at=at)
     if topic == AUTH_EVENTS:
-        return credential(**who, event_id=name, occurred_at=at)
-    return ack(session_id=who["session_id"], revocation_id=f"r-{name}", occurred_at=at)
+        return credential(**subject, event_id=name, occurred_at=at)
+    return ack(session_id=subject["session_id"], revocation_id=f"r-{name}", occurred_at=at)
 
 
 def lying(told: Sequence[Entry], run: str = "d") -> list[Rec]:
@@ -83,20 +83,22 @@ def interleaved(records: Sequence[Rec], turns: Sequence[int]) -> list[Rec]:
     waiting: dict[tuple[str, int], Iterator[Rec]] = {}
     for record in records:
         place = record.topic, record.partition
-        waiting[place] = iter([one for one in records if (one.topic, one.partition) == place])
+        waiting[place] = iter(
+            [this_record for this_record in records if (this_record.topic, this_record.partition) == place]
+        )
     return [next(waiting[records[turn].topic, records[turn].partition]) for turn in turns]
 
 
 def read(records: Sequence[Rec]) -> list[DecodedRecord]:
-    return heard(records, LIMITS, METRICS, T0 + HOUR)
+    return decode_records(records, LIMITS, METRICS, T0 + HOUR)
 
 
 def by_lane(told: Sequence[DecodedRecord]) -> dict[str, list[str]]:
     """By lane, the causes of what is told, in order."""
     lanes: dict[str, list[str]] = {}
-    for one in told:
-        for happening in happenings_of(*one):
-            lanes.setdefault(lane_of(happening.who), []).append(happening.cause)
+    for decoded_record in told:
+        for happening in happenings_of(*decoded_record):
+            lanes.setdefault(lane_of(happening.subject), []).append(happening.cause)
     return lanes
 
 
@@ -104,22 +106,32 @@ def test_an_earlier_change_of_level_of_another_session_is_told_first_wherever_it
     later, earlier = (SESSION_RISK, 0, 60), (SESSION_RISK, 1, 30)
     revoked, factor = (SESSION_REVOCATIONS, 2, 45), (AUTH_EVENTS, 0, 15)
 
-    told = read(lying([later, earlier, revoked, factor]))
+    decoded_records = read(lying([later, earlier, revoked, factor]))
 
-    assert [(one.record[AT[one.topic]] - T0) // SECOND for one in told] == [15, 30, 45, 60]
+    assert [
+        (decoded_record.record[AT[decoded_record.topic]] - T0) // SECOND for decoded_record in decoded_records
+    ] == [15, 30, 45, 60]
 
 
 def test_at_one_time_a_revocation_comes_before_the_level_that_led_to_it() -> None:
-    told = read(lying([(SESSION_RISK, 0, 60), (SESSION_REVOCATIONS, 0, 60)]))
+    decoded_records = read(lying([(SESSION_RISK, 0, 60), (SESSION_REVOCATIONS, 0, 60)]))
 
-    assert [one.topic for one in told] == [SESSION_REVOCATIONS, SESSION_RISK]
+    assert [decoded_record.topic for decoded_record in decoded_records] == [SESSION_REVOCATIONS, SESSION_RISK]
 
 
 def test_a_session_whose_clock_goes_back_keeps_its_order_and_holds_up_no_other() -> None:
-    told = read(lying([(SESSION_RISK, 0, 500), (SESSION_RISK, 0, 20), (SESSION_RISK, 3, 40)]))
+    decoded_records = read(lying([(SESSION_RISK, 0, 500), (SESSION_RISK, 0, 20), (SESSION_RISK, 3, 40)]))
 
-    assert [one.record["session_id"] for one in told] == ["s-3", "s-0", "s-0"]
-    assert [one.record["occurred_at"] - T0 for one in told] == [40_000, 500_000, 20_000]
+    assert [decoded_record.record["session_id"] for decoded_record in decoded_records] == [
+        "s-3",
+        "s-0",
+        "s-0",
+    ]
+    assert [decoded_record.record["occurred_at"] - T0 for decoded_record in decoded_records] == [
+        40_000,
+        500_000,
+        20_000,
+    ]
 
 
 @given(entries, st.data())
@@ -129,11 +141,11 @@ def test_however_partitions_are_read_between_each_other_a_lane_has_one_order(
     records = lying(told)
     turns = data.draw(st.permutations(range(len(records))))
 
-    one, other = read(records), read(interleaved(records, turns))
+    decoded_records, other = read(records), read(interleaved(records, turns))
 
-    assert len(one) == len(records)
-    assert other == one
-    assert by_lane(other) == by_lane(one)
+    assert len(decoded_records) == len(records)
+    assert other == decoded_records
+    assert by_lane(other) == by_lane(decoded_records)
 
 
 @given(entries)
@@ -143,23 +155,29 @@ def test_what_one_topic_says_of_one_session_keeps_its_order(told: list[Entry]) -
     for topic, session in {entry[:2] for entry in told}:
         mine = [entry[2] for entry in told if entry[:2] == (topic, session)]
         key = f"s-{session}"
-        heard_of = [one.record for one in found if (one.topic, one.record["session_id"]) == (topic, key)]
-        assert [(one[AT[topic]] - T0) // SECOND for one in heard_of] == mine
+        heard_of = [
+            decoded_record.record
+            for decoded_record in found
+            if (decoded_record.topic, decoded_record.record["session_id"]) == (topic, key)
+        ]
+        assert [(fields[AT[topic]] - T0) // SECOND for fields in heard_of] == mine
 
 
 @given(entries)
 def test_where_no_clock_goes_back_all_is_in_the_order_of_its_times(told: list[Entry]) -> None:
     found = read(lying(sorted(told, key=lambda entry: entry[2])))
 
-    times = [one.record[AT[one.topic]] for one in found]
+    times = [decoded_record.record[AT[decoded_record.topic]] for decoded_record in found]
     assert all(before <= after for before, after in pairwise(times))
 
 
 @pytest.mark.parametrize("topic", TOPICS[:3])
 def test_the_time_that_orders_is_the_time_that_is_told(topic: str) -> None:
-    one = said(topic, 0, T0 + 1, "d")
+    decoded_record = said(topic, 0, T0 + 1, "d")
 
-    assert {happening.at for happening in happenings_of(*one)} == {one.record[AT[topic]]}
+    assert {happening.at for happening in happenings_of(*decoded_record)} == {
+        decoded_record.record[AT[topic]]
+    }
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +189,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenBuilder]:
 
 
 @settings(max_examples=40)
-@given(entries.map(lambda told: sorted(told, key=itemgetter(2))), st.data())
+@given(entries.map(lambda rows_read: sorted(rows_read, key=itemgetter(2))), st.data())
 def test_tokens_enter_in_that_order_and_a_replay_in_any_order_and_any_batches_makes_no_new_one(
     made: TokenBuilder, told: list[Entry], data: st.DataObject
 ) -> None:
@@ -189,17 +207,19 @@ def test_tokens_enter_in_that_order_and_a_replay_in_any_order_and_any_batches_ma
     ]
 
     assert [row.txn for row in tokens if row.event != "device-compliance-change"] == [
-        happening.txn for one in read(records) for happening in happenings_of(*one)
+        happening.txn for decoded_record in read(records) for happening in happenings_of(*decoded_record)
     ]
     assert rows(made, run) == tokens
-    assert [one.queued for one in taken] == [Counter()] * len(taken)
+    assert [build_result.queued for build_result in taken] == [Counter()] * len(taken)
 
 
 def of_run(records: Sequence[Rec], run: str) -> list[Rec]:
     """The same in a tenant of their own: no device or session is known there."""
     return [
-        one._replace(value=(one.value or b"").replace(b'"tenant":"default"', f'"tenant":"{run}"'.encode()))
-        for one in records
+        record._replace(
+            value=(record.value or b"").replace(b'"tenant":"default"', f'"tenant":"{run}"'.encode())
+        )
+        for record in records
     ]
 
 

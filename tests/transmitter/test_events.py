@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.transmitter.protocol import EVENTS, Happening, Who
+from pipeline.transmitter.protocol import EVENTS, SecurityEvent, Subject
 from pipeline.transmitter.tokens.events import CREDENTIAL_TYPES, CREDENTIALS, happenings_of
 from schemas.topics import API_CALLS
 from tests.support.transmitter_records import T0, ack, because, credential, decision, revocation
@@ -12,10 +12,10 @@ from tests.support.transmitter_records import T0, ack, because, credential, deci
 
 def test_a_command_to_end_a_session_says_that_it_was_revoked() -> None:
     assert happenings_of(*revocation(device_id="phone-1")) == [
-        Happening(
+        SecurityEvent(
             "session-revoked",
             cause="d-1",
-            who=Who("default", "s-1", "ana"),
+            subject=Subject("default", "s-1", "ana"),
             at=T0,
             payload={
                 "initiating_entity": "policy",
@@ -31,9 +31,9 @@ def test_a_command_to_end_a_session_says_that_it_was_revoked() -> None:
 
 
 def test_a_command_for_the_models_sake_alone_is_the_systems_and_has_reasons_even_if_none_were_given() -> None:
-    (told,) = happenings_of(*revocation(detections=[], reason_admin="", reason_user=""))
+    (security_event,) = happenings_of(*revocation(detections=[], reason_admin="", reason_user=""))
 
-    assert told.payload == {
+    assert security_event.payload == {
         "initiating_entity": "system",
         "reason_admin": {"en": "The session behaves unlike the sessions the model learned from."},
         "reason_user": {"en": "The session was ended for safety."},
@@ -46,10 +46,10 @@ def test_a_change_of_level_is_told_with_its_weightiest_reason_and_what_was_obser
     trust = because("strong_auth", contribution=-0.5)
 
     assert happenings_of(*decision(rooted, odd, trust)) == [
-        Happening(
+        SecurityEvent(
             "risk-level-change",
             cause="d-1",
-            who=Who("default", "s-1", "ana", "phone-1"),
+            subject=Subject("default", "s-1", "ana", "phone-1"),
             at=T0,
             payload={
                 "current_level": "HIGH",
@@ -69,9 +69,9 @@ def test_a_change_of_level_is_told_with_its_weightiest_reason_and_what_was_obser
 
 
 def test_a_level_that_fell_because_nothing_is_left_says_so() -> None:
-    (told,) = happenings_of(*decision(previous="MEDIUM", level="LOW"))
+    (security_event,) = happenings_of(*decision(previous="MEDIUM", level="LOW"))
 
-    assert told.payload == {
+    assert security_event.payload == {
         "current_level": "LOW",
         "previous_level": "MEDIUM",
         "initiating_entity": "policy",
@@ -81,9 +81,12 @@ def test_a_level_that_fell_because_nothing_is_left_says_so() -> None:
 
 
 def test_a_level_that_only_the_model_raised_is_the_systems() -> None:
-    (told,) = happenings_of(*decision("anomaly", level="MEDIUM"))
+    (security_event,) = happenings_of(*decision("anomaly", level="MEDIUM"))
 
-    assert (told.payload["initiating_entity"], told.payload["risk_reason"]) == ("system", "ANOMALY")
+    assert (security_event.payload["initiating_entity"], security_event.payload["risk_reason"]) == (
+        "system",
+        "ANOMALY",
+    )
 
 
 def test_a_decision_that_changes_no_level_says_nothing() -> None:
@@ -92,10 +95,10 @@ def test_a_decision_that_changes_no_level_says_nothing() -> None:
 
 def test_a_changed_credential_is_told_of_its_principal() -> None:
     assert happenings_of(*credential("credential_added", amr=["mfa", "otp"])) == [
-        Happening(
+        SecurityEvent(
             "credential-change",
             cause="457f29bcaa2e12c12cd0764f933aaa22",
-            who=Who("default", principal_id="ana"),
+            subject=Subject("default", principal_id="ana"),
             at=T0,
             payload={
                 "credential_type": "app",
@@ -112,11 +115,11 @@ def test_a_changed_credential_is_told_of_its_principal() -> None:
 @pytest.mark.parametrize("method", [*CREDENTIAL_TYPES, "fido-u2f", "verifiable-credential"])
 @pytest.mark.parametrize("action", CREDENTIALS)
 def test_every_change_of_every_known_type_uses_caeps_words(action: str, method: str) -> None:
-    (told,) = happenings_of(*credential(action, amr=[method]))
+    (security_event,) = happenings_of(*credential(action, amr=[method]))
 
     words = EVENTS["credential-change"].values or {}
-    assert told.payload["credential_type"] in words["credential_type"]
-    assert told.payload["change_type"] in words["change_type"]
+    assert security_event.payload["credential_type"] in words["credential_type"]
+    assert security_event.payload["change_type"] in words["change_type"]
 
 
 @pytest.mark.parametrize("methods", [None, [], ["mfa"], ["pwd", "otp"], ["PWD"]])
@@ -146,9 +149,9 @@ def test_a_level_that_is_only_observed_is_told_to_nobody() -> None:
 
 
 def test_a_level_that_rose_without_a_reason_is_not_said_to_be_well() -> None:
-    (told,) = happenings_of(*decision(because("revocation_unconfirmed", contribution=0.0)))
+    (security_event,) = happenings_of(*decision(because("revocation_unconfirmed", contribution=0.0)))
 
-    assert told.payload == {
+    assert security_event.payload == {
         "current_level": "HIGH",
         "previous_level": "LOW",
         "initiating_entity": "policy",
@@ -170,9 +173,11 @@ def test_a_reason_that_says_nothing_is_none(text: str) -> None:
 @pytest.mark.parametrize("level", ["LOW", "MEDIUM", "HIGH"])
 @pytest.mark.parametrize("previous", ["LOW", "MEDIUM", "HIGH"])
 def test_what_a_person_is_told_of_a_level_is_whether_it_rose_or_fell(previous: str, level: str) -> None:
-    told = happenings_of(*decision("device_rooted", previous=previous, level=level))
+    security_events = happenings_of(*decision("device_rooted", previous=previous, level=level))
 
     order = ["LOW", "MEDIUM", "HIGH"]
     rose = order.index(level) > order.index(previous)
     expected = f"Your session looks {'riskier' if rose else 'safer'} than before."
-    assert [one.payload["reason_user"] for one in told] == [{"en": expected}] * (level != previous)
+    assert [security_event.payload["reason_user"] for security_event in security_events] == [
+        {"en": expected}
+    ] * (level != previous)

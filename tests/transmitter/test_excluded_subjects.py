@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event, insert
 
-from pipeline.transmitter.protocol import Who
+from pipeline.transmitter.protocol import Subject
 from pipeline.transmitter.store import streams
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.tables import stream_subjects
@@ -21,7 +21,7 @@ from pipeline.transmitter.tokens.stream_filter import excluded, keys_over
 from pipeline.transmitter.tokens.subjects import Subjects
 from tests.support.transmitter_records import ISSUER, knowing, new_store, stream
 
-Subject = dict[str, Any]
+SubjectId = dict[str, Any]
 
 ANA = {"format": "iss_sub", "iss": "https://i.example", "sub": "ana"}
 BOB = {"format": "iss_sub", "iss": "https://i.example", "sub": "bob"}
@@ -31,14 +31,14 @@ ACME = {"format": "opaque", "id": "acme"}
 OURS = ("user", "session", "device", "tenant")
 
 
-def whole(**members: Subject) -> Subject:
+def whole(**members: SubjectId) -> SubjectId:
     """A complex subject."""
     return {"format": "complex", **members}
 
 
-def goes(subject: Subject, taken_out: Sequence[Subject]) -> bool:
+def goes(subject: SubjectId, taken_out: Sequence[SubjectId]) -> bool:
     """Whether *subject* goes with one of *taken_out*."""
-    return not {key(canonical(one)) for one in taken_out}.isdisjoint(keys_over(subject))
+    return not {key(canonical(item)) for item in taken_out}.isdisjoint(keys_over(subject))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def goes(subject: Subject, taken_out: Sequence[Subject]) -> bool:
     ],
 )
 def test_a_subject_goes_with_what_was_taken_out_if_it_has_every_member_of_it(
-    taken_out: Subject, subject: Subject, expected: bool
+    taken_out: SubjectId, subject: SubjectId, expected: bool
 ) -> None:
     assert goes(subject, [taken_out]) is expected
 
@@ -80,7 +80,7 @@ _EVERYBODY = [
 """All that a subject may mean: of each member one that was spoken of, or another."""
 
 
-def matches(one: Subject, other: Subject) -> bool:
+def matches(one: SubjectId, other: SubjectId) -> bool:
     """SSF 1.0 §8.1.3.1, word by word; and ours, of a simple one that was taken out: it may be any member."""
     if one["format"] == other["format"] == "complex":
         fields = (set(one) | set(other)) - {"format"}
@@ -88,15 +88,15 @@ def matches(one: Subject, other: Subject) -> bool:
     return other in one.values() if one["format"] == "complex" else one == other
 
 
-def stays(subject: Subject, taken_out: Sequence[Subject]) -> bool:
+def stays(subject: SubjectId, taken_out: Sequence[SubjectId]) -> bool:
     """Whether nobody is left in a stream, to which all belong (§7.1), whom *subject* matches."""
-    left = (one for one in _EVERYBODY if not any(matches(one, out) for out in taken_out))
-    return not any(matches(one, subject) for one in left)
+    left = (item for item in _EVERYBODY if not any(matches(item, out) for out in taken_out))
+    return not any(matches(item, subject) for item in left)
 
 
-def _subjects(names: Sequence[str]) -> st.SearchStrategy[Subject]:
+def _subjects(names: Sequence[str]) -> st.SearchStrategy[SubjectId]:
     simple = st.sampled_from([ANA, S1])
-    return st.dictionaries(st.sampled_from(names), simple, min_size=1).map(lambda one: whole(**one))
+    return st.dictionaries(st.sampled_from(names), simple, min_size=1).map(lambda by_key: whole(**by_key))
 
 
 @given(
@@ -104,27 +104,27 @@ def _subjects(names: Sequence[str]) -> st.SearchStrategy[Subject]:
     st.lists(st.one_of(st.sampled_from([ANA, S1]), _subjects(_NAMES)), max_size=3),
 )
 def test_what_stays_is_what_matches_nobody_who_is_left_as_the_framework_says(
-    subject: Subject, taken_out: list[Subject]
+    subject: SubjectId, taken_out: list[SubjectId]
 ) -> None:
     assert goes(subject, taken_out) == stays(subject, taken_out)
 
 
 @given(st.sampled_from([ANA, S1]), st.lists(_subjects(_NAMES), max_size=3))
 def test_a_simple_subject_is_the_complex_one_that_has_it_as_its_user(
-    subject: Subject, taken_out: list[Subject]
+    subject: SubjectId, taken_out: list[SubjectId]
 ) -> None:
     assert goes(subject, taken_out) == goes(whole(user=subject), taken_out)
 
 
 def test_a_subject_of_ours_has_few_members_and_goes_with_few() -> None:
-    who = Who("acme", "s-1", "ana", "phone-1")
-    subject = Subjects.load(None).identify(who, stream(subject_form="complex"), ISSUER) or {}
+    named_subject = Subject("acme", "s-1", "ana", "phone-1")
+    subject = Subjects.load(None).identify(named_subject, stream(subject_form="complex"), ISSUER) or {}
 
     assert set(subject) == {"format", *OURS}
     members = {name: subject[name] for name in OURS}
     some = [names for size in range(1, 5) for names in combinations(OURS, size)]
     wholes = [whole(**{name: members[name] for name in names}) for names in some]
-    assert sorted(keys_over(subject)) == sorted(key(canonical(one)) for one in [*members.values(), *wholes])
+    assert sorted(keys_over(subject)) == sorted(key(canonical(item)) for item in [*members.values(), *wholes])
 
 
 # --- In the store ---
@@ -132,11 +132,11 @@ def test_a_subject_of_ours_has_few_members_and_goes_with_few() -> None:
 
 def _take_out(store: Store, stream_id: str, *subjects: Mapping[str, Any], included: bool = False) -> None:
     with store.begin() as conn:
-        for one in subjects:
-            streams.include(conn, stream_id, one, included=included)
+        for subject in subjects:
+            streams.include(conn, stream_id, subject, included=included)
 
 
-def _asked(store: Store, *asked: tuple[str, Subject]) -> list[bool]:
+def _asked(store: Store, *asked: tuple[str, SubjectId]) -> list[bool]:
     with store.read() as conn:
         return excluded(conn, asked)
 
@@ -169,7 +169,7 @@ def test_of_many_that_are_asked_for_each_has_its_answer(store: Store) -> None:
     users = [{**ANA, "sub": f"u-{number}"} for number in range(600)]
     _take_out(store, "st-1", *users[::2])
 
-    assert _asked(store, *(("st-1", one) for one in users)) == [True, False] * 300
+    assert _asked(store, *(("st-1", user) for user in users)) == [True, False] * 300
 
 
 def test_nobody_looks_through_all_that_were_taken_out(tmp_path: Path) -> None:
@@ -177,12 +177,14 @@ def test_nobody_looks_through_all_that_were_taken_out(tmp_path: Path) -> None:
     rows = [{"stream_id": "st-1", "subject_hash": key(str(n)), "subject": {}} for n in range(2_000)]
     with store.begin() as conn:
         conn.execute(insert(stream_subjects), rows)
-    said: list[tuple[str, Any]] = []
-    event.listen(store.engine, "before_cursor_execute", lambda *told: said.append((told[2], told[3])))
+    pairs: list[tuple[str, Any]] = []
+    event.listen(
+        store.engine, "before_cursor_execute", lambda *details: pairs.append((details[2], details[3]))
+    )
 
     assert _asked(store, *(("st-1", whole(user=ANA, session=S1)) for _ in range(200))) == [False] * 200
 
-    looked = [one for one in said if "stream_subjects" in one[0]]
+    looked = [pair for pair in pairs if "stream_subjects" in pair[0]]
     with store.read() as conn:
         plans = [
             row[3]

@@ -262,10 +262,10 @@ def _resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     def found(host: str, port: int, *_: object, **__: object) -> list[Any]:
         if not addresses:
             raise socket.gaierror(socket.EAI_NONAME, "no such name")
-        kinds = [socket.AF_INET6 if ":" in one else socket.AF_INET for one in addresses]
+        kinds = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
         return [
-            (kind, socket.SOCK_STREAM, 6, "", (one, port) if kind == socket.AF_INET else (one, port, 0, 0))
-            for kind, one in zip(kinds, addresses, strict=True)
+            (kind, socket.SOCK_STREAM, 6, "", (name, port) if kind == socket.AF_INET else (name, port, 0, 0))
+            for kind, name in zip(kinds, addresses, strict=True)
         ]
 
     monkeypatch.setattr(socket, "getaddrinfo", found)

@@ -91,12 +91,12 @@ async def until(what: str, holds: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def crew(store: Store, *, stubborn: bool = False) -> AsyncIterator[Crew]:
-    one = Crew(store, stubborn=stubborn)
+    this_crew = Crew(store, stubborn=stubborn)
     try:
-        yield one
+        yield this_crew
     finally:
-        one.working.stop()
-        await asyncio.wait({one.task})
+        this_crew.working.stop()
+        await asyncio.wait({this_crew.task})
 
 
 def test_one_works_and_the_other_stands_by_until_it_has_ended(store: Store) -> None:
@@ -115,12 +115,12 @@ def test_one_works_and_the_other_stands_by_until_it_has_ended(store: Store) -> N
 
 def test_a_stop_lets_every_part_end_by_itself(store: Store) -> None:
     async def story() -> None:
-        async with crew(store) as one:
-            await until("it works", lambda: one.works)
-            one.working.stop()
-            await one.task
-        assert [(part.ended, part.cancelled) for part in one.made[0]] == [(True, False)] * 2
-        assert (one.shown, one.working.orderly) == ([True, False], True)
+        async with crew(store) as this_crew:
+            await until("it works", lambda: this_crew.works)
+            this_crew.working.stop()
+            await this_crew.task
+        assert [(part.ended, part.cancelled) for part in this_crew.made[0]] == [(True, False)] * 2
+        assert (this_crew.shown, this_crew.working.orderly) == ([True, False], True)
 
     asyncio.run(story())
 
@@ -131,12 +131,12 @@ def test_a_part_that_does_not_end_is_given_up_in_bounded_time(
     monkeypatch.setattr(leader, "MARGIN_S", 0.1)
 
     async def story() -> None:
-        async with crew(store, stubborn=True) as one:
-            await until("it works", lambda: one.works)
-            one.working.stop()
-            await one.task
-        assert [part.cancelled for part in one.made[0]] == [False, True]
-        assert not one.working.orderly
+        async with crew(store, stubborn=True) as this_crew:
+            await until("it works", lambda: this_crew.works)
+            this_crew.working.stop()
+            await this_crew.task
+        assert [part.cancelled for part in this_crew.made[0]] == [False, True]
+        assert not this_crew.working.orderly
 
     asyncio.run(story())
     assert "Part did not end in 0 s; what it had begun is done again" in caplog.text
@@ -146,11 +146,11 @@ def test_a_store_that_cannot_be_used_now_lets_all_of_the_work_begin_anew(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
-        async with crew(store) as one:
-            await until("it works", lambda: one.works)
-            one.made[0][0].fail(StoreError("the store cannot be used now"))
-            await until("it works again", lambda: len(one.made) == 2 and one.works)
-            assert one.made[0][1].ended
+        async with crew(store) as this_crew:
+            await until("it works", lambda: this_crew.works)
+            this_crew.made[0][0].fail(StoreError("the store cannot be used now"))
+            await until("it works again", lambda: len(this_crew.made) == 2 and this_crew.works)
+            assert this_crew.made[0][1].ended
 
     asyncio.run(story())
     assert "the transmitter rests for 0 s: the store cannot be used now" in caplog.text
@@ -204,12 +204,12 @@ def test_who_waits_for_brokers_ends_when_told_to(monkeypatch: pytest.MonkeyPatch
 
 def test_a_bug_ends_it_and_the_other_parts_in_order(store: Store) -> None:
     async def story() -> None:
-        async with crew(store) as one:
-            await until("it works", lambda: one.works)
-            one.made[0][0].fail(ZeroDivisionError())
-            await asyncio.wait({one.task})
-        assert isinstance(one.task.exception(), ZeroDivisionError)
-        assert [(part.ended, part.cancelled) for part in one.made[0]] == [(True, False)] * 2
+        async with crew(store) as this_crew:
+            await until("it works", lambda: this_crew.works)
+            this_crew.made[0][0].fail(ZeroDivisionError())
+            await asyncio.wait({this_crew.task})
+        assert isinstance(this_crew.task.exception(), ZeroDivisionError)
+        assert [(part.ended, part.cancelled) for part in this_crew.made[0]] == [(True, False)] * 2
 
     asyncio.run(story())
 
@@ -233,13 +233,13 @@ def test_a_lead_that_is_lost_ends_the_work_and_it_stands_by(
     monkeypatch.setattr(leader, "lead", lead)
 
     async def story() -> None:
-        async with crew(store) as one:
-            await until("it works", lambda: one.works)
+        async with crew(store) as this_crew:
+            await until("it works", lambda: this_crew.works)
             held[0] = False
-            await until("its parts have ended", lambda: all(part.ended for part in one.made[0]))
+            await until("its parts have ended", lambda: all(part.ended for part in this_crew.made[0]))
             await asyncio.sleep(0.1)
-            assert (len(one.made), one.shown[-1]) == (1, False)
+            assert (len(this_crew.made), this_crew.shown[-1]) == (1, False)
             held[0] = True
-            await until("it works again", lambda: len(one.made) == 2 and one.works)
+            await until("it works again", lambda: len(this_crew.made) == 2 and this_crew.works)
 
     asyncio.run(story())

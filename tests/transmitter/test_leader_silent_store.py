@@ -78,12 +78,12 @@ def test_a_lead_of_which_nothing_is_heard_is_lost_until_it_is_given_anew(
     store: Store, silence: Silence, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
-        async with crew(store) as one:
-            await until("it works", lambda: one.works)
+        async with crew(store) as this_crew:
+            await until("it works", lambda: this_crew.works)
             silence.fall_silent("held")
-            await until("its parts have ended", lambda: all(part.ended for part in one.made[0]))
+            await until("its parts have ended", lambda: all(part.ended for part in this_crew.made[0]))
             silence.answer()
-            await until("it works again", lambda: len(one.made) == 2 and one.works)
+            await until("it works again", lambda: len(this_crew.made) == 2 and this_crew.works)
 
     asyncio.run(story())
     assert "the store has not said in 0.05 s who leads" in caplog.text
@@ -95,16 +95,16 @@ def test_whoever_is_told_to_end_ends_although_the_store_says_nothing(
     store: Store, silence: Silence, what: str
 ) -> None:
     async def story() -> None:
-        async with crew(store) as one:
-            await until("it works", lambda: one.works)
+        async with crew(store) as this_crew:
+            await until("it works", lambda: this_crew.works)
             silence.fall_silent(what)
             if what == "held":
                 await until("it asks", lambda: silence.waiting == what)
-            one.working.stop()
+            this_crew.working.stop()
             async with asyncio.timeout(PATIENCE / 2):
-                await one.task
-            assert all(part.ended for part in one.made[0])
-            assert one.working.orderly
+                await this_crew.task
+            assert all(part.ended for part in this_crew.made[0])
+            assert this_crew.working.orderly
 
     asyncio.run(story())
 
@@ -113,11 +113,11 @@ def test_a_lead_that_cannot_be_given_back_is_told(
     store: Store, silence: Silence, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
-        async with crew(store) as one:
-            await until("it works", lambda: one.works)
+        async with crew(store) as this_crew:
+            await until("it works", lambda: this_crew.works)
             silence.fall_silent("exit")
-            one.working.stop()
-            await one.task
+            this_crew.working.stop()
+            await this_crew.task
 
     asyncio.run(story())
     assert "has not taken back the lead in 0.05 s" in caplog.text
@@ -129,11 +129,11 @@ def test_a_lead_that_is_given_too_late_is_given_back_and_asked_for_again(
     silence.fall_silent("enter")
 
     async def story() -> None:
-        async with crew(store) as one:
+        async with crew(store) as this_crew:
             await until("it gave up", lambda: "has not said in 0.05 s who leads" in caplog.text)
-            assert (one.made, silence.entered) == ([], 0)
+            assert (this_crew.made, silence.entered) == ([], 0)
             silence.answer()
-            await until("it works", lambda: one.works)
+            await until("it works", lambda: this_crew.works)
             await until("the late leads were given back", lambda: silence.exited == silence.entered - 1)
 
     asyncio.run(story())

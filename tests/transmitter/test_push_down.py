@@ -47,7 +47,7 @@ def test_a_receiver_that_was_away_gets_everything_in_its_order_when_it_is_back(
 
     assert {attempts for _, attempts, _ in endings(store).values()} == {0}
     for lane in range(LANES):
-        taken = [one.claims["number"] for one in receiver.accepted if one.claims["lane"] == f"lane-{lane}"]
+        taken = [push.claims["number"] for push in receiver.accepted if push.claims["lane"] == f"lane-{lane}"]
         assert taken == [0, 1, 2]
 
 
@@ -171,10 +171,10 @@ def test_that_a_receiver_is_down_and_is_back_is_told_once(
     ):
         asyncio.run(main(receiver))
 
-    told = [record.getMessage() for record in caplog.records if "its receiver" in record.getMessage()]
-    assert told[0] == (
+    lines = [record.getMessage() for record in caplog.records if "its receiver" in record.getMessage()]
+    assert lines[0] == (
         "stream s-1: its receiver is down (http_503: answered 503: the receiver is overloaded or away "
         "(RFC 9110 §15.6.4)); until it answers one token at a time is tried"
     )
-    assert told[1].startswith("stream s-1: its receiver answers again, after ")
-    assert len(told) == 2
+    assert lines[1].startswith("stream s-1: its receiver answers again, after ")
+    assert len(lines) == 2

@@ -85,8 +85,8 @@ def pusher(url: str, key_file: Path, **others: str) -> Iterator[subprocess.Popen
 def put_round(store: Store, number: int) -> None:
     """Put the tokens of a part of all rounds, and those before once more, as a replay does."""
     many = [
-        numbered(f"lane-{lane}", one)
-        for one in range(max(0, number - 2), number + ROUNDS // KILLS)
+        numbered(f"lane-{lane}", this_number)
+        for this_number in range(max(0, number - 2), number + ROUNDS // KILLS)
         for lane in range(LANES)
     ]
     with store.begin() as conn:
@@ -133,7 +133,9 @@ def streamed(tmp_path: Path) -> Iterator[tuple[Store, Receiver]]:
                     stream(name, endpoint_url=url, authorization="Bearer s3cret", declared=True),
                 )
             for name in ELSEWHERE:
-                queue.put(conn, [numbered(f"lane-{one % 5}", one, name) for one in range(FEW)], clock())
+                queue.put(
+                    conn, [numbered(f"lane-{number % 5}", number, name) for number in range(FEW)], clock()
+                )
         yield store, receiver
         assert untrusted.pushes == []
 
@@ -178,8 +180,8 @@ def _nothing_is_lost(ended: dict[str, dict[str, tuple[str, str | None]]], pushes
     assert {name: len(tokens) for name, tokens in ended.items()} == {"s-1": TOKENS} | dict.fromkeys(
         ELSEWHERE, FEW
     )
-    told = {(push.claims["lane"], push.claims["number"], push.claims["jti"]) for push in pushes}
-    assert len(told) == len({(lane, number) for lane, number, _ in told}) == TOKENS
+    rows = {(push.claims["lane"], push.claims["number"], push.claims["jti"]) for push in pushes}
+    assert len(rows) == len({(lane, number) for lane, number, _ in rows}) == TOKENS
     accepted = {push.claims["jti"] for push in pushes if push.reply is ACCEPTED}
     delivered = {jti for jti, (state, _) in ended["s-1"].items() if state == "delivered"}
     dead = {jti: why for jti, (state, why) in ended["s-1"].items() if state == "dead"}
@@ -197,4 +199,4 @@ def _order_is_kept(accepted: list[Push]) -> None:
         by_lane[push.claims["lane"]].append(push.claims["number"])
     assert len(by_lane) == LANES
     for lane, numbers in by_lane.items():
-        assert all(one <= two for one, two in pairwise(numbers)), lane
+        assert all(number <= two for number, two in pairwise(numbers)), lane

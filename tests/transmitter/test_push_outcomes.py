@@ -51,7 +51,7 @@ def _written(store: Any, outcomes: list[Result]) -> None:
         with ThreadPoolExecutor(1) as threads:
             writes = Results(store, threads, lambda: NOW)
             running = asyncio.create_task(writes.run())
-            await asyncio.gather(*(writes.write(one) for one in outcomes))
+            await asyncio.gather(*(writes.write(outcome) for outcome in outcomes))
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
@@ -71,7 +71,7 @@ def test_all_that_came_meanwhile_is_written_in_one_transaction(tmp_path: Path) -
 
     expected = {"delivered": ("delivered", 0, None), "again": ("queued", 1, "http_500"),
                 "dead": ("dead", 1, "http_500")}  # fmt: skip
-    assert endings(store.store) == {one.token.jti: expected[one.state] for one in outcomes}
+    assert endings(store.store) == {outcome.token.jti: expected[outcome.state] for outcome in outcomes}
     assert store.begun == 1
 
 
@@ -83,7 +83,7 @@ def test_what_the_store_does_not_take_is_written_when_it_does(
     put(store.store, numbered("a", 1))
 
     with caplog.at_level(logging.ERROR):
-        _written(store, [Result(one, "delivered") for one in _heads(store.store)])
+        _written(store, [Result(head, "delivered") for head in _heads(store.store)])
 
     assert endings(store.store) == {"s-1.a.1": ("delivered", 0, None)}
     assert [record.getMessage() for record in caplog.records] == [

@@ -99,9 +99,9 @@ def test_a_code_that_nobody_defined_is_tried_again_and_told() -> None:
 
 
 def test_a_receivers_words_are_kept_short_and_plain() -> None:
-    said = json.dumps({"err": "access_denied", "description": "a\x1b[2J\u202e\ud800\x00b" + "c" * 9999})
+    sent_text = json.dumps({"err": "access_denied", "description": "a\x1b[2J\u202e\ud800\x00b" + "c" * 9999})
 
-    text = of_status(400, said.encode()).text
+    text = of_status(400, sent_text.encode()).text
 
     assert len(text) == LONGEST_TEXT
     assert text.isprintable()
@@ -244,7 +244,7 @@ def _named(cell: str) -> dict[str, Row]:
         for status in re.findall(r"\b\d{3}\b", cell)
         if status != "400"
     }
-    rows |= {name: FAILURES[name] for said, name in SAID.items() if said in cell}
+    rows |= {name: FAILURES[name] for sent_text, name in SAID.items() if sent_text in cell}
     return rows | ({"redirect": REDIRECT} if "a redirect" in cell else {})
 
 
@@ -258,15 +258,15 @@ def test_the_table_of_the_readme_is_that_of_the_answers() -> None:
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
 
     assert cells[0] == ["202, or any other 2xx", "delivered", "–", "delivered"]
-    told = {
+    by_key = {
         name: (row, (_verdict(done, end), COUNTS[counts]))
         for cell, done, counts, end in cells[1:]
         for name, row in _named(cell).items()
     }
-    assert {name: (row.verdict, row.counts) for name, (row, _) in told.items()} == {
-        name: said for name, (_, said) in told.items()
+    assert {name: (row.verdict, row.counts) for name, (row, _) in by_key.items()} == {
+        name: pair for name, (_, pair) in by_key.items()
     }
-    assert set(told) == {*CODES, *map(str, STATUSES), *FAILURES, "redirect"}
+    assert set(by_key) == {*CODES, *map(str, STATUSES), *FAILURES, "redirect"}
 
 
 def test_what_is_a_dead_letter_at_once_is_hopeless_and_nothing_else() -> None:

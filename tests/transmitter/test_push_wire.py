@@ -190,12 +190,12 @@ def test_who_answers_without_end_unasked_is_broken_off_with() -> None:
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
         await request(reader)
         writer.write(ACCEPTED)
-        said = 0
-        while said < 1000 and not writer.is_closing():
+        number = 0
+        while number < 1000 and not writer.is_closing():
             await asyncio.sleep(0.001)
             writer.write(ACCEPTED)
-            said += 1
-        broken_off_after.append(said)
+            number += 1
+        broken_off_after.append(number)
 
     async def main() -> None:
         async with served(play) as port:

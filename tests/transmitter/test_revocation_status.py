@@ -20,9 +20,9 @@ OPEN = Command("r-1", "default", "s-1", "ana", "d-1", T0, T0 + MINUTE, 1, "open"
 def said(store: Store, *heard: DecodedRecord) -> list[object]:
     """Tell the store of commands and words on them, each by itself, and what it says to that."""
     answers: list[object] = []
-    for topic, one in heard:
+    for topic, fields in heard:
         with store.begin() as conn:
-            answers += record(conn, [one]) if topic == "session-revocations" else confirm(conn, [one])
+            answers += record(conn, [fields]) if topic == "session-revocations" else confirm(conn, [fields])
     return answers
 
 
@@ -71,7 +71,7 @@ def test_what_nobody_confirms_by_its_deadline_is_overdue_once(store: Store) -> N
     said(store, revocation())
 
     assert [late(store, T0 + MINUTE), late(store, T0 + MINUTE + 1), late(store, T0 + 2 * MINUTE)] == [0, 1, 0]
-    assert [one.state for one in stands(store)] == ["overdue"]
+    assert [stand.state for stand in stands(store)] == ["overdue"]
 
 
 @pytest.mark.parametrize("taken", [False, True])
@@ -83,7 +83,7 @@ def test_a_command_that_is_sent_again_is_what_it_was_before_it_was_overdue(store
 
     said(store, revocation(deadline=T0 + 3 * MINUTE))
 
-    assert [one.state for one in stands(store)] == ["delivered" if taken else "open"]
+    assert [stand.state for stand in stands(store)] == ["delivered" if taken else "open"]
 
 
 def test_a_late_word_confirms_what_is_overdue(store: Store) -> None:
@@ -95,15 +95,15 @@ def test_a_late_word_confirms_what_is_overdue(store: Store) -> None:
 
 def test_a_session_nobody_knows_is_as_dead_as_one_revoked(store: Store) -> None:
     assert said(store, revocation(), ack(outcome="not_found")) == ["opened", Answer("confirmed", 2.0)]
-    assert [(one.state, one.outcome) for one in stands(store)] == [("confirmed", "not_found")]
+    assert [(stand.state, stand.outcome) for stand in stands(store)] == [("confirmed", "not_found")]
 
 
 def test_a_failure_is_told_and_may_still_be_mended_but_what_is_confirmed_stays(store: Store) -> None:
-    told = said(store, revocation(), ack(outcome="failed"), ack(), ack(), ack(outcome="failed"))
+    details = said(store, revocation(), ack(outcome="failed"), ack(), ack(), ack(outcome="failed"))
 
-    assert told == ["opened", Answer("failed"), Answer("confirmed", 2.0), Answer("seen"), Answer("seen")]
+    assert details == ["opened", Answer("failed"), Answer("confirmed", 2.0), Answer("seen"), Answer("seen")]
     assert said(store, revocation(deadline=T0 + 9 * MINUTE)) == ["resent"]
-    assert [one.state for one in stands(store)] == ["confirmed"]
+    assert [stand.state for stand in stands(store)] == ["confirmed"]
 
 
 @pytest.mark.parametrize("members", [{"tenant": "acme"}, {"session_id": "s-2"}])
@@ -135,23 +135,28 @@ def test_commands_are_listed_by_state_the_newest_first_and_forgotten_by_age(stor
     said(store, ack(revocation_id="r-1"))
 
     with store.begin() as conn:
-        named = [[one.revocation_id for one in listed(conn, state)] for state in (None, "open", "confirmed")]
-        first = [one.revocation_id for one in listed(conn, None, 1)]
+        named = [
+            [command.revocation_id for command in listed(conn, state)]
+            for state in (None, "open", "confirmed")
+        ]
+        first = [command.revocation_id for command in listed(conn, None, 1)]
         gone = purge(conn, T0 + 2, 1) + purge(conn, T0 + 2)
-        left = [one.revocation_id for one in listed(conn)]
+        left = [command.revocation_id for command in listed(conn)]
 
     assert named == [["r-2", "r-1", "r-0"], ["r-2", "r-0"], ["r-1"]]
     assert (first, gone, left) == (["r-2"], 2, ["r-2"])
 
 
 def test_many_commands_and_words_at_once_come_to_the_same_as_one_by_one(store: Store) -> None:
-    told = [revocation(revocation_id=f"r-{number}", session_id=f"s-{number}") for number in range(1200)]
+    decoded_records = [
+        revocation(revocation_id=f"r-{number}", session_id=f"s-{number}") for number in range(1200)
+    ]
     words = [ack(revocation_id=f"r-{number}", session_id=f"s-{number}") for number in range(1200)]
 
     with store.begin() as conn:
-        record(conn, [one.record for one in told])
-        record(conn, [one.record for one in told])
-        answers = confirm(conn, [one.record for one in words])
+        record(conn, [decoded_record.record for decoded_record in decoded_records])
+        record(conn, [decoded_record.record for decoded_record in decoded_records])
+        answers = confirm(conn, [word.record for word in words])
 
     assert answers == [Answer("confirmed", 2.0)] * 1200
-    assert {(one.sends, one.state) for one in stands(store)} == {(1, "confirmed")}
+    assert {(stand.sends, stand.state) for stand in stands(store)} == {(1, "confirmed")}

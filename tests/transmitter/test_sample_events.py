@@ -11,14 +11,14 @@ from click.testing import CliRunner
 
 from pipeline.cli import main
 from pipeline.settings.loading import load_transmitter
-from pipeline.transmitter.protocol import CAEP, EVENTS, Who
+from pipeline.transmitter.protocol import CAEP, EVENTS, Subject
 from pipeline.transmitter.sample_events import PAYLOADS, NoRehearsalError, rehearse
 from pipeline.transmitter.sample_events import statements as prepared
 from pipeline.transmitter.store import streams
 from pipeline.transmitter.store.database import store_of
 from tests.support.transmitter_records import T0, knowing, new_store, queued, statements, stream
 
-ANA = Who("default", principal_id="ana")
+ANA = Subject("default", principal_id="ana")
 
 
 def test_a_stream_is_told_of_every_event_it_takes_with_the_words_of_each_type(tmp_path: Path) -> None:

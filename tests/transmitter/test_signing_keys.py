@@ -111,16 +111,16 @@ def test_a_signer_that_was_not_started_does_not_sign() -> None:
 
 
 def test_a_new_key_signs_at_once_and_others_notice_when_they_refresh(store: Store) -> None:
-    one, other = (open_signer(store, "RS256", 2048, NOW) for _ in range(2))
-    old = one.kid
+    signer, other = (open_signer(store, "RS256", 2048, NOW) for _ in range(2))
+    old = signer.kid
 
-    new = _rotate(store, one, NOW + 1)
+    new = _rotate(store, signer, NOW + 1)
     before = other.kid
     with store.read() as conn:
         noticed = [other.refresh(conn), other.refresh(conn)]
 
     assert new != old
-    assert (before, one.kid, other.kid, noticed) == (old, new, new, [True, False])
+    assert (before, signer.kid, other.kid, noticed) == (old, new, new, [True, False])
 
 
 def test_a_new_key_may_be_of_another_algorithm(store: Store) -> None:
@@ -182,8 +182,8 @@ def test_keys_nothing_waits_for_are_forgotten_once_they_are_retired_long_enough(
 
 
 def _pem(key: Any, encryption: KeySerializationEncryption | None = None) -> bytes:
-    told: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
-    return told
+    payload: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
+    return payload
 
 
 WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - it is there to be refused
@@ -231,7 +231,7 @@ def test_a_key_that_was_brought_signs_from_then_on_also_when_it_comes_back(store
     for at in (1, 2):
         with store.begin() as conn:
             kid = signer.take(conn, _pem(key), NOW + at)
-            (used,) = [one for one in store_signing_keys.keys(conn) if one.retired_at is None]
+            (used,) = [this_key for this_key in store_signing_keys.keys(conn) if this_key.retired_at is None]
         assert (signer.kid, used.kid, used.created_at) == (kid, kid, NOW + at)
         text = signer.sign(CLAIMS)[1]
         assert _verified(text, _jwks(store, signer)[0]) == CLAIMS

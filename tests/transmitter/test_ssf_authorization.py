@@ -26,14 +26,18 @@ def stream(owner: Receiver) -> Json:
 
 def _writes(receiver: Receiver, stream: Json) -> dict[str, tuple[str, str, object]]:
     """Every call that changes something about *stream*, last the one that ends it."""
-    one, at = {"stream_id": stream["stream_id"]}, receiver.metadata
+    fields, at = {"stream_id": stream["stream_id"]}, receiver.metadata
     return {
-        "patch": ("PATCH", receiver.streams_url, {**one, "description": "mine"}),
-        "put": ("PUT", receiver.streams_url, {**one, "delivery": {"method": stream["delivery"]["method"]}}),
-        "set status": ("POST", at["status_endpoint"], {**one, "status": "paused"}),
-        "verify": ("POST", at["verification_endpoint"], one),
-        "add": ("POST", at["add_subject_endpoint"], {**one, "subject": SUBJECT}),
-        "remove": ("POST", at["remove_subject_endpoint"], {**one, "subject": SUBJECT}),
+        "patch": ("PATCH", receiver.streams_url, {**fields, "description": "mine"}),
+        "put": (
+            "PUT",
+            receiver.streams_url,
+            {**fields, "delivery": {"method": stream["delivery"]["method"]}},
+        ),
+        "set status": ("POST", at["status_endpoint"], {**fields, "status": "paused"}),
+        "verify": ("POST", at["verification_endpoint"], fields),
+        "add": ("POST", at["add_subject_endpoint"], {**fields, "subject": SUBJECT}),
+        "remove": ("POST", at["remove_subject_endpoint"], {**fields, "subject": SUBJECT}),
         "delete": ("DELETE", receiver.url_of(stream["stream_id"]), "unset"),
     }
 

@@ -44,7 +44,7 @@ def _tests() -> set[tuple[str, str]]:
 def test_every_line_of_the_list_has_its_row_once_and_in_order() -> None:
     wanted = [f"{part}{number}" for part, count in LINES.items() for number in range(1, count + 1)]
 
-    assert [one for one, _ in _rows()] == wanted
+    assert [name for name, _ in _rows()] == wanted
 
 
 def test_every_row_names_the_file_that_has_its_test_and_every_test_has_its_row() -> None:

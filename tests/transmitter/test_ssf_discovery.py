@@ -85,8 +85,8 @@ def test_D5_keys_are_public_and_the_old_one_stays_while_what_it_signed_waits(
         rig.say(decision("LOW", "HIGH", "device_rooted"))
 
         sets = receiver.peek(stream, 3)  # the level, and what it says of the device
-        assert [one.header["kid"] for one in sets] == [before["kid"], after["kid"], after["kid"]]
-        receiver.poll(stream, ack=[one.claims["jti"] for one in sets])
+        assert [this_set.header["kid"] for this_set in sets] == [before["kid"], after["kid"], after["kid"]]
+        receiver.poll(stream, ack=[this_set.claims["jti"] for this_set in sets])
         assert receiver.keys()["keys"] == [after]
         for key in both:
             assert set(key) == {"kty", "use", "alg", "kid", "n", "e"}
@@ -114,7 +114,7 @@ def test_D6_a_key_shorter_than_2048_bits_is_refused(rig: Rig) -> None:
 def test_the_page_and_the_document_of_the_interface_name_the_same(rig: Rig) -> None:
     table = re.search(r"^\| path \| methods .*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
     assert table is not None
-    told = {
+    rows = {
         (path, method, row[2].strip().strip("`"))
         for row in (line.strip("|").split("|") for line in table[0].strip().splitlines()[2:])
         for path in re.findall(r"`([^`]+)`", row[0])
@@ -127,10 +127,10 @@ def test_the_page_and_the_document_of_the_interface_name_the_same(rig: Rig) -> N
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     }
-    assert told == served
+    assert rows == served
 
 
 def _scope(operation: Json) -> str:
     """The scope that an operation asks for."""
-    (scope,) = [one for way in operation.get("security", []) for one in way.get("oauth2", [])] or ["–"]
+    (scope,) = [item for way in operation.get("security", []) for item in way.get("oauth2", [])] or ["–"]
     return str(scope)

@@ -35,7 +35,7 @@ def test_K2_what_is_about_one_person_arrives_in_the_order_it_was_said(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     people, levels = 10, ["LOW", "MEDIUM", "HIGH", "MEDIUM", "LOW", "HIGH"]
-    said = [
+    records = [
         decision(old, new, principal_id=f"p-{person}", session_id=f"s-{person}")
         for old, new in pairwise(levels)
         for person in range(people)
@@ -43,14 +43,14 @@ def test_K2_what_is_about_one_person_arrives_in_the_order_it_was_said(
     with transmitter(tmp_path_factory.mktemp("rig"), push_at_once=8) as rig, listening() as endpoint:
         receiver = rig.receiver("k2")
         receiver.create(delivery={"method": PUSH, "endpoint_url": endpoint.url})
-        rig.say(*said)
-        sets = [receiver.verified(one.text) for one in endpoint.wait(len(said))]
+        rig.say(*records)
+        sets = [receiver.verified(pushed.text) for pushed in endpoint.wait(len(records))]
 
-    heard: dict[str, list[str]] = {}
-    for one in sets:
-        heard.setdefault(one.claims["sub_id"]["sub"], []).append(one.payload["current_level"])
-    assert len(heard) == people
-    assert set(map(tuple, heard.values())) == {tuple(levels[1:])}
+    by_key: dict[str, list[str]] = {}
+    for this_set in sets:
+        by_key.setdefault(this_set.claims["sub_id"]["sub"], []).append(this_set.payload["current_level"])
+    assert len(by_key) == people
+    assert set(map(tuple, by_key.values())) == {tuple(levels[1:])}
 
 
 def test_K3_every_type_that_is_advertised_arrives(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -59,8 +59,8 @@ def test_K3_every_type_that_is_advertised_arrives(tmp_path_factory: pytest.TempP
         stream = receiver.create()
         rig.say(decision("LOW", "HIGH", "device_rooted"), revocation(), credential())
 
-        heard = [one.event for one in receiver.collect(stream, len(stream["events_delivered"]))]
-        assert sorted(heard) == sorted(stream["events_delivered"])
+        lines = [this_set.event for this_set in receiver.collect(stream, len(stream["events_delivered"]))]
+        assert sorted(lines) == sorted(stream["events_delivered"])
 
 
 def test_K3_an_operator_can_have_every_type_sent_to_a_stream(
@@ -73,9 +73,9 @@ def test_K3_an_operator_can_have_every_type_sent_to_a_stream(
         assert rig.command("rehearse", stream["stream_id"], "--principal", "ana").returncode == 0
 
         sets = receiver.collect(stream, len(stream["events_delivered"]))
-        assert {one.event for one in sets} == set(stream["events_delivered"])
-        assert {one.claims["sub_id"]["sub"] for one in sets} == {"00u-ana"}
-        assert {one.payload["reason_admin"]["en"] for one in sets} == {
+        assert {this_set.event for this_set in sets} == set(stream["events_delivered"])
+        assert {this_set.claims["sub_id"]["sub"] for this_set in sets} == {"00u-ana"}
+        assert {this_set.payload["reason_admin"]["en"] for this_set in sets} == {
             "This is a rehearsal: nothing happened."
         }
         assert receiver.poll(other).json["sets"] == {}

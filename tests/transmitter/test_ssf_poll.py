@@ -147,7 +147,9 @@ def test_Q4_what_the_receiver_cannot_take_becomes_a_dead_letter(
     )
 
     assert (answer.status, answer.json["sets"]) == (200, {})
-    (dead,) = [one for one in rig.dead_letters() if one["stream_id"] == stream["stream_id"]]
+    (dead,) = [
+        dead_letter for dead_letter in rig.dead_letters() if dead_letter["stream_id"] == stream["stream_id"]
+    ]
     assert (dead["jti"], dead["error"]) == (jti, "invalid_key")
     assert "Key ID 12345 has been revoked." in dead["error_text"]
 

@@ -28,11 +28,13 @@ def _stream(receiver: Receiver, endpoint: Endpoint, **members: str) -> Json:
 
 
 def _texts(endpoint: Endpoint) -> list[str]:
-    return [one.text for one in endpoint.pushed]
+    return [pushed.text for pushed in endpoint.pushed]
 
 
 def _dead(rig: Rig, stream: Json) -> list[Json]:
-    return [one for one in rig.dead_letters() if one["stream_id"] == stream["stream_id"]]
+    return [
+        dead_letter for dead_letter in rig.dead_letters() if dead_letter["stream_id"] == stream["stream_id"]
+    ]
 
 
 def _delivered(rig: Rig, receiver: Receiver, endpoint: Endpoint) -> Pushed:
@@ -41,7 +43,7 @@ def _delivered(rig: Rig, receiver: Receiver, endpoint: Endpoint) -> Pushed:
     rig.say(revocation())
     return until(
         "the next token",
-        lambda: [one for one in endpoint.pushed if one.text not in before],
+        lambda: [pushed for pushed in endpoint.pushed if pushed.text not in before],
         bool,
     )[0]
 
@@ -53,12 +55,12 @@ def test_P1_a_push_is_a_post_of_one_token_with_its_type(rig: Rig) -> None:
         rig.say(revocation(), revocation())
         pushed = endpoint.wait(2)
 
-    for one in pushed:
-        assert (one.method, one.path) == ("POST", "/events")
-        assert one.headers["content-type"] == "application/secevent+jwt"
-        assert one.headers["accept"] == "application/json"
-        assert one.text.count(".") == 2
-        receiver.verified(one.text)
+    for this_pushed in pushed:
+        assert (this_pushed.method, this_pushed.path) == ("POST", "/events")
+        assert this_pushed.headers["content-type"] == "application/secevent+jwt"
+        assert this_pushed.headers["accept"] == "application/json"
+        assert this_pushed.text.count(".") == 2
+        receiver.verified(this_pushed.text)
 
 
 def test_P2_the_authorization_header_is_sent_as_it_is_or_not_at_all(rig: Rig) -> None:
@@ -152,7 +154,7 @@ def test_P5_a_lasting_failure_ends_in_the_dead_letters_and_can_be_sent_again(rig
         endpoint.decide = lambda _pushed, _nth: Reply()
         assert rig.command("dead-letters", "retry", "--stream", stream["stream_id"]).returncode == 0
         pushed = endpoint.wait(ATTEMPTS + 1)
-        assert len({one.text for one in pushed}) == 1
+        assert len({this_pushed.text for this_pushed in pushed}) == 1
         until("no dead letter", lambda: _dead(rig, stream), lambda seen: not seen)
 
 
@@ -203,7 +205,7 @@ def test_P5_what_nobody_takes_is_given_up_in_the_end_and_counted(
         until("who is down", lambda: rig.measured("down_seconds"), bool)
         dead = until(
             "the revocation among the dead letters",
-            lambda: {one["event"]: one for one in _dead(rig, stream)},
+            lambda: {json["event"]: json for json in _dead(rig, stream)},
             lambda seen: "session-revoked" in seen,
         )["session-revoked"]
 
@@ -230,20 +232,20 @@ def test_P6_killed_between_the_answer_and_its_note_the_same_token_goes_out_again
     with transmitter(tmp_path_factory.mktemp("rig")) as rig:
         receiver = rig.receiver("p6")
 
-        said = threading.Event()
+        event = threading.Event()
 
         def decide(_pushed: Pushed, nth: int) -> Reply:
-            if nth == 1 and said.wait(LONG_S):
+            if nth == 1 and event.wait(LONG_S):
                 rig.kill()  # it has arrived; the answer finds nobody
-                said.clear()
+                event.clear()
             return Reply()
 
         with listening(decide) as endpoint:
             _stream(receiver, endpoint)
             rig.say(revocation())
-            said.set()
+            event.set()
             endpoint.wait(1)
-            until("its end", said.is_set, lambda seen: not seen)
+            until("its end", event.is_set, lambda seen: not seen)
             rig.start()
             first, second = endpoint.wait(2)[:2]
             assert second.text == first.text
@@ -263,5 +265,5 @@ def test_P7_a_receiver_that_hangs_delays_nobody_else(tmp_path_factory: pytest.Te
         _stream(rig.receiver("p7-well"), well)
         rig.say(*(revocation(principal_id=f"p-{number}") for number in range(50)))
 
-        assert len({one.text for one in well.wait(50)}) == 50
+        assert len({pushed.text for pushed in well.wait(50)}) == 50
         assert len(hanging.wait(2)) == 2

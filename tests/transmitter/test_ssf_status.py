@@ -22,10 +22,10 @@ def test_S7_the_status_is_what_was_set(rig: Rig) -> None:
     assert receiver.status(stream_id).json == {"stream_id": stream_id, "status": "enabled"}
 
     for status in ("paused", "disabled", "enabled"):
-        said = {"stream_id": stream_id, "status": status, "reason": f"we want it {status}"}
-        answer = receiver.set_status(stream_id, status, reason=said["reason"])
-        assert (answer.status, answer.json) == (200, said)
-        assert receiver.status(stream_id).json == said
+        fields = {"stream_id": stream_id, "status": status, "reason": f"we want it {status}"}
+        answer = receiver.set_status(stream_id, status, reason=fields["reason"])
+        assert (answer.status, answer.json) == (200, fields)
+        assert receiver.status(stream_id).json == fields
     assert receiver.set_status(stream_id, "asleep").status == 400
     assert receiver.status(stream_id).json["status"] == "enabled"
 
@@ -49,8 +49,10 @@ def test_S7_a_paused_stream_holds_in_order_and_a_disabled_one_drops(rig: Rig) ->
         assert endpoint.pushed == []
         receiver.set_status(stream_id, "enabled")
 
-        sets = [receiver.verified(one.text) for one in endpoint.wait(3)]
-        assert [(one.payload["previous_level"], one.payload["current_level"]) for one in sets] == levels
+        sets = [receiver.verified(pushed.text) for pushed in endpoint.wait(3)]
+        assert [
+            (this_set.payload["previous_level"], this_set.payload["current_level"]) for this_set in sets
+        ] == levels
 
 
 def test_S8_a_change_that_the_transmitter_makes_is_announced_before_it_stops(
@@ -62,7 +64,7 @@ def test_S8_a_change_that_the_transmitter_makes_is_announced_before_it_stops(
         receiver.set_status(stream_id, "paused")
         rig.say(revocation())
 
-        (announced,) = (receiver.verified(one.text) for one in endpoint.wait(1))
+        (announced,) = (receiver.verified(pushed.text) for pushed in endpoint.wait(1))
         status = _changed(receiver, stream_id, "paused")
 
         assert announced.event == UPDATED
@@ -82,10 +84,10 @@ def test_S8_who_polls_is_told_as_well(tmp_path_factory: pytest.TempPathFactory) 
         rig.say(revocation())
 
         status = _changed(receiver, stream["stream_id"], "enabled")
-        (told,) = receiver.collect(stream, 1)
+        (set_read,) = receiver.collect(stream, 1)
 
-        assert (status["status"], told.event) == ("paused", UPDATED)
-        assert told.payload == {"status": "paused", "reason": status["reason"]}
+        assert (status["status"], set_read.event) == ("paused", UPDATED)
+        assert set_read.payload == {"status": "paused", "reason": status["reason"]}
 
 
 def _changed(receiver: Receiver, stream_id: str, before: str) -> Json:
@@ -107,10 +109,10 @@ def test_S9_a_verification_comes_back_with_its_state(rig: Rig) -> None:
             assert (answer.status, answer.body) == (204, b"")
         sets = [*receiver.collect(polled, 1), receiver.verified(endpoint.wait(1)[0].text)]
 
-    for stream, one in zip((polled, pushed), sets, strict=True):
-        assert one.event == VERIFICATION
-        assert one.claims["sub_id"] == {"format": "opaque", "id": stream["stream_id"]}
-        assert one.payload == states[stream["stream_id"]]
+    for stream, this_set in zip((polled, pushed), sets, strict=True):
+        assert this_set.event == VERIFICATION
+        assert this_set.claims["sub_id"] == {"format": "opaque", "id": stream["stream_id"]}
+        assert this_set.payload == states[stream["stream_id"]]
     assert receiver.ask_verification("unknown").status == 404
     for status in ("paused", "disabled"):
         receiver.set_status(polled["stream_id"], status)
@@ -130,8 +132,8 @@ def test_S9_verifications_faster_than_the_interval_are_refused(
 
         assert asked == [204, 429]
         assert receiver.ask_verification(other["stream_id"]).status == 204
-        (one,) = receiver.collect(stream, 1)
-        assert one.payload == {"state": "0"}
+        (this_set,) = receiver.collect(stream, 1)
+        assert this_set.payload == {"state": "0"}
 
 
 REBOUND = "https://rebound.example.com:{port}/"
@@ -186,7 +188,7 @@ def test_S10_a_redirect_is_not_followed(rig: Rig, status: int) -> None:
             stream = receiver.create(delivery=push_to(endpoint.url))
             receiver.ask_verification(stream["stream_id"])
             receiver.ask_verification(stream["stream_id"], state="later")
-            _, again, later = (receiver.verified(one.text) for one in endpoint.wait(3)[:3])
+            _, again, later = (receiver.verified(pushed.text) for pushed in endpoint.wait(3)[:3])
             assert (again.payload, later.payload) == ({}, {"state": "later"})
         assert target.pushed == []
         receiver.delete(stream["stream_id"])
@@ -203,11 +205,11 @@ def test_S11_the_authorization_header_is_sealed_in_the_store_and_in_no_log(
             receiver.change("PATCH", stream_id=stream["stream_id"], description="changed")
             receiver.ask_verification(stream["stream_id"])
             pushed = endpoint.wait(2)
-        assert [one.headers["authorization"] for one in pushed] == [secret] * 2
+        assert [this_pushed.headers["authorization"] for this_pushed in pushed] == [secret] * 2
         stored = b"".join(path.read_bytes() for path in rig.files())
-        told = rig.log() + rig.command("audit", "--json").stdout + rig.metrics()
+        text = rig.log() + rig.command("audit", "--json").stdout + rig.metrics()
 
     assert stream["stream_id"].encode() in stored
     assert b"marked-2c1f5e7a90" not in stored
-    assert stream["stream_id"] in told
-    assert "marked-2c1f5e7a90" not in told
+    assert stream["stream_id"] in text
+    assert "marked-2c1f5e7a90" not in text

@@ -38,8 +38,8 @@ def test_S1_a_stream_is_made_for_push_for_poll_and_without_a_word_for_poll(rig: 
     for stream in (polled, default):
         assert stream["delivery"]["method"] == POLL
         assert stream["delivery"]["endpoint_url"].startswith(f"{rig.issuer}/")
-    assert len({one["stream_id"] for one in (pushed, polled, default)}) == 3
-    assert len({one["delivery"]["endpoint_url"] for one in (pushed, polled, default)}) == 3
+    assert len({json["stream_id"] for json in (pushed, polled, default)}) == 3
+    assert len({json["delivery"]["endpoint_url"] for json in (pushed, polled, default)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_S3_what_cannot_be_made_is_refused(rig: Rig, tmp_path_factory: pytest.Te
     assert answers == dict.fromkeys(bad, 400)
     assert receiver.ask("GET", receiver.streams_url).json == []
     assert [receiver.ask("POST", receiver.streams_url, {}).status for _ in range(2)] == [201, 201]
-    with transmitter(tmp_path_factory.mktemp("rig"), max_streams=1) as one:
-        single = one.receiver("single")
+    with transmitter(tmp_path_factory.mktemp("rig"), max_streams=1) as this_rig:
+        single = this_rig.receiver("single")
         assert [single.ask("POST", single.streams_url, {}).status for _ in range(2)] == [201, 409]
 
 
@@ -114,11 +114,11 @@ def test_S5_a_deleted_stream_is_gone_and_gets_nothing_more(rig: Rig) -> None:
         rig.say(revocation())
         endpoint.wait(1)
 
-        gone = [receiver.delete(one["stream_id"]) for one in (polled, pushed)]
+        gone = [receiver.delete(this_json["stream_id"]) for this_json in (polled, pushed)]
         assert [(answer.status, answer.body) for answer in gone] == [(204, b"")] * 2
-        for one in (polled, pushed):
-            assert receiver.read(one["stream_id"]).status == 404
-            assert receiver.delete(one["stream_id"]).status == 404
+        for json in (polled, pushed):
+            assert receiver.read(json["stream_id"]).status == 404
+            assert receiver.delete(json["stream_id"]).status == 404
         assert receiver.poll(polled).status == 404
         settled = _quiet(endpoint.pushed)
         _witness(rig, receiver)
@@ -148,11 +148,11 @@ def _witness(rig: Rig, receiver: Receiver) -> None:
 def test_S6_patch_keeps_what_it_does_not_name_and_put_does_not(rig: Rig) -> None:
     receiver = rig.receiver("s6")
     stream = receiver.create(description="first", events_requested=SUPPORTED[:1])
-    one = {"stream_id": stream["stream_id"]}
+    fields = {"stream_id": stream["stream_id"]}
 
-    patched = receiver.change("PATCH", **one, description="second")
+    patched = receiver.change("PATCH", **fields, description="second")
     assert (patched.status, patched.json) == (200, {**stream, "description": "second"})
-    agreed = receiver.change("PATCH", **one, iss=stream["iss"], aud=stream["aud"], description="third")
+    agreed = receiver.change("PATCH", **fields, iss=stream["iss"], aud=stream["aud"], description="third")
     assert (agreed.status, agreed.json["description"]) == (200, "third")
 
     for member, value in {
@@ -163,14 +163,14 @@ def test_S6_patch_keeps_what_it_does_not_name_and_put_does_not(rig: Rig) -> None
         "min_verification_interval": 12_345,
     }.items():
         for method in ("PATCH", "PUT"):
-            answer = receiver.change(method, **one, delivery={"method": POLL}, **{member: value})
+            answer = receiver.change(method, **fields, delivery={"method": POLL}, **{member: value})
             assert answer.status == 400, (method, member)
     assert receiver.read(stream["stream_id"]).json == agreed.json
 
     same = receiver.change("PUT", **agreed.json)  # what was read may be written back
     assert (same.status, same.json) == (200, agreed.json)
 
-    replaced = receiver.change("PUT", **one, delivery={"method": POLL})
+    replaced = receiver.change("PUT", **fields, delivery={"method": POLL})
     assert replaced.status == 200
     assert "description" not in replaced.json
     assert replaced.json["events_delivered"] == SUPPORTED
@@ -182,10 +182,10 @@ def test_S6_a_stream_goes_over_from_poll_to_push_and_back(rig: Rig) -> None:
     stream = receiver.create()
     rig.say(revocation())
     with listening() as endpoint:
-        one = {"stream_id": stream["stream_id"]}
-        pushed = receiver.change("PATCH", **one, delivery=push_to(endpoint.url))
+        fields = {"stream_id": stream["stream_id"]}
+        pushed = receiver.change("PATCH", **fields, delivery=push_to(endpoint.url))
         assert (pushed.status, pushed.json["delivery"]) == (200, push_to(endpoint.url))
         (first, *_) = endpoint.wait(1)
         assert receiver.verified(first.text).event == SUPPORTED[0]
-        back = receiver.change("PATCH", **one, delivery={"method": POLL})
+        back = receiver.change("PATCH", **fields, delivery={"method": POLL})
     assert (back.status, back.json["delivery"]) == (200, stream["delivery"])

@@ -62,7 +62,7 @@ def told(rig: Rig, receiver: Receiver) -> dict[str, Set]:
     stream = receiver.create()
     rig.say(*SAID)
     found = receiver.collect(stream, len(ABOUT))
-    return {one.event: one for one in found}
+    return {this_set.event: this_set for this_set in found}
 
 
 def test_T1_the_header_names_type_algorithm_and_a_published_key(
@@ -71,44 +71,44 @@ def test_T1_the_header_names_type_algorithm_and_a_published_key(
     kids = {key["kid"] for key in receiver.keys()["keys"]}
 
     assert set(told) == set(ABOUT)
-    for one in told.values():
-        assert one.header == {"typ": "secevent+jwt", "alg": "RS256", "kid": one.header["kid"]}
-        assert one.header["kid"] in kids
+    for this_set in told.values():
+        assert this_set.header == {"typ": "secevent+jwt", "alg": "RS256", "kid": this_set.header["kid"]}
+        assert this_set.header["kid"] in kids
 
 
 def test_T2_a_token_has_one_event_and_neither_sub_nor_exp(told: dict[str, Set]) -> None:
-    for one in told.values():
-        assert list(one.claims["events"]) == [one.event]
-        assert not {"sub", "exp"} & set(one.claims)
+    for this_set in told.values():
+        assert list(this_set.claims["events"]) == [this_set.event]
+        assert not {"sub", "exp"} & set(this_set.claims)
 
 
 def test_T3_a_token_says_who_speaks_when_to_whom_and_of_whom(rig: Rig, told: dict[str, Set]) -> None:
     receiver = rig.receiver("tokens")
-    for one in told.values():
-        assert one.claims["iss"] == rig.issuer
-        assert one.claims["aud"] == receiver.aud
-        assert type(one.claims["iat"]) is int
-        assert time.time() - 600 < one.claims["iat"] <= time.time()
-        assert one.claims["jti"]
-        assert one.claims["sub_id"]["format"] == "iss_sub"
-    assert len({one.claims["jti"] for one in told.values()}) == len(told)
+    for this_set in told.values():
+        assert this_set.claims["iss"] == rig.issuer
+        assert this_set.claims["aud"] == receiver.aud
+        assert type(this_set.claims["iat"]) is int
+        assert time.time() - 600 < this_set.claims["iat"] <= time.time()
+        assert this_set.claims["jti"]
+        assert this_set.claims["sub_id"]["format"] == "iss_sub"
+    assert len({item.claims["jti"] for item in told.values()}) == len(told)
 
 
 def test_T4_reasons_are_texts_by_language(told: dict[str, Set]) -> None:
-    for one in told.values():
+    for this_set in told.values():
         for member in ("reason_admin", "reason_user"):
-            texts = one.payload.get(member)
-            assert isinstance(texts, dict), (one.event, member)
-            assert texts.get("en"), (one.event, member)
+            texts = this_set.payload.get(member)
+            assert isinstance(texts, dict), (this_set.event, member)
+            assert texts.get("en"), (this_set.event, member)
             assert all(isinstance(text, str) and text.strip() for text in texts.values())
     assert told[REVOKED].payload["reason_user"]["en"].startswith("Your device no longer meets")
 
 
 def test_T5_who_caused_it_is_one_of_four_and_times_are_whole_seconds(told: dict[str, Set]) -> None:
-    for one in told.values():
-        assert one.payload["initiating_entity"] in {"admin", "user", "policy", "system"}
-        assert type(one.payload["event_timestamp"]) is int
-        assert one.payload["event_timestamp"] == AT // 1000
+    for this_set in told.values():
+        assert this_set.payload["initiating_entity"] in {"admin", "user", "policy", "system"}
+        assert type(this_set.payload["event_timestamp"]) is int
+        assert this_set.payload["event_timestamp"] == AT // 1000
 
 
 def test_T6_each_type_has_its_members_with_the_words_of_its_table(told: dict[str, Set]) -> None:
@@ -128,15 +128,15 @@ def test_T8_the_same_records_again_make_no_new_token(tmp_path_factory: pytest.Te
         receiver = rig.receiver("t8")
         first, second = receiver.create(), receiver.create()
         rig.say(*SAID)
-        one, two = (receiver.peek(stream, len(ABOUT)) for stream in (first, second))
+        this_sets, two = (receiver.peek(stream, len(ABOUT)) for stream in (first, second))
         rig.stop()
         rig.start()
         rig.say(*SAID)
         rig.say(*reversed(SAID))
 
         again = receiver.peek(first, len(ABOUT))
-        assert [token.claims for token in again] == [token.claims for token in one]
-        jtis = [{token.claims["jti"] for token in tokens} for tokens in (one, two)]
+        assert [token.claims for token in again] == [token.claims for token in this_sets]
+        jtis = [{token.claims["jti"] for token in tokens} for tokens in (this_sets, two)]
         assert len(jtis[0] | jtis[1]) == 2 * len(ABOUT)
         receiver.poll(first, ack=list(jtis[0]))
         rig.say(*SAID)
@@ -158,8 +158,8 @@ def test_T9_subjects_have_the_form_of_the_stream_and_no_foreign_member(rig: Rig)
     for form, subject in forms.items():
         stream = receiver.create(subject_form=form, events_requested=[REVOKED])
         rig.say(revocation(**{**ANA, "decision_id": f"d-{form}"}))
-        (one,) = receiver.collect(stream, 1)
-        assert one.claims["sub_id"] == subject
+        (this_set,) = receiver.collect(stream, 1)
+        assert this_set.claims["sub_id"] == subject
         simple = [subject] if form != "complex" else [part for part in subject.values() if part != "complex"]
         assert [part for part in simple if set(part) != FORMATS[part["format"]]] == []
 

@@ -63,7 +63,7 @@ def _bring(store: Store, tmp_path: Path, text: str, now_ms: int = NOW) -> Brough
 
 def _streams(store: Store) -> dict[str, Stream]:
     with store.read() as conn:
-        return {one.stream_id: one for one in streams.every(conn, SEALER)}
+        return {this_stream.stream_id: this_stream for this_stream in streams.every(conn, SEALER)}
 
 
 def test_a_declared_stream_lies_in_the_store_as_any_other(store: Store, tmp_path: Path) -> None:

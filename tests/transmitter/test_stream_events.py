@@ -46,8 +46,8 @@ def _with_receivers(store: Store, *made: Stream) -> None:
     with store.begin() as conn:
         for name in ("r-1", "r-2"):
             receivers.add(conn, name, f"https://{name}.example.org", [receivers.READ], NOW)
-        for one in made:
-            streams.add(conn, SEALER, one)
+        for this_stream in made:
+            streams.add(conn, SEALER, this_stream)
 
 
 def test_a_receiver_that_is_revoked_is_told_where_it_is_pushed_to_and_nobody_else_is(store: Store) -> None:
@@ -85,7 +85,7 @@ def test_what_a_revoked_receiver_is_pushed_is_that_word_and_nothing_more(store: 
     with Receiver(lambda _: Reply(500)) as receiver:
         asyncio.run(main(receiver))
 
-    assert [list(one.claims.get("events", {})) for one in receiver.accepted] == [[WORD]]
+    assert [list(push.claims.get("events", {})) for push in receiver.accepted] == [[WORD]]
     assert receiver.accepted[0].headers["Authorization"] == "Bearer s3cret"
     assert states(store) == {"dead": 2, "delivered": 1, "queued": 1}
 
@@ -123,12 +123,12 @@ def test_another_status_in_the_operators_file_is_told_and_so_is_that_it_goes_on(
         f'{FILE}status = "enabled"\n',
     ]
 
-    told = []
+    list_read = []
     for text in texts:
         _read(store, tmp_path, text)
-        told.append(_said(store).get("declared-okta", []))
+        list_read.append(_said(store).get("declared-okta", []))
 
-    assert told == [
+    assert list_read == [
         [],
         [{"status": status}],
         [{"status": status}],
@@ -161,4 +161,4 @@ def test_a_declared_stream_that_is_paused_by_the_file_pushes_that_word(tmp_path:
     with Receiver() as receiver:
         asyncio.run(main(receiver))
 
-    assert [one.claims["events"] for one in receiver.pushes] == [{WORD: {"status": "paused"}}]
+    assert [push.claims["events"] for push in receiver.pushes] == [{WORD: {"status": "paused"}}]

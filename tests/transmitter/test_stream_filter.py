@@ -52,7 +52,7 @@ def test_events_delivered_are_those_supported_that_were_asked_for() -> None:
     ("count", "named"), [(1, "s-0."), (20, "s-18, s-19."), (23, "s-18, s-19 and 3 more.")]
 )
 def test_streams_that_are_told_of_nothing_are_named_but_not_by_the_thousand(count: int, named: str) -> None:
-    said = told_of_nothing([f"s-{number}" for number in range(count)])
+    text = told_of_nothing([f"s-{number}" for number in range(count)])
 
-    assert said.startswith("with SESSION_RISK_TENANCY a stream without a tenant is told of nothing: s-0")
-    assert named in said
+    assert text.startswith("with SESSION_RISK_TENANCY a stream without a tenant is told of nothing: s-0")
+    assert named in text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.processing.pseudonyms import Key, Pseudonyms
-from pipeline.transmitter.protocol import SubjectForm, Who
+from pipeline.transmitter.protocol import Subject, SubjectForm
 from pipeline.transmitter.tokens.subjects import Subjects, SubjectsError
 from tests.support.transmitter_records import ISSUER, stream
 
@@ -63,25 +63,29 @@ def subjects(tmp_path: Path) -> Subjects:
 def test_a_principal_is_named_as_its_own_entry_or_the_first_that_fits_says(
     subjects: Subjects, tenant: str, principal: str | None, form: SubjectForm, expected: object
 ) -> None:
-    who = Who(tenant, "s-1", principal, "phone-1")
+    subject = Subject(tenant, "s-1", principal, "phone-1")
 
-    assert subjects.identify(who, stream(subject_form=form), ISSUER) == expected
+    assert subjects.identify(subject, stream(subject_form=form), ISSUER) == expected
 
 
 def test_without_a_file_a_principal_is_called_what_the_pipeline_calls_it() -> None:
-    who, subjects = Who("default", principal_id="a{0}na"), Subjects.load(None)
+    subject, subjects = Subject("default", principal_id="a{0}na"), Subjects.load(None)
 
-    assert subjects.identify(who, stream(), ISSUER) == {"format": "iss_sub", "iss": ISSUER, "sub": "a{0}na"}
-    assert subjects.identify(who, stream(subject_form="email"), ISSUER) is None
+    assert subjects.identify(subject, stream(), ISSUER) == {
+        "format": "iss_sub",
+        "iss": ISSUER,
+        "sub": "a{0}na",
+    }
+    assert subjects.identify(subject, stream(subject_form="email"), ISSUER) is None
 
 
 @pytest.mark.parametrize("name", ["principal_id", "device_id"])
 def test_a_pseudonym_is_never_sent_as_a_name(name: str) -> None:
     pseudonym = Pseudonyms((Key("k-1", b"s" * 32),)).of("principal_id", "default", "ana")
-    who, subjects = Who("default", **{name: pseudonym}), Subjects.load(None)
+    subject, subjects = Subject("default", **{name: pseudonym}), Subjects.load(None)
 
-    assert subjects.identify(who, stream(), ISSUER) is None
-    assert subjects.identify(who, stream(subject_form="complex"), ISSUER) is None
+    assert subjects.identify(subject, stream(), ISSUER) is None
+    assert subjects.identify(subject, stream(subject_form="complex"), ISSUER) is None
 
 
 def test_a_complex_subject_has_a_member_for_each_that_is_known() -> None:
@@ -90,27 +94,27 @@ def test_a_complex_subject_has_a_member_for_each_that_is_known() -> None:
     session, tenant = {"format": "opaque", "id": "s-1"}, {"format": "opaque", "id": "acme"}
     device = {"format": "iss_sub", "iss": ISSUER, "sub": "phone-1"}
 
-    assert subjects.identify(Who("acme", "s-1", "ana", "phone-1"), wide, ISSUER) == {
+    assert subjects.identify(Subject("acme", "s-1", "ana", "phone-1"), wide, ISSUER) == {
         "format": "complex", "user": user, "session": session, "device": device, "tenant": tenant,
     }  # fmt: skip
-    assert subjects.identify(Who("acme", "s-1"), wide, ISSUER) == {
+    assert subjects.identify(Subject("acme", "s-1"), wide, ISSUER) == {
         "format": "complex", "session": session, "tenant": tenant,
     }  # fmt: skip
 
 
 def test_a_tenant_alone_would_mean_everybody_and_is_no_subject() -> None:
-    assert Subjects.load(None).identify(Who("acme"), stream(subject_form="complex"), ISSUER) is None
+    assert Subjects.load(None).identify(Subject("acme"), stream(subject_form="complex"), ISSUER) is None
 
 
 def test_in_a_complex_subject_an_address_names_the_user_only_where_personal_data_is_taken(
     subjects: Subjects,
 ) -> None:
-    who = Who("umbrella", "s-1", "ana@x.example")
+    subject = Subject("umbrella", "s-1", "ana@x.example")
 
-    told = subjects.identify(who, stream(subject_form="complex", personal_data=True), ISSUER)
-    kept = subjects.identify(who, stream(subject_form="complex"), ISSUER)
+    identifier = subjects.identify(subject, stream(subject_form="complex", personal_data=True), ISSUER)
+    kept = subjects.identify(subject, stream(subject_form="complex"), ISSUER)
 
-    assert (told or {})["user"] == {"format": "email", "email": "ana@x.example"}
+    assert (identifier or {})["user"] == {"format": "email", "email": "ana@x.example"}
     assert "user" not in (kept or {})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 
-from pipeline.transmitter.protocol import CAEP, Stream, Who
+from pipeline.transmitter.protocol import CAEP, Stream, Subject
 from pipeline.transmitter.store import revocations, streams
 from pipeline.transmitter.store.database import Store, StoreError
 from pipeline.transmitter.tokens.builder import BuildResult, TokenBuilder
@@ -55,8 +55,8 @@ def making(store: Store, *told: Stream) -> tuple[TokenBuilder, Counted]:
 
 
 def claims(row: Any) -> Mapping[str, Any]:
-    told: dict[str, Any] = jwt.decode(row.jwt, options={"verify_signature": False})
-    return told
+    fields: dict[str, Any] = jwt.decode(row.jwt, options={"verify_signature": False})
+    return fields
 
 
 def test_all_that_records_say_is_in_every_queue_in_their_order(store: Store) -> None:
@@ -72,7 +72,7 @@ def test_all_that_records_say_is_in_every_queue_in_their_order(store: Store) -> 
         ("st-1", "device-compliance-change", jti_of("d-1", "st-1", "device-compliance-change"), "d-1", None),
         ("st-1", "credential-change", claims(rows[4])["jti"], "e-1", None),
     ]
-    assert {row.lane for row in rows} == {lane_of(Who("default", principal_id="ana"))}
+    assert {row.lane for row in rows} == {lane_of(Subject("default", principal_id="ana"))}
     assert [claims(row)["jti"] for row in rows] == [row.jti for row in rows]
     one_each = {
         "session-revoked": 1,
@@ -91,11 +91,11 @@ def test_all_that_records_say_is_in_every_queue_in_their_order(store: Store) -> 
 
 def test_what_is_read_again_makes_nothing_new_and_is_not_even_signed(store: Store) -> None:
     made, signer = making(store, stream())
-    heard = [revocation(), decision("device_rooted"), credential()]
-    made.build(heard, T0)
+    decoded_records = [revocation(), decision("device_rooted"), credential()]
+    made.build(decoded_records, T0)
     before = queued(made.store)
 
-    taken = made.build(heard, T0 + 60_000)
+    taken = made.build(decoded_records, T0 + 60_000)
 
     assert queued(made.store) == before
     assert signer.signed == 4
@@ -125,7 +125,7 @@ def test_where_tenants_are_strangers_a_stream_without_one_is_told_of_nothing(sto
 
     taken = made.build([revocation()], T0)
 
-    assert [one.stream_id for one in queued(store)] == ["st-2"]
+    assert [item.stream_id for item in queued(store)] == ["st-2"]
     assert taken.unsent == Counter({"tenant": 1})
 
 
@@ -159,9 +159,9 @@ def test_a_principal_without_a_name_is_counted_and_said_once_without_naming_anyb
 
     assert queued(made.store) == []
     assert taken.unsent == Counter({"unnamed": 2})
-    (said,) = caplog.messages
-    assert said.startswith("stream st-1 is not told of every session-revoked in tenant default: a principal")
-    assert "ana" not in said
+    (text,) = caplog.messages
+    assert text.startswith("stream st-1 is not told of every session-revoked in tenant default: a principal")
+    assert "ana" not in text
 
 
 @pytest.mark.parametrize("how", ["removed", "disabled"])
@@ -189,7 +189,7 @@ def test_where_the_store_fails_nothing_is_kept_and_the_next_try_keeps_all(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, _ = making(store, stream())
-    heard = [revocation(), decision("device_rooted"), ack()]
+    decoded_records = [revocation(), decision("device_rooted"), ack()]
 
     def fail(*_: object) -> None:
         raise StoreError("the disk is full")
@@ -197,12 +197,12 @@ def test_where_the_store_fails_nothing_is_kept_and_the_next_try_keeps_all(
     with monkeypatch.context() as broken:
         broken.setattr(revocations, "confirm", fail)
         with pytest.raises(StoreError):
-            made.build(heard, T0)
+            made.build(decoded_records, T0)
     assert queued(made.store) == []
     with made.store.read() as conn:
         assert revocations.listed(conn) == []
 
-    taken = made.build(heard, T0)
+    taken = made.build(decoded_records, T0)
 
     assert [row.event for row in queued(made.store)] == [
         "session-revoked", "risk-level-change", "device-compliance-change",
@@ -222,8 +222,8 @@ def test_a_device_is_told_anew_only_when_it_changed(store: Store, most: int) -> 
         made.build(told_of[first : first + most], T0)
     made.build([healed], T0)
 
-    told = [next(iter(claims(row)["events"].values()))["current_status"] for row in queued(made.store)]
-    assert told == ["not-compliant", "compliant"]
+    details = [next(iter(claims(row)["events"].values()))["current_status"] for row in queued(made.store)]
+    assert details == ["not-compliant", "compliant"]
 
 
 def test_an_overdue_command_is_found_once(store: Store) -> None:
@@ -252,7 +252,7 @@ def test_a_session_that_was_signed_out_and_is_revoked_then_is_told_as_any_other(
     (row,) = queued(made.store)
     assert claims(row)["sub_id"]["session"] == {"format": "opaque", "id": "s-1"}
     with made.store.read() as conn:
-        assert [one.state for one in revocations.listed(conn)] == ["confirmed"]
+        assert [command.state for command in revocations.listed(conn)] == ["confirmed"]
 
 
 def test_where_decisions_leave_with_pseudonyms_a_complex_stream_is_told_of_sessions_and_others_of_nobody(
@@ -281,21 +281,21 @@ def test_a_tenant_and_ids_of_whatever_characters_and_length_are_told_as_they_are
 ) -> None:
     made, _ = making(store, stream("st-1", subject_form="complex"), stream("st-2", subject_form="email"))
     name = (odd * 128)[:128]
-    who = {"tenant": odd, "session_id": name, "principal_id": name}
+    subject = {"tenant": odd, "session_id": name, "principal_id": name}
 
-    heard = [
-        revocation(**who, decision_id=name, revocation_id=name),
-        decision("device_rooted", **who, device_id=name, decision_id=name),
-        credential(**who, event_id=name),
+    decoded_records = [
+        revocation(**subject, decision_id=name, revocation_id=name),
+        decision("device_rooted", **subject, device_id=name, decision_id=name),
+        credential(**subject, event_id=name),
         ack(tenant=odd, session_id=name, revocation_id=name, enforcer=name),
     ]
     with caplog.at_level(logging.WARNING):
-        taken = made.build(heard, T0)
-        again = made.build(heard, T0)
+        taken = made.build(decoded_records, T0)
+        again = made.build(decoded_records, T0)
 
-    told = [claims(row) for row in queued(made.store)]
-    assert [one["txn"] for one in told] == [name] * 4
-    assert [one["sub_id"]["tenant"]["id"] for one in told] == [odd] * 4
-    assert told[0]["sub_id"]["session"]["id"] == told[0]["sub_id"]["user"]["sub"] == name
+    records = [claims(row) for row in queued(made.store)]
+    assert [fields["txn"] for fields in records] == [name] * 4
+    assert [fields["sub_id"]["tenant"]["id"] for fields in records] == [odd] * 4
+    assert records[0]["sub_id"]["session"]["id"] == records[0]["sub_id"]["user"]["sub"] == name
     assert (taken.commands, again.queued) == (Counter({"opened": 1, "confirmed": 1}), Counter())
-    assert [said for said in caplog.messages if {"\n", "\x1b"} & set(said)] == []
+    assert [text for text in caplog.messages if {"\n", "\x1b"} & set(text)] == []

@@ -94,15 +94,15 @@ def test_a_command_that_is_heard_again_rings_the_streams_whose_token_died_and_ma
         streams.add(conn, SEALER, stream())
     made = statements(store)
 
-    def told(command: DecodedRecord) -> tuple[set[str], dict[str, int], dict[str, int]]:
+    def details(command: DecodedRecord) -> tuple[set[str], dict[str, int], dict[str, int]]:
         taken = made.build([command], T0)
         return taken.rung, dict(taken.commands), dict(taken.queued)
 
-    first = told(revocation())
+    first = details(revocation())
     with store.begin() as conn:
         for head in queue.heads(conn, "s-1", T0, 1):
             queue.bury(conn, head.seq, "timeout", "no answer in time", T0)
-    read_again, sent_again = told(revocation()), told(revocation(deadline=T0 + 120_000))
+    read_again, sent_again = details(revocation()), details(revocation(deadline=T0 + 120_000))
 
     assert first == ({"s-1"}, {"opened": 1}, {"session-revoked": 1})
     assert read_again == (set(), {"seen": 1}, {})
@@ -132,10 +132,13 @@ def test_what_was_given_up_says_what_came_of_its_last_try(store: Store) -> None:
         (head, _) = queue.heads(conn, "s-1", NOW, 2)
         queue.again(conn, head.seq, NOW + 5, "unreachable", "no connection", counted=False)
         queue.drop_oldest(conn, "s-1", 0, 0, NOW + 9)
-        told = {one.jti: (one.attempts, one.error, one.error_text) for one in queue.dead(conn)}
+        by_key = {
+            dead_letter.jti: (dead_letter.attempts, dead_letter.error, dead_letter.error_text)
+            for dead_letter in queue.dead(conn)
+        }
 
     text = "the stream held it too long, or too many"
-    assert told == {
+    assert by_key == {
         "tried": (0, "hold_limit", f"{text}; its last try: unreachable"),
         "never": (0, "hold_limit", text),
     }

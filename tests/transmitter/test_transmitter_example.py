@@ -18,7 +18,7 @@ import pytest
 from okta.models.security_events_provider_request import SecurityEventsProviderRequest
 
 from pipeline.offline.docs.settings_page import table
-from pipeline.transmitter.protocol import Who
+from pipeline.transmitter.protocol import Subject
 from pipeline.transmitter.static_streams import read_streams
 from pipeline.transmitter.tokens.subjects import Subjects
 from tests.support.ssf_endpoint import Pushed, Reply, listening
@@ -82,11 +82,11 @@ def test_what_a_receiver_does_by_hand_does_what_is_said(rig: Rig) -> None:
         answer = _curl(rig, line, known)
         seen.append((line.rsplit(HOST, 1)[1].strip('"'), answer.status))
         if answer.status in (200, 201) and answer.body:
-            told = answer.json
-            known |= {"TOKEN": told["access_token"]} if "access_token" in told else {}
-            known |= {"STREAM_ID": told["stream_id"]} if "events_delivered" in told else {}
-            heard = {receiver.verified(text).event: jti for jti, text in told.get("sets", {}).items()}
-            known |= {"JTI": heard[REVOKED]} if REVOKED in heard else {}
+            details = answer.json
+            known |= {"TOKEN": details["access_token"]} if "access_token" in details else {}
+            known |= {"STREAM_ID": details["stream_id"]} if "events_delivered" in details else {}
+            fields = {receiver.verified(text).event: jti for jti, text in details.get("sets", {}).items()}
+            known |= {"JTI": fields[REVOKED]} if REVOKED in fields else {}
         if answer.status == 204:  # its verification is under way: now something happens
             rig.say(revocation())
 
@@ -110,17 +110,17 @@ def test_the_streams_and_subjects_of_the_example_are_as_okta_wants_them(tmp_path
     streams.write_text((FOLDER / "streams.toml").read_text("utf-8"), "utf-8")
     (tmp_path / "google.authorization").write_text("Bearer x\n", "utf-8")
 
-    okta, google = (one.stream for one in read_streams(streams))
+    okta, google = (read_stream.stream for read_stream in read_streams(streams))
     subjects = Subjects.load(FOLDER / "subjects.toml")
-    who = Who("default", session_id="s-1", principal_id="ana")
+    subject = Subject("default", session_id="s-1", principal_id="ana")
 
-    assert subjects.identify(who, okta, HOST) == {
+    assert subjects.identify(subject, okta, HOST) == {
         "format": "complex",
         "user": {"format": "iss_sub", "iss": "https://example.okta.com", "sub": "00u1f4ana"},
         "session": {"format": "opaque", "id": "s-1"},
         "tenant": {"format": "opaque", "id": "default"},
     }
-    assert subjects.identify(who, google, HOST) == {"format": "email", "email": "ana.silva@example.com"}
+    assert subjects.identify(subject, google, HOST) == {"format": "email", "email": "ana.silva@example.com"}
     assert (okta.subject_in_event, google.subject_in_event, google.authorization) == (True, True, "Bearer x")
 
 

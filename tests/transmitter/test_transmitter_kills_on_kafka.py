@@ -32,7 +32,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.kafka
 
-SEEDS = [int(one) for one in os.environ.get("SEEDS", "1").split()]
+SEEDS = [int(name) for name in os.environ.get("SEEDS", "1").split()]
 HANDED_OVER = 4
 """In this wave the one that works is killed while another stands by; that one is killed in the next."""
 LATEST_S = 5.0
@@ -54,9 +54,9 @@ def test_nothing_is_lost_doubled_or_out_of_order_whatever_receivers_do_and_howev
         until("every token's end", lambda: _states(store), _over(count, held))
         assert at.distrusted.receiver.delete(at.distrusted.stream_id).status == 204
         _what_was_confirmed_is_known(at)
-        for heard in at.heard():
-            _nothing_is_lost(heard, endings(store, heard.stream.stream_id))
-            _each_token_is_right(heard)
+        for received_heard in at.heard():
+            _nothing_is_lost(received_heard, endings(store, received_heard.stream.stream_id))
+            _each_token_is_right(received_heard)
         _order_is_kept(at.heard())
         _dead_letters_are_listed(at, store)
         store.close()
@@ -108,10 +108,10 @@ def _what_was_confirmed_is_known(at: Scene) -> None:
 
     def open_still() -> set[str]:
         known = at.one.revocations()
-        return {one for one in poller.confirmed if known[one]["state"] != "confirmed"}
+        return {name for name in poller.confirmed if known[name]["state"] != "confirmed"}
 
     until("the confirmations", open_still, lambda left: left == set())
-    mine = {key: one["sends"] for key, one in at.one.revocations().items() if at.name in key}
+    mine = {key: fields["sends"] for key, fields in at.one.revocations().items() if at.name in key}
     assert mine == sends(at.name)
     assert poller.confirmed
 
@@ -133,10 +133,10 @@ def _nothing_is_lost(heard: Heard, ended: Mapping[str, tuple[str, int, str | Non
 def _each_token_is_right(heard: Heard) -> None:
     """Signed by a published key, and about whom and what it must be."""
     for jti, text in heard.seen.items():
-        token, said = heard.stream.receiver.verified(text), heard.stream.expected[jti]
-        assert (token.claims["jti"], token.claims["txn"]) == (jti, said.txn)
-        assert token.event == f"{CAEP}{said.event}"
-        assert _named(token.claims["sub_id"]) == said.person
+        token, sent_told = heard.stream.receiver.verified(text), heard.stream.expected[jti]
+        assert (token.claims["jti"], token.claims["txn"]) == (jti, sent_told.txn)
+        assert token.event == f"{CAEP}{sent_told.event}"
+        assert _named(token.claims["sub_id"]) == sent_told.person
 
 
 def _named(subject: Mapping[str, Any]) -> str:
@@ -149,18 +149,18 @@ def _named(subject: Mapping[str, Any]) -> str:
 
 def _order_is_kept(heard: list[Heard]) -> None:
     """Of one person what one topic says comes in its order, and in the same order to every stream."""
-    orders = [_by_person(one) for one in heard]
+    orders = [_by_person(this_heard) for this_heard in heard]
     for order in orders:
-        for said in order.values():
-            topics = {one.place[0] for one in said}
+        for tolds in order.values():
+            topics = {this_told.place[0] for this_told in tolds}
             for topic in topics:
-                places = [one.place for one in said if one.place[0] == topic]
-                assert all(first < second for first, second in pairwise(places)), said
-    for one, other in combinations(orders, 2):
-        for person in one.keys() & other.keys():
-            both = set(one[person]) & set(other[person])
-            assert [said for said in one[person] if said in both] == [
-                said for said in other[person] if said in both
+                places = [this_told.place for this_told in tolds if this_told.place[0] == topic]
+                assert all(first < second for first, second in pairwise(places)), tolds
+    for by_key, other in combinations(orders, 2):
+        for person in by_key.keys() & other.keys():
+            both = set(by_key[person]) & set(other[person])
+            assert [sent_told for sent_told in by_key[person] if sent_told in both] == [
+                sent_told for sent_told in other[person] if sent_told in both
             ]
 
 
@@ -168,14 +168,17 @@ def _by_person(heard: Heard) -> dict[str, list[Told]]:
     """What was told first to last, by whom it is about."""
     found: dict[str, list[Told]] = defaultdict(list)
     for jti in heard.seen:
-        said = heard.stream.expected[jti]
-        found[said.person].append(said)
+        sent_told = heard.stream.expected[jti]
+        found[sent_told.person].append(sent_told)
     return found
 
 
 def _dead_letters_are_listed(at: Scene, store: Store) -> None:
     """The operator sees every one, and why."""
-    listed = {(one["stream_id"], one["jti"]): one["error"] for one in at.one.dead_letters()}
+    listed = {
+        (dead_letter["stream_id"], dead_letter["jti"]): dead_letter["error"]
+        for dead_letter in at.one.dead_letters()
+    }
     assert listed == {
         (stream.stream_id, jti): why
         for stream in at.streams

@@ -30,24 +30,24 @@ AT_ONCE = 60
 def working(*transmitters: OnKafka) -> Iterator[None]:
     """They run meanwhile, and stop in order."""
     try:
-        for one in transmitters:
-            one.begin()
+        for transmitter in transmitters:
+            transmitter.begin()
         yield
     except BaseException:
-        for one in transmitters:
-            one.kill()
+        for transmitter in transmitters:
+            transmitter.kill()
         raise
-    for one in transmitters:
-        one.stop()
+    for transmitter in transmitters:
+        transmitter.stop()
 
 
 def arrived(endpoint: Endpoint, name: str) -> dict[str, set[str]]:
     """The `jti`s that were pushed, by the decision they tell of; of decisions whose ids begin with *name*."""
     found: dict[str, set[str]] = {}
-    for one in list(endpoint.pushed):
-        told = claims(one.text)
-        if str(told["txn"]).startswith(name):
-            found.setdefault(told["txn"], set()).add(told["jti"])
+    for pushed in list(endpoint.pushed):
+        fields = claims(pushed.text)
+        if str(fields["txn"]).startswith(name):
+            found.setdefault(fields["txn"], set()).add(fields["jti"])
     return found
 
 
@@ -67,47 +67,49 @@ def fallen(name: str, numbers: range) -> list[Record]:
 def test_a_session_that_falls_is_told_by_push_and_by_poll_and_its_end_is_confirmed(tmp_path: Path) -> None:
     session, person = f"s-{uuid4().hex}", f"person-{uuid4().hex}"
     at = (time.time() * 1000 - T0) / 1000
-    who = {"session_id": session, "principal_id": person}
+    subject = {"session_id": session, "principal_id": person}
     fleet = Fleet(tmp_path / "fleet", 'mode = "enforce"')
-    one = OnKafka(tmp_path / "transmitter")
+    on_kafka = OnKafka(tmp_path / "transmitter")
     try:
-        with working(one), listening() as endpoint:
-            receiver = one.receiver("gateway")
+        with working(on_kafka), listening() as endpoint:
+            receiver = on_kafka.receiver("gateway")
             receiver.create(delivery={"method": PUSH, "endpoint_url": endpoint.url})
             polled = receiver.create()
             fleet.begin()
             fleet.play(
-                [(AUTH_EVENTS, auth(at, **who))],
+                [(AUTH_EVENTS, auth(at, **subject))],
                 [(SESSION_FEEDBACK, feedback(at, session_id=session, verdict="confirmed_compromised"))],
             )
-            (command,) = one.said(SESSION_REVOCATIONS, session)
+            (command,) = on_kafka.said(SESSION_REVOCATIONS, session)
             decision = command["decision_id"]
             pushed = until("two tokens", lambda: _of(decision, endpoint), lambda seen: len(seen) == 2)
             by_poll = list(map(receiver.verified, handed_out(receiver, polled, decision, 2)))
             tokens = [receiver.verified(token) for token in pushed]
             taken = receiver.ask(
-                "POST", f"{one.issuer}/acks", {"jti": _revoked(tokens).claims["jti"], "outcome": "revoked"}
+                "POST",
+                f"{on_kafka.issuer}/acks",
+                {"jti": _revoked(tokens).claims["jti"], "outcome": "revoked"},
             )
             state = until(
                 "the confirmation",
-                lambda: one.revocations()[command["revocation_id"]],
+                lambda: on_kafka.revocations()[command["revocation_id"]],
                 lambda seen: seen["outcome"],
             )
-            (ack,) = one.said(REVOCATION_ACKS, session)
+            (ack,) = on_kafka.said(REVOCATION_ACKS, session)
         assert set(fleet.end()) == {0}
     finally:
         fleet.kill()
 
     kinds = {f"{CAEP}session-revoked", f"{CAEP}risk-level-change"}
     assert {token.event for token in tokens} == {token.event for token in by_poll} == kinds
-    assert _revoked(tokens).claims["sub_id"] == {"format": "iss_sub", "iss": one.idp, "sub": person}
+    assert _revoked(tokens).claims["sub_id"] == {"format": "iss_sub", "iss": on_kafka.idp, "sub": person}
     assert taken.status == 202
     assert (state["state"], state["enforcer"], state["sends"]) == ("confirmed", "gateway", 1)
     assert (ack["revocation_id"], ack["outcome"]) == (command["revocation_id"], "revoked")
 
 
 def _of(decision: str, endpoint: Endpoint) -> list[str]:
-    return [one.text for one in list(endpoint.pushed) if claims(one.text)["txn"] == decision]
+    return [pushed.text for pushed in list(endpoint.pushed) if claims(pushed.text)["txn"] == decision]
 
 
 def _revoked(tokens: list[Set]) -> Set:
@@ -117,29 +119,31 @@ def _revoked(tokens: list[Set]) -> Set:
 
 def test_nothing_is_lost_or_doubled_while_it_is_killed(tmp_path: Path) -> None:
     name = f"d-{uuid4().hex[:8]}"
-    one = OnKafka(tmp_path)
-    with working(one), listening() as endpoint:
-        receiver = one.receiver("killed")
+    on_kafka = OnKafka(tmp_path)
+    with working(on_kafka), listening() as endpoint:
+        receiver = on_kafka.receiver("killed")
         receiver.create(delivery={"method": PUSH, "endpoint_url": endpoint.url})
         polled = receiver.create()
         for number in range(KILLED):
-            one.write(fallen(name, range(number * AT_ONCE, (number + 1) * AT_ONCE)))
+            on_kafka.write(fallen(name, range(number * AT_ONCE, (number + 1) * AT_ONCE)))
             endpoint.wait(len(endpoint.pushed) + 3)
-            one.kill()
-            one.start()
+            on_kafka.kill()
+            on_kafka.start()
         expected = {f"{name}-{number}" for number in range(KILLED * AT_ONCE)}
         pushed = until("everything", lambda: arrived(endpoint, name), lambda seen: set(seen) == expected)
         by_poll = [claims(text)["txn"] for text in handed_out(receiver, polled, name, len(expected))]
-        told = until(
+        details = until(
             "deliveries in the store",
-            lambda: [row["state"] for key, row in one.revocations().items() if key.startswith(f"r-{name}")],
+            lambda: [
+                row["state"] for key, row in on_kafka.revocations().items() if key.startswith(f"r-{name}")
+            ],
             lambda seen: set(seen) == {"delivered"},
         )
 
     assert {decision: len(jtis) for decision, jtis in pushed.items()} == dict.fromkeys(expected, 1)
     assert sorted(by_poll) == sorted(expected)
-    assert len(told) == len(expected)
-    assert one.dead_letters() == []
+    assert len(details) == len(expected)
+    assert on_kafka.dead_letters() == []
 
 
 def test_when_the_one_that_works_dies_the_one_that_stands_by_goes_on(tmp_path: Path) -> None:
@@ -165,10 +169,10 @@ def test_when_the_one_that_works_dies_the_one_that_stands_by_goes_on(tmp_path: P
 
 
 def test_where_topics_are_missing_it_says_so_and_ends(tmp_path: Path) -> None:
-    one = OnKafka(tmp_path)
-    until("topics", one._lacking, lambda lacking: lacking == "")
+    on_kafka = OnKafka(tmp_path)
+    until("topics", on_kafka._lacking, lambda lacking: lacking == "")
 
-    done = one.command(SESSION_RISK_PARTITIONS="3")
+    done = on_kafka.command(SESSION_RISK_PARTITIONS="3")
 
     assert done.returncode == 3
     assert "these topics have another number of them" in done.stderr

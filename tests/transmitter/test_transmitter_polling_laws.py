@@ -48,14 +48,14 @@ class Receiver:
         out = [jti for jti, until in self.out.items() if until > self.now]
         found, _ = queue.hand_out(self.conn, self.stream_id, self.now, most, REDELIVERY_MS)
         for lane in LANES:
-            handed = [int(one.jti[1:]) for one in found if one.lane == lane]
+            handed = [int(queued.jti[1:]) for queued in found if queued.lane == lane]
             assert handed == sorted(handed)
             older = [jti for jti in out if jti[0] == lane and handed and int(jti[1:]) < max(handed)]
             assert older == [], "an older one is out"
             new = [f"{lane}{number}" for number in handed if f"{lane}{number}" in self.unseen[lane]]
             assert new == self.unseen[lane][: len(new)], "one that was never handed out was passed over"
             del self.unseen[lane][: len(new)]
-        self.out |= {one.jti: self.now + REDELIVERY_MS for one in found}
+        self.out |= {queued.jti: self.now + REDELIVERY_MS for queued in found}
 
     def acknowledge(self, which: int) -> None:
         if (jti := self._one(which)) is not None:

@@ -26,7 +26,7 @@ def _poll(
     with store.begin() as conn:
         queue.acknowledge(conn, "s-1", ack, now_ms)
         found, more = queue.hand_out(conn, "s-1", now_ms, most, REDELIVERY_MS, event)
-    return [one.jti for one in found], more
+    return [queued.jti for queued in found], more
 
 
 def test_a_poll_is_handed_the_oldest_and_told_whether_there_are_more(store: Store) -> None:
@@ -145,7 +145,7 @@ def test_polls_at_once_share_no_lane_between_them(store: Store) -> None:
             second = threads.submit(_poll, store)
             assert not wait([second], 0.3).done  # until the first poll is over
         assert second.result(30) == (["a1", "a3"], False)
-    assert [one.jti for one in first] == ["a0"]
+    assert [queued.jti for queued in first] == ["a0"]
 
 
 @pytest.mark.parametrize("lanes", [1, 10_000], ids=["one lane", "ten thousand lanes"])
@@ -186,7 +186,9 @@ def test_what_the_receiver_refuses_is_a_dead_letter_with_its_words(store: Store)
         found = queue.dead(conn)
 
     assert counts == [0, 1, 0]
-    assert [(one.jti, one.error, one.error_text) for one in found] == [("a0", "invalid_audience", "not  me")]
+    assert [(dead_letter.jti, dead_letter.error, dead_letter.error_text) for dead_letter in found] == [
+        ("a0", "invalid_audience", "not  me")
+    ]
     assert _poll(store) == (["a1"], False)
 
 
@@ -197,6 +199,8 @@ def test_thousands_of_words_at_once_are_taken(store: Store) -> None:
         errors = {f"a{n}": ("invalid_key", f"{n}") for n in range(4_000)}
         assert queue.refuse(conn, "s-1", errors, NOW) == 1_000
         assert queue.held(conn, "s-1") == (0, None)
-        told = {one.jti: (one.error, one.error_text) for one in queue.dead(conn)}
+        by_key = {
+            dead_letter.jti: (dead_letter.error, dead_letter.error_text) for dead_letter in queue.dead(conn)
+        }
 
-    assert told == {f"a{n}": ("invalid_key", f"{n}") for n in range(2_000, 3_000)}
+    assert by_key == {f"a{n}": ("invalid_key", f"{n}") for n in range(2_000, 3_000)}

@@ -110,8 +110,11 @@ def test_a_right_that_is_taken_away_is_told_in_a_sentence(
     monkeypatch.setattr(process, "_parts", lambda _: (Idle(refused),))
 
     assert ran(means, lambda: until(lambda: "cannot go on" in caplog.text)) == 1
-    (told,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
-    assert (told.getMessage(), told.exc_info) == (f"the transmitter cannot go on: {refused}", None)
+    (log_record,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert (log_record.getMessage(), log_record.exc_info) == (
+        f"the transmitter cannot go on: {refused}",
+        None,
+    )
 
 
 def test_a_key_that_another_process_made_signs_here_soon(

@@ -91,7 +91,7 @@ def test_a_process_killed_in_a_transaction_leaves_whole_transactions_and_no_lock
 
     with store.begin() as conn:
         assert queue.put(conn, [token("half-1"), token("whole-1")], NOW) == 1
-        assert {one.jti for one in queue.hand_out(conn, "s-1", NOW, 9, 0)[0]} == {
+        assert {queued.jti for queued in queue.hand_out(conn, "s-1", NOW, 9, 0)[0]} == {
             "whole-1",
             "whole-2",
             "half-1",
@@ -99,8 +99,8 @@ def test_a_process_killed_in_a_transaction_leaves_whole_transactions_and_no_lock
 
 
 def test_processes_write_at_once_and_a_jti_of_both_is_stored_once(store: Store, url: str) -> None:
-    with _process(WRITES_MANY, url, "one") as one, _process(WRITES_MANY, url, "two") as two:
-        assert (_said(one), _said(two)) == ("done", "done")
+    with _process(WRITES_MANY, url, "one") as popen, _process(WRITES_MANY, url, "two") as two:
+        assert (_said(popen), _said(two)) == ("done", "done")
 
     assert len(_jtis(store)) == 300
 

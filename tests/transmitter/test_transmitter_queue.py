@@ -21,7 +21,7 @@ def _put(store: Store, *jtis: str, lane: str | None = None, stream_id: str = "s-
 
 def _heads(store: Store, now_ms: int = NOW, most: int = 10, without: tuple[str, ...] = ()) -> list[str]:
     with store.read() as conn:
-        return [one.jti for one in queue.heads(conn, "s-1", now_ms, most, without)]
+        return [head.jti for head in queue.heads(conn, "s-1", now_ms, most, without)]
 
 
 def _seq(store: Store, jti: str) -> int:
@@ -33,7 +33,15 @@ def _seq(store: Store, jti: str) -> int:
 def _dead(store: Store) -> dict[str, tuple[str, str, int, bool]]:
     with store.read() as conn:
         found = queue.dead(conn)
-    return {one.jti: (one.error, one.error_text, one.attempts, one.retriable) for one in found}
+    return {
+        dead_letter.jti: (
+            dead_letter.error,
+            dead_letter.error_text,
+            dead_letter.attempts,
+            dead_letter.retriable,
+        )
+        for dead_letter in found
+    }
 
 
 def test_a_token_is_put_in_once_under_its_jti(store: Store) -> None:
@@ -174,8 +182,8 @@ def test_dead_letters_come_newest_first_of_one_stream_or_all(store: Store) -> No
             queue.bury(conn, _seq(store, jti), "timeout", "", NOW + at)
 
     with store.read() as conn:
-        assert [one.jti for one in queue.dead(conn)] == ["a1", "c1", "a2"]
-        assert [one.jti for one in queue.dead(conn, "s-1", 1)] == ["a1"]
+        assert [dead_letter.jti for dead_letter in queue.dead(conn)] == ["a1", "c1", "a2"]
+        assert [dead_letter.jti for dead_letter in queue.dead(conn, "s-1", 1)] == ["a1"]
         assert queue.counted(conn) == {"s-1": 2, "s-2": 1}
 
 
@@ -190,8 +198,8 @@ def test_what_is_revived_leaves_before_what_came_later_under_the_same_jti(store:
         assert queue.revive(conn, "s-1", NOW + 9) == 1
         found = queue.heads(conn, "s-1", NOW + 9, 10)
 
-    told = [(one.jti, one.attempts, one.due_at, one.created_at) for one in found]
-    assert told == [("a1", 0, NOW + 9, NOW + 9), ("b1", 0, NOW + 9, NOW + 9)]
+    rows = [(queued.jti, queued.attempts, queued.due_at, queued.created_at) for queued in found]
+    assert rows == [("a1", 0, NOW + 9, NOW + 9), ("b1", 0, NOW + 9, NOW + 9)]
 
 
 def test_what_is_revived_is_not_too_old_at_once(store: Store) -> None:
@@ -300,8 +308,8 @@ def test_a_delivered_token_moves_its_open_revocation_and_no_other(store: Store, 
             queue.delivered(conn, [1, 2, 3], NOW + 5)
         queue.put(conn, [token("b1", "s-2", revocation_id="r-1")], NOW)
         queue.acknowledge(conn, "s-2", ["b1"], NOW + 9)  # delivered is when the first receiver had it
-        told = select(commands.c.revocation_id, commands.c.state, commands.c.delivered_at)
-        rows = [tuple(row) for row in conn.execute(told.order_by(commands.c.revocation_id))]
+        select_read = select(commands.c.revocation_id, commands.c.state, commands.c.delivered_at)
+        rows = [tuple(row) for row in conn.execute(select_read.order_by(commands.c.revocation_id))]
 
     assert rows == [
         ("r-1", "delivered", NOW + 5),

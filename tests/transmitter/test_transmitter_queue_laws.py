@@ -41,25 +41,25 @@ class SlowQueue:
         self.all: list[Slow] = []
 
     def waiting(self) -> list[Slow]:
-        return [one for one in self.all if one.state == "queued"]
+        return [slow for slow in self.all if slow.state == "queued"]
 
     def first(self) -> list[Slow]:
         firsts: dict[str, Slow] = {}
-        for one in self.waiting():
-            firsts.setdefault(one.lane, one)
+        for slow in self.waiting():
+            firsts.setdefault(slow.lane, slow)
         return list(firsts.values())
 
     def heads(self, now_ms: int, without: str) -> list[str]:
-        due = [one for one in self.first() if one.due_at <= now_ms and one.lane not in without]
-        return [one.jti for one in sorted(due, key=lambda one: (one.due_at, self.all.index(one)))]
+        due = [slow for slow in self.first() if slow.due_at <= now_ms and slow.lane not in without]
+        return [slow.jti for slow in sorted(due, key=lambda slow: (slow.due_at, self.all.index(slow)))]
 
     def next_due(self) -> int | None:
-        return min((one.due_at for one in self.first()), default=None)
+        return min((slow.due_at for slow in self.first()), default=None)
 
     def ready(self, now_ms: int) -> list[Slow]:
         """What a poll may be handed: what is due, in lanes of which everything is due."""
-        out = {one.lane for one in self.waiting() if one.due_at > now_ms} - {OF_THE_STREAM}
-        return [one for one in self.waiting() if one.due_at <= now_ms and one.lane not in out]
+        out = {slow.lane for slow in self.waiting() if slow.due_at > now_ms} - {OF_THE_STREAM}
+        return [slow for slow in self.waiting() if slow.due_at <= now_ms and slow.lane not in out]
 
 
 _PUT = st.tuples(st.just("put"), st.sampled_from(LANES + OF_THE_STREAM), st.integers(0, 3))
@@ -85,7 +85,7 @@ class Both:
         jti = f"{lane}{number}"
         event = "verification" if lane == OF_THE_STREAM else "session-revoked"
         new = queue.put(self.conn, [token(jti, self.stream_id, lane, event=event)], self.now)
-        known = jti in [one.jti for one in self.slow.all]
+        known = jti in [slow.jti for slow in self.slow.all]
         assert new == (not known)
         if not known:
             self.slow.all.append(Slow(jti, lane, "queued", self.now, self.now))
@@ -94,7 +94,7 @@ class Both:
         found = queue.heads(self.conn, self.stream_id, self.now, 10)
         if which >= len(found):
             return None
-        (slow,) = [one for one in self.slow.all if one.jti == found[which].jti]
+        (slow,) = [this_slow for this_slow in self.slow.all if this_slow.jti == found[which].jti]
         return found[which].seq, slow
 
     def deliver(self, which: int) -> None:
@@ -112,17 +112,17 @@ class Both:
             due_at = self.now + after
             queue.again(self.conn, head[0], due_at, "timeout", "")
             head[1].due_at, head[1].attempts = due_at, head[1].attempts + 1
-            for one in self.slow.waiting():
-                if one.lane == head[1].lane:
-                    one.due_at = max(one.due_at, due_at)
+            for slow in self.slow.waiting():
+                if slow.lane == head[1].lane:
+                    slow.due_at = max(slow.due_at, due_at)
 
     def poll(self, most: int) -> None:
         found, more = queue.hand_out(self.conn, self.stream_id, self.now, most, 20)
         ready = self.slow.ready(self.now)
         given = ready[:most]
-        assert [one.jti for one in found] == [one.jti for one in given]
-        for one in given:
-            one.due_at, one.attempts = self.now + 20, one.attempts + 1
+        assert [queued.jti for queued in found] == [this_slow.jti for this_slow in given]
+        for slow in given:
+            slow.due_at, slow.attempts = self.now + 20, slow.attempts + 1
         assert more == (len(ready) > most)
 
     def acknowledge(self, which: int) -> None:
@@ -131,19 +131,19 @@ class Both:
             waiting[which].state = "delivered"
 
     def revive(self) -> None:
-        dead = [one for one in self.slow.all if one.state == "dead"]
+        dead = [this_slow for this_slow in self.slow.all if this_slow.state == "dead"]
         assert queue.revive(self.conn, self.stream_id, self.now) == len(dead)
-        for one in dead:
-            one.state, one.due_at, one.created_at, one.attempts = "queued", self.now, self.now, 0
+        for slow in dead:
+            slow.state, slow.due_at, slow.created_at, slow.attempts = "queued", self.now, self.now, 0
 
     def drop(self, down_to: int, age: int) -> None:
         waiting = self.slow.waiting()
-        old = [one for one in waiting if one.created_at < self.now - age]
-        gone = {one.jti: one for one in [*old, *waiting[: max(len(waiting) - down_to, 0)]]}
+        old = [this_slow for this_slow in waiting if this_slow.created_at < self.now - age]
+        gone = {this_slow.jti: this_slow for this_slow in [*old, *waiting[: max(len(waiting) - down_to, 0)]]}
         count = queue.drop_oldest(self.conn, self.stream_id, down_to, self.now - age, self.now)
         assert count == len(gone)
-        for one in gone.values():
-            one.state = "dead"
+        for slow in gone.values():
+            slow.state = "dead"
 
     def wait(self, ms: int) -> None:
         self.now += ms
@@ -152,12 +152,14 @@ class Both:
         waiting = self.slow.waiting()
         for without in ("", "a", "bc"):
             heads = queue.heads(self.conn, self.stream_id, self.now, 10, list(without))
-            assert [one.jti for one in heads] == self.slow.heads(self.now, without)
+            assert [head.jti for head in heads] == self.slow.heads(self.now, without)
         assert queue.next_due(self.conn, self.stream_id) == self.slow.next_due()
-        oldest = min((one.created_at for one in waiting), default=None)
+        oldest = min((slow.created_at for slow in waiting), default=None)
         assert queue.held(self.conn, self.stream_id) == (len(waiting), oldest)
-        dead = {one.jti: one.attempts for one in queue.dead(self.conn, self.stream_id)}
-        assert dead == {one.jti: one.attempts for one in self.slow.all if one.state == "dead"}
+        dead = {
+            dead_letter.jti: dead_letter.attempts for dead_letter in queue.dead(self.conn, self.stream_id)
+        }
+        assert dead == {slow.jti: slow.attempts for slow in self.slow.all if slow.state == "dead"}
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def test_a_receiver_may_be_of_one_tenant(store: Store) -> None:
         token = receivers.issue(conn, "theirs", BOTH, NOW, 1_000)
         _known = receivers.check(conn, "theirs", secret), receivers.holder(conn, token, NOW), outside
 
-    assert [one.tenant for one in _known if one] == ["acme"] * 3
+    assert [receiver.tenant for receiver in _known if receiver] == ["acme"] * 3
 
 
 def test_secrets_and_tokens_are_not_in_the_store(store: Store) -> None:
@@ -140,7 +140,7 @@ def test_with_a_receiver_end_its_secret_its_tokens_and_its_streams(store: Store)
         assert receivers.holder(conn, access, NOW) is None
         assert receivers.every(conn) == [Receiver("me", ME.aud, ME.scopes, NOW, NOW + 1)]
         assert conn.scalars(select(tokens.c.receiver_id)).all() == []
-        assert [one.status for one in streams.every(conn, SEALER)] == ["disabled", "enabled"]
+        assert [this_stream.status for this_stream in streams.every(conn, SEALER)] == ["disabled", "enabled"]
         assert (queue.held(conn, "s-1")[0], queue.held(conn, "s-2")[0]) == (0, 1)
 
 
@@ -188,17 +188,17 @@ def test_expired_tokens_are_purged(store: Store) -> None:
 
 def test_calls_are_noted_and_shown_newest_first(store: Store) -> None:
     odd = Noted(NOW + 2, "delete\x00stream" + "x" * 99, 404, "r" * 999, "a" * 99, "\ud800" + "s" * 99)
-    one = Noted(NOW, "create stream", 201, "me", "192.0.2.1", "s-1")
+    noted = Noted(NOW, "create stream", 201, "me", "192.0.2.1", "s-1")
     bare = Noted(NOW + 1, "read streams", 401)
     with store.begin() as conn:
-        for call in (one, bare, odd):
+        for call in (noted, bare, odd):
             audit.note(conn, call)
 
     with store.read() as conn:
         cut = Noted(NOW + 2, "delete stream" + "x" * 51, 404, "r" * 128, "a" * 64, "s" * 64)
-        assert audit.recent(conn) == [cut, bare, one]
+        assert audit.recent(conn) == [cut, bare, noted]
         assert audit.recent(conn, 2) == [cut, bare]
-        assert audit.recent(conn, receiver_id="me") == [one]
+        assert audit.recent(conn, receiver_id="me") == [noted]
 
 
 def test_old_calls_are_purged_a_bounded_number_at_a_time(store: Store) -> None:
@@ -206,6 +206,6 @@ def test_old_calls_are_purged_a_bounded_number_at_a_time(store: Store) -> None:
         for at in range(4):
             audit.note(conn, Noted(NOW + at, "x", 200))
         counts = [audit.purge(conn, NOW + 3, most=2) for _ in range(3)]
-        assert [one.at for one in audit.recent(conn)] == [NOW + 3]
+        assert [noted.at for noted in audit.recent(conn)] == [NOW + 3]
 
     assert counts == [2, 1, 0]

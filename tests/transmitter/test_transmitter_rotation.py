@@ -47,7 +47,7 @@ def _delivers(store: Store, done: threading.Event) -> None:
     while not done.is_set():
         with store.begin() as conn:
             heads = queue.heads(conn, "s-1", NOW, 1)
-            queue.delivered(conn, [one.seq for one in heads], NOW)
+            queue.delivered(conn, [head.seq for head in heads], NOW)
 
 
 def _verifies(store: Store) -> int:

@@ -41,36 +41,36 @@ def test_with_the_rights_of_its_role_it_reads_delivers_and_passes_answers_on(
 ) -> None:
     session = f"s-{uuid4().hex}"
     command = revocation(session_id=session, decision_id=f"d-{session}")
-    one = OnKafka(tmp_path, kafka=kafka.settings(TRANSMITTER, protocol), log_level="DEBUG")
-    one.start()
+    on_kafka = OnKafka(tmp_path, kafka=kafka.settings(TRANSMITTER, protocol), log_level="DEBUG")
+    on_kafka.start()
     try:
-        receiver = one.receiver("gateway")
+        receiver = on_kafka.receiver("gateway")
         stream = receiver.create()
         asyncio.run(send(kafka.connection(WORKER, protocol), [command]))
         (text,) = handed_out(receiver, stream, f"d-{session}", 1)
         jti = receiver.verified(text).claims["jti"]
-        taken = receiver.ask("POST", f"{one.issuer}/acks", {"jti": jti, "outcome": "revoked"})
+        taken = receiver.ask("POST", f"{on_kafka.issuer}/acks", {"jti": jti, "outcome": "revoked"})
         (ack,) = asyncio.run(_acks(kafka, protocol, session))
     except BaseException:
-        one.kill()
+        on_kafka.kill()
         raise
-    one.stop()
+    on_kafka.stop()
 
     assert taken.status == 202
     assert (ack["outcome"], ack["enforcer"]) == ("revoked", "gateway")
-    assert " DEBUG " in one.log()
+    assert " DEBUG " in on_kafka.log()
     secrets = [*kafka.passwords.values(), receiver.secret, receiver.token()]
-    assert [secret for secret in secrets if secret in one.log()] == []
+    assert [secret for secret in secrets if secret in on_kafka.log()] == []
 
 
 async def _acks(kafka: SecureKafka, protocol: str, session: str) -> list[dict[str, Any]]:
-    found = [one async for one in retained(kafka.connection(SOC, protocol), [REVOCATION_ACKS])]
-    return [json.loads(one.value or b"") for one in found if one.key == session.encode()]
+    found = [record async for record in retained(kafka.connection(SOC, protocol), [REVOCATION_ACKS])]
+    return [json.loads(record.value or b"") for record in found if record.key == session.encode()]
 
 
 def test_without_these_rights_it_says_which_are_missing_and_ends(kafka: SecureKafka) -> None:
     granted = {*rights_of("soc", "secured", ())}
-    missing = [one for one in rights("transmitter-session-risk") if one not in granted]
+    missing = [right for right in rights("transmitter-session-risk") if right not in granted]
     code, out, err = kafka.run(SOC, "transmitter")
 
     assert (code, out) == (3, "")

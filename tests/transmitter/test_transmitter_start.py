@@ -202,11 +202,13 @@ def test_streams_that_are_told_of_nothing_are_named_once_at_the_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, tenancy: str, warned: int
 ) -> None:
     path = tmp_path / "streams.toml"
-    told = '[streams.{0}]\naud = "{0}"\nmethod = "poll"\nreceiver = "{0}"\n'
-    path.write_text(told.format("mine") + told.format("theirs") + 'tenant = "acme"\n', "utf-8")
+    number = '[streams.{0}]\naud = "{0}"\nmethod = "poll"\nreceiver = "{0}"\n'
+    path.write_text(number.format("mine") + number.format("theirs") + 'tenant = "acme"\n', "utf-8")
 
     done = start(SESSION_RISK_TENANCY=tenancy, **{f"{OWN}STREAMS_FILE": str(path)})
 
-    said = [one for one in caplog.messages if "a stream without a tenant is told of nothing" in one]
-    assert (done.exit_code, len(said)) == (42, warned)
-    assert all(": declared-mine. " in one for one in said)
+    lines = [
+        message for message in caplog.messages if "a stream without a tenant is told of nothing" in message
+    ]
+    assert (done.exit_code, len(lines)) == (42, warned)
+    assert all(": declared-mine. " in name for name in lines)

@@ -221,7 +221,9 @@ def test_a_commit_in_sqlite_is_durable_over_a_power_cut(tmp_path: Path) -> None:
     store = new_store(tmp_path)
 
     with store.begin() as conn:
-        told = [conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
+        details = [
+            conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
+        ]
 
-    assert told == ["wal", 2]
+    assert details == ["wal", 2]
     store.close()

@@ -120,18 +120,18 @@ def api(url: str, tmp_path: Path) -> Iterator[Api]:
 
 def test_a_change_by_the_receiver_does_not_undo_a_pause_made_meanwhile(api: Api) -> None:
     token_ = api.token()
-    one = api.stream(token_)["stream_id"]
-    said = {"stream_id": one, "description": "ours"}
+    item = api.stream(token_)["stream_id"]
+    fields = {"stream_id": item, "description": "ours"}
 
     with ThreadPoolExecutor(1) as threads:
         with api.services.store.begin() as conn:
-            streams.set_status(conn, one, "paused", "too many wait", api.now)
-            changing = threads.submit(api.ask, "PATCH", "/ssf/stream", said, token=token_)
+            streams.set_status(conn, item, "paused", "too many wait", api.now)
+            changing = threads.submit(api.ask, "PATCH", "/ssf/stream", fields, token=token_)
             assert not wait([changing], STARTED_S).done
         assert changing.result(30).json["description"] == "ours"
 
-    status = api.ask("GET", f"/ssf/status?stream_id={one}", token=token_).json
-    assert status == {"stream_id": one, "status": "paused", "reason": "too many wait"}
+    status = api.ask("GET", f"/ssf/status?stream_id={item}", token=token_).json
+    assert status == {"stream_id": item, "status": "paused", "reason": "too many wait"}
 
 
 def test_a_stream_its_receiver_enables_anew_is_not_disabled_for_having_been_paused(store: Store) -> None:
@@ -188,15 +188,17 @@ def test_two_that_lead_for_a_moment_and_read_the_same_records_keep_them_once(
 
 def test_two_that_start_at_once_bring_the_same_file_once(store: Store, url: str) -> None:
     other = open_store(url, SEALER)
-    told = [Declared("okta", replace(stream("declared-okta"), declared=True, created_at=0, updated_at=0))]
+    declareds = [
+        Declared("okta", replace(stream("declared-okta"), declared=True, created_at=0, updated_at=0))
+    ]
 
     def start() -> Brought:
         with other.begin() as conn:
-            return bring(conn, SEALER, told, NOW)
+            return bring(conn, SEALER, declareds, NOW)
 
     with ThreadPoolExecutor(1) as threads:
         with store.begin() as conn:
-            assert bring(conn, SEALER, told, NOW) == Brought(added=("okta",))
+            assert bring(conn, SEALER, declareds, NOW) == Brought(added=("okta",))
             starting = threads.submit(start)
             assert not wait([starting], STARTED_S).done
         assert starting.result(30) == Brought()

@@ -63,8 +63,8 @@ def test_there_is_no_stream_of_another_id_whatever_it_is(store: Store, stream_id
 def test_streams_are_listed_the_oldest_first_all_or_a_receivers(store: Store) -> None:
     other = replace(BARE, stream_id="s-3", receiver_id="r-2", created_at=NOW - 5)
     with store.begin() as conn:
-        for one in (BARE, other, FULL):
-            streams.add(conn, SEALER, one)
+        for this_stream in (BARE, other, FULL):
+            streams.add(conn, SEALER, this_stream)
 
         assert streams.every(conn, SEALER) == [other, FULL, BARE]
         assert streams.of_receiver(conn, SEALER, "r-1") == [FULL, BARE]
@@ -132,15 +132,18 @@ def test_a_paused_stream_holds_and_a_disabled_one_drops_what_waits_and_says_how_
 
 def test_with_a_stream_go_its_subjects_and_its_tokens_that_wait(store: Store) -> None:
     with store.begin() as conn:
-        for one in (stream(), stream("s-2")):
-            streams.add(conn, SEALER, one)
-            streams.include(conn, one.stream_id, {"format": "opaque", "id": "x"}, included=False)
+        for this_stream in (stream(), stream("s-2")):
+            streams.add(conn, SEALER, this_stream)
+            streams.include(conn, this_stream.stream_id, {"format": "opaque", "id": "x"}, included=False)
         queue.put(conn, [token("a1"), token("a2"), token("b1", "s-2")], NOW)
         queue.bury(conn, 1, "timeout", "", NOW)
         queue.hand_out(conn, "s-1", NOW, 9, 60_000)
         assert streams.remove(conn, "s-1", NOW + 7) == 1
         assert streams.remove(conn, "s-1", NOW + 8) == 0
-        assert {one.jti: one.ended_at for one in queue.dead(conn)} == {"a1": NOW, "a2": NOW + 7}
+        assert {dead_letter.jti: dead_letter.ended_at for dead_letter in queue.dead(conn)} == {
+            "a1": NOW,
+            "a2": NOW + 7,
+        }
         assert streams.every(conn, SEALER) == [stream("s-2")]
         assert conn.scalars(select(stream_subjects.c.stream_id)).all() == ["s-2"]
 
@@ -174,16 +177,22 @@ def test_a_subject_is_taken_out_once_however_its_members_are_ordered_and_leaves_
     turned = dict(reversed(anna.items()))
     bert = {"format": "email", "email": "bert@example.org"}
     with store.begin() as conn:
-        for one in ("s-1", "s-2"):
-            streams.add(conn, SEALER, stream(one))
-        said = [
-            streams.include(conn, "s-1", one, included=included)
-            for one, included in ((anna, False), (turned, False), (bert, False), (turned, True), (anna, True))
+        for number in ("s-1", "s-2"):
+            streams.add(conn, SEALER, stream(number))
+        flags = [
+            streams.include(conn, "s-1", by_key, included=included)
+            for by_key, included in (
+                (anna, False),
+                (turned, False),
+                (bert, False),
+                (turned, True),
+                (anna, True),
+            )
         ]
         other = streams.include(conn, "s-2", bert, included=True)
         left = conn.execute(select(stream_subjects.c.stream_id, stream_subjects.c.subject)).all()
 
-    assert (said, other) == ([True, False, True, True, False], False)
+    assert (flags, other) == ([True, False, True, True, False], False)
     assert [tuple(row) for row in left] == [("s-1", bert)]
 
 
@@ -198,13 +207,13 @@ def test_a_stream_hears_of_its_receivers_tenant_or_else_of_its_own_however_it_is
         receivers.ensure(conn, "r-1", "aud", [receivers.READ], NOW, receivers_own)
         streams.add(conn, SEALER, stream(tenant=streams_own))
         streams.add(conn, SEALER, stream("s-2", receiver_id="nobody", created_at=NOW + 1))
-        one = streams.get(conn, SEALER, "s-1")
+        this_stream = streams.get(conn, SEALER, "s-1")
 
         expected = [stream(tenant=heard), stream("s-2", receiver_id="nobody", created_at=NOW + 1)]
-        assert one == expected[0]
+        assert this_stream == expected[0]
         assert streams.of_receiver(conn, SEALER, "r-1") == expected[:1]
         assert streams.every(conn, SEALER) == streams.hearing(conn) == expected
-        assert streams.without_tenant(conn) == [one.stream_id for one in expected if one.tenant is None]
+        assert streams.without_tenant(conn) == [item.stream_id for item in expected if item.tenant is None]
         assert streams.own_tenants(conn) == {"s-1": streams_own, "s-2": None}
 
 

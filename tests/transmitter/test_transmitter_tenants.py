@@ -42,7 +42,7 @@ def _assign(store: Store, tenant: str | None, name: str = "poll-client") -> bool
 
 def _heard(store: Store) -> list[str | None]:
     with store.read() as conn:
-        return [one.tenant for one in streams.every(conn, SEALER)]
+        return [this_stream.tenant for this_stream in streams.every(conn, SEALER)]
 
 
 def _strict(store: Store) -> TokenBuilder:
@@ -99,7 +99,9 @@ def test_a_tenant_that_no_event_can_have_is_refused(store: Store, tenant: str) -
         with pytest.raises(BadReceiverError, match="a tenant is 1 to 64 characters"):
             refused()
     with store.read() as conn:
-        assert [(one.receiver_id, one.tenant) for one in receivers.every(conn)] == [("poll-client", None)]
+        assert [(receiver.receiver_id, receiver.tenant) for receiver in receivers.every(conn)] == [
+            ("poll-client", None)
+        ]
 
 
 def test_nobody_takes_the_name_of_a_declared_streams_receiver(store: Store) -> None:

@@ -31,8 +31,8 @@ PATIENCE = 30.0
 
 @pytest.fixture
 def between(server: Postgres) -> Iterator[Proxy]:
-    with proxy(server.database()) as one:
-        yield one
+    with proxy(server.database()) as this_proxy:
+        yield this_proxy
 
 
 @pytest.fixture
@@ -130,18 +130,18 @@ def test_who_hears_nothing_of_its_lead_stops_working_and_works_again_when_it_doe
                 await asyncio.sleep(0.01)
 
     async def story() -> None:
-        one = LeaderLoop(store, lambda: [Part()], 0.0, shown.append)
-        works = asyncio.create_task(one.run())
+        leader_loop = LeaderLoop(store, lambda: [Part()], 0.0, shown.append)
+        works = asyncio.create_task(leader_loop.run())
         await until_shown(True)
         between.hush()
         await until_shown(False)
         between.talk()
         await until_shown(True)
         between.hush()
-        one.stop()
+        leader_loop.stop()
         async with asyncio.timeout(PATIENCE):
             await works
-        assert one.orderly
+        assert leader_loop.orderly
 
     asyncio.run(story())
 
@@ -177,13 +177,13 @@ def test_both_sides_of_a_connection_take_a_machine_that_vanished_for_gone(
     with postgres(fsync="off", listen_addresses="127.0.0.1", port=port) as running:
         store = open_store(running.database().partition("?")[0].replace("@/", "@127.0.0.1/"), SEALER)
         with store.begin() as conn:
-            told = _shown(conn)
+            lines = _shown(conn)
             driver = conn.connection.driver_connection
             assert isinstance(driver, psycopg.Connection)
             ours = driver.info.get_parameters()
         store.close()
 
-    assert told == ["30s", "1min", "10", "5", "3", "25000"]
+    assert lines == ["30s", "1min", "10", "5", "3", "25000"]
     expected = {
         "connect_timeout": "10",
         "keepalives_idle": "10",

@@ -58,14 +58,14 @@ class Seen:
 
 def _story(at: float) -> list[Event]:
     """A sign-in, restricted records read with a stolen token, a jailbroken phone, verdicts and answers."""
-    who = {
+    subject = {
         "tenant": "acme", "principal_id": PERSON, "device_id": DEVICE, "ip": ADDRESS, "asn": 64_500,
         "token_id": TOKEN, "key_thumbprint": THUMBPRINT, "user_agent": "Firefox/141.0",
     }  # fmt: skip
-    stolen = {**who, "ip": "198.51.100.9", "asn": 64_666, "user_agent": "curl/8.0"}
+    stolen = {**subject, "ip": "198.51.100.9", "asn": 64_666, "user_agent": "curl/8.0"}
     return [
-        auth(at, **who),
-        call(at + 1, **who, records=6_000, sensitivity="restricted"),
+        auth(at, **subject),
+        call(at + 1, **subject, records=6_000, sensitivity="restricted"),
         call(at + 2, **stolen),
         telemetry(at + 3, tenant="acme", device_id=DEVICE, ip=ADDRESS, rooted=True, sim_id="MARK-sim"),
         feedback(at + 4, tenant="acme", reported_by=ANALYST, detections=["mass_read"]),
@@ -83,7 +83,7 @@ def _poison(event: Event) -> list[tuple[str, bytes, bytes]]:
         value[:-20], TOKEN.encode(), b"",
     ]  # fmt: skip
     return [
-        *((API_CALLS, b"s-1", one) for one in wrong),
+        *((API_CALLS, b"s-1", payload) for payload in wrong),
         (API_CALLS, TOKEN.encode(), value),
         (DEVICE_TELEMETRY, PERSON.encode(), encode({"type": "device.telemetry", "device_id": DEVICE})),
     ]
@@ -105,8 +105,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         (bootstrap,) = re.findall(r"an embedded broker listens on (\S+),", worker.said())
         connection = Connection(bootstrap, embedded=True)
         story, at = _story(time() - T0 / 1000 - 60), 0
-        told = [record(event, at) for event in story]
-        sent = [(one.topic, one.key or b"", one.value or b"") for one in told]
+        recs = [record(event, at) for event in story]
+        sent = [(rec.topic, rec.key or b"", rec.value or b"") for rec in recs]
         asyncio.run(produce(connection, sent + _poison(story[1])))
         until(
             "dead letters", lambda: sum(worker.series("dead_letters_total").values()), lambda dead: dead >= 9
@@ -123,13 +123,16 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
 
 
 async def _values(connection: Connection, topic: str) -> list[bytes]:
-    return [(one.key or b"") + b" " + (one.value or b"") for one in await read_all(connection, topic)]
+    return [
+        (this_record.key or b"") + b" " + (this_record.value or b"")
+        for this_record in await read_all(connection, topic)
+    ]
 
 
 def test_the_worker_did_all_that_it_can_tell_of(seen: Seen) -> None:
-    told = {name for name, values in seen.topics.items() if values}
+    lines = {name for name, values in seen.topics.items() if values}
 
-    assert told >= {
+    assert lines >= {
         SESSION_RISK, SESSION_FINDINGS, SESSION_REVOCATIONS, SESSION_FEATURES, DEAD_LETTERS,
     }  # fmt: skip
     assert re.search(r"^\S+ \S+ DEBUG ", seen.log, re.MULTILINE)
@@ -158,4 +161,4 @@ def test_names_stand_in_commands_and_between_workers_only(seen: Seen, name: str)
 def test_a_command_names_whom_to_stop(seen: Seen) -> None:
     commands = [*seen.topics[SESSION_REVOCATIONS], *seen.topics[SESSION_CHALLENGES]]
 
-    assert {PERSON.encode() in one and DEVICE.encode() in one for one in commands} == {True}
+    assert {PERSON.encode() in command and DEVICE.encode() in command for command in commands} == {True}

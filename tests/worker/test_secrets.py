@@ -69,7 +69,9 @@ def test_no_command_says_the_password(signed_in: None, line: str) -> None:
 def test_whoever_connects_does_not_show_the_password(signed_in: None) -> None:
     connection = Connection.of(load())
 
-    assert PASSWORD not in f"{connection!r} {connection} {connection.who} {connection.for_faust()}"
+    assert (
+        PASSWORD not in f"{connection!r} {connection} {connection.kafka_principal} {connection.for_faust()}"
+    )
     assert connection.for_aiokafka()["sasl_plain_password"] == PASSWORD
     assert connection.for_librdkafka()["sasl.password"] == PASSWORD
 
@@ -152,12 +154,12 @@ def _with_token(event: dict[str, Any], tokens: dict[str, str]) -> dict[str, Any]
 def test_why_a_record_could_not_be_read_is_said_without_what_it_holds(value: bytes) -> None:
     desk = Desk()
 
-    said = desk.take(API_CALLS, [Rec(API_CALLS, 0, 0, T0, b"s-1", value)])
+    saids = desk.take(API_CALLS, [Rec(API_CALLS, 0, 0, T0, b"s-1", value)])
 
-    (letter,) = [one.body for one in said if one.topic == DEAD_LETTERS]
+    (letter,) = [this_said.body for this_said in saids if this_said.topic == DEAD_LETTERS]
     assert TOKEN not in letter["reason"]
     assert [reason for reason in desk.dead if TOKEN in reason] == []
-    assert [one.topic for one in said] == [DEAD_LETTERS]
+    assert [this_said.topic for this_said in saids] == [DEAD_LETTERS]
 
 
 def test_evidence_that_is_looked_up_shows_a_token_by_its_beginning(tmp_path: Path) -> None:

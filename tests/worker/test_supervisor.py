@@ -67,8 +67,8 @@ def test_a_signal_ends_all_workers_in_order(tmp_path: Path, number: signal.Signa
     supervisor = _supervised(2, HASTY, _worker(tmp_path))
     _until(lambda: _started(tmp_path) == ["0", "1"])
     supervisor.send_signal(number)
-    _, said = supervisor.communicate(timeout=20)
-    assert (supervisor.returncode, said) == (0, "")
+    _, text = supervisor.communicate(timeout=20)
+    assert (supervisor.returncode, text) == (0, "")
     assert _alive(tmp_path) == []
 
 
@@ -96,9 +96,9 @@ def test_a_worker_that_dies_is_replaced_and_the_others_stay(tmp_path: Path) -> N
     os.kill(int(victim.name.partition("-")[2]), signal.SIGKILL)
     _until(lambda: _started(tmp_path) == ["0", "1", "1"])
     supervisor.terminate()
-    _, said = supervisor.communicate(timeout=20)
+    _, text = supervisor.communicate(timeout=20)
     assert supervisor.returncode == 0
-    assert "worker 1 ended with code -9" in said
+    assert "worker 1 ended with code -9" in text
     assert _alive(tmp_path) == []
 
 
@@ -109,7 +109,7 @@ def test_a_worker_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
     _until(lambda: _started(tmp_path) == ["0"])
     time.sleep(0.2)  # until the signal is ignored
     supervisor.terminate()
-    _, said = supervisor.communicate(timeout=20)
+    _, text = supervisor.communicate(timeout=20)
     assert supervisor.returncode == 1
-    assert "worker 0 does not end; killing it" in said
+    assert "worker 0 does not end; killing it" in text
     assert _alive(tmp_path) == []

@@ -43,11 +43,11 @@ def reported(place: Place, event: Mapping[str, Any], out: OutcomeBuilder) -> Non
     An address of the inside, as an agent reads it off its own interface, is the same in many places.
     """
     ip, asn, at = None if is_inside(event["ip"]) else event["ip"], event["asn"], event["occurred_at"]
-    told = networks_of(ip, asn)
-    if not told or at < place.at:
+    lines = networks_of(ip, asn)
+    if not lines or at < place.at:
         return
     place.at = at
-    if not set(told) & set(place.networks):
+    if not set(lines) & set(place.networks):
         place.ip, place.asn = ip, asn
         _tell_users(place, event, out)
 

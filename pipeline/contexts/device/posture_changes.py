@@ -91,9 +91,9 @@ WATCHED: Final[tuple[Watched, ...]] = (
     Watched("patch_level", "os_downgraded", DAY_MS, lambda was, now: bool(now < was)),
     Watched("sim_id", "sim_changed", DAY_MS, lambda was, now: bool(now != was)),
 )
-FACTS: Final = frozenset(one.fact for one in WATCHED)
+FACTS: Final = frozenset(watched.fact for watched in WATCHED)
 """What a fleet may follow in."""
-_HOLD_OF: Final = {one.fact: (one.signal, one.hold_ms) for one in WATCHED} | {
+_HOLD_OF: Final = {watched.fact: (watched.signal, watched.hold_ms) for watched in WATCHED} | {
     "clock": ("clock_tampered", HOUR_MS)
 }
 _OF_SYSTEM: Final = frozenset({"os_version", "patch_level"})
@@ -120,35 +120,41 @@ def notice(
     changes: Changes,
     fleet: RolloutTracker,
     posture: Mapping[str, Any],
-    told: Mapping[str, Any],
+    fields: Mapping[str, Any],
     event: dict[str, Any],
 ) -> None:
     """Compare what a report *told* with the *posture* before it; both hold only facts that are known."""
     at, tenant = event["occurred_at"], event["tenant"]
-    another_system = told.get("platform", posture.get("platform")) != posture.get("platform")
-    if not another_system and _is_update(posture, told):
+    another_system = fields.get("platform", posture.get("platform")) != posture.get("platform")
+    if not another_system and _is_update(posture, fields):
         changes.updated_at = at
-    for one in WATCHED:
-        now = told.get(one.fact)
-        if now is None or now == "unevaluated" or (another_system and one.fact in _OF_SYSTEM):
+    for watched in WATCHED:
+        now = fields.get(watched.fact)
+        if now is None or now == "unevaluated" or (another_system and watched.fact in _OF_SYSTEM):
             continue
-        before = changes.fell.get(one.fact)
-        was = changes.attested if one.fact == "attestation" else posture.get(one.fact)
-        if was is not None and one.worse(was, now):
+        before = changes.fell.get(watched.fact)
+        was = changes.attested if watched.fact == "attestation" else posture.get(watched.fact)
+        if was is not None and watched.worse(was, now):
             reference = before[1] if before and before[2] != OVER else was
-            fleet.fall(tenant, one.fact, before[0] if before else 0, at)
-            changes.fell[one.fact] = [at, reference, HOLDS, _words(one.fact, reference, now)]
-        elif before and not one.worse(before[1], now):
+            fleet.fall(tenant, watched.fact, before[0] if before else 0, at)
+            changes.fell[watched.fact] = [at, reference, HOLDS, _words(watched.fact, reference, now)]
+        elif before and not watched.worse(before[1], now):
             before[2] = OVER
-        if one.fact == "attestation":
+        if watched.fact == "attestation":
             changes.attested = now
 
 
-def _is_update(posture: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
+def _is_update(posture: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
     """Whether the system is another than before, and nothing of it older."""
-    system = [one for one in WATCHED if one.fact in _OF_SYSTEM and one.fact in posture and one.fact in told]
-    changed = [one for one in system if told[one.fact] != posture[one.fact]]
-    return bool(changed) and not any(one.worse(posture[one.fact], told[one.fact]) for one in changed)
+    system = [
+        watched
+        for watched in WATCHED
+        if watched.fact in _OF_SYSTEM and watched.fact in posture and watched.fact in fields
+    ]
+    changed = [watched for watched in system if fields[watched.fact] != posture[watched.fact]]
+    return bool(changed) and not any(
+        watched.worse(posture[watched.fact], fields[watched.fact]) for watched in changed
+    )
 
 
 def check_clock(changes: Changes, posture: Mapping[str, Any], clock_at: int, event: dict[str, Any]) -> bool:
@@ -229,13 +235,13 @@ def signals(
         age = _days_since(patch_level, at)
         if age > STALE_DAYS:
             words["patch_stale"] = [f"patch level {patch_level}, {age} days old"]
-    return sorted(words), excused | {signal: ", ".join(told)[:256] for signal, told in words.items()}
+    return sorted(words), excused | {signal: ", ".join(lines)[:256] for signal, lines in words.items()}
 
 
 def _words(fact: str, was: Any, now: Any) -> str:
     if fact == "sim_id":
         return "another SIM"
-    was, now = (str(one).lower() if isinstance(one, bool) else one for one in (was, now))
+    was, now = (str(item).lower() if isinstance(item, bool) else item for item in (was, now))
     return f"{fact} {was} → {now}"
 
 

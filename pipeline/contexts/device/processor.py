@@ -95,9 +95,9 @@ def device_context(limits: Limits = DEFAULT_LIMITS, most: int = MOST_DEVICES) ->
     return DeviceContext(limits, most)
 
 
-def _load(told: dict[str, Any]) -> DeviceState:
-    parts = {"changes": Changes(**told.get("changes", {})), "place": Place(**told.get("place", {}))}
-    return DeviceState(**{**told, **parts})
+def _load(fields: dict[str, Any]) -> DeviceState:
+    parts = {"changes": Changes(**fields.get("changes", {})), "place": Place(**fields.get("place", {}))}
+    return DeviceState(**{**fields, **parts})
 
 
 def _handle(
@@ -112,16 +112,16 @@ def _heard(fleet: RolloutTracker, device: DeviceState, event: dict[str, Any], ou
     alive = _is_alive(device, event, newest=newest)
     dated = _dated(device, event, newest=newest)
     out.count_events("late_events", int(not newest))
-    told = {
+    fields = {
         name: event[name]
         for name in MEMBERS
         if event[name] is not None and dated >= device.told_of.get(name, 0)
     }
-    if told.get("attested_at") and _is_fast(event):
-        told["attested_at"] -= event["told_at"] - at  # the proof was dated by the same fast clock
-    news = any(device.posture.get(name) != value for name, value in told.items() if name not in QUIET)
+    if fields.get("attested_at") and _is_fast(event):
+        fields["attested_at"] -= event["told_at"] - at  # the proof was dated by the same fast clock
+    news = any(device.posture.get(name) != value for name, value in fields.items() if name not in QUIET)
     news |= posture_changes.check_clock(device.changes, device.posture, device.clock_at, event)
-    posture_changes.notice(device.changes, fleet, device.posture, told, event)
+    posture_changes.notice(device.changes, fleet, device.posture, fields, event)
     if alive:
         fleet.hear(event["tenant"], device.heard_at, at)
     for reason in posture_changes.excuse(device.changes, fleet, event["tenant"], at):
@@ -130,8 +130,8 @@ def _heard(fleet: RolloutTracker, device: DeviceState, event: dict[str, Any], ou
         device.heard_at = max(device.heard_at, at)
     if newest:
         device.clock_at, device.dated_at = min(event["told_at"], at), max(device.dated_at, dated)
-    device.posture |= told
-    device.told_of |= dict.fromkeys(told, dated)
+    device.posture |= fields
+    device.told_of |= dict.fromkeys(fields, dated)
     if news or (alive and at - device.told_at >= _interval(device) / 2):
         device.told_at = max(device.told_at, at)
         for session_id in device.sessions:

@@ -52,8 +52,8 @@ class RolloutTracker:
         minute, hour = at // MINUTE_MS, at // HOUR_MS
         counted = self._fell.get((tenant, fact), Counter()).items()
         fallen = sum(number for when, number in counted if minute - WINDOW <= when <= minute)
-        heard = self._heard.get(tenant, Counter())
-        return fallen >= max(LEAST, SHARE * (heard[hour] + heard[hour - 1]))
+        counts = self._heard.get(tenant, Counter())
+        return fallen >= max(LEAST, SHARE * (counts[hour] + counts[hour - 1]))
 
 
 def _of(counted: OrderedDict[K, Counter[int]], key: K) -> Counter[int]:
@@ -73,5 +73,5 @@ def _move(counts: Counter[int], before: int, now: int, kept: int) -> None:
         del counts[before]
     counts[now] += 1
     newest = max(counts)
-    for old in [one for one in counts if one < newest - kept]:
+    for old in [count for count in counts if count < newest - kept]:
         del counts[old]

@@ -77,8 +77,10 @@ class Baseline:
         """The most a session that was noted did of each volume."""
         lesson = self.waiting.get(brief(session_id))
         if lesson is not None:
-            told = lesson["peaks"]
-            lesson["peaks"] = told | {name: max(peak, told.get(name, 0.0)) for name, peak in peaks.items()}
+            details = lesson["peaks"]
+            lesson["peaks"] = details | {
+                name: max(peak, details.get(name, 0.0)) for name, peak in peaks.items()
+            }
 
     def learn(self, session_id: str) -> None:
         """Believe what a session did: it ended well, or time has passed."""
@@ -116,7 +118,9 @@ class Baseline:
         if not whole:
             return 0.0
         beside = (hour % 24 + shift for shift in (-1, 0, 1))
-        return min(1.0, max(sum(self.hours[24 * h + one % 24] for h in halves) for one in beside) / whole)
+        return min(
+            1.0, max(sum(self.hours[24 * h + number % 24] for h in halves) for number in beside) / whole
+        )
 
     def _fade(self, day: int) -> None:
         """Let what was learned before *day* weigh less; count the day."""

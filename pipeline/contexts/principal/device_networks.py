@@ -38,22 +38,22 @@ class Devices:
         """Whether the device of *event* says that it is in one of *networks* itself."""
         return bool(set(self.places.get(event["device_id"] or "", ())) & set(networks))
 
-    def wait(self, event: Mapping[str, Any], networks: Sequence[str], said: dict[str, Any]) -> bool:
+    def wait(self, event: Mapping[str, Any], networks: Sequence[str], answer_fields: dict[str, Any]) -> bool:
         """Whether what is *said* of a moved session must wait for its device; then it is kept.
 
         A device new to the principal vouches for nobody, and a session that already waits has moved twice.
         """
         session_id, device_id = event["session_id"], event["device_id"] or ""
         moved = event["kind"] == "client_changed" and event["principal_kind"] == "human"
-        unknown = said["known_asn"] is False and said["known_device"] is True
+        unknown = answer_fields["known_asn"] is False and answer_fields["known_device"] is True
         if not (moved and unknown and device_id in self.places) or session_id in self.waiting:
             return False
         if len(self.waiting) >= MOST_WAITING:
             return False
-        who = {name: event[name] for name in ("occurred_at", "tenant", "session_id")}
-        who["event_id"] = derived_id(event["event_id"], _AFTER_WAITING)
+        subject = {name: event[name] for name in ("occurred_at", "tenant", "session_id")}
+        subject["event_id"] = derived_id(event["event_id"], _AFTER_WAITING)
         due = event["occurred_at"] + WAIT_MS
-        self.waiting[session_id] = [due, device_id, list(networks), who, dict(said)]
+        self.waiting[session_id] = [due, device_id, list(networks), subject, dict(answer_fields)]
         return True
 
     def moved(self, event: Mapping[str, Any]) -> Iterator[Answer]:
@@ -65,14 +65,14 @@ class Devices:
         self.places[event["device_id"]] = networks
         if len(self.places) > MOST_PLACES:
             del self.places[next(iter(self.places))]
-        for session_id, (_, device_id, wanted, who, said) in list(self.waiting.items()):
+        for session_id, (_, device_id, wanted, subject, messages) in list(self.waiting.items()):
             if device_id == event["device_id"] and set(wanted) & set(networks):
                 del self.waiting[session_id]
-                yield who, said | {"known_asn": True}
+                yield subject, messages | {"known_asn": True}
 
     def overdue(self, at: int) -> Iterator[Answer]:
         """What waited in vain until *at*, ms."""
-        for session_id, (due, _, _, who, said) in list(self.waiting.items()):
+        for session_id, (due, _, _, subject, messages) in list(self.waiting.items()):
             if due <= at:
                 del self.waiting[session_id]
-                yield who, said
+                yield subject, messages

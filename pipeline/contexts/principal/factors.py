@@ -51,7 +51,7 @@ def remember_device(factors: Factors, event: dict[str, Any], *, known: bool, set
         return
     factors.devices.pop(device_id, None)
     factors.devices[device_id] = at if settled else _ALWAYS
-    for old in [one for one, first in factors.devices.items() if _ALWAYS < first < at - _KEPT_MS]:
+    for old in [name for name, first in factors.devices.items() if _ALWAYS < first < at - _KEPT_MS]:
         del factors.devices[old]
     while len(factors.devices) > MOST_DEVICES:
         del factors.devices[next(iter(factors.devices))]
@@ -66,7 +66,7 @@ def signals(factors: Factors, event: dict[str, Any]) -> tuple[list[str], dict[st
     words = {}
     if at - first <= HOUR_MS:
         words["new_device"] = f"first seen on this device {_minutes(at - first)} ago"
-    reset = [one for one in factors.changes if 0 <= first - one[0] <= DAY_MS]
+    reset = [change for change in factors.changes if 0 <= first - change[0] <= DAY_MS]
     if reset and at - first <= DAY_MS:
         changed_at, action = reset[-1]
         words["factor_reset_new_device"] = (

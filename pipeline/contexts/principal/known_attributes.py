@@ -46,8 +46,8 @@ def attributes_of(event: dict[str, Any]) -> dict[str, list[str]]:
         "country": [event["country"]],
         "client": [client_family(event["user_agent"]) or event["ja4"]],
     }
-    told = {name: [value for value in values if value is not None] for name, values in shown.items()}
-    return {name: values for name, values in told.items() if values}
+    by_key = {name: [value for value in values if value is not None] for name, values in shown.items()}
+    return {name: values for name, values in by_key.items() if values}
 
 
 def learned_from(seen: Any) -> str:

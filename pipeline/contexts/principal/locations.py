@@ -37,16 +37,18 @@ class Seen(Protocol):
 def signals(principal: Seen, networks: list[str], event: dict[str, Any]) -> list[str]:
     """What its *networks* say of the session of *event*; asked before anything is learned from it."""
     session_id = event["session_id"]
-    usual = any(principal.habits["asn"].get(one, [0, session_id])[1] != session_id for one in networks)
+    usual = any(
+        principal.habits["asn"].get(network, [0, session_id])[1] != session_id for network in networks
+    )
     usual |= principal.devices.are_with(event, networks)
     hides = anonymity(event)
     new = (hides == NEW_TOR or not usual) and principal.anonymisers.get(hides or "", session_id) == session_id
     return ([hides] if new and hides else []) + [OFF_HOME] * is_off_home(principal, networks, event)
 
 
-def excused(hints: list[str], said: Mapping[str, Any]) -> list[str]:
+def excused(hints: list[str], answer: Mapping[str, Any]) -> list[str]:
     """*hints* without that of a VPN, where it is *said* now that the device is in that network too."""
-    return [one for one in hints if one != NEW_ANONYMISER or not said["known_asn"]]
+    return [hint for hint in hints if hint != NEW_ANONYMISER or not answer["known_asn"]]
 
 
 def anonymity(event: Mapping[str, Any]) -> str | None:
@@ -75,11 +77,11 @@ def is_off_home(principal: Settled, networks: list[str], event: Mapping[str, Any
     An address of the inside comes from where the workload is, by a private link. A job of continuous
     integration runs wherever its provider has a machine free: only its issuer knows where that may be.
     """
-    told = _told_home(event)
-    homes = principal.homes | told
+    by_key = _told_home(event)
+    homes = principal.homes | by_key
     if not (principal.workload or event["workload"]) or not networks or is_inside(event["ip"]):
         return False
-    if not homes or (ANYWHERE in homes and not told) or not are_comparable(networks, homes):
+    if not homes or (ANYWHERE in homes and not by_key) or not are_comparable(networks, homes):
         return False
     return not homes.keys() & set(networks) and not _is_learning(principal, homes, event)
 
@@ -87,9 +89,9 @@ def is_off_home(principal: Settled, networks: list[str], event: Mapping[str, Any
 def learn_home(principal: Settled, networks: list[str], event: Mapping[str, Any]) -> None:
     """Take a home that the issuer tells; else learn it of the first sessions, if all of them start there."""
     principal.workload = event["workload"] or principal.workload
-    if told := _told_home(event):
+    if by_key := _told_home(event):
         principal.homes.pop(ANYWHERE, None)
-        principal.homes |= told
+        principal.homes |= by_key
     elif (
         principal.workload not in {"", "ci"}
         and not is_inside(event["ip"])
@@ -105,8 +107,8 @@ def learn_home(principal: Settled, networks: list[str], event: Mapping[str, Any]
 
 def _is_learning(principal: Settled, homes: Mapping[str, str], event: Mapping[str, Any]) -> bool:
     """Whether the event shows a home; a credential that moves from where it was first seen shows none."""
-    told, starts = "" in homes.values(), event["kind"] == "started"
-    return not homes or (starts and principal.sessions_seen <= HOME_SESSIONS and not told)
+    flag, starts = "" in homes.values(), event["kind"] == "started"
+    return not homes or (starts and principal.sessions_seen <= HOME_SESSIONS and not flag)
 
 
 def _told_home(event: Mapping[str, Any]) -> dict[str, str]:

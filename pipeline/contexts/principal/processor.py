@@ -91,9 +91,9 @@ class PrincipalState:
     fashion: PeerUsage = field(default_factory=PeerUsage)
 
     @classmethod
-    def load(cls, told: dict[str, Any]) -> PrincipalState:
+    def load(cls, fields: dict[str, Any]) -> PrincipalState:
         """What the changelog keeps, read again."""
-        return cls(**told | {name: part(**told[name]) for name, part in _PARTS.items() if name in told})
+        return cls(**fields | {name: part(**fields[name]) for name, part in _PARTS.items() if name in fields})
 
 
 def principal_context(
@@ -135,8 +135,8 @@ def _on_timer(principal: PrincipalState, at: int, out: OutcomeBuilder) -> bool:
 def _update_peer_usage(everybody: PrincipalState, event: dict[str, Any]) -> bool:
     if event["kind"] == "revoked":
         return everybody.fashion.forget_session(event["session_id"])
-    who = (event["occurred_at"], event["principal_id"], event["session_id"])
-    return everybody.fashion.see(event["used"] or (), *who)
+    row = (event["occurred_at"], event["principal_id"], event["session_id"])
+    return everybody.fashion.see(event["used"] or (), *row)
 
 
 def _handle(
@@ -198,7 +198,7 @@ def _session_appears(
     """A session starts or shows another client; somebody who only guesses shows nothing of the principal."""
     session_id, at, guess = event["session_id"], event["occurred_at"], event["guess"]
     shown = attributes_of(event)
-    known = {name: any(one in principal.habits[name] for one in values) for name, values in shown.items()}
+    known = {name: any(value in principal.habits[name] for value in values) for name, values in shown.items()}
     before = principal.sessions_seen
     if session_id not in principal.live:
         principal.sessions_seen += 1
@@ -256,12 +256,12 @@ def _tell(
 
 def _send_answers(principal: PrincipalState, answers: Iterable[Answer], out: OutcomeBuilder) -> bool:
     """Tell sessions that live what had to wait for their devices; whether anything had."""
-    told = list(answers)
-    for event, said in told:
+    answers_read = list(answers)
+    for event, fields in answers_read:
         if (session_id := event["session_id"]) in principal.live:
-            principal.live[session_id][3] = locations.excused(principal.live[session_id][3], said)
-            out.send(message(SESSION_CONTEXT, session_id, _usual(principal, event) | said))
-    return bool(told)
+            principal.live[session_id][3] = locations.excused(principal.live[session_id][3], fields)
+            out.send(message(SESSION_CONTEXT, session_id, _usual(principal, event) | fields))
+    return bool(answers_read)
 
 
 def _usual(principal: PrincipalState, event: dict[str, Any]) -> dict[str, Any]:

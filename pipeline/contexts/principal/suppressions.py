@@ -21,9 +21,9 @@ Suppressions = dict[str, dict[str, Any]]
 
 def suppress(held: Suppressions, live: Iterable[str], event: dict[str, Any], out: OutcomeBuilder) -> None:
     """Hold another suppression, and let the sessions that live hear of it."""
-    told = event["suppression"]
-    held[told["suppression_id"]] = told
-    for sooner in sorted(held, key=lambda one: (held[one]["expires_at"], one))[:-MOST]:
+    details = event["suppression"]
+    held[details["suppression_id"]] = details
+    for sooner in sorted(held, key=lambda name: (held[name]["expires_at"], name))[:-MOST]:
         _expire(held.pop(sooner), event["occurred_at"], out)
     for session_id in live:
         repeat(held, {**event, "session_id": session_id}, out)
@@ -32,9 +32,9 @@ def suppress(held: Suppressions, live: Iterable[str], event: dict[str, Any], out
 def repeat(held: Suppressions, event: dict[str, Any], out: OutcomeBuilder) -> None:
     """Tell the session of *event* what keeps quiet, if anything does."""
     muted: dict[str, int] = {}
-    for one in held.values():
-        for detection in one["detections"] if one["expires_at"] > event["occurred_at"] else ():
-            muted[detection] = max(one["expires_at"], muted.get(detection, 0))
+    for fields in held.values():
+        for detection in fields["detections"] if fields["expires_at"] > event["occurred_at"] else ():
+            muted[detection] = max(fields["expires_at"], muted.get(detection, 0))
     if muted:
         members = {
             "type": "session.context", "event_id": derived_id(event["event_id"], _ABOUT_MUTED),
@@ -46,19 +46,19 @@ def repeat(held: Suppressions, event: dict[str, Any], out: OutcomeBuilder) -> No
 
 def expire(held: Suppressions, at: int, out: OutcomeBuilder) -> bool:
     """Drop and announce what has expired by *at*, ms; whether anything has."""
-    over = [one for one in held if held[one]["expires_at"] <= at]
-    for one in over:
-        told = held.pop(one)
-        _expire(told, told["expires_at"], out)
+    over = [this_name for this_name in held if held[this_name]["expires_at"] <= at]
+    for name in over:
+        fields = held.pop(name)
+        _expire(fields, fields["expires_at"], out)
     return bool(over)
 
 
 def _fewest(muted: dict[str, int]) -> dict[str, int]:
     """As many as a message carries, those that last longest."""
-    longest = sorted(muted, key=lambda one: (-muted[one], one))[:MOST]
-    return {one: muted[one] for one in sorted(longest)}
+    longest = sorted(muted, key=lambda name: (-muted[name], name))[:MOST]
+    return {this_name: muted[this_name] for this_name in sorted(longest)}
 
 
-def _expire(told: dict[str, Any], at: int, out: OutcomeBuilder) -> None:
+def _expire(fields: dict[str, Any], at: int, out: OutcomeBuilder) -> None:
     out.count("suppressions", "expired")
-    out.send(suppression({**told, "state": "expired", "occurred_at": at, "expires_at": at}))
+    out.send(suppression({**fields, "state": "expired", "occurred_at": at, "expires_at": at}))

@@ -92,14 +92,14 @@ class PeerUsage:
 
     def see(self, used: Iterable[str], at: int, principal_id: str, session_id: str) -> bool:
         """A principal used these names; whether that is worth noting, not known already of today."""
-        noted, who = False, brief(principal_id)
+        noted, named_name = False, brief(principal_id)
         for name in used:
             users = self.names.get(name, {})
-            today = [one for one, (last, _) in users.items() if last > at - DAY_MS]
-            if who in today or len(today) > POPULAR:
+            today = [this_name for this_name, (last, _) in users.items() if last > at - DAY_MS]
+            if named_name in today or len(today) > POPULAR:
                 continue
-            users.pop(who, None)
-            users[who] = [at, brief(session_id)]
+            users.pop(named_name, None)
+            users[named_name] = [at, brief(session_id)]
             if len(users) > POPULAR + 1:
                 del users[next(iter(users))]
             self.names.pop(name, None)
@@ -113,13 +113,17 @@ class PeerUsage:
         """Forget what a revoked session used; whether there was anything."""
         found, gone = False, brief(session_id)
         for users in self.names.values():
-            for who in [one for one, (_, by) in users.items() if by == gone]:
-                del users[who]
+            for name in [this_name for this_name, (_, by) in users.items() if by == gone]:
+                del users[name]
                 found = True
         return found
 
     def popular(self, name: str, at: int, principal_id: str) -> bool:
         """Whether enough others used *name* in the last days."""
-        users, who = self.names.get(name, {}), brief(principal_id)
-        others = [one for one, (last, _) in users.items() if one != who and last >= at - POPULAR_MS]
+        users, named_name = self.names.get(name, {}), brief(principal_id)
+        others = [
+            this_name
+            for this_name, (last, _) in users.items()
+            if this_name != named_name and last >= at - POPULAR_MS
+        ]
         return len(others) >= POPULAR

@@ -113,16 +113,16 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """The plan for a program to read, six digits of each number."""
-        told: dict[str, Any] = _rounded({**asdict(self), "fits": self.fits})
-        return told
+        fields: dict[str, Any] = _rounded({**asdict(self), "fits": self.fits})
+        return fields
 
 
-def _rounded(told: Any) -> Any:
-    if isinstance(told, dict):
-        return {name: _rounded(inner) for name, inner in told.items()}
-    if isinstance(told, tuple):
-        return [_rounded(inner) for inner in told]
-    return float(f"{told:.6g}") if isinstance(told, float) else told
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def plan(demand: Demand) -> Plan:
@@ -206,9 +206,11 @@ def _power_of_two(least: int) -> int:
 def _network(demand: Demand, partitions: int) -> Network:
     events, framing = demand.events, value("record_framing")
     produced = events * (value("event_bytes") + value("event_key") + framing)
-    commanded = events * sum(one.records * (one.bytes + framing) for one in OUTPUTS.values())
-    internal = [one for topic, one in OUTPUTS.items() if TOPICS[topic].direction == "internal"]
-    again = events * sum(one.records * (one.bytes + framing) for one in internal)
+    commanded = events * sum(output.records * (output.bytes + framing) for output in OUTPUTS.values())
+    internal = [
+        this_written for topic, this_written in OUTPUTS.items() if TOPICS[topic].direction == "internal"
+    ]
+    again = events * sum(this_written.records * (this_written.bytes + framing) for this_written in internal)
     changelog = events * _changelog_bytes(demand.sessions / partitions)
     written = produced + commanded + changelog
     # Workers read what producers send and what they tell each other; one reader more takes what leaves.
@@ -227,8 +229,8 @@ def _network(demand: Demand, partitions: int) -> Network:
 def _changelog_bytes(sessions: float) -> float:
     """Bytes of rows for an event, where so many sessions share a partition: one row a session and chunk."""
     touched = sessions * (1 - (1 - 1 / max(sessions, 1.0)) ** CHUNK)
-    rows = {**{kind: one.records for kind, one in KINDS.items()}, "session": touched / CHUNK}
-    return sum(rows[kind] * (one.bytes + value("record_framing")) for kind, one in KINDS.items())
+    rows = {**{kind: written.records for kind, written in KINDS.items()}, "session": touched / CHUNK}
+    return sum(rows[kind] * (written.bytes + value("record_framing")) for kind, written in KINDS.items())
 
 
 def _disk(demand: Demand) -> Disk:
@@ -236,8 +238,12 @@ def _disk(demand: Demand) -> Disk:
     kept_s = (TOPICS[API_CALLS].retention_ms or 0) / SECOND_MS
     inputs = demand.events * (value("event_bytes") + value("event_key") + framing) * kept_s
     outputs = sum(
-        demand.events * one.records * (one.bytes + framing) * (TOPICS[topic].retention_ms or 0) / SECOND_MS
-        for topic, one in OUTPUTS.items()
+        demand.events
+        * written.records
+        * (written.bytes + framing)
+        * (TOPICS[topic].retention_ms or 0)
+        / SECOND_MS
+        for topic, written in OUTPUTS.items()
     )
     live = demand.sessions * sum(KINDS[kind].bytes + framing for kind in KEPT_PER_SESSION)
     superseded = live / (1 - COMPACTED)

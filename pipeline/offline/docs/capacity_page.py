@@ -52,26 +52,26 @@ def markdown() -> str:
 
 
 def _figures() -> str:
-    rows = [(one.what, _amount(one), f"`{one.measured_by}`") for one in FIGURES.values()]
+    rows = [(figure.what, _amount(figure), f"`{figure.measured_by}`") for figure in FIGURES.values()]
     rows += [
         (
             f"changelog rows of {kind} stages",
-            f"{one.records:g} an event, {one.bytes:,.0f} B each",
+            f"{written.records:g} an event, {written.bytes:,.0f} B each",
             f"`{SIZES}`",
         )
-        for kind, one in KINDS.items()
+        for kind, written in KINDS.items()
     ]
     rows += [
-        (f"records on `{topic}`", f"{one.records:g} an event, {one.bytes:,.0f} B each", f"`{SIZES}`")
-        for topic, one in OUTPUTS.items()
+        (f"records on `{topic}`", f"{written.records:g} an event, {written.bytes:,.0f} B each", f"`{SIZES}`")
+        for topic, written in OUTPUTS.items()
     ]
     return table(("figure", "measured", "by"), rows)
 
 
-def _amount(one: Figure) -> str:
-    if one.value >= MIB:
-        return f"{one.value / MIB:,.0f} MiB"
-    return f"{one.value:,.0f} {one.unit}"
+def _amount(figure: Figure) -> str:
+    if figure.value >= MIB:
+        return f"{figure.value / MIB:,.0f} MiB"
+    return f"{figure.value:,.0f} {figure.unit}"
 
 
 def _plans(plans: Sequence[Plan]) -> str:
@@ -81,21 +81,21 @@ def _plans(plans: Sequence[Plan]) -> str:
     )  # fmt: skip
     rows = [
         (
-            f"{one.demand.events:,}", f"{one.demand.sessions:,}", f"{one.partitions:,}", f"{one.workers:,}",
-            f"{one.worker_memory_gib:.1f}", one.brokers, f"{one.network.written:,.0f}",
-            f"{one.network.changelog:,.0f}", f"{one.network.copied:,.0f}", f"{one.network.read:,.0f}",
-            _tb(one.disk.inputs + one.disk.outputs), _tb(one.disk.changelog),
+            f"{this_plan.demand.events:,}", f"{this_plan.demand.sessions:,}", f"{this_plan.partitions:,}", f"{this_plan.workers:,}",
+            f"{this_plan.worker_memory_gib:.1f}", this_plan.brokers, f"{this_plan.network.written:,.0f}",
+            f"{this_plan.network.changelog:,.0f}", f"{this_plan.network.copied:,.0f}", f"{this_plan.network.read:,.0f}",
+            _tb(this_plan.disk.inputs + this_plan.disk.outputs), _tb(this_plan.disk.changelog),
         )
-        for one in plans
+        for this_plan in plans
     ]  # fmt: skip
     return table(head, rows)
 
 
 def _first(plans: Sequence[Plan]) -> str:
     rows = []
-    for one in plans:
-        first, second = one.uses[:2]
-        named = f"{one.demand.events:,}", f"{one.demand.sessions:,}"
+    for this_plan in plans:
+        first, second = this_plan.uses[:2]
+        named = f"{this_plan.demand.events:,}", f"{this_plan.demand.sessions:,}"
         rows.append((*named, _used(first.resource, first.share), _used(second.resource, second.share)))
     remedies = table(("when it runs out", "what to do"), REMEDIES.items())
     return table(("events/s", "live sessions", "first", "then"), rows) + "\n\n" + remedies

@@ -70,30 +70,30 @@ def entries() -> list[dict[str, Any]]:
     return [entry(rule) for rule in DETECTIONS]
 
 
-def lines(told: dict[str, Any]) -> list[tuple[str, str]]:
+def lines(fields: dict[str, Any]) -> list[tuple[str, str]]:
     """What an entry says, one line each, for a person."""
-    techniques = ", ".join(told["attack"]["techniques"])
-    said = [
-        ("severity", f"{told['severity']}, weight {told['weight']:g}; {leads_to(told)}"),
-        ("counts", told["counts_for"]),
-        ("asks", told["asks"]),
-        ("cleared", told["clearing"]),
-        ("normal", told["normal"]),
-        ("limits", ", ".join(f"{name} {value:g}" for name, value in told["limits"].items())),
-        ("learning period", told["learning"]),
-        ("needs", ", ".join(told["needs"])),
-        ("told by", told["told_by"]),
-        ("false positives", told["known_false_positives"]),
-        ("the person reads", told["user_text"]),
-        (f"ATT&CK {told['attack']['version']}", techniques),
-        ("asked for by", ", ".join(told["references"])),
+    techniques = ", ".join(fields["attack"]["techniques"])
+    sent_list = [
+        ("severity", f"{fields['severity']}, weight {fields['weight']:g}; {leads_to(fields)}"),
+        ("counts", fields["counts_for"]),
+        ("asks", fields["asks"]),
+        ("cleared", fields["clearing"]),
+        ("normal", fields["normal"]),
+        ("limits", ", ".join(f"{name} {value:g}" for name, value in fields["limits"].items())),
+        ("learning period", fields["learning"]),
+        ("needs", ", ".join(fields["needs"])),
+        ("told by", fields["told_by"]),
+        ("false positives", fields["known_false_positives"]),
+        ("the person reads", fields["user_text"]),
+        (f"ATT&CK {fields['attack']['version']}", techniques),
+        ("asked for by", ", ".join(fields["references"])),
     ]
-    return [(name, text) for name, text in said if text]
+    return [(name, text) for name, text in sent_list if text]
 
 
-def leads_to(told: dict[str, Any]) -> str:
+def leads_to(fields: dict[str, Any]) -> str:
     """What the detection of an entry leads to if nothing else speaks against the session."""
-    return f"alone leads to {told['alone']['level']} ({told['alone']['score']:g})"
+    return f"alone leads to {fields['alone']['level']} ({fields['alone']['score']:g})"
 
 
 def markdown() -> str:
@@ -101,13 +101,13 @@ def markdown() -> str:
     return "\n".join([_HEAD, *map(_section, entries())])
 
 
-def _section(told: dict[str, Any]) -> str:
-    points = "\n".join(f"- **{name}**: {_marked(name, text)}" for name, text in lines(told))
-    return f"## {told['id']}\n\n{told['text']}\n\n{points}\n\n```toml\n{told['policy']}\n```\n"
+def _section(fields: dict[str, Any]) -> str:
+    points = "\n".join(f"- **{name}**: {_marked(name, text)}" for name, text in lines(fields))
+    return f"## {fields['id']}\n\n{fields['text']}\n\n{points}\n\n```toml\n{fields['policy']}\n```\n"
 
 
 def _marked(name: str, text: str) -> str:
-    return ", ".join(f"`{one}`" for one in text.split(", ")) if name == "needs" else text
+    return ", ".join(f"`{this_name}`" for this_name in text.split(", ")) if name == "needs" else text
 
 
 def _told_by(rule: Detection) -> str:

@@ -47,7 +47,10 @@ def main(*, fitting: bool, logs: Path, work: Path | None, hours: float | None) -
     model = Model(load(SHIPPED / "default"), load_roles(SHIPPED / "default"))
     with TemporaryDirectory() as scratch:
         folder = work or Path(scratch)
-        worlds = [one if hours is None else one._replace(hours=hours) for one in (TRAIN if fitting else TEST)]
+        worlds = [
+            this_world if hours is None else this_world._replace(hours=hours)
+            for this_world in (TRAIN if fitting else TEST)
+        ]
         recordings = [recorded(world, folder) for world in worlds]
         if fitting:
             learned(worlds, recordings, model)
@@ -65,7 +68,7 @@ def learned(worlds: list[World], recordings: list[Path], model: Model) -> Fitted
     revocations, challenges = f"{budget.revocations:g}", f"{budget.challenges:g}"
     source = (
         "Learned by `python -m pipeline.offline.evaluation --fit`; what a policy file does not say is as here.",
-        f"Worlds: {', '.join(f'seed {one.seed}, {one.hours:g} h, {one.principals}' for one in worlds)}.",
+        f"Worlds: {', '.join(f'seed {world.seed}, {world.hours:g} h, {world.principals}' for world in worlds)}.",
         f"Budget: {revocations} revocations in 10,000 honest hours, {challenges} step-ups in 1,000.",
     )
     target = ROOT / "pipeline" / FITTED
@@ -89,7 +92,9 @@ def measured(
     part = PARTS if hours is None else PARTS._replace(hours=hours)
     short = [recorded(part, folder)]
     found = trials(
-        [*((one, recordings) for one in BY_HALVES), *((one, short) for one in BY_TOPIC)], policy, model
+        [*((by_halve, recordings) for by_halve in BY_HALVES), *((variant, short) for variant in BY_TOPIC)],
+        policy,
+        model,
     )
     halves, topics = found[: len(BY_HALVES)], found[len(BY_HALVES) :]
     _draw(halves[0], policy)
@@ -107,7 +112,10 @@ def _draw(full: Trial, policy: Policy) -> None:
             cells[intensity] = (met.sessions, met.intervened, met.revoked)
         rows.append((family, cells))
     pictures.recall(PICTURES / "recall.png", rows)
-    pictures.delays(PICTURES / "delays.png", {one: full.delays(one) for one in INTENSITIES})
+    pictures.delays(
+        PICTURES / "delays.png",
+        {this_intensity: full.delays(this_intensity) for this_intensity in INTENSITIES},
+    )
     evidence, attack, _ = full.table()
     weights = np.array([*policy.weights(), *np.diff([0.0, *policy.anomaly_weights])])
     odds = evidence @ weights
@@ -118,8 +126,8 @@ def _draw(full: Trial, policy: Policy) -> None:
 def _real(logs: Path, policy: Policy, model: Model) -> Real | None:
     if not logs.is_dir():
         return None
-    stratus = next((one for one in (logs / "stratus", logs / "cloudtrail-stratus") if one.is_dir()), None)
-    lab = next((one for one in (logs / "invictus", logs / "cloudtrail-invictus") if one.is_dir()), None)
+    stratus = next((path for path in (logs / "stratus", logs / "cloudtrail-stratus") if path.is_dir()), None)
+    lab = next((path for path in (logs / "invictus", logs / "cloudtrail-invictus") if path.is_dir()), None)
     if stratus is None or lab is None:
         return None
     files = sorted(lab.glob("*.json"))

@@ -144,9 +144,9 @@ def _placed(evidence: Floats, medium: float, high: float, rows: int, attacks: in
             "high_clear": max(standard.high_clear, raised),
         }
     )
-    told = {rule.id: float(weight) for rule, weight in zip(DETECTIONS, evidence, strict=False)}
+    by_key = {rule.id: float(weight) for rule, weight in zip(DETECTIONS, evidence, strict=False)}
     added = np.cumsum(evidence[len(DETECTIONS) :])
-    return Fitted(prior, told, tuple(round(float(one), 2) for one in added), levels, rows, attacks)
+    return Fitted(prior, by_key, tuple(round(float(item), 2) for item in added), levels, rows, attacks)
 
 
 def _logit(score: float) -> float:

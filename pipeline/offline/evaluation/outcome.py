@@ -84,19 +84,19 @@ class Outcomes:
         """Take note of a command."""
         if message.topic not in (SESSION_REVOCATIONS, SESSION_CHALLENGES):
             return
-        told = from_json(message.value)
-        session = (told["tenant"], told["session_id"])
+        details = from_json(message.value)
+        session = (details["tenant"], details["session_id"])
         if message.topic == SESSION_CHALLENGES:
-            self.challenged[session].append(told["decided_at"])
+            self.challenged[session].append(details["decided_at"])
         elif session not in self.revoked:
-            self.revoked[session] = told["decided_at"]
-            self.causes[session] = told["detections"]
+            self.revoked[session] = details["decided_at"]
+            self.causes[session] = details["detections"]
 
     def delays(self, fits: Callable[[Truth], bool] = lambda _: True) -> list[float]:
         """Seconds from the beginning of each attack that *fits* chooses to its revocation, where one came."""
         attacked = ((key, row) for key, row in self.truth.items() if row.label == "attack" and fits(row))
         found = (self._after(self.revoked.get(key), row) for key, row in attacked)
-        return [one for one in found if one is not None]
+        return [number for number in found if number is not None]
 
     def met(self, fits: Callable[[Truth], bool] = lambda _: True) -> Met:
         """What the attacked sessions that *fits* chooses met after their attack had begun."""
@@ -107,7 +107,7 @@ class Outcomes:
             challenged = any(at >= row.started_at - SKEW_MS for at in self.challenged.get(key, ()))
             intervened += revoked is not None or challenged
         delays = self.delays(fits)
-        slow = [round(float(one), 1) for one in np.quantile(delays, (0.5, 0.9))] if delays else [None, None]
+        slow = [round(float(item), 1) for item in np.quantile(delays, (0.5, 0.9))] if delays else [None, None]
         return Met(len(attacked), intervened, len(delays), *slow)
 
     @staticmethod

@@ -19,7 +19,7 @@ _LEGEND = (
 _MEANING = "Each session's whole evidence as a probability, against the share of them that was under attack."
 ROLLOUT, OUTAGE = "policy_rollout", "telemetry_outage"
 REVOKED: Final = frozenset(
-    one.name for one in ATTACKS if DETECTIONS[BIT[one.detections[0]]].severity == "HIGH"
+    attack.name for attack in ATTACKS if DETECTIONS[BIT[attack.detections[0]]].severity == "HIGH"
 ) | {"ancestor_revoked"}
 """Families that end in revocation: what answers them first in the table of attacks promises HIGH."""
 
@@ -48,7 +48,7 @@ def page(
 ) -> str:
     """The whole page as Markdown: *topics* are variants on the last world, *halves* on all others."""
     full = halves[0]
-    told = [
+    lines = [
         "# How well sessions are judged",
         _source(worlds, model, policy, full),
         "## Asked for and measured",
@@ -70,14 +70,14 @@ def page(
         "![reliability](evaluation/reliability.png)",
     ]
     if real is not None:
-        told += ["## On real recordings", _real(real)]
-    return "\n\n".join(told) + "\n"
+        lines += ["## On real recordings", _real(real)]
+    return "\n\n".join(lines) + "\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    lines += [f"| {' | '.join(_cell(one) for one in row)} |" for row in rows]
+    lines += [f"| {' | '.join(_cell(item) for item in row)} |" for row in rows]
     return "\n".join(lines)
 
 
@@ -99,12 +99,12 @@ def share(part: int, whole: int, digits: int = 0) -> str:
 
 
 def _source(worlds: Sequence[World], model: str, policy: str, full: Trial) -> str:
-    told = ", ".join(
-        f"seed {one.seed}: {one.hours:g} h, {one.principals} people and services" for one in worlds
+    text = ", ".join(
+        f"seed {world.seed}: {world.hours:g} h, {world.principals} people and services" for world in worlds
     )
     met, spared = full.met(), full.spared()
     return (
-        f"Written by `make evaluate LOGS=FOLDER` ({told}; the folder holds both public data sets whole, of "
+        f"Written by `make evaluate LOGS=FOLDER` ({text}; the folder holds both public data sets whole, of "
         f"which parts are in tests/data). Decided by policy `{policy}` and model `{model}`, which "
         "were learned in worlds that share no seed, no principal and no parameter of an attack with these: "
         f"{met.sessions:,} sessions under attack, {spared.sessions:,} honest ones of {spared.hours:,.0f} "
@@ -171,11 +171,11 @@ def _honest(trial: Trial) -> str:
 
 def _ablations(parts: Sequence[Trial]) -> str:
     rows = []
-    for one in parts:
-        met, spared = one.met(), one.spared()
+    for part in parts:
+        met, spared = part.met(), part.spared()
         rows.append(
             (
-                one.variant.name, share(met.intervened, met.sessions, 1),
+                part.variant.name, share(met.intervened, met.sessions, 1),
                 share(met.revoked, met.sessions, 1), met.delay_s, spared.revocations_per_10000_hours,
                 spared.challenges_per_1000_hours,
             )
@@ -192,8 +192,11 @@ def _ablations(parts: Sequence[Trial]) -> str:
 
 
 def _real(real: Real) -> str:
-    found = [one for one in real.techniques if one.level != "LOW"]
-    rows = [(f"`{one.name}`", one.level, ", ".join(one.detections) or "–") for one in real.techniques]
+    found = [technique for technique in real.techniques if technique.level != "LOW"]
+    rows = [
+        (f"`{technique.name}`", technique.level, ", ".join(technique.detections) or "–")
+        for technique in real.techniques
+    ]
     raised = (
         f"CloudTrail recordings of attack techniques (Stratus Red Team): {len(found)} of {len(rows)} raise a "
         "level. Each file holds the detonation alone, a handful of calls of a principal without history; "
@@ -204,31 +207,31 @@ def _real(real: Real) -> str:
 
 
 def _lab(lab: Raised, unharmed: Raised) -> str:
-    told = (
+    text = (
         "The Invictus lab: one hour in which many of these techniques were run from one key, with Terraform "
         f"building and taking down under it. {lab.sessions} sessions are spoken of, highest level "
         f"{lab.level}. User agents tell who made the event after which a detection began to hold. The last "
         "column is the same hour with the detonations left out, Terraform and the lab's people alone: false "
         f"alarms, highest level {unharmed.level}."
     )
-    names = dict.fromkeys(detection for told in (lab, unharmed) for detection, _ in told.begun)
+    names = dict.fromkeys(detection for raised in (lab, unharmed) for detection, _ in raised.begun)
     rows = [
         (f"`{name}`", *(lab.begun.get((name, maker), 0) for maker in MAKERS), _begun(unharmed, name))
         for name in names
     ]
     head = ("detection", "detonations", "warm-up and clean-up", "others", "without detonations")
-    return told + "\n\n" + table(head, rows)
+    return text + "\n\n" + table(head, rows)
 
 
-def _begun(told: Raised, name: str) -> int:
-    return sum(count for (detection, _), count in told.begun.items() if detection == name)
+def _begun(raised: Raised, name: str) -> int:
+    return sum(count for (detection, _), count in raised.begun.items() if detection == name)
 
 
 def _switches(switched: Takeovers, disguised: Takeovers) -> str:
     rows = [_takeovers("address and client of the new hands", switched)]
     rows.append(_takeovers("address and client kept, only behaviour changes", disguised))
     lab, spared = switched.detonated, switched.spared
-    told = (
+    text = (
         f"Identity switches injected into the lab's sessions at known times ({switched.copies} copies, after "
         "the recipe of CLUE-LDS). Delays count from the first call of the new hands; people are revoked when "
         "a step-up was not answered for five minutes."
@@ -240,11 +243,11 @@ def _switches(switched: Takeovers, disguised: Takeovers) -> str:
         f"challenges were made in {spared.hours:.1f} hours."
     )
     head = ("what changes", "sessions", "met", "revoked", "median delay", "90 % within")
-    return "\n\n".join((told, table(head, rows), others))
+    return "\n\n".join((text, table(head, rows), others))
 
 
-def _takeovers(what: str, told: Takeovers) -> Sequence[object]:
-    met = told.switched
+def _takeovers(what: str, takeovers: Takeovers) -> Sequence[object]:
+    met = takeovers.switched
     return (
         what, met.sessions, share(met.intervened, met.sessions), share(met.revoked, met.sessions),
         met.delay_s, met.slow_s,

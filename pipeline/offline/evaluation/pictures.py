@@ -26,10 +26,10 @@ def recall(path: Path, rows: Sequence[tuple[str, Mapping[str, tuple[int, int, in
     """
     figure, axes = plt.subplots(1, 3, figsize=(11, 0.28 * len(rows) + 1.2), sharey=True)
     for axis, intensity in zip(axes, ("low", "medium", "high"), strict=True):
-        told = [row.get(intensity, (0, 0, 0)) for _, row in rows]
-        sessions = np.array([max(1, one[0]) for one in told], float)
-        revoked = np.array([one[2] for one in told]) / sessions
-        met = np.array([one[1] for one in told]) / sessions
+        rows_read = [row.get(intensity, (0, 0, 0)) for _, row in rows]
+        sessions = np.array([max(1, this_row[0]) for this_row in rows_read], float)
+        revoked = np.array([this_row[2] for this_row in rows_read]) / sessions
+        met = np.array([this_row[1] for this_row in rows_read]) / sessions
         at = np.arange(len(rows))
         axis.barh(at, met, color="#e9a23b", label="step-up")
         axis.barh(at, revoked, color="#b3261e", label="revoked")
@@ -59,8 +59,8 @@ def reliability(path: Path, expected: Floats, attack: NDArray[np.bool_]) -> None
 def delays(path: Path, seconds: Mapping[str, Sequence[float]]) -> None:
     """For each intensity, the share of revoked sessions that were revoked within so many seconds."""
     figure, axis = plt.subplots(figsize=(5.6, 3.4))
-    for name, told in seconds.items():
-        ordered = np.sort(np.maximum(np.asarray(told, float), 0.5))
+    for name, numbers in seconds.items():
+        ordered = np.sort(np.maximum(np.asarray(numbers, float), 0.5))
         if ordered.size:
             axis.step(ordered, np.arange(1, ordered.size + 1) / ordered.size, where="post", label=name)
     axis.axvline(60, color="#999999", linewidth=1)

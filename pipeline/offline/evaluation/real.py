@@ -66,15 +66,19 @@ def raised(
     conversion = convert(logs)
     if not detonations:
         conversion = _without_detonations(conversion)
-    makers = {one["event_id"]: made_by(one) for events in conversion.events.values() for one in events}
+    makers = {
+        this_event["event_id"]: made_by(this_event)
+        for events in conversion.events.values()
+        for this_event in events
+    }
     level, found, sessions, began = 0, dict[str, None](), set[str](), set[tuple[str, str, str]]()
-    for told in _decisions(conversion, policy, model):
-        sessions.add(told["session_id"])
-        level = max(level, LEVELS.index(told["level"]))
-        counted = [one for one in told["reasons"] if one["contribution"] > 0]
-        found |= dict.fromkeys(one["detection"] for one in counted)
-        shown = [one for one in counted if one.get("evidence")]
-        began |= {(told["session_id"], one["detection"], one["evidence"][0]) for one in shown}
+    for event in _decisions(conversion, policy, model):
+        sessions.add(event["session_id"])
+        level = max(level, LEVELS.index(event["level"]))
+        counted = [item for item in event["reasons"] if item["contribution"] > 0]
+        found |= dict.fromkeys(item["detection"] for item in counted)
+        shown = [item for item in counted if item.get("evidence")]
+        began |= {(event["session_id"], item["detection"], item["evidence"][0]) for item in shown}
     begun = Counter((detection, makers[first]) for _, detection, first in began if first in makers)
     return Raised(name, len(sessions), LEVELS[level], tuple(found), dict(sorted(begun.items())))
 
@@ -119,7 +123,7 @@ def takeovers(folder: Path, policy: Policy, model: Model, *, keep_client: bool =
         played = [play(copy, policy, model).outcomes for copy in copies]
     return Takeovers(
         len(played), _met(played, FAMILY), _met(played, DETONATED),
-        _all_spared([one.spared() for one in played]),
+        _all_spared([outcomes.spared() for outcomes in played]),
     )  # fmt: skip
 
 
@@ -127,8 +131,8 @@ def _met(played: Sequence[Outcomes], family: str) -> Met:
     def fits(row: Truth) -> bool:
         return row.family == family
 
-    parts = [one.met(fits) for one in played]
-    delays = sorted(delay for one in played for delay in one.delays(fits))
+    parts = [outcomes.met(fits) for outcomes in played]
+    delays = sorted(delay for outcomes in played for delay in outcomes.delays(fits))
     middle = delays[len(delays) // 2] if delays else None
     late = delays[int(len(delays) * 0.9)] if delays else None
     return Met(

@@ -86,7 +86,7 @@ def switched(
     Random(seed).shuffle(pairs)  # noqa: S311 - no secret is drawn
     members = OWN + CLIENT if keep_client else OWN
     for number, pair in enumerate(pairs[:count]):
-        at = max(calls[one][len(calls[one]) // 2]["occurred_at"] for one in pair)
+        at = max(calls[session][len(calls[session]) // 2]["occurred_at"] for session in pair)
         target = folder / f"switch-{number}{'-same-client' * keep_client}"
         _write(target, events, calls, Exchange(pair, at, members))
         yield target
@@ -105,20 +105,20 @@ def _principal(calls: Calls, session: Session) -> str:
 
 
 def _write(target: Path, events: Sequence[tuple[str, Event]], calls: Calls, exchange: Exchange) -> None:
-    own = {one: _last_before(calls[one], exchange.at) for one in exchange.pair}
+    own = {session: _last_before(calls[session], exchange.at) for session in exchange.pair}
     with write(target) as writer:
         for topic, event in events:
             key = (event.get("tenant", "default"), event.get("session_id", ""))
             swap = topic == API_CALLS and key in own and event["occurred_at"] >= exchange.at
             kept = own[exchange.victim(key)] if swap else {}
-            told = {**event, **{name: kept.get(name) for name in exchange.members if swap}}
-            writer.event(topic, told)
+            fields = {**event, **{name: kept.get(name) for name in exchange.members if swap}}
+            writer.event(topic, fields)
         for key in sorted(calls):
             writer.truth(_truth(key, calls, exchange))
 
 
 def _last_before(calls: Sequence[Event], at: int) -> Event:
-    return max((one for one in calls if one["occurred_at"] < at), key=_when, default=calls[0])
+    return max((call for call in calls if call["occurred_at"] < at), key=_when, default=calls[0])
 
 
 def _truth(key: Session, calls: Calls, exchange: Exchange) -> Truth:
@@ -129,9 +129,9 @@ def _truth(key: Session, calls: Calls, exchange: Exchange) -> Truth:
     own = calls[key]
     first, last = own[0]["occurred_at"], own[-1]["occurred_at"]
     family, begins = "as_recorded", first
-    detonated = [_when(one) for one in own if made_by(one) == "detonation"]
+    detonated = [_when(event) for event in own if made_by(event) == "detonation"]
     if key in exchange.pair:
-        foreign = [_when(one) for one in calls[exchange.victim(key)] if _when(one) >= exchange.at]
+        foreign = [_when(call) for call in calls[exchange.victim(key)] if _when(call) >= exchange.at]
         detonated = [at for at in detonated if at < exchange.at]
         if foreign:
             family, begins, last = FAMILY, min(foreign), max(last, *foreign)

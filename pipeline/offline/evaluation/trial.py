@@ -41,7 +41,7 @@ class Trial:
     @cached_property
     def outcomes(self) -> Outcomes:
         """Of all worlds as one."""
-        return _pooled(one.outcomes for one in self.evidence)
+        return _pooled(evidence.outcomes for evidence in self.evidence)
 
     def met(self, fits: Callable[[Truth], bool] = lambda _: True) -> Met:
         """What attacked sessions met, in all worlds."""
@@ -57,7 +57,7 @@ class Trial:
 
     def table(self) -> Sessions:
         """The evidence of all sessions."""
-        parts = [one.table(len(DETECTIONS), len(BANDS)) for one in self.evidence]
+        parts = [evidence.table(len(DETECTIONS), len(BANDS)) for evidence in self.evidence]
         return Sessions(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def delays(self, intensity: str) -> list[float]:
@@ -81,10 +81,10 @@ def trials(tasks: Sequence[tuple[Variant, Sequence[Path]]], policy: Policy, mode
     """Play recordings under variants, each with its own; as many at once as there are processors."""
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
         asked = [
-            (variant, [pool.submit(play, one, policy, model, variant) for one in recordings])
+            (variant, [pool.submit(play, recording, policy, model, variant) for recording in recordings])
             for variant, recordings in tasks
         ]
-        return [Trial(variant, [one.result() for one in told]) for variant, told in asked]
+        return [Trial(variant, [future.result() for future in futures]) for variant, futures in asked]
 
 
 Purpose = Literal["train", "test"]

@@ -125,4 +125,4 @@ def total_of(decision: Plain) -> float:
 
 
 def _with(values: Iterable[bytes], member: str, value: str) -> Iterator[Plain]:
-    return (told for told in map(from_json, values) if told.get(member) == value)
+    return (details for details in map(from_json, values) if details.get(member) == value)

@@ -85,37 +85,37 @@ def said_in(folder: Path) -> Said:
     decisions: dict[Session, dict[str, dict[str, Any]]] = defaultdict(dict)
     commands: dict[Session, dict[tuple[str, str], list[str]]] = defaultdict(dict)
     models, policies = set(), set()
-    for told in _lines(folder, SESSION_RISK):
-        decisions[_session(told)][told["decision_id"]] = _compared(told)
-        models.add(told["model"])
-        policies.add(told["policy"])
+    for fields in _lines(folder, SESSION_RISK):
+        decisions[_session(fields)][fields["decision_id"]] = _compared(fields)
+        models.add(fields["model"])
+        policies.add(fields["policy"])
     for topic, name in COMMANDS.items():
-        for told in _lines(folder, topic):
-            commands[_session(told)].setdefault((topic, told[name]), told["detections"])
+        for fields in _lines(folder, topic):
+            commands[_session(fields)].setdefault((topic, fields[name]), fields["detections"])
     return Said(dict(decisions), dict(commands), sorted(models), sorted(policies))
 
 
-def differences(one: Said, other: Said) -> list[Difference]:
+def differences(old: Said, other: Said) -> list[Difference]:
     """Return where the two differ, by tenant and session, decisions in order of time."""
     found = []
-    for session in sorted(one.sessions | other.sessions):
-        decisions = _decisions(one.decisions.get(session, {}), other.decisions.get(session, {}))
-        commands = _commands(one.commands.get(session, {}), other.commands.get(session, {}))
+    for session in sorted(old.sessions | other.sessions):
+        decisions = _decisions(old.decisions.get(session, {}), other.decisions.get(session, {}))
+        commands = _commands(old.commands.get(session, {}), other.commands.get(session, {}))
         if decisions or commands:
             found.append(Difference(*session, decisions, commands))
     return found
 
 
-def summary(one: Said, other: Said, found: list[Difference]) -> dict[str, Any]:
+def summary(old: Said, other: Said, found: list[Difference]) -> dict[str, Any]:
     """Return what differs in numbers, each pair as A and B."""
     changes = [change for difference in found for change in difference.decisions]
     commands = [command for difference in found for command in difference.commands]
     return {
-        "models": [one.models, other.models],
-        "policies": [one.policies, other.policies],
-        "sessions": len(one.sessions | other.sessions),
+        "models": [old.models, other.models],
+        "policies": [old.policies, other.policies],
+        "sessions": len(old.sessions | other.sessions),
         "sessions_differ": len(found),
-        "decisions": [sum(map(len, side.decisions.values())) for side in (one, other)],
+        "decisions": [sum(map(len, side.decisions.values())) for side in (old, other)],
         "decisions_only": [sum(change.only == side for change in changes) for side in "AB"],
         "decisions_changed": sum(not change.only for change in changes),
         "revocations_only": _only(commands, SESSION_REVOCATIONS),
@@ -132,12 +132,12 @@ def _only(commands: list[Command], topic: str) -> list[int]:
     return [sum(command.only == side and command.topic == topic for command in commands) for side in "AB"]
 
 
-def _decisions(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> list[Change]:
+def _decisions(old_decisions: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> list[Change]:
     changes = []
-    for decision_id in {**one, **other}:
-        a, b = one.get(decision_id), other.get(decision_id)
-        told: dict[str, Any] = a or b or {}
-        place = (decision_id, told["caused_by"], told["occurred_at"])
+    for decision_id in {**old_decisions, **other}:
+        a, b = old_decisions.get(decision_id), other.get(decision_id)
+        fields: dict[str, Any] = a or b or {}
+        place = (decision_id, fields["caused_by"], fields["occurred_at"])
         if a is None or b is None:
             changes.append(Change(*place, "B" if a is None else "A", reasons=_reasons(a, b)))
         elif a != b:
@@ -147,30 +147,30 @@ def _decisions(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]])
 
 
 def _reasons(a: dict[str, Any] | None, b: dict[str, Any] | None) -> dict[str, Pair]:
-    one, other = (side["reasons"] if side else {} for side in (a, b))
+    item, other = (side["reasons"] if side else {} for side in (a, b))
     return {
-        name: (one.get(name), other.get(name))
-        for name in sorted({*one, *other})
-        if one.get(name) != other.get(name)
+        name: (item.get(name), other.get(name))
+        for name in sorted({*item, *other})
+        if item.get(name) != other.get(name)
     }
 
 
 def _commands(
-    one: dict[tuple[str, str], list[str]], other: dict[tuple[str, str], list[str]]
+    old_commands: dict[tuple[str, str], list[str]], other: dict[tuple[str, str], list[str]]
 ) -> list[Command]:
-    lone = [(*key, "A", one[key]) for key in sorted(set(one) - set(other))]
-    lone += [(*key, "B", other[key]) for key in sorted(set(other) - set(one))]
+    lone = [(*key, "A", old_commands[key]) for key in sorted(set(old_commands) - set(other))]
+    lone += [(*key, "B", other[key]) for key in sorted(set(other) - set(old_commands))]
     return [Command(*command) for command in lone]
 
 
-def _compared(told: dict[str, Any]) -> dict[str, Any]:
-    reasons = {reason["detection"]: reason["contribution"] for reason in told["reasons"]}
-    members = {name: told.get(name) for name in (*COMPARED, "caused_by", "occurred_at")}
+def _compared(decision: dict[str, Any]) -> dict[str, Any]:
+    reasons = {reason["detection"]: reason["contribution"] for reason in decision["reasons"]}
+    members = {name: decision.get(name) for name in (*COMPARED, "caused_by", "occurred_at")}
     return {**members, "reasons": reasons}
 
 
-def _session(told: dict[str, Any]) -> Session:
-    return told["tenant"], told["session_id"]
+def _session(fields: dict[str, Any]) -> Session:
+    return fields["tenant"], fields["session_id"]
 
 
 def _lines(folder: Path, topic: str) -> Iterable[dict[str, Any]]:

@@ -51,11 +51,11 @@ def laid_down(folder: Path) -> Iterator[InputRecord]:
     """Yield what `lay_down` wrote into *folder*, in event-time order."""
     files = [
         (topic, path)
-        for partition in sorted(folder.iterdir(), key=lambda one: int(one.name))
+        for partition in sorted(folder.iterdir(), key=lambda this_path: int(this_path.name))
         for topic, path in recorded_files(partition).items()
     ]
     order = {topic: place for place, topic in enumerate(INPUT_TOPICS)}
-    return map(_told, merged(sorted(files, key=lambda one: order[one[0]])))
+    return map(_told, merged(sorted(files, key=lambda pair: order[pair[0]])))
 
 
 def _tenants(record: Record) -> bytes:
@@ -65,5 +65,5 @@ def _tenants(record: Record) -> bytes:
 def _told(line: InputRecord) -> InputRecord:
     """The record in *line*, and whose it is."""
     tenants, _, value = line.value.partition(_END)
-    named = [b64decode(one) for one in tenants.split(_BETWEEN)] if tenants else []
+    named = [b64decode(payload) for payload in tenants.split(_BETWEEN)] if tenants else []
     return line._replace(value=value, tenants=named)

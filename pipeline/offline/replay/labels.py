@@ -60,23 +60,30 @@ class Labels:
         self.as_of = as_of
         self._reach_ms = reach_ms
         self._asked: defaultdict[SessionKey, dict[str | None, _Question]] = defaultdict(dict)
-        known = (one for one in verdicts if as_of is None or one.occurred_at <= as_of)
-        for one in sorted(known, key=lambda one: one.occurred_at):
-            label = Label(one.verdict, one.occurred_at, one.reported_by, one.decision_id)
-            asked = self._asked[one.tenant, one.session_id]
-            if one.decision_id in asked:
-                asked[one.decision_id].last = label
+        known = (verdict for verdict in verdicts if as_of is None or verdict.occurred_at <= as_of)
+        for session_feedback in sorted(
+            known, key=lambda this_session_feedback: this_session_feedback.occurred_at
+        ):
+            label = Label(
+                session_feedback.verdict,
+                session_feedback.occurred_at,
+                session_feedback.reported_by,
+                session_feedback.decision_id,
+            )
+            asked = self._asked[session_feedback.tenant, session_feedback.session_id]
+            if session_feedback.decision_id in asked:
+                asked[session_feedback.decision_id].last = label
             else:
-                asked[one.decision_id] = _Question(one.occurred_at, label)
+                asked[session_feedback.decision_id] = _Question(session_feedback.occurred_at, label)
 
     def of(self, session: SessionKey, scored_at: int) -> Label | None:
         """Return the newest word on a vector of *session* scored at *scored_at*, if there is any."""
-        said = [
+        labels = [
             question.last
             for question in self._asked.get(session, {}).values()
             if scored_at <= question.first_at <= scored_at + self._reach_ms
         ]
-        return max(said, key=lambda label: label.at, default=None)
+        return max(labels, key=lambda label: label.at, default=None)
 
 
 class Truths:

@@ -86,33 +86,35 @@ class Replay:
         yield from self._follow(self._deliver(window, now_ms, arrived), now_ms)
         yield from self._follow(self._sweep(now_ms), now_ms)
 
-    def _follow(self, said: list[Message], now_ms: int) -> Iterator[Message]:
-        while said:
-            yield from said
-            said = self._deliver([message for message in said if message.topic in self._readers], now_ms)
+    def _follow(self, messages: list[Message], now_ms: int) -> Iterator[Message]:
+        while messages:
+            yield from messages
+            messages = self._deliver(
+                [message for message in messages if message.topic in self._readers], now_ms
+            )
 
     def _deliver(
         self, messages: list[Message], now_ms: int, arrived: Sequence[Arrived] | None = None
     ) -> list[Message]:
         """Hand *messages* to their readers at *now_ms*; they *arrived* then, unless it is said otherwise."""
-        said: list[Message] = []
+        sent_messages: list[Message] = []
         for topic, partition, chunk in self._chunks(messages, arrived or [Arrived(now_ms)] * len(messages)):
             place = self._readers[topic].name, partition
             outcome = self._stages[place].process(topic, chunk, now_ms)
             self._keep(place, outcome, now_ms)
             self.events += outcome.events
-            said += outcome.messages
-        return said
+            sent_messages += outcome.messages
+        return sent_messages
 
     def _sweep(self, now_ms: int) -> list[Message]:
         """Let time pass where nothing happened for as long as a worker would wait."""
-        said: list[Message] = []
+        messages: list[Message] = []
         for place, stage in self._stages.items():
             if now_ms >= self._busy_at.setdefault(place, now_ms) + IDLE_MS:
                 outcome = stage.on_timer(now_ms)
                 self._keep(place, outcome, now_ms)
-                said += outcome.messages
-        return said
+                messages += outcome.messages
+        return messages
 
     def _chunks(
         self, messages: list[Message], arrived: Sequence[Arrived]

@@ -53,22 +53,22 @@ class Scorecard:
         """Count *message*, if it is a decision or a command."""
         if message.topic not in (SESSION_RISK, SESSION_REVOCATIONS, SESSION_CHALLENGES):
             return
-        told = from_json(message.value)
-        session = (told["tenant"], told["session_id"])
+        details = from_json(message.value)
+        session = (details["tenant"], details["session_id"])
         if message.topic == SESSION_RISK:
-            self._decided(session, told)
+            self._decided(session, details)
         elif message.topic == SESSION_REVOCATIONS:
-            self.revocations.add(told["revocation_id"])
+            self.revocations.add(details["revocation_id"])
             self._revoked.add(session)
         else:
-            self.challenges.add(told["challenge_id"])
+            self.challenges.add(details["challenge_id"])
             self._challenged.add(session)
 
-    def _decided(self, session: SessionKey, told: dict[str, Any]) -> None:
-        self.levels[told["level"]] += 1
+    def _decided(self, session: SessionKey, fields: dict[str, Any]) -> None:
+        self.levels[fields["level"]] += 1
         truth = self.truth.get(session)
-        if truth and told["level"] != "LOW" and told["occurred_at"] >= truth.started_at:
-            self._found.setdefault(session, (told["occurred_at"] - truth.started_at) / 1000)
+        if truth and fields["level"] != "LOW" and fields["occurred_at"] >= truth.started_at:
+            self._found.setdefault(session, (fields["occurred_at"] - truth.started_at) / 1000)
 
     def families(self) -> list[FamilyRow]:
         """Return a row for each family, attacks first."""
@@ -92,12 +92,12 @@ class Scorecard:
     def plain(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         families = self.families()
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "decisions": {level: self.levels[level] for level in ("LOW", "MEDIUM", "HIGH")},
             "revocations": len(self.revocations),
             "challenges": len(self.challenges),
         }
         if self.truth:
-            told["families"] = [asdict(row) for row in families]
-            told["false_revocations"] = sum(row.revoked for row in families if row.label == "benign")
-        return told
+            fields["families"] = [asdict(row) for row in families]
+            fields["false_revocations"] = sum(row.revoked for row in families if row.label == "benign")
+        return fields

@@ -88,7 +88,7 @@ class Report:
     sent_at: dict[str, float] = field(default_factory=dict)
     caused_by: dict[str, str] = field(default_factory=dict)
     commanded_at: dict[str, float] = field(default_factory=dict)
-    said: list[tuple[str, bytes]] = field(default_factory=list)
+    messages: list[tuple[str, bytes]] = field(default_factory=list)
 
     def latencies(self) -> list[float]:
         """Return the ms from an event to the command it caused, ascending; a passed deadline has no event."""
@@ -255,9 +255,9 @@ async def _watch(
     async for record in records:
         _note(record, report)
         if record.topic == SESSION_RISK:
-            told = from_json(record.value or b"{}")
-            if _is_news(told, shown):
-                audience.decided(told)
+            details = from_json(record.value or b"{}")
+            if _is_news(details, shown):
+                audience.decided(details)
         elif record.topic == SESSION_REVOCATIONS:
             seen.work.add(1)
             await writer.send(_confirmation(from_json(record.value or b"{}")))
@@ -269,28 +269,28 @@ def _note(record: Record, report: Report) -> None:
         report.dead_letters += 1
         return
     value = record.value or b"{}"
-    told = from_json(value)
+    details = from_json(value)
     report.endings.take(record.topic, value)
     if record.topic in (SESSION_RISK, SESSION_REVOCATIONS):
-        report.said.append((record.topic, value))
+        report.messages.append((record.topic, value))
     if record.topic == SESSION_RISK:
-        report.caused_by[told["decision_id"]] = told.get("caused_by", "")
+        report.caused_by[details["decision_id"]] = details.get("caused_by", "")
     else:
-        report.commanded_at.setdefault(told["decision_id"], time() * 1000)
+        report.commanded_at.setdefault(details["decision_id"], time() * 1000)
 
 
-def _is_news(told: Mapping[str, Any], shown: dict[str, tuple[Any, ...]]) -> bool:
+def _is_news(fields: Mapping[str, Any], shown: dict[str, tuple[Any, ...]]) -> bool:
     """Whether a decision says more than that the last one about its session still holds."""
-    reasons = tuple(sorted(reason["detection"] for reason in told["reasons"] if reason["contribution"] > 0))
-    says = (told["level"], told["action"], reasons)
-    before, shown[told["session_id"]] = shown.get(told["session_id"]), says
+    reasons = tuple(sorted(reason["detection"] for reason in fields["reasons"] if reason["contribution"] > 0))
+    says = (fields["level"], fields["action"], reasons)
+    before, shown[fields["session_id"]] = shown.get(fields["session_id"]), says
     return says != before
 
 
 def _confirmation(revocation: Mapping[str, Any]) -> Message:
     whose = {name: revocation[name] for name in ("tenant", "revocation_id", "session_id")}
-    said = {"outcome": "revoked", "occurred_at": int(time() * 1000), "enforcer": "demo-gateway"}
-    return _record(REVOCATION_ACKS, whose | said)
+    fields = {"outcome": "revoked", "occurred_at": int(time() * 1000), "enforcer": "demo-gateway"}
+    return _record(REVOCATION_ACKS, whose | fields)
 
 
 def _record(topic: str, event: dict[str, Any]) -> Message:

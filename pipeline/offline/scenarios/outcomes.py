@@ -46,17 +46,17 @@ class Endings:
         if topic == SESSION_RISK:
             self._decided(from_json(value))
         elif topic in _COMMANDED:
-            told = from_json(value)
-            ending = self._sessions[told["session_id"]]
+            details = from_json(value)
+            ending = self._sessions[details["session_id"]]
             ending.action = max(ending.action, _COMMANDED[topic], key=_STRONGER.index)
             if topic == SESSION_REVOCATIONS:
-                self.revocation_ids.add(told["revocation_id"])
+                self.revocation_ids.add(details["revocation_id"])
 
-    def _decided(self, told: dict[str, Any]) -> None:
-        ending = self._sessions[told["session_id"]]
-        ending.level = max(ending.level, told["level"], key=_RISING.index)
-        ending.final_level = told["level"]
-        ending.because |= {reason["detection"] for reason in told["reasons"] if reason["contribution"] > 0}
+    def _decided(self, fields: dict[str, Any]) -> None:
+        ending = self._sessions[fields["session_id"]]
+        ending.level = max(ending.level, fields["level"], key=_RISING.index)
+        ending.final_level = fields["level"]
+        ending.because |= {reason["detection"] for reason in fields["reasons"] if reason["contribution"] > 0}
 
     def of(self, session_id: str) -> Ending:
         """Return how the session stands: left alone, if nothing was ever said of it."""

@@ -113,23 +113,23 @@ class _Reader:
         self.start = start_ms
         self.suffix = suffix
         try:
-            self.told = tomllib.loads(path.read_text(encoding="utf-8"))
+            self.table = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ScenarioError(f"{path}: cannot be read: {error}") from error
 
     def scenario(self) -> Scenario:
-        self.only(self.told, _HEAD, "at the top")
+        self.only(self.table, _HEAD, "at the top")
         for kind in ("who", "place"):
             for name in self.tables(kind):
                 self.entry(kind, name, kind)
-        until = self.moment(self.need(self.told, "play_until", "at the top"), self.start, "play_until")
+        until = self.moment(self.need(self.table, "play_until", "at the top"), self.start, "play_until")
         events = self.events(until)
         expect = {name + self.suffix: self.expectation(name) for name in self.tables("expect")}
         self.cover({event["session_id"] for _, event in events if "session_id" in event}, expect)
         title, story, text = (
-            str(self.need(self.told, key, "at the top")) for key in ("title", "story", "text")
+            str(self.need(self.table, key, "at the top")) for key in ("title", "story", "text")
         )
-        twin = self.told.get("twin", False) is True
+        twin = self.table.get("twin", False) is True
         return Scenario(self.path.stem, title, story, text.strip(), twin, events, expect, until)
 
     def wrong(self, where: str, what: str) -> NoReturn:
@@ -148,7 +148,7 @@ class _Reader:
                 self.wrong(where, f"{key} means nothing here" + (f"; is {near[0]} meant?" if near else ""))
 
     def tables(self, name: str) -> dict[str, Table]:
-        tables = self.told.get(name, {})
+        tables = self.table.get(name, {})
         if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
             self.wrong(name, f"write it as tables, [{name}.NAME]")
         return tables
@@ -173,7 +173,7 @@ class _Reader:
     def events(self, play_until: int) -> list[tuple[str, dict[str, Any]]]:
         drafts: list[tuple[int, int, Table]] = []
         previous = self.start
-        steps = self.told.get("step", [])
+        steps = self.table.get("step", [])
         if not isinstance(steps, list):
             self.wrong("step", "write each step as [[step]]")
         for number, step in enumerate(steps, start=1):
@@ -207,10 +207,10 @@ class _Reader:
         if kind not in EVENT_TYPES:
             self.wrong(where, f"type {kind!r} is none of {', '.join(EVENT_TYPES)}")
         self.only(step, {*_STEP, *_MEMBERS[kind]}, where)
-        who = self.entry("who", self.need(step, "who", where), where)
-        place_name = step.get("place", who.get("place"))
+        table = self.entry("who", self.need(step, "who", where), where)
+        place_name = step.get("place", table.get("place"))
         place = {} if place_name is None else self.entry("place", place_name, where)
-        usual = {name: value for name, value in (place | who).items() if name in _TELLS[kind]}
+        usual = {name: value for name, value in (place | table).items() if name in _TELLS[kind]}
         own = {name: value for name, value in step.items() if name not in _STEP or name == "type"}
         return usual | own
 
@@ -251,7 +251,7 @@ class _Reader:
             ("level", level, get_args(Level)),
             ("action", action, get_args(Action)),
             ("final_level", final, (*get_args(Level), None)),
-            *(("because", one, DETECTION_IDS) for one in because),
+            *(("because", item, DETECTION_IDS) for item in because),
         ):
             if value not in words:
                 self.wrong(f"{where}, {key}", f"{value!r} is none of {', '.join(filter(None, words))}")

@@ -74,7 +74,11 @@ def _moves(run: str, day: Day, device_id: str) -> list[tuple[int, dict[str, Any]
     for session in day.sessions:
         if session.device_id == device_id and session.kind == "human" and not session.foreign:
             stolen_at = session.end if session.attacked_at is None else session.attacked_at
-            moved = [(one.at, one.network) for one in session.changes if one.network and one.at < stolen_at]
+            moved = [
+                (change.at, change.network)
+                for change in session.changes
+                if change.network and change.at < stolen_at
+            ]
             turns += [(session.start - WAKES, session.network), *moved]
     turns.sort(key=by_time)
     return [
@@ -110,7 +114,7 @@ def _attests(plan: DevicePlan, at: int, attested_at: int) -> bool:
 def _in_use(day: Day, device_id: str) -> list[tuple[int, int]]:
     """When a device is awake: around its sessions, without a break where they nearly meet."""
     spans: list[tuple[int, int]] = []
-    for session in sorted(day.sessions, key=lambda one: one.start):
+    for session in sorted(day.sessions, key=lambda this_session: this_session.start):
         if session.device_id != device_id:
             continue
         start, end = session.start - WAKES, session.end + SLEEPS
@@ -149,18 +153,18 @@ def _situations(session: Session) -> list[tuple[int, dict[str, Any]]]:
 
 def _happenings(session: Session) -> list[Timed]:
     """The auth events of a session and whatever else was planned by the minute."""
-    told: list[tuple[int, str, dict[str, Any]]] = [
+    rows: list[tuple[int, str, dict[str, Any]]] = [
         (session.start + after, "auth.event", {"action": action, **members})
         for after, action, members in session.opening
     ]
-    told += [(at, "auth.event", {"action": "token_refreshed"}) for at in session.refreshes]
-    told += [(extra.at, extra.type, extra.members) for extra in session.extras]
+    rows += [(at, "auth.event", {"action": "token_refreshed"}) for at in session.refreshes]
+    rows += [(extra.at, extra.type, extra.members) for extra in session.extras]
     if session.closed:
-        told.append((session.end, "auth.event", {"action": "sign_out"}))
-    told.sort(key=by_time)
+        rows.append((session.end, "auth.event", {"action": "sign_out"}))
+    rows.sort(key=by_time)
     situations = _situations(session)
     events: list[Timed] = []
-    for number, (at, kind, members) in enumerate(told):
+    for number, (at, kind, members) in enumerate(rows):
         shared = next(members for since, members in reversed(situations) if since <= at)
         event = {"type": kind, "event_id": f"{session.session_id}-e{number}", "occurred_at": at, **shared}
         event |= members

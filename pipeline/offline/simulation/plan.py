@@ -236,7 +236,11 @@ class Day:
 
     def condemn_device(self, device_id: str, at: int, attempt: Attempt) -> None:
         """Say that the device is in wrong hands from *at* on, and so is every session on it."""
-        fallen = [one for one in self.sessions if one.device_id == device_id and one.end > at]
+        fallen = [
+            this_session
+            for this_session in self.sessions
+            if this_session.device_id == device_id and this_session.end > at
+        ]
         for session in fallen:
             session.label = "attack"
         for session in fallen:

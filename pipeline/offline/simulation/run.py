@@ -115,7 +115,7 @@ class Simulation:
         for day in days:
             _remember(day)
             end = self._horizon.end
-            self.truth.extend(one.truth(end) for one in day.sessions if one.start < end)
+            self.truth.extend(session.truth(end) for session in day.sessions if session.start < end)
         return days
 
     def _strike(self, days: Sequence[Day], deck: _Deck, times: int, rng: Random) -> None:

@@ -52,13 +52,13 @@ class Fates:
         """Note *message*, if it is a decision or a command."""
         if message.topic not in (SESSION_RISK, SESSION_REVOCATIONS, SESSION_CHALLENGES):
             return
-        told = from_json(message.value)
-        fate = self.by_session.setdefault((told["tenant"], told["session_id"]), Fate())
+        details = from_json(message.value)
+        fate = self.by_session.setdefault((details["tenant"], details["session_id"]), Fate())
         if message.topic == SESSION_RISK:
-            if told["score"] > fate.score:
-                counted = [reason for reason in told["reasons"] if reason["contribution"] > 0]
-                fate.score, fate.reasons = told["score"], [reason["detection"] for reason in counted]
-            fate.level = max(fate.level, told["level"], key=LEVELS.index)
+            if details["score"] > fate.score:
+                counted = [reason for reason in details["reasons"] if reason["contribution"] > 0]
+                fate.score, fate.reasons = details["score"], [reason["detection"] for reason in counted]
+            fate.level = max(fate.level, details["level"], key=LEVELS.index)
         elif message.topic == SESSION_REVOCATIONS:
             fate.revoked = True
         else:
@@ -72,11 +72,11 @@ def of_fates(
     changes: Counter[str] = Counter()
     sessions = []
     for key in sorted(first.keys() | second.keys()):
-        one, other = first.get(key, Fate()), second.get(key, Fate())
-        if (one.level, one.step) == (other.level, other.step):
+        fate, other = first.get(key, Fate()), second.get(key, Fate())
+        if (fate.level, fate.step) == (other.level, other.step):
             continue
         truth = truths.of(key)
-        change = f"{one.step} → {other.step}" if one.step != other.step else f"{one.level} → {other.level}"
+        change = f"{fate.step} → {other.step}" if fate.step != other.step else f"{fate.level} → {other.level}"
         label = truth.label if truth else "unknown"
         changes[f"{label}: {change}"] += 1
         sessions.append(
@@ -86,7 +86,7 @@ def of_fates(
                 "label": label,
                 "family": truth.family if truth else None,
                 "change": change,
-                "a": asdict(one),
+                "a": asdict(fate),
                 "b": asdict(other),
             }
         )
@@ -123,7 +123,7 @@ class Bands:
         bands = [model.band(vectors.scores(model)).astype(np.int64) for model in (self.first, self.second)]
         np.add.at(self.table, tuple(bands), 1)
         for key, label, a, b in zip(
-            vectors.sessions, vectors.truth_label.tolist(), *(one.tolist() for one in bands), strict=True
+            vectors.sessions, vectors.truth_label.tolist(), *(band.tolist() for band in bands), strict=True
         ):
             was = self.highest.get(key, (0, 0))
             self.highest[key] = max(a, was[0]), max(b, was[1])

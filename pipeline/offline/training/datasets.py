@@ -49,7 +49,7 @@ class Source:
     truth: list[Truth] = field(default_factory=list)
     unreadable: int = 0
 
-    def heard(self, values: Iterable[bytes]) -> None:
+    def add_feedback(self, values: Iterable[bytes]) -> None:
         """Take the records of `session-feedback`."""
         for value in values:
             try:
@@ -62,9 +62,11 @@ class Source:
         labels, truths = Labels(self.verdicts, None, reach_ms), Truths(self.truth)
         for number, value in enumerate(self.vectors, start=1):
             try:
-                told = SessionFeatures.model_validate_json(value)
-                session = told.tenant, told.session_id
-                yield Row.of(told, labels.of(session, told.scored_at), truths.of(session))
+                session_features = SessionFeatures.model_validate_json(value)
+                session = session_features.tenant, session_features.session_id
+                yield Row.of(
+                    session_features, labels.of(session, session_features.scored_at), truths.of(session)
+                )
             except (ValidationError, KeyError) as error:
                 why = str(error).replace("\n", " ")
                 raise RecordingError(
@@ -78,7 +80,7 @@ def in_kafka(settings: Settings, low_share: float) -> Iterator[Source]:
     connection = Connection.of(settings)
     source = Source((), low_share)
     with on_topic(connection, SESSION_FEEDBACK) as (_, values):
-        source.heard(values)
+        source.add_feedback(values)
     with on_topic(connection, SESSION_FEATURES) as (total, values):
         source.vectors = tracked(values, "reading vectors", total)
         yield source
@@ -91,8 +93,8 @@ def is_replayed(folder: Path) -> bool:
 
 def in_replay(folder: Path, recording: Path | None, low_share: float) -> Source:
     """Return what a replay wrote to *folder*, with the verdicts and the truth of its *recording*."""
-    said = tracked((value for _, value in lines(folder, SESSION_FEATURES)), "reading vectors", None)
-    return _known(Source(said, low_share), recording or folder)
+    messages = tracked((value for _, value in lines(folder, SESSION_FEATURES)), "reading vectors", None)
+    return _known(Source(messages, low_share), recording or folder)
 
 
 def in_recording(recording: Path, brain: ActiveConfig, settings: Settings, low_share: float) -> Source:
@@ -105,16 +107,16 @@ def in_recording(recording: Path, brain: ActiveConfig, settings: Settings, low_s
     stages = Replay(stage_kinds(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
     with working("counting"):
         total = sum(1 for _ in read(recording))
-    said = (
+    payloads = (
         message.value
         for message in stages.run(tracked(read(recording), "playing", total))
         if message.topic == SESSION_FEATURES
     )
-    return _known(Source(said, low_share), recording)
+    return _known(Source(payloads, low_share), recording)
 
 
 def _known(source: Source, recording: Path) -> Source:
-    source.heard(value for _, value in lines(recording, SESSION_FEEDBACK))
+    source.add_feedback(value for _, value in lines(recording, SESSION_FEEDBACK))
     if any(recording.glob(f"{TRUTH}.jsonl*")):
         source.truth = read_truth(recording)
     return source

@@ -129,10 +129,10 @@ def _labels(known: Vectors, seed: int, which: str) -> Labels:
     """What somebody said of one vector in a hundred, of attacks of all or of half the families."""
     drawn = np.random.default_rng(seed).random(len(known)) < LABELLED
     if which == "half":
-        heard = np.array([in_half(family or "") for family in known.truth_family.tolist()], np.bool_)
-        drawn &= heard | ~known.attacked
-    said = known.take(drawn)
-    return Labels(said.seen, said.kinds, said.attacked, said.session_numbers)
+        values = np.array([in_half(family or "") for family in known.truth_family.tolist()], np.bool_)
+        drawn &= values | ~known.attacked
+    vectors = known.take(drawn)
+    return Labels(vectors.seen, vectors.kinds, vectors.attacked, vectors.session_numbers)
 
 
 def _measure(detector: Trained, tried: Vectors, measured: Figures) -> None:
@@ -154,13 +154,13 @@ def _measure(detector: Trained, tried: Vectors, measured: Figures) -> None:
 
 def _scored(detector: Trained, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> tuple[Floats, float]:
     """Scores in chunks as a worker scores, and the µs a row took, the median of the chunks."""
-    told, spent = [], []
+    list_read, spent = [], []
     for at in range(0, len(seen), CHUNK):
         part, kind = seen[at : at + CHUNK], kinds[at : at + CHUNK]
         begun = perf_counter()
-        told.append(detector.score(part, kind))
+        list_read.append(detector.score(part, kind))
         spent.append((perf_counter() - begun) / len(part) * 1e6)
-    return np.concatenate(told), float(np.median(spent))
+    return np.concatenate(list_read), float(np.median(spent))
 
 
 def sessions_found(tried: Vectors, over: NDArray[np.bool_]) -> dict[str, float]:

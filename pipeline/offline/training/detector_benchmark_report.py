@@ -77,16 +77,18 @@ def _list(lines: Iterable[str]) -> str:
 def best(result: Result) -> Variant:
     """The variant without labels that finds most, over families and false positive rates alike."""
     unlabelled = [variant for variant in result.variants if variant.labels == "none"]
-    return max(unlabelled, key=lambda one: mean(_found(result, one)))
+    return max(unlabelled, key=lambda this_variant: mean(_found(result, this_variant)))
 
 
 def _figures(result: Result) -> str:
     head = ("method", "fitted to", "labels", *_COLUMNS.values())
     rows = []
     for variant, measured in result.variants.items():
-        told = [_spread(measured.figures[name], 1 if name in ("fit_s", "us_row") else 3) for name in _COLUMNS]
+        lines = [
+            _spread(measured.figures[name], 1 if name in ("fit_s", "us_row") else 3) for name in _COLUMNS
+        ]
         name = f"**`{variant.method}`**" if variant == TAKEN else f"`{variant.method}`"
-        rows.append((name, _COHORTS[variant.cohorts], _LABELS[variant.labels], *told))
+        rows.append((name, _COHORTS[variant.cohorts], _LABELS[variant.labels], *lines))
     return _table(head, rows)
 
 
@@ -115,12 +117,12 @@ _WEIGHED: Final = ("auc", "ap", "recall_0.001", "recall_0.01", "us_row")
 
 def _beside(result: Result, first: Variant) -> list[str]:
     """The one that is taken and the *first*, by other figures: every vector of every event is scored."""
-    told = [f"| | {' | '.join(_COLUMNS[name] for name in _WEIGHED)} |", "| --- " * (len(_WEIGHED) + 1) + "|"]
-    for one in (TAKEN, first):
-        figures = result.variants[one].figures
+    lines = [f"| | {' | '.join(_COLUMNS[name] for name in _WEIGHED)} |", "| --- " * (len(_WEIGHED) + 1) + "|"]
+    for variant in (TAKEN, first):
+        figures = result.variants[variant].figures
         cells = (_spread(figures[name], 1 if name == "us_row" else 3) for name in _WEIGHED)
-        told.append(f"| `{one.method}`, {_COHORTS[one.cohorts]} | {' | '.join(cells)} |")
-    return told
+        lines.append(f"| `{variant.method}`, {_COHORTS[variant.cohorts]} | {' | '.join(cells)} |")
+    return lines
 
 
 def _unlabelled(result: Result, variant: Variant) -> str:
@@ -136,9 +138,15 @@ def _families(result: Result) -> str:
     shown += [TAKEN._replace(labels="all"), TAKEN._replace(labels="half")]
     shown = [variant for variant in shown if variant in result.variants]
     names = sorted({name for variant in shown for name in result.variants[variant].families})
-    head = ("family", *(f"`{one.method}`, labels {_LABELS[one.labels]}" for one in shown))
+    head = (
+        "family",
+        *(f"`{this_variant.method}`, labels {_LABELS[this_variant.labels]}" for this_variant in shown),
+    )
     rows = [
-        (f"{name} ¹" if in_half(name) else name, *(_share(result, one, name) for one in shown))
+        (
+            f"{name} ¹" if in_half(name) else name,
+            *(_share(result, this_variant, name) for this_variant in shown),
+        )
         for name in names
     ]
     note = "¹ labelled where half the families are.\n"
@@ -158,8 +166,14 @@ def _explained(result: Result) -> str:
 def _recordings(result: Result) -> str:
     head = ("recording", "method", "fitted to", "labels", "band 1", "band 2", "band 3")
     rows = [
-        (name, f"`{one.method}`", _COHORTS[one.cohorts], _LABELS[one.labels], *(f"{x:.2f}" for x in bands))
-        for (name, one), bands in result.recordings.items()
+        (
+            name,
+            f"`{variant.method}`",
+            _COHORTS[variant.cohorts],
+            _LABELS[variant.labels],
+            *(f"{x:.2f}" for x in bands),
+        )
+        for (name, variant), bands in result.recordings.items()
     ]
     return f"{_RECORDED}\n{_table(head, rows)}"
 

@@ -79,38 +79,38 @@ class Exporter:
     def take(self, value: bytes) -> None:
         """Take a record of `session-features`; what is not exported is counted, with why."""
         try:
-            told = SessionFeatures.model_validate_json(value)
+            session_features = SessionFeatures.model_validate_json(value)
         except ValidationError as error:
             self.count.left_out["unreadable"] += 1
             self.count.first_unreadable = self.count.first_unreadable or str(error).replace("\n", " ")
             return
-        if told.feature_set != FEATURE_SET:
-            self.count.other_sets[told.feature_set] += 1
+        if session_features.feature_set != FEATURE_SET:
+            self.count.other_sets[session_features.feature_set] += 1
             return
-        reason = self._why_not(told)
+        reason = self._why_not(session_features)
         if reason:
             self.count.left_out[reason] += 1
             return
-        session = told.tenant, told.session_id
-        label = self._labels.of(session, told.scored_at)
+        session = session_features.tenant, session_features.session_id
+        label = self._labels.of(session, session_features.scored_at)
         self.count.rows += 1
-        self.count.policies[told.policy] += 1
+        self.count.policies[session_features.policy] += 1
         self.count.labelled[label.verdict if label else "none"] += 1
-        self._hold(Row.of(told, label, self._truths.of(session)))
+        self._hold(Row.of(session_features, label, self._truths.of(session)))
 
-    def _why_not(self, told: SessionFeatures) -> str:
-        if told.occurred_at < self._asked.since:
+    def _why_not(self, features: SessionFeatures) -> str:
+        if features.occurred_at < self._asked.since:
             return "before --since"
-        if self._asked.until is not None and told.occurred_at >= self._asked.until:
+        if self._asked.until is not None and features.occurred_at >= self._asked.until:
             return "from --until on"
-        if self._labels.as_of is not None and told.scored_at > self._labels.as_of:
+        if self._labels.as_of is not None and features.scored_at > self._labels.as_of:
             return "scored after --as-of"
-        return "delivered twice" if self._again(told) else ""
+        return "delivered twice" if self._again(features) else ""
 
-    def _again(self, told: SessionFeatures) -> bool:
+    def _again(self, features: SessionFeatures) -> bool:
         """Whether this vector was taken before: after a crash a worker may have sent it twice."""
-        key = told.tenant, told.session_id, told.event_id, told.occurred_at
-        if told.event_id is not None and key in self._seen:
+        key = features.tenant, features.session_id, features.event_id, features.occurred_at
+        if features.event_id is not None and key in self._seen:
             return True
         self._seen[key] = None
         if len(self._seen) > REMEMBERED:
@@ -118,7 +118,7 @@ class Exporter:
         return False
 
     def _hold(self, row: Row) -> None:
-        day = f"{datetime.fromtimestamp(row.told.occurred_at / 1000, UTC):%Y-%m-%d}"
+        day = f"{datetime.fromtimestamp(row.features.occurred_at / 1000, UTC):%Y-%m-%d}"
         self._days.setdefault(day, []).append(row)
         self._held += 1
         if self._held >= PART_ROWS:
@@ -145,12 +145,12 @@ class Exporter:
             "features": list(FEATURE_NAMES),
             "low_share": self._low_share,
             "as_of": self._labels.as_of,
-            **told(self.count),
+            **counts_as_json(self.count),
         }
         (self._folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
 
 
-def told(count: Count) -> dict[str, Any]:
+def counts_as_json(count: Count) -> dict[str, Any]:
     """Return *count* as plain values."""
     return {
         "rows": count.rows,
@@ -185,15 +185,15 @@ def exporting(
 
 def sentences(count: Count) -> list[str]:
     """Return what must be said of vectors that were not exported, a sentence each."""
-    said = [
+    lines = [
         f"{number:,} vectors of feature set {name} are left out, this is {FEATURE_SET}: sets do not mix; "
         "export them with the version that scored them"
         for name, number in sorted(count.other_sets.items())
     ]
     if count.left_out["unreadable"]:
         number = count.left_out["unreadable"]
-        said.append(f"{number:,} records are no vectors, the first: {count.first_unreadable[:300]}")
-    return said
+        lines.append(f"{number:,} records are no vectors, the first: {count.first_unreadable[:300]}")
+    return lines
 
 
 def _nothing(count: Count) -> str:

@@ -87,16 +87,16 @@ def _files(folder: Path) -> list[Path]:
 
 def _metadata(path: Path) -> dict[bytes, bytes]:
     try:
-        told = pq.read_schema(path).metadata or {}
+        details = pq.read_schema(path).metadata or {}
     except (pa.ArrowException, OSError) as error:
         raise RecordingError(f"{path}: no Parquet file: {error}") from error
-    found = told.get(SET, b"of no name").decode()
+    found = details.get(SET, b"of no name").decode()
     if found != FEATURE_SET:
         raise RecordingError(
             f"{path}: holds vectors of feature set {found}, this is {FEATURE_SET}: export again what was "
             "scored with these features"
         )
-    return dict(told)
+    return dict(details)
 
 
 def _type(name: str) -> Any:

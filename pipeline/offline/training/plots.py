@@ -30,11 +30,11 @@ def of_drift(found: Sequence[Drift]) -> dict[str, bytes]:
     """Return the picture of how far features have moved, by name."""
     figure, axes = _begin("drift.png", height=1.0 + 0.16 * len(found))
     shown = [*reversed(found)]
-    colours = [COLOUR[one.verdict] for one in shown]
-    axes.barh([one.name for one in shown], [one.psi for one in shown], color=colours)
+    colours = [COLOUR[drift.verdict] for drift in shown]
+    axes.barh([drift.name for drift in shown], [drift.psi for drift in shown], color=colours)
     for limit in (MODERATE, LARGE):
         axes.axvline(limit, color=LINE, linewidth=0.8)
-    axes.set_xlim(0, max(0.3, *(one.psi * 1.02 for one in shown)))
+    axes.set_xlim(0, max(0.3, *(drift.psi * 1.02 for drift in shown)))
     axes.tick_params(axis="y", labelsize=7)
     axes.set_xlabel(f"population stability index: up to {MODERATE} stable, from {LARGE} on large")
     axes.set_ylim(-0.6, len(shown) - 0.4)

@@ -78,14 +78,15 @@ def quality(rows: Rows) -> Quality:
             for name, value in limits.items()
         },
         "recall_of_sessions": {
-            name: _round(np.mean([one.found(value) for one in sessions])) for name, value in limits.items()
+            name: _round(np.mean([session.found(value) for session in sessions]))
+            for name, value in limits.items()
         },
         "scores_at_budgets": {name: _round(value) for name, value in limits.items()},
         "families": _families(sessions, limits),
     }
     precision, recall, _ = precision_recall_curve(attack, scores, sample_weight=weight)
-    delays = [one.delay_s(limits[DELAY_BUDGET]) for one in sessions] if rows.by == "truth" else []
-    found = sorted(one for one in delays if one is not None)
+    delays = [session.delay_s(limits[DELAY_BUDGET]) for session in sessions] if rows.by == "truth" else []
+    found = sorted(delay for delay in delays if delay is not None)
     return Quality(plain, precision, recall, scores[~attack], scores[attack], found, len(sessions))
 
 
@@ -126,16 +127,17 @@ def _by_session(rows: Rows) -> list[_Session]:
 
 def _families(sessions: list[_Session], limits: dict[str, float]) -> list[dict[str, Any]]:
     members: defaultdict[str, list[_Session]] = defaultdict(list)
-    for one in sessions:
-        members[one.family].append(one)
+    for session in sessions:
+        members[session.family].append(session)
     return [_family(name, found, limits) for name, found in sorted(members.items())]
 
 
 def _family(name: str, sessions: list[_Session], limits: dict[str, float]) -> dict[str, Any]:
     found = {
-        f"found_at_{budget}": sum(one.found(value) for one in sessions) for budget, value in limits.items()
+        f"found_at_{budget}": sum(session.found(value) for session in sessions)
+        for budget, value in limits.items()
     }
-    delays = [delay for one in sessions if (delay := one.delay_s(limits[DELAY_BUDGET])) is not None]
+    delays = [delay for session in sessions if (delay := session.delay_s(limits[DELAY_BUDGET])) is not None]
     known = name != "unknown" and bool(delays)
     return {
         "family": name,

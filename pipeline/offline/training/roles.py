@@ -39,11 +39,11 @@ def with_cohorts(data: Data, model: str) -> Data:
         return data
     vectors, attacked = data.vectors, attacked_sessions(data.vectors)
     honest = np.array([session not in attacked for session in vectors.sessions], np.bool_)
-    told = honest & drawn(vectors, data.low_share) & (vectors.role >= 0) & (vectors.model == model)
-    if not told.any():
+    details = honest & drawn(vectors, data.low_share) & (vectors.role >= 0) & (vectors.model == model)
+    if not details.any():
         return data
     # Its usual values were learned elsewhere, so even a tenant that is alone differs from them.
-    cohorts = fit_cohorts(data.roles.usual, _cohort_samples(vectors.take(told)), alone=True)
+    cohorts = fit_cohorts(data.roles.usual, _cohort_samples(vectors.take(details)), alone=True)
     return replace(data, roles=replace(data.roles, cohorts=cohorts)) if cohorts.tenants.size else data
 
 
@@ -100,11 +100,13 @@ def _calls(recording: Path, left_out: Container[Session]) -> Calls:
     for batch in _batches(recording, left_out):
         called = batch.fields.call["act"]["called"]
         session.append(batch.keys)
-        kind.append(batch.fields.client["who"]["kind"])
+        kind.append(batch.fields.client["identity"]["kind"])
         operation.append(called)
-        for one, first in zip(*(part.tolist() for part in np.unique(called, return_index=True)), strict=True):
-            if one not in names:
-                names[one] = batch.events[first]["operation"]
+        for item, first in zip(
+            *(part.tolist() for part in np.unique(called, return_index=True)), strict=True
+        ):
+            if item not in names:
+                names[item] = batch.events[first]["operation"]
     return Calls(np.concatenate(session), np.concatenate(kind), np.concatenate(operation), names)
 
 

@@ -64,11 +64,11 @@ def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = 
         ValueError: too few honest vectors.
     """
     attacked = attacked_sessions(data.vectors)
-    honest, said, held = _parts(data, attacked, set_aside=test is None)
+    honest, vectors, held = _parts(data, attacked, set_aside=test is None)
     detector = fit(honest.values, honest.kinds, name=name, seed=seed, method=method)
-    detector, second = _second_stage(detector, honest, said)
+    detector, second = _second_stage(detector, honest, vectors)
     if detector.second is not None:  # what it was taught by would flatter it
-        taught = set(said.sessions)
+        taught = set(vectors.sessions)
         held = held.take(np.array([session not in taught for session in held.sessions], np.bool_))
     scores = honest.scores(detector)
     reference = Reference.of(FEATURE_NAMES, honest.values, scores)
@@ -85,7 +85,7 @@ def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = 
             "sha256": sha256(np.ascontiguousarray(honest.values).tobytes()).hexdigest(),
         },
         "fit": {"seed": seed, "method": method, "second_stage": second},
-        "thresholds": [round(float(one), 6) for one in detector.thresholds],
+        "thresholds": [round(float(threshold), 6) for threshold in detector.thresholds],
         "metrics": _metrics(found, moved, test.kind if test else f"{data.kind}, held out"),
     }
     parts = {REFERENCE: pack(reference.arrays)}
@@ -98,14 +98,14 @@ def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = 
 
 def _cohorts(roles: Roles, honest: Vectors) -> dict[str, Any]:
     """Which tenants have cohorts of their own, for the card; without names, as a model may be given away."""
-    told = roles.cohorts.told
+    records = roles.cohorts.summary
     return {
         "tenants_in_the_data": len(set(honest.tenant.tolist())),
-        "with_cohorts_of_their_own": len(told),
+        "with_cohorts_of_their_own": len(records),
         "at_most": MOST_TENANTS,
         "learned_from": f"{LEAST_SESSIONS} sessions of a tenant in a role at least, and {LEAST_CALLS} calls",
         "weight_of_its_own": f"n / (n + {STEADY:g}) of n sessions, the rest is that of all tenants",
-        **({"tenant_is": "32 bits of BLAKE2b of its name", "tenants": told} if told else {}),
+        **({"tenant_is": "32 bits of BLAKE2b of its name", "tenants": records} if records else {}),
     }
 
 
@@ -131,9 +131,9 @@ def _parts(
     return honest, vectors.take(~aside & (vectors.label >= 0)), vectors.take(bad | aside)
 
 
-def _second_stage(detector: Detector, honest: Vectors, said: Vectors) -> tuple[Detector, str]:
+def _second_stage(detector: Detector, honest: Vectors, vectors: Vectors) -> tuple[Detector, str]:
     """*detector* with what verdicts teach, where there are enough; and a sentence about it."""
-    labels = Labels(said.seen, said.kinds, said.label == 1, said.session_numbers)
+    labels = Labels(vectors.seen, vectors.kinds, vectors.label == 1, vectors.session_numbers)
     try:
         refined = detector.with_labels(labels, honest.seen, honest.kinds)
     except TooFewLabels as error:
@@ -161,9 +161,9 @@ def _metrics(found: Quality | None, moved: list[Drift], where: str) -> dict[str,
         "on": where,
         **found.plain,
         "moved_features": [
-            {"feature": one.name, "psi": round(one.psi, 4), "verdict": one.verdict}
-            for one in sorted(moved, key=lambda one: -one.psi)
-            if one.verdict in ("moderate", "large")
+            {"feature": drift.name, "psi": round(drift.psi, 4), "verdict": drift.verdict}
+            for drift in sorted(moved, key=lambda drift: -drift.psi)
+            if drift.verdict in ("moderate", "large")
         ],
     }
 

@@ -27,15 +27,15 @@ Column = NDArray[Any]
 class Row(NamedTuple):
     """One scored vector, and what is known of it."""
 
-    told: SessionFeatures
+    features: SessionFeatures
     values: NDArray[np.float64]
     label: Label | None = None
     truth: Truth | None = None
 
     @classmethod
-    def of(cls, told: SessionFeatures, label: Label | None = None, truth: Truth | None = None) -> Self:
+    def of(cls, features: SessionFeatures, label: Label | None = None, truth: Truth | None = None) -> Self:
         """Return the row, its values in the order of the features; `KeyError` names one that is missing."""
-        return cls(told, np.array([told.values[name] for name in FEATURE_NAMES]), label, truth)
+        return cls(features, np.array([features.values[name] for name in FEATURE_NAMES]), label, truth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +75,9 @@ class Vectors:
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Self:
         """Return *rows* as columns."""
-        told = [_plain(row) for row in rows]
+        details = [_plain(row) for row in rows]
         columns: dict[str, Any] = {
-            name: np.array([one[at] for one in told], TYPES.get(name, object))
+            name: np.array([item[at] for item in details], TYPES.get(name, object))
             for at, name in enumerate(NAMES)
         }
         values = np.array([row.values for row in rows], np.float64).reshape(-1, len(FEATURE_NAMES))
@@ -119,7 +119,7 @@ class Vectors:
     def session_numbers(self) -> NDArray[np.int64]:
         """Which session each row is of, as a number: the same for the same session, ``(n,)``."""
         numbers: dict[tuple[str, str], int] = {}
-        return np.array([numbers.setdefault(one, len(numbers)) for one in self.sessions], np.int64)
+        return np.array([numbers.setdefault(session, len(numbers)) for session in self.sessions], np.int64)
 
     @property
     def seen(self) -> NDArray[np.float32]:
@@ -143,11 +143,11 @@ NAMES: Final = tuple(field.name for field in fields(Vectors) if field.name != "v
 
 
 def _plain(row: Row) -> tuple[Any, ...]:
-    told, label, truth = row.told, row.label, row.truth
+    session_features, label, truth = row.features, row.label, row.truth
     meaning = None if label is None else label.meaning
     return (
-        told.tenant, told.session_id, told.principal_kind, told.event_id, told.occurred_at, told.scored_at,
-        told.level, told.model, told.policy, -1 if told.role is None else told.role,
+        session_features.tenant, session_features.session_id, session_features.principal_kind, session_features.event_id, session_features.occurred_at, session_features.scored_at,
+        session_features.level, session_features.model, session_features.policy, -1 if session_features.role is None else session_features.role,
         *((None, -1, 0, None, None) if label is None else
           (label.verdict, -1 if meaning is None else meaning, label.at, label.by, label.decision_id)),
         *((None, None, 0) if truth is None else (truth.label, truth.family, truth.started_at)),
@@ -175,4 +175,4 @@ def weights(vectors: Vectors, share: float) -> NDArray[np.float64]:
 def by_hash(names: Sequence[str], share: float) -> NDArray[np.bool_]:
     """Which of *names* are drawn, *share* of them, ``(n,)``: the same for the same name."""
     hashes = [int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) for name in names]
-    return np.array([one < share * 2.0**64 for one in hashes], np.bool_)
+    return np.array([hash_ < share * 2.0**64 for hash_ in hashes], np.bool_)

@@ -55,12 +55,12 @@ def _at_sign_in(entry: Entry, sessions: Sessions) -> Iterator[Event]:
 
 
 def _at_page(entry: Entry, sessions: Sessions) -> Session | None:
-    who = entry.caller
-    user = "root" if who.type == "Root" else who.user or who.principal
+    identity = entry.caller
+    user = "root" if identity.type == "Root" else identity.user or identity.principal
     if user is None:
         return None
-    page = name(f"signin:{who.account or entry.tenant.removeprefix('aws-')}:{user}", 128) or user
-    return Session(page, name(sessions.arn(who) or user, 128) or page, "human")
+    page = name(f"signin:{identity.account or entry.tenant.removeprefix('aws-')}:{user}", 128) or user
+    return Session(page, name(sessions.arn(identity) or user, 128) or page, "human")
 
 
 def _amr(entry: Entry) -> list[str] | None:

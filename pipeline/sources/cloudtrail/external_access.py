@@ -50,8 +50,8 @@ def opens_outside(operation: str, request: Mapping[str, Any], account: str) -> b
 
 
 def _is_outside(name: str, account: str) -> bool:
-    told = _ACCOUNT.fullmatch(name)
-    return name in _EVERYBODY or (told is not None and told[1] != account)
+    match = _ACCOUNT.fullmatch(name)
+    return name in _EVERYBODY or (match is not None and match[1] != account)
 
 
 def _grantees(value: Any, depth: int) -> Iterator[str]:
@@ -94,12 +94,12 @@ def _unless_narrowed(names: Iterable[str], beside: Mapping[str, Any]) -> Iterato
 
 def _is_wide_open(rule: Mapping[str, Any]) -> bool:
     """Whether a firewall *rule* opens a port of administration to every address."""
-    told = {name.lower(): value for name, value in rule.items()}
+    fields = {name.lower(): value for name, value in rule.items()}
     if not any(text.endswith("/0") for text in _addresses(rule)):
         return False
-    first, last = told.get("fromport"), told.get("toport")
+    first, last = fields.get("fromport"), fields.get("toport")
     if not isinstance(first, int) or not isinstance(last, int) or first < 0:
-        return str(told.get("ipprotocol")) == "-1"
+        return str(fields.get("ipprotocol")) == "-1"
     return any(first <= port <= last for port in _ADMINISTRATION)
 
 
@@ -120,7 +120,7 @@ def _mappings(value: Any, depth: int) -> Iterator[Mapping[str, Any]]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
+    yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str))
 
 
 def _json(text: str) -> Any:

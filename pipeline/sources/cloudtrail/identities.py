@@ -116,24 +116,26 @@ def instance(evidence: Evidence) -> str | None:
 
 def principal(evidence: Evidence, kind: str) -> str | None:
     """Return whose session it is: person, user or instance, or the role where session names only pass."""
-    who = evidence.identity
-    passing = who.type == "AssumedRole" and kind != "human" and instance(evidence) is None
-    return name((who.issuer_arn if passing else None) or who.arn or who.principal, 128)
+    identity = evidence.identity
+    passing = identity.type == "AssumedRole" and kind != "human" and instance(evidence) is None
+    return name((identity.issuer_arn if passing else None) or identity.arn or identity.principal, 128)
 
 
 def _is_service(evidence: Evidence) -> bool:
-    who, birth = evidence.identity, evidence.birth
+    identity, birth = evidence.identity, evidence.birth
     return (
         instance(evidence) is not None
-        or who.on_instance
-        or is_service_role(who)
+        or identity.on_instance
+        or is_service_role(identity)
         or (birth is not None and birth.by_service)
     )
 
 
-def is_service_role(who: Identity) -> bool:
+def is_service_role(identity: Identity) -> bool:
     """Tell whether *who* is a role that an AWS service holds for itself."""
-    return SERVICE_ROLE in (who.issuer_arn or "") or (who.key is None and who.invoked_by is not None)
+    return SERVICE_ROLE in (identity.issuer_arn or "") or (
+        identity.key is None and identity.invoked_by is not None
+    )
 
 
 def _is_human(evidence: Evidence) -> bool:

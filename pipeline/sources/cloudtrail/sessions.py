@@ -69,9 +69,9 @@ class Sessions:
             self._sessions[session_id] = self._describe(session_id)
         return self._sessions[session_id]
 
-    def arn(self, who: Identity) -> str | None:
+    def arn(self, identity: Identity) -> str | None:
         """Return the ARN of *who*, which a sign-in may name without one, from what the other entries say."""
-        return who.arn or self._arns.get((who.account, who.user))
+        return identity.arn or self._arns.get((identity.account, identity.user))
 
     def birth(self, entry: Entry) -> Birth | None:
         """Return the birth of a session that *entry* is, if it is one."""
@@ -89,37 +89,37 @@ class Sessions:
 
     def _place(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
-            who = caller(entry)
-            session_id = None if entry.operation in SIGN_IN and not signed_in(entry) else self._id(who)
+            identity = caller(entry)
+            session_id = None if entry.operation in SIGN_IN and not signed_in(entry) else self._id(identity)
             if session_id is not None:
                 self._calls.setdefault(session_id, []).append(entry)
-                if who.key is not None:
-                    self._by_key.setdefault(who.key, session_id)
+                if identity.key is not None:
+                    self._by_key.setdefault(identity.key, session_id)
 
     def _is_known(self, entry: Entry) -> bool:
         session_id = self._id(entry.caller)
         return session_id in self._calls or session_id in self._births
 
-    def _id(self, who: Identity) -> str | None:
-        since = f"{who.arn}@{who.created}" if who.arn and who.created else None
-        if since and self._spans_keys(who):
+    def _id(self, identity: Identity) -> str | None:
+        since = f"{identity.arn}@{identity.created}" if identity.arn and identity.created else None
+        if since and self._spans_keys(identity):
             return name(since, ID_LIMIT)
-        if who.key:
-            return who.key
-        return name(since or who.arn, ID_LIMIT) if who.type == "AssumedRole" else None
+        if identity.key:
+            return identity.key
+        return name(since or identity.arn, ID_LIMIT) if identity.type == "AssumedRole" else None
 
-    def _spans_keys(self, who: Identity) -> bool:
-        if _since(who) in self._console:
+    def _spans_keys(self, identity: Identity) -> bool:
+        if _since(identity) in self._console:
             return True
-        return who.key not in self._minted and who.type in {"IAMUser", "Root"}
+        return identity.key not in self._minted and identity.type in {"IAMUser", "Root"}
 
     def _find_births(self, mints: Iterable[Entry]) -> dict[str, Birth]:
         """Return one birth per new session: where two accounts recorded it, the one that knows the parent."""
         births: dict[str, Birth] = {}
         for entry in mints:
             birth = self._birth(entry)
-            told = births.get(birth.session_id)
-            if told is None or (told.parent is None and birth.parent is not None):
+            birth_read = births.get(birth.session_id)
+            if birth_read is None or (birth_read.parent is None and birth.parent is not None):
                 births[birth.session_id] = birth
         return births
 
@@ -162,8 +162,8 @@ def caller(entry: Entry) -> Identity:
 
 def forwarded(entry: Entry) -> bool:
     """Tell whether a service made the call with credentials it forwards for somebody."""
-    who = entry.caller
-    return who.invoked_by is not None and who.key is not None and not is_service_role(who)
+    identity = entry.caller
+    return identity.invoked_by is not None and identity.key is not None and not is_service_role(identity)
 
 
 def signed_in(entry: Entry) -> bool:
@@ -171,5 +171,5 @@ def signed_in(entry: Entry) -> bool:
     return entry.operation == "signin:ConsoleLogin" and entry.response.get("ConsoleLogin") == "Success"
 
 
-def _since(who: Identity) -> tuple[str | None, str | None]:
-    return who.arn, who.created
+def _since(identity: Identity) -> tuple[str | None, str | None]:
+    return identity.arn, identity.created

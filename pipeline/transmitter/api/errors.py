@@ -81,8 +81,8 @@ class Problem(Exception):
 
     def response(self) -> JSONResponse:
         """The answer."""
-        said = {"error": self.error, "error_description": self.text}
-        return JSONResponse(said, self.status, {**NO_STORE, **self.headers})
+        by_key = {"error": self.error, "error_description": self.text}
+        return JSONResponse(by_key, self.status, {**NO_STORE, **self.headers})
 
 
 def not_found(stream_id: str) -> Problem:
@@ -136,7 +136,7 @@ async def on_http(_request: Request, error: HTTPException) -> JSONResponse:
 
 async def on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
     """Answer a body or a parameter that is not as the document says; what was sent is not repeated."""
-    found = [_place(one) for one in error.errors()[:4]]
+    found = [_place(item) for item in error.errors()[:4]]
     return Problem(400, "; ".join(found) or "the request is not as it should be").response()
 
 

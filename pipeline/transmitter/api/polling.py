@@ -64,12 +64,12 @@ class Poll(api_errors.RequestBody):
 
     @field_validator("ack", "set_errors")
     @classmethod
-    def _not_too_many(cls, said: Said) -> Said:
-        if len(said) > MOST_SAID:
+    def _not_too_many(cls, errors: Said) -> Said:
+        if len(errors) > MOST_SAID:
             raise ValueError(
-                f"{len(said)} are too many; say {MOST_SAID} at most, and the rest in the next poll"
+                f"{len(errors)} are too many; say {MOST_SAID} at most, and the rest in the next poll"
             )
-        return said
+        return errors
 
 
 class Polled(api_errors.ResponseBody):
@@ -155,7 +155,11 @@ def _settle(desk: ReceiverContext, stream_id: str, body: Poll) -> bool:
         waited = polled.waiting(conn, stream_id, {*body.ack, *body.set_errors})
     if not waited:
         return False
-    errors = {jti: (told.err, told.description) for jti, told in body.set_errors.items() if jti in waited}
+    errors = {
+        jti: (set_error.err, set_error.description)
+        for jti, set_error in body.set_errors.items()
+        if jti in waited
+    }
     now_ms = desk.now()
     with desk.store.begin() as conn:
         _polled(desk.stream(conn, stream_id))
@@ -178,7 +182,7 @@ def _hand_out(desk: ReceiverContext, stream_id: str, most: int) -> Polled:
         found, more = polled.hand_out(conn, stream_id, now_ms, most, redelivery_ms, _only(stream))
         if desk.settings.dry_run:
             found = _told(conn, found, stream, now_ms)
-    return Polled(sets={one.jti: one.jwt for one in found}, moreAvailable=more)
+    return Polled(sets={queued.jti: queued.jwt for queued in found}, moreAvailable=more)
 
 
 def _only(stream: Stream) -> str | None:
@@ -188,9 +192,9 @@ def _only(stream: Stream) -> str | None:
 
 def _told(conn: Connection, found: list[Queued], stream: Stream, now_ms: int) -> list[Queued]:
     """In a dry run, tell what would be handed out and hand out nothing."""
-    for one in found:
-        result = push_stream.told(one, stream)
-        bury(conn, one.seq, result.error, result.text, now_ms)
+    for queued in found:
+        result = push_stream.log_token(queued, stream)
+        bury(conn, queued.seq, result.error, result.text, now_ms)
     return []
 
 

@@ -139,8 +139,8 @@ class Bodies:
 
 async def _read(scope: Scope, receive: Receive, longest: int) -> bytes | None:
     """All of the body; nothing if who sends it has gone. Raises `Problem` above *longest* bytes."""
-    told = dict(scope["headers"]).get(b"content-length", b"0")
-    _refuse_above(longest, int(told[:16]) if told.isdigit() else 0)
+    details = dict(scope["headers"]).get(b"content-length", b"0")
+    _refuse_above(longest, int(details[:16]) if details.isdigit() else 0)
     body = bytearray()
     while True:
         message = await receive()
@@ -174,14 +174,14 @@ class NoStore:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def said(message: Message) -> None:
+        async def send_uncached(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("Cache-Control", "no-store")
                 headers.setdefault("X-Content-Type-Options", "nosniff")
             await send(message)
 
-        await self.app(scope, receive, said)
+        await self.app(scope, receive, send_uncached)
 
 
 SINGLY: Final = 10
@@ -193,13 +193,13 @@ AGAIN_MS: Final = 1000
 
 
 @dataclass(slots=True)
-class _Rest:
+class _Unlogged:
     """Calls of a minute that were not written one by one: the *last*, how many, what the log says."""
 
     last: Noted
     count: int = 0
-    told: int = 0
-    told_at: int | None = None
+    logged: int = 0
+    logged_at: int | None = None
     seq: int | None = None
 
     def add(self, call: Noted) -> bool:
@@ -207,7 +207,7 @@ class _Rest:
         same = call.address == self.last.address
         self.last = call if same else replace(call, address=None)
         self.count += 1
-        return self.told_at is None or call.at - self.told_at >= AGAIN_MS
+        return self.logged_at is None or call.at - self.logged_at >= AGAIN_MS
 
 
 class Tallies:
@@ -224,7 +224,7 @@ class Tallies:
         self._minute = 0
         self._singly: Counter[str] = Counter()
         self._strangers = 0
-        self._rests: dict[str | None, _Rest] = {}
+        self._rests: dict[str | None, _Unlogged] = {}
 
     def whole(self, call: Noted) -> None:
         """Write *call* down, whatever was written before. Raises `StoreError`."""
@@ -240,20 +240,20 @@ class Tallies:
             due = self._turned(call.at)
             alone = self._is_written(caller, stranger=receiver_id is None)
             if not alone:
-                rest = self._rests.setdefault(receiver_id, _Rest(replace(call, receiver_id=receiver_id)))
+                rest = self._rests.setdefault(receiver_id, _Unlogged(replace(call, receiver_id=receiver_id)))
                 if rest.add(replace(call, receiver_id=receiver_id, stream_id=None)):
-                    rest.told_at = call.at
+                    rest.logged_at = call.at
                     due.append(rest)
         self._tell(due)
         if alone:
             with self._store.begin() as conn:
                 audit.note(conn, call)
 
-    def _turned(self, now_ms: int) -> list[_Rest]:
+    def _turned(self, now_ms: int) -> list[_Unlogged]:
         """Begin a new minute if it is time; return of the last one what is not in the log."""
         if now_ms // MINUTE_MS == self._minute:
             return []
-        ended = [rest for rest in self._rests.values() if rest.told != rest.count]
+        ended = [rest for rest in self._rests.values() if rest.logged != rest.count]
         self._minute, self._strangers = now_ms // MINUTE_MS, 0
         self._singly.clear()
         self._rests = {}
@@ -266,20 +266,20 @@ class Tallies:
         self._strangers += stranger
         return True
 
-    def _tell(self, rests: list[_Rest]) -> None:
+    def _tell(self, rests: list[_Unlogged]) -> None:
         if not rests:
             return
         with self._telling:
             with self._store.begin() as conn:
                 written = [(rest, rest.count, _written(conn, rest)) for rest in rests]
             for rest, count, seq in written:
-                rest.told, rest.seq = count, seq
+                rest.logged, rest.seq = count, seq
 
 
-def _written(conn: Connection, rest: _Rest) -> int:
+def _written(conn: Connection, rest: _Unlogged) -> int:
     action = f"{rest.count} more refused calls" if rest.count > 1 else "1 more refused call"
-    said = replace(rest.last, action=action)
+    noted = replace(rest.last, action=action)
     if rest.seq is None:
-        return audit.note(conn, said)
-    audit.amend(conn, rest.seq, said)
+        return audit.note(conn, noted)
+    audit.amend(conn, rest.seq, noted)
     return rest.seq

@@ -69,30 +69,30 @@ class Listener(socket.socket):
             ConnectionAbortedError: there was no place for it; it is closed. The event loop goes on.
         """
         plain, at = super().accept()
-        who = caller_of(str(at[0]))
+        name = caller_of(str(at[0]))
         left = self.most - self.held.total()
-        if left <= 0 or (self.held[who] >= left and not self._is_proxy(str(at[0]))):
+        if left <= 0 or (self.held[name] >= left and not self._is_proxy(str(at[0]))):
             plain.close()
-            logger.warning("%s has %d connections and gets no more; %d are left", who, self.held[who], left)
+            logger.warning("%s has %d connections and gets no more; %d are left", name, self.held[name], left)
             raise ConnectionAbortedError(errno.ECONNABORTED, "no place for this connection")
-        self.held[who] += 1
-        return _Connection(plain, partial(self._ended, who)), at
+        self.held[name] += 1
+        return _Connection(plain, partial(self._ended, name)), at
 
     def _is_proxy(self, address: str) -> bool:
         at = read(address)
         return at is not None and any(at in network for network in self.proxies)
 
-    def _ended(self, who: str) -> None:
-        self.held[who] -= 1
-        if self.held[who] <= 0:
-            del self.held[who]
+    def _ended(self, caller: str) -> None:
+        self.held[caller] -= 1
+        if self.held[caller] <= 0:
+            del self.held[caller]
 
 
 def bounded(plain: socket.socket, most: int, proxies: Sequence[Network] = ()) -> Listener:
     """Return what listens in place of *plain*, with places for *most* connections at a time."""
-    one = Listener(plain.family, plain.type, plain.proto, fileno=plain.detach())
-    one.most, one.proxies, one.held = most, proxies, Counter()
-    return one
+    listener = Listener(plain.family, plain.type, plain.proto, fileno=plain.detach())
+    listener.most, listener.proxies, listener.held = most, proxies, Counter()
+    return listener
 
 
 class _Connection(socket.socket):
@@ -158,8 +158,8 @@ class Impatient(H11Protocol):
             self._reads = None
 
     def _give_up(self, why: str) -> None:
-        who = caller_of(self.client[0]) if self.client else "-"
-        logger.warning("a connection of %s is ended: it %s in %.0f s", who, why, SLOW_S)
+        name = caller_of(self.client[0]) if self.client else "-"
+        logger.warning("a connection of %s is ended: it %s in %.0f s", name, why, SLOW_S)
         self.transport.abort()
 
 
@@ -281,12 +281,12 @@ def server(app: ASGIApp, settings: TransmitterSettings) -> uvicorn.Server:
 
 
 @asynccontextmanager
-async def serving(one: uvicorn.Server, at: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+async def serving(server: uvicorn.Server, at: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     """Serve while the block lasts; gives the task that does, which ends early only if it fails."""
-    task = asyncio.create_task(one.serve(sockets=[at]), name="serving")
+    task = asyncio.create_task(server.serve(sockets=[at]), name="serving")
     try:
         yield task
     finally:
-        one.should_exit = True
+        server.should_exit = True
         await asyncio.gather(task, return_exceptions=True)
         at.close()

@@ -145,49 +145,54 @@ class WireForm:
             personal_data=stream.personal_data,
         )
 
-    def applied(self, stream: Stream, said: StreamRequest, names: set[str]) -> Stream:
+    def applied(self, stream: Stream, stream_request: StreamRequest, names: set[str]) -> Stream:
         """Return *stream* with the members *names* as *said*.
 
         Raises:
             Problem: the delivery cannot be done.
         """
-        values: dict[str, Any] = {name: getattr(said, name) for name in names & _PLAIN}
+        values: dict[str, Any] = {name: getattr(stream_request, name) for name in names & _PLAIN}
         if "events_requested" in names:
-            requested = said.events_requested
+            requested = stream_request.events_requested
             values["events_requested"] = None if requested is None else tuple(requested)
         if "delivery" in names:
-            values |= self._delivery(said.delivery)
+            values |= self._delivery(stream_request.delivery)
         return replace(stream, **values)
 
-    def _delivery(self, said: Delivery | None) -> dict[str, Any]:
-        if said is None or said.method == POLL:
+    def _delivery(self, delivery: Delivery | None) -> dict[str, Any]:
+        if delivery is None or delivery.method == POLL:
             return {"method": POLL, "endpoint_url": None, "authorization": None}
-        if said.endpoint_url is None:
+        if delivery.endpoint_url is None:
             raise Problem(400, "delivery.endpoint_url: a push needs to know where to")
         try:
-            self.guard(said.endpoint_url)
+            self.guard(delivery.endpoint_url)
         except ValueError as error:
             raise Problem(400, f"delivery.endpoint_url: {error}") from None
-        return {"method": PUSH, "endpoint_url": said.endpoint_url, "authorization": said.authorization_header}
+        return {
+            "method": PUSH,
+            "endpoint_url": delivery.endpoint_url,
+            "authorization": delivery.authorization_header,
+        }
 
-    def check_ours(self, said: StreamReplacement, before: Stream, after: Stream) -> None:
+    def check_ours(self, stream_replacement: StreamReplacement, before: Stream, after: Stream) -> None:
         """Members of the transmitter must be what they are, or will be.
 
         Raises:
             Problem: one of them is another (SSF 1.0 §8.1.1.3).
         """
-        for name in _OURS & said.model_fields_set:
-            given = _comparable(getattr(said, name))
+        for name in _OURS & stream_replacement.model_fields_set:
+            given = _comparable(getattr(stream_replacement, name))
             expected = [
-                _comparable(getattr(self.configuration(one, secrets=False), name)) for one in (before, after)
+                _comparable(getattr(self.configuration(stream, secrets=False), name))
+                for stream in (before, after)
             ]
             if given not in expected:
                 raise Problem(
                     400, f"{name}: this is not for the receiver to say, and differs from what it is"
                 )
-        if after.method == POLL and said.delivery is not None:
+        if after.method == POLL and stream_replacement.delivery is not None:
             url = Addresses(self.settings.issuer).poll(after.stream_id)
-            if said.delivery.endpoint_url not in (None, url):
+            if stream_replacement.delivery.endpoint_url not in (None, url):
                 raise Problem(400, f"delivery.endpoint_url: this stream is polled at {url}")
 
 
@@ -281,17 +286,19 @@ def delete(stream_id: OfStream, desk: Manager) -> Response:
     return Response(status_code=204)
 
 
-def _write(desk: ReceiverContext, said: StreamReplacement, names: set[str]) -> StreamConfiguration:
+def _write(
+    desk: ReceiverContext, stream_replacement: StreamReplacement, names: set[str]
+) -> StreamConfiguration:
     form = _form(desk)
     with desk.begin() as conn:
-        before = desk.changeable(conn, said.stream_id)
-        after = form.applied(before, said, names)
-        form.check_ours(said, before, after)
+        before = desk.changeable(conn, stream_replacement.stream_id)
+        after = form.applied(before, stream_replacement, names)
+        form.check_ours(stream_replacement, before, after)
         if after != before:
             streams.change(conn, desk.store.sealer, after)
-        told = _told(desk, desk.stream(conn, said.stream_id))
-    desk.ring(said.stream_id)
-    return told
+        stream_configuration = _told(desk, desk.stream(conn, stream_replacement.stream_id))
+    desk.ring(stream_replacement.stream_id)
+    return stream_configuration
 
 
 def _form(desk: ReceiverContext) -> WireForm:

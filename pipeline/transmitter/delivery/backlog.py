@@ -20,7 +20,7 @@ from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.encryption import Sealer
 from pipeline.transmitter.store.queue.dead_letters import drop_oldest, keep_newest
 from pipeline.transmitter.store.tables import sets
-from pipeline.transmitter.tokens.stream_events import Announcer, said
+from pipeline.transmitter.tokens.stream_events import Announcer, announcements
 
 IDLE_MS: Final = 600_000
 """A receiver that took something so recently is there, and gets more however much waits."""
@@ -42,7 +42,7 @@ class Held:
     count: int
     oldest_at: int | None
     taken: bool
-    said: tuple[tuple[str, int], ...] = ()
+    announced: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def move(stream: Stream, held: Held, limits: Limits, now_ms: int) -> Move | None
     hours = limits.age_ms / 3_600_000
     if stream.status == "enabled":
         idle = not held.taken and stream.updated_at <= now_ms - limits.idle_ms
-        if not held.said and not (idle and (many or old)):
+        if not held.announced and not (idle and (many or old)):
             return _full(stream, held, limits, now_ms)
         what = f"more than {limits.count} tokens wait" if many else f"tokens wait for {hours:g} h"
         return Move("paused", f"nobody takes what this stream holds: {what}")
@@ -96,9 +96,9 @@ def move(stream: Stream, held: Held, limits: Limits, now_ms: int) -> Move | None
 
 def _full(stream: Stream, held: Held, limits: Limits, now_ms: int) -> Move | None:
     """Tell the receiver of an enabled stream that it loses tokens; once in a while, if that goes on."""
-    told = Move("enabled", _newest(limits.ceiling))
-    lately = stream.status_reason == told.reason and stream.updated_at > now_ms - limits.age_ms
-    return None if held.count <= limits.ceiling or lately else told
+    move_read = Move("enabled", _newest(limits.ceiling))
+    lately = stream.status_reason == move_read.reason and stream.updated_at > now_ms - limits.age_ms
+    return None if held.count <= limits.ceiling or lately else move_read
 
 
 def _newest(count: int) -> str:
@@ -130,7 +130,7 @@ def beyond(stream: Stream, held: Held, limits: Limits, now_ms: int) -> bool:
 def _since(held: Held, stream: Stream, limits: Limits, status: Status) -> tuple[tuple[str, int], ...]:
     """Return what was said of coming to *status*: the end of a pause is told when its time is over."""
     begun = stream.updated_at + (limits.age_ms if status == "disabled" else 0)
-    return tuple((state, at) for state, at in held.said if at >= begun)
+    return tuple((state, at) for state, at in held.announced if at >= begun)
 
 
 def read(conn: Connection, stream: Stream, limits: Limits, now_ms: int) -> Held:
@@ -140,7 +140,7 @@ def read(conn: Connection, stream: Stream, limits: Limits, now_ms: int) -> Held:
         taken = True
     else:
         taken = _taken(conn, stream, now_ms - limits.idle_ms)
-    return Held(count, oldest, taken, said(conn, stream.stream_id, stream.updated_at))
+    return Held(count, oldest, taken, announcements(conn, stream.stream_id, stream.updated_at))
 
 
 def _taken(conn: Connection, stream: Stream, since_ms: int) -> bool:
@@ -168,22 +168,22 @@ class Keeper:
             return None
         held = read(conn, stream, self.limits, now_ms)
         found = move(stream, held, self.limits, now_ms)
-        told = () if found is None else _since(held, stream, self.limits, found.status)
-        done = None if found is None else self._go(conn, stream, found, told, now_ms)
+        details = () if found is None else _since(held, stream, self.limits, found.status)
+        done = None if found is None else self._go(conn, stream, found, details, now_ms)
         most, since_ms = too_much(stream, held, self.limits, now_ms)
         if gone := drop_oldest(conn, stream_id, most, since_ms, now_ms):
             keep_newest(conn, stream_id, self.limits.count, gone)
         return done
 
     def _go(
-        self, conn: Connection, stream: Stream, found: Move, told: tuple[tuple[str, int], ...], now_ms: int
+        self, conn: Connection, stream: Stream, found: Move, counts: tuple[tuple[str, int], ...], now_ms: int
     ) -> Move | None:
-        if not told:
+        if not counts:
             self.announcer.say(conn, stream, found.status, found.reason, now_ms)
             if found.status == "enabled":  # with its reason, by which it is known to be told
                 streams.set_status(conn, stream.stream_id, found.status, found.reason, now_ms)
             return found
-        state, at = told[-1]
+        state, at = counts[-1]
         if found.status == stream.status or (state == "queued" and now_ms - at < self.limits.grace_ms):
             return None
         streams.set_status(conn, stream.stream_id, found.status, found.reason, now_ms)

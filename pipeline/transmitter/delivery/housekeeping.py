@@ -92,8 +92,8 @@ class Housekeeper:
         now_ms = self._clock()
         with self._store.read() as conn:
             found = [
-                (one, read(conn, one, self._limits, now_ms))
-                for one in streams.every(conn, self._store.sealer)
+                (this_stream, read(conn, this_stream, self._limits, now_ms))
+                for this_stream in streams.every(conn, self._store.sealer)
             ]
             ended = self._ended(conn, now_ms)
         self._count(ended)

@@ -127,11 +127,18 @@ class Results:
     def _commit(self, results: Sequence[Result]) -> None:
         now_ms = self._clock()
         with self._store.begin() as conn:
-            delivered = [one.token.seq for one in results if one.state == "delivered"]
+            delivered = [this_result.token.seq for this_result in results if this_result.state == "delivered"]
             if delivered:
                 queue.delivered(conn, delivered, now_ms)
-            for one in results:
-                if one.state == "again":
-                    queue.again(conn, one.token.seq, one.due_at, one.error, one.text, counted=one.counted)
-                elif one.state == "dead":
-                    queue.bury(conn, one.token.seq, one.error, one.text, now_ms)
+            for result in results:
+                if result.state == "again":
+                    queue.again(
+                        conn,
+                        result.token.seq,
+                        result.due_at,
+                        result.error,
+                        result.text,
+                        counted=result.counted,
+                    )
+                elif result.state == "dead":
+                    queue.bury(conn, result.token.seq, result.error, result.text, now_ms)

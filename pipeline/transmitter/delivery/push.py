@@ -89,7 +89,7 @@ class Pushing:
             else:
                 started = Pusher(stream_id, self._parts)
                 self._pushers[stream_id] = started, asyncio.create_task(started.run())
-        for stream_id in [one for one in self._pushers if one not in found]:
+        for stream_id in [this_pusher for this_pusher in self._pushers if this_pusher not in found]:
             pusher, task = self._pushers[stream_id]
             pusher.stop()
             if task.done():
@@ -100,7 +100,7 @@ class Pushing:
     def _show(self, waiting: Mapping[str, bool]) -> None:
         """Show how long receivers that something waits for have been down as a whole, the longest."""
         since = [pusher.down_since for name, (pusher, _) in self._pushers.items() if waiting.get(name)]
-        down = [self._parts.clock() - one for one in since if one is not None]
+        down = [self._parts.clock() - number for number in since if number is not None]
         self._parts.metrics.down_seconds.set(max(down, default=0) / 1000)
 
     def _reap(self, stream_id: str, task: asyncio.Task[None]) -> None:

@@ -31,10 +31,10 @@ logger = logging.getLogger(__name__)
 DRY_RUN: Final = "dry_run"
 
 
-def told(token: Queued, stream: Stream) -> Result:
+def log_token(token: Queued, stream: Stream) -> Result:
     """Log what *token* says. It is not delivered, and no revocation is: its commands stay open."""
-    said = json.dumps(_claims(token.jwt), ensure_ascii=True, separators=(",", ":"))
-    logger.info("dry run: stream %s would be sent %s %s", stream.stream_id, token.event, said)
+    text = json.dumps(_claims(token.jwt), ensure_ascii=True, separators=(",", ":"))
+    logger.info("dry run: stream %s would be sent %s %s", stream.stream_id, token.event, text)
     return Result(token, "dead", DRY_RUN, "not sent: this transmitter is set to a dry run")
 
 
@@ -144,9 +144,9 @@ class Pusher:
                 return _Look(stream, [])
             if stream.status != "enabled":
                 held = stream_events.first(conn, self.stream_id, parts.clock())
-                return _Look(stream, [one for one in held if one.lane not in under_way])
+                return _Look(stream, [queued for queued in held if queued.lane not in under_way])
             heads = queue.heads(conn, self.stream_id, parts.clock(), most, under_way.keys())
-            known = {*under_way.values(), *(one.seq for one in heads)}
+            known = {*under_way.values(), *(head.seq for head in heads)}
             return _Look(stream, heads, not queue.some(conn, self.stream_id, len(known) + 1) <= known)
 
     def _follow(self, stream: Stream) -> None:
@@ -192,7 +192,7 @@ class Pusher:
         if token.error is None:
             parts.metrics.first_push_seconds.observe(max(0, begun_ms - token.created_at) / 1000)
         if parts.settings.dry_run:
-            return told(token, stream)
+            return log_token(token, stream)
         answer = await self._answer(token, stream, begun_ms)
         now_ms = parts.clock()
         parts.metrics.push_seconds.observe(max(0, now_ms - begun_ms) / 1000)
@@ -263,11 +263,11 @@ class Pusher:
         waits: list[Coroutine[Any, Any, bool]] = [self._awake.wait()]
         if listen:
             waits.append(self._parts.bell.wait(self.stream_id, seconds))
-        tasks = [asyncio.create_task(one) for one in waits]
+        tasks = [asyncio.create_task(wait) for wait in waits]
         done, open_ = await asyncio.wait(tasks, timeout=seconds + 0.1, return_when=asyncio.FIRST_COMPLETED)
-        for one in open_:
-            one.cancel()
-        return any(one.result() for one in done)
+        for task in open_:
+            task.cancel()
+        return any(this_task.result() for this_task in done)
 
     async def _finish(self) -> None:
         """Wait for what is under way: each push ends in its own time, and what came of it is written."""

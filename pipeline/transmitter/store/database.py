@@ -188,9 +188,9 @@ def _make_or_check(conn: Connection, name: str) -> None:
         return
     found = conn.scalars(select(versions.c.version)).all()
     if found != [VERSION]:
-        told = ", ".join(map(str, found)) or "none"
+        text = ", ".join(map(str, found)) or "none"
         raise StoreError(
-            f"{name}: its tables are of version {told}, and this program knows version {VERSION}; "
+            f"{name}: its tables are of version {text}, and this program knows version {VERSION}; "
             "run the program it belongs to, or name another store"
         )
 

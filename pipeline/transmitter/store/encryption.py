@@ -66,8 +66,8 @@ def load(path: Path, *, make: bool = True) -> Sealer:
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
-    told = ((number, line.strip()) for number, line in enumerate(text.splitlines(), start=1))
-    return [(number, line) for number, line in told if line and not line.startswith("#")]
+    pairs = ((number, line.strip()) for number, line in enumerate(text.splitlines(), start=1))
+    return [(number, line) for number, line in pairs if line and not line.startswith("#")]
 
 
 def _key(path: Path, number: int, line: str) -> Fernet:

@@ -56,12 +56,12 @@ class Answer:
     seconds: float | None = None
 
 
-def record(conn: Connection, told: Sequence[Mapping[str, Any]]) -> list[Recorded]:
+def record(conn: Connection, revocations: Sequence[Mapping[str, Any]]) -> list[Recorded]:
     """Note commands, records of session-revocations in their order; the same one again changes nothing.
 
     A later deadline is what tells a command that was sent again from one that was read again.
     """
-    return _noted(conn, told, _recorded)
+    return _noted(conn, revocations, _recorded)
 
 
 def confirm(conn: Connection, acks: Sequence[Mapping[str, Any]]) -> list[Answer]:
@@ -94,30 +94,30 @@ def purge(conn: Connection, before_ms: int, most: int = 10_000) -> int:
 
 def _noted(
     conn: Connection,
-    said: Sequence[Mapping[str, Any]],
+    revocations: Sequence[Mapping[str, Any]],
     note: Callable[[Mapping[str, Any], Command | None], tuple[T, Command]],
 ) -> list[T]:
     """Let *note* say of each what it comes to, and how its command stands then; keep the commands."""
-    before = _found(conn, (one["revocation_id"] for one in said))
+    before = _found(conn, (this_fields["revocation_id"] for this_fields in revocations))
     now = dict(before)
     found: list[T] = []
-    for one in said:
-        came_to, now[one["revocation_id"]] = note(one, now.get(one["revocation_id"]))
+    for fields in revocations:
+        came_to, now[fields["revocation_id"]] = note(fields, now.get(fields["revocation_id"]))
         found.append(came_to)
     _keep(conn, before, now)
     return found
 
 
-def _recorded(told: Mapping[str, Any], before: Command | None) -> tuple[Recorded, Command]:
+def _recorded(fields: Mapping[str, Any], before: Command | None) -> tuple[Recorded, Command]:
     if before is None or not before.sends:
         new = Command(
-            revocation_id=told["revocation_id"],
-            tenant=told["tenant"],
-            session_id=told["session_id"],
-            principal_id=told["principal_id"],
-            decision_id=told["decision_id"],
-            decided_at=told["decided_at"],
-            deadline=told["deadline"],
+            revocation_id=fields["revocation_id"],
+            tenant=fields["tenant"],
+            session_id=fields["session_id"],
+            principal_id=fields["principal_id"],
+            decision_id=fields["decision_id"],
+            decided_at=fields["decided_at"],
+            deadline=fields["deadline"],
             sends=1,
             state="open",
         )
@@ -126,12 +126,12 @@ def _recorded(told: Mapping[str, Any], before: Command | None) -> tuple[Recorded
         at, outcome, enforcer = before.confirmed_at, before.outcome, before.enforcer
         answered = replace(new, state=before.state, confirmed_at=at, outcome=outcome, enforcer=enforcer)
         return "opened", answered
-    if told["deadline"] <= before.deadline:
+    if fields["deadline"] <= before.deadline:
         return "seen", before
     state: CommandState = "open" if before.delivered_at is None else "delivered"
     if before.state == "confirmed":
         state = "confirmed"
-    return "resent", replace(before, deadline=told["deadline"], sends=before.sends + 1, state=state)
+    return "resent", replace(before, deadline=fields["deadline"], sends=before.sends + 1, state=state)
 
 
 def _answered(ack: Mapping[str, Any], before: Command | None) -> tuple[Answer, Command]:
@@ -177,16 +177,16 @@ def _found(conn: Connection, ids: Iterable[str]) -> dict[str, Command]:
 
 def _keep(conn: Connection, before: Mapping[str, Command], now: Mapping[str, Command]) -> None:
     """Write what is new or differs; only one transmitter writes commands at a time."""
-    new = [_row(one) for key, one in now.items() if key not in before]
+    new = [_row(this_command) for key, this_command in now.items() if key not in before]
     if new:
         conn.execute(insert(commands), new)
-    for key, one in now.items():
-        if key in before and one != before[key]:
-            conn.execute(update(commands).where(commands.c.revocation_id == key).values(_row(one)))
+    for key, command in now.items():
+        if key in before and command != before[key]:
+            conn.execute(update(commands).where(commands.c.revocation_id == key).values(_row(command)))
 
 
-def _row(one: Command) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in _COLUMNS}
+def _row(command: Command) -> dict[str, Any]:
+    return {name: getattr(command, name) for name in _COLUMNS}
 
 
 def _command(row: Row[Any]) -> Command:

@@ -33,7 +33,9 @@ REASON_LENGTH = 1000
 
 _TENANT: Final = func.coalesce(receivers.c.tenant, streams.c.tenant)
 """The tenant that a stream hears of: its receiver's, as it is now, or else the one it was made with."""
-_COLUMNS: Final = tuple(_TENANT.label("tenant") if one.name == "tenant" else one for one in streams.columns)
+_COLUMNS: Final = tuple(
+    _TENANT.label("tenant") if column.name == "tenant" else column for column in streams.columns
+)
 _AGE: Final = (streams.c.created_at, streams.c.stream_id)
 _ALL: Final = true()
 _OF: Final = streams.outerjoin(receivers, receivers.c.receiver_id == streams.c.receiver_id)
@@ -81,7 +83,7 @@ def every(conn: Connection, sealer: Sealer) -> list[Stream]:
 
 def hearing(conn: Connection) -> list[Stream]:
     """Return all streams, the oldest first, without the secret that only a push needs."""
-    columns = [one for one in _COLUMNS if one.name != "authorization_sealed"]
+    columns = [column for column in _COLUMNS if column.name != "authorization_sealed"]
     return [_stream(members) for members in _members(conn, _select(*columns))]
 
 
@@ -93,8 +95,8 @@ def without_tenant(conn: Connection) -> list[str]:
 
 def own_tenants(conn: Connection) -> dict[str, str | None]:
     """Return by stream the tenant it was made with, whatever its receiver's is."""
-    said = conn.execute(select(streams.c.stream_id, streams.c.tenant))
-    return {row.stream_id: row.tenant for row in said}
+    cursor_result = conn.execute(select(streams.c.stream_id, streams.c.tenant))
+    return {row.stream_id: row.tenant for row in cursor_result}
 
 
 def declared(conn: Connection, sealer: Sealer) -> list[Stream]:
@@ -130,18 +132,18 @@ def set_status(conn: Connection, stream_id: str, status: Status, reason: str | N
     They become dead letters of error `stream_disabled`, without the token. What is put into the queue
     afterwards stays: a stream-updated of the same transaction does.
     """
-    told = None if reason is None else clean(reason, REASON_LENGTH)
-    one = update(streams).where(streams.c.stream_id == stream_id)
-    conn.execute(one.values(status=status, status_reason=told, updated_at=now_ms))
+    text = None if reason is None else clean(reason, REASON_LENGTH)
+    this_update = update(streams).where(streams.c.stream_id == stream_id)
+    conn.execute(this_update.values(status=status, status_reason=text, updated_at=now_ms))
     if status != "disabled":
         return 0
-    return _drop(conn, stream_id, "stream_disabled", told or "the stream was disabled", now_ms)
+    return _drop(conn, stream_id, "stream_disabled", text or "the stream was disabled", now_ms)
 
 
 def asked(conn: Connection, stream_id: str, now_ms: int) -> None:
     """Remember that a verification was asked for."""
-    one = update(streams).where(streams.c.stream_id == stream_id)
-    conn.execute(one.values(verification_asked_at=now_ms))
+    this_update = update(streams).where(streams.c.stream_id == stream_id)
+    conn.execute(this_update.values(verification_asked_at=now_ms))
 
 
 def include(conn: Connection, stream_id: str, subject: Mapping[str, Any], *, included: bool) -> bool:
@@ -164,7 +166,7 @@ def _drop(conn: Connection, stream_id: str, error: str, text: str, now_ms: int) 
 
 def _row(sealer: Sealer, stream: Stream) -> dict[str, Any]:
     requested = stream.events_requested
-    told = stream.authorization
+    text = stream.authorization
     return {
         "stream_id": stream.stream_id,
         "receiver_id": stream.receiver_id,
@@ -174,7 +176,7 @@ def _row(sealer: Sealer, stream: Stream) -> dict[str, Any]:
         "events_requested": None if requested is None else list(requested),
         "method": stream.method,
         "endpoint_url": stream.endpoint_url,
-        "authorization_sealed": None if told is None else sealer.seal(told),
+        "authorization_sealed": None if text is None else sealer.seal(text),
         "subject_form": stream.subject_form,
         "subject_in_event": stream.subject_in_event,
         "personal_data": stream.personal_data,

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from pipeline.transmitter.protocol import Happening, Signed, Stream
+from pipeline.transmitter.protocol import SecurityEvent, Signed, Stream
 from pipeline.transmitter.store import queue, revocations
 from pipeline.transmitter.store.database import Store, only_one
 from pipeline.transmitter.store.queue import dead_letters
@@ -61,7 +61,7 @@ class BuildResult:
 
 class _Draft(NamedTuple):
     stream: Stream
-    happening: Happening
+    happening: SecurityEvent
     jti: str
 
 
@@ -82,7 +82,7 @@ class TokenBuilder:
         self._namesakes = Namesakes(subjects)
         self._told: set[tuple[str, str, str]] = set()
 
-    def build(self, heard: Sequence[DecodedRecord], now_ms: int) -> BuildResult:
+    def build(self, decoded_records: Sequence[DecodedRecord], now_ms: int) -> BuildResult:
         """Make of *heard*, in its order, the tokens of every stream; all of it is kept when this returns.
 
         Raises `StoreError`; then nothing was kept.
@@ -90,26 +90,26 @@ class TokenBuilder:
         taken = BuildResult()
         with self.store.read() as conn:
             self.signer.refresh(conn)
-            happenings, devices = _happenings(conn, heard)
-            taken.happened.update(one.event for one in happenings)
+            happenings, devices = _happenings(conn, decoded_records)
+            taken.happened.update(happening.event for happening in happenings)
             claimed = list(self._claimed(conn, hearing(conn), happenings, now_ms, taken))
-        if claimed or devices or any(topic in _NOTED for topic, _ in heard):
+        if claimed or devices or any(topic in _NOTED for topic, _ in decoded_records):
             signed = self._signed(claimed)
             with self.store.begin() as conn:
                 only_one(conn, "records")  # two may lead for a moment: what the other wrote is seen
                 _put(conn, signed, now_ms, taken)
                 device_compliance.remember(conn, devices)
-                _note(conn, heard, now_ms, taken)
+                _note(conn, decoded_records, now_ms, taken)
         return taken
 
     def build_stream_events(
-        self, stream_id: str, happenings: Sequence[Happening], now_ms: int
+        self, stream_id: str, happenings: Sequence[SecurityEvent], now_ms: int
     ) -> BuildResult:
         """Tell one stream of *happenings* that no record has brought; raises `StoreError` as `take` does."""
         taken = BuildResult()
         with self.store.read() as conn:
             self.signer.refresh(conn)
-            named = [one for one in hearing(conn) if one.stream_id == stream_id]
+            named = [stream for stream in hearing(conn) if stream.stream_id == stream_id]
             claimed = list(self._claimed(conn, named, happenings, now_ms, taken))
         signed = self._signed(claimed)
         with self.store.begin() as conn:
@@ -125,7 +125,7 @@ class TokenBuilder:
         self,
         conn: Connection,
         streams: Sequence[Stream],
-        happenings: Sequence[Happening],
+        happenings: Sequence[SecurityEvent],
         now_ms: int,
         taken: BuildResult,
     ) -> Iterator[tuple[_Draft, Claims]]:
@@ -134,18 +134,18 @@ class TokenBuilder:
         A command and its reminders may be heard together: they make one token.
         """
         drafts = list(_drafts(streams, happenings, taken, tenancy=self.tenancy))
-        known = queue.known(conn, ((one.stream.stream_id, one.jti) for one in drafts))
+        known = queue.known(conn, ((item.stream.stream_id, item.jti) for item in drafts))
         new: dict[tuple[str, str], _Draft] = {}
-        for one in drafts:
-            if (name := (one.stream.stream_id, one.jti)) not in known:
-                new.setdefault(name, one)
+        for this_draft in drafts:
+            if (name := (this_draft.stream.stream_id, this_draft.jti)) not in known:
+                new.setdefault(name, this_draft)
         named = list(self._named(new.values(), now_ms, taken))
         asked = [(draft.stream.stream_id, claims["sub_id"]) for draft, claims in named]
         for (draft, claims), out in zip(named, excluded(conn, asked), strict=True):
             if out:
                 taken.unsent["excluded"] += 1
             else:
-                self._namesakes.look(draft.happening.who, draft.stream)
+                self._namesakes.look(draft.happening.subject, draft.stream)
                 yield draft, claims
 
     def _named(
@@ -166,7 +166,7 @@ class TokenBuilder:
             Signed(
                 stream_id=draft.stream.stream_id,
                 jti=draft.jti,
-                lane=lane_of(draft.happening.who),
+                lane=lane_of(draft.happening.subject),
                 event=draft.happening.event,
                 kid=kid,
                 jwt=jwt,
@@ -176,38 +176,40 @@ class TokenBuilder:
             for (draft, _), (kid, jwt) in zip(claimed, signed, strict=True)
         ]
 
-    def _tell_unnamed(self, stream: Stream, happening: Happening) -> None:
+    def _tell_unnamed(self, stream: Stream, happening: SecurityEvent) -> None:
         """Say it once for a stream, tenant and event, and name nobody: a log is kept by others."""
-        told = (stream.stream_id, happening.who.tenant, happening.event)
-        if told in self._told or len(self._told) >= _MOST_TOLD:
+        row = (stream.stream_id, happening.subject.tenant, happening.event)
+        if row in self._told or len(self._told) >= _MOST_TOLD:
             return
-        self._told.add(told)
+        self._told.add(row)
         log.warning(
             "stream %s is not told of every %s in tenant %s: a principal has no name of form %s there. Name "
             "it in the file of SESSION_RISK_TRANSMITTER_SUBJECTS_FILE; where decisions leave with "
             "pseudonyms, only complex subjects are named, by their session",
-            *(stream.stream_id, happening.event, clean(happening.who.tenant, _NAME), stream.subject_form),
+            *(stream.stream_id, happening.event, clean(happening.subject.tenant, _NAME), stream.subject_form),
         )
 
 
 def _happenings(
-    conn: Connection, heard: Iterable[DecodedRecord]
-) -> tuple[list[Happening], dict[device_compliance.Key, device_compliance.Device]]:
+    conn: Connection, decoded_records: Iterable[DecodedRecord]
+) -> tuple[list[SecurityEvent], dict[device_compliance.Key, device_compliance.Device]]:
     """All that *heard* says, in its order, and the devices that are other than before."""
-    heard = list(heard)
-    decisions = [record for topic, record in heard if topic == SESSION_RISK]
-    known = device_compliance.known(conn, {_device(one) for one in decisions if one["device_id"] is not None})
+    decoded_records = list(decoded_records)
+    decisions = [record for topic, record in decoded_records if topic == SESSION_RISK]
+    known = device_compliance.known(
+        conn, {_device(decision) for decision in decisions if decision["device_id"] is not None}
+    )
     changed: dict[device_compliance.Key, device_compliance.Device] = {}
-    told: list[Happening] = []
-    for topic, record in heard:
-        told += happenings_of(topic, record)
+    happenings: list[SecurityEvent] = []
+    for topic, record in decoded_records:
+        happenings += happenings_of(topic, record)
         if topic == SESSION_RISK and record["device_id"] is not None:
             key = _device(record)
             device, news = device_compliance.hear(record, changed.get(key) or known.get(key))
-            told += news
+            happenings += news
             if device is not None:
                 changed[key] = device
-    return told, changed
+    return happenings, changed
 
 
 def _device(decision: Mapping[str, Any]) -> device_compliance.Key:
@@ -215,7 +217,7 @@ def _device(decision: Mapping[str, Any]) -> device_compliance.Key:
 
 
 def _drafts(
-    streams: Sequence[Stream], happenings: Iterable[Happening], taken: BuildResult, *, tenancy: bool
+    streams: Sequence[Stream], happenings: Iterable[SecurityEvent], taken: BuildResult, *, tenancy: bool
 ) -> Iterator[_Draft]:
     for happening in happenings:
         for stream in streams:
@@ -228,22 +230,26 @@ def _drafts(
 
 def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: BuildResult) -> None:
     """Queue *signed*, but nothing for streams that were removed or disabled while it was made."""
-    living = alive(conn, {one.stream_id for one in signed})
-    tokens = [one for one in signed if one.stream_id in living]
+    living = alive(conn, {this_signed.stream_id for this_signed in signed})
+    tokens = [this_signed for this_signed in signed if this_signed.stream_id in living]
     if gone := len(signed) - len(tokens):
         taken.unsent["gone"] += gone
     queue.put(conn, tokens, now_ms)
-    taken.queued.update(one.event for one in tokens)
-    taken.rung.update(one.stream_id for one in tokens)
+    taken.queued.update(token.event for token in tokens)
+    taken.rung.update(token.stream_id for token in tokens)
 
 
-def _note(conn: Connection, heard: Sequence[DecodedRecord], now_ms: int, taken: BuildResult) -> None:
-    commands = [record for topic, record in heard if topic == SESSION_REVOCATIONS]
+def _note(
+    conn: Connection, decoded_records: Sequence[DecodedRecord], now_ms: int, taken: BuildResult
+) -> None:
+    commands = [record for topic, record in decoded_records if topic == SESSION_REVOCATIONS]
     recorded = revocations.record(conn, commands)
     taken.commands.update(recorded)
-    again = [one["revocation_id"] for one, what in zip(commands, recorded, strict=True) if what == "resent"]
+    again = [
+        fields["revocation_id"] for fields, what in zip(commands, recorded, strict=True) if what == "resent"
+    ]
     taken.rung |= dead_letters.revive_sent_again(conn, again, now_ms)
-    acks = [record for topic, record in heard if topic == REVOCATION_ACKS]
+    acks = [record for topic, record in decoded_records if topic == REVOCATION_ACKS]
     for answer in revocations.confirm(conn, acks):
         taken.commands[answer.what] += 1
         if answer.seconds is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.processing.messages import stable_id
-from pipeline.transmitter.protocol import EVENTS, Happening, Stream, Who
+from pipeline.transmitter.protocol import EVENTS, SecurityEvent, Stream, Subject
 from pipeline.transmitter.tokens.events import DETAILS, LANGUAGE
 from pipeline.transmitter.tokens.subjects import Subjects
 
@@ -21,12 +21,12 @@ def jti_of(cause: str, stream_id: str, event: str) -> str:
     return stable_id(cause, stream_id, event)
 
 
-def lane_of(who: Who) -> str:
+def lane_of(subject: Subject) -> str:
     """What is about one principal leaves in order; of one unknown, what is about its session or device."""
-    for kind, name in (("p", who.principal_id), ("s", who.session_id), ("d", who.device_id)):
+    for kind, name in (("p", subject.principal_id), ("s", subject.session_id), ("d", subject.device_id)):
         if name is not None:
-            return stable_id(who.tenant, kind, name)
-    return stable_id(who.tenant)
+            return stable_id(subject.tenant, kind, name)
+    return stable_id(subject.tenant)
 
 
 _PRINCIPAL: Final = "principal"
@@ -43,13 +43,13 @@ def principal_of(subject: Mapping[str, Any]) -> str:
 
 
 def claims_of(
-    happening: Happening, stream: Stream, subjects: Subjects, issuer: str, now_ms: int
+    happening: SecurityEvent, stream: Stream, subjects: Subjects, issuer: str, now_ms: int
 ) -> Claims | None:
     """The claims of the token that tells *stream* of *happening*; `None` where it cannot name the subject.
 
     Times on the wire are whole seconds. `sub` and `exp` are not there (SSF 1.0 §4.1.2, §4.1.7).
     """
-    subject = subjects.identify(happening.who, stream, issuer)
+    subject = subjects.identify(happening.subject, stream, issuer)
     if subject is None:
         return None
     row = EVENTS[happening.event]
@@ -87,8 +87,8 @@ def envelope(
 
 def _for_stream(payload: Mapping[str, Any], stream: Stream) -> dict[str, Any]:
     """*payload* less what is personal; a stream that takes that has it in its administrators' reason."""
-    told = {name: value for name, value in payload.items() if name != DETAILS}
+    fields = {name: value for name, value in payload.items() if name != DETAILS}
     if stream.personal_data and DETAILS in payload:
-        reason = told["reason_admin"]
-        told["reason_admin"] = {**reason, LANGUAGE: f"{reason[LANGUAGE]} {payload[DETAILS]}"}
-    return told
+        reason = fields["reason_admin"]
+        fields["reason_admin"] = {**reason, LANGUAGE: f"{reason[LANGUAGE]} {payload[DETAILS]}"}
+    return fields

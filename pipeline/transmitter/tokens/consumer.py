@@ -38,7 +38,7 @@ AT: Final[Mapping[str, str]] = {
 _PLACE: Final = {topic: place for place, topic in enumerate(TOPICS)}
 
 
-def in_order(told: Iterable[tuple[Record, Mapping[str, Any]]]) -> list[DecodedRecord]:
+def in_order(decoded: Iterable[tuple[Record, Mapping[str, Any]]]) -> list[DecodedRecord]:
     """Records and what was read of them, in the order of their times; at one time, in the order of `TOPICS`.
 
     What has one key on one topic keeps its order in Kafka whatever its times are: it was decided in that
@@ -47,15 +47,15 @@ def in_order(told: Iterable[tuple[Record, Mapping[str, Any]]]) -> list[DecodedRe
     """
     latest: dict[tuple[str, bytes | None], int] = {}
     timed: list[tuple[int, DecodedRecord]] = []
-    for record, event in sorted(told, key=_by_place):
+    for record, event in sorted(decoded, key=_by_place):
         source = record.topic, record.key
         latest[source] = max(event[AT[record.topic]], latest.get(source, 0))
         timed.append((latest[source], DecodedRecord(record.topic, event)))
-    return [heard for _, heard in sorted(timed, key=itemgetter(0))]
+    return [decoded_record for _, decoded_record in sorted(timed, key=itemgetter(0))]
 
 
-def _by_place(one: tuple[Record, Mapping[str, Any]]) -> tuple[int, int, int]:
-    record, _ = one
+def _by_place(decoded: tuple[Record, Mapping[str, Any]]) -> tuple[int, int, int]:
+    record, _ = decoded
     return _PLACE[record.topic], record.partition, record.offset
 
 
@@ -67,16 +67,16 @@ _KEPT: Final = (
 )  # fmt: skip
 
 
-def heard(
+def decode_records(
     records: Sequence[Record], limits: Limits, metrics: TransmitterMetrics, now_ms: int
 ) -> list[DecodedRecord]:
     """Those of *records*, one batch, that can be read and may say something, in the order of their times."""
-    told: list[tuple[Record, Mapping[str, Any]]] = []
+    rows: list[tuple[Record, Mapping[str, Any]]] = []
     for topic in TOPICS:
         some = [record for record in records if record.topic == topic and _may_say(record)]
         if some:
-            told += _decoded(topic, some, limits, metrics, now_ms)
-    return in_order(told)
+            rows += _decoded(topic, some, limits, metrics, now_ms)
+    return in_order(rows)
 
 
 def _decoded(
@@ -95,12 +95,12 @@ def _decoded(
         tenants=named_tenants(topic, records, taken),
     )
     decoded = without(decoded, [_unfit(event) for event in decoded.events])
-    for one in decoded.rejected:
-        record = records[one.index]
+    for rejected in decoded.rejected:
+        record = records[rejected.index]
         metrics.refused_records.labels(topic).inc()
         log.warning(
             "record %d of %s, partition %d, cannot be read: %s",
-            *(record.offset, topic, record.partition, one.reason),
+            *(record.offset, topic, record.partition, rejected.reason),
         )
     for place, event in zip(decoded.places, decoded.events, strict=True):
         yield records[place], event
@@ -171,10 +171,10 @@ class CommandConsumer:
 
     async def _keep(self, records: Sequence[Record]) -> bool:
         """Store what *records* say; false if it was stopped before the store could take it."""
-        told, number = heard(records, self.limits, self.metrics, self.clock()), 0
+        decoded_records, number = decode_records(records, self.limits, self.metrics, self.clock()), 0
         while True:
             try:
-                taken = await asyncio.to_thread(self.statements.build, told, self.clock())
+                taken = await asyncio.to_thread(self.statements.build, decoded_records, self.clock())
             except StoreError as error:
                 pause = _PAUSES_S[min(number, len(_PAUSES_S) - 1)]
                 log.warning("what was read waits %g s: %s", pause, error)

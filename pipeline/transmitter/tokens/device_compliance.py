@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, tuple_, update
 
-from pipeline.transmitter.protocol import Happening, Who
+from pipeline.transmitter.protocol import SecurityEvent, Subject
 from pipeline.transmitter.store.tables import device_statuses
 from pipeline.transmitter.tokens.events import DETAILS, LANGUAGE, OBSERVED, details, reason, text_of
 
@@ -50,7 +50,7 @@ class Device:
     well_since: int = 0
 
 
-def hear(decision: Mapping[str, Any], before: Device | None) -> tuple[Device | None, list[Happening]]:
+def hear(decision: Mapping[str, Any], before: Device | None) -> tuple[Device | None, list[SecurityEvent]]:
     """What a record of session-risk makes of its device: how it is now, if that has changed, and the news.
 
     The decision that changed it last says the same again. One from before that, or from before a fault was
@@ -59,7 +59,7 @@ def hear(decision: Mapping[str, Any], before: Device | None) -> tuple[Device | N
     """
     if decision["mode"] == OBSERVED:
         return None, []
-    faults = [one for one in decision["reasons"] if one["detection"] in FAULTS]
+    faults = [item for item in decision["reasons"] if item["detection"] in FAULTS]
     if before is not None and before.txn == decision["decision_id"]:
         return None, [_news(decision, faults, compliant=before.compliant)]
     if before is not None and _is_late(decision["occurred_at"], before, faults=bool(faults)):
@@ -101,22 +101,24 @@ def _changed(decision: Mapping[str, Any], *, compliant: bool) -> Device:
     return Device(compliant=compliant, changed_at=at, txn=txn, named_by=session)
 
 
-def _news(decision: Mapping[str, Any], faults: Iterable[Mapping[str, Any]], *, compliant: bool) -> Happening:
+def _news(
+    decision: Mapping[str, Any], faults: Iterable[Mapping[str, Any]], *, compliant: bool
+) -> SecurityEvent:
     faults = list(faults)
-    names = [one["detection"] for one in faults]
-    told = " ".join(text_of(one) for one in faults) or "The device reports none of its faults any more."
+    names = [fault["detection"] for fault in faults]
+    text = " ".join(text_of(fault) for fault in faults) or "The device reports none of its faults any more."
     payload: dict[str, Any] = {
         "previous_status": _WORDS[not compliant],
         "current_status": _WORDS[compliant],
         "initiating_entity": "policy",
-        "reason_admin": reason(told, names),
+        "reason_admin": reason(text, names),
         "reason_user": {LANGUAGE: _USER_TEXT[compliant]},
     }
     if observed := details(faults):
         payload[DETAILS] = observed
-    who = Who(decision["tenant"], None, decision["principal_id"], decision["device_id"])
+    named_who = Subject(decision["tenant"], None, decision["principal_id"], decision["device_id"])
     txn = decision["decision_id"]
-    return Happening("device-compliance-change", txn, who, decision["occurred_at"], payload, txn)
+    return SecurityEvent("device-compliance-change", txn, named_who, decision["occurred_at"], payload, txn)
 
 
 def known(conn: Connection, keys: Iterable[Key]) -> dict[Key, Device]:

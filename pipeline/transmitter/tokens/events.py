@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pipeline.processing.messages import stable_id
-from pipeline.transmitter.protocol import Happening, Who
+from pipeline.transmitter.protocol import SecurityEvent, Subject
 from schemas.topics import AUTH_EVENTS, REVOCATION_ACKS, SESSION_REVOCATIONS, SESSION_RISK
 
 LANGUAGE: Final = "en"
@@ -69,7 +69,7 @@ _TYPES: Final[Mapping[str, str]] = {
 }
 
 
-def happenings_of(topic: str, record: Mapping[str, Any]) -> list[Happening]:
+def happenings_of(topic: str, record: Mapping[str, Any]) -> list[SecurityEvent]:
     """What the decoded *record* of *topic* says; nothing for a topic that says nothing by itself."""
     tell = _TELL.get(topic)
     return [] if tell is None else tell(record)
@@ -86,42 +86,42 @@ def reason(text: str, detections: Sequence[str] = ()) -> dict[str, str]:
     A text that says nothing is none: receivers may ask for one.
     """
     named = ", ".join(detections[:_MOST_NAMED])
-    said = text if text.strip() else _MODEL_TEXT
-    return {LANGUAGE: f"{said} ({named})" if named else said}
+    sent_text = text if text.strip() else _MODEL_TEXT
+    return {LANGUAGE: f"{sent_text} ({named})" if named else sent_text}
 
 
 def weighty(reasons: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The reasons of a decision that speak against the session, the weightiest first, as they come."""
-    return [one for one in reasons if one["contribution"] > 0]
+    return [this_reason for this_reason in reasons if this_reason["contribution"] > 0]
 
 
 def details(reasons: Iterable[Mapping[str, Any]]) -> str:
     """What was observed of the session: of *reasons* the parts that differ from person to person."""
     return "; ".join(
-        f"{one['detection']}: {one['text'] if one['detection'] == MODEL else one['observed']}"
-        for one in reasons
-        if one["detection"] == MODEL or one["observed"] is not None
+        f"{this_reason['detection']}: {this_reason['text'] if this_reason['detection'] == MODEL else this_reason['observed']}"
+        for this_reason in reasons
+        if this_reason["detection"] == MODEL or this_reason["observed"] is not None
     )
 
 
-def text_of(one: Mapping[str, Any]) -> str:
+def text_of(fields: Mapping[str, Any]) -> str:
     """The sentence of a reason without anything of the person in it."""
-    return _MODEL_TEXT if one["detection"] == MODEL else str(one["text"])
+    return _MODEL_TEXT if fields["detection"] == MODEL else str(fields["text"])
 
 
-def _revoked(command: Mapping[str, Any]) -> list[Happening]:
+def _revoked(command: Mapping[str, Any]) -> list[SecurityEvent]:
     """CAEP 1.0 §3.1. The device is left out: it may have changed since, and would narrow what is ended."""
     payload = {
         "initiating_entity": initiator(command["detections"]),
         "reason_admin": reason(command["reason_admin"], command["detections"]),
         "reason_user": {LANGUAGE: command["reason_user"] if command["reason_user"].strip() else _ENDED},
     }
-    who = Who(command["tenant"], command["session_id"], command["principal_id"])
+    named_who = Subject(command["tenant"], command["session_id"], command["principal_id"])
     return [
-        Happening(
+        SecurityEvent(
             "session-revoked",
             cause=command["decision_id"],
-            who=who,
+            subject=named_who,
             at=command["decided_at"],
             payload=payload,
             txn=command["decision_id"],
@@ -130,7 +130,7 @@ def _revoked(command: Mapping[str, Any]) -> list[Happening]:
     ]
 
 
-def _moved(decision: Mapping[str, Any]) -> list[Happening]:
+def _moved(decision: Mapping[str, Any]) -> list[SecurityEvent]:
     """CAEP 1.0 §3.8, only where the level changed. It is the level of one session.
 
     Whose level a stream is told it is, the `principal`, follows from how it names subjects: see `claims`.
@@ -140,26 +140,28 @@ def _moved(decision: Mapping[str, Any]) -> list[Happening]:
     if level == before or decision["mode"] == OBSERVED:
         return []
     against = weighty(decision["reasons"])[:_MOST_NAMED]
-    names = [one["detection"] for one in against]
+    names = [fields["detection"] for fields in against]
     unexplained, user_text = _MOVED[_LEVELS.index(level) > _LEVELS.index(before)]
-    told = " ".join(dict.fromkeys(map(text_of, against))) if against else unexplained
+    text = " ".join(dict.fromkeys(map(text_of, against))) if against else unexplained
     payload: dict[str, Any] = {
         "current_level": level,
         "previous_level": before,
         "initiating_entity": initiator(names) if names else "policy",
-        "reason_admin": reason(told, names),
+        "reason_admin": reason(text, names),
         "reason_user": {LANGUAGE: user_text},
     }
     if names:
         payload["risk_reason"] = names[0].upper()
     if observed := details(against):
         payload[DETAILS] = observed
-    who = Who(decision["tenant"], decision["session_id"], decision["principal_id"], decision["device_id"])
+    named_who = Subject(
+        decision["tenant"], decision["session_id"], decision["principal_id"], decision["device_id"]
+    )
     txn = decision["decision_id"]
-    return [Happening("risk-level-change", txn, who, decision["occurred_at"], payload, txn)]
+    return [SecurityEvent("risk-level-change", txn, named_who, decision["occurred_at"], payload, txn)]
 
 
-def _credential(event: Mapping[str, Any]) -> list[Happening]:
+def _credential(event: Mapping[str, Any]) -> list[SecurityEvent]:
     """CAEP 1.0 §3.3, where the event says of which type the credential is."""
     change = CREDENTIALS.get(event["action"])
     types = {_TYPES[name] for name in event["amr"] or () if name in _TYPES}
@@ -173,13 +175,13 @@ def _credential(event: Mapping[str, Any]) -> list[Happening]:
         "reason_admin": reason(f"A credential was {done}."),
         "reason_user": {LANGUAGE: f"A way to sign in to your account was {done}."},
     }
-    who = Who(event["tenant"], principal_id=event["principal_id"])
-    told = event["event_id"]
-    cause = stable_id(event["tenant"], event["session_id"], told)  # two tenants may give one id
-    return [Happening("credential-change", cause, who, event["occurred_at"], payload, told)]
+    named_who = Subject(event["tenant"], principal_id=event["principal_id"])
+    fields = event["event_id"]
+    cause = stable_id(event["tenant"], event["session_id"], fields)  # two tenants may give one id
+    return [SecurityEvent("credential-change", cause, named_who, event["occurred_at"], payload, fields)]
 
 
-_TELL: Final[Mapping[str, Callable[[Mapping[str, Any]], list[Happening]]]] = {
+_TELL: Final[Mapping[str, Callable[[Mapping[str, Any]], list[SecurityEvent]]]] = {
     SESSION_REVOCATIONS: _revoked,
     SESSION_RISK: _moved,
     AUTH_EVENTS: _credential,

@@ -62,10 +62,10 @@ def first(conn: Connection, stream_id: str, now_ms: int) -> list[Queued]:
     """Return the oldest announcement of a stream that waits, if it is due: they go out in their order."""
     oldest = select(*COLUMNS).where(sets.c.stream_id == stream_id, QUEUED, sets.c.event == EVENT)
     found = [queued(row) for row in conn.execute(oldest.order_by(sets.c.seq).limit(1))]
-    return [one for one in found if one.due_at <= now_ms]
+    return [this_queued for this_queued in found if this_queued.due_at <= now_ms]
 
 
-def said(conn: Connection, stream_id: str, after_ms: int) -> tuple[tuple[str, int], ...]:
+def announcements(conn: Connection, stream_id: str, after_ms: int) -> tuple[tuple[str, int], ...]:
     """Return state and time (ms) of each announcement made after *after_ms*, the oldest first."""
     made = (
         select(sets.c.state, sets.c.created_at)
@@ -92,7 +92,7 @@ class Announcer:
         self, conn: Connection, before: Iterable[Stream], after: Iterable[Stream], now_ms: int
     ) -> None:
         """Say it of the streams whose status is another after than before: their operator changed it."""
-        was = {one.stream_id: one.status for one in before}
-        for one in after:
-            if one.status != was.get(one.stream_id, one.status):
-                self.say(conn, one, one.status, one.status_reason, now_ms)
+        was = {this_stream.stream_id: this_stream.status for this_stream in before}
+        for stream in after:
+            if stream.status != was.get(stream.stream_id, stream.status):
+                self.say(conn, stream, stream.status, stream.status_reason, now_ms)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, exists, select
 
-from pipeline.transmitter.protocol import EVENTS, SUPPORTED, Happening, Stream
+from pipeline.transmitter.protocol import EVENTS, SUPPORTED, SecurityEvent, Stream
 from pipeline.transmitter.store.queue.waiting import chunks
 from pipeline.transmitter.store.tables import stream_subjects, streams
 from pipeline.transmitter.subject_identifiers import canonical, key
@@ -89,7 +89,7 @@ def events_delivered(stream: Stream) -> tuple[str, ...]:
     return tuple(uri for uri in SUPPORTED if uri in asked)
 
 
-def unwanted(stream: Stream, happening: Happening, *, tenancy: bool = False) -> Unwanted | None:
+def unwanted(stream: Stream, happening: SecurityEvent, *, tenancy: bool = False) -> Unwanted | None:
     """Why *stream* is not to hear of *happening*, before its subject is looked at; `None`: it is.
 
     A stream without a tenant hears of every one, but with *tenancy*, where tenants are strangers: of none. A
@@ -100,7 +100,7 @@ def unwanted(stream: Stream, happening: Happening, *, tenancy: bool = False) -> 
     uri = EVENTS[happening.event].uri
     if stream.events_requested is not None and uri not in stream.events_requested:
         return "event"
-    if stream.tenant != happening.who.tenant and (tenancy or stream.tenant is not None):
+    if stream.tenant != happening.subject.tenant and (tenancy or stream.tenant is not None):
         return "tenant"
     return None
 

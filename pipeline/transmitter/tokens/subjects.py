@@ -31,7 +31,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline.transmitter.protocol import Stream, Who
+from pipeline.transmitter.protocol import Stream, Subject
 
 Identifier = dict[str, Any]
 
@@ -81,7 +81,7 @@ class _Entry(BaseModel):
     def tells_tenants_apart(self, form: str) -> bool:
         """Whether the name it makes, if any, is no other tenant's: by `{tenant}`, or as one of its own."""
         named = [self.email] if form == "email" else [self.sub, self.iss]
-        if named[0] is None or any("tenant" in _fields(one) for one in named):
+        if named[0] is None or any("tenant" in _fields(text) for text in named):
             return True
         return self.tenant is not None and (form == "email" or self.iss is not None)
 
@@ -94,14 +94,16 @@ class _File(BaseModel):
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:
         seen: set[tuple[str | None, str]] = set()
-        for number, one in enumerate(self.principals, start=1):
-            if one.id is None:
+        for number, entry in enumerate(self.principals, start=1):
+            if entry.id is None:
                 continue
-            if one.match is not None:
+            if entry.match is not None:
                 raise ValueError(f"{number} has an id and a match; write one of them")
-            if (one.tenant, one.id) in seen:
-                raise ValueError(f"{number} names {one.id} of {one.tenant or 'every tenant'} a second time")
-            seen.add((one.tenant, one.id))
+            if (entry.tenant, entry.id) in seen:
+                raise ValueError(
+                    f"{number} names {entry.id} of {entry.tenant or 'every tenant'} a second time"
+                )
+            seen.add((entry.tenant, entry.id))
         return self
 
 
@@ -124,15 +126,19 @@ class Subjects:
         if path is None:
             return cls({})
         try:
-            told = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            file = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SubjectsError(f"{path}: {error}") from None
         except ValidationError as error:
             raise SubjectsError("\n".join(f"{path}: {line}" for line in _complaints(error))) from None
-        single = {(one.tenant, one.id): one for one in told.principals if one.id is not None}
-        return cls(single, tuple(one for one in told.principals if one.id is None))
+        single = {
+            (principal.tenant, principal.id): principal
+            for principal in file.principals
+            if principal.id is not None
+        }
+        return cls(single, tuple(principal for principal in file.principals if principal.id is None))
 
-    def identify(self, who: Who, stream: Stream, issuer: str) -> Identifier | None:
+    def identify(self, subject: Subject, stream: Stream, issuer: str) -> Identifier | None:
         """The subject identifier of *who* in the form *stream* wants; `None` where it has no name there.
 
         A simple form names the principal, also where the news is of its session or device: what is meant is
@@ -140,50 +146,50 @@ class Subjects:
         (SSF 1.0 §3.3.1): `{tenant}` alone would mean everybody and is no name.
         """
         if stream.subject_form == "complex":
-            return self._complex(who, stream, issuer)
-        entry = self._entry(who)
-        return None if entry is None else _simple(stream.subject_form, entry, who, issuer)
+            return self._complex(subject, stream, issuer)
+        entry = self._entry(subject)
+        return None if entry is None else _simple(stream.subject_form, entry, subject, issuer)
 
-    def alike(self, who: Who, stream: Stream) -> bool:
+    def alike(self, subject: Subject, stream: Stream) -> bool:
         """Whether *stream* would call another tenant's principal of the same id by the same name.
 
         A complex subject has its tenant. A simple one tells tenants apart if its entry has `{tenant}`, or is
         of one tenant and names its own `iss` or e-mail address.
         """
-        entry = None if stream.subject_form == "complex" else self._entry(who)
+        entry = None if stream.subject_form == "complex" else self._entry(subject)
         return entry is not None and not entry.tells_tenants_apart(stream.subject_form)
 
-    def _entry(self, who: Who) -> _Entry | None:
-        principal = who.principal_id
+    def _entry(self, subject: Subject) -> _Entry | None:
+        principal = subject.principal_id
         if principal is None or PSEUDONYM.fullmatch(principal):
             return None
-        found = self.single.get((who.tenant, principal)) or self.single.get((None, principal))
+        found = self.single.get((subject.tenant, principal)) or self.single.get((None, principal))
         if found is not None:
             return found
-        return next((one for one in self.general if one.fits(who.tenant, principal)), None)
+        return next((entry for entry in self.general if entry.fits(subject.tenant, principal)), None)
 
-    def _complex(self, who: Who, stream: Stream, issuer: str) -> Identifier | None:
+    def _complex(self, subject: Subject, stream: Stream, issuer: str) -> Identifier | None:
         """SSF 1.0 §3.3. An e-mail address names the user only where the stream takes personal data."""
         members: Identifier = {}
-        entry = self._entry(who)
+        entry = self._entry(subject)
         if entry is not None:
-            user = _simple("iss_sub", entry, who, issuer)
+            user = _simple("iss_sub", entry, subject, issuer)
             if user is None and stream.personal_data:
-                user = _simple("email", entry, who, issuer)
+                user = _simple("email", entry, subject, issuer)
             if user is not None:
                 members["user"] = user
-        if who.session_id is not None:
-            members["session"] = {"format": "opaque", "id": who.session_id}
-        if who.device_id is not None and not PSEUDONYM.fullmatch(who.device_id):
-            members["device"] = {"format": "iss_sub", "iss": issuer, "sub": who.device_id}
+        if subject.session_id is not None:
+            members["session"] = {"format": "opaque", "id": subject.session_id}
+        if subject.device_id is not None and not PSEUDONYM.fullmatch(subject.device_id):
+            members["device"] = {"format": "iss_sub", "iss": issuer, "sub": subject.device_id}
         if not members:
             return None
-        return {"format": "complex", **members, "tenant": {"format": "opaque", "id": who.tenant}}
+        return {"format": "complex", **members, "tenant": {"format": "opaque", "id": subject.tenant}}
 
 
-def _simple(form: str, entry: _Entry, who: Who, issuer: str) -> Identifier | None:
+def _simple(form: str, entry: _Entry, subject: Subject, issuer: str) -> Identifier | None:
     """RFC 9493 §3.2.2, §3.2.3: the members of the format and no other."""
-    named = {"tenant": who.tenant, "principal": who.principal_id}
+    named = {"tenant": subject.tenant, "principal": subject.principal_id}
     if form == "email":
         email = None if entry.email is None else entry.email.format_map(named)
         return {"format": "email", "email": email} if email and _EMAIL.fullmatch(email) else None
@@ -201,7 +207,7 @@ def _complaints(error: ValidationError) -> list[str]:
     lines = []
     for found in error.errors(include_url=False, include_input=False):
         place = found["loc"] or ("principals",)
-        where = ".".join(str(one + 1) if isinstance(one, int) else one for one in place)
+        where = ".".join(str(number + 1) if isinstance(number, int) else number for number in place)
         lines.append(f"{where}: {found['msg'].removeprefix('Value error, ')}")
     return lines
 
@@ -220,14 +226,14 @@ class Namesakes:
         self._first: dict[str, str] = {}
         self._said: set[str] = set()
 
-    def look(self, who: Who, stream: Stream) -> None:
+    def look(self, subject: Subject, stream: Stream) -> None:
         """Say it once for a receiver: *stream* is told of *who*, after another tenant's principals."""
         aud, first = stream.aud, self._first.get(stream.aud)
-        if aud in self._said or first == who.tenant or not self._subjects.alike(who, stream):
+        if aud in self._said or first == subject.tenant or not self._subjects.alike(subject, stream):
             return
         if first is None:
             if len(self._first) < _MOST:
-                self._first[aud] = who.tenant
+                self._first[aud] = subject.tenant
             return
         self._said.add(aud)
         log.warning(
@@ -235,5 +241,5 @@ class Namesakes:
             "has the same id in both is one subject there, and what ends the sessions of the one ends those "
             "of the other. Unless they are the same people, let each receiver hear of one tenant, tell them "
             "apart in the file of SESSION_RISK_TRANSMITTER_SUBJECTS_FILE, or choose complex subjects",
-            *(aud, first, who.tenant),
+            *(aud, first, subject.tenant),
         )

@@ -27,5 +27,5 @@ def faded(row: list[float] | None, event: dict[str, Any]) -> list[float]:
     for number, half in enumerate(HALF_LIVES_MS):
         left, counts = 0.5 ** ((newest - before) / half), 0.5 ** ((newest - at) / half)
         part = sums[number * len(added) : (number + 1) * len(added)]
-        fresh += [one * left + more * counts for one, more in zip(part, added, strict=True)]
+        fresh += [this_number * left + more * counts for this_number, more in zip(part, added, strict=True)]
     return fresh

@@ -29,6 +29,6 @@ if __name__ == "__main__":
     )  # fmt: skip
     calls = app.dataframe(app.topic(IN, value_deserializer="json", key_deserializer="str"))
     calls = calls.apply(fade, stateful=True)
-    calls = calls[calls.apply(lambda told: told is not None)]
+    calls = calls[calls.apply(lambda details: details is not None)]
     calls.to_topic(app.topic(OUT, value_serializer="json", key_serializer="str"))
     app.run()

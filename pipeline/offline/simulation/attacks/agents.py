@@ -86,7 +86,10 @@ def agent_prompt_injected(day: Day, attempt: Attempt) -> bool:
     if found is None:
         return False
     session, at = found
-    widest = max(session.operations, key=lambda one: (one.sensitivity == "confidential", one.records[1]))
+    widest = max(
+        session.operations,
+        key=lambda operation: (operation.sensitivity == "confidential", operation.records[1]),
+    )
     count = attempt.whole("calls", (15, 30), (60, 110), (200, 400))
     gap = attempt.real("gap_s", (15, 30), (4, 8), (1, 2))
     calls(session, paced(at, count, gap, attempt.rng), (widest,), attempt.rng)
@@ -104,5 +107,5 @@ def _condemn_others(day: Day, agent: Session, at: int, attempt: Attempt) -> None
 def _agent(day: Day, attempt: Attempt) -> tuple[Session, int] | None:
     on_a_device = of_kind("agent")
     return day.pick(
-        attempt.rng, lambda one: on_a_device(one) and one.device_id is not None, after=12 * MINUTE
+        attempt.rng, lambda session: on_a_device(session) and session.device_id is not None, after=12 * MINUTE
     )

@@ -47,9 +47,9 @@ def access_probing(day: Day, attempt: Attempt) -> bool:
     for number, when in enumerate(paced(at, count, gap, attempt.rng)):
         door = doors[number % len(doors)]
         opens = attempt.rng.random() < 0.06
-        told = call(door, attempt.rng) if opens else denied(door, attempt.rng, (401, 403, 403, 404))
+        fields = call(door, attempt.rng) if opens else denied(door, attempt.rng, (401, 403, 403, 404))
         if when < session.end:
-            session.extras.append(Extra(when, "api.call", told))
+            session.extras.append(Extra(when, "api.call", fields))
     day.condemn(session, at, attempt)
     return True
 

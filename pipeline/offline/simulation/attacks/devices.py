@@ -152,7 +152,10 @@ def _reports(
     day: Day, fits: Callable[[Session], bool], attempt: Attempt, posture: Mapping[str, object]
 ) -> bool:
     found = day.pick(
-        attempt.rng, lambda one: fits(one) and day.reports(one), before=5 * MINUTE, after=10 * MINUTE
+        attempt.rng,
+        lambda session: fits(session) and day.reports(session),
+        before=5 * MINUTE,
+        after=10 * MINUTE,
     )
     return found is not None and _report_at(day, found, attempt, posture)
 

@@ -157,7 +157,7 @@ def password_spray(days: Sequence[Day], attempt: Attempt) -> bool:
 
 def _awake(company: Sequence[Day], victim: Day, since: int, until: int) -> list[Day]:
     """The days of others that cover the time from *since* to *until*, if it is all simulated."""
-    first = min(one.start for day in company for one in day.sessions)
+    first = min(session.start for day in company for session in day.sessions)
     if since < first:
         return []
     return [day for day in company if day is not victim and day.start <= since and until < day.over]

@@ -21,7 +21,12 @@ def token_replayed(day: Day, attempt: Attempt) -> bool:
     """A stolen cookie is used from a rented server with another client, beside its owner."""
     rng = attempt.rng
     # Thieves look for cookies that open more doors: keys minted, agents let loose.
-    found = day.pick(rng, lambda one: of_a_human(one) and (day.has_children(one) or rng.random() < 0.1))
+    found = day.pick(
+        rng,
+        lambda this_session: (
+            of_a_human(this_session) and (day.has_children(this_session) or rng.random() < 0.1)
+        ),
+    )
     if found is None:
         return False
     session, at = found
@@ -41,7 +46,9 @@ def token_by_residential_proxy(day: Day, attempt: Attempt) -> bool:
     session, at = found
     city = person_of(day).city
     if attempt.intensity == "high":
-        city = attempt.rng.choice([one for one in person_of(day).tenant.cities if one is not city])
+        city = attempt.rng.choice(
+            [this_city for this_city in person_of(day).tenant.cities if this_city is not city]
+        )
     network = city.network(attempt.pick("provider", RESIDENTIAL), "wifi", attempt.rng)
     calls(session, _times(attempt, at), session.operations, attempt.rng, network=network)
     day.condemn(session, at, attempt)
@@ -121,7 +128,11 @@ def anonymised_network(day: Day, attempt: Attempt) -> bool:
 
 def refresh_token_reused(day: Day, attempt: Attempt) -> bool:
     """An old refresh token is presented again, long after its successor was issued, by somebody else."""
-    found = day.pick(attempt.rng, lambda one: of_a_human(one) and bool(one.refreshes), before=55 * MINUTE)
+    found = day.pick(
+        attempt.rng,
+        lambda this_session: of_a_human(this_session) and bool(this_session.refreshes),
+        before=55 * MINUTE,
+    )
     if found is None:
         return False
     session, at = found
@@ -152,12 +163,12 @@ def after_hours(day: Day, attempt: Attempt) -> bool:
 def _last_at_the_desk(day: Day, attempt: Attempt) -> tuple[Session, int] | None:
     """The day's last session at the desk, and when the intruder begins, if the day is long enough."""
     desk = at_the_desk(day)
-    ends = max((one.end for one in day.sessions if one.device_id is not None), default=0)
+    ends = max((session.end for session in day.sessions if session.device_id is not None), default=0)
     at = ends + int(attempt.real("hours_later", (0.6, 1.5), (1.5, 2.5), (2.5, 3.5)) * HOUR)
-    mine = [one for one in day.sessions if desk(one)]
+    mine = [session for session in day.sessions if desk(session)]
     if not mine or at + 30 * MINUTE > min(day.over, day.until):
         return None
-    return max(mine, key=lambda one: one.end), at
+    return max(mine, key=lambda session: session.end), at
 
 
 def _times(attempt: Attempt, at: int) -> list[int]:

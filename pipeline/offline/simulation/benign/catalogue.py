@@ -35,7 +35,9 @@ def month_end(day: Day, attempt: Attempt) -> bool:
     """Finance closes the month: more ledger entries than usual, fewer than 2000 in any ten minutes."""
     desk = at_the_desk(day)
     found = day.pick(
-        attempt.rng, lambda one: desk(one) and person_of(day).role == "finance", after=25 * MINUTE
+        attempt.rng,
+        lambda this_session: desk(this_session) and person_of(day).role == "finance",
+        after=25 * MINUTE,
     )
     if found is None:
         return False

@@ -26,7 +26,9 @@ def roaming(day: Day, attempt: Attempt) -> bool:
     """Out of the door: from the wireless network to the carrier and back, the phone as before."""
     on_wifi = on_the_phone(day)
     found = day.pick(
-        attempt.rng, lambda one: on_wifi(one) and one.network.network_type == "wifi", after=30 * MINUTE
+        attempt.rng,
+        lambda this_session: on_wifi(this_session) and this_session.network.network_type == "wifi",
+        after=30 * MINUTE,
     )
     if found is None:
         return False
@@ -60,7 +62,9 @@ def flight_travel(day: Day, attempt: Attempt) -> bool:
         return False
     person = person_of(day)
     trip = person.tenant.trip
-    last = next((one for one in reversed(travellers) if _lands_today(day, one, trip.hours)), None)
+    last = next(
+        (traveller for traveller in reversed(travellers) if _lands_today(day, traveller, trip.hours)), None
+    )
     if last is None:
         return False
     start = last.end + int(trip.hours * HOUR) + attempt.rng.randrange(20 * MINUTE)
@@ -68,7 +72,11 @@ def flight_travel(day: Day, attempt: Attempt) -> bool:
     stays = replace(trip.hotel, host=attempt.rng.randrange(1, 0xFFFF))
     arrived = human(last.session_id, day, person, start, end, phone=False, network=stays)
     arrived.family = "flight_travel"
-    day.sessions = [one for one in day.sessions if one.device_id is None or one.start < last.end]
+    day.sessions = [
+        this_session
+        for this_session in day.sessions
+        if this_session.device_id is None or this_session.start < last.end
+    ]
     day.sessions.append(arrived)
     person.away_until = arrived.end + int(trip.hours * HOUR)
     return True
@@ -87,8 +95,8 @@ def fat_fingers(day: Day, attempt: Attempt) -> bool:
     ]
     # A prompt comes after the password: mistakes with it stand behind the first event of the opening.
     kept = 0 if password else 1
-    later = [(after + times * 7 * SECOND, action, told) for after, action, told in session.opening[kept:]]
-    shifted = slips if password else [(after + 4 * SECOND, action, told) for after, action, told in slips]
+    later = [(after + times * 7 * SECOND, action, fields) for after, action, fields in session.opening[kept:]]
+    shifted = slips if password else [(after + 4 * SECOND, action, fields) for after, action, fields in slips]
     session.opening = session.opening[:kept] + shifted + later
     session.family = "fat_fingers"
     return True
@@ -97,7 +105,9 @@ def fat_fingers(day: Day, attempt: Attempt) -> bool:
 def relay_egress(day: Day, attempt: Attempt) -> bool:
     """Who always comes through the company's private access service does without it for a while."""
     found = day.pick(
-        attempt.rng, lambda one: at_the_desk(day)(one) and person_of(day).relay is not None, after=HOUR
+        attempt.rng,
+        lambda this_session: at_the_desk(day)(this_session) and person_of(day).relay is not None,
+        after=HOUR,
     )
     if found is None:
         return False
@@ -110,7 +120,9 @@ def relay_egress(day: Day, attempt: Attempt) -> bool:
 
 def refresh_retry(day: Day, attempt: Attempt) -> bool:
     """The answer to a refresh is lost; the client asks again with the same token, a moment later."""
-    found = day.pick(attempt.rng, lambda one: of_a_human(one) and bool(one.refreshes))
+    found = day.pick(
+        attempt.rng, lambda this_session: of_a_human(this_session) and bool(this_session.refreshes)
+    )
     if found is None:
         return False
     session, _ = found
@@ -132,7 +144,7 @@ def help_desk_reset(day: Day, attempt: Attempt) -> bool:
         (110 * SECOND, "credential_added", {}),
     ]
     later = 150 * SECOND
-    session.opening = reset + [(after + later, action, told) for after, action, told in session.opening]
+    session.opening = reset + [(after + later, action, fields) for after, action, fields in session.opening]
     session.family = "help_desk_reset"
     return True
 
@@ -140,7 +152,9 @@ def help_desk_reset(day: Day, attempt: Attempt) -> bool:
 def on_call_night(day: Day, attempt: Attempt) -> bool:
     """The pager rings in the night: an hour at the laptop, at home, when its owner is usually asleep."""
     person = person_of(day) if day.devices else None
-    last = max((one.end for one in day.sessions if one.device_id is not None), default=0)
+    last = max(
+        (this_session.end for this_session in day.sessions if this_session.device_id is not None), default=0
+    )
     if person is None or not last or person.role not in {"developer", "admin"}:
         return False
     start = last + attempt.rng.randint(80, 150) * MINUTE
@@ -155,5 +169,7 @@ def on_call_night(day: Day, attempt: Attempt) -> bool:
 
 def _lands_today(day: Day, last: Session, hours: float) -> bool:
     """Whether one can leave after the session *last*, nothing else going on, and still work at the hotel."""
-    busy = any(one.device_id is not None and one.start < last.end < one.end for one in day.sessions)
+    busy = any(
+        session.device_id is not None and session.start < last.end < session.end for session in day.sessions
+    )
     return not busy and last.end + int(hours * HOUR) + 50 * MINUTE <= min(day.start + DAY, day.until)

@@ -56,7 +56,11 @@ def office_nat(days: Sequence[Day], attempt: Attempt) -> bool:
     company, _ = _busiest(days, attempt)
     offices: dict[int, list[Session]] = {}
     for day in company:
-        desk = [one for one in day.sessions if at_the_desk(day)(one) and one.network == _office(day)]
+        desk = [
+            this_session
+            for this_session in day.sessions
+            if at_the_desk(day)(this_session) and this_session.network == _office(day)
+        ]
         if desk:
             offices.setdefault(desk[0].network.asn, []).append(desk[0])
     fullest = max(offices.values(), key=len, default=[])
@@ -68,7 +72,7 @@ def office_nat(days: Sequence[Day], attempt: Attempt) -> bool:
             ]
             later = slips * 8 * SECOND
             session.opening = wrong + [
-                (after + later, action, told) for after, action, told in session.opening
+                (after + later, action, fields) for after, action, fields in session.opening
             ]
         session.family = "office_nat"
     return bool(fullest)

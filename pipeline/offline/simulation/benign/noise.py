@@ -84,12 +84,12 @@ def disturbed(events: Iterator[Told], noise: Noise, run: str) -> Iterator[Told]:
     rng = chance(run, "noise")
     skews: dict[str, int] = {}
     waiting: list[tuple[int, int, str, dict[str, Any]]] = []
-    for number, (topic, told) in enumerate(events):
-        now: int = told["recorded_at"] if "recorded_at" in told else told["occurred_at"]
+    for number, (topic, fields) in enumerate(events):
+        now: int = fields["recorded_at"] if "recorded_at" in fields else fields["occurred_at"]
         while waiting and waiting[0][0] <= now:
             _, _, held_topic, held = heappop(waiting)
             yield held_topic, held
-        event = _skewed(told, noise, skews, run) if told["type"] == _TELEMETRY else told
+        event = _skewed(fields, noise, skews, run) if fields["type"] == _TELEMETRY else fields
         drawn = rng.random()
         if drawn < noise.incomplete:
             yield topic, _incomplete(event, rng)
@@ -116,9 +116,9 @@ def _skewed(event: dict[str, Any], noise: Noise, skews: dict[str, int], run: str
     if device_id not in skews:
         skews[device_id] = int(chance(run, "clock", device_id).gauss(0, noise.skew_s) * SECOND)
     off = skews[device_id]
-    told = event | {"occurred_at": event["occurred_at"] + off}
+    fields = event | {"occurred_at": event["occurred_at"] + off}
     # The proof is dated by the same clock: off or not, its age is right.
-    return told | {"attested_at": told["attested_at"] + off} if "attested_at" in told else told
+    return fields | {"attested_at": fields["attested_at"] + off} if "attested_at" in fields else fields
 
 
 def _incomplete(event: dict[str, Any], rng: Random) -> dict[str, Any]:

@@ -50,10 +50,10 @@ class Operation:
     @cached_property
     def members(self) -> dict[str, Any]:
         """The members of a call that are the same whenever it is made."""
-        told = {"operation": self.name, "sensitivity": self.sensitivity, "scope": self.scope}
+        by_key = {"operation": self.name, "sensitivity": self.sensitivity, "scope": self.scope}
         if self.method is not None:
-            told["method"] = self.method
-        return told if self.tool is None else told | {"tool": self.tool}
+            by_key["method"] = self.method
+        return by_key if self.tool is None else by_key | {"tool": self.tool}
 
 
 class Habit(NamedTuple):
@@ -94,9 +94,11 @@ def _mixed(
 ) -> tuple[tuple[float, ...], tuple[tuple[int, ...], ...]]:
     """The running sum of the weights, each to one's taste; and for each operation the places it leads to."""
     own = Random(taste)  # noqa: S311 - a taste, not a secret
-    weights = [one.weight * (own.lognormvariate(0, 0.5) if taste else 1.0) for one in operations]
-    place = {one.name: index for index, one in enumerate(operations)}
-    followers = tuple(tuple(place[name] for name in one.leads_to if name in place) for one in operations)
+    weights = [operation.weight * (own.lognormvariate(0, 0.5) if taste else 1.0) for operation in operations]
+    place = {operation.name: index for index, operation in enumerate(operations)}
+    followers = tuple(
+        tuple(place[name] for name in operation.leads_to if name in place) for operation in operations
+    )
     return tuple(accumulate(weights)), followers
 
 

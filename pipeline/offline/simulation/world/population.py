@@ -176,7 +176,7 @@ class Service:
     gap_s: float
     run_at: float
     workload: Literal["instance", "container", "function", "ci"]
-    told: bool
+    reports_workload: bool
     kind: Literal["service", "agent"] = "service"
 
 
@@ -284,6 +284,6 @@ def _service(number: int, job: str, tenant: Tenant, rng: Random) -> Service:
         gap_s=rng.uniform(6, 16),
         run_at=rng.uniform(1, 4) if nightly else rng.uniform(9, 16),
         workload=RUNS_IN.get(job, "instance"),
-        told=(number + number // len(WORK)) % 2 == 0,
+        reports_workload=(number + number // len(WORK)) % 2 == 0,
         kind="agent" if nightly else "service",
     )

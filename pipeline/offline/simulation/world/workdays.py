@@ -49,8 +49,8 @@ def plan_person(run: str, person: Person, number: int, horizon: Horizon) -> Day:
     works = rng.random() < (0.95 if weekday in person.shift.weekdays else 0.05)
     if works:
         sessions = _working_day(run, day, person, rng)
-        there = [one for one in sessions if one.start >= person.away_until]
-        day.sessions = [one for one in there if _within(one, horizon, rng)]
+        there = [session for session in sessions if session.start >= person.away_until]
+        day.sessions = [session for session in there if _within(session, horizon, rng)]
         _add_keys(run, day, person, rng)
         _add_agents(run, day, person, rng)
     return day
@@ -247,7 +247,9 @@ def plan_service(run: str, service: Service, number: int, horizon: Horizon) -> D
 def _granted(service: Service) -> dict[str, Any]:
     """What the issuer of a workload's credential says of it; not every issuer tells where its home is."""
     applied = APPLIED if service.job == "terraform" else ()
-    minted = {"workload": service.workload} | ({"home_asn": service.network.asn} if service.told else {})
+    minted = {"workload": service.workload} | (
+        {"home_asn": service.network.asn} if service.reports_workload else {}
+    )
     return {"amr": ["hwk"], "scopes": scopes(WORK[service.job] + applied)} | minted
 
 

@@ -40,9 +40,9 @@ def drop_oldest(conn: Connection, stream_id: str, down_to: int, before_ms: int, 
     waiting = (sets.c.stream_id == stream_id) & QUEUED
     newest = select(sets.c.seq).where(waiting).order_by(sets.c.seq.desc()).offset(down_to).limit(1)
     beyond = sets.c.seq <= newest.scalar_subquery()  # none is beyond where there is no such row
-    told = "the stream held it too long, or too many"
-    gone = ended("dead", HOLD_LIMIT, told, now_ms)
-    gone["error_text"] = func.coalesce(literal(f"{told}; its last try: ") + sets.c.error, told)
+    number = "the stream held it too long, or too many"
+    gone = ended("dead", HOLD_LIMIT, number, now_ms)
+    gone["error_text"] = func.coalesce(literal(f"{number}; its last try: ") + sets.c.error, number)
     which = or_(beyond, sets.c.created_at < before_ms)
     return conn.execute(update(sets).where(waiting, which).values(gone)).rowcount
 

@@ -39,7 +39,7 @@ def hand_out(
     )
     ready = [queued(row) for row in conn.execute(oldest)]
     given = ready[:most]
-    for some in chunks(one.seq for one in given):
+    for some in chunks(this_queued.seq for this_queued in given):
         these = update(sets).where(sets.c.seq.in_(some))
         conn.execute(these.values(due_at=now_ms + redelivery_ms, attempts=sets.c.attempts + 1))
     return given, len(ready) > most
@@ -48,8 +48,8 @@ def hand_out(
 def any_ready(conn: Connection, stream_id: str, now_ms: int, event: str | None = None) -> bool:
     """Say whether a poll would be handed something now."""
     due = sets.c.due_at <= now_ms
-    one = select(sets.c.seq).where(due, _ready(stream_id, now_ms, event)).limit(1)
-    return conn.scalar(one) is not None
+    this_select = select(sets.c.seq).where(due, _ready(stream_id, now_ms, event)).limit(1)
+    return conn.scalar(this_select) is not None
 
 
 def waiting(conn: Connection, stream_id: str, jtis: Iterable[str]) -> set[str]:
@@ -73,11 +73,13 @@ def refuse(conn: Connection, stream_id: str, errors: Mapping[str, tuple[str, str
     Return how many did wait.
     """
     _in_turn(conn, stream_id)
-    told = sorted(waiting(conn, stream_id, errors))
-    if told:
-        one = update(sets).where(sets.c.stream_id == stream_id, sets.c.jti == bindparam("refused"), QUEUED)
-        conn.execute(one, [{"refused": jti, **ended("dead", *errors[jti], now_ms)} for jti in told])
-    return len(told)
+    lines = sorted(waiting(conn, stream_id, errors))
+    if lines:
+        this_update = update(sets).where(
+            sets.c.stream_id == stream_id, sets.c.jti == bindparam("refused"), QUEUED
+        )
+        conn.execute(this_update, [{"refused": jti, **ended("dead", *errors[jti], now_ms)} for jti in lines])
+    return len(lines)
 
 
 def _in_turn(conn: Connection, stream_id: str) -> None:

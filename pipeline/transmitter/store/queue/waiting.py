@@ -83,7 +83,7 @@ def heads(
     """
     asked = {"stream": stream_id, "now": now_ms, "most": most + len(without)}
     due = (queued(row) for row in conn.execute(_DUE, asked))  # a lane has but one: enough are left
-    return list(islice((one for one in due if one.lane not in without), most))
+    return list(islice((this_queued for this_queued in due if this_queued.lane not in without), most))
 
 
 def some(conn: Connection, stream_id: str, most: int) -> set[int]:
@@ -114,9 +114,9 @@ def again(conn: Connection, seq: int, due_at: int, error: str, text: str, *, cou
     What waits behind it in its lane is not due before either: while a receiver is down, looking for what is
     due does not look through all that waits.
     """
-    told = {"error": clean(error, ERROR_LENGTH), "error_text": clean(text, TEXT_LENGTH)}
-    one = update(sets).where(sets.c.seq == seq, QUEUED)
-    conn.execute(one.values(attempts=sets.c.attempts + int(counted), due_at=due_at, **told))
+    by_key = {"error": clean(error, ERROR_LENGTH), "error_text": clean(text, TEXT_LENGTH)}
+    this_update = update(sets).where(sets.c.seq == seq, QUEUED)
+    conn.execute(this_update.values(attempts=sets.c.attempts + int(counted), due_at=due_at, **by_key))
     lane = conn.execute(select(sets.c.stream_id, sets.c.lane).where(sets.c.seq == seq)).one_or_none()
     if lane is not None:
         behind = (sets.c.stream_id == lane.stream_id) & (sets.c.lane == lane.lane) & (sets.c.seq > seq)
@@ -127,8 +127,8 @@ def again(conn: Connection, seq: int, due_at: int, error: str, text: str, *, cou
 def bury(conn: Connection, seq: int, error: str, text: str, now_ms: int) -> bool:
     """Count a try that failed, and make the token a dead letter; false if it waits no more."""
     gone = ended("dead", error, text, now_ms)
-    one = update(sets).where(sets.c.seq == seq, QUEUED)
-    return conn.execute(one.values(attempts=sets.c.attempts + 1, **gone)).rowcount == 1
+    this_update = update(sets).where(sets.c.seq == seq, QUEUED)
+    return conn.execute(this_update.values(attempts=sets.c.attempts + 1, **gone)).rowcount == 1
 
 
 def held(conn: Connection, stream_id: str) -> tuple[int, int | None]:
@@ -140,8 +140,8 @@ def held(conn: Connection, stream_id: str) -> tuple[int, int | None]:
 
 def ended(state: str, error: str, text: str, now_ms: int) -> dict[str, Any]:
     """The columns of a token that came to an end with an *error*, and a *text* for people."""
-    told = {"error": clean(error, ERROR_LENGTH), "error_text": clean(text, TEXT_LENGTH)}
-    return {"state": state, "ended_at": now_ms, **told}
+    by_key = {"error": clean(error, ERROR_LENGTH), "error_text": clean(text, TEXT_LENGTH)}
+    return {"state": state, "ended_at": now_ms, **by_key}
 
 
 def chunks(values: Iterable[T]) -> Iterator[list[T]]:
