@@ -59,9 +59,7 @@ ARRAYS: Final = file_of(DETECTOR)
 ROLES: Final = file_of("roles")
 
 
-def save(
-    detector: Trained, directory: Path, card: Mapping[str, Any], files: Mapping[str, bytes] | None = None
-) -> None:
+def save(detector: Trained, directory: Path, card: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:
     """Write *detector*, its *card* and what else belongs to it into *directory*; the same, the same bytes.
 
     Raises:
@@ -146,8 +144,7 @@ def _vouched(directory: Path, card: Mapping[str, Any], name: str) -> bytes:
     promised = (card.get("sha256") or {}).get(name)
     if promised is None:
         raise BadModel(
-            f"{directory / name}: the card vouches for no file of this name; train it again with "
-            "`session-risk train`"
+            f"{directory / name}: the card vouches for no file of this name; train it again with `session-risk train`"
         )
     try:
         found = (directory / name).read_bytes()
@@ -167,6 +164,4 @@ def _foreign(path: Path, error: Exception) -> BadModel:
 
 def window(first_ms: int, last_ms: int) -> list[str]:
     """Two event times as ISO 8601, for the card."""
-    return [
-        datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") for ms in (first_ms, last_ms)
-    ]
+    return [datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") for ms in (first_ms, last_ms)]

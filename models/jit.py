@@ -83,9 +83,7 @@ def _read(kind: Any) -> Callable[[Any, Any], Any]:
 
     def typed(_context: Any, address: Any) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-            return builder.load(
-                builder.inttoptr(arguments[0], context.get_value_type(kind).as_pointer()), align=1
-            )
+            return builder.load(builder.inttoptr(arguments[0], context.get_value_type(kind).as_pointer()), align=1)
 
         return kind(address), generate
 

@@ -113,9 +113,9 @@ def _lines(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         plain = {name: value for name, value in value.items() if not _is_table(value)}
         yield from (f"- {_words(name)}: {_cell(value)}" for name, value in plain.items())
-        for name, value in value.items():
+        for name, nested in value.items():
             if name not in plain:
-                yield from ("", f"### {_words(name).capitalize()}", "", *_table(value))
+                yield from ("", f"### {_words(name).capitalize()}", "", *_table(nested))
     else:
         yield _cell(value)
 

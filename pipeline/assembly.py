@@ -49,9 +49,7 @@ def leaving(settings: Settings, kinds: Iterable[ProcessorSpec]) -> tuple[Process
     return with_pseudonyms(kinds, None if path is None else read_keys(path))
 
 
-def options(
-    settings: Settings, partitions: int, *, event_clock: bool = False, from_topics: bool = False
-) -> Options:
+def options(settings: Settings, partitions: int, *, event_clock: bool = False, from_topics: bool = False) -> Options:
     """Return what a session scorer is told, for topics with so many *partitions*.
 
     With *event_clock* a decision bears the time of its event: a replay has no other. Only what comes
@@ -77,9 +75,7 @@ def stage_kinds(brain: ActiveConfig, options: sessions_processor.Options) -> tup
             sessions_processor.SOURCE_TOPICS,
             lambda _: sessions_processor.SessionProcessor(brain, columns, options),
         ),
-        ProcessorSpec(
-            "device", device_processor.SOURCES, lambda _: device_processor.device_context(options.limits)
-        ),
+        ProcessorSpec("device", device_processor.SOURCES, lambda _: device_processor.device_context(options.limits)),
         ProcessorSpec(
             "principal",
             principal_processor.SOURCES,

@@ -112,9 +112,7 @@ def _newest(evidence: Sequence[str]) -> str:
     return (evidence[-1] if len(evidence[-1]) <= room else "…" + evidence[-1][1 - room :]) + more
 
 
-_COLUMNS: Final = (
-    ("time", 8), ("session", 15), ("level", 6), ("action", 7), ("why", 33), ("evidence", 24)
-)  # fmt: skip
+_COLUMNS: Final = (("time", 8), ("session", 15), ("level", 6), ("action", 7), ("why", 33), ("evidence", 24))
 """Names and widths: with a space between them 98 columns."""
 
 

@@ -30,9 +30,7 @@ class SessionFeedback(Message):
     tenant: Tenant = DEFAULT_TENANT
     decision_id: Id | None = None
     session_id: Id
-    verdict: Literal[
-        "true_positive", "false_positive", "benign_true_positive", "unsure", "confirmed_compromised"
-    ]
+    verdict: Literal["true_positive", "false_positive", "benign_true_positive", "unsure", "confirmed_compromised"]
     reported_by: Id
     occurred_at: Millis
     note: Text | None = None

@@ -95,9 +95,7 @@ class ChunkDecoder:
                 places.append(index)
         return Decoded(events, places, rejected, mended)
 
-    def _with_own_key(
-        self, decoded: Decoded, keys: Sequence[bytes | None], key_of: Callable[[Any], str]
-    ) -> Decoded:
+    def _with_own_key(self, decoded: Decoded, keys: Sequence[bytes | None], key_of: Callable[[Any], str]) -> Decoded:
         """Reject what lies under another key: it sits in a partition where its session does not live."""
         expected = list(map(str.encode, map(key_of, decoded.events)))
         found = [keys[place] for place in decoded.places]

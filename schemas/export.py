@@ -38,8 +38,7 @@ _HEADERS: Final[Json] = {
         TENANT_HEADER: {
             "type": "string",
             "description": (
-                "the event's tenant, in UTF-8, as the gateway before the topic knows it; asked for where "
-                "tenancy is on"
+                "the event's tenant, in UTF-8, as the gateway before the topic knows it; asked for where tenancy is on"
             ),
         }
     },

@@ -64,9 +64,7 @@ class Mender:
         return None
 
     def _may_be_mended(self, faults: Iterable[ErrorDetails]) -> bool:
-        return all(
-            fault["loc"] and (fault["loc"][0] in self._optional or _is_name(fault)) for fault in faults
-        )
+        return all(fault["loc"] and (fault["loc"][0] in self._optional or _is_name(fault)) for fault in faults)
 
     def _mended(self, name: str, value: Any, faults: list[ErrorDetails]) -> Any:
         """*value* without its *faults*; what cannot be mended is `None`, in a list only the item goes."""
@@ -131,9 +129,7 @@ def _choice(value: Any, context: Plain) -> Any:
     """The one choice that differs by case and punctuation only: `iOS`, `Wi-Fi`."""
     if not isinstance(value, str):
         return _GONE
-    meant = [
-        item for item in re.findall(r"'([^']*)'", context["expected"]) if _letters(item) == _letters(value)
-    ]
+    meant = [item for item in re.findall(r"'([^']*)'", context["expected"]) if _letters(item) == _letters(value)]
     return meant[0] if len(meant) == 1 else _GONE
 
 

@@ -48,9 +48,7 @@ def _plain(schema: Any) -> Any:
 
 def _typed_dict(schema: CoreSchema) -> Any:
     fields = {
-        name: core_schema.typed_dict_field(
-            _plain(field["schema"]), required=field["schema"]["type"] != "default"
-        )
+        name: core_schema.typed_dict_field(_plain(field["schema"]), required=field["schema"]["type"] != "default")
         for name, field in schema["schema"]["fields"].items()
     }
     return core_schema.typed_dict_schema(

@@ -40,8 +40,6 @@ def _reason(claimed: str, named: Sequence[bytes]) -> str | None:
         if named[0] == claimed.encode():
             return None
         text = shown_word(named[0].decode(errors="replace"))
-        return (
-            f"tenant: the event says {shown_word(claimed)}, its record header {TENANT_HEADER!r} says {text}"
-        )
+        return f"tenant: the event says {shown_word(claimed)}, its record header {TENANT_HEADER!r} says {text}"
     how_many = "several record headers" if named else "no record header"
     return f"tenant: {how_many} {TENANT_HEADER!r}; the gateway before the topic must set exactly one"

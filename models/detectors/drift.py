@@ -77,14 +77,8 @@ class Reference:
             KeyError: one is missing.
         """
         edges, counts = arrays["edges"], arrays["counts"]
-        if (
-            edges.ndim != 2
-            or counts.shape != (len(names) + 1, edges.shape[1] + 1)
-            or len(edges) != len(counts)
-        ):
-            raise ValueError(
-                f"bins {edges.shape} and counts {counts.shape} are not those of {len(names)} features"
-            )
+        if edges.ndim != 2 or counts.shape != (len(names) + 1, edges.shape[1] + 1) or len(edges) != len(counts):
+            raise ValueError(f"bins {edges.shape} and counts {counts.shape} are not those of {len(names)} features")
         return cls((*names, SCORE), edges.astype(np.float64), counts.astype(np.int64))
 
 
@@ -168,9 +162,7 @@ def _noise(reference: NDArray[np.int64], live: NDArray[np.int64]) -> NDArray[np.
 def _columns(features: int, values: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """All columns as rows, ``(features + 1, n)``."""
     if values.ndim != 2 or values.shape[1] != features or scores.shape != (len(values),):
-        raise ValueError(
-            f"expected (n, {features}) values and (n,) scores, got {values.shape} and {scores.shape}"
-        )
+        raise ValueError(f"expected (n, {features}) values and (n,) scores, got {values.shape} and {scores.shape}")
     return np.vstack([values.T, scores[None, :]])
 
 

@@ -19,9 +19,11 @@ NORMS: Final = (0.01, 0.5, 0.99)
 
 
 def shares(
-    odd: Callable[[NDArray[np.float32]], Floats], seen: NDArray[np.float32], usual: NDArray[np.float32],
+    odd: Callable[[NDArray[np.float32]], Floats],
+    seen: NDArray[np.float32],
+    usual: NDArray[np.float32],
     way: Way = "both",
-) -> Floats:  # fmt: skip
+) -> Floats:
     """How much of its oddness a vector ``(f,)`` owes to each feature, ``(f,)``.
 
     *removed*: how far it falls when the feature alone is put back to what is usual; two odd features that say
@@ -39,9 +41,7 @@ def shares(
     return by_key[way]
 
 
-def moved(
-    odd: Callable[[NDArray[np.float32]], Floats], values: Floats, norms: Floats, most: int
-) -> list[Moved]:
+def moved(odd: Callable[[NDArray[np.float32]], Floats], values: Floats, norms: Floats, most: int) -> list[Moved]:
     """The features that made *values* ``(f,)`` odd, strongest first.
 
     *norms*: ``(3, f)`` at :data:`NORMS`, own units.

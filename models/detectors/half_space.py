@@ -74,16 +74,12 @@ class _Growth:
         self.threshold: list[float] = []
         self.density: list[float] = []
 
-    def tree(
-        self, low: NDArray[np.float64], high: NDArray[np.float64]
-    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    def tree(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """Node records and densities of the tree over the box from *low* to *high*, ``(f,)`` each."""
         self._node(np.arange(len(self.counted)), low, high, 0)
         return records(self.left, self.right, self.feature, self.threshold), np.array(self.density)
 
-    def _node(
-        self, inside: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64], depth: int
-    ) -> int:
+    def _node(self, inside: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64], depth: int) -> int:
         node = len(self.left)
         share = len(inside) / len(self.counted)
         ends = depth == self.depth or share < FEW

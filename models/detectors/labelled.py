@@ -97,9 +97,7 @@ class SecondStage:
         return np.maximum(surprise(first), surprise(second))
 
 
-def fit_second(
-    labels: Labels, first: Floats, normal: NDArray[np.float32], normal_first: Floats
-) -> SecondStage:
+def fit_second(labels: Labels, first: Floats, normal: NDArray[np.float32], normal_first: Floats) -> SecondStage:
     """Learn from *labels*.
 
     Args:

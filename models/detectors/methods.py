@@ -47,17 +47,23 @@ METHODS: Final = {
     for method in (
         Method("forest", "set apart by few random cuts", forest.fit, forest.Forest.of),
         Method(
-            "half_space_trees", "where little of normal traffic lies", half_space.fit,
+            "half_space_trees",
+            "where little of normal traffic lies",
+            half_space.fit,
             half_space.HalfSpaceTrees.of,
         ),
         Method(
-            "components", "not explained by the principal components", distance.fit_components,
+            "components",
+            "not explained by the principal components",
+            distance.fit_components,
             distance.Distance.of,
         ),
         Method(
-            "covariance", "far from the core of normal traffic (Mahalanobis)", distance.fit_covariance,
+            "covariance",
+            "far from the core of normal traffic (Mahalanobis)",
+            distance.fit_covariance,
             distance.Distance.of,
         ),
     )
-}  # fmt: skip
+}
 """By name, which is also the kind on a model's card."""

@@ -116,9 +116,7 @@ class Trained:
         """
         first = self.first(normal, kinds)
         second = fit_second(labels, self.first(labels.seen, labels.kinds), normal, first)
-        return replace(
-            self, second=second, second_knots=_knots(second.raw(normal, first), kinds, by_kind=True)
-        )
+        return replace(self, second=second, second_knots=_knots(second.raw(normal, first), kinds, by_kind=True))
 
     def raw(self, seen: Seen, kinds: Kinds) -> Floats:
         """The first stage on its method's own scale, ``(n,)``: before calibration."""
@@ -185,9 +183,15 @@ def of_parts(name: str, method: str, parts: Mapping[str, Arrays]) -> Trained:
     )
     second = parts.get(SECOND)
     made = Trained(
-        name, method, scorers, scorer_of, arrays["knots"], arrays["norms"],
-        SecondStage.of(second) if second else None, second["both_knots"] if second else None,
-    )  # fmt: skip
+        name,
+        method,
+        scorers,
+        scorer_of,
+        arrays["knots"],
+        arrays["norms"],
+        SecondStage.of(second) if second else None,
+        second["both_knots"] if second else None,
+    )
     if made.norms.shape != (len(KINDS), len(NORMS), len(FEATURE_NAMES)):
         raise ValueError(f"it knows {made.norms.shape[-1]} features, here are {len(FEATURE_NAMES)}")
     if made.knots.shape != (len(KINDS), len(QUANTILES)):

@@ -99,9 +99,7 @@ def read_calls(
     return _together(texts, read, plain, rest, decoded)
 
 
-def _together(
-    texts: Sequence[bytes], read: Scanned, plain: Bools, rest: list[int], decoded: Decoded
-) -> Decoded:
+def _together(texts: Sequence[bytes], read: Scanned, plain: Bools, rest: list[int], decoded: Decoded) -> Decoded:
     """One chunk of the *plain* records that were *read*, and of the *rest*, of which *told* is what came."""
     events = {rest[place]: event for place, event in zip(decoded.places, decoded.events, strict=True)}
     places = sorted([*np.flatnonzero(plain).tolist(), *events])

@@ -49,19 +49,29 @@ IDENTITY: Final = np.dtype(
 """What the strings of an event say of session and client, as numbers; the same for hours, so remembered."""
 ACTIVITY: Final = np.dtype(
     [
-        ("operation", "<u8"), ("tool", "<u8"), ("called", "<u4"), ("stage", "u1"), ("sensitive", "?"),
-        ("guarded", "?"), ("writing", "?"),
+        ("operation", "<u8"),
+        ("tool", "<u8"),
+        ("called", "<u4"),
+        ("stage", "u1"),
+        ("sensitive", "?"),
+        ("guarded", "?"),
+        ("writing", "?"),
     ]
-)  # fmt: skip
+)
 """What an API call does, as numbers; *called* is the operation by its name alone, as roles know it."""
 CLIENT_FIELDS: Final = np.dtype([("identity", IDENTITY), ("place", "<f4", (2,))])
 """What auth events and API calls tell of who is there; the place is NaN where it is not known."""
 CALL_FIELDS: Final = np.dtype(
     [
-        ("act", ACTIVITY), ("resource", "<u8"), ("bytes_out", "<f8"), ("records", "<f8"), ("failed", "?"),
-        ("denied", "?"), ("refused", "?"),
+        ("act", ACTIVITY),
+        ("resource", "<u8"),
+        ("bytes_out", "<f8"),
+        ("records", "<f8"),
+        ("failed", "?"),
+        ("denied", "?"),
+        ("refused", "?"),
     ]
-)  # fmt: skip
+)
 """What an API call did, and how it was answered."""
 AUTH_FIELDS: Final = np.dtype([("action", "i1"), ("by_sim", "?"), ("powerful", "?")])
 VERDICT_FIELDS: Final = np.dtype([("confirmed", "?")])

@@ -45,10 +45,24 @@ Floats = NDArray[np.float64]
 
 
 AUTH_ACTIONS: Final = (
-    "sign_in", "sign_in_failed", "mfa_challenged", "mfa_passed", "mfa_denied", "step_up_passed",
-    "token_issued", "token_refreshed", "token_exchanged", "token_reused", "credential_added",
-    "credential_changed", "credential_removed", "recovery_started", "sign_out", "mfa_failed", "other",
-)  # fmt: skip
+    "sign_in",
+    "sign_in_failed",
+    "mfa_challenged",
+    "mfa_passed",
+    "mfa_denied",
+    "step_up_passed",
+    "token_issued",
+    "token_refreshed",
+    "token_exchanged",
+    "token_reused",
+    "credential_added",
+    "credential_changed",
+    "credential_removed",
+    "recovery_started",
+    "sign_out",
+    "mfa_failed",
+    "other",
+)
 ACTION: Final = {name: number for number, name in enumerate(AUTH_ACTIONS, start=1)}
 FACTOR_CHANGES: Final = ("credential_added", "credential_changed", "credential_removed", "recovery_started")
 """Actions that change how a principal proves itself."""
@@ -64,9 +78,18 @@ READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "READ"})
 
 _VERSION: Final = re.compile(r"[\d._]+")
 _WHO: Final = (
-    "tenant", "session_id", "principal_kind", "device_id", "ip", "network_type", "user_agent", "ja4",
-    "token_id", "key_thumbprint", "country",
-)  # fmt: skip
+    "tenant",
+    "session_id",
+    "principal_kind",
+    "device_id",
+    "ip",
+    "network_type",
+    "user_agent",
+    "ja4",
+    "token_id",
+    "key_thumbprint",
+    "country",
+)
 _WHERE: Final = ("asn", "latitude", "longitude", "event_id", "occurred_at")
 _ACT: Final = ("operation", "method", "sensitivity", "tool", "scope")
 _RESULT: Final = ("status", "bytes_out", "records", "resource")
@@ -98,9 +121,7 @@ def _client_told(identity: Structs, asn: Floats, latitude: Floats, longitude: Fl
     return client
 
 
-def _call_told(
-    act: Structs, resource: NDArray[np.uint64], status: Floats, sent: Floats, records: Floats
-) -> Structs:
+def _call_told(act: Structs, resource: NDArray[np.uint64], status: Floats, sent: Floats, records: Floats) -> Structs:
     call = np.empty(act.size, CALL_FIELDS)
     call["act"] = act
     call["resource"] = resource
@@ -209,35 +230,32 @@ class Columns:
     def bare(self, events: Sequence[Event], kind: Kind) -> Batch:
         """Events of which only session, id and time matter to the fold."""
         n = len(events)
-        keys = np.fromiter(
-            (self._print(f"{e['tenant']}{BETWEEN}{e['session_id']}") for e in events), np.uint64, n
-        )
+        keys = np.fromiter((self._print(f"{e['tenant']}{BETWEEN}{e['session_id']}") for e in events), np.uint64, n)
         return Batch(events, kind, keys, *_ids_and_times(events))
 
     def _client(self, events: Sequence[Event], kind: Kind, clients: list[tuple[Any, ...]]) -> Batch:
         asn, latitude, longitude, ids, at = clients[len(_WHO) : _ACT_AT]
         structs = self._identities.lookup(list(zip(*clients[: len(_WHO)], strict=True)))
-        client = _client_told(
-            structs, *(np.array(column, np.float64) for column in (asn, latitude, longitude))
-        )
+        client = _client_told(structs, *(np.array(column, np.float64) for column in (asn, latitude, longitude)))
         keys = np.ascontiguousarray(client["identity"]["key"])
-        return Batch(
-            events, kind, keys, hash_ids(ids), np.array(at, np.int64), NOTHING._replace(client=client)
-        )
+        return Batch(events, kind, keys, hash_ids(ids), np.array(at, np.int64), NOTHING._replace(client=client))
 
     def _identity(self, questions: list[tuple[Any, ...]]) -> Structs:
         """What members as in ``_WHO`` say, as numbers."""
-        tenant, session, kind, device, ip, network_type, ua, ja4, token, key, country = zip(
-            *questions, strict=True
-        )
+        tenant, session, kind, device, ip, network_type, ua, ja4, token, key, country = zip(*questions, strict=True)
         values = np.zeros(len(questions), IDENTITY)
         owners = zip(tenant, session, strict=True)
         values["key"] = [self._print(f"{item or DEFAULT_TENANT}{BETWEEN}{name}") for item, name in owners]
         values["address"] = self._prints(ip)
         client = {
-            PREFIX: (network_name(item, None) for item in ip), UA: ua, FAMILY: map(client_family, ua), JA4: ja4,
-            TOKEN: token, KEY: key, DEVICE: device,
-        }  # fmt: skip
+            PREFIX: (network_name(item, None) for item in ip),
+            UA: ua,
+            FAMILY: map(client_family, ua),
+            JA4: ja4,
+            TOKEN: token,
+            KEY: key,
+            DEVICE: device,
+        }
         for place, details in client.items():
             values["client"][:, place] = short(self._prints(details))
         values["country"] = short(self._prints(country))

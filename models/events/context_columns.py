@@ -15,20 +15,41 @@ SOURCE: Final = {"device": 1, "principal": 2, "lineage": 3, "network": 4, "feedb
 ATTESTATIONS: Final = ("", "none", "basic", "device", "strong", "virtual", "failed", "unevaluated")
 ATTESTATION: Final = {name: number for number, name in enumerate(ATTESTATIONS)} | {None: 0}
 POSTURE_FLAGS: Final = (
-    "managed", "compliant", "rooted", "emulator", "hooked", "debugger", "developer_mode", "screen_lock",
-    "encrypted", "app_signature_valid",
-)  # fmt: skip
+    "managed",
+    "compliant",
+    "rooted",
+    "emulator",
+    "hooked",
+    "debugger",
+    "developer_mode",
+    "screen_lock",
+    "encrypted",
+    "app_signature_valid",
+)
 MALWARE: Final = {None: 0, "none": 1, "detected": 2, "quarantined": 3}
 KNOWN_FLAGS: Final = ("known_device", "known_asn", "known_country", "known_client")
 CONTEXT_FIELDS: Final = np.dtype(
     [
-        ("signals", "<u8"), ("heard_at", "<i8"), ("attested_at", "<i8"), ("posture", "<u4"),
-        ("interval_ms", "<u4"), ("novelty", "<u2"), ("elsewhere_kmh", "<u2"), ("sessions_seen", "<u2"),
-        ("concurrent", "<u2"), ("network_principals", "<u2"), ("source", "u1"), ("attestation", "u1"),
-        ("known", "u1"), ("usual", "u1", (len(VOLUMES),)), *((name, "u1") for name in BASELINE),
-        ("fallen", "?"), ("introduced", "?"), ("signalled", "?"),
+        ("signals", "<u8"),
+        ("heard_at", "<i8"),
+        ("attested_at", "<i8"),
+        ("posture", "<u4"),
+        ("interval_ms", "<u4"),
+        ("novelty", "<u2"),
+        ("elsewhere_kmh", "<u2"),
+        ("sessions_seen", "<u2"),
+        ("concurrent", "<u2"),
+        ("network_principals", "<u2"),
+        ("source", "u1"),
+        ("attestation", "u1"),
+        ("known", "u1"),
+        ("usual", "u1", (len(VOLUMES),)),
+        *((name, "u1") for name in BASELINE),
+        ("fallen", "?"),
+        ("introduced", "?"),
+        ("signalled", "?"),
     ]
-)  # fmt: skip
+)
 
 
 def context_columns(events: Sequence[dict[str, Any]]) -> NDArray[Any]:
@@ -58,9 +79,7 @@ def posture_columns(events: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[An
         "attestation": np.array([ATTESTATION[e.get("attestation")] for e in events], np.uint8),
         "attested_at": np.array([e.get("attested_at") or 0 for e in events], np.int64),
         "heard_at": np.array([e.get("heard_at") or 0 for e in events], np.int64),
-        "interval_ms": np.array(
-            [min(e.get("heartbeat_interval_ms") or 0, 0xFFFFFFFF) for e in events], np.uint32
-        ),
+        "interval_ms": np.array([min(e.get("heartbeat_interval_ms") or 0, 0xFFFFFFFF) for e in events], np.uint32),
     }
 
 
@@ -74,9 +93,7 @@ def principal_columns(events: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[
     return {
         "known": known,
         "novelty": np.array([round(1000 * (e.get("novelty") or 0.0)) for e in events], np.uint16),
-        "elsewhere_kmh": np.array(
-            [round(min(e.get("place_speed_kmh") or 0, 65535)) for e in events], np.uint16
-        ),
+        "elsewhere_kmh": np.array([round(min(e.get("place_speed_kmh") or 0, 65535)) for e in events], np.uint16),
         "sessions_seen": np.array([min(e.get("sessions_seen") or 0, 65535) for e in events], np.uint16),
         "concurrent": np.array([min(e.get("concurrent_sessions") or 0, 65535) for e in events], np.uint16),
     }

@@ -42,9 +42,7 @@ ABSENT: Final = -1
 _MOST_DIGITS: Final = 15
 """A whole number of so many digits is exact as a double, and so is a power of ten up to it: one rounding."""
 _TENS: Final = 10.0 ** np.arange(_MOST_DIGITS + 1)
-_QUOTE, _OPEN, _CLOSE, _COLON, _COMMA, _MINUS, _POINT, _ZERO, _NINE = (
-    np.uint8(ord(name)) for name in '"{}:,-.09'
-)
+_QUOTE, _OPEN, _CLOSE, _COLON, _COMMA, _MINUS, _POINT, _ZERO, _NINE = (np.uint8(ord(name)) for name in '"{}:,-.09')
 _SPACE, _TAB, _FEED, _RETURN = (np.uint8(ord(name)) for name in " \t\n\r")
 _SMALL_E, _BIG_E = np.uint8(ord("e")), np.uint8(ord("E"))
 _QUOTES, _ESCAPES, _SPACES = (np.uint64(ord(name)) * EACH for name in '"\\ ')
@@ -91,9 +89,18 @@ def scan(form: Form, values: Sequence[bytes]) -> Scanned:
 
 @compiled
 def _scan(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    members: int, words: int, slots: int, factor: np.uint64, needed: np.uint64, text: int, ends: Ints,
-    starts: Ints, lengths: Ints, numbers: Floats, plain: Bools,
-) -> None:  # fmt: skip
+    members: int,
+    words: int,
+    slots: int,
+    factor: np.uint64,
+    needed: np.uint64,
+    text: int,
+    ends: Ints,
+    starts: Ints,
+    lengths: Ints,
+    numbers: Floats,
+    plain: Bools,
+) -> None:
     usual = np.full(MOST_MEMBERS, -1, np.int64)
     begin = text
     for this_number in range(ends.size):
@@ -233,12 +240,7 @@ def _number(at: int) -> tuple[int, float, bool]:
         if decimals == 0:
             return 0, 0.0, False
     # An exponent is left to others, and whether a zero below zero is a whole number.
-    if (
-        digits + decimals > _MOST_DIGITS
-        or byte(at) == _SMALL_E
-        or byte(at) == _BIG_E
-        or (negative and whole == 0)
-    ):
+    if digits + decimals > _MOST_DIGITS or byte(at) == _SMALL_E or byte(at) == _BIG_E or (negative and whole == 0):
         return 0, 0.0, False
     number = whole / _TENS[decimals]
     return at, -number if negative else number, decimals == 0

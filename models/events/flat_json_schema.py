@@ -63,9 +63,7 @@ def form_of(model: type[BaseModel]) -> Form:
     """
     fields = _fields(model.__pydantic_core_schema__)
     if len(fields) > MOST_MEMBERS:
-        raise TypeError(
-            f"{model.__name__} has {len(fields)} members, at most {MOST_MEMBERS} are read in bulk"
-        )
+        raise TypeError(f"{model.__name__} has {len(fields)} members, at most {MOST_MEMBERS} are read in bulk")
     words = [_word(name) for name in fields]
     factor, slots = _slots(words)
     members = []
@@ -75,9 +73,7 @@ def form_of(model: type[BaseModel]) -> Form:
         words += [_word(choice) for choice in leaf.get("expected", ())]
         members.append((_kind(leaf), *_bounds(leaf), first, len(words)))
     needed = sum(1 << at for at, item in enumerate(fields.values()) if item["schema"]["type"] != "default")
-    return Form(
-        np.array(members, np.int64), np.array(words, np.uint64), slots, np.uint64(factor), np.uint64(needed)
-    )
+    return Form(np.array(members, np.int64), np.array(words, np.uint64), slots, np.uint64(factor), np.uint64(needed))
 
 
 def _fields(schema: Any) -> dict[str, Any]:

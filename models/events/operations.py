@@ -112,8 +112,11 @@ _STAGES: Final[dict[Stage, tuple[str, ...]]] = {
 PRIVILEGE: Final[dict[str, Stage]] = {name: stage for stage, names in _STAGES.items() for name in names}
 """The operations with a stage of the chain that are known by name."""
 _STEPS: Final[dict[Step | None, Stage]] = {
-    None: Stage.NONE, "create": Stage.CREATE, "grant": Stage.GRANT, "blind": Stage.BLIND,
-}  # fmt: skip
+    None: Stage.NONE,
+    "create": Stage.CREATE,
+    "grant": Stage.GRANT,
+    "blind": Stage.BLIND,
+}
 
 SHARES: Final = frozenset(
     {

@@ -15,57 +15,133 @@ Step = Literal["create", "grant", "blind"]
 
 _AROUND: Final = frozenset(
     {
-        "access", "account", "accounts", "admin", "api", "applications", "apps", "clusters",
-        "console", "directories", "directory", "environments", "iam", "identity", "management",
-        "organisations", "organizations", "org", "orgs", "platform", "projects", "realms", "rest",
-        "scim", "security", "settings", "subscriptions", "system", "tenants", "workspaces",
+        "access",
+        "account",
+        "accounts",
+        "admin",
+        "api",
+        "applications",
+        "apps",
+        "clusters",
+        "console",
+        "directories",
+        "directory",
+        "environments",
+        "iam",
+        "identity",
+        "management",
+        "organisations",
+        "organizations",
+        "org",
+        "orgs",
+        "platform",
+        "projects",
+        "realms",
+        "rest",
+        "scim",
+        "security",
+        "settings",
+        "subscriptions",
+        "system",
+        "tenants",
+        "workspaces",
     }
-)  # fmt: skip
+)
 """What credentials, roles and audits may lie in; a version (`v1`) too."""
 _HOLDERS: Final = frozenset(
     {
-        "groups", "me", "robots", "roles", "service-accounts", "service-principals", "user",
-        "users", "user-groups",
+        "groups",
+        "me",
+        "robots",
+        "roles",
+        "service-accounts",
+        "service-principals",
+        "user",
+        "users",
+        "user-groups",
     }
-)  # fmt: skip
+)
 """Who has credentials and rights."""
 _CREDENTIALS: Final = frozenset(
     {
-        "access-keys", "access-tokens", "api-keys", "api-tokens", "apikeys", "app-passwords",
-        "client-secrets", "credentials", "keys", "personal-access-tokens", "service-accounts",
-        "service-principals", "ssh-keys", "tokens",
+        "access-keys",
+        "access-tokens",
+        "api-keys",
+        "api-tokens",
+        "apikeys",
+        "app-passwords",
+        "client-secrets",
+        "credentials",
+        "keys",
+        "personal-access-tokens",
+        "service-accounts",
+        "service-principals",
+        "ssh-keys",
+        "tokens",
     }
-)  # fmt: skip
+)
 _RIGHTS: Final = frozenset(
     {
-        "grants", "groups", "members", "memberships", "permissions", "policies", "roles", "users",
+        "grants",
+        "groups",
+        "members",
+        "memberships",
+        "permissions",
+        "policies",
+        "roles",
+        "users",
     }
-)  # fmt: skip
+)
 """What widens a right where somebody holds it: alone, a policy may be an insurance, a member anybody's."""
 _RIGHTS_ANYWHERE: Final = frozenset(
     {
-        "access-policies", "permissions", "role-assignments", "role-bindings", "role-grants",
+        "access-policies",
+        "permissions",
+        "role-assignments",
+        "role-bindings",
+        "role-grants",
         "role-mappings",
     }
-)  # fmt: skip
+)
 _AUDITS: Final = frozenset(
     {
-        "audit", "audit-config", "audit-events", "audit-log", "audit-logs", "audit-settings",
-        "audit-sinks", "audit-trail", "audit-trails", "auditlogs", "log-settings", "log-sinks",
+        "audit",
+        "audit-config",
+        "audit-events",
+        "audit-log",
+        "audit-logs",
+        "audit-settings",
+        "audit-sinks",
+        "audit-trail",
+        "audit-trails",
+        "auditlogs",
+        "log-settings",
+        "log-sinks",
         "logging-settings",
     }
-)  # fmt: skip
+)
 _LOGS: Final = frozenset(
     {
-        "audit", "audit-log", "audit-logs", "auditlogs", "logging", "logs",
+        "audit",
+        "audit-log",
+        "audit-logs",
+        "auditlogs",
+        "logging",
+        "logs",
     }
-)  # fmt: skip
+)
 _OF_LOGS: Final = frozenset(
     {
-        "config", "configuration", "destinations", "retention", "settings", "sinks", "streams",
+        "config",
+        "configuration",
+        "destinations",
+        "retention",
+        "settings",
+        "sinks",
+        "streams",
         "trails",
     }
-)  # fmt: skip
+)
 """What makes a log be kept, under a word of `_LOGS`."""
 
 _ROUTE: Final = re.compile(r"([A-Z]+) (/[^?#\s]*)")

@@ -28,9 +28,7 @@ class StringCache:
     *limit* answers are of use it starts afresh; those of one chunk come on top. Neither changes an answer.
     """
 
-    def __init__(
-        self, make: Callable[[list[tuple[Any, ...]]], Structs], answer: np.dtype[Any], limit: int
-    ) -> None:
+    def __init__(self, make: Callable[[list[tuple[Any, ...]]], Structs], answer: np.dtype[Any], limit: int) -> None:
         self._make = make
         self._limit = limit
         self._full = min(limit, _ENOUGH)

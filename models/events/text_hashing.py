@@ -30,9 +30,7 @@ HIGH: Final = np.uint64(0x8080808080808080)
 _SPACES: Final = np.uint64(0x2020202020202020)
 MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 FOLD: Final = np.uint64(29)
-_PLACES: Final = np.array(
-    [0x9E3779B97F4A7C15 * (2 * i + 3) % 2**64 | 1 for i in range(_ID_BYTES // 8)], np.uint64
-)
+_PLACES: Final = np.array([0x9E3779B97F4A7C15 * (2 * i + 3) % 2**64 | 1 for i in range(_ID_BYTES // 8)], np.uint64)
 """An odd factor for each word of an id, so that their order counts."""
 _SECRET: Final = np.array([hash("one half of a key"), hash("and the other half")], np.int64).view(np.uint64)
 """Python's own secret of the process (PEP 456), as it shows in what it makes of two texts."""
@@ -62,8 +60,7 @@ class Spans(NamedTuple):
         begins, lengths, whole = self.starts[chosen], self.lengths[chosen], self.text.tobytes()
         return [
             tuple(
-                None if length < 0 else whole[at : at + length].decode("utf-8", "surrogatepass")
-                for at, length in row
+                None if length < 0 else whole[at : at + length].decode("utf-8", "surrogatepass") for at, length in row
             )
             for row in np.stack([begins, lengths], axis=2).tolist()
         ]
@@ -71,9 +68,7 @@ class Spans(NamedTuple):
 
 def spans_of(texts: Sequence[str | bytes | None]) -> Spans:
     """*texts*, or their bytes, laid one behind the other, ``(n,)``."""
-    payloads = [
-        text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text or b"" for text in texts
-    ]
+    payloads = [text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text or b"" for text in texts]
     lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
     starts = np.cumsum(lengths) - lengths
     if None in texts:
@@ -169,9 +164,7 @@ def _turned(word: np.uint64, bits: int) -> np.uint64:
 
 
 @compiled
-def _round(
-    a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64
-) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
+def _round(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
     a += b
     c += d
     b = _turned(b, 13) ^ a

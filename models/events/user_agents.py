@@ -13,11 +13,34 @@ HANDSET: Final = 8
 """Added to the kind where the string names a handset."""
 
 _TOOLS: Final = (
-    "headless", "phantomjs", "puppeteer", "playwright", "selenium", "python-requests", "python-urllib",
-    "httpx", "aiohttp", "curl/", "wget/", "go-http-client", "java/", "java-http-client", "apache-httpclient",
-    "libwww-perl", "axios/", "node-fetch", "undici", "postmanruntime", "insomnia/", "powershell", "restsharp",
-    "guzzlehttp", "scrapy", "roadtools", "evilginx",
-)  # fmt: skip
+    "headless",
+    "phantomjs",
+    "puppeteer",
+    "playwright",
+    "selenium",
+    "python-requests",
+    "python-urllib",
+    "httpx",
+    "aiohttp",
+    "curl/",
+    "wget/",
+    "go-http-client",
+    "java/",
+    "java-http-client",
+    "apache-httpclient",
+    "libwww-perl",
+    "axios/",
+    "node-fetch",
+    "undici",
+    "postmanruntime",
+    "insomnia/",
+    "powershell",
+    "restsharp",
+    "guzzlehttp",
+    "scrapy",
+    "roadtools",
+    "evilginx",
+)
 """What scripts call with; a browser without a window counts among them."""
 _LIBRARIES: Final = ("okhttp/", "cfnetwork/", "dalvik/", "alamofire/", "dart/", "dart:io")
 """What apps of handsets call with, after their user has signed in with the handset's browser."""

@@ -14,8 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 VOLUMES: Final = (
-    "calls_10m", "records_10m", "sensitive_records_10m", "denied_10m", "refused_10m", "tool_calls_1m",
-)  # fmt: skip
+    "calls_10m",
+    "records_10m",
+    "sensitive_records_10m",
+    "denied_10m",
+    "refused_10m",
+    "tool_calls_1m",
+)
 """Names of :data:`models.features.table.SUMS`, in the order of a row's ``peaks`` and ``usual``."""
 BASELINE: Final = ("days_known", "hour_share", "strange_sessions", "strange_networks", "usual_concurrent")
 """What else is usual for a principal, one byte each; the share in 255ths, the counts up to 255."""

@@ -84,9 +84,7 @@ class Cohorts:
 def no_cohorts(volumes: int) -> Cohorts:
     """Of a model that tells no tenant from another; of so many *volumes*."""
     cells = (0, len(KINDS), ROLES + 1)
-    return Cohorts(
-        np.zeros(0, np.uint32), np.zeros((*cells, volumes, len(QUANTILES))), np.zeros(cells, np.int64)
-    )
+    return Cohorts(np.zeros(0, np.uint32), np.zeros((*cells, volumes, len(QUANTILES))), np.zeros(cells, np.int64))
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]], volumes: int) -> Cohorts:
@@ -104,9 +102,10 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], volumes: int) -> Cohorts:
     count = cohorts.tenants.size
     cells = (count, len(KINDS), ROLES + 1)
     due = {
-        "tenants": ((count,), np.uint32), "tenant_usual": ((*cells, volumes, len(QUANTILES)), np.float64),
+        "tenants": ((count,), np.uint32),
+        "tenant_usual": ((*cells, volumes, len(QUANTILES)), np.float64),
         "tenant_sessions": (cells, np.int64),
-    }  # fmt: skip
+    }
     for name, (shape, kind) in due.items():
         found = arrays[name]
         if found.shape != shape or found.dtype != kind:

@@ -83,9 +83,15 @@ class Roles:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything learned, by name; :func:`from_arrays` is the inverse."""
         return {
-            "operations": self.operations, "log_p": self.log_p, "prior": self.prior, "rare": self.rare,
-            "usual": self.usual, "labels": self.labels, "volumes": np.array(VOLUMES), **self.cohorts.arrays,
-        }  # fmt: skip
+            "operations": self.operations,
+            "log_p": self.log_p,
+            "prior": self.prior,
+            "rare": self.rare,
+            "usual": self.usual,
+            "labels": self.labels,
+            "volumes": np.array(VOLUMES),
+            **self.cohorts.arrays,
+        }
 
     @cached_property
     def tag(self) -> int:
@@ -116,9 +122,16 @@ class Roles:
     def tables(self) -> RoleTables:
         """What the fold reads."""
         return RoleTables(
-            self.tag, self.vocabulary, self.log_p, self.expected, self.prior, self.rare, self.upper,
-            self.cohorts.tenants, self.cohorts.own,
-        )  # fmt: skip
+            self.tag,
+            self.vocabulary,
+            self.log_p,
+            self.expected,
+            self.prior,
+            self.rare,
+            self.upper,
+            self.cohorts.tenants,
+            self.cohorts.own,
+        )
 
     def symbols(self, operations: NDArray[np.uint32]) -> Ints:
         """The numbers 1 to V of *operations* as rows keep them, :data:`OTHER` for those without, ``(n,)``."""
@@ -133,9 +146,16 @@ class Roles:
 
 
 NO_ROLES: Final = RoleTables(
-    0, np.zeros(0, np.uint32), np.zeros((0, 0, 0, 0), np.float32), np.zeros((0, 0, 0)), np.zeros((0, 0)),
-    np.zeros((0, 0)), np.zeros((0, 0, 0, 0)), np.zeros(0, np.uint32), np.zeros((0, 0, 0), np.bool_),
-)  # fmt: skip
+    0,
+    np.zeros(0, np.uint32),
+    np.zeros((0, 0, 0, 0), np.float32),
+    np.zeros((0, 0, 0)),
+    np.zeros((0, 0)),
+    np.zeros((0, 0)),
+    np.zeros((0, 0, 0, 0)),
+    np.zeros(0, np.uint32),
+    np.zeros((0, 0, 0), np.bool_),
+)
 """What the fold reads without roles: its vocabulary is empty, which no model's is."""
 
 
@@ -152,9 +172,7 @@ def from_arrays(arrays: dict[str, NDArray[Any]]) -> Roles:
     """
     try:
         volumes = tuple(arrays["volumes"].tolist())
-        parts: list[Any] = [
-            arrays[name] for name in ("operations", "log_p", "prior", "rare", "usual", "labels")
-        ]
+        parts: list[Any] = [arrays[name] for name in ("operations", "log_p", "prior", "rare", "usual", "labels")]
     except KeyError as error:
         raise BadRoles(f"it has no {error}") from error
     if volumes != VOLUMES:
@@ -166,9 +184,12 @@ def from_arrays(arrays: dict[str, NDArray[Any]]) -> Roles:
     roles = Roles(*parts)
     kinds, size = len(KINDS), roles.operations.size
     shapes = {
-        "log_p": (kinds, size + 2, size + 1, ROLES), "prior": (kinds, ROLES), "rare": (kinds, ROLES),
-        "usual": (kinds, ROLES + 1, len(VOLUMES), len(QUANTILES)), "labels": (kinds, ROLES),
-    }  # fmt: skip
+        "log_p": (kinds, size + 2, size + 1, ROLES),
+        "prior": (kinds, ROLES),
+        "rare": (kinds, ROLES),
+        "usual": (kinds, ROLES + 1, len(VOLUMES), len(QUANTILES)),
+        "labels": (kinds, ROLES),
+    }
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise BadRoles(f"{name} is {arrays[name].shape} where {shape} is due")

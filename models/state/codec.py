@@ -23,9 +23,7 @@ from models.state.table import ROW, Rows, SessionTable, UnreadableRow, scatter
 VERSION: Final = 3
 UNSUMMED: Final = 2
 """The version before, which had no checksum: its rows are read, and written anew as their sessions go on."""
-LAYOUT: Final = blake2b(
-    repr([ROW.descr, DECAYED_COUNTERS, SIGNALS, VOLUMES]).encode(), digest_size=4
-).digest()
+LAYOUT: Final = blake2b(repr([ROW.descr, DECAYED_COUNTERS, SIGNALS, VOLUMES]).encode(), digest_size=4).digest()
 """Changes with what a row holds, and in which order: a row of another layout is refused, never misread."""
 HEAD: Final = np.dtype(
     [("version", "u1"), ("layout", "u1", (4,)), ("order", "u1", (4,)), ("names", "<u2"), ("side", "<u4")]
@@ -41,9 +39,7 @@ _SPARE: Final = 8
 _BETWEEN: Final = np.uint8(0xFF)
 
 
-def pack(
-    heads: Bytes, bodies: Bytes, names: Sequence[bytes], sides: Sequence[bytes]
-) -> list[tuple[bytes, bytes]]:
+def pack(heads: Bytes, bodies: Bytes, names: Sequence[bytes], sides: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     """Keys and values of *n* > 0 sessions: head, body, names, side table and a checksum of all that.
 
     *heads* are ``(n, h)``, *bodies* ``(n, b)``. The key is the first two of the packed *names*.
@@ -85,9 +81,18 @@ def checksums(values: Sequence[bytes]) -> NDArray[np.uint32]:
 
 @compiled
 def _pack(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    heads: Bytes, bodies: Bytes, names: int, name_starts: Ints, name_lengths: Ints, sides: int,
-    side_starts: Ints, side_lengths: Ints, starts: Ints, packed: int, keys: Ints,
-) -> None:  # fmt: skip
+    heads: Bytes,
+    bodies: Bytes,
+    names: int,
+    name_starts: Ints,
+    name_lengths: Ints,
+    sides: int,
+    side_starts: Ints,
+    side_lengths: Ints,
+    starts: Ints,
+    packed: int,
+    keys: Ints,
+) -> None:
     for number in range(starts.size):
         at = packed + starts[number]
         end = _copy(at, heads.ctypes.data + number * heads.shape[1], heads.shape[1])
@@ -166,9 +171,7 @@ def decode_all(values: Sequence[bytes]) -> DecodedRows:
     names, sides = heads["names"].astype(np.int64), heads["side"].astype(np.int64)
     summed = heads["version"] == VERSION
     known = (summed | (heads["version"] == UNSUMMED)) & (heads["layout"] == _LAYOUT).all(axis=1)
-    whole = (sizes == BODY + names + sides + SUM_BYTES * summed) & (
-        ~summed | (checksums(values) == values_read)
-    )
+    whole = (sizes == BODY + names + sides + SUM_BYTES * summed) & (~summed | (checksums(values) == values_read))
     if not (known & whole).all():
         decode(values[int(np.argmin(known & whole))])
     ends, lasts = (BODY + names).tolist(), (BODY + names + sides).tolist()
@@ -233,16 +236,12 @@ def decode(value: bytes) -> tuple[Rows, bytes, bytes, bytes]:
     """
     found, own = value[: 1 + len(LAYOUT)], bytes([VERSION]) + LAYOUT
     if found not in (own, bytes([UNSUMMED]) + LAYOUT):
-        raise UnreadableRow(
-            f"a row of version {found.hex() or 'nothing'}, where this worker reads version {own.hex()}"
-        )
+        raise UnreadableRow(f"a row of version {found.hex() or 'nothing'}, where this worker reads version {own.hex()}")
     body, summed = HEAD.itemsize + ROW.itemsize, SUM_BYTES * (found == own)
     head = np.frombuffer(value, HEAD, 1)[0] if len(value) >= body else np.zeros(1, HEAD)[0]
     end = body + int(head["names"]) + int(head["side"])
     if len(value) != end + summed:
-        raise UnreadableRow(
-            f"a row of {len(value)} bytes, where {end + summed} are announced: it was cut or spoilt"
-        )
+        raise UnreadableRow(f"a row of {len(value)} bytes, where {end + summed} are announced: it was cut or spoilt")
     if summed and int(checksums([value])[0]) != int.from_bytes(value[end:], "little"):
         raise UnreadableRow("a row that does not fit its checksum: it was cut or spoilt")
     row, names = np.frombuffer(value, ROW, 1, HEAD.itemsize).copy(), body + int(head["names"])

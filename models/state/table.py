@@ -128,9 +128,11 @@ class Names:
     def plain(self) -> dict[str, str]:
         """The names by what they name."""
         return {
-            "tenant": self.tenant, "session_id": self.session_id, "principal_id": self.principal_id,
+            "tenant": self.tenant,
+            "session_id": self.session_id,
+            "principal_id": self.principal_id,
             "device_id": self.device_id,
-        }  # fmt: skip
+        }
 
     @property
     def key(self) -> int:

@@ -72,9 +72,7 @@ def learn_names(table: SessionTable, folded: Folded) -> None:
         table.names[int(seg.keys[owner])] = names_at(table, folded, int(seg.lasts[owner])).pack()
 
 
-def unseen(
-    table: SessionTable, batch: Batch, rows: Ints, source: int, offsets: Ints
-) -> tuple[Ints, Segments]:
+def unseen(table: SessionTable, batch: Batch, rows: Ints, source: int, offsets: Ints) -> tuple[Ints, Segments]:
     """Positions of the events not folded before, ``(m,)``, and the segments of the whole chunk.
 
     Marks what it lets through as applied: *source* is the topic's place in ``SOURCES`` (-1 where offsets are
@@ -89,9 +87,16 @@ def unseen(
 
 @compiled
 def _admit(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    order: Ints, keys: Ints, starts: Ints, lasts: Ints, ids: Ids, source: int, offsets: Ints, rows: Rows,
+    order: Ints,
+    keys: Ints,
+    starts: Ints,
+    lasts: Ints,
+    ids: Ids,
+    source: int,
+    offsets: Ints,
+    rows: Rows,
     fresh: Bools,
-) -> None:  # fmt: skip
+) -> None:
     """Which events are *fresh*: beyond the offsets applied, and with an id that is not among the last two."""
     for owner in range(starts.size):
         row = rows[keys[owner]]

@@ -148,9 +148,7 @@ def _speed(row: Any, fact: Any, fields: Any, at: int, newest: bool) -> None:  # 
     """
     place, kind, country = fields.place, fields.identity.network_type, fields.identity.country
     stayed = fields.identity.client[PREFIX] != 0 and fields.identity.client[PREFIX] == row.client[PREFIX]
-    same = stayed or (
-        fields.identity.client[NETWORK] != 0 and fields.identity.client[NETWORK] == row.client[NETWORK]
-    )
+    same = stayed or (fields.identity.client[NETWORK] != 0 and fields.identity.client[NETWORK] == row.client[NETWORK])
     if kind == 0 and same:
         kind = row.network_type
     if not newest or math.isnan(place[0]) or math.isnan(place[1]) or _HIDING[kind]:

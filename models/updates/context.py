@@ -16,9 +16,16 @@ from models.updates.activity import whole_seconds
 _DEVICE, _PRINCIPAL, _NETWORK = SOURCE["device"], SOURCE["principal"], SOURCE["network"]
 _UNATTESTED: Final = np.array([name in ("none", "virtual", "failed") for name in ATTESTATIONS])
 _SPEAKS_AGAINST: Final = {
-    "managed": False, "compliant": False, "rooted": True, "emulator": True, "hooked": True, "debugger": True,
-    "screen_lock": False, "encrypted": False, "app_signature_valid": False,
-}  # fmt: skip
+    "managed": False,
+    "compliant": False,
+    "rooted": True,
+    "emulator": True,
+    "hooked": True,
+    "debugger": True,
+    "screen_lock": False,
+    "encrypted": False,
+    "app_signature_valid": False,
+}
 _FAULT_BITS: Final = np.array([3 << 2 * POSTURE_FLAGS.index(name) for name in _SPEAKS_AGAINST], np.uint32)
 _FAULTS: Final = np.array(
     [(3 if bad else 1) << 2 * POSTURE_FLAGS.index(name) for name, bad in _SPEAKS_AGAINST.items()], np.uint32

@@ -100,15 +100,11 @@ def fold(table: SessionTable, seg: Segments, batch: Batch, roles: Roles | None =
     tables = NO_ROLES if roles is None else roles.tables
     apart = tables.tenants.size > 0  # else nobody asks whose a session is
     tenants = table.tenants(seg.keys) if apart else np.zeros(seg.keys.size, np.uint32)
-    _fold(
-        seg.order, seg.starts, seg.lasts, int(batch.kind), batch.at, batch.fields, tables, tenants, after, known
-    )  # fmt: skip
+    _fold(seg.order, seg.starts, seg.lasts, int(batch.kind), batch.at, batch.fields, tables, tenants, after, known)
     if batch.kind is not Kind.TICK:
         scatter(table.rows, seg.keys, after)
     facts = _by_name(known)
-    return Folded(
-        batch, seg, facts["at"], facts["previous_at"], facts, features_table.matrix(facts, n), before
-    )
+    return Folded(batch, seg, facts["at"], facts["previous_at"], facts, features_table.matrix(facts, n), before)
 
 
 def _by_name(known: Facts) -> dict[str, NDArray[Any]]:
@@ -120,9 +116,17 @@ def _by_name(known: Facts) -> dict[str, NDArray[Any]]:
 
 @compiled
 def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    order: Ints, starts: Ints, lasts: Ints, kind: int, at: Ints, fields: FieldsByKind, roles: RoleTables,
-    tenants: NDArray[np.uint32], rows: Rows, facts: Facts,
-) -> None:  # fmt: skip
+    order: Ints,
+    starts: Ints,
+    lasts: Ints,
+    kind: int,
+    at: Ints,
+    fields: FieldsByKind,
+    roles: RoleTables,
+    tenants: NDArray[np.uint32],
+    rows: Rows,
+    facts: Facts,
+) -> None:
     """Each session's events one after another; *rows* ``(u,)`` are brought up to date on the way.
 
     *tenants* ``(u,)`` tell whose they are.
@@ -156,9 +160,7 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
 
 
 @compiled
-def _apply_client(
-    row: Any, fact: Any, index: int, kind: int, at: Ints, fields: FieldsByKind, marks: Any
-) -> bool:
+def _apply_client(row: Any, fact: Any, index: int, kind: int, at: Ints, fields: FieldsByKind, marks: Any) -> bool:
     """Whether event *one* tells of the session's device."""
     fact.used_at = row.client_at
     if kind not in (_AUTH, _CALL):
@@ -170,9 +172,16 @@ def _apply_client(
 
 @compiled
 def _apply_role(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one by one
-    row: Any, fact: Any, index: int, kind: int, cohort: int, fields: FieldsByKind, roles: RoleTables, weights: Any,
+    row: Any,
+    fact: Any,
+    index: int,
+    kind: int,
+    cohort: int,
+    fields: FieldsByKind,
+    roles: RoleTables,
+    weights: Any,
     marks: Any,
-) -> None:  # fmt: skip
+) -> None:
     if kind == _CALL and roles.vocabulary.size:
         apply_role(row, fact, row.kind, cohort, fields.call[index].act.called, roles, weights, marks)
         return

@@ -13,13 +13,9 @@ SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
 @click.command("capacity", short_help="Tell what a given load takes.")
-@click.option(
-    "--events", type=click.FloatRange(1), required=True, help="Events a second that producers send."
-)
+@click.option("--events", type=click.FloatRange(1), required=True, help="Events a second that producers send.")
 @click.option("--sessions", type=click.IntRange(1), required=True, help="Live sessions at once.")
-@click.option(
-    "--replication", type=click.IntRange(1, 9), default=3, show_default=True, help="Copies of every topic."
-)
+@click.option("--replication", type=click.IntRange(1, 9), default=3, show_default=True, help="Copies of every topic.")
 @click.option(
     "--used",
     type=SHARE,
@@ -35,21 +31,35 @@ SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     help="Memory of a worker, GiB.",
 )
 @click.option(
-    "--broker-mb", type=click.FloatRange(1), default=1_250.0, show_default=True,
+    "--broker-mb",
+    type=click.FloatRange(1),
+    default=1_250.0,
+    show_default=True,
     help="What a broker's network moves each way, MB a second.",
-)  # fmt: skip
+)
 @click.option(
     "--tenant", type=SHARE, default=0.3, show_default=True, help="Share of the traffic of the largest tenant."
 )
 @click.option(
-    "--zipf", type=click.FloatRange(0, 2), default=0.8, show_default=True,
+    "--zipf",
+    type=click.FloatRange(0, 2),
+    default=0.8,
+    show_default=True,
     help="How uneven sessions are: the n-th busiest does 1/n^ZIPF of what the first does.",
-)  # fmt: skip
+)
 @as_json
 def command(
-    *, events: float, sessions: int, replication: int, used: float, memory_gib: float, broker_mb: float,
-    tenant: float, zipf: float, as_json: bool,
-) -> None:  # fmt: skip
+    *,
+    events: float,
+    sessions: int,
+    replication: int,
+    used: float,
+    memory_gib: float,
+    broker_mb: float,
+    tenant: float,
+    zipf: float,
+    as_json: bool,
+) -> None:
     """Tell how many partitions, workers and brokers a load takes, how much memory, network and disk.
 
     Computed from the figures in deploy/CAPACITY.md, which were measured on one machine: measure on yours

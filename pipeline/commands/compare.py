@@ -65,9 +65,7 @@ def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool)
         _show(fields)
 
 
-def _fates(
-    recording: Path, model: Detector, roles: Roles | None, policy: Policy, settings: Settings
-) -> Fates:
+def _fates(recording: Path, model: Detector, roles: Roles | None, policy: Policy, settings: Settings) -> Fates:
     brain = ActiveConfig(detector=model, roles=roles)
     brain.use_policy(policy)
     stages = Replay(stage_kinds(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)

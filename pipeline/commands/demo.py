@@ -39,9 +39,7 @@ BEFORE_MS: Final = 20 * 60_000
 
 
 @click.command("demo", short_help="Watch attacks being noticed and sessions revoked, without Kafka.")
-@click.option(
-    "--broker", metavar="HOST:PORT", help="A real Kafka to play on, with topics of its own or made."
-)
+@click.option("--broker", metavar="HOST:PORT", help="A real Kafka to play on, with topics of its own or made.")
 @as_json
 def command(*, broker: str | None, as_json: bool) -> int:
     """Play five attacks, their honest twins and a company's traffic to a worker, and watch it decide.
@@ -161,9 +159,7 @@ def _show(report: Report, played: Script, tokens: demo_tokens.Told, wrong: list[
         console.print(f"✘ {sentence}")
     twins = sum(story.twin for story in played.stories)
     if not wrong:
-        console.print(
-            f"✔ all {len(played.stories)} stories, {twins} of them honest twins, ended as they must"
-        )
+        console.print(f"✔ all {len(played.stories)} stories, {twins} of them honest twins, ended as they must")
 
 
 def _endings(report: Report, stories: Sequence[Scenario]) -> Iterator[tuple[str, str, str, str]]:

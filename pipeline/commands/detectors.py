@@ -26,18 +26,12 @@ APART: Final = 1_000
 
 
 @click.command("detectors", short_help="Compare the ways of scoring, and say which to take.")
-@click.option(
-    "--seeds", type=click.IntRange(1, 20), default=3, show_default=True, help="How many repetitions."
-)
+@click.option("--seeds", type=click.IntRange(1, 20), default=3, show_default=True, help="How many repetitions.")
 @click.option("--hours", type=float, default=24.0, show_default=True, help="Simulated hours of a population.")
 @click.option("--principals", type=int, default=40, show_default=True, help="Principals of a population.")
-@click.option(
-    "--recording", "recordings", multiple=True, type=FOLDER, help="Labelled recording to try on as well."
-)
+@click.option("--recording", "recordings", multiple=True, type=FOLDER, help="Labelled recording to try on as well.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the report.")
-def command(
-    *, seeds: int, hours: float, principals: int, recordings: tuple[Path, ...], out: Path | None
-) -> None:
+def command(*, seeds: int, hours: float, principals: int, recordings: tuple[Path, ...], out: Path | None) -> None:
     """Train every detector on one simulated population, try it on another, and write what came of it.
 
     Some minutes; the figures but for times are the same each time. Without --out the report goes where the

@@ -17,9 +17,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.command("diff", short_help="Tell what two replays decide differently, and why.")
 @click.argument("a", type=FOLDER)
 @click.argument("b", type=FOLDER)
-@click.option(
-    "--sessions", type=click.IntRange(0), default=20, show_default=True, help="Sessions to tell of in full."
-)
+@click.option("--sessions", type=click.IntRange(0), default=20, show_default=True, help="Sessions to tell of in full.")
 @as_json
 def command(*, a: Path, b: Path, sessions: int, as_json: bool) -> int:
     """Tell what the replays in the folders A and B decide differently, and which reasons make it so.

@@ -37,9 +37,7 @@ def command(*, data: Path, model: Path, as_json: bool) -> None:
 def _drift(model: Path, data: Path) -> dict[str, Any]:
     detector, reference = load(model), load_reference(model)
     if reference is None:
-        raise BadModel(
-            f"{model}: keeps no training data to compare with; train it again with `session-risk train`"
-        )
+        raise BadModel(f"{model}: keeps no training data to compare with; train it again with `session-risk train`")
     tally = Tally(reference)
     low_share, parts = parts_in(data, load_roles(model))
     sessions: set[tuple[str, str]] = set()
@@ -64,12 +62,8 @@ def _drift(model: Path, data: Path) -> dict[str, Any]:
 def _show(fields: dict[str, Any]) -> None:
     console = screen()
     rows, sessions = f"{fields['rows']:,} vectors", f"{fields['sessions']:,} sessions"
-    console.print(
-        f"{rows} of {sessions} against {fields['training_rows']:,} that {fields['model']} learned from"
-    )
+    console.print(f"{rows} of {sessions} against {fields['training_rows']:,} that {fields['model']} learned from")
     found = Counter(row["verdict"] for row in fields["columns"])
-    console.print(
-        ", ".join(f"{number} {word}" for word, number in found.most_common()) or "nothing to compare"
-    )
+    console.print(", ".join(f"{number} {word}" for word, number in found.most_common()) or "nothing to compare")
     console.print()
     console.print(grid("column", ">PSI", "verdict", rows=[tuple(row.values()) for row in fields["columns"]]))

@@ -24,9 +24,19 @@ from pipeline.settings.loading import load
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 SHOWN = (
-    "action", "operation", "status", "tool", "records", "asn", "country", "network_type", "rooted", "malware",
-    "attestation", "compliant",
-)  # fmt: skip
+    "action",
+    "operation",
+    "status",
+    "tool",
+    "records",
+    "asn",
+    "country",
+    "network_type",
+    "rooted",
+    "malware",
+    "attestation",
+    "compliant",
+)
 """Members of an event that are shown of the evidence, where they are said."""
 
 

@@ -29,16 +29,20 @@ VERDICTS = get_args(SessionFeedback.model_fields["verdict"].annotation)
 @click.argument("decision_or_session")
 @click.argument("verdict", type=click.Choice(VERDICTS))
 @click.option("--note", help="Why, in a sentence: it stands in the suppression.")
-@click.option(
-    "--expires", help="Of a false_positive: until when (8h, 2d, 2026-03-02T08:00); else as long as may be."
-)
+@click.option("--expires", help="Of a false_positive: until when (8h, 2d, 2026-03-02T08:00); else as long as may be.")
 @click.option("--by", help="In whose name; else the user of this shell.")
 @click.option("--tenant", help="Take the id for a session of this tenant, though nothing was decided on it.")
 @as_json
 def command(
-    *, decision_or_session: str, verdict: str, note: str | None, expires: str | None, by: str | None,
-    tenant: str | None, as_json: bool,
-) -> None:  # fmt: skip
+    *,
+    decision_or_session: str,
+    verdict: str,
+    note: str | None,
+    expires: str | None,
+    by: str | None,
+    tenant: str | None,
+    as_json: bool,
+) -> None:
     """Give a VERDICT on a decision, or on a session's newest one.
 
     false_positive: its causes keep quiet for this principal until --expires, within what the policy allows;
@@ -65,13 +69,9 @@ def command(
         print_json(from_json(encode(session_feedback)))
     else:
         about = (
-            f"decision {session_feedback.decision_id}"
-            if session_feedback.decision_id
-            else "no decision in particular"
+            f"decision {session_feedback.decision_id}" if session_feedback.decision_id else "no decision in particular"
         )
-        click.echo(
-            f"{verdict} on session {session_feedback.session_id}, {about}, by {session_feedback.reported_by}"
-        )
+        click.echo(f"{verdict} on session {session_feedback.session_id}, {about}, by {session_feedback.reported_by}")
 
 
 def _until(expires: str | None, verdict: str, now_ms: int) -> int | None:
@@ -93,9 +93,7 @@ async def _find(connection: Connection, name: str, tenant: str | None) -> dict[s
     with working(f"reading {SESSION_RISK}"):
         values = [from_json(value) for value in await matching(connection, SESSION_RISK, name)]
     for member in ("decision_id", "session_id"):
-        found = [
-            details for details in values if details[member] == name and tenant in (None, details["tenant"])
-        ]
+        found = [details for details in values if details[member] == name and tenant in (None, details["tenant"])]
         if len({details["tenant"] for details in found}) > 1:
             raise click.UsageError(f"several tenants have a session {name}: name one with --tenant")
         if found:

@@ -36,14 +36,10 @@ def command(*, name: str, naming: str, tenant: str, as_json: bool) -> None:
         raise click.UsageError(f"names leave as they are; {env_name('pseudonym_key_file')} names no keys")
     found = read_keys(path).ever_of(cast("Naming", naming), tenant, name)
     records = [
-        {"key": key, "in_use": not at, "pseudonym": this_name}
-        for at, (key, this_name) in enumerate(found.items())
+        {"key": key, "in_use": not at, "pseudonym": this_name} for at, (key, this_name) in enumerate(found.items())
     ]
     if as_json:
         print_json(records)
         return
-    rows = [
-        (fields["key"], "in use" if fields["in_use"] else "of before", fields["pseudonym"])
-        for fields in records
-    ]
+    rows = [(fields["key"], "in use" if fields["in_use"] else "of before", fields["pseudonym"]) for fields in records]
     screen().print(grid("key", "", "pseudonym", rows=rows))

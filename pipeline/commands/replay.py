@@ -50,9 +50,17 @@ Source = tuple[int, Iterator[InputRecord]]
 )
 @as_json
 def command(
-    *, recording: Path | None, out: Path, policy: Path | None, model: Path | None, challenger: Path | None,
-    from_topics: bool, since: str | None, partitions: int, as_json: bool,
-) -> None:  # fmt: skip
+    *,
+    recording: Path | None,
+    out: Path,
+    policy: Path | None,
+    model: Path | None,
+    challenger: Path | None,
+    from_topics: bool,
+    since: str | None,
+    partitions: int,
+    as_json: bool,
+) -> None:
     """Play RECORDING through the same stages as in a worker, in event-time order, without Kafka.
 
     What leaves is written to --out, a JSON-lines file per topic: all of it or nothing. The same recording,

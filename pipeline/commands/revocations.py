@@ -24,9 +24,7 @@ _KEPT_AS: Final[dict[CommandState | None, tuple[CommandState, ...]]] = {"overdue
 
 @click.command("revocations", short_help="Tell what became of revocations: delivered, confirmed, overdue.")
 @click.option("--state", type=click.Choice(STATES), help="Only those that are so; else all.")
-@click.option(
-    "--most", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="The newest so many."
-)
+@click.option("--most", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="The newest so many.")
 @as_json
 def command(*, state: CommandState | None, most: int, as_json: bool) -> None:
     """Tell what became of revocations, the newest first.
@@ -39,9 +37,7 @@ def command(*, state: CommandState | None, most: int, as_json: bool) -> None:
     try:
         with store.read() as conn:
             found = [
-                this_command
-                for kept in _KEPT_AS.get(state, (state,))
-                for this_command in listed(conn, kept, most)
+                this_command for kept in _KEPT_AS.get(state, (state,)) for this_command in listed(conn, kept, most)
             ]
     finally:
         store.close()
@@ -71,9 +67,7 @@ def _known(command_row: Command) -> str:
     if command_row.confirmed_at is not None:
         took = (command_row.confirmed_at - command_row.decided_at) / 1000
         return (
-            f"{by}: {command_row.outcome}, after {took:.1f} s"
-            if command_row.sends
-            else f"{by}: {command_row.outcome}"
+            f"{by}: {command_row.outcome}, after {took:.1f} s" if command_row.sends else f"{by}: {command_row.outcome}"
         )
     due = f"due {moment(command_row.deadline)}"
     if command_row.outcome is not None:

@@ -76,9 +76,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option(
     "--families", callback=_names, metavar="NAME,...", help="Only these attacks and oddities.  [default: all]"
 )
-@click.option(
-    "--intensity", type=click.Choice(INTENSITIES), help="Of all attacks.  [default: all three in turn]"
-)
+@click.option("--intensity", type=click.Choice(INTENSITIES), help="Of all attacks.  [default: all three in turn]")
 @click.option(
     "--noise",
     type=click.FloatRange(0, MOST),
@@ -106,6 +104,4 @@ def command(*, out: Path, start: datetime, as_json: bool, **asked: Any) -> None:
     if as_json:
         print_json(fields)
     else:
-        click.echo(
-            f"{events:,} events of {fields['sessions']:,} sessions, {attacks:,} of them attacked, are in {out}"
-        )
+        click.echo(f"{events:,} events of {fields['sessions']:,} sessions, {attacks:,} of them attacked, are in {out}")

@@ -43,9 +43,7 @@ def create(*, as_json: bool) -> None:
     if as_json:
         print_json({"made": made, "there": [topic.name for topic in topics if topic.name not in made]})
     else:
-        click.echo(
-            f"made {len(made)} topics, {len(topics) - len(made)} were there" if made else "all are there"
-        )
+        click.echo(f"made {len(made)} topics, {len(topics) - len(made)} were there" if made else "all are there")
 
 
 @command.command("list")
@@ -75,9 +73,12 @@ def check(*, as_json: bool) -> None:
 @command.command("acls")
 @click.option("--role", "roles", multiple=True, type=click.Choice(list(ROLES)), help="Only of this role.")
 @click.option(
-    "--principal", "named", multiple=True, metavar="ROLE=NAME",
+    "--principal",
+    "named",
+    multiple=True,
+    metavar="ROLE=NAME",
     help="Who has a role, as Kafka names them; else session-risk-ROLE. May be repeated.",
-)  # fmt: skip
+)
 @click.option("--apply", "apply", is_flag=True, help="Grant them; a super user of the brokers may.")
 @as_json
 def acls(*, roles: tuple[Role, ...], named: tuple[str, ...], apply: bool, as_json: bool) -> None:
@@ -99,9 +100,7 @@ def acls(*, roles: tuple[Role, ...], named: tuple[str, ...], apply: bool, as_jso
     if as_json:
         print_json(rows)
         return
-    cells = [
-        (row["principal"], row["operation"], row["resource"], row["name"], row["pattern"]) for row in rows
-    ]
+    cells = [(row["principal"], row["operation"], row["resource"], row["name"], row["pattern"]) for row in rows]
     screen().print(grid("principal", "may", "a", "named", "pattern", rows=cells))
 
 

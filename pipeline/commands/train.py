@@ -25,9 +25,7 @@ from pipeline.offline.training.train import Data, Trained, train
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the model.")
 @click.option("--name", default="default", show_default=True, help="What the model is called.")
 @click.option("--seed", type=int, default=7, show_default=True, help="The same seed makes the same bytes.")
-@click.option(
-    "--method", type=click.Choice(list(METHODS)), default=METHOD, show_default=True, help="How it scores."
-)
+@click.option("--method", type=click.Choice(list(METHODS)), default=METHOD, show_default=True, help="How it scores.")
 @as_json
 def command(
     *,

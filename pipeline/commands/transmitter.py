@@ -69,8 +69,7 @@ def list_keys(*, as_json: bool) -> None:
     with _store() as store, store.read() as conn:
         needed = queue.kids_waiting(conn)
         records = [
-            {**asdict(key), "published": key.retired_at is None or key.kid in needed}
-            for key in signing_keys.keys(conn)
+            {**asdict(key), "published": key.retired_at is None or key.kid in needed} for key in signing_keys.keys(conn)
         ]
     if as_json:
         print_json(records)
@@ -193,9 +192,7 @@ def show_audit(*, receiver_id: str | None, most: int, as_json: bool) -> None:
 
 @command.command("rehearse", short_help="Send a stream one token of every event it takes.")
 @click.argument("stream_id")
-@click.option(
-    "--principal", required=True, help="Whom they name; a receiver acts on them, so one for trials."
-)
+@click.option("--principal", required=True, help="Whom they name; a receiver acts on them, so one for trials.")
 @click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="The principal's tenant.")
 @click.option("--session", help="A session, where subjects are complex.")
 @click.option("--device", help="A device, where subjects are complex.")
@@ -212,8 +209,4 @@ def rehearse(*, stream_id: str, principal: str, tenant: str, session: str | None
 
 
 def _why(dead_letter: DeadLetter) -> str:
-    return (
-        dead_letter.error_text
-        if dead_letter.retriable
-        else f"{dead_letter.error_text} (cannot be sent again)"
-    )
+    return dead_letter.error_text if dead_letter.retriable else f"{dead_letter.error_text} (cannot be sent again)"

@@ -42,9 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 @click.command("worker", short_help="Join what happens in Kafka and decide, until told to stop.")
-@click.option(
-    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to keep running."
-)
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to keep running.")
 def command(*, workers: int) -> int:
     """Join what happens in Kafka and decide, until told to stop.
 
@@ -93,9 +91,7 @@ def _work(settings: Settings, connection: Connection, partitions: int) -> int:
     watching = MetricsObserver(shown, in_force, [in_force.check])
     kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions, from_topics=True)))
     edge = edge_of(settings, connection, partitions, index)
-    app = build_app(
-        edge, leaving(settings, kinds), watching, Control(MODEL_CONTROL, in_force.on_control_record)
-    )
+    app = build_app(edge, leaving(settings, kinds), watching, Control(MODEL_CONTROL, in_force.on_control_record))
     with _metrics_served(settings, shown, index):
         policy, model = in_force.policy, in_force.champion or "none"
         logger.info("policy %s, mode %s, decides with model %s", policy.id, policy.mode, model)

@@ -46,8 +46,7 @@ def decode_row(key: bytes, value: bytes, load: Callable[[dict[str, Any]], R]) ->
     if value[:1] != bytes([_BARE]):
         if value[:1] != bytes([VERSION]):
             raise UnreadableRow(
-                f"a row of version {value[:1].hex() or 'nothing'}, where this worker reads version "
-                f"{VERSION:02x}"
+                f"a row of version {value[:1].hex() or 'nothing'}, where this worker reads version {VERSION:02x}"
             )
         payload = row_body(value)
         if len(value) < _HEAD.size or _HEAD.unpack_from(value)[1] != crc32(payload, crc32(key)):
@@ -148,9 +147,7 @@ class KeyedProcessor(Generic[T]):
             if topic in self._heard:
                 known = self.records.get(key)
                 event["told_at"] = event["occurred_at"]
-                event["occurred_at"] = arrival_time(
-                    event, known.seen_at if known else 0, now_ms, self._limits
-                )
+                event["occurred_at"] = arrival_time(event, known.seen_at if known else 0, now_ms, self._limits)
             if self._common is not None and self._common(self._touch(tenant_key(tenant), event, out), event):
                 dirty.add(tenant_key(tenant))
             record = self._touch(key, event, out)

@@ -53,9 +53,7 @@ class NetworkState:
     users: dict[str, list[Any]] = field(default_factory=dict)
 
 
-def network_context(
-    limits: Limits = DEFAULT_LIMITS, most: int = MOST_NETWORKS
-) -> KeyedProcessor[NetworkState]:
+def network_context(limits: Limits = DEFAULT_LIMITS, most: int = MOST_NETWORKS) -> KeyedProcessor[NetworkState]:
     """The network stage of one partition."""
     return KeyedProcessor(
         member="network",
@@ -99,9 +97,7 @@ def _note(held: dict[str, Any], principal_id: str, value: Any, most: int) -> Non
 def _welcome(network: NetworkState, event: dict[str, Any]) -> None:
     subject, at, session_id = event["principal_id"], event["occurred_at"], event["session_id"]
     hidden = event["principal_kind"] == "human" and event["network_type"] in HIDING
-    first, last, session_before, *_, details = network.users.get(
-        subject, [at, at, session_id, None, hidden, []]
-    )
+    first, last, session_before, *_, details = network.users.get(subject, [at, at, session_id, None, hidden, []])
     if session_id != session_before:
         details = []
     user = [min(first, at), max(last, at), session_id, event["ja4"], hidden, details]
@@ -113,9 +109,7 @@ def _suspects(network: NetworkState) -> Iterator[tuple[str, list[str], int]]:
     since = network.seen_at - WINDOW_MS
     at_home = {named_name for named_name, user in network.users.items() if user[1] - user[0] >= AT_HOME_MS}
     lately = {
-        named_name: user
-        for named_name, user in network.users.items()
-        if user[1] >= since and named_name not in at_home
+        named_name: user for named_name, user in network.users.items() if user[1] >= since and named_name not in at_home
     }
     failed = len(network.failed.keys() - at_home - lately.keys())
     sprayed = _outweigh(failed, len(at_home) + len(lately), LEAST_FAILED)
@@ -141,8 +135,13 @@ def _alike(ja4: str | None, shown: Counter[str | None]) -> int:
 
 def _tell(event: dict[str, Any], user: list[Any], others: int, out: OutcomeBuilder) -> None:
     members = {
-        "type": "session.context", "event_id": derived_id(event["event_id"], "~w"),
-        "occurred_at": event["occurred_at"], "tenant": event["tenant"], "session_id": user[2],
-        "source": "network", "signals": user[5], "network_principals": others,
-    }  # fmt: skip
+        "type": "session.context",
+        "event_id": derived_id(event["event_id"], "~w"),
+        "occurred_at": event["occurred_at"],
+        "tenant": event["tenant"],
+        "session_id": user[2],
+        "source": "network",
+        "signals": user[5],
+        "network_principals": others,
+    }
     out.send(message(SESSION_CONTEXT, user[2], members))

@@ -28,9 +28,7 @@ from pipeline.decisions.policy import Policy
 _OF_ROLES: Final = ("surprise", "rare")
 """Marks of the fold that depend on roles."""
 _SHORT_SUMS: Final = sorted(DECAYED_COUNTERS, key=lambda decayed_counter: decayed_counter.half_life)
-_PLACES: Final = [
-    place for place, decayed_counter in enumerate(_SHORT_SUMS) if decayed_counter.increment in _OF_ROLES
-]
+_PLACES: Final = [place for place, decayed_counter in enumerate(_SHORT_SUMS) if decayed_counter.increment in _OF_ROLES]
 """Where a row's short-lived sums are of such marks."""
 _KEPT: Final = np.dtype(
     [("role_scores", ROW["role_scores"]), ("roles_tag", ROW["roles_tag"]), ("sums", "<f4", (len(_PLACES),))]
@@ -83,9 +81,7 @@ class OwnRoles:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, int], _OwnRoleState] = {}
 
-    def seen_by(
-        self, challengers: Sequence[Challenger], champions: Roles | None, folded: Folded
-    ) -> list[Folded]:
+    def seen_by(self, challengers: Sequence[Challenger], champions: Roles | None, folded: Folded) -> list[Folded]:
         """Return a chunk as each of *challengers* sees it; *folded* is how the *champions* roles do."""
         known, self._kept = self._kept, {}
         answer = []
@@ -94,9 +90,7 @@ class OwnRoles:
             if tag == tag_of(champions):
                 answer.append(folded)
                 continue
-            kept = self._kept[challenger.id, tag] = known.get((challenger.id, tag)) or _OwnRoleState(
-                challenger.roles
-            )
+            kept = self._kept[challenger.id, tag] = known.get((challenger.id, tag)) or _OwnRoleState(challenger.roles)
             answer.append(kept.fold(folded))
         return answer
 

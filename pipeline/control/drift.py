@@ -46,9 +46,7 @@ class LiveDrift:
         """
         if folded.batch.kind is Kind.TICK:
             return
-        drawn = np.flatnonzero(
-            (folded.batch.ids[folded.seg.order] < _DRAWN) & (True if scored is None else scored)
-        )
+        drawn = np.flatnonzero((folded.batch.ids[folded.seg.order] < _DRAWN) & (True if scored is None else scored))
         if not drawn.size:
             return
         hour = int(folded.at.max()) // HOUR_MS

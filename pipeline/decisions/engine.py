@@ -95,10 +95,14 @@ class PolicyEngine:
         if level != previous:
             case.level, case.level_since = level, moment.at
         decision = Decision(
-            stable_id(subject["tenant"], subject["session_id"], moment.event_id, moment.at, case.epoch), value, level,
-            previous, self.policy.action(moment.kind, level), "; ".join(p.muted for p in parts if p.muted),
+            stable_id(subject["tenant"], subject["session_id"], moment.event_id, moment.at, case.epoch),
+            value,
+            level,
+            previous,
+            self.policy.action(moment.kind, level),
+            "; ".join(p.muted for p in parts if p.muted),
             parts,
-        )  # fmt: skip
+        )
         decision.detections = [p.detection for p in parts if p.detection in BIT and not p.muted]
         self._act(case, subject, moment, guard, decision)
         decision.report = self._worth_telling(case, moment, decision)
@@ -174,9 +178,7 @@ class PolicyEngine:
             case.challenge = None
             case.episodes.pop(_MISSED, None)
 
-    def weigh(
-        self, case: SessionRiskState, subject: Mapping[str, str], moment: DecisionInput
-    ) -> list[Contribution]:
+    def weigh(self, case: SessionRiskState, subject: Mapping[str, str], moment: DecisionInput) -> list[Contribution]:
         """Every part of the score, largest first."""
         parts = []
         for rule_id, episode in case.episodes.items():
@@ -230,9 +232,7 @@ class PolicyEngine:
         if decision.action == "revoke":
             hold = self._reason_to_hold(case, subject, moment, guard, decision)
             if not hold:
-                decision.revoke = stable_id(
-                    subject["tenant"], subject["session_id"], case.epoch, decision.cause
-                )
+                decision.revoke = stable_id(subject["tenant"], subject["session_id"], case.epoch, decision.cause)
                 return
             case.held_at = moment.at
             decision.held = True
@@ -254,14 +254,10 @@ class PolicyEngine:
         if self._waits(moment, decision, self.policy.levels.medium_raise):
             decision.action = "allow"
             return
-        decision.challenge = stable_id(
-            subject["tenant"], subject["session_id"], case.epoch, decision.cause, "step-up"
-        )
+        decision.challenge = stable_id(subject["tenant"], subject["session_id"], case.epoch, decision.cause, "step-up")
         due = moment.at + int(self.policy.times.step_up_s * 1000)
         silence = rests_on_silence(self.policy, case, decision)
-        case.challenge = Challenge(
-            decision.challenge, due, silence, list(decision.detections), asked_at=moment.at
-        )
+        case.challenge = Challenge(decision.challenge, due, silence, list(decision.detections), asked_at=moment.at)
 
     def _reason_not_to_ask(self, case: SessionRiskState, moment: DecisionInput, decision: Decision) -> str:
         """Silence that is not the session's own; while nobody uses it, not even of a tenant's only device."""
@@ -301,9 +297,7 @@ class PolicyEngine:
         return ""
 
     def _worth_telling(self, case: SessionRiskState, moment: DecisionInput, decision: Decision) -> bool:
-        lines = sorted(
-            f"{p.detection} {'quiet' * bool(p.muted)}".strip() for p in decision.parts if p.episode
-        )
+        lines = sorted(f"{p.detection} {'quiet' * bool(p.muted)}".strip() for p in decision.parts if p.episode)
         due = decision.level != "LOW" and moment.at >= case.said_at + self.policy.times.repeat_s * 1000
         again = decision.level != decision.previous or lines != case.last_reported
         if not (again or due or decision.revoke or decision.challenge):
@@ -328,9 +322,7 @@ class PolicyEngine:
             times.append(case.suppressed_until.get(rule_id, 0))
             times.append(fleet_follows_until(self.policy, rule_id, episode))
             times += [
-                suppression.expires_at
-                for suppression in self.policy.suppressions
-                if rule_id in suppression.detections
+                suppression.expires_at for suppression in self.policy.suppressions if rule_id in suppression.detections
             ]
         times += [until for rule_id, until in case.cleared_until.items() if mask >> BIT[rule_id] & 1]
         if case.level != LEVELS[0]:

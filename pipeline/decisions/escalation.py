@@ -14,9 +14,7 @@ from pipeline.processing.messages import stable_id
 
 UNCONFIRMED: Final = "revocation_unconfirmed"
 """The name of the reason, and of the finding's type."""
-UNCONFIRMED_TEXT: Final = (
-    "The session was revoked and revoked again, but no enforcer has confirmed that it ended."
-)
+UNCONFIRMED_TEXT: Final = "The session was revoked and revoked again, but no enforcer has confirmed that it ended."
 FORGOTTEN_TEXT: Final = (
     "The session is followed no longer, and no enforcer has confirmed that it ended. Nothing more comes: see "
     "by hand whether it ended, and close this."

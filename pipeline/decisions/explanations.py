@@ -110,9 +110,7 @@ def reasons(
     return [_reason(part, limits, moved, transition) for part in parts]
 
 
-def _reason(
-    part: Contribution, limits: tuple[Limits, ...], moved: list[Moved], transition: str
-) -> dict[str, Any]:
+def _reason(part: Contribution, limits: tuple[Limits, ...], moved: list[Moved], transition: str) -> dict[str, Any]:
     if part.detection == ANOMALY:
         return _anomaly(part, moved, transition)
     if part.episode is None:

@@ -123,9 +123,7 @@ def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
     fallen = _devices(table, np.flatnonzero(silent))
     fleets = _devices(table, np.flatnonzero(in_use), fallen) if fallen else {}
     together = _at_once(table, np.flatnonzero(silent))
-    return guard.silent_among(
-        {name: _due(fallen[name], fleets[name]) for name in sorted(fallen)}, at, together
-    )
+    return guard.silent_among({name: _due(fallen[name], fleets[name]) for name in sorted(fallen)}, at, together)
 
 
 def last_telemetry_at(rows: Rows) -> NDArray[np.int64]:
@@ -145,10 +143,7 @@ def _at_once(table: SessionTable, chosen: NDArray[np.int64]) -> dict[str, int]:
         last, device = int(table.rows["heard_at"][row]), int(table.rows["client"][row, DEVICE])
         devices = spans[table.names[row].partition(_BETWEEN)[0]]
         devices[device] = max(devices.get(device, (0, 0)), (last, last + int(table.rows["interval_ms"][row])))
-    return {
-        name.decode("utf-8", "surrogateescape"): _most_at_once(devices.values())
-        for name, devices in spans.items()
-    }
+    return {name.decode("utf-8", "surrogateescape"): _most_at_once(devices.values()) for name, devices in spans.items()}
 
 
 def _most_at_once(spans: Iterable[tuple[int, int]]) -> int:
@@ -173,11 +168,7 @@ def _devices(
 
     Of *tenants* alone, if given.
     """
-    wanted = (
-        None
-        if tenants is None
-        else {this_tenant.encode("utf-8", "surrogateescape") for this_tenant in tenants}
-    )
+    wanted = None if tenants is None else {this_tenant.encode("utf-8", "surrogateescape") for this_tenant in tenants}
     devices: defaultdict[bytes, dict[int, int]] = defaultdict(dict)
     prints = table.rows["client"][chosen, DEVICE].tolist()
     intervals = table.rows["interval_ms"][chosen].tolist()

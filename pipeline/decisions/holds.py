@@ -14,9 +14,7 @@ from pipeline.decisions.risk_state import Challenge, DetectionEpisode, SessionRi
 from pipeline.detections import BIT, DETECTIONS
 
 _MISSED: Final = "step_up_missed"
-HELD_FLEET_SILENT: Final = (
-    "held by the guard: many of the tenant's devices are silent, their way here may be broken"
-)
+HELD_FLEET_SILENT: Final = "held by the guard: many of the tenant's devices are silent, their way here may be broken"
 HELD_UNVERIFIED: Final = "held by the guard: no other device shows that this one could be heard"
 ANSWERED_MS: Final = 30 * 60_000
 """How long a factor answers for a device that is silent where none is heard."""
@@ -25,16 +23,12 @@ SILENT: Final = (SILENT_ACTIVE, "telemetry_silent_while_idle")
 HELD_POSSIBLE_ROLLOUT: Final = "waiting whether other devices do the same, as in a rollout"
 
 
-def fleet_is_silent(
-    policy: Policy, case: SessionRiskState, moment: DecisionInput, decision: Decision
-) -> bool:
+def fleet_is_silent(policy: Policy, case: SessionRiskState, moment: DecisionInput, decision: Decision) -> bool:
     """Whether the level rests on silence alone while the tenant's whole fleet is silent."""
     return rests_on_silence(policy, case, decision) and moment.fleet_silent()
 
 
-def silence_is_unverified(
-    policy: Policy, case: SessionRiskState, moment: DecisionInput, decision: Decision
-) -> bool:
+def silence_is_unverified(policy: Policy, case: SessionRiskState, moment: DecisionInput, decision: Decision) -> bool:
     """Whether the level rests on silence alone that nothing shows to be the device's own.
 
     No device of the tenant is heard, be it only this one, or some fell silent together: its person can be

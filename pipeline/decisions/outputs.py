@@ -50,12 +50,22 @@ def risk(
 ) -> Message:
     """The decision, for SOC and SIEM."""
     members = {
-        "decision_id": decision.decision_id, **_who(subject, kind), "caused_by": cause, "occurred_at": at,
-        "decided_at": stamp.now_ms, "score": decision.score, "level": decision.level,
-        "previous_level": decision.previous, "action": decision.action, "mode": stamp.mode,
-        "suppressed": decision.suppressed[:512] or None, "model": stamp.model, "policy": stamp.policy,
-        "reasons": reasons, "learning": decision.learning or None,
-    }  # fmt: skip
+        "decision_id": decision.decision_id,
+        **_who(subject, kind),
+        "caused_by": cause,
+        "occurred_at": at,
+        "decided_at": stamp.now_ms,
+        "score": decision.score,
+        "level": decision.level,
+        "previous_level": decision.previous,
+        "action": decision.action,
+        "mode": stamp.mode,
+        "suppressed": decision.suppressed[:512] or None,
+        "model": stamp.model,
+        "policy": stamp.policy,
+        "reasons": reasons,
+        "learning": decision.learning or None,
+    }
     return message(SESSION_RISK, subject["session_id"], members)
 
 
@@ -88,9 +98,16 @@ def challenge(members: Mapping[str, Any]) -> Message:
 
 
 def finding(  # noqa: PLR0913 - a message has members
-    subject: Mapping[str, str], case: SessionRiskState, decision: Decision, reasons: list[dict[str, Any]], activity: int,
-    at: int, stamp: Stamp, *, detail: str = "",
-) -> Message:  # fmt: skip
+    subject: Mapping[str, str],
+    case: SessionRiskState,
+    decision: Decision,
+    reasons: list[dict[str, Any]],
+    activity: int,
+    at: int,
+    stamp: Stamp,
+    *,
+    detail: str = "",
+) -> Message:
     """An OCSF Detection Finding (class 2004): create, update or close; *detail* tells why its status is."""
     named = [DETECTIONS[BIT[detection]] for detection in decision.detections]
     alarm = is_unconfirmed(case) and activity != CLOSE
@@ -103,30 +120,48 @@ def finding(  # noqa: PLR0913 - a message has members
     if subject["device_id"]:
         evidence["device"] = {"uid": subject["device_id"], "type_id": 0}
     members = {
-        "category_uid": 2, "class_uid": 2004, "type_uid": 200400 + activity, "activity_id": activity,
-        "status_id": status, "severity_id": CRITICAL if alarm else SEVERITY_ID[decision.level], "time": at,
-        "start_time": case.finding_at, "status_detail": detail or None,
-        "message": title, "is_alert": activity != CLOSE,
+        "category_uid": 2,
+        "class_uid": 2004,
+        "type_uid": 200400 + activity,
+        "activity_id": activity,
+        "status_id": status,
+        "severity_id": CRITICAL if alarm else SEVERITY_ID[decision.level],
+        "time": at,
+        "start_time": case.finding_at,
+        "status_detail": detail or None,
+        "message": title,
+        "is_alert": activity != CLOSE,
         "metadata": {
-            "version": "1.8.0", "uid": stable_id(case.finding, activity, decision.decision_id),
-            "correlation_uid": decision.decision_id, "tenant_uid": subject["tenant"],
+            "version": "1.8.0",
+            "uid": stable_id(case.finding, activity, decision.decision_id),
+            "correlation_uid": decision.decision_id,
+            "tenant_uid": subject["tenant"],
             "product": {"name": "session-risk", "vendor_name": "session-risk"},
         },
         "finding_info": {
-            "uid": case.finding, "title": title, "types": [UNCONFIRMED] * alarm + decision.detections,
-            "created_time": case.finding_at, "modified_time": at,
+            "uid": case.finding,
+            "title": title,
+            "types": [UNCONFIRMED] * alarm + decision.detections,
+            "created_time": case.finding_at,
+            "modified_time": at,
             "attacks": [
                 {"version": ATTACK_VERSION, "technique": {"uid": technique}}
                 for technique in dict.fromkeys(t for rule in named for t in rule.attack)
             ],
         },
-        "risk_level_id": RISK_LEVEL_ID[decision.level], "risk_score": round(decision.score),
+        "risk_level_id": RISK_LEVEL_ID[decision.level],
+        "risk_score": round(decision.score),
         "evidences": [{**evidence, "data": reason} for reason in reasons] or [evidence],
         "unmapped": {
-            "session_id": subject["session_id"], "tenant": subject["tenant"], "decision_id": decision.decision_id,
-            "action": decision.action, "mode": stamp.mode, "model": stamp.model, "policy": stamp.policy,
+            "session_id": subject["session_id"],
+            "tenant": subject["tenant"],
+            "decision_id": decision.decision_id,
+            "action": decision.action,
+            "mode": stamp.mode,
+            "model": stamp.model,
+            "policy": stamp.policy,
         },
-    }  # fmt: skip
+    }
     return message(SESSION_FINDINGS, subject["session_id"], members)
 
 
@@ -139,19 +174,31 @@ def _title(named: Sequence[Detection], activity: int) -> str:
 def shadow(subject: Mapping[str, str], opinions: Mapping[str, Any], at: int, stamp: Stamp) -> Message:
     """What a challenger would decide, beside the champion."""
     members = {
-        "tenant": subject["tenant"], "session_id": subject["session_id"], "principal_id": subject["principal_id"] or None,
-        "occurred_at": at, "decided_at": stamp.now_ms, "policy": stamp.policy, **opinions,
-    }  # fmt: skip
+        "tenant": subject["tenant"],
+        "session_id": subject["session_id"],
+        "principal_id": subject["principal_id"] or None,
+        "occurred_at": at,
+        "decided_at": stamp.now_ms,
+        "policy": stamp.policy,
+        **opinions,
+    }
     return message(SESSION_SHADOW, subject["session_id"], members)
 
 
 def features(
     subject: Mapping[str, str], kind: str, event_id: str, at: int, scored: Mapping[str, Any], stamp: Stamp
-) -> Message:  # fmt: skip
+) -> Message:
     """The vector that was scored, exactly, for retraining: its level, role and values."""
     members = {
-        "tenant": subject["tenant"], "session_id": subject["session_id"], "principal_kind": kind or None,
-        "event_id": event_id, "occurred_at": at, "scored_at": stamp.now_ms, "model": stamp.model,
-        "policy": stamp.policy, "feature_set": FEATURE_SET, **scored,
-    }  # fmt: skip
+        "tenant": subject["tenant"],
+        "session_id": subject["session_id"],
+        "principal_kind": kind or None,
+        "event_id": event_id,
+        "occurred_at": at,
+        "scored_at": stamp.now_ms,
+        "model": stamp.model,
+        "policy": stamp.policy,
+        "feature_set": FEATURE_SET,
+        **scored,
+    }
     return message(SESSION_FEATURES, subject["session_id"], members)

@@ -156,9 +156,7 @@ class Policy(_Part):
         for rule_id, change in self.rules.items():
             known = DETECTIONS[BIT[rule_id]].limits
             if strange := sorted(set(change.limits) - set(known)):
-                raise ValueError(
-                    f"{rule_id} has no limit {strange[0]!r}; it has {', '.join(known) or 'none'}"
-                )
+                raise ValueError(f"{rule_id} has no limit {strange[0]!r}; it has {', '.join(known) or 'none'}")
         return self
 
     @property
@@ -236,15 +234,11 @@ def read_policy(path: Path | None) -> Policy:
     try:
         text = path.read_text("utf-8")
     except OSError as error:
-        raise BadPolicy(
-            f"{path}: {error.strerror}; give a readable file in SESSION_RISK_POLICY_FILE"
-        ) from error
+        raise BadPolicy(f"{path}: {error.strerror}; give a readable file in SESSION_RISK_POLICY_FILE") from error
     except UnicodeDecodeError as error:
         raise BadPolicy(f"{path}: not UTF-8 at byte {error.start}") from error
     if not text.strip():
         raise BadPolicy(f"{path}: empty; for the default policy leave SESSION_RISK_POLICY_FILE unset")
     if not text.endswith("\n"):
-        raise BadPolicy(
-            f"{path}: ends in the middle of a line, as if its end were missing; end it with a new line"
-        )
+        raise BadPolicy(f"{path}: ends in the middle of a line, as if its end were missing; end it with a new line")
     return parse_policy(text, str(path), fitted())

@@ -130,9 +130,7 @@ class SessionRiskState:
                 details["challenge"] = Challenge(**details["challenge"])
             if details.get("revocation"):
                 details["revocation"] = Revocation(**details["revocation"])
-            details["episodes"] = {
-                rule: DetectionEpisode(**item) for rule, item in details.get("episodes", {}).items()
-            }
+            details["episodes"] = {rule: DetectionEpisode(**item) for rule, item in details.get("episodes", {}).items()}
             return cls(**details)
         except (ValueError, TypeError, AttributeError) as error:
             why = str(error).partition("\n")[0][:120]

@@ -75,9 +75,7 @@ def unknown(name: str) -> str:
 
 
 _ANY_BIT: Final = -1
-_SIGNALLED: Final = [
-    (i, np.uint64(SIGNAL_BIT[rule.signal])) for i, rule in enumerate(DETECTIONS) if rule.signal
-]
+_SIGNALLED: Final = [(i, np.uint64(SIGNAL_BIT[rule.signal])) for i, rule in enumerate(DETECTIONS) if rule.signal]
 
 
 def _bits(stirs: Prefilter | frozenset[Prefilter]) -> list[tuple[str, int]]:

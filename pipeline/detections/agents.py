@@ -70,9 +70,7 @@ def _insists(x: View, limit: Limits) -> Holds:
 
 
 def _new_tool(x: View, limit: Limits) -> Holds:
-    answer: Holds = (
-        (x["kind"] == AGENT) & is_established(x, limit) & has_signal(x["signals"], "unfamiliar_tool")
-    )
+    answer: Holds = (x["kind"] == AGENT) & is_established(x, limit) & has_signal(x["signals"], "unfamiliar_tool")
     return answer
 
 

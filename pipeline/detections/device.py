@@ -36,9 +36,7 @@ def _silent(x: View, limit: Limits) -> Holds:
 def _stale_agent(x: View, limit: Limits) -> Holds:
     """A device that never attested may be managed by what never asks it to: that is no sign of anything."""
     stale = x["attested"] & (x["unattested"] | (x["attestation_age"] > limit["minutes"] * 60_000))
-    answer: Holds = (
-        (x["kind"] == AGENT) & x["calling"] & x["bound"] & (stale | np.isin(x["attestation"], _BAD))
-    )
+    answer: Holds = (x["kind"] == AGENT) & x["calling"] & x["bound"] & (stale | np.isin(x["attestation"], _BAD))
     return answer
 
 

@@ -43,9 +43,7 @@ class Right(NamedTuple):
         return f"{self.operation} {self.resource} {self.name}{'*' if self.prefixed else ''}"
 
 
-def rights_of(
-    role: Role, app_id: str, kinds: Iterable[str], *, pseudonyms: bool = False
-) -> tuple[Right, ...]:
+def rights_of(role: Role, app_id: str, kinds: Iterable[str], *, pseudonyms: bool = False) -> tuple[Right, ...]:
     """Return the rights of *role* where workers are the group *app_id* and have these kinds of stages.
 
     Where names leave as *pseudonyms*, only those who act on commands read them: people are named there.
@@ -156,9 +154,14 @@ def grant(connection: Connection, granted: Iterable[tuple[str, Sequence[Right]]]
 def _binding(principal: str, right: Right) -> AclBinding:
     pattern = ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL
     return AclBinding(
-        _RESOURCES[right.resource], right.name, pattern, principal, "*", _OPERATIONS[right.operation],
+        _RESOURCES[right.resource],
+        right.name,
+        pattern,
+        principal,
+        "*",
+        _OPERATIONS[right.operation],
         AclPermissionType.ALLOW,
-    )  # fmt: skip
+    )
 
 
 def _is_allowed(right: Right, allowed: Mapping[Place, set[Any] | None]) -> bool:

@@ -152,9 +152,7 @@ class Changelog:
     *end* is the offset after its newest row; it tells later whether anybody else wrote since.
     """
 
-    def __init__(
-        self, outbox: BatchWriter, place: TopicPartition, lease: Lease, generation: int, end: int
-    ) -> None:
+    def __init__(self, outbox: BatchWriter, place: TopicPartition, lease: Lease, generation: int, end: int) -> None:
         self.place = place
         self.end = end
         self._outbox = outbox
@@ -177,9 +175,7 @@ class ChangelogReader:
     """Reads changelog partitions in bulk; used in an ``async with`` block."""
 
     def __init__(self, connection: Connection, fetch_wait_ms: int = 100) -> None:
-        self._kafka = aiokafka.AIOKafkaConsumer(
-            **connection.for_aiokafka(), group_id=None, enable_auto_commit=False
-        )
+        self._kafka = aiokafka.AIOKafkaConsumer(**connection.for_aiokafka(), group_id=None, enable_auto_commit=False)
         self._fetch_wait_ms = fetch_wait_ms
         self._refused: set[TopicPartition] = set()
 
@@ -194,9 +190,7 @@ class ChangelogReader:
         """Return the offset after the newest row of each of *places*."""
         return dict(await self._kafka.end_offsets(list(places)))
 
-    async def read(
-        self, restore: Mapping[TopicPartition, Restore], ends: Mapping[TopicPartition, int]
-    ) -> None:
+    async def read(self, restore: Mapping[TopicPartition, Restore], ends: Mapping[TopicPartition, int]) -> None:
         """Read each place up to its end in *ends*, handing its rows to its function in *restore*.
 
         Raises `ChangelogStuckError` when there is no progress for a minute, `UnreadableChangelogError` for a

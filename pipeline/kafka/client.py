@@ -37,15 +37,11 @@ class Writer:
         self._producer = producer
         self._refusal: BaseException | None = None
 
-    async def send(
-        self, message: Message, timestamp_ms: int | None = None, tenants: Sequence[bytes] = ()
-    ) -> None:
+    async def send(self, message: Message, timestamp_ms: int | None = None, tenants: Sequence[bytes] = ()) -> None:
         """Queue *message*, with the word that it is of *tenants*, usually one; it leaves at once."""
         topic, key, value = message
         headers = [(TENANT_HEADER, tenant) for tenant in tenants]
-        sent = await self._producer.send(
-            topic, value=value, key=key, timestamp_ms=timestamp_ms, headers=headers
-        )
+        sent = await self._producer.send(topic, value=value, key=key, timestamp_ms=timestamp_ms, headers=headers)
         sent.add_done_callback(self._answered)
 
     async def flush(self) -> None:
@@ -103,9 +99,7 @@ async def matching(connection: Connection, topic: str, text: str) -> list[bytes]
 
 
 @asynccontextmanager
-async def history(
-    connection: Connection, topic: str
-) -> AsyncIterator[tuple[int, AsyncIterator[list[bytes]]]]:
+async def history(connection: Connection, topic: str) -> AsyncIterator[tuple[int, AsyncIterator[list[bytes]]]]:
     """Give how many records *topic* holds, about, and their values up to its end of now, a fetch at a time.
 
     One partition comes after another, so that the same records always come in the same order. Raises as

@@ -147,9 +147,20 @@ class BatchConsumer(driver.Consumer):
     async def _hand_on(self, tp: TP, records: Sequence[Any]) -> None:
         first, last = records[0], records[-1]
         message = ConsumerMessage(
-            tp.topic, tp.partition, last.offset, first.timestamp / 1000.0, last.timestamp_type,
-            [], None, None, None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
-        )  # fmt: skip
+            tp.topic,
+            tp.partition,
+            last.offset,
+            first.timestamp / 1000.0,
+            last.timestamp_type,
+            [],
+            None,
+            None,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
         message.value = cast("bytes", Chunk(tp.topic, tp.partition, records))
         self._handed_on[tp].append(last.offset)
         if self._has_room(tp):

@@ -36,9 +36,7 @@ def fetch_wait_multiplier(share: float) -> float:
 class AdaptiveFetchWait:
     """How many times as long to collect now, by the processor time that the process has *used* lately."""
 
-    def __init__(
-        self, clock: Callable[[], float] = monotonic, used: Callable[[], float] = process_time
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, used: Callable[[], float] = process_time) -> None:
         self._clock, self._used = clock, used
         self._looked_at, self._had_used = clock(), used()
         self._stretch = 1.0

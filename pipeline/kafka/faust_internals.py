@@ -47,8 +47,15 @@ PARTS = (
     Part(
         f"{_CONSUMER}.__init__",
         (
-            "self", "transport", "callback", "on_partitions_revoked", "on_partitions_assigned",
-            "commit_interval", "commit_livelock_soft_timeout", "loop", "kwargs",
+            "self",
+            "transport",
+            "callback",
+            "on_partitions_revoked",
+            "on_partitions_assigned",
+            "commit_interval",
+            "commit_livelock_soft_timeout",
+            "loop",
+            "kwargs",
         ),
         ("_acked", "_acked_index", "_read_offset", "_committed_offset", "_unacked_messages"),
     ),
@@ -113,16 +120,20 @@ PARTS = (
         ("self", "assignment"),
         ("_fetch_max_wait_ms", "_fetch_min_bytes"),
     ),
-    Part(
-        "aiokafka:AIOKafkaConsumer.end_offsets", ("self", "partitions"), ("_fetcher", "_request_timeout_ms")
-    ),
+    Part("aiokafka:AIOKafkaConsumer.end_offsets", ("self", "partitions"), ("_fetcher", "_request_timeout_ms")),
     Part("aiokafka.client:AIOKafkaClient.send", ("self", "node_id", "request", "group")),
     Part("aiokafka.client:AIOKafkaClient.force_metadata_update", ("self",)),
     Part("aiokafka.cluster:ClusterMetadata.leader_for_partition", ("self", "partition")),
     Part(
         "aiokafka.protocol.fetch:FetchRequest.__init__",
         (
-            "self", "max_wait_time", "min_bytes", "max_bytes", "isolation_level", "topics", "rack_id",
+            "self",
+            "max_wait_time",
+            "min_bytes",
+            "max_bytes",
+            "isolation_level",
+            "topics",
+            "rack_id",
         ),
     ),
     Part(
@@ -134,20 +145,25 @@ PARTS = (
     Part(
         "aiokafka.consumer.fetcher:PartitionRecords.__init__",
         (
-            "self", "tp", "records", "aborted_transactions", "fetch_offset", "key_deserializer",
-            "value_deserializer", "check_crcs", "isolation_level",
+            "self",
+            "tp",
+            "records",
+            "aborted_transactions",
+            "fetch_offset",
+            "key_deserializer",
+            "value_deserializer",
+            "check_crcs",
+            "isolation_level",
         ),
         ("_tp", "_records", "_records_iterator", "next_fetch_offset", "_check_crcs", "_isolation_level"),
     ),
-    Part(
-        "aiokafka.consumer.fetcher:FetchResult.getall", ("self", "max_records"), ("_partition_records",)
-    ),
+    Part("aiokafka.consumer.fetcher:FetchResult.getall", ("self", "max_records"), ("_partition_records",)),
     Part(f"{_SENDER}._send_produce_req", ("self", "node_id", "batches"), ("_in_flight", "_muted_partitions")),
     Part(f"{_STATE}:Assignment.state_value", ("self", "tp")),
     Part(f"{_STATE}:TopicPartitionState.__init__", ("self", "assignment"), ("highwater", "timestamp")),
     Part(f"{_STATE}:TopicPartitionState.pause", ("self",)),
     Part(f"{_STATE}:TopicPartitionState.resume", ("self",)),
-)  # fmt: skip
+)
 
 
 _WRAPPED = ("fun", "fget")

@@ -23,9 +23,7 @@ class GlobalTopicReader(Service):
     Oldest first; started when it has come to the end.
     """
 
-    def __init__(
-        self, connection: Connection, topic: str, on_record: Callable[[Record], None], **kwargs: Any
-    ) -> None:
+    def __init__(self, connection: Connection, topic: str, on_record: Callable[[Record], None], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._connection = connection
         self._topic = topic

@@ -146,9 +146,7 @@ async def _answered(connection: Connection, otherwise: str) -> AsyncIterator[Non
             "`session-risk topics acls` tells the rights of each role, and grants them"
         ) from error
     except TimeoutError as error:
-        raise BrokerUnreachableError(
-            f"{connection.bootstrap} {otherwise}: no answer in {ANSWER_S:g} s"
-        ) from error
+        raise BrokerUnreachableError(f"{connection.bootstrap} {otherwise}: no answer in {ANSWER_S:g} s") from error
     except (KafkaError, OSError) as error:
         raise BrokerUnreachableError(f"{connection.bootstrap} {otherwise}: {error!r}") from error
 

@@ -104,9 +104,7 @@ MAX_IN_FLIGHT: Final = 2
 class PartitionTask:
     """The work on one stage."""
 
-    def __init__(
-        self, kind: str, partition: int, stage: Processor, changelog: Changelog, means: TaskResources
-    ) -> None:
+    def __init__(self, kind: str, partition: int, stage: Processor, changelog: Changelog, means: TaskResources) -> None:
         self.kind = kind
         self.partition = partition
         self.stage = stage

@@ -53,9 +53,7 @@ class BatchProducer(driver.Producer):
 class BatchWriter:
     """Sends through the producer that *kafka* returns; *fences* are those that it is guarded by."""
 
-    def __init__(
-        self, kafka: Callable[[], aiokafka.AIOKafkaProducer], fences: ProducerFence | None = None
-    ) -> None:
+    def __init__(self, kafka: Callable[[], aiokafka.AIOKafkaProducer], fences: ProducerFence | None = None) -> None:
         self._kafka = kafka
         self._fences = fences or ProducerFence()
         self._partitions: dict[str, int] = {}

@@ -43,9 +43,7 @@ class EventTimeAligner(Generic[Partition]):
     alone decides: nothing has long to wait then, and no context is heard before the calls of its time.
     """
 
-    def __init__(
-        self, chunk_size: int, skew_ms: int, lead_ms: Callable[[Partition], int] = lambda _: 0
-    ) -> None:
+    def __init__(self, chunk_size: int, skew_ms: int, lead_ms: Callable[[Partition], int] = lambda _: 0) -> None:
         self._chunk_size = chunk_size
         self._skew_ms = skew_ms
         self._lead_ms = lead_ms
@@ -86,9 +84,7 @@ class EventTimeAligner(Generic[Partition]):
             return []
         begins = min(map(self._begins_at, self._waiting.items()))
         reached, waiting, skew_ms = self._reached, self._waiting, self._skew_ms
-        return [
-            p for p in partitions if p not in waiting and (p not in reached or begins > reached[p] + skew_ms)
-        ]
+        return [p for p in partitions if p not in waiting and (p not in reached or begins > reached[p] + skew_ms)]
 
     def next_chunk(self) -> tuple[Partition, Sequence[Any]]:
         """Take the chunk that begins earliest; raises `LookupError` when nothing waits."""
@@ -119,13 +115,9 @@ class EventTimeAligner(Generic[Partition]):
         most = self._latest if reach is None else min(reach, self._latest)
         chunk, times = line.next(self._chunk_size)
         if max(times) > most:
-            end = next(
-                (at for at, number in enumerate(times) if at and most < number <= self._latest), len(times)
-            )
+            end = next((at for at, number in enumerate(times) if at and most < number <= self._latest), len(times))
             chunk, times = chunk[:end], times[:end]
-        self._reached[partition] = next(
-            (time_ms for time_ms in reversed(times[1:]) if time_ms <= self._latest), begins
-        )
+        self._reached[partition] = next((time_ms for time_ms in reversed(times[1:]) if time_ms <= self._latest), begins)
         line.go_on(len(chunk))
         return chunk
 

@@ -80,9 +80,7 @@ def needed_topics(app_id: str, kinds: Iterable[str], partitions: int) -> tuple[N
     return (*declared, *changelogs)
 
 
-async def create_topics(
-    connection: Connection, topics: Sequence[NeededTopic], replication_factor: int
-) -> list[str]:
+async def create_topics(connection: Connection, topics: Sequence[NeededTopic], replication_factor: int) -> list[str]:
     """Make those of *topics* that do not exist; return their names. Of three copies, two must be in sync.
 
     Raises `BrokerUnreachableError`, or `TopicsNotReadyError` when the brokers refuse one.
@@ -104,9 +102,7 @@ async def ping_broker(connection: Connection) -> None:
         pass
 
 
-async def check_topics(
-    connection: Connection, topics: Sequence[NeededTopic], patience_s: float = 0.0
-) -> None:
+async def check_topics(connection: Connection, topics: Sequence[NeededTopic], patience_s: float = 0.0) -> None:
     """Return if the broker answers and *topics* exist with their partition counts.
 
     For *patience_s* seconds what is missing may yet come: brokers hear of new topics one after the other.

@@ -53,9 +53,7 @@ def _gauge(name: str, help_: str, **labels: tuple[str, ...]) -> Metric[Gauge]:
     return Metric(Gauge, f"{PREFIX}{name}", help_, labels)
 
 
-def _histogram(
-    name: str, help_: str, buckets: tuple[float, ...], **labels: tuple[str, ...]
-) -> Metric[Histogram]:
+def _histogram(name: str, help_: str, buckets: tuple[float, ...], **labels: tuple[str, ...]) -> Metric[Histogram]:
     return Metric(Histogram, f"{PREFIX}{name}", help_, labels, buckets)
 
 
@@ -81,9 +79,7 @@ class Metrics:
 
     # What is decided.
     decisions = _counter("decisions_total", "Decisions published.", level=LEVELS, action=ACTIONS)
-    suppressed = _counter(
-        "suppressed_decisions_total", "Actions decided, not commanded, and why.", reason=ANY
-    )
+    suppressed = _counter("suppressed_decisions_total", "Actions decided, not commanded, and why.", reason=ANY)
     feedback = _counter("feedback_total", "Verdicts of people on sessions.", verdict=VERDICTS)
     suppressions = _counter(
         "suppressions_total",
@@ -104,9 +100,7 @@ class Metrics:
     # How the work goes.
     chunk_seconds = _histogram("chunk_seconds", "From a chunk's arrival to its end.", LATENCY, stage=ANY)
     chunk_records = _histogram("chunk_records", "Records in a chunk.", SIZES, stage=ANY)
-    lag_seconds = _gauge(
-        "lag_seconds", "Age of the last record applied; 0 at the end.", topic=ANY, partition=ANY
-    )
+    lag_seconds = _gauge("lag_seconds", "Age of the last record applied; 0 at the end.", topic=ANY, partition=ANY)
     heartbeat = _gauge("heartbeat_timestamp_seconds", "When the worker's event loop last turned (Unix time).")
 
     # What is held.
@@ -128,9 +122,7 @@ class Metrics:
     recovery_rows = _counter("recovery_rows_total", "Changelog rows read back.", stage=ANY)
 
     # What decides.
-    guard_state = _gauge(
-        "guard_state", "0 normal, 1 holding revocations, 2 the fleet is silent.", partition=ANY
-    )
+    guard_state = _gauge("guard_state", "0 normal, 1 holding revocations, 2 the fleet is silent.", partition=ANY)
     model_info = _gauge("model_info", "1 for each model in use: champion or challenger.", model=ANY, role=ANY)
     drift_psi = _gauge(
         "drift_psi",
@@ -139,9 +131,7 @@ class Metrics:
         feature=ANY,
     )
     drift_rows = _gauge("drift_rows", "Vectors drawn for it since the champion began to decide here.")
-    model_refused = _gauge(
-        "model_refused", "1 for each model that was ordered and cannot be loaded here.", model=ANY
-    )
+    model_refused = _gauge("model_refused", "1 for each model that was ordered and cannot be loaded here.", model=ANY)
     challenger_vectors = _counter(
         "challenger_vectors_total",
         "Vectors that a challenger scored too, by the champion's band and its own.",
@@ -180,9 +170,7 @@ class Metrics:
             if row.kind is Gauge and "partition" in row.labels:
                 self.series[row.name].remove_by_labels({"partition": str(partition)})
 
-    def show_models(
-        self, champion: str | None, challengers: Iterable[str] = (), refused: Iterable[str] = ()
-    ) -> None:
+    def show_models(self, champion: str | None, challengers: Iterable[str] = (), refused: Iterable[str] = ()) -> None:
         """Show which models are in use, which were *refused*, and no other."""
         self.model_refused.clear()
         for model in refused:

@@ -22,9 +22,19 @@ def stable_id(*parts: object) -> str:
 MAX_USED: Final = 64
 """Names that one message tells of."""
 _CLIENT: Final = (
-    "device_id", "ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4",
-    "workload", "home_asn", "home_prefix",
-)  # fmt: skip
+    "device_id",
+    "ip",
+    "asn",
+    "country",
+    "latitude",
+    "longitude",
+    "network_type",
+    "user_agent",
+    "ja4",
+    "workload",
+    "home_asn",
+    "home_prefix",
+)
 MAX_ID_LENGTH: Final = 128
 """Characters of an event's id, as the contract has it."""
 _DERIVED: Final = re.compile(r"(~[abdflnprsw]|~[0-9a-f]{12})+$")
@@ -55,10 +65,16 @@ def principal_suppression(
 ) -> Message:
     """Told to a principal: what keeps quiet in all of its sessions, as `suppression` said it."""
     members = {
-        "type": "principal.activity", "event_id": derived_id(event_id, "~a"), "occurred_at": at,
-        "tenant": subject["tenant"], "session_id": subject["session_id"], "principal_id": subject["principal_id"],
-        "principal_kind": kind, "kind": "muted", "suppression": fields,
-    }  # fmt: skip
+        "type": "principal.activity",
+        "event_id": derived_id(event_id, "~a"),
+        "occurred_at": at,
+        "tenant": subject["tenant"],
+        "session_id": subject["session_id"],
+        "principal_id": subject["principal_id"],
+        "principal_kind": kind,
+        "kind": "muted",
+        "suppression": fields,
+    }
     return message(PRINCIPAL_ACTIVITY, subject["principal_id"], members)
 
 
@@ -72,43 +88,67 @@ def source_event_id(event_id: str) -> str:
     return _DERIVED.sub("", event_id) or event_id
 
 
-def binding(
-    subject: Mapping[str, str], kind: str, device_id: str, state: str, event_id: str, at: int
-) -> Message:
+def binding(subject: Mapping[str, str], kind: str, device_id: str, state: str, event_id: str, at: int) -> Message:
     """This session lives on this device, or has ended."""
     members = {
-        "type": "session.binding", "event_id": derived_id(event_id, "~b"), "occurred_at": at,
-        "tenant": subject["tenant"], "device_id": device_id, "session_id": subject["session_id"],
-        "principal_id": subject["principal_id"], "principal_kind": kind, "state": state,
-    }  # fmt: skip
+        "type": "session.binding",
+        "event_id": derived_id(event_id, "~b"),
+        "occurred_at": at,
+        "tenant": subject["tenant"],
+        "device_id": device_id,
+        "session_id": subject["session_id"],
+        "principal_id": subject["principal_id"],
+        "principal_kind": kind,
+        "state": state,
+    }
     return message(SESSION_BINDINGS, device_id, members)
 
 
 def activity(  # noqa: PLR0913, PLR0917 - a message has members
-    subject: Mapping[str, str], kind: str, what: str, event_id: str, at: int, event: Mapping[str, Any],
-    used: Sequence[str] = (), peaks: Mapping[str, float] | None = None, *, guess: bool = False,
-) -> Message:  # fmt: skip
+    subject: Mapping[str, str],
+    kind: str,
+    what: str,
+    event_id: str,
+    at: int,
+    event: Mapping[str, Any],
+    used: Sequence[str] = (),
+    peaks: Mapping[str, float] | None = None,
+    *,
+    guess: bool = False,
+) -> Message:
     """What a session reveals about its principal: its client, what it *used* first, the most it did.
 
     With *guess* it is only somebody who failed to sign in.
     """
     suffix = "~f" if what in FACTOR_CHANGES else "~a"
     members = {
-        "type": "principal.activity", "event_id": derived_id(event_id, suffix), "occurred_at": at,
-        "tenant": subject["tenant"], "session_id": subject["session_id"], "principal_id": subject["principal_id"],
-        "principal_kind": kind, "kind": what, **{name: event.get(name) for name in _CLIENT},
-        "used": list(used)[:MAX_USED] or None, "peaks": peaks or None, "guess": guess or None,
-    }  # fmt: skip
+        "type": "principal.activity",
+        "event_id": derived_id(event_id, suffix),
+        "occurred_at": at,
+        "tenant": subject["tenant"],
+        "session_id": subject["session_id"],
+        "principal_id": subject["principal_id"],
+        "principal_kind": kind,
+        "kind": what,
+        **{name: event.get(name) for name in _CLIENT},
+        "used": list(used)[:MAX_USED] or None,
+        "peaks": peaks or None,
+        "guess": guess or None,
+    }
     return message(PRINCIPAL_ACTIVITY, subject["principal_id"], members)
 
 
 def parent_risk(tenant: str, session_id: str, event_id: str, at: int, *, risky: bool) -> Message:
     """Told to a child: its parent's level is above LOW now, or no longer."""
     members = {
-        "type": "session.context", "event_id": derived_id(event_id, "~r" if risky else "~s"),
-        "occurred_at": at, "tenant": tenant, "session_id": session_id, "source": "lineage",
+        "type": "session.context",
+        "event_id": derived_id(event_id, "~r" if risky else "~s"),
+        "occurred_at": at,
+        "tenant": tenant,
+        "session_id": session_id,
+        "source": "lineage",
         "signals": ["parent_at_risk"] if risky else [],
-    }  # fmt: skip
+    }
     return message(SESSION_CONTEXT, session_id, members)
 
 
@@ -117,8 +157,14 @@ def lineage(
 ) -> Message:
     """Told to a parent: a child was born of you. Told to a child: an ancestor was revoked."""
     members = {
-        "type": "session.context", "event_id": derived_id(event_id, "~l"), "occurred_at": at,
-        "tenant": tenant, "session_id": session_id, "source": "lineage", "relation": relation,
-        "child_session_id": child or None, "root_session_id": root or None,
-    }  # fmt: skip
+        "type": "session.context",
+        "event_id": derived_id(event_id, "~l"),
+        "occurred_at": at,
+        "tenant": tenant,
+        "session_id": session_id,
+        "source": "lineage",
+        "relation": relation,
+        "child_session_id": child or None,
+        "root_session_id": root or None,
+    }
     return message(SESSION_CONTEXT, session_id, members)

@@ -109,9 +109,7 @@ def read_keys(path: Path) -> Pseudonyms:
         if words and not words[0].startswith("#"):
             keys.append(_key(f"{path}, line {number}", words, keys))
     if not keys:
-        raise BadKeysError(
-            f"{path}: holds no key; a line is an id and a secret, as `openssl rand -hex 32` gives"
-        )
+        raise BadKeysError(f"{path}: holds no key; a line is an id and a secret, as `openssl rand -hex 32` gives")
     return Pseudonyms(tuple(keys))
 
 
@@ -124,9 +122,7 @@ def _key(where: str, words: Sequence[str], keys: Iterable[Key]) -> Key:
     if key_id in [key.id for key in keys]:
         raise BadKeysError(f"{where}: an earlier line has a key of this id; give every key one of its own")
     if len(secret) < MIN_SECRET_BYTES:
-        raise BadKeysError(
-            f"{where}: the secret is too short; take {MIN_SECRET_BYTES} characters or more, by chance"
-        )
+        raise BadKeysError(f"{where}: the secret is too short; take {MIN_SECRET_BYTES} characters or more, by chance")
     return Key(key_id, secret.encode())
 
 
@@ -153,9 +149,7 @@ class _PseudonymizingProcessor:
         return replace(outcome, messages=list(map(self._leaving, outcome.messages)))
 
 
-def with_pseudonyms(
-    kinds: Iterable[ProcessorSpec], pseudonyms: Pseudonyms | None
-) -> tuple[ProcessorSpec, ...]:
+def with_pseudonyms(kinds: Iterable[ProcessorSpec], pseudonyms: Pseudonyms | None) -> tuple[ProcessorSpec, ...]:
     """Return *kinds* with *pseudonyms* in what leaves them; without, the same."""
     if pseudonyms is None:
         return tuple(kinds)

@@ -56,7 +56,10 @@ def notify_network_contexts(folded: Folded, out: OutcomeBuilder) -> None:
 def _notify(event: dict[str, Any], network: str, out: OutcomeBuilder) -> None:
     names = ("tenant", "session_id", "principal_id", "principal_kind", "action", "network_type", "ja4")
     members = {
-        "type": "network.activity", "event_id": derived_id(event["event_id"], "~n"), "network": network,
-        "occurred_at": event["occurred_at"], **{name: event[name] for name in names},
-    }  # fmt: skip
+        "type": "network.activity",
+        "event_id": derived_id(event["event_id"], "~n"),
+        "network": network,
+        "occurred_at": event["occurred_at"],
+        **{name: event[name] for name in names},
+    }
     out.send(message(NETWORK_ACTIVITY, network, members))

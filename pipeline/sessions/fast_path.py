@@ -56,9 +56,7 @@ def carry_bands(band: NDArray[np.uint8], scored: Bools, folded: Folded) -> NDArr
 
 
 _ENDING: Final = ACTION["sign_out"]
-_GOING_ON: Final = tuple(
-    ACTION[name] for name in ("sign_in", "token_issued", "token_refreshed", "token_exchanged")
-)
+_GOING_ON: Final = tuple(ACTION[name] for name in ("sign_in", "token_issued", "token_refreshed", "token_exchanged"))
 _FACTOR_CHANGES: Final = among(*FACTOR_CHANGES)
 _GRANTING: Final = np.array([name in GRANTING for name in ("", *ACTION)])
 

@@ -76,11 +76,18 @@ def _tell(
     longest = int(event["occurred_at"]) + int(policy.times.muted_s * 1000)
     fields = {
         "suppression_id": stable_id(subject["tenant"], subject["session_id"], event["event_id"], state),
-        "tenant": subject["tenant"], "principal_id": subject["principal_id"] or None, "session_id": subject["session_id"],
-        "decision_id": event["decision_id"], "state": state, "detections": detections,
-        "owner": event["reported_by"], "reason": event["note"], "refusal": refusal,
-        "occurred_at": int(event["occurred_at"]), "expires_at": min(event["expires_at"] or longest, longest),
-    }  # fmt: skip
+        "tenant": subject["tenant"],
+        "principal_id": subject["principal_id"] or None,
+        "session_id": subject["session_id"],
+        "decision_id": event["decision_id"],
+        "state": state,
+        "detections": detections,
+        "owner": event["reported_by"],
+        "reason": event["note"],
+        "refusal": refusal,
+        "occurred_at": int(event["occurred_at"]),
+        "expires_at": min(event["expires_at"] or longest, longest),
+    }
     out.count("suppressions", state)
     out.send(suppression(fields))
     return fields

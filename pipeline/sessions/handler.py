@@ -154,9 +154,7 @@ class SessionEventHandler:
             event_id = str(event["event_id"])
             self.out.send(activity(subject, sight.kind, how, event_id, sight.at, {}, (), peaks))
             for device_id in filter(None, (*sight.case.devices, subject["device_id"])):
-                self._send_binding(
-                    subject, sight.kind, device_id, "ended", {**event, "occurred_at": sight.at}
-                )
+                self._send_binding(subject, sight.kind, device_id, "ended", {**event, "occurred_at": sight.at})
 
     def _decide(self, sight: SlowPathEvent, moment: DecisionInput) -> None:
         case = sight.case
@@ -217,9 +215,7 @@ class SessionEventHandler:
         self, sight: SlowPathEvent, decision: Decision, reasons: list[dict[str, Any]], activity: int
     ) -> None:
         self.out.send(
-            outputs.finding(
-                sight.subject, sight.case, decision, reasons, activity, sight.at, self._stamp(sight.at)
-            )
+            outputs.finding(sight.subject, sight.case, decision, reasons, activity, sight.at, self._stamp(sight.at))
         )
         self.out.count("findings", ("create", "update", "close")[activity - 1])
 

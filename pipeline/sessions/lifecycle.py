@@ -119,9 +119,7 @@ class SessionExpiry:
         out.count("findings", "update")
 
 
-def _close(
-    subject: dict[str, str], case: SessionRiskState, at: int, stamp: Stamp, out: SessionOutcome
-) -> None:
+def _close(subject: dict[str, str], case: SessionRiskState, at: int, stamp: Stamp, out: SessionOutcome) -> None:
     """The episode of a session that is over is over too."""
     out.send(outputs.finding(subject, case, outcome_of(case, at), [], outputs.CLOSE, at, stamp))
     out.count("findings", "close")

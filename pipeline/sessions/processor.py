@@ -174,9 +174,7 @@ class SessionProcessor:
         self.guard.rules = self.brain.judge.policy.guard
         silent, unheard = self._is_silent, self.guard.cannot_verify_silence
         walk = SlowPath(looked, self.table, self.cases, self.brain, silent, unheard, watched)
-        reporter = SessionEventHandler(
-            walk, self.brain, self.guard, out, event_clock=self.options.event_clock
-        )
+        reporter = SessionEventHandler(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
         walk.run(reporter.handle, reporter.announce, shadows.compare if shadows else None)
         reporter.report_features()
         if self.options.onlooker is not None:
@@ -256,9 +254,11 @@ class SessionProcessor:
     def _timer_event(self, row: int, at: int) -> dict[str, Any]:
         names = Names.unpack(self.table.names[row])
         return {
-            "tenant": names.tenant, "session_id": names.session_id, "event_id": f"sweep:{at}",
+            "tenant": names.tenant,
+            "session_id": names.session_id,
+            "event_id": f"sweep:{at}",
             "occurred_at": at,
-        }  # fmt: skip
+        }
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
         """Take changelog *rows*, oldest first; the last of a key counts. Raises `UnreadableRow`."""

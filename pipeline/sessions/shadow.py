@@ -105,9 +105,12 @@ class Shadow:
     def _opinion(self, model: str, value: float, band: int, level: Level, kind: str) -> dict[str, Any]:
         action = self._judge.policy.action(kind, level)
         return {
-            "model": model, "score": round(float(value), 6), "band": int(band), "level": level,
+            "model": model,
+            "score": round(float(value), 6),
+            "band": int(band),
+            "level": level,
             "action": action,
-        }  # fmt: skip
+        }
 
 
 class Shadows:
@@ -120,9 +123,7 @@ class Shadows:
         looked: ScoredChunk,
         judge: PolicyEngine,
     ) -> None:
-        self._all = [
-            Shadow(challenger, own, looked, judge) for challenger, own in zip(challengers, seen, strict=True)
-        ]
+        self._all = [Shadow(challenger, own, looked, judge) for challenger, own in zip(challengers, seen, strict=True)]
         self.watched: Bools = np.logical_or.reduce([shadow.differs for shadow in self._all])
 
     def compare(self, sight: SlowPathEvent, moment: DecisionInput, stood: PriorLevel) -> None:

@@ -153,9 +153,7 @@ class SlowPath:
         moved = (looked.mask != self.mask_before) | ((looked.band != self.band_before) & matters)
         over = flags & (REVOKED | ENDED)
         proving = self.proving & (flags & HAS_CASE != 0)
-        needs: Bools = (
-            self.special | due | proving | (moved & (over == 0)) | (self.going_on & (over == ENDED))
-        )
+        needs: Bools = self.special | due | proving | (moved & (over == 0)) | (self.going_on & (over == ENDED))
         return needs if self.watched is None else needs | (self.watched & matters & (over == 0))
 
     def _one_needs(self, index: int, wake: int, flags: int) -> bool:
@@ -170,9 +168,7 @@ class SlowPath:
         before = self.mask_before[index]
         if looked.mask[index] != before:
             return True
-        matters = bool(
-            looked.mask[index] or before or flags & HAS_CASE or looked.band[index] >= self.alarming
-        )
+        matters = bool(looked.mask[index] or before or flags & HAS_CASE or looked.band[index] >= self.alarming)
         return matters and bool(looked.band[index] != self.band_before[index])
 
     def _in_order(self, needs: Bools) -> list[int]:

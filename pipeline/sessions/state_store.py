@@ -45,9 +45,7 @@ class SessionOutcome(OutcomeBuilder):
         sides = [cases[row].encode() if row in cases else b"" for row in touched]
         packed = encode(gather(table.rows, np.array(touched, np.int64)), names, sides, ORDER)
         rows: list[ChangelogRow] = [*self.tombstones, *packed]
-        return Outcome(
-            self.messages, rows, self.events, dict(self.dead_letters), dict(self.counts), self.times
-        )
+        return Outcome(self.messages, rows, self.events, dict(self.dead_letters), dict(self.counts), self.times)
 
 
 def row_key(names: bytes) -> bytes:
@@ -55,9 +53,7 @@ def row_key(names: bytes) -> bytes:
     return names[: names.index(NAME_END, names.index(NAME_END) + 1)]
 
 
-def restore_sessions(
-    table: SessionTable, cases: dict[int, SessionRiskState], rows: Iterable[ChangelogRow]
-) -> None:
+def restore_sessions(table: SessionTable, cases: dict[int, SessionRiskState], rows: Iterable[ChangelogRow]) -> None:
     """Take changelog *rows*, oldest first; the last of a key counts.
 
     Raises `UnreadableRow` for one that this version cannot read; then it has taken none of those to keep.

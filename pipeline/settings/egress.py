@@ -86,9 +86,7 @@ class Allowed:
         if kind == "private" and host.lower().rstrip(".") in self.hosts:
             return True
         return any(
-            this_address in network
-            for this_address in (address, *_inside(address))
-            for network in self.networks
+            this_address in network for this_address in (address, *_inside(address)) for network in self.networks
         )
 
 

@@ -35,20 +35,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
     # Where Kafka is, and what this program asks of it.
-    broker: str = Field(
-        "127.0.0.1:9092", description="Kafka brokers to start from: `host:port`, comma separated"
-    )
-    embedded: bool = Field(
-        default=False, description="Use the broker inside this process: for trying out only"
-    )
+    broker: str = Field("127.0.0.1:9092", description="Kafka brokers to start from: `host:port`, comma separated")
+    embedded: bool = Field(default=False, description="Use the broker inside this process: for trying out only")
     app_id: str = Field(
         "session-risk",
         pattern=r"^[A-Za-z0-9._-]{1,200}$",
         description="Consumer group; workers with the same one share the partitions",
     )
-    partitions: int = Field(
-        8, ge=1, le=1024, description="Partitions of every topic; fixed once topics exist"
-    )
+    partitions: int = Field(8, ge=1, le=1024, description="Partitions of every topic; fixed once topics exist")
     replication_factor: int = Field(1, ge=1, le=32_767, description="Copies of every topic; 3 in production")
     session_timeout_s: float = Field(
         10.0,
@@ -66,19 +60,13 @@ class Settings(BaseSettings):
     sasl_mechanism: Mechanism = Field("SCRAM-SHA-512", description="How to sign in, with a `SASL_` protocol")
     sasl_username: str | None = Field(None, description="Who signs in to the brokers")
     sasl_password: SecretStr | None = Field(None, description="Their password; never logged")
-    tls_ca_file: Path | None = Field(
-        None, description="PEM file that vouches for the brokers; else the system's"
-    )
+    tls_ca_file: Path | None = Field(None, description="PEM file that vouches for the brokers; else the system's")
     tls_cert_file: Path | None = Field(None, description="PEM file with this client's certificate")
     tls_key_file: Path | None = Field(None, description="PEM file with the key of that certificate")
 
     # What decides.
-    policy_file: Path | None = Field(
-        None, description="Policy file, read again when it changes; else the default"
-    )
-    model_dir: Path | None = Field(
-        None, description="Folder with a model in each sub-folder; else the ones that ship"
-    )
+    policy_file: Path | None = Field(None, description="Policy file, read again when it changes; else the default")
+    model_dir: Path | None = Field(None, description="Folder with a model in each sub-folder; else the ones that ship")
     model: str = Field(
         "default",
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
@@ -255,6 +243,4 @@ def _complaints(kind: type[BaseSettings], error: ValidationError) -> Iterator[st
 
 def _secret(name: str, field: FieldInfo | None, value: object) -> bool:
     holds_password = "password" in name or (name in ("broker", "issuer") and "@" in str(value))
-    return holds_password or (
-        field is not None and SecretStr in (field.annotation, *get_args(field.annotation))
-    )
+    return holds_password or (field is not None and SecretStr in (field.annotation, *get_args(field.annotation)))

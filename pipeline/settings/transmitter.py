@@ -57,9 +57,7 @@ class TransmitterSettings(BaseSettings):
         description="Keys that seal secrets in the store, one a line, the first seals; made if missing; "
         "else beside the SQLite file",
     )
-    streams_file: Path | None = Field(
-        None, description="TOML file of streams for receivers without a management API"
-    )
+    streams_file: Path | None = Field(None, description="TOML file of streams for receivers without a management API")
     subjects_file: Path | None = Field(
         None, description="TOML file that says how principals are named on the other side"
     )
@@ -93,14 +91,10 @@ class TransmitterSettings(BaseSettings):
         le=100,
         description="Tries before a token is a dead letter, none counted while its receiver is down",
     )
-    push_backoff_s: Seconds = Field(
-        1.0, description="First pause between two tries; each may be twice as long"
-    )
+    push_backoff_s: Seconds = Field(1.0, description="First pause between two tries; each may be twice as long")
     push_backoff_max_s: Seconds = Field(300.0, description="Longest pause between two tries")
     push_at_once: int = Field(8, ge=1, le=256, description="Pushes of one stream under way at once")
-    redelivery_s: Seconds = Field(
-        60.0, description="After this, a polled token without a word is handed out again"
-    )
+    redelivery_s: Seconds = Field(60.0, description="After this, a polled token without a word is handed out again")
     long_poll_s: Seconds = Field(30.0, description="Longest wait of a poll for something to come")
     max_poll: int = Field(100, ge=1, le=10_000, description="Most tokens in the answer to a poll")
     hold_sets: int = Field(
@@ -110,20 +104,14 @@ class TransmitterSettings(BaseSettings):
     )
     hold_s: float = Field(86_400.0, ge=1, description="How long it holds them")
     min_verification_s: int = Field(60, ge=0, le=86_400, description="Least time between two verifications")
-    keep_days: float = Field(
-        30.0, ge=1, le=3650, description="Days that dead letters and the audit log are kept"
-    )
+    keep_days: float = Field(30.0, ge=1, le=3650, description="Days that dead letters and the audit log are kept")
 
     # Whom it talks to.
     allow_hosts: str = Field("", description="Hosts or networks, comma separated, that may be private")
-    allow_insecure: bool = Field(
-        default=False, description="Plain http and loopback too: for trials and tests only"
-    )
+    allow_insecure: bool = Field(default=False, description="Plain http and loopback too: for trials and tests only")
 
     # Revocations.
-    confirm_within_s: Seconds = Field(
-        60.0, description="A revocation confirmed within this counts as in time"
-    )
+    confirm_within_s: Seconds = Field(60.0, description="A revocation confirmed within this counts as in time")
 
     @field_validator("tls_cert_file", "tls_key_file", "streams_file", "subjects_file")
     @classmethod

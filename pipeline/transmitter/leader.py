@@ -166,9 +166,7 @@ class LeaderLoop:
         _, late = await asyncio.wait(tasks, timeout=self._patience_s)
         self.orderly = not late
         for task in late:
-            logger.error(
-                "%s did not end in %.0f s; what it had begun is done again", task.get_name(), self._patience_s
-            )
+            logger.error("%s did not end in %.0f s; what it had begun is done again", task.get_name(), self._patience_s)
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 

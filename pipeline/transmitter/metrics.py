@@ -27,52 +27,57 @@ class TransmitterMetrics:
     # What is heard, and becomes tokens.
     records = Metric(Counter, f"{PREFIX}records_total", "Records read.", {"topic": TOPICS})
     refused_records = Metric(
-        Counter, f"{PREFIX}refused_records_total",
-        "Records that could not be read; the log says where they are and why.", {"topic": TOPICS},
-    )  # fmt: skip
-    behind = Metric(
-        Gauge, f"{PREFIX}behind_records", "Records not read yet.", {"topic": ANY, "partition": ANY}
+        Counter,
+        f"{PREFIX}refused_records_total",
+        "Records that could not be read; the log says where they are and why.",
+        {"topic": TOPICS},
     )
+    behind = Metric(Gauge, f"{PREFIX}behind_records", "Records not read yet.", {"topic": ANY, "partition": ANY})
     happenings = Metric(
-        Counter, f"{PREFIX}happenings_total", "What records said, before any stream is asked.",
+        Counter,
+        f"{PREFIX}happenings_total",
+        "What records said, before any stream is asked.",
         {"event": HAPPENINGS},
-    )  # fmt: skip
-    tokens = Metric(
-        Counter, f"{PREFIX}tokens_total", "Tokens signed and put into queues.", {"event": HAPPENINGS}
     )
+    tokens = Metric(Counter, f"{PREFIX}tokens_total", "Tokens signed and put into queues.", {"event": HAPPENINGS})
     untold = Metric(
-        Counter, f"{PREFIX}untold_total",
+        Counter,
+        f"{PREFIX}untold_total",
         "Happenings a stream was not told of: it is disabled, did not ask for such an event, is another "
         "tenant's, its receiver took the subject out, the subject has no name there, or it went meanwhile.",
         {"reason": UNSENT},
-    )  # fmt: skip
+    )
 
     # What becomes of commands.
     commands = Metric(
-        Counter, f"{PREFIX}commands_total",
+        Counter,
+        f"{PREFIX}commands_total",
         "Commands to end a session, by what was heard of them; `seen` was heard before, `foreign` is a word "
         "that names another session or tenant.",
         {"state": ("opened", "resent", "confirmed", "failed", "overdue", "seen", "foreign")},
-    )  # fmt: skip
+    )
     confirmations = Metric(
-        Counter, f"{PREFIX}confirmations_total",
+        Counter,
+        f"{PREFIX}confirmations_total",
         "Commands confirmed, by whether that was in time (SESSION_RISK_TRANSMITTER_CONFIRM_WITHIN_S).",
         {"in_time": ("yes", "no")},
-    )  # fmt: skip
+    )
     confirmation_seconds = Metric(
-        Histogram, f"{PREFIX}confirmation_seconds",
-        "From a decision to revoke to the enforcer's word that it is done.", {}, PATIENCE,
-    )  # fmt: skip
+        Histogram,
+        f"{PREFIX}confirmation_seconds",
+        "From a decision to revoke to the enforcer's word that it is done.",
+        {},
+        PATIENCE,
+    )
 
     # How tokens leave.
     deliveries = Metric(
-        Counter, f"{PREFIX}deliveries_total",
+        Counter,
+        f"{PREFIX}deliveries_total",
         "Tries to hand a token over, by what came of each; what is retried is tried again.",
         {"method": tuple(METHODS.values()), "outcome": OUTCOMES},
-    )  # fmt: skip
-    dead_letters = Metric(
-        Counter, f"{PREFIX}dead_letters_total", "Tokens given up, by the last error.", {"error": ANY}
     )
+    dead_letters = Metric(Counter, f"{PREFIX}dead_letters_total", "Tokens given up, by the last error.", {"error": ANY})
     odd_answers = Metric(
         Counter, f"{PREFIX}odd_answers_total", "Pushes taken with another status than 202.", {"status": ANY}
     )
@@ -84,26 +89,31 @@ class TransmitterMetrics:
     )
 
     # What waits.
-    waiting = Metric(
-        Gauge, f"{PREFIX}waiting_tokens", "Tokens in the queues.", {"method": tuple(METHODS.values())}
-    )
+    waiting = Metric(Gauge, f"{PREFIX}waiting_tokens", "Tokens in the queues.", {"method": tuple(METHODS.values())})
     oldest = Metric(
-        Gauge, f"{PREFIX}oldest_token_seconds", "Age of the oldest token that waits.",
+        Gauge,
+        f"{PREFIX}oldest_token_seconds",
+        "Age of the oldest token that waits.",
         {"method": tuple(METHODS.values())},
-    )  # fmt: skip
+    )
     streams = Metric(
-        Gauge, f"{PREFIX}streams", "Streams, by method and status.",
+        Gauge,
+        f"{PREFIX}streams",
+        "Streams, by method and status.",
         {"method": tuple(METHODS.values()), "status": ("enabled", "paused", "disabled")},
-    )  # fmt: skip
+    )
     stopped_streams = Metric(
-        Counter, f"{PREFIX}stopped_streams_total",
+        Counter,
+        f"{PREFIX}stopped_streams_total",
         "Streams whose status the transmitter changed, as nobody took what they hold.",
         {"status": ("paused", "disabled")},
-    )  # fmt: skip
+    )
     down_seconds = Metric(
-        Gauge, f"{PREFIX}down_seconds",
-        "How long a receiver that something is to be pushed to has been down; the longest, 0 if none is.", {},
-    )  # fmt: skip
+        Gauge,
+        f"{PREFIX}down_seconds",
+        "How long a receiver that something is to be pushed to has been down; the longest, 0 if none is.",
+        {},
+    )
 
     # Who works.
     leads = Metric(Gauge, f"{PREFIX}leads", "1 while this one reads and delivers, 0 while it stands by.", {})

@@ -117,13 +117,18 @@ def list_clients(*, as_json: bool) -> None:
         print_json([{**asdict(receiver), "scopes": sorted(receiver.scopes)} for receiver in found])
     else:
         rows = [
-            (receiver.receiver_id, receiver.aud, " ".join(sorted(receiver.scopes)), "outside" if receiver.outside else "here",
-             _whose(receiver.tenant, tenancy=tenancy), moment(receiver.created_at), when(receiver.revoked_at))
+            (
+                receiver.receiver_id,
+                receiver.aud,
+                " ".join(sorted(receiver.scopes)),
+                "outside" if receiver.outside else "here",
+                _whose(receiver.tenant, tenancy=tenancy),
+                moment(receiver.created_at),
+                when(receiver.revoked_at),
+            )
             for receiver in found
-        ]  # fmt: skip
-        screen().print(
-            grid("client", "aud", "scopes", "tokens from", "tenant", "added", "revoked", rows=rows)
-        )
+        ]
+        screen().print(grid("client", "aud", "scopes", "tokens from", "tenant", "added", "revoked", rows=rows))
     if untold:
         click.echo(f"session-risk: {told_of_nothing(untold)}", err=True)
 

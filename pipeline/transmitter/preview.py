@@ -29,9 +29,7 @@ from schemas.topics import TOPICS
 ISSUER: Final = "https://risk.example.org"
 AUD: Final = "https://idp.example.org/ssf"
 _ALG: Final = "RS256"
-_CLAIMS: Final = jwt.JWTClaimsRegistry(
-    iss={"essential": True, "value": ISSUER}, aud={"essential": True, "value": AUD}
-)
+_CLAIMS: Final = jwt.JWTClaimsRegistry(iss={"essential": True, "value": ISSUER}, aud={"essential": True, "value": AUD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +63,7 @@ def tokens_of(messages: Sequence[tuple[str, bytes]], now_ms: int) -> list[Token]
     Each was verified with the published keys; raises `joserfc.errors.JoseError` where one is not right.
     """
     decoded_records = [
-        DecodedRecord(topic, TOPICS[topic].model.model_validate_json(value).model_dump())
-        for topic, value in messages
+        DecodedRecord(topic, TOPICS[topic].model.model_validate_json(value).model_dump()) for topic, value in messages
     ]
     sessions = {fields["decision_id"]: fields["session_id"] for _, fields in decoded_records}
     with TemporaryDirectory() as folder:

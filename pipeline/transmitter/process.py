@@ -148,9 +148,7 @@ def _parts(means: Means) -> Sequence[Part]:
         connection=means.connection,
         group=settings.group,
         limits=means.limits,
-        statements=TokenBuilder(
-            store, means.signer, means.subjects, settings.issuer, tenancy=means.limits.tenancy
-        ),
+        statements=TokenBuilder(store, means.signer, means.subjects, settings.issuer, tenancy=means.limits.tenancy),
         metrics=metrics,
         ring=bell.notify,
         clock=clock,

@@ -50,32 +50,50 @@ _COMPLIANCE: Final = ("compliant", "not-compliant")
 _ROWS: Final = (
     EventType("session-revoked", f"{CAEP}session-revoked", "CAEP 1.0 §3.1"),
     EventType(
-        "risk-level-change", f"{CAEP}risk-level-change", "CAEP 1.0 §3.8",
+        "risk-level-change",
+        f"{CAEP}risk-level-change",
+        "CAEP 1.0 §3.8",
         ("principal", "current_level"),
         {"current_level": _LEVELS, "previous_level": _LEVELS},
     ),
     EventType(
-        "device-compliance-change", f"{CAEP}device-compliance-change", "CAEP 1.0 §3.5",
+        "device-compliance-change",
+        f"{CAEP}device-compliance-change",
+        "CAEP 1.0 §3.5",
         ("previous_status", "current_status"),
         {"previous_status": _COMPLIANCE, "current_status": _COMPLIANCE},
     ),
     EventType(
-        "credential-change", f"{CAEP}credential-change", "CAEP 1.0 §3.3",
+        "credential-change",
+        f"{CAEP}credential-change",
+        "CAEP 1.0 §3.3",
         ("credential_type", "change_type"),
         {
             "credential_type": (
-                "password", "pin", "x509", "fido2-platform", "fido2-roaming", "fido-u2f",
-                "verifiable-credential", "phone-voice", "phone-sms", "app",
+                "password",
+                "pin",
+                "x509",
+                "fido2-platform",
+                "fido2-roaming",
+                "fido-u2f",
+                "verifiable-credential",
+                "phone-voice",
+                "phone-sms",
+                "app",
             ),
             "change_type": ("create", "revoke", "update", "delete"),
         },
     ),
     EventType("verification", f"{SSF}verification", "SSF 1.0 §8.1.4.1", control=True),
     EventType(
-        "stream-updated", f"{SSF}stream-updated", "SSF 1.0 §8.1.5",
-        ("status",), {"status": ("enabled", "paused", "disabled")}, control=True,
+        "stream-updated",
+        f"{SSF}stream-updated",
+        "SSF 1.0 §8.1.5",
+        ("status",),
+        {"status": ("enabled", "paused", "disabled")},
+        control=True,
     ),
-)  # fmt: skip
+)
 
 EVENTS: Final = {row.name: row for row in _ROWS}
 SUPPORTED: Final = tuple(row.uri for row in _ROWS if not row.control)

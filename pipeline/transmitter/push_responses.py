@@ -41,21 +41,13 @@ class Answer:
 DELIVERED: Final = Answer("delivered")
 
 CODES: Final[dict[str, Row]] = {
-    "invalid_request": Row(
-        "bury", "always", "the receiver cannot read it, and will not another time (RFC 8935 §4)"
-    ),
+    "invalid_request": Row("bury", "always", "the receiver cannot read it, and will not another time (RFC 8935 §4)"),
     "invalid_key": Row("once", "always", "the receiver may still hold keys of before a rotation"),
-    "invalid_issuer": Row(
-        "bury", "always", "the receiver does not accept this issuer: its settings or ours are wrong"
-    ),
-    "invalid_audience": Row(
-        "bury", "always", "it is not addressed to this receiver: the stream's audience is wrong"
-    ),
+    "invalid_issuer": Row("bury", "always", "the receiver does not accept this issuer: its settings or ours are wrong"),
+    "invalid_audience": Row("bury", "always", "it is not addressed to this receiver: the stream's audience is wrong"),
     "authentication_failed": Row("retry", "always", "the credentials of the stream may be renewed meanwhile"),
     "access_denied": Row("retry", "always", "it may be transient (RFC 8935 §4)"),
-    "invalid_state": Row(
-        "bury", "always", "the receiver did not ask for this verification (SSF 1.0 §8.1.4.1)"
-    ),
+    "invalid_state": Row("bury", "always", "the receiver did not ask for this verification (SSF 1.0 §8.1.4.1)"),
 }
 """By the `err` of an answer 400. A code that is not here is tried again while there are tries left."""
 

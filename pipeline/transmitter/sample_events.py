@@ -63,13 +63,10 @@ def rehearse(made: TokenBuilder, stream_id: str, subject: Subject, now_ms: int) 
     fields = {"initiating_entity": "admin", "reason_admin": reason(TEXT), "reason_user": {LANGUAGE: TEXT}}
     cause = stable_id("rehearsal", now_ms)
     happenings = [
-        SecurityEvent(event, cause, subject, now_ms, {**payload, **fields})
-        for event, payload in PAYLOADS.items()
+        SecurityEvent(event, cause, subject, now_ms, {**payload, **fields}) for event, payload in PAYLOADS.items()
     ]
     taken = made.build_stream_events(stream_id, happenings, now_ms)
     if not taken.queued:
-        why = next(
-            (text for reason_, text in _WHY.items() if taken.unsent[reason_]), "there is no such stream"
-        )
+        why = next((text for reason_, text in _WHY.items() if taken.unsent[reason_]), "there is no such stream")
         raise NoRehearsalError(f"{stream_id} is told nothing: {why}")
     return [event for event in PAYLOADS if taken.queued[event]]

@@ -48,8 +48,7 @@ def start(settings: Settings, own: TransmitterSettings) -> int:
     """
     if settings.embedded:
         raise SettingsError(
-            "SESSION_RISK_EMBEDDED: the embedded broker is inside another process; name a broker in "
-            "SESSION_RISK_BROKER"
+            "SESSION_RISK_EMBEDDED: the embedded broker is inside another process; name a broker in SESSION_RISK_BROKER"
         )
     process_setup.begin(settings.log_level)
     end_if_told()
@@ -67,9 +66,7 @@ def start(settings: Settings, own: TransmitterSettings) -> int:
             means.store.close()
 
 
-def prepare(
-    connection: Connection, bounds: Limits, own: TransmitterSettings, shown: TransmitterMetrics
-) -> Means:
+def prepare(connection: Connection, bounds: Limits, own: TransmitterSettings, shown: TransmitterMetrics) -> Means:
     """Open the store, with a key that signs and the streams that are declared; raises as `start` does."""
     subjects = Subjects.load(own.subjects_file)
     declared = [] if own.streams_file is None else _declared(own.streams_file, own)

@@ -101,9 +101,7 @@ def read_streams(path: Path) -> list[Declared]:
         fields = tomllib.loads(path.read_bytes().decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadStreamsError(f"{path}: is not TOML: {error}") from None
-    wrong = [
-        f"{path}: {name}: is unknown; streams are [streams.NAME]" for name in fields if name != "streams"
-    ]
+    wrong = [f"{path}: {name}: is unknown; streams are [streams.NAME]" for name in fields if name != "streams"]
     tables = fields.get("streams", {})
     if not isinstance(tables, dict):
         tables = {}
@@ -190,9 +188,7 @@ def _declared(path: Path, name: str, table: Any) -> Declared:
         aud=told_read.aud,
         declared=True,
         description=told_read.description,
-        events_requested=None
-        if told_read.events is None
-        else tuple(EVENTS[event].uri for event in told_read.events),
+        events_requested=None if told_read.events is None else tuple(EVENTS[event].uri for event in told_read.events),
         method=PUSH if told_read.method == "push" else POLL,
         endpoint_url=told_read.endpoint_url,
         authorization=_authorization(where, path, told_read),

@@ -54,12 +54,13 @@ def worker(app_id: str, workers: int = 1, rules: str = UNGUARDED) -> Iterator[su
     policy.write_text(rules)
     environment = os.environ | {
         "SESSION_RISK_POLICY_FILE": str(policy),
-        "SESSION_RISK_BROKER": BROKER, "SESSION_RISK_APP_ID": app_id, "SESSION_RISK_METRICS_PORT": str(PORT),
-        "SESSION_RISK_LOG_LEVEL": "WARNING", "SESSION_RISK_PARTITIONS": str(PARTITIONS),
-    }  # fmt: skip
-    subprocess.run(
-        [BIN / "session-risk", "topics", "create"], env=environment, check=True, stdout=subprocess.DEVNULL
-    )
+        "SESSION_RISK_BROKER": BROKER,
+        "SESSION_RISK_APP_ID": app_id,
+        "SESSION_RISK_METRICS_PORT": str(PORT),
+        "SESSION_RISK_LOG_LEVEL": "WARNING",
+        "SESSION_RISK_PARTITIONS": str(PARTITIONS),
+    }
+    subprocess.run([BIN / "session-risk", "topics", "create"], env=environment, check=True, stdout=subprocess.DEVNULL)
     several = ["--workers", str(workers)] if workers > 1 else []
     process = subprocess.Popen([BIN / "session-risk", "worker", *several], env=environment)
     try:
@@ -90,9 +91,7 @@ def wait_for(process: subprocess.Popen[bytes], events: float, seconds: float = 1
     until = time.monotonic() + seconds
     while metric("session_risk_events_total") < events:
         if process.poll() is not None or time.monotonic() > until:
-            raise RuntimeError(
-                f"the worker did {metric('session_risk_events_total'):,.0f} of {events:,.0f} events"
-            )
+            raise RuntimeError(f"the worker did {metric('session_risk_events_total'):,.0f} of {events:,.0f} events")
         time.sleep(0.25)  # more often, and answering is a load of its own
 
 
@@ -148,9 +147,7 @@ async def clear() -> None:
     """Delete every topic but the backlog's: each worker finds what the first one found, nothing said by another."""
     admin = AIOKafkaAdminClient(bootstrap_servers=BROKER)
     await admin.start()
-    while old := [
-        name for name in await admin.list_topics() if name != "api-calls" and not name.startswith("__")
-    ]:
+    while old := [name for name in await admin.list_topics() if name != "api-calls" and not name.startswith("__")]:
         await admin.delete_topics(old)
         await asyncio.sleep(0.5)
     await admin.close()
@@ -192,10 +189,20 @@ class Probe:
     def _call(self, number: int, at: int, who: str, agent: str, asn: int) -> tuple[bytes, bytes]:
         name = f"{self.name}-{number}"
         event = {
-            "type": "api.call", "event_id": f"{name}-{who}", "occurred_at": at, "tenant": "acme", "session_id": name,
-            "principal_id": name, "principal_kind": "human", "ip": "192.0.2.1", "asn": asn, "user_agent": agent,
-            "token_id": name, "operation": "GET /accounts/{id}", "status": 200,
-        }  # fmt: skip
+            "type": "api.call",
+            "event_id": f"{name}-{who}",
+            "occurred_at": at,
+            "tenant": "acme",
+            "session_id": name,
+            "principal_id": name,
+            "principal_kind": "human",
+            "ip": "192.0.2.1",
+            "asn": asn,
+            "user_agent": agent,
+            "token_id": name,
+            "operation": "GET /accounts/{id}",
+            "status": 200,
+        }
         return name.encode(), json.dumps(event).encode()
 
     async def play(self) -> None:
@@ -215,9 +222,7 @@ class Probe:
 
     async def listen(self) -> None:
         """Note when commands arrive."""
-        consumer = aiokafka.AIOKafkaConsumer(
-            "session-revocations", bootstrap_servers=BROKER, fetch_max_wait_ms=5
-        )
+        consumer = aiokafka.AIOKafkaConsumer("session-revocations", bootstrap_servers=BROKER, fetch_max_wait_ms=5)
         await consumer.start()
         await consumer.seek_to_end()
         try:
@@ -245,14 +250,10 @@ async def latency(rate: int) -> list[float]:
 
 async def flow(rate: int) -> None:
     """Send *rate* calls a second for SECONDS: a batch for one partition after the other, each 50 times a second."""
-    producer = aiokafka.AIOKafkaProducer(
-        bootstrap_servers=BROKER, acks=1, linger_ms=2, max_batch_size=500_000
-    )
+    producer = aiokafka.AIOKafkaProducer(bootstrap_servers=BROKER, acks=1, linger_ms=2, max_batch_size=500_000)
     await producer.start()
     rng, ready = Random(11), [call(Random(n), n, SESSIONS, 0) for n in range(2_000)]
-    of = [
-        [row for row in ready if partition_of(row[0], PARTITIONS) == number] for number in range(PARTITIONS)
-    ]
+    of = [[row for row in ready if partition_of(row[0], PARTITIONS) == number] for number in range(PARTITIONS)]
     began, slots = time.perf_counter(), 50 * PARTITIONS
     for slot in range(SECONDS * slots):
         at = int(time.time() * 1000)
@@ -312,21 +313,15 @@ def main(picture: str | None = None) -> None:
         size = asyncio.run(preload(BACKLOG))
     rounds = [throughput(number) for number in range(3)]
     rate, each = median(r for r, _ in rounds), median(c for _, c in rounds)
-    print(
-        f"a worker on Apache Kafka, {size:.0f}-byte events, {SESSIONS:,} sessions, everything acknowledged:"
-    )
-    print(
-        f"    {rate:,.0f} events/s beside the broker on the same cores; {each:,.0f} per second of its processor time"
-    )
+    print(f"a worker on Apache Kafka, {size:.0f}-byte events, {SESSIONS:,} sessions, everything acknowledged:")
+    print(f"    {rate:,.0f} events/s beside the broker on the same cores; {each:,.0f} per second of its processor time")
     asyncio.run(clear())
     with worker(f"bench-{os.getpid()}-latency") as process:
         wait_for(process, BACKLOG)
         settle()
         drawn = {f"{flow:,} events/s": latencies(flow) for flow in RATES}
     if picture:
-        title = (
-            f"From an event's sending to the command ({machine().partition(',')[0]}, 2 cores with the broker)"
-        )
+        title = f"From an event's sending to the command ({machine().partition(',')[0]}, 2 cores with the broker)"
         Path(picture).write_text(histograms(title, "milliseconds", drawn), encoding="utf-8")
     stock = idiomatic()
     print(f"idiomatic Faust, one table update, no model: {stock:,.0f} events/s; ratio {rate / stock:.1f}")

@@ -71,9 +71,7 @@ def measured(brain: ActiveConfig, clock: Clock, sessions: int) -> list[float]:
         whole = work(stage, records)
         parts = [clock.spent.get(step, 0.0) / EVENTS * 1e6 for step in STEPS[:-1]]
         rounds.append([*parts, whole - sum(parts)])
-    kept = dict(
-        zip(STEPS, zip(*rounds[1:], strict=True), strict=True)
-    )  # in the first memories of strings fill
+    kept = dict(zip(STEPS, zip(*rounds[1:], strict=True), strict=True))  # in the first memories of strings fill
     return [mean(costs) if step == "sweeps" else median(costs) for step, costs in kept.items()]
 
 

@@ -34,9 +34,13 @@ def one_each(first: int, last: int) -> list[Sent]:
     records = []
     for number in range(first, last):
         event |= {
-            "session_id": session_id(number), "event_id": f"evt-{number:016x}", "principal_id": f"user-{number // 2:07d}",
-            "device_id": f"device-{number // 2:07d}", "occurred_at": START_MS + number // 20, "token_id": f"tok-{number:012x}",
-        }  # fmt: skip
+            "session_id": session_id(number),
+            "event_id": f"evt-{number:016x}",
+            "principal_id": f"user-{number // 2:07d}",
+            "device_id": f"device-{number // 2:07d}",
+            "occurred_at": START_MS + number // 20,
+            "token_id": f"tok-{number:012x}",
+        }
         value = json.dumps(event, separators=(",", ":")).encode()
         records.append(Sent("api-calls", 0, number, START_MS, session_id(number).encode(), value))
     return records
@@ -52,9 +56,7 @@ def main() -> None:
     first = SessionProcessor(brain, columns, Options())
     fill(first, 0, SESSIONS, now)
     before = resident()
-    stage = SessionProcessor(
-        brain, columns, Options()
-    )  # the same sessions: the memory of strings does not grow again
+    stage = SessionProcessor(brain, columns, Options())  # the same sessions: the memory of strings does not grow again
     fill(stage, 0, SESSIONS, now)
     grown = (resident() - before) / len(stage.table)
     strings = before - start - grown * len(first.table)
@@ -81,9 +83,15 @@ def case_cost(stage: SessionProcessor, now: int, count: int = 2_000) -> float:
         records = []
         for number in range(start, min(start + CHUNK, count)):
             event = {
-                "event_id": f"told-{number}", "type": "session.context", "occurred_at": START_MS + 60_000, "tenant": "acme",
-                "session_id": session_id(number), "source": "device", "heard_at": START_MS + 60_000, "rooted": True,
-            }  # fmt: skip
+                "event_id": f"told-{number}",
+                "type": "session.context",
+                "occurred_at": START_MS + 60_000,
+                "tenant": "acme",
+                "session_id": session_id(number),
+                "source": "device",
+                "heard_at": START_MS + 60_000,
+                "rooted": True,
+            }
             value = json.dumps(event).encode()
             records.append(Sent("session-context", 0, number, now, session_id(number).encode(), value))
         stage.process("session-context", records, now)

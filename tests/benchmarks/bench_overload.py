@@ -30,10 +30,17 @@ class Reuse(Probe):
         name = f"{self.name}-{number}"
         self.sent[name] = time.perf_counter()
         event = {
-            "type": "auth.event", "event_id": f"{name}-e", "occurred_at": int(time.time() * 1000), "tenant": "acme",
-            "session_id": name, "principal_id": name, "principal_kind": "human", "ip": "192.0.2.1", "asn": 64500,
+            "type": "auth.event",
+            "event_id": f"{name}-e",
+            "occurred_at": int(time.time() * 1000),
+            "tenant": "acme",
+            "session_id": name,
+            "principal_id": name,
+            "principal_kind": "human",
+            "ip": "192.0.2.1",
+            "asn": 64500,
             "action": "token_reused",
-        }  # fmt: skip
+        }
         return name.encode(), json.dumps(event).encode()
 
 
@@ -74,9 +81,7 @@ def main() -> None:
         took, lags = asyncio.run(probed())
     cuts = quantiles(took, n=100)
     print(f"{BACKLOG:,} calls wait; they are {max(lags):.0f} s behind at worst, {min(lags):.0f} s at best")
-    print(
-        f"refresh token used again → command received: p50 {cuts[49]:.2f} s, p99 {cuts[98]:.2f} s ({len(took)})"
-    )
+    print(f"refresh token used again → command received: p50 {cuts[49]:.2f} s, p99 {cuts[98]:.2f} s ({len(took)})")
 
 
 if __name__ == "__main__":

@@ -90,9 +90,7 @@ def race(one: Contestant, round_: int) -> Figure:
             return asyncio.run(_outputs(f"{name}-out", outputs // 5, outputs - 2 * PARTITIONS, process))
         except Lost as error:
             buffered_random.seek(0)
-            raise Lost(
-                f"{one.name}: {error}: {buffered_random.read()[-800:].decode(errors='replace')}"
-            ) from error
+            raise Lost(f"{one.name}: {error}: {buffered_random.read()[-800:].decode(errors='replace')}") from error
         finally:
             process.kill()
             process.wait(30)
@@ -109,9 +107,7 @@ def main() -> None:
     """Race and print."""
     quix_python = os.environ.get("RACE_QUIX_PYTHON")
     if not quix_python:
-        raise SystemExit(
-            "RACE_QUIX_PYTHON: name a Python with quixstreams; `make bench-kafka` does it for you"
-        )
+        raise SystemExit("RACE_QUIX_PYTHON: name a Python with quixstreams; `make bench-kafka` does it for you")
     build()
     print(machine())
     with worker(f"race-{os.getpid()}-topics"):
@@ -123,9 +119,7 @@ def main() -> None:
         for peer in peers:
             found.setdefault(peer.name, []).append(race(peer, round_))
     ours = Figure(*(median(column) for column in zip(*found["session-risk, all its work"], strict=True)))
-    print(
-        f"{size:.0f}-byte events, {SESSIONS:,} sessions, {PARTITIONS} partitions, medians of {ROUNDS} rounds"
-    )
+    print(f"{size:.0f}-byte events, {SESSIONS:,} sessions, {PARTITIONS} partitions, medians of {ROUNDS} rounds")
     print(f"{'':28}{'events/s':>12}{'per CPU s':>12}{'ratio':>8}{'by CPU':>8}")
     for name, rounds in found.items():
         wall, each = (median(column) for column in zip(*rounds, strict=True))

@@ -71,9 +71,7 @@ def taken_over(app_id: str) -> tuple[float, float, int]:
     """Seconds from a worker's start to work, those of reading back, and the most memory it held, in bytes."""
     with worker(app_id) as process:
         started, first = time.perf_counter(), 0.0
-        while sum(series("session_risk_live_sessions")) < SESSIONS or metric(
-            "session_risk_recovering_partitions"
-        ):
+        while sum(series("session_risk_live_sessions")) < SESSIONS or metric("session_risk_recovering_partitions"):
             if not first and metric("session_risk_recovering_partitions"):
                 first = time.perf_counter()
             if process.poll() is not None or time.perf_counter() - started > 200:
@@ -96,9 +94,7 @@ async def steps(topic: str) -> tuple[float, dict[str, float], float]:
     stages = {place: SessionProcessor(brain, columns, Options(partitions=PARTITIONS)) for place in places}
     async with ChangelogReader(Connection(BROKER)) as reader:
         began = time.perf_counter()
-        await reader.read(
-            {place: stage.restore for place, stage in stages.items()}, await reader.ends(places)
-        )
+        await reader.read({place: stage.restore for place, stage in stages.items()}, await reader.ends(places))
         seconds = time.perf_counter() - began
     grown = (resident() - before) / sum(len(stage.table) for stage in stages.values())
     return seconds, clock.spent, grown

@@ -85,9 +85,7 @@ def records_of(events: list[tuple[str, Event]]) -> Iterator[InputRecord]:
         yield InputRecord(topic, line, json.dumps(event).encode(), event["occurred_at"])
 
 
-def taken_over(
-    events: list[tuple[str, Event]], role_of: dict[str, str], seed: int
-) -> tuple[dict[str, int], set[str]]:
+def taken_over(events: list[tuple[str, Event]], role_of: dict[str, str], seed: int) -> tuple[dict[str, int], set[str]]:
     """Let thieves go on in some sessions of *events*, in place; the moment of each session, ms, and the victims."""
     random = np.random.default_rng(seed)
     calls: dict[str, list[Event]] = {}
@@ -96,12 +94,8 @@ def taken_over(
         if topic == API_CALLS and at_desk and event["principal_kind"] == "human":
             calls.setdefault(event["session_id"], []).append(event)
     long = sorted(session for session, made in calls.items() if len(made) >= 3 * CALLS[-1])
-    before = {
-        session: [{name: call.get(name) for name in DOES} for call in calls[session]] for session in long
-    }
-    first = {
-        session: int(random.integers(len(made) // 3, 2 * len(made) // 3)) for session, made in calls.items()
-    }
+    before = {session: [{name: call.get(name) for name in DOES} for call in calls[session]] for session in long}
+    first = {session: int(random.integers(len(made) // 3, 2 * len(made) // 3)) for session, made in calls.items()}
     for session in long[::VICTIMS]:
         own = calls[session]
         role = role_of[own[0]["principal_id"]]
@@ -183,9 +177,7 @@ def report(most: int, session: list[str], scores: dict[str, Vectors], victims: s
     print(f"{f'after {most} calls':<36} {'AUC':>6} {'at 1 %':>7} {'at 5 %':>7}")
     for name, of in highest.items():
         value = np.array([of[item] for item in made])
-        found = [
-            (value[attacked] > np.quantile(value[~attacked], 1 - wrong)).mean() for wrong in (0.01, 0.05)
-        ]
+        found = [(value[attacked] > np.quantile(value[~attacked], 1 - wrong)).mean() for wrong in (0.01, 0.05)]
         print(f"{name:<36} {roc_auc_score(attacked, value):6.3f} {found[0]:7.1%} {found[1]:7.1%}")
 
 

@@ -105,19 +105,14 @@ def main() -> None:
     report("calls", stages)
     days = Weighed(stage_kinds(brain, Options(event_clock=True)))
     world = simulate(301, 24.0, PEOPLE, attack_share=0.01)
-    days.weigh(
-        InputRecord(topic, n, encode(event), event["occurred_at"]) for n, (topic, event) in enumerate(world)
-    )
+    days.weigh(InputRecord(topic, n, encode(event), event["occurred_at"]) for n, (topic, event) in enumerate(world))
     report(f"a simulated day of {PEOPLE} people", days)
     for kind in ("device", "principal"):
         print(f"memory of a {kind}: {remembered(days, kind):,.0f} B")
 
 
 def _recorded(sent: Iterable[Sent]) -> Iterator[InputRecord]:
-    return (
-        InputRecord(this_sent.topic, this_sent.offset, this_sent.value, this_sent.timestamp)
-        for this_sent in sent
-    )
+    return (InputRecord(this_sent.topic, this_sent.offset, this_sent.value, this_sent.timestamp) for this_sent in sent)
 
 
 if __name__ == "__main__":

@@ -122,9 +122,16 @@ class Churn:
     def _report(self, user: int, at: int) -> Row:
         name = f"device-{user}"
         fields = {
-            "type": "device.telemetry", "event_id": f"{name}-{at}", "occurred_at": at, "tenant": "acme", "device_id": name,
-            "heartbeat_interval_ms": 60_000, "platform": "android", "rooted": False, "os_version": "17",
-        }  # fmt: skip
+            "type": "device.telemetry",
+            "event_id": f"{name}-{at}",
+            "occurred_at": at,
+            "tenant": "acme",
+            "device_id": name,
+            "heartbeat_interval_ms": 60_000,
+            "platform": "android",
+            "rooted": False,
+            "os_version": "17",
+        }
         return "device-telemetry", name.encode(), json.dumps(fields).encode()
 
 
@@ -142,9 +149,7 @@ class Stolen(Probe):
 
 async def flow(probe: Probe, sent: list[int], began: float) -> None:
     """Send the load, as its time goes by, until the minutes are over; a cookie is replayed every 0.2 s."""
-    producer = aiokafka.AIOKafkaProducer(
-        bootstrap_servers=BROKER, acks=1, linger_ms=2, max_batch_size=500_000
-    )
+    producer = aiokafka.AIOKafkaProducer(bootstrap_servers=BROKER, acks=1, linger_ms=2, max_batch_size=500_000)
     await producer.start()
     churn = Churn()
     for tick in range(round(MINUTES * 60 / TICK)):
@@ -180,9 +185,13 @@ def look(pid: int, minutes: float, sent: int) -> Look:
     topics = ("api-calls", "auth-events", "device-telemetry")
     done = sum(sum(series("session_risk_events_total", f'topic="{topic}"')) for topic in topics)
     return Look(
-        minutes, int(by_key["VmRSS"].split()[0]) / 1024, files, int(by_key["Threads"]),
-        metric("session_risk_live_sessions"), max(0.0, sent - done) / RATE,
-    )  # fmt: skip
+        minutes,
+        int(by_key["VmRSS"].split()[0]) / 1024,
+        files,
+        int(by_key["Threads"]),
+        metric("session_risk_live_sessions"),
+        max(0.0, sent - done) / RATE,
+    )
 
 
 async def watch(pid: int, probe: Probe, sent: list[int]) -> tuple[list[Look], list[list[float]]]:

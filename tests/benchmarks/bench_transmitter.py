@@ -63,12 +63,20 @@ def command(number: int) -> dict[str, Any]:
     """A command to end a session, decided now."""
     at = now_ms()
     return SessionRevocation(
-        tenant="acme", session_id=f"s-{number}", principal_id=f"user-{number % 5000}", principal_kind="human",
-        device_id=f"phone-{number}", decision_id=f"d-{number}", revocation_id=f"r-{at}-{number}",
+        tenant="acme",
+        session_id=f"s-{number}",
+        principal_id=f"user-{number % 5000}",
+        principal_kind="human",
+        device_id=f"phone-{number}",
+        decision_id=f"d-{number}",
+        revocation_id=f"r-{at}-{number}",
         reason_admin="Device jailbroken during the session (rule device_jailbroken)",
-        reason_user="Your device no longer meets the security policy.", detections=["device_jailbroken"],
-        score=97.5, decided_at=at, deadline=at + 60_000,
-    ).model_dump()  # fmt: skip
+        reason_user="Your device no longer meets the security policy.",
+        detections=["device_jailbroken"],
+        score=97.5,
+        decided_at=at,
+        deadline=at + 60_000,
+    ).model_dump()
 
 
 def stream(stream_id: str, url: str) -> Stream:
@@ -121,13 +129,15 @@ def transmitter(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A transmitter's process on the store in *folder*."""
     prefix = "SESSION_RISK_TRANSMITTER_"
     environment = os.environ | {
-        f"{prefix}DATABASE": f"sqlite:///{folder}/store.db", f"{prefix}ALLOW_INSECURE": "true",
-        f"{prefix}ISSUER": ISSUER, f"{prefix}PORT": "9643", f"{prefix}PUSH_AT_ONCE": "32",
-        f"{prefix}METRICS_PORT": "9644", "SESSION_RISK_LOG_LEVEL": "WARNING",
-    }  # fmt: skip
-    subprocess.run(
-        [BIN / "session-risk", "topics", "create"], env=environment, check=True, stdout=subprocess.DEVNULL
-    )
+        f"{prefix}DATABASE": f"sqlite:///{folder}/store.db",
+        f"{prefix}ALLOW_INSECURE": "true",
+        f"{prefix}ISSUER": ISSUER,
+        f"{prefix}PORT": "9643",
+        f"{prefix}PUSH_AT_ONCE": "32",
+        f"{prefix}METRICS_PORT": "9644",
+        "SESSION_RISK_LOG_LEVEL": "WARNING",
+    }
+    subprocess.run([BIN / "session-risk", "topics", "create"], env=environment, check=True, stdout=subprocess.DEVNULL)
     process = subprocess.Popen([BIN / "session-risk", "transmitter"], env=environment)
     try:
         until = time.monotonic() + 60

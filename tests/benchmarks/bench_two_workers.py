@@ -87,9 +87,7 @@ def main() -> None:
     for round_ in range(ROUNDS):
         for workers, found in paces.items():
             found.append(pace(f"two-{os.getpid()}-{round_}-{workers}", workers))
-    this_pace, two = (
-        Pace(*(median(column) for column in zip(*found, strict=True))) for found in paces.values()
-    )
+    this_pace, two = (Pace(*(median(column) for column in zip(*found, strict=True))) for found in paces.values())
     for name, shown in (("one worker", this_pace), ("two workers", two)):
         print(
             f"{name:<11}: {shown.rate:>7,.0f} events/s, {shown.cost:.2f} µs of processor time an event, "

@@ -34,9 +34,7 @@ class Picture:
         self._title = title
         self.text(LEFT, 24, title, "title", "start")
 
-    def text(
-        self, x: float, y: float, words: str, kind: str = "", anchor: str = "middle", turn: int = 0
-    ) -> None:
+    def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "middle", turn: int = 0) -> None:
         """Write *words*; *turn* is in degrees."""
         about = f' transform="rotate({turn} {x:.1f} {y:.1f})"' if turn else ""
         self._parts.append(
@@ -82,9 +80,7 @@ class Picture:
         )
 
 
-def stacks(
-    title: str, across: str, up: str, names: Sequence[str], columns: Mapping[str, Sequence[float]]
-) -> str:
+def stacks(title: str, across: str, up: str, names: Sequence[str], columns: Mapping[str, Sequence[float]]) -> str:
     """Columns side by side, each made of a part for each of *names*, with its sum above."""
     bottom = 340
     most = max(map(sum, columns.values()))
@@ -96,9 +92,7 @@ def stacks(
     for place, (label, parts) in enumerate(columns.items()):
         x, below = LEFT + room * (place + 0.5), 0.0
         for colour, part in enumerate(parts):
-            picture.box(
-                x - room * 0.3, scale(below + part), room * 0.6, scale(below) - scale(below + part), colour
-            )
+            picture.box(x - room * 0.3, scale(below + part), room * 0.6, scale(below) - scale(below + part), colour)
             below += part
         picture.text(x, scale(below) - 6, f"{below:.1f}", "title")
         picture.text(x, bottom + 18, label)
@@ -179,6 +173,4 @@ def _log_ticks(first: float, last: float) -> list[float]:
 def _decade_step(value: float, *, up: bool) -> float:
     """The nearest of 1, 2, 5, 10, ... above or below *value*."""
     ticks = [number * 10.0**power for power in range(-3, 7) for number in _ROUND]
-    return (
-        min(tick for tick in ticks if tick >= value) if up else max(tick for tick in ticks if tick <= value)
-    )
+    return min(tick for tick in ticks if tick >= value) if up else max(tick for tick in ticks if tick <= value)

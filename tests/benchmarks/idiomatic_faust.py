@@ -18,11 +18,19 @@ BROKER, COUNT = sys.argv[1], int(sys.argv[2])
 WARM = COUNT // 5
 
 app = faust.App(
-    "idiomatic-faust", broker=f"kafka://{BROKER}", store="memory://", topic_allow_declare=False, topic_disable_leader=True,
-    topic_partitions=8, web_enabled=False, consumer_auto_offset_reset="earliest",
-    datadir=mkdtemp(), broker_session_timeout=10.0,
-    broker_heartbeat_interval=3.0, broker_rebalance_timeout=20.0,
-)  # fmt: skip
+    "idiomatic-faust",
+    broker=f"kafka://{BROKER}",
+    store="memory://",
+    topic_allow_declare=False,
+    topic_disable_leader=True,
+    topic_partitions=8,
+    web_enabled=False,
+    consumer_auto_offset_reset="earliest",
+    datadir=mkdtemp(),
+    broker_session_timeout=10.0,
+    broker_heartbeat_interval=3.0,
+    broker_rebalance_timeout=20.0,
+)
 
 
 class ApiCall(faust.Record, serializer="json"):

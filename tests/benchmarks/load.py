@@ -45,20 +45,33 @@ def call_of(rng: Random, who: int, number: int, at: int) -> tuple[bytes, bytes]:
     """Key and value of event *number*: a call of session *who* at *at* ms."""
     operation, method, sensitivity = OPERATIONS[rng.randrange(len(OPERATIONS))]
     event = {
-        "type": "api.call", "event_id": f"evt-{number:016x}", "occurred_at": at, "tenant": "acme",
-        "session_id": session_id(who), "principal_id": f"user-{who // 2:07d}", "principal_kind": "human",
-        "device_id": f"device-{who // 2:07d}", "ip": f"10.{who % 250}.{who // 250 % 250}.7", "asn": 64500 + who % 50,
-        "country": "NL", "network_type": "wifi", "user_agent": AGENT[:60], "token_id": f"tok-{who:012x}",
-        "operation": operation, "status": 200 if rng.random() > 0.02 else 404, "method": method,
-        "bytes_out": rng.randrange(200, 20_000), "records": rng.randrange(1, 20), "sensitivity": sensitivity,
-        "resource": f"res-{rng.randrange(5_000):05d}", "latency_ms": rng.randrange(3, 90),
-    }  # fmt: skip
+        "type": "api.call",
+        "event_id": f"evt-{number:016x}",
+        "occurred_at": at,
+        "tenant": "acme",
+        "session_id": session_id(who),
+        "principal_id": f"user-{who // 2:07d}",
+        "principal_kind": "human",
+        "device_id": f"device-{who // 2:07d}",
+        "ip": f"10.{who % 250}.{who // 250 % 250}.7",
+        "asn": 64500 + who % 50,
+        "country": "NL",
+        "network_type": "wifi",
+        "user_agent": AGENT[:60],
+        "token_id": f"tok-{who:012x}",
+        "operation": operation,
+        "status": 200 if rng.random() > 0.02 else 404,
+        "method": method,
+        "bytes_out": rng.randrange(200, 20_000),
+        "records": rng.randrange(1, 20),
+        "sensitivity": sensitivity,
+        "resource": f"res-{rng.randrange(5_000):05d}",
+        "latency_ms": rng.randrange(3, 90),
+    }
     return session_id(who).encode(), json.dumps(event, separators=(",", ":")).encode()
 
 
-def calls(
-    count: int, sessions: int, *, seed: int = 7, first: int = 0, per_second: int = 20_000
-) -> list[Sent]:
+def calls(count: int, sessions: int, *, seed: int = 7, first: int = 0, per_second: int = 20_000) -> list[Sent]:
     """*count* records of one partition from offset *first* on, in order of offset and time."""
     rng = Random(seed)
     sent = []

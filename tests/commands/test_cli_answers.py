@@ -30,9 +30,7 @@ def test_a_simulation_is_a_labelled_recording_and_the_same_again(tmp_path: Path)
         for name in ("one", "two")
     ]
 
-    by_key, two = (
-        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")
-    )
+    by_key, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert by_key == two
     assert len(by_key.pop("truth.jsonl").splitlines()) == details[0]["sessions"]
     assert sum(len(lines.splitlines()) for lines in by_key.values()) == details[0]["events"]
@@ -72,9 +70,7 @@ def test_topics_are_listed_with_a_changelog_for_each_stage(monkeypatch: pytest.M
 
     by_key = {row["name"]: row["partitions"] for row in told_by("topics", "list")}
 
-    changelogs = {
-        f"session-risk-{kind}-state-changelog": 5 for kind in ("session", "device", "principal", "network")
-    }
+    changelogs = {f"session-risk-{kind}-state-changelog": 5 for kind in ("session", "device", "principal", "network")}
     assert by_key == {topic.name: topic.partitions(5) for topic in TOPICS.values()} | changelogs
 
 

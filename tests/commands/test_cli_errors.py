@@ -166,9 +166,7 @@ def test_a_recording_that_turns_out_damaged_leaves_nothing_behind(recording: Pat
 def test_a_worker_that_is_told_to_stop_ends_in_order(tmp_path: Path) -> None:
     settings = {"SESSION_RISK_EMBEDDED": "true", "SESSION_RISK_METRICS_PORT": str(_free_port())}
     command = [sys.executable, "-m", "pipeline.cli", "worker"]
-    with subprocess.Popen(
-        command, env=HERE | settings, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    ) as worker:
+    with subprocess.Popen(command, env=HERE | settings, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as worker:
         assert worker.stderr is not None
         sent_list = []
         for line in worker.stderr:
@@ -181,9 +179,7 @@ def test_a_worker_that_is_told_to_stop_ends_in_order(tmp_path: Path) -> None:
         sent_list += worker.stderr.readlines()
         assert worker.wait(timeout=30) == 0, "".join(sent_list)
 
-    assert re.search(
-        r'^session_risk_policy_info\{mode="enforce",policy="default@\w+"\} 1.0$', metrics, re.MULTILINE
-    )
+    assert re.search(r'^session_risk_policy_info\{mode="enforce",policy="default@\w+"\} 1.0$', metrics, re.MULTILINE)
     assert "Traceback" not in "".join(sent_list)
 
 

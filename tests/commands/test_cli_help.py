@@ -45,9 +45,7 @@ def test_every_module_of_a_command_is_listed_with_the_sentence_it_has_itself() -
 
 
 def test_help_lists_every_command_in_order() -> None:
-    lines = [
-        line.split(maxsplit=1) for line in invoked("--help").stdout.partition("Commands:\n")[2].splitlines()
-    ]
+    lines = [line.split(maxsplit=1) for line in invoked("--help").stdout.partition("Commands:\n")[2].splitlines()]
 
     assert {words[0]: words[1] for words in lines if words} == cli.COMMANDS
     assert [words[0] for words in lines if words] == list(cli.COMMANDS)

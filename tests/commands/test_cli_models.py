@@ -22,9 +22,7 @@ def model(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return folder, told_by("train", recording, "--out", folder, "--name", "small")
 
 
-def test_a_policy_and_a_model_that_are_named_decide(
-    recording: Path, model: tuple[Path, Any], tmp_path: Path
-) -> None:
+def test_a_policy_and_a_model_that_are_named_decide(recording: Path, model: tuple[Path, Any], tmp_path: Path) -> None:
     folder, trained = model
     policy = tmp_path / "mine.toml"
     policy.write_text('name = "mine"\nmode = "observe"\n', encoding="utf-8")
@@ -70,9 +68,7 @@ def test_training_again_gives_the_same_bytes_and_leaves_nothing_of_an_older_mode
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again"]
 
 
-def test_a_model_is_told_on_its_card_and_learns_nothing_from_attacks(
-    recording: Path, model: tuple[Path, Any]
-) -> None:
+def test_a_model_is_told_on_its_card_and_learns_nothing_from_attacks(recording: Path, model: tuple[Path, Any]) -> None:
     folder, details = model
 
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))

@@ -47,9 +47,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with write(folder / "in") as writer:
         for topic, event in in_order([*story.events, *steady(1, START, story.play_until)]):
             writer.event(topic, event)
-    done = CliRunner().invoke(
-        main, ["replay", str(folder / "in"), "--out", str(folder / "out"), "--partitions", "1"]
-    )
+    done = CliRunner().invoke(main, ["replay", str(folder / "in"), "--out", str(folder / "out"), "--partitions", "1"])
     assert done.exit_code == 0, done.output
     return folder
 
@@ -60,9 +58,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _fall(played: Path) -> dict[str, Any]:
     """The decision with which the session was revoked."""
-    return next(
-        fields for fields in _lines(played / "out" / f"{SESSION_RISK}.jsonl") if fields["level"] == "HIGH"
-    )
+    return next(fields for fields in _lines(played / "out" / f"{SESSION_RISK}.jsonl") if fields["level"] == "HIGH")
 
 
 def _explain(played: Path, *options: str) -> str:
@@ -85,9 +81,7 @@ def test_the_contributions_shown_add_up_to_the_score(played: Path) -> None:
 def test_it_says_who_when_why_and_what_was_done(played: Path) -> None:
     text, decision = _explain(played), _fall(played)
 
-    (revocation,) = {
-        line["revocation_id"] for line in _lines(played / "out" / f"{SESSION_REVOCATIONS}.jsonl")
-    }
+    (revocation,) = {line["revocation_id"] for line in _lines(played / "out" / f"{SESSION_REVOCATIONS}.jsonl")}
     for part in (
         "session ana of tenant default",
         "who human ana@acme.example",
@@ -163,9 +157,7 @@ def test_kafka_gives_the_same_account_and_the_enforcers_word(
         if (path := played / "out" / f"{topic}.jsonl").is_file()
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    (command,) = {
-        this_line["revocation_id"] for this_line in _lines(played / "out" / f"{SESSION_REVOCATIONS}.jsonl")
-    }
+    (command,) = {this_line["revocation_id"] for this_line in _lines(played / "out" / f"{SESSION_REVOCATIONS}.jsonl")}
     ack = {"revocation_id": command, "session_id": "ana", "outcome": "revoked", "occurred_at": START}
     records.append((REVOCATION_ACKS, b"ana", json.dumps(ack).encode()))
     asyncio.run(produce(Connection(broker.bootstrap), records))

@@ -58,9 +58,7 @@ def test_an_export_of_files_tells_what_it_did(said: Path, tmp_path: Path) -> Non
     ]
 
 
-def test_an_export_of_kafka_has_the_same_rows(
-    said: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_export_of_kafka_has_the_same_rows(said: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedBroker() as broker:
         broker.create([SESSION_FEATURES, SESSION_FEEDBACK])
         records = [
@@ -93,7 +91,5 @@ def test_a_model_that_cannot_be_used_does_not_keep_its_successor_from_being_trai
     done = _run("--from", said, "--out", tmp_path / "out")
 
     assert done.exit_code == 0
-    assert done.stderr.startswith(
-        f"session-risk: scores are left out: {tmp_path / 'models' / 'default'}: no "
-    )
+    assert done.stderr.startswith(f"session-risk: scores are left out: {tmp_path / 'models' / 'default'}: no ")
     assert len(back(tmp_path / "out")) == 20

@@ -79,9 +79,7 @@ def _told(*arguments: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("state", STATES)
 def test_of_each_state_those_are_listed_that_are_so_now(store: Path, state: str) -> None:
-    assert [(fields["revocation_id"], fields["state"]) for fields in _told("--state", state)] == [
-        (f"r-{state}", state)
-    ]
+    assert [(fields["revocation_id"], fields["state"]) for fields in _told("--state", state)] == [(f"r-{state}", state)]
 
 
 def test_all_are_listed_the_newest_first_and_no_more_than_asked_for(store: Path) -> None:

@@ -43,9 +43,7 @@ def _run(*arguments: str, env: dict[str, str] | None = None) -> Result:
 
 
 def _listed(env: dict[str, str] | None = None) -> dict[str, Any]:
-    return {
-        load["receiver_id"]: load["tenant"] for load in json.loads(_run("list", "--json", env=env).stdout)
-    }
+    return {load["receiver_id"]: load["tenant"] for load in json.loads(_run("list", "--json", env=env).stdout)}
 
 
 def test_a_client_is_given_a_tenant_another_and_every_one_again(here: Store) -> None:

@@ -59,8 +59,7 @@ def test_what_looks_into_a_store_says_that_there_is_none_and_makes_none(
 
     assert (done.exit_code, done.stdout) == (3, "")
     assert done.stderr == (
-        f"session-risk: {file}: there is no store of a transmitter here; name it in "
-        "SESSION_RISK_TRANSMITTER_DATABASE\n"
+        f"session-risk: {file}: there is no store of a transmitter here; name it in SESSION_RISK_TRANSMITTER_DATABASE\n"
     )
     assert not file.parent.exists()
 
@@ -77,9 +76,7 @@ def test_keys_are_rotated_and_listed_with_which_are_published(here: Store) -> No
 
     assert {key["kid"] for key in details} == set(kids)
     assert (details[0]["kid"], details[0]["alg"], details[0]["retired_at"]) == (kids[2], "ES256", None)
-    assert {key["kid"]: key["published"] for key in details} == dict(
-        zip(kids, [False, True, True], strict=True)
-    )
+    assert {key["kid"]: key["published"] for key in details} == dict(zip(kids, [False, True, True], strict=True))
     states = {line.split()[0]: line.split()[-1] for line in shown.splitlines()[1:]}
     assert states == dict(zip(kids, ["retired", "published", "signs"], strict=True))
 
@@ -124,9 +121,7 @@ def test_with_another_key_file_than_the_stores_no_key_is_made_that_nobody_else_c
     done = [_run("keys", "rotate"), _run("keys", "import", _pem(tmp_path, 2048))]
 
     assert [result.exit_code for result in done] == [2, 2]
-    assert all(
-        f"{keys}: holds no key that opens what this store has sealed" in result.stderr for result in done
-    )
+    assert all(f"{keys}: holds no key that opens what this store has sealed" in result.stderr for result in done)
     assert [key["kid"] for key in _told("keys", "list")] == [kid]
 
 

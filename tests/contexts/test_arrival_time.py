@@ -57,8 +57,9 @@ def test_a_device_is_heard_when_its_report_arrives_whatever_its_clock_says(ahead
     events = bound().hear(report(60, ahead), report(120, ahead))
 
     assert [(event["heard_at"] - T0, event["occurred_at"] - T0) for event in events] == [
-        (60_000, 60_000), (120_000, 120_000),
-    ]  # fmt: skip
+        (60_000, 60_000),
+        (120_000, 120_000),
+    ]
 
 
 def test_what_is_filled_in_from_an_archive_is_of_the_time_it_tells() -> None:
@@ -67,15 +68,14 @@ def test_what_is_filled_in_from_an_archive_is_of_the_time_it_tells() -> None:
     events = bound().hear(report(weeks, -weeks + 60), report(weeks + 60, -weeks + 60))
 
     assert [(event["heard_at"] - T0, event["occurred_at"] - T0) for event in events] == [
-        (60_000, 60_000), (120_000, 120_000),
-    ]  # fmt: skip
+        (60_000, 60_000),
+        (120_000, 120_000),
+    ]
 
 
 @pytest.mark.parametrize("ahead", AHEAD)
 def test_what_a_device_says_by_a_wrong_clock_is_believed_and_unsaid_by_what_comes_later(ahead: float) -> None:
-    events = bound().hear(
-        report(60, ahead, rooted=True), report(120, ahead, rooted=False), report(180, ahead)
-    )
+    events = bound().hear(report(60, ahead, rooted=True), report(120, ahead, rooted=False), report(180, ahead))
 
     assert [event["rooted"] for event in events] == [True, False, False]
 
@@ -94,9 +94,7 @@ def test_a_fast_clock_that_is_set_right_leaves_no_hour_in_which_nothing_is_belie
 
 @pytest.mark.parametrize(("before", "after"), [(14 * HOUR, 0), (0, -20 * 365 * 24 * HOUR)])
 def test_a_device_that_starts_anew_is_heard_though_its_clock_went_back(before: float, after: float) -> None:
-    events = bound().hear(
-        report(600, before), report(1200, after, sequence=0), report(1260, after, sequence=1)
-    )
+    events = bound().hear(report(600, before), report(1200, after, sequence=0), report(1260, after, sequence=1))
 
     assert [event["heard_at"] - T0 for event in events] == [600_000, 1_200_000, 1_260_000]
 
@@ -144,9 +142,9 @@ def test_a_proof_that_a_fast_clock_dated_is_as_old_as_it_was_when_it_was_told() 
 
 def test_a_record_without_a_time_arrived_when_it_was_made_but_not_in_the_future() -> None:
     device = bound()
-    records = [record(event, at)._replace(timestamp=-1) for at, (_, event) in enumerate(
-        [report(60), report(120, HOUR)]
-    )]  # fmt: skip
+    records = [
+        record(event, at)._replace(timestamp=-1) for at, (_, event) in enumerate([report(60), report(120, HOUR)])
+    ]
     events = of(device.take(records[0].topic, records, T0 + 130_000), topics.SESSION_CONTEXT)
 
     assert [event["heard_at"] - T0 for event in events] == [60_000, 130_000]
@@ -174,9 +172,7 @@ def arriving(*reports: tuple[float, Event]) -> list[InputRecord]:
 @pytest.mark.parametrize("ahead", AHEAD)
 def test_no_session_is_silent_because_its_devices_clock_is_wrong(ahead: float) -> None:
     reports = arriving(*(report(at, ahead) for at in range(0, 1200, 60)))
-    calls = recorded(
-        [auth(1, device_id="phone-1"), *(call(at, device_id="phone-1") for at in range(2, 1200, 20))]
-    )
+    calls = recorded([auth(1, device_id="phone-1"), *(call(at, device_id="phone-1") for at in range(2, 1200, 20))])
     lines = sorted([*reports, *calls], key=lambda this_record: this_record.occurred_at)
 
     messages, replay = play(lines, 1)

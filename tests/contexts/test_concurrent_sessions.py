@@ -46,9 +46,7 @@ def test_the_session_on_the_principals_own_device_is_no_part_of_the_crowd() -> N
     player = principal()
     buyers(player, 1, 6)
 
-    assert told(player.play(activity(60, session_id="o-2", kind="client_changed", **LAPTOP))) == [
-        ("o-2", 0, 0)
-    ]
+    assert told(player.play(activity(60, session_id="o-2", kind="client_changed", **LAPTOP))) == [("o-2", 0, 0)]
 
 
 def is_in(at: float, asn: int, session_id: str) -> Event:
@@ -62,13 +60,12 @@ def test_a_session_on_a_new_device_that_is_where_it_is_used_does_not_answer_for_
     player.each(activity(5, session_id="o-3", device_id="laptop-2", asn=64501), is_in(6, 64501, "o-3"))
 
     assert told(buyers(player, 1, CROWD - 1)) == [
-        *((f"b-{at}", at + 1, at + 1) for at in range(1, CROWD)), *(("b-1", 4, 4), ("b-2", 4, 4)),
-    ]  # fmt: skip
+        *((f"b-{at}", at + 1, at + 1) for at in range(1, CROWD)),
+        *(("b-1", 4, 4), ("b-2", 4, 4)),
+    ]
     again = activity(60, session_id="o-3", kind="client_changed", device_id="laptop-2", asn=64501)
     assert told(player.play(again)) == [("o-3", 0, 0)]
-    assert told(player.play(activity(61, session_id="o-4", device_id="laptop-2", asn=64501))) == [
-        ("o-4", 0, 0)
-    ]
+    assert told(player.play(activity(61, session_id="o-4", device_id="laptop-2", asn=64501))) == [("o-4", 0, 0)]
 
 
 def test_a_session_on_a_new_device_that_is_elsewhere_is_one_of_a_crowd() -> None:

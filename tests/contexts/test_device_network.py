@@ -31,20 +31,26 @@ def on(at: float, name: str = "ana", **members: Any) -> Event:
 def test_a_person_hears_where_the_device_is_and_whereto_it_moves() -> None:
     player = device()
 
-    saids = player.each(
-        telemetry(0, **HOME), on(5, event_id="b-1"), telemetry(60, **HOME), telemetry(90, **CAFE)
-    )
+    saids = player.each(telemetry(0, **HOME), on(5, event_id="b-1"), telemetry(60, **HOME), telemetry(90, **CAFE))
 
     assert heard(saids) == [("ana", "phone-1", 64500), ("ana", "phone-1", 64501)]
     assert next(this_said for this_said in saids if this_said.topic == topics.PRINCIPAL_ACTIVITY) == Said(
         topics.PRINCIPAL_ACTIVITY,
         "ana",
         {
-            "type": "principal.activity", "event_id": "b-1~a", "occurred_at": T0 + 5_000,
-            "tenant": "default", "session_id": "s-ana", "principal_id": "ana", "principal_kind": "human",
-            "kind": "device_moved", "device_id": "phone-1", "ip": "192.0.2.1", "asn": 64500,
+            "type": "principal.activity",
+            "event_id": "b-1~a",
+            "occurred_at": T0 + 5_000,
+            "tenant": "default",
+            "session_id": "s-ana",
+            "principal_id": "ana",
+            "principal_kind": "human",
+            "kind": "device_moved",
+            "device_id": "phone-1",
+            "ip": "192.0.2.1",
+            "asn": 64500,
         },
-    )  # fmt: skip
+    )
 
 
 def test_the_same_network_under_another_address_is_no_move() -> None:
@@ -82,9 +88,7 @@ def test_who_comes_back_hears_only_where_the_device_went_meanwhile() -> None:
     player.each(telemetry(0, **HOME), on(5), on(50, state="ended"))
 
     assert heard(player.play(on(100))) == []
-    assert heard(player.each(on(150, state="ended"), telemetry(200, **CAFE), on(300))) == [
-        ("ana", "phone-1", 64501)
-    ]
+    assert heard(player.each(on(150, state="ended"), telemetry(200, **CAFE), on(300))) == [("ana", "phone-1", 64501)]
 
 
 def test_only_people_and_of_many_the_last_hear_of_it() -> None:

@@ -22,10 +22,7 @@ def device() -> Player:
 
 def told(said: list[Said], *members: str) -> list[tuple[Any, ...]]:
     """What sessions heard: their id, and the *members* asked for."""
-    return [
-        tuple(event.get(name) for name in ("session_id", *members))
-        for event in of(said, topics.SESSION_CONTEXT)
-    ]
+    return [tuple(event.get(name) for name in ("session_id", *members)) for event in of(said, topics.SESSION_CONTEXT)]
 
 
 def test_a_session_hears_at_once_what_its_device_is() -> None:
@@ -38,12 +35,20 @@ def test_a_session_hears_at_once_what_its_device_is() -> None:
         topics.SESSION_CONTEXT,
         "s-1",
         {
-            "type": "session.context", "event_id": "b-1~d", "occurred_at": T0 + 5_000, "tenant": "default",
-            "session_id": "s-1", "source": "device", "device_id": "phone-1", "heard_at": T0,
-            "heartbeat_interval_ms": 60_000, "rooted": True, "attestation": "failed",
+            "type": "session.context",
+            "event_id": "b-1~d",
+            "occurred_at": T0 + 5_000,
+            "tenant": "default",
+            "session_id": "s-1",
+            "source": "device",
+            "device_id": "phone-1",
+            "heard_at": T0,
+            "heartbeat_interval_ms": 60_000,
+            "rooted": True,
+            "attestation": "failed",
             "signals": [],
         },
-    )  # fmt: skip
+    )
 
 
 def test_the_silence_of_a_device_that_nobody_used_begins_with_its_next_session() -> None:
@@ -97,9 +102,7 @@ def test_an_old_report_does_not_overrule_a_newer_one() -> None:
     player = device()
     player.each(telemetry(60, rooted=True, **MINUTE), binding(61), telemetry(30, rooted=False))
 
-    assert told(player.play(binding(62, session_id="s-2")), "rooted", "heard_at") == [
-        ("s-2", True, T0 + 60_000)
-    ]
+    assert told(player.play(binding(62, session_id="s-2")), "rooted", "heard_at") == [("s-2", True, T0 + 60_000)]
 
 
 def test_an_old_report_still_tells_what_no_newer_one_did() -> None:
@@ -198,9 +201,7 @@ REPORTS = st.builds(
     ),
 )
 BINDINGS = st.builds(
-    lambda at, device_id, session_id, state: binding(
-        at, device_id=device_id, session_id=session_id, state=state
-    ),
+    lambda at, device_id, session_id, state: binding(at, device_id=device_id, session_id=session_id, state=state),
     st.sampled_from([0, 60, 2 * KEEP_MS / 1000]),
     st.sampled_from(["phone-1", "phone-2"]),
     st.sampled_from(["s-1", "s-2"]),

@@ -18,13 +18,28 @@ def test_to_a_stranger_everything_is_new() -> None:
         topics.SESSION_CONTEXT,
         "s-1",
         {
-            "type": "session.context", "event_id": "e-1~a~p", "occurred_at": T0, "tenant": "default",
-            "session_id": "s-1", "source": "principal", "known_device": False, "known_asn": False,
-            "known_country": False, "known_client": False, "novelty": 1.0, "concurrent_sessions": 0,
-            "sessions_seen": 0, "signals": [], "days_known": 0, "usual": {}, "usual_concurrent": 0,
-            "hour_share": 0.0, "strange_sessions": 0, "strange_networks": 0,
+            "type": "session.context",
+            "event_id": "e-1~a~p",
+            "occurred_at": T0,
+            "tenant": "default",
+            "session_id": "s-1",
+            "source": "principal",
+            "known_device": False,
+            "known_asn": False,
+            "known_country": False,
+            "known_client": False,
+            "novelty": 1.0,
+            "concurrent_sessions": 0,
+            "sessions_seen": 0,
+            "signals": [],
+            "days_known": 0,
+            "usual": {},
+            "usual_concurrent": 0,
+            "hour_share": 0.0,
+            "strange_sessions": 0,
+            "strange_networks": 0,
         },
-    )  # fmt: skip
+    )
 
 
 def test_the_next_session_is_measured_by_the_one_before() -> None:
@@ -60,8 +75,7 @@ def test_a_network_is_known_by_its_number_or_by_its_prefix() -> None:
         {"ip": "2001:db8::1"},
     ]
     messages = [
-        known(player.play(activity(1, session_id=f"s-{at}", **fields)))[0][1]
-        for at, fields in enumerate(asked, 2)
+        known(player.play(activity(1, session_id=f"s-{at}", **fields)))[0][1] for at, fields in enumerate(asked, 2)
     ]
 
     assert messages == [True, True, True, False, False]
@@ -89,9 +103,7 @@ def test_an_ended_session_is_not_concurrent_any_more_but_was_seen() -> None:
     player = principal()
     player.each(activity(0, **HOME), activity(10, kind="ended"))
 
-    assert heard(player.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [
-        (1, 0)
-    ]
+    assert heard(player.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [(1, 0)]
 
 
 def test_an_activity_delivered_again_is_no_second_session() -> None:
@@ -99,9 +111,7 @@ def test_an_activity_delivered_again_is_no_second_session() -> None:
     first = activity(0, **HOME)
     player.each(first, first)
 
-    assert heard(player.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [
-        (1, 1)
-    ]
+    assert heard(player.play(activity(60, session_id="s-2")), "sessions_seen", "concurrent_sessions") == [(1, 1)]
 
 
 def test_principals_of_two_tenants_are_two() -> None:
@@ -119,9 +129,7 @@ def test_the_habits_seen_last_are_kept() -> None:
         activity(101, asn=999),
     )
 
-    asked = [
-        known(player.play(activity(200, kind="client_changed", asn=asn)))[0][1] for asn in (1, 3, 999, 2)
-    ]
+    asked = [known(player.play(activity(200, kind="client_changed", asn=asn)))[0][1] for asn in (1, 3, 999, 2)]
 
     assert asked == [True, True, True, False]
 
@@ -133,10 +141,7 @@ def test_a_use_that_the_model_does_not_know_is_told_until_others_share_it() -> N
     first = player.play(activity(60, **used, **HOME))
     for at in range(3):
         player.each(
-            *(
-                activity(90 + at, session_id=f"c-{at}", principal_id=f"c-{at}", **fields)
-                for fields in ({}, used)
-            )
+            *(activity(90 + at, session_id=f"c-{at}", principal_id=f"c-{at}", **fields) for fields in ({}, used))
         )
 
     assert heard(first, "signals") == [(["unfamiliar_use", "unheard_use"],)]

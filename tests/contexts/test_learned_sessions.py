@@ -45,9 +45,10 @@ def test_a_revoked_session_teaches_nothing_any_more() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[(70, "revoked"), (80, "vouched")], [(70, "vouched"), (70, "revoked")]],
+    "words",
+    [[(70, "revoked"), (80, "vouched")], [(70, "vouched"), (70, "revoked")]],
     ids=["afterwards", "beforehand"],
-)  # fmt: skip
+)
 def test_what_a_revoked_session_taught_holds_when_an_analyst_vouches_for_it(
     words: list[tuple[float, str]],
 ) -> None:
@@ -63,9 +64,7 @@ def test_only_the_newest_of_many_revoked_sessions_can_be_vouched_for() -> None:
     player = principal()
     player.play(activity(0, **HOME))
     for at in range(MOST_DOUBTED + 1):
-        player.each(
-            *(activity(at, session_id=f"t-{at}", kind=kind, asn=at) for kind in ("started", "revoked"))
-        )
+        player.each(*(activity(at, session_id=f"t-{at}", kind=kind, asn=at) for kind in ("started", "revoked")))
 
     player.each(*(activity(60, session_id=f"t-{at}", kind="vouched") for at in range(MOST_DOUBTED + 1)))
 

@@ -25,9 +25,7 @@ def network() -> Player:
 def fails(count: int, start: float = 0, **members: Any) -> list[Event]:
     """So many principals fail, one a second."""
     usual = {"action": "sign_in_failed", **members}
-    return [
-        attempt(start + at, principal_id=f"u-{at}", session_id=f"page-{at}", **usual) for at in range(count)
-    ]
+    return [attempt(start + at, principal_id=f"u-{at}", session_id=f"page-{at}", **usual) for at in range(count)]
 
 
 def comes(name: str, at: float = 0, **members: Any) -> Event:
@@ -53,11 +51,16 @@ def test_a_session_hears_what_happened_around_its_sign_in() -> None:
         topics.SESSION_CONTEXT,
         "s-ana",
         {
-            "type": "session.context", "event_id": "e-1~n~w", "occurred_at": T0 + 60_000, "tenant": "default",
-            "session_id": "s-ana", "source": "network", "signals": ["sprayed_network"],
+            "type": "session.context",
+            "event_id": "e-1~n~w",
+            "occurred_at": T0 + 60_000,
+            "tenant": "default",
+            "session_id": "s-ana",
+            "source": "network",
+            "signals": ["sprayed_network"],
             "network_principals": 5,
         },
-    )  # fmt: skip
+    )
 
 
 # --- password spray ---------------------------------------------------------------------------------------
@@ -86,9 +89,8 @@ def test_an_office_that_mistypes_and_then_gets_in_is_no_spray() -> None:
     office = [f"u-{at}" for at in range(8)]
 
     saids = player.each(
-        *(comes(name, at, action=action)
-          for at, name in enumerate(office) for action in ("sign_in_failed", "sign_in"))
-    )  # fmt: skip
+        *(comes(name, at, action=action) for at, name in enumerate(office) for action in ("sign_in_failed", "sign_in"))
+    )
 
     assert heard(saids) == []
 
@@ -106,9 +108,7 @@ def test_a_session_hears_of_a_spray_once_and_so_does_the_next() -> None:
     player.each(*fails(6), comes("ana", 10))
 
     assert heard(player.each(*fails(9, 20), comes("ana", 40, action="mfa_passed"))) == []
-    assert heard(player.play(attempt(50, principal_id="ana", session_id="s-2"))) == [
-        ("s-2", ("sprayed_network",), 9)
-    ]
+    assert heard(player.play(attempt(50, principal_id="ana", session_id="s-2"))) == [("s-2", ("sprayed_network",), 9)]
 
 
 # --- adversary in the middle ------------------------------------------------------------------------------

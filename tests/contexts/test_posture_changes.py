@@ -118,7 +118,7 @@ HONEST: list[tuple[str, Reports]] = [
     ("reports have no count, and come late", [(0, 0, {}), (7200, 7200, {}), (300, 7201, {})]),
     ("a slow device is told the time of its proof", [(0, 3600, {"attested_at": T0 + 3_590_000})]),
     ("a proof is a little ahead", [(0, 0, {"attested_at": T0 + 290_000})]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("reports", [row[1] for row in HONEST], ids=[row[0] for row in HONEST])

@@ -140,8 +140,10 @@ def test_a_tunnel_that_the_device_uses_too_hides_nobody() -> None:
     alone = [moves(62, hidden), activity(130, principal_id="ben", session_id="b-1"), summary]
 
     assert [_signals(player.each(*there)), _signals(other.each(*followed)), _signals(thief.each(*alone))] == [
-        [[], []], [["new_anonymiser"], []], [["new_anonymiser"], ["new_anonymiser"]],
-    ]  # fmt: skip
+        [[], []],
+        [["new_anonymiser"], []],
+        [["new_anonymiser"], ["new_anonymiser"]],
+    ]
 
 
 def test_tor_hides_whoever_uses_it() -> None:
@@ -195,9 +197,14 @@ def toggled(back: dict[str, Any]) -> list[Event]:
     """A session at home goes on from a new network; the device reports from *back* three seconds later."""
     start = [*earlier(AT_HOME, **ON), *reports(AT_HOME, *range(0, 1200, 60)), auth(0, **AT_HOME, **ON)]
     return [
-        *start, call(1100, **AT_HOME, **ON), call(1200, **AT_CAFE, **ON), *reports(back, 1203, 1260, 1320),
-        call(1210, **AT_CAFE, **ON), call(1330, **AT_CAFE, **ON), *others(1400),
-    ]  # fmt: skip
+        *start,
+        call(1100, **AT_HOME, **ON),
+        call(1200, **AT_CAFE, **ON),
+        *reports(back, 1203, 1260, 1320),
+        call(1210, **AT_CAFE, **ON),
+        call(1330, **AT_CAFE, **ON),
+        *others(1400),
+    ]
 
 
 def test_who_takes_the_device_along_is_not_asked_for_a_factor() -> None:

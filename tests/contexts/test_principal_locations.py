@@ -28,8 +28,13 @@ def test_hiding_is_news_while_the_session_lasts_that_began_it_and_habit_afterwar
     details = [item for item in heard(player.each(*steps), "signals") if item != (None,)]
 
     assert details == [
-        (["new_anonymiser"],), ([],), (["new_anonymiser"],), ([],), (["new_tor"],), ([],),
-    ]  # fmt: skip
+        (["new_anonymiser"],),
+        ([],),
+        (["new_anonymiser"],),
+        ([],),
+        (["new_tor"],),
+        ([],),
+    ]
 
 
 def test_how_a_revoked_session_hid_is_no_habit() -> None:
@@ -56,9 +61,7 @@ SPEEDS = [
 
 
 @pytest.mark.parametrize(("members", "at", "kmh"), SPEEDS)
-def test_the_speed_is_that_from_the_last_place_of_another_session(
-    members: dict[str, Any], at: float, kmh: Any
-) -> None:
+def test_the_speed_is_that_from_the_last_place_of_another_session(members: dict[str, Any], at: float, kmh: Any) -> None:
     player = principal()
     player.play(activity(0, **BERLIN, network_type="wifi", country="DE"))
 

@@ -15,9 +15,7 @@ from tests.support.samples import activity
 
 def test_a_worker_that_takes_over_knows_the_same() -> None:
     player, other = principal(), principal()
-    player.each(
-        activity(0, **HOME, **BERLIN), activity(5, session_id="s-2", **CAFE), activity(9, kind="ended")
-    )
+    player.each(activity(0, **HOME, **BERLIN), activity(5, session_id="s-2", **CAFE), activity(9, kind="ended"))
     other.stage.restore(player.rows.items())
     other.stage.on_restored()
 

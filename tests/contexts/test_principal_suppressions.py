@@ -18,9 +18,14 @@ def states(said: list[Said]) -> list[tuple[str, list[str]]]:
 
 def muted(at: float, name: str, until: float, **members: Any) -> Event:
     fields = {
-        "suppression_id": name, "session_id": "s-1", "state": "created", "detections": ["mass_read"],
-        "owner": "soc", "occurred_at": T0 + round(at * 1000), "expires_at": T0 + round(until * 1000),
-    }  # fmt: skip
+        "suppression_id": name,
+        "session_id": "s-1",
+        "state": "created",
+        "detections": ["mass_read"],
+        "owner": "soc",
+        "occurred_at": T0 + round(at * 1000),
+        "expires_at": T0 + round(until * 1000),
+    }
     return activity(at, kind="muted", event_id=f"v-{name}~a", suppression={**fields, **members})
 
 
@@ -42,9 +47,7 @@ def test_every_live_session_hears_and_each_that_starts_before_anything_else() ->
 
 def test_of_two_suppressions_the_one_that_lasts_longer_counts() -> None:
     player = Player(principal_context())
-    player.each(
-        activity(0), muted(10, "a", 500), muted(11, "b", 100, detections=["mass_read", "mfa_fatigue"])
-    )
+    player.each(activity(0), muted(10, "a", 500), muted(11, "b", 100, detections=["mass_read", "mfa_fatigue"]))
 
     (event,) = of(player.play(activity(20, kind="client_changed")), topics.SESSION_CONTEXT)[:1]
 

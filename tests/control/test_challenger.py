@@ -83,9 +83,7 @@ def test_a_challenger_scores_every_event_as_it_would_as_champion(
 
 @given(events=STREAMS, cuts=CUTS)
 @settings(max_examples=40)
-def test_where_the_stream_is_cut_changes_nothing_of_what_its_roles_see(
-    events: list[Event], cuts: set[int]
-) -> None:
+def test_where_the_stream_is_cut_changes_nothing_of_what_its_roles_see(events: list[Event], cuts: set[int]) -> None:
     policy = f"{ALL_TOLD}\n{BUSY}"
     whole, cut = (played(desk(OLD, NEW, policy), events, at) for at in (set(range(1, 41)), cuts))
 

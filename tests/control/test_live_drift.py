@@ -29,9 +29,7 @@ def calls(session_id: str, count: int, *, begin: float = 0.0, every: float = 20.
     """One session that calls *count* times, *every* so many seconds."""
     subject = {"session_id": session_id}
     first = auth(begin, **subject, event_id=f"{session_id}-{begin}")
-    rest = [
-        call(begin + at * every, **subject, event_id=f"{session_id}-{begin}-{at}") for at in range(1, count)
-    ]
+    rest = [call(begin + at * every, **subject, event_id=f"{session_id}-{begin}-{at}") for at in range(1, count)]
     return [first, *rest]
 
 
@@ -184,9 +182,7 @@ def test_another_champion_begins_anew(tmp_path: Path, reference: Reference) -> N
     assert shown(metrics, "drift_psi") == {}
 
 
-def test_a_damaged_reference_is_told_and_the_model_decides_all_the_same(
-    tmp_path: Path, reference: Reference
-) -> None:
+def test_a_damaged_reference_is_told_and_the_model_decides_all_the_same(tmp_path: Path, reference: Reference) -> None:
     complaints: list[str] = []
     shape = Reference(reference.names, reference.edges[:-1], reference.counts)
     a_model(tmp_path, "odd", shape)

@@ -21,9 +21,7 @@ from schemas.topics import MODEL_CONTROL
 from tests.support.counting_processor import produce
 
 PLACE = partition_of(b"default", 4)
-FIRST, SECOND = [name for name in map("m-{}".format, range(40)) if partition_of(name.encode(), 4) == PLACE][
-    :2
-]
+FIRST, SECOND = [name for name in map("m-{}".format, range(40)) if partition_of(name.encode(), 4) == PLACE][:2]
 """Models whose orders lie in one partition of the embedded broker: in Kafka the topic has but one."""
 
 

@@ -28,8 +28,10 @@ def test_the_score_is_the_sum_of_what_is_shown() -> None:
     decision = session().see(0, "network_changed", "mass_read", band=2)
 
     assert [(part.detection, part.log_odds) for part in decision.parts] == [
-        ("mass_read", 6.0), ("network_changed", 4.0), ("anomaly", 0.9),
-    ]  # fmt: skip
+        ("mass_read", 6.0),
+        ("network_changed", 4.0),
+        ("anomaly", 0.9),
+    ]
     assert decision.score == 99.9
 
 

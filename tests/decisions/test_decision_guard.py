@@ -58,6 +58,4 @@ def test_a_held_session_is_not_revoked_once_nothing_speaks_against_it() -> None:
 
     later = [this_session.see(at) for at in (30, 61, 120)]
 
-    assert [(decision.level, decision.revoke, decision.held) for decision in later] == [
-        ("HIGH", "", False)
-    ] * 3
+    assert [(decision.level, decision.revoke, decision.held) for decision in later] == [("HIGH", "", False)] * 3

@@ -24,24 +24,18 @@ def test_a_session_is_revoked_once_for_a_cause() -> None:
 
 @settings(max_examples=30)
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=10), st.integers(0, 9))
-def test_the_id_of_a_revocation_does_not_depend_on_when_or_by_which_event(
-    looks: list[int], extra: int
-) -> None:
+def test_the_id_of_a_revocation_does_not_depend_on_when_or_by_which_event(looks: list[int], extra: int) -> None:
     this_session = session()
     at = 0
     for step in looks:
         at += step
         this_session.see(at, id_=f"x-{at}-{extra}")
 
-    assert this_session.see(at + 1, "mass_read", id_=f"y-{extra}").revoke == stable_id(
-        "acme", "s-1", 0, "mass_read"
-    )
+    assert this_session.see(at + 1, "mass_read", id_=f"y-{extra}").revoke == stable_id("acme", "s-1", 0, "mass_read")
 
 
 def test_the_strongest_detection_is_the_cause() -> None:
-    assert session().see(0, "mass_read", "device_rooted").revoke == stable_id(
-        "acme", "s-1", 0, "device_rooted"
-    )
+    assert session().see(0, "mass_read", "device_rooted").revoke == stable_id("acme", "s-1", 0, "device_rooted")
 
 
 def test_a_sign_in_that_answers_nothing_changes_no_id() -> None:
@@ -54,8 +48,7 @@ def test_a_sign_in_that_answers_nothing_changes_no_id() -> None:
 
 def test_another_tenant_session_or_epoch_has_another_id() -> None:
     ids = {
-        session(who={**WHO, **other}).see(0, "mass_read").revoke
-        for other in ({}, {"tenant": "z"}, {"session_id": "z"})
+        session(who={**WHO, **other}).see(0, "mass_read").revoke for other in ({}, {"tenant": "z"}, {"session_id": "z"})
     }
     later = session()
     later.case.epoch = 1
@@ -71,9 +64,7 @@ def test_a_revoked_session_stays_revoked_whatever_comes() -> None:
 
     later = [this_session.see(at, action="step_up_passed", strong_age_s=0) for at in (10, 100, 4000)]
 
-    assert [(decision.action, decision.revoke, decision.challenge) for decision in later] == [
-        ("revoke", "", "")
-    ] * 3
+    assert [(decision.action, decision.revoke, decision.challenge) for decision in later] == [("revoke", "", "")] * 3
     assert this_session.case.epoch == 0
 
 

@@ -12,8 +12,9 @@ def test_nobody_is_asked_for_what_a_fleet_may_follow_in_before_it_had_the_time()
 
     assert [brief(look) for look in looks] == [*[("MEDIUM", "allow", False, False)] * 2, CHALLENGED]
     assert [look.suppressed for look in looks] == [
-        *["waiting whether other devices do the same, as in a rollout"] * 2, "",
-    ]  # fmt: skip
+        *["waiting whether other devices do the same, as in a rollout"] * 2,
+        "",
+    ]
 
 
 def test_a_session_that_waits_for_its_fleet_is_looked_at_when_the_time_is_over() -> None:
@@ -50,8 +51,9 @@ def test_nobody_is_revoked_either_for_what_a_fleet_may_follow_in_before_it_had_t
 
     assert [brief(look) for look in looks] == [*[("HIGH", "allow", False, False)] * 2, REVOKED]
     assert [look.suppressed for look in looks] == [
-        *["waiting whether other devices do the same, as in a rollout"] * 2, "",
-    ]  # fmt: skip
+        *["waiting whether other devices do the same, as in a rollout"] * 2,
+        "",
+    ]
     asked = person.see(0, "posture_downgraded", "network_changed")
     assert brief(asked) == ("HIGH", "step_up", False, True)
 

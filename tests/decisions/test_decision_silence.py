@@ -131,9 +131,7 @@ def test_an_agent_cannot_be_asked_and_a_policy_need_not_ask() -> None:
 # --- more than silence ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "fleet", [{"fleet_silent": True}, {"fleet_unheard": True}], ids=["silent", "unheard"]
-)
+@pytest.mark.parametrize("fleet", [{"fleet_silent": True}, {"fleet_unheard": True}], ids=["silent", "unheard"])
 def test_what_is_more_than_silence_revokes_whatever_is_heard_of_the_fleet(fleet: dict[str, Any]) -> None:
     this_session = session(**fleet)
 

@@ -75,9 +75,7 @@ def test_what_comes_and_goes_is_asked_once_in_the_time_that_an_answer_is_good_fo
     this_session.see(20, rule.id, action="step_up_passed", strong_age_s=0)
 
     again = [
-        this_session.see(at, *holding)
-        for at in range(700, int(rule.answers_s), 600)
-        for holding in ((), (rule.id,))
+        this_session.see(at, *holding) for at in range(700, int(rule.answers_s), 600) for holding in ((), (rule.id,))
     ]
     wakes = this_session.wake()
     later = this_session.see(20 + rule.answers_s, rule.id)

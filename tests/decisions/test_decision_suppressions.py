@@ -35,9 +35,7 @@ def test_a_suppression_keeps_nothing_else_quiet() -> None:
     this_session = session(SUPPRESSED)
     other = session(SUPPRESSED, who={**WHO, "principal_id": "bob"})
 
-    assert this_session.see(10, "mass_read", "device_rooted").revoke == stable_id(
-        "acme", "s-1", 0, "device_rooted"
-    )
+    assert this_session.see(10, "mass_read", "device_rooted").revoke == stable_id("acme", "s-1", 0, "device_rooted")
     assert brief(other.see(10, "mass_read")) == REVOKED
 
 

@@ -12,9 +12,7 @@ from tests.support.decision_session import session
 DAY = 86_400
 
 
-@pytest.mark.parametrize(
-    "rule", [rule for rule in DETECTIONS if 0 < rule.hold_s < DAY], ids=lambda rule: rule.id
-)
+@pytest.mark.parametrize("rule", [rule for rule in DETECTIONS if 0 < rule.hold_s < DAY], ids=lambda rule: rule.id)
 def test_a_detection_goes_on_counting_for_its_hold_time(rule: Any) -> None:
     this_session = session('mode = "observe"')
     this_session.see(0, rule.id)

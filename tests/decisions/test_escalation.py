@@ -154,9 +154,7 @@ def test_whoever_takes_over_between_reminder_and_alarm_tells_once() -> None:
     whole.each(*others(5, 115))
 
     assert second.counts["revocations", "unconfirmed"] == 1
-    assert [event["decision_id"] for event in told(second)][:1] == [
-        event["decision_id"] for event in told(whole)
-    ][:1]
+    assert [event["decision_id"] for event in told(second)][:1] == [event["decision_id"] for event in told(whole)][:1]
 
 
 def test_who_notices_the_moment_later_tells_the_same_by_the_same_id() -> None:

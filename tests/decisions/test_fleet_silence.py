@@ -60,12 +60,8 @@ def test_the_share_is_of_all_devices_of_the_tenant(heard: int, answer: set[str])
 
 def test_devices_that_were_not_due_yet_say_nothing_whatever_other_tenants_do() -> None:
     gone = [event for number in range(3) for event in on_phone(number, "acme")]
-    slow = [
-        event for number in range(3, 20) for event in on_phone(number, "acme", interval_ms=HEARTBEAT_MS * 20)
-    ]
-    others = [
-        event for number in range(20, 23) for event in on_phone(number, "zeta", interval_ms=HEARTBEAT_MS * 4)
-    ]
+    slow = [event for number in range(3, 20) for event in on_phone(number, "acme", interval_ms=HEARTBEAT_MS * 20)]
+    others = [event for number in range(20, 23) for event in on_phone(number, "zeta", interval_ms=HEARTBEAT_MS * 4)]
 
     assert silent(*gone, *slow, *others) == {"acme", "zeta"}
 

@@ -20,8 +20,13 @@ def test_a_tenant_has_so_many_revocations_in_a_minute() -> None:
     this_guard = guard(2)
 
     assert [this_guard.admit("acme", at) for at in (0, 59_999, 30_000, 60_000, 60_001, 60_002)] == [
-        True, True, False, True, True, False,
-    ]  # fmt: skip
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_one_tenant_does_not_spend_the_budget_of_another() -> None:
@@ -38,16 +43,12 @@ def test_one_tenant_does_not_spend_the_budget_of_another() -> None:
 @pytest.mark.parametrize(
     ("per_minute", "share", "budget"), [(600, 1, 600), (600, 1 / 8, 75), (1, 1 / 8, 1), (10, 1 / 3, 4)]
 )
-def test_a_partition_has_its_share_of_the_budget_and_at_least_one(
-    per_minute: int, share: float, budget: int
-) -> None:
+def test_a_partition_has_its_share_of_the_budget_and_at_least_one(per_minute: int, share: float, budget: int) -> None:
     assert guard(per_minute, share).budget == budget
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), TIMES), max_size=60), st.integers(1, 5))
-def test_every_tenant_has_the_whole_budget_of_a_minute_and_no_more(
-    asked: list[tuple[str, int]], most: int
-) -> None:
+def test_every_tenant_has_the_whole_budget_of_a_minute_and_no_more(asked: list[tuple[str, int]], most: int) -> None:
     this_guard = guard(most)
 
     answers: dict[tuple[str, int], list[bool]] = {}
@@ -56,9 +57,7 @@ def test_every_tenant_has_the_whole_budget_of_a_minute_and_no_more(
         reached = max(reached, at // MINUTE_MS)
         answers.setdefault((tenant, reached), []).append(this_guard.admit(tenant, at))
 
-    assert all(
-        given == [True] * min(most, len(given)) + [False] * (len(given) - most) for given in answers.values()
-    )
+    assert all(given == [True] * min(most, len(given)) + [False] * (len(given) - most) for given in answers.values())
 
 
 def test_a_late_event_has_no_budget_of_its_own() -> None:
@@ -97,9 +96,7 @@ def test_another_tenant_does_not_hide_that_one_is_held() -> None:
     ("silent", "bound", "answer"),
     [(3, 3, False), (4, 4, True), (4, 20, True), (4, 21, False), (0, 0, False), (50, 251, False)],
 )
-def test_a_fleet_is_silent_when_so_many_and_such_a_share_of_it_are(
-    silent: int, bound: int, answer: bool
-) -> None:
+def test_a_fleet_is_silent_when_so_many_and_such_a_share_of_it_are(silent: int, bound: int, answer: bool) -> None:
     this_guard = guard()
 
     assert this_guard.silent_among({"acme": (silent, bound)}, 0) == ({"acme"} if answer else set())
@@ -142,9 +139,7 @@ def test_a_tenant_is_unheard_while_none_of_its_devices_is_and_a_short_while_long
 
 
 @pytest.mark.parametrize(("together", "doubted"), [(3, False), (4, True)])
-def test_devices_that_fell_silent_together_are_in_doubt_in_a_fleet_of_any_size(
-    together: int, doubted: bool
-) -> None:
+def test_devices_that_fell_silent_together_are_in_doubt_in_a_fleet_of_any_size(together: int, doubted: bool) -> None:
     this_guard = guard()
 
     assert this_guard.silent_among({"acme": (5, 1000)}, 0, {"acme": together}) == frozenset()

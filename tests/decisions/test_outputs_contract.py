@@ -16,9 +16,12 @@ from tests.support.samples import T0, auth, call, context, feedback
 __all__ = ["told"]  # a fixture
 
 LONGEST = {
-    "session_id": WIDE * 128, "principal_id": WIDE * 128, "tenant": WIDE * 64, "device_id": WIDE * 128,
+    "session_id": WIDE * 128,
+    "principal_id": WIDE * 128,
+    "tenant": WIDE * 64,
+    "device_id": WIDE * 128,
     "user_agent": WIDE * 512,
-}  # fmt: skip
+}
 
 
 def test_whatever_the_stories_bring_forth_keeps_to_the_contract(told: list[Message]) -> None:

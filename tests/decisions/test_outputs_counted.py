@@ -26,9 +26,7 @@ def test_whatever_is_counted_has_a_metric_with_these_labels(events: list[Event],
     for (field, *labels), number in desk.counts.items():
         known = list(METRICS[f"session_risk_{_name(field)}"].labels.values())
         assert len(labels) == len(known), field
-        assert [
-            label for label, values in zip(labels, known, strict=True) if values and label not in values
-        ] == []
+        assert [label for label, values in zip(labels, known, strict=True) if values and label not in values] == []
         metrics.count(field, *labels, by=number)
 
 

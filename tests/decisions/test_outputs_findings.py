@@ -65,9 +65,7 @@ def test_a_finding_of_any_level_with_every_detection_is_ocsf(
     episode = DetectionEpisode(T0, T0 + 5, 1.5, ["e-1", "e-2"])
     parts = [Contribution(rule.id, rule.weight, episode) for rule in DETECTIONS]
     parts += [Contribution("anomaly", 1.2), Contribution("fresh_strong_auth", -0.5)]
-    decision = Decision(
-        "d", 99.9, level, "LOW", "revoke", "", parts, detections=[rule.id for rule in DETECTIONS]
-    )
+    decision = Decision("d", 99.9, level, "LOW", "revoke", "", parts, detections=[rule.id for rule in DETECTIONS])
     shown = reasons(parts, tuple(rule.limits for rule in DETECTIONS), [])
 
     messages = [

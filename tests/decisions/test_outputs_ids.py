@@ -55,7 +55,5 @@ def test_stable_ids_are_stable() -> None:
         ("~a", "~a"),
     ],
 )
-def test_evidence_names_the_producers_event_not_what_was_derived_from_it(
-    derived: str, producers: str
-) -> None:
+def test_evidence_names_the_producers_event_not_what_was_derived_from_it(derived: str, producers: str) -> None:
     assert source_event_id(derived) == producers

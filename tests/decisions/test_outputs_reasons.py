@@ -46,13 +46,17 @@ def test_a_reason_tells_what_was_seen_what_is_normal_and_by_which_events() -> No
         {
             "detection": "mass_read",
             "text": "Far more confidential or restricted records were read than usual.",
-            "severity": "HIGH", "attack": ["T1530", "T1213"], "contribution": 6.0,
-            "observed": "6000 records in 10 min", "evidence": ["e-7"],
+            "severity": "HIGH",
+            "attack": ["T1530", "T1213"],
+            "contribution": 6.0,
+            "observed": "6000 records in 10 min",
+            "evidence": ["e-7"],
             "normal": "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 5000 "
             "or twice what its tenant's reach",
-            "first_at": T0 + 1_000, "last_at": T0 + 1_000,
+            "first_at": T0 + 1_000,
+            "last_at": T0 + 1_000,
         }
-    ]  # fmt: skip
+    ]
 
 
 def test_what_is_normal_follows_the_policy() -> None:
@@ -68,9 +72,7 @@ def test_what_is_normal_follows_the_policy() -> None:
 
 
 def test_a_suppressed_reason_is_shown_and_counts_nothing() -> None:
-    part = Contribution(
-        "mass_read", 6.0, DetectionEpisode(T0, T0, 1.0, ["e"]), "mass_read: suppressed by soc: export"
-    )
+    part = Contribution("mass_read", 6.0, DetectionEpisode(T0, T0, 1.0, ["e"]), "mass_read: suppressed by soc: export")
 
     (shown,) = reasons([part], tuple(rule.limits for rule in DETECTIONS), [])
 
@@ -98,15 +100,10 @@ def test_an_order_of_calls_that_is_odd_is_said_so_and_the_odd_call_named() -> No
 
 
 def test_a_call_is_named_only_where_its_order_is_what_is_odd() -> None:
-    (shown,) = reasons(
-        [Contribution(ANOMALY, 1.5)], (), [Moved("calls_1m", 9.0, 1.0, 2.0, 3.0)], "GET /a after GET /b"
-    )
+    (shown,) = reasons([Contribution(ANOMALY, 1.5)], (), [Moved("calls_1m", 9.0, 1.0, 2.0, 3.0)], "GET /a after GET /b")
 
     assert (shown["text"], shown["observed"]) == (
-        (
-            "The session behaves unlike the sessions the model learned from: "
-            "9 calls in 1 min, usually ≤ 3 (API calls)"
-        ),
+        ("The session behaves unlike the sessions the model learned from: 9 calls in 1 min, usually ≤ 3 (API calls)"),
         "calls_1m 9",
     )
 

@@ -73,18 +73,22 @@ def test_the_id_is_the_same_for_the_same_content_in_any_order() -> None:
     first, second = "calls = 1", "new_tools = 2"
 
     assert parse_policy(name).id == parse_policy(other).id
-    assert (
-        parse_policy(two_limits.format(first, second)).id == parse_policy(two_limits.format(second, first)).id
-    )
+    assert parse_policy(two_limits.format(first, second)).id == parse_policy(two_limits.format(second, first)).id
 
 
 def test_the_id_tells_every_other_content_apart() -> None:
     texts = [
-        "", 'name = "x"', 'mode = "observe"', "prior = -3", "[times]\nack_s = 61",
+        "",
+        'name = "x"',
+        'mode = "observe"',
+        "prior = -3",
+        "[times]\nack_s = 61",
         '[agent]\nmedium = "revoke"',
-        "[rules.mass_read]\nweight = 1", "[rules.mass_read]\nenabled = false",
-        f"[[suppressions]]\n{QUIET}expires_at = 5", f"[[suppressions]]\n{QUIET}expires_at = 6",
-    ]  # fmt: skip
+        "[rules.mass_read]\nweight = 1",
+        "[rules.mass_read]\nenabled = false",
+        f"[[suppressions]]\n{QUIET}expires_at = 5",
+        f"[[suppressions]]\n{QUIET}expires_at = 6",
+    ]
 
     assert len({parse_policy(text).id for text in texts}) == len(texts)
 
@@ -144,7 +148,7 @@ MISTAKES = [
     ("[[suppressions]]\n" + QUIET.replace('"mass_read"', "") + "expires_at = 5", "suppressions.0.detections"),
     (f"[[suppressions]]\n{QUIET.replace('mass_read', 'x')}expires_at = 5", "no detection is called 'x'"),
     (f"[[suppressions]]\n{QUIET.replace('export', 'x' * 201)}expires_at = 5", "suppressions.0.reason"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "place"), MISTAKES, ids=[text.replace("\n", " ") for text, _ in MISTAKES])
@@ -184,8 +188,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 
 def test_weights_and_limits_are_those_of_the_table_unless_changed() -> None:
     policy = parse_policy(
-        "[rules.mass_read]\nweight = 1.5\nlimits = {records = 10}\n"
-        "[rules.device_rooted]\nenabled = false\nweight = 9"
+        "[rules.mass_read]\nweight = 1.5\nlimits = {records = 10}\n[rules.device_rooted]\nenabled = false\nweight = 9"
     )
 
     weights = {rule.id: weight for rule, weight in zip(DETECTIONS, policy.weights(), strict=True)}
@@ -218,9 +221,7 @@ SCOPES = [
 
 
 @pytest.mark.parametrize(("scope", "at", "covered"), SCOPES)
-def test_a_suppression_covers_whom_it_names_until_it_expires(
-    scope: dict[str, str], at: int, covered: bool
-) -> None:
+def test_a_suppression_covers_whom_it_names_until_it_expires(scope: dict[str, str], at: int, covered: bool) -> None:
     suppression = Suppression(detections=["mass_read"], owner="soc", reason="export", expires_at=10, **scope)
 
     assert suppression.covers(WHO, at) is covered

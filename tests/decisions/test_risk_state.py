@@ -11,9 +11,7 @@ from pipeline.decisions.risk_state import EVIDENCE, Challenge, DetectionEpisode,
 
 TEXT = st.text(max_size=8)
 TIMES = st.integers(0, 2**53)
-EPISODES = st.builds(
-    DetectionEpisode, TIMES, TIMES, st.floats(allow_nan=False), st.lists(TEXT, max_size=EVIDENCE)
-)
+EPISODES = st.builds(DetectionEpisode, TIMES, TIMES, st.floats(allow_nan=False), st.lists(TEXT, max_size=EVIDENCE))
 CASES = st.builds(
     SessionRiskState,
     epoch=st.integers(0, 9),
@@ -47,9 +45,7 @@ def test_a_case_comes_back_from_the_changelog_as_it_was(case: SessionRiskState) 
 def test_what_is_as_in_a_new_case_takes_no_room(case: SessionRiskState) -> None:
     fresh, details = SessionRiskState(), json.loads(case.encode())
 
-    assert set(details) == {
-        name for name in SessionRiskState.__slots__ if getattr(case, name) != getattr(fresh, name)
-    }
+    assert set(details) == {name for name in SessionRiskState.__slots__ if getattr(case, name) != getattr(fresh, name)}
 
 
 def test_a_new_case_is_empty_and_one_that_remembers_is_not() -> None:

@@ -14,18 +14,14 @@ def decisions(events: list[Event]) -> list[Event]:
     return of(replayed(events), topics.SESSION_RISK, "s-1")
 
 
-MASS_READ = (
-    "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 5000 or twice what its tenant's reach"
-)
+MASS_READ = "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 5000 or twice what its tenant's reach"
 
 
 def test_a_reason_shows_what_is_usual_here_beside_what_was_seen() -> None:
     events = decisions([*days(4, do=sensitive(3)), *now(sensitive(150))])
 
     assert [
-        (reason["observed"], reason["normal"])
-        for reason in events[0]["reasons"]
-        if reason["detection"] == "mass_read"
+        (reason["observed"], reason["normal"]) for reason in events[0]["reasons"] if reason["detection"] == "mass_read"
     ] == [
         (
             "1046 records in 10 min",
@@ -74,15 +70,17 @@ def test_a_key_whose_one_session_lasts_for_weeks_stops_learning_after_days() -> 
         return lines
 
     assert learning(1) == [
-        "api_key_off_place", "rare_hour", "concurrent_sessions", "unfamiliar_scope", "access_probing",
+        "api_key_off_place",
+        "rare_hour",
+        "concurrent_sessions",
+        "unfamiliar_scope",
+        "access_probing",
         "machine_probing",
-    ]  # fmt: skip
+    ]
     assert learning(14) == []
 
 
 def test_whoever_makes_keys_every_day_stays_at_medium_and_is_let_go_on() -> None:
-    events = decisions(
-        [*days(4, do=doing(CREATE, GRANT), **TERRAFORM), *now(doing(CREATE, GRANT, BLIND), **TERRAFORM)]
-    )
+    events = decisions([*days(4, do=doing(CREATE, GRANT), **TERRAFORM), *now(doing(CREATE, GRANT, BLIND), **TERRAFORM)])
 
     assert {(event["level"], event["action"]) for event in events} == {("MEDIUM", "allow")}

@@ -41,9 +41,7 @@ def reasons(one: Desk) -> list[list[str]]:
 def test_any_other_order_has_another_name() -> None:
     assert order_of(DETECTION_IDS) == ORDER
     swapped = (DETECTION_IDS[1], DETECTION_IDS[0], *DETECTION_IDS[2:])
-    assert (
-        len({ORDER, order_of(swapped), order_of(DETECTION_IDS[:-1]), order_of((*DETECTION_IDS, "new"))}) == 4
-    )
+    assert len({ORDER, order_of(swapped), order_of(DETECTION_IDS[:-1]), order_of((*DETECTION_IDS, "new"))}) == 4
 
 
 def test_rows_bear_the_order_they_were_written_in() -> None:

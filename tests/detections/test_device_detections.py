@@ -12,10 +12,18 @@ from tests.support.run_processors import Event, found, of, replayed
 from tests.support.samples import auth, call, telemetry
 
 HEALTHY: dict[str, Any] = {
-    **CLEAN, "platform": "ios", "os_version": "17.5.1", "patch_level": "2026-02-05", "managed": True,
-    "compliant": True, "screen_lock": True, "encrypted": True, "developer_mode": False, "debugger": False,
+    **CLEAN,
+    "platform": "ios",
+    "os_version": "17.5.1",
+    "patch_level": "2026-02-05",
+    "managed": True,
+    "compliant": True,
+    "screen_lock": True,
+    "encrypted": True,
+    "developer_mode": False,
+    "debugger": False,
     "app_signature_valid": True,
-}  # fmt: skip
+}
 FARM = """
 [[suppressions]]
 detections = ["device_emulated", "device_hooked"]
@@ -88,7 +96,10 @@ ROWS = [
     *(
         Row("posture_downgraded", became({fact: bad}), became({fact: not bad}, **{fact: bad}))
         for fact, bad in (
-            ("managed", False), ("compliant", False), ("encrypted", False), ("developer_mode", True),
+            ("managed", False),
+            ("compliant", False),
+            ("encrypted", False),
+            ("developer_mode", True),
             ("debugger", True),
         )
     ),
@@ -145,7 +156,7 @@ ROWS = [
         became({"attested_at": ms(60)}),
         (became({"attested_at": ms(350)}), became({"attested_at": None})),
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=names(ROWS))

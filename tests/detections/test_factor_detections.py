@@ -119,9 +119,7 @@ ROWS = [
         (refreshed(105), [*refreshed(103), auth(110, action="token_reused", **HOME)]),
     ),
     Row("refresh_token_reused", refreshed(105, **CAFE), refreshed(105, ip="192.0.2.77")),
-    Row(
-        "refresh_token_reused", refreshed(105, user_agent="curl/8"), refreshed(105, user_agent="Firefox/141")
-    ),
+    Row("refresh_token_reused", refreshed(105, user_agent="curl/8"), refreshed(105, user_agent="Firefox/141")),
     Row(
         "sim_swapped",
         sim("sim-2", by("recovery_started")),
@@ -168,8 +166,9 @@ def test_a_new_sim_alone_is_no_reason_for_anything() -> None:
 def test_a_new_phone_after_a_reset_is_told_with_both_times() -> None:
     (first, *_) = of(
         replayed([*habit(3), *changed(-1800, "recovery_started"), auth(0, **ON), call(5, **ON)]),
-        SESSION_RISK, "s-1",
-    )  # fmt: skip
+        SESSION_RISK,
+        "s-1",
+    )
 
     assert [(item["detection"], item["observed"]) for item in first["reasons"]] == [
         ("factor_reset_new_device", "recovery_started, first seen on this device 30 min later")

@@ -31,19 +31,14 @@ def arrive(names: str, start: float = -60, **where: Any) -> list[Event]:
     known = [event for name in names for event in earlier(HOME, principal_id=name, session_id=f"{name}-0")]
     return [
         *known,
-        *(
-            auth(start + 10 * at, principal_id=name, session_id=f"s-{name}", **where)
-            for at, name in enumerate(names)
-        ),
+        *(auth(start + 10 * at, principal_id=name, session_id=f"s-{name}", **where) for at, name in enumerate(names)),
     ]
 
 
 def from_day_to_day(names: str, **where: Any) -> list[Event]:
     """People to whom a network is nothing new."""
     days = (-3 * 86_400, -86_400)
-    return [
-        auth(day, principal_id=name, session_id=f"{name}{day}", **where) for day in days for name in names
-    ]
+    return [auth(day, principal_id=name, session_id=f"{name}{day}", **where) for day in days for name in names]
 
 
 def used(*, by: dict[str, Any], until: float = 30) -> list[Event]:
@@ -80,11 +75,21 @@ ROWS = [
             [*earlier(VPS), *arrive("bcd", **VPS), auth(0, **VPS)],
             # The first morning of a company's VPN: on the laptop of always, or on one that proves itself.
             [*earlier(HOME, **ON), *arrive("bcd", **VPN), auth(0, **VPN, **ON)],
-            [*earlier(HOME), *arrive("bcd", **VPN), telemetry(-9, **CLEAN, attested_at=ms(-9)),
-             auth(0, **VPN, **ON), call(9, **VPN, **ON)],
+            [
+                *earlier(HOME),
+                *arrive("bcd", **VPN),
+                telemetry(-9, **CLEAN, attested_at=ms(-9)),
+                auth(0, **VPN, **ON),
+                call(9, **VPN, **ON),
+            ],
             # The same, but news of the device takes longer than all else.
-            [*earlier(HOME), *arrive("bcd", **VPN), auth(0, **VPN, **ON),
-             telemetry(8, **CLEAN, attested_at=ms(8)), call(30, **VPN, **ON)],
+            [
+                *earlier(HOME),
+                *arrive("bcd", **VPN),
+                auth(0, **VPN, **ON),
+                telemetry(8, **CLEAN, attested_at=ms(8)),
+                call(30, **VPN, **ON),
+            ],
             # In by the gateway of always, others new to it beside; hours later on without it.
             [*earlier(VPS), *arrive("bcd", **VPS), auth(0, **VPS), call(7200, **CAFE), call(7260, **CAFE)],
         ),
@@ -95,8 +100,11 @@ ROWS = [
             [*earlier(HOME), *arrive("bcd", **VPS), *device, auth(0, **VPS, **ON), call(30, **VPS, **ON)],
             [*earlier(HOME), *arrive("bcd", **VPS), *device, auth(0, **HOME, **ON), call(30, **HOME, **ON)],
         )
-        for device in ([], [telemetry(-9, **{**CLEAN, "attestation": "basic"}, attested_at=ms(-9))],
-                       [telemetry(-9, **CLEAN, attested_at=ms(-7200))])
+        for device in (
+            [],
+            [telemetry(-9, **{**CLEAN, "attestation": "basic"}, attested_at=ms(-9))],
+            [telemetry(-9, **CLEAN, attested_at=ms(-7200))],
+        )
     ),
     Row(
         "aitm_session_taken",
@@ -104,8 +112,12 @@ ROWS = [
         [*earlier(HOME), *arrive("bcd", **VPS), auth(0, **VPS), *used(by=VPS)],
         (
             [*earlier(HOME), *arrive("b", **VPS), auth(0, **VPS), *used(by={**VPS, **CURL})],
-            [*earlier(HOME), *arrive("bcd", **VPS), auth(0, **VPS),
-             *used(by={**VPS, "user_agent": "Firefox/141", "ja4": "t13d_c"})],
+            [
+                *earlier(HOME),
+                *arrive("bcd", **VPS),
+                auth(0, **VPS),
+                *used(by={**VPS, "user_agent": "Firefox/141", "ja4": "t13d_c"}),
+            ],
         ),
     ),
     Row(
@@ -130,7 +142,7 @@ ROWS = [
         ([*earlier(HOME, TOR), auth(0, **TOR)], [auth(0, **TOR)]),
     ),
     Row("tor_network", [*earlier(HOME), *moved(HOME, TOR)], [*earlier(HOME), *moved(HOME, CAFE)]),
-]  # fmt: skip
+]
 IDS = [f"{row.rule}-{at}" for at, row in enumerate(ROWS)]
 
 

@@ -43,9 +43,7 @@ def test_what_is_usual_at_the_tenant_is_not_detected_and_the_same_elsewhere_is(
 
 
 @pytest.mark.parametrize("tenant", ["acme", "birch"])
-@pytest.mark.parametrize(
-    ("records", "detected"), [(4_500, ()), (5_600, ("birch",)), (6_800, ("acme", "birch"))]
-)
+@pytest.mark.parametrize(("records", "detected"), [(4_500, ()), (5_600, ("birch",)), (6_800, ("acme", "birch"))])
 def test_what_no_newcomer_may_exceed_is_twice_what_a_large_tenant_is_known_to_reach(
     tenant: str, records: int, detected: tuple[str, ...]
 ) -> None:

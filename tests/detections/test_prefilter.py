@@ -55,9 +55,7 @@ def _without(view: dict[str, Any], stirs: Prefilter | frozenset[Prefilter]) -> d
     return quiet
 
 
-@pytest.mark.parametrize(
-    ("rule", "stir"), STIRRED, ids=[f"{rule.id}-{at}" for at, (rule, _) in enumerate(STIRRED)]
-)
+@pytest.mark.parametrize(("rule", "stir"), STIRRED, ids=[f"{rule.id}-{at}" for at, (rule, _) in enumerate(STIRRED)])
 def test_without_what_stirs_it_no_detection_holds(rule: Any, stir: Any) -> None:
     for seed in range(8):
         holds = rule.holds(_without(_anything(seed), stir), rule.limits)
@@ -68,9 +66,7 @@ def test_without_what_stirs_it_no_detection_holds(rule: Any, stir: Any) -> None:
 def test_of_facts_drawn_at_random_every_detection_that_holds_is_found() -> None:
     for seed in range(8):
         view = _anything(seed)
-        expected = {
-            rule.id: rule.holds(view, rule.limits).tolist() for rule in DETECTIONS if rule.holds is not None
-        }
+        expected = {rule.id: rule.holds(view, rule.limits).tolist() for rule in DETECTIONS if rule.holds is not None}
 
         mask = firing(view, LIMITS, EVENTS)
 

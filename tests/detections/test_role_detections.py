@@ -34,9 +34,7 @@ ROLES = one_role(
 
 def then(*parts: Do) -> Do:
     """One after the other, each from ten minutes after the one before began."""
-    return lambda start, subject: [
-        event for at, part in enumerate(parts) for event in part(start + 600 * at, subject)
-    ]
+    return lambda start, subject: [event for at, part in enumerate(parts) for event in part(start + 600 * at, subject)]
 
 
 def work(**what: Any) -> Do:
@@ -46,9 +44,7 @@ def work(**what: Any) -> Do:
 
 def among_work(count: int, **what: Any) -> Do:
     """Work, and so many other calls in the midst of it."""
-    return then(
-        work(), lambda start, subject: [*work()(start, subject), *repeated(count, 33, **what)(start, subject)]
-    )
+    return then(work(), lambda start, subject: [*work()(start, subject), *repeated(count, 33, **what)(start, subject)])
 
 
 def tools(*tools: str) -> Do:
@@ -69,10 +65,7 @@ def refused(count: int, **what: Any) -> Do:
     """So many things, each of its own name, are not there."""
     return lambda start, subject: [
         *work()(start, subject),
-        *(
-            call(start + 65 + 10 * at, status=404, resource=f"r-{at}", **what, **subject)
-            for at in range(count)
-        ),
+        *(call(start + 65 + 10 * at, status=404, resource=f"r-{at}", **what, **subject) for at in range(count)),
     ]
 
 

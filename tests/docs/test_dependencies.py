@@ -56,9 +56,7 @@ def _audit(tmp_path: Path, answer: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-NO_ALL_CLEAR = (
-    "audit: a dependency has a known weakness, or could not be looked up: see above. This is no all-clear.\n"
-)
+NO_ALL_CLEAR = "audit: a dependency has a known weakness, or could not be looked up: see above. This is no all-clear.\n"
 
 
 def test_an_audit_is_asked_for_every_pin_and_to_fail_where_one_is_not_found(tmp_path: Path) -> None:
@@ -68,9 +66,16 @@ def test_an_audit_is_asked_for_every_pin_and_to_fail_where_one_is_not_found(tmp_
 
     assert (code, text) == (0, "")
     assert words.read_text(encoding="utf-8").split() == [
-        "--strict", "--disable-pip", "--no-deps", "--progress-spinner", "off",
-        "--vulnerability-service", "pypi", "--requirement", "constraints.txt",
-    ]  # fmt: skip
+        "--strict",
+        "--disable-pip",
+        "--no-deps",
+        "--progress-spinner",
+        "off",
+        "--vulnerability-service",
+        "pypi",
+        "--requirement",
+        "constraints.txt",
+    ]
 
 
 def test_a_source_that_does_not_answer_is_no_all_clear(tmp_path: Path) -> None:

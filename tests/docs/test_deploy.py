@@ -142,9 +142,7 @@ def test_the_image_is_built_from_files_that_exist_and_reach_the_build() -> None:
     }
 
     sources = [
-        word
-        for line in re.findall(r"^COPY (?!--)(.*)$", DOCKERFILE, re.MULTILINE)
-        for word in line.split()[:-1]
+        word for line in re.findall(r"^COPY (?!--)(.*)$", DOCKERFILE, re.MULTILINE) for word in line.split()[:-1]
     ]
 
     assert [source for source in sources if not (ROOT / source).exists()] == []
@@ -177,9 +175,7 @@ def test_prometheus_takes_its_configuration_and_the_alerts() -> None:
 
 
 def test_every_alert_fires_when_it_should_and_not_when_it_should_not() -> None:
-    stories = [
-        case for test in _read(PROMETHEUS / "alerts_test.yml")["tests"] for case in test["alert_rule_test"]
-    ]
+    stories = [case for test in _read(PROMETHEUS / "alerts_test.yml")["tests"] for case in test["alert_rule_test"]]
 
     assert {case["alertname"] for case in stories if case["exp_alerts"]} == {rule["alert"] for rule in ALERTS}
     _promtool("test", "rules", str(PROMETHEUS / "alerts_test.yml"))
@@ -203,11 +199,7 @@ def _panels() -> Iterator[tuple[str, dict[str, Any]]]:
 
 EXPRESSIONS = {
     **{f"alert {rule['alert']}": rule["expr"] for rule in ALERTS},
-    **{
-        f"{where} {target['refId']}": target["expr"]
-        for where, panel in _panels()
-        for target in panel["targets"]
-    },
+    **{f"{where} {target['refId']}": target["expr"] for where, panel in _panels() for target in panel["targets"]},
 }
 
 
@@ -221,9 +213,7 @@ def test_a_query_asks_only_for_metrics_and_labels_that_exist(where: str) -> None
     assert named <= set(samples) | FROM_ELSEWHERE
 
     labels = {label for name in named if name in samples for label in samples[name].labels}
-    asked = {
-        word for words in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression) for word in words.split(", ")
-    }
+    asked = {word for words in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression) for word in words.split(", ")}
     asked |= set(re.findall(r"(\w+)=~?\"", expression))
     assert asked <= labels | {"le", "instance", "job"}
 

@@ -55,9 +55,7 @@ def test_one_detection_is_told_in_full(rule: Detection) -> None:
     assert done.exit_code == 0
     text = " ".join(done.stdout.split())
     assert text.startswith(f"{rule.id} {rule.text}")
-    parts = (
-        *rule.attack, *rule.needs, *rule.references, rule.user_text, rule.clearing, rule.known_false_positives
-    )  # fmt: skip
+    parts = (*rule.attack, *rule.needs, *rule.references, rule.user_text, rule.clearing, rule.known_false_positives)
     assert [part for part in parts if part not in text] == []
     assert done.stdout.endswith(detections_page.snippet(rule) + "\n")
 

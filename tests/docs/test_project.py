@@ -83,10 +83,7 @@ def test_every_dependency_and_what_it_needs_is_pinned() -> None:
     needed = {name for text in named for name in _closure(Requirement(text))}
 
     assert needed - set(pins) == set()
-    assert all(
-        Requirement(text).specifier.contains(pins[canonicalize_name(Requirement(text).name)])
-        for text in named
-    )
+    assert all(Requirement(text).specifier.contains(pins[canonicalize_name(Requirement(text).name)]) for text in named)
 
 
 def test_nothing_is_pinned_that_is_not_needed() -> None:
@@ -102,9 +99,7 @@ def test_the_documents_name_only_make_targets_that_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
     for path in [*ROOT.glob("*.md"), ROOT / "deploy" / "README.md"]:
-        named = set(
-            re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-        )
+        named = set(re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE))
         assert {item or other for item, other in named} <= targets, path.name
 
 

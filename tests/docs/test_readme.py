@@ -30,9 +30,7 @@ def test_every_topic_has_its_row(topic: object) -> None:
 def test_every_detection_has_its_row() -> None:
     rows = re.findall(r"^\| `([a-z_]+)` \|", README, re.MULTILINE)
 
-    assert [rule.id for rule in DETECTIONS] == [
-        row for row in rows if row in {rule.id for rule in DETECTIONS}
-    ]
+    assert [rule.id for rule in DETECTIONS] == [row for row in rows if row in {rule.id for rule in DETECTIONS}]
 
 
 def test_the_number_of_features_it_names_is_the_number_there_is() -> None:

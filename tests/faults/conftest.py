@@ -62,9 +62,7 @@ class Player:
         before: Fault | None = None,
     ) -> Run:
         """Return what came of it; as `playing`."""
-        playing = self.playing(
-            fault, workers, poison_share=poison_share, supervised=supervised, before=before
-        )
+        playing = self.playing(fault, workers, poison_share=poison_share, supervised=supervised, before=before)
         return asyncio.run(playing)
 
     async def playing(
@@ -105,16 +103,12 @@ class Player:
         assert set(codes) == {0}
         return run
 
-    def through_proxy(
-        self, fault: Callable[[Trial, Proxy], Awaitable[None]], workers: Workers = (None,)
-    ) -> Run:
+    def through_proxy(self, fault: Callable[[Trial, Proxy], Awaitable[None]], workers: Workers = (None,)) -> Run:
         """Return what came of it; as `playing`, the brokers being behind a proxy that *fault* is given."""
 
         async def behind() -> Run:
             async with Proxy(self.bootstrap) as proxy:
-                return await self.playing(
-                    lambda this_trial: fault(this_trial, proxy), workers, broker=proxy.address
-                )
+                return await self.playing(lambda this_trial: fault(this_trial, proxy), workers, broker=proxy.address)
 
         return asyncio.run(behind())
 

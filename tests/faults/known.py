@@ -136,9 +136,12 @@ def _life(name: str, kind: str, first: int, every: int) -> Iterator[Timed]:
     """Yield what a session of *kind* does: it signs in and calls; half-way something happens."""
     subject = {"session_id": name, "principal_id": f"of-{name}", "principal_kind": "human"}
     client: dict[str, Any] = {
-        "token_id": f"token-{name}", "user_agent": BROWSER, "ja4": "t13d1516h2_aa0000000001_aa0000000002",
-        "ip": "192.0.2.7", "asn": 64_500,
-    }  # fmt: skip
+        "token_id": f"token-{name}",
+        "user_agent": BROWSER,
+        "ja4": "t13d1516h2_aa0000000001_aa0000000002",
+        "ip": "192.0.2.7",
+        "asn": 64_500,
+    }
     half = CALLS // 2
     if kind == "minted":
         subject |= {"principal_kind": "api_key"}
@@ -165,21 +168,37 @@ def _calls(kind: str) -> int:
 
 def _call(at: int, number: int, who: dict[str, Any], client: dict[str, Any], sensitivity: str) -> Timed:
     return API_CALLS, {
-        "type": "api.call", "event_id": f"{who['session_id']}-{number}", "occurred_at": at,
-        "operation": "GET /accounts/{id}", "method": "GET", "status": 200,
-        "records": RECORDS, "sensitivity": sensitivity, **who, **client,
-    }  # fmt: skip
+        "type": "api.call",
+        "event_id": f"{who['session_id']}-{number}",
+        "occurred_at": at,
+        "operation": "GET /accounts/{id}",
+        "method": "GET",
+        "status": 200,
+        "records": RECORDS,
+        "sensitivity": sensitivity,
+        **who,
+        **client,
+    }
 
 
 def _auth(at: int, who: dict[str, Any], client: dict[str, Any], action: str, **more: Any) -> Timed:
     return AUTH_EVENTS, {
-        "type": "auth.event", "event_id": f"{who['session_id']}-0", "occurred_at": at, "action": action,
-        **who, **client, **more,
-    }  # fmt: skip
+        "type": "auth.event",
+        "event_id": f"{who['session_id']}-0",
+        "occurred_at": at,
+        "action": action,
+        **who,
+        **client,
+        **more,
+    }
 
 
 def _telemetry(at: int, name: str, *, rooted: bool) -> Timed:
     return DEVICE_TELEMETRY, {
-        "type": "device.telemetry", "event_id": f"{name}-{'bad' if rooted else 'good'}", "occurred_at": at,
-        "device_id": f"phone-{name}", "platform": "android", "rooted": rooted,
-    }  # fmt: skip
+        "type": "device.telemetry",
+        "event_id": f"{name}-{'bad' if rooted else 'good'}",
+        "occurred_at": at,
+        "device_id": f"phone-{name}",
+        "platform": "android",
+        "rooted": rooted,
+    }

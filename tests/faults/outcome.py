@@ -89,8 +89,7 @@ def judged(known: Known, records: Sequence[Record], poison: Iterable[Place]) -> 
     poisonous = set(poison)
     wrong = Wrong(
         levels=sum(
-            endings.of(session).final_level != known.endings.of(session).final_level
-            for session in known.sessions
+            endings.of(session).final_level != known.endings.of(session).final_level for session in known.sessions
         ),
         missing=len(known.endings.revocation_ids - endings.revocation_ids),
         surplus=len(endings.revocation_ids - known.endings.revocation_ids),

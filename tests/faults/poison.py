@@ -91,9 +91,29 @@ def _long(value: bytes, chance: random.Random) -> bytes:
 
 
 STRANGE: Sequence[Any] = (
-    None, True, False, 0, -1, 1.5, 2**53, 2**63, -(2**63), 10**400, "", " ", "\0", "x" * 600,
-    "\U0001f600" * 300, [], [[]], {}, {"a": {}}, [None] * 50, "2026-03-02", "NaN",
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1.5,
+    2**53,
+    2**63,
+    -(2**63),
+    10**400,
+    "",
+    " ",
+    "\0",
+    "x" * 600,
+    "\U0001f600" * 300,
+    [],
+    [[]],
+    {},
+    {"a": {}},
+    [None] * 50,
+    "2026-03-02",
+    "NaN",
+)
 """What may stand in the place of anything."""
 RAW = (b"NaN", b"Infinity", b"-Infinity", b"1e999", b'"\\ud800"', b"01", b"'a'", b"undefined")
 """What is no JSON, though some write it."""
@@ -114,9 +134,16 @@ def _missing_members(event: Event, chance: random.Random) -> Event:
 
 
 BYTE_WAYS: Mapping[Bytes, float] = {
-    _cut: 1, _scratched: 1, _noise: 1, _flipped: 3, _swapped: 1, _twice: 1, _deep: 0.2, _long: 0.1,
+    _cut: 1,
+    _scratched: 1,
+    _noise: 1,
+    _flipped: 3,
+    _swapped: 1,
+    _twice: 1,
+    _deep: 0.2,
+    _long: 0.1,
     _raw_member: 2,
-}  # fmt: skip
+}
 """What may become of a record's bytes, and how often; those that make large ones seldom."""
 MEMBER_WAYS = (_strange_member, _strange_member, _missing_members)
 

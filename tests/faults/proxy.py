@@ -90,9 +90,7 @@ class Proxy:
 class _Link:
     """One connection of a client, and the one to the broker that belongs to it."""
 
-    def __init__(
-        self, proxy: Proxy, to_client: asyncio.StreamWriter, to_broker: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, proxy: Proxy, to_client: asyncio.StreamWriter, to_broker: asyncio.StreamWriter) -> None:
         self._proxy = proxy
         self._to_client = to_client
         self._to_broker = to_broker

@@ -50,8 +50,7 @@ def table(told: Sequence[Told]) -> list[str]:
     rows = [(*COLUMNS, "fault"), *(_cells(this_told) for this_told in told)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
     lines = [
-        "  ".join([*(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]])
-        for row in rows
+        "  ".join([*(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
     ]
     good = sum(this_told.run is not None and this_told.run.wrong == Wrong() for this_told in told)
     meanings = [f"{name}: {meaning}" for name, meaning in COLUMNS.items() if meaning]

@@ -162,9 +162,7 @@ def test_a_principal_of_a_hundred_thousand_sessions_remembers_the_newest() -> No
     for start in range(0, count, CHUNK):
         records = [_starts(number) for number in range(start, min(start + CHUNK, count))]
         player.stage.process(topics.PRINCIPAL_ACTIVITY, records, NOW)
-    saids = player.play(
-        activity(60, session_id="s-0"), activity(60, kind="ended", session_id=f"s-{count - 1}")
-    )
+    saids = player.play(activity(60, session_id="s-0"), activity(60, kind="ended", session_id=f"s-{count - 1}"))
     largest = max(map(len, player.rows.values()))
 
     state = player.stage.records["default", "ana"]  # type: ignore[attr-defined]
@@ -195,9 +193,7 @@ def test_a_parent_of_ten_thousand_children_takes_the_newest_with_it() -> None:
     desk, count = Desk(), 10_000
     desk.play(auth(0))
     children = [f"c-{at:036d}" for at in range(count)]
-    largest = masses(
-        desk, (context(1, source="lineage", relation="child", child_session_id=name) for name in children)
-    )
+    largest = masses(desk, (context(1, source="lineage", relation="child", child_session_id=name) for name in children))
 
     saids = desk.play(feedback(2, verdict="confirmed_compromised"))
 
@@ -217,9 +213,7 @@ def test_a_chain_a_thousand_deep_falls_whole_and_each_session_is_told_a_few_time
 
     saids = replayed([*events, feedback(20, session_id="n-0", verdict="confirmed_compromised"), call(90)])
 
-    commands = {
-        event["session_id"]: event["revocation_id"] for event in of(saids, topics.SESSION_REVOCATIONS)
-    }
+    commands = {event["session_id"]: event["revocation_id"] for event in of(saids, topics.SESSION_REVOCATIONS)}
     assert set(commands) == {f"n-{at}" for at in range(depth + 1)}
     assert len(set(commands.values())) == depth + 1
     assert len(of(saids, topics.SESSION_CONTEXT)) <= 5 * depth
@@ -272,16 +266,11 @@ def _worst_session() -> int:
     desk.play(auth(0))
     largest = masses(
         desk,
-        (
-            context(1, source="lineage", relation="child", child_session_id=worst(at))
-            for at in range(CHILDREN)
-        ),
+        (context(1, source="lineage", relation="child", child_session_id=worst(at)) for at in range(CHILDREN)),
     )
     evidence = [worst(at) for at in range(EVIDENCE)]
     episodes = {rule.id: DetectionEpisode(T0, T0, 1.5, evidence, WORST * 256) for rule in DETECTIONS}
-    return largest + len(
-        SessionRiskState(episodes=episodes, devices=[worst(at) for at in range(16)]).encode()
-    )
+    return largest + len(SessionRiskState(episodes=episodes, devices=[worst(at) for at in range(16)]).encode())
 
 
 @pytest.mark.parametrize("row", [_worst_device, _worst_principal, _worst_network, _worst_session])
@@ -337,9 +326,7 @@ def test_a_flood_of_one_tenant_costs_no_other(kind: str) -> None:
 
     masses(player, (learns(f"flood-{at}", tenant="loud") for at in range(FLOOD)))
 
-    assert {name for name in _held(player) if name.startswith("own")} == {
-        f"own-{at}" for at in range(HELD // 3)
-    }
+    assert {name for name in _held(player) if name.startswith("own")} == {f"own-{at}" for at in range(HELD // 3)}
     assert len(_held(player)) == HELD
 
 
@@ -387,9 +374,7 @@ def _held(one: Player) -> set[str]:
 
 
 def test_by_default_every_stage_is_bounded() -> None:
-    stages: dict[str, Processor] = {
-        kind.name: kind.create(0) for kind in stage_kinds(ActiveConfig(), Options())
-    }
+    stages: dict[str, Processor] = {kind.name: kind.create(0) for kind in stage_kinds(ActiveConfig(), Options())}
 
     rooms = {name: stage._room._most for name, stage in stages.items() if isinstance(stage, KeyedProcessor)}
     assert rooms == {"device": 200_000, "principal": 200_000, "network": 50_000}

@@ -107,7 +107,7 @@ SPOILT: dict[str, tuple[bytes | None, str]] = {
     "a member nobody knows": (f"{OLD}proir = -6.0\n".encode(), "proir"),
     "a number that is none": (b'prior = "high"\n', "prior"),
     "gone": (None, "No such file"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("how", SPOILT)
@@ -189,17 +189,18 @@ def _another(path: Path) -> None:
 
 
 WAYS: dict[str, Callable[[Path], None]] = {
-    "cut": _cut, "scratched": _scratch, "empty": _empty, "gone": Path.unlink,
+    "cut": _cut,
+    "scratched": _scratch,
+    "empty": _empty,
+    "gone": Path.unlink,
     "of another": _another,
-}  # fmt: skip
+}
 FILES = ("detector.npz", "roles.npz")
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("how", WAYS)
-def test_a_spoilt_model_changes_nothing_is_told_and_is_taken_when_it_is_good(
-    desk: Desk, how: str, name: str
-) -> None:
+def test_a_spoilt_model_changes_nothing_is_told_and_is_taken_when_it_is_good(desk: Desk, how: str, name: str) -> None:
     place = desk.folder / "models" / "next"
     WAYS[how](place / name)
 
@@ -240,9 +241,7 @@ def test_the_model_that_decides_goes_on_when_its_files_are_spoilt(desk: Desk, ho
 
 
 @pytest.mark.parametrize("role", ["promote", "shadow"])
-def test_a_model_that_was_trained_anew_under_its_name_is_taken_when_it_is_ordered(
-    desk: Desk, role: str
-) -> None:
+def test_a_model_that_was_trained_anew_under_its_name_is_taken_when_it_is_ordered(desk: Desk, role: str) -> None:
     desk.order(role, "next")
     _rename(desk.folder / "models" / "next", "nexter")
     desk.look(5)
@@ -322,18 +321,18 @@ def test_a_card_with_a_flipped_bit_hides_no_part_of_its_model(desk: Desk) -> Non
 
 
 @pytest.mark.faults
-def test_a_worker_goes_on_with_the_policy_it_has_until_there_is_a_good_one(
-    bootstrap: str, tmp_path: Path
-) -> None:
+def test_a_worker_goes_on_with_the_policy_it_has_until_there_is_a_good_one(bootstrap: str, tmp_path: Path) -> None:
     app_id, policy = f"files-{uuid4().hex[:8]}", tmp_path / "policy.toml"
     policy.write_text(OLD, encoding="utf-8")
     topics = needed_topics(app_id, [stage.name for stage in STAGES], PARTITIONS)
     asyncio.run(create_topics(Connection(bootstrap), topics, 1))
     settings = {
-        "SESSION_RISK_BROKER": bootstrap, "SESSION_RISK_APP_ID": app_id,
-        "SESSION_RISK_PARTITIONS": str(PARTITIONS), "SESSION_RISK_POLICY_FILE": str(policy),
+        "SESSION_RISK_BROKER": bootstrap,
+        "SESSION_RISK_APP_ID": app_id,
+        "SESSION_RISK_PARTITIONS": str(PARTITIONS),
+        "SESSION_RISK_POLICY_FILE": str(policy),
         "SESSION_RISK_DATA_DIR": str(tmp_path / "data"),
-    }  # fmt: skip
+    }
     worker = Worker(settings, tmp_path / "worker.log")
     try:
         name = read_policy(policy).id

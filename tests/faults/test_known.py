@@ -60,10 +60,7 @@ def test_nothing_is_wrong_with_what_must_come_and_repeats_are_only_counted(recor
 
 def test_each_thing_that_is_wrong_is_counted(recording: Known) -> None:
     outputs = _outputs(recording)
-    first = {
-        topic: next(output for output in outputs if output.topic == topic)
-        for topic in {o.topic for o in outputs}
-    }
+    first = {topic: next(output for output in outputs if output.topic == topic) for topic in {o.topic for o in outputs}}
 
     def without(topic: str) -> list[InMemoryRecord]:
         return [output for output in outputs if output is not first[topic]]

@@ -41,16 +41,29 @@ from tests.support.worker_process import Worker
 
 NOW = 1_772_409_600_000
 CALL = {
-    "type": "api.call", "event_id": "e-1", "occurred_at": NOW, "session_id": "s-1", "principal_id": "ana",
-    "principal_kind": "human", "operation": "GET /accounts/{id}", "status": 200,
-}  # fmt: skip
+    "type": "api.call",
+    "event_id": "e-1",
+    "occurred_at": NOW,
+    "session_id": "s-1",
+    "principal_id": "ana",
+    "principal_kind": "human",
+    "operation": "GET /accounts/{id}",
+    "status": 200,
+}
 EVENTS: dict[str, Event] = {
     topic_of(event): event
     for event in (
-        auth(), call(), telemetry(rooted=False), context(), binding(), activity(), attempt(), feedback(),
+        auth(),
+        call(),
+        telemetry(rooted=False),
+        context(),
+        binding(),
+        activity(),
+        attempt(),
+        feedback(),
         ack(),
     )
-}  # fmt: skip
+}
 """An event of each topic that is read."""
 
 
@@ -186,10 +199,12 @@ async def _scene(bootstrap: str, folder: Path) -> AsyncIterator[Scene]:
     policy = folder / "policy.toml"
     policy.write_text(POLICY, encoding="utf-8")
     settings = {
-        "SESSION_RISK_BROKER": bootstrap, "SESSION_RISK_APP_ID": app_id,
-        "SESSION_RISK_PARTITIONS": str(PARTITIONS), "SESSION_RISK_POLICY_FILE": str(policy),
+        "SESSION_RISK_BROKER": bootstrap,
+        "SESSION_RISK_APP_ID": app_id,
+        "SESSION_RISK_PARTITIONS": str(PARTITIONS),
+        "SESSION_RISK_POLICY_FILE": str(policy),
         "SESSION_RISK_DATA_DIR": str(folder / "data"),
-    }  # fmt: skip
+    }
     group = Group(connection, app_id)
     begins = dict(await group.ends((SESSION_REVOCATIONS, DEAD_LETTERS)))
     worker = Worker(settings, folder / "worker.log")
@@ -268,8 +283,7 @@ def _allow_anything(bootstrap: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     wanted = {"max.message.bytes": 2 * MEBIBYTE, "message.timestamp.after.max.ms": 2**63 - 1}
     entries = [
-        ConfigEntry(name, str(value), incremental_operation=AlterConfigOpType.SET)
-        for name, value in wanted.items()
+        ConfigEntry(name, str(value), incremental_operation=AlterConfigOpType.SET) for name, value in wanted.items()
     ]
     resource = ConfigResource(ResourceType.TOPIC, API_CALLS, incremental_configs=entries)
     for done in admin.incremental_alter_configs([resource]).values():
@@ -340,9 +354,7 @@ async def _send_odd(connection: Connection, odd: Sequence[Odd]) -> dict[Place, s
     reasons: dict[Place, str] = {}
     async with aiokafka.AIOKafkaProducer(**connection.for_aiokafka(), max_request_size=2 * MEBIBYTE) as kafka:
         for reason, key, value, timestamp_ms, headers in odd:
-            sent = await kafka.send_and_wait(
-                API_CALLS, value, key, None, timestamp_ms, headers=list(headers) or None
-            )
+            sent = await kafka.send_and_wait(API_CALLS, value, key, None, timestamp_ms, headers=list(headers) or None)
             if reason:
                 reasons[sent.topic, sent.partition, sent.offset] = reason
     return reasons

@@ -131,6 +131,4 @@ def test_a_worker_dies_whose_writes_were_refused_and_it_had_committed_nothing_of
 
     run = play.through_proxy(refuse_and_kill)
     assert (run.wrong, run.restarts) == (Wrong(), 1)
-    assert (
-        run.repeated > 0 or kept_out is _messages
-    )  # messages that came through without their rows come again
+    assert run.repeated > 0 or kept_out is _messages  # messages that came through without their rows come again

@@ -64,10 +64,8 @@ KINDS = {
         (activity(0, device_id="phone-1", used=["scope:read"]), activity(9, kind="ended")),
         _json,
     ),
-    "network": Kind(
-        lambda: Player(network_context()), (attempt(0), attempt(1, action="sign_in_failed")), _json
-    ),
-}  # fmt: skip
+    "network": Kind(lambda: Player(network_context()), (attempt(0), attempt(1, action="sign_in_failed")), _json),
+}
 
 
 def _written(kind: str) -> tuple[Player, bytes, bytes]:
@@ -157,9 +155,18 @@ def test_a_row_that_is_none_is_refused_with_the_reason(kind: str) -> None:
 
 
 _REASONS = (
-    "empty", "of a version to come", "of another layout", "longer", "of another key", "without a key",
-    "of a key that is none", "a tombstone of none", "noise", "null", "JSON of somebody else",
-)  # fmt: skip
+    "empty",
+    "of a version to come",
+    "of another layout",
+    "longer",
+    "of another key",
+    "without a key",
+    "of a key that is none",
+    "a tombstone of none",
+    "noise",
+    "null",
+    "JSON of somebody else",
+)
 
 
 def test_a_parent_is_read_with_its_children_of_the_version_before() -> None:
@@ -247,9 +254,7 @@ async def _uneven(connection: Connection, app_id: str, name: str, count: int) ->
 
 @pytest.mark.faults
 @pytest.mark.parametrize("count", [PARTITIONS - 2, PARTITIONS + 1])
-def test_a_worker_refuses_a_topic_of_another_partition_count(
-    count: int, bootstrap: str, tmp_path: Path
-) -> None:
+def test_a_worker_refuses_a_topic_of_another_partition_count(count: int, bootstrap: str, tmp_path: Path) -> None:
     connection, app_id = Connection(bootstrap), f"rows-{uuid4().hex[:8]}"
     name = changelog_topic(app_id, "device")
     policy = tmp_path / "policy.toml"

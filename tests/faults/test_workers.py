@@ -97,9 +97,7 @@ FROZEN = (None, Point("rows-due", *EARLY, "STOP"), Point("rows-handed-over", *EA
 
 
 @pytest.mark.parametrize("point", FROZEN, ids=lambda point: "anywhere" if point is None else point.name)
-def test_a_worker_frozen_for_longer_than_its_session_undoes_nothing(
-    play: Player, point: Point | None
-) -> None:
+def test_a_worker_frozen_for_longer_than_its_session_undoes_nothing(play: Player, point: Point | None) -> None:
     async def freeze(one: Trial) -> None:
         frozen, other = one.fleet.workers
         if point is None:
@@ -119,9 +117,7 @@ def test_a_worker_frozen_for_longer_than_its_session_undoes_nothing(
 
 
 @pytest.mark.parametrize("leaves", [True, False], ids=["alone", "with another"])
-def test_a_worker_that_wakes_up_goes_on_with_what_others_wrote_meanwhile(
-    play: Player, *, leaves: bool
-) -> None:
+def test_a_worker_that_wakes_up_goes_on_with_what_others_wrote_meanwhile(play: Player, *, leaves: bool) -> None:
     async def wake(one: Trial) -> None:
         frozen, other = one.fleet.workers
         await one.moment(0.5, 1.0)

@@ -135,9 +135,7 @@ class Trial:
 
     async def _send(self, recording: Known) -> None:
         poisons = []
-        async with aiokafka.AIOKafkaProducer(
-            **self.connection.for_aiokafka(), enable_idempotence=True
-        ) as kafka:
+        async with aiokafka.AIOKafkaProducer(**self.connection.for_aiokafka(), enable_idempotence=True) as kafka:
             self._begun.set()
             for topic, event in recording.events:
                 key, at = record_key(topic, event), event["occurred_at"]

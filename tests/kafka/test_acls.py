@@ -111,9 +111,7 @@ def test_a_worker_has_its_changelogs_and_its_group_and_nobody_else_has() -> None
 
 def test_where_names_are_pseudonyms_only_those_who_act_on_commands_read_them() -> None:
     less = {
-        role: sorted(
-            map(str, {*rights_of(role, "app", STAGES)} - {*rights_of(role, "app", STAGES, pseudonyms=True)})
-        )
+        role: sorted(map(str, {*rights_of(role, "app", STAGES)} - {*rights_of(role, "app", STAGES, pseudonyms=True)}))
         for role in ROLES
     }
 

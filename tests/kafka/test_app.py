@@ -102,9 +102,15 @@ class Failing(Counting):
 def _edge(broker: EmbeddedBroker, folder: Path) -> WorkerConfig:
     connection = Connection(broker.bootstrap, embedded=True)
     return WorkerConfig(
-        connection, APP, PARTITIONS, session_timeout_s=3.0, commit_interval_s=0.3, chunk_size=100, idle_s=0.5,
+        connection,
+        APP,
+        PARTITIONS,
+        session_timeout_s=3.0,
+        commit_interval_s=0.3,
+        chunk_size=100,
+        idle_s=0.5,
         data_dir=folder,
-    )  # fmt: skip
+    )
 
 
 def _records(first: int, last: int) -> list[tuple[str, bytes, bytes]]:
@@ -186,9 +192,7 @@ def test_the_changelog_holds_the_state_of_the_stages(story: SimpleNamespace) -> 
 
 
 def test_a_restarted_worker_goes_on_from_the_same_state(story: SimpleNamespace) -> None:
-    assert [(stage.partition, stage.is_ready) for stage in story.second] == [
-        (p, True) for p in range(PARTITIONS)
-    ]
+    assert [(stage.partition, stage.is_ready) for stage in story.second] == [(p, True) for p in range(PARTITIONS)]
     assert story.again.told["restored"] >= len(story.state)
     assert sum(row["count"] for row in story.state_after.values()) == N + 500
     assert {key: row for stage in story.second for key, row in stage.rows.items()} == story.state_after

@@ -54,9 +54,7 @@ def numbered(first: int, last: int) -> list[ChangelogRow]:
 
 
 @given(cuts=st.sets(st.integers(1, 59)), begin=st.integers(0, 60))
-def test_all_rows_from_an_offset_on_come_in_order_however_they_were_batched(
-    cuts: set[int], begin: int
-) -> None:
+def test_all_rows_from_an_offset_on_come_in_order_however_they_were_batched(cuts: set[int], begin: int) -> None:
     edges = [0, *sorted(cuts), 60]
     batches = b"".join(batch(first, numbered(first, last)) for first, last in pairwise(edges))
 

@@ -31,9 +31,12 @@ def connection() -> Iterator[Connection]:
 @asynccontextmanager
 async def _outbox(connection: Connection, batch_bytes: int = MAX_REQUEST_BYTES) -> AsyncIterator[BatchWriter]:
     async with aiokafka.AIOKafkaProducer(
-        **connection.for_aiokafka(), acks="all", enable_idempotence=True, max_batch_size=batch_bytes,
+        **connection.for_aiokafka(),
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=batch_bytes,
         max_request_size=MAX_REQUEST_BYTES,
-    ) as producer:  # fmt: skip
+    ) as producer:
         yield BatchWriter(lambda: producer)
 
 

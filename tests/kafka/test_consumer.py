@@ -58,10 +58,7 @@ def consumer() -> Iterator[BatchConsumer]:
 
 def _handed_on(consumer: BatchConsumer, tp: TP, *lasts: int) -> list[ConsumerMessage]:
     consumer._handed_on[tp].extend(lasts)
-    return [
-        ConsumerMessage(tp.topic, tp.partition, last, 0.0, 0, (), None, None, None, 0, 0, tp)
-        for last in lasts
-    ]
+    return [ConsumerMessage(tp.topic, tp.partition, last, 0.0, 0, (), None, None, None, 0, 0, tp) for last in lasts]
 
 
 def test_a_chunk_acknowledged_commits_past_its_last_record(consumer: BatchConsumer) -> None:

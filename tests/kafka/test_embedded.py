@@ -24,9 +24,7 @@ def test_an_open_broker_keeps_what_is_produced() -> None:
 def test_a_closed_broker_is_gone_and_says_how_to_use_it() -> None:
     with EmbeddedBroker() as broker:
         address = broker.bootstrap
-    with pytest.raises(
-        BrokerUnreachableError, match=f"no broker answers at {address}; start one with `make kafka`"
-    ):
+    with pytest.raises(BrokerUnreachableError, match=f"no broker answers at {address}; start one with `make kafka`"):
         asyncio.run(check_topics(Connection(address), []))
     with pytest.raises(RuntimeError, match="use it in a with block"):
         broker.create(["things"])
@@ -43,8 +41,10 @@ def test_two_brokers_know_nothing_of_each_other() -> None:
 def test_an_embedded_broker_gets_every_topic_when_a_worker_looks() -> None:
     topics = needed_topics("app", ["session", "device"], 8)
     assert [t.name for t in topics] == [
-        *TOPICS, "app-session-state-changelog", "app-device-state-changelog",
-    ]  # fmt: skip
+        *TOPICS,
+        "app-session-state-changelog",
+        "app-device-state-changelog",
+    ]
     with EmbeddedBroker() as broker:
         asyncio.run(check_topics(Connection(broker.bootstrap, embedded=True), topics))
 
@@ -70,6 +70,4 @@ def test_an_embedded_broker_has_four_partitions() -> None:
     with EmbeddedBroker() as broker:
         connection = Connection(broker.bootstrap, embedded=True)
         asyncio.run(produce(connection, [("things", f"k{i}".encode(), b"") for i in range(64)]))
-        assert {record.partition for record in asyncio.run(read_all(connection, "things"))} == set(
-            range(PARTITIONS)
-        )
+        assert {record.partition for record in asyncio.run(read_all(connection, "things"))} == set(range(PARTITIONS))

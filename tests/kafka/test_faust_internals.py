@@ -88,9 +88,7 @@ def test_the_installed_releases_are_those_that_were_read() -> None:
 def test_no_part_has_changed_since_it_was_read(part: Part) -> None:
     source = inspect.getsource(inspect.unwrap(find(part.path)))
     digest = hashlib.sha256(source.encode()).hexdigest()[:12]
-    assert SOURCES[part.path] == digest, (
-        "read what changed, make the edge fit, and only then write the new digest"
-    )
+    assert SOURCES[part.path] == digest, "read what changed, make the edge fit, and only then write the new digest"
 
 
 def test_every_part_has_a_digest_and_no_digest_is_left_over() -> None:

@@ -184,9 +184,7 @@ def test_whatever_brokers_fail_to_do_may_be_tried_again(
 
 
 @pytest.mark.parametrize("asked", ASKED)
-def test_who_is_never_answered_waits_no_longer_than_it_may_take(
-    asked: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_is_never_answered_waits_no_longer_than_it_may_take(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BrokerUnreachableError) as exception_info:
         read_with(Reader(asked), monkeypatch)
 

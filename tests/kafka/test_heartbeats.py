@@ -35,9 +35,7 @@ class Coordinator:
     ],
     ids=["answered", "not answered", "the group rebalances", "the group goes on without us"],
 )
-def test_the_lease_lives_on_good_heartbeats(
-    coordinator: Coordinator, generation: int | None, prolonged: bool
-) -> None:
+def test_the_lease_lives_on_good_heartbeats(coordinator: Coordinator, generation: int | None, prolonged: bool) -> None:
     lease = Lease(10.0, clock=lambda: 0.0)
     lease.grant(7)
     watch_heartbeats(coordinator, lease)

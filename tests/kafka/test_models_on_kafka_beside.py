@@ -78,9 +78,7 @@ def test_a_challenger_with_other_roles_is_heard_on_its_own_topic_and_commands_no
         this_decision["decision_id"] for this_decision in decisions
     }
     moved = next(session for session in scenarios[1].expect if session.startswith("ana-d"))
-    rows = [
-        _opinions(fields) for fields in fleet.told(suffix, SESSION_SHADOW) if fields["session_id"] == moved
-    ]
+    rows = [_opinions(fields) for fields in fleet.told(suffix, SESSION_SHADOW) if fields["session_id"] == moved]
     # What it would do stays the same when the step-up is passed: that is told once.
     assert [opinions for opinions, _ in groupby(rows)] == [(True, fleet.calm_id, "step_up", odd, "revoke")]
 
@@ -136,8 +134,7 @@ def _reference(events: list[Timed]) -> bytes:
 
     brain = ActiveConfig(detector=load(DEFAULT), roles=load_roles(DEFAULT))
     records = [
-        InputRecord(topic, line, encode(event), event["occurred_at"])
-        for line, (topic, event) in enumerate(events, 1)
+        InputRecord(topic, line, encode(event), event["occurred_at"]) for line, (topic, event) in enumerate(events, 1)
     ]
     for _ in Replay(stage_kinds(brain, Options(onlooker=look)), 1).run(records):
         pass
@@ -148,7 +145,4 @@ def _bulk_reads() -> list[Timed]:
     """Bulk reads of a new service, many a second: what nobody did before."""
     subject = {"principal_kind": "service", "principal_id": "reader", "session_id": "reader"}
     what = {"operation": "GET /customers/{id}", "records": 500, "sensitivity": "restricted"}
-    return [
-        (API_CALLS, call(at=number / 100, **subject, **what, event_id=f"bulk-{number}"))
-        for number in range(2_000)
-    ]
+    return [(API_CALLS, call(at=number / 100, **subject, **what, event_id=f"bulk-{number}")) for number in range(2_000)]

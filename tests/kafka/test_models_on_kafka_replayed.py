@@ -34,9 +34,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     yield from ended_in_order(Fleet(tmp_path, policy="low_features_share = 1.0", sweep_s="600"))
 
 
-def test_what_the_topics_hold_is_decided_on_by_a_replay_as_the_worker_did(
-    fleet: Fleet, tmp_path: Path
-) -> None:
+def test_what_the_topics_hold_is_decided_on_by_a_replay_as_the_worker_did(fleet: Fleet, tmp_path: Path) -> None:
     suffix, out = f"-{fleet.name}", tmp_path / "out"
     ana: dict[str, Any] = {"session_id": f"ana{suffix}", "principal_id": f"ana{suffix}"}
     fleet.begin(before=[(API_CALLS, call(**ana, records=6_000, sensitivity="restricted"))])
@@ -46,15 +44,16 @@ def test_what_the_topics_hold_is_decided_on_by_a_replay_as_the_worker_did(
     where = ("--from-topics", "--since", since, "--partitions", str(PARTITIONS))
     fleet.order("replay", *where, "--out", str(out))
 
-    by_key = _by_session(
-        suffix, ((record.topic, record.value or b"") for record in fleet.said(suffix, *OUTPUT_TOPICS))
-    )
+    by_key = _by_session(suffix, ((record.topic, record.value or b"") for record in fleet.said(suffix, *OUTPUT_TOPICS)))
     lines = ((path.stem, line) for path in out.iterdir() for line in path.read_bytes().splitlines())
     assert _by_session(suffix, lines) == by_key
     assert {(topic, name.removesuffix(suffix)) for topic, name in by_key if topic in ENDS} == {
-        (SESSION_REVOCATIONS, "ana"), (SESSION_REVOCATIONS, "ben"), (SESSION_REVOCATIONS, "cara"),
-        (SESSION_CHALLENGES, "cara"), (DEAD_LETTERS, "ben"),
-    }  # fmt: skip
+        (SESSION_REVOCATIONS, "ana"),
+        (SESSION_REVOCATIONS, "ben"),
+        (SESSION_REVOCATIONS, "cara"),
+        (SESSION_CHALLENGES, "cara"),
+        (DEAD_LETTERS, "ben"),
+    }
 
 
 ENDS = (SESSION_REVOCATIONS, SESSION_CHALLENGES, DEAD_LETTERS)
@@ -98,9 +97,7 @@ def _by_session(suffix: str, said: Iterable[tuple[str, bytes]]) -> dict[tuple[st
         session = _session(topic, details)
         if session.endswith(suffix) and "~" not in details.get("event_id", ""):
             hidden = (*WALL, "offset") if topic == DEAD_LETTERS else WALL
-            kept[topic, session].append(
-                json.dumps({n: item for n, item in details.items() if n not in hidden})
-            )
+            kept[topic, session].append(json.dumps({n: item for n, item in details.items() if n not in hidden}))
     return kept
 
 

@@ -40,9 +40,7 @@ class Broker(NullObserver):
 
     def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
         first, last = records[0].offset, records[-1].offset
-        self.log.append(
-            f"old works on chunk{'' if first == last else 's'} {first}" + f" to {last}" * (first < last)
-        )
+        self.log.append(f"old works on chunk{'' if first == last else 's'} {first}" + f" to {last}" * (first < last))
         outcome, touched = Outcome(), set()
         for record in records:
             self._memory, commands, changed = fold(self._memory, record.offset)
@@ -52,9 +50,7 @@ class Broker(NullObserver):
         return outcome
 
     async def send(self, messages: Sequence[Message], timestamp_ms: int | None) -> Awaitable[object]:
-        return asyncio.gather(
-            *(self._arrive(f"old commands {message.value.decode()}") for message in messages)
-        )
+        return asyncio.gather(*(self._arrive(f"old commands {message.value.decode()}") for message in messages))
 
     async def append(
         self, topic: str, partition: int, rows: Iterable[ChangelogRow], confirm: Callable[[], Awaitable[None]]

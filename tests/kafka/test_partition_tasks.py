@@ -65,8 +65,13 @@ def test_chunks_that_waited_go_the_way_together_in_their_order() -> None:
         await until(lambda: len(world.work) == 3)
         done = [entry for entry in world.log if entry.startswith(("process", "messages"))]
         assert done == [
-            "process a", "messages a", "process b", "messages b", "process c+d", "messages c+d",
-        ]  # fmt: skip
+            "process a",
+            "messages a",
+            "process b",
+            "messages b",
+            "process c+d",
+            "messages c+d",
+        ]
         kept = [entry for entry in world.log if entry.startswith(("rows", "ack"))]
         assert kept == ["rows a", "ack a", "rows b", "ack b", "rows c+d", "ack c", "ack d"]
         await lane.close(monotonic())
@@ -92,8 +97,15 @@ def test_a_full_lane_makes_whoever_puts_wait_and_a_closed_one_forgets() -> None:
         world.hold["messages a"].set()
         await closing
         assert world.log == [
-            "process a", "messages a", "process b", "messages b", "rows a", "ack a", "rows b", "ack b",
-        ]  # fmt: skip
+            "process a",
+            "messages a",
+            "process b",
+            "messages b",
+            "rows a",
+            "ack a",
+            "rows b",
+            "ack b",
+        ]
         assert lane.is_settled
 
     asyncio.run(story())

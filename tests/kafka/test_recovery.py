@@ -33,9 +33,7 @@ class World:
         self.lanes = TaskManager(NullObserver(), drain_seconds=1.0)
         self.lease = Lease(60.0)
         connection = Connection(bootstrap, embedded=True)
-        means = TaskResources(
-            outbox, asyncio.Semaphore(8), 512, NullObserver(), self.failures_are_not_expected
-        )
+        means = TaskResources(outbox, asyncio.Semaphore(8), 512, NullObserver(), self.failures_are_not_expected)
         kinds = [counting_kind(self.made)]
         self.take_over = PartitionRestorer("app", connection, kinds, self.lanes, self.lease, means)
 
@@ -132,9 +130,7 @@ def test_an_empty_assignment_leaves_nothing_to_do() -> None:
 def test_topics_that_do_not_come_in_the_same_partitions_are_named() -> None:
     async def story() -> None:
         async with _world() as world:
-            with pytest.raises(
-                UnevenAssignmentError, match=r"right came in partitions \[0, 1\], .* in \[0\]"
-            ):
+            with pytest.raises(UnevenAssignmentError, match=r"right came in partitions \[0, 1\], .* in \[0\]"):
                 await world.take_over([TP("left", 0), TP("right", 0), TP("right", 1), TP(CHANGELOG, 0)], 1)
 
     asyncio.run(story())

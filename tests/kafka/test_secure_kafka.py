@@ -161,9 +161,7 @@ def test_an_operator_says_which_model_decides(kafka: SecureKafka) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_brokers_allow_a_role_what_the_table_says_and_nothing_else(
-    kafka: SecureKafka, role: Role
-) -> None:
+def test_the_brokers_allow_a_role_what_the_table_says_and_nothing_else(kafka: SecureKafka, role: Role) -> None:
     everything = {
         Right(operation, "topic", name)
         for name in (*TOPICS, *(right.name for right in WORKER if right.resource == "topic"))
@@ -278,9 +276,7 @@ def test_a_worker_with_one_right_fewer_says_which_and_ends(kafka: SecureKafka, m
 @pytest.mark.parametrize(
     "taken", [Right("write", "topic", "session-revocations"), Right("read", "topic", "api-calls")], ids=str
 )
-def test_a_worker_whose_right_is_taken_away_ends_and_says_so(
-    kafka: SecureKafka, tmp_path: Path, taken: Right
-) -> None:
+def test_a_worker_whose_right_is_taken_away_ends_and_says_so(kafka: SecureKafka, tmp_path: Path, taken: Right) -> None:
     user = f"taken-{taken.name}"
     kafka.add_users(user)
     admin = kafka.connection("admin", "SSL")
@@ -327,18 +323,14 @@ def _refused(kafka: SecureKafka, protocol: str = "SASL_SSL", **settings: str) ->
 def test_a_wrong_password_is_said_without_it(kafka: SecureKafka) -> None:
     text = _refused(kafka, sasl_password="not-the-password")  # noqa: S106 - that is the point
 
-    assert (
-        "or it refuses user session-risk-worker over SASL_SSL: check the address, SESSION_RISK_SASL_*" in text
-    )
+    assert "or it refuses user session-risk-worker over SASL_SSL: check the address, SESSION_RISK_SASL_*" in text
     assert "not-the-password" not in text
 
 
 JOINED = "Setting newly assigned partitions"
 
 
-def test_a_worker_that_logs_all_it_can_says_no_password_right_or_wrong(
-    kafka: SecureKafka, tmp_path: Path
-) -> None:
+def test_a_worker_that_logs_all_it_can_says_no_password_right_or_wrong(kafka: SecureKafka, tmp_path: Path) -> None:
     user = _user("worker")
     code, out, err = kafka.run(user, "worker", sasl_password="not-the-password", log_level="DEBUG")  # noqa: S106
     with kafka.working(user, tmp_path / "log", log_level="DEBUG", data_dir=str(tmp_path / "data")) as worker:

@@ -72,9 +72,14 @@ def test_a_start_that_is_under_way_is_over_before_anything_is_stopped(tmp_path: 
             lines.append("stopped")
 
         app = SimpleNamespace(
-            conf=SimpleNamespace(datadir=tmp_path), ended=ended, start=start, stop=stop,
-            wait_until_stopped=asyncio.Event().wait, failure=None, crash_reason=None,
-        )  # fmt: skip
+            conf=SimpleNamespace(datadir=tmp_path),
+            ended=ended,
+            start=start,
+            stop=stop,
+            wait_until_stopped=asyncio.Event().wait,
+            failure=None,
+            crash_reason=None,
+        )
         return await process.run_until_ended(cast("WorkerApp", app))
 
     assert (asyncio.run(story()), lines) == (0, ["started", "stopped"])

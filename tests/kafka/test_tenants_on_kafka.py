@@ -56,8 +56,7 @@ async def _send(fleet: Fleet, sent: list[Sent]) -> None:
 
 async def _dead(fleet: Fleet) -> list[dict[str, Any]]:
     letters = [
-        json.loads(record.value or b"")
-        async for record in retained(fleet.connection, [DEAD_LETTERS], fleet.begun)
+        json.loads(record.value or b"") async for record in retained(fleet.connection, [DEAD_LETTERS], fleet.begun)
     ]
     return sorted(letters, key=lambda fields: (fields["topic"], fields["partition"], fields["offset"]))
 

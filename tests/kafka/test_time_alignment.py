@@ -49,9 +49,7 @@ def test_every_record_comes_out_once_in_the_order_of_its_topic_partition(
 
 
 @given(st.lists(st.lists(st.integers(0, 100_000)).map(sorted), max_size=6), st.integers(1, 10))
-def test_chunks_begin_in_the_order_of_event_time_when_their_records_do(
-    found: list[list[int]], size: int
-) -> None:
+def test_chunks_begin_in_the_order_of_event_time_when_their_records_do(found: list[list[int]], size: int) -> None:
     lined_up: EventTimeAligner[str] = EventTimeAligner(size, 0)
     for tp, records in _lines(*found).items():
         lined_up.add(tp, records)
@@ -184,8 +182,6 @@ def test_a_time_of_the_future_at_the_beginning_comes_first_and_time_goes_on_afte
     lined_up.add("other", [Rec(1_000), Rec(9_000)], 10_000)
     lined_up.add("odd", [Rec(2**60), Rec(2_000)], 10_000)
 
-    turns = [
-        (partition, chunk[0].timestamp) for partition, chunk in (lined_up.next_chunk() for _ in range(4))
-    ]
+    turns = [(partition, chunk[0].timestamp) for partition, chunk in (lined_up.next_chunk() for _ in range(4))]
 
     assert turns == [("odd", 2**60), ("other", 1_000), ("odd", 2_000), ("other", 9_000)]

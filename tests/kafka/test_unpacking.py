@@ -56,9 +56,15 @@ def _lazy(batches: bytes, offset: int, isolation: int = READ_UNCOMMITTED) -> Par
 
 def _same(one: Any) -> tuple[Any, ...]:
     return (
-        one.topic, one.partition, one.offset, one.timestamp, one.timestamp_type, one.key, one.value,
+        one.topic,
+        one.partition,
+        one.offset,
+        one.timestamp,
+        one.timestamp_type,
+        one.key,
+        one.value,
         list(one.headers),
-    )  # fmt: skip
+    )
 
 
 @given(cuts=st.sets(st.integers(1, 59)), gone=st.sets(st.integers(0, 59)), begin=st.integers(0, 60))

@@ -62,9 +62,7 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pass
     folder = tmp_path_factory.mktemp("kafka")
     script = HERE.parent / "deploy" / "kafka" / "run.sh"
-    broker = subprocess.Popen(
-        [str(script), str(folder), str(port)], env={**os.environ, "KAFKA_HEAP_OPTS": "-Xmx1g"}
-    )
+    broker = subprocess.Popen([str(script), str(folder), str(port)], env={**os.environ, "KAFKA_HEAP_OPTS": "-Xmx1g"})
     try:
         _until(lambda: _answers(port), 90)
         yield f"127.0.0.1:{port}"
@@ -207,9 +205,7 @@ def test_a_worker_keeps_the_stages_of_the_partitions_it_keeps(fleet: Fleet, tmp_
         return sum(stage.count() for stage in newest.values())
 
     async def join_and_leave() -> None:
-        edge = WorkerConfig(
-            fleet.connection, fleet.app_id, PARTITIONS, session_timeout_s=6.0, data_dir=tmp_path
-        )
+        edge = WorkerConfig(fleet.connection, fleet.app_id, PARTITIONS, session_timeout_s=6.0, data_dir=tmp_path)
         async with running(edge, [counting_kind(ones)]):
             await until(lambda: counted() == N)
             async with running(edge, [counting_kind(twos)]):

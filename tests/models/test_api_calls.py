@@ -30,13 +30,33 @@ FORM = form_of(ApiCall)
 def call(**members: Any) -> dict[str, Any]:
     """A call as a gateway tells it, with what a test states changed."""
     return {
-        "type": "api.call", "event_id": "c-1", "occurred_at": NOW, "tenant": "acme", "session_id": "s-1",
-        "principal_id": "u-1", "principal_kind": "human", "device_id": "d-1", "ip": "192.0.2.7", "asn": 64500,
-        "country": "NL", "latitude": 52.37, "longitude": -4.9, "network_type": "wifi",
-        "user_agent": "Firefox/141.0", "token_id": "t-1", "operation": "GET /accounts/{id}", "status": 200,
-        "method": "GET", "bytes_out": 1200, "records": 3, "sensitivity": "confidential", "resource": "r-1",
-        "latency_ms": 12, "x_unknown": True, **members,
-    }  # fmt: skip
+        "type": "api.call",
+        "event_id": "c-1",
+        "occurred_at": NOW,
+        "tenant": "acme",
+        "session_id": "s-1",
+        "principal_id": "u-1",
+        "principal_kind": "human",
+        "device_id": "d-1",
+        "ip": "192.0.2.7",
+        "asn": 64500,
+        "country": "NL",
+        "latitude": 52.37,
+        "longitude": -4.9,
+        "network_type": "wifi",
+        "user_agent": "Firefox/141.0",
+        "token_id": "t-1",
+        "operation": "GET /accounts/{id}",
+        "status": 200,
+        "method": "GET",
+        "bytes_out": 1200,
+        "records": 3,
+        "sensitivity": "confidential",
+        "resource": "r-1",
+        "latency_ms": 12,
+        "x_unknown": True,
+        **members,
+    }
 
 
 def raw(**members: Any) -> bytes:
@@ -74,14 +94,41 @@ scalars = st.one_of(
     st.integers(-(2**70), 2**70),
     st.floats(),
     st.text(max_size=8),
-    st.sampled_from([
-        0, -0.0, 1, 100, 599, 2**53 - 1, 2**53, 1.5, 91.0, -180, 52.370216, 1e300, "", "x" * 64,
-        "x" * 73,
-        "x" * 129, "x" * 600, "NL", "nl", "NLD", "wifi", "human", "api_key", "ünï", 'a"b',
-        "a\\b", "\0", "public", "\x7f",
-    ]),
+    st.sampled_from(
+        [
+            0,
+            -0.0,
+            1,
+            100,
+            599,
+            2**53 - 1,
+            2**53,
+            1.5,
+            91.0,
+            -180,
+            52.370216,
+            1e300,
+            "",
+            "x" * 64,
+            "x" * 73,
+            "x" * 129,
+            "x" * 600,
+            "NL",
+            "nl",
+            "NLD",
+            "wifi",
+            "human",
+            "api_key",
+            "ünï",
+            'a"b',
+            "a\\b",
+            "\0",
+            "public",
+            "\x7f",
+        ]
+    ),
     st.lists(st.integers(), max_size=2),
-)  # fmt: skip
+)
 changed = st.dictionaries(st.sampled_from([*MEMBERS, "unknown", "occurred_at_", ""]), scalars, max_size=4)
 gone = st.sets(st.sampled_from(MEMBERS), max_size=3)
 written = st.tuples(changed, gone, st.booleans(), st.booleans(), st.integers(0, 2**32))
@@ -279,9 +326,7 @@ def test_a_keyed_hash_is_siphash_of_lengths_and_texts_of_a_row(rows: list[tuple[
 
 
 @given(st.lists(texts))
-@example(
-    [("12345678", "12345678"), ("12345678", "12345679"), ("a", "a\0"), (None, None), ("", ""), ("", None)]
-)
+@example([("12345678", "12345678"), ("12345678", "12345679"), ("a", "a\0"), (None, None), ("", ""), ("", None)])
 def test_texts_are_the_same_where_they_are(pairs: list[tuple[str | None, ...]]) -> None:
     some, others = spans_of([name for name, _ in pairs]), spans_of([other for _, other in pairs])
 

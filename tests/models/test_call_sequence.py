@@ -132,7 +132,5 @@ def test_what_is_usual_is_told_for_every_volume() -> None:
 
     facts = after(SessionTable(), roles, call(0)).facts
 
-    assert [facts[f"role_usual_{name}"].tolist() for name in VOLUMES] == [
-        [float(at)] for at in range(len(VOLUMES))
-    ]
+    assert [facts[f"role_usual_{name}"].tolist() for name in VOLUMES] == [[float(at)] for at in range(len(VOLUMES))]
     assert set(VOLUMES) <= set(FEATURE_NAMES)

@@ -39,10 +39,13 @@ def reached(*tenants: tuple[str, float, int, int]) -> Reached:
         keys = np.repeat(np.arange(sessions), calls) + 1_000_000 * brief(name)
         parts.append(
             Reached(
-                np.full((n, len(VOLUMES)), value), np.full(n, HUMAN, np.uint8), np.zeros(n, np.int64),
-                keys.astype(np.uint64), np.full(n, brief(name), np.uint32),
+                np.full((n, len(VOLUMES)), value),
+                np.full(n, HUMAN, np.uint8),
+                np.zeros(n, np.int64),
+                keys.astype(np.uint64),
+                np.full(n, brief(name), np.uint32),
             )
-        )  # fmt: skip
+        )
     return Reached.together(parts)
 
 
@@ -72,12 +75,8 @@ def test_the_more_sessions_the_nearer_to_the_tenants_own_and_never_beyond(
     )
 
 
-@given(
-    st.lists(AMOUNTS, min_size=3, max_size=3), st.lists(AMOUNTS, min_size=3, max_size=3), st.integers(0, 999)
-)
-def test_a_higher_quantile_stays_the_higher_one(
-    own: list[float], everybody: list[float], sessions: int
-) -> None:
+@given(st.lists(AMOUNTS, min_size=3, max_size=3), st.lists(AMOUNTS, min_size=3, max_size=3), st.integers(0, 999))
+def test_a_higher_quantile_stays_the_higher_one(own: list[float], everybody: list[float], sessions: int) -> None:
     floats = shrunk(np.array(sorted(own)), np.array(sorted(everybody)), sessions)
 
     assert (np.diff(floats) >= -1e-9 * (1 + floats[1:])).all()
@@ -91,9 +90,7 @@ def test_what_may_be_below_zero_is_drawn_towards_the_others_as_well() -> None:
 
 
 def test_a_tenant_of_which_enough_is_known_has_its_own_cohort_and_a_small_one_has_not() -> None:
-    calls = reached(
-        ("large", 1_000.0, 270, 4), ("small", 1_000.0, LEAST_SESSIONS - 1, 40), ("rest", 1.0, 30, 4)
-    )
+    calls = reached(("large", 1_000.0, 270, 4), ("small", 1_000.0, LEAST_SESSIONS - 1, 40), ("rest", 1.0, 30, 4))
 
     cohorts = fit_cohorts(ALL_TENANTS, calls)
 
@@ -148,9 +145,7 @@ def test_tenants_are_not_told_apart_where_that_is_not_wanted() -> None:
 # --- in the fold ------------------------------------------------------------------------------------------
 
 
-def seen(
-    roles: Roles, *events: dict[str, Any], table: SessionTable | None = None
-) -> list[tuple[float, bool]]:
+def seen(roles: Roles, *events: dict[str, Any], table: SessionTable | None = None) -> list[tuple[float, bool]]:
     """What is usual of calls in ten minutes at each of *events*, and whether that is the tenant's own."""
     table = SessionTable() if table is None else table
     batch = (Columns().calls if events[0]["type"] == "api.call" else Columns().contexts)(list(events))
@@ -167,9 +162,7 @@ def test_each_session_of_a_chunk_is_held_against_its_own_tenants_cohort() -> Non
     roles = sample_roles(7, "acme", "birch")
     at = VOLUMES.index("calls_10m")
     everybody = roles.usual[HUMAN, ROLES, at, UPPER]
-    own = dict(
-        zip(roles.cohorts.tenants.tolist(), roles.cohorts.usual[:, HUMAN, ROLES, at, UPPER], strict=True)
-    )
+    own = dict(zip(roles.cohorts.tenants.tolist(), roles.cohorts.usual[:, HUMAN, ROLES, at, UPPER], strict=True))
 
     names = ("birch", "nobody", "acme", "birch")
     calls = [call(at, tenant=name, session_id=f"s-{at}") for at, name in enumerate(names)]
@@ -256,9 +249,7 @@ SPOILT: list[tuple[str, Callable[[Arrays], Arrays]]] = [
 
 
 @pytest.mark.parametrize(("why", "spoil"), SPOILT)
-def test_cohorts_that_are_not_whole_are_refused_with_the_reason(
-    why: str, spoil: Callable[[Arrays], Arrays]
-) -> None:
+def test_cohorts_that_are_not_whole_are_refused_with_the_reason(why: str, spoil: Callable[[Arrays], Arrays]) -> None:
     with pytest.raises(BadRoles, match=why):
         from_arrays(spoil(sample_roles(7, "acme", "birch").arrays))
 

@@ -34,9 +34,7 @@ def test_what_is_odder_is_never_less_suspect_for_it() -> None:
     labels = labelled(25, 40)
     swapped = replace(labels, attack=~labels.attack)
 
-    detector = TRAINED["components", "calibrated"].with_labels(
-        swapped, seen_of(traffic(2_400, 1)), kinds_of(2_400)
-    )
+    detector = TRAINED["components", "calibrated"].with_labels(swapped, seen_of(traffic(2_400, 1)), kinds_of(2_400))
 
     assert detector.second is not None
     assert detector.second.weights[-1] >= 0

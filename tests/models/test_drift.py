@@ -125,9 +125,7 @@ def test_what_training_never_saw_has_bins_of_its_own_also_for_a_constant() -> No
 def test_a_bin_ends_at_its_edge_and_holds_it() -> None:
     reference = Reference.of(("x",), np.arange(1.0, 101.0)[:, None], np.zeros(100))
 
-    assert reference.edges[0].tolist() == [
-        math.nextafter(1, 0), 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100
-    ]  # fmt: skip
+    assert reference.edges[0].tolist() == [math.nextafter(1, 0), 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100]
     assert reference.counts[0].tolist() == [0, *[10] * 9, 5, 4, 1, 0]
     assert reference.counts[1].tolist() == [0, 100, *[0] * 12]
     assert reference.rows == 100
@@ -157,9 +155,7 @@ def test_the_limits_are_those_of_the_literature(psi: float, word: str) -> None:
 def test_by_chance_the_index_is_about_what_is_said_of_chance() -> None:
     found = [tally(*rows(500, seed)).drift()[0] for seed in range(200)]
 
-    assert np.mean([drift.psi for drift in found]) == pytest.approx(
-        np.mean([drift.noise for drift in found]), rel=0.15
-    )
+    assert np.mean([drift.psi for drift in found]) == pytest.approx(np.mean([drift.noise for drift in found]), rel=0.15)
 
 
 def test_the_index_does_not_ask_which_of_two_samples_is_the_reference() -> None:

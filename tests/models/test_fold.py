@@ -29,10 +29,22 @@ TOPIC = {"auth.event": "auth-events", "api.call": "api-calls", "session.context"
 MAKE = {"auth.event": Columns.auths, "api.call": Columns.calls, "session.context": Columns.contexts}
 
 FACTS = (
-    "proved", "signed_in", "telemetry_gap", "used_at",
-    "familiar", "refreshed_at", "since_refresh_s", "stage", "by_sim", "powerful",
-    *BASELINE, *(f"usual_{name}" for name in VOLUMES), "role", "tenant_cohort", *USUAL_NAMES,
-)  # fmt: skip
+    "proved",
+    "signed_in",
+    "telemetry_gap",
+    "used_at",
+    "familiar",
+    "refreshed_at",
+    "since_refresh_s",
+    "stage",
+    "by_sim",
+    "powerful",
+    *BASELINE,
+    *(f"usual_{name}" for name in VOLUMES),
+    "role",
+    "tenant_cohort",
+    *USUAL_NAMES,
+)
 """What only rules see."""
 
 SOME_ROLES = sample_roles(7, "acme", "birch", "cedar")
@@ -110,9 +122,7 @@ AUTHS = st.builds(
     ),
 )
 CONTEXTS = st.builds(
-    lambda session, at, events, rest: context(
-        **who(session), occurred_at=T0 + at, heard_at=T0 + events, **rest
-    ),
+    lambda session, at, events, rest: context(**who(session), occurred_at=T0 + at, heard_at=T0 + events, **rest),
     SESSIONS,
     TIMES,
     TIMES,
@@ -145,9 +155,7 @@ def fast(
     """Features after every event, with chunks ended at *cuts* (and wherever the topic changes)."""
     table, columns, offset = SessionTable(), Columns(), 0
     answers: list[list[float]] = []
-    chunks = [
-        list(g) for _, g in groupby(enumerate(events), lambda e: (e[1]["type"], sum(c <= e[0] for c in cuts)))
-    ]
+    chunks = [list(g) for _, g in groupby(enumerate(events), lambda e: (e[1]["type"], sum(c <= e[0] for c in cuts)))]
     for chunk in chunks:
         batch: Batch = MAKE[chunk[0][1]["type"]](columns, [event for _, event in chunk])
         rows = locate(table, batch)
@@ -213,9 +221,7 @@ def test_where_the_stream_is_cut_changes_no_bit(events: list[Event], one: set[in
 
 @given(st.lists(st.tuples(SESSIONS, st.integers(0, 9)), min_size=1, max_size=60), st.sets(st.integers(1, 60)))
 @settings(max_examples=200)
-def test_an_id_among_the_last_two_of_its_session_is_folded_once(
-    sent: list[tuple[str, int]], cuts: set[int]
-) -> None:
+def test_an_id_among_the_last_two_of_its_session_is_folded_once(sent: list[tuple[str, int]], cuts: set[int]) -> None:
     table, columns = SessionTable(), Columns()
     kept: list[tuple[str, int]] = []
     last: dict[str, list[int]] = {}

@@ -105,8 +105,7 @@ def test_other_features_are_refused_with_both_sets(model: Path) -> None:
         load(model)
 
     assert str(refused.value) == (
-        f"{model}: trained on feature set 0123, this is {FEATURE_SET}: "
-        "train it again with `session-risk train`"
+        f"{model}: trained on feature set 0123, this is {FEATURE_SET}: train it again with `session-risk train`"
     )
 
 

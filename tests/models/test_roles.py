@@ -56,9 +56,7 @@ OFFICE = calls(*[READING] * 30, *[SELLING] * 20, *[JOB] * 5)
 def test_people_who_call_different_things_have_different_roles_the_larger_first() -> None:
     roles = fit_roles(OFFICE, seed=7)
 
-    operations = [
-        set(label.removeprefix("human: ").split(", ")) for label in roles.labels[HUMAN, :3].tolist()
-    ]
+    operations = [set(label.removeprefix("human: ").split(", ")) for label in roles.labels[HUMAN, :3].tolist()]
     assert operations == [set(READING[1]), set(SELLING[1]), {""}]
     np.testing.assert_allclose(np.exp(roles.prior[HUMAN]), [0.6, 0.4, 0, 0, 0, 0, 0, 0])
 
@@ -122,9 +120,7 @@ def test_what_may_follow_an_operation_adds_up_to_one(sessions: list[Session]) ->
     there = np.isfinite(roles.prior)
 
     np.testing.assert_allclose(np.moveaxis(total, 2, 1)[there], 1.0, rtol=1e-5)
-    assert (
-        roles.log_p[np.moveaxis(np.broadcast_to(~there, (*roles.log_p.shape[1:3], *there.shape)), 2, 0)] == 0
-    ).all()
+    assert (roles.log_p[np.moveaxis(np.broadcast_to(~there, (*roles.log_p.shape[1:3], *there.shape)), 2, 0)] == 0).all()
     np.testing.assert_allclose(np.exp(roles.prior).sum(axis=1), 1.0)
     assert from_arrays(roles.arrays).tag == roles.tag
 

@@ -84,9 +84,7 @@ QUIET = (
 
 
 @pytest.mark.parametrize(("operation", "stage"), CHAIN.items(), ids=CHAIN)
-def test_a_route_that_makes_a_credential_widens_a_right_or_blinds_is_of_the_chain(
-    operation: str, stage: Stage
-) -> None:
+def test_a_route_that_makes_a_credential_widens_a_right_or_blinds_is_of_the_chain(operation: str, stage: Stage) -> None:
     assert (chain_stage(operation), stage_of(operation, None)) == (stage, stage)
     assert stages_of(operation) == {stage}
     assert is_guarded(operation, None)

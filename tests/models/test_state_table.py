@@ -18,18 +18,14 @@ from models.state.table import ROW, Names, SessionTable, UnreadableRow, gather, 
 
 WORDS = st.text(max_size=12) | st.sampled_from(["s-1", "s-2", "\0", "a\0b", "ü", "\x1f", "\U0010ffff"])
 NAMES = st.builds(Names, WORDS, WORDS, WORDS, WORDS)
-ROWS = st.binary(min_size=ROW.itemsize, max_size=ROW.itemsize).map(
-    lambda payload: np.frombuffer(payload, ROW).copy()
-)
+ROWS = st.binary(min_size=ROW.itemsize, max_size=ROW.itemsize).map(lambda payload: np.frombuffer(payload, ROW).copy())
 
 
 # --- the wire form ----------------------------------------------------------------------------------------
 
 
 @given(ROWS, NAMES, st.binary(max_size=300))
-def test_a_row_comes_back_from_the_changelog_bit_for_bit(
-    row: NDArray[Any], names: Names, side: bytes
-) -> None:
+def test_a_row_comes_back_from_the_changelog_bit_for_bit(row: NDArray[Any], names: Names, side: bytes) -> None:
     ((_, value),) = encode(row, [names.pack()], [side], b"here")
     again, packed, rest, order = decode(value)
 
@@ -67,9 +63,7 @@ SPOILT: list[tuple[str, Callable[[bytes], bytes], str]] = [
 
 
 @pytest.mark.parametrize(("spoil", "complaint"), [row[1:] for row in SPOILT], ids=[row[0] for row in SPOILT])
-def test_a_row_that_cannot_be_read_is_refused_with_the_reason(
-    spoil: Callable[[bytes], bytes], complaint: str
-) -> None:
+def test_a_row_that_cannot_be_read_is_refused_with_the_reason(spoil: Callable[[bytes], bytes], complaint: str) -> None:
     ((_, value),) = encode(np.zeros(1, ROW), [Names("t", "s").pack()], [b"{}"])
 
     with pytest.raises(UnreadableRow, match=complaint) as refused:

@@ -33,9 +33,7 @@ def test_a_fingerprint_is_stored_so_it_never_changes() -> None:
 
 
 def test_another_process_gives_the_same_fingerprints() -> None:
-    number = (
-        "from models.events.text_hashing import *; print(fingerprint('s-1'), hash_ids(['s-1', 'ü']).tolist())"
-    )
+    number = "from models.events.text_hashing import *; print(fingerprint('s-1'), hash_ids(['s-1', 'ü']).tolist())"
 
     text = subprocess.run([sys.executable, "-c", number], capture_output=True, text=True, check=True).stdout
 
@@ -107,9 +105,7 @@ def test_what_is_no_longer_asked_for_is_forgotten_and_what_is_stays() -> None:
     held = []
     for chunk in range(150):
         words = live + [f"{chunk}-{number}" for number in range(1_000)]
-        assert memory.lookup([(word,) for word in words * 12]).tolist() == [
-            word.encode() for word in words * 12
-        ]
+        assert memory.lookup([(word,) for word in words * 12]).tolist() == [word.encode() for word in words * 12]
         held.append(len(memory))
 
     assert max(held) < 140_000
@@ -118,9 +114,7 @@ def test_what_is_no_longer_asked_for_is_forgotten_and_what_is_stays() -> None:
 
 def test_a_memory_whose_answers_are_all_of_use_holds_as_many_as_it_may() -> None:
     words = [(f"{number}",) for number in range(150_000)]
-    memory = StringCache(
-        lambda some: np.array([item for (item,) in some], "S8"), np.dtype("S8"), limit=200_000
-    )
+    memory = StringCache(lambda some: np.array([item for (item,) in some], "S8"), np.dtype("S8"), limit=200_000)
 
     for _ in range(3):
         for begin in range(0, len(words), 1_000):

@@ -26,19 +26,29 @@ SMALL = Demand(10_000, 1_000_000)
 
 
 THEN = {
-    "worker_events": 23_700, "session_memory": 596, "device_memory": 3_613, "principal_memory": 15_518,
-    "worker_memory": 269 * MIB, "strings_memory": 69 * MIB,
-}  # fmt: skip
+    "worker_events": 23_700,
+    "session_memory": 596,
+    "device_memory": 3_613,
+    "principal_memory": 15_518,
+    "worker_memory": 269 * MIB,
+    "strings_memory": 69 * MIB,
+}
 ROWS_THEN = {
-    "session": Written(0.975, 597), "device": Written(0.133, 1_120), "principal": Written(0.021, 2_308),
+    "session": Written(0.975, 597),
+    "device": Written(0.133, 1_120),
+    "principal": Written(0.021, 2_308),
     "network": Written(0.003, 465),
-}  # fmt: skip
+}
 RECORDS_THEN = {
-    "network-activity": Written(0.0032, 331), "principal-activity": Written(0.0226, 494),
-    "session-bindings": Written(0.0029, 271), "session-context": Written(0.1420, 599),
-    "session-features": Written(0.0185, 1_566), "session-findings": Written(0.0028, 1_927),
-    "session-revocations": Written(0.0001, 650), "session-risk": Written(0.0028, 1_306),
-}  # fmt: skip
+    "network-activity": Written(0.0032, 331),
+    "principal-activity": Written(0.0226, 494),
+    "session-bindings": Written(0.0029, 271),
+    "session-context": Written(0.1420, 599),
+    "session-features": Written(0.0185, 1_566),
+    "session-findings": Written(0.0028, 1_927),
+    "session-revocations": Written(0.0001, 650),
+    "session-risk": Written(0.0028, 1_306),
+}
 
 
 @pytest.fixture
@@ -60,13 +70,9 @@ def _run(arguments: str) -> Result:
 
 
 def test_every_figure_names_a_measurement_there_is() -> None:
-    commands = {
-        figure.measured_by for figure in FIGURES.values() if figure.what != FIGURES["record_framing"].what
-    }
+    commands = {figure.measured_by for figure in FIGURES.values() if figure.what != FIGURES["record_framing"].what}
 
-    scripts = [
-        word for text in (*commands, SIZES) for word in shlex.split(text) if word.endswith((".py", ".sh"))
-    ]
+    scripts = [word for text in (*commands, SIZES) for word in shlex.split(text) if word.endswith((".py", ".sh"))]
 
     assert len(scripts) >= 5
     assert [script for script in scripts if not (ROOT / script).is_file()] == []
@@ -123,9 +129,7 @@ def test_the_memory_of_a_worker_is_that_of_the_partitions_it_may_have() -> None:
 
     sessions = 1_000_000 / 64 * 7  # 64 partitions, ten workers: some have seven
     assert (found.partitions, found.workers) == (64, 10)
-    assert found.worker_memory_gib * 2**30 == pytest.approx(
-        (269 + 69) * 2**20 + sessions * (596 + 3_613 + 15_518)
-    )
+    assert found.worker_memory_gib * 2**30 == pytest.approx((269 + 69) * 2**20 + sessions * (596 + 3_613 + 15_518))
 
 
 def test_rows_of_sessions_are_as_many_as_were_measured() -> None:

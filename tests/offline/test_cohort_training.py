@@ -93,9 +93,7 @@ def test_a_model_tells_no_tenants_name(model: Path) -> None:
     assert [name for name, _, _ in TENANTS if any(name.encode() in payload for payload in everything)] == []
 
 
-def test_the_same_recording_and_seed_give_the_same_bytes(
-    model: Path, recording: Path, tmp_path: Path
-) -> None:
+def test_the_same_recording_and_seed_give_the_same_bytes(model: Path, recording: Path, tmp_path: Path) -> None:
     train(recording, tmp_path / "again")
 
     assert files(tmp_path / "again") == files(model)
@@ -121,11 +119,16 @@ def vectors(tenant: str, records: float, sessions: int, **members: Any) -> list[
     by_key = {**dict.fromkeys(FEATURE_NAMES, 0.0), "sensitive_records_10m": records}
     return [
         vector(
-            number, T0 + number, tenant=tenant, session_id=f"{tenant}-{number // 4}",
-            event_id=f"{tenant}-{number}", values=by_key, **{"role": 0, **members},
+            number,
+            T0 + number,
+            tenant=tenant,
+            session_id=f"{tenant}-{number // 4}",
+            event_id=f"{tenant}-{number}",
+            values=by_key,
+            **{"role": 0, **members},
         )
         for number in range(4 * sessions)
-    ]  # fmt: skip
+    ]
 
 
 def learned(folder: Path, *parts: list[dict[str, Any]]) -> Cohorts:
@@ -180,9 +183,7 @@ def test_what_a_replay_logged_and_its_export_teach_what_the_recording_taught(
     run("replay", recording, "--out", tmp_path / "replayed")
     run("export", "--from", tmp_path / "replayed", "--out", tmp_path / "export")
 
-    details = [
-        train(tmp_path / data, tmp_path / f"{data}-model")["cohorts"] for data in ("replayed", "export")
-    ]
+    details = [train(tmp_path / data, tmp_path / f"{data}-model")["cohorts"] for data in ("replayed", "export")]
 
     assert details[0] == details[1]
     assert {item["tenant"] for item in details[0]["tenants"]} == {

@@ -213,8 +213,7 @@ def test_on_a_recording_both_models_decide_and_what_tips_the_scale_is_told(tmp_p
     recording = moved_abroad(tmp_path / "recording")
     policy = parse_policy("[rules.network_changed]\nweight = 4.5")
     calm, odd = (
-        compare._fates(recording, Calls(more), None, policy, load_settings()).by_session
-        for more in (-1_000, 1_000)
+        compare._fates(recording, Calls(more), None, policy, load_settings()).by_session for more in (-1_000, 1_000)
     )
 
     found = of_fates(calm, odd, Truths())

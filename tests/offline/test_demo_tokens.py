@@ -80,8 +80,7 @@ def test_it_is_shown_on_less_than_a_screen_with_the_first_token_whole() -> None:
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     assert any(
-        " ".join(line.split()).startswith("✔ a session-revoked ana device_rooted")
-        for line in shown.splitlines()
+        " ".join(line.split()).startswith("✔ a session-revoked ana device_rooted") for line in shown.splitlines()
     )
     assert " ".join(told_read["a"].text().split()) in " ".join(shown.split())
     assert json.loads(told_read["a"].text().partition("\n")[2]) == told_read["a"].claims

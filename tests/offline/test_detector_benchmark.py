@@ -120,8 +120,9 @@ def test_where_another_finds_most_families_the_two_are_held_against_each_other(
     rows = beside.split(head)[1].splitlines()[2:4]
     assert head not in alone
     assert [row.split(" | ")[0] for row in rows] == [
-        "| `components`, all principals alike", "| `forest`, all principals alike",
-    ]  # fmt: skip
+        "| `components`, all principals alike",
+        "| `forest`, all principals alike",
+    ]
     assert all(row.count("±") == 5 for row in rows)
 
 

@@ -29,8 +29,7 @@ def _recording(folder: Path) -> Path:
         (AUTH_EVENTS, auth(1, session_id="s-2", event_id="a-2")),
     ]
     events += [
-        (API_CALLS, call(700 + at, event_id=f"c-{at}", records=3_000, sensitivity="restricted"))
-        for at in range(3)
+        (API_CALLS, call(700 + at, event_id=f"c-{at}", records=3_000, sensitivity="restricted")) for at in range(3)
     ]
     events += [(API_CALLS, call(710, session_id="s-2", event_id="c-9"))]
     with write(folder) as writer:
@@ -78,8 +77,10 @@ def test_what_differs_is_told_with_the_reasons_and_the_commands(replays: Path) -
     first = found.decisions[0]
     assert (first.caused_by, first.only) == ("c-1", "")
     assert first.members == {
-        "score": (88.1, 50.0), "level": ("HIGH", "MEDIUM"), "action": ("revoke", "step_up"),
-    }  # fmt: skip
+        "score": (88.1, 50.0),
+        "level": ("HIGH", "MEDIUM"),
+        "action": ("revoke", "step_up"),
+    }
     assert first.reasons == {"mass_read": (6.0, 4.0)}
     assert [(c.topic, c.only, c.detections) for c in found.commands] == [
         (SESSION_REVOCATIONS, "A", ["mass_read"]),
@@ -131,12 +132,15 @@ def test_turned_round_the_same_is_told_of_the_other_side(replays: Path) -> None:
 def _turned(difference: Difference, turned: dict[str, str]) -> Difference:
     decisions = [
         Change(
-            change.decision_id, change.caused_by, change.occurred_at, turned[change.only],
+            change.decision_id,
+            change.caused_by,
+            change.occurred_at,
+            turned[change.only],
             {name: pair[::-1] for name, pair in change.members.items()},
             {name: pair[::-1] for name, pair in change.reasons.items()},
         )
         for change in difference.decisions
-    ]  # fmt: skip
+    ]
     commands = [Command(c.topic, c.command_id, turned[c.only], c.detections) for c in difference.commands]
     return _sorted(Difference(difference.tenant, difference.session_id, decisions, commands))
 
@@ -148,10 +152,19 @@ def _sorted(difference: Difference) -> Difference:
 
 def _decision(**members: Any) -> dict[str, Any]:
     return {
-        "tenant": "default", "session_id": "s-1", "decision_id": "d-1", "caused_by": "e-1", "occurred_at": T0,
-        "score": 50.0, "level": "MEDIUM", "action": "step_up", "model": "m@1", "policy": "p@1",
-        "reasons": [{"detection": "mass_read", "contribution": 4.0}], **members,
-    }  # fmt: skip
+        "tenant": "default",
+        "session_id": "s-1",
+        "decision_id": "d-1",
+        "caused_by": "e-1",
+        "occurred_at": T0,
+        "score": 50.0,
+        "level": "MEDIUM",
+        "action": "step_up",
+        "model": "m@1",
+        "policy": "p@1",
+        "reasons": [{"detection": "mass_read", "contribution": 4.0}],
+        **members,
+    }
 
 
 def _said(folder: Path, *decisions: dict[str, Any]) -> Path:

@@ -17,9 +17,7 @@ from pipeline.offline.evaluation.fitting import MARGIN, Budget, learn, toml
 
 @settings(max_examples=30)
 @given(st.integers(0, 40), st.integers(10, 400), st.integers(0, 2**16))
-def test_what_promises_less_adds_up_to_no_more_than_the_budget_allows(
-    attacks: int, honest: int, seed: int
-) -> None:
+def test_what_promises_less_adds_up_to_no_more_than_the_budget_allows(attacks: int, honest: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     attack = np.arange(attacks + 1 + honest) <= attacks
     rows = (rng.random((attack.size, len(DETECTIONS) + len(BANDS))) < 0.02).astype(float)
@@ -31,10 +29,7 @@ def test_what_promises_less_adds_up_to_no_more_than_the_budget_allows(
     weights = np.array([*policy.weights(), *np.diff([0.0, *policy.anomaly_weights])])
     scores = 100 / (1 + np.exp(-(policy.prior + (rows @ weights)[~attack])))
     dear = {level: [rule.severity in level for rule in DETECTIONS] for level in ("HIGH", "MEDIUM HIGH")}
-    held = {
-        level: (rows[~attack][:, : len(DETECTIONS)][:, chosen] > 0).any(axis=1)
-        for level, chosen in dear.items()
-    }
+    held = {level: (rows[~attack][:, : len(DETECTIONS)][:, chosen] > 0).any(axis=1) for level, chosen in dear.items()}
     assert (scores[~held["HIGH"]] >= policy.levels.high_raise).sum() <= 2
     left = max(5 - held["MEDIUM HIGH"].sum(), 5 // 2)
     assert (scores[~held["MEDIUM HIGH"]] >= policy.levels.medium_raise).sum() <= left
@@ -60,9 +55,7 @@ def _of_people(rows: np.ndarray, attack: np.ndarray) -> Sessions:
 def test_detections_that_explain_every_attack_leave_the_model_what_it_says_by_itself() -> None:
     attack = np.arange(2000) < 100
     rows = np.zeros((2000, len(DETECTIONS) + len(BANDS)))
-    rows[:60, len(DETECTIONS)] = rows[150:200, len(DETECTIONS)] = (
-        1.0  # 60 % of attacks and 3 % of others are odd
-    )
+    rows[:60, len(DETECTIONS)] = rows[150:200, len(DETECTIONS)] = 1.0  # 60 % of attacks and 3 % of others are odd
     alone = learn(_of_people(rows, attack), 5000.0, Budget(), {"human"})
     rows[attack, BIT["device_rooted"]] = 1.0
 
@@ -80,8 +73,7 @@ def test_who_is_not_asked_for_a_factor_spends_nothing_of_the_budget_of_challenge
     kinds = np.where((np.arange(1000) >= 500) & (np.arange(1000) < 540), "service", "human")
 
     fitteds = [
-        learn(Sessions(rows, attack, kinds), 5000.0, Budget(), asks)
-        for asks in ({"human"}, {"human", "service"})
+        learn(Sessions(rows, attack, kinds), 5000.0, Budget(), asks) for asks in ({"human"}, {"human", "service"})
     ]
 
     raised = [score(fitted.prior + fitted.anomaly[0]) >= fitted.levels.medium_raise for fitted in fitteds]

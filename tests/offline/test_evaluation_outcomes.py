@@ -58,9 +58,7 @@ def test_an_honest_user_answers_within_a_minute_and_a_half() -> None:
     assert len(records) == 50
     assert waits == sorted(waits)
     assert 8_000 <= waits[0] < waits[-1] <= 90_000
-    assert {(e["action"], e["session_id"], e["principal_id"]) for e in records} == {
-        ("step_up_passed", "s-1", "ana")
-    }
+    assert {(e["action"], e["session_id"], e["principal_id"]) for e in records} == {("step_up_passed", "s-1", "ana")}
 
 
 def test_nobody_answers_for_a_thief_or_a_machine() -> None:
@@ -90,7 +88,7 @@ def test_what_attacked_sessions_met_and_honest_ones_had_to_bear() -> None:
             *(truth(name, "attack") for name in ("caught", "late", "asked", "missed", "early")),
             *(truth(name) for name in ("ana", "ben", "cy")),
         ]
-    )  # fmt: skip
+    )
     outcomes.begun.update({("default", name): T0 for name in ("caught", "late", "asked", "missed", "early")})
     for session, hours in [("caught", 5.01), ("late", 5.5), ("early", 4.0), ("ana", 1.0)]:
         outcomes.hear(said(SESSION_REVOCATIONS, session, hours))

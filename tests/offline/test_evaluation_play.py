@@ -28,10 +28,13 @@ from tests.support.samples import T0, auth, call, telemetry
 def recording(tmp_path: Path) -> Path:
     """Ana's phone is jailbroken after a minute; Ben works on."""
     events = [
-        telemetry(0, heartbeat_interval_ms=600_000, rooted=False), auth(1, device_id="phone-1"),
-        call(30, device_id="phone-1"), telemetry(60, rooted=True), call(70, device_id="phone-1"),
+        telemetry(0, heartbeat_interval_ms=600_000, rooted=False),
+        auth(1, device_id="phone-1"),
+        call(30, device_id="phone-1"),
+        telemetry(60, rooted=True),
+        call(70, device_id="phone-1"),
         *(call(at, session_id="ben", principal_id="ben") for at in range(0, 300, 10)),
-    ]  # fmt: skip
+    ]
     with write(tmp_path / "recording") as writer:
         for event in sorted(events, key=lambda fields: int(fields["occurred_at"])):
             writer.line(topic_of(event), encode(event))
@@ -57,9 +60,13 @@ def test_a_variant_leaves_one_thing_out(recording: Path) -> None:
     }
 
     assert revoked == {
-        "everything": 1, "detections only": 1, "model only": 0, "without device-telemetry": 0,
-        "without api-calls": 1, "without auth-events": 1,
-    }  # fmt: skip
+        "everything": 1,
+        "detections only": 1,
+        "model only": 0,
+        "without device-telemetry": 0,
+        "without api-calls": 1,
+        "without auth-events": 1,
+    }
 
 
 def test_worlds_to_learn_in_are_not_those_to_be_judged_in() -> None:
@@ -72,9 +79,7 @@ def test_worlds_to_learn_in_are_not_those_to_be_judged_in() -> None:
 
 
 def test_a_table_shows_dashes_for_what_is_not_there() -> None:
-    assert (
-        table(("a", "b"), [("x", None), (1200, 0.25)]) == "| a | b |\n|---|---|\n| x | – |\n| 1,200 | 0.2 |"
-    )
+    assert table(("a", "b"), [("x", None), (1200, 0.25)]) == "| a | b |\n|---|---|\n| x | – |\n| 1,200 | 0.2 |"
 
 
 def test_the_page_says_what_was_asked_and_what_was_measured(recording: Path) -> None:

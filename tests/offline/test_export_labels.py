@@ -32,11 +32,7 @@ def test_a_label_is_the_last_word_on_a_question_that_was_asked_after_the_vector(
 
     found = Labels(said, as_of, reach).of(("acme", session_id), scored_at)
 
-    known = [
-        session_feedback
-        for session_feedback in said
-        if as_of is None or session_feedback.occurred_at <= as_of
-    ]
+    known = [session_feedback for session_feedback in said if as_of is None or session_feedback.occurred_at <= as_of]
     known = sorted(
         (session_feedback for session_feedback in known if session_feedback.session_id == session_id),
         key=lambda session_feedback: session_feedback.occurred_at,
@@ -44,9 +40,7 @@ def test_a_label_is_the_last_word_on_a_question_that_was_asked_after_the_vector(
     best = None
     for question in dict.fromkeys(this_session_feedback.decision_id for this_session_feedback in known):
         words = [
-            this_session_feedback
-            for this_session_feedback in known
-            if this_session_feedback.decision_id == question
+            this_session_feedback for this_session_feedback in known if this_session_feedback.decision_id == question
         ]
         asked_in_time = scored_at <= words[0].occurred_at <= scored_at + reach
         if asked_in_time and (best is None or words[-1].occurred_at > best.occurred_at):
@@ -70,9 +64,7 @@ def test_an_export_of_the_past_knows_nothing_of_what_came_after_it(
 
     exported(folder / "past", records, *said, as_of=as_of)
     then = [session_feedback for session_feedback in said if session_feedback.occurred_at <= as_of]
-    exported(
-        folder / "then", [fields for fields in records if fields["scored_at"] <= as_of], *then, as_of=as_of
-    )
+    exported(folder / "then", [fields for fields in records if fields["scored_at"] <= as_of], *then, as_of=as_of)
 
     past = back(folder / "past")
     assert (past.scored_at <= as_of).all()

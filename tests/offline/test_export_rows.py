@@ -39,9 +39,7 @@ class Toy:
 
 @settings(max_examples=20)
 @given(st.lists(st.floats(0, 1e30), min_size=1, max_size=5))
-def test_a_value_comes_back_bit_for_bit(
-    tmp_path_factory: pytest.TempPathFactory, values: list[float]
-) -> None:
+def test_a_value_comes_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
     out = tmp_path_factory.mktemp("export") / "out"
     records = [vector(n, values=dict.fromkeys(FEATURE_NAMES, value)) for n, value in enumerate(values)]
 
@@ -51,9 +49,7 @@ def test_a_value_comes_back_bit_for_bit(
 
 
 def test_a_row_holds_the_record_its_label_and_the_truth(tmp_path: Path) -> None:
-    truth = Truth(
-        tenant="acme", session_id="s-1", label="attack", family="theft", started_at=T0 + 5, ended_at=T0 + 9
-    )
+    truth = Truth(tenant="acme", session_id="s-1", label="attack", family="theft", started_at=T0 + 5, ended_at=T0 + 9)
 
     exported(
         tmp_path / "out",
@@ -64,9 +60,7 @@ def test_a_row_holds_the_record_its_label_and_the_truth(tmp_path: Path) -> None:
     )
 
     rows = pq.read_table(next((tmp_path / "out").glob(parquet.PATTERN))).to_pylist()
-    texts = [
-        {name: _plain(value) for name, value in row.items() if name not in FEATURE_NAMES} for row in rows
-    ]
+    texts = [{name: _plain(value) for name, value in row.items() if name not in FEATURE_NAMES} for row in rows]
     same: dict[str, Any] = {"tenant": "acme", "level": "LOW", "model": "toy@1", "policy": "default@1"}
     same |= {"occurred_at": T0, "scored_at": T0, "feature_set": FEATURE_SET, "role": None}
     label = {"verdict": "true_positive", "label": 1, "label_at": T0 + HOUR, "label_by": "soc"}

@@ -86,9 +86,7 @@ def test_an_export_is_not_mixed_with_what_lies_there(tmp_path: Path) -> None:
     with pytest.raises(RecordingError) as refused:
         exported(tmp_path / "out", [vector(2)])
 
-    assert str(refused.value) == (
-        f"{tmp_path / 'out'} is not empty: name a folder that is not there yet, or remove it"
-    )
+    assert str(refused.value) == (f"{tmp_path / 'out'} is not empty: name a folder that is not there yet, or remove it")
     assert files(tmp_path / "out") == before
 
 

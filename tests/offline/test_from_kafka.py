@@ -95,9 +95,7 @@ def test_what_came_before_is_left_out(connection: Connection, tmp_path: Path) ->
     assert list(laid_down(tmp_path)) == []
 
 
-def test_the_topics_are_decided_on_as_a_recording_of_them_is(
-    asked: Connection, recorded: Path, tmp_path: Path
-) -> None:
+def test_the_topics_are_decided_on_as_a_recording_of_them_is(asked: Connection, recorded: Path, tmp_path: Path) -> None:
     topics, files = tmp_path / "topics", tmp_path / "files"
     assert _run("replay", "--from-topics", "--since", "2d", "--out", topics).exit_code == 0
     assert _run("replay", recorded, "--out", files).exit_code == 0
@@ -115,12 +113,15 @@ def test_the_topics_are_decided_on_as_a_recording_of_them_is(
 def decision(connection: Connection) -> dict[str, Any]:
     """The newest decision on session s-3 of tenant acme; there is an older one."""
     fields_read: dict[str, Any] = {
-        "tenant": "acme", "session_id": "s-3", "decision_id": "d-2", "occurred_at": T0,
+        "tenant": "acme",
+        "session_id": "s-3",
+        "decision_id": "d-2",
+        "occurred_at": T0,
         "reasons": [
             {"detection": "mass_read", "contribution": 6.0},
             {"detection": "mfa_fatigue", "contribution": 0.0},
         ],
-    }  # fmt: skip
+    }
     for fields in ({**fields_read, "decision_id": "d-1", "reasons": []}, fields_read):
         asyncio.run(produce(connection, [(SESSION_RISK, b"s-3", json.dumps(fields).encode())]))
     return fields_read
@@ -144,14 +145,17 @@ def test_a_verdict_on_a_decision_names_its_session_and_what_counted(
     assert done.exit_code == 0, done.output
     assert fields.pop("expires_at") - fields.pop("occurred_at") == 3_600_000
     assert fields == {
-        "tenant": "acme", "decision_id": "d-2", "session_id": "s-3", "verdict": "false_positive",
-        "reported_by": "soc-7", "note": "agreed", "detections": ["mass_read"],
-    }  # fmt: skip
+        "tenant": "acme",
+        "decision_id": "d-2",
+        "session_id": "s-3",
+        "verdict": "false_positive",
+        "reported_by": "soc-7",
+        "note": "agreed",
+        "detections": ["mass_read"],
+    }
 
 
-def test_a_verdict_on_a_session_is_one_on_its_newest_decision(
-    asked: Connection, decision: dict[str, Any]
-) -> None:
+def test_a_verdict_on_a_session_is_one_on_its_newest_decision(asked: Connection, decision: dict[str, Any]) -> None:
     done, (fields,) = _verdict(asked, "s-3", "true_positive")
 
     assert done.exit_code == 0, done.output

@@ -16,9 +16,7 @@ from schemas.decisions import SessionFeatures
 from tests.support.samples import T0
 
 
-def row(
-    session: str, second: float = 0, level: str = "LOW", label: str = "", truth: str = "", began: float = 0
-) -> Row:
+def row(session: str, second: float = 0, level: str = "LOW", label: str = "", truth: str = "", began: float = 0) -> Row:
     """A vector of *session*; *truth* is `benign` or a family of attacks that *began* at a second."""
     session_features = SessionFeatures(
         session_id=session,

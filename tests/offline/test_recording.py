@@ -206,9 +206,7 @@ def test_a_file_cut_short_is_named_and_its_end_not_taken_for_the_end(
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-cut])
 
-    with pytest.raises(
-        RecordingError, match=rf"auth-events\.jsonl\.{compression}, after line \d+: cannot be"
-    ):
+    with pytest.raises(RecordingError, match=rf"auth-events\.jsonl\.{compression}, after line \d+: cannot be"):
         list(recording.read(tmp_path))
 
 

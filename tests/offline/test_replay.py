@@ -66,16 +66,12 @@ def test_a_replay_makes_every_decision_when_its_event_happened(once: tuple[list[
     risks = of(read(once[0]), topics.SESSION_RISK)
 
     assert [
-        (risk["occurred_at"], risk["decided_at"])
-        for risk in risks
-        if risk["decided_at"] != risk["occurred_at"]
+        (risk["occurred_at"], risk["decided_at"]) for risk in risks if risk["decided_at"] != risk["occurred_at"]
     ] == []
 
 
 @pytest.mark.parametrize("partitions", [1, 8])
-def test_the_number_of_partitions_changes_no_revocation(
-    partitions: int, once: tuple[list[Message], Replay]
-) -> None:
+def test_the_number_of_partitions_changes_no_revocation(partitions: int, once: tuple[list[Message], Replay]) -> None:
     messages, _ = play(STORIES, partitions)
 
     ids = [

@@ -13,9 +13,7 @@ from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
 
 
 def test_a_family_is_found_only_once_its_attack_is_on() -> None:
-    attack = Truth(
-        tenant="t", session_id="early", label="attack", family="theft", started_at=1_000, ended_at=9_000
-    )
+    attack = Truth(tenant="t", session_id="early", label="attack", family="theft", started_at=1_000, ended_at=9_000)
     honest = replace(attack, session_id="honest", label="benign", family="travel")
     others = (replace(attack, session_id=name) for name in ("late", "missed"))
     card = Scorecard.against([attack, *others, honest])

@@ -43,9 +43,7 @@ def working(session: str, operations: list[str], **members: Any) -> list[dict[st
 
 
 def test_a_recording_teaches_what_is_called_and_how_much_is_usual(tmp_path: Path) -> None:
-    events = [
-        fields for at in range(60) for fields in working(f"s-{at}", ["GET /a", "GET /b"] * 10, records=3)
-    ]
+    events = [fields for at in range(60) for fields in working(f"s-{at}", ["GET /a", "GET /b"] * 10, records=3)]
 
     roles = learn_roles(recording(tmp_path / "r", auth(), *events), left_out=(), seed=7)
 

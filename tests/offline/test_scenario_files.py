@@ -84,9 +84,7 @@ def test_a_story_is_told_to_people_and_expects_something_of_every_session(story:
 def test_every_story_is_told_of_an_attack_and_of_its_honest_twin(letter: str) -> None:
     scenarios = [story for story in STORIES if story.story == letter]
     attacks = [
-        story
-        for story in scenarios
-        if any(expectation.action == "revoke" for expectation in story.expect.values())
+        story for story in scenarios if any(expectation.action == "revoke" for expectation in story.expect.values())
     ]
     twins = [story for story in scenarios if story.twin]
 

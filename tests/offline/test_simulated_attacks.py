@@ -34,8 +34,9 @@ def test_every_attack_strikes_and_everything_that_happened_has_a_family_that_is_
     assert {family.name for family in ATTACKS} <= set(world.strikes)
     assert {family for _, family in found} <= set(EXPECTED)
     assert {family for label, family in found if label == "attack"} == {
-        *(family.name for family in ATTACKS), "ancestor_revoked",
-    }  # fmt: skip
+        *(family.name for family in ATTACKS),
+        "ancestor_revoked",
+    }
 
 
 def test_every_oddity_finds_its_day_and_is_honest(honest: World) -> None:
@@ -94,21 +95,14 @@ def test_after_an_attack_began_its_session_goes_on(world: World) -> None:
     for row in world.truth.values():
         began_late = row.ended_at - row.started_at < 10 * MINUTE  # on a device whose fate was sealed before
         if row.label == "attack" and row.family != "ancestor_revoked" and not began_late:
-            later = [
-                session
-                for session in world.sessions[row.session_id]
-                if session["occurred_at"] > row.started_at
-            ]
+            later = [session for session in world.sessions[row.session_id] if session["occurred_at"] > row.started_at]
 
             assert later[-1]["occurred_at"] - row.started_at >= 5 * MINUTE, row
 
 
 def test_what_was_born_of_a_fallen_session_falls_with_the_same_intensity(world: World) -> None:
     born = [
-        this_event
-        for events in world.sessions.values()
-        for this_event in events
-        if this_event.get("parent_session_id")
+        this_event for events in world.sessions.values() for this_event in events if this_event.get("parent_session_id")
     ]
     assert born
 
@@ -127,9 +121,7 @@ def test_what_is_honest_has_no_intensity_and_every_attack_has_one(world: World) 
 def test_a_louder_attack_does_more() -> None:
     done = {}
     for intensity in INTENSITIES:
-        world = world_of(
-            simulate(2, 16, 30, attack_share=0.2, families=["mass_read"], intensity=intensity, noise=0)
-        )
+        world = world_of(simulate(2, 16, 30, attack_share=0.2, families=["mass_read"], intensity=intensity, noise=0))
         done[intensity] = min(records(events) for events in world.of("mass_read"))
 
     assert done["low"] < done["medium"] < done["high"]
@@ -145,9 +137,7 @@ def test_the_end_of_the_month_reads_more_than_usual_but_not_two_thousand_records
 
 
 def test_a_policy_reaches_every_device_of_a_company_within_the_hour() -> None:
-    world = world_of(
-        simulate(4, 24, 60, attack_share=0, oddity_share=0.02, families=["policy_rollout"], noise=0)
-    )
+    world = world_of(simulate(4, 24, 60, attack_share=0, oddity_share=0.02, families=["policy_rollout"], noise=0))
     hit = {row.tenant for row in world.truth.values() if row.family == "policy_rollout"}
     reports = [event for events in world.devices.values() for event in events if event["tenant"] in hit]
     begun = min(report["occurred_at"] for report in reports if _flipped(report))

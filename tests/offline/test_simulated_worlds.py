@@ -43,9 +43,7 @@ def test_the_worlds_share_no_principal_no_device_no_network_and_no_parameter_of_
 
     both = set(drawn["train"]) & set(drawn["test"])
     assert len(both) > 40
-    assert {name: drawn["train"][name] & drawn["test"][name] for name in both} == {
-        name: set() for name in both
-    }
+    assert {name: drawn["train"][name] & drawn["test"][name] for name in both} == {name: set() for name in both}
     assert set(seen["train"]) == set(seen["test"]) == set(IDS)
     assert {name: seen["train"][name] & seen["test"][name] for name in IDS} == {name: set() for name in IDS}
 
@@ -83,9 +81,13 @@ def test_every_attack_of_every_intensity_finds_its_parameters_in_either_world(wo
 
 def test_families_and_intensity_can_be_asked_for() -> None:
     simulation, _ = _played(
-        hours=26, principals=40, attack_share=0.3, oddity_share=0.3, families=["mass_read", "roaming"],
+        hours=26,
+        principals=40,
+        attack_share=0.3,
+        oddity_share=0.3,
+        families=["mass_read", "roaming"],
         intensity="low",
-    )  # fmt: skip
+    )
 
     assert {(attempt.family, attempt.intensity) for attempt in simulation.attempts} == {
         ("mass_read", "low"),
@@ -167,9 +169,7 @@ def test_a_device_that_was_updated_stays_so_on_the_days_after() -> None:
     ("family", "is_followed"),
     [("vpn_toggle", True), ("roaming", True), ("network_changed_unanswered", False), ("sim_swapped", False)],
 )
-def test_a_device_reports_from_where_its_owner_is_never_from_where_a_thief_is(
-    family: str, is_followed: bool
-) -> None:
+def test_a_device_reports_from_where_its_owner_is_never_from_where_a_thief_is(family: str, is_followed: bool) -> None:
     asked: dict[str, Any] = {"attack_share": 0.2, "oddity_share": 0.2, "noise": 0, "intensity": "high"}
     world = world_of(simulate(3, 14, 60, **asked, families=[family]))
 

@@ -29,9 +29,7 @@ def _counted(skew: Skew, partitions: int, workers: int) -> Spread:
         by_worker[partition % workers] += share
     hottest = max(load, key=load.__getitem__)
     of_tenant = tenant[hottest] / load[hottest]
-    return Spread(
-        partitions, workers, hottest, load[hottest], of_tenant, max(by_worker), max(traffic.values())
-    )
+    return Spread(partitions, workers, hottest, load[hottest], of_tenant, max(by_worker), max(traffic.values()))
 
 
 @pytest.mark.parametrize(("partitions", "workers"), [(1, 1), (8, 3), (16, 16)])

@@ -193,9 +193,7 @@ def test_where_nothing_is_known_of_attacks_the_card_says_so_and_has_no_pictures(
 
     found = told("train", tmp_path / "plain", "--out", tmp_path / "toy")
 
-    assert found["metrics"] == {
-        "not_measured": "neither truth nor verdicts name both attacks and honest sessions"
-    }
+    assert found["metrics"] == {"not_measured": "neither truth nor verdicts name both attacks and honest sessions"}
     assert [name for name in files(tmp_path / "toy") if name.endswith(".png")] == []
 
 
@@ -273,9 +271,7 @@ def test_drift_tells_the_columns_that_moved_and_those_that_did_not(model: Path, 
     assert shown[1] == f"{len(FEATURE_NAMES) + 1} large"
 
 
-def test_drift_from_a_model_that_kept_no_training_data_is_refused(
-    data: Path, model: Path, tmp_path: Path
-) -> None:
+def test_drift_from_a_model_that_kept_no_training_data_is_refused(data: Path, model: Path, tmp_path: Path) -> None:
     save(load(model), tmp_path / "bare", {})
 
     done = run("drift", data, "--model", tmp_path / "bare")

@@ -58,8 +58,7 @@ def _told(events: list[Event]) -> tuple[Desk, dict[str, list[Event]]]:
     saids = read(desk.messages)
     topics = (SESSION_RISK, SESSION_REVOCATIONS)
     return desk, {
-        topic: [this_event for this_event in of(saids, topic) if this_event["tenant"] == "acme"]
-        for topic in topics
+        topic: [this_event for this_event in of(saids, topic) if this_event["tenant"] == "acme"] for topic in topics
     }
 
 
@@ -121,9 +120,7 @@ keys = st.tuples(st.sampled_from("abcd"), st.sampled_from("123456"))
 
 
 @given(st.lists(keys, max_size=60), st.integers(1, 8))
-def test_room_is_never_more_than_full_and_nobody_within_their_share_makes_room(
-    used: list[Key], most: int
-) -> None:
+def test_room_is_never_more_than_full_and_nobody_within_their_share_makes_room(used: list[Key], most: int) -> None:
     room, held = TenantFairLru(most), dict[Key, None]()
     for key in used:
         held.pop(key, None)
@@ -149,9 +146,7 @@ def _lined_up(events: list[Event]) -> list[Rec]:
 
 
 def test_a_flood_of_calls_comes_after_what_everybody_else_has_to_say_but_calls() -> None:
-    lined_up: EventTimeAligner[str] = EventTimeAligner(
-        512, 5_000, lambda topic: 0 if topic == API_CALLS else 60_000
-    )
+    lined_up: EventTimeAligner[str] = EventTimeAligner(512, 5_000, lambda topic: 0 if topic == API_CALLS else 60_000)
     flood = [call(at / 1_000, tenant="globex") for at in range(20_000)]
     lined_up.add(API_CALLS, _lined_up([*flood, call(20, tenant="acme")]))
     lined_up.add(AUTH_EVENTS, _lined_up([auth(19, tenant="acme", action="token_reused")]))

@@ -70,9 +70,7 @@ for visit in range(1, 6):
     print(visit, flush=True)
     failpoints.reach("rows-due")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split()) == (-signal.SIGKILL, ["1", "2", "3"])
     assert done.stderr == f"FAILPOINT=rows-due:3 is reached: {POINTS['rows-due']}\n"
 

@@ -62,12 +62,46 @@ def test_commands_and_what_workers_tell_each_other_keep_names() -> None:
 
 
 NAMELESS = {
-    "action", "activity_id", "attack", "caused_by", "correlation_uid", "data", "decision_id", "desc",
-    "detection", "detections", "event_id", "evidence", "feature_set", "learning", "message", "mode", "model",
-    "name", "normal", "observed", "policy", "reason", "refusal", "risk_details", "session_id",
-    "status_detail", "suppressed", "suppression_id", "tenant", "tenant_uid", "text", "title", "topic", "type",
-    "types", "uid", "values", "vendor_name", "version",
-}  # fmt: skip
+    "action",
+    "activity_id",
+    "attack",
+    "caused_by",
+    "correlation_uid",
+    "data",
+    "decision_id",
+    "desc",
+    "detection",
+    "detections",
+    "event_id",
+    "evidence",
+    "feature_set",
+    "learning",
+    "message",
+    "mode",
+    "model",
+    "name",
+    "normal",
+    "observed",
+    "policy",
+    "reason",
+    "refusal",
+    "risk_details",
+    "session_id",
+    "status_detail",
+    "suppressed",
+    "suppression_id",
+    "tenant",
+    "tenant_uid",
+    "text",
+    "title",
+    "topic",
+    "type",
+    "types",
+    "uid",
+    "values",
+    "vendor_name",
+    "version",
+}
 """Texts that name no person: ids of events, decisions and sessions, names of models and detections, our own
 words. What people write in `reason` stays as they wrote it."""
 
@@ -99,19 +133,11 @@ def test_of_every_text_that_leaves_it_is_known_whether_it_names_somebody() -> No
 
 
 def _examples() -> list[tuple[str, Path]]:
-    return [
-        (name, path)
-        for name in sorted(KEYED_TOPICS)
-        for path in sorted((EXAMPLES / name / "valid").iterdir())
-    ]
+    return [(name, path) for name in sorted(KEYED_TOPICS) for path in sorted((EXAMPLES / name / "valid").iterdir())]
 
 
-@pytest.mark.parametrize(
-    ("topic", "path"), _examples(), ids=lambda item: item if isinstance(item, str) else item.stem
-)
-def test_what_leaves_is_still_by_the_contract_and_differs_only_where_a_name_stood(
-    topic: str, path: Path
-) -> None:
+@pytest.mark.parametrize(("topic", "path"), _examples(), ids=lambda item: item if isinstance(item, str) else item.stem)
+def test_what_leaves_is_still_by_the_contract_and_differs_only_where_a_name_stood(topic: str, path: Path) -> None:
     message = TOPICS[topic].model.model_validate_json(path.read_bytes())
 
     left = ONE.leaving(Message(topic, b"s-1", encode(message)))
@@ -147,9 +173,15 @@ def _leaves(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...],
 
 def test_a_dead_letter_says_where_the_record_is_and_keeps_nothing_of_it() -> None:
     letter = {
-        "topic": DEVICE_TELEMETRY, "partition": 3, "offset": 17, "key": "cGhvbmUtMQ==", "value": "e30=",
-        "size": 2, "reason": "type: is missing", "at": T0,
-    }  # fmt: skip
+        "topic": DEVICE_TELEMETRY,
+        "partition": 3,
+        "offset": 17,
+        "key": "cGhvbmUtMQ==",
+        "value": "e30=",
+        "size": 2,
+        "reason": "type: is missing",
+        "at": T0,
+    }
 
     left = ONE.leaving(Message(DEAD_LETTERS, b"phone-1", encode(letter)))
 

@@ -92,13 +92,9 @@ def test_without_keys_names_leave_as_they_are_and_a_search_says_so() -> None:
     assert "names leave as they are; SESSION_RISK_PSEUDONYM_KEY_FILE names no keys" in done.stderr
 
 
-def test_a_replay_writes_pseudonyms_where_a_worker_would(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_replay_writes_pseudonyms_where_a_worker_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_RISK_PSEUDONYM_KEY_FILE", str(_file(tmp_path, f"k1 {SECRET}")))
-    story = next(
-        story for story in stories(find_directory(), T0) if story.name.startswith("a-phone-jailbroken")
-    )
+    story = next(story for story in stories(find_directory(), T0) if story.name.startswith("a-phone-jailbroken"))
     with write(tmp_path / "in") as writer:
         for topic, event in story.events:
             writer.event(topic, event)
@@ -109,6 +105,4 @@ def test_a_replay_writes_pseudonyms_where_a_worker_would(
     (decision, *_) = (tmp_path / "out" / f"{SESSION_RISK}.jsonl").read_bytes().splitlines()
     (command, *_) = (tmp_path / "out" / f"{SESSION_REVOCATIONS}.jsonl").read_bytes().splitlines()
     subject = json.loads(command)
-    assert json.loads(decision)["principal_id"] == ONE.of(
-        "principal_id", subject["tenant"], subject["principal_id"]
-    )
+    assert json.loads(decision)["principal_id"] == ONE.of("principal_id", subject["tenant"], subject["principal_id"])

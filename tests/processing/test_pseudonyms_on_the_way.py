@@ -44,8 +44,10 @@ def told() -> list[InputRecord]:
     at = session["occurred_at"] + 60_000
     verdict = {
         **feedback(session_id=session["session_id"], reported_by="MARK-owner", detections=["mass_read"]),
-        "tenant": session.get("tenant"), "occurred_at": at, "expires_at": at + 1_000,
-    }  # fmt: skip
+        "tenant": session.get("tenant"),
+        "occurred_at": at,
+        "expires_at": at + 1_000,
+    }
     dead = {**auth(principal_id="MARK-dead"), "action": 7, "session_id": 7, "occurred_at": last}
     marked += [(SESSION_FEEDBACK, verdict), (AUTH_EVENTS, dead)]
     return [
@@ -77,14 +79,8 @@ def test_no_name_leaves_to_those_who_read_and_commands_name_whom_to_stop(
 
     assert {message.topic for message in left} >= {SESSION_RISK, SESSION_FINDINGS, SUPPRESSIONS, DEAD_LETTERS}
     assert [message for message in left if b"MARK" in message.value + (message.key or b"")] == []
-    assert [
-        message for message in left for ip in addresses if b'"' + ip.encode() + b'"' in message.value
-    ] == []
-    assert all(
-        PSEUDONYM.search(message.value)
-        for message in left
-        if message.topic in (SESSION_RISK, SESSION_FINDINGS)
-    )
+    assert [message for message in left for ip in addresses if b'"' + ip.encode() + b'"' in message.value] == []
+    assert all(PSEUDONYM.search(message.value) for message in left if message.topic in (SESSION_RISK, SESSION_FINDINGS))
     commands = [json.loads(message.value) for message in said if message.topic == SESSION_REVOCATIONS]
     assert commands
     assert {command["principal_id"].startswith("MARK-principal_id-") for command in commands} == {True}

@@ -35,9 +35,7 @@ def test_an_empty_chunk_is_no_trouble() -> None:
 
 
 def test_bad_neighbours_do_not_touch_the_good() -> None:
-    decoded = decode(
-        None, raw(event_id="a"), b"{", raw(event_id="b"), raw(type="x"), b"\xff", raw(event_id="c")
-    )
+    decoded = decode(None, raw(event_id="a"), b"{", raw(event_id="b"), raw(type="x"), b"\xff", raw(event_id="c"))
 
     assert decoded.events == [plain(event_id=name) for name in "abc"]
     assert decoded.places == [1, 3, 6]
@@ -100,9 +98,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("value", "reason"), HOSTILE.values(), ids=HOSTILE)
-def test_a_bad_record_is_rejected_with_a_reason_a_person_understands(
-    value: bytes | None, reason: str
-) -> None:
+def test_a_bad_record_is_rejected_with_a_reason_a_person_understands(value: bytes | None, reason: str) -> None:
     (text,) = reasons(value)
 
     assert text.startswith(reason)
@@ -204,8 +200,7 @@ def test_defaults_are_not_shared_between_events() -> None:
 def test_telemetry_is_read_though_its_device_lives_in_another_time_zone_and_not_if_in_another_day() -> None:
     report = {"type": "device.telemetry", "event_id": "t-1", "device_id": "phone-1"}
     values = [
-        json.dumps({**report, "occurred_at": NOW + ahead * 1000}).encode()
-        for ahead in (0, 14 * 3600, 86_400, 86_401)
+        json.dumps({**report, "occurred_at": NOW + ahead * 1000}).encode() for ahead in (0, 14 * 3600, 86_400, 86_401)
     ]
 
     decoded = decode_chunk("device-telemetry", values, None, now_ms=NOW)

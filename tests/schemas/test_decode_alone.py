@@ -141,9 +141,7 @@ records = st.one_of(
     st.none(),
     st.binary(max_size=20),
     st.sampled_from([fragment for values in HALVES for fragment in values]),
-    st.dictionaries(st.sampled_from(list(ApiCall.model_fields)), json_values, max_size=3).map(
-        lambda m: raw(**m)
-    ),
+    st.dictionaries(st.sampled_from(list(ApiCall.model_fields)), json_values, max_size=3).map(lambda m: raw(**m)),
     json_values.map(lambda value: json.dumps(value).encode()),
 )
 

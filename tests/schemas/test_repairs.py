@@ -98,9 +98,7 @@ MENDS = [
 
 
 @pytest.mark.parametrize(("topic", "member", "told", "becomes"), MENDS)
-def test_what_is_wrong_is_cut_read_as_meant_or_left_out(
-    topic: str, member: str, told: Any, becomes: Any
-) -> None:
+def test_what_is_wrong_is_cut_read_as_meant_or_left_out(topic: str, member: str, told: Any, becomes: Any) -> None:
     assert kept(topic, **{member: told}) == {member: becomes}
     assert decode(topic, {member: told}).mended == [Mended(0, (member,))]
 
@@ -137,9 +135,7 @@ def test_whose_it_is_when_it_was_and_what_is_never_guessed(topic: str, wrong: di
 
 def test_names_that_are_cut_stay_apart_from_others_with_the_same_head() -> None:
     head = "eyJhbGciOiJSUzI1NiJ9." * 8
-    first, again, second = (
-        kept(API_CALLS, tool=f"{head}{tail}", operation=f"GET /{head * 2}{tail}") for tail in "112"
-    )
+    first, again, second = (kept(API_CALLS, tool=f"{head}{tail}", operation=f"GET /{head * 2}{tail}") for tail in "112")
 
     assert first == again
     assert all(first[name] != second[name] for name in first)
@@ -166,8 +162,9 @@ def test_a_right_to_rule_is_not_cut_off_behind_a_hundred_others() -> None:
 
 
 def test_an_event_that_is_mended_and_then_refused_is_not_counted_as_mended() -> None:
-    values = [json.dumps({**SMALL[API_CALLS], "country": "de", "occurred_at": NOW + late}).encode()
-              for late in (0, 10**9, 0)]  # fmt: skip
+    values = [
+        json.dumps({**SMALL[API_CALLS], "country": "de", "occurred_at": NOW + late}).encode() for late in (0, 10**9, 0)
+    ]
 
     decoded = decode_chunk(API_CALLS, values, [b"s-1", b"s-1", b"s-2"], now_ms=NOW)
 

@@ -70,9 +70,7 @@ def test_a_topic_has_several_valid_and_several_invalid_examples(topic: str) -> N
 
 
 def test_no_example_is_left_of_a_topic_that_is_no_more() -> None:
-    stray = {path for path in EXAMPLES.rglob("*") if path.is_file()} - {
-        path for _, path in VALID + INVALID + MENDED
-    }
+    stray = {path for path in EXAMPLES.rglob("*") if path.is_file()} - {path for _, path in VALID + INVALID + MENDED}
 
     assert stray == set()
     assert {path.name for path in EXAMPLES.iterdir()} == set(TOPICS)
@@ -106,9 +104,7 @@ def test_an_invalid_example_is_refused_for_the_reason_it_names(topic: str, path:
 
 
 @every_invalid
-def test_an_invalid_example_is_refused_by_its_model_and_by_the_published_schema(
-    topic: str, path: Path
-) -> None:
+def test_an_invalid_example_is_refused_by_its_model_and_by_the_published_schema(topic: str, path: Path) -> None:
     event = _read(path)["event"]
 
     with pytest.raises(ValidationError):

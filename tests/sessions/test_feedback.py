@@ -92,8 +92,9 @@ def test_a_session_is_judged_again_when_what_spoke_for_it_expires() -> None:
 
 def test_how_chunks_are_cut_changes_nothing_of_what_is_muted() -> None:
     events = [
-        auth(0), *(context(1 + at, source="feedback", muted={"mass_read": T0 + at * 9_000}) for at in (1, 2)),
-    ]  # fmt: skip
+        auth(0),
+        *(context(1 + at, source="feedback", muted={"mass_read": T0 + at * 9_000}) for at in (1, 2)),
+    ]
     calls = [call(4 + at, **MANY) for at in range(20)]
     whole, single = Desk(), Desk()
     whole.play(events[0])
@@ -196,8 +197,12 @@ def test_what_is_a_fact_is_never_muted_and_that_is_said() -> None:
 
 def test_facts_are_those_that_nobody_guesses() -> None:
     assert {rule.id for rule in DETECTIONS if not rule.suppressible} >= {
-        "device_rooted", "malware_on_device", "ancestor_revoked", "step_up_missed", "confirmed_compromised",
-    }  # fmt: skip
+        "device_rooted",
+        "malware_on_device",
+        "ancestor_revoked",
+        "step_up_missed",
+        "confirmed_compromised",
+    }
 
 
 def test_nothing_is_muted_for_longer_than_the_policy_allows() -> None:
@@ -224,11 +229,18 @@ def test_a_suppression_is_an_event_when_it_is_made_and_when_it_expires() -> None
 
     created, expired = of(saids, topics.SUPPRESSIONS)
     assert created == {
-        "suppression_id": created["suppression_id"], "tenant": "default", "principal_id": "ana",
-        "session_id": "s-1", "decision_id": "d-1", "state": "created", "detections": ["mass_read"],
-        "owner": "soc", "reason": "the yearly export", "occurred_at": T0 + 300_000,
+        "suppression_id": created["suppression_id"],
+        "tenant": "default",
+        "principal_id": "ana",
+        "session_id": "s-1",
+        "decision_id": "d-1",
+        "state": "created",
+        "detections": ["mass_read"],
+        "owner": "soc",
+        "reason": "the yearly export",
+        "occurred_at": T0 + 300_000,
         "expires_at": T0 + 300_000 + 86_400_000,
-    }  # fmt: skip
+    }
     over = created["expires_at"]
     assert expired == {**created, "state": "expired", "occurred_at": over, "expires_at": over}
 

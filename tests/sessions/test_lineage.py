@@ -39,9 +39,7 @@ def test_a_fall_in_the_middle_spares_the_ancestors() -> None:
 
 
 def test_a_child_born_after_the_fall_falls_too() -> None:
-    saids = replayed(
-        [auth(0, session_id="n-0"), falls("n-0", 10), born("n-1", "n-0", 20), born("n-2", "n-1", 30)]
-    )
+    saids = replayed([auth(0, session_id="n-0"), falls("n-0", 10), born("n-1", "n-0", 20), born("n-2", "n-1", 30)])
 
     assert fell(saids) == {"n-0": "n-0", "n-1": "n-0", "n-2": "n-0"}
 

@@ -58,9 +58,7 @@ def play(one: Desk, *events: Event, behind: bool = False) -> list[Said]:
     topic = topic_of(events[0])
     records = [record(event, one.offsets[topic] + at) for at, event in enumerate(events)]
     one.offsets[topic] += len(events)
-    return one.take(
-        topic, [this_record if behind else this_record._replace(timestamp=NOW) for this_record in records]
-    )
+    return one.take(topic, [this_record if behind else this_record._replace(timestamp=NOW) for this_record in records])
 
 
 def lagged(policy: str, events: list[Event], cuts: set[int], late: set[int]) -> Desk:
@@ -172,9 +170,11 @@ def test_one_session_in_question_has_nobody_else_scored() -> None:
     this_desk = desk(detector=model)
 
     play(
-        this_desk, *(call(0, session_id=f"quiet-{n}") for n in range(5)),
-        call(1, session_id="loud", sensitivity="restricted", records=200), behind=True,
-    )  # fmt: skip
+        this_desk,
+        *(call(0, session_id=f"quiet-{n}") for n in range(5)),
+        call(1, session_id="loud", sensitivity="restricted", records=200),
+        behind=True,
+    )
 
     assert (model.calls, this_desk.counts["unscored_events", topics.API_CALLS]) == ([1], 5)
 
@@ -183,9 +183,7 @@ def test_one_session_in_question_has_nobody_else_scored() -> None:
     ("age_ms", "bound_ms", "late"),
     [(60_000, 60_000, False), (60_001, 60_000, True), (10**9, 0, False), (-5, 60_000, False)],
 )
-def test_a_chunk_is_late_beyond_the_bound_and_never_where_there_is_none(
-    age_ms: int, bound_ms: int, late: bool
-) -> None:
+def test_a_chunk_is_late_beyond_the_bound_and_never_where_there_is_none(age_ms: int, bound_ms: int, late: bool) -> None:
     assert is_behind(NOW - age_ms, NOW, bound_ms) == late
 
 
@@ -239,9 +237,7 @@ def test_a_challenger_differs_on_nothing_that_was_passed_over(monkeypatch: pytes
 
 def test_what_is_passed_over_is_not_counted_as_drift() -> None:
     this_desk = desk()
-    this_desk.brain.drift = LiveDrift(
-        Reference.of(FEATURE_NAMES, np.zeros((8, len(FEATURE_NAMES))), np.zeros(8))
-    )
+    this_desk.brain.drift = LiveDrift(Reference.of(FEATURE_NAMES, np.zeros((8, len(FEATURE_NAMES))), np.zeros(8)))
 
     play(this_desk, *(call(at / 10) for at in range(200)), behind=True)
     passed = this_desk.brain.drift.rows

@@ -19,9 +19,9 @@ def test_a_revocation_is_sent_again_with_its_id_each_time_after_twice_as_long() 
         sent += [at] * (len(desk.revoked()) - before)
 
     assert len(set(desk.revoked())) == 1
-    assert [
-        later - earlier >= wait for earlier, later, wait in zip(sent, sent[1:], (15, 30, 60), strict=False)
-    ] == [True] * (len(sent) - 1)
+    assert [later - earlier >= wait for earlier, later, wait in zip(sent, sent[1:], (15, 30, 60), strict=False)] == [
+        True
+    ] * (len(sent) - 1)
     assert len(sent) == 3
 
 

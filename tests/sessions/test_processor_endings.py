@@ -81,9 +81,7 @@ def test_a_finding_is_closed_when_its_session_is_over(end: str) -> None:
 
 def test_a_session_that_goes_on_after_its_sign_out_is_judged_again() -> None:
     this_desk = desk()
-    this_desk.each(
-        auth(0), auth(5, action="sign_out"), call(30), call(31, records=200, sensitivity="restricted")
-    )
+    this_desk.each(auth(0), auth(5, action="sign_out"), call(30), call(31, records=200, sensitivity="restricted"))
 
     assert len(this_desk.revoked("s-1")) == 1
 
@@ -104,9 +102,7 @@ def test_a_call_that_was_late_does_not_bring_a_session_back_after_its_sign_out()
 
 def test_a_session_that_signs_in_again_under_its_old_id_starts_again() -> None:
     this_desk = desk()
-    this_desk.each(
-        auth(0, device_id="phone-1"), auth(5, action="sign_out"), auth(20, device_id="phone-1"), call(21)
-    )
+    this_desk.each(auth(0, device_id="phone-1"), auth(5, action="sign_out"), auth(20, device_id="phone-1"), call(21))
 
     assert [event["kind"] for event in this_desk.said(topics.PRINCIPAL_ACTIVITY)] == [
         "started",

@@ -77,9 +77,7 @@ def test_a_context_that_comes_again_after_its_session_was_forgotten_begins_a_row
 
     assert (held, key in other.rows) == (True, False)
     assert [
-        sent_said
-        for sent_said in read(other.messages)
-        if "s-2" in (sent_said.key, sent_said.body.get("session_id"))
+        sent_said for sent_said in read(other.messages) if "s-2" in (sent_said.key, sent_said.body.get("session_id"))
     ] == []
 
 

@@ -73,6 +73,4 @@ def test_room_is_dealt_out_evenly_and_no_more_go_than_must(given_: list[Session]
     for tenant in {given_[number][0] for number in gone}:
         mine = [(seen, number in set(gone)) for number, (whose, seen) in enumerate(given_) if whose == tenant]
         assert left[tenant] >= max(left.values(), default=0) - 1
-        assert max(seen for seen, went in mine if went) <= min(
-            (seen for seen, went in mine if not went), default=99
-        )
+        assert max(seen for seen, went in mine if went) <= min((seen for seen, went in mine if not went), default=99)

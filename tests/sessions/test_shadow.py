@@ -114,11 +114,15 @@ def test_what_would_change_is_told_beside_what_was_decided() -> None:
             "policy": this_desk.brain.judge.policy_id,
             "champion": {"model": "none", "score": 0.0, "band": 0, "level": "MEDIUM", "action": "step_up"},
             "challenger": {
-                "model": "always-3@1", "score": 0.75, "band": 3, "level": "HIGH", "action": "revoke",
+                "model": "always-3@1",
+                "score": 0.75,
+                "band": 3,
+                "level": "HIGH",
+                "action": "revoke",
             },
             "differs": True,
         }
-    ]  # fmt: skip
+    ]
     assert this_desk.counts["challenger_differences", "always-3@1"] == 1
 
 
@@ -160,18 +164,14 @@ def test_without_evidence_no_band_makes_a_difference() -> None:
 
 def test_what_is_muted_for_the_champion_is_muted_for_the_challenger() -> None:
     this_desk = desk(Always(3))
-    this_desk.each(
-        *MOVED[:2], context(700.5, source="feedback", muted={"network_changed": T0 + 10**9}), MOVED[2]
-    )
+    this_desk.each(*MOVED[:2], context(700.5, source="feedback", muted={"network_changed": T0 + 10**9}), MOVED[2])
 
     assert this_desk.said(topics.SESSION_SHADOW) == []
 
 
 def test_a_session_that_is_over_is_not_compared() -> None:
     this_desk = desk(Always(3))
-    this_desk.each(
-        *MOVED, feedback(710, verdict="confirmed_compromised"), *(call(800 + at) for at in range(5))
-    )
+    this_desk.each(*MOVED, feedback(710, verdict="confirmed_compromised"), *(call(800 + at) for at in range(5)))
 
     assert [event["occurred_at"] for event in this_desk.said(topics.SESSION_SHADOW)] == [T0 + 701_000]
 
@@ -181,9 +181,7 @@ def test_a_share_of_all_events_is_told_as_both_see_them() -> None:
     this_desk.each(auth(0), call(1))
 
     events = this_desk.said(topics.SESSION_SHADOW)
-    assert [(t["champion"]["band"], t["challenger"]["band"], t["differs"]) for t in events] == [
-        (0, 2, False)
-    ] * 2
+    assert [(t["champion"]["band"], t["challenger"]["band"], t["differs"]) for t in events] == [(0, 2, False)] * 2
 
 
 def test_the_bands_of_both_are_counted_over_every_vector() -> None:
@@ -199,9 +197,7 @@ def test_several_challengers_are_told_apart() -> None:
     this_desk.brain.challengers = (*this_desk.brain.challengers, Challenger(Always(2)))
     this_desk.each(*MOVED)
 
-    levels = {
-        t["challenger"]["model"]: t["challenger"]["level"] for t in this_desk.said(topics.SESSION_SHADOW)
-    }
+    levels = {t["challenger"]["model"]: t["challenger"]["level"] for t in this_desk.said(topics.SESSION_SHADOW)}
     assert levels == {"always-3@1": "HIGH"}
 
 
@@ -212,7 +208,4 @@ def test_time_alone_is_no_vector_for_the_sample(share: float) -> None:
     before = len(this_desk.said(topics.SESSION_SHADOW))
     this_desk.each(*(call(60 * at, session_id="s-2") for at in range(1, 4)))
 
-    assert (
-        of(read(this_desk.messages), topics.SESSION_SHADOW, "s-1")
-        == this_desk.said(topics.SESSION_SHADOW)[:before]
-    )
+    assert of(read(this_desk.messages), topics.SESSION_SHADOW, "s-1") == this_desk.said(topics.SESSION_SHADOW)[:before]

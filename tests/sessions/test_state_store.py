@@ -46,9 +46,7 @@ CHANGES = st.lists(
 )
 
 
-@given(
-    st.lists(st.tuples(ROWS, NAMES, st.binary(max_size=99), st.binary(min_size=4, max_size=4)), min_size=1)
-)
+@given(st.lists(st.tuples(ROWS, NAMES, st.binary(max_size=99), st.binary(min_size=4, max_size=4)), min_size=1))
 @settings(max_examples=60)
 def test_values_decoded_together_are_those_decoded_one_by_one(
     told: list[tuple[NDArray[Any], Names, bytes, bytes]],
@@ -86,9 +84,7 @@ def test_one_row_that_cannot_be_read_among_others_is_refused_as_it_would_be_alon
 
 @given(CHANGES, st.sets(st.integers(0, 30)))
 @settings(max_examples=200)
-def test_however_rows_come_the_newest_of_each_key_is_what_is_held(
-    changes: list[ChangelogRow], cuts: set[int]
-) -> None:
+def test_however_rows_come_the_newest_of_each_key_is_what_is_held(changes: list[ChangelogRow], cuts: set[int]) -> None:
     table, cases = SessionTable(), dict[int, SessionRiskState]()
     edges = sorted({0, len(changes)} | {cut for cut in cuts if cut < len(changes)})
     for first, last in pairwise(edges):
@@ -98,9 +94,7 @@ def test_however_rows_come_the_newest_of_each_key_is_what_is_held(
     assert _held(table, cases) == newest
     assert len(table) == len(newest)
     tenants = [Names.unpack(table.names[row]).tenant for row in table.live().tolist()]
-    assert table.tenants(table.live()).tolist() == [
-        fingerprint(this_tenant) & 0xFFFFFFFF for this_tenant in tenants
-    ]
+    assert table.tenants(table.live()).tolist() == [fingerprint(this_tenant) & 0xFFFFFFFF for this_tenant in tenants]
 
 
 def _held(table: SessionTable, cases: dict[int, SessionRiskState]) -> dict[bytes, bytes]:

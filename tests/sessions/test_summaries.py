@@ -57,9 +57,7 @@ def test_a_session_that_ends_tells_what_it_did_since_its_last_summary() -> None:
     desk = Desk()
     desk.each(auth(0), call(1, **READ), auth(2, action="sign_out"))
 
-    assert told(desk, "ended", "peaks") == [
-        [{"calls_10m": 1.0, "records_10m": 31.0, "sensitive_records_10m": 31.0}]
-    ]
+    assert told(desk, "ended", "peaks") == [[{"calls_10m": 1.0, "records_10m": 31.0, "sensitive_records_10m": 31.0}]]
 
 
 def test_scopes_that_are_granted_are_told_and_those_that_are_only_refreshed_are_not() -> None:

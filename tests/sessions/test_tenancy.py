@@ -68,17 +68,13 @@ def _dead(said: Sequence[Said]) -> list[tuple[str, int, str]]:
         ([b"b5bb9d8014a0f9b1d61e21e796d78dcc"], OTHER + "'b5bb9d8014a0f...'"),
     ],
 )
-def test_an_event_is_believed_if_exactly_one_header_says_its_tenant(
-    tenants: list[bytes], reason: str | None
-) -> None:
+def test_an_event_is_believed_if_exactly_one_header_says_its_tenant(tenants: list[bytes], reason: str | None) -> None:
     event = auth(tenant="acme")
 
     decoded = decode_chunk(AUTH_EVENTS, [encode(event)], [b"s-1"], now_ms=NOW, tenants=[tenants])
 
     assert decoded.rejected == ([] if reason is None else [Rejected(0, reason)])
-    assert [this_event["event_id"] for this_event in decoded.events] == (
-        [event["event_id"]] if reason is None else []
-    )
+    assert [this_event["event_id"] for this_event in decoded.events] == ([event["event_id"]] if reason is None else [])
 
 
 def test_an_event_that_names_no_tenant_is_of_the_default_one_whatever_the_header_says() -> None:
@@ -89,9 +85,7 @@ def test_an_event_that_names_no_tenant_is_of_the_default_one_whatever_the_header
     )
 
     assert decoded.places == [0]
-    assert decoded.rejected == [
-        Rejected(1, "tenant: the event says 'default', its record header 'tenant' says 'acme'")
-    ]
+    assert decoded.rejected == [Rejected(1, "tenant: the event says 'default', its record header 'tenant' says 'acme'")]
 
 
 def test_what_others_write_is_vouched_for_and_what_workers_tell_each_other_is_not() -> None:
@@ -177,8 +171,7 @@ def test_without_tenancy_headers_are_not_even_looked_at() -> None:
 def test_a_replay_believes_what_was_believed_when_it_came() -> None:
     lines = recorded([auth(tenant="acme"), call(1, tenant="acme"), call(2, tenant="acme")])
     records = [
-        line._replace(tenants=[tenant])
-        for line, tenant in zip(lines, (b"acme", b"acme", b"globex"), strict=True)
+        line._replace(tenants=[tenant]) for line, tenant in zip(lines, (b"acme", b"acme", b"globex"), strict=True)
     ]
     replay = Replay(stage_kinds(Desk().brain, ON), 1)
 
@@ -220,9 +213,7 @@ async def _produce(connection: Connection, records: Sequence[Rec]) -> None:
             )
 
 
-def test_what_topics_hold_keeps_whose_it_is_on_its_way_into_a_replay(
-    connection: Connection, tmp_path: Path
-) -> None:
+def test_what_topics_hold_keeps_whose_it_is_on_its_way_into_a_replay(connection: Connection, tmp_path: Path) -> None:
     asyncio.run(lay_down(connection, tmp_path, 0))
 
     payloadses = [list(this_record.tenants) for this_record in laid_down(tmp_path)]

@@ -129,15 +129,23 @@ def test_an_entry_that_is_nothing_is_named(entry: str) -> None:
         *(
             (f"https://{host}/", "may not be connected to")
             for host in (
-                "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "10.0.0.1", "0",
-                "169.254.169.254", "[::1]", "[fe80::1%25eth0]", "[::ffff:192.168.0.1]", "[64:ff9b::a00:1]",
+                "127.0.0.1",
+                "127.1",
+                "2130706433",
+                "0x7f000001",
+                "0177.0.0.1",
+                "10.0.0.1",
+                "0",
+                "169.254.169.254",
+                "[::1]",
+                "[fe80::1%25eth0]",
+                "[::ffff:192.168.0.1]",
+                "[64:ff9b::a00:1]",
             )
         ),
     ],
-)  # fmt: skip
-def test_an_address_of_the_web_that_must_not_be_pushed_to_is_refused_with_the_reason(
-    url: str, said: str
-) -> None:
+)
+def test_an_address_of_the_web_that_must_not_be_pushed_to_is_refused_with_the_reason(url: str, said: str) -> None:
     with pytest.raises(ForbiddenUrlError, match=said):
         check_url(url, TransmitterSettings())
 
@@ -173,7 +181,5 @@ def test_no_socket_is_made_for_an_address_that_a_name_turns_out_to_be(address: s
 
 
 def test_a_socket_is_made_for_an_address_that_may_be_connected_to() -> None:
-    with guard(Allowed(), "idp.example.org")(
-        (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("8.8.8.8", 443))
-    ) as made:
+    with guard(Allowed(), "idp.example.org")((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("8.8.8.8", 443))) as made:
         assert (made.family, made.type) == (socket.AF_INET, socket.SOCK_STREAM)

@@ -84,9 +84,7 @@ REFUSED = {
     ("SESSION_RISK_PARTITIONS", "0"): (
         "=0: should be greater than or equal to 1 (Partitions of every topic; fixed once topics exist)"
     ),
-    ("SESSION_RISK_BROKER", "kafka"): (
-        f"=kafka: 'kafka' is not a broker's address; write host:port {_BROKERS}"
-    ),
+    ("SESSION_RISK_BROKER", "kafka"): (f"=kafka: 'kafka' is not a broker's address; write host:port {_BROKERS}"),
     ("SESSION_RISK_BROKER", "kafka:99999"): (
         f"=kafka:99999: 'kafka:99999' is not a broker's address; write host:port {_BROKERS}"
     ),
@@ -101,8 +99,7 @@ REFUSED = {
         "=/no/such: there is no such folder (Folder with a model in each sub-folder; else the ones that ship)"
     ),
     ("SESSION_RISK_MODE", "off"): (
-        "=off: should be 'enforce' or 'observe' "
-        "(`observe` reports and commands nothing; else what the policy says)"
+        "=off: should be 'enforce' or 'observe' (`observe` reports and commands nothing; else what the policy says)"
     ),
     ("SESSION_RISK_SECURITY_PROTOCOL", "SASL_SSL"): (
         "=SASL_SSL needs SESSION_RISK_SASL_USERNAME and SESSION_RISK_SASL_PASSWORD"
@@ -111,9 +108,7 @@ REFUSED = {
     ("SESSION_RISK_BROKERS", "kafka:9092"): ": no such setting; is SESSION_RISK_BROKER meant?",
     ("SESSION_RISK_ZZZ", "1"): ": no such setting",
     (f"{TRANSMITTER}PORT", "0"): "=0: should be greater than or equal to 1 (Port that is listened on)",
-    (f"{TRANSMITTER}RSA_BITS", "1024"): (
-        "=1024: should be greater than or equal to 2048 (Length of new RSA keys)"
-    ),
+    (f"{TRANSMITTER}RSA_BITS", "1024"): ("=1024: should be greater than or equal to 2048 (Length of new RSA keys)"),
     (f"{TRANSMITTER}ISSUER", "http://risk.example"): "=http://risk.example: must be https (SSF 1.0 §7.1)",
     (f"{TRANSMITTER}ISSUER", "https://me:sesame@risk.example"): (
         f": must name a host, without user and password {_ISSUER}"
@@ -136,15 +131,9 @@ REFUSED = {
         "=/no/such.toml: there is no such file (TOML file of streams for receivers without a management API)"
     ),
     (f"{TRANSMITTER}TLS_CERT_FILE", __file__): f" and {TRANSMITTER}TLS_KEY_FILE belong together; set both",
-    (f"{TRANSMITTER}TOKEN_ISSUER", "https://as.example"): (
-        f" needs {TRANSMITTER}TOKEN_JWKS_URL: where its keys are"
-    ),
-    (f"{TRANSMITTER}TOKEN_JWKS_URL", "https://as.example"): (
-        f" needs {TRANSMITTER}TOKEN_ISSUER: whose keys these are"
-    ),
-    (f"{TRANSMITTER}PUSH_BACKOFF_S", "400"): (
-        f"=400.0: must not be longer than {TRANSMITTER}PUSH_BACKOFF_MAX_S=300.0"
-    ),
+    (f"{TRANSMITTER}TOKEN_ISSUER", "https://as.example"): (f" needs {TRANSMITTER}TOKEN_JWKS_URL: where its keys are"),
+    (f"{TRANSMITTER}TOKEN_JWKS_URL", "https://as.example"): (f" needs {TRANSMITTER}TOKEN_ISSUER: whose keys these are"),
+    (f"{TRANSMITTER}PUSH_BACKOFF_S", "400"): (f"=400.0: must not be longer than {TRANSMITTER}PUSH_BACKOFF_MAX_S=300.0"),
     (f"{TRANSMITTER}ISSUERS", "x"): f": no such setting; is {TRANSMITTER}ISSUER meant?",
 }
 """By name and value: what is said behind the name."""
@@ -163,9 +152,7 @@ def test_a_setting_that_cannot_be_used_is_refused_with_a_sentence(
 
 
 @pytest.mark.parametrize("read", READS.values())
-def test_an_unknown_name_is_refused_by_every_group(
-    read: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_name_is_refused_by_every_group(read: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_RISK_TRANSMITTER_DATABSE", "x")
 
     with pytest.raises(SettingsError, match="is SESSION_RISK_TRANSMITTER_DATABASE meant"):
@@ -260,6 +247,4 @@ def test_the_readme_shows_the_table_of_settings() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
     shown = readme.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
-    assert shown == markdown(), (
-        "write pipeline.offline.docs.settings_page.markdown() between the marks of README.md"
-    )
+    assert shown == markdown(), "write pipeline.offline.docs.settings_page.markdown() between the marks of README.md"

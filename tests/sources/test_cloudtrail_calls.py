@@ -52,9 +52,7 @@ def test_what_a_call_reads_is_told_as_far_as_the_log_does(
     converted: Convert, call: str, request_: Any, sensitivity: str, records: int | None
 ) -> None:
     (event,) = converted(record(call, requestParameters=request_)).events["api-calls"]
-    (denied,) = converted(record(call, requestParameters=request_, errorCode="AccessDenied")).events[
-        "api-calls"
-    ]
+    (denied,) = converted(record(call, requestParameters=request_, errorCode="AccessDenied")).events["api-calls"]
 
     assert (event["sensitivity"], event.get("records")) == (sensitivity, records)
     assert (denied["sensitivity"], denied["records"]) == (sensitivity, 0)
@@ -63,8 +61,7 @@ def test_what_a_call_reads_is_told_as_far_as_the_log_does(
 def test_a_list_of_secrets_is_one_thing_and_another_list_another(converted: Convert) -> None:
     lists = (["a", "b"], ["b", "a"], ["a", "c"])
     records = [
-        record("ssm:GetParameters", second, requestParameters={"names": names})
-        for second, names in enumerate(lists)
+        record("ssm:GetParameters", second, requestParameters={"names": names}) for second, names in enumerate(lists)
     ]
 
     first, same, other = (event["resource"] for event in converted(*records).events["api-calls"])
@@ -82,9 +79,7 @@ def test_a_list_of_secrets_is_one_thing_and_another_list_another(converted: Conv
         ("s3:ListObjectsV2", "s3:ListObjectsV2"),
     ],
 )
-def test_an_action_is_told_without_the_version_of_its_api(
-    converted: Convert, logged: str, operation: str
-) -> None:
+def test_an_action_is_told_without_the_version_of_its_api(converted: Convert, logged: str, operation: str) -> None:
     (event,) = converted(record(logged)).events["api-calls"]
 
     assert event["operation"] == operation
@@ -117,9 +112,7 @@ def test_the_tables_speak_of_operations_and_in_words_of_the_contract() -> None:
     lines = {*catalogue.CREDENTIALS.values(), *catalogue.SIGN_IN.values()}
     assert lines <= set(get_args(AuthEvent.model_fields["action"].annotation))
     levels = {*catalogue.SENSITIVITY.values(), *(row[2] for row in catalogue.SENSITIVE_WHEN.values())}
-    assert (
-        levels <= {"confidential", "restricted"} <= set(str(ApiCall.model_fields["sensitivity"]).split("'"))
-    )
+    assert levels <= {"confidential", "restricted"} <= set(str(ApiCall.model_fields["sensitivity"]).split("'"))
 
 
 @pytest.mark.parametrize(

@@ -104,9 +104,7 @@ def test_a_role_taken_in_the_console_is_as_human_as_who_took_it(converted: Conve
 
 
 def test_sessions_that_claim_to_be_each_others_parent_still_have_a_kind(converted: Convert) -> None:
-    roles = {
-        key: temporary(key, "AssumedRole", f"arn:aws:sts::1:assumed-role/deploy/{key}") for key in ("A", "B")
-    }
+    roles = {key: temporary(key, "AssumedRole", f"arn:aws:sts::1:assumed-role/deploy/{key}") for key in ("A", "B")}
     conversion = converted(
         record("sts:AssumeRole", 1, by=roles["A"], **assumed("B", "B")),
         record("sts:AssumeRole", 2, by=roles["B"], **assumed("A", "A")),

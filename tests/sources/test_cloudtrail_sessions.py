@@ -36,9 +36,7 @@ def test_a_call_begins_the_session_of_its_access_key_and_is_told_in_full(convert
     assert converted(call) == Conversion(
         events={
             "auth-events": [
-                BY_ANA
-                | CLIENT
-                | {"type": "auth.event", "event_id": "GetSecretValue-0:start", "action": "token_issued"}
+                BY_ANA | CLIENT | {"type": "auth.event", "event_id": "GetSecretValue-0:start", "action": "token_issued"}
             ],
             "api-calls": [
                 BY_ANA
@@ -69,11 +67,13 @@ def test_an_assumed_role_is_a_session_born_from_the_callers(converted: Convert) 
     born = {"event_id": "AssumeRole-0:born", "action": "token_exchanged", "reason": "sts:AssumeRole"}
     session = {"session_id": "ASIANEW", "principal_id": ROLE, "principal_kind": "api_key"}
     assert conversion.events["auth-events"] == [
-        HEAD | session | CLIENT | born | {
-            "type": "auth.event", "token_id": digest("ASIANEW"), "parent_session_id": "AKIAANA"
-        },
+        HEAD
+        | session
+        | CLIENT
+        | born
+        | {"type": "auth.event", "token_id": digest("ASIANEW"), "parent_session_id": "AKIAANA"},
         BY_ANA | CLIENT | {"type": "auth.event", "event_id": "AssumeRole-0:start", "action": "token_issued"},
-    ]  # fmt: skip
+    ]
     assert [event["session_id"] for event in conversion.events["api-calls"]] == ["AKIAANA", "ASIANEW"]
 
 
@@ -126,9 +126,7 @@ def test_a_role_of_another_account_is_born_once_in_the_tenant_of_that_account(co
     role = assumed("job")
     role["responseElements"]["assumedRoleUser"]["arn"] = "arn:aws:sts::999900001111:assumed-role/deploy/job"
     outsider = {"type": "AWSAccount", "accountId": "111122223333"}
-    conversion = converted(
-        record("sts:AssumeRole", **role), record("sts:AssumeRole", by=outsider, **role) | there
-    )
+    conversion = converted(record("sts:AssumeRole", **role), record("sts:AssumeRole", by=outsider, **role) | there)
 
     assert parents(conversion) == [("AKIAANA", "ASIANEW")]
     assert conversion.events["auth-events"][0]["tenant"] == "aws-999900001111"

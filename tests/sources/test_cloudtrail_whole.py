@@ -50,9 +50,7 @@ DATA = Path(__file__).parent.parent / "data" / "cloudtrail"
         (record(by=temporary("ASIA1") | {"invokedBy": "kms.amazonaws.com"}), "forwarded_by_service"),
     ],
 )
-def test_a_record_that_becomes_nothing_is_counted_with_its_reason(
-    converted: Convert, raw: Any, reason: str
-) -> None:
+def test_a_record_that_becomes_nothing_is_counted_with_its_reason(converted: Convert, raw: Any, reason: str) -> None:
     conversion = converted(raw, record(second=9))
 
     assert conversion.counts == Counts(2, {"auth-events": 1, "api-calls": 1}, {reason: 1})

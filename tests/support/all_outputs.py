@@ -36,9 +36,7 @@ def wrong(messages: list[Message]) -> list[str]:
         keys = [message.key for message in messages_read]
         values = [message.value for message in messages_read]
         decoded = decode_chunk(topic, values, None if topic == topics.DEAD_LETTERS else keys, now_ms=2**53)
-        complaints += [
-            f"{topic}: {rejected.reason}: {values[rejected.index][:300]!r}" for rejected in decoded.rejected
-        ]
+        complaints += [f"{topic}: {rejected.reason}: {values[rejected.index][:300]!r}" for rejected in decoded.rejected]
         complaints += [f"{topic}: too long" for value in values if len(value) > 1_000_000]
     return complaints
 

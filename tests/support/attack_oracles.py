@@ -27,16 +27,12 @@ HONEST_OPERATIONS = {operation.name for table in _TABLES for operation in table}
 
 
 def _on_a_device(is_bad: Callable[[Event], bool]) -> Mark:
-    return lambda events, world: any(
-        (event := world.heard(this_event)) and is_bad(event) for this_event in events
-    )
+    return lambda events, world: any((event := world.heard(this_event)) and is_bad(event) for this_event in events)
 
 
 def _strange(least: int) -> Mark:
     """So many calls of operations that are nobody's work."""
-    return lambda events, _: (
-        sum(call["operation"] not in HONEST_OPERATIONS for call in calls(events)) >= least
-    )
+    return lambda events, _: sum(call["operation"] not in HONEST_OPERATIONS for call in calls(events)) >= least
 
 
 def _acts(*actions: str) -> Mark:
@@ -56,8 +52,7 @@ def _unattested(told: list[Event], world: World) -> bool:
     pairs = ((call, world.heard(call)) for call in calls(told) if "device_id" in call)
     fails = {"none", "failed"}
     return told[0]["principal_kind"] == "agent" and any(
-        h is None or h["attestation"] in fails or c["occurred_at"] - h["attested_at"] > 15 * MINUTE
-        for c, h in pairs
+        h is None or h["attestation"] in fails or c["occurred_at"] - h["attested_at"] > 15 * MINUTE for c, h in pairs
     )
 
 
@@ -73,8 +68,7 @@ def _wrong_clock(told: list[Event], world: World) -> bool:
     pairs = pairwise(world.devices.get(told[0].get("device_id", ""), []))
     received_takewhile = takewhile(lambda pair: pair[0]["occurred_at"] < last, pairs)
     return any(
-        b["occurred_at"] < a["occurred_at"] or b["attested_at"] > b["occurred_at"]
-        for a, b in received_takewhile
+        b["occurred_at"] < a["occurred_at"] or b["attested_at"] > b["occurred_at"] for a, b in received_takewhile
     )
 
 
@@ -86,9 +80,7 @@ def _moved(told: list[Event], world: World) -> bool:
         if after["principal_kind"] != "human" or after["asn"] == before["asn"]:
             continue
         known = {
-            principal["asn"]
-            for principal in world.principals[after["principal_id"]]
-            if principal["occurred_at"] < at
+            principal["asn"] for principal in world.principals[after["principal_id"]] if principal["occurred_at"] < at
         }
         waited = at + 5 * MINUTE < told[-1]["occurred_at"]
         if after["asn"] not in known and waited and not any(at < item <= at + 5 * MINUTE for item in passed):
@@ -113,17 +105,13 @@ def _replayed(told: list[Event], world: World) -> bool:
 def _scripted(told: list[Event], world: World) -> bool:
     """A browser's session that a script goes on with."""
     shown = [event["user_agent"] for event in told]
-    return shown[0].startswith("Mozilla/") and any(
-        any(tool in ua for tool in TOOLS_OF_SCRIPTS) for ua in shown
-    )
+    return shown[0].startswith("Mozilla/") and any(any(tool in ua for tool in TOOLS_OF_SCRIPTS) for ua in shown)
 
 
 def _reused(told: list[Event], world: World) -> bool:
     """Not by the client whose token it was."""
     mine = client_family(told[0]["user_agent"])
-    return any(
-        event.get("action") == "token_reused" and client_family(event["user_agent"]) != mine for event in told
-    )
+    return any(event.get("action") == "token_reused" and client_family(event["user_agent"]) != mine for event in told)
 
 
 def _too_fast(told: list[Event], world: World) -> bool:
@@ -142,22 +130,15 @@ def _too_fast(told: list[Event], world: World) -> bool:
 
 def _fatigue(told: list[Event], world: World) -> bool:
     denied = [(event["occurred_at"], 1) for event in told if event.get("action") == "mfa_denied"]
-    return most_within(10 * MINUTE, denied) >= 5 and any(
-        event.get("action") == "mfa_passed" for event in told
-    )
+    return most_within(10 * MINUTE, denied) >= 5 and any(event.get("action") == "mfa_passed" for event in told)
 
 
 def _on_a_new_device(told: list[Event], world: World) -> bool:
     """A person's session on a device that sends nothing, and that they never used before."""
     device, at = told[0].get("device_id"), told[0]["occurred_at"]
-    before = [
-        principal for principal in world.principals[told[0]["principal_id"]] if principal["occurred_at"] < at
-    ]
+    before = [principal for principal in world.principals[told[0]["principal_id"]] if principal["occurred_at"] < at]
     return bool(
-        device
-        and before
-        and device not in world.devices
-        and all(event.get("device_id") != device for event in before)
+        device and before and device not in world.devices and all(event.get("device_id") != device for event in before)
     )
 
 
@@ -165,18 +146,14 @@ def _sprayed(told: list[Event], world: World) -> bool:
     """Signed in from where the sign-ins of at least three others had failed in the hours before."""
     at, mine = told[0]["occurred_at"], told[0]["principal_id"]
     failed = [
-        failure
-        for failure in world.failures[told[0]["asn"]]
-        if 0 <= at - failure["occurred_at"] < 8 * 60 * MINUTE
+        failure for failure in world.failures[told[0]["asn"]] if 0 <= at - failure["occurred_at"] < 8 * 60 * MINUTE
     ]
     return len({event["principal_id"] for event in failed} - {mine}) >= 3 and told[0]["action"] == "sign_in"
 
 
 def _in_the_middle(told: list[Event], world: World) -> bool:
     """Signed in from a rented server."""
-    return told[0]["network_type"] == "hosting" and _acts("sign_in", "mfa_passed", "token_issued")(
-        told, world
-    )
+    return told[0]["network_type"] == "hosting" and _acts("sign_in", "mfa_passed", "token_issued")(told, world)
 
 
 def _crowded(told: list[Event], world: World) -> bool:
@@ -203,9 +180,7 @@ def _chained(told: list[Event], world: World, window: int = 10) -> bool:
     """Two steps of the chain within so many minutes are already one too many."""
     stages = [(call["occurred_at"], chain_stage(call["operation"])) for call in calls(told)]
     steps = [(at, stage) for at, stage in stages if stage is not Stage.NONE]
-    return any(
-        len({step for when, step in steps if at <= when < at + window * MINUTE}) >= 2 for at, _ in steps
-    )
+    return any(len({step for when, step in steps if at <= when < at + window * MINUTE}) >= 2 for at, _ in steps)
 
 
 def _tool_burst(told: list[Event], world: World) -> bool:
@@ -231,9 +206,7 @@ def _takes_everything(told: list[Event], world: World) -> bool:
 
 
 def _off_place(kinds: Collection[str]) -> Mark:
-    return lambda events, _: (
-        events[0]["principal_kind"] in kinds and len({event["asn"] for event in events}) > 1
-    )
+    return lambda events, _: events[0]["principal_kind"] in kinds and len({event["asn"] for event in events}) > 1
 
 
 def _away_from_home(told: list[Event], world: World) -> bool:
@@ -263,9 +236,7 @@ MARKS: dict[str, Mark] = {
     "refresh_token_reused": _reused,
     "after_hours": _strange(5),
     "mfa_fatigue": _fatigue,
-    "factor_reset_new_device": _all_of(
-        _acts("recovery_started", "credential_removed", "sign_in"), _on_a_new_device
-    ),
+    "factor_reset_new_device": _all_of(_acts("recovery_started", "credential_removed", "sign_in"), _on_a_new_device),
     "new_device_privileged": _all_of(_on_a_new_device, _strange(1)),
     "sim_swapped": _acts("recovery_started", "sign_in", "credential_changed"),
     "password_spray": _sprayed,
@@ -302,7 +273,13 @@ COMPANY_WIDE: dict[str, set[str]] = {
 """What oddities of a whole company have in common with attacks: that it is everybody tells them apart."""
 
 BORN_IN_IT = {
-    "factor_reset_new_device", "new_device_privileged", "sim_swapped", "password_spray", "aitm_sign_in",
-    "mfa_fatigue", "concurrent_sessions", "workload_credential_off_home",
-}  # fmt: skip
+    "factor_reset_new_device",
+    "new_device_privileged",
+    "sim_swapped",
+    "password_spray",
+    "aitm_sign_in",
+    "mfa_fatigue",
+    "concurrent_sessions",
+    "workload_credential_off_home",
+}
 """Families whose session is the intruder's from its first event."""

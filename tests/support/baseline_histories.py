@@ -16,9 +16,9 @@ NINE = 9 * HOUR_S
 def crowd(number: int, **members: Any) -> list[Event]:
     """So many sessions at once, each from a network of its own, s-1 the last."""
     names = [f"other-{at}" for at in range(1, number)] + ["s-1"]
-    return [
-        auth(NINE + 5 * at, session_id=name, asn=64600 + at, **members) for at, name in enumerate(names)
-    ] + [call(NINE + 5 * number + 30, asn=64600 + number - 1, **members)]
+    return [auth(NINE + 5 * at, session_id=name, asn=64600 + at, **members) for at, name in enumerate(names)] + [
+        call(NINE + 5 * number + 30, asn=64600 + number - 1, **members)
+    ]
 
 
 def first_of(number: int) -> list[Event]:

@@ -44,9 +44,7 @@ def record(call: str = "ec2:DescribeVpcs", second: int = 0, by: dict[str, Any] =
     } | members
 
 
-def temporary(
-    key: str, type_: str = "IAMUser", arn: str = ANA, created: str = "12:00:00", **members: Any
-) -> Any:
+def temporary(key: str, type_: str = "IAMUser", arn: str = ANA, created: str = "12:00:00", **members: Any) -> Any:
     attributes = {"creationDate": f"2024-06-01T{created}Z", "mfaAuthenticated": members.pop("mfa", "false")}
     context = {"attributes": attributes, "sessionIssuer": {"arn": members.pop("issuer", ROLE)}}
     return (

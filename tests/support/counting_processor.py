@@ -136,9 +136,7 @@ async def read_all(connection: Connection, topic: str) -> list[Record]:
         await reader.stop()
 
 
-async def committed(
-    connection: Connection, app_id: str, partitions: int
-) -> dict[tuple[str, int], int | None]:
+async def committed(connection: Connection, app_id: str, partitions: int) -> dict[tuple[str, int], int | None]:
     """Return the offset the group committed for each partition of the sources."""
     reader = aiokafka.AIOKafkaConsumer(**connection.for_aiokafka(), group_id=app_id, enable_auto_commit=False)
     await reader.start()
@@ -162,9 +160,14 @@ async def state(connection: Connection, app_id: str, partitions: int) -> dict[by
 def main(bootstrap: str, app_id: str, partitions: str, pause_ms: str = "0") -> int:
     """Be a worker."""
     edge = WorkerConfig(
-        Connection(bootstrap), app_id, int(partitions), session_timeout_s=6.0, commit_interval_s=0.5,
-        chunk_size=64, data_dir=Path(tempfile.gettempdir()) / app_id,
-    )  # fmt: skip
+        Connection(bootstrap),
+        app_id,
+        int(partitions),
+        session_timeout_s=6.0,
+        commit_interval_s=0.5,
+        chunk_size=64,
+        data_dir=Path(tempfile.gettempdir()) / app_id,
+    )
     return run_worker(build_app(edge, [counting_kind(pause_s=int(pause_ms) / 1000)]))
 
 

@@ -42,9 +42,7 @@ def on_mere_management(until: float, told: dict[str, Any]) -> list[Event]:
 
 def for_days(number: int, **members: Any) -> list[Event]:
     """One session that is used every hour for so many days."""
-    return [
-        call(-3600 * hour, session_id="long", **members) for hour in range(24 * number, 0, -1)
-    ]  # fmt: skip
+    return [call(-3600 * hour, session_id="long", **members) for hour in range(24 * number, 0, -1)]
 
 
 def reads(records: int, **members: Any) -> list[Event]:
@@ -58,9 +56,7 @@ def doing(*operations: str, apart: float = 60, **members: Any) -> list[Event]:
 def secrets(number: int, start: float = 0, **members: Any) -> list[Event]:
     """So many secrets are asked for one by one."""
     usual = {"operation": "GET /secrets/{id}", "sensitivity": "restricted", "records": 1}
-    return [
-        call(start + at, **{"resource": f"secret-{at}", **usual, **members}) for at in range(number)
-    ]  # fmt: skip
+    return [call(start + at, **{"resource": f"secret-{at}", **usual, **members}) for at in range(number)]
 
 
 def prompts(denials: int, *, approved: bool = True, apart: float = 20) -> list[Event]:

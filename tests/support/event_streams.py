@@ -81,9 +81,7 @@ CALLS = st.builds(
             "records": st.just(60),
             "sensitivity": st.just("restricted"),
             "tool": st.sampled_from(["mail", "shell"]),
-            "operation": st.sampled_from(
-                ["iam:CreateAccessKey", "iam:AttachUserPolicy", "cloudtrail:StopLogging"]
-            ),
+            "operation": st.sampled_from(["iam:CreateAccessKey", "iam:AttachUserPolicy", "cloudtrail:StopLogging"]),
         },
     ),
 )
@@ -128,9 +126,7 @@ NETWORKS = st.fixed_dictionaries(
 )
 RELATIVES = st.one_of(
     st.builds(lambda item: {"source": "lineage", "relation": "child", "child_session_id": item}, session),
-    st.builds(
-        lambda item: {"source": "lineage", "relation": "ancestor_revoked", "root_session_id": item}, session
-    ),
+    st.builds(lambda item: {"source": "lineage", "relation": "ancestor_revoked", "root_session_id": item}, session),
 )
 MUTED = st.builds(
     lambda detection, until: {"source": "feedback", "muted": {detection: T0 + until * 1000}},

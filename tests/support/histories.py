@@ -33,9 +33,13 @@ MOBILE = "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 Chrome/145
 PHONE_APP = "Bank/7.4 (iPhone; iOS 18.1) CFNetwork/3826.400.120"
 CREATE, GRANT, BLIND = "iam:CreateAccessKey", "iam:AttachUserPolicy", "cloudtrail:StopLogging"
 CLEAN = {
-    "heartbeat_interval_ms": 60_000, "rooted": False, "hooked": False, "emulator": False, "malware": "none",
+    "heartbeat_interval_ms": 60_000,
+    "rooted": False,
+    "hooked": False,
+    "emulator": False,
+    "malware": "none",
     "attestation": "strong",
-}  # fmt: skip
+}
 
 
 def others(until: float) -> list[Event]:
@@ -140,8 +144,6 @@ def today(*more: Event, hour: float = 9, **members: Any) -> list[Event]:
     return [auth(hour * HOUR_S, **members), call(hour * HOUR_S + 30, **members), *more]
 
 
-def now(
-    do: Callable[[float, dict[str, Any]], Iterable[Event]], hour: float = 9, **members: Any
-) -> list[Event]:
+def now(do: Callable[[float, dict[str, Any]], Iterable[Event]], hour: float = 9, **members: Any) -> list[Event]:
     """Session s-1 at *hour* of the first day does what :func:`days` let others do."""
     return today(*do(hour * HOUR_S, members), hour=hour, **members)

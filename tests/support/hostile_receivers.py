@@ -101,9 +101,7 @@ class Scene:
         every = frozenset(self.distrusted.expected)
         return [
             *(_pushed(stream, listener) for stream, listener in self.pushed),
-            Heard(
-                polled, poller.seen, frozenset(poller.acked), frozenset(poller.refused), frozenset(REFUSALS)
-            ),
+            Heard(polled, poller.seen, frozenset(poller.acked), frozenset(poller.refused), frozenset(REFUSALS)),
             Heard(self.distrusted, {}, frozenset(), every, frozenset({"stream_removed"})),
         ]
 
@@ -145,18 +143,14 @@ def scene(url: str, folder: Path, chance: Random) -> Iterator[Scene]:
         assert (elsewhere.pushes, untrusted.pushes) == ([], [])
 
 
-def _stream(
-    rig: OnKafka, name: str, form: str, events: Sequence[str], url: str = "", who: str = ""
-) -> Stream:
+def _stream(rig: OnKafka, name: str, form: str, events: Sequence[str], url: str = "", who: str = "") -> Stream:
     """A stream of a receiver of its own that hears of the tenant *name*; pushed to *url*, or else polled."""
     receiver = rig.receiver(who or form.replace("_", "-"), tenant=name)
     pushed = {"delivery": push_to(url, authorization_header=SECRET)} if url else {}
     asked = [f"{CAEP}{event}" for event in events]
     made = receiver.create(subject_form=form, events_requested=asked, **pushed)
     stream_id = made["stream_id"]
-    return Stream(
-        receiver, stream_id, {jti_of(this_told, stream_id): this_told for this_told in told(name, events)}
-    )
+    return Stream(receiver, stream_id, {jti_of(this_told, stream_id): this_told for this_told in told(name, events)})
 
 
 def _doors(stream: Stream, *rigs: OnKafka) -> list[tuple[Wire, str, str]]:

@@ -58,9 +58,7 @@ def jti_of(one: Told, stream_id: str) -> str:
 
 def sends(name: str) -> dict[str, int]:
     """How often each command was sent, by its id."""
-    return {
-        f"r-{name}-{person}-{number}": _sends(person) for person in range(PEOPLE) for number in range(WAVES)
-    }
+    return {f"r-{name}-{person}-{number}": _sends(person) for person in range(PEOPLE) for number in range(WAVES)}
 
 
 def numbers_of(txn: str) -> tuple[int, int]:

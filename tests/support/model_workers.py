@@ -85,11 +85,16 @@ class Fleet:
         (folder / "policy.toml").write_text(f"{policy}\n", encoding="utf-8")
         self.settings = _named(
             {
-                "broker": self.connection.bootstrap, "app_id": f"models-{self.name}",
-                "partitions": str(PARTITIONS), "model_dir": str(self.models), "model": self.calm,
-                "policy_file": str(folder / "policy.toml"), "session_timeout_s": "60", **settings,
+                "broker": self.connection.bootstrap,
+                "app_id": f"models-{self.name}",
+                "partitions": str(PARTITIONS),
+                "model_dir": str(self.models),
+                "model": self.calm,
+                "policy_file": str(folder / "policy.toml"),
+                "session_timeout_s": "60",
+                **settings,
             }
-        )  # fmt: skip
+        )
         self.workers: list[Worker] = []
         self.begun = 0
         self._ordered: set[str] = set()

@@ -21,8 +21,7 @@ def principal() -> Player:
 def known(said: list[Said]) -> list[tuple[Any, ...]]:
     """What was told of each habit: device, network, country, client."""
     return [
-        tuple(event.get(f"known_{name}") for name in KNOWN_ATTRIBUTES)
-        for event in of(said, topics.SESSION_CONTEXT)
+        tuple(event.get(f"known_{name}") for name in KNOWN_ATTRIBUTES) for event in of(said, topics.SESSION_CONTEXT)
     ]
 
 

@@ -28,8 +28,11 @@ from tests.support.waiting import PATIENCE
 def quick(**members: Any) -> TransmitterSettings:
     """Settings under which everything happens soon, with *members* as given."""
     soon = {
-        "allow_insecure": True, "push_timeout_s": 5, "push_backoff_s": 0.05, "push_backoff_max_s": 0.1,
-    }  # fmt: skip
+        "allow_insecure": True,
+        "push_timeout_s": 5,
+        "push_backoff_s": 0.05,
+        "push_backoff_max_s": 0.1,
+    }
     return TransmitterSettings(**{**soon, **members})
 
 

@@ -23,9 +23,16 @@ from models.updates.client import EARTH_RADIUS_KM, NEAR_CELLULAR_KM, NEAR_IN_COU
 HOUR_MS = 3_600_000
 COUNTS = ("days_known", "strange_sessions", "strange_networks", "usual_concurrent")
 AGAINST = {
-    "managed": False, "compliant": False, "rooted": True, "emulator": True, "hooked": True, "debugger": True,
-    "screen_lock": False, "encrypted": False, "app_signature_valid": False,
-}  # fmt: skip
+    "managed": False,
+    "compliant": False,
+    "rooted": True,
+    "emulator": True,
+    "hooked": True,
+    "debugger": True,
+    "screen_lock": False,
+    "encrypted": False,
+    "app_signature_valid": False,
+}
 
 
 class SlowSession:
@@ -65,9 +72,7 @@ class SlowSession:
         before = self.at
         self.used_at = self.client_at
         self.at = max(self.at, event["occurred_at"])
-        marks = dict.fromkeys(
-            (this_decayed_counter.increment for this_decayed_counter in DECAYED_COUNTERS), 0.0
-        )
+        marks = dict.fromkeys((this_decayed_counter.increment for this_decayed_counter in DECAYED_COUNTERS), 0.0)
         speed = 0.0
         if event["type"] in ("auth.event", "api.call"):
             self.kind = event["principal_kind"]
@@ -210,15 +215,22 @@ class SlowSession:
         parts = (event["operation"], event["scope"] or "", event["sensitivity"] or "")
         operation = "\udcff".join(parts) if guarded else event["operation"]
         marks |= {
-            "call": 1, "error": status >= 400, "denied": status in (401, 403),
+            "call": 1,
+            "error": status >= 400,
+            "denied": status in (401, 403),
             "bytes_out": event["bytes_out"] or 0,
-            "records": records, "sensitive_records": records * sensitive, "sensitive_call": sensitive,
+            "records": records,
+            "sensitive_records": records * sensitive,
+            "sensitive_call": sensitive,
             "write": event["method"] not in (None, "GET", "HEAD", "OPTIONS", "READ"),
-            "tool_call": event["tool"] is not None, "created": stage == 1, "granted": stage in (2, 4),
-            "blinded": stage == 3, "new_operation": self._new("operation", operation),
+            "tool_call": event["tool"] is not None,
+            "created": stage == 1,
+            "granted": stage in (2, 4),
+            "blinded": stage == 3,
+            "new_operation": self._new("operation", operation),
             "new_address": self._new("address", event["ip"]),
             "new_resource": self._new("resource", event["resource"]),
-        }  # fmt: skip
+        }
         refused = status in (401, 403, 404)
         marks["refused_new"] = refused and (marks["new_operation"] or marks["new_resource"])
         new_tool = self._new("tool", event["tool"])
@@ -243,8 +255,7 @@ class SlowSession:
             expected += share * -sum(math.exp(number) * number for number in row)
         details = roles.log_p[kind, before, current]
         self.role_scores = [
-            floating * np.float32(2 ** (-1 / 128)) + details[role]
-            for role, floating in enumerate(self.role_scores)
+            floating * np.float32(2 ** (-1 / 128)) + details[role] for role, floating in enumerate(self.role_scores)
         ]
         best = max(weight, key=weight.__getitem__)
         rare = 0.9 * total <= 1 and -math.log(likely) > roles.rare[kind, best]

@@ -80,11 +80,7 @@ def read(messages: Iterable[Message]) -> list[Said]:
 
 def of(said: Iterable[Said], topic: str, session_id: str | None = None) -> list[Event]:
     """What was said on *topic*, perhaps only under the key of a session."""
-    return [
-        this_said.body
-        for this_said in said
-        if this_said.topic == topic and session_id in (None, this_said.key)
-    ]
+    return [this_said.body for this_said in said if this_said.topic == topic and session_id in (None, this_said.key)]
 
 
 def chunks(events: list[Event], cuts: set[int]) -> list[list[Event]]:

@@ -52,9 +52,7 @@ def binding(at: float = 0.0, **members: Any) -> dict[str, Any]:
 
 def activity(at: float = 0.0, **members: Any) -> dict[str, Any]:
     """Session s-1 of ana started, *at* seconds after :data:`T0`."""
-    return _full(
-        PrincipalActivity, {"type": "principal.activity", **_WHO, "kind": "started", "at": at, **members}
-    )
+    return _full(PrincipalActivity, {"type": "principal.activity", **_WHO, "kind": "started", "at": at, **members})
 
 
 def attempt(at: float = 0.0, **members: Any) -> dict[str, Any]:

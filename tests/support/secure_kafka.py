@@ -99,9 +99,7 @@ class SecureKafka:
         given = (self.settings(name, protocol) | own).items()
         return Connection.of(Settings(**{setting.removeprefix(PREFIX).lower(): v for setting, v in given}))  # type: ignore[arg-type]
 
-    def run(
-        self, name: str, *command: str, protocol: str = "SASL_SSL", **settings: str
-    ) -> tuple[int, str, str]:
+    def run(self, name: str, *command: str, protocol: str = "SASL_SSL", **settings: str) -> tuple[int, str, str]:
         """Run `session-risk COMMAND` in the name of *name*; return exit code, output and errors."""
         with self._started(name, command, protocol, settings, subprocess.PIPE) as process:
             try:

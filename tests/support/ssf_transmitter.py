@@ -204,19 +204,13 @@ class Rig:
 
     def measured(self, name: str, **labels: str) -> float:
         """The sum of the samples of a metric that have *labels*."""
-        found = re.findall(
-            rf"^session_risk_transmitter_{name}(\{{.*\}})? (\S+)$", self.metrics(), re.MULTILINE
-        )
+        found = re.findall(rf"^session_risk_transmitter_{name}(\{{.*\}})? (\S+)$", self.metrics(), re.MULTILINE)
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        return sum(
-            float(value) for details, value in found if all(this_name in details for this_name in wanted)
-        )
+        return sum(float(value) for details, value in found if all(this_name in details for this_name in wanted))
 
 
 @contextmanager
-def transmitter(
-    folder: Path, path: str = "", files: dict[str, str] | None = None, **settings: Any
-) -> Iterator[Rig]:
+def transmitter(folder: Path, path: str = "", files: dict[str, str] | None = None, **settings: Any) -> Iterator[Rig]:
     """A transmitter with these settings, its issuer with *path*; *files* by setting, without `_file`."""
     rig = Rig(folder, path, files or {}, settings)
     try:
@@ -267,8 +261,6 @@ def _trust(folder: Path) -> ssl.SSLContext:
     pem = certificate.public_bytes(serialization.Encoding.PEM)
     (folder / "cert.pem").write_bytes(pem)
     (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return ssl.create_default_context(cadata=pem.decode())

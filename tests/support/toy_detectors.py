@@ -34,9 +34,7 @@ def labelled(attacked: int, honest: int, seed: int = 5) -> Labels:
     return Labels(seen_of(values), kinds_of(len(values)), attack, sessions)
 
 
-REFINED = TRAINED["components", "calibrated"].with_labels(
-    labelled(10, 40), seen_of(traffic(2_400, 1)), kinds_of(2_400)
-)
+REFINED = TRAINED["components", "calibrated"].with_labels(labelled(10, 40), seen_of(traffic(2_400, 1)), kinds_of(2_400))
 """A detector with a second stage."""
 every_detector = pytest.mark.parametrize(
     "detector", [*TRAINED.values(), REFINED], ids=[*map("-".join, VARIANTS), "second stage"]

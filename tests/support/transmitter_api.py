@@ -75,9 +75,7 @@ class Api:
         also: Sequence[tuple[str, str]] = (),
     ) -> Answer:
         """Call *path* below the issuer's; *body* as JSON unless it is bytes."""
-        return asyncio.run(
-            self.call(method, f"{self.stem}{path}", body, token=token, headers=headers, also=also)
-        )
+        return asyncio.run(self.call(method, f"{self.stem}{path}", body, token=token, headers=headers, also=also))
 
     async def call(
         self,

@@ -113,9 +113,7 @@ async def tell(
         await writer.flush()
 
 
-async def write(
-    connection: Connection, topic: str, key: bytes, value: bytes, header: str | None = None
-) -> None:
+async def write(connection: Connection, topic: str, key: bytes, value: bytes, header: str | None = None) -> None:
     """Write bytes, whatever they are, perhaps with a *header*."""
     async with AIOKafkaProducer(**connection.for_aiokafka()) as producer:
         headers = [] if header is None else [(header, b"")]
@@ -148,9 +146,7 @@ def main(bootstrap: str, group: str, database: str, key_file: str) -> None:
     store = open_store(database, load(Path(key_file)))
     made = TokenBuilder(store, open_signer(store, "RS256", 2048, now_ms()), Subjects.load(None), ISSUER)
     metrics = TransmitterMetrics(CollectorRegistry())
-    intake = CommandConsumer(
-        Connection(bootstrap), group, DEFAULT_LIMITS, made, metrics, list[str]().extend, now_ms
-    )
+    intake = CommandConsumer(Connection(bootstrap), group, DEFAULT_LIMITS, made, metrics, list[str]().extend, now_ms)
     asyncio.run(intake.run())
 
 

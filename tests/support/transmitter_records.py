@@ -41,9 +41,7 @@ def revocation(**members: Any) -> DecodedRecord:
         "decided_at": T0,
         "deadline": T0 + 60_000,
     }
-    return DecodedRecord(
-        SESSION_REVOCATIONS, SessionRevocation.model_validate({**usual, **members}).model_dump()
-    )
+    return DecodedRecord(SESSION_REVOCATIONS, SessionRevocation.model_validate({**usual, **members}).model_dump())
 
 
 def because(detection: str, **members: Any) -> Reason:
@@ -52,9 +50,7 @@ def because(detection: str, **members: Any) -> Reason:
     return Reason.model_validate({"detection": detection, **usual, **members})
 
 
-def decision(
-    *reasons: Reason | str, previous: str = "LOW", level: str = "HIGH", **members: Any
-) -> DecodedRecord:
+def decision(*reasons: Reason | str, previous: str = "LOW", level: str = "HIGH", **members: Any) -> DecodedRecord:
     """A decision about a session of ana on her phone, for *reasons*."""
     usual = {
         **_WHO,
@@ -77,9 +73,14 @@ def decision(
 def credential(action: str = "credential_changed", **members: Any) -> DecodedRecord:
     """Something was done to a credential of ana: her password, unless told otherwise."""
     usual = {
-        "type": "auth.event", **_WHO, "principal_kind": "human", "event_id": "e-1", "occurred_at": T0,
-        "action": action, "amr": ["pwd"],
-    }  # fmt: skip
+        "type": "auth.event",
+        **_WHO,
+        "principal_kind": "human",
+        "event_id": "e-1",
+        "occurred_at": T0,
+        "action": action,
+        "amr": ["pwd"],
+    }
     return DecodedRecord(AUTH_EVENTS, AuthEvent.model_validate({**usual, **members}).model_dump())
 
 

@@ -33,9 +33,7 @@ class OnKafka(Rig):
 
     program = ("-m", "pipeline.cli", "transmitter")
 
-    def __init__(
-        self, folder: Path, group: str = "", kafka: Mapping[str, str] | None = None, **settings: Any
-    ) -> None:
+    def __init__(self, folder: Path, group: str = "", kafka: Mapping[str, str] | None = None, **settings: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         group = group or f"transmitter-{uuid4().hex[:8]}"
         super().__init__(folder, "", {}, {"group": group, **settings})

@@ -185,9 +185,7 @@ def _take_over(protocol: Protocol, state: State, number: int) -> Step:
     given = state._replace(generation=generation, owner=number)
     if other is not None:
         given = _with(given, 1 - number, other._replace(flight=other.flight if protocol.late_rows else ()))
-    return f"{NAMES[number]} takes over, {what}, goes on at chunk {state.committed}", _with(
-        given, number, worker
-    )
+    return f"{NAMES[number]} takes over, {what}, goes on at chunk {state.committed}", _with(given, number, worker)
 
 
 def _may_keep(protocol: Protocol, worker: Worker) -> bool:
@@ -211,9 +209,7 @@ def _work(protocol: Protocol, state: State, number: int, worker: Worker) -> Iter
         yield f"{NAMES[number]} works on {which}", _settled(protocol, state, number, after)
 
 
-def _command(
-    protocol: Protocol, state: State, number: int, worker: Worker, at: int, piece: Piece
-) -> Iterator[Step]:
+def _command(protocol: Protocol, state: State, number: int, worker: Worker, at: int, piece: Piece) -> Iterator[Step]:
     for command in piece.commands:
         left = tuple(other for other in piece.commands if other != command)
         after = _at(worker, at, piece._replace(commands=left))
@@ -221,9 +217,7 @@ def _command(
         yield f"{NAMES[number]} commands {command}", _settled(protocol, told_of, number, after)
 
 
-def _hand_over(
-    protocol: Protocol, state: State, number: int, worker: Worker, at: int, piece: Piece
-) -> Iterator[Step]:
+def _hand_over(protocol: Protocol, state: State, number: int, worker: Worker, at: int, piece: Piece) -> Iterator[Step]:
     may = not protocol.fenced or number == state.owner
     its_turn = not protocol.rows_in_order or at == 0
     if piece.rows and may and its_turn and not (protocol.commands_first and piece.commands):

@@ -29,8 +29,7 @@ FILES = {
         for tenant in ("acme", "globex")
     ),
     "by address": "[[principals]]\nemail = '{principal}@x.example'\n",
-    "by an address with the tenant": "[[principals]]\nsub = '{principal}'\n"
-    "email = '{principal}@{tenant}.example'\n",
+    "by an address with the tenant": "[[principals]]\nsub = '{principal}'\nemail = '{principal}@{tenant}.example'\n",
 }
 
 
@@ -64,9 +63,7 @@ def test_a_receiver_of_two_tenants_whose_names_do_not_tell_them_apart_is_named_o
 ) -> None:
     subjects, stream_read = _subjects(tmp_path, which), stream(subject_form=form)
     namesakes = Namesakes(subjects)
-    people = [
-        Subject(tenant, principal_id="ana") for tenant in ("acme", "acme", "globex", "acme", "umbrella")
-    ]
+    people = [Subject(tenant, principal_id="ana") for tenant in ("acme", "acme", "globex", "acme", "umbrella")]
 
     for subject in people:
         namesakes.look(subject, stream_read)
@@ -93,9 +90,7 @@ def test_two_streams_to_one_receiver_are_one_receiver_and_two_receivers_are_two(
 
 
 def test_where_tenants_are_strangers_one_s_revocation_names_nobody_of_another(store: Store) -> None:
-    made = statements(
-        knowing(store, stream("st-1", tenant="acme"), stream("st-2", tenant="globex"), stream("st-3"))
-    )
+    made = statements(knowing(store, stream("st-1", tenant="acme"), stream("st-2", tenant="globex"), stream("st-3")))
     made.tenancy = True
 
     made.build([revocation(**ACME), revocation(**OTHER), decision("device_rooted", **ACME)], 0)

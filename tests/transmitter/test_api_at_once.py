@@ -37,9 +37,7 @@ def test_a_stream_is_verified_once(api: Api) -> None:
     token = api.token()
     fields = {"stream_id": api.stream(token)["stream_id"]}
 
-    asked = _at_once(
-        lambda number: api.ask("POST", "/ssf/verify", {**fields, "state": str(number)}, token=token)
-    )
+    asked = _at_once(lambda number: api.ask("POST", "/ssf/verify", {**fields, "state": str(number)}, token=token))
 
     assert Counter(answer.status for answer in asked) == {204: 1, 429: AT_ONCE - 1}
 
@@ -57,9 +55,7 @@ def test_changes_of_different_members_all_stay(api: Api) -> None:
     ]
 
     _at_once(
-        lambda number: api.ask(
-            "PATCH", "/ssf/stream", {"stream_id": made["stream_id"], **changes[number]}, token=token
-        )
+        lambda number: api.ask("PATCH", "/ssf/stream", {"stream_id": made["stream_id"], **changes[number]}, token=token)
     )
 
     expected = {name: value for change in changes for name, value in change.items()}
@@ -73,9 +69,7 @@ def test_tokens_are_handed_to_one_of_many_polls(api: Api) -> None:
     api.ask("POST", "/ssf/verify", fields, token=token)
 
     polled = _at_once(
-        lambda _: api.ask(
-            "POST", f"/ssf/poll/{fields['stream_id']}", {"returnImmediately": True}, token=token
-        )
+        lambda _: api.ask("POST", f"/ssf/poll/{fields['stream_id']}", {"returnImmediately": True}, token=token)
     )
 
     assert sorted(len(answer.json["sets"]) for answer in polled) == [0] * (AT_ONCE - 1) + [1]

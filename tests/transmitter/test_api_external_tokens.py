@@ -198,9 +198,7 @@ def test_a_receiver_keeps_the_audience_the_operator_gave_it(api: Api) -> None:
     assert (made.status, made.json["aud"]) == (201, "https://idp.example.com/ssf")
 
 
-def test_keys_are_fetched_once_and_an_unknown_one_is_looked_for_once_in_a_while(
-    api: Api, server: Server
-) -> None:
+def test_keys_are_fetched_once_and_an_unknown_one_is_looked_for_once_in_a_while(api: Api, server: Server) -> None:
     assert [_list(api, token()) for _ in range(3)] == [200] * 3
     assert server.asked == 1
 

@@ -33,9 +33,7 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def asked(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Api, Any]]:
+def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, Any]]:
     """The document of an application that a receiver with one stream talks to, on either database."""
     database = None
     if request.param == "postgres":

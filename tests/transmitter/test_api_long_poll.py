@@ -65,9 +65,7 @@ def test_a_long_poll_ends_when_the_bell_rings(
     assert _in_time(work) == {"sets": {"a": "jwt of a"}, "moreAvailable": False}
 
 
-def test_what_another_process_stores_is_found_without_a_ring(
-    api: Api, poll: Callable[[], Task[Answer]]
-) -> None:
+def test_what_another_process_stores_is_found_without_a_ring(api: Api, poll: Callable[[], Task[Answer]]) -> None:
     async def work() -> Any:
         polling = poll()
         await asyncio.sleep(0.1)

@@ -63,9 +63,7 @@ def test_tokens_are_handed_out_in_order_and_no_more_than_asked(api: Api, token: 
     assert _sets(api, token, stream) == ([], False)
 
 
-def test_what_is_not_acknowledged_is_handed_out_again_after_a_while(
-    api: Api, token: str, stream: str
-) -> None:
+def test_what_is_not_acknowledged_is_handed_out_again_after_a_while(api: Api, token: str, stream: str) -> None:
     _put(api, stream, "a", "b")
 
     assert _sets(api, token, stream) == (["a", "b"], False)
@@ -134,9 +132,7 @@ def test_a_stream_that_pushes_or_is_gone_is_not_polled(api: Api, token: str, str
     pushes = api.stream(token, delivery=PUSHED)["stream_id"]
     api.ask("DELETE", f"/ssf/stream?stream_id={stream}", token=token)
 
-    assert [_poll(api, token, item, by_key).status for item in (pushes, stream) for by_key in ({}, SOON)] == [
-        404
-    ] * 4
+    assert [_poll(api, token, item, by_key).status for item in (pushes, stream) for by_key in ({}, SOON)] == [404] * 4
 
 
 def test_a_paused_stream_holds_and_a_disabled_one_drops(api: Api, token: str, stream: str) -> None:

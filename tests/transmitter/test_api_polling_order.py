@@ -89,9 +89,7 @@ def test_who_takes_what_it_is_handed_is_told_of_what_is_behind_it(api: Api) -> N
 def test_a_second_verification_comes_although_nothing_was_said_to_the_first(api: Api) -> None:
     stream, token = api.ids["stream"], api.ids["token"]
     for state in ("one", "two"):
-        assert (
-            api.ask("POST", "/ssf/verify", {"stream_id": stream, "state": state}, token=token).status == 204
-        )
+        assert api.ask("POST", "/ssf/verify", {"stream_id": stream, "state": state}, token=token).status == 204
         assert [len(_poll(api, maxEvents=10)[0]) for _ in range(2)] == [1, 0]
         api.now += 30_000
 
@@ -113,9 +111,7 @@ def test_a_dry_run_tells_all_that_is_about_one_subject(tmp_path: Path) -> None:
 # --- Long polls ---
 
 
-def test_a_word_about_one_lets_a_long_poll_have_what_is_behind_it(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_word_about_one_lets_a_long_poll_have_what_is_behind_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifier, "LOOK_S", 600.0)
     _put(api, "a1", "a2")
 

@@ -150,9 +150,7 @@ def test_a_change_keeps_what_it_does_not_name(api: Api, token: str) -> None:
 
 
 def test_a_replacement_drops_what_it_does_not_name(api: Api, token: str) -> None:
-    made = api.stream(
-        token, delivery=PUSHED, events_requested=[REVOKED], description="ours", subject_form="email"
-    )
+    made = api.stream(token, delivery=PUSHED, events_requested=[REVOKED], description="ours", subject_form="email")
 
     replaced = api.ask("PUT", "/ssf/stream", {"stream_id": made["stream_id"]}, token=token)
 
@@ -185,9 +183,7 @@ def test_what_was_read_may_be_sent_back(api: Api, token: str, method: str) -> No
     ],
     ids=str,
 )
-def test_what_is_the_transmitter_s_is_not_changed(
-    api: Api, token: str, method: str, said: dict[str, Any]
-) -> None:
+def test_what_is_the_transmitter_s_is_not_changed(api: Api, token: str, method: str, said: dict[str, Any]) -> None:
     made = api.stream(token)
 
     found = api.ask(method, "/ssf/stream", {"stream_id": made["stream_id"], **said}, token=token)

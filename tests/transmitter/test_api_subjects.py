@@ -72,9 +72,7 @@ def _excluded(api: Api, stream: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("subject", RIGHT, ids=str)
-def test_a_subject_is_removed_and_added_again(
-    api: Api, token: str, stream: str, subject: dict[str, Any]
-) -> None:
+def test_a_subject_is_removed_and_added_again(api: Api, token: str, stream: str, subject: dict[str, Any]) -> None:
     fields = {"stream_id": stream, "subject": subject}
 
     removed = api.ask("POST", "/ssf/subjects/remove", fields, token=token)
@@ -110,16 +108,20 @@ def test_a_stream_lacks_no_more_subjects_than_it_may_and_adding_one_makes_room(
         return api.ask("POST", f"/ssf/subjects/{what}", fields, token=token).status
 
     steps = [
-        ("remove", EMAIL, 204), ("remove", OPAQUE, 403), ("remove", EMAIL, 204), ("add", OPAQUE, 200),
-        ("remove", OPAQUE, 403), ("add", EMAIL, 200), ("remove", OPAQUE, 204), ("add", EMAIL, 200),
-    ]  # fmt: skip
+        ("remove", EMAIL, 204),
+        ("remove", OPAQUE, 403),
+        ("remove", EMAIL, 204),
+        ("add", OPAQUE, 200),
+        ("remove", OPAQUE, 403),
+        ("add", EMAIL, 200),
+        ("remove", OPAQUE, 204),
+        ("add", EMAIL, 200),
+    ]
     assert [say(what, subject) for what, subject, _ in steps] == [status for _, _, status in steps]
     assert _excluded(api, stream) == [OPAQUE]
 
 
-def test_what_is_one_too_many_is_told_in_a_sentence(
-    api: Api, token: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_one_too_many_is_told_in_a_sentence(api: Api, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_controls, "MOST", 0)
     fields = {"stream_id": api.stream(token)["stream_id"], "subject": EMAIL}
 
@@ -129,7 +131,6 @@ def test_what_is_one_too_many_is_told_in_a_sentence(
         403,
         {
             "error": "too_many_subjects",
-            "error_description": "a stream may lack 0 subjects; add some of them again, or make another "
-            "stream",
+            "error_description": "a stream may lack 0 subjects; add some of them again, or make another stream",
         },
     )

@@ -89,9 +89,7 @@ def test_name_and_secret_are_form_urlencoded_in_the_header_or_as_they_are(api: A
     secret = api.secret(name)
 
     for this_name in (quote_plus(name), name):
-        assert (
-            api.form("/oauth/token", basic=(this_name, secret), grant_type="client_credentials").status == 200
-        )
+        assert api.form("/oauth/token", basic=(this_name, secret), grant_type="client_credentials").status == 200
 
 
 @pytest.mark.parametrize(

@@ -47,19 +47,23 @@ OLD = "nobody takes what this stream holds: tokens wait for 24 h"
         ("enabled", Held(1, LATE, True, (("delivered", LATE),)), LATE, Move("paused", OLD)),
         ("paused", Held(10, NOW, taken=False), NOW + HOUR, None),
         (
-            "paused", Held(11, NOW, taken=False), NOW + HOUR,
+            "paused",
+            Held(11, NOW, taken=False),
+            NOW + HOUR,
             Move("paused", "holds its newest 10 tokens; older ones are given up"),
         ),
         ("paused", Held(1, NOW, taken=False), LATE, Move("disabled", "paused for more than 24 h")),
         ("paused", Held(0, None, taken=True), LATE, None),
         (
-            "paused", Held(0, None, True, (("delivered", NOW + 25 * HOUR),)), LATE,
+            "paused",
+            Held(0, None, True, (("delivered", NOW + 25 * HOUR),)),
+            LATE,
             Move("disabled", "paused for more than 24 h"),
         ),
         ("paused", Held(0, None, True, (("delivered", NOW),)), LATE, None),
         ("disabled", Held(11, NOW, taken=False), LATE, None),
     ],
-)  # fmt: skip
+)
 def test_what_is_to_be_done_follows_from_what_waits_and_for_how_long(
     status: Any, held: Held, now_ms: int, expected: Move | None
 ) -> None:
@@ -119,8 +123,9 @@ def test_one_that_is_taken_from_loses_only_what_is_too_old(tmp_path: Path) -> No
 
     event = "session-revoked"
     assert house.look(1000) == (
-        "enabled", {(event, "dead"): 2, (event, "delivered"): 1, (event, "queued"): 1},
-    )  # fmt: skip
+        "enabled",
+        {(event, "dead"): 2, (event, "delivered"): 1, (event, "queued"): 1},
+    )
 
 
 def test_a_stream_of_the_operators_file_is_not_stopped_but_gives_up_its_oldest(tmp_path: Path) -> None:
@@ -169,9 +174,7 @@ def test_the_last_word_of_a_paused_stream_is_pushed_and_nothing_else(tmp_path: P
     store = new_store(tmp_path)
     signer = open_signer(store, "ES256", 2048, NOW)
     settings = quick(hold_sets=1, hold_s=86_400)
-    keeping = Housekeeper(
-        store, signer, settings, Notifier(), TransmitterMetrics(CollectorRegistry()), lambda: NOW
-    )
+    keeping = Housekeeper(store, signer, settings, Notifier(), TransmitterMetrics(CollectorRegistry()), lambda: NOW)
 
     async def main(receiver: Receiver) -> None:
         with store.begin() as conn:

@@ -66,10 +66,13 @@ def enabled_and_taken(house: House) -> None:
     assert house.look(1000) == (
         "enabled",
         {
-            (EVENT, "delivered"): 2, (EVENT, "dead"): 144, (EVENT, "queued"): 99,
-            (WORD, "dead"): 1, (WORD, "queued"): 1,
+            (EVENT, "delivered"): 2,
+            (EVENT, "dead"): 144,
+            (EVENT, "queued"): 99,
+            (WORD, "dead"): 1,
+            (WORD, "queued"): 1,
         },
-    )  # fmt: skip
+    )
 
 
 def enabled_and_not_taken(house: House) -> None:
@@ -90,9 +93,7 @@ def paused_with_too_many(house: House) -> None:
     put_numbered(house, 15)
 
     assert house.look(1000) == ("paused", {(EVENT, "dead"): 6, (EVENT, "queued"): 9, (WORD, "queued"): 1})
-    assert house.words() == [
-        {"status": "paused", "reason": "holds its newest 10 tokens; older ones are given up"}
-    ]
+    assert house.words() == [{"status": "paused", "reason": "holds its newest 10 tokens; older ones are given up"}]
 
 
 def paused_for_too_long(house: House) -> None:
@@ -126,27 +127,35 @@ def declared(house: House) -> None:
         (head,) = queue.heads(conn, "s-1", house.now, 1)
         queue.delivered(conn, [head.seq], house.now)
     assert house.look(1000) == (
-        "enabled", {(EVENT, "dead"): 149, (EVENT, "delivered"): 1, (EVENT, "queued"): 100},
-    )  # fmt: skip
+        "enabled",
+        {(EVENT, "dead"): 149, (EVENT, "delivered"): 1, (EVENT, "queued"): 100},
+    )
 
 
 ROWS: dict[str, tuple[str, dict[str, Any], Callable[[House], None]]] = {
     "enabled, and its receiver takes something now and then": (
         "what is too old is given up; of more than ten times as many, the oldest are; the receiver is told",
-        POLLED, enabled_and_taken,
+        POLLED,
+        enabled_and_taken,
     ),
     "enabled, and nobody has taken anything for ten minutes": ("paused", POLLED, enabled_and_not_taken),
     "paused, holding too many": (
-        "the oldest are given up; the receiver is told", {"status": "paused"}, paused_with_too_many,
+        "the oldest are given up; the receiver is told",
+        {"status": "paused"},
+        paused_with_too_many,
     ),
     "paused for too long": (
-        "disabled, if it holds something", {"status": "paused"}, paused_for_too_long,
+        "disabled, if it holds something",
+        {"status": "paused"},
+        paused_for_too_long,
     ),
     "disabled": ("holds nothing, but for a minute the word that it is", {"status": "disabled"}, disabled),
     "declared in the operator's file": (
-        "stays as it is: the oldest are given up", {"declared": True}, declared,
+        "stays as it is: the oldest are given up",
+        {"declared": True},
+        declared,
     ),
-}  # fmt: skip
+}
 
 
 def _table() -> Iterator[tuple[str, str]]:
@@ -169,9 +178,7 @@ def test_a_row_says_what_happens(tmp_path: Path, row: str) -> None:
 
 
 @pytest.mark.parametrize("does", ["polls", "says enabled", "changes it"])
-def test_whatever_a_receiver_does_its_stream_holds_ten_times_as_many_at_most(
-    tmp_path: Path, does: str
-) -> None:
+def test_whatever_a_receiver_does_its_stream_holds_ten_times_as_many_at_most(tmp_path: Path, does: str) -> None:
     """Neither waiting nor as dead letters that could be sent: of those, the newest ten keep their token."""
     house = new_house(tmp_path, **POLLED)
 

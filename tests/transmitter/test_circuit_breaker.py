@@ -190,9 +190,7 @@ def test_a_retry_after_of_another_answer_is_of_its_token_alone() -> None:
     assert (result.due_at, this_circuit.rests_until, this_circuit.free(NOW, 0)) == (NOW + 60_000, 0, 8)
 
 
-ANSWERS = st.sampled_from(
-    [DELIVERED, GONE, of_status(429, b"", 500), of_status(500, b""), of_status(503, b"")]
-)
+ANSWERS = st.sampled_from([DELIVERED, GONE, of_status(429, b"", 500), of_status(500, b""), of_status(503, b"")])
 
 
 @given(st.lists(st.tuples(ANSWERS, st.integers(0, 2000)), max_size=40))

@@ -64,9 +64,7 @@ def test_a_token_has_these_claims_and_no_other() -> None:
             f"{CAEP}session-revoked": {
                 "initiating_entity": "policy",
                 "reason_admin": {"en": "The session's device is jailbroken or rooted. (device_rooted)"},
-                "reason_user": {
-                    "en": "Your device no longer meets the security rules, so you were signed out."
-                },
+                "reason_user": {"en": "Your device no longer meets the security rules, so you were signed out."},
                 "event_timestamp": T0 // 1000,
             }
         },
@@ -80,9 +78,7 @@ def test_the_id_of_a_token_is_the_same_for_ever_and_another_for_each_cause_strea
 
 
 def test_what_one_decision_leads_to_has_one_txn() -> None:
-    claimses = [
-        claims_of(security_event, stream(), SUBJECTS, ISSUER, NOW) or {} for security_event in everything()
-    ]
+    claimses = [claims_of(security_event, stream(), SUBJECTS, ISSUER, NOW) or {} for security_event in everything()]
 
     assert [claims["txn"] for claims in claimses] == ["d-1", "d-1", "e-1", "d-1"]
 
@@ -125,14 +121,11 @@ def test_the_principal_of_a_level_is_whom_the_subject_names(
 
 
 def test_an_address_names_a_user_and_no_other_event_has_a_principal(tmp_path: Path) -> None:
-    (tmp_path / "subjects").write_text(
-        '[[principals]]\nemail = "{principal}@acme.example"\n', encoding="utf-8"
-    )
+    (tmp_path / "subjects").write_text('[[principals]]\nemail = "{principal}@acme.example"\n', encoding="utf-8")
     mapping = Subjects.load(tmp_path / "subjects")
 
     by_key = {
-        security_event.event: claims_of(security_event, stream(subject_form="email"), mapping, ISSUER, NOW)
-        or {}
+        security_event.event: claims_of(security_event, stream(subject_form="email"), mapping, ISSUER, NOW) or {}
         for security_event in everything()
     }
 
@@ -184,9 +177,7 @@ def test_the_subject_stands_in_the_event_too_where_a_stream_asks(told: SecurityE
 
     (payload,) = claims["events"].values()
     assert payload["subject"] == claims["sub_id"]
-    assert "subject" not in next(
-        iter((claims_of(told, stream(), SUBJECTS, ISSUER, NOW) or {})["events"].values())
-    )
+    assert "subject" not in next(iter((claims_of(told, stream(), SUBJECTS, ISSUER, NOW) or {})["events"].values()))
 
 
 def test_what_was_observed_of_a_person_is_told_only_to_a_stream_that_asks() -> None:
@@ -199,9 +190,7 @@ def test_what_was_observed_of_a_person_is_told_only_to_a_stream_that_asks() -> N
         return payload["reason_admin"]
 
     assert reason() == {"en": "It is mass_read. (mass_read)"}
-    assert reason(personal_data=True) == {
-        "en": "It is mass_read. (mass_read) mass_read: 4,120 records of ana"
-    }
+    assert reason(personal_data=True) == {"en": "It is mass_read. (mass_read) mass_read: 4,120 records of ana"}
     assert "details" in security_event.payload
 
 
@@ -231,9 +220,14 @@ def test_a_verification_is_about_the_stream_and_echoes_the_state(state: str | No
     signed = verification(stream(), ISSUER, shown, NOW, state)
 
     assert shown.claims == {
-        "iss": ISSUER, "jti": signed.jti, "iat": T0 // 1000 + 1, "aud": AUD, "txn": signed.txn,
-        "sub_id": {"format": "opaque", "id": "st-1"}, "events": {f"{SSF}verification": payload},
-    }  # fmt: skip
+        "iss": ISSUER,
+        "jti": signed.jti,
+        "iat": T0 // 1000 + 1,
+        "aud": AUD,
+        "txn": signed.txn,
+        "sub_id": {"format": "opaque", "id": "st-1"},
+        "events": {f"{SSF}verification": payload},
+    }
     assert (signed.stream_id, signed.event, signed.kid, signed.jwt) == (
         "st-1",
         "verification",

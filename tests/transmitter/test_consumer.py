@@ -143,10 +143,7 @@ def test_how_far_behind_it_is_is_shown(connection: Connection, made: TokenBuilde
             await tell(connection, revocation())
             await this_listening.until(lambda: len(queued(made.store)) == 1, "the token")
             await this_listening.until(
-                lambda: (
-                    this_listening.shown("behind_records", topic=SESSION_REVOCATIONS, partition="0")
-                    is not None
-                ),
+                lambda: this_listening.shown("behind_records", topic=SESSION_REVOCATIONS, partition="0") is not None,
                 "the gauge",
             )
 
@@ -210,16 +207,12 @@ def test_a_tenant_is_believed_only_where_the_header_says_the_same_if_that_is_ask
     assert {row.txn for row in queued(made.store)} == {"e-8", "d-1"}
 
 
-def test_auth_events_about_no_credential_are_not_even_decoded(
-    connection: Connection, made: TokenBuilder
-) -> None:
+def test_auth_events_about_no_credential_are_not_even_decoded(connection: Connection, made: TokenBuilder) -> None:
     async def story() -> None:
         async with listening(connection, made) as this_listening:
             await write(connection, AUTH_EVENTS, b"s-1", b"{")
             await tell(connection, credential("sign_in"))
-            await this_listening.until(
-                lambda: this_listening.counted("records_total", topic=AUTH_EVENTS) == 2, "both"
-            )
+            await this_listening.until(lambda: this_listening.counted("records_total", topic=AUTH_EVENTS) == 2, "both")
             assert this_listening.counted("refused_records_total", topic=AUTH_EVENTS) == 0
 
     run(story())

@@ -75,9 +75,7 @@ def test_records_that_cannot_be_read_stop_none_of_the_others(
         decoded_records = decode_records([*lying, *good], DEFAULT_LIMITS, metrics, NOW)
 
     assert sorted(decoded_records) == sorted(GOOD.values())
-    shown = metrics.registry.get_sample_value(
-        "session_risk_transmitter_refused_records_total", {"topic": topic}
-    )
+    shown = metrics.registry.get_sample_value("session_risk_transmitter_refused_records_total", {"topic": topic})
     assert shown == len(bad)
     expected = [f"record {offset} of {topic}, partition 3, cannot be read" for offset in range(len(bad))]
     lines = sorted(caplog.messages, key=lambda name: int(name.split()[1]))
@@ -98,9 +96,7 @@ def test_members_that_may_be_missing_are_missed_by_nobody(topic: str, metrics: T
     if topic == AUTH_EVENTS:
         given["principal_id"] = "ana"
 
-    (decoded_record,) = decode_records(
-        [Rec(topic, 0, 0, T0, KEY, encode(given))], DEFAULT_LIMITS, metrics, NOW
-    )
+    (decoded_record,) = decode_records([Rec(topic, 0, 0, T0, KEY, encode(given))], DEFAULT_LIMITS, metrics, NOW)
 
     absent = {name: decoded_record.record[name] for name in decoded_record.record if name not in given}
     assert decoded_record == DecodedRecord(topic, {**given, **absent})

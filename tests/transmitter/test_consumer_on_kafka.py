@@ -40,9 +40,7 @@ HOUR_MS = 3_600_000
 @pytest.fixture(scope="module")
 def connection() -> Connection:
     found = Connection(os.environ["SESSION_RISK_BROKER"])
-    needed = [
-        needed_topic for needed_topic in needed_topics("t", [], PARTITIONS) if needed_topic.name in TOPICS
-    ]
+    needed = [needed_topic for needed_topic in needed_topics("t", [], PARTITIONS) if needed_topic.name in TOPICS]
     asyncio.run(create_topics(found, needed, 1))
     return found
 
@@ -53,8 +51,11 @@ class Intakes:
     def __init__(self, connection: Connection, folder: Path) -> None:
         self.group = f"transmitter-{uuid4().hex[:8]}"
         self.arguments = [
-            connection.bootstrap, self.group, f"sqlite:///{folder / 'store.db'}", str(folder / "keys"),
-        ]  # fmt: skip
+            connection.bootstrap,
+            self.group,
+            f"sqlite:///{folder / 'store.db'}",
+            str(folder / "keys"),
+        ]
         self.store = open_store(self.arguments[2], load(folder / "keys"))
         with self.store.begin() as conn:
             streams.add(conn, self.store.sealer, stream(events_requested=(f"{CAEP}session-revoked",)))
@@ -126,9 +127,7 @@ def test_an_intake_killed_again_and_again_loses_and_doubles_nothing_and_keeps_th
         time.sleep(chance.uniform(0, 0.1))
         intakes.kill()
     intakes.start()
-    rows = until(
-        "every token", lambda: of(run, intakes.store), lambda seen: len(seen) >= len(decoded_records)
-    )
+    rows = until("every token", lambda: of(run, intakes.store), lambda seen: len(seen) >= len(decoded_records))
 
     assert sorted(row.txn for row in rows) == sorted(
         decoded_record.record["decision_id"] for decoded_record in decoded_records
@@ -144,8 +143,7 @@ def test_a_group_that_never_read_begins_a_few_minutes_back_and_keeps_its_place_f
 ) -> None:
     run, group = uuid4().hex[:8], f"transmitter-{uuid4().hex[:8]}"
     old, late, last = (
-        revocation(decision_id=f"{run}-{name}", revocation_id=f"{run}-{name}")
-        for name in ("old", "late", "last")
+        revocation(decision_id=f"{run}-{name}", revocation_id=f"{run}-{name}") for name in ("old", "late", "last")
     )
     made = statements(new_store(tmp_path, stream()))
 

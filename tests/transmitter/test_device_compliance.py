@@ -161,9 +161,7 @@ def test_every_status_is_one_of_caeps() -> None:
 
 @pytest.mark.parametrize("well", [None, "s-2"])
 def test_what_is_known_of_devices_is_kept_by_tenant(store: Store, well: str | None) -> None:
-    device = Device(
-        compliant=False, changed_at=T0, txn="d-1", named_by="s-1", well_session=well, well_since=7
-    )
+    device = Device(compliant=False, changed_at=T0, txn="d-1", named_by="s-1", well_session=well, well_since=7)
     other = Device(compliant=True, changed_at=T0 + 1, txn="d-2", named_by="s-2")
     with store.begin() as conn:
         remember(conn, {("acme", "phone-1"): device, ("umbrella", "phone-1"): device})

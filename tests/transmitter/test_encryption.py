@@ -78,9 +78,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_a_file_that_holds_no_keys_is_refused_without_telling_what_it_holds(
-    tmp_path: Path, text: str
-) -> None:
+def test_a_file_that_holds_no_keys_is_refused_without_telling_what_it_holds(tmp_path: Path, text: str) -> None:
     path = _keys(tmp_path, text)
 
     with pytest.raises(SealError) as refused:

@@ -44,18 +44,14 @@ _runs = count(1)
 
 Entry = tuple[str, int, int]
 """What is said: its topic, of which session, at which second."""
-entries = st.lists(
-    st.tuples(st.sampled_from(TOPICS), st.integers(0, 4), st.integers(0, 600)), min_size=1, max_size=12
-)
+entries = st.lists(st.tuples(st.sampled_from(TOPICS), st.integers(0, 4), st.integers(0, 600)), min_size=1, max_size=12)
 
 
 def said(topic: str, session: int, at: int, name: str) -> DecodedRecord:
     """A record of a session of ana, on her one phone."""
     subject = {"session_id": f"s-{session}", "principal_id": "ana"}
     if topic == SESSION_REVOCATIONS:
-        return revocation(
-            **subject, decision_id=name, revocation_id=f"r-{name}", decided_at=at, deadline=at + HOUR
-        )
+        return revocation(**subject, decision_id=name, revocation_id=f"r-{name}", decided_at=at, deadline=at + HOUR)
     if topic == SESSION_RISK:
         odd = at // SECOND % 2
         reason, level = ("device_rooted", "HIGH") if odd else ("token_replayed", "MEDIUM")
@@ -108,9 +104,12 @@ def test_an_earlier_change_of_level_of_another_session_is_told_first_wherever_it
 
     decoded_records = read(lying([later, earlier, revoked, factor]))
 
-    assert [
-        (decoded_record.record[AT[decoded_record.topic]] - T0) // SECOND for decoded_record in decoded_records
-    ] == [15, 30, 45, 60]
+    assert [(decoded_record.record[AT[decoded_record.topic]] - T0) // SECOND for decoded_record in decoded_records] == [
+        15,
+        30,
+        45,
+        60,
+    ]
 
 
 def test_at_one_time_a_revocation_comes_before_the_level_that_led_to_it() -> None:
@@ -175,9 +174,7 @@ def test_where_no_clock_goes_back_all_is_in_the_order_of_its_times(told: list[En
 def test_the_time_that_orders_is_the_time_that_is_told(topic: str) -> None:
     decoded_record = said(topic, 0, T0 + 1, "d")
 
-    assert {happening.at for happening in happenings_of(*decoded_record)} == {
-        decoded_record.record[AT[topic]]
-    }
+    assert {happening.at for happening in happenings_of(*decoded_record)} == {decoded_record.record[AT[topic]]}
 
 
 @pytest.fixture(scope="module")
@@ -202,9 +199,7 @@ def test_tokens_enter_in_that_order_and_a_replay_in_any_order_and_any_batches_ma
     again = interleaved(records, data.draw(st.permutations(range(len(records)))))
     cuts = sorted(data.draw(st.sets(st.integers(0, len(records)))))
 
-    taken = [
-        made.build(read(again[begin:end]), T0 + HOUR) for begin, end in pairwise([0, *cuts, len(records)])
-    ]
+    taken = [made.build(read(again[begin:end]), T0 + HOUR) for begin, end in pairwise([0, *cuts, len(records)])]
 
     assert [row.txn for row in tokens if row.event != "device-compliance-change"] == [
         happening.txn for decoded_record in read(records) for happening in happenings_of(*decoded_record)
@@ -216,9 +211,7 @@ def test_tokens_enter_in_that_order_and_a_replay_in_any_order_and_any_batches_ma
 def of_run(records: Sequence[Rec], run: str) -> list[Rec]:
     """The same in a tenant of their own: no device or session is known there."""
     return [
-        record._replace(
-            value=(record.value or b"").replace(b'"tenant":"default"', f'"tenant":"{run}"'.encode())
-        )
+        record._replace(value=(record.value or b"").replace(b'"tenant":"default"', f'"tenant":"{run}"'.encode()))
         for record in records
     ]
 

@@ -20,9 +20,7 @@ def test_a_command_to_end_a_session_says_that_it_was_revoked() -> None:
             payload={
                 "initiating_entity": "policy",
                 "reason_admin": {"en": "The session's device is jailbroken or rooted. (device_rooted)"},
-                "reason_user": {
-                    "en": "Your device no longer meets the security rules, so you were signed out."
-                },
+                "reason_user": {"en": "Your device no longer meets the security rules, so you were signed out."},
             },
             txn="d-1",
             revocation_id="r-1",
@@ -178,6 +176,6 @@ def test_what_a_person_is_told_of_a_level_is_whether_it_rose_or_fell(previous: s
     order = ["LOW", "MEDIUM", "HIGH"]
     rose = order.index(level) > order.index(previous)
     expected = f"Your session looks {'riskier' if rose else 'safer'} than before."
-    assert [security_event.payload["reason_user"] for security_event in security_events] == [
-        {"en": expected}
-    ] * (level != previous)
+    assert [security_event.payload["reason_user"] for security_event in security_events] == [{"en": expected}] * (
+        level != previous
+    )

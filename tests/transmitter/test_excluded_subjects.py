@@ -178,9 +178,7 @@ def test_nobody_looks_through_all_that_were_taken_out(tmp_path: Path) -> None:
     with store.begin() as conn:
         conn.execute(insert(stream_subjects), rows)
     pairs: list[tuple[str, Any]] = []
-    event.listen(
-        store.engine, "before_cursor_execute", lambda *details: pairs.append((details[2], details[3]))
-    )
+    event.listen(store.engine, "before_cursor_execute", lambda *details: pairs.append((details[2], details[3])))
 
     assert _asked(store, *(("st-1", whole(user=ANA, session=S1)) for _ in range(200))) == [False] * 200
 

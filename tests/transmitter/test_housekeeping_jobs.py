@@ -41,19 +41,14 @@ def test_whatever_word_a_receiver_has_for_an_error_makes_no_metric_of_its_own(tm
     put_numbered(house, 2)
     with house.store.begin() as conn:
         given, _ = queue.hand_out(conn, "s-1", house.now, 2, 60_000)
-        queue.refuse(
-            conn, "s-1", {queued.jti: (f"mine_{queued.seq}", "no") for queued in given}, house.now + 1000
-        )
+        queue.refuse(conn, "s-1", {queued.jti: (f"mine_{queued.seq}", "no") for queued in given}, house.now + 1000)
 
     for _ in range(2):
         house.look(2000)
 
     counted = "session_risk_transmitter_dead_letters_total"
     named = [
-        sample
-        for family in house.metrics.registry.collect()
-        for sample in family.samples
-        if sample.name == counted
+        sample for family in house.metrics.registry.collect() for sample in family.samples if sample.name == counted
     ]
     assert {sample.labels["error"]: sample.value for sample in named if sample.value} == {"other": 2}
 

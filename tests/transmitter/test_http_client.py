@@ -93,9 +93,7 @@ def test_p2_the_authorization_of_the_stream_is_sent_as_it_is_or_none(authorizati
         (Reply(400, {"Content-Encoding": "gzip"}, b"not gzip"), "retry", "http_400", 400),
     ],
 )
-def test_an_answer_comes_to_what_its_row_says(
-    reply: Reply, verdict: str, name: str, status: int | None
-) -> None:
+def test_an_answer_comes_to_what_its_row_says(reply: Reply, verdict: str, name: str, status: int | None) -> None:
     answer, answered = _push(reply)
 
     assert (answer.verdict, answer.error, answered) == (verdict, name, status)
@@ -156,9 +154,7 @@ def test_s10_a_name_that_turns_out_to_be_this_machine_is_not_connected_to(
 ) -> None:
     with Receiver() as receiver:
         _resolve_to(monkeypatch, "127.0.0.1")
-        answer, status = asyncio.run(
-            _pushed(f"https://idp.example.org:{receiver.port}/", TransmitterSettings())
-        )
+        answer, status = asyncio.run(_pushed(f"https://idp.example.org:{receiver.port}/", TransmitterSettings()))
 
     assert (answer.verdict, answer.error, status) == ("retry", "address_refused", None)
     assert receiver.pushes == []

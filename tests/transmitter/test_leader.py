@@ -214,9 +214,7 @@ def test_a_bug_ends_it_and_the_other_parts_in_order(store: Store) -> None:
     asyncio.run(story())
 
 
-def test_a_lead_that_is_lost_ends_the_work_and_it_stands_by(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lead_that_is_lost_ends_the_work_and_it_stands_by(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     held = [True]
 
     class Lead:

@@ -91,9 +91,7 @@ def test_a_lead_of_which_nothing_is_heard_is_lost_until_it_is_given_anew(
 
 
 @pytest.mark.parametrize("what", ["held", "exit"])
-def test_whoever_is_told_to_end_ends_although_the_store_says_nothing(
-    store: Store, silence: Silence, what: str
-) -> None:
+def test_whoever_is_told_to_end_ends_although_the_store_says_nothing(store: Store, silence: Silence, what: str) -> None:
     async def story() -> None:
         async with crew(store) as this_crew:
             await until("it works", lambda: this_crew.works)

@@ -29,9 +29,7 @@ def _many(each: int = 1) -> list[Any]:
 
 
 @pytest.mark.parametrize("reply", [Reply(503), Reply(401), Reply(302, {"Location": "/"}), Reply(429), CUT])
-def test_a_receiver_that_was_away_gets_everything_in_its_order_when_it_is_back(
-    tmp_path: Path, reply: Reply
-) -> None:
+def test_a_receiver_that_was_away_gets_everything_in_its_order_when_it_is_back(tmp_path: Path, reply: Reply) -> None:
     store = new_store(tmp_path)
 
     async def main(receiver: Receiver) -> None:
@@ -152,9 +150,7 @@ def test_a_stream_that_gets_another_address_or_authorization_is_tried_anew_at_on
     assert len(before.pushes) == LANES + (not moves)
 
 
-def test_that_a_receiver_is_down_and_is_back_is_told_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_that_a_receiver_is_down_and_is_back_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = new_store(tmp_path)
 
     async def main(receiver: Receiver) -> None:

@@ -133,9 +133,7 @@ def streamed(tmp_path: Path) -> Iterator[tuple[Store, Receiver]]:
                     stream(name, endpoint_url=url, authorization="Bearer s3cret", declared=True),
                 )
             for name in ELSEWHERE:
-                queue.put(
-                    conn, [numbered(f"lane-{number % 5}", number, name) for number in range(FEW)], clock()
-                )
+                queue.put(conn, [numbered(f"lane-{number % 5}", number, name) for number in range(FEW)], clock())
         yield store, receiver
         assert untrusted.pushes == []
 
@@ -177,9 +175,7 @@ def test_nothing_is_lost_doubled_or_out_of_order_whatever_receivers_do_and_whoev
 
 def _nothing_is_lost(ended: dict[str, dict[str, tuple[str, str | None]]], pushes: list[Push]) -> None:
     """Each token has one `jti` and one end; what the store calls delivered, the receiver has."""
-    assert {name: len(tokens) for name, tokens in ended.items()} == {"s-1": TOKENS} | dict.fromkeys(
-        ELSEWHERE, FEW
-    )
+    assert {name: len(tokens) for name, tokens in ended.items()} == {"s-1": TOKENS} | dict.fromkeys(ELSEWHERE, FEW)
     rows = {(push.claims["lane"], push.claims["number"], push.claims["jti"]) for push in pushes}
     assert len(rows) == len({(lane, number) for lane, number, _ in rows}) == TOKENS
     accepted = {push.claims["jti"] for push in pushes if push.reply is ACCEPTED}

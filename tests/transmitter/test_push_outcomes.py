@@ -69,8 +69,11 @@ def test_all_that_came_meanwhile_is_written_in_one_transaction(tmp_path: Path) -
 
     _written(store, outcomes)
 
-    expected = {"delivered": ("delivered", 0, None), "again": ("queued", 1, "http_500"),
-                "dead": ("dead", 1, "http_500")}  # fmt: skip
+    expected = {
+        "delivered": ("delivered", 0, None),
+        "again": ("queued", 1, "http_500"),
+        "dead": ("dead", 1, "http_500"),
+    }
     assert endings(store.store) == {outcome.token.jti: expected[outcome.state] for outcome in outcomes}
     assert store.begun == 1
 
@@ -98,8 +101,6 @@ def test_what_came_of_a_token_that_is_gone_changes_nothing(tmp_path: Path) -> No
     with store.begin() as conn:
         queue.bury(conn, token.seq, "stream_disabled", "the stream was disabled", NOW)
 
-    _written(
-        store, [Result(token, "delivered"), Result(token, "again", "cut", "", NOW), Result(token, "dead")]
-    )
+    _written(store, [Result(token, "delivered"), Result(token, "again", "cut", "", NOW), Result(token, "dead")])
 
     assert endings(store) == {"s-1.a.1": ("dead", 1, "stream_disabled")}

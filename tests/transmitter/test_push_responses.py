@@ -120,9 +120,7 @@ def test_no_answer_is_too_odd_to_mean_something(body: bytes) -> None:
 
 
 @given(integers(1, 200), integers(0))
-def test_a_pause_is_anything_up_to_twice_as_much_each_time_and_no_more_than_the_cap(
-    attempt: int, seed: int
-) -> None:
+def test_a_pause_is_anything_up_to_twice_as_much_each_time_and_no_more_than_the_cap(attempt: int, seed: int) -> None:
     assert 0 <= pause_ms(attempt, 1.0, 300.0, _rng(seed)) <= 1000 * min(300.0, 2.0 ** min(attempt - 1, 60))
 
 
@@ -239,11 +237,7 @@ COUNTS = {"always": "always", "unless the receiver is down": "unless_down", "nev
 def _named(cell: str) -> dict[str, Row]:
     """The rows of `answers` that a cell of the first column names, by the name that its word has here."""
     rows = {code: CODES.get(code, REST) for code in re.findall(r"`([a-z_]+)`", cell)}
-    rows |= {
-        status: STATUSES.get(int(status), REST)
-        for status in re.findall(r"\b\d{3}\b", cell)
-        if status != "400"
-    }
+    rows |= {status: STATUSES.get(int(status), REST) for status in re.findall(r"\b\d{3}\b", cell) if status != "400"}
     rows |= {name: FAILURES[name] for sent_text, name in SAID.items() if sent_text in cell}
     return rows | ({"redirect": REDIRECT} if "a redirect" in cell else {})
 

@@ -85,9 +85,7 @@ def test_a_stream_that_moves_is_pushed_to_where_it_went(tmp_path: Path) -> None:
     with Receiver() as before, Receiver() as after:
         asyncio.run(main(before, after))
 
-    assert [(push.claims["number"], push.headers["Authorization"]) for push in after.pushes] == [
-        (2, "Bearer new")
-    ]
+    assert [(push.claims["number"], push.headers["Authorization"]) for push in after.pushes] == [(2, "Bearer new")]
     assert [push.claims["number"] for push in before.pushes] == [1]
 
 

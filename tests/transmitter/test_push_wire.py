@@ -219,8 +219,9 @@ def test_a_late_answer_to_one_token_is_not_taken_for_that_to_the_next() -> None:
         await asyncio.sleep(PATIENCE)
 
     assert pushed(play, times=2, push_timeout_s=0.3) == [
-        ("retry", "timeout", None), ("bury", "invalid_audience", 400),
-    ]  # fmt: skip
+        ("retry", "timeout", None),
+        ("bury", "invalid_audience", 400),
+    ]
 
 
 def test_a_connection_that_was_closed_for_being_idle_is_not_used_again() -> None:

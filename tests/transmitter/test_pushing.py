@@ -47,9 +47,7 @@ def test_what_waits_is_pushed_and_delivered(tmp_path: Path) -> None:
     assert endings(store) == {"s-1.a.1": ("delivered", 0, None), "s-1.b.1": ("delivered", 0, None)}
 
 
-def test_a_ring_is_heard_without_waiting_for_the_next_look(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ring_is_heard_without_waiting_for_the_next_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.transmitter.delivery.push.LOOK_S", 3600.0)
     store, bell = new_store(tmp_path), Notifier()
 
@@ -175,13 +173,19 @@ def test_p4_p5_a_token_that_is_not_taken_is_a_dead_letter_after_its_tries(
         (sample.labels.get("outcome"), sample.labels.get("error")): sample.value
         for family in metrics.registry.collect()
         for sample in family.samples
-        if sample.value and sample.name in {
-            "session_risk_transmitter_deliveries_total", "session_risk_transmitter_dead_letters_total",
+        if sample.value
+        and sample.name
+        in {
+            "session_risk_transmitter_deliveries_total",
+            "session_risk_transmitter_dead_letters_total",
         }
-    }  # fmt: skip
+    }
     expected: dict[tuple[str | None, str | None], float] = {
-        ("delivered", None): 1, ("dead", None): 1, (None, named): 1, ("retry", None): tries - 1,
-    }  # fmt: skip
+        ("delivered", None): 1,
+        ("dead", None): 1,
+        (None, named): 1,
+        ("retry", None): tries - 1,
+    }
     assert counted == {labels: count for labels, count in expected.items() if count}
 
 

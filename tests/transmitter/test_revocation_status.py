@@ -62,8 +62,12 @@ def test_a_command_read_again_is_the_same_and_one_sent_again_has_a_later_deadlin
     again = revocation(deadline=T0 + 3 * MINUTE)
 
     assert said(store, revocation(), revocation(), again, again, revocation()) == [
-        "opened", "seen", "resent", "seen", "seen",
-    ]  # fmt: skip
+        "opened",
+        "seen",
+        "resent",
+        "seen",
+        "seen",
+    ]
     assert stands(store) == [replace(OPEN, deadline=T0 + 3 * MINUTE, sends=2)]
 
 
@@ -107,9 +111,7 @@ def test_a_failure_is_told_and_may_still_be_mended_but_what_is_confirmed_stays(s
 
 
 @pytest.mark.parametrize("members", [{"tenant": "acme"}, {"session_id": "s-2"}])
-def test_a_word_on_another_session_than_the_commands_is_not_believed(
-    store: Store, members: dict[str, str]
-) -> None:
+def test_a_word_on_another_session_than_the_commands_is_not_believed(store: Store, members: dict[str, str]) -> None:
     assert said(store, revocation(), ack(**members)) == ["opened", Answer("foreign")]
     assert stands(store) == [OPEN]
 
@@ -135,10 +137,7 @@ def test_commands_are_listed_by_state_the_newest_first_and_forgotten_by_age(stor
     said(store, ack(revocation_id="r-1"))
 
     with store.begin() as conn:
-        named = [
-            [command.revocation_id for command in listed(conn, state)]
-            for state in (None, "open", "confirmed")
-        ]
+        named = [[command.revocation_id for command in listed(conn, state)] for state in (None, "open", "confirmed")]
         first = [command.revocation_id for command in listed(conn, None, 1)]
         gone = purge(conn, T0 + 2, 1) + purge(conn, T0 + 2)
         left = [command.revocation_id for command in listed(conn)]
@@ -148,9 +147,7 @@ def test_commands_are_listed_by_state_the_newest_first_and_forgotten_by_age(stor
 
 
 def test_many_commands_and_words_at_once_come_to_the_same_as_one_by_one(store: Store) -> None:
-    decoded_records = [
-        revocation(revocation_id=f"r-{number}", session_id=f"s-{number}") for number in range(1200)
-    ]
+    decoded_records = [revocation(revocation_id=f"r-{number}", session_id=f"s-{number}") for number in range(1200)]
     words = [ack(revocation_id=f"r-{number}", session_id=f"s-{number}") for number in range(1200)]
 
     with store.begin() as conn:

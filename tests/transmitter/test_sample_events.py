@@ -77,9 +77,7 @@ def test_where_tenants_are_strangers_a_rehearsal_is_of_the_stream_s_own(
     if told:
         assert rehearse(made, "st-1", ANA, T0) == list(PAYLOADS)
     else:
-        with pytest.raises(
-            NoRehearsalError, match="it is of another tenant, or with SESSION_RISK_TENANCY of none"
-        ):
+        with pytest.raises(NoRehearsalError, match="it is of another tenant, or with SESSION_RISK_TENANCY of none"):
             rehearse(made, "st-1", ANA, T0)
     assert len(queued(store)) == (4 if told else 0)
 

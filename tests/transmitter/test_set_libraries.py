@@ -62,9 +62,13 @@ def by_pyjwt(token: str, jwks: dict[str, Any]) -> tuple[dict[str, Any], dict[str
     header = jwt.get_unverified_header(token)
     key = jwt.PyJWKSet.from_dict(jwks)[header["kid"]]
     claims = jwt.decode(
-        token, key, algorithms=["RS256", "ES256"], audience=AUD, issuer=ISSUER,
+        token,
+        key,
+        algorithms=["RS256", "ES256"],
+        audience=AUD,
+        issuer=ISSUER,
         options={"require": ["iss", "jti", "iat", "aud", "sub_id", "events"], "verify_iat": False},
-    )  # fmt: skip
+    )
     return header, claims
 
 
@@ -74,8 +78,12 @@ def by_node(tokens: list[str], jwks: dict[str, Any], audience: str = AUD) -> lis
     asked = {"jwks": jwks, "issuer": ISSUER, "audience": audience, "tokens": tokens}
     done = subprocess.run(
         ["node", "verify.mjs"],
-        cwd=JOSE, input=json.dumps(asked).encode(), capture_output=True, check=True, timeout=60,
-    )  # fmt: skip
+        cwd=JOSE,
+        input=json.dumps(asked).encode(),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 
@@ -115,9 +123,10 @@ def test_node_refuses_what_is_no_token_of_ours(tmp_path: Path) -> None:
     refused = by_node([unsigned, f"{head}.{changed}.{signature}", f"{head}.{body}."], told_read.jwks)
 
     assert [fields["code"] for fields in refused] == [
-        "ERR_JOSE_ALG_NOT_ALLOWED", "ERR_JWS_SIGNATURE_VERIFICATION_FAILED",
+        "ERR_JOSE_ALG_NOT_ALLOWED",
         "ERR_JWS_SIGNATURE_VERIFICATION_FAILED",
-    ]  # fmt: skip
+        "ERR_JWS_SIGNATURE_VERIFICATION_FAILED",
+    ]
     (stranger,) = by_node(told_read.tokens[:1], told_read.jwks, audience="https://other.example.org")
     assert stranger == {"code": "ERR_JWT_CLAIM_VALIDATION_FAILED"}
 

@@ -49,9 +49,7 @@ def _verified(text: str, key: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(("alg", "kty"), [("RS256", "RSA"), ("ES256", "EC")])
-def test_a_token_is_verified_by_another_library_with_the_published_key(
-    store: Store, alg: Alg, kty: str
-) -> None:
+def test_a_token_is_verified_by_another_library_with_the_published_key(store: Store, alg: Alg, kty: str) -> None:
     signer = open_signer(store, alg, 2048, NOW)
 
     kid, text = signer.sign(CLAIMS)

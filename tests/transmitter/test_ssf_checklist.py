@@ -18,9 +18,7 @@ LINES = {"D": 6, "A": 6, "S": 11, "T": 10, "P": 7, "Q": 7, "K": 5}
 
 def _rows() -> list[tuple[str, str]]:
     """Id and test file of every row, in the table's order."""
-    (table,) = re.findall(
-        r"<!-- conformance -->\n(.*)<!-- /conformance -->", PAGE.read_text("utf-8"), re.DOTALL
-    )
+    (table,) = re.findall(r"<!-- conformance -->\n(.*)<!-- /conformance -->", PAGE.read_text("utf-8"), re.DOTALL)
     rows = [line.strip("|").split("|") for line in table.splitlines()[2:]]
     found = []
     for row in rows:

@@ -97,9 +97,7 @@ def test_D6_a_key_shorter_than_2048_bits_is_refused(rig: Rig) -> None:
     weak = rsa.generate_private_key(65_537, 1024)  # noqa: S505  # it is to be refused
     pem = rig.folder / "weak.pem"
     pem.write_bytes(
-        weak.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        weak.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
 
     imported = rig.command("keys", "import", str(pem))

@@ -90,9 +90,7 @@ def test_K4_a_dry_run_tells_what_it_would_send_and_sends_nothing(
         polled = receiver.create()
         rig.say(revocation(decision_id="d-k4"))
 
-        until(
-            "a word in the log", rig.log, lambda log: pushed["stream_id"] in log and "session-revoked" in log
-        )
+        until("a word in the log", rig.log, lambda log: pushed["stream_id"] in log and "session-revoked" in log)
         assert receiver.poll(polled).json["sets"] == {}
         assert endpoint.pushed == []
 

@@ -51,9 +51,7 @@ def _again(receiver: Receiver, stream: Json) -> Json:
     return until("it comes again", lambda: _sets(receiver, stream), bool)
 
 
-def test_Q1_an_empty_request_waits_for_something_as_long_as_the_bound_says(
-    receiver: Receiver, stream: Json
-) -> None:
+def test_Q1_an_empty_request_waits_for_something_as_long_as_the_bound_says(receiver: Receiver, stream: Json) -> None:
     began = time.monotonic()
     answer = receiver.ask("POST", stream["delivery"]["endpoint_url"], {})
 
@@ -129,9 +127,7 @@ def test_Q3_an_ack_of_somebody_else_takes_nothing_away(rig: Rig, receiver: Recei
     other.delete(theirs["stream_id"])
 
 
-def test_Q4_what_the_receiver_cannot_take_becomes_a_dead_letter(
-    rig: Rig, receiver: Receiver, stream: Json
-) -> None:
+def test_Q4_what_the_receiver_cannot_take_becomes_a_dead_letter(rig: Rig, receiver: Receiver, stream: Json) -> None:
     _say(rig, 1)
     (jti,) = _sets(receiver, stream)
     errors = {
@@ -147,9 +143,7 @@ def test_Q4_what_the_receiver_cannot_take_becomes_a_dead_letter(
     )
 
     assert (answer.status, answer.json["sets"]) == (200, {})
-    (dead,) = [
-        dead_letter for dead_letter in rig.dead_letters() if dead_letter["stream_id"] == stream["stream_id"]
-    ]
+    (dead,) = [dead_letter for dead_letter in rig.dead_letters() if dead_letter["stream_id"] == stream["stream_id"]]
     assert (dead["jti"], dead["error"]) == (jti, "invalid_key")
     assert "Key ID 12345 has been revoked." in dead["error_text"]
 
@@ -188,9 +182,7 @@ def test_Q6_a_poll_that_is_none_is_refused(receiver: Receiver, stream: Json, bod
     assert receiver.ask("POST", stream["delivery"]["endpoint_url"], body).status == 400
 
 
-def test_Q7_what_nobody_acknowledged_comes_again_after_a_time(
-    rig: Rig, receiver: Receiver, stream: Json
-) -> None:
+def test_Q7_what_nobody_acknowledged_comes_again_after_a_time(rig: Rig, receiver: Receiver, stream: Json) -> None:
     _say(rig, 1)
     began = time.monotonic()
     first = _sets(receiver, stream)

@@ -32,9 +32,7 @@ def _texts(endpoint: Endpoint) -> list[str]:
 
 
 def _dead(rig: Rig, stream: Json) -> list[Json]:
-    return [
-        dead_letter for dead_letter in rig.dead_letters() if dead_letter["stream_id"] == stream["stream_id"]
-    ]
+    return [dead_letter for dead_letter in rig.dead_letters() if dead_letter["stream_id"] == stream["stream_id"]]
 
 
 def _delivered(rig: Rig, receiver: Receiver, endpoint: Endpoint) -> Pushed:
@@ -178,9 +176,7 @@ def test_P5_a_receiver_that_names_a_time_is_not_asked_before(rig: Rig, status: i
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_P5_a_receiver_that_is_away_for_longer_than_the_attempts_gets_it_when_it_is_back(
-    rig: Rig, status: int
-) -> None:
+def test_P5_a_receiver_that_is_away_for_longer_than_the_attempts_gets_it_when_it_is_back(rig: Rig, status: int) -> None:
     receiver = rig.receiver("p5-away")
     with listening(lambda _pushed, nth: Reply(status if nth <= 3 * ATTEMPTS else 202)) as endpoint:
         stream = _stream(receiver, endpoint)

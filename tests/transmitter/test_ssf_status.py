@@ -50,9 +50,7 @@ def test_S7_a_paused_stream_holds_in_order_and_a_disabled_one_drops(rig: Rig) ->
         receiver.set_status(stream_id, "enabled")
 
         sets = [receiver.verified(pushed.text) for pushed in endpoint.wait(3)]
-        assert [
-            (this_set.payload["previous_level"], this_set.payload["current_level"]) for this_set in sets
-        ] == levels
+        assert [(this_set.payload["previous_level"], this_set.payload["current_level"]) for this_set in sets] == levels
 
 
 def test_S8_a_change_that_the_transmitter_makes_is_announced_before_it_stops(
@@ -92,9 +90,7 @@ def test_S8_who_polls_is_told_as_well(tmp_path_factory: pytest.TempPathFactory) 
 
 def _changed(receiver: Receiver, stream_id: str, before: str) -> Json:
     """The status that is another than *before*, once it is."""
-    found: Json = until(
-        "the change", lambda: receiver.status(stream_id).json, lambda seen: seen["status"] != before
-    )
+    found: Json = until("the change", lambda: receiver.status(stream_id).json, lambda seen: seen["status"] != before)
     return found
 
 

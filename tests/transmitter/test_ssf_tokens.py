@@ -65,9 +65,7 @@ def told(rig: Rig, receiver: Receiver) -> dict[str, Set]:
     return {this_set.event: this_set for this_set in found}
 
 
-def test_T1_the_header_names_type_algorithm_and_a_published_key(
-    receiver: Receiver, told: dict[str, Set]
-) -> None:
+def test_T1_the_header_names_type_algorithm_and_a_published_key(receiver: Receiver, told: dict[str, Set]) -> None:
     kids = {key["kid"] for key in receiver.keys()["keys"]}
 
     assert set(told) == set(ABOUT)
@@ -189,9 +187,7 @@ def _jose(text: str, keys: Json, issuer: str, audience: str) -> Json:
     assert node, "node is not installed; on Debian: apt-get install nodejs npm"
     folder = Path(__file__).parent.parent / "jose"
     asked = json.dumps({"tokens": [text], "jwks": keys, "issuer": issuer, "audience": audience})
-    done = subprocess.run(
-        [node, "verify.mjs"], cwd=folder, input=asked, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([node, "verify.mjs"], cwd=folder, input=asked, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     claims: Json = json.loads(done.stdout)[0].get("payload")
     return claims

@@ -124,9 +124,7 @@ def test_a_change_of_the_file_keeps_what_happened_to_the_stream(store: Store, tm
         assert queue.held(conn, "declared-okta")[0] == 1
 
 
-def test_a_status_in_the_file_is_set_and_a_disabled_stream_drops_what_waits(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_status_in_the_file_is_set_and_a_disabled_stream_drops_what_waits(store: Store, tmp_path: Path) -> None:
     _bring(store, tmp_path, OKTA)
     with store.begin() as conn:
         queue.put(conn, [token("a1", "declared-okta")], NOW)

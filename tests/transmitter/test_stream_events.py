@@ -107,9 +107,7 @@ def _read(store: Store, tmp_path: Path, text: str) -> None:
     """Begin with this file of streams."""
     path = tmp_path / "streams.toml"
     path.write_text(text, "utf-8")
-    _bring(
-        store, read_streams(path), path, Announcer(SETTINGS.issuer, open_signer(store, "ES256", 2048, NOW))
-    )
+    _bring(store, read_streams(path), path, Announcer(SETTINGS.issuer, open_signer(store, "ES256", 2048, NOW)))
 
 
 @pytest.mark.parametrize("status", ["paused", "disabled"])
@@ -136,9 +134,7 @@ def test_another_status_in_the_operators_file_is_told_and_so_is_that_it_goes_on(
     ]
 
 
-def test_other_changes_of_the_file_and_streams_that_leave_it_are_not_told(
-    store: Store, tmp_path: Path
-) -> None:
+def test_other_changes_of_the_file_and_streams_that_leave_it_are_not_told(store: Store, tmp_path: Path) -> None:
     for text in (FILE, f'{FILE}tenant = "acme"\n', FILE + FILE.replace("okta", "google"), ""):
         _read(store, tmp_path, text)
 

@@ -48,9 +48,7 @@ def test_events_delivered_are_those_supported_that_were_asked_for() -> None:
     assert events_delivered(stream(events_requested=())) == ()
 
 
-@pytest.mark.parametrize(
-    ("count", "named"), [(1, "s-0."), (20, "s-18, s-19."), (23, "s-18, s-19 and 3 more.")]
-)
+@pytest.mark.parametrize(("count", "named"), [(1, "s-0."), (20, "s-18, s-19."), (23, "s-18, s-19 and 3 more.")])
 def test_streams_that_are_told_of_nothing_are_named_but_not_by_the_thousand(count: int, named: str) -> None:
     text = told_of_nothing([f"s-{number}" for number in range(count)])
 

@@ -95,11 +95,17 @@ def test_a_complex_subject_has_a_member_for_each_that_is_known() -> None:
     device = {"format": "iss_sub", "iss": ISSUER, "sub": "phone-1"}
 
     assert subjects.identify(Subject("acme", "s-1", "ana", "phone-1"), wide, ISSUER) == {
-        "format": "complex", "user": user, "session": session, "device": device, "tenant": tenant,
-    }  # fmt: skip
+        "format": "complex",
+        "user": user,
+        "session": session,
+        "device": device,
+        "tenant": tenant,
+    }
     assert subjects.identify(Subject("acme", "s-1"), wide, ISSUER) == {
-        "format": "complex", "session": session, "tenant": tenant,
-    }  # fmt: skip
+        "format": "complex",
+        "session": session,
+        "tenant": tenant,
+    }
 
 
 def test_a_tenant_alone_would_mean_everybody_and_is_no_subject() -> None:

@@ -205,8 +205,10 @@ def test_where_the_store_fails_nothing_is_kept_and_the_next_try_keeps_all(
     taken = made.build(decoded_records, T0)
 
     assert [row.event for row in queued(made.store)] == [
-        "session-revoked", "risk-level-change", "device-compliance-change",
-    ]  # fmt: skip
+        "session-revoked",
+        "risk-level-change",
+        "device-compliance-change",
+    ]
     assert taken.commands == Counter({"opened": 1, "confirmed": 1})
 
 
@@ -273,9 +275,7 @@ def test_where_decisions_leave_with_pseudonyms_a_complex_stream_is_told_of_sessi
     assert taken.unsent == Counter({"unnamed": 3})
 
 
-@pytest.mark.parametrize(
-    "odd", ["ä" * 64, "a\nb\x1b[2J", "{principal}", "%s", "'; --", "\u202eacme", "p:k1:x"]
-)
+@pytest.mark.parametrize("odd", ["ä" * 64, "a\nb\x1b[2J", "{principal}", "%s", "'; --", "\u202eacme", "p:k1:x"])
 def test_a_tenant_and_ids_of_whatever_characters_and_length_are_told_as_they_are(
     store: Store, odd: str, caplog: pytest.LogCaptureFixture
 ) -> None:

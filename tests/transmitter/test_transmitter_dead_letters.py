@@ -29,9 +29,7 @@ def _stored(store: Store) -> dict[str, tuple[str, int, str | None, bool]]:
         }
 
 
-def _dead(
-    store: Store, jti: str, stream_id: str = "s-1", error: str = "timeout", revocation_id: str = "r-1"
-) -> None:
+def _dead(store: Store, jti: str, stream_id: str = "s-1", error: str = "timeout", revocation_id: str = "r-1") -> None:
     with store.begin() as conn:
         queue.put(conn, [token(jti, stream_id, revocation_id=revocation_id)], NOW)
         (head,) = queue.heads(conn, stream_id, NOW, 1)

@@ -176,8 +176,7 @@ def _by_person(heard: Heard) -> dict[str, list[Told]]:
 def _dead_letters_are_listed(at: Scene, store: Store) -> None:
     """The operator sees every one, and why."""
     listed = {
-        (dead_letter["stream_id"], dead_letter["jti"]): dead_letter["error"]
-        for dead_letter in at.one.dead_letters()
+        (dead_letter["stream_id"], dead_letter["jti"]): dead_letter["error"] for dead_letter in at.one.dead_letters()
     }
     assert listed == {
         (stream.stream_id, jti): why

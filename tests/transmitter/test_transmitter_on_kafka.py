@@ -134,9 +134,7 @@ def test_nothing_is_lost_or_doubled_while_it_is_killed(tmp_path: Path) -> None:
         by_poll = [claims(text)["txn"] for text in handed_out(receiver, polled, name, len(expected))]
         details = until(
             "deliveries in the store",
-            lambda: [
-                row["state"] for key, row in on_kafka.revocations().items() if key.startswith(f"r-{name}")
-            ],
+            lambda: [row["state"] for key, row in on_kafka.revocations().items() if key.startswith(f"r-{name}")],
             lambda seen: set(seen) == {"delivered"},
         )
 

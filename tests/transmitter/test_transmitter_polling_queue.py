@@ -122,9 +122,7 @@ def test_a_clock_that_was_ahead_when_one_was_put_in_does_not_let_the_next_overta
 
 
 @pytest.mark.parametrize("event", ["verification", "stream-updated"])
-def test_what_is_about_the_stream_itself_neither_waits_nor_keeps_anything_back(
-    store: Store, event: str
-) -> None:
+def test_what_is_about_the_stream_itself_neither_waits_nor_keeps_anything_back(store: Store, event: str) -> None:
     with store.begin() as conn:
         queue.put(conn, [token(f"v{n}", lane="stream", event=event) for n in range(3)], NOW)
         queue.put(conn, [token("a1")], NOW)
@@ -199,8 +197,6 @@ def test_thousands_of_words_at_once_are_taken(store: Store) -> None:
         errors = {f"a{n}": ("invalid_key", f"{n}") for n in range(4_000)}
         assert queue.refuse(conn, "s-1", errors, NOW) == 1_000
         assert queue.held(conn, "s-1") == (0, None)
-        by_key = {
-            dead_letter.jti: (dead_letter.error, dead_letter.error_text) for dead_letter in queue.dead(conn)
-        }
+        by_key = {dead_letter.jti: (dead_letter.error, dead_letter.error_text) for dead_letter in queue.dead(conn)}
 
     assert by_key == {f"a{n}": ("invalid_key", f"{n}") for n in range(2_000, 3_000)}

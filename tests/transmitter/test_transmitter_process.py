@@ -117,9 +117,7 @@ def test_a_right_that_is_taken_away_is_told_in_a_sentence(
     )
 
 
-def test_a_key_that_another_process_made_signs_here_soon(
-    means: Means, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_that_another_process_made_signs_here_soon(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_parts", lambda _: (Idle(),))
     monkeypatch.setattr(process, "KEYS_S", 0.05)
     before = means.signer.kid

@@ -81,9 +81,7 @@ def _said(running: subprocess.Popen[str]) -> str:
     return running.stdout.readline().strip()
 
 
-def test_a_process_killed_in_a_transaction_leaves_whole_transactions_and_no_lock(
-    store: Store, url: str
-) -> None:
+def test_a_process_killed_in_a_transaction_leaves_whole_transactions_and_no_lock(store: Store, url: str) -> None:
     with _process(WRITES_UNTIL_KILLED, url) as writer:
         assert _said(writer) == "half"
         os.kill(writer.pid, signal.SIGKILL)

@@ -127,9 +127,7 @@ def test_delivered_makes_room_for_the_next_of_the_lane(store: Store) -> None:
     ("due", "expected"),
     [({}, NOW), ({"a1": NOW + 9_000}, NOW), ({"a1": NOW + 9_000, "b1": NOW + 4_000}, NOW + 4_000)],
 )
-def test_the_next_time_to_look_is_when_a_head_is_due(
-    store: Store, due: dict[str, int], expected: int
-) -> None:
+def test_the_next_time_to_look_is_when_a_head_is_due(store: Store, due: dict[str, int], expected: int) -> None:
     _put(store, "a1", "a2", "b1")
     with store.begin() as conn:
         for jti, at in due.items():

@@ -156,9 +156,7 @@ class Both:
         assert queue.next_due(self.conn, self.stream_id) == self.slow.next_due()
         oldest = min((slow.created_at for slow in waiting), default=None)
         assert queue.held(self.conn, self.stream_id) == (len(waiting), oldest)
-        dead = {
-            dead_letter.jti: dead_letter.attempts for dead_letter in queue.dead(self.conn, self.stream_id)
-        }
+        dead = {dead_letter.jti: dead_letter.attempts for dead_letter in queue.dead(self.conn, self.stream_id)}
         assert dead == {slow.jti: slow.attempts for slow in self.slow.all if slow.state == "dead"}
 
 

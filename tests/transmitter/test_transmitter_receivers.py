@@ -59,9 +59,7 @@ def test_two_receivers_with_one_secret_would_have_two_hashes(store: Store) -> No
     assert receivers._hashed("same", b"a" * 16) != receivers._hashed("same", b"b" * 16)
 
 
-def test_a_name_nobody_has_costs_the_same_work_as_a_wrong_secret(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_nobody_has_costs_the_same_work_as_a_wrong_secret(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     _add(store)
     with store.begin() as conn:
         receivers.ensure(conn, "outside", "aud", BOTH, NOW)

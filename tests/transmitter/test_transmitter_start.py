@@ -82,9 +82,7 @@ def test_the_embedded_broker_is_refused() -> None:
         ("METRICS_PORT", "metrics", f"{OWN}METRICS_PORT"),
     ],
 )
-def test_an_address_that_is_taken_is_named_with_its_setting(
-    taken: int, port: str, who: str, advice: str
-) -> None:
+def test_an_address_that_is_taken_is_named_with_its_setting(taken: int, port: str, who: str, advice: str) -> None:
     done = start(**{f"{OWN}{port}": str(taken)})
 
     assert done.exit_code == 2
@@ -161,9 +159,7 @@ def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("no certificate", "utf-8")
 
-    done = start(
-        **{f"{OWN}TLS_{name.upper()}_FILE": str(tmp_path / f"{name}.pem") for name in ("cert", "key")}
-    )
+    done = start(**{f"{OWN}TLS_{name.upper()}_FILE": str(tmp_path / f"{name}.pem") for name in ("cert", "key")})
 
     assert done.exit_code == 2, done.output
     assert f"{tmp_path}/cert.pem" in done.stderr
@@ -174,9 +170,7 @@ def test_what_it_does_in_kafka_is_within_the_rights_of_its_role() -> None:
     own = startup.rights("transmitter-session-risk")
 
     assert [right for right in own if right.resource == "topic" and right not in granted] == []
-    assert [str(right) for right in own if right.resource == "group"] == [
-        "read group transmitter-session-risk"
-    ]
+    assert [str(right) for right in own if right.resource == "group"] == ["read group transmitter-session-risk"]
 
 
 # --- Tenants ---
@@ -191,9 +185,7 @@ def test_a_declared_stream_of_another_tenant_than_its_receivers_is_refused(tmp_p
     done = start(**{f"{OWN}STREAMS_FILE": str(path)})
 
     assert (added.exit_code, done.exit_code) == (0, 2)
-    assert f"session-risk: {path}: [streams.p]: tenant: other is another than that of its receiver idp" in (
-        done.stderr
-    )
+    assert f"session-risk: {path}: [streams.p]: tenant: other is another than that of its receiver idp" in (done.stderr)
 
 
 @with_kafka
@@ -207,8 +199,6 @@ def test_streams_that_are_told_of_nothing_are_named_once_at_the_start(
 
     done = start(SESSION_RISK_TENANCY=tenancy, **{f"{OWN}STREAMS_FILE": str(path)})
 
-    lines = [
-        message for message in caplog.messages if "a stream without a tenant is told of nothing" in message
-    ]
+    lines = [message for message in caplog.messages if "a stream without a tenant is told of nothing" in message]
     assert (done.exit_code, len(lines)) == (42, warned)
     assert all(": declared-mine. " in name for name in lines)

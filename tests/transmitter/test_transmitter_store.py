@@ -45,9 +45,7 @@ def test_a_store_of_another_version_is_refused(store: Store, url: str, found: li
         for version in found:
             conn.execute(versions.insert().values(version=version))
 
-    with pytest.raises(
-        StoreError, match=rf"version {', '.join(map(str, found)) or 'none'}, and this program"
-    ):
+    with pytest.raises(StoreError, match=rf"version {', '.join(map(str, found)) or 'none'}, and this program"):
         open_store(url, SEALER)
 
 
@@ -119,9 +117,7 @@ def test_many_that_open_a_new_store_at_once_all_do(url: str) -> None:
 # --- Transactions ---
 
 
-def test_more_readers_than_there_is_room_for_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_readers_than_there_is_room_for_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(database._POOL, "pool_timeout", 0.05)
     store = new_store(tmp_path)
 
@@ -221,9 +217,7 @@ def test_a_commit_in_sqlite_is_durable_over_a_power_cut(tmp_path: Path) -> None:
     store = new_store(tmp_path)
 
     with store.begin() as conn:
-        details = [
-            conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
-        ]
+        details = [conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
 
     assert details == ["wal", 2]
     store.close()

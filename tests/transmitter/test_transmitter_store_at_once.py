@@ -188,9 +188,7 @@ def test_two_that_lead_for_a_moment_and_read_the_same_records_keep_them_once(
 
 def test_two_that_start_at_once_bring_the_same_file_once(store: Store, url: str) -> None:
     other = open_store(url, SEALER)
-    declareds = [
-        Declared("okta", replace(stream("declared-okta"), declared=True, created_at=0, updated_at=0))
-    ]
+    declareds = [Declared("okta", replace(stream("declared-okta"), declared=True, created_at=0, updated_at=0))]
 
     def start() -> Brought:
         with other.begin() as conn:

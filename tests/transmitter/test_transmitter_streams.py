@@ -112,9 +112,7 @@ def test_a_paused_stream_holds_and_a_disabled_one_drops_what_waits_and_says_how_
         streams.add(conn, SEALER, stream())
         queue.put(conn, [token("a1"), token("a2"), token("a3"), token("b1", "s-2")], NOW)
         queue.delivered(conn, [1], NOW)
-        counts = [
-            streams.set_status(conn, "s-1", status, "enough", NOW + 9) for status in ("paused", "disabled")
-        ]
+        counts = [streams.set_status(conn, "s-1", status, "enough", NOW + 9) for status in ("paused", "disabled")]
         queue.put(conn, [token("a4")], NOW)
         found = streams.get(conn, SEALER, "s-1")
         assert queue.revive(conn, "s-1", NOW) == 0

@@ -115,15 +115,11 @@ def test_nobody_takes_the_name_of_a_declared_streams_receiver(store: Store) -> N
 # --- Declared for a receiver ---
 
 
-def test_a_stream_declared_for_a_receiver_hears_of_its_tenant_with_tenancy_too(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_stream_declared_for_a_receiver_hears_of_its_tenant_with_tenancy_too(store: Store, tmp_path: Path) -> None:
     _client(store, "default")
     _bring(store, tmp_path, POLLED)
 
-    _strict(store).build(
-        [revocation(), revocation(tenant="acme", decision_id="d-2", revocation_id="r-2")], NOW
-    )
+    _strict(store).build([revocation(), revocation(tenant="acme", decision_id="d-2", revocation_id="r-2")], NOW)
 
     assert [(row.stream_id, row.txn) for row in queued(store)] == [("declared-p", "d-1")]
 
@@ -141,9 +137,7 @@ def test_whichever_comes_first_the_stream_is_of_its_receivers_tenant_and_the_fil
 
 
 @pytest.mark.parametrize("tenant", ["acme", None])
-def test_the_file_may_say_the_same_or_what_nobody_said(
-    store: Store, tmp_path: Path, tenant: str | None
-) -> None:
+def test_the_file_may_say_the_same_or_what_nobody_said(store: Store, tmp_path: Path, tenant: str | None) -> None:
     _client(store, tenant)
     _bring(store, tmp_path, OF_ACME)
 
@@ -168,9 +162,7 @@ def test_a_stream_that_says_another_tenant_than_its_receivers_is_refused_and_cha
     assert _heard(store) == ["acme"]
 
 
-def test_a_receiver_is_given_no_tenant_that_its_declared_stream_gainsays(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_receiver_is_given_no_tenant_that_its_declared_stream_gainsays(store: Store, tmp_path: Path) -> None:
     _bring(store, tmp_path, OF_OTHER)
     with pytest.raises(BadReceiverError) as added:
         _client(store, "acme")

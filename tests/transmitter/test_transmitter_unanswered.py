@@ -159,9 +159,13 @@ def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_for(betw
 # --- What both sides agree on ---
 
 _NAMES = (
-    "lock_timeout", "idle_in_transaction_session_timeout", "tcp_keepalives_idle", "tcp_keepalives_interval",
-    "tcp_keepalives_count", "tcp_user_timeout",
-)  # fmt: skip
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "tcp_keepalives_idle",
+    "tcp_keepalives_interval",
+    "tcp_keepalives_count",
+    "tcp_user_timeout",
+)
 
 
 def _shown(conn: Connection) -> list[str]:

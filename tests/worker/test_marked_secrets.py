@@ -59,9 +59,15 @@ class Seen:
 def _story(at: float) -> list[Event]:
     """A sign-in, restricted records read with a stolen token, a jailbroken phone, verdicts and answers."""
     subject = {
-        "tenant": "acme", "principal_id": PERSON, "device_id": DEVICE, "ip": ADDRESS, "asn": 64_500,
-        "token_id": TOKEN, "key_thumbprint": THUMBPRINT, "user_agent": "Firefox/141.0",
-    }  # fmt: skip
+        "tenant": "acme",
+        "principal_id": PERSON,
+        "device_id": DEVICE,
+        "ip": ADDRESS,
+        "asn": 64_500,
+        "token_id": TOKEN,
+        "key_thumbprint": THUMBPRINT,
+        "user_agent": "Firefox/141.0",
+    }
     stolen = {**subject, "ip": "198.51.100.9", "asn": 64_666, "user_agent": "curl/8.0"}
     return [
         auth(at, **subject),
@@ -80,8 +86,10 @@ def _poison(event: Event) -> list[tuple[str, bytes, bytes]]:
         value.replace(b'"tenant":"acme"', b'"tenant":["' + TOKEN.encode() + b'"]'),
         value.replace(b'"human"', b'"' + TOKEN.encode() + b'"'),
         value.replace(b'"api.call"', b'"' + PASSWORD.encode() + b'"'),
-        value[:-20], TOKEN.encode(), b"",
-    ]  # fmt: skip
+        value[:-20],
+        TOKEN.encode(),
+        b"",
+    ]
     return [
         *((API_CALLS, b"s-1", payload) for payload in wrong),
         (API_CALLS, TOKEN.encode(), value),
@@ -94,12 +102,15 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     folder = tmp_path_factory.mktemp("marked")
     (folder / "keys").write_text(f"k1 {KEY}\n", encoding="utf-8")
     settings = {
-        "embedded": "true", "log_level": "DEBUG", "sasl_username": "me", "sasl_password": PASSWORD,
-        "pseudonym_key_file": str(folder / "keys"), "data_dir": str(folder / "data"), "app_id": "marked",
-    }  # fmt: skip
-    worker = Worker(
-        {f"SESSION_RISK_{name.upper()}": value for name, value in settings.items()}, folder / "log"
-    )
+        "embedded": "true",
+        "log_level": "DEBUG",
+        "sasl_username": "me",
+        "sasl_password": PASSWORD,
+        "pseudonym_key_file": str(folder / "keys"),
+        "data_dir": str(folder / "data"),
+        "app_id": "marked",
+    }
+    worker = Worker({f"SESSION_RISK_{name.upper()}": value for name, value in settings.items()}, folder / "log")
     try:
         until("partitions", worker.partitions, bool)
         (bootstrap,) = re.findall(r"an embedded broker listens on (\S+),", worker.said())
@@ -108,9 +119,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         recs = [record(event, at) for event in story]
         sent = [(rec.topic, rec.key or b"", rec.value or b"") for rec in recs]
         asyncio.run(produce(connection, sent + _poison(story[1])))
-        until(
-            "dead letters", lambda: sum(worker.series("dead_letters_total").values()), lambda dead: dead >= 9
-        )
+        until("dead letters", lambda: sum(worker.series("dead_letters_total").values()), lambda dead: dead >= 9)
         until("a revocation", lambda: worker.series("revocations_total").get(("sent",), 0), bool)
         worker.turn()
         names = [*TOPICS, *(changelog_topic("marked", kind) for kind in STAGES)]
@@ -133,8 +142,12 @@ def test_the_worker_did_all_that_it_can_tell_of(seen: Seen) -> None:
     lines = {name for name, values in seen.topics.items() if values}
 
     assert lines >= {
-        SESSION_RISK, SESSION_FINDINGS, SESSION_REVOCATIONS, SESSION_FEATURES, DEAD_LETTERS,
-    }  # fmt: skip
+        SESSION_RISK,
+        SESSION_FINDINGS,
+        SESSION_REVOCATIONS,
+        SESSION_FEATURES,
+        DEAD_LETTERS,
+    }
     assert re.search(r"^\S+ \S+ DEBUG ", seen.log, re.MULTILINE)
 
 

@@ -54,9 +54,7 @@ def test_latency_is_measured_from_a_millisecond_on() -> None:
 def test_a_series_whose_labels_are_known_stands_at_0_before_the_first_count(metrics: Metrics) -> None:
     states = ("sent", "held", "resent", "acknowledged", "failed")
 
-    values = [
-        metrics.registry.get_sample_value("session_risk_revocations_total", {"state": s}) for s in states
-    ]
+    values = [metrics.registry.get_sample_value("session_risk_revocations_total", {"state": s}) for s in states]
 
     assert values == [0, 0, 0, 0, 0]
 
@@ -211,9 +209,7 @@ def test_the_runbook_shows_the_table_of_metrics() -> None:
     runbook = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
 
     shown = runbook.partition("<!-- metrics -->\n")[2].partition("<!-- /metrics -->")[0]
-    assert shown == markdown(), (
-        "write pipeline.metrics.worker.markdown() between the marks of deploy/README.md"
-    )
+    assert shown == markdown(), "write pipeline.metrics.worker.markdown() between the marks of deploy/README.md"
 
 
 def _free_port() -> int:

@@ -69,16 +69,12 @@ def test_no_command_says_the_password(signed_in: None, line: str) -> None:
 def test_whoever_connects_does_not_show_the_password(signed_in: None) -> None:
     connection = Connection.of(load())
 
-    assert (
-        PASSWORD not in f"{connection!r} {connection} {connection.kafka_principal} {connection.for_faust()}"
-    )
+    assert PASSWORD not in f"{connection!r} {connection} {connection.kafka_principal} {connection.for_faust()}"
     assert connection.for_aiokafka()["sasl_plain_password"] == PASSWORD
     assert connection.for_librdkafka()["sasl.password"] == PASSWORD
 
 
-def test_who_does_not_sign_in_sends_no_password_anywhere(
-    monkeypatch: pytest.MonkeyPatch, signed_in: None
-) -> None:
+def test_who_does_not_sign_in_sends_no_password_anywhere(monkeypatch: pytest.MonkeyPatch, signed_in: None) -> None:
     monkeypatch.setenv("SESSION_RISK_SECURITY_PROTOCOL", "SSL")
     connection = Connection.of(load())
 

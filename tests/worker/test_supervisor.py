@@ -49,9 +49,7 @@ def _until(true: Callable[[], bool]) -> None:
 
 
 def _supervised(count: int, patience: Patience, worker: list[str]) -> subprocess.Popen[str]:
-    program = (
-        f"from pipeline.worker.supervisor import *; sys.exit(supervise({count}, sys.argv[1:], {patience!r}))"
-    )
+    program = f"from pipeline.worker.supervisor import *; sys.exit(supervise({count}, sys.argv[1:], {patience!r}))"
     argv = [sys.executable, "-c", f"import sys; {program}", *worker]
     return subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 

@@ -68,9 +68,16 @@ def _tell_users(place: Place, event: Mapping[str, Any], out: OutcomeBuilder) -> 
         if place.networks and not set(place.networks) & set(before):
             place.users[principal_id] = [session_id, place.networks]
             members = {
-                "type": "principal.activity", "event_id": derived_id(event["event_id"], "~a"),
-                "occurred_at": event["occurred_at"], "tenant": event["tenant"], "session_id": session_id,
-                "principal_id": principal_id, "principal_kind": "human", "kind": "device_moved",
-                "device_id": event["device_id"], "ip": place.ip, "asn": place.asn,
-            }  # fmt: skip
+                "type": "principal.activity",
+                "event_id": derived_id(event["event_id"], "~a"),
+                "occurred_at": event["occurred_at"],
+                "tenant": event["tenant"],
+                "session_id": session_id,
+                "principal_id": principal_id,
+                "principal_kind": "human",
+                "kind": "device_moved",
+                "device_id": event["device_id"],
+                "ip": place.ip,
+                "asn": place.asn,
+            }
             out.send(message(PRINCIPAL_ACTIVITY, principal_id, members))

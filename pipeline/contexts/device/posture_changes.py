@@ -152,9 +152,7 @@ def _is_update(posture: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
         if watched.fact in _OF_SYSTEM and watched.fact in posture and watched.fact in fields
     ]
     changed = [watched for watched in system if fields[watched.fact] != posture[watched.fact]]
-    return bool(changed) and not any(
-        watched.worse(posture[watched.fact], fields[watched.fact]) for watched in changed
-    )
+    return bool(changed) and not any(watched.worse(posture[watched.fact], fields[watched.fact]) for watched in changed)
 
 
 def check_clock(changes: Changes, posture: Mapping[str, Any], clock_at: int, event: dict[str, Any]) -> bool:
@@ -214,9 +212,7 @@ def _excuse(changes: Changes, fact: str, is_rollout: bool) -> str:  # noqa: FBT0
     return "update" if fact == "compliant" and 0 <= since <= HOUR_MS else ""
 
 
-def signals(
-    changes: Changes, posture: Mapping[str, Any], at: int, bound_at: int
-) -> tuple[list[str], dict[str, str]]:
+def signals(changes: Changes, posture: Mapping[str, Any], at: int, bound_at: int) -> tuple[list[str], dict[str, str]]:
     """What a session bound since *bound_at* is told at *at*, ms: signals, and the words to each.
 
     What was excused is no signal; that it was, and why, is said where nothing else gives the same signal.

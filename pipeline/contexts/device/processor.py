@@ -100,9 +100,7 @@ def _load(fields: dict[str, Any]) -> DeviceState:
     return DeviceState(**{**fields, **parts})
 
 
-def _handle(
-    fleet: RolloutTracker, topic: str, device: DeviceState, event: dict[str, Any], out: OutcomeBuilder
-) -> bool:
+def _handle(fleet: RolloutTracker, topic: str, device: DeviceState, event: dict[str, Any], out: OutcomeBuilder) -> bool:
     return _heard(fleet, device, event, out) if topic == DEVICE_TELEMETRY else _bound(device, event, out)
 
 
@@ -112,11 +110,7 @@ def _heard(fleet: RolloutTracker, device: DeviceState, event: dict[str, Any], ou
     alive = _is_alive(device, event, newest=newest)
     dated = _dated(device, event, newest=newest)
     out.count_events("late_events", int(not newest))
-    fields = {
-        name: event[name]
-        for name in MEMBERS
-        if event[name] is not None and dated >= device.told_of.get(name, 0)
-    }
+    fields = {name: event[name] for name in MEMBERS if event[name] is not None and dated >= device.told_of.get(name, 0)}
     if fields.get("attested_at") and _is_fast(event):
         fields["attested_at"] -= event["told_at"] - at  # the proof was dated by the same fast clock
     news = any(device.posture.get(name) != value for name, value in fields.items() if name not in QUIET)
@@ -214,14 +208,22 @@ def _bound(device: DeviceState, event: dict[str, Any], out: OutcomeBuilder) -> b
 
 def _tell(device: DeviceState, event: dict[str, Any], session_id: str, out: OutcomeBuilder) -> None:
     signals, details = posture_changes.signals(
-        device.changes, device.posture, max(device.heard_at, event["occurred_at"]),
+        device.changes,
+        device.posture,
+        max(device.heard_at, event["occurred_at"]),
         device.sessions[session_id],
-    )  # fmt: skip
+    )
     members = {
-        "type": "session.context", "event_id": derived_id(event["event_id"], "~d"),
-        "occurred_at": event["occurred_at"], "tenant": event["tenant"], "session_id": session_id,
-        "source": "device", "device_id": event["device_id"],
-        "heard_at": max(device.heard_at, device.woken_at), **device.posture,
-        "signals": signals, "details": details or None,
-    }  # fmt: skip
+        "type": "session.context",
+        "event_id": derived_id(event["event_id"], "~d"),
+        "occurred_at": event["occurred_at"],
+        "tenant": event["tenant"],
+        "session_id": session_id,
+        "source": "device",
+        "device_id": event["device_id"],
+        "heard_at": max(device.heard_at, device.woken_at),
+        **device.posture,
+        "signals": signals,
+        "details": details or None,
+    }
     out.send(message(SESSION_CONTEXT, session_id, members))

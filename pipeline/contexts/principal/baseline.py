@@ -78,9 +78,7 @@ class Baseline:
         lesson = self.waiting.get(brief(session_id))
         if lesson is not None:
             details = lesson["peaks"]
-            lesson["peaks"] = details | {
-                name: max(peak, details.get(name, 0.0)) for name, peak in peaks.items()
-            }
+            lesson["peaks"] = details | {name: max(peak, details.get(name, 0.0)) for name, peak in peaks.items()}
 
     def learn(self, session_id: str) -> None:
         """Believe what a session did: it ended well, or time has passed."""
@@ -118,9 +116,7 @@ class Baseline:
         if not whole:
             return 0.0
         beside = (hour % 24 + shift for shift in (-1, 0, 1))
-        return min(
-            1.0, max(sum(self.hours[24 * h + number % 24] for h in halves) for number in beside) / whole
-        )
+        return min(1.0, max(sum(self.hours[24 * h + number % 24] for h in halves) for number in beside) / whole)
 
     def _fade(self, day: int) -> None:
         """Let what was learned before *day* weigh less; count the day."""

@@ -69,9 +69,7 @@ def signals(factors: Factors, event: dict[str, Any]) -> tuple[list[str], dict[st
     reset = [change for change in factors.changes if 0 <= first - change[0] <= DAY_MS]
     if reset and at - first <= DAY_MS:
         changed_at, action = reset[-1]
-        words["factor_reset_new_device"] = (
-            f"{action}, first seen on this device {_minutes(first - changed_at)} later"
-        )
+        words["factor_reset_new_device"] = f"{action}, first seen on this device {_minutes(first - changed_at)} later"
     return sorted(words), words
 
 

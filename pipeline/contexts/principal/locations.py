@@ -37,9 +37,7 @@ class Seen(Protocol):
 def signals(principal: Seen, networks: list[str], event: dict[str, Any]) -> list[str]:
     """What its *networks* say of the session of *event*; asked before anything is learned from it."""
     session_id = event["session_id"]
-    usual = any(
-        principal.habits["asn"].get(network, [0, session_id])[1] != session_id for network in networks
-    )
+    usual = any(principal.habits["asn"].get(network, [0, session_id])[1] != session_id for network in networks)
     usual |= principal.devices.are_with(event, networks)
     hides = anonymity(event)
     new = (hides == NEW_TOR or not usual) and principal.anonymisers.get(hides or "", session_id) == session_id

@@ -54,8 +54,12 @@ MOST_PRINCIPALS: Final = 200_000
 KEEP_MS: Final = 30 * DAY_MS
 
 _PARTS: Final[dict[str, Any]] = {
-    "factors": Factors, "baseline": Baseline, "uses": UsageHistory, "devices": Devices, "fashion": PeerUsage,
-}  # fmt: skip
+    "factors": Factors,
+    "baseline": Baseline,
+    "uses": UsageHistory,
+    "devices": Devices,
+    "fashion": PeerUsage,
+}
 
 
 @dataclass(slots=True)
@@ -75,9 +79,7 @@ class PrincipalState:
     sessions_seen: int = 0
     live: dict[str, list[Any]] = field(default_factory=dict)
     crowd: int = 0
-    habits: dict[str, dict[str, list[Any]]] = field(
-        default_factory=lambda: {name: {} for name in KNOWN_ATTRIBUTES}
-    )
+    habits: dict[str, dict[str, list[Any]]] = field(default_factory=lambda: {name: {} for name in KNOWN_ATTRIBUTES})
     place: list[Any] = field(default_factory=list)
     factors: Factors = field(default_factory=Factors)
     suppressions: Suppressions = field(default_factory=dict)
@@ -96,9 +98,7 @@ class PrincipalState:
         return cls(**fields | {name: part(**fields[name]) for name, part in _PARTS.items() if name in fields})
 
 
-def principal_context(
-    limits: Limits = DEFAULT_LIMITS, most: int = MOST_PRINCIPALS
-) -> KeyedProcessor[PrincipalState]:
+def principal_context(limits: Limits = DEFAULT_LIMITS, most: int = MOST_PRINCIPALS) -> KeyedProcessor[PrincipalState]:
     """The principal stage of one partition."""
 
     def handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder) -> bool:
@@ -127,9 +127,7 @@ def _is_only_guessed(principal: PrincipalState) -> bool:
 
 
 def _on_timer(principal: PrincipalState, at: int, out: OutcomeBuilder) -> bool:
-    return _send_answers(principal, principal.devices.overdue(at), out) | expire(
-        principal.suppressions, at, out
-    )
+    return _send_answers(principal, principal.devices.overdue(at), out) | expire(principal.suppressions, at, out)
 
 
 def _update_peer_usage(everybody: PrincipalState, event: dict[str, Any]) -> bool:
@@ -139,9 +137,7 @@ def _update_peer_usage(everybody: PrincipalState, event: dict[str, Any]) -> bool
     return everybody.fashion.see(event["used"] or (), *row)
 
 
-def _handle(
-    principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder, fashion: PeerUsage
-) -> bool:
+def _handle(principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder, fashion: PeerUsage) -> bool:
     kind = event["kind"]
     if kind == "muted":
         suppress(principal.suppressions, principal.live, event, out)
@@ -192,9 +188,7 @@ def _session_continues(
     return True
 
 
-def _session_appears(
-    principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder, fashion: PeerUsage
-) -> None:
+def _session_appears(principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder, fashion: PeerUsage) -> None:
     """A session starts or shows another client; somebody who only guesses shows nothing of the principal."""
     session_id, at, guess = event["session_id"], event["occurred_at"], event["guess"]
     shown = attributes_of(event)
@@ -219,15 +213,14 @@ def _session_appears(
         principal.baseline.note(session_id, at, len(unfamiliar_sessions(principal)))
         principal.uses.see(event["used"] or (), at, session_id)
         settled = before >= principal_factors.SETTLED
-        principal_factors.remember_device(
-            principal.factors, event, known=known.get("device", True), settled=settled
-        )
+        principal_factors.remember_device(principal.factors, event, known=known.get("device", True), settled=settled)
     members = {
         **{f"known_{name}": known.get(name) for name in KNOWN_ATTRIBUTES},
         "novelty": round(1 - sum(known.values()) / len(known), 3) if known else None,
-        "concurrent_sessions": len(principal.live) - 1, "sessions_seen": max(before, 0),
+        "concurrent_sessions": len(principal.live) - 1,
+        "sessions_seen": max(before, 0),
         "place_speed_kmh": speed_from(principal.place, event),
-    }  # fmt: skip
+    }
     if principal.devices.wait(event, networks, members):
         members["known_asn"] = None
     _tell(principal, event, out, fashion, members, hints)
@@ -268,11 +261,18 @@ def _usual(principal: PrincipalState, event: dict[str, Any]) -> dict[str, Any]:
     """What the session of *event* is told in any case: what is usual, and what lives beside it."""
     session_id, at, normal = event["session_id"], event["occurred_at"], principal.baseline.normal()
     return {
-        "type": "session.context", "event_id": derived_id(event["event_id"], "~p"), "occurred_at": at,
-        "tenant": event["tenant"], "session_id": session_id, "source": "principal",
-        "days_known": normal.days, "usual": normal.volumes, "usual_concurrent": normal.concurrent,
-        "hour_share": round(principal.baseline.hour_share(at), 3), **concurrent_counts(principal, session_id),
-    }  # fmt: skip
+        "type": "session.context",
+        "event_id": derived_id(event["event_id"], "~p"),
+        "occurred_at": at,
+        "tenant": event["tenant"],
+        "session_id": session_id,
+        "source": "principal",
+        "days_known": normal.days,
+        "usual": normal.volumes,
+        "usual_concurrent": normal.concurrent,
+        "hour_share": round(principal.baseline.hour_share(at), 3),
+        **concurrent_counts(principal, session_id),
+    }
 
 
 def _learn(principal: PrincipalState, shown: dict[str, list[str]], event: dict[str, Any]) -> None:

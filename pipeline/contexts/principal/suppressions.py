@@ -37,10 +37,14 @@ def repeat(held: Suppressions, event: dict[str, Any], out: OutcomeBuilder) -> No
             muted[detection] = max(fields["expires_at"], muted.get(detection, 0))
     if muted:
         members = {
-            "type": "session.context", "event_id": derived_id(event["event_id"], _ABOUT_MUTED),
-            "occurred_at": event["occurred_at"], "tenant": event["tenant"],
-            "session_id": event["session_id"], "source": "feedback", "muted": _fewest(muted),
-        }  # fmt: skip
+            "type": "session.context",
+            "event_id": derived_id(event["event_id"], _ABOUT_MUTED),
+            "occurred_at": event["occurred_at"],
+            "tenant": event["tenant"],
+            "session_id": event["session_id"],
+            "source": "feedback",
+            "muted": _fewest(muted),
+        }
         out.send(message(SESSION_CONTEXT, event["session_id"], members))
 
 

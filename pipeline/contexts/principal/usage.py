@@ -122,8 +122,6 @@ class PeerUsage:
         """Whether enough others used *name* in the last days."""
         users, named_name = self.names.get(name, {}), brief(principal_id)
         others = [
-            this_name
-            for this_name, (last, _) in users.items()
-            if this_name != named_name and last >= at - POPULAR_MS
+            this_name for this_name, (last, _) in users.items() if this_name != named_name and last >= at - POPULAR_MS
         ]
         return len(others) >= POPULAR

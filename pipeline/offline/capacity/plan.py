@@ -207,9 +207,7 @@ def _network(demand: Demand, partitions: int) -> Network:
     events, framing = demand.events, value("record_framing")
     produced = events * (value("event_bytes") + value("event_key") + framing)
     commanded = events * sum(output.records * (output.bytes + framing) for output in OUTPUTS.values())
-    internal = [
-        this_written for topic, this_written in OUTPUTS.items() if TOPICS[topic].direction == "internal"
-    ]
+    internal = [this_written for topic, this_written in OUTPUTS.items() if TOPICS[topic].direction == "internal"]
     again = events * sum(this_written.records * (this_written.bytes + framing) for this_written in internal)
     changelog = events * _changelog_bytes(demand.sessions / partitions)
     written = produced + commanded + changelog
@@ -238,11 +236,7 @@ def _disk(demand: Demand) -> Disk:
     kept_s = (TOPICS[API_CALLS].retention_ms or 0) / SECOND_MS
     inputs = demand.events * (value("event_bytes") + value("event_key") + framing) * kept_s
     outputs = sum(
-        demand.events
-        * written.records
-        * (written.bytes + framing)
-        * (TOPICS[topic].retention_ms or 0)
-        / SECOND_MS
+        demand.events * written.records * (written.bytes + framing) * (TOPICS[topic].retention_ms or 0) / SECOND_MS
         for topic, written in OUTPUTS.items()
     )
     live = demand.sessions * sum(KINDS[kind].bytes + framing for kind in KEPT_PER_SESSION)
@@ -268,9 +262,7 @@ REMEDIES: Final = {
     "the busiest worker": (
         "Add workers, up to one for each partition; the busy partitions then share theirs with fewer."
     ),
-    "the busiest session": (
-        "Cap its calls at the gateway: the records of one session are worked on one by one."
-    ),
+    "the busiest session": ("Cap its calls at the gateway: the records of one session are worked on one by one."),
     "a worker's memory": (
         "Give each worker more, or add workers; end sessions sooner, by a shorter `idle_s` in the policy."
     ),

@@ -76,18 +76,36 @@ def _amount(figure: Figure) -> str:
 
 def _plans(plans: Sequence[Plan]) -> str:
     head = (
-        "events/s", "live sessions", "partitions", "workers", "GiB a worker", "brokers", "written MB/s",
-        "of it state", "copied MB/s", "read MB/s", "kept by retention", "state on disk",
-    )  # fmt: skip
+        "events/s",
+        "live sessions",
+        "partitions",
+        "workers",
+        "GiB a worker",
+        "brokers",
+        "written MB/s",
+        "of it state",
+        "copied MB/s",
+        "read MB/s",
+        "kept by retention",
+        "state on disk",
+    )
     rows = [
         (
-            f"{this_plan.demand.events:,}", f"{this_plan.demand.sessions:,}", f"{this_plan.partitions:,}", f"{this_plan.workers:,}",
-            f"{this_plan.worker_memory_gib:.1f}", this_plan.brokers, f"{this_plan.network.written:,.0f}",
-            f"{this_plan.network.changelog:,.0f}", f"{this_plan.network.copied:,.0f}", f"{this_plan.network.read:,.0f}",
-            _tb(this_plan.disk.inputs + this_plan.disk.outputs), _tb(this_plan.disk.changelog),
+            f"{this_plan.demand.events:,}",
+            f"{this_plan.demand.sessions:,}",
+            f"{this_plan.partitions:,}",
+            f"{this_plan.workers:,}",
+            f"{this_plan.worker_memory_gib:.1f}",
+            this_plan.brokers,
+            f"{this_plan.network.written:,.0f}",
+            f"{this_plan.network.changelog:,.0f}",
+            f"{this_plan.network.copied:,.0f}",
+            f"{this_plan.network.read:,.0f}",
+            _tb(this_plan.disk.inputs + this_plan.disk.outputs),
+            _tb(this_plan.disk.changelog),
         )
         for this_plan in plans
-    ]  # fmt: skip
+    ]
     return table(head, rows)
 
 
@@ -112,15 +130,28 @@ def _skew() -> str:
             load = spread(Skew(exponent=exponent), partitions, workers)
             rows.append(
                 (
-                    f"{exponent:g}", partitions, workers, f"{load.session:.2%}", load.hottest_partition,
-                    f"{load.partition:.2%}", f"{load.times_even:.1f}", f"{load.of_tenant:.0%}",
+                    f"{exponent:g}",
+                    partitions,
+                    workers,
+                    f"{load.session:.2%}",
+                    load.hottest_partition,
+                    f"{load.partition:.2%}",
+                    f"{load.times_even:.1f}",
+                    f"{load.of_tenant:.0%}",
                     f"{load.worker_times_even:.1f}",
                 )
-            )  # fmt: skip
+            )
     head = (
-        "s", "partitions", "workers", "busiest session", "hottest partition", "its share", "times even",
-        "of it the large tenant's", "busiest worker, times even",
-    )  # fmt: skip
+        "s",
+        "partitions",
+        "workers",
+        "busiest session",
+        "hottest partition",
+        "its share",
+        "times even",
+        "of it the large tenant's",
+        "busiest worker, times even",
+    )
     return table(head, rows)
 
 
@@ -151,8 +182,7 @@ _PLANS: Final = f"""
 ## What loads take
 
 Three copies of every topic; {Demand(1, 1).used:.0%} of a worker's time and of its {
-    Demand(1, 1).memory_gib:g} GiB, and of a broker's network ({
-    Demand(1, 1).broker_mb:,.0f} MB/s each way), are planned
+    Demand(1, 1).memory_gib:g} GiB, and of a broker's network ({Demand(1, 1).broker_mb:,.0f} MB/s each way), are planned
 with: the rest is for peaks, for catching up and for the work of a worker that fell. More workers are
 added until the busiest, by the skew below, is at work for nine tenths of its time. `read` has the workers
 and one reader of what leaves. Inputs and outputs are kept as long as their topics say (`session-risk

@@ -120,9 +120,7 @@ def _told_by(rule: Detection) -> str:
 def _asks(rule: Detection) -> str:
     """When alone it asks for a factor, if that is not at once."""
     minutes = _SHIPPED.times.rollout_s / 60
-    return (
-        f"alone only after {minutes:g} minutes, in which a fleet may follow" if rule.fleet_may_follow else ""
-    )
+    return f"alone only after {minutes:g} minutes, in which a fleet may follow" if rule.fleet_may_follow else ""
 
 
 def _learning(rule: Detection) -> str:

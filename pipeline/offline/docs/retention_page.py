@@ -19,9 +19,7 @@ HOUR_S: Final = 3600
 
 STATE: Final[dict[str, Callable[[Policy], str]]] = {
     "session": lambda policy: _session(policy.times),
-    "device": lambda _: (
-        f"{_days(device_processor.KEEP_MS)} after its last report, longer while sessions live on it"
-    ),
+    "device": lambda _: f"{_days(device_processor.KEEP_MS)} after its last report, longer while sessions live on it",
     "principal": lambda _: f"{_days(principal_processor.KEEP_MS)} after its last activity",
     "network": lambda _: f"{_days(network.KEEP_MS)} after the last attempt from it",
 }
@@ -57,8 +55,7 @@ def markdown() -> str:
     """Return the tables of what is kept as they stand in the runbook."""
     lines = ["| topic | kept | names | read by |", "|---|---|---|---|"]
     lines += [
-        f"| `{topic.name}` | {kept(topic)} | {names(topic)} | {', '.join(topic.readers)} |"
-        for topic in TOPICS.values()
+        f"| `{topic.name}` | {kept(topic)} | {names(topic)} | {', '.join(topic.readers)} |" for topic in TOPICS.values()
     ]
     lines += _states()
     late = f"Brokers delete whole segments: a record may stay a {SEGMENTS}th longer than the topic says."

@@ -73,9 +73,7 @@ def learned(worlds: list[World], recordings: list[Path], model: Model) -> Fitted
     )
     target = ROOT / "pipeline" / FITTED
     target.write_text(toml(fitted, source), "utf-8")
-    click.echo(
-        f"{target.name}: {fitted.rows:,} sessions, {fitted.attacks:,} attacked; prior {fitted.prior:g}"
-    )
+    click.echo(f"{target.name}: {fitted.rows:,} sessions, {fitted.attacks:,} attacked; prior {fitted.prior:g}")
     return fitted
 
 

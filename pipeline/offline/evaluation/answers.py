@@ -62,6 +62,10 @@ class Answers:
 def _passed(asked: dict[str, Any], at: int) -> dict[str, Any]:
     fields = {name: asked[name] for name in ("tenant", "session_id", "principal_id", "principal_kind")}
     return {
-        "type": "auth.event", "event_id": f"answer-{asked['challenge_id'][:32]}", "occurred_at": at, **fields,
-        "action": "step_up_passed", "amr": ["hwk"],
-    }  # fmt: skip
+        "type": "auth.event",
+        "event_id": f"answer-{asked['challenge_id'][:32]}",
+        "occurred_at": at,
+        **fields,
+        "action": "step_up_passed",
+        "amr": ["hwk"],
+    }

@@ -84,13 +84,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return "–"
-    return (
-        f"{value:,.1f}"
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, int)
-        else str(value)
-    )
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def share(part: int, whole: int, digits: int = 0) -> str:
@@ -153,10 +147,15 @@ def _families(trial: Trial) -> str:
             if met.sessions:
                 rows.append(
                     (
-                        f"`{family}`", intensity, met.sessions, share(met.intervened, met.sessions),
-                        share(met.revoked, met.sessions), met.delay_s, met.slow_s,
+                        f"`{family}`",
+                        intensity,
+                        met.sessions,
+                        share(met.intervened, met.sessions),
+                        share(met.revoked, met.sessions),
+                        met.delay_s,
+                        met.slow_s,
                     )
-                )  # fmt: skip
+                )
     head = ("family", "intensity", "sessions", "met", "revoked", "median delay", "90 % within")
     return table(head, rows)
 
@@ -175,11 +174,14 @@ def _ablations(parts: Sequence[Trial]) -> str:
         met, spared = part.met(), part.spared()
         rows.append(
             (
-                part.variant.name, share(met.intervened, met.sessions, 1),
-                share(met.revoked, met.sessions, 1), met.delay_s, spared.revocations_per_10000_hours,
+                part.variant.name,
+                share(met.intervened, met.sessions, 1),
+                share(met.revoked, met.sessions, 1),
+                met.delay_s,
+                spared.revocations_per_10000_hours,
                 spared.challenges_per_1000_hours,
             )
-        )  # fmt: skip
+        )
     head = (
         "what decides",
         "met",
@@ -216,8 +218,7 @@ def _lab(lab: Raised, unharmed: Raised) -> str:
     )
     names = dict.fromkeys(detection for raised in (lab, unharmed) for detection, _ in raised.begun)
     rows = [
-        (f"`{name}`", *(lab.begun.get((name, maker), 0) for maker in MAKERS), _begun(unharmed, name))
-        for name in names
+        (f"`{name}`", *(lab.begun.get((name, maker), 0) for maker in MAKERS), _begun(unharmed, name)) for name in names
     ]
     head = ("detection", "detonations", "warm-up and clean-up", "others", "without detonations")
     return text + "\n\n" + table(head, rows)
@@ -249,6 +250,10 @@ def _switches(switched: Takeovers, disguised: Takeovers) -> str:
 def _takeovers(what: str, takeovers: Takeovers) -> Sequence[object]:
     met = takeovers.switched
     return (
-        what, met.sessions, share(met.intervened, met.sessions), share(met.revoked, met.sessions),
-        met.delay_s, met.slow_s,
-    )  # fmt: skip
+        what,
+        met.sessions,
+        share(met.intervened, met.sessions),
+        share(met.revoked, met.sessions),
+        met.delay_s,
+        met.slow_s,
+    )

@@ -56,9 +56,7 @@ class Takeovers:
     spared: Spared
 
 
-def raised(
-    name: str, logs: Iterable[Path], policy: Policy, model: Model, *, detonations: bool = True
-) -> Raised:
+def raised(name: str, logs: Iterable[Path], policy: Policy, model: Model, *, detonations: bool = True) -> Raised:
     """Convert and replay CloudTrail *logs*; nothing is commanded, so that all detections are seen.
 
     Without *detonations*, their events are left out: what is raised then is a false alarm.
@@ -67,9 +65,7 @@ def raised(
     if not detonations:
         conversion = _without_detonations(conversion)
     makers = {
-        this_event["event_id"]: made_by(this_event)
-        for events in conversion.events.values()
-        for this_event in events
+        this_event["event_id"]: made_by(this_event) for events in conversion.events.values() for this_event in events
     }
     level, found, sessions, began = 0, dict[str, None](), set[str](), set[tuple[str, str, str]]()
     for event in _decisions(conversion, policy, model):
@@ -122,9 +118,11 @@ def takeovers(folder: Path, policy: Policy, model: Model, *, keep_client: bool =
         copies = switched(recording, Path(scratch), SWITCHES, seed=7, keep_client=keep_client)
         played = [play(copy, policy, model).outcomes for copy in copies]
     return Takeovers(
-        len(played), _met(played, FAMILY), _met(played, DETONATED),
+        len(played),
+        _met(played, FAMILY),
+        _met(played, DETONATED),
         _all_spared([outcomes.spared() for outcomes in played]),
-    )  # fmt: skip
+    )
 
 
 def _met(played: Sequence[Outcomes], family: str) -> Met:
@@ -136,13 +134,18 @@ def _met(played: Sequence[Outcomes], family: str) -> Met:
     middle = delays[len(delays) // 2] if delays else None
     late = delays[int(len(delays) * 0.9)] if delays else None
     return Met(
-        sum(part.sessions for part in parts), sum(part.intervened for part in parts),
-        sum(part.revoked for part in parts), middle, late,
-    )  # fmt: skip
+        sum(part.sessions for part in parts),
+        sum(part.intervened for part in parts),
+        sum(part.revoked for part in parts),
+        middle,
+        late,
+    )
 
 
 def _all_spared(parts: list[Spared]) -> Spared:
     return Spared(
-        sum(part.sessions for part in parts), sum(part.hours for part in parts),
-        sum(part.revoked for part in parts), sum(part.challenged for part in parts),
-    )  # fmt: skip
+        sum(part.sessions for part in parts),
+        sum(part.hours for part in parts),
+        sum(part.revoked for part in parts),
+        sum(part.challenged for part in parts),
+    )

@@ -69,9 +69,7 @@ class Exchange:
         return self.pair[actor == self.pair[0]]
 
 
-def switched(
-    recording: Path, folder: Path, count: int, seed: int, *, keep_client: bool = False
-) -> Iterator[Path]:
+def switched(recording: Path, folder: Path, count: int, seed: int, *, keep_client: bool = False) -> Iterator[Path]:
     """Write up to *count* copies of *recording* below *folder*, each with one pair of sessions exchanged.
 
     The pair is of two principals and of sessions with at least :data:`LEAST_CALLS` calls; they change hands
@@ -80,9 +78,7 @@ def switched(
     events = [(record.topic, from_json(record.value)) for record in read(recording)]
     calls = _calls(events)
     busy = sorted(key for key, own in calls.items() if len(own) >= LEAST_CALLS)
-    pairs = [
-        pair for pair in combinations(busy, 2) if _principal(calls, pair[0]) != _principal(calls, pair[1])
-    ]
+    pairs = [pair for pair in combinations(busy, 2) if _principal(calls, pair[0]) != _principal(calls, pair[1])]
     Random(seed).shuffle(pairs)  # noqa: S311 - no secret is drawn
     members = OWN + CLIENT if keep_client else OWN
     for number, pair in enumerate(pairs[:count]):
@@ -138,9 +134,13 @@ def _truth(key: Session, calls: Calls, exchange: Exchange) -> Truth:
     if detonated:
         family, begins = DETONATED, min(detonated)
     return Truth(
-        tenant=key[0], session_id=key[1], label="benign" if family == "as_recorded" else "attack",
-        family=family, started_at=begins, ended_at=last,
-    )  # fmt: skip
+        tenant=key[0],
+        session_id=key[1],
+        label="benign" if family == "as_recorded" else "attack",
+        family=family,
+        started_at=begins,
+        ended_at=last,
+    )
 
 
 def _when(event: Event) -> int:

@@ -112,9 +112,7 @@ def recorded(world: World, folder: Path) -> Path:
     target = folder / f"{world.purpose}-{world.seed}-{world.hours:g}h-{world.principals}"
     if target.exists():
         return target
-    simulation = simulate(
-        world.seed, world.hours, world.principals, world=world.purpose, attack_share=world.attacks
-    )
+    simulation = simulate(world.seed, world.hours, world.principals, world=world.purpose, attack_share=world.attacks)
     with write(target) as writer:
         for topic, event in tracked(simulation, f"simulating {target.name}", None):
             writer.event(topic, event)

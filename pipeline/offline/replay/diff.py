@@ -149,15 +149,11 @@ def _decisions(old_decisions: dict[str, dict[str, Any]], other: dict[str, dict[s
 def _reasons(a: dict[str, Any] | None, b: dict[str, Any] | None) -> dict[str, Pair]:
     item, other = (side["reasons"] if side else {} for side in (a, b))
     return {
-        name: (item.get(name), other.get(name))
-        for name in sorted({*item, *other})
-        if item.get(name) != other.get(name)
+        name: (item.get(name), other.get(name)) for name in sorted({*item, *other}) if item.get(name) != other.get(name)
     }
 
 
-def _commands(
-    old_commands: dict[tuple[str, str], list[str]], other: dict[tuple[str, str], list[str]]
-) -> list[Command]:
+def _commands(old_commands: dict[tuple[str, str], list[str]], other: dict[tuple[str, str], list[str]]) -> list[Command]:
     lone = [(*key, "A", old_commands[key]) for key in sorted(set(old_commands) - set(other))]
     lone += [(*key, "B", other[key]) for key in sorted(set(other) - set(old_commands))]
     return [Command(*command) for command in lone]

@@ -61,9 +61,7 @@ class Labels:
         self._reach_ms = reach_ms
         self._asked: defaultdict[SessionKey, dict[str | None, _Question]] = defaultdict(dict)
         known = (verdict for verdict in verdicts if as_of is None or verdict.occurred_at <= as_of)
-        for session_feedback in sorted(
-            known, key=lambda this_session_feedback: this_session_feedback.occurred_at
-        ):
+        for session_feedback in sorted(known, key=lambda this_session_feedback: this_session_feedback.occurred_at):
             label = Label(
                 session_feedback.verdict,
                 session_feedback.occurred_at,

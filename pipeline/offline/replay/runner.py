@@ -89,13 +89,9 @@ class Replay:
     def _follow(self, messages: list[Message], now_ms: int) -> Iterator[Message]:
         while messages:
             yield from messages
-            messages = self._deliver(
-                [message for message in messages if message.topic in self._readers], now_ms
-            )
+            messages = self._deliver([message for message in messages if message.topic in self._readers], now_ms)
 
-    def _deliver(
-        self, messages: list[Message], now_ms: int, arrived: Sequence[Arrived] | None = None
-    ) -> list[Message]:
+    def _deliver(self, messages: list[Message], now_ms: int, arrived: Sequence[Arrived] | None = None) -> list[Message]:
         """Hand *messages* to their readers at *now_ms*; they *arrived* then, unless it is said otherwise."""
         sent_messages: list[Message] = []
         for topic, partition, chunk in self._chunks(messages, arrived or [Arrived(now_ms)] * len(messages)):

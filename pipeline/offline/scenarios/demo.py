@@ -149,9 +149,7 @@ class _Worker(NullObserver):
         await asyncio.wait_for(self.work.over.wait(), SETTLE_SECONDS)
 
 
-async def perform(
-    edge: WorkerConfig, kinds: Sequence[ProcessorSpec], script: Script, audience: Audience
-) -> Report:
+async def perform(edge: WorkerConfig, kinds: Sequence[ProcessorSpec], script: Script, audience: Audience) -> Report:
     """Play *script* to a worker of *kinds* at *edge*, whose topics are there, before an *audience*.
 
     Others may be using the same topics: only what is said of sessions and devices in *script* counts, and

@@ -24,9 +24,7 @@ def told_of(report: Report, stories: Sequence[Scenario], now_ms: int) -> Told:
     pairs = [(topic, value) for topic, value in report.messages if from_json(value)["session_id"] in names]
     if not pairs:
         return {}
-    revoked = {
-        token.session_id: token for token in tokens_of(pairs, now_ms) if token.event == "session-revoked"
-    }
+    revoked = {token.session_id: token for token in tokens_of(pairs, now_ms) if token.event == "session-revoked"}
     told_read: Told = {}
     for story in attacks:
         for name in story.expect:
@@ -39,9 +37,7 @@ def show(console: Console, details: Told) -> None:
     """Print what would reach an identity provider: a line a story, and the first token whole."""
     if not details:
         return
-    console.print(
-        "what an identity provider would receive: each verified with the published keys", style="bold"
-    )
+    console.print("what an identity provider would receive: each verified with the published keys", style="bold")
     console.print(grid("", "story", "event", "subject", "because of", rows=_rows(details)))
     console.print("\nthe first of them, decoded:", style="bold")
     console.print(next(iter(details.values())).text())

@@ -41,9 +41,7 @@ def stories(directory: Path, end_ms: int, suffix: str = "") -> list[Scenario]:
     return loaded
 
 
-def steady(
-    partitions: int, start_ms: int, end_ms: int, suffix: str = "", every_ms: int = 5_000
-) -> Iterator[Timed]:
+def steady(partitions: int, start_ms: int, end_ms: int, suffix: str = "", every_ms: int = 5_000) -> Iterator[Timed]:
     """Yield the calls of one harmless session for each partition, so that its time reaches *end_ms*.
 
     Deadlines pass when event time does, and a partition's time is that of its own events. Its device reports:
@@ -86,9 +84,7 @@ def honest(principals: int, length_ms: int, end_ms: int, seed: int = 7, suffix: 
     whole = simulate(seed, hours, principals, MONDAY_MS, attack_share=0, oddity_share=0, noise=0)
     later = end_ms - (MONDAY_MS + _BUSY + length_ms)
     return [
-        (topic, _moved(event, later, suffix))
-        for topic, event in whole
-        if event["occurred_at"] >= MONDAY_MS + _BUSY
+        (topic, _moved(event, later, suffix)) for topic, event in whole if event["occurred_at"] >= MONDAY_MS + _BUSY
     ]
 
 

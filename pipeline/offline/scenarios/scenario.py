@@ -74,9 +74,7 @@ def find_directory() -> Path:
     for directory in (here.parent / "tests" / "scenarios", here / "scenarios_data"):
         if directory.is_dir():
             return directory
-    raise ScenarioError(
-        f"there are no stories: neither tests/scenarios beside {here} nor scenarios_data in it"
-    )
+    raise ScenarioError(f"there are no stories: neither tests/scenarios beside {here} nor scenarios_data in it")
 
 
 def load_all(directory: Path, start_ms: int, suffix: str = "") -> list[Scenario]:
@@ -126,9 +124,7 @@ class _Reader:
         events = self.events(until)
         expect = {name + self.suffix: self.expectation(name) for name in self.tables("expect")}
         self.cover({event["session_id"] for _, event in events if "session_id" in event}, expect)
-        title, story, text = (
-            str(self.need(self.table, key, "at the top")) for key in ("title", "story", "text")
-        )
+        title, story, text = (str(self.need(self.table, key, "at the top")) for key in ("title", "story", "text"))
         twin = self.table.get("twin", False) is True
         return Scenario(self.path.stem, title, story, text.strip(), twin, events, expect, until)
 
@@ -231,9 +227,7 @@ class _Reader:
         where = f"step {number}"
         event = members | {"event_id": f"{self.path.stem}{self.suffix}-{count:04d}", "occurred_at": at}
         event |= {name: event[name] + self.suffix for name in _IDS if isinstance(event.get(name), str)}
-        event |= {
-            name: self.moment(event[name], at, f"{where}, {name}") for name in _MOMENTS if name in event
-        }
+        event |= {name: self.moment(event[name], at, f"{where}, {name}") for name in _MOMENTS if name in event}
         try:
             EVENT_TYPES[event["type"]].model_validate(event)
         except ValidationError as error:

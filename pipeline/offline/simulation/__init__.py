@@ -35,4 +35,4 @@ __all__ = [
     "Family",
     "Simulation",
     "simulate",
-]  # fmt: skip
+]

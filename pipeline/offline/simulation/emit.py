@@ -75,9 +75,7 @@ def _moves(run: str, day: Day, device_id: str) -> list[tuple[int, dict[str, Any]
         if session.device_id == device_id and session.kind == "human" and not session.foreign:
             stolen_at = session.end if session.attacked_at is None else session.attacked_at
             moved = [
-                (change.at, change.network)
-                for change in session.changes
-                if change.network and change.at < stolen_at
+                (change.at, change.network) for change in session.changes if change.network and change.at < stolen_at
             ]
             turns += [(session.start - WAKES, session.network), *moved]
     turns.sort(key=by_time)
@@ -139,8 +137,7 @@ def _situations(session: Session) -> list[tuple[int, dict[str, Any]]]:
     members["token_id"] = f"{session.session_id}.0"
     found = [(0, members)]
     turns: list[tuple[int, dict[str, Any]]] = [
-        (at, {"token_id": f"{session.session_id}.{number}"})
-        for number, at in enumerate(session.refreshes, start=1)
+        (at, {"token_id": f"{session.session_id}.{number}"}) for number, at in enumerate(session.refreshes, start=1)
     ]
     for change in session.changes:
         network = {} if change.network is None else change.network.members()
@@ -168,9 +165,7 @@ def _happenings(session: Session) -> list[Timed]:
         shared = next(members for since, members in reversed(situations) if since <= at)
         event = {"type": kind, "event_id": f"{session.session_id}-e{number}", "occurred_at": at, **shared}
         event |= members
-        events.append(
-            (at, TOPIC_OF[kind], {name: value for name, value in event.items() if value is not None})
-        )
+        events.append((at, TOPIC_OF[kind], {name: value for name, value in event.items() if value is not None}))
     return events
 
 

@@ -59,9 +59,7 @@ class Attempt:
 
     def at_least(self, intensity: Intensity) -> bool:
         """Whether the attempt is of this intensity or a higher one."""
-        return self.intensity is not None and INTENSITIES.index(self.intensity) >= INTENSITIES.index(
-            intensity
-        )
+        return self.intensity is not None and INTENSITIES.index(self.intensity) >= INTENSITIES.index(intensity)
 
     def _own(self, ranges: tuple[Item, ...]) -> Item:
         if len(ranges) == 1 or self.intensity is None:
@@ -205,10 +203,7 @@ class Day:
 
     def has_history(self, session: Session) -> bool:
         """Whether the same principal had a session before: what is usual for them can be known."""
-        return any(
-            other.principal_id == session.principal_id and other.end <= session.start
-            for other in self.sessions
-        )
+        return any(other.principal_id == session.principal_id and other.end <= session.start for other in self.sessions)
 
     def has_children(self, session: Session) -> bool:
         """Whether an API key's or an agent's session was born of it."""

@@ -183,16 +183,8 @@ def simulate(  # noqa: PLR0913 - a world has many knobs; all but the first four 
 
     Raises `ValueError` for a number or a name that makes no sense.
     """
-    if (
-        hours <= 0
-        or principals < 1
-        or start_ms < 0
-        or not 0 <= attack_share <= 1
-        or not 0 <= oddity_share <= 1
-    ):
-        raise ValueError(
-            "hours and principals must be positive, start_ms not negative, shares between 0 and 1"
-        )
+    if hours <= 0 or principals < 1 or start_ms < 0 or not 0 <= attack_share <= 1 or not 0 <= oddity_share <= 1:
+        raise ValueError("hours and principals must be positive, start_ms not negative, shares between 0 and 1")
     run = identity(world, seed, start_ms)
     horizon = Horizon(start_ms, start_ms + int(hours * HOUR))
     attacks, oddities = _decks(families, intensity)
@@ -201,9 +193,7 @@ def simulate(  # noqa: PLR0913 - a world has many knobs; all but the first four 
     return Simulation(run, WORLDS[world], population, horizon, fate, USUAL.times(noise))
 
 
-def _decks(
-    families: Iterable[str] | None, intensity: Intensity | None
-) -> tuple[tuple[Card, ...], tuple[Card, ...]]:
+def _decks(families: Iterable[str] | None, intensity: Intensity | None) -> tuple[tuple[Card, ...], tuple[Card, ...]]:
     """The cards of the *families* asked for: attacks of each intensity, and oddities."""
     wanted = set(FAMILY_NAMES if families is None else families)
     if unknown := wanted - set(FAMILY_NAMES):

@@ -65,9 +65,7 @@ class Fates:
             fate.challenged = True
 
 
-def of_fates(
-    first: Mapping[SessionKey, Fate], second: Mapping[SessionKey, Fate], truths: Truths
-) -> dict[str, Any]:
+def of_fates(first: Mapping[SessionKey, Fate], second: Mapping[SessionKey, Fate], truths: Truths) -> dict[str, Any]:
     """Return what differs between two replays, session by session, with a summary before it."""
     changes: Counter[str] = Counter()
     sessions = []
@@ -112,9 +110,7 @@ class Bands:
 
     first: Detector
     second: Detector
-    table: NDArray[np.int64] = field(
-        default_factory=lambda: np.zeros((len(BANDS) + 1, len(BANDS) + 1), np.int64)
-    )
+    table: NDArray[np.int64] = field(default_factory=lambda: np.zeros((len(BANDS) + 1, len(BANDS) + 1), np.int64))
     highest: dict[SessionKey, tuple[int, int]] = field(default_factory=dict)
     labels: dict[SessionKey, str] = field(default_factory=dict)
 

@@ -64,14 +64,10 @@ class Source:
             try:
                 session_features = SessionFeatures.model_validate_json(value)
                 session = session_features.tenant, session_features.session_id
-                yield Row.of(
-                    session_features, labels.of(session, session_features.scored_at), truths.of(session)
-                )
+                yield Row.of(session_features, labels.of(session, session_features.scored_at), truths.of(session))
             except (ValidationError, KeyError) as error:
                 why = str(error).replace("\n", " ")
-                raise RecordingError(
-                    f"{SESSION_FEATURES}, record {number}: no vector of today: {why}"
-                ) from error
+                raise RecordingError(f"{SESSION_FEATURES}, record {number}: no vector of today: {why}") from error
 
 
 @contextmanager

@@ -74,9 +74,10 @@ class Result:
 
 
 def compare(
-    populations: Iterator[tuple[int, Vectors, Vectors]], recordings: dict[str, Vectors],
+    populations: Iterator[tuple[int, Vectors, Vectors]],
+    recordings: dict[str, Vectors],
     tell: Callable[[str], None],
-) -> Result:  # fmt: skip
+) -> Result:
     """Train every variant on the first, try it on the second vectors of each (seed, trained on, tried on).
 
     *recordings*: real ones by name, tried with the variants of the first seed; *tell* hears of progress.

@@ -16,15 +16,21 @@ REPORT: Final = Path(detectors.__file__).parents[1] / "DETECTORS.md"
 TAKEN: Final = Variant(METHOD, COHORT)
 CRITERIA: Final = tuple(f"families_{rate}" for rate in ALARMS)
 _COHORTS: Final = {
-    "global": "all principals alike", "calibrated": "a scale for each kind", "each": "a fit for each kind",
-}  # fmt: skip
+    "global": "all principals alike",
+    "calibrated": "a scale for each kind",
+    "each": "a fit for each kind",
+}
 _LABELS: Final = {"none": "–", "all": "1 %", "half": "1 %, half the families"}
 _COLUMNS: Final = {
-    "auc": "AUC", "ap": "AP",
-    "recall_0.001": "recall at 0.1 % FPR", "recall_0.01": "recall at 1 % FPR",
-    "families_0.001": "families at 0.1 % FPR", "families_0.01": "families at 1 % FPR",
-    "fit_s": "fit, s", "us_row": "µs a row",
-}  # fmt: skip
+    "auc": "AUC",
+    "ap": "AP",
+    "recall_0.001": "recall at 0.1 % FPR",
+    "recall_0.01": "recall at 1 % FPR",
+    "families_0.001": "families at 0.1 % FPR",
+    "families_0.01": "families at 1 % FPR",
+    "fit_s": "fit, s",
+    "us_row": "µs a row",
+}
 _HEAD: Final = """# Detectors compared
 
 Which way of scoring finds attacks that nobody described to it? Written by `session-risk detectors`.
@@ -51,12 +57,18 @@ def report(result: Result, asked: str) -> str:
     """Everything measured, as Markdown; *asked* is the command."""
     sizes = ", ".join(f"{known:,} → {tried:,}" for known, tried in result.vectors)
     parts = [
-        _HEAD, f"```\n{asked}\n```\n", f"Vectors learned from → tried on, by seed: {sizes}.\n",
-        "## Without and with labels\n", _figures(result),
-        "## What is taken, and why\n", _why(result),
-        "## Families\n", _families(result),
-        "## Explanations\n", _explained(result),
-    ]  # fmt: skip
+        _HEAD,
+        f"```\n{asked}\n```\n",
+        f"Vectors learned from → tried on, by seed: {sizes}.\n",
+        "## Without and with labels\n",
+        _figures(result),
+        "## What is taken, and why\n",
+        _why(result),
+        "## Families\n",
+        _families(result),
+        "## Explanations\n",
+        _explained(result),
+    ]
     if result.recordings:
         parts += ["## Real recordings\n", _recordings(result)]
     if result.complaints:
@@ -84,9 +96,7 @@ def _figures(result: Result) -> str:
     head = ("method", "fitted to", "labels", *_COLUMNS.values())
     rows = []
     for variant, measured in result.variants.items():
-        lines = [
-            _spread(measured.figures[name], 1 if name in ("fit_s", "us_row") else 3) for name in _COLUMNS
-        ]
+        lines = [_spread(measured.figures[name], 1 if name in ("fit_s", "us_row") else 3) for name in _COLUMNS]
         name = f"**`{variant.method}`**" if variant == TAKEN else f"`{variant.method}`"
         rows.append((name, _COHORTS[variant.cohorts], _LABELS[variant.labels], *lines))
     return _table(head, rows)

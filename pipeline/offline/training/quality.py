@@ -74,12 +74,10 @@ def quality(rows: Rows) -> Quality:
         "auc": _round(roc_auc_score(attack, scores, sample_weight=weight)),
         "average_precision": _round(average_precision_score(attack, scores, sample_weight=weight)),
         "recall_of_rows": {
-            name: _round(np.average(scores[attack] > value, weights=weight[attack]))
-            for name, value in limits.items()
+            name: _round(np.average(scores[attack] > value, weights=weight[attack])) for name, value in limits.items()
         },
         "recall_of_sessions": {
-            name: _round(np.mean([session.found(value) for session in sessions]))
-            for name, value in limits.items()
+            name: _round(np.mean([session.found(value) for session in sessions])) for name, value in limits.items()
         },
         "scores_at_budgets": {name: _round(value) for name, value in limits.items()},
         "families": _families(sessions, limits),
@@ -134,8 +132,7 @@ def _families(sessions: list[_Session], limits: dict[str, float]) -> list[dict[s
 
 def _family(name: str, sessions: list[_Session], limits: dict[str, float]) -> dict[str, Any]:
     found = {
-        f"found_at_{budget}": sum(session.found(value) for session in sessions)
-        for budget, value in limits.items()
+        f"found_at_{budget}": sum(session.found(value) for session in sessions) for budget, value in limits.items()
     }
     delays = [delay for session in sessions if (delay := session.delay_s(limits[DELAY_BUDGET])) is not None]
     known = name != "unknown" and bool(delays)

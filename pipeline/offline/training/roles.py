@@ -51,9 +51,12 @@ def _cohort_samples(vectors: Vectors) -> Reached:
     wanted = [FEATURE_NAMES.index(name) for name in VOLUMES]
     tenants, of = np.unique(vectors.tenant.astype(np.str_), return_inverse=True)
     return Reached(
-        vectors.values[:, wanted], vectors.kinds, vectors.role.astype(np.int64),
-        vectors.session_numbers.astype(np.uint64), np.array([*map(brief, tenants.tolist())], np.uint32)[of],
-    )  # fmt: skip
+        vectors.values[:, wanted],
+        vectors.kinds,
+        vectors.role.astype(np.int64),
+        vectors.session_numbers.astype(np.uint64),
+        np.array([*map(brief, tenants.tolist())], np.uint32)[of],
+    )
 
 
 Session = tuple[str, str]
@@ -64,9 +67,7 @@ ROWS: Final = 200_000
 _FOREVER: Final = 2**62
 
 
-def learn_roles(
-    recording: Path, *, left_out: Container[Session], seed: int, tenants: bool = True
-) -> Roles | None:
+def learn_roles(recording: Path, *, left_out: Container[Session], seed: int, tenants: bool = True) -> Roles | None:
     """Learn roles from *recording*, but for the sessions *left_out*; the same seed gives the same bytes.
 
     With *tenants* also what is usual in them at each tenant. Returns ``None`` where the recording holds no
@@ -102,9 +103,7 @@ def _calls(recording: Path, left_out: Container[Session]) -> Calls:
         session.append(batch.keys)
         kind.append(batch.fields.client["identity"]["kind"])
         operation.append(called)
-        for item, first in zip(
-            *(part.tolist() for part in np.unique(called, return_index=True)), strict=True
-        ):
+        for item, first in zip(*(part.tolist() for part in np.unique(called, return_index=True)), strict=True):
             if item not in names:
                 names[item] = batch.events[first]["operation"]
     return Calls(np.concatenate(session), np.concatenate(kind), np.concatenate(operation), names)
@@ -127,8 +126,11 @@ def _reached(
         whose = folded.seg.of[at]
         parts.append(
             Reached(
-                folded.values[wanted[:, None], at].T, folded.facts["kind"][at], folded.facts["role"][at],
-                mine.keys[folded.seg.order[at]], table.tenants(folded.seg.keys)[whose],
+                folded.values[wanted[:, None], at].T,
+                folded.facts["kind"][at],
+                folded.facts["role"][at],
+                mine.keys[folded.seg.order[at]],
+                table.tenants(folded.seg.keys)[whose],
             )
-        )  # fmt: skip
+        )
     return Reached.together(parts)

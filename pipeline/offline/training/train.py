@@ -115,9 +115,7 @@ def attacked_sessions(vectors: Vectors) -> set[tuple[str, str]]:
     return set(vectors.take(bad).sessions)
 
 
-def _parts(
-    data: Data, attacked: set[tuple[str, str]], *, set_aside: bool
-) -> tuple[Vectors, Vectors, Vectors]:
+def _parts(data: Data, attacked: set[tuple[str, str]], *, set_aside: bool) -> tuple[Vectors, Vectors, Vectors]:
     """Honest rows to learn from, those that verdicts are about, and rows to see on how well that went.
 
     Of a share of the sessions nothing is learned where attacks are known, if they are to be *set_aside*.

@@ -77,8 +77,7 @@ class Vectors:
         """Return *rows* as columns."""
         details = [_plain(row) for row in rows]
         columns: dict[str, Any] = {
-            name: np.array([item[at] for item in details], TYPES.get(name, object))
-            for at, name in enumerate(NAMES)
+            name: np.array([item[at] for item in details], TYPES.get(name, object)) for at, name in enumerate(NAMES)
         }
         values = np.array([row.values for row in rows], np.float64).reshape(-1, len(FEATURE_NAMES))
         return cls(**columns, values=values)
@@ -134,9 +133,13 @@ class Vectors:
 
 
 TYPES: Final[dict[str, Any]] = {
-    "occurred_at": np.int64, "scored_at": np.int64, "role": np.int8, "label": np.int8, "label_at": np.int64,
+    "occurred_at": np.int64,
+    "scored_at": np.int64,
+    "role": np.int8,
+    "label": np.int8,
+    "label_at": np.int64,
     "truth_started_at": np.int64,
-}  # fmt: skip
+}
 """Columns that are numbers; the others are texts."""
 NAMES: Final = tuple(field.name for field in fields(Vectors) if field.name != "values")
 """All columns but the features."""
@@ -146,12 +149,23 @@ def _plain(row: Row) -> tuple[Any, ...]:
     session_features, label, truth = row.features, row.label, row.truth
     meaning = None if label is None else label.meaning
     return (
-        session_features.tenant, session_features.session_id, session_features.principal_kind, session_features.event_id, session_features.occurred_at, session_features.scored_at,
-        session_features.level, session_features.model, session_features.policy, -1 if session_features.role is None else session_features.role,
-        *((None, -1, 0, None, None) if label is None else
-          (label.verdict, -1 if meaning is None else meaning, label.at, label.by, label.decision_id)),
+        session_features.tenant,
+        session_features.session_id,
+        session_features.principal_kind,
+        session_features.event_id,
+        session_features.occurred_at,
+        session_features.scored_at,
+        session_features.level,
+        session_features.model,
+        session_features.policy,
+        -1 if session_features.role is None else session_features.role,
+        *(
+            (None, -1, 0, None, None)
+            if label is None
+            else (label.verdict, -1 if meaning is None else meaning, label.at, label.by, label.decision_id)
+        ),
         *((None, None, 0) if truth is None else (truth.label, truth.family, truth.started_at)),
-    )  # fmt: skip
+    )
 
 
 def in_chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[Vectors]:

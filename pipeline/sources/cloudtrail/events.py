@@ -65,11 +65,7 @@ def _at_page(entry: Entry, sessions: Sessions) -> Session | None:
 
 def _amr(entry: Entry) -> list[str] | None:
     """Return the methods of a sign-in in the words of RFC 8176; of a federated one the first is not known."""
-    password = (
-        ["pwd"]
-        if entry.caller.type in {"IAMUser", "Root"} and entry.operation == "signin:ConsoleLogin"
-        else []
-    )
+    password = ["pwd"] if entry.caller.type in {"IAMUser", "Root"} and entry.operation == "signin:ConsoleLogin" else []
     second = ["mfa"] if entry.extra.get("MFAUsed") == "Yes" else []
     return password + second or None
 
@@ -101,9 +97,7 @@ def _born(birth: Birth, sessions: Sessions) -> Event:
 
 def _auth(entry: Entry, session: Session, action: str, part: str, **members: Any) -> Event:
     event_id = f"{entry.event_id}:{part}"
-    return _told(
-        "auth.event", event_id, entry, session, action=action, workload=_workload(session), **members
-    )
+    return _told("auth.event", event_id, entry, session, action=action, workload=_workload(session), **members)
 
 
 def _workload(session: Session) -> str | None:

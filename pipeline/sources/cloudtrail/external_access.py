@@ -29,9 +29,7 @@ _GRANTEES: Final = frozenset(
 )
 """Members of requests that name who is let in, in lower case: services spell them differently."""
 _EVERYBODY: Final = frozenset({"*", "all"})
-_PUBLIC: Final = re.compile(
-    r"public-read(-write)?|authenticated-read|.*/global/(AllUsers|AuthenticatedUsers)"
-)
+_PUBLIC: Final = re.compile(r"public-read(-write)?|authenticated-read|.*/global/(AllUsers|AuthenticatedUsers)")
 _ADMINISTRATION: Final = (22, 3389)
 """Ports from which hosts are administered (CIS AWS Foundations); a web server's own are open by intent."""
 _FIREWALL: Final = frozenset({"ec2:AuthorizeSecurityGroupIngress", "ec2:ModifySecurityGroupRules"})

@@ -59,9 +59,7 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise UnreadableLogError(path, f"byte {error.start}", "is not UTF-8") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UnreadableLogError(
-            path, "gzip", f"is damaged or cut short ({error}); fetch it again"
-        ) from error
+        raise UnreadableLogError(path, "gzip", f"is damaged or cut short ({error}); fetch it again") from error
     except OSError as error:
         raise UnreadableLogError(path, "opening", error.strerror or str(error)) from error
 
@@ -89,9 +87,7 @@ def _records(path: Path, text: str) -> list[Any]:
     except (ValueError, RecursionError) as error:
         raise UnreadableLogError(path, "content", f"is no JSON we can hold ({error})") from error
     if isinstance(value, dict) and "Records" not in value and "eventName" not in value:
-        raise UnreadableLogError(
-            path, "top level", 'holds neither "Records" nor an event; is it a digest file?'
-        )
+        raise UnreadableLogError(path, "top level", 'holds neither "Records" nor an event; is it a digest file?')
     return _unpacked(path, value)
 
 

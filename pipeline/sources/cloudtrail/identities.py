@@ -133,9 +133,7 @@ def _is_service(evidence: Evidence) -> bool:
 
 def is_service_role(identity: Identity) -> bool:
     """Tell whether *who* is a role that an AWS service holds for itself."""
-    return SERVICE_ROLE in (identity.issuer_arn or "") or (
-        identity.key is None and identity.invoked_by is not None
-    )
+    return SERVICE_ROLE in (identity.issuer_arn or "") or (identity.key is None and identity.invoked_by is not None)
 
 
 def _is_human(evidence: Evidence) -> bool:

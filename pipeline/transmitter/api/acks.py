@@ -37,9 +37,7 @@ class Acknowledgement(RequestBody):
     known of it here need not be said; if it is, it must agree.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": [name]} for name in ("revocation_id", "jti")]}
-    )
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": [name]} for name in ("revocation_id", "jti")]})
 
     revocation_id: Id | None = Field(None, examples=["rev-0192f0c4"])
     jti: Id | None = Field(None, description="Of the token, where the receiver knows no revocation_id.")
@@ -64,9 +62,7 @@ class Taken(ResponseBody):
     revocation_id: str = Field(examples=["rev-0192f0c4"])
 
 
-@router.post(
-    ACKS, status_code=202, operation_id="acknowledge_revocation", responses=refusals(400, 401, 403, 404)
-)
+@router.post(ACKS, status_code=202, operation_id="acknowledge_revocation", responses=refusals(400, 401, 403, 404))
 async def acknowledge(body: Acknowledgement, desk: Manager) -> Taken:
     """Say what became of a revocation that was told to a stream of the receiver."""
     ack = await run_in_threadpool(_ack, desk, body)

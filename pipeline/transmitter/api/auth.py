@@ -146,9 +146,7 @@ class Gate:
     "Authorization": the header is the only way).
     """
 
-    def __init__(
-        self, app: ASGIApp, check: Check, shares: Shares, at: Addresses, apart: Collection[str]
-    ) -> None:
+    def __init__(self, app: ASGIApp, check: Check, shares: Shares, at: Addresses, apart: Collection[str]) -> None:
         self.app = app
         self.check = check
         self.shares = shares

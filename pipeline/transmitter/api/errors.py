@@ -62,9 +62,7 @@ class Refusal(BaseModel):
     """Why a request was not done."""
 
     error: str = Field(description="A code for programs.", examples=["invalid_request"])
-    error_description: str = Field(
-        description="A sentence for people.", examples=["stream_id: a value is missing"]
-    )
+    error_description: str = Field(description="A sentence for people.", examples=["stream_id: a value is missing"])
 
 
 class Problem(Exception):
@@ -94,9 +92,7 @@ def not_found(stream_id: str) -> Problem:
 def no_token() -> Problem:
     """RFC 6750 §3.1: who shows no token at all is told no error code in the challenge."""
     headers = {"WWW-Authenticate": f'Bearer realm="{REALM}"'}
-    return Problem(
-        401, "show an access token in the header Authorization: Bearer", "invalid_request", headers
-    )
+    return Problem(401, "show an access token in the header Authorization: Bearer", "invalid_request", headers)
 
 
 def bad_token(text: str) -> Problem:
@@ -108,9 +104,7 @@ def bad_token(text: str) -> Problem:
 def missing_scope(scope: str) -> Problem:
     """The token is good, but not for this."""
     text = f"this needs a token with the scope {scope}"
-    challenge = (
-        f'Bearer realm="{REALM}", error="insufficient_scope", error_description="{text}", scope="{scope}"'
-    )
+    challenge = f'Bearer realm="{REALM}", error="insufficient_scope", error_description="{text}", scope="{scope}"'
     return Problem(403, text, "insufficient_scope", {"WWW-Authenticate": challenge})
 
 

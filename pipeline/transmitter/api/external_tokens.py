@@ -143,8 +143,17 @@ def _bits(modulus: Any) -> int:
 
 
 ALGORITHMS: Final = (
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
-)  # fmt: skip
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+)
 """Asymmetric ones only: what is published must not be what signs (RFC 8725 §2.1)."""
 
 TYPES: Final = ("at+jwt", "application/at+jwt", "jwt", None)
@@ -258,9 +267,7 @@ def _header(token: str) -> Mapping[str, Any]:
 def _client(claims: Mapping[str, Any]) -> str:
     value = next((claims[name] for name in CLIENT if name in claims), None)
     if not isinstance(value, str) or not may_be_id(value) or value.startswith(NOT_OUTSIDE):
-        raise bad_token(
-            "this token does not name its client by a text of 1 to 128 letters, digits and ._~:@/+=-"
-        )
+        raise bad_token("this token does not name its client by a text of 1 to 128 letters, digits and ._~:@/+=-")
     return value
 
 

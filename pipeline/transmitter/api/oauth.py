@@ -229,9 +229,7 @@ def _issue(services: Services, client: Proved) -> AccessToken:
         raise Problem(400, "grant_type: client_credentials is the one there is", "unsupported_grant_type")
     scopes = set(form.get("scope", "").split()) or receiver.scopes
     if not all(receiver.may(scope) for scope in scopes):
-        raise Problem(
-            400, f"scope: this client may have {' '.join(sorted(receiver.scopes))}", "invalid_scope"
-        )
+        raise Problem(400, f"scope: this client may have {' '.join(sorted(receiver.scopes))}", "invalid_scope")
     lifetime_s = services.settings.token_lifetime_s
     with services.store.begin() as conn:
         now_ms = services.clock()

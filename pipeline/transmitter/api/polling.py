@@ -66,9 +66,7 @@ class Poll(api_errors.RequestBody):
     @classmethod
     def _not_too_many(cls, errors: Said) -> Said:
         if len(errors) > MOST_SAID:
-            raise ValueError(
-                f"{len(errors)} are too many; say {MOST_SAID} at most, and the rest in the next poll"
-            )
+            raise ValueError(f"{len(errors)} are too many; say {MOST_SAID} at most, and the rest in the next poll")
         return errors
 
 
@@ -156,9 +154,7 @@ def _settle(desk: ReceiverContext, stream_id: str, body: Poll) -> bool:
     if not waited:
         return False
     errors = {
-        jti: (set_error.err, set_error.description)
-        for jti, set_error in body.set_errors.items()
-        if jti in waited
+        jti: (set_error.err, set_error.description) for jti, set_error in body.set_errors.items() if jti in waited
     }
     now_ms = desk.now()
     with desk.store.begin() as conn:

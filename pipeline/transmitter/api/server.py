@@ -233,8 +233,10 @@ def _most_connections(settings: TransmitterSettings) -> int:
     logger.warning(
         "%d files may be open, so %d connections are taken at a time and not %d; raise the limit (ulimit -n) "
         "or lower SESSION_RISK_TRANSMITTER_MAX_CONNECTIONS",
-        files, files // 2, most,
-    )  # fmt: skip
+        files,
+        files // 2,
+        most,
+    )
     return files // 2
 
 

@@ -158,9 +158,7 @@ class VerificationRequest(RequestBody):
     )
 
 
-@streams_router.post(
-    VERIFY, status_code=204, operation_id="verify_stream", responses=refusals(400, 401, 403, 404)
-)
+@streams_router.post(VERIFY, status_code=204, operation_id="verify_stream", responses=refusals(400, 401, 403, 404))
 def verify(body: VerificationRequest, desk: Manager) -> Response:
     """Send a verification token to the stream (§8.1.4.2). It is queued when the answer comes."""
     now_ms, signer = desk.now(), desk.services.signer

@@ -66,9 +66,7 @@ class StreamRequest(RequestBody):
     subject_in_event: bool = Field(
         default=False, description="Also a `subject` in the event (SSF 1.0 §3.1.1). An addition."
     )
-    personal_data: bool = Field(
-        default=False, description="Also what names people beyond the subject. An addition."
-    )
+    personal_data: bool = Field(default=False, description="Also what names people beyond the subject. An addition.")
 
 
 class StreamReplacement(StreamRequest):
@@ -183,13 +181,10 @@ class WireForm:
         for name in _OURS & stream_replacement.model_fields_set:
             given = _comparable(getattr(stream_replacement, name))
             expected = [
-                _comparable(getattr(self.configuration(stream, secrets=False), name))
-                for stream in (before, after)
+                _comparable(getattr(self.configuration(stream, secrets=False), name)) for stream in (before, after)
             ]
             if given not in expected:
-                raise Problem(
-                    400, f"{name}: this is not for the receiver to say, and differs from what it is"
-                )
+                raise Problem(400, f"{name}: this is not for the receiver to say, and differs from what it is")
         if after.method == POLL and stream_replacement.delivery is not None:
             url = Addresses(self.settings.issuer).poll(after.stream_id)
             if stream_replacement.delivery.endpoint_url not in (None, url):
@@ -224,9 +219,7 @@ def create(body: StreamRequest, desk: Manager) -> StreamConfiguration:
     """Make a stream (§8.1.1.1)."""
     now_ms, receiver, most = desk.now(), desk.receiver, desk.settings.max_streams
     stream_id, tenant = secrets.token_hex(16), receiver.tenant
-    new = Stream(
-        stream_id, receiver.receiver_id, receiver.aud, tenant=tenant, created_at=now_ms, updated_at=now_ms
-    )
+    new = Stream(stream_id, receiver.receiver_id, receiver.aud, tenant=tenant, created_at=now_ms, updated_at=now_ms)
     stream = _form(desk).applied(new, body, MEMBERS)
     with desk.begin() as conn:
         if len(desk.all(conn)) >= most:
@@ -286,9 +279,7 @@ def delete(stream_id: OfStream, desk: Manager) -> Response:
     return Response(status_code=204)
 
 
-def _write(
-    desk: ReceiverContext, stream_replacement: StreamReplacement, names: set[str]
-) -> StreamConfiguration:
+def _write(desk: ReceiverContext, stream_replacement: StreamReplacement, names: set[str]) -> StreamConfiguration:
     form = _form(desk)
     with desk.begin() as conn:
         before = desk.changeable(conn, stream_replacement.stream_id)

@@ -216,11 +216,15 @@ class _Resolver(AbstractResolver):
         Thread(target=look, name=f"resolver of {host}", daemon=True).start()
         return [
             ResolveResult(
-                hostname=host, host=str(where[0]), port=port, family=kind, proto=protocol,
+                hostname=host,
+                host=str(where[0]),
+                port=port,
+                family=kind,
+                proto=protocol,
                 flags=socket.AI_NUMERICHOST,
             )
             for kind, _, protocol, _, where in await found
-        ]  # fmt: skip
+        ]
 
     async def close(self) -> None:
         """Nothing is open."""

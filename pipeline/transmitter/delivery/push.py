@@ -140,7 +140,5 @@ class Pushing:
         for task in open_:
             task.cancel()
         if open_:
-            logger.warning(
-                "%d streams did not end in %.0f s; their pushes are made again", len(open_), seconds
-            )
+            logger.warning("%d streams did not end in %.0f s; their pushes are made again", len(open_), seconds)
         await asyncio.gather(*tasks, return_exceptions=True)

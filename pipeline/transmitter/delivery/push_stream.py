@@ -221,8 +221,10 @@ class Pusher:
         if before is None and since is not None:
             logger.warning(
                 "stream %s: its receiver is down (%s: %s); until it answers one token at a time is tried",
-                self.stream_id, answer.error, answer.text,
-            )  # fmt: skip
+                self.stream_id,
+                answer.error,
+                answer.text,
+            )
         elif before is not None and since is None:
             seconds = (now_ms - before) / 1000
             logger.info("stream %s: its receiver answers again, after %.0f s", self.stream_id, seconds)
@@ -237,9 +239,15 @@ class Pusher:
             self._parts.metrics.dead_letters.labels(result.error).inc()
             tell = logger.warning
         tell(
-            "stream %s: token %s (%s), try %d: %s, %s: %s", self.stream_id, result.token.jti,
-            result.token.event, result.token.attempts + 1, _OUTCOMES[result.state], result.error, result.text,
-        )  # fmt: skip
+            "stream %s: token %s (%s), try %d: %s, %s: %s",
+            self.stream_id,
+            result.token.jti,
+            result.token.event,
+            result.token.attempts + 1,
+            _OUTCOMES[result.state],
+            result.error,
+            result.text,
+        )
 
     @property
     def _free(self) -> int:

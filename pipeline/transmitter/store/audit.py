@@ -35,18 +35,17 @@ def amend(conn: Connection, seq: int, call: Noted) -> None:
 def _row(call: Noted) -> dict[str, Any]:
     row: dict[str, Any] = {"at": call.at, "status": call.status, "action": clean(call.action, 64)}
     for name, text, most in (
-        ("receiver_id", call.receiver_id, 128), ("address", call.address, 64),
+        ("receiver_id", call.receiver_id, 128),
+        ("address", call.address, 64),
         ("stream_id", call.stream_id, 64),
-    ):  # fmt: skip
+    ):
         row[name] = None if text is None else clean(text, most)
     return row
 
 
 def recent(conn: Connection, most: int = 100, receiver_id: str | None = None) -> list[Noted]:
     """Return the last calls, of one receiver or of all, the newest first."""
-    asked = select(
-        audit.c.at, audit.c.action, audit.c.status, audit.c.receiver_id, audit.c.address, audit.c.stream_id
-    )
+    asked = select(audit.c.at, audit.c.action, audit.c.status, audit.c.receiver_id, audit.c.address, audit.c.stream_id)
     if receiver_id is not None:
         asked = asked.where(audit.c.receiver_id == receiver_id)
     return [Noted(*row) for row in conn.execute(asked.order_by(audit.c.seq.desc()).limit(most))]

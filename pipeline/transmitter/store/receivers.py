@@ -195,9 +195,7 @@ def purge(conn: Connection, now_ms: int) -> int:
     return conn.execute(delete(tokens).where(tokens.c.expires_at <= now_ms)).rowcount
 
 
-def _row(
-    receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int, tenant: str | None
-) -> dict[str, Any]:
+def _row(receiver_id: str, aud: str, scopes: Iterable[str], now_ms: int, tenant: str | None) -> dict[str, Any]:
     row = {"receiver_id": receiver_id, "aud": aud, "scopes": _told(scopes), "created_at": now_ms}
     return {**row, "tenant": _checked(tenant)}
 

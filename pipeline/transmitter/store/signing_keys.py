@@ -94,9 +94,7 @@ class Signer:
     def rotate(self, conn: Connection, now_ms: int) -> str:
         """Make a new key, sign with it, retire those before; return its id. *conn* writes."""
         rsa = self._alg == "RS256"
-        return self._use(
-            conn, RSAKey.generate_key(self._bits) if rsa else ECKey.generate_key("P-256"), now_ms
-        )
+        return self._use(conn, RSAKey.generate_key(self._bits) if rsa else ECKey.generate_key("P-256"), now_ms)
 
     def take(self, conn: Connection, pem: bytes, now_ms: int, where: str = "the file") -> str:
         """Sign with the private key in *pem* from now on, retire those before; return its id.
@@ -171,9 +169,7 @@ def _read(pem: str, where: str) -> RSAKey | ECKey:
     try:
         private = load_pem_private_key(pem.encode("ascii", "replace"), None)
     except (ValueError, TypeError, JoseError):
-        raise WeakKeyError(
-            f"{where} holds no private key in PEM without a password, which is what signs"
-        ) from None
+        raise WeakKeyError(f"{where} holds no private key in PEM without a password, which is what signs") from None
     return _allowed(private, pem, where)
 
 

@@ -33,9 +33,7 @@ REASON_LENGTH = 1000
 
 _TENANT: Final = func.coalesce(receivers.c.tenant, streams.c.tenant)
 """The tenant that a stream hears of: its receiver's, as it is now, or else the one it was made with."""
-_COLUMNS: Final = tuple(
-    _TENANT.label("tenant") if column.name == "tenant" else column for column in streams.columns
-)
+_COLUMNS: Final = tuple(_TENANT.label("tenant") if column.name == "tenant" else column for column in streams.columns)
 _AGE: Final = (streams.c.created_at, streams.c.stream_id)
 _ALL: Final = true()
 _OF: Final = streams.outerjoin(receivers, receivers.c.receiver_id == streams.c.receiver_id)
@@ -189,9 +187,7 @@ def _row(sealer: Sealer, stream: Stream) -> dict[str, Any]:
     }
 
 
-def _read(
-    conn: Connection, sealer: Sealer, which: ColumnElement[bool] = _ALL, *, lock: bool = False
-) -> list[Stream]:
+def _read(conn: Connection, sealer: Sealer, which: ColumnElement[bool] = _ALL, *, lock: bool = False) -> list[Stream]:
     asked = _select(*_COLUMNS).where(which)
     found = []
     for members in _members(conn, asked.with_for_update(of=streams) if lock else asked):

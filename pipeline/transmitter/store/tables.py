@@ -83,9 +83,7 @@ streams = Table(
     Column("subject_form", String(16), nullable=False),
     Column("subject_in_event", Boolean, nullable=False),
     Column("personal_data", Boolean, nullable=False),
-    Column(
-        "tenant", String(64)
-    ),  # only what happens there, unless its receiver has another; none: everywhere
+    Column("tenant", String(64)),  # only what happens there, unless its receiver has another; none: everywhere
     Column("status", String(16), nullable=False),
     Column("status_reason", Text),
     Column("created_at", BigInteger, nullable=False),

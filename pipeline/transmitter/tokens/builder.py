@@ -71,9 +71,7 @@ class TokenBuilder:
     With *tenancy* a stream is told of its own tenant or of nothing.
     """
 
-    def __init__(
-        self, store: Store, signer: Signer, subjects: Subjects, issuer: str, *, tenancy: bool = False
-    ) -> None:
+    def __init__(self, store: Store, signer: Signer, subjects: Subjects, issuer: str, *, tenancy: bool = False) -> None:
         self.store = store
         self.signer = signer
         self.subjects = subjects
@@ -102,9 +100,7 @@ class TokenBuilder:
                 _note(conn, decoded_records, now_ms, taken)
         return taken
 
-    def build_stream_events(
-        self, stream_id: str, happenings: Sequence[SecurityEvent], now_ms: int
-    ) -> BuildResult:
+    def build_stream_events(self, stream_id: str, happenings: Sequence[SecurityEvent], now_ms: int) -> BuildResult:
         """Tell one stream of *happenings* that no record has brought; raises `StoreError` as `take` does."""
         taken = BuildResult()
         with self.store.read() as conn:
@@ -148,9 +144,7 @@ class TokenBuilder:
                 self._namesakes.look(draft.happening.subject, draft.stream)
                 yield draft, claims
 
-    def _named(
-        self, drafts: Iterable[_Draft], now_ms: int, taken: BuildResult
-    ) -> Iterator[tuple[_Draft, Claims]]:
+    def _named(self, drafts: Iterable[_Draft], now_ms: int, taken: BuildResult) -> Iterator[tuple[_Draft, Claims]]:
         for draft in drafts:
             stream, happening, _ = draft
             claims = claims_of(happening, stream, self.subjects, self.issuer, now_ms)
@@ -239,15 +233,11 @@ def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: BuildRe
     taken.rung.update(token.stream_id for token in tokens)
 
 
-def _note(
-    conn: Connection, decoded_records: Sequence[DecodedRecord], now_ms: int, taken: BuildResult
-) -> None:
+def _note(conn: Connection, decoded_records: Sequence[DecodedRecord], now_ms: int, taken: BuildResult) -> None:
     commands = [record for topic, record in decoded_records if topic == SESSION_REVOCATIONS]
     recorded = revocations.record(conn, commands)
     taken.commands.update(recorded)
-    again = [
-        fields["revocation_id"] for fields, what in zip(commands, recorded, strict=True) if what == "resent"
-    ]
+    again = [fields["revocation_id"] for fields, what in zip(commands, recorded, strict=True) if what == "resent"]
     taken.rung |= dead_letters.revive_sent_again(conn, again, now_ms)
     acks = [record for topic, record in decoded_records if topic == REVOCATION_ACKS]
     for answer in revocations.confirm(conn, acks):

@@ -42,9 +42,7 @@ def principal_of(subject: Mapping[str, Any]) -> str:
     return next((kind for member, kind in _NARROWEST if member in subject), "USER")
 
 
-def claims_of(
-    happening: SecurityEvent, stream: Stream, subjects: Subjects, issuer: str, now_ms: int
-) -> Claims | None:
+def claims_of(happening: SecurityEvent, stream: Stream, subjects: Subjects, issuer: str, now_ms: int) -> Claims | None:
     """The claims of the token that tells *stream* of *happening*; `None` where it cannot name the subject.
 
     Times on the wire are whole seconds. `sub` and `exp` are not there (SSF 1.0 §4.1.2, §4.1.7).

@@ -62,9 +62,15 @@ def _by_place(decoded: tuple[Record, Mapping[str, Any]]) -> tuple[int, int, int]
 log = logging.getLogger(__name__)
 
 _KEPT: Final = (
-    "tenant", "session_id", "principal_id", "device_id", "decision_id", "revocation_id", "event_id",
+    "tenant",
+    "session_id",
+    "principal_id",
+    "device_id",
+    "decision_id",
+    "revocation_id",
+    "event_id",
     "enforcer",
-)  # fmt: skip
+)
 
 
 def decode_records(

@@ -101,9 +101,7 @@ def _changed(decision: Mapping[str, Any], *, compliant: bool) -> Device:
     return Device(compliant=compliant, changed_at=at, txn=txn, named_by=session)
 
 
-def _news(
-    decision: Mapping[str, Any], faults: Iterable[Mapping[str, Any]], *, compliant: bool
-) -> SecurityEvent:
+def _news(decision: Mapping[str, Any], faults: Iterable[Mapping[str, Any]], *, compliant: bool) -> SecurityEvent:
     faults = list(faults)
     names = [fault["detection"] for fault in faults]
     text = " ".join(text_of(fault) for fault in faults) or "The device reports none of its faults any more."
@@ -141,9 +139,7 @@ def purge(conn: Connection, before_ms: int, most: int = 10_000) -> int:
     table = device_statuses.c
     well = table.compliant & (table.changed_at < before_ms)
     old = select(table.tenant, table.device_id).where(well).order_by(table.changed_at).limit(most)
-    return conn.execute(
-        delete(device_statuses).where(tuple_(table.tenant, table.device_id).in_(old))
-    ).rowcount
+    return conn.execute(delete(device_statuses).where(tuple_(table.tenant, table.device_id).in_(old))).rowcount
 
 
 def remember(conn: Connection, devices: Mapping[Key, Device]) -> None:

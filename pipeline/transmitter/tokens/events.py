@@ -154,9 +154,7 @@ def _moved(decision: Mapping[str, Any]) -> list[SecurityEvent]:
         payload["risk_reason"] = names[0].upper()
     if observed := details(against):
         payload[DETAILS] = observed
-    named_who = Subject(
-        decision["tenant"], decision["session_id"], decision["principal_id"], decision["device_id"]
-    )
+    named_who = Subject(decision["tenant"], decision["session_id"], decision["principal_id"], decision["device_id"])
     txn = decision["decision_id"]
     return [SecurityEvent("risk-level-change", txn, named_who, decision["occurred_at"], payload, txn)]
 

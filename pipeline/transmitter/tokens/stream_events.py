@@ -44,9 +44,7 @@ def stream_updated(
     return _signed(_STREAM_UPDATED, stream, issuer, signer, now_ms, payload)
 
 
-def _signed(
-    event: str, stream: Stream, issuer: str, signer: Signs, now_ms: int, payload: Mapping[str, Any]
-) -> Signed:
+def _signed(event: str, stream: Stream, issuer: str, signer: Signs, now_ms: int, payload: Mapping[str, Any]) -> Signed:
     cause = stable_id(now_ms, *sorted(payload.items()))
     jti = jti_of(cause, stream.stream_id, event)
     subject = {"format": "opaque", "id": stream.stream_id}
@@ -88,9 +86,7 @@ class Announcer:
         word = stream_updated(stream, self.issuer, self.signer, now_ms, status, reason)
         put(conn, [word], now_ms)
 
-    def changed(
-        self, conn: Connection, before: Iterable[Stream], after: Iterable[Stream], now_ms: int
-    ) -> None:
+    def changed(self, conn: Connection, before: Iterable[Stream], after: Iterable[Stream], now_ms: int) -> None:
         """Say it of the streams whose status is another after than before: their operator changed it."""
         was = {this_stream.stream_id: this_stream.status for this_stream in before}
         for stream in after:

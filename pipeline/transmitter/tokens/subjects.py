@@ -100,9 +100,7 @@ class _File(BaseModel):
             if entry.match is not None:
                 raise ValueError(f"{number} has an id and a match; write one of them")
             if (entry.tenant, entry.id) in seen:
-                raise ValueError(
-                    f"{number} names {entry.id} of {entry.tenant or 'every tenant'} a second time"
-                )
+                raise ValueError(f"{number} names {entry.id} of {entry.tenant or 'every tenant'} a second time")
             seen.add((entry.tenant, entry.id))
         return self
 
@@ -132,9 +130,7 @@ class Subjects:
         except ValidationError as error:
             raise SubjectsError("\n".join(f"{path}: {line}" for line in _complaints(error))) from None
         single = {
-            (principal.tenant, principal.id): principal
-            for principal in file.principals
-            if principal.id is not None
+            (principal.tenant, principal.id): principal for principal in file.principals if principal.id is not None
         }
         return cls(single, tuple(principal for principal in file.principals if principal.id is None))
 

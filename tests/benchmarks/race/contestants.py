@@ -34,16 +34,33 @@ class Contestant:
 
 def _python(script: str, interpreter: str, *more: str) -> Callable[[Course], list[str]]:
     return lambda on: [
-        interpreter, str(HERE / script), on.broker, on.source, on.target, on.name, on.state, *more,
-    ]  # fmt: skip
+        interpreter,
+        str(HERE / script),
+        on.broker,
+        on.source,
+        on.target,
+        on.name,
+        on.state,
+        *more,
+    ]
 
 
 def _streams(store: str) -> Callable[[Course], list[str]]:
     jars = f"{STREAMS / 'target' / 'classes'}:{STREAMS / 'target' / 'lib'}/*"
     return lambda on: [
-        "java", "-Xmx2g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", jars, "race.Race", on.broker,
-        on.source, on.target, on.name, store, on.state,
-    ]  # fmt: skip
+        "java",
+        "-Xmx2g",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+        "-cp",
+        jars,
+        "race.Race",
+        on.broker,
+        on.source,
+        on.target,
+        on.name,
+        store,
+        on.state,
+    ]
 
 
 def contestants(quix_python: str) -> list[Contestant]:

@@ -13,10 +13,15 @@ def marks(event: dict[str, Any]) -> tuple[float, ...]:
     """What a call adds to the sums."""
     status, records = event["status"], event.get("records", 0)
     return (
-        1.0, status >= 400, status in (401, 403), event.get("bytes_out", 0), records,
-        records if event.get("sensitivity") == "confidential" else 0, event.get("method", "GET") != "GET",
+        1.0,
+        status >= 400,
+        status in (401, 403),
+        event.get("bytes_out", 0),
+        records,
+        records if event.get("sensitivity") == "confidential" else 0,
+        event.get("method", "GET") != "GET",
         event.get("latency_ms", 0),
-    )  # fmt: skip
+    )
 
 
 def faded(row: list[float] | None, event: dict[str, Any]) -> list[float]:

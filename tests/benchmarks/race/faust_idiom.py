@@ -14,10 +14,18 @@ BROKER, IN, OUT, ID, STATE = sys.argv[1:6]
 del sys.argv[1:6]
 
 app = faust.App(
-    ID, broker=f"kafka://{BROKER}", store="memory://", topic_disable_leader=True, topic_partitions=8, web_enabled=False,
-    consumer_auto_offset_reset="earliest", datadir=STATE, broker_session_timeout=10.0, broker_heartbeat_interval=3.0,
+    ID,
+    broker=f"kafka://{BROKER}",
+    store="memory://",
+    topic_disable_leader=True,
+    topic_partitions=8,
+    web_enabled=False,
+    consumer_auto_offset_reset="earliest",
+    datadir=STATE,
+    broker_session_timeout=10.0,
+    broker_heartbeat_interval=3.0,
     broker_rebalance_timeout=20.0,
-)  # fmt: skip
+)
 calls = app.topic(IN, key_type=str, key_serializer="raw", value_type=bytes, value_serializer="json")
 out = app.topic(OUT, value_serializer="json")
 sums = app.Table("sums", default=list, partitions=8)

@@ -24,9 +24,14 @@ def fade(event: dict[str, Any], state: State) -> dict[str, Any] | None:
 
 if __name__ == "__main__":
     app = Application(
-        broker_address=BROKER, consumer_group=GROUP, auto_offset_reset="earliest", state_dir=STATE, loglevel="ERROR",
-        auto_create_topics=True, commit_interval=1.0,
-    )  # fmt: skip
+        broker_address=BROKER,
+        consumer_group=GROUP,
+        auto_offset_reset="earliest",
+        state_dir=STATE,
+        loglevel="ERROR",
+        auto_create_topics=True,
+        commit_interval=1.0,
+    )
     calls = app.dataframe(app.topic(IN, value_deserializer="json", key_deserializer="str"))
     calls = calls.apply(fade, stateful=True)
     calls = calls[calls.apply(lambda details: details is not None)]

@@ -88,9 +88,7 @@ ATTACKS: Final = (
     _row(agents.agent_denied_tools, "an agent insists on what it may not do", "agent_denied_tools"),
     _row(agents.agent_prompt_injected, "an agent takes everything in reach", "agent_tool_burst", "mass_read"),
     _row(machines.api_key_off_place, "a key is used from elsewhere", "api_key_off_place"),
-    _row(
-        machines.machine_on_handset, "a service calls from a phone", "machine_on_handset", "api_key_off_place"
-    ),
+    _row(machines.machine_on_handset, "a service calls from a phone", "machine_on_handset", "api_key_off_place"),
     _row(
         machines.workload_credential_off_home,
         "a workload's credential away from its cloud",

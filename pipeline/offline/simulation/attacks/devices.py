@@ -87,11 +87,7 @@ def os_downgraded(day: Day, attempt: Attempt) -> bool:
         return False
     device_id = found[0].device_id or ""
     version, patch = attempt.pick("system", DOWNGRADES[day.devices[device_id].device.platform])
-    changed = (
-        {"patch_level": patch}
-        if attempt.intensity == "low"
-        else {"os_version": version, "patch_level": patch}
-    )
+    changed = {"patch_level": patch} if attempt.intensity == "low" else {"os_version": version, "patch_level": patch}
     return _report_at(day, found, attempt, changed)
 
 
@@ -148,9 +144,7 @@ def _reporting(day: Day) -> Callable[[Session], bool]:
     return lambda session: of_a_human(session) and day.reports(session)
 
 
-def _reports(
-    day: Day, fits: Callable[[Session], bool], attempt: Attempt, posture: Mapping[str, object]
-) -> bool:
+def _reports(day: Day, fits: Callable[[Session], bool], attempt: Attempt, posture: Mapping[str, object]) -> bool:
     found = day.pick(
         attempt.rng,
         lambda session: fits(session) and day.reports(session),

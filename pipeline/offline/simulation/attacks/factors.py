@@ -72,12 +72,17 @@ def factor_reset_new_device(day: Day, attempt: Attempt) -> bool:
         (later + 9 * SECOND, "token_issued", {"scopes": scopes(ROLES[person.role])}),
     ]
     network = person.city.network(attempt.pick("provider", RESIDENTIAL), "wifi", attempt.rng)
-    shown = (network if attempt.intensity != "high" else attempt.pick("network", ROGUE),
-             attempt.pick("client", COPIES))  # fmt: skip
+    shown = (network if attempt.intensity != "high" else attempt.pick("network", ROGUE), attempt.pick("client", COPIES))
     session = intrusion(
-        day, attempt.family, at, at + later + _stay(attempt), shown, opening,
-        operations=ROLES[person.role], device_id=_foreign_device(person.principal_id, at),
-    )  # fmt: skip
+        day,
+        attempt.family,
+        at,
+        at + later + _stay(attempt),
+        shown,
+        opening,
+        operations=ROLES[person.role],
+        device_id=_foreign_device(person.principal_id, at),
+    )
     day.condemn(session, at, attempt)
     return True
 
@@ -97,9 +102,15 @@ def new_device_privileged(day: Day, attempt: Attempt) -> bool:
     network = person.city.network(attempt.pick("provider", RESIDENTIAL), "wifi", attempt.rng)
     end = at + _stay(attempt) + HOUR
     session = intrusion(
-        day, attempt.family, at, end, (network, attempt.pick("client", COPIES)), opening,
-        operations=ROLES[person.role], device_id=_foreign_device(person.principal_id, at),
-    )  # fmt: skip
+        day,
+        attempt.family,
+        at,
+        end,
+        (network, attempt.pick("client", COPIES)),
+        opening,
+        operations=ROLES[person.role],
+        device_id=_foreign_device(person.principal_id, at),
+    )
     first = at + attempt.whole("minutes_later", (25, 45), (8, 20), (1, 4)) * MINUTE
     session.extras.append(Extra(first, "auth.event", {"action": "credential_added"}))
     count = attempt.whole("calls", (1, 2), (4, 8), (15, 40))
@@ -131,9 +142,15 @@ def sim_swapped(day: Day, attempt: Attempt) -> bool:
     if attempt.intensity == "low":
         shown = (person_of(day).mobile, session.client)
     swapped = intrusion(
-        day, attempt.family, start, start + _stay(attempt), shown, opening,
-        operations=ON_THE_PHONE, device_id=device_id,
-    )  # fmt: skip
+        day,
+        attempt.family,
+        start,
+        start + _stay(attempt),
+        shown,
+        opening,
+        operations=ON_THE_PHONE,
+        device_id=device_id,
+    )
     day.condemn(swapped, start, attempt)
     return True
 
@@ -206,9 +223,7 @@ def aitm_sign_in(days: Sequence[Day], attempt: Attempt) -> bool:
     used_with = attempt.pick("client", INTRUDERS)
     delay = attempt.whole("minutes_later", (12, 20), (5, 9), (1, 3)) * MINUTE
     for company in companies(days):
-        hits = [
-            (day, hit) for day in company if not day.taken and (hit := day.pick(attempt.rng, settled(day)))
-        ]
+        hits = [(day, hit) for day in company if not day.taken and (hit := day.pick(attempt.rng, settled(day)))]
         if len(hits) < size:
             continue
         moment = hits[0][1][1]
@@ -221,12 +236,23 @@ def aitm_sign_in(days: Sequence[Day], attempt: Attempt) -> bool:
                 (10 * SECOND, "token_issued", {"scopes": scopes(ROLES[person.role])}),
             ]
             session: Session = intrusion(
-                day, attempt.family, at, at + delay + _stay(attempt), (network, proxy), opening,
+                day,
+                attempt.family,
+                at,
+                at + delay + _stay(attempt),
+                (network, proxy),
+                opening,
                 operations=ROLES[person.role],
-            )  # fmt: skip
+            )
             if attempt.at_least("medium"):
-                calls(session, paced(at + delay, 20, 15, attempt.rng), session.operations, attempt.rng,
-                      network=network, client=used_with)  # fmt: skip
+                calls(
+                    session,
+                    paced(at + delay, 20, 15, attempt.rng),
+                    session.operations,
+                    attempt.rng,
+                    network=network,
+                    client=used_with,
+                )
             day.condemn(session, at, attempt)
             day.taken = True
         return True

@@ -153,9 +153,7 @@ def move(day: Day, session: Session, at: int, network: Network, rng: Random) -> 
     known = _networks_before(day, session.principal_id, at)
     if network.asn not in known:
         answered = at + rng.randint(20, 80) * SECOND
-        session.extras.append(
-            Extra(answered, "auth.event", {"action": "step_up_passed", "amr": ["hwk", "user"]})
-        )
+        session.extras.append(Extra(answered, "auth.event", {"action": "step_up_passed", "amr": ["hwk", "user"]}))
 
 
 def _networks_before(day: Day, principal_id: str, at: int) -> set[int]:

@@ -79,10 +79,14 @@ def concurrent_sessions(day: Day, attempt: Attempt) -> bool:
         network = person.city.network(attempt.pick("provider", RESIDENTIAL), "wifi", attempt.rng)
         end = start + attempt.whole("stay_minutes", (8, 40)) * MINUTE
         session = intrusion(
-            day, f"{attempt.family}-{number}", start, end, (network, attempt.pick("client", COPIES)),
+            day,
+            f"{attempt.family}-{number}",
+            start,
+            end,
+            (network, attempt.pick("client", COPIES)),
             [(0, "sign_in", {"amr": ["pwd"]}), (4000, "mfa_passed", {"amr": ["otp"]})],
             operations=ROLES[person.role],
-        )  # fmt: skip
+        )
         day.condemn(session, start, attempt)
     return True
 

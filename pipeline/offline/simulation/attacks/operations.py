@@ -61,11 +61,31 @@ SENSITIVE: Final = (
 """Sensitive things hardly anybody ever does."""
 
 _NOUNS: Final = (
-    "admin", "internal/metrics", "users/{id}/tokens", "v2/config", "tenants", "backups", "exports/{id}",
-    "debug/vars", "billing/plans", "feature-flags", "graphql/schema", "payroll", "hr/people", "vault",
-    "keys/{id}", "audit-settings", "webhooks/{id}/secrets", "roles/{id}/members", "legal/holds",
-    "sso/connections", "devices/{id}/keys", "queues", "crons", "snapshots/{id}",
-)  # fmt: skip
+    "admin",
+    "internal/metrics",
+    "users/{id}/tokens",
+    "v2/config",
+    "tenants",
+    "backups",
+    "exports/{id}",
+    "debug/vars",
+    "billing/plans",
+    "feature-flags",
+    "graphql/schema",
+    "payroll",
+    "hr/people",
+    "vault",
+    "keys/{id}",
+    "audit-settings",
+    "webhooks/{id}/secrets",
+    "roles/{id}/members",
+    "legal/holds",
+    "sso/connections",
+    "devices/{id}/keys",
+    "queues",
+    "crons",
+    "snapshots/{id}",
+)
 PROBES: Final = tuple(
     Operation(f"GET /{noun}", 1, "restricted" if index % 3 == 0 else "internal", (0, 4))
     for index, noun in enumerate(_NOUNS)

@@ -23,9 +23,7 @@ def token_replayed(day: Day, attempt: Attempt) -> bool:
     # Thieves look for cookies that open more doors: keys minted, agents let loose.
     found = day.pick(
         rng,
-        lambda this_session: (
-            of_a_human(this_session) and (day.has_children(this_session) or rng.random() < 0.1)
-        ),
+        lambda this_session: of_a_human(this_session) and (day.has_children(this_session) or rng.random() < 0.1),
     )
     if found is None:
         return False
@@ -46,9 +44,7 @@ def token_by_residential_proxy(day: Day, attempt: Attempt) -> bool:
     session, at = found
     city = person_of(day).city
     if attempt.intensity == "high":
-        city = attempt.rng.choice(
-            [this_city for this_city in person_of(day).tenant.cities if this_city is not city]
-        )
+        city = attempt.rng.choice([this_city for this_city in person_of(day).tenant.cities if this_city is not city])
     network = city.network(attempt.pick("provider", RESIDENTIAL), "wifi", attempt.rng)
     calls(session, _times(attempt, at), session.operations, attempt.rng, network=network)
     day.condemn(session, at, attempt)
@@ -107,8 +103,12 @@ def network_changed_unanswered(day: Day, attempt: Attempt) -> bool:
         network = city.network(attempt.pick("provider", RESIDENTIAL), "wifi", attempt.rng)
     session.changes.append(Change(at, network=network))
     more = attempt.whole("calls", (1, 2), (4, 12), (30, 70))
-    calls(session, paced(at, more, attempt.real("gap_s", (20, 60), (10, 30), (2, 6)), attempt.rng),
-          session.operations, attempt.rng)  # fmt: skip
+    calls(
+        session,
+        paced(at, more, attempt.real("gap_s", (20, 60), (10, 30), (2, 6)), attempt.rng),
+        session.operations,
+        attempt.rng,
+    )
     day.condemn(session, at, attempt)
     return True
 

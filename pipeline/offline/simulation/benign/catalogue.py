@@ -54,9 +54,7 @@ def password_loop(day: Day, attempt: Attempt) -> bool:
         return False
     session, at = found
     for when in paced(at, attempt.rng.randint(40, 110), 30, attempt.rng):
-        session.extras.append(
-            Extra(when, "auth.event", {"action": "sign_in_failed", "reason": "password expired"})
-        )
+        session.extras.append(Extra(when, "auth.event", {"action": "sign_in_failed", "reason": "password expired"}))
     session.family = "password_loop"
     return True
 

@@ -62,9 +62,7 @@ def flight_travel(day: Day, attempt: Attempt) -> bool:
         return False
     person = person_of(day)
     trip = person.tenant.trip
-    last = next(
-        (traveller for traveller in reversed(travellers) if _lands_today(day, traveller, trip.hours)), None
-    )
+    last = next((traveller for traveller in reversed(travellers) if _lands_today(day, traveller, trip.hours)), None)
     if last is None:
         return False
     start = last.end + int(trip.hours * HOUR) + attempt.rng.randrange(20 * MINUTE)
@@ -73,9 +71,7 @@ def flight_travel(day: Day, attempt: Attempt) -> bool:
     arrived = human(last.session_id, day, person, start, end, phone=False, network=stays)
     arrived.family = "flight_travel"
     day.sessions = [
-        this_session
-        for this_session in day.sessions
-        if this_session.device_id is None or this_session.start < last.end
+        this_session for this_session in day.sessions if this_session.device_id is None or this_session.start < last.end
     ]
     day.sessions.append(arrived)
     person.away_until = arrived.end + int(trip.hours * HOUR)
@@ -120,9 +116,7 @@ def relay_egress(day: Day, attempt: Attempt) -> bool:
 
 def refresh_retry(day: Day, attempt: Attempt) -> bool:
     """The answer to a refresh is lost; the client asks again with the same token, a moment later."""
-    found = day.pick(
-        attempt.rng, lambda this_session: of_a_human(this_session) and bool(this_session.refreshes)
-    )
+    found = day.pick(attempt.rng, lambda this_session: of_a_human(this_session) and bool(this_session.refreshes))
     if found is None:
         return False
     session, _ = found
@@ -152,9 +146,7 @@ def help_desk_reset(day: Day, attempt: Attempt) -> bool:
 def on_call_night(day: Day, attempt: Attempt) -> bool:
     """The pager rings in the night: an hour at the laptop, at home, when its owner is usually asleep."""
     person = person_of(day) if day.devices else None
-    last = max(
-        (this_session.end for this_session in day.sessions if this_session.device_id is not None), default=0
-    )
+    last = max((this_session.end for this_session in day.sessions if this_session.device_id is not None), default=0)
     if person is None or not last or person.role not in {"developer", "admin"}:
         return False
     start = last + attempt.rng.randint(80, 150) * MINUTE
@@ -169,7 +161,5 @@ def on_call_night(day: Day, attempt: Attempt) -> bool:
 
 def _lands_today(day: Day, last: Session, hours: float) -> bool:
     """Whether one can leave after the session *last*, nothing else going on, and still work at the hotel."""
-    busy = any(
-        session.device_id is not None and session.start < last.end < session.end for session in day.sessions
-    )
+    busy = any(session.device_id is not None and session.start < last.end < session.end for session in day.sessions)
     return not busy and last.end + int(hours * HOUR) + 50 * MINUTE <= min(day.start + DAY, day.until)

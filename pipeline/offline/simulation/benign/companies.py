@@ -71,9 +71,7 @@ def office_nat(days: Sequence[Day], attempt: Attempt) -> bool:
                 (n * 8 * SECOND, "sign_in_failed", {"reason": "wrong password"}) for n in range(slips)
             ]
             later = slips * 8 * SECOND
-            session.opening = wrong + [
-                (after + later, action, fields) for after, action, fields in session.opening
-            ]
+            session.opening = wrong + [(after + later, action, fields) for after, action, fields in session.opening]
         session.family = "office_nat"
     return bool(fullest)
 
@@ -128,12 +126,7 @@ def _busiest(days: Sequence[Day], attempt: Attempt) -> tuple[list[Day], int]:
 def _label(day: Day, since: int, until: int, family: str) -> None:
     """Say what came over the sessions on devices of *day* in that time, if nothing else has."""
     for session in day.sessions:
-        if (
-            session.device_id is not None
-            and untouched(session)
-            and session.start < until
-            and session.end > since
-        ):
+        if session.device_id is not None and untouched(session) and session.start < until and session.end > since:
             session.family = family
 
 

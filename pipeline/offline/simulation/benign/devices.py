@@ -88,9 +88,7 @@ def sim_upgrade(day: Day, attempt: Attempt) -> bool:
 def _on_the_old_system(day: Day) -> Callable[[Session], bool]:
     """Return a test for a human's sessions on devices that report and have not been updated yet."""
     return lambda session: (
-        of_a_human(session)
-        and day.reports(session)
-        and day.devices[session.device_id or ""].device.os_version is None
+        of_a_human(session) and day.reports(session) and day.devices[session.device_id or ""].device.os_version is None
     )
 
 

@@ -37,15 +37,11 @@ _WEBKIT: Final = "AppleWebKit/537.36 (KHTML, like Gecko)"
 
 BROWSERS: Final[dict[str, tuple[Client, ...]]] = {
     "macos": (
-        Client(
-            f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {_WEBKIT} Chrome/{{}}.0.0.0 Safari/537.36", 145
-        ),
+        Client(f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {_WEBKIT} Chrome/{{}}.0.0.0 Safari/537.36", 145),
         Client("Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:{0}.0) Gecko/20100101 Firefox/{0}.0", 147),
     ),
     "windows": (
-        Client(
-            f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_WEBKIT} Chrome/{{0}}.0.0.0 Edg/{{0}}.0.0.0", 145
-        ),
+        Client(f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_WEBKIT} Chrome/{{0}}.0.0.0 Edg/{{0}}.0.0.0", 145),
         Client(f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_WEBKIT} Chrome/{{}}.0.0.0 Safari/537.36", 145),
     ),
     "linux": (Client("Mozilla/5.0 (X11; Linux x86_64; rv:{0}.0) Gecko/20100101 Firefox/{0}.0", 147),),

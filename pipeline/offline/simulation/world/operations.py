@@ -89,16 +89,12 @@ def walk(operations: tuple[Operation, ...], habit: Habit, rng: Random) -> Iterat
 
 
 @lru_cache(maxsize=4096)
-def _mixed(
-    operations: tuple[Operation, ...], taste: int
-) -> tuple[tuple[float, ...], tuple[tuple[int, ...], ...]]:
+def _mixed(operations: tuple[Operation, ...], taste: int) -> tuple[tuple[float, ...], tuple[tuple[int, ...], ...]]:
     """The running sum of the weights, each to one's taste; and for each operation the places it leads to."""
     own = Random(taste)  # noqa: S311 - a taste, not a secret
     weights = [operation.weight * (own.lognormvariate(0, 0.5) if taste else 1.0) for operation in operations]
     place = {operation.name: index for index, operation in enumerate(operations)}
-    followers = tuple(
-        tuple(place[name] for name in operation.leads_to if name in place) for operation in operations
-    )
+    followers = tuple(tuple(place[name] for name in operation.leads_to if name in place) for operation in operations)
     return tuple(accumulate(weights)), followers
 
 

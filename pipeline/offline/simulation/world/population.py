@@ -49,9 +49,7 @@ SHIFTS: Final[tuple[tuple[int, Shift], ...]] = (
 def draw_shift(rng: Random) -> Shift:
     """Return somebody's shift, which begins up to an hour earlier or later than that of others."""
     drawn = rng.choices([shift for _, shift in SHIFTS], [share for share, _ in SHIFTS])[0]
-    return Shift(
-        drawn.name, drawn.starts + rng.uniform(-1, 1), drawn.turns, drawn.first, drawn.second, drawn.weekdays
-    )
+    return Shift(drawn.name, drawn.starts + rng.uniform(-1, 1), drawn.turns, drawn.first, drawn.second, drawn.weekdays)
 
 
 SERVICE_SHARE: Final = 0.12
@@ -62,17 +60,84 @@ VOLUME_SPREAD: Final = 0.35
 """Of the logarithm of how much a person does, beside others of their role."""
 HEARTBEAT_MS: Final = 60_000
 _FIRST: Final = (
-    "ada", "amir", "anna", "ben", "carla", "chen", "dana", "david", "elif", "emma", "farid", "gita",
-    "hana", "igor", "ines", "jonas", "jun", "kofi", "lena", "liam", "maria", "mei", "milan", "nadia",
-    "nils", "nora", "omar", "paula", "priya", "rosa", "sara", "sofia", "tariq", "tom", "uma", "vera",
-    "wei", "yara", "zoe", "zora",
-)  # fmt: skip
+    "ada",
+    "amir",
+    "anna",
+    "ben",
+    "carla",
+    "chen",
+    "dana",
+    "david",
+    "elif",
+    "emma",
+    "farid",
+    "gita",
+    "hana",
+    "igor",
+    "ines",
+    "jonas",
+    "jun",
+    "kofi",
+    "lena",
+    "liam",
+    "maria",
+    "mei",
+    "milan",
+    "nadia",
+    "nils",
+    "nora",
+    "omar",
+    "paula",
+    "priya",
+    "rosa",
+    "sara",
+    "sofia",
+    "tariq",
+    "tom",
+    "uma",
+    "vera",
+    "wei",
+    "yara",
+    "zoe",
+    "zora",
+)
 _LAST: Final = (
-    "abe", "adler", "bauer", "costa", "diaz", "eriksen", "fischer", "garcia", "haddad", "hill", "ito",
-    "jansen", "kaya", "keller", "kim", "lang", "lopez", "mensah", "moreau", "nakamura", "novak",
-    "okafor", "olsen", "park", "patel", "reyes", "rossi", "sato", "schulz", "silva", "singh", "stone",
-    "tan", "vogel", "weber",
-)  # fmt: skip
+    "abe",
+    "adler",
+    "bauer",
+    "costa",
+    "diaz",
+    "eriksen",
+    "fischer",
+    "garcia",
+    "haddad",
+    "hill",
+    "ito",
+    "jansen",
+    "kaya",
+    "keller",
+    "kim",
+    "lang",
+    "lopez",
+    "mensah",
+    "moreau",
+    "nakamura",
+    "novak",
+    "okafor",
+    "olsen",
+    "park",
+    "patel",
+    "reyes",
+    "rossi",
+    "sato",
+    "schulz",
+    "silva",
+    "singh",
+    "stone",
+    "tan",
+    "vogel",
+    "weber",
+)
 _SYSTEMS: Final = {
     "ios": ("18.3.1", "strong"),
     "android": ("15", "strong"),

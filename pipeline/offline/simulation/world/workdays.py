@@ -56,9 +56,7 @@ def plan_person(run: str, person: Person, number: int, horizon: Horizon) -> Day:
     return day
 
 
-def human(
-    run: str, day: Day, person: Person, start: int, end: int, *, phone: bool, network: Network
-) -> Session:
+def human(run: str, day: Day, person: Person, start: int, end: int, *, phone: bool, network: Network) -> Session:
     """Plan one session of *person* from *start* to *end* (ms), on their phone or laptop."""
     device = person.phone if phone else person.laptop
     return Session(
@@ -84,9 +82,7 @@ def desk_work(person: Person) -> tuple[Operation, ...]:
     return ROLES[person.role] + person.released
 
 
-def signs_in(
-    operations: tuple[Operation, ...], *, phone: bool = False
-) -> list[tuple[int, str, dict[str, Any]]]:
+def signs_in(operations: tuple[Operation, ...], *, phone: bool = False) -> list[tuple[int, str, dict[str, Any]]]:
     """Return how an honest sign-in goes: a first factor, a second, a token for *operations*."""
     first = ["face", "hwk"] if phone else ["pwd"]
     return [
@@ -123,9 +119,7 @@ def _working_day(run: str, day: Day, person: Person, rng: Random) -> list[Sessio
         plan.append(at(begins - 35 * MINUTE, rng.uniform(12, 25), phone=True, network=person.mobile))
         plan.append(at(ends + 5 * MINUTE, rng.uniform(12, 25), phone=True, network=person.mobile))
     if rng.random() < 0.2:
-        plan.append(
-            at(ends + rng.randint(110, 150) * MINUTE, rng.uniform(25, 70), phone=False, network=person.home)
-        )
+        plan.append(at(ends + rng.randint(110, 150) * MINUTE, rng.uniform(25, 70), phone=False, network=person.home))
     return sorted(plan, key=lambda session: session.start)
 
 
@@ -150,14 +144,10 @@ def _add_keys(run: str, day: Day, person: Person, rng: Random) -> None:
         minted = parent.start + rng.randint(60, 240) * SECOND
         parent.extras.append(Extra(minted, "api.call", call(MINT, rng) | {"status": 201, "records": 1}))
         parent.extras.append(Extra(minted + 300, "auth.event", {"action": "credential_added"}))
-        day.sessions.append(
-            _key_session(run, day, parent, (key, operations), minted + rng.randint(20, 90) * SECOND)
-        )
+        day.sessions.append(_key_session(run, day, parent, (key, operations), minted + rng.randint(20, 90) * SECOND))
 
 
-def _key_session(
-    run: str, day: Day, parent: Session, key: tuple[str, tuple[Operation, ...]], start: int
-) -> Session:
+def _key_session(run: str, day: Day, parent: Session, key: tuple[str, tuple[Operation, ...]], start: int) -> Session:
     end = day.start + DAY - 5 * MINUTE
     expiry = {"credential_expires_at": end, "scopes": scopes(key[1])}
     return Session(
@@ -247,9 +237,7 @@ def plan_service(run: str, service: Service, number: int, horizon: Horizon) -> D
 def _granted(service: Service) -> dict[str, Any]:
     """What the issuer of a workload's credential says of it; not every issuer tells where its home is."""
     applied = APPLIED if service.job == "terraform" else ()
-    minted = {"workload": service.workload} | (
-        {"home_asn": service.network.asn} if service.reports_workload else {}
-    )
+    minted = {"workload": service.workload} | ({"home_asn": service.network.asn} if service.reports_workload else {})
     return {"amr": ["hwk"], "scopes": scopes(WORK[service.job] + applied)} | minted
 
 

@@ -63,9 +63,18 @@ def keep_newest(conn: Connection, stream_id: str, most: int, lately: int) -> int
 def dead(conn: Connection, stream_id: str | None = None, most: int = 1000) -> list[DeadLetter]:
     """Return the dead letters, of one stream or of all, the newest first."""
     asked = select(
-        sets.c.seq, sets.c.stream_id, sets.c.jti, sets.c.event, sets.c.txn, sets.c.attempts,
-        sets.c.created_at, sets.c.ended_at, sets.c.error, sets.c.error_text, sets.c.jwt.is_not(None),
-    ).where(DEAD)  # fmt: skip
+        sets.c.seq,
+        sets.c.stream_id,
+        sets.c.jti,
+        sets.c.event,
+        sets.c.txn,
+        sets.c.attempts,
+        sets.c.created_at,
+        sets.c.ended_at,
+        sets.c.error,
+        sets.c.error_text,
+        sets.c.jwt.is_not(None),
+    ).where(DEAD)
     if stream_id is not None:
         asked = asked.where(sets.c.stream_id == stream_id)
     newest = asked.order_by(sets.c.ended_at.desc(), sets.c.seq.desc()).limit(most)
@@ -100,9 +109,14 @@ def revive_sent_again(conn: Connection, revocation_ids: Iterable[str], now_ms: i
 def _revived(conn: Connection, now_ms: int) -> Update:
     """What puts dead letters back that have their token still, and a stream that is not disabled."""
     back = {
-        "state": "queued", "attempts": 0, "due_at": now_ms, "created_at": now_ms, "ended_at": None,
-        "error": None, "error_text": None,
-    }  # fmt: skip
+        "state": "queued",
+        "attempts": 0,
+        "due_at": now_ms,
+        "created_at": now_ms,
+        "ended_at": None,
+        "error": None,
+        "error_text": None,
+    }
     here = select(streams.c.stream_id).where(streams.c.status != "disabled")
     conn.execute(here.order_by(streams.c.stream_id).with_for_update(read=True)).all()  # none ends meanwhile
     return update(sets).where(DEAD, sets.c.jwt.is_not(None), sets.c.stream_id.in_(here)).values(back)

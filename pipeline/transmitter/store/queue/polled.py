@@ -34,9 +34,7 @@ def hand_out(
     _in_turn(conn, stream_id)
     # By its place in the queue, not by its time: else all that is due would be looked at, and sorted.
     due = sets.c.due_at + 0 <= now_ms
-    oldest = (
-        select(*COLUMNS).where(due, _ready(stream_id, now_ms, event)).order_by(sets.c.seq).limit(most + 1)
-    )
+    oldest = select(*COLUMNS).where(due, _ready(stream_id, now_ms, event)).order_by(sets.c.seq).limit(most + 1)
     ready = [queued(row) for row in conn.execute(oldest)]
     given = ready[:most]
     for some in chunks(this_queued.seq for this_queued in given):
@@ -75,9 +73,7 @@ def refuse(conn: Connection, stream_id: str, errors: Mapping[str, tuple[str, str
     _in_turn(conn, stream_id)
     lines = sorted(waiting(conn, stream_id, errors))
     if lines:
-        this_update = update(sets).where(
-            sets.c.stream_id == stream_id, sets.c.jti == bindparam("refused"), QUEUED
-        )
+        this_update = update(sets).where(sets.c.stream_id == stream_id, sets.c.jti == bindparam("refused"), QUEUED)
         conn.execute(this_update, [{"refused": jti, **ended("dead", *errors[jti], now_ms)} for jti in lines])
     return len(lines)
 

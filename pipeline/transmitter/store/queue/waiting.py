@@ -73,9 +73,7 @@ def put(conn: Connection, tokens: Sequence[Signed], now_ms: int) -> int:
     return conn.execute(new, rows).rowcount
 
 
-def heads(
-    conn: Connection, stream_id: str, now_ms: int, most: int, without: Collection[str] = ()
-) -> list[Queued]:
+def heads(conn: Connection, stream_id: str, now_ms: int, most: int, without: Collection[str] = ()) -> list[Queued]:
     """Return the oldest waiting token of each lane that is due, at most *most*, and of no lane in *without*.
 
     A lane whose oldest token is not due yet keeps all its tokens back: order is kept within a lane. Lanes
@@ -152,9 +150,18 @@ def chunks(values: Iterable[T]) -> Iterator[list[T]]:
 
 
 COLUMNS: Final = (
-    sets.c.seq, sets.c.stream_id, sets.c.jti, sets.c.lane, sets.c.event, sets.c.jwt, sets.c.attempts,
-    sets.c.due_at, sets.c.created_at, sets.c.revocation_id, sets.c.error,
-)  # fmt: skip
+    sets.c.seq,
+    sets.c.stream_id,
+    sets.c.jti,
+    sets.c.lane,
+    sets.c.event,
+    sets.c.jwt,
+    sets.c.attempts,
+    sets.c.due_at,
+    sets.c.created_at,
+    sets.c.revocation_id,
+    sets.c.error,
+)
 """What a `Queued` holds, in its order."""
 
 
@@ -178,9 +185,7 @@ _DUE: Final = (
     .order_by(sets.c.due_at, sets.c.seq)
     .limit(bindparam("most"))
 )
-_SOME: Final = (
-    select(sets.c.seq).where(sets.c.stream_id == bindparam("stream"), QUEUED).limit(bindparam("most"))
-)
+_SOME: Final = select(sets.c.seq).where(sets.c.stream_id == bindparam("stream"), QUEUED).limit(bindparam("most"))
 """Built once: that takes four times as long as asking it, which each push does."""
 
 
