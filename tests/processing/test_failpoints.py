@@ -55,7 +55,7 @@ def test_the_code_names_every_point_once_and_no_other() -> None:
         node.args[0].value
         for path in (ROOT / "pipeline").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "reach"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "hit"
         if isinstance(node.args[0], ast.Constant)
     ]
     assert sorted(map(str, named)) == sorted(POINTS)
@@ -63,12 +63,12 @@ def test_the_code_names_every_point_once_and_no_other() -> None:
 
 def test_a_process_dies_at_the_visit_it_was_told_as_if_killed() -> None:
     program = """
-from pipeline import failpoints
+from pipeline.processing import failpoints
 failpoints.arm("rows-due:3")
 for visit in range(1, 6):
-    failpoints.reach("rows-safe")
+    failpoints.hit("rows-safe")
     print(visit, flush=True)
-    failpoints.reach("rows-due")
+    failpoints.hit("rows-due")
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split()) == (-signal.SIGKILL, ["1", "2", "3"])
@@ -77,11 +77,11 @@ for visit in range(1, 6):
 
 def test_a_process_stands_still_at_the_visit_it_was_told_until_it_is_told_to_go_on() -> None:
     program = """
-from pipeline import failpoints
+from pipeline.processing import failpoints
 failpoints.arm("rows-safe:2:STOP")
 for visit in range(1, 5):
     print(visit, flush=True)
-    failpoints.reach("rows-safe")
+    failpoints.hit("rows-safe")
 """
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE) as process:
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)

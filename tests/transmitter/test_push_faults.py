@@ -68,7 +68,7 @@ def pusher(url: str, key_file: Path, **others: str) -> Iterator[subprocess.Popen
     settings = {f"SESSION_RISK_TRANSMITTER_{name}": value for name, value in environment.items()}
     root = Path(__file__).parent.parent.parent
     with subprocess.Popen(
-        [sys.executable, str(root / "tests" / "push_process.py"), url, str(key_file)],
+        [sys.executable, str(root / "tests" / "support" / "push_process.py"), url, str(key_file)],
         env={**os.environ, **settings, "PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -137,7 +137,7 @@ def test_a_dry_run_tells_and_sends_nothing(tmp_path: Path, caplog: pytest.LogCap
 
     assert receiver.pushes == []
     assert endings(store) == {"s-1.a.1": ("dead", 1, "dry_run")}
-    assert [record.getMessage() for record in caplog.records if record.name.endswith(".dry")] == [
+    assert [record.getMessage() for record in caplog.records if record.name.endswith(".push_stream")] == [
         'dry run: stream s-1 would be sent session-revoked {"jti":"s-1.a.1","lane":"a","number":1}'
     ]
 

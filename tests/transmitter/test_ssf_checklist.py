@@ -33,7 +33,7 @@ def _tests() -> set[tuple[str, str]]:
     """Id and file of every test with an id in its name."""
     return {
         (found[1], path.name)
-        for path in (ROOT / "tests").glob("test_ssf_*.py")
+        for path in (ROOT / "tests" / "transmitter").glob("test_ssf_*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.FunctionDef) and (found := re.match(r"test_([A-Z]\d+)_", node.name))
     }
@@ -52,7 +52,7 @@ def test_every_row_names_the_file_that_has_its_test_and_every_test_has_its_row()
 def test_no_test_with_an_id_is_left_out_or_expected_to_fail() -> None:
     marks = Counter(
         found
-        for path in (ROOT / "tests").glob("test_ssf_*.py")
+        for path in (ROOT / "tests" / "transmitter").glob("test_ssf_*.py")
         for found in re.findall(r"@pytest\.mark\.(skip|skipif|xfail)\b", path.read_text("utf-8"))
     )
 

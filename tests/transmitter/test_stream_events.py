@@ -61,13 +61,13 @@ def test_a_receiver_that_is_revoked_is_told_where_it_is_pushed_to_and_nobody_els
     )
     put(store, *(numbered("a", 1, name) for name in ("pushed", "another's")))
 
-    assert operator_commands.revoke(store, SETTINGS, "r-1", NOW)
+    assert operator_commands.revoke_receiver(store, SETTINGS, "r-1", NOW)
 
     word = {"status": "disabled", "reason": "the receiver was revoked"}
     assert _said(store) == {"pushed": [word], "paused": [word]}
     assert (states(store, "pushed"), states(store, "another's")) == ({"dead": 1, "queued": 1}, {"queued": 1})
-    assert not operator_commands.revoke(store, SETTINGS, "r-1", NOW + 1)
-    assert not operator_commands.revoke(store, SETTINGS, "nobody", NOW + 1)
+    assert not operator_commands.revoke_receiver(store, SETTINGS, "r-1", NOW + 1)
+    assert not operator_commands.revoke_receiver(store, SETTINGS, "nobody", NOW + 1)
 
 
 def test_what_a_revoked_receiver_is_pushed_is_that_word_and_nothing_more(store: Store) -> None:
@@ -77,7 +77,7 @@ def test_what_a_revoked_receiver_is_pushed_is_that_word_and_nothing_more(store: 
             put(store, numbered("a", 1), numbered("b", 1))
             await seen("refusals", lambda: len(receiver.pushes) == 2)
             receiver.answer = lambda _: ACCEPTED
-            operator_commands.revoke(store, SETTINGS, "r-1", clock())
+            operator_commands.revoke_receiver(store, SETTINGS, "r-1", clock())
             await seen("the word", lambda: states(store).get("delivered") == 1)
             put(store, numbered("a", 2))
             await asyncio.sleep(1.2)  # longer than from one look to the next
@@ -94,7 +94,7 @@ def test_the_word_to_a_receiver_that_is_gone_waits_no_longer_than_a_minute(tmp_p
     house = new_house(tmp_path)
     with house.store.begin() as conn:
         receivers.add(conn, "r-1", "https://idp.example.org", [receivers.READ], NOW)
-    operator_commands.revoke(house.store, SETTINGS, "r-1", NOW)
+    operator_commands.revoke_receiver(house.store, SETTINGS, "r-1", NOW)
 
     assert house.look(60_000) == ("disabled", {("stream-updated", "queued"): 1})
     assert house.look(1) == ("disabled", {("stream-updated", "dead"): 1})

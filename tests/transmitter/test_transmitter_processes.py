@@ -31,8 +31,8 @@ def _jtis(store: Store) -> list[str]:
 
 PROGRAM = f"""
 import os, sys, signal
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
-from stores import NOW, SEALER, token
+sys.path[:0] = [{str(ROOT)!r}]
+from tests.support.stores import NOW, SEALER, token
 from pipeline.transmitter.store import queue
 from pipeline.transmitter.store.leader_election import lead
 from pipeline.transmitter.store.database import open_store

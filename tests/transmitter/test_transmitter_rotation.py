@@ -92,7 +92,7 @@ def test_whatever_waits_is_verified_by_what_is_published_while_keys_change(store
 
 ROTATES = f"""
 import sys
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+sys.path[:0] = [{str(ROOT)!r}]
 from cryptography.fernet import Fernet
 from pipeline.transmitter.store.encryption import Sealer
 from pipeline.transmitter.store.signing_keys import Signer
