@@ -1,4 +1,5 @@
-"""Floors 2 to 4: decides about sessions (core, pure), wires that to Kafka (edge), opens it to people (doors).
+"""session-risk: decides, continuously, whether a session still deserves trust.
 
-Stands on `models` and `schemas`; neither may import from here.
+The packages stand in the order of the data; see "The way of one event" in README.md. `models` and `schemas` lie below and
+import nothing from here.
 """

@@ -22,7 +22,8 @@ _LONG = 4
 class StringCache:
     """Answers of type *answer*, as *make* works them out for a list of questions, found by a keyed hash.
 
-    A question is a row of texts. Nobody can choose two that meet (see `models.events.text_hashing.keyed`), so questions are
+    A question is a row of texts. Nobody can choose two that meet (see `models.events.text_hashing.keyed`), so
+    questions are
     not kept: comparing would cost a cache miss for every text. Instead of holding ever more, it forgets the
     answers that nobody asked for in a long while: what sessions that are over had asked does not stay. When
     *limit* answers are of use it starts afresh; those of one chunk come on top. Neither changes an answer.

@@ -1,8 +1,8 @@
 """Roles: the sorts of sessions a kind of principal has, which calls follow which in them, how much is usual.
 
 A role is learned from behaviour, not told by a directory (:mod:`models.roles.fit`). While serving, a session
-is held against every role of its kind by what it called (:mod:`models.updates.call_sequence`). Everything is an array: no
-pickles, and nothing learns here.
+is held against every role of its kind by what it called (:mod:`models.updates.call_sequence`). Everything is an
+array: no pickles, and nothing learns here.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What is in force: the policy file, the champion model and its challengers, the orders that change them, and drift."""

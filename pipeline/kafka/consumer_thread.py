@@ -57,8 +57,8 @@ class ConsumerConfig:
 
     *settle* stops the work on chunks: those begun are finished or given up, the others forgotten. *lead_ms*
     is how much of event time a topic may be handed on ahead of those that have no lead, where much waits.
-    While records flow a fetch is answered after *fetch_wait_ms*, of a busy worker later (`pipeline.kafka.consumer_thread`);
-    where none came for a while, with the first or after *idle_wait_ms*.
+    While records flow a fetch is answered after *fetch_wait_ms*, of a busy worker later
+    (`pipeline.kafka.consumer_thread`); where none came for a while, with the first or after *idle_wait_ms*.
     """
 
     lease: Lease

@@ -1,8 +1,8 @@
 """What a verdict does to its session: a false positive keeps the cause quiet, within what the policy allows.
 
 The session is told at once, its principal's other sessions by way of the principal context
-(:mod:`pipeline.contexts.principal.suppressions`). Whoever holds a stolen session could call its discovery a mistake: so nobody's
-word counts in their own favour, what is a fact is never muted, and everything expires.
+(:mod:`pipeline.contexts.principal.suppressions`). Whoever holds a stolen session could call its discovery a
+mistake: so nobody's word counts in their own favour, what is a fact is never muted, and everything expires.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Sources: other people's logs turned into events, one package each, plus the ground truth of labelled logs."""

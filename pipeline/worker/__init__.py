@@ -1,0 +1,1 @@
+"""The worker process: start, warm-up, observation and shutdown."""

@@ -1,6 +1,7 @@
 """A stage for tests of the edge: counts records by key, echoes each, and knows those that come again.
 
-Run as a program it is a worker: PYTHONPATH=. python tests/support/counting_processor.py BOOTSTRAP APP_ID PARTITIONS [PAUSE_MS].
+Run as a program it is a worker: PYTHONPATH=. python tests/support/counting_processor.py BOOTSTRAP APP_ID PARTITIONS
+[PAUSE_MS].
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ last is what was applied. A command's id is its session and that fold: one decid
 id that a run without a fault never gives. Either worker may crash, lose the partition or take it over between
 any two steps; one that lost it goes on as a zombie, as nobody tells it.
 
-The steps are those of `pipeline.kafka.partition_tasks` and `pipeline.kafka.recovery`. What is more than they do, so that passing
+The steps are those of `pipeline.kafka.partition_tasks` and `pipeline.kafka.recovery`. What is more than they do, so
+that passing
 says more: commands of a zombie arrive however late, and it goes on working on what it had fetched. What is
 less: the chunks are of one topic, so a second reading finds them in the order of the first. `interleavings`
 searches it.

@@ -24,7 +24,7 @@ MOST_HOMES: Final = 16
 
 
 class Seen(Protocol):
-    """What is remembered of a principal's networks; see :class:`pipeline.contexts.principal.processor.PrincipalState`."""
+    """What is remembered of a principal's networks; see `PrincipalState` in the processor's module."""
 
     habits: dict[str, dict[str, list[Any]]]
     devices: Devices

@@ -70,7 +70,8 @@ class PrincipalState:
     session]}``; *place* is that of the newest event with one (:func:`pipeline.contexts.principal.locations.place_of`).
     *anonymisers* maps how a person hid to the session that taught it, *homes* is where a workload is at home,
     *workload* what it is. *doubted* maps revoked sessions to what they had taught: ``{habit: [value]}``.
-    *live* maps a session to ``[since, its network in short, how it stands (:mod:`pipeline.contexts.principal.concurrent_sessions`), what was
+    *live* maps a session to ``[since, its network in short, how it stands
+    (:mod:`pipeline.contexts.principal.concurrent_sessions`), what was
     said of its network]``; *crowd* is the most of them on other devices that all were told of. *devices* is
     where its devices are. *fashion* is used in the record that the principals of a tenant share.
     """

@@ -30,7 +30,8 @@ MOST_POPULAR: Final = 256
 class UsageHistory:
     """What one principal uses: ``{name: [first at, last at, days, taught by session]}``, newest last.
 
-    Sessions and principals stand in short (:func:`pipeline.contexts.principal.baseline.brief`), so that all fits into a record.
+    Sessions and principals stand in short (:func:`pipeline.contexts.principal.baseline.brief`), so that all fits
+    into a record.
     """
 
     names: dict[str, list[Any]] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Measured throughput and sizes, and the capacity computed from them."""

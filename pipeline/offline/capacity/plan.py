@@ -1,7 +1,7 @@
 """How much it takes: partitions, workers, memory, bandwidth and disk for a given load, from measured figures.
 
-Plain arithmetic over `FIGURES`; how uneven the load is comes from `pipeline.offline.capacity.skew`. Bytes are bytes, MB and GB
-are powers of ten as networks and disks are sold, GiB is memory.
+Plain arithmetic over `FIGURES`; how uneven the load is comes from `pipeline.offline.capacity.skew`. Bytes are
+bytes, MB and GB are powers of ten as networks and disks are sold, GiB is memory.
 """
 
 from __future__ import annotations

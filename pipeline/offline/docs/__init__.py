@@ -1,0 +1,1 @@
+"""Generated pages: detections, settings, retention and capacity, written from the tables they describe."""

@@ -1,0 +1,1 @@
+"""Replay of recorded events through the processors, without Kafka, and the comparison of two runs."""

@@ -1,0 +1,1 @@
+"""Scenarios: short written attacks with expected decisions, their playback, and the demo that narrates them."""

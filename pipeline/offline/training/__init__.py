@@ -1,0 +1,1 @@
+"""Model training: datasets, feature vectors, quality reports and export of a trained model."""

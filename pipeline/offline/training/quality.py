@@ -1,7 +1,7 @@
 """How well scores tell attacks from honest life: against the truth where it is known, else against verdicts.
 
-Rows stand for as many as the log kept one of (`pipeline.offline.training.vectors.weights`), so that rates are those of all
-traffic. A budget is a share of honest vectors that may be found odd.
+Rows stand for as many as the log kept one of (`pipeline.offline.training.vectors.weights`), so that rates are those
+of all traffic. A budget is a share of honest vectors that may be found odd.
 """
 
 from __future__ import annotations

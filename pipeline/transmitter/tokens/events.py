@@ -92,15 +92,15 @@ def reason(text: str, detections: Sequence[str] = ()) -> dict[str, str]:
 
 def weighty(reasons: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The reasons of a decision that speak against the session, the weightiest first, as they come."""
-    return [this_reason for this_reason in reasons if this_reason["contribution"] > 0]
+    return [reason for reason in reasons if reason["contribution"] > 0]
 
 
 def details(reasons: Iterable[Mapping[str, Any]]) -> str:
     """What was observed of the session: of *reasons* the parts that differ from person to person."""
     return "; ".join(
-        f"{this_reason['detection']}: {this_reason['text'] if this_reason['detection'] == MODEL else this_reason['observed']}"
-        for this_reason in reasons
-        if this_reason["detection"] == MODEL or this_reason["observed"] is not None
+        f"{reason['detection']}: {reason['text'] if reason['detection'] == MODEL else reason['observed']}"
+        for reason in reasons
+        if reason["detection"] == MODEL or reason["observed"] is not None
     )
 
 

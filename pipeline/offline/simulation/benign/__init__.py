@@ -1,0 +1,1 @@
+"""Simulated honest days: office hours, travel, roll-outs, automation."""
