@@ -138,7 +138,11 @@ def test_a_dry_run_tells_and_sends_nothing(tmp_path: Path, caplog: pytest.LogCap
     assert receiver.pushes == []
     assert endings(store) == {"s-1.a.1": ("dead", 1, "dry_run")}
     assert [record.getMessage() for record in caplog.records if record.name.endswith(".push_stream")] == [
-        'dry run: stream s-1 would be sent session-revoked {"jti":"s-1.a.1","lane":"a","number":1}'
+        'dry run: stream s-1 would be sent session-revoked {"jti":"s-1.a.1","lane":"a","number":1}',
+        (
+            "stream s-1: token s-1.a.1 (session-revoked), try 1: dead, dry_run: "
+            "not sent: this transmitter is set to a dry run"
+        ),
     ]
 
 
