@@ -13,38 +13,44 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import click
 
+
+class Entry(NamedTuple):
+    """A command of the help: its sentence, and where it is if not in the module of its name: `module.command`."""
+
+    text: str
+    target: str = ""
+
+
 COMMANDS: Final = {
-    "demo": "Watch attacks being noticed and sessions revoked, without Kafka.",
-    "worker": "Join what happens in Kafka and decide, until told to stop.",
-    "transmitter": "Tell identity providers: Shared Signals, pushed or polled.",
-    "replay": "Play a recording through the same stages, without Kafka.",
-    "explain": "Tell how a decision came about and what was done.",
-    "diff": "Tell what two replays decide differently, and why.",
-    "revocations": "Tell what became of revocations: delivered, confirmed, overdue.",
-    "feedback": "Give a verdict on a decision or a session.",
-    "simulate": "Write a labelled recording of simulated days.",
-    "convert": "Turn other people's logs into a recording.",
-    "export": "Write scored vectors and their labels to Parquet.",
-    "train": "Fit the anomaly model on a recording or an export.",
-    "evaluate": "Tell how well a model finds known attacks.",
-    "compare": "Tell what another model would have changed.",
-    "drift": "Tell how far traffic has moved from a model's training data.",
-    "detectors": "Compare the ways of scoring, and say which to take.",
-    "model": "Say which model decides, and in which mode.",
-    "promote": "Let a model decide.",
-    "shadow": "Have workers load a model as a challenger.",
-    "rollback": "Let the model decide that did before.",
-    "policy": "Show or check a policy.",
-    "detections": "Tell what is looked for.",
-    "topics": "Make, list or check the topics; grant rights on them.",
-    "schemas": "Write the contract for other languages.",
-    "pseudonym": "Tell the pseudonym of a principal, device, address or analyst.",
-    "settings": "Show every setting and its value.",
-    "capacity": "Tell what a given load takes.",
+    "demo": Entry("Watch attacks being noticed and sessions revoked, without Kafka."),
+    "worker": Entry("Join what happens in Kafka and decide, until told to stop."),
+    "transmitter": Entry("Tell identity providers: Shared Signals, pushed or polled."),
+    "replay": Entry("Play a recording through the same stages, without Kafka."),
+    "explain": Entry("Tell how a decision came about and what was done."),
+    "diff": Entry("Tell what two replays decide differently, and why."),
+    "revocations": Entry("Tell what became of revocations: delivered, confirmed, overdue."),
+    "feedback": Entry("Give a verdict on a decision or a session."),
+    "simulate": Entry("Write a labelled recording of simulated days."),
+    "convert": Entry("Turn other people's logs into a recording."),
+    "export": Entry("Write scored vectors and their labels to Parquet."),
+    "train": Entry("Fit the anomaly model on a recording or an export."),
+    "evaluate": Entry("Tell how well a model finds known attacks."),
+    "compare": Entry("Tell what another model would have changed."),
+    "drift": Entry("Tell how far traffic has moved from a model's training data."),
+    "model": Entry("Say which model decides, and in which mode."),
+    "promote": Entry("Let a model decide.", "model.promote"),
+    "shadow": Entry("Have workers load a model as a challenger.", "model.shadow"),
+    "rollback": Entry("Let the model decide that did before.", "model.rollback"),
+    "policy": Entry("Show or check a policy."),
+    "detections": Entry("Tell what is looked for."),
+    "topics": Entry("Make, list or check the topics; grant rights on them."),
+    "schemas": Entry("Write the contract for other languages."),
+    "pseudonym": Entry("Tell the pseudonym of a principal, device, address or analyst."),
+    "settings": Entry("Show every setting and its value."),
 }
 """Every command, in the order of the help, with its sentence."""
 
@@ -58,7 +64,6 @@ EXIT_CODES: Final = {
     "builtins.OSError": WRONG_INPUT,
     "models.model_card.BadModel": WRONG_INPUT,
     "pipeline.kafka.acls.RightsUnknownError": NO_BROKER,
-    "pipeline.offline.capacity.plan.TooLittleError": WRONG_INPUT,
     "pipeline.sources.cloudtrail.files.UnreadableLogError": WRONG_INPUT,
     "pipeline.commands.model.NothingPromotedError": NO,
     "pipeline.offline.scenarios.demo.DemoError": NO,
@@ -90,12 +95,14 @@ class _Commands(UserDict[str, click.Command]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.data = {name: click.Command(name, short_help=text) for name, text in COMMANDS.items()}
+        self.data = {name: click.Command(name, short_help=entry.text) for name, entry in COMMANDS.items()}
 
     def __getitem__(self, name: str) -> click.Command:
         if name not in self.data:
             raise KeyError(name)
-        return cast("click.Command", import_module(f"pipeline.commands.{name}").command)
+        module, _, attribute = (COMMANDS[name].target or name).partition(".")
+        loaded = import_module(f"pipeline.commands.{module}")
+        return cast("click.Command", getattr(loaded, attribute or "command"))
 
 
 class Program(click.Group):
@@ -106,7 +113,7 @@ class Program(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, entry.text) for name, entry in COMMANDS.items()])
 
     def main(
         self,

@@ -38,16 +38,19 @@ def test_a_command_and_each_of_its_options_is_told_in_a_sentence(name: str) -> N
 def test_every_module_of_a_command_is_listed_with_the_sentence_it_has_itself() -> None:
     modules = {path.stem for path in (ROOT / "pipeline" / "commands").glob("*.py")} - {"__init__"}
 
-    assert modules == set(cli.COMMANDS)
-    for name, text in cli.COMMANDS.items():
-        command = import_module(f"pipeline.commands.{name}").command
-        assert (command.name, command.short_help) == (name, text)
+    assert modules == {name for name, entry in cli.COMMANDS.items() if not entry.target}
+    for name, entry in cli.COMMANDS.items():
+        module, _, attribute = entry.target.partition(".")
+        command = getattr(import_module(f"pipeline.commands.{module or name}"), attribute or "command")
+        assert (command.name, command.short_help) == (name, entry.text)
 
 
 def test_help_lists_every_command_in_order() -> None:
     lines = [line.split(maxsplit=1) for line in invoked("--help").stdout.partition("Commands:\n")[2].splitlines()]
 
-    assert {words[0]: words[1] for words in lines if words} == cli.COMMANDS
+    assert {words[0]: words[1] for words in lines if words} == {
+        name: entry.text for name, entry in cli.COMMANDS.items()
+    }
     assert [words[0] for words in lines if words] == list(cli.COMMANDS)
 
 

@@ -65,7 +65,10 @@ def with_parts(text: str, parts: Mapping[str, Callable[[], str]] = PARTS) -> str
 
 if __name__ == "__main__":
     top = Path(__file__).parents[3]
-    for page, parts in ((top / "README.md", PARTS), (top / "deploy" / "README.md", RUNBOOK_PARTS)):
+    for page, parts in (
+        (top / "README.md", PARTS),
+        (top / "deploy" / "README.md", RUNBOOK_PARTS),
+        (capacity_page.CAPACITY, capacity_page.PARTS),
+    ):
         page.write_text(with_parts(page.read_text("utf-8"), parts), "utf-8")
     DETECTIONS_PAGE.write_text(detections_page.markdown(), "utf-8")
-    capacity_page.CAPACITY.write_text(capacity_page.markdown(), "utf-8")

@@ -1,4 +1,4 @@
-"""Detectors are compared on vectors whose truth is known."""
+"""The comparison of detectors: what it measures, and what its report says."""
 
 from __future__ import annotations
 
@@ -15,13 +15,23 @@ from models.detectors.methods import METHODS
 from models.detectors.trained import COHORT, COHORTS, METHOD
 from models.features.table import FEATURE_NAMES, FEATURE_SET
 from pipeline.offline.replay.recording import write
-from pipeline.offline.training import detector_benchmark_report
 from pipeline.offline.training.datasets import sample_of
-from pipeline.offline.training.detector_benchmark import Result, Variant, compare, in_half, sessions_found
-from pipeline.offline.training.detector_benchmark_report import CRITERIA, REPORT, TAKEN, best, report
 from pipeline.offline.training.vectors import Row, Vectors
 from pipeline.sources.ground_truth import Truth
 from schemas.decisions import SessionFeatures
+from tests.benchmarks import compare_detectors
+from tests.benchmarks.compare_detectors import (
+    CRITERIA,
+    IN_USE,
+    REPORT,
+    Result,
+    Variant,
+    best,
+    compare,
+    in_half,
+    report,
+    sessions_found,
+)
 from tests.support.role_samples import sample_roles
 from tests.support.run_processors import topic_of
 from tests.support.samples import T0, auth, call
@@ -79,7 +89,7 @@ def result() -> Result:
         return compare(populations, {"lab": population(3)}, lambda _: None)
 
 
-def test_every_method_is_tried_for_every_way_of_fitting_it(result: Result) -> None:
+def test_every_method_is_tested_with_every_way_of_fitting_it(result: Result) -> None:
     unlabelled = [variant for variant in result.variants if variant.labels == "none"]
 
     assert unlabelled == [Variant(method, cohorts) for method in METHODS for cohorts in COHORTS]
@@ -87,34 +97,34 @@ def test_every_method_is_tried_for_every_way_of_fitting_it(result: Result) -> No
     assert {way for way, _ in result.explained} == {"removed", "put_in", "both"}
 
 
-def test_detectors_that_see_what_is_far_off_find_it(result: Result) -> None:
+def test_a_detector_finds_vectors_that_are_far_from_normal(result: Result) -> None:
     figures = result.variants[Variant("components", "global")].figures
 
     assert figures["auc"][0] > 0.99
     assert [figures[name] for name in CRITERIA] == [[1.0], [1.0]]
 
 
-def test_too_few_labels_are_told_in_the_report(result: Result) -> None:
-    assert all("sessions are labelled" in complaint for complaint in result.complaints)
-    assert ("What could not be trained" in report(result, "asked")) == bool(result.complaints)
+def test_the_report_lists_variants_with_too_few_labels(result: Result) -> None:
+    assert all("sessions are labelled" in failure for failure in result.failures)
+    assert ("What could not be trained" in report(result, "command")) == bool(result.failures)
 
 
 def test_the_report_names_the_command_every_method_and_the_best(result: Result) -> None:
-    text = report(result, "session-risk detectors --seeds 1")
+    text = report(result, "compare_detectors --seeds 1")
 
-    assert "session-risk detectors --seeds 1" in text
+    assert "compare_detectors --seeds 1" in text
     assert all(f"`{method}`" in text for method in METHODS)
     assert f"by `{best(result).method}`" in text
     assert all(family in text for family in FAMILIES[1:])
 
 
-def test_where_another_finds_most_families_the_two_are_held_against_each_other(
+def test_if_another_method_finds_most_families_the_report_compares_it_with_the_one_in_use(
     result: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = report(result, "asked")
-    monkeypatch.setattr(detector_benchmark_report, "best", lambda _: Variant("forest", "global"))
+    alone = report(result, "command")
+    monkeypatch.setattr(compare_detectors, "best", lambda _: Variant("forest", "global"))
 
-    beside = report(result, "asked")
+    beside = report(result, "command")
 
     head = "| | AUC | AP | recall at 0.1 % FPR | recall at 1 % FPR | µs a row |"
     rows = beside.split(head)[1].splitlines()[2:4]
@@ -126,12 +136,12 @@ def test_where_another_finds_most_families_the_two_are_held_against_each_other(
     assert all(row.count("±") == 5 for row in rows)
 
 
-def test_the_report_that_ships_speaks_of_what_train_takes() -> None:
+def test_the_stored_report_is_about_the_method_that_train_uses() -> None:
     text = REPORT.read_text(encoding="utf-8")
 
-    assert Variant(METHOD, COHORT) == TAKEN
+    assert Variant(METHOD, COHORT) == IN_USE
     assert f"**`{METHOD}`**" in text
-    assert "`session-risk train` takes" in text
+    assert "`session-risk train` uses" in text
 
 
 def test_a_family_is_found_where_a_vector_of_the_attack_is_over_the_threshold() -> None:

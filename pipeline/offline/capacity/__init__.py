@@ -1,1 +1,0 @@
-"""Measured throughput and sizes, and the capacity computed from them."""
