@@ -46,7 +46,7 @@ class ChunkDecoder:
         now_ms: int,
         limits: Limits = DEFAULT_LIMITS,
         tenants: Tenants | None = None,
-    ) -> Decoded:
+    ) -> Decoded[Any]:
         """Decode records that belong together by index: *values* and *keys*, as Kafka gave them.
 
         *keys* of `None`: the records come from a file, which keeps none. *tenants*: what their headers say;
@@ -72,7 +72,7 @@ class ChunkDecoder:
     def _mend(self, value: bytes, error: ValidationError) -> tuple[Plain, tuple[str, ...]] | None:
         return None if self._mender is None else self._mender.mend(value, error)
 
-    def _read(self, values: Sequence[bytes | None], max_bytes: int) -> Decoded:
+    def _read(self, values: Sequence[bytes | None], max_bytes: int) -> Decoded[Any]:
         events: list[Plain] = []
         places: list[int] = []
         rejected: list[Rejected] = []
@@ -95,7 +95,9 @@ class ChunkDecoder:
                 places.append(index)
         return Decoded(events, places, rejected, mended)
 
-    def _with_own_key(self, decoded: Decoded, keys: Sequence[bytes | None], key_of: Callable[[Any], str]) -> Decoded:
+    def _with_own_key(
+        self, decoded: Decoded[Any], keys: Sequence[bytes | None], key_of: Callable[[Any], str]
+    ) -> Decoded[Any]:
         """Reject what lies under another key: it sits in a partition where its session does not live."""
         expected = list(map(str.encode, map(key_of, decoded.events)))
         found = [keys[place] for place in decoded.places]
@@ -116,7 +118,7 @@ def decode_chunk(
     now_ms: int,
     limits: Limits = DEFAULT_LIMITS,
     tenants: Tenants | None = None,
-) -> Decoded:
+) -> Decoded[Any]:
     """Decode records of *topic* (a name in `TOPICS`); *now_ms* is our clock, for events of the future.
 
     See `ChunkDecoder.decode`.
@@ -178,7 +180,7 @@ def _member_of(path: str) -> Callable[[Plain], str]:
     return nested
 
 
-def _not_after(decoded: Decoded, now_ms: int, max_future_ms: int, at_of: Callable[[Any], int]) -> Decoded:
+def _not_after(decoded: Decoded[Any], now_ms: int, max_future_ms: int, at_of: Callable[[Any], int]) -> Decoded[Any]:
     times = list(map(at_of, decoded.events))
     latest = now_ms + max_future_ms
     if not times or max(times) <= latest:

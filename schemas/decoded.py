@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from schemas.members import DAY_MS
 from schemas.topics import DEVICE_TELEMETRY
 
+E = TypeVar("E")
 Plain = dict[str, Any]
+"""A decoded record; what it holds, by topic, is in `schemas.records`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +53,21 @@ class Mended:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(Generic[E]):
     """A decoded chunk: `events[i]` was record `places[i]` of the input; every other one is in `rejected`.
 
     `mended`: which of the events are not quite what was said, see `schemas.mending`.
     """
 
-    events: Sequence[Plain]
+    events: Sequence[E]
     places: list[int]
     rejected: list[Rejected]
     mended: list[Mended] = field(default_factory=list)
 
 
-def without(decoded: Decoded, reasons: list[str | None]) -> Decoded:
+def without(decoded: Decoded[E], reasons: list[str | None]) -> Decoded[E]:
     """*decoded* less the events that have a reason not to be there."""
-    events: list[Plain] = []
+    events: list[E] = []
     places: list[int] = []
     gone: set[int] = set()
     for event, place, reason in zip(decoded.events, decoded.places, reasons, strict=True):

@@ -5,9 +5,9 @@ whom it let in, and says so in a header, in place of any of that name that it wa
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
-from schemas.decoded import Decoded, without
+from schemas.decoded import Decoded, E, without
 from schemas.refusal import shown_word
 from schemas.topics import TOPICS
 
@@ -26,7 +26,7 @@ def named_in(headers: Iterable[tuple[str, bytes | None]]) -> list[bytes]:
     return [value or b"" for name, value in headers if name == TENANT_HEADER]
 
 
-def of_own_tenant(decoded: Decoded, tenants: Tenants, tenant_of: Callable[[Any], str]) -> Decoded:
+def of_own_tenant(decoded: Decoded[E], tenants: Tenants, tenant_of: Callable[[E], str]) -> Decoded[E]:
     """Reject every event of *decoded* whose tenant its record's header does not vouch for."""
     lines = list(map(tenant_of, decoded.events))
     found = [tenants[place] for place in decoded.places]

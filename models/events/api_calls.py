@@ -18,10 +18,10 @@ from models.events.text_hashing import same, spans_of
 from schemas.decode import decoder
 from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits, Mended, Rejected
 from schemas.events import ApiCall
+from schemas.records import ApiCallDict
 from schemas.tenancy import Tenants
 from schemas.topics import API_CALLS
 
-Event = dict[str, Any]
 Ints = NDArray[np.int64]
 
 PLACE: Final = {name: place for place, name in enumerate(ApiCall.model_fields)}
@@ -29,7 +29,7 @@ PLACE: Final = {name: place for place, name in enumerate(ApiCall.model_fields)}
 _FORM: Final = form_of(ApiCall)
 
 
-class Calls(Sequence[Event]):
+class Calls(Sequence[ApiCallDict]):
     """Calls of a chunk; one becomes a dictionary when it is asked for.
 
     Attributes:
@@ -38,7 +38,7 @@ class Calls(Sequence[Event]):
         others: what those are, by their place among the calls.
     """
 
-    def __init__(self, values: list[bytes], read: Scanned, rows: Ints, others: Mapping[int, Event]) -> None:
+    def __init__(self, values: list[bytes], read: Scanned, rows: Ints, others: Mapping[int, ApiCallDict]) -> None:
         self.read = read
         self.rows = rows
         self.others = others
@@ -71,7 +71,7 @@ def read_calls(
     now_ms: int,
     limits: Limits = DEFAULT_LIMITS,
     tenants: Tenants | None = None,
-) -> Decoded:
+) -> Decoded[ApiCallDict]:
     """What `schemas.decode.decode_chunk` makes of records of API calls, as :class:`Calls`.
 
     Raises `ValueError` as it does: compiled code would read beyond the shorter list.
@@ -99,7 +99,9 @@ def read_calls(
     return _together(texts, read, plain, rest, decoded)
 
 
-def _together(texts: Sequence[bytes], read: Scanned, plain: Bools, rest: list[int], decoded: Decoded) -> Decoded:
+def _together(
+    texts: Sequence[bytes], read: Scanned, plain: Bools, rest: list[int], decoded: Decoded[ApiCallDict]
+) -> Decoded[Any]:
     """One chunk of the *plain* records that were *read*, and of the *rest*, of which *told* is what came."""
     events = {rest[place]: event for place, event in zip(decoded.places, decoded.events, strict=True)}
     places = sorted([*np.flatnonzero(plain).tolist(), *events])

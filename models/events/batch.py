@@ -5,7 +5,7 @@ An event becomes a record for each thing it tells of (:class:`ByKind`); what it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from models.events.api_calls import Calls
 from models.events.context_columns import CONTEXT_FIELDS
 
-Event = dict[str, Any]
+Event = Mapping[str, Any]
+"""A decoded record of any topic that is scored; by topic, its fields are in `schemas.records`."""
 Ints = NDArray[np.int64]
 Structs = NDArray[Any]
 """Records of one of the types below."""

@@ -52,7 +52,7 @@ CONTEXT_FIELDS: Final = np.dtype(
 )
 
 
-def context_columns(events: Sequence[dict[str, Any]]) -> NDArray[Any]:
+def context_columns(events: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
     """What each of *events* says, ``(n,)`` of :data:`CONTEXT_TOLD`; 0 for what it does not say."""
     values = np.zeros(len(events), CONTEXT_FIELDS)
     values["source"] = [SOURCE[event["source"]] for event in events]

@@ -7,7 +7,7 @@ does not name no longer holds. A message without the member ``signals`` leaves t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -75,7 +75,7 @@ def bits_of(source: str) -> int:
     return packed(signal.name for signal in SIGNALS if signal.source == source)
 
 
-def signal_columns(events: Sequence[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+def signal_columns(events: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
     """What ``session.context`` events say in signals, and which of them say anything."""
     messages = [event.get("signals") for event in events]
     return {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.events.batch import DEVICE, Batch, Kind
+from models.events.batch import DEVICE, Batch, Event, Kind
 from models.jit import compiled
 from models.state.segments import Bools, Segments, segments
 from models.state.table import RECENT, Names, Rows, SessionTable
@@ -35,7 +35,7 @@ def locate(table: SessionTable, batch: Batch) -> Ints:
     return rows
 
 
-def _names(event: dict[str, object]) -> Names:
+def _names(event: Event) -> Names:
     subject, device = event.get("principal_id"), event.get("device_id")
     return Names(str(event["tenant"]), str(event["session_id"]), str(subject or ""), str(device or ""))
 

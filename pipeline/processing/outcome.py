@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from pipeline.processing.processor import Message, Record
 from schemas.decode import encode
@@ -44,7 +45,7 @@ class OutcomeBuilder:
         """Produce *message* before any row is written."""
         self.messages.append(message)
 
-    def count_decoded(self, decoded: Decoded, records: Sequence[Record]) -> None:
+    def count_decoded(self, decoded: Decoded[Any], records: Sequence[Record]) -> None:
         """Count the events *decoded* of *records*, and what was mended of them; the rest are dead letters."""
         self.events = len(decoded.events)
         for rejected in decoded.rejected:

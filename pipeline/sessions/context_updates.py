@@ -53,7 +53,7 @@ def notify_network_contexts(folded: Folded, out: OutcomeBuilder) -> None:
             _notify(event, network, out)
 
 
-def _notify(event: dict[str, Any], network: str, out: OutcomeBuilder) -> None:
+def _notify(event: Mapping[str, Any], network: str, out: OutcomeBuilder) -> None:
     names = ("tenant", "session_id", "principal_id", "principal_kind", "action", "network_type", "ja4")
     members = {
         "type": "network.activity",

@@ -7,6 +7,7 @@ mistake: so nobody's word counts in their own favour, what is a fact is never mu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.decisions.policy import Policy
@@ -26,7 +27,7 @@ def apply_verdict(sight: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -> 
         _false_positive(sight, policy, out)
 
 
-def note_verdict(case: SessionRiskState, event: dict[str, Any]) -> None:
+def note_verdict(case: SessionRiskState, event: Mapping[str, Any]) -> None:
     """Take the principal context's word on what is muted; of each detection the latest time counts."""
     for detection, until in event["muted"].items():
         case.suppressed_until[detection] = max(until, case.suppressed_until.get(detection, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -81,7 +82,7 @@ class SessionEventHandler:
             self._send_binding(subject, kind, event["device_id"], "live", event)
 
     def _send_binding(
-        self, subject: dict[str, str], kind: str, device_id: str, live: str, event: dict[str, Any]
+        self, subject: dict[str, str], kind: str, device_id: str, live: str, event: Mapping[str, Any]
     ) -> None:
         at = int(event["occurred_at"])
         self.out.send(binding(subject, kind, device_id, live, str(event["event_id"]), at))

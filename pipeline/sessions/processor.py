@@ -109,7 +109,7 @@ class SessionProcessor:
         event["event_id"] = f"feedback:{stable_id(*event.values())}"
         self._advance(SESSION_FEEDBACK, [event], np.array([record.offset], np.int64), out)
 
-    def _decode(self, topic: str, records: Sequence[Record], now_ms: int) -> Decoded:
+    def _decode(self, topic: str, records: Sequence[Record], now_ms: int) -> Decoded[Any]:
         """Calls, the bulk of all events, are not kept whole: few of them are ever looked at as such."""
         values, keys, limits = [r.value for r in records], [r.key for r in records], self.options.limits
         tenants = named_tenants(topic, records, limits)

@@ -6,7 +6,7 @@ chunk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ class SlowPathEvent:
     index: int
     row: int
     at: int
-    event: dict[str, Any]
+    event: Mapping[str, Any]
     subject: dict[str, str]
     kind: str
     case: SessionRiskState

@@ -1,6 +1,7 @@
 """The door between bytes and messages: nothing raises, and what is refused has a reason that can be read."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from schemas.members import YEAR_2000_MS
 from tests.support.raw_calls import LIMITS, NOW, plain, raw
 
 
-def decode(*values: bytes | None, limits: Limits = LIMITS) -> Decoded:
+def decode(*values: bytes | None, limits: Limits = LIMITS) -> Decoded[Any]:
     """Decode API calls that all lie under the key `s-1`."""
     return decode_chunk("api-calls", values, [b"s-1"] * len(values), now_ms=NOW, limits=limits)
 

@@ -21,7 +21,7 @@ from tests.support.repairs import mend
 INPUTS = [topic for topic in TOPICS.values() if topic.direction == "input"]
 
 
-def alone(topic: str, values: Sequence[bytes | None], keys: Sequence[bytes | None]) -> Decoded:
+def alone(topic: str, values: Sequence[bytes | None], keys: Sequence[bytes | None]) -> Decoded[Any]:
     """What a chunk must come to, told the slow way: every record through its model, on its own."""
     events: list[dict[str, Any]] = []
     result = Decoded(events, [], [])
@@ -48,7 +48,7 @@ def _one(topic: str, value: bytes, key: bytes | None) -> dict[str, Any] | None:
     return event if fits and event[str(TOPICS[topic].key)].encode() == key else None
 
 
-def assert_as_if_alone(topic: str, values: Sequence[bytes | None], keys: Sequence[bytes | None]) -> Decoded:
+def assert_as_if_alone(topic: str, values: Sequence[bytes | None], keys: Sequence[bytes | None]) -> Decoded[Any]:
     decoded, expected = decode_chunk(topic, values, keys, now_ms=NOW), alone(topic, values, keys)
     assert decoded.events == expected.events
     assert decoded.places == expected.places

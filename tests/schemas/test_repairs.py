@@ -33,7 +33,7 @@ MODELS: dict[str, type[Event]] = {
 }
 
 
-def decode(topic: str, *told: dict[str, Any]) -> Decoded:
+def decode(topic: str, *told: dict[str, Any]) -> Decoded[Any]:
     values = [json.dumps({**SMALL[topic], **members}).encode() for members in told]
     return decode_chunk(topic, values, None, now_ms=NOW)
 
