@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
 from models.artefacts import SHIPPED
 from models.detectors.base import Detector
 from models.events.columns import Columns
+from models.events.text_hashing import KEY_BYTES
 from pipeline.contexts import network
 from pipeline.contexts.device import processor as device_processor
 from pipeline.contexts.principal import processor as principal_processor
@@ -67,8 +69,11 @@ def options(settings: Settings, partitions: int, *, event_clock: bool = False, f
 
 
 def stage_kinds(brain: ActiveConfig, options: sessions_processor.Options) -> tuple[ProcessorSpec, ...]:
-    """Every kind of stage; all session stages share *brain* and their memory of strings."""
-    columns = Columns()
+    """Every kind of stage; all session stages share *brain* and their memory of strings.
+
+    The hash key of that memory is drawn here: whoever sends strings must not know it.
+    """
+    columns = Columns(hash_key=secrets.token_bytes(KEY_BYTES))
     return (
         ProcessorSpec(
             "session",

@@ -157,12 +157,18 @@ def network_name(ip: str | None, asn: int | None) -> str | None:
 
 
 class Columns:
-    """Turns decoded events into a :class:`Batch`; holds only memories of what strings become."""
+    """Turns decoded events into a :class:`Batch`; its only state are caches of what strings become.
 
-    def __init__(self, remember: int = 1_000_000) -> None:
+    Args:
+        hash_key: 16 bytes under which the caches hash strings; secret where strings come from strangers
+            (:func:`models.events.text_hashing.siphash_rows`). No result depends on it.
+        cache_limit: entries of each cache.
+    """
+
+    def __init__(self, hash_key: bytes, cache_limit: int = 1_000_000) -> None:
         self._print = Fingerprints().__getitem__
-        self._identities = StringCache(self._identity, IDENTITY, remember)
-        self._acts = StringCache(self._act, ACTIVITY, remember)
+        self._identities = StringCache(self._identity, IDENTITY, cache_limit, hash_key)
+        self._acts = StringCache(self._act, ACTIVITY, cache_limit, hash_key)
 
     def calls(self, events: Sequence[Event]) -> Batch:
         """``api.call`` events, decoded whole or read in bulk."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.events.text_hashing import Spans, keyed, spans_of
+from models.events.text_hashing import Spans, siphash_key, siphash_rows, spans_of
 from models.hash_index import RowIndex
 
 Structs = NDArray[Any]
@@ -22,15 +22,18 @@ _LONG = 4
 class StringCache:
     """Answers of type *answer*, as *make* works them out for a list of questions, found by a keyed hash.
 
-    A question is a row of texts. Nobody can choose two that meet (see `models.events.text_hashing.keyed`), so
+    A question is a row of texts. Nobody can choose two that meet (see `models.events.text_hashing.siphash_rows`), so
     questions are
     not kept: comparing would cost a cache miss for every text. Instead of holding ever more, it forgets the
     answers that nobody asked for in a long while: what sessions that are over had asked does not stay. When
     *limit* answers are of use it starts afresh; those of one chunk come on top. Neither changes an answer.
     """
 
-    def __init__(self, make: Callable[[list[tuple[Any, ...]]], Structs], answer: np.dtype[Any], limit: int) -> None:
+    def __init__(
+        self, make: Callable[[list[tuple[Any, ...]]], Structs], answer: np.dtype[Any], limit: int, key: bytes
+    ) -> None:
         self._make = make
+        self._key = siphash_key(key)
         self._limit = limit
         self._full = min(limit, _ENOUGH)
         self._answers: Structs = np.zeros(_SMALLEST, answer)
@@ -50,7 +53,7 @@ class StringCache:
 
     def lookup_spans(self, questions: Spans) -> Structs:
         """The answers to questions that lie where they were read, ``(n, m)``."""
-        marks = keyed(questions)
+        marks = siphash_rows(questions, self._key)
         rows = self._index.find(marks)
         missing = np.flatnonzero(rows < 0)
         if missing.size:

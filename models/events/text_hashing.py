@@ -32,8 +32,8 @@ MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 FOLD: Final = np.uint64(29)
 _PLACES: Final = np.array([0x9E3779B97F4A7C15 * (2 * i + 3) % 2**64 | 1 for i in range(_ID_BYTES // 8)], np.uint64)
 """An odd factor for each word of an id, so that their order counts."""
-_SECRET: Final = np.array([hash("one half of a key"), hash("and the other half")], np.int64).view(np.uint64)
-"""Python's own secret of the process (PEP 456), as it shows in what it makes of two texts."""
+KEY_BYTES: Final = 16
+"""Length of the key of SipHash."""
 
 
 class Spans(NamedTuple):
@@ -101,13 +101,21 @@ def mixed(spans: Spans) -> tuple[Hashes, Bools]:
     return hashes, odd
 
 
-def keyed(spans: Spans) -> Hashes:
+def siphash_key(key: bytes) -> Hashes:
+    """Return the two words of a SipHash *key*; raises `ValueError` unless it has `KEY_BYTES` bytes."""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a key of {len(key)} bytes, it must have {KEY_BYTES}")
+    return np.frombuffer(key, "<u8").astype(np.uint64)
+
+
+def siphash_rows(spans: Spans, key: Hashes) -> Hashes:
     """SipHash-1-3 (Aumasson, Bernstein 2012) of the *m* texts of each row, ``(n,)``, never 0.
 
-    With a secret of the process, so that nobody can choose two rows that meet: for what is never stored.
+    *key* comes from :func:`siphash_key`. As long as it is secret, nobody can choose two rows with the same hash.
+    Another process has another key, so these hashes are never stored.
     """
     hashes = np.empty(len(spans.starts), np.uint64)
-    _keyed(spans.text.ctypes.data, spans.starts, spans.lengths, _SECRET, hashes)
+    _siphash_rows(spans.text.ctypes.data, spans.starts, spans.lengths, key, hashes)
     return hashes
 
 
@@ -177,7 +185,7 @@ def _round(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64) -> tuple[np.u
 
 
 @compiled
-def _keyed(text: int, starts: Ints, lengths: Ints, secret: Hashes, hashes: Hashes) -> None:
+def _siphash_rows(text: int, starts: Ints, lengths: Ints, secret: Hashes, hashes: Hashes) -> None:
     for number in range(starts.shape[0]):
         a = secret[0] ^ np.uint64(0x736F6D6570736575)
         b = secret[1] ^ np.uint64(0x646F72616E646F6D)

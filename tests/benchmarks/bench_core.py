@@ -50,7 +50,7 @@ def run(stage: SessionProcessor, records: list[Sent]) -> float:
 
 def passed_over(brain: ActiveConfig, sessions: int = 10_000) -> tuple[float, float]:
     """µs an event in time, and so late that the model passes over it: medians of turns in one run."""
-    stages = [SessionProcessor(brain, Columns(), Options(unscored_lag_ms=late)) for late in (0, 1)]
+    stages = [SessionProcessor(brain, Columns(bytes(16)), Options(unscored_lag_ms=late)) for late in (0, 1)]
     taken: tuple[list[float], list[float]] = ([], [])
     for seed in range(7):
         records = calls(50_000, sessions, seed=seed, first=seed * 10_000_000)
@@ -69,7 +69,7 @@ def steps(records: list[Sent], brain: ActiveConfig) -> dict[str, float]:
     clock.wrap(processor, "fold", "fold")
     clock.wrap(type(brain.detector), "score", "score")
     clock.wrap(fast_path, "firing", "rules")
-    stage = SessionProcessor(brain, Columns(), Options(partitions=8))
+    stage = SessionProcessor(brain, Columns(bytes(16)), Options(partitions=8))
     for at in range(0, len(records), CHUNK):
         stage.process("api-calls", records[at : at + CHUNK], NOW)
     return {label: spent / len(records) * 1e6 for label, spent in clock.spent.items()}
@@ -82,7 +82,7 @@ def main() -> None:
     print(machine())
     search_seldom()
     for sessions in (1_000, 10_000, 100_000):
-        stage = SessionProcessor(brain, Columns(), Options(partitions=8))
+        stage = SessionProcessor(brain, Columns(bytes(16)), Options(partitions=8))
         begun = run(stage, calls(5 * sessions, sessions))
         loads = [calls(100_000, sessions, seed=seed, first=(seed + 1) * 10_000_000) for seed in range(3)]
         rate = 1 / sorted(run(stage, records) for records in loads)[1]

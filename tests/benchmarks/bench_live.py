@@ -52,7 +52,7 @@ def work(stage: SessionProcessor, records: list[Sent]) -> float:
 
 def opened(brain: ActiveConfig, sessions: int) -> SessionProcessor:
     """A stage in which so many sessions live."""
-    stage = SessionProcessor(brain, Columns(), Options(max_sessions=2 * sessions))
+    stage = SessionProcessor(brain, Columns(bytes(16)), Options(max_sessions=2 * sessions))
     for first in range(0, sessions, 10_240):
         work(stage, sent(first, iter(range(first, min(first + 10_240, sessions)))))
     if len(stage.table) != sessions:

@@ -50,7 +50,7 @@ def main() -> None:
     """Measure."""
     print(machine())
     brain = ActiveConfig(detector=load(SHIPPED / "default"))
-    now, columns = START_MS + 3_600_000, Columns()
+    now, columns = START_MS + 3_600_000, Columns(bytes(16))
     fill(SessionProcessor(brain, columns, Options()), 0, 1_000, now)
     start = resident()
     first = SessionProcessor(brain, columns, Options())

@@ -40,7 +40,7 @@ CHUNK = 512
 
 def opened() -> Iterator[tuple[int, list[tuple[bytes, bytes | None]]]]:
     """Partition and changelog rows, chunk by chunk, of one call in each session."""
-    brain, columns = ActiveConfig(), Columns()
+    brain, columns = ActiveConfig(), Columns(bytes(16))
     stages = [SessionProcessor(brain, columns, Options(partitions=PARTITIONS)) for _ in range(PARTITIONS)]
     waiting: defaultdict[int, list[Sent]] = defaultdict(list)
     for first in range(0, SESSIONS, SLICE):
@@ -90,7 +90,7 @@ async def steps(topic: str) -> tuple[float, dict[str, float], float]:
     clock.wrap(changelog, "unpack", "check and parse")
     places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
     before = resident()
-    brain, columns = ActiveConfig(), Columns()
+    brain, columns = ActiveConfig(), Columns(bytes(16))
     stages = {place: SessionProcessor(brain, columns, Options(partitions=PARTITIONS)) for place in places}
     async with ChangelogReader(Connection(BROKER)) as reader:
         began = time.perf_counter()

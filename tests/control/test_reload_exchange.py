@@ -27,7 +27,7 @@ def all_logged(tmp_path: Path) -> Path:
 
 
 def _stage(desk: Desk) -> Player:
-    return Player(SessionProcessor(desk.in_force.brain, Columns(), Options()))
+    return Player(SessionProcessor(desk.in_force.brain, Columns(bytes(16)), Options()))
 
 
 def test_a_model_is_exchanged_between_two_chunks_and_no_event_is_lost(all_logged: Path) -> None:

@@ -92,7 +92,7 @@ def test_what_is_normal_is_told_with_the_limits_in_force(rule: Any) -> None:
 
 
 def _facts(events: list[Event]) -> dict[str, Any]:
-    columns = Columns()
+    columns = Columns(bytes(16))
     make = {
         "auth-events": columns.auths,
         "api-calls": columns.calls,

@@ -19,7 +19,7 @@ from models.events.batch import Batch
 from models.events.columns import Columns
 from models.events.flat_json import scan
 from models.events.flat_json_schema import form_of
-from models.events.text_hashing import keyed, same, spans_of
+from models.events.text_hashing import same, siphash_key, siphash_rows, spans_of
 from schemas.decode import decode_chunk
 from schemas.events import ApiCall
 
@@ -81,7 +81,7 @@ def assert_as_one_by_one(values: Sequence[bytes | None], keys: Sequence[bytes | 
     backwards = list(range(len(whole.events)))[::-1]
     assert list(calls.chosen(backwards)) == whole.events[::-1]
     if whole.events:
-        assert _columns(Columns().calls(calls)) == _columns(Columns().calls(whole.events))
+        assert _columns(Columns(bytes(16)).calls(calls)) == _columns(Columns(bytes(16)).calls(whole.events))
     return calls
 
 
@@ -238,7 +238,7 @@ def test_without_a_tenant_or_with_null_it_is_the_default_tenant() -> None:
     named = {name: value for name, value in call().items() if name != "tenant"}
     values = [json.dumps(named).encode(), raw(tenant=None), raw(tenant="default")]
     calls = assert_as_one_by_one(values, [b"s-1"] * 3)
-    assert len(set(Columns().calls(calls).keys.tolist())) == 1
+    assert len(set(Columns(bytes(16)).calls(calls).keys.tolist())) == 1
 
 
 # --- what it is for -----------------------------------------------------------------------------------------
@@ -320,9 +320,10 @@ def _words(texts: Sequence[str | None]) -> list[int]:
 def test_a_keyed_hash_is_siphash_of_lengths_and_texts_of_a_row(rows: list[tuple[str | None, ...]]) -> None:
     flat = spans_of([text for row in rows for text in row])
     spans = flat._replace(starts=flat.starts.reshape(-1, 2), lengths=flat.lengths.reshape(-1, 2))
-    secret = tuple(hash(half) % 2**64 for half in ("one half of a key", "and the other half"))
+    key = bytes(range(16))
+    secret = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")
 
-    assert keyed(spans).tolist() == [_siphash13(_words(row), (secret[0], secret[1])) for row in rows]
+    assert siphash_rows(spans, siphash_key(key)).tolist() == [_siphash13(_words(row), secret) for row in rows]
 
 
 @given(st.lists(texts))
@@ -342,4 +343,6 @@ def test_where_there_is_no_text_it_does_not_matter_where_it_begins() -> None:
 
     assert table.rows(np.array([1, 0])) == [(None, None), ("a", "")]
     assert [table.text_at(1, 0), table.text_at(1, 1), table.text_at(0, 1)] == [None, None, ""]
-    assert keyed(table).tolist()[1] == keyed(table._replace(starts=np.zeros((2, 2), np.int64))).tolist()[1]
+    key = siphash_key(bytes(16))
+    moved = table._replace(starts=np.zeros((2, 2), np.int64))
+    assert siphash_rows(table, key).tolist()[1] == siphash_rows(moved, key).tolist()[1]

@@ -37,7 +37,7 @@ LEARNED = _with_levels(fit_roles(OFFICE, seed=7))
 
 def after(table: SessionTable, roles: Roles | None, *events: dict[str, Any]) -> Folded:
     """The fold of *events*, all of one type, into *table*."""
-    make = Columns().calls if events[0]["type"] == "api.call" else Columns().contexts
+    make = Columns(bytes(16)).calls if events[0]["type"] == "api.call" else Columns(bytes(16)).contexts
     batch = make(list(events))
     return fold(table, segments(locate(table, batch)), batch, roles)
 

@@ -148,7 +148,7 @@ def test_tenants_are_not_told_apart_where_that_is_not_wanted() -> None:
 def seen(roles: Roles, *events: dict[str, Any], table: SessionTable | None = None) -> list[tuple[float, bool]]:
     """What is usual of calls in ten minutes at each of *events*, and whether that is the tenant's own."""
     table = SessionTable() if table is None else table
-    batch = (Columns().calls if events[0]["type"] == "api.call" else Columns().contexts)(list(events))
+    batch = (Columns(bytes(16)).calls if events[0]["type"] == "api.call" else Columns(bytes(16)).contexts)(list(events))
     folded = fold(table, segments(locate(table, batch)), batch, roles)
     usual = np.empty(len(events))
     own = np.empty(len(events), np.bool_)

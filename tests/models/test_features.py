@@ -44,7 +44,7 @@ MAKE = {"auth.event": Columns.auths, "api.call": Columns.calls, "session.context
 
 def after(*events: Event) -> dict[str, float]:
     """All features after the last of *events*."""
-    table, columns = SessionTable(), Columns()
+    table, columns = SessionTable(), Columns(bytes(16))
     values = np.zeros((len(FEATURES), 1))
     for kind, chunk in groupby(events, lambda event: str(event["type"])):
         batch = MAKE[kind](columns, list(chunk))

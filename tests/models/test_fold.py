@@ -153,7 +153,7 @@ def fast(
     events: list[Event], cuts: set[int], roles: Roles | None = SOME_ROLES
 ) -> tuple[list[list[float]], SessionTable]:
     """Features after every event, with chunks ended at *cuts* (and wherever the topic changes)."""
-    table, columns, offset = SessionTable(), Columns(), 0
+    table, columns, offset = SessionTable(), Columns(bytes(16)), 0
     answers: list[list[float]] = []
     chunks = [list(g) for _, g in groupby(enumerate(events), lambda e: (e[1]["type"], sum(c <= e[0] for c in cuts)))]
     for chunk in chunks:
@@ -222,7 +222,7 @@ def test_where_the_stream_is_cut_changes_no_bit(events: list[Event], one: set[in
 @given(st.lists(st.tuples(SESSIONS, st.integers(0, 9)), min_size=1, max_size=60), st.sets(st.integers(1, 60)))
 @settings(max_examples=200)
 def test_an_id_among_the_last_two_of_its_session_is_folded_once(sent: list[tuple[str, int]], cuts: set[int]) -> None:
-    table, columns = SessionTable(), Columns()
+    table, columns = SessionTable(), Columns(bytes(16))
     kept: list[tuple[str, int]] = []
     last: dict[str, list[int]] = {}
     for session, number in sent:
@@ -241,7 +241,7 @@ def test_an_id_among_the_last_two_of_its_session_is_folded_once(sent: list[tuple
 
 
 def test_an_offset_already_applied_is_not_folded_again() -> None:
-    table, columns = SessionTable(), Columns()
+    table, columns = SessionTable(), Columns(bytes(16))
     batch = columns.calls([call(1), call(2), call(3)])
 
     first, _ = unseen(table, batch, locate(table, batch), 1, np.array([7, 8, 9]))
@@ -273,7 +273,7 @@ def test_sums_survive_years_between_events_and_the_beginning_of_time() -> None:
 
 def test_a_device_that_only_an_older_sign_in_tells_is_known_though_it_is_read_late() -> None:
     events = [call(60, device_id=None), call(0, device_id="phone-7")]
-    table, batch = SessionTable(), Columns().calls(events)
+    table, batch = SessionTable(), Columns(bytes(16)).calls(events)
 
     folded = fold(table, segments(locate(table, batch)), batch)
     learn_names(table, folded)

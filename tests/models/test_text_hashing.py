@@ -15,6 +15,7 @@ from models.events.string_cache import StringCache
 from models.events.text_hashing import Fingerprints, fingerprint, hash_ids, short
 
 TEXTS = st.text(max_size=100) | st.text("ab0-", min_size=60, max_size=80)
+KEY = bytes(range(16))
 IDS = st.lists(st.none() | TEXTS, min_size=1, max_size=20)
 
 
@@ -86,7 +87,7 @@ def test_answers_are_the_same_whether_remembered_or_not() -> None:
         asked.extend(word for (word,) in questions)
         return np.array([word.encode() * 2 for (word,) in questions], "S2")
 
-    memory = StringCache(make, np.dtype("S2"), limit=2)
+    memory = StringCache(make, np.dtype("S2"), limit=2, key=KEY)
     answers = [memory.lookup([(word,) for word in words]).tobytes() for words in ("abca", "a", "cb")]
 
     assert answers == [b"aabbccaa", b"aa", b"ccbb"]
@@ -100,7 +101,7 @@ def test_what_is_no_longer_asked_for_is_forgotten_and_what_is_stays() -> None:
         made.update(word for (word,) in questions)
         return np.array([word.encode() for (word,) in questions], "S8")
 
-    memory = StringCache(make, np.dtype("S8"), limit=1_000_000)
+    memory = StringCache(make, np.dtype("S8"), limit=1_000_000, key=KEY)
     live = [f"live-{number}" for number in range(100)]
     held = []
     for chunk in range(150):
@@ -114,7 +115,9 @@ def test_what_is_no_longer_asked_for_is_forgotten_and_what_is_stays() -> None:
 
 def test_a_memory_whose_answers_are_all_of_use_holds_as_many_as_it_may() -> None:
     words = [(f"{number}",) for number in range(150_000)]
-    memory = StringCache(lambda some: np.array([item for (item,) in some], "S8"), np.dtype("S8"), limit=200_000)
+    memory = StringCache(
+        lambda some: np.array([item for (item,) in some], "S8"), np.dtype("S8"), limit=200_000, key=KEY
+    )
 
     for _ in range(3):
         for begin in range(0, len(words), 1_000):

@@ -50,7 +50,7 @@ SEEN = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([a for a, _ in
 def test_a_session_keeps_the_kind_it_began_with_however_the_stream_is_cut(
     seen: list[tuple[str, str | None]], cuts: set[int]
 ) -> None:
-    table, columns = SessionTable(), Columns()
+    table, columns = SessionTable(), Columns(bytes(16))
     rows = {name: table.add(Names("default", name)) for name in "abc"}
     began: dict[str, int] = {}
     for _, group in groupby(enumerate(seen), lambda row: sum(cut <= row[0] for cut in cuts)):

@@ -157,7 +157,7 @@ class Desk(Player):
         policy = parse_policy(policy) if isinstance(policy, str) else policy
         self.brain = ActiveConfig(PolicyEngine(policy), detector or NoDetector())
         self.options = options or Options()
-        self.scorer = SessionProcessor(self.brain, Columns(), self.options)
+        self.scorer = SessionProcessor(self.brain, Columns(bytes(16)), self.options)
         super().__init__(self.scorer)
 
     def restarted(self) -> Desk:

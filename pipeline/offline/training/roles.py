@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Container, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.events.batch import Batch
 from models.events.columns import Columns
-from models.events.text_hashing import brief
+from models.events.text_hashing import KEY_BYTES, brief
 from models.features.table import FEATURE_NAMES
 from models.roles.cohort_fit import Reached, fit_cohorts
 from models.roles.fit import Calls, fit_roles, sample_calls, with_usual
@@ -85,7 +86,7 @@ def learn_roles(recording: Path, *, left_out: Container[Session], seed: int, ten
 
 def _batches(recording: Path, left_out: Container[Session]) -> Iterator[Batch]:
     """The calls of *recording* in event-time order, chunk by chunk."""
-    columns = Columns()
+    columns = Columns(hash_key=secrets.token_bytes(KEY_BYTES))
     records = (record for record in read(recording) if record.topic == API_CALLS)
     while chunk := list(islice(records, CHUNK)):
         events = decode_chunk(API_CALLS, [record.value for record in chunk], None, now_ms=_FOREVER).events
