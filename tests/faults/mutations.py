@@ -93,7 +93,7 @@ LOST: Final = (
     Mutation(
         "a worker goes on after its writes failed",
         LANES,
-        "        elif error := delivering.exception():\n            self._break(error)\n",
+        "        elif error := delivering.exception():\n            self._fail(error)\n",
         "        elif delivering.exception():\n            pass\n",
         FOR_GOOD,
     ),
@@ -139,16 +139,16 @@ DOUBLED: Final = (
     Mutation(
         "what was applied before a crash is applied again",
         "models/updates/arrivals.py",
-        "                if offsets[one] < applied:\n",
-        "                if offsets[one] < 0:\n",
+        "                if offsets[item] < applied:\n",
+        "                if offsets[item] < 0:\n",
         DIES,
         "rows-handed-over and rows-safe",
     ),
     Mutation(
         "a revocation has another id each time",
         "pipeline/decisions/engine.py",
-        'decision.revoke = stable_id(who["tenant"], who["session_id"], case.epoch, decision.cause)',
-        'decision.revoke = stable_id(who["tenant"], who["session_id"], id(decision))',
+        'decision.revoke = stable_id(subject["tenant"], subject["session_id"], case.epoch, decision.cause)',
+        'decision.revoke = stable_id(subject["tenant"], subject["session_id"], id(decision))',
         f"{WORKERS}test_without_a_fault_all_is_as_in_a_replay",
     ),
     Mutation(
@@ -215,7 +215,7 @@ POISONED: Final = (
     Mutation(
         "a header whose name is no text ends whoever reads its record",
         "pipeline/kafka/fetch_decoding.py",
-        "    fetcher.MemoryRecords = Batches\n",
+        "    fetcher.MemoryRecords = RecordBatches\n",
         "",
         ODD,
     ),

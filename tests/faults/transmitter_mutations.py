@@ -32,8 +32,8 @@ _LOST: Final = (
     (
         "a dead letter is dropped in silence",
         "pipeline/transmitter/delivery/outcomes.py",
-        "                    queue.bury(conn, one.token.seq, one.error, one.text, now_ms)\n",
-        "                    queue.delivered(conn, [one.token.seq], now_ms)\n",
+        "                    queue.bury(conn, result.token.seq, result.error, result.text, now_ms)\n",
+        "                    queue.delivered(conn, [result.token.seq], now_ms)\n",
     ),
 )
 
@@ -50,7 +50,7 @@ _DISORDERED: Final = (
     (
         "tokens about one person do not wait for each other",
         "pipeline/transmitter/tokens/builder.py",
-        "lane=lane_of(draft.happening.who)",
+        "lane=lane_of(draft.happening.subject)",
         "lane=draft.jti",
     ),
 )
@@ -88,7 +88,7 @@ _MISLED: Final = (
     Mutation(
         "what became of a device is not remembered",
         "pipeline/transmitter/tokens/builder.py",
-        "                compliance.remember(conn, devices)\n",
+        "                device_compliance.remember(conn, devices)\n",
         "",
         "tests/transmitter/test_token_builder.py",
         "not postgres",
@@ -96,8 +96,8 @@ _MISLED: Final = (
     Mutation(
         "a command that is read again counts as sent again",
         "pipeline/transmitter/store/revocations.py",
-        'if told["deadline"] <= before.deadline:',
-        'if told["deadline"] < before.deadline:',
+        'if fields["deadline"] <= before.deadline:',
+        'if fields["deadline"] < before.deadline:',
         "tests/transmitter/test_revocation_status.py",
         "not postgres",
     ),
