@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pipeline.console import as_json, grid, print_json, screen
-from pipeline.detections import BIT, unknown
+from pipeline.detections import BIT, unknown_detection
 from pipeline.offline.docs import detections_page
 
 
@@ -29,7 +29,7 @@ def command(*, detection: str | None, as_json: bool) -> None:
 
 def _place(detection: str) -> int:
     if detection not in BIT:
-        raise click.BadParameter(unknown(detection), param_hint="ID")
+        raise click.BadParameter(unknown_detection(detection), param_hint="ID")
     return BIT[detection]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.decisions.risk import Level
 from pipeline.decisions.risk_state import DetectionEpisode
 from pipeline.detections import Detection
-from pipeline.detections.detection import explained
+from pipeline.detections.detection import is_modelled
 
 ANOMALY: Final = "anomaly"
 
@@ -57,16 +57,16 @@ class DecisionInput:
 
     def measured(self, rule: Detection) -> tuple[float, float | None]:
         """What *rule* observes, and what is usual of it, if anything is known."""
-        float_read = rule.usual and self.fact("days_known")
+        float_read = rule.usual_fact and self.fact("days_known")
         observed = self.fact(rule.observed[0]) if rule.observed[0] else 0.0
-        return observed, self.fact(rule.usual) if float_read else None
+        return observed, self.fact(rule.usual_fact) if float_read else None
 
     def in_role(self, rule: Detection) -> tuple[float | None, bool]:
         """What is usual of it in the session's role, if the model knows; whether that is the tenant's own."""
-        usual = self.fact(rule.role_usual) if rule.role_usual else math.inf
+        usual = self.fact(rule.role_usual_fact) if rule.role_usual_fact else math.inf
         if not math.isfinite(usual):
             return None, False
-        known = explained({name: np.array(self.fact(name)) for name in ("calls_10m", "surprise_10m")})
+        known = is_modelled({name: np.array(self.fact(name)) for name in ("calls_10m", "surprise_10m")})
         return (usual, bool(self.fact("tenant_cohort"))) if known else (None, False)
 
 

@@ -29,7 +29,7 @@ from pipeline.decisions.holds import (
 from pipeline.decisions.policy import Policy
 from pipeline.decisions.risk import LEVELS, Level, next_level, score
 from pipeline.decisions.risk_state import Challenge, DetectionEpisode, SessionRiskState
-from pipeline.detections import BIT, DETECTIONS, Detection
+from pipeline.detections import BIT, DETECTIONS, STEP_UP_MISSED, Detection
 from pipeline.processing.messages import stable_id
 
 
@@ -50,7 +50,6 @@ def is_attended(challenge: Challenge, moment: DecisionInput, step_up_s: float) -
 _STEP_UP: Final = ACTION["step_up_passed"]
 _SIGN_IN: Final = ACTION["sign_in"]
 _SIGN_OUT: Final = ACTION["sign_out"]
-_MISSED: Final = "step_up_missed"
 
 
 class PolicyEngine:
@@ -122,9 +121,9 @@ class PolicyEngine:
         case.challenge = None
         cleared = [rule.id for rule in DETECTIONS if rule.cleared_by_step_up]
         for rule_id in cleared:
-            answers_s = DETECTIONS[BIT[rule_id]].answers_s
-            if case.episodes.pop(rule_id, None) and answers_s:
-                case.cleared_until[rule_id] = moment.at + int(answers_s * 1000)
+            cleared_for_s = DETECTIONS[BIT[rule_id]].cleared_for_s
+            if case.episodes.pop(rule_id, None) and cleared_for_s:
+                case.cleared_until[rule_id] = moment.at + int(cleared_for_s * 1000)
         case.held_at_step_up = [rule_id for rule_id in cleared if moment.mask >> BIT[rule_id] & 1]
         if moment.band:  # what the model finds odd was just answered, until it finds nothing odd any more
             case.held_at_step_up.append(ANOMALY)
@@ -133,11 +132,11 @@ class PolicyEngine:
 
     def _missed(self, case: SessionRiskState, moment: DecisionInput) -> None:
         challenge = case.challenge
-        if challenge is None or moment.at < challenge.deadline or _MISSED in case.episodes:
+        if challenge is None or moment.at < challenge.deadline or STEP_UP_MISSED in case.episodes:
             return
         if is_attended(challenge, moment, self.policy.times.step_up_s):
             age = moment.fact("strong_auth_age_m")
-            case.episodes[_MISSED] = DetectionEpisode(moment.at, moment.at, age, [moment.evidence])
+            case.episodes[STEP_UP_MISSED] = DetectionEpisode(moment.at, moment.at, age, [moment.evidence])
 
     def _episodes(self, case: SessionRiskState, moment: DecisionInput) -> None:
         """Detections that hold open or extend their episode; those that no longer count end."""
@@ -166,17 +165,17 @@ class PolicyEngine:
     def _is_news(self, case: SessionRiskState, rule: Detection) -> bool:
         """Not what was just answered with a factor, nor the silence that a revocation itself brings."""
         answered = rule.id in case.held_at_step_up or rule.id in case.cleared_until
-        return not answered and not (rule.silence and case.revocation)
+        return not answered and not (rule.rests_on_silence and case.revocation)
 
     def _withdraw(self, case: SessionRiskState, moment: DecisionInput) -> None:
         """Nobody need step up any more for a device that is heard again, or for what its fleet did too."""
         challenge = case.challenge
         if challenge is None or case.revocation:
             return
-        silent = any(DETECTIONS[BIT[rule_id]].silence for rule_id in case.episodes)
+        silent = any(DETECTIONS[BIT[rule_id]].rests_on_silence for rule_id in case.episodes)
         if (challenge.silence and not silent) or is_taken_back(case, challenge, moment):
             case.challenge = None
-            case.episodes.pop(_MISSED, None)
+            case.episodes.pop(STEP_UP_MISSED, None)
 
     def weigh(self, case: SessionRiskState, subject: Mapping[str, str], moment: DecisionInput) -> list[Contribution]:
         """Every part of the score, largest first."""
@@ -313,7 +312,7 @@ class PolicyEngine:
         if case.revocation:
             return 0 if case.revocation.acknowledged else case.revocation.due
         times = [next_minute(case.held_at) if case.held_at else 0]
-        if case.challenge and _MISSED not in case.episodes:
+        if case.challenge and STEP_UP_MISSED not in case.episodes:
             times.append(case.challenge.deadline)
             times.append(next_minute(at) if case.challenge.unseen else 0)
         for rule_id, episode in case.episodes.items():

@@ -11,9 +11,8 @@ from pipeline.decisions.decision import Contribution, Decision, DecisionInput
 from pipeline.decisions.policy import Policy
 from pipeline.decisions.risk import score
 from pipeline.decisions.risk_state import Challenge, DetectionEpisode, SessionRiskState
-from pipeline.detections import BIT, DETECTIONS
+from pipeline.detections import BIT, DETECTIONS, STEP_UP_MISSED
 
-_MISSED: Final = "step_up_missed"
 HELD_FLEET_SILENT: Final = "held by the guard: many of the tenant's devices are silent, their way here may be broken"
 HELD_UNVERIFIED: Final = "held by the guard: no other device shows that this one could be heard"
 ANSWERED_MS: Final = 30 * 60_000
@@ -37,7 +36,7 @@ def silence_is_unverified(policy: Policy, case: SessionRiskState, moment: Decisi
     return (
         policy.guard.ask_unheard
         and moment.kind in ("human", "")
-        and _MISSED not in case.episodes
+        and STEP_UP_MISSED not in case.episodes
         and any(part.detection in SILENT for part in _counted(decision))
         and rests_on_silence(policy, case, decision)
         and moment.fleet_unheard()
@@ -50,8 +49,8 @@ def rests_on_silence(policy: Policy, case: SessionRiskState, decision: Decision)
     spoken = [
         part
         for part in _counted(decision)
-        if not (part.detection in BIT and DETECTIONS[BIT[part.detection]].silence)
-        and not (part.detection == _MISSED and missed_in_silence)
+        if not (part.detection in BIT and DETECTIONS[BIT[part.detection]].rests_on_silence)
+        and not (part.detection == STEP_UP_MISSED and missed_in_silence)
     ]
     floor = policy.levels.high_raise if decision.level == "HIGH" else policy.levels.medium_raise
     return _score(policy, spoken) < floor

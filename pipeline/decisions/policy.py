@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.detections import BIT, DETECTIONS, Limits, unknown
+from pipeline.detections import BIT, DETECTIONS, Limits, unknown_detection
 
 FITTED: Final = "fitted.toml"
 """Beside this file; `python -m pipeline.offline.evaluation --fit` writes it."""
@@ -152,7 +152,7 @@ class Policy(_Part):
     def _known_rules(self) -> Policy:
         named = set(self.rules) | {d for s in self.suppressions for d in s.detections}
         if strange := sorted(named - set(BIT)):
-            raise ValueError(unknown(strange[0]))
+            raise ValueError(unknown_detection(strange[0]))
         for rule_id, change in self.rules.items():
             known = DETECTIONS[BIT[rule_id]].limits
             if strange := sorted(set(change.limits) - set(known)):

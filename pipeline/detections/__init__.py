@@ -1,7 +1,8 @@
-"""The detections: one row each in the table of their subject; :data:`RULES` is all of them.
+"""The detections: one row each in the table of their subject; :data:`DETECTIONS` is all of them.
 
-A rule's place in :data:`RULES` is its bit in the mask that session rows keep, and :data:`ORDER` names all
-places: rows of another order are read without their mask (:meth:`pipeline.sessions.processor.SessionScorer.restore`).
+A detection's index in :data:`DETECTIONS` is its bit in the mask that session rows store. :data:`ORDER` is a digest of
+all indices: the mask of a row that was written under another order is not read
+(:meth:`pipeline.sessions.processor.SessionProcessor.restore`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from pipeline.detections.data_and_rights import USAGE
 from pipeline.detections.detection import (
     ATTACK_VERSION,
     FOREVER,
+    STEP_UP_MISSED,
+    Bools,
     Detection,
-    Holds,
     Limits,
     Prefilter,
     Severity,
@@ -42,56 +44,68 @@ __all__ = [
     "DETECTION_IDS",
     "FOREVER",
     "ORDER",
+    "STEP_UP_MISSED",
+    "Bools",
     "Detection",
-    "Holds",
     "Limits",
     "Severity",
     "View",
+    "digest_of_order",
     "firing",
     "learning",
-    "order_of",
-    "unknown",
-]  # fmt: skip
-
-
-def order_of(rule_ids: Iterable[str]) -> bytes:
-    """Four bytes that name the detections and their order."""
-    return blake2b("\n".join(rule_ids).encode(), digest_size=4).digest()
-
-
-DETECTIONS: Final[tuple[Detection, ...]] = (
-    *DEVICE, *POSTURE, *CLIENT, *FACTORS, *USAGE, *AGENTS, *BASELINE, *VERDICTS, *NETWORK,
-)  # fmt: skip
-DETECTION_IDS: Final = tuple(rule.id for rule in DETECTIONS)
-ORDER: Final = order_of(DETECTION_IDS)
-BIT: Final = {rule_id: index for index, rule_id in enumerate(DETECTION_IDS)}
-
-
-def unknown(name: str) -> str:
-    """What to tell somebody who calls a detection *name*, which none is called."""
-    like = get_close_matches(name, DETECTION_IDS, n=3, cutoff=0.6)
-    instead = f"do you mean {' or '.join(like)}?" if like else "`session-risk detections` lists them"
-    return f"no detection is called {name!r}; {instead}"
-
-
-_ANY_BIT: Final = -1
-_SIGNALLED: Final = [(i, np.uint64(SIGNAL_BIT[rule.signal])) for i, rule in enumerate(DETECTIONS) if rule.signal]
-
-
-def _bits(stirs: Prefilter | frozenset[Prefilter]) -> list[tuple[str, int]]:
-    some = stirs if isinstance(stirs, frozenset) else (stirs,)
-    return [prefilter if isinstance(prefilter, tuple) else (prefilter, _ANY_BIT) for prefilter in some]
-
-
-_PREFILTERS: Final = [
-    (index, rule.holds, [_bits(prefilter) for prefilter in rule.prefilter])
-    for index, rule in enumerate(DETECTIONS)
-    if rule.holds is not None
+    "unknown_detection",
 ]
 
 
-class _Prefiltered(dict[str, int]):
-    """By the name of a fact, all bits that it has anywhere in the chunk; 1 where a number is not 0."""
+def digest_of_order(detection_ids: Iterable[str]) -> bytes:
+    """Digest of the detections and their order, 4 bytes."""
+    return blake2b("\n".join(detection_ids).encode(), digest_size=4).digest()
+
+
+DETECTIONS: Final[tuple[Detection, ...]] = (
+    *DEVICE,
+    *POSTURE,
+    *CLIENT,
+    *FACTORS,
+    *USAGE,
+    *AGENTS,
+    *BASELINE,
+    *VERDICTS,
+    *NETWORK,
+)
+DETECTION_IDS: Final = tuple(detection.id for detection in DETECTIONS)
+ORDER: Final = digest_of_order(DETECTION_IDS)
+BIT: Final = {detection_id: index for index, detection_id in enumerate(DETECTION_IDS)}
+
+
+def unknown_detection(name: str) -> str:
+    """Error message for *name*, which is no detection's: the closest ids, or where to find them all."""
+    similar = get_close_matches(name, DETECTION_IDS, n=3, cutoff=0.6)
+    hint = f"do you mean {' or '.join(similar)}?" if similar else "`session-risk detections` lists them"
+    return f"no detection is called {name!r}; {hint}"
+
+
+_ANY_BIT: Final = -1
+_SIGNALLED: Final = [
+    (index, np.uint64(SIGNAL_BIT[detection.signal])) for index, detection in enumerate(DETECTIONS) if detection.signal
+]
+
+
+def _alternatives(prefilter: Prefilter | frozenset[Prefilter]) -> list[tuple[str, int]]:
+    """The facts of which one suffices, each with the bits that count."""
+    facts = prefilter if isinstance(prefilter, frozenset) else (prefilter,)
+    return [fact if isinstance(fact, tuple) else (fact, _ANY_BIT) for fact in facts]
+
+
+_PREFILTERS: Final = [
+    (index, detection.holds, [_alternatives(prefilter) for prefilter in detection.prefilter])
+    for index, detection in enumerate(DETECTIONS)
+    if detection.holds is not None
+]
+
+
+class _ChunkBits(dict[str, int]):
+    """Bits that each fact has anywhere in the chunk, by name; for a float, 1 if any value is not 0."""
 
     def __init__(self, view: View) -> None:
         super().__init__()
@@ -102,10 +116,10 @@ class _Prefiltered(dict[str, int]):
         bits = self[name] = int(fact.any() if fact.dtype.kind == "f" else np.bitwise_or.reduce(fact))
         return bits
 
-    def by(self, stirs: list[list[tuple[str, int]]]) -> bool:
-        """Whether the chunk has one of each of *stirs*."""
-        for some in stirs:
-            for name, bits in some:
+    def satisfy(self, prefilters: list[list[tuple[str, int]]]) -> bool:
+        """Whether the chunk has one fact of each of *prefilters*."""
+        for alternatives in prefilters:
+            for name, bits in alternatives:
                 if self[name] & bits:
                     break
             else:
@@ -114,12 +128,12 @@ class _Prefiltered(dict[str, int]):
 
 
 def firing(view: View, limits: tuple[Limits, ...], count: int) -> NDArray[np.uint64]:
-    """Which detections hold after each event: bit *i* is ``RULES[i]``; shape ``(count,)``."""
+    """Which detections hold after each event: bit *i* is ``DETECTIONS[i]``; shape ``(count,)``."""
     mask = np.zeros(count, np.uint64)
-    stirred = _Prefiltered(view)
-    for index, asked, stirs in _PREFILTERS:
-        if stirred.by(stirs):
-            holds = asked(view, limits[index])
+    chunk_bits = _ChunkBits(view)
+    for index, holds_in, prefilters in _PREFILTERS:
+        if chunk_bits.satisfy(prefilters):
+            holds = holds_in(view, limits[index])
             if holds.any():
                 mask |= holds.astype(np.uint64) << np.uint64(index)
     if view["signals"].any():
@@ -129,7 +143,10 @@ def firing(view: View, limits: tuple[Limits, ...], count: int) -> NDArray[np.uin
 
 
 def learning(view: View, limits: tuple[Limits, ...], index: int) -> list[str]:
-    """Which detections do not know yet, after event *index*, what is normal, and keep still."""
-    by_key = {name: column[index : index + 1] for name, column in view.items()}
-    asked = zip(DETECTIONS, limits, strict=True)
-    return [rule.id for rule, limit in asked if rule.learning is not None and rule.learning(by_key, limit)[0]]
+    """Which detections cannot fire after event *index*, because their baseline is not established yet."""
+    event_view = {name: column[index : index + 1] for name, column in view.items()}
+    return [
+        detection.id
+        for detection, limit in zip(DETECTIONS, limits, strict=True)
+        if detection.learning is not None and detection.learning(event_view, limit)[0]
+    ]

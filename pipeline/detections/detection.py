@@ -1,14 +1,13 @@
-"""What a detection is: a question about a session after an event, asked of a whole chunk at once.
+"""A detection: a question about a session after an event, evaluated over a whole chunk of events at once.
 
-A rule remembers nothing. What it found is remembered by the session's case (:mod:`pipeline.decisions.risk_state`) for
-``hold_s`` seconds.
+A detection is stateless. That it held is remembered in the session's risk state (:mod:`pipeline.decisions.risk_state`)
+for ``hold_s`` seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -19,61 +18,63 @@ from models.events.context_columns import POSTURE_FLAGS
 from models.events.context_signals import packed
 
 View = Mapping[str, NDArray[Any]]
+"""Facts and features by name, each of shape ``(n,)``: a value after each event of the chunk."""
 Limits = Mapping[str, float]
-Holds = NDArray[np.bool_]
+Bools = NDArray[np.bool_]
 Severity = Literal["LOW", "MEDIUM", "HIGH"]
 Prefilter = str | tuple[str, int]
-"""A fact, or some bits of one."""
+"""The name of a fact, or some bits of one."""
 
 ATTACK_VERSION: Final = "18.1"
-MOST_SURPRISE: Final = 4.0
-"""Nats a call; one that the model never saw has twice as many."""
-FEWEST_CALLS: Final = 2.0
-"""Of the last ten minutes, from which something can be said of most of them."""
-TIMES_AT_TENANT: Final = 2.0
-"""What is usual at a tenant is drawn towards all tenants', so sessions of a large one reach more."""
+MAX_SURPRISE_PER_CALL: Final = 4.0
+"""In nats; a call that the model never saw has twice as many."""
+MIN_MODELLED_CALLS: Final = 2.0
+"""Calls within the last ten minutes below which nothing can be said about the majority of them."""
+TENANT_ALLOWANCE: Final = 2.0
+"""How far a tenant's sessions may exceed its cohort, whose figures are shrunk towards those of all tenants."""
 FOREVER: Final = 10 * 365 * 86_400.0
-HUMAN, SERVICE, API_KEY, AGENT = (PRINCIPAL_KIND[k] for k in ("human", "service", "api_key", "agent"))
+HUMAN, SERVICE, API_KEY, AGENT = (PRINCIPAL_KIND[kind] for kind in ("human", "service", "api_key", "agent"))
 BY_AGENT: Final = ("kind", AGENT)
-"""The bit that only the number of agents has."""
+"""The bit that only an agent's number has."""
+STEP_UP_MISSED: Final = "step_up_missed"
+"""The detection that the policy engine itself raises, at the deadline of a challenge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One detection.
+    """One detection: what it looks for, how much it weighs, and what people read about it.
 
     Attributes:
         id: its name everywhere: metrics, policy, reasons, tests.
         text: one sentence for an analyst.
         user_text: one sentence for the person whose session it is.
-        severity: CAEP's word for how bad it is alone.
+        severity: how bad it is by itself, in the words of CAEP.
         weight: log-odds it adds while it holds.
-        hold_s: seconds it goes on counting after it last held.
-        cleared_by_step_up: whether proving a factor again removes it.
-        attack: ATT&CK technique ids, of version :data:`ATTACK_VERSION`.
-        holds: (view, limits) → ``(n,)`` bools; ``None`` where a *signal* or the session's case tells.
-        observed: which fact of the view to show, with its unit; without a fact (""), the words to show where
-            the context that gave the signal has none of its own.
-        normal: what is expected, with ``{limit}`` names filled in.
+        hold_s: seconds for which it still counts after it last held.
+        cleared_by_step_up: whether a step-up clears it.
+        cleared_for_s: for how many seconds a step-up keeps it cleared even if it stops and starts to hold again;
+            0 where each start is a new incident, as with each unknown network.
+        suppressible: whether a verdict of *false positive* suppresses it; a fact, unlike a guess, is never suppressed.
+        rests_on_silence: whether it rests on telemetry that did *not* arrive.
+        fleet_may_follow: whether many devices at once make it a rollout, so that no step-up is requested on this
+            detection alone before the fleet had time to follow (the policy's ``times.rollout_s``).
+        signal: the context signal it rests on (:mod:`models.events.context_signals`), instead of *holds*.
+        holds: (view, limits) → ``(n,)`` bools; ``None`` where a *signal* or the session's risk state decides.
+        prefilter: facts without which *holds* is false: if one of them is 0 after every event of a chunk, *holds* is
+            not evaluated. Of the facts in a set one suffices; of a fact of bits only the given bits count.
+        learning: (view, limits) → ``(n,)`` bools: where the baseline is not established, so that the detection does
+            not fire and is reported as learning; ``None`` for a detection that needs no history.
         limits: numbers a policy may change.
-        silence: whether it rests on telemetry *not* having come.
-        known_false_positives: what honest people do that looks like it.
-        needs: members of events without which it cannot fire, as ``topic.member``.
-        references: sections of NIST CSF 2.0, NIST SP 800-207 or the OWASP NHI Top 10 (2025) that ask for it.
-        clearing: one sentence, how it is cleared.
-        signal: the word of a context that it rests on (:mod:`models.events.context_signals`), in place of *holds*.
-        learning: (view, limits) → ``(n,)`` bools: where it is not known yet what is normal, so that it keeps
-            still and says so; ``None`` for a detection that needs no history.
-        mutable: whether a verdict of *false positive* keeps it quiet; what is a fact, not a guess, never is.
-        usual: which fact of the view is what is usual for the principal, in the unit of *observed*.
-        role_usual: which fact is what is usual in the session's role, where the rule asks for it.
-        stirs: facts that *holds* cannot do without: where one of them is 0 after every event of a chunk, it
-            holds nowhere and is not asked. Of several in a set one is enough; of a fact of bits only those
-            given with it count.
-        answers_s: for how many seconds a proved factor answers it, though it stops and begins to hold again;
-            0 where each beginning is another matter, as each unknown network is.
-        fleet_may_follow: whether many devices at once make it a rollout, so that nobody is asked for a factor
-            for its sake alone before the fleet had time to follow (the policy's ``times.rollout_s``).
+        observed: which fact of the view to show, with its unit; without a fact (""), the words to show where the
+            context that sent the signal has none of its own.
+        usual_fact: which fact is the principal's usual value, in the unit of *observed*.
+        role_usual_fact: which fact is the usual value of the session's role, where the detection compares with it.
+        normal: what is expected, with ``{limit}`` names filled in.
+        attack: ATT&CK technique ids, of version :data:`ATTACK_VERSION`.
+        references: sections of NIST CSF 2.0, NIST SP 800-207 or the OWASP NHI Top 10 (2025) that require it.
+        needs: fields of events without which it cannot fire, as ``topic.field``.
+        known_false_positives: honest behaviour that looks the same.
+        clearing: one sentence: how it is cleared.
     """
 
     id: str
@@ -83,96 +84,91 @@ class Detection:
     weight: float
     hold_s: float
     cleared_by_step_up: bool
-    attack: tuple[str, ...]
-    holds: Callable[[View, Limits], Holds] | None
     observed: tuple[str, str]
     normal: str
+    attack: tuple[str, ...]
+    references: tuple[str, ...]
+    needs: tuple[str, ...]
     known_false_positives: str
-    limits: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    silence: bool = False
-    needs: tuple[str, ...] = ()
-    references: tuple[str, ...] = ()
-    clearing: str = ""
-    signal: str = ""
-    learning: Callable[[View, Limits], Holds] | None = None
+    clearing: str
+    cleared_for_s: float = 0.0
     suppressible: bool = True
-    usual: str = ""
-    role_usual: str = ""
-    prefilter: tuple[Prefilter | frozenset[Prefilter], ...] = ()
-    answers_s: float = 0.0
+    rests_on_silence: bool = False
     fleet_may_follow: bool = False
+    signal: str = ""
+    holds: Callable[[View, Limits], Bools] | None = None
+    prefilter: tuple[Prefilter | frozenset[Prefilter], ...] = ()
+    learning: Callable[[View, Limits], Bools] | None = None
+    limits: Limits = field(default_factory=dict)
+    usual_fact: str = ""
+    role_usual_fact: str = ""
 
 
-def members(topic: str, *names: str) -> tuple[str, ...]:
-    """Members of events as a rule names what it needs: ``topic.member``."""
+def event_fields(topic: str, *names: str) -> tuple[str, ...]:
+    """Fields of *topic*'s events as ``topic.field``, for a detection's *needs*."""
     return tuple(f"{topic}.{name}" for name in names)
 
 
 def signal(*signals: str) -> tuple[str, int]:
-    """What a rule is stirred by that rests on one of *signals* of :mod:`models.events.context_signals`."""
+    """Prefilter of a detection that rests on one of the *signals* of :mod:`models.events.context_signals`."""
     return "signals", packed(signals)
 
 
-def either(*stirs: Prefilter) -> frozenset[Prefilter]:
-    """One of *stirs* is enough."""
-    return frozenset(stirs)
+def either(*prefilters: Prefilter) -> frozenset[Prefilter]:
+    """Prefilter that any one of *prefilters* satisfies."""
+    return frozenset(prefilters)
 
 
 def posture(*flags: str) -> tuple[str, int]:
-    """What a rule is stirred by that rests on one of the posture *flags* being true."""
+    """Prefilter of a detection that rests on one of the posture *flags* being true."""
     return "posture", sum(2 << 2 * POSTURE_FLAGS.index(name) for name in flags)
 
 
-def among(some: Holds, holds: Callable[[], Holds]) -> Holds:
-    """Those of *some* for which *holds* too, which is asked only where there are any: in most chunks none."""
-    return some & holds() if some.any() else some
+def only_where(candidates: Bools, condition: Callable[[], Bools]) -> Bools:
+    """*candidates* and *condition*, which is evaluated only if there are candidates: most chunks have none."""
+    return candidates & condition() if candidates.any() else candidates
 
 
-def is_established(x: View, limit: Limits) -> Holds:
-    """Where enough days of the principal's history are known, ``limit["days"]``, to say what is usual."""
-    answer: Holds = x["days_known"] >= limit["days"]
-    return answer
+def is_established(x: View, limit: Limits) -> Bools:
+    """Where the principal's baseline covers enough days, ``limit["days"]``."""
+    return x["days_known"] >= limit["days"]
 
 
-def is_not_established(x: View, limit: Limits) -> Holds:
-    """Where the principal's history is still being learned."""
+def is_not_established(x: View, limit: Limits) -> Bools:
+    """While the principal's baseline is being learned."""
     return ~is_established(x, limit)
 
 
-def authenticated(x: View) -> Holds:
-    """Whether anybody got in: who guesses passwords in vain has no session to be asked about."""
-    answer: Holds = x["signed_in"] | (x["calls_1h"] > 0)
-    return answer
+def authenticated(x: View) -> Bools:
+    """Where the session was signed in to or used: failed password guesses open no session to step up."""
+    return x["signed_in"] | (x["calls_1h"] > 0)
 
 
-def explained(x: View) -> Holds:
-    """Where the model knows most of what the session lately called, so that its word on the rest counts.
+def is_modelled(x: View) -> Bools:
+    """Where the model knows most of the session's recent calls, so that its judgement of the others counts.
 
-    A model that was trained elsewhere explains nothing; a step out of a role is beside steps within it.
+    A model trained elsewhere knows none of them, while a session that leaves its role also makes calls of that role.
     """
-    answer: Holds = ~unexplained(x) & (x["calls_10m"] > FEWEST_CALLS)
-    return answer
+    return ~is_unmodelled(x) & (x["calls_10m"] > MIN_MODELLED_CALLS)
 
 
-def unexplained(x: View) -> Holds:
-    """Where most of what the session lately called is nothing that the model has seen."""
-    answer: Holds = x["surprise_10m"] >= MOST_SURPRISE * (x["calls_10m"] + 1.0)
-    return answer
+def is_unmodelled(x: View) -> Bools:
+    """Where the model has never seen most of the session's recent calls."""
+    return x["surprise_10m"] >= MAX_SURPRISE_PER_CALL * (x["calls_10m"] + 1.0)
 
 
-def of_role(x: View, fact: str, *, floor: float, times: float, most: Any) -> NDArray[np.float64]:
-    """How much of *fact* the session's role may reach: *times* its usual, but never below *floor*.
+def role_limit(x: View, fact: str, *, minimum: float, factor: float, unmodelled: Any) -> NDArray[np.float64]:
+    """How high *fact* may rise in the session's role: *factor* times the role's usual, but never below *minimum*.
 
-    *most*, one or ``(n,)``, is what anybody may where the model does not know the role. More is right only
-    at a tenant of which is known what its sessions reach in this role: there up to twice as much.
+    Args:
+        x: the view.
+        fact: name of a fact that has a ``role_usual_…``.
+        minimum: the lowest limit.
+        factor: how many times the usual is allowed.
+        unmodelled: the limit for anybody whose role the model does not know, a number or ``(n,)``. No role has a
+            higher one, except at a tenant whose own cohort is known: there up to twice what it reaches.
     """
-    role = x[f"role_usual_{fact}"]
-    highest = np.where(x["tenant_cohort"], np.maximum(most, TIMES_AT_TENANT * role), most)
-    usual = np.minimum(np.maximum(floor, times * role), highest)
-    answer: NDArray[np.float64] = np.where(explained(x), usual, most)
-    return answer
-
-
-def numbers(**limits: float) -> Mapping[str, float]:
-    """Limits of a rule, which nobody changes by accident."""
-    return MappingProxyType(limits)
+    role_usual = x[f"role_usual_{fact}"]
+    maximum = np.where(x["tenant_cohort"], np.maximum(unmodelled, TENANT_ALLOWANCE * role_usual), unmodelled)
+    modelled = np.minimum(np.maximum(minimum, factor * role_usual), maximum)
+    return np.where(is_modelled(x), modelled, unmodelled)

@@ -1,4 +1,4 @@
-"""Detections: what the session's device is, as it says of itself, or that it no longer says anything."""
+"""Detections on the session's device: integrity and malware as it reports them, and telemetry that stopped."""
 
 from __future__ import annotations
 
@@ -7,123 +7,179 @@ from typing import Final
 import numpy as np
 
 from models.events.context_columns import ATTESTATION, MALWARE, POSTURE_FLAGS
+from models.features.table import MINUTE
 from models.updates.context import flag, malware
 from pipeline.detections.detection import (
     AGENT,
     BY_AGENT,
+    Bools,
     Detection,
-    Holds,
     Limits,
     View,
     either,
-    members,
-    numbers,
+    event_fields,
     posture,
 )
 
-ON_A_DEVICE: Final = members("auth-events", "device_id")
-_INFECTED: Final = ("posture", MALWARE["detected"] << 2 * len(POSTURE_FLAGS))
-_HEALED: Final = "Ends when the device reports that it is healthy again; proving a factor does not clear it."
-_BAD: Final = (ATTESTATION["failed"], ATTESTATION["virtual"])
-_HEARD: Final = "Ends when the device is heard again."
+ON_A_DEVICE: Final = event_fields("auth-events", "device_id")
+_MALWARE_DETECTED: Final = ("posture", MALWARE["detected"] << 2 * len(POSTURE_FLAGS))
+_CLEARED_WHEN_HEALTHY: Final = "Clears when the device reports that the fault is gone; a step-up does not clear it."
+_CLEARED_BY_TELEMETRY: Final = "Clears when the device reports telemetry again."
+_UNHEALTHY: Final = (ATTESTATION["failed"], ATTESTATION["virtual"])
 
 
-def _silent(x: View, limit: Limits) -> Holds:
-    answer: Holds = x["telemetry_gap"] > limit["intervals"]
-    return answer
+def _silent(x: View, limit: Limits) -> Bools:
+    return x["telemetry_gap"] > limit["intervals"]
 
 
-def _stale_agent(x: View, limit: Limits) -> Holds:
-    """A device that never attested may be managed by what never asks it to: that is no sign of anything."""
-    stale = x["attested"] & (x["unattested"] | (x["attestation_age"] > limit["minutes"] * 60_000))
-    answer: Holds = (x["kind"] == AGENT) & x["calling"] & x["bound"] & (stale | np.isin(x["attestation"], _BAD))
-    return answer
+def _stale_agent(x: View, limit: Limits) -> Bools:
+    """Only on a device that attested before: management that never requests an attestation proves nothing."""
+    stale = x["attested"] & (x["unattested"] | (x["attestation_age"] > limit["minutes"] * MINUTE))
+    return (x["kind"] == AGENT) & x["calling"] & x["bound"] & (stale | np.isin(x["attestation"], _UNHEALTHY))
 
 
 DEVICE: Final[tuple[Detection, ...]] = (
     Detection(
-        "device_rooted", "The session's device is jailbroken or rooted.",
-        "Your device no longer meets the security rules, so you were signed out.",
-        "HIGH", 8.0, 0.0, False, ("T1404", "T1629.003"),
-        lambda x, _: flag(x["posture"], "rooted", True),
-        ("posture_faults", "posture faults"), "no posture faults", "test farms; developers' own devices",
-        needs=members("device-telemetry", "rooted") + ON_A_DEVICE,
-        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, suppressible=False,
-        prefilter=(posture("rooted"),),
-    ),
-    Detection(
-        "device_hooked", "The app on the session's device runs hooked: something rewrites what it does.",
-        "Another program interferes with the app on your device, so you were signed out.",
-        "HIGH", 8.0, 0.0, False, ("T1617", "T1404"),
-        lambda x, _: flag(x["posture"], "hooked", True),
-        ("posture_faults", "posture faults"), "no posture faults",
-        "security researchers, accessibility tools that inject code",
-        needs=members("device-telemetry", "hooked") + ON_A_DEVICE,
-        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, suppressible=False,
-        prefilter=(posture("hooked"),),
-    ),
-    Detection(
-        "device_emulated", "The session's device is an emulator, not the phone it says it is.",
-        "The app does not run on a real device, so you were signed out.",
-        "HIGH", 8.0, 0.0, False, ("T1633.001",),
-        lambda x, _: flag(x["posture"], "emulator", True),
-        ("posture_faults", "posture faults"), "no posture faults",
-        "test farms: keep them quiet by a suppression of their tenant or devices",
-        needs=members("device-telemetry", "emulator") + ON_A_DEVICE,
-        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"), clearing=_HEALED, suppressible=False,
-        prefilter=(posture("emulator"),),
-    ),
-    Detection(
-        "malware_on_device", "Malware was reported on the session's device and is not quarantined.",
-        "Malware was found on your device, so you were signed out.",
-        "HIGH", 8.0, 0.0, False, ("T1660", "T1539"),
-        lambda x, _: malware(x["posture"], "detected"),
-        ("posture_faults", "posture faults"), "none detected, or quarantined", "adware of low severity",
-        needs=members("device-telemetry", "malware") + ON_A_DEVICE,
-        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"),
-        clearing="Ends when the device reports the malware quarantined or gone; a factor does not clear it.",
+        id="device_rooted",
+        text="The session's device is jailbroken or rooted.",
+        user_text="Your device no longer meets the security rules, so you were signed out.",
+        severity="HIGH",
+        weight=8.0,
+        hold_s=0.0,
+        cleared_by_step_up=False,
         suppressible=False,
-        prefilter=(_INFECTED,),
+        holds=lambda x, _: flag(x["posture"], "rooted", True),
+        prefilter=(posture("rooted"),),
+        observed=("posture_faults", "posture faults"),
+        normal="no posture faults",
+        attack=("T1404", "T1629.003"),
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"),
+        needs=event_fields("device-telemetry", "rooted") + ON_A_DEVICE,
+        known_false_positives="test farms, developers' own devices",
+        clearing=_CLEARED_WHEN_HEALTHY,
     ),
     Detection(
-        "telemetry_silent_while_active",
-        "The device stopped sending telemetry while the session goes on calling.",
-        "We lost contact with your device's security check, so you were signed out.",
-        "HIGH", 6.0, 0.0, False, ("T1629.003", "T1562.001"),
-        lambda x, limit: x["calling"] & _silent(x, limit),
-        ("telemetry_gap", "intervals"), "≤ {intervals:g} intervals",
-        "a tunnel, a flight, an update of the agent", numbers(intervals=3.0), silence=True,
-        needs=members("device-telemetry", "heartbeat_interval_ms") + ON_A_DEVICE
-        + members("api-calls", "occurred_at"),
-        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 7"), clearing=_HEARD,
+        id="device_hooked",
+        text="The app on the session's device runs hooked: something rewrites what it does.",
+        user_text="Another program interferes with the app on your device, so you were signed out.",
+        severity="HIGH",
+        weight=8.0,
+        hold_s=0.0,
+        cleared_by_step_up=False,
+        suppressible=False,
+        holds=lambda x, _: flag(x["posture"], "hooked", True),
+        prefilter=(posture("hooked"),),
+        observed=("posture_faults", "posture faults"),
+        normal="no posture faults",
+        attack=("T1617", "T1404"),
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"),
+        needs=event_fields("device-telemetry", "hooked") + ON_A_DEVICE,
+        known_false_positives="security researchers, accessibility tools that inject code",
+        clearing=_CLEARED_WHEN_HEALTHY,
+    ),
+    Detection(
+        id="device_emulated",
+        text="The session's device is an emulator, not the phone it says it is.",
+        user_text="The app does not run on a real device, so you were signed out.",
+        severity="HIGH",
+        weight=8.0,
+        hold_s=0.0,
+        cleared_by_step_up=False,
+        suppressible=False,
+        holds=lambda x, _: flag(x["posture"], "emulator", True),
+        prefilter=(posture("emulator"),),
+        observed=("posture_faults", "posture faults"),
+        normal="no posture faults",
+        attack=("T1633.001",),
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"),
+        needs=event_fields("device-telemetry", "emulator") + ON_A_DEVICE,
+        known_false_positives="test farms: add a suppression for their tenant or their devices",
+        clearing=_CLEARED_WHEN_HEALTHY,
+    ),
+    Detection(
+        id="malware_on_device",
+        text="Malware was reported on the session's device and is not quarantined.",
+        user_text="Malware was found on your device, so you were signed out.",
+        severity="HIGH",
+        weight=8.0,
+        hold_s=0.0,
+        cleared_by_step_up=False,
+        suppressible=False,
+        holds=lambda x, _: malware(x["posture"], "detected"),
+        prefilter=(_MALWARE_DETECTED,),
+        observed=("posture_faults", "posture faults"),
+        normal="none detected, or quarantined",
+        attack=("T1660", "T1539"),
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 5"),
+        needs=event_fields("device-telemetry", "malware") + ON_A_DEVICE,
+        known_false_positives="low-severity adware",
+        clearing="Clears when the device reports the malware as quarantined or removed; a step-up does not clear it.",
+    ),
+    Detection(
+        id="telemetry_silent_while_active",
+        text="The device stopped sending telemetry while the session goes on calling.",
+        user_text="We lost contact with your device's security check, so you were signed out.",
+        severity="HIGH",
+        weight=6.0,
+        hold_s=0.0,
+        cleared_by_step_up=False,
+        rests_on_silence=True,
+        holds=lambda x, limit: x["calling"] & _silent(x, limit),
         prefilter=("calling", "telemetry_gap"),
-    ),
-    Detection(
-        "telemetry_silent_while_idle", "The device stopped sending telemetry; the session is idle.",
-        "We have not heard from your device's security check for a while.",
-        "LOW", 1.0, 0.0, False, ("T1629.003",),
-        lambda x, limit: ~x["calling"] & _silent(x, limit),
-        ("telemetry_gap", "intervals"), "≤ {intervals:g} intervals",
-        "a device that sleeps: nobody is asked before the session is used again", numbers(intervals=3.0),
-        silence=True,
-        needs=members("device-telemetry", "heartbeat_interval_ms") + ON_A_DEVICE,
+        limits={"intervals": 3.0},
+        observed=("telemetry_gap", "intervals"),
+        normal="≤ {intervals:g} intervals",
+        attack=("T1629.003", "T1562.001"),
         references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 7"),
-        clearing=_HEARD,
-        prefilter=("telemetry_gap",),
+        needs=event_fields("device-telemetry", "heartbeat_interval_ms")
+        + ON_A_DEVICE
+        + event_fields("api-calls", "occurred_at"),
+        known_false_positives="a tunnel, a flight, an update of the telemetry agent",
+        clearing=_CLEARED_BY_TELEMETRY,
     ),
     Detection(
-        "agent_without_fresh_attestation",
-        "An agent calls tools from a device that no longer proves its health, or failed to.",
-        "Your assistant was disconnected until your device proves its health again.",
-        "HIGH", 6.0, 0.0, False, ("T1645", "T1078.004"),
-        _stale_agent, ("attestation_age_m", "minutes since the device attested"),
-        "attested anew within {minutes:g} minutes, and neither failed nor as virtual; not asked of a device "
-        "that never attested",
-        "an attestation service that is down", numbers(minutes=15.0), silence=True,
-        needs=members("device-telemetry", "attestation", "attested_at") + ON_A_DEVICE
-        + members("api-calls", "principal_kind", "device_id"),
-        references=("NIST CSF 2.0 PR.AA-03", "NIST SP 800-207 §2.1 tenet 4"),
-        clearing="Ends with the next good attestation of the device; an agent cannot prove a factor.",
-        prefilter=("calling", "bound", BY_AGENT, either("attested", "attestation")),
+        id="telemetry_silent_while_idle",
+        text="The device stopped sending telemetry; the session is idle.",
+        user_text="We have not heard from your device's security check for a while.",
+        severity="LOW",
+        weight=1.0,
+        hold_s=0.0,
+        cleared_by_step_up=False,
+        rests_on_silence=True,
+        holds=lambda x, limit: ~x["calling"] & _silent(x, limit),
+        prefilter=("telemetry_gap",),
+        limits={"intervals": 3.0},
+        observed=("telemetry_gap", "intervals"),
+        normal="≤ {intervals:g} intervals",
+        attack=("T1629.003",),
+        references=("NIST CSF 2.0 DE.CM-09", "NIST SP 800-207 §2.1 tenet 7"),
+        needs=event_fields("device-telemetry", "heartbeat_interval_ms") + ON_A_DEVICE,
+        known_false_positives="a sleeping device: no step-up is requested before the session is used again",
+        clearing=_CLEARED_BY_TELEMETRY,
     ),
-)  # fmt: skip
+    Detection(
+        id="agent_without_fresh_attestation",
+        text="An agent calls tools from a device that no longer proves its health, or failed to.",
+        user_text="Your assistant was disconnected until your device proves its health again.",
+        severity="HIGH",
+        weight=6.0,
+        hold_s=0.0,
+        cleared_by_step_up=False,
+        rests_on_silence=True,
+        holds=_stale_agent,
+        prefilter=("calling", "bound", BY_AGENT, either("attested", "attestation")),
+        limits={"minutes": 15.0},
+        observed=("attestation_age_m", "minutes since the device attested"),
+        normal=(
+            "attested anew within {minutes:g} minutes, and neither failed nor as virtual; not asked of a device "
+            "that never attested"
+        ),
+        attack=("T1645", "T1078.004"),
+        references=("NIST CSF 2.0 PR.AA-03", "NIST SP 800-207 §2.1 tenet 4"),
+        needs=event_fields("device-telemetry", "attestation", "attested_at")
+        + ON_A_DEVICE
+        + event_fields("api-calls", "principal_kind", "device_id"),
+        known_false_positives="an outage of the attestation service",
+        clearing="Clears with the device's next successful attestation; an agent cannot pass a step-up.",
+    ),
+)

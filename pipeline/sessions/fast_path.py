@@ -19,7 +19,7 @@ from models.updates.activity import among
 from models.updates.fold import Folded
 from pipeline.control.active import ActiveConfig
 from pipeline.detections import firing
-from pipeline.detections.detection import unexplained
+from pipeline.detections.detection import is_unmodelled
 from pipeline.sessions.context_updates import GRANTING
 
 
@@ -105,7 +105,7 @@ def bands_of(detector: Detector, score: NDArray[np.float64], folded: Folded) -> 
     that it has not seen: it shall not ask anybody for a factor because of that.
     """
     band = detector.band(score)
-    known = folded.facts["familiar"] & ~unexplained(folded.facts)
+    known = folded.facts["familiar"] & ~is_unmodelled(folded.facts)
     answer: NDArray[np.uint8] = np.where(known, band, np.minimum(band, 1)).astype(np.uint8)
     return answer
 

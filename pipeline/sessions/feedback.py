@@ -8,16 +8,14 @@ mistake: so nobody's word counts in their own favour, what is a fact is never mu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from pipeline.decisions.policy import Policy
 from pipeline.decisions.risk_state import SessionRiskState
-from pipeline.detections import BIT, DETECTIONS
+from pipeline.detections import BIT, DETECTIONS, STEP_UP_MISSED
 from pipeline.processing.messages import principal_suppression, stable_id, suppression
 from pipeline.processing.outcome import OutcomeBuilder
 from pipeline.sessions.slow_path import SlowPathEvent
-
-_MISSED: Final = "step_up_missed"
 
 
 def apply_verdict(sight: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -> None:
@@ -41,11 +39,11 @@ def _false_positive(sight: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -
         _tell(sight, policy, "refused", causes, out, why)
         return
     mutable = [cause for cause in causes if DETECTIONS[BIT[cause]].suppressible]
-    if facts := [cause for cause in causes if cause not in mutable and cause != _MISSED]:
+    if facts := [cause for cause in causes if cause not in mutable and cause != STEP_UP_MISSED]:
         _tell(sight, policy, "refused", facts, out, "a fact, not a guess: it is never kept quiet")
     case = sight.case
     case.challenge = None
-    case.episodes.pop(_MISSED, None)
+    case.episodes.pop(STEP_UP_MISSED, None)
     if not mutable:
         return
     fields = _tell(sight, policy, "created", mutable, out)

@@ -23,7 +23,7 @@ from pipeline.decisions.explanations import reasons
 from pipeline.decisions.guard import Guard
 from pipeline.decisions.risk import LEVELS
 from pipeline.decisions.risk_state import DEVICES, Revocation
-from pipeline.detections.detection import authenticated
+from pipeline.detections.detection import STEP_UP_MISSED, authenticated
 from pipeline.processing.messages import Stamp, activity, binding, source_event_id, stable_id
 from pipeline.processing.outcome import OutcomeBuilder
 from pipeline.sessions import feedback, lineage
@@ -35,7 +35,6 @@ from pipeline.sessions.slow_path import PROVING, SlowPath, SlowPathEvent
 ON_ITS_WAY_MS: Final = 10_000
 """What happens so soon after a sign-out may have begun before it."""
 _SIGN_IN, _SIGN_OUT, _FAILED = ACTION["sign_in"], ACTION["sign_out"], ACTION["sign_in_failed"]
-_MISSED: Final = "step_up_missed"
 
 
 class SessionEventHandler:
@@ -159,11 +158,11 @@ class SessionEventHandler:
 
     def _decide(self, sight: SlowPathEvent, moment: DecisionInput) -> None:
         case = sight.case
-        open_, missed = case.challenge is not None, _MISSED in case.episodes
+        open_, missed = case.challenge is not None, STEP_UP_MISSED in case.episodes
         decision = self.judge.decide(case, sight.subject, moment, self.guard)
         if open_ and moment.action in PROVING:
             self.out.count("challenges", "passed")
-        if not missed and _MISSED in case.episodes:
+        if not missed and STEP_UP_MISSED in case.episodes:
             self.out.count("challenges", "missed")
         revocation = case.revocation
         if revocation and not revocation.acknowledged and sight.at >= revocation.due:

@@ -78,7 +78,7 @@ def test_a_revoked_session_is_not_accused_of_the_silence_that_followed() -> None
 
     later = this_session.see(300, "telemetry_silent_while_idle", "telemetry_silent_while_active")
 
-    assert [part.detection for part in later.parts if DETECTIONS[BIT[part.detection]].silence] == []
+    assert [part.detection for part in later.parts if DETECTIONS[BIT[part.detection]].rests_on_silence] == []
 
 
 def test_observing_decides_and_commands_nothing() -> None:

@@ -65,7 +65,7 @@ def test_who_proved_a_factor_is_asked_again_when_it_happens_anew(rule: str) -> N
     assert again.challenge == stable_id("acme", "s-1", 1, rule, "step-up")
 
 
-ANSWERED_FOR_A_WHILE = [rule for rule in DETECTIONS if rule.answers_s]
+ANSWERED_FOR_A_WHILE = [rule for rule in DETECTIONS if rule.cleared_for_s]
 
 
 @pytest.mark.parametrize("rule", ANSWERED_FOR_A_WHILE, ids=lambda rule: rule.id)
@@ -75,13 +75,15 @@ def test_what_comes_and_goes_is_asked_once_in_the_time_that_an_answer_is_good_fo
     this_session.see(20, rule.id, action="step_up_passed", strong_age_s=0)
 
     again = [
-        this_session.see(at, *holding) for at in range(700, int(rule.answers_s), 600) for holding in ((), (rule.id,))
+        this_session.see(at, *holding)
+        for at in range(700, int(rule.cleared_for_s), 600)
+        for holding in ((), (rule.id,))
     ]
     wakes = this_session.wake()
-    later = this_session.see(20 + rule.answers_s, rule.id)
+    later = this_session.see(20 + rule.cleared_for_s, rule.id)
 
     assert [brief(decision) for decision in again] == [QUIET] * len(again)
-    assert wakes == 20 + rule.answers_s
+    assert wakes == 20 + rule.cleared_for_s
     assert brief(later) == CHALLENGED
 
 

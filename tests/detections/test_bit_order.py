@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from models.state.codec import decode, encode
-from pipeline.detections import DETECTION_IDS, ORDER, order_of
+from pipeline.detections import DETECTION_IDS, ORDER, digest_of_order
 from schemas import topics
 from tests.support.run_processors import Desk, Event
 from tests.support.samples import T0, call, context
 
-OTHER = order_of(DETECTION_IDS[::-1])
+OTHER = digest_of_order(DETECTION_IDS[::-1])
 
 
 def told(at: float, **members: object) -> Event:
@@ -39,9 +39,19 @@ def reasons(one: Desk) -> list[list[str]]:
 
 
 def test_any_other_order_has_another_name() -> None:
-    assert order_of(DETECTION_IDS) == ORDER
+    assert digest_of_order(DETECTION_IDS) == ORDER
     swapped = (DETECTION_IDS[1], DETECTION_IDS[0], *DETECTION_IDS[2:])
-    assert len({ORDER, order_of(swapped), order_of(DETECTION_IDS[:-1]), order_of((*DETECTION_IDS, "new"))}) == 4
+    assert (
+        len(
+            {
+                ORDER,
+                digest_of_order(swapped),
+                digest_of_order(DETECTION_IDS[:-1]),
+                digest_of_order((*DETECTION_IDS, "new")),
+            }
+        )
+        == 4
+    )
 
 
 def test_rows_bear_the_order_they_were_written_in() -> None:

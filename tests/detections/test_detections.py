@@ -303,7 +303,7 @@ def test_a_detection_spares_the_honest(row: Row) -> None:
 
 def test_every_detection_has_a_firing_a_quiet_and_an_honest_history() -> None:
     files = sorted(Path(__file__).parent.glob("test_*detections.py"))
-    tables = [ROWS, *(import_module(file.stem).ROWS for file in files)]
+    tables = [ROWS, *(import_module(f"tests.detections.{file.stem}").ROWS for file in files)]
     rows = [row for table in tables for row in table]
     set_read = {row.rule for row in rows if row.fires and row.quiet}
     spared = {row.rule for row in rows if row.honest}

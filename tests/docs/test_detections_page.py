@@ -82,7 +82,7 @@ def test_a_program_reads_the_same() -> None:
         "normal": "≤ 3 denials",
         "limits": {"denials": 3.0},
         "learning": "none",
-        "known_false_positives": "somebody learning a new phone",
+        "known_false_positives": "a person who is learning to use a new phone",
         "policy": detections_page.snippet(DETECTIONS[BIT["mfa_fatigue"]]),
     }
 

@@ -11,11 +11,11 @@ from pipeline.detections import ATTACK_VERSION, BIT, DETECTIONS, FOREVER, Detect
 
 _SHIPPED: Final = read_policy(None)
 _WEIGHTS: Final = _SHIPPED.weights()
-_LEARNING: Final = "It keeps still until enough is known of the principal to say what is normal."
+_LEARNING: Final = "It does not fire until the baseline of the principal is established."
 _HEAD: Final = f"""# The detections
 
 What session-risk looks for, by itself, in every session. Written by `make docs` from the tables in
-[rules/](rules); `session-risk detections` shows the same. Techniques are of MITRE ATT&CK {ATTACK_VERSION}.
+the modules beside this page; `session-risk detections` shows the same. Techniques are of MITRE ATT&CK {ATTACK_VERSION}.
 A score is the logistic of a sum: a prior of {_SHIPPED.prior:g} and the weight of each detection that counts.
 """
 
@@ -82,11 +82,11 @@ def lines(fields: dict[str, Any]) -> list[tuple[str, str]]:
         ("limits", ", ".join(f"{name} {value:g}" for name, value in fields["limits"].items())),
         ("learning period", fields["learning"]),
         ("needs", ", ".join(fields["needs"])),
-        ("told by", fields["told_by"]),
+        ("reported by", fields["told_by"]),
         ("false positives", fields["known_false_positives"]),
         ("the person reads", fields["user_text"]),
         (f"ATT&CK {fields['attack']['version']}", techniques),
-        ("asked for by", ", ".join(fields["references"])),
+        ("required by", ", ".join(fields["references"])),
     ]
     return [(name, text) for name, text in sent_list if text]
 
