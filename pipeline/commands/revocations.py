@@ -13,7 +13,7 @@ import click
 from pipeline.console import as_json, grid, moment, print_json, screen
 from pipeline.settings.loading import load_transmitter
 from pipeline.transmitter.protocol import CommandState
-from pipeline.transmitter.store.database import existing_store_of
+from pipeline.transmitter.store.database import open_existing_store
 from pipeline.transmitter.store.revocations import Command, listed
 
 STATES: Final[tuple[CommandState, ...]] = get_args(CommandState)
@@ -33,7 +33,7 @@ def command(*, state: CommandState | None, most: int, as_json: bool) -> None:
     confirmed: an enforcer says that it is; failed: it says that it could not; overdue: nobody has said
     anything by the deadline.
     """
-    store = existing_store_of(load_transmitter())
+    store = open_existing_store(load_transmitter())
     try:
         with store.read() as conn:
             found = [

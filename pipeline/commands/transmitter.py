@@ -10,7 +10,7 @@ import click
 
 from pipeline.console import as_json, grid, moment, print_json, screen
 from pipeline.settings.loading import load, load_transmitter
-from pipeline.transmitter.operator_commands import NothingToDoError, clients
+from pipeline.transmitter.operator_commands import NotFoundError, clients
 from pipeline.transmitter.operator_commands import now as _now
 from pipeline.transmitter.operator_commands import opened as _store
 from pipeline.transmitter.protocol import Subject
@@ -67,7 +67,7 @@ def keys() -> None:
 def list_keys(*, as_json: bool) -> None:
     """List the keys: the one that signs, those still published for what they signed, and retired ones."""
     with _store() as store, store.read() as conn:
-        needed = queue.kids_waiting(conn)
+        needed = queue.needed_key_ids(conn)
         records = [
             {**asdict(key), "published": key.retired_at is None or key.kid in needed} for key in signing_keys.keys(conn)
         ]
@@ -130,7 +130,7 @@ _most = click.option("--most", default=100, show_default=True, type=click.IntRan
 def list_dead(*, stream_id: str | None, most: int, as_json: bool) -> None:
     """List tokens that were given up, the newest first, and why."""
     with _store() as store, store.read() as conn:
-        found = queue.dead(conn, stream_id, most)
+        found = queue.list_dead_letters(conn, stream_id, most)
     if as_json:
         print_json([asdict(dead_letter) for dead_letter in found])
         return
@@ -160,9 +160,9 @@ def retry(*, numbers: tuple[int, ...], stream_id: str | None) -> None:
     if bool(numbers) == (stream_id is not None):
         raise click.UsageError("say which: numbers as `dead-letters list` shows them, or --stream")
     with _store() as store, store.begin() as conn:
-        count = queue.revive(conn, numbers if stream_id is None else stream_id, _now())
+        count = queue.requeue(conn, numbers if stream_id is None else stream_id, _now())
     if not count:
-        raise NothingToDoError("none of these is a dead letter whose token and stream are still there")
+        raise NotFoundError("none of these is a dead letter whose token and stream are still there")
     click.echo(f"{count} wait again")
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from pipeline.kafka.client import Writer, writing
 from pipeline.kafka.connection import Connection
 from pipeline.processing.processor import Message
-from pipeline.transmitter.services import AckNotTaken
+from pipeline.transmitter.services import AckNotSentError
 from schemas.control import RevocationAck
 from schemas.decode import encode, record_key
 from schemas.topics import REVOCATION_ACKS
@@ -21,7 +21,7 @@ ANSWER_S: Final = 10.0
 """Seconds the brokers may take to have it safe."""
 
 
-class Confirming:
+class AckProducer:
     """Writes acknowledgements. It connects at the first one, and anew after a failure."""
 
     def __init__(self, connection: Connection) -> None:
@@ -32,7 +32,7 @@ class Confirming:
         self._going: set[asyncio.Task[None]] = set()
 
     async def write(self, ack: RevocationAck) -> None:
-        """Return when *ack* is safe in Kafka; raises `AckNotTaken` where that is not known in `ANSWER_S`."""
+        """Return when *ack* is safe in Kafka; raises `AckNotSentError` where that is not known in `ANSWER_S`."""
         members = ack.model_dump(exclude_none=True)
         message = Message(REVOCATION_ACKS, record_key(REVOCATION_ACKS, members), encode(members))
         try:
@@ -40,7 +40,7 @@ class Confirming:
                 await self._write(message, ack.tenant.encode())
         except Exception as error:  # whatever it is, nobody knows that it is safe
             logger.error("an acknowledgement could not be passed on: %r", error)  # noqa: TRY400 - a sentence
-            raise AckNotTaken("acknowledgements cannot be passed on now; send it again later") from error
+            raise AckNotSentError("acknowledgements cannot be passed on now; send it again later") from error
 
     async def _write(self, message: Message, tenant: bytes) -> None:
         try:

@@ -20,7 +20,7 @@ from pipeline.transmitter.store.leader_election import Leadership, lead
 T = TypeVar("T")
 
 
-async def in_time(call: Callable[[], T], seconds: float, late: Callable[[T], object] = lambda _: None) -> T:
+async def call_with_timeout(call: Callable[[], T], seconds: float, late: Callable[[T], object] = lambda _: None) -> T:
     """What *call* gives or raises, in a thread of its own; raises `TimeoutError` after *seconds*.
 
     The thread stays behind with its question then. It keeps no process from ending, and what it is answered
@@ -64,7 +64,7 @@ MARGIN_S: Final = 10.0
 """Seconds beyond the longest push that parts may take to end."""
 
 
-class Part(Protocol):
+class LeaderTask(Protocol):
     """A part of the work: runs until it is stopped, and then ends what it has begun."""
 
     async def run(self) -> None: ...
@@ -72,10 +72,10 @@ class Part(Protocol):
     def stop(self) -> None: ...
 
 
-class Reading:
+class RestartingReader:
     """Reads Kafka by *part*, which begins anew while the brokers fail it; all else goes on meanwhile."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: LeaderTask) -> None:
         self._part = part
         self._stop = asyncio.Event()
 
@@ -91,7 +91,7 @@ class Reading:
                 await self._part.run()
             except BrokerUnreachableError as error:
                 logger.error("what is decided is read later: %s", error)  # noqa: TRY400 - a sentence
-                await _pause(REST_S, self._stop)
+                await _wait_for_stop(REST_S, self._stop)
             else:
                 return
 
@@ -106,7 +106,7 @@ class LeaderLoop:
     def __init__(
         self,
         store: Store,
-        make: Callable[[], Sequence[Part]],
+        make: Callable[[], Sequence[LeaderTask]],
         patience_s: float,
         shown: Callable[[bool], None],
     ) -> None:
@@ -114,7 +114,7 @@ class LeaderLoop:
         self._make = make
         self._patience_s = patience_s + MARGIN_S
         self._shown = shown
-        self.orderly = True
+        self.stopped_cleanly = True
         """Whether all parts ended by themselves when they were last told to."""
         self._stop = asyncio.Event()
         self._said: bool | None = None
@@ -128,7 +128,7 @@ class LeaderLoop:
         while not self._stop.is_set():
             rest = LOOK_S
             try:
-                async with _lead(self._store) as leads:
+                async with _leadership(self._store) as leads:
                     self._say(leads=bool(leads))
                     if leads:
                         await self._work(leads)
@@ -137,7 +137,7 @@ class LeaderLoop:
                 rest = REST_S
             finally:
                 self._shown(False)  # noqa: FBT003 - a callback has no names
-            await _pause(rest, self._stop)
+            await _wait_for_stop(rest, self._stop)
 
     def _say(self, *, leads: bool) -> None:
         self._shown(leads)
@@ -150,28 +150,28 @@ class LeaderLoop:
         tasks = [asyncio.create_task(part.run(), name=type(part).__name__) for part in parts]
         try:
             while not self._stop.is_set() and not any(task.done() for task in tasks):
-                if not await _held(leads):
+                if not await _still_leads(leads):
                     logger.warning("the lead is lost; another transmitter may have it now")
                     break
-                await _pause(LOOK_S, self._stop, *tasks)
+                await _wait_for_stop(LOOK_S, self._stop, *tasks)
         finally:
             await self._end(parts, tasks)
         for task in tasks:
             if not task.cancelled():
                 task.result()
 
-    async def _end(self, parts: Sequence[Part], tasks: Sequence[asyncio.Task[None]]) -> None:
+    async def _end(self, parts: Sequence[LeaderTask], tasks: Sequence[asyncio.Task[None]]) -> None:
         for part in parts:
             part.stop()
         _, late = await asyncio.wait(tasks, timeout=self._patience_s)
-        self.orderly = not late
+        self.stopped_cleanly = not late
         for task in late:
             logger.error("%s did not end in %.0f s; what it had begun is done again", task.get_name(), self._patience_s)
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
 
-async def _pause(seconds: float, stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
+async def _wait_for_stop(seconds: float, stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
     """Return after *seconds*, or as soon as *stop* is set or one of *tasks* is over."""
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({stopping, *tasks}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -179,7 +179,7 @@ async def _pause(seconds: float, stop: asyncio.Event, *tasks: asyncio.Task[None]
 
 
 @asynccontextmanager
-async def _lead(store: Store) -> AsyncIterator[Leadership]:
+async def _leadership(store: Store) -> AsyncIterator[Leadership]:
     """`leading.lead`, which asks a database: each time for `ANSWER_S` at most.
 
     A lead that is given later than that is given back at once. One that cannot be given back ends by itself,
@@ -187,22 +187,22 @@ async def _lead(store: Store) -> AsyncIterator[Leadership]:
     """
     block = lead(store)
     try:
-        leads = await in_time(block.__enter__, ANSWER_S, late=lambda _: block.__exit__(None, None, None))
+        leads = await call_with_timeout(block.__enter__, ANSWER_S, late=lambda _: block.__exit__(None, None, None))
     except TimeoutError:
         raise StoreError(f"{store.name}: has not said in {ANSWER_S:g} s who leads") from None
     try:
         yield leads
     finally:
         try:
-            await in_time(lambda: block.__exit__(None, None, None), ANSWER_S)
+            await call_with_timeout(lambda: block.__exit__(None, None, None), ANSWER_S)
         except TimeoutError:
             logger.warning("%s: has not taken back the lead in %g s", store.name, ANSWER_S)
 
 
-async def _held(leads: Leadership) -> bool:
+async def _still_leads(leads: Leadership) -> bool:
     """Whether the lead is still this process's, as far as the store says so in time."""
     try:
-        return await in_time(leads.held, ANSWER_S)
+        return await call_with_timeout(leads.held, ANSWER_S)
     except TimeoutError:
         logger.warning("the store has not said in %g s who leads", ANSWER_S)
         return False

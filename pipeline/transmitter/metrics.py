@@ -14,9 +14,9 @@ from pipeline.transmitter.tokens.events import TOPICS
 
 PREFIX: Final = "session_risk_transmitter_"
 METHODS: Final[dict[Method, str]] = {PUSH: "push", POLL: "poll"}
-HAPPENINGS: Final = tuple(row.name for row in EVENTS.values() if not row.control)
-UNSENT: Final = ("status", "event", "tenant", "excluded", "unnamed", "gone")
-"""Why a stream is not told of a happening: as `wanted.Unwanted` has it; the receiver took its subject out; it
+EVENT_NAMES: Final = tuple(row.name for row in EVENTS.values() if not row.control)
+SKIP_REASONS: Final = ("status", "event", "tenant", "excluded", "unnamed", "gone")
+"""Why a stream is not told of a happening: as `wanted.SkipReason` has it; the receiver took its subject out; it
 has no name there; the stream was removed or disabled meanwhile."""
 OUTCOMES: Final = ("delivered", "retry", "dead", "dry_run")
 
@@ -37,15 +37,15 @@ class TransmitterMetrics:
         Counter,
         f"{PREFIX}happenings_total",
         "What records said, before any stream is asked.",
-        {"event": HAPPENINGS},
+        {"event": EVENT_NAMES},
     )
-    tokens = Metric(Counter, f"{PREFIX}tokens_total", "Tokens signed and put into queues.", {"event": HAPPENINGS})
+    tokens = Metric(Counter, f"{PREFIX}tokens_total", "Tokens signed and put into queues.", {"event": EVENT_NAMES})
     untold = Metric(
         Counter,
         f"{PREFIX}untold_total",
         "Happenings a stream was not told of: it is disabled, did not ask for such an event, is another "
         "tenant's, its receiver took the subject out, the subject has no name there, or it went meanwhile.",
-        {"reason": UNSENT},
+        {"reason": SKIP_REASONS},
     )
 
     # What becomes of commands.

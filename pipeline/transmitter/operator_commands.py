@@ -15,13 +15,13 @@ from pipeline.settings.loading import load, load_transmitter
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.protocol import PUSH
 from pipeline.transmitter.store import receivers, streams
-from pipeline.transmitter.store.database import Store, existing_store_of, store_of
+from pipeline.transmitter.store.database import Store, open_configured_store, open_existing_store
 from pipeline.transmitter.store.signing_keys import Signer
 from pipeline.transmitter.tokens.stream_events import Announcer
-from pipeline.transmitter.tokens.stream_filter import told_of_nothing
+from pipeline.transmitter.tokens.stream_filter import no_tenant_warning
 
 
-class NothingToDoError(LookupError):
+class NotFoundError(LookupError):
     """What was named is not there."""
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ def opened(*, new: bool = False) -> Iterator[Store]:
 
     One that is not there is made only if it may be *new*: else nothing was to be seen in it.
     """
-    store = (store_of if new else existing_store_of)(load_transmitter())
+    store = (open_configured_store if new else open_existing_store)(load_transmitter())
     try:
         yield store
     finally:
@@ -130,7 +130,7 @@ def list_clients(*, as_json: bool) -> None:
         ]
         screen().print(grid("client", "aud", "scopes", "tokens from", "tenant", "added", "revoked", rows=rows))
     if untold:
-        click.echo(f"session-risk: {told_of_nothing(untold)}", err=True)
+        click.echo(f"session-risk: {no_tenant_warning(untold)}", err=True)
 
 
 @clients.command("tenant")
@@ -151,7 +151,7 @@ def assign(*, name: str, tenant: str | None, every: bool) -> None:
         if outside:
             receivers.ensure(conn, name, name, SCOPES, now())
         if not receivers.assign(conn, name, tenant):
-            raise NothingToDoError(f"{name}: there is no receiver of this name that is not revoked")
+            raise NotFoundError(f"{name}: there is no receiver of this name that is not revoked")
     click.echo(f"{name} hears of {_whose(tenant, tenancy=tenancy)} from now on")
 
 
@@ -165,7 +165,7 @@ def revoke(*, name: str) -> None:
     """
     with opened() as store:
         if not revoke_receiver(store, load_transmitter(), name, now()):
-            raise NothingToDoError(f"{name}: there is no receiver of this name that is not revoked")
+            raise NotFoundError(f"{name}: there is no receiver of this name that is not revoked")
     click.echo(f"{name} is revoked")
 
 

@@ -23,13 +23,13 @@ from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import RightsMissingError, TopicsNotReadyError
 from pipeline.process_setup import search_seldom
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.ack_producer import Confirming
+from pipeline.transmitter.ack_producer import AckProducer
 from pipeline.transmitter.api.app import create_app
 from pipeline.transmitter.api.server import server, serving
 from pipeline.transmitter.delivery.housekeeping import Housekeeper
 from pipeline.transmitter.delivery.http_client import check_url
-from pipeline.transmitter.delivery.push import Pushing
-from pipeline.transmitter.leader import LeaderLoop, Part, Reading
+from pipeline.transmitter.delivery.push import PushDelivery
+from pipeline.transmitter.leader import LeaderLoop, LeaderTask, RestartingReader
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.services import Services
@@ -54,7 +54,7 @@ KEYS_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class TransmitterComponents:
     """What a transmitter is made of."""
 
     connection: Connection
@@ -72,14 +72,14 @@ def clock() -> int:
     return int(time() * 1000)
 
 
-def run(means: Means, at: socket.socket) -> int:
+def run(means: TransmitterComponents, at: socket.socket) -> int:
     """Transmit, serving HTTP *at* this socket, until SIGTERM or SIGINT or a failure; return the exit code."""
     sys.setswitchinterval(SWITCH_SECONDS)
     search_seldom()
     return asyncio.run(_run(means, at))
 
 
-async def _run(means: Means, at: socket.socket) -> int:
+async def _run(means: TransmitterComponents, at: socket.socket) -> int:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -91,9 +91,9 @@ async def _run(means: Means, at: socket.socket) -> int:
             loop.remove_signal_handler(number)
 
 
-async def transmit(means: Means, at: socket.socket, ended: asyncio.Event) -> int:
+async def transmit(means: TransmitterComponents, at: socket.socket, ended: asyncio.Event) -> int:
     """Transmit until *ended* is set or something fails; return the exit code."""
-    confirming = Confirming(means.connection)
+    confirming = AckProducer(means.connection)
     working = LeaderLoop(
         means.store,
         partial(_parts, means),
@@ -114,7 +114,7 @@ async def transmit(means: Means, at: socket.socket, ended: asyncio.Event) -> int
             task.cancel()
     await confirming.close()
     code = _tell(failed or [task for task in (serves, works) if task.exception()])
-    return code if working.orderly else 1
+    return code if working.stopped_cleanly else 1
 
 
 def _tell(failed: Sequence[asyncio.Task[None]]) -> int:
@@ -129,7 +129,7 @@ def _tell(failed: Sequence[asyncio.Task[None]]) -> int:
     return 1 if failed else 0
 
 
-def _services(means: Means, confirming: Confirming) -> Services:
+def _services(means: TransmitterComponents, confirming: AckProducer) -> Services:
     return Services(
         settings=means.settings,
         store=means.store,
@@ -141,7 +141,7 @@ def _services(means: Means, confirming: Confirming) -> Services:
     )
 
 
-def _parts(means: Means) -> Sequence[Part]:
+def _parts(means: TransmitterComponents) -> Sequence[LeaderTask]:
     """What works while this process leads."""
     store, settings, bell, metrics = means.store, means.settings, means.bell, means.metrics
     intake = CommandConsumer(
@@ -155,13 +155,13 @@ def _parts(means: Means) -> Sequence[Part]:
         confirm_within_s=settings.confirm_within_s,
     )
     return (
-        Reading(intake),
-        Pushing(store, settings, bell, metrics, clock, SystemRandom()),
+        RestartingReader(intake),
+        PushDelivery(store, settings, bell, metrics, clock, SystemRandom()),
         Housekeeper(store, means.signer, settings, bell, metrics, clock),
     )
 
 
-async def _follow_keys(means: Means) -> None:
+async def _follow_keys(means: TransmitterComponents) -> None:
     """Sign with the newest key, whichever process made it."""
 
     def refresh() -> None:

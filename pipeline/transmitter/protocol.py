@@ -155,7 +155,7 @@ class SecurityEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedToken:
     """A token ready for the queue of a stream. *lane*: tokens of one lane leave in the order of `seq`."""
 
     stream_id: str
@@ -169,7 +169,7 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class QueuedToken:
     """A token in the queue. *error* is that of its last try, if one was made."""
 
     seq: int

@@ -28,7 +28,7 @@ PAYLOADS: Final[Mapping[str, Mapping[str, Any]]] = {
 """The members of each event that are its own and not `claims`, saying what does least."""
 
 
-class NoRehearsalError(LookupError):
+class NoSampleError(LookupError):
     """There is no such stream, or nothing it would take; the message says why."""
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ def statements(store: Store, settings: TransmitterSettings, now_ms: int, *, tena
 def rehearse(made: TokenBuilder, stream_id: str, subject: Subject, now_ms: int) -> list[str]:
     """Queue a token of each event that the stream takes, about *who*; return the events' names.
 
-    Raises `NoRehearsalError` where there is no such stream, or it would take none of them.
+    Raises `NoSampleError` where there is no such stream, or it would take none of them.
     """
     fields = {"initiating_entity": "admin", "reason_admin": reason(TEXT), "reason_user": {LANGUAGE: TEXT}}
     cause = stable_id("rehearsal", now_ms)
@@ -68,5 +68,5 @@ def rehearse(made: TokenBuilder, stream_id: str, subject: Subject, now_ms: int) 
     taken = made.build_stream_events(stream_id, happenings, now_ms)
     if not taken.queued:
         why = next((text for reason_, text in _WHY.items() if taken.unsent[reason_]), "there is no such stream")
-        raise NoRehearsalError(f"{stream_id} is told nothing: {why}")
+        raise NoSampleError(f"{stream_id} is told nothing: {why}")
     return [event for event in PAYLOADS if taken.queued[event]]

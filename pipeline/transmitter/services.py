@@ -12,7 +12,7 @@ from pipeline.transmitter.store.signing_keys import Signer
 from schemas.control import RevocationAck
 
 
-class AckNotTaken(Exception):
+class AckNotSentError(Exception):
     """An acknowledgement could not be passed on now; who sent it may send it again."""
 
 
@@ -21,7 +21,7 @@ class Services:
     """The store and the signer, and the edges of the process.
 
     *clock* gives ms since the epoch, UTC. *acks* passes an enforcer's word on to Kafka and returns when it is
-    safe there, else raises `AckNotTaken`. *guard* raises `ValueError`, with a sentence, for an address that
+    safe there, else raises `AckNotSentError`. *guard* raises `ValueError`, with a sentence, for an address that
     nothing may be pushed to.
     """
 

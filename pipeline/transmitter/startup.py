@@ -23,14 +23,14 @@ from pipeline.transmitter.api.server import check_certificate, listen
 from pipeline.transmitter.delivery.http_client import ForbiddenUrlError, check_url
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.notifier import Notifier
-from pipeline.transmitter.process import Means, clock, run
-from pipeline.transmitter.static_streams import BadStreamsError, Declared, bring, read_streams
+from pipeline.transmitter.process import TransmitterComponents, clock, run
+from pipeline.transmitter.static_streams import BadStreamsError, DeclaredStream, bring, read_streams
 from pipeline.transmitter.store import streams
-from pipeline.transmitter.store.database import Store, store_of
+from pipeline.transmitter.store.database import Store, open_configured_store
 from pipeline.transmitter.store.signing_keys import open_signer
 from pipeline.transmitter.tokens.events import TOPICS as READ
 from pipeline.transmitter.tokens.stream_events import Announcer
-from pipeline.transmitter.tokens.stream_filter import told_of_nothing
+from pipeline.transmitter.tokens.stream_filter import no_tenant_warning
 from pipeline.transmitter.tokens.subjects import Subjects
 from schemas.decoded import Limits
 from schemas.topics import REVOCATION_ACKS, TOPICS
@@ -66,11 +66,13 @@ def start(settings: Settings, own: TransmitterSettings) -> int:
             means.store.close()
 
 
-def prepare(connection: Connection, bounds: Limits, own: TransmitterSettings, shown: TransmitterMetrics) -> Means:
+def prepare(
+    connection: Connection, bounds: Limits, own: TransmitterSettings, shown: TransmitterMetrics
+) -> TransmitterComponents:
     """Open the store, with a key that signs and the streams that are declared; raises as `start` does."""
     subjects = Subjects.load(own.subjects_file)
     declared = [] if own.streams_file is None else _declared(own.streams_file, own)
-    store = store_of(own)
+    store = open_configured_store(own)
     try:
         signer = open_signer(store, own.alg, own.rsa_bits, clock())
         _bring(store, declared, own.streams_file, Announcer(own.issuer, signer))
@@ -79,10 +81,10 @@ def prepare(connection: Connection, bounds: Limits, own: TransmitterSettings, sh
     except BaseException:
         store.close()
         raise
-    return Means(connection, bounds, own, store, signer, subjects, Notifier(), shown)
+    return TransmitterComponents(connection, bounds, own, store, signer, subjects, Notifier(), shown)
 
 
-def _declared(path: Path, own: TransmitterSettings) -> list[Declared]:
+def _declared(path: Path, own: TransmitterSettings) -> list[DeclaredStream]:
     """Read the streams of the operator's file; an address that is never pushed to is refused here already."""
     declared = read_streams(path)
     for url in {this_declared.stream.endpoint_url for this_declared in declared} - {None}:
@@ -93,7 +95,7 @@ def _declared(path: Path, own: TransmitterSettings) -> list[Declared]:
     return declared
 
 
-def _bring(store: Store, declared: list[Declared], path: Path | None, announcer: Announcer) -> None:
+def _bring(store: Store, declared: list[DeclaredStream], path: Path | None, announcer: Announcer) -> None:
     """Make the declared streams of the store those of the file, and tell them of another status."""
     try:
         with store.begin() as conn:
@@ -111,7 +113,7 @@ def _tell_untold(store: Store) -> None:
     with store.read() as conn:
         untold = streams.without_tenant(conn)
     if untold:
-        logger.warning("%s", told_of_nothing(untold))
+        logger.warning("%s", no_tenant_warning(untold))
 
 
 def look(connection: Connection, partitions: int, group: str) -> None:

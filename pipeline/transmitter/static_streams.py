@@ -39,7 +39,7 @@ class BadStreamsError(ValueError):
     """The file of streams cannot be used; the message has a line for everything that is wrong."""
 
 
-class _Told(BaseModel):
+class _StreamTable(BaseModel):
     """A table of the file. *receiver* is the client that polls; *authorization_file* holds a header."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -75,7 +75,7 @@ class _Told(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class DeclaredStream:
     """A stream of the file: its *status* only if the file says one, its times 0."""
 
     name: str
@@ -84,7 +84,7 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class DeclaredStreamChanges:
     """What bringing the file into the store changed, by the names of the file."""
 
     added: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ class Brought:
     removed: tuple[str, ...] = ()
 
 
-def read_streams(path: Path) -> list[Declared]:
+def read_streams(path: Path) -> list[DeclaredStream]:
     """Read the streams in *path*; each has the same id on every start, by its name.
 
     Raises `BadStreamsError` with a line for everything that is wrong, or `OSError` where it cannot be read.
@@ -106,7 +106,7 @@ def read_streams(path: Path) -> list[Declared]:
     if not isinstance(tables, dict):
         tables = {}
         wrong.append(f"{path}: streams: is no table; streams are [streams.NAME]")
-    found: list[Declared] = []
+    found: list[DeclaredStream] = []
     for name, table in tables.items():
         try:
             found.append(_declared(path, name, table))
@@ -117,7 +117,7 @@ def read_streams(path: Path) -> list[Declared]:
     return found
 
 
-def bring(conn: Connection, sealer: Sealer, declared: Sequence[Declared], now_ms: int) -> Brought:
+def bring(conn: Connection, sealer: Sealer, declared: Sequence[DeclaredStream], now_ms: int) -> DeclaredStreamChanges:
     """Make the declared streams of the store those of the file; *conn* writes.
 
     What happened to a stream stays: when it was made, and its status unless the file says one. Raises
@@ -139,10 +139,10 @@ def bring(conn: Connection, sealer: Sealer, declared: Sequence[Declared], now_ms
     for stream_id in there:
         streams.remove(conn, stream_id, now_ms)
     removed = tuple(stream_id.removeprefix(_PREFIX) for stream_id in there)
-    return Brought(tuple(added), tuple(changed), removed)
+    return DeclaredStreamChanges(tuple(added), tuple(changed), removed)
 
 
-def _check_tenants(conn: Connection, declared: Sequence[Declared]) -> None:
+def _check_tenants(conn: Connection, declared: Sequence[DeclaredStream]) -> None:
     wrong = []
     for this_declared in declared:
         tenant, receiver = this_declared.stream.tenant, receivers.get(conn, this_declared.stream.receiver_id)
@@ -156,7 +156,7 @@ def _check_tenants(conn: Connection, declared: Sequence[Declared]) -> None:
         raise BadStreamsError("\n".join(wrong))
 
 
-def _change(conn: Connection, sealer: Sealer, declared: Declared, old: Stream, now_ms: int) -> bool:
+def _change(conn: Connection, sealer: Sealer, declared: DeclaredStream, old: Stream, now_ms: int) -> bool:
     new = replace(
         declared.stream,
         status=old.status,
@@ -174,12 +174,12 @@ def _change(conn: Connection, sealer: Sealer, declared: Declared, old: Stream, n
     return changed
 
 
-def _declared(path: Path, name: str, table: Any) -> Declared:
+def _declared(path: Path, name: str, table: Any) -> DeclaredStream:
     where = f"{path}: [streams.{name}]"
     if not _NAME.fullmatch(name):
         raise BadStreamsError(f"{where}: a name is 1 to 48 letters, digits, _ or -")
     try:
-        told_read = _Told.model_validate(table)
+        told_read = _StreamTable.model_validate(table)
     except ValidationError as error:
         raise BadStreamsError("\n".join(f"{where}: {line}" for line in _complaints(error))) from None
     stream = Stream(
@@ -197,7 +197,7 @@ def _declared(path: Path, name: str, table: Any) -> Declared:
         personal_data=told_read.personal_data,
         tenant=told_read.tenant,
     )
-    return Declared(name, stream, told_read.status)
+    return DeclaredStream(name, stream, told_read.status)
 
 
 def _complaints(error: ValidationError) -> Iterator[str]:
@@ -207,7 +207,7 @@ def _complaints(error: ValidationError) -> Iterator[str]:
         yield f"{what}: {message}" if what else message
 
 
-def _authorization(where: str, path: Path, details: _Told) -> str | None:
+def _authorization(where: str, path: Path, details: _StreamTable) -> str | None:
     if details.authorization_file is None:
         return details.authorization
     file = path.parent / details.authorization_file

@@ -24,11 +24,11 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Members of each simple form; all are required, and no other may be there (RFC 9493 §3)."""
 
-LONGEST: Final = 1024
-MOST: Final = 16
+MAX_LENGTH: Final = 1024
+MAX_ITEMS: Final = 16
 
 
-def fault(subject: Mapping[str, Any]) -> str | None:
+def find_error(subject: Mapping[str, Any]) -> str | None:
     """Say what is wrong with a subject identifier, simple, `aliases` or `complex`; nothing if it is right."""
     form = subject.get("format")
     if form == "complex":
@@ -40,8 +40,8 @@ def fault(subject: Mapping[str, Any]) -> str | None:
 
 def _fault_of_complex(members: Mapping[str, Any]) -> str | None:
     """SSF 1.0 §3.3: members are simple identifiers of one principal; further names are allowed."""
-    if not members or len(members) > MOST:
-        return f"a complex subject has 1 to {MOST} members beside format"
+    if not members or len(members) > MAX_ITEMS:
+        return f"a complex subject has 1 to {MAX_ITEMS} members beside format"
     for name, member in members.items():
         if not is_text(name) or not isinstance(member, Mapping):
             return "a member of a complex subject is a simple subject identifier"
@@ -55,8 +55,8 @@ def _fault_of_aliases(subject: Mapping[str, Any]) -> str | None:
     found = subject.get("identifiers")
     if set(subject) != {"format", "identifiers"} or not isinstance(found, list):
         return "format aliases has the member identifiers, a list, and no other"
-    if not 0 < len(found) <= MOST or not all(isinstance(item, Mapping) for item in found):
-        return f"identifiers are 1 to {MOST} subject identifiers"
+    if not 0 < len(found) <= MAX_ITEMS or not all(isinstance(item, Mapping) for item in found):
+        return f"identifiers are 1 to {MAX_ITEMS} subject identifiers"
     return next((wrong for item in found if (wrong := _fault_of_simple(item)) is not None), None)
 
 
@@ -68,19 +68,19 @@ def _fault_of_simple(subject: Mapping[str, Any]) -> str | None:
     if set(subject) != {"format", *members}:
         return f"format {form} has the members {', '.join(members)} and no other"
     if not all(_fits(subject[name], kind) for name, kind in members.items()):
-        return f"the members of format {form} are texts of 1 to {LONGEST} characters"
+        return f"the members of format {form} are texts of 1 to {MAX_LENGTH} characters"
     return None
 
 
 def _fits(value: Any, kind: str) -> bool:
     if kind == TEXTS:
-        return isinstance(value, list) and 0 < len(value) <= MOST and all(is_text(item) for item in value)
+        return isinstance(value, list) and 0 < len(value) <= MAX_ITEMS and all(is_text(item) for item in value)
     return is_text(value)
 
 
 def is_text(value: Any) -> bool:
     """Whether *value* is a text that every store takes: no NUL, no half of a surrogate pair."""
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST or "\x00" in value:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_LENGTH or "\x00" in value:
         return False
     try:
         value.encode()
@@ -100,16 +100,16 @@ def key(text: str) -> str:
 
 
 def schema() -> dict[str, Any]:
-    """What `fault` lets pass, as JSON Schema says it."""
-    text = {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[^\\x00]*$"}
-    texts = {"type": "array", "items": text, "minItems": 1, "maxItems": MOST}
+    """What `find_error` lets pass, as JSON Schema says it."""
+    text = {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": "^[^\\x00]*$"}
+    texts = {"type": "array", "items": text, "minItems": 1, "maxItems": MAX_ITEMS}
     simple = {
         "anyOf": [
             _object(form, {name: texts if kind == TEXTS else text for name, kind in members.items()})
             for form, members in FORMS.items()
         ]
     }
-    several = {"type": "array", "items": simple, "minItems": 1, "maxItems": MOST}
+    several = {"type": "array", "items": simple, "minItems": 1, "maxItems": MAX_ITEMS}
     complex_ = {
         "type": "object",
         "properties": {"format": {"const": "complex"}},
@@ -117,7 +117,7 @@ def schema() -> dict[str, Any]:
         "propertyNames": text,
         "additionalProperties": simple,
         "minProperties": 2,
-        "maxProperties": MOST + 1,
+        "maxProperties": MAX_ITEMS + 1,
     }
     return {"anyOf": [*simple["anyOf"], _object("aliases", {"identifiers": several}), complex_]}
 

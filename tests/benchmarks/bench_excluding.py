@@ -36,7 +36,7 @@ def take_out(store: Store, numbers: range) -> None:
     """The receiver takes some out."""
     with store.begin() as conn:
         for number in numbers:
-            streams.include(conn, "s-1", subject(number), included=False)
+            streams.set_subject(conn, "s-1", subject(number), included=False)
 
 
 def taken(form: SubjectForm, count: int) -> None:

@@ -26,7 +26,7 @@ import aiokafka
 from prometheus_client import CollectorRegistry
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.delivery.push import Pushing
+from pipeline.transmitter.delivery.push import PushDelivery
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.protocol import PUSH, Stream
@@ -216,7 +216,7 @@ async def pushed(store: Store, *, hanging: bool) -> list[float]:
                 streams.add(conn, store.sealer, stream(f"s-{hanging}-{number}", url))
         settings = TransmitterSettings(allow_insecure=True, push_timeout_s=10)
         bell, metrics = Notifier(), TransmitterMetrics(CollectorRegistry())
-        pushing = Pushing(store, settings, bell, metrics, now_ms, Random(1))
+        pushing = PushDelivery(store, settings, bell, metrics, now_ms, Random(1))
         working = asyncio.create_task(pushing.run())
         await asyncio.sleep(3)
         for turn in range(2 * SECONDS):

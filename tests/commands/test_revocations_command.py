@@ -15,7 +15,7 @@ from pipeline.cli import main
 from pipeline.commands.revocations import STATES
 from pipeline.offline.docs.settings_page import table
 from pipeline.settings.loading import load_transmitter
-from pipeline.transmitter.store.database import store_of
+from pipeline.transmitter.store.database import open_configured_store
 from pipeline.transmitter.store.revocations import confirm, record
 from pipeline.transmitter.store.tables import commands
 
@@ -55,7 +55,7 @@ def store(database: Path) -> Path:
         _command("failed", decided_at=NOW - 3 * MINUTE),
         _command("overdue", decided_at=NOW - 4 * MINUTE, deadline=NOW - MINUTE),
     ]
-    store = store_of(load_transmitter())
+    store = open_configured_store(load_transmitter())
     with store.begin() as conn:
         record(conn, records)
         record(conn, [{**records[0], "deadline": records[0]["deadline"] + 1}])

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from pipeline import cli
 from pipeline.settings.loading import load_transmitter
 from pipeline.transmitter.store import receivers, streams
-from pipeline.transmitter.store.database import Store, store_of
+from pipeline.transmitter.store.database import Store, open_configured_store
 from pipeline.transmitter.store.receivers import Receiver
 from tests.support.stores import NOW, stream
 
@@ -33,7 +33,7 @@ UNTOLD = (
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """The store the commands use."""
     monkeypatch.setenv("SESSION_RISK_TRANSMITTER_DATABASE", f"sqlite:///{tmp_path / 'store.db'}")
-    store = store_of(load_transmitter())
+    store = open_configured_store(load_transmitter())
     yield store
     store.close()
 

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pipeline import cli
 from pipeline.settings.loading import load_transmitter
 from pipeline.transmitter.store import audit, queue, receivers, streams
-from pipeline.transmitter.store.audit import Noted
-from pipeline.transmitter.store.database import Store, store_of
+from pipeline.transmitter.store.audit import AuditEntry
+from pipeline.transmitter.store.database import Store, open_configured_store
 from pipeline.transmitter.tokens import stream_events
 from tests.support.stores import NOW, stream, token
 
@@ -27,7 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """The store the commands use."""
     monkeypatch.setenv("SESSION_RISK_TRANSMITTER_DATABASE", f"sqlite:///{tmp_path / 'store.db'}")
     monkeypatch.setenv("SESSION_RISK_TRANSMITTER_ALG", "ES256")
-    store = store_of(load_transmitter())
+    store = open_configured_store(load_transmitter())
     yield store
     store.close()
 
@@ -210,7 +210,7 @@ def _bury(store: Store) -> None:
             streams.add(conn, store.sealer, stream(name))
             queue.put(conn, [token(f"{name}-{n}", name) for n in (1, 2)], NOW)
         for seq in (1, 2, 3):
-            queue.bury(conn, seq, "invalid_audience", "not for me", NOW + seq)
+            queue.dead_letter(conn, seq, "invalid_audience", "not for me", NOW + seq)
 
 
 def test_dead_letters_are_listed_with_the_reason(here: Store) -> None:
@@ -263,8 +263,8 @@ def test_a_letter_that_cannot_be_sent_again_says_so(here: Store) -> None:
 
 def test_the_audit_log_is_shown_newest_first(here: Store) -> None:
     with here.begin() as conn:
-        audit.note(conn, Noted(NOW, "create stream", 201, "me", "192.0.2.1", "s-1"))
-        audit.note(conn, Noted(NOW + 1, "read stream", 404, "you", "192.0.2.2", "s-1"))
+        audit.note(conn, AuditEntry(NOW, "create stream", 201, "me", "192.0.2.1", "s-1"))
+        audit.note(conn, AuditEntry(NOW + 1, "read stream", 404, "you", "192.0.2.2", "s-1"))
 
     details, mine = _told("audit"), _told("audit", "--client", "me")
 

@@ -19,7 +19,7 @@ _LOST: Final = (
         "pipeline/transmitter/delivery/push_stream.py",
         "            result = await self._tried(token, stream)\n",
         """\
-            await self._parts.results.write(Result(token, "delivered"))
+            await self._parts.results.write(PushResult(token, "delivered"))
             result = await self._tried(token, stream)
 """,
     ),
@@ -32,8 +32,8 @@ _LOST: Final = (
     (
         "a dead letter is dropped in silence",
         "pipeline/transmitter/delivery/outcomes.py",
-        "                    queue.bury(conn, result.token.seq, result.error, result.text, now_ms)\n",
-        "                    queue.delivered(conn, [result.token.seq], now_ms)\n",
+        "                    queue.dead_letter(conn, result.token.seq, result.error, result.text, now_ms)\n",
+        "                    queue.mark_delivered(conn, [result.token.seq], now_ms)\n",
     ),
 )
 

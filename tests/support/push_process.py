@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.delivery.housekeeping import Housekeeper
-from pipeline.transmitter.delivery.push import Pushing
+from pipeline.transmitter.delivery.push import PushDelivery
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.store.database import open_store
@@ -33,7 +33,7 @@ async def main(url: str, key_file: str) -> None:
             raise SystemExit("another process pushes from this store")
         settings, bell, metrics = TransmitterSettings(), Notifier(), TransmitterMetrics(CollectorRegistry())
         rng = Random()  # noqa: S311 - jitter is no secret
-        pushing = Pushing(store, settings, bell, metrics, clock, rng)
+        pushing = PushDelivery(store, settings, bell, metrics, clock, rng)
         signer = open_signer(store, "ES256", 2048, clock())
         keeping = Housekeeper(store, signer, settings, bell, metrics, clock)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _stop, pushing, keeping)
@@ -41,7 +41,7 @@ async def main(url: str, key_file: str) -> None:
         await asyncio.gather(pushing.run(), keeping.run())
 
 
-def _stop(*parts: Pushing | Housekeeper) -> None:
+def _stop(*parts: PushDelivery | Housekeeper) -> None:
     for part in parts:
         part.stop()
 

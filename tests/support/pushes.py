@@ -14,10 +14,10 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.delivery.push import Pushing
+from pipeline.transmitter.delivery.push import PushDelivery
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.notifier import Notifier
-from pipeline.transmitter.protocol import Signed
+from pipeline.transmitter.protocol import SignedToken
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.tables import sets
@@ -47,7 +47,7 @@ def add(store: Store, url: str, stream_id: str = "s-1", **members: Any) -> None:
         streams.add(conn, SEALER, stream(stream_id, endpoint_url=url, **members))
 
 
-def put(store: Store, *tokens: Signed) -> None:
+def put(store: Store, *tokens: SignedToken) -> None:
     """Put *tokens* in the queue."""
     with store.begin() as conn:
         queue.put(conn, tokens, clock())
@@ -73,11 +73,11 @@ async def pushing(
     settings: TransmitterSettings,
     bell: Notifier | None = None,
     metrics: TransmitterMetrics | None = None,
-) -> AsyncIterator[Pushing]:
+) -> AsyncIterator[PushDelivery]:
     """Push while the block lasts, then stop in order."""
     shown = metrics or TransmitterMetrics(CollectorRegistry())
     rng = Random(1)  # noqa: S311 - jitter is no secret
-    pushes = Pushing(store, settings, bell or Notifier(), shown, clock, rng)
+    pushes = PushDelivery(store, settings, bell or Notifier(), shown, clock, rng)
     task = asyncio.create_task(pushes.run())
     try:
         yield pushes

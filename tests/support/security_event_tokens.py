@@ -7,7 +7,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.transmitter.protocol import Signed
+from pipeline.transmitter.protocol import SignedToken
 
 HEADER = {"typ": "secevent+jwt", "alg": "RS256", "kid": "k-1"}
 
@@ -17,11 +17,11 @@ def unsigned(claims: Mapping[str, Any]) -> str:
     return ".".join(_encoded(json.dumps(part).encode()) for part in (HEADER, claims)) + ".c2lnbmF0dXJl"
 
 
-def numbered(lane: str, number: int, stream_id: str = "s-1") -> Signed:
+def numbered(lane: str, number: int, stream_id: str = "s-1") -> SignedToken:
     """Return the token that comes as *number* in its *lane*, and says so."""
     jti = f"{stream_id}.{lane}.{number}"
     claims = {"jti": jti, "lane": lane, "number": number}
-    return Signed(stream_id, jti, lane, "session-revoked", "k-1", unsigned(claims))
+    return SignedToken(stream_id, jti, lane, "session-revoked", "k-1", unsigned(claims))
 
 
 def _encoded(part: bytes) -> str:

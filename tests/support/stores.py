@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from pipeline.transmitter.protocol import PUSH, Signed, Stream
+from pipeline.transmitter.protocol import PUSH, SignedToken, Stream
 from pipeline.transmitter.store.database import Store, open_store
 from pipeline.transmitter.store.encryption import Sealer
 from tests.support.postgres import Postgres, postgres
@@ -60,7 +60,7 @@ def stream(stream_id: str = "s-1", **members: Any) -> Stream:
     return Stream(stream_id, **{**given, **members})
 
 
-def token(jti: str, stream_id: str = "s-1", lane: str = "a", **members: Any) -> Signed:
+def token(jti: str, stream_id: str = "s-1", lane: str = "a", **members: Any) -> SignedToken:
     """Return a token of a stream that holds nothing."""
     given = {"event": "session-revoked", "kid": "k-1", "jwt": f"jwt of {jti}"}
-    return Signed(stream_id, jti, lane, **{**given, **members})
+    return SignedToken(stream_id, jti, lane, **{**given, **members})

@@ -18,7 +18,7 @@ from pipeline.transmitter.api.app import create_app
 from pipeline.transmitter.delivery.http_client import check_url
 from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.protocol import PUSH
-from pipeline.transmitter.services import AckNotTaken, Services
+from pipeline.transmitter.services import AckNotSentError, Services
 from pipeline.transmitter.store import receivers
 from pipeline.transmitter.store.database import open_store
 from pipeline.transmitter.store.receivers import MANAGE, READ
@@ -141,7 +141,7 @@ class Api:
     async def acked(self, ack: RevocationAck) -> None:
         """Take an acknowledgement as Kafka would, if there is any."""
         if not self.kafka:
-            raise AckNotTaken("no broker")
+            raise AckNotSentError("no broker")
         self.acks.append(ack)
 
 

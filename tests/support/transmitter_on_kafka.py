@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from pipeline.kafka.client import writing
 from pipeline.kafka.connection import Connection
 from pipeline.processing.processor import Message
-from pipeline.transmitter.leader import Reading
+from pipeline.transmitter.leader import RestartingReader
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.store.database import open_store
 from pipeline.transmitter.store.encryption import load
@@ -41,7 +41,7 @@ PATIENCE_S = 60.0
 class Listening:
     """An intake that runs, what it rang for, and its metrics."""
 
-    reading: Reading
+    restarting_reader: RestartingReader
     task: asyncio.Task[None]
     metrics: TransmitterMetrics
     rung: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Listening:
 
     async def stop(self) -> None:
         """End in order."""
-        self.reading.stop()
+        self.restarting_reader.stop()
         await asyncio.wait_for(self.task, PATIENCE_S)
 
 
@@ -84,9 +84,9 @@ async def listening(
     rung: list[str] = []
     metrics = TransmitterMetrics(CollectorRegistry())
     intake = CommandConsumer(connection, group, limits, statements, metrics, rung.extend, clock or now_ms)
-    reading = Reading(intake)
-    task = asyncio.create_task(reading.run())
-    this_listening = Listening(reading, task, metrics, rung)
+    restarting_reader = RestartingReader(intake)
+    task = asyncio.create_task(restarting_reader.run())
+    this_listening = Listening(restarting_reader, task, metrics, rung)
     try:
         await this_listening.until(intake.ready.is_set, "the intake to begin")
         yield this_listening

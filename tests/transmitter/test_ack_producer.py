@@ -12,8 +12,8 @@ from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import EmbeddedBroker
 from pipeline.processing.processor import Record
 from pipeline.transmitter import ack_producer
-from pipeline.transmitter.ack_producer import Confirming
-from pipeline.transmitter.services import AckNotTaken
+from pipeline.transmitter.ack_producer import AckProducer
+from pipeline.transmitter.services import AckNotSentError
 from schemas.control import RevocationAck
 from schemas.decode import encode
 from schemas.topics import REVOCATION_ACKS
@@ -33,7 +33,7 @@ def test_a_word_is_safe_in_kafka_with_the_tenant_that_it_is_of() -> None:
         connection = Connection(broker.bootstrap, embedded=True)
 
         async def story() -> list[Record]:
-            passing = Confirming(connection)
+            passing = AckProducer(connection)
             await passing.write(WORD)
             await passing.close()
             return await written(connection)
@@ -47,9 +47,9 @@ def test_where_no_broker_answers_it_is_told_and_the_next_word_is_tried_anew(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def story() -> None:
-        passing = Confirming(Connection("127.0.0.1:1"))
+        passing = AckProducer(Connection("127.0.0.1:1"))
         for _ in range(2):
-            with pytest.raises(AckNotTaken, match="cannot be passed on now; send it again later"):
+            with pytest.raises(AckNotSentError, match="cannot be passed on now; send it again later"):
                 await passing.write(WORD)
         await passing.close()
 
@@ -61,7 +61,7 @@ def test_brokers_that_fall_silent_keep_neither_those_who_wait_nor_a_stop_waiting
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def story(broker: EmbeddedBroker) -> float:
-        passing = Confirming(Connection(broker.bootstrap, embedded=True))
+        passing = AckProducer(Connection(broker.bootstrap, embedded=True))
         await passing.write(WORD)
         broker.__exit__(None, None, None)
         monkeypatch.setattr(ack_producer, "ANSWER_S", 0.5)
@@ -69,7 +69,7 @@ def test_brokers_that_fall_silent_keep_neither_those_who_wait_nor_a_stop_waiting
         async with asyncio.timeout(2 * PATIENCE):
             given = await asyncio.gather(*(passing.write(WORD) for _ in range(5)), return_exceptions=True)
             await passing.close()
-        assert [type(base_exception) for base_exception in given] == [AckNotTaken] * 5
+        assert [type(base_exception) for base_exception in given] == [AckNotSentError] * 5
         return time.monotonic() - began
 
     with EmbeddedBroker() as broker:

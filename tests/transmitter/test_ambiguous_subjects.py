@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.transmitter.protocol import Subject
 from pipeline.transmitter.store.database import Store
-from pipeline.transmitter.tokens.subjects import Namesakes, Subjects
+from pipeline.transmitter.tokens.subjects import AmbiguousNames, Subjects
 from tests.support.transmitter_records import AUD, decision, knowing, queued, revocation, statements, stream
 
 OTHER = {"tenant": "globex", "decision_id": "d-2", "revocation_id": "r-2"}
@@ -62,7 +62,7 @@ def test_a_receiver_of_two_tenants_whose_names_do_not_tell_them_apart_is_named_o
     tmp_path: Path, caplog: pytest.LogCaptureFixture, which: str, form: Any, alike: bool
 ) -> None:
     subjects, stream_read = _subjects(tmp_path, which), stream(subject_form=form)
-    namesakes = Namesakes(subjects)
+    namesakes = AmbiguousNames(subjects)
     people = [Subject(tenant, principal_id="ana") for tenant in ("acme", "acme", "globex", "acme", "umbrella")]
 
     for subject in people:
@@ -78,7 +78,7 @@ def test_a_receiver_of_two_tenants_whose_names_do_not_tell_them_apart_is_named_o
 def test_two_streams_to_one_receiver_are_one_receiver_and_two_receivers_are_two(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    apart, together = Namesakes(Subjects.load(None)), Namesakes(Subjects.load(None))
+    apart, together = AmbiguousNames(Subjects.load(None)), AmbiguousNames(Subjects.load(None))
 
     for number, tenant in enumerate(("acme", "globex")):
         subject = Subject(tenant, principal_id="ana")

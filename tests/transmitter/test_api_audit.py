@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.transmitter.api import rate_limits
-from pipeline.transmitter.api.rate_limits import AGAIN_MS, SINGLY, Tallies
+from pipeline.transmitter.api.rate_limits import AGAIN_MS, SINGLY, AuditWriter
 from pipeline.transmitter.store import audit
-from pipeline.transmitter.store.audit import Noted
+from pipeline.transmitter.store.audit import AuditEntry
 from pipeline.transmitter.store.database import Store
 from tests.support.stores import NOW
 from tests.support.transmitter_api import Api, new_api
@@ -21,7 +21,7 @@ GUESS = "a guess"
 HERE = "192.0.2.7"
 
 
-def _noted(api: Api) -> list[Noted]:
+def _noted(api: Api) -> list[AuditEntry]:
     """All that is in the log, the oldest first."""
     with api.services.store.read() as conn:
         return list(reversed(audit.recent(conn, 10_000)))
@@ -49,7 +49,7 @@ def test_every_managing_call_is_written_down_with_who_where_what_and_status(tmp_
     with api.services.store.read() as conn:
         noted = list(reversed(audit.recent(conn)))
     assert noted == [
-        Noted(api.now, action, status, subject, "192.0.2.7", which)
+        AuditEntry(api.now, action, status, subject, "192.0.2.7", which)
         for action, status, subject, which in [
             ("POST /ssf/stream", 201, "idp", stream),
             ("PATCH /ssf/stream", 400, "idp", stream),
@@ -80,16 +80,16 @@ def test_of_what_strangers_are_refused_some_is_written_one_by_one_and_the_rest_c
     began = api.now
     _refuse(api, SINGLY + 1)
     _refuse(api, 6)
-    noted = Noted(began, "POST /ssf/verify", 401, None, HERE)
-    assert _noted(api) == [noted] * SINGLY + [Noted(began, "1 more refused call", 401, None, HERE)]
+    noted = AuditEntry(began, "POST /ssf/verify", 401, None, HERE)
+    assert _noted(api) == [noted] * SINGLY + [AuditEntry(began, "1 more refused call", 401, None, HERE)]
 
     api.now += AGAIN_MS
     _refuse(api, 2)
-    assert _noted(api)[-1] == Noted(began + AGAIN_MS, "8 more refused calls", 401, None, HERE)
+    assert _noted(api)[-1] == AuditEntry(began + AGAIN_MS, "8 more refused calls", 401, None, HERE)
 
     api.now = began + 60_000
     api.stream(api.token())
-    rest = Noted(began + AGAIN_MS, "9 more refused calls", 401, None, HERE)
+    rest = AuditEntry(began + AGAIN_MS, "9 more refused calls", 401, None, HERE)
     assert _noted(api)[:-1] == [noted] * SINGLY + [rest]
     assert _noted(api)[-1].status == 201
 
@@ -123,7 +123,7 @@ def test_a_receiver_s_calls_are_all_written_whatever_strangers_do(api: Api) -> N
         api.ask("GET", "/ssf/status?stream_id=none", token=token)
 
     mine = [noted for noted in _noted(api) if noted.receiver_id == "idp"]
-    assert mine == [Noted(api.now, "GET /ssf/status", 404, "idp", HERE, "none")] * 3 * SINGLY
+    assert mine == [AuditEntry(api.now, "GET /ssf/status", 404, "idp", HERE, "none")] * 3 * SINGLY
 
 
 def test_a_receiver_that_asks_too_often_is_counted_by_name(tmp_path: Path) -> None:
@@ -134,22 +134,22 @@ def test_a_receiver_that_asks_too_often_is_counted_by_name(tmp_path: Path) -> No
 
     assert asked == [200, 200] + [429] * (SINGLY + 1)
     assert _noted(api) == [
-        *[Noted(api.now, "GET /ssf/stream", 200, "idp", HERE)] * 2,
-        *[Noted(api.now, "GET /ssf/stream", 429, "idp", HERE)] * SINGLY,
-        Noted(api.now, "1 more refused call", 429, "idp", HERE),
+        *[AuditEntry(api.now, "GET /ssf/stream", 200, "idp", HERE)] * 2,
+        *[AuditEntry(api.now, "GET /ssf/stream", 429, "idp", HERE)] * SINGLY,
+        AuditEntry(api.now, "1 more refused call", 429, "idp", HERE),
     ]
     api.services.store.close()
 
 
 def test_what_many_threads_count_at_once_is_one_row_with_their_number(store: Store) -> None:
-    written = Tallies(store)
+    written = AuditWriter(store)
 
     def refuse(number: int) -> None:
-        written.bounded(Noted(NOW + number, "POST /ssf/verify", 401, None, HERE), "somebody")
+        written.bounded(AuditEntry(NOW + number, "POST /ssf/verify", 401, None, HERE), "somebody")
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(refuse, range(400)))
-    written.whole(Noted(NOW + 60_000, "GET /ssf/stream", 200, "idp", HERE))
+    written.whole(AuditEntry(NOW + 60_000, "GET /ssf/stream", 200, "idp", HERE))
 
     with store.read() as conn:
         found = [(noted.action, noted.status) for noted in reversed(audit.recent(conn, 1000))]

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from pipeline.transmitter.api import external_tokens
-from pipeline.transmitter.api.external_tokens import OutsideKeys
+from pipeline.transmitter.api.external_tokens import JwksCache
 
 KEY = {**json.loads(ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key())), "kid": "a"}
 BODY = json.dumps({"keys": [KEY]}).encode()
@@ -29,7 +29,7 @@ def test_while_keys_are_fetched_again_known_ones_are_given_at_once(monkeypatch: 
             return BODY
 
         monkeypatch.setattr(external_tokens, "_fetch", fetch)
-        keys = OutsideKeys("https://as.example.com/keys", lambda: now[0])
+        keys = JwksCache("https://as.example.com/keys", lambda: now[0])
         first = [asyncio.create_task(keys.find("a")) for _ in range(3)]
         await asyncio.sleep(0.05)
         assert [task.done() for task in first] == [False] * 3  # nothing is known yet
@@ -60,7 +60,7 @@ def test_a_token_without_a_key_s_name_is_of_the_only_key_if_there_is_one(
         return bodies.pop(0)
 
     async def found() -> bool:
-        return await OutsideKeys("https://as.example.com/keys", lambda: 0).find(None) is not None
+        return await JwksCache("https://as.example.com/keys", lambda: 0).find(None) is not None
 
     monkeypatch.setattr(external_tokens, "_fetch", fetch)
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.transmitter.api import rate_limits
 from pipeline.transmitter.api.errors import Problem
-from pipeline.transmitter.api.rate_limits import Rates
+from pipeline.transmitter.api.rate_limits import RateLimiter
 from tests.support.transmitter_api import Api
 
 GUESS = "a guess"
@@ -34,7 +34,7 @@ def test_a_receiver_that_asks_too_often_waits_and_others_do_not(api: Api) -> Non
 
 def test_who_asks_too_often_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     now = [0]
-    rates = Rates(60, lambda: now[0])
+    rates = RateLimiter(60, lambda: now[0])
     for now[0] in range(0, 90_000, 100):  # ten times as often as it may; each second one is taken
         with suppress(Problem):
             rates.spend("receiver idp")
@@ -43,7 +43,7 @@ def test_who_asks_too_often_is_logged_once_a_minute(caplog: pytest.LogCaptureFix
 
 
 def test_what_is_given_back_was_not_asked_and_no_more_than_that() -> None:
-    rates = Rates(1, lambda: 0)
+    rates = RateLimiter(1, lambda: 0)
     rates.give_back("a")
     rates.spend("a")
     rates.give_back("a")
@@ -55,7 +55,7 @@ def test_what_is_given_back_was_not_asked_and_no_more_than_that() -> None:
 
 def test_a_clock_that_goes_back_gives_nothing_and_takes_nothing() -> None:
     now = [100_000]
-    rates = Rates(2, lambda: now[0])
+    rates = RateLimiter(2, lambda: now[0])
     rates.spend("a")
     now[0] = 0
     rates.spend("a")
@@ -66,7 +66,7 @@ def test_a_clock_that_goes_back_gives_nothing_and_takes_nothing() -> None:
 
 def test_of_too_many_names_the_longest_silent_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "MOST_KNOWN", 2)
-    rates = Rates(1, lambda: 0)
+    rates = RateLimiter(1, lambda: 0)
     for name in ("a", "b", "c", "a"):
         rates.spend(name)
 
@@ -99,7 +99,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyP
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(rate_limits.Bodies(never, 10)({"type": "http", "headers": []}, receive, send))
+    asyncio.run(rate_limits.BodyLimitMiddleware(never, 10)({"type": "http", "headers": []}, receive, send))
 
     assert sent[0]["status"] == 408
 

@@ -82,7 +82,7 @@ def test_what_a_receiver_cannot_take_becomes_a_dead_letter(api: Api, token: str,
     fields = {"ack": ["a", "b"], "setErrs": {"b": error, "unknown": error}}
     assert _sets(api, token, stream, **fields) == (["c"], False)
     with api.services.store.read() as conn:
-        (dead,) = dead_letters.dead(conn, stream)
+        (dead,) = dead_letters.list_dead_letters(conn, stream)
     assert (dead.jti, dead.error, dead.error_text) == ("b", "invalid_key", "no such key")
 
 
@@ -92,7 +92,7 @@ def test_what_is_said_of_a_stream_that_pushes_changes_nothing(api: Api, token: s
 
     assert _poll(api, token, pushes, {"ack": ["a"], **SOON}).status == 404
     with api.services.store.read() as conn:
-        assert queue.held(conn, pushes)[0] == 1
+        assert queue.backlog_size(conn, pushes)[0] == 1
 
 
 def test_another_receiver_s_acknowledgement_changes_nothing(api: Api, token: str, stream: str) -> None:
@@ -172,7 +172,7 @@ def test_a_dry_run_hands_nothing_out_and_says_so(tmp_path: Path) -> None:
 
     assert _sets(api, token, stream) == ([], False)
     with api.services.store.read() as conn:
-        (dead,) = dead_letters.dead(conn, stream)
+        (dead,) = dead_letters.list_dead_letters(conn, stream)
     assert (dead.event, dead.error) == ("verification", "dry_run")
     api.services.store.close()
 

@@ -104,7 +104,7 @@ def test_a_dry_run_tells_all_that_is_about_one_subject(tmp_path: Path) -> None:
 
     assert [_poll(api, maxEvents=2)[0] for _ in range(2)] == [[], []]
     with api.services.store.read() as conn:
-        assert {dead_letter.jti for dead_letter in dead_letters.dead(conn)} == {"a0", "a1", "a2"}
+        assert {dead_letter.jti for dead_letter in dead_letters.list_dead_letters(conn)} == {"a0", "a1", "a2"}
     api.services.store.close()
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from pipeline.transmitter.api import stream_controls
 from pipeline.transmitter.store.tables import stream_subjects
-from pipeline.transmitter.subject_identifiers import fault
+from pipeline.transmitter.subject_identifiers import find_error
 from tests.support.transmitter_api import Api
 
 EMAIL = {"format": "email", "email": "ana@example.com"}
@@ -85,7 +85,7 @@ def test_a_subject_is_removed_and_added_again(api: Api, token: str, stream: str,
 def test_what_is_no_subject_identifier_is_refused(api: Api, token: str, stream: str, subject: Any) -> None:
     fields = {"stream_id": stream, "subject": subject}
 
-    assert fault(subject) is not None
+    assert find_error(subject) is not None
     for path in ("/ssf/subjects/add", "/ssf/subjects/remove"):
         assert api.ask("POST", path, fields, token=token).status == 400
     assert _excluded(api, stream) == []

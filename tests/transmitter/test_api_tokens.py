@@ -8,7 +8,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from pipeline.transmitter.api.oauth import Asked
+from pipeline.transmitter.api.oauth import ClientRequest
 from pipeline.transmitter.store import receivers
 from tests.support.transmitter_api import Answer, Api
 
@@ -171,4 +171,4 @@ def test_a_receiver_that_is_revoked_has_no_tokens(api: Api) -> None:
 
 
 def test_tokens_and_secrets_are_not_in_what_is_printed(tmp_path: Path) -> None:
-    assert "hidden" not in repr(Asked({"client_secret": "hidden"}, "idp", "hidden"))
+    assert "hidden" not in repr(ClientRequest({"client_secret": "hidden"}, "idp", "hidden"))

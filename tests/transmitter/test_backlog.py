@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.delivery.backlog import Held, Limits, Move, move
+from pipeline.transmitter.delivery.backlog import Backlog, Limits, StatusChange, next_status_change
 from pipeline.transmitter.delivery.housekeeping import Housekeeper
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.notifier import Notifier
@@ -36,38 +36,38 @@ OLD = "nobody takes what this stream holds: tokens wait for 24 h"
 @pytest.mark.parametrize(
     ("status", "held", "now_ms", "expected"),
     [
-        ("enabled", Held(0, None, taken=True), LATE, None),
-        ("enabled", Held(10, NOW, taken=False), NOW + HOUR, None),
-        ("enabled", Held(100, NOW, taken=True), NOW + HOUR, None),
-        ("enabled", Held(101, NOW, taken=True), NOW, Move("enabled", FULL)),
-        ("enabled", Held(11, NOW, taken=False), NOW + HOUR, Move("paused", MANY)),
-        ("enabled", Held(11, NOW, taken=False), NOW + 599_999, None),
-        ("enabled", Held(1, NOW, taken=False), LATE, Move("paused", OLD)),
-        ("enabled", Held(1, NOW, taken=True), LATE, None),
-        ("enabled", Held(1, LATE, True, (("delivered", LATE),)), LATE, Move("paused", OLD)),
-        ("paused", Held(10, NOW, taken=False), NOW + HOUR, None),
+        ("enabled", Backlog(0, None, taken=True), LATE, None),
+        ("enabled", Backlog(10, NOW, taken=False), NOW + HOUR, None),
+        ("enabled", Backlog(100, NOW, taken=True), NOW + HOUR, None),
+        ("enabled", Backlog(101, NOW, taken=True), NOW, StatusChange("enabled", FULL)),
+        ("enabled", Backlog(11, NOW, taken=False), NOW + HOUR, StatusChange("paused", MANY)),
+        ("enabled", Backlog(11, NOW, taken=False), NOW + 599_999, None),
+        ("enabled", Backlog(1, NOW, taken=False), LATE, StatusChange("paused", OLD)),
+        ("enabled", Backlog(1, NOW, taken=True), LATE, None),
+        ("enabled", Backlog(1, LATE, True, (("delivered", LATE),)), LATE, StatusChange("paused", OLD)),
+        ("paused", Backlog(10, NOW, taken=False), NOW + HOUR, None),
         (
             "paused",
-            Held(11, NOW, taken=False),
+            Backlog(11, NOW, taken=False),
             NOW + HOUR,
-            Move("paused", "holds its newest 10 tokens; older ones are given up"),
+            StatusChange("paused", "holds its newest 10 tokens; older ones are given up"),
         ),
-        ("paused", Held(1, NOW, taken=False), LATE, Move("disabled", "paused for more than 24 h")),
-        ("paused", Held(0, None, taken=True), LATE, None),
+        ("paused", Backlog(1, NOW, taken=False), LATE, StatusChange("disabled", "paused for more than 24 h")),
+        ("paused", Backlog(0, None, taken=True), LATE, None),
         (
             "paused",
-            Held(0, None, True, (("delivered", NOW + 25 * HOUR),)),
+            Backlog(0, None, True, (("delivered", NOW + 25 * HOUR),)),
             LATE,
-            Move("disabled", "paused for more than 24 h"),
+            StatusChange("disabled", "paused for more than 24 h"),
         ),
-        ("paused", Held(0, None, True, (("delivered", NOW),)), LATE, None),
-        ("disabled", Held(11, NOW, taken=False), LATE, None),
+        ("paused", Backlog(0, None, True, (("delivered", NOW),)), LATE, None),
+        ("disabled", Backlog(11, NOW, taken=False), LATE, None),
     ],
 )
 def test_what_is_to_be_done_follows_from_what_waits_and_for_how_long(
-    status: Any, held: Held, now_ms: int, expected: Move | None
+    status: Any, held: Backlog, now_ms: int, expected: StatusChange | None
 ) -> None:
-    assert move(stream(status=status), held, LIMITS, now_ms) == expected
+    assert next_status_change(stream(status=status), held, LIMITS, now_ms) == expected
 
 
 def test_s8_a_polled_stream_nobody_polls_is_told_then_paused_and_keeps_its_newest(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def declared(house: House) -> None:
     put_numbered(house, 120, first=130)
     with house.store.begin() as conn:
         (head,) = queue.heads(conn, "s-1", house.now, 1)
-        queue.delivered(conn, [head.seq], house.now)
+        queue.mark_delivered(conn, [head.seq], house.now)
     assert house.look(1000) == (
         "enabled",
         {(EVENT, "dead"): 149, (EVENT, "delivered"): 1, (EVENT, "queued"): 100},
@@ -200,7 +200,7 @@ def test_whatever_a_receiver_does_its_stream_holds_ten_times_as_many_at_most(tmp
         assert kept.get("dead", 0) <= 10
 
     with house.store.read() as conn:
-        dead_letters_read = dead_letters.dead(conn, "s-1")
+        dead_letters_read = dead_letters.list_dead_letters(conn, "s-1")
     assert {dead_letter.error for dead_letter in dead_letters_read} == {"hold_limit"}
     assert sum(dead_letter.retriable for dead_letter in dead_letters_read) == 10
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pipeline.transmitter.leader import in_time
+from pipeline.transmitter.leader import call_with_timeout
 
 PATIENCE = 30.0
 
@@ -17,9 +17,9 @@ def test_an_answer_in_time_is_given_and_a_failure_is_raised() -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
-    assert asyncio.run(in_time(lambda: 7, PATIENCE)) == 7
+    assert asyncio.run(call_with_timeout(lambda: 7, PATIENCE)) == 7
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(in_time(fail, PATIENCE))
+        asyncio.run(call_with_timeout(fail, PATIENCE))
 
 
 def test_who_is_not_answered_goes_on_and_what_comes_too_late_is_taken_by_another() -> None:
@@ -36,7 +36,7 @@ def test_who_is_not_answered_goes_on_and_what_comes_too_late_is_taken_by_another
 
     began = time.monotonic()
     with pytest.raises(TimeoutError):
-        asyncio.run(in_time(wait, 0.05, late))
+        asyncio.run(call_with_timeout(wait, 0.05, late))
     took = time.monotonic() - began
     before = list(given)
     answer.set()
@@ -50,7 +50,7 @@ def test_an_answer_that_comes_as_time_is_up_is_given_and_not_taken_twice() -> No
     given: list[int] = []
 
     async def story() -> int:
-        asking = asyncio.create_task(in_time(lambda: 7, 0.02, given.append))
+        asking = asyncio.create_task(call_with_timeout(lambda: 7, 0.02, given.append))
         await asyncio.sleep(0)
         time.sleep(0.2)  # noqa: ASYNC251 - the loop is held up past the time
         return await asking
@@ -68,7 +68,7 @@ def test_a_failure_that_comes_too_late_bothers_nobody() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(TimeoutError):
-        asyncio.run(in_time(fail, 0.05))
+        asyncio.run(call_with_timeout(fail, 0.05))
     answer.set()
     assert failed.wait(PATIENCE)
     for thread in threading.enumerate():

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.transmitter.protocol import CAEP, EVENTS, SSF, SecurityEvent, Subject
 from pipeline.transmitter.tokens.claims import claims_of, jti_of, lane_of, principal_of
-from pipeline.transmitter.tokens.device_compliance import hear
-from pipeline.transmitter.tokens.events import happenings_of
+from pipeline.transmitter.tokens.device_compliance import apply_decision
+from pipeline.transmitter.tokens.events import events_of_record
 from pipeline.transmitter.tokens.stream_events import stream_updated, verification
 from pipeline.transmitter.tokens.subjects import Subjects
 from tests.support.transmitter_records import (
@@ -45,13 +45,13 @@ def everything() -> list[SecurityEvent]:
     security_events = [
         security_event
         for record in (revocation(), decision("device_rooted"), credential())
-        for security_event in happenings_of(*record)
+        for security_event in events_of_record(*record)
     ]
-    return [*security_events, *hear(decision("device_rooted").record, None)[1]]
+    return [*security_events, *apply_decision(decision("device_rooted").record, None)[1]]
 
 
 def test_a_token_has_these_claims_and_no_other() -> None:
-    (security_event,) = happenings_of(*revocation())
+    (security_event,) = events_of_record(*revocation())
 
     assert claims_of(security_event, stream(), SUBJECTS, ISSUER, NOW) == {
         "iss": ISSUER,
@@ -111,7 +111,7 @@ PSEUDONYM = f"p:k1:{'A' * 22}"
 def test_the_principal_of_a_level_is_whom_the_subject_names(
     form: Any, members: dict[str, Any], principal: str, named: list[str]
 ) -> None:
-    (security_event,) = happenings_of(*decision("device_rooted", **members))
+    (security_event,) = events_of_record(*decision("device_rooted", **members))
 
     claims = claims_of(security_event, stream(subject_form=form), SUBJECTS, ISSUER, NOW) or {}
 
@@ -181,7 +181,7 @@ def test_the_subject_stands_in_the_event_too_where_a_stream_asks(told: SecurityE
 
 
 def test_what_was_observed_of_a_person_is_told_only_to_a_stream_that_asks() -> None:
-    (security_event,) = happenings_of(*decision(because("mass_read", observed="4,120 records of ana")))
+    (security_event,) = events_of_record(*decision(because("mass_read", observed="4,120 records of ana")))
 
     def reason(**members: Any) -> object:
         claims = claims_of(security_event, stream(**members), SUBJECTS, ISSUER, NOW) or {}
@@ -195,7 +195,7 @@ def test_what_was_observed_of_a_person_is_told_only_to_a_stream_that_asks() -> N
 
 
 def test_a_subject_without_a_name_for_the_stream_makes_no_token() -> None:
-    (security_event,) = happenings_of(*revocation())
+    (security_event,) = events_of_record(*revocation())
 
     assert claims_of(security_event, stream(subject_form="email"), SUBJECTS, ISSUER, NOW) is None
 

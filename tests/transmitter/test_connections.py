@@ -16,7 +16,7 @@ import uvicorn
 
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.api import server as api_server
-from pipeline.transmitter.api.server import Listener, caller_of
+from pipeline.transmitter.api.server import Listener, rate_limit_key
 from pipeline.transmitter.store import audit
 from tests.support.ssf_transmitter import _trust
 from tests.support.transmitter_api import new_api
@@ -254,7 +254,7 @@ def test_half_of_the_files_are_for_other_things_than_connections(
     ],
 )
 def test_one_caller_is_an_address_or_the_network_it_can_choose_from(address: str, caller: str) -> None:
-    assert caller_of(address) == caller
+    assert rate_limit_key(address) == caller
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pipeline.detections import DETECTIONS
 from pipeline.transmitter.protocol import EVENTS, SecurityEvent, Subject
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.tokens.builder import DecodedRecord
-from pipeline.transmitter.tokens.device_compliance import FAULTS, Device, hear, known, purge, remember
+from pipeline.transmitter.tokens.device_compliance import FAULTS, Device, apply_decision, known, purge, remember
 from tests.support.transmitter_records import T0, because, decision
 
 MINUTE = 60_000
@@ -23,7 +23,7 @@ def story(*heard: DecodedRecord) -> list[str]:
     device: Device | None = None
     list_read = []
     for _, record in heard:
-        after, news = hear(record, device)
+        after, news = apply_decision(record, device)
         device = after or device
         list_read.append(news[0].payload["current_status"] if news else "")
     return list_read
@@ -40,7 +40,7 @@ def test_a_device_whose_fault_is_named_does_not_comply_and_whose_it_is_stands_be
     rooted = because("device_rooted", observed="1 posture faults", contribution=0.0)
 
     _, record = decision("token_replayed", rooted)
-    device, news = hear(record, None)
+    device, news = apply_decision(record, None)
 
     assert device == Device(compliant=False, changed_at=T0, txn="d-1", named_by="s-1")
     assert news == [
@@ -105,7 +105,7 @@ def test_of_decisions_of_one_moment_the_faults_count_and_read_again_in_any_order
     device: Device | None = None
     pairs: list[tuple[str, str]] = []
     for _, record in [*(moment[turn] for turn in turns), *moment, *reversed(moment)]:
-        after, news = hear(record, device)
+        after, news = apply_decision(record, device)
         device = after or device
         pairs += [(new.cause, new.payload["current_status"]) for new in news]
 
@@ -154,7 +154,7 @@ def test_faults_are_detections_that_no_factor_clears_and_that_end_with_what_they
 def test_every_status_is_one_of_caeps() -> None:
     words = EVENTS["device-compliance-change"].values or {}
 
-    _, news = hear(at(0, "device_rooted").record, None)
+    _, news = apply_decision(at(0, "device_rooted").record, None)
 
     assert {news[0].payload[name] in allowed for name, allowed in words.items()} == {True}
 

@@ -18,7 +18,7 @@ from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.tokens.builder import DecodedRecord, TokenBuilder
 from pipeline.transmitter.tokens.claims import lane_of
 from pipeline.transmitter.tokens.consumer import AT, decode_records
-from pipeline.transmitter.tokens.events import TOPICS, happenings_of
+from pipeline.transmitter.tokens.events import TOPICS, events_of_record
 from schemas.decode import encode
 from schemas.decoded import Limits
 from schemas.topics import AUTH_EVENTS, SESSION_REVOCATIONS, SESSION_RISK
@@ -93,7 +93,7 @@ def by_lane(told: Sequence[DecodedRecord]) -> dict[str, list[str]]:
     """By lane, the causes of what is told, in order."""
     lanes: dict[str, list[str]] = {}
     for decoded_record in told:
-        for happening in happenings_of(*decoded_record):
+        for happening in events_of_record(*decoded_record):
             lanes.setdefault(lane_of(happening.subject), []).append(happening.cause)
     return lanes
 
@@ -174,7 +174,7 @@ def test_where_no_clock_goes_back_all_is_in_the_order_of_its_times(told: list[En
 def test_the_time_that_orders_is_the_time_that_is_told(topic: str) -> None:
     decoded_record = said(topic, 0, T0 + 1, "d")
 
-    assert {happening.at for happening in happenings_of(*decoded_record)} == {decoded_record.record[AT[topic]]}
+    assert {happening.at for happening in events_of_record(*decoded_record)} == {decoded_record.record[AT[topic]]}
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_tokens_enter_in_that_order_and_a_replay_in_any_order_and_any_batches_ma
     taken = [made.build(read(again[begin:end]), T0 + HOUR) for begin, end in pairwise([0, *cuts, len(records)])]
 
     assert [row.txn for row in tokens if row.event != "device-compliance-change"] == [
-        happening.txn for decoded_record in read(records) for happening in happenings_of(*decoded_record)
+        happening.txn for decoded_record in read(records) for happening in events_of_record(*decoded_record)
     ]
     assert rows(made, run) == tokens
     assert [build_result.queued for build_result in taken] == [Counter()] * len(taken)

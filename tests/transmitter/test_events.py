@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pipeline.transmitter.protocol import EVENTS, SecurityEvent, Subject
-from pipeline.transmitter.tokens.events import CREDENTIAL_TYPES, CREDENTIALS, happenings_of
+from pipeline.transmitter.tokens.events import CREDENTIAL_TYPES, CREDENTIALS, events_of_record
 from schemas.topics import API_CALLS
 from tests.support.transmitter_records import T0, ack, because, credential, decision, revocation
 
 
 def test_a_command_to_end_a_session_says_that_it_was_revoked() -> None:
-    assert happenings_of(*revocation(device_id="phone-1")) == [
+    assert events_of_record(*revocation(device_id="phone-1")) == [
         SecurityEvent(
             "session-revoked",
             cause="d-1",
@@ -29,7 +29,7 @@ def test_a_command_to_end_a_session_says_that_it_was_revoked() -> None:
 
 
 def test_a_command_for_the_models_sake_alone_is_the_systems_and_has_reasons_even_if_none_were_given() -> None:
-    (security_event,) = happenings_of(*revocation(detections=[], reason_admin="", reason_user=""))
+    (security_event,) = events_of_record(*revocation(detections=[], reason_admin="", reason_user=""))
 
     assert security_event.payload == {
         "initiating_entity": "system",
@@ -43,7 +43,7 @@ def test_a_change_of_level_is_told_with_its_weightiest_reason_and_what_was_obser
     rooted = because("device_rooted", observed="1 posture faults")
     trust = because("strong_auth", contribution=-0.5)
 
-    assert happenings_of(*decision(rooted, odd, trust)) == [
+    assert events_of_record(*decision(rooted, odd, trust)) == [
         SecurityEvent(
             "risk-level-change",
             cause="d-1",
@@ -67,7 +67,7 @@ def test_a_change_of_level_is_told_with_its_weightiest_reason_and_what_was_obser
 
 
 def test_a_level_that_fell_because_nothing_is_left_says_so() -> None:
-    (security_event,) = happenings_of(*decision(previous="MEDIUM", level="LOW"))
+    (security_event,) = events_of_record(*decision(previous="MEDIUM", level="LOW"))
 
     assert security_event.payload == {
         "current_level": "LOW",
@@ -79,7 +79,7 @@ def test_a_level_that_fell_because_nothing_is_left_says_so() -> None:
 
 
 def test_a_level_that_only_the_model_raised_is_the_systems() -> None:
-    (security_event,) = happenings_of(*decision("anomaly", level="MEDIUM"))
+    (security_event,) = events_of_record(*decision("anomaly", level="MEDIUM"))
 
     assert (security_event.payload["initiating_entity"], security_event.payload["risk_reason"]) == (
         "system",
@@ -88,11 +88,11 @@ def test_a_level_that_only_the_model_raised_is_the_systems() -> None:
 
 
 def test_a_decision_that_changes_no_level_says_nothing() -> None:
-    assert happenings_of(*decision("device_rooted", previous="HIGH", level="HIGH")) == []
+    assert events_of_record(*decision("device_rooted", previous="HIGH", level="HIGH")) == []
 
 
 def test_a_changed_credential_is_told_of_its_principal() -> None:
-    assert happenings_of(*credential("credential_added", amr=["mfa", "otp"])) == [
+    assert events_of_record(*credential("credential_added", amr=["mfa", "otp"])) == [
         SecurityEvent(
             "credential-change",
             cause="457f29bcaa2e12c12cd0764f933aaa22",
@@ -113,7 +113,7 @@ def test_a_changed_credential_is_told_of_its_principal() -> None:
 @pytest.mark.parametrize("method", [*CREDENTIAL_TYPES, "fido-u2f", "verifiable-credential"])
 @pytest.mark.parametrize("action", CREDENTIALS)
 def test_every_change_of_every_known_type_uses_caeps_words(action: str, method: str) -> None:
-    (security_event,) = happenings_of(*credential(action, amr=[method]))
+    (security_event,) = events_of_record(*credential(action, amr=[method]))
 
     words = EVENTS["credential-change"].values or {}
     assert security_event.payload["credential_type"] in words["credential_type"]
@@ -122,32 +122,32 @@ def test_every_change_of_every_known_type_uses_caeps_words(action: str, method: 
 
 @pytest.mark.parametrize("methods", [None, [], ["mfa"], ["pwd", "otp"], ["PWD"]])
 def test_a_change_of_a_credential_that_is_not_known_or_not_one_is_not_told(methods: list[str] | None) -> None:
-    assert happenings_of(*credential(amr=methods)) == []
+    assert events_of_record(*credential(amr=methods)) == []
 
 
 @pytest.mark.parametrize("action", ["sign_in", "sign_out", "step_up_passed", "recovery_started", "other"])
 def test_what_else_happens_to_a_session_is_no_change_of_a_credential(action: str) -> None:
-    assert happenings_of(*credential(action)) == []
+    assert events_of_record(*credential(action)) == []
 
 
 def test_events_of_one_id_in_two_tenants_are_two() -> None:
-    causes = {happenings_of(*credential(tenant=tenant))[0].cause for tenant in ("acme", "umbrella")}
+    causes = {events_of_record(*credential(tenant=tenant))[0].cause for tenant in ("acme", "umbrella")}
 
     assert len(causes) == 2
 
 
 def test_an_acknowledgement_and_what_is_no_business_of_the_transmitter_say_nothing() -> None:
-    assert happenings_of(*ack()) == []
-    assert happenings_of(API_CALLS, {"session_id": "s-1"}) == []
+    assert events_of_record(*ack()) == []
+    assert events_of_record(API_CALLS, {"session_id": "s-1"}) == []
 
 
 def test_a_level_that_is_only_observed_is_told_to_nobody() -> None:
-    assert happenings_of(*decision("device_rooted", mode="observe")) == []
-    assert len(happenings_of(*decision("device_rooted"))) == 1
+    assert events_of_record(*decision("device_rooted", mode="observe")) == []
+    assert len(events_of_record(*decision("device_rooted"))) == 1
 
 
 def test_a_level_that_rose_without_a_reason_is_not_said_to_be_well() -> None:
-    (security_event,) = happenings_of(*decision(because("revocation_unconfirmed", contribution=0.0)))
+    (security_event,) = events_of_record(*decision(because("revocation_unconfirmed", contribution=0.0)))
 
     assert security_event.payload == {
         "current_level": "HIGH",
@@ -160,8 +160,8 @@ def test_a_level_that_rose_without_a_reason_is_not_said_to_be_well() -> None:
 
 @pytest.mark.parametrize("text", ["", "  ", "\n"])
 def test_a_reason_that_says_nothing_is_none(text: str) -> None:
-    (ended,) = happenings_of(*revocation(reason_admin=text, reason_user=text))
-    (moved,) = happenings_of(*decision(because("device_rooted", text=text)))
+    (ended,) = events_of_record(*revocation(reason_admin=text, reason_user=text))
+    (moved,) = events_of_record(*decision(because("device_rooted", text=text)))
 
     model = "The session behaves unlike the sessions the model learned from. (device_rooted)"
     assert ended.payload["reason_admin"] == moved.payload["reason_admin"] == {"en": model}
@@ -171,7 +171,7 @@ def test_a_reason_that_says_nothing_is_none(text: str) -> None:
 @pytest.mark.parametrize("level", ["LOW", "MEDIUM", "HIGH"])
 @pytest.mark.parametrize("previous", ["LOW", "MEDIUM", "HIGH"])
 def test_what_a_person_is_told_of_a_level_is_whether_it_rose_or_fell(previous: str, level: str) -> None:
-    security_events = happenings_of(*decision("device_rooted", previous=previous, level=level))
+    security_events = events_of_record(*decision("device_rooted", previous=previous, level=level))
 
     order = ["LOW", "MEDIUM", "HIGH"]
     rose = order.index(level) > order.index(previous)

@@ -17,7 +17,7 @@ from pipeline.transmitter.store import streams
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.tables import stream_subjects
 from pipeline.transmitter.subject_identifiers import canonical, key
-from pipeline.transmitter.tokens.stream_filter import excluded, keys_over
+from pipeline.transmitter.tokens.stream_filter import covering_keys, excluded
 from pipeline.transmitter.tokens.subjects import Subjects
 from tests.support.transmitter_records import ISSUER, knowing, new_store, stream
 
@@ -38,7 +38,7 @@ def whole(**members: SubjectId) -> SubjectId:
 
 def goes(subject: SubjectId, taken_out: Sequence[SubjectId]) -> bool:
     """Whether *subject* goes with one of *taken_out*."""
-    return not {key(canonical(item)) for item in taken_out}.isdisjoint(keys_over(subject))
+    return not {key(canonical(item)) for item in taken_out}.isdisjoint(covering_keys(subject))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_subject_of_ours_has_few_members_and_goes_with_few() -> None:
     members = {name: subject[name] for name in OURS}
     some = [names for size in range(1, 5) for names in combinations(OURS, size)]
     wholes = [whole(**{name: members[name] for name in names}) for names in some]
-    assert sorted(keys_over(subject)) == sorted(key(canonical(item)) for item in [*members.values(), *wholes])
+    assert sorted(covering_keys(subject)) == sorted(key(canonical(item)) for item in [*members.values(), *wholes])
 
 
 # --- In the store ---
@@ -133,7 +133,7 @@ def test_a_subject_of_ours_has_few_members_and_goes_with_few() -> None:
 def _take_out(store: Store, stream_id: str, *subjects: Mapping[str, Any], included: bool = False) -> None:
     with store.begin() as conn:
         for subject in subjects:
-            streams.include(conn, stream_id, subject, included=included)
+            streams.set_subject(conn, stream_id, subject, included=included)
 
 
 def _asked(store: Store, *asked: tuple[str, SubjectId]) -> list[bool]:

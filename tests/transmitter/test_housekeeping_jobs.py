@@ -57,8 +57,8 @@ def test_what_is_old_is_forgotten_and_keys_that_nothing_waits_for(tmp_path: Path
     house = new_house(tmp_path)
     put_numbered(house, 3)
     with house.store.begin() as conn:
-        queue.delivered(conn, [1], NOW)
-        queue.bury(conn, 2, "http_500", "answered 500", NOW)
+        queue.mark_delivered(conn, [1], NOW)
+        queue.dead_letter(conn, 2, "http_500", "answered 500", NOW)
         conn.execute(audit.insert().values(at=NOW, action="create stream", status=201))
         house.signer.rotate(conn, NOW)
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.delivery.http_client import ForbiddenUrlError, Outgoing, trusted
-from pipeline.transmitter.push_responses import Answer
+from pipeline.transmitter.delivery.http_client import ForbiddenUrlError, PushClient, trusted
+from pipeline.transmitter.push_responses import PushResponse
 from tests.support.push_receiver import (
     ACCEPTED,
     CUT,
@@ -40,15 +40,15 @@ async def _pushed(
     settings: TransmitterSettings,
     authorization: str | None = None,
     tls: ssl.SSLContext | None = None,
-) -> tuple[Answer, int | None]:
-    outgoing = Outgoing(url, settings, tls or trusted())
+) -> tuple[PushResponse, int | None]:
+    outgoing = PushClient(url, settings, tls or trusted())
     try:
         return await outgoing.push(JWT, authorization, NOW)
     finally:
         await outgoing.close()
 
 
-def _push(reply: Reply, **members: Any) -> tuple[Answer, int | None]:
+def _push(reply: Reply, **members: Any) -> tuple[PushResponse, int | None]:
     with Receiver(lambda _: reply) as receiver:
         return asyncio.run(_pushed(receiver.url, _settings(**members)))
 
@@ -83,8 +83,8 @@ def test_p2_the_authorization_of_the_stream_is_sent_as_it_is_or_none(authorizati
     [
         (ACCEPTED, "delivered", "", 202),
         (Reply(200, body=b"thanks"), "delivered", "", 200),
-        (error("invalid_request"), "bury", "invalid_request", 400),
-        (error("invalid_key"), "once", "invalid_key", 400),
+        (error("invalid_request"), "dead_letter", "invalid_request", 400),
+        (error("invalid_key"), "retry_once", "invalid_key", 400),
         (error("access_denied"), "retry", "access_denied", 400),
         (Reply(500), "retry", "http_500", 500),
         (GARBAGE, "retry", "bad_answer", None),
@@ -102,7 +102,7 @@ def test_an_answer_comes_to_what_its_row_says(reply: Reply, verdict: str, name: 
 def test_a_receiver_that_hangs_is_given_up_in_time() -> None:
     answer, status = _push(HANG, push_timeout_s=0.1)
 
-    assert (answer, status) == (Answer("retry", "timeout", "no answer in time", counts="unless_down"), None)
+    assert (answer, status) == (PushResponse("retry", "timeout", "no answer in time", counts="unless_down"), None)
 
 
 def test_of_an_answer_without_end_no_more_is_read_than_an_error_is_long() -> None:
@@ -129,7 +129,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
 
 def test_cookies_are_not_sent_back() -> None:
     async def twice(url: str) -> None:
-        outgoing = Outgoing(url, _settings(), trusted())
+        outgoing = PushClient(url, _settings(), trusted())
         await outgoing.push(JWT, None, NOW)
         await outgoing.push(JWT, None, NOW)
         await outgoing.close()
@@ -191,7 +191,7 @@ def test_a_name_server_that_hangs_is_given_up_in_time_and_keeps_no_other_waiting
             answered.wait(60)
         return look(host, *rest, **others)
 
-    async def main(receiver: Receiver) -> tuple[tuple[Answer, int | None], ...]:
+    async def main(receiver: Receiver) -> tuple[tuple[PushResponse, int | None], ...]:
         settings = _settings(push_timeout_s=2)
         slowly = [_pushed("https://idp.example.org/", settings) for _ in range(50)]
         well = [_pushed(receiver.url.replace("127.0.0.1", "localhost"), settings) for _ in range(2)]
@@ -207,7 +207,7 @@ def test_a_name_server_that_hangs_is_given_up_in_time_and_keeps_no_other_waiting
 
 def test_an_address_that_must_not_be_pushed_to_gets_no_session() -> None:
     async def make() -> None:
-        Outgoing("https://10.0.0.1/", TransmitterSettings(), trusted())
+        PushClient("https://10.0.0.1/", TransmitterSettings(), trusted())
 
     with pytest.raises(ForbiddenUrlError):
         asyncio.run(make())

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.kafka.topics import BrokerUnreachableError
 from pipeline.transmitter import leader
-from pipeline.transmitter.leader import LeaderLoop, Reading
+from pipeline.transmitter.leader import LeaderLoop, RestartingReader
 from pipeline.transmitter.store.database import Store, StoreError
 from tests.support.stores import new_store
 
@@ -19,7 +19,7 @@ PATIENCE = 30.0
 """Seconds within which whatever is waited for has happened."""
 
 
-class Part:
+class LeaderTask:
     """Runs until it is stopped, or fails when it is told to; *stubborn* hears of no stop."""
 
     def __init__(self, *, stubborn: bool = False) -> None:
@@ -53,14 +53,14 @@ class Crew:
     """A transmitter: the parts it made, those of one beginning in a row of their own, and what it showed."""
 
     def __init__(self, store: Store, *, stubborn: bool = False) -> None:
-        self.made: list[tuple[Part, Part]] = []
+        self.made: list[tuple[LeaderTask, LeaderTask]] = []
         self.shown: list[bool] = []
         self._stubborn = stubborn
         self.working = LeaderLoop(store, self._make, 0.0, self.shown.append)
         self.task = asyncio.create_task(self.working.run())
 
-    def _make(self) -> tuple[Part, Part]:
-        self.made.append((Part(), Part(stubborn=self._stubborn)))
+    def _make(self) -> tuple[LeaderTask, LeaderTask]:
+        self.made.append((LeaderTask(), LeaderTask(stubborn=self._stubborn)))
         return self.made[-1]
 
     @property
@@ -120,7 +120,7 @@ def test_a_stop_lets_every_part_end_by_itself(store: Store) -> None:
             this_crew.working.stop()
             await this_crew.task
         assert [(part.ended, part.cancelled) for part in this_crew.made[0]] == [(True, False)] * 2
-        assert (this_crew.shown, this_crew.working.orderly) == ([True, False], True)
+        assert (this_crew.shown, this_crew.working.stopped_cleanly) == ([True, False], True)
 
     asyncio.run(story())
 
@@ -136,10 +136,10 @@ def test_a_part_that_does_not_end_is_given_up_in_bounded_time(
             this_crew.working.stop()
             await this_crew.task
         assert [part.cancelled for part in this_crew.made[0]] == [False, True]
-        assert not this_crew.working.orderly
+        assert not this_crew.working.stopped_cleanly
 
     asyncio.run(story())
-    assert "Part did not end in 0 s; what it had begun is done again" in caplog.text
+    assert "LeaderTask did not end in 0 s; what it had begun is done again" in caplog.text
 
 
 def test_a_store_that_cannot_be_used_now_lets_all_of_the_work_begin_anew(
@@ -178,11 +178,11 @@ def test_brokers_that_do_not_answer_are_asked_again_and_nothing_else_waits_for_t
 ) -> None:
     async def story() -> None:
         part = Deaf(3)
-        reading = asyncio.create_task((kept := Reading(part)).run())
+        restarting_reader = asyncio.create_task((kept := RestartingReader(part)).run())
         await until("it reads", lambda: part.begun == 4)
         kept.stop()
         async with asyncio.timeout(PATIENCE):
-            await reading
+            await restarting_reader
 
     asyncio.run(story())
     assert caplog.text.count("what is decided is read later: no broker answers") == 3
@@ -193,11 +193,11 @@ def test_who_waits_for_brokers_ends_when_told_to(monkeypatch: pytest.MonkeyPatch
 
     async def story() -> None:
         part = Deaf(99)
-        reading = asyncio.create_task((kept := Reading(part)).run())
+        restarting_reader = asyncio.create_task((kept := RestartingReader(part)).run())
         await until("it has asked", lambda: part.begun == 1)
         kept.stop()
         async with asyncio.timeout(PATIENCE):
-            await reading
+            await restarting_reader
 
     asyncio.run(story())
 

@@ -102,7 +102,7 @@ def test_whoever_is_told_to_end_ends_although_the_store_says_nothing(store: Stor
             async with asyncio.timeout(PATIENCE / 2):
                 await this_crew.task
             assert all(part.ended for part in this_crew.made[0])
-            assert this_crew.working.orderly
+            assert this_crew.working.stopped_cleanly
 
     asyncio.run(story())
 

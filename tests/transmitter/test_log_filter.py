@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from pipeline.transmitter.api.server import Seldom
+from pipeline.transmitter.api.server import RepeatedWarningFilter
 
 
 def test_a_warning_that_is_said_again_and_again_is_logged_once_a_minute_with_how_many() -> None:
     now = [0.0]
-    seldom = Seldom(lambda: now[0])
+    seldom = RepeatedWarningFilter(lambda: now[0])
     logged: list[str] = []
 
     def say(level: int, text: str, *about: object) -> None:

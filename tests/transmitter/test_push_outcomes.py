@@ -14,8 +14,8 @@ from typing import Any, Literal
 import pytest
 
 from pipeline.transmitter.delivery import outcomes as delivery_outcomes
-from pipeline.transmitter.delivery.outcomes import Result, Results
-from pipeline.transmitter.protocol import Queued
+from pipeline.transmitter.delivery.outcomes import PushResult, PushResultWriter
+from pipeline.transmitter.protocol import QueuedToken
 from pipeline.transmitter.store import queue
 from pipeline.transmitter.store.database import Store, StoreError
 from tests.support.pushes import endings, put
@@ -41,15 +41,15 @@ class Grudging:
             yield conn
 
 
-def _heads(store: Store) -> list[Queued]:
+def _heads(store: Store) -> list[QueuedToken]:
     with store.read() as conn:
         return queue.heads(conn, "s-1", 2 * NOW, 100)
 
 
-def _written(store: Any, outcomes: list[Result]) -> None:
+def _written(store: Any, outcomes: list[PushResult]) -> None:
     async def main() -> None:
         with ThreadPoolExecutor(1) as threads:
-            writes = Results(store, threads, lambda: NOW)
+            writes = PushResultWriter(store, threads, lambda: NOW)
             running = asyncio.create_task(writes.run())
             await asyncio.gather(*(writes.write(outcome) for outcome in outcomes))
             running.cancel()
@@ -61,9 +61,9 @@ def _written(store: Any, outcomes: list[Result]) -> None:
 def test_all_that_came_meanwhile_is_written_in_one_transaction(tmp_path: Path) -> None:
     store = Grudging(new_store(tmp_path))
     put(store.store, *(numbered(f"lane-{number}", number) for number in range(30)))
-    states: tuple[Literal["delivered", "again", "dead"], ...] = ("delivered", "again", "dead")
+    states: tuple[Literal["delivered", "retry", "dead"], ...] = ("delivered", "retry", "dead")
     outcomes = [
-        Result(token, state, "http_500", "answered 500", NOW + 1000)
+        PushResult(token, state, "http_500", "answered 500", NOW + 1000)
         for token, state in zip(_heads(store.store), states * 10, strict=True)
     ]
 
@@ -71,7 +71,7 @@ def test_all_that_came_meanwhile_is_written_in_one_transaction(tmp_path: Path) -
 
     expected = {
         "delivered": ("delivered", 0, None),
-        "again": ("queued", 1, "http_500"),
+        "retry": ("queued", 1, "http_500"),
         "dead": ("dead", 1, "http_500"),
     }
     assert endings(store.store) == {outcome.token.jti: expected[outcome.state] for outcome in outcomes}
@@ -86,7 +86,7 @@ def test_what_the_store_does_not_take_is_written_when_it_does(
     put(store.store, numbered("a", 1))
 
     with caplog.at_level(logging.ERROR):
-        _written(store, [Result(head, "delivered") for head in _heads(store.store)])
+        _written(store, [PushResult(head, "delivered") for head in _heads(store.store)])
 
     assert endings(store.store) == {"s-1.a.1": ("delivered", 0, None)}
     assert [record.getMessage() for record in caplog.records] == [
@@ -99,8 +99,10 @@ def test_what_came_of_a_token_that_is_gone_changes_nothing(tmp_path: Path) -> No
     put(store, numbered("a", 1))
     (token,) = _heads(store)
     with store.begin() as conn:
-        queue.bury(conn, token.seq, "stream_disabled", "the stream was disabled", NOW)
+        queue.dead_letter(conn, token.seq, "stream_disabled", "the stream was disabled", NOW)
 
-    _written(store, [Result(token, "delivered"), Result(token, "again", "cut", "", NOW), Result(token, "dead")])
+    _written(
+        store, [PushResult(token, "delivered"), PushResult(token, "retry", "cut", "", NOW), PushResult(token, "dead")]
+    )
 
     assert endings(store) == {"s-1.a.1": ("dead", 1, "stream_disabled")}

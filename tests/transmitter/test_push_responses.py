@@ -14,33 +14,33 @@ from hypothesis.strategies import binary, floats, integers, text
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.delivery.outcomes import (
     LONGEST_RETRY_AFTER_S,
-    Result,
+    PushResult,
     decide,
     pause_ms,
     retry_after_ms,
 )
-from pipeline.transmitter.protocol import Queued
+from pipeline.transmitter.protocol import QueuedToken
 from pipeline.transmitter.push_responses import (
     CODES,
     FAILURES,
-    HOPELESS,
+    FINAL_ERRORS,
     LONGEST_TEXT,
     REDIRECT,
     STATUSES,
-    Row,
+    ResponseRule,
     of_failure,
     of_status,
 )
 from tests.support.stores import NOW
 
 VERDICTS = {
-    "invalid_request": "bury",
-    "invalid_key": "once",
-    "invalid_issuer": "bury",
-    "invalid_audience": "bury",
+    "invalid_request": "dead_letter",
+    "invalid_key": "retry_once",
+    "invalid_issuer": "dead_letter",
+    "invalid_audience": "dead_letter",
     "authentication_failed": "retry",
     "access_denied": "retry",
-    "invalid_state": "bury",
+    "invalid_state": "dead_letter",
 }
 
 
@@ -67,11 +67,11 @@ def test_a_code_means_what_its_row_says(code: str, verdict: str) -> None:
         (401, "retry", "http_401"),
         (403, "retry", "http_403"),
         (404, "retry", "http_404"),
-        (405, "bury", "http_405"),
+        (405, "dead_letter", "http_405"),
         (408, "retry", "http_408"),
-        (410, "bury", "http_410"),
-        (413, "bury", "http_413"),
-        (415, "bury", "http_415"),
+        (410, "dead_letter", "http_410"),
+        (413, "dead_letter", "http_413"),
+        (415, "dead_letter", "http_415"),
         (429, "retry", "http_429"),
         (500, "retry", "http_500"),
         (503, "retry", "http_503"),
@@ -116,7 +116,7 @@ def test_where_no_answer_came_it_is_tried_again(error: str) -> None:
 
 @given(binary())
 def test_no_answer_is_too_odd_to_mean_something(body: bytes) -> None:
-    assert of_status(400, body).verdict in {"retry", "once", "bury"}
+    assert of_status(400, body).verdict in {"retry", "retry_once", "dead_letter"}
 
 
 @given(integers(1, 200), integers(0))
@@ -172,8 +172,8 @@ def _rng(seed: float) -> Random:
 SETTINGS = TransmitterSettings(push_attempts=3, push_backoff_s=1, push_backoff_max_s=300)
 
 
-def _token(attempts: int, error: str | None = None) -> Queued:
-    return Queued(1, "s-1", "j-1", "a", "session-revoked", "h.p.s", attempts, NOW, NOW, None, error)
+def _token(attempts: int, error: str | None = None) -> QueuedToken:
+    return QueuedToken(1, "s-1", "j-1", "a", "session-revoked", "h.p.s", attempts, NOW, NOW, None, error)
 
 
 @pytest.mark.parametrize(
@@ -181,16 +181,16 @@ def _token(attempts: int, error: str | None = None) -> Queued:
     [
         (0, 202, "", None, "delivered"),
         (2, 202, "", None, "delivered"),
-        (0, 500, "", None, "again"),
-        (1, 500, "", None, "again"),
+        (0, 500, "", None, "retry"),
+        (1, 500, "", None, "retry"),
         (2, 500, "", None, "dead"),
         (0, 400, "invalid_request", None, "dead"),
-        (0, 400, "invalid_key", None, "again"),
+        (0, 400, "invalid_key", None, "retry"),
         (1, 400, "invalid_key", "invalid_key", "dead"),
-        (1, 400, "invalid_key", "http_500", "again"),
+        (1, 400, "invalid_key", "http_500", "retry"),
         (2, 400, "invalid_key", "http_500", "dead"),
-        (1, 500, "", "invalid_key", "again"),
-        (1, 400, "access_denied", "access_denied", "again"),
+        (1, 500, "", "invalid_key", "retry"),
+        (1, 400, "access_denied", "access_denied", "retry"),
     ],
 )
 def test_what_becomes_of_a_token_follows_from_the_answer_and_its_tries(
@@ -208,7 +208,7 @@ def test_a_key_that_was_refused_gets_its_second_try_when_caches_have_ended() -> 
 
     result = decide(_token(0), answer, SETTINGS, NOW, _rng(1))
 
-    assert result == Result(_token(0), "again", "invalid_key", answer.text, NOW + 300_000)
+    assert result == PushResult(_token(0), "retry", "invalid_key", answer.text, NOW + 300_000)
 
 
 @given(floats(0, 1), integers(0, 10_000))
@@ -221,7 +221,7 @@ def test_a_receiver_that_says_when_is_not_asked_before(seed: float, asked: int) 
 # --- The table of the README ---
 
 PAGE = Path(__file__).parent.parent.parent / "pipeline" / "transmitter" / "README.md"
-REST = Row("retry", "always", "")
+REST = ResponseRule("retry", "always", "")
 SAID = {
     "no answer in time": "timeout",
     "no connection": "unreachable",
@@ -234,7 +234,7 @@ COUNTS = {"always": "always", "unless the receiver is down": "unless_down", "nev
 """The words of the table, and what they stand for."""
 
 
-def _named(cell: str) -> dict[str, Row]:
+def _named(cell: str) -> dict[str, ResponseRule]:
     """The rows of `answers` that a cell of the first column names, by the name that its word has here."""
     rows = {code: CODES.get(code, REST) for code in re.findall(r"`([a-z_]+)`", cell)}
     rows |= {status: STATUSES.get(int(status), REST) for status in re.findall(r"\b\d{3}\b", cell) if status != "400"}
@@ -243,8 +243,8 @@ def _named(cell: str) -> dict[str, Row]:
 
 
 def _verdict(done: str, end: str) -> str:
-    once = "once" if "once more" in done else "retry"
-    return "bury" if end == "dead letter at once" else once
+    once = "retry_once" if "once more" in done else "retry"
+    return "dead_letter" if end == "dead letter at once" else once
 
 
 def test_the_table_of_the_readme_is_that_of_the_answers() -> None:
@@ -267,4 +267,4 @@ def test_what_is_a_dead_letter_at_once_is_hopeless_and_nothing_else() -> None:
     assert {
         *("invalid_request", "invalid_issuer", "invalid_audience", "invalid_state"),
         *("http_405", "http_410", "http_413", "http_415"),
-    } == HOPELESS
+    } == FINAL_ERRORS

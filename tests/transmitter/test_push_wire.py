@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.delivery.http_client import Outgoing, trusted
+from pipeline.transmitter.delivery.http_client import PushClient, trusted
 from tests.support.pushes import seen
 from tests.support.security_event_tokens import unsigned
 from tests.support.stores import NOW
@@ -70,7 +70,7 @@ def pushed(play: Play, times: int = 1, **members: Any) -> list[tuple[str, str, i
 
     async def main() -> list[tuple[str, str, int | None]]:
         async with served(play) as port:
-            outgoing = Outgoing(f"http://127.0.0.1:{port}/events", settings(**members), trusted())
+            outgoing = PushClient(f"http://127.0.0.1:{port}/events", settings(**members), trusted())
             try:
                 came_to: list[tuple[str, str, int | None]] = []
                 for _ in range(times):
@@ -165,7 +165,7 @@ async def _hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, nth
 
 
 def test_an_answer_before_the_body_was_read_is_of_this_token_and_what_follows_of_none() -> None:
-    assert pushed(_hasty, times=2) == [("delivered", "", 202), ("bury", "invalid_audience", 400)]
+    assert pushed(_hasty, times=2) == [("delivered", "", 202), ("dead_letter", "invalid_audience", 400)]
 
 
 @pytest.mark.parametrize("after", [0.0, 0.05], ids=["together", "while idle"])
@@ -181,7 +181,7 @@ def test_a_token_is_not_delivered_by_an_answer_that_was_said_unasked(after: floa
             await request(reader)
             writer.write(REFUSED)
 
-    assert pushed(play, times=2) == [("delivered", "", 202), ("bury", "invalid_audience", 400)]
+    assert pushed(play, times=2) == [("delivered", "", 202), ("dead_letter", "invalid_audience", 400)]
 
 
 def test_who_answers_without_end_unasked_is_broken_off_with() -> None:
@@ -199,7 +199,7 @@ def test_who_answers_without_end_unasked_is_broken_off_with() -> None:
 
     async def main() -> None:
         async with served(play) as port:
-            outgoing = Outgoing(f"http://127.0.0.1:{port}/", settings(), trusted())
+            outgoing = PushClient(f"http://127.0.0.1:{port}/", settings(), trusted())
             await outgoing.push(JWT, None, NOW)
             await seen("that it was broken off", lambda: bool(broken_off_after))
             await outgoing.close()
@@ -220,7 +220,7 @@ def test_a_late_answer_to_one_token_is_not_taken_for_that_to_the_next() -> None:
 
     assert pushed(play, times=2, push_timeout_s=0.3) == [
         ("retry", "timeout", None),
-        ("bury", "invalid_audience", 400),
+        ("dead_letter", "invalid_audience", 400),
     ]
 
 
@@ -244,7 +244,7 @@ def test_a_name_that_moves_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         nonlocal place
         async with served(once) as port, served(once, "127.0.0.2", port):
-            outgoing = Outgoing(f"http://localhost:{port}/", settings(), trusted())
+            outgoing = PushClient(f"http://localhost:{port}/", settings(), trusted())
             for place in ("127.0.0.1", "127.0.0.2"):  # noqa: B007 - where the name leads
                 await outgoing.push(JWT, None, NOW)
                 await asyncio.sleep(0.2)

@@ -197,7 +197,7 @@ def test_a_dead_letter_that_is_revived_is_pushed_under_the_same_jti(store: Store
             await seen("a dead letter", lambda: states(store) == {"dead": 1})
             receiver.answer = lambda _: ACCEPTED
             with store.begin() as conn:
-                dead_letters.revive(conn, "s-1", clock())
+                dead_letters.requeue(conn, "s-1", clock())
             await seen("a delivery", lambda: states(store) == {"delivered": 1})
 
     with Receiver(lambda _: Reply(500)) as receiver:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.transmitter.protocol import Signed
+from pipeline.transmitter.protocol import SignedToken
 from pipeline.transmitter.store import queue
 from pipeline.transmitter.store.database import Store
-from pipeline.transmitter.store.revocations import Answer, Command, confirm, listed, overdue, purge, record
+from pipeline.transmitter.store.revocations import AckResult, Command, confirm, listed, overdue, purge, record
 from pipeline.transmitter.tokens.builder import DecodedRecord
 from tests.support.transmitter_records import T0, ack, revocation
 
@@ -39,9 +39,9 @@ def late(store: Store, at: int) -> int:
 def take(store: Store, at: int) -> None:
     """A receiver takes the token of the command."""
     with store.begin() as conn:
-        queue.put(conn, [Signed("st-1", "j-1", "a", "session-revoked", "k", "jwt", "d-1", "r-1")], at)
+        queue.put(conn, [SignedToken("st-1", "j-1", "a", "session-revoked", "k", "jwt", "d-1", "r-1")], at)
         (head,) = queue.heads(conn, "st-1", at, 1, ())
-        queue.delivered(conn, [head.seq], at)
+        queue.mark_delivered(conn, [head.seq], at)
 
 
 def test_a_command_is_open_until_a_receiver_takes_it_and_confirmed_by_an_enforcer_alone(store: Store) -> None:
@@ -52,7 +52,7 @@ def test_a_command_is_open_until_a_receiver_takes_it_and_confirmed_by_an_enforce
     taken = replace(OPEN, state="delivered", delivered_at=T0 + 500)
     assert stands(store) == [taken]
 
-    assert said(store, ack(enforcer="okta")) == [Answer("confirmed", 2.0)]
+    assert said(store, ack(enforcer="okta")) == [AckResult("confirmed", 2.0)]
     assert stands(store) == [
         replace(taken, state="confirmed", confirmed_at=T0 + 2000, outcome="revoked", enforcer="okta")
     ]
@@ -94,30 +94,30 @@ def test_a_late_word_confirms_what_is_overdue(store: Store) -> None:
     said(store, revocation())
     late(store, T0 + 2 * MINUTE)
 
-    assert said(store, ack(occurred_at=T0 + 5 * MINUTE)) == [Answer("confirmed", 300.0)]
+    assert said(store, ack(occurred_at=T0 + 5 * MINUTE)) == [AckResult("confirmed", 300.0)]
 
 
 def test_a_session_nobody_knows_is_as_dead_as_one_revoked(store: Store) -> None:
-    assert said(store, revocation(), ack(outcome="not_found")) == ["opened", Answer("confirmed", 2.0)]
+    assert said(store, revocation(), ack(outcome="not_found")) == ["opened", AckResult("confirmed", 2.0)]
     assert [(stand.state, stand.outcome) for stand in stands(store)] == [("confirmed", "not_found")]
 
 
 def test_a_failure_is_told_and_may_still_be_mended_but_what_is_confirmed_stays(store: Store) -> None:
     details = said(store, revocation(), ack(outcome="failed"), ack(), ack(), ack(outcome="failed"))
 
-    assert details == ["opened", Answer("failed"), Answer("confirmed", 2.0), Answer("seen"), Answer("seen")]
+    assert details == ["opened", AckResult("failed"), AckResult("confirmed", 2.0), AckResult("seen"), AckResult("seen")]
     assert said(store, revocation(deadline=T0 + 9 * MINUTE)) == ["resent"]
     assert [stand.state for stand in stands(store)] == ["confirmed"]
 
 
 @pytest.mark.parametrize("members", [{"tenant": "acme"}, {"session_id": "s-2"}])
 def test_a_word_on_another_session_than_the_commands_is_not_believed(store: Store, members: dict[str, str]) -> None:
-    assert said(store, revocation(), ack(**members)) == ["opened", Answer("foreign")]
+    assert said(store, revocation(), ack(**members)) == ["opened", AckResult("foreign")]
     assert stands(store) == [OPEN]
 
 
 def test_a_word_that_comes_before_its_command_is_kept_for_it(store: Store) -> None:
-    assert said(store, ack()) == [Answer("confirmed", None)]
+    assert said(store, ack()) == [AckResult("confirmed", None)]
     assert late(store, T0 + 9 * MINUTE) == 0
 
     said(store, revocation())
@@ -155,5 +155,5 @@ def test_many_commands_and_words_at_once_come_to_the_same_as_one_by_one(store: S
         record(conn, [decoded_record.record for decoded_record in decoded_records])
         answers = confirm(conn, [word.record for word in words])
 
-    assert answers == [Answer("confirmed", 2.0)] * 1200
+    assert answers == [AckResult("confirmed", 2.0)] * 1200
     assert {(stand.sends, stand.state) for stand in stands(store)} == {(1, "confirmed")}

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from pipeline.settings.loading import load_transmitter
 from pipeline.transmitter.protocol import CAEP, EVENTS, Subject
-from pipeline.transmitter.sample_events import PAYLOADS, NoRehearsalError, rehearse
+from pipeline.transmitter.sample_events import PAYLOADS, NoSampleError, rehearse
 from pipeline.transmitter.sample_events import statements as prepared
 from pipeline.transmitter.store import streams
-from pipeline.transmitter.store.database import store_of
+from pipeline.transmitter.store.database import open_configured_store
 from tests.support.transmitter_records import T0, knowing, new_store, queued, statements, stream
 
 ANA = Subject("default", principal_id="ana")
@@ -62,7 +62,7 @@ def test_a_rehearsal_may_be_had_again_and_leaves_out_what_was_not_asked_for(tmp_
 def test_where_nothing_can_be_said_the_reason_is(tmp_path: Path, members: dict[str, Any], why: str) -> None:
     made = statements(new_store(tmp_path, stream(**members)))
 
-    with pytest.raises(NoRehearsalError, match=f"st-1 is told nothing: {why}"):
+    with pytest.raises(NoSampleError, match=f"st-1 is told nothing: {why}"):
         rehearse(made, "st-1", ANA, T0)
     assert queued(made.store) == []
 
@@ -77,7 +77,7 @@ def test_where_tenants_are_strangers_a_rehearsal_is_of_the_stream_s_own(
     if told:
         assert rehearse(made, "st-1", ANA, T0) == list(PAYLOADS)
     else:
-        with pytest.raises(NoRehearsalError, match="it is of another tenant, or with SESSION_RISK_TENANCY of none"):
+        with pytest.raises(NoSampleError, match="it is of another tenant, or with SESSION_RISK_TENANCY of none"):
             rehearse(made, "st-1", ANA, T0)
     assert len(queued(store)) == (4 if told else 0)
 
@@ -86,9 +86,9 @@ def test_a_subject_that_was_taken_out_is_not_rehearsed_with(tmp_path: Path) -> N
     made = statements(new_store(tmp_path, stream()))
     with made.store.begin() as conn:
         subject = {"format": "iss_sub", "iss": made.issuer, "sub": "ana"}
-        streams.include(conn, "st-1", subject, included=False)
+        streams.set_subject(conn, "st-1", subject, included=False)
 
-    with pytest.raises(NoRehearsalError, match="its receiver took this subject out"):
+    with pytest.raises(NoSampleError, match="its receiver took this subject out"):
         rehearse(made, "st-1", ANA, T0)
 
 
@@ -96,7 +96,7 @@ def test_the_command_says_what_the_stream_is_told_or_that_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SESSION_RISK_TRANSMITTER_DATABASE", f"sqlite:///{tmp_path / 'mine.db'}")
-    store_of(load_transmitter()).close()
+    open_configured_store(load_transmitter()).close()
 
     done = CliRunner().invoke(main, ["transmitter", "rehearse", "st-9", "--principal", "ana"])
 
@@ -112,7 +112,7 @@ def test_the_command_rehearses_as_the_transmitter_that_runs_with_its_settings(
 ) -> None:
     monkeypatch.setenv("SESSION_RISK_TRANSMITTER_DATABASE", f"sqlite:///{tmp_path / 'mine.db'}")
     monkeypatch.setenv("SESSION_RISK_TENANCY", tenancy)
-    store = knowing(store_of(load_transmitter()), stream())
+    store = knowing(open_configured_store(load_transmitter()), stream())
 
     done = CliRunner().invoke(main, ["transmitter", "rehearse", "st-1", "--principal", "ana"])
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from sqlalchemy import select
 
-from pipeline.transmitter.protocol import Signed
+from pipeline.transmitter.protocol import SignedToken
 from pipeline.transmitter.store import queue
 from pipeline.transmitter.store import signing_keys as store_signing_keys
 from pipeline.transmitter.store.database import Store
@@ -135,13 +135,13 @@ def test_an_old_key_is_published_until_nothing_it_signed_waits(store: Store) -> 
     signer = open_signer(store, "RS256", 2048, NOW)
     old, text = signer.sign(CLAIMS)
     with store.begin() as conn:
-        queue.put(conn, [Signed("s-1", "a1", "a", "session-revoked", old, text)], NOW)
+        queue.put(conn, [SignedToken("s-1", "a1", "a", "session-revoked", old, text)], NOW)
 
     new = _rotate(store, signer, NOW + 1)
     while_it_waits = _jwks(store, signer)
     with store.begin() as conn:
         kept = store_signing_keys.forget(conn, NOW + 99)
-        queue.bury(conn, 1, "timeout", "", NOW + 2)
+        queue.dead_letter(conn, 1, "timeout", "", NOW + 2)
     while_it_may_be_retried = _jwks(store, signer)
     with store.begin() as conn:
         queue.purge(conn, NOW + 3)

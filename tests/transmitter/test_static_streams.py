@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.transmitter.protocol import EVENTS, POLL, PUSH, Stream
-from pipeline.transmitter.static_streams import BadStreamsError, Brought, bring, read_streams
+from pipeline.transmitter.static_streams import BadStreamsError, DeclaredStreamChanges, bring, read_streams
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.database import Store
 from tests.support.stores import NOW, SEALER, stream, token
@@ -56,7 +56,7 @@ def _file(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def _bring(store: Store, tmp_path: Path, text: str, now_ms: int = NOW) -> Brought:
+def _bring(store: Store, tmp_path: Path, text: str, now_ms: int = NOW) -> DeclaredStreamChanges:
     with store.begin() as conn:
         return bring(conn, SEALER, read_streams(_file(tmp_path, text)), now_ms)
 
@@ -67,7 +67,7 @@ def _streams(store: Store) -> dict[str, Stream]:
 
 
 def test_a_declared_stream_lies_in_the_store_as_any_other(store: Store, tmp_path: Path) -> None:
-    assert _bring(store, tmp_path, OKTA) == Brought(added=("okta",))
+    assert _bring(store, tmp_path, OKTA) == DeclaredStreamChanges(added=("okta",))
     assert _streams(store) == {"declared-okta": OKTA_STREAM}
 
 
@@ -99,7 +99,7 @@ def test_every_member_of_the_file_reaches_the_stream(store: Store, tmp_path: Pat
 def test_the_same_file_again_changes_nothing(store: Store, tmp_path: Path) -> None:
     _bring(store, tmp_path, OKTA)
 
-    assert _bring(store, tmp_path, OKTA, NOW + 9) == Brought()
+    assert _bring(store, tmp_path, OKTA, NOW + 9) == DeclaredStreamChanges()
     assert _streams(store) == {"declared-okta": OKTA_STREAM}
 
 
@@ -107,10 +107,10 @@ def test_a_change_of_the_file_keeps_what_happened_to_the_stream(store: Store, tm
     _bring(store, tmp_path, OKTA)
     with store.begin() as conn:
         streams.set_status(conn, "declared-okta", "paused", "maintenance", NOW + 1)
-        streams.asked(conn, "declared-okta", NOW + 2)
+        streams.record_verification_request(conn, "declared-okta", NOW + 2)
         queue.put(conn, [token("a1", "declared-okta")], NOW)
 
-    assert _bring(store, tmp_path, OKTA + 'tenant = "acme"\n', NOW + 9) == Brought(changed=("okta",))
+    assert _bring(store, tmp_path, OKTA + 'tenant = "acme"\n', NOW + 9) == DeclaredStreamChanges(changed=("okta",))
 
     assert _streams(store)["declared-okta"] == replace(
         OKTA_STREAM,
@@ -121,7 +121,7 @@ def test_a_change_of_the_file_keeps_what_happened_to_the_stream(store: Store, tm
         updated_at=NOW + 1,
     )
     with store.read() as conn:
-        assert queue.held(conn, "declared-okta")[0] == 1
+        assert queue.backlog_size(conn, "declared-okta")[0] == 1
 
 
 def test_a_status_in_the_file_is_set_and_a_disabled_stream_drops_what_waits(store: Store, tmp_path: Path) -> None:
@@ -131,10 +131,10 @@ def test_a_status_in_the_file_is_set_and_a_disabled_stream_drops_what_waits(stor
 
     done = [_bring(store, tmp_path, f'{OKTA}status = "{status}"\n') for status in ("disabled", "enabled")]
 
-    assert done == [Brought(changed=("okta",))] * 2
+    assert done == [DeclaredStreamChanges(changed=("okta",))] * 2
     assert _streams(store)["declared-okta"].status == "enabled"
     with store.read() as conn:
-        assert queue.held(conn, "declared-okta") == (0, None)
+        assert queue.backlog_size(conn, "declared-okta") == (0, None)
 
 
 def test_what_leaves_the_file_leaves_the_store_and_nothing_else_does(store: Store, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_what_leaves_the_file_leaves_the_store_and_nothing_else_does(store: Stor
         streams.add(conn, SEALER, stream())
     _bring(store, tmp_path, OKTA)
 
-    assert _bring(store, tmp_path, "") == Brought(removed=("okta",))
+    assert _bring(store, tmp_path, "") == DeclaredStreamChanges(removed=("okta",))
     assert list(_streams(store)) == ["s-1"]
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from pipeline.transmitter.protocol import CAEP, SUPPORTED
-from pipeline.transmitter.tokens.events import happenings_of
-from pipeline.transmitter.tokens.stream_filter import events_delivered, told_of_nothing, unwanted
+from pipeline.transmitter.tokens.events import events_of_record
+from pipeline.transmitter.tokens.stream_filter import events_delivered, no_tenant_warning, skip_reason
 from tests.support.transmitter_records import revocation, stream
 
-(REVOKED,) = happenings_of(*revocation())
+(REVOKED,) = events_of_record(*revocation())
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,14 @@ from tests.support.transmitter_records import revocation, stream
 def test_a_stream_hears_of_what_it_asked_for_in_its_tenant_unless_it_is_disabled(
     members: dict[str, Any], why: str | None
 ) -> None:
-    assert unwanted(stream(**members), REVOKED) == why
+    assert skip_reason(stream(**members), REVOKED) == why
 
 
 @pytest.mark.parametrize(("tenant", "why"), [(None, "tenant"), ("acme", "tenant"), ("default", None)])
 def test_where_tenants_are_strangers_a_stream_hears_of_its_own_or_of_nothing(
     tenant: str | None, why: str | None
 ) -> None:
-    assert unwanted(stream(tenant=tenant), REVOKED, tenancy=True) == why
+    assert skip_reason(stream(tenant=tenant), REVOKED, tenancy=True) == why
 
 
 def test_events_delivered_are_those_supported_that_were_asked_for() -> None:
@@ -50,7 +50,7 @@ def test_events_delivered_are_those_supported_that_were_asked_for() -> None:
 
 @pytest.mark.parametrize(("count", "named"), [(1, "s-0."), (20, "s-18, s-19."), (23, "s-18, s-19 and 3 more.")])
 def test_streams_that_are_told_of_nothing_are_named_but_not_by_the_thousand(count: int, named: str) -> None:
-    text = told_of_nothing([f"s-{number}" for number in range(count)])
+    text = no_tenant_warning([f"s-{number}" for number in range(count)])
 
     assert text.startswith("with SESSION_RISK_TENANCY a stream without a tenant is told of nothing: s-0")
     assert named in text

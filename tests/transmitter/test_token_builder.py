@@ -141,7 +141,7 @@ def test_a_paused_stream_is_kept_its_tokens_and_a_disabled_one_none(store: Store
 def test_a_subject_that_the_receiver_took_out_is_not_told_to_it(store: Store) -> None:
     made, signer = making(store, stream("st-1"), stream("st-2"))
     with made.store.begin() as conn:
-        streams.include(conn, "st-1", ANA, included=False)
+        streams.set_subject(conn, "st-1", ANA, included=False)
 
     taken = made.build([revocation()], T0)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from pipeline.transmitter.push_responses import CODES, FAILURES, HOPELESS, STATUSES
+from pipeline.transmitter.push_responses import CODES, FAILURES, FINAL_ERRORS, STATUSES
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.queue import dead_letters
@@ -33,12 +33,12 @@ def _dead(store: Store, jti: str, stream_id: str = "s-1", error: str = "timeout"
     with store.begin() as conn:
         queue.put(conn, [token(jti, stream_id, revocation_id=revocation_id)], NOW)
         (head,) = queue.heads(conn, stream_id, NOW, 1)
-        queue.bury(conn, head.seq, error, "so", NOW)
+        queue.dead_letter(conn, head.seq, error, "so", NOW)
 
 
 def _sent_again(store: Store, ids: Sequence[str], now_ms: int = NOW + 9) -> set[str]:
     with store.begin() as conn:
-        return dead_letters.revive_sent_again(conn, ids, now_ms)
+        return dead_letters.requeue_resent(conn, ids, now_ms)
 
 
 def test_of_a_command_that_is_sent_again_each_stream_gets_its_token_that_died_anew(store: Store) -> None:
@@ -50,7 +50,7 @@ def test_of_a_command_that_is_sent_again_each_stream_gets_its_token_that_died_an
         _dead(store, f"j-{name}", name, revocation_id="r-2" if name == "other" else "r-1")
     with store.begin() as conn:
         queue.put(conn, [token("j-had", "enabled", revocation_id="r-1")], NOW)
-        queue.delivered(conn, [head.seq for head in queue.heads(conn, "enabled", NOW, 1)], NOW)
+        queue.mark_delivered(conn, [head.seq for head in queue.heads(conn, "enabled", NOW, 1)], NOW)
 
     assert _sent_again(store, ["r-1", "r-9"]) == {"enabled", "paused"}
 
@@ -71,7 +71,7 @@ def test_what_would_die_again_stays_dead(tmp_path: Path, error: str) -> None:
         streams.add(conn, SEALER, stream())
     _dead(store, "j-1", error=error)
 
-    assert _sent_again(store, ["r-1"]) == (set() if error in HOPELESS else {"s-1"})
+    assert _sent_again(store, ["r-1"]) == (set() if error in FINAL_ERRORS else {"s-1"})
 
 
 def test_one_that_comes_back_has_all_its_time_again_and_its_second_chance(store: Store) -> None:
@@ -99,7 +99,7 @@ def test_a_command_that_is_heard_again_rings_the_streams_whose_token_died_and_ma
     first = details(revocation())
     with store.begin() as conn:
         for head in queue.heads(conn, "s-1", T0, 1):
-            queue.bury(conn, head.seq, "timeout", "no answer in time", T0)
+            queue.dead_letter(conn, head.seq, "timeout", "no answer in time", T0)
     read_again, sent_again = details(revocation()), details(revocation(deadline=T0 + 120_000))
 
     assert first == ({"s-1"}, {"opened": 1}, {"session-revoked": 1})
@@ -128,11 +128,11 @@ def test_what_was_given_up_says_what_came_of_its_last_try(store: Store) -> None:
     with store.begin() as conn:
         queue.put(conn, [token("tried"), token("never", lane="b")], NOW)
         (head, _) = queue.heads(conn, "s-1", NOW, 2)
-        queue.again(conn, head.seq, NOW + 5, "unreachable", "no connection", counted=False)
+        queue.retry_later(conn, head.seq, NOW + 5, "unreachable", "no connection", counted=False)
         queue.drop_oldest(conn, "s-1", 0, 0, NOW + 9)
         by_key = {
             dead_letter.jti: (dead_letter.attempts, dead_letter.error, dead_letter.error_text)
-            for dead_letter in queue.dead(conn)
+            for dead_letter in queue.list_dead_letters(conn)
         }
 
     text = "the stream held it too long, or too many"

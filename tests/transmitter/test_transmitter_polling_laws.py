@@ -105,4 +105,4 @@ def test_a_lane_is_handed_out_in_its_order_and_never_past_one_that_is_out(
         for name, argument in acts:
             getattr(receiver, name)(argument)
         receiver.drain()
-        assert queue.held(conn, receiver.stream_id) == (0, None)
+        assert queue.backlog_size(conn, receiver.stream_id) == (0, None)

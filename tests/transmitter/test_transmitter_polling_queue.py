@@ -103,10 +103,10 @@ def test_what_is_revived_waits_while_a_younger_one_is_out_and_then_comes_before_
         streams.add(conn, SEALER, stream())
     _fill(store, 3, lanes=1)
     with store.begin() as conn:
-        queue.bury(conn, 1, "invalid_key", "", NOW)
+        queue.dead_letter(conn, 1, "invalid_key", "", NOW)
     assert _poll(store, most=1) == (["a1"], True)
     with store.begin() as conn:
-        queue.revive(conn, "s-1", NOW)
+        queue.requeue(conn, "s-1", NOW)
 
     assert _poll(store) == ([], False)
     assert _poll(store, ack=("a1",)) == (["a0", "a2"], False)
@@ -181,7 +181,7 @@ def test_what_the_receiver_refuses_is_a_dead_letter_with_its_words(store: Store)
     errors = {"a0": ("invalid_audience", "not\x00 me \ud83d"), "a9": ("x", "y"), "\x00": ("x", "y")}
     with store.begin() as conn:
         counts = [queue.refuse(conn, name, errors, NOW + 1) for name in ("s-2", "s-1", "s-1")]
-        found = queue.dead(conn)
+        found = queue.list_dead_letters(conn)
 
     assert counts == [0, 1, 0]
     assert [(dead_letter.jti, dead_letter.error, dead_letter.error_text) for dead_letter in found] == [
@@ -196,7 +196,10 @@ def test_thousands_of_words_at_once_are_taken(store: Store) -> None:
         assert queue.acknowledge(conn, "s-1", [f"a{n}" for n in range(2_000)], NOW) == 2_000
         errors = {f"a{n}": ("invalid_key", f"{n}") for n in range(4_000)}
         assert queue.refuse(conn, "s-1", errors, NOW) == 1_000
-        assert queue.held(conn, "s-1") == (0, None)
-        by_key = {dead_letter.jti: (dead_letter.error, dead_letter.error_text) for dead_letter in queue.dead(conn)}
+        assert queue.backlog_size(conn, "s-1") == (0, None)
+        by_key = {
+            dead_letter.jti: (dead_letter.error, dead_letter.error_text)
+            for dead_letter in queue.list_dead_letters(conn)
+        }
 
     assert by_key == {f"a{n}": ("invalid_key", f"{n}") for n in range(2_000, 3_000)}

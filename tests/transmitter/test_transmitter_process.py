@@ -19,7 +19,7 @@ from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter import process
 from pipeline.transmitter.api.server import listen
 from pipeline.transmitter.metrics import TransmitterMetrics
-from pipeline.transmitter.process import Means, transmit
+from pipeline.transmitter.process import TransmitterComponents, transmit
 from pipeline.transmitter.startup import prepare
 from pipeline.transmitter.store import signing_keys
 from schemas.decoded import DEFAULT_LIMITS
@@ -45,7 +45,7 @@ class Idle:
 
 
 @pytest.fixture
-def means(tmp_path: Path) -> Iterator[Means]:
+def means(tmp_path: Path) -> Iterator[TransmitterComponents]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     settings = TransmitterSettings(
@@ -60,7 +60,7 @@ def means(tmp_path: Path) -> Iterator[Means]:
     made.store.close()
 
 
-def ran(means: Means, meanwhile: Callable[[], Any] = lambda: None) -> int:
+def ran(means: TransmitterComponents, meanwhile: Callable[[], Any] = lambda: None) -> int:
     """Transmit, and *meanwhile* do something in a thread; then tell it to end, and return its exit code."""
 
     async def story() -> int:
@@ -82,7 +82,7 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_told_to_end_it_ends_with_0(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_told_to_end_it_ends_with_0(means: TransmitterComponents, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_parts", lambda _: (Idle(),))
     leads: list[float] = []
 
@@ -95,7 +95,7 @@ def test_told_to_end_it_ends_with_0(means: Means, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_part_that_fails_ends_it_with_1_and_is_named(
-    means: Means, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    means: TransmitterComponents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(process, "_parts", lambda _: (Idle(), Idle(ZeroDivisionError("a bug"))))
 
@@ -104,7 +104,7 @@ def test_a_part_that_fails_ends_it_with_1_and_is_named(
 
 
 def test_a_right_that_is_taken_away_is_told_in_a_sentence(
-    means: Means, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    means: TransmitterComponents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = RightsMissingError("the brokers do not let this client read topic session-risk")
     monkeypatch.setattr(process, "_parts", lambda _: (Idle(refused),))
@@ -117,7 +117,9 @@ def test_a_right_that_is_taken_away_is_told_in_a_sentence(
     )
 
 
-def test_a_key_that_another_process_made_signs_here_soon(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_another_process_made_signs_here_soon(
+    means: TransmitterComponents, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(process, "_parts", lambda _: (Idle(),))
     monkeypatch.setattr(process, "KEYS_S", 0.05)
     before = means.signer.kid

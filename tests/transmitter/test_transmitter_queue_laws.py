@@ -99,18 +99,18 @@ class Both:
 
     def deliver(self, which: int) -> None:
         if (head := self._head(which)) is not None:
-            assert queue.delivered(self.conn, [head[0]], self.now) == 1
+            assert queue.mark_delivered(self.conn, [head[0]], self.now) == 1
             head[1].state = "delivered"
 
     def bury(self, which: int) -> None:
         if (head := self._head(which)) is not None:
-            assert queue.bury(self.conn, head[0], "timeout", "", self.now)
+            assert queue.dead_letter(self.conn, head[0], "timeout", "", self.now)
             head[1].state, head[1].attempts = "dead", head[1].attempts + 1
 
     def again(self, which: int, after: int) -> None:
         if (head := self._head(which)) is not None:
             due_at = self.now + after
-            queue.again(self.conn, head[0], due_at, "timeout", "")
+            queue.retry_later(self.conn, head[0], due_at, "timeout", "")
             head[1].due_at, head[1].attempts = due_at, head[1].attempts + 1
             for slow in self.slow.waiting():
                 if slow.lane == head[1].lane:
@@ -132,7 +132,7 @@ class Both:
 
     def revive(self) -> None:
         dead = [this_slow for this_slow in self.slow.all if this_slow.state == "dead"]
-        assert queue.revive(self.conn, self.stream_id, self.now) == len(dead)
+        assert queue.requeue(self.conn, self.stream_id, self.now) == len(dead)
         for slow in dead:
             slow.state, slow.due_at, slow.created_at, slow.attempts = "queued", self.now, self.now, 0
 
@@ -155,8 +155,10 @@ class Both:
             assert [head.jti for head in heads] == self.slow.heads(self.now, without)
         assert queue.next_due(self.conn, self.stream_id) == self.slow.next_due()
         oldest = min((slow.created_at for slow in waiting), default=None)
-        assert queue.held(self.conn, self.stream_id) == (len(waiting), oldest)
-        dead = {dead_letter.jti: dead_letter.attempts for dead_letter in queue.dead(self.conn, self.stream_id)}
+        assert queue.backlog_size(self.conn, self.stream_id) == (len(waiting), oldest)
+        dead = {
+            dead_letter.jti: dead_letter.attempts for dead_letter in queue.list_dead_letters(self.conn, self.stream_id)
+        }
         assert dead == {slow.jti: slow.attempts for slow in self.slow.all if slow.state == "dead"}
 
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from pipeline.transmitter.store import audit, queue, receivers, streams
-from pipeline.transmitter.store.audit import Noted
+from pipeline.transmitter.store.audit import AuditEntry
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.receivers import BadReceiverError, Receiver
 from pipeline.transmitter.store.tables import receivers as table
@@ -139,7 +139,7 @@ def test_with_a_receiver_end_its_secret_its_tokens_and_its_streams(store: Store)
         assert receivers.every(conn) == [Receiver("me", ME.aud, ME.scopes, NOW, NOW + 1)]
         assert conn.scalars(select(tokens.c.receiver_id)).all() == []
         assert [this_stream.status for this_stream in streams.every(conn, SEALER)] == ["disabled", "enabled"]
-        assert (queue.held(conn, "s-1")[0], queue.held(conn, "s-2")[0]) == (0, 1)
+        assert (queue.backlog_size(conn, "s-1")[0], queue.backlog_size(conn, "s-2")[0]) == (0, 1)
 
 
 def test_a_token_issued_while_its_receiver_is_revoked_is_good_for_nothing(store: Store) -> None:
@@ -185,15 +185,15 @@ def test_expired_tokens_are_purged(store: Store) -> None:
 
 
 def test_calls_are_noted_and_shown_newest_first(store: Store) -> None:
-    odd = Noted(NOW + 2, "delete\x00stream" + "x" * 99, 404, "r" * 999, "a" * 99, "\ud800" + "s" * 99)
-    noted = Noted(NOW, "create stream", 201, "me", "192.0.2.1", "s-1")
-    bare = Noted(NOW + 1, "read streams", 401)
+    odd = AuditEntry(NOW + 2, "delete\x00stream" + "x" * 99, 404, "r" * 999, "a" * 99, "\ud800" + "s" * 99)
+    noted = AuditEntry(NOW, "create stream", 201, "me", "192.0.2.1", "s-1")
+    bare = AuditEntry(NOW + 1, "read streams", 401)
     with store.begin() as conn:
         for call in (noted, bare, odd):
             audit.note(conn, call)
 
     with store.read() as conn:
-        cut = Noted(NOW + 2, "delete stream" + "x" * 51, 404, "r" * 128, "a" * 64, "s" * 64)
+        cut = AuditEntry(NOW + 2, "delete stream" + "x" * 51, 404, "r" * 128, "a" * 64, "s" * 64)
         assert audit.recent(conn) == [cut, bare, noted]
         assert audit.recent(conn, 2) == [cut, bare]
         assert audit.recent(conn, receiver_id="me") == [noted]
@@ -202,7 +202,7 @@ def test_calls_are_noted_and_shown_newest_first(store: Store) -> None:
 def test_old_calls_are_purged_a_bounded_number_at_a_time(store: Store) -> None:
     with store.begin() as conn:
         for at in range(4):
-            audit.note(conn, Noted(NOW + at, "x", 200))
+            audit.note(conn, AuditEntry(NOW + at, "x", 200))
         counts = [audit.purge(conn, NOW + 3, most=2) for _ in range(3)]
         assert [noted.at for noted in audit.recent(conn)] == [NOW + 3]
 

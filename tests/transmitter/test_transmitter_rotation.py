@@ -12,7 +12,7 @@ import jwt
 from cryptography.fernet import Fernet
 from sqlalchemy import select
 
-from pipeline.transmitter.protocol import Signed
+from pipeline.transmitter.protocol import SignedToken
 from pipeline.transmitter.store import queue, signing_keys
 from pipeline.transmitter.store.database import Store, open_store
 from pipeline.transmitter.store.encryption import Sealer
@@ -33,7 +33,7 @@ def _signs(store: Store, name: str) -> None:
         jti = f"{name}-{number}"
         kid, text = signer.sign({"jti": jti})
         with store.begin() as conn:
-            queue.put(conn, [Signed("s-1", jti, name, "session-revoked", kid, text)], NOW)
+            queue.put(conn, [SignedToken("s-1", jti, name, "session-revoked", kid, text)], NOW)
 
 
 def _rotates(store: Store) -> None:
@@ -47,7 +47,7 @@ def _delivers(store: Store, done: threading.Event) -> None:
     while not done.is_set():
         with store.begin() as conn:
             heads = queue.heads(conn, "s-1", NOW, 1)
-            queue.delivered(conn, [head.seq for head in heads], NOW)
+            queue.mark_delivered(conn, [head.seq for head in heads], NOW)
 
 
 def _verifies(store: Store) -> int:

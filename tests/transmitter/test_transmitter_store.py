@@ -152,10 +152,10 @@ def test_a_write_where_only_reading_was_meant_is_refused(store: Store) -> None:
 
 def test_reading_sees_one_moment_while_others_write(store: Store) -> None:
     with store.read() as reading:
-        before = queue.held(reading, "s-1")
+        before = queue.backlog_size(reading, "s-1")
         with store.begin() as writing:
             queue.put(writing, [token("a1")], NOW)
-        assert queue.held(reading, "s-1") == before == (0, None)
+        assert queue.backlog_size(reading, "s-1") == before == (0, None)
 
     assert _count(store) == 1
 
@@ -173,7 +173,7 @@ def test_threads_write_one_after_another_and_none_is_turned_away(store: Store) -
     def write(name: int) -> None:
         for number in range(25):
             with store.begin() as conn:
-                count, _ = queue.held(conn, "s-1")
+                count, _ = queue.backlog_size(conn, "s-1")
                 queue.put(conn, [token(f"{name}-{number}")], NOW + count)
 
     threads = [threading.Thread(target=write, args=[name]) for name in range(6)]

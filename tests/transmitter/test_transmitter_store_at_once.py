@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select
 
-from pipeline.transmitter.delivery.backlog import Keeper, Limits
+from pipeline.transmitter.delivery.backlog import BacklogLimiter, Limits
 from pipeline.transmitter.protocol import POLL
-from pipeline.transmitter.static_streams import Brought, Declared, bring
+from pipeline.transmitter.static_streams import DeclaredStream, DeclaredStreamChanges, bring
 from pipeline.transmitter.store import queue, revocations, streams
 from pipeline.transmitter.store.database import Store, open_store
 from pipeline.transmitter.store.signing_keys import open_signer
@@ -85,7 +85,7 @@ def test_a_stream_that_is_removed_while_its_dead_are_revived_takes_them_along(st
     with store.begin() as conn:
         streams.add(conn, SEALER, stream())
         queue.put(conn, [token("a1")], NOW)
-        queue.bury(conn, 1, "timeout", "", NOW)
+        queue.dead_letter(conn, 1, "timeout", "", NOW)
 
     def remove() -> int:
         with store.begin() as conn:
@@ -93,7 +93,7 @@ def test_a_stream_that_is_removed_while_its_dead_are_revived_takes_them_along(st
 
     with ThreadPoolExecutor(1) as threads:
         with store.begin() as conn:
-            assert queue.revive(conn, "s-1", NOW) == 1
+            assert queue.requeue(conn, "s-1", NOW) == 1
             removing = threads.submit(remove)
             assert not wait([removing], STARTED_S).done
         assert removing.result(30) == 1
@@ -138,7 +138,7 @@ def test_a_stream_its_receiver_enables_anew_is_not_disabled_for_having_been_paus
     now = NOW + 25 * HOUR
     signer = open_signer(store, "ES256", 2048, NOW)
     announcer = Announcer("https://tx.example.org", signer)
-    keeper = Keeper(announcer, SEALER, Limits(10, 24 * HOUR, 600_000, 60_000))
+    keeper = BacklogLimiter(announcer, SEALER, Limits(10, 24 * HOUR, 600_000, 60_000))
     with store.begin() as conn:
         streams.add(conn, SEALER, stream(status="paused", method=POLL, endpoint_url=None))
         queue.put(conn, [token("a1")], NOW)
@@ -188,16 +188,16 @@ def test_two_that_lead_for_a_moment_and_read_the_same_records_keep_them_once(
 
 def test_two_that_start_at_once_bring_the_same_file_once(store: Store, url: str) -> None:
     other = open_store(url, SEALER)
-    declareds = [Declared("okta", replace(stream("declared-okta"), declared=True, created_at=0, updated_at=0))]
+    declareds = [DeclaredStream("okta", replace(stream("declared-okta"), declared=True, created_at=0, updated_at=0))]
 
-    def start() -> Brought:
+    def start() -> DeclaredStreamChanges:
         with other.begin() as conn:
             return bring(conn, SEALER, declareds, NOW)
 
     with ThreadPoolExecutor(1) as threads:
         with store.begin() as conn:
-            assert bring(conn, SEALER, declareds, NOW) == Brought(added=("okta",))
+            assert bring(conn, SEALER, declareds, NOW) == DeclaredStreamChanges(added=("okta",))
             starting = threads.submit(start)
             assert not wait([starting], STARTED_S).done
-        assert starting.result(30) == Brought()
+        assert starting.result(30) == DeclaredStreamChanges()
     other.close()

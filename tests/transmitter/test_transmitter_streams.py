@@ -111,11 +111,11 @@ def test_a_paused_stream_holds_and_a_disabled_one_drops_what_waits_and_says_how_
     with store.begin() as conn:
         streams.add(conn, SEALER, stream())
         queue.put(conn, [token("a1"), token("a2"), token("a3"), token("b1", "s-2")], NOW)
-        queue.delivered(conn, [1], NOW)
+        queue.mark_delivered(conn, [1], NOW)
         counts = [streams.set_status(conn, "s-1", status, "enough", NOW + 9) for status in ("paused", "disabled")]
         queue.put(conn, [token("a4")], NOW)
         found = streams.get(conn, SEALER, "s-1")
-        assert queue.revive(conn, "s-1", NOW) == 0
+        assert queue.requeue(conn, "s-1", NOW) == 0
 
     assert counts == [0, 2]
     assert found == stream(status="disabled", status_reason="enough", updated_at=NOW + 9)
@@ -132,13 +132,13 @@ def test_with_a_stream_go_its_subjects_and_its_tokens_that_wait(store: Store) ->
     with store.begin() as conn:
         for this_stream in (stream(), stream("s-2")):
             streams.add(conn, SEALER, this_stream)
-            streams.include(conn, this_stream.stream_id, {"format": "opaque", "id": "x"}, included=False)
+            streams.set_subject(conn, this_stream.stream_id, {"format": "opaque", "id": "x"}, included=False)
         queue.put(conn, [token("a1"), token("a2"), token("b1", "s-2")], NOW)
-        queue.bury(conn, 1, "timeout", "", NOW)
+        queue.dead_letter(conn, 1, "timeout", "", NOW)
         queue.hand_out(conn, "s-1", NOW, 9, 60_000)
         assert streams.remove(conn, "s-1", NOW + 7) == 1
         assert streams.remove(conn, "s-1", NOW + 8) == 0
-        assert {dead_letter.jti: dead_letter.ended_at for dead_letter in queue.dead(conn)} == {
+        assert {dead_letter.jti: dead_letter.ended_at for dead_letter in queue.list_dead_letters(conn)} == {
             "a1": NOW,
             "a2": NOW + 7,
         }
@@ -164,7 +164,7 @@ def test_a_removed_stream_that_comes_back_is_not_told_again_what_it_was_told(sto
 def test_a_verification_that_was_asked_for_is_remembered(store: Store) -> None:
     with store.begin() as conn:
         streams.add(conn, SEALER, stream())
-        streams.asked(conn, "s-1", NOW + 3)
+        streams.record_verification_request(conn, "s-1", NOW + 3)
         assert streams.get(conn, SEALER, "s-1") == stream(verification_asked_at=NOW + 3)
 
 
@@ -178,7 +178,7 @@ def test_a_subject_is_taken_out_once_however_its_members_are_ordered_and_leaves_
         for number in ("s-1", "s-2"):
             streams.add(conn, SEALER, stream(number))
         flags = [
-            streams.include(conn, "s-1", by_key, included=included)
+            streams.set_subject(conn, "s-1", by_key, included=included)
             for by_key, included in (
                 (anna, False),
                 (turned, False),
@@ -187,7 +187,7 @@ def test_a_subject_is_taken_out_once_however_its_members_are_ordered_and_leaves_
                 (anna, True),
             )
         ]
-        other = streams.include(conn, "s-2", bert, included=True)
+        other = streams.set_subject(conn, "s-2", bert, included=True)
         left = conn.execute(select(stream_subjects.c.stream_id, stream_subjects.c.subject)).all()
 
     assert (flags, other) == ([True, False, True, True, False], False)
@@ -210,7 +210,7 @@ def test_a_stream_hears_of_its_receivers_tenant_or_else_of_its_own_however_it_is
         expected = [stream(tenant=heard), stream("s-2", receiver_id="nobody", created_at=NOW + 1)]
         assert this_stream == expected[0]
         assert streams.of_receiver(conn, SEALER, "r-1") == expected[:1]
-        assert streams.every(conn, SEALER) == streams.hearing(conn) == expected
+        assert streams.every(conn, SEALER) == streams.list_without_secrets(conn) == expected
         assert streams.without_tenant(conn) == [item.stream_id for item in expected if item.tenant is None]
         assert streams.own_tenants(conn) == {"s-1": streams_own, "s-2": None}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.transmitter.static_streams import BadStreamsError, Brought, bring, read_streams
+from pipeline.transmitter.static_streams import BadStreamsError, DeclaredStreamChanges, bring, read_streams
 from pipeline.transmitter.store import receivers, streams
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.store.receivers import BadReceiverError
@@ -23,7 +23,7 @@ TAKE_OUT = (
 )
 
 
-def _bring(store: Store, folder: Path, text: str) -> Brought:
+def _bring(store: Store, folder: Path, text: str) -> DeclaredStreamChanges:
     path = folder / "streams.toml"
     path.write_text(text, "utf-8")
     with store.begin() as conn:
@@ -133,7 +133,7 @@ def test_whichever_comes_first_the_stream_is_of_its_receivers_tenant_and_the_fil
     done.append(_bring(store, tmp_path, POLLED))
 
     assert (before, _heard(store)) == ([None], ["acme"])
-    assert done == [Brought(added=("p",)), Brought()]
+    assert done == [DeclaredStreamChanges(added=("p",)), DeclaredStreamChanges()]
 
 
 @pytest.mark.parametrize("tenant", ["acme", None])
@@ -142,7 +142,7 @@ def test_the_file_may_say_the_same_or_what_nobody_said(store: Store, tmp_path: P
     _bring(store, tmp_path, OF_ACME)
 
     assert _heard(store) == ["acme"]
-    assert _bring(store, tmp_path, POLLED) == Brought(changed=("p",))
+    assert _bring(store, tmp_path, POLLED) == DeclaredStreamChanges(changed=("p",))
     assert _heard(store) == [tenant]
 
 

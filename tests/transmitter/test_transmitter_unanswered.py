@@ -16,7 +16,7 @@ from pipeline.transmitter.leader import LeaderLoop
 from pipeline.transmitter.store import database, leader_election, queue, timeouts
 from pipeline.transmitter.store.database import Store, StoreError, open_store
 from pipeline.transmitter.store.leader_election import lead
-from pipeline.transmitter.store.timeouts import Answered
+from pipeline.transmitter.store.timeouts import TimeoutConnection
 from tests.support.postgres import Postgres, postgres
 from tests.support.silent_proxy import Proxy, proxy
 from tests.support.stores import NOW, SEALER, token
@@ -38,7 +38,7 @@ def between(server: Postgres) -> Iterator[Proxy]:
 @pytest.fixture
 def store(between: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store behind the proxy; what is asked there must be answered soon."""
-    monkeypatch.setattr(Answered, "answer_s", SOON_S)
+    monkeypatch.setattr(TimeoutConnection, "answer_s", SOON_S)
     monkeypatch.setattr(leader_election, "HELD_S", SOON_S)
     opened = open_store(f"{between.url}?connect_timeout=2", SEALER)
     yield opened
@@ -79,7 +79,7 @@ def test_a_statement_that_takes_long_is_waited_for_as_long_as_something_comes(st
 def test_a_lead_of_which_nothing_is_heard_is_lost_sooner_than_a_statement_is_given_up(
     store: Store, between: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Answered, "answer_s", 600.0)
+    monkeypatch.setattr(TimeoutConnection, "answer_s", 600.0)
     with lead(store) as mine:
         assert mine.held()
         between.hush()
@@ -104,7 +104,7 @@ def test_who_cannot_ask_for_the_lead_is_told_in_a_sentence(store: Store, between
         pass
 
 
-class Part:
+class LeaderTask:
     """Work that ends when it is told to."""
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ def test_who_hears_nothing_of_its_lead_stops_working_and_works_again_when_it_doe
                 await asyncio.sleep(0.01)
 
     async def story() -> None:
-        leader_loop = LeaderLoop(store, lambda: [Part()], 0.0, shown.append)
+        leader_loop = LeaderLoop(store, lambda: [LeaderTask()], 0.0, shown.append)
         works = asyncio.create_task(leader_loop.run())
         await until_shown(True)
         between.hush()
@@ -141,7 +141,7 @@ def test_who_hears_nothing_of_its_lead_stops_working_and_works_again_when_it_doe
         leader_loop.stop()
         async with asyncio.timeout(PATIENCE):
             await works
-        assert leader_loop.orderly
+        assert leader_loop.stopped_cleanly
 
     asyncio.run(story())
 
@@ -207,8 +207,8 @@ def test_what_the_operator_set_for_the_database_stays(server: Postgres) -> None:
 
     store = open_store(url, SEALER)
 
-    with store.read() as reading:
-        assert _shown(reading)[:2] == ["5s", "7s"]
+    with store.read() as restarting_reader:
+        assert _shown(restarting_reader)[:2] == ["5s", "7s"]
     store.close()
 
 
@@ -219,9 +219,9 @@ def test_a_writer_waits_for_another_no_longer_than_it_is_told(
     store = open_store(server.database(), SEALER)
 
     with store.begin() as first:
-        database.only_one(first, "thing")
+        database.advisory_lock(first, "thing")
         with pytest.raises(StoreError, match="lock timeout"), store.begin() as second:
-            database.only_one(second, "thing")
+            database.advisory_lock(second, "thing")
     assert _put(store, "a1") == 1
     store.close()
 

@@ -148,13 +148,13 @@ def _with_token(event: dict[str, Any], tokens: dict[str, str]) -> dict[str, Any]
     ],
 )
 def test_why_a_record_could_not_be_read_is_said_without_what_it_holds(value: bytes) -> None:
-    desk = Desk()
+    context = Desk()
 
-    saids = desk.take(API_CALLS, [Rec(API_CALLS, 0, 0, T0, b"s-1", value)])
+    saids = context.take(API_CALLS, [Rec(API_CALLS, 0, 0, T0, b"s-1", value)])
 
     (letter,) = [this_said.body for this_said in saids if this_said.topic == DEAD_LETTERS]
     assert TOKEN not in letter["reason"]
-    assert [reason for reason in desk.dead if TOKEN in reason] == []
+    assert [reason for reason in context.dead if TOKEN in reason] == []
     assert [this_said.topic for this_said in saids] == [DEAD_LETTERS]
 
 

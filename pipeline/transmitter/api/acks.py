@@ -14,7 +14,7 @@ from pipeline.transmitter.api.auth import Manager, ReceiverContext
 from pipeline.transmitter.api.errors import STORABLE, Line, Problem, RequestBody, ResponseBody, unavailable
 from pipeline.transmitter.api.openapi import refusals
 from pipeline.transmitter.api.paths import ACKS
-from pipeline.transmitter.services import AckNotTaken
+from pipeline.transmitter.services import AckNotSentError
 from pipeline.transmitter.store.tables import commands, sets
 from pipeline.transmitter.store.tables import streams as stream_table
 from schemas.control import RevocationAck
@@ -56,30 +56,30 @@ class Acknowledgement(RequestBody):
         return self
 
 
-class Taken(ResponseBody):
+class AcceptedAck(ResponseBody):
     """The acknowledgement is on its way to whoever waits for it."""
 
     revocation_id: str = Field(examples=["rev-0192f0c4"])
 
 
 @router.post(ACKS, status_code=202, operation_id="acknowledge_revocation", responses=refusals(400, 401, 403, 404))
-async def acknowledge(body: Acknowledgement, desk: Manager) -> Taken:
+async def acknowledge(body: Acknowledgement, context: Manager) -> AcceptedAck:
     """Say what became of a revocation that was told to a stream of the receiver."""
-    ack = await run_in_threadpool(_ack, desk, body)
+    ack = await run_in_threadpool(_ack, context, body)
     try:
         async with asyncio.timeout(WITHIN_S):
-            await desk.services.acks(ack)
-    except (AckNotTaken, TimeoutError):
+            await context.services.acks(ack)
+    except (AckNotSentError, TimeoutError):
         raise unavailable("the acknowledgement could not be passed on just now; send it again") from None
-    return Taken(revocation_id=ack.revocation_id)
+    return AcceptedAck(revocation_id=ack.revocation_id)
 
 
-def _ack(desk: ReceiverContext, body: Acknowledgement) -> RevocationAck:
-    now_ms = desk.now()
+def _ack(context: ReceiverContext, body: Acknowledgement) -> RevocationAck:
+    now_ms = context.now()
     if body.occurred_at is not None and body.occurred_at > now_ms + AHEAD_MS:
         raise Problem(400, "occurred_at: this is yet to come")
-    with desk.store.read() as conn:
-        revocation_id = _told_to(conn, desk.receiver.receiver_id, body)
+    with context.store.read() as conn:
+        revocation_id = _told_to(conn, context.receiver.receiver_id, body)
         command = conn.execute(
             select(commands.c.tenant, commands.c.session_id).where(commands.c.revocation_id == revocation_id)
         ).one_or_none()
@@ -93,7 +93,7 @@ def _ack(desk: ReceiverContext, body: Acknowledgement) -> RevocationAck:
         session_id=command.session_id,
         outcome=body.outcome,
         occurred_at=now_ms if body.occurred_at is None else body.occurred_at,
-        enforcer=desk.receiver.receiver_id,
+        enforcer=context.receiver.receiver_id,
         detail=body.detail,
     )
 

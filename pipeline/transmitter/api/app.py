@@ -21,13 +21,13 @@ from pipeline.transmitter.api import (
     stream_controls,
     streams,
 )
-from pipeline.transmitter.api.audit import Audited
-from pipeline.transmitter.api.auth import Gate
-from pipeline.transmitter.api.discovery import Pulse
-from pipeline.transmitter.api.oauth import Clients
+from pipeline.transmitter.api.audit import AuditMiddleware
+from pipeline.transmitter.api.auth import AuthenticationMiddleware
+from pipeline.transmitter.api.discovery import StoreHealth
+from pipeline.transmitter.api.oauth import ClientAuthenticator
 from pipeline.transmitter.api.openapi import TAGS, TEXT, TITLE, describe, refusals
 from pipeline.transmitter.api.paths import Addresses
-from pipeline.transmitter.api.rate_limits import Bodies, NoStore, Shares
+from pipeline.transmitter.api.rate_limits import BodyLimitMiddleware, NoStoreMiddleware, RateLimits
 from pipeline.transmitter.services import Services
 
 
@@ -41,7 +41,7 @@ def create_app(services: Services) -> FastAPI:
     at = Addresses(settings.issuer)
     own = settings.token_issuer is None
     check = auth.built_in(services) if own else external_tokens.outside(services)
-    shares = Shares.of(settings.requests_per_minute, services.clock)
+    shares = RateLimits.of(settings.requests_per_minute, services.clock)
     apart = (paths.HEALTH, paths.TOKEN, paths.REVOKE) if own else (paths.HEALTH,)
     app = FastAPI(
         title=TITLE,
@@ -53,16 +53,16 @@ def create_app(services: Services) -> FastAPI:
         openapi_url=f"{at.stem}{paths.DOCUMENT}",
         redirect_slashes=False,
         middleware=[
-            Middleware(errors.Busy),
-            Middleware(NoStore),
-            Middleware(Audited, services),
-            Middleware(Gate, check, shares, at, apart),
-            Middleware(Bodies, settings.max_body_bytes),
+            Middleware(errors.StoreErrorMiddleware),
+            Middleware(NoStoreMiddleware),
+            Middleware(AuditMiddleware, services),
+            Middleware(AuthenticationMiddleware, check, shares, at, apart),
+            Middleware(BodyLimitMiddleware, settings.max_body_bytes),
         ],
     )
     app.state.services = services
-    app.state.clients = Clients(services, shares)
-    app.state.pulse = Pulse(services)
+    app.state.clients = ClientAuthenticator(services, shares)
+    app.state.pulse = StoreHealth(services)
     _answer_problems(app)
     _route(app, at, built_in=own)
     describe(app, settings)

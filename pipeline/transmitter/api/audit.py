@@ -5,14 +5,14 @@ from __future__ import annotations
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.transmitter.api.auth import address_of, caller_at
+from pipeline.transmitter.api.auth import caller_key, client_address
 from pipeline.transmitter.api.paths import AUDITED, POLL, Addresses
-from pipeline.transmitter.api.rate_limits import Tallies
+from pipeline.transmitter.api.rate_limits import AuditWriter
 from pipeline.transmitter.services import Services
-from pipeline.transmitter.store.audit import Noted
+from pipeline.transmitter.store.audit import AuditEntry
 
 
-class Audited:
+class AuditMiddleware:
     """Notes calls in the store's audit log; polls only if they are refused, or the log held nothing else.
 
     Whatever a known receiver calls is noted. What was refused to a stranger, or to a receiver that asks too
@@ -23,7 +23,7 @@ class Audited:
         self.app = app
         self.services = services
         self.at = Addresses(services.settings.issuer)
-        self.tallies = Tallies(services.store)
+        self.tallies = AuditWriter(services.store)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,12 +44,12 @@ class Audited:
             return
         state = scope.get("state", {})
         caller = state.get("caller")
-        call = Noted(
+        call = AuditEntry(
             at=self.services.clock(),
             action=f"{scope['method']} {POLL if poll else path}",
             status=status,
             receiver_id=state.get("receiver_id") if caller is None else caller.receiver_id,
-            address=address_of(scope),
+            address=client_address(scope),
             stream_id=path[len(POLL) + 1 :] if poll else state.get("stream_id"),
         )
         if caller is not None and status != 429:
@@ -58,4 +58,4 @@ class Audited:
             name = f"receiver {caller.receiver_id}"
             await run_in_threadpool(self.tallies.bounded, call, name, caller.receiver_id)
         else:
-            await run_in_threadpool(self.tallies.bounded, call, f"address {caller_at(scope)}")
+            await run_in_threadpool(self.tallies.bounded, call, f"address {caller_key(scope)}")

@@ -21,12 +21,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.api.errors import Problem, bad_token, missing_scope, no_token, not_found
 from pipeline.transmitter.api.paths import Addresses
-from pipeline.transmitter.api.rate_limits import Shares
-from pipeline.transmitter.api.server import caller_of
+from pipeline.transmitter.api.rate_limits import RateLimits
+from pipeline.transmitter.api.server import rate_limit_key
 from pipeline.transmitter.protocol import Stream
 from pipeline.transmitter.services import Services
 from pipeline.transmitter.store import receivers, streams
-from pipeline.transmitter.store.database import Store, only_one
+from pipeline.transmitter.store.database import Store, advisory_lock
 from pipeline.transmitter.store.receivers import MANAGE, READ, Receiver
 
 _CHANGES: Final = "session_risk_changes_streams"
@@ -66,7 +66,7 @@ class ReceiverContext:
         That goes for a stream it reads, too: the transmitter itself may pause or remove one.
         """
         with self.store.begin() as conn:
-            only_one(conn, f"receiver {self.receiver.receiver_id}")
+            advisory_lock(conn, f"receiver {self.receiver.receiver_id}")
             conn.execution_options(**{_CHANGES: True})
             yield conn
 
@@ -136,7 +136,7 @@ def built_in(services: Services) -> Check:
     return check
 
 
-class Gate:
+class AuthenticationMiddleware:
     """Lets nobody in without a good token, except where the door stands open; counts who asks how often.
 
     The token is looked at first, and only what was refused is counted by address: a receiver is never refused
@@ -146,7 +146,7 @@ class Gate:
     "Authorization": the header is the only way).
     """
 
-    def __init__(self, app: ASGIApp, check: Check, shares: Shares, at: Addresses, apart: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, check: Check, shares: RateLimits, at: Addresses, apart: Collection[str]) -> None:
         self.app = app
         self.check = check
         self.shares = shares
@@ -163,7 +163,7 @@ class Gate:
         await self.app(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> None:
-        name = f"address {caller_at(scope)}"
+        name = f"address {caller_key(scope)}"
         if self.at.is_open(scope["path"]):
             if self.at.below(scope["path"]) not in self.apart:
                 self.shares.pages.spend(name)
@@ -185,15 +185,15 @@ def _refuse_long(scope: Scope) -> None:
         raise Problem(414, f"an address may have {MOST_ADDRESS} bytes")
 
 
-def address_of(scope: Scope) -> str:
+def client_address(scope: Scope) -> str:
     """Where a request came from."""
     client = scope.get("client")
     return str(client[0]) if client else "-"
 
 
-def caller_at(scope: Scope) -> str:
+def caller_key(scope: Scope) -> str:
     """Who is counted as one caller there, whoever shows what."""
-    return caller_of(address_of(scope))
+    return rate_limit_key(client_address(scope))
 
 
 def _token(scope: Scope) -> str:
@@ -237,5 +237,5 @@ def _services(request: Request) -> Services:
     return services
 
 
-Having = Annotated[Services, Depends(_services)]
+WithServices = Annotated[Services, Depends(_services)]
 """An operation's way to the services."""

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pipeline.transmitter import protocol
 from pipeline.transmitter.api import paths
-from pipeline.transmitter.api.auth import Having
+from pipeline.transmitter.api.auth import WithServices
 from pipeline.transmitter.api.openapi import refusals
 from pipeline.transmitter.api.paths import Addresses
 from pipeline.transmitter.services import Services
@@ -59,7 +59,7 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-class Pulse:
+class StoreHealth:
     """Looks whether the store answers, once in `PULSE_MS` however many ask: this is asked without any bound.
 
     All who ask while it looks wait for the same look, which takes one thread however long the store does.
@@ -86,7 +86,7 @@ class Pulse:
 router = APIRouter(tags=["discovery"])
 
 
-def configuration(services: Having, response: Response) -> TransmitterConfiguration:
+def configuration(services: WithServices, response: Response) -> TransmitterConfiguration:
     """Tell where everything is (SSF 1.0 §7)."""
     response.headers.update(KEPT)
     at = Addresses(services.settings.issuer)
@@ -104,7 +104,7 @@ def configuration(services: Having, response: Response) -> TransmitterConfigurat
 
 
 @router.get(paths.JWKS, operation_id="read_keys", responses=refusals())
-def keys(services: Having, response: Response) -> Keys:
+def keys(services: WithServices, response: Response) -> Keys:
     """Give the public keys: those that sign, and retired ones while something they signed waits."""
     response.headers.update(KEPT)
     with services.store.read() as conn:
@@ -114,6 +114,6 @@ def keys(services: Having, response: Response) -> Keys:
 @router.get(paths.HEALTH, operation_id="read_health", responses=refusals())
 async def health(request: Request) -> Health:
     """Say that this process answers, and its store too."""
-    pulse: Pulse = request.app.state.pulse
+    pulse: StoreHealth = request.app.state.pulse
     await pulse.felt()
     return Health()

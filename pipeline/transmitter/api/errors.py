@@ -145,7 +145,7 @@ async def on_error(_request: Request, _error: Exception) -> JSONResponse:
     return Problem(500, "something is wrong here; it has been logged", "server_error").response()
 
 
-class Busy:
+class StoreErrorMiddleware:
     """Turns the store's troubles into 503, for everything inside."""
 
     def __init__(self, app: ASGIApp) -> None:

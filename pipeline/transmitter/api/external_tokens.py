@@ -21,7 +21,7 @@ from pipeline.transmitter.api.errors import bad_token, missing_scope, unavailabl
 from pipeline.transmitter.services import Services
 from pipeline.transmitter.store import receivers
 from pipeline.transmitter.store.receivers import MANAGE, READ, Receiver
-from pipeline.transmitter.store.tables import may_be_id
+from pipeline.transmitter.store.tables import is_valid_id
 
 FRESH_MS: Final = 900_000
 """Keys are fetched again after so long: one that was withdrawn is believed no longer than this."""
@@ -44,7 +44,7 @@ _KINDS: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {
 _log = logging.getLogger(__name__)
 
 
-class OutsideKeys:
+class JwksCache:
     """Finds a key by its id; an id not seen before is looked for once more, at most every `PAUSE_MS`.
 
     While keys are fetched again, known ones go on being good: a server that hangs holds up one call.
@@ -169,10 +169,10 @@ AHEAD_S: Final = 60
 """By so much the clock of the authorization server may be ahead. An expired token is expired at once."""
 
 
-class OutsideTokens:
+class ExternalTokenVerifier:
     """Checks tokens; a receiver that comes for the first time becomes one of this transmitter."""
 
-    def __init__(self, services: Services, keys: OutsideKeys) -> None:
+    def __init__(self, services: Services, keys: JwksCache) -> None:
         self._services = services
         self._keys = keys
         self._audience = services.settings.token_audience or services.settings.issuer
@@ -266,7 +266,7 @@ def _header(token: str) -> Mapping[str, Any]:
 
 def _client(claims: Mapping[str, Any]) -> str:
     value = next((claims[name] for name in CLIENT if name in claims), None)
-    if not isinstance(value, str) or not may_be_id(value) or value.startswith(NOT_OUTSIDE):
+    if not isinstance(value, str) or not is_valid_id(value) or value.startswith(NOT_OUTSIDE):
         raise bad_token("this token does not name its client by a text of 1 to 128 letters, digits and ._~:@/+=-")
     return value
 
@@ -281,5 +281,5 @@ def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
 def outside(services: Services) -> Check:
     """Check tokens of the authorization server that the settings name."""
     settings = services.settings
-    keys = OutsideKeys(settings.token_jwks_url or "", services.clock)
-    return OutsideTokens(services, keys).check
+    keys = JwksCache(settings.token_jwks_url or "", services.clock)
+    return ExternalTokenVerifier(services, keys).check

@@ -16,11 +16,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.transmitter.api.auth import Having, caller_at
+from pipeline.transmitter.api.auth import WithServices, caller_key
 from pipeline.transmitter.api.errors import NO_STORE, REALM, Problem
 from pipeline.transmitter.api.openapi import form_body, refusals
 from pipeline.transmitter.api.paths import REVOKE, TOKEN
-from pipeline.transmitter.api.rate_limits import MOST_KNOWN, Shares
+from pipeline.transmitter.api.rate_limits import MOST_KNOWN, RateLimits
 from pipeline.transmitter.services import Services
 from pipeline.transmitter.store import receivers
 from pipeline.transmitter.store.receivers import Receiver
@@ -32,14 +32,14 @@ def not_known() -> Problem:
     return Problem(401, "no such client, or another secret", "invalid_client", headers)
 
 
-class Clients:
+class ClientAuthenticator:
     """Checks who a client is. To check a secret takes long, so an address has but a share of it.
 
     A client whose secret was good is known from then on by a keyed hash of it, which takes nothing to make
     and to compare: it uses its own share, however many guesses come from where it is.
     """
 
-    def __init__(self, services: Services, shares: Shares) -> None:
+    def __init__(self, services: Services, shares: RateLimits) -> None:
         self._services = services
         self._shares = shares
         self._key = secrets.token_bytes(32)
@@ -103,7 +103,7 @@ class AccessToken(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ClientRequest:
     """A request of a client: its form, and who it says it is."""
 
     form: Mapping[str, str] = field(repr=False)
@@ -111,7 +111,7 @@ class Asked:
     secret: str = field(repr=False)
 
 
-async def _asked(request: Request) -> Asked:
+async def _asked(request: Request) -> ClientRequest:
     """Who says to be whom, and the form; for the audit log, also if it is nobody."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != FORM:
@@ -122,14 +122,14 @@ async def _asked(request: Request) -> Asked:
         raise Problem(400, "a client proves itself once: the header Authorization comes twice")
     if not given:
         request.state.receiver_id = form.get("client_id")
-        return Asked(form, form.get("client_id", ""), form.get("client_secret", ""))
+        return ClientRequest(form, form.get("client_id", ""), form.get("client_secret", ""))
     if "client_secret" in form:
         raise Problem(400, "a client proves itself once: in the header or in the form (RFC 6749 §2.3)")
     client_id, secret = _basic(given[0])
     request.state.receiver_id = client_id
     if form.get("client_id", client_id) != client_id:
         raise Problem(400, "client_id: the header names another")
-    return Asked(form, client_id, secret)
+    return ClientRequest(form, client_id, secret)
 
 
 def _form(body: bytes) -> dict[str, str]:
@@ -160,16 +160,16 @@ def _basic(header: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Proved:
+class AuthenticatedClient:
     """A client that proved itself, and its form."""
 
     receiver: Receiver
     form: Mapping[str, str] = field(repr=False)
 
 
-async def _proved(request: Request) -> Proved:
-    clients: Clients = request.app.state.clients
-    caller = caller_at(request.scope)
+async def _proved(request: Request) -> AuthenticatedClient:
+    clients: ClientAuthenticator = request.app.state.clients
+    caller = caller_key(request.scope)
     try:
         asked = await _asked(request)
     except Problem:
@@ -177,10 +177,10 @@ async def _proved(request: Request) -> Proved:
         raise
     receiver = await run_in_threadpool(clients.check, asked.client_id, asked.secret, caller)
     request.state.caller = receiver
-    return Proved(receiver, asked.form)
+    return AuthenticatedClient(receiver, asked.form)
 
 
-Client = Annotated[Proved, Depends(_proved)]
+Client = Annotated[AuthenticatedClient, Depends(_proved)]
 
 _MEMBERS: Final = {
     "client_id_": "If it is not in the header Authorization: Basic.",
@@ -198,7 +198,7 @@ _HOW: Final[dict[str, Any]] = {"security": [{"client": []}, {}]}
         **_HOW,
     },
 )
-async def issue(client: Client, services: Having, response: Response) -> AccessToken:
+async def issue(client: Client, services: WithServices, response: Response) -> AccessToken:
     """Give a client a token that is good for a while (RFC 6749 §4.4)."""
     response.headers.update({**NO_STORE, "Pragma": "no-cache"})
     return await run_in_threadpool(_issue, services, client)
@@ -214,13 +214,13 @@ async def issue(client: Client, services: Having, response: Response) -> AccessT
         **_HOW,
     },
 )
-async def revoke(client: Client, services: Having) -> Response:
+async def revoke(client: Client, services: WithServices) -> Response:
     """Take a token back (RFC 7009 §2). One that is not the client's stays, and the answer is the same."""
     await run_in_threadpool(_revoke, services, client)
     return Response(status_code=200, headers=NO_STORE)
 
 
-def _issue(services: Services, client: Proved) -> AccessToken:
+def _issue(services: Services, client: AuthenticatedClient) -> AccessToken:
     receiver, form = client.receiver, client.form
     grant = form.get("grant_type")
     if grant is None:
@@ -237,7 +237,7 @@ def _issue(services: Services, client: Proved) -> AccessToken:
     return AccessToken(access_token=token, expires_in=int(lifetime_s), scope=" ".join(sorted(scopes)))
 
 
-def _revoke(services: Services, client: Proved) -> None:
+def _revoke(services: Services, client: AuthenticatedClient) -> None:
     if "token" not in client.form:
         raise Problem(400, "token: a value is missing")
     with services.store.begin() as conn:

@@ -19,9 +19,9 @@ from pipeline.transmitter.api.errors import not_found
 from pipeline.transmitter.api.openapi import refusals
 from pipeline.transmitter.api.paths import POLL as PATH
 from pipeline.transmitter.delivery import push_stream
-from pipeline.transmitter.protocol import POLL, Queued, Stream
+from pipeline.transmitter.protocol import POLL, QueuedToken, Stream
 from pipeline.transmitter.store.queue import polled
-from pipeline.transmitter.store.queue.waiting import bury
+from pipeline.transmitter.store.queue.waiting import dead_letter
 from pipeline.transmitter.tokens import stream_events
 
 router = APIRouter(tags=["delivery"])
@@ -111,72 +111,72 @@ _waiting: Final = _Waiting()
 async def poll(
     stream_id: Annotated[api_errors.StreamId, Path(description="Which stream.")],
     body: Poll,
-    desk: Reader,
+    context: Reader,
     request: Request,
 ) -> Polled:
     """Take acknowledgements and hand out what waits (RFC 8936 §2).
 
     A stream that is not enabled hands out only what is said of its status (SSF 1.0 §8.1.5).
     """
-    settled = await run_in_threadpool(_settle, desk, stream_id, body)
-    most, bell = _most(desk, body), desk.services.bell
-    answer = await run_in_threadpool(_hand_out, desk, stream_id, most)
+    settled = await run_in_threadpool(_settle, context, stream_id, body)
+    most, bell = _most(context, body), context.services.bell
+    answer = await run_in_threadpool(_hand_out, context, stream_id, most)
     if settled and _waiting.has(stream_id):
-        desk.ring(stream_id)  # what waited behind it may go out now
+        context.ring(stream_id)  # what waited behind it may go out now
     if answer.sets or body.return_immediately or most == 0:
         return answer
     with _waiting.one_more(stream_id) as may_wait:
-        deadline = asyncio.get_running_loop().time() + desk.settings.long_poll_s
+        deadline = asyncio.get_running_loop().time() + context.settings.long_poll_s
         while may_wait and not answer.sets and not bell.closed:
             left = deadline - asyncio.get_running_loop().time()
             await bell.wait(stream_id, left)
             if left <= 0 or await request.is_disconnected():
                 break
-            answer = await run_in_threadpool(_hand_out, desk, stream_id, most)
+            answer = await run_in_threadpool(_hand_out, context, stream_id, most)
     return answer
 
 
-def _most(desk: ReceiverContext, body: Poll) -> int:
-    most = desk.settings.max_poll
+def _most(context: ReceiverContext, body: Poll) -> int:
+    most = context.settings.max_poll
     return most if body.max_events is None else min(most, body.max_events)
 
 
-def _settle(desk: ReceiverContext, stream_id: str, body: Poll) -> bool:
+def _settle(context: ReceiverContext, stream_id: str, body: Poll) -> bool:
     """Take what the receiver says of tokens it got; return whether any of them waited.
 
     Of others it may say anything, again and again: nothing is written then.
     """
     if not body.ack and not body.set_errors:
         return False
-    with desk.store.read() as conn:
-        _polled(desk.stream(conn, stream_id))
+    with context.store.read() as conn:
+        _polled(context.stream(conn, stream_id))
         waited = polled.waiting(conn, stream_id, {*body.ack, *body.set_errors})
     if not waited:
         return False
     errors = {
         jti: (set_error.err, set_error.description) for jti, set_error in body.set_errors.items() if jti in waited
     }
-    now_ms = desk.now()
-    with desk.store.begin() as conn:
-        _polled(desk.stream(conn, stream_id))
+    now_ms = context.now()
+    with context.store.begin() as conn:
+        _polled(context.stream(conn, stream_id))
         polled.acknowledge(conn, stream_id, waited - set(errors), now_ms)
         polled.refuse(conn, stream_id, errors, now_ms)
     return True
 
 
-def _hand_out(desk: ReceiverContext, stream_id: str, most: int) -> Polled:
+def _hand_out(context: ReceiverContext, stream_id: str, most: int) -> Polled:
     """Hand out what is ready. It is looked for before anything is written: most looks find nothing."""
-    now_ms = desk.now()
-    with desk.store.read() as conn:
-        stream = _polled(desk.stream(conn, stream_id))
+    now_ms = context.now()
+    with context.store.read() as conn:
+        stream = _polled(context.stream(conn, stream_id))
         ready = polled.any_ready(conn, stream_id, now_ms, _only(stream))
     if most == 0 or not ready:
         return Polled(sets={}, moreAvailable=ready)
-    with desk.store.begin() as conn:
-        stream = _polled(desk.stream(conn, stream_id))
-        redelivery_ms = int(desk.settings.redelivery_s * 1000)
+    with context.store.begin() as conn:
+        stream = _polled(context.stream(conn, stream_id))
+        redelivery_ms = int(context.settings.redelivery_s * 1000)
         found, more = polled.hand_out(conn, stream_id, now_ms, most, redelivery_ms, _only(stream))
-        if desk.settings.dry_run:
+        if context.settings.dry_run:
             found = _told(conn, found, stream, now_ms)
     return Polled(sets={queued.jti: queued.jwt for queued in found}, moreAvailable=more)
 
@@ -186,11 +186,11 @@ def _only(stream: Stream) -> str | None:
     return None if stream.status == "enabled" else stream_events.EVENT
 
 
-def _told(conn: Connection, found: list[Queued], stream: Stream, now_ms: int) -> list[Queued]:
+def _told(conn: Connection, found: list[QueuedToken], stream: Stream, now_ms: int) -> list[QueuedToken]:
     """In a dry run, tell what would be handed out and hand out nothing."""
     for queued in found:
         result = push_stream.log_token(queued, stream)
-        bury(conn, queued.seq, result.error, result.text, now_ms)
+        dead_letter(conn, queued.seq, result.error, result.text, now_ms)
     return []
 
 

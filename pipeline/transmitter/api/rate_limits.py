@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.transmitter.api.errors import Problem, too_soon
 from pipeline.transmitter.store import audit
-from pipeline.transmitter.store.audit import Noted
+from pipeline.transmitter.store.audit import AuditEntry
 from pipeline.transmitter.store.database import Store
 
 MINUTE_MS: Final = 60_000
@@ -42,7 +42,7 @@ class _Bucket:
     told_at: int | None = None
 
 
-class Rates:
+class RateLimiter:
     """A bucket for each name, refilled evenly with *per_minute* requests, full to begin with."""
 
     def __init__(self, per_minute: int, clock: Callable[[], int]) -> None:
@@ -89,7 +89,7 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class RateLimits:
     """What is counted, each kind apart: what strangers do costs a receiver nothing, nor one kind another.
 
     *receivers* by name, each with all it asks for. By address: *clients* whose secret was not good, *tokens*
@@ -97,18 +97,18 @@ class Shares:
     before, is asked nothing of the address.
     """
 
-    receivers: Rates
-    clients: Rates
-    tokens: Rates
-    pages: Rates
+    receivers: RateLimiter
+    clients: RateLimiter
+    tokens: RateLimiter
+    pages: RateLimiter
 
     @classmethod
-    def of(cls, per_minute: int, clock: Callable[[], int]) -> Shares:
+    def of(cls, per_minute: int, clock: Callable[[], int]) -> RateLimits:
         """Return full shares, each of *per_minute* requests."""
-        return cls(*(Rates(per_minute, clock) for _ in range(4)))
+        return cls(*(RateLimiter(per_minute, clock) for _ in range(4)))
 
 
-class Bodies:
+class BodyLimitMiddleware:
     """Reads a body before anything is done with it, and refuses one that is too long or does not come.
 
     Of a caller whom the gate let in by a token it takes *longest* bytes, of others `STRANGERS_BODY`.
@@ -167,7 +167,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-class NoStore:
+class NoStoreMiddleware:
     """Says of every answer that it is not to be kept (SSF 1.0 §8), unless it says itself that it may be."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -196,13 +196,13 @@ AGAIN_MS: Final = 1000
 class _Unlogged:
     """Calls of a minute that were not written one by one: the *last*, how many, what the log says."""
 
-    last: Noted
+    last: AuditEntry
     count: int = 0
     logged: int = 0
     logged_at: int | None = None
     seq: int | None = None
 
-    def add(self, call: Noted) -> bool:
+    def add(self, call: AuditEntry) -> bool:
         """Count *call*; return whether it is time to say so."""
         same = call.address == self.last.address
         self.last = call if same else replace(call, address=None)
@@ -210,7 +210,7 @@ class _Unlogged:
         return self.logged_at is None or call.at - self.logged_at >= AGAIN_MS
 
 
-class Tallies:
+class AuditWriter:
     """Writes calls down; those that are *bounded* within `SINGLY` and `IN_ALL`, and their rest as one row.
 
     That row is brought up to date once in `AGAIN_MS`, and for the last time when the first call after its
@@ -226,7 +226,7 @@ class Tallies:
         self._strangers = 0
         self._rests: dict[str | None, _Unlogged] = {}
 
-    def whole(self, call: Noted) -> None:
+    def whole(self, call: AuditEntry) -> None:
         """Write *call* down, whatever was written before. Raises `StoreError`."""
         with self._lock:
             ended = self._turned(call.at)
@@ -234,7 +234,7 @@ class Tallies:
         with self._store.begin() as conn:
             audit.note(conn, call)
 
-    def bounded(self, call: Noted, caller: str, receiver_id: str | None = None) -> None:
+    def bounded(self, call: AuditEntry, caller: str, receiver_id: str | None = None) -> None:
         """Write *call* down, or count it: of *caller*, a stranger if no receiver is named."""
         with self._lock:
             due = self._turned(call.at)

@@ -39,7 +39,7 @@ _OURS_TO_READ: Final = (h11.IDLE, h11.SEND_BODY)
 logger = logging.getLogger(__name__)
 
 
-def caller_of(address: str) -> str:
+def rate_limit_key(address: str) -> str:
     """Return what counts as one caller: an IPv4 address, or the /64 of an IPv6 address (RFC 4291 §2.5.1).
 
     Whoever has an IPv6 address has its 2⁶⁴ neighbours, too. All that is no address is one caller.
@@ -69,7 +69,7 @@ class Listener(socket.socket):
             ConnectionAbortedError: there was no place for it; it is closed. The event loop goes on.
         """
         plain, at = super().accept()
-        name = caller_of(str(at[0]))
+        name = rate_limit_key(str(at[0]))
         left = self.most - self.held.total()
         if left <= 0 or (self.held[name] >= left and not self._is_proxy(str(at[0]))):
             plain.close()
@@ -109,7 +109,7 @@ class _Connection(socket.socket):
             ended()
 
 
-class Impatient(H11Protocol):
+class TimeoutH11Protocol(H11Protocol):
     """HTTP/1.1 that ends a connection whose request, or whose reader, is slower than `SLOW_S`.
 
     While a request is worked on, nobody is slow: a long poll waits as long as it may.
@@ -158,7 +158,7 @@ class Impatient(H11Protocol):
             self._reads = None
 
     def _give_up(self, why: str) -> None:
-        name = caller_of(self.client[0]) if self.client else "-"
+        name = rate_limit_key(self.client[0]) if self.client else "-"
         logger.warning("a connection of %s is ended: it %s in %.0f s", name, why, SLOW_S)
         self.transport.abort()
 
@@ -167,7 +167,7 @@ PAUSE_S: Final = 60.0
 """Least time between two warnings that say the same, in seconds."""
 
 
-class Seldom(logging.Filter):
+class RepeatedWarningFilter(logging.Filter):
     """Lets a warning through once in `PAUSE_S`; what is more or less urgent passes. *clock* gives seconds."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -190,7 +190,7 @@ class Seldom(logging.Filter):
         return passes
 
 
-SELDOM: Final = Seldom()
+REPEATED_WARNINGS: Final = RepeatedWarningFilter()
 """The one of this process."""
 
 DRAIN_S: Final = 5
@@ -262,11 +262,11 @@ def server(app: ASGIApp, settings: TransmitterSettings) -> uvicorn.Server:
     settings below, uvicorn would believe whatever is on this machine, and an environment variable of its own.
     """
     proxies = [str(network) for network in settings.proxies]
-    for name in ("uvicorn.error", Impatient.__module__):
-        logging.getLogger(name).addFilter(SELDOM)
+    for name in ("uvicorn.error", TimeoutH11Protocol.__module__):
+        logging.getLogger(name).addFilter(REPEATED_WARNINGS)
     config = uvicorn.Config(
         app,
-        http=Impatient,
+        http=TimeoutH11Protocol,
         ws="none",
         proxy_headers=bool(proxies),
         forwarded_allow_ips=proxies,

@@ -26,7 +26,7 @@ from pipeline.transmitter.api.paths import ADD_SUBJECT, REMOVE_SUBJECT, STATUS, 
 from pipeline.transmitter.protocol import Status, Stream
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.tables import stream_subjects
-from pipeline.transmitter.subject_identifiers import fault, schema
+from pipeline.transmitter.subject_identifiers import find_error, schema
 from pipeline.transmitter.tokens import stream_events
 
 streams_router = APIRouter(tags=["streams"])
@@ -54,10 +54,10 @@ class StreamStatus(ResponseBody):
     responses=refusals(400, 401, 403, 404),
     response_model_exclude_none=True,
 )
-def read(stream_id: Annotated[StreamId, Query(description="Which stream.")], desk: Reader) -> StreamStatus:
+def read(stream_id: Annotated[StreamId, Query(description="Which stream.")], context: Reader) -> StreamStatus:
     """Read the status of a stream (§8.1.2.1)."""
-    with desk.store.read() as conn:
-        stream = desk.stream(conn, stream_id)
+    with context.store.read() as conn:
+        stream = context.stream(conn, stream_id)
     return StreamStatus(stream_id=stream.stream_id, status=stream.status, reason=stream.status_reason)
 
 
@@ -67,13 +67,13 @@ def read(stream_id: Annotated[StreamId, Query(description="Which stream.")], des
     responses=refusals(400, 401, 403, 404),
     response_model_exclude_none=True,
 )
-def change(body: StatusRequest, desk: Manager) -> StreamStatus:
+def change(body: StatusRequest, context: Manager) -> StreamStatus:
     """Set the status of a stream (§8.1.2.2). What a paused stream holds goes out in order when it goes on."""
-    with desk.begin() as conn:
-        stream_id = desk.stream(conn, body.stream_id).stream_id
-        streams.set_status(conn, stream_id, body.status, body.reason, desk.now())
-        stored = desk.stream(conn, stream_id)
-    desk.ring(stream_id)
+    with context.begin() as conn:
+        stream_id = context.stream(conn, body.stream_id).stream_id
+        streams.set_status(conn, stream_id, body.status, body.reason, context.now())
+        stored = context.stream(conn, stream_id)
+    context.ring(stream_id)
     return StreamStatus(stream_id=stored.stream_id, status=stored.status, reason=stored.status_reason)
 
 
@@ -85,7 +85,7 @@ _TOO_MANY: Final = "a stream may lack {:,} subjects; add some of them again, or 
 
 
 def _right(subject: dict[str, Any]) -> dict[str, Any]:
-    if (wrong := fault(subject)) is not None:
+    if (wrong := find_error(subject)) is not None:
         raise ValueError(wrong)
     return subject
 
@@ -119,26 +119,26 @@ class AddSubject(RemoveSubject):
 @subjects_router.post(
     ADD_SUBJECT, operation_id="add_subject", response_class=Response, responses=refusals(400, 401, 403, 404)
 )
-def add(body: AddSubject, desk: Manager) -> Response:
+def add(body: AddSubject, context: Manager) -> Response:
     """Let the stream hear of a subject again (§8.1.3.2). The answer has no body."""
-    with desk.begin() as conn:
-        stream = desk.stream(conn, body.stream_id)
-        streams.include(conn, stream.stream_id, body.subject, included=True)
+    with context.begin() as conn:
+        stream = context.stream(conn, body.stream_id)
+        streams.set_subject(conn, stream.stream_id, body.subject, included=True)
     return Response(status_code=200)
 
 
 @subjects_router.post(
     REMOVE_SUBJECT, status_code=204, operation_id="remove_subject", responses=refusals(400, 401, 403, 404)
 )
-def remove(body: RemoveSubject, desk: Manager) -> Response:
+def remove(body: RemoveSubject, context: Manager) -> Response:
     """Let the stream hear of a subject no more (§8.1.3.3).
 
     A complex subject takes out what has all its members, identical: of one with more, as of a session of a
     user, the stream goes on hearing of the user.
     """
-    with desk.begin() as conn:
-        stream = desk.stream(conn, body.stream_id)
-        new = streams.include(conn, stream.stream_id, body.subject, included=False)
+    with context.begin() as conn:
+        stream = context.stream(conn, body.stream_id)
+        new = streams.set_subject(conn, stream.stream_id, body.subject, included=False)
         if new and _count(conn, stream.stream_id) > MOST:  # what is raised undoes it
             raise Problem(403, _TOO_MANY.format(MOST), "too_many_subjects")
     return Response(status_code=204)
@@ -159,17 +159,17 @@ class VerificationRequest(RequestBody):
 
 
 @streams_router.post(VERIFY, status_code=204, operation_id="verify_stream", responses=refusals(400, 401, 403, 404))
-def verify(body: VerificationRequest, desk: Manager) -> Response:
+def verify(body: VerificationRequest, context: Manager) -> Response:
     """Send a verification token to the stream (§8.1.4.2). It is queued when the answer comes."""
-    now_ms, signer = desk.now(), desk.services.signer
-    with desk.begin() as conn:
-        stream = desk.stream(conn, body.stream_id)
-        _check(desk.settings.min_verification_s, stream, now_ms)
+    now_ms, signer = context.now(), context.services.signer
+    with context.begin() as conn:
+        stream = context.stream(conn, body.stream_id)
+        _check(context.settings.min_verification_s, stream, now_ms)
         signer.refresh(conn)
-        token = stream_events.verification(stream, desk.settings.issuer, signer, now_ms, body.state)
+        token = stream_events.verification(stream, context.settings.issuer, signer, now_ms, body.state)
         queue.put(conn, [token], now_ms)
-        streams.asked(conn, stream.stream_id, now_ms)
-    desk.ring(stream.stream_id)
+        streams.record_verification_request(conn, stream.stream_id, now_ms)
+    context.ring(stream.stream_id)
     return Response(status_code=204)
 
 

@@ -215,17 +215,17 @@ OfStream = Annotated[StreamId, Query(description="Which stream.")]
     response_model_exclude_none=True,
     responses=refusals(400, 401, 403, 409),
 )
-def create(body: StreamRequest, desk: Manager) -> StreamConfiguration:
+def create(body: StreamRequest, context: Manager) -> StreamConfiguration:
     """Make a stream (§8.1.1.1)."""
-    now_ms, receiver, most = desk.now(), desk.receiver, desk.settings.max_streams
+    now_ms, receiver, most = context.now(), context.receiver, context.settings.max_streams
     stream_id, tenant = secrets.token_hex(16), receiver.tenant
     new = Stream(stream_id, receiver.receiver_id, receiver.aud, tenant=tenant, created_at=now_ms, updated_at=now_ms)
-    stream = _form(desk).applied(new, body, MEMBERS)
-    with desk.begin() as conn:
-        if len(desk.all(conn)) >= most:
+    stream = _form(context).applied(new, body, MEMBERS)
+    with context.begin() as conn:
+        if len(context.all(conn)) >= most:
             raise Problem(409, f"a receiver may have {most} streams", "too_many_streams")
-        streams.add(conn, desk.store.sealer, stream)
-        return _told(desk, desk.stream(conn, stream.stream_id))
+        streams.add(conn, context.store.sealer, stream)
+        return _told(context, context.stream(conn, stream.stream_id))
 
 
 @router.get(
@@ -235,14 +235,14 @@ def create(body: StreamRequest, desk: Manager) -> StreamConfiguration:
     responses=refusals(400, 401, 403, 404),
 )
 def read(
-    desk: Reader,
+    context: Reader,
     stream_id: Annotated[StreamId | None, Query(description="Which stream; without it, all.")] = None,
 ) -> StreamConfiguration | list[StreamConfiguration]:
     """Read a stream, or all that the receiver has (§8.1.1.2)."""
-    with desk.store.read() as conn:
+    with context.store.read() as conn:
         if stream_id is not None:
-            return _told(desk, desk.stream(conn, stream_id))
-        return [_told(desk, stream) for stream in desk.all(conn)]
+            return _told(context, context.stream(conn, stream_id))
+        return [_told(context, stream) for stream in context.all(conn)]
 
 
 @router.patch(
@@ -251,11 +251,11 @@ def read(
     response_model_exclude_none=True,
     responses=refusals(400, 401, 403, 404),
 )
-def change(body: StreamChange, desk: Manager) -> StreamConfiguration:
+def change(body: StreamChange, context: Manager) -> StreamConfiguration:
     """Change what is said and keep the rest (§8.1.1.3)."""
     if "delivery" in body.model_fields_set and body.delivery is None:
         raise Problem(400, "delivery: a stream has one")
-    return _write(desk, body, MEMBERS & body.model_fields_set)
+    return _write(context, body, MEMBERS & body.model_fields_set)
 
 
 @router.put(
@@ -264,37 +264,37 @@ def change(body: StreamChange, desk: Manager) -> StreamConfiguration:
     response_model_exclude_none=True,
     responses=refusals(400, 401, 403, 404),
 )
-def put(body: StreamReplacement, desk: Manager) -> StreamConfiguration:
+def put(body: StreamReplacement, context: Manager) -> StreamConfiguration:
     """Replace all that a receiver may say (§8.1.1.4)."""
-    return _write(desk, body, MEMBERS)
+    return _write(context, body, MEMBERS)
 
 
 @router.delete(STREAM, status_code=204, operation_id="delete_stream", responses=refusals(400, 401, 403, 404))
-def delete(stream_id: OfStream, desk: Manager) -> Response:
+def delete(stream_id: OfStream, context: Manager) -> Response:
     """Delete a stream and what waits in it (§8.1.1.5)."""
-    with desk.begin() as conn:
-        streams.remove(conn, desk.changeable(conn, stream_id).stream_id, desk.now())
-    desk.ring(stream_id)
-    desk.services.bell.forget(stream_id)
+    with context.begin() as conn:
+        streams.remove(conn, context.changeable(conn, stream_id).stream_id, context.now())
+    context.ring(stream_id)
+    context.services.bell.forget(stream_id)
     return Response(status_code=204)
 
 
-def _write(desk: ReceiverContext, stream_replacement: StreamReplacement, names: set[str]) -> StreamConfiguration:
-    form = _form(desk)
-    with desk.begin() as conn:
-        before = desk.changeable(conn, stream_replacement.stream_id)
+def _write(context: ReceiverContext, stream_replacement: StreamReplacement, names: set[str]) -> StreamConfiguration:
+    form = _form(context)
+    with context.begin() as conn:
+        before = context.changeable(conn, stream_replacement.stream_id)
         after = form.applied(before, stream_replacement, names)
         form.check_ours(stream_replacement, before, after)
         if after != before:
-            streams.change(conn, desk.store.sealer, after)
-        stream_configuration = _told(desk, desk.stream(conn, stream_replacement.stream_id))
-    desk.ring(stream_replacement.stream_id)
+            streams.change(conn, context.store.sealer, after)
+        stream_configuration = _told(context, context.stream(conn, stream_replacement.stream_id))
+    context.ring(stream_replacement.stream_id)
     return stream_configuration
 
 
-def _form(desk: ReceiverContext) -> WireForm:
-    return WireForm(desk.settings, desk.services.guard)
+def _form(context: ReceiverContext) -> WireForm:
+    return WireForm(context.settings, context.services.guard)
 
 
-def _told(desk: ReceiverContext, stream: Stream) -> StreamConfiguration:
-    return _form(desk).configuration(stream, secrets=desk.manages)
+def _told(context: ReceiverContext, stream: Stream) -> StreamConfiguration:
+    return _form(context).configuration(stream, secrets=context.manages)

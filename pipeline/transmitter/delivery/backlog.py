@@ -33,7 +33,7 @@ CEILING: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Backlog:
     """What waits for a stream: how many, since when the oldest (ms), and whether its receiver takes some.
 
     *said*: state and time of each stream-updated since the status last changed.
@@ -46,7 +46,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class StatusChange:
     """The status a stream gets, or keeps, and what its receiver is told."""
 
     status: Status
@@ -73,7 +73,7 @@ class Limits:
         return cls(settings.hold_sets, age_ms, min(IDLE_MS, age_ms), min(GRACE_MS, age_ms))
 
 
-def move(stream: Stream, held: Held, limits: Limits, now_ms: int) -> Move | None:
+def next_status_change(stream: Stream, held: Backlog, limits: Limits, now_ms: int) -> StatusChange | None:
     """Return what is to be said and done about *stream*; `None`: nothing. What was said is done, too."""
     if stream.declared:
         return None
@@ -85,18 +85,18 @@ def move(stream: Stream, held: Held, limits: Limits, now_ms: int) -> Move | None
         if not held.announced and not (idle and (many or old)):
             return _full(stream, held, limits, now_ms)
         what = f"more than {limits.count} tokens wait" if many else f"tokens wait for {hours:g} h"
-        return Move("paused", f"nobody takes what this stream holds: {what}")
+        return StatusChange("paused", f"nobody takes what this stream holds: {what}")
     if stream.status == "paused" and stream.updated_at < now_ms - limits.age_ms:
         if held.count or _since(held, stream, limits, "disabled"):
-            return Move("disabled", f"paused for more than {hours:g} h")
+            return StatusChange("disabled", f"paused for more than {hours:g} h")
     elif stream.status == "paused" and many:
-        return Move("paused", _newest(limits.count))
+        return StatusChange("paused", _newest(limits.count))
     return None
 
 
-def _full(stream: Stream, held: Held, limits: Limits, now_ms: int) -> Move | None:
+def _full(stream: Stream, held: Backlog, limits: Limits, now_ms: int) -> StatusChange | None:
     """Tell the receiver of an enabled stream that it loses tokens; once in a while, if that goes on."""
-    move_read = Move("enabled", _newest(limits.ceiling))
+    move_read = StatusChange("enabled", _newest(limits.ceiling))
     lately = stream.status_reason == move_read.reason and stream.updated_at > now_ms - limits.age_ms
     return None if held.count <= limits.ceiling or lately else move_read
 
@@ -105,7 +105,7 @@ def _newest(count: int) -> str:
     return f"holds its newest {count} tokens; older ones are given up"
 
 
-def too_much(stream: Stream, held: Held, limits: Limits, now_ms: int) -> tuple[int, int]:
+def retention_bounds(stream: Stream, held: Backlog, limits: Limits, now_ms: int) -> tuple[int, int]:
     """Return how many of its newest tokens *stream* keeps, and since when they must have been made, ms.
 
     One that is taken from keeps more, but not what is too old; one that is told to pause soon, that, too. One
@@ -115,32 +115,32 @@ def too_much(stream: Stream, held: Held, limits: Limits, now_ms: int) -> tuple[i
         return limits.count, now_ms - limits.grace_ms
     if stream.status == "paused" or (stream.declared and not held.taken):
         return limits.count, now_ms - limits.age_ms
-    found = move(stream, held, limits, now_ms)
+    found = next_status_change(stream, held, limits, now_ms)
     soon = found is not None and found.status != stream.status
     return limits.ceiling, 0 if soon else now_ms - limits.age_ms
 
 
-def beyond(stream: Stream, held: Held, limits: Limits, now_ms: int) -> bool:
+def needs_action(stream: Stream, held: Backlog, limits: Limits, now_ms: int) -> bool:
     """Say whether there is something to do for *stream*."""
-    most, since_ms = too_much(stream, held, limits, now_ms)
+    most, since_ms = retention_bounds(stream, held, limits, now_ms)
     old = held.oldest_at is not None and held.oldest_at < since_ms
-    return held.count > most or old or move(stream, held, limits, now_ms) is not None
+    return held.count > most or old or next_status_change(stream, held, limits, now_ms) is not None
 
 
-def _since(held: Held, stream: Stream, limits: Limits, status: Status) -> tuple[tuple[str, int], ...]:
+def _since(held: Backlog, stream: Stream, limits: Limits, status: Status) -> tuple[tuple[str, int], ...]:
     """Return what was said of coming to *status*: the end of a pause is told when its time is over."""
     begun = stream.updated_at + (limits.age_ms if status == "disabled" else 0)
     return tuple((state, at) for state, at in held.announced if at >= begun)
 
 
-def read(conn: Connection, stream: Stream, limits: Limits, now_ms: int) -> Held:
+def read(conn: Connection, stream: Stream, limits: Limits, now_ms: int) -> Backlog:
     """Look what waits for *stream*; whether it is taken from, only where that matters."""
-    count, oldest = queue.held(conn, stream.stream_id)
+    count, oldest = queue.backlog_size(conn, stream.stream_id)
     if count <= limits.count and (oldest is None or oldest >= now_ms - limits.age_ms):
         taken = True
     else:
         taken = _taken(conn, stream, now_ms - limits.idle_ms)
-    return Held(count, oldest, taken, announcements(conn, stream.stream_id, stream.updated_at))
+    return Backlog(count, oldest, taken, announcements(conn, stream.stream_id, stream.updated_at))
 
 
 def _taken(conn: Connection, stream: Stream, since_ms: int) -> bool:
@@ -151,14 +151,14 @@ def _taken(conn: Connection, stream: Stream, since_ms: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeper:
+class BacklogLimiter:
     """Keeps streams within *limits*, one step at a time; what it needs to speak as the transmitter."""
 
     announcer: Announcer
     sealer: Sealer
     limits: Limits
 
-    def step(self, conn: Connection, stream_id: str, now_ms: int) -> Move | None:
+    def step(self, conn: Connection, stream_id: str, now_ms: int) -> StatusChange | None:
         """Do what is next for a stream; *conn* writes. Return the move that was said now, or came to pass.
 
         The stream is read anew: its receiver may have changed it meanwhile.
@@ -167,17 +167,17 @@ class Keeper:
         if stream is None:
             return None
         held = read(conn, stream, self.limits, now_ms)
-        found = move(stream, held, self.limits, now_ms)
+        found = next_status_change(stream, held, self.limits, now_ms)
         details = () if found is None else _since(held, stream, self.limits, found.status)
         done = None if found is None else self._go(conn, stream, found, details, now_ms)
-        most, since_ms = too_much(stream, held, self.limits, now_ms)
+        most, since_ms = retention_bounds(stream, held, self.limits, now_ms)
         if gone := drop_oldest(conn, stream_id, most, since_ms, now_ms):
             keep_newest(conn, stream_id, self.limits.count, gone)
         return done
 
     def _go(
-        self, conn: Connection, stream: Stream, found: Move, counts: tuple[tuple[str, int], ...], now_ms: int
-    ) -> Move | None:
+        self, conn: Connection, stream: Stream, found: StatusChange, counts: tuple[tuple[str, int], ...], now_ms: int
+    ) -> StatusChange | None:
         if not counts:
             self.announcer.say(conn, stream, found.status, found.reason, now_ms)
             if found.status == "enabled":  # with its reason, by which it is known to be told

@@ -11,9 +11,9 @@ from random import Random
 from typing import Final
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.delivery.outcomes import Result, pause_ms
-from pipeline.transmitter.protocol import Queued
-from pipeline.transmitter.push_responses import Answer
+from pipeline.transmitter.delivery.outcomes import PushResult, pause_ms
+from pipeline.transmitter.protocol import QueuedToken
+from pipeline.transmitter.push_responses import PushResponse
 
 DOWN_AFTER: Final = 2
 """Failures with no answer between them: one alone may be a connection that was closed for being idle."""
@@ -25,7 +25,7 @@ OVERLOADED: Final = ("http_429", "http_503")
 """Errors whose `Retry-After` is of the receiver as a whole (RFC 6585 §4, RFC 9110 §15.6.4)."""
 
 
-class Circuit:
+class CircuitBreaker:
     """What is known of one receiver, by what came of pushes to it; times in ms."""
 
     def __init__(self, settings: TransmitterSettings, rng: Random) -> None:
@@ -45,18 +45,18 @@ class Circuit:
         return self._failed_first if self._failures >= DOWN_AFTER else None
 
     @property
-    def rests_until(self) -> int:
+    def paused_until(self) -> int:
         """Nothing is pushed before."""
         return max(self._asked_until, 0 if self.down_since is None else self._again_at)
 
-    def free(self, now_ms: int, under_way: int) -> int:
+    def available_slots(self, now_ms: int, under_way: int) -> int:
         """Return how many pushes may begin while so many are *under_way*."""
-        if now_ms < self.rests_until:
+        if now_ms < self.paused_until:
             return 0
         most = self._settings.push_at_once if self.down_since is None else 1
         return max(0, most - under_way)
 
-    def hear(self, token: Queued, answer: Answer, begun_ms: int, now_ms: int) -> Result | None:
+    def record(self, token: QueuedToken, answer: PushResponse, begun_ms: int, now_ms: int) -> PushResult | None:
         """Note what came of a push; return what becomes of *token*, or `None` if the answer speaks of it."""
         asked_ms = answer.retry_after_ms or 0
         if answer.error in OVERLOADED:
@@ -69,9 +69,9 @@ class Circuit:
             return None
         self._fail(begun_ms, now_ms)
         due_at = max(self._again_at, now_ms + asked_ms)
-        return Result(token, "again", answer.error, answer.text, due_at, counted=False)
+        return PushResult(token, "retry", answer.error, answer.text, due_at, counted=False)
 
-    def _answered_others(self, token: Queued, begun_ms: int) -> bool:
+    def _answered_others(self, token: QueuedToken, begun_ms: int) -> bool:
         """Say whether the receiver answered while this was pushed, or since it was to be tried again."""
         if token.error is None:
             return self._answered_at > begun_ms

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.delivery.backlog import Held, Keeper, Limits, beyond, read
+from pipeline.transmitter.delivery.backlog import Backlog, BacklogLimiter, Limits, needs_action, read
 from pipeline.transmitter.delivery.push_stream import DRY_RUN
 from pipeline.transmitter.metrics import METHODS, TransmitterMetrics
 from pipeline.transmitter.notifier import Notifier
@@ -60,7 +60,7 @@ class Housekeeper:
         self._store = store
         self._settings = settings
         self._limits = Limits.of(settings)
-        self._keeper = Keeper(Announcer(settings.issuer, signer), store.sealer, self._limits)
+        self._keeper = BacklogLimiter(Announcer(settings.issuer, signer), store.sealer, self._limits)
         self._bell = bell
         self._metrics = metrics
         self._clock = clock
@@ -99,7 +99,7 @@ class Housekeeper:
         self._count(ended)
         self._show(found, now_ms)
         for stream, held in found:
-            if beyond(stream, held, self._limits, now_ms):
+            if needs_action(stream, held, self._limits, now_ms):
                 self._step(stream, now_ms)
 
     def purge(self) -> None:
@@ -150,7 +150,7 @@ class Housekeeper:
                 # A receiver that polls says what it likes: no series for each of its words.
                 self._metrics.dead_letters.labels(error if error in NAMED else "other").inc(count)
 
-    def _show(self, found: list[tuple[Stream, Held]], now_ms: int) -> None:
+    def _show(self, found: list[tuple[Stream, Backlog]], now_ms: int) -> None:
         """Show what waits, and how many streams there are of each kind."""
         count: Counter[tuple[str, str]] = Counter()
         waiting: Counter[str] = Counter()

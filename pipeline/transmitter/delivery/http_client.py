@@ -31,7 +31,7 @@ from yarl import URL
 from pipeline.settings.egress import Allowed, read
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.delivery.outcomes import retry_after_ms
-from pipeline.transmitter.push_responses import Answer, of_failure, of_status
+from pipeline.transmitter.push_responses import PushResponse, of_failure, of_status
 
 MOST_HINTS: Final = 16
 """Interim answers (RFC 9110 §15.2) before the final one, or answers unasked: servers send one, if any."""
@@ -47,7 +47,7 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        made: type[ResponseHandler] = _Wary
+        made: type[ResponseHandler] = _BoundedResponseHandler
         self._factory = partial(made, loop=self._loop)
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
@@ -58,7 +58,7 @@ class Connector(aiohttp.TCPConnector):
         return found
 
 
-class _Wary(ResponseHandler):
+class _BoundedResponseHandler(ResponseHandler):
     """Reads answers, and breaks off with who sends more than one asked for: they cost others their time."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
@@ -122,7 +122,7 @@ def check_url(url: str, settings: TransmitterSettings) -> None:
         raise ForbiddenUrlError(f"its host {host} is this machine")
 
 
-class Outgoing:
+class PushClient:
     """Pushes to the host of one URL. Make it inside an event loop; close it at the end.
 
     *tls* is shared by all: trusted authorities are read once.
@@ -147,7 +147,7 @@ class Outgoing:
             trust_env=False,
         )
 
-    async def push(self, jwt: str, authorization: str | None, now_ms: int) -> tuple[Answer, int | None]:
+    async def push(self, jwt: str, authorization: str | None, now_ms: int) -> tuple[PushResponse, int | None]:
         """Push one token (RFC 8935 §2.1); return what came of it, and the status if there was an answer."""
         headers = HEADERS if authorization is None else {**HEADERS, "Authorization": authorization}
         try:

@@ -13,8 +13,8 @@ from random import Random
 from typing import Final, Literal
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.protocol import Queued
-from pipeline.transmitter.push_responses import Answer
+from pipeline.transmitter.protocol import QueuedToken
+from pipeline.transmitter.push_responses import PushResponse
 from pipeline.transmitter.store import queue
 from pipeline.transmitter.store.database import Store, StoreError
 
@@ -55,49 +55,51 @@ STORE_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class PushResult:
     """What becomes of a token: it is `delivered`, tried `again` at *due_at* (ms), or `dead`.
 
     *counted*: a failure is one of its tries.
     """
 
-    token: Queued
-    state: Literal["delivered", "again", "dead"]
+    token: QueuedToken
+    state: Literal["delivered", "retry", "dead"]
     error: str = ""
     text: str = ""
     due_at: int = 0
     counted: bool = True
 
 
-def decide(token: Queued, answer: Answer, settings: TransmitterSettings, now_ms: int, rng: Random) -> Result:
+def decide(
+    token: QueuedToken, answer: PushResponse, settings: TransmitterSettings, now_ms: int, rng: Random
+) -> PushResult:
     """Return what becomes of *token* after *answer*, which speaks of it.
 
     `once` waits as long as a pause may be: by then, whoever keeps our keys has read them anew. Twice is dead.
     """
     attempt = token.attempts + 1
     if answer.verdict == "delivered":
-        return Result(token, "delivered")
-    last = answer.verdict == "once" and token.error == answer.error
-    if answer.verdict == "bury" or attempt >= settings.push_attempts or last:
-        return Result(token, "dead", answer.error, answer.text)
-    if answer.verdict == "once":
+        return PushResult(token, "delivered")
+    last = answer.verdict == "retry_once" and token.error == answer.error
+    if answer.verdict == "dead_letter" or attempt >= settings.push_attempts or last:
+        return PushResult(token, "dead", answer.error, answer.text)
+    if answer.verdict == "retry_once":
         pause = round(settings.push_backoff_max_s * 1000)
     else:
         pause = pause_ms(attempt, settings.push_backoff_s, settings.push_backoff_max_s, rng)
-    return Result(token, "again", answer.error, answer.text, now_ms + max(pause, answer.retry_after_ms or 0))
+    return PushResult(token, "retry", answer.error, answer.text, now_ms + max(pause, answer.retry_after_ms or 0))
 
 
-class Results:
+class PushResultWriter:
     """Writes what came of pushes. While one transaction is under way the next results gather for another."""
 
     def __init__(self, store: Store, threads: Executor, clock: Callable[[], int]) -> None:
         self._store = store
         self._threads = threads
         self._clock = clock
-        self._gathered: list[tuple[Result, asyncio.Future[None]]] = []
+        self._gathered: list[tuple[PushResult, asyncio.Future[None]]] = []
         self._some = asyncio.Event()
 
-    async def write(self, result: Result) -> None:
+    async def write(self, result: PushResult) -> None:
         """Return when *result* is in the store, durably."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gathered.append((result, written))
@@ -115,7 +117,7 @@ class Results:
                 if not written.done():
                     written.set_result(None)
 
-    async def _write(self, results: Sequence[Result]) -> None:
+    async def _write(self, results: Sequence[PushResult]) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -124,15 +126,15 @@ class Results:
                 logger.error("what came of pushes (%d) waits to be written: %s", len(results), error)  # noqa: TRY400
                 await asyncio.sleep(STORE_PAUSE_S)
 
-    def _commit(self, results: Sequence[Result]) -> None:
+    def _commit(self, results: Sequence[PushResult]) -> None:
         now_ms = self._clock()
         with self._store.begin() as conn:
             delivered = [this_result.token.seq for this_result in results if this_result.state == "delivered"]
             if delivered:
-                queue.delivered(conn, delivered, now_ms)
+                queue.mark_delivered(conn, delivered, now_ms)
             for result in results:
-                if result.state == "again":
-                    queue.again(
+                if result.state == "retry":
+                    queue.retry_later(
                         conn,
                         result.token.seq,
                         result.due_at,
@@ -141,4 +143,4 @@ class Results:
                         counted=result.counted,
                     )
                 elif result.state == "dead":
-                    queue.bury(conn, result.token.seq, result.error, result.text, now_ms)
+                    queue.dead_letter(conn, result.token.seq, result.error, result.text, now_ms)

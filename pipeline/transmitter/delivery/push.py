@@ -13,8 +13,8 @@ from sqlalchemy import exists, or_, select
 
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.delivery.http_client import trusted
-from pipeline.transmitter.delivery.outcomes import Results
-from pipeline.transmitter.delivery.push_stream import Parts, Pusher
+from pipeline.transmitter.delivery.outcomes import PushResultWriter
+from pipeline.transmitter.delivery.push_stream import PushResources, StreamPusher
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.notifier import Notifier
 from pipeline.transmitter.protocol import PUSH
@@ -30,7 +30,7 @@ STOP_S: Final = 5.0
 """Beyond the longest push, what a stop waits for in seconds; what is open then is pushed again."""
 
 
-class Pushing:
+class PushDelivery:
     """Pushes what waits in *store*, stream by stream. One at a time works on a store (`store.lead`).
 
     *clock* gives ms since the epoch, *rng* the jitter of pauses.
@@ -46,9 +46,9 @@ class Pushing:
         rng: Random,
     ) -> None:
         self._threads = ThreadPoolExecutor(2, "pushing")  # its own: a look-up that hangs elsewhere takes none
-        results = Results(store, self._threads, clock)
-        self._parts = Parts(store, settings, bell, clock, rng, metrics, results, self._threads, trusted())
-        self._pushers: dict[str, tuple[Pusher, asyncio.Task[None]]] = {}
+        results = PushResultWriter(store, self._threads, clock)
+        self._parts = PushResources(store, settings, bell, clock, rng, metrics, results, self._threads, trusted())
+        self._pushers: dict[str, tuple[StreamPusher, asyncio.Task[None]]] = {}
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -87,7 +87,7 @@ class Pushing:
                 if waiting:
                     pusher.nudge()
             else:
-                started = Pusher(stream_id, self._parts)
+                started = StreamPusher(stream_id, self._parts)
                 self._pushers[stream_id] = started, asyncio.create_task(started.run())
         for stream_id in [this_pusher for this_pusher in self._pushers if this_pusher not in found]:
             pusher, task = self._pushers[stream_id]

@@ -15,13 +15,13 @@ from random import Random
 from typing import Any, Final
 
 from pipeline.settings.transmitter import TransmitterSettings
-from pipeline.transmitter.delivery.circuit_breaker import Circuit
-from pipeline.transmitter.delivery.http_client import ForbiddenUrlError, Outgoing
-from pipeline.transmitter.delivery.outcomes import Result, Results, decide
+from pipeline.transmitter.delivery.circuit_breaker import CircuitBreaker
+from pipeline.transmitter.delivery.http_client import ForbiddenUrlError, PushClient
+from pipeline.transmitter.delivery.outcomes import PushResult, PushResultWriter, decide
 from pipeline.transmitter.metrics import TransmitterMetrics
 from pipeline.transmitter.notifier import Notifier
-from pipeline.transmitter.protocol import PUSH, Queued, Stream
-from pipeline.transmitter.push_responses import Answer, of_failure
+from pipeline.transmitter.protocol import PUSH, QueuedToken, Stream
+from pipeline.transmitter.push_responses import PushResponse, of_failure
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.database import Store
 from pipeline.transmitter.tokens import stream_events
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 DRY_RUN: Final = "dry_run"
 
 
-def log_token(token: Queued, stream: Stream) -> Result:
+def log_token(token: QueuedToken, stream: Stream) -> PushResult:
     """Log what *token* says. It is not delivered, and no revocation is: its commands stay open."""
     text = json.dumps(_claims(token.jwt), ensure_ascii=True, separators=(",", ":"))
     logger.info("dry run: stream %s would be sent %s %s", stream.stream_id, token.event, text)
-    return Result(token, "dead", DRY_RUN, "not sent: this transmitter is set to a dry run")
+    return PushResult(token, "dead", DRY_RUN, "not sent: this transmitter is set to a dry run")
 
 
 def _claims(jwt: str) -> Any:
@@ -44,11 +44,8 @@ def _claims(jwt: str) -> Any:
     return json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
 
-_OUTCOMES: Final = {"delivered": "delivered", "again": "retry", "dead": "dead"}
-
-
 @dataclass(frozen=True, slots=True)
-class Parts:
+class PushResources:
     """What the pushes of all streams share. *threads* read and write the store; *clock* gives ms."""
 
     store: Store
@@ -57,7 +54,7 @@ class Parts:
     clock: Callable[[], int]
     rng: Random
     metrics: TransmitterMetrics
-    results: Results
+    results: PushResultWriter
     threads: Executor
     tls: ssl.SSLContext
 
@@ -67,24 +64,24 @@ class _Look:
     """What the store says: the stream, if it is to be pushed, tokens to push now, and whether more wait."""
 
     stream: Stream | None
-    heads: list[Queued]
+    heads: list[QueuedToken]
     more: bool = True
 
 
-class Pusher:
+class StreamPusher:
     """Pushes what waits for one stream until the stream is not to be pushed any more, or `stop` is called."""
 
-    def __init__(self, stream_id: str, parts: Parts) -> None:
+    def __init__(self, stream_id: str, parts: PushResources) -> None:
         self.stream_id = stream_id
         self._parts = parts
-        self._outgoing: Outgoing | None = None
+        self._outgoing: PushClient | None = None
         self._under_way: dict[str, asyncio.Task[None]] = {}  # by lane
         self._seqs: dict[str, int] = {}  # of what is under way, by lane
         self._ended = 0  # pushes, so far
         self._more = True  # waits, beside what is under way
         self._due: list[int] = []  # when something here is tried again, ms: a heap
         self._where: tuple[str | None, str | None] | None = None  # its address and authorization
-        self._circuit = Circuit(parts.settings, parts.rng)
+        self._circuit = CircuitBreaker(parts.settings, parts.rng)
         self._awake = asyncio.Event()
         self._stopping = False
 
@@ -138,7 +135,7 @@ class Pusher:
             stream = streams.get(conn, parts.store.sealer, self.stream_id)
             if stream is None or stream.method != PUSH:
                 return _Look(None, [])
-            if stream.status == "disabled" and not queue.some(conn, self.stream_id, 1):
+            if stream.status == "disabled" and not queue.waiting_seqs(conn, self.stream_id, 1):
                 return _Look(None, [])  # else there is a word that it was disabled
             if most == 0:
                 return _Look(stream, [])
@@ -147,13 +144,13 @@ class Pusher:
                 return _Look(stream, [queued for queued in held if queued.lane not in under_way])
             heads = queue.heads(conn, self.stream_id, parts.clock(), most, under_way.keys())
             known = {*under_way.values(), *(head.seq for head in heads)}
-            return _Look(stream, heads, not queue.some(conn, self.stream_id, len(known) + 1) <= known)
+            return _Look(stream, heads, not queue.waiting_seqs(conn, self.stream_id, len(known) + 1) <= known)
 
     def _follow(self, stream: Stream) -> None:
         """Where the stream goes now, nothing has failed yet."""
         where = stream.endpoint_url, stream.authorization
         if self._where not in (None, where):
-            self._circuit = Circuit(self._parts.settings, self._parts.rng)
+            self._circuit = CircuitBreaker(self._parts.settings, self._parts.rng)
             self._awake.set()
         self._where = where
 
@@ -166,11 +163,11 @@ class Pusher:
             self._outgoing = None
         if stream.endpoint_url is not None:
             try:
-                self._outgoing = Outgoing(stream.endpoint_url, self._parts.settings, self._parts.tls)
+                self._outgoing = PushClient(stream.endpoint_url, self._parts.settings, self._parts.tls)
             except ForbiddenUrlError as error:
                 logger.warning("stream %s: nothing can be pushed to its address: %s", self.stream_id, error)
 
-    async def _push(self, token: Queued, stream: Stream) -> None:
+    async def _push(self, token: QueuedToken, stream: Stream) -> None:
         """Push one token and write what came of it; its lane is free when that is in the store."""
         try:
             result = await self._tried(token, stream)
@@ -186,7 +183,7 @@ class Pusher:
             if self._more or full:
                 self._awake.set()
 
-    async def _tried(self, token: Queued, stream: Stream) -> Result:
+    async def _tried(self, token: QueuedToken, stream: Stream) -> PushResult:
         parts = self._parts
         begun_ms = parts.clock()
         if token.error is None:
@@ -197,17 +194,17 @@ class Pusher:
         now_ms = parts.clock()
         parts.metrics.push_seconds.observe(max(0, now_ms - begun_ms) / 1000)
         before = self._circuit.down_since
-        result = self._circuit.hear(token, answer, begun_ms, now_ms) or decide(
+        result = self._circuit.record(token, answer, begun_ms, now_ms) or decide(
             token, answer, parts.settings, now_ms, parts.rng
         )
         self._tell(before, answer, now_ms)
-        if result.state == "again":
+        if result.state == "retry":
             heappush(self._due, result.due_at)
-        if self._circuit.rests_until > now_ms:
-            heappush(self._due, self._circuit.rests_until)
+        if self._circuit.paused_until > now_ms:
+            heappush(self._due, self._circuit.paused_until)
         return result
 
-    async def _answer(self, token: Queued, stream: Stream, now_ms: int) -> Answer:
+    async def _answer(self, token: QueuedToken, stream: Stream, now_ms: int) -> PushResponse:
         if self._outgoing is None:
             return of_failure("address_refused", "of this stream's endpoint_url")
         answer, status = await self._outgoing.push(token.jwt, stream.authorization, now_ms)
@@ -215,7 +212,7 @@ class Pusher:
             self._parts.metrics.odd_answers.labels(str(status)).inc()
         return answer
 
-    def _tell(self, before: int | None, answer: Answer, now_ms: int) -> None:
+    def _tell(self, before: int | None, answer: PushResponse, now_ms: int) -> None:
         """Say that the receiver is down as a whole, or is there again, when that is new."""
         since = self._circuit.down_since
         if before is None and since is not None:
@@ -229,8 +226,8 @@ class Pusher:
             seconds = (now_ms - before) / 1000
             logger.info("stream %s: its receiver answers again, after %.0f s", self.stream_id, seconds)
 
-    def _count(self, result: Result) -> None:
-        outcome = "dry_run" if result.error == "dry_run" else _OUTCOMES[result.state]
+    def _count(self, result: PushResult) -> None:
+        outcome = "dry_run" if result.error == "dry_run" else result.state
         self._parts.metrics.deliveries.labels("push", outcome).inc()
         if result.state == "delivered":
             return
@@ -244,7 +241,7 @@ class Pusher:
             result.token.jti,
             result.token.event,
             result.token.attempts + 1,
-            _OUTCOMES[result.state],
+            result.state,
             result.error,
             result.text,
         )
@@ -252,7 +249,7 @@ class Pusher:
     @property
     def _free(self) -> int:
         """How many pushes may begin now."""
-        return self._circuit.free(self._parts.clock(), len(self._under_way))
+        return self._circuit.available_slots(self._parts.clock(), len(self._under_way))
 
     async def _rest(self) -> None:
         """Sleep until a push ends, the bell rings, something is due, or somebody nudges."""

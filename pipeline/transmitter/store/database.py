@@ -100,10 +100,10 @@ def open_store(url: str, sealer: Sealer) -> Store:
     Raises `StoreError` if there is none, if it is of another version, or if *url* is of neither kind.
     """
     at = address(url)
-    store = Store(_engine(at), sealer, Lock() if file_of(at) else None)
+    store = Store(_engine(at), sealer, Lock() if sqlite_file(at) else None)
     try:
         with store.begin() as conn:
-            only_one(conn, "tables")
+            advisory_lock(conn, "tables")
             _make_or_check(conn, store.name)
     except BaseException:
         store.close()
@@ -116,12 +116,12 @@ def named(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
-def file_of(url: URL) -> Path | None:
+def sqlite_file(url: URL) -> Path | None:
     """The file of an SQLite database; `None` for another kind."""
     return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
 
-def only_one(conn: Connection, what: str) -> None:
+def advisory_lock(conn: Connection, what: str) -> None:
     """Let only one transaction at a time be past this line for *what*; SQLite has but one writer anyway."""
     if conn.dialect.name == "postgresql":
         name = func.concat(func.current_schema(), f" session-risk transmitter {what}")
@@ -151,7 +151,7 @@ def address(url: str) -> URL:
 
 
 def _engine(at: URL) -> Engine:
-    file = file_of(at)
+    file = sqlite_file(at)
     if file is None:
         bounds = timeouts.arguments(at)
         engine = create_engine(at, connect_args=bounds, max_overflow=20, pool_pre_ping=True, **_POOL)
@@ -218,31 +218,31 @@ def _unusable(name: str, error: DBAPIError) -> StoreError:
     return StoreError(f"{name}: the store cannot be used now: {why[:300]}")
 
 
-def store_of(settings: TransmitterSettings) -> Store:
+def open_configured_store(settings: TransmitterSettings) -> Store:
     """Open the store that *settings* name, with its key file; both are made if missing.
 
     Raises `StoreError` or `SealError`, each in a sentence.
     """
-    return open_store(settings.database.get_secret_value(), load(key_file_of(settings)))
+    return open_store(settings.database.get_secret_value(), load(key_file_path(settings)))
 
 
-def existing_store_of(settings: TransmitterSettings) -> Store:
-    """As `store_of`, but none is made to find nothing in it: where there is none, raises `StoreError`."""
-    file = file_of(address(settings.database.get_secret_value()))
+def open_existing_store(settings: TransmitterSettings) -> Store:
+    """As `open_configured_store`, but none is made to find nothing in it: where there is none, raises `StoreError`."""
+    file = sqlite_file(address(settings.database.get_secret_value()))
     if file is not None and not file.is_file():
         raise StoreError(
             f"{file}: there is no store of a transmitter here; name it in SESSION_RISK_TRANSMITTER_DATABASE"
         )
-    return store_of(settings)
+    return open_configured_store(settings)
 
 
-def key_file_of(settings: TransmitterSettings) -> Path:
+def key_file_path(settings: TransmitterSettings) -> Path:
     """The file of the keys that seal: as set, else beside the SQLite file.
 
     Raises `SealError` for PostgreSQL without such a setting: there is no place all its transmitters share;
     `StoreError` if the address of the store is none.
     """
-    file = file_of(address(settings.database.get_secret_value()))
+    file = sqlite_file(address(settings.database.get_secret_value()))
     if settings.key_file is not None:
         return settings.key_file
     if file is None:

@@ -17,8 +17,8 @@ from typing import Final, Protocol
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.transmitter.store.database import Store, StoreError, file_of
-from pipeline.transmitter.store.timeouts import Answered
+from pipeline.transmitter.store.database import Store, StoreError, sqlite_file
+from pipeline.transmitter.store.timeouts import TimeoutConnection
 
 HELD_S: Final = 10.0
 """Seconds within which PostgreSQL says that the lead is held, or it is lost: what leads gives up before the
@@ -72,7 +72,7 @@ def lead(store: Store) -> Iterator[Leadership]:
 
     It never waits. Raises `StoreError` if the store cannot be asked.
     """
-    file = file_of(store.engine.url)
+    file = sqlite_file(store.engine.url)
     with _by_session(store) if file is None else _by_file(file) as leadership:
         yield leadership
 
@@ -114,8 +114,8 @@ def _by_session(store: Store) -> Iterator[Leadership]:
 def _asked(store: Store, conn: Connection) -> Leadership:
     """Ask for the lead in a session that lasts until this process ends it, or is gone for good."""
     answered = conn.connection.driver_connection
-    if isinstance(answered, Answered):
-        answered.answer_s = HELD_S
+    if isinstance(answered, TimeoutConnection):
+        answered.response_timeout_s = HELD_S
     name = func.concat(func.current_schema(), " session-risk transmitter leads")
     try:
         conn.execute(text("SET idle_session_timeout = 0"))

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from pipeline.transmitter.store import streams
 from pipeline.transmitter.store.database import insert_into
-from pipeline.transmitter.store.tables import may_be_id, receivers, tokens
+from pipeline.transmitter.store.tables import is_valid_id, receivers, tokens
 from pipeline.transmitter.store.tables import streams as stream_table
 from pipeline.transmitter.subject_identifiers import is_text
 
@@ -95,7 +95,7 @@ def ensure(
 
     Raises `BadReceiverError` if its name, or the tenant's, can be none.
     """
-    if not may_be_id(receiver_id) or receiver_id.startswith(OF_STREAMS):
+    if not is_valid_id(receiver_id) or receiver_id.startswith(OF_STREAMS):
         raise BadReceiverError(
             f"{receiver_id!r}: a name is 1 to 128 visible characters of ASCII, and {_NOT_OF_STREAMS}"
         )
@@ -110,7 +110,7 @@ def check(conn: Connection, receiver_id: str, secret: str) -> Receiver | None:
     A wrong secret takes as long as a name that nobody has: neither can be told from the other.
     """
     named = select(receivers).where(receivers.c.receiver_id == receiver_id)
-    row = conn.execute(named).one_or_none() if may_be_id(receiver_id) else None
+    row = conn.execute(named).one_or_none() if is_valid_id(receiver_id) else None
     stored = _NOBODY if row is None or row.secret_hash is None else row.secret_hash
     cost, salt, _ = stored.removeprefix("scrypt$").rsplit("$", 2)  # as it was when the secret was made
     good = hmac.compare_digest(_hashed(secret, bytes.fromhex(salt), cost), stored)
@@ -120,7 +120,7 @@ def check(conn: Connection, receiver_id: str, secret: str) -> Receiver | None:
 def get(conn: Connection, receiver_id: str) -> Receiver | None:
     """Return the receiver of this name, revoked or not; `None` where there is none."""
     named = select(receivers).where(receivers.c.receiver_id == receiver_id)
-    row = conn.execute(named).one_or_none() if may_be_id(receiver_id) else None
+    row = conn.execute(named).one_or_none() if is_valid_id(receiver_id) else None
     return None if row is None else _receiver(row)
 
 

@@ -16,7 +16,7 @@ from pipeline.transmitter.protocol import CommandState
 from pipeline.transmitter.store.tables import commands
 
 Recorded = Literal["opened", "resent", "seen"]
-Answered = Literal["confirmed", "failed", "seen", "foreign"]
+AckOutcome = Literal["confirmed", "failed", "seen", "foreign"]
 """What an enforcer's word came to; *foreign*: of another tenant or session than the command, not believed."""
 
 _COLUMNS: Final = tuple(column.name for column in commands.columns)
@@ -49,10 +49,10 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AckResult:
     """What an enforcer's word came to; *seconds* from the decision to it, where it confirms as the first."""
 
-    what: Answered
+    what: AckOutcome
     seconds: float | None = None
 
 
@@ -64,7 +64,7 @@ def record(conn: Connection, revocations: Sequence[Mapping[str, Any]]) -> list[R
     return _noted(conn, revocations, _recorded)
 
 
-def confirm(conn: Connection, acks: Sequence[Mapping[str, Any]]) -> list[Answer]:
+def confirm(conn: Connection, acks: Sequence[Mapping[str, Any]]) -> list[AckResult]:
     """Note enforcers' words, records of revocation-acks in their order; the same one again changes nothing.
 
     A word about a command that was not read yet is kept for it: topics are not read in one order.
@@ -134,7 +134,7 @@ def _recorded(fields: Mapping[str, Any], before: Command | None) -> tuple[Record
     return "resent", replace(before, deadline=fields["deadline"], sends=before.sends + 1, state=state)
 
 
-def _answered(ack: Mapping[str, Any], before: Command | None) -> tuple[Answer, Command]:
+def _answered(ack: Mapping[str, Any], before: Command | None) -> tuple[AckResult, Command]:
     """A session that is not found is as dead as one revoked; one confirmed stays so, whatever comes later."""
     if before is None:
         at = ack["occurred_at"]
@@ -150,15 +150,15 @@ def _answered(ack: Mapping[str, Any], before: Command | None) -> tuple[Answer, C
             state="open",
         )
     if (ack["tenant"], ack["session_id"]) != (before.tenant, before.session_id):
-        return Answer("foreign"), before
+        return AckResult("foreign"), before
     if before.state == "confirmed":
-        return Answer("seen"), before
+        return AckResult("seen"), before
     word = {"outcome": ack["outcome"], "enforcer": ack["enforcer"]}
     if ack["outcome"] == "failed":
-        return Answer("failed"), replace(before, state="failed", **word)
+        return AckResult("failed"), replace(before, state="failed", **word)
     at = ack["occurred_at"]
     seconds = max(0.0, (at - before.decided_at) / 1000) if before.sends else None
-    return Answer("confirmed", seconds), replace(before, state="confirmed", confirmed_at=at, **word)
+    return AckResult("confirmed", seconds), replace(before, state="confirmed", confirmed_at=at, **word)
 
 
 def _found(conn: Connection, ids: Iterable[str]) -> dict[str, Command]:

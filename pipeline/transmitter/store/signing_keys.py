@@ -17,9 +17,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 from sqlalchemy import Connection, delete, insert, select, update
 
-from pipeline.transmitter.store.database import Store, only_one
+from pipeline.transmitter.store.database import Store, advisory_lock
 from pipeline.transmitter.store.encryption import Sealer
-from pipeline.transmitter.store.queue.dead_letters import kids_waiting
+from pipeline.transmitter.store.queue.dead_letters import needed_key_ids
 from pipeline.transmitter.store.tables import signing_keys
 
 Alg = Literal["RS256", "ES256"]
@@ -87,7 +87,7 @@ class Signer:
 
     def start(self, conn: Connection, now_ms: int) -> None:
         """Be ready to sign, with a new key if the store has none; *conn* writes."""
-        only_one(conn, "keys")
+        advisory_lock(conn, "keys")
         if not self.refresh(conn) and self._signs is None:
             self.rotate(conn, now_ms)
 
@@ -105,7 +105,7 @@ class Signer:
 
     def jwks(self, conn: Connection) -> dict[str, Any]:
         """Return the public keys (RFC 7517 §5): the one that signs, and retired ones something waits for."""
-        needed = kids_waiting(conn)
+        needed = needed_key_ids(conn)
         newest = select(signing_keys).order_by(_LIVE.desc(), signing_keys.c.created_at.desc())
         rows = [row for row in conn.execute(newest) if row.retired_at is None or row.kid in needed]
         for row in rows:
@@ -125,7 +125,7 @@ class Signer:
 
         Nobody who has the store's could read the new key then, and every transmitter would end.
         """
-        only_one(conn, "keys")
+        advisory_lock(conn, "keys")
         self.refresh(conn)
         kid = key.thumbprint()
         alg: Alg = "RS256" if isinstance(key, RSAKey) else "ES256"
@@ -159,7 +159,7 @@ def forget(conn: Connection, before_ms: int) -> set[str]:
     Give a time so long ago that every process has refreshed its signer since: a day is plenty.
     """
     old = set(conn.scalars(select(signing_keys.c.kid).where(signing_keys.c.retired_at < before_ms)))
-    gone = old - kids_waiting(conn)
+    gone = old - needed_key_ids(conn)
     conn.execute(delete(signing_keys).where(signing_keys.c.kid.in_(gone)))
     return gone
 

@@ -22,10 +22,10 @@ from sqlalchemy import (
 )
 
 from pipeline.transmitter.protocol import Status, Stream
-from pipeline.transmitter.store.database import insert_into, only_one
+from pipeline.transmitter.store.database import advisory_lock, insert_into
 from pipeline.transmitter.store.encryption import Sealer
 from pipeline.transmitter.store.queue.waiting import chunks
-from pipeline.transmitter.store.tables import clean, may_be_id, receivers, sets, stream_subjects, streams
+from pipeline.transmitter.store.tables import clean, is_valid_id, receivers, sets, stream_subjects, streams
 from pipeline.transmitter.subject_identifiers import canonical, key
 
 REASON_LENGTH = 1000
@@ -50,13 +50,13 @@ def get(conn: Connection, sealer: Sealer, stream_id: str, *, lock: bool = False)
     With *lock* it is for changing: until the transaction ends nobody else changes it, removes it or puts
     tokens into its queue.
     """
-    if not may_be_id(stream_id):
+    if not is_valid_id(stream_id):
         return None
     found = _read(conn, sealer, streams.c.stream_id == stream_id, lock=lock)
     return found[0] if found else None
 
 
-def alive(conn: Connection, stream_ids: Iterable[str]) -> set[str]:
+def lock_active(conn: Connection, stream_ids: Iterable[str]) -> set[str]:
     """Return which of *stream_ids* are there and not disabled; so they stay until the transaction ends.
 
     Who puts tokens into their queues asks this first: a stream that ends meanwhile would leave them behind.
@@ -79,7 +79,7 @@ def every(conn: Connection, sealer: Sealer) -> list[Stream]:
     return _read(conn, sealer)
 
 
-def hearing(conn: Connection) -> list[Stream]:
+def list_without_secrets(conn: Connection) -> list[Stream]:
     """Return all streams, the oldest first, without the secret that only a push needs."""
     columns = [column for column in _COLUMNS if column.name != "authorization_sealed"]
     return [_stream(members) for members in _members(conn, _select(*columns))]
@@ -99,7 +99,7 @@ def own_tenants(conn: Connection) -> dict[str, str | None]:
 
 def declared(conn: Connection, sealer: Sealer) -> list[Stream]:
     """Return the streams of the operator's file, for changing them: one at a time is past this line."""
-    only_one(conn, "declared streams")
+    advisory_lock(conn, "declared streams")
     return _read(conn, sealer, streams.c.declared, lock=True)
 
 
@@ -138,13 +138,13 @@ def set_status(conn: Connection, stream_id: str, status: Status, reason: str | N
     return _drop(conn, stream_id, "stream_disabled", text or "the stream was disabled", now_ms)
 
 
-def asked(conn: Connection, stream_id: str, now_ms: int) -> None:
+def record_verification_request(conn: Connection, stream_id: str, now_ms: int) -> None:
     """Remember that a verification was asked for."""
     this_update = update(streams).where(streams.c.stream_id == stream_id)
     conn.execute(this_update.values(verification_asked_at=now_ms))
 
 
-def include(conn: Connection, stream_id: str, subject: Mapping[str, Any], *, included: bool) -> bool:
+def set_subject(conn: Connection, stream_id: str, subject: Mapping[str, Any], *, included: bool) -> bool:
     """Take a subject out of a stream or, *included*, put it back; false if it was out, or in, already."""
     found_by = key(canonical(subject))
     if included:
@@ -188,9 +188,9 @@ def _row(sealer: Sealer, stream: Stream) -> dict[str, Any]:
 
 
 def _read(conn: Connection, sealer: Sealer, which: ColumnElement[bool] = _ALL, *, lock: bool = False) -> list[Stream]:
-    asked = _select(*_COLUMNS).where(which)
+    query = _select(*_COLUMNS).where(which)
     found = []
-    for members in _members(conn, asked.with_for_update(of=streams) if lock else asked):
+    for members in _members(conn, query.with_for_update(of=streams) if lock else query):
         sealed = members.pop("authorization_sealed")
         found.append(_stream(members, None if sealed is None else sealer.open(sealed)))
     return found

@@ -184,6 +184,6 @@ def clean(text: str, most: int) -> str:
     return _ODD.sub(" ", text[: 4 * most]).strip()[:most]
 
 
-def may_be_id(text: str) -> bool:
+def is_valid_id(text: str) -> bool:
     """Tell whether *text* can be an id, visible ASCII of at most 128 characters: others are not looked up."""
     return _ID.fullmatch(text) is not None

@@ -32,26 +32,26 @@ IDLE_TRANSACTION_S: Final = 60.0
 must not keep its locks."""
 
 
-class Answered(psycopg.Connection[Any]):
-    """A connection that is closed when the server says nothing for *answer_s* to what it was asked."""
+class TimeoutConnection(psycopg.Connection[Any]):
+    """A connection that is closed when the server says nothing for *response_timeout_s* to what it was asked."""
 
-    answer_s: float = ANSWER_S
+    response_timeout_s: float = ANSWER_S
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """As psycopg waits: everything that is asked on an open connection comes through here."""
         return super().wait(self._patiently(gen), *args, **kwargs)
 
     def _patiently(self, gen: PQGen[RV]) -> Generator[Any, Any, RV]:
-        deadline = monotonic() + self.answer_s
+        deadline = monotonic() + self.response_timeout_s
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted
                 if ready:
-                    deadline = monotonic() + self.answer_s
+                    deadline = monotonic() + self.response_timeout_s
                 elif monotonic() >= deadline:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(f"the server has not answered for {self.answer_s:g} s")
+                    raise psycopg.OperationalError(f"the server has not answered for {self.response_timeout_s:g} s")
                 wanted = gen.send(ready)
         except StopIteration as end:
             value: RV = end.value
@@ -79,11 +79,11 @@ def set_up(engine: Engine, busy_s: float) -> None:
     event.listen(engine, "connect", partial(_agree, busy_s))
 
 
-def _connect(_dialect: object, _record: object, given: list[Any], named: dict[str, Any]) -> Answered:
-    return Answered.connect(*given, **named)
+def _connect(_dialect: object, _record: object, given: list[Any], named: dict[str, Any]) -> TimeoutConnection:
+    return TimeoutConnection.connect(*given, **named)
 
 
-def _agree(busy_s: float, connection: Answered, _record: object) -> None:
+def _agree(busy_s: float, connection: TimeoutConnection, _record: object) -> None:
     """Have the server keep its side: commits durable, no lock waited for or kept for ever.
 
     Each has a value in which it is changed, `None` for any: what an operator set for this role stays.

@@ -14,18 +14,18 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from pipeline.transmitter.protocol import SecurityEvent, Signed, Stream
+from pipeline.transmitter.protocol import SecurityEvent, SignedToken, Stream
 from pipeline.transmitter.store import queue, revocations
-from pipeline.transmitter.store.database import Store, only_one
+from pipeline.transmitter.store.database import Store, advisory_lock
 from pipeline.transmitter.store.queue import dead_letters
 from pipeline.transmitter.store.signing_keys import Signer
-from pipeline.transmitter.store.streams import alive, hearing
+from pipeline.transmitter.store.streams import list_without_secrets, lock_active
 from pipeline.transmitter.store.tables import clean
 from pipeline.transmitter.tokens import device_compliance
 from pipeline.transmitter.tokens.claims import Claims, claims_of, jti_of, lane_of
-from pipeline.transmitter.tokens.events import happenings_of
-from pipeline.transmitter.tokens.stream_filter import excluded, unwanted
-from pipeline.transmitter.tokens.subjects import Namesakes, Subjects
+from pipeline.transmitter.tokens.events import events_of_record
+from pipeline.transmitter.tokens.stream_filter import excluded, skip_reason
+from pipeline.transmitter.tokens.subjects import AmbiguousNames, Subjects
 from schemas.topics import REVOCATION_ACKS, SESSION_REVOCATIONS, SESSION_RISK
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class DecodedRecord(NamedTuple):
 class BuildResult:
     """What came of records. *rung*: streams with new tokens.
 
-    *happened* and *queued* count by event, *unsent* by reason (`metrics.UNSENT`), *commands* by what came of
+    *happened* and *queued* count by event, *unsent* by reason (`metrics.SKIP_REASONS`), *commands* by what came of
     them; *confirmed* has the seconds from each decision to the word that it is done.
     """
 
@@ -77,7 +77,7 @@ class TokenBuilder:
         self.subjects = subjects
         self.issuer = issuer
         self.tenancy = tenancy
-        self._namesakes = Namesakes(subjects)
+        self._namesakes = AmbiguousNames(subjects)
         self._told: set[tuple[str, str, str]] = set()
 
     def build(self, decoded_records: Sequence[DecodedRecord], now_ms: int) -> BuildResult:
@@ -90,11 +90,11 @@ class TokenBuilder:
             self.signer.refresh(conn)
             happenings, devices = _happenings(conn, decoded_records)
             taken.happened.update(happening.event for happening in happenings)
-            claimed = list(self._claimed(conn, hearing(conn), happenings, now_ms, taken))
+            claimed = list(self._claimed(conn, list_without_secrets(conn), happenings, now_ms, taken))
         if claimed or devices or any(topic in _NOTED for topic, _ in decoded_records):
             signed = self._signed(claimed)
             with self.store.begin() as conn:
-                only_one(conn, "records")  # two may lead for a moment: what the other wrote is seen
+                advisory_lock(conn, "records")  # two may lead for a moment: what the other wrote is seen
                 _put(conn, signed, now_ms, taken)
                 device_compliance.remember(conn, devices)
                 _note(conn, decoded_records, now_ms, taken)
@@ -105,7 +105,7 @@ class TokenBuilder:
         taken = BuildResult()
         with self.store.read() as conn:
             self.signer.refresh(conn)
-            named = [stream for stream in hearing(conn) if stream.stream_id == stream_id]
+            named = [stream for stream in list_without_secrets(conn) if stream.stream_id == stream_id]
             claimed = list(self._claimed(conn, named, happenings, now_ms, taken))
         signed = self._signed(claimed)
         with self.store.begin() as conn:
@@ -130,7 +130,7 @@ class TokenBuilder:
         A command and its reminders may be heard together: they make one token.
         """
         drafts = list(_drafts(streams, happenings, taken, tenancy=self.tenancy))
-        known = queue.known(conn, ((item.stream.stream_id, item.jti) for item in drafts))
+        known = queue.known_jtis(conn, ((item.stream.stream_id, item.jti) for item in drafts))
         new: dict[tuple[str, str], _Draft] = {}
         for this_draft in drafts:
             if (name := (this_draft.stream.stream_id, this_draft.jti)) not in known:
@@ -154,10 +154,10 @@ class TokenBuilder:
             else:
                 yield draft, claims
 
-    def _signed(self, claimed: Sequence[tuple[_Draft, Claims]]) -> list[Signed]:
+    def _signed(self, claimed: Sequence[tuple[_Draft, Claims]]) -> list[SignedToken]:
         signed = self.signer.sign_many([claims for _, claims in claimed])
         return [
-            Signed(
+            SignedToken(
                 stream_id=draft.stream.stream_id,
                 jti=draft.jti,
                 lane=lane_of(draft.happening.subject),
@@ -196,10 +196,10 @@ def _happenings(
     changed: dict[device_compliance.Key, device_compliance.Device] = {}
     happenings: list[SecurityEvent] = []
     for topic, record in decoded_records:
-        happenings += happenings_of(topic, record)
+        happenings += events_of_record(topic, record)
         if topic == SESSION_RISK and record["device_id"] is not None:
             key = _device(record)
-            device, news = device_compliance.hear(record, changed.get(key) or known.get(key))
+            device, news = device_compliance.apply_decision(record, changed.get(key) or known.get(key))
             happenings += news
             if device is not None:
                 changed[key] = device
@@ -215,16 +215,16 @@ def _drafts(
 ) -> Iterator[_Draft]:
     for happening in happenings:
         for stream in streams:
-            reason = unwanted(stream, happening, tenancy=tenancy)
+            reason = skip_reason(stream, happening, tenancy=tenancy)
             if reason is not None:
                 taken.unsent[reason] += 1
             else:
                 yield _Draft(stream, happening, jti_of(happening.cause, stream.stream_id, happening.event))
 
 
-def _put(conn: Connection, signed: Sequence[Signed], now_ms: int, taken: BuildResult) -> None:
+def _put(conn: Connection, signed: Sequence[SignedToken], now_ms: int, taken: BuildResult) -> None:
     """Queue *signed*, but nothing for streams that were removed or disabled while it was made."""
-    living = alive(conn, {this_signed.stream_id for this_signed in signed})
+    living = lock_active(conn, {this_signed.stream_id for this_signed in signed})
     tokens = [this_signed for this_signed in signed if this_signed.stream_id in living]
     if gone := len(signed) - len(tokens):
         taken.unsent["gone"] += gone
@@ -238,7 +238,7 @@ def _note(conn: Connection, decoded_records: Sequence[DecodedRecord], now_ms: in
     recorded = revocations.record(conn, commands)
     taken.commands.update(recorded)
     again = [fields["revocation_id"] for fields, what in zip(commands, recorded, strict=True) if what == "resent"]
-    taken.rung |= dead_letters.revive_sent_again(conn, again, now_ms)
+    taken.rung |= dead_letters.requeue_resent(conn, again, now_ms)
     acks = [record for topic, record in decoded_records if topic == REVOCATION_ACKS]
     for answer in revocations.confirm(conn, acks):
         taken.commands[answer.what] += 1

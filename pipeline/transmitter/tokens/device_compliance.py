@@ -50,7 +50,7 @@ class Device:
     well_since: int = 0
 
 
-def hear(decision: Mapping[str, Any], before: Device | None) -> tuple[Device | None, list[SecurityEvent]]:
+def apply_decision(decision: Mapping[str, Any], before: Device | None) -> tuple[Device | None, list[SecurityEvent]]:
     """What a record of session-risk makes of its device: how it is now, if that has changed, and the news.
 
     The decision that changed it last says the same again. One from before that, or from before a fault was

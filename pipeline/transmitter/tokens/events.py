@@ -69,7 +69,7 @@ _TYPES: Final[Mapping[str, str]] = {
 }
 
 
-def happenings_of(topic: str, record: Mapping[str, Any]) -> list[SecurityEvent]:
+def events_of_record(topic: str, record: Mapping[str, Any]) -> list[SecurityEvent]:
     """What the decoded *record* of *topic* says; nothing for a topic that says nothing by itself."""
     tell = _TELL.get(topic)
     return [] if tell is None else tell(record)

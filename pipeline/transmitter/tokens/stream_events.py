@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from sqlalchemy import Connection, select
 
 from pipeline.processing.messages import stable_id
-from pipeline.transmitter.protocol import EVENTS, Queued, Signed, Status, Stream
+from pipeline.transmitter.protocol import EVENTS, QueuedToken, SignedToken, Status, Stream
 from pipeline.transmitter.store.queue.waiting import COLUMNS, put, queued
 from pipeline.transmitter.store.signing_keys import Signer
 from pipeline.transmitter.store.tables import QUEUED, sets
@@ -23,40 +23,42 @@ _VERIFICATION: Final = "verification"
 _STREAM_UPDATED: Final = "stream-updated"
 
 
-class Signs(Protocol):
+class TokenSigner(Protocol):
     """What signs: `signing.Signer` does."""
 
     def sign(self, claims: Mapping[str, Any], /) -> tuple[str, str]:
         """The id of the key, and the token in compact form."""
 
 
-def verification(stream: Stream, issuer: str, signer: Signs, now_ms: int, state: str | None) -> Signed:
+def verification(stream: Stream, issuer: str, signer: TokenSigner, now_ms: int, state: str | None) -> SignedToken:
     """The answer to a request for verification, with its *state*; of `None` the transmitter asks itself."""
     payload = {} if state is None else {"state": state}
     return _signed(_VERIFICATION, stream, issuer, signer, now_ms, payload)
 
 
 def stream_updated(
-    stream: Stream, issuer: str, signer: Signs, now_ms: int, status: Status, reason: str | None = None
-) -> Signed:
+    stream: Stream, issuer: str, signer: TokenSigner, now_ms: int, status: Status, reason: str | None = None
+) -> SignedToken:
     """The word that the transmitter has changed the status: queued before it stops, or after it goes on."""
     payload = {"status": status} if reason is None else {"status": status, "reason": reason}
     return _signed(_STREAM_UPDATED, stream, issuer, signer, now_ms, payload)
 
 
-def _signed(event: str, stream: Stream, issuer: str, signer: Signs, now_ms: int, payload: Mapping[str, Any]) -> Signed:
+def _signed(
+    event: str, stream: Stream, issuer: str, signer: TokenSigner, now_ms: int, payload: Mapping[str, Any]
+) -> SignedToken:
     cause = stable_id(now_ms, *sorted(payload.items()))
     jti = jti_of(cause, stream.stream_id, event)
     subject = {"format": "opaque", "id": stream.stream_id}
     claims = envelope(issuer, stream.aud, jti, now_ms, cause, subject, {EVENTS[event].uri: dict(payload)})
     kid, jwt = signer.sign(claims)
-    return Signed(stream.stream_id, jti, stable_id(CONTROL_LANE, stream.stream_id), event, kid, jwt, cause)
+    return SignedToken(stream.stream_id, jti, stable_id(CONTROL_LANE, stream.stream_id), event, kid, jwt, cause)
 
 
 EVENT: Final = "stream-updated"
 
 
-def first(conn: Connection, stream_id: str, now_ms: int) -> list[Queued]:
+def first(conn: Connection, stream_id: str, now_ms: int) -> list[QueuedToken]:
     """Return the oldest announcement of a stream that waits, if it is due: they go out in their order."""
     oldest = select(*COLUMNS).where(sets.c.stream_id == stream_id, QUEUED, sets.c.event == EVENT)
     found = [queued(row) for row in conn.execute(oldest.order_by(sets.c.seq).limit(1))]

@@ -27,7 +27,7 @@ def excluded(conn: Connection, asked: Sequence[tuple[str, Mapping[str, Any]]]) -
     if not asked:
         return []
     lacking = set(conn.scalars(select(streams.c.stream_id).where(_LACKS)))
-    keys = [list(keys_over(subject)) if of in lacking else [] for of, subject in asked]
+    keys = [list(covering_keys(subject)) if of in lacking else [] for of, subject in asked]
     wanted: dict[str, set[str]] = {of: set() for of, _ in asked}
     for (of, _), some in zip(asked, keys, strict=True):
         wanted[of].update(some)
@@ -35,7 +35,7 @@ def excluded(conn: Connection, asked: Sequence[tuple[str, Mapping[str, Any]]]) -
     return [not there[of].isdisjoint(some) for (of, _), some in zip(asked, keys, strict=True)]
 
 
-def keys_over(subject: Mapping[str, Any]) -> Iterator[str]:
+def covering_keys(subject: Mapping[str, Any]) -> Iterator[str]:
     """The keys of all those that, taken out, take *subject* out with them.
 
     Every subject is in a stream to begin with, and an event goes out if its subject matches one that is left:
@@ -75,7 +75,7 @@ def _there(conn: Connection, stream_id: str, keys: set[str]) -> set[str]:
     return found
 
 
-Unwanted = Literal["status", "event", "tenant"]
+SkipReason = Literal["status", "event", "tenant"]
 """Why a stream is not told: it is disabled, did not ask for such events, or is another tenant's."""
 
 _MOST_NAMED: Final = 20
@@ -89,7 +89,7 @@ def events_delivered(stream: Stream) -> tuple[str, ...]:
     return tuple(uri for uri in SUPPORTED if uri in asked)
 
 
-def unwanted(stream: Stream, happening: SecurityEvent, *, tenancy: bool = False) -> Unwanted | None:
+def skip_reason(stream: Stream, happening: SecurityEvent, *, tenancy: bool = False) -> SkipReason | None:
     """Why *stream* is not to hear of *happening*, before its subject is looked at; `None`: it is.
 
     A stream without a tenant hears of every one, but with *tenancy*, where tenants are strangers: of none. A
@@ -105,7 +105,7 @@ def unwanted(stream: Stream, happening: SecurityEvent, *, tenancy: bool = False)
     return None
 
 
-def told_of_nothing(stream_ids: Sequence[str]) -> str:
+def no_tenant_warning(stream_ids: Sequence[str]) -> str:
     """The warning, with tenancy on, that the streams *stream_ids* have no tenant."""
     more = len(stream_ids) - _MOST_NAMED
     named = ", ".join(stream_ids[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

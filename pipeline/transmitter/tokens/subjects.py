@@ -214,7 +214,7 @@ _MOST: Final = 1000
 """Receivers that are looked at."""
 
 
-class Namesakes:
+class AmbiguousNames:
     """What each receiver, by its `aud`, was told so far by such names: the first tenant, of *subjects*."""
 
     def __init__(self, subjects: Subjects) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Update, delete, func, literal, or_, select, update
 
-from pipeline.transmitter.push_responses import HOPELESS
+from pipeline.transmitter.push_responses import FINAL_ERRORS
 from pipeline.transmitter.store.queue.waiting import chunks, ended
 from pipeline.transmitter.store.tables import DEAD, QUEUED, sets, signing_keys, streams
 
@@ -60,7 +60,7 @@ def keep_newest(conn: Connection, stream_id: str, most: int, lately: int) -> int
     return conn.execute(forget.values(jwt=None)).rowcount
 
 
-def dead(conn: Connection, stream_id: str | None = None, most: int = 1000) -> list[DeadLetter]:
+def list_dead_letters(conn: Connection, stream_id: str | None = None, most: int = 1000) -> list[DeadLetter]:
     """Return the dead letters, of one stream or of all, the newest first."""
     asked = select(
         sets.c.seq,
@@ -81,32 +81,32 @@ def dead(conn: Connection, stream_id: str | None = None, most: int = 1000) -> li
     return [DeadLetter(*row) for row in conn.execute(newest)]
 
 
-def revive(conn: Connection, which: Iterable[int] | str, now_ms: int) -> int:
+def requeue(conn: Connection, which: Iterable[int] | str, now_ms: int) -> int:
     """Put dead letters back into the queue, by their `seq`s or all of a stream's; return how many.
 
     They keep `jti` and place, so they leave before what came later, and have all their tries and all their
     time again. What has no token or no stream any more stays, and so does what is of a disabled stream.
     """
-    some = _revived(conn, now_ms)
+    some = _requeueing(conn, now_ms)
     if isinstance(which, str):
         return conn.execute(some.where(sets.c.stream_id == which)).rowcount
     return sum(conn.execute(some.where(sets.c.seq.in_(these))).rowcount for these in chunks(which))
 
 
-def revive_sent_again(conn: Connection, revocation_ids: Iterable[str], now_ms: int) -> set[str]:
+def requeue_resent(conn: Connection, revocation_ids: Iterable[str], now_ms: int) -> set[str]:
     """Put back the dead letters of commands that were sent again; return the streams they are of.
 
-    As `revive` does, but none of those that would fail again (`answers.HOPELESS`).
+    As `requeue` does, but none of those that would fail again (`answers.FINAL_ERRORS`).
     """
     found: set[str] = set()
     for these in chunks(revocation_ids):
-        worth_it = sets.c.revocation_id.in_(these) & sets.c.error.not_in(sorted(HOPELESS))
-        some = _revived(conn, now_ms).where(worth_it).returning(sets.c.stream_id)
+        worth_it = sets.c.revocation_id.in_(these) & sets.c.error.not_in(sorted(FINAL_ERRORS))
+        some = _requeueing(conn, now_ms).where(worth_it).returning(sets.c.stream_id)
         found.update(conn.scalars(some))
     return found
 
 
-def _revived(conn: Connection, now_ms: int) -> Update:
+def _requeueing(conn: Connection, now_ms: int) -> Update:
     """What puts dead letters back that have their token still, and a stream that is not disabled."""
     back = {
         "state": "queued",
@@ -128,13 +128,13 @@ def purge(conn: Connection, before_ms: int, most: int = MOST) -> int:
     return conn.execute(delete(sets).where(sets.c.seq.in_(old))).rowcount
 
 
-def counted(conn: Connection) -> dict[str, int]:
+def count_dead_letters(conn: Connection) -> dict[str, int]:
     """Return how many dead letters each stream has."""
     by_stream = select(sets.c.stream_id, func.count()).where(DEAD).group_by(sets.c.stream_id)
     return {row[0]: row[1] for row in conn.execute(by_stream)}
 
 
-def kids_waiting(conn: Connection) -> set[str]:
+def needed_key_ids(conn: Connection) -> set[str]:
     """Return the keys that signed something which waits, or is a dead letter that may be sent again."""
     needed = select(sets.c.kid).where(sets.c.kid == signing_keys.c.kid, sets.c.jwt.is_not(None))
     return set(conn.scalars(select(signing_keys.c.kid).where(needed.exists())))

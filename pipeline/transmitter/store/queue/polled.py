@@ -11,11 +11,11 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, literal_column, or_, select, update
 
-from pipeline.transmitter.protocol import EVENTS, Queued
+from pipeline.transmitter.protocol import EVENTS, QueuedToken
 from pipeline.transmitter.store import streams
-from pipeline.transmitter.store.database import only_one
-from pipeline.transmitter.store.queue.waiting import COLUMNS, chunks, delivered_jtis, ended, queued
-from pipeline.transmitter.store.tables import QUEUED, may_be_id, sets
+from pipeline.transmitter.store.database import advisory_lock
+from pipeline.transmitter.store.queue.waiting import COLUMNS, chunks, ended, mark_delivered_jtis, queued
+from pipeline.transmitter.store.tables import QUEUED, is_valid_id, sets
 
 FREE: Final = tuple(row.name for row in EVENTS.values() if row.control)
 """Events that wait for nothing: who asks for a verification, and for another, is not kept without the second
@@ -24,7 +24,7 @@ because it said nothing to the first."""
 
 def hand_out(
     conn: Connection, stream_id: str, now_ms: int, most: int, redelivery_ms: int, event: str | None = None
-) -> tuple[list[Queued], bool]:
+) -> tuple[list[QueuedToken], bool]:
     """Return at most *most* tokens, only those of *event* if one is named, and whether more are ready.
 
     The oldest come first. Each is handed out again only after *redelivery_ms*, unless it is acknowledged or
@@ -53,7 +53,7 @@ def any_ready(conn: Connection, stream_id: str, now_ms: int, event: str | None =
 def waiting(conn: Connection, stream_id: str, jtis: Iterable[str]) -> set[str]:
     """Return which of *jtis* wait in a stream: of the others nothing that is said changes anything."""
     found: set[str] = set()
-    for some in chunks(jti for jti in jtis if may_be_id(jti)):
+    for some in chunks(jti for jti in jtis if is_valid_id(jti)):
         here = (sets.c.stream_id == stream_id) & sets.c.jti.in_(some)
         found.update(conn.scalars(select(sets.c.jti).where(here, QUEUED)))
     return found
@@ -62,7 +62,7 @@ def waiting(conn: Connection, stream_id: str, jtis: Iterable[str]) -> set[str]:
 def acknowledge(conn: Connection, stream_id: str, jtis: Iterable[str], now_ms: int) -> int:
     """End what the receiver took; return how many did wait. Unknown and ended ones change nothing."""
     _in_turn(conn, stream_id)
-    return delivered_jtis(conn, stream_id, {jti for jti in jtis if may_be_id(jti)}, now_ms)
+    return mark_delivered_jtis(conn, stream_id, {jti for jti in jtis if is_valid_id(jti)}, now_ms)
 
 
 def refuse(conn: Connection, stream_id: str, errors: Mapping[str, tuple[str, str]], now_ms: int) -> int:
@@ -83,8 +83,8 @@ def _in_turn(conn: Connection, stream_id: str) -> None:
 
     The stream is neither changed nor removed meanwhile; what is put into its queue is put there all the same.
     """
-    only_one(conn, f"polls of stream {stream_id}")
-    streams.alive(conn, [stream_id])
+    advisory_lock(conn, f"polls of stream {stream_id}")
+    streams.lock_active(conn, [stream_id])
 
 
 def _ready(stream_id: str, now_ms: int, event: str | None) -> ColumnElement[bool]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.expression import Select
 
-from pipeline.transmitter.protocol import Queued, Signed
+from pipeline.transmitter.protocol import QueuedToken, SignedToken
 from pipeline.transmitter.store.database import insert_into
 from pipeline.transmitter.store.tables import QUEUED, clean, commands, sets
 
@@ -35,7 +35,7 @@ TEXT_LENGTH: Final = 1000
 T = TypeVar("T")
 
 
-def known(conn: Connection, jtis: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+def known_jtis(conn: Connection, jtis: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     """Return which of the pairs of stream and `jti` are in the store already, in whatever state."""
     by_stream: dict[str, list[str]] = {}
     for stream_id, jti in jtis:
@@ -48,7 +48,7 @@ def known(conn: Connection, jtis: Iterable[tuple[str, str]]) -> set[tuple[str, s
     return found
 
 
-def put(conn: Connection, tokens: Sequence[Signed], now_ms: int) -> int:
+def put(conn: Connection, tokens: Sequence[SignedToken], now_ms: int) -> int:
     """Put *tokens* into the queues of their streams; return how many are new. Known ones stay as they are."""
     if not tokens:
         return 0
@@ -73,7 +73,7 @@ def put(conn: Connection, tokens: Sequence[Signed], now_ms: int) -> int:
     return conn.execute(new, rows).rowcount
 
 
-def heads(conn: Connection, stream_id: str, now_ms: int, most: int, without: Collection[str] = ()) -> list[Queued]:
+def heads(conn: Connection, stream_id: str, now_ms: int, most: int, without: Collection[str] = ()) -> list[QueuedToken]:
     """Return the oldest waiting token of each lane that is due, at most *most*, and of no lane in *without*.
 
     A lane whose oldest token is not due yet keeps all its tokens back: order is kept within a lane. Lanes
@@ -84,7 +84,7 @@ def heads(conn: Connection, stream_id: str, now_ms: int, most: int, without: Col
     return list(islice((this_queued for this_queued in due if this_queued.lane not in without), most))
 
 
-def some(conn: Connection, stream_id: str, most: int) -> set[int]:
+def waiting_seqs(conn: Connection, stream_id: str, most: int) -> set[int]:
     """Return the `seq`s of tokens of a stream that wait, due or not, at most *most*."""
     return set(conn.scalars(_SOME, {"stream": stream_id, "most": most}))
 
@@ -95,18 +95,18 @@ def next_due(conn: Connection, stream_id: str) -> int | None:
     return conn.scalar(heads_of_lanes.with_only_columns(sets.c.due_at).limit(1))
 
 
-def delivered(conn: Connection, seqs: Iterable[int], now_ms: int) -> int:
+def mark_delivered(conn: Connection, seqs: Iterable[int], now_ms: int) -> int:
     """End waiting tokens as delivered, and open revocations with them; return how many tokens."""
     return sum(_delivered(conn, sets.c.seq.in_(some), now_ms) for some in chunks(seqs))
 
 
-def delivered_jtis(conn: Connection, stream_id: str, jtis: Iterable[str], now_ms: int) -> int:
+def mark_delivered_jtis(conn: Connection, stream_id: str, jtis: Iterable[str], now_ms: int) -> int:
     """As `delivered`, by the `jti`s of one stream."""
     of_stream = sets.c.stream_id == stream_id
     return sum(_delivered(conn, of_stream & sets.c.jti.in_(some), now_ms) for some in chunks(jtis))
 
 
-def again(conn: Connection, seq: int, due_at: int, error: str, text: str, *, counted: bool = True) -> None:
+def retry_later(conn: Connection, seq: int, due_at: int, error: str, text: str, *, counted: bool = True) -> None:
     """Note a try that failed, counted or not, and try again at *due_at*, ms.
 
     What waits behind it in its lane is not due before either: while a receiver is down, looking for what is
@@ -122,14 +122,14 @@ def again(conn: Connection, seq: int, due_at: int, error: str, text: str, *, cou
         conn.execute(update(sets).where(behind, QUEUED).values(due_at=later))
 
 
-def bury(conn: Connection, seq: int, error: str, text: str, now_ms: int) -> bool:
+def dead_letter(conn: Connection, seq: int, error: str, text: str, now_ms: int) -> bool:
     """Count a try that failed, and make the token a dead letter; false if it waits no more."""
     gone = ended("dead", error, text, now_ms)
     this_update = update(sets).where(sets.c.seq == seq, QUEUED)
     return conn.execute(this_update.values(attempts=sets.c.attempts + 1, **gone)).rowcount == 1
 
 
-def held(conn: Connection, stream_id: str) -> tuple[int, int | None]:
+def backlog_size(conn: Connection, stream_id: str) -> tuple[int, int | None]:
     """Return how many tokens of a stream wait, and since when the oldest does, ms."""
     waiting = select(func.count(), func.min(sets.c.created_at)).where(sets.c.stream_id == stream_id, QUEUED)
     count, oldest = conn.execute(waiting).one()
@@ -162,12 +162,12 @@ COLUMNS: Final = (
     sets.c.revocation_id,
     sets.c.error,
 )
-"""What a `Queued` holds, in its order."""
+"""What a `QueuedToken` holds, in its order."""
 
 
-def queued(row: Sequence[Any]) -> Queued:
+def queued(row: Sequence[Any]) -> QueuedToken:
     """A token in the queue, of a row of `COLUMNS`."""
-    return Queued(*row)
+    return QueuedToken(*row)
 
 
 def _heads(stream_id: str | BindParameter[str]) -> Select[Any]:
