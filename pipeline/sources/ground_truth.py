@@ -1,4 +1,4 @@
-"""Ground truth of a recording: what each session really was."""
+"""Ground truth of a labelled recording: what each session really was."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ Intensity = Literal["low", "medium", "high"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """What a session really was, a row of `truth.jsonl`. *started_at*: when the attack, or session, began.
+    """Ground truth of one session, a row of `truth.jsonl`. Times are ms since 1970.
 
-    *intensity*: how loud the attack was, if that is known; nothing for an honest session.
+    *started_at* is when the attack began, or an honest session. *intensity* is how conspicuous the attack was, if that
+    is known; None for an honest session.
     """
 
     tenant: str

@@ -105,7 +105,7 @@ def test_an_address_of_a_host_of_aws_is_not_the_clients(
 
 
 def test_the_tables_speak_of_operations_and_in_words_of_the_contract() -> None:
-    operations = [*catalogue.CREDENTIALS, *catalogue.MINTS, *catalogue.SIGN_IN, *catalogue.READS_ONE]
+    operations = [*catalogue.CREDENTIALS, *catalogue.ISSUES_KEY, *catalogue.SIGN_IN, *catalogue.READS_ONE]
     operations += [*catalogue.SENSITIVITY, *catalogue.SENSITIVE_WHEN, *catalogue.READS_NAMED]
     assert [name for name in operations if not re.fullmatch(r"[a-z0-9-]+:[A-Z][A-Za-z0-9]+", name)] == []
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.sources.cloudtrail import Counts, UnreadableLogError, convert
+from pipeline.sources import Counts, UnreadableLogError
+from pipeline.sources.cloudtrail import convert
 from pipeline.sources.ground_truth import Truth
 from tests.support.cloudtrail_records import NOON_MS, Convert, converted, record
 

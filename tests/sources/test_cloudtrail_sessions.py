@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.sources.cloudtrail import Conversion, Counts
+from pipeline.sources import Conversion, Counts
 from pipeline.sources.cloudtrail.record import digest
 from tests.support.cloudtrail_records import (
     ANA,

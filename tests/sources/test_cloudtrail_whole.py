@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.offline.replay import recording
 from pipeline.offline.replay.recording import write_conversion
-from pipeline.sources.cloudtrail import Conversion, Counts, catalogue, convert
+from pipeline.sources import Conversion, Counts
+from pipeline.sources.cloudtrail import catalogue, convert
 from pipeline.sources.cloudtrail.convert import TOPIC_OF
 from schemas.events import EVENT_TYPES
 from tests.support.cloudtrail_records import (
@@ -69,7 +70,7 @@ identity_members = st.sampled_from([*temporary("A", userName="ana"), "invokedBy"
     st.sampled_from(
         [
             *("signin:ConsoleLogin", "s3:PutBucketPolicy", "ec2:AuthorizeSecurityGroupIngress"),
-            *(*catalogue.MINTS, *catalogue.CREDENTIALS, *catalogue.READS_NAMED),
+            *(*catalogue.ISSUES_KEY, *catalogue.CREDENTIALS, *catalogue.READS_NAMED),
         ]
     ),
     st.dictionaries(members, json_values, max_size=4),

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.sources.cloudtrail import Conversion, convert
+from pipeline.sources import Conversion
+from pipeline.sources.cloudtrail import convert
 from pipeline.sources.cloudtrail.record import digest
 
 NOON_MS = 1_717_243_200_000

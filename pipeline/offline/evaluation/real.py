@@ -21,7 +21,8 @@ from pipeline.offline.evaluation.switches import DETONATED, FAMILY, Maker, made_
 from pipeline.offline.replay.recording import read, write_conversion
 from pipeline.offline.replay.runner import Replay
 from pipeline.sessions.processor import Options
-from pipeline.sources.cloudtrail import Conversion, convert
+from pipeline.sources import Conversion
+from pipeline.sources.cloudtrail import convert
 from pipeline.sources.ground_truth import Truth
 from schemas.topics import SESSION_RISK
 

@@ -20,7 +20,7 @@ from typing import IO, Any, Final, Literal, NamedTuple, Self
 
 import zstandard
 
-from pipeline.sources.cloudtrail import Conversion
+from pipeline.sources import Conversion
 from pipeline.sources.ground_truth import Truth
 from schemas.topics import API_CALLS, AUTH_EVENTS, DEVICE_TELEMETRY, REVOCATION_ACKS, SESSION_FEEDBACK
 

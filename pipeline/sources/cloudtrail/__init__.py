@@ -1,9 +1,9 @@
-"""Other people's logs turned into our events; each source is one module with one `convert`.
+"""AWS CloudTrail as a source of `auth.event` and `api.call`.
 
-Pure but for reading the files it is given: no clock, no network, and the same files give the same events.
+`files` opens logs, `record` reads one record, `sessions` and `identities` find whose session it is, `catalogue` and
+`external_access` know what AWS operations mean, `events` makes the events, and `convert` puts it all together.
 """
 
-from pipeline.sources.cloudtrail.convert import Conversion, Counts, convert
-from pipeline.sources.cloudtrail.files import UnreadableLogError
+from pipeline.sources.cloudtrail.convert import convert
 
-__all__ = ["Conversion", "Counts", "UnreadableLogError", "convert"]
+__all__ = ["convert"]

@@ -1,4 +1,4 @@
-"""What AWS's words mean in ours: tables of operations and error codes, and nothing that reads a log."""
+"""Tables that translate AWS operations and error codes into the vocabulary of events. Reads no log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SENSITIVITY: Final[dict[str, str]] = {
     "iam:GetAccountAuthorizationDetails": "confidential",
     "iam:GetCredentialReport": "confidential",
 }
-"""Operations that give out data or share it; every other call of an account's own API is `internal`."""
+"""Sensitivity of operations that return data or share it; every other call is `internal`."""
 
 SENSITIVE_WHEN: Final[dict[str, tuple[str, Any, str]]] = {
     "ssm:GetParameter": ("withDecryption", True, "restricted"),
@@ -40,7 +40,7 @@ SENSITIVE_WHEN: Final[dict[str, tuple[str, Any, str]]] = {
     "ssm:GetParameterHistory": ("withDecryption", True, "restricted"),
     "ec2:DescribeInstanceAttribute": ("attribute", "userData", "confidential"),
 }
-"""Operations whose sensitivity hangs on one request parameter: its name, the value, the sensitivity then."""
+"""Operations whose sensitivity depends on one request parameter: its name, its value, the sensitivity then."""
 
 READS_ONE: Final = frozenset(
     {
@@ -55,8 +55,8 @@ READS_NAMED: Final[dict[str, str]] = {
     "ssm:GetParameters": "names",
     "secretsmanager:BatchGetSecretValue": "secretIdList",
 }
-"""Operations that read what a list in the request names. CloudTrail keeps no answers of reads, so other lists
-(S3 keys, secrets by filter) stay uncounted: an asked-for maximum is not a count."""
+"""Operations that read what a list in the request names. CloudTrail stores no responses of reads, so the results of
+other lists (S3 keys, secrets by filter) are not counted: a requested maximum is not a count."""
 
 CREDENTIALS: Final[dict[str, str]] = {
     "iam:CreateAccessKey": "credential_added",
@@ -84,14 +84,14 @@ CREDENTIALS: Final[dict[str, str]] = {
     "rolesanywhere:CreateTrustAnchor": "credential_added",
     "rolesanywhere:DeleteTrustAnchor": "credential_removed",
 }
-"""What happens to a credential of the account: the action of the `auth.event` beside the call."""
+"""Operations that change a credential of the account: the action of the `auth.event` beside the `api.call`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mint:
-    """Where the answer of an operation names the new access key and its holder's ARN.
+class KeyPath:
+    """Where the response of an operation names the new access key and the ARN of its holder.
 
-    *same_client*: the caller itself goes on with the new key; its network and software are the new session's.
+    *same_client*: the caller itself continues with the new key, so its network and software are the new session's.
     """
 
     key: tuple[str, str]
@@ -99,14 +99,14 @@ class Mint:
     same_client: bool = True
 
 
-MINTS: Final[dict[str, Mint]] = {
-    "sts:AssumeRole": Mint(("credentials", "accessKeyId"), ("assumedRoleUser", "arn")),
-    "sts:AssumeRoleWithSAML": Mint(("credentials", "accessKeyId"), ("assumedRoleUser", "arn")),
-    "sts:AssumeRoleWithWebIdentity": Mint(("credentials", "accessKeyId"), ("assumedRoleUser", "arn")),
-    "sts:AssumeRoot": Mint(("credentials", "accessKeyId"), None),
-    "sts:GetFederationToken": Mint(("credentials", "accessKeyId"), ("federatedUser", "arn")),
-    "sts:GetSessionToken": Mint(("credentials", "accessKeyId"), None),
-    "iam:CreateAccessKey": Mint(("accessKey", "accessKeyId"), None, same_client=False),
+ISSUES_KEY: Final[dict[str, KeyPath]] = {
+    "sts:AssumeRole": KeyPath(("credentials", "accessKeyId"), ("assumedRoleUser", "arn")),
+    "sts:AssumeRoleWithSAML": KeyPath(("credentials", "accessKeyId"), ("assumedRoleUser", "arn")),
+    "sts:AssumeRoleWithWebIdentity": KeyPath(("credentials", "accessKeyId"), ("assumedRoleUser", "arn")),
+    "sts:AssumeRoot": KeyPath(("credentials", "accessKeyId"), None),
+    "sts:GetFederationToken": KeyPath(("credentials", "accessKeyId"), ("federatedUser", "arn")),
+    "sts:GetSessionToken": KeyPath(("credentials", "accessKeyId"), None),
+    "iam:CreateAccessKey": KeyPath(("accessKey", "accessKeyId"), None, same_client=False),
 }
 
 SIGN_IN: Final[dict[str, str]] = {
@@ -114,7 +114,7 @@ SIGN_IN: Final[dict[str, str]] = {
     "signin:CheckMfa": "mfa_challenged",
     "signin:PasswordRecoveryRequested": "recovery_started",
 }
-"""What happens at the sign-in page, where there is no access key yet."""
+"""Operations at the sign-in page, where there is no access key yet, and their actions."""
 
 STATUS_WORDS: Final[tuple[tuple[int, tuple[str, ...]], ...]] = (
     (429, ("Throttl", "RequestLimitExceeded", "TooManyRequests", "SlowDown")),
@@ -124,7 +124,7 @@ STATUS_WORDS: Final[tuple[tuple[int, tuple[str, ...]], ...]] = (
     (503, ("ServiceUnavailable",)),
     (500, ("Server.", "InternalFailure", "InternalError", "InternalServer", "InternalService")),
 )
-"""Words in an error code, the first row that has one wins; other codes are the client's mistake: 400."""
+"""HTTP status by words in an error code; the first matching row counts. Other codes are client errors: 400."""
 
 RESOURCE_NAMES: Final = (
     "roleArn",
@@ -147,11 +147,11 @@ RESOURCE_NAMES: Final = (
     "target",
     "name",
 )
-"""Request parameters that name what a call touches, the most telling first."""
+"""Request parameters that name the resource of a call, the most specific first."""
 
 
 def status(error_code: str | None) -> int:
-    """Return the HTTP status that stands for an AWS error code; none is 200."""
+    """Return the HTTP status equivalent to an AWS error code; no error is 200."""
     if error_code is None:
         return 200
     rows = (row for row, words in STATUS_WORDS if any(word in error_code for word in words))
@@ -159,9 +159,9 @@ def status(error_code: str | None) -> int:
 
 
 def sensitivity(operation: str, request: Mapping[str, Any], account: str) -> str:
-    """Return how sensitive the data is that *operation* gives out or shares; *account* is the resource's own.
+    """Return how sensitive the data is that *operation* returns or shares; *account* owns the resource.
 
-    What is shared with somebody outside is restricted, whatever it holds: nobody takes it back.
+    Whatever is shared externally is restricted, as it cannot be taken back.
     """
     if operation in SHARES and opens_outside(operation, request, account):
         return "restricted"
@@ -172,7 +172,7 @@ def sensitivity(operation: str, request: Mapping[str, Any], account: str) -> str
 
 
 def records(operation: str, request: Mapping[str, Any]) -> int | None:
-    """Return how many records a successful *operation* read, None where the log does not say."""
+    """Return how many records a successful *operation* read, None if the log does not say."""
     if operation in READS_ONE:
         return 1
     named = request.get(READS_NAMED.get(operation, ""))
@@ -180,9 +180,9 @@ def records(operation: str, request: Mapping[str, Any]) -> int | None:
 
 
 def resource(arn: str | None, request: Mapping[str, Any]) -> str | None:
-    """Return a hash of the main thing touched: its *arn* where the log has it, else the name in *request*.
+    """Return a hash of the main resource of a call: its *arn* if the log has it, else the name in *request*.
 
-    A list of names is one thing: another list is another.
+    A list of names counts as one resource; a different list is a different resource.
     """
     named = [request.get(parameter) for parameter in RESOURCE_NAMES]
     listed = (request.get(parameter) for parameter in dict.fromkeys(READS_NAMED.values()))

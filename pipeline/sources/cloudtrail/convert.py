@@ -1,18 +1,14 @@
-"""AWS CloudTrail logs as `auth.event` and `api.call`: all files read, converted and counted.
-
-What becomes of a record is told in `sessions.py` (whose session), `events.py` (which events), `catalogue.py`
-(tables). A record that becomes nothing is counted under its reason.
-"""
+"""Conversion of CloudTrail files: read all records, find their sessions, make events and count what was skipped."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipeline.sources.cloudtrail.events import Event, events_of
+from pipeline.sources import Conversion, Counts, Event
+from pipeline.sources.cloudtrail.events import events_of
 from pipeline.sources.cloudtrail.files import Log, read_logs
 from pipeline.sources.cloudtrail.record import Entry, MalformedRecordError, parse
 from pipeline.sources.cloudtrail.sessions import Sessions, forwarded
@@ -29,28 +25,13 @@ SERVICE: Final = "made_by_service"
 NO_SESSION: Final = "caller_without_session"
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """*read* records, *converted* events per topic, *skipped* records by reason: none is lost untold."""
-
-    read: int
-    converted: Mapping[str, int]
-    skipped: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """*events* per topic in order of time, *truth* where the file names tell it, and the *counts*."""
-
-    events: Mapping[str, Sequence[Event]]
-    truth: Sequence[Truth]
-    counts: Counts
-
-
 def convert(paths: Iterable[Path]) -> Conversion:
     """Convert CloudTrail files, or directories of them; the order of *paths* makes no difference.
 
-    Raises UnreadableLogError where a file is no CloudTrail log; a malformed record in one is only counted.
+    *truth* has the attack technique that a file's name states, as in the logs of Stratus Red Team.
+
+    Raises:
+        UnreadableLogError: a file is not a CloudTrail log. A malformed record in a log is only counted.
     """
     skipped: Counter[str] = Counter()
     entries, read = _read(paths, skipped)
@@ -73,7 +54,7 @@ def convert(paths: Iterable[Path]) -> Conversion:
 
 
 def _read(paths: Iterable[Path], skipped: Counter[str]) -> tuple[list[Entry], int]:
-    """Return the entries in order of time, each once, and how many records were read."""
+    """Return the entries in order of time, without duplicates, and the number of records read."""
     entries: dict[str, Entry] = {}
     read = 0
     for log in sorted(read_logs(paths), key=_labelled_first):
@@ -91,7 +72,7 @@ def _read(paths: Iterable[Path], skipped: Counter[str]) -> tuple[list[Entry], in
 
 
 def _labelled_first(log: Log) -> tuple[bool, str, str]:
-    # Of a record that is in two files, the copy that knows its technique is kept.
+    # If a record is in two files, the copy with a technique is used.
     return log.technique is None, log.path.name, str(log.path)
 
 
@@ -103,7 +84,7 @@ def _reason(entry: Entry) -> str:
 
 
 def _order(event: Event) -> tuple[int, bool, str]:
-    # CloudTrail tells seconds: within one, a session's start stands before what happens in it.
+    # CloudTrail has whole seconds: within one, the start of a session comes before its other events.
     return event["occurred_at"], event.get("action") not in STARTS, event["event_id"]
 
 

@@ -1,8 +1,8 @@
-"""Whether a request lets somebody outside of its account in: another account, or everybody.
+"""External access: whether a request gives access to another account or to everybody.
 
-Told from the request alone, as a resource's owner would read it: policies attached to a resource, lists of
-accounts it is shared with, access lists, and firewall rules that open ports of administration to every
-address. Which other accounts belong to the same owner no request says: to this module they are outside.
+This is decided from the request alone, as the owner of the resource would read it: policies attached to a resource,
+lists of accounts it is shared with, access lists, and firewall rules that open administration ports to every address.
+No request says which other accounts have the same owner: here they all count as external.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _GRANTEES: Final = frozenset(
         "accountwithrestoreaccess",
     }
 )
-"""Members of requests that name who is let in, in lower case: services spell them differently."""
+"""Request parameters that name who gets access, in lower case, as services spell them differently."""
 _EVERYBODY: Final = frozenset({"*", "all"})
 _PUBLIC: Final = re.compile(r"public-read(-write)?|authenticated-read|.*/global/(AllUsers|AuthenticatedUsers)")
 _ADMINISTRATION: Final = (22, 3389)
-"""Ports from which hosts are administered (CIS AWS Foundations); a web server's own are open by intent."""
+"""Ports through which hosts are administered (CIS AWS Foundations); those of web servers are open on purpose."""
 _FIREWALL: Final = frozenset({"ec2:AuthorizeSecurityGroupIngress", "ec2:ModifySecurityGroupRules"})
 _NARROWED: Final = frozenset({"condition", "principalorgid"})
-"""Beside these, everybody is whoever fulfils them, which nobody here can tell."""
-_DEEPEST: Final = 12
+"""Beside these, "everybody" means everybody who fulfils a condition, which cannot be evaluated here."""
+_MAX_DEPTH: Final = 12
 
 
 def opens_outside(operation: str, request: Mapping[str, Any], account: str) -> bool:
-    """Whether *request* of *operation*, one that may share, lets others in than *account*, its own."""
+    """Whether *request* of *operation*, one that can share, gives access to others than its own *account*."""
     if operation in _FIREWALL:
         return any(_is_wide_open(rule) for rule in _mappings(request, 0))
     if operation == "lambda:CreateFunctionUrlConfig":
@@ -53,27 +53,27 @@ def _is_outside(name: str, account: str) -> bool:
 
 
 def _grantees(value: Any, depth: int) -> Iterator[str]:
-    """Everybody whom *value* lets in: accounts, ARNs, ``*`` for all."""
-    if depth > _DEEPEST:
+    """Everybody to whom *value* gives access: accounts, ARNs, ``*`` for all."""
+    if depth > _MAX_DEPTH:
         return
     if isinstance(value, list):
-        for member in value:
-            yield from _grantees(member, depth + 1)
+        for item in value:
+            yield from _grantees(item, depth + 1)
     elif isinstance(value, dict):
-        yield from _of_policy(value) if "Statement" in value else _of_members(value, depth)
+        yield from _of_policy(value) if "Statement" in value else _of_parameters(value, depth)
     elif isinstance(value, str) and value.lstrip().startswith("{"):
         yield from _grantees(_json(value), depth + 1)
     elif isinstance(value, str) and _PUBLIC.fullmatch(value):
         yield "*"
 
 
-def _of_members(value: Mapping[str, Any], depth: int) -> Iterator[str]:
-    """Whom the members of an object let in; what is taken away lets nobody in."""
-    for name, member in value.items():
+def _of_parameters(parameters: Mapping[str, Any], depth: int) -> Iterator[str]:
+    """Grantees among the parameters of an object; a parameter that removes access has none."""
+    for name, value in parameters.items():
         if name.lower() in _GRANTEES:
-            yield from _unless_narrowed(_texts(member), value)
+            yield from _unless_narrowed(_texts(value), parameters)
         if not name.lower().startswith("remove"):
-            yield from _grantees(member, depth + 1)
+            yield from _grantees(value, depth + 1)
 
 
 def _of_policy(policy: Mapping[str, Any]) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _unless_narrowed(names: Iterable[str], beside: Mapping[str, Any]) -> Iterato
 
 
 def _is_wide_open(rule: Mapping[str, Any]) -> bool:
-    """Whether a firewall *rule* opens a port of administration to every address."""
+    """Whether a firewall *rule* opens an administration port to every address."""
     fields = {name.lower(): value for name, value in rule.items()}
     if not any(text.endswith("/0") for text in _addresses(rule)):
         return False
@@ -107,14 +107,14 @@ def _addresses(rule: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _mappings(value: Any, depth: int) -> Iterator[Mapping[str, Any]]:
-    """Every object in *value*, itself too."""
-    if depth > _DEEPEST:
+    """Every object in *value*, including itself."""
+    if depth > _MAX_DEPTH:
         return
     if isinstance(value, dict):
         yield value
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for member in inner:
-        yield from _mappings(member, depth + 1)
+    for item in inner:
+        yield from _mappings(item, depth + 1)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""CloudTrail files opened: `{"Records": [...]}`, a plain list, or JSON lines, each also gzipped.
+"""Reader of CloudTrail files: `{"Records": [...]}`, a plain list, or JSON lines, each also gzipped.
 
-Knows how records are packed, not what is in them.
+It knows how records are packed into files, not what is in them.
 """
 
 from __future__ import annotations
@@ -15,22 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.sources import UnreadableLogError
+
 GZIP_MAGIC: Final = b"\x1f\x8b"
 MAX_BYTES: Final = 256 * 1024 * 1024
 SUFFIXES: Final = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 STRATUS_NAME: Final = re.compile(r"aws\.[a-z-]+\.(?P<technique>[a-z0-9-]+)\.jsonl?(?:\.gz)?")
 
 
-class UnreadableLogError(ValueError):
-    """A file is no CloudTrail log; the message names the file, the place in it and what was expected."""
-
-    def __init__(self, path: Path, place: str, what: str) -> None:
-        super().__init__(f"{path}, {place}: {what}")
-
-
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The records of one file, unread; *technique* when its name says which attack was recorded."""
+    """The raw records of one file; *technique*: the recorded attack, if the name of the file states it."""
 
     path: Path
     records: list[Any]
@@ -38,7 +33,11 @@ class Log:
 
 
 def read_logs(paths: Iterable[Path]) -> Iterator[Log]:
-    """Yield each file of *paths*, a directory standing for the logs below it; raise UnreadableLogError."""
+    """Yield the log of each file of *paths*; a directory means all logs below it.
+
+    Raises:
+        UnreadableLogError: a file is not a CloudTrail log.
+    """
     for path in paths:
         if path.is_dir():
             found = (below for below in path.rglob("*") if below.name.endswith(SUFFIXES) and below.is_file())
@@ -48,7 +47,11 @@ def read_logs(paths: Iterable[Path]) -> Iterator[Log]:
 
 
 def read_log(path: Path) -> Log:
-    """Read one file whole; raise UnreadableLogError where it is not JSON or holds no records."""
+    """Read one file.
+
+    Raises:
+        UnreadableLogError: it is not JSON, or has no records.
+    """
     named = STRATUS_NAME.fullmatch(path.name)
     return Log(path, _records(path, _text(path)), named["technique"] if named else None)
 
@@ -59,7 +62,7 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise UnreadableLogError(path, f"byte {error.start}", "is not UTF-8") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UnreadableLogError(path, "gzip", f"is damaged or cut short ({error}); fetch it again") from error
+        raise UnreadableLogError(path, "gzip", f"is damaged or truncated ({error}); fetch it again") from error
     except OSError as error:
         raise UnreadableLogError(path, "opening", error.strerror or str(error)) from error
 
@@ -85,9 +88,9 @@ def _records(path: Path, text: str) -> list[Any]:
             raise UnreadableLogError(path, f"line {error.lineno}, column {error.colno}", error.msg) from error
         return [record for line in _lines(path, text) for record in _unpacked(path, line)]
     except (ValueError, RecursionError) as error:
-        raise UnreadableLogError(path, "content", f"is no JSON we can hold ({error})") from error
+        raise UnreadableLogError(path, "content", f"is not JSON that can be read ({error})") from error
     if isinstance(value, dict) and "Records" not in value and "eventName" not in value:
-        raise UnreadableLogError(path, "top level", 'holds neither "Records" nor an event; is it a digest file?')
+        raise UnreadableLogError(path, "top level", 'has neither "Records" nor an event; is it a digest file?')
     return _unpacked(path, value)
 
 
@@ -98,7 +101,7 @@ def _lines(path: Path, text: str) -> Iterator[Any]:
             try:
                 yield json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise UnreadableLogError(path, f"line {number}", f"is no JSON value ({error})") from error
+                raise UnreadableLogError(path, f"line {number}", f"is not a JSON value ({error})") from error
 
 
 def _unpacked(path: Path, value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Credentials made by a call: the new access key in its answer, whose it is, and the session it begins."""
+"""Identities: new access keys in the responses of calls, whose they are, and what kind of principal a session has."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pipeline.sources.cloudtrail.catalogue import MINTS
+from pipeline.sources.cloudtrail.catalogue import ISSUES_KEY
 from pipeline.sources.cloudtrail.record import Entry, Identity, bounded, name
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
-    """A session that the answer of *entry* began; *parent*: the session that asked, where there is one."""
+class Issuance:
+    """A session that *entry* started by issuing an access key; *parent*: the session that asked for it, if known."""
 
     entry: Entry
     session_id: str
@@ -22,26 +22,26 @@ class Birth:
 
     @property
     def tenant(self) -> str:
-        """The account of the holder, which for a role of another account is not the caller's."""
+        """The tenant of the holder's account, which for a role in another account is not the caller's."""
         return f"aws-{self.holder.account}" if self.holder.account else self.entry.tenant
 
     @property
     def by_service(self) -> bool:
-        """Tell whether an AWS service asked for the credentials, as for its instances and functions."""
+        """Whether an AWS service asked for the credentials, as for its instances and functions."""
         return self.entry.caller.type == "AWSService"
 
 
 def new_key(entry: Entry) -> str | None:
-    """Return the access key that the answer of *entry* holds, None where it made none."""
-    mint = MINTS.get(entry.operation)
-    return name(_within(entry.response, mint.key), 128) if mint and entry.error_code is None else None
+    """Return the access key in the response of *entry*, None if it issued none."""
+    path = ISSUES_KEY.get(entry.operation)
+    return name(_within(entry.response, path.key), 128) if path and entry.error_code is None else None
 
 
 def new_holder(entry: Entry) -> Identity:
-    """Return whose the new access key of *entry* is, as far as request and answer tell."""
-    mint, key = MINTS[entry.operation], new_key(entry)
-    if mint.holder is not None:
-        arn = bounded(_within(entry.response, mint.holder), 2048)
+    """Return the holder of the new access key of *entry*, as far as request and response show it."""
+    path, key = ISSUES_KEY[entry.operation], new_key(entry)
+    if path.holder is not None:
+        arn = bounded(_within(entry.response, path.holder), 2048)
         role = bounded(entry.request.get("roleArn"), 2048)
         return Identity("AssumedRole" if role else "FederatedUser", arn, _account(arn), key, issuer_arn=role)
     if entry.operation == "iam:CreateAccessKey":
@@ -89,16 +89,16 @@ SSO_ROLE: Final = ":role/aws-reserved/sso.amazonaws.com/"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the log shows of one session: who calls, its calls, its birth, and whether the console has it."""
+    """What the log shows of one session: the caller, its calls, its issuance, and whether it is of the console."""
 
     identity: Identity
     calls: Sequence[Entry]
-    birth: Birth | None
+    issuance: Issuance | None
     console: bool
 
 
 def shown_kind(evidence: Evidence) -> str | None:
-    """Return the kind the session itself shows, None where it shows none."""
+    """Return the principal kind that the session's own records show, None if they show none."""
     if _is_service(evidence):
         return "service"
     if _is_human(evidence):
@@ -107,46 +107,46 @@ def shown_kind(evidence: Evidence) -> str | None:
 
 
 def instance(evidence: Evidence) -> str | None:
-    """Return the EC2 instance whose session this is by its name; one that a caller chose proves nothing."""
+    """Return the EC2 instance that the session is named after; a name that a caller chose proves nothing."""
     session_name = (evidence.identity.arn or "").rpartition("/")[2]
-    chosen = evidence.birth is not None and not evidence.birth.by_service
+    chosen = evidence.issuance is not None and not evidence.issuance.by_service
     named = evidence.identity.type == "AssumedRole" and INSTANCE.fullmatch(session_name)
     return session_name if named and not chosen else None
 
 
 def principal(evidence: Evidence, kind: str) -> str | None:
-    """Return whose session it is: person, user or instance, or the role where session names only pass."""
+    """Return the principal of the session: person, user or instance, or the role if session names are transient."""
     identity = evidence.identity
-    passing = identity.type == "AssumedRole" and kind != "human" and instance(evidence) is None
-    return name((identity.issuer_arn if passing else None) or identity.arn or identity.principal, 128)
+    transient = identity.type == "AssumedRole" and kind != "human" and instance(evidence) is None
+    return name((identity.issuer_arn if transient else None) or identity.arn or identity.principal, 128)
 
 
 def _is_service(evidence: Evidence) -> bool:
-    identity, birth = evidence.identity, evidence.birth
+    identity, issuance = evidence.identity, evidence.issuance
     return (
         instance(evidence) is not None
         or identity.on_instance
         or is_service_role(identity)
-        or (birth is not None and birth.by_service)
+        or (issuance is not None and issuance.by_service)
     )
 
 
 def is_service_role(identity: Identity) -> bool:
-    """Tell whether *who* is a role that an AWS service holds for itself."""
+    """Whether *identity* is a role that an AWS service has for itself."""
     return SERVICE_ROLE in (identity.issuer_arn or "") or (identity.key is None and identity.invoked_by is not None)
 
 
 def _is_human(evidence: Evidence) -> bool:
-    birth = evidence.birth
+    issuance = evidence.issuance
     return (
         evidence.console
         or SSO_ROLE in (evidence.identity.issuer_arn or "")
         or any(call.caller.mfa for call in evidence.calls)
-        or (birth is not None and birth.entry.operation == "sts:AssumeRoleWithSAML")
+        or (issuance is not None and issuance.entry.operation == "sts:AssumeRoleWithSAML")
     )
 
 
 def _is_long_lived_key(evidence: Evidence) -> bool:
-    if evidence.birth is not None:
-        return evidence.birth.entry.operation == "iam:CreateAccessKey"
+    if evidence.issuance is not None:
+        return evidence.issuance.entry.operation == "iam:CreateAccessKey"
     return evidence.identity.created is None and evidence.identity.type in {"IAMUser", "Root"}

@@ -1,6 +1,6 @@
-"""One CloudTrail record read once: what it says, typed, bounded and without its secrets.
+"""Parser of one CloudTrail record: the typed and bounded `Entry` that all other modules work with.
 
-Everything behind this door trusts an `Entry`; only request, response and extra stay as they were sent.
+Other modules need no further checks of an `Entry`; only *request*, *response* and *extra* stay as they were logged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 
 def bounded(value: Any, limit: int) -> str | None:
-    """Return *value* cut to *limit* characters, or None where it is no text or empty."""
+    """Return *value* cut to *limit* characters, or None if it is not text or is empty."""
     if not isinstance(value, str) or not value:
         return None
     # JSON may carry lone surrogates, which no UTF-8 wire can.
@@ -23,7 +23,7 @@ def bounded(value: Any, limit: int) -> str | None:
 
 
 def name(value: Any, limit: int) -> str | None:
-    """Return *value* as an id of at most *limit* characters; a longer one ends in a hash, to stay apart."""
+    """Return *value* as an id of at most *limit* characters; a longer one ends in a hash, to stay distinct."""
     if not isinstance(value, str) or len(value) <= limit:
         return bounded(value, limit)
     return f"{bounded(value, limit - 17)}~{digest(value)[:16]}"
@@ -34,7 +34,7 @@ def digest(value: str) -> str:
     return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-MAX_EVENT_ID: Final = 48  # leaves room in an event_id for what an event of our own making appends
+MAX_EVENT_ID: Final = 48  # an event derived from the record appends a suffix to its event_id
 AWS_SOFTWARE: Final = ("AWS Internal", "aws-internal/")
 API_VERSION: Final = re.compile(r"(?<=[a-z])\d{4}_?\d\d_?\d\d(v\d+)?$")
 PRIVATE: Final = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
@@ -42,12 +42,12 @@ DOTTED: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 
 
 class MalformedRecordError(ValueError):
-    """A record lacks what makes it an event; the message says which member."""
+    """A record lacks a field that an event needs; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`userIdentity`: whose credentials signed the call, and since when they exist (*created*, as logged)."""
+    """`userIdentity`: whose credentials signed the call, and when they were issued (*created*, as logged)."""
 
     type: str | None
     arn: str | None = None
@@ -64,7 +64,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record; *ip* and *user_agent* are None where an AWS service, not the client, stands in them."""
+    """One record; *ip* and *user_agent* are None if the log names an AWS service there instead of the client."""
 
     event_id: str
     at_ms: int
@@ -86,7 +86,11 @@ class Entry:
 
 
 def parse(record: Any, technique: str | None) -> Entry:
-    """Read one raw *record* of the recording of *technique*; raise MalformedRecordError."""
+    """Parse one raw *record*, from a recording of *technique* if that is known.
+
+    Raises:
+        MalformedRecordError: a required field is missing or malformed.
+    """
     raw = _mapping(record)
     caller = _identity(_mapping(raw.get("userIdentity")))
     time = _required(raw, "eventTime", 40)
@@ -115,12 +119,12 @@ def parse(record: Any, technique: str | None) -> Entry:
 
 
 def client_ip(value: Any, *, aws_own: bool = False) -> str | None:
-    """Return the address the client came from; a service's host name is none.
+    """Return the address of the client; None for a service's host name.
 
-    *aws_own*: AWS's own software called, and not as a console that passes a browser's address on; then it may
-    be the address of AWS's own host, which is private.
+    *aws_own*: AWS's own software made the call, and not a console that passes on a browser's address. The address may
+    then be that of a host of AWS, which is private.
 
-    Anonymised logs have octets with leading zeros: they are read as decimal, so that a change stays a change.
+    Anonymised logs have octets with leading zeros: read as decimal, different addresses stay different.
     """
     if not isinstance(value, str) or "%" in value:
         return None
@@ -134,9 +138,9 @@ def client_ip(value: Any, *, aws_own: bool = False) -> str | None:
 
 
 def client_software(value: Any) -> str | None:
-    """Return the user agent; AWS's own software calling for a client says nothing about the client.
+    """Return the user agent, None for AWS's own software, which says nothing about the client.
 
-    Some services, S3 among them, log it in square brackets: it is the same client.
+    Some services, such as S3, log the user agent in square brackets.
     """
     agent = bounded(value, 512)
     if agent is not None and agent.startswith("[") and agent.endswith("]"):
@@ -145,7 +149,7 @@ def client_software(value: Any) -> str | None:
 
 
 def _is_aws(software: Any) -> bool:
-    """Tell whether AWS's own software called."""
+    """Whether AWS's own software made the call."""
     agent = bounded(software, 512) or ""
     return agent.endswith(".amazonaws.com") or any(word in agent for word in AWS_SOFTWARE)
 
@@ -172,15 +176,15 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _required(raw: Mapping[str, Any], member: str, limit: int) -> str:
-    value = bounded(raw.get(member), limit)
+def _required(raw: Mapping[str, Any], field: str, limit: int) -> str:
+    value = bounded(raw.get(field), limit)
     if value is None:
-        raise MalformedRecordError(f"{member} is missing or no text")
+        raise MalformedRecordError(f"{field} is missing or is not text")
     return value
 
 
 def _action(raw: Mapping[str, Any]) -> str:
-    """What was asked for; Lambda and CloudFront append the version of their API, which is no other action."""
+    """The operation; without the API version that Lambda and CloudFront append to its name."""
     return API_VERSION.sub("", _required(raw, "eventName", 128))
 
 
@@ -193,14 +197,14 @@ def _milliseconds(time: str) -> int:
     try:
         moment = datetime.fromisoformat(time)
     except ValueError as error:
-        raise MalformedRecordError(f"eventTime {time!r} is no ISO 8601 time") from error
+        raise MalformedRecordError(f"eventTime {time!r} is not an ISO 8601 time") from error
     if moment.tzinfo is None or moment.year < 1971:
         raise MalformedRecordError(f"eventTime {time!r} has no time zone or is before AWS")
     return round(moment.timestamp() * 1000)
 
 
 def _truth(value: Any) -> bool | None:
-    """Read a boolean that some exports write as text."""
+    """Parse a boolean, which some exports write as text."""
     return {"true": True, "false": False}.get(str(value).lower())
 
 
