@@ -1,7 +1,7 @@
-"""What a model and a rule can see of a session: two tables, one row each for a fading sum and for a feature.
+"""The features: what the model and the detections see of a session, as two tables of decayed counters and of features.
 
-A feature's value is a function of the session's state after an event (:mod:`models.updates.fold`), in the unit
-stated. To add one, add its row here, and its line of history → value to ``tests/models/test_features.py``.
+A feature's value is a function of the session's state after an event (:mod:`models.updates.fold`), in the stated
+unit. To add a feature, add its row here and a history with its value to ``tests/models/test_features.py``.
 """
 
 from __future__ import annotations
@@ -16,18 +16,25 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 View = Mapping[str, NDArray[Any]]
-"""Arrays of shape ``(n,)`` by name: every sum of :data:`SUMS` and every fact the fold found."""
+"""Arrays of shape ``(n,)`` by name: every counter of :data:`DECAYED_COUNTERS` and every fact of the fold."""
+Source = Literal["api-calls", "auth-events", "device-telemetry", "all"]
 
 MINUTE: Final = 60_000.0
 TEN_MINUTES: Final = 600_000.0
 HOUR: Final = 3_600_000.0
 HALF_LIVES: Final = (MINUTE, TEN_MINUTES, HOUR)
-"""Milliseconds after which half of a sum is left."""
+"""In ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecayedCounter:
-    """A fading sum: ``name``, what each event adds (a mark of the fold), and its half-life in ms."""
+    """An exponentially decayed sum.
+
+    Attributes:
+        name: ``<what>_<window>``; unique.
+        increment: what an event adds to it, of :data:`INCREMENTS`.
+        half_life: ms after which half of the sum is left.
+    """
 
     name: str
     increment: str
@@ -66,52 +73,54 @@ DECAYED_COUNTERS: Final[tuple[DecayedCounter, ...]] = (
     DecayedCounter(name="rare_transitions_10m", increment="rare", half_life=TEN_MINUTES),
     DecayedCounter(name="refused_10m", increment="refused_new", half_life=TEN_MINUTES),
 )
-COUNTER_NAMES: Final = tuple(decayed_counter.name for decayed_counter in DECAYED_COUNTERS)
-INCREMENTS: Final = tuple(dict.fromkeys(decayed_counter.increment for decayed_counter in DECAYED_COUNTERS))
-"""What an event may add to sums."""
-INCREMENT: Final = {name: number for number, name in enumerate(INCREMENTS)}
+COUNTER_NAMES: Final = tuple(counter.name for counter in DECAYED_COUNTERS)
+INCREMENTS: Final = tuple(dict.fromkeys(counter.increment for counter in DECAYED_COUNTERS))
+"""What an event may add to counters; the fold computes an array of these."""
+INCREMENT: Final = {name: index for index, name in enumerate(INCREMENTS)}
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One number a model sees.
+    """One number that a model sees.
 
     Attributes:
         name: ``<what>_<window>``; unique.
-        unit: what a person would write behind the number.
+        unit: what a person would write after the number.
         text: one line for analysts and data engineers.
-        source: which topic it comes from.
-        value: state after each event → ``(n,)`` values; always finite, and with scale ``log`` never negative.
-        scale: how the model sees it: ``log`` is log(1 + value), for what grows by factors.
+        source: the topic it comes from.
+        value: the view after each event → ``(n,)`` values; always finite, and with scale ``log`` never negative.
+        scale: how the model sees it: ``log`` is log(1 + value), for values that grow by factors.
     """
 
     name: str
     unit: str
     text: str
-    source: Literal["api-calls", "auth-events", "device-telemetry", "all"]
+    source: Source
     value: Callable[[View], NDArray[Any]]
     scale: Literal["log", "plain"] = "log"
 
 
-def _sum(name: str, unit: str, text: str, source: Literal["api-calls", "auth-events", "all"]) -> Feature:
+def _counter(name: str, *, unit: str, text: str, source: Source) -> Feature:
+    """The feature that is the decayed counter *name* as it stands."""
     return Feature(name=name, unit=unit, text=text, source=source, value=lambda x: x[name])
 
 
 def _ratio(part: str, whole: str) -> Callable[[View], Floats]:
-    """*part* per *whole* with one imagined good call, so that a single failure is not 100 %."""
+    """*part* per *whole* plus one good call, so that a single failed call is not 100 %."""
     return lambda x: x[part] / (x[whole] + 1.0)
 
 
 def _minutes(name: str) -> Callable[[View], Floats]:
+    """The fact *name*, which is in ms, in minutes."""
     return lambda x: x[name] / MINUTE
 
 
 FEATURES: Final[tuple[Feature, ...]] = (
-    _sum("calls_1m", "calls", "API calls, last minute", "api-calls"),
-    _sum("calls_10m", "calls", "API calls, last ten minutes", "api-calls"),
-    _sum("calls_1h", "calls", "API calls, last hour", "api-calls"),
-    _sum("errors_10m", "calls", "calls answered with 4xx or 5xx", "api-calls"),
-    _sum("denied_10m", "calls", "calls answered with 401 or 403", "api-calls"),
+    _counter("calls_1m", unit="calls", text="API calls, last minute", source="api-calls"),
+    _counter("calls_10m", unit="calls", text="API calls, last ten minutes", source="api-calls"),
+    _counter("calls_1h", unit="calls", text="API calls, last hour", source="api-calls"),
+    _counter("errors_10m", unit="calls", text="calls answered with 4xx or 5xx", source="api-calls"),
+    _counter("denied_10m", unit="calls", text="calls answered with 401 or 403", source="api-calls"),
     Feature(
         name="error_ratio_10m",
         unit="of calls",
@@ -128,12 +137,14 @@ FEATURES: Final[tuple[Feature, ...]] = (
         value=_ratio("denied_10m", "calls_10m"),
         scale="plain",
     ),
-    _sum("bytes_out_10m", "bytes", "bytes sent to the client, last ten minutes", "api-calls"),
-    _sum("bytes_out_1h", "bytes", "bytes sent to the client, last hour", "api-calls"),
-    _sum("records_10m", "records", "records read or written, last ten minutes", "api-calls"),
-    _sum("sensitive_records_10m", "records", "confidential or restricted, last ten minutes", "api-calls"),
-    _sum("sensitive_records_1h", "records", "confidential or restricted, last hour", "api-calls"),
-    _sum("sensitive_calls_10m", "calls", "calls on confidential or restricted data", "api-calls"),
+    _counter("bytes_out_10m", unit="bytes", text="bytes sent to the client, last ten minutes", source="api-calls"),
+    _counter("bytes_out_1h", unit="bytes", text="bytes sent to the client, last hour", source="api-calls"),
+    _counter("records_10m", unit="records", text="records read or written, last ten minutes", source="api-calls"),
+    _counter(
+        "sensitive_records_10m", unit="records", text="confidential or restricted, last ten minutes", source="api-calls"
+    ),
+    _counter("sensitive_records_1h", unit="records", text="confidential or restricted, last hour", source="api-calls"),
+    _counter("sensitive_calls_10m", unit="calls", text="calls on confidential or restricted data", source="api-calls"),
     Feature(
         name="sensitive_ratio_10m",
         unit="of calls",
@@ -142,23 +153,44 @@ FEATURES: Final[tuple[Feature, ...]] = (
         value=_ratio("sensitive_calls_10m", "calls_10m"),
         scale="plain",
     ),
-    _sum("writes_10m", "calls", "calls that change something", "api-calls"),
-    _sum("new_operations_10m", "operations", "operations not used in the last one to two hours", "api-calls"),
-    _sum("new_addresses_1h", "addresses", "addresses not seen in the last one to two hours", "api-calls"),
-    _sum("new_resources_10m", "resources", "resources not touched in the last one to two hours", "api-calls"),
-    _sum("tool_calls_1m", "calls", "an agent's tool calls, last minute", "api-calls"),
-    _sum("new_tools_10m", "tools", "tools first used after the session's first five minutes", "api-calls"),
-    _sum("network_changes_1h", "changes", "changes of the client's network", "all"),
-    _sum("client_changes_1h", "changes", "changes of the client's software or device", "all"),
-    _sum("token_changes_1h", "changes", "changes of the token presented", "all"),
-    _sum("key_changes_1h", "changes", "changes of the key that proves possession", "all"),
-    _sum("auth_failures_10m", "failures", "failed sign-ins before this moment", "auth-events"),
-    _sum("mfa_denials_10m", "denials", "prompts the user denied", "auth-events"),
-    _sum("credentials_created_10m", "calls", "calls that create a credential", "api-calls"),
-    _sum("rights_granted_10m", "calls", "calls that widen a right", "api-calls"),
-    _sum("audit_blinded_10m", "calls", "calls that switch off audit", "api-calls"),
-    _sum("credential_changes_1h", "changes", "credentials added, changed or removed", "auth-events"),
-    _sum("refused_10m", "things", "different operations or resources refused or not found", "api-calls"),
+    _counter("writes_10m", unit="calls", text="calls that change something", source="api-calls"),
+    _counter(
+        "new_operations_10m",
+        unit="operations",
+        text="operations not used in the last one to two hours",
+        source="api-calls",
+    ),
+    _counter(
+        "new_addresses_1h", unit="addresses", text="addresses not seen in the last one to two hours", source="api-calls"
+    ),
+    _counter(
+        "new_resources_10m",
+        unit="resources",
+        text="resources not touched in the last one to two hours",
+        source="api-calls",
+    ),
+    _counter("tool_calls_1m", unit="calls", text="an agent's tool calls, last minute", source="api-calls"),
+    _counter(
+        "new_tools_10m",
+        unit="tools",
+        text="tools first used after the session's first five minutes",
+        source="api-calls",
+    ),
+    _counter("network_changes_1h", unit="changes", text="changes of the client's network", source="all"),
+    _counter("client_changes_1h", unit="changes", text="changes of the client's software or device", source="all"),
+    _counter("token_changes_1h", unit="changes", text="changes of the token presented", source="all"),
+    _counter("key_changes_1h", unit="changes", text="changes of the key that proves possession", source="all"),
+    _counter("auth_failures_10m", unit="failures", text="failed sign-ins before this moment", source="auth-events"),
+    _counter("mfa_denials_10m", unit="denials", text="prompts the user denied", source="auth-events"),
+    _counter("credentials_created_10m", unit="calls", text="calls that create a credential", source="api-calls"),
+    _counter("rights_granted_10m", unit="calls", text="calls that widen a right", source="api-calls"),
+    _counter("audit_blinded_10m", unit="calls", text="calls that switch off audit", source="api-calls"),
+    _counter(
+        "credential_changes_1h", unit="changes", text="credentials added, changed or removed", source="auth-events"
+    ),
+    _counter(
+        "refused_10m", unit="things", text="different operations or resources refused or not found", source="api-calls"
+    ),
     Feature(
         name="speed_kmh",
         unit="km/h",
@@ -241,11 +273,11 @@ FEATURES: Final[tuple[Feature, ...]] = (
         value=_ratio("surprise_10m", "calls_10m"),
         scale="plain",
     ),
-    _sum(
+    _counter(
         "rare_transitions_10m",
-        "calls",
-        "calls rarer than 999 in 1,000 of the role's, last ten minutes",
-        "api-calls",
+        unit="calls",
+        text="calls rarer than 999 in 1,000 of the role's, last ten minutes",
+        source="api-calls",
     ),
 )
 FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)
@@ -253,7 +285,7 @@ _LOG: Final = np.array([feature.scale == "log" for feature in FEATURES])
 
 
 def matrix(view: View, count: int) -> Floats:
-    """Every feature after every event, in its own unit: shape ``(len(FEATURES), count)``."""
+    """Every feature after each of *count* events, in its own unit; shape ``(len(FEATURES), count)``."""
     values = np.empty((len(FEATURES), count))
     for row, feature in enumerate(FEATURES):
         values[row] = feature.value(view)
@@ -261,18 +293,17 @@ def matrix(view: View, count: int) -> Floats:
 
 
 def as_seen_by_models(values: Floats) -> NDArray[np.float32]:
-    """What a detector is given: ``(n, f)`` float32, counters through log(1 + x)."""
-    seen = values.copy()
-    seen[_LOG] = np.log1p(seen[_LOG])
-    return np.ascontiguousarray(seen.T, dtype=np.float32)
+    """Input of a detector: *values* of :func:`matrix` with its scale applied, transposed to ``(n, f)`` float32."""
+    scaled = values.copy()
+    scaled[_LOG] = np.log1p(scaled[_LOG])
+    return np.ascontiguousarray(scaled.T, dtype=np.float32)
 
 
 def _digest() -> str:
-    rows = [f"{s.name}|{s.increment}|{s.half_life}" for s in DECAYED_COUNTERS] + [
-        f"{f.name}|{f.unit}|{f.scale}" for f in FEATURES
-    ]
-    return blake2b("\n".join(rows).encode(), digest_size=8).hexdigest()
+    counters = [f"{counter.name}|{counter.increment}|{counter.half_life}" for counter in DECAYED_COUNTERS]
+    features = [f"{feature.name}|{feature.unit}|{feature.scale}" for feature in FEATURES]
+    return blake2b("\n".join(counters + features).encode(), digest_size=8).hexdigest()
 
 
 FEATURE_SET: Final = _digest()
-"""Names the feature table: a model trained on another one is refused."""
+"""Digest of both tables: a model that was trained on other features is refused."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.events.batch import Batch, FieldsByKind, Kind
 from models.features import table as features_table
-from models.features.decayed_counters import add, keep_peaks
+from models.features.decayed_counters import add, update_peaks
 from models.features.table import COUNTER_NAMES, INCREMENTS, Floats
 from models.features.volumes import VOLUMES, packed
 from models.jit import compiled
@@ -156,7 +156,7 @@ def _fold(  # noqa: PLR0913, PLR0917 - compiled: no objects, so everything one b
             _apply_role(row, facts.role[index], item, kind, cohort, fields, roles, weights, marks)
             add(row, act.previous_at, act.at, at[item], marks, facts.sums[index])
             if kind == _CALL:
-                keep_peaks(row, facts.sums[index])
+                update_peaks(row, facts.sums[index])
 
 
 @compiled

@@ -20,6 +20,7 @@ from models.features.table import (
     HOUR,
     MINUTE,
     TEN_MINUTES,
+    Feature,
     as_seen_by_models,
     matrix,
 )
@@ -27,6 +28,7 @@ from models.state.segments import segments
 from models.state.table import SessionTable
 from models.updates.arrivals import locate
 from models.updates.fold import fold
+from schemas.topics import TOPICS
 from tests.models.test_fold import SOME_ROLES, STREAMS, fast
 from tests.support.samples import T0, auth, call, context
 
@@ -52,7 +54,7 @@ def after(*events: Event) -> dict[str, float]:
     return dict(zip(FEATURE_NAMES, values[:, -1].tolist(), strict=True))
 
 
-def _heard(at: float, **members: Any) -> Event:
+def _telemetry(at: float, **members: Any) -> Event:
     return context(at, source="device", heard_at=T0 + round(at * 1000), **members)
 
 
@@ -147,41 +149,41 @@ HISTORIES: list[tuple[str, list[Event], float]] = [
     ),
     ("speed_kmh", [call(0, **BERLIN, **WIFI), call(3600, **MUNICH, **WIFI)], 504.4),
     ("speed_kmh", [call(0, **BERLIN, **WIFI), call(3600, **POTSDAM, **WIFI)], 0.0),
-    # Nobody told that it is not a carrier's gateway, there or here.
+    # Without a network type at either place, it may be a carrier's gateway.
     ("speed_kmh", [call(0, **BERLIN, **WIFI), call(9, **MUNICH)], 0.0),
     ("speed_kmh", [call(0, **BERLIN), call(9, **MUNICH, **WIFI)], 0.0),
     ("speed_kmh", [call(0, **BERLIN), call(9, **MUNICH, network_type="unknown")], 0.0),
     ("speed_kmh", [call(0, **BERLIN), call(3600, **MOSCOW)], 1608.9),
-    # An office's address is placed where the company's egress is.
+    # An office's address is located where the company's egress is.
     ("speed_kmh", [call(0, **BERLIN, **GERMAN), call(9, **MUNICH, **GERMAN)], 0.0),
     ("speed_kmh", [call(0, **BERLIN, **GERMAN), call(3600, **VIENNA, **AUSTRIAN)], 523.9),
     ("speed_kmh", [call(0, **KALININGRAD, **RUSSIAN), call(3600, **MOSCOW, **RUSSIAN)], 1089.0),
     ("speed_kmh", [call(0, **BERLIN), call(60, **MUNICH, network_type="vpn")], 0.0),
     ("speed_kmh", [call(0, **BERLIN), call(60)], 0.0),
-    ("silence_in_use", [ON_PHONE, _heard(0, heartbeat_interval_ms=60_000), *IN_USE, call(150)], 2.5),
-    ("silence_in_use", [ON_PHONE, _heard(0, heartbeat_interval_ms=60_000), call(900)], 1.0),
-    ("silence_in_use", [ON_PHONE, _heard(0, heartbeat_interval_ms=60_000), call(900), call(930)], 1.5),
-    ("silence_in_use", [ON_PHONE, _heard(0, heartbeat_interval_ms=60_000), *IN_USE, call(900)], 15.0),
+    ("silence_in_use", [ON_PHONE, _telemetry(0, heartbeat_interval_ms=60_000), *IN_USE, call(150)], 2.5),
+    ("silence_in_use", [ON_PHONE, _telemetry(0, heartbeat_interval_ms=60_000), call(900)], 1.0),
+    ("silence_in_use", [ON_PHONE, _telemetry(0, heartbeat_interval_ms=60_000), call(900), call(930)], 1.5),
+    ("silence_in_use", [ON_PHONE, _telemetry(0, heartbeat_interval_ms=60_000), *IN_USE, call(900)], 15.0),
     (
         "silence_in_use",
-        [ON_PHONE, _heard(0, heartbeat_interval_ms=60_000), *IN_USE, context(3_000, known_asn=True)],
+        [ON_PHONE, _telemetry(0, heartbeat_interval_ms=60_000), *IN_USE, context(3_000, known_asn=True)],
         125 / 60,
     ),
-    ("silence_in_use", [ON_PHONE, _heard(0), call(150)], 0.0),
-    ("silence_in_use", [call(0), _heard(0, heartbeat_interval_ms=60_000), call(150)], 0.0),
-    ("silence_in_use", [ON_PHONE, _heard(200, heartbeat_interval_ms=60_000), call(150)], 0.0),
-    ("attestation_age_m", [ON_PHONE, _heard(0, attested_at=T0 - 60_000), call(60)], 2.0),
-    ("attestation_age_m", [call(0), _heard(0, attested_at=T0 - 60_000), call(60)], 0.0),
+    ("silence_in_use", [ON_PHONE, _telemetry(0), call(150)], 0.0),
+    ("silence_in_use", [call(0), _telemetry(0, heartbeat_interval_ms=60_000), call(150)], 0.0),
+    ("silence_in_use", [ON_PHONE, _telemetry(200, heartbeat_interval_ms=60_000), call(150)], 0.0),
+    ("attestation_age_m", [ON_PHONE, _telemetry(0, attested_at=T0 - 60_000), call(60)], 2.0),
+    ("attestation_age_m", [call(0), _telemetry(0, attested_at=T0 - 60_000), call(60)], 0.0),
     (
         "posture_faults",
-        [ON_PHONE, _heard(0, rooted=True, encrypted=False, managed=True, malware="detected")],
+        [ON_PHONE, _telemetry(0, rooted=True, encrypted=False, managed=True, malware="detected")],
         3.0,
     ),
-    ("posture_faults", [ON_PHONE, _heard(0, rooted=True), _heard(1, rooted=False)], 0.0),
-    ("posture_faults", [ON_PHONE, _heard(5, rooted=False), _heard(1, rooted=True)], 0.0),
+    ("posture_faults", [ON_PHONE, _telemetry(0, rooted=True), _telemetry(1, rooted=False)], 0.0),
+    ("posture_faults", [ON_PHONE, _telemetry(5, rooted=False), _telemetry(1, rooted=True)], 0.0),
     ("unattested", [ON_PHONE], 1.0),
-    ("unattested", [ON_PHONE, _heard(0, attested_at=T0, attestation="failed")], 1.0),
-    ("unattested", [ON_PHONE, _heard(0, attested_at=T0, attestation="strong")], 0.0),
+    ("unattested", [ON_PHONE, _telemetry(0, attested_at=T0, attestation="failed")], 1.0),
+    ("unattested", [ON_PHONE, _telemetry(0, attested_at=T0, attestation="strong")], 0.0),
     ("unattested", [call(0)], 0.0),
     ("session_age_m", [auth(0), call(90)], 1.5),
     ("session_age_m", [auth(60), call(0)], 0.0),
@@ -199,7 +201,7 @@ HISTORIES: list[tuple[str, list[Event], float]] = [
 
 
 @pytest.mark.parametrize(
-    ("name", "history", "value"), HISTORIES, ids=[f"{row[0]}-{at}" for at, row in enumerate(HISTORIES)]
+    ("name", "history", "value"), HISTORIES, ids=[f"{row[0]}-{index}" for index, row in enumerate(HISTORIES)]
 )
 def test_a_feature_has_its_value_after_a_history(name: str, history: list[Event], value: float) -> None:
     assert after(*history)[name] == pytest.approx(value, rel=1e-3, abs=1e-9)
@@ -217,24 +219,21 @@ def test_names_are_unique_and_say_their_window() -> None:
 
     assert len(set(FEATURE_NAMES)) == len(FEATURES)
     assert len(set(COUNTER_NAMES)) == len(DECAYED_COUNTERS)
-    assert [
-        decayed_counter.name
-        for decayed_counter in DECAYED_COUNTERS
-        if not decayed_counter.name.endswith(windows[decayed_counter.half_life])
-    ] == []
+    assert [counter.name for counter in DECAYED_COUNTERS if not counter.name.endswith(windows[counter.half_life])] == []
     assert [name for name in FEATURE_NAMES if not re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", name)] == []
-    assert {decayed_counter.half_life for decayed_counter in DECAYED_COUNTERS} == set(HALF_LIVES)
+    assert {counter.half_life for counter in DECAYED_COUNTERS} == set(HALF_LIVES)
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=FEATURE_NAMES)
-def test_a_feature_is_documented_for_people(feature: Any) -> None:
+def test_a_feature_is_documented_for_people(feature: Feature) -> None:
     assert feature.unit
+    assert feature.source == "all" or feature.source in TOPICS
     assert 10 < len(feature.text) < 100
     assert not feature.text.endswith(".")
     assert len(feature.name) <= 64
 
 
-def test_every_sum_is_a_feature() -> None:
+def test_every_counter_is_a_feature() -> None:
     assert set(COUNTER_NAMES) <= set(FEATURE_NAMES)
 
 
@@ -277,7 +276,7 @@ def test_a_matrix_has_a_row_for_each_feature() -> None:
     assert values[FEATURE_NAMES.index("calls_10m")].tolist() == [1.0, 1.0, 1.0]
 
 
-def test_a_place_that_a_vpn_gives_stays_hidden_when_an_event_does_not_tell_the_kind_of_its_network() -> None:
+def test_the_location_of_a_vpn_stays_ignored_when_a_later_event_has_no_network_type() -> None:
     home = {"ip": "192.0.2.1", "asn": 64500, "network_type": "wifi", "latitude": 52.5, "longitude": 13.5}
     vpn = {"ip": "198.51.100.7", "asn": 64501, "latitude": 37.7, "longitude": -122.4}
     events = [call(0, **home), call(60, **vpn, network_type="vpn"), call(120, **vpn), call(180, **home)]
