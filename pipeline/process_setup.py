@@ -6,7 +6,6 @@ them. Searching for circles after every 700 of them, as Python does by itself, i
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import signal
@@ -15,10 +14,6 @@ from typing import Final
 EVERY: Final = (50_000, 20, 20)
 """Objects made and not freed before the youngest are searched; how many of these searches go by before older
 ones are searched too."""
-LARGE: Final = 1 << 20
-"""Bytes from which a block goes back to the system as soon as it is free."""
-
-_M_MMAP_THRESHOLD: Final = -3  # malloc.h of glibc
 
 
 def search_seldom() -> None:
@@ -26,17 +21,6 @@ def search_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*EVERY)
-
-
-def give_back_large() -> bool:
-    """Have blocks of a megabyte live outside the heap; return whether the C library was told.
-
-    By itself glibc takes them from the heap once a few were freed (mallopt(3), the dynamic threshold). Tables
-    that double and answers of brokers then leave holes there, and a worker that runs for long grows by them.
-    Other C libraries have no such call, and none of glibc's habit.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(_M_MMAP_THRESHOLD, LARGE))
 
 
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -1,11 +1,10 @@
-"""`session-risk worker`: one worker, or a supervisor over several, made from the settings."""
+"""`session-risk worker`: one worker process, made from the settings."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,7 +33,6 @@ from pipeline.processing import failpoints
 from pipeline.settings.loading import Settings, load
 from pipeline.worker.observer import MetricsObserver
 from pipeline.worker.process import run_worker
-from pipeline.worker.supervisor import INDEX_VARIABLE, supervise
 from pipeline.worker.warmup import compile_all
 from schemas.topics import MODEL_CONTROL
 
@@ -42,25 +40,20 @@ logger = logging.getLogger(__name__)
 
 
 @click.command("worker", short_help="Join what happens in Kafka and decide, until told to stop.")
-@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to keep running.")
-def command(*, workers: int) -> int:
+def command() -> int:
     """Join what happens in Kafka and decide, until told to stop.
 
-    On SIGTERM or Ctrl-C a worker finishes what it has begun, commits, and ends with 0. With several workers a
-    supervisor restarts those that fail; the metrics of each are on the next port.
+    On SIGTERM or Ctrl-C a worker finishes what it has begun, commits, and ends with 0. Workers of one host need
+    different ports for their metrics; deploy/ shows how Docker Compose or systemd starts several.
     """
     settings = load()
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
-    if settings.embedded and workers > 1:
-        raise click.UsageError("the embedded broker lives in one process: use --workers 1, or a real broker")
     process_setup.begin(settings.log_level)
     leaving(settings, ())  # what is wrong with its keys is said before anything starts
     with _connected(settings) as connection:
         partitions = PARTITIONS if connection.embedded else settings.partitions
         _check(connection, settings.app_id, partitions)
         process_setup.hear_of_kafka()
-        if workers > 1:
-            return supervise(workers, [sys.executable, "-m", "pipeline.cli", "worker"])
         return _work(settings, connection, partitions)
 
 
@@ -84,15 +77,14 @@ def _connected(settings: Settings) -> Iterator[Connection]:
 
 def _work(settings: Settings, connection: Connection, partitions: int) -> int:
     end_if_told()
-    index = int(os.environ.get(INDEX_VARIABLE, "0"))
     in_force = ConfigReloader(configured(settings))
     compile_all(in_force.brain)
     shown = worker.Metrics(CollectorRegistry())
     watching = MetricsObserver(shown, in_force, [in_force.check])
     kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions, from_topics=True)))
-    edge = edge_of(settings, connection, partitions, index)
+    edge = edge_of(settings, connection, partitions)
     app = build_app(edge, leaving(settings, kinds), watching, Control(MODEL_CONTROL, in_force.on_control_record))
-    with _metrics_served(settings, shown, index):
+    with _metrics_served(settings, shown):
         policy, model = in_force.policy, in_force.champion or "none"
         logger.info("policy %s, mode %s, decides with model %s", policy.id, policy.mode, model)
         code = run_worker(app)
@@ -110,21 +102,20 @@ def _tell_what_is_refused(connection: Connection, app_id: str) -> None:
 
 
 @contextmanager
-def _metrics_served(settings: Settings, shown: worker.Metrics, index: int) -> Iterator[None]:
+def _metrics_served(settings: Settings, shown: worker.Metrics) -> Iterator[None]:
     if settings.metrics_port == 0:
         yield
         return
-    port = settings.metrics_port + index
-    stop = worker.serve(shown.registry, settings.metrics_host, port)
-    logger.info("metrics are on http://%s:%d/metrics", settings.metrics_host, port)
+    stop = worker.serve(shown.registry, settings.metrics_host, settings.metrics_port)
+    logger.info("metrics are on http://%s:%d/metrics", settings.metrics_host, settings.metrics_port)
     try:
         yield
     finally:
         stop()
 
 
-def edge_of(settings: Settings, connection: Connection, partitions: int, index: int = 0) -> WorkerConfig:
-    """Return what the edge is set to, for this host's worker number *index*."""
+def edge_of(settings: Settings, connection: Connection, partitions: int) -> WorkerConfig:
+    """Return what the settings say about the Kafka side of a worker."""
     return WorkerConfig(
         connection=connection,
         app_id=settings.app_id,
@@ -133,5 +124,5 @@ def edge_of(settings: Settings, connection: Connection, partitions: int, index: 
         chunk_size=settings.chunk_size,
         fetch_wait_ms=settings.fetch_wait_ms,
         idle_s=settings.sweep_s,
-        data_dir=settings.data_dir / f"worker-{index}",
+        data_dir=settings.data_dir,
     )

@@ -125,7 +125,7 @@ class Settings(BaseSettings):
         9464,
         ge=0,
         le=65_535,
-        description="Port of the first worker's metrics, the next has the next; 0 is off",
+        description="Port of the worker's metrics; 0 is off",
     )
     log_level: LogLevel = Field("INFO", description="Least urgent messages that are logged")
 

@@ -13,7 +13,7 @@ import sys
 from pipeline.kafka.app import WorkerApp
 from pipeline.kafka.changelog import ChangelogStuckError, UnreadableChangelogError
 from pipeline.kafka.recovery import UnevenAssignmentError
-from pipeline.process_setup import give_back_large, search_seldom
+from pipeline.process_setup import search_seldom
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ def run_worker(app: WorkerApp) -> int:
     """Run *app* until SIGTERM or SIGINT, or until it fails; return the process's exit code."""
     sys.setswitchinterval(SWITCH_SECONDS)
     search_seldom()
-    give_back_large()
     return asyncio.run(_run(app))
 
 

@@ -48,21 +48,21 @@ UNGUARDED = "[guard]\nrevocations_per_minute = 1000000\n"
 
 
 @contextmanager
-def worker(app_id: str, workers: int = 1, rules: str = UNGUARDED) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process with topics of its own state and a policy of these *rules*; of several, who started them."""
+def worker(app_id: str, number: int = 0, rules: str = UNGUARDED) -> Iterator[subprocess.Popen[bytes]]:
+    """Worker *number* of this group: a process with topics of its own state and a policy of these *rules*."""
     policy = Path(tempfile.mkdtemp()) / "policy.toml"
     policy.write_text(rules)
     environment = os.environ | {
         "SESSION_RISK_POLICY_FILE": str(policy),
         "SESSION_RISK_BROKER": BROKER,
         "SESSION_RISK_APP_ID": app_id,
-        "SESSION_RISK_METRICS_PORT": str(PORT),
+        "SESSION_RISK_METRICS_PORT": str(PORT + number),
         "SESSION_RISK_LOG_LEVEL": "WARNING",
+        "MALLOC_MMAP_THRESHOLD_": "1048576",  # as in deploy/
         "SESSION_RISK_PARTITIONS": str(PARTITIONS),
     }
     subprocess.run([BIN / "session-risk", "topics", "create"], env=environment, check=True, stdout=subprocess.DEVNULL)
-    several = ["--workers", str(workers)] if workers > 1 else []
-    process = subprocess.Popen([BIN / "session-risk", "worker", *several], env=environment)
+    process = subprocess.Popen([BIN / "session-risk", "worker"], env=environment)
     try:
         yield process
     finally:

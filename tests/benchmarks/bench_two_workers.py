@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from subprocess import Popen
@@ -38,39 +39,32 @@ class Reading(NamedTuple):
     busy: float
 
 
-def pids(process: Popen[bytes], workers: int) -> list[int]:
-    """The processes that work: the one started, or those that it started (Linux)."""
-    if workers == 1:
-        return [process.pid]
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(child) for child in children]
-
-
 def machine_busy() -> float:
     """Seconds in which processors of this machine did anything, since it started (Linux)."""
     user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def look(process: Popen[bytes], workers: int) -> Reading:
+def look(processes: list[Popen[bytes]]) -> Reading:
     """Where they are."""
-    if process.poll() is not None:
+    if any(process.poll() is not None for process in processes):
         raise RuntimeError("a worker ended before the backlog did")
-    events = [sum(series("session_risk_events_total", worker=number)) for number in range(workers)]
-    used = sum(map(cpu_seconds, pids(process, workers)))
+    events = [sum(series("session_risk_events_total", worker=number)) for number in range(len(processes))]
+    used = sum(cpu_seconds(process.pid) for process in processes)
     return Reading(time.perf_counter(), events, used, machine_busy())
 
 
 def pace(app_id: str, workers: int) -> Pace:
     """How a backlog goes from when every worker is at it, and a fifth is done, until it is."""
-    with worker(app_id, workers) as process:
-        first = last = look(process, workers)
+    with ExitStack() as running:
+        processes = [running.enter_context(worker(app_id, number)) for number in range(workers)]
+        first = last = look(processes)
         until = time.monotonic() + MOST_SECONDS
         while sum(last.events) < BACKLOG:
             if time.monotonic() > until:
                 raise RuntimeError(f"{sum(last.events):,.0f} of {BACKLOG:,} events in {MOST_SECONDS} s")
             time.sleep(0.25)
-            last = look(process, workers)
+            last = look(processes)
             if not all(first.events) or sum(first.events) < BACKLOG / 5:
                 first = last
     seconds, done = last.at - first.at, sum(last.events) - sum(first.events)

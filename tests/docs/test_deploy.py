@@ -37,6 +37,7 @@ COMPOSE = _read(DEPLOY / "compose.yaml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ALERTS = [rule for group in _read(PROMETHEUS / "alerts.yml")["groups"] for rule in group["rules"]]
 RUNBOOK = (DEPLOY / "README.md").read_text(encoding="utf-8")
+UNIT = DEPLOY / "systemd" / "session-risk@.service"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 
 
@@ -158,6 +159,49 @@ def test_the_image_runs_as_nobody_special_and_installs_what_was_tested() -> None
 
 def test_the_image_sets_only_settings_that_exist() -> None:
     assert set(re.findall(PREFIX + r"[A-Z_]+", DOCKERFILE)) <= {row.env for row in table()}
+
+
+# --- The systemd unit ---
+
+
+def _unit() -> dict[str, dict[str, list[str]]]:
+    """Return the sections of the unit; a name may stand there several times."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    section: dict[str, list[str]] = {}
+    for line in UNIT.read_text(encoding="utf-8").splitlines():
+        if header := re.fullmatch(r"\[(\w+)\]", line):
+            section = sections.setdefault(header[1], {})
+        elif line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            section.setdefault(name, []).append(value)
+    return sections
+
+
+def test_the_unit_restarts_a_worker_and_gives_it_as_long_to_stop_as_compose_does() -> None:
+    service = _unit()["Service"]
+
+    assert service["Restart"] == ["always"]
+    assert [f"{seconds}s" for seconds in service["TimeoutStopSec"]] == [SERVICES["worker"]["stop_grace_period"]]
+
+
+def test_the_unit_sets_only_settings_that_exist_and_each_instance_has_its_own_port_and_folder() -> None:
+    own = dict(line.split("=", 1) for line in _unit()["Service"]["Environment"])
+
+    named = {name for name in own if name.startswith(PREFIX)}
+    assert named <= {row.env for row in table()}
+    assert {name for name in named if "%i" in own[name]} == named == {f"{PREFIX}METRICS_PORT", f"{PREFIX}DATA_DIR"}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "session-risk@9464.service"
+    unit.write_text(re.sub(r"ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(encoding="utf-8")), encoding="utf-8")
+
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+
+    # Releases before 254 do not know how to lengthen the pause.
+    complaints = [line for line in done.stderr.splitlines() if not re.search(r"RestartSteps|RestartMaxDelaySec", line)]
+    assert (done.returncode, complaints) == (0, [])
 
 
 # --- Alerts and dashboards ---
