@@ -1,4 +1,4 @@
-"""What a metric is: a row of the table in `pipeline.metrics.worker`, and by attribute access its series."""
+"""Metric: a row of the table in `pipeline.metrics.worker`; reading the attribute of an instance gives its series."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from prometheus_client.metrics import MetricWrapperBase
 Series = TypeVar("Series", bound=MetricWrapperBase)
 
 
-class Shown(Protocol):
-    """What holds the series of a registry by their names."""
+class SeriesOwner(Protocol):
+    """An object with the series of one registry, by metric name."""
 
     series: dict[str, MetricWrapperBase]
 
@@ -23,7 +23,8 @@ class Shown(Protocol):
 class Metric(Generic[Series]):
     """One row: *kind* is the class of `prometheus_client`, *buckets* are a histogram's upper bounds.
 
-    *labels* names the values of each label that are known beforehand; `ANY` where they are not.
+    *labels* gives for each label the values that are known beforehand; `ANY` where they are not. *replaced_by* is
+    set on the old name of a metric: the attribute of the row that has the new name.
     """
 
     kind: type[Series]
@@ -31,14 +32,15 @@ class Metric(Generic[Series]):
     help: str
     labels: Mapping[str, tuple[str, ...]]
     buckets: tuple[float, ...] = ()
+    replaced_by: str = ""
 
-    def __get__(self, owner: Shown, _class: type[Shown]) -> Series:
+    def __get__(self, owner: SeriesOwner, _class: type[SeriesOwner]) -> Series:
         return cast("Series", owner.series[self.name])
 
     def create(self, registry: CollectorRegistry) -> MetricWrapperBase:
-        """Register the series of this row in *registry*; those known beforehand start at 0.
+        """Register this row's series in *registry*; series whose labels are known start at 0.
 
-        Prometheus sees no increase in a series that appears with its first count.
+        Otherwise Prometheus would see no increase: the series would appear with its first count already in it.
         """
         names = tuple(self.labels)
         series: MetricWrapperBase
@@ -53,11 +55,11 @@ class Metric(Generic[Series]):
 
     @property
     def type(self) -> str:
-        """The type in Prometheus' words: counter, gauge or histogram."""
+        """The Prometheus type: counter, gauge or histogram."""
         return self.kind.__name__.lower()
 
     def exposed(self) -> tuple[str, ...]:
-        """Return the sample names a query may use for this row."""
+        """Return the sample names that a query may use for this row."""
         if self.kind is Histogram:
             return (f"{self.name}_bucket", f"{self.name}_count", f"{self.name}_sum")
         return (self.name,)

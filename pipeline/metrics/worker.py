@@ -1,7 +1,7 @@
-"""Every metric the worker shows to Prometheus: one row each, and nothing is counted that has no row.
+"""The table of all metrics a worker exports to Prometheus, and the observer that counts them.
 
-A row is also the way in: ``metrics.events.labels(topic).inc()``. A misspelt row fails mypy, a wrong label
-fails at once.
+Code reaches a metric through its row: ``metrics.events.labels(topic).inc()``. mypy rejects a misspelt row, and
+a wrong label raises at once.
 """
 
 from __future__ import annotations
@@ -28,150 +28,266 @@ from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS
 PREFIX: Final = "session_risk_"
 
 LATENCY: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds; from the best case of a loopback broker to what nobody should ever see."""
+"""Upper bounds in seconds, from the best case of a broker on the same host to what nobody should ever see."""
 
 PATIENCE: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
-"""Seconds; from an enforcer that answers at once to one that was repaired by hand."""
+"""Upper bounds in seconds, from an enforcement point that acknowledges at once to one repaired by hand."""
 
 SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0)
 """Records in a chunk."""
 
 ANY: Final[tuple[str, ...]] = ()
+"""Marks a label whose values are not known beforehand."""
 LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
 ACTIONS: Final = ("allow", "step_up", "revoke")
-VERDICTS: Final = (
-    "true_positive", "false_positive", "benign_true_positive", "unsure", "confirmed_compromised",
-)  # fmt: skip
+VERDICTS: Final = ("true_positive", "false_positive", "benign_true_positive", "unsure", "confirmed_compromised")
 REVOCATION: Final = ("sent", "held", "resent", "unconfirmed", "acknowledged", "failed")
 
-
-def _counter(name: str, help_: str, **labels: tuple[str, ...]) -> Metric[Counter]:
-    return Metric(Counter, f"{PREFIX}{name}", help_, labels)
+Labels = dict[str, tuple[str, ...]]
 
 
-def _gauge(name: str, help_: str, **labels: tuple[str, ...]) -> Metric[Gauge]:
-    return Metric(Gauge, f"{PREFIX}{name}", help_, labels)
+def _counter(*, name: str, help: str, labels: Labels | None = None, replaced_by: str = "") -> Metric[Counter]:  # noqa: A002
+    return Metric(Counter, f"{PREFIX}{name}", help, labels or {}, replaced_by=replaced_by)
 
 
-def _histogram(name: str, help_: str, buckets: tuple[float, ...], **labels: tuple[str, ...]) -> Metric[Histogram]:
-    return Metric(Histogram, f"{PREFIX}{name}", help_, labels, buckets)
+def _gauge(*, name: str, help: str, labels: Labels | None = None) -> Metric[Gauge]:  # noqa: A002
+    return Metric(Gauge, f"{PREFIX}{name}", help, labels or {})
+
+
+def _histogram(
+    *,
+    name: str,
+    help: str,  # noqa: A002
+    buckets: tuple[float, ...],
+    labels: Labels | None = None,
+) -> Metric[Histogram]:
+    return Metric(Histogram, f"{PREFIX}{name}", help, labels or {}, buckets)
 
 
 class Metrics:
     """The series of one worker, and the table of what they mean."""
 
-    # What comes in.
-    events = _counter("events_total", "Events applied.", topic=ANY)
-    dead_letters = _counter("dead_letters_total", "Records that could not be read, by reason.", reason=ANY)
-    mended = _counter(
-        "mended_members_total",
-        "Members of events that broke the contract and were cut, read as meant or left out.",
-        topic=ANY,
-        member=ANY,
+    # Input.
+    events = _counter(
+        name="events_total",
+        help="Events applied to state.",
+        labels={"topic": ANY},
     )
-    late_events = _counter("late_events_total", "Events older than the allowed lateness.", topic=ANY)
-    duplicates = _counter("duplicate_events_total", "Events seen before and not applied again.", topic=ANY)
+    dead_letters = _counter(
+        name="dead_letters_total",
+        help="Records that could not be decoded, by reason.",
+        labels={"reason": ANY},
+    )
+    repaired_fields = _counter(
+        name="repaired_fields_total",
+        help="Fields that broke the contract and were shortened, converted or left out; their event was applied.",
+        labels={"topic": ANY, "field": ANY},
+    )
+    mended_members = _counter(
+        name="mended_members_total",
+        help="Old name of `session_risk_repaired_fields_total`, exported for one release.",
+        labels={"topic": ANY, "member": ANY},
+        replaced_by="repaired_fields",
+    )
+    late_events = _counter(
+        name="late_events_total",
+        help="Events older than the allowed lateness.",
+        labels={"topic": ANY},
+    )
+    duplicates = _counter(
+        name="duplicate_events_total",
+        help="Events already applied once, and ignored the second time.",
+        labels={"topic": ANY},
+    )
     unscored_events = _counter(
-        "unscored_events_total",
-        "Events applied whose session the model passed over, as the worker was too far behind.",
-        topic=ANY,
+        name="unscored_events_total",
+        help="Events applied without a model score, because the worker was too far behind.",
+        labels={"topic": ANY},
     )
 
-    # What is decided.
-    decisions = _counter("decisions_total", "Decisions published.", level=LEVELS, action=ACTIONS)
-    suppressed = _counter("suppressed_decisions_total", "Actions decided, not commanded, and why.", reason=ANY)
-    feedback = _counter("feedback_total", "Verdicts of people on sessions.", verdict=VERDICTS)
+    # Decisions.
+    decisions = _counter(
+        name="decisions_total",
+        help="Decisions published.",
+        labels={"level": LEVELS, "action": ACTIONS},
+    )
+    suppressed = _counter(
+        name="suppressed_decisions_total",
+        help="Decisions whose action was not commanded, by reason.",
+        labels={"reason": ANY},
+    )
+    feedback = _counter(
+        name="feedback_total",
+        help="Verdicts of analysts on sessions.",
+        labels={"verdict": VERDICTS},
+    )
     suppressions = _counter(
-        "suppressions_total",
-        "Detections called false positives of a principal, by what became of it.",
-        state=("created", "refused", "expired"),
+        name="suppressions_total",
+        help="Suppressions of a detection for one principal after a false positive: created, refused or expired.",
+        labels={"state": ("created", "refused", "expired")},
     )
-    findings = _counter("findings_total", "Findings published.", activity=("create", "update", "close"))
-    revocations = _counter("revocations_total", "Revocations, by what became of them.", state=REVOCATION)
-    challenges = _counter("challenges_total", "Step-up challenges.", state=("sent", "passed", "missed"))
+    findings = _counter(
+        name="findings_total",
+        help="OCSF findings published.",
+        labels={"activity": ("create", "update", "close")},
+    )
+    revocations = _counter(
+        name="revocations_total",
+        help="Revocation commands, by state.",
+        labels={"state": REVOCATION},
+    )
+    challenges = _counter(
+        name="challenges_total",
+        help="Step-up challenges, by state.",
+        labels={"state": ("sent", "passed", "missed")},
+    )
     event_to_command_seconds = _histogram(
-        "event_to_command_seconds",
-        "From the record of the causing event to the broker's acknowledgement of the command.",
-        LATENCY,
+        name="event_to_command_seconds",
+        help="Time from the record of the causing event to the broker's acknowledgement of the command.",
+        buckets=LATENCY,
+    )
+    confirmation_seconds = _histogram(
+        name="confirmation_seconds",
+        help="Time from a revocation command to the enforcement point's acknowledgement.",
+        buckets=PATIENCE,
     )
 
-    confirmation_seconds = _histogram("confirmation_seconds", "From revocation to confirmation.", PATIENCE)
+    # Processing.
+    chunk_seconds = _histogram(
+        name="chunk_seconds",
+        help="Time from a chunk's arrival to its acknowledgement.",
+        labels={"stage": ANY},
+        buckets=LATENCY,
+    )
+    chunk_records = _histogram(
+        name="chunk_records",
+        help="Records in a chunk.",
+        labels={"stage": ANY},
+        buckets=SIZES,
+    )
+    lag_seconds = _gauge(
+        name="lag_seconds",
+        help="Age of the last record applied; 0 when there is nothing left to read.",
+        labels={"topic": ANY, "partition": ANY},
+    )
+    heartbeat = _gauge(
+        name="heartbeat_timestamp_seconds",
+        help="Unix time at which the worker's event loop last ran.",
+    )
 
-    # How the work goes.
-    chunk_seconds = _histogram("chunk_seconds", "From a chunk's arrival to its end.", LATENCY, stage=ANY)
-    chunk_records = _histogram("chunk_records", "Records in a chunk.", SIZES, stage=ANY)
-    lag_seconds = _gauge("lag_seconds", "Age of the last record applied; 0 at the end.", topic=ANY, partition=ANY)
-    heartbeat = _gauge("heartbeat_timestamp_seconds", "When the worker's event loop last turned (Unix time).")
-
-    # What is held.
-    live_sessions = _gauge("live_sessions", "Sessions with a row of state.", partition=ANY)
-    state_bytes = _gauge("state_bytes", "Memory held by the state of a stage.", stage=ANY, partition=ANY)
-    evicted_sessions = _counter("evicted_sessions_total", "Live sessions dropped: their partition was full.")
+    # State.
+    live_sessions = _gauge(
+        name="live_sessions",
+        help="Sessions with a row of state.",
+        labels={"partition": ANY},
+    )
+    state_bytes = _gauge(
+        name="state_bytes",
+        help="Memory held by the state of a processor.",
+        labels={"stage": ANY, "partition": ANY},
+    )
+    evicted_sessions = _counter(
+        name="evicted_sessions_total",
+        help="Live sessions evicted because their partition was full.",
+    )
     evicted_records = _counter(
-        "evicted_records_total", "Devices, principals and networks forgotten early: their partition was full."
+        name="evicted_records_total",
+        help="Devices, principals and networks evicted because their partition was full.",
     )
     forgotten_sessions = _counter(
-        "forgotten_sessions_total",
-        "Live sessions too many for their device or principal to remember: the longest bound go.",
-        by=("device", "principal"),
+        name="forgotten_sessions_total",
+        help="Live sessions dropped from the list of their device or principal because the list was full; "
+        "those bound first go first.",
+        labels={"by": ("device", "principal")},
     )
     forgotten_children = _counter(
-        "forgotten_children_total", "Children too many for their parent to remember: its fall will miss them."
+        name="forgotten_children_total",
+        help="Child sessions dropped from their parent's list because it was full; "
+        "a revocation of the parent does not reach them.",
     )
-    recovering = _gauge("recovering_partitions", "Partitions whose state is being read back.", stage=ANY)
-    recovery_rows = _counter("recovery_rows_total", "Changelog rows read back.", stage=ANY)
+    recovering = _gauge(
+        name="recovering_partitions",
+        help="Partitions whose state is being restored.",
+        labels={"stage": ANY},
+    )
+    recovery_rows = _counter(
+        name="recovery_rows_total",
+        help="Changelog rows restored.",
+        labels={"stage": ANY},
+    )
 
-    # What decides.
-    guard_state = _gauge("guard_state", "0 normal, 1 holding revocations, 2 the fleet is silent.", partition=ANY)
-    model_info = _gauge("model_info", "1 for each model in use: champion or challenger.", model=ANY, role=ANY)
-    drift_psi = _gauge(
-        "drift_psi",
-        "Population stability index of a feature, or the score, over the last 24 hours of events against the "
-        "training data: from 0.1 it has moved, from 0.25 far. Absent while there are too few rows.",
-        feature=ANY,
+    # Policy, model and guard.
+    guard_state = _gauge(
+        name="guard_state",
+        help="0: normal; 1: holding revocations; 2: the fleet is silent.",
+        labels={"partition": ANY},
     )
-    drift_rows = _gauge("drift_rows", "Vectors drawn for it since the champion began to decide here.")
-    model_refused = _gauge("model_refused", "1 for each model that was ordered and cannot be loaded here.", model=ANY)
+    model_info = _gauge(
+        name="model_info",
+        help="1 for each model in use, champion or challenger.",
+        labels={"model": ANY, "role": ANY},
+    )
+    drift_psi = _gauge(
+        name="drift_psi",
+        help="Population stability index of a feature, or of the score: the last 24 hours of events against the "
+        "training data. From 0.1 it has moved, from 0.25 far. Absent while there are too few rows.",
+        labels={"feature": ANY},
+    )
+    drift_rows = _gauge(
+        name="drift_rows",
+        help="Feature vectors sampled for the drift index since the champion took over in this worker.",
+    )
+    model_refused = _gauge(
+        name="model_refused",
+        help="1 for each model that was ordered and cannot be loaded by this worker.",
+        labels={"model": ANY},
+    )
     challenger_vectors = _counter(
-        "challenger_vectors_total",
-        "Vectors that a challenger scored too, by the champion's band and its own.",
-        model=ANY,
-        champion=ANY,
-        challenger=ANY,
+        name="challenger_vectors_total",
+        help="Feature vectors that a challenger scored too, by the champion's band and its own.",
+        labels={"model": ANY, "champion": ANY, "challenger": ANY},
     )
     challenger_differences = _counter(
-        "challenger_differences_total", "Times a challenger's level was told to be another.", model=ANY
+        name="challenger_differences_total",
+        help="Times a challenger's level differed from the champion's and this was published.",
+        labels={"model": ANY},
     )
     policy_refused = _gauge(
-        "policy_refused", "1 while the policy file cannot be used and an older policy is in force; else 0."
+        name="policy_refused",
+        help="1 while the policy file cannot be used and the policy before it stays in force; else 0.",
     )
-    policy_info = _gauge("policy_info", "1 for the policy in force, and its mode.", policy=ANY, mode=ANY)
+    policy_info = _gauge(
+        name="policy_info",
+        help="1 for the policy in force, with its mode.",
+        labels={"policy": ANY, "mode": ANY},
+    )
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.series = {name: metric.create(registry) for name, metric in METRICS.items()}
 
     def count(self, field: str, *labels: str, by: float = 1) -> None:
-        """Count *by* on the counter that has the name *field* here, as stages ask for it."""
-        counter: Counter = getattr(self, field)
-        (counter.labels(*labels) if labels else counter).inc(by)
+        """Count *by* on the counter that has the name *field* in this class, and on the old name of that counter."""
+        for attribute in (field, *_OLD_NAMES.get(field, ())):
+            counter: Counter = getattr(self, attribute)
+            (counter.labels(*labels) if labels else counter).inc(by)
 
     def watch_sessions(
         self, partition: int, live: Callable[[], float], held: Callable[[], float], guard: Callable[[], float]
     ) -> None:
-        """Ask at every scrape, from its thread, for a partition's live sessions, bytes and guard state."""
+        """Call *live*, *held* (bytes) and *guard* for *partition* at every scrape, from the scrape's thread."""
         self.live_sessions.labels(partition).set_function(live)
         self.state_bytes.labels("session", partition).set_function(held)
         self.guard_state.labels(partition).set_function(guard)
 
     def forget_partition(self, partition: int) -> None:
-        """Show nothing more about *partition*: another worker has it."""
+        """Remove the gauges of *partition*, which another worker owns now."""
         for row in METRICS.values():
             if row.kind is Gauge and "partition" in row.labels:
                 self.series[row.name].remove_by_labels({"partition": str(partition)})
 
     def show_models(self, champion: str | None, challengers: Iterable[str] = (), refused: Iterable[str] = ()) -> None:
-        """Show which models are in use, which were *refused*, and no other."""
+        """Export exactly these models: the *champion*, its *challengers*, and those that were *refused*."""
         self.model_refused.clear()
         for model in refused:
             self.model_refused.labels(model).set(1)
@@ -182,16 +298,16 @@ class Metrics:
             self.model_info.labels(challenger, "challenger").set(1)
 
     def show_drift(self, rows: int, drift: Iterable[Drift]) -> None:
-        """Show how far what is scored has moved, of *rows* vectors; nothing where that may be chance."""
+        """Export the *drift* of each feature over *rows* vectors; features with too few rows are left out."""
         self.drift_rows.set(rows)
-        for this_drift in drift:
-            if this_drift.verdict == "too few rows":
-                self.drift_psi.remove_by_labels({"feature": this_drift.name})
+        for feature in drift:
+            if feature.verdict == "too few rows":
+                self.drift_psi.remove_by_labels({"feature": feature.name})
             else:
-                self.drift_psi.labels(this_drift.name).set(this_drift.psi)
+                self.drift_psi.labels(feature.name).set(feature.psi)
 
     def show_policy(self, policy: str, mode: str, *, refused: bool = False) -> None:
-        """Show which policy is in force, and no other; and whether what its file says now was *refused*."""
+        """Export the policy in force, and whether the present content of its file was *refused*."""
         self.policy_refused.set(refused)
         self.policy_info.clear()
         self.policy_info.labels(policy, mode).set(1)
@@ -202,9 +318,15 @@ METRICS: Final[dict[str, Metric[MetricWrapperBase]]] = {
 }
 """The whole table by exposed name, in reading order."""
 
+_OLD_NAMES: Final[dict[str, tuple[str, ...]]] = {
+    row.replaced_by: (attribute,)
+    for attribute, row in vars(Metrics).items()
+    if isinstance(row, Metric) and row.replaced_by
+}
 
-class Watch:
-    """Turns what the edge lets see (`pipeline.processing.observer.Observer`) into metrics."""
+
+class CountingObserver:
+    """Observer of the Kafka layer (`pipeline.processing.observer.Observer`) that counts what happens as metrics."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
@@ -255,9 +377,9 @@ class Watch:
 def serve(
     registry: CollectorRegistry, host: str, port: int, setting: str = "SESSION_RISK_METRICS_PORT"
 ) -> Callable[[], None]:
-    """Answer scrapes of *registry* and of the process's own figures from a thread; call the result to stop.
+    """Serve *registry* and the metrics of the process over HTTP from a thread; call the returned function to stop.
 
-    Raises `OSError` that names *setting* where the address cannot be had.
+    Raises `OSError`, which names *setting*, when the address is not available.
     """
     ProcessCollector(registry=registry)
     try:
@@ -275,7 +397,7 @@ def serve(
 
 
 def markdown(rows: Iterable[Metric[MetricWrapperBase]] = METRICS.values()) -> str:
-    """Return the table of *rows*, of all of a worker's metrics, as it stands in the runbook."""
+    """Return *rows* (by default all metrics of a worker) as the table that the runbook has."""
     lines = ["| metric | type | labels | what it says |", "|---|---|---|---|"]
     for row in rows:
         labels = ", ".join(_label(*label) for label in row.labels.items()) or "–"

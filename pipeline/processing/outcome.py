@@ -52,7 +52,7 @@ class OutcomeBuilder:
             self.reject(records[rejected.index], rejected.reason)
         for mended in decoded.mended:
             for member in mended.members:
-                self.count("mended", self._topic, member)
+                self.count("repaired_fields", self._topic, member)
 
     def reject(self, record: Record, reason: str) -> None:
         """A record that could not be read becomes a dead letter."""

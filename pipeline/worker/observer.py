@@ -1,4 +1,4 @@
-"""The observer of a real worker: what `pipeline.metrics.worker.Watch` counts, what stages hold, what decides."""
+"""The observer of a real worker: counts what happens, and exports state, model, policy and drift as metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from pipeline.control.reloader import ConfigReloader
-from pipeline.metrics.worker import Metrics, Watch
+from pipeline.metrics.worker import CountingObserver, Metrics
 from pipeline.processing.processor import Processor, ProcessorSpec
 from pipeline.sessions.processor import SessionProcessor
 
@@ -15,7 +15,7 @@ Place = tuple[str, int]
 """A kind and a partition."""
 
 
-class MetricsObserver(Watch):
+class MetricsObserver(CountingObserver):
     """Shows in *metrics* what the edge does, what *in_force* says, and what the stages of its kinds hold.
 
     *each_second* is called about once a second in the worker's event loop, where no chunk is half done.

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.decisions.escalation import FORGOTTEN_TEXT, UNCONFIRMED, UNCONFIRMED_TEXT
-from pipeline.metrics.worker import Metrics, Watch
+from pipeline.metrics.worker import CountingObserver, Metrics
 from pipeline.processing.observer import Work
 from schemas.topics import REVOCATION_ACKS, SESSION_FINDINGS, SESSION_REVOCATIONS, SESSION_RISK
 from tests.support.event_streams import BUSY
@@ -195,7 +195,7 @@ def test_how_long_a_confirmation_took_is_measured_once() -> None:
     acks = [record(ack(2, revocation_id=command["revocation_id"]), offset) for offset in range(2)]
 
     outcome = desk.scorer.process(REVOCATION_ACKS, acks, command["decided_at"] + 4_000)
-    Watch(seen).done(Work("session", 0, REVOCATION_ACKS, 2, 0.0, outcome))
+    CountingObserver(seen).done(Work("session", 0, REVOCATION_ACKS, 2, 0.0, outcome))
 
     (histogram,) = seen.confirmation_seconds.collect()
     within = {s.labels["le"]: s.value for s in histogram.samples if s.name.endswith("_bucket")}

@@ -189,7 +189,7 @@ def _taken_to_a_cafe(user_agent: str) -> tuple[set[str], dict[Any, int]]:
     desk.each(auth(0, **HOME), call(1200, **HOME))
     desk.each(*({**call(at, **CAFE), "user_agent": user_agent} for at in (1260, 1320)))
     found = {reason["detection"] for risk in desk.said(SESSION_RISK) for reason in risk["reasons"]}
-    return found, {labels: count for labels, count in desk.counts.items() if labels[0] == "mended"}
+    return found, {labels: count for labels, count in desk.counts.items() if labels[0] == "repaired_fields"}
 
 
 def test_a_stolen_token_is_found_though_its_thief_sends_a_user_agent_that_is_too_long() -> None:
@@ -198,7 +198,7 @@ def test_a_stolen_token_is_found_though_its_thief_sends_a_user_agent_that_is_too
     assert "token_replayed" not in owner[0]
     assert "token_replayed" in long[0]
     assert long[0] == other[0]
-    assert (other[1], long[1]) == ({}, {("mended", API_CALLS, "user_agent"): 2})
+    assert (other[1], long[1]) == ({}, {("repaired_fields", API_CALLS, "user_agent"): 2})
 
 
 # --- laws -------------------------------------------------------------------------------------------------

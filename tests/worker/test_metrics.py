@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.metrics.metric import Metric
-from pipeline.metrics.worker import METRICS, PREFIX, Metrics, Watch, markdown, serve
+from pipeline.metrics.worker import METRICS, PREFIX, CountingObserver, Metrics, markdown, serve
 from pipeline.processing.observer import Observer, Work
 from pipeline.processing.processor import Message, Outcome
 
@@ -76,7 +76,7 @@ def test_a_misspelt_metric_and_a_wrong_label_fail_at_once(metrics: Metrics) -> N
 
 
 def test_what_the_edge_sees_is_counted(metrics: Metrics) -> None:
-    watch: Observer = Watch(metrics)
+    watch: Observer = CountingObserver(metrics)
     counts = {("decisions", "HIGH", "revoke"): 1, ("revocations", "sent"): 1, ("evicted_sessions",): 2}
     outcome = Outcome(events=5, dead_letters={"not JSON": 1}, counts=counts)
     revocation = Message("session-revocations", b"s", b"{}")
@@ -101,14 +101,23 @@ def test_what_the_edge_sees_is_counted(metrics: Metrics) -> None:
     }
 
 
+def test_a_metric_with_an_old_name_is_exported_under_both(metrics: Metrics) -> None:
+    metrics.count("repaired_fields", "api-calls", "user_agent", by=2)
+
+    assert _values(metrics) == {
+        ("session_risk_repaired_fields_total", "api-calls", "user_agent"): 2,
+        ("session_risk_mended_members_total", "api-calls", "user_agent"): 2,
+    }
+
+
 def test_a_sweep_is_no_chunk(metrics: Metrics) -> None:
-    Watch(metrics).done(Work("session", 3, None, 0, 0.004, Outcome(counts={("challenges", "missed"): 1})))
+    CountingObserver(metrics).done(Work("session", 3, None, 0, 0.004, Outcome(counts={("challenges", "missed"): 1})))
 
     assert _values(metrics) == {("session_risk_challenges_total", "missed"): 1}
 
 
 def test_a_partition_is_recovering_until_it_is_ready_or_gone(metrics: Metrics) -> None:
-    watch = Watch(metrics)
+    watch = CountingObserver(metrics)
     for partition in (0, 1):
         watch.restoring("session", partition, 0)
     watch.restoring("session", 0, 40)
@@ -123,7 +132,7 @@ def test_a_partition_is_recovering_until_it_is_ready_or_gone(metrics: Metrics) -
 
 
 def test_nothing_is_said_of_a_partition_that_is_gone(metrics: Metrics) -> None:
-    watch = Watch(metrics)
+    watch = CountingObserver(metrics)
     for partition in (3, 4):
         watch.lag("api-calls", partition, 9)
         metrics.state_bytes.labels("session", partition).set(1)
@@ -146,7 +155,7 @@ def test_what_a_partition_holds_is_asked_at_every_scrape_until_it_is_gone(metric
         ("session_risk_state_bytes", "session", "3"): 1200,
         ("session_risk_guard_state", "3"): 1,
     }
-    Watch(metrics).closed("session", 3)
+    CountingObserver(metrics).closed("session", 3)
     assert _values(metrics) == {}
 
 
@@ -165,7 +174,7 @@ def test_only_the_model_and_policy_in_use_are_shown(metrics: Metrics) -> None:
 def test_a_worker_whose_loop_turns_says_when(metrics: Metrics) -> None:
     before = time()
 
-    Watch(metrics).loop_turned()
+    CountingObserver(metrics).loop_turned()
 
     assert before <= _values(metrics)["session_risk_heartbeat_timestamp_seconds",] <= time()
 
