@@ -189,7 +189,7 @@ class PolicyEngine:
             answered = "" if ANOMALY not in case.held_at_step_up else f"{ANOMALY}: answered with a factor"
             parts.append(Contribution(ANOMALY, self.policy.anomaly_weights[moment.band - 1], None, answered))
         if self._proved_since(parts, moment):
-            parts.append(Contribution("fresh_strong_auth", self.policy.trust_strong_auth))
+            parts.append(Contribution("fresh_strong_auth", self.policy.fresh_strong_auth_weight))
         return sorted(parts, key=lambda part: (-part.log_odds, part.detection))
 
     def _proved_since(self, parts: list[Contribution], moment: DecisionInput) -> bool:
@@ -199,7 +199,7 @@ class PolicyEngine:
         """
         newest = max((part.episode.last_at for part in parts if part.episode), default=moment.at)
         proved_at = moment.at - moment.strong_age_s * 1000
-        return moment.strong_age_s <= self.policy.trust_strong_auth_s and proved_at > newest
+        return moment.strong_age_s <= self.policy.fresh_strong_auth_s and proved_at > newest
 
     def _muted(self, case: SessionRiskState, subject: Mapping[str, str], rule_id: str, at: int) -> str:
         if case.suppressed_until.get(rule_id, 0) > at:
@@ -297,11 +297,11 @@ class PolicyEngine:
 
     def _worth_telling(self, case: SessionRiskState, moment: DecisionInput, decision: Decision) -> bool:
         lines = sorted(f"{p.detection} {'quiet' * bool(p.muted)}".strip() for p in decision.parts if p.episode)
-        due = decision.level != "LOW" and moment.at >= case.said_at + self.policy.times.repeat_s * 1000
+        due = decision.level != "LOW" and moment.at >= case.reported_at + self.policy.times.repeat_s * 1000
         again = decision.level != decision.previous or lines != case.last_reported
         if not (again or due or decision.revoke or decision.challenge):
             return False
-        case.last_reported, case.said_at = lines, moment.at
+        case.last_reported, case.reported_at = lines, moment.at
         return True
 
     def wake_at(self, case: SessionRiskState, at: int, mask: int) -> int:
@@ -326,5 +326,5 @@ class PolicyEngine:
         times += [until for rule_id, until in case.cleared_until.items() if mask >> BIT[rule_id] & 1]
         if case.level != LEVELS[0]:
             times.append(case.level_since + int(self.policy.levels.dwell_s * 1000))
-            times.append(case.said_at + int(self.policy.times.repeat_s * 1000))
+            times.append(case.reported_at + int(self.policy.times.repeat_s * 1000))
         return min((time for time in times if time > at), default=0)

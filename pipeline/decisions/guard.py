@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from models.events.batch import DEVICE
 from models.events.text_hashing import BETWEEN
 from models.state.table import ENDED, REVOKED, Rows, SessionTable
-from pipeline.decisions.policy import GuardRules
+from pipeline.decisions.policy import GuardLimits
 
 MINUTE_MS: Final = 60_000
 BACK_MS: Final = 5 * MINUTE_MS
@@ -39,7 +39,7 @@ class Guard:
         state: what it last answered, for the metric.
     """
 
-    rules: GuardRules
+    rules: GuardLimits
     share: float
     state: int = NORMAL
     _minute: int = 0
@@ -78,7 +78,7 @@ class Guard:
         does so device by device: the last ones are not attacked either. Of which tenants not a single one is
         heard, or some fell silent together, is kept for :meth:`is_unheard`.
         """
-        least, share = self.rules.silent_fleet_least, self.rules.silent_fleet_share
+        least, share = self.rules.silent_fleet_min_devices, self.rules.silent_fleet_share
         found = [name for name, (gone, all_) in fleets.items() if gone >= least and gone >= all_ * share]
         unheard = [name for name, (gone, all_) in fleets.items() if gone >= all_]
         unheard += [name for name, gone in (together or {}).items() if gone >= least]

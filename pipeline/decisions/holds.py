@@ -34,7 +34,7 @@ def silence_is_unverified(policy: Policy, case: SessionRiskState, moment: Decisi
     asked first. Who does not answer is judged as ever, and so is who cannot be asked.
     """
     return (
-        policy.guard.ask_unheard
+        policy.guard.step_up_if_unverified
         and moment.kind in ("human", "")
         and STEP_UP_MISSED not in case.episodes
         and any(part.detection in SILENT for part in _counted(decision))

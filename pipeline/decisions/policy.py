@@ -1,6 +1,6 @@
-"""The policy: every number and choice a deployment may make about decisions, read from a validated TOML file.
+"""The policy: every number and choice about decisions that a deployment may set, read from a validated TOML file.
 
-A policy is a value. Its id is a hash of its content, and stands in every decision made under it.
+A policy is a value. Its id contains a hash of its content and is part of every decision made under it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.detections import BIT, DETECTIONS, Limits, unknown_detection
 FITTED: Final = "fitted.toml"
 """Beside this file; `python -m pipeline.offline.evaluation --fit` writes it."""
 Mode = Literal["enforce", "observe"]
-Act = Literal["allow", "step_up", "revoke"]
+Action = Literal["allow", "step_up", "revoke"]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Share = Annotated[Number, Field(gt=0, le=1)]
@@ -32,12 +32,12 @@ class BadPolicy(ValueError):
     """A policy file that cannot be used; the message says where and why."""
 
 
-class _Part(BaseModel):
+class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Levels(_Part):
-    """Scores (0-100) at which a level is raised and cleared, and how long one is kept at least."""
+class Levels(_Table):
+    """Scores (0 to 100) at which a level is raised and cleared, and for how many seconds it is held at least."""
 
     medium_raise: Number = 40.0
     medium_clear: Number = 25.0
@@ -54,29 +54,42 @@ class Levels(_Part):
         return self
 
 
-class Actions(_Part):
-    """What a level means for one kind of principal; who cannot be asked for a factor is only reported."""
+class Actions(_Table):
+    """What a level means for one kind of principal; one that cannot pass a step-up is only reported at MEDIUM."""
 
-    medium: Act
-    high: Act = "revoke"
+    medium: Action
+    high: Action = "revoke"
 
 
-class GuardRules(_Part):
-    """Bounds on revoking many at once; above them revocations are held, stepped up and alerted.
+class GuardLimits(_Table):
+    """Limits on revoking many sessions at once; above them revocations are held, and a step-up is requested instead.
 
-    With *ask_unheard* a person is asked for a factor before a session is revoked for its device's silence
-    alone, where no device of the tenant is heard, or *silent_fleet_least* in use fell silent together.
+    A tenant's fleet counts as silent when *silent_fleet_share* of its devices in use, and at least
+    *silent_fleet_min_devices* in a partition, have sent no telemetry for *silent_intervals* heartbeat intervals. With
+    *step_up_if_unverified* a person gets a step-up before a session is revoked for its device's silence alone, if no
+    device of the tenant sends telemetry or *silent_fleet_min_devices* of those in use fell silent together.
     """
 
     revocations_per_minute: Count = 600
     silent_fleet_share: Share = 0.2
-    silent_fleet_least: Count = 3
+    silent_fleet_min_devices: Count = 3
     silent_intervals: Annotated[Number, Field(gt=0)] = 1.5
-    ask_unheard: Flag = True
+    step_up_if_unverified: Flag = True
 
 
-class Times(_Part):
-    """Deadlines and life times in seconds of event time."""
+class Times(_Table):
+    """Deadlines and lifetimes in seconds of event time.
+
+    Attributes:
+        step_up_s: until when a challenge must be passed.
+        rollout_s: how long a posture that got worse waits for the rest of the fleet before it leads to a step-up.
+        ack_s: until when an enforcer must acknowledge a revocation.
+        repeat_s: how often a decision that still stands is reported again.
+        idle_s: how long after its last event a session is forgotten.
+        ended_grace_s: the same after its sign-out.
+        revoked_grace_s: the same after its revocation.
+        suppression_s: for how long a verdict of *false positive* suppresses a detection at most.
+    """
 
     step_up_s: Seconds = 300.0
     rollout_s: Seconds = 300.0
@@ -85,32 +98,32 @@ class Times(_Part):
     idle_s: Seconds = 12 * 3600.0
     ended_grace_s: Seconds = 600.0
     revoked_grace_s: Seconds = 24 * 3600.0
-    muted_s: Seconds = 24 * 3600.0
+    suppression_s: Seconds = 24 * 3600.0
 
 
-class Feedback(_Part):
-    """Whose verdict of *false positive* keeps a detection quiet, by how `reported_by` begins.
+class Feedback(_Table):
+    """Whose verdict of *false positive* suppresses a detection: prefixes of the verdict's `reported_by`.
 
-    For ``times.muted_s`` at most. Nobody's word keeps quiet what speaks against themselves.
+    It does so for ``times.suppression_s`` at most. Nobody can suppress detections of their own sessions.
     """
 
-    mute_prefixes: tuple[str, ...] = ("",)
+    suppressor_prefixes: tuple[str, ...] = ("",)
 
-    def may_mute(self, reporter: str, principal: str) -> bool:
-        """Whether *reporter* may, for sessions of *principal*."""
-        return reporter != principal and reporter.startswith(self.mute_prefixes)
+    def may_suppress(self, reporter: str, principal_id: str) -> bool:
+        """Whether *reporter* may suppress detections of sessions of *principal_id*."""
+        return reporter != principal_id and reporter.startswith(self.suppressor_prefixes)
 
 
-class RuleChange(_Part):
-    """What a policy changes of one detection."""
+class DetectionOverride(_Table):
+    """What a policy changes about one detection."""
 
     enabled: Flag = True
     weight: Number | None = None
     limits: Mapping[str, Number] = {}
 
 
-class Suppression(_Part):
-    """Keep a known false positive quiet for somebody, until a date, in somebody's name."""
+class Suppression(_Table):
+    """A known false positive: the detections that do not count within a scope, until a date, and who answers for it."""
 
     detections: Annotated[list[str], Field(min_length=1)]
     owner: Annotated[str, Field(min_length=1)]
@@ -121,42 +134,54 @@ class Suppression(_Part):
     session_id: str | None = None
     device_id: str | None = None
 
-    def covers(self, subject: Mapping[str, str], at: int) -> bool:
-        """Whether it speaks of this session (``tenant``, ``principal_id``, ...) at *at*, in ms."""
+    def covers(self, subject: Mapping[str, str], at_ms: int) -> bool:
+        """Whether the session of *subject* (``tenant``, ``principal_id``, ...) is in its scope at *at_ms*."""
         scope = {name: getattr(self, name) for name in ("tenant", "principal_id", "session_id", "device_id")}
-        return at < self.expires_at and all(v is None or v == subject[name] for name, v in scope.items())
+        matches = (value is None or value == subject[name] for name, value in scope.items())
+        return at_ms < self.expires_at and all(matches)
 
 
-class Policy(_Part):
-    """Everything a decision depends on besides state, events and model."""
+class Policy(_Table):
+    """Everything that a decision depends on besides state, events and model.
+
+    Attributes:
+        name: the first part of the policy's id.
+        mode: ``observe`` decides and reports, but sends no commands.
+        prior: log-odds of a session with no evidence.
+        anomaly_weights: log-odds of a model score in band 1, 2 and 3 (:data:`models.detectors.base.BANDS`).
+        fresh_strong_auth_weight: log-odds of a factor proved within the last *fresh_strong_auth_s* seconds.
+        low_features_share: the share of vectors scored LOW that are logged for retraining; those of MEDIUM and HIGH
+            all are.
+        detections: changes to single detections, by id.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=64)] = "default"
     mode: Mode = "enforce"
     prior: Number = -4.0
     anomaly_weights: tuple[Number, Number, Number] = (0.5, 0.9, 1.2)
-    trust_strong_auth: Annotated[Number, Field(le=0)] = -0.5
-    trust_strong_auth_s: Seconds = 600.0
+    fresh_strong_auth_weight: Annotated[Number, Field(le=0)] = -0.5
+    fresh_strong_auth_s: Seconds = 600.0
     levels: Levels = Levels()
     human: Actions = Actions(medium="step_up")
     service: Actions = Actions(medium="allow")
     api_key: Actions = Actions(medium="allow")
     agent: Actions = Actions(medium="allow")
-    guard: GuardRules = GuardRules()
+    guard: GuardLimits = GuardLimits()
     times: Times = Times()
     feedback: Feedback = Feedback()
     low_features_share: Annotated[Number, Field(ge=0, le=1)] = 0.002
-    rules: Mapping[str, RuleChange] = {}
+    detections: Mapping[str, DetectionOverride] = {}
     suppressions: tuple[Suppression, ...] = ()
 
     @model_validator(mode="after")
-    def _known_rules(self) -> Policy:
-        named = set(self.rules) | {d for s in self.suppressions for d in s.detections}
-        if strange := sorted(named - set(BIT)):
-            raise ValueError(unknown_detection(strange[0]))
-        for rule_id, change in self.rules.items():
-            known = DETECTIONS[BIT[rule_id]].limits
-            if strange := sorted(set(change.limits) - set(known)):
-                raise ValueError(f"{rule_id} has no limit {strange[0]!r}; it has {', '.join(known) or 'none'}")
+    def _names_exist(self) -> Policy:
+        suppressed = {detection for suppression in self.suppressions for detection in suppression.detections}
+        if unknown := sorted((set(self.detections) | suppressed) - set(BIT)):
+            raise ValueError(unknown_detection(unknown[0]))
+        for detection_id, override in self.detections.items():
+            limits = DETECTIONS[BIT[detection_id]].limits
+            if unknown := sorted(set(override.limits) - set(limits)):
+                raise ValueError(f"{detection_id} has no limit {unknown[0]!r}; it has {', '.join(limits) or 'none'}")
         return self
 
     @property
@@ -166,67 +191,70 @@ class Policy(_Part):
         return f"{self.name}@{blake2b(content.encode(), digest_size=4).hexdigest()}"
 
     def limits(self) -> tuple[Limits, ...]:
-        """The limits of every detection, in the order of the table."""
+        """The limits of every detection, in the order of :data:`pipeline.detections.DETECTIONS`."""
+        unchanged = DetectionOverride()
         return tuple(
-            {**rule.limits, **self.rules[rule.id].limits} if rule.id in self.rules else rule.limits
-            for rule in DETECTIONS
+            {**detection.limits, **self.detections.get(detection.id, unchanged).limits} for detection in DETECTIONS
         )
 
     def weights(self) -> tuple[float, ...]:
-        """The log-odds of every detection; 0 for those switched off."""
-        return tuple(self._weight(rule.id, rule.weight) for rule in DETECTIONS)
+        """The log-odds of every detection, in the same order; 0 for those that are not enabled."""
+        return tuple(self._weight(detection.id, detection.weight) for detection in DETECTIONS)
 
-    def _weight(self, rule_id: str, weight: float) -> float:
-        change = self.rules.get(rule_id)
-        if change is None:
+    def _weight(self, detection_id: str, weight: float) -> float:
+        override = self.detections.get(detection_id)
+        if override is None:
             return weight
-        if not change.enabled:
+        if not override.enabled:
             return 0.0
-        return weight if change.weight is None else change.weight
+        return weight if override.weight is None else override.weight
 
-    def action(self, kind: str, level: str) -> Act:
-        """What *level* means for a principal of *kind* (an unknown kind is treated as a human)."""
-        actions: Actions = getattr(self, kind or "human")
-        acts: dict[str, Act] = {"LOW": "allow", "MEDIUM": actions.medium, "HIGH": actions.high}
-        return acts[level]
+    def action(self, principal_kind: str, level: str) -> Action:
+        """What *level* means for *principal_kind*; an unknown kind ("") is treated as a human."""
+        actions: Actions = getattr(self, principal_kind or "human")
+        by_level: dict[str, Action] = {"LOW": "allow", "MEDIUM": actions.medium, "HIGH": actions.high}
+        return by_level[level]
 
 
-def parse_policy(text: str, where: str = "policy", under: Mapping[str, Any] | None = None) -> Policy:
-    """A policy from TOML; what it leaves open is as in *under*, else as built in.
+def parse_policy(text: str, where: str = "policy", defaults: Mapping[str, Any] | None = None) -> Policy:
+    """A policy from TOML; a key that *text* leaves out has its value in *defaults*, or else the built-in one.
 
     Raises:
-        BadPolicy: the text is no TOML, or a value in it is not allowed.
+        BadPolicy: the text is not TOML, or one of its keys or values is not allowed; the message starts with *where*.
     """
     try:
-        return Policy.model_validate(_over(under or {}, tomllib.loads(text)))
+        return Policy.model_validate(_merged(defaults or {}, tomllib.loads(text)))
     except tomllib.TOMLDecodeError as error:
         raise BadPolicy(f"{where}: not TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BadPolicy(f"{where}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        unknown_key = first["type"] == "extra_forbidden"
+        why = "a policy has no such key" if unknown_key else first["msg"].removeprefix("Value error, ")
+        raise BadPolicy(f"{where}: {key}: {why}") from error
 
 
-def _over(under: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """*told*, and what of *under* it does not tell, table by table."""
-    both = dict(under)
-    for name, value in fields.items():
-        held = both.get(name)
-        both[name] = _over(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
-    return both
+def _merged(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """*values* and those of *defaults* that they leave out, table by table."""
+    merged = dict(defaults)
+    for name, value in values.items():
+        default = merged.get(name)
+        both_tables = isinstance(default, dict) and isinstance(value, dict)
+        merged[name] = _merged(default, value) if both_tables else value
+    return merged
 
 
 def fitted() -> dict[str, Any]:
-    """What was learned from labelled recordings: prior, weights and thresholds, as a policy file has them."""
+    """What was learned from labelled recordings: prior, weights and thresholds, in the keys of a policy file."""
     return tomllib.loads(files("pipeline.decisions").joinpath(FITTED).read_text("utf-8"))
 
 
 def read_policy(path: Path | None) -> Policy:
-    """The policy in *path*, or the default one; what it leaves open is as fitted (:data:`FITTED`).
+    """The policy in *path*, or the default one; keys that it leaves out are as fitted (:data:`FITTED`).
 
     Raises:
-        BadPolicy: the file is missing, empty, cut or cannot be used. Of a file that was cut every line may be
-            good: `prior = -5.84` without its last digits is another prior.
+        BadPolicy: the file is missing, empty, cut off or cannot be used. Every line of a file that was cut off may
+            still be valid: `prior = -5.84` without its last digits is another prior.
     """
     if path is None:
         shipped = files("pipeline.decisions").joinpath("policy.toml").read_text("utf-8")
@@ -240,5 +268,5 @@ def read_policy(path: Path | None) -> Policy:
     if not text.strip():
         raise BadPolicy(f"{path}: empty; for the default policy leave SESSION_RISK_POLICY_FILE unset")
     if not text.endswith("\n"):
-        raise BadPolicy(f"{path}: ends in the middle of a line, as if its end were missing; end it with a new line")
+        raise BadPolicy(f"{path}: ends in the middle of a line, as if cut off; end it with a new line")
     return parse_policy(text, str(path), fitted())

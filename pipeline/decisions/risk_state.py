@@ -102,7 +102,7 @@ class SessionRiskState:
     devices: list[str] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
     last_reported: list[str] = field(default_factory=list)
-    said_at: int = 0
+    reported_at: int = 0
     finding: str = ""
     finding_at: int = 0
     ended_at: int = 0
@@ -112,7 +112,7 @@ class SessionRiskState:
     def empty(self) -> bool:
         """Whether there is nothing left to remember; what challengers would have done is not."""
         passing = SessionRiskState(
-            epoch=self.epoch, level_since=self.level_since, said_at=self.said_at, shadows=self.shadows
+            epoch=self.epoch, level_since=self.level_since, reported_at=self.reported_at, shadows=self.shadows
         )
         return self == passing and not self.epoch
 

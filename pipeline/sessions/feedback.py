@@ -34,8 +34,8 @@ def note_verdict(case: SessionRiskState, event: Mapping[str, Any]) -> None:
 def _false_positive(sight: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -> None:
     """Mute what may be muted, say so, and say what may not."""
     causes = _causes(sight)
-    if not policy.feedback.may_mute(sight.event["reported_by"], sight.subject["principal_id"]):
-        why = "this reporter may keep nothing quiet here; the policy's feedback.mute_prefixes name who may"
+    if not policy.feedback.may_suppress(sight.event["reported_by"], sight.subject["principal_id"]):
+        why = "this reporter may keep nothing quiet here; the policy's feedback.suppressor_prefixes name who may"
         _tell(sight, policy, "refused", causes, out, why)
         return
     mutable = [cause for cause in causes if DETECTIONS[BIT[cause]].suppressible]
@@ -72,7 +72,7 @@ def _tell(
 ) -> dict[str, Any]:
     """Say on the topic what became of the verdict; return what was said."""
     event, subject = sight.event, sight.subject
-    longest = int(event["occurred_at"]) + int(policy.times.muted_s * 1000)
+    longest = int(event["occurred_at"]) + int(policy.times.suppression_s * 1000)
     fields = {
         "suppression_id": stable_id(subject["tenant"], subject["session_id"], event["event_id"], state),
         "tenant": subject["tenant"],

@@ -84,7 +84,7 @@ def test_the_schemas_that_are_exported_are_those_that_are_committed(tmp_path: Pa
 
 def test_a_policy_is_shown_with_what_differs_from_the_default(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
-    path.write_text("prior = -5.0\n[rules.mass_read]\nenabled = false\n", encoding="utf-8")
+    path.write_text("prior = -5.0\n[detections.mass_read]\nenabled = false\n", encoding="utf-8")
 
     shown = invoked("policy", "show", path).stdout
     details = told_by("policy", "check", path)

@@ -21,7 +21,7 @@ def test_a_changed_policy_is_in_force_and_an_unchanged_one_is_not_read_again(tmp
 
     write_policy(path, 'name = "two"', at=2)
     desk.look()
-    assert desk.in_force.policy == parse_policy('name = "two"', under=fitted())
+    assert desk.in_force.policy == parse_policy('name = "two"', defaults=fitted())
     assert desk.complaints == []
 
 

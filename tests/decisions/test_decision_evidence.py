@@ -50,7 +50,7 @@ def test_who_cannot_be_asked_for_a_factor_is_reported_and_let_alone(kind: str) -
 
 
 def test_a_detection_that_is_switched_off_says_nothing() -> None:
-    decision = session("[rules.mass_read]\nenabled = false").see(0, "mass_read")
+    decision = session("[detections.mass_read]\nenabled = false").see(0, "mass_read")
 
     assert (brief(decision), decision.parts, decision.report) == (QUIET, [], False)
 

@@ -120,7 +120,7 @@ def test_a_factor_answers_for_no_silence_where_other_devices_are_heard() -> None
 
 
 def test_an_agent_cannot_be_asked_and_a_policy_need_not_ask() -> None:
-    agent, strict = session(kind="agent"), session("[guard]\nask_unheard = false")
+    agent, strict = session(kind="agent"), session("[guard]\nstep_up_if_unverified = false")
     agent.fleet_unheard = strict.fleet_unheard = True
 
     decided = [this_session.see(0, "telemetry_silent_while_active") for this_session in (agent, strict)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.decisions.guard import Guard, silent_fleets
-from pipeline.decisions.policy import GuardRules
+from pipeline.decisions.policy import GuardLimits
 from tests.support.run_processors import Desk, Event
 from tests.support.samples import T0, auth, call, context
 
@@ -31,7 +31,7 @@ def silent(*events: Event, least: int = 3, share: float = 0.5) -> set[str]:
     """The tenants that are found silent after *events*."""
     desk = Desk()
     desk.each(*events)
-    rules = GuardRules(silent_fleet_least=least, silent_fleet_share=share)
+    rules = GuardLimits(silent_fleet_min_devices=least, silent_fleet_share=share)
     return set(silent_fleets(desk.scorer.table, LATE, Guard(rules, 1.0)))
 
 
@@ -83,7 +83,7 @@ def test_sessions_that_ended_and_devices_that_promised_nothing_are_not_counted()
 
 def unheard(*events: Event) -> list[str]:
     """Of acme and zeta, of which no device is heard after *events*."""
-    desk, guard = Desk(), Guard(GuardRules(), 1.0)
+    desk, guard = Desk(), Guard(GuardLimits(), 1.0)
     desk.each(*events)
     silent_fleets(desk.scorer.table, LATE, guard)
     return [tenant for tenant in ("acme", "zeta") if guard.cannot_verify_silence(tenant)]

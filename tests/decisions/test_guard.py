@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.decisions.guard import BACK_MS, FLEET_SILENT, HOLDING, MINUTE_MS, NORMAL, Guard, next_minute
-from pipeline.decisions.policy import GuardRules
+from pipeline.decisions.policy import GuardLimits
 
 TIMES = st.integers(0, 10 * MINUTE_MS)
 
 
 def guard(per_minute: int = 2, share: float = 1.0) -> Guard:
-    return Guard(GuardRules(revocations_per_minute=per_minute, silent_fleet_least=4), share)
+    return Guard(GuardLimits(revocations_per_minute=per_minute, silent_fleet_min_devices=4), share)
 
 
 def test_a_tenant_has_so_many_revocations_in_a_minute() -> None:

@@ -60,7 +60,7 @@ def test_a_reason_tells_what_was_seen_what_is_normal_and_by_which_events() -> No
 
 
 def test_what_is_normal_follows_the_policy() -> None:
-    desk = Desk("[rules.mass_read.limits]\nrecords = 7")
+    desk = Desk("[detections.mass_read.limits]\nrecords = 7")
     desk.each(auth(0), call(1, records=8, sensitivity="restricted"))
 
     (event,) = desk.said(topics.SESSION_RISK)
@@ -126,7 +126,7 @@ class OutOfOrder(NoDetector):
     ],
 )
 def test_a_decision_names_the_call_that_the_role_hardly_makes(last: str, told: str) -> None:
-    desk = Desk("[rules.mass_read.limits]\nrecords = 7", OutOfOrder())
+    desk = Desk("[detections.mass_read.limits]\nrecords = 7", OutOfOrder())
     desk.brain.roles = fit_roles(OFFICE, seed=7)
     usual = ["GET /inbox", "GET /messages", "POST /messages"] * 4
 

@@ -27,10 +27,10 @@ def test_the_file_that_ships_is_what_is_built_in() -> None:
 
 def test_what_was_fitted_lies_under_the_file_that_ships_and_under_anybodys(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
-    mine.write_text("prior = -3.25\n[rules.mass_read]\nenabled = false\n", encoding="utf-8")
+    mine.write_text("prior = -3.25\n[detections.mass_read]\nenabled = false\n", encoding="utf-8")
 
-    assert read_policy(None) == parse_policy(SHIPPED, under=fitted())
-    assert read_policy(mine) == parse_policy(mine.read_text("utf-8"), under=fitted())
+    assert read_policy(None) == parse_policy(SHIPPED, defaults=fitted())
+    assert read_policy(mine) == parse_policy(mine.read_text("utf-8"), defaults=fitted())
     assert (read_policy(mine).prior, read_policy(mine).anomaly_weights) == (
         -3.25,
         read_policy(None).anomaly_weights,
@@ -40,7 +40,7 @@ def test_what_was_fitted_lies_under_the_file_that_ships_and_under_anybodys(tmp_p
 def test_the_file_that_ships_and_what_was_fitted_show_every_choice() -> None:
     shipped = read_policy(None).model_fields_set
 
-    assert set(Policy.model_fields) - shipped <= {"rules", "suppressions"}
+    assert set(Policy.model_fields) - shipped <= {"detections", "suppressions"}
     for part in ("levels", "guard", "times"):
         value = getattr(read_policy(None), part)
         assert value.model_fields_set == set(type(value).model_fields), part
@@ -65,11 +65,11 @@ def test_the_defaults_of_the_brief() -> None:
 
 
 def test_the_id_is_the_same_for_the_same_content_in_any_order() -> None:
-    read = "[rules.mass_read]\nweight = 5\n[rules.mass_read.limits]\nrecords = 1\n"
-    same = "[rules.mass_read]\nlimits = {records = 1}\nweight = 5\n"
-    fatigue = "[rules.mfa_fatigue]\nweight = 2\n"
+    read = "[detections.mass_read]\nweight = 5\n[detections.mass_read.limits]\nrecords = 1\n"
+    same = "[detections.mass_read]\nlimits = {records = 1}\nweight = 5\n"
+    fatigue = "[detections.mfa_fatigue]\nweight = 2\n"
     name, other = f"prior = -3\n{read}{fatigue}", f"prior = -3\n{fatigue}{same}"
-    two_limits = "[rules.agent_tool_burst.limits]\n{}\n{}"
+    two_limits = "[detections.agent_tool_burst.limits]\n{}\n{}"
     first, second = "calls = 1", "new_tools = 2"
 
     assert parse_policy(name).id == parse_policy(other).id
@@ -84,8 +84,8 @@ def test_the_id_tells_every_other_content_apart() -> None:
         "prior = -3",
         "[times]\nack_s = 61",
         '[agent]\nmedium = "revoke"',
-        "[rules.mass_read]\nweight = 1",
-        "[rules.mass_read]\nenabled = false",
+        "[detections.mass_read]\nweight = 1",
+        "[detections.mass_read]\nenabled = false",
         f"[[suppressions]]\n{QUIET}expires_at = 5",
         f"[[suppressions]]\n{QUIET}expires_at = 6",
     ]
@@ -98,7 +98,8 @@ def test_the_id_tells_every_other_content_apart() -> None:
 MISTAKES = [
     ("prior =", "not TOML"),
     ("prior = 1\nprior = 2", "not TOML"),
-    ("priro = -4", "priro"),
+    ("priro = -4", "priro: a policy has no such key"),
+    ("[guard]\nrevocations = 4", "guard.revocations: a policy has no such key"),
     ('prior = "a lot"', "prior"),
     ('prior = "-4"', "prior"),
     ("prior = true", "prior"),
@@ -109,8 +110,8 @@ MISTAKES = [
     ('mode = "dry"', "mode"),
     ("anomaly_weights = [0.1, 0.2]", "anomaly_weights"),
     ("anomaly_weights = [0.1, 0.2, nan]", "anomaly_weights.2"),
-    ("trust_strong_auth = 0.5", "trust_strong_auth"),
-    ("trust_strong_auth_s = -1", "trust_strong_auth_s"),
+    ("fresh_strong_auth_weight = 0.5", "fresh_strong_auth_weight"),
+    ("fresh_strong_auth_s = -1", "fresh_strong_auth_s"),
     ("low_features_share = 1.5", "low_features_share"),
     ("low_features_share = nan", "low_features_share"),
     ("levels = 5", "levels"),
@@ -133,14 +134,14 @@ MISTAKES = [
     ("[times]\nack_s = 0", "times.ack_s"),
     ("[times]\nidle_s = 1e12", "times.idle_s"),
     ("[times]\nacks_s = 5", "times.acks_s"),
-    ("[rules.mass_raed]\nweight = 1", "no detection is called 'mass_raed'; do you mean mass_read"),
-    ("[rules.mass_read]\nwieght = 1", "rules.mass_read.wieght"),
-    ("[rules.mass_read]\nweight = 'high'", "rules.mass_read.weight"),
-    ("[rules.mass_read]\nenabled = 'no'", "rules.mass_read.enabled"),
-    ("[rules.mass_read.limits]\nrecord = 1", "mass_read has no limit 'record'; it has records"),
-    ("[rules.mass_read.limits]\nrecords = 'many'", "rules.mass_read.limits.records"),
-    ("[rules.device_rooted.limits]\nx = 1", "device_rooted has no limit 'x'; it has none"),
-    ("rules = ['mass_read']", "rules"),
+    ("[detections.mass_raed]\nweight = 1", "no detection is called 'mass_raed'; do you mean mass_read"),
+    ("[detections.mass_read]\nwieght = 1", "detections.mass_read.wieght"),
+    ("[detections.mass_read]\nweight = 'high'", "detections.mass_read.weight"),
+    ("[detections.mass_read]\nenabled = 'no'", "detections.mass_read.enabled"),
+    ("[detections.mass_read.limits]\nrecord = 1", "mass_read has no limit 'record'; it has records"),
+    ("[detections.mass_read.limits]\nrecords = 'many'", "detections.mass_read.limits.records"),
+    ("[detections.device_rooted.limits]\nx = 1", "device_rooted has no limit 'x'; it has none"),
+    ("detections = ['mass_read']", "detections"),
     ("[[suppressions]]\nreason = 'x'", "suppressions.0.detections"),
     (f"[[suppressions]]\n{QUIET}", "suppressions.0.expires_at"),
     (f"[[suppressions]]\n{QUIET}expires_at = 2026-01-01T00:00:00Z", "suppressions.0.expires_at"),
@@ -179,7 +180,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 
     policy = read_policy(tmp_path / "own.toml")
 
-    assert policy == parse_policy('name = "öwn"\nprior = -5', under=fitted())
+    assert policy == parse_policy('name = "öwn"\nprior = -5', defaults=fitted())
     assert policy.id.startswith("öwn@")
 
 
@@ -188,7 +189,8 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 
 def test_weights_and_limits_are_those_of_the_table_unless_changed() -> None:
     policy = parse_policy(
-        "[rules.mass_read]\nweight = 1.5\nlimits = {records = 10}\n[rules.device_rooted]\nenabled = false\nweight = 9"
+        "[detections.mass_read]\nweight = 1.5\nlimits = {records = 10}\n"
+        "[detections.device_rooted]\nenabled = false\nweight = 9"
     )
 
     weights = {rule.id: weight for rule, weight in zip(DETECTIONS, policy.weights(), strict=True)}
@@ -200,7 +202,7 @@ def test_weights_and_limits_are_those_of_the_table_unless_changed() -> None:
 
 
 def test_a_policy_may_name_every_detection() -> None:
-    text = "\n".join(f"[rules.{rule_id}]\nweight = 1" for rule_id in BIT)
+    text = "\n".join(f"[detections.{rule_id}]\nweight = 1" for rule_id in BIT)
 
     assert set(parse_policy(text).weights()) == {1.0}
 

@@ -1,4 +1,4 @@
-"""The case of a session: what it remembers, and that the changelog gives it back."""
+"""The risk state of a session: what it remembers, and that it is restored from the changelog."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CASES = st.builds(
     root=TEXT,
     devices=st.lists(TEXT, max_size=3),
     children=st.lists(TEXT, max_size=3),
-    said=st.lists(TEXT, max_size=3),
-    said_at=TIMES,
+    last_reported=st.lists(TEXT, max_size=3),
+    reported_at=TIMES,
     finding=TEXT,
     finding_at=TIMES,
     ended_at=TIMES,
-    muted=st.dictionaries(TEXT, TIMES, max_size=3),
+    suppressed_until=st.dictionaries(TEXT, TIMES, max_size=3),
     shadows=st.dictionaries(TEXT, st.tuples(TEXT, TIMES).map(list), max_size=2),
 )
 
@@ -50,7 +50,7 @@ def test_what_is_as_in_a_new_case_takes_no_room(case: SessionRiskState) -> None:
 
 def test_a_new_case_is_empty_and_one_that_remembers_is_not() -> None:
     assert SessionRiskState().empty()
-    assert SessionRiskState(level_since=5, said_at=7).empty()
+    assert SessionRiskState(level_since=5, reported_at=7).empty()
     assert SessionRiskState(shadows={"new@1": ["HIGH", 5]}).empty()
     assert not SessionRiskState(epoch=1).empty()
     assert not SessionRiskState(parent="p").empty()

@@ -30,9 +30,9 @@ def test_the_page_has_a_section_for_every_detection() -> None:
 
 @pytest.mark.parametrize("rule", DETECTIONS, ids=DETECTION_IDS)
 def test_a_snippet_is_a_policy_that_changes_nothing_yet(rule: Detection) -> None:
-    policy = parse_policy(detections_page.snippet(rule), under=fitted())
+    policy = parse_policy(detections_page.snippet(rule), defaults=fitted())
 
-    assert list(parse_policy(detections_page.snippet(rule)).rules) == [rule.id]
+    assert list(parse_policy(detections_page.snippet(rule)).detections) == [rule.id]
     assert policy.weights() == read_policy(None).weights()
     assert policy.limits() == read_policy(None).limits()
 
@@ -69,7 +69,7 @@ def test_a_program_reads_the_same() -> None:
         "text": "A prompt was approved after a burst of denied prompts.",
         "user_text": DETECTIONS[BIT["mfa_fatigue"]].user_text,
         "severity": "HIGH",
-        "weight": fitted()["rules"]["mfa_fatigue"]["weight"],
+        "weight": fitted()["detections"]["mfa_fatigue"]["weight"],
         "alone": {"level": "HIGH", "score": detections_page.alone(DETECTIONS[BIT["mfa_fatigue"]])[1]},
         "counts_for": "while it holds, and 60 minutes longer",
         "asks": "",

@@ -44,10 +44,10 @@ anomaly_weights = [0, 0, 0]
 low_features_share = 1.0
 [guard]
 revocations_per_minute = 100000
-[rules.mass_read.limits]
+[detections.mass_read.limits]
 floor = {LIMIT}
 records = {LIMIT}
-[rules.slow_exfiltration]
+[detections.slow_exfiltration]
 enabled = false
 """
 """What is decided by: rules alone, so that it is plain what must come; every call's vector is logged."""

@@ -113,12 +113,12 @@ low_features_share = 1e-9
 anomaly_weights = [0, 0, 0]
 [guard]
 revocations_per_minute = 100000
-[rules.mass_read]
+[detections.mass_read]
 weight = 20.0
-[rules.mass_read.limits]
+[detections.mass_read.limits]
 floor = {(CALLS - 0.5) * RECORDS}
 records = {(CALLS - 0.5) * RECORDS}
-""" + "".join(f"[rules.{rule}]\nenabled = false\n" for rule in DETECTION_IDS if rule != "mass_read")
+""" + "".join(f"[detections.{rule}]\nenabled = false\n" for rule in DETECTION_IDS if rule != "mass_read")
 """One call more or less makes the difference, and nothing else makes any."""
 
 

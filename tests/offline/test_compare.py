@@ -211,7 +211,7 @@ def moved_abroad(folder: Path) -> Path:
 
 def test_on_a_recording_both_models_decide_and_what_tips_the_scale_is_told(tmp_path: Path) -> None:
     recording = moved_abroad(tmp_path / "recording")
-    policy = parse_policy("[rules.network_changed]\nweight = 4.5")
+    policy = parse_policy("[detections.network_changed]\nweight = 4.5")
     calm, odd = (
         compare._fates(recording, Calls(more), None, policy, load_settings()).by_session for more in (-1_000, 1_000)
     )

@@ -16,7 +16,7 @@ from schemas.topics import API_CALLS, AUTH_EVENTS, SESSION_FEATURES, SESSION_REV
 from tests.support.samples import T0, auth, call
 
 _LEVELS = "[levels]\nmedium_raise = 40\nmedium_clear = 25\nhigh_raise = 80\nhigh_clear = 60\n"
-_READING = f"prior = -4.0\nanomaly_weights = [0.0, 0.0, 0.0]\n{_LEVELS}[rules.mass_read]\nweight = "
+_READING = f"prior = -4.0\nanomaly_weights = [0.0, 0.0, 0.0]\n{_LEVELS}[detections.mass_read]\nweight = "
 DETECTIONS_ALONE = f"{_READING}6.0"
 CALM = f"{_READING}4.0"
 """A policy to which many records read mean a step-up, not the end."""

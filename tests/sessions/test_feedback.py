@@ -81,7 +81,7 @@ def test_what_is_muted_counts_again_when_it_expires() -> None:
 
 
 def test_a_session_is_judged_again_when_what_spoke_for_it_expires() -> None:
-    policy = "[rules.mass_read.limits]\nrecords = 100\n[times]\nmuted_s = 500\nidle_s = 90000"
+    policy = "[detections.mass_read.limits]\nrecords = 100\n[times]\nsuppression_s = 500\nidle_s = 90000"
     going_on = [call(at, session_id="s-2", **MANY) for at in (620, 700, 780, 810)]
     saids = replayed([*reader("s-1", 0), feedback(300), auth(600, session_id="s-2"), *going_on], policy)
 
@@ -176,7 +176,7 @@ def test_a_step_up_stays_open_when_only_the_principal_calls_it_a_mistake() -> No
 
 
 def test_the_policy_says_whose_verdicts_mute() -> None:
-    policy = '[feedback]\nmute_prefixes = ["soc-", "lead-"]'
+    policy = '[feedback]\nsuppressor_prefixes = ["soc-", "lead-"]'
     for reporter, hit in (("soc-7", {"s-1"}), ("helpdesk-1", {"s-1", "s-2"})):
         events = [*reader("s-1", 0), feedback(300, reported_by=reporter), *reader("s-2", 600)]
 
@@ -206,7 +206,7 @@ def test_facts_are_those_that_nobody_guesses() -> None:
 
 
 def test_nothing_is_muted_for_longer_than_the_policy_allows() -> None:
-    desk = Desk("[times]\nmuted_s = 60")
+    desk = Desk("[times]\nsuppression_s = 60")
     desk.each(auth(0), call(1, **MANY), feedback(5, expires_at=T0 + 10**9))
 
     (created,) = desk.said(topics.SUPPRESSIONS)

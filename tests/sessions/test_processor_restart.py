@@ -16,7 +16,7 @@ from tests.support.samples import T0, auth, call, context
 from tests.support.session_processor import desk, fallen, others
 
 UNGUARDED = BUSY.replace("revocations_per_minute = 2", "revocations_per_minute = 1000") + "".join(
-    f"[rules.{rule.id}]\nenabled = false\n" for rule in DETECTIONS if rule.rests_on_silence
+    f"[detections.{rule.id}]\nenabled = false\n" for rule in DETECTIONS if rule.rests_on_silence
 )
 """Nothing that a partition knows only by heart: its budget, and whether its fleet is silent."""
 

@@ -10,7 +10,7 @@ from tests.support.session_processor import OBSERVING, desk, others
 
 
 def test_an_idle_partition_is_swept_by_the_wall_clock() -> None:
-    this_desk = desk(BUSY.replace("[guard]", "[guard]\nask_unheard = false"))
+    this_desk = desk(BUSY.replace("[guard]", "[guard]\nstep_up_if_unverified = false"))
     this_desk.play(auth(0, device_id="phone-1"), now=T0)
     this_desk.play(context(0, heard_at=T0, heartbeat_interval_ms=5_000), now=T0)
 

@@ -92,7 +92,7 @@ def test_only_of_agents_tools_are_told() -> None:
 
 
 def test_the_answer_to_a_summary_leaves_what_is_known_of_the_session() -> None:
-    desk = Desk("[rules.network_changed]\nweight = 4.0\n")
+    desk = Desk("[detections.network_changed]\nweight = 4.0\n")
     desk.each(
         auth(0, asn=1),
         context(1, source="principal", known_asn=False, novelty=0.5, sessions_seen=3),

@@ -19,7 +19,7 @@ BUSY = """
 dwell_s = 20
 [guard]
 revocations_per_minute = 2
-silent_fleet_least = 2
+silent_fleet_min_devices = 2
 [times]
 step_up_s = 40
 ack_s = 15
@@ -27,10 +27,10 @@ repeat_s = 25
 idle_s = 150
 ended_grace_s = 60
 revoked_grace_s = 120
-muted_s = 60
-[rules.mass_read.limits]
+suppression_s = 60
+[detections.mass_read.limits]
 records = 100
-[rules.agent_tool_burst.limits]
+[detections.agent_tool_burst.limits]
 calls = 3
 """
 """A policy under which little must happen, and soon."""

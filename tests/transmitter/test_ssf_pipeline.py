@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from pipeline.decisions.guard import Guard
-from pipeline.decisions.policy import GuardRules
+from pipeline.decisions.policy import GuardLimits
 from tests.support.ssf_endpoint import listening
 from tests.support.ssf_receiver import PUSH
 from tests.support.ssf_records import credential, decision, revocation
@@ -96,7 +96,7 @@ def test_K4_a_dry_run_tells_what_it_would_send_and_sends_nothing(
 
 
 def test_K5_no_more_sessions_of_a_tenant_end_in_a_minute_than_the_policy_allows() -> None:
-    guard = Guard(GuardRules(revocations_per_minute=3), 1.0)
+    guard = Guard(GuardLimits(revocations_per_minute=3), 1.0)
 
     first = [guard.admit("acme", at) for at in (0, 10, 20, 30, 40)]
     others = [guard.admit("other", 50)]

@@ -33,9 +33,9 @@ def alone(rule: Detection) -> tuple[Level, float]:
 
 def snippet(rule: Detection) -> str:
     """What a policy file says to change the detection; as it stands it changes nothing."""
-    lines = [f"[rules.{rule.id}]", "enabled = true", f"weight = {weight(rule)}"]
+    lines = [f"[detections.{rule.id}]", "enabled = true", f"weight = {weight(rule)}"]
     if rule.limits:
-        lines += [f"[rules.{rule.id}.limits]", *(f"{name} = {value}" for name, value in rule.limits.items())]
+        lines += [f"[detections.{rule.id}.limits]", *(f"{name} = {value}" for name, value in rule.limits.items())]
     return "\n".join(lines)
 
 

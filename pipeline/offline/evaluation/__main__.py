@@ -67,7 +67,7 @@ def learned(worlds: list[World], recordings: list[Path], model: Model) -> Fitted
     fitted = learn(seen.table(), seen.spared().hours, budget, asks)
     revocations, challenges = f"{budget.revocations:g}", f"{budget.challenges:g}"
     source = (
-        "Learned by `python -m pipeline.offline.evaluation --fit`; what a policy file does not say is as here.",
+        "Learned by `python -m pipeline.offline.evaluation --fit`; the defaults of a policy file.",
         f"Worlds: {', '.join(f'seed {world.seed}, {world.hours:g} h, {world.principals}' for world in worlds)}.",
         f"Budget: {revocations} revocations in 10,000 honest hours, {challenges} step-ups in 1,000.",
     )

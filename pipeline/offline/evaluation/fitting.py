@@ -166,5 +166,5 @@ def toml(fitted: Fitted, source: Sequence[str]) -> str:
         *(f"{name} = {value:g}" for name, value in levels.model_dump().items()),
     ]
     for rule_id, weight in fitted.weights.items():
-        lines += ["", f"[rules.{rule_id}]", f"weight = {weight:g}"]
+        lines += ["", f"[detections.{rule_id}]", f"weight = {weight:g}"]
     return "\n".join(lines) + "\n"

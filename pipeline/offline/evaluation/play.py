@@ -11,7 +11,7 @@ from models.detectors.base import Detector, NoDetector
 from models.roles.roles import Roles
 from pipeline.assembly import stage_kinds
 from pipeline.control.active import ActiveConfig
-from pipeline.decisions.policy import Policy, RuleChange
+from pipeline.decisions.policy import DetectionOverride, Policy
 from pipeline.detections import DETECTIONS
 from pipeline.offline.evaluation.answers import Answers
 from pipeline.offline.evaluation.evidence import Evidence
@@ -38,9 +38,9 @@ class Variant:
         """
         if self.detections:
             return policy
-        off = RuleChange(enabled=False)
+        off = DetectionOverride(enabled=False)
         asking = {rule.id: off for rule in DETECTIONS if rule.holds is not None or rule.signal}
-        return policy.model_copy(update={"rules": {**policy.rules, **asking}})
+        return policy.model_copy(update={"detections": {**policy.detections, **asking}})
 
 
 FULL = Variant("everything")
