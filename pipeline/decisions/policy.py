@@ -239,8 +239,10 @@ def _merged(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     merged = dict(defaults)
     for name, value in values.items():
         default = merged.get(name)
-        both_tables = isinstance(default, dict) and isinstance(value, dict)
-        merged[name] = _merged(default, value) if both_tables else value
+        if isinstance(default, dict) and isinstance(value, dict):
+            merged[name] = _merged(default, value)
+        else:
+            merged[name] = value
     return merged
 
 
