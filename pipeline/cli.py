@@ -1,7 +1,6 @@
-"""The command line: which commands there are, and the exit code of an expected error.
+"""Command line `session-risk`: the table of commands, and the exit codes of expected errors.
 
-A command is loaded when it is asked for, so `session-risk --help` answers at once. What one does is in
-`pipeline/commands/`, in the module of its name.
+A command's module in `pipeline/commands/` is imported only when the command is used, so `session-risk --help` is fast.
 """
 
 from __future__ import annotations
@@ -26,30 +25,30 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Final = {
-    "demo": Entry("Watch attacks being noticed and sessions revoked, without Kafka."),
-    "worker": Entry("Join what happens in Kafka and decide, until told to stop."),
-    "transmitter": Entry("Tell identity providers: Shared Signals, pushed or polled."),
-    "replay": Entry("Play a recording through the same stages, without Kafka."),
-    "explain": Entry("Tell how a decision came about and what was done."),
-    "diff": Entry("Tell what two replays decide differently, and why."),
-    "revocations": Entry("Tell what became of revocations: delivered, confirmed, overdue."),
+    "demo": Entry("Watch attacks being detected and sessions revoked, without Kafka."),
+    "worker": Entry("Join the events in Kafka and decide, until stopped."),
+    "transmitter": Entry("Send decisions to identity providers by Shared Signals."),
+    "replay": Entry("Run a recording through a worker's processors, without Kafka."),
+    "explain": Entry("Show how a decision came about and what was done."),
+    "diff": Entry("Show what two replays decide differently, and why."),
+    "revocations": Entry("Show the state of revocations: delivered, confirmed, overdue."),
     "feedback": Entry("Give a verdict on a decision or a session."),
     "simulate": Entry("Write a labelled recording of simulated days."),
     "convert": Entry("Convert logs of other systems into a recording."),
     "export": Entry("Write scored vectors and their labels to Parquet."),
     "train": Entry("Fit the anomaly model on a recording or an export."),
-    "evaluate": Entry("Tell how well a model finds known attacks."),
-    "compare": Entry("Tell what another model would have changed."),
-    "drift": Entry("Tell how far traffic has moved from a model's training data."),
-    "model": Entry("Say which model decides, and in which mode."),
+    "evaluate": Entry("Measure how well a model finds known attacks."),
+    "compare": Entry("Show what another model would have changed."),
+    "drift": Entry("Show how far traffic has moved from a model's training data."),
+    "model": Entry("Choose which model decides, and in which mode."),
     "promote": Entry("Let a model decide.", "model.promote"),
     "shadow": Entry("Have workers load a model as a challenger.", "model.shadow"),
-    "rollback": Entry("Let the model decide that did before.", "model.rollback"),
+    "rollback": Entry("Let the previous model decide again.", "model.rollback"),
     "policy": Entry("Show or check a policy."),
-    "detections": Entry("Tell what is looked for."),
-    "topics": Entry("Make, list or check the topics; grant rights on them."),
-    "schemas": Entry("Write the contract for other languages."),
-    "pseudonym": Entry("Tell the pseudonym of a principal, device, address or analyst."),
+    "detections": Entry("List the detections, or describe one."),
+    "topics": Entry("Create, list or check the topics; grant rights on them."),
+    "schemas": Entry("Write the wire format as JSON Schema and AsyncAPI."),
+    "pseudonym": Entry("Show the pseudonym of a principal, device, address or analyst."),
     "settings": Entry("Show every setting and its value."),
 }
 """Every command, in the order of the help, with its sentence."""
@@ -87,11 +86,14 @@ EXIT_CODES: Final = {
     "pipeline.transmitter.store.database.StoreError": NO_BROKER,
     "pipeline.transmitter.tokens.subjects.SubjectsError": WRONG_INPUT,
 }
-"""Errors that are told in a sentence, by name: naming them does not load their modules. Others are bugs."""
+"""Exit codes of expected errors, which are reported in one sentence. Any other exception is a bug.
+
+They are listed by name, so that their modules need not be imported.
+"""
 
 
 class _Commands(UserDict[str, click.Command]):
-    """The commands by name, each loaded when it is first taken."""
+    """The commands by name; each is imported when it is first used."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +108,7 @@ class _Commands(UserDict[str, click.Command]):
 
 
 class Program(click.Group):
-    """The group of all commands; it also decides the exit code."""
+    """The group of all commands, which also sets the exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -123,7 +125,7 @@ class Program(click.Group):
         standalone_mode: bool = True,  # noqa: FBT002 - click's signature
         **extra: Any,
     ) -> Any:
-        """Run the command line and exit; without *standalone_mode* return, or raise, what it comes to."""
+        """Run the command line and exit; without *standalone_mode*, return the result or raise the error."""
 
         def run() -> Any:
             return super(Program, self).main(args, prog_name, complete_var, standalone_mode=False, **extra)
@@ -145,19 +147,19 @@ def _exit_code_of(run: Callable[[], Any]) -> int:
         expected = exit_code(error)
         if expected is None:
             raise
-        click.echo(f"session-risk: {sentence(error)}", err=True)
+        click.echo(f"session-risk: {message_of(error)}", err=True)
         return expected
     return code if isinstance(code, int) else OK
 
 
 def exit_code(error: Exception) -> int | None:
-    """Return the exit code of *error*, `None` where it is not an expected one."""
+    """Return the exit code of *error*, None if it is not an expected error."""
     names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
     return next((EXIT_CODES[name] for name in names if name in EXIT_CODES), None)
 
 
-def sentence(error: Exception) -> str:
-    """Return what to tell people of *error*."""
+def message_of(error: Exception) -> str:
+    """Return the message that describes *error*."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error)
@@ -174,13 +176,12 @@ def _version() -> str:
 @click.version_option(_version(), prog_name="session-risk")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Decide, all the time, whether a session still deserves trust.
+    """Decide continuously whether a session still deserves trust.
 
-    Settings come from the environment (`session-risk settings` shows them). Exit codes: 0 done, 1 the answer
-    is no, 2 wrong input or settings, 3 no broker, no store,
-    wrong topics or missing rights, 130 interrupted.
+    Settings come from the environment (`session-risk settings` shows them). Exit codes: 0 success, 1 the result is
+    negative, 2 wrong input or settings, 3 no broker, no store, wrong topics or missing rights, 130 interrupted.
     """
-    # That a broker does not answer is told once, by whoever asked it.
+    # If a broker does not respond, the command reports it once; the client would log it repeatedly.
     client = logging.getLogger("aiokafka")
     ctx.call_on_close(partial(client.setLevel, client.level))
     client.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""What the commands show: tables, JSON and progress, and decisions as they are made. Computes nothing."""
+"""Terminal output of the commands: tables, JSON, progress bars, and a live table of decisions."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from rich.table import Table
 from rich.text import Text
 
 WIDTH: Final = 100
-"""Columns that are used where no terminal says how many there are."""
+"""Width in columns if the output is not a terminal."""
 ROWS: Final = 16
-"""Decisions that a live table holds."""
+"""Number of decisions in a live table."""
 
 LEVEL_STYLE: Final = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "bold red"}
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program to read.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 def screen(*, err: bool = False) -> Console:
-    """Return where to print, standard error if *err*; plain and 100 columns wide where it is a file."""
+    """Return the console of standard output, or of standard error; plain and 100 columns wide if it is a file."""
     file = sys.stderr if err else sys.stdout
     console = Console(file=file, highlight=False, markup=False)
     return console if console.is_terminal else Console(file=file, highlight=False, markup=False, width=WIDTH)
@@ -40,7 +40,7 @@ def print_json(value: Any) -> None:
 
 
 def grid(*columns: str, rows: Iterable[Sequence[Any]] = ()) -> Table:
-    """Return a plain table; a column whose name begins with `>` is of numbers."""
+    """Return a plain table; columns whose name begins with `>` are aligned right, for numbers."""
     table = Table(box=None, pad_edge=False, show_header=any(name.strip(">") for name in columns))
     for name in columns:
         right = name.startswith(">")
@@ -57,22 +57,22 @@ def _cell(value: Any) -> str:
 
 
 def clock(ms: int) -> str:
-    """Return the time of day, UTC."""
+    """Return the time of day in UTC."""
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%H:%M:%S}"
 
 
 def moment(ms: int) -> str:
-    """Return date and time, UTC."""
+    """Return date and time in UTC."""
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def shortened(token_id: str) -> str:
-    """Return as much of a token's id as tells two apart; whole it is shown to nobody."""
+    """Return the beginning of a token's id, to tell tokens apart; a whole id is never shown."""
     return f"{token_id[:4]}…" if len(token_id) > 8 else "…"
 
 
 def tracked(items: Iterable[Any], text: str, total: int | None) -> Iterator[Any]:
-    """Yield *items* while a bar on standard error shows how many of *total* are done; a file shows no bar."""
+    """Yield *items* with a progress bar on standard error, if that is a terminal; *total* is their number."""
     console = screen(err=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -85,7 +85,7 @@ def tracked(items: Iterable[Any], text: str, total: int | None) -> Iterator[Any]
 
 @contextmanager
 def working(text: str) -> Iterator[None]:
-    """Show on standard error that something is being done which takes a while."""
+    """Show *text* on standard error during a long operation, if that is a terminal."""
     console = screen(err=True)
     if console.is_terminal:
         with console.status(text):
@@ -95,29 +95,29 @@ def working(text: str) -> Iterator[None]:
 
 
 def decision_row(decision: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:
-    """Return when, whose session, level, action, why and the evidence of a `session-risk` record."""
-    counted = [reason for reason in decision["reasons"] if reason["contribution"] > 0]
-    why = ", ".join(reason["detection"] for reason in counted) or "nothing any more"
-    evidence = [event for reason in counted for event in reason.get("evidence") or ()]
+    """Return time, session, level, action, detections and evidence of a `session-risk` record."""
+    contributing = [reason for reason in decision["reasons"] if reason["contribution"] > 0]
+    why = ", ".join(reason["detection"] for reason in contributing) or "nothing any more"
+    evidence = [event for reason in contributing for event in reason.get("evidence") or ()]
     level, action = decision["level"], decision["action"]
     return clock(decision["occurred_at"]), decision["session_id"], level, action, why, _newest(evidence)
 
 
 def _newest(evidence: Sequence[str]) -> str:
-    """The newest event, and how many more there are; ids differ at their ends, so that is what is shown."""
+    """The id of the newest event, cut at its start as ids differ at their ends, and the number of others."""
     if not evidence:
         return "–"
     more = f" +{len(evidence) - 1}" if len(evidence) > 1 else ""
-    room = _COLUMNS[-1][1] - len(more)
-    return (evidence[-1] if len(evidence[-1]) <= room else "…" + evidence[-1][1 - room :]) + more
+    width = _COLUMNS[-1][1] - len(more)
+    return (evidence[-1] if len(evidence[-1]) <= width else "…" + evidence[-1][1 - width :]) + more
 
 
 _COLUMNS: Final = (("time", 8), ("session", 15), ("level", 6), ("action", 7), ("why", 33), ("evidence", 24))
-"""Names and widths: with a space between them 98 columns."""
+"""Names and widths; with a space between them they take 98 columns."""
 
 
 class Board:
-    """Shows decisions while its block lasts: the newest in a live table on a terminal, lines elsewhere."""
+    """Context manager that shows decisions: the newest in a live table on a terminal, else one line each."""
 
     def __init__(self, title: str, console: Console) -> None:
         self._console = console
@@ -146,7 +146,7 @@ class Board:
             self._console.print(_line(row))
 
     def status(self, text: str) -> None:
-        """Show how far things are, where that can be replaced when they are further."""
+        """Replace the title of the live table; shown only on a terminal."""
         self._title = text
         self._live.update(self._table())
 

@@ -1,4 +1,4 @@
-"""The commands of `session-risk`: a module each, named as the command, with the click command as `command`.
+"""The commands of `session-risk`: one module per command, named like it, with the click command as `command`.
 
-What several commands need is elsewhere in `pipeline`; `pipeline.cli` lists them.
+`pipeline.cli` lists them. What several commands need is elsewhere in `pipeline`.
 """

@@ -1,4 +1,4 @@
-"""`session-risk compare`: two models on the same data, session by session."""
+"""`session-risk compare`: two models on the same data, compared session by session."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from pipeline.offline.training.comparison import Bands, Fates, of_fates
 from pipeline.offline.training.datasets import PARTITIONS, is_replayed, parts_in
 from pipeline.settings.loading import Settings, load
 
-SHOWN = 20
-OTHER_ROLES = (
-    "their roles differ, and these vectors tell how surprising calls were by the roles that decided then: "
-    "where that counts, compare them on a recording, on which each sees by its own"
+MAX_SHOWN = 20
+DIFFERENT_ROLES = (
+    "their roles differ, but these vectors contain how surprising calls were by the roles of the model that decided "
+    "then: if that matters, compare them on a recording, which each scores with its own roles"
 )
 
 
-@click.command("compare", short_help="Tell what another model would have changed.")
+@click.command("compare", short_help="Show what another model would have changed.")
 @click.argument("a", type=FOLDER)
 @click.argument("b", type=FOLDER)
 @click.option("--on", "data", required=True, type=FOLDER, help="Recording or export to compare them on.")
-@click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="Policy file to decide by.")
+@click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="Policy file to decide with.")
 @as_json
 def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool) -> None:
-    """Tell what the model in folder B would have changed where the model in A decides.
+    """Show what the model in folder B would have changed where the model in folder A decides.
 
-    On a recording both decide, and sessions with another level, step-up or revocation are told. An export, or
-    what a replay wrote, holds vectors only: there the bands of their scores are compared, by the roles of
-    whoever decided then.
+    On a recording both models decide, and sessions whose level, step-up or revocation differs are listed. An export,
+    or the output of a replay, contains vectors only: there the bands of their scores are compared, with the roles of
+    the model that decided then.
     """
     first, second = load_model(a), load_model(b)
     roles, others = load_roles(a), load_roles(b)
@@ -52,7 +52,7 @@ def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool)
             bands.take(part)
         fields |= bands.plain()
         if tag_of(roles) != tag_of(others):
-            fields["note"] = OTHER_ROLES
+            fields["note"] = DIFFERENT_ROLES
     else:
         settings = load()
         rules = read_policy(policy or settings.policy_file)
@@ -85,19 +85,19 @@ def _show(fields: dict[str, Any]) -> None:
     if fields["changes"]:
         console.print(grid("label: A → B", ">sessions", rows=fields["changes"].items()))
     if "vectors" in fields:
-        rows = [(f"A band {at}", *row) for at, row in enumerate(fields["vectors"])]
-        console.print(grid("vectors", *(f">B band {at}" for at in range(len(rows))), rows=rows))
-    rows = [_row(item) for item in fields["differences"][:SHOWN]]
+        rows = [(f"A band {band}", *row) for band, row in enumerate(fields["vectors"])]
+        console.print(grid("vectors", *(f">B band {band}" for band in range(len(rows))), rows=rows))
+    rows = [_row(item) for item in fields["differences"][:MAX_SHOWN]]
     if rows:
         console.print()
         console.print(grid("session", "label", "A", "B", "counted in B", rows=rows))
-    if fields["differ"] > SHOWN:
-        console.print(f"… and {fields['differ'] - SHOWN:,} more; --json tells all")
+    if fields["differ"] > MAX_SHOWN:
+        console.print(f"… and {fields['differ'] - MAX_SHOWN:,} more; --json shows all")
 
 
-def _row(fate: dict[str, Any]) -> tuple[str, ...]:
-    if not isinstance(fate["a"], dict):
-        return fate["session_id"], fate["label"], f"band {fate['a']}", f"band {fate['b']}", ""
-    sides = [f"{side['level']} {side['score']}" for side in (fate["a"], fate["b"])]
-    label = fate["family"] or fate["label"]
-    return fate["session_id"], label, *sides, f"{fate['change']}: {', '.join(fate['b']['reasons'])}"
+def _row(session: dict[str, Any]) -> tuple[str, ...]:
+    if not isinstance(session["a"], dict):
+        return session["session_id"], session["label"], f"band {session['a']}", f"band {session['b']}", ""
+    sides = [f"{side['level']} {side['score']}" for side in (session["a"], session["b"])]
+    label = session["family"] or session["label"]
+    return session["session_id"], label, *sides, f"{session['change']}: {', '.join(session['b']['reasons'])}"

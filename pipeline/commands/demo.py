@@ -1,4 +1,4 @@
-"""`session-risk demo`: attacks noticed and sessions revoked before one's eyes, and how it all ended."""
+"""`session-risk demo`: a live view of attacks that are detected and sessions that are revoked, then the outcome."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from pipeline.processing.processor import ProcessorSpec
 from pipeline.settings.loading import Settings, load
 
 SECONDS: Final = 30.0
-"""How long the stories take; their own time is compressed into it."""
+"""Duration of the stories; their event time is compressed into it."""
 AHEAD_MS: Final = 60_000
-"""The stories end about so much after the demonstration begins: a start takes seconds, too."""
+"""The stories end about this long after the demo begins, as the start of the worker takes seconds, too."""
 PRINCIPALS: Final = 60
 BEFORE_MS: Final = 20 * 60_000
 
 
-@click.command("demo", short_help="Watch attacks being noticed and sessions revoked, without Kafka.")
-@click.option("--broker", metavar="HOST:PORT", help="A real Kafka to play on, with topics of its own or made.")
+@click.command("demo", short_help="Watch attacks being detected and sessions revoked, without Kafka.")
+@click.option("--broker", metavar="HOST:PORT", help="A real Kafka to use; missing topics are created.")
 @as_json
 def command(*, broker: str | None, as_json: bool) -> int:
     """Play five attacks, their honest twins and a company's traffic to a worker, and watch it decide.
 
-    Needs nothing: the broker is in this process, unless --broker names one. Takes about a minute. Exit code 1
-    if anything ended otherwise than it must.
+    Nothing else is needed: the broker runs in this process, unless --broker names one. Takes about a minute. Exit
+    code 1 if any outcome differs from the expected one.
     """
     logging.basicConfig(level=logging.ERROR)
     with _setting(broker) as (settings, connection, partitions):
@@ -72,7 +72,7 @@ def command(*, broker: str | None, as_json: bool) -> int:
 
 @contextmanager
 def _setting(broker: str | None) -> Iterator[tuple[Settings, Connection, int]]:
-    """Give settings, connection and partition count: an embedded broker's, or those of *broker*."""
+    """Yield settings, connection and partition count, of an embedded broker or of *broker*."""
     if broker is not None:
         settings = load(broker=broker, embedded=False, app_id=f"session-risk-demo-{token_hex(4)}")
         yield settings, Connection.of(settings), settings.partitions
@@ -102,7 +102,7 @@ def _script(partitions: int, suffix: str) -> Script:
 def _topics(
     settings: Settings, connection: Connection, kinds: Sequence[ProcessorSpec], partitions: int
 ) -> Iterator[None]:
-    """Make the topics that are missing; the state of this demonstration's worker does not outlive it."""
+    """Create missing topics; afterwards delete the state of the demo's worker from a real Kafka."""
     topics = needed_topics(settings.app_id, [kind.name for kind in kinds], partitions)
     if connection.embedded:
         asyncio.run(check_topics(connection, topics))
@@ -159,7 +159,7 @@ def _show(report: Report, played: Script, tokens: demo_tokens.Told, wrong: list[
         console.print(f"✘ {sentence}")
     twins = sum(story.twin for story in played.stories)
     if not wrong:
-        console.print(f"✔ all {len(played.stories)} stories, {twins} of them honest twins, ended as they must")
+        console.print(f"✔ all {len(played.stories)} stories, {twins} of them honest twins, ended as expected")
 
 
 def _endings(report: Report, stories: Sequence[Scenario]) -> Iterator[tuple[str, str, str, str]]:
@@ -173,6 +173,6 @@ def _endings(report: Report, stories: Sequence[Scenario]) -> Iterator[tuple[str,
 
 
 def _interesting(story: Scenario) -> list[str]:
-    """The sessions something is expected of; in a twin, whom it is about."""
+    """The sessions with an expected outcome other than LOW; in a twin, its main session."""
     lines = [name for name, expected in story.expect.items() if expected != Expectation("LOW", "allow")]
     return lines or [next(iter(story.expect))]

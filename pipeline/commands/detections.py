@@ -1,4 +1,4 @@
-"""`session-risk detections`: what is looked for, and all that is known of one detection."""
+"""`session-risk detections`: the catalogue of detections, and everything about one of them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pipeline.detections import BIT, unknown_detection
 from pipeline.offline.docs import detections_page
 
 
-@click.command("detections", short_help="Tell what is looked for.")
+@click.command("detections", short_help="List the detections, or describe one.")
 @click.argument("detection", metavar="[ID]", required=False)
 @as_json
 def command(*, detection: str | None, as_json: bool) -> None:
-    """Tell what is looked for in every session; with an ID, all that is known of that detection."""
+    """List what is detected in every session; with an ID, describe that detection in full."""
     records = detections_page.entries()
     if detection is not None:
-        records = [records[_place(detection)]]
+        records = [records[_index(detection)]]
     if as_json:
         print_json(records if detection is None else records[0])
     elif detection is None:
@@ -27,7 +27,7 @@ def command(*, detection: str | None, as_json: bool) -> None:
         _show(records[0])
 
 
-def _place(detection: str) -> int:
+def _index(detection: str) -> int:
     if detection not in BIT:
         raise click.BadParameter(unknown_detection(detection), param_hint="ID")
     return BIT[detection]

@@ -1,4 +1,4 @@
-"""`session-risk diff`: what two replays say differently, a summary first, then session by session."""
+"""`session-risk diff`: differences between two replays, first a summary, then session by session."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from pipeline.offline.replay.diff import Change, Difference, Pair, differences, 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.command("diff", short_help="Tell what two replays decide differently, and why.")
+@click.command("diff", short_help="Show what two replays decide differently, and why.")
 @click.argument("a", type=FOLDER)
 @click.argument("b", type=FOLDER)
-@click.option("--sessions", type=click.IntRange(0), default=20, show_default=True, help="Sessions to tell of in full.")
+@click.option(
+    "--sessions", type=click.IntRange(0), default=20, show_default=True, help="Number of sessions to show in full."
+)
 @as_json
 def command(*, a: Path, b: Path, sessions: int, as_json: bool) -> int:
-    """Tell what the replays in the folders A and B decide differently, and which reasons make it so.
+    """Show what the replays in the folders A and B decide differently, and which reasons cause it.
 
-    Replay one recording under two policies or with two models into A and B. Exit code 0 if both decide and
-    command the same, 1 if not.
+    Replay one recording with two policies or two models into A and B. Exit code 0 if all decisions and commands are
+    the same, 1 if not.
     """
-    this_said, other = said_in(a), said_in(b)
-    found = differences(this_said, other)
-    numbers = summary(this_said, other, found)
+    first, second = said_in(a), said_in(b)
+    found = differences(first, second)
+    numbers = summary(first, second, found)
     if as_json:
         print_json({**numbers, "differences": plain(found)})
     else:
@@ -35,7 +37,7 @@ def command(*, a: Path, b: Path, sessions: int, as_json: bool) -> int:
     return 1 if found else 0
 
 
-def _show(console: Console, numbers: dict[str, Any], found: list[Difference], most: int) -> None:
+def _show(console: Console, numbers: dict[str, Any], found: list[Difference], limit: int) -> None:
     rows: list[tuple[Any, ...]] = [
         (name.replace("_", " "), *(_named(number) for number in numbers[name]))
         for name in (
@@ -50,19 +52,19 @@ def _show(console: Console, numbers: dict[str, Any], found: list[Difference], mo
     console.print(grid("", ">A", ">B", rows=rows))
     console.print(
         f"\n{numbers['sessions_differ']:,} of {numbers['sessions']:,} sessions differ, "
-        f"{numbers['decisions_changed']:,} decisions that both made are not the same"
+        f"{numbers['decisions_changed']:,} decisions made in both are not the same"
     )
-    for difference in found[:most]:
-        _tell(console, difference)
-    if len(found) > most:
-        console.print(f"\nand {len(found) - most:,} more sessions: --sessions shows more, --json all")
+    for difference in found[:limit]:
+        _show_session(console, difference)
+    if len(found) > limit:
+        console.print(f"\nand {len(found) - limit:,} more sessions: --sessions shows more, --json all")
 
 
 def _named(value: Any) -> Any:
     return ", ".join(value) or "none" if isinstance(value, list) else value
 
 
-def _tell(console: Console, difference: Difference) -> None:
+def _show_session(console: Console, difference: Difference) -> None:
     console.print(f"\nsession {difference.session_id} of tenant {difference.tenant}", style="bold")
     rows = [(clock(c.occurred_at), c.caused_by, _how(c), _why(c)) for c in difference.decisions]
     if rows:

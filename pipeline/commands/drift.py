@@ -1,4 +1,4 @@
-"""`session-risk drift`: how far live vectors have moved from what a model was trained on."""
+"""`session-risk drift`: the distance of live vectors from a model's training data."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pipeline.offline.training.datasets import parts_in
 from pipeline.offline.training.vectors import drawn
 
 
-@click.command("drift", short_help="Tell how far traffic has moved from a model's training data.")
+@click.command("drift", short_help="Show how far traffic has moved from a model's training data.")
 @click.argument("data", type=FOLDER)
 @click.option("--model", required=True, type=FOLDER, help="Folder of the model.")
 @as_json
 def command(*, data: Path, model: Path, as_json: bool) -> None:
-    """Tell how far the vectors in DATA, an export or a recording, have moved from a model's training data.
+    """Measure how far the vectors in DATA, an export or a recording, have moved from a model's training data.
 
-    For each feature and for the score: the population stability index, below 0.1 stable, from 0.25 on large.
-    Vectors of one session are much alike, so a few sessions look like a change. Reports only: whether to
-    train again is for people to decide.
+    Shows the population stability index of each feature and of the score: below 0.1 is stable, from 0.25 on large.
+    Vectors of one session are similar, so a few sessions alone look like a change. This only reports: people decide
+    whether to train again.
     """
     fields = _drift(model, data)
     if as_json:
@@ -37,7 +37,7 @@ def command(*, data: Path, model: Path, as_json: bool) -> None:
 def _drift(model: Path, data: Path) -> dict[str, Any]:
     detector, reference = load(model), load_reference(model)
     if reference is None:
-        raise BadModel(f"{model}: keeps no training data to compare with; train it again with `session-risk train`")
+        raise BadModel(f"{model}: has no training data to compare with; train it again with `session-risk train`")
     tally = Tally(reference)
     low_share, parts = parts_in(data, load_roles(model))
     sessions: set[tuple[str, str]] = set()

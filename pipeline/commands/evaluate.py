@@ -1,4 +1,4 @@
-"""`session-risk evaluate`: how well a model tells attacks from honest life."""
+"""`session-risk evaluate`: the quality of a model on labelled data."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pipeline.offline.training.datasets import data_in
 from pipeline.offline.training.quality import known_rows, quality
 
 
-@click.command("evaluate", short_help="Tell how well a model finds known attacks.")
+@click.command("evaluate", short_help="Measure how well a model finds known attacks.")
 @click.argument("model", type=FOLDER)
 @click.argument("data", type=FOLDER)
 @as_json
 def command(*, model: Path, data: Path, as_json: bool) -> None:
-    """Tell how well the MODEL in that folder tells attacks from honest life in DATA.
+    """Measure how well the model in the folder MODEL separates attacks from honest sessions in DATA.
 
-    DATA is a labelled recording, or an export with its truth or with verdicts. A budget is the share of
-    honest vectors that may be found odd.
+    DATA is a labelled recording, or an export with ground truth or verdicts. A budget is the share of honest vectors
+    that may be flagged.
     """
     detector = load(model)
     found = data_in(data, roles=load_roles(model))
     rows = known_rows(found.vectors, found.vectors.scores(detector), found.low_share)
     if rows is None:
         raise RecordingError(
-            f"{data}: neither truth nor verdicts name both attacks and honest sessions; nothing to hold the "
-            "model against"
+            f"{data}: neither ground truth nor verdicts label both attacks and honest sessions, so the model "
+            "cannot be evaluated; use a labelled recording"
         )
     fields = {"model": detector.id, "data": str(data), **quality(rows).plain}
     if as_json:
@@ -42,7 +42,7 @@ def command(*, model: Path, data: Path, as_json: bool) -> None:
 
 def _show(fields: dict[str, Any]) -> None:
     console = screen()
-    console.print(f"{fields['model']} on {fields['data']}, held against {fields['by']}")
+    console.print(f"{fields['model']} on {fields['data']}, evaluated by {fields['by']}")
     rows: list[tuple[Any, ...]] = [
         ("vectors of attacks", fields["attack_rows"]),
         ("honest vectors", fields["honest_rows"]),

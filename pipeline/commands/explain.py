@@ -1,4 +1,4 @@
-"""`session-risk explain`: how one decision came about, from a replay's output or from Kafka."""
+"""`session-risk explain`: the reasons, evidence and commands of one decision, from a replay's output or from Kafka."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipeline.offline.replay.recording import read
 from pipeline.settings.loading import load
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-SHOWN = (
+SHOWN_FIELDS = (
     "action",
     "operation",
     "status",
@@ -37,33 +37,33 @@ SHOWN = (
     "attestation",
     "compliant",
 )
-"""Members of an event that are shown of the evidence, where they are said."""
+"""Fields of an event that are shown as evidence, if they are present."""
 
 
-@click.command("explain", short_help="Tell how a decision came about and what was done.")
+@click.command("explain", short_help="Show how a decision came about and what was done.")
 @click.argument("decision_id")
-@click.option("--in", "folder", type=FOLDER, help="What `replay --out` wrote; else Kafka is asked.")
-@click.option("--recording", type=FOLDER, help="Recording to look the evidence up in.")
+@click.option("--in", "folder", type=FOLDER, help="Output folder of `replay --out`; else Kafka is read.")
+@click.option("--recording", type=FOLDER, help="Recording to find the evidence in.")
 @click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="Policy file that decided.")
 @as_json
 def command(
     *, decision_id: str, folder: Path | None, recording: Path | None, policy: Path | None, as_json: bool
 ) -> None:
-    """Tell how the decision DECISION_ID came about: who, when, what was added up, the evidence, the commands.
+    """Show how the decision DECISION_ID came about: subject, time, reasons, evidence and commands.
 
     Exit code 1 if there is no such decision.
     """
-    account_read = account(decision_id, in_directory(folder) if folder else _in_kafka())
-    prior = prior_of(account_read.decision, _policies(policy))
-    evidence = list(_evidence(account_read.evidence, recording)) if recording else []
+    found = account(decision_id, in_directory(folder) if folder else _in_kafka())
+    prior = prior_of(found.decision, _policies(policy))
+    evidence = list(_evidence(found.evidence, recording)) if recording else []
     if as_json:
-        print_json({**asdict(account_read), "prior": prior, "events": evidence})
+        print_json({**asdict(found), "prior": prior, "events": evidence})
         return
     console = screen()
-    _tell_who(console, account_read.decision)
-    _tell_why(console, account_read.decision, prior)
-    _tell_evidence(console, account_read, evidence)
-    _tell_what_was_done(console, account_read)
+    _show_subject(console, found.decision)
+    _show_reasons(console, found.decision, prior)
+    _show_evidence(console, found, evidence)
+    _show_commands(console, found)
 
 
 def _in_kafka() -> Source:
@@ -77,12 +77,12 @@ def _in_kafka() -> Source:
 
 
 def _policies(given: Path | None) -> list[Policy]:
-    """The policies at hand: the one named, the one in the settings, the default."""
+    """The available policies: the one named, the one in the settings, the default."""
     return [read_policy(path) for path in dict.fromkeys((given, load().policy_file, None))]
 
 
 def _evidence(ids: list[str], recording: Path) -> Iterator[dict[str, Any]]:
-    """The events of *recording* with these ids; a context's id is that of its event with a suffix."""
+    """The events of *recording* with these ids; the id of a context record is that of its event with a suffix."""
     wanted = {event_id.partition("~")[0].encode() for event_id in ids}
     for record in read(recording):
         if any(event_id in record.value for event_id in wanted):
@@ -91,8 +91,8 @@ def _evidence(ids: list[str], recording: Path) -> Iterator[dict[str, Any]]:
                 yield event | ({"token_id": shortened(event["token_id"])} if event.get("token_id") else {})
 
 
-def _tell_who(console: Console, decision: dict[str, Any]) -> None:
-    name = f"{decision.get('principal_kind') or 'somebody'} {decision.get('principal_id') or ''}".strip()
+def _show_subject(console: Console, decision: dict[str, Any]) -> None:
+    name = f"{decision.get('principal_kind') or 'principal'} {decision.get('principal_id') or ''}".strip()
     took = decision["decided_at"] - decision["occurred_at"]
     rows = [
         ("session", f"{decision['session_id']} of tenant {decision['tenant']}"),
@@ -107,16 +107,16 @@ def _tell_who(console: Console, decision: dict[str, Any]) -> None:
     console.print(grid("", "", rows=rows))
 
 
-def _tell_why(console: Console, decision: dict[str, Any], prior: float | None) -> None:
+def _show_reasons(console: Console, decision: dict[str, Any], prior: float | None) -> None:
     console.print("\nwhy", style="bold")
-    begins = "?" if prior is None else f"{prior:+.2f}"
-    known = None if prior is not None else "of a policy not at hand"
-    rows: list[tuple[str, str, str | None, str | None]] = [(begins, "before any evidence", known, None)]
+    start = "?" if prior is None else f"{prior:+.2f}"
+    remark = None if prior is not None else "of a policy that is not available"
+    rows: list[tuple[str, str, str | None, str | None]] = [(start, "before any evidence", remark, None)]
     for reason in decision["reasons"]:
-        rows += _told(reason)
+        rows += _rows_of(reason)
     total = total_of(decision)
-    ends = f"+{total:.2f}" if prior is None else f"{prior + total:+.2f}"
-    rows.append((ends, f"together: a score of {decision['score']} of 100", None, None))
+    end = f"+{total:.2f}" if prior is None else f"{prior + total:+.2f}"
+    rows.append((end, f"total: a score of {decision['score']} of 100", None, None))
     console.print(grid(">log-odds", "what", "observed", "normal", rows=rows))
     if decision.get("learning"):
         console.print(f"still learning what is normal here: {', '.join(decision['learning'])}")
@@ -124,8 +124,8 @@ def _tell_why(console: Console, decision: dict[str, Any], prior: float | None) -
         console.print(f"not counted or held back: {decision['suppressed']}")
 
 
-def _told(reason: dict[str, Any]) -> list[tuple[str, str, str | None, str | None]]:
-    """The rows of one reason; what moved the model's score has a row for each feature."""
+def _rows_of(reason: dict[str, Any]) -> list[tuple[str, str, str | None, str | None]]:
+    """The rows of one reason; the model's reason has one row for each feature."""
     weight, text = f"{reason['contribution']:+.2f}", f"{reason['detection']}: {reason['text']}"
     if reason["detection"] != ANOMALY:
         return [(weight, text, reason.get("observed"), reason.get("normal"))]
@@ -133,16 +133,16 @@ def _told(reason: dict[str, Any]) -> list[tuple[str, str, str | None, str | None
     rows: list[tuple[str, str, str | None, str | None]] = [(weight, f"{ANOMALY}: {head}", None, None)]
     for piece in filter(None, pieces.split(BETWEEN)):
         seen, usual, what = apart(piece)
-        # The odd order of two calls is a piece without a usual one.
+        # An unusual order of two calls has no usual value.
         rows.append(("", f"  {what}", seen, usual) if usual else ("", f"  {piece}", None, None))
     return rows
 
 
-def _tell_evidence(console: Console, account: Account, events: list[dict[str, Any]]) -> None:
+def _show_evidence(console: Console, account: Account, events: list[dict[str, Any]]) -> None:
     console.print("\nevidence", style="bold")
     if events:
-        rows = [(clock(event["occurred_at"]), event["event_id"], _said(event)) for event in events]
-        console.print(grid("time", "event", "what it says", rows=rows))
+        rows = [(clock(event["occurred_at"]), event["event_id"], _summary(event)) for event in events]
+        console.print(grid("time", "event", "content", rows=rows))
         return
     for reason in account.decision["reasons"]:
         if reason.get("evidence"):
@@ -150,12 +150,12 @@ def _tell_evidence(console: Console, account: Account, events: list[dict[str, An
             console.print(f"{reason['detection']}, {span}: {', '.join(reason['evidence'])}")
 
 
-def _said(event: dict[str, Any]) -> str:
-    lines = [f"{name} {event[name]}" for name in SHOWN if event.get(name) is not None]
-    return f"{event['type']}: {', '.join(lines) or 'nothing out of the way'}"
+def _summary(event: dict[str, Any]) -> str:
+    lines = [f"{name} {event[name]}" for name in SHOWN_FIELDS if event.get(name) is not None]
+    return f"{event['type']}: {', '.join(lines) or 'nothing unusual'}"
 
 
-def _tell_what_was_done(console: Console, account: Account) -> None:
+def _show_commands(console: Console, account: Account) -> None:
     console.print("\nwhat was done", style="bold")
     for topic, command, name in (
         ("session-revocations", account.revocation, "revocation_id"),
@@ -166,7 +166,7 @@ def _tell_what_was_done(console: Console, account: Account) -> None:
             console.print(f"{command[name]} on {topic}, due {due}: {command['reason_admin']}")
     for ack in account.acks:
         by = ack.get("enforcer") or "the enforcer"
-        console.print(f"{moment(ack['occurred_at'])}: {by} says {ack['outcome']} {ack.get('detail') or ''}")
+        console.print(f"{moment(ack['occurred_at'])}: {by} reports {ack['outcome']} {ack.get('detail') or ''}")
     for finding in account.findings:
         what = {1: "opened", 2: "updated", 3: "closed"}[finding["activity_id"]]
         console.print(f"finding {finding['finding_info']['uid']} {what}")

@@ -1,4 +1,4 @@
-"""`session-risk export`: scored vectors with their labels to Parquet, point-in-time correct."""
+"""`session-risk export`: scored vectors with their labels as Parquet files, point-in-time correct."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ from pipeline.settings.loading import Settings, load
 DAY_MS = 86_400_000
 
 
-class Moment(click.ParamType):
-    """A date or a time, ISO 8601; without an offset it is of UTC."""
+class TimeParameter(click.ParamType):
+    """A date or a time in ISO 8601; UTC unless it has an offset."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return it as ms since 1970; fails with a sentence where it is none."""
+        """Return *value* as ms since 1970, or fail with a usage error."""
         try:
-            moment = datetime.fromisoformat(value)
+            time = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no time: write 2026-03-02 or 2026-03-02T14:30:00+01:00", param, ctx)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return int(moment.timestamp() * 1000)
+            self.fail(f"{value!r} is not a time: write 2026-03-02 or 2026-03-02T14:30:00+01:00", param, ctx)
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=UTC)
+        return int(time.timestamp() * 1000)
 
 
 @click.command("export", short_help="Write scored vectors and their labels to Parquet.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the files.")
-@click.option("--from", "source", type=FOLDER, help="A recording, or what `replay --out` wrote; else Kafka.")
-@click.option("--recording", type=FOLDER, help="Recording with the verdicts and truth of a replay's output.")
-@click.option("--since", type=Moment(), help="Only vectors of events from this time on.")
-@click.option("--until", type=Moment(), help="Only vectors of events before this time.")
-@click.option("--as-of", type=Moment(), help="As it was known then: no later vector and no later verdict.")
+@click.option("--from", "source", type=FOLDER, help="A recording, or the output folder of `replay --out`; else Kafka.")
+@click.option("--recording", type=FOLDER, help="Recording with the verdicts and ground truth for a replay's output.")
+@click.option("--since", type=TimeParameter(), help="Only vectors of events from this time on.")
+@click.option("--until", type=TimeParameter(), help="Only vectors of events before this time.")
+@click.option("--as-of", type=TimeParameter(), help="State of knowledge at this time: no later vectors or verdicts.")
 @click.option(
     "--label-days",
     type=click.FloatRange(min=0),
     default=7.0,
     show_default=True,
-    help="A verdict speaks for vectors scored at most so many days before it.",
+    help="A verdict labels vectors scored at most this many days before it.",
 )
 @click.option(
     "--low-share",
     type=click.FloatRange(0, 1),
-    help="Share of LOW vectors: those to keep of a recording, else those that were logged (the policy's).",
+    help="Share of LOW vectors: to keep of a recording, else that were logged.  [default: the policy's]",
 )
 @as_json
 def command(
@@ -73,17 +73,18 @@ def command(
     low_share: float | None,
     as_json: bool,
 ) -> None:
-    """Write scored vectors with their labels to Parquet files in --out, a folder for each day of event time.
+    """Write scored vectors with their labels to Parquet files in --out, one folder per day of event time.
 
-    A vector bears the newest verdict on its session that was given after it was scored and, with --as-of, not
-    after that time; so an export of the past is what could have been exported then. All of it or nothing.
+    A vector is labelled with the newest verdict on its session that was given after it was scored and, with --as-of,
+    not after that time; so an export with --as-of is what could have been exported then. Nothing is written if
+    anything fails.
     """
-    with _opened(source, recording, low_share) as (found, brain):
+    with _open(source, recording, low_share) as (found, brain):
         labels = Labels(found.verdicts, as_of, round(label_days * DAY_MS))
-        asked = Asked(since or 0, until)
+        period = Asked(since or 0, until)
         with exporting(
             out,
-            asked,
+            period,
             labels,
             Truths(found.truth),
             detector=brain.detector,
@@ -94,14 +95,14 @@ def command(
     if low_share is None:
         for sentence in _assumed(exporter, brain.judge.policy):
             click.echo(f"session-risk: {sentence}", err=True)
-    _tell(exporter, found, out, as_json=as_json)
+    _report(exporter, found, out, as_json=as_json)
 
 
 @contextmanager
-def _opened(
+def _open(
     source: Path | None, recording: Path | None, low_share: float | None
 ) -> Iterator[tuple[Source, ActiveConfig]]:
-    """Give where vectors come from, and the configured policy and model: its scores can be told again."""
+    """Yield the source of vectors, and the configured policy and model, whose scores can be computed again."""
     settings = load()
     brain = ActiveConfig(detector=_model(settings))
     brain.use_policy(read_policy(settings.policy_file))
@@ -116,27 +117,27 @@ def _opened(
 
 
 def _model(settings: Settings) -> Detector:
-    """The configured model; one that cannot be used does not keep its successor from being trained."""
+    """The configured model; none if it cannot be used, so that its successor can still be trained."""
     try:
-        sent_configured = configured(settings)
-        return sent_configured.models.load(sent_configured.model)
+        control = configured(settings)
+        return control.models.load(control.model)
     except BadModel as error:
         click.echo(f"session-risk: scores are left out: {error}", err=True)
         return NoDetector()
 
 
 def _assumed(exporter: Exporter, policy: Policy) -> Iterator[str]:
-    """A sentence for each policy that is not at hand: only it knows which share of LOW it let log."""
-    ours = {policy.model_copy(update={"mode": mode}).id for mode in get_args(Mode)}
+    """A warning for each policy that is not available: only it says which share of LOW vectors it logged."""
+    known = {policy.model_copy(update={"mode": mode}).id for mode in get_args(Mode)}
     for name, number in sorted(exporter.count.policies.items()):
-        if name not in ours:
+        if name not in known:
             yield (
-                f"{number:,} vectors were scored under policy {name}, which is not at hand: that it logged "
-                f"the share {policy.low_features_share} of LOW is assumed; name another with --low-share"
+                f"{number:,} vectors were scored with policy {name}, which is not available: it is assumed that it "
+                f"logged the share {policy.low_features_share} of LOW; set another with --low-share"
             )
 
 
-def _tell(exporter: Exporter, source: Source, out: Path, *, as_json: bool) -> None:
+def _report(exporter: Exporter, source: Source, out: Path, *, as_json: bool) -> None:
     count = exporter.count
     for sentence in sentences(count):
         click.echo(f"session-risk: {sentence}", err=True)

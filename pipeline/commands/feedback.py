@@ -1,4 +1,4 @@
-"""`session-risk feedback`: a verdict on a decision or a session, by way of `session-feedback`."""
+"""`session-risk feedback`: an analyst's verdict on a decision or session, sent to `session-feedback`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ VERDICTS = get_args(SessionFeedback.model_fields["verdict"].annotation)
 @click.command("feedback", short_help="Give a verdict on a decision or a session.")
 @click.argument("decision_or_session")
 @click.argument("verdict", type=click.Choice(VERDICTS))
-@click.option("--note", help="Why, in a sentence: it stands in the suppression.")
-@click.option("--expires", help="Of a false_positive: until when (8h, 2d, 2026-03-02T08:00); else as long as may be.")
-@click.option("--by", help="In whose name; else the user of this shell.")
-@click.option("--tenant", help="Take the id for a session of this tenant, though nothing was decided on it.")
+@click.option("--note", help="The reason, in a sentence; the suppression shows it.")
+@click.option("--expires", help="End of a false_positive (8h, 2d, 2026-03-02T08:00); else the policy's maximum.")
+@click.option("--by", help="Name of the analyst; else the user of this shell.")
+@click.option("--tenant", help="Tenant of the session; needed if nothing was decided on it.")
 @as_json
 def command(
     *,
@@ -43,17 +43,17 @@ def command(
     tenant: str | None,
     as_json: bool,
 ) -> None:
-    """Give a VERDICT on a decision, or on a session's newest one.
+    """Give a VERDICT on a decision, or on the newest decision of a session.
 
-    false_positive: its causes keep quiet for this principal until --expires, within what the policy allows;
-    benign_true_positive: right, but harmless, and told again the next time; true_positive, unsure: labels;
-    confirmed_compromised: the session ends at once, and what was born of it. Exit code 1 if there is none.
+    false_positive suppresses its detections for this principal until --expires, within the policy's limits;
+    benign_true_positive: correct but harmless, is reported again next time; true_positive and unsure: labels only;
+    confirmed_compromised revokes the session and its children at once. Exit code 1 if there is no such decision.
     """
     now_ms = int(time() * 1000)
     until = _until(expires, verdict, now_ms)
     connection = Connection.of(load())
     decision = asyncio.run(_find(connection, decision_or_session, tenant))
-    session_feedback = _told(
+    session_feedback = _record(
         tenant=decision["tenant"],
         decision_id=decision.get("decision_id"),
         session_id=decision["session_id"],
@@ -78,45 +78,45 @@ def _until(expires: str | None, verdict: str, now_ms: int) -> int | None:
     if expires is None:
         return None
     if verdict != "false_positive":
-        raise click.UsageError(f"only a false_positive expires, a {verdict} does not: leave out --expires")
+        raise click.UsageError(f"only a false_positive expires, not a {verdict}: leave out --expires")
     try:
         until = moment_ms(expires, now_ms, ahead=True)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--expires") from error
     if until <= now_ms:
-        raise click.BadParameter(f"{expires} is over already", param_hint="--expires")
+        raise click.BadParameter(f"{expires} is in the past", param_hint="--expires")
     return until
 
 
 async def _find(connection: Connection, name: str, tenant: str | None) -> dict[str, Any]:
-    """The decision *name*, else the newest on the session of that name, of *tenant* if one is named."""
+    """The decision *name*, else the newest one on the session *name*, of *tenant* if that is given."""
     with working(f"reading {SESSION_RISK}"):
         values = [from_json(value) for value in await matching(connection, SESSION_RISK, name)]
-    for member in ("decision_id", "session_id"):
-        found = [details for details in values if details[member] == name and tenant in (None, details["tenant"])]
-        if len({details["tenant"] for details in found}) > 1:
-            raise click.UsageError(f"several tenants have a session {name}: name one with --tenant")
+    for field in ("decision_id", "session_id"):
+        found = [decision for decision in values if decision[field] == name and tenant in (None, decision["tenant"])]
+        if len({decision["tenant"] for decision in found}) > 1:
+            raise click.UsageError(f"several tenants have a session {name}: choose one with --tenant")
         if found:
             return dict(found[-1])
     if tenant is not None:
         return {"tenant": tenant, "session_id": name}
     raise UnknownDecisionError(
-        f"{SESSION_RISK} has no decision {name}, nor one on a session of that name; where nothing was "
-        "decided on a session, name its --tenant"
+        f"{SESSION_RISK} has no decision {name} and none on a session of that id; if nothing was decided on the "
+        "session, give its --tenant"
     )
 
 
 def _causes(decision: dict[str, Any]) -> list[str] | None:
-    """The detections that counted in *decision*; nothing of a session that none was made on."""
+    """The detections that contributed to *decision*; None if there is only a session."""
     if "reasons" not in decision:
         return None
     return [item["detection"] for item in decision["reasons"] if item["contribution"] > 0]
 
 
-def _told(**members: Any) -> SessionFeedback:
-    """The verdict as a record; `UsageError` says which member is not as the contract wants it."""
+def _record(**fields: Any) -> SessionFeedback:
+    """The verdict as a record; `UsageError` names the field that violates the schema."""
     try:
-        return SessionFeedback.model_validate(members)
+        return SessionFeedback.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         raise click.UsageError(f"{first['loc'][0]}: {first['msg']}") from error

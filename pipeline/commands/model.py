@@ -1,4 +1,4 @@
-"""`session-risk model`: orders to all workers about models, by way of `model-control`."""
+"""`session-risk model`: commands to all workers about models, sent to `model-control`."""
 
 from __future__ import annotations
 
@@ -23,73 +23,72 @@ CONFIGURED: Final = "configured"
 FOREVER_MS: Final = 2**62
 
 
-@click.group("model", short_help="Say which model decides, and in which mode.")
+@click.group("model", short_help="Choose which model decides, and in which mode.")
 def command() -> None:
-    """Orders to every worker; they take effect between two chunks and are remembered in Kafka."""
+    """Commands to all workers; they take effect between two chunks and stay in Kafka."""
 
 
 @command.command("promote", short_help="Let a model decide.")
 @click.argument("name")
 def promote(*, name: str) -> None:
-    """Let the model NAME decide, from now on. Promoting the one before goes back."""
-    _order("promote", name)
-    click.echo(f"{name} decides, where workers have it in SESSION_RISK_MODEL_DIR")
+    """Let the model NAME decide from now on. To go back, promote the previous one."""
+    _send("promote", name)
+    click.echo(f"{name} decides, on workers that have it in SESSION_RISK_MODEL_DIR")
 
 
 @command.command("shadow", short_help="Have workers load a model as a challenger.")
 @click.argument("name")
 def shadow(*, name: str) -> None:
-    """Let the model NAME look on: what it would decide is recorded on `session-shadow`, and never done.
+    """Run the model NAME as a challenger: its decisions are recorded on `session-shadow` and have no effect.
 
-    It scores with its own roles; sessions that live already begin for these as if they had called nothing.
-    Detections that ask for roles hold as the champion's have it: what they would become, `compare` on a
-    recording tells. A worker that cannot load the model says so in its log and in
-    `session_risk_model_refused`.
+    It scores with its own roles; for these, sessions that are already live start without past calls. Detections that
+    depend on roles use the champion's; `compare` on a recording shows them with the challenger's. A worker that cannot
+    load the model reports it in its log and in `session_risk_model_refused`.
     """
-    _order("shadow", name)
-    click.echo(f"{name} is a challenger, where workers have it in SESSION_RISK_MODEL_DIR")
+    _send("shadow", name)
+    click.echo(f"{name} is a challenger, on workers that have it in SESSION_RISK_MODEL_DIR")
 
 
 @command.command("retire")
 @click.argument("name")
 def retire(*, name: str) -> None:
-    """Let the model NAME decide no longer: the one promoted before it does."""
-    _order("retire", name)
+    """Stop using the model NAME: the one promoted before it decides."""
+    _send("retire", name)
     click.echo(f"{name} is retired")
 
 
-@command.command("rollback", short_help="Let the model decide that did before.")
+@command.command("rollback", short_help="Let the previous model decide again.")
 def rollback() -> None:
-    """Retire the model promoted last: the one before it decides again, in the end the configured one.
+    """Retire the model promoted last: the one before it decides again, and finally the configured one.
 
     Exit code 1 if no model was promoted.
     """
     settings = load()
-    first, *rest = succession(_standing_orders(settings), settings.model) or [settings.model]
+    first, *rest = succession(_orders_in_force(settings), settings.model) or [settings.model]
     if first == settings.model:
-        raise NothingPromotedError(f"no model was promoted: {first}, the configured one, decides")
-    _order("retire", first)
-    before = f"{rest[0]} decides again, where workers have it" if rest else "rules decide alone"
+        raise NothingPromotedError(f"no model was promoted: {first}, the configured model, decides")
+    _send("retire", first)
+    before = f"{rest[0]} decides again, on workers that have it" if rest else "rules decide alone"
     click.echo(f"{first} is retired; {before}")
 
 
 @command.command("mode")
 @click.argument("mode", type=click.Choice(["enforce", "observe", CONFIGURED]))
 def mode(*, mode: str) -> None:
-    """Set the mode: `observe` reports and commands nothing; `configured` is what settings and policy say."""
-    _order("mode", ANY_MODEL, None if mode == CONFIGURED else mode)
+    """Set the mode: `observe` decides but sends no commands; `configured` is the mode of settings and policy."""
+    _send("mode", ANY_MODEL, None if mode == CONFIGURED else mode)
     click.echo(f"the mode is {mode}")
 
 
 class NothingPromotedError(LookupError):
-    """There is no model to go back from."""
+    """No model was promoted, so there is nothing to roll back."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-def _standing_orders(settings: Settings) -> dict[str, Any]:
-    """The newest order about each model, oldest first, as workers keep them."""
+def _orders_in_force(settings: Settings) -> dict[str, Any]:
+    """The newest order about each model, the oldest first, as workers apply them."""
     orders: dict[str, Any] = {}
     with on_topic(Connection.of(settings), MODEL_CONTROL) as (_, values):
         for order in decode_chunk(MODEL_CONTROL, [*values], None, now_ms=FOREVER_MS).events:
@@ -98,10 +97,10 @@ def _standing_orders(settings: Settings) -> dict[str, Any]:
     return orders
 
 
-def _order(what: str, model: str, mode: str | None = None) -> None:
+def _send(command_name: str, model: str, mode: str | None = None) -> None:
     order = ModelControl.model_validate(
         {
-            "command": what,
+            "command": command_name,
             "model": model,
             "mode": mode,
             "issued_by": user(),
@@ -122,7 +121,7 @@ def _order(what: str, model: str, mode: str | None = None) -> None:
 
 
 def user() -> str:
-    """Return the name of whoever runs this."""
+    """Return the name of the user who runs this process."""
     try:
         return getuser()
     except (KeyError, OSError):  # a container may have no name for its user

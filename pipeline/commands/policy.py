@@ -1,4 +1,4 @@
-"""`session-risk policy`: a policy shown, or checked before it is put in force."""
+"""`session-risk policy`: show a policy, or check it before it is used."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group("policy", short_help="Show or check a policy.")
 def command() -> None:
-    """A policy: every number and choice a deployment makes about decisions."""
+    """The policy: every number and choice of a deployment that affects decisions."""
 
 
 @command.command("show")
 @click.argument("file", required=False, type=FILE)
 @as_json
 def show(*, file: Path | None, as_json: bool) -> None:
-    """Show the policy in FILE, else the one the settings name, else the default; what differs is marked."""
+    """Show the policy in FILE, else that of the settings, else the default; differences are marked."""
     policy = read_policy(file or load().policy_file)
     if as_json:
         print_json({"id": policy.id, **policy.model_dump(mode="json")})
@@ -33,14 +33,14 @@ def show(*, file: Path | None, as_json: bool) -> None:
     rows = [(name, _text(value), _change(name, value, default)) for name, value in fields.items()]
     console = screen()
     console.print(f"policy {policy.id}")
-    console.print(grid("member", "value", "", rows=rows))
+    console.print(grid("field", "value", "", rows=rows))
 
 
 @command.command("check")
 @click.argument("file", type=FILE)
 @as_json
 def check(*, file: Path, as_json: bool) -> None:
-    """Say whether the policy in FILE can be put in force, and the id it would have."""
+    """Check whether the policy in FILE is valid, and show the id it would have."""
     policy = read_policy(file)
     if as_json:
         print_json({"id": policy.id, "mode": policy.mode})

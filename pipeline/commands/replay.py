@@ -1,4 +1,4 @@
-"""`session-risk replay`: a recording through the same stages in memory, what is said to files, a summary."""
+"""`session-risk replay`: a recording run through a worker's processors in memory; outputs to files, then a summary."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ from pipeline.times import moment_ms
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 Source = tuple[int, Iterator[InputRecord]]
-"""How many records there are, and the records."""
+"""The number of records, and the records."""
 
 
-@click.command("replay", short_help="Play a recording through the same stages, without Kafka.")
+@click.command("replay", short_help="Run a recording through a worker's processors, without Kafka.")
 @click.argument("recording", type=FOLDER, required=False)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for what is said.")
-@click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="Policy file to decide by.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the output files.")
+@click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="Policy file to decide with.")
 @click.option("--model", type=FOLDER, help="Folder of the model to score with.")
-@click.option("--challenger", type=FOLDER, help="Folder of a model whose word is recorded, never followed.")
-@click.option("--from-topics", is_flag=True, help="Play what Kafka's topics still hold, not a RECORDING.")
-@click.option("--since", help="With --from-topics: what came since (7d, 12h, 2026-03-02T08:00); else all.")
+@click.option("--challenger", type=FOLDER, help="Folder of a model whose decisions are recorded without effect.")
+@click.option("--from-topics", is_flag=True, help="Replay what is still in Kafka's topics instead of a RECORDING.")
+@click.option("--since", help="With --from-topics: only records since then (7d, 12h, 2026-03-02T08:00); else all.")
 @click.option(
     "--partitions",
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Partitions the sessions are spread over, as in Kafka.",
+    help="Partitions over which sessions are spread, as in Kafka.",
 )
 @as_json
 def command(
@@ -61,21 +61,21 @@ def command(
     partitions: int,
     as_json: bool,
 ) -> None:
-    """Play RECORDING through the same stages as in a worker, in event-time order, without Kafka.
+    """Run RECORDING through the same processors as a worker, in event-time order, without Kafka.
 
-    What leaves is written to --out, a JSON-lines file per topic: all of it or nothing. The same recording,
-    policy and model give the same bytes. With a `truth.jsonl` the result is held against the truth. With
-    --from-topics the recording is what SESSION_RISK_BROKER still holds: sessions that began before that, and
-    what was normal then, are not known. Whose a record is, SESSION_RISK_TENANCY asks of topics only: a file
-    keeps no headers. `session-risk diff` tells two replays apart.
+    Output is written to --out, one JSON-lines file per topic; nothing is written if anything fails. The same recording,
+    policy and model give the same bytes. If the recording has a `truth.jsonl`, the result is compared with it. With
+    --from-topics the records are those that SESSION_RISK_BROKER still has: sessions that started earlier, and earlier
+    baselines, are unknown. SESSION_RISK_TENANCY applies to topics only, as files have no headers. `session-risk diff`
+    compares two replays.
     """
     settings = load()
     since_ms = _since(recording, since, from_topics=from_topics)
     in_force = ConfigReloader(chosen(settings, policy, model))
     if challenger is not None:
         in_force.brain.challengers = (Challenger(model_in(challenger), load_roles(challenger)),)
-    options_read = options(settings, partitions, event_clock=True, from_topics=from_topics)
-    stages = Replay(leaving(settings, stage_kinds(in_force.brain, options_read)), partitions)
+    processor_options = options(settings, partitions, event_clock=True, from_topics=from_topics)
+    stages = Replay(leaving(settings, stage_kinds(in_force.brain, processor_options)), partitions)
     card = Scorecard.against(truth_of(recording) if recording else [])
     with _records(recording, settings, since_ms) as (total, records), write(out) as writer:
         search_seldom()
@@ -100,13 +100,13 @@ def command(
 
 
 def _since(recording: Path | None, since: str | None, *, from_topics: bool) -> int:
-    """From when on topics are played, 0 for all they hold; raises `UsageError` where the options disagree."""
+    """Time in ms from which topics are replayed, 0 for all; `UsageError` if the options contradict each other."""
     if from_topics == (recording is not None):
-        raise click.UsageError("name a RECORDING, or --from-topics to play what Kafka still holds")
+        raise click.UsageError("give a RECORDING, or --from-topics to replay what is still in Kafka")
     if since is None:
         return 0
     if not from_topics:
-        raise click.UsageError("--since goes with --from-topics; a RECORDING is played whole")
+        raise click.UsageError("--since needs --from-topics; a RECORDING is replayed as a whole")
     try:
         return moment_ms(since, int(time() * 1000), ahead=False)
     except ValueError as error:
@@ -115,35 +115,40 @@ def _since(recording: Path | None, since: str | None, *, from_topics: bool) -> i
 
 @contextmanager
 def _records(recording: Path | None, settings: Settings, since_ms: int) -> Iterator[Source]:
-    """Give what is to be played; what comes from topics is on disk while the block lasts."""
+    """Yield the records to replay; those from topics are in a temporary folder inside the block."""
     if recording is not None:
         yield records_of(recording)
         return
     with TemporaryDirectory(prefix="session-risk-") as folder:
         with working(f"reading from {settings.broker}"):
             total = asyncio.run(lay_down(Connection.of(settings), Path(folder), since_ms))
-        yield total, tracked(laid_down(Path(folder)), "playing", total)
+        yield total, tracked(laid_down(Path(folder)), "replaying", total)
 
 
 def records_of(recording: Path) -> Source:
-    """Return how many records *recording* holds, and them; a bar shows how many are taken.
+    """Return the number of records in *recording*, and the records, whose reading shows a progress bar.
 
-    Raises `RecordingError`.
+    Raises:
+        RecordingError: the recording cannot be read.
     """
     with working("counting"):
         total = sum(1 for _ in read(recording))
-    return total, tracked(read(recording), "playing", total)
+    return total, tracked(read(recording), "replaying", total)
 
 
 def truth_of(recording: Path) -> list[Truth]:
-    """Return the truth about *recording*, nothing if it is not labelled; raises `RecordingError`."""
+    """Return the ground truth of *recording*, empty if it is not labelled.
+
+    Raises:
+        RecordingError: the ground truth cannot be read.
+    """
     if any(recording.glob("truth.jsonl*")):
         return read_truth(recording)
     return []
 
 
 def show(summary: dict[str, Any], out: Path) -> None:
-    """Print *summary* for people."""
+    """Print *summary* as tables."""
     console = screen()
     rate = round(summary["events"] / max(summary["seconds"], 0.001))
     console.print(f"{summary['events']:,} events in {summary['seconds']:.1f} s ({rate:,} a second)")
@@ -162,4 +167,4 @@ def show(summary: dict[str, Any], out: Path) -> None:
         names = ("family", "label", ">sessions", ">found", ">step-up", ">revoked", ">median delay, s")
         console.print()
         console.print(grid(*names, rows=[tuple(row.values()) for row in summary["families"]]))
-    console.print(f"\nwhat was said is in {out}; `session-risk explain ID --in {out}` tells of a decision")
+    console.print(f"\nthe output is in {out}; `session-risk explain ID --in {out}` explains a decision")

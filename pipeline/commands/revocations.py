@@ -1,4 +1,4 @@
-"""`session-risk revocations`: what became of commands to end a session, as the transmitter's store has it."""
+"""`session-risk revocations`: the delivery state of revocations, from the transmitter's store."""
 
 from __future__ import annotations
 
@@ -18,58 +18,60 @@ from pipeline.transmitter.store.revocations import Command, listed
 
 STATES: Final[tuple[CommandState, ...]] = get_args(CommandState)
 PENDING: Final[tuple[CommandState, ...]] = ("open", "delivered")
-_KEPT_AS: Final[dict[CommandState | None, tuple[CommandState, ...]]] = {"overdue": ("overdue", *PENDING)}
-"""Under which states those lie in the store that are now in a state; the others, under that one."""
+_STORED_STATES: Final[dict[CommandState | None, tuple[CommandState, ...]]] = {"overdue": ("overdue", *PENDING)}
+"""Stored states of the commands that are now in a state, if there are several."""
 
 
-@click.command("revocations", short_help="Tell what became of revocations: delivered, confirmed, overdue.")
-@click.option("--state", type=click.Choice(STATES), help="Only those that are so; else all.")
-@click.option("--most", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="The newest so many.")
+@click.command("revocations", short_help="Show the state of revocations: delivered, confirmed, overdue.")
+@click.option("--state", type=click.Choice(STATES), help="Only those in this state; else all.")
+@click.option(
+    "--most", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="Maximum number, the newest first."
+)
 @as_json
 def command(*, state: CommandState | None, most: int, as_json: bool) -> None:
-    """Tell what became of revocations, the newest first.
+    """Show the state of revocations, the newest first.
 
-    open: nobody has it yet; delivered: a receiver took it, which does not say that the session is dead;
-    confirmed: an enforcer says that it is; failed: it says that it could not; overdue: nobody has said
-    anything by the deadline.
+    open: not delivered yet; delivered: a receiver accepted it, which does not prove that the session has ended;
+    confirmed: an enforcer reported that it has ended; failed: an enforcer reported that it could not end it; overdue:
+    no enforcer reported by the deadline.
     """
     store = open_existing_store(load_transmitter())
     try:
         with store.read() as conn:
             found = [
-                this_command for kept in _KEPT_AS.get(state, (state,)) for this_command in listed(conn, kept, most)
+                revocation
+                for stored in _STORED_STATES.get(state, (state,))
+                for revocation in listed(conn, stored, most)
             ]
     finally:
         store.close()
-    known = sorted(as_of(int(time() * 1000), found), key=lambda this_command: -this_command.decided_at)
+    known = sorted(as_of(int(time() * 1000), found), key=lambda revocation: -revocation.decided_at)
     commands = [item for item in known if state in (None, item.state)][:most]
     if as_json:
         print_json([asdict(item) for item in commands])
         return
-    screen().print(grid("decided", "session", "state", ">sent", "what is known", rows=map(_row, commands)))
+    screen().print(grid("decided", "session", "state", ">sent", "details", rows=map(_row, commands)))
     counted = Counter(item.state for item in commands)
     screen().print(", ".join(f"{counted[name]} {name}" for name in STATES if counted[name]) or "none")
 
 
 def as_of(now_ms: int, commands: list[Command]) -> Iterator[Command]:
-    """Yield what *told* comes to now: a deadline passes whether or not a transmitter looks."""
-    for this_command in commands:
-        late = this_command.state in PENDING and this_command.sends > 0 and this_command.deadline < now_ms
-        yield replace(this_command, state="overdue") if late else this_command
+    """Yield *commands* with their state at *now_ms*: a deadline passes even if no transmitter runs."""
+    for revocation in commands:
+        late = revocation.state in PENDING and revocation.sends > 0 and revocation.deadline < now_ms
+        yield replace(revocation, state="overdue") if late else revocation
 
 
 def _row(entry: Command) -> tuple[str, str, str, int, str]:
-    return moment(entry.decided_at), entry.session_id, entry.state, entry.sends, _known(entry)
+    return moment(entry.decided_at), entry.session_id, entry.state, entry.sends, _details(entry)
 
 
-def _known(command_row: Command) -> str:
-    by = command_row.enforcer or "an enforcer"
-    if command_row.confirmed_at is not None:
-        took = (command_row.confirmed_at - command_row.decided_at) / 1000
-        return (
-            f"{by}: {command_row.outcome}, after {took:.1f} s" if command_row.sends else f"{by}: {command_row.outcome}"
-        )
-    due = f"due {moment(command_row.deadline)}"
-    if command_row.outcome is not None:
-        return f"{by}: {command_row.outcome}; {due}"
-    return due if command_row.delivered_at is None else f"taken {moment(command_row.delivered_at)}; {due}"
+def _details(revocation: Command) -> str:
+    by = revocation.enforcer or "an enforcer"
+    if revocation.confirmed_at is not None:
+        took = (revocation.confirmed_at - revocation.decided_at) / 1000
+        return f"{by}: {revocation.outcome}, after {took:.1f} s" if revocation.sends else f"{by}: {revocation.outcome}"
+    due = f"due {moment(revocation.deadline)}"
+    if revocation.outcome is not None:
+        return f"{by}: {revocation.outcome}; {due}"
+    return due if revocation.delivered_at is None else f"taken {moment(revocation.delivered_at)}; {due}"

@@ -1,4 +1,4 @@
-"""`session-risk schemas`: the contract as JSON Schema and AsyncAPI."""
+"""`session-risk schemas`: the wire format as JSON Schema and AsyncAPI."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import click
 from schemas.export import COMMITTED, export
 
 
-@click.group("schemas", short_help="Write the contract for other languages.")
+@click.group("schemas", short_help="Write the wire format as JSON Schema and AsyncAPI.")
 def command() -> None:
-    """The contract with those who send and receive, for other languages."""
+    """The wire format of all topics, for producers and consumers in other languages."""
 
 
 @command.command("export")
@@ -19,9 +19,9 @@ def command() -> None:
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=COMMITTED,
-    help="Folder to write to; else that of the checkout, schemas/json.",
+    help="Folder to write to.  [default: schemas/json of the checkout]",
 )
 def export_all(*, out: Path) -> None:
-    """Write a JSON Schema for each topic, and an AsyncAPI document of all."""
+    """Write a JSON Schema for each topic, and one AsyncAPI document."""
     written = export(out)
     click.echo(f"{len(written)} documents are in {out}")

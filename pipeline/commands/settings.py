@@ -1,4 +1,4 @@
-"""`session-risk settings`: every setting, its value here and its default."""
+"""`session-risk settings`: every setting with its value and its default."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pipeline.settings.loading import load, load_transmitter
 @click.command("settings", short_help="Show every setting and its value.")
 @as_json
 def command(*, as_json: bool) -> None:
-    """Show every setting: its environment variable, its value now, its default. Secrets are not shown."""
+    """Show every setting: its environment variable, current value and default. Secrets are not shown."""
     values = [value for group in (load(), load_transmitter()) for _, value in group]
     rows = [{**row._asdict(), "value": _shown(value)} for value, row in zip(values, table(), strict=True)]
     if as_json:
         print_json(rows)
         return
     cells = [(row["env"], row["value"], _default(row), row["description"]) for row in rows]
-    screen().print(grid("setting", "value", "default", "what it is", rows=cells))
+    screen().print(grid("setting", "value", "default", "description", rows=cells))
 
 
 def _shown(value: object) -> str | None:

@@ -16,27 +16,27 @@ from pipeline.offline.simulation.plan import INTENSITIES
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """The families named, of which all must exist."""
+    """The named families; all of them must exist."""
     if value is None:
         return None
     names = tuple(name.strip() for name in value.split(",") if name.strip())
     for name in names:
         if name not in FAMILY_NAMES:
             near = get_close_matches(name, FAMILY_NAMES, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FAMILY_NAMES)}"
+            hint = f"did you mean {near[0]}?" if near else f"families are {', '.join(FAMILY_NAMES)}"
             raise click.BadParameter(f"no such family: {name}; {hint}")
     return names
 
 
 @click.command("simulate", short_help="Write a labelled recording of simulated days.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the recording.")
-@click.option("--seed", type=int, default=7, show_default=True, help="The same seed makes the same bytes.")
+@click.option("--seed", type=int, default=7, show_default=True, help="The same seed gives the same bytes.")
 @click.option(
     "--hours",
     type=click.FloatRange(0, 24 * 366, min_open=True),
     default=24.0,
     show_default=True,
-    help="How long.",
+    help="Simulated duration.",
 )
 @click.option(
     "--principals",
@@ -50,48 +50,50 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
     default=f"{datetime.fromtimestamp(MONDAY_MS / 1000, UTC):%Y-%m-%d}",
     show_default=True,
-    help="When it begins, UTC.",
+    help="Start time, UTC.",
 )
 @click.option(
     "--world",
     type=click.Choice(sorted(WORLDS)),
     default="test",
     show_default=True,
-    help="People, networks and ways of attack; train and test share none.",
+    help="People, networks and attack variants; train and test have none in common.",
 )
 @click.option(
     "--attack-share",
     type=click.FloatRange(0, 1),
     default=0.02,
     show_default=True,
-    help="Attacks a day, for each person or service.",
+    help="Attacks per day and principal.",
 )
 @click.option(
     "--oddity-share",
     type=click.FloatRange(0, 1),
     default=0.1,
     show_default=True,
-    help="Honest oddities a day, for each person or service.",
+    help="Unusual but honest activities per day and principal.",
 )
 @click.option(
-    "--families", callback=_names, metavar="NAME,...", help="Only these attacks and oddities.  [default: all]"
+    "--families", callback=_names, metavar="NAME,...", help="Only these attacks and honest activities.  [default: all]"
 )
-@click.option("--intensity", type=click.Choice(INTENSITIES), help="Of all attacks.  [default: all three in turn]")
+@click.option(
+    "--intensity", type=click.Choice(INTENSITIES), help="Intensity of all attacks.  [default: all three in turn]"
+)
 @click.option(
     "--noise",
     type=click.FloatRange(0, MOST),
     default=1.0,
     show_default=True,
-    help="Late, repeated and incomplete events, wrong clocks: 0 none, 1 as usual.",
+    help="Late, repeated and incomplete events, wrong clocks: 0 none, 1 usual.",
 )
 @as_json
-def command(*, out: Path, start: datetime, as_json: bool, **asked: Any) -> None:
-    """Write the life of three companies as a recording: events of all three topics, attacks among them.
+def command(*, out: Path, start: datetime, as_json: bool, **parameters: Any) -> None:
+    """Simulate three companies and write a recording: events of all three topics, with attacks among them.
 
-    `truth.jsonl` says of each session what it really was. Nothing is written unless all of it is.
+    `truth.jsonl` has the ground truth of each session. Nothing is written if anything fails.
     """
     start_ms = round(start.replace(tzinfo=UTC).timestamp() * 1000)
-    simulation = simulate(start_ms=start_ms, **asked)
+    simulation = simulate(start_ms=start_ms, **parameters)
     events = 0
     with write(out) as writer:
         for topic, event in tracked(simulation, "simulating", None):

@@ -1,4 +1,4 @@
-"""`session-risk topics`: the topics a worker needs, made, listed or checked, and who may do what there."""
+"""`session-risk topics`: the topics that a worker needs (create, list, check), and the access rights on them."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from schemas.topics import ROLES, Role
 _PRINCIPAL: Final = re.compile(r"([a-z-]+)=(User:)?([^\s:*][^\s]*)")
 
 
-@click.group("topics", short_help="Make, list or check the topics; grant rights on them.")
+@click.group("topics", short_help="Create, list or check the topics; grant rights on them.")
 def command() -> None:
-    """The topics: what flows is in the contract (`schemas export`), how many partitions in the settings."""
+    """The topics. `schemas export` shows their records, the settings their number of partitions."""
 
 
 @command.command("create")
 @as_json
 def create(*, as_json: bool) -> None:
-    """Make the topics that are missing; those that exist are left as they are."""
+    """Create missing topics; existing ones are not changed."""
     settings, topics = _needed()
     connection = Connection.of(settings)
     made = asyncio.run(create_topics(connection, topics, settings.replication_factor))
@@ -43,13 +43,13 @@ def create(*, as_json: bool) -> None:
     if as_json:
         print_json({"made": made, "there": [topic.name for topic in topics if topic.name not in made]})
     else:
-        click.echo(f"made {len(made)} topics, {len(topics) - len(made)} were there" if made else "all are there")
+        click.echo(f"created {len(made)} topics, {len(topics) - len(made)} existed" if made else "all topics exist")
 
 
 @command.command("list")
 @as_json
 def list_needed(*, as_json: bool) -> None:
-    """List what a worker needs, without asking a broker."""
+    """List the topics that a worker needs, without connecting to a broker."""
     _, topics = _needed()
     if as_json:
         print_json([{"name": t.name, "partitions": t.partitions, "config": dict(t.config)} for t in topics])
@@ -61,42 +61,42 @@ def list_needed(*, as_json: bool) -> None:
 @command.command("check")
 @as_json
 def check(*, as_json: bool) -> None:
-    """Say whether the broker answers and every topic is there with its partitions; exit code 3 if not."""
+    """Check that the broker responds and every topic exists with its partitions; exit code 3 if not."""
     settings, topics = _needed()
     asyncio.run(check_topics(Connection.of(settings), topics))
     if as_json:
         print_json({"broker": settings.broker, "topics": [topic.name for topic in topics]})
     else:
-        click.echo(f"{settings.broker} has all {len(topics)} topics as they must be")
+        click.echo(f"{settings.broker} has all {len(topics)} topics as needed")
 
 
 @command.command("acls")
-@click.option("--role", "roles", multiple=True, type=click.Choice(list(ROLES)), help="Only of this role.")
+@click.option("--role", "roles", multiple=True, type=click.Choice(list(ROLES)), help="Only this role.")
 @click.option(
     "--principal",
     "named",
     multiple=True,
     metavar="ROLE=NAME",
-    help="Who has a role, as Kafka names them; else session-risk-ROLE. May be repeated.",
+    help="Kafka user that has a role; else session-risk-ROLE. May be repeated.",
 )
-@click.option("--apply", "apply", is_flag=True, help="Grant them; a super user of the brokers may.")
+@click.option("--apply", "apply", is_flag=True, help="Grant the rights; needs a super user of the brokers.")
 @as_json
 def acls(*, roles: tuple[Role, ...], named: tuple[str, ...], apply: bool, as_json: bool) -> None:
-    """Print the least rights that each role needs; with --apply, grant them.
+    """Print the minimum rights that each role needs; with --apply, grant them.
 
-    Where SESSION_RISK_PSEUDONYM_KEY_FILE is set, who does not act on commands does not read them.
-    What was granted before is not taken back: `kafka-acls.sh --list` shows it.
+    If SESSION_RISK_PSEUDONYM_KEY_FILE is set, only roles that act on commands may read them. Rights granted earlier
+    are not revoked: `kafka-acls.sh --list` shows them.
     """
     settings, _ = _needed()
-    hidden = settings.pseudonym_key_file is not None
-    wanted = {role: rights_of(role, settings.app_id, STAGES, pseudonyms=hidden) for role in roles or ROLES}
+    pseudonyms = settings.pseudonym_key_file is not None
+    wanted = {role: rights_of(role, settings.app_id, STAGES, pseudonyms=pseudonyms) for role in roles or ROLES}
     principals = _principals(named, list(wanted))
     if apply:
         connection = Connection.of(settings)
         asyncio.run(ping_broker(connection))
         count = grant(connection, [(name, wanted[role]) for role, name in principals])
         click.echo(f"granted {count} rights at {settings.broker}", err=True)
-    rows = [_told(role, name, right) for role, name in principals for right in wanted[role]]
+    rows = [_row(role, name, right) for role, name in principals for right in wanted[role]]
     if as_json:
         print_json(rows)
         return
@@ -105,7 +105,7 @@ def acls(*, roles: tuple[Role, ...], named: tuple[str, ...], apply: bool, as_jso
 
 
 def _principals(named: Sequence[str], roles: Sequence[Role]) -> list[tuple[Role, str]]:
-    """Return who has which of *roles*; several may have one."""
+    """Return the Kafka users of each of *roles*; a role may have several."""
     given = {role: list[str]() for role in roles}
     for text in named:
         found = _PRINCIPAL.fullmatch(text)
@@ -118,7 +118,7 @@ def _principals(named: Sequence[str], roles: Sequence[Role]) -> list[tuple[Role,
     return [(role, f"User:{name}") for role in roles for name in given[role] or [f"session-risk-{role}"]]
 
 
-def _told(role: Role, principal: str, right: Right) -> dict[str, str]:
+def _row(role: Role, principal: str, right: Right) -> dict[str, str]:
     return {
         "role": role,
         "principal": principal,
@@ -132,7 +132,7 @@ def _told(role: Role, principal: str, right: Right) -> dict[str, str]:
 def _needed() -> tuple[Settings, Sequence[NeededTopic]]:
     settings = load()
     if settings.embedded:
-        raise click.UsageError("an embedded broker ends with its process; unset SESSION_RISK_EMBEDDED")
+        raise click.UsageError("the embedded broker has no lasting topics; unset SESSION_RISK_EMBEDDED")
     return settings, needed_topics(settings.app_id, STAGES, settings.partitions)
 
 

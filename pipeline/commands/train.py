@@ -1,4 +1,4 @@
-"""`session-risk train`: the anomaly model fitted on a recording, an export, or simulated days."""
+"""`session-risk train`: fit the anomaly model on a recording, an export, or simulated days."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pipeline.offline.training.train import Data, Trained, train
 
 @click.command("train", short_help="Fit the anomaly model on a recording or an export.")
 @click.argument("data", required=False, type=FOLDER)
-@click.option("--test", type=FOLDER, help="Recording or export to see on how well the model does.")
+@click.option("--test", type=FOLDER, help="Recording or export to evaluate the model on.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the model.")
-@click.option("--name", default="default", show_default=True, help="What the model is called.")
-@click.option("--seed", type=int, default=7, show_default=True, help="The same seed makes the same bytes.")
-@click.option("--method", type=click.Choice(list(METHODS)), default=METHOD, show_default=True, help="How it scores.")
+@click.option("--name", default="default", show_default=True, help="Name of the model.")
+@click.option("--seed", type=int, default=7, show_default=True, help="The same seed gives the same bytes.")
+@click.option("--method", type=click.Choice(list(METHODS)), default=METHOD, show_default=True, help="Detection method.")
 @as_json
 def command(
     *,
@@ -39,12 +39,12 @@ def command(
 ) -> None:
     """Fit the anomaly model on DATA and save it with its card.
 
-    DATA is a recording or what `session-risk export` wrote; without it two days are simulated, and a third
-    one full of attacks to see how well the model does. Sessions that the truth or a verdict calls attacked
-    are left out; where there are some and no --test, a fifth of the honest ones is, too, to see how odd they
-    look. What is usual in a role is learned of all tenants, and of each tenant of DATA that is large enough;
-    the model holds no tenant's name. Without --out the model goes where models that ship are, under its name.
-    The same data and seed give the same bytes.
+    DATA is a recording or the output of `session-risk export`; without it two days are simulated for training, and a
+    third with many attacks for evaluation. Sessions that ground truth or a verdict labels as attacked are left out; if
+    there are any and --test is not given, a fifth of the honest sessions is held out, too, for evaluation. Usual
+    behaviour of roles is learned from all tenants, and from each tenant of DATA that is large enough; the model
+    contains no tenant names. Without --out the model is written beside the models that ship, under its name. The same
+    data and seed give the same bytes.
     """
     target = out or SHIPPED / name
     learned, tested = _data(data, test, seed)
@@ -67,7 +67,7 @@ def _data(data: Path | None, test: Path | None, seed: int) -> tuple[Data, Data |
             learned = learned_in(data, seed)
             return learned, data_in(test, roles=learned.roles) if test else None
         honest = _simulated(Path(folder) / "honest", seed, hours=48.0, attack_share=0.0)
-        # Simulated tenants are nobody's: of one that bears the same name they say nothing.
+        # Simulated tenants are not real: they say nothing about a real tenant of the same name.
         learned = learned_in(honest, seed, kind=f"48 simulated hours, seed {seed}", tenants=False)
         tested = data_in(test, roles=learned.roles) if test else None
         if tested is None:
@@ -78,7 +78,7 @@ def _data(data: Path | None, test: Path | None, seed: int) -> tuple[Data, Data |
 
 
 def _simulated(folder: Path, seed: int, *, hours: float, attack_share: float) -> Path:
-    """Days of honest life, oddities included, and so many attacks."""
+    """A recording of simulated days with the given share of attacks."""
     simulation = simulate(seed, hours, 200, world="train", attack_share=attack_share)
     with write(folder) as writer:
         for topic, event in tracked(simulation, "simulating", None):
@@ -89,16 +89,13 @@ def _simulated(folder: Path, seed: int, *, hours: float, attack_share: float) ->
 
 
 def _save(trained: Trained, target: Path) -> None:
-    """Put the model into *target* when all of it is written; the card goes last, it vouches for the rest."""
+    """Write the model to a temporary folder, then move it to *target*; the card last, as it completes the model."""
     target.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
         save(trained.detector, Path(folder), trained.card, trained.files)
         written = sorted(path.name for path in Path(folder).iterdir())
         for name in sorted(written, key=lambda name: name == CARD):
             (Path(folder) / name).replace(target / name)
-        for old in (
-            this_path
-            for this_path in target.iterdir()
-            if this_path.suffix in (".png", ".npz") and this_path.name not in written
-        ):
-            old.unlink()  # of the model before
+        for path in list(target.iterdir()):
+            if path.suffix in (".png", ".npz") and path.name not in written:
+                path.unlink()  # of the previous model

@@ -1,4 +1,4 @@
-"""`session-risk transmitter`: the Shared Signals transmitter, and what its operator looks after."""
+"""`session-risk transmitter`: the Shared Signals transmitter, and its administration."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ from schemas.members import DEFAULT_TENANT
 
 @click.group(
     "transmitter",
-    short_help="Tell identity providers: Shared Signals, pushed or polled.",
+    short_help="Send decisions to identity providers by Shared Signals.",
     invoke_without_command=True,
 )
 @click.pass_context
 def command(ctx: click.Context) -> int | None:
-    """Tell identity providers what is decided, as Security Event Tokens (SSF 1.0, CAEP 1.0).
+    """Send decisions to identity providers as Security Event Tokens (SSF 1.0, CAEP 1.0).
 
-    Without a command it transmits, as `transmitter run` does. Keys, clients, dead letters and the audit log
-    are in the store that SESSION_RISK_TRANSMITTER_DATABASE names; they may be looked at and changed while
-    transmitters run.
+    Without a sub-command it transmits, like `transmitter run`. Keys, clients, dead letters and the audit log are in the
+    store that SESSION_RISK_TRANSMITTER_DATABASE names; they can be viewed and changed while transmitters run.
     """
     return _transmit() if ctx.invoked_subcommand is None else None
 
@@ -40,32 +39,32 @@ command.add_command(clients)
 
 @command.command("run")
 def run() -> int:
-    """Read Kafka, serve HTTP and deliver, until told to stop.
+    """Read Kafka, serve HTTP and deliver tokens, until stopped.
 
-    Of several on one store one works, the others serve HTTP and take over when it is gone. On SIGTERM or
-    Ctrl-C it ends what it has begun and exits with 0.
+    If several share a store, one of them reads and delivers; the others serve HTTP and take over if it fails. On
+    SIGTERM or Ctrl-C it finishes what it has started and exits with 0.
     """
     return _transmit()
 
 
 def _transmit() -> int:
-    starting = import_module("pipeline.transmitter.startup")  # a server: what only looks needs none of it
-    code: int = starting.start(load(), load_transmitter())
+    startup = import_module("pipeline.transmitter.startup")  # the server; other sub-commands do not need it
+    code: int = startup.start(load(), load_transmitter())
     return code
 
 
 # --- Keys ---
 
 
-@command.group("keys", short_help="Look after the keys that sign.")
+@command.group("keys", short_help="List, rotate or import signing keys.")
 def keys() -> None:
-    """Look after the keys that sign tokens."""
+    """Manage the keys that sign tokens."""
 
 
 @keys.command("list")
 @as_json
 def list_keys(*, as_json: bool) -> None:
-    """List the keys: the one that signs, those still published for what they signed, and retired ones."""
+    """List the keys: the signing key, keys still published for tokens they signed, and retired keys."""
     with _store() as store, store.read() as conn:
         needed = queue.needed_key_ids(conn)
         records = [
@@ -83,14 +82,15 @@ def list_keys(*, as_json: bool) -> None:
         )
         for key in records
     ]
-    screen().print(grid("key", "alg", "made", "state", rows=rows))
+    screen().print(grid("key", "alg", "created", "state", rows=rows))
 
 
 @keys.command("rotate")
 def rotate() -> None:
-    """Make a new key and sign with it from now on.
+    """Create a new key and sign with it from now on.
 
-    The one before is published until nothing that it signed waits. Running transmitters notice by themselves.
+    The previous key stays published until every token that it signed is delivered. Running transmitters notice by
+    themselves.
     """
     settings = load_transmitter()
     with _store() as store, store.begin() as conn:
@@ -103,7 +103,7 @@ def rotate() -> None:
 def import_key(*, pem: Path) -> None:
     """Sign with the private key in the file PEM from now on: RSA of 2048 bits or more, or EC on P-256.
 
-    The store keeps it sealed; the file is not needed any more.
+    The store contains it encrypted; the file is no longer needed.
     """
     content = pem.read_bytes()
     with _store(new=True) as store, store.begin() as conn:
@@ -114,13 +114,13 @@ def import_key(*, pem: Path) -> None:
 # --- Dead letters ---
 
 
-@command.group("dead-letters", short_help="Look after tokens that were given up.")
+@command.group("dead-letters", short_help="List or retry tokens that could not be delivered.")
 def dead_letters() -> None:
-    """Look after tokens that could not be delivered."""
+    """Manage tokens that could not be delivered."""
 
 
-_stream = click.option("--stream", "stream_id", help="Only those of this stream.")
-_most = click.option("--most", default=100, show_default=True, type=click.IntRange(1), help="Rows shown.")
+_stream = click.option("--stream", "stream_id", help="Only this stream.")
+_most = click.option("--most", default=100, show_default=True, type=click.IntRange(1), help="Maximum number of rows.")
 
 
 @dead_letters.command("list")
@@ -128,7 +128,7 @@ _most = click.option("--most", default=100, show_default=True, type=click.IntRan
 @_most
 @as_json
 def list_dead(*, stream_id: str | None, most: int, as_json: bool) -> None:
-    """List tokens that were given up, the newest first, and why."""
+    """List tokens that could not be delivered, the newest first, with the error."""
     with _store() as store, store.read() as conn:
         found = queue.list_dead_letters(conn, stream_id, most)
     if as_json:
@@ -153,17 +153,17 @@ def list_dead(*, stream_id: str | None, most: int, as_json: bool) -> None:
 @click.argument("numbers", nargs=-1, type=int)
 @_stream
 def retry(*, numbers: tuple[int, ...], stream_id: str | None) -> None:
-    """Send dead letters again: those of NUMBERS, or all of a stream.
+    """Send dead letters again: those with these NUMBERS, or all of a stream.
 
-    They keep their `jti` and their place before what came later. Exit code 1 if none could be sent again.
+    They have the same `jti` and are sent before later tokens. Exit code 1 if none can be sent again.
     """
     if bool(numbers) == (stream_id is not None):
-        raise click.UsageError("say which: numbers as `dead-letters list` shows them, or --stream")
+        raise click.UsageError("give either numbers, as `dead-letters list` shows them, or --stream")
     with _store() as store, store.begin() as conn:
         count = queue.requeue(conn, numbers if stream_id is None else stream_id, _now())
     if not count:
-        raise NotFoundError("none of these is a dead letter whose token and stream are still there")
-    click.echo(f"{count} wait again")
+        raise NotFoundError("none of these is a dead letter whose token and stream still exist")
+    click.echo(f"{count} queued again")
 
 
 # --- The audit log ---
@@ -174,32 +174,34 @@ def retry(*, numbers: tuple[int, ...], stream_id: str | None) -> None:
 @_most
 @as_json
 def show_audit(*, receiver_id: str | None, most: int, as_json: bool) -> None:
-    """Show the last calls of the management interface, the newest first."""
+    """Show the latest calls of the management API, the newest first."""
     with _store() as store, store.read() as conn:
         found = audit.recent(conn, most, receiver_id)
     if as_json:
-        print_json([asdict(noted) for noted in found])
+        print_json([asdict(entry) for entry in found])
         return
     rows = [
-        (moment(noted.at), noted.receiver_id, noted.address, noted.action, noted.stream_id, noted.status)
-        for noted in found
+        (moment(entry.at), entry.receiver_id, entry.address, entry.action, entry.stream_id, entry.status)
+        for entry in found
     ]
     screen().print(grid("when", "client", "address", "call", "stream", ">status", rows=rows))
 
 
-# --- Rehearsal ---
+# --- Sample events ---
 
 
-@command.command("rehearse", short_help="Send a stream one token of every event it takes.")
+@command.command("rehearse", short_help="Send a stream one sample token of every event type.")
 @click.argument("stream_id")
-@click.option("--principal", required=True, help="Whom they name; a receiver acts on them, so one for trials.")
+@click.option(
+    "--principal", required=True, help="Principal in the tokens; receivers act on them, so use a test account."
+)
 @click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="The principal's tenant.")
-@click.option("--session", help="A session, where subjects are complex.")
-@click.option("--device", help="A device, where subjects are complex.")
+@click.option("--session", help="Session id, if the stream has complex subjects.")
+@click.option("--device", help="Device id, if the stream has complex subjects.")
 def rehearse(*, stream_id: str, principal: str, tenant: str, session: str | None, device: str | None) -> None:
-    """Send the stream STREAM_ID one token of every event it takes, whose reason says that nothing happened.
+    """Send the stream STREAM_ID one token of every event type it accepts; the reason says that it is a test.
 
-    A transmitter that runs on this store delivers them as any other. Exit code 1 if the stream takes none.
+    A transmitter that runs on this store delivers them like any other token. Exit code 1 if it accepts none.
     """
     rehearsal = import_module("pipeline.transmitter.sample_events")
     with _store() as store:

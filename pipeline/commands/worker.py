@@ -39,17 +39,17 @@ from schemas.topics import MODEL_CONTROL
 logger = logging.getLogger(__name__)
 
 
-@click.command("worker", short_help="Join what happens in Kafka and decide, until told to stop.")
+@click.command("worker", short_help="Join the events in Kafka and decide, until stopped.")
 def command() -> int:
-    """Join what happens in Kafka and decide, until told to stop.
+    """Join the events in Kafka per session and decide, until stopped.
 
-    On SIGTERM or Ctrl-C a worker finishes what it has begun, commits, and ends with 0. Workers of one host need
+    On SIGTERM or Ctrl-C a worker finishes what it has started, commits, and exits with 0. Workers of one host need
     different ports for their metrics; deploy/ shows how Docker Compose or systemd starts several.
     """
     settings = load()
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     process_setup.begin(settings.log_level)
-    leaving(settings, ())  # what is wrong with its keys is said before anything starts
+    leaving(settings, ())  # a problem with its keys is reported before anything starts
     with _connected(settings) as connection:
         partitions = PARTITIONS if connection.embedded else settings.partitions
         _check(connection, settings.app_id, partitions)
@@ -58,9 +58,9 @@ def command() -> int:
 
 
 def _check(connection: Connection, app_id: str, partitions: int) -> None:
-    """Look whether there is all that a worker needs, before it takes anything over."""
+    """Check that a worker has everything it needs, before it takes over partitions."""
     asyncio.run(ping_broker(connection))
-    if connection.security_protocol != "PLAINTEXT":  # there, everybody is the same nobody
+    if connection.security_protocol != "PLAINTEXT":  # without authentication there are no users to have rights
         check_rights(connection, rights_of("worker", app_id, STAGES))
     asyncio.run(check_topics(connection, needed_topics(app_id, STAGES, partitions)))
 
@@ -71,7 +71,7 @@ def _connected(settings: Settings) -> Iterator[Connection]:
         yield Connection.of(settings)
         return
     with EmbeddedBroker() as broker:
-        click.echo(f"an embedded broker listens on {broker.bootstrap}, for trying out only", err=True)
+        click.echo(f"an embedded broker listens on {broker.bootstrap}, for evaluation only", err=True)
         yield replace(Connection.of(settings), bootstrap=broker.bootstrap)
 
 
@@ -89,12 +89,12 @@ def _work(settings: Settings, connection: Connection, partitions: int) -> int:
         logger.info("policy %s, mode %s, decides with model %s", policy.id, policy.mode, model)
         code = run_worker(app)
     if app.was_refused:
-        _tell_what_is_refused(connection, settings.app_id)
+        _report_missing_rights(connection, settings.app_id)
     return code
 
 
-def _tell_what_is_refused(connection: Connection, app_id: str) -> None:
-    """Say which right was taken away: the client's own error names a topic at most."""
+def _report_missing_rights(connection: Connection, app_id: str) -> None:
+    """Log which right was revoked: the client's own error names at most a topic."""
     try:
         check_rights(connection, rights_of("worker", app_id, STAGES))
     except (RightsMissingError, BrokerUnreachableError) as error:
@@ -115,7 +115,7 @@ def _metrics_served(settings: Settings, shown: worker.Metrics) -> Iterator[None]
 
 
 def edge_of(settings: Settings, connection: Connection, partitions: int) -> WorkerConfig:
-    """Return what the settings say about the Kafka side of a worker."""
+    """Return the configuration of the Kafka layer."""
     return WorkerConfig(
         connection=connection,
         app_id=settings.app_id,

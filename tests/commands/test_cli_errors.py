@@ -53,7 +53,7 @@ def test_an_error_nobody_expects_is_shown_as_the_bug_it_is() -> None:
     ],
 )
 def test_an_error_is_told_without_its_number(error: Exception, text: str) -> None:
-    assert cli.sentence(error) == text
+    assert cli.message_of(error) == text
 
 
 WRONG: tuple[tuple[dict[str, str], str, int, str], ...] = (
@@ -63,16 +63,16 @@ WRONG: tuple[tuple[dict[str, str], str, int, str], ...] = (
     ({}, "replay {rec} --out {tmp}/o --policy {tmp}/absent.toml", 2, "No such file"),
     ({}, "replay {rec} --out {tmp}/o --model {tmp}", 2, "no readable model"),
     ({}, "replay {rec} --out {tmp}/o --challenger {tmp}", 2, "no readable model"),
-    ({}, "replay --out {tmp}/o", 2, "name a RECORDING, or --from-topics"),
-    ({}, "replay {rec} --from-topics --out {tmp}/o", 2, "name a RECORDING, or --from-topics"),
-    ({}, "replay {rec} --since 1h --out {tmp}/o", 2, "--since goes with --from-topics"),
+    ({}, "replay --out {tmp}/o", 2, "give a RECORDING, or --from-topics"),
+    ({}, "replay {rec} --from-topics --out {tmp}/o", 2, "give a RECORDING, or --from-topics"),
+    ({}, "replay {rec} --since 1h --out {tmp}/o", 2, "--since needs --from-topics"),
     ({}, "replay --from-topics --since lately --out {tmp}/o", 2, "'lately' is no time: write a span"),
     ({}, "replay --from-topics --out {tmp}/o", 3, "no broker answers"),
     ({}, "diff {tmp} {tmp}/absent", 2, "does not exist"),
     ({}, "diff {tmp} {tmp}", 2, "holds no replay's output"),
     ({}, "feedback d-1 wrong", 2, "'wrong' is not one of"),
     ({}, "feedback d-1 unsure --expires 1h", 2, "only a false_positive expires"),
-    ({}, "feedback d-1 false_positive --expires 2020-01-01", 2, "is over already"),
+    ({}, "feedback d-1 false_positive --expires 2020-01-01", 2, "is in the past"),
     ({}, "feedback d-1 false_positive", 3, "no broker answers"),
     ({}, "train {tmp}", 2, "holds no recording"),
     ({}, "train {rec} --test {tmp}", 2, "holds no recording"),

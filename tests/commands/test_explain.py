@@ -213,7 +213,7 @@ def _source(**values: list[dict[str, Any]]) -> Source:
     return source
 
 
-def test_only_what_belongs_to_the_decision_is_told() -> None:
+def test_only_what_belongs_to_the_decision_is_shown() -> None:
     mine = _decision(50.0)
     other = {**_decision(60.0), "decision_id": "e", "caused_by": "d"}
     command = {"decision_id": "d", "revocation_id": "r"}
@@ -249,7 +249,7 @@ def test_what_moved_the_models_score_is_told_line_by_line() -> None:
         "normal": "records_10m ≤ 30; novelty ≤ 0.1",
     }
 
-    assert explain._told(reason) == [
+    assert explain._rows_of(reason) == [
         ("+0.90", "anomaly: Unlike others", None, None),
         ("", "  read", "412 records in 10 min", "≤ 30"),
         ("", "  f", "1,000", "≤ 9"),
@@ -259,7 +259,7 @@ def test_what_moved_the_models_score_is_told_line_by_line() -> None:
 def test_an_order_of_calls_that_is_odd_has_a_row_of_its_own() -> None:
     text = "Odd: GET /orders after GET /inbox; 21.5 nats in 10 min, usually ≤ 0.25 (surprise)"
 
-    assert explain._told({"detection": "anomaly", "text": text, "contribution": 0.9}) == [
+    assert explain._rows_of({"detection": "anomaly", "text": text, "contribution": 0.9}) == [
         ("+0.90", "anomaly: Odd", None, None),
         ("", "  GET /orders after GET /inbox", None, None),
         ("", "  surprise", "21.5 nats in 10 min", "≤ 0.25"),
@@ -269,4 +269,4 @@ def test_an_order_of_calls_that_is_odd_has_a_row_of_its_own() -> None:
 def test_without_features_the_models_word_is_one_line() -> None:
     reason = {"detection": "anomaly", "text": "Unlike others.", "contribution": 0.5, "observed": "x"}
 
-    assert explain._told(reason) == [("+0.50", "anomaly: Unlike others.", None, None)]
+    assert explain._rows_of(reason) == [("+0.50", "anomaly: Unlike others.", None, None)]

@@ -51,8 +51,8 @@ def test_an_export_of_files_tells_what_it_did(said: Path, tmp_path: Path) -> Non
     }
     assert later.stderr.splitlines() == [
         (
-            "session-risk: 20 vectors were scored under policy default@1, which is not at hand: that it "
-            "logged the share 0.002 of LOW is assumed; name another with --low-share"
+            "session-risk: 20 vectors were scored with policy default@1, which is not available: it is assumed that it "
+            "logged the share 0.002 of LOW; set another with --low-share"
         ),
         "session-risk: 1 verdicts could not be read",
     ]
@@ -79,7 +79,7 @@ def test_a_time_that_is_none_is_refused_with_how_to_write_it(said: Path, tmp_pat
     done = _run("--from", said, "--out", tmp_path / "out", "--since", "yesterday")
 
     assert done.exit_code == 2
-    assert "'yesterday' is no time: write 2026-03-02 or 2026-03-02T14:30:00+01:00" in done.stderr
+    assert "'yesterday' is not a time: write 2026-03-02 or 2026-03-02T14:30:00+01:00" in done.stderr
 
 
 def test_a_model_that_cannot_be_used_does_not_keep_its_successor_from_being_trained(

@@ -232,9 +232,9 @@ def test_dead_letters_are_sent_again_by_number_or_by_stream(here: Store) -> None
     done = [_run("dead-letters", "retry", *which) for which in (["1", "9"], ["--stream", "s-1"], ["9"])]
 
     assert [(result.exit_code, result.output) for result in done] == [
-        (0, "1 wait again\n"),
-        (0, "1 wait again\n"),
-        (1, "session-risk: none of these is a dead letter whose token and stream are still there\n"),
+        (0, "1 queued again\n"),
+        (0, "1 queued again\n"),
+        (1, "session-risk: none of these is a dead letter whose token and stream still exist\n"),
     ]
     assert [item["seq"] for item in _told("dead-letters", "list")] == [3]
 
@@ -244,7 +244,7 @@ def test_which_to_send_again_is_said_in_one_way(here: Store, which: list[str]) -
     done = _run("dead-letters", "retry", *which)
 
     assert done.exit_code == 2
-    assert "say which: numbers as `dead-letters list` shows them, or --stream" in done.stderr
+    assert "give either numbers, as `dead-letters list` shows them, or --stream" in done.stderr
 
 
 def test_a_letter_that_cannot_be_sent_again_says_so(here: Store) -> None:

@@ -62,14 +62,14 @@ def test_going_back_retires_the_model_promoted_last_until_the_configured_one_dec
     done = _run("rollback")
 
     assert lines == [
-        f"{FIRST} decides, where workers have it in SESSION_RISK_MODEL_DIR",
-        f"{SECOND} decides, where workers have it in SESSION_RISK_MODEL_DIR",
-        f"{SECOND} is retired; {FIRST} decides again, where workers have it",
-        f"{FIRST} is retired; default decides again, where workers have it",
+        f"{FIRST} decides, on workers that have it in SESSION_RISK_MODEL_DIR",
+        f"{SECOND} decides, on workers that have it in SESSION_RISK_MODEL_DIR",
+        f"{SECOND} is retired; {FIRST} decides again, on workers that have it",
+        f"{FIRST} is retired; default decides again, on workers that have it",
     ]
     assert (done.exit_code, done.stderr) == (
         1,
-        "session-risk: no model was promoted: default, the configured one, decides\n",
+        "session-risk: no model was promoted: default, the configured model, decides\n",
     )
     rows = [(order["command"], order["model"], order["issued_by"]) for order in _orders(broker)]
     assert rows == [
@@ -83,13 +83,13 @@ def test_a_model_that_was_gone_back_from_can_be_promoted_again(broker: EmbeddedB
     records = [(MODEL_CONTROL, row["model"].encode(), json.dumps(row).encode()) for row in rows]
     asyncio.run(produce(Connection(broker.bootstrap), records))
 
-    assert _run("rollback").stdout == f"{FIRST} is retired; default decides again, where workers have it\n"
+    assert _run("rollback").stdout == f"{FIRST} is retired; default decides again, on workers that have it\n"
 
 
 def test_a_challenger_is_shadowed_under_either_name(broker: EmbeddedBroker) -> None:
     lines = {_run(*words, FIRST).stdout for words in (["shadow"], ["model", "shadow"])}
 
-    assert lines == {f"{FIRST} is a challenger, where workers have it in SESSION_RISK_MODEL_DIR\n"}
+    assert lines == {f"{FIRST} is a challenger, on workers that have it in SESSION_RISK_MODEL_DIR\n"}
     assert [order["command"] for order in _orders(broker)] == ["shadow", "shadow"]
 
 

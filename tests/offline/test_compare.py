@@ -195,8 +195,8 @@ def test_of_vectors_is_told_that_they_are_by_others_roles_where_the_roles_differ
 
     shown = " ".join(run("compare", model, with_roles, "--on", data).stdout.split())
 
-    assert told("compare", model, with_roles, "--on", data)["note"] == compare.OTHER_ROLES
-    assert compare.OTHER_ROLES in shown
+    assert told("compare", model, with_roles, "--on", data)["note"] == compare.DIFFERENT_ROLES
+    assert compare.DIFFERENT_ROLES in shown
     assert "note" not in told("compare", with_roles, with_roles, "--on", data)
 
 

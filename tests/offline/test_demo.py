@@ -41,7 +41,7 @@ def test_the_demonstration_plays_every_story_and_ends_well(monkeypatch: pytest.M
     assert done.exit_code == 0, done.output
     scenarios = playback.stories(find_directory(), NOW)
     twins = sum(story.twin for story in scenarios)
-    assert f"✔ all {len(scenarios)} stories, {twins} of them honest twins, ended as they must" in done.stdout
+    assert f"✔ all {len(scenarios)} stories, {twins} of them honest twins, ended as expected" in done.stdout
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert lines.count("dead letters 0") == 1
     for part in ("ana-a1 HIGH revoke device_rooted", "events a second", "event to command p50"):

@@ -249,8 +249,8 @@ def test_an_evaluation_without_attacks_is_refused(model: Path, tmp_path: Path) -
     assert (done.exit_code, done.stderr) == (
         2,
         (
-            f"session-risk: {tmp_path / 'plain'}: neither truth nor verdicts name both attacks and honest "
-            "sessions; nothing to hold the model against\n"
+            f"session-risk: {tmp_path / 'plain'}: neither ground truth nor verdicts label both attacks and honest "
+            "sessions, so the model cannot be evaluated; use a labelled recording\n"
         ),
     )
 

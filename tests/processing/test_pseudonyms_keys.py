@@ -89,7 +89,7 @@ def test_without_keys_names_leave_as_they_are_and_a_search_says_so() -> None:
     done = CliRunner().invoke(main, ["pseudonym", "ana"])
 
     assert done.exit_code == 2
-    assert "names leave as they are; SESSION_RISK_PSEUDONYM_KEY_FILE names no keys" in done.stderr
+    assert "names are not replaced: SESSION_RISK_PSEUDONYM_KEY_FILE is not set" in done.stderr
 
 
 def test_a_replay_writes_pseudonyms_where_a_worker_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
