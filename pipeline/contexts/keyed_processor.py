@@ -18,7 +18,7 @@ from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 
 VERSION: Final = 2
-"""To be raised when members of the same name come to mean something else."""
+"""To be raised when a field comes to mean something else under the same name; not when fields come or go."""
 _BARE: Final = ord("{")
 """How rows of the version before begin: they are JSON and nothing else."""
 _HEAD: Final = struct.Struct("<BI")
@@ -40,7 +40,7 @@ def decode_row(key: bytes, value: bytes, load: Callable[[dict[str, Any]], R]) ->
     """What *load* makes of the JSON object in a row.
 
     Raises:
-        UnreadableRow: the row is of an unknown version, cut, spoilt, another's, or holds what is not known.
+        UnreadableRow: the row is of an unknown version, cut, spoilt, another's, or no record of a context.
     """
     payload = value
     if value[:1] != bytes([_BARE]):
@@ -52,7 +52,9 @@ def decode_row(key: bytes, value: bytes, load: Callable[[dict[str, Any]], R]) ->
         if len(value) < _HEAD.size or _HEAD.unpack_from(value)[1] != crc32(payload, crc32(key)):
             raise UnreadableRow("a row that does not fit its checksum: it was cut or spoilt")
     try:
-        return load(from_json(payload))
+        stored = from_json(payload)
+        stored["seen_at"]  # every version writes it: what does not have it is no record of a context
+        return load(stored)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         why = str(error).partition("\n")[0]
         raise UnreadableRow(f"a row that cannot be read ({type(error).__name__}: {why[:120]})") from error

@@ -15,6 +15,7 @@ from models.events.networks import HIDING
 from pipeline.contexts.keyed_processor import KeyedProcessor
 from pipeline.processing.messages import derived_id, message
 from pipeline.processing.outcome import OutcomeBuilder
+from pipeline.processing.stored_fields import known_fields
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import NETWORK_ACTIVITY, SESSION_CONTEXT
@@ -58,7 +59,7 @@ def network_context(limits: Limits = DEFAULT_LIMITS, most: int = MOST_NETWORKS) 
     return KeyedProcessor(
         member="network",
         create=NetworkState,
-        load=lambda fields: NetworkState(**fields),
+        load=lambda fields: NetworkState(**known_fields(NetworkState, fields)),
         handle=_handle,
         keep_ms=KEEP_MS,
         is_in_use=lambda _: False,

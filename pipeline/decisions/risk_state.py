@@ -13,7 +13,17 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from models.state.table import UnreadableRow
+from pipeline.processing.stored_fields import known_fields
 
+_FORMER_NAMES: Final = {
+    "proved": "held_at_step_up",
+    "answered": "cleared_until",
+    "said": "last_reported",
+    "said_at": "reported_at",
+    "muted": "suppressed_until",
+}
+_FORMER_NAMES_OF_EPISODE: Final = {"told": "observed_text"}
+"""Former names of fields, and the present ones: rows with the former are still read."""
 EVIDENCE: Final = 5
 """Event ids kept per episode: the first, and the newest."""
 DEVICES: Final = 16
@@ -123,15 +133,22 @@ class SessionRiskState:
 
     @classmethod
     def decode(cls, packed: bytes) -> SessionRiskState:
-        """The inverse of :meth:`encode`; raises `UnreadableRow` where *packed* is no case that is known."""
+        """The inverse of :meth:`encode`, whichever version wrote it (:mod:`pipeline.processing.stored_fields`).
+
+        Raises:
+            UnreadableRow: *packed* is no JSON object, or a field of it is of another type.
+        """
         try:
-            details = json.loads(packed)
-            if details.get("challenge"):
-                details["challenge"] = Challenge(**details["challenge"])
-            if details.get("revocation"):
-                details["revocation"] = Revocation(**details["revocation"])
-            details["episodes"] = {rule: DetectionEpisode(**item) for rule, item in details.get("episodes", {}).items()}
-            return cls(**details)
+            stored = known_fields(cls, json.loads(packed), _FORMER_NAMES)
+            if stored.get("challenge"):
+                stored["challenge"] = Challenge(**known_fields(Challenge, stored["challenge"]))
+            if stored.get("revocation"):
+                stored["revocation"] = Revocation(**known_fields(Revocation, stored["revocation"]))
+            stored["episodes"] = {
+                detection: DetectionEpisode(**known_fields(DetectionEpisode, episode, _FORMER_NAMES_OF_EPISODE))
+                for detection, episode in stored.get("episodes", {}).items()
+            }
+            return cls(**stored)
         except (ValueError, TypeError, AttributeError) as error:
             why = str(error).partition("\n")[0][:120]
             raise UnreadableRow(f"a case that cannot be read ({type(error).__name__}: {why})") from error

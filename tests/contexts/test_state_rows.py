@@ -15,10 +15,10 @@ import pytest
 from pydantic_core import to_json
 
 from pipeline.contexts.device.processor import device_context
-from pipeline.contexts.keyed_processor import KeyedProcessor, row_body
+from pipeline.contexts.keyed_processor import KeyedProcessor, encode_row, row_body
 from pipeline.contexts.network import network_context
 from pipeline.contexts.principal.processor import principal_context
-from pipeline.processing.processor import unpack_key
+from pipeline.processing.processor import pack_key, unpack_key
 from tests.support.histories import BERLIN, MUNICH
 from tests.support.principals import CAFE, HOME, VPN
 from tests.support.run_processors import Event, Player
@@ -123,3 +123,53 @@ def test_a_row_that_is_read_and_written_again_has_the_same_bytes(
     other.restore(played(create(), events()).items())
 
     assert {"|".join(key): to_json(record).decode() for key, record in other.records.items()} == ROWS[name]
+
+
+PARTS = {
+    "principal": ("factors", "baseline", "uses", "devices", "fashion"),
+    "device": ("changes", "place"),
+    "network": (),
+}
+
+
+@CONTEXTS
+def test_fields_of_a_newer_version_are_ignored(
+    name: str, create: Callable[[], KeyedProcessor[Any]], events: Callable[[], list[Event]]
+) -> None:
+    other = create()
+    for key, text in ROWS[name].items():
+        stored = json.loads(text)
+        for part in (stored, *(stored[part] for part in PARTS[name])):
+            part["added_later"] = {"any": ["thing"]}
+        if name == "principal":
+            stored["habits"]["added_later"] = {"value": [1, "s-1"]}
+        if name == "device":
+            stored["posture"]["added_later"] = True
+            stored["changes"]["fell"]["added_later"] = [1, None, "", ""]
+        packed = pack_key(tuple(key.split("|")))
+        other.restore([(packed, encode_row(packed, to_json(stored)))])
+
+    assert {"|".join(key): to_json(record).decode() for key, record in other.records.items()} == ROWS[name]
+
+
+@CONTEXTS
+def test_fields_that_an_older_version_did_not_write_have_their_initial_value(
+    name: str, create: Callable[[], KeyedProcessor[Any]], events: Callable[[], list[Event]]
+) -> None:
+    initial = json.loads(to_json(create()._create()))
+    for key, text in ROWS[name].items():
+        packed = pack_key(tuple(key.split("|")))
+        for missing in initial.keys() - {"seen_at"}:
+            other, stored = create(), json.loads(text)
+            del stored[missing]
+            other.restore([(packed, encode_row(packed, to_json(stored)))])
+            (record,) = other.records.values()
+            assert json.loads(to_json(record)) == stored | {missing: initial[missing]}
+        for part in PARTS[name]:
+            for missing in initial[part]:
+                other, stored = create(), json.loads(text)
+                del stored[part][missing]
+                other.restore([(packed, encode_row(packed, to_json(stored)))])
+                (record,) = other.records.values()
+                stored[part][missing] = initial[part][missing]
+                assert json.loads(to_json(record)) == stored

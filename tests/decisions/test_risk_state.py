@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import MISSING, fields
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.state.table import UnreadableRow
 from pipeline.decisions.risk_state import EVIDENCE, Challenge, DetectionEpisode, Revocation, SessionRiskState
 
 TEXT = st.text(max_size=8)
@@ -66,3 +69,68 @@ def test_an_episode_keeps_its_first_event_and_its_newest() -> None:
 
     assert episode == DetectionEpisode(10, 18, 9.0, ["e-0", "e-5", "e-6", "e-7", "e-8"])
     assert len(episode.evidence) == EVIDENCE
+
+
+def test_a_field_of_a_newer_version_is_ignored_and_one_of_an_older_version_has_its_initial_value() -> None:
+    state = SessionRiskState(
+        level="HIGH",
+        episodes={"mass_read": DetectionEpisode(1, 2, 3.0, ["e-1"])},
+        challenge=Challenge("c-1", 5, silence=False, detections=["mass_read"]),
+        revocation=Revocation({"revocation_id": "r-1"}, due=7),
+        children=["s-2"],
+    )
+    stored = json.loads(state.encode())
+    for part in (stored, stored["episodes"]["mass_read"], stored["challenge"], stored["revocation"]):
+        part["added_later"] = {"any": ["thing"]}
+
+    assert SessionRiskState.decode(json.dumps(stored).encode()) == state
+
+    for part, missing in (
+        (stored, "children"),
+        (stored["episodes"]["mass_read"], "evidence"),
+        (stored["challenge"], "detections"),
+        (stored["revocation"], "sends"),
+    ):
+        del part[missing]
+    state.children, state.episodes["mass_read"].evidence, state.challenge.detections = [], [], []  # type: ignore[union-attr]
+    assert SessionRiskState.decode(json.dumps(stored).encode()) == state
+
+
+def test_a_field_without_an_initial_value_is_one_that_rows_have_had_from_the_beginning() -> None:
+    required = {
+        part.__name__: [f.name for f in fields(part) if f.default is MISSING and f.default_factory is MISSING]
+        for part in (SessionRiskState, DetectionEpisode, Challenge, Revocation)
+    }
+
+    assert required == {
+        "SessionRiskState": [],
+        "DetectionEpisode": ["first_at", "last_at", "observed"],
+        "Challenge": ["challenge_id", "deadline", "silence"],
+        "Revocation": ["command", "due"],
+    }
+
+
+def test_former_names_of_fields_are_read() -> None:
+    former = {
+        "proved": ["a"],
+        "answered": {"a": 1},
+        "said": ["b"],
+        "said_at": 3,
+        "muted": {"c": 2},
+        "episodes": {"a": {"first_at": 1, "last_at": 2, "observed": 3.0, "told": "words"}},
+    }
+
+    assert SessionRiskState.decode(json.dumps(former).encode()) == SessionRiskState(
+        held_at_step_up=["a"],
+        cleared_until={"a": 1},
+        last_reported=["b"],
+        reported_at=3,
+        suppressed_until={"c": 2},
+        episodes={"a": DetectionEpisode(1, 2, 3.0, observed_text="words")},
+    )
+
+
+@pytest.mark.parametrize("packed", [b"[]", b"7", b"{", b'{"episodes": 7}', b'{"episodes": {"a": {}}}'])
+def test_what_is_no_case_is_refused(packed: bytes) -> None:
+    with pytest.raises(UnreadableRow, match="a case that cannot be read"):
+        SessionRiskState.decode(packed)

@@ -96,6 +96,8 @@ FACTS: Final = frozenset(watched.fact for watched in WATCHED)
 _HOLD_OF: Final = {watched.fact: (watched.signal, watched.hold_ms) for watched in WATCHED} | {
     "clock": ("clock_tampered", HOUR_MS)
 }
+REMEMBERED: Final = frozenset(_HOLD_OF)
+"""Facts of which a device remembers that they got worse."""
 _OF_SYSTEM: Final = frozenset({"os_version", "patch_level"})
 _OF_SESSION: Final = frozenset({"posture_downgraded"})
 """Signals of what happened under a session: one that began afterwards was let in knowing it."""

@@ -22,6 +22,7 @@ from pipeline.contexts.keyed_processor import KeyedProcessor
 from pipeline.processing.eviction import exceeds
 from pipeline.processing.messages import derived_id, message
 from pipeline.processing.outcome import OutcomeBuilder
+from pipeline.processing.stored_fields import known_fields
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS, Posture
 from schemas.topics import DEVICE_TELEMETRY, SESSION_BINDINGS, SESSION_CONTEXT
@@ -96,8 +97,13 @@ def device_context(limits: Limits = DEFAULT_LIMITS, most: int = MOST_DEVICES) ->
 
 
 def _load(fields: dict[str, Any]) -> DeviceState:
-    parts = {"changes": Changes(**fields.get("changes", {})), "place": Place(**fields.get("place", {}))}
-    return DeviceState(**{**fields, **parts})
+    stored, changes = known_fields(DeviceState, fields), known_fields(Changes, fields.get("changes", {}))
+    stored["posture"] = {name: value for name, value in stored.get("posture", {}).items() if name in MEMBERS}
+    fell = changes.get("fell", {}).items()
+    changes["fell"] = {fact: change for fact, change in fell if fact in posture_changes.REMEMBERED}
+    stored["changes"] = Changes(**changes)
+    stored["place"] = Place(**known_fields(Place, stored.get("place", {})))
+    return DeviceState(**stored)
 
 
 def _handle(fleet: RolloutTracker, topic: str, device: DeviceState, event: dict[str, Any], out: OutcomeBuilder) -> bool:

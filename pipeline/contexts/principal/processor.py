@@ -41,6 +41,7 @@ from pipeline.contexts.principal.usage import PeerUsage, UsageHistory
 from pipeline.processing.eviction import exceeds
 from pipeline.processing.messages import derived_id, message
 from pipeline.processing.outcome import OutcomeBuilder
+from pipeline.processing.stored_fields import known_fields
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
@@ -96,7 +97,11 @@ class PrincipalState:
     @classmethod
     def load(cls, fields: dict[str, Any]) -> PrincipalState:
         """What the changelog keeps, read again."""
-        return cls(**fields | {name: part(**fields[name]) for name, part in _PARTS.items() if name in fields})
+        stored = known_fields(cls, fields)
+        for name, part in _PARTS.items():
+            stored[name] = part(**known_fields(part, stored.get(name, {})))
+        stored["habits"] = {name: stored.get("habits", {}).get(name, {}) for name in KNOWN_ATTRIBUTES}
+        return cls(**stored)
 
 
 def principal_context(limits: Limits = DEFAULT_LIMITS, most: int = MOST_PRINCIPALS) -> KeyedProcessor[PrincipalState]:
