@@ -10,8 +10,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Not 9092, where `make kafka` or a Kafka of your own may be running.
 TEST_PORT := 9192
+NO_SERVICES := not kafka and not faults and not postgres and not node
+# One process a core; the tests of a file stay together, since they share what it starts.
+PARALLEL := -n auto --dist loadfile
 
-.PHONY: help install demo test test-transmitter kafka test-kafka test-faults bench bench-kafka bench-soak audit check format schemas docs train fit evaluate clean
+.PHONY: help install demo test test-slow test-all test-transmitter kafka test-kafka test-faults bench bench-kafka bench-soak audit check format schemas docs train fit evaluate clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +26,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed; name yours with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 	  { echo "This Python cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Making $(VENV): the packages of constraints.txt (300 MB to fetch, 1.2 GB on disk), then compiling the code"
+	@echo "that counts events. One to three minutes, and again only when pyproject.toml or constraints.txt changes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
@@ -32,8 +37,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## Watch an attack being noticed and the session revoked, without Kafka
 	$(BIN)/session-risk demo
 
-test: $(INSTALLED) ## Run every test that needs no Kafka, no PostgreSQL and no node
-	$(BIN)/pytest -m "not kafka and not faults and not postgres and not node"
+test: $(INSTALLED) ## Run the tests that need no Kafka, no PostgreSQL and no node, without the slow ones (4 minutes on 2 cores)
+	$(BIN)/pytest $(PARALLEL) -m "not slow and $(NO_SERVICES)"
+
+test-slow: $(INSTALLED) ## Run the slow ones among them: simulated days, whole servers, the golden replay
+	$(BIN)/pytest $(PARALLEL) -m "slow and $(NO_SERVICES)"
+
+test-all: test test-slow test-transmitter test-kafka test-faults ## Run every test, as CI does (Java, Maven, PostgreSQL, node, Prometheus)
 
 tests/jose/node_modules/.installed: tests/jose/package.json tests/jose/package-lock.json
 	npm ci --prefix tests/jose --no-audit --no-fund --ignore-scripts
@@ -78,11 +88,12 @@ bench-soak: $(INSTALLED) ## Run a worker for MINUTES=30 at half of what it can d
 audit: $(INSTALLED) ## Ask an advisory source about every pinned dependency (needs one; ADVISORIES=osv: another one)
 	deploy/audit.sh $(BIN)/python
 
-check: $(INSTALLED) ## Check form, style, types and floors; changes nothing
+check: $(INSTALLED) ## Check form, style, types and layers, and list long code; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python -m tests.support.long_code
 
 format: $(INSTALLED) ## Bring the code into its form
 	$(BIN)/ruff format .

@@ -77,7 +77,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("text", REFUSED)
+@pytest.mark.parametrize("text", REFUSED, ids=["empty", "comment only", "a line that is no key", "not ASCII"])
 def test_a_file_that_holds_no_keys_is_refused_without_telling_what_it_holds(tmp_path: Path, text: str) -> None:
     path = _keys(tmp_path, text)
 
