@@ -144,7 +144,7 @@ def add(batch: BatchBuilder, rows: list[tuple[bytes, bytes]]) -> None:
 
 
 async def clear() -> None:
-    """Delete every topic but the backlog's: each worker finds what the first one found, nothing said by another."""
+    """Delete every topic but the backlog's: each worker finds what the first one found, no output of another."""
     admin = AIOKafkaAdminClient(bootstrap_servers=BROKER)
     await admin.start()
     while old := [name for name in await admin.list_topics() if name != "api-calls" and not name.startswith("__")]:
@@ -186,11 +186,11 @@ class Probe:
         self.sent[f"{self.name}-{number}"] = time.perf_counter()
         return self._call(number, at, "b", "python-requests/2.32", 64999)
 
-    def _call(self, number: int, at: int, who: str, agent: str, asn: int) -> tuple[bytes, bytes]:
+    def _call(self, number: int, at: int, suffix: str, agent: str, asn: int) -> tuple[bytes, bytes]:
         name = f"{self.name}-{number}"
         event = {
             "type": "api.call",
-            "event_id": f"{name}-{who}",
+            "event_id": f"{name}-{suffix}",
             "occurred_at": at,
             "tenant": "acme",
             "session_id": name,

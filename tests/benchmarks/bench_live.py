@@ -33,12 +33,12 @@ PER_MS = 20
 STEPS = ("decode", "columns", "find the rows", "fold", "rules", "score", "encode rows", "sweeps", "the rest")
 
 
-def sent(first: int, who: Iterator[int]) -> list[Sent]:
-    """A record for each of *who*, from offset *first* on."""
+def sent(first: int, sessions: Iterator[int]) -> list[Sent]:
+    """A record for each of *sessions*, from offset *first* on."""
     rng, records = Random(first), []
-    for number, this_number in enumerate(who, start=first):
-        at = START_MS + number // PER_MS
-        records.append(Sent("api-calls", 0, number, at, *call_of(rng, this_number, number, at)))
+    for offset, session in enumerate(sessions, start=first):
+        at = START_MS + offset // PER_MS
+        records.append(Sent("api-calls", 0, offset, at, *call_of(rng, session, offset, at)))
     return records
 
 

@@ -83,7 +83,7 @@ def case_cost(stage: SessionProcessor, now: int, count: int = 2_000) -> float:
         records = []
         for number in range(start, min(start + CHUNK, count)):
             event = {
-                "event_id": f"told-{number}",
+                "event_id": f"event-{number}",
                 "type": "session.context",
                 "occurred_at": START_MS + 60_000,
                 "tenant": "acme",

@@ -25,7 +25,7 @@ MOST_SECONDS = 60
 class Reuse(Probe):
     """Sessions whose refresh token is presented again, as the identity provider tells."""
 
-    def told(self, number: int) -> tuple[bytes, bytes]:
+    def reuse_event(self, number: int) -> tuple[bytes, bytes]:
         """One such event, now."""
         name = f"{self.name}-{number}"
         self.sent[name] = time.perf_counter()
@@ -53,7 +53,7 @@ async def probed() -> tuple[list[float], list[float]]:
     for number in range(int(MOST_SECONDS / EVERY)):
         if metric("session_risk_events_total") >= BACKLOG:
             break
-        key, value = probe.told(number)
+        key, value = probe.reuse_event(number)
         await producer.send_and_wait("auth-events", value=value, key=key)
         lags.append(oldest_lag())
         await asyncio.sleep(EVERY)

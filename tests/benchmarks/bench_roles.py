@@ -119,16 +119,16 @@ def learned() -> tuple[Roles, Trained, Trained]:
         roles = learn_roles(recording, left_out=set(), seed=LEARNED_FROM)
     if roles is None:
         raise SystemExit("a simulation without calls teaches no roles")
-    scoreds = list(vectors(records_of(events), roles, 0.2))
-    rows, kinds = np.array([this_scored.values for this_scored in scoreds]), kinds_of(scoreds)
+    examples = list(vectors(records_of(events), roles, 0.2))
+    rows, kinds = np.array([example.values for example in examples]), kinds_of(examples)
     blind = rows.copy()
     blind[:, [FEATURE_NAMES.index(name) for name in SEQUENCE]] = 0.0
     return roles, fit(rows, kinds, name="with", seed=7), fit(blind, kinds, name="without", seed=7)
 
 
-def kinds_of(told: list[Scored]) -> NDArray[np.uint8]:
+def kinds_of(scored_events: list[Scored]) -> NDArray[np.uint8]:
     """The numbers of the principals' kinds, ``(n,)``."""
-    return np.array([this_scored.kind for this_scored in told], np.uint8)
+    return np.array([event.kind for event in scored_events], np.uint8)
 
 
 def scored(values: Vectors, kinds: NDArray[np.uint8], full: Trained, blind: Trained) -> dict[str, Vectors]:
@@ -153,15 +153,15 @@ def main() -> None:
     people = {person.principal_id: person.role for person in simulation.population.people}
     began, victims = taken_over(events, people, HELD_OUT)
     calls = {event["event_id"] for topic, event in events if topic == API_CALLS}
-    scoreds = [
+    examples = [
         vector
         for vector in vectors(records_of(events), roles, 1.0)
         if vector.event_id in calls and vector.at >= began.get(vector.session, FOREVER)
     ]
     print(f"{len(victims)} of {len(began)} sessions at a desk are taken over")
-    scores = scored(np.array([this_scored.values for this_scored in scoreds]), kinds_of(scoreds), full, blind)
+    scores = scored(np.array([example.values for example in examples]), kinds_of(examples), full, blind)
     for most in CALLS:
-        report(most, [this_scored.session for this_scored in scoreds], scores, victims)
+        report(most, [scored.session for example in examples], scores, victims)
 
 
 def report(most: int, session: list[str], scores: dict[str, Vectors], victims: set[str]) -> None:

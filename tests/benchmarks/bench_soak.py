@@ -71,7 +71,7 @@ class Slot:
 
 
 class Churn:
-    """Sessions that come and go: some sign out, the others are never heard of again."""
+    """Sessions that come and go: some sign out, the others are never seen again."""
 
     def __init__(self) -> None:
         self._rng = Random(3)
@@ -138,8 +138,8 @@ class Churn:
 class Stolen(Probe):
     """Sessions whose cookie is replayed, of a few people: what is remembered of each is no growth."""
 
-    def _call(self, number: int, at: int, who: str, agent: str, asn: int) -> tuple[bytes, bytes]:
-        key, value = super()._call(number, at, who, agent, asn)
+    def _call(self, number: int, at: int, suffix: str, agent: str, asn: int) -> tuple[bytes, bytes]:
+        key, value = super()._call(number, at, suffix, agent, asn)
         own, one_of_few = (
             f'"principal_id": "{self.name}-{number}"',
             f'"principal_id": "{self.name}-{number % 50}"',

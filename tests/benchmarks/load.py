@@ -41,24 +41,24 @@ def call(rng: Random, number: int, sessions: int, at: int) -> tuple[bytes, bytes
     return call_of(rng, rng.randrange(sessions), number, at)
 
 
-def call_of(rng: Random, who: int, number: int, at: int) -> tuple[bytes, bytes]:
-    """Key and value of event *number*: a call of session *who* at *at* ms."""
+def call_of(rng: Random, session_number: int, number: int, at: int) -> tuple[bytes, bytes]:
+    """Key and value of event *number*: a call of session *session_number* at *at* ms."""
     operation, method, sensitivity = OPERATIONS[rng.randrange(len(OPERATIONS))]
     event = {
         "type": "api.call",
         "event_id": f"evt-{number:016x}",
         "occurred_at": at,
         "tenant": "acme",
-        "session_id": session_id(who),
-        "principal_id": f"user-{who // 2:07d}",
+        "session_id": session_id(session_number),
+        "principal_id": f"user-{session_number // 2:07d}",
         "principal_kind": "human",
-        "device_id": f"device-{who // 2:07d}",
-        "ip": f"10.{who % 250}.{who // 250 % 250}.7",
-        "asn": 64500 + who % 50,
+        "device_id": f"device-{session_number // 2:07d}",
+        "ip": f"10.{session_number % 250}.{session_number // 250 % 250}.7",
+        "asn": 64500 + session_number % 50,
         "country": "NL",
         "network_type": "wifi",
         "user_agent": AGENT[:60],
-        "token_id": f"tok-{who:012x}",
+        "token_id": f"tok-{session_number:012x}",
         "operation": operation,
         "status": 200 if rng.random() > 0.02 else 404,
         "method": method,
@@ -68,7 +68,7 @@ def call_of(rng: Random, who: int, number: int, at: int) -> tuple[bytes, bytes]:
         "resource": f"res-{rng.randrange(5_000):05d}",
         "latency_ms": rng.randrange(3, 90),
     }
-    return session_id(who).encode(), json.dumps(event, separators=(",", ":")).encode()
+    return session_id(session_number).encode(), json.dumps(event, separators=(",", ":")).encode()
 
 
 def calls(count: int, sessions: int, *, seed: int = 7, first: int = 0, per_second: int = 20_000) -> list[Sent]:

@@ -28,7 +28,7 @@ class World:
     failures: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))
     strikes: list[str] = field(default_factory=list)
 
-    def heard(self, event: Event) -> Event | None:
+    def last_report(self, event: Event) -> Event | None:
         """The newest telemetry of the event's device, as of the event."""
         events = self.devices.get(event.get("device_id", ""), [])
         index = bisect_right(events, event["occurred_at"], key=by_time)
@@ -55,8 +55,8 @@ def world_of(simulation: Simulation) -> World:
     return world
 
 
-def calls(told: list[Event]) -> list[Event]:
-    return [event for event in told if event["type"] == "api.call"]
+def calls(events: list[Event]) -> list[Event]:
+    return [event for event in events if event["type"] == "api.call"]
 
 
 def most_within(window: int, weighted: list[tuple[int, int]]) -> int:
@@ -70,8 +70,8 @@ def most_within(window: int, weighted: list[tuple[int, int]]) -> int:
     return most
 
 
-def records(told: list[Event]) -> int:
-    sensitive = [call for call in calls(told) if call["sensitivity"] in {"confidential", "restricted"}]
+def records(events: list[Event]) -> int:
+    sensitive = [call for call in calls(events) if call["sensitivity"] in {"confidential", "restricted"}]
     return most_within(10 * MINUTE, [(event["occurred_at"], event["records"]) for event in sensitive])
 
 

@@ -31,13 +31,13 @@ public final class Race {
     private Race() {}
 
     public static void main(String[] args) {
-        Properties told = new Properties();
-        told.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, args[0]);
-        told.put(StreamsConfig.APPLICATION_ID_CONFIG, args[3]);
-        told.put(StreamsConfig.STATE_DIR_CONFIG, args[5]);
-        told.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
-        told.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1_000);
-        told.put(StreamsConfig.consumerPrefix(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG), "earliest");
+        Properties config = new Properties();
+        config.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, args[0]);
+        config.put(StreamsConfig.APPLICATION_ID_CONFIG, args[3]);
+        config.put(StreamsConfig.STATE_DIR_CONFIG, args[5]);
+        config.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
+        config.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1_000);
+        config.put(StreamsConfig.consumerPrefix(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG), "earliest");
         KeyValueBytesStoreSupplier store =
                 args[4].equals("memory") ? Stores.inMemoryKeyValueStore(STORE) : Stores.persistentKeyValueStore(STORE);
         Topology topology = new Topology();
@@ -46,7 +46,7 @@ public final class Race {
         topology.addStateStore(
                 Stores.keyValueStoreBuilder(store, Serdes.String(), Serdes.ByteArray()).withCachingEnabled(), "fade");
         topology.addSink("out", args[2], Serdes.String().serializer(), Serdes.ByteArray().serializer(), "fade");
-        KafkaStreams streams = new KafkaStreams(topology, told);
+        KafkaStreams streams = new KafkaStreams(topology, config);
         Runtime.getRuntime().addShutdownHook(new Thread(streams::close));
         streams.start();
     }
