@@ -36,12 +36,12 @@ class Thread(BatchConsumerThread):
 
     reading = ConsumerConfig(cast("Any", None), cast("Any", None), fetch_wait_ms=5, idle_wait_ms=250)
 
-    def __init__(self, stretch: float = 1.0) -> None:
+    def __init__(self, multiplier: float = 1.0) -> None:
         """No thread is begun, and no consumer says how to assign partitions."""
-        self._pace = cast("AdaptiveFetchWait", SimpleNamespace(stretch=lambda: stretch))
+        self._pace = cast("AdaptiveFetchWait", SimpleNamespace(multiplier=lambda: multiplier))
 
 
-def _asked(*fetches: tuple[Answer, float], stretch: float = 1.0) -> list[tuple[int, int]]:
+def _asked(*fetches: tuple[Answer, float], multiplier: float = 1.0) -> list[tuple[int, int]]:
     """Milliseconds and bytes that brokers are asked to wait for, after each of *fetches* with its wait."""
     answers = iter([answer for answer, _ in fetches])
     fetcher = SimpleNamespace(_records={}, _fetch_max_wait_ms=5, _fetch_min_bytes=ENOUGH_BYTES)
@@ -55,7 +55,7 @@ def _asked(*fetches: tuple[Answer, float], stretch: float = 1.0) -> list[tuple[i
     async def story() -> list[tuple[int, int]]:
         asked = []
         for _, wait in fetches:
-            await Thread(stretch)._fetch_records(consumer, set(), wait)
+            await Thread(multiplier)._fetch_records(consumer, set(), wait)
             asked.append((fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes))
         return asked
 
@@ -76,7 +76,7 @@ def test_a_short_look_while_others_are_lined_up_does_not_mean_that_nothing_comes
 
 
 def test_a_busy_worker_lets_brokers_collect_for_longer() -> None:
-    assert _asked((A_CALL, POLL_SECONDS), (NOTHING, POLL_SECONDS), stretch=2.6) == [
+    assert _asked((A_CALL, POLL_SECONDS), (NOTHING, POLL_SECONDS), multiplier=2.6) == [
         (13, ENOUGH_BYTES),
         TO_THE_FIRST,
     ]

@@ -225,12 +225,12 @@ def test_topics_are_missing_only_where_a_broker_answers_and_does_not_have_them(
     there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    async def reach(_: Connection) -> None:
+    async def ping_broker(_: Connection) -> None:
         if not there:
             raise BrokerUnreachableError("no broker answers")
 
     monkeypatch.setattr(group_reader, "reading", lambda *_: Missing())
-    monkeypatch.setattr(group_reader, "reach", reach)
+    monkeypatch.setattr(group_reader, "ping_broker", ping_broker)
 
     async def story() -> None:
         async with group_reader.group_reader(Connection("kafka:9092"), "ours", [PLACE.topic], 0):

@@ -77,8 +77,8 @@ class Lines:
 
 
 @asynccontextmanager
-async def continuing(*_arguments: object) -> AsyncIterator[Lines]:
-    """Read standard input on."""
+async def read_standard_input(*_arguments: object) -> AsyncIterator[Lines]:
+    """Read standard input in place of Kafka."""
     protocol = asyncio.StreamReaderProtocol(reader := asyncio.StreamReader(limit=2**26))
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
     try:
@@ -115,7 +115,7 @@ def main() -> int:
     """Put the stand-ins in their places, and transmit."""
     for module, name, stand_in in (
         (startup, "look", lambda *_: None),
-        (consumer, "continuing", continuing),
+        (consumer, "group_reader", read_standard_input),
         (process, "Confirming", Nowhere),
         (socket, "getaddrinfo", resolve),
     ):
