@@ -1,6 +1,6 @@
 """`session-risk transmitter` as it is, but for Kafka: what would be read there comes on standard input.
 
-A line is a JSON list of pairs, topic and record. `told` is answered when the offsets of all of them would
+A line is a JSON list of pairs, topic and record. `committed` is written when the offsets of all of them would
 have been committed. Acknowledgements that come over HTTP are taken and go nowhere.
 """
 
@@ -23,7 +23,7 @@ from schemas.decode import record_key
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StubRecord:
     """A record as Kafka would give it."""
 
     topic: str
@@ -41,38 +41,38 @@ class Lines:
 
     reader: asyncio.StreamReader
     _offset: int = 0
-    _left: list[Told] = field(default_factory=list)
+    _left: list[StubRecord] = field(default_factory=list)
     _reading: asyncio.Task[bytes] | None = None
 
-    async def chunk(self, most: int, wait_ms: int) -> list[Told]:
+    async def chunk(self, most: int, wait_ms: int) -> list[StubRecord]:
         """Give at most *most* records, none after *wait_ms*."""
         if not self._left:
             self._left = await self._line(wait_ms / 1000)
         given, self._left = self._left[:most], self._left[most:]
         return given
 
-    async def _line(self, seconds: float) -> list[Told]:
+    async def _line(self, seconds: float) -> list[StubRecord]:
         self._reading = self._reading or asyncio.create_task(self.reader.readline())
         await asyncio.wait({self._reading}, timeout=seconds)
         if not self._reading.done():
             return []
         line, self._reading = self._reading.result(), None
         if not line:
-            await asyncio.sleep(seconds)  # whoever told has gone
+            await asyncio.sleep(seconds)  # the writer has gone
         return [self._record(topic, record) for topic, record in json.loads(line or "[]")]
 
-    def _record(self, topic: str, record: dict[str, Any]) -> Told:
+    def _record(self, topic: str, record: dict[str, Any]) -> StubRecord:
         self._offset += 1
-        return Told(topic, self._offset, record_key(topic, record), json.dumps(record).encode())
+        return StubRecord(topic, self._offset, record_key(topic, record), json.dumps(record).encode())
 
     async def commit(self) -> None:
         """Say that all that was given is kept."""
         if not self._left:
-            sys.stdout.write("told\n")
+            sys.stdout.write("committed\n")
             sys.stdout.flush()
 
-    async def behind(self) -> dict[tuple[str, int], int]:
-        """Nothing is known of what will be told."""
+    async def lag(self) -> dict[tuple[str, int], int]:
+        """Nothing is known of what will be written to standard input."""
         return {}
 
 
@@ -116,7 +116,7 @@ def main() -> int:
     for module, name, stand_in in (
         (startup, "look", lambda *_: None),
         (consumer, "group_reader", read_standard_input),
-        (process, "Confirming", Nowhere),
+        (process, "AckProducer", Nowhere),
         (socket, "getaddrinfo", resolve),
     ):
         assert hasattr(module, name), f"{module.__name__} has no {name} any more"

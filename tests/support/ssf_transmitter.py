@@ -152,7 +152,7 @@ class Rig:
         pairs = [(topic, message.model_dump(exclude_none=True)) for topic, message in records]
         self._process.stdin.write(json.dumps(pairs) + "\n")
         self._process.stdin.flush()
-        assert self._process.stdout.readline() == "told\n", self.log()
+        assert self._process.stdout.readline() == "committed\n", self.log()
 
     # --- What its operator does ---
 
