@@ -161,7 +161,7 @@ def main() -> None:
     print(f"{len(victims)} of {len(began)} sessions at a desk are taken over")
     scores = scored(np.array([example.values for example in examples]), kinds_of(examples), full, blind)
     for most in CALLS:
-        report(most, [scored.session for example in examples], scores, victims)
+        report(most, [example.session for example in examples], scores, victims)
 
 
 def report(most: int, session: list[str], scores: dict[str, Vectors], victims: set[str]) -> None:
