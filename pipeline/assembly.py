@@ -1,4 +1,4 @@
-"""From settings to the objects of the core: what a worker, a replay and a demonstration are made of alike."""
+"""Composition root: makes the processors from the settings, for a worker, a replay and the demo alike."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ from pipeline.settings.loading import Settings, limits_of
 
 
 def configured(settings: Settings) -> Configured:
-    """Return what is in force before any order."""
+    """Return what is in force before any order arrives on `model-control`."""
     models = Models(settings.model_dir or SHIPPED)
     return Configured(settings.policy_file, settings.model, settings.mode, models)
 
 
-def model_in(folder: Path) -> Detector:
-    """Return the model that is *folder*; raises `BadModel`."""
+def load_model(folder: Path) -> Detector:
+    """Return the model in *folder*; raises `BadModel`."""
     return Models(folder.resolve().parent).load(folder.resolve().name)
 
 
-def chosen(settings: Settings, policy: Path | None, model: Path | None) -> Configured:
-    """Return what *settings* say, but for a *policy* file or the folder of a *model* that was named."""
-    sent_configured = configured(settings)
-    name, models = sent_configured.model, sent_configured.models
+def configured_with(settings: Settings, policy: Path | None, model: Path | None) -> Configured:
+    """Return what *settings* configure, but with the *policy* file and the folder of the *model* where given."""
+    base = configured(settings)
+    name, models = base.model, base.models
     if model is not None:
         name, models = model.resolve().name, Models(model.resolve().parent)
-    return Configured(policy or sent_configured.policy_file, name, sent_configured.mode, models)
+    return Configured(policy or base.policy_file, name, base.mode, models)
 
 
-def leaving(settings: Settings, kinds: Iterable[ProcessorSpec]) -> tuple[ProcessorSpec, ...]:
-    """Return *kinds* as they speak to others: with pseudonyms for names if *settings* name keys.
+def pseudonymized(settings: Settings, specs: Iterable[ProcessorSpec]) -> tuple[ProcessorSpec, ...]:
+    """Return *specs* whose messages have pseudonyms in place of names, if *settings* name a file of keys.
 
     Raises `BadKeysError`.
     """
     path = settings.pseudonym_key_file
-    return with_pseudonyms(kinds, None if path is None else read_keys(path))
+    return with_pseudonyms(specs, None if path is None else read_keys(path))
 
 
 def options(settings: Settings, partitions: int, *, event_clock: bool = False, from_topics: bool = False) -> Options:
-    """Return what a session scorer is told, for topics with so many *partitions*.
+    """Return the options of the session processor, for topics with so many *partitions*.
 
-    With *event_clock* a decision bears the time of its event: a replay has no other. Only what comes
-    *from_topics* has headers that can vouch for its tenant.
+    With *event_clock* a decision has the time of its event, since a replay has no other clock. Only records that come
+    *from_topics* have headers that can confirm their tenant.
     """
     return Options(
         partitions=partitions,
@@ -68,17 +68,17 @@ def options(settings: Settings, partitions: int, *, event_clock: bool = False, f
     )
 
 
-def stage_kinds(brain: ActiveConfig, options: sessions_processor.Options) -> tuple[ProcessorSpec, ...]:
-    """Every kind of stage; all session stages share *brain* and their memory of strings.
+def processor_specs(active: ActiveConfig, options: sessions_processor.Options) -> tuple[ProcessorSpec, ...]:
+    """Return the specs of all four processors; all session processors share *active* and one cache of strings.
 
-    The hash key of that memory is drawn here: whoever sends strings must not know it.
+    The hash key of that cache is drawn here at random: whoever sends the strings must not know it.
     """
     columns = Columns(hash_key=secrets.token_bytes(KEY_BYTES))
     return (
         ProcessorSpec(
             "session",
             sessions_processor.SOURCE_TOPICS,
-            lambda _: sessions_processor.SessionProcessor(brain, columns, options),
+            lambda _: sessions_processor.SessionProcessor(active, columns, options),
         ),
         ProcessorSpec("device", device_processor.SOURCES, lambda _: device_processor.device_context(options.limits)),
         ProcessorSpec(

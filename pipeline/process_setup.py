@@ -1,7 +1,8 @@
-"""How memory that is no longer used comes back, set to how this program uses it.
+"""Set-up that every process of session-risk shares: garbage collection, logging and SIGTERM during the start.
 
-A chunk is thousands of short-lived tuples and dictionaries, hardly any in a circle: reference counts free
-them. Searching for circles after every 700 of them, as Python does by itself, is a sixth of a worker's time.
+Garbage collection is set for this program: a chunk is thousands of short-lived tuples and dictionaries, and hardly
+any of them is part of a reference cycle. Python by itself looks for cycles after every 700 new objects, which would
+take a sixth of a worker's time.
 """
 
 from __future__ import annotations
@@ -11,49 +12,52 @@ import logging
 import signal
 from typing import Final
 
-EVERY: Final = (50_000, 20, 20)
-"""Objects made and not freed before the youngest are searched; how many of these searches go by before older
-ones are searched too."""
+GC_THRESHOLDS: Final = (50_000, 20, 20)
+"""Thresholds of `gc.set_threshold`.
+
+The first: how many more objects were made than freed before the youngest generation is collected. The others: after
+how many collections of a generation the next older one is collected.
+"""
 
 
-def search_seldom() -> None:
-    """Search as often as this program needs, and never again what is there by now: it stays to the end."""
+def tune_garbage_collection() -> None:
+    """Collect rarely, and never examine again the objects that exist now: they live as long as the process."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*EVERY)
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-TELL_ALL: Final = ("aiokafka.conn", "aiokafka.producer.producer")
-"""Tell requests and records at DEBUG with what they hold: the password (PLAIN), keys, names, whole values."""
+LOGGERS_WITH_SECRETS: Final = ("aiokafka.conn", "aiokafka.producer.producer")
+"""Loggers whose DEBUG messages contain requests and records: the password (PLAIN), keys, names and whole values."""
 
 
-class _NoServiceTalk(logging.Filter):
-    """Leaves out what each of Faust's services says of its own coming and going."""
+class _WithoutServiceLifecycle(logging.Filter):
+    """Drops the messages in which each of Faust's services reports that it starts or stops."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno != logging.INFO or not record.getMessage().startswith("[^")
 
 
-def begin(level: str) -> None:
-    """Log what is as urgent as *level*, or more."""
+def configure_logging(level: str) -> None:
+    """Log messages of *level* and above to standard error."""
     handler = logging.StreamHandler()
     if level == "INFO":
-        handler.addFilter(_NoServiceTalk())
+        handler.addFilter(_WithoutServiceLifecycle())
     logging.basicConfig(level=level, format=FORMAT, handlers=[handler])
 
 
-def hear_of_kafka() -> None:
-    """From now on it is news what the client says, but for what it tells at DEBUG with all it holds."""
+def log_kafka_client() -> None:
+    """Log what aiokafka reports from now on, except DEBUG messages that contain secrets."""
     logging.getLogger("aiokafka").setLevel(logging.NOTSET)
     if logging.getLogger().isEnabledFor(logging.DEBUG):
-        for name in TELL_ALL:
+        for name in LOGGERS_WITH_SECRETS:
             logging.getLogger(name).setLevel(logging.INFO)
 
 
-def end_if_told() -> None:
-    """Have SIGTERM end this process in order from now on, though it cannot listen yet: nothing has begun."""
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end this process with exit code 0 until the event loop handles it; nothing has begun by then."""
 
     def end(*_: object) -> None:
         raise SystemExit(0)

@@ -1,4 +1,4 @@
-"""Times as people type them, a span such as `8h` or a moment as ISO 8601; and as records bear them."""
+"""Parser of times as people type them: a span such as `8h`, or a moment in ISO 8601."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 
 
 def moment_ms(text: str, now_ms: int, *, ahead: bool) -> int:
-    """Return the moment that *text* means, in ms: a span is that long before *now_ms*, or *ahead* of it.
+    """Return the moment that *text* means, in ms since the epoch: a span is before *now_ms*, or after it if *ahead*.
 
     A moment without a zone is UTC. Raises `ValueError` with a sentence that says how to write one.
 

@@ -11,7 +11,7 @@ from models.artefacts import load as load_model
 from models.artefacts import load_roles
 from models.detectors.base import Detector
 from models.roles.roles import Roles
-from pipeline.assembly import options, stage_kinds
+from pipeline.assembly import options, processor_specs
 from pipeline.commands.replay import FOLDER, records_of, truth_of
 from pipeline.console import as_json, grid, print_json, screen
 from pipeline.control.active import ActiveConfig, tag_of
@@ -68,7 +68,7 @@ def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool)
 def _fates(recording: Path, model: Detector, roles: Roles | None, policy: Policy, settings: Settings) -> Fates:
     brain = ActiveConfig(detector=model, roles=roles)
     brain.use_policy(policy)
-    stages = Replay(stage_kinds(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
+    stages = Replay(processor_specs(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
     fates = Fates()
     for message in stages.run(records_of(recording)[1]):
         fates.take(message)

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import click
 
-from pipeline.assembly import configured, leaving, options, stage_kinds
-from pipeline.commands.worker import edge_of
+from pipeline.assembly import configured, options, processor_specs, pseudonymized
+from pipeline.commands.worker import worker_config
 from pipeline.console import Board, as_json, grid, print_json, screen
 from pipeline.control.reloader import ConfigReloader
 from pipeline.kafka.changelog import changelog_topic
@@ -51,14 +51,14 @@ def command(*, broker: str | None, as_json: bool) -> int:
     with _setting(broker) as (settings, connection, partitions):
         suffix = "" if connection.embedded else f"-{token_hex(2)}"
         in_force = ConfigReloader(configured(settings))
-        kinds = leaving(settings, stage_kinds(in_force.brain, options(settings, partitions)))
+        kinds = pseudonymized(settings, processor_specs(in_force.brain, options(settings, partitions)))
         played = _script(partitions, suffix)
         with (
             _topics(settings, connection, kinds, partitions),
             TemporaryDirectory() as folder,
             Board(_title(connection), screen(err=as_json)) as board,
         ):
-            edge = replace(edge_of(settings, connection, partitions), data_dir=Path(folder))
+            edge = replace(worker_config(settings, connection, partitions), data_dir=Path(folder))
             report = asyncio.run(perform(edge, kinds, played, board))
     wrong = [sentence for story in played.stories for sentence in report.endings.wrong(story)]
     tokens = demo_tokens.told_of(report, played.stories, int(time() * 1000))

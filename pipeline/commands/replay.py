@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from models.artefacts import load_roles
-from pipeline.assembly import chosen, leaving, model_in, options, stage_kinds
+from pipeline.assembly import configured_with, load_model, options, processor_specs, pseudonymized
 from pipeline.console import as_json, grid, print_json, screen, tracked, working
 from pipeline.control.active import Challenger
 from pipeline.control.reloader import ConfigReloader
@@ -23,7 +23,7 @@ from pipeline.offline.replay.from_kafka import laid_down, lay_down
 from pipeline.offline.replay.recording import InputRecord, read, read_truth, write
 from pipeline.offline.replay.runner import Replay
 from pipeline.offline.replay.summary import Scorecard
-from pipeline.process_setup import search_seldom
+from pipeline.process_setup import tune_garbage_collection
 from pipeline.settings.loading import Settings, load
 from pipeline.sources.ground_truth import Truth
 from pipeline.times import moment_ms
@@ -71,14 +71,14 @@ def command(
     """
     settings = load()
     since_ms = _since(recording, since, from_topics=from_topics)
-    in_force = ConfigReloader(chosen(settings, policy, model))
+    in_force = ConfigReloader(configured_with(settings, policy, model))
     if challenger is not None:
-        in_force.brain.challengers = (Challenger(model_in(challenger), load_roles(challenger)),)
+        in_force.brain.challengers = (Challenger(load_model(challenger), load_roles(challenger)),)
     processor_options = options(settings, partitions, event_clock=True, from_topics=from_topics)
-    stages = Replay(leaving(settings, stage_kinds(in_force.brain, processor_options)), partitions)
+    stages = Replay(pseudonymized(settings, processor_specs(in_force.brain, processor_options)), partitions)
     card = Scorecard.against(truth_of(recording) if recording else [])
     with _records(recording, settings, since_ms) as (total, records), write(out) as writer:
-        search_seldom()
+        tune_garbage_collection()
         begun = perf_counter()
         for message in stages.run(records):
             card.take(message)

@@ -14,7 +14,7 @@ from pipeline.kafka.acls import Right, grant, rights_of
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import (
     PATIENCE_SECONDS,
-    STAGES,
+    PROCESSOR_NAMES,
     NeededTopic,
     check_topics,
     create_topics,
@@ -89,7 +89,7 @@ def acls(*, roles: tuple[Role, ...], named: tuple[str, ...], apply: bool, as_jso
     """
     settings, _ = _needed()
     pseudonyms = settings.pseudonym_key_file is not None
-    wanted = {role: rights_of(role, settings.app_id, STAGES, pseudonyms=pseudonyms) for role in roles or ROLES}
+    wanted = {role: rights_of(role, settings.app_id, PROCESSOR_NAMES, pseudonyms=pseudonyms) for role in roles or ROLES}
     principals = _principals(named, list(wanted))
     if apply:
         connection = Connection.of(settings)
@@ -133,7 +133,7 @@ def _needed() -> tuple[Settings, Sequence[NeededTopic]]:
     settings = load()
     if settings.embedded:
         raise click.UsageError("the embedded broker has no lasting topics; unset SESSION_RISK_EMBEDDED")
-    return settings, needed_topics(settings.app_id, STAGES, settings.partitions)
+    return settings, needed_topics(settings.app_id, PROCESSOR_NAMES, settings.partitions)
 
 
 def _config(topic: NeededTopic) -> str:

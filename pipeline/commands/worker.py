@@ -13,14 +13,14 @@ import click
 from prometheus_client import CollectorRegistry
 
 from pipeline import process_setup
-from pipeline.assembly import configured, leaving, options, stage_kinds
+from pipeline.assembly import configured, options, processor_specs, pseudonymized
 from pipeline.control.reloader import ConfigReloader
 from pipeline.kafka.acls import check_rights, rights_of
 from pipeline.kafka.app import Control, WorkerConfig, build_app
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import PARTITIONS, EmbeddedBroker
 from pipeline.kafka.topics import (
-    STAGES,
+    PROCESSOR_NAMES,
     BrokerUnreachableError,
     RightsMissingError,
     check_topics,
@@ -28,7 +28,7 @@ from pipeline.kafka.topics import (
     ping_broker,
 )
 from pipeline.metrics import worker
-from pipeline.process_setup import end_if_told
+from pipeline.process_setup import exit_on_sigterm
 from pipeline.processing import failpoints
 from pipeline.settings.loading import Settings, load
 from pipeline.worker.observer import MetricsObserver
@@ -48,12 +48,12 @@ def command() -> int:
     """
     settings = load()
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
-    process_setup.begin(settings.log_level)
-    leaving(settings, ())  # a problem with its keys is reported before anything starts
+    process_setup.configure_logging(settings.log_level)
+    pseudonymized(settings, ())  # a problem with its keys is reported before anything starts
     with _connected(settings) as connection:
         partitions = PARTITIONS if connection.embedded else settings.partitions
         _check(connection, settings.app_id, partitions)
-        process_setup.hear_of_kafka()
+        process_setup.log_kafka_client()
         return _work(settings, connection, partitions)
 
 
@@ -61,8 +61,8 @@ def _check(connection: Connection, app_id: str, partitions: int) -> None:
     """Check that a worker has everything it needs, before it takes over partitions."""
     asyncio.run(ping_broker(connection))
     if connection.security_protocol != "PLAINTEXT":  # without authentication there are no users to have rights
-        check_rights(connection, rights_of("worker", app_id, STAGES))
-    asyncio.run(check_topics(connection, needed_topics(app_id, STAGES, partitions)))
+        check_rights(connection, rights_of("worker", app_id, PROCESSOR_NAMES))
+    asyncio.run(check_topics(connection, needed_topics(app_id, PROCESSOR_NAMES, partitions)))
 
 
 @contextmanager
@@ -76,16 +76,18 @@ def _connected(settings: Settings) -> Iterator[Connection]:
 
 
 def _work(settings: Settings, connection: Connection, partitions: int) -> int:
-    end_if_told()
-    in_force = ConfigReloader(configured(settings))
-    compile_all(in_force.brain)
-    shown = worker.Metrics(CollectorRegistry())
-    watching = MetricsObserver(shown, in_force, [in_force.check])
-    kinds = watching.kinds(stage_kinds(in_force.brain, options(settings, partitions, from_topics=True)))
-    edge = edge_of(settings, connection, partitions)
-    app = build_app(edge, leaving(settings, kinds), watching, Control(MODEL_CONTROL, in_force.on_control_record))
-    with _metrics_served(settings, shown):
-        policy, model = in_force.policy, in_force.champion or "none"
+    exit_on_sigterm()
+    reloader = ConfigReloader(configured(settings))
+    compile_all(reloader.brain)
+    metrics = worker.Metrics(CollectorRegistry())
+    observer = MetricsObserver(metrics, reloader, [reloader.check])
+    specs = observer.specs(processor_specs(reloader.brain, options(settings, partitions, from_topics=True)))
+    config = worker_config(settings, connection, partitions)
+    app = build_app(
+        config, pseudonymized(settings, specs), observer, Control(MODEL_CONTROL, reloader.on_control_record)
+    )
+    with _metrics_served(settings, metrics):
+        policy, model = reloader.policy, reloader.champion or "none"
         logger.info("policy %s, mode %s, decides with model %s", policy.id, policy.mode, model)
         code = run_worker(app)
     if app.was_refused:
@@ -96,17 +98,17 @@ def _work(settings: Settings, connection: Connection, partitions: int) -> int:
 def _report_missing_rights(connection: Connection, app_id: str) -> None:
     """Log which right was revoked: the client's own error names at most a topic."""
     try:
-        check_rights(connection, rights_of("worker", app_id, STAGES))
+        check_rights(connection, rights_of("worker", app_id, PROCESSOR_NAMES))
     except (RightsMissingError, BrokerUnreachableError) as error:
         logger.critical("%s", error)
 
 
 @contextmanager
-def _metrics_served(settings: Settings, shown: worker.Metrics) -> Iterator[None]:
+def _metrics_served(settings: Settings, metrics: worker.Metrics) -> Iterator[None]:
     if settings.metrics_port == 0:
         yield
         return
-    stop = worker.serve(shown.registry, settings.metrics_host, settings.metrics_port)
+    stop = worker.serve(metrics.registry, settings.metrics_host, settings.metrics_port)
     logger.info("metrics are on http://%s:%d/metrics", settings.metrics_host, settings.metrics_port)
     try:
         yield
@@ -114,7 +116,7 @@ def _metrics_served(settings: Settings, shown: worker.Metrics) -> Iterator[None]
         stop()
 
 
-def edge_of(settings: Settings, connection: Connection, partitions: int) -> WorkerConfig:
+def worker_config(settings: Settings, connection: Connection, partitions: int) -> WorkerConfig:
     """Return the configuration of the Kafka layer."""
     return WorkerConfig(
         connection=connection,

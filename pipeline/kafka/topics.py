@@ -38,7 +38,7 @@ PATIENCE_SECONDS = 15.0
 LOOK_SECONDS = 0.2
 """How often is looked for them meanwhile."""
 
-STAGES: Final = ("session", "device", "principal", "network")
+PROCESSOR_NAMES: Final = ("session", "device", "principal", "network")
 """The kinds of stages a worker runs, each with a changelog; `pipeline.assembly` makes them."""
 
 CHANGELOG_CONFIG = {

@@ -336,8 +336,8 @@ class CountingObserver:
         metrics, outcome = self.metrics, work.outcome
         if work.topic is not None:
             metrics.events.labels(work.topic).inc(outcome.events)
-            metrics.chunk_seconds.labels(work.kind).observe(work.seconds)
-            metrics.chunk_records.labels(work.kind).observe(work.records)
+            metrics.chunk_seconds.labels(work.processor_name).observe(work.seconds)
+            metrics.chunk_records.labels(work.processor_name).observe(work.records)
         for reason, number in outcome.dead_letters.items():
             metrics.dead_letters.labels(reason).inc(number)
         for (field, *labels), number in outcome.counts.items():
@@ -345,7 +345,7 @@ class CountingObserver:
         for field, seconds in outcome.times:
             getattr(metrics, field).observe(seconds)
 
-    def sent(self, kind: str, messages: Sequence[Message], newest_ms: int, acked_ms: int) -> None:
+    def sent(self, processor_name: str, messages: Sequence[Message], newest_ms: int, acked_ms: int) -> None:
         took = max(0.0, (acked_ms - newest_ms) / 1000)
         for message in messages:
             if message.topic in (SESSION_REVOCATIONS, SESSION_CHALLENGES):
@@ -354,24 +354,24 @@ class CountingObserver:
     def lag(self, topic: str, partition: int, seconds: float) -> None:
         self.metrics.lag_seconds.labels(topic, partition).set(seconds)
 
-    def restoring(self, kind: str, partition: int, rows: int) -> None:
-        self.metrics.recovery_rows.labels(kind).inc(rows)
-        self._recovering.add((kind, partition))
-        self._count_recovering(kind)
+    def restoring(self, processor_name: str, partition: int, rows: int) -> None:
+        self.metrics.recovery_rows.labels(processor_name).inc(rows)
+        self._recovering.add((processor_name, partition))
+        self._count_recovering(processor_name)
 
-    def ready(self, kind: str, partition: int) -> None:
-        self._recovering.discard((kind, partition))
-        self._count_recovering(kind)
+    def ready(self, processor_name: str, partition: int) -> None:
+        self._recovering.discard((processor_name, partition))
+        self._count_recovering(processor_name)
 
-    def closed(self, kind: str, partition: int) -> None:
-        self.ready(kind, partition)
+    def closed(self, processor_name: str, partition: int) -> None:
+        self.ready(processor_name, partition)
         self.metrics.forget_partition(partition)
 
     def loop_turned(self) -> None:
         self.metrics.heartbeat.set_to_current_time()
 
-    def _count_recovering(self, kind: str) -> None:
-        self.metrics.recovering.labels(kind).set(sum(name == kind for name, _ in self._recovering))
+    def _count_recovering(self, processor_name: str) -> None:
+        self.metrics.recovering.labels(processor_name).set(sum(name == processor_name for name, _ in self._recovering))
 
 
 def serve(

@@ -1,6 +1,6 @@
-"""What the edge lets others see of its work: one protocol, and the observer that looks away.
+"""Observer: the protocol by which the Kafka layer reports its work, and an observer that ignores all reports.
 
-No metric is named here; `pipeline.metrics.worker` decides what an observation becomes.
+No metric is named here; `pipeline.metrics.worker` decides what an observation is counted as.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pipeline.processing.processor import Message, Outcome
 
 
 class Work(NamedTuple):
-    """A chunk that is done: produced, written, acknowledged; or a sweep, without topic and records."""
+    """A chunk that is done: messages and rows are acknowledged. A timer call comes without topic and records."""
 
-    kind: str
+    processor_name: str
     partition: int
     topic: str | None
     records: int
@@ -23,28 +23,28 @@ class Work(NamedTuple):
 
 
 class Observer(Protocol):
-    """Told about everything the edge does; its methods must be quick and must not raise."""
+    """Receives reports of everything the Kafka layer does; its methods must be quick and must not raise."""
 
     def done(self, work: Work) -> None:
-        """A chunk or a sweep is done; *work.seconds* is from its arrival to its acknowledgement."""
+        """A chunk or a timer call is done; *work.seconds* is the time from its arrival to its acknowledgement."""
 
-    def sent(self, kind: str, messages: Sequence[Message], newest_ms: int, acked_ms: int) -> None:
-        """The broker has *messages*; the newest record that caused them is of *newest_ms*."""
+    def sent(self, processor_name: str, messages: Sequence[Message], newest_ms: int, acked_ms: int) -> None:
+        """The brokers acknowledged *messages* at *acked_ms*; the newest record that caused them is of *newest_ms*."""
 
     def lag(self, topic: str, partition: int, seconds: float) -> None:
         """The last record applied is *seconds* old; 0 when there is nothing left to read."""
 
-    def restoring(self, kind: str, partition: int, rows: int) -> None:
-        """Another *rows* changelog rows of a partition are restored; 0 says that restoring starts."""
+    def restoring(self, processor_name: str, partition: int, rows: int) -> None:
+        """So many more changelog *rows* of a partition are restored; 0 says that restoring starts."""
 
-    def ready(self, kind: str, partition: int) -> None:
-        """The partition's state is complete; its records follow."""
+    def ready(self, processor_name: str, partition: int) -> None:
+        """The partition's state is restored; its records follow."""
 
-    def closed(self, kind: str, partition: int) -> None:
-        """The partition belongs to this worker no longer; its state is dropped."""
+    def closed(self, processor_name: str, partition: int) -> None:
+        """This worker gave the partition up and dropped its state."""
 
     def loop_turned(self) -> None:
-        """The event loop has turned; called about once a second as long as it does."""
+        """The event loop is running; called about once a second as long as it is."""
 
 
 class NullObserver:
@@ -52,14 +52,14 @@ class NullObserver:
 
     def done(self, work: Work) -> None: ...
 
-    def sent(self, kind: str, messages: Sequence[Message], newest_ms: int, acked_ms: int) -> None: ...
+    def sent(self, processor_name: str, messages: Sequence[Message], newest_ms: int, acked_ms: int) -> None: ...
 
     def lag(self, topic: str, partition: int, seconds: float) -> None: ...
 
-    def restoring(self, kind: str, partition: int, rows: int) -> None: ...
+    def restoring(self, processor_name: str, partition: int, rows: int) -> None: ...
 
-    def ready(self, kind: str, partition: int) -> None: ...
+    def ready(self, processor_name: str, partition: int) -> None: ...
 
-    def closed(self, kind: str, partition: int) -> None: ...
+    def closed(self, processor_name: str, partition: int) -> None: ...
 
     def loop_turned(self) -> None: ...

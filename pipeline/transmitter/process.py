@@ -21,7 +21,7 @@ from typing import Final
 
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import RightsMissingError, TopicsNotReadyError
-from pipeline.process_setup import search_seldom
+from pipeline.process_setup import tune_garbage_collection
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.ack_producer import AckProducer
 from pipeline.transmitter.api.app import create_app
@@ -75,7 +75,7 @@ def clock() -> int:
 def run(means: TransmitterComponents, at: socket.socket) -> int:
     """Transmit, serving HTTP *at* this socket, until SIGTERM or SIGINT or a failure; return the exit code."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    search_seldom()
+    tune_garbage_collection()
     return asyncio.run(_run(means, at))
 
 

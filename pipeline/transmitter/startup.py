@@ -16,7 +16,7 @@ from pipeline.kafka.acls import Right, check_rights
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import NeededTopic, check_topics, ping_broker
 from pipeline.metrics import worker
-from pipeline.process_setup import end_if_told
+from pipeline.process_setup import exit_on_sigterm
 from pipeline.settings.loading import Settings, SettingsError, limits_of
 from pipeline.settings.transmitter import TransmitterSettings
 from pipeline.transmitter.api.server import check_certificate, listen
@@ -50,12 +50,12 @@ def start(settings: Settings, own: TransmitterSettings) -> int:
         raise SettingsError(
             "SESSION_RISK_EMBEDDED: the embedded broker is inside another process; name a broker in SESSION_RISK_BROKER"
         )
-    process_setup.begin(settings.log_level)
-    end_if_told()
+    process_setup.configure_logging(settings.log_level)
+    exit_on_sigterm()
     check_certificate(own)
     connection = Connection.of(settings)
     look(connection, settings.partitions, own.group)
-    process_setup.hear_of_kafka()
+    process_setup.log_kafka_client()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its coming and going is told by whoever has it
     with listen(own) as at, _measured(settings, own) as shown:
         means = prepare(connection, limits_of(settings, from_topics=True), own, shown)

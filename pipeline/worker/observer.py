@@ -11,88 +11,88 @@ from pipeline.metrics.worker import CountingObserver, Metrics
 from pipeline.processing.processor import Processor, ProcessorSpec
 from pipeline.sessions.processor import SessionProcessor
 
-Place = tuple[str, int]
-"""A kind and a partition."""
+Owned = tuple[str, int]
+"""A processor's name and a partition."""
 
 
 class MetricsObserver(CountingObserver):
-    """Shows in *metrics* what the edge does, what *in_force* says, and what the stages of its kinds hold.
+    """Counts what the Kafka layer reports, and exports the state of processors, the policy, the models and drift.
 
-    *each_second* is called about once a second in the worker's event loop, where no chunk is half done.
+    *each_second* are called about once a second in the worker's event loop, between two chunks.
     """
 
     def __init__(
-        self, metrics: Metrics, in_force: ConfigReloader, each_second: Sequence[Callable[[], None]] = ()
+        self, metrics: Metrics, reloader: ConfigReloader, each_second: Sequence[Callable[[], None]] = ()
     ) -> None:
         super().__init__(metrics)
-        self._in_force = in_force
+        self._reloader = reloader
         self._each_second = each_second
-        self._made: dict[Place, Processor] = {}
-        # Not held by this: what the edge gives up after a rebalance must be free to go.
-        self._scorers: WeakValueDictionary[Place, SessionProcessor] = WeakValueDictionary()
-        self._shown: tuple[object, ...] = ()
-        self._drift_shown: tuple[object, int] = (None, 0)
-        self._show_what_decides()
+        self._created: dict[Owned, Processor] = {}
+        # Weak references: a processor that the Kafka layer drops after a rebalance must be freed.
+        self._session_processors: WeakValueDictionary[Owned, SessionProcessor] = WeakValueDictionary()
+        self._exported: tuple[object, ...] = ()
+        self._drift_exported: tuple[object, int] = (None, 0)
+        self._export_active_config()
 
-    def kinds(self, kinds: Sequence[ProcessorSpec]) -> tuple[ProcessorSpec, ...]:
-        """Return the same *kinds*, whose stages are shown from when they are ready until they are gone."""
-        return tuple(replace(kind, create=self._noting(kind)) for kind in kinds)
+    def specs(self, specs: Sequence[ProcessorSpec]) -> tuple[ProcessorSpec, ...]:
+        """Return *specs* such that their processors are exported from when they are ready until they are closed."""
+        return tuple(replace(spec, create=self._remembering(spec)) for spec in specs)
 
-    def _noting(self, kind: ProcessorSpec) -> Callable[[int], Processor]:
+    def _remembering(self, spec: ProcessorSpec) -> Callable[[int], Processor]:
         def create(partition: int) -> Processor:
-            stage = self._made[kind.name, partition] = kind.create(partition)
-            return stage
+            processor = self._created[spec.name, partition] = spec.create(partition)
+            return processor
 
         return create
 
-    def ready(self, kind: str, partition: int) -> None:
-        super().ready(kind, partition)
-        stage = self._made.pop((kind, partition), None)
-        if isinstance(stage, SessionProcessor):
-            self._scorers[kind, partition] = stage
-        # A stage kept over a rebalance is not made again, and is shown again.
-        scorer = self._scorers.get((kind, partition))
-        if scorer is not None:
-            self._show_sessions(partition, scorer)
+    def ready(self, processor_name: str, partition: int) -> None:
+        super().ready(processor_name, partition)
+        processor = self._created.pop((processor_name, partition), None)
+        if isinstance(processor, SessionProcessor):
+            self._session_processors[processor_name, partition] = processor
+        # A processor that is kept over a rebalance is not created again, but must be exported again.
+        session_processor = self._session_processors.get((processor_name, partition))
+        if session_processor is not None:
+            self._export_sessions(partition, session_processor)
 
-    def closed(self, kind: str, partition: int) -> None:
-        # A partition may come again before the stage it had here is given up: the new one is yet to be ready.
-        made = self._made.pop((kind, partition), None)
-        super().closed(kind, partition)
-        if made is not None:
-            self._made[kind, partition] = made
+    def closed(self, processor_name: str, partition: int) -> None:
+        # A partition may be assigned again before its previous processor is closed: the new one is not ready yet.
+        created = self._created.pop((processor_name, partition), None)
+        super().closed(processor_name, partition)
+        if created is not None:
+            self._created[processor_name, partition] = created
 
     def loop_turned(self) -> None:
         super().loop_turned()
         for call in self._each_second:
             call()
-        self._show_what_decides()
-        self._show_drift()
+        self._export_active_config()
+        self._export_drift()
 
-    def _show_sessions(self, partition: int, stage: SessionProcessor) -> None:
+    def _export_sessions(self, partition: int, processor: SessionProcessor) -> None:
         self.metrics.watch_sessions(
             partition,
-            live=lambda: len(stage.table),
-            held=lambda: stage.table.nbytes,
-            guard=lambda: stage.guard.state,
+            live=lambda: len(processor.table),
+            held=lambda: processor.table.nbytes,
+            guard=lambda: processor.guard.state,
         )
 
-    def _show_what_decides(self) -> None:
-        policy, champion = self._in_force.policy, self._in_force.champion
-        challengers = tuple(model.id for model in self._in_force.challengers.values())
-        refused = self._in_force.policy_refused
-        shown = (policy, champion, challengers, frozenset(self._in_force.refused), refused)
-        if shown != self._shown:  # a scrape must not find the row that is shown anew missing
-            self._shown = shown
+    def _export_active_config(self) -> None:
+        policy, champion = self._reloader.policy, self._reloader.champion
+        challengers = tuple(model.id for model in self._reloader.challengers.values())
+        refused = self._reloader.policy_refused
+        exported = (policy, champion, challengers, frozenset(self._reloader.refused), refused)
+        if exported != self._exported:  # only on a change: a scrape must not come between clearing and setting
+            self._exported = exported
             self.metrics.show_policy(policy.id, policy.mode, refused=refused)
-            self.metrics.show_models(champion, challengers, self._in_force.refused)
+            self.metrics.show_models(champion, challengers, self._reloader.refused)
 
-    def _show_drift(self) -> None:
-        drift = self._in_force.brain.drift
-        shown = (drift, drift.rows if drift else 0)
-        if shown == self._drift_shown:
+    def _export_drift(self) -> None:
+        drift = self._reloader.brain.drift
+        exported = (drift, drift.rows if drift else 0)
+        if exported == self._drift_exported:
             return
-        if drift is not self._drift_shown[0]:
+        if drift is not self._drift_exported[0]:
             self.metrics.drift_psi.clear()  # of another model's training data
-        self._drift_shown = shown
-        self.metrics.show_drift(shown[1], drift.drift() if drift else ())
+        self._drift_exported = exported
+        self.metrics.show_drift(exported[1], drift.drift() if drift else ())

@@ -1,6 +1,6 @@
-"""Runs one worker in this process until it is told to stop or cannot go on.
+"""Main loop of a worker process: runs one worker until a signal or a failure ends it.
 
-The exit code is the promise: 0 after a signal, with everything finished and committed; 1 after a failure.
+The exit code is a promise: 0 after a signal, with everything finished and committed; 1 after a failure.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ import sys
 from pipeline.kafka.app import WorkerApp
 from pipeline.kafka.changelog import ChangelogStuckError, UnreadableChangelogError
 from pipeline.kafka.recovery import UnevenAssignmentError
-from pipeline.process_setup import search_seldom
+from pipeline.process_setup import tune_garbage_collection
 
 logger = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.001
-"""How long a chunk may keep the thread that reads waiting; Python's own 5 ms are many fetches."""
+"""Thread switch interval: how long a chunk may keep the consumer thread waiting. Python's 5 ms are many fetches."""
 
 PLAIN = (ChangelogStuckError, UnreadableChangelogError, UnevenAssignmentError)
-"""Failures that say all there is to say: where in the code they came up helps nobody."""
+"""Failures whose message says everything: a traceback would help nobody."""
 
 START_SECONDS = 10.0
-"""How long a start that is under way may take yet when the process is told to stop."""
+"""How long a start that has begun may go on after the process received a signal."""
 
 STOP_SECONDS = 30.0
-"""How long stopping may take before the process gives up on an orderly end."""
+"""How long stopping may take before the process gives up an orderly end."""
 
 
 def run_worker(app: WorkerApp) -> int:
     """Run *app* until SIGTERM or SIGINT, or until it fails; return the process's exit code."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    search_seldom()
+    tune_garbage_collection()
     return asyncio.run(_run(app))
 
 
@@ -57,7 +57,7 @@ async def run_until_ended(app: WorkerApp) -> int:
     waiting = {starting, ended, crashed}
     while not (ended.done() or crashed.done()) and not (starting.done() and starting.exception()):
         await asyncio.wait(waiting - {t for t in waiting if t.done()}, return_when=asyncio.FIRST_COMPLETED)
-    if ended.done():  # what is stopped while it starts may begin afterwards, and nobody stops it then
+    if ended.done():  # a service stopped during its start may still start afterwards, and then nobody stops it
         await asyncio.wait({starting, crashed}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     orderly = await _stop(app)
     await asyncio.wait(waiting, timeout=1.0)
@@ -77,12 +77,12 @@ async def _stop(app: WorkerApp) -> bool:
     try:
         await asyncio.wait_for(app.stop(), STOP_SECONDS)
     except TimeoutError:
-        logger.critical("stopping took more than %.0f s; what was not committed is read again", STOP_SECONDS)
+        logger.critical("stopping took more than %.0f s; what was not committed will be read again", STOP_SECONDS)
         return False
     except asyncio.CancelledError:
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise
-        # The consumer's thread fell, and with it the commit that was waited for.
-        logger.critical("what was done last could not be committed; it is read again")
+        # The consumer's thread failed, and with it the commit that was awaited.
+        logger.critical("the last offsets could not be committed; their records will be read again")
         return False
     return True

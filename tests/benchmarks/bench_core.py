@@ -10,7 +10,7 @@ from models.artefacts import SHIPPED, load, load_roles
 from models.events.columns import Columns
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import read_policy
-from pipeline.process_setup import search_seldom
+from pipeline.process_setup import tune_garbage_collection
 from pipeline.sessions import fast_path, processor
 from pipeline.sessions.processor import Options, SessionProcessor
 from tests.benchmarks.load import START_MS, Sent, calls
@@ -80,7 +80,7 @@ def main() -> None:
     brain = ActiveConfig(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
     brain.use_policy(read_policy(None))
     print(machine())
-    search_seldom()
+    tune_garbage_collection()
     for sessions in (1_000, 10_000, 100_000):
         stage = SessionProcessor(brain, Columns(bytes(16)), Options(partitions=8))
         begun = run(stage, calls(5 * sessions, sessions))

@@ -17,7 +17,7 @@ from models.artefacts import SHIPPED, load, load_roles
 from models.events.columns import Columns
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import read_policy
-from pipeline.process_setup import search_seldom
+from pipeline.process_setup import tune_garbage_collection
 from pipeline.processing import outcome
 from pipeline.sessions import fast_path, processor
 from pipeline.sessions.processor import Options, SessionProcessor
@@ -63,7 +63,7 @@ def opened(brain: ActiveConfig, sessions: int) -> SessionProcessor:
 def measured(brain: ActiveConfig, clock: Clock, sessions: int) -> list[float]:
     """µs an event for each of STEPS: medians of the rounds, but for sweeps, which come in few of them, the mean."""
     stage, rng = opened(brain, sessions), Random(5)
-    search_seldom()
+    tune_garbage_collection()
     rounds = []
     for number in range(ROUNDS + 1):
         records = sent(sessions + number * EVENTS, (rng.randrange(sessions) for _ in range(EVENTS)))

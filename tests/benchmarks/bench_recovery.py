@@ -25,7 +25,7 @@ from pipeline.kafka.changelog import ChangelogReader, changelog_topic
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.partitioner import partition_of
 from pipeline.kafka.producer import MAX_REQUEST_BYTES, BatchWriter
-from pipeline.process_setup import search_seldom
+from pipeline.process_setup import tune_garbage_collection
 from pipeline.sessions.processor import Options, SessionProcessor
 from tests.benchmarks.bench_core import Clock
 from tests.benchmarks.bench_kafka import BROKER, PARTITIONS, metric, series, worker
@@ -103,7 +103,7 @@ async def steps(topic: str) -> tuple[float, dict[str, float], float]:
 def main() -> None:
     """Measure and print."""
     print(machine())
-    search_seldom()
+    tune_garbage_collection()
     app_id = f"recovery-{os.getpid()}"
     topic = changelog_topic(app_id, "session")
     with worker(app_id):

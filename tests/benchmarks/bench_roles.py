@@ -25,7 +25,7 @@ from models.events.columns import PRINCIPAL_KIND
 from models.features.table import FEATURE_NAMES, as_seen_by_models
 from models.roles.roles import Roles
 from models.updates.call_sequence import SEQUENCE
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import read_policy
 from pipeline.offline.replay.recording import InputRecord, write
@@ -71,7 +71,7 @@ def vectors(records: Iterator[InputRecord], roles: Roles, share: float) -> Itera
     """A *share* of the scored events, by the stages that serve."""
     brain = ActiveConfig(roles=roles)
     brain.use_policy(read_policy(None).model_copy(update={"low_features_share": share}))
-    for message in Replay(stage_kinds(brain, Options(event_clock=True))).run(records):
+    for message in Replay(processor_specs(brain, Options(event_clock=True))).run(records):
         if message.topic == SESSION_FEATURES:
             details = from_json(message.value)
             values = [details["values"][name] for name in FEATURE_NAMES]

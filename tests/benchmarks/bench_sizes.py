@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from models.artefacts import SHIPPED, load, load_roles
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.contexts.keyed_processor import encode_row, row_body
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import read_policy
@@ -97,13 +97,13 @@ def main() -> None:
     print(f"{machine()}; with {app.__name__}, as a worker has it")
     brain = ActiveConfig(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
     brain.use_policy(read_policy(None))
-    stages = Weighed(stage_kinds(brain, Options(event_clock=True)))
+    stages = Weighed(processor_specs(brain, Options(event_clock=True)))
     stages.weigh(_recorded(calls(1_000, 100)))
     print(f"a worker with next to no session: {resident() / 2**20:,.0f} MiB")
     stages.weigh(_recorded(calls(5 * SESSIONS, SESSIONS, first=1_000)))
     stages.weigh(_recorded(calls(100_000, SESSIONS, seed=1, first=1_000 + 5 * SESSIONS)))
     report("calls", stages)
-    days = Weighed(stage_kinds(brain, Options(event_clock=True)))
+    days = Weighed(processor_specs(brain, Options(event_clock=True)))
     world = simulate(301, 24.0, PEOPLE, attack_share=0.01)
     days.weigh(InputRecord(topic, n, encode(event), event["occurred_at"]) for n, (topic, event) in enumerate(world))
     report(f"a simulated day of {PEOPLE} people", days)

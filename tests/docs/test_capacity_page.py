@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.kafka.topics import STAGES
+from pipeline.kafka.topics import PROCESSOR_NAMES
 from pipeline.offline.docs import capacity_page
 from pipeline.offline.docs.capacity_page import (
     CAPACITY,
@@ -71,7 +71,7 @@ def test_every_figure_is_positive() -> None:
 
 
 def test_records_are_measured_for_every_processor_and_for_existing_topics() -> None:
-    assert sorted(CHANGELOG_ROWS) == sorted(STAGES)
+    assert sorted(CHANGELOG_ROWS) == sorted(PROCESSOR_NAMES)
     assert {TOPICS[topic].direction for topic in OUTPUTS} == {"internal", "output"}
 
 

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from pipeline.kafka.connection import Connection
-from pipeline.kafka.topics import STAGES, NeededTopic, create_topics, needed_topics
+from pipeline.kafka.topics import PROCESSOR_NAMES, NeededTopic, create_topics, needed_topics
 from pipeline.offline.docs.generate import RUNBOOK_PARTS, with_parts
 from pipeline.offline.docs.retention_page import STATE, kept, markdown, names
 from schemas.topics import DEAD_LETTERS, SEGMENTS, TOPICS, Topic
@@ -31,8 +31,8 @@ def test_the_runbook_says_what_is_kept_as_it_is() -> None:
 def test_every_topic_and_every_state_has_its_row() -> None:
     rows = [line.split("`")[1] for line in markdown().splitlines() if line.startswith("| `")]
 
-    assert rows == [*TOPICS, *(f"session-risk-{kind}-state-changelog" for kind in STAGES)]
-    assert tuple(STATE) == STAGES
+    assert rows == [*TOPICS, *(f"session-risk-{kind}-state-changelog" for kind in PROCESSOR_NAMES)]
+    assert tuple(STATE) == PROCESSOR_NAMES
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_no_record_outlives_a_month_and_what_could_not_be_read_no_less_than_its_
 def test_topics_are_made_as_the_table_says_and_the_broker_holds_to_it() -> None:
     connection = Connection(os.environ["SESSION_RISK_BROKER"])
     app_id = f"kept-{uuid4().hex[:8]}"
-    needed = needed_topics(app_id, STAGES, 1)[-len(STAGES) :]
+    needed = needed_topics(app_id, PROCESSOR_NAMES, 1)[-len(PROCESSOR_NAMES) :]
     own = [NeededTopic(f"{app_id}-{topic.name}", 1, topic.config()) for topic in TOPICS.values()]
     asyncio.run(create_topics(connection, [*own, *needed], 1))
 

@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig
 from pipeline.kafka.connection import Connection
 from pipeline.sessions.processor import Options
@@ -24,7 +24,7 @@ from tests.faults.known import PARTITIONS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-KINDS = stage_kinds(ActiveConfig(), Options())
+KINDS = processor_specs(ActiveConfig(), Options())
 SOURCES = tuple(topic for kind in KINDS for topic in kind.sources)
 Offsets = Mapping[TopicPartition, int]
 LOOK_SECONDS = 0.2

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from models.artefacts import SHIPPED
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.control.reloader import ConfigReloader, Configured, Models
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.offline.replay.runner import Replay
@@ -113,7 +113,7 @@ def count_of(vector: Mapping[str, Any]) -> float:
 
 def _replayed(events: Sequence[Timed], policy: Path) -> tuple[Endings, dict[str, float]]:
     brain = ConfigReloader(Configured(policy, "default", None, Models(SHIPPED))).brain
-    replay = Replay(stage_kinds(brain, Options(PARTITIONS)), PARTITIONS)
+    replay = Replay(processor_specs(brain, Options(PARTITIONS)), PARTITIONS)
     records = (
         InputRecord(topic, line, encode(event), event["occurred_at"])
         for line, (topic, event) in enumerate(events, start=1)

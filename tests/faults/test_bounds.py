@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from models.state.table import REVOKED
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.contexts.device.processor import MOST_SESSIONS as MOST_OF_DEVICE
 from pipeline.contexts.device.processor import device_context
 from pipeline.contexts.device.rollouts import MOST_TENANTS, RolloutTracker
@@ -374,7 +374,7 @@ def _held(one: Player) -> set[str]:
 
 
 def test_by_default_every_stage_is_bounded() -> None:
-    stages: dict[str, Processor] = {kind.name: kind.create(0) for kind in stage_kinds(ActiveConfig(), Options())}
+    stages: dict[str, Processor] = {kind.name: kind.create(0) for kind in processor_specs(ActiveConfig(), Options())}
 
     rooms = {name: stage._room._most for name, stage in stages.items() if isinstance(stage, KeyedProcessor)}
     assert rooms == {"device": 200_000, "principal": 200_000, "network": 50_000}

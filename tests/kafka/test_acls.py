@@ -9,12 +9,12 @@ from typing import get_args
 import pytest
 from click.testing import CliRunner
 
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.cli import main
 from pipeline.control.active import ActiveConfig
 from pipeline.kafka.acls import Right, rights_of
 from pipeline.kafka.changelog import changelog_topic
-from pipeline.kafka.topics import STAGES
+from pipeline.kafka.topics import PROCESSOR_NAMES
 from pipeline.offline.docs.generate import RUNBOOK_PARTS, with_parts
 from pipeline.offline.docs.settings_page import table
 from pipeline.offline.replay.decision_log import OUTPUT_TOPICS
@@ -22,7 +22,7 @@ from pipeline.offline.replay.recording import INPUT_TOPICS
 from pipeline.sessions.processor import Options
 from schemas.topics import MODEL_CONTROL, ROLES, TOPICS, Role, Topic
 
-KINDS = stage_kinds(ActiveConfig(), Options(1))
+KINDS = processor_specs(ActiveConfig(), Options(1))
 every_topic = pytest.mark.parametrize("topic", TOPICS.values(), ids=list(TOPICS))
 
 # --- The table ---
@@ -56,11 +56,11 @@ def test_workers_read_what_their_stages_read_and_what_is_ordered() -> None:
 
 
 def test_the_kinds_of_stages_that_have_changelogs_are_those_there_are() -> None:
-    assert tuple(kind.name for kind in KINDS) == STAGES
+    assert tuple(kind.name for kind in KINDS) == PROCESSOR_NAMES
 
 
 def test_whoever_retrains_reads_what_a_recording_is_made_of_and_writes_nothing() -> None:
-    rights = rights_of("data-engineer", "app", STAGES)
+    rights = rights_of("data-engineer", "app", PROCESSOR_NAMES)
 
     assert {right.name for right in rights if right.resource == "topic"} >= set(INPUT_TOPICS)
     assert {right.operation for right in rights} == {"read"}
@@ -74,18 +74,18 @@ def test_every_role_has_a_sentence_and_something_to_do() -> None:
     assert set(ROLES) == set(get_args(Role))
     for role, text in ROLES.items():
         assert (text[0].isupper(), text[-1]) == (True, ".")
-        assert rights_of(role, "app", STAGES)
+        assert rights_of(role, "app", PROCESSOR_NAMES)
 
 
 # --- What follows from it ---
 
 
 def test_a_producer_of_telemetry_may_write_that_and_nothing_else() -> None:
-    assert rights_of("device-management", "app", STAGES) == (Right("write", "topic", "device-telemetry"),)
+    assert rights_of("device-management", "app", PROCESSOR_NAMES) == (Right("write", "topic", "device-telemetry"),)
 
 
 def test_a_transmitter_reads_what_it_tells_others_and_answers_and_writes_answers() -> None:
-    assert rights_of("transmitter", "app", STAGES) == (
+    assert rights_of("transmitter", "app", PROCESSOR_NAMES) == (
         Right("read", "topic", "auth-events"),
         Right("read", "topic", "session-risk"),
         Right("read", "topic", "session-revocations"),
@@ -97,23 +97,20 @@ def test_a_transmitter_reads_what_it_tells_others_and_answers_and_writes_answers
 
 
 def test_a_worker_has_its_changelogs_and_its_group_and_nobody_else_has() -> None:
-    changelogs = {changelog_topic("app", kind) for kind in STAGES}
-    own = [right for right in rights_of("worker", "app", STAGES) if right.name not in TOPICS]
+    changelogs = {changelog_topic("app", kind) for kind in PROCESSOR_NAMES}
+    own = [right for right in rights_of("worker", "app", PROCESSOR_NAMES) if right.name not in TOPICS]
 
     assert set(own) == {
         *(Right("read", "topic", name) for name in changelogs),
         *(Right("write", "topic", name) for name in changelogs),
         Right("read", "group", "app"),
     }
-    others = {right.name for role in ROLES if role != "worker" for right in rights_of(role, "app", STAGES)}
+    others = {right.name for role in ROLES if role != "worker" for right in rights_of(role, "app", PROCESSOR_NAMES)}
     assert others & {*changelogs, "app"} == set()
 
 
 def test_where_names_are_pseudonyms_only_those_who_act_on_commands_read_them() -> None:
-    less = {
-        role: sorted(map(str, {*rights_of(role, "app", STAGES)} - {*rights_of(role, "app", STAGES, pseudonyms=True)}))
-        for role in ROLES
-    }
+    less = {role: sorted(str(right) for right in _rights(role) - _rights(role, pseudonyms=True)) for role in ROLES}
 
     commands = ["read topic session-challenges", "read topic session-revocations"]
     assert less == {role: commands if role == "soc" else [] for role in ROLES}
@@ -163,7 +160,7 @@ def test_for_a_program_every_role_is_told_with_a_principal_of_its_name(
     details = json.loads(CliRunner().invoke(main, ["topics", "acls", "--json"]).stdout)
 
     assert {row["role"]: row["principal"] for row in details} == {r: f"User:session-risk-{r}" for r in ROLES}
-    assert len(details) == sum(len(rights_of(role, "other", STAGES)) for role in ROLES)
+    assert len(details) == sum(len(rights_of(role, "other", PROCESSOR_NAMES)) for role in ROLES)
     assert details[0] == {
         "role": "worker",
         "principal": "User:session-risk-worker",
@@ -213,3 +210,7 @@ def test_without_a_broker_nothing_is_granted(monkeypatch: pytest.MonkeyPatch) ->
 
     assert (done.exit_code, done.stdout) == (3, "")
     assert "no broker answers at 127.0.0.1:1" in done.stderr
+
+
+def _rights(role: Role, *, pseudonyms: bool = False) -> set[Right]:
+    return set(rights_of(role, "app", PROCESSOR_NAMES, pseudonyms=pseudonyms))

@@ -17,7 +17,7 @@ from models.events.batch import Kind
 from models.features.table import FEATURE_NAMES
 from models.model_card import REFERENCE
 from models.state.table import SessionTable
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.offline.replay.runner import Replay
@@ -136,7 +136,7 @@ def _reference(events: list[Timed]) -> bytes:
     records = [
         InputRecord(topic, line, encode(event), event["occurred_at"]) for line, (topic, event) in enumerate(events, 1)
     ]
-    for _ in Replay(stage_kinds(brain, Options(onlooker=look)), 1).run(records):
+    for _ in Replay(processor_specs(brain, Options(onlooker=look)), 1).run(records):
         pass
     return pack(Reference.of(FEATURE_NAMES, np.concatenate(values), np.concatenate(scores)).arrays)
 

@@ -22,7 +22,7 @@ def test_messages_go_first_then_rows_then_the_chunk_is_acknowledged() -> None:
         await lane.put(Said(world.log, "a"))
         await until(lambda: world.work)
         assert world.log == ["process a", "messages a", "rows a", "ack a"]
-        assert [(work.topic, work.records, work.kind) for work in world.work] == [("in", 1, "kind")]
+        assert [(work.topic, work.records, work.processor_name) for work in world.work] == [("in", 1, "kind")]
         await lane.close(monotonic())
         assert lane.is_settled
 

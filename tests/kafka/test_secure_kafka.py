@@ -19,7 +19,7 @@ import pytest
 
 from pipeline.kafka.acls import Right, _allowed, check_rights, grant, rights_of
 from pipeline.kafka.client import matching, writing
-from pipeline.kafka.topics import STAGES, BrokerUnreachableError, RightsMissingError, ping_broker
+from pipeline.kafka.topics import PROCESSOR_NAMES, BrokerUnreachableError, RightsMissingError, ping_broker
 from pipeline.offline.replay.recording import write
 from pipeline.offline.scenarios.playback import Timed, in_order, steady, stories
 from pipeline.offline.scenarios.scenario import find_directory
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.kafka
 
 APP_ID = "secured"
 PARTITIONS = 2
-WORKER = rights_of("worker", APP_ID, STAGES)
+WORKER = rights_of("worker", APP_ID, PROCESSOR_NAMES)
 STORY = "a-phone-jailbroken"
 CHANGELOG = "secured-session-state-changelog"
 
@@ -176,7 +176,7 @@ def test_the_brokers_allow_a_role_what_the_table_says_and_nothing_else(kafka: Se
         for operation in operations or ()
         if operation.name in ("READ", "WRITE")
     }
-    assert rights == {right for right in rights_of(role, APP_ID, STAGES) if right.resource == "topic"}
+    assert rights == {right for right in rights_of(role, APP_ID, PROCESSOR_NAMES) if right.resource == "topic"}
     others = {operation.name for operations in allowed.values() for operation in operations or ()}
     assert others <= {"READ", "WRITE", "DESCRIBE"}
 
@@ -222,7 +222,7 @@ def test_who_may_not_see_a_topic_is_told_so_and_not_that_it_is_missing(kafka: Se
 
 def test_one_who_has_two_roles_has_the_rights_of_both(kafka: SecureKafka) -> None:
     roles: tuple[Role, ...] = ("transmitter", "soc")
-    both = {right for role in roles for right in rights_of(role, APP_ID, STAGES)}
+    both = {right for role in roles for right in rights_of(role, APP_ID, PROCESSOR_NAMES)}
     kafka.add_users("siem")
     given = [word for role in roles for word in ("--role", role, "--principal", f"{role}=siem")]
 

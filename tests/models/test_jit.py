@@ -13,7 +13,7 @@ from models.events.text_hashing import hash_ids
 from models.jit import cache_folder, digest_of, remove_other_versions
 from models.updates import fold
 from pipeline.control.active import ActiveConfig
-from pipeline.process_setup import EVERY, search_seldom
+from pipeline.process_setup import GC_THRESHOLDS, tune_garbage_collection
 from pipeline.worker.warmup import compile_all
 
 
@@ -128,6 +128,6 @@ def test_garbage_is_searched_as_seldom_as_a_worker_needs(monkeypatch: Any) -> No
     monkeypatch.setattr("gc.freeze", lambda: details.append("freeze"))
     monkeypatch.setattr("gc.set_threshold", lambda *every: details.append(every))
 
-    search_seldom()
+    tune_garbage_collection()
 
-    assert details == ["freeze", EVERY]
+    assert details == ["freeze", GC_THRESHOLDS]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig
 from pipeline.kafka.partitioner import partition_of
 from pipeline.offline.replay.recording import InputRecord
@@ -37,7 +37,7 @@ STORIES = recorded(all_stories())
 
 def play(records: list[InputRecord], partitions: int) -> tuple[list[Message], Replay]:
     brain = ActiveConfig(detector=OddTotals())
-    replay = Replay(stage_kinds(brain, Options(partitions=partitions, event_clock=True)), partitions)
+    replay = Replay(processor_specs(brain, Options(partitions=partitions, event_clock=True)), partitions)
     return list(replay.run(records)), replay
 
 
@@ -89,7 +89,7 @@ def test_silence_is_noticed_also_where_nothing_else_happens(partitions: int) -> 
 
 def test_the_state_in_the_end_is_what_a_changelog_would_hold(once: tuple[list[Message], Replay]) -> None:
     _, replay = once
-    for kind in stage_kinds(ActiveConfig(detector=OddTotals()), Options(partitions=4)):
+    for kind in processor_specs(ActiveConfig(detector=OddTotals()), Options(partitions=4)):
         for partition in range(4):
             stage = kind.create(partition)
             stage.restore(replay.state[kind.name, partition].items())
@@ -157,7 +157,7 @@ def lines(*values: bytes) -> Iterator[InputRecord]:
 
 def test_a_line_that_is_no_event_is_a_dead_letter_and_the_rest_is_played() -> None:
     good = written(call(0))
-    replay = Replay(stage_kinds(ActiveConfig(), Options()), 4)
+    replay = Replay(processor_specs(ActiveConfig(), Options()), 4)
 
     saids = read(replay.run(lines(b"{", good, b'{"session_id":"s-1"}', b"\xff\xfe")))
 

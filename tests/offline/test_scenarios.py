@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner
 
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.cli import main
 from pipeline.control.active import ActiveConfig
 from pipeline.kafka.app import WorkerConfig
@@ -38,7 +38,7 @@ TOLD = stories(find_directory(), 1_772_409_600_000)
 
 
 def _replayed(events: Sequence[Timed], partitions: int) -> Endings:
-    replay = Replay(stage_kinds(ActiveConfig(), Options(partitions)), partitions)
+    replay = Replay(processor_specs(ActiveConfig(), Options(partitions)), partitions)
     endings = Endings()
     records = (
         InputRecord(topic, line, encode(event), event["occurred_at"])
@@ -101,7 +101,7 @@ def _agrees_with_replay(connection: Connection, app_id: str, partitions: int, fo
 
 
 async def _streamed(edge: WorkerConfig, script: Script) -> Report:
-    kinds = stage_kinds(ActiveConfig(), Options(edge.partitions))
+    kinds = processor_specs(ActiveConfig(), Options(edge.partitions))
     topics = needed_topics(edge.app_id, [kind.name for kind in kinds], edge.partitions)
     if not edge.connection.embedded:
         await create_topics(edge.connection, topics, 1)

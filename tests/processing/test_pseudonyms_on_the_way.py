@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.offline.replay.runner import Replay
@@ -62,7 +62,7 @@ def _marked(event: dict[str, Any]) -> dict[str, str]:
 
 
 def _said(told: list[InputRecord], pseudonyms: Pseudonyms | None) -> list[Message]:
-    kinds = with_pseudonyms(stage_kinds(ActiveConfig(), Options(1, event_clock=True)), pseudonyms)
+    kinds = with_pseudonyms(processor_specs(ActiveConfig(), Options(1, event_clock=True)), pseudonyms)
     return list(Replay(kinds, 1).run(told))
 
 

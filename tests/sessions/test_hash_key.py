@@ -21,7 +21,7 @@ KEYS = (bytes(range(16)), bytes(range(255, 239, -1)))
 
 def _replayed_with(key: bytes, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Message], dict[Any, Any]]:
     monkeypatch.setattr("pipeline.assembly.secrets.token_bytes", lambda count: key[:count])
-    replay = Replay(assembly.stage_kinds(ActiveConfig(detector=OddTotals()), Options(partitions=2)), 2)
+    replay = Replay(assembly.processor_specs(ActiveConfig(detector=OddTotals()), Options(partitions=2)), 2)
     return list(replay.run(STORIES)), dict(replay.state)
 
 
@@ -33,7 +33,7 @@ def test_messages_and_state_are_the_same_with_any_key(monkeypatch: pytest.Monkey
 
 
 def test_every_worker_draws_a_key_of_its_own() -> None:
-    sessions = [assembly.stage_kinds(ActiveConfig(), Options())[0].create(0) for _ in range(2)]
+    sessions = [assembly.processor_specs(ActiveConfig(), Options())[0].create(0) for _ in range(2)]
 
     keys = [session.columns._identities._key.tolist() for session in sessions if hasattr(session, "columns")]
 

@@ -12,7 +12,7 @@ import aiokafka
 import pytest
 from click.testing import CliRunner
 
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.cli import main
 from pipeline.contexts.device.processor import device_context
 from pipeline.kafka.connection import Connection
@@ -173,7 +173,7 @@ def test_a_replay_believes_what_was_believed_when_it_came() -> None:
     records = [
         line._replace(tenants=[tenant]) for line, tenant in zip(lines, (b"acme", b"acme", b"globex"), strict=True)
     ]
-    replay = Replay(stage_kinds(Desk().brain, ON), 1)
+    replay = Replay(processor_specs(Desk().brain, ON), 1)
 
     saids = read(replay.run(records))
 

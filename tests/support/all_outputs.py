@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 from models.detectors.base import NoDetector
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig, Challenger
 from pipeline.decisions.policy import parse_policy
 from pipeline.offline.replay.recording import InputRecord
@@ -60,7 +60,7 @@ def all_told() -> tuple[Message, ...]:
     """Return it; it takes a while."""
     brain = ActiveConfig(detector=OddTotals(), challengers=(Challenger(NoDetector()),))
     brain.use_policy(parse_policy("anomaly_weights = [5, 5, 5]"))  # so that the two differ
-    replay = Replay(stage_kinds(brain, Options(partitions=4)), 4)
+    replay = Replay(processor_specs(brain, Options(partitions=4)), 4)
     last = STORIES[-1].occurred_at + 1_000
     return tuple(replay.run([*STORIES, verdict_at(last)]))
 

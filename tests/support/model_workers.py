@@ -25,7 +25,7 @@ from click.testing import CliRunner
 
 from models.artefacts import CARD, SHIPPED, load, save
 from models.artefacts import ROLES as ROLES_FILE
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.cli import main
 from pipeline.control.active import ActiveConfig
 from pipeline.kafka.client import Writer, begin_at_end, retained, writing
@@ -41,7 +41,7 @@ from tests.support.worker_process import Worker
 
 PARTITIONS = 8
 PLACES = set(range(PARTITIONS))
-KINDS = stage_kinds(ActiveConfig(), Options())
+KINDS = processor_specs(ActiveConfig(), Options())
 SOURCES = [topic for kind in KINDS for topic in kind.sources]
 EVERYWHERE = [TopicPartition(topic, partition) for topic in SOURCES for partition in range(PARTITIONS)]
 CALM, ODD = 1e9, -1e9

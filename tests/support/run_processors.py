@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from models.detectors.base import Detector, NoDetector
 from models.events.columns import Columns
 from models.roles.roles import Roles
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.engine import PolicyEngine
 from pipeline.decisions.policy import Policy, parse_policy
@@ -183,7 +183,7 @@ def replayed(
     """All stages together, as a recording is replayed; *events* in order of time."""
     policy = parse_policy(policy) if isinstance(policy, str) else policy
     options = options or Options(partitions=partitions)
-    replay = Replay(stage_kinds(ActiveConfig(PolicyEngine(policy), roles=roles), options), partitions)
+    replay = Replay(processor_specs(ActiveConfig(PolicyEngine(policy), roles=roles), options), partitions)
     return read(replay.run(recorded(events)))
 
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from pipeline.kafka.client import retained, writing
 from pipeline.kafka.connection import Connection
-from pipeline.kafka.topics import STAGES, TopicsNotReadyError, check_topics, create_topics, needed_topics
+from pipeline.kafka.topics import PROCESSOR_NAMES, TopicsNotReadyError, check_topics, create_topics, needed_topics
 from pipeline.processing.processor import Message
 from schemas.decode import encode, record_key
 from tests.support.ssf_receiver import Json, Receiver
@@ -50,7 +50,7 @@ class OnKafka(Rig):
         self.start()
 
     def _lacking(self) -> str:
-        needed = needed_topics("session-risk", STAGES, PARTITIONS)
+        needed = needed_topics("session-risk", PROCESSOR_NAMES, PARTITIONS)
 
         async def make() -> None:
             await create_topics(self.connection, needed, 1)

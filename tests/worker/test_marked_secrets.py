@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.kafka.changelog import changelog_topic
 from pipeline.kafka.connection import Connection
-from pipeline.kafka.topics import STAGES
+from pipeline.kafka.topics import PROCESSOR_NAMES
 from schemas.decode import encode
 from schemas.naming import KEYED_TOPICS
 from schemas.topics import (
@@ -122,7 +122,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         until("dead letters", lambda: sum(worker.series("dead_letters_total").values()), lambda dead: dead >= 9)
         until("a revocation", lambda: worker.series("revocations_total").get(("sent",), 0), bool)
         worker.turn()
-        names = [*TOPICS, *(changelog_topic("marked", kind) for kind in STAGES)]
+        names = [*TOPICS, *(changelog_topic("marked", kind) for kind in PROCESSOR_NAMES)]
         topics = {name: asyncio.run(_values(connection, name)) for name in names}
         metrics = worker.page()
         assert worker.end() == 0
@@ -162,7 +162,7 @@ def test_no_topic_but_the_inputs_tells_a_secret_not_even_a_changelog(seen: Seen,
     inputs = {name for name, topic in TOPICS.items() if topic.direction == "input"}
     ours = {name: b"".join(values) for name, values in seen.topics.items() if name not in inputs}
 
-    assert len(ours) == len(TOPICS) - len(inputs) + len(STAGES)
+    assert len(ours) == len(TOPICS) - len(inputs) + len(PROCESSOR_NAMES)
     assert [name for name, values in ours.items() if secret.encode() in values] == []
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from models.detectors.base import NoDetector
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.control.active import Challenger
 from pipeline.control.reloader import ConfigReloader, Configured
 from pipeline.metrics.worker import Metrics
@@ -31,24 +31,24 @@ class Named(NoDetector):
 
 
 class Scene:
-    """A worker's observer, its kinds and what a scrape shows."""
+    """A worker's observer, its specs and what a scrape shows."""
 
-    def __init__(self, in_force: ConfigReloader | None = None) -> None:
-        self.in_force = in_force or ConfigReloader(Configured())
+    def __init__(self, reloader: ConfigReloader | None = None) -> None:
+        self.reloader = reloader or ConfigReloader(Configured())
         self.metrics = Metrics(CollectorRegistry())
-        self.watching = MetricsObserver(self.metrics, self.in_force, [self.in_force.check])
-        self.kinds = self.watching.kinds(stage_kinds(self.in_force.brain, Options()))
+        self.observer = MetricsObserver(self.metrics, self.reloader, [self.reloader.check])
+        self.specs = self.observer.specs(processor_specs(self.reloader.brain, Options()))
 
     def take_over(self, partition: int) -> SessionProcessor:
-        session, *_ = [kind.create(partition) for kind in self.kinds]
-        for kind in self.kinds:
-            self.watching.ready(kind.name, partition)
+        session, *_ = [kind.create(partition) for kind in self.specs]
+        for kind in self.specs:
+            self.observer.ready(kind.name, partition)
         assert isinstance(session, SessionProcessor)
         return session
 
     def give_up(self, partition: int) -> None:
-        for kind in self.kinds:
-            self.watching.closed(kind.name, partition)
+        for kind in self.specs:
+            self.observer.closed(kind.name, partition)
 
     def shown(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"session_risk_{name}", labels)
@@ -87,7 +87,7 @@ def test_the_sessions_of_a_partition_are_shown_until_it_is_gone() -> None:
 
 def test_a_stage_is_not_shown_before_it_is_ready() -> None:
     scene = Scene()
-    scene.kinds[0].create(3)
+    scene.specs[0].create(3)
 
     assert scene.all_shown("live_sessions") == {}
 
@@ -95,11 +95,11 @@ def test_a_stage_is_not_shown_before_it_is_ready() -> None:
 def test_a_partition_taken_over_again_before_it_was_given_up_shows_its_new_stage() -> None:
     scene = Scene()
     _process(scene.take_over(3), "a", "b")
-    renewed = [kind.create(3) for kind in scene.kinds]
+    renewed = [kind.create(3) for kind in scene.specs]
 
     scene.give_up(3)
-    for kind in scene.kinds:
-        scene.watching.ready(kind.name, 3)
+    for kind in scene.specs:
+        scene.observer.ready(kind.name, 3)
     _process(renewed[0], "c")
 
     assert scene.all_shown("live_sessions") == {("3",): 1}
@@ -111,8 +111,8 @@ def test_a_stage_that_is_kept_over_a_rebalance_is_shown_again() -> None:
     _process(stage, "a", "b")
 
     scene.give_up(3)
-    for kind in scene.kinds:
-        scene.watching.ready(kind.name, 3)
+    for kind in scene.specs:
+        scene.observer.ready(kind.name, 3)
 
     assert scene.all_shown("live_sessions") == {("3",): 2}
     assert scene.all_shown("guard_state") == {("3",): 0}
@@ -131,18 +131,18 @@ def test_a_stage_that_was_given_up_is_not_held_to_be_shown() -> None:
 
 def test_kinds_keep_their_names_and_sources() -> None:
     scene = Scene()
-    plain = stage_kinds(scene.in_force.brain, Options())
+    plain = processor_specs(scene.reloader.brain, Options())
 
-    assert [(k.name, k.sources) for k in scene.kinds] == [(k.name, k.sources) for k in plain]
+    assert [(k.name, k.sources) for k in scene.specs] == [(k.name, k.sources) for k in plain]
 
 
 def test_a_stage_without_sessions_is_left_in_peace() -> None:
     scene = Scene()
     made: list[Counting] = []
-    (kind,) = scene.watching.kinds([counting_kind(made)])
+    (kind,) = scene.observer.specs([counting_kind(made)])
 
     assert kind.create(1) is made[0]
-    scene.watching.ready(kind.name, 1)
+    scene.observer.ready(kind.name, 1)
     assert scene.all_shown("live_sessions") == {}
 
 
@@ -150,22 +150,22 @@ def test_what_decides_is_shown_at_once_and_follows_the_policy_file(tmp_path: Pat
     path = tmp_path / "policy.toml"
     path.write_text('name = "one"\n', encoding="utf-8")
     scene = Scene(ConfigReloader(Configured(policy_file=path)))
-    first = scene.in_force.policy.id
+    first = scene.reloader.policy.id
     assert scene.all_shown("policy_info") == {(first, "enforce"): 1}
 
     path.write_text('name = "another"\nmode = "observe"\n', encoding="utf-8")
-    scene.watching.loop_turned()
-    scene.watching.loop_turned()
+    scene.observer.loop_turned()
+    scene.observer.loop_turned()
 
-    assert scene.all_shown("policy_info") == {(scene.in_force.policy.id, "observe"): 1}
-    assert first != scene.in_force.policy.id
+    assert scene.all_shown("policy_info") == {(scene.reloader.policy.id, "observe"): 1}
+    assert first != scene.reloader.policy.id
 
 
 def test_the_champion_is_shown_and_without_one_nobody_is() -> None:
     scene = Scene()
     for detector, shown in ((Named("new"), {("new@0", "champion"): 1}), (NoDetector(), {})):
-        scene.in_force.brain.detector = detector
-        scene.watching.loop_turned()
+        scene.reloader.brain.detector = detector
+        scene.observer.loop_turned()
 
         assert scene.all_shown("model_info") == shown
 
@@ -174,7 +174,7 @@ def test_a_turn_of_the_loop_is_a_sign_of_life() -> None:
     scene = Scene()
     assert scene.shown("heartbeat_timestamp_seconds") == 0
 
-    scene.watching.loop_turned()
+    scene.observer.loop_turned()
 
     assert (scene.shown("heartbeat_timestamp_seconds") or 0) > 1e9
 
@@ -183,16 +183,16 @@ def test_every_count_of_a_stage_has_its_metric() -> None:
     scene = Scene()
     outcome = _process(scene.take_over(0), "a", "b")
 
-    scene.watching.done(Work("session", 0, API_CALLS, 2, 0.001, outcome))
+    scene.observer.done(Work("session", 0, API_CALLS, 2, 0.001, outcome))
 
     assert scene.shown("events_total", topic=API_CALLS) == 2
 
 
 def test_a_challenger_is_shown_as_one() -> None:
     scene = Scene()
-    scene.in_force.brain.detector = Named("new")
-    scene.in_force.challengers["newer"] = Challenger(Named("newer"))
-    scene.watching.loop_turned()
+    scene.reloader.brain.detector = Named("new")
+    scene.reloader.challengers["newer"] = Challenger(Named("newer"))
+    scene.observer.loop_turned()
 
     assert scene.all_shown("model_info") == {("new@0", "champion"): 1, ("newer@0", "challenger"): 1}
 
@@ -201,8 +201,8 @@ def test_a_model_that_could_not_be_loaded_is_shown_until_it_is_no_longer_wanted(
     scene = Scene()
     seen = []
     for refused in ({"bad"}, set()):
-        scene.in_force.refused = refused
-        scene.watching.loop_turned()
+        scene.reloader.refused = refused
+        scene.observer.loop_turned()
         seen.append(scene.all_shown("model_refused"))
 
     assert seen == [{("bad",): 1}, {}]

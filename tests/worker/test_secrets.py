@@ -12,7 +12,7 @@ import pytest
 from aiokafka.protocol.admin import SaslAuthenticateRequest_v0
 from click.testing import CliRunner
 
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.cli import main
 from pipeline.console import shortened
 from pipeline.control.active import ActiveConfig
@@ -23,7 +23,7 @@ from pipeline.offline.replay.runner import Replay
 from pipeline.offline.scenarios.playback import in_order, stories
 from pipeline.offline.scenarios.scenario import find_directory
 from pipeline.offline.scenarios.scenario import load as load_story
-from pipeline.process_setup import TELL_ALL, begin, hear_of_kafka
+from pipeline.process_setup import LOGGERS_WITH_SECRETS, configure_logging, log_kafka_client
 from pipeline.sessions.processor import Options
 from pipeline.settings.loading import load
 from schemas.decode import encode
@@ -85,7 +85,7 @@ def test_who_does_not_sign_in_sends_no_password_anywhere(monkeypatch: pytest.Mon
 @pytest.fixture
 def levels() -> Iterator[None]:
     """The levels of logging are afterwards what they were."""
-    loggers = [logging.getLogger(name) for name in (None, "aiokafka", *TELL_ALL)]
+    loggers = [logging.getLogger(name) for name in (None, "aiokafka", *LOGGERS_WITH_SECRETS)]
     before = [logger.level for logger in loggers]
     yield
     for logger, level in zip(loggers, before, strict=True):
@@ -99,12 +99,12 @@ def test_requests_are_never_logged_for_passwords_and_records_are_in_them(
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     assert PASSWORD in repr(SaslAuthenticateRequest_v0(f"\0me\0{PASSWORD}".encode()))
 
-    begin(level)
-    hear_of_kafka()
+    configure_logging(level)
+    log_kafka_client()
 
     assert logging.getLogger("pipeline").isEnabledFor(logging.getLevelName(level))
-    assert [name for name in TELL_ALL if logging.getLogger(name).isEnabledFor(logging.DEBUG)] == []
-    assert TELL_ALL == ("aiokafka.conn", "aiokafka.producer.producer")
+    assert [name for name in LOGGERS_WITH_SECRETS if logging.getLogger(name).isEnabledFor(logging.DEBUG)] == []
+    assert LOGGERS_WITH_SECRETS == ("aiokafka.conn", "aiokafka.producer.producer")
 
 
 # --- Token ids ---
@@ -122,7 +122,7 @@ def test_nothing_that_leaves_holds_a_token_id_in_any_story() -> None:
         InputRecord(topic, line, encode(_with_token(event, tokens)), event["occurred_at"])
         for line, (topic, event) in enumerate(events, start=1)
     ]
-    replay = Replay(stage_kinds(ActiveConfig(), Options(1)), 1)
+    replay = Replay(processor_specs(ActiveConfig(), Options(1)), 1)
 
     messages = list(replay.run(records))
 

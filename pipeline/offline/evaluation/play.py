@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from models.detectors.base import Detector, NoDetector
 from models.roles.roles import Roles
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import DetectionOverride, Policy
 from pipeline.detections import DETECTIONS
@@ -67,7 +67,7 @@ def play(recording: Path, policy: Policy, model: Model, variant: Variant = FULL)
     detector = model.detector if variant.model else NoDetector()
     brain = ActiveConfig(detector=detector, roles=model.roles)
     brain.use_policy(variant.policy(policy))
-    stages = Replay(stage_kinds(brain, Options(event_clock=True, onlooker=evidence.look)))
+    stages = Replay(processor_specs(brain, Options(event_clock=True, onlooker=evidence.look)))
     answers = Answers(outcomes.honest)
     for message in stages.run(answers.among(_but(variant.without, read(recording)))):
         outcomes.hear(message)

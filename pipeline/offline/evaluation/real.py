@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-from pipeline.assembly import stage_kinds
+from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import Policy
 from pipeline.decisions.risk import LEVELS
@@ -93,7 +93,7 @@ def _decisions(conversion: Conversion, policy: Policy, model: Model) -> Iterator
         write_conversion(conversion, Path(folder) / "recording")
         brain = ActiveConfig(detector=model.detector, roles=model.roles)
         brain.use_policy(policy.model_copy(update={"mode": "observe"}))
-        stages = Replay(stage_kinds(brain, Options(event_clock=True)))
+        stages = Replay(processor_specs(brain, Options(event_clock=True)))
         for message in stages.run(read(Path(folder) / "recording")):
             if message.topic == SESSION_RISK:
                 yield from_json(message.value)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from models.artefacts import BadModel
 from models.roles.roles import Roles
-from pipeline.assembly import configured, options, stage_kinds
+from pipeline.assembly import configured, options, processor_specs
 from pipeline.console import tracked, working
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.engine import PolicyEngine
@@ -100,7 +100,7 @@ def in_recording(recording: Path, brain: ActiveConfig, settings: Settings, low_s
     """
     policy = brain.judge.policy
     brain.use_policy(policy.model_copy(update={"low_features_share": low_share}))
-    stages = Replay(stage_kinds(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
+    stages = Replay(processor_specs(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
     with working("counting"):
         total = sum(1 for _ in read(recording))
     payloads = (
