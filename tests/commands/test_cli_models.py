@@ -12,6 +12,8 @@ from models.detectors.trained import METHOD
 from schemas.topics import SESSION_SHADOW
 from tests.support.command_line import files_in, invoked, recording, replayed, told_by
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["recording", "replayed"]  # fixtures
 
 

@@ -27,6 +27,8 @@ from schemas import topics
 from tests.support.run_processors import NOW, Desk, Event, Player, Rec, of, replayed
 from tests.support.samples import T0, activity, attempt, auth, binding, call, context, feedback, telemetry
 
+pytestmark = pytest.mark.slow
+
 CHUNK = 512
 BETWEEN = b"\xff"
 MOST_BYTES = MAX_REQUEST_BYTES - 1_000

@@ -35,6 +35,8 @@ from tests.support.counting_processor import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 APP = "edge-test"
 N = 3_000
 

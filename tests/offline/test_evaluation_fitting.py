@@ -14,6 +14,8 @@ from pipeline.detections import BIT, DETECTIONS, Detection
 from pipeline.offline.evaluation.evidence import Sessions
 from pipeline.offline.evaluation.fitting import MARGIN, Budget, learn, toml
 
+pytestmark = pytest.mark.slow
+
 
 @settings(max_examples=30)
 @given(st.integers(0, 40), st.integers(10, 400), st.integers(0, 2**16))

@@ -9,6 +9,8 @@ from pipeline.offline.simulation.world.places import TENANTS
 from tests.support.attack_oracles import BORN_IN_IT, COMPANY_WIDE, LOOKS_LIKE, MARKS
 from tests.support.simulated_worlds import MINUTE, Event, World, km, records, world_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=["medium", "high"])
 def world(request: pytest.FixtureRequest) -> World:

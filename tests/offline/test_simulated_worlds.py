@@ -16,6 +16,8 @@ from pipeline.offline.simulation.plan import INTENSITIES
 from pipeline.offline.simulation.world.population import chance, populate
 from tests.support.simulated_worlds import world_of
 
+pytestmark = pytest.mark.slow
+
 IDS = ("session_id", "principal_id", "device_id", "event_id", "token_id", "asn", "ip", "tenant", "sim_id")
 
 

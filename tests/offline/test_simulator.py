@@ -11,6 +11,8 @@ from pipeline.offline.replay.recording import TOPIC_OF
 from pipeline.offline.simulation import MONDAY_MS, ORDINARY, RUNS, simulate
 from schemas.events import EVENT_TYPES
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3_600_000
 
 

@@ -29,6 +29,8 @@ from tests.support.event_streams import BUSY, CUTS, SESSIONS, STREAMS, OddTotals
 from tests.support.run_processors import NOW, Desk, Event, Said, chunks, of, read, record, topic_of
 from tests.support.samples import T0, auth, call
 
+pytestmark = pytest.mark.slow
+
 BOUND_MS = 60_000
 UNSAMPLED = f"low_features_share = 0.0\nanomaly_weights = [0.1, 0.2, 0.3]\n{BUSY}"
 """The model's word counts beside others, and alone raises nobody's level; nothing is drawn for retraining."""

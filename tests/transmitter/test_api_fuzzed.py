@@ -19,6 +19,8 @@ from tests.support.postgres import Postgres
 from tests.support.transmitter_api import Api, new_api
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 20
 """Of each operation: the same ones each time, in seconds; the document and what answers it are small."""
 

@@ -20,6 +20,8 @@ from tests.support.pushes import add, endings, pushing, put, quick, seen, states
 from tests.support.security_event_tokens import numbered
 from tests.support.stores import SEALER, new_store, stream
 
+pytestmark = pytest.mark.slow
+
 DOWN = "session_risk_transmitter_down_seconds"
 LANES = 5
 

@@ -32,6 +32,8 @@ from tests.support.security_event_tokens import numbered
 from tests.support.stores import stream
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 KILLS = 10
 LANES = 166
 ROUNDS = 60

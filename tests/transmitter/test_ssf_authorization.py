@@ -11,6 +11,8 @@ from tests.support.ssf_receiver import Json, Receiver
 from tests.support.ssf_transmitter import Rig, transmitter
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SUBJECT = {"format": "email", "email": "ana@example.com"}
 
 

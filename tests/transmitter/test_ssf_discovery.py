@@ -17,6 +17,8 @@ from tests.support.ssf_receiver import POLL, PUSH, Json, well_known
 from tests.support.ssf_records import decision, revocation
 from tests.support.ssf_transmitter import Rig, transmitter
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parent.parent.parent / "pipeline" / "transmitter" / "README.md").read_text("utf-8")
 ENDPOINTS = ("configuration_endpoint", "status_endpoint", "verification_endpoint")
 SUBJECT_ENDPOINTS = ("add_subject_endpoint", "remove_subject_endpoint")

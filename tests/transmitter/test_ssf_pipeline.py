@@ -15,6 +15,8 @@ from tests.support.ssf_records import credential, decision, revocation
 from tests.support.ssf_transmitter import transmitter
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 MINUTE_MS = 60_000
 
 

@@ -14,6 +14,8 @@ from tests.support.ssf_records import revocation
 from tests.support.ssf_transmitter import Rig, transmitter
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 LONG_POLL_S = 2.0
 REDELIVERY_S = 1.0
 MOST = 10

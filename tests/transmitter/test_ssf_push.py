@@ -14,6 +14,8 @@ from tests.support.ssf_records import revocation
 from tests.support.ssf_transmitter import Rig, transmitter
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 ATTEMPTS = 3
 LONG_S = 1000.0
 

@@ -12,6 +12,8 @@ from tests.support.ssf_records import decision, revocation
 from tests.support.ssf_transmitter import Rig, transmitter
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 VERIFICATION = f"{SSF}verification"
 UPDATED = f"{SSF}stream-updated"
 

@@ -12,6 +12,8 @@ from tests.support.ssf_records import revocation
 from tests.support.ssf_transmitter import Rig, transmitter
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SUPPORTED = [
     f"{CAEP}session-revoked",
     f"{CAEP}risk-level-change",

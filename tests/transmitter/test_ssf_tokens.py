@@ -20,6 +20,8 @@ from tests.support.ssf_records import Record, credential, decision, revocation
 from tests.support.ssf_transmitter import Rig, transmitter
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 REVOKED = f"{CAEP}session-revoked"
 RISK = f"{CAEP}risk-level-change"
 COMPLIANCE = f"{CAEP}device-compliance-change"

@@ -35,6 +35,8 @@ from tests.support.samples import T0, ack, auth, call, feedback, telemetry
 from tests.support.waiting import until
 from tests.support.worker_process import Worker
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "MARK-password-4711"  # noqa: S105 - opens nothing
 KEY = "MARK-key-of-pseudonyms-that-is-nobodys"
 TOKEN = "MARK-token-b5bb9d8014a0f9b1d61e21e796d78dccdf1352f2"  # noqa: S105 - of nobody
