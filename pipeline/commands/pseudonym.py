@@ -34,7 +34,7 @@ def command(*, name: str, naming: str, tenant: str, as_json: bool) -> None:
     path = load().pseudonym_key_file
     if path is None:
         raise click.UsageError(f"names are not replaced: {env_name('pseudonym_key_file')} is not set")
-    found = read_keys(path).ever_of(cast("Naming", naming), tenant, name)
+    found = read_keys(path).of_each_key(cast("Naming", naming), tenant, name)
     records = [
         {"key": key, "in_use": not number, "pseudonym": pseudonym}
         for number, (key, pseudonym) in enumerate(found.items())

@@ -156,7 +156,7 @@ class KeyedProcessor(Generic[T]):
             self._reached = max(self._reached, min(event["occurred_at"], now_ms))
             if self._handle(topic, record, event, out):
                 dirty.add(key)
-            self._room.set_low_value(key, slight=self._slight(record))
+            self._room.set_low_value(key, low_value=self._slight(record))
         return self._outcome(out, dirty)
 
     def _touch(self, key: Key, event: dict[str, Any], out: OutcomeBuilder) -> T:
@@ -166,7 +166,7 @@ class KeyedProcessor(Generic[T]):
             record = self.records[key] = self._create()
         if key != tenant_key(key[0]):
             self._room.use(key)
-            while (going := self._room.surplus(key)) is not None:
+            while (going := self._room.to_evict(key)) is not None:
                 self._evicted += self._drop(going)
                 out.count("evicted_records")
         record.seen_at = max(record.seen_at, event["occurred_at"])
@@ -210,7 +210,7 @@ class KeyedProcessor(Generic[T]):
             return [key]
         self._room.forget(key)
         common = tenant_key(key[0])
-        if self._room.has(key[0]) or self.records.pop(common, None) is None:
+        if self._room.has_tenant(key[0]) or self.records.pop(common, None) is None:
             return [key]
         return [key, common]
 
@@ -229,7 +229,7 @@ class KeyedProcessor(Generic[T]):
                 self.records[key] = record
                 if own:
                     self._room.use(key)
-                    self._room.set_low_value(key, slight=self._slight(record))
+                    self._room.set_low_value(key, low_value=self._slight(record))
 
     def on_restored(self) -> None:
         """Nothing to do: time starts with the next event."""

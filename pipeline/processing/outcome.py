@@ -1,4 +1,4 @@
-"""The messages, counts and dead letters of one chunk, collected while it is processed."""
+"""Builder of a chunk's outcome: collects messages, counts and dead letters while the chunk is processed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from schemas.topics import DEAD_LETTERS
 
 
 class OutcomeBuilder:
-    """Gathers what a processor's outcome is made of.
+    """Collects what a processor's outcome is made of.
 
-    *now_ms* is the chunk's wall clock, *topic* where it came from.
+    *now_ms* is the wall clock of the chunk, *topic* the topic it came from.
     """
 
     def __init__(self, now_ms: int, topic: str = "") -> None:
@@ -29,12 +29,12 @@ class OutcomeBuilder:
         self._topic = topic
 
     def count(self, metric: str, *labels: str, by: int = 1) -> None:
-        """Count *by* on a metric of :mod:`pipeline.metrics.worker`, named by its field."""
+        """Count *by* on the metric of :mod:`pipeline.metrics.worker` whose attribute is *metric*."""
         if by:
             self.counts[metric, *labels] += by
 
     def time(self, metric: str, seconds: float) -> None:
-        """Note how long something took, for the histogram with this field's name."""
+        """Record how long something took, for the histogram whose attribute is *metric*."""
         self.times.append((metric, seconds))
 
     def count_events(self, metric: str, by: int) -> None:
@@ -46,7 +46,7 @@ class OutcomeBuilder:
         self.messages.append(message)
 
     def count_decoded(self, decoded: Decoded[Any], records: Sequence[Record]) -> None:
-        """Count the events *decoded* of *records*, and what was mended of them; the rest are dead letters."""
+        """Count the events *decoded* from *records* and their repaired fields; rejected records become dead letters."""
         self.events = len(decoded.events)
         for rejected in decoded.rejected:
             self.reject(records[rejected.index], rejected.reason)
@@ -55,7 +55,7 @@ class OutcomeBuilder:
                 self.count("repaired_fields", self._topic, member)
 
     def reject(self, record: Record, reason: str) -> None:
-        """A record that could not be read becomes a dead letter."""
+        """Send a record that could not be decoded to the dead letters."""
         letter = dead_letter(
             record.topic, record.partition, record.offset, record.key, record.value, reason, self.now_ms
         )

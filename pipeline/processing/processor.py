@@ -1,6 +1,7 @@
-"""What the edge (Kafka, Faust) and the core (scorer, contexts) say to each other, and nothing else.
+"""Processor protocol: how the Kafka layer and the processors (sessions, contexts) exchange records and outcomes.
 
-A stage is plain and synchronous: it takes records and returns what should happen; the edge makes it happen.
+A processor is synchronous and does no I/O: it takes records and returns what should happen; the Kafka layer makes it
+happen.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from schemas.tenancy import VOUCHED, Tenants, named_in
 
 
 class InMemoryRecord(NamedTuple):
-    """A record that never was in Kafka; has what :class:`pipeline.processing.processor.Record` asks for."""
+    """A record that was never in Kafka; it has the attributes of :class:`Record`."""
 
     topic: str
     partition: int
@@ -28,12 +29,12 @@ class InMemoryRecord(NamedTuple):
 
 
 def pack_key(key: Key) -> bytes:
-    """The changelog key of (tenant, name)."""
+    """Return the changelog key of a tenant and a name."""
     return join(*key)
 
 
 def unpack_key(packed: bytes) -> Key:
-    """The inverse of :func:`pack`; raises `UnreadableRow` where *packed* is no such key."""
+    """Return the tenant and the name in a changelog key; raises `UnreadableRow` if *packed* is not one."""
     parts = split(packed) if packed else []
     if len(parts) != 2:
         raise UnreadableRow("a row whose key is not of a tenant and a name")
@@ -60,14 +61,17 @@ class Record(Protocol):
 
 
 def named_tenants(topic: str, records: Sequence[Record], limits: Limits) -> Tenants | None:
-    """Whose *records* are by their headers; `None` where that is not asked, or *topic* is our own."""
+    """Return the tenant that the headers of each of *records* name.
+
+    Returns `None` where tenancy is off, or *topic* is one of session-risk's own.
+    """
     if not limits.tenancy or topic not in VOUCHED:
         return None
     return [named_in(record.headers) for record in records]
 
 
 class Message(NamedTuple):
-    """One record to produce; its partition follows from *key* by murmur2."""
+    """One record to produce; murmur2 of *key* gives its partition."""
 
     topic: str
     key: bytes | None
@@ -75,15 +79,15 @@ class Message(NamedTuple):
 
 
 ChangelogRow = tuple[bytes, bytes | None]
-"""Key and value of one changelog record; ``None`` as value is a tombstone."""
+"""Key and value of one changelog record; a value of ``None`` is a tombstone."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a stage wants done: *messages* produced first, then *rows* written to its own changelog partition.
+    """What a processor wants done: *messages* produced first, then *rows* written to its own changelog partition.
 
-    *events*, *dead_letters* (count by reason), *counts* (by the metric's field in `pipeline.metrics.worker` and its
-    label values) and *times* (fields of histograms, and seconds) are for metrics only.
+    *events*, *dead_letters* (count by reason), *counts* (by the attribute of a metric in `pipeline.metrics.worker`
+    and its label values) and *times* (attribute of a histogram, and seconds) are for metrics only.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -95,14 +99,17 @@ class Outcome:
 
 
 class Processor(Protocol):
-    """The state of one (kind, partition) and what it makes of records; no I/O, no clock of its own."""
+    """The state of one partition of one kind of processor, and what it makes of records.
+
+    No I/O, no clock of its own.
+    """
 
     def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
-        """Fold *records* (one topic, offsets ascending, at most one chunk) and say what follows."""
+        """Apply *records* (of one topic, offsets ascending, at most one chunk) to the state; return what follows."""
         ...
 
     def on_timer(self, now_ms: int) -> Outcome:
-        """Say what follows from time passing; called about every 10 s while the partition is idle."""
+        """Return what follows from the passing of time; called about every 10 s while the partition is idle."""
         ...
 
     def restore(self, rows: Iterable[ChangelogRow]) -> None:
@@ -110,13 +117,13 @@ class Processor(Protocol):
         ...
 
     def on_restored(self) -> None:
-        """Learn that the changelog is fully restored; records follow."""
+        """Called when the changelog is completely restored; records follow."""
         ...
 
 
 @dataclass(frozen=True)
 class ProcessorSpec:
-    """A kind of stage: *sources* are the topics it reads, *create* makes the stage of a partition."""
+    """A kind of processor: *sources* are the topics it reads, *create* makes the processor of a partition."""
 
     name: str
     sources: tuple[str, ...]

@@ -378,6 +378,6 @@ def _held(one: Player) -> set[str]:
 def test_by_default_every_stage_is_bounded() -> None:
     stages: dict[str, Processor] = {kind.name: kind.create(0) for kind in processor_specs(ActiveConfig(), Options())}
 
-    rooms = {name: stage._room._most for name, stage in stages.items() if isinstance(stage, KeyedProcessor)}
+    rooms = {name: stage._room._limit for name, stage in stages.items() if isinstance(stage, KeyedProcessor)}
     assert rooms == {"device": 200_000, "principal": 200_000, "network": 50_000}
     assert Options().max_sessions == 200_000

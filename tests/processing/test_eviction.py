@@ -127,7 +127,7 @@ def test_room_is_never_more_than_full_and_nobody_within_their_share_makes_room(u
         held[key] = None
         counts = Counter(tenant for tenant, _ in held)
         room.use(key)
-        gone = room.surplus(key)
+        gone = room.to_evict(key)
 
         assert (gone is not None) == (len(held) > most)
         if gone is not None:

@@ -28,9 +28,9 @@ N = 200
 @pytest.fixture
 def visits() -> Iterator[Counter[str]]:
     counted: Counter[str] = Counter()
-    failpoints.visited_by(lambda point: counted.update([point]))
+    failpoints.set_visitor(lambda point: counted.update([point]))
     yield counted
-    failpoints.visited_by(None)
+    failpoints.set_visitor(None)
 
 
 def test_a_worker_reaches_every_point(visits: Counter[str], tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def _examples() -> list[tuple[str, Path]]:
 def test_what_leaves_is_still_by_the_contract_and_differs_only_where_a_name_stood(topic: str, path: Path) -> None:
     message = TOPICS[topic].model.model_validate_json(path.read_bytes())
 
-    left = ONE.leaving(Message(topic, b"s-1", encode(message)))
+    left = ONE.pseudonymize(Message(topic, b"s-1", encode(message)))
 
     assert TOPICS[topic].model.model_validate_json(left.value).model_dump() != {}
     back = json.loads(left.value)
@@ -183,7 +183,7 @@ def test_a_dead_letter_says_where_the_record_is_and_keeps_nothing_of_it() -> Non
         "at": T0,
     }
 
-    left = ONE.leaving(Message(DEAD_LETTERS, b"phone-1", encode(letter)))
+    left = ONE.pseudonymize(Message(DEAD_LETTERS, b"phone-1", encode(letter)))
 
     fields = {name: value for name, value in letter.items() if name not in ("key", "value")}
     assert left == Message(DEAD_LETTERS, None, encode(fields))

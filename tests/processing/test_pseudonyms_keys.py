@@ -29,7 +29,7 @@ def test_the_first_key_is_in_use_and_with_the_others_what_was_said_before_is_fou
     after = read_keys(_file(tmp_path, "# since March", f"k2 {OLDER}", "", f"k1  {SECRET}"))
 
     assert after.of("device_id", "acme", "d-1") == TWO.of("device_id", "acme", "d-1")
-    assert after.ever_of("device_id", "acme", "d-1") == {
+    assert after.of_each_key("device_id", "acme", "d-1") == {
         "k2": TWO.of("device_id", "acme", "d-1"),
         "k1": before.of("device_id", "acme", "d-1"),
     }
@@ -42,7 +42,7 @@ def test_the_first_key_is_in_use_and_with_the_others_what_was_said_before_is_fou
         ([SECRET], ", line 1: a key is two words, its id and its secret"),
         (["", f"k1 {SECRET} {OLDER}"], ", line 2: a key is two words, its id and its secret"),
         ([f"k:1 {SECRET}"], ", line 1: a key's id is 1 to 16 letters, digits, _ or -"),
-        ([f"k1 {SECRET[:31]}"], ", line 1: the secret is too short; take 32 characters or more, by chance"),
+        ([f"k1 {SECRET[:31]}"], ", line 1: the secret is too short; take 32 or more random characters"),
         (
             [f"k1 {SECRET}", f"k1 {OLDER}"],
             ", line 2: an earlier line has a key of this id; give every key one of its own",

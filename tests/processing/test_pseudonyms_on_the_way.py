@@ -99,7 +99,7 @@ def test_the_same_key_gives_the_same_bytes_and_another_changes_nothing_but_pseud
 def test_what_is_decided_does_not_depend_on_pseudonyms(told: list[InputRecord], said: list[Message]) -> None:
     plain = _said(told, None)
 
-    assert [(message.topic, _unnamed(ONE.leaving(message))) for message in plain] == [
+    assert [(message.topic, _unnamed(ONE.pseudonymize(message))) for message in plain] == [
         (message.topic, _unnamed(message)) for message in said
     ]
     assert [message for message in said if message.topic not in KEYED_TOPICS] == [
