@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import tomllib
 from importlib import import_module
 from importlib.metadata import distribution
@@ -15,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.long_code import warnings
+from tests.support.project_files import project_files
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("pipeline", "models", "schemas")
@@ -28,13 +28,13 @@ TOP = {
 
 
 def test_at_the_top_lies_only_what_belongs_there() -> None:
-    names = {path.split("/")[0] for path in _files() if not path.startswith(".")}
+    names = {path.split("/")[0] for path in project_files() if not path.startswith(".")}
 
     assert names == TOP
 
 
 def test_nothing_lies_about_that_is_too_large_to_read() -> None:
-    large = [path for path in _files() if (ROOT / path).stat().st_size > 1_000_000]
+    large = [path for path in project_files() if (ROOT / path).stat().st_size > 1_000_000]
 
     assert large == []
 
@@ -49,8 +49,8 @@ def test_the_wheel_holds_the_three_packages_the_scenarios_and_nothing_else(tmp_p
 
     inside = {name for name in ZipFile(wheel).namelist() if not name.split("/")[0].endswith(".dist-info")}
 
-    code = {path for path in _files() if path.split("/")[0] in PACKAGES}
-    stories = {path for path in _files() if path.startswith("tests/scenarios/")}
+    code = {path for path in project_files() if path.split("/")[0] in PACKAGES}
+    stories = {path for path in project_files() if path.startswith("tests/scenarios/")}
     assert inside == code | {path.replace("tests/scenarios", "pipeline/scenarios_data") for path in stories}
 
 
@@ -127,13 +127,6 @@ def test_ci_can_be_run_and_runs_every_check() -> None:
     suites = ["make test", "make test-slow", "make test-transmitter", "make test-kafka", "make test-faults"]
     assert steps == ["make install", "make check", *suites]
     assert f"test-all: {' '.join(suite.removeprefix('make ') for suite in suites)} ##" in makefile
-
-
-def _files() -> list[str]:
-    """Name every file that is part of the project: what git knows or would add."""
-    asked = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    found = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    return [path for path in found if (ROOT / path).is_file()]
 
 
 def _pins() -> dict[str, str]:

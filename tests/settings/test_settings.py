@@ -1,4 +1,4 @@
-"""Every setting can be read, refused in words a person can act on, and looked up in the README."""
+"""Every setting can be read, refused in words a person can act on, and looked up on its page."""
 
 import json
 from collections.abc import Callable
@@ -243,8 +243,8 @@ def test_every_default_can_be_given_as_text(monkeypatch: pytest.MonkeyPatch) -> 
     assert {kind: read() for kind, read in READS.items()} == {kind: kind() for kind in GROUPS}
 
 
-def test_the_readme_shows_the_table_of_settings() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_of_settings_shows_their_table() -> None:
+    page = (ROOT / "deploy" / "SETTINGS.md").read_text(encoding="utf-8")
 
-    shown = readme.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
-    assert shown == markdown(), "write pipeline.offline.docs.settings_page.markdown() between the marks of README.md"
+    shown = page.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
+    assert shown == markdown(), "run `make docs`"

@@ -97,8 +97,23 @@ def leads_to(fields: dict[str, Any]) -> str:
 
 
 def markdown() -> str:
-    """The page of all detections."""
-    return "\n".join([_HEAD, *map(_section, entries())])
+    """The page of all detections: a table, then a section for each."""
+    return "\n".join([_HEAD, _overview(), *map(_section, entries())])
+
+
+def _overview() -> str:
+    head = ("detection", "holds when", "alone leads to", "step-up clears it", f"ATT&CK {ATTACK_VERSION}")
+    rows = [
+        (
+            f"[`{detection.id}`](#{detection.id})",
+            detection.text,
+            "{} ({:g})".format(*alone(detection)),
+            "yes" if detection.cleared_by_step_up else "no",
+            ", ".join(detection.attack),
+        )
+        for detection in DETECTIONS
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)) + "\n"
 
 
 def _section(fields: dict[str, Any]) -> str:

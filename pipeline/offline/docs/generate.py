@@ -1,6 +1,8 @@
-"""What the code knows of itself, in the README, in the runbook, in DETECTIONS.md and in CAPACITY.md.
+"""Generated documentation: which part of which page is written by which function.
 
-``python -m pipeline.offline.docs.generate`` writes it, tests hold it.
+A generated part stands between the marks ``<!-- name -->`` and ``<!-- /name -->``. ``python -m
+pipeline.offline.docs.generate`` (`make docs`) writes all parts and the picture of the flow; tests compare the pages
+with what would be written.
 """
 
 from __future__ import annotations
@@ -11,44 +13,56 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pipeline.detections import ATTACK_VERSION, DETECTIONS, Detection
+from models.features.table import FEATURES
+from pipeline.detections import DETECTIONS
 from pipeline.kafka import acls
 from pipeline.metrics import worker
-from pipeline.offline.docs import capacity_page, detections_page, retention_page, settings_page
+from pipeline.offline.docs import (
+    capacity_page,
+    detections_page,
+    pictures,
+    readme_page,
+    retention_page,
+    settings_page,
+)
 from pipeline.transmitter.metrics import METRICS as TRANSMITTER_METRICS
 
-DETECTIONS_PAGE: Final = Path(__file__).parents[2] / "detections" / "DETECTIONS.md"
-"""The page of all detections."""
+TOP: Final = Path(__file__).parents[3]
+DETECTIONS_PAGE: Final = TOP / "pipeline" / "detections" / "DETECTIONS.md"
+"""The page of all detections, generated as a whole."""
 
+Parts = Mapping[str, Callable[[], str]]
 
-def rules() -> str:
-    """The table of detections."""
-    head = ("detection", "holds when", "alone leads to", "step-up clears it", f"ATT&CK {ATTACK_VERSION}")
-    return f"| {' | '.join(head)} |\n|---|---|---|---|---|\n" + "\n".join(
-        f"| `{rule.id}` | {rule.text} | {_alone(rule)} | {'yes' if rule.cleared_by_step_up else 'no'} "
-        f"| {', '.join(rule.attack)} |"
-        for rule in DETECTIONS
-    )
-
-
-def _alone(rule: Detection) -> str:
-    level, value = detections_page.alone(rule)
-    return f"{level} ({value:g})"
-
-
-PARTS: Final[dict[str, Callable[[], str]]] = {"rules": rules, "settings": settings_page.markdown}
-"""Marked parts of the README and what writes them."""
-
-RUNBOOK_PARTS: Final[dict[str, Callable[[], str]]] = {
+RUNBOOK_PARTS: Final[Parts] = {
     "roles": acls.markdown,
     "kept": retention_page.markdown,
     "metrics": worker.markdown,
     "transmitter-metrics": partial(worker.markdown, TRANSMITTER_METRICS.values()),
 }
-"""Marked parts of deploy/README.md and what writes them."""
+"""Generated parts of deploy/README.md."""
+
+PAGES: Final[Mapping[Path, Parts]] = {
+    TOP / "README.md": {
+        "revocation": readme_page.revocation,
+        "topics": readme_page.topics,
+        "quality": readme_page.quality,
+    },
+    TOP / "deploy" / "README.md": RUNBOOK_PARTS,
+    TOP / "deploy" / "SETTINGS.md": {"settings": settings_page.markdown},
+    TOP / "models" / "README.md": {"quality": readme_page.quality},
+    TOP / "pipeline" / "decisions" / "README.md": {"thresholds": readme_page.thresholds},
+    TOP / "schemas" / "README.md": {"all-topics": readme_page.all_topics},
+    capacity_page.CAPACITY: capacity_page.PARTS,
+}
+"""Every page with generated parts."""
 
 
-def with_parts(text: str, parts: Mapping[str, Callable[[], str]] = PARTS) -> str:
+def flow() -> str:
+    """The picture of the README."""
+    return pictures.flow(features=len(FEATURES), detections=len(DETECTIONS))
+
+
+def with_parts(text: str, parts: Parts) -> str:
     """*text* with every marked part written anew.
 
     Raises:
@@ -64,11 +78,7 @@ def with_parts(text: str, parts: Mapping[str, Callable[[], str]] = PARTS) -> str
 
 
 if __name__ == "__main__":
-    top = Path(__file__).parents[3]
-    for page, parts in (
-        (top / "README.md", PARTS),
-        (top / "deploy" / "README.md", RUNBOOK_PARTS),
-        (capacity_page.CAPACITY, capacity_page.PARTS),
-    ):
+    for page, parts in PAGES.items():
         page.write_text(with_parts(page.read_text("utf-8"), parts), "utf-8")
     DETECTIONS_PAGE.write_text(detections_page.markdown(), "utf-8")
+    pictures.FLOW.write_text(flow(), "utf-8")
