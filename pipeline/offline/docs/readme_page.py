@@ -13,7 +13,7 @@ from pathlib import Path
 from runpy import run_path
 from typing import Any, Final
 
-from pipeline.assembly import configured, stage_kinds
+from pipeline.assembly import configured, processor_specs
 from pipeline.control.reloader import ConfigReloader
 from pipeline.decisions.policy import read_policy
 from pipeline.decisions.risk import score
@@ -103,7 +103,7 @@ def revocation() -> str:
         for at in [T + MINUTE * number]
     ]
     shipped = ConfigReloader(configured(Settings())).brain
-    replay = Replay(stage_kinds(shipped, Options(event_clock=True)))
+    replay = Replay(processor_specs(shipped, Options(event_clock=True)))
     sent = [message.value for message in replay.run(records) if message.topic == SESSION_REVOCATIONS]
     command: dict[str, Any] = json.loads(sent[0] or b"{}")
     return f"```json\n{json.dumps(command, indent=2)}\n```"
