@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_the_commands_that_it_shows_exist(page: str) -> None:
     shown += re.findall(r"`session-risk ((?:[a-z]+(?:-[a-z]+)* ?)+)", TEXTS[page]) if page != HISTORY else []
 
     for words in shown:
-        command = main
+        command: Any = main
         for word in words.split():
             if not hasattr(command, "commands"):
                 break

@@ -173,7 +173,7 @@ def test_the_events_of_the_first_revocation_are_valid() -> None:
 def test_the_revocation_that_is_shown_is_what_the_contract_says() -> None:
     shown = json.loads(readme_page.revocation().strip("`").removeprefix("json"))
 
-    assert TOPICS["session-revocations"].model.model_validate(shown)
+    TOPICS["session-revocations"].model.model_validate(shown)
     assert shown["detections"] == ["device_rooted"]
 
 

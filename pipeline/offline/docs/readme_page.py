@@ -124,7 +124,7 @@ def thresholds() -> str:
             ("revocations of a tenant in a minute, at most", f"{guard.revocations_per_minute:g}"),
             (
                 "a fleet is silent from",
-                f"{guard.silent_fleet_share:.0%} of a tenant's devices in use, at least {guard.silent_fleet_least:g}",
+                f"{guard.silent_fleet_share:.0%} of a tenant's devices, at least {guard.silent_fleet_min_devices:g}",
             ),
         ],
     )
