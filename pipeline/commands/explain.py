@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pipeline.console import as_json, clock, grid, moment, print_json, screen, shortened, working
 from pipeline.decisions.decision import ANOMALY
-from pipeline.decisions.explanations import BETWEEN, apart
+from pipeline.decisions.explanations import SEPARATOR, parse_clause
 from pipeline.decisions.policy import Policy, read_policy
 from pipeline.kafka.client import matching
 from pipeline.kafka.connection import Connection
@@ -131,8 +131,8 @@ def _rows_of(reason: dict[str, Any]) -> list[tuple[str, str, str | None, str | N
         return [(weight, text, reason.get("observed"), reason.get("normal"))]
     head, _, pieces = reason["text"].partition(": ")
     rows: list[tuple[str, str, str | None, str | None]] = [(weight, f"{ANOMALY}: {head}", None, None)]
-    for piece in filter(None, pieces.split(BETWEEN)):
-        seen, usual, what = apart(piece)
+    for piece in filter(None, pieces.split(SEPARATOR)):
+        seen, usual, what = parse_clause(piece)
         # An unusual order of two calls has no usual value.
         rows.append(("", f"  {what}", seen, usual) if usual else ("", f"  {piece}", None, None))
     return rows

@@ -1,4 +1,4 @@
-"""What a decision is asked about, and what it answers."""
+"""Input and result of a decision."""
 
 from __future__ import annotations
 
@@ -15,74 +15,99 @@ from pipeline.detections import Detection
 from pipeline.detections.detection import is_modelled
 
 ANOMALY: Final = "anomaly"
+"""The name of the contribution that is the anomaly model's."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionInput:
-    """One event as the decision sees it.
+    """One event of a session as the policy engine sees it.
 
     Attributes:
-        at: the session's event time, ms.
-        event_id: of the event, or the name of the sweep.
-        evidence: the producer's event behind it, as evidence shows it.
-        mask: detections that hold now, bit *i* for ``RULES[i]``.
-        mask_before: the same after the previous event, at *before* ms.
+        at_ms: the session's event time.
+        event_id: of the event, or the name of the timer.
+        evidence: id of the producer's event behind it, which is shown as evidence.
+        mask: detections that hold now: bit *i* is ``DETECTIONS[i]``.
+        mask_before: the same after the previous event, at *before_ms*.
+        before_ms: event time of the previous event.
         band: how unusual the model's score is, 0 to 3.
-        action: the auth action's number, 0 for other events.
+        action: number of the auth action (:data:`models.events.columns.ACTION`); 0 for other events.
         strong_age_s: seconds since a factor was last proved.
-        kind: of the principal.
-        fact: a fact's or feature's value at this event, by name.
-        fleet_silent: whether the guard finds the tenant's fleet silent; asked only when it matters.
-        used_at: when the session was last used before this event, ms; *uses*: whether this event is a use.
-        told: what a context observed, in words, by signal.
-        fleet_unheard: whether nothing shows that its devices could be heard; asked as *fleet_silent*.
+        principal_kind: "" while it is unknown.
+        fact: name of a fact or feature → its value after this event.
+        fleet_silent: whether the guard finds the tenant's fleet silent; called only when it matters.
+        used_at: when the session was last used before this event, ms.
+        is_use: whether this event is a use of the session.
+        observed_text: what a context observed, in words, by signal.
+        silence_unverified: whether no telemetry shows that the tenant's devices could be received; as *fleet_silent*.
     """
 
-    at: int
+    at_ms: int
     event_id: str
     evidence: str
     mask: int
     mask_before: int
-    before: int
+    before_ms: int
     band: int
     action: int
     strong_age_s: float
-    kind: str
+    principal_kind: str
     fact: Callable[[str], float]
     fleet_silent: Callable[[], bool]
     used_at: int = 0
-    uses: bool = False
+    is_use: bool = False
     observed_text: Mapping[str, str] = field(default_factory=dict)
-    fleet_unheard: Callable[[], bool] = bool
+    silence_unverified: Callable[[], bool] = bool
 
-    def measured(self, rule: Detection) -> tuple[float, float | None]:
-        """What *rule* observes, and what is usual of it, if anything is known."""
-        float_read = rule.usual_fact and self.fact("days_known")
-        observed = self.fact(rule.observed[0]) if rule.observed[0] else 0.0
-        return observed, self.fact(rule.usual_fact) if float_read else None
+    @property
+    def is_person(self) -> bool:
+        """Whether a step-up can be requested; a principal of unknown kind is treated as a human."""
+        return self.principal_kind in ("human", "")
 
-    def in_role(self, rule: Detection) -> tuple[float | None, bool]:
-        """What is usual of it in the session's role, if the model knows; whether that is the tenant's own."""
-        usual = self.fact(rule.role_usual_fact) if rule.role_usual_fact else math.inf
+    def measured(self, detection: Detection) -> tuple[float, float | None]:
+        """The value that *detection* observes, and the principal's usual one if its baseline has any days."""
+        name = detection.observed[0]
+        usual_known = detection.usual_fact and self.fact("days_known")
+        return self.fact(name) if name else 0.0, self.fact(detection.usual_fact) if usual_known else None
+
+    def usual_in_role(self, detection: Detection) -> tuple[float | None, bool]:
+        """The usual value in the session's role, if the model knows it; whether it is of the tenant's own cohort."""
+        usual = self.fact(detection.role_usual_fact) if detection.role_usual_fact else math.inf
         if not math.isfinite(usual):
             return None, False
-        known = is_modelled({name: np.array(self.fact(name)) for name in ("calls_10m", "surprise_10m")})
-        return (usual, bool(self.fact("tenant_cohort"))) if known else (None, False)
+        modelled = is_modelled({name: np.array(self.fact(name)) for name in ("calls_10m", "surprise_10m")})
+        return (usual, bool(self.fact("tenant_cohort"))) if modelled else (None, False)
 
 
 @dataclass(slots=True)
 class Contribution:
-    """A part of the score, in log-odds; *muted* says why it does not count."""
+    """One summand of the score, in log-odds; *suppressed* says why it does not count, if it does not."""
 
     detection: str
     log_odds: float
     episode: DetectionEpisode | None = None
-    muted: str = ""
+    suppressed: str = ""
 
 
 @dataclass(slots=True)
 class Decision:
-    """What follows from a moment."""
+    """The result of a decision.
+
+    Attributes:
+        decision_id: the same whenever the same input is decided again.
+        score: 0 to 100.
+        level: the session's level now.
+        previous: its level before.
+        action: what the policy makes of the level, after guard and holds.
+        suppressed: why contributions do not count or a command is held; "" if neither.
+        contributions: all summands of the score, largest first.
+        is_reported: whether the decision is sent at all.
+        revocation_id: of the revocation to send, or "".
+        challenge_id: of the challenge to send, or "".
+        held: whether the guard holds a command.
+        waits_for_fleet: whether a command waits for a possible rollout.
+        detections: ids of the detections that count.
+        learning: ids of the detections whose baseline is not established.
+    """
 
     decision_id: str
     score: float
@@ -90,16 +115,21 @@ class Decision:
     previous: Level
     action: str
     suppressed: str
-    parts: list[Contribution]
-    report: bool = False
-    revoke: str = ""
-    challenge: str = ""
+    contributions: list[Contribution]
+    is_reported: bool = False
+    revocation_id: str = ""
+    challenge_id: str = ""
     held: bool = False
-    waits: bool = False
+    waits_for_fleet: bool = False
     detections: list[str] = field(default_factory=list)
     learning: list[str] = field(default_factory=list)
 
     @property
+    def counted(self) -> list[Contribution]:
+        """Contributions that are not suppressed."""
+        return [contribution for contribution in self.contributions if not contribution.suppressed]
+
+    @property
     def cause(self) -> str:
-        """What weighs most; without any evidence, where a policy commands even then, the model is named."""
-        return next((part.detection for part in self.parts if not part.muted), ANOMALY)
+        """The largest contribution that counts; the model if there is none, as when a policy commands at LOW."""
+        return next((contribution.detection for contribution in self.counted), ANOMALY)

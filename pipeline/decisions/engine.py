@@ -1,7 +1,8 @@
-"""The decision: what a session's evidence means now, and what should be done about it. Pure; the slow path.
+"""The policy engine (NIST SP 800-207): what a session's evidence means under a policy, and what is commanded.
 
-It is asked only when something may change: a detection starts or stops to hold, a deadline passes, a factor
-is proved. Everything it needs is an argument; everything it concludes is returned or kept in the case.
+It runs on the slow path, and only when something may change: a detection starts or stops to hold, a deadline passes, a
+factor is proved. It is pure: everything it needs is an argument, everything it concludes is returned or written to the
+session's risk state.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from models.events.columns import ACTION
 from pipeline.decisions.decision import ANOMALY, Contribution, Decision, DecisionInput
 from pipeline.decisions.guard import Guard, next_minute
 from pipeline.decisions.holds import (
-    ANSWERED_MS,
     HELD_FLEET_SILENT,
     HELD_POSSIBLE_ROLLOUT,
     HELD_UNVERIFIED,
+    SILENCE_CLEARED_MS,
     SILENT,
     SILENT_ACTIVE,
+    explained_by_context,
     fleet_follows_until,
     fleet_is_silent,
-    is_taken_back,
     may_be_rollout,
     rests_on_silence,
     silence_is_unverified,
@@ -32,299 +33,319 @@ from pipeline.decisions.risk_state import Challenge, DetectionEpisode, SessionRi
 from pipeline.detections import BIT, DETECTIONS, STEP_UP_MISSED, Detection
 from pipeline.processing.messages import stable_id
 
-
-def is_attended(challenge: Challenge, moment: DecisionInput, step_up_s: float) -> bool:
-    """Whether the session was in use since *challenge* was asked, and its time is over.
-
-    Where it was not used by the deadline, the time runs anew from its next use, which *challenge* then knows.
-    """
-    used_at = moment.at if moment.uses else moment.used_at
-    challenge.unseen |= moment.used_at <= challenge.asked_at
-    if challenge.unseen and used_at > challenge.asked_at:
-        challenge.unseen = False
-        challenge.asked_at = used_at - 1  # that use is seen
-        challenge.deadline = used_at + int(step_up_s * 1000)
-    return not challenge.unseen and moment.at >= challenge.deadline
-
-
 _STEP_UP: Final = ACTION["step_up_passed"]
 _SIGN_IN: Final = ACTION["sign_in"]
-_SIGN_OUT: Final = ACTION["sign_out"]
+
+
+def is_missed(challenge: Challenge, event: DecisionInput, step_up_s: float) -> bool:
+    """Whether the deadline of *challenge* has passed while the session was in use.
+
+    If the session was not used between challenge and deadline, the time starts anew at its next use, and *challenge*
+    is changed accordingly.
+    """
+    used_at = event.at_ms if event.is_use else event.used_at
+    challenge.unseen |= event.used_at <= challenge.asked_at
+    if challenge.unseen and used_at > challenge.asked_at:
+        challenge.unseen = False
+        challenge.asked_at = used_at - 1  # so that this use is after it
+        challenge.deadline = used_at + int(step_up_s * 1000)
+    return not challenge.unseen and event.at_ms >= challenge.deadline
 
 
 class PolicyEngine:
-    """A policy made ready to decide."""
+    """A policy with its tables worked out, ready to decide."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.policy_id = policy.id
         self.weights = policy.weights()
         self.limits = policy.limits()
-        self.alarming = self._alarming()
-        """The band from which the model's word alone raises the level."""
+        self.alarming_band = self._alarming_band()
+        """The lowest band of the model's score that raises the level by itself."""
 
-    def _alarming(self) -> int:
+    def _alarming_band(self) -> int:
         weights = self.policy.anomaly_weights
-        raised = [
+        raising = [
             band
             for band, weight in enumerate(weights, start=1)
             if score(self.policy.prior + weight) >= self.policy.levels.medium_raise
         ]
-        return min(raised, default=len(weights) + 1)
+        return min(raising, default=len(weights) + 1)
 
     def decide(
-        self, case: SessionRiskState, subject: Mapping[str, str], moment: DecisionInput, guard: Guard
+        self, state: SessionRiskState, subject: Mapping[str, str], event: DecisionInput, guard: Guard
     ) -> Decision:
-        """Bring *case* up to *moment* and conclude.
+        """Update *state* with *event* and decide.
 
         Args:
-            case: changed in place.
-            who: ``tenant``, ``session_id``, ``principal_id``, ``device_id``.
-            moment: what is seen.
-            guard: asked before anything is revoked.
+            state: the session's risk state; changed in place.
+            subject: ``tenant``, ``session_id``, ``principal_id``, ``device_id``.
+            event: what is observed.
+            guard: must admit every revocation.
         """
-        self._proved(case, moment)
-        self._missed(case, moment)
-        self._episodes(case, moment)
-        self._withdraw(case, moment)
-        parts = self.weigh(case, subject, moment)
-        value = score(self.policy.prior + sum(part.log_odds for part in parts if not part.muted))
-        previous: Level = case.level  # type: ignore[assignment]
-        level = next_level(previous, value, (moment.at - case.level_since) / 1000, self.policy.levels)
+        self._apply_step_up(state, event)
+        self._check_deadline(state, event)
+        self._update_episodes(state, event)
+        self._withdraw_challenge(state, event)
+        contributions = self.contributions(state, subject, event)
+        counted = sum(contribution.log_odds for contribution in contributions if not contribution.suppressed)
+        value = score(self.policy.prior + counted)
+        previous: Level = state.level  # type: ignore[assignment]
+        level = next_level(previous, value, (event.at_ms - state.level_since) / 1000, self.policy.levels)
         if level != previous:
-            case.level, case.level_since = level, moment.at
+            state.level, state.level_since = level, event.at_ms
         decision = Decision(
-            stable_id(subject["tenant"], subject["session_id"], moment.event_id, moment.at, case.epoch),
-            value,
-            level,
-            previous,
-            self.policy.action(moment.kind, level),
-            "; ".join(p.muted for p in parts if p.muted),
-            parts,
+            decision_id=stable_id(subject["tenant"], subject["session_id"], event.event_id, event.at_ms, state.epoch),
+            score=value,
+            level=level,
+            previous=previous,
+            action=self.policy.action(event.principal_kind, level),
+            suppressed="; ".join(part.suppressed for part in contributions if part.suppressed),
+            contributions=contributions,
         )
-        decision.detections = [p.detection for p in parts if p.detection in BIT and not p.muted]
-        self._act(case, subject, moment, guard, decision)
-        decision.report = self._worth_telling(case, moment, decision)
+        decision.detections = [part.detection for part in decision.counted if part.detection in BIT]
+        self._command(state, subject, event, guard, decision)
+        decision.is_reported = self._report(state, event, decision)
         return decision
 
-    def _proved(self, case: SessionRiskState, moment: DecisionInput) -> None:
-        if moment.action not in (_STEP_UP, _SIGN_IN) or case.revocation:
+    def _apply_step_up(self, state: SessionRiskState, event: DecisionInput) -> None:
+        """A proved factor clears what it can clear and closes the challenge."""
+        if event.action not in (_STEP_UP, _SIGN_IN) or state.revocation:
             return
-        # Only where there was something to answer are later commands others than before: else the ids would
-        # depend on whether the first sign-in or news of a child is read first, which an outage may reverse.
-        if case.challenge or case.episodes or case.level != "LOW":
-            case.epoch += 1
-        if case.challenge and case.challenge.silence and moment.fleet_unheard():
-            for rule_id in SILENT:
-                case.episodes.pop(rule_id, None)
-                case.cleared_until[rule_id] = moment.at + ANSWERED_MS
-        case.challenge = None
-        cleared = [rule.id for rule in DETECTIONS if rule.cleared_by_step_up]
-        for rule_id in cleared:
-            cleared_for_s = DETECTIONS[BIT[rule_id]].cleared_for_s
-            if case.episodes.pop(rule_id, None) and cleared_for_s:
-                case.cleared_until[rule_id] = moment.at + int(cleared_for_s * 1000)
-        case.held_at_step_up = [rule_id for rule_id in cleared if moment.mask >> BIT[rule_id] & 1]
-        if moment.band:  # what the model finds odd was just answered, until it finds nothing odd any more
-            case.held_at_step_up.append(ANOMALY)
-        if moment.action == _STEP_UP:
-            case.level_since = min(case.level_since, moment.at - int(self.policy.levels.dwell_s * 1000))
+        # Later commands get other ids only if there was something to clear. Otherwise the ids would depend on whether
+        # the first sign-in or the message about a child session is read first, which an outage may reverse.
+        if state.challenge or state.episodes or state.level != "LOW":
+            state.epoch += 1
+        if state.challenge and state.challenge.silence and event.silence_unverified():
+            for detection_id in SILENT:
+                state.episodes.pop(detection_id, None)
+                state.cleared_until[detection_id] = event.at_ms + SILENCE_CLEARED_MS
+        state.challenge = None
+        cleared = [detection for detection in DETECTIONS if detection.cleared_by_step_up]
+        for detection in cleared:
+            if state.episodes.pop(detection.id, None) and detection.cleared_for_s:
+                state.cleared_until[detection.id] = event.at_ms + int(detection.cleared_for_s * 1000)
+        state.held_at_step_up = [detection.id for detection in cleared if event.mask >> BIT[detection.id] & 1]
+        if event.band:  # the anomaly is cleared until the model finds the session normal again
+            state.held_at_step_up.append(ANOMALY)
+        if event.action == _STEP_UP:
+            dwell_ms = int(self.policy.levels.dwell_s * 1000)
+            state.level_since = min(state.level_since, event.at_ms - dwell_ms)
 
-    def _missed(self, case: SessionRiskState, moment: DecisionInput) -> None:
-        challenge = case.challenge
-        if challenge is None or moment.at < challenge.deadline or STEP_UP_MISSED in case.episodes:
+    def _check_deadline(self, state: SessionRiskState, event: DecisionInput) -> None:
+        challenge = state.challenge
+        if challenge is None or event.at_ms < challenge.deadline or STEP_UP_MISSED in state.episodes:
             return
-        if is_attended(challenge, moment, self.policy.times.step_up_s):
-            age = moment.fact("strong_auth_age_m")
-            case.episodes[STEP_UP_MISSED] = DetectionEpisode(moment.at, moment.at, age, [moment.evidence])
+        if is_missed(challenge, event, self.policy.times.step_up_s):
+            age_m = event.fact("strong_auth_age_m")
+            state.episodes[STEP_UP_MISSED] = DetectionEpisode(event.at_ms, event.at_ms, age_m, [event.evidence])
 
-    def _episodes(self, case: SessionRiskState, moment: DecisionInput) -> None:
-        """Detections that hold open or extend their episode; those that no longer count end."""
-        case.held_at_step_up = [name for name in case.held_at_step_up if self._still_holds(name, moment)]
-        case.cleared_until = {name: until for name, until in case.cleared_until.items() if until > moment.at}
-        for index, rule in enumerate(DETECTIONS):
-            episode = case.episodes.get(rule.id)
-            if moment.mask >> index & 1:
-                if episode is None and self._is_news(case, rule):
-                    episode = case.episodes[rule.id] = DetectionEpisode(moment.at, moment.at, 0.0)
+    def _update_episodes(self, state: SessionRiskState, event: DecisionInput) -> None:
+        """Detections that hold start or extend their episode; episodes that no longer count end."""
+        state.held_at_step_up = [name for name in state.held_at_step_up if self._still_holds(name, event)]
+        state.cleared_until = {name: until for name, until in state.cleared_until.items() if until > event.at_ms}
+        for index, detection in enumerate(DETECTIONS):
+            episode = state.episodes.get(detection.id)
+            if event.mask >> index & 1:
+                if episode is None and self._may_start(state, detection):
+                    episode = state.episodes[detection.id] = DetectionEpisode(event.at_ms, event.at_ms, 0.0)
                 if episode is not None:
-                    text = moment.observed_text.get(rule.signal, "")
-                    episode.see(moment.at, *moment.measured(rule), moment.evidence, text)
-                    episode.role_usual, episode.at_tenant = moment.in_role(rule)
+                    text = event.observed_text.get(detection.signal, "")
+                    episode.extend(event.at_ms, *event.measured(detection), event.evidence, text)
+                    episode.role_usual, episode.at_tenant = event.usual_in_role(detection)
             elif episode is not None:
-                if moment.mask_before >> index & 1:
-                    episode.last_at = max(episode.last_at, moment.before)
-                excused = rule.fleet_may_follow and rule.signal in moment.observed_text
-                if excused or moment.at > episode.last_at + rule.hold_s * 1000:
-                    del case.episodes[rule.id]
+                if event.mask_before >> index & 1:
+                    episode.last_at = max(episode.last_at, event.before_ms)
+                explained = detection.fleet_may_follow and detection.signal in event.observed_text
+                if explained or event.at_ms > episode.last_at + detection.hold_s * 1000:
+                    del state.episodes[detection.id]
 
     @staticmethod
-    def _still_holds(what: str, moment: DecisionInput) -> bool:
-        return bool(moment.band if what == ANOMALY else moment.mask >> BIT[what] & 1)
+    def _still_holds(name: str, event: DecisionInput) -> bool:
+        return bool(event.band if name == ANOMALY else event.mask >> BIT[name] & 1)
 
-    def _is_news(self, case: SessionRiskState, rule: Detection) -> bool:
-        """Not what was just answered with a factor, nor the silence that a revocation itself brings."""
-        answered = rule.id in case.held_at_step_up or rule.id in case.cleared_until
-        return not answered and not (rule.rests_on_silence and case.revocation)
+    def _may_start(self, state: SessionRiskState, detection: Detection) -> bool:
+        """Not if a step-up has just cleared it, nor for the silence that a revocation itself causes."""
+        cleared = detection.id in state.held_at_step_up or detection.id in state.cleared_until
+        return not cleared and not (detection.rests_on_silence and state.revocation)
 
-    def _withdraw(self, case: SessionRiskState, moment: DecisionInput) -> None:
-        """Nobody need step up any more for a device that is heard again, or for what its fleet did too."""
-        challenge = case.challenge
-        if challenge is None or case.revocation:
+    def _withdraw_challenge(self, state: SessionRiskState, event: DecisionInput) -> None:
+        """No step-up is needed any more for a device that sends telemetry again, or does what its whole fleet did."""
+        challenge = state.challenge
+        if challenge is None or state.revocation:
             return
-        silent = any(DETECTIONS[BIT[rule_id]].rests_on_silence for rule_id in case.episodes)
-        if (challenge.silence and not silent) or is_taken_back(case, challenge, moment):
-            case.challenge = None
-            case.episodes.pop(STEP_UP_MISSED, None)
+        silent = any(DETECTIONS[BIT[detection_id]].rests_on_silence for detection_id in state.episodes)
+        if (challenge.silence and not silent) or explained_by_context(state, challenge, event):
+            state.challenge = None
+            state.episodes.pop(STEP_UP_MISSED, None)
 
-    def weigh(self, case: SessionRiskState, subject: Mapping[str, str], moment: DecisionInput) -> list[Contribution]:
-        """Every part of the score, largest first."""
-        parts = []
-        for rule_id, episode in case.episodes.items():
-            muted = self._muted(case, subject, rule_id, moment.at)
-            part = Contribution(rule_id, self.weights[BIT[rule_id]], episode, muted)
-            if part.log_odds:
-                parts.append(part)
-        if moment.band:
-            answered = "" if ANOMALY not in case.held_at_step_up else f"{ANOMALY}: answered with a factor"
-            parts.append(Contribution(ANOMALY, self.policy.anomaly_weights[moment.band - 1], None, answered))
-        if self._proved_since(parts, moment):
-            parts.append(Contribution("fresh_strong_auth", self.policy.fresh_strong_auth_weight))
-        return sorted(parts, key=lambda part: (-part.log_odds, part.detection))
+    def contributions(
+        self, state: SessionRiskState, subject: Mapping[str, str], event: DecisionInput
+    ) -> list[Contribution]:
+        """Every summand of the score, largest first."""
+        contributions = []
+        for detection_id, episode in state.episodes.items():
+            if weight := self.weights[BIT[detection_id]]:
+                suppressed = self._suppression(state, subject, detection_id, event.at_ms)
+                contributions.append(Contribution(detection_id, weight, episode, suppressed))
+        if event.band:
+            weight = self.policy.anomaly_weights[event.band - 1]
+            suppressed = f"{ANOMALY}: answered with a factor" if ANOMALY in state.held_at_step_up else ""
+            contributions.append(Contribution(ANOMALY, weight, suppressed=suppressed))
+        if self._proved_since(contributions, event):
+            contributions.append(Contribution("fresh_strong_auth", self.policy.fresh_strong_auth_weight))
+        return sorted(contributions, key=lambda contribution: (-contribution.log_odds, contribution.detection))
 
-    def _proved_since(self, parts: list[Contribution], moment: DecisionInput) -> bool:
-        """Whether a factor was proved a short while ago, after everything that speaks against the session.
+    def _proved_since(self, contributions: list[Contribution], event: DecisionInput) -> bool:
+        """Whether a factor was proved recently, after everything that counts against the session.
 
-        A sign-in before the evidence reassures nobody: that session is the one that was stolen.
+        A sign-in before the evidence is no reassurance: the session that it opened may be the one that was stolen.
         """
-        newest = max((part.episode.last_at for part in parts if part.episode), default=moment.at)
-        proved_at = moment.at - moment.strong_age_s * 1000
-        return moment.strong_age_s <= self.policy.fresh_strong_auth_s and proved_at > newest
+        newest = max((part.episode.last_at for part in contributions if part.episode), default=event.at_ms)
+        proved_at = event.at_ms - event.strong_age_s * 1000
+        return event.strong_age_s <= self.policy.fresh_strong_auth_s and proved_at > newest
 
-    def _muted(self, case: SessionRiskState, subject: Mapping[str, str], rule_id: str, at: int) -> str:
-        if case.suppressed_until.get(rule_id, 0) > at:
-            return f"{rule_id}: reported as a false positive"
+    def _suppression(self, state: SessionRiskState, subject: Mapping[str, str], detection_id: str, at_ms: int) -> str:
+        """Why *detection_id* does not count, or ""."""
+        if state.suppressed_until.get(detection_id, 0) > at_ms:
+            return f"{detection_id}: reported as a false positive"
         for suppression in self.policy.suppressions:
-            if rule_id in suppression.detections and suppression.covers(subject, at):
-                return f"{rule_id}: suppressed by {suppression.owner}: {suppression.reason}"
+            if detection_id in suppression.detections and suppression.covers(subject, at_ms):
+                return f"{detection_id}: suppressed by {suppression.owner}: {suppression.reason}"
         return ""
 
-    def _act(
+    def _command(
         self,
-        case: SessionRiskState,
+        state: SessionRiskState,
         subject: Mapping[str, str],
-        moment: DecisionInput,
+        event: DecisionInput,
         guard: Guard,
         decision: Decision,
     ) -> None:
-        """Turn the level's action into a command, once per epoch and cause, if the guard lets it."""
-        case.held_at = 0
-        if case.revocation:
+        """Turn the level's action into a command, once per epoch and cause, if the guard admits it."""
+        state.held_at = 0
+        if state.revocation:
             decision.action = "revoke"
             return
-        if decision.score < self._least(decision.level):
+        if decision.score < self._min_score(decision.level):
             decision.action = "allow"
         if self.policy.mode == "observe":
             return
-        if decision.action == "revoke" and self._waits(moment, decision, self.policy.levels.high_raise):
-            decision.action = "step_up" if moment.kind in ("human", "") else "allow"
+        instead = "step_up" if event.is_person else "allow"
+        if decision.action == "revoke" and self._waits_for_fleet(event, decision, self.policy.levels.high_raise):
+            decision.action = instead
         if decision.action == "revoke":
-            hold = self._reason_to_hold(case, subject, moment, guard, decision)
+            hold = self._reason_to_hold(state, subject, event, guard, decision)
             if not hold:
-                decision.revoke = stable_id(subject["tenant"], subject["session_id"], case.epoch, decision.cause)
+                decision.revocation_id = stable_id(
+                    subject["tenant"], subject["session_id"], state.epoch, decision.cause
+                )
                 return
-            case.held_at = moment.at
-            decision.held = True
-            decision.suppressed = "; ".join(filter(None, (decision.suppressed, hold)))
-            decision.action = "step_up" if moment.kind in ("human", "") else "allow"
-        if decision.action == "step_up" and case.challenge is None:
-            self._ask(case, subject, moment, decision)
+            self._hold(state, event, decision, hold)
+            decision.action = instead
+        if decision.action == "step_up" and state.challenge is None:
+            self._challenge(state, subject, event, decision)
 
-    def _ask(
-        self, case: SessionRiskState, subject: Mapping[str, str], moment: DecisionInput, decision: Decision
+    def _challenge(
+        self, state: SessionRiskState, subject: Mapping[str, str], event: DecisionInput, decision: Decision
     ) -> None:
-        """Ask for a factor, unless what speaks for it may yet turn out not to be the session's own."""
-        if reason := self._reason_not_to_ask(case, moment, decision):
+        """Request a step-up, unless the evidence may turn out not to be the session's own."""
+        if reason := self._reason_not_to_challenge(state, event, decision):
             if not decision.held:
-                decision.held, case.held_at = True, moment.at
-                decision.suppressed = "; ".join(filter(None, (decision.suppressed, reason)))
+                self._hold(state, event, decision, reason)
             decision.action = "allow"
             return
-        if self._waits(moment, decision, self.policy.levels.medium_raise):
+        if self._waits_for_fleet(event, decision, self.policy.levels.medium_raise):
             decision.action = "allow"
             return
-        decision.challenge = stable_id(subject["tenant"], subject["session_id"], case.epoch, decision.cause, "step-up")
-        due = moment.at + int(self.policy.times.step_up_s * 1000)
-        silence = rests_on_silence(self.policy, case, decision)
-        case.challenge = Challenge(decision.challenge, due, silence, list(decision.detections), asked_at=moment.at)
+        decision.challenge_id = stable_id(
+            subject["tenant"], subject["session_id"], state.epoch, decision.cause, "step-up"
+        )
+        deadline = event.at_ms + int(self.policy.times.step_up_s * 1000)
+        silence = rests_on_silence(self.policy, state, decision)
+        detections = list(decision.detections)
+        state.challenge = Challenge(decision.challenge_id, deadline, silence, detections, asked_at=event.at_ms)
 
-    def _reason_not_to_ask(self, case: SessionRiskState, moment: DecisionInput, decision: Decision) -> str:
-        """Silence that is not the session's own; while nobody uses it, not even of a tenant's only device."""
-        if fleet_is_silent(self.policy, case, moment, decision):
+    @staticmethod
+    def _hold(state: SessionRiskState, event: DecisionInput, decision: Decision, reason: str) -> None:
+        state.held_at = event.at_ms
+        decision.held = True
+        decision.suppressed = "; ".join(filter(None, (decision.suppressed, reason)))
+
+    def _reason_not_to_challenge(self, state: SessionRiskState, event: DecisionInput, decision: Decision) -> str:
+        """Silence that may not be the device's own; while the session is idle, also if only this device is silent."""
+        if fleet_is_silent(self.policy, state, event, decision):
             return HELD_FLEET_SILENT
         idle = SILENT_ACTIVE not in decision.detections
-        return HELD_UNVERIFIED if idle and silence_is_unverified(self.policy, case, moment, decision) else ""
+        return HELD_UNVERIFIED if idle and silence_is_unverified(self.policy, state, event, decision) else ""
 
-    def _waits(self, moment: DecisionInput, decision: Decision, least: float) -> bool:
-        """Whether the score only reaches *least* by what other devices may be about to do too."""
-        if not may_be_rollout(self.policy, moment, decision, least):
+    def _waits_for_fleet(self, event: DecisionInput, decision: Decision, threshold: float) -> bool:
+        """Whether the score reaches *threshold* only by what other devices may be about to do as well."""
+        if not may_be_rollout(self.policy, event, decision, threshold):
             return False
-        if not decision.waits:
+        if not decision.waits_for_fleet:
             decision.suppressed = "; ".join(filter(None, (decision.suppressed, HELD_POSSIBLE_ROLLOUT)))
-        decision.waits = True
+        decision.waits_for_fleet = True
         return True
 
-    def _least(self, level: Level) -> float:
-        """The score from which a level means something; below it only the dwell time keeps the level."""
+    def _min_score(self, level: Level) -> float:
+        """The score from which *level* leads to its action; below it the level only waits for its dwell time."""
         levels = self.policy.levels
         return {"LOW": 0.0, "MEDIUM": levels.medium_clear, "HIGH": levels.high_clear}[level]
 
     def _reason_to_hold(
         self,
-        case: SessionRiskState,
+        state: SessionRiskState,
         subject: Mapping[str, str],
-        moment: DecisionInput,
+        event: DecisionInput,
         guard: Guard,
         decision: Decision,
     ) -> str:
-        if fleet_is_silent(self.policy, case, moment, decision):
+        if fleet_is_silent(self.policy, state, event, decision):
             return HELD_FLEET_SILENT
-        if silence_is_unverified(self.policy, case, moment, decision):
+        if silence_is_unverified(self.policy, state, event, decision):
             return HELD_UNVERIFIED
-        if not guard.admit(subject["tenant"], moment.at):
+        if not guard.admit(subject["tenant"], event.at_ms):
             return f"held by the guard: more than {guard.budget} revocations in this minute and partition"
         return ""
 
-    def _worth_telling(self, case: SessionRiskState, moment: DecisionInput, decision: Decision) -> bool:
-        lines = sorted(f"{p.detection} {'quiet' * bool(p.muted)}".strip() for p in decision.parts if p.episode)
-        due = decision.level != "LOW" and moment.at >= case.reported_at + self.policy.times.repeat_s * 1000
-        again = decision.level != decision.previous or lines != case.last_reported
-        if not (again or due or decision.revoke or decision.challenge):
+    def _report(self, state: SessionRiskState, event: DecisionInput, decision: Decision) -> bool:
+        """Whether the decision is sent: if it differs from the last report, commands something, or is due again."""
+        lines = sorted(
+            f"{part.detection} {'quiet' * bool(part.suppressed)}".strip()
+            for part in decision.contributions
+            if part.episode
+        )
+        changed = decision.level != decision.previous or lines != state.last_reported
+        due = decision.level != "LOW" and event.at_ms >= state.reported_at + self.policy.times.repeat_s * 1000
+        if not (changed or due or decision.revocation_id or decision.challenge_id):
             return False
-        case.last_reported, case.reported_at = lines, moment.at
+        state.last_reported, state.reported_at = lines, event.at_ms
         return True
 
-    def wake_at(self, case: SessionRiskState, at: int, mask: int) -> int:
-        """When to look again though nothing happens, ms; 0 for never.
+    def wake_at(self, state: SessionRiskState, at_ms: int, mask: int) -> int:
+        """When to decide again even if no event arrives, ms; 0 for never.
 
-        *mask* is what holds now: a change of it is noticed without waking.
+        *mask* is what holds now: a change of it is noticed without a timer.
         """
-        if case.revocation:
-            return 0 if case.revocation.acknowledged else case.revocation.due
-        times = [next_minute(case.held_at) if case.held_at else 0]
-        if case.challenge and STEP_UP_MISSED not in case.episodes:
-            times.append(case.challenge.deadline)
-            times.append(next_minute(at) if case.challenge.unseen else 0)
-        for rule_id, episode in case.episodes.items():
-            if not mask >> BIT[rule_id] & 1:
-                times.append(episode.last_at + int(DETECTIONS[BIT[rule_id]].hold_s * 1000) + 1)
-            times.append(case.suppressed_until.get(rule_id, 0))
-            times.append(fleet_follows_until(self.policy, rule_id, episode))
+        if state.revocation:
+            return 0 if state.revocation.acknowledged else state.revocation.due
+        times = [next_minute(state.held_at) if state.held_at else 0]
+        if state.challenge and STEP_UP_MISSED not in state.episodes:
+            times.append(state.challenge.deadline)
+            times.append(next_minute(at_ms) if state.challenge.unseen else 0)
+        for detection_id, episode in state.episodes.items():
+            if not mask >> BIT[detection_id] & 1:
+                times.append(episode.last_at + int(DETECTIONS[BIT[detection_id]].hold_s * 1000) + 1)
+            times.append(state.suppressed_until.get(detection_id, 0))
+            times.append(fleet_follows_until(self.policy, detection_id, episode))
             times += [
-                suppression.expires_at for suppression in self.policy.suppressions if rule_id in suppression.detections
+                suppression.expires_at
+                for suppression in self.policy.suppressions
+                if detection_id in suppression.detections
             ]
-        times += [until for rule_id, until in case.cleared_until.items() if mask >> BIT[rule_id] & 1]
-        if case.level != LEVELS[0]:
-            times.append(case.level_since + int(self.policy.levels.dwell_s * 1000))
-            times.append(case.reported_at + int(self.policy.times.repeat_s * 1000))
-        return min((time for time in times if time > at), default=0)
+        times += [until for detection_id, until in state.cleared_until.items() if mask >> BIT[detection_id] & 1]
+        if state.level != LEVELS[0]:
+            times.append(state.level_since + int(self.policy.levels.dwell_s * 1000))
+            times.append(state.reported_at + int(self.policy.times.repeat_s * 1000))
+        return min((time for time in times if time > at_ms), default=0)

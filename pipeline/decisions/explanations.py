@@ -1,4 +1,4 @@
-"""The reasons of a decision: each part of its score with what was seen and what is normal, in words."""
+"""Explanations: the reasons of a decision, each with the observed and the normal value, in words."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from pipeline.decisions.decision import ANOMALY, Contribution
 from pipeline.decisions.risk_state import DetectionEpisode
 from pipeline.detections import BIT, DETECTIONS, Detection, Limits
 
-BETWEEN: Final = "; "
+SEPARATOR: Final = "; "
 """Between the features of one reason."""
 _FEATURE: Final = {feature.name: feature for feature in FEATURES}
 _WINDOWS: Final = {"1m": " in 1 min", "10m": " in 10 min", "1h": " in 1 h"}
 """By the end of a feature's name."""
 _BYTES: Final = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-_PURE: Final = ("0 or 1", "0 to 1")
-"""Units that only tell the range of a number without one."""
+_RANGES: Final = ("0 or 1", "0 to 1")
+"""Units of features that are pure numbers; they only state the range."""
+_MAX_TEXT: Final = 512
+_MAX_VALUES: Final = 256
+"""Lengths in characters that the schema of a reason allows."""
 
 
 def number(value: float) -> str:
-    """A number as people write it: three figures, all of them before the point."""
+    """A number for people: three significant digits, but all digits before the decimal point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -40,106 +43,116 @@ def amount(feature: str, value: float) -> str:
     if unit == "bytes":
         size, unit = next(((size, name) for size, name in _BYTES if abs(value) >= size), (1.0, unit))
         value /= size
-    return f"{number(value)}{'' if unit in _PURE else f' {unit}'}{window}"
+    return f"{number(value)}{'' if unit in _RANGES else f' {unit}'}{window}"
 
 
 def bound(moved: Moved) -> str:
-    """What is usual: the side on which the value lies outside; between both, the median.
+    """The usual value: the bound that the observed one exceeds; the median if it is within both.
 
     >>> bound(Moved("records_10m", 412.0, 0.0, 4.0, 30.0)), bound(Moved("novelty", 0.5, 0.0, 0.25, 1.0))
     ('≤ 30', 'about 0.25')
     """
     if moved.observed > moved.upper:
-        return f"≤ {_plain(moved.feature, moved.upper)}"
+        return f"≤ {_amount_without_window(moved.feature, moved.upper)}"
     if moved.observed < moved.lower:
-        return f"≥ {_plain(moved.feature, moved.lower)}"
-    return f"about {_plain(moved.feature, moved.usual)}"
+        return f"≥ {_amount_without_window(moved.feature, moved.lower)}"
+    return f"about {_amount_without_window(moved.feature, moved.usual)}"
 
 
-def piece(moved: Moved) -> str:
-    """One feature as a part of a sentence.
+def clause(moved: Moved) -> str:
+    """One feature as a clause of a sentence.
 
-    >>> piece(Moved("denied_10m", 12.0, 0.0, 0.0, 1.0))
+    >>> clause(Moved("denied_10m", 12.0, 0.0, 0.0, 1.0))
     '12 calls in 10 min, usually ≤ 1 (calls answered with 401 or 403)'
     """
-    what = _FEATURE[moved.feature].text.partition(",")[0]
-    return f"{amount(moved.feature, moved.observed)}, usually {bound(moved)} ({what})"
+    description = _FEATURE[moved.feature].text.partition(",")[0]
+    return f"{amount(moved.feature, moved.observed)}, usually {bound(moved)} ({description})"
 
 
-def apart(text: str) -> tuple[str, str, str]:
-    """A :func:`piece` taken apart again: what was seen, what is usual, and of what.
+def parse_clause(text: str) -> tuple[str, str, str]:
+    """The parts of a :func:`clause`: observed value, usual value, description.
 
-    >>> apart("12 calls in 10 min, usually ≤ 1 (calls answered with 401 or 403)")
+    >>> parse_clause("12 calls in 10 min, usually ≤ 1 (calls answered with 401 or 403)")
     ('12 calls in 10 min', '≤ 1', 'calls answered with 401 or 403')
     """
-    seen, _, rest = text.partition(", usually ")
-    usual, _, what = rest.partition(" (")
-    return seen, usual, what.removesuffix(")")
+    observed, _, rest = text.partition(", usually ")
+    usual, _, description = rest.partition(" (")
+    return observed, usual, description.removesuffix(")")
 
 
-def together(head: str, parts: Sequence[str], most: int) -> str:
-    """*head* and as many of the *parts*, whole, as fit into *most* characters."""
+def joined(head: str, clauses: Sequence[str], max_length: int) -> str:
+    """*head* and as many of *clauses* as fit into *max_length* characters without cutting one."""
     text = head
-    for part in parts:
-        longer = f"{text}{BETWEEN if text != head else ''}{part}"
-        if len(longer) > most:
+    for part in clauses:
+        longer = f"{text}{SEPARATOR if text != head else ''}{part}"
+        if len(longer) > max_length:
             break
         text = longer
     return text
 
 
-def _plain(feature: str, value: float) -> str:
-    """As :func:`amount`, without what the amount beside it tells already."""
+def _amount_without_window(feature: str, value: float) -> str:
+    """As :func:`amount` without the window, and without the unit except that of bytes."""
     if _FEATURE[feature].unit != "bytes":
         return number(value)
     return amount(feature, value).partition(" in ")[0]
 
 
-_ORDER_TEXT: Final = "The session makes calls, or an order of calls, that its role does not use."
+_SEQUENCE_TEXT: Final = "The session makes calls, or an order of calls, that its role does not use."
 MODEL_TEXT: Final = "The session behaves unlike the sessions the model learned from."
 _TRUST_TEXT: Final = "A factor was proved a short while ago."
 
 
 def reasons(
-    parts: Sequence[Contribution], limits: tuple[Limits, ...], moved: list[Moved], transition: str = ""
+    contributions: Sequence[Contribution], limits: tuple[Limits, ...], moved: list[Moved], transition: str = ""
 ) -> list[dict[str, Any]]:
-    """What was added up, largest first, each part with what was seen and what is normal.
+    """One reason for each of *contributions*, in the same order.
 
-    *transition* names the call before and the call, where this call after that one is rare.
+    Args:
+        contributions: all summands of the score.
+        limits: of every detection, in the order of the table.
+        moved: the features that raised the model's score, most important first.
+        transition: names the previous call and this one, if this one is rare after that; else "".
     """
-    return [_reason(part, limits, moved, transition) for part in parts]
+    return [_reason(contribution, limits, moved, transition) for contribution in contributions]
 
 
-def _reason(part: Contribution, limits: tuple[Limits, ...], moved: list[Moved], transition: str) -> dict[str, Any]:
-    if part.detection == ANOMALY:
-        return _anomaly(part, moved, transition)
-    if part.episode is None:
-        contribution = {"contribution": part.log_odds}
-        return {"detection": part.detection, "text": _TRUST_TEXT, "severity": "LOW", **contribution}
-    index = BIT[part.detection]
-    rule = DETECTIONS[index]
+def _reason(
+    contribution: Contribution, limits: tuple[Limits, ...], moved: list[Moved], transition: str
+) -> dict[str, Any]:
+    if contribution.detection == ANOMALY:
+        return _anomaly(contribution, moved, transition)
+    if contribution.episode is None:
+        return {
+            "detection": contribution.detection,
+            "text": _TRUST_TEXT,
+            "severity": "LOW",
+            "contribution": contribution.log_odds,
+        }
+    index = BIT[contribution.detection]
+    detection, episode = DETECTIONS[index], contribution.episode
     return {
-        "detection": rule.id,
-        "text": rule.text,
-        "severity": rule.severity,
-        "attack": list(rule.attack),
-        "contribution": 0.0 if part.muted else part.log_odds,
-        "observed": _observed(rule, part.episode),
-        "normal": rule.normal.format(**limits[index]) + _usually(part.episode),
-        "evidence": list(part.episode.evidence),
-        "first_at": part.episode.first_at,
-        "last_at": part.episode.last_at,
+        "detection": detection.id,
+        "text": detection.text,
+        "severity": detection.severity,
+        "attack": list(detection.attack),
+        "contribution": 0.0 if contribution.suppressed else contribution.log_odds,
+        "observed": _observed(detection, episode),
+        "normal": detection.normal.format(**limits[index]) + _usual(episode),
+        "evidence": list(episode.evidence),
+        "first_at": episode.first_at,
+        "last_at": episode.last_at,
     }
 
 
-def _observed(rule: Detection, episode: DetectionEpisode) -> str:
-    """A context's own words, a number with its unit, or what a rule without a number always sees."""
-    name, unit = rule.observed
-    return episode.observed_text or (f"{episode.observed:.4g} {unit}" if name else unit)
+def _observed(detection: Detection, episode: DetectionEpisode) -> str:
+    """The words of a context, or a number with its unit, or the fixed words of a detection without a number."""
+    fact, unit = detection.observed
+    return episode.observed_text or (f"{episode.observed:.4g} {unit}" if fact else unit)
 
 
-def _usually(episode: DetectionEpisode) -> str:
-    """What is usual for the principal, and in its role: at its tenant, where that has its own cohort."""
+def _usual(episode: DetectionEpisode) -> str:
+    """What is usual for the principal and in its role; at its tenant, if that has its own cohort."""
     text = "" if episode.usual is None else f"; here usually ≤ {episode.usual:.4g}"
     if episode.role_usual is None:
         return text
@@ -147,18 +160,18 @@ def _usually(episode: DetectionEpisode) -> str:
     return f"{text}; in its {where} usually ≤ {episode.role_usual:.4g}"
 
 
-def _anomaly(part: Contribution, moved: list[Moved], transition: str) -> dict[str, Any]:
-    """The model's word: what moved its score as sentences, and once more by the features' names."""
-    order = bool(moved) and moved[0].feature in SEQUENCE
-    text = _ORDER_TEXT if order else MODEL_TEXT
-    pieces = [*([transition] if order and transition else []), *map(piece, moved)]
-    seen = [f"{this_moved.feature} {number(this_moved.observed)}" for this_moved in moved]
-    usual = [f"{this_moved.feature} {bound(this_moved)}" for this_moved in moved]
+def _anomaly(contribution: Contribution, moved: list[Moved], transition: str) -> dict[str, Any]:
+    """The model's reason: the features that raised its score, as sentences and by name."""
+    by_sequence = bool(moved) and moved[0].feature in SEQUENCE
+    text = _SEQUENCE_TEXT if by_sequence else MODEL_TEXT
+    clauses = [*([transition] if by_sequence and transition else []), *map(clause, moved)]
+    observed = [f"{feature.feature} {number(feature.observed)}" for feature in moved]
+    usual = [f"{feature.feature} {bound(feature)}" for feature in moved]
     return {
         "detection": ANOMALY,
-        "text": together(f"{text[:-1]}: ", pieces, 512) if moved else text,
+        "text": joined(f"{text[:-1]}: ", clauses, _MAX_TEXT) if moved else text,
         "severity": "LOW",
-        "contribution": part.log_odds,
-        "observed": together("", seen, 256) or "score above the usual",
-        "normal": together("", usual, 256) or f"below the {BANDS[0]:.0%} quantile",
+        "contribution": contribution.log_odds,
+        "observed": joined("", observed, _MAX_VALUES) or "score above the usual",
+        "normal": joined("", usual, _MAX_VALUES) or f"below the {BANDS[0]:.0%} quantile",
     }

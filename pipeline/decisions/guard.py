@@ -1,9 +1,9 @@
-"""Whether so many devices of a tenant are silent that their way here, not the fleet, must be broken.
+"""The guard against mass revocation: a budget per tenant, and a check for fleets whose telemetry is cut off.
 
-An attacker silences the device that is in the way. A broken agent update, network or topic silences a whole
-office at once: of one tenant so many devices that nobody believes in so many attacks. Where few devices are
-in use, or one region of many is cut off, they are never so many. But if not one device is heard, or some fell
-silent in use in the same moment, nothing shows that the way of just these to here works.
+An attacker silences the one device that is in the way. A broken agent update, network or topic silences a whole office
+at once: so many devices of one tenant that so many attacks are implausible. Where few devices are in use, or one region
+of many is cut off, the number is never that large. But if not a single device sends telemetry, or several in use fell
+silent at the same moment, nothing shows that telemetry from just these devices can arrive.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ from models.state.table import ENDED, REVOKED, Rows, SessionTable
 from pipeline.decisions.policy import GuardLimits
 
 MINUTE_MS: Final = 60_000
-BACK_MS: Final = 5 * MINUTE_MS
-"""How long after a fleet was silent its last devices may take to be heard again."""
+RECOVERY_MS: Final = 5 * MINUTE_MS
+"""How long the last devices of a silent fleet may take to send telemetry again."""
 NORMAL, HOLDING, FLEET_SILENT = 0, 1, 2
 
 
 @dataclass(slots=True)
 class Guard:
-    """One partition's share of the budget of each tenant.
+    """One partition's share of each tenant's budget, and the tenants whose silence is not their devices' own.
 
     Attributes:
-        rules: the policy's bounds.
-        share: this partition's part of them, in (0, 1].
-        state: what it last answered, for the metric.
+        limits: the policy's.
+        share: this partition's part of the budget, in (0, 1].
+        state: NORMAL, HOLDING or FLEET_SILENT, for the metric.
     """
 
-    rules: GuardLimits
+    limits: GuardLimits
     share: float
     state: int = NORMAL
     _minute: int = 0
     _spent: dict[str, int] = field(default_factory=dict)
-    _silent: dict[str, int] = field(default_factory=dict)
-    _unheard: dict[str, int] = field(default_factory=dict)
+    _silent_until: dict[str, int] = field(default_factory=dict)
+    _unverified_until: dict[str, int] = field(default_factory=dict)
 
     @property
     def budget(self) -> int:
-        """Revocations a tenant may have in this partition in one minute of event time; at least one."""
-        return max(1, math.ceil(self.rules.revocations_per_minute * self.share))
+        """Revocations that a tenant may have in this partition in one minute of event time; at least one."""
+        return max(1, math.ceil(self.limits.revocations_per_minute * self.share))
 
-    def admit(self, tenant: str, at: int) -> bool:
-        """Spend one revocation of *tenant*, if there is one left in the minute that was reached by *at* ms.
+    def admit(self, tenant: str, at_ms: int) -> bool:
+        """Spend one revocation of *tenant* if any is left in the newest minute of event time, which *at_ms* may start.
 
-        Minutes do not run back: a late event spends what is left now.
+        Minutes never go back: a late event spends from the newest one.
         """
-        if at // MINUTE_MS > self._minute:
-            self._minute = at // MINUTE_MS
+        if at_ms // MINUTE_MS > self._minute:
+            self._minute = at_ms // MINUTE_MS
             self._spent.clear()
             self.state = NORMAL if self.state == HOLDING else self.state
         spent = self._spent.get(tenant, 0)
@@ -69,111 +69,128 @@ class Guard:
         return True
 
     def silent_among(
-        self, fleets: Mapping[str, tuple[int, int]], at: int, together: Mapping[str, int] | None = None
+        self, fleets: Mapping[str, tuple[int, int]], at_ms: int, together: Mapping[str, int] | None = None
     ) -> frozenset[str]:
-        """Which tenants have, or had a short while before *at* ms, too many silent devices for attacks.
+        """Tenants that have, or had within :data:`RECOVERY_MS`, too many silent devices for attacks to be plausible.
 
-        *fleets*: of each tenant how many devices with live sessions are silent, and how many there are;
-        *together*: how many of them, in use, fell silent in the same moment. When telemetry comes back, it
-        does so device by device: the last ones are not attacked either. Of which tenants not a single one is
-        heard, or some fell silent together, is kept for :meth:`is_unheard`.
+        Telemetry returns device by device, so the last devices to return are not under attack either. Tenants without
+        any device that sends telemetry, or with several that fell silent together, are remembered for
+        :meth:`cannot_verify_silence`.
+
+        Args:
+            fleets: by tenant, how many devices with live sessions are silent, and how many there are.
+            at_ms: event time.
+            together: by tenant, how many devices in use fell silent at the same moment.
         """
-        least, share = self.rules.silent_fleet_min_devices, self.rules.silent_fleet_share
-        found = [name for name, (gone, all_) in fleets.items() if gone >= least and gone >= all_ * share]
-        unheard = [name for name, (gone, all_) in fleets.items() if gone >= all_]
-        unheard += [name for name, gone in (together or {}).items() if gone >= least]
-        self._unheard = {name: until for name, until in self._unheard.items() if until > at}
-        self._unheard |= dict.fromkeys(unheard, at + BACK_MS)
-        self._silent = {name: until for name, until in self._silent.items() if until > at}
-        self._silent |= dict.fromkeys(found, at + BACK_MS)
-        if self._silent:
+        min_devices, min_share = self.limits.silent_fleet_min_devices, self.limits.silent_fleet_share
+        too_many = [
+            tenant
+            for tenant, (silent, devices) in fleets.items()
+            if silent >= min_devices and silent >= devices * min_share
+        ]
+        unverified = [tenant for tenant, (silent, devices) in fleets.items() if silent >= devices]
+        unverified += [tenant for tenant, silent in (together or {}).items() if silent >= min_devices]
+        self._unverified_until = _extended(self._unverified_until, unverified, at_ms)
+        self._silent_until = _extended(self._silent_until, too_many, at_ms)
+        if self._silent_until:
             self.state = FLEET_SILENT
         elif self.state == FLEET_SILENT:
             self.state = NORMAL
-        return frozenset(self._silent)
+        return frozenset(self._silent_until)
 
     def cannot_verify_silence(self, tenant: str) -> bool:
-        """Whether all devices of *tenant* are silent, however few, or some are that fell silent together.
+        """Whether nothing shows that telemetry from *tenant*'s devices can arrive.
 
-        Or were a short while ago. Then nothing shows that what they say could be heard here.
+        All of them are silent, however few they are, or several fell silent together, now or a short while ago.
         """
-        return tenant in self._unheard
+        return tenant in self._unverified_until
 
 
-def next_minute(at: int) -> int:
-    """When a held revocation may ask again, ms."""
-    return (at // MINUTE_MS + 1) * MINUTE_MS
+def _extended(until: dict[str, int], tenants: Iterable[str], at_ms: int) -> dict[str, int]:
+    """*until* without what is over at *at_ms*, and with *tenants* for :data:`RECOVERY_MS` from then."""
+    current = {tenant: end for tenant, end in until.items() if end > at_ms}
+    return current | dict.fromkeys(tenants, at_ms + RECOVERY_MS)
+
+
+def next_minute(at_ms: int) -> int:
+    """When a held revocation may be tried again, ms."""
+    return (at_ms // MINUTE_MS + 1) * MINUTE_MS
 
 
 _BETWEEN = BETWEEN.encode("utf-8", "surrogateescape")
 
 
-def silent_fleets(table: SessionTable, at: int, guard: Guard) -> frozenset[str]:
-    """The tenants whose fleet *guard* finds silent at *at*, ms of event time; it keeps who else is unheard.
+def silent_fleets(table: SessionTable, at_ms: int, guard: Guard) -> frozenset[str]:
+    """The tenants whose fleet *guard* finds silent at *at_ms* of event time; it also learns which are unverified.
 
-    Devices in use count alone: most others sleep, and say nothing by that. Names are read of silent sessions
-    first: where few are silent nothing else is looked at.
+    Only devices in use count: most others sleep, so their silence means nothing. Names of silent sessions are read
+    first: where few are silent, nothing else is read.
     """
     rows = table.rows[: table.used]
     live = (rows["started_at"] != 0) & (rows["flags"] & (REVOKED | ENDED) == 0)
     bound = live & (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
-    patience, values = rows["interval_ms"] * guard.rules.silent_intervals, last_telemetry_at(rows)
-    silent = bound & (at - values > patience) & (rows["client_at"] - values > patience)
-    in_use = silent | (bound & (at - rows["client_at"] <= patience))
-    fallen = _devices(table, np.flatnonzero(silent))
-    fleets = _devices(table, np.flatnonzero(in_use), fallen) if fallen else {}
-    together = _at_once(table, np.flatnonzero(silent))
-    return guard.silent_among({name: _due(fallen[name], fleets[name]) for name in sorted(fallen)}, at, together)
+    patience_ms, telemetry_at = rows["interval_ms"] * guard.limits.silent_intervals, last_telemetry_at(rows)
+    silent = bound & (at_ms - telemetry_at > patience_ms) & (rows["client_at"] - telemetry_at > patience_ms)
+    in_use = silent | (bound & (at_ms - rows["client_at"] <= patience_ms))
+    silent_devices = _devices(table, np.flatnonzero(silent))
+    devices = _devices(table, np.flatnonzero(in_use), silent_devices) if silent_devices else {}
+    together = _silent_together(table, np.flatnonzero(silent))
+    fleets = {tenant: _counts(silent_devices[tenant], devices[tenant]) for tenant in sorted(silent_devices)}
+    return guard.silent_among(fleets, at_ms, together)
 
 
 def last_telemetry_at(rows: Rows) -> NDArray[np.int64]:
-    """From when on each session's device says nothing, ms: since it was heard, or woke with its session."""
+    """Since when each session's device has been silent, ms: since its last telemetry, or since it woke up."""
     woken = rows["woken_s"].astype(np.int64) * 1000 - rows["interval_ms"]
     since: NDArray[np.int64] = np.maximum(rows["heard_at"], woken)
     return since
 
 
-def _at_once(table: SessionTable, chosen: NDArray[np.int64]) -> dict[str, int]:
-    """By tenant, how many of the devices in the *chosen* rows one moment may have silenced.
+def _silent_together(table: SessionTable, rows: NDArray[np.int64]) -> dict[str, int]:
+    """By tenant, how many devices of the sessions in *rows* may have fallen silent at one moment.
 
-    A device was silenced between its last report and the one that was due next.
+    A device fell silent between its last report and the next one that was due.
     """
     spans: defaultdict[bytes, dict[int, tuple[int, int]]] = defaultdict(dict)
-    for row in chosen.tolist():
+    for row in rows.tolist():
         last, device = int(table.rows["heard_at"][row]), int(table.rows["client"][row, DEVICE])
         devices = spans[table.names[row].partition(_BETWEEN)[0]]
         devices[device] = max(devices.get(device, (0, 0)), (last, last + int(table.rows["interval_ms"][row])))
-    return {name.decode("utf-8", "surrogateescape"): _most_at_once(devices.values()) for name, devices in spans.items()}
+    return {_text(tenant): _max_overlap(devices.values()) for tenant, devices in spans.items()}
 
 
-def _most_at_once(spans: Iterable[tuple[int, int]]) -> int:
-    """How many of the *spans* (from, to) meet in one moment, at most."""
-    steps = sorted(step for since, until in spans for step in ((since, 1), (until, -1)))
+def _max_overlap(spans: Iterable[tuple[int, int]]) -> int:
+    """The largest number of *spans* (start, end) that overlap at one moment."""
+    steps = sorted(step for start, end in spans for step in ((start, 1), (end, -1)))
     return max(accumulate(step for _, step in steps), default=0)
 
 
-def _due(fallen: dict[int, int], fleet: dict[int, int]) -> tuple[int, int]:
-    """How many devices are silent, of how many that report as often as the slowest silent one.
+def _counts(silent: dict[int, int], devices: dict[int, int]) -> tuple[int, int]:
+    """How many devices are silent, and how many report at least as often as the slowest silent one.
 
-    Who reports more seldom was not due yet, and says neither this nor that.
+    A device that reports less often was not due yet, so it shows nothing either way.
     """
-    slowest = max(fallen.values())
-    return len(fallen), sum(interval <= slowest for interval in fleet.values())
+    slowest = max(silent.values())
+    return len(silent), sum(interval <= slowest for interval in devices.values())
 
 
 def _devices(
-    table: SessionTable, chosen: NDArray[np.int64], tenants: Iterable[str] | None = None
+    table: SessionTable, rows: NDArray[np.int64], tenants: Iterable[str] | None = None
 ) -> dict[str, dict[int, int]]:
-    """By tenant the devices of the sessions in the *chosen* rows, each with its interval in ms.
+    """By tenant, the devices of the sessions in *rows*, each with its heartbeat interval in ms.
 
-    Of *tenants* alone, if given.
+    Only of *tenants*, if given.
     """
-    wanted = None if tenants is None else {this_tenant.encode("utf-8", "surrogateescape") for this_tenant in tenants}
-    devices: defaultdict[bytes, dict[int, int]] = defaultdict(dict)
-    prints = table.rows["client"][chosen, DEVICE].tolist()
-    intervals = table.rows["interval_ms"][chosen].tolist()
-    for row, device, interval in zip(chosen.tolist(), prints, intervals, strict=True):
+    wanted = None if tenants is None else {tenant.encode("utf-8", "surrogateescape") for tenant in tenants}
+    by_tenant: defaultdict[bytes, dict[int, int]] = defaultdict(dict)
+    devices = table.rows["client"][rows, DEVICE].tolist()
+    intervals = table.rows["interval_ms"][rows].tolist()
+    for row, device, interval in zip(rows.tolist(), devices, intervals, strict=True):
         tenant = table.names[row].partition(_BETWEEN)[0]
         if wanted is None or tenant in wanted:
-            devices[tenant][device] = interval
-    return {name.decode("utf-8", "surrogateescape"): found for name, found in devices.items()}
+            by_tenant[tenant][device] = interval
+    return {_text(tenant): found for tenant, found in by_tenant.items()}
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")

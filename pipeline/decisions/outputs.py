@@ -1,4 +1,4 @@
-"""The messages that leave a scorer: each function makes a record of a conclusion, in the contract's words."""
+"""Output messages of the session processor: each function makes a record of a decision in the fields of its topic."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ SEVERITY_ID: Final = {"LOW": 2, "MEDIUM": 3, "HIGH": 4}
 CRITICAL: Final = 5
 RISK_LEVEL_ID: Final = {"LOW": 1, "MEDIUM": 2, "HIGH": 3}
 CREATE, UPDATE, CLOSE = 1, 2, 3
-_OVER_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
+_CLOSED_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
 
 
-def _who(subject: Mapping[str, str], kind: str) -> dict[str, Any]:
+def _subject_fields(subject: Mapping[str, str], principal_kind: str) -> dict[str, Any]:
     return {
         "tenant": subject["tenant"],
         "session_id": subject["session_id"],
         "principal_id": subject["principal_id"] or None,
-        "principal_kind": kind or None,
+        "principal_kind": principal_kind or None,
         "device_id": subject["device_id"] or None,
     }
 
 
 def risk(
     subject: Mapping[str, str],
-    kind: str,
+    principal_kind: str,
     decision: Decision,
     reasons: list[dict[str, Any]],
     cause: str,
-    at: int,
+    at_ms: int,
     stamp: Stamp,
 ) -> Message:
-    """The decision, for SOC and SIEM."""
-    members = {
+    """The decision, for SOC and SIEM; *cause* is the id of the producer's event behind it."""
+    fields = {
         "decision_id": decision.decision_id,
-        **_who(subject, kind),
+        **_subject_fields(subject, principal_kind),
         "caused_by": cause,
-        "occurred_at": at,
+        "occurred_at": at_ms,
         "decided_at": stamp.now_ms,
         "score": decision.score,
         "level": decision.level,
@@ -66,20 +66,20 @@ def risk(
         "reasons": reasons,
         "learning": decision.learning or None,
     }
-    return message(SESSION_RISK, subject["session_id"], members)
+    return message(SESSION_RISK, subject["session_id"], fields)
 
 
 def command(
-    subject: Mapping[str, str], kind: str, decision: Decision, root: str, deadline: int, stamp: Stamp
+    subject: Mapping[str, str], principal_kind: str, decision: Decision, root: str, deadline: int, stamp: Stamp
 ) -> dict[str, Any]:
-    """What revocations and challenges share."""
-    named = [DETECTIONS[BIT[detection]] for detection in decision.detections]
+    """The fields that revocations and challenges share; *deadline* is wall-clock time, ms."""
+    counted = [DETECTIONS[BIT[detection_id]] for detection_id in decision.detections]
     return {
-        **_who(subject, kind),
+        **_subject_fields(subject, principal_kind),
         "root_session_id": root or subject["session_id"],
         "decision_id": decision.decision_id,
-        "reason_admin": " ".join(rule.text for rule in named)[:512] or MODEL_TEXT,
-        "reason_user": named[0].user_text if named else "Unusual activity: please confirm it is you.",
+        "reason_admin": " ".join(detection.text for detection in counted)[:512] or MODEL_TEXT,
+        "reason_user": counted[0].user_text if counted else "Unusual activity: please confirm it is you.",
         "detections": list(decision.detections),
         "score": decision.score,
         "decided_at": stamp.now_ms,
@@ -87,66 +87,66 @@ def command(
     }
 
 
-def revocation(members: Mapping[str, Any]) -> Message:
-    """The command: end this session."""
-    return message(SESSION_REVOCATIONS, members["session_id"], members)
+def revocation(fields: Mapping[str, Any]) -> Message:
+    """The command to end a session."""
+    return message(SESSION_REVOCATIONS, fields["session_id"], fields)
 
 
-def challenge(members: Mapping[str, Any]) -> Message:
-    """The command: step this session up."""
-    return message(SESSION_CHALLENGES, members["session_id"], members)
+def challenge(fields: Mapping[str, Any]) -> Message:
+    """The command to request a step-up of a session."""
+    return message(SESSION_CHALLENGES, fields["session_id"], fields)
 
 
-def finding(  # noqa: PLR0913 - a message has members
+def finding(  # noqa: PLR0913 - a message has many fields
     subject: Mapping[str, str],
-    case: SessionRiskState,
+    state: SessionRiskState,
     decision: Decision,
     reasons: list[dict[str, Any]],
     activity: int,
-    at: int,
+    at_ms: int,
     stamp: Stamp,
     *,
     detail: str = "",
 ) -> Message:
-    """An OCSF Detection Finding (class 2004): create, update or close; *detail* tells why its status is."""
-    named = [DETECTIONS[BIT[detection]] for detection in decision.detections]
-    alarm = is_unconfirmed(case) and activity != CLOSE
-    status = 4 if activity == CLOSE else 3 if decision.suppressed and not alarm else activity
-    title = UNCONFIRMED_TEXT if alarm else _title(named, activity)
+    """An OCSF Detection Finding (class 2004); *activity* is CREATE, UPDATE or CLOSE, *detail* explains its status."""
+    counted = [DETECTIONS[BIT[detection_id]] for detection_id in decision.detections]
+    unconfirmed = is_unconfirmed(state) and activity != CLOSE
+    status = 4 if activity == CLOSE else 3 if decision.suppressed and not unconfirmed else activity
+    title = UNCONFIRMED_TEXT if unconfirmed else _title(counted, activity)
     actor: dict[str, Any] = {"session": {"uid": subject["session_id"]}}
     if subject["principal_id"]:
         actor["user"] = {"uid": subject["principal_id"], "type_id": 99}
     evidence: dict[str, Any] = {"actor": actor}
     if subject["device_id"]:
         evidence["device"] = {"uid": subject["device_id"], "type_id": 0}
-    members = {
+    fields = {
         "category_uid": 2,
         "class_uid": 2004,
         "type_uid": 200400 + activity,
         "activity_id": activity,
         "status_id": status,
-        "severity_id": CRITICAL if alarm else SEVERITY_ID[decision.level],
-        "time": at,
-        "start_time": case.finding_at,
+        "severity_id": CRITICAL if unconfirmed else SEVERITY_ID[decision.level],
+        "time": at_ms,
+        "start_time": state.finding_at,
         "status_detail": detail or None,
         "message": title,
         "is_alert": activity != CLOSE,
         "metadata": {
             "version": "1.8.0",
-            "uid": stable_id(case.finding, activity, decision.decision_id),
+            "uid": stable_id(state.finding, activity, decision.decision_id),
             "correlation_uid": decision.decision_id,
             "tenant_uid": subject["tenant"],
             "product": {"name": "session-risk", "vendor_name": "session-risk"},
         },
         "finding_info": {
-            "uid": case.finding,
+            "uid": state.finding,
             "title": title,
-            "types": [UNCONFIRMED] * alarm + decision.detections,
-            "created_time": case.finding_at,
-            "modified_time": at,
+            "types": [UNCONFIRMED] * unconfirmed + decision.detections,
+            "created_time": state.finding_at,
+            "modified_time": at_ms,
             "attacks": [
                 {"version": ATTACK_VERSION, "technique": {"uid": technique}}
-                for technique in dict.fromkeys(t for rule in named for t in rule.attack)
+                for technique in dict.fromkeys(uid for detection in counted for uid in detection.attack)
             ],
         },
         "risk_level_id": RISK_LEVEL_ID[decision.level],
@@ -162,43 +162,43 @@ def finding(  # noqa: PLR0913 - a message has members
             "policy": stamp.policy,
         },
     }
-    return message(SESSION_FINDINGS, subject["session_id"], members)
+    return message(SESSION_FINDINGS, subject["session_id"], fields)
 
 
-def _title(named: Sequence[Detection], activity: int) -> str:
-    if named:
-        return named[0].text
-    return _OVER_TEXT if activity == CLOSE else MODEL_TEXT
+def _title(counted: Sequence[Detection], activity: int) -> str:
+    if counted:
+        return counted[0].text
+    return _CLOSED_TEXT if activity == CLOSE else MODEL_TEXT
 
 
-def shadow(subject: Mapping[str, str], opinions: Mapping[str, Any], at: int, stamp: Stamp) -> Message:
-    """What a challenger would decide, beside the champion."""
-    members = {
+def shadow(subject: Mapping[str, str], opinions: Mapping[str, Any], at_ms: int, stamp: Stamp) -> Message:
+    """What a challenger model would decide, beside the champion."""
+    fields = {
         "tenant": subject["tenant"],
         "session_id": subject["session_id"],
         "principal_id": subject["principal_id"] or None,
-        "occurred_at": at,
+        "occurred_at": at_ms,
         "decided_at": stamp.now_ms,
         "policy": stamp.policy,
         **opinions,
     }
-    return message(SESSION_SHADOW, subject["session_id"], members)
+    return message(SESSION_SHADOW, subject["session_id"], fields)
 
 
 def features(
-    subject: Mapping[str, str], kind: str, event_id: str, at: int, scored: Mapping[str, Any], stamp: Stamp
+    subject: Mapping[str, str], principal_kind: str, event_id: str, at_ms: int, scored: Mapping[str, Any], stamp: Stamp
 ) -> Message:
-    """The vector that was scored, exactly, for retraining: its level, role and values."""
-    members = {
+    """A scored feature vector for retraining: *scored* has its level, role and exact values."""
+    fields = {
         "tenant": subject["tenant"],
         "session_id": subject["session_id"],
-        "principal_kind": kind or None,
+        "principal_kind": principal_kind or None,
         "event_id": event_id,
-        "occurred_at": at,
+        "occurred_at": at_ms,
         "scored_at": stamp.now_ms,
         "model": stamp.model,
         "policy": stamp.policy,
         "feature_set": FEATURE_SET,
         **scored,
     }
-    return message(SESSION_FEATURES, subject["session_id"], members)
+    return message(SESSION_FEATURES, subject["session_id"], fields)

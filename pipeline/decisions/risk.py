@@ -1,6 +1,6 @@
-"""From evidence to a score, from a score to a level: log-odds add up, levels have hysteresis.
+"""Risk score and level: log-odds add up to a score from 0 to 100, and levels have hysteresis.
 
-The explanation is the computation: what is summed here is what a decision shows.
+The explanation of a decision is its computation: it shows the summands.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ LEVELS: Final[tuple[Level, ...]] = ("LOW", "MEDIUM", "HIGH")
 
 
 def score(log_odds: float) -> float:
-    """0 to 100: the logistic of *log_odds*, rounded to one decimal as it leaves in decisions."""
+    """The logistic function of *log_odds*, 0 to 100, rounded to one decimal as in decision records."""
     return round(100.0 / (1.0 + math.exp(-max(-700.0, log_odds))), 1)
 
 
 def next_level(level: Level, value: float, since_s: float, levels: Levels) -> Level:
-    """The level after a score of *value*, held for *since_s* seconds so far.
+    """The level after a score of *value*, when *level* has been held for *since_s* seconds.
 
-    Rising is immediate. Falling needs the clear threshold and the dwell time, one level at a time as
-    thresholds say.
+    A level is raised at once. It is lowered only below its clear threshold and after the dwell time.
     """
     if value >= levels.high_raise:
         return "HIGH"

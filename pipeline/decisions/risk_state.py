@@ -1,7 +1,6 @@
-"""What is remembered about one session that gave cause: its episodes of evidence, commands sent, relatives.
+"""The risk state of a session: its evidence, open challenge, revocation and relatives.
 
-Only sessions with something to remember have a case; it is the side table of their row and travels with it in
-the changelog.
+Only sessions with something to remember have one. It belongs to the session's row and is part of its changelog record.
 """
 
 from __future__ import annotations
@@ -24,22 +23,29 @@ _FORMER_NAMES: Final = {
 }
 _FORMER_NAMES_OF_EPISODE: Final = {"told": "observed_text"}
 """Former names of fields, and the present ones: rows with the former are still read."""
-EVIDENCE: Final = 5
-"""Event ids kept per episode: the first, and the newest."""
-DEVICES: Final = 16
-"""Former devices a session remembers."""
-CHILDREN: Final = 1_000
-"""Children a parent remembers; above it the oldest are forgotten, and counted by the caller."""
-CHILDREN_BYTES: Final = 400_000
-"""Of their names: a case fits into a changelog record, whatever they are."""
+MAX_EVIDENCE: Final = 5
+"""Event ids per episode: the first, and the newest."""
+MAX_DEVICES: Final = 16
+"""Former devices per session."""
+MAX_CHILDREN: Final = 1_000
+"""Child sessions per session; the caller forgets and counts the oldest above it."""
+MAX_CHILDREN_BYTES: Final = 400_000
+"""Length of their ids in total, so that any risk state fits into a changelog record."""
 
 
 @dataclass(slots=True)
 class DetectionEpisode:
-    """One detection holding, from first to last: times in ms, the value observed, the events that show it.
+    """The time during which one detection holds or still counts.
 
-    *told* is what a context observed, in its words. *role_usual* is what was usual in the session's role, if
-    the model knows it: *at_tenant*, or at all tenants.
+    Attributes:
+        first_at: when it first held, ms.
+        last_at: when it last held, ms.
+        observed: the newest value observed.
+        evidence: ids of events that show it, at most :data:`MAX_EVIDENCE`.
+        observed_text: what a context observed, in its words.
+        usual: the principal's usual value, if its baseline has one.
+        role_usual: the usual value of the session's role, if the model knows it.
+        at_tenant: whether *role_usual* is of the tenant's own cohort instead of all tenants.
     """
 
     first_at: int
@@ -51,22 +57,28 @@ class DetectionEpisode:
     role_usual: float | None = None
     at_tenant: bool = False
 
-    def see(self, at: int, observed: float, usual: float | None, event_id: str, text: str = "") -> None:
-        """It holds again; *usual* is what the principal's history says of *observed*, if it says anything."""
-        self.last_at = max(self.last_at, at)
+    def extend(self, at_ms: int, observed: float, usual: float | None, event_id: str, text: str = "") -> None:
+        """Record that the detection held at *at_ms* on *event_id*."""
+        self.last_at = max(self.last_at, at_ms)
         self.observed, self.usual = observed, usual
         self.observed_text = text or self.observed_text
         if event_id not in self.evidence:
-            if len(self.evidence) >= EVIDENCE:
+            if len(self.evidence) >= MAX_EVIDENCE:
                 del self.evidence[1]
             self.evidence.append(event_id)
 
 
 @dataclass(slots=True)
 class Challenge:
-    """An open step-up: until when, whether only silence asked for it, and every detection that counted.
+    """An open step-up.
 
-    *asked_at* is when, ms; *unseen* whether by the deadline nobody had used the session since.
+    Attributes:
+        challenge_id: of the command that requested it.
+        deadline: ms.
+        silence: whether the level that led to it rests on silence alone.
+        detections: ids of all detections that counted.
+        asked_at: when it was requested, ms.
+        unseen: whether the session was not used between request and deadline.
     """
 
     challenge_id: str
@@ -79,7 +91,7 @@ class Challenge:
 
 @dataclass(slots=True)
 class Revocation:
-    """The command that ended the session, kept until the enforcer says it is done."""
+    """The command that revoked the session, until an enforcer acknowledges it: *due* is its deadline, ms."""
 
     command: dict[str, Any]
     due: int
@@ -89,13 +101,29 @@ class Revocation:
 
 @dataclass(slots=True)
 class SessionRiskState:
-    """See the module. Times are ms of event time; 0 is never.
+    """What the policy engine remembers about a session. Times are event time in ms, 0 for never.
 
-    *devices* are those the session was on before its present one, which also have to hear of its end.
-    *shadows* is what was last told of each challenger that would differ: its level, and when.
-    *answered* are detections that a proved factor answered for a while, and until when.
-    *proved* are detections that held while a factor was proved: they say nothing until they stop and hold
-    anew.
+    Attributes:
+        epoch: how many step-ups and sign-ins had something to clear; part of the ids of commands.
+        level: the risk level.
+        level_since: since when.
+        episodes: by detection id.
+        held_at_step_up: detections that held when a factor was proved; they cannot start an episode until they stop.
+        cleared_until: detections that a step-up cleared for a while, and until when.
+        challenge: the open step-up.
+        revocation: the revocation.
+        held_at: when the guard last held a command.
+        parent: id of the parent session.
+        root: id of the first session of the lineage.
+        devices: devices the session was on before its present one; they too are notified of its end.
+        children: ids of its child sessions.
+        last_reported: the contributions in the last report.
+        reported_at: when that was sent.
+        finding: id of the open finding.
+        finding_at: when it was created.
+        ended_at: when the session ended.
+        suppressed_until: detections reported as false positives, and until when they are suppressed.
+        shadows: by challenger that differs, the level and time of its last report.
     """
 
     epoch: int = 0
@@ -119,41 +147,38 @@ class SessionRiskState:
     suppressed_until: dict[str, int] = field(default_factory=dict)
     shadows: dict[str, list[Any]] = field(default_factory=dict)
 
-    def empty(self) -> bool:
-        """Whether there is nothing left to remember; what challengers would have done is not."""
-        passing = SessionRiskState(
+    def is_empty(self) -> bool:
+        """Whether nothing needs to be remembered; what challengers would have decided does not."""
+        transient = SessionRiskState(
             epoch=self.epoch, level_since=self.level_since, reported_at=self.reported_at, shadows=self.shadows
         )
-        return self == passing and not self.epoch
+        return self == transient and not self.epoch
 
     def encode(self) -> bytes:
-        """JSON of what differs from a new case."""
-        fields_read = {name: value for name, fresh in _NEW if (value := getattr(self, name)) != fresh}
-        return to_json(fields_read)
+        """JSON of the fields that differ from those of a new state."""
+        return to_json({name: value for name, new in _NEW if (value := getattr(self, name)) != new})
 
     @classmethod
-    def decode(cls, packed: bytes) -> SessionRiskState:
+    def decode(cls, encoded: bytes) -> SessionRiskState:
         """The inverse of :meth:`encode`, whichever version wrote it (:mod:`pipeline.processing.stored_fields`).
 
         Raises:
-            UnreadableRow: *packed* is no JSON object, or a field of it is of another type.
+            UnreadableRow: *encoded* is not a JSON object, or one of its fields has another type.
         """
         try:
-            stored = known_fields(cls, json.loads(packed), _FORMER_NAMES)
+            stored = known_fields(cls, json.loads(encoded), _FORMER_NAMES)
             if stored.get("challenge"):
                 stored["challenge"] = Challenge(**known_fields(Challenge, stored["challenge"]))
             if stored.get("revocation"):
                 stored["revocation"] = Revocation(**known_fields(Revocation, stored["revocation"]))
             stored["episodes"] = {
-                detection: DetectionEpisode(**known_fields(DetectionEpisode, episode, _FORMER_NAMES_OF_EPISODE))
-                for detection, episode in stored.get("episodes", {}).items()
+                detection_id: DetectionEpisode(**known_fields(DetectionEpisode, episode, _FORMER_NAMES_OF_EPISODE))
+                for detection_id, episode in stored.get("episodes", {}).items()
             }
             return cls(**stored)
         except (ValueError, TypeError, AttributeError) as error:
             why = str(error).partition("\n")[0][:120]
-            raise UnreadableRow(f"a case that cannot be read ({type(error).__name__}: {why})") from error
+            raise UnreadableRow(f"a risk state that cannot be read ({type(error).__name__}: {why})") from error
 
 
-_NEW: Final = tuple(
-    (this_field.name, getattr(SessionRiskState(), this_field.name)) for this_field in fields(SessionRiskState)
-)
+_NEW: Final = tuple((column.name, getattr(SessionRiskState(), column.name)) for column in fields(SessionRiskState))

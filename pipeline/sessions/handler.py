@@ -22,7 +22,7 @@ from pipeline.decisions.decision import Decision, DecisionInput
 from pipeline.decisions.explanations import reasons
 from pipeline.decisions.guard import Guard
 from pipeline.decisions.risk import LEVELS
-from pipeline.decisions.risk_state import DEVICES, Revocation
+from pipeline.decisions.risk_state import MAX_DEVICES, Revocation
 from pipeline.detections.detection import STEP_UP_MISSED, authenticated
 from pipeline.processing.messages import Stamp, activity, binding, source_event_id, stable_id
 from pipeline.processing.outcome import OutcomeBuilder
@@ -93,7 +93,7 @@ class SessionEventHandler:
         if self.walk.looked.folded.facts["device_changed"][sight.index]:
             self._device_left(sight)
         case.suppressed_until = {
-            detection: until for detection, until in case.suppressed_until.items() if until > moment.at
+            detection: until for detection, until in case.suppressed_until.items() if until > moment.at_ms
         }
         if "verdict" in sight.event:
             feedback.apply_verdict(sight, self.judge.policy, self.out)
@@ -115,9 +115,9 @@ class SessionEventHandler:
         case, now = sight.case, sight.subject["device_id"]
         was = device_before(self.walk.table, self.walk.looked.folded, sight.index)
         case.devices = [*(device for device in case.devices if device not in (was, now)), was]
-        for forgotten in case.devices[:-DEVICES]:
+        for forgotten in case.devices[:-MAX_DEVICES]:
             self._send_binding(sight.subject, sight.kind, forgotten, "ended", sight.event)
-        case.devices = case.devices[-DEVICES:]
+        case.devices = case.devices[-MAX_DEVICES:]
 
     def _continues_after_end(self, sight: SlowPathEvent, moment: DecisionInput) -> bool:
         """Whether the session is in use after its sign-out; what was on its way then does not count."""
@@ -168,24 +168,24 @@ class SessionEventHandler:
         if revocation and not revocation.acknowledged and sight.at >= revocation.due:
             self._resend(sight, revocation)
             if escalation.is_first_report(revocation):
-                decision.report, decision.decision_id = True, escalation.decision_id(revocation)
-        records = self._reasons(sight, decision) if decision.report else []
-        if decision.revoke:
+                decision.is_reported, decision.decision_id = True, escalation.decision_id(revocation)
+        records = self._reasons(sight, decision) if decision.is_reported else []
+        if decision.revocation_id:
             self._revoke(sight, decision)
-        if decision.challenge:
+        if decision.challenge_id:
             self._challenge(sight, decision)
         if decision.held:
             self.out.count("revocations", "held")
         moved = decision.level != decision.previous and not case.revocation
         if moved and LEVELS[0] in (decision.level, decision.previous):
             lineage.notify_risk_level(sight, self.out)
-        if decision.report:
+        if decision.is_reported:
             self._report(sight, decision, records)
 
     def _reasons(self, sight: SlowPathEvent, decision: Decision) -> list[dict[str, Any]]:
         """Why, in words; the decision learns what it could not know yet."""
         odd, transition = self.walk.moved(sight.index), self.walk.transition(sight)
-        records = reasons(decision.parts, self.judge.limits, odd, transition)
+        records = reasons(decision.contributions, self.judge.limits, odd, transition)
         decision.learning = self.walk.learning(sight.index)
         revocation = sight.case.revocation
         if revocation and escalation.is_unconfirmed(sight.case):
@@ -200,7 +200,7 @@ class SessionEventHandler:
         )
         self.out.count("decisions", decision.level, decision.action)
         if decision.suppressed:
-            reason = "guard" if decision.held else "waiting" if decision.waits else "suppression"
+            reason = "guard" if decision.held else "waiting" if decision.waits_for_fleet else "suppression"
             self.out.count("suppressed", reason)
         case = sight.case
         if decision.level != LEVELS[0] or escalation.is_unconfirmed(case):
@@ -236,7 +236,7 @@ class SessionEventHandler:
         stamp = self._stamp(sight.at)
         deadline = stamp.now_ms + int(times.ack_s * 1000)
         members = {
-            "revocation_id": decision.revoke,
+            "revocation_id": decision.revocation_id,
             **outputs.command(sight.subject, sight.kind, decision, case.root, deadline, stamp),
         }
         self.out.send(outputs.revocation(members))
@@ -262,7 +262,7 @@ class SessionEventHandler:
         stamp = self._stamp(sight.at)
         deadline = stamp.now_ms + int(self.judge.policy.times.step_up_s * 1000)
         members = {
-            "challenge_id": decision.challenge,
+            "challenge_id": decision.challenge_id,
             **outputs.command(sight.subject, sight.kind, decision, sight.case.root, deadline, stamp),
         }
         self.out.send(outputs.challenge(members))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.decisions.risk import LEVELS
-from pipeline.decisions.risk_state import CHILDREN, CHILDREN_BYTES, SessionRiskState
+from pipeline.decisions.risk_state import MAX_CHILDREN, MAX_CHILDREN_BYTES, SessionRiskState
 from pipeline.processing.eviction import exceeds
 from pipeline.processing.messages import derived_id, lineage, parent_risk, stable_id
 from pipeline.processing.outcome import OutcomeBuilder
@@ -57,7 +57,7 @@ def _parent_of(sight: SlowPathEvent, child: Any, out: OutcomeBuilder) -> None:
     if not child or child in case.children:
         return
     case.children.append(child)
-    while exceeds(case.children, CHILDREN, CHILDREN_BYTES):
+    while exceeds(case.children, MAX_CHILDREN, MAX_CHILDREN_BYTES):
         del case.children[0]
         out.count("forgotten_children")
     if case.revocation or (case.ended_at and case.root):

@@ -171,7 +171,7 @@ class SessionProcessor:
         seen = self.own_roles.seen_by(self.brain.challengers, self.brain.roles, folded)
         shadows = Shadows(self.brain.challengers, seen, looked, self.brain.judge) if seen else None
         watched = shadows.watched if shadows else None
-        self.guard.rules = self.brain.judge.policy.guard
+        self.guard.limits = self.brain.judge.policy.guard
         silent, unheard = self._is_silent, self.guard.cannot_verify_silence
         walk = SlowPath(looked, self.table, self.cases, self.brain, silent, unheard, watched)
         reporter = SessionEventHandler(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)

@@ -57,12 +57,12 @@ class Shadow:
     def compare(self, sight: SlowPathEvent, moment: DecisionInput, stood: PriorLevel) -> None:
         """Learn what the challenger's band would make of the session in *sight*, as it stands now."""
         case, judge = sight.case, self._judge
-        parts = judge.weigh(case, sight.subject, replace(moment, band=int(self.band[sight.index])))
-        value = score(judge.policy.prior + sum(part.log_odds for part in parts if not part.muted))
-        level = next_level(stood.level, value, (moment.at - stood.since) / 1000, judge.policy.levels)
+        parts = judge.contributions(case, sight.subject, replace(moment, band=int(self.band[sight.index])))
+        value = score(judge.policy.prior + sum(part.log_odds for part in parts if not part.suppressed))
+        level = next_level(stood.level, value, (moment.at_ms - stood.since) / 1000, judge.policy.levels)
         self._would[sight.index] = level
-        if level != case.level and self._is_news(case, level, moment.at):
-            case.shadows[self.id] = [level, moment.at]
+        if level != case.level and self._is_news(case, level, moment.at_ms):
+            case.shadows[self.id] = [level, moment.at_ms]
             self._told.append(sight.index)
 
     def _is_news(self, case: SessionRiskState, level: Level, at: int) -> bool:

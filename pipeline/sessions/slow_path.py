@@ -104,7 +104,7 @@ class SlowPath:
         self.special = forces_slow_path(looked.folded)
         self.showing = reveals_identity(looked.folded)
         self.going_on = continues_after_sign_out(looked.folded)
-        self.alarming = brain.judge.alarming
+        self.alarming = brain.judge.alarming_band
         action = looked.folded.facts["action"]
         self.proving = (action == PROVING[0]) | (action == PROVING[1])
 
@@ -202,22 +202,22 @@ class SlowPath:
     def _moment(self, sight: SlowPathEvent) -> DecisionInput:
         folded, index = self.looked.folded, sight.index
         return DecisionInput(
-            at=sight.at,
+            at_ms=sight.at,
             event_id=str(sight.event["event_id"]),
             evidence=source_event_id(str(sight.event["event_id"])),
             mask=int(self.looked.mask[index]),
             mask_before=int(self.mask_before[index]),
-            before=int(folded.previous_at[index]),
+            before_ms=int(folded.previous_at[index]),
             band=int(self.looked.band[index]),
             action=int(folded.facts["action"][index]),
             strong_age_s=float(folded.facts["strong_age"][index]) / 1000,
-            kind=sight.kind,
+            principal_kind=sight.kind,
             fact=lambda name: self.value(name, index),
             fleet_silent=lambda: self.fleet_silent(sight.subject["tenant"]),
             used_at=int(folded.facts["used_at"][index]),
-            uses=folded.batch.kind in (Kind.AUTH, Kind.CALL),
+            is_use=folded.batch.kind in (Kind.AUTH, Kind.CALL),
             observed_text=sight.event.get("details") or {},
-            fleet_unheard=lambda: self.fleet_unheard(sight.subject["tenant"]),
+            silence_unverified=lambda: self.fleet_unheard(sight.subject["tenant"]),
         )
 
     def value(self, name: str, index: int) -> float:
@@ -251,7 +251,7 @@ class SlowPath:
     def _settle(self, sight: SlowPathEvent) -> int:
         """Keep or drop the case; the row's next wake time."""
         case = sight.case
-        if case.empty():
+        if case.is_empty():
             self.cases.pop(sight.row, None)
             sight.flags &= ~HAS_CASE
             return 0

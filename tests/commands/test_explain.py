@@ -89,7 +89,7 @@ def test_it_says_who_when_why_and_what_was_done(played: Path) -> None:
         "level LOW → HIGH, action revoke",
         f"policy {decision['policy']}, model {decision['model']}, mode enforce",
         f"{fitted()['prior']:.2f} before any evidence",
-        f"+{fitted()['rules']['device_rooted']['weight']:.2f} device_rooted: The session's device",
+        f"+{fitted()['detections']['device_rooted']['weight']:.2f} device_rooted: The session's device",
         "no posture faults",
         LEARNING,
         f"{revocation} on session-revocations, due 2026-03-02 00:",

@@ -21,13 +21,13 @@ def test_each_detection_alone_means_what_its_severity_says(rule: Any) -> None:
 def test_no_evidence_is_no_risk_and_nothing_is_said() -> None:
     decision = session().see(0)
 
-    assert (brief(decision), decision.score, decision.report, decision.parts) == (QUIET, 1.8, False, [])
+    assert (brief(decision), decision.score, decision.is_reported, decision.contributions) == (QUIET, 1.8, False, [])
 
 
 def test_the_score_is_the_sum_of_what_is_shown() -> None:
     decision = session().see(0, "network_changed", "mass_read", band=2)
 
-    assert [(part.detection, part.log_odds) for part in decision.parts] == [
+    assert [(part.detection, part.log_odds) for part in decision.contributions] == [
         ("mass_read", 6.0),
         ("network_changed", 4.0),
         ("anomaly", 0.9),
@@ -46,13 +46,13 @@ def test_an_odd_session_alone_is_not_accused(band: int, score: float) -> None:
 def test_who_cannot_be_asked_for_a_factor_is_reported_and_let_alone(kind: str) -> None:
     decision = session(kind=kind).see(0, "privilege_widened")
 
-    assert (brief(decision), decision.report) == (("MEDIUM", "allow", False, False), True)
+    assert (brief(decision), decision.is_reported) == (("MEDIUM", "allow", False, False), True)
 
 
 def test_a_detection_that_is_switched_off_says_nothing() -> None:
     decision = session("[detections.mass_read]\nenabled = false").see(0, "mass_read")
 
-    assert (brief(decision), decision.parts, decision.report) == (QUIET, [], False)
+    assert (brief(decision), decision.contributions, decision.is_reported) == (QUIET, [], False)
 
 
 def test_a_policy_that_revokes_without_any_detection_can_be_decided_by() -> None:
@@ -61,15 +61,15 @@ def test_a_policy_that_revokes_without_any_detection_can_be_decided_by() -> None
     decision = this_session.see(0)
 
     assert brief(decision) == REVOKED
-    assert decision.revoke == stable_id("acme", "s-1", 0, "anomaly")
+    assert decision.revocation_id == stable_id("acme", "s-1", 0, "anomaly")
 
 
 def test_a_factor_proved_after_the_evidence_lowers_the_score_a_little() -> None:
     this_session = session()
     this_session.see(0, "mass_read")
 
-    assert [part.detection for part in this_session.see(60, strong_age_s=30).parts] == [
+    assert [part.detection for part in this_session.see(60, strong_age_s=30).contributions] == [
         "mass_read",
         "fresh_strong_auth",
     ]
-    assert [part.detection for part in this_session.see(61, strong_age_s=100).parts] == ["mass_read"]
+    assert [part.detection for part in this_session.see(61, strong_age_s=100).contributions] == ["mass_read"]

@@ -20,12 +20,12 @@ def test_a_revocation_over_the_budget_is_held_stepped_up_and_tried_again() -> No
     held = second.see(2, "device_rooted")
     assert brief(first) == REVOKED
     assert brief(held) == ("HIGH", "step_up", False, True)
-    assert (held.held, held.report) == (True, True)
+    assert (held.held, held.is_reported) == (True, True)
     assert "held by the guard: more than 1 revocations" in held.suppressed
     assert second.wake() == 60
 
     again = second.see(60, "device_rooted")
-    assert again.revoke == stable_id("acme", "s-2", 0, "device_rooted")
+    assert again.revocation_id == stable_id("acme", "s-2", 0, "device_rooted")
     assert (again.action, again.held, second.case.held_at) == ("revoke", False, 0)
 
 
@@ -47,7 +47,7 @@ def test_a_held_session_that_is_trusted_again_is_forgotten() -> None:
     this_session.see(2)
     this_session.see(62)
 
-    assert (this_session.case.level, this_session.case.held_at, this_session.case.empty()) == ("LOW", 0, True)
+    assert (this_session.case.level, this_session.case.held_at, this_session.case.is_empty()) == ("LOW", 0, True)
 
 
 def test_a_held_session_is_not_revoked_once_nothing_speaks_against_it() -> None:
@@ -58,4 +58,4 @@ def test_a_held_session_is_not_revoked_once_nothing_speaks_against_it() -> None:
 
     later = [this_session.see(at) for at in (30, 61, 120)]
 
-    assert [(decision.level, decision.revoke, decision.held) for decision in later] == [("HIGH", "", False)] * 3
+    assert [(decision.level, decision.revocation_id, decision.held) for decision in later] == [("HIGH", "", False)] * 3

@@ -19,7 +19,7 @@ def test_a_session_is_revoked_once_for_a_cause() -> None:
     this_session.case.revocation = None
     decisions.append(this_session.see(20, "device_rooted"))
 
-    assert [decision.revoke for decision in decisions] == [stable_id("acme", "s-1", 0, "device_rooted")] * 3
+    assert [decision.revocation_id for decision in decisions] == [stable_id("acme", "s-1", 0, "device_rooted")] * 3
 
 
 @settings(max_examples=30)
@@ -31,11 +31,13 @@ def test_the_id_of_a_revocation_does_not_depend_on_when_or_by_which_event(looks:
         at += step
         this_session.see(at, id_=f"x-{at}-{extra}")
 
-    assert this_session.see(at + 1, "mass_read", id_=f"y-{extra}").revoke == stable_id("acme", "s-1", 0, "mass_read")
+    assert this_session.see(at + 1, "mass_read", id_=f"y-{extra}").revocation_id == stable_id(
+        "acme", "s-1", 0, "mass_read"
+    )
 
 
 def test_the_strongest_detection_is_the_cause() -> None:
-    assert session().see(0, "mass_read", "device_rooted").revoke == stable_id("acme", "s-1", 0, "device_rooted")
+    assert session().see(0, "mass_read", "device_rooted").revocation_id == stable_id("acme", "s-1", 0, "device_rooted")
 
 
 def test_a_sign_in_that_answers_nothing_changes_no_id() -> None:
@@ -43,16 +45,17 @@ def test_a_sign_in_that_answers_nothing_changes_no_id() -> None:
     other.case.children.append("s-2")
     other.see(0, action="sign_in")
 
-    assert this_session.see(10, "device_rooted").revoke == other.see(10, "device_rooted").revoke != ""
+    assert this_session.see(10, "device_rooted").revocation_id == other.see(10, "device_rooted").revocation_id != ""
 
 
 def test_another_tenant_session_or_epoch_has_another_id() -> None:
     ids = {
-        session(who={**WHO, **other}).see(0, "mass_read").revoke for other in ({}, {"tenant": "z"}, {"session_id": "z"})
+        session(who={**WHO, **other}).see(0, "mass_read").revocation_id
+        for other in ({}, {"tenant": "z"}, {"session_id": "z"})
     }
     later = session()
     later.case.epoch = 1
-    ids.add(later.see(0, "mass_read").revoke)
+    ids.add(later.see(0, "mass_read").revocation_id)
 
     assert len(ids) == 4
 
@@ -64,12 +67,14 @@ def test_a_revoked_session_stays_revoked_whatever_comes() -> None:
 
     later = [this_session.see(at, action="step_up_passed", strong_age_s=0) for at in (10, 100, 4000)]
 
-    assert [(decision.action, decision.revoke, decision.challenge) for decision in later] == [("revoke", "", "")] * 3
+    assert [(decision.action, decision.revocation_id, decision.challenge_id) for decision in later] == [
+        ("revoke", "", "")
+    ] * 3
     assert this_session.case.epoch == 0
 
 
 def _revoke(one: Session, decision: Decision) -> None:
-    one.case.revocation = Revocation({"revocation_id": decision.revoke}, one.at + 60_000)
+    one.case.revocation = Revocation({"revocation_id": decision.revocation_id}, one.at + 60_000)
 
 
 def test_a_revoked_session_is_not_accused_of_the_silence_that_followed() -> None:
@@ -78,7 +83,7 @@ def test_a_revoked_session_is_not_accused_of_the_silence_that_followed() -> None
 
     later = this_session.see(300, "telemetry_silent_while_idle", "telemetry_silent_while_active")
 
-    assert [part.detection for part in later.parts if DETECTIONS[BIT[part.detection]].rests_on_silence] == []
+    assert [part.detection for part in later.contributions if DETECTIONS[BIT[part.detection]].rests_on_silence] == []
 
 
 def test_observing_decides_and_commands_nothing() -> None:
@@ -88,8 +93,8 @@ def test_observing_decides_and_commands_nothing() -> None:
 
     assert brief(high) == ("HIGH", "revoke", False, False)
     assert brief(medium) == ("MEDIUM", "step_up", False, False)
-    assert high.report
-    assert medium.report
+    assert high.is_reported
+    assert medium.is_reported
     assert (this_session.case.revocation, this_session.case.challenge, this_session.case.held_at) == (
         None,
         None,

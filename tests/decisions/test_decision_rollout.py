@@ -30,7 +30,7 @@ def test_what_ended_before_the_fleet_could_follow_asks_nobody() -> None:
 
     later = [this_session.see(at) for at in (120, 300, 400)]
 
-    assert [decision.challenge for decision in later] == ["", "", ""]
+    assert [decision.challenge_id for decision in later] == ["", "", ""]
     assert brief(later[-1]) == QUIET
 
 
@@ -74,7 +74,7 @@ def test_a_step_up_is_withdrawn_when_the_fleet_follows_after_all() -> None:
 
     assert brief(asked[-1]) == CHALLENGED
     assert (withdrawn.action, this_session.case.challenge) == ("allow", None)
-    assert [(decision.revoke, decision.challenge) for decision in later] == [("", "")] * 2
+    assert [(decision.revocation_id, decision.challenge_id) for decision in later] == [("", "")] * 2
 
 
 def test_a_step_up_is_not_withdrawn_because_what_got_worse_is_as_before() -> None:

@@ -12,19 +12,19 @@ from tests.support.decision_session import QUIET, REVOKED, brief, session
 
 
 def test_a_step_up_asked_for_silence_is_withdrawn_when_the_device_is_heard_again() -> None:
-    this_session = session(fleet_unheard=True)
+    this_session = session(silence_unverified=True)
     asked = this_session.see(0, "telemetry_silent_while_active")
     this_session.see(100)
 
     after = this_session.see(301)
 
-    assert asked.challenge
+    assert asked.challenge_id
     assert brief(after) == QUIET
     assert this_session.case.challenge is None
 
 
 def test_a_withdrawn_step_up_is_not_asked_for_anew_while_the_level_dwells() -> None:
-    this_session = session(fleet_unheard=True)
+    this_session = session(silence_unverified=True)
     this_session.see(0, "telemetry_silent_while_active")
 
     later = [this_session.see(at) for at in (10, 20, 59)]
@@ -60,7 +60,7 @@ def test_an_unanswered_step_up_of_a_silent_fleet_revokes_nobody_either() -> None
 
     missed = this_session.see(301, "telemetry_silent_while_active")
 
-    assert (missed.level, missed.revoke) == ("HIGH", "")
+    assert (missed.level, missed.revocation_id) == ("HIGH", "")
 
 
 def test_when_telemetry_comes_back_nobody_is_revoked_for_not_answering_meanwhile() -> None:
@@ -71,7 +71,7 @@ def test_when_telemetry_comes_back_nobody_is_revoked_for_not_answering_meanwhile
 
     back = [this_session.see(at) for at in (400, 461, 600)]
 
-    assert [decision.revoke for decision in back] == ["", "", ""]
+    assert [decision.revocation_id for decision in back] == ["", "", ""]
     assert back[-1].level == "LOW"
 
 
@@ -79,7 +79,7 @@ def test_when_telemetry_comes_back_nobody_is_revoked_for_not_answering_meanwhile
 
 
 def test_where_no_device_is_heard_a_silent_one_is_asked_about_before_it_is_revoked() -> None:
-    this_session = session(fleet_unheard=True)
+    this_session = session(silence_unverified=True)
 
     asked = this_session.see(0, "telemetry_silent_while_active")
     missed = this_session.see(301, "telemetry_silent_while_active")
@@ -90,17 +90,17 @@ def test_where_no_device_is_heard_a_silent_one_is_asked_about_before_it_is_revok
 
 
 def test_whoever_hid_where_none_was_heard_is_revoked_once_another_device_is() -> None:
-    this_session = session(fleet_unheard=True)
+    this_session = session(silence_unverified=True)
     this_session.see(0, "telemetry_silent_while_active")
     look_again = this_session.wake()
-    this_session.fleet_unheard = False
+    this_session.silence_unverified = False
 
     assert look_again == 60
     assert brief(this_session.see(look_again, "telemetry_silent_while_active")) == REVOKED
 
 
 def test_a_factor_answers_for_a_while_where_no_device_is_heard() -> None:
-    this_session = session(fleet_unheard=True)
+    this_session = session(silence_unverified=True)
     this_session.see(0, "telemetry_silent_while_active")
     this_session.see(20, "telemetry_silent_while_active", action="step_up_passed", strong_age_s=0)
 
@@ -121,17 +121,17 @@ def test_a_factor_answers_for_no_silence_where_other_devices_are_heard() -> None
 
 def test_an_agent_cannot_be_asked_and_a_policy_need_not_ask() -> None:
     agent, strict = session(kind="agent"), session("[guard]\nstep_up_if_unverified = false")
-    agent.fleet_unheard = strict.fleet_unheard = True
+    agent.silence_unverified = strict.silence_unverified = True
 
     decided = [this_session.see(0, "telemetry_silent_while_active") for this_session in (agent, strict)]
 
-    assert [bool(decision.revoke) for decision in decided] == [True, True]
+    assert [bool(decision.revocation_id) for decision in decided] == [True, True]
 
 
 # --- more than silence ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fleet", [{"fleet_silent": True}, {"fleet_unheard": True}], ids=["silent", "unheard"])
+@pytest.mark.parametrize("fleet", [{"fleet_silent": True}, {"silence_unverified": True}], ids=["silent", "unheard"])
 def test_what_is_more_than_silence_revokes_whatever_is_heard_of_the_fleet(fleet: dict[str, Any]) -> None:
     this_session = session(**fleet)
 

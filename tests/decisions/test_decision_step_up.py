@@ -14,7 +14,7 @@ from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, se
 def test_a_step_up_is_asked_for_once() -> None:
     this_session = session()
 
-    asked = [this_session.see(at, "network_changed").challenge for at in (0, 10, 20)]
+    asked = [this_session.see(at, "network_changed").challenge_id for at in (0, 10, 20)]
 
     assert asked == [stable_id("acme", "s-1", 0, "network_changed", "step-up"), "", ""]
     assert this_session.wake() == 60
@@ -27,7 +27,7 @@ def test_a_passed_step_up_clears_what_it_can() -> None:
 
     passed = this_session.see(20, action="step_up_passed", strong_age_s=0)
 
-    assert (brief(passed), passed.previous, passed.report) == (QUIET, "MEDIUM", True)
+    assert (brief(passed), passed.previous, passed.is_reported) == (QUIET, "MEDIUM", True)
     assert (this_session.case.challenge, this_session.case.epoch, this_session.case.episodes) == (None, 1, {})
     assert brief(this_session.see(400)) == QUIET
 
@@ -62,7 +62,7 @@ def test_who_proved_a_factor_is_asked_again_when_it_happens_anew(rule: str) -> N
     again = this_session.see(710, rule)
 
     assert brief(again) == CHALLENGED
-    assert again.challenge == stable_id("acme", "s-1", 1, rule, "step-up")
+    assert again.challenge_id == stable_id("acme", "s-1", 1, rule, "step-up")
 
 
 ANSWERED_FOR_A_WHILE = [rule for rule in DETECTIONS if rule.cleared_for_s]
@@ -110,7 +110,7 @@ def test_a_new_sign_in_answers_as_a_step_up_does() -> None:
         this_session.see(400),
     ]
 
-    assert [(decision.revoke, decision.challenge) for decision in later] == [("", "")] * 3
+    assert [(decision.revocation_id, decision.challenge_id) for decision in later] == [("", "")] * 3
     assert later[-1].level == "LOW"
 
 
@@ -123,7 +123,7 @@ def test_a_missed_step_up_ends_the_session() -> None:
     assert before.level == "MEDIUM"
     assert brief(missed) == REVOKED
     assert missed.detections == ["step_up_missed", "network_changed"]
-    assert missed.revoke == stable_id("acme", "s-1", 0, "step_up_missed")
+    assert missed.revocation_id == stable_id("acme", "s-1", 0, "step_up_missed")
 
 
 def test_a_step_up_is_not_missed_while_nobody_uses_the_session() -> None:

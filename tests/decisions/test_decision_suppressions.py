@@ -21,21 +21,23 @@ def test_a_suppression_keeps_a_detection_quiet_until_it_expires_and_says_so() ->
     during, after = this_session.see(10, "mass_read"), this_session.see(50, "mass_read")
 
     assert (brief(during), during.suppressed) == (QUIET, "mass_read: suppressed by soc: agreed export")
-    assert [(part.detection, bool(part.muted)) for part in during.parts] == [("mass_read", True)]
+    assert [(part.detection, bool(part.suppressed)) for part in during.contributions] == [("mass_read", True)]
     assert brief(after) == REVOKED
 
 
 def test_what_is_kept_quiet_is_said_once() -> None:
     this_session = session(SUPPRESSED)
 
-    assert [this_session.see(at, "mass_read").report for at in (10, 20, 30)] == [True, False, False]
+    assert [this_session.see(at, "mass_read").is_reported for at in (10, 20, 30)] == [True, False, False]
 
 
 def test_a_suppression_keeps_nothing_else_quiet() -> None:
     this_session = session(SUPPRESSED)
     other = session(SUPPRESSED, who={**WHO, "principal_id": "bob"})
 
-    assert this_session.see(10, "mass_read", "device_rooted").revoke == stable_id("acme", "s-1", 0, "device_rooted")
+    assert this_session.see(10, "mass_read", "device_rooted").revocation_id == stable_id(
+        "acme", "s-1", 0, "device_rooted"
+    )
     assert brief(other.see(10, "mass_read")) == REVOKED
 
 

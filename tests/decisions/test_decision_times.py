@@ -21,8 +21,8 @@ def test_a_detection_goes_on_counting_for_its_hold_time(rule: Any) -> None:
 
     kept, over = this_session.see(10 + rule.hold_s), this_session.see(10 + rule.hold_s + 1)
 
-    assert [part.detection for part in kept.parts] == [rule.id]
-    assert over.parts == []
+    assert [part.detection for part in kept.contributions] == [rule.id]
+    assert over.contributions == []
 
 
 def test_what_holds_without_anything_new_counts_as_long_as_it_holds() -> None:
@@ -30,7 +30,7 @@ def test_what_holds_without_anything_new_counts_as_long_as_it_holds() -> None:
     this_session.see(0, "mass_read")
     this_session.see(7200, "mass_read")
 
-    assert [part.detection for part in this_session.see(7260).parts] == ["mass_read"]
+    assert [part.detection for part in this_session.see(7260).contributions] == ["mass_read"]
     assert this_session.case.episodes["mass_read"].last_at == 7_200_000
 
 
@@ -42,7 +42,7 @@ def test_a_detection_held_until_the_event_before_it_stopped() -> None:
     this_session.see(601)
 
     assert this_session.case.episodes["mass_read"].last_at == 600_000
-    assert [part.detection for part in this_session.see(600 + 1800).parts] == ["mass_read"]
+    assert [part.detection for part in this_session.see(600 + 1800).contributions] == ["mass_read"]
 
 
 def test_a_level_falls_after_its_dwell_time_and_says_so_once() -> None:
@@ -52,7 +52,7 @@ def test_a_level_falls_after_its_dwell_time_and_says_so_once() -> None:
     early, due, later = this_session.see(30), this_session.see(61), this_session.see(62)
 
     assert (early.level, due.level, later.level) == ("HIGH", "LOW", "LOW")
-    assert (due.report, due.previous, later.report) == (True, "HIGH", False)
+    assert (due.is_reported, due.previous, later.is_reported) == (True, "HIGH", False)
 
 
 def test_a_session_is_looked_at_again_when_time_alone_changes_something() -> None:
@@ -64,19 +64,19 @@ def test_a_session_is_looked_at_again_when_time_alone_changes_something() -> Non
     this_session.see(60)
     assert this_session.wake() == 1800.001
     this_session.see(1800.001)
-    assert (this_session.case.level, this_session.wake(), this_session.case.empty()) == ("LOW", 0, True)
+    assert (this_session.case.level, this_session.wake(), this_session.case.is_empty()) == ("LOW", 0, True)
 
 
 def test_a_session_without_evidence_never_wakes() -> None:
     this_session = session()
     this_session.see(0)
 
-    assert (this_session.wake(), this_session.case.empty()) == (0, True)
+    assert (this_session.wake(), this_session.case.is_empty()) == (0, True)
 
 
 def test_risk_is_repeated_while_it_lasts_but_not_on_every_look() -> None:
     this_session = session('mode = "observe"')
 
-    numbers = [at for at in range(0, 3000, 10) if this_session.see(at, "mass_read").report]
+    numbers = [at for at in range(0, 3000, 10) if this_session.see(at, "mass_read").is_reported]
 
     assert numbers == [0, 900, 1800, 2700]

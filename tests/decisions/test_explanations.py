@@ -40,16 +40,16 @@ PIECES = [
 
 @pytest.mark.parametrize(("moved", "told"), PIECES, ids=[moved.feature for moved, _ in PIECES])
 def test_a_feature_is_told_with_its_amount_what_is_usual_and_what_it_is(moved: Moved, told: str) -> None:
-    assert explanations.piece(moved) == told
+    assert explanations.clause(moved) == told
 
 
 @pytest.mark.parametrize("feature", [feature.name for feature in FEATURES])
 def test_every_feature_has_words_short_enough_for_five_in_a_reason(feature: str) -> None:
-    piece = explanations.piece(Moved(feature, 123456.0, 0.0, 1.0, 99999.0))
+    piece = explanations.clause(Moved(feature, 123456.0, 0.0, 1.0, 99999.0))
 
     assert len(piece) <= 120
     assert "_" not in piece
-    assert explanations.BETWEEN not in piece
+    assert explanations.SEPARATOR not in piece
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
@@ -59,9 +59,9 @@ def test_the_examples_in_the_docstrings_hold() -> None:
 
 
 def test_parts_are_told_whole_or_not_at_all() -> None:
-    assert explanations.together("Odd: ", ["one", "two", "three"], 14) == "Odd: one; two"
-    assert explanations.together("", ["one", "two"], 256) == "one; two"
-    assert explanations.together("Odd: ", [], 14) == "Odd: "
+    assert explanations.joined("Odd: ", ["one", "two", "three"], 14) == "Odd: one; two"
+    assert explanations.joined("", ["one", "two"], 256) == "one; two"
+    assert explanations.joined("Odd: ", [], 14) == "Odd: "
 
 
 def test_the_anomalys_reason_shows_what_moved_it_against_what_is_usual() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decisions.guard import BACK_MS, FLEET_SILENT, HOLDING, MINUTE_MS, NORMAL, Guard, next_minute
+from pipeline.decisions.guard import FLEET_SILENT, HOLDING, MINUTE_MS, NORMAL, RECOVERY_MS, Guard, next_minute
 from pipeline.decisions.policy import GuardLimits
 
 TIMES = st.integers(0, 10 * MINUTE_MS)
@@ -111,9 +111,9 @@ def test_a_fleet_that_is_heard_again_has_time_to_come_back_and_is_no_news_then()
     this_guard = guard()
     this_guard.silent_among({"acme": (4, 4)}, 1000)
 
-    assert this_guard.silent_among({}, 1000 + BACK_MS - 1) == {"acme"}
+    assert this_guard.silent_among({}, 1000 + RECOVERY_MS - 1) == {"acme"}
     assert this_guard.state == FLEET_SILENT
-    assert this_guard.silent_among({}, 1000 + BACK_MS) == frozenset()
+    assert this_guard.silent_among({}, 1000 + RECOVERY_MS) == frozenset()
     assert this_guard.state == NORMAL
 
 
@@ -130,9 +130,9 @@ def test_a_tenant_is_unheard_while_none_of_its_devices_is_and_a_short_while_long
         this_guard.cannot_verify_silence("zeta"),
         this_guard.state,
     )
-    this_guard.silent_among({}, BACK_MS - 1)
+    this_guard.silent_among({}, RECOVERY_MS - 1)
     coming_back = this_guard.cannot_verify_silence("acme")
-    this_guard.silent_among({}, BACK_MS)
+    this_guard.silent_among({}, RECOVERY_MS)
 
     assert first == (True, False, NORMAL)
     assert (coming_back, this_guard.cannot_verify_silence("acme")) == (True, False)

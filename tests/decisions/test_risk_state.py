@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.state.table import UnreadableRow
-from pipeline.decisions.risk_state import EVIDENCE, Challenge, DetectionEpisode, Revocation, SessionRiskState
+from pipeline.decisions.risk_state import MAX_EVIDENCE, Challenge, DetectionEpisode, Revocation, SessionRiskState
 
 TEXT = st.text(max_size=8)
 TIMES = st.integers(0, 2**53)
-EPISODES = st.builds(DetectionEpisode, TIMES, TIMES, st.floats(allow_nan=False), st.lists(TEXT, max_size=EVIDENCE))
+EPISODES = st.builds(DetectionEpisode, TIMES, TIMES, st.floats(allow_nan=False), st.lists(TEXT, max_size=MAX_EVIDENCE))
 CASES = st.builds(
     SessionRiskState,
     epoch=st.integers(0, 9),
@@ -52,23 +52,23 @@ def test_what_is_as_in_a_new_case_takes_no_room(case: SessionRiskState) -> None:
 
 
 def test_a_new_case_is_empty_and_one_that_remembers_is_not() -> None:
-    assert SessionRiskState().empty()
-    assert SessionRiskState(level_since=5, reported_at=7).empty()
-    assert SessionRiskState(shadows={"new@1": ["HIGH", 5]}).empty()
-    assert not SessionRiskState(epoch=1).empty()
-    assert not SessionRiskState(parent="p").empty()
-    assert not SessionRiskState(suppressed_until={"mass_read": 5}).empty()
+    assert SessionRiskState().is_empty()
+    assert SessionRiskState(level_since=5, reported_at=7).is_empty()
+    assert SessionRiskState(shadows={"new@1": ["HIGH", 5]}).is_empty()
+    assert not SessionRiskState(epoch=1).is_empty()
+    assert not SessionRiskState(parent="p").is_empty()
+    assert not SessionRiskState(suppressed_until={"mass_read": 5}).is_empty()
 
 
 def test_an_episode_keeps_its_first_event_and_its_newest() -> None:
     episode = DetectionEpisode(10, 10, 1.0, ["e-0"])
 
     for at in range(1, 9):
-        episode.see(10 + at, float(at), None, f"e-{at}")
-    episode.see(12, 9.0, None, "e-8")
+        episode.extend(10 + at, float(at), None, f"e-{at}")
+    episode.extend(12, 9.0, None, "e-8")
 
     assert episode == DetectionEpisode(10, 18, 9.0, ["e-0", "e-5", "e-6", "e-7", "e-8"])
-    assert len(episode.evidence) == EVIDENCE
+    assert len(episode.evidence) == MAX_EVIDENCE
 
 
 def test_a_field_of_a_newer_version_is_ignored_and_one_of_an_older_version_has_its_initial_value() -> None:
@@ -132,5 +132,5 @@ def test_former_names_of_fields_are_read() -> None:
 
 @pytest.mark.parametrize("packed", [b"[]", b"7", b"{", b'{"episodes": 7}', b'{"episodes": {"a": {}}}'])
 def test_what_is_no_case_is_refused(packed: bytes) -> None:
-    with pytest.raises(UnreadableRow, match="a case that cannot be read"):
+    with pytest.raises(UnreadableRow, match="a risk state that cannot be read"):
         SessionRiskState.decode(packed)

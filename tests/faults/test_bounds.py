@@ -18,7 +18,7 @@ from pipeline.contexts.network import network_context
 from pipeline.contexts.principal.processor import MOST_SESSIONS as MOST_OF_PRINCIPAL
 from pipeline.contexts.principal.processor import principal_context
 from pipeline.control.active import ActiveConfig
-from pipeline.decisions.risk_state import CHILDREN, EVIDENCE, DetectionEpisode, SessionRiskState
+from pipeline.decisions.risk_state import MAX_CHILDREN, MAX_EVIDENCE, DetectionEpisode, SessionRiskState
 from pipeline.detections import DETECTIONS
 from pipeline.kafka.producer import MAX_REQUEST_BYTES
 from pipeline.processing.processor import Processor, pack_key
@@ -200,8 +200,8 @@ def test_a_parent_of_ten_thousand_children_takes_the_newest_with_it() -> None:
     saids = desk.play(feedback(2, verdict="confirmed_compromised"))
 
     fallen = [event["session_id"] for event in of(saids, topics.SESSION_CONTEXT) if event.get("relation")]
-    assert fallen == children[-CHILDREN:]
-    assert desk.counts["forgotten_children",] == count - CHILDREN
+    assert fallen == children[-MAX_CHILDREN:]
+    assert desk.counts["forgotten_children",] == count - MAX_CHILDREN
     assert largest < MOST_BYTES
 
 
@@ -268,9 +268,9 @@ def _worst_session() -> int:
     desk.play(auth(0))
     largest = masses(
         desk,
-        (context(1, source="lineage", relation="child", child_session_id=worst(at)) for at in range(CHILDREN)),
+        (context(1, source="lineage", relation="child", child_session_id=worst(at)) for at in range(MAX_CHILDREN)),
     )
-    evidence = [worst(at) for at in range(EVIDENCE)]
+    evidence = [worst(at) for at in range(MAX_EVIDENCE)]
     episodes = {rule.id: DetectionEpisode(T0, T0, 1.5, evidence, WORST * 256) for rule in DETECTIONS}
     return largest + len(SessionRiskState(episodes=episodes, devices=[worst(at) for at in range(16)]).encode())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.decisions.risk_state import CHILDREN
+from pipeline.decisions.risk_state import MAX_CHILDREN
 from schemas import topics
 from tests.support.run_processors import Desk, Event, Said, of, replayed
 from tests.support.samples import auth, call, context, feedback
@@ -116,7 +116,7 @@ def test_another_tenants_session_of_the_same_name_does_not_fall() -> None:
 def test_a_parent_of_more_children_than_it_can_remember_says_so() -> None:
     desk = Desk()
     desk.play(auth(0))
-    for start in range(0, CHILDREN + 500, 500):
+    for start in range(0, MAX_CHILDREN + 500, 500):
         desk.play(
             *(
                 context(1, source="lineage", relation="child", child_session_id=f"c-{at:0100d}")

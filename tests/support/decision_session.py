@@ -25,7 +25,7 @@ class Session:
     who: dict[str, str] = field(default_factory=lambda: dict(WHO))
     guard: Guard | None = None
     fleet_silent: bool = False
-    fleet_unheard: bool = False
+    silence_unverified: bool = False
     case: SessionRiskState = field(default_factory=SessionRiskState)
     mask: int = 0
     at: int = 0
@@ -49,22 +49,22 @@ class Session:
         """Decide at second *at*, while the detections *holding* hold: at its use, unless it is *idle*."""
         mask, now = sum(1 << BIT[name] for name in holding), round(at * 1000)
         moment = DecisionInput(
-            at=now,
+            at_ms=now,
             event_id=id_ or f"e-{now}",
             evidence=id_ or f"e-{now}",
             mask=mask,
             mask_before=self.mask,
-            before=self.at,
+            before_ms=self.at,
             band=band,
             action=ACTION.get(action, 0),
             strong_age_s=strong_age_s,
-            kind=self.kind,
+            principal_kind=self.kind,
             fact=lambda _: 1.0,
             fleet_silent=lambda: self.fleet_silent,
             used_at=self.used_at if idle else now - 1,  # else it is in use all the time
-            uses=not idle,
+            is_use=not idle,
             observed_text=told or {},
-            fleet_unheard=lambda: self.fleet_unheard,
+            silence_unverified=lambda: self.silence_unverified,
         )
         self.mask, self.at = mask, now
         self.used_at = self.used_at if idle else now
@@ -82,7 +82,7 @@ def session(text: str = "", **members: Any) -> Session:
 
 def brief(decision: Decision) -> tuple[str, str, bool, bool]:
     """Level, action, whether a revocation and whether a challenge is commanded."""
-    return decision.level, decision.action, bool(decision.revoke), bool(decision.challenge)
+    return decision.level, decision.action, bool(decision.revocation_id), bool(decision.challenge_id)
 
 
 QUIET = ("LOW", "allow", False, False)
