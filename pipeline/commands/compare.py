@@ -19,7 +19,7 @@ from pipeline.decisions.policy import Policy, read_policy
 from pipeline.offline.replay.labels import Truths
 from pipeline.offline.replay.runner import Replay
 from pipeline.offline.training import parquet
-from pipeline.offline.training.comparison import Bands, Fates, of_fates
+from pipeline.offline.training.comparison import Bands, ResultCollector, compare_results
 from pipeline.offline.training.datasets import PARTITIONS, is_replayed, parts_in
 from pipeline.settings.loading import Settings, load
 
@@ -57,22 +57,24 @@ def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool)
         settings = load()
         rules = read_policy(policy or settings.policy_file)
         models = ((first, roles), (second, others))
-        fates = [_fates(data, *model, rules, settings) for model in models]
-        fields |= of_fates(fates[0].by_session, fates[1].by_session, Truths(truth_of(data)))
+        results = [_results(data, *model, rules, settings) for model in models]
+        fields |= compare_results(results[0].by_session, results[1].by_session, Truths(truth_of(data)))
     if as_json:
         print_json(fields)
     else:
         _show(fields)
 
 
-def _fates(recording: Path, model: Detector, roles: Roles | None, policy: Policy, settings: Settings) -> Fates:
+def _results(
+    recording: Path, model: Detector, roles: Roles | None, policy: Policy, settings: Settings
+) -> ResultCollector:
     brain = ActiveConfig(detector=model, roles=roles)
     brain.use_policy(policy)
     stages = Replay(processor_specs(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
-    fates = Fates()
+    results = ResultCollector()
     for message in stages.run(records_of(recording)[1]):
-        fates.take(message)
-    return fates
+        results.take(message)
+    return results
 
 
 def _show(fields: dict[str, Any]) -> None:

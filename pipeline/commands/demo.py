@@ -61,7 +61,7 @@ def command(*, broker: str | None, as_json: bool) -> int:
             edge = replace(worker_config(settings, connection, partitions), data_dir=Path(folder))
             report = asyncio.run(perform(edge, kinds, played, board))
     wrong = [sentence for story in played.stories for sentence in report.endings.wrong(story)]
-    tokens = demo_tokens.told_of(report, played.stories, int(time() * 1000))
+    tokens = demo_tokens.tokens_by_story(report, played.stories, int(time() * 1000))
     if as_json:
         fields = {"tokens": demo_tokens.plain(tokens), "wrong": wrong}
         print_json({**_figures(report), "model": in_force.brain.detector.id, **fields})
@@ -135,7 +135,7 @@ def _figures(report: Report) -> dict[str, Any]:
     }
 
 
-def _show(report: Report, played: Script, tokens: demo_tokens.Told, wrong: list[str]) -> None:
+def _show(report: Report, played: Script, tokens: demo_tokens.TokensByStory, wrong: list[str]) -> None:
     console = screen()
     figures = _figures(report)
     took = figures["event_to_command_ms"]

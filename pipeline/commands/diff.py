@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from pipeline.console import as_json, clock, grid, print_json, screen
-from pipeline.offline.replay.diff import Change, Difference, Pair, differences, plain, said_in, summary
+from pipeline.offline.replay.diff import Change, Difference, Pair, differences, plain, read_output, summary
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -27,7 +27,7 @@ def command(*, a: Path, b: Path, sessions: int, as_json: bool) -> int:
     Replay one recording with two policies or two models into A and B. Exit code 0 if all decisions and commands are
     the same, 1 if not.
     """
-    first, second = said_in(a), said_in(b)
+    first, second = read_output(a), read_output(b)
     found = differences(first, second)
     numbers = summary(first, second, found)
     if as_json:

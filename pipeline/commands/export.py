@@ -19,7 +19,7 @@ from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import Mode, Policy, read_policy
 from pipeline.offline.replay.labels import Labels, Truths
 from pipeline.offline.training.datasets import Source, in_kafka, in_recording, in_replay, is_replayed
-from pipeline.offline.training.export import Asked, Exporter, counts_as_json, exporting, sentences
+from pipeline.offline.training.export import Exporter, Period, counts_as_json, exporting, sentences
 from pipeline.settings.loading import Settings, load
 
 DAY_MS = 86_400_000
@@ -81,7 +81,7 @@ def command(
     """
     with _open(source, recording, low_share) as (found, brain):
         labels = Labels(found.verdicts, as_of, round(label_days * DAY_MS))
-        period = Asked(since or 0, until)
+        period = Period(since or 0, until)
         with exporting(
             out,
             period,

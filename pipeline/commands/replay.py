@@ -19,7 +19,7 @@ from pipeline.control.active import Challenger
 from pipeline.control.reloader import ConfigReloader
 from pipeline.kafka.connection import Connection
 from pipeline.offline.replay.decision_log import OUTPUT_TOPICS
-from pipeline.offline.replay.from_kafka import laid_down, lay_down
+from pipeline.offline.replay.from_kafka import read_spooled, spool_topics
 from pipeline.offline.replay.recording import InputRecord, read, read_truth, write
 from pipeline.offline.replay.runner import Replay
 from pipeline.offline.replay.summary import Scorecard
@@ -121,8 +121,8 @@ def _records(recording: Path | None, settings: Settings, since_ms: int) -> Itera
         return
     with TemporaryDirectory(prefix="session-risk-") as folder:
         with working(f"reading from {settings.broker}"):
-            total = asyncio.run(lay_down(Connection.of(settings), Path(folder), since_ms))
-        yield total, tracked(laid_down(Path(folder)), "replaying", total)
+            total = asyncio.run(spool_topics(Connection.of(settings), Path(folder), since_ms))
+        yield total, tracked(read_spooled(Path(folder)), "replaying", total)
 
 
 def records_of(recording: Path) -> Source:

@@ -1,4 +1,4 @@
-"""Replay, scenarios, simulation, training, evaluation, generated pages: what a running process never needs.
+"""Offline work, which a running worker or transmitter never needs; only commands may import it.
 
-Only commands may import it.
+Replay, scenarios, simulation, training, evaluation, and the generated pages.
 """

@@ -46,10 +46,10 @@ class Weighed(Replay):
             self.read = [self.read[0] + 1, self.read[1] + len(record.value)]
             yield record
 
-    def _keep(self, place: tuple[str, int], outcome: Outcome, now_ms: int) -> None:
-        self.rows[place[0]] += len(outcome.rows)
-        self.row_bytes[place[0]] += sum(len(key) + len(value or b"") for key, value in outcome.rows)
-        super()._keep(place, outcome, now_ms)
+    def _store(self, task: tuple[str, int], outcome: Outcome, now_ms: int) -> None:
+        self.rows[task[0]] += len(outcome.rows)
+        self.row_bytes[task[0]] += sum(len(key) + len(value or b"") for key, value in outcome.rows)
+        super()._store(task, outcome, now_ms)
 
 
 def report(name: str, stages: Weighed) -> None:

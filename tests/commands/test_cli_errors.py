@@ -58,8 +58,8 @@ def test_an_error_is_told_without_its_number(error: Exception, text: str) -> Non
 
 WRONG: tuple[tuple[dict[str, str], str, int, str], ...] = (
     ({}, "replay {tmp}/absent --out {tmp}/o", 2, "does not exist"),
-    ({}, "replay {tmp} --out {tmp}/o", 2, "holds no recording"),
-    ({}, "replay {rec} --out {rec}", 2, "already holds"),
+    ({}, "replay {tmp} --out {tmp}/o", 2, "has no recording"),
+    ({}, "replay {rec} --out {rec}", 2, "already has"),
     ({}, "replay {rec} --out {tmp}/o --policy {tmp}/absent.toml", 2, "No such file"),
     ({}, "replay {rec} --out {tmp}/o --model {tmp}", 2, "no readable model"),
     ({}, "replay {rec} --out {tmp}/o --challenger {tmp}", 2, "no readable model"),
@@ -69,17 +69,17 @@ WRONG: tuple[tuple[dict[str, str], str, int, str], ...] = (
     ({}, "replay --from-topics --since lately --out {tmp}/o", 2, "'lately' is no time: write a span"),
     ({}, "replay --from-topics --out {tmp}/o", 3, "no broker answers"),
     ({}, "diff {tmp} {tmp}/absent", 2, "does not exist"),
-    ({}, "diff {tmp} {tmp}", 2, "holds no replay's output"),
+    ({}, "diff {tmp} {tmp}", 2, "has no output of a replay"),
     ({}, "feedback d-1 wrong", 2, "'wrong' is not one of"),
     ({}, "feedback d-1 unsure --expires 1h", 2, "only a false_positive expires"),
     ({}, "feedback d-1 false_positive --expires 2020-01-01", 2, "is in the past"),
     ({}, "feedback d-1 false_positive", 3, "no broker answers"),
-    ({}, "train {tmp}", 2, "holds no recording"),
-    ({}, "train {rec} --test {tmp}", 2, "holds no recording"),
+    ({}, "train {tmp}", 2, "has no recording"),
+    ({}, "train {rec} --test {tmp}", 2, "has no recording"),
     ({}, "evaluate {tmp} {rec}", 2, "no readable model"),
     ({}, "compare {tmp} {tmp} --on {rec}", 2, "no readable model"),
     ({}, "drift {rec} --model {tmp}", 2, "no readable model"),
-    ({}, "export --from {tmp} --out {tmp}/o", 2, "holds no recording"),
+    ({}, "export --from {tmp} --out {tmp}/o", 2, "has no recording"),
     ({}, "export --out {tmp}/o", 3, "no broker answers"),
     ({}, "convert cloudtrail {tmp}/absent.json --out {tmp}/o", 2, "does not exist"),
     ({}, "convert cloudtrail {root}/README.md --out {tmp}/o", 2, "README.md"),
@@ -157,7 +157,7 @@ def test_a_recording_that_turns_out_damaged_leaves_nothing_behind(recording: Pat
     done = invoked("replay", cut, "--out", tmp_path / "out")
 
     assert done.exit_code == 2
-    assert "cannot be read any further" in done.stderr
+    assert "cannot be read further" in done.stderr
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 

@@ -135,7 +135,7 @@ def test_a_folder_that_is_no_replay_is_said_so(played: Path) -> None:
     done = CliRunner().invoke(main, ["explain", "x", "--in", str(played / "in")])
 
     assert done.exit_code == 2
-    assert "holds no session-risk.jsonl" in done.stderr
+    assert "has no session-risk.jsonl" in done.stderr
 
 
 # --- From Kafka ---

@@ -21,7 +21,7 @@ from models.state.table import ROLES as ROLES_OF_A_KIND
 from pipeline.cli import main
 from pipeline.offline.replay.recording import write
 from pipeline.offline.training.datasets import data_in
-from pipeline.offline.training.roles import with_cohorts
+from pipeline.offline.training.roles import with_tenant_cohorts
 from pipeline.sources.ground_truth import Truth
 from schemas.topics import API_CALLS
 from tests.support.exports import exported, files, vector
@@ -134,7 +134,7 @@ def vectors(tenant: str, records: float, sessions: int, **members: Any) -> list[
 def learned(folder: Path, *parts: list[dict[str, Any]]) -> Cohorts:
     """The cohorts that an export of *parts* teaches the roles of the model toy@1, which know one of old."""
     exported(folder, [fields for part in parts for fields in part], truth=ATTACKED)
-    data = with_cohorts(data_in(folder, roles=sample_roles(7, "of old")), "toy@1")
+    data = with_tenant_cohorts(data_in(folder, roles=sample_roles(7, "of old")), "toy@1")
     assert data.roles is not None
     return data.roles.cohorts
 

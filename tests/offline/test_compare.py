@@ -17,7 +17,7 @@ from pipeline.commands import compare
 from pipeline.decisions.policy import parse_policy
 from pipeline.offline.replay.labels import Truths
 from pipeline.offline.replay.recording import TOPIC_OF, write
-from pipeline.offline.training.comparison import Bands, Fate, Fates, of_fates
+from pipeline.offline.training.comparison import Bands, ResultCollector, SessionResult, compare_results
 from pipeline.offline.training.vectors import Row, Vectors
 from pipeline.processing.processor import Message
 from pipeline.settings.loading import load as load_settings
@@ -32,35 +32,35 @@ from tests.support.role_samples import sample_roles
 __all__ = ["data", "model"]  # fixtures
 
 
-def say(fates: Fates, topic: str, session_id: str, **members: Any) -> None:
-    fates.take(Message(topic, b"", encode({"tenant": "acme", "session_id": session_id, **members})))
+def say(results: ResultCollector, topic: str, session_id: str, **members: Any) -> None:
+    results.take(Message(topic, b"", encode({"tenant": "acme", "session_id": session_id, **members})))
 
 
-def decided(fates: Fates, session_id: str, level: str, score: float, *reasons: str) -> None:
+def decided(results: ResultCollector, session_id: str, level: str, score: float, *reasons: str) -> None:
     counted = [{"detection": name, "contribution": 1.0} for name in reasons]
     quiet = {"detection": "anomaly", "contribution": 0.0}
-    say(fates, SESSION_RISK, session_id, level=level, score=score, reasons=[*counted, quiet])
+    say(results, SESSION_RISK, session_id, level=level, score=score, reasons=[*counted, quiet])
 
 
 # --- Decisions --------------------------------------------------------------------------------------------
 
 
 def test_a_session_is_told_by_the_gravest_that_became_of_it() -> None:
-    fates = Fates()
-    decided(fates, "s-1", "MEDIUM", 50.0, "network_changed")
-    decided(fates, "s-1", "HIGH", 90.0, "token_replayed", "network_changed")
-    decided(fates, "s-1", "LOW", 2.0)
-    say(fates, SESSION_CHALLENGES, "s-1")
-    decided(fates, "s-2", "MEDIUM", 45.0, "mass_read")
-    say(fates, SESSION_REVOCATIONS, "s-3")
-    say(fates, SESSION_FEATURES, "s-4")
+    results = ResultCollector()
+    decided(results, "s-1", "MEDIUM", 50.0, "network_changed")
+    decided(results, "s-1", "HIGH", 90.0, "token_replayed", "network_changed")
+    decided(results, "s-1", "LOW", 2.0)
+    say(results, SESSION_CHALLENGES, "s-1")
+    decided(results, "s-2", "MEDIUM", 45.0, "mass_read")
+    say(results, SESSION_REVOCATIONS, "s-3")
+    say(results, SESSION_FEATURES, "s-4")
 
-    assert fates.by_session == {
-        ("acme", "s-1"): Fate("HIGH", 90.0, True, False, ["token_replayed", "network_changed"]),
-        ("acme", "s-2"): Fate("MEDIUM", 45.0, reasons=["mass_read"]),
-        ("acme", "s-3"): Fate(revoked=True),
+    assert results.by_session == {
+        ("acme", "s-1"): SessionResult("HIGH", 90.0, True, False, ["token_replayed", "network_changed"]),
+        ("acme", "s-2"): SessionResult("MEDIUM", 45.0, reasons=["mass_read"]),
+        ("acme", "s-3"): SessionResult(revoked=True),
     }
-    assert [fate.step for fate in (*fates.by_session.values(), Fate())] == [
+    assert [fate.step for fate in (*results.by_session.values(), SessionResult())] == [
         "step_up",
         "noticed",
         "revoke",
@@ -69,14 +69,17 @@ def test_a_session_is_told_by_the_gravest_that_became_of_it() -> None:
 
 
 def test_only_what_differs_is_told_with_what_the_session_really_was() -> None:
-    by_key = {("acme", "s-1"): Fate("MEDIUM", 50.0), ("acme", "s-62"): Fate("HIGH", 88.0, revoked=True)}
+    by_key = {
+        ("acme", "s-1"): SessionResult("MEDIUM", 50.0),
+        ("acme", "s-62"): SessionResult("HIGH", 88.0, revoked=True),
+    }
     other = {
-        ("acme", "s-1"): Fate("MEDIUM", 55.0),
-        ("acme", "s-2"): Fate("MEDIUM", 45.0),
-        ("acme", "s-62"): Fate("HIGH", 88.0, challenged=True),
+        ("acme", "s-1"): SessionResult("MEDIUM", 55.0),
+        ("acme", "s-2"): SessionResult("MEDIUM", 45.0),
+        ("acme", "s-62"): SessionResult("HIGH", 88.0, challenged=True),
     }
 
-    found = of_fates(by_key, other, Truths(truths()))
+    found = compare_results(by_key, other, Truths(truths()))
 
     plain = {"level": "LOW", "score": 0.0, "challenged": False, "revoked": False, "reasons": []}
     assert found == {
@@ -110,7 +113,7 @@ def test_only_what_differs_is_told_with_what_the_session_really_was() -> None:
 
 
 def test_a_level_that_differs_without_another_step_is_told_as_a_level() -> None:
-    found = of_fates({("t", "s"): Fate("MEDIUM")}, {("t", "s"): Fate("HIGH")}, Truths())
+    found = compare_results({("t", "s"): SessionResult("MEDIUM")}, {("t", "s"): SessionResult("HIGH")}, Truths())
 
     assert found["changes"] == {"unknown: MEDIUM → HIGH": 1}
 
@@ -213,10 +216,10 @@ def test_on_a_recording_both_models_decide_and_what_tips_the_scale_is_told(tmp_p
     recording = moved_abroad(tmp_path / "recording")
     policy = parse_policy("[detections.network_changed]\nweight = 4.5")
     calm, odd = (
-        compare._fates(recording, Calls(more), None, policy, load_settings()).by_session for more in (-1_000, 1_000)
+        compare._results(recording, Calls(more), None, policy, load_settings()).by_session for more in (-1_000, 1_000)
     )
 
-    found = of_fates(calm, odd, Truths())
+    found = compare_results(calm, odd, Truths())
 
     assert found["changes"] == {"unknown: step_up → revoke": 1}
     assert found["differences"] == [

@@ -53,7 +53,7 @@ def test_the_demonstration_plays_every_story_and_ends_well(monkeypatch: pytest.M
 
 
 class _Nobody:
-    """An audience that looks away."""
+    """An viewer that looks away."""
 
     def decided(self, decision: Any) -> None: ...
 

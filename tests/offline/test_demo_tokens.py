@@ -8,7 +8,7 @@ import json
 from rich.console import Console
 
 from pipeline.offline.scenarios.demo import Report
-from pipeline.offline.scenarios.demo_tokens import plain, show, told_of
+from pipeline.offline.scenarios.demo_tokens import plain, show, tokens_by_story
 from pipeline.offline.scenarios.scenario import Expectation, Scenario
 from pipeline.transmitter.preview import AUD, ISSUER, tokens_of
 from tests.support.samples import T0
@@ -61,11 +61,11 @@ def test_for_each_story_the_first_session_that_was_revoked_is_told_and_of_twins_
     report = Report(messages=said(*FALLS, *others))
     stories = [story("a", "calm", "s-1"), story("a", "s-2"), story("b", "s-3"), story("c", "s-4", twin=True)]
 
-    told_read = told_of(report, stories, T0)
+    tokens = tokens_by_story(report, stories, T0)
 
-    subjects = {letter: token.claims["sub_id"]["sub"] for letter, token in told_read.items()}
+    subjects = {letter: token.claims["sub_id"]["sub"] for letter, token in tokens.items()}
     assert subjects == {"a": "ana", "b": "p-s-3"}
-    assert [(fields["story"], fields["claims"]["sub_id"]["sub"]) for fields in plain(told_read)] == [
+    assert [(fields["story"], fields["claims"]["sub_id"]["sub"]) for fields in plain(tokens)] == [
         ("a", "ana"),
         ("b", "p-s-3"),
     ]
@@ -73,24 +73,24 @@ def test_for_each_story_the_first_session_that_was_revoked_is_told_and_of_twins_
 
 def test_it_is_shown_on_less_than_a_screen_with_the_first_token_whole() -> None:
     console = Console(file=io.StringIO(), width=100)
-    told_read = told_of(Report(messages=said(*FALLS)), [story("a", "s-1")], T0)
+    tokens = tokens_by_story(Report(messages=said(*FALLS)), [story("a", "s-1")], T0)
 
-    show(console, told_read)
+    show(console, tokens)
 
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     assert any(
         " ".join(line.split()).startswith("✔ a session-revoked ana device_rooted") for line in shown.splitlines()
     )
-    assert " ".join(told_read["a"].text().split()) in " ".join(shown.split())
-    assert json.loads(told_read["a"].text().partition("\n")[2]) == told_read["a"].claims
+    assert " ".join(tokens["a"].text().split()) in " ".join(shown.split())
+    assert json.loads(tokens["a"].text().partition("\n")[2]) == tokens["a"].claims
     assert len(shown.splitlines()) < 40
 
 
 def test_where_nothing_was_revoked_nothing_is_shown() -> None:
     console = Console(file=io.StringIO(), width=100)
 
-    show(console, told_of(Report(), [story("a", "s-1")], T0))
+    show(console, tokens_by_story(Report(), [story("a", "s-1")], T0))
 
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue() == ""

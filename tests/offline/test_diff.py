@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pipeline.cli import main
-from pipeline.offline.replay.diff import Change, Command, Difference, differences, said_in, summary
+from pipeline.offline.replay.diff import Change, Command, Difference, differences, read_output, summary
 from pipeline.offline.replay.recording import RecordingError, write
 from schemas.topics import API_CALLS, AUTH_EVENTS, SESSION_FEATURES, SESSION_REVOCATIONS, SESSION_RISK
 from tests.support.samples import T0, auth, call
@@ -69,19 +69,19 @@ def test_the_same_recording_policy_and_model_give_the_same_bytes_and_no_differen
 
 
 def test_what_differs_is_told_with_the_reasons_and_the_commands(replays: Path) -> None:
-    this_said, other = said_in(replays / "a"), said_in(replays / "b")
+    first, other = read_output(replays / "a"), read_output(replays / "b")
 
-    (found,) = differences(this_said, other)
+    (found,) = differences(first, other)
 
     assert (found.tenant, found.session_id) == ("default", "s-1")
-    first = found.decisions[0]
-    assert (first.caused_by, first.only) == ("c-1", "")
-    assert first.members == {
+    change = found.decisions[0]
+    assert (change.caused_by, change.only) == ("c-1", "")
+    assert change.members == {
         "score": (88.1, 50.0),
         "level": ("HIGH", "MEDIUM"),
         "action": ("revoke", "step_up"),
     }
-    assert first.reasons == {"mass_read": (6.0, 4.0)}
+    assert change.reasons == {"mass_read": (6.0, 4.0)}
     assert [(c.topic, c.only, c.detections) for c in found.commands] == [
         (SESSION_REVOCATIONS, "A", ["mass_read"]),
         ("session-challenges", "B", ["mass_read"]),
@@ -89,13 +89,13 @@ def test_what_differs_is_told_with_the_reasons_and_the_commands(replays: Path) -
 
 
 def test_the_summary_counts_what_each_side_has_alone(replays: Path) -> None:
-    this_said, other = said_in(replays / "a"), said_in(replays / "b")
+    first, other = read_output(replays / "a"), read_output(replays / "b")
 
-    fields = summary(this_said, other, differences(this_said, other))
+    fields = summary(first, other, differences(first, other))
 
     assert fields["models"][0] == fields["models"][1]
-    assert fields["policies"] == [this_said.policies, other.policies]
-    assert this_said.policies != other.policies
+    assert fields["policies"] == [first.policies, other.policies]
+    assert first.policies != other.policies
     assert (fields["sessions"], fields["sessions_differ"], fields["decisions_changed"]) == (1, 1, 1)
     assert (fields["revocations_only"], fields["challenges_only"]) == ([1, 0], [0, 1])
 
@@ -119,9 +119,9 @@ def test_a_program_is_told_the_same(replays: Path) -> None:
 
 
 def test_turned_round_the_same_is_told_of_the_other_side(replays: Path) -> None:
-    this_said, other = said_in(replays / "a"), said_in(replays / "b")
+    first, other = read_output(replays / "a"), read_output(replays / "b")
 
-    there, back = differences(this_said, other), differences(other, this_said)
+    there, back = differences(first, other), differences(other, first)
 
     turned = {"A": "B", "B": "A", "": ""}
     assert [_turned(difference, turned) for difference in back] == [
@@ -176,26 +176,26 @@ def _said(folder: Path, *decisions: dict[str, Any]) -> Path:
 
 
 def test_another_model_that_decides_the_same_is_no_difference(tmp_path: Path) -> None:
-    this_said = said_in(_said(tmp_path / "a", _decision()))
-    other = said_in(_said(tmp_path / "b", _decision(model="n@2", decided_at=T0 + 5)))
+    first = read_output(_said(tmp_path / "a", _decision()))
+    other = read_output(_said(tmp_path / "b", _decision(model="n@2", decided_at=T0 + 5)))
 
-    assert differences(this_said, other) == []
-    assert summary(this_said, other, [])["models"] == [["m@1"], ["n@2"]]
+    assert differences(first, other) == []
+    assert summary(first, other, [])["models"] == [["m@1"], ["n@2"]]
 
 
 def test_a_replay_that_decided_nothing_can_be_compared(tmp_path: Path) -> None:
-    this_said, other = said_in(_said(tmp_path / "a", _decision())), said_in(_said(tmp_path / "b"))
+    first, other = read_output(_said(tmp_path / "a", _decision())), read_output(_said(tmp_path / "b"))
 
-    assert differences(this_said, other) == [
+    assert differences(first, other) == [
         Difference("default", "s-1", [Change("d-1", "e-1", T0, "A", {}, {"mass_read": (4.0, None)})], [])
     ]
 
 
 def test_the_same_session_id_of_two_tenants_is_two_sessions(tmp_path: Path) -> None:
-    this_said = said_in(_said(tmp_path / "a", _decision(), _decision(tenant="acme")))
-    other = said_in(_said(tmp_path / "b", _decision(), _decision(tenant="acme", score=60.0)))
+    first = read_output(_said(tmp_path / "a", _decision(), _decision(tenant="acme")))
+    other = read_output(_said(tmp_path / "b", _decision(), _decision(tenant="acme", score=60.0)))
 
-    assert [(found.tenant, found.decisions[0].members) for found in differences(this_said, other)] == [
+    assert [(found.tenant, found.decisions[0].members) for found in differences(first, other)] == [
         ("acme", {"score": (50.0, 60.0)})
     ]
 
@@ -216,5 +216,5 @@ def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
     with (folder / f"{SESSION_RISK}.jsonl").open("a", encoding="utf-8") as file:
         file.write("{\n")
 
-    with pytest.raises(RecordingError, match=r"session-risk\.jsonl, line 2: no JSON"):
-        said_in(folder)
+    with pytest.raises(RecordingError, match=r"session-risk\.jsonl, line 2: not JSON"):
+        read_output(folder)

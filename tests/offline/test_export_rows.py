@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.detectors.base import Moved
 from models.features.table import FEATURE_NAMES, FEATURE_SET
 from pipeline.offline.training import parquet
-from pipeline.offline.training.export import MANIFEST, Asked
+from pipeline.offline.training.export import MANIFEST, Period
 from pipeline.offline.training.vectors import NAMES
 from pipeline.sources.ground_truth import Truth
 from tests.support.exports import DAY, HOUR, back, exported, files, vector, verdict
@@ -118,7 +118,7 @@ def test_what_is_exported_of_a_time_is_what_happened_in_it(tmp_path: Path) -> No
     count = exported(
         tmp_path / "out",
         [vector(n, T0 + n * HOUR) for n in range(6)],
-        asked=Asked(since=T0 + HOUR, until=T0 + 3 * HOUR),
+        period=Period(since=T0 + HOUR, until=T0 + 3 * HOUR),
     )
 
     assert back(tmp_path / "out").event_id.tolist() == ["e-1", "e-2"]

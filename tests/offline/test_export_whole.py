@@ -15,7 +15,7 @@ from models.features.table import FEATURE_SET
 from pipeline.offline.replay.labels import Labels, Truths
 from pipeline.offline.replay.recording import RecordingError
 from pipeline.offline.training import export, parquet
-from pipeline.offline.training.export import Asked, exporting, sentences
+from pipeline.offline.training.export import Period, exporting, sentences
 from tests.support.exports import DAY, HOUR, back, exported, files, vector, verdict
 from tests.support.samples import T0
 
@@ -26,7 +26,7 @@ def test_memory_is_bounded_by_the_rows_of_a_part_however_many_days_come(
     monkeypatch.setattr(export, "PART_ROWS", 10)
     most, made = 0, 0
     with exporting(
-        tmp_path / "out", Asked(), Labels((), None, 0), Truths(), detector=NoDetector(), low_share=1.0
+        tmp_path / "out", Period(), Labels((), None, 0), Truths(), detector=NoDetector(), low_share=1.0
     ) as exporter:
 
         def endless() -> Iterator[bytes]:
@@ -68,7 +68,7 @@ def test_the_same_vectors_make_the_same_bytes(tmp_path: Path) -> None:
 def test_what_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
     def broken() -> None:
         with exporting(
-            tmp_path / "out", Asked(), Labels((), None, 0), Truths(), detector=NoDetector(), low_share=1.0
+            tmp_path / "out", Period(), Labels((), None, 0), Truths(), detector=NoDetector(), low_share=1.0
         ) as exporter:
             exporter.take(json.dumps(vector()).encode())
             raise RecordingError("cut short")
@@ -86,7 +86,7 @@ def test_an_export_is_not_mixed_with_what_lies_there(tmp_path: Path) -> None:
     with pytest.raises(RecordingError) as refused:
         exported(tmp_path / "out", [vector(2)])
 
-    assert str(refused.value) == (f"{tmp_path / 'out'} is not empty: name a folder that is not there yet, or remove it")
+    assert str(refused.value) == (f"{tmp_path / 'out'} is not empty: give a new folder, or remove it")
     assert files(tmp_path / "out") == before
 
 
@@ -96,8 +96,8 @@ def test_vectors_of_another_feature_set_are_put_apart_and_said_so(tmp_path: Path
     assert back(tmp_path / "out").event_id.tolist() == ["e-1"]
     assert sentences(count) == [
         (
-            f"1 vectors of feature set 0123 are left out, this is {FEATURE_SET}: sets do not mix; "
-            "export them with the version that scored them"
+            f"1 vectors of feature set 0123 are left out, the current one is {FEATURE_SET}: they cannot be "
+            "mixed; export them with the version that scored them"
         )
     ]
     with pytest.raises(RecordingError) as refused:
@@ -111,7 +111,7 @@ def test_what_is_no_vector_is_counted_and_the_first_is_told(tmp_path: Path) -> N
 
     assert count.left_out == {"unreadable": 2}
     (sentence,) = sentences(count)
-    assert sentence.startswith("2 records are no vectors, the first: ")
+    assert sentence.startswith("2 records are not vectors, the first: ")
     assert "session_id" in sentence
 
 
@@ -121,13 +121,11 @@ def test_what_is_no_vector_is_counted_and_the_first_is_told(tmp_path: Path) -> N
 def test_files_of_another_feature_set_or_none_at_all_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordingError) as none:
         back(tmp_path)
-    assert str(none.value) == (
-        f"{tmp_path} holds no export: expected {parquet.PATTERN}, as `session-risk export` writes"
-    )
+    assert str(none.value) == (f"{tmp_path} has no export: expected {parquet.PATTERN}, as `session-risk export` writes")
     path = tmp_path / "date=2026-03-02" / "part-0000.parquet"
     path.parent.mkdir()
     path.write_bytes(b"PAR1")
-    with pytest.raises(RecordingError, match="no Parquet file"):
+    with pytest.raises(RecordingError, match="not a Parquet file"):
         back(tmp_path)
 
     foreign = pa.table({"x": [1]}).replace_schema_metadata({parquet.SET: b"0123"})
@@ -135,8 +133,8 @@ def test_files_of_another_feature_set_or_none_at_all_are_refused(tmp_path: Path)
     with pytest.raises(RecordingError) as other:
         back(tmp_path)
     assert str(other.value) == (
-        f"{path}: holds vectors of feature set 0123, this is {FEATURE_SET}: export again what was scored "
-        "with these features"
+        f"{path}: has vectors of feature set 0123, but the current one is {FEATURE_SET}: export vectors "
+        "that were scored with the current features"
     )
 
 

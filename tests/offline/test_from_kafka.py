@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from pipeline.cli import main
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import EmbeddedBroker
-from pipeline.offline.replay.from_kafka import laid_down, lay_down
+from pipeline.offline.replay.from_kafka import read_spooled, spool_topics
 from pipeline.offline.replay.recording import INPUT_TOPICS, read, write
 from schemas.topics import API_CALLS, SESSION_FEEDBACK, SESSION_RISK
 from tests.support.counting_processor import produce, read_all
@@ -78,8 +78,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def test_everything_the_topics_hold_comes_in_order_of_event_time(
     connection: Connection, recorded: Path, tmp_path: Path
 ) -> None:
-    count = asyncio.run(lay_down(connection, tmp_path, 0))
-    records = list(laid_down(tmp_path))
+    count = asyncio.run(spool_topics(connection, tmp_path, 0))
+    records = list(read_spooled(tmp_path))
 
     assert count == len(records) == len(EVENTS) + 1
     assert sorted(this_record.value for this_record in records) == sorted(
@@ -91,8 +91,8 @@ def test_everything_the_topics_hold_comes_in_order_of_event_time(
 
 
 def test_what_came_before_is_left_out(connection: Connection, tmp_path: Path) -> None:
-    assert asyncio.run(lay_down(connection, tmp_path, 2**42)) == 0
-    assert list(laid_down(tmp_path)) == []
+    assert asyncio.run(spool_topics(connection, tmp_path, 2**42)) == 0
+    assert list(read_spooled(tmp_path)) == []
 
 
 def test_the_topics_are_decided_on_as_a_recording_of_them_is(asked: Connection, recorded: Path, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_session_nothing_was_decided_on_can_be_reported_by_its_tenant(
     done, records = _verdict(asked, "s-7", "confirmed_compromised")
     assert (done.exit_code, records) == (1, [])
     assert "has no decision s-7" in done.stderr
-    assert "name its --tenant" in done.stderr
+    assert "give its --tenant" in done.stderr
 
     done, (fields,) = _verdict(asked, "s-7", "confirmed_compromised", "--tenant", "acme")
     assert done.exit_code == 0

@@ -167,13 +167,13 @@ def test_when_writing_fails_nothing_is_left(tmp_path: Path) -> None:
 def test_a_recording_is_not_written_over_another(tmp_path: Path) -> None:
     _file(tmp_path, API, _at(1))
 
-    with pytest.raises(RecordingError, match=r"already holds api-calls\.jsonl"), recording.write(tmp_path):
+    with pytest.raises(RecordingError, match=r"already has api-calls\.jsonl"), recording.write(tmp_path):
         pytest.fail("the block is never entered")
 
 
 @pytest.mark.parametrize("topic", ["", "../auth-events", "Auth", "a b"])
 def test_a_name_that_could_leave_the_directory_is_refused(tmp_path: Path, topic: str) -> None:
-    with pytest.raises(RecordingError, match="no name for a topic"), recording.write(tmp_path) as writer:
+    with pytest.raises(RecordingError, match="cannot be the name of a topic"), recording.write(tmp_path) as writer:
         writer.line(topic, b"{}")
 
 
@@ -183,7 +183,7 @@ def test_a_value_with_a_line_break_is_refused(tmp_path: Path) -> None:
 
 
 def test_where_there_is_no_recording_it_says_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match=r"holds no recording: expected auth-events, device-telemetry"):
+    with pytest.raises(RecordingError, match=r"has no recording: expected auth-events, device-telemetry"):
         recording.read(tmp_path)
 
 
@@ -191,7 +191,7 @@ def test_two_files_of_one_topic_are_not_guessed_between(tmp_path: Path) -> None:
     _file(tmp_path, AUTH, _at(1))
     (tmp_path / f"{AUTH}.jsonl.gz").write_bytes(b"")
 
-    with pytest.raises(RecordingError, match=r"auth-events\.jsonl and auth-events\.jsonl\.gz: keep the one"):
+    with pytest.raises(RecordingError, match=r"auth-events\.jsonl and auth-events\.jsonl\.gz: remove all but one"):
         recording.read(tmp_path)
 
 
@@ -228,7 +228,7 @@ def test_a_file_of_several_parts_is_read_to_the_end(tmp_path: Path) -> None:
 def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"{AUTH}.jsonl{suffix}").write_bytes(_at(1))
 
-    with pytest.raises(RecordingError, match=r"after line 0: cannot be read any further"):
+    with pytest.raises(RecordingError, match=r"after line 0: cannot be read further"):
         _read(tmp_path)
 
 
@@ -238,7 +238,7 @@ def test_a_wrong_row_of_truth_is_named(tmp_path: Path) -> None:
         writer.truth(good)
         writer.line("truth", b'{"tenant": "acme"}')
 
-    with pytest.raises(RecordingError, match=r"truth\.jsonl, line 2: not a row of truth"):
+    with pytest.raises(RecordingError, match=r"truth\.jsonl, line 2: not a row of ground truth"):
         recording.read_truth(tmp_path)
 
 

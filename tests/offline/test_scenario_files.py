@@ -138,31 +138,31 @@ def test_a_story_is_read_as_it_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "instead", "complaint"),
     [
-        ("title =", "titel =", "at the top: titel means nothing here; is title meant?"),
-        ('play_until = "1m"', 'play_until = "soon"', "play_until: 'soon' is no time: write seconds"),
+        ("title =", "titel =", "at the top: titel is unknown here; did you mean title?"),
+        ('play_until = "1m"', 'play_until = "soon"', "play_until: 'soon' is not a time: write seconds"),
         ('play_until = "1m"', "", "at the top: play_until is missing"),
-        ("asn = 64601", "asm = 64601", "place.home: asm means nothing here; is asn meant?"),
-        ("rooted = false", "roted = false", "who.ana: roted means nothing here; is rooted meant?"),
+        ("asn = 64601", "asm = 64601", "place.home: asm is unknown here; did you mean asn?"),
+        ("rooted = false", "roted = false", "who.ana: roted is unknown here; did you mean rooted?"),
         ("rooted = false", 'rooted = "no"', "step 3: rooted: Input should be a valid boolean"),
         ('who = "ana", place', 'who = "bea", place', "step 2: there is no [who.bea]"),
         ('place = "cafe"', 'place = "bar"', "step 2: there is no [place.bar]"),
-        ('type = "api.call"', 'type = "call"', "step 2: type 'call' is none of auth.event, api.call"),
-        ('operation = "GET /a"', 'tol = "x"', "step 2: tol means nothing here; is tool meant?"),
+        ('type = "api.call"', 'type = "call"', "step 2: type 'call' is not one of auth.event, api.call"),
+        ('operation = "GET /a"', 'tol = "x"', "step 2: tol is unknown here; did you mean tool?"),
         ('operation = "GET /a"', 'tool = "x"', "step 2: operation: Field required"),
-        ('every = "20s"', 'until = "20s"', "step 2: times and until go with every"),
-        ('every = "20s"', 'every = "0s"', "step 2: every must be longer than nothing"),
-        ("times = 2", "times = 0", "step 3, times: 0 is no number of times"),
-        ('attested_at = "30s"', 'attested_at = "now"', "step 3, attested_at: 'now' is no time"),
-        ('place = "home"', 'like = "bea"', "who.ana, like: 'bea' must be a who that is like nobody else"),
-        ("[expect.s]", "[expect.t]", "expect: say what is expected for session s"),
-        ("[expect.s]", "[expect.t]\nlevel='LOW'\naction='allow'\n[expect.s]", "expect.t: no step is of this"),
-        ('level = "HIGH"', 'level = "high"', "expect.s, level: 'high' is none of LOW, MEDIUM, HIGH"),
+        ('every = "20s"', 'until = "20s"', "step 2: times and until need every"),
+        ('every = "20s"', 'every = "0s"', "step 2: every must be positive"),
+        ("times = 2", "times = 0", "step 3, times: 0 is not a number of times"),
+        ('attested_at = "30s"', 'attested_at = "now"', "step 3, attested_at: 'now' is not a time"),
+        ('place = "home"', 'like = "bea"', "who.ana, like: 'bea' must be a who that has no `like` itself"),
+        ("[expect.s]", "[expect.t]", "expect: the expected outcome of session s is missing"),
+        ("[expect.s]", "[expect.t]\nlevel='LOW'\naction='allow'\n[expect.s]", "expect.t: no step belongs to this"),
+        ('level = "HIGH"', 'level = "high"', "expect.s, level: 'high' is not one of LOW, MEDIUM, HIGH"),
         (
             'action = "revoke"',
             'action = "kill"',
-            "expect.s, action: 'kill' is none of allow, step_up, revoke",
+            "expect.s, action: 'kill' is not one of allow, step_up, revoke",
         ),
-        ("device_rooted", "device_routed", "expect.s, because: 'device_routed' is none of device_rooted"),
+        ("device_rooted", "device_routed", "expect.s, because: 'device_routed' is not one of device_rooted"),
         ("[who.ana]", "[[who.ana]]", "who: write it as tables, [who.NAME]"),
     ],
 )
@@ -181,7 +181,7 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_stories_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match="holds no story"):
+    with pytest.raises(ScenarioError, match="has no story"):
         scenario.load_all(tmp_path, START)
 
 

@@ -15,7 +15,7 @@ from models.artefacts import load, load_reference, save
 from models.features.table import FEATURE_NAMES
 from pipeline.cli import main
 from pipeline.offline.training.datasets import data_in, parts_in
-from pipeline.offline.training.train import at_most, train
+from pipeline.offline.training.train import sample, train
 from pipeline.offline.training.vectors import Vectors
 from pipeline.sources.ground_truth import Truth
 from tests.support.exports import exported, files, vector, verdict
@@ -219,12 +219,12 @@ def test_too_few_vectors_are_refused_with_how_many_there_were(tmp_path: Path) ->
 def test_of_more_vectors_than_are_needed_a_share_is_drawn_and_every_attack_stays(data: Path) -> None:
     every = Vectors.together(parts_in(data)[1])
 
-    some = at_most(iter([every]), len(every), most=500)
+    some = sample(iter([every]), len(every), limit=500)
 
     assert 300 < int((some.truth_label == "benign").sum()) < 700
     assert int((some.truth_label == "attack").sum()) == ATTACKED * EACH
-    assert some.event_id.tolist() == at_most(iter([every]), len(every), most=500).event_id.tolist()
-    assert len(at_most(iter([every]), len(every))) == len(every)
+    assert some.event_id.tolist() == sample(iter([every]), len(every), limit=500).event_id.tolist()
+    assert len(sample(iter([every]), len(every))) == len(every)
 
 
 # --- Reports ----------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_drift_from_a_model_that_kept_no_training_data_is_refused(data: Path, mo
     assert (done.exit_code, done.stderr) == (
         2,
         (
-            f"session-risk: {tmp_path / 'bare'}: keeps no training data to compare with; train it again with "
+            f"session-risk: {tmp_path / 'bare'}: has no training data to compare with; train it again with "
             "`session-risk train`\n"
         ),
     )

@@ -17,7 +17,7 @@ from pipeline.cli import main
 from pipeline.contexts.device.processor import device_context
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import EmbeddedBroker
-from pipeline.offline.replay.from_kafka import laid_down, lay_down
+from pipeline.offline.replay.from_kafka import read_spooled, spool_topics
 from pipeline.offline.replay.recording import INPUT_TOPICS, write
 from pipeline.offline.replay.runner import Replay
 from pipeline.sessions.processor import Options
@@ -214,9 +214,9 @@ async def _produce(connection: Connection, records: Sequence[Rec]) -> None:
 
 
 def test_what_topics_hold_keeps_whose_it_is_on_its_way_into_a_replay(connection: Connection, tmp_path: Path) -> None:
-    asyncio.run(lay_down(connection, tmp_path, 0))
+    asyncio.run(spool_topics(connection, tmp_path, 0))
 
-    payloadses = [list(this_record.tenants) for this_record in laid_down(tmp_path)]
+    payloadses = [list(this_record.tenants) for this_record in read_spooled(tmp_path)]
 
     assert payloadses == [[b"acme"], [b"acme"], [b"globex", b"acme"], []]
 

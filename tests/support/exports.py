@@ -10,7 +10,7 @@ from models.detectors.base import Detector, NoDetector
 from models.features.table import FEATURE_NAMES, FEATURE_SET
 from pipeline.offline.replay.labels import Labels, Truths
 from pipeline.offline.training import export, parquet
-from pipeline.offline.training.export import Asked, exporting
+from pipeline.offline.training.export import Period, exporting
 from pipeline.offline.training.vectors import Vectors
 from pipeline.sources.ground_truth import Truth
 from schemas.control import SessionFeedback
@@ -47,16 +47,16 @@ def exported(
     out: Path,
     vectors: list[dict[str, Any]],
     *verdicts: SessionFeedback,
-    asked: Asked = Asked(),  # noqa: B008 - frozen
+    period: Period = Period(),  # noqa: B008 - frozen
     as_of: int | None = None,
     truth: tuple[Truth, ...] = (),
     detector: Detector = NoDetector(),  # noqa: B008 - knows nothing
 ) -> export.Count:
     """Export *vectors* to *out*; what became of them is returned."""
     labels = Labels(verdicts, as_of, 7 * DAY)
-    with exporting(out, asked, labels, Truths(truth), detector=detector, low_share=0.5) as exporter:
-        for this_vector in vectors:
-            exporter.take(json.dumps(this_vector).encode())
+    with exporting(out, period, labels, Truths(truth), detector=detector, low_share=0.5) as exporter:
+        for vector in vectors:
+            exporter.take(json.dumps(vector).encode())
     return exporter.count
 
 

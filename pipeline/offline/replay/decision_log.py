@@ -1,6 +1,6 @@
-"""What was decided, read back: a decision with the commands, findings and confirmations that belong to it.
+"""Decision log: a decision read back together with its commands, findings and acknowledgements.
 
-Where the records come from, a replay's files or Kafka, is the caller's.
+The records come from the output of a replay or from Kafka; the caller provides a :data:`Source`.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ OUTPUT_TOPICS: Final = (
     SUPPRESSIONS,
     DEAD_LETTERS,
 )
-"""What a replay writes, a file each if there is anything to write."""
+"""The topics that a replay writes, one file each if there are records."""
 
 Plain = dict[str, Any]
 Source = Callable[[str, str], Iterable[bytes]]
-"""(topic, text) → the values of that topic in which the text occurs, oldest first."""
+"""(topic, text) → the values of that topic that contain the text, oldest first."""
 
 
 class UnknownDecisionError(LookupError):
-    """There is no such decision where it was looked for."""
+    """The source has no such decision."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -54,7 +54,7 @@ class UnknownDecisionError(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One decision, and what followed: commands, the enforcer's *acks*, *findings* that tell of it."""
+    """One decision and what followed: commands, the enforcer's acknowledgements, findings that refer to it."""
 
     decision: Plain
     revocation: Plain | None
@@ -64,13 +64,17 @@ class Account:
 
     @property
     def evidence(self) -> list[str]:
-        """Event ids of all reasons, each once, and of the event that caused the decision."""
+        """Event ids of all reasons, without duplicates, and of the event that caused the decision."""
         named = [event for reason in self.decision["reasons"] for event in reason.get("evidence") or ()]
         return list(dict.fromkeys([*named, *filter(None, [self.decision.get("caused_by")])]))
 
 
 def account(decision_id: str, source: Source) -> Account:
-    """Return the account of a decision; raises `UnknownDecisionError` when *source* has none of this id."""
+    """Return a decision with everything that belongs to it.
+
+    Raises:
+        UnknownDecisionError: *source* has no decision of this id.
+    """
     decisions = _with(source(SESSION_RISK, decision_id), "decision_id", decision_id)
     decision = next(decisions, None)
     if decision is None:
@@ -90,9 +94,13 @@ def account(decision_id: str, source: Source) -> Account:
 
 
 def in_directory(directory: Path) -> Source:
-    """Return the source that is the output of a replay; raises `RecordingError` where there is none."""
+    """Return a source that reads the output of a replay.
+
+    Raises:
+        RecordingError: *directory* has no output of a replay.
+    """
     if not (directory / f"{SESSION_RISK}.jsonl").is_file():
-        raise RecordingError(f"{directory} holds no {SESSION_RISK}.jsonl: name what `replay --out` wrote")
+        raise RecordingError(f"{directory} has no {SESSION_RISK}.jsonl: give the output folder of `replay --out`")
 
     def values(topic: str, text: str) -> Iterator[bytes]:
         path = directory / f"{topic}.jsonl"
@@ -104,9 +112,10 @@ def in_directory(directory: Path) -> Source:
 
 
 def prior_of(decision: Plain, policies: Iterable[Policy]) -> float | None:
-    """Return the log-odds the score began with: those of the policy that decided, if it is one of *policies*.
+    """Return the prior of the score in log-odds: that of the policy that decided, if it is among *policies*.
 
-    Else what the score tells: it has one decimal, so that is possible only while it is not near 0 or 100.
+    Else it is computed from the score, which has one decimal, so this works only if the score is not near 0 or 100.
+    None if the prior cannot be found.
     """
     for policy in policies:
         for mode in ("enforce", "observe"):
@@ -120,9 +129,9 @@ def prior_of(decision: Plain, policies: Iterable[Policy]) -> float | None:
 
 
 def total_of(decision: Plain) -> float:
-    """Return the sum of all contributions, log-odds."""
+    """Return the sum of all contributions in log-odds."""
     return math.fsum(reason["contribution"] for reason in decision["reasons"])
 
 
-def _with(values: Iterable[bytes], member: str, value: str) -> Iterator[Plain]:
-    return (details for details in map(from_json, values) if details.get(member) == value)
+def _with(values: Iterable[bytes], field: str, value: str) -> Iterator[Plain]:
+    return (record for record in map(from_json, values) if record.get(field) == value)

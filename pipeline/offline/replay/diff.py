@@ -1,7 +1,7 @@
-"""Two replays held against each other: which decisions and commands differ, session by session, and in what.
+"""Comparison of two replays: which decisions and commands differ, session by session, and in which fields.
 
-A decision is the same decision in both when event, session and epoch are, whatever was decided: its id says
-so. Model and policy are what one wants to compare, so that they differ is told once, not of each decision.
+Two decisions correspond if event, session and epoch are the same, whatever was decided; then their ids are equal.
+Model and policy usually differ on purpose, so that difference is reported once and not for each decision.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
 
 COMMANDS: Final = {SESSION_REVOCATIONS: "revocation_id", SESSION_CHALLENGES: "challenge_id"}
 COMPARED: Final = ("score", "level", "action", "suppressed")
-"""Members of a decision that are compared, besides the contributions of its reasons."""
+"""Fields of a decision that are compared, besides the contributions of its reasons."""
 
 Session = tuple[str, str]
 """Tenant and session id."""
 Pair = tuple[Any, Any]
-"""What A says and what B says."""
+"""The values in A and in B."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A decision that is not the same, with what differs; *only* names the side that has it alone.
+    """A decision that differs. *only* names the side that has it, if the other does not.
 
-    *reasons* are contributions in log-odds, ``None`` where a side does not have the reason at all.
+    *members* are the fields that differ, *reasons* the contributions in log-odds, None if a side lacks the reason.
     """
 
     decision_id: str
@@ -45,7 +45,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that only one side gives, and for what."""
+    """A command that only one side has, with its detections."""
 
     topic: str
     command_id: str
@@ -55,7 +55,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A session about which the two say different things."""
+    """A session whose decisions or commands differ."""
 
     tenant: str
     session_id: str
@@ -64,8 +64,8 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What one replay said, as far as it is compared."""
+class ReplayOutput:
+    """The output of one replay, as far as it is compared."""
 
     decisions: dict[Session, dict[str, dict[str, Any]]]
     commands: dict[Session, dict[tuple[str, str], list[str]]]
@@ -74,14 +74,18 @@ class Said:
 
     @property
     def sessions(self) -> set[Session]:
-        """Every session that something was said of."""
+        """Every session with a decision or a command."""
         return {*self.decisions, *self.commands}
 
 
-def said_in(folder: Path) -> Said:
-    """Read what `replay --out` wrote into *folder*; raises `RecordingError` where it wrote nothing."""
+def read_output(folder: Path) -> ReplayOutput:
+    """Read the output that `replay --out` wrote into *folder*.
+
+    Raises:
+        RecordingError: there is no output of a replay.
+    """
     if not any((folder / f"{topic}.jsonl").is_file() for topic in OUTPUT_TOPICS):
-        raise RecordingError(f"{folder} holds no replay's output: name what `replay --out` wrote")
+        raise RecordingError(f"{folder} has no output of a replay: give the output folder of `replay --out`")
     decisions: dict[Session, dict[str, dict[str, Any]]] = defaultdict(dict)
     commands: dict[Session, dict[tuple[str, str], list[str]]] = defaultdict(dict)
     models, policies = set(), set()
@@ -92,30 +96,30 @@ def said_in(folder: Path) -> Said:
     for topic, name in COMMANDS.items():
         for fields in _lines(folder, topic):
             commands[_session(fields)].setdefault((topic, fields[name]), fields["detections"])
-    return Said(dict(decisions), dict(commands), sorted(models), sorted(policies))
+    return ReplayOutput(dict(decisions), dict(commands), sorted(models), sorted(policies))
 
 
-def differences(old: Said, other: Said) -> list[Difference]:
-    """Return where the two differ, by tenant and session, decisions in order of time."""
+def differences(first: ReplayOutput, second: ReplayOutput) -> list[Difference]:
+    """Return the sessions that differ, by tenant and session id, with their decisions in order of time."""
     found = []
-    for session in sorted(old.sessions | other.sessions):
-        decisions = _decisions(old.decisions.get(session, {}), other.decisions.get(session, {}))
-        commands = _commands(old.commands.get(session, {}), other.commands.get(session, {}))
+    for session in sorted(first.sessions | second.sessions):
+        decisions = _decisions(first.decisions.get(session, {}), second.decisions.get(session, {}))
+        commands = _commands(first.commands.get(session, {}), second.commands.get(session, {}))
         if decisions or commands:
             found.append(Difference(*session, decisions, commands))
     return found
 
 
-def summary(old: Said, other: Said, found: list[Difference]) -> dict[str, Any]:
-    """Return what differs in numbers, each pair as A and B."""
+def summary(first: ReplayOutput, second: ReplayOutput, found: list[Difference]) -> dict[str, Any]:
+    """Return numbers of differences; pairs are of A and B."""
     changes = [change for difference in found for change in difference.decisions]
     commands = [command for difference in found for command in difference.commands]
     return {
-        "models": [old.models, other.models],
-        "policies": [old.policies, other.policies],
-        "sessions": len(old.sessions | other.sessions),
+        "models": [first.models, second.models],
+        "policies": [first.policies, second.policies],
+        "sessions": len(first.sessions | second.sessions),
         "sessions_differ": len(found),
-        "decisions": [sum(map(len, side.decisions.values())) for side in (old, other)],
+        "decisions": [sum(map(len, side.decisions.values())) for side in (first, second)],
         "decisions_only": [sum(change.only == side for change in changes) for side in "AB"],
         "decisions_changed": sum(not change.only for change in changes),
         "revocations_only": _only(commands, SESSION_REVOCATIONS),
@@ -132,31 +136,30 @@ def _only(commands: list[Command], topic: str) -> list[int]:
     return [sum(command.only == side and command.topic == topic for command in commands) for side in "AB"]
 
 
-def _decisions(old_decisions: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> list[Change]:
+def _decisions(first: dict[str, dict[str, Any]], second: dict[str, dict[str, Any]]) -> list[Change]:
     changes = []
-    for decision_id in {**old_decisions, **other}:
-        a, b = old_decisions.get(decision_id), other.get(decision_id)
+    for decision_id in {**first, **second}:
+        a, b = first.get(decision_id), second.get(decision_id)
         fields: dict[str, Any] = a or b or {}
-        place = (decision_id, fields["caused_by"], fields["occurred_at"])
+        identity = (decision_id, fields["caused_by"], fields["occurred_at"])
         if a is None or b is None:
-            changes.append(Change(*place, "B" if a is None else "A", reasons=_reasons(a, b)))
+            changes.append(Change(*identity, "B" if a is None else "A", reasons=_reasons(a, b)))
         elif a != b:
             members = {name: (a[name], b[name]) for name in COMPARED if a[name] != b[name]}
-            changes.append(Change(*place, members=members, reasons=_reasons(a, b)))
+            changes.append(Change(*identity, members=members, reasons=_reasons(a, b)))
     return sorted(changes, key=lambda change: (change.occurred_at, change.decision_id))
 
 
 def _reasons(a: dict[str, Any] | None, b: dict[str, Any] | None) -> dict[str, Pair]:
-    item, other = (side["reasons"] if side else {} for side in (a, b))
-    return {
-        name: (item.get(name), other.get(name)) for name in sorted({*item, *other}) if item.get(name) != other.get(name)
-    }
+    first, second = (side["reasons"] if side else {} for side in (a, b))
+    pairs = {name: (first.get(name), second.get(name)) for name in sorted({*first, *second})}
+    return {name: (value, other) for name, (value, other) in pairs.items() if value != other}
 
 
-def _commands(old_commands: dict[tuple[str, str], list[str]], other: dict[tuple[str, str], list[str]]) -> list[Command]:
-    lone = [(*key, "A", old_commands[key]) for key in sorted(set(old_commands) - set(other))]
-    lone += [(*key, "B", other[key]) for key in sorted(set(other) - set(old_commands))]
-    return [Command(*command) for command in lone]
+def _commands(first: dict[tuple[str, str], list[str]], second: dict[tuple[str, str], list[str]]) -> list[Command]:
+    only = [(*key, "A", first[key]) for key in sorted(set(first) - set(second))]
+    only += [(*key, "B", second[key]) for key in sorted(set(second) - set(first))]
+    return [Command(*command) for command in only]
 
 
 def _compared(decision: dict[str, Any]) -> dict[str, Any]:
@@ -178,4 +181,4 @@ def _lines(folder: Path, topic: str) -> Iterable[dict[str, Any]]:
             try:
                 yield from_json(line)
             except ValueError as error:
-                raise RecordingError(f"{path}, line {number}: no JSON: {error}") from error
+                raise RecordingError(f"{path}, line {number}: not JSON: {error}") from error

@@ -1,8 +1,8 @@
-"""What the topics still hold, as a recording: laid down by partition, read back in event-time order.
+"""Replay from Kafka: the records that topics still have, spooled to disk by partition and read in event-time order.
 
-A topic's partitions are each in order, together they are not; so they are laid down apart, compressed, and
-merged as they are read. That needs room on disk, and memory for a line of each. Before each record stands
-whose it is by its headers, so that a tenant is believed in a replay where it was believed in the topic.
+Each partition of a topic is in order, but not all partitions together. So each is written to a file of its own,
+compressed, and the files are merged as they are read. This needs space on disk, and memory for one line per file.
+Each line begins with the tenants from the record's headers, so that a replay trusts a tenant where the topic does.
 """
 
 from __future__ import annotations
@@ -20,16 +20,22 @@ from pipeline.processing.processor import Record
 from schemas.tenancy import named_in
 
 _COMPRESSION: Final = "zst"
-_BETWEEN: Final = b","
+_SEPARATOR: Final = b","
 _END: Final = b" "
-"""Neither is a letter of base64."""
+"""Neither occurs in base64."""
 
 
-async def lay_down(connection: Connection, folder: Path, since_ms: int) -> int:
-    """Write what was appended to the input topics since *since_ms* (of the broker's clock) into *folder*.
+async def spool_topics(connection: Connection, folder: Path, since_ms: int) -> int:
+    """Write the records appended to the input topics since *since_ms* (the broker's clock) into *folder*.
 
-    Returns how many records that is; a tombstone is none, as it means nothing on these topics. Raises
-    `BrokerUnreachableError`, or `TopicsNotReadyError` where a topic is missing.
+    Tombstones are skipped, as they have no meaning on these topics.
+
+    Returns:
+        The number of records.
+
+    Raises:
+        BrokerUnreachableError: no broker responds.
+        TopicsNotReadyError: a topic is missing.
     """
     writers: dict[int, Writer] = {}
     count = 0
@@ -40,30 +46,30 @@ async def lay_down(connection: Connection, folder: Path, since_ms: int) -> int:
             if record.partition not in writers:
                 partition = write(folder / str(record.partition), _COMPRESSION)
                 writers[record.partition] = stack.enter_context(partition)
-            # In JSON a line break is only between tokens; what is no JSON stays none.
+            # In JSON, line breaks occur only between tokens; a value that is not JSON stays invalid.
             value = record.value.replace(b"\n", b" ")
             writers[record.partition].line(record.topic, _tenants(record) + _END + value)
             count += 1
     return count
 
 
-def laid_down(folder: Path) -> Iterator[InputRecord]:
-    """Yield what `lay_down` wrote into *folder*, in event-time order."""
+def read_spooled(folder: Path) -> Iterator[InputRecord]:
+    """Yield the records that `spool_topics` wrote into *folder*, in event-time order."""
     files = [
         (topic, path)
-        for partition in sorted(folder.iterdir(), key=lambda this_path: int(this_path.name))
+        for partition in sorted(folder.iterdir(), key=lambda path: int(path.name))
         for topic, path in recorded_files(partition).items()
     ]
-    order = {topic: place for place, topic in enumerate(INPUT_TOPICS)}
-    return map(_told, merged(sorted(files, key=lambda pair: order[pair[0]])))
+    order = {topic: rank for rank, topic in enumerate(INPUT_TOPICS)}
+    return map(_with_tenants, merged(sorted(files, key=lambda pair: order[pair[0]])))
 
 
 def _tenants(record: Record) -> bytes:
-    return _BETWEEN.join(map(b64encode, named_in(record.headers)))
+    return _SEPARATOR.join(map(b64encode, named_in(record.headers)))
 
 
-def _told(line: InputRecord) -> InputRecord:
-    """The record in *line*, and whose it is."""
+def _with_tenants(line: InputRecord) -> InputRecord:
+    """The record in *line*, with its tenants."""
     tenants, _, value = line.value.partition(_END)
-    named = [b64decode(payload) for payload in tenants.split(_BETWEEN)] if tenants else []
+    named = [b64decode(tenant) for tenant in tenants.split(_SEPARATOR)] if tenants else []
     return line._replace(value=value, tenants=named)

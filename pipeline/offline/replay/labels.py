@@ -1,8 +1,8 @@
-"""What is known of vectors, and since when: the verdicts of people, point-in-time correct, and the truth.
+"""Labels of vectors: analysts' verdicts, point-in-time correct, and the ground truth of recordings.
 
-A label must not leak: into a vector goes only what was said *after* it was scored, so that no feature and no
-level of it can already have been moved by the verdict, and nothing that was said after the export's cut-off.
-A verdict that corrects an earlier one about the same decision reaches the vectors the earlier one reached.
+A label must not leak. A vector gets only verdicts given *after* it was scored, so that the verdict cannot have changed
+its features or level, and none given after the export's cut-off. A verdict that corrects an earlier one about the same
+decision applies to the vectors of the earlier one.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ MEANING: Final[dict[str, int | None]] = {
     "benign_true_positive": 0,
     "unsure": None,
 }
-"""1 where the verdict says that there was an attack, 0 where it says that there was none."""
+"""1 if the verdict means an attack, 0 if it means none, None if it means neither."""
 
 SessionKey = tuple[str, str]
 """Tenant and session id."""
 
 
 class Label(NamedTuple):
-    """A verdict as it stands beside a vector; *at* is when it was given, ms."""
+    """A verdict on a vector; *at* is when it was given, in ms since 1970."""
 
     verdict: str
     at: int
@@ -38,58 +38,53 @@ class Label(NamedTuple):
 
     @property
     def meaning(self) -> int | None:
-        """Return what it says: see `MEANING`."""
+        """Return 1 for an attack, 0 for none, None for neither: see `MEANING`."""
         return MEANING[self.verdict]
 
 
 @dataclass(slots=True)
-class _Question:
-    """What was said about one decision, or about the session as such: since when, and the last word."""
+class _Verdicts:
+    """The verdicts on one decision, or on the session itself: the time of the first, and the last one."""
 
     first_at: int
     last: Label
 
 
 class Labels:
-    """The verdicts given until *as_of* (ms; `None`: all), each for vectors scored up to *reach_ms* before it.
+    """The verdicts given until *as_of* (ms; None: all), each for vectors scored up to *reach_ms* before it.
 
-    Verdicts come in the order in which they were given, as far as two are of the same time.
+    Verdicts of the same time must be in the order in which they were given.
     """
 
     def __init__(self, verdicts: Iterable[SessionFeedback], as_of: int | None, reach_ms: int) -> None:
         self.as_of = as_of
         self._reach_ms = reach_ms
-        self._asked: defaultdict[SessionKey, dict[str | None, _Question]] = defaultdict(dict)
+        self._verdicts: defaultdict[SessionKey, dict[str | None, _Verdicts]] = defaultdict(dict)
         known = (verdict for verdict in verdicts if as_of is None or verdict.occurred_at <= as_of)
-        for session_feedback in sorted(known, key=lambda this_session_feedback: this_session_feedback.occurred_at):
-            label = Label(
-                session_feedback.verdict,
-                session_feedback.occurred_at,
-                session_feedback.reported_by,
-                session_feedback.decision_id,
-            )
-            asked = self._asked[session_feedback.tenant, session_feedback.session_id]
-            if session_feedback.decision_id in asked:
-                asked[session_feedback.decision_id].last = label
+        for feedback in sorted(known, key=lambda verdict: verdict.occurred_at):
+            label = Label(feedback.verdict, feedback.occurred_at, feedback.reported_by, feedback.decision_id)
+            verdicts_of = self._verdicts[feedback.tenant, feedback.session_id]
+            if feedback.decision_id in verdicts_of:
+                verdicts_of[feedback.decision_id].last = label
             else:
-                asked[session_feedback.decision_id] = _Question(session_feedback.occurred_at, label)
+                verdicts_of[feedback.decision_id] = _Verdicts(feedback.occurred_at, label)
 
     def of(self, session: SessionKey, scored_at: int) -> Label | None:
-        """Return the newest word on a vector of *session* scored at *scored_at*, if there is any."""
+        """Return the newest verdict that applies to a vector of *session* scored at *scored_at*, if any."""
         labels = [
-            question.last
-            for question in self._asked.get(session, {}).values()
-            if scored_at <= question.first_at <= scored_at + self._reach_ms
+            verdicts.last
+            for verdicts in self._verdicts.get(session, {}).values()
+            if scored_at <= verdicts.first_at <= scored_at + self._reach_ms
         ]
         return max(labels, key=lambda label: label.at, default=None)
 
 
 class Truths:
-    """What sessions really were, where the recording tells."""
+    """The ground truth of sessions, for labelled recordings."""
 
     def __init__(self, rows: Iterable[Truth] = ()) -> None:
         self._rows = {(row.tenant, row.session_id): row for row in rows}
 
     def of(self, session: SessionKey) -> Truth | None:
-        """Return what *session* was, `None` if nobody says."""
+        """Return the ground truth of *session*, None if unknown."""
         return self._rows.get(session)

@@ -1,6 +1,6 @@
-"""Recordings: a directory with a JSON-lines file per topic, read in event-time order, written all or nothing.
+"""Recordings: a directory with one JSON-lines file per topic, read in event-time order and written atomically.
 
-Lines are passed on as they stand: what a line means, and whether it is valid, is for the reader to decide.
+Lines are passed on unchanged: the reader decides what a line means and whether it is valid.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from schemas.topics import API_CALLS, AUTH_EVENTS, DEVICE_TELEMETRY, REVOCATION_
 Compression = Literal["", "gz", "zst"]
 
 INPUT_TOPICS: Final = (AUTH_EVENTS, DEVICE_TELEMETRY, API_CALLS, SESSION_FEEDBACK, REVOCATION_ACKS)
-"""The topics a recording is read from; at equal times the earlier in this list comes first."""
+"""The topics of a recording, in the order in which records of the same time are read."""
 TOPIC_OF: Final = {"auth.event": AUTH_EVENTS, "api.call": API_CALLS, "device.telemetry": DEVICE_TELEMETRY}
-"""The topic that each type of event flows on."""
+"""The topic of each type of event."""
 SUFFIXES: Final[dict[str, Compression]] = {".jsonl": "", ".jsonl.gz": "gz", ".jsonl.zst": "zst"}
-"""How a recorded file's name may end, and what it is compressed with."""
+"""The suffixes of recorded files, and their compression."""
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
-"""A longer line is cut here, so that memory stays bounded; it cannot be a valid event either way."""
+"""A longer line is cut here, so that memory is bounded; it cannot be a valid event anyway."""
 TRUTH: Final = "truth"
 _TIME: Final = re.compile(rb'"occurred_at"\s*:\s*(\d{1,16})\s*[,}]')
 _ARRIVED: Final = re.compile(rb'"recorded_at"\s*:\s*(\d{1,16})\s*[,}]')
@@ -46,12 +46,12 @@ class RecordingError(Exception):
 
 
 class InputRecord(NamedTuple):
-    """One line of a recording: where it stands (*topic* and *line*, from 1), and when it is due, in ms.
+    """One line of a recording: *topic* and *line* number (from 1), *value*, and the time of its replay in ms.
 
-    That is when it arrived, if it says so as ``recorded_at``: a device's clock may be wrong. Else it is when
-    its event happened. A line that tells no time is due with the line before it; so is, about, one whose time
-    the next line takes back: a single clock in the year 9999 shall not hold back the rest of its file. A file
-    keeps no headers; of what came from a topic, *tenants* is whose it is by them.
+    *occurred_at* is the time of arrival, if the record has a ``recorded_at``, as a device's clock may be wrong; else
+    the time of the event. A line without a time gets that of the line before. If the next line has an earlier time,
+    the later one is ignored: a single clock set to the year 9999 must not delay the rest of its file. *tenants* are
+    those of the record's headers if it comes from a topic; files have no headers.
     """
 
     topic: str
@@ -64,27 +64,34 @@ class InputRecord(NamedTuple):
 def read(directory: Path) -> Iterator[InputRecord]:
     """Yield every line of the input topics in *directory*, merged in event-time order, in bounded memory.
 
-    Lines keep their order within a file; blank ones are left out. Raises `RecordingError` at once where there
-    is nothing to read, and at the line where a compressed file turns out to be damaged.
+    Lines of a file stay in order; blank lines are skipped.
+
+    Raises:
+        RecordingError: there is nothing to read (raised at once), or a compressed file is damaged (at that line).
     """
     files = recorded_files(directory)
     if not files:
         raise RecordingError(
-            f"{directory} holds no recording: expected {', '.join(INPUT_TOPICS[:3])}, each .jsonl, .jsonl.gz "
+            f"{directory} has no recording: expected {', '.join(INPUT_TOPICS[:3])}, each .jsonl, .jsonl.gz "
             f"or .jsonl.zst"
         )
     return merged(list(files.items()))
 
 
 def recorded_files(directory: Path) -> dict[str, Path]:
-    """Return the files of input topics in *directory*; raises `RecordingError` where one is there twice."""
+    """Return the files of input topics in *directory*.
+
+    Raises:
+        RecordingError: a topic has two files.
+    """
     return {topic: path for topic in INPUT_TOPICS if (path := _find(directory, topic)) is not None}
 
 
 def lines(directory: Path, topic: str) -> Iterator[tuple[int, bytes]]:
-    """Yield number and value of each line about *topic* in *directory*, none if it has no such file.
+    """Yield number and value of each line of *topic* in *directory*, none if it has no such file.
 
-    Raises `RecordingError` at the line where a compressed file turns out to be damaged.
+    Raises:
+        RecordingError: a compressed file is damaged (raised at that line).
     """
     path = _find(directory, topic)
     if path is not None:
@@ -93,7 +100,11 @@ def lines(directory: Path, topic: str) -> Iterator[tuple[int, bytes]]:
 
 
 def read_truth(directory: Path) -> list[Truth]:
-    """Return the rows of a labelled recording's `truth.jsonl`; `RecordingError` names a row that is wrong."""
+    """Return the rows of a labelled recording's `truth.jsonl`.
+
+    Raises:
+        RecordingError: there is no such file, or a row is wrong.
+    """
     path = _find(directory, TRUTH)
     if path is None:
         raise RecordingError(f"{directory} is not labelled: it has no {TRUTH}.jsonl")
@@ -103,20 +114,21 @@ def read_truth(directory: Path) -> list[Truth]:
 
 @contextmanager
 def write(directory: Path, compression: Compression = "") -> Iterator[Writer]:
-    """Write a recording into *directory*; its files appear only when the block ends well.
+    """Write a recording into *directory*; its files appear only if the block ends without an error.
 
-    Raises `RecordingError` if a recording is already there: two must not mix.
+    Raises:
+        RecordingError: the directory already has a recording, and two must not be mixed.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for found in sorted(directory.iterdir()):
         if found.name.endswith(tuple(SUFFIXES)):
-            raise RecordingError(f"{directory} already holds {found.name}; choose another or remove it")
+            raise RecordingError(f"{directory} already has {found.name}; choose another directory or remove it")
     with Writer(directory, compression) as writer:
         yield writer
 
 
 class Writer:
-    """Takes events and truth, one line each, into temporary files that are renamed when all is written."""
+    """Writes events and ground truth, one line each, to temporary files that are renamed at the end."""
 
     def __init__(self, directory: Path, compression: Compression = "") -> None:
         self._directory = directory
@@ -129,7 +141,7 @@ class Writer:
         self.line(topic, _ENCODE(event).encode())
 
     def line(self, topic: str, value: bytes) -> None:
-        """Write one line as it is; *value* may hold no line break."""
+        """Write one line unchanged; *value* must not contain a line break."""
         if b"\n" in value:
             raise RecordingError(f"{topic}: a value with a line break cannot be one line: {value[:60]!r}")
         file = self._files.get(topic) or self._create(topic)
@@ -142,7 +154,7 @@ class Writer:
 
     def _create(self, topic: str) -> IO[bytes]:
         if not _NAME.fullmatch(topic):
-            raise RecordingError(f"{topic!r} is no name for a topic's file: use a to z, 0 to 9 and -")
+            raise RecordingError(f"{topic!r} cannot be the name of a topic's file: use a to z, 0 to 9 and -")
         file = _create(self._temporary(topic), SUFFIXES[self._suffix], self._stack)
         self._files[topic] = file
         return file
@@ -162,12 +174,16 @@ class Writer:
                 for topic in self._files:
                     self._temporary(topic).replace(self._directory / f"{topic}{self._suffix}")
         finally:
-            for left in self._directory.glob(f".*{self._suffix}.part"):  # one may not be in the table yet
+            for left in self._directory.glob(f".*{self._suffix}.part"):  # also one that is not in the table yet
                 left.unlink()
 
 
 def write_conversion(conversion: Conversion, directory: Path) -> None:
-    """Write *conversion* as a recording into *directory*; RecordingError if it already holds one."""
+    """Write *conversion* as a recording into *directory*.
+
+    Raises:
+        RecordingError: the directory already has a recording.
+    """
     with write(directory) as writer:
         for topic, events in conversion.events.items():
             for event in events:
@@ -180,30 +196,30 @@ def _find(directory: Path, topic: str) -> Path | None:
     found = [path for suffix in SUFFIXES if (path := directory / f"{topic}{suffix}").is_file()]
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
-        raise RecordingError(f"{directory} holds {names}: keep the one that is meant")
+        raise RecordingError(f"{directory} has {names}: remove all but one")
     return found[0] if found else None
 
 
 def merged(files: Sequence[tuple[str, Path]]) -> Iterator[InputRecord]:
-    """Yield the lines of *files*, each of a topic, in event-time order; at equal times in theirs."""
+    """Yield the lines of *files*, (topic, path) each, in event-time order, at equal times in the order of *files*."""
     with ExitStack() as stack:
         streams = [_timed(topic, _lines(path, stack.enter_context(_open(path)))) for topic, path in files]
         yield from merge(*streams, key=lambda record: record.occurred_at)
 
 
 def _timed(topic: str, lines: Iterator[tuple[int, bytes]]) -> Iterator[InputRecord]:
-    """Give each line its time, one line behind, so that a single absurd time cannot hold back its file."""
+    """Give each line its time, one line late, so that a single wrong time cannot delay its file."""
     due = 0
-    held: tuple[int, bytes, int | None] | None = None
+    pending: tuple[int, bytes, int | None] | None = None
     for number, value in lines:
         found = _ARRIVED.search(value) or _TIME.search(value)
         time = int(found[1]) if found else None
-        if held is not None:
-            due = _due(due, held[2], time)
-            yield InputRecord(topic, held[0], held[1], due)
-        held = (number, value, time)
-    if held is not None:
-        yield InputRecord(topic, held[0], held[1], _due(due, held[2], None))
+        if pending is not None:
+            due = _due(due, pending[2], time)
+            yield InputRecord(topic, pending[0], pending[1], due)
+        pending = (number, value, time)
+    if pending is not None:
+        yield InputRecord(topic, pending[0], pending[1], _due(due, pending[2], None))
 
 
 def _due(previous: int, own: int | None, following: int | None) -> int:
@@ -224,7 +240,7 @@ def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             if value.strip():
                 yield number, value
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise RecordingError(f"{path}, after line {number}: cannot be read any further: {error}") from error
+        raise RecordingError(f"{path}, after line {number}: cannot be read further: {error}") from error
 
 
 @contextmanager
@@ -234,16 +250,16 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
         if path.name.endswith(".gz"):
             yield stack.enter_context(io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 18))
         elif path.name.endswith(".zst"):
-            yield stack.enter_context(io.BufferedReader(_Unpacked(raw), 1 << 18))
+            yield stack.enter_context(io.BufferedReader(_ZstdReader(raw), 1 << 18))
         else:
             yield raw
 
 
-class _Unpacked(io.RawIOBase):
-    """What is packed in a Zstandard file. Unlike the library's reader it complains of a file cut short."""
+class _ZstdReader(io.RawIOBase):
+    """Reader of a Zstandard file that, unlike the library's, raises an error if the file is truncated."""
 
-    # A block of four bytes may stand for 128 KiB (RFC 8878 §3.1.1.2.2): small bites keep memory bounded.
-    BITE: Final = 1024
+    # A block of four bytes may expand to 128 KiB (RFC 8878 §3.1.1.2.2): small reads bound memory.
+    READ_BYTES: Final = 1024
 
     def __init__(self, packed: IO[bytes]) -> None:
         self._packed = packed
@@ -256,21 +272,21 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._left:
-            bite = self._packed.read(self.BITE)
-            if not bite:
+            packed = self._packed.read(self.READ_BYTES)
+            if not packed:
                 if self._between_frames:
                     return 0
-                raise EOFError("the file is cut short")
-            self._left = memoryview(b"".join(self._unpack(bite)))
+                raise EOFError("the file is truncated")
+            self._left = memoryview(b"".join(self._unpack(packed)))
         count = min(len(buffer), len(self._left))
         buffer[:count] = self._left[:count]
         self._left = self._left[count:]
         return count
 
-    def _unpack(self, bite: bytes) -> Iterator[bytes]:
-        while bite:
-            yield self._frame.decompress(bite)
-            bite = self._frame.unused_data
+    def _unpack(self, packed: bytes) -> Iterator[bytes]:
+        while packed:
+            yield self._frame.decompress(packed)
+            packed = self._frame.unused_data
             self._between_frames = self._frame.eof
             if self._frame.eof:
                 self._frame = zstandard.ZstdDecompressor().decompressobj()
@@ -279,7 +295,7 @@ class _Unpacked(io.RawIOBase):
 def _create(path: Path, compression: Compression, stack: ExitStack) -> IO[bytes]:
     raw = stack.enter_context(path.open("wb"))
     if compression == "gz":
-        # No name and no time in the header: the same events make the same bytes.
+        # No name and no time in the header: the same events give the same bytes.
         packed = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0)
         return stack.enter_context(io.BufferedWriter(packed, 1 << 18))
     if compression == "zst":
@@ -291,4 +307,4 @@ def _truth(path: Path, number: int, line: bytes) -> Truth:
     try:
         return Truth(**json.loads(line))
     except (TypeError, ValueError) as error:
-        raise RecordingError(f"{path}, line {number}: not a row of truth: {error}") from error
+        raise RecordingError(f"{path}, line {number}: not a row of ground truth: {error}") from error

@@ -1,8 +1,8 @@
-"""The same stages without Kafka: a recording goes through them in event-time order, everything in memory.
+"""Replay: a recording run through the processors of a worker in event-time order, in memory and without Kafka.
 
-Partitions are kept as Kafka would (murmur2 of the key), so that state, guard and sweeps see what they would
-see there. The clock is the recording's own: a decision is made when its event happened, and the same input
-gives the same bytes.
+Records have the partitions that Kafka would give them (murmur2 of the key), so that state, guard and timers see what
+they would see there. The clock is that of the recording: a decision is made when its event occurred, and the same
+input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from pipeline.processing.processor import InMemoryRecord, Message, Outcome, Proc
 from schemas.tenancy import TENANT_HEADER
 from schemas.topics import AUTH_EVENTS, TOPICS
 
-LONGEST_MS: Final = 10_000
-"""Input is taken in steps of at most so much event time; contexts answer before the next step."""
-SHORTEST_MS: Final = 1_000
-"""A sign-in or passed step-up begins a new step, if the last is this long: nobody answers unasked."""
+MAX_STEP_MS: Final = 10_000
+"""Input is processed in steps of at most this much event time; the output of contexts follows before the next step."""
+MIN_STEP_MS: Final = 1_000
+"""A sign-in or passed step-up starts a new step after this time, as it may be the response to a challenge."""
 IDLE_MS: Final = 10_000
-"""A stage that read nothing for so long is swept, as a worker does."""
+"""The timer of a processor fires after this time without input, as in a worker."""
 CHUNK: Final = 512
 
 
 class Arrived(NamedTuple):
-    """When a record came, in ms, and with which headers."""
+    """When a record arrived, in ms, and its headers."""
 
     at: int
     headers: Sequence[tuple[str, bytes]] = ()
@@ -38,12 +38,12 @@ class Arrived(NamedTuple):
 
 @dataclass(slots=True)
 class Replay:
-    """The stages of all partitions, and the queues between them.
+    """The processors of all partitions, and the queues between them.
 
     Attributes:
-        kinds: what stages there are.
-        partitions: how many partitions every topic has.
-        state: the changelog as it would stand, by (stage, partition): key → value.
+        kinds: the specifications of the processors.
+        partitions: number of partitions of every topic.
+        state: the content of each changelog, by (processor, partition): key → value.
     """
 
     kinds: Sequence[ProcessorSpec]
@@ -51,26 +51,26 @@ class Replay:
     events: int = 0
     dead_letters: int = 0
     state: dict[tuple[str, int], dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))
-    _stages: dict[tuple[str, int], Processor] = field(default_factory=dict)
+    _processors: dict[tuple[str, int], Processor] = field(default_factory=dict)
     _offsets: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     _readers: dict[str, ProcessorSpec] = field(default_factory=dict)
-    _busy_at: dict[tuple[str, int], int] = field(default_factory=dict)
+    _last_active_at: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
             for topic in kind.sources:
                 self._readers[topic] = kind
             for partition in range(self.partitions):
-                self._stages[kind.name, partition] = kind.create(partition)
+                self._processors[kind.name, partition] = kind.create(partition)
 
     def run(self, records: Iterable[InputRecord]) -> Iterator[Message]:
-        """Play *records*, in event-time order; yield every message that leaves, internal ones too."""
+        """Process *records*, which are in event-time order; yield every message sent, including internal ones."""
         window: list[Message] = []
         arrived: list[Arrived] = []
         start = now = 0
         for record in records:
-            longest = SHORTEST_MS if record.topic == AUTH_EVENTS else LONGEST_MS
-            if window and (record.occurred_at >= start + longest or len(window) >= CHUNK):
+            step_ms = MIN_STEP_MS if record.topic == AUTH_EVENTS else MAX_STEP_MS
+            if window and (record.occurred_at >= start + step_ms or len(window) >= CHUNK):
                 yield from self._settle(window, arrived, now)
                 window, arrived = [], []
             if not window:
@@ -82,9 +82,9 @@ class Replay:
             yield from self._settle(window, arrived, now)
 
     def _settle(self, window: list[Message], arrived: list[Arrived], now_ms: int) -> Iterator[Message]:
-        """Deliver *window* and all that follows from it, until nothing follows; the same for idle time."""
+        """Deliver *window* and all messages that result from it, then fire the timers of idle processors."""
         yield from self._follow(self._deliver(window, now_ms, arrived), now_ms)
-        yield from self._follow(self._sweep(now_ms), now_ms)
+        yield from self._follow(self._fire_timers(now_ms), now_ms)
 
     def _follow(self, messages: list[Message], now_ms: int) -> Iterator[Message]:
         while messages:
@@ -92,64 +92,64 @@ class Replay:
             messages = self._deliver([message for message in messages if message.topic in self._readers], now_ms)
 
     def _deliver(self, messages: list[Message], now_ms: int, arrived: Sequence[Arrived] | None = None) -> list[Message]:
-        """Hand *messages* to their readers at *now_ms*; they *arrived* then, unless it is said otherwise."""
-        sent_messages: list[Message] = []
+        """Process *messages* at *now_ms*, which is also when they arrived unless *arrived* is given."""
+        sent: list[Message] = []
         for topic, partition, chunk in self._chunks(messages, arrived or [Arrived(now_ms)] * len(messages)):
-            place = self._readers[topic].name, partition
-            outcome = self._stages[place].process(topic, chunk, now_ms)
-            self._keep(place, outcome, now_ms)
+            task = self._readers[topic].name, partition
+            outcome = self._processors[task].process(topic, chunk, now_ms)
+            self._store(task, outcome, now_ms)
             self.events += outcome.events
-            sent_messages += outcome.messages
-        return sent_messages
+            sent += outcome.messages
+        return sent
 
-    def _sweep(self, now_ms: int) -> list[Message]:
-        """Let time pass where nothing happened for as long as a worker would wait."""
+    def _fire_timers(self, now_ms: int) -> list[Message]:
+        """Fire the timer of each processor that had no input for as long as a worker would wait."""
         messages: list[Message] = []
-        for place, stage in self._stages.items():
-            if now_ms >= self._busy_at.setdefault(place, now_ms) + IDLE_MS:
-                outcome = stage.on_timer(now_ms)
-                self._keep(place, outcome, now_ms)
+        for task, processor in self._processors.items():
+            if now_ms >= self._last_active_at.setdefault(task, now_ms) + IDLE_MS:
+                outcome = processor.on_timer(now_ms)
+                self._store(task, outcome, now_ms)
                 messages += outcome.messages
         return messages
 
     def _chunks(
         self, messages: list[Message], arrived: Sequence[Arrived]
     ) -> Iterator[tuple[str, int, list[InMemoryRecord]]]:
-        """Runs of one topic and partition, in order, at most a chunk long."""
-        lanes: dict[tuple[str, int], list[InMemoryRecord]] = defaultdict(list)
+        """Records of one topic and partition, in order, at most a chunk at a time."""
+        queues: dict[tuple[str, int], list[InMemoryRecord]] = defaultdict(list)
         for (topic, key, value), (at, headers) in zip(messages, arrived, strict=True):
             partition = partition_of(key, self.partitions)
             offset = self._offsets[topic, partition]
             self._offsets[topic, partition] = offset + 1
-            lanes[topic, partition].append(InMemoryRecord(topic, partition, offset, at, key, value, headers))
-        for (topic, partition), lane in lanes.items():
-            for at in range(0, len(lane), CHUNK):
-                yield topic, partition, lane[at : at + CHUNK]
+            queues[topic, partition].append(InMemoryRecord(topic, partition, offset, at, key, value, headers))
+        for (topic, partition), queue in queues.items():
+            for start in range(0, len(queue), CHUNK):
+                yield topic, partition, queue[start : start + CHUNK]
 
-    def _keep(self, place: tuple[str, int], outcome: Outcome, now_ms: int) -> None:
-        self._busy_at[place] = now_ms
+    def _store(self, task: tuple[str, int], outcome: Outcome, now_ms: int) -> None:
+        self._last_active_at[task] = now_ms
         self.dead_letters += sum(outcome.dead_letters.values())
-        held = self.state[place]
+        stored = self.state[task]
         for key, value in outcome.rows:
             if value is None:
-                held.pop(key, None)
+                stored.pop(key, None)
             else:
-                held[key] = value
+                stored[key] = value
 
 
 def record_key(record: InputRecord) -> bytes | None:
-    """The key a producer would have used: the member its topic is keyed by, ``None`` where there is none."""
-    member = TOPICS[record.topic].key
-    if member is None:
+    """The key that a producer would have used: the key field of the topic, None if it has none."""
+    field = TOPICS[record.topic].key
+    if field is None:
         return None
-    return key_in(record.value, member)
+    return key_in(record.value, field)
 
 
-def key_in(value: bytes, member: str) -> bytes | None:
-    """The string *member* of the JSON object in *value*, as bytes."""
+def key_in(value: bytes, name: str) -> bytes | None:
+    """The string field *name* of the JSON object in *value*, as bytes."""
     try:
         event = from_json(value)
     except ValueError:
         return None
-    found = event.get(member) if isinstance(event, dict) else None
+    found = event.get(name) if isinstance(event, dict) else None
     return found.encode("utf-8", "replace") if isinstance(found, str) else None

@@ -1,4 +1,4 @@
-"""What a replay came to: decisions and commands counted and, where the truth is known, held against it."""
+"""Summary of a replay: counts of decisions and commands and, for a labelled recording, results per family."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
 
 @dataclass(frozen=True, slots=True)
 class FamilyRow:
-    """What became of the sessions of one family: *found* ones reached MEDIUM or HIGH once the attack was on.
+    """Results for the sessions of one family: those *found* reached MEDIUM or HIGH after the attack began.
 
-    *delay_s*: the median of the seconds from an attack's beginning to that, in event time.
+    *delay_s*: the median of the event time from the beginning of the attack to that, in seconds.
     """
 
     family: str
@@ -34,7 +34,7 @@ class FamilyRow:
 
 @dataclass(slots=True)
 class Scorecard:
-    """Takes every message of a replay; *truth* is what each session really was, if that is known."""
+    """Counts the messages of a replay; *truth* is the ground truth of each session, if that is known."""
 
     truth: dict[SessionKey, Truth] = field(default_factory=dict)
     levels: Counter[str] = field(default_factory=Counter)
@@ -46,36 +46,36 @@ class Scorecard:
 
     @classmethod
     def against(cls, truth: Iterable[Truth]) -> Scorecard:
-        """Return a scorecard that knows the *truth*."""
+        """Return a scorecard that compares with *truth*."""
         return cls({(row.tenant, row.session_id): row for row in truth})
 
     def take(self, message: Message) -> None:
         """Count *message*, if it is a decision or a command."""
         if message.topic not in (SESSION_RISK, SESSION_REVOCATIONS, SESSION_CHALLENGES):
             return
-        details = from_json(message.value)
-        session = (details["tenant"], details["session_id"])
+        record = from_json(message.value)
+        session = (record["tenant"], record["session_id"])
         if message.topic == SESSION_RISK:
-            self._decided(session, details)
+            self._decided(session, record)
         elif message.topic == SESSION_REVOCATIONS:
-            self.revocations.add(details["revocation_id"])
+            self.revocations.add(record["revocation_id"])
             self._revoked.add(session)
         else:
-            self.challenges.add(details["challenge_id"])
+            self.challenges.add(record["challenge_id"])
             self._challenged.add(session)
 
-    def _decided(self, session: SessionKey, fields: dict[str, Any]) -> None:
-        self.levels[fields["level"]] += 1
+    def _decided(self, session: SessionKey, decision: dict[str, Any]) -> None:
+        self.levels[decision["level"]] += 1
         truth = self.truth.get(session)
-        if truth and fields["level"] != "LOW" and fields["occurred_at"] >= truth.started_at:
-            self._found.setdefault(session, (fields["occurred_at"] - truth.started_at) / 1000)
+        if truth and decision["level"] != "LOW" and decision["occurred_at"] >= truth.started_at:
+            self._found.setdefault(session, (decision["occurred_at"] - truth.started_at) / 1000)
 
     def families(self) -> list[FamilyRow]:
         """Return a row for each family, attacks first."""
-        members: defaultdict[tuple[str, str], list[SessionKey]] = defaultdict(list)
+        by_family: defaultdict[tuple[str, str], list[SessionKey]] = defaultdict(list)
         for session, truth in self.truth.items():
-            members[truth.label, truth.family].append(session)
-        return [self._row(family, label, sessions) for (label, family), sessions in sorted(members.items())]
+            by_family[truth.label, truth.family].append(session)
+        return [self._row(family, label, sessions) for (label, family), sessions in sorted(by_family.items())]
 
     def _row(self, family: str, label: str, sessions: list[SessionKey]) -> FamilyRow:
         delays = [self._found[session] for session in sessions if session in self._found]
@@ -90,7 +90,7 @@ class Scorecard:
         )
 
     def plain(self) -> dict[str, Any]:
-        """Return all of it as plain values."""
+        """Return the summary as plain values."""
         families = self.families()
         fields: dict[str, Any] = {
             "decisions": {level: self.levels[level] for level in ("LOW", "MEDIUM", "HIGH")},

@@ -1,1 +1,1 @@
-"""Scenarios: short written attacks with expected decisions, their playback, and the demo that narrates them."""
+"""Scenarios: written attack stories with expected decisions, their playback, and the demo that shows them."""

@@ -1,6 +1,6 @@
-"""The demonstration: honest traffic and every story sent to a real worker, and what it decides watched.
+"""Demo: honest traffic and every story sent to a real worker, whose decisions are collected.
 
-The worker runs in this process, on the embedded broker or on any Kafka. What is shown is the caller's.
+The worker runs in this process, with the embedded broker or any Kafka. The caller displays the decisions.
 """
 
 from __future__ import annotations
@@ -38,33 +38,33 @@ from schemas.topics import (
 WATCHED: Final = (SESSION_RISK, SESSION_REVOCATIONS, SESSION_CHALLENGES, DEAD_LETTERS)
 START_SECONDS: Final = 60.0
 SETTLE_SECONDS: Final = 30.0
-"""How long a worker may take to get its partitions, and to finish what it was sent."""
+"""Time limits for a worker to get its partitions, and to process what it was sent."""
 WINDOW_MS: Final = 20_000
-"""So much of the stories' time is under way at once: it is compressed, a moment of the worker's is a minute
-of theirs, and what telemetry says takes a moment to get from the device to its sessions."""
+"""Event time of the stories that is in flight at once. It is compressed, so a moment of the worker's time is a minute
+of theirs, and a change of a device takes a moment to reach its sessions."""
 WIDE_MS: Final = 60_000
-"""The same for honest traffic alone, where nothing happens within a minute."""
+"""The same for honest traffic alone, in which no detection depends on less than a minute."""
 
 T = TypeVar("T")
 
 
-class Audience(Protocol):
-    """Who watches."""
+class Viewer(Protocol):
+    """Display of the demo."""
 
     def decided(self, decision: Mapping[str, Any]) -> None:
-        """See a decision that says something new."""
+        """Show a decision with something new."""
 
     def status(self, text: str) -> None:
-        """Hear how far the demonstration is."""
+        """Show the progress of the demo."""
 
 
 class DemoError(RuntimeError):
-    """The demonstration cannot go on; the message says why."""
+    """The demo cannot continue; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What is played: *before* as fast as it goes, then *stories* and the rest of *now* over *seconds*."""
+    """Events to send: *before* as fast as possible, then *now*, which contains *stories*, over *seconds*."""
 
     before: Sequence[Timed]
     now: Sequence[Timed]
@@ -74,11 +74,11 @@ class Script:
 
 @dataclass(slots=True)
 class Report:
-    """What came of it: *events* were sent in *seconds*.
+    """Result of the demo: *events* were sent in *seconds*.
 
-    *sent_at* says when an event was, *caused_by* which event was behind a decision, *commanded_at* when a
-    decision's command first arrived; times in ms by this machine's clock. *said* has decisions and commands
-    to revoke as they arrived: topic and value.
+    *sent_at* has the time at which each event was sent, *caused_by* the event that caused each decision, *commanded_at*
+    the first arrival of each decision's command; times in ms by this machine's clock. *messages* has decisions and
+    revocations in order of arrival: topic and value.
     """
 
     events: int = 0
@@ -91,10 +91,10 @@ class Report:
     messages: list[tuple[str, bytes]] = field(default_factory=list)
 
     def latencies(self) -> list[float]:
-        """Return the ms from an event to the command it caused, ascending; a passed deadline has no event."""
+        """Return the ms from an event to the command it caused, ascending; commands after a deadline have no event."""
         found = []
         for decision, arrived in self.commanded_at.items():
-            # What a context made of an event has its id with a suffix.
+            # A record that a context derives from an event has the id of the event with a suffix.
             event = self.caused_by.get(decision, "").partition("~")[0]
             if event in self.sent_at:
                 found.append(arrived - self.sent_at[event])
@@ -107,7 +107,7 @@ def quantile(ascending: Sequence[float], share: float) -> float:
 
 
 class _Count:
-    """Counts what is awaited; *over* is set while nothing is."""
+    """Counter of outstanding work; *over* is set while it is zero."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -123,7 +123,7 @@ class _Count:
 
 
 class _Worker(NullObserver):
-    """Sees when the worker is ready, and whether anything is under way to it, within it or from it."""
+    """Observer that knows when the worker is ready and whether any record is still in flight."""
 
     def __init__(self, kinds: Sequence[ProcessorSpec], partitions: int, keys: AbstractSet[bytes]) -> None:
         self._sources = {topic for kind in kinds for topic in kind.sources}
@@ -131,29 +131,32 @@ class _Worker(NullObserver):
         self.missing = _Count()
         self.missing.add(len(kinds) * partitions)
         self.work = _Count()
-        self.words = _Count()
+        self.outputs = _Count()
 
     def ready(self, kind: str, partition: int) -> None:
         self.missing.add(-1)
 
     def sent(self, kind: str, messages: Sequence[Message], newest_ms: int, acked_ms: int) -> None:
-        # Of a chunk this is told before `done` is: what follows from it is under way before it is not.
+        # `sent` is called before `done`, so the count cannot reach zero between a record and its results.
         self.work.add(sum(message.topic in self._sources for message in messages))
-        self.words.add(sum(m.topic in WATCHED and m.key in self._keys for m in messages))
+        self.outputs.add(sum(m.topic in WATCHED and m.key in self._keys for m in messages))
 
     def done(self, work: Work) -> None:
         self.work.add(-work.records)
 
     async def settled(self) -> None:
-        """Return when nothing is under way any more; raises `TimeoutError`."""
+        """Wait until nothing is in flight; raises `TimeoutError`."""
         await asyncio.wait_for(self.work.over.wait(), SETTLE_SECONDS)
 
 
-async def perform(edge: WorkerConfig, kinds: Sequence[ProcessorSpec], script: Script, audience: Audience) -> Report:
-    """Play *script* to a worker of *kinds* at *edge*, whose topics are there, before an *audience*.
+async def perform(edge: WorkerConfig, kinds: Sequence[ProcessorSpec], script: Script, viewer: Viewer) -> Report:
+    """Play *script* to a worker with the processors *kinds*, whose topics must exist; *viewer* shows progress.
 
-    Others may be using the same topics: only what is said of sessions and devices in *script* counts, and
-    only their revocations are confirmed. Raises `DemoError` when the worker ends or stands still.
+    Others may use the same topics: only decisions about sessions and devices of *script* count, and only their
+    revocations are acknowledged.
+
+    Raises:
+        DemoError: the worker ended, or makes no progress.
     """
     report = Report()
     keys = {_record(topic, event).key or b"" for topic, event in (*script.before, *script.now)}
@@ -165,12 +168,12 @@ async def perform(edge: WorkerConfig, kinds: Sequence[ProcessorSpec], script: Sc
         writing(edge.connection) as writer,
         _working(edge, kinds, seen) as unless_it_ends,
     ):
-        ours = (record async for record in records if record.key in keys)
-        watching = asyncio.ensure_future(_watch(ours, writer, seen, report, audience))
+        relevant = (record async for record in records if record.key in keys)
+        watching = asyncio.ensure_future(_watch(relevant, writer, seen, report, viewer))
         try:
-            audience.status("the worker is joining its group")
+            viewer.status("the worker is joining its group")
             await unless_it_ends(asyncio.wait_for(seen.missing.over.wait(), START_SECONDS))
-            await unless_it_ends(_Feed(writer, seen, report, audience).play(script))
+            await unless_it_ends(_Feed(writer, seen, report, viewer).play(script))
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -181,7 +184,7 @@ async def perform(edge: WorkerConfig, kinds: Sequence[ProcessorSpec], script: Sc
 async def _working(
     edge: WorkerConfig, kinds: Sequence[ProcessorSpec], seen: _Worker
 ) -> AsyncIterator[Callable[[Coroutine[Any, Any, T]], Coroutine[Any, Any, T]]]:
-    """Run a worker meanwhile; gives a function that awaits something unless the worker ends before."""
+    """Run a worker inside the block; yields a function that awaits a coroutine unless the worker ends first."""
     app = build_app(edge, kinds, seen)
     worker = asyncio.ensure_future(run_until_ended(app))
 
@@ -193,7 +196,7 @@ async def _working(
                 raise DemoError(f"the worker ended: {app.failure or app.crash_reason!r}")
             return await task
         except TimeoutError:
-            raise DemoError("the worker got no partitions, or did not finish what it was sent") from None
+            raise DemoError("the worker got no partitions, or did not process all events in time") from None
         finally:
             task.cancel()
 
@@ -211,26 +214,26 @@ class _Feed:
     writer: Writer
     seen: _Worker
     report: Report
-    audience: Audience
+    viewer: Viewer
 
     async def play(self, script: Script) -> None:
         begun = monotonic()
         await self._send(script.before, WIDE_MS, 0.0, "before the stories")
         await self._send(script.now, WINDOW_MS, script.seconds, "in the stories")
         self.report.seconds = monotonic() - begun
-        await asyncio.wait_for(self.seen.words.over.wait(), SETTLE_SECONDS)
+        await asyncio.wait_for(self.seen.outputs.over.wait(), SETTLE_SECONDS)
         await self.seen.settled()
-        self.audience.status(f"{self.report.events:,} events sent, all of it done")
+        self.viewer.status(f"{self.report.events:,} events sent and processed")
 
     async def _send(self, events: Sequence[Timed], window_ms: int, seconds: float, where: str) -> None:
-        """Send *events*, spread over *seconds* as their times are, *window_ms* at once; see them done."""
+        """Send *events* over *seconds* in proportion to their times, *window_ms* at once; wait until processed."""
         times = [event["occurred_at"] for _, event in events]
         pace = seconds / max(1, times[-1] - times[0]) if times else 0.0
         begun, window = monotonic(), 0
         for at, (topic, event) in zip(times, events, strict=True):
             if at > window + window_ms:
                 await self.seen.settled()
-                self.audience.status(f"it is {clock(at)} {where}, {self.report.events:,} events sent")
+                self.viewer.status(f"it is {clock(at)} {where}, {self.report.events:,} events sent")
                 window = at
             await asyncio.sleep(begun + (at - times[0]) * pace - monotonic())
             await self._send_one(topic, event)
@@ -241,25 +244,23 @@ class _Feed:
         self.report.sent_at[event["event_id"]] = time() * 1000
         self.report.events += 1
         self.seen.work.add(1)
-        # With its own time a record waits for its turn among those of other topics.
+        # With its own time, a record is ordered among those of other topics.
         await self.writer.send(_record(topic, event), event["occurred_at"])
 
 
-async def _watch(
-    records: AsyncIterator[Record], writer: Writer, seen: _Worker, report: Report, audience: Audience
-) -> None:
-    """Take note of what is decided; be the enforcer, who confirms every revocation."""
+async def _watch(records: AsyncIterator[Record], writer: Writer, seen: _Worker, report: Report, viewer: Viewer) -> None:
+    """Record decisions and commands; acknowledge every revocation, as an enforcer does."""
     shown: dict[str, tuple[Any, ...]] = {}
     async for record in records:
         _note(record, report)
         if record.topic == SESSION_RISK:
-            details = from_json(record.value or b"{}")
-            if _is_news(details, shown):
-                audience.decided(details)
+            decision = from_json(record.value or b"{}")
+            if _is_news(decision, shown):
+                viewer.decided(decision)
         elif record.topic == SESSION_REVOCATIONS:
             seen.work.add(1)
-            await writer.send(_confirmation(from_json(record.value or b"{}")))
-        seen.words.add(-1)
+            await writer.send(_ack(from_json(record.value or b"{}")))
+        seen.outputs.add(-1)
 
 
 def _note(record: Record, report: Report) -> None:
@@ -267,28 +268,28 @@ def _note(record: Record, report: Report) -> None:
         report.dead_letters += 1
         return
     value = record.value or b"{}"
-    details = from_json(value)
+    fields = from_json(value)
     report.endings.take(record.topic, value)
     if record.topic in (SESSION_RISK, SESSION_REVOCATIONS):
         report.messages.append((record.topic, value))
     if record.topic == SESSION_RISK:
-        report.caused_by[details["decision_id"]] = details.get("caused_by", "")
+        report.caused_by[fields["decision_id"]] = fields.get("caused_by", "")
     else:
-        report.commanded_at.setdefault(details["decision_id"], time() * 1000)
+        report.commanded_at.setdefault(fields["decision_id"], time() * 1000)
 
 
-def _is_news(fields: Mapping[str, Any], shown: dict[str, tuple[Any, ...]]) -> bool:
-    """Whether a decision says more than that the last one about its session still holds."""
-    reasons = tuple(sorted(reason["detection"] for reason in fields["reasons"] if reason["contribution"] > 0))
-    says = (fields["level"], fields["action"], reasons)
-    before, shown[fields["session_id"]] = shown.get(fields["session_id"]), says
-    return says != before
+def _is_news(decision: Mapping[str, Any], shown: dict[str, tuple[Any, ...]]) -> bool:
+    """Whether a decision differs from the previous one about its session."""
+    reasons = tuple(sorted(reason["detection"] for reason in decision["reasons"] if reason["contribution"] > 0))
+    content = (decision["level"], decision["action"], reasons)
+    before, shown[decision["session_id"]] = shown.get(decision["session_id"]), content
+    return content != before
 
 
-def _confirmation(revocation: Mapping[str, Any]) -> Message:
-    whose = {name: revocation[name] for name in ("tenant", "revocation_id", "session_id")}
+def _ack(revocation: Mapping[str, Any]) -> Message:
+    identity = {name: revocation[name] for name in ("tenant", "revocation_id", "session_id")}
     fields = {"outcome": "revoked", "occurred_at": int(time() * 1000), "enforcer": "demo-gateway"}
-    return _record(REVOCATION_ACKS, whose | fields)
+    return _record(REVOCATION_ACKS, identity | fields)
 
 
 def _record(topic: str, event: dict[str, Any]) -> Message:

@@ -1,4 +1,4 @@
-"""How a story ended: what was decided and commanded for each session, against what must be."""
+"""Outcome of a story: decisions and commands for each session, compared with the expected ones."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pydantic_core import from_json
 from pipeline.offline.scenarios.scenario import Expectation, Scenario
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
 
-_RISING: Final = ("LOW", "MEDIUM", "HIGH")
-_STRONGER: Final = ("allow", "step_up", "revoke")
+_LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
+_ACTIONS: Final = ("allow", "step_up", "revoke")
 _COMMANDED: Final = {SESSION_CHALLENGES: "step_up", SESSION_REVOCATIONS: "revoke"}
 
 
 @dataclass(slots=True)
 class Ending:
-    """One session: its highest *level*, the strongest *action* commanded, all reasons, its last level."""
+    """One session: its highest *level*, the strongest *action* commanded, all detections, its last level."""
 
     level: str = "LOW"
     action: str = "allow"
@@ -35,44 +35,44 @@ class Ending:
 
 
 class Endings:
-    """Takes every record that leaves, and knows how each session stands."""
+    """Collects the output records of a worker into one `Ending` per session."""
 
     def __init__(self) -> None:
         self._sessions: defaultdict[str, Ending] = defaultdict(Ending)
         self.revocation_ids: set[str] = set()
 
     def take(self, topic: str, value: bytes) -> None:
-        """Learn from a record of *topic*, if it is a decision or a command."""
+        """Add a record of *topic*, if it is a decision or a command."""
         if topic == SESSION_RISK:
             self._decided(from_json(value))
         elif topic in _COMMANDED:
-            details = from_json(value)
-            ending = self._sessions[details["session_id"]]
-            ending.action = max(ending.action, _COMMANDED[topic], key=_STRONGER.index)
+            command = from_json(value)
+            ending = self._sessions[command["session_id"]]
+            ending.action = max(ending.action, _COMMANDED[topic], key=_ACTIONS.index)
             if topic == SESSION_REVOCATIONS:
-                self.revocation_ids.add(details["revocation_id"])
+                self.revocation_ids.add(command["revocation_id"])
 
-    def _decided(self, fields: dict[str, Any]) -> None:
-        ending = self._sessions[fields["session_id"]]
-        ending.level = max(ending.level, fields["level"], key=_RISING.index)
-        ending.final_level = fields["level"]
-        ending.because |= {reason["detection"] for reason in fields["reasons"] if reason["contribution"] > 0}
+    def _decided(self, decision: dict[str, Any]) -> None:
+        ending = self._sessions[decision["session_id"]]
+        ending.level = max(ending.level, decision["level"], key=_LEVELS.index)
+        ending.final_level = decision["level"]
+        ending.because |= {reason["detection"] for reason in decision["reasons"] if reason["contribution"] > 0}
 
     def of(self, session_id: str) -> Ending:
-        """Return how the session stands: left alone, if nothing was ever said of it."""
+        """Return the ending of a session, the default one if there was no record about it."""
         return self._sessions.get(session_id, Ending())
 
     def wrong(self, story: Scenario) -> list[str]:
-        """Return what ended otherwise than *story* says, a sentence each."""
+        """Return a sentence for each difference from what *story* expects."""
         return [
-            f"{story.name}, {session_id}: {what}"
+            f"{story.name}, {session_id}: {difference}"
             for session_id, expected in story.expect.items()
-            for what in disagreements(expected, self.of(session_id))
+            for difference in disagreements(expected, self.of(session_id))
         ]
 
 
 def disagreements(expected: Expectation, ending: Ending) -> Iterator[str]:
-    """Yield where *ending* is not as *expected*."""
+    """Yield a sentence for each difference between *ending* and *expected*."""
     if ending.level != expected.level:
         yield f"reached {ending.level}, not {expected.level}"
     if ending.action != expected.action:

@@ -1,6 +1,6 @@
-"""What is played: stories, honest traffic around them, and time that goes on in every partition.
+"""Playback: events of stories, of honest traffic around them, and of steady sessions that advance event time.
 
-Everything ends at one moment; what began earlier began longer before it. Pure: that moment is an argument.
+All of them end at the same time, which is an argument; longer stories begin earlier. No clock is read.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ Timed = tuple[str, dict[str, Any]]
 
 _IDS: Final = ("event_id", "session_id", "parent_session_id", "principal_id", "device_id", "token_id")
 _TIMES: Final = ("occurred_at", "recorded_at", "attested_at", "credential_expires_at")
-_ORDER: Final = {topic: place for place, topic in enumerate(INPUT_TOPICS)}
+_ORDER: Final = {topic: rank for rank, topic in enumerate(INPUT_TOPICS)}
 _REPORTS_EVERY: Final = 12
-"""So many calls of a steady session for each report of its device."""
+"""Number of calls of a steady session per report of its device."""
 _HOUR: Final = 3_600_000
 _BUSY: Final = 8 * _HOUR
-"""Into a simulated Monday: people are at work by then."""
+"""Time of day, on a simulated Monday, at which people are at work."""
 
 
 def stories(directory: Path, end_ms: int, suffix: str = "") -> list[Scenario]:
-    """Return every story in *directory*, each with its own ids, so that all can be played at once.
+    """Return every story in *directory*, each with ids of its own, so that all can be played at once.
 
-    Raises `pipeline.offline.scenarios.scenario.ScenarioError`.
+    Raises:
+        ScenarioError: a story cannot be read.
     """
     loaded = []
     for number, path in enumerate(sorted(directory.glob("*.toml")), start=1):
@@ -42,12 +43,12 @@ def stories(directory: Path, end_ms: int, suffix: str = "") -> list[Scenario]:
 
 
 def steady(partitions: int, start_ms: int, end_ms: int, suffix: str = "", every_ms: int = 5_000) -> Iterator[Timed]:
-    """Yield the calls of one harmless session for each partition, so that its time reaches *end_ms*.
+    """Yield the calls of one harmless session per partition, so that the event time of each reaches *end_ms*.
 
-    Deadlines pass when event time does, and a partition's time is that of its own events. Its device reports:
-    only where one is heard does the silence of another prove anything.
+    Deadlines pass in event time, and each partition has the time of its own events. The session's device sends
+    telemetry, because the silence of a device means something only if another device is heard.
     """
-    names = [_landing_in(partition, partitions, suffix) for partition in range(partitions)]
+    names = [_name_in(partition, partitions, suffix) for partition in range(partitions)]
     for number, at in enumerate(range(start_ms, end_ms + 1, every_ms)):
         for name in names:
             if number % _REPORTS_EVERY == 0:
@@ -79,30 +80,32 @@ def steady(partitions: int, start_ms: int, end_ms: int, suffix: str = "", every_
 
 
 def honest(principals: int, length_ms: int, end_ms: int, seed: int = 7, suffix: str = "") -> list[Timed]:
-    """Return what *principals* honest people, services, keys and agents do in *length_ms* up to *end_ms*."""
+    """Return events of *principals* honest people, services, keys and agents, of *length_ms* up to *end_ms*."""
     hours = (_BUSY + length_ms) / _HOUR
-    whole = simulate(seed, hours, principals, MONDAY_MS, attack_share=0, oddity_share=0, noise=0)
-    later = end_ms - (MONDAY_MS + _BUSY + length_ms)
+    simulated = simulate(seed, hours, principals, MONDAY_MS, attack_share=0, oddity_share=0, noise=0)
+    delay_ms = end_ms - (MONDAY_MS + _BUSY + length_ms)
     return [
-        (topic, _moved(event, later, suffix)) for topic, event in whole if event["occurred_at"] >= MONDAY_MS + _BUSY
+        (topic, _moved(event, delay_ms, suffix))
+        for topic, event in simulated
+        if event["occurred_at"] >= MONDAY_MS + _BUSY
     ]
 
 
 def in_order(events: Iterable[Timed]) -> list[Timed]:
-    """Return *events* as a recording of them would be read."""
+    """Return *events* in the order in which a recording of them would be read."""
     return sorted(events, key=lambda timed: (timed[1]["occurred_at"], _ORDER[timed[0]]))
 
 
-def _landing_in(partition: int, partitions: int, suffix: str) -> str:
+def _name_in(partition: int, partitions: int, suffix: str) -> str:
     names = (f"steady-{number}{suffix}" for number in count())
     return next(name for name in names if partition_of(name.encode(), partitions) == partition)
 
 
-def _moved(event: dict[str, Any], later: int, suffix: str) -> dict[str, Any]:
+def _moved(event: dict[str, Any], delay_ms: int, suffix: str) -> dict[str, Any]:
     moved = dict(event)
     for name in _TIMES:
         if moved.get(name) is not None:
-            moved[name] += later
+            moved[name] += delay_ms
     for name in _IDS:
         if moved.get(name) is not None:
             moved[name] += suffix

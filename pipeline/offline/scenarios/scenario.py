@@ -1,7 +1,7 @@
-"""Stories told in TOML, as a SOC analyst would tell them: who does what when, and what must be decided.
+"""Stories in TOML, as a SOC analyst would write them: who does what when, and what must be decided.
 
-A file is read strictly: a word that means nothing is an error that names the file and the place. The format
-is told at `load`. What plays the stories, and judges the outcome, is elsewhere.
+A file is read strictly: an unknown key is an error that names the file and the place. `load` documents the format.
+`playback` plays the stories, and `outcomes` compares results with expectations.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ Table = dict[str, Any]
 _HEAD: Final = ("title", "story", "text", "twin", "play_until", "place", "who", "step", "expect")
 _STEP: Final = ("at", "who", "place", "type", "every", "times", "until")
 _EXPECT: Final = ("level", "action", "because", "final_level")
-_OURS: Final = {"type", "event_id", "occurred_at"}
-_MEMBERS: Final = {name: set(model.model_fields) - _OURS for name, model in EVENT_TYPES.items()}
-# A device tells its tenant, itself and its posture, not what its user's software shows of itself.
-_TELLS: Final = _MEMBERS | {"device.telemetry": {"tenant", "device_id", *Posture.model_fields}}
-_ANY_MEMBER: Final = {name for members in _MEMBERS.values() for name in members}
+_GENERATED: Final = {"type", "event_id", "occurred_at"}
+_FIELDS: Final = {name: set(model.model_fields) - _GENERATED for name, model in EVENT_TYPES.items()}
+# Telemetry gets tenant, device and posture from `who`, but no fields of the user's software.
+_DEFAULTED: Final = _FIELDS | {"device.telemetry": {"tenant", "device_id", *Posture.model_fields}}
+_ANY_FIELD: Final = {name for members in _FIELDS.values() for name in members}
 _IDS: Final = ("session_id", "parent_session_id", "principal_id", "device_id", "token_id")
 _MOMENTS: Final = ("attested_at", "credential_expires_at")
 _SPAN: Final = re.compile(r"([+-]?)(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 class ScenarioError(ValueError):
-    """A scenario cannot be played; the message says which file, where in it, and what is wrong."""
+    """A scenario cannot be read; the message says which file, where in it, and what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What must come out for one session.
+    """The expected outcome of one session.
 
-    *level* is the highest it reaches, *action* the strongest that is commanded (`allow`: none), *because* the
-    detections that must be among the reasons; *final_level*, if it matters, is the level when all is over.
+    *level* is the highest it reaches, *action* the strongest commanded (`allow`: none), *because* the detections that
+    must be among the reasons; *final_level*, if given, is the level at the end.
     """
 
     level: Level
@@ -69,42 +69,49 @@ class Scenario:
 
 
 def find_directory() -> Path:
-    """Return the folder of the stories: that of the checkout, else the one that ships with the package."""
+    """Return the folder of the stories: that of the checkout, else that of the installed package."""
     here = Path(__file__).parents[2]
     for directory in (here.parent / "tests" / "scenarios", here / "scenarios_data"):
         if directory.is_dir():
             return directory
-    raise ScenarioError(f"there are no stories: neither tests/scenarios beside {here} nor scenarios_data in it")
+    raise ScenarioError(f"there are no stories: neither tests/scenarios beside {here} nor scenarios_data in it exists")
 
 
 def load_all(directory: Path, start_ms: int, suffix: str = "") -> list[Scenario]:
-    """Return every story in *directory*, by file name; `ScenarioError` where there is none."""
+    """Return every story in *directory*, by file name.
+
+    Raises:
+        ScenarioError: there is none, or one cannot be read.
+    """
     paths = sorted(directory.glob("*.toml"))
     if not paths:
-        raise ScenarioError(f"{directory} holds no story: expected files such as a-phone-jailbroken.toml")
+        raise ScenarioError(f"{directory} has no story: expected files such as a-phone-jailbroken.toml")
     return [load(path, start_ms, suffix) for path in paths]
 
 
 def load(path: Path, start_ms: int, suffix: str = "") -> Scenario:
     """Return the story in the file *path*; its time 0 is *start_ms*, and all its ids get the *suffix*.
 
-    A file has `title`, `story` (a letter), `text`, `twin` (if it is one), `play_until`, and the tables
+    A file has `title`, `story` (a letter), `text`, `twin` (true for the honest twin of an attack), `play_until`, and
+    the tables
 
-    - `step`: a list, each with `at`, `who`, `type`, further members, perhaps another `place`; with `every` it
-      is repeated, a number of `times` or `until` a moment, else to the end;
-    - `who.NAME`: the members that go with somebody or something, the `place` they are at, whom else they are
-      `like`;
-    - `place.NAME`: the members of a network;
+    - `step`: a list, each with `at`, `who`, `type`, further fields, and optionally another `place`; with `every` it is
+      repeated, a number of `times` or `until` a time, else to the end;
+    - `who.NAME`: the fields of a subject, the `place` where it is, and the name of another subject that it is `like`;
+    - `place.NAME`: the fields of a network;
     - `expect.SESSION_ID`: `level`, `action`, `because`, `final_level`; one for every session.
 
-    Moments are seconds, or such as `"1h2m3s"`, from the start; `"+5s"` is from the step before. The members
-    `attested_at` and `credential_expires_at` are moments as well; with a sign, from their event.
+    Times are seconds or a text such as `"1h2m3s"`, from the start; `"+5s"` is relative to the step before. The fields
+    `attested_at` and `credential_expires_at` are times, too; with a sign they are relative to their event.
+
+    Raises:
+        ScenarioError: the file cannot be read, or something in it is wrong.
     """
     return _Reader(path, start_ms, suffix).scenario()
 
 
 class _Reader:
-    """Reads one file and complains about it."""
+    """Parser of one file."""
 
     def __init__(self, path: Path, start_ms: int, suffix: str) -> None:
         self.path = path
@@ -128,8 +135,8 @@ class _Reader:
         twin = self.table.get("twin", False) is True
         return Scenario(self.path.stem, title, story, text.strip(), twin, events, expect, until)
 
-    def wrong(self, where: str, what: str) -> NoReturn:
-        raise ScenarioError(f"{self.path.name}, {where}: {what}")
+    def wrong(self, where: str, problem: str) -> NoReturn:
+        raise ScenarioError(f"{self.path.name}, {where}: {problem}")
 
     def need(self, table: Table, key: str, where: str) -> Any:
         if key not in table:
@@ -141,7 +148,7 @@ class _Reader:
         for key in table:
             if key not in names:
                 near = get_close_matches(key, names, n=1)
-                self.wrong(where, f"{key} means nothing here" + (f"; is {near[0]} meant?" if near else ""))
+                self.wrong(where, f"{key} is unknown here" + (f"; did you mean {near[0]}?" if near else ""))
 
     def tables(self, name: str) -> dict[str, Table]:
         tables = self.table.get(name, {})
@@ -150,17 +157,17 @@ class _Reader:
         return tables
 
     def span(self, value: Any, where: str) -> tuple[str, int]:
-        """Read a stretch of time: its sign, if any, and its length in ms."""
+        """Parse a duration: its sign, if any, and its length in ms."""
         if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
             return "", round(value * 1000)
         found = _SPAN.fullmatch(value) if isinstance(value, str) else None
         if found is None:
-            self.wrong(where, f'{value!r} is no time: write seconds, or such as "1h2m3s" or "+90s"')
+            self.wrong(where, f'{value!r} is not a time: write seconds, or such as "1h2m3s" or "+90s"')
         hours, minutes, seconds = (int(part or 0) for part in found.groups()[1:])
         return found[1], (hours * 3600 + minutes * 60 + seconds) * 1000
 
     def moment(self, value: Any, since: int, where: str) -> int:
-        """Read a moment: with a sign from *since*, else from the start of the story, in ms."""
+        """Parse a time in ms: with a sign relative to *since*, else from the start of the story."""
         sign, length = self.span(value, where)
         if sign:
             return since - length if sign == "-" else since + length
@@ -175,38 +182,38 @@ class _Reader:
         for number, step in enumerate(steps, start=1):
             where = f"step {number}"
             previous = self.moment(self.need(step, "at", where), previous, f"{where}, at")
-            members = self.members(step, where)
-            drafts += [(at, number, members) for at in self.times(step, previous, play_until, where)]
+            fields = self.fields(step, where)
+            drafts += [(at, number, fields) for at in self.times(step, previous, play_until, where)]
         drafts.sort(key=lambda draft: draft[:2])
         return [self.event(count, *draft) for count, draft in enumerate(drafts, start=1)]
 
     def times(self, step: Table, at: int, play_until: int, where: str) -> Iterator[int]:
         if "every" not in step:
             if "times" in step or "until" in step:
-                self.wrong(where, "times and until go with every")
+                self.wrong(where, "times and until need every")
             yield at
             return
         _, every = self.span(step["every"], f"{where}, every")
         if every <= 0 or ("times" in step and "until" in step):
-            self.wrong(where, "every must be longer than nothing, and not have both times and until")
+            self.wrong(where, "every must be positive, and have only one of times and until")
         end = self.moment(step.get("until", "+0s"), play_until, f"{where}, until")
         if "times" in step:
             times = step["times"]
             if not isinstance(times, int) or times < 1:
-                self.wrong(f"{where}, times", f"{times!r} is no number of times: write 1 or more")
+                self.wrong(f"{where}, times", f"{times!r} is not a number of times: write 1 or more")
             end = at + every * (times - 1)
         yield from range(at, end + 1, every)
 
-    def members(self, step: Table, where: str) -> Table:
-        """The members of a step's events: its own, before those of who does it, before those of the place."""
+    def fields(self, step: Table, where: str) -> Table:
+        """The fields of a step's events: its own take precedence over those of `who`, these over those of `place`."""
         kind = self.need(step, "type", where)
         if kind not in EVENT_TYPES:
-            self.wrong(where, f"type {kind!r} is none of {', '.join(EVENT_TYPES)}")
-        self.only(step, {*_STEP, *_MEMBERS[kind]}, where)
+            self.wrong(where, f"type {kind!r} is not one of {', '.join(EVENT_TYPES)}")
+        self.only(step, {*_STEP, *_FIELDS[kind]}, where)
         table = self.entry("who", self.need(step, "who", where), where)
         place_name = step.get("place", table.get("place"))
         place = {} if place_name is None else self.entry("place", place_name, where)
-        usual = {name: value for name, value in (place | table).items() if name in _TELLS[kind]}
+        usual = {name: value for name, value in (place | table).items() if name in _DEFAULTED[kind]}
         own = {name: value for name, value in step.items() if name not in _STEP or name == "type"}
         return usual | own
 
@@ -215,17 +222,17 @@ class _Reader:
         if not isinstance(name, str) or name not in tables:
             self.wrong(where, f"there is no [{kind}.{name}]")
         table = tables[name]
-        self.only(table, {*_ANY_MEMBER, "place", "like"} if kind == "who" else _ANY_MEMBER, f"{kind}.{name}")
+        self.only(table, {*_ANY_FIELD, "place", "like"} if kind == "who" else _ANY_FIELD, f"{kind}.{name}")
         if "like" not in table:
             return table
         other = tables.get(str(table["like"]))
         if other is None or "like" in other:
-            self.wrong(f"{kind}.{name}, like", f"{table['like']!r} must be a {kind} that is like nobody else")
+            self.wrong(f"{kind}.{name}, like", f"{table['like']!r} must be a {kind} that has no `like` itself")
         return other | table
 
-    def event(self, count: int, at: int, number: int, members: Table) -> tuple[str, dict[str, Any]]:
+    def event(self, count: int, at: int, number: int, fields: Table) -> tuple[str, dict[str, Any]]:
         where = f"step {number}"
-        event = members | {"event_id": f"{self.path.stem}{self.suffix}-{count:04d}", "occurred_at": at}
+        event = fields | {"event_id": f"{self.path.stem}{self.suffix}-{count:04d}", "occurred_at": at}
         event |= {name: event[name] + self.suffix for name in _IDS if isinstance(event.get(name), str)}
         event |= {name: self.moment(event[name], at, f"{where}, {name}") for name in _MOMENTS if name in event}
         try:
@@ -248,11 +255,11 @@ class _Reader:
             *(("because", item, DETECTION_IDS) for item in because),
         ):
             if value not in words:
-                self.wrong(f"{where}, {key}", f"{value!r} is none of {', '.join(filter(None, words))}")
+                self.wrong(f"{where}, {key}", f"{value!r} is not one of {', '.join(filter(None, words))}")
         return Expectation(level, action, because, final)
 
     def cover(self, played: set[str], expect: dict[str, Expectation]) -> None:
         for session_id in sorted(played - set(expect)):
-            self.wrong("expect", f"say what is expected for session {session_id}")
+            self.wrong("expect", f"the expected outcome of session {session_id} is missing")
         for session_id in sorted(set(expect) - played):
-            self.wrong(f"expect.{session_id}", "no step is of this session")
+            self.wrong(f"expect.{session_id}", "no step belongs to this session")

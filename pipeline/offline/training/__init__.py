@@ -1,1 +1,1 @@
-"""Model training: datasets, feature vectors, quality reports and export of a trained model."""
+"""Training of the anomaly model: datasets, feature vectors, export, fitting, evaluation and comparison of models."""

@@ -1,4 +1,4 @@
-"""Two models on the same data: what would have become of each session, and where that differs."""
+"""Comparison of two models on the same data: the result of each session, and where the results differ."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pipeline.processing.processor import Message
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS, SESSION_RISK
 
 STEPS: Final = ("nothing", "noticed", "step_up", "revoke")
-"""What may become of a session, the harmless first: *noticed* is a level above LOW without a command."""
+"""Possible results for a session, the mildest first; *noticed* means a level above LOW without a command."""
 
 
 @dataclass(slots=True)
-class Fate:
-    """What became of a session: its highest level and score, what was done, and what counted there."""
+class SessionResult:
+    """The result of one session: highest level and score, commands, and the detections at the highest score."""
 
     level: str = LEVELS[0]
     score: float = 0.0
@@ -34,7 +34,7 @@ class Fate:
 
     @property
     def step(self) -> str:
-        """Return the gravest of `STEPS` that was taken."""
+        """Return the most severe of `STEPS` that applies."""
         if self.revoked:
             return "revoke"
         if self.challenged:
@@ -43,38 +43,40 @@ class Fate:
 
 
 @dataclass(slots=True)
-class Fates:
-    """Takes every message of a replay; keeps one `Fate` for each session of which anything was said."""
+class ResultCollector:
+    """Collects the messages of a replay into one `SessionResult` per session with a decision or command."""
 
-    by_session: dict[SessionKey, Fate] = field(default_factory=dict)
+    by_session: dict[SessionKey, SessionResult] = field(default_factory=dict)
 
     def take(self, message: Message) -> None:
-        """Note *message*, if it is a decision or a command."""
+        """Add *message*, if it is a decision or a command."""
         if message.topic not in (SESSION_RISK, SESSION_REVOCATIONS, SESSION_CHALLENGES):
             return
-        details = from_json(message.value)
-        fate = self.by_session.setdefault((details["tenant"], details["session_id"]), Fate())
+        record = from_json(message.value)
+        result = self.by_session.setdefault((record["tenant"], record["session_id"]), SessionResult())
         if message.topic == SESSION_RISK:
-            if details["score"] > fate.score:
-                counted = [reason for reason in details["reasons"] if reason["contribution"] > 0]
-                fate.score, fate.reasons = details["score"], [reason["detection"] for reason in counted]
-            fate.level = max(fate.level, details["level"], key=LEVELS.index)
+            if record["score"] > result.score:
+                contributing = [reason for reason in record["reasons"] if reason["contribution"] > 0]
+                result.score, result.reasons = record["score"], [reason["detection"] for reason in contributing]
+            result.level = max(result.level, record["level"], key=LEVELS.index)
         elif message.topic == SESSION_REVOCATIONS:
-            fate.revoked = True
+            result.revoked = True
         else:
-            fate.challenged = True
+            result.challenged = True
 
 
-def of_fates(first: Mapping[SessionKey, Fate], second: Mapping[SessionKey, Fate], truths: Truths) -> dict[str, Any]:
-    """Return what differs between two replays, session by session, with a summary before it."""
+def compare_results(
+    first: Mapping[SessionKey, SessionResult], second: Mapping[SessionKey, SessionResult], truths: Truths
+) -> dict[str, Any]:
+    """Return the differences between two replays: a summary, then each session that differs."""
     changes: Counter[str] = Counter()
     sessions = []
     for key in sorted(first.keys() | second.keys()):
-        fate, other = first.get(key, Fate()), second.get(key, Fate())
-        if (fate.level, fate.step) == (other.level, other.step):
+        result, other = first.get(key, SessionResult()), second.get(key, SessionResult())
+        if (result.level, result.step) == (other.level, other.step):
             continue
         truth = truths.of(key)
-        change = f"{fate.step} → {other.step}" if fate.step != other.step else f"{fate.level} → {other.level}"
+        change = f"{result.step} → {other.step}" if result.step != other.step else f"{result.level} → {other.level}"
         label = truth.label if truth else "unknown"
         changes[f"{label}: {change}"] += 1
         sessions.append(
@@ -84,7 +86,7 @@ def of_fates(first: Mapping[SessionKey, Fate], second: Mapping[SessionKey, Fate]
                 "label": label,
                 "family": truth.family if truth else None,
                 "change": change,
-                "a": asdict(fate),
+                "a": asdict(result),
                 "b": asdict(other),
             }
         )
@@ -99,14 +101,14 @@ def of_fates(first: Mapping[SessionKey, Fate], second: Mapping[SessionKey, Fate]
     }
 
 
-def _steps(fates: Iterable[Fate]) -> dict[str, int]:
-    found = Counter(fate.step for fate in fates)
+def _steps(results: Iterable[SessionResult]) -> dict[str, int]:
+    found = Counter(result.step for result in results)
     return {step: found[step] for step in STEPS}
 
 
 @dataclass(slots=True)
 class Bands:
-    """Counts in which band two models put the same vectors, and the highest of each session."""
+    """Counts the score bands that two models give the same vectors, and the highest bands of each session."""
 
     first: Detector
     second: Detector
@@ -121,12 +123,12 @@ class Bands:
         for key, label, a, b in zip(
             vectors.sessions, vectors.truth_label.tolist(), *(band.tolist() for band in bands), strict=True
         ):
-            was = self.highest.get(key, (0, 0))
-            self.highest[key] = max(a, was[0]), max(b, was[1])
+            before = self.highest.get(key, (0, 0))
+            self.highest[key] = max(a, before[0]), max(b, before[1])
             self.labels[key] = label or "unknown"
 
     def plain(self) -> dict[str, Any]:
-        """Return what differs, session by session, with a summary before it."""
+        """Return the differences: a summary, then each session that differs."""
         differ = {key: bands for key, bands in sorted(self.highest.items()) if bands[0] != bands[1]}
         changes = Counter(f"{self.labels[key]}: band {a} → band {b}" for key, (a, b) in differ.items())
         return {

@@ -1,4 +1,4 @@
-"""Vectors and labels to Parquet, a folder a day: streamed in bounded memory, written all or nothing."""
+"""Export of vectors and labels to Parquet, one folder per day: streamed in bounded memory, written atomically."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from pipeline.offline.training.vectors import Row, Vectors
 from schemas.decisions import SessionFeatures
 
 PART_ROWS: Final = 50_000
-"""So many rows are held at most, of all days together; then the fullest day becomes a part."""
+"""Maximum number of rows in memory, of all days together; above it, the day with most rows is written."""
 REMEMBERED: Final = 200_000
-"""So many vectors back one that was delivered twice is recognised."""
+"""Number of vectors that are remembered to recognise one that was delivered twice."""
 MANIFEST: Final = "_export.json"
-"""What an export says of itself. Readers of Parquet pass over names with an underscore."""
+"""The description of an export. Readers of Parquet ignore names that begin with an underscore."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Which vectors are wanted: those of event time from *since* to before *until*, ms."""
+class Period:
+    """Event time of the exported vectors, in ms: from *since*, to before *until*."""
 
     since: int = 0
     until: int | None = None
@@ -41,7 +41,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Count:
-    """What became of the vectors that were read."""
+    """Counts of the vectors that were read."""
 
     rows: int = 0
     labelled: Counter[str] = field(default_factory=Counter)
@@ -52,12 +52,12 @@ class Count:
 
 
 class Exporter:
-    """Takes `session-features` records one by one; see `exporting`."""
+    """Exports `session-features` records one by one; see `exporting`."""
 
     def __init__(
         self,
         folder: Path,
-        asked: Asked,
+        period: Period,
         labels: Labels,
         truths: Truths,
         *,
@@ -66,49 +66,49 @@ class Exporter:
     ) -> None:
         self.count = Count()
         self._folder = folder
-        self._asked = asked
+        self._period = period
         self._labels = labels
         self._truths = truths
         self._detector = detector
         self._low_share = low_share
         self._days: dict[str, list[Row]] = {}
         self._parts: Counter[str] = Counter()
-        self._held = 0
+        self._buffered = 0
         self._seen: OrderedDict[tuple[Any, ...], None] = OrderedDict()
 
     def take(self, value: bytes) -> None:
-        """Take a record of `session-features`; what is not exported is counted, with why."""
+        """Add a record of `session-features`; if it is not exported, it is counted with the reason."""
         try:
-            session_features = SessionFeatures.model_validate_json(value)
+            features = SessionFeatures.model_validate_json(value)
         except ValidationError as error:
             self.count.left_out["unreadable"] += 1
             self.count.first_unreadable = self.count.first_unreadable or str(error).replace("\n", " ")
             return
-        if session_features.feature_set != FEATURE_SET:
-            self.count.other_sets[session_features.feature_set] += 1
+        if features.feature_set != FEATURE_SET:
+            self.count.other_sets[features.feature_set] += 1
             return
-        reason = self._why_not(session_features)
+        reason = self._reason_to_skip(features)
         if reason:
             self.count.left_out[reason] += 1
             return
-        session = session_features.tenant, session_features.session_id
-        label = self._labels.of(session, session_features.scored_at)
+        session = features.tenant, features.session_id
+        label = self._labels.of(session, features.scored_at)
         self.count.rows += 1
-        self.count.policies[session_features.policy] += 1
+        self.count.policies[features.policy] += 1
         self.count.labelled[label.verdict if label else "none"] += 1
-        self._hold(Row.of(session_features, label, self._truths.of(session)))
+        self._add(Row.of(features, label, self._truths.of(session)))
 
-    def _why_not(self, features: SessionFeatures) -> str:
-        if features.occurred_at < self._asked.since:
+    def _reason_to_skip(self, features: SessionFeatures) -> str:
+        if features.occurred_at < self._period.since:
             return "before --since"
-        if self._asked.until is not None and features.occurred_at >= self._asked.until:
+        if self._period.until is not None and features.occurred_at >= self._period.until:
             return "from --until on"
         if self._labels.as_of is not None and features.scored_at > self._labels.as_of:
             return "scored after --as-of"
-        return "delivered twice" if self._again(features) else ""
+        return "delivered twice" if self._is_repeated(features) else ""
 
-    def _again(self, features: SessionFeatures) -> bool:
-        """Whether this vector was taken before: after a crash a worker may have sent it twice."""
+    def _is_repeated(self, features: SessionFeatures) -> bool:
+        """Whether this vector was added before: after a crash, a worker may have sent it twice."""
         key = features.tenant, features.session_id, features.event_id, features.occurred_at
         if features.event_id is not None and key in self._seen:
             return True
@@ -117,27 +117,27 @@ class Exporter:
             self._seen.popitem(last=False)
         return False
 
-    def _hold(self, row: Row) -> None:
+    def _add(self, row: Row) -> None:
         day = f"{datetime.fromtimestamp(row.features.occurred_at / 1000, UTC):%Y-%m-%d}"
         self._days.setdefault(day, []).append(row)
-        self._held += 1
-        if self._held >= PART_ROWS:
+        self._buffered += 1
+        if self._buffered >= PART_ROWS:
             self._write(max(self._days, key=lambda day: (len(self._days[day]), day)))
 
     def _write(self, day: str) -> None:
         vectors = Vectors.of(self._days.pop(day))
-        self._held -= len(vectors)
-        # A score belongs to the model that gave it: another one's would not be what decided.
-        ours = (vectors.model == self._detector.id) & (vectors.model != NoDetector.id)
+        self._buffered -= len(vectors)
+        # Only the model that scored a vector gives the score that was used in the decision.
+        same_model = (vectors.model == self._detector.id) & (vectors.model != NoDetector.id)
         scores = np.full(len(vectors), np.nan)
-        scores[ours] = vectors.take(ours).scores(self._detector)
+        scores[same_model] = vectors.take(same_model).scores(self._detector)
         folder = self._folder / f"date={day}"
         folder.mkdir(exist_ok=True)
         parquet.write(vectors, scores, folder / f"part-{self._parts[day]:04}.parquet", self._low_share)
         self._parts[day] += 1
 
     def finish(self) -> None:
-        """Write what is held, and the manifest."""
+        """Write the remaining rows, and the manifest."""
         for day in sorted(self._days):
             self._write(day)
         manifest = {
@@ -162,20 +162,20 @@ def counts_as_json(count: Count) -> dict[str, Any]:
 
 @contextmanager
 def exporting(
-    out: Path, asked: Asked, labels: Labels, truths: Truths, *, detector: Detector, low_share: float
+    out: Path, period: Period, labels: Labels, truths: Truths, *, detector: Detector, low_share: float
 ) -> Iterator[Exporter]:
-    """Give an exporter whose files appear as the folder *out* when the block ends well.
+    """Yield an exporter whose files appear as the folder *out* if the block ends without an error.
 
     Raises:
-        RecordingError: something lies there already, or there was nothing to export.
+        RecordingError: *out* is not empty, or there was nothing to export.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RecordingError(f"{out} is not empty: name a folder that is not there yet, or remove it")
+        raise RecordingError(f"{out} is not empty: give a new folder, or remove it")
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
         made = Path(folder) / "export"
         made.mkdir()
-        exporter = Exporter(made, asked, labels, truths, detector=detector, low_share=low_share)
+        exporter = Exporter(made, period, labels, truths, detector=detector, low_share=low_share)
         yield exporter
         if not exporter.count.rows:
             raise RecordingError(_nothing(exporter.count))
@@ -184,15 +184,15 @@ def exporting(
 
 
 def sentences(count: Count) -> list[str]:
-    """Return what must be said of vectors that were not exported, a sentence each."""
+    """Return a warning for each kind of vectors that could not be exported."""
     lines = [
-        f"{number:,} vectors of feature set {name} are left out, this is {FEATURE_SET}: sets do not mix; "
-        "export them with the version that scored them"
+        f"{number:,} vectors of feature set {name} are left out, the current one is {FEATURE_SET}: they cannot be "
+        "mixed; export them with the version that scored them"
         for name, number in sorted(count.other_sets.items())
     ]
     if count.left_out["unreadable"]:
         number = count.left_out["unreadable"]
-        lines.append(f"{number:,} records are no vectors, the first: {count.first_unreadable[:300]}")
+        lines.append(f"{number:,} records are not vectors, the first: {count.first_unreadable[:300]}")
     return lines
 
 

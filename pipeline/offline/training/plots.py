@@ -1,4 +1,4 @@
-"""The pictures of a model's card, as PNG: drawn without a screen, the same again from the same numbers."""
+"""Plots of a model's card as PNG, drawn without a screen and reproducible from the same numbers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ HONEST, ATTACK, LINE = "#4477aa", "#cc3311", "#999999"
 COLOUR: Final = {"stable": HONEST, "moderate": "#ee7733", "large": ATTACK, "too few rows": LINE}
 
 
-def of_quality(found: Quality) -> dict[str, bytes]:
-    """Return the pictures of an evaluation, by name."""
+def quality_plots(found: Quality) -> dict[str, bytes]:
+    """Return the plots of an evaluation, by file name."""
     pictures = {"scores.png": _scores(found), "precision.png": _precision(found)}
     if found.delays_s:
         pictures["delay.png"] = _delay(found)
     return pictures
 
 
-def of_drift(found: Sequence[Drift]) -> dict[str, bytes]:
-    """Return the picture of how far features have moved, by name."""
+def drift_plots(found: Sequence[Drift]) -> dict[str, bytes]:
+    """Return the plot of feature drift, by file name."""
     figure, axes = _begin("drift.png", height=1.0 + 0.16 * len(found))
     shown = [*reversed(found)]
     colours = [COLOUR[drift.verdict] for drift in shown]
@@ -66,7 +66,7 @@ def _precision(found: Quality) -> bytes:
 
 def _delay(found: Quality) -> bytes:
     figure, axes = _begin("delay.png")
-    # What came within a second is drawn at a second: the axis is logarithmic.
+    # Delays below a second are drawn at one second, as the axis is logarithmic.
     delays = np.maximum(found.delays_s, 1.0)
     share = np.arange(1, len(delays) + 1) / found.attacked_sessions
     axes.step([1.0, *delays], [0.0, *share], where="post", color=ATTACK)
@@ -88,5 +88,5 @@ def _begin(name: str, height: float = 3.2) -> tuple[Figure, Axes]:
 
 def _png(figure: Figure) -> bytes:
     drawn = BytesIO()
-    figure.savefig(drawn, format="png", metadata={"Software": None})  # it would name a version
+    figure.savefig(drawn, format="png", metadata={"Software": None})  # else it names a version
     return drawn.getvalue()

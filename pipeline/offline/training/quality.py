@@ -1,7 +1,7 @@
-"""How well scores tell attacks from honest life: against the truth where it is known, else against verdicts.
+"""Evaluation of scores: how well they separate attacks from honest sessions, by ground truth or else by verdicts.
 
-Rows stand for as many as the log kept one of (`pipeline.offline.training.vectors.weights`), so that rates are those
-of all traffic. A budget is a share of honest vectors that may be found odd.
+Each row has the weight of the rows it stands for in the log (`pipeline.offline.training.vectors.weights`), so that
+rates are those of all traffic. A budget is the share of honest vectors that may be flagged.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pipeline.offline.training.vectors import Vectors, weights
 
 BUDGETS: Final = {"0.1_percent": 0.001, "1_percent": 0.01}
 DELAY_BUDGET: Final = "1_percent"
-"""The budget at which the delay of a detection is told."""
+"""The budget at which the delay of detection is reported."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What is evaluated: scores ``(n,)``, whether a row is of an attack, and how many it stands for."""
+    """The evaluated rows: scores ``(n,)``, whether a row belongs to an attack, and its weight."""
 
     vectors: Vectors
     scores: NDArray[np.float64]
@@ -35,7 +35,7 @@ class Rows:
 
 @dataclass(slots=True)
 class Quality:
-    """What an evaluation came to; *delays_s* of every attacked session that was found, at `DELAY_BUDGET`."""
+    """The result of an evaluation; *delays_s* has every attacked session that was found at `DELAY_BUDGET`."""
 
     plain: dict[str, Any]
     precision: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -47,9 +47,9 @@ class Quality:
 
 
 def known_rows(vectors: Vectors, scores: NDArray[np.float64], low_share: float) -> Rows | None:
-    """Return the rows of which it is known whether they are of an attack, `None` if both kinds are not there.
+    """Return the rows that are labelled as attack or honest, None unless there are both.
 
-    The truth says so, where a recording has it; else verdicts do.
+    Labels come from the ground truth, if the recording has it; else from verdicts.
     """
     for by, attack, honest in (
         ("truth", vectors.attacked, vectors.honest),
@@ -63,7 +63,7 @@ def known_rows(vectors: Vectors, scores: NDArray[np.float64], low_share: float) 
 
 
 def quality(rows: Rows) -> Quality:
-    """Return how well the scores of *rows* do."""
+    """Evaluate the scores of *rows*."""
     attack, scores, weight = rows.attack, rows.scores, rows.weight
     limits = {name: limit(scores[~attack], weight[~attack], budget) for name, budget in BUDGETS.items()}
     sessions = _by_session(rows)
@@ -89,7 +89,7 @@ def quality(rows: Rows) -> Quality:
 
 
 def limit(scores: NDArray[np.float64], weight: NDArray[np.float64], budget: float) -> float:
-    """Return the least score above which there is at most the share *budget* of the rows, as weighted."""
+    """Return the lowest score above which there is at most the weighted share *budget* of the rows."""
     order = np.argsort(-scores, kind="stable")
     above = np.cumsum(weight[order]) > budget * weight.sum()
     return float(scores[order][int(np.argmax(above))])
@@ -97,7 +97,7 @@ def limit(scores: NDArray[np.float64], weight: NDArray[np.float64], budget: floa
 
 @dataclass(slots=True)
 class _Session:
-    """The rows of one attacked session while the attack was on: seconds since it began, and scores."""
+    """The rows of one attacked session during the attack: seconds since it began, and scores."""
 
     family: str
     since_s: NDArray[np.float64]
@@ -111,23 +111,23 @@ class _Session:
 
 
 def _by_session(rows: Rows) -> list[_Session]:
-    members: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    rows_of: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     keys = rows.vectors.sessions
-    for at in np.flatnonzero(rows.attack).tolist():
-        members[keys[at]].append(at)
-    found = []
-    for _, places in sorted(members.items()):
-        since = (rows.vectors.occurred_at[places] - rows.vectors.truth_started_at[places]) / 1000
-        family = rows.vectors.truth_family[places[0]] or "unknown"
-        found.append(_Session(family, since, rows.scores[places]))
-    return found
+    for row in np.flatnonzero(rows.attack).tolist():
+        rows_of[keys[row]].append(row)
+    sessions = []
+    for _, numbers in sorted(rows_of.items()):
+        since = (rows.vectors.occurred_at[numbers] - rows.vectors.truth_started_at[numbers]) / 1000
+        family = rows.vectors.truth_family[numbers[0]] or "unknown"
+        sessions.append(_Session(family, since, rows.scores[numbers]))
+    return sessions
 
 
 def _families(sessions: list[_Session], limits: dict[str, float]) -> list[dict[str, Any]]:
-    members: defaultdict[str, list[_Session]] = defaultdict(list)
+    by_family: defaultdict[str, list[_Session]] = defaultdict(list)
     for session in sessions:
-        members[session.family].append(session)
-    return [_family(name, found, limits) for name, found in sorted(members.items())]
+        by_family[session.family].append(session)
+    return [_family(name, found, limits) for name, found in sorted(by_family.items())]
 
 
 def _family(name: str, sessions: list[_Session], limits: dict[str, float]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From a recording to roles: its calls are read for what follows what, once more for how much is usual."""
+"""Role learning: two passes over the calls of a recording, first for their order, then for usual volumes."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from schemas.decode import decode_chunk
 from schemas.topics import API_CALLS
 
 
-def with_cohorts(data: Data, model: str) -> Data:
-    """Return *data* whose roles, those of *model*, know what is usual at the tenants of its vectors.
+def with_tenant_cohorts(data: Data, model: str) -> Data:
+    """Return *data* whose roles, those of *model*, have the usual values of the tenants of its vectors.
 
-    A vector tells a role where it is of a call, and one was clear; what another model scored tells of its
-    own roles. Where that is not enough of any tenant, the roles go on knowing what they knew of tenants.
+    A vector has a role if it belongs to a call and the role was clear; vectors scored by another model have roles of
+    that model and are not used. If no tenant has enough vectors, the cohorts of the roles stay unchanged.
     """
     if data.roles is None:
         return data
     vectors, attacked = data.vectors, attacked_sessions(data.vectors)
     honest = np.array([session not in attacked for session in vectors.sessions], np.bool_)
-    details = honest & drawn(vectors, data.low_share) & (vectors.role >= 0) & (vectors.model == model)
-    if not details.any():
+    usable = honest & drawn(vectors, data.low_share) & (vectors.role >= 0) & (vectors.model == model)
+    if not usable.any():
         return data
-    # Its usual values were learned elsewhere, so even a tenant that is alone differs from them.
-    cohorts = fit_cohorts(data.roles.usual, _cohort_samples(vectors.take(details)), alone=True)
+    # The usual values were learned from other data, so even a single tenant differs from them.
+    cohorts = fit_cohorts(data.roles.usual, _cohort_samples(vectors.take(usable)), alone=True)
     return replace(data, roles=replace(data.roles, cohorts=cohorts)) if cohorts.tenants.size else data
 
 
@@ -64,15 +64,17 @@ Session = tuple[str, str]
 """Tenant and session id."""
 CHUNK: Final = 4096
 ROWS: Final = 200_000
-"""About as many calls are looked at for what is usual."""
+"""About this many calls are used for usual volumes."""
 _FOREVER: Final = 2**62
 
 
 def learn_roles(recording: Path, *, left_out: Container[Session], seed: int, tenants: bool = True) -> Roles | None:
-    """Learn roles from *recording*, but for the sessions *left_out*; the same seed gives the same bytes.
+    """Learn roles from *recording*, without the sessions *left_out*; the same seed gives the same bytes.
 
-    With *tenants* also what is usual in them at each tenant. Returns ``None`` where the recording holds no
-    calls. Raises `RecordingError`.
+    With *tenants*, also the usual volumes of each tenant. Returns None if the recording has no calls.
+
+    Raises:
+        RecordingError: the recording cannot be read.
     """
     calls = _calls(recording, left_out)
     if not calls.session.size:
@@ -96,7 +98,7 @@ def _batches(recording: Path, left_out: Container[Session]) -> Iterator[Batch]:
 
 
 def _calls(recording: Path, left_out: Container[Session]) -> Calls:
-    """Every call: whose, of what kind, which operation."""
+    """Session, principal kind and operation of every call."""
     session, kind, operation = [np.empty(0, np.uint64)], [np.empty(0, np.uint8)], [np.empty(0, np.uint32)]
     names: dict[int, str] = {}
     for batch in _batches(recording, left_out):
@@ -104,34 +106,34 @@ def _calls(recording: Path, left_out: Container[Session]) -> Calls:
         session.append(batch.keys)
         kind.append(batch.fields.client["identity"]["kind"])
         operation.append(called)
-        for item, first in zip(*(part.tolist() for part in np.unique(called, return_index=True)), strict=True):
-            if item not in names:
-                names[item] = batch.events[first]["operation"]
+        for code, first in zip(*(part.tolist() for part in np.unique(called, return_index=True)), strict=True):
+            if code not in names:
+                names[code] = batch.events[first]["operation"]
     return Calls(np.concatenate(session), np.concatenate(kind), np.concatenate(operation), names)
 
 
 def _reached(
     recording: Path, left_out: Container[Session], known: NDArray[np.uint64], roles: Roles, share: float
 ) -> Reached:
-    """What was reached at a *share* of the calls of the sessions *known*, drawn by event id."""
+    """Volumes reached at a *share* of the calls, drawn by event id, of the sessions *known*."""
     table = SessionTable()
     limit = np.uint64(min(share * 2.0**64, 2.0**64 - 2048))
     wanted = np.array([FEATURE_NAMES.index(name) for name in VOLUMES])
     parts = []
     for batch in _batches(recording, left_out):
-        mine = batch.take(np.flatnonzero(np.isin(batch.keys, known)))
-        if not len(mine):
+        chosen = batch.take(np.flatnonzero(np.isin(batch.keys, known)))
+        if not len(chosen):
             continue
-        folded = fold(table, segments(locate(table, mine)), mine, roles)
-        at = np.flatnonzero(mine.ids[folded.seg.order] <= limit)
-        whose = folded.seg.of[at]
+        folded = fold(table, segments(locate(table, chosen)), chosen, roles)
+        drawn_rows = np.flatnonzero(chosen.ids[folded.seg.order] <= limit)
+        segment = folded.seg.of[drawn_rows]
         parts.append(
             Reached(
-                folded.values[wanted[:, None], at].T,
-                folded.facts["kind"][at],
-                folded.facts["role"][at],
-                mine.keys[folded.seg.order[at]],
-                table.tenants(folded.seg.keys)[whose],
+                folded.values[wanted[:, None], drawn_rows].T,
+                folded.facts["kind"][drawn_rows],
+                folded.facts["role"][drawn_rows],
+                chosen.keys[folded.seg.order[drawn_rows]],
+                table.tenants(folded.seg.keys)[segment],
             )
         )
     return Reached.together(parts)

@@ -1,4 +1,4 @@
-"""A model from vectors: honest rows are learned from, known attacks are kept to see how well it does."""
+"""Training: fit a model on honest vectors, evaluate it on known attacks, and describe both in its card."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from pipeline.offline.training.quality import Quality, known_rows, quality
 from pipeline.offline.training.vectors import Vectors, by_hash, drawn
 
 ROWS: Final = 200_000
-"""About as many vectors are learned from at most: more make no better forest."""
+"""About the maximum number of vectors to train on: more do not improve the model."""
 HELD_OUT: Final = 0.2
-"""Share of honest sessions that are not learned from where attacks are known: to see how odd they look."""
+"""Share of honest sessions held out for evaluation, if attacks are known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Vectors, of which *low_share* of the LOW ones and all others were kept; *kind* says where from.
+    """Vectors: all of MEDIUM and HIGH and *low_share* of LOW; *kind* describes where they come from.
 
-    *roles* are those by which their calls were found surprising: the model must keep them.
+    *roles* are those with which the surprise of calls was computed: the model must contain them.
     """
 
     vectors: Vectors
@@ -44,21 +44,21 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A fitted model, its card's members, and the files that go beside it."""
+    """A fitted model, the content of its card, and the files beside it."""
 
     detector: Detector
     card: dict[str, Any]
     files: dict[str, bytes]
 
 
-def at_most(parts: Iterable[Vectors], rows: int, most: int = ROWS) -> Vectors:
-    """Return about *most* of the *rows* in *parts*, drawn by session and event; those of attacks all stay."""
-    share = min(1.0, most / max(1, rows))
-    return Vectors.together(part.take(_kept(part, share)) for part in parts)
+def sample(parts: Iterable[Vectors], rows: int, limit: int = ROWS) -> Vectors:
+    """Return about *limit* of the *rows* in *parts*, drawn by session and event; all vectors of attacks stay."""
+    share = min(1.0, limit / max(1, rows))
+    return Vectors.together(part.take(_drawn_or_labelled(part, share)) for part in parts)
 
 
 def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = METHOD) -> Trained:
-    """Fit a model called *name* on *data* and say how well it does on *test*, else on what is held out.
+    """Fit a model called *name* on *data* and evaluate it on *test*, else on held-out vectors.
 
     Raises:
         ValueError: too few honest vectors.
@@ -67,9 +67,9 @@ def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = 
     honest, vectors, held = _parts(data, attacked, set_aside=test is None)
     detector = fit(honest.values, honest.kinds, name=name, seed=seed, method=method)
     detector, second = _second_stage(detector, honest, vectors)
-    if detector.second is not None:  # what it was taught by would flatter it
-        taught = set(vectors.sessions)
-        held = held.take(np.array([session not in taught for session in held.sessions], np.bool_))
+    if detector.second is not None:  # do not evaluate it on what it learned from
+        learned = set(vectors.sessions)
+        held = held.take(np.array([session not in learned for session in held.sessions], np.bool_))
     scores = honest.scores(detector)
     reference = Reference.of(FEATURE_NAMES, honest.values, scores)
     found, moved = _measured(detector, reference, test or Data(held, data.low_share, data.kind))
@@ -93,16 +93,16 @@ def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = 
         parts[ROLES] = pack(data.roles.arrays)
         card["roles"] = [label for label in data.roles.labels.ravel().tolist() if label]
         card["cohorts"] = _cohorts(data.roles, honest)
-    return Trained(detector, card, {**parts, **_pictures(found, moved)})
+    return Trained(detector, card, {**parts, **_plots(found, moved)})
 
 
 def _cohorts(roles: Roles, honest: Vectors) -> dict[str, Any]:
-    """Which tenants have cohorts of their own, for the card; without names, as a model may be given away."""
+    """For the card: which tenants have cohorts; without their names, as a model may be passed on."""
     records = roles.cohorts.summary
     return {
         "tenants_in_the_data": len(set(honest.tenant.tolist())),
         "with_cohorts_of_their_own": len(records),
-        "at_most": MOST_TENANTS,
+        "sample": MOST_TENANTS,
         "learned_from": f"{LEAST_SESSIONS} sessions of a tenant in a role at least, and {LEAST_CALLS} calls",
         "weight_of_its_own": f"n / (n + {STEADY:g}) of n sessions, the rest is that of all tenants",
         **({"tenant_is": "32 bits of BLAKE2b of its name", "tenants": records} if records else {}),
@@ -110,15 +110,15 @@ def _cohorts(roles: Roles, honest: Vectors) -> dict[str, Any]:
 
 
 def attacked_sessions(vectors: Vectors) -> set[tuple[str, str]]:
-    """Return the sessions that the truth or a verdict calls attacked: nothing of them is normal."""
+    """Return the sessions that ground truth or a verdict labels as attacked; none of their vectors is normal."""
     bad = (vectors.truth_label == "attack") | (vectors.label == 1)
     return set(vectors.take(bad).sessions)
 
 
 def _parts(data: Data, attacked: set[tuple[str, str]], *, set_aside: bool) -> tuple[Vectors, Vectors, Vectors]:
-    """Honest rows to learn from, those that verdicts are about, and rows to see on how well that went.
+    """Split into honest rows to train on, rows with verdicts, and rows to evaluate on.
 
-    Of a share of the sessions nothing is learned where attacks are known, if they are to be *set_aside*.
+    With *set_aside*, if attacks are known, a share of the sessions is held out of training.
     """
     vectors = data.vectors
     bad = np.array([session in attacked for session in vectors.sessions], np.bool_)
@@ -130,7 +130,7 @@ def _parts(data: Data, attacked: set[tuple[str, str]], *, set_aside: bool) -> tu
 
 
 def _second_stage(detector: Detector, honest: Vectors, vectors: Vectors) -> tuple[Detector, str]:
-    """*detector* with what verdicts teach, where there are enough; and a sentence about it."""
+    """*detector* with a second stage learned from verdicts, if there are enough, and a sentence for the card."""
     labels = Labels(vectors.seen, vectors.kinds, vectors.label == 1, vectors.session_numbers)
     try:
         refined = detector.with_labels(labels, honest.seen, honest.kinds)
@@ -140,7 +140,7 @@ def _second_stage(detector: Detector, honest: Vectors, vectors: Vectors) -> tupl
 
 
 def _measured(detector: Detector, reference: Reference, test: Data) -> tuple[Quality | None, list[Drift]]:
-    """How well the model does on *test*, and how far its honest part is from the training data."""
+    """The quality of the model on *test*, and the drift of its honest part from the training data."""
     scores = test.vectors.scores(detector)
     rows = known_rows(test.vectors, scores, test.low_share)
     if rows is None:
@@ -166,16 +166,16 @@ def _metrics(found: Quality | None, moved: list[Drift], where: str) -> dict[str,
     }
 
 
-def _pictures(found: Quality | None, moved: list[Drift]) -> dict[str, bytes]:
+def _plots(found: Quality | None, moved: list[Drift]) -> dict[str, bytes]:
     if found is None:
         return {}
-    from pipeline.offline.training import plots as pictures  # noqa: PLC0415 - drawing takes a second to load
+    from pipeline.offline.training import plots  # noqa: PLC0415 - matplotlib takes a second to import
 
-    return {**pictures.of_quality(found), **(pictures.of_drift(moved) if moved else {})}
+    return {**plots.quality_plots(found), **(plots.drift_plots(moved) if moved else {})}
 
 
-def _kept(vectors: Vectors, share: float) -> NDArray[np.bool_]:
-    places = zip(vectors.sessions, vectors.event_id.tolist(), vectors.occurred_at.tolist(), strict=True)
-    names = ["/".join((*session, str(event_id), str(at))) for session, event_id, at in places]
+def _drawn_or_labelled(vectors: Vectors, share: float) -> NDArray[np.bool_]:
+    identities = zip(vectors.sessions, vectors.event_id.tolist(), vectors.occurred_at.tolist(), strict=True)
+    names = ["/".join((*session, str(event_id), str(at_ms))) for session, event_id, at_ms in identities]
     known = (vectors.truth_label == "attack") | (vectors.label >= 0)
     return np.asarray(known | by_hash(names, share), np.bool_)

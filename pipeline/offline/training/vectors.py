@@ -1,4 +1,4 @@
-"""Scored vectors as columns: what is exported, trained on, evaluated and compared, wherever it was read."""
+"""Scored vectors as columns, as they are exported, trained on, evaluated and compared."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pipeline.sources.ground_truth import Truth
 from schemas.decisions import SessionFeatures
 
 CHUNK: Final = 8_192
-"""Rows that are looked at together."""
+"""Number of rows processed together."""
 
 Column = NDArray[Any]
 
 
 class Row(NamedTuple):
-    """One scored vector, and what is known of it."""
+    """One scored vector with its label and ground truth, if known."""
 
     features: SessionFeatures
     values: NDArray[np.float64]
@@ -34,19 +34,23 @@ class Row(NamedTuple):
 
     @classmethod
     def of(cls, features: SessionFeatures, label: Label | None = None, truth: Truth | None = None) -> Self:
-        """Return the row, its values in the order of the features; `KeyError` names one that is missing."""
+        """Return the row, with values in the order of the features.
+
+        Raises:
+            KeyError: a feature is missing.
+        """
         return cls(features, np.array([features.values[name] for name in FEATURE_NAMES]), label, truth)
 
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Rows as columns, ``(n,)`` each; times in ms, 0 and texts `None` where there is nothing to tell.
+    """Rows as columns, ``(n,)`` each; a missing time (ms) is 0, a missing text None.
 
     Attributes:
-        role: what the model called the role of a call's session, -1 where it was not clear or not told.
+        role: number of the role that the model gave a call's session, -1 if it was not clear or not recorded.
         values: the features in their own units, ``(n, f)``.
-        label: 1 attack, 0 none, -1 where no verdict says either; `verdict` is its word.
-        truth_label: `benign` or `attack` of the session as a whole; the attack began at `truth_started_at`.
+        label: 1 attack, 0 none, -1 if no verdict decides it; `verdict` has its text.
+        truth_label: `benign` or `attack`, of the session as a whole; the attack began at `truth_started_at`.
     """
 
     tenant: Column
@@ -75,9 +79,9 @@ class Vectors:
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Self:
         """Return *rows* as columns."""
-        details = [_plain(row) for row in rows]
+        cells = [_plain(row) for row in rows]
         columns: dict[str, Any] = {
-            name: np.array([item[at] for item in details], TYPES.get(name, object)) for at, name in enumerate(NAMES)
+            name: np.array([row[number] for row in cells], TYPES.get(name, object)) for number, name in enumerate(NAMES)
         }
         values = np.array([row.values for row in rows], np.float64).reshape(-1, len(FEATURE_NAMES))
         return cls(**columns, values=values)
@@ -85,12 +89,12 @@ class Vectors:
     @classmethod
     def together(cls, parts: Iterable[Vectors]) -> Self:
         """Return all rows of *parts*, in order."""
-        every = [*parts] or [Vectors.of([])]
+        all_parts = [*parts] or [Vectors.of([])]
         names = [field.name for field in fields(cls)]
-        return cls(**{name: np.concatenate([getattr(part, name) for part in every]) for name in names})
+        return cls(**{name: np.concatenate([getattr(part, name) for part in all_parts]) for name in names})
 
     def take(self, chosen: NDArray[Any]) -> Vectors:
-        """Return the rows *chosen*, by a mask or by their numbers."""
+        """Return the rows *chosen*, given as a mask or as row numbers."""
         return Vectors(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
     @property
@@ -100,13 +104,13 @@ class Vectors:
 
     @property
     def attacked(self) -> NDArray[np.bool_]:
-        """Rows of an attack that is on, by the truth."""
+        """Mask of rows during an attack, by the ground truth."""
         attack = (self.truth_label == "attack") & (self.occurred_at >= self.truth_started_at)
         return np.asarray(attack, np.bool_)
 
     @property
     def honest(self) -> NDArray[np.bool_]:
-        """Rows of sessions that are honest by the truth; attacked ones are never, even before the attack."""
+        """Mask of rows of honest sessions, by the ground truth; rows before an attack do not count as honest."""
         return np.asarray(self.truth_label == "benign", np.bool_)
 
     @property
@@ -116,7 +120,7 @@ class Vectors:
 
     @property
     def session_numbers(self) -> NDArray[np.int64]:
-        """Which session each row is of, as a number: the same for the same session, ``(n,)``."""
+        """The number of each row's session, ``(n,)``; rows of the same session have the same number."""
         numbers: dict[tuple[str, str], int] = {}
         return np.array([numbers.setdefault(session, len(numbers)) for session in self.sessions], np.int64)
 
@@ -126,8 +130,8 @@ class Vectors:
         return as_seen_by_models(np.ascontiguousarray(self.values.T))
 
     def scores(self, detector: Detector) -> NDArray[np.float64]:
-        """What *detector* says of each row, ``(n,)``."""
-        if not len(self):  # scikit-learn's trees want a row at least
+        """The score of each row by *detector*, ``(n,)``."""
+        if not len(self):  # scikit-learn needs at least one row
             return np.empty(0)
         return detector.score(self.seen, self.kinds)
 
@@ -140,25 +144,25 @@ TYPES: Final[dict[str, Any]] = {
     "label_at": np.int64,
     "truth_started_at": np.int64,
 }
-"""Columns that are numbers; the others are texts."""
+"""Types of the numeric columns; the others are texts."""
 NAMES: Final = tuple(field.name for field in fields(Vectors) if field.name != "values")
-"""All columns but the features."""
+"""All columns except the features."""
 
 
 def _plain(row: Row) -> tuple[Any, ...]:
-    session_features, label, truth = row.features, row.label, row.truth
+    features, label, truth = row.features, row.label, row.truth
     meaning = None if label is None else label.meaning
     return (
-        session_features.tenant,
-        session_features.session_id,
-        session_features.principal_kind,
-        session_features.event_id,
-        session_features.occurred_at,
-        session_features.scored_at,
-        session_features.level,
-        session_features.model,
-        session_features.policy,
-        -1 if session_features.role is None else session_features.role,
+        features.tenant,
+        features.session_id,
+        features.principal_kind,
+        features.event_id,
+        features.occurred_at,
+        features.scored_at,
+        features.level,
+        features.model,
+        features.policy,
+        -1 if features.role is None else features.role,
         *(
             (None, -1, 0, None, None)
             if label is None
@@ -170,23 +174,23 @@ def _plain(row: Row) -> tuple[Any, ...]:
 
 def in_chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[Vectors]:
     """Yield *rows* as columns, *size* rows at a time."""
-    taken = iter(rows)
-    while chunk := list(islice(taken, size)):
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, size)):
         yield Vectors.of(chunk)
 
 
 def drawn(vectors: Vectors, share: float) -> NDArray[np.bool_]:
-    """Which rows make a fair sample where LOW was logged at *share*, MEDIUM and HIGH all: a mask ``(n,)``."""
+    """Mask ``(n,)`` of a fair sample, if *share* of LOW and all of MEDIUM and HIGH were logged."""
     chosen = by_hash([event_id or "" for event_id in vectors.event_id.tolist()], share)
     return np.asarray((vectors.level == "LOW") | chosen, np.bool_)
 
 
 def weights(vectors: Vectors, share: float) -> NDArray[np.float64]:
-    """How many rows each row stands for where LOW was logged at *share*, MEDIUM and HIGH all, ``(n,)``."""
+    """Weights ``(n,)``: the rows each row stands for, if *share* of LOW and all of MEDIUM and HIGH were logged."""
     return np.where(vectors.level == "LOW", 1 / share if share > 0 else 1.0, 1.0)
 
 
 def by_hash(names: Sequence[str], share: float) -> NDArray[np.bool_]:
-    """Which of *names* are drawn, *share* of them, ``(n,)``: the same for the same name."""
+    """Mask ``(n,)`` of the *share* of *names* that are drawn; the same name always gives the same result."""
     hashes = [int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) for name in names]
     return np.array([hash_ < share * 2.0**64 for hash_ in hashes], np.bool_)
