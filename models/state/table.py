@@ -33,7 +33,15 @@ ROLES: Final = 8
 """Roles of a kind of principal that a row keeps a score for, at most; a power of two."""
 RECENT: Final = 2
 """Event ids a row remembers, for producers that send an event twice in a row."""
-ROW: Final = np.dtype(
+
+
+def whole_words(row: np.dtype[Any]) -> np.dtype[Any]:
+    """*row* with as many bytes more as make it whole words of 8 bytes: rows are moved as words."""
+    missing = -row.itemsize % 8
+    return np.dtype([*row.descr, ("padding", "u1", (missing,))]) if missing else row
+
+
+_FIELDS: Final = np.dtype(
     [
         ("long_sums", "<f8", (LONG,)),
         ("seen_at", "<i8"),  # largest event time, ms
@@ -88,6 +96,7 @@ ROW: Final = np.dtype(
         ("network_principals", "<u2"),  # others that the network context's signals rest on
     ]
 )
+ROW: Final = whole_words(_FIELDS)
 _SMALLEST: Final = 1024
 _TENANTS: Final = 2**16
 """Tenants of a partition with a number of their own; 0 stands for all others, who are looked up by name."""

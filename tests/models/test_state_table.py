@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.events.text_hashing import brief
 from models.state.codec import VERSION, decode, encode
-from models.state.table import ROW, Names, SessionTable, UnreadableRow, gather, scatter
+from models.state.table import ROW, Names, SessionTable, UnreadableRow, gather, scatter, whole_words
 
 WORDS = st.text(max_size=12) | st.sampled_from(["s-1", "s-2", "\0", "a\0b", "ü", "\x1f", "\U0010ffff"])
 NAMES = st.builds(Names, WORDS, WORDS, WORDS, WORDS)
@@ -177,3 +177,12 @@ def test_a_freed_row_is_used_again_and_remembers_nothing() -> None:
 
     assert (second, table.used, table.find("t", "one")) == (first, 1, -1)
     assert table.rows[second].tobytes() == bytes(ROW.itemsize)
+
+
+@pytest.mark.parametrize("bytes_more", range(8))
+def test_a_row_is_whole_words_however_many_columns_are_added(bytes_more: int) -> None:
+    row = np.dtype([*ROW.descr, *((f"new_{number}", "u1") for number in range(bytes_more))])
+
+    assert whole_words(row).itemsize == ROW.itemsize + 8 * bool(bytes_more)
+    assert whole_words(row).names[: len(row.names or ())] == row.names  # type: ignore[index]
+    assert whole_words(ROW) == ROW
