@@ -49,6 +49,15 @@ ActivityKind = Literal[
 ]
 
 
+class EventHead(TypedDict):
+    """The fields from which messages that follow from an event about a session are derived."""
+
+    occurred_at: int
+    tenant: str
+    session_id: str
+    event_id: str
+
+
 class PostureDict(TypedDict):
     """What a device reports of itself."""
 

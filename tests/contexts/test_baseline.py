@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.contexts.principal.baseline import HALF_LIFE_DAYS, MOST_WAITING, Baseline, Normal
+from pipeline.contexts.principal.baseline import HALF_LIFE_DAYS, MAX_PENDING, Baseline, UsualActivity
 from pipeline.contexts.principal.usage import (
-    CHAIN_DAYS,
-    FRESH_MS,
-    MOST_USES,
-    POPULAR,
-    POPULAR_MS,
+    MAX_NAMES,
+    MIN_PEERS,
+    PEERS_MS,
+    REGULAR_DAYS,
+    UNFAMILIAR_MS,
     PeerUsage,
     UsageHistory,
 )
 from schemas.members import DAY_MS
-from tests.support.samples import T0, call
+from tests.support.samples import T0, activity
 
 HOUR = 3_600_000
 MONDAY = T0
@@ -26,8 +28,8 @@ MONDAY = T0
 
 def lived(baseline: Baseline, at: int, calls: float = 0.0, concurrent: int = 0) -> None:
     """A session at *at* that ended well."""
-    baseline.note(f"s-{at}", at, concurrent)
-    baseline.peaked(f"s-{at}", {"calls_10m": calls} if calls else {})
+    baseline.observe(f"s-{at}", at, concurrent)
+    baseline.observe_peaks(f"s-{at}", {"calls_10m": calls} if calls else {})
     baseline.learn(f"s-{at}")
 
 
@@ -43,20 +45,20 @@ def after(*peaks: float) -> Baseline:
 
 
 def test_of_few_days_the_largest_is_usual_of_many_all_but_the_rarest() -> None:
-    assert after(5.0, 9.0, 7.0).normal() == Normal({"calls_10m": 9.0}, 0, 3)
-    assert after(*[7.0] * 60, 500.0).normal().volumes == {"calls_10m": 7.0}
+    assert after(5.0, 9.0, 7.0).usual() == UsualActivity({"calls_10m": 9.0}, 0, 3)
+    assert after(*[7.0] * 60, 500.0).usual().volumes == {"calls_10m": 7.0}
 
 
 def test_a_day_without_any_does_not_make_a_volume_less_usual() -> None:
-    assert after(9.0, *[0.0] * 40).normal() == Normal({"calls_10m": 9.0}, 0, 41)
+    assert after(9.0, *[0.0] * 40).usual() == UsualActivity({"calls_10m": 9.0}, 0, 41)
 
 
 def test_the_old_weighs_half_after_a_half_life() -> None:
     baseline = after(9.0)
     lived(baseline, MONDAY + HALF_LIFE_DAYS * DAY_MS, 3.0)
 
-    assert baseline.volumes == {"calls_10m": [[3.0, 1.0], [9.0, 0.5]]}
-    assert baseline.lessons == [1.5, 0.0]
+    assert baseline.volumes == {"calls_10m": [(3.0, 1.0), (9.0, 0.5)]}
+    assert baseline.observations == [1.5, 0.0]
 
 
 def test_a_season_later_the_old_is_forgotten() -> None:
@@ -64,52 +66,52 @@ def test_a_season_later_the_old_is_forgotten() -> None:
     for day in range(7 * HALF_LIFE_DAYS, 7 * HALF_LIFE_DAYS + 20):
         lived(baseline, MONDAY + day * DAY_MS, 3.0)
 
-    assert baseline.normal().volumes == {"calls_10m": 3.0}
+    assert baseline.usual().volumes == {"calls_10m": 3.0}
 
 
 def test_a_lesson_waits_for_the_end_of_its_session() -> None:
     baseline = Baseline()
-    baseline.note("s-1", MONDAY, 2)
-    baseline.peaked("s-1", {"calls_10m": 9.0})
-    waiting = baseline.normal()
+    baseline.observe("s-1", MONDAY, 2)
+    baseline.observe_peaks("s-1", {"calls_10m": 9.0})
+    waiting = baseline.usual()
     baseline.learn("s-1")
 
-    assert (waiting, baseline.normal()) == (Normal({}, 0, 0), Normal({"calls_10m": 9.0}, 2, 1))
+    assert (waiting, baseline.usual()) == (UsualActivity({}, 0, 0), UsualActivity({"calls_10m": 9.0}, 2, 1))
 
 
 def test_of_a_session_that_never_ends_a_day_is_believed_when_it_is_over() -> None:
     baseline = Baseline()
     for hour in range(25):
-        baseline.note("s-1", MONDAY + hour * HOUR, 1)
-        baseline.peaked("s-1", {"calls_10m": float(hour)})
+        baseline.observe("s-1", MONDAY + hour * HOUR, 1)
+        baseline.observe_peaks("s-1", {"calls_10m": float(hour)})
 
-    assert baseline.normal() == Normal({"calls_10m": 23.0}, 1, 1)
+    assert baseline.usual() == UsualActivity({"calls_10m": 23.0}, 1, 1)
     assert sum(baseline.hours) == 24
 
 
 def test_what_a_revoked_session_did_is_never_usual() -> None:
     baseline = after(3.0, 3.0)
-    baseline.note("thief", MONDAY + 2 * DAY_MS, 40)
-    baseline.peaked("thief", {"calls_10m": 9_000.0})
-    baseline.unlearn("thief")
+    baseline.observe("thief", MONDAY + 2 * DAY_MS, 40)
+    baseline.observe_peaks("thief", {"calls_10m": 9_000.0})
+    baseline.discard("thief")
     baseline.learn("thief")
 
-    assert baseline.normal() == Normal({"calls_10m": 3.0}, 0, 2)
+    assert baseline.usual() == UsualActivity({"calls_10m": 3.0}, 0, 2)
 
 
 def test_a_cohort_speaks_for_a_newcomer_until_its_own_history_is_as_long() -> None:
-    cohort = Normal({"calls_10m": 50.0}, 3, 2)
+    cohort = UsualActivity({"calls_10m": 50.0}, 3, 2)
 
-    assert after(3.0).normal(cohort) == cohort
-    assert after(3.0, 3.0).normal(cohort) == Normal({"calls_10m": 3.0}, 0, 2)
+    assert after(3.0).usual(cohort) == cohort
+    assert after(3.0, 3.0).usual(cohort) == UsualActivity({"calls_10m": 3.0}, 0, 2)
 
 
 def test_only_so_many_lessons_wait() -> None:
     baseline = Baseline()
-    for number in range(MOST_WAITING + 5):
-        baseline.note(f"s-{number}", MONDAY, 0)
+    for number in range(MAX_PENDING + 5):
+        baseline.observe(f"s-{number}", MONDAY, 0)
 
-    assert len(baseline.waiting) == MOST_WAITING
+    assert len(baseline.pending) == MAX_PENDING
 
 
 # --- hours ------------------------------------------------------------------------------------------------
@@ -163,7 +165,7 @@ def test_a_share_is_a_share_whenever_sessions_were(starts: list[int], hour: int)
 
     assert 0.0 <= baseline.hour_share(MONDAY + hour * HOUR) <= 1.0
     assert baseline.days <= len({start // 24 for start in starts})
-    usual = baseline.normal().volumes.get("calls_10m", 0.0)
+    usual = baseline.usual().volumes.get("calls_10m", 0.0)
     assert usual == 0.0 or usual in {start % 7 for start in starts}
     # What was long ago fades away, and a rare peak is not usual: only what every session did is sure to be.
     assert usual > 0.0 or not starts or not all(start % 7 for start in starts)
@@ -174,29 +176,29 @@ def test_a_share_is_a_share_whenever_sessions_were(starts: list[int], hour: int)
 
 def test_a_name_is_unfamiliar_for_a_while_to_the_session_that_used_it_first() -> None:
     uses = UsageHistory()
-    uses.see(["scope:read"], MONDAY, "s-1")
-    uses.see(["scope:read", "scope:admin"], MONDAY + 60_000, "s-2")
+    uses.add(["scope:read"], MONDAY, "s-1")
+    uses.add(["scope:read", "scope:admin"], MONDAY + 60_000, "s-2")
 
     assert uses.unfamiliar("s-1", MONDAY) == ["scope:read"]
     assert uses.unfamiliar("s-2", MONDAY + 60_000) == ["scope:admin"]
-    assert uses.unfamiliar("s-2", MONDAY + 60_001 + FRESH_MS) == []
+    assert uses.unfamiliar("s-2", MONDAY + 60_001 + UNFAMILIAR_MS) == []
 
 
 def test_what_a_revoked_session_used_first_is_new_again() -> None:
     uses = UsageHistory()
-    uses.see(["scope:admin"], MONDAY, "thief")
+    uses.add(["scope:admin"], MONDAY, "thief")
     uses.forget_session("thief")
-    uses.see(["scope:admin"], MONDAY + DAY_MS, "s-2")
+    uses.add(["scope:admin"], MONDAY + DAY_MS, "s-2")
 
     assert uses.unfamiliar("s-2", MONDAY + DAY_MS) == ["scope:admin"]
 
 
 def test_the_names_used_last_are_kept() -> None:
     uses = UsageHistory()
-    uses.see([f"scope:{at}" for at in range(MOST_USES)], MONDAY, "s-1")
-    uses.see(["scope:0", "scope:more"], MONDAY, "s-1")
+    uses.add([f"scope:{at}" for at in range(MAX_NAMES)], MONDAY, "s-1")
+    uses.add(["scope:0", "scope:more"], MONDAY, "s-1")
 
-    assert len(uses.names) == MOST_USES
+    assert len(uses.names) == MAX_NAMES
     assert [name for name in ("scope:0", "scope:1", "scope:more") if name in uses.names] == [
         "scope:0",
         "scope:more",
@@ -206,23 +208,23 @@ def test_the_names_used_last_are_kept() -> None:
 @pytest.mark.parametrize(
     ("names", "days", "told"),
     [
-        (["iam:CreateAccessKey", "iam:AttachUserPolicy"], CHAIN_DAYS, ["chains_usual"]),
-        (["iam:CreateAccessKey", "iam:AttachUserPolicy"], CHAIN_DAYS - 1, []),
-        (["iam:CreateAccessKey", "iam:CreateUser"], CHAIN_DAYS, []),
-        (["s3:GetObject", "iam:AttachUserPolicy"], CHAIN_DAYS, []),
-        (["ec2:DeleteFlowLogs"], CHAIN_DAYS, ["blinding_usual"]),
-        (["ec2:DeleteFlowLogs", "iam:AttachUserPolicy"], CHAIN_DAYS, ["chains_usual", "blinding_usual"]),
-        (["ec2:ModifyImageAttribute", "iam:CreateRole"], CHAIN_DAYS, ["sharing_usual"]),
-        (["ec2:ModifyImageAttribute"], CHAIN_DAYS - 1, []),
+        (["iam:CreateAccessKey", "iam:AttachUserPolicy"], REGULAR_DAYS, ["chains_usual"]),
+        (["iam:CreateAccessKey", "iam:AttachUserPolicy"], REGULAR_DAYS - 1, []),
+        (["iam:CreateAccessKey", "iam:CreateUser"], REGULAR_DAYS, []),
+        (["s3:GetObject", "iam:AttachUserPolicy"], REGULAR_DAYS, []),
+        (["ec2:DeleteFlowLogs"], REGULAR_DAYS, ["blinding_usual"]),
+        (["ec2:DeleteFlowLogs", "iam:AttachUserPolicy"], REGULAR_DAYS, ["chains_usual", "blinding_usual"]),
+        (["ec2:ModifyImageAttribute", "iam:CreateRole"], REGULAR_DAYS, ["sharing_usual"]),
+        (["ec2:ModifyImageAttribute"], REGULAR_DAYS - 1, []),
     ],
 )
 def test_what_is_done_to_trust_on_several_days_is_usual(names: list[str], days: int, told: list[str]) -> None:
     uses = UsageHistory()
     for day in range(days):
-        uses.see([f"operation:{name}" for name in names], MONDAY + day * DAY_MS, f"s-{day}")
-        uses.see([f"operation:{name}" for name in names], MONDAY + day * DAY_MS, f"s-{day}")
+        uses.add([f"operation:{name}" for name in names], MONDAY + day * DAY_MS, f"s-{day}")
+        uses.add([f"operation:{name}" for name in names], MONDAY + day * DAY_MS, f"s-{day}")
 
-    event = call(0) | {"occurred_at": MONDAY + 30 * DAY_MS, "session_id": "s-new", "tenant": "default"}
+    event: Any = activity(0, session_id="s-new") | {"occurred_at": MONDAY + 30 * DAY_MS}
     assert uses.signals(event, PeerUsage()) == told
 
 
@@ -230,29 +232,29 @@ def begun(number: int, apart: int = 0) -> PeerUsage:
     """So many principals have begun to use a scope."""
     fashion = PeerUsage()
     for this_number in range(number):
-        fashion.see(["scope:new"], MONDAY + this_number * apart, f"p-{this_number}", f"s-{this_number}")
+        fashion.add(["scope:new"], MONDAY + this_number * apart, f"p-{this_number}", f"s-{this_number}")
     return fashion
 
 
 def test_what_enough_others_have_begun_to_use_lately_is_popular() -> None:
-    assert not begun(POPULAR - 1).popular("scope:new", MONDAY, "ana")
-    assert begun(POPULAR).popular("scope:new", MONDAY, "ana")
-    assert not begun(POPULAR).popular("scope:new", MONDAY, "p-0")
-    assert not begun(POPULAR).popular("scope:new", MONDAY + POPULAR_MS + 1, "ana")
-    assert not begun(POPULAR).popular("scope:other", MONDAY, "ana")
+    assert not begun(MIN_PEERS - 1).is_popular("scope:new", MONDAY, "ana")
+    assert begun(MIN_PEERS).is_popular("scope:new", MONDAY, "ana")
+    assert not begun(MIN_PEERS).is_popular("scope:new", MONDAY, "p-0")
+    assert not begun(MIN_PEERS).is_popular("scope:new", MONDAY + PEERS_MS + 1, "ana")
+    assert not begun(MIN_PEERS).is_popular("scope:other", MONDAY, "ana")
 
 
 def test_revoked_sessions_make_nothing_popular() -> None:
-    fashion = begun(POPULAR)
+    fashion = begun(MIN_PEERS)
 
     assert [fashion.forget_session("s-1"), fashion.forget_session("s-1")] == [True, False]
-    assert not fashion.popular("scope:new", MONDAY, "ana")
+    assert not fashion.is_popular("scope:new", MONDAY, "ana")
 
 
 def test_what_is_known_of_today_is_not_noted_again() -> None:
-    fashion = begun(POPULAR)
+    fashion = begun(MIN_PEERS)
 
-    again = fashion.see(["scope:new"], MONDAY + HOUR, "p-0", "s-9")
-    tomorrow = fashion.see(["scope:new"], MONDAY + DAY_MS, "p-0", "s-9")
+    again = fashion.add(["scope:new"], MONDAY + HOUR, "p-0", "s-9")
+    tomorrow = fashion.add(["scope:new"], MONDAY + DAY_MS, "p-0", "s-9")
 
     assert (again, tomorrow) == (False, True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.contexts.principal.concurrent_sessions import CROWD, MOST_TOLD
+from pipeline.contexts.principal.concurrent_sessions import MAX_NOTIFIED, MIN_UNFAMILIAR
 from pipeline.contexts.principal.processor import principal_context
 from schemas import topics
 from tests.support.run_processors import Event, Player, Said, of
@@ -38,8 +38,10 @@ def principal() -> Player:
 def test_a_crowd_of_sessions_hears_of_each_one_that_joins_it() -> None:
     player = principal()
 
-    assert told(buyers(player, 1, CROWD - 1)) == [(f"b-{at}", at, at) for at in range(1, CROWD)]
-    assert told(buyers(player, CROWD, CROWD)) == [(f"b-{at}", CROWD, CROWD) for at in (CROWD, 1, 2, 3)]
+    assert told(buyers(player, 1, MIN_UNFAMILIAR - 1)) == [(f"b-{at}", at, at) for at in range(1, MIN_UNFAMILIAR)]
+    assert told(buyers(player, MIN_UNFAMILIAR, MIN_UNFAMILIAR)) == [
+        (f"b-{at}", MIN_UNFAMILIAR, MIN_UNFAMILIAR) for at in (MIN_UNFAMILIAR, 1, 2, 3)
+    ]
 
 
 def test_the_session_on_the_principals_own_device_is_no_part_of_the_crowd() -> None:
@@ -59,8 +61,8 @@ def test_a_session_on_a_new_device_that_is_where_it_is_used_does_not_answer_for_
     player = principal()
     player.each(activity(5, session_id="o-3", device_id="laptop-2", asn=64501), is_in(6, 64501, "o-3"))
 
-    assert told(buyers(player, 1, CROWD - 1)) == [
-        *((f"b-{at}", at + 1, at + 1) for at in range(1, CROWD)),
+    assert told(buyers(player, 1, MIN_UNFAMILIAR - 1)) == [
+        *((f"b-{at}", at + 1, at + 1) for at in range(1, MIN_UNFAMILIAR)),
         *(("b-1", 4, 4), ("b-2", 4, 4)),
     ]
     again = activity(60, session_id="o-3", kind="client_changed", device_id="laptop-2", asn=64501)
@@ -72,15 +74,15 @@ def test_a_session_on_a_new_device_that_is_elsewhere_is_one_of_a_crowd() -> None
     player = principal()
     player.each(activity(5, session_id="o-3", device_id="laptop-2", asn=64501), is_in(6, 64777, "o-3"))
 
-    assert told(buyers(player, 1, CROWD - 1))[-3:] == [("o-3", 4, 4), ("b-1", 4, 4), ("b-2", 4, 4)]
+    assert told(buyers(player, 1, MIN_UNFAMILIAR - 1))[-3:] == [("o-3", 4, 4), ("b-1", 4, 4), ("b-2", 4, 4)]
 
 
 def test_what_a_crowd_hears_leaves_the_signals_as_they_were() -> None:
     player = principal()
-    events = of(buyers(player, 1, CROWD), topics.SESSION_CONTEXT)
+    events = of(buyers(player, 1, MIN_UNFAMILIAR), topics.SESSION_CONTEXT)
 
-    assert ["signals" in body for body in events] == [True] * CROWD + [False] * (CROWD - 1)
-    assert {body["sessions_seen"] is None for body in events[CROWD:] if "sessions_seen" in body} == set()
+    assert ["signals" in body for body in events] == [True] * MIN_UNFAMILIAR + [False] * (MIN_UNFAMILIAR - 1)
+    assert {body["sessions_seen"] is None for body in events[MIN_UNFAMILIAR:] if "sessions_seen" in body} == set()
 
 
 def test_a_crowd_that_only_comes_back_is_not_told_again_until_it_has_dispersed() -> None:
@@ -91,7 +93,7 @@ def test_a_crowd_that_only_comes_back_is_not_told_again_until_it_has_dispersed()
     player.each(*(activity(70, session_id=f"b-{at}", kind="ended") for at in range(1, 7)))
 
     assert again == [("b-6", 6, 6)]
-    assert len(told(buyers(player, 1, CROWD))) == CROWD + CROWD - 1
+    assert len(told(buyers(player, 1, MIN_UNFAMILIAR))) == MIN_UNFAMILIAR + MIN_UNFAMILIAR - 1
 
 
 def test_what_is_said_stays_in_proportion_to_a_large_crowd() -> None:
@@ -99,4 +101,4 @@ def test_what_is_said_stays_in_proportion_to_a_large_crowd() -> None:
     rows = told(buyers(player, 1, 400))
 
     assert len(rows) < 6 * 400
-    assert max(sum(number == size for _, number, _ in rows) for size in range(1, 401)) == MOST_TOLD + 1
+    assert max(sum(number == size for _, number, _ in rows) for size in range(1, 401)) == MAX_NOTIFIED + 1

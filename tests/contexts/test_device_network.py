@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.contexts.device.network import MOST_USERS
+from pipeline.contexts.device.network import MAX_USERS
 from pipeline.contexts.device.processor import device_context
 from schemas import topics
 from tests.support.run_processors import Event, Player, Said, of
@@ -94,7 +94,7 @@ def test_who_comes_back_hears_only_where_the_device_went_meanwhile() -> None:
 def test_only_people_and_of_many_the_last_hear_of_it() -> None:
     player = device()
     player.each(telemetry(0, **HOME), on(1, "bot", principal_kind="agent"))
-    names = [f"u-{at}" for at in range(MOST_USERS + 2)]
+    names = [f"u-{at}" for at in range(MAX_USERS + 2)]
     player.each(*(on(5 + at, name) for at, name in enumerate(names)))
 
     assert heard(player.play(telemetry(90, **CAFE))) == [(name, "phone-1", 64501) for name in names[2:]]

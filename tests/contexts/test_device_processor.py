@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.contexts.device.processor import KEEP_MS, MOST_SESSIONS, device_context
+from pipeline.contexts.device.processor import KEEP_MS, MAX_SESSIONS, device_context
 from schemas import topics
 from tests.support.run_processors import NOW, Event, Player, Said, by_key, chunks, of, read
 from tests.support.samples import T0, binding, telemetry
@@ -179,7 +179,7 @@ def test_an_idle_partition_forgets_by_the_wall_clock() -> None:
 def test_a_device_holds_no_more_sessions_than_fit_into_a_record() -> None:
     player = device()
     player.play(telemetry(0, **MINUTE))
-    names = [f"{at:06d}" + "\U0001f600" * 122 for at in range(MOST_SESSIONS + 10)]
+    names = [f"{at:06d}" + "\U0001f600" * 122 for at in range(MAX_SESSIONS + 10)]
     for start in range(0, len(names), 500):
         player.play(*(binding(1, session_id=name) for name in names[start : start + 500]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.contexts.principal.known_attributes import MOST_DOUBTED
+from pipeline.contexts.principal.known_attributes import MAX_REVOKED
 from tests.support.histories import BERLIN, MUNICH
 from tests.support.principals import CAFE, HOME, heard, known, principal
 from tests.support.samples import activity
@@ -63,10 +63,10 @@ def test_what_a_revoked_session_taught_holds_when_an_analyst_vouches_for_it(
 def test_only_the_newest_of_many_revoked_sessions_can_be_vouched_for() -> None:
     player = principal()
     player.play(activity(0, **HOME))
-    for at in range(MOST_DOUBTED + 1):
+    for at in range(MAX_REVOKED + 1):
         player.each(*(activity(at, session_id=f"t-{at}", kind=kind, asn=at) for kind in ("started", "revoked")))
 
-    player.each(*(activity(60, session_id=f"t-{at}", kind="vouched") for at in range(MOST_DOUBTED + 1)))
+    player.each(*(activity(60, session_id=f"t-{at}", kind="vouched") for at in range(MAX_REVOKED + 1)))
 
     asked = [known(player.play(activity(90, kind="client_changed", asn=at)))[0][1] for at in (0, 1)]
     assert asked == [False, True]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.events.networks import is_inside, network_of
-from pipeline.contexts.network import KEEP_MS, MOST_FAILED, MOST_USERS, WINDOW_MS, network_context
+from pipeline.contexts.network import KEEP_MS, MAX_FAILED, MAX_USERS, WINDOW_MS, network_context
 from schemas import topics
 from tests.support.run_processors import NOW, Event, Player, Said, by_key, chunks, of, read
 from tests.support.samples import T0, attempt, auth
@@ -179,7 +179,7 @@ def test_a_network_nobody_comes_from_is_forgotten_after_a_month() -> None:
 
 
 def test_more_networks_than_can_be_held_push_out_the_one_unused_for_longest() -> None:
-    player = Player(network_context(most=2))
+    player = Player(network_context(max_records=2))
     player.each(comes("a", network="n-1"), comes("b", network="n-2"), comes("a", 1, network="n-1"))
 
     player.play(comes("c", 2, network="n-3"))
@@ -189,7 +189,7 @@ def test_more_networks_than_can_be_held_push_out_the_one_unused_for_longest() ->
 
 
 def test_a_network_pushed_out_and_seen_again_in_one_chunk_keeps_its_row() -> None:
-    player = Player(network_context(most=1))
+    player = Player(network_context(max_records=1))
     player.play(comes("a", network="n-1"), comes("b", network="n-2"), comes("a", 1, network="n-1"))
 
     assert sorted(player.rows) == [b"default\xffn-1"]
@@ -206,7 +206,7 @@ def test_a_network_fits_into_a_record_whoever_comes_from_it() -> None:
                     ja4=wide * 64,
                     action=action,
                 )
-                for at in range(MOST_USERS + MOST_FAILED)
+                for at in range(MAX_USERS + MAX_FAILED)
             )
         )
 
@@ -225,7 +225,7 @@ ATTEMPTS = st.builds(
 @given(st.lists(ATTEMPTS, min_size=1, max_size=40), st.sets(st.integers(1, 40)))
 @settings(max_examples=80)
 def test_where_the_stream_is_cut_changes_nothing_that_is_said(events: list[Event], cuts: set[int]) -> None:
-    player, other = Player(network_context(most=2)), Player(network_context(most=2))
+    player, other = Player(network_context(max_records=2)), Player(network_context(max_records=2))
     player.each(*events, now=NOW + 3 * KEEP_MS)
     for chunk in chunks(events, cuts):
         other.play(*chunk, now=NOW + 3 * KEEP_MS)

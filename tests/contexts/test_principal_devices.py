@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.contexts.principal.device_networks import MOST_PLACES
+from pipeline.contexts.principal.device_networks import MAX_DEVICES
 from pipeline.contexts.principal.processor import principal_context
 from schemas import topics
 from tests.support.histories import CAFE as AT_CAFE
@@ -168,7 +168,7 @@ def test_a_session_that_ended_hears_nothing_any_more() -> None:
 
 def test_of_many_devices_the_last_to_move_are_remembered() -> None:
     player = at_home()
-    player.each(*(is_in(60, VPN, f"d-{at}") for at in range(MOST_PLACES)))
+    player.each(*(is_in(60, VPN, f"d-{at}") for at in range(MAX_DEVICES)))
 
     assert told(player.play(moves(70, VPN))) == [("s-1", False)]
 

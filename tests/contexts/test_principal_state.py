@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.events.columns import FACTOR_CHANGES
-from pipeline.contexts.principal.processor import KEEP_MS, MOST_SESSIONS
+from pipeline.contexts.principal.processor import KEEP_MS, MAX_SESSIONS
 from tests.support.histories import BERLIN, MUNICH
 from tests.support.principals import CAFE, HOME, VPN, principal
 from tests.support.run_processors import NOW, Event, by_key, chunks, read
@@ -38,7 +38,7 @@ def test_a_principal_without_sessions_is_forgotten_after_a_month() -> None:
 def test_a_principal_fits_into_a_record_whatever_it_does() -> None:
     player = principal()
     wide = "\U0001f600"
-    for start in range(0, MOST_SESSIONS + 100, 100):
+    for start in range(0, MAX_SESSIONS + 100, 100):
         player.play(
             *(
                 activity(
@@ -52,7 +52,7 @@ def test_a_principal_fits_into_a_record_whatever_it_does() -> None:
                 for at in range(start, start + 100)
             )
         )
-    for at in range(MOST_SESSIONS, MOST_SESSIONS + 100):
+    for at in range(MAX_SESSIONS, MAX_SESSIONS + 100):
         player.play(activity(2, session_id=f"{at:06d}" + wide * 122, kind="revoked"))
 
     assert max(map(len, player.rows.values())) < 950_000

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic_core import from_json
+
 from pipeline.contexts.keyed_processor import decode_row
 from pipeline.contexts.principal.processor import principal_context
-from pipeline.contexts.principal.suppressions import MOST
+from pipeline.contexts.principal.suppressions import MAX_SUPPRESSIONS
 from schemas import topics
 from tests.support.run_processors import Event, Player, Said, of
 from tests.support.samples import T0, activity
@@ -56,7 +58,7 @@ def test_of_two_suppressions_the_one_that_lasts_longer_counts() -> None:
 
 def test_too_many_suppressions_make_room_and_say_so() -> None:
     player = Player(principal_context())
-    saids = player.each(*(muted(10, f"n-{at}", 1_000 + at) for at in range(MOST + 2)))
+    saids = player.each(*(muted(10, f"n-{at}", 1_000 + at) for at in range(MAX_SUPPRESSIONS + 2)))
 
     assert [event["suppression_id"] for event in of(saids, topics.SUPPRESSIONS)] == ["n-0", "n-1"]
 
@@ -71,4 +73,4 @@ def test_a_suppression_outlives_a_restart_and_expires_there() -> None:
     saids = other.play(activity(200, principal_id="ben", session_id="s-9"))
 
     assert states(saids) == [("expired", ["mass_read"])]
-    assert [decode_row(*row, dict)["suppressions"] for row in other.rows.items()] == [{}, {}]
+    assert [decode_row(*row, from_json)["suppressions"] for row in other.rows.items()] == [{}, {}]

@@ -116,13 +116,13 @@ def test_an_hour_later_it_is_no_rollout_any_more() -> None:
 
 
 def test_a_fleet_is_counted_in_bounded_memory() -> None:
-    fleet, minute = RolloutTracker(), 60_000
+    rollouts, minute = RolloutTracker(), 60_000
     for at in range(minute, 1_000 * minute, minute):
-        fleet.hear("t", at - minute, at)
-        fleet.fall("t", "managed", at - minute, at)
-        fleet.fall("t", "managed", 0, at)
+        rollouts.add_report("t", at - minute, at)
+        rollouts.add_downgrade("t", "managed", at - minute, at)
+        rollouts.add_downgrade("t", "managed", 0, at)
 
-    assert max(len(counts) for counts in (*fleet._heard.values(), *fleet._fell.values())) <= 181
+    assert max(len(counts) for counts in (*rollouts._active.values(), *rollouts._downgraded.values())) <= 181
 
 
 STEPS = st.builds(

@@ -10,12 +10,12 @@ import pytest
 
 from models.state.table import REVOKED
 from pipeline.assembly import processor_specs
-from pipeline.contexts.device.processor import MOST_SESSIONS as MOST_OF_DEVICE
+from pipeline.contexts.device.processor import MAX_SESSIONS as MOST_OF_DEVICE
 from pipeline.contexts.device.processor import device_context
-from pipeline.contexts.device.rollouts import MOST_TENANTS, RolloutTracker
+from pipeline.contexts.device.rollouts import MAX_TENANTS, RolloutTracker
 from pipeline.contexts.keyed_processor import KeyedProcessor
 from pipeline.contexts.network import network_context
-from pipeline.contexts.principal.processor import MOST_SESSIONS as MOST_OF_PRINCIPAL
+from pipeline.contexts.principal.processor import MAX_SESSIONS as MOST_OF_PRINCIPAL
 from pipeline.contexts.principal.processor import principal_context
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.risk_state import MAX_CHILDREN, MAX_EVIDENCE, DetectionEpisode, SessionRiskState
@@ -284,7 +284,7 @@ def test_a_row_fits_into_a_record_whatever_the_names_in_it(row: Callable[[], int
 
 HELD = 300
 FLOOD = 5_000
-FLOODS: dict[str, tuple[Callable[..., KeyedProcessor[Any]], Callable[..., Event], Callable[..., Event]]] = {
+FLOODS: dict[str, tuple[Callable[..., KeyedProcessor[Any, Any]], Callable[..., Event], Callable[..., Event]]] = {
     "devices": (
         device_context,
         lambda name, **more: binding(0, device_id=name, **more),
@@ -307,7 +307,7 @@ FLOODS: dict[str, tuple[Callable[..., KeyedProcessor[Any]], Callable[..., Event]
 @pytest.mark.parametrize("kind", FLOODS)
 def test_names_that_are_made_up_push_each_other_out_and_nothing_that_was_learned(kind: str) -> None:
     make, learns, made_up = FLOODS[kind]
-    player = Player(make(most=HELD))
+    player = Player(make(max_records=HELD))
     for at in range(HELD // 2):
         player.play(learns(f"known-{at}"))
 
@@ -322,7 +322,7 @@ def test_names_that_are_made_up_push_each_other_out_and_nothing_that_was_learned
 @pytest.mark.parametrize("kind", FLOODS)
 def test_a_flood_of_one_tenant_costs_no_other(kind: str) -> None:
     make, learns, made_up = FLOODS[kind]
-    player = Player(make(most=HELD))
+    player = Player(make(max_records=HELD))
     for at in range(HELD // 3):
         player.play(made_up(f"own-{at}", tenant="quiet"))
 
@@ -335,10 +335,10 @@ def test_a_flood_of_one_tenant_costs_no_other(kind: str) -> None:
 @pytest.mark.parametrize("kind", FLOODS)
 def test_a_worker_that_takes_over_has_room_for_as_many_and_forgets_as_well(kind: str) -> None:
     make, learns, made_up = FLOODS[kind]
-    this_player = Player(make(most=HELD))
+    this_player = Player(make(max_records=HELD))
     this_player.play(learns("known"))
     masses(this_player, (made_up(f"flood-{at}") for at in range(HELD)))
-    other = Player(make(most=HELD))
+    other = Player(make(max_records=HELD))
     other.stage.restore(this_player.rows.items())
     other.stage.on_restored()
     other.rows = dict(this_player.rows)
@@ -350,7 +350,7 @@ def test_a_worker_that_takes_over_has_room_for_as_many_and_forgets_as_well(kind:
 
 
 def test_tenants_that_are_made_up_are_bounded_like_all_names() -> None:
-    player = Player(principal_context(most=HELD))
+    player = Player(principal_context(max_records=HELD))
 
     masses(player, (activity(0, tenant=f"t-{at}", principal_id="p", used=["scope:a"]) for at in range(FLOOD)))
 
@@ -358,18 +358,18 @@ def test_tenants_that_are_made_up_are_bounded_like_all_names() -> None:
 
 
 def test_the_fleets_of_tenants_that_are_made_up_are_bounded_too() -> None:
-    fleet = RolloutTracker()
-    for at in range(2 * MOST_TENANTS):
-        fleet.hear(f"t-{at}", 0, T0)
-        fleet.fall(f"t-{at}", "managed", 0, T0)
+    rollouts = RolloutTracker()
+    for at in range(2 * MAX_TENANTS):
+        rollouts.add_report(f"t-{at}", 0, T0)
+        rollouts.add_downgrade(f"t-{at}", "managed", 0, T0)
 
-    assert (len(fleet._heard), len(fleet._fell)) == (MOST_TENANTS, MOST_TENANTS)
-    assert next(iter(fleet._heard)) == f"t-{MOST_TENANTS}"
+    assert (len(rollouts._active), len(rollouts._downgraded)) == (MAX_TENANTS, MAX_TENANTS)
+    assert next(iter(rollouts._active)) == f"t-{MAX_TENANTS}"
 
 
 def _held(one: Player) -> set[str]:
     """The names that are held; the changelog says the same."""
-    stage: KeyedProcessor[Any] = one.stage  # type: ignore[assignment]
+    stage: KeyedProcessor[Any, Any] = one.stage  # type: ignore[assignment]
     held = {(tenant, name) for tenant, name in stage.records if name}
     assert {key for key in one.rows if not key.endswith(BETWEEN)} == {pack_key(key) for key in held}
     return {name for _, name in held}
@@ -378,6 +378,6 @@ def _held(one: Player) -> set[str]:
 def test_by_default_every_stage_is_bounded() -> None:
     stages: dict[str, Processor] = {kind.name: kind.create(0) for kind in processor_specs(ActiveConfig(), Options())}
 
-    rooms = {name: stage._room._limit for name, stage in stages.items() if isinstance(stage, KeyedProcessor)}
+    rooms = {name: stage._lru._limit for name, stage in stages.items() if isinstance(stage, KeyedProcessor)}
     assert rooms == {"device": 200_000, "principal": 200_000, "network": 50_000}
     assert Options().max_sessions == 200_000

@@ -89,7 +89,7 @@ def _spray(tenant: str, start: int) -> list[Event]:
 
 def test_a_flood_of_networks_makes_nobody_else_forget_where_an_attack_comes_from() -> None:
     spray = _spray("acme", 0)
-    alone, flooded = (Player(network_context(most=10)) for _ in range(2))
+    alone, flooded = (Player(network_context(max_records=10)) for _ in range(2))
     alone.each(*spray)
 
     flooded.each(*spray[:-1])
@@ -104,9 +104,9 @@ def test_a_flood_of_networks_makes_nobody_else_forget_where_an_attack_comes_from
 
 
 def test_who_takes_over_forgets_the_same_networks_next() -> None:
-    player = Player(network_context(most=3))
+    player = Player(network_context(max_records=3))
     player.each(*(attempt(at, tenant=name, network=f"n-{at}") for at, name in enumerate("abaa")))
-    other = Player(network_context(most=3))
+    other = Player(network_context(max_records=3))
     other.stage.restore(player.rows.items())
     other.rows = dict(player.rows)
 

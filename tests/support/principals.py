@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.contexts.principal.known_attributes import KNOWN_ATTRIBUTES
 from pipeline.contexts.principal.processor import principal_context
+from pipeline.contexts.principal.state import KNOWN_ATTRIBUTES
 from schemas import topics
 from tests.support.run_processors import Player, Said, of
 

@@ -1,6 +1,6 @@
-"""The fleet guard: what many devices of a tenant do in the same hour is a rollout, not an attack on each.
+"""Rollout tracker: what many devices of a tenant do within the same hour is a rollout, not an attack on each of them.
 
-Counted from the devices' records alone, in event time, so that a worker that takes over counts the same.
+It counts from the state of the devices alone, in event time, so that a worker that takes over counts the same.
 """
 
 from __future__ import annotations
@@ -10,63 +10,64 @@ from typing import Final, TypeVar
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
-WINDOW: Final = 60
-"""Minutes in which changes belong together."""
-SHARE: Final = 0.05
-LEAST: Final = 3
-"""A rollout is so large a share of the tenant's devices in this partition, and at least so many."""
-_KEPT: Final = 3
+WINDOW_MINUTES: Final = 60
+"""Changes within so many minutes belong together."""
+MIN_SHARE: Final = 0.05
+MIN_DEVICES: Final = 3
+"""A rollout is at least so large a share of the tenant's devices in this partition, and at least so many devices."""
+_WINDOWS_KEPT: Final = 3
 """Windows that are kept, for devices that report late."""
-MOST_TENANTS: Final = 65_536
-"""Whose devices are counted: of more, those that nothing was heard of for longest are not."""
+MAX_TENANTS: Final = 65_536
+"""Tenants whose devices are counted; of more, those with the oldest reports are not."""
 
 K = TypeVar("K")
 
 
 class RolloutTracker:
-    """The devices of one partition: how many are heard of, and how many changed a fact for the worse."""
+    """For the devices of one partition: how many are active, and how many have lately downgraded a fact."""
 
     def __init__(self) -> None:
-        self._heard: OrderedDict[str, Counter[int]] = OrderedDict()
-        self._fell: OrderedDict[tuple[str, str], Counter[int]] = OrderedDict()
+        self._active: OrderedDict[str, Counter[int]] = OrderedDict()
+        self._downgraded: OrderedDict[tuple[str, str], Counter[int]] = OrderedDict()
 
-    def hear(self, tenant: str, before: int, at: int) -> None:
-        """A device, last heard at *before* ms (0: never), is heard at *at*; what is older counts not."""
-        if at > before:
-            _move(_of(self._heard, tenant), before // HOUR_MS, at // HOUR_MS, _KEPT)
+    def add_report(self, tenant: str, before_ms: int, at_ms: int) -> None:
+        """Count a device that reports at *at_ms*, after *before_ms* (0: never); an older report is ignored."""
+        if at_ms > before_ms:
+            _move(_counts(self._active, tenant), before_ms // HOUR_MS, at_ms // HOUR_MS, _WINDOWS_KEPT)
 
-    def fall(self, tenant: str, fact: str, before: int, at: int) -> None:
-        """A device whose *fact* last fell at *before* ms (0: never) says at *at* that it has fallen."""
-        _move(_of(self._fell, (tenant, fact)), before // MINUTE_MS, at // MINUTE_MS, _KEPT * WINDOW)
+    def add_downgrade(self, tenant: str, fact: str, before_ms: int, at_ms: int) -> None:
+        """Count a device whose *fact* is downgraded at *at_ms*, and was last downgraded at *before_ms* (0: never)."""
+        minutes = _counts(self._downgraded, (tenant, fact))
+        _move(minutes, before_ms // MINUTE_MS, at_ms // MINUTE_MS, _WINDOWS_KEPT * WINDOW_MINUTES)
 
-    def forget(self, tenant: str, fact: str, at: int) -> None:
-        """A device remembers no more that its *fact* fell at *at* ms: whoever takes over does not know it."""
-        minutes, minute = self._fell.get((tenant, fact), Counter()), at // MINUTE_MS
+    def forget_downgrade(self, tenant: str, fact: str, at_ms: int) -> None:
+        """Do not count the downgrade at *at_ms* any more: its device forgot it, so a worker that takes over cannot."""
+        minutes, minute = self._downgraded.get((tenant, fact), Counter()), at_ms // MINUTE_MS
         if minutes[minute] > 1:
             minutes[minute] -= 1
         else:
             del minutes[minute]
 
-    def is_rollout(self, tenant: str, fact: str, at: int) -> bool:
-        """Whether too many devices let *fact* fall in the hour before *at*, ms, for an attack on each."""
-        minute, hour = at // MINUTE_MS, at // HOUR_MS
-        counted = self._fell.get((tenant, fact), Counter()).items()
-        fallen = sum(number for when, number in counted if minute - WINDOW <= when <= minute)
-        counts = self._heard.get(tenant, Counter())
-        return fallen >= max(LEAST, SHARE * (counts[hour] + counts[hour - 1]))
+    def is_rollout(self, tenant: str, fact: str, at_ms: int) -> bool:
+        """Whether too many devices downgraded *fact* in the hour before *at_ms* for an attack on each of them."""
+        minute, hour = at_ms // MINUTE_MS, at_ms // HOUR_MS
+        minutes = self._downgraded.get((tenant, fact), Counter()).items()
+        downgraded = sum(count for when, count in minutes if minute - WINDOW_MINUTES <= when <= minute)
+        active = self._active.get(tenant, Counter())
+        return downgraded >= max(MIN_DEVICES, MIN_SHARE * (active[hour] + active[hour - 1]))
 
 
-def _of(counted: OrderedDict[K, Counter[int]], key: K) -> Counter[int]:
-    """What is counted under *key*, which is used now; what is unused for longest makes room."""
-    counts = counted.setdefault(key, Counter())
-    counted.move_to_end(key)
-    if len(counted) > MOST_TENANTS:
-        counted.popitem(last=False)
+def _counts(counters: OrderedDict[K, Counter[int]], key: K) -> Counter[int]:
+    """The counter of *key*, from now on the last one used; of too many, the least recently used is dropped."""
+    counts = counters.setdefault(key, Counter())
+    counters.move_to_end(key)
+    if len(counters) > MAX_TENANTS:
+        counters.popitem(last=False)
     return counts
 
 
 def _move(counts: Counter[int], before: int, now: int, kept: int) -> None:
-    """One device more at *now*, one less at *before*; what is older than *kept* before the newest goes."""
+    """Move one device from *before* to *now*, and drop what is more than *kept* before the newest."""
     if counts[before] > 1:
         counts[before] -= 1
     else:

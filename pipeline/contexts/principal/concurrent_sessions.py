@@ -1,90 +1,92 @@
-"""A principal's sessions beside each other: which live on devices that are not the principal's own."""
+"""Concurrent sessions of a principal: which of them live on devices that are not the principal's own."""
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Final
 
 from models.events.columns import network_name
-from pipeline.contexts.principal.baseline import brief
-from pipeline.contexts.principal.device_networks import Devices
-from pipeline.contexts.principal.known_attributes import networks_of
+from pipeline.contexts.network_names import network_names
+from pipeline.contexts.principal.baseline import short_id
+from pipeline.contexts.principal.state import DeviceFamiliarity, PrincipalState
+from schemas.records import PrincipalActivityDict
 
-CROWD: Final = 4
-"""So many at once on devices not the principal's own all hear of each other."""
-OWN, STRANGE, VOUCHED = 0, 1, 2
-"""A session on a device of the principal's own; on none such; on a new one that is where it says."""
-MOST_TOLD: Final = 50
-"""Sessions that one growth of a crowd is told to, the newest."""
-
-
-class Companions(Protocol):
-    """What is asked of a principal's state; see :class:`pipeline.contexts.principal.processor.PrincipalState`."""
-
-    sessions_seen: int
-    live: dict[str, list[Any]]
-    crowd: int
-    habits: dict[str, dict[str, list[Any]]]
-    devices: Devices
+MIN_UNFAMILIAR: Final = 4
+"""From so many concurrent sessions on unfamiliar devices on, all of them are notified of each other."""
+MAX_NOTIFIED: Final = 50
+"""Sessions that are notified when their number grows: the newest."""
 
 
-def brief_network(event: dict[str, Any]) -> str:
-    """The event's network in a few characters."""
+def short_network(event: PrincipalActivityDict) -> str:
+    """The network of *event* in a few characters, "" if it has none."""
     name = network_name(event["ip"], event["asn"])
-    return brief(name) if name else ""
+    return short_id(name) if name else ""
 
 
-def unfamiliar_sessions(principal: Companions) -> list[str]:
-    """The networks of live sessions on no device that is the principal's own; empty where not known."""
-    # Asked of every event, over as many as a thousand: by index, which is twice as fast as by name.
-    return [item[1] for item in principal.live.values() if item[2]]
+def unfamiliar_networks(principal: PrincipalState) -> list[str]:
+    """The network of each live session that is not on the principal's own device; "" where it is not known."""
+    # Called for every event, over as many as a thousand sessions: unpacking is twice as fast as reading by name.
+    return [network for _, network, familiarity, _ in principal.live.values() if familiarity]
 
 
-def concurrent_counts(principal: Companions, session_id: str) -> dict[str, int]:
-    """What a session is told of those on no device of the principal's own: nothing, if it is on one."""
-    networks = unfamiliar_sessions(principal) if principal.live[session_id][2] == STRANGE else []
+def concurrent_counts(principal: PrincipalState, session_id: str) -> dict[str, int]:
+    """The counts of sessions on unfamiliar devices for one of these; 0 for a session on any other device."""
+    is_unfamiliar = principal.live[session_id].familiarity == DeviceFamiliarity.UNFAMILIAR
+    networks = unfamiliar_networks(principal) if is_unfamiliar else []
     return {
         "strange_sessions": len(networks),
         "strange_networks": len({network for network in networks if network}),
     }
 
 
-def growing_crowd(principal: Companions, newest: str) -> list[str]:
-    """Who besides the *newest* has to hear that there are more at once than ever since they were few.
+def sessions_to_notify(principal: PrincipalState, newest: str) -> list[str]:
+    """The sessions, besides the *newest*, to notify that there are more on unfamiliar devices than ever.
 
-    A large crowd has to grow by an eighth, so that what is said stays in proportion to the sessions.
+    A large number has to grow by an eighth, so that the messages stay in proportion to the sessions.
     """
-    size = len(unfamiliar_sessions(principal))
-    if size < CROWD or size <= principal.crowd * 9 // 8:
+    count = len(unfamiliar_networks(principal))
+    if count < MIN_UNFAMILIAR or count <= principal.unfamiliar_peak * 9 // 8:
         return []
-    principal.crowd = size
-    among = [name for name, (_, _, standing, _) in principal.live.items() if standing == STRANGE]
-    return [name for name in among if name != newest][-MOST_TOLD:]
+    principal.unfamiliar_peak = count
+    unfamiliar = [
+        session_id
+        for session_id, session in principal.live.items()
+        if session.familiarity == DeviceFamiliarity.UNFAMILIAR
+    ]
+    return [session_id for session_id in unfamiliar if session_id != newest][-MAX_NOTIFIED:]
 
 
-def dispersed(principal: Companions) -> None:
-    """A session ended: where few are left, the next crowd is a new one."""
-    if principal.crowd and len(unfamiliar_sessions(principal)) < CROWD:
-        principal.crowd = 0
+def on_session_ended(principal: PrincipalState) -> None:
+    """Start to count anew when only few sessions on unfamiliar devices are left."""
+    if principal.unfamiliar_peak and len(unfamiliar_networks(principal)) < MIN_UNFAMILIAR:
+        principal.unfamiliar_peak = 0
 
 
-def device_familiarity(principal: Companions, event: dict[str, Any]) -> int:
-    """Whether the session is on a device of the principal's own.
+def device_familiarity(principal: PrincipalState, event: PrincipalActivityDict) -> DeviceFamiliarity:
+    """How the device of the session of *event* stands to the principal.
 
-    If not, it is on none, on a new one, or on another stranger's. One that reports from where the session is
-    used is managed: it counts among the strange ones, but its session need not answer for the others.
+    A device that is not the principal's own is new, or another unfamiliar session introduced it. One that reports from
+    where its session is used is managed: it counts among the unfamiliar ones, but the number of the others is not
+    held against its session.
     """
-    known = principal.habits["device"].get(event["device_id"])
-    if known is None or known[1] == event["session_id"]:
-        is_strange = principal.sessions_seen > 1 or event["device_id"] is None
+    device_id = event["device_id"]
+    known = principal.known["device"].get(device_id) if device_id is not None else None
+    if known is None or known.learned_from == event["session_id"]:
+        is_unfamiliar = principal.sessions_seen > 1 or device_id is None
     else:
-        teacher = principal.live.get(known[1])
-        is_strange = bool(teacher and teacher[2] == STRANGE)
-    with_device = principal.devices.are_with(event, networks_of(event["ip"], event["asn"]))
-    return (VOUCHED if with_device else STRANGE) if is_strange else OWN
+        introducer = principal.live.get(known.learned_from)
+        is_unfamiliar = introducer is not None and introducer.familiarity == DeviceFamiliarity.UNFAMILIAR
+    if not is_unfamiliar:
+        return DeviceFamiliarity.OWN
+    is_confirmed = principal.devices.confirms(event, network_names(event["ip"], event["asn"]))
+    return DeviceFamiliarity.CONFIRMED if is_confirmed else DeviceFamiliarity.UNFAMILIAR
 
 
-def confirm_device(principal: Companions, event: dict[str, Any]) -> None:
-    """A session's device says where it is: the session is not strange if that is where it is used."""
-    live = principal.live.get(event["session_id"])
-    if live and live[2] == STRANGE and live[1] == brief_network(event):
-        live[2] = VOUCHED
+def confirm_device(principal: PrincipalState, event: PrincipalActivityDict) -> None:
+    """A session's device reports its network: the device is confirmed if the session is used there."""
+    session = principal.live.get(event["session_id"])
+    if (
+        session is not None
+        and session.familiarity == DeviceFamiliarity.UNFAMILIAR
+        and session.network == short_network(event)
+    ):
+        principal.live[event["session_id"]] = session._replace(familiarity=DeviceFamiliarity.CONFIRMED)

@@ -1,95 +1,75 @@
-"""What a principal's networks say of it: whether it hides as it never did, and whether a workload left home.
+"""Networks and locations of a principal: a new anonymiser, a workload away from home, and impossible travel.
 
-A person who never came through a VPN, a data centre or Tor, and a credential that was minted for one machine,
-have in common that the new network speaks for itself; what is usual is learned per principal.
+A person who never came through a VPN, a data centre or Tor, and a credential that was issued for one machine, have in
+common that the new network is suspicious in itself; what is usual is learned per principal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Mapping
+from typing import Any, Final
 
 from models.events.columns import network_name
 from models.events.networks import HIDING, is_inside
-from models.updates.client import NEAR_CELLULAR_KM, NEAR_IN_COUNTRY_KM, distance_km, near_km
-from pipeline.contexts.principal.device_networks import Devices
-from pipeline.contexts.principal.known_attributes import are_comparable
+from models.updates.client import NEAR_IN_COUNTRY_KM, distance_km, near_km
+from pipeline.contexts.network_names import are_comparable
+from pipeline.contexts.principal.state import Location, PrincipalState
+from schemas.records import PrincipalActivityDict
 
 NEW_ANONYMISER, NEW_TOR, OFF_HOME = "new_anonymiser", "new_tor", "off_home"
 HOME_SESSIONS: Final = 3
-"""Sessions of a workload that show where its home is, where nobody told."""
+"""Sessions of a workload that show where its home is, if the issuer does not name it."""
 ANYWHERE: Final = "*"
 """In place of homes: the first sessions began in networks that have nothing in common."""
-MOST_HOMES: Final = 16
+MAX_HOMES: Final = 16
 
 
-class Seen(Protocol):
-    """What is remembered of a principal's networks; see `PrincipalState` in the processor's module."""
-
-    habits: dict[str, dict[str, list[Any]]]
-    devices: Devices
-    anonymisers: dict[str, str]
-    sessions_seen: int
-    workload: str
-    homes: dict[str, str]
-
-
-def signals(principal: Seen, networks: list[str], event: dict[str, Any]) -> list[str]:
-    """What its *networks* say of the session of *event*; asked before anything is learned from it."""
+def signals(principal: PrincipalState, networks: list[str], event: PrincipalActivityDict) -> list[str]:
+    """The signals about the *networks* of *event*; to be asked before anything is learned from it."""
     session_id = event["session_id"]
-    usual = any(principal.habits["asn"].get(network, [0, session_id])[1] != session_id for network in networks)
-    usual |= principal.devices.are_with(event, networks)
-    hides = anonymity(event)
-    new = (hides == NEW_TOR or not usual) and principal.anonymisers.get(hides or "", session_id) == session_id
-    return ([hides] if new and hides else []) + [OFF_HOME] * is_off_home(principal, networks, event)
+    known = principal.known["asn"]
+    usual = any(network in known and known[network].learned_from != session_id for network in networks)
+    usual |= principal.devices.confirms(event, networks)
+    anonymiser = anonymiser_of(event)
+    is_new = principal.anonymisers.get(anonymiser or "", session_id) == session_id
+    raised = [anonymiser] if anonymiser and is_new and (anonymiser == NEW_TOR or not usual) else []
+    return raised + [OFF_HOME] * is_off_home(principal, networks, event)
 
 
-def excused(hints: list[str], answer: Mapping[str, Any]) -> list[str]:
-    """*hints* without that of a VPN, where it is *said* now that the device is in that network too."""
-    return [hint for hint in hints if hint != NEW_ANONYMISER or not answer["known_asn"]]
+def without_excused(raised: list[str], context: Mapping[str, Any]) -> list[str]:
+    """The signals *raised*, without that of a VPN if *context* says that the device is in that network too."""
+    return [signal for signal in raised if signal != NEW_ANONYMISER or not context["known_asn"]]
 
 
-def anonymity(event: Mapping[str, Any]) -> str | None:
-    """How *event* hides its user: geo databases disagree on what is a VPN and what a data centre."""
-    kind = event["network_type"]
-    if event["principal_kind"] != "human" or kind not in HIDING:
+def anonymiser_of(event: PrincipalActivityDict) -> str | None:
+    """How *event* hides its user. Geo databases disagree on what is a VPN and what a data centre: these are one."""
+    network_type = event["network_type"]
+    if event["principal_kind"] != "human" or network_type not in HIDING:
         return None
-    return NEW_TOR if kind == "tor" else NEW_ANONYMISER
+    return NEW_TOR if network_type == "tor" else NEW_ANONYMISER
 
 
-class Settled(Protocol):
-    """What is remembered of a principal that may be a workload.
+def is_off_home(principal: PrincipalState, networks: list[str], event: PrincipalActivityDict) -> bool:
+    """Whether a workload's credential is used from none of its homes, as far as those are known.
 
-    *workload* is what its credentials were minted for, empty for all others. *homes* maps the networks it is
-    at home in to the session that taught each, or to nothing where the issuer told.
+    A private address comes from where the workload is, by a private link. A job of continuous integration runs
+    wherever its provider has a free machine: only its issuer knows where that may be.
     """
-
-    sessions_seen: int
-    workload: str
-    homes: dict[str, str]
-
-
-def is_off_home(principal: Settled, networks: list[str], event: Mapping[str, Any]) -> bool:
-    """Whether a workload's credential is shown from none of its homes, as far as those are known.
-
-    An address of the inside comes from where the workload is, by a private link. A job of continuous
-    integration runs wherever its provider has a machine free: only its issuer knows where that may be.
-    """
-    by_key = _told_home(event)
-    homes = principal.homes | by_key
+    named = _homes_named_by_issuer(event)
+    homes = principal.homes | named
     if not (principal.workload or event["workload"]) or not networks or is_inside(event["ip"]):
         return False
-    if not homes or (ANYWHERE in homes and not by_key) or not are_comparable(networks, homes):
+    if not homes or (ANYWHERE in homes and not named) or not are_comparable(networks, homes):
         return False
     return not homes.keys() & set(networks) and not _is_learning(principal, homes, event)
 
 
-def learn_home(principal: Settled, networks: list[str], event: Mapping[str, Any]) -> None:
-    """Take a home that the issuer tells; else learn it of the first sessions, if all of them start there."""
+def learn_home(principal: PrincipalState, networks: list[str], event: PrincipalActivityDict) -> None:
+    """Take the home that the issuer names; else learn it from the first sessions, if all of them start there."""
     principal.workload = event["workload"] or principal.workload
-    if by_key := _told_home(event):
+    if named := _homes_named_by_issuer(event):
         principal.homes.pop(ANYWHERE, None)
-        principal.homes |= by_key
+        principal.homes |= named
     elif (
         principal.workload not in {"", "ci"}
         and not is_inside(event["ip"])
@@ -99,47 +79,56 @@ def learn_home(principal: Settled, networks: list[str], event: Mapping[str, Any]
         stays = not known or known & set(networks) or not networks
         for network in networks if stays else [ANYWHERE]:
             principal.homes.setdefault(network, event["session_id"])
-    while len(principal.homes) > MOST_HOMES:
+    while len(principal.homes) > MAX_HOMES:
         del principal.homes[next(iter(principal.homes))]
 
 
-def _is_learning(principal: Settled, homes: Mapping[str, str], event: Mapping[str, Any]) -> bool:
-    """Whether the event shows a home; a credential that moves from where it was first seen shows none."""
-    flag, starts = "" in homes.values(), event["kind"] == "started"
-    return not homes or (starts and principal.sessions_seen <= HOME_SESSIONS and not flag)
+def _is_learning(principal: PrincipalState, homes: Mapping[str, str], event: PrincipalActivityDict) -> bool:
+    """Whether *event* may show a home; a credential that moves away from where it was first seen shows none."""
+    named, starts = "" in homes.values(), event["kind"] == "started"
+    return not homes or (starts and principal.sessions_seen <= HOME_SESSIONS and not named)
 
 
-def _told_home(event: Mapping[str, Any]) -> dict[str, str]:
-    """The networks that the credential's issuer calls its home."""
+def _homes_named_by_issuer(event: PrincipalActivityDict) -> dict[str, str]:
     number = None if event["home_asn"] is None else network_name(None, event["home_asn"])
     return {name: "" for name in (number, event["home_prefix"]) if name is not None}
 
 
-def is_placed(event: dict[str, Any]) -> bool:
-    """Whether the event tells where it was, and that is no gateway's place."""
-    place = event["latitude"] is not None and event["longitude"] is not None
-    return place and event["network_type"] not in HIDING
-
-
-def place_of(event: Mapping[str, Any]) -> list[Any]:
-    """``[latitude, longitude, at, session, prefix, km by which it may be wrong, country]`` of an event."""
-    place = [event["latitude"], event["longitude"], event["occurred_at"], event["session_id"]]
-    return [*place, network_name(event["ip"], None), near_km(event["network_type"]), event["country"]]
-
-
-def speed_from(last: Sequence[Any], event: dict[str, Any]) -> float | None:
-    """km/h from the *last* place of a principal, if another session was there."""
-    if not is_placed(event) or not last or last[3] == event["session_id"]:
+def location_of(event: PrincipalActivityDict) -> Location | None:
+    """Where *event* was; `None` if it does not say so, or if that is only where a gateway stands."""
+    latitude, longitude = event["latitude"], event["longitude"]
+    if latitude is None or longitude is None or event["network_type"] in HIDING:
         return None
-    # A place that an earlier version kept does not say how far it may be wrong.
-    lat, lon, at, _, prefix, near, country = (*last, NEAR_CELLULAR_KM, None)[:7]
-    if prefix is not None and prefix == network_name(event["ip"], None):
+    return Location(
+        latitude,
+        longitude,
+        at=event["occurred_at"],
+        session_id=event["session_id"],
+        prefix=network_name(event["ip"], None),
+        radius_km=near_km(event["network_type"]),
+        country=event["country"],
+    )
+
+
+def learn_location(principal: PrincipalState, event: PrincipalActivityDict) -> None:
+    """Take where *event* was, unless its network is cellular: its address is placed at the carrier's gateway."""
+    location = location_of(event)
+    if location is not None and event["network_type"] != "cellular":
+        principal.location = location
+
+
+def speed_kmh(principal: PrincipalState, event: PrincipalActivityDict) -> float | None:
+    """The speed from the principal's last location, if another session was there, to that of *event*."""
+    last, here = principal.location, location_of(event)
+    if here is None or not last or last.session_id == here.session_id:
+        return None
+    if last.prefix is not None and last.prefix == here.prefix:
         return 0.0
-    gone = distance_km(lat, lon, event["latitude"], event["longitude"])
-    near = max(near, near_km(event["network_type"]))
-    if country is not None and country == event["country"]:
-        near = max(near, NEAR_IN_COUNTRY_KM)
-    if gone <= near:
+    distance = distance_km(last.latitude, last.longitude, here.latitude, here.longitude)
+    radius = max(last.radius_km, here.radius_km)
+    if last.country is not None and last.country == here.country:
+        radius = max(radius, NEAR_IN_COUNTRY_KM)
+    if distance <= radius:
         return 0.0
-    hours: float = max(abs(event["occurred_at"] - at), 1000) / 3_600_000
-    return round(gone / hours, 1)
+    hours: float = max(abs(here.at - last.at), 1000) / 3_600_000
+    return round(distance / hours, 1)

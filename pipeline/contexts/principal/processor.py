@@ -1,271 +1,229 @@
-"""Principal context: what is normal for a human, a service, an API key or an agent over all its sessions.
+"""Principal context: what is normal for a human, a service, an API key or an agent, over all of its sessions.
 
-A session is told at its start, and when its client changes, how new what it shows is; with every summary,
-what is usual. What a revoked session taught is forgotten again, so an intruder does not become a habit;
-unless an analyst vouches for that session.
+When a session starts or its client changes, it is notified how new the values are that it shows; with every summary, it
+is notified what is usual. What a revoked session taught is forgotten, so that an intruder's values do not become known
+ones, unless an analyst trusts the session.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from models.events.columns import FACTOR_CHANGES
 from pipeline.contexts.keyed_processor import KeyedProcessor, tenant_key
 from pipeline.contexts.principal import factors as principal_factors
-from pipeline.contexts.principal import locations
-from pipeline.contexts.principal.baseline import Baseline
+from pipeline.contexts.principal import locations, suppressions
 from pipeline.contexts.principal.concurrent_sessions import (
-    OWN,
-    brief_network,
     concurrent_counts,
     confirm_device,
     device_familiarity,
-    dispersed,
-    growing_crowd,
-    unfamiliar_sessions,
+    on_session_ended,
+    sessions_to_notify,
+    short_network,
+    unfamiliar_networks,
 )
-from pipeline.contexts.principal.device_networks import Answer, Devices
-from pipeline.contexts.principal.factors import Factors
-from pipeline.contexts.principal.known_attributes import (
+from pipeline.contexts.principal.device_networks import Release
+from pipeline.contexts.principal.known_attributes import MAX_KNOWN, attributes_of, forget_session, trust_session
+from pipeline.contexts.principal.state import (
     KNOWN_ATTRIBUTES,
-    MAX_KNOWN,
-    attributes_of,
-    forget_session,
-    trust_session,
+    DeviceFamiliarity,
+    KnownValue,
+    LiveSession,
+    PrincipalState,
 )
-from pipeline.contexts.principal.locations import anonymity, is_placed, learn_home, speed_from
-from pipeline.contexts.principal.suppressions import Suppressions, expire, repeat, suppress
-from pipeline.contexts.principal.usage import PeerUsage, UsageHistory
+from pipeline.contexts.principal.usage import PeerUsage
 from pipeline.processing.eviction import exceeds
 from pipeline.processing.messages import derived_id, message
 from pipeline.processing.outcome import OutcomeBuilder
-from pipeline.processing.stored_fields import known_fields
 from schemas.decoded import DEFAULT_LIMITS, Limits
 from schemas.members import DAY_MS
+from schemas.records import EventHead, PrincipalActivityDict
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
 
 SOURCES: Final = (PRINCIPAL_ACTIVITY,)
-MOST_SESSIONS: Final = 1_000
-MOST_SESSIONS_BYTES: Final = 370_000
-"""Of the names of a principal's live sessions: all fits into a changelog record, whatever they are."""
-MOST_PRINCIPALS: Final = 200_000
-"""Held in a partition: who guesses whose account there might be could fill any memory."""
+MAX_SESSIONS: Final = 1_000
+MAX_SESSIONS_BYTES: Final = 370_000
+"""Live sessions of a principal, and the bytes of their ids: all fits into a changelog record, whatever the ids are."""
+MAX_PRINCIPALS: Final = 200_000
+"""Principals in a partition: somebody who guesses account names could otherwise fill any memory."""
 KEEP_MS: Final = 30 * DAY_MS
 
-_PARTS: Final[dict[str, Any]] = {
-    "factors": Factors,
-    "baseline": Baseline,
-    "uses": UsageHistory,
-    "devices": Devices,
-    "fashion": PeerUsage,
-}
 
+def principal_context(
+    limits: Limits = DEFAULT_LIMITS, max_records: int = MAX_PRINCIPALS
+) -> KeyedProcessor[PrincipalState, PrincipalActivityDict]:
+    """The principal context's processor of one partition."""
 
-@dataclass(slots=True)
-class PrincipalState:
-    """A principal; times in ms of event time.
+    def handle(_topic: str, principal: PrincipalState, event: PrincipalActivityDict, out: OutcomeBuilder) -> bool:
+        return _handle(principal, event, processor.records[tenant_key(event["tenant"])].peers, out)
 
-    *habits* maps what is known (device, network, country, client) to ``{value: [last seen, taught by
-    session]}``; *place* is that of the newest event with one (:func:`pipeline.contexts.principal.locations.place_of`).
-    *anonymisers* maps how a person hid to the session that taught it, *homes* is where a workload is at home,
-    *workload* what it is. *doubted* maps revoked sessions to what they had taught: ``{habit: [value]}``.
-    *live* maps a session to ``[since, its network in short, how it stands
-    (:mod:`pipeline.contexts.principal.concurrent_sessions`), what was
-    said of its network]``; *crowd* is the most of them on other devices that all were told of. *devices* is
-    where its devices are. *fashion* is used in the record that the principals of a tenant share.
-    """
-
-    seen_at: int = 0
-    sessions_seen: int = 0
-    live: dict[str, list[Any]] = field(default_factory=dict)
-    crowd: int = 0
-    habits: dict[str, dict[str, list[Any]]] = field(default_factory=lambda: {name: {} for name in KNOWN_ATTRIBUTES})
-    place: list[Any] = field(default_factory=list)
-    factors: Factors = field(default_factory=Factors)
-    suppressions: Suppressions = field(default_factory=dict)
-    anonymisers: dict[str, str] = field(default_factory=dict)
-    workload: str = ""
-    homes: dict[str, str] = field(default_factory=dict)
-    doubted: dict[str, dict[str, list[str]]] = field(default_factory=dict)
-    baseline: Baseline = field(default_factory=Baseline)
-    uses: UsageHistory = field(default_factory=UsageHistory)
-    devices: Devices = field(default_factory=Devices)
-    fashion: PeerUsage = field(default_factory=PeerUsage)
-
-    @classmethod
-    def load(cls, fields: dict[str, Any]) -> PrincipalState:
-        """What the changelog keeps, read again."""
-        stored = known_fields(cls, fields)
-        for name, part in _PARTS.items():
-            stored[name] = part(**known_fields(part, stored.get(name, {})))
-        stored["habits"] = {name: stored.get("habits", {}).get(name, {}) for name in KNOWN_ATTRIBUTES}
-        return cls(**stored)
-
-
-def principal_context(limits: Limits = DEFAULT_LIMITS, most: int = MOST_PRINCIPALS) -> KeyedProcessor[PrincipalState]:
-    """The principal stage of one partition."""
-
-    def handle(_topic: str, principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder) -> bool:
-        return _handle(principal, event, out, stage.records[tenant_key(event["tenant"])].fashion)
-
-    stage: KeyedProcessor[PrincipalState] = KeyedProcessor(
-        member="principal_id",
-        create=PrincipalState,
-        load=PrincipalState.load,
+    processor: KeyedProcessor[PrincipalState, PrincipalActivityDict] = KeyedProcessor(
+        state=PrincipalState,
+        key_field="principal_id",
         handle=handle,
         keep_ms=KEEP_MS,
         is_in_use=lambda principal: bool(principal.live or principal.suppressions),
-        on_time=_on_timer,
+        on_time=_on_time,
         limits=limits,
-        max_records=most,
-        is_low_value=_is_only_guessed,
+        max_records=max_records,
+        is_low_value=_is_guessed,
         on_tenant_event=_update_peer_usage,
     )
-    return stage
+    return processor
 
 
-def _is_only_guessed(principal: PrincipalState) -> bool:
-    """Whether nobody ever got in, as far as is known, and nobody said anything of it."""
-    learned = any(principal.habits.values()) or principal.baseline.days or principal.baseline.waiting
+def _is_guessed(principal: PrincipalState) -> bool:
+    """Whether nobody ever signed in as this principal, as far as is known, and no analyst said anything about it."""
+    learned = any(principal.known.values()) or principal.baseline.days or principal.baseline.pending
     return not (learned or principal.suppressions or principal.factors.changes)
 
 
-def _on_timer(principal: PrincipalState, at: int, out: OutcomeBuilder) -> bool:
-    return _send_answers(principal, principal.devices.overdue(at), out) | expire(principal.suppressions, at, out)
+def _on_time(principal: PrincipalState, at_ms: int, out: OutcomeBuilder) -> bool:
+    released = _release(principal, principal.devices.overdue(at_ms), out)
+    return suppressions.expire(principal.suppressions, at_ms, out) or released
 
 
-def _update_peer_usage(everybody: PrincipalState, event: dict[str, Any]) -> bool:
+def _update_peer_usage(tenant: PrincipalState, event: PrincipalActivityDict) -> bool:
     if event["kind"] == "revoked":
-        return everybody.fashion.forget_session(event["session_id"])
-    row = (event["occurred_at"], event["principal_id"], event["session_id"])
-    return everybody.fashion.see(event["used"] or (), *row)
+        return tenant.peers.forget_session(event["session_id"])
+    return tenant.peers.add(event["used"] or (), event["occurred_at"], event["principal_id"], event["session_id"])
 
 
-def _handle(principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder, fashion: PeerUsage) -> bool:
+def _handle(principal: PrincipalState, event: PrincipalActivityDict, peers: PeerUsage, out: OutcomeBuilder) -> bool:
     kind = event["kind"]
     if kind == "muted":
-        suppress(principal.suppressions, principal.live, event, out)
+        suppressions.suppress(principal.suppressions, principal.live, event, out)
     elif kind == "vouched":
         trust_session(principal, event["session_id"], event["occurred_at"])
     elif kind in ("ended", "revoked"):
         _session_ended(principal, event)
     elif kind == "device_moved":
-        _send_answers(principal, principal.devices.moved(event), out)
+        _release(principal, principal.devices.on_device_moved(event), out)
         confirm_device(principal, event)
     elif kind in FACTOR_CHANGES:
-        known = event["device_id"] in principal.habits["device"]
+        known = event["device_id"] in principal.known["device"]
         principal_factors.remember_change(principal.factors, event, known=known)
     elif kind in ("summary", "used"):
-        return _session_continues(principal, event, out, fashion)
+        return _session_continues(principal, event, peers, out)
     else:
-        _session_appears(principal, event, out, fashion)
+        _session_appears(principal, event, peers, out)
     return True
 
 
-def _session_ended(principal: PrincipalState, event: dict[str, Any]) -> None:
+def _session_ended(principal: PrincipalState, event: PrincipalActivityDict) -> None:
     session_id = event["session_id"]
     principal.live.pop(session_id, None)
-    dispersed(principal)
+    on_session_ended(principal)
     if event["kind"] == "revoked":
         forget_session(principal, session_id)
     else:
-        principal.baseline.peaked(session_id, event["peaks"] or {})
+        principal.baseline.observe_peaks(session_id, event["peaks"] or {})
         principal.baseline.learn(session_id)
 
 
 def _session_continues(
-    principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder, fashion: PeerUsage
+    principal: PrincipalState, event: PrincipalActivityDict, peers: PeerUsage, out: OutcomeBuilder
 ) -> bool:
-    """A session tells what it did: it hears again what is usual, or that what it used is unfamiliar."""
+    """A live session reports what it did: notify it what is usual, or that something it used is unfamiliar."""
     session_id, at = event["session_id"], event["occurred_at"]
-    if session_id not in principal.live:
+    session = principal.live.get(session_id)
+    if session is None:
         return False
-    principal.uses.see(event["used"] or (), at, session_id)
-    if event["kind"] == "used" and not principal.live[session_id][1]:  # it began with a wrong password
-        principal.live[session_id][1:3] = brief_network(event), device_familiarity(principal, event)
+    principal.usage.add(event["used"] or (), at, session_id)
+    if event["kind"] == "used" and not session.network:  # it began with a wrong password
+        session = session._replace(network=short_network(event), familiarity=device_familiarity(principal, event))
+        principal.live[session_id] = session
         _learn(principal, attributes_of(event), event)
     if event["kind"] == "summary":
-        principal.baseline.note(session_id, at, len(unfamiliar_sessions(principal)))
-        principal.baseline.peaked(session_id, event["peaks"] or {})
-    if event["kind"] == "summary" or principal.uses.unmodelled(event, fashion):
-        _tell(principal, event, out, fashion, {}, principal.live[session_id][3])
+        principal.baseline.observe(session_id, at, len(unfamiliar_networks(principal)))
+        principal.baseline.observe_peaks(session_id, event["peaks"] or {})
+    if event["kind"] == "summary" or principal.usage.unusual(event, peers):
+        _notify(principal, event, peers, {}, session.network_signals, out)
     return True
 
 
-def _session_appears(principal: PrincipalState, event: dict[str, Any], out: OutcomeBuilder, fashion: PeerUsage) -> None:
-    """A session starts or shows another client; somebody who only guesses shows nothing of the principal."""
+def _session_appears(
+    principal: PrincipalState, event: PrincipalActivityDict, peers: PeerUsage, out: OutcomeBuilder
+) -> None:
+    """A session starts or shows another client; one that only guesses a password shows nothing of the principal."""
     session_id, at, guess = event["session_id"], event["occurred_at"], event["guess"]
     shown = attributes_of(event)
-    known = {name: any(value in principal.habits[name] for value in values) for name, values in shown.items()}
-    before = principal.sessions_seen
+    known = {name: any(value in principal.known[name] for value in values) for name, values in shown.items()}
+    sessions_before = principal.sessions_seen
     if session_id not in principal.live:
         principal.sessions_seen += 1
-        principal.live[session_id] = [at, "", OWN, []]
-        while exceeds(principal.live, MOST_SESSIONS, MOST_SESSIONS_BYTES):
+        principal.live[session_id] = LiveSession(at, "", DeviceFamiliarity.OWN, [])
+        while exceeds(principal.live, MAX_SESSIONS, MAX_SESSIONS_BYTES):
             del principal.live[next(iter(principal.live))]
             out.count("forgotten_sessions", "principal")
     else:
-        before -= 1
+        sessions_before -= 1
     networks = shown.get("asn", [])
-    if principal.devices.are_with(event, networks):
+    if principal.devices.confirms(event, networks):
         known["asn"] = True
-    hints = locations.signals(principal, networks, event)
-    beside_others = ("", OWN) if guess else (brief_network(event), device_familiarity(principal, event))
-    principal.live[session_id][1:] = *beside_others, hints
-    repeat(principal.suppressions, event, out)  # first: what is new of a session may be what is to keep quiet
+    network_signals = locations.signals(principal, networks, event)
+    principal.live[session_id] = LiveSession(
+        since=principal.live[session_id].since,
+        network="" if guess else short_network(event),
+        familiarity=DeviceFamiliarity.OWN if guess else device_familiarity(principal, event),
+        network_signals=network_signals,
+    )
+    # Suppressions come first: what is new about a session may be what they suppress.
+    suppressions.notify(principal.suppressions, event, out)
     if not guess:
-        principal.baseline.note(session_id, at, len(unfamiliar_sessions(principal)))
-        principal.uses.see(event["used"] or (), at, session_id)
-        settled = before >= principal_factors.SETTLED
+        principal.baseline.observe(session_id, at, len(unfamiliar_networks(principal)))
+        principal.usage.add(event["used"] or (), at, session_id)
+        settled = sessions_before >= principal_factors.SETTLED_SESSIONS
         principal_factors.remember_device(principal.factors, event, known=known.get("device", True), settled=settled)
-    members = {
+    context = {
         **{f"known_{name}": known.get(name) for name in KNOWN_ATTRIBUTES},
         "novelty": round(1 - sum(known.values()) / len(known), 3) if known else None,
         "concurrent_sessions": len(principal.live) - 1,
-        "sessions_seen": max(before, 0),
-        "place_speed_kmh": speed_from(principal.place, event),
+        "sessions_seen": max(sessions_before, 0),
+        "place_speed_kmh": locations.speed_kmh(principal, event),
     }
-    if principal.devices.wait(event, networks, members):
-        members["known_asn"] = None
-    _tell(principal, event, out, fashion, members, hints)
-    for other in growing_crowd(principal, session_id):
+    if principal.devices.hold(event, networks, context):
+        context["known_asn"] = None
+    _notify(principal, event, peers, context, network_signals, out)
+    for other in sessions_to_notify(principal, session_id):
         out.send(message(SESSION_CONTEXT, other, _usual(principal, event | {"session_id": other})))
     if not guess:
         _learn(principal, shown, event)
 
 
-def _tell(
+def _notify(
     principal: PrincipalState,
-    event: dict[str, Any],
+    event: PrincipalActivityDict,
+    peers: PeerUsage,
+    context: dict[str, Any],
+    network_signals: list[str],
     out: OutcomeBuilder,
-    fashion: PeerUsage,
-    shown: dict[str, Any],
-    hints: list[str],
 ) -> None:
-    """What is usual for the principal, beside what it makes of what the session has *shown*."""
-    factors, details = principal_factors.signals(principal.factors, event)
-    members = shown | {
-        "signals": [*factors, *hints, *principal.uses.signals(event, fashion)],
+    """Send the session of *event* what is usual, the fields in *context*, and all signals of the principal context."""
+    factor_signals, details = principal_factors.signals(principal.factors, event)
+    members = context | {
+        "signals": [*factor_signals, *network_signals, *principal.usage.signals(event, peers)],
         "details": details or None,
     }
     out.send(message(SESSION_CONTEXT, event["session_id"], _usual(principal, event) | members))
 
 
-def _send_answers(principal: PrincipalState, answers: Iterable[Answer], out: OutcomeBuilder) -> bool:
-    """Tell sessions that live what had to wait for their devices; whether anything had."""
-    answers_read = list(answers)
-    for event, fields in answers_read:
-        if (session_id := event["session_id"]) in principal.live:
-            principal.live[session_id][3] = locations.excused(principal.live[session_id][3], fields)
-            out.send(message(SESSION_CONTEXT, session_id, _usual(principal, event) | fields))
-    return bool(answers_read)
+def _release(principal: PrincipalState, releases: Iterable[Release], out: OutcomeBuilder) -> bool:
+    """Send live sessions the messages that were held back for their devices; returns whether there were any."""
+    released = list(releases)
+    for event, context in released:
+        session = principal.live.get(event["session_id"])
+        if session is not None:
+            raised = locations.without_excused(session.network_signals, context)
+            principal.live[event["session_id"]] = session._replace(network_signals=raised)
+            out.send(message(SESSION_CONTEXT, event["session_id"], _usual(principal, event) | context))
+    return bool(released)
 
 
-def _usual(principal: PrincipalState, event: dict[str, Any]) -> dict[str, Any]:
-    """What the session of *event* is told in any case: what is usual, and what lives beside it."""
-    session_id, at, normal = event["session_id"], event["occurred_at"], principal.baseline.normal()
+def _usual(principal: PrincipalState, event: EventHead) -> dict[str, Any]:
+    """The fields of every message to the session of *event*: what is usual, and how many sessions there are."""
+    session_id, at, usual = event["session_id"], event["occurred_at"], principal.baseline.usual()
     return {
         "type": "session.context",
         "event_id": derived_id(event["event_id"], "~p"),
@@ -273,27 +231,26 @@ def _usual(principal: PrincipalState, event: dict[str, Any]) -> dict[str, Any]:
         "tenant": event["tenant"],
         "session_id": session_id,
         "source": "principal",
-        "days_known": normal.days,
-        "usual": normal.volumes,
-        "usual_concurrent": normal.concurrent,
+        "days_known": usual.days,
+        "usual": usual.volumes,
+        "usual_concurrent": usual.concurrent,
         "hour_share": round(principal.baseline.hour_share(at), 3),
         **concurrent_counts(principal, session_id),
     }
 
 
-def _learn(principal: PrincipalState, shown: dict[str, list[str]], event: dict[str, Any]) -> None:
-    """Remember what was shown, and which session taught it; the first session's start is nobody's lesson."""
-    first = principal.sessions_seen == 1 and event["kind"] == "started"
-    by = "" if first else event["session_id"]
+def _learn(principal: PrincipalState, shown: dict[str, list[str]], event: PrincipalActivityDict) -> None:
+    """Remember the values *shown* and the session; what the first session starts with is settled at once."""
+    is_first_start = principal.sessions_seen == 1 and event["kind"] == "started"
+    session_id = "" if is_first_start else event["session_id"]
     for name, values in shown.items():
-        habit = principal.habits[name]
+        known = principal.known[name]
         for value in values:
-            taught = habit.pop(value, [0, by])[1]
-            habit[value] = [event["occurred_at"], taught]
-        while len(habit) > MAX_KNOWN:
-            del habit[next(iter(habit))]
-    if hides := anonymity(event):
-        principal.anonymisers.setdefault(hides, by)
-    learn_home(principal, shown.get("asn", []), event)
-    if is_placed(event) and event["network_type"] != "cellular":
-        principal.place = locations.place_of(event)
+            before = known.pop(value, None)
+            known[value] = KnownValue(event["occurred_at"], session_id if before is None else before.learned_from)
+        while len(known) > MAX_KNOWN:
+            del known[next(iter(known))]
+    if anonymiser := locations.anonymiser_of(event):
+        principal.anonymisers.setdefault(anonymiser, session_id)
+    locations.learn_home(principal, shown.get("asn", []), event)
+    locations.learn_location(principal, event)

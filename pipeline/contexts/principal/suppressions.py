@@ -1,68 +1,75 @@
-"""What was called a false positive of a principal, and is quiet in all of its sessions until it expires."""
+"""Suppressions of a principal: detections that were called false positives and stay quiet in all of its sessions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Annotated, Final
 
+from pipeline.contexts.keyed_processor import AS_IS
 from pipeline.processing.messages import derived_id, message, stable_id, suppression
 from pipeline.processing.outcome import OutcomeBuilder
+from schemas.records import EventHead, PrincipalActivityDict, SuppressionDict
 from schemas.topics import SESSION_CONTEXT
 
-MOST: Final = 64
-"""Suppressions a principal has at one time; above it, those that expire first make room."""
+MAX_SUPPRESSIONS: Final = 64
+"""Suppressions that a principal has at one time; of more, those that expire first are dropped."""
 
-_ABOUT_MUTED: Final = f"~{stable_id('muted')[:12]}"
-"""Tells the message from the principal context's other one about the same event."""
+_ID_SUFFIX: Final = f"~{stable_id('muted')[:12]}"
+"""Distinguishes this message from the principal context's other one that follows from the same event."""
 
-Suppressions = dict[str, dict[str, Any]]
-"""What was said of each when it was created, by its id."""
-
-
-def suppress(held: Suppressions, live: Iterable[str], event: dict[str, Any], out: OutcomeBuilder) -> None:
-    """Hold another suppression, and let the sessions that live hear of it."""
-    details = event["suppression"]
-    held[details["suppression_id"]] = details
-    for sooner in sorted(held, key=lambda name: (held[name]["expires_at"], name))[:-MOST]:
-        _expire(held.pop(sooner), event["occurred_at"], out)
-    for session_id in live:
-        repeat(held, {**event, "session_id": session_id}, out)
+Suppressions = Annotated[dict[str, SuppressionDict], AS_IS]
+"""Suppressions in force, by id."""
 
 
-def repeat(held: Suppressions, event: dict[str, Any], out: OutcomeBuilder) -> None:
-    """Tell the session of *event* what keeps quiet, if anything does."""
+def suppress(
+    suppressions: Suppressions, sessions: Iterable[str], event: PrincipalActivityDict, out: OutcomeBuilder
+) -> None:
+    """Add the suppression in *event*, and notify the live *sessions* of the principal."""
+    added = event["suppression"]
+    if added is None:
+        raise ValueError("an activity of kind 'muted' needs a suppression")
+    suppressions[added["suppression_id"]] = added
+    by_expiry = sorted(suppressions, key=lambda name: (suppressions[name]["expires_at"], name))
+    for surplus in by_expiry[:-MAX_SUPPRESSIONS]:
+        _expire(suppressions.pop(surplus), event["occurred_at"], out)
+    for session_id in sessions:
+        notify(suppressions, event | {"session_id": session_id}, out)
+
+
+def notify(suppressions: Suppressions, event: EventHead, out: OutcomeBuilder) -> None:
+    """Send the suppressed detections to the session of *event*, if there are any."""
     muted: dict[str, int] = {}
-    for fields in held.values():
+    for fields in suppressions.values():
         for detection in fields["detections"] if fields["expires_at"] > event["occurred_at"] else ():
             muted[detection] = max(fields["expires_at"], muted.get(detection, 0))
     if muted:
         members = {
             "type": "session.context",
-            "event_id": derived_id(event["event_id"], _ABOUT_MUTED),
+            "event_id": derived_id(event["event_id"], _ID_SUFFIX),
             "occurred_at": event["occurred_at"],
             "tenant": event["tenant"],
             "session_id": event["session_id"],
             "source": "feedback",
-            "muted": _fewest(muted),
+            "muted": _longest(muted),
         }
         out.send(message(SESSION_CONTEXT, event["session_id"], members))
 
 
-def expire(held: Suppressions, at: int, out: OutcomeBuilder) -> bool:
-    """Drop and announce what has expired by *at*, ms; whether anything has."""
-    over = [this_name for this_name in held if held[this_name]["expires_at"] <= at]
-    for name in over:
-        fields = held.pop(name)
+def expire(suppressions: Suppressions, at_ms: int, out: OutcomeBuilder) -> bool:
+    """Drop and announce what has expired at *at_ms*; returns whether anything has."""
+    expired = [name for name, fields in suppressions.items() if fields["expires_at"] <= at_ms]
+    for name in expired:
+        fields = suppressions.pop(name)
         _expire(fields, fields["expires_at"], out)
-    return bool(over)
+    return bool(expired)
 
 
-def _fewest(muted: dict[str, int]) -> dict[str, int]:
-    """As many as a message carries, those that last longest."""
-    longest = sorted(muted, key=lambda name: (-muted[name], name))[:MOST]
-    return {this_name: muted[this_name] for this_name in sorted(longest)}
+def _longest(muted: dict[str, int]) -> dict[str, int]:
+    """As many detections as a message carries: those that are suppressed longest."""
+    longest = sorted(muted, key=lambda name: (-muted[name], name))[:MAX_SUPPRESSIONS]
+    return {name: muted[name] for name in sorted(longest)}
 
 
-def _expire(fields: dict[str, Any], at: int, out: OutcomeBuilder) -> None:
+def _expire(fields: SuppressionDict, at_ms: int, out: OutcomeBuilder) -> None:
     out.count("suppressions", "expired")
-    out.send(suppression({**fields, "state": "expired", "occurred_at": at, "expires_at": at}))
+    out.send(suppression({**fields, "state": "expired", "occurred_at": at_ms, "expires_at": at_ms}))
