@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from models import model_card
 from models.detectors.drift import Reference
 from models.detectors.methods import METHODS
-from models.detectors.trained import DETECTOR, SECOND, Trained, of_parts
+from models.detectors.trained import DETECTOR, SECOND, Trained, from_parts
 from models.events.columns import KINDS
 from models.features.table import FEATURE_NAMES, FEATURE_SET
 from models.roles.roles import BadRoles, Roles
@@ -96,7 +96,7 @@ def load(directory: Path) -> Trained:
     parts = [part for part in (DETECTOR, SECOND) if part == DETECTOR or file_of(part) in named]
     try:
         arrays = {part: unpack(_vouched(directory, card, file_of(part))) for part in parts}
-        detector = of_parts(card["name"], card["kind"], arrays)
+        detector = from_parts(card["name"], card["kind"], arrays)
         # What scikit-learn does not take shows here, not later.
         kinds = np.arange(len(KINDS), dtype=np.uint8)
         detector.score(np.zeros((len(KINDS), len(FEATURE_NAMES)), np.float32), kinds)

@@ -1,5 +1,5 @@
-"""Detectors of what is unlike normal traffic: ways of scoring (a table), calibration, labels, explanation.
+"""Anomaly detectors, which learn normal traffic: methods of scoring (a table), calibration, labels, explanation, drift.
 
-Each way is one file and one row of :data:`models.detectors.methods.METHODS`. scikit-learn fits where it can;
-scoring is ours: flat arrays, whole chunks, and an answer for a row that does not depend on its neighbours.
+Each method is one file and one row of :data:`models.detectors.methods.METHODS`. scikit-learn fits where it can. Scoring
+is done here, over whole chunks in flat arrays, so that the score of a row does not depend on the rows beside it.
 """

@@ -1,4 +1,4 @@
-"""What every anomaly detector is to the rest of the house, and the one that knows nothing."""
+"""The interface of an anomaly detector, and a detector that finds nothing."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 BANDS = (0.99, 0.999, 0.9999)
-"""Shares of normal traffic that are less odd than a score in band 1, 2 or 3."""
+"""Quantiles of normal traffic that a score in band 1, 2 or 3 is above."""
 
 
 class Moved(NamedTuple):
-    """One feature that moved a score, in its own unit.
+    """One feature that raised a score, with its values in its own unit.
 
-    *observed* is what was seen, *usual* the median of the principal's kind; one vector in a hundred lies
-    below *lower*, one in a hundred above *upper*.
+    Attributes:
+        feature: its name.
+        observed: the value that was scored.
+        lower: one vector in a hundred of the principal's kind is below it.
+        usual: the median of the principal's kind.
+        upper: one vector in a hundred is above it.
     """
 
     feature: str
@@ -26,32 +30,33 @@ class Moved(NamedTuple):
 
 
 class Detector(Protocol):
-    """Scores how unlike normal traffic a vector is; never learns while it serves."""
+    """Scores how unlike normal traffic a vector is; it never learns while it serves."""
 
     @property
     def id(self) -> str:
-        """``name@hash`` of what was learned: stands in every decision."""
+        """``name@hash`` of what was learned; part of every decision."""
         ...
 
     def score(self, seen: NDArray[np.float32], kinds: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """How odd each vector is, ``(n,)`` in [0, 1), 1 is odd.
+        """How anomalous each vector is, ``(n,)`` in [0, 1); 1 is most anomalous.
 
-        *seen*: ``(n, f)`` of :func:`models.features.table.as_seen_by_models`; *kinds*: ``(n,)`` places in
-        :data:`models.events.columns.KINDS`.
+        Args:
+            seen: ``(n, f)`` of :func:`models.features.table.as_seen_by_models`.
+            kinds: kind of each principal, ``(n,)`` indices of :data:`models.events.columns.KINDS`.
         """
         ...
 
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """``(n,)`` scores → how many of :data:`BANDS` each is above."""
+        """How many of :data:`BANDS` each score is above, ``(n,)``."""
         ...
 
-    def explain(self, values: NDArray[np.float64], kind: int, most: int) -> list[Moved]:
-        """The features that made one vector ``(f,)``, in own units, odd: strongest first, *most* at most."""
+    def explain(self, values: NDArray[np.float64], kind: int, limit: int) -> list[Moved]:
+        """The features that made one vector ``(f,)``, in own units, anomalous: strongest first, at most *limit*."""
         ...
 
 
 class NoDetector:
-    """Nothing is unusual: what runs before a model was trained, and while one is being trained."""
+    """The detector before any model was trained, and during training: nothing is anomalous."""
 
     id = "none"
 
@@ -63,6 +68,6 @@ class NoDetector:
         """Zeros."""
         return np.zeros(len(scores), np.uint8)
 
-    def explain(self, values: NDArray[np.float64], kind: int, most: int) -> list[Moved]:
+    def explain(self, values: NDArray[np.float64], kind: int, limit: int) -> list[Moved]:
         """Nothing."""
         return []

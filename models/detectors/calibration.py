@@ -1,4 +1,4 @@
-"""From a method's own scale to one for all: the share of normal traffic that is less odd."""
+"""Calibration: a method's raw score is mapped to the share of normal traffic that is less anomalous."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.jit import compiled
 Floats = NDArray[np.float64]
 
 QUANTILES: Final = np.array([0.0, 0.25, 0.5, 0.75, 0.9, 0.95, *BANDS])
-"""Where a scale is pinned."""
+"""Where the scale has its knots."""
 
 
 def knots_of(raw: Floats) -> Floats:
@@ -22,18 +22,19 @@ def knots_of(raw: Floats) -> Floats:
 
 
 def calibrated(raw: Floats, knots: Floats, kinds: NDArray[np.uint8] | None = None) -> Floats:
-    """Raw scores ``(n,)`` → scores in [0, 1), never falling; a raw score at a knot gets its quantile.
+    """Raw scores ``(n,)`` → scores in [0, 1), monotonically; a raw score at a knot gets the knot's quantile.
 
-    Above the last knot there is nothing to count any more; there the rest to 1 shrinks as 1 / distance.
-    Of equal knots the lowest quantile holds: what much of normal traffic reaches is not odd.
+    Above the last knot, where there is no traffic to count, the distance to 1 shrinks as 1 / distance from the knot.
+    Of equal knots the lowest quantile counts: what much of normal traffic reaches is not anomalous.
 
     Args:
-        raw: scores on a method's own scale. knots: of one scale for all, ``(q,)``, or of one for each kind
-        of principal, ``(kinds, q)``. kinds: of each score's principal, ``(n,)``; with knots for each.
+        raw: scores on a method's own scale.
+        knots: of one scale for all principals, ``(q,)``, or of one for each kind, ``(kinds, q)``.
+        kinds: of each score's principal, ``(n,)``; given with one scale for each kind.
     """
     scores = np.empty(len(raw))
-    of = np.zeros(len(raw), np.uint8) if kinds is None else kinds
-    _calibrate(np.ascontiguousarray(raw), np.atleast_2d(knots), of, scores)
+    scale_of = np.zeros(len(raw), np.uint8) if kinds is None else kinds
+    _calibrate(np.ascontiguousarray(raw), np.atleast_2d(knots), scale_of, scores)
     return scores
 
 
@@ -53,17 +54,17 @@ def _calibrated(raw: Any, knots: Any) -> Any:
         step = knots[last] - knots[last - 1]
         if step == 0.0:
             step = max(abs(knots[last]), 1.0) / 1000.0
-        # Knots may lie so close that all is infinitely far: that is the end.
-        return min(1.0 - (1.0 - QUANTILES[last]) / (1.0 + (raw - knots[last]) / step), HIGHEST)
+        # The last knots may be so close that the distance is infinite.
+        return min(1.0 - (1.0 - QUANTILES[last]) / (1.0 + (raw - knots[last]) / step), MAX_SCORE)
     if raw == knots[above]:
-        return min(QUANTILES[above], HIGHEST)
-    way = min((raw - knots[above - 1]) / (knots[above] - knots[above - 1]), 1.0)
-    between = QUANTILES[above - 1] + way * (QUANTILES[above] - QUANTILES[above - 1])
-    return min(between, QUANTILES[above], HIGHEST)
+        return min(QUANTILES[above], MAX_SCORE)
+    fraction = min((raw - knots[above - 1]) / (knots[above] - knots[above - 1]), 1.0)
+    between = QUANTILES[above - 1] + fraction * (QUANTILES[above] - QUANTILES[above - 1])
+    return min(between, QUANTILES[above], MAX_SCORE)
 
 
-HIGHEST: Final = float(np.nextafter(1.0, 0.0))
-"""No score is 1: nothing is odder than everything."""
+MAX_SCORE: Final = float(np.nextafter(1.0, 0.0))
+"""Scores are below 1."""
 
 
 def bands_of(scores: Floats) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
-"""Distance from the middle of normal traffic, along some directions: principal components or a covariance.
+"""Distance from the centre of normal traffic, along the axes of principal components or of a robust covariance.
 
-A vector is centred and scaled feature by feature, then projected on axes; the squares make its distance.
+A vector is centred and scaled feature by feature, then projected on the axes; its score is the root mean square.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from sklearn.decomposition import PCA
 
 from models.jit import compiled
 
-FARTHEST: Final = 1e3
-"""Spreads from the middle, beyond which further is not odder: squares stay finite."""
-FLAT: Final = 0.05
-"""The least spread of a feature: what never moved is odd when it moves, but not infinitely."""
-KEPT: Final = 0.95
-"""Share of the variance that the principal components explain; the rest is what surprises."""
+MAX_SPREADS: Final = 1e3
+"""Standard deviations from the centre at which a feature is clipped, so that squares stay finite."""
+MIN_SCALE: Final = 0.05
+"""Smallest scale of a feature: one that never varied is anomalous when it does, but not infinitely."""
+EXPLAINED: Final = 0.95
+"""Share of the variance that counts as explained by principal components; distance is measured in the rest."""
 SAMPLE: Final = 2_000
-"""Vectors a covariance is estimated from."""
-CORE: Final = 0.9
-"""Share of these that counts as the core of normal traffic; more than half, as many features are mostly 0."""
+"""Vectors that a covariance is estimated from."""
+SUPPORT: Final = 0.9
+"""Share of these that counts as the core of normal traffic; above one half, because many features are mostly 0."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,18 @@ class Distance:
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything learned, by name; :meth:`of` is the inverse."""
+        """Everything learned, by name; :meth:`from_arrays` is the inverse."""
         return {"centre": self.centre, "scale": self.scale, "axes": self.axes}
 
     @classmethod
-    def of(cls, arrays: dict[str, NDArray[Any]]) -> Distance:
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Distance:
         """The inverse of :attr:`arrays`."""
         return cls(arrays["centre"], arrays["scale"], arrays["axes"])
 
     def raw(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Root of the mean square along the axes, ``(n,)``.
+        """Root mean square along the axes, ``(n,)``.
 
-        Feature by feature instead of by a matrix product, whose last bits depend on how many rows there are.
+        Summed feature by feature: the last bits of a matrix product depend on the number of rows.
         """
         distances = np.empty(len(seen))
         _measure(seen, self.centre, self.scale, self.axes, distances)
@@ -58,39 +58,39 @@ class Distance:
 
 @compiled
 def _measure(seen: Any, centre: Any, scale: Any, axes: Any, distances: Any) -> None:
-    along = np.empty(axes.shape[1])
+    projected = np.empty(axes.shape[1])
     for number in range(seen.shape[0]):
-        along[:] = 0.0
+        projected[:] = 0.0
         for feature in range(seen.shape[1]):
-            far = (np.float64(seen[number, feature]) - centre[feature]) / scale[feature]
-            far = min(max(far, -FARTHEST), FARTHEST)
-            for axis in range(along.size):
-                along[axis] += axes[feature, axis] * far
+            offset = (np.float64(seen[number, feature]) - centre[feature]) / scale[feature]
+            offset = min(max(offset, -MAX_SPREADS), MAX_SPREADS)
+            for axis in range(projected.size):
+                projected[axis] += axes[feature, axis] * offset
         squares = 0.0
-        for axis in range(along.size):
-            squares += along[axis] * along[axis]
-        distances[number] = np.sqrt(squares / along.size)
+        for axis in range(projected.size):
+            squares += projected[axis] * projected[axis]
+        distances[number] = np.sqrt(squares / projected.size)
 
 
 def standardised(
     seen: NDArray[np.float32], centre: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Vectors ``(n, f)`` in spreads from the centre, ``(f, n)``, at most :data:`FARTHEST`."""
-    return np.clip((seen.T.astype(np.float64) - centre[:, None]) / scale[:, None], -FARTHEST, FARTHEST)
+    """Vectors ``(n, f)`` in scales from the centre, ``(f, n)``, clipped at :data:`MAX_SPREADS`."""
+    return np.clip((seen.T.astype(np.float64) - centre[:, None]) / scale[:, None], -MAX_SPREADS, MAX_SPREADS)
 
 
 def spread(seen: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centre and scale of each feature, ``(f,)`` each."""
     exact = seen.astype(np.float64)
-    return exact.mean(axis=0), np.maximum(exact.std(axis=0), FLAT)
+    return exact.mean(axis=0), np.maximum(exact.std(axis=0), MIN_SCALE)
 
 
 def fit_components(seen: NDArray[np.float32], _seed: int) -> Distance:
-    """What principal components leave unexplained: directions in which normal traffic hardly varies."""
+    """Distance in the directions that principal components leave unexplained: normal traffic hardly varies in them."""
     centre, scale = spread(seen)
     components = PCA(svd_solver="covariance_eigh").fit(standardised(seen, centre, scale).T)
-    known = np.cumsum(components.explained_variance_ratio_) <= KEPT
-    known[-1] = False  # one direction at least is left to be surprised by
+    known = np.cumsum(components.explained_variance_ratio_) <= EXPLAINED
+    known[-1] = False  # at least one direction is left to measure in
     return Distance(centre, scale, np.ascontiguousarray(components.components_[~known].T))
 
 
@@ -99,10 +99,10 @@ def fit_covariance(seen: NDArray[np.float32], seed: int) -> Distance:
     centre, scale = spread(seen)
     random = np.random.default_rng(seed)
     drawn = seen[random.choice(len(seen), min(SAMPLE, len(seen)), replace=False)]
-    # Features that are sums of each other, or never move, have no inverse: a little noise gives them one.
-    noisy = standardised(drawn, centre, scale).T + random.normal(0.0, FLAT, drawn.shape)
+    # The covariance of features that depend on each other, or are constant, is singular; a little noise prevents that.
+    noisy = standardised(drawn, centre, scale).T + random.normal(0.0, MIN_SCALE, drawn.shape)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of determinants that grew in a step: the best of all steps is kept
-        fitted = MinCovDet(support_fraction=CORE, random_state=seed).fit(noisy)
+        warnings.simplefilter("ignore")  # about determinants that grew in a step: the best of all steps is used
+        fitted = MinCovDet(support_fraction=SUPPORT, random_state=seed).fit(noisy)
     axes = np.linalg.cholesky(np.linalg.inv(fitted.covariance_))
     return Distance(centre + fitted.location_ * scale, scale, axes)

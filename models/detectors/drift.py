@@ -1,10 +1,9 @@
-"""Drift: how far what a model sees has moved from what it was trained on. Pure; it reports, nobody retrains.
+"""Drift: how far the vectors that a model scores have moved from those it was trained on. It is reported only.
 
-A `Reference` is made once, in training, and is kept beside the model. A `Tally` counts live vectors in the
-reference's bins, a chunk at a time; tallies of partitions or days add up. What comes of a tally is a
-population stability index (PSI) for each feature and for the score: Σ (p − q) ln(p / q) over the bins, p the
-share of live values in a bin and q that of the reference (Siddiqi, Credit Risk Scorecards, 2006, whose 0.1
-and 0.25 are the usual limits).
+A `Reference` is made once, in training, and stored beside the model. A `Tally` counts live vectors in the reference's
+bins, a chunk at a time; tallies of partitions or days add up. The result is a population stability index (PSI) for each
+feature and for the score: Σ (p − q) ln(p / q) over the bins, p the share of live values in a bin and q that of the
+reference (Siddiqi, Credit Risk Scorecards, 2006, whose limits of 0.1 and 0.25 are the usual ones).
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCORE: Final = "score"
-"""The name of the last column: what the model said of the vector."""
+"""The name of the last column: the model's score of the vector."""
 QUANTILES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-"""Of the reference: where bins end. The tail has bins of its own, as a detector lives of it."""
-LEAST_SHARE: Final = 1e-4
-"""A bin holds at least this share: PSI knows no empty bins. What is empty in both adds nothing."""
+"""Of the reference: where bins end. The tail has bins of its own, because it is what a detector is for."""
+MIN_SHARE: Final = 1e-4
+"""Share that an empty bin counts as, because PSI is undefined for 0. A bin that is empty in both adds nothing."""
 MODERATE: Final = 0.1
 LARGE: Final = 0.25
 
@@ -29,12 +28,12 @@ Verdict = Literal["stable", "moderate", "large", "too few rows"]
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What training saw, as bins.
+    """The training rows as bins.
 
     Attributes:
         names: of the columns, `SCORE` last: ``(c,)``.
-        edges: bins of each column in its own unit, ascending, ``(c, e)``; a bin ends *at* its edge, the last
-            one never, and columns with few values have ``inf`` for the edges they do not need.
+        edges: ends of the bins of each column in its own unit, ascending, ``(c, e)``; a bin includes its end, the last
+            one has none, and columns with few values have ``inf`` for the ends that they do not need.
         counts: training rows in each bin, ``(c, e + 1)``.
     """
 
@@ -43,11 +42,11 @@ class Reference:
     counts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, names: tuple[str, ...], values: NDArray[np.float64], scores: NDArray[np.float64]) -> Self:
-        """Return the reference of the training rows: *values* ``(n, f)`` in own units, *scores* ``(n,)``.
+    def from_rows(cls, names: tuple[str, ...], values: NDArray[np.float64], scores: NDArray[np.float64]) -> Self:
+        """The reference made from training rows: *values* ``(n, f)`` in own units, *scores* ``(n,)``.
 
         Raises:
-            ValueError: no rows, or shapes that do not fit the *names* of the features.
+            ValueError: there are no rows, or the shapes do not match the *names* of the features.
         """
         columns = _columns(len(names), values, scores)
         if not columns.shape[1]:
@@ -70,10 +69,10 @@ class Reference:
 
     @classmethod
     def from_arrays(cls, names: tuple[str, ...], arrays: dict[str, NDArray[Any]]) -> Self:
-        """Return the reference over features *names* whose `arrays` these are.
+        """The inverse of `arrays`, over the features *names*.
 
         Raises:
-            ValueError: the arrays do not belong together, or to so many features.
+            ValueError: the arrays do not match each other, or the number of features.
             KeyError: one is missing.
         """
         edges, counts = arrays["edges"], arrays["counts"]
@@ -83,7 +82,7 @@ class Reference:
 
 
 class Drift(NamedTuple):
-    """How far one column has moved. *noise* is about what its PSI would be by chance alone."""
+    """How far one column has moved; *noise* is about the PSI that chance alone would give."""
 
     name: str
     psi: float
@@ -91,7 +90,7 @@ class Drift(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """PSI in a word; with so few rows that chance alone looks like change, that is the word."""
+        """PSI in words; with so few rows that chance alone looks like change, ``too few rows``."""
         if self.noise >= MODERATE / 2:
             return "too few rows"
         if self.psi < MODERATE:
@@ -100,7 +99,7 @@ class Drift(NamedTuple):
 
 
 class Tally:
-    """Live rows counted in a reference's bins; the order in which rows and chunks come does not matter."""
+    """Live rows counted in a reference's bins; the order of rows and chunks does not matter."""
 
     __slots__ = ("counts", "reference")
 
@@ -117,46 +116,44 @@ class Tally:
         """Count a chunk: *values* ``(n, f)`` in own units, *scores* ``(n,)``.
 
         Raises:
-            ValueError: another number of features, or of scores, than there must be.
+            ValueError: the number of features or of scores is wrong.
         """
         columns = _columns(len(self.reference.names) - 1, values, scores)
         self.counts += _count(self.reference.edges, columns)
 
     def __add__(self, other: Tally) -> Tally:
-        """Both together, as one tally of all their rows; they must be of one reference."""
+        """One tally of the rows of both; they must have the same reference."""
         if other.reference is not self.reference:
             raise ValueError("tallies of different references do not add up")
         return Tally(self.reference, self.counts + other.counts)
 
     def drift(self) -> list[Drift]:
-        """Return every column's drift, in the reference's order; none while nothing was counted."""
+        """The drift of every column, in the reference's order; none while nothing was counted."""
         if not self.rows:
             return []
         psi = stability(self.reference.counts, self.counts)
         noise = _noise(self.reference.counts, self.counts)
         rows = zip(self.reference.names, psi.tolist(), noise.tolist(), strict=True)
-        return [Drift(name, item, by_chance) for name, item, by_chance in rows]
+        return [Drift(*row) for row in rows]
 
 
 def stability(reference: NDArray[np.int64], live: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the population stability index of each row of counts, ``(c, bins)`` twice → ``(c,)``.
+    """The population stability index of each row of counts, ``(c, bins)`` twice → ``(c,)``.
 
-    A share below `LEAST_SHARE` counts as that much.
+    A share below `MIN_SHARE` counts as that.
     """
-    q, p = (np.maximum(c / c.sum(axis=1, keepdims=True), LEAST_SHARE) for c in (reference, live))
-    index: NDArray[np.float64] = ((p - q) * np.log(p / q)).sum(axis=1)
-    return index
+    q, p = (np.maximum(c / c.sum(axis=1, keepdims=True), MIN_SHARE) for c in (reference, live))
+    return ((p - q) * np.log(p / q)).sum(axis=1)
 
 
 def _noise(reference: NDArray[np.int64], live: NDArray[np.int64]) -> NDArray[np.float64]:
     """Expected PSI of two samples of one population, ``(c,)``: (bins − 1)(1/n + 1/m).
 
-    Without a change PSI is about that times a χ² of bins − 1 degrees (Yurdakul, Statistical Properties of
-    Population Stability Index, 2018). Bins empty in the reference and now do not count.
+    Without a change, PSI is distributed about as (1/n + 1/m) times a χ² of bins − 1 degrees of freedom (Yurdakul,
+    Statistical Properties of Population Stability Index, 2018). Bins that are empty in both do not count.
     """
     used = ((reference > 0) | (live > 0)).sum(axis=1)
-    noise: NDArray[np.float64] = (used - 1) * (1 / reference.sum(axis=1) + 1 / live.sum(axis=1))
-    return noise
+    return (used - 1) * (1 / reference.sum(axis=1) + 1 / live.sum(axis=1))
 
 
 def _columns(features: int, values: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -167,15 +164,15 @@ def _columns(features: int, values: NDArray[np.float64], scores: NDArray[np.floa
 
 
 def _edges(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quantiles of what was seen, each once; what lies under the least and over the greatest is apart."""
-    # A quantile is a value that was seen: features of few values keep bins of whole values.
+    """Distinct quantiles of *column*, with bins of their own for values below the smallest and above the largest."""
+    # Quantiles are values of the column, so that bins of a feature with few values hold whole values.
     inner = np.quantile(column, QUANTILES, method="inverted_cdf")
     below = np.nextafter(column.min(), -np.inf)
     return np.unique(np.concatenate([[below], inner, [column.max()]]))
 
 
 def _count(edges: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Rows in each bin, ``(c, e + 1)``: bin *i* holds what is above edge *i* − 1 and not above edge *i*."""
+    """Rows in each bin, ``(c, e + 1)``: bin *i* holds values above edge *i* − 1 and not above edge *i*."""
     bins = edges.shape[1] + 1
     counts = np.empty((len(edges), bins), np.int64)
     for row, (ends, column) in enumerate(zip(edges, columns, strict=True)):

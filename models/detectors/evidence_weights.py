@@ -1,9 +1,9 @@
-"""How much each piece of evidence weighs: logistic regression whose signs are fixed by meaning.
+"""Weights of evidence: logistic regression in which the sign of each weight is fixed by the meaning of its evidence.
 
-The estimate is the posterior mode under a normal prior around what the evidence's severity suggests (Gelman
-et al. 2008, "A weakly informative default prior distribution for logistic and other regression models"):
-where a recording says much it decides, where it says little the severity does. Without such a prior,
-evidence that no honest session ever showed would weigh infinitely much.
+The estimate is the posterior mode under a normal prior around the weight that the evidence's severity suggests (Gelman
+et al. 2008, "A weakly informative default prior distribution for logistic and other regression models"): with much data
+the data decides, with little the severity does. Without a prior, evidence that no honest session ever showed would have
+infinite weight.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SPREAD: Final = 1.5
 class Weights:
     """Log-odds: *intercept* of a session without evidence, and *evidence*, ``(k,)``, of each piece.
 
-    The intercept is for the share of attacks that was asked for.
+    The intercept is for the share of attacks that was requested.
     """
 
     intercept: float
@@ -38,34 +38,34 @@ def fit(
     expected: Floats,
     spread: float = SPREAD,
     share: float = 0.0,
-    beside: Floats | None = None,
+    offset: Floats | None = None,
 ) -> Weights:
-    """The weights of evidence, each with the sign of what is *expected* of it.
+    """Weights of evidence, each with the sign of its *expected* weight.
 
     Args:
-        rows: ``(n, k)``: 1 where a session showed a piece of evidence, else 0.
+        rows: ``(n, k)``: 1 if a session showed a piece of evidence, else 0.
         attack: ``(n,)`` which sessions were under attack.
-        expected: ``(k,)`` the prior's means; a weight is never on the other side of 0.
+        expected: ``(k,)`` the prior's means; a weight never has the opposite sign.
         spread: the prior's standard deviation.
-        share: of attacks among all sessions that the intercept is for; 0 is the share in *rows*.
-        beside: ``(n,)`` log-odds of other evidence that was weighed before, nothing if not given.
+        share: of attacks among all sessions, for the intercept; 0 for the share in *rows*.
+        offset: ``(n,)`` log-odds of other evidence with known weights; none if not given.
 
     Raises:
-        ValueError: there is no attack, or nothing else.
+        ValueError: there is no attack, or no honest session.
     """
     if not attack.any() or attack.all():
         raise ValueError("weights are learned from attacked and honest sessions: one of the two is missing")
     y = attack.astype(np.float64)
-    given = np.zeros(len(y)) if beside is None else beside
+    known = np.zeros(len(y)) if offset is None else offset
 
     def loss(x: Floats) -> tuple[float, Floats]:
-        odds = x[0] + rows @ x[1:] + given
-        off = (x[1:] - expected) / spread
-        value = float(np.logaddexp(0.0, odds).sum() - odds @ y + 0.5 * off @ off)
+        odds = x[0] + rows @ x[1:] + known
+        deviation = (x[1:] - expected) / spread
+        value = float(np.logaddexp(0.0, odds).sum() - odds @ y + 0.5 * deviation @ deviation)
         slope = expit(odds) - y
-        return value, np.concatenate([[slope.sum()], rows.T @ slope + off / spread])
+        return value, np.concatenate([[slope.sum()], rows.T @ slope + deviation / spread])
 
-    bounds = [(None, None), *((0.0, None) if item >= 0 else (None, 0.0) for item in expected)]
+    bounds = [(None, None), *((0.0, None) if mean >= 0 else (None, 0.0) for mean in expected)]
     start = np.concatenate([[_logit(float(y.mean()))], expected])
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500})
     shift = _logit(share) - _logit(float(y.mean())) if share else 0.0

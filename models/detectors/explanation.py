@@ -1,4 +1,4 @@
-"""Which features made a vector odd, held against what is usual for its kind of principal."""
+"""Explanation of a score: which features made a vector anomalous, compared with the usual of its kind of principal."""
 
 from __future__ import annotations
 
@@ -15,38 +15,43 @@ Floats = NDArray[np.float64]
 Way = Literal["removed", "put_in", "both"]
 
 NORMS: Final = (0.01, 0.5, 0.99)
-"""Quantiles of each feature that say what is usual: lower, median, upper."""
+"""Quantiles of each feature: lower bound, median and upper bound of the usual."""
 
 
 def shares(
-    odd: Callable[[NDArray[np.float32]], Floats],
+    score: Callable[[NDArray[np.float32]], Floats],
     seen: NDArray[np.float32],
     usual: NDArray[np.float32],
     way: Way = "both",
 ) -> Floats:
-    """How much of its oddness a vector ``(f,)`` owes to each feature, ``(f,)``.
+    """How much of its score the vector *seen* ``(f,)`` owes to each feature, ``(f,)``.
 
-    *removed*: how far it falls when the feature alone is put back to what is usual; two odd features that say
-    the same hide each other. *put_in*: how far the usual vector rises when the feature alone is put in; two
-    features that are odd only together hide. *both*: the mean, as of a Shapley value's first and last place.
+    Args:
+        score: vectors ``(n, f)`` → scores ``(n,)``.
+        seen: the vector.
+        usual: the median vector of its kind.
+        way: ``removed``: how far the score falls if one feature is reset to the usual; redundant features hide each
+            other. ``put_in``: how far the usual vector's score rises if one feature is changed; features that are
+            anomalous only in combination are hidden. ``both``: the mean, as of a Shapley value's first and last
+            position.
     """
     count = len(seen)
     trials = np.vstack([seen, np.repeat(seen[None], count, 0), usual, np.repeat(usual[None], count, 0)])
-    at = np.arange(count)
-    trials[1 + at, at] = usual
-    trials[2 + count + at, at] = seen
-    scores = odd(trials)
+    each = np.arange(count)
+    trials[1 + each, each] = usual
+    trials[2 + count + each, each] = seen
+    scores = score(trials)
     removed, put_in = scores[0] - scores[1 : count + 1], scores[count + 2 :] - scores[count + 1]
-    by_key: dict[Way, Floats] = {"removed": removed, "put_in": put_in, "both": (removed + put_in) / 2.0}
-    return by_key[way]
+    by_way: dict[Way, Floats] = {"removed": removed, "put_in": put_in, "both": (removed + put_in) / 2.0}
+    return by_way[way]
 
 
-def moved(odd: Callable[[NDArray[np.float32]], Floats], values: Floats, norms: Floats, most: int) -> list[Moved]:
-    """The features that made *values* ``(f,)`` odd, strongest first.
+def moved(score: Callable[[NDArray[np.float32]], Floats], values: Floats, norms: Floats, limit: int) -> list[Moved]:
+    """At most *limit* features that made *values* ``(f,)`` anomalous, strongest first.
 
-    *norms*: ``(3, f)`` at :data:`NORMS`, own units.
+    *norms* are the usual values at :data:`NORMS`, ``(3, f)`` in own units.
     """
     both = as_seen_by_models(np.stack([values, norms[1]], axis=1))
-    gain = shares(odd, both[0], both[1])
-    order = [int(item) for item in np.argsort(-gain, kind="stable") if gain[item] > 0][:most]
-    return [Moved(FEATURE_NAMES[i], float(values[i]), *(float(norm) for norm in norms[:, i])) for i in order]
+    gain = shares(score, both[0], both[1])
+    order = [int(index) for index in np.argsort(-gain, kind="stable") if gain[index] > 0][:limit]
+    return [Moved(FEATURE_NAMES[index], float(values[index]), *norms[:, index].tolist()) for index in order]

@@ -1,7 +1,7 @@
-"""An isolation forest (Liu, Ting, Zhou 2008): what few random cuts set apart is odd. Fitted by scikit-learn.
+"""Isolation forest (Liu, Ting, Zhou 2008): what few random cuts isolate is anomalous. Fitted by scikit-learn.
 
-``IsolationForest.score_samples`` costs milliseconds a call whatever the size; walking the fitted trees gives
-the same score in microseconds a row.
+``IsolationForest.score_samples`` costs milliseconds for a call of any size; walking the fitted trees gives the same
+score in microseconds a row.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def average_path(count: NDArray[Any]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Forest:
-    """A fitted forest: a node's value is the path length that ends in it, its leaf's correction included.
+    """A fitted forest: a node's value is its path length, with the correction for the points that end there.
 
-    *sample*: points each tree was grown from (psi in the paper).
+    *sample* is the number of points each tree was grown from (psi in the paper).
     """
 
     trees: Trees
@@ -40,16 +40,16 @@ class Forest:
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything learned, by name; :meth:`of` is the inverse."""
+        """Everything learned, by name; :meth:`from_arrays` is the inverse."""
         return {**self.trees.arrays, "sample": np.array(self.sample)}
 
     @classmethod
-    def of(cls, arrays: dict[str, NDArray[Any]]) -> Forest:
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Forest:
         """The inverse of :attr:`arrays`."""
-        return cls(Trees.of(arrays), int(arrays["sample"]))
+        return cls(Trees.from_arrays(arrays), int(arrays["sample"]))
 
     def raw(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
-        """``2^(-E[h(x)] / c(psi))`` (paper, equation 2): minus scikit-learn's ``score_samples``, ``(n,)``."""
+        """``2^(-E[h(x)] / c(psi))`` (paper, equation 2), ``(n,)``: scikit-learn's ``score_samples``, negated."""
         usual = len(self.trees) * float(average_path(np.array(self.sample)))
         return np.exp2(-self.trees.total(seen) / usual)
 
@@ -61,7 +61,7 @@ def fit(seen: NDArray[np.float32], seed: int, *, trees: int = TREES, sample: int
 
 
 def from_fitted(fitted: IsolationForest) -> Forest:
-    """Flatten a forest that scikit-learn fitted."""
+    """The arrays of a forest that scikit-learn fitted."""
     states = [estimator.tree_.__getstate__() for estimator in fitted.estimators_]
     nodes = [state["nodes"][: state["node_count"]] for state in states]
     trees = joined([(node, _path_lengths(node)) for node in nodes], fitted.n_features_in_)
@@ -69,7 +69,7 @@ def from_fitted(fitted: IsolationForest) -> Forest:
 
 
 def _path_lengths(nodes: NDArray[Any]) -> NDArray[np.float64]:
-    """Edges from the root to each node, plus the correction for the points that end there."""
+    """Number of edges from the root to each node, plus the correction for the points that end there."""
     edges = np.zeros(len(nodes))
     for parent in range(len(nodes)):  # scikit-learn stores parents before their children
         for child in (nodes["left_child"][parent], nodes["right_child"][parent]):

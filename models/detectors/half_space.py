@@ -1,7 +1,7 @@
-"""Half-space trees (Tan, Ting, Liu 2011): space is halved blindly; what falls where little is, is odd.
+"""Half-space trees (Tan, Ting, Liu 2011): space is halved at random; a vector in a sparse cell is anomalous.
 
-The cuts look at no data, only at how far the features reach; the data is counted afterwards. Unlike the
-paper's trees these do not go on learning while they serve: a model that decides does not change by itself.
+The cuts depend only on the ranges of the features; the data is counted in the cells afterwards. Unlike those of the
+paper, these trees do not learn while they serve: a model that decides does not change by itself.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from models.detectors.trees import LEAF, Trees, joined, records
 TREES: Final = 64
 DEPTH: Final = 12
 SAMPLE: Final = 8_192
-"""Vectors that are counted in a tree; each tree counts its own."""
-FEW: Final = 0.01
-"""A cell that holds a smaller share is halved no more (the paper's size limit)."""
+"""Vectors counted in a tree; each tree draws its own."""
+MIN_SHARE: Final = 0.01
+"""A cell with a smaller share of the vectors is not halved any more (the paper's size limit)."""
 
 
 @dataclass(frozen=True)
@@ -30,39 +30,39 @@ class HalfSpaceTrees:
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything learned, by name; :meth:`of` is the inverse."""
+        """Everything learned, by name; :meth:`from_arrays` is the inverse."""
         return self.trees.arrays
 
     @classmethod
-    def of(cls, arrays: dict[str, NDArray[Any]]) -> HalfSpaceTrees:
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> HalfSpaceTrees:
         """The inverse of :attr:`arrays`."""
-        return cls(Trees.of(arrays))
+        return cls(Trees.from_arrays(arrays))
 
     def raw(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Minus the logarithm of the mean density, ``(n,)``: emptier is higher."""
+        """Minus the logarithm of the mean density, ``(n,)``: sparser is higher."""
         return -np.log2(self.trees.total(seen) / len(self.trees) + 1e-6)
 
 
 def fit(
     seen: NDArray[np.float32], seed: int, *, trees: int = TREES, depth: int = DEPTH, sample: int = SAMPLE
 ) -> HalfSpaceTrees:
-    """Cut the space that *seen* ``(n, f)`` reaches over, and count."""
+    """Cut the range of *seen* ``(n, f)`` into cells, and count the vectors in them."""
     random = np.random.default_rng(seed)
     low, high = seen.min(axis=0).astype(np.float64), seen.max(axis=0).astype(np.float64)
-    reach = np.where(high > low, high - low, 1.0)
+    extent = np.where(high > low, high - low, 1.0)
     grown = []
     for _ in range(trees):
         counted = seen[random.choice(len(seen), min(sample, len(seen)), replace=False)]
-        # Work range of the paper, section 3.1: around a random point, twice as wide as what is further off.
+        # Work range of the paper, section 3.1: centred on a random point, twice as wide as its distance to the far end.
         centre = random.random(seen.shape[1])
         half = 2.0 * np.maximum(centre, 1.0 - centre)
-        bounds = low + reach * (centre - half), low + reach * (centre + half)
+        bounds = low + extent * (centre - half), low + extent * (centre + half)
         grown.append(_Growth(random, counted, depth).tree(*bounds))
     return HalfSpaceTrees(joined(grown, seen.shape[1]))
 
 
 class _Growth:
-    """One tree while it grows: its nodes in order, parents before their children."""
+    """A tree under construction: its nodes in order, parents before their children."""
 
     def __init__(self, random: np.random.Generator, counted: NDArray[np.float32], depth: int) -> None:
         self.random = random
@@ -82,7 +82,7 @@ class _Growth:
     def _node(self, inside: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64], depth: int) -> int:
         node = len(self.left)
         share = len(inside) / len(self.counted)
-        ends = depth == self.depth or share < FEW
+        ends = depth == self.depth or share < MIN_SHARE
         feature = LEAF if ends else int(self.random.integers(len(low)))
         middle = 0.0 if ends else (low[feature] + high[feature]) / 2.0
         self.left.append(LEAF)

@@ -1,4 +1,4 @@
-"""Every way of scoring there is: a table. To add one, add its file and its row; the tests ask it the rest."""
+"""The table of scoring methods. To add one, add its file and its row; the tests check what every method must do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Scorer(Protocol):
-    """Something fitted that gives each vector a number: higher is odder, on a scale of its own."""
+    """A fitted method: it gives each vector a raw score on its own scale, higher is more anomalous."""
 
     @property
     def arrays(self) -> Arrays:
@@ -28,42 +28,54 @@ class Scorer(Protocol):
 
 
 def fitted(method: Method, seen: NDArray[np.float32], seed: int) -> Scorer:
-    """What *method* makes of ``(n, f)`` vectors; one thread, as sums of several end in other bits."""
+    """*method* fitted to ``(n, f)`` vectors, in one thread: sums over several threads differ in their last bits."""
     with threadpool_limits(limits=1):
         return method.fit(seen, seed)
 
 
 class Method(NamedTuple):
-    """A way of scoring: *name*, what it finds odd, how it is fitted, and how arrays become a scorer again."""
+    """A method of scoring.
+
+    Attributes:
+        name: also the kind on a model's card.
+        text: what it finds anomalous.
+        fit: vectors ``(n, f)``, seed → scorer.
+        from_arrays: the inverse of :attr:`Scorer.arrays`.
+    """
 
     name: str
     text: str
     fit: Callable[[NDArray[np.float32], int], Scorer]
-    of: Callable[[Arrays], Scorer]
+    from_arrays: Callable[[Arrays], Scorer]
 
 
 METHODS: Final = {
     method.name: method
     for method in (
-        Method("forest", "set apart by few random cuts", forest.fit, forest.Forest.of),
         Method(
-            "half_space_trees",
-            "where little of normal traffic lies",
-            half_space.fit,
-            half_space.HalfSpaceTrees.of,
+            name="forest",
+            text="set apart by few random cuts",
+            fit=forest.fit,
+            from_arrays=forest.Forest.from_arrays,
         ),
         Method(
-            "components",
-            "not explained by the principal components",
-            distance.fit_components,
-            distance.Distance.of,
+            name="half_space_trees",
+            text="where little of normal traffic lies",
+            fit=half_space.fit,
+            from_arrays=half_space.HalfSpaceTrees.from_arrays,
         ),
         Method(
-            "covariance",
-            "far from the core of normal traffic (Mahalanobis)",
-            distance.fit_covariance,
-            distance.Distance.of,
+            name="components",
+            text="not explained by the principal components",
+            fit=distance.fit_components,
+            from_arrays=distance.Distance.from_arrays,
+        ),
+        Method(
+            name="covariance",
+            text="far from the core of normal traffic (Mahalanobis)",
+            fit=distance.fit_covariance,
+            from_arrays=distance.Distance.from_arrays,
         ),
     )
 }
-"""By name, which is also the kind on a model's card."""
+"""By name."""

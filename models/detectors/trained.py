@@ -1,4 +1,4 @@
-"""A detector as it serves: fitted and calibrated to kinds of principal, with what is usual for each."""
+"""A trained detector: fitted, calibrated for each kind of principal, and with the usual values that explain a score."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Kinds = NDArray[np.uint8]
 Cohorts = Literal["global", "calibrated", "each"]
 
 COHORTS: Final[tuple[Cohorts, ...]] = ("global", "calibrated", "each")
-"""One scale for all principals; one fit, but a scale for each kind; a fit and a scale for each kind."""
-LEAST: Final = 1_000
-"""Vectors without which nothing is learned; a kind with fewer is measured by all."""
+"""One fit and one scale for all principals; one fit, and a scale for each kind; a fit and a scale for each kind."""
+MIN_VECTORS: Final = 1_000
+"""Vectors needed for a fit; a kind with fewer uses that of all principals."""
 METHOD: Final = "components"
 COHORT: Final[Cohorts] = "global"
-"""What `session-risk train` takes unless told otherwise; chosen by measurement: DETECTORS.md."""
+"""Defaults of `session-risk train`, chosen by measurement: DETECTORS.md."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,14 @@ class Trained:
     """A fitted, calibrated detector.
 
     Attributes:
-        name: what the model is called.
+        name: of the model.
         method: how it scores, a name of :data:`models.detectors.methods.METHODS`.
-        scorers: what was fitted; the first to all principals.
+        scorers: the fitted ones; the first to all principals.
         scorer_of: which of them scores a principal of each kind, ``(len(KINDS),)``.
         knots: raw scores at the calibration's quantiles, for each kind, ``(len(KINDS), q)``.
-        norms: what is usual for each kind, own units, ``(len(KINDS), len(NORMS), f)``.
-        second: what was learned from labels, `None` without any.
+        norms: usual values of each kind at :data:`NORMS`, own units, ``(len(KINDS), len(NORMS), f)``.
+        second: the second stage, `None` without labels.
+        second_knots: as *knots*, of both stages together.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Trained:
 
     @property
     def parts(self) -> dict[str, Arrays]:
-        """Everything learned, by part and name; :func:`of_parts` is the inverse."""
+        """Everything learned, by part and name; :func:`from_parts` is the inverse."""
         arrays = {"scorer_of": self.scorer_of, "knots": self.knots, "norms": self.norms}
         for number, scorer in enumerate(self.scorers):
             arrays |= {f"{number}.{name}": array for name, array in scorer.arrays.items()}
@@ -80,15 +81,14 @@ class Trained:
     @property
     def thresholds(self) -> Floats:
         """Raw scores of all principals at :data:`BANDS`, for the card."""
-        last: Floats = self.knots[0, -len(BANDS) :]
-        return last
+        return self.knots[0, -len(BANDS) :]
 
     def first(self, seen: Seen, kinds: Kinds) -> Floats:
         """Scores of the first stage alone, ``(n,)``."""
         return calibrated(self.raw(seen, kinds), self.knots, kinds)
 
     def score(self, seen: Seen, kinds: Kinds) -> Floats:
-        """How odd each vector ``(n, f)`` is for a principal of its kind ``(n,)``: ``(n,)`` in [0, 1)."""
+        """How anomalous each vector ``(n, f)`` is for a principal of its kind ``(n,)``: ``(n,)`` in [0, 1)."""
         first = self.first(seen, kinds)
         if self.second is None or self.second_knots is None:
             return first
@@ -98,28 +98,29 @@ class Trained:
         """How many of :data:`BANDS` each score is above, ``(n,)``."""
         return bands_of(scores)
 
-    def explain(self, values: Floats, kind: int, most: int) -> list[Moved]:
-        """The features that made one vector ``(f,)``, in own units, odd: strongest first."""
-        return explanation.moved(partial(self.unsaturated, kind=kind), values, self.norms[kind], most)
+    def explain(self, values: Floats, kind: int, limit: int) -> list[Moved]:
+        """The features that made one vector ``(f,)``, in own units, anomalous: strongest first, at most *limit*."""
+        return explanation.moved(partial(self.unsaturated, kind=kind), values, self.norms[kind], limit)
 
     def unsaturated(self, seen: Seen, kind: int) -> Floats:
-        """How odd vectors ``(n, f)`` of one kind are on a scale that does not end, ``(n,)``: to tell why."""
+        """Scores of vectors ``(n, f)`` of one kind on an unbounded scale, ``(n,)``, which explanations need."""
         kinds = np.full(len(seen), kind, np.uint8)
         if self.second is None:
             return self.raw(seen, kinds)
         return self.second.raw(seen, self.first(seen, kinds))
 
     def with_labels(self, labels: Labels, normal: Seen, kinds: Kinds) -> Trained:
-        """The same with a second stage; *normal* ``(m, f)`` and *kinds* ``(m,)`` calibrate it.
+        """The same detector with a second stage, which *normal* ``(m, f)`` of *kinds* ``(m,)`` calibrates.
 
-        Raises `TooFewLabels`.
+        Raises:
+            TooFewLabels: fewer labelled sessions than a regression needs.
         """
         first = self.first(normal, kinds)
         second = fit_second(labels, self.first(labels.seen, labels.kinds), normal, first)
         return replace(self, second=second, second_knots=_knots(second.raw(normal, first), kinds, by_kind=True))
 
     def raw(self, seen: Seen, kinds: Kinds) -> Floats:
-        """The first stage on its method's own scale, ``(n,)``: before calibration."""
+        """Raw scores of the first stage, before calibration, ``(n,)``."""
         if len(self.scorers) == 1:
             return self.scorers[0].raw(seen)
         raw = np.empty(len(seen))
@@ -133,7 +134,7 @@ class Trained:
 
 DETECTOR: Final = "detector"
 SECOND: Final = "second"
-"""Names of parts."""
+"""Names of the parts of a detector."""
 
 
 def fit(
@@ -143,8 +144,8 @@ def fit(
 
     Args:
         values: feature vectors in own units, ``(n, f)`` in the order of ``FEATURES``.
-        kinds: of their principals, ``(n,)`` places in :data:`models.events.columns.KINDS`.
-        name: what to call the model.
+        kinds: kinds of their principals, ``(n,)`` indices of :data:`models.events.columns.KINDS`.
+        name: of the model.
         seed: the same data and seed give the same bytes.
         method: a name of :data:`models.detectors.methods.METHODS`.
         cohorts: one of :data:`COHORTS`.
@@ -154,20 +155,20 @@ def fit(
     """
     if values.ndim != 2 or values.shape[1] != len(FEATURE_NAMES):
         raise ValueError(f"training needs (n, {len(FEATURE_NAMES)}) values, got {values.shape}")
-    if len(values) < LEAST:
+    if len(values) < MIN_VECTORS:
         raise ValueError(f"training needs at least 1,000 scored vectors, the recording gave {len(values)}")
     seen = as_seen_by_models(np.ascontiguousarray(values.T))
     scorers = [fitted(METHODS[method], seen, seed)]
     scorer_of = np.zeros(len(KINDS), np.int64)
     if cohorts == "each":
-        for kind in _common(kinds):
+        for kind in _frequent(kinds):
             scorer_of[kind] = len(scorers)
             scorers.append(fitted(METHODS[method], seen[kinds == kind], seed))
-    bare = Trained(name, method, tuple(scorers), scorer_of, np.zeros(0), _norms(values, kinds))
-    return replace(bare, knots=_knots(bare.raw(seen, kinds), kinds, by_kind=cohorts != "global"))
+    uncalibrated = Trained(name, method, tuple(scorers), scorer_of, np.zeros(0), _norms(values, kinds))
+    return replace(uncalibrated, knots=_knots(uncalibrated.raw(seen, kinds), kinds, by_kind=cohorts != "global"))
 
 
-def of_parts(name: str, method: str, parts: Mapping[str, Arrays]) -> Trained:
+def from_parts(name: str, method: str, parts: Mapping[str, Arrays]) -> Trained:
     """The inverse of :attr:`Trained.parts`.
 
     Raises:
@@ -176,43 +177,43 @@ def of_parts(name: str, method: str, parts: Mapping[str, Arrays]) -> Trained:
     arrays = parts[DETECTOR]
     scorer_of = arrays["scorer_of"]
     scorers = tuple(
-        METHODS[method].of(
+        METHODS[method].from_arrays(
             {text.partition(".")[2]: values for text, values in arrays.items() if text.startswith(f"{n}.")}
         )
         for n in range(int(scorer_of.max()) + 1)
     )
     second = parts.get(SECOND)
-    made = Trained(
+    detector = Trained(
         name,
         method,
         scorers,
         scorer_of,
         arrays["knots"],
         arrays["norms"],
-        SecondStage.of(second) if second else None,
+        SecondStage.from_arrays(second) if second else None,
         second["both_knots"] if second else None,
     )
-    if made.norms.shape != (len(KINDS), len(NORMS), len(FEATURE_NAMES)):
-        raise ValueError(f"it knows {made.norms.shape[-1]} features, here are {len(FEATURE_NAMES)}")
-    if made.knots.shape != (len(KINDS), len(QUANTILES)):
+    if detector.norms.shape != (len(KINDS), len(NORMS), len(FEATURE_NAMES)):
+        raise ValueError(f"it knows {detector.norms.shape[-1]} features, here are {len(FEATURE_NAMES)}")
+    if detector.knots.shape != (len(KINDS), len(QUANTILES)):
         raise ValueError("its calibration is of another version")
-    return made
+    return detector
 
 
-def _common(kinds: Kinds) -> list[int]:
-    """The kinds of principal that have enough vectors to be measured by themselves."""
-    return [kind for kind in range(len(KINDS)) if np.count_nonzero(kinds == kind) >= LEAST]
+def _frequent(kinds: Kinds) -> list[int]:
+    """Kinds of principal with enough vectors for a fit or scale of their own."""
+    return [kind for kind in range(len(KINDS)) if np.count_nonzero(kinds == kind) >= MIN_VECTORS]
 
 
 def _knots(raw: Floats, kinds: Kinds, *, by_kind: bool) -> Floats:
     knots = np.repeat(knots_of(raw)[None], len(KINDS), axis=0)
-    for kind in _common(kinds) if by_kind else ():
+    for kind in _frequent(kinds) if by_kind else ():
         knots[kind] = knots_of(raw[kinds == kind])
     return knots
 
 
 def _norms(values: Floats, kinds: Kinds) -> Floats:
     norms = np.repeat(np.quantile(values, NORMS, axis=0)[None], len(KINDS), axis=0)
-    for kind in _common(kinds):
+    for kind in _frequent(kinds):
         norms[kind] = np.quantile(values[kinds == kind], NORMS, axis=0)
     return norms

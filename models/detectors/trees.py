@@ -1,6 +1,6 @@
-"""Binary trees kept as flat arrays and walked in chunks by scikit-learn's own compiled walk.
+"""Binary trees in flat arrays, walked over whole chunks by scikit-learn's compiled code.
 
-A tree is a run of scikit-learn's node records; a vector gets from it the value of the leaf it ends in.
+A tree is a sequence of scikit-learn's node records; its score of a vector is the value of the leaf it ends in.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.tree._tree import NODE_DTYPE, Tree
 
 LEAF = -1
-"""In place of a child: there is none."""
+"""In place of a child that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Trees:
     """Several trees.
 
     Attributes:
-        nodes: node records of all trees, one after another; children count from their tree's first node.
+        nodes: node records of all trees, one after another; child indices are relative to the tree's first node.
         starts: first node of each tree, and the end: ``(trees + 1,)``.
-        value: what ends in each node is worth, ``(nodes,)``.
-        features: how many features a vector has.
+        value: of each node, ``(nodes,)``.
+        features: number of features of a vector.
     """
 
     nodes: NDArray[Any]
@@ -35,12 +35,12 @@ class Trees:
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything that makes these trees; :meth:`of` is the inverse."""
+        """Everything that makes these trees; :meth:`from_arrays` is the inverse."""
         features = np.array(self.features)
         return {"nodes": self.nodes, "starts": self.starts, "value": self.value, "features": features}
 
     @classmethod
-    def of(cls, arrays: dict[str, NDArray[Any]]) -> Trees:
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Trees:
         """The inverse of :attr:`arrays`."""
         return cls(arrays["nodes"], arrays["starts"], arrays["value"], int(arrays["features"]))
 
@@ -50,12 +50,12 @@ class Trees:
     @cached_property
     def _walks(self) -> list[tuple[Tree, NDArray[np.float64]]]:
         return [
-            (_tree(self.nodes[a:b], self.features), self.value[a:b])
-            for a, b in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)
+            (_tree(self.nodes[start:end], self.features), self.value[start:end])
+            for start, end in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)
         ]
 
     def total(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The sum over all trees of the value of the leaf each vector ends in, ``(n,)``."""
+        """Sum over all trees of the value of the leaf that each vector ends in, ``(n,)``."""
         total = np.zeros(len(seen))
         for tree, value in self._walks:
             total += value[tree.apply(seen)]
@@ -63,14 +63,14 @@ class Trees:
 
 
 def joined(trees: list[tuple[NDArray[Any], NDArray[np.float64]]], features: int) -> Trees:
-    """Trees of (node records, value of each node) pairs."""
+    """The trees given as pairs of node records and values."""
     starts = np.concatenate([[0], np.cumsum([len(nodes) for nodes, _ in trees])]).astype(np.int64)
     nodes, values = zip(*trees, strict=True)
     return Trees(np.concatenate(nodes), starts, np.concatenate(values), features)
 
 
 def records(left: list[int], right: list[int], feature: list[int], threshold: list[float]) -> NDArray[Any]:
-    """Node records of one tree that we grew ourselves: ``value <= threshold`` goes left."""
+    """Node records of a tree that scikit-learn did not grow: a value ``<= threshold`` goes left."""
     nodes = np.zeros(len(left), NODE_DTYPE)
     nodes["left_child"], nodes["right_child"] = left, right
     nodes["feature"], nodes["threshold"] = feature, threshold
@@ -78,7 +78,7 @@ def records(left: list[int], right: list[int], feature: list[int], threshold: li
 
 
 def _tree(nodes: NDArray[Any], features: int) -> Tree:
-    """scikit-learn's own tree around our nodes: its compiled walk, without its estimators."""
+    """scikit-learn's tree with the given nodes: its compiled walk, without its estimators."""
     tree = Tree(features, np.array([1], np.intp), 1)
     tree.__setstate__(
         {

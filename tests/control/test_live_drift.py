@@ -42,7 +42,7 @@ def trained() -> Reference:
         desk.play(*rest, now=LATE)
     details = [features["values"] for features in desk.said("session-features")]
     values = np.array([[row[name] for name in FEATURE_NAMES] for row in details])
-    return Reference.of(FEATURE_NAMES, values, np.zeros(len(values)))
+    return Reference.from_rows(FEATURE_NAMES, values, np.zeros(len(values)))
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ class OutOfOrder(NoDetector):
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
         return np.full(len(scores), 3, np.uint8)
 
-    def explain(self, values: NDArray[np.float64], kind: int, most: int) -> list[Moved]:
+    def explain(self, values: NDArray[np.float64], kind: int, limit: int) -> list[Moved]:
         return [Moved("surprise_10m", 21.5, 0.0, 0.125, 0.25)]
 
 

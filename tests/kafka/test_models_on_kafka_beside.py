@@ -138,7 +138,7 @@ def _reference(events: list[Timed]) -> bytes:
     ]
     for _ in Replay(processor_specs(brain, Options(onlooker=look)), 1).run(records):
         pass
-    return pack(Reference.of(FEATURE_NAMES, np.concatenate(values), np.concatenate(scores)).arrays)
+    return pack(Reference.from_rows(FEATURE_NAMES, np.concatenate(values), np.concatenate(scores)).arrays)
 
 
 def _bulk_reads() -> list[Timed]:

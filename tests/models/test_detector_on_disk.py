@@ -27,7 +27,7 @@ from models.artefacts import (
     save,
     window,
 )
-from models.detectors.trained import of_parts
+from models.detectors.trained import from_parts
 from models.features.table import FEATURE_SET
 from tests.support.role_samples import sample_roles
 from tests.support.toy_detectors import REFINED, TRAINED
@@ -36,7 +36,7 @@ from tests.support.toy_detectors import REFINED, TRAINED
 def test_parts_are_the_whole_of_a_detector() -> None:
     detector = REFINED
 
-    again = of_parts("toy", "components", detector.parts)
+    again = from_parts("toy", "components", detector.parts)
 
     assert again.id == detector.id
     assert {part: sorted(arrays) for part, arrays in detector.parts.items()} == {
@@ -54,7 +54,7 @@ def test_the_id_covers_every_array() -> None:
             if name != "scorer_of":  # a changed one names a scorer that is not there
                 changed.reshape(-1).view(np.uint8)[0] ^= 1
             parts = {**detector.parts, part: {**arrays, name: changed}}
-            ids.add(of_parts("toy", "components", parts).id)
+            ids.add(from_parts("toy", "components", parts).id)
 
     assert len(ids) == 1 + 5 + 5
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.detectors.drift import LEAST_SHARE, QUANTILES, SCORE, Drift, Reference, Tally, stability
+from models.detectors.drift import MIN_SHARE, QUANTILES, SCORE, Drift, Reference, Tally, stability
 
 NAMES = ("calls", "ratio", "always")
 
@@ -25,7 +25,7 @@ def rows(count: int, seed: int, shift: float = 0.0) -> tuple[NDArray[np.float64]
     return np.column_stack([calls, ratio, np.full(count, 5.0)]), random.random(count)
 
 
-REFERENCE = Reference.of(NAMES, *rows(5_000, 1))
+REFERENCE = Reference.from_rows(NAMES, *rows(5_000, 1))
 
 
 def tally(values: NDArray[np.float64], scores: NDArray[np.float64]) -> Tally:
@@ -46,7 +46,7 @@ def slow_psi(trained: Sequence[float], live: Sequence[float]) -> float:
     total = 0.0
     for at in range(len(edges) + 1):
         q, p = (
-            max(LEAST_SHARE, sum(bisect_left(edges, number) == at for number in column) / len(column))
+            max(MIN_SHARE, sum(bisect_left(edges, number) == at for number in column) / len(column))
             for column in (trained, live)
         )
         total += (p - q) * math.log(p / q)
@@ -59,7 +59,7 @@ VALUES = st.lists(st.sampled_from([0.0, 1.0, 2.5, 7.0, 1e9]) | st.floats(0, 1e6)
 @given(VALUES, VALUES)
 def test_the_index_is_that_of_a_slow_reference(trained: list[float], live: list[float]) -> None:
     columns = [np.array([column, column]).T[:, :1] for column in (trained, live)]
-    reference = Reference.of(("x",), columns[0], np.array(trained))
+    reference = Reference.from_rows(("x",), columns[0], np.array(trained))
     made = Tally(reference)
     made.add(columns[1], np.array(live))
 
@@ -91,7 +91,7 @@ def test_tallies_of_two_partitions_add_up_to_that_of_both(cut: int) -> None:
 
 
 def test_tallies_of_different_references_do_not_add_up() -> None:
-    other = Tally(Reference.of(NAMES, *rows(50, 2)))
+    other = Tally(Reference.from_rows(NAMES, *rows(50, 2)))
 
     with pytest.raises(ValueError, match="tallies of different references do not add up"):
         tally(*rows(5, 1)) + other
@@ -123,7 +123,7 @@ def test_what_training_never_saw_has_bins_of_its_own_also_for_a_constant() -> No
 
 
 def test_a_bin_ends_at_its_edge_and_holds_it() -> None:
-    reference = Reference.of(("x",), np.arange(1.0, 101.0)[:, None], np.zeros(100))
+    reference = Reference.from_rows(("x",), np.arange(1.0, 101.0)[:, None], np.zeros(100))
 
     assert reference.edges[0].tolist() == [math.nextafter(1, 0), 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100]
     assert reference.counts[0].tolist() == [0, *[10] * 9, 5, 4, 1, 0]
@@ -192,4 +192,4 @@ def test_arrays_of_other_features_and_no_rows_at_all_are_refused() -> None:
     with pytest.raises(ValueError, match=r"bins \(4, 13\) and counts \(4, 14\) are not those of 1 features"):
         Reference.from_arrays(("x",), REFERENCE.arrays)
     with pytest.raises(ValueError, match="a reference needs at least one training row"):
-        Reference.of(("x",), np.empty((0, 1)), np.empty(0))
+        Reference.from_rows(("x",), np.empty((0, 1)), np.empty(0))

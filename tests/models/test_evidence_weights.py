@@ -82,6 +82,6 @@ def test_what_was_weighed_before_is_not_weighed_once_more() -> None:
     rows[:60] = rows[150:200] = 1.0
     first = fit(rows, attack, np.zeros(1), spread=100.0).evidence
 
-    again = fit(rows, attack, np.zeros(1), spread=100.0, beside=rows @ first).evidence
+    again = fit(rows, attack, np.zeros(1), spread=100.0, offset=rows @ first).evidence
 
     assert [*first, *again] == pytest.approx([3.24, 0.0], abs=0.01)

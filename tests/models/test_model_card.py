@@ -42,7 +42,7 @@ def detector() -> Trained:
 
 def reference_of(detector: Trained) -> Reference:
     scores = detector.score(as_seen_by_models(np.ascontiguousarray(values().T)), KINDS)
-    return Reference.of(FEATURE_NAMES, values(), scores)
+    return Reference.from_rows(FEATURE_NAMES, values(), scores)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_reference_that_is_missing_or_of_other_features_is_refused(model: Path
     with pytest.raises(BadModel, match="no readable model"):
         load_reference(model)
 
-    few = Reference.of(("one",), values()[:, :1], np.zeros(1_200))
+    few = Reference.from_rows(("one",), values()[:, :1], np.zeros(1_200))
     save(detector, model, {}, {REFERENCE: pack(few.arrays)})
     with pytest.raises(BadModel) as refused:
         load_reference(model)

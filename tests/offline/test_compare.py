@@ -134,7 +134,7 @@ class Calls:
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
         return np.clip(np.round(scores), 0, 3).astype(np.uint8)
 
-    def explain(self, values: NDArray[np.float64], kind: int, most: int) -> list[Moved]:
+    def explain(self, values: NDArray[np.float64], kind: int, limit: int) -> list[Moved]:
         return []
 
 

@@ -33,7 +33,7 @@ class Toy:
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
         return np.zeros(len(scores), np.uint8)
 
-    def explain(self, values: NDArray[np.float64], kind: int, most: int) -> list[Moved]:
+    def explain(self, values: NDArray[np.float64], kind: int, limit: int) -> list[Moved]:
         return []
 
 

@@ -239,7 +239,9 @@ def test_a_challenger_differs_on_nothing_that_was_passed_over(monkeypatch: pytes
 
 def test_what_is_passed_over_is_not_counted_as_drift() -> None:
     this_desk = desk()
-    this_desk.brain.drift = LiveDrift(Reference.of(FEATURE_NAMES, np.zeros((8, len(FEATURE_NAMES))), np.zeros(8)))
+    this_desk.brain.drift = LiveDrift(
+        Reference.from_rows(FEATURE_NAMES, np.zeros((8, len(FEATURE_NAMES))), np.zeros(8))
+    )
 
     play(this_desk, *(call(at / 10) for at in range(200)), behind=True)
     passed = this_desk.brain.drift.rows

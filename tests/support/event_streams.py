@@ -49,8 +49,8 @@ class OddTotals:
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
         return (scores * 4).astype(np.uint8)
 
-    def explain(self, values: NDArray[np.float64], kind: int, most: int) -> list[Moved]:
-        return [Moved("calls_1h", float(values[FEATURE_NAMES.index("calls_1h")]), 0.0, 1.0, 9.0)][:most]
+    def explain(self, values: NDArray[np.float64], kind: int, limit: int) -> list[Moved]:
+        return [Moved("calls_1h", float(values[FEATURE_NAMES.index("calls_1h")]), 0.0, 1.0, 9.0)][:limit]
 
 
 def _or_none(*values: Any) -> st.SearchStrategy[Any]:

@@ -99,7 +99,7 @@ def _weighed(rows: Floats, attack: NDArray[np.bool_]) -> Floats:
     learned = np.array([*(asked(rule) for rule in DETECTIONS), *(False for _ in BANDS)])
     evidence[bands] = fit(rows[:, bands], attack, evidence[bands]).evidence
     odd = rows[:, bands] @ evidence[bands]
-    evidence[learned] = fit(rows[:, learned], attack, evidence[learned], beside=odd).evidence
+    evidence[learned] = fit(rows[:, learned], attack, evidence[learned], offset=odd).evidence
     return np.round(evidence, 2)
 
 

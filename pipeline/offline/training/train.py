@@ -71,7 +71,7 @@ def train(data: Data, test: Data | None, *, name: str, seed: int, method: str = 
         learned = set(vectors.sessions)
         held = held.take(np.array([session not in learned for session in held.sessions], np.bool_))
     scores = honest.scores(detector)
-    reference = Reference.of(FEATURE_NAMES, honest.values, scores)
+    reference = Reference.from_rows(FEATURE_NAMES, honest.values, scores)
     found, moved = _measured(detector, reference, test or Data(held, data.low_share, data.kind))
     card = {
         "data": {
