@@ -1,8 +1,8 @@
-"""Roles: the sorts of sessions a kind of principal has, which calls follow which in them, how much is usual.
+"""Roles: the clusters of sessions of a kind of principal, with their call transitions and usual volumes.
 
-A role is learned from behaviour, not told by a directory (:mod:`models.roles.fit`). While serving, a session
-is held against every role of its kind by what it called (:mod:`models.updates.call_sequence`). Everything is an
-array: no pickles, and nothing learns here.
+A role is learned from behaviour, not read from a directory (:mod:`models.roles.fit`). While serving, a session's calls
+are compared with every role of its kind (:mod:`models.updates.call_sequence`). Everything is an array, without pickles,
+and nothing is learned here.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from models.roles.cohorts import from_arrays as cohorts_from_arrays
 from models.state.segments import Bools, Floats, Ints
 from models.state.table import ROLES
 
-MOST_OPERATIONS: Final = 255
-"""The operations called most have a number of their own, all others share one."""
+MAX_OPERATIONS: Final = 255
+"""The most frequent operations have a number of their own, all others share one."""
 VOLUMES: Final = tuple(
     feature.name for feature in FEATURES if feature.source == "api-calls" and feature.name in COUNTER_NAMES
 )
-"""Features of which a role's usual values are known."""
+"""Features whose usual values are known for a role."""
 OTHER: Final = 0
 """The number of an operation that has none of its own."""
 _NO_COHORTS: Final = no_cohorts(len(VOLUMES))
 
 
 class RoleTables(NamedTuple):
-    """Arrays of :class:`Roles` by their names there; of *usual* the 99 % quantile of each cohort (``upper``).
+    """Arrays of :class:`Roles` by their names there, for compiled code.
 
-    Cohort 0 is all tenants, cohort ``1 + t`` is ``tenants[t]``; *own* is where it has its own values.
+    Of *usual* it has the 99 % quantile of each cohort (``upper``): cohort 0 is all tenants, cohort ``1 + t`` is
+    ``tenants[t]``; *own* is true where that has its own values.
     """
 
     tag: int
@@ -52,23 +53,23 @@ class RoleTables(NamedTuple):
 
 
 class BadRoles(ValueError):
-    """Arrays that are no roles; the message says what is wrong with them."""
+    """Arrays that are not roles; the message says why."""
 
 
 @dataclass(frozen=True)
 class Roles:
-    """What was learned, for each kind of principal (:data:`models.events.columns.KINDS`; the first is anybody).
+    """Everything learned about roles, for each kind of principal (:data:`models.events.columns.KINDS`; 0 is anybody).
 
     Attributes:
-        operations: names of the V operations with a number, ascending by :func:`numbers_of`, ``(V,)``.
-        log_p: natural logarithm of how likely an operation follows another in a role, 0 where there is no
-            such role: ``(kinds, V + 2, V + 1, ROLES)``; the one before may also be none (last), at the start.
-        prior: logarithm of each role's share of its kind's sessions, -inf for no role, ``(kinds, ROLES)``.
-        rare: surprise in nats that one in a thousand of the role's own calls exceeds, ``(kinds, ROLES)``.
-        usual: :data:`QUANTILES` of :data:`VOLUMES` at a role's calls, ``(kinds, ROLES + 1, volumes, 3)``; the
-            last row is the kind's own, for sessions whose role is not clear yet.
-        labels: what to call a role, ``(kinds, ROLES)``.
-        cohorts: what is usual at tenants that enough is known of; *usual* is that of all tenants.
+        operations: names of the V operations with a number, ascending by :func:`operation_hashes`, ``(V,)``.
+        log_p: natural logarithm of the probability of an operation after a previous one in a role,
+            ``(kinds, V + 2, V + 1, ROLES)``; 0 where there is no such role. The last previous one is the start.
+        prior: logarithm of each role's share of its kind's sessions, ``(kinds, ROLES)``; -inf for no role.
+        rare: surprise in nats that one in a thousand calls of the role exceeds, ``(kinds, ROLES)``.
+        usual: :data:`QUANTILES` of :data:`VOLUMES` at a role's calls, ``(kinds, ROLES + 1, volumes, 3)``; the last
+            role is the whole kind, for sessions whose role is not clear yet.
+        labels: a name for each role, ``(kinds, ROLES)``.
+        cohorts: usual values of single tenants; *usual* are those of all tenants.
     """
 
     operations: NDArray[np.str_]
@@ -95,7 +96,7 @@ class Roles:
 
     @cached_property
     def tag(self) -> int:
-        """32 bits that only these roles have, never 0: rows bear them beside scores that mean these roles."""
+        """32-bit digest, never 0: a row stores it beside values that depend on these roles."""
         digest = blake2b(digest_size=4)
         for name, array in sorted(self.arrays.items()):
             digest.update(name.encode() + array.tobytes())
@@ -103,24 +104,23 @@ class Roles:
 
     @cached_property
     def vocabulary(self) -> NDArray[np.uint32]:
-        """What stands for each operation in a row, ascending, ``(V,)``."""
-        return numbers_of(self.operations)
+        """Hash of each operation as rows store it, ascending, ``(V,)``."""
+        return operation_hashes(self.operations)
 
     @cached_property
     def expected(self) -> Floats:
-        """Nats of surprise that a role expects after each operation, ``(kinds, V + 2, ROLES)``."""
+        """Expected surprise of a role's next call after each operation, in nats, ``(kinds, V + 2, ROLES)``."""
         known = self.log_p.astype(np.float64)
-        answer: Floats = -(np.exp(known) * known).sum(axis=2)
-        return answer
+        return -(np.exp(known) * known).sum(axis=2)
 
     @cached_property
     def upper(self) -> Floats:
-        """The 99 % quantiles alone, of all tenants and of each, ``(1 + T, kinds, ROLES + 1, volumes)``."""
+        """The 99 % quantiles of all tenants and of each, ``(1 + T, kinds, ROLES + 1, volumes)``."""
         return self.cohorts.upper(self.usual[:, :, :, UPPER])
 
     @cached_property
     def tables(self) -> RoleTables:
-        """What the fold reads."""
+        """The arrays that the fold reads."""
         return RoleTables(
             self.tag,
             self.vocabulary,
@@ -134,13 +134,13 @@ class Roles:
         )
 
     def symbols(self, operations: NDArray[np.uint32]) -> Ints:
-        """The numbers 1 to V of *operations* as rows keep them, :data:`OTHER` for those without, ``(n,)``."""
+        """The numbers 1 to V of *operations*, given as hashes, or :data:`OTHER`, ``(n,)``."""
         place = np.searchsorted(self.vocabulary, operations)
         place[place == self.vocabulary.size] = 0
         return np.where(self.vocabulary[place] == operations, place + 1, OTHER)
 
     def name_of(self, operation: int) -> str:
-        """The operation that a row keeps as *operation*, empty for one without a number or none."""
+        """The name of the operation with the hash *operation*; "" if it has no number."""
         (symbol,) = self.symbols(np.array([operation], np.uint32)).tolist()
         return str(self.operations[symbol - 1]) if symbol != OTHER else ""
 
@@ -156,11 +156,11 @@ NO_ROLES: Final = RoleTables(
     np.zeros(0, np.uint32),
     np.zeros((0, 0, 0), np.bool_),
 )
-"""What the fold reads without roles: its vocabulary is empty, which no model's is."""
+"""The arrays that the fold reads without roles; only these have an empty vocabulary."""
 
 
-def numbers_of(operations: NDArray[np.str_] | list[str]) -> NDArray[np.uint32]:
-    """What a row keeps of operations: 32 bits of their fingerprint, whichever model is in force."""
+def operation_hashes(operations: NDArray[np.str_] | list[str]) -> NDArray[np.uint32]:
+    """Hashes of operations as rows store them, whichever model is active: 32 bits of their fingerprint."""
     return short(np.array([fingerprint(str(operation)) for operation in operations], np.uint64))
 
 
@@ -168,7 +168,7 @@ def from_arrays(arrays: dict[str, NDArray[Any]]) -> Roles:
     """The inverse of :attr:`Roles.arrays`.
 
     Raises:
-        BadRoles: an array is missing, of another shape, or about other features than are counted here.
+        BadRoles: an array is missing, has another shape, or is about other features than :data:`VOLUMES`.
     """
     try:
         volumes = tuple(arrays["volumes"].tolist())
@@ -193,6 +193,6 @@ def from_arrays(arrays: dict[str, NDArray[Any]]) -> Roles:
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise BadRoles(f"{name} is {arrays[name].shape} where {shape} is due")
-    if not 0 < size <= MOST_OPERATIONS or (np.diff(roles.vocabulary.astype(np.int64)) <= 0).any():
+    if not 0 < size <= MAX_OPERATIONS or (np.diff(roles.vocabulary.astype(np.int64)) <= 0).any():
         raise BadRoles("its operations are none, too many, or not in order")
     return roles

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from models.artefacts import SHIPPED, load_roles, pack, unpack
 from models.events.columns import KINDS, PRINCIPAL_KIND, Columns
 from models.events.text_hashing import brief
-from models.roles.cohort_fit import LEAST_CALLS, LEAST_SESSIONS, STEADY, Reached, fit_cohorts, shrunk, weight
-from models.roles.cohorts import MOST_TENANTS, NAMES, QUANTILES, UPPER, Cohorts
+from models.roles.cohort_fit import CREDIBILITY_SESSIONS, MIN_CALLS, MIN_SESSIONS, Reached, fit_cohorts, shrunk, weight
+from models.roles.cohorts import MAX_TENANTS, NAMES, QUANTILES, UPPER, Cohorts
 from models.roles.fit import with_usual
 from models.roles.roles import VOLUMES, BadRoles, Roles, from_arrays
 from models.state.segments import segments
@@ -83,14 +83,14 @@ def test_a_higher_quantile_stays_the_higher_one(own: list[float], everybody: lis
 
 
 def test_what_may_be_below_zero_is_drawn_towards_the_others_as_well() -> None:
-    assert shrunk(np.array([-3.0]), np.array([15.0]), int(STEADY)).tolist() == [pytest.approx(1.0)]
+    assert shrunk(np.array([-3.0]), np.array([15.0]), int(CREDIBILITY_SESSIONS)).tolist() == [pytest.approx(1.0)]
 
 
 # --- who has a cohort -------------------------------------------------------------------------------------
 
 
 def test_a_tenant_of_which_enough_is_known_has_its_own_cohort_and_a_small_one_has_not() -> None:
-    calls = reached(("large", 1_000.0, 270, 4), ("small", 1_000.0, LEAST_SESSIONS - 1, 40), ("rest", 1.0, 30, 4))
+    calls = reached(("large", 1_000.0, 270, 4), ("small", 1_000.0, MIN_SESSIONS - 1, 40), ("rest", 1.0, 30, 4))
 
     cohorts = fit_cohorts(ALL_TENANTS, calls)
 
@@ -108,7 +108,7 @@ def test_a_tenant_of_which_enough_is_known_has_its_own_cohort_and_a_small_one_ha
 
 
 def test_many_sessions_of_hardly_a_call_are_not_enough() -> None:
-    calls = reached(("large", 1.0, 99, 9), ("brief", 9.0, LEAST_CALLS - 1, 1))
+    calls = reached(("large", 1.0, 99, 9), ("brief", 9.0, MIN_CALLS - 1, 1))
 
     assert list(known(fit_cohorts(ALL_TENANTS, calls))) == [brief("large")]
 
@@ -118,7 +118,7 @@ def test_a_tenant_that_is_alone_is_all_tenants() -> None:
 
 
 def test_of_too_many_tenants_those_with_most_sessions_have_cohorts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.roles.cohort_fit.MOST_TENANTS", 2)
+    monkeypatch.setattr("models.roles.cohort_fit.MAX_TENANTS", 2)
     calls = reached(*((name, 9.0, sessions, 9) for name, sessions in (("a", 40), ("b", 60), ("c", 50))))
 
     assert set(known(fit_cohorts(ALL_TENANTS, calls))) == {brief("b"), brief("c")}
@@ -255,11 +255,11 @@ def test_cohorts_that_are_not_whole_are_refused_with_the_reason(why: str, spoil:
 
 
 def test_more_tenants_than_there_may_be_are_refused() -> None:
-    names = [f"t-{at}" for at in range(MOST_TENANTS + 1)]
+    names = [f"t-{at}" for at in range(MAX_TENANTS + 1)]
 
     with pytest.raises(BadRoles, match="too many"):
         from_arrays(sample_roles(7, *names).arrays)
-    assert from_arrays(sample_roles(7, *names[1:]).arrays).cohorts.tenants.size == MOST_TENANTS
+    assert from_arrays(sample_roles(7, *names[1:]).arrays).cohorts.tenants.size == MAX_TENANTS
 
 
 def test_a_card_tells_which_tenants_without_their_names() -> None:

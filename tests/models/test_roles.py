@@ -15,7 +15,7 @@ from models.events.columns import KINDS, PRINCIPAL_KIND
 from models.roles.cohort_fit import Reached
 from models.roles.cohorts import QUANTILES
 from models.roles.fit import Calls, fit_roles, sample_calls, with_usual
-from models.roles.roles import OTHER, VOLUMES, BadRoles, Roles, from_arrays, numbers_of
+from models.roles.roles import OTHER, VOLUMES, BadRoles, Roles, from_arrays, operation_hashes
 from models.state.table import ROLES
 from tests.support.role_samples import sample_roles
 
@@ -33,17 +33,17 @@ def calls(*sessions: Session) -> Calls:
     ]
     rows.sort(key=lambda row: row[0])
     names = sorted({row[3] for row in rows})
-    values = numbers_of([row[3] for row in rows])
+    values = operation_hashes([row[3] for row in rows])
     return Calls(
         np.array([row[1] for row in rows], np.uint64),
         np.array([row[2] for row in rows], np.uint8),
         values,
-        dict(zip(numbers_of(names).tolist(), names, strict=True)),
+        dict(zip(operation_hashes(names).tolist(), names, strict=True)),
     )
 
 
 def likely(roles: Roles, kind: int, role: int, before: str, operation: str) -> float:
-    symbol = roles.symbols(numbers_of([before, operation]))
+    symbol = roles.symbols(operation_hashes([before, operation]))
     return float(np.exp(roles.log_p[kind, symbol[0], symbol[1], role]))
 
 
@@ -97,12 +97,12 @@ def test_operations_beyond_those_called_most_share_a_number() -> None:
     many = [f"GET /{number}" for number in range(300)]
     roles = fit_roles(calls(("human", [*many, *many[:255]])), seed=7)
 
-    symbols = roles.symbols(numbers_of(many))
+    symbols = roles.symbols(operation_hashes(many))
 
     assert sorted(symbols[:255].tolist()) == list(range(1, 256))
     assert set(symbols[255:].tolist()) == {OTHER}
-    assert roles.name_of(int(numbers_of(["GET /7"])[0])) == "GET /7"
-    assert roles.name_of(int(numbers_of(["GET /299"])[0])) == ""
+    assert roles.name_of(int(operation_hashes(["GET /7"])[0])) == "GET /7"
+    assert roles.name_of(int(operation_hashes(["GET /299"])[0])) == ""
 
 
 @given(
@@ -133,7 +133,7 @@ def test_without_calls_nothing_can_be_learned() -> None:
 def test_of_too_many_sessions_those_with_the_lowest_keys_are_learned_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("models.roles.fit.MOST_SESSIONS", 2)
+    monkeypatch.setattr("models.roles.fit.MAX_SESSIONS", 2)
 
     assert sorted(set(sample_calls(calls(READING, SELLING, JOB)).session.tolist())) == [1, 2]
 

@@ -10,7 +10,7 @@ import numpy as np
 from models.events.columns import KINDS, PRINCIPAL_KIND
 from models.events.text_hashing import brief
 from models.roles.cohorts import QUANTILES, Cohorts
-from models.roles.roles import VOLUMES, Roles, numbers_of
+from models.roles.roles import VOLUMES, Roles, operation_hashes
 from models.state.table import ROLES
 
 OPERATIONS = ("GET /x", "GET /z", "iam:CreateAccessKey")
@@ -22,7 +22,7 @@ def sample_roles(seed: int = 7, *tenants: str) -> Roles:
     Each of the *tenants* has cohorts of its own for about half of its roles.
     """
     random = np.random.default_rng(seed)
-    operations = sorted(OPERATIONS, key=lambda number: int(numbers_of([number])[0]))
+    operations = sorted(OPERATIONS, key=lambda number: int(operation_hashes([number])[0]))
     kinds, size = len(KINDS), len(operations)
     log_p = np.zeros((kinds, size + 2, size + 1, ROLES), np.float32)
     prior = np.full((kinds, ROLES), -np.inf)
@@ -61,7 +61,7 @@ def one_role(operations: tuple[str, ...], usual: Mapping[str, float]) -> Roles:
 
     *usual* is what its calls stay below, by the name of the volume; of the rest there is no limit.
     """
-    known = sorted(operations, key=lambda this_name: int(numbers_of([this_name])[0]))
+    known = sorted(operations, key=lambda this_name: int(operation_hashes([this_name])[0]))
     kinds, size = len(KINDS), len(known)
     log_p = np.full((kinds, size + 2, size + 1, ROLES), -np.log(size), np.float32)
     log_p[:, :, 0] = -11.5

@@ -17,8 +17,8 @@ from models.detectors.trained import METHOD, fit
 from models.detectors.trained import Trained as Detector
 from models.features.table import FEATURE_NAMES
 from models.model_card import REFERENCE
-from models.roles.cohort_fit import LEAST_CALLS, LEAST_SESSIONS, STEADY
-from models.roles.cohorts import MOST_TENANTS
+from models.roles.cohort_fit import CREDIBILITY_SESSIONS, MIN_CALLS, MIN_SESSIONS
+from models.roles.cohorts import MAX_TENANTS
 from models.roles.roles import Roles
 from pipeline.offline.training.quality import Quality, known_rows, quality
 from pipeline.offline.training.vectors import Vectors, by_hash, drawn
@@ -102,9 +102,9 @@ def _cohorts(roles: Roles, honest: Vectors) -> dict[str, Any]:
     return {
         "tenants_in_the_data": len(set(honest.tenant.tolist())),
         "with_cohorts_of_their_own": len(records),
-        "sample": MOST_TENANTS,
-        "learned_from": f"{LEAST_SESSIONS} sessions of a tenant in a role at least, and {LEAST_CALLS} calls",
-        "weight_of_its_own": f"n / (n + {STEADY:g}) of n sessions, the rest is that of all tenants",
+        "sample": MAX_TENANTS,
+        "learned_from": f"{MIN_SESSIONS} sessions of a tenant in a role at least, and {MIN_CALLS} calls",
+        "weight_of_its_own": f"n / (n + {CREDIBILITY_SESSIONS:g}) of n sessions, the rest is that of all tenants",
         **({"tenant_is": "32 bits of BLAKE2b of its name", "tenants": records} if records else {}),
     }
 
