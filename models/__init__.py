@@ -1,4 +1,4 @@
-"""What is seen and learned: features (a table), session state (columns), the fold, detectors and training.
+"""Features, session state, the fold over events, roles and anomaly detectors: what is known and learned about sessions.
 
-This floor knows the wire contract below it and nothing of rules, decisions, Kafka or Faust above it.
+This layer imports the wire contract (`schemas`) below it, and nothing about decisions, Kafka or Faust above it.
 """

@@ -1,7 +1,7 @@
 """A model on disk: a directory with an ``.npz`` for each part (arrays, never pickles) and its card.
 
-The parts of the detector are its own. Beside them there may be the roles, without which no call is
-surprising, and the training data as bins. What the card says is in `models.model_card`.
+The parts belong to the detector. Beside them there may be the roles, without which no call is surprising, and the
+training data as bins for drift. `models.model_card` has the contents of the card.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from models.roles.roles import from_arrays as from_role_arrays
 
 
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return *arrays* as the bytes of an `.npz`; raises `ValueError` where one holds Python objects."""
-    packed = BytesIO()
-    with ZipFile(packed, "w") as archive:
+    """*arrays* as the bytes of an `.npz`; raises `ValueError` if one holds Python objects."""
+    content = BytesIO()
+    with ZipFile(content, "w") as archive:
         for name, array in sorted(arrays.items()):
-            member = BytesIO()
-            np.save(member, array, allow_pickle=False)
-            archive.writestr(ZipInfo(f"{name}.npy"), member.getvalue(), ZIP_DEFLATED)
-    return packed.getvalue()
+            file = BytesIO()
+            np.save(file, array, allow_pickle=False)
+            archive.writestr(ZipInfo(f"{name}.npy"), file.getvalue(), ZIP_DEFLATED)
+    return content.getvalue()
 
 
-def unpack(packed: bytes) -> dict[str, NDArray[Any]]:
-    """Return the arrays in *packed*; raises `ValueError` or `zipfile.BadZipFile` where there are none."""
-    with np.load(BytesIO(packed), allow_pickle=False) as arrays:
+def unpack(content: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an `.npz`; raises `ValueError` or `zipfile.BadZipFile` if *content* is none."""
+    with np.load(BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays.items())
 
 
@@ -60,14 +60,14 @@ ROLES: Final = file_of("roles")
 
 
 def save(detector: Trained, directory: Path, card: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:
-    """Write *detector*, its *card* and what else belongs to it into *directory*; the same, the same bytes.
+    """Write *detector*, its *card* and further *files* into *directory*; the same input gives the same bytes.
 
     Raises:
-        ValueError: one of *files* has the name of a part of the detector.
+        ValueError: one of *files* has the name of one of the detector's parts.
     """
     parts = {file_of(part): pack(arrays) for part, arrays in sorted(detector.parts.items())}
     if taken := sorted(parts.keys() & (files or {}).keys()):
-        raise ValueError(f"{', '.join(taken)} holds a part of the detector: name the file otherwise")
+        raise ValueError(f"{', '.join(taken)} holds a part of the detector: give the file another name")
     about = {
         "name": detector.name,
         "id": detector.id,
@@ -83,7 +83,7 @@ def load(directory: Path) -> Trained:
     """The detector in *directory*.
 
     Raises:
-        BadModel: something is missing, was changed since training, is of an unknown kind, or was trained on
+        BadModel: a file is missing or was changed since training, or the model has an unknown kind or was trained on
             other features.
     """
     card = model_card.read(directory)
@@ -95,34 +95,34 @@ def load(directory: Path) -> Trained:
     named = card.get("sha256") or {}
     parts = [part for part in (DETECTOR, SECOND) if part == DETECTOR or file_of(part) in named]
     try:
-        arrays = {part: unpack(_vouched(directory, card, file_of(part))) for part in parts}
+        arrays = {part: unpack(_verified(directory, card, file_of(part))) for part in parts}
         detector = from_parts(card["name"], card["kind"], arrays)
-        # What scikit-learn does not take shows here, not later.
+        # If scikit-learn refuses the arrays, it does so here and not later.
         kinds = np.arange(len(KINDS), dtype=np.uint8)
         detector.score(np.zeros((len(KINDS), len(FEATURE_NAMES)), np.float32), kinds)
     except (ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
-        raise _foreign(directory / ARRAYS, error) from error
+        raise _unusable(directory / ARRAYS, error) from error
     return detector
 
 
 def load_reference(directory: Path) -> Reference | None:
-    """What the model in *directory* was trained on, as bins; ``None`` where its card names no such file.
+    """The training data of the model in *directory* as bins; ``None`` if its card names no such file.
 
     Raises:
-        BadModel: as of :func:`load`.
+        BadModel: as in :func:`load`.
     """
     card = model_card.read(directory)
     if model_card.REFERENCE not in (card.get("sha256") or {}):
         return None
     try:
-        arrays = unpack(_vouched(directory, card, model_card.REFERENCE))
+        arrays = unpack(_verified(directory, card, model_card.REFERENCE))
         return Reference.from_arrays(FEATURE_NAMES, arrays)
     except (ValueError, KeyError, TypeError, BadZipFile) as error:
-        raise _foreign(directory / model_card.REFERENCE, error) from error
+        raise _unusable(directory / model_card.REFERENCE, error) from error
 
 
 def load_roles(directory: Path) -> Roles | None:
-    """The roles in *directory*, ``None`` where its card names none.
+    """The roles in *directory*; ``None`` if its card names none.
 
     Raises:
         BadModel: they are missing, were changed since training, or cannot be used.
@@ -131,31 +131,31 @@ def load_roles(directory: Path) -> Roles | None:
     if ROLES not in (card.get("sha256") or {}):
         return None
     try:
-        return from_role_arrays(unpack(_vouched(directory, card, ROLES)))
+        return from_role_arrays(unpack(_verified(directory, card, ROLES)))
     except (BadRoles, ValueError, KeyError, TypeError, BadZipFile) as error:
-        raise _foreign(directory / ROLES, error) from error
+        raise _unusable(directory / ROLES, error) from error
 
 
-def _vouched(directory: Path, card: Mapping[str, Any], name: str) -> bytes:
-    """The bytes of a file, which are those that the card vouches for, whatever becomes of the file meanwhile.
+def _verified(directory: Path, card: Mapping[str, Any], name: str) -> bytes:
+    """The bytes of the file *name*, whose hash is in *card*, even if the file changes at the same time.
 
-    A file that it says nothing of may be anybody's.
+    A file that the card does not name may be from anybody, and is refused.
     """
-    promised = (card.get("sha256") or {}).get(name)
-    if promised is None:
+    expected = (card.get("sha256") or {}).get(name)
+    if expected is None:
         raise BadModel(
             f"{directory / name}: the card vouches for no file of this name; train it again with `session-risk train`"
         )
     try:
-        found = (directory / name).read_bytes()
+        content = (directory / name).read_bytes()
     except OSError as error:
         raise BadModel(f"{directory / name}: {error.strerror} while it was read") from error
-    if sha256(found).hexdigest() != promised:
+    if sha256(content).hexdigest() != expected:
         raise BadModel(f"{directory / name}: changed while it was read (its sha256 is not the card's)")
-    return found
+    return content
 
 
-def _foreign(path: Path, error: Exception) -> BadModel:
+def _unusable(path: Path, error: Exception) -> BadModel:
     if isinstance(error, BadModel):
         return error
     why = str(error).partition("\n")[0].rstrip(":")
@@ -163,5 +163,5 @@ def _foreign(path: Path, error: Exception) -> BadModel:
 
 
 def window(first_ms: int, last_ms: int) -> list[str]:
-    """Two event times as ISO 8601, for the card."""
+    """First and last event time, ms, as ISO 8601 for the card."""
     return [datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") for ms in (first_ms, last_ms)]

@@ -1,8 +1,7 @@
-"""Which row belongs to a key: an open-addressing hash table of two arrays, asked for a whole chunk at once.
+"""An index from keys to rows: an open-addressing hash table of two arrays, looked up for a whole chunk at once.
 
-Keys of sessions are the 64-bit fingerprints of (tenant, session id): a million meet by chance with
-probability 3e-8. What is remembered of clients has keyed hashes. A Python dictionary would hold about 170
-bytes for each; this holds 12 bytes a slot.
+Keys of sessions are 64-bit fingerprints of (tenant, session id): among a million, two collide with probability 3e-8.
+Keys of clients are keyed hashes. A Python dictionary needs about 170 bytes per entry, this table 12 bytes per slot.
 """
 
 from __future__ import annotations
@@ -12,18 +11,18 @@ from numpy.typing import NDArray
 
 from models.jit import compiled
 
-_FULLEST = 0.8
+_MAX_LOAD = 0.8
 
 
 @compiled
 def _find(
-    held: NDArray[np.uint64], rows: NDArray[np.int32], keys: NDArray[np.uint64], found: NDArray[np.int64]
+    slots: NDArray[np.uint64], rows: NDArray[np.int32], keys: NDArray[np.uint64], found: NDArray[np.int64]
 ) -> None:
-    mask = np.uint64(held.size - 1)
+    mask = np.uint64(slots.size - 1)
     for number in range(keys.size):
         slot = keys[number] & mask
-        while held[slot] != 0:
-            if held[slot] == keys[number]:
+        while slots[slot] != 0:
+            if slots[slot] == keys[number]:
                 found[number] = rows[slot]
                 break
             slot = (slot + np.uint64(1)) & mask
@@ -31,18 +30,18 @@ def _find(
 
 @compiled
 def _place(
-    held: NDArray[np.uint64], rows: NDArray[np.int32], keys: NDArray[np.uint64], numbers: NDArray[np.int64]
+    slots: NDArray[np.uint64], rows: NDArray[np.int32], keys: NDArray[np.uint64], numbers: NDArray[np.int64]
 ) -> None:
-    mask = np.uint64(held.size - 1)
+    mask = np.uint64(slots.size - 1)
     for number in range(keys.size):
         slot = keys[number] & mask
-        while held[slot] != 0:
+        while slots[slot] != 0:
             slot = (slot + np.uint64(1)) & mask
-        held[slot], rows[slot] = keys[number], numbers[number]
+        slots[slot], rows[slot] = keys[number], numbers[number]
 
 
 class RowIndex:
-    """Maps session fingerprints (never 0) to row numbers; linear probing, deletion by moving back."""
+    """Maps fingerprints (never 0) to row numbers, with linear probing and backward-shift deletion."""
 
     def __init__(self, capacity: int = 1024) -> None:
         size = 1 << max(4, (capacity - 1).bit_length())
@@ -55,36 +54,36 @@ class RowIndex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Size of both arrays in bytes."""
         return self._keys.nbytes + self._rows.nbytes
 
     def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Rows of *keys*, shape ``(n,)``; -1 where a key is not held."""
+        """Rows of *keys*, shape ``(n,)``; -1 where a key is missing."""
         found = np.full(keys.size, -1, np.int64)
         _find(self._keys, self._rows, keys, found)
         return found
 
     def insert(self, key: int, row: int) -> None:
-        """Hold *key* at *row*; the key must not be held yet."""
+        """Map *key* to *row*; the key must be new."""
         self.insert_all(np.array([key], np.uint64), np.array([row], np.int64))
 
     def insert_all(self, keys: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
-        """Hold all *keys*, no two alike and none held yet, at their *rows*."""
-        while self._used + keys.size > self._keys.size * _FULLEST:
+        """Map all *keys*, which must be new and distinct, to *rows*."""
+        while self._used + keys.size > self._keys.size * _MAX_LOAD:
             self._grow()
         _place(self._keys, self._rows, keys, rows)
         self._used += keys.size
 
     def clear(self) -> None:
-        """Forget every key; the room stays."""
+        """Remove every key; the arrays keep their size."""
         self._keys[:] = 0
         self._used = 0
 
     def remove(self, key: int) -> None:
-        """Forget *key*.
+        """Remove *key*.
 
         Raises:
-            KeyError: the key is not held.
+            KeyError: the key is missing.
         """
         keys, rows, mask = self._keys, self._rows, self._keys.size - 1
         hole = key & mask
@@ -105,8 +104,8 @@ class RowIndex:
         self._used -= 1
 
     def _grow(self) -> None:
-        held = np.flatnonzero(self._keys)
-        keys, rows = self._keys[held], self._rows[held]
+        used = np.flatnonzero(self._keys)
+        keys, rows = self._keys[used], self._rows[used]
         self._keys = np.zeros(self._keys.size * 2, np.uint64)
         self._rows = np.zeros(self._keys.size, np.int32)
         _place(self._keys, self._rows, keys, rows.astype(np.int64))

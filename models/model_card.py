@@ -1,7 +1,7 @@
-"""The card of a model: what it is, from what data, how well it does, and the hash of each of its files.
+"""The card of a model: what it is, its training data, its measured quality, and the hash of each of its files.
 
-`card.json` is for programs and vouches for the rest; `card.md` says the same to people, with pictures beside
-it. Neither tells when it was written: the same data and seed give the same bytes.
+`card.json` is for programs and verifies the other files; `card.md` has the same contents for people, with pictures.
+Neither has a time of writing, so that the same data and seed give the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PICTURES: Final[dict[str, str]] = {
     "delay.png": "How long after an attack began its session was found odd",
     "drift.png": "How far each feature has moved from the training data",
 }
-"""The pictures a card may have, and what they show."""
+"""The pictures that a card may have, with their titles."""
 
 
 class BadModel(ValueError):
@@ -32,28 +32,28 @@ class BadModel(ValueError):
 
 
 def write(directory: Path, about: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Write *files* into *directory*, then a page for people and the card.
+    """Write *files* into *directory*, then the page for people and the card.
 
-    The card comes last and names every file's hash, so a half-written model is refused, never served.
+    The card is written last and has the hash of every file, so a half-written model is refused.
     """
     directory.mkdir(parents=True, exist_ok=True)
     page = "\n".join(_page(about, [name for name in PICTURES if name in files])) + "\n"
-    everything = {**files, PAGE: page.encode()}
-    for name, content in everything.items():
+    contents = {**files, PAGE: page.encode()}
+    for name, content in contents.items():
         (directory / name).write_bytes(content)
-    hashes = {name: sha256(content).hexdigest() for name, content in sorted(everything.items())}
+    hashes = {name: sha256(content).hexdigest() for name, content in sorted(contents.items())}
     card = {**about, "sha256": hashes}
     (directory / CARD).write_text(json.dumps(card, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
 def read(directory: Path) -> dict[str, Any]:
-    """Return the card in *directory*, all of whose files are still what they were when it was written.
+    """The card in *directory*, if all files have the hashes that it names.
 
-    A picture or page may be missing: nothing is decided by it.
+    A picture or page may be missing: no decision depends on it.
 
     Raises:
-        BadModel: there is no card, a file is missing, was changed or is not the model's, or the features are
-            others.
+        BadModel: there is no card, a file is missing, was changed or is not named by the card, or the model was trained
+            on other features.
     """
     try:
         card = json.loads((directory / CARD).read_text("utf-8"))
@@ -61,18 +61,18 @@ def read(directory: Path) -> dict[str, Any]:
         raise _unreadable(directory, error) from error
     if not isinstance(card, dict) or not isinstance(card.get("name"), str):
         raise _unreadable(directory, f"{CARD} gives no name")
-    for name, promised in (card.get("sha256") or {}).items():
+    for name, expected in (card.get("sha256") or {}).items():
         try:
             found = sha256((directory / name).read_bytes()).hexdigest()
         except OSError as error:
             if name.endswith(".npz"):
                 raise _unreadable(directory, error) from error
             continue
-        if found != promised:
+        if found != expected:
             raise BadModel(f"{directory / name}: changed since it was trained (its sha256 is not the card's)")
-    if strange := sorted({path.name for path in directory.glob("*.npz")} - set(card.get("sha256") or {})):
+    if unnamed := sorted({path.name for path in directory.glob("*.npz")} - set(card.get("sha256") or {})):
         raise BadModel(
-            f"{directory / strange[0]}: the card says nothing of this file; take it away, or train the model "
+            f"{directory / unnamed[0]}: the card says nothing of this file; take it away, or train the model "
             "again with `session-risk train`"
         )
     if card.get("feature_set") != FEATURE_SET:
@@ -92,9 +92,9 @@ def _page(about: Mapping[str, Any], pictures: Sequence[str]) -> Iterator[str]:
     yield from (f"# Model {about['name']}", "")
     yield f"`{about['id']}`, over {len(about['features'])} features (set `{about['feature_set']}`)."
     yield from ("", "A sign, not a verdict: the score shifts a decision's balance and revokes nobody alone.")
-    for member, title in _SECTIONS.items():
-        if about.get(member):
-            yield from ("", f"## {title}", "", *_lines(about[member]))
+    for key, title in _SECTIONS.items():
+        if about.get(key):
+            yield from ("", f"## {title}", "", *_lines(about[key]))
     for name in pictures:
         yield from ("", f"## {PICTURES[name]}", "", f"![{PICTURES[name]}]({name})")
 
@@ -109,7 +109,7 @@ _SECTIONS: Final = {
 
 
 def _lines(value: Any) -> Iterator[str]:
-    """A value of the card as Markdown: a table of rows, a list of members, or a line."""
+    """A value of the card as Markdown: tables, a list of fields, or a line."""
     if isinstance(value, Mapping):
         plain = {name: value for name, value in value.items() if not _is_table(value)}
         yield from (f"- {_words(name)}: {_cell(value)}" for name, value in plain.items())
