@@ -6,8 +6,7 @@ A row is what the changelog keeps; encoding and decoding give the same bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,9 +115,8 @@ class UnreadableRow(ValueError):
     """A changelog row that this version cannot read; the message says why, and not whose it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Who a row is about; empty strings where not known yet."""
+class Subject(NamedTuple):
+    """Whose session it is; principal and device are empty strings until they are known."""
 
     tenant: str
     session_id: str
@@ -130,18 +128,9 @@ class Names:
         return join(self.tenant, self.session_id, self.principal_id, self.device_id)
 
     @classmethod
-    def unpack(cls, packed: bytes) -> Names:
+    def unpack(cls, packed: bytes) -> Subject:
         """The inverse of :meth:`pack`."""
         return cls(*split(packed))
-
-    def plain(self) -> dict[str, str]:
-        """The names by what they name."""
-        return {
-            "tenant": self.tenant,
-            "session_id": self.session_id,
-            "principal_id": self.principal_id,
-            "device_id": self.device_id,
-        }
 
     @property
     def key(self) -> int:
@@ -190,7 +179,7 @@ class SessionTable:
         names = sum(map(len, self.names)) + 41 * len(self.names)
         return self.used * (ROW.itemsize + self._tenants.itemsize) + self.index.nbytes + names
 
-    def add(self, names: Names, key: int | None = None) -> int:
+    def add(self, names: Subject, key: int | None = None) -> int:
         """Give the session a zeroed row; it must not have one."""
         packed = names.pack()
         if self._free:
@@ -220,14 +209,14 @@ class SessionTable:
 
     def find(self, tenant: str, session_id: str) -> int:
         """The session's row, -1 where it has none."""
-        key = Names(tenant, session_id).key
+        key = Subject(tenant, session_id).key
         return int(self.index.find(np.array([key], np.uint64))[0])
 
     def tenants(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
         """:func:`models.events.text_hashing.brief` of the tenant of each of *rows*, ``(n,)``."""
         values: NDArray[np.uint32] = self._prints[self._tenants[rows]]
         for at in np.flatnonzero(values == 0).tolist():
-            values[at] = brief(Names.unpack(self.names[int(rows[at])]).tenant)
+            values[at] = brief(Subject.unpack(self.names[int(rows[at])]).tenant)
         return values
 
     def _number(self, tenant: str) -> int:
@@ -239,7 +228,7 @@ class SessionTable:
 
     def remove(self, row: int) -> None:
         """Forget the session in *row*."""
-        self.index.remove(Names.unpack(self.names[row]).key)
+        self.index.remove(Subject.unpack(self.names[row]).key)
         self.names[row] = b""
         self.rows[row] = 0
         self._free.append(row)

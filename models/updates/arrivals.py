@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.events.batch import DEVICE, Batch, Event, Kind
 from models.jit import compiled
 from models.state.segments import Bools, Segments, segments
-from models.state.table import RECENT, Names, Rows, SessionTable
+from models.state.table import RECENT, Rows, SessionTable, Subject
 from models.updates.fold import Folded
 
 Ints = NDArray[np.int64]
@@ -35,30 +35,30 @@ def locate(table: SessionTable, batch: Batch) -> Ints:
     return rows
 
 
-def _names(event: Event) -> Names:
+def _names(event: Event) -> Subject:
     subject, device = event.get("principal_id"), event.get("device_id")
-    return Names(str(event["tenant"]), str(event["session_id"]), str(subject or ""), str(device or ""))
+    return Subject(str(event["tenant"]), str(event["session_id"]), str(subject or ""), str(device or ""))
 
 
-def names_at(table: SessionTable, folded: Folded, index: int) -> Names:
+def subject_at(table: SessionTable, folded: Folded, index: int) -> Subject:
     """Who the session of event *index* was after it; holds until the chunk's names are learned."""
     seg, events = folded.seg, folded.batch.events
     owner = int(seg.of[index])
-    names = Names.unpack(table.names[int(seg.keys[owner])])
+    names = Subject.unpack(table.names[int(seg.keys[owner])])
     if folded.batch.kind not in (Kind.AUTH, Kind.CALL):
         return names
     number = int(folded.facts["device_told"][index])
     device = events[int(seg.order[number])]["device_id"] if number >= 0 else names.device_id
     principal = names.principal_id or str(events[int(seg.order[seg.starts[owner]])]["principal_id"])
-    return Names(names.tenant, names.session_id, principal, device)
+    return Subject(names.tenant, names.session_id, principal, device)
 
 
 def device_before(table: SessionTable, folded: Folded, index: int) -> str:
-    """The device that the session of event *index* was on before it; holds as long as :func:`names_at`."""
+    """The device that the session of event *index* was on before it; holds as long as :func:`subject_at`."""
     owner = int(folded.seg.of[index])
     if folded.seg.rank[index]:
-        return names_at(table, folded, index - 1).device_id
-    return Names.unpack(table.names[int(folded.seg.keys[owner])]).device_id
+        return subject_at(table, folded, index - 1).device_id
+    return Subject.unpack(table.names[int(folded.seg.keys[owner])]).device_id
 
 
 def learn_names(table: SessionTable, folded: Folded) -> None:
@@ -69,7 +69,7 @@ def learn_names(table: SessionTable, folded: Folded) -> None:
     device = table.rows["client"][seg.keys, DEVICE]
     stale = (before["kind"] == 0) | (device != before["client"][:, DEVICE])
     for owner in np.flatnonzero(stale).tolist():
-        table.names[int(seg.keys[owner])] = names_at(table, folded, int(seg.lasts[owner])).pack()
+        table.names[int(seg.keys[owner])] = subject_at(table, folded, int(seg.lasts[owner])).pack()
 
 
 def unseen(table: SessionTable, batch: Batch, rows: Ints, source: int, offsets: Ints) -> tuple[Ints, Segments]:

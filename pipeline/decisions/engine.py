@@ -7,10 +7,10 @@ session's risk state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from models.events.columns import ACTION
+from models.state.table import Subject
 from pipeline.decisions.decision import ANOMALY, Contribution, Decision, DecisionInput
 from pipeline.decisions.guard import Guard, next_minute
 from pipeline.decisions.holds import (
@@ -72,14 +72,12 @@ class PolicyEngine:
         ]
         return min(raising, default=len(weights) + 1)
 
-    def decide(
-        self, state: SessionRiskState, subject: Mapping[str, str], event: DecisionInput, guard: Guard
-    ) -> Decision:
+    def decide(self, state: SessionRiskState, subject: Subject, event: DecisionInput, guard: Guard) -> Decision:
         """Update *state* with *event* and decide.
 
         Args:
             state: the session's risk state; changed in place.
-            subject: ``tenant``, ``session_id``, ``principal_id``, ``device_id``.
+            subject: whose session it is.
             event: what is observed.
             guard: must admit every revocation.
         """
@@ -95,7 +93,7 @@ class PolicyEngine:
         if level != previous:
             state.level, state.level_since = level, event.at_ms
         decision = Decision(
-            decision_id=stable_id(subject["tenant"], subject["session_id"], event.event_id, event.at_ms, state.epoch),
+            decision_id=stable_id(subject.tenant, subject.session_id, event.event_id, event.at_ms, state.epoch),
             score=value,
             level=level,
             previous=previous,
@@ -179,9 +177,7 @@ class PolicyEngine:
             state.challenge = None
             state.episodes.pop(STEP_UP_MISSED, None)
 
-    def contributions(
-        self, state: SessionRiskState, subject: Mapping[str, str], event: DecisionInput
-    ) -> list[Contribution]:
+    def contributions(self, state: SessionRiskState, subject: Subject, event: DecisionInput) -> list[Contribution]:
         """Every summand of the score, largest first."""
         contributions = []
         for detection_id, episode in state.episodes.items():
@@ -205,7 +201,7 @@ class PolicyEngine:
         proved_at = event.at_ms - event.strong_age_s * 1000
         return event.strong_age_s <= self.policy.fresh_strong_auth_s and proved_at > newest
 
-    def _suppression(self, state: SessionRiskState, subject: Mapping[str, str], detection_id: str, at_ms: int) -> str:
+    def _suppression(self, state: SessionRiskState, subject: Subject, detection_id: str, at_ms: int) -> str:
         """Why *detection_id* does not count, or ""."""
         if state.suppressed_until.get(detection_id, 0) > at_ms:
             return f"{detection_id}: reported as a false positive"
@@ -217,7 +213,7 @@ class PolicyEngine:
     def _command(
         self,
         state: SessionRiskState,
-        subject: Mapping[str, str],
+        subject: Subject,
         event: DecisionInput,
         guard: Guard,
         decision: Decision,
@@ -237,18 +233,14 @@ class PolicyEngine:
         if decision.action == "revoke":
             hold = self._reason_to_hold(state, subject, event, guard, decision)
             if not hold:
-                decision.revocation_id = stable_id(
-                    subject["tenant"], subject["session_id"], state.epoch, decision.cause
-                )
+                decision.revocation_id = stable_id(subject.tenant, subject.session_id, state.epoch, decision.cause)
                 return
             self._hold(state, event, decision, hold)
             decision.action = instead
         if decision.action == "step_up" and state.challenge is None:
             self._challenge(state, subject, event, decision)
 
-    def _challenge(
-        self, state: SessionRiskState, subject: Mapping[str, str], event: DecisionInput, decision: Decision
-    ) -> None:
+    def _challenge(self, state: SessionRiskState, subject: Subject, event: DecisionInput, decision: Decision) -> None:
         """Request a step-up, unless the evidence may turn out not to be the session's own."""
         if reason := self._reason_not_to_challenge(state, event, decision):
             if not decision.held:
@@ -258,9 +250,7 @@ class PolicyEngine:
         if self._waits_for_fleet(event, decision, self.policy.levels.medium_raise):
             decision.action = "allow"
             return
-        decision.challenge_id = stable_id(
-            subject["tenant"], subject["session_id"], state.epoch, decision.cause, "step-up"
-        )
+        decision.challenge_id = stable_id(subject.tenant, subject.session_id, state.epoch, decision.cause, "step-up")
         deadline = event.at_ms + int(self.policy.times.step_up_s * 1000)
         silence = rests_on_silence(self.policy, state, decision)
         detections = list(decision.detections)
@@ -296,7 +286,7 @@ class PolicyEngine:
     def _reason_to_hold(
         self,
         state: SessionRiskState,
-        subject: Mapping[str, str],
+        subject: Subject,
         event: DecisionInput,
         guard: Guard,
         decision: Decision,
@@ -305,7 +295,7 @@ class PolicyEngine:
             return HELD_FLEET_SILENT
         if silence_is_unverified(self.policy, state, event, decision):
             return HELD_UNVERIFIED
-        if not guard.admit(subject["tenant"], event.at_ms):
+        if not guard.admit(subject.tenant, event.at_ms):
             return f"held by the guard: more than {guard.budget} revocations in this minute and partition"
         return ""
 

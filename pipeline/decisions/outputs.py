@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from models.features.table import FEATURE_SET
+from models.state.table import Subject
 from pipeline.decisions.decision import Decision
 from pipeline.decisions.escalation import UNCONFIRMED, UNCONFIRMED_TEXT, is_unconfirmed
 from pipeline.decisions.explanations import MODEL_TEXT
@@ -29,18 +30,18 @@ CREATE, UPDATE, CLOSE = 1, 2, 3
 _CLOSED_TEXT: Final = "The episode is over: the session is trusted again, or has ended."
 
 
-def _subject_fields(subject: Mapping[str, str], principal_kind: str) -> dict[str, Any]:
+def _subject_fields(subject: Subject, principal_kind: str) -> dict[str, Any]:
     return {
-        "tenant": subject["tenant"],
-        "session_id": subject["session_id"],
-        "principal_id": subject["principal_id"] or None,
+        "tenant": subject.tenant,
+        "session_id": subject.session_id,
+        "principal_id": subject.principal_id or None,
         "principal_kind": principal_kind or None,
-        "device_id": subject["device_id"] or None,
+        "device_id": subject.device_id or None,
     }
 
 
 def risk(
-    subject: Mapping[str, str],
+    subject: Subject,
     principal_kind: str,
     decision: Decision,
     reasons: list[dict[str, Any]],
@@ -66,17 +67,17 @@ def risk(
         "reasons": reasons,
         "learning": decision.learning or None,
     }
-    return message(SESSION_RISK, subject["session_id"], fields)
+    return message(SESSION_RISK, subject.session_id, fields)
 
 
 def command(
-    subject: Mapping[str, str], principal_kind: str, decision: Decision, root: str, deadline: int, stamp: Stamp
+    subject: Subject, principal_kind: str, decision: Decision, root: str, deadline: int, stamp: Stamp
 ) -> dict[str, Any]:
     """The fields that revocations and challenges share; *deadline* is wall-clock time, ms."""
     counted = [DETECTIONS[BIT[detection_id]] for detection_id in decision.detections]
     return {
         **_subject_fields(subject, principal_kind),
-        "root_session_id": root or subject["session_id"],
+        "root_session_id": root or subject.session_id,
         "decision_id": decision.decision_id,
         "reason_admin": " ".join(detection.text for detection in counted)[:512] or MODEL_TEXT,
         "reason_user": counted[0].user_text if counted else "Unusual activity: please confirm it is you.",
@@ -98,7 +99,7 @@ def challenge(fields: Mapping[str, Any]) -> Message:
 
 
 def finding(  # noqa: PLR0913 - a message has many fields
-    subject: Mapping[str, str],
+    subject: Subject,
     state: SessionRiskState,
     decision: Decision,
     reasons: list[dict[str, Any]],
@@ -113,12 +114,12 @@ def finding(  # noqa: PLR0913 - a message has many fields
     unconfirmed = is_unconfirmed(state) and activity != CLOSE
     status = 4 if activity == CLOSE else 3 if decision.suppressed and not unconfirmed else activity
     title = UNCONFIRMED_TEXT if unconfirmed else _title(counted, activity)
-    actor: dict[str, Any] = {"session": {"uid": subject["session_id"]}}
-    if subject["principal_id"]:
-        actor["user"] = {"uid": subject["principal_id"], "type_id": 99}
+    actor: dict[str, Any] = {"session": {"uid": subject.session_id}}
+    if subject.principal_id:
+        actor["user"] = {"uid": subject.principal_id, "type_id": 99}
     evidence: dict[str, Any] = {"actor": actor}
-    if subject["device_id"]:
-        evidence["device"] = {"uid": subject["device_id"], "type_id": 0}
+    if subject.device_id:
+        evidence["device"] = {"uid": subject.device_id, "type_id": 0}
     fields = {
         "category_uid": 2,
         "class_uid": 2004,
@@ -135,7 +136,7 @@ def finding(  # noqa: PLR0913 - a message has many fields
             "version": "1.8.0",
             "uid": stable_id(state.finding, activity, decision.decision_id),
             "correlation_uid": decision.decision_id,
-            "tenant_uid": subject["tenant"],
+            "tenant_uid": subject.tenant,
             "product": {"name": "session-risk", "vendor_name": "session-risk"},
         },
         "finding_info": {
@@ -153,8 +154,8 @@ def finding(  # noqa: PLR0913 - a message has many fields
         "risk_score": round(decision.score),
         "evidences": [{**evidence, "data": reason} for reason in reasons] or [evidence],
         "unmapped": {
-            "session_id": subject["session_id"],
-            "tenant": subject["tenant"],
+            "session_id": subject.session_id,
+            "tenant": subject.tenant,
             "decision_id": decision.decision_id,
             "action": decision.action,
             "mode": stamp.mode,
@@ -162,7 +163,7 @@ def finding(  # noqa: PLR0913 - a message has many fields
             "policy": stamp.policy,
         },
     }
-    return message(SESSION_FINDINGS, subject["session_id"], fields)
+    return message(SESSION_FINDINGS, subject.session_id, fields)
 
 
 def _title(counted: Sequence[Detection], activity: int) -> str:
@@ -171,27 +172,27 @@ def _title(counted: Sequence[Detection], activity: int) -> str:
     return _CLOSED_TEXT if activity == CLOSE else MODEL_TEXT
 
 
-def shadow(subject: Mapping[str, str], opinions: Mapping[str, Any], at_ms: int, stamp: Stamp) -> Message:
+def shadow(subject: Subject, opinions: Mapping[str, Any], at_ms: int, stamp: Stamp) -> Message:
     """What a challenger model would decide, beside the champion."""
     fields = {
-        "tenant": subject["tenant"],
-        "session_id": subject["session_id"],
-        "principal_id": subject["principal_id"] or None,
+        "tenant": subject.tenant,
+        "session_id": subject.session_id,
+        "principal_id": subject.principal_id or None,
         "occurred_at": at_ms,
         "decided_at": stamp.now_ms,
         "policy": stamp.policy,
         **opinions,
     }
-    return message(SESSION_SHADOW, subject["session_id"], fields)
+    return message(SESSION_SHADOW, subject.session_id, fields)
 
 
 def features(
-    subject: Mapping[str, str], principal_kind: str, event_id: str, at_ms: int, scored: Mapping[str, Any], stamp: Stamp
+    subject: Subject, principal_kind: str, event_id: str, at_ms: int, scored: Mapping[str, Any], stamp: Stamp
 ) -> Message:
     """A scored feature vector for retraining: *scored* has its level, role and exact values."""
     fields = {
-        "tenant": subject["tenant"],
-        "session_id": subject["session_id"],
+        "tenant": subject.tenant,
+        "session_id": subject.session_id,
         "principal_kind": principal_kind or None,
         "event_id": event_id,
         "occurred_at": at_ms,
@@ -201,4 +202,4 @@ def features(
         "feature_set": FEATURE_SET,
         **scored,
     }
-    return message(SESSION_FEATURES, subject["session_id"], fields)
+    return message(SESSION_FEATURES, subject.session_id, fields)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.state.table import Subject
 from pipeline.detections import BIT, DETECTIONS, Limits, unknown_detection
 
 FITTED: Final = "fitted.toml"
@@ -134,10 +135,10 @@ class Suppression(_Table):
     session_id: str | None = None
     device_id: str | None = None
 
-    def covers(self, subject: Mapping[str, str], at_ms: int) -> bool:
-        """Whether the session of *subject* (``tenant``, ``principal_id``, ...) is in its scope at *at_ms*."""
+    def covers(self, subject: Subject, at_ms: int) -> bool:
+        """Whether the session of *subject* is in its scope at *at_ms*."""
         scope = {name: getattr(self, name) for name in ("tenant", "principal_id", "session_id", "device_id")}
-        matches = (value is None or value == subject[name] for name, value in scope.items())
+        matches = (value is None or value == getattr(subject, name) for name, value in scope.items())
         return at_ms < self.expires_at and all(matches)
 
 

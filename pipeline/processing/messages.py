@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from models.events.columns import FACTOR_CHANGES
+from models.state.table import Subject
 from pipeline.processing.processor import Message
 from schemas.decode import encode
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_BINDINGS, SESSION_CONTEXT, SUPPRESSIONS
@@ -61,21 +62,21 @@ def suppression(fields: Mapping[str, Any]) -> Message:
 
 
 def principal_suppression(
-    subject: Mapping[str, str], principal_kind: str, event_id: str, at_ms: int, suppressed: Mapping[str, Any]
+    subject: Subject, principal_kind: str, event_id: str, at_ms: int, suppressed: Mapping[str, Any]
 ) -> Message:
     """Return the message that asks the principal's context to suppress a detection in all of its sessions."""
     fields = {
         "type": "principal.activity",
         "event_id": derived_id(event_id, "~a"),
         "occurred_at": at_ms,
-        "tenant": subject["tenant"],
-        "session_id": subject["session_id"],
-        "principal_id": subject["principal_id"],
+        "tenant": subject.tenant,
+        "session_id": subject.session_id,
+        "principal_id": subject.principal_id,
         "principal_kind": principal_kind,
         "kind": "muted",
         "suppression": suppressed,
     }
-    return message(PRINCIPAL_ACTIVITY, subject["principal_id"], fields)
+    return message(PRINCIPAL_ACTIVITY, subject.principal_id, fields)
 
 
 def derived_id(event_id: str, suffix: str) -> str:
@@ -94,18 +95,16 @@ def source_event_id(event_id: str) -> str:
     return _DERIVED.sub("", event_id) or event_id
 
 
-def binding(
-    subject: Mapping[str, str], principal_kind: str, device_id: str, state: str, event_id: str, at_ms: int
-) -> Message:
+def binding(subject: Subject, principal_kind: str, device_id: str, state: str, event_id: str, at_ms: int) -> Message:
     """Return the message that a session is bound to a device, or has ended."""
     fields = {
         "type": "session.binding",
         "event_id": derived_id(event_id, "~b"),
         "occurred_at": at_ms,
-        "tenant": subject["tenant"],
+        "tenant": subject.tenant,
         "device_id": device_id,
-        "session_id": subject["session_id"],
-        "principal_id": subject["principal_id"],
+        "session_id": subject.session_id,
+        "principal_id": subject.principal_id,
         "principal_kind": principal_kind,
         "state": state,
     }
@@ -113,7 +112,7 @@ def binding(
 
 
 def activity(  # noqa: PLR0913, PLR0917 - one argument per field of the message
-    subject: Mapping[str, str],
+    subject: Subject,
     principal_kind: str,
     activity_kind: str,
     event_id: str,
@@ -134,9 +133,9 @@ def activity(  # noqa: PLR0913, PLR0917 - one argument per field of the message
         "type": "principal.activity",
         "event_id": derived_id(event_id, suffix),
         "occurred_at": at_ms,
-        "tenant": subject["tenant"],
-        "session_id": subject["session_id"],
-        "principal_id": subject["principal_id"],
+        "tenant": subject.tenant,
+        "session_id": subject.session_id,
+        "principal_id": subject.principal_id,
         "principal_kind": principal_kind,
         "kind": activity_kind,
         **{name: event.get(name) for name in _CLIENT_FIELDS},
@@ -144,7 +143,7 @@ def activity(  # noqa: PLR0913, PLR0917 - one argument per field of the message
         "peaks": peaks or None,
         "guess": guess or None,
     }
-    return message(PRINCIPAL_ACTIVITY, subject["principal_id"], fields)
+    return message(PRINCIPAL_ACTIVITY, subject.principal_id, fields)
 
 
 def parent_risk(tenant: str, session_id: str, event_id: str, at_ms: int, *, risky: bool) -> Message:

@@ -34,7 +34,7 @@ def note_verdict(case: SessionRiskState, event: Mapping[str, Any]) -> None:
 def _false_positive(sight: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -> None:
     """Mute what may be muted, say so, and say what may not."""
     causes = _causes(sight)
-    if not policy.feedback.may_suppress(sight.event["reported_by"], sight.subject["principal_id"]):
+    if not policy.feedback.may_suppress(sight.event["reported_by"], sight.subject.principal_id):
         why = "this reporter may keep nothing quiet here; the policy's feedback.suppressor_prefixes name who may"
         _tell(sight, policy, "refused", causes, out, why)
         return
@@ -48,7 +48,7 @@ def _false_positive(sight: SlowPathEvent, policy: Policy, out: OutcomeBuilder) -
         return
     fields = _tell(sight, policy, "created", mutable, out)
     note_verdict(case, {"muted": dict.fromkeys(mutable, fields["expires_at"])})
-    if sight.subject["principal_id"]:
+    if sight.subject.principal_id:
         event_id, at = str(sight.event["event_id"]), int(sight.event["occurred_at"])
         out.send(principal_suppression(sight.subject, sight.kind, event_id, at, fields))
 
@@ -74,10 +74,10 @@ def _tell(
     event, subject = sight.event, sight.subject
     longest = int(event["occurred_at"]) + int(policy.times.suppression_s * 1000)
     fields = {
-        "suppression_id": stable_id(subject["tenant"], subject["session_id"], event["event_id"], state),
-        "tenant": subject["tenant"],
-        "principal_id": subject["principal_id"] or None,
-        "session_id": subject["session_id"],
+        "suppression_id": stable_id(subject.tenant, subject.session_id, event["event_id"], state),
+        "tenant": subject.tenant,
+        "principal_id": subject.principal_id or None,
+        "session_id": subject.session_id,
         "decision_id": event["decision_id"],
         "state": state,
         "detections": detections,

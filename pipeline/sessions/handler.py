@@ -13,8 +13,8 @@ from models.events.columns import ACTION, FACTOR_CHANGES, KINDS, NETWORK_TYPES
 from models.features.table import FEATURE_NAMES
 from models.features.volumes import named_volumes
 from models.state.segments import Bools
-from models.state.table import ENDED, REVOKED, Names
-from models.updates.arrivals import device_before, names_at
+from models.state.table import ENDED, REVOKED, Subject
+from models.updates.arrivals import device_before, subject_at
 from models.updates.call_sequence import UNCLEAR
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions import escalation, outputs
@@ -62,7 +62,7 @@ class SessionEventHandler:
         moved = any(facts[name][index] for name in ("network_changed", "client_changed", "network_new"))
         moved = moved or event.get("workload") is not None
         started = not folded.before["kind"][folded.seg.of[index]] and not folded.seg.rank[index]
-        subject, kind = names_at(self.walk.table, folded, index).plain(), KINDS[int(facts["kind"][index])]
+        subject, kind = subject_at(self.walk.table, folded, index), KINDS[int(facts["kind"][index])]
         if (action := event.get("action")) in FACTOR_CHANGES:
             pair = (str(event["event_id"]), int(event["occurred_at"]))
             self.out.send(activity(subject, kind, str(action), *pair, event))
@@ -80,9 +80,7 @@ class SessionEventHandler:
         if facts["device_new"][index] or (event["device_id"] and (started or facts["client_changed"][index])):
             self._send_binding(subject, kind, event["device_id"], "live", event)
 
-    def _send_binding(
-        self, subject: dict[str, str], kind: str, device_id: str, live: str, event: Mapping[str, Any]
-    ) -> None:
+    def _send_binding(self, subject: Subject, kind: str, device_id: str, live: str, event: Mapping[str, Any]) -> None:
         at = int(event["occurred_at"])
         self.out.send(binding(subject, kind, device_id, live, str(event["event_id"]), at))
 
@@ -112,7 +110,7 @@ class SessionEventHandler:
 
     def _device_left(self, sight: SlowPathEvent) -> None:
         """Remember the device that the session left; the oldest of too many speaks for it no more."""
-        case, now = sight.case, sight.subject["device_id"]
+        case, now = sight.case, sight.subject.device_id
         was = device_before(self.walk.table, self.walk.looked.folded, sight.index)
         case.devices = [*(device for device in case.devices if device not in (was, now)), was]
         for forgotten in case.devices[:-MAX_DEVICES]:
@@ -132,12 +130,12 @@ class SessionEventHandler:
         event = sight.event
         pair = (str(event["event_id"]), int(event["occurred_at"]))
         self.out.send(activity(sight.subject, sight.kind, "started", *pair, event))
-        if sight.subject["device_id"]:
-            self._send_binding(sight.subject, sight.kind, sight.subject["device_id"], "live", event)
+        if sight.subject.device_id:
+            self._send_binding(sight.subject, sight.kind, sight.subject.device_id, "live", event)
 
     def _trust(self, sight: SlowPathEvent) -> None:
         """What this session showed was honest: its principal may learn from it even if it was revoked."""
-        if sight.subject["principal_id"]:
+        if sight.subject.principal_id:
             pair = (str(sight.event["event_id"]), sight.at)
             self.out.send(activity(sight.subject, sight.kind, "vouched", *pair, {}))
 
@@ -149,11 +147,11 @@ class SessionEventHandler:
 
     def _leave_contexts(self, sight: SlowPathEvent, how: str) -> None:
         subject, event = sight.subject, sight.event
-        if subject["principal_id"]:
+        if subject.principal_id:
             peaks = named_volumes(self.walk.looked.folded.peaks_after(sight.index))
             event_id = str(event["event_id"])
             self.out.send(activity(subject, sight.kind, how, event_id, sight.at, {}, (), peaks))
-            for device_id in filter(None, (*sight.case.devices, subject["device_id"])):
+            for device_id in filter(None, (*sight.case.devices, subject.device_id)):
                 self._send_binding(subject, sight.kind, device_id, "ended", {**event, "occurred_at": sight.at})
 
     def _decide(self, sight: SlowPathEvent, moment: DecisionInput) -> None:
@@ -288,7 +286,7 @@ class SessionEventHandler:
             return
         for index in np.flatnonzero((looked.level > 0) | self._sampled()).tolist():
             event_id = folded.batch.event_id(int(folded.seg.order[index]))
-            subject = Names.unpack(self.walk.table.names[int(folded.seg.keys[folded.seg.of[index]])]).plain()
+            subject = Subject.unpack(self.walk.table.names[int(folded.seg.keys[folded.seg.of[index]])])
             values = dict(zip(FEATURE_NAMES, folded.values[:, index].tolist(), strict=True))
             role = int(folded.facts["role"][index]) if folded.batch.kind is Kind.CALL else UNCLEAR
             scored = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from models.events.columns import KINDS
 from models.features.volumes import named_volumes
-from models.state.table import ENDED, REVOKED, Names, SessionTable
+from models.state.table import ENDED, REVOKED, SessionTable, Subject
 from pipeline.decisions import escalation, outputs
 from pipeline.decisions.decision import Decision
 from pipeline.decisions.risk_state import SessionRiskState
@@ -50,7 +50,7 @@ def acknowledge(
         out.time("confirmation_seconds", (stamp.now_ms - revocation.command["decided_at"]) / 1000)
         table.rows["wake_at"][row] = 0
         if alarmed and case.finding:
-            _close(Names.unpack(table.names[row]).plain(), case, ack["occurred_at"], stamp, out)
+            _close(Subject.unpack(table.names[row]), case, ack["occurred_at"], stamp, out)
             case.finding, case.finding_at = "", 0
     return ""
 
@@ -65,10 +65,10 @@ def summarise(table: SessionTable, was: int, at: int, out: SessionOutcome) -> No
     turn = age // SUMMARY_MS > before // SUMMARY_MS
     over = rows["flags"] & (ENDED | REVOKED) != 0
     for row in np.flatnonzero(turn & ~over & rows["peaks"].any(axis=1)).tolist():
-        subject = Names.unpack(table.names[row]).plain()
-        if subject["principal_id"]:
+        subject = Subject.unpack(table.names[row])
+        if subject.principal_id:
             kind, peaks = KINDS[int(rows["kind"][row])], named_volumes(rows["peaks"][row])
-            by_key = {"device_id": subject["device_id"] or None}
+            by_key = {"device_id": subject.device_id or None}
             out.send(activity(subject, kind, "summary", f"summary:{at}", at, by_key, (), peaks))
             rows["peaks"][row] = 0
             out.dirty.add(row)
@@ -85,20 +85,20 @@ class SessionExpiry:
 
     def announce(self, row: int, out: SessionOutcome) -> None:
         """Device and principal hear of it, unless they have; its finding is left, its children go on."""
-        subject, case = Names.unpack(self.table.names[row]).plain(), self.cases.get(row)
+        subject, case = Subject.unpack(self.table.names[row]), self.cases.get(row)
         kind, event_id = KINDS[int(self.table.rows["kind"][row])], f"expired:{self.at}"
         over = int(self.table.rows["flags"][row]) & (ENDED | REVOKED)
-        if not over and subject["principal_id"]:
+        if not over and subject.principal_id:
             peaks = named_volumes(self.table.rows["peaks"][row])
             out.send(activity(subject, kind, "ended", event_id, self.at, {}, (), peaks))
-            for device_id in filter(None, (*(case.devices if case else ()), subject["device_id"])):
+            for device_id in filter(None, (*(case.devices if case else ()), subject.device_id)):
                 out.send(binding(subject, kind, device_id, "ended", event_id, self.at))
         if case and case.finding:
             self._leave(subject, case, out)
         if case and not case.revocation:
-            lineage.adopt_child(case, subject["tenant"], event_id, self.at, out)
+            lineage.adopt_child(case, subject.tenant, event_id, self.at, out)
 
-    def _leave(self, subject: dict[str, str], case: SessionRiskState, out: SessionOutcome) -> None:
+    def _leave(self, subject: Subject, case: SessionRiskState, out: SessionOutcome) -> None:
         """The finding is closed, but not that of a revocation which nobody confirmed.
 
         That time has passed is no proof that the session ended: the finding stays open, for people to close,
@@ -119,7 +119,7 @@ class SessionExpiry:
         out.count("findings", "update")
 
 
-def _close(subject: dict[str, str], case: SessionRiskState, at: int, stamp: Stamp, out: SessionOutcome) -> None:
+def _close(subject: Subject, case: SessionRiskState, at: int, stamp: Stamp, out: SessionOutcome) -> None:
     """The episode of a session that is over is over too."""
     out.send(outputs.finding(subject, case, outcome_of(case, at), [], outputs.CLOSE, at, stamp))
     out.count("findings", "close")

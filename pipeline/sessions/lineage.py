@@ -44,11 +44,11 @@ def adopt_child(case: SessionRiskState, tenant: str, event_id: str, at: int, out
 
 def _announce_birth(sight: SlowPathEvent, parent: str, out: OutcomeBuilder) -> None:
     case, subject = sight.case, sight.subject
-    if case.parent or parent == subject["session_id"]:
+    if case.parent or parent == subject.session_id:
         return
     case.parent = parent
-    event_id, child = str(sight.event["event_id"]), subject["session_id"]
-    out.send(lineage(subject["tenant"], parent, "child", event_id, sight.at, child=child))
+    event_id, child = str(sight.event["event_id"]), subject.session_id
+    out.send(lineage(subject.tenant, parent, "child", event_id, sight.at, child=child))
 
 
 def _parent_of(sight: SlowPathEvent, child: Any, out: OutcomeBuilder) -> None:
@@ -77,15 +77,15 @@ def _ancestor_revoked(sight: SlowPathEvent, root: Any, out: OutcomeBuilder) -> N
 
 
 def _notify_revoked(sight: SlowPathEvent, child: str, out: OutcomeBuilder) -> None:
-    root = sight.case.root or sight.subject["session_id"]
+    root = sight.case.root or sight.subject.session_id
     event_id = _relation_of(str(sight.event["event_id"]), child)
-    tenant = sight.subject["tenant"]
+    tenant = sight.subject.tenant
     out.send(lineage(tenant, child, "ancestor_revoked", event_id, sight.at, root=root))
 
 
 def _notify_risk(sight: SlowPathEvent, child: str, out: OutcomeBuilder) -> None:
     text, risky = _relation_of(str(sight.event["event_id"]), child), sight.case.level != LEVELS[0]
-    out.send(parent_risk(sight.subject["tenant"], child, text, sight.at, risky=risky))
+    out.send(parent_risk(sight.subject.tenant, child, text, sight.at, risky=risky))
 
 
 def _relation_of(event_id: str, child: str) -> str:

@@ -17,7 +17,7 @@ from models.events.api_calls import read_calls
 from models.events.batch import DEVICE, Batch, Kind
 from models.events.columns import Columns
 from models.state.segments import Segments, segments
-from models.state.table import ENDED, REVOKED, SOURCES, Names, SessionTable
+from models.state.table import ENDED, REVOKED, SOURCES, SessionTable, Subject
 from models.updates.arrivals import learn_names, locate, unseen
 from models.updates.fold import fold
 from pipeline.control.active import ActiveConfig, OwnRoles
@@ -252,7 +252,7 @@ class SessionProcessor:
         return due
 
     def _timer_event(self, row: int, at: int) -> dict[str, Any]:
-        names = Names.unpack(self.table.names[row])
+        names = Subject.unpack(self.table.names[row])
         return {
             "tenant": names.tenant,
             "session_id": names.session_id,

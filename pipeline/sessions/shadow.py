@@ -22,7 +22,7 @@ from models.detectors.base import BANDS
 from models.events.batch import Kind
 from models.events.columns import KINDS
 from models.state.segments import Bools
-from models.updates.arrivals import names_at
+from models.updates.arrivals import subject_at
 from models.updates.fold import Folded
 from pipeline.control.active import Challenger
 from pipeline.decisions import outputs
@@ -78,7 +78,7 @@ class Shadow:
         out.count("challenger_differences", self.id, by=len(self._told))
         for index in sorted({*self._told, *sampled.tolist()}):
             at = int(folded.at[index])
-            subject = names_at(walk.table, folded, index).plain()
+            subject = subject_at(walk.table, folded, index)
             out.send(outputs.shadow(subject, self._members(index, stamp(at)), at, stamp(at)))
 
     def _count(self, out: OutcomeBuilder) -> None:

@@ -18,8 +18,8 @@ from models.events.batch import Kind
 from models.events.columns import ACTION, KINDS
 from models.features.table import FEATURE_NAMES
 from models.state.segments import Bools
-from models.state.table import ENDED, HAS_CASE, REVOKED, SessionTable
-from models.updates.arrivals import names_at
+from models.state.table import ENDED, HAS_CASE, REVOKED, SessionTable, Subject
+from models.updates.arrivals import subject_at
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.decision import DecisionInput
 from pipeline.decisions.risk import LEVELS, Level
@@ -46,7 +46,7 @@ class SlowPathEvent:
     row: int
     at: int
     event: Mapping[str, Any]
-    subject: dict[str, str]
+    subject: Subject
     kind: str
     case: SessionRiskState
     flags: int
@@ -185,7 +185,7 @@ class SlowPath:
         folded = self.looked.folded
         row = int(folded.seg.keys[folded.seg.of[index]])
         at = int(folded.at[index])
-        subject = names_at(self.table, folded, index).plain()
+        subject = subject_at(self.table, folded, index)
         kind = KINDS[int(folded.facts["kind"][index])]
         event = folded.batch.events[int(folded.seg.order[index])]
         return SlowPathEvent(
@@ -213,11 +213,11 @@ class SlowPath:
             strong_age_s=float(folded.facts["strong_age"][index]) / 1000,
             principal_kind=sight.kind,
             fact=lambda name: self.value(name, index),
-            fleet_silent=lambda: self.fleet_silent(sight.subject["tenant"]),
+            fleet_silent=lambda: self.fleet_silent(sight.subject.tenant),
             used_at=int(folded.facts["used_at"][index]),
             is_use=folded.batch.kind in (Kind.AUTH, Kind.CALL),
             observed_text=sight.event.get("details") or {},
-            silence_unverified=lambda: self.fleet_unheard(sight.subject["tenant"]),
+            silence_unverified=lambda: self.fleet_unheard(sight.subject.tenant),
         )
 
     def value(self, name: str, index: int) -> float:

@@ -15,7 +15,7 @@ OPEN = "[guard]\nrevocations_per_minute = 1\n"
 def test_a_revocation_over_the_budget_is_held_stepped_up_and_tried_again() -> None:
     guard = Guard(parse_policy(OPEN).guard, 1.0)
     first = session(OPEN, guard=guard).see(1, "device_rooted")
-    second = session(OPEN, guard=guard, who={**WHO, "session_id": "s-2"})
+    second = session(OPEN, guard=guard, subject=WHO._replace(session_id="s-2"))
 
     held = second.see(2, "device_rooted")
     assert brief(first) == REVOKED

@@ -50,7 +50,7 @@ def test_a_sign_in_that_answers_nothing_changes_no_id() -> None:
 
 def test_another_tenant_session_or_epoch_has_another_id() -> None:
     ids = {
-        session(who={**WHO, **other}).see(0, "mass_read").revocation_id
+        session(subject=WHO._replace(**other)).see(0, "mass_read").revocation_id
         for other in ({}, {"tenant": "z"}, {"session_id": "z"})
     }
     later = session()

@@ -33,7 +33,7 @@ def test_what_is_kept_quiet_is_said_once() -> None:
 
 def test_a_suppression_keeps_nothing_else_quiet() -> None:
     this_session = session(SUPPRESSED)
-    other = session(SUPPRESSED, who={**WHO, "principal_id": "bob"})
+    other = session(SUPPRESSED, subject=WHO._replace(principal_id="bob"))
 
     assert this_session.see(10, "mass_read", "device_rooted").revocation_id == stable_id(
         "acme", "s-1", 0, "device_rooted"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from models.state.table import Subject
 from pipeline.decisions.decision import Contribution, Decision
 from pipeline.decisions.explanations import reasons
 from pipeline.decisions.outputs import CLOSE, CREATE, UPDATE, finding, risk
@@ -24,7 +25,7 @@ from tests.support.samples import T0, auth, context
 
 __all__ = ["ocsf", "told"]  # fixtures
 
-WHO = {"tenant": "acme", "session_id": "s-1", "principal_id": "ana", "device_id": "phone-1"}
+WHO = Subject("acme", "s-1", "ana", "phone-1")
 STAMP = Stamp(T0, "odd@1", "default@0", "enforce")
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from models.state.table import Subject
 from pipeline.decisions.engine import PolicyEngine
 from pipeline.decisions.policy import BadPolicy, Policy, Suppression, fitted, parse_policy, read_policy
 from pipeline.detections import BIT, DETECTIONS
 
 SHIPPED = files("pipeline.decisions").joinpath("policy.toml").read_text("utf-8")
-WHO = {"tenant": "acme", "session_id": "s-1", "principal_id": "ana", "device_id": ""}
+WHO = Subject("acme", "s-1", "ana")
 QUIET = 'detections = ["mass_read"]\nowner = "soc"\nreason = "export"\n'
 
 

@@ -147,8 +147,8 @@ DOUBLED: Final = (
     Mutation(
         "a revocation has another id each time",
         "pipeline/decisions/engine.py",
-        'subject["session_id"], state.epoch, decision.cause\n',
-        'subject["session_id"], id(decision)\n',
+        "subject.session_id, state.epoch, decision.cause)\n",
+        "subject.session_id, id(decision))\n",
         f"{WORKERS}test_without_a_fault_all_is_as_in_a_replay",
     ),
     Mutation(

@@ -15,7 +15,7 @@ from models.features.table import FEATURE_NAMES
 from models.features.volumes import BASELINE, VOLUMES, unpacked
 from models.roles.roles import Roles
 from models.state.segments import segments
-from models.state.table import SOURCES, Names, SessionTable
+from models.state.table import SOURCES, SessionTable, Subject
 from models.updates.arrivals import learn_names, locate, unseen
 from models.updates.call_sequence import USUAL_NAMES
 from models.updates.fold import fold
@@ -281,4 +281,4 @@ def test_a_device_that_only_an_older_sign_in_tells_is_known_though_it_is_read_la
     assert folded.facts["device_new"].tolist() == [False, True]
     assert folded.facts["device_changed"].tolist() == [False, False]
     assert folded.facts["bound"].tolist() == [False, True]
-    assert Names.unpack(table.names[0]).device_id == "phone-7"
+    assert Subject.unpack(table.names[0]).device_id == "phone-7"

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from models.events.text_hashing import brief
 from models.state.codec import VERSION, decode, encode
-from models.state.table import ROW, Names, SessionTable, UnreadableRow, gather, scatter, whole_words
+from models.state.table import ROW, SessionTable, Subject, UnreadableRow, gather, scatter, whole_words
 
 WORDS = st.text(max_size=12) | st.sampled_from(["s-1", "s-2", "\0", "a\0b", "ü", "\x1f", "\U0010ffff"])
-NAMES = st.builds(Names, WORDS, WORDS, WORDS, WORDS)
+NAMES = st.builds(Subject, WORDS, WORDS, WORDS, WORDS)
 ROWS = st.binary(min_size=ROW.itemsize, max_size=ROW.itemsize).map(lambda payload: np.frombuffer(payload, ROW).copy())
 
 
@@ -25,16 +25,16 @@ ROWS = st.binary(min_size=ROW.itemsize, max_size=ROW.itemsize).map(lambda payloa
 
 
 @given(ROWS, NAMES, st.binary(max_size=300))
-def test_a_row_comes_back_from_the_changelog_bit_for_bit(row: NDArray[Any], names: Names, side: bytes) -> None:
+def test_a_row_comes_back_from_the_changelog_bit_for_bit(row: NDArray[Any], names: Subject, side: bytes) -> None:
     ((_, value),) = encode(row, [names.pack()], [side], b"here")
     again, packed, rest, order = decode(value)
 
     assert again.tobytes() == row.tobytes()
-    assert (Names.unpack(packed), rest, order) == (names, side, b"here")
+    assert (Subject.unpack(packed), rest, order) == (names, side, b"here")
 
 
 @given(NAMES, NAMES)
-def test_two_sessions_are_never_taken_for_one(one: Names, other: Names) -> None:
+def test_two_sessions_are_never_taken_for_one(one: Subject, other: Subject) -> None:
     same = (one.tenant, one.session_id) == (other.tenant, other.session_id)
 
     assert (one.key == other.key) is same
@@ -42,7 +42,7 @@ def test_two_sessions_are_never_taken_for_one(one: Names, other: Names) -> None:
 
 
 def test_a_row_can_be_changed_after_it_was_read() -> None:
-    ((_, value),) = encode(np.zeros(1, ROW), [Names("t", "s").pack()], [b""])
+    ((_, value),) = encode(np.zeros(1, ROW), [Subject("t", "s").pack()], [b""])
 
     row = decode(value)[0]
     row["seen_at"] = 5
@@ -64,7 +64,7 @@ SPOILT: list[tuple[str, Callable[[bytes], bytes], str]] = [
 
 @pytest.mark.parametrize(("spoil", "complaint"), [row[1:] for row in SPOILT], ids=[row[0] for row in SPOILT])
 def test_a_row_that_cannot_be_read_is_refused_with_the_reason(spoil: Callable[[bytes], bytes], complaint: str) -> None:
-    ((_, value),) = encode(np.zeros(1, ROW), [Names("t", "s").pack()], [b"{}"])
+    ((_, value),) = encode(np.zeros(1, ROW), [Subject("t", "s").pack()], [b"{}"])
 
     with pytest.raises(UnreadableRow, match=complaint) as refused:
         decode(spoil(value))
@@ -91,7 +91,7 @@ def test_rows_are_gathered_and_scattered_whole(chosen: list[int]) -> None:
 def test_a_session_costs_less_than_seven_hundred_bytes() -> None:
     table = SessionTable()
     for number in range(10_000):
-        table.add(Names("acme", f"{number:032x}", f"user-{number}", f"phone-{number}"))
+        table.add(Subject("acme", f"{number:032x}", f"user-{number}", f"phone-{number}"))
 
     assert table.nbytes / len(table) < 700
 
@@ -105,11 +105,11 @@ class Sessions(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.table = SessionTable()
-        self.held: dict[tuple[str, str], tuple[Names, int]] = {}
+        self.held: dict[tuple[str, str], tuple[Subject, int]] = {}
         self.marks = 0
 
     @rule(names=NAMES)
-    def add(self, names: Names) -> None:
+    def add(self, names: Subject) -> None:
         if (names.tenant, names.session_id) in self.held:
             return
         row = self.table.add(names)
@@ -119,11 +119,11 @@ class Sessions(RuleBasedStateMachine):
     @rule(number=st.integers(0, 999))
     def add_many(self, number: int) -> None:
         for index in range(400):
-            names = Names("many", f"{number}-{index}")
+            names = Subject("many", f"{number}-{index}")
             if (names.tenant, names.session_id) not in self.held:
                 self._mark(names, self.table.add(names))
 
-    def _mark(self, names: Names, row: int) -> None:
+    def _mark(self, names: Subject, row: int) -> None:
         self.marks += 1
         self.table.rows["started_at"][row] = self.marks
         self.held[names.tenant, names.session_id] = (names, self.marks)
@@ -141,7 +141,7 @@ class Sessions(RuleBasedStateMachine):
         for (tenant, session_id), (names, mark) in list(self.held.items())[-50:]:
             row = self.table.find(tenant, session_id)
             assert self.table.rows["started_at"][row] == mark
-            assert Names.unpack(self.table.names[row]) == names
+            assert Subject.unpack(self.table.names[row]) == names
             assert self.table.tenants(np.array([row])).tolist() == [brief(tenant)]
         assert sorted(self.table.rows["started_at"][self.table.live()].tolist()) == sorted(
             mark for _, mark in self.held.values()
@@ -162,18 +162,18 @@ def test_tenants_beyond_those_with_a_number_are_told_apart_all_the_same(
     monkeypatch.setattr("models.state.table._TENANTS", 3)
     table = SessionTable()
     tenants = ["a", "b", "c", "a", "d", "c"]
-    rows = [table.add(Names(tenant, f"s-{at}")) for at, tenant in enumerate(tenants)]
+    rows = [table.add(Subject(tenant, f"s-{at}")) for at, tenant in enumerate(tenants)]
 
     assert table.tenants(np.array(rows)).tolist() == [brief(tenant) for tenant in tenants]
 
 
 def test_a_freed_row_is_used_again_and_remembers_nothing() -> None:
     table = SessionTable()
-    first = table.add(Names("t", "one"))
+    first = table.add(Subject("t", "one"))
     table.rows["long_sums"][first] = 9.0
     table.remove(first)
 
-    second = table.add(Names("t", "two"))
+    second = table.add(Subject("t", "two"))
 
     assert (second, table.used, table.find("t", "one")) == (first, 1, -1)
     assert table.rows[second].tobytes() == bytes(ROW.itemsize)

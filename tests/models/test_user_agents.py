@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models.events.columns import Columns
 from models.events.user_agents import BROWSER, HANDSET, LIBRARY, TOOL, UNKNOWN, software_of
 from models.state.segments import segments
-from models.state.table import Names, SessionTable
+from models.state.table import SessionTable, Subject
 from models.updates.fold import fold
 from tests.support.histories import CHROME, MOBILE, PHONE_APP
 from tests.support.samples import call
@@ -51,7 +51,7 @@ def test_a_session_keeps_the_kind_it_began_with_however_the_stream_is_cut(
     seen: list[tuple[str, str | None]], cuts: set[int]
 ) -> None:
     table, columns = SessionTable(), Columns(bytes(16))
-    rows = {name: table.add(Names("default", name)) for name in "abc"}
+    rows = {name: table.add(Subject("default", name)) for name in "abc"}
     began: dict[str, int] = {}
     for _, group in groupby(enumerate(seen), lambda row: sum(cut <= row[0] for cut in cuts)):
         chunk = [pair for _, pair in group]

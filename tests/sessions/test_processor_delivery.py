@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.state.table import Names
+from models.state.table import Subject
 from pipeline.processing.messages import stable_id
 from pipeline.sessions.state_store import row_key
 from schemas import topics
@@ -78,7 +78,7 @@ def test_a_chunk_delivered_again_says_nothing_again(events: list[Event], cuts: s
 
 
 def _of_a_session_kept(said: Said, rows: dict[bytes, bytes]) -> bool:
-    return row_key(Names("default", said.key).pack()) in rows
+    return row_key(Subject("default", said.key).pack()) in rows
 
 
 def _heard(one: Desk) -> dict[tuple[str, str], list[Event]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.state.table import Names
+from models.state.table import Subject
 from pipeline.sessions.state_store import row_key
 from schemas import topics
 from tests.support.event_streams import BUSY
@@ -25,7 +25,7 @@ from tests.support.session_processor import OBSERVING, desk, fallen, others
 def test_a_session_that_is_over_is_forgotten_after_its_time(last: list[Event], after: int) -> None:
     this_desk = desk()
     this_desk.each(*last)
-    key = row_key(Names("default", "s-1").pack())
+    key = row_key(Subject("default", "s-1").pack())
 
     this_desk.each(*others(0, after + 15))
     assert key in this_desk.rows
@@ -42,7 +42,7 @@ def test_a_device_that_goes_on_reporting_does_not_keep_a_session_that_nobody_use
 
     this_desk.play(call(idle_s + 60, session_id="s-2"))
 
-    assert sorted(this_desk.rows) == [row_key(Names("default", "s-2").pack())]
+    assert sorted(this_desk.rows) == [row_key(Subject("default", "s-2").pack())]
 
 
 def test_who_is_forgotten_without_a_word_is_said_to_have_ended_once() -> None:
@@ -90,7 +90,7 @@ def test_a_session_that_goes_on_is_kept_as_long_as_any_other() -> None:
     this_desk = desk()
     this_desk.each(auth(0), auth(5, action="sign_out"), call(30), *others(35, 140))
 
-    assert row_key(Names("default", "s-1").pack()) in this_desk.rows
+    assert row_key(Subject("default", "s-1").pack()) in this_desk.rows
 
 
 def test_a_call_that_was_late_does_not_bring_a_session_back_after_its_sign_out() -> None:
@@ -120,7 +120,7 @@ def test_no_more_sessions_are_held_than_allowed_and_the_longest_idle_go_first() 
 
     assert len(this_desk.rows) <= 6
     assert this_desk.counts[("evicted_sessions",)] >= 34
-    assert row_key(Names("default", "ben").pack()) in this_desk.rows
+    assert row_key(Subject("default", "ben").pack()) in this_desk.rows
     assert len(this_desk.said(topics.PRINCIPAL_ACTIVITY)) == 41 + this_desk.counts[("evicted_sessions",)]
 
 
@@ -129,7 +129,7 @@ def test_a_revocation_nobody_acknowledged_is_not_evicted() -> None:
     for at in range(2, 40):
         this_desk.play(auth(at, session_id=f"n-{at}"))
 
-    assert row_key(Names("default", "s-1").pack()) in this_desk.rows
+    assert row_key(Subject("default", "s-1").pack()) in this_desk.rows
     assert len(this_desk.revoked()) > 1
 
 

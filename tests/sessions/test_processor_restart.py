@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.state.codec import decode
-from models.state.table import Names
+from models.state.table import Subject
 from pipeline.detections import DETECTIONS
 from pipeline.sessions.state_store import row_key
 from schemas import topics
@@ -55,7 +55,7 @@ def test_a_worker_that_takes_over_anywhere_commands_the_same(
     # Whoever takes over may forget later: it sweeps a slot later, and a chunk may have come again.
     for this_desk in (whole, second):
         this_desk.play(auth(session_id="s-9", occurred_at=last + 400_000))
-    assert set(second.rows) == set(whole.rows) == {row_key(Names("default", "s-9").pack())}
+    assert set(second.rows) == set(whole.rows) == {row_key(Subject("default", "s-9").pack())}
 
 
 def _flags(one: Desk) -> dict[bytes, tuple[int, int]]:
@@ -65,7 +65,7 @@ def _flags(one: Desk) -> dict[bytes, tuple[int, int]]:
 
 def test_a_context_that_comes_again_after_its_session_was_forgotten_begins_a_row_that_goes_unheard() -> None:
     contexts = [context(140, session_id="s-2", heard_at=T0 + 140_000), context(170, heard_at=T0 + 170_000)]
-    this_desk, key = desk(UNGUARDED), row_key(Names("default", "s-2").pack())
+    this_desk, key = desk(UNGUARDED), row_key(Subject("default", "s-2").pack())
     this_desk.play(call(0), call(0, session_id="s-2"), call(70), call(140))
     this_desk.play(*contexts)  # by the end of which s-2 has been idle for too long
     assert key not in this_desk.rows
@@ -111,7 +111,7 @@ def test_the_last_row_of_a_key_counts_and_a_tombstone_removes_it() -> None:
     second = list(this_desk.rows.items())
 
     other = desk()
-    other.scorer.restore([*first, *second, (row_key(Names("default", "s-2").pack()), None)])
+    other.scorer.restore([*first, *second, (row_key(Subject("default", "s-2").pack()), None)])
     other.scorer.restore([(b"nobody\xffknown", None)])
 
     assert len(other.scorer.table) == 1

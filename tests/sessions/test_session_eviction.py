@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.state.table import REVOKED, Names, SessionTable
+from models.state.table import REVOKED, SessionTable, Subject
 from pipeline.sessions.eviction import surplus
 
 Session = tuple[str, int]
@@ -18,8 +18,8 @@ Session = tuple[str, int]
 def _table(sessions: list[Session]) -> SessionTable:
     table = SessionTable()
     for number, (tenant, seen_at) in enumerate(sessions):
-        row = table.add(Names(tenant, f"s-{number}"))
-        table.names[row] = Names(tenant, f"s-{number}").pack()
+        row = table.add(Subject(tenant, f"s-{number}"))
+        table.names[row] = Subject(tenant, f"s-{number}").pack()
         table.rows["started_at"][row], table.rows["seen_at"][row] = 1, seen_at
     return table
 

@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from models.events.text_hashing import fingerprint
 from models.state.codec import decode, decode_all, encode, keys_of
-from models.state.table import ROW, Names, SessionTable, UnreadableRow
+from models.state.table import ROW, SessionTable, Subject, UnreadableRow
 from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.detections import ORDER
 from pipeline.processing.processor import ChangelogRow
 from pipeline.sessions.state_store import restore_sessions, row_key
 from tests.models.test_state_table import NAMES, ROWS, SPOILT
 
-FEW = st.sampled_from([Names(tenant, f"s-{n}") for tenant in ("acme", "", "ü") for n in range(4)])
+FEW = st.sampled_from([Subject(tenant, f"s-{n}") for tenant in ("acme", "", "ü") for n in range(4)])
 CASE = SessionRiskState(level="HIGH", level_since=7).encode()
 
 
-def written(names: Names, seen_at: int, *, case: bool) -> bytes:
+def written(names: Subject, seen_at: int, *, case: bool) -> bytes:
     row = np.zeros(1, ROW)
     row["seen_at"], row["started_at"] = seen_at, 1
     ((_, value),) = encode(row, [names.pack()], [CASE if case else b""], ORDER)
@@ -49,7 +49,7 @@ CHANGES = st.lists(
 @given(st.lists(st.tuples(ROWS, NAMES, st.binary(max_size=99), st.binary(min_size=4, max_size=4)), min_size=1))
 @settings(max_examples=60)
 def test_values_decoded_together_are_those_decoded_one_by_one(
-    told: list[tuple[NDArray[Any], Names, bytes, bytes]],
+    told: list[tuple[NDArray[Any], Subject, bytes, bytes]],
 ) -> None:
     values = [encode(row, [names.pack()], [side], order)[0][1] for row, names, side, order in told]
 
@@ -62,12 +62,12 @@ def test_values_decoded_together_are_those_decoded_one_by_one(
 
 
 @given(st.lists(NAMES, min_size=1))
-def test_a_session_is_found_by_its_changelog_key(names: list[Names]) -> None:
+def test_a_session_is_found_by_its_changelog_key(names: list[Subject]) -> None:
     assert keys_of([row_key(name.pack()) for name in names]).tolist() == [name.key for name in names]
 
 
 def test_a_key_is_hashed_as_any_name_is() -> None:
-    assert keys_of([row_key(Names("t", "s").pack())]).tolist() == [fingerprint("t\udcffs")]
+    assert keys_of([row_key(Subject("t", "s").pack())]).tolist() == [fingerprint("t\udcffs")]
 
 
 @pytest.mark.parametrize(("spoil", "complaint"), [row[1:] for row in SPOILT], ids=[row[0] for row in SPOILT])
@@ -75,7 +75,7 @@ def test_a_key_is_hashed_as_any_name_is() -> None:
 def test_one_row_that_cannot_be_read_among_others_is_refused_as_it_would_be_alone(
     spoil: Callable[[bytes], bytes], complaint: str, place: int
 ) -> None:
-    values = [written(Names("t", f"s-{n}"), 1, case=True) for n in range(3)]
+    values = [written(Subject("t", f"s-{n}"), 1, case=True) for n in range(3)]
     values[place] = spoil(values[place])
 
     with pytest.raises(UnreadableRow, match=complaint):
@@ -93,7 +93,7 @@ def test_however_rows_come_the_newest_of_each_key_is_what_is_held(changes: list[
     newest = {key: value for key, value in dict(changes).items() if value is not None}
     assert _held(table, cases) == newest
     assert len(table) == len(newest)
-    tenants = [Names.unpack(table.names[row]).tenant for row in table.live().tolist()]
+    tenants = [Subject.unpack(table.names[row]).tenant for row in table.live().tolist()]
     assert table.tenants(table.live()).tolist() == [fingerprint(this_tenant) & 0xFFFFFFFF for this_tenant in tenants]
 
 
@@ -101,7 +101,7 @@ def _held(table: SessionTable, cases: dict[int, SessionRiskState]) -> dict[bytes
     """The changelog values of all that the table holds, each found by its name."""
     answer = {}
     for row in table.live().tolist():
-        names = Names.unpack(table.names[row])
+        names = Subject.unpack(table.names[row])
         found = table.find(names.tenant, names.session_id)
         side = cases[found].encode() if found in cases else b""
         ((_, value),) = encode(table.rows[[found]], [table.names[row]], [side], ORDER)
@@ -111,20 +111,20 @@ def _held(table: SessionTable, cases: dict[int, SessionRiskState]) -> dict[bytes
 
 @pytest.mark.parametrize(
     "key",
-    [row_key(Names("t", "s-2").pack()), b"t\xffs", b"t", b"", row_key(Names("t", "s-1").pack()) + b"\xff"],
+    [row_key(Subject("t", "s-2").pack()), b"t\xffs", b"t", b"", row_key(Subject("t", "s-1").pack()) + b"\xff"],
 )
 def test_a_row_under_a_key_that_is_not_its_own_is_refused_and_nothing_is_taken(key: bytes) -> None:
     table, cases = SessionTable(), dict[int, SessionRiskState]()
-    good = row_key(Names("t", "s-0").pack()), written(Names("t", "s-0"), 1, case=False)
+    good = row_key(Subject("t", "s-0").pack()), written(Subject("t", "s-0"), 1, case=False)
 
     with pytest.raises(UnreadableRow, match=r"a row of another session|a row whose key"):
-        restore_sessions(table, cases, [good, (key, written(Names("t", "s-1"), 1, case=False))])
+        restore_sessions(table, cases, [good, (key, written(Subject("t", "s-1"), 1, case=False))])
 
     assert len(table) == 0
 
 
 def test_ten_thousand_sessions_are_read_back_into_a_table_that_grows() -> None:
-    names = [Names("acme", f"s-{n}") for n in range(10_000)]
+    names = [Subject("acme", f"s-{n}") for n in range(10_000)]
     table, cases = SessionTable(), dict[int, SessionRiskState]()
 
     for first in range(0, 10_000, 3_000):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.events.columns import ACTION
+from models.state.table import Subject
 from pipeline.decisions.decision import Decision, DecisionInput
 from pipeline.decisions.engine import PolicyEngine
 from pipeline.decisions.guard import Guard
@@ -13,7 +14,7 @@ from pipeline.decisions.policy import Policy, parse_policy
 from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.detections import BIT
 
-WHO = {"tenant": "acme", "session_id": "s-1", "principal_id": "ana", "device_id": "phone-1"}
+WHO = Subject("acme", "s-1", "ana", "phone-1")
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Session:
 
     policy: Policy = field(default_factory=Policy)
     kind: str = "human"
-    who: dict[str, str] = field(default_factory=lambda: dict(WHO))
+    subject: Subject = WHO
     guard: Guard | None = None
     fleet_silent: bool = False
     silence_unverified: bool = False
@@ -69,7 +70,7 @@ class Session:
         self.mask, self.at = mask, now
         self.used_at = self.used_at if idle else now
         assert self.guard is not None
-        return self.judge.decide(self.case, self.who, moment, self.guard)
+        return self.judge.decide(self.case, self.subject, moment, self.guard)
 
     def wake(self) -> float:
         """The second at which to look again; 0 for never."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events.columns import KINDS
-from models.state.table import Names, SessionTable
+from models.state.table import SessionTable, Subject
 from pipeline.offline.evaluation.outcome import Outcomes
 from pipeline.offline.replay.labels import SessionKey
 from pipeline.sessions.fast_path import ScoredChunk
@@ -65,7 +65,7 @@ class Evidence:
 
     @staticmethod
     def _key(packed: bytes) -> SessionKey:
-        names = Names.unpack(packed)
+        names = Subject.unpack(packed)
         return names.tenant, names.session_id
 
     def _begin(self, keys: Sequence[SessionKey], at: Sequence[int]) -> None:
