@@ -11,7 +11,7 @@ import click
 
 from pipeline.console import as_json, print_json, tracked
 from pipeline.offline.replay.recording import write
-from pipeline.offline.simulation import FAMILY_NAMES, MONDAY_MS, MOST, WORLDS, simulate
+from pipeline.offline.simulation import FAMILY_NAMES, MAX_NOISE, MONDAY_MS, WORLDS, simulate
 from pipeline.offline.simulation.plan import INTENSITIES
 
 
@@ -81,7 +81,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
 )
 @click.option(
     "--noise",
-    type=click.FloatRange(0, MOST),
+    type=click.FloatRange(0, MAX_NOISE),
     default=1.0,
     show_default=True,
     help="Late, repeated and incomplete events, wrong clocks: 0 none, 1 usual.",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.detectors.base import BANDS
-from pipeline.decisions.policy import parse_policy
+from pipeline.decisions.policy import fitted, parse_policy
 from pipeline.decisions.risk import LEVELS, next_level, score
 from pipeline.detections import BIT, DETECTIONS, Detection
+from pipeline.offline.evaluation.__main__ import FITTED_FILE
 from pipeline.offline.evaluation.evidence import Sessions
 from pipeline.offline.evaluation.fitting import MARGIN, Budget, learn, toml
 
@@ -25,9 +28,9 @@ def test_what_promises_less_adds_up_to_no_more_than_the_budget_allows(attacks: i
     rows = (rng.random((attack.size, len(DETECTIONS) + len(BANDS))) < 0.02).astype(float)
 
     seen = Sessions(rows, attack, np.full(attack.size, "human"))
-    fitted = learn(seen, 1000.0, Budget(revocations=20, challenges=5), {"human"})
+    learned = learn(seen, 1000.0, Budget(revocations=20, challenges=5), {"human"})
 
-    policy = parse_policy(toml(fitted, ()))
+    policy = parse_policy(toml(learned, ()))
     weights = np.array([*policy.weights(), *np.diff([0.0, *policy.anomaly_weights])])
     scores = 100 / (1 + np.exp(-(policy.prior + (rows @ weights)[~attack])))
     dear = {level: [rule.severity in level for rule in DETECTIONS] for level in ("HIGH", "MEDIUM HIGH")}
@@ -42,9 +45,9 @@ def test_a_detection_alone_keeps_the_promise_of_its_severity(rule: Detection) ->
     rng = np.random.default_rng(3)
     rows = (rng.random((500, len(DETECTIONS) + len(BANDS))) < 0.05).astype(float)
 
-    fitted = learn(_of_people(rows, np.arange(500) < 50), 5000.0, Budget(), {"human"})
+    learned = learn(_of_people(rows, np.arange(500) < 50), 5000.0, Budget(), {"human"})
 
-    policy = parse_policy(toml(fitted, ()))
+    policy = parse_policy(toml(learned, ()))
     alone = score(policy.prior + policy.weights()[BIT[rule.id]])
     level = next_level("LOW", alone, 0.0, policy.levels)
     assert level == rule.severity or LEVELS.index(level) > LEVELS.index(rule.severity) > 0
@@ -74,14 +77,18 @@ def test_who_is_not_asked_for_a_factor_spends_nothing_of_the_budget_of_challenge
     rows[:15, len(DETECTIONS)] = rows[500:540, len(DETECTIONS)] = 1.0
     kinds = np.where((np.arange(1000) >= 500) & (np.arange(1000) < 540), "service", "human")
 
-    fitteds = [
+    all_learned = [
         learn(Sessions(rows, attack, kinds), 5000.0, Budget(), asks) for asks in ({"human"}, {"human", "service"})
     ]
 
-    raised = [score(fitted.prior + fitted.anomaly[0]) >= fitted.levels.medium_raise for fitted in fitteds]
+    raised = [score(learned.prior + learned.anomaly[0]) >= learned.levels.medium_raise for learned in all_learned]
     assert raised == [True, False]
 
 
 def test_the_budget_is_in_hours() -> None:
     assert Budget(revocations=1, challenges=2).allowed(25_000) == (50, 2)
     assert MARGIN > 0
+
+
+def test_fitting_writes_the_file_that_policies_read() -> None:
+    assert tomllib.loads(FITTED_FILE.read_text("utf-8")) == fitted()

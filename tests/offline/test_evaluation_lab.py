@@ -12,8 +12,8 @@ from pydantic_core import from_json
 from models.detectors.base import NoDetector
 from pipeline.decisions.policy import Policy
 from pipeline.offline.evaluation.play import Model
-from pipeline.offline.evaluation.real import Raised, raised
-from pipeline.offline.evaluation.switches import CLIENT, DETONATED, FAMILY, OWN, made_by, switched
+from pipeline.offline.evaluation.real import Detected, detected_in
+from pipeline.offline.evaluation.switches import CLIENT, DETONATED, FAMILY, OWN, origin_of, switched
 from pipeline.offline.replay.recording import read, read_truth, write
 from schemas.decode import encode
 from tests.support.run_processors import Event, topic_of
@@ -27,9 +27,9 @@ def laboratory(folder: Path, *events: Event) -> Path:
     return folder / "lab"
 
 
-def working(who: str, number: int, until: float = 100, **members: Any) -> list[Event]:
+def working(who: str, number: int, until: float = 100, **fields: Any) -> list[Event]:
     """A call every four seconds, from an address of one's own."""
-    fields = {"session_id": who, "principal_id": who, "ip": f"192.0.2.{number}", **members}
+    fields = {"session_id": who, "principal_id": who, "ip": f"192.0.2.{number}", **fields}
     return [call(at, event_id=f"{who}-{at}", **fields) for at in range(0, int(until), 4)]
 
 
@@ -78,7 +78,7 @@ def test_a_session_that_ran_an_attack_before_is_an_attack_of_its_own(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("client", "maker"),
+    ("client", "origin"),
     [
         ("stratus-red-team_1", "detonation"),
         ("APN/1.0 HashiCorp/1.0 Terraform/1.1.2", "preparation"),
@@ -87,8 +87,8 @@ def test_a_session_that_ran_an_attack_before_is_an_attack_of_its_own(tmp_path: P
         (None, "other"),
     ],
 )
-def test_in_the_lab_user_agents_tell_what_was_an_attack(client: str | None, maker: str) -> None:
-    assert made_by({"user_agent": client}) == maker
+def test_in_the_lab_user_agents_tell_what_was_an_attack(client: str | None, origin: str) -> None:
+    assert origin_of({"user_agent": client}) == origin
 
 
 def test_of_a_recording_is_told_after_whose_event_a_detection_began(tmp_path: Path) -> None:
@@ -100,11 +100,11 @@ def test_of_a_recording_is_told_after_whose_event_a_detection_began(tmp_path: Pa
     (tmp_path / "log.json").write_text(json.dumps({"Records": made}), "utf-8")
 
     raised_read, unharmed = (
-        raised("stop", [tmp_path / "log.json"], Policy(), Model(NoDetector()), detonations=detonations)
+        detected_in("stop", [tmp_path / "log.json"], Policy(), Model(NoDetector()), detonations=detonations)
         for detonations in (True, False)
     )
 
-    assert raised_read == Raised(
+    assert raised_read == Detected(
         "stop", 1, "MEDIUM", ("audit_switched_off",), {("audit_switched_off", "detonation"): 1}
     )
-    assert unharmed == Raised("stop", 0, "LOW", (), {})
+    assert unharmed == Detected("stop", 0, "LOW", (), {})

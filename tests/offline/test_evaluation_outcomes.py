@@ -8,7 +8,7 @@ import pytest
 from pydantic_core import from_json
 
 from pipeline.offline.evaluation.answers import Answers
-from pipeline.offline.evaluation.outcome import HOUR_MS, Met, Outcomes, Spared
+from pipeline.offline.evaluation.outcome import HOUR_MS, AttackResults, HonestCosts, Outcomes
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.processing.processor import Message
 from schemas.decode import encode
@@ -44,14 +44,14 @@ def challenge(number: int, session_id: str = "s-1", kind: str = "human") -> Mess
 
 def answered(answers: Answers) -> list[dict[str, Any]]:
     later = InputRecord(AUTH_EVENTS, 1, b"{}", T0 + HOUR_MS)
-    return [from_json(record.value) for record in answers.among([later])][:-1]
+    return [from_json(record.value) for record in answers.insert_into([later])][:-1]
 
 
 def test_an_honest_user_answers_within_a_minute_and_a_half() -> None:
     answers = Answers(lambda *_: True, share=1.0)
 
     for number in range(50):
-        answers.hear(challenge(number))
+        answers.observe(challenge(number))
 
     records = answered(answers)
     waits = [event["occurred_at"] - T0 for event in records]
@@ -64,8 +64,8 @@ def test_an_honest_user_answers_within_a_minute_and_a_half() -> None:
 def test_nobody_answers_for_a_thief_or_a_machine() -> None:
     answers = Answers(lambda _tenant, session_id, _at: session_id != "stolen", share=1.0)
 
-    answers.hear(challenge(1, "stolen"))
-    answers.hear(challenge(2, kind="service"))
+    answers.observe(challenge(1, "stolen"))
+    answers.observe(challenge(2, kind="service"))
 
     assert answered(answers) == []
 
@@ -74,7 +74,7 @@ def test_some_users_are_away_from_the_desk() -> None:
     answers = Answers(lambda *_: True, share=0.5)
 
     for number in range(400):
-        answers.hear(challenge(number))
+        answers.observe(challenge(number))
 
     assert 150 < len(answered(answers)) < 250
 
@@ -91,15 +91,15 @@ def test_what_attacked_sessions_met_and_honest_ones_had_to_bear() -> None:
     )
     outcomes.begun.update({("default", name): T0 for name in ("caught", "late", "asked", "missed", "early")})
     for session, hours in [("caught", 5.01), ("late", 5.5), ("early", 4.0), ("ana", 1.0)]:
-        outcomes.hear(said(SESSION_REVOCATIONS, session, hours))
+        outcomes.observe(said(SESSION_REVOCATIONS, session, hours))
     for session, hours in [("asked", 5.2), ("ben", 1.0), ("ben", 2.0), ("missed", 1.0)]:
-        outcomes.hear(said(SESSION_CHALLENGES, session, hours))
+        outcomes.observe(said(SESSION_CHALLENGES, session, hours))
 
-    assert outcomes.met() == Met(5, 3, 2, 918.0, 1623.6)
-    assert outcomes.spared() == Spared(3, 5 * 5.0 + 3 * 10.0, 2, 3)
-    assert outcomes.spared().revocations_per_10000_hours == pytest.approx(1e4 * 2 / 55)
-    assert outcomes.spared().challenges_per_1000_hours == pytest.approx(1e3 * 3 / 55)
+    assert outcomes.attack_results() == AttackResults(5, 3, 2, 918.0, 1623.6)
+    assert outcomes.honest_costs() == HonestCosts(3, 5 * 5.0 + 3 * 10.0, 2, 3)
+    assert outcomes.honest_costs().revocations_per_10000_hours == pytest.approx(1e4 * 2 / 55)
+    assert outcomes.honest_costs().challenges_per_1000_hours == pytest.approx(1e3 * 3 / 55)
 
 
 def test_nothing_attacked_meets_nothing() -> None:
-    assert Outcomes.against([truth("ana")]).met() == Met(0, 0, 0, None, None)
+    assert Outcomes.against([truth("ana")]).attack_results() == AttackResults(0, 0, 0, None, None)

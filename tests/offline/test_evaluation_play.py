@@ -10,10 +10,10 @@ import pytest
 from models.detectors.base import BANDS, NoDetector
 from pipeline.decisions.policy import Policy
 from pipeline.detections import BIT, DETECTIONS
-from pipeline.offline.evaluation.outcome import Met, Spared
+from pipeline.offline.evaluation.outcome import AttackResults, HonestCosts
 from pipeline.offline.evaluation.page import Real, page, table
 from pipeline.offline.evaluation.play import BY_HALVES, BY_TOPIC, FULL, Model, Variant, play
-from pipeline.offline.evaluation.real import Raised, Takeovers
+from pipeline.offline.evaluation.real import Detected, Takeovers
 from pipeline.offline.evaluation.trial import TEST, TRAIN, Trial, World
 from pipeline.offline.replay.recording import write
 from schemas.decode import encode
@@ -50,12 +50,12 @@ def test_what_is_seen_before_an_attack_is_honest_and_after_it_is_not(recording: 
     assert kinds.tolist() == ["human", "human", "human"]
     assert attack.tolist() == [False, False, True]
     assert [np.flatnonzero(row).tolist() for row in rows] == [[], [], [BIT["device_rooted"]]]
-    assert evidence.outcomes.met() == Met(1, 1, 1, 0.0, 0.0)
+    assert evidence.outcomes.attack_results() == AttackResults(1, 1, 1, 0.0, 0.0)
 
 
 def test_a_variant_leaves_one_thing_out(recording: Path) -> None:
     revoked = {
-        variant.name: play(recording, Policy(), Model(NoDetector()), variant).outcomes.met().revoked
+        variant.name: play(recording, Policy(), Model(NoDetector()), variant).outcomes.attack_results().revoked
         for variant in {*BY_HALVES, *BY_TOPIC}
     }
 
@@ -87,12 +87,14 @@ def test_the_page_says_what_was_asked_and_what_was_measured(recording: Path) -> 
         Trial(variant, [play(recording, Policy(), Model(NoDetector()), variant)])
         for variant in (FULL, Variant("model only", detections=False))
     ]
-    lab = Raised("lab", 2, "HIGH", ("mass_read",), {("mass_read", "preparation"): 3})
-    nobody = Met(0, 0, 0, None, None)
-    switches = Takeovers(7, Met(4, 3, 2, 9.0, 10.0), Met(6, 5, 5, 1.0, 2.0), Spared(8, 24.0, 1, 2))
-    disguised = Takeovers(7, Met(4, 1, 0, None, None), nobody, Spared(8, 24.0, 0, 0))
-    unharmed = Raised("lab", 1, "MEDIUM", ("mass_read",), {("mass_read", "other"): 2})
-    real = Real([Raised("aws.x", 1, "LOW", (), {})], lab, unharmed, switches, disguised)
+    lab = Detected("lab", 2, "HIGH", ("mass_read",), {("mass_read", "preparation"): 3})
+    nobody = AttackResults(0, 0, 0, None, None)
+    switches = Takeovers(
+        7, AttackResults(4, 3, 2, 9.0, 10.0), AttackResults(6, 5, 5, 1.0, 2.0), HonestCosts(8, 24.0, 1, 2)
+    )
+    disguised = Takeovers(7, AttackResults(4, 1, 0, None, None), nobody, HonestCosts(8, 24.0, 0, 0))
+    unharmed = Detected("lab", 1, "MEDIUM", ("mass_read",), {("mass_read", "other"): 2})
+    real = Real([Detected("aws.x", 1, "LOW", (), {})], lab, unharmed, switches, disguised)
 
     text = page([World("test", 1, 1.0, 2, 0.1)], "m@1", "p@1", trials, trials[:1], real)
 
@@ -102,6 +104,6 @@ def test_the_page_says_what_was_asked_and_what_was_measured(recording: Path) -> 
     assert "| `rooted` | – | 1 | 100 % | 100 % | 0.0 | 0.0 |" in text
     assert "| `aws.x` | LOW | – |" in text
     assert "| `mass_read` | 0 | 3 | 0 | 2 |" in text
-    assert "| address and client of the new hands | 4 | 75 % | 50 % | 9.0 | 10.0 |" in text
+    assert "| address and client of the intruder | 4 | 75 % | 50 % | 9.0 | 10.0 |" in text
     assert "| address and client kept, only behaviour changes | 4 | 25 % | 0 % | – | – |" in text
     assert "5 of 6 were revoked after its beginning" in text

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.offline.simulation import ATTACKS, WORLDS, Simulation, simulate
 from pipeline.offline.simulation.plan import INTENSITIES
-from pipeline.offline.simulation.world.population import chance, populate
+from pipeline.offline.simulation.world.population import populate, rng_for
 from tests.support.simulated_worlds import world_of
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def test_the_worlds_share_no_principal_no_device_no_network_and_no_parameter_of_
 def test_a_number_belongs_to_one_world(least: int, width: int, seed: int) -> None:
     most = 2 * least + width  # a range over an octave has room for both
     for draw in ("whole", "real"):
-        numbers = {name: getattr(world, draw)(chance(seed), least, most) for name, world in WORLDS.items()}
+        numbers = {name: getattr(world, draw)(rng_for(seed), least, most) for name, world in WORLDS.items()}
 
         assert numbers["train"] != numbers["test"]
         for name, number in numbers.items():
@@ -66,10 +66,10 @@ def test_a_range_without_room_for_a_world_says_so() -> None:
     for name, world in WORLDS.items():
         other = next(value for value in range(10, 20) if not world.holds(value))
 
-        with pytest.raises(ValueError, match=f"is of the world {name}: widen the range"):
-            world.whole(chance(1), other, other)
-        with pytest.raises(ValueError, match=f"is of the world {name}: widen the range"):
-            world.real(chance(1), other, other)
+        with pytest.raises(ValueError, match=f"is in the world {name}: widen the range"):
+            world.whole(rng_for(1), other, other)
+        with pytest.raises(ValueError, match=f"is in the world {name}: widen the range"):
+            world.real(rng_for(1), other, other)
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -98,7 +98,7 @@ def test_families_and_intensity_can_be_asked_for() -> None:
 
 
 def test_a_family_that_does_not_exist_is_refused_with_those_that_do() -> None:
-    with pytest.raises(ValueError, match="no such family: mass_reed; there are device_rooted, "):
+    with pytest.raises(ValueError, match="no such family: mass_reed; families are device_rooted, "):
         simulate(families=["mass_reed"])
 
 
@@ -111,7 +111,7 @@ def test_over_the_days_every_intensity_has_its_turn() -> None:
 
 
 def test_people_follow_the_habits_of_their_role() -> None:
-    """What follows a list of tickets is a ticket, far more often than chance would have it."""
+    """What follows a list of tickets is a ticket, far more often than rng_for would have it."""
     pairs: Counter[tuple[str, str]] = Counter()
     last: dict[str, str] = {}
     for topic, event in simulate(hours=24, principals=60, attack_share=0, oddity_share=0, noise=0):

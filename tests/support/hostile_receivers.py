@@ -117,7 +117,7 @@ def _pushed(stream: Stream, listener: Listener) -> Heard:
 
 
 @contextmanager
-def scene(url: str, folder: Path, chance: Random) -> Iterator[Scene]:
+def scene(url: str, folder: Path, rng_for: Random) -> Iterator[Scene]:
     """Have it all at work while the block lasts, with a store at *url*; who works then is told to end."""
     name, group = f"k-{uuid4().hex[:8]}", f"transmitter-{uuid4().hex[:8]}"
     own = {**SETTINGS, "database": url, "key_file": folder / "keys"}
@@ -129,14 +129,14 @@ def scene(url: str, folder: Path, chance: Random) -> Iterator[Scene]:
         elsewhere = stack.enter_context(Listener())
         untrusted = stack.enter_context(Listener(tls=self_signed(folder)))
         on_kafka.begin()
-        moods = Moods(Random(chance.random()), elsewhere.url)  # noqa: S311 - drawn by a seed
+        moods = Moods(Random(rng_for.random()), elsewhere.url)  # noqa: S311 - drawn by a seed
         pushed = []
         for form in ("iss_sub", "complex"):
             listener = stack.enter_context(Listener(moods))
             pushed.append((_stream(on_kafka, name, form, EVENTS, listener.url), listener))
         distrusted = _stream(on_kafka, name, "complex", [COMPLIANCE], untrusted.url, "distrusted")
         polled = _stream(on_kafka, name, "email", EVENTS)
-        poller = Poller(polled.receiver, _doors(polled, on_kafka, other), Random(chance.random()))  # noqa: S311 - as above
+        poller = Poller(polled.receiver, _doors(polled, on_kafka, other), Random(rng_for.random()))  # noqa: S311 - as above
         stack.enter_context(poller.polling())
         yield Scene(name, on_kafka, other, on_kafka, pushed, (polled, poller), distrusted, moods)
         on_kafka.stop()

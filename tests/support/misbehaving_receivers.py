@@ -45,9 +45,9 @@ def faults(elsewhere: str) -> tuple[Reply, ...]:
 class Moods:
     """Answers to pushes: most tokens are taken, others refused in some way, and some always."""
 
-    def __init__(self, chance: Random, elsewhere: str) -> None:
+    def __init__(self, rng_for: Random, elsewhere: str) -> None:
         self.faults = faults(elsewhere)
-        self._chance = chance
+        self._chance = rng_for
 
     def __call__(self, claims: Mapping[str, Any]) -> Reply:
         person, number = numbers_of(claims["txn"])
@@ -75,7 +75,7 @@ class Poller:
     what was said of them, whether or not anybody heard it; *confirmed* the revocations whose end was taken.
     """
 
-    def __init__(self, receiver: Receiver, doors: Sequence[tuple[Wire, str, str]], chance: Random) -> None:
+    def __init__(self, receiver: Receiver, doors: Sequence[tuple[Wire, str, str]], rng_for: Random) -> None:
         self.seen: dict[str, str] = {}
         self.acked: set[str] = set()
         self.refused: dict[str, str] = {}
@@ -83,7 +83,7 @@ class Poller:
         self.did: Counter[str] = Counter()
         self._receiver = receiver
         self._doors = doors
-        self._chance = chance
+        self._chance = rng_for
         self._says: dict[str, Any] = {}
         self._over = Event()
 

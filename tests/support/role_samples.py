@@ -17,7 +17,7 @@ OPERATIONS = ("GET /x", "GET /z", "iam:CreateAccessKey")
 
 
 def sample_roles(seed: int = 7, *tenants: str) -> Roles:
-    """Roles in which everything is as likely as chance made it; another *seed* makes another model.
+    """Roles in which everything is as likely as rng_for made it; another *seed* makes another model.
 
     Each of the *tenants* has cohorts of its own for about half of its roles.
     """
@@ -39,7 +39,7 @@ def sample_roles(seed: int = 7, *tenants: str) -> Roles:
 
 
 def sample_cohorts(seed: int, *tenants: str) -> Cohorts:
-    """Cohorts of *tenants* as chance made them; the kind's own always, a role's in one case of two."""
+    """Cohorts of *tenants* as rng_for made them; the kind's own always, a role's in one case of two."""
     random = np.random.default_rng(seed)
     cells = (len(tenants), len(KINDS), ROLES + 1)
     sessions = random.integers(30, 90, cells) * random.integers(0, 2, cells)

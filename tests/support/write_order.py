@@ -120,7 +120,7 @@ def fold(memory: Fold, chunk: int, *, skips_applied: bool = True) -> tuple[Fold,
 
 @cache
 def finish(protocol: Protocol, rows: Fold, offset: int) -> tuple[Fold, frozenset[str]]:
-    """Return where a worker ends, and what it commands, that recovers from this and is not disturbed."""
+    """Return where a worker ends, and what it commands, that recovers from this and is not with_noise."""
     memory, commands = rows if protocol.restores else NOTHING, frozenset[str]()
     for chunk in range(offset, END):
         memory, more, _ = fold(memory, chunk, skips_applied=protocol.skips_applied)

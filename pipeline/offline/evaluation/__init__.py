@@ -1,4 +1,4 @@
-"""How well sessions are judged: simulated worlds are played through the stages and held against the truth.
+"""Evaluation of decisions: simulated worlds are replayed, and the results are compared with the ground truth.
 
-`python -m pipeline.offline.evaluation` writes models/EVALUATION.md; `fitting.py` learns the weights of the evidence.
+`python -m pipeline.offline.evaluation` writes models/EVALUATION.md; with ``--fit`` it learns the weights of evidence.
 """

@@ -1,4 +1,4 @@
-"""`python -m pipeline.offline.evaluation`: learn the weights (``--fit``), or measure on held-out worlds."""
+"""`python -m pipeline.offline.evaluation`: evaluate on held-out worlds, or learn the weights (``--fit``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.artefacts import SHIPPED, load, load_roles
 from models.detectors.evidence_weights import fit
 from models.events.columns import KINDS
 from pipeline.decisions.policy import FITTED, Policy, read_policy
-from pipeline.offline.evaluation import pictures, real
+from pipeline.offline.evaluation import plots, real
 from pipeline.offline.evaluation.fitting import Budget, Fitted, learn, toml
 from pipeline.offline.evaluation.page import Real, page
 from pipeline.offline.evaluation.play import BY_HALVES, BY_TOPIC, FULL, Model
@@ -27,57 +27,55 @@ from pipeline.offline.evaluation.trial import (
     Trial,
     World,
     of,
-    recorded,
+    simulated,
     trials,
 )
 
 ROOT: Final = Path(__file__).parents[3]
 PAGE: Final = ROOT / "models" / "EVALUATION.md"
 PICTURES: Final = ROOT / "models" / "evaluation"
+FITTED_FILE: Final = ROOT / "pipeline" / "decisions" / FITTED
+"""The defaults of policies, which ``--fit`` writes."""
 LOGS: Final = ROOT / "tests" / "data" / "cloudtrail"
 
 
 @click.command()
 @click.option("--fit", "fitting", is_flag=True, help="Learn weights, prior and thresholds instead.")
 @click.option("--logs", type=click.Path(path_type=Path), default=LOGS, help="CloudTrail recordings.")
-@click.option("--work", type=click.Path(path_type=Path), help="Keep the simulated worlds in this folder.")
-@click.option("--hours", type=float, help="Hours of each world; fewer are faster and prove less.")
+@click.option("--work", type=click.Path(path_type=Path), help="Store the simulated worlds in this folder.")
+@click.option("--hours", type=float, help="Hours of each world; fewer are faster but less reliable.")
 def main(*, fitting: bool, logs: Path, work: Path | None, hours: float | None) -> None:
-    """Measure on held-out worlds and write models/EVALUATION.md, or learn the weights in others."""
+    """Evaluate on held-out worlds and write models/EVALUATION.md, or learn the weights in other worlds."""
     model = Model(load(SHIPPED / "default"), load_roles(SHIPPED / "default"))
     with TemporaryDirectory() as scratch:
         folder = work or Path(scratch)
-        worlds = [
-            this_world if hours is None else this_world._replace(hours=hours)
-            for this_world in (TRAIN if fitting else TEST)
-        ]
-        recordings = [recorded(world, folder) for world in worlds]
+        worlds = [world if hours is None else world._replace(hours=hours) for world in (TRAIN if fitting else TEST)]
+        recordings = [simulated(world, folder) for world in worlds]
         if fitting:
-            learned(worlds, recordings, model)
+            fit_weights(worlds, recordings, model)
         else:
-            measured(worlds, recordings, model, logs, folder, hours)
+            write_page(worlds, recordings, model, logs, folder, hours)
 
 
-def learned(worlds: list[World], recordings: list[Path], model: Model) -> Fitted:
-    """Fit on what is seen when nothing is commanded, and write the file that policies stand on."""
+def fit_weights(worlds: list[World], recordings: list[Path], model: Model) -> Fitted:
+    """Learn from a replay that sends no commands, and write the defaults of policies."""
     budget = Budget()
     policy = Policy(mode="observe")
     (seen,) = trials([(FULL, recordings)], policy, model)
     asks = {kind for kind in KINDS if policy.action(kind, "MEDIUM") == "step_up"}
-    fitted = learn(seen.table(), seen.spared().hours, budget, asks)
+    fitted = learn(seen.table(), seen.honest_costs().hours, budget, asks)
     revocations, challenges = f"{budget.revocations:g}", f"{budget.challenges:g}"
     source = (
         "Learned by `python -m pipeline.offline.evaluation --fit`; the defaults of a policy file.",
         f"Worlds: {', '.join(f'seed {world.seed}, {world.hours:g} h, {world.principals}' for world in worlds)}.",
         f"Budget: {revocations} revocations in 10,000 honest hours, {challenges} step-ups in 1,000.",
     )
-    target = ROOT / "pipeline" / FITTED
-    target.write_text(toml(fitted, source), "utf-8")
-    click.echo(f"{target.name}: {fitted.rows:,} sessions, {fitted.attacks:,} attacked; prior {fitted.prior:g}")
+    FITTED_FILE.write_text(toml(fitted, source), "utf-8")
+    click.echo(f"{FITTED_FILE.name}: {fitted.rows:,} sessions, {fitted.attacks:,} attacked; prior {fitted.prior:g}")
     return fitted
 
 
-def measured(
+def write_page(
     worlds: list[World],
     recordings: list[Path],
     model: Model,
@@ -85,12 +83,15 @@ def measured(
     folder: Path,
     hours: float | None,
 ) -> None:
-    """All held-out worlds by halves, a short one by topics, then real recordings; the page, its pictures."""
+    """Evaluate all variants and the real recordings, and write the page and its plots.
+
+    The variants of :data:`BY_HALVES` run on all held-out worlds, those of :data:`BY_TOPIC` on a short one.
+    """
     policy = read_policy(None)
     part = PARTS if hours is None else PARTS._replace(hours=hours)
-    short = [recorded(part, folder)]
+    short = [simulated(part, folder)]
     found = trials(
-        [*((by_halve, recordings) for by_halve in BY_HALVES), *((variant, short) for variant in BY_TOPIC)],
+        [*((variant, recordings) for variant in BY_HALVES), *((variant, short) for variant in BY_TOPIC)],
         policy,
         model,
     )
@@ -106,19 +107,19 @@ def _draw(full: Trial, policy: Policy) -> None:
     for family in full.families("attack"):
         cells = {}
         for intensity in INTENSITIES:
-            met = full.met(of(family, intensity))
-            cells[intensity] = (met.sessions, met.intervened, met.revoked)
+            results = full.attack_results(of(family, intensity))
+            cells[intensity] = (results.sessions, results.intervened, results.revoked)
         rows.append((family, cells))
-    pictures.recall(PICTURES / "recall.png", rows)
-    pictures.delays(
+    plots.recall(PICTURES / "recall.png", rows)
+    plots.delays(
         PICTURES / "delays.png",
-        {this_intensity: full.delays(this_intensity) for this_intensity in INTENSITIES},
+        {intensity: full.delays(intensity) for intensity in INTENSITIES},
     )
     evidence, attack, _ = full.table()
     weights = np.array([*policy.weights(), *np.diff([0.0, *policy.anomaly_weights])])
     odds = evidence @ weights
-    shift = fit(odds[:, None], attack, np.ones(1), spread=1e-3)  # the share of attacks is the world's own
-    pictures.reliability(PICTURES / "reliability.png", expit(shift.intercept + odds), attack)
+    shift = fit(odds[:, None], attack, np.ones(1), spread=1e-3)  # each world has its own share of attacks
+    plots.reliability(PICTURES / "reliability.png", expit(shift.intercept + odds), attack)
 
 
 def _real(logs: Path, policy: Policy, model: Model) -> Real | None:
@@ -131,8 +132,8 @@ def _real(logs: Path, policy: Policy, model: Model) -> Real | None:
     files = sorted(lab.glob("*.json"))
     return Real(
         real.techniques(stratus, policy, model),
-        real.raised("invictus", files, policy, model),
-        real.raised("invictus", files, policy, model, detonations=False),
+        real.detected_in("invictus", files, policy, model),
+        real.detected_in("invictus", files, policy, model, detonations=False),
         real.takeovers(lab, policy, model),
         real.takeovers(lab, policy, model, keep_client=True),
     )

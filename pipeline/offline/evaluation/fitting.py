@@ -1,4 +1,4 @@
-"""Weights, prior and thresholds from labelled recordings and a stated budget, and the file they go to."""
+"""Fitting of weights, prior and thresholds to labelled sessions and a budget, and the text of the policy file."""
 
 from __future__ import annotations
 
@@ -18,31 +18,28 @@ from pipeline.offline.evaluation.evidence import Sessions
 
 Floats = NDArray[np.float64]
 BAND_EXPECTED: Final = (0.5, 0.5, 0.5)
-"""What each further band of the model is expected to add, in log-odds, before a recording was seen."""
-LEAST_SCORE: Final = 0.5
-"""Of 100, below which no level begins."""
+"""Prior expectation of what each further band of the model adds, in log-odds."""
+MIN_SCORE: Final = 0.5
+"""The lowest threshold of a level, of 100."""
 MARGIN: Final = 0.5
-"""Log-odds above the last honest session a threshold lies: sessions to come are not those that were seen."""
+"""Distance in log-odds of a threshold above the honest sessions seen, as future sessions differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What honest people may be made to bear, as counts in so many *hours* of honest sessions.
-
-    *revocations* a 10,000 hours, *challenges* a 1,000 hours.
-    """
+    """Accepted false interventions: *revocations* per 10,000 and *challenges* per 1,000 hours of honest sessions."""
 
     revocations: float = 1.0
     challenges: float = 2.0
 
     def allowed(self, hours: float) -> tuple[int, int]:
-        """How many challenges and how many revocations *hours* allow."""
+        """The numbers of challenges and of revocations allowed in *hours*."""
         return int(self.challenges * hours / 1e3), int(self.revocations * hours / 1e4)
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a policy takes its weights from; *rows* and *attacks* say how many sessions taught them."""
+    """Fitted parameters of a policy; *rows* and *attacks* are the numbers of sessions they were learned from."""
 
     prior: float
     weights: Mapping[str, float]
@@ -52,54 +49,59 @@ class Fitted:
     attacks: int
 
 
-def asked(rule: Detection) -> bool:
-    """Whether *rule* asks about what was seen; what only says how a challenge went is not learned."""
+def is_learned(rule: Detection) -> bool:
+    """Whether the weight of *rule* is learned; not if it only reports the result of a challenge."""
     return rule.holds is not None or bool(rule.signal)
 
 
 def learn(seen: Sessions, hours: float, budget: Budget, asks: Collection[str]) -> Fitted:
-    """Fit weights on the evidence of sessions, place thresholds by *budget*.
+    """Fit weights to the evidence of sessions, and set thresholds by *budget*.
 
-    The model's bands are weighed first and by themselves, then the detections beside them. Fitted together
-    the detections explain the attacks, which the same people simulated, and nothing would be left for the
-    model: but of what nobody thought of it alone speaks.
+    The bands of the model are fitted first and alone, then the detections beside them. If they were fitted together,
+    the detections would explain all attacks, which were simulated by their authors, and nothing would be left for the
+    model, which alone can find attacks that nobody thought of.
 
-    A detection's severity is a promise: alone it leads at least to the level of that name, one of LOW to no
-    other. The thresholds keep what promises less (LOW evidence, the model, several of MEDIUM) from adding up
-    to more than is in the budget, of which what detections of MEDIUM ask is spent already. A promise that
-    costs honest people too much is a matter for the table of detections.
+    A detection's severity is a guarantee: alone it leads at least to the level of that name; one of LOW alone leads to
+    no level. The thresholds limit how often weaker evidence (LOW detections, the model, several of MEDIUM) adds up to
+    more, within the budget; challenges by detections of MEDIUM are part of that budget. A guarantee that costs honest
+    people too much must be changed in the table of detections.
 
-    *hours*: how long the honest sessions among them lasted in all; *asks*: the kinds of principal of whom
-    MEDIUM asks a factor: the others are not challenged, and not in that budget. Raises `ValueError` as
-    :func:`models.detectors.evidence_weights.fit` does.
+    Args:
+        seen: the evidence of the sessions.
+        hours: total duration of the honest sessions.
+        budget: accepted false interventions.
+        asks: principal kinds that MEDIUM asks for a factor; the others are not challenged and not in that budget.
+
+    Raises:
+        ValueError: as :func:`models.detectors.evidence_weights.fit`.
     """
     rows, attack, kinds = seen
-    evidence = _weighed(rows, attack)
-    honest, asked_of = rows[~attack], np.isin(kinds[~attack], list(asks))
+    evidence = _fitted_evidence(rows, attack)
+    honest, is_asked = rows[~attack], np.isin(kinds[~attack], list(asks))
     challenges, revocations = budget.allowed(hours)
-    people = honest[asked_of]
+    people = honest[is_asked]
     rest = _without(people, "MEDIUM", "HIGH")
     asked_anyway = len(people) - len(rest)
     medium = _above(rest @ evidence, max(challenges - asked_anyway, challenges // 2))
-    _promise(evidence, "MEDIUM", medium)
+    _at_least(evidence, "MEDIUM", medium)
     high = max(_above(_without(honest, "HIGH") @ evidence, revocations), medium + 1.0)
-    # A score has one decimal: where the levels lie too far apart for it, all evidence shrinks alike.
-    shrunk = min(1.0, (_logit(Levels().high_raise) - _logit(LEAST_SCORE)) / (high - medium))
+    # A score has one decimal: if the levels are too far apart for that, all evidence is scaled down.
+    shrunk = min(1.0, (_logit(Levels().high_raise) - _logit(MIN_SCORE)) / (high - medium))
     evidence, medium, high = np.round(evidence * shrunk, 2), medium * shrunk, high * shrunk
-    _promise(evidence, "MEDIUM", medium)
-    _promise(evidence, "HIGH", high)
-    _keep_low(evidence, medium)
-    return _placed(evidence, medium, high, rows.shape[0], int(attack.sum()))
+    _at_least(evidence, "MEDIUM", medium)
+    _at_least(evidence, "HIGH", high)
+    _below_medium(evidence, medium)
+    return _scaled(evidence, medium, high, rows.shape[0], int(attack.sum()))
 
 
-def _weighed(rows: Floats, attack: NDArray[np.bool_]) -> Floats:
-    """Log-odds of every detection and band, ``(len(RULES) + len(BANDS),)``: what is learned is learned."""
+def _fitted_evidence(rows: Floats, attack: NDArray[np.bool_]) -> Floats:
+    """Log-odds of every detection and band, ``(len(DETECTIONS) + len(BANDS),)``."""
     evidence = np.array([*(rule.weight for rule in DETECTIONS), *BAND_EXPECTED])
     bands = np.arange(len(evidence)) >= len(DETECTIONS)
-    learned = np.array([*(asked(rule) for rule in DETECTIONS), *(False for _ in BANDS)])
+    learned = np.array([*(is_learned(rule) for rule in DETECTIONS), *(False for _ in BANDS)])
     evidence[bands] = fit(rows[:, bands], attack, evidence[bands]).evidence
-    odd = rows[:, bands] @ evidence[bands]
-    evidence[learned] = fit(rows[:, learned], attack, evidence[learned], offset=odd).evidence
+    model_part = rows[:, bands] @ evidence[bands]
+    evidence[learned] = fit(rows[:, learned], attack, evidence[learned], offset=model_part).evidence
     return np.round(evidence, 2)
 
 
@@ -108,35 +110,35 @@ def _of_severity(*severities: str) -> NDArray[np.bool_]:
 
 
 def _without(rows: Floats, *severities: str) -> Floats:
-    """The sessions in which no detection of these severities held."""
-    kept: Floats = rows[~(rows[:, _of_severity(*severities)] > 0).any(axis=1)]
-    return kept
+    """The sessions without detections of these severities."""
+    others: Floats = rows[~(rows[:, _of_severity(*severities)] > 0).any(axis=1)]
+    return others
 
 
-def _promise(evidence: Floats, severity: str, least: float) -> None:
-    """Let detections of *severity* weigh *least*, so that each alone reaches its level."""
+def _at_least(evidence: Floats, severity: str, minimum: float) -> None:
+    """Raise the weights of detections of *severity* to *minimum*, so that each alone reaches its level."""
     chosen = _of_severity(severity)
-    evidence[chosen] = np.maximum(evidence[chosen], math.ceil(least * 100) / 100)
+    evidence[chosen] = np.maximum(evidence[chosen], math.ceil(minimum * 100) / 100)
 
 
-def _keep_low(evidence: Floats, medium: float) -> None:
-    """Let what is LOW alone ask nobody: it tells of what is bad, not of what goes on."""
+def _below_medium(evidence: Floats, medium: float) -> None:
+    """Limit the weights of LOW detections, so that none alone leads to a challenge."""
     chosen = _of_severity("LOW")
     evidence[chosen] = np.minimum(evidence[chosen], math.floor((medium - MARGIN) * 100) / 100)
 
 
-def _above(spent: Floats, allowed: int) -> float:
-    """The least evidence that no more than *allowed* honest sessions reach, and a margin."""
-    ordered = np.sort(spent)[::-1]
+def _above(evidence: Floats, allowed: int) -> float:
+    """The lowest evidence that at most *allowed* honest sessions exceed, plus the margin."""
+    ordered = np.sort(evidence)[::-1]
     return float(ordered[min(allowed, ordered.size - 1)]) + MARGIN if ordered.size else MARGIN
 
 
-def _placed(evidence: Floats, medium: float, high: float, rows: int, attacks: int) -> Fitted:
-    """Scores in which HIGH begins at the default policy's threshold; the prior moves to where that is so."""
+def _scaled(evidence: Floats, medium: float, high: float, rows: int, attacks: int) -> Fitted:
+    """Parameters on the scale of scores: the prior is set so that HIGH begins at the default policy's threshold."""
     standard = Levels()
     prior = round(_logit(standard.high_raise) - high, 2)
     raised = math.floor(1000 / (1 + math.exp(-(prior + medium)))) / 10
-    raised = min(max(raised, LEAST_SCORE), standard.high_raise - 10)
+    raised = min(max(raised, MIN_SCORE), standard.high_raise - 10)
     levels = standard.model_copy(
         update={
             "medium_raise": raised,
@@ -144,9 +146,9 @@ def _placed(evidence: Floats, medium: float, high: float, rows: int, attacks: in
             "high_clear": max(standard.high_clear, raised),
         }
     )
-    by_key = {rule.id: float(weight) for rule, weight in zip(DETECTIONS, evidence, strict=False)}
+    weights = {rule.id: float(weight) for rule, weight in zip(DETECTIONS, evidence, strict=False)}
     added = np.cumsum(evidence[len(DETECTIONS) :])
-    return Fitted(prior, by_key, tuple(round(float(item), 2) for item in added), levels, rows, attacks)
+    return Fitted(prior, weights, tuple(round(float(item), 2) for item in added), levels, rows, attacks)
 
 
 def _logit(score: float) -> float:
@@ -154,7 +156,7 @@ def _logit(score: float) -> float:
 
 
 def toml(fitted: Fitted, source: Sequence[str]) -> str:
-    """*fitted* as the text of a policy file; *source* says, line by line, what it was learned from."""
+    """*fitted* as the text of a policy file; *source* has lines that describe the training data."""
     levels = fitted.levels
     lines = [
         *(f"# {line}" for line in source),

@@ -1,4 +1,4 @@
-"""What became of every session of a played recording, and the measures that follow from it."""
+"""Outcomes of the sessions of a replay, and the measures computed from them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS
 
 HOUR_MS: Final = 3_600_000
 SKEW_MS: Final = 60_000
-"""So far clocks of devices are off: what was commanded so long before an attack began may be for it."""
+"""Tolerance for wrong clocks: a command up to this long before an attack may be a response to it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
-    """What a group of attacked sessions met.
+class AttackResults:
+    """Results for a group of attacked sessions; those with a challenge or revocation are *intervened*.
 
-    *delay_s* and *slow_s*: median and 90th percentile of the seconds of event time from an attack's beginning
-    to its revocation; ``None`` where none was revoked.
+    *delay_s* and *slow_s*: median and 90th percentile of the event time from an attack's beginning to its revocation,
+    in seconds; None if none was revoked.
     """
 
     sessions: int
@@ -36,8 +36,8 @@ class Met:
 
 
 @dataclass(frozen=True, slots=True)
-class Spared:
-    """What honest sessions had to bear: counts, and how long they were in their owners' hands."""
+class HonestCosts:
+    """False interventions for honest sessions, and the hours in which their owners controlled them."""
 
     sessions: int
     hours: float
@@ -57,11 +57,11 @@ class Spared:
 
 @dataclass(slots=True)
 class Outcomes:
-    """Takes what a replay says; knows the truth about each session.
+    """Collects the commands of a replay and compares them with the ground truth.
 
     Attributes:
-        truth: of each session.
-        begun: when each session's first event was, ms; an attack's own beginning is in the truth.
+        truth: the ground truth of each session.
+        begun: time of each session's first event, ms; the beginning of an attack is in the ground truth.
     """
 
     truth: dict[SessionKey, Truth]
@@ -72,34 +72,34 @@ class Outcomes:
 
     @classmethod
     def against(cls, truth: Iterable[Truth]) -> Outcomes:
-        """Outcomes of sessions whose *truth* is known."""
+        """Return outcomes to compare with *truth*."""
         return cls({(row.tenant, row.session_id): row for row in truth})
 
     def honest(self, tenant: str, session_id: str, at: int) -> bool:
-        """Whether a session is in its owner's hands at *at*."""
+        """Whether the owner controls the session at *at* (ms)."""
         truth = self.truth.get((tenant, session_id))
         return truth is None or truth.label == "benign" or at < truth.started_at - SKEW_MS
 
-    def hear(self, message: Message) -> None:
-        """Take note of a command."""
+    def observe(self, message: Message) -> None:
+        """Add *message*, if it is a command."""
         if message.topic not in (SESSION_REVOCATIONS, SESSION_CHALLENGES):
             return
-        details = from_json(message.value)
-        session = (details["tenant"], details["session_id"])
+        command = from_json(message.value)
+        session = (command["tenant"], command["session_id"])
         if message.topic == SESSION_CHALLENGES:
-            self.challenged[session].append(details["decided_at"])
+            self.challenged[session].append(command["decided_at"])
         elif session not in self.revoked:
-            self.revoked[session] = details["decided_at"]
-            self.causes[session] = details["detections"]
+            self.revoked[session] = command["decided_at"]
+            self.causes[session] = command["detections"]
 
     def delays(self, fits: Callable[[Truth], bool] = lambda _: True) -> list[float]:
-        """Seconds from the beginning of each attack that *fits* chooses to its revocation, where one came."""
+        """Seconds from the beginning of each attack that *fits* selects to its revocation, if it was revoked."""
         attacked = ((key, row) for key, row in self.truth.items() if row.label == "attack" and fits(row))
         found = (self._after(self.revoked.get(key), row) for key, row in attacked)
         return [number for number in found if number is not None]
 
-    def met(self, fits: Callable[[Truth], bool] = lambda _: True) -> Met:
-        """What the attacked sessions that *fits* chooses met after their attack had begun."""
+    def attack_results(self, fits: Callable[[Truth], bool] = lambda _: True) -> AttackResults:
+        """Results for the attacked sessions that *fits* selects, after their attack began."""
         attacked = {key: row for key, row in self.truth.items() if row.label == "attack" and fits(row)}
         intervened = 0
         for key, row in attacked.items():
@@ -108,7 +108,7 @@ class Outcomes:
             intervened += revoked is not None or challenged
         delays = self.delays(fits)
         slow = [round(float(item), 1) for item in np.quantile(delays, (0.5, 0.9))] if delays else [None, None]
-        return Met(len(attacked), intervened, len(delays), *slow)
+        return AttackResults(len(attacked), intervened, len(delays), *slow)
 
     @staticmethod
     def _after(at: int | None, row: Truth) -> float | None:
@@ -116,8 +116,8 @@ class Outcomes:
             return None
         return max(0, at - row.started_at) / 1000
 
-    def spared(self, fits: Callable[[Truth], bool] = lambda _: True) -> Spared:
-        """What honest sessions, and those attacked until their attack began, had to bear."""
+    def honest_costs(self, fits: Callable[[Truth], bool] = lambda _: True) -> HonestCosts:
+        """False interventions for honest sessions, and for attacked ones before their attack began."""
         hours, revoked, challenged, sessions = 0.0, 0, 0, 0
         for key, row in self.truth.items():
             if not fits(row):
@@ -129,4 +129,4 @@ class Outcomes:
             hours += max(0, until - begun) / HOUR_MS
             revoked += key in self.revoked and self.honest(*key, self.revoked[key])
             challenged += sum(self.honest(*key, at) for at in self.challenged.get(key, ()))
-        return Spared(sessions, hours, revoked, challenged)
+        return HonestCosts(sessions, hours, revoked, challenged)

@@ -1,4 +1,4 @@
-"""models/EVALUATION.md: what was asked for, what was measured, and where it falls short, in tables."""
+"""Page models/EVALUATION.md: goals and measurements, results per family, ablations and real recordings."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.detections import BIT, DETECTIONS
-from pipeline.offline.evaluation.real import Raised, Takeovers
-from pipeline.offline.evaluation.switches import MAKERS
+from pipeline.offline.evaluation.real import Detected, Takeovers
+from pipeline.offline.evaluation.switches import ORIGINS
 from pipeline.offline.evaluation.trial import INTENSITIES, Trial, World, of
 from pipeline.offline.simulation.attacks.catalogue import ATTACKS
 
 _LEGEND = (
-    "Met: a step-up asked or a revocation, after the attack had begun. Delay: from the attack's beginning to "
+    "AttackResults: a step-up asked or a revocation, after the attack had begun. Delay: from the attack's beginning to "
     "the revocation, in seconds of event time."
 )
-_MEANING = "Each session's whole evidence as a probability, against the share of them that was under attack."
+_MEANING = "The evidence of each session as a probability, compared with the share of sessions that was attacked."
 ROLLOUT, OUTAGE = "policy_rollout", "telemetry_outage"
 REVOKED: Final = frozenset(
     attack.name for attack in ATTACKS if DETECTIONS[BIT[attack.detections[0]]].severity == "HIGH"
 ) | {"ancestor_revoked"}
-"""Families that end in revocation: what answers them first in the table of attacks promises HIGH."""
+"""Families that should end in revocation: their first detection in the table of attacks has the severity HIGH."""
 
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """What came of recordings nobody here made.
+    """Results on public recordings.
 
-    *unharmed* is the lab without its detonations; *disguised* are takeovers that keep the victim's client.
+    *unharmed* is the lab without its detonations; *disguised* are takeovers with the victim's client.
     """
 
-    techniques: Sequence[Raised]
-    lab: Raised
-    unharmed: Raised
+    techniques: Sequence[Detected]
+    lab: Detected
+    unharmed: Detected
     switched: Takeovers
     disguised: Takeovers
 
@@ -46,26 +46,26 @@ def page(
     topics: Sequence[Trial],
     real: Real | None,
 ) -> str:
-    """The whole page as Markdown: *topics* are variants on the last world, *halves* on all others."""
+    """Return the page as Markdown: *topics* are variants on the last world, *halves* on all others."""
     full = halves[0]
     lines = [
         "# How well sessions are judged",
         _source(worlds, model, policy, full),
-        "## Asked for and measured",
+        "## Goals and measurements",
         _goals(halves),
         "## Attacks, by family and intensity",
         _LEGEND,
         "![share of attacks revoked and met, by family](evaluation/recall.png)",
         _families(full),
         "![delay of revocations](evaluation/delays.png)",
-        "## Honest sessions, by what is odd about them",
+        "## Honest sessions, by family",
         _honest(full),
-        "## What each part is worth",
-        "On all worlds but the last.",
+        "## What each part contributes",
+        "On all worlds except the last.",
         _ablations(halves),
         f"On the last world alone (seed {worlds[-1].seed}).",
         _ablations(topics),
-        "## Whether the evidence means what it says",
+        "## Calibration of the evidence",
         _MEANING,
         "![reliability](evaluation/reliability.png)",
     ]
@@ -88,7 +88,7 @@ def _cell(value: object) -> str:
 
 
 def share(part: int, whole: int, digits: int = 0) -> str:
-    """*part* of *whole* in percent; nothing of nothing is a dash."""
+    """*part* of *whole* in percent; a dash if *whole* is 0."""
     return f"{100 * part / whole:.{digits}f} %" if whole else "–"
 
 
@@ -96,7 +96,7 @@ def _source(worlds: Sequence[World], model: str, policy: str, full: Trial) -> st
     text = ", ".join(
         f"seed {world.seed}: {world.hours:g} h, {world.principals} people and services" for world in worlds
     )
-    met, spared = full.met(), full.spared()
+    met, spared = full.attack_results(), full.honest_costs()
     return (
         f"Written by `make evaluate LOGS=FOLDER` ({text}; the folder holds both public data sets whole, of "
         f"which parts are in tests/data). Decided by policy `{policy}` and model `{model}`, which "
@@ -110,9 +110,9 @@ def _source(worlds: Sequence[World], model: str, policy: str, full: Trial) -> st
 
 def _goals(halves: Sequence[Trial]) -> str:
     full, *others = halves
-    met, spared = full.met(), full.spared()
-    mass = full.spared(lambda row: row.family in (ROLLOUT, OUTAGE))
-    prompt = full.met(lambda row: row.family in REVOKED)
+    met, spared = full.attack_results(), full.honest_costs()
+    mass = full.honest_costs(lambda row: row.family in (ROLLOUT, OUTAGE))
+    prompt = full.attack_results(lambda row: row.family in REVOKED)
     rows: list[Sequence[object]] = [
         ("attacks met with an intervention", "≥ 90 %", share(met.intervened, met.sessions)),
         ("attacks revoked", "≥ 75 %", share(met.revoked, met.sessions)),
@@ -127,7 +127,7 @@ def _goals(halves: Sequence[Trial]) -> str:
         (f"revocations from {ROLLOUT} and {OUTAGE}", "0", mass.revoked),
     ]
     for other in others:
-        alone, name = other.met(), other.variant.name
+        alone, name = other.attack_results(), other.variant.name
         for what, ours, theirs in (
             ("met", met.intervened, alone.intervened),
             ("revoked", met.revoked, alone.revoked),
@@ -136,14 +136,14 @@ def _goals(halves: Sequence[Trial]) -> str:
             rows.append((f"{what} with {name}", less, share(theirs, alone.sessions, 1)))
         more = f"more than {_cell(met.delay_s)}"
         rows.append((f"median delay of all revocations with {name}", more, alone.delay_s))
-    return table(("what", "asked", "measured"), rows)
+    return table(("measure", "goal", "measured"), rows)
 
 
 def _families(trial: Trial) -> str:
     rows: list[Sequence[object]] = []
     for family in trial.families("attack"):
         for intensity in (*INTENSITIES, None):
-            met = trial.met(of(family, intensity))
+            met = trial.attack_results(of(family, intensity))
             if met.sessions:
                 rows.append(
                     (
@@ -163,15 +163,15 @@ def _families(trial: Trial) -> str:
 def _honest(trial: Trial) -> str:
     rows = []
     for family in trial.families("benign"):
-        spared = trial.spared(of(family, None))
+        spared = trial.honest_costs(of(family, None))
         rows.append((f"`{family}`", spared.sessions, spared.hours, spared.challenged, spared.revoked))
-    return table(("what is odd", "sessions", "hours", "challenged", "revoked"), rows)
+    return table(("family", "sessions", "hours", "challenged", "revoked"), rows)
 
 
 def _ablations(parts: Sequence[Trial]) -> str:
     rows = []
     for part in parts:
-        met, spared = part.met(), part.spared()
+        met, spared = part.attack_results(), part.honest_costs()
         rows.append(
             (
                 part.variant.name,
@@ -202,39 +202,40 @@ def _real(real: Real) -> str:
     raised = (
         f"CloudTrail recordings of attack techniques (Stratus Red Team): {len(found)} of {len(rows)} raise a "
         "level. Each file holds the detonation alone, a handful of calls of a principal without history; "
-        "warm-up and clean-up are not in it, so it tells nothing of false alarms."
+        "warm-up and clean-up are not in it, so it says nothing about false positives."
     )
     parts = [raised, table(("technique", "level", "detections"), rows), _lab(real.lab, real.unharmed)]
     return "\n\n".join([*parts, _switches(real.switched, real.disguised)])
 
 
-def _lab(lab: Raised, unharmed: Raised) -> str:
+def _lab(lab: Detected, unharmed: Detected) -> str:
     text = (
-        "The Invictus lab: one hour in which many of these techniques were run from one key, with Terraform "
-        f"building and taking down under it. {lab.sessions} sessions are spoken of, highest level "
-        f"{lab.level}. User agents tell who made the event after which a detection began to hold. The last "
-        "column is the same hour with the detonations left out, Terraform and the lab's people alone: false "
-        f"alarms, highest level {unharmed.level}."
+        "The Invictus lab: one hour in which many of these techniques were run from one key, while Terraform "
+        f"created and removed resources. {lab.sessions} sessions have decisions; the highest level is "
+        f"{lab.level}. The user agent shows who caused the event after which a detection began to hold. The last "
+        "column is the same hour without the detonations, with only Terraform and the lab's people: false "
+        f"positives, highest level {unharmed.level}."
     )
-    names = dict.fromkeys(detection for raised in (lab, unharmed) for detection, _ in raised.begun)
+    names = dict.fromkeys(detection for result in (lab, unharmed) for detection, _ in result.begun)
     rows = [
-        (f"`{name}`", *(lab.begun.get((name, maker), 0) for maker in MAKERS), _begun(unharmed, name)) for name in names
+        (f"`{name}`", *(lab.begun.get((name, origin), 0) for origin in ORIGINS), _begun(unharmed, name))
+        for name in names
     ]
     head = ("detection", "detonations", "warm-up and clean-up", "others", "without detonations")
     return text + "\n\n" + table(head, rows)
 
 
-def _begun(raised: Raised, name: str) -> int:
-    return sum(count for (detection, _), count in raised.begun.items() if detection == name)
+def _begun(result: Detected, name: str) -> int:
+    return sum(count for (detection, _), count in result.begun.items() if detection == name)
 
 
 def _switches(switched: Takeovers, disguised: Takeovers) -> str:
-    rows = [_takeovers("address and client of the new hands", switched)]
+    rows = [_takeovers("address and client of the intruder", switched)]
     rows.append(_takeovers("address and client kept, only behaviour changes", disguised))
     lab, spared = switched.detonated, switched.spared
     text = (
-        f"Identity switches injected into the lab's sessions at known times ({switched.copies} copies, after "
-        "the recipe of CLUE-LDS). Delays count from the first call of the new hands; people are revoked when "
+        f"Identity switches injected into the lab's sessions at known times ({switched.copies} copies, by "
+        "the method of CLUE-LDS). Delays count from the first call of the intruder; people are revoked when "
         "a step-up was not answered for five minutes."
     )
     others = (

@@ -1,4 +1,4 @@
-"""A labelled recording played through all stages under one variant of what decides."""
+"""Replay of a labelled recording with one variant of policy, model and topics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from schemas.topics import API_CALLS, AUTH_EVENTS, DEVICE_TELEMETRY
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What decides: with or without the detections, with or without the model, with or without a topic."""
+    """A variant: with or without detections, the model, or one topic."""
 
     name: str
     detections: bool = True
@@ -32,36 +32,36 @@ class Variant:
     without: str = ""
 
     def policy(self, policy: Policy) -> Policy:
-        """*policy* with every detection that asks about a session switched off, if this variant has none.
+        """*policy*, with every detection of behaviour disabled if this variant has no detections.
 
-        A missed step-up still counts: it says what became of a challenge, not what was seen.
+        A missed step-up still counts: it is the result of a challenge.
         """
         if self.detections:
             return policy
         off = DetectionOverride(enabled=False)
-        asking = {rule.id: off for rule in DETECTIONS if rule.holds is not None or rule.signal}
-        return policy.model_copy(update={"detections": {**policy.detections, **asking}})
+        disabled = {rule.id: off for rule in DETECTIONS if rule.holds is not None or rule.signal}
+        return policy.model_copy(update={"detections": {**policy.detections, **disabled}})
 
 
 FULL = Variant("everything")
 BY_HALVES = (FULL, Variant("detections only", model=False), Variant("model only", detections=False))
-"""Whether both together are better than either: compared on all worlds."""
+"""Variants that show whether detections and model together are better than either; run on all worlds."""
 BY_TOPIC = (
     FULL,
     *(Variant(f"without {topic}", without=topic) for topic in (DEVICE_TELEMETRY, API_CALLS, AUTH_EVENTS)),
 )
-"""What each topic is worth: each variant leaves one out."""
+"""Variants that show the value of each topic: each leaves one out."""
 
 
 class Model(NamedTuple):
-    """What scores: a detector, and the roles that it was fitted with."""
+    """A detector, and the roles that it was fitted with."""
 
     detector: Detector
     roles: Roles | None = None
 
 
 def play(recording: Path, policy: Policy, model: Model, variant: Variant = FULL) -> Evidence:
-    """Play *recording*; honest users answer challenges. What became of its sessions is in ``.outcomes``."""
+    """Replay *recording*, with answers of honest users to challenges; the results are in ``.outcomes``."""
     outcomes = Outcomes.against(read_truth(recording))
     evidence = Evidence(outcomes)
     detector = model.detector if variant.model else NoDetector()
@@ -69,11 +69,11 @@ def play(recording: Path, policy: Policy, model: Model, variant: Variant = FULL)
     brain.use_policy(variant.policy(policy))
     stages = Replay(processor_specs(brain, Options(event_clock=True, onlooker=evidence.look)))
     answers = Answers(outcomes.honest)
-    for message in stages.run(answers.among(_but(variant.without, read(recording)))):
-        outcomes.hear(message)
-        answers.hear(message)
+    for message in stages.run(answers.insert_into(_without(variant.without, read(recording)))):
+        outcomes.observe(message)
+        answers.observe(message)
     return evidence
 
 
-def _but(topic: str, records: Iterable[InputRecord]) -> Iterator[InputRecord]:
+def _without(topic: str, records: Iterable[InputRecord]) -> Iterator[InputRecord]:
     return (record for record in records if record.topic != topic)

@@ -1,4 +1,4 @@
-"""Real recordings that nobody here made: which attack techniques raise which detection, and what else."""
+"""Evaluation on public recordings: which detections find which attack techniques, and false positives."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pipeline.assembly import processor_specs
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.policy import Policy
 from pipeline.decisions.risk import LEVELS
-from pipeline.offline.evaluation.outcome import Met, Outcomes, Spared
+from pipeline.offline.evaluation.outcome import AttackResults, HonestCosts, Outcomes
 from pipeline.offline.evaluation.play import Model, play
-from pipeline.offline.evaluation.switches import DETONATED, FAMILY, Maker, made_by, switched
+from pipeline.offline.evaluation.switches import DETONATED, FAMILY, Origin, origin_of, switched
 from pipeline.offline.replay.recording import read, write_conversion
 from pipeline.offline.replay.runner import Replay
 from pipeline.sessions.processor import Options
@@ -31,58 +31,57 @@ Event = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Raised:
-    """What one recording raised: the highest level of any session, and the detections that had a part.
+class Detected:
+    """Result of one recording: the highest level of any session, and the contributing detections.
 
-    *begun* says of each detection how often it began to hold after an event of whom.
+    *begun* counts, per detection and origin, the events after which the detection began to hold.
     """
 
     name: str
     sessions: int
     level: str
     detections: tuple[str, ...]
-    begun: Mapping[tuple[str, Maker], int]
+    begun: Mapping[tuple[str, Origin], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Takeovers:
-    """Sessions of a lab that change hands, in *copies* of it, one exchange each.
+    """Result of takeovers in *copies* of a lab's recording, one exchange of sessions each.
 
-    *switched* are those; *detonated* those in which the lab itself runs an attack; *spared* all others.
+    *switched* are the sessions taken over, *detonated* those in which the lab itself runs an attack, *spared* the
+    others.
     """
 
     copies: int
-    switched: Met
-    detonated: Met
-    spared: Spared
+    switched: AttackResults
+    detonated: AttackResults
+    spared: HonestCosts
 
 
-def raised(name: str, logs: Iterable[Path], policy: Policy, model: Model, *, detonations: bool = True) -> Raised:
-    """Convert and replay CloudTrail *logs*; nothing is commanded, so that all detections are seen.
+def detected_in(name: str, logs: Iterable[Path], policy: Policy, model: Model, *, detonations: bool = True) -> Detected:
+    """Convert and replay CloudTrail *logs* without commands, so that all detections are seen.
 
-    Without *detonations*, their events are left out: what is raised then is a false alarm.
+    Without *detonations*, their events are left out, so that every detection is a false positive.
     """
     conversion = convert(logs)
     if not detonations:
         conversion = _without_detonations(conversion)
-    makers = {
-        this_event["event_id"]: made_by(this_event) for events in conversion.events.values() for this_event in events
-    }
+    origins = {event["event_id"]: origin_of(event) for events in conversion.events.values() for event in events}
     level, found, sessions, began = 0, dict[str, None](), set[str](), set[tuple[str, str, str]]()
     for event in _decisions(conversion, policy, model):
         sessions.add(event["session_id"])
         level = max(level, LEVELS.index(event["level"]))
-        counted = [item for item in event["reasons"] if item["contribution"] > 0]
-        found |= dict.fromkeys(item["detection"] for item in counted)
-        shown = [item for item in counted if item.get("evidence")]
-        began |= {(event["session_id"], item["detection"], item["evidence"][0]) for item in shown}
-    begun = Counter((detection, makers[first]) for _, detection, first in began if first in makers)
-    return Raised(name, len(sessions), LEVELS[level], tuple(found), dict(sorted(begun.items())))
+        reasons = [reason for reason in event["reasons"] if reason["contribution"] > 0]
+        found |= dict.fromkeys(reason["detection"] for reason in reasons)
+        with_evidence = [reason for reason in reasons if reason.get("evidence")]
+        began |= {(event["session_id"], reason["detection"], reason["evidence"][0]) for reason in with_evidence}
+    begun = Counter((detection, origins[first]) for _, detection, first in began if first in origins)
+    return Detected(name, len(sessions), LEVELS[level], tuple(found), dict(sorted(begun.items())))
 
 
 def _without_detonations(conversion: Conversion) -> Conversion:
     left = {
-        topic: [event for event in events if made_by(event) != "detonation"]
+        topic: [event for event in events if origin_of(event) != "detonation"]
         for topic, events in conversion.events.items()
     }
     return replace(conversion, events=left)
@@ -99,9 +98,9 @@ def _decisions(conversion: Conversion, policy: Policy, model: Model) -> Iterator
                 yield from_json(message.value)
 
 
-def techniques(folder: Path, policy: Policy, model: Model) -> list[Raised]:
-    """Each Stratus technique recorded below *folder*, one by one."""
-    return [raised(path.name.removesuffix(".json"), [path], policy, model) for path in _logs(folder)]
+def techniques(folder: Path, policy: Policy, model: Model) -> list[Detected]:
+    """Results of each Stratus technique recorded in *folder*."""
+    return [detected_in(path.name.removesuffix(".json"), [path], policy, model) for path in _logs(folder)]
 
 
 def _logs(folder: Path) -> list[Path]:
@@ -109,9 +108,9 @@ def _logs(folder: Path) -> list[Path]:
 
 
 def takeovers(folder: Path, policy: Policy, model: Model, *, keep_client: bool = False) -> Takeovers:
-    """Identity switches injected into the recordings below *folder*, and what came of all sessions.
+    """Inject identity switches into the recordings in *folder*, and return the results of all sessions.
 
-    *keep_client*: whoever takes over comes from the victim's address with the victim's client.
+    *keep_client*: the intruder has the victim's address and client.
     """
     with TemporaryDirectory() as scratch:
         recording = Path(scratch) / "recording"
@@ -122,19 +121,19 @@ def takeovers(folder: Path, policy: Policy, model: Model, *, keep_client: bool =
         len(played),
         _met(played, FAMILY),
         _met(played, DETONATED),
-        _all_spared([outcomes.spared() for outcomes in played]),
+        _all_spared([outcomes.honest_costs() for outcomes in played]),
     )
 
 
-def _met(played: Sequence[Outcomes], family: str) -> Met:
+def _met(played: Sequence[Outcomes], family: str) -> AttackResults:
     def fits(row: Truth) -> bool:
         return row.family == family
 
-    parts = [outcomes.met(fits) for outcomes in played]
+    parts = [outcomes.attack_results(fits) for outcomes in played]
     delays = sorted(delay for outcomes in played for delay in outcomes.delays(fits))
     middle = delays[len(delays) // 2] if delays else None
     late = delays[int(len(delays) * 0.9)] if delays else None
-    return Met(
+    return AttackResults(
         sum(part.sessions for part in parts),
         sum(part.intervened for part in parts),
         sum(part.revoked for part in parts),
@@ -143,8 +142,8 @@ def _met(played: Sequence[Outcomes], family: str) -> Met:
     )
 
 
-def _all_spared(parts: list[Spared]) -> Spared:
-    return Spared(
+def _all_spared(parts: list[HonestCosts]) -> HonestCosts:
+    return HonestCosts(
         sum(part.sessions for part in parts),
         sum(part.hours for part in parts),
         sum(part.revoked for part in parts),

@@ -1,9 +1,9 @@
-"""Two sessions of a real recording change hands at a known time: takeovers with an exact truth.
+"""Identity switches: two sessions of a real recording are exchanged at a known time, so takeovers have exact labels.
 
-The recipe is that of CLUE-LDS (Landauer et al. 2022, "A User and Entity Behavior Analytics Log Data Set for
-Anomaly Detection in Cloud Computing"): from one moment on, what one user does is logged as the other's. The
-events stay real; only whose they are is a lie. In its harsher form whoever takes over also keeps the other's
-address and client, so that nothing is left to see but what is done.
+The method is that of CLUE-LDS (Landauer et al. 2022, "A User and Entity Behavior Analytics Log Data Set for Anomaly
+Detection in Cloud Computing"): from a certain time on, the activity of one user is logged as the other's. The events
+stay real; only their owners are changed. In the harder form the intruder also has the victim's address and client, so
+that only the behaviour differs.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pipeline.offline.replay.recording import read, write
 from pipeline.sources.ground_truth import Truth
 from schemas.topics import API_CALLS
 
-Maker = Literal["detonation", "preparation", "other"]
-MAKERS: Final[tuple[Maker, ...]] = ("detonation", "preparation", "other")
+Origin = Literal["detonation", "preparation", "other"]
+ORIGINS: Final[tuple[Origin, ...]] = ("detonation", "preparation", "other")
 
 
-def made_by(event: Mapping[str, Any]) -> Maker:
-    """What made *event*; Stratus signs Terraform's calls too, which are preparation all the same."""
+def origin_of(event: Mapping[str, Any]) -> Origin:
+    """The origin of *event*. Stratus also marks Terraform's calls, which are preparation."""
     client = event.get("user_agent") or ""
     if "Terraform/" in client:
         return "preparation"
@@ -43,13 +43,13 @@ OWN: Final = (
     "key_thumbprint",
     "device_id",
 )
-"""What says whose an event is; the rest, address and client too, comes with whoever acts."""
+"""Fields of the owner of an event; all others, including address and client, belong to the actor."""
 CLIENT: Final = ("ip", "asn", "country", "latitude", "longitude", "network_type", "user_agent", "ja4")
-"""What says where an event comes from and through which software."""
-LEAST_CALLS: Final = 20
+"""Fields of the network and software of an event."""
+MIN_CALLS: Final = 20
 FAMILY: Final = "identity_switch"
 DETONATED: Final = "detonated"
-"""Family of sessions in which the lab itself ran an attack before anybody took over."""
+"""Family of sessions in which the lab itself ran an attack before the exchange."""
 
 Event = dict[str, Any]
 Session = tuple[str, str]
@@ -58,33 +58,33 @@ Calls = Mapping[Session, Sequence[Event]]
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """The calls of a *pair* of sessions change places from *at* (ms) on; *members* stay with the session."""
+    """From *at* (ms) on, the calls of a *pair* of sessions are exchanged; *fields* stay with the session."""
 
     pair: tuple[Session, Session]
     at: int
-    members: tuple[str, ...]
+    fields: tuple[str, ...]
 
     def victim(self, actor: Session) -> Session:
-        """In whose session *actor* goes on."""
+        """The session in which *actor* continues."""
         return self.pair[actor == self.pair[0]]
 
 
 def switched(recording: Path, folder: Path, count: int, seed: int, *, keep_client: bool = False) -> Iterator[Path]:
     """Write up to *count* copies of *recording* below *folder*, each with one pair of sessions exchanged.
 
-    The pair is of two principals and of sessions with at least :data:`LEAST_CALLS` calls; they change hands
-    when the quieter of them is half over. *keep_client*: addresses and clients stay with the sessions too.
+    The two sessions have different principals and at least :data:`MIN_CALLS` calls; they are exchanged when each has
+    made half of its calls. *keep_client*: addresses and clients stay with the sessions, too.
     """
     events = [(record.topic, from_json(record.value)) for record in read(recording)]
     calls = _calls(events)
-    busy = sorted(key for key, own in calls.items() if len(own) >= LEAST_CALLS)
+    busy = sorted(key for key, own in calls.items() if len(own) >= MIN_CALLS)
     pairs = [pair for pair in combinations(busy, 2) if _principal(calls, pair[0]) != _principal(calls, pair[1])]
     Random(seed).shuffle(pairs)  # noqa: S311 - no secret is drawn
-    members = OWN + CLIENT if keep_client else OWN
+    fields = OWN + CLIENT if keep_client else OWN
     for number, pair in enumerate(pairs[:count]):
         at = max(calls[session][len(calls[session]) // 2]["occurred_at"] for session in pair)
         target = folder / f"switch-{number}{'-same-client' * keep_client}"
-        _write(target, events, calls, Exchange(pair, at, members))
+        _write(target, events, calls, Exchange(pair, at, fields))
         yield target
 
 
@@ -106,9 +106,8 @@ def _write(target: Path, events: Sequence[tuple[str, Event]], calls: Calls, exch
         for topic, event in events:
             key = (event.get("tenant", "default"), event.get("session_id", ""))
             swap = topic == API_CALLS and key in own and event["occurred_at"] >= exchange.at
-            kept = own[exchange.victim(key)] if swap else {}
-            fields = {**event, **{name: kept.get(name) for name in exchange.members if swap}}
-            writer.event(topic, fields)
+            victim = own[exchange.victim(key)] if swap else {}
+            writer.event(topic, {**event, **{name: victim.get(name) for name in exchange.fields if swap}})
         for key in sorted(calls):
             writer.truth(_truth(key, calls, exchange))
 
@@ -118,14 +117,14 @@ def _last_before(calls: Sequence[Event], at: int) -> Event:
 
 
 def _truth(key: Session, calls: Calls, exchange: Exchange) -> Truth:
-    """A session is taken over with the first call of somebody else, if there is one.
+    """The ground truth of a session: it is taken over with the first call of the other actor, if there is one.
 
-    If it ran an attack of its own before, that is what has to be found in it.
+    If the lab ran an attack in it before, that attack is the one to be found.
     """
     own = calls[key]
     first, last = own[0]["occurred_at"], own[-1]["occurred_at"]
     family, begins = "as_recorded", first
-    detonated = [_when(event) for event in own if made_by(event) == "detonation"]
+    detonated = [_when(event) for event in own if origin_of(event) == "detonation"]
     if key in exchange.pair:
         foreign = [_when(call) for call in calls[exchange.victim(key)] if _when(call) >= exchange.at]
         detonated = [at for at in detonated if at < exchange.at]

@@ -1,4 +1,4 @@
-"""The measuring itself: the held-out worlds under every variant, pooled."""
+"""Trials: every variant replayed in all held-out worlds, with the results pooled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.console import tracked
 from pipeline.decisions.policy import Policy
 from pipeline.detections import DETECTIONS
 from pipeline.offline.evaluation.evidence import Evidence, Sessions
-from pipeline.offline.evaluation.outcome import Met, Outcomes, Spared
+from pipeline.offline.evaluation.outcome import AttackResults, HonestCosts, Outcomes
 from pipeline.offline.evaluation.play import Model, Variant, play
 from pipeline.offline.replay.recording import write
 from pipeline.offline.simulation import simulate
@@ -27,32 +27,32 @@ INTENSITIES = ("low", "medium", "high")
 
 
 def of(family: str, intensity: str | None) -> Callable[[Truth], bool]:
-    """Which sessions are of one *family* at one *intensity*."""
+    """Return a test for sessions of one *family* and *intensity*."""
     return lambda row: row.family == family and row.intensity == intensity
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of one variant in several worlds; sessions of all of them count alike."""
+    """Results of one variant in several worlds, all sessions pooled."""
 
     variant: Variant
     evidence: Sequence[Evidence]
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """Of all worlds as one."""
+        """The outcomes of all worlds."""
         return _pooled(evidence.outcomes for evidence in self.evidence)
 
-    def met(self, fits: Callable[[Truth], bool] = lambda _: True) -> Met:
-        """What attacked sessions met, in all worlds."""
-        return self.outcomes.met(fits)
+    def attack_results(self, fits: Callable[[Truth], bool] = lambda _: True) -> AttackResults:
+        """Results for attacked sessions, in all worlds."""
+        return self.outcomes.attack_results(fits)
 
-    def spared(self, fits: Callable[[Truth], bool] = lambda _: True) -> Spared:
-        """What honest sessions had to bear, in all worlds."""
-        return self.outcomes.spared(fits)
+    def honest_costs(self, fits: Callable[[Truth], bool] = lambda _: True) -> HonestCosts:
+        """False interventions for honest sessions, in all worlds."""
+        return self.outcomes.honest_costs(fits)
 
     def families(self, label: str) -> list[str]:
-        """The families of *label* in the truth, by name."""
+        """The families with this *label* in the ground truth, sorted."""
         return sorted({row.family for row in self.outcomes.truth.values() if row.label == label})
 
     def table(self) -> Sessions:
@@ -61,12 +61,12 @@ class Trial:
         return Sessions(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def delays(self, intensity: str) -> list[float]:
-        """Seconds from the beginning of each attack of *intensity* to its revocation, where there was one."""
+        """Seconds from the beginning of each attack of *intensity* to its revocation, if it was revoked."""
         return self.outcomes.delays(lambda row: row.intensity == intensity)
 
 
 def _pooled(parts: Iterable[Outcomes]) -> Outcomes:
-    """All worlds as one: no session is in two of them, as each has a seed of its own."""
+    """Combine the outcomes of all worlds, which have no session in common as their seeds differ."""
     pooled = Outcomes({})
     for part in parts:
         pooled.truth |= part.truth
@@ -78,20 +78,20 @@ def _pooled(parts: Iterable[Outcomes]) -> Outcomes:
 
 
 def trials(tasks: Sequence[tuple[Variant, Sequence[Path]]], policy: Policy, model: Model) -> list[Trial]:
-    """Play recordings under variants, each with its own; as many at once as there are processors."""
+    """Replay the recordings of each variant, with as many processes as there are processors."""
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-        asked = [
+        submitted = [
             (variant, [pool.submit(play, recording, policy, model, variant) for recording in recordings])
             for variant, recordings in tasks
         ]
-        return [Trial(variant, [future.result() for future in futures]) for variant, futures in asked]
+        return [Trial(variant, [future.result() for future in futures]) for variant, futures in submitted]
 
 
 Purpose = Literal["train", "test"]
 
 
 class World(NamedTuple):
-    """One simulation: its seed, how long, how many people and services, attacks a day for each of them."""
+    """One simulation: seed, duration, number of principals, and attacks per day and principal."""
 
     purpose: Purpose
     seed: int
@@ -102,13 +102,13 @@ class World(NamedTuple):
 
 TRAIN: Final = (World("train", 101, 30.0, 300, 0.2), World("train", 102, 144.0, 50, 0.1))
 TEST: Final = (World("test", 201, 30.0, 300, 0.2), World("test", 202, 144.0, 50, 0.1))
-"""One broad world, whose principals have no history, and one of people whose habits are known by and by."""
+"""One world of many principals without history, and a longer one in which baselines develop."""
 PARTS: Final = World("test", 203, 12.0, 300, 0.4)
-"""Where what each part is worth is measured: short, as it is played once for every part."""
+"""The world in which topics are left out: short, as it is replayed once per topic."""
 
 
-def recorded(world: World, folder: Path) -> Path:
-    """Simulate *world* into a directory below *folder*, unless it is there; return the recording."""
+def simulated(world: World, folder: Path) -> Path:
+    """Return the recording of *world* below *folder*; simulate it unless it exists."""
     target = folder / f"{world.purpose}-{world.seed}-{world.hours:g}h-{world.principals}"
     if target.exists():
         return target

@@ -1,6 +1,6 @@
-"""Plays a planned day: from sessions and devices to events, each stream in event-time order and lazily.
+"""Emitter of events: turns the sessions and devices of a planned day into events, lazily and in event-time order.
 
-Only the shape of events is known here; what happens was decided in the plan.
+It knows only the form of events; the plan decides what happens.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from pipeline.offline.replay.recording import TOPIC_OF
 from pipeline.offline.simulation.plan import MINUTE, SECOND, Day, DevicePlan, Session
 from pipeline.offline.simulation.world.operations import call, walk
 from pipeline.offline.simulation.world.places import Network
-from pipeline.offline.simulation.world.population import chance
+from pipeline.offline.simulation.world.population import rng_for
 
 Timed = tuple[int, str, dict[str, Any]]
-"""When (ms), on which topic, the event."""
+"""Time (ms), topic and event."""
 
 REATTEST: Final = 7 * MINUTE
-"""How old an attestation gets before a device asks for the next."""
+"""Age of an attestation at which a device renews it."""
 WAKES: Final = 12 * SECOND
 SLEEPS: Final = 150 * SECOND
-"""How long before its first session a device speaks, and how long after its last."""
+"""How long before its first session a device starts to report, and how long after its last it stops."""
 RECONNECTS: Final = (300, 4_000)
-"""So long, in ms, an agent takes to report from the network its device moved to."""
+"""Range in ms that a telemetry agent takes to report from the new network of its device."""
 SEQUENCES_A_DAY: Final = 10_000
 
 by_time: Final = itemgetter(0)
 
 
-def play(run: str, day: Day) -> Iterator[Timed]:
+def emit(run: str, day: Day) -> Iterator[Timed]:
     """Yield all events of *day* in order."""
     streams = [telemetry(run, day, plan) for plan in day.devices.values() if plan.device.reporting]
     for session in day.sessions:
-        streams.append(iter(_happenings(session)))
-        streams.append(_calls(session, chance(run, session.session_id)))
+        streams.append(iter(_auth_and_extra_events(session)))
+        streams.append(_calls(session, rng_for(run, session.session_id)))
     return merge(*streams, key=by_time)
 
 
 def telemetry(run: str, day: Day, plan: DevicePlan) -> Iterator[Timed]:
     """Yield what the device of *plan* reports while, and shortly before and after, it is used."""
-    rng = chance(run, plan.device.device_id, day.number)
+    rng = rng_for(run, plan.device.device_id, day.number)
     posture = {"tenant": day.owner.tenant.name, "device_id": plan.device.device_id, **plan.device.posture()}
     pending = sorted((*plan.changes, *_moves(run, day, plan.device.device_id)), key=by_time)
     sequence = day.number * SEQUENCES_A_DAY
@@ -65,30 +65,30 @@ def telemetry(run: str, day: Day, plan: DevicePlan) -> Iterator[Timed]:
 
 
 def _moves(run: str, day: Day, device_id: str) -> list[tuple[int, dict[str, Any]]]:
-    """Where the device itself is, by time (ms): a moment after its owner moved its agent reports from there.
+    """Networks of the device itself, by time (ms): its agent reports from a new one a moment after its owner moved.
 
-    A thief of a session takes neither the device nor its agent along.
+    An intruder in a session has neither the device nor its agent.
     """
-    rng = chance(run, device_id, day.number, "reconnects")
-    turns: list[tuple[int, Network]] = []
+    rng = rng_for(run, device_id, day.number, "reconnects")
+    moves: list[tuple[int, Network]] = []
     for session in day.sessions:
         if session.device_id == device_id and session.kind == "human" and not session.foreign:
             stolen_at = session.end if session.attacked_at is None else session.attacked_at
             moved = [
                 (change.at, change.network) for change in session.changes if change.network and change.at < stolen_at
             ]
-            turns += [(session.start - WAKES, session.network), *moved]
-    turns.sort(key=by_time)
+            moves += [(session.start - WAKES, session.network), *moved]
+    moves.sort(key=by_time)
     return [
         (at + rng.randint(*RECONNECTS), {name: network.members()[name] for name in ("ip", "asn")})
-        for at, network in turns
+        for at, network in moves
     ]
 
 
 def _report(plan: DevicePlan, posture: dict[str, Any], sequence: int, at: int, attested_at: int) -> Timed:
-    """One report. A clock set back dates it too early; one set forward, what the attestation service said.
+    """One telemetry report. A clock set back dates it too early; one set forward dates the attestation too late.
 
-    When it is received is by the receiver's clock, which is right.
+    The time of arrival is by the receiver's clock, which is right.
     """
     off = plan.clock_off if plan.clock_from is not None and at >= plan.clock_from else 0
     members = {
@@ -110,9 +110,9 @@ def _attests(plan: DevicePlan, at: int, attested_at: int) -> bool:
 
 
 def _in_use(day: Day, device_id: str) -> list[tuple[int, int]]:
-    """When a device is awake: around its sessions, without a break where they nearly meet."""
+    """Spans (ms) in which a device is in use: around its sessions, joined if they are close."""
     spans: list[tuple[int, int]] = []
-    for session in sorted(day.sessions, key=lambda this_session: this_session.start):
+    for session in sorted(day.sessions, key=lambda session: session.start):
         if session.device_id != device_id:
             continue
         start, end = session.start - WAKES, session.end + SLEEPS
@@ -123,8 +123,8 @@ def _in_use(day: Day, device_id: str) -> list[tuple[int, int]]:
     return spans
 
 
-def _situations(session: Session) -> list[tuple[int, dict[str, Any]]]:
-    """The members that all events of the session share, each with the time (ms) from which they hold."""
+def _shared_fields(session: Session) -> list[tuple[int, dict[str, Any]]]:
+    """The fields that all events of the session share, each with the time (ms) from which they apply."""
     members: dict[str, Any] = {
         "tenant": session.tenant,
         "session_id": session.session_id,
@@ -148,8 +148,8 @@ def _situations(session: Session) -> list[tuple[int, dict[str, Any]]]:
     return found
 
 
-def _happenings(session: Session) -> list[Timed]:
-    """The auth events of a session and whatever else was planned by the minute."""
+def _auth_and_extra_events(session: Session) -> list[Timed]:
+    """The auth events of a session, and the extra events of its plan."""
     rows: list[tuple[int, str, dict[str, Any]]] = [
         (session.start + after, "auth.event", {"action": action, **members})
         for after, action, members in session.opening
@@ -159,10 +159,10 @@ def _happenings(session: Session) -> list[Timed]:
     if session.closed:
         rows.append((session.end, "auth.event", {"action": "sign_out"}))
     rows.sort(key=by_time)
-    situations = _situations(session)
+    shared_fields = _shared_fields(session)
     events: list[Timed] = []
     for number, (at, kind, members) in enumerate(rows):
-        shared = next(members for since, members in reversed(situations) if since <= at)
+        shared = next(members for since, members in reversed(shared_fields) if since <= at)
         event = {"type": kind, "event_id": f"{session.session_id}-e{number}", "occurred_at": at, **shared}
         event |= members
         events.append((at, TOPIC_OF[kind], {name: value for name, value in event.items() if value is not None}))
@@ -170,11 +170,11 @@ def _happenings(session: Session) -> list[Timed]:
 
 
 def _calls(session: Session, rng: Random) -> Iterator[Timed]:
-    """The ordinary calls of a session, at its pace, from after the opening to just before the end."""
-    situations = iter(_situations(session))
-    _, shared = next(situations)
-    following = next(situations, None)
-    habitual = walk(session.operations, session.habit, rng)
+    """The ordinary calls of a session, at its pace, from after the opening until its end."""
+    shared_fields = iter(_shared_fields(session))
+    _, shared = next(shared_fields)
+    following = next(shared_fields, None)
+    operations = walk(session.operations, session.habit, rng)
     short, long, pause = session.pace
     at = session.start + session.opening[-1][0] + 800
     end = session.end if session.idle_from is None else session.idle_from
@@ -186,7 +186,7 @@ def _calls(session: Session, rng: Random) -> Iterator[Timed]:
             return
         while following is not None and following[0] <= at:
             shared = following[1]
-            following = next(situations, None)
+            following = next(shared_fields, None)
         number += 1
         yield (
             at,
@@ -196,6 +196,6 @@ def _calls(session: Session, rng: Random) -> Iterator[Timed]:
                 "event_id": f"{session.session_id}-c{number}",
                 "occurred_at": at,
                 **shared,
-                **call(next(habitual), rng),
+                **call(next(operations), rng),
             },
         )

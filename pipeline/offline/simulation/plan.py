@@ -1,6 +1,6 @@
-"""What a day will bring, as plain data: sessions, devices, and what happens to them. No event is made here.
+"""Plan of a day as plain data: sessions, devices, and what happens to them. No events are made here.
 
-Days are planned first, then struck by attacks and oddities, and only then played (`play.py`).
+Days are planned first, then changed by attacks and oddities, and then turned into events (`emit`).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Whole = tuple[int, int]
 Real = tuple[float, float]
 
 INTENSITIES: Final[tuple[Intensity, ...]] = ("low", "medium", "high")
-"""`low` is stealthy, slow and small; `high` is loud."""
+"""`low` is stealthy, slow and small; `high` is conspicuous."""
 
 
 @dataclass(slots=True)
 class Attempt:
-    """Draws the parameters of an attack or oddity and remembers them in *drawn*.
+    """Draws the parameters of one attack or oddity and stores them in *drawn*.
 
-    Where a method takes three ranges, they are those of the intensities from low to high; a single one holds
-    for all. *intensity* is `None` for what is honest.
+    If a method gets three ranges, they are those of the intensities from low to high; a single range is for all.
+    *intensity* is None for an oddity.
     """
 
     family: str
@@ -72,11 +72,11 @@ MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 ORDINARY: Final = "ordinary"
-"""The family of a session of which there is nothing to tell."""
+"""The family of a session without attack or oddity."""
 
 
 class Change(NamedTuple):
-    """From *at* on (ms) a session comes from another network, or with other software."""
+    """From *at* on (ms), a session has another network or other software."""
 
     at: int
     network: Network | None = None
@@ -84,7 +84,7 @@ class Change(NamedTuple):
 
 
 class Extra(NamedTuple):
-    """An event that the ordinary course of a session would not bring; *members* go before the session's."""
+    """An event besides the ordinary ones of a session; *members* override the fields of the session."""
 
     at: int
     type: Literal["auth.event", "api.call"]
@@ -92,24 +92,23 @@ class Extra(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How calls follow each other: about *short* seconds apart, with probability *pause* about *long*."""
+    """Intervals of calls: about *short* seconds, with probability *pause* about *long*."""
 
     short: float
     long: float = 0.0
     pause: float = 0.0
 
     def times(self, volume: float) -> Pace:
-        """Return the pace of somebody who does *volume* times as much."""
+        """Return the pace of somebody who makes *volume* times as many calls."""
         return Pace(self.short / volume, self.long / volume, self.pause)
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """One session to be. *opening*: the auth events it begins with, as (ms after start, action, members).
+    """A planned session. *opening*: the auth events it begins with, as (ms after start, action, fields).
 
-    From *idle_from* on nobody calls of their own accord; only what was planned by the minute happens. A
-    session that was never signed in to is not *closed* either; a *foreign* one was by an intruder, wherever
-    the device is that it names.
+    From *idle_from* on there are no ordinary calls, only extra events. A session whose sign-in failed is not *closed*
+    by a sign-out. A *foreign* session was opened by an intruder, whatever device it names.
     """
 
     session_id: str
@@ -138,7 +137,7 @@ class Session:
     attacked_at: int | None = None
 
     def truth(self, end: int) -> Truth:
-        """Return what this session really is, in a simulation that stops at *end*."""
+        """Return the ground truth of this session, in a simulation that stops at *end*."""
         return Truth(
             tenant=self.tenant,
             session_id=self.session_id,
@@ -152,9 +151,9 @@ class Session:
 
 @dataclass(slots=True)
 class DevicePlan:
-    """What a device reports on a day: *changes* of posture by time; from when it is silent, or unattested.
+    """Telemetry of a device on a day: *changes* of posture by time, and when it becomes silent or unattested.
 
-    *gaps* (from, to) are silences that end. From *clock_from* on its clock is *clock_off* ms ahead.
+    *gaps* (from, to) are temporary silences. From *clock_from* on, its clock is *clock_off* ms ahead.
     """
 
     device: Device
@@ -168,7 +167,7 @@ class DevicePlan:
 
 @dataclass(slots=True)
 class Day:
-    """A day of a person with all that acts for them, or of a service. It is played only *until* then (ms)."""
+    """A day of a person with their keys and agents, or of a service. Events are emitted only *until* then (ms)."""
 
     number: int
     owner: Person | Service
@@ -176,7 +175,7 @@ class Day:
     until: int
     sessions: list[Session] = field(default_factory=list)
     devices: dict[str, DevicePlan] = field(default_factory=dict)
-    taken: bool = False
+    is_affected: bool = False
 
     def reports(self, session: Session) -> bool:
         """Whether *session* is bound to a device that sends telemetry."""
@@ -190,27 +189,27 @@ class Day:
         before: int = 10 * MINUTE,
         after: int = 15 * MINUTE,
     ) -> tuple[Session, int] | None:
-        """Choose a session that *fits* and a moment in it with this much *before* and *after*, if any."""
-        found = [
+        """Choose a session that *fits*, if any, and a time in it (ms) with so much of it *before* and *after*."""
+        candidates = [
             session
             for session in self.sessions
             if fits(session) and min(session.end, self.until) - session.start >= before + after
         ]
-        if not found:
+        if not candidates:
             return None
-        session = rng.choice(found)
+        session = rng.choice(candidates)
         return session, rng.randint(session.start + before, min(session.end, self.until) - after)
 
     def has_history(self, session: Session) -> bool:
-        """Whether the same principal had a session before: what is usual for them can be known."""
+        """Whether the same principal had an earlier session, so that a baseline can exist."""
         return any(other.principal_id == session.principal_id and other.end <= session.start for other in self.sessions)
 
     def has_children(self, session: Session) -> bool:
-        """Whether an API key's or an agent's session was born of it."""
+        """Whether an API key's or an agent's session is a child of it."""
         return any(other.parent is session for other in self.sessions)
 
     def is_latest(self, session: Session) -> bool:
-        """Whether no other session of the same principal begins in the course of this one."""
+        """Whether no other session of the same principal begins during this one."""
         return not any(
             other.principal_id == session.principal_id and session.start < other.start <= session.end
             for other in self.sessions
@@ -218,25 +217,21 @@ class Day:
 
     @property
     def over(self) -> int:
-        """The time (ms) by which everything of this day has to be over."""
+        """The time (ms) by which everything of this day must end."""
         return self.start + DAY - 5 * MINUTE
 
-    def condemn(self, session: Session, at: int, attempt: Attempt, family: str = "") -> None:
-        """Say that *session* is under attack from *at* on, and so whatever was born of it falls with it."""
+    def mark_attacked(self, session: Session, at: int, attempt: Attempt, family: str = "") -> None:
+        """Label *session* as attacked from *at* on, and its children as attacked through it."""
         session.label, session.family = "attack", family or attempt.family
         session.intensity, session.attacked_at = attempt.intensity, max(at, session.start)
         for child in self.sessions:
             if child.parent is session and child.end > at and child.label == "benign":
-                self.condemn(child, at, attempt, "ancestor_revoked")
+                self.mark_attacked(child, at, attempt, "ancestor_revoked")
 
-    def condemn_device(self, device_id: str, at: int, attempt: Attempt) -> None:
-        """Say that the device is in wrong hands from *at* on, and so is every session on it."""
-        fallen = [
-            this_session
-            for this_session in self.sessions
-            if this_session.device_id == device_id and this_session.end > at
-        ]
-        for session in fallen:
+    def mark_device_attacked(self, device_id: str, at: int, attempt: Attempt) -> None:
+        """Label every session on the device as attacked from *at* on."""
+        on_device = [session for session in self.sessions if session.device_id == device_id and session.end > at]
+        for session in on_device:
             session.label = "attack"
-        for session in fallen:
-            self.condemn(session, at, attempt)
+        for session in on_device:
+            self.mark_attacked(session, at, attempt)

@@ -1,1 +1,1 @@
-"""Simulated attacks, one module per technique, each labelled with its ATT&CK identifier."""
+"""Simulated attacks: `catalogue` is the table, the other modules have the functions of one subject each."""

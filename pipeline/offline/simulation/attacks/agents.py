@@ -1,4 +1,4 @@
-"""Attacks through an AI agent: its handset proves its health no more, or what it read talked it round."""
+"""Attacks through an AI agent: its handset fails attestation, or a prompt injection controls the agent."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pipeline.offline.simulation.plan import MINUTE, Attempt, Day, Extra, Sessio
 from pipeline.offline.simulation.world.operations import denied
 
 FRESH: Final = 15 * MINUTE
-"""For how long an attestation proves anything about an agent's handset."""
+"""Validity of the attestation of an agent's handset."""
 
 
 def agent_without_fresh_attestation(day: Day, attempt: Attempt) -> bool:
-    """The handset under an agent fails its attestation, or stops renewing it; heartbeats go on."""
+    """An agent's handset fails its attestation or stops renewing it; heartbeats continue."""
     fails = attempt.at_least("medium")
     found = day.pick(attempt.rng, of_kind("agent"), after=12 * MINUTE if fails else FRESH + 12 * MINUTE)
     if found is None:
@@ -27,14 +27,14 @@ def agent_without_fresh_attestation(day: Day, attempt: Attempt) -> bool:
     if attempt.intensity == "high":
         count, gap = attempt.whole("calls", (60, 120)), attempt.real("gap_s", (0.8, 3))
         calls(session, paced(at + MINUTE, count, gap, attempt.rng), session.operations, attempt.rng)
-    day.condemn(session, at if fails else at + FRESH, attempt)
+    day.mark_attacked(session, at if fails else at + FRESH, attempt)
     if fails:
-        _condemn_others(day, session, at, attempt)
+        _mark_others_attacked(day, session, at, attempt)
     return True
 
 
 def agent_tool_burst(day: Day, attempt: Attempt) -> bool:
-    """An agent calls tools, among them ones it never used, faster than anybody reads."""
+    """An agent calls tools, including ones it never used, faster than a person can read."""
     found = _agent(day, attempt)
     if found is None:
         return False
@@ -44,12 +44,12 @@ def agent_tool_burst(day: Day, attempt: Attempt) -> bool:
     foreign = attempt.rng.sample(attempt.world.share(FOREIGN_TOOLS), 5)
     attempt.drawn["tool"] = str(foreign[0])
     calls(session, paced(at, count, gap, attempt.rng), session.operations + tuple(foreign), attempt.rng)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def agent_new_tools(day: Day, attempt: Attempt) -> bool:
-    """An agent that was talked round does new things, at the pace at which it always works."""
+    """A manipulated agent uses new tools, at its usual pace."""
     found = _agent(day, attempt)
     if found is None:
         return False
@@ -60,12 +60,12 @@ def agent_new_tools(day: Day, attempt: Attempt) -> bool:
     count = attempt.whole("calls", (3, 5), (8, 16), (20, 40))
     gap = attempt.real("gap_s", (90, 180), (20, 40), (5, 15))
     calls(session, paced(at, count, gap, attempt.rng), foreign, attempt.rng)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def agent_denied_tools(day: Day, attempt: Attempt) -> bool:
-    """An agent tries again and again what it may not do."""
+    """An agent repeatedly tries a tool that it may not use."""
     found = _agent(day, attempt)
     if found is None:
         return False
@@ -76,12 +76,12 @@ def agent_denied_tools(day: Day, attempt: Attempt) -> bool:
     for when in paced(at, count, gap, attempt.rng):
         if when < session.end:
             session.extras.append(Extra(when, "api.call", denied(wanted, attempt.rng, (403,))))
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def agent_prompt_injected(day: Day, attempt: Attempt) -> bool:
-    """Something it read makes an agent use its own tools on all in reach: only how much gives it away."""
+    """A prompt injection makes an agent use its usual tools on all data in reach: only the volume is unusual."""
     found = _agent(day, attempt)
     if found is None:
         return False
@@ -93,15 +93,15 @@ def agent_prompt_injected(day: Day, attempt: Attempt) -> bool:
     count = attempt.whole("calls", (15, 30), (60, 110), (200, 400))
     gap = attempt.real("gap_s", (15, 30), (4, 8), (1, 2))
     calls(session, paced(at, count, gap, attempt.rng), (widest,), attempt.rng)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
-def _condemn_others(day: Day, agent: Session, at: int, attempt: Attempt) -> None:
-    """A handset that fails its attestation is not to be trusted by whoever else is on it."""
+def _mark_others_attacked(day: Day, agent: Session, at: int, attempt: Attempt) -> None:
+    """Mark the other sessions on a handset that fails its attestation, as it cannot be trusted."""
     for session in day.sessions:
         if session is not agent and session.device_id == agent.device_id and session.end > at:
-            day.condemn(session, at, attempt, "attestation_downgraded")
+            day.mark_attacked(session, at, attempt, "attestation_downgraded")
 
 
 def _agent(day: Day, attempt: Attempt) -> tuple[Session, int] | None:

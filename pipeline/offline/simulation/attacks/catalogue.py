@@ -1,6 +1,6 @@
-"""The attacks: a table, a row each. A family has the name of the function that makes it; and what answers it.
+"""Table of the attacks, one row each: the function, which also names the family, and the expected detections.
 
-After an attack has begun its session goes on for a while, so that the delay of detection can be measured.
+After an attack has begun, its session continues for a while, so that the delay of detection can be measured.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from pipeline.offline.simulation.attacks.family import Family, on_one_day
 from pipeline.offline.simulation.plan import Attempt, Day
 
 
-def _row(strike: Callable[[Day, Attempt], bool], text: str, *detections: str) -> Family:
-    return Family(strike.__name__, text, on_one_day(strike), detections)
+def _row(apply: Callable[[Day, Attempt], bool], text: str, *detections: str) -> Family:
+    return Family(apply.__name__, text, on_one_day(apply), detections)
 
 
 ATTACKS: Final = (
     _row(devices.device_rooted, "the phone is jailbroken in mid-session", "device_rooted"),
     _row(devices.runtime_hooked, "the app is hooked in mid-session", "device_rooted", "device_hooked"),
     _row(devices.malware_on_device, "the device reports malware", "malware_on_device"),
-    _row(devices.posture_downgraded, "lock, encryption or management goes", "posture_downgraded"),
-    _row(devices.attestation_downgraded, "the device's proof gets worse", "attestation_downgraded"),
+    _row(devices.posture_downgraded, "lock, encryption or management is switched off", "posture_downgraded"),
+    _row(devices.attestation_downgraded, "the device's attestation gets weaker", "attestation_downgraded"),
     _row(devices.os_downgraded, "an older system all of a sudden", "os_downgraded"),
     _row(
         devices.telemetry_silent_while_active,
-        "the device's telemetry is switched off, the calls go on",
+        "the device's telemetry is switched off, the calls continue",
         "telemetry_silent_while_active",
     ),
-    _row(devices.clock_tampered, "the device's clock is set", "clock_tampered"),
+    _row(devices.clock_tampered, "the device's clock is changed", "clock_tampered"),
     _row(devices.malware_in_browser, "exports by the owner's own browser", "mass_read", "unfamiliar_scope"),
     _row(tokens.token_replayed, "a stolen cookie is used beside its owner", "token_replayed"),
     _row(
@@ -55,7 +55,7 @@ ATTACKS: Final = (
     _row(tokens.anonymised_network, "through an anonymiser", "anonymised_network", "network_changed"),
     _row(tokens.refresh_token_reused, "an old refresh token once more", "refresh_token_reused"),
     _row(tokens.after_hours, "work when its owner never works", "rare_hour", "unfamiliar_scope", "mass_read"),
-    _row(factors.mfa_fatigue, "prompted until the owner gives in", "mfa_fatigue"),
+    _row(factors.mfa_fatigue, "prompts until the owner accepts one", "mfa_fatigue"),
     _row(factors.factor_reset_new_device, "a reset, then a new device", "factor_reset_new_device"),
     _row(
         factors.new_device_privileged,
@@ -68,7 +68,7 @@ ATTACKS: Final = (
     Family("aitm_sign_in", "signed in through a page in the middle", factors.aitm_sign_in, ("aitm_sign_in",)),
     _row(data.mass_read, "customer data read page after page", "mass_read"),
     _row(data.slow_drip, "customer data a little at a time", "mass_read", "unfamiliar_scope"),
-    _row(data.access_probing, "doors tried one after the other", "access_probing"),
+    _row(data.access_probing, "resources tried one after the other", "access_probing"),
     _row(data.unfamiliar_scope, "sensitive things for the first time", "unfamiliar_scope"),
     _row(data.privilege_chain, "credential, grant, audit off", "privilege_chain"),
     _row(
@@ -80,13 +80,13 @@ ATTACKS: Final = (
     ),
     _row(
         agents.agent_without_fresh_attestation,
-        "an agent goes on although its handset no longer proves its health",
+        "an agent continues although its handset no longer passes attestation",
         "agent_without_fresh_attestation",
     ),
-    _row(agents.agent_tool_burst, "an agent runs away", "agent_tool_burst"),
+    _row(agents.agent_tool_burst, "an agent calls tools much too fast", "agent_tool_burst"),
     _row(agents.agent_new_tools, "an agent does new things", "agent_tool_burst"),
-    _row(agents.agent_denied_tools, "an agent insists on what it may not do", "agent_denied_tools"),
-    _row(agents.agent_prompt_injected, "an agent takes everything in reach", "agent_tool_burst", "mass_read"),
+    _row(agents.agent_denied_tools, "an agent repeats calls that are denied", "agent_denied_tools"),
+    _row(agents.agent_prompt_injected, "an agent reads everything in reach", "agent_tool_burst", "mass_read"),
     _row(machines.api_key_off_place, "a key is used from elsewhere", "api_key_off_place"),
     _row(machines.machine_on_handset, "a service calls from a phone", "machine_on_handset", "api_key_off_place"),
     _row(
@@ -97,4 +97,4 @@ ATTACKS: Final = (
     ),
     _row(machines.concurrent_sessions, "a sold password, many buyers", "concurrent_sessions"),
 )
-"""Every attack. What falls with the session attacked is of the family `ancestor_revoked`."""
+"""Every attack. Child sessions of an attacked session have the family `ancestor_revoked`."""

@@ -1,4 +1,4 @@
-"""Attacks that show in what is done: data read, doors tried, rights widened. Who and from where fits."""
+"""Attacks that show only in the calls: data read, resources probed, rights widened; subject and network are usual."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def mass_read(day: Day, attempt: Attempt) -> bool:
     count = attempt.whole("pages", (8, 14), (30, 60), (90, 200))
     gap = attempt.real("gap_s", (20, 50), (4, 14), (1, 3))
     calls(session, paced(at, count, gap, attempt.rng), (attempt.pick("export", EXPORTS),), attempt.rng)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
@@ -30,32 +30,32 @@ def slow_drip(day: Day, attempt: Attempt) -> bool:
     gap = attempt.real("gap_s", (90, 200), (30, 60), (8, 20))
     count = int((session.end - at) / SECOND / gap)
     calls(session, paced(at, count, gap, attempt.rng), (attempt.pick("single", SINGLE),), attempt.rng)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def access_probing(day: Day, attempt: Attempt) -> bool:
-    """Doors are tried one after the other; nearly all of them are locked."""
+    """Resources are tried one after the other; access to nearly all of them is denied."""
     found = day.pick(attempt.rng, at_the_desk(day))
     if found is None:
         return False
     session, at = found
     count = attempt.whole("doors", (6, 11), (20, 40), (80, 200))
     gap = attempt.real("gap_s", (40, 80), (5, 15), (0.5, 2))
-    doors = attempt.world.share(PROBES)
-    attempt.drawn["first"] = str(doors[0])
+    targets = attempt.world.share(PROBES)
+    attempt.drawn["first"] = str(targets[0])
     for number, when in enumerate(paced(at, count, gap, attempt.rng)):
-        door = doors[number % len(doors)]
-        opens = attempt.rng.random() < 0.06
-        fields = call(door, attempt.rng) if opens else denied(door, attempt.rng, (401, 403, 403, 404))
+        target = targets[number % len(targets)]
+        allowed = attempt.rng.random() < 0.06
+        fields = call(target, attempt.rng) if allowed else denied(target, attempt.rng, (401, 403, 403, 404))
         if when < session.end:
             session.extras.append(Extra(when, "api.call", fields))
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def unfamiliar_scope(day: Day, attempt: Attempt) -> bool:
-    """What its owner never touched is used for the first time: secrets, payrolls, mail rules."""
+    """Sensitive resources are used that the owner never used: secrets, payrolls, mail rules."""
     found = day.pick(attempt.rng, at_the_desk(day), before=25 * MINUTE)
     if found is None:
         return False
@@ -66,18 +66,18 @@ def unfamiliar_scope(day: Day, attempt: Attempt) -> bool:
     count = attempt.whole("calls", (1, 2), (4, 10), (20, 60))
     gap = attempt.real("gap_s", (60, 150), (15, 40), (2, 8))
     calls(session, paced(at + 2 * SECOND, count, gap, attempt.rng), (operation,), attempt.rng)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def privilege_chain(day: Day, attempt: Attempt) -> bool:
-    """A credential is made, its rights widened, the audit switched off."""
+    """A credential is created, its rights widened, and auditing switched off."""
     gap = attempt.real("gap_s", (120, 180), (30, 110), (2, 12))
     return _chain(day, attempt, gap, attempt.whole("calls", (6, 10), (11, 18), (30, 60)), room=15 * MINUTE)
 
 
 def privilege_chain_slow(day: Day, attempt: Attempt) -> bool:
-    """The same three steps, so far apart that nobody sees them together."""
+    """The same three steps, so far apart that a short window does not contain them."""
     minutes = attempt.real("minutes_apart", (35, 45), (22, 30), (12, 18))
     return _chain(day, attempt, minutes * 60, attempt.whole("calls", (4, 8)), room=110 * MINUTE)
 
@@ -93,5 +93,5 @@ def _chain(day: Day, attempt: Attempt, gap_s: float, after: int, room: int) -> b
         session.extras.append(Extra(when, "api.call", done))
         when += int(gap_s * attempt.rng.uniform(0.8, 1.2) * SECOND)
     calls(session, paced(when, after, 15, attempt.rng), session.operations, attempt.rng)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True

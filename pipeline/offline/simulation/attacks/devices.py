@@ -1,4 +1,4 @@
-"""Attacks that begin with the device: what it reports, or no longer reports, condemns the sessions on it."""
+"""Attacks on devices: telemetry, or its absence, shows that the sessions on the device are attacked."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ DOWNGRADES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("Ubuntu 18.04", "2022-06-01"),
     ),
 }
-"""Older systems, as version and patch level; dealt out to the worlds row by row."""
+"""Older systems, as version and patch level; the worlds get alternate rows."""
 
 
 def device_rooted(day: Day, attempt: Attempt) -> bool:
-    """The phone is jailbroken while somebody is signed in on it; quietly, or with all that goes with it."""
+    """The phone is jailbroken while somebody is signed in on it, with few or many signs of it."""
     loud: list[dict[str, Any]] = [
         {},
         {"compliant": False},
@@ -46,7 +46,7 @@ def device_rooted(day: Day, attempt: Attempt) -> bool:
 
 
 def runtime_hooked(day: Day, attempt: Attempt) -> bool:
-    """The app's code is changed while it runs."""
+    """The app is hooked: its code is changed while it runs."""
     loud: list[dict[str, Any]] = [{}, {"debugger": True}, {"debugger": True, "app_signature_valid": False}]
     return _reports(day, on_the_phone(day), attempt, {"hooked": True} | _by(attempt, loud))
 
@@ -59,7 +59,7 @@ def malware_on_device(day: Day, attempt: Attempt) -> bool:
 
 
 def posture_downgraded(day: Day, attempt: Attempt) -> bool:
-    """In mid-session the device is made weaker: the lock, the encryption or the management goes."""
+    """During the session, screen lock, encryption or management of the device is switched off."""
     steps: list[dict[str, Any]] = [
         {attempt.rng.choice(("screen_lock", "encrypted")): False},
         {"screen_lock": False, "compliant": False},
@@ -75,13 +75,13 @@ def posture_downgraded(day: Day, attempt: Attempt) -> bool:
 
 
 def attestation_downgraded(day: Day, attempt: Attempt) -> bool:
-    """The proof of the device's health gets worse: weaker, none, failed."""
+    """The attestation of the device gets worse: weaker, none, failed."""
     verdict = _by(attempt, [{"attestation": "basic"}, {"attestation": "none"}, {"attestation": "failed"}])
     return _reports(day, on_the_phone(day), attempt, verdict)
 
 
 def os_downgraded(day: Day, attempt: Attempt) -> bool:
-    """An older system, with its holes, is on the device all of a sudden."""
+    """The device suddenly has an older system with known vulnerabilities."""
     found = day.pick(attempt.rng, _reporting(day), before=5 * MINUTE, after=10 * MINUTE)
     if found is None:
         return False
@@ -92,7 +92,7 @@ def os_downgraded(day: Day, attempt: Attempt) -> bool:
 
 
 def telemetry_silent_while_active(day: Day, attempt: Attempt) -> bool:
-    """The telemetry agent is killed; the sessions on the device go on calling, or more than that."""
+    """The telemetry agent is killed; the sessions on the device continue to make calls, or make more."""
     found = day.pick(attempt.rng, _reporting(day))
     if found is None:
         return False
@@ -104,12 +104,12 @@ def telemetry_silent_while_active(day: Day, attempt: Attempt) -> bool:
         gap = attempt.real("gap_s", (1, 1), (8, 20), (2, 6))
         operations = (attempt.pick("export", EXPORTS),) if attempt.intensity == "high" else session.operations
         calls(session, paced(at + 4 * MINUTE, count, gap, attempt.rng), operations, attempt.rng)
-    day.condemn_device(device_id, at, attempt)
+    day.mark_device_attacked(device_id, at, attempt)
     return True
 
 
 def clock_tampered(day: Day, attempt: Attempt) -> bool:
-    """The device's clock is set, so that old proofs look fresh or new deeds old."""
+    """The device's clock is changed, so that old attestations look fresh or new events old."""
     found = day.pick(attempt.rng, _reporting(day))
     if found is None:
         return False
@@ -117,7 +117,7 @@ def clock_tampered(day: Day, attempt: Attempt) -> bool:
     plan = day.devices[session.device_id or ""]
     ahead = attempt.whole("off_s", (400, 900), (1800, 7200), (43_200, 180_000)) * SECOND
     plan.clock_from, plan.clock_off = at, ahead if attempt.rng.random() < 0.5 else -ahead
-    day.condemn_device(session.device_id or "", at, attempt)
+    day.mark_device_attacked(session.device_id or "", at, attempt)
     return True
 
 
@@ -131,7 +131,7 @@ def malware_in_browser(day: Day, attempt: Attempt) -> bool:
     gap = attempt.real("gap_s", (60, 140), (8, 20), (1, 3))
     operation = attempt.pick("export", EXPORTS)
     calls(session, paced(at, count, gap, attempt.rng), (operation,), attempt.rng)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
@@ -155,12 +155,12 @@ def _reports(day: Day, fits: Callable[[Session], bool], attempt: Attempt, postur
 
 
 def _report_at(day: Day, found: tuple[Session, int], attempt: Attempt, posture: Mapping[str, object]) -> bool:
-    """The change of posture is reported in mid-session; in loud attacks somebody makes use of it."""
+    """The change of posture is reported during the session; in loud attacks, many calls follow."""
     session, at = found
     device_id = session.device_id or ""
     day.devices[device_id].changes.append((at, dict(posture)))
     if attempt.intensity == "high":
         count, gap = attempt.whole("calls", (15, 60)), attempt.real("gap_s", (2, 8))
         calls(session, paced(at + MINUTE, count, gap, attempt.rng), session.operations, attempt.rng)
-    day.condemn_device(device_id, at, attempt)
+    day.mark_device_attacked(device_id, at, attempt)
     return True

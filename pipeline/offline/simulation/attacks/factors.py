@@ -1,4 +1,4 @@
-"""Attacks on how sessions are signed in to: passwords, prompts, factors, numbers, devices enrolled."""
+"""Attacks on authentication: passwords, prompts, factors, phone numbers, enrolled devices."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from pipeline.offline.simulation.plan import HOUR, MINUTE, SECOND, Attempt, Day,
 from pipeline.offline.simulation.world.clients import BURNERS, COPIES, INTRUDERS, Client
 from pipeline.offline.simulation.world.operations import scopes
 from pipeline.offline.simulation.world.places import HANDSETS, RESIDENTIAL, ROGUE, Network
-from pipeline.offline.simulation.world.population import identity
+from pipeline.offline.simulation.world.population import short_id
 from pipeline.offline.simulation.world.work import ON_THE_PHONE, ROLES
 
 Opening = list[tuple[int, str, dict[str, Any]]]
 SMS: Final = ["pwd", "sms"]
 GUESSED_WRONG: Final = "guessed_wrong"
-"""What is left of a guess that was wrong; honest, as nobody got in."""
+"""The family of a failed password guess, which is labelled benign, as nobody got in."""
 
 
 def mfa_fatigue(day: Day, attempt: Attempt) -> bool:
-    """Somebody with the password prompts the owner until they give in."""
+    """An intruder with the password sends prompts until the owner accepts one."""
     found = day.pick(attempt.rng, settled(day))
     if found is None:
         return False
@@ -51,12 +51,12 @@ def mfa_fatigue(day: Day, attempt: Attempt) -> bool:
         opening,
         operations=ROLES[person_of(day).role],
     )
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def factor_reset_new_device(day: Day, attempt: Attempt) -> bool:
-    """The help desk is talked into a reset; then a device nobody knows signs in."""
+    """The help desk is persuaded to reset the factor; then an unknown device signs in."""
     found = day.pick(attempt.rng, settled(day))
     if found is None:
         return False
@@ -83,12 +83,12 @@ def factor_reset_new_device(day: Day, attempt: Attempt) -> bool:
         operations=ROLES[person.role],
         device_id=_foreign_device(person.principal_id, at),
     )
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def new_device_privileged(day: Day, attempt: Attempt) -> bool:
-    """With the password and a stolen code a new device signs in, and soon does what needs rights."""
+    """With the password and a stolen code, a new device signs in and soon makes privileged calls."""
     found = day.pick(attempt.rng, settled(day))
     if found is None:
         return False
@@ -116,18 +116,18 @@ def new_device_privileged(day: Day, attempt: Attempt) -> bool:
     count = attempt.whole("calls", (1, 2), (4, 8), (15, 40))
     times = paced(first, count, attempt.real("gap_s", (60, 200), (20, 50), (3, 10)), attempt.rng)
     calls(session, times, (attempt.pick("sensitive", SENSITIVE),), attempt.rng)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def sim_swapped(day: Day, attempt: Attempt) -> bool:
-    """The number moves to another SIM; the app, restored there, recovers the account by a message."""
+    """The phone number is ported to another SIM, and the account is recovered by a text message."""
     found = day.pick(attempt.rng, on_the_phone(day), before=5 * MINUTE)
     if found is None:
         return False
     session, at = found
     device_id = session.device_id or ""
-    sim = {"sim_id": f"sim-{identity(device_id, 'ported', at)}"}
+    sim = {"sim_id": f"sim-{short_id(device_id, 'ported', at)}"}
     plan = day.devices[device_id]
     plan.changes.append((at, sim))
     start = at + attempt.whole("minutes_later", (7, 9), (3, 5), (1, 2)) * MINUTE
@@ -151,29 +151,29 @@ def sim_swapped(day: Day, attempt: Attempt) -> bool:
         operations=ON_THE_PHONE,
         device_id=device_id,
     )
-    day.condemn(swapped, start, attempt)
+    day.mark_attacked(swapped, start, attempt)
     return True
 
 
 def password_spray(days: Sequence[Day], attempt: Attempt) -> bool:
-    """One password for many people of a company, from one network, until it is somebody's."""
+    """One password is tried for many people of a company, from one network, until it works."""
     size = attempt.whole("targets", (4, 7), (10, 20), (25, 60))
     gap = attempt.whole("gap_s", (60, 110), (8, 20), (1, 3)) * SECOND
     for company in companies(days):
         for victim in company:
-            found = None if victim.taken else victim.pick(attempt.rng, settled(victim))
+            found = None if victim.is_affected else victim.pick(attempt.rng, settled(victim))
             if found is None:
                 continue
             others = _awake(company, victim, found[1] - gap * size, found[1])
             if len(others) >= 3:
                 _spray(victim, others[:size], found[1], gap, attempt)
-                victim.taken = True
+                victim.is_affected = True
                 return True
     return False
 
 
 def _awake(company: Sequence[Day], victim: Day, since: int, until: int) -> list[Day]:
-    """The days of others that cover the time from *since* to *until*, if it is all simulated."""
+    """The days of other people that cover *since* to *until*; none if that begins before the simulation."""
     first = min(session.start for day in company for session in day.sessions)
     if since < first:
         return []
@@ -181,7 +181,7 @@ def _awake(company: Sequence[Day], victim: Day, since: int, until: int) -> list[
 
 
 def _spray(victim: Day, targets: Sequence[Day], hit: int, gap: int, attempt: Attempt) -> None:
-    """The guesses at *targets* fail, one every *gap* ms; at *hit* one is right, the one at *victim*."""
+    """The guesses for *targets* fail, one every *gap* ms; the one for *victim* succeeds at *hit* (ms)."""
     shown = (attempt.pick("network", ROGUE), attempt.pick("client", COPIES))
     for number, day in enumerate(reversed(targets), start=1):
         _failed_guess(day, hit - number * gap, shown, attempt)
@@ -198,11 +198,11 @@ def _spray(victim: Day, targets: Sequence[Day], hit: int, gap: int, attempt: Att
         opening,
         operations=ROLES[person_of(victim).role],
     )
-    victim.condemn(session, hit, attempt)
+    victim.mark_attacked(session, hit, attempt)
 
 
 def _failed_guess(day: Day, at: int, shown: tuple[Network, Client], attempt: Attempt) -> None:
-    """A sign-in that fails: no session comes of it, so there is nothing to be ended or found."""
+    """A sign-in that fails: it starts no session, so there is nothing to revoke."""
     opening: Opening = [(0, "sign_in_failed", {"reason": "wrong password"})]
     session = intrusion(
         day,
@@ -217,13 +217,13 @@ def _failed_guess(day: Day, at: int, shown: tuple[Network, Client], attempt: Att
 
 
 def aitm_sign_in(days: Sequence[Day], attempt: Attempt) -> bool:
-    """People of a company sign in through a page that passes everything on and keeps the cookies."""
+    """People of a company sign in through a proxy page that forwards everything and keeps the cookies."""
     size = attempt.whole("victims", (1, 2), (3, 4), (5, 9))
     network, proxy = attempt.pick("network", ROGUE), attempt.pick("proxy", COPIES)
     used_with = attempt.pick("client", INTRUDERS)
     delay = attempt.whole("minutes_later", (12, 20), (5, 9), (1, 3)) * MINUTE
     for company in companies(days):
-        hits = [(day, hit) for day in company if not day.taken and (hit := day.pick(attempt.rng, settled(day)))]
+        hits = [(day, hit) for day in company if not day.is_affected and (hit := day.pick(attempt.rng, settled(day)))]
         if len(hits) < size:
             continue
         moment = hits[0][1][1]
@@ -253,16 +253,16 @@ def aitm_sign_in(days: Sequence[Day], attempt: Attempt) -> bool:
                     network=network,
                     client=used_with,
                 )
-            day.condemn(session, at, attempt)
-            day.taken = True
+            day.mark_attacked(session, at, attempt)
+            day.is_affected = True
         return True
     return False
 
 
 def _stay(attempt: Attempt) -> int:
-    """For how long, in ms, an intruder stays signed in."""
+    """How long an intruder stays signed in, in ms."""
     return attempt.whole("stay_minutes", (14, 40), (16, 60), (20, 120)) * MINUTE
 
 
 def _foreign_device(principal_id: str, at: int) -> str:
-    return f"laptop-{identity(principal_id, 'foreign', at)}"
+    return f"laptop-{short_id(principal_id, 'foreign', at)}"

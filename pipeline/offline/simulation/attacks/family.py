@@ -1,4 +1,4 @@
-"""What attacks and oddities share: the row they are in their tables, and ways to choose and to call."""
+"""Rows of the tables of attacks and oddities, and the functions they share: choosing sessions and adding calls."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from pipeline.offline.simulation.plan import ORDINARY, SECOND, Attempt, Change, 
 from pipeline.offline.simulation.world.clients import Client
 from pipeline.offline.simulation.world.operations import Operation, call
 from pipeline.offline.simulation.world.places import Network
-from pipeline.offline.simulation.world.population import Person, identity
+from pipeline.offline.simulation.world.population import Person, short_id
 
 BY_AN_INTRUDER: Final = Pace(10, 60, 0.1)
-Strike = Callable[[Sequence[Day], Attempt], bool]
-"""Changes the plans of days and marks the sessions concerned; returns whether there was room for it."""
+Apply = Callable[[Sequence[Day], Attempt], bool]
+"""Changes the plans of days and marks the sessions concerned; returns whether it found a suitable session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One row: something that may come over somebody's day, or over a company's.
+    """One row: an attack or oddity on the day of a person or company.
 
-    *detections* are the ids expected to answer it, any of which will do; none for an honest oddity.
+    *detections* are the ids of detections of which at least one is expected; none for an honest oddity.
     """
 
     name: str
     text: str
-    strike: Strike
+    apply: Apply
     detections: tuple[str, ...] = ()
 
 
-def on_one_day(strike: Callable[[Day, Attempt], bool]) -> Strike:
-    """Make a strike over a single day one over days: the first that was left in peace and has room for it."""
+def on_one_day(apply: Callable[[Day, Attempt], bool]) -> Apply:
+    """Turn a function of one day into one of many: the first suitable day that is not affected yet is changed."""
 
     def over(days: Sequence[Day], attempt: Attempt) -> bool:
         for day in days:
-            if not day.taken and strike(day, attempt):
-                day.taken = True
+            if not day.is_affected and apply(day, attempt):
+                day.is_affected = True
                 return True
         return False
 
@@ -45,7 +45,7 @@ def on_one_day(strike: Callable[[Day, Attempt], bool]) -> Strike:
 
 
 def companies(days: Sequence[Day]) -> list[list[Day]]:
-    """Return the days of people by company, the companies in the order in which they first come up."""
+    """Return the days of people by company, companies in order of their first day."""
     found: dict[str, list[Day]] = {}
     for day in days:
         if isinstance(day.owner, Person):
@@ -54,12 +54,12 @@ def companies(days: Sequence[Day]) -> list[list[Day]]:
 
 
 def untouched(session: Session) -> bool:
-    """Whether nothing has come over the session yet."""
+    """Whether the session has no attack or oddity yet."""
     return session.family == ORDINARY and session.label == "benign"
 
 
 def of_a_human(session: Session) -> bool:
-    """Whether it is a person's session, and untouched."""
+    """Whether it is an untouched session of a person."""
     return session.kind == "human" and untouched(session)
 
 
@@ -92,7 +92,7 @@ def calls(
     network: Network | None = None,
     client: Client | None = None,
 ) -> None:
-    """Add a call to *session* at each of *times* (ms); from another *network* the device is not known."""
+    """Add a call to *session* at each of *times* (ms); calls from another *network* have no device."""
     shown = elsewhere(network, client)
     for at in times:
         if at >= session.end:
@@ -101,20 +101,20 @@ def calls(
 
 
 def elsewhere(network: Network | None, client: Client | None = None) -> dict[str, Any]:
-    """Return the members of an event of somebody who has the session, but not the device."""
+    """Return the event fields of somebody who has the session, but not the device."""
     shown: dict[str, Any] = {} if network is None else network.members() | {"device_id": None}
     return shown if client is None else shown | client.members()
 
 
 def paced(start: int, count: int, gap_s: float, rng: Random) -> list[int]:
-    """Return *count* times (ms) from *start* on, each about *gap_s* seconds after the one before."""
+    """Return *count* times (ms) from *start* on, about *gap_s* seconds apart."""
     times = [start]
     while len(times) < count:
         times.append(times[-1] + int(gap_s * rng.uniform(0.5, 1.5) * SECOND))
     return times
 
 
-def intrusion(  # noqa: PLR0913 - what a session is made of; the last go by name
+def intrusion(  # noqa: PLR0913 - fields of a session; the last are passed by name
     day: Day,
     name: str,
     at: int,
@@ -126,9 +126,12 @@ def intrusion(  # noqa: PLR0913 - what a session is made of; the last go by name
     pace: Pace = BY_AN_INTRUDER,
     device_id: str | None = None,
 ) -> Session:
-    """Add to *day* a session of its owner that an intruder signed in to, and return it."""
+    """Add to *day* a session of its owner that an intruder signed in to, and return it.
+
+    *shown* is the network and client of the intruder, *opening* as in :class:`Session`.
+    """
     session = Session(
-        session_id=f"s-{identity(day.owner.principal_id, day.start, name, at)}",
+        session_id=f"s-{short_id(day.owner.principal_id, day.start, name, at)}",
         tenant=day.owner.tenant.name,
         principal_id=day.owner.principal_id,
         kind="human",
@@ -147,7 +150,7 @@ def intrusion(  # noqa: PLR0913 - what a session is made of; the last go by name
 
 
 def move(day: Day, session: Session, at: int, network: Network, rng: Random) -> None:
-    """Let an honest person change networks; where the new one is not known, they pass the step-up."""
+    """Let an honest person change networks; if the new one is not known, they pass the step-up."""
     session.changes.append(Change(at, network=network))
     calls(session, [at], session.operations, rng)
     known = _networks_before(day, session.principal_id, at)
@@ -166,7 +169,7 @@ def _networks_before(day: Day, principal_id: str, at: int) -> set[int]:
 
 
 def person_of(day: Day) -> Person:
-    """Return whose day it is; `TypeError` where it is a service's."""
+    """Return the person whose day it is; `TypeError` for a service's day."""
     if not isinstance(day.owner, Person):
-        raise TypeError(f"{day.owner.principal_id} is a service: it has neither desk nor phone")
+        raise TypeError(f"{day.owner.principal_id} is a service, but a person is needed")
     return day.owner

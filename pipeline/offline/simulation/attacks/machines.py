@@ -1,4 +1,4 @@
-"""Attacks with credentials of machines, used where they do not belong; and with a password sold to many."""
+"""Attacks with machine credentials used in the wrong place, and with a password that was sold to many."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pipeline.offline.simulation.attacks.family import calls, intrusion, of_kind
 from pipeline.offline.simulation.plan import HOUR, MINUTE, Attempt, Day, Session
 from pipeline.offline.simulation.world.clients import BURNERS, COPIES, INTRUDERS
 from pipeline.offline.simulation.world.places import HANDSETS, RESIDENTIAL, ROGUE
-from pipeline.offline.simulation.world.population import identity
+from pipeline.offline.simulation.world.population import short_id
 from pipeline.offline.simulation.world.work import ROLES
 
 
 def api_key_off_place(day: Day, attempt: Attempt) -> bool:
-    """A key, copied out of a repository, is used from where it never was, beside its owner."""
+    """An API key copied from a repository is used from a new network, beside its owner."""
     found = day.pick(attempt.rng, of_kind("api_key"), before=30 * MINUTE)
     if found is None:
         return False
@@ -20,31 +20,31 @@ def api_key_off_place(day: Day, attempt: Attempt) -> bool:
     network = attempt.pick("network", ROGUE)
     times = _times(attempt, at)
     calls(session, times, session.operations, attempt.rng, network=network, client=client)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def machine_on_handset(day: Day, attempt: Attempt) -> bool:
-    """The credential of a service is used from somebody's phone."""
+    """A service's credential is used from a phone."""
     found = day.pick(attempt.rng, of_kind("service"), before=HOUR)
     if found is None:
         return False
     session, at = found
     network, client = attempt.pick("carrier", HANDSETS), attempt.pick("client", BURNERS)
     calls(session, _times(attempt, at), session.operations, attempt.rng, network=network, client=client)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def workload_credential_off_home(day: Day, attempt: Attempt) -> bool:
-    """A workload's credential, read from its metadata service, opens a session away from its cloud."""
+    """A workload's credential, read from its metadata service, opens a session outside its cloud."""
     found = day.pick(attempt.rng, of_kind("service"), before=HOUR, after=50 * MINUTE)
     if found is None:
         return False
     origin, at = found
     client = origin.client if attempt.intensity == "low" else attempt.pick("client", INTRUDERS)
     session = Session(
-        session_id=f"s-{identity(origin.session_id, 'off home', at)}",
+        session_id=f"s-{short_id(origin.session_id, 'off home', at)}",
         tenant=origin.tenant,
         principal_id=origin.principal_id,
         kind="service",
@@ -62,12 +62,12 @@ def workload_credential_off_home(day: Day, attempt: Attempt) -> bool:
     )
     calls(session, paced(at + MINUTE, count, gap, attempt.rng), origin.operations, attempt.rng)
     day.sessions.append(session)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def concurrent_sessions(day: Day, attempt: Attempt) -> bool:
-    """With a password that was sold, several buyers sign in beside the owner, each from somewhere else."""
+    """Several buyers of a sold password sign in beside the owner, each from another network."""
     found = day.pick(attempt.rng, settled(day))
     if found is None:
         return False
@@ -87,7 +87,7 @@ def concurrent_sessions(day: Day, attempt: Attempt) -> bool:
             [(0, "sign_in", {"amr": ["pwd"]}), (4000, "mfa_passed", {"amr": ["otp"]})],
             operations=ROLES[person.role],
         )
-        day.condemn(session, start, attempt)
+        day.mark_attacked(session, start, attempt)
     return True
 
 

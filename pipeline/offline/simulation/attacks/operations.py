@@ -1,6 +1,6 @@
-"""What intruders call that the people they pose as do not: a row per operation. Tables only.
+"""Operations that intruders call and the people they impersonate do not: one row each. Tables only.
 
-Tables are dealt out to the two worlds row by row (`world.py`): neighbours never meet.
+The two worlds get alternate rows of each table (`world.world`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CHAINS: Final = (
         Operation("PUT /audit-settings", 1, "restricted"),
     ),
 )
-"""Make a credential, widen its rights, blind the audit: in the words of applications and of a cloud."""
+"""Create a credential, widen its rights, disable auditing: by operations of applications and of a cloud."""
 
 SENSITIVE: Final = (
     Operation("GET /vault/secrets/{id}", 1, "restricted", (1, 1), 1),
@@ -58,7 +58,7 @@ SENSITIVE: Final = (
     Operation("secretsmanager:GetSecretValue", 1, "restricted", (1, 1), 1),
     Operation("POST /oauth-consents", 1, "restricted", (1, 1), 1),
 )
-"""Sensitive things hardly anybody ever does."""
+"""Sensitive operations that are rare."""
 
 _NOUNS: Final = (
     "admin",
@@ -90,7 +90,7 @@ PROBES: Final = tuple(
     Operation(f"GET /{noun}", 1, "restricted" if index % 3 == 0 else "internal", (0, 4))
     for index, noun in enumerate(_NOUNS)
 )
-"""Doors that are tried."""
+"""Resources that are probed."""
 
 FOREIGN_TOOLS: Final = (
     tool("export_contacts", 1, "confidential", (20, 80)),
@@ -106,4 +106,4 @@ FOREIGN_TOOLS: Final = (
     tool("query_database", 1, "restricted", (5, 60)),
     tool("delegate_agent", 1, "restricted", (0, 1)),
 )
-"""What an agent that was talked into something starts to call."""
+"""Tools that a manipulated agent starts to call."""

@@ -1,4 +1,4 @@
-"""Attacks on a live session: its token in other hands, or its owner's own machine as the way in."""
+"""Attacks on a live session: its token is stolen, or the owner's own machine is used."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from pipeline.offline.simulation.world.places import ANONYMOUS_VPN, FAR, RESIDEN
 def token_replayed(day: Day, attempt: Attempt) -> bool:
     """A stolen cookie is used from a rented server with another client, beside its owner."""
     rng = attempt.rng
-    # Thieves look for cookies that open more doors: keys minted, agents let loose.
+    # Intruders prefer sessions that give more access: those with API keys or agents.
     found = day.pick(
         rng,
-        lambda this_session: of_a_human(this_session) and (day.has_children(this_session) or rng.random() < 0.1),
+        lambda session: of_a_human(session) and (day.has_children(session) or rng.random() < 0.1),
     )
     if found is None:
         return False
     session, at = found
-    # Owner and thief show the same token: no refresh shortly before the theft and while it lasts.
+    # Owner and intruder use the same token: no refresh shortly before and during the attack.
     session.refreshes = [when for when in session.refreshes if not at - 9 * MINUTE < when < at + 20 * MINUTE]
     network, client = attempt.pick("network", ROGUE), attempt.pick("client", INTRUDERS)
     calls(session, _times(attempt, at), session.operations, rng, network=network, client=client)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def token_by_residential_proxy(day: Day, attempt: Attempt) -> bool:
-    """A stolen cookie is used with its owner's own browser, by its looks, through a household near by."""
+    """A stolen cookie is used with an identical browser, through a residential proxy near its owner."""
     found = day.pick(attempt.rng, settled(day))
     if found is None:
         return False
     session, at = found
     city = person_of(day).city
     if attempt.intensity == "high":
-        city = attempt.rng.choice([this_city for this_city in person_of(day).tenant.cities if this_city is not city])
+        city = attempt.rng.choice([other_city for other_city in person_of(day).tenant.cities if other_city is not city])
     network = city.network(attempt.pick("provider", RESIDENTIAL), "wifi", attempt.rng)
     calls(session, _times(attempt, at), session.operations, attempt.rng, network=network)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def through_own_machine(day: Day, attempt: Attempt) -> bool:
-    """A tunnel through the owner's machine: network, device and client are theirs, the doings are not."""
+    """A tunnel through the owner's machine: network, device and client are the owner's, the calls are not."""
     found = day.pick(attempt.rng, at_the_desk(day), after=20 * MINUTE)
     if found is None:
         return False
@@ -61,7 +61,7 @@ def through_own_machine(day: Day, attempt: Attempt) -> bool:
     count = attempt.whole("calls", (5, 12), (25, 50), (90, 180))
     wanted = (attempt.pick("sensitive", SENSITIVE), attempt.pick("single", SINGLE))
     calls(session, paced(at, count, gap, attempt.rng), wanted, attempt.rng)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
@@ -73,26 +73,26 @@ def non_browser_client(day: Day, attempt: Attempt) -> bool:
     session, at = found
     client = attempt.pick("client", INTRUDERS)
     calls(session, _times(attempt, at), session.operations, attempt.rng, client=client)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def impossible_travel(day: Day, attempt: Attempt) -> bool:
-    """The same session, the same browser by its looks, from another continent within minutes."""
-    # Were another of the owner's sessions to begin now, it would seem to have travelled too.
+    """The same session is used with an identical browser from another continent within minutes."""
+    # If another of the owner's sessions began now, it would seem to have travelled, too.
     found = day.pick(attempt.rng, lambda session: of_a_human(session) and day.is_latest(session))
     if found is None:
         return False
     session, at = found
     network = attempt.pick("network", FAR)
     calls(session, _times(attempt, at), session.operations, attempt.rng, network=network)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def network_changed_unanswered(day: Day, attempt: Attempt) -> bool:
-    """A session goes on from a network its owner never used, and nobody answers the step-up."""
-    # Later than the ten minutes in which a fresh second factor still speaks for the session.
+    """A session continues from a network its owner never used, and nobody passes the step-up."""
+    # After the ten minutes in which a recent second factor supports the session.
     found = day.pick(attempt.rng, settled(day), before=12 * MINUTE)
     if found is None:
         return False
@@ -109,12 +109,12 @@ def network_changed_unanswered(day: Day, attempt: Attempt) -> bool:
         session.operations,
         attempt.rng,
     )
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def anonymised_network(day: Day, attempt: Attempt) -> bool:
-    """A session goes on through an anonymiser: a tunnel for hire, a rented server, Tor."""
+    """A session continues through an anonymiser: a commercial VPN, a rented server, Tor."""
     found = day.pick(attempt.rng, settled(day), before=12 * MINUTE)
     if found is None:
         return False
@@ -122,7 +122,7 @@ def anonymised_network(day: Day, attempt: Attempt) -> bool:
     tables = {"low": ANONYMOUS_VPN, "medium": ROGUE, "high": TOR}
     network: Network = attempt.pick("network", tables[attempt.intensity or "low"])
     calls(session, _times(attempt, at), session.operations, attempt.rng, network=network)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
@@ -130,7 +130,7 @@ def refresh_token_reused(day: Day, attempt: Attempt) -> bool:
     """An old refresh token is presented again, long after its successor was issued, by somebody else."""
     found = day.pick(
         attempt.rng,
-        lambda this_session: of_a_human(this_session) and bool(this_session.refreshes),
+        lambda session: of_a_human(session) and bool(session.refreshes),
         before=55 * MINUTE,
     )
     if found is None:
@@ -141,12 +141,12 @@ def refresh_token_reused(day: Day, attempt: Attempt) -> bool:
     gap = attempt.whole("retry_s", (90, 200), (40, 80), (10, 30)) * SECOND
     for number in range(attempt.whole("reuses", (1, 2), (2, 4), (5, 9))):
         session.extras.append(Extra(at + number * gap, "auth.event", shown | {"action": "token_reused"}))
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
 def after_hours(day: Day, attempt: Attempt) -> bool:
-    """A session left open on its owner's machine works on when they never do, and drifts from their work."""
+    """A session left open is used at hours when its owner never works, increasingly for other operations."""
     found = _last_at_the_desk(day, attempt)
     if found is None:
         return False
@@ -156,7 +156,7 @@ def after_hours(day: Day, attempt: Attempt) -> bool:
     count = attempt.whole("calls", (8, 16), (30, 60), (100, 200))
     wanted = (*session.operations, *(attempt.pick(f"drift_{n}", SINGLE) for n in range(3)))
     calls(session, paced(at, count, gap, attempt.rng), wanted, attempt.rng)
-    day.condemn(session, at, attempt)
+    day.mark_attacked(session, at, attempt)
     return True
 
 
@@ -172,7 +172,7 @@ def _last_at_the_desk(day: Day, attempt: Attempt) -> tuple[Session, int] | None:
 
 
 def _times(attempt: Attempt, at: int) -> list[int]:
-    """When the intruder calls: rarely and little, or often and much."""
+    """Times of the intruder's calls: few and slow, or many and fast."""
     count = attempt.whole("calls", (6, 14), (25, 45), (80, 160))
     gap = attempt.real("gap_s", (40, 90), (8, 25), (1, 4))
     return paced(at, count, gap, attempt.rng)

@@ -1,1 +1,1 @@
-"""Simulated honest days: office hours, travel, roll-outs, automation."""
+"""Simulated honest oddities (travel, roll-outs, automation) and the noise of transport and clocks."""

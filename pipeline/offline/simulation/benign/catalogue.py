@@ -1,4 +1,4 @@
-"""Honest oddities: a table, a row each. They look strange, and must not end a session."""
+"""Table of the honest oddities, one row each. They look unusual, but must not end a session."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from pipeline.offline.simulation.attacks.family import (
+    Apply,
     Family,
-    Strike,
     at_the_desk,
     calls,
     of_kind,
@@ -21,7 +21,7 @@ from pipeline.offline.simulation.world.work import BATCH, MONTH_END
 
 
 def batch_job(day: Day, attempt: Attempt) -> bool:
-    """A service reads what it reads once a day: very much."""
+    """A service runs its daily job and reads very much."""
     found = day.pick(attempt.rng, of_kind("service"))
     if found is None:
         return False
@@ -36,7 +36,7 @@ def month_end(day: Day, attempt: Attempt) -> bool:
     desk = at_the_desk(day)
     found = day.pick(
         attempt.rng,
-        lambda this_session: desk(this_session) and person_of(day).role == "finance",
+        lambda session: desk(session) and person_of(day).role == "finance",
         after=25 * MINUTE,
     )
     if found is None:
@@ -48,7 +48,7 @@ def month_end(day: Day, attempt: Attempt) -> bool:
 
 
 def password_loop(day: Day, attempt: Attempt) -> bool:
-    """A password has expired in some forgotten configuration: the same service fails again and again."""
+    """A password in a forgotten configuration has expired: the same service fails repeatedly."""
     found = day.pick(attempt.rng, of_kind("service"), after=60 * MINUTE)
     if found is None:
         return False
@@ -59,12 +59,12 @@ def password_loop(day: Day, attempt: Attempt) -> bool:
     return True
 
 
-def _row(strike: Callable[[Day, Attempt], bool], text: str) -> Family:
-    return Family(strike.__name__, text, on_one_day(strike))
+def _row(apply: Callable[[Day, Attempt], bool], text: str) -> Family:
+    return Family(apply.__name__, text, on_one_day(apply))
 
 
-def _wide(strike: Strike, text: str) -> Family:
-    return Family(strike.__name__, text, strike)
+def _wide(apply: Apply, text: str) -> Family:
+    return Family(apply.__name__, text, apply)
 
 
 ODDITIES: Final = (
@@ -72,10 +72,10 @@ ODDITIES: Final = (
     _row(clients.roaming, "from wireless to the carrier and back"),
     _row(clients.browser_update, "the browser one version later"),
     _row(clients.flight_travel, "abroad, hours later"),
-    _row(clients.fat_fingers, "a slip or two at the sign-in"),
-    _row(clients.relay_egress, "for once without the private access service"),
+    _row(clients.fat_fingers, "one or two mistakes at the sign-in"),
+    _row(clients.relay_egress, "once without the private access service"),
     _row(clients.refresh_retry, "a refresh asked for twice within seconds"),
-    _row(clients.help_desk_reset, "a factor reset by the help desk, the device of always"),
+    _row(clients.help_desk_reset, "a factor reset by the help desk, on the usual device"),
     _row(clients.on_call_night, "an hour's work in the night"),
     _row(devices.new_phone, "another phone, the same person"),
     _row(devices.battery_saver, "telemetry rarer, as announced"),
@@ -83,11 +83,11 @@ ODDITIES: Final = (
     _row(devices.sim_upgrade, "another SIM, and nothing else"),
     _row(batch_job, "a service reads very much"),
     _row(month_end, "finance reads more than usual"),
-    _row(password_loop, "one service fails again and again"),
+    _row(password_loop, "one service fails repeatedly"),
     _wide(companies.policy_rollout, "a policy flips a fact on all devices of a company"),
     _wide(companies.telemetry_outage, "a region's telemetry is down for twenty minutes"),
     _wide(companies.office_nat, "an office behind one address mistypes its passwords"),
     _wide(companies.new_release, "everybody uses a new operation"),
     _wide(companies.quarter_end, "finance and analysts read more all afternoon"),
 )
-"""Every oddity; the label of its sessions is `benign`. Those of every day are in `service_days.py`."""
+"""Every oddity; its sessions are labelled `benign`. Daily ones are in `world.workdays`."""

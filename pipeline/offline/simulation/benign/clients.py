@@ -1,4 +1,4 @@
-"""Honest oddities of the client: another network, other software, a slip at the sign-in."""
+"""Honest oddities of clients: another network, other software, a mistake at the sign-in."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def vpn_toggle(day: Day, attempt: Attempt) -> bool:
 
 
 def roaming(day: Day, attempt: Attempt) -> bool:
-    """Out of the door: from the wireless network to the carrier and back, the phone as before."""
+    """From Wi-Fi to the mobile carrier and back, with the same phone."""
     on_wifi = on_the_phone(day)
     found = day.pick(
         attempt.rng,
-        lambda this_session: on_wifi(this_session) and this_session.network.network_type == "wifi",
+        lambda session: on_wifi(session) and session.network.network_type == "wifi",
         after=30 * MINUTE,
     )
     if found is None:
@@ -56,13 +56,13 @@ def browser_update(day: Day, attempt: Attempt) -> bool:
 
 
 def flight_travel(day: Day, attempt: Attempt) -> bool:
-    """Off to another country: nothing for some hours, then a new session from the hotel."""
+    """A trip to another country: no events for some hours, then a new session from the hotel."""
     travellers = [session for session in day.sessions if of_a_human(session)]
     if not travellers:
         return False
     person = person_of(day)
     trip = person.tenant.trip
-    last = next((traveller for traveller in reversed(travellers) if _lands_today(day, traveller, trip.hours)), None)
+    last = next((traveller for traveller in reversed(travellers) if _arrives_today(day, traveller, trip.hours)), None)
     if last is None:
         return False
     start = last.end + int(trip.hours * HOUR) + attempt.rng.randrange(20 * MINUTE)
@@ -70,16 +70,14 @@ def flight_travel(day: Day, attempt: Attempt) -> bool:
     stays = replace(trip.hotel, host=attempt.rng.randrange(1, 0xFFFF))
     arrived = human(last.session_id, day, person, start, end, phone=False, network=stays)
     arrived.family = "flight_travel"
-    day.sessions = [
-        this_session for this_session in day.sessions if this_session.device_id is None or this_session.start < last.end
-    ]
+    day.sessions = [session for session in day.sessions if session.device_id is None or session.start < last.end]
     day.sessions.append(arrived)
     person.away_until = arrived.end + int(trip.hours * HOUR)
     return True
 
 
 def fat_fingers(day: Day, attempt: Attempt) -> bool:
-    """A password typed wrong twice, or a prompt denied by mistake, then everything as always."""
+    """A wrong password twice, or a prompt denied by mistake, then everything as usual."""
     found = day.pick(attempt.rng, of_a_human, before=0, after=8 * MINUTE)
     if found is None:
         return False
@@ -89,7 +87,7 @@ def fat_fingers(day: Day, attempt: Attempt) -> bool:
     slips: list[tuple[int, str, dict[str, Any]]] = [
         (n * 7 * SECOND, "sign_in_failed" if password else "mfa_denied", {}) for n in range(times)
     ]
-    # A prompt comes after the password: mistakes with it stand behind the first event of the opening.
+    # A prompt follows the password: a mistake with it comes after the first event of the opening.
     kept = 0 if password else 1
     later = [(after + times * 7 * SECOND, action, fields) for after, action, fields in session.opening[kept:]]
     shifted = slips if password else [(after + 4 * SECOND, action, fields) for after, action, fields in slips]
@@ -99,10 +97,10 @@ def fat_fingers(day: Day, attempt: Attempt) -> bool:
 
 
 def relay_egress(day: Day, attempt: Attempt) -> bool:
-    """Who always comes through the company's private access service does without it for a while."""
+    """Somebody who always uses the company's private access service does not use it for a while."""
     found = day.pick(
         attempt.rng,
-        lambda this_session: at_the_desk(day)(this_session) and person_of(day).relay is not None,
+        lambda session: at_the_desk(day)(session) and person_of(day).relay is not None,
         after=HOUR,
     )
     if found is None:
@@ -115,8 +113,8 @@ def relay_egress(day: Day, attempt: Attempt) -> bool:
 
 
 def refresh_retry(day: Day, attempt: Attempt) -> bool:
-    """The answer to a refresh is lost; the client asks again with the same token, a moment later."""
-    found = day.pick(attempt.rng, lambda this_session: of_a_human(this_session) and bool(this_session.refreshes))
+    """The response to a token refresh is lost; the client repeats it with the same token a moment later."""
+    found = day.pick(attempt.rng, lambda session: of_a_human(session) and bool(session.refreshes))
     if found is None:
         return False
     session, _ = found
@@ -127,7 +125,7 @@ def refresh_retry(day: Day, attempt: Attempt) -> bool:
 
 
 def help_desk_reset(day: Day, attempt: Attempt) -> bool:
-    """A key is left at home: the help desk resets the factor; its owner works on, on their own machine."""
+    """A security key is left at home: the help desk resets the factor; the owner continues on the same machine."""
     found = day.pick(attempt.rng, at_the_desk(day), before=0, after=20 * MINUTE)
     if found is None:
         return False
@@ -144,9 +142,9 @@ def help_desk_reset(day: Day, attempt: Attempt) -> bool:
 
 
 def on_call_night(day: Day, attempt: Attempt) -> bool:
-    """The pager rings in the night: an hour at the laptop, at home, when its owner is usually asleep."""
+    """On-call work at night: an hour at the laptop, at home, at an unusual hour."""
     person = person_of(day) if day.devices else None
-    last = max((this_session.end for this_session in day.sessions if this_session.device_id is not None), default=0)
+    last = max((session.end for session in day.sessions if session.device_id is not None), default=0)
     if person is None or not last or person.role not in {"developer", "admin"}:
         return False
     start = last + attempt.rng.randint(80, 150) * MINUTE
@@ -159,7 +157,7 @@ def on_call_night(day: Day, attempt: Attempt) -> bool:
     return True
 
 
-def _lands_today(day: Day, last: Session, hours: float) -> bool:
-    """Whether one can leave after the session *last*, nothing else going on, and still work at the hotel."""
+def _arrives_today(day: Day, last: Session, hours: float) -> bool:
+    """Whether the person can leave after the session *last*, without other sessions, and still work at the hotel."""
     busy = any(session.device_id is not None and session.start < last.end < session.end for session in day.sessions)
     return not busy and last.end + int(hours * HOUR) + 50 * MINUTE <= min(day.start + DAY, day.until)

@@ -1,4 +1,4 @@
-"""Honest oddities that come over a whole company at once, and are no attack on anybody in it."""
+"""Honest oddities that affect a whole company at once."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FACTS: Final[tuple[dict[str, Any], ...]] = (
     {"managed": False},
     {"encrypted": False, "compliant": False},
 )
-"""What a new policy, or a mistake in one, makes of all devices."""
+"""Posture facts that a new policy, or a mistake in one, changes on all devices."""
 
 
 def policy_rollout(days: Sequence[Day], attempt: Attempt) -> bool:
-    """A policy reaches every device of a company within the hour: all of them flip the same fact."""
+    """A policy reaches every device of a company within an hour, and changes the same fact on all."""
     company, at = _busiest(days, attempt)
     fact = attempt.rng.choice(FACTS)
     back = attempt.rng.randint(2, 5) * HOUR
@@ -41,7 +41,7 @@ def policy_rollout(days: Sequence[Day], attempt: Attempt) -> bool:
 
 
 def telemetry_outage(days: Sequence[Day], attempt: Attempt) -> bool:
-    """The collector of a company's region is down: for twenty minutes no device there is heard of."""
+    """The telemetry collector of a company's region is down: no device reports for twenty minutes."""
     company, at = _busiest(days, attempt)
     until = at + 20 * MINUTE
     for day in company:
@@ -52,15 +52,11 @@ def telemetry_outage(days: Sequence[Day], attempt: Attempt) -> bool:
 
 
 def office_nat(days: Sequence[Day], attempt: Attempt) -> bool:
-    """After a change of passwords many in one office, behind one address, mistype theirs that morning."""
+    """After a change of passwords, many people in one office, behind one address, mistype theirs."""
     company, _ = _busiest(days, attempt)
     offices: dict[int, list[Session]] = {}
     for day in company:
-        desk = [
-            this_session
-            for this_session in day.sessions
-            if at_the_desk(day)(this_session) and this_session.network == _office(day)
-        ]
+        desk = [session for session in day.sessions if at_the_desk(day)(session) and session.network == _office(day)]
         if desk:
             offices.setdefault(desk[0].network.asn, []).append(desk[0])
     fullest = max(offices.values(), key=len, default=[])
@@ -77,7 +73,7 @@ def office_nat(days: Sequence[Day], attempt: Attempt) -> bool:
 
 
 def new_release(days: Sequence[Day], attempt: Attempt) -> bool:
-    """A release: from today on everybody in a company uses an operation that did not exist yesterday."""
+    """A release: from today on, everybody in a company uses an operation that is new."""
     company, at = _busiest(days, attempt)
     operation = attempt.rng.choice(RELEASES)
     for day in company:
@@ -94,7 +90,7 @@ def new_release(days: Sequence[Day], attempt: Attempt) -> bool:
 
 
 def quarter_end(days: Sequence[Day], attempt: Attempt) -> bool:
-    """The quarter closes: everybody in a company's finance and analysis reads far more, all afternoon."""
+    """End of the quarter: finance and analysts of a company read far more, all afternoon."""
     company, at = _busiest(days, attempt)
     touched = False
     for day in company:
@@ -110,7 +106,7 @@ def quarter_end(days: Sequence[Day], attempt: Attempt) -> bool:
 
 
 def _busiest(days: Sequence[Day], attempt: Attempt) -> tuple[list[Day], int]:
-    """A company that is at work, and a moment at which it is; nobody and 0 where all are at rest."""
+    """A company that is at work, and a time (ms) at which it is; an empty list and 0 if none is."""
     for company in companies(days):
         starts = sorted(
             session.start
@@ -124,7 +120,7 @@ def _busiest(days: Sequence[Day], attempt: Attempt) -> tuple[list[Day], int]:
 
 
 def _label(day: Day, since: int, until: int, family: str) -> None:
-    """Say what came over the sessions on devices of *day* in that time, if nothing else has."""
+    """Set the family of untouched sessions on devices of *day* between *since* and *until*."""
     for session in day.sessions:
         if session.device_id is not None and untouched(session) and session.start < until and session.end > since:
             session.family = family

@@ -1,4 +1,4 @@
-"""Honest oddities of devices: new ones, tired ones, ones that are updated or lag behind."""
+"""Honest oddities of devices: new phones and SIMs, battery saving, updates."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Final
 
 from pipeline.offline.simulation.attacks.family import of_a_human, on_the_phone, person_of
 from pipeline.offline.simulation.plan import MINUTE, Attempt, Day, DevicePlan, Session
-from pipeline.offline.simulation.world.population import identity
+from pipeline.offline.simulation.world.population import short_id
 
 SAVING_MS: Final = 5 * MINUTE
-"""What a device promises while it saves its battery."""
+"""Heartbeat interval of a device that saves its battery, in ms."""
 UPDATED: Final = {
     "ios": "18.4",
     "android": "16",
@@ -19,18 +19,18 @@ UPDATED: Final = {
     "windows": "11 25H2",
     "linux": "Ubuntu 24.10",
 }
-"""The system after this one."""
+"""The next version of each system."""
 
 
 def new_phone(day: Day, attempt: Attempt) -> bool:
-    """From the afternoon on it is another phone, with the same SIM; what was on the old one moves along."""
+    """A new phone with the same SIM from the afternoon on; the sessions move to it."""
     found = day.pick(attempt.rng, _on_a_phone_again(day), before=0, after=8 * MINUTE)
     if found is None:
         return False
     first, _ = found
     person = person_of(day)
     old = person.phone.device_id
-    person.phone = replace(person.phone, device_id=f"phone-{identity(first.session_id, 'new phone')}")
+    person.phone = replace(person.phone, device_id=f"phone-{short_id(first.session_id, 'new phone')}")
     day.devices[person.phone.device_id] = DevicePlan(person.phone)
     for session in day.sessions:
         if session.device_id == old and session.start >= first.start:
@@ -41,7 +41,7 @@ def new_phone(day: Day, attempt: Attempt) -> bool:
 
 
 def battery_saver(day: Day, attempt: Attempt) -> bool:
-    """The phone saves its battery: it says that it will report less often, and does."""
+    """The phone saves its battery: it announces a longer heartbeat interval and reports less often."""
     found = day.pick(attempt.rng, on_the_phone(day), before=3 * MINUTE, after=12 * MINUTE)
     if found is None:
         return False
@@ -52,7 +52,7 @@ def battery_saver(day: Day, attempt: Attempt) -> bool:
 
 
 def mdm_lag(day: Day, attempt: Attempt) -> bool:
-    """Updated to a system that the management does not know yet: for some minutes it does not comply."""
+    """Updated to a system that the device management does not know yet: not compliant for some minutes."""
     found = day.pick(attempt.rng, _on_the_old_system(day), after=30 * MINUTE)
     if found is None:
         return False
@@ -72,13 +72,13 @@ def mdm_lag(day: Day, attempt: Attempt) -> bool:
 
 
 def sim_upgrade(day: Day, attempt: Attempt) -> bool:
-    """The carrier sends another SIM; nothing else happens."""
+    """A new SIM from the carrier; nothing else changes."""
     found = day.pick(attempt.rng, on_the_phone(day), before=3 * MINUTE, after=8 * MINUTE)
     if found is None:
         return False
     session, at = found
     person = person_of(day)
-    sim_id = f"sim-{identity(person.principal_id, 'upgraded', at)}"
+    sim_id = f"sim-{short_id(person.principal_id, 'upgraded', at)}"
     person.phone = replace(person.phone, sim_id=sim_id)
     day.devices[session.device_id or ""].changes.append((at, {"sim_id": sim_id}))
     session.family = "sim_upgrade"

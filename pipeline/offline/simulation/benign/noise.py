@@ -1,7 +1,7 @@
-"""What transport and clocks do to events: late, twice, incomplete, seconds off. Seeded, like the rest.
+"""Noise of transport and clocks: events late, repeated, incomplete, or with a wrong clock. Seeded.
 
-An event keeps the time at which it happened; what is late only arrives after events that happened later, and
-telemetry bears when that is (``recorded_at``).
+A late event keeps its event time, but arrives after later events; telemetry has the time of arrival
+(``recorded_at``).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from random import Random
 from typing import Any, Final
 
 from pipeline.offline.simulation.plan import SECOND
-from pipeline.offline.simulation.world.population import chance
+from pipeline.offline.simulation.world.population import rng_for
 
-Told = tuple[str, dict[str, Any]]
+TopicEvent = tuple[str, dict[str, Any]]
 """A topic and an event for it."""
 
 OPTIONAL: Final = (
@@ -42,17 +42,17 @@ OPTIONAL: Final = (
         "sequence",
     ),
 )
-"""Members that a producer may fail to tell; without its latitude a place has no longitude either."""
+"""Fields that a producer may leave out; latitude and longitude are left out together."""
 _TELEMETRY: Final = "device.telemetry"
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Shares of events, and seconds.
+    """Shares of events, and durations in seconds.
 
-    *late* events arrive up to *lateness_s* after they happened, most of them much earlier; so many are sent
-    *twice*, the second time as late; of *incomplete* ones a member or two is missing. The clock of a device
-    is off by about *skew_s* seconds, for good.
+    *late* events arrive up to *lateness_s* after they occurred, most of them much earlier. The share *twice* is sent
+    twice, the second time late. *incomplete* events lack up to three fields. The clock of a device is wrong by about
+    *skew_s* seconds, permanently.
     """
 
     late: float = 0.02
@@ -62,9 +62,9 @@ class Noise:
     skew_s: float = 1.5
 
     def times(self, factor: float) -> Noise:
-        """Return *factor* times as much of it; `ValueError` if that is less than none, or more than all."""
-        if not 0 <= factor <= MOST:
-            raise ValueError(f"noise must be between 0 (none) and {MOST:g}; 1 is what is usual, got {factor}")
+        """Return *factor* times as much noise; `ValueError` if the factor is out of range."""
+        if not 0 <= factor <= MAX_NOISE:
+            raise ValueError(f"noise must be between 0 (none) and {MAX_NOISE:g}; 1 is usual, got {factor}")
         return Noise(
             self.late * factor,
             self.lateness_s,
@@ -74,21 +74,21 @@ class Noise:
         )
 
 
-MOST: Final = 20.0
+MAX_NOISE: Final = 20.0
 USUAL: Final = Noise()
 NONE: Final = Noise(late=0, twice=0, incomplete=0, skew_s=0)
 
 
-def disturbed(events: Iterator[Told], noise: Noise, run: str) -> Iterator[Told]:
-    """Yield *events* as they arrive, given in the order in which they happened; *run* seeds the noise."""
-    rng = chance(run, "noise")
+def with_noise(events: Iterator[TopicEvent], noise: Noise, run: str) -> Iterator[TopicEvent]:
+    """Yield *events*, which are in event-time order, in order of arrival; *run* seeds the noise."""
+    rng = rng_for(run, "noise")
     skews: dict[str, int] = {}
     waiting: list[tuple[int, int, str, dict[str, Any]]] = []
     for number, (topic, fields) in enumerate(events):
         now: int = fields["recorded_at"] if "recorded_at" in fields else fields["occurred_at"]
         while waiting and waiting[0][0] <= now:
-            _, _, held_topic, held = heappop(waiting)
-            yield held_topic, held
+            _, _, late_topic, late = heappop(waiting)
+            yield late_topic, late
         event = _skewed(fields, noise, skews, run) if fields["type"] == _TELEMETRY else fields
         drawn = rng.random()
         if drawn < noise.incomplete:
@@ -102,22 +102,22 @@ def disturbed(events: Iterator[Told], noise: Noise, run: str) -> Iterator[Told]:
                 continue
         yield topic, event
     while waiting:
-        _, _, held_topic, held = heappop(waiting)
-        yield held_topic, held
+        _, _, late_topic, late = heappop(waiting)
+        yield late_topic, late
 
 
 def _delay(noise: Noise, rng: Random) -> int:
-    """Milliseconds between happening and arriving: mostly short, never longer than the most."""
+    """Milliseconds between event and arrival: mostly short, at most `lateness_s`."""
     return 1 + int(min(rng.expovariate(4 / noise.lateness_s), noise.lateness_s) * SECOND)
 
 
 def _skewed(event: dict[str, Any], noise: Noise, skews: dict[str, int], run: str) -> dict[str, Any]:
     device_id = event["device_id"]
     if device_id not in skews:
-        skews[device_id] = int(chance(run, "clock", device_id).gauss(0, noise.skew_s) * SECOND)
+        skews[device_id] = int(rng_for(run, "clock", device_id).gauss(0, noise.skew_s) * SECOND)
     off = skews[device_id]
     fields = event | {"occurred_at": event["occurred_at"] + off}
-    # The proof is dated by the same clock: off or not, its age is right.
+    # The attestation is dated by the same clock, so its age is right.
     return fields | {"attested_at": fields["attested_at"] + off} if "attested_at" in fields else fields
 
 

@@ -1,1 +1,1 @@
-"""The simulated company: people, devices, networks and the events that their sessions emit."""
+"""The simulated companies: people, devices, networks, software, operations and honest working days."""

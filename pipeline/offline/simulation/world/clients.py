@@ -1,6 +1,6 @@
-"""What software clients present: user agents with their TLS fingerprints. Tables only.
+"""Client software: user agents with TLS fingerprints. Tables only.
 
-The fingerprints have the form of JA4 (FoxIO, technical specification 2023) but belong to no real client.
+The fingerprints have the form of JA4 (FoxIO, technical specification 2023), but are not those of real clients.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A program at a version, as it introduces itself."""
+    """A program of a certain version; *template* is its user agent."""
 
     template: str
     version: int
@@ -21,7 +21,7 @@ class Client:
         return self.template.format(self.version)
 
     def members(self) -> dict[str, Any]:
-        """Return the members of an event that tell of this program."""
+        """Return the event fields of this program."""
         digest = sha256(f"{self.template}/{self.version}".encode()).hexdigest()
         return {
             "user_agent": str(self),
@@ -46,19 +46,19 @@ BROWSERS: Final[dict[str, tuple[Client, ...]]] = {
     ),
     "linux": (Client("Mozilla/5.0 (X11; Linux x86_64; rv:{0}.0) Gecko/20100101 Firefox/{0}.0", 147),),
 }
-"""The browsers of each kind of laptop."""
+"""The browsers of each laptop platform."""
 
 APPS: Final[dict[str, Client]] = {
     "ios": Client("WorkCompanion/{}.0 (iPhone; iOS 18.3) CFNetwork/3826.400.120", 31),
     "android": Client("WorkCompanion/{}.0 (Android 15; Pixel 9) okhttp/4.12.0", 31),
 }
-"""The app on each kind of phone."""
+"""The app of each phone platform."""
 
 ASSISTANTS: Final[dict[str, Client]] = {
     "ios": Client("HandsetAssistant/{}.2 (iPhone; iOS 18.3; on-device agent)", 4),
     "android": Client("HandsetAssistant/{}.2 (Android 15; on-device agent)", 4),
 }
-"""The AI agent on each kind of phone."""
+"""The AI agent of each phone platform."""
 
 SERVICE_CLIENT: Final = Client("Go-http-client/{}.1", 2)
 KEY_CLIENT: Final = Client("python-requests/2.{}.3", 32)
@@ -71,7 +71,7 @@ INTRUDERS: Final = (
     Client(f"Mozilla/5.0 (X11; Linux x86_64) {_WEBKIT} HeadlessChrome/{{}}.0.0.0 Safari/537.36", 139),
     Client("Java/21.0.{}", 4),
 )
-"""What a stolen cookie is replayed with. Tables of intruders are dealt out to the worlds row by row."""
+"""Software with which stolen cookies are replayed. The worlds get alternate rows of the tables of intruders."""
 
 COPIES: Final = (
     Client("Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:{0}.0) Gecko/20100101 Firefox/{0}.0", 128),
@@ -79,7 +79,7 @@ COPIES: Final = (
     Client(f"Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) {_WEBKIT} Chrome/{{}}.0.0.0 Safari/537.36", 126),
     Client(f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_WEBKIT} Chrome/{{}}.0.0.0 Vivaldi/6.7", 122),
 )
-"""The browsers that intruders sign in with themselves, by hand or through a proxy."""
+"""Browsers with which intruders sign in themselves, by hand or through a proxy."""
 
 BURNERS: Final = (
     Client("WorkCompanion/{}.0 (Android 11; SM-A125F) okhttp/4.9.3", 24),
@@ -87,4 +87,4 @@ BURNERS: Final = (
     Client("WorkCompanion/{}.0 (iPhone; iOS 16.7) CFNetwork/1410.0.3", 25),
     Client("WorkCompanion/{}.0 (Android 13; moto g10) okhttp/4.11.0", 27),
 )
-"""The app, on the phones of intruders."""
+"""The app on the phones of intruders."""

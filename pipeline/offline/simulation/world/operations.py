@@ -1,4 +1,4 @@
-"""What a call is: an operation with its usual sizes, habits of calling one after another, one filled in."""
+"""Operations: their usual volumes, habits of calling them in some order, and the fields of one call."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 @dataclass(frozen=True)
 class Operation:
-    """One row: how often it is called beside the others of its role (*weight*), on what data, and how much.
+    """One row: how often it is called relative to the others of its role (*weight*), its sensitivity and volumes.
 
-    *records* are the fewest and the most a usual call touches; *kilobytes* is the median answer; *leads_to*
-    names what the same people do next, where they do what they always do.
+    *records* are the minimum and maximum of a usual call; *kilobytes* is the median size of a response; *leads_to*
+    names the operations that usually follow.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Operation:
 
     @cached_property
     def scope(self) -> str:
-        """The scope that allows it: `orders.read`, `orders.write`, `s3`, or the name of an agent's tool."""
+        """The scope that permits it: `orders.read`, `orders.write`, `s3`, or the name of an agent's tool."""
         if self.tool is not None:
             return self.tool
         if self.method is None:
@@ -49,17 +49,17 @@ class Operation:
 
     @cached_property
     def members(self) -> dict[str, Any]:
-        """The members of a call that are the same whenever it is made."""
-        by_key = {"operation": self.name, "sensitivity": self.sensitivity, "scope": self.scope}
+        """The fields that are the same for every call."""
+        constant = {"operation": self.name, "sensitivity": self.sensitivity, "scope": self.scope}
         if self.method is not None:
-            by_key["method"] = self.method
-        return by_key if self.tool is None else by_key | {"tool": self.tool}
+            constant["method"] = self.method
+        return constant if self.tool is None else constant | {"tool": self.tool}
 
 
 class Habit(NamedTuple):
-    """How somebody goes through their operations: with probability *follow* to what the last one leads to.
+    """Order of somebody's operations: with probability *follow*, the next is one that the last leads to.
 
-    *taste* tells people of the same role apart: their favourites differ.
+    *taste* seeds the personal weights, as people of the same role have different preferences.
     """
 
     follow: float = 0.0
@@ -75,26 +75,30 @@ def scopes(operations: tuple[Operation, ...]) -> list[str]:
 
 
 def walk(operations: tuple[Operation, ...], habit: Habit, rng: Random) -> Iterator[Operation]:
-    """Yield one operation after another, as somebody with this *habit* calls them."""
-    rising, followers = _mixed(operations, habit.taste)
+    """Yield operations in the order in which somebody with this *habit* calls them."""
+    cumulative, followers = _preferences(operations, habit.taste)
     last = len(operations) - 1
-    at = 0
+    current = 0
     while True:
-        following = followers[at]
+        following = followers[current]
         if following and rng.random() < habit.follow:
-            at = following[int(rng.random() * len(following))]
+            current = following[int(rng.random() * len(following))]
         else:
-            at = min(bisect(rising, rng.random() * rising[-1]), last)
-        yield operations[at]
+            current = min(bisect(cumulative, rng.random() * cumulative[-1]), last)
+        yield operations[current]
 
 
 @lru_cache(maxsize=4096)
-def _mixed(operations: tuple[Operation, ...], taste: int) -> tuple[tuple[float, ...], tuple[tuple[int, ...], ...]]:
-    """The running sum of the weights, each to one's taste; and for each operation the places it leads to."""
-    own = Random(taste)  # noqa: S311 - a taste, not a secret
+def _preferences(
+    operations: tuple[Operation, ...], taste: int
+) -> tuple[tuple[float, ...], tuple[tuple[int, ...], ...]]:
+    """Cumulative personal weights, and for each operation the indices of those it leads to."""
+    own = Random(taste)  # noqa: S311 - not a secret
     weights = [operation.weight * (own.lognormvariate(0, 0.5) if taste else 1.0) for operation in operations]
-    place = {operation.name: index for index, operation in enumerate(operations)}
-    followers = tuple(tuple(place[name] for name in operation.leads_to if name in place) for operation in operations)
+    index_of = {operation.name: index for index, operation in enumerate(operations)}
+    followers = tuple(
+        tuple(index_of[name] for name in operation.leads_to if name in index_of) for operation in operations
+    )
     return tuple(accumulate(weights)), followers
 
 
@@ -103,7 +107,7 @@ _STATUS_WEIGHTS: Final = tuple(accumulate((950, 20, 15, 6, 3, 6)))
 
 
 def call(operation: Operation, rng: Random) -> dict[str, Any]:
-    """Return the members of one call of *operation*: status, sizes, records, latency, what was touched."""
+    """Return the fields of one call of *operation*: status, sizes, records, latency, resource."""
     status = _STATUSES[bisect(_STATUS_WEIGHTS, rng.random() * _STATUS_WEIGHTS[-1])]
     good = status == 200
     if good and operation.method == "POST":
@@ -119,5 +123,5 @@ def call(operation: Operation, rng: Random) -> dict[str, Any]:
 
 
 def denied(operation: Operation, rng: Random, statuses: tuple[int, ...] = (403, 404)) -> dict[str, Any]:
-    """Return the members of a call of *operation* that is refused."""
+    """Return the fields of a call of *operation* that is denied."""
     return call(operation, rng) | {"status": rng.choice(statuses), "bytes_out": 240, "records": 0}

@@ -1,6 +1,6 @@
-"""Where clients connect from: cities with their networks, clouds, and the places intruders use. Tables only.
+"""Networks: cities with their providers, clouds, and the networks of intruders. Tables only.
 
-Addresses are of the documentation prefix (RFC 3849), AS numbers private (RFC 6996): nobody real is accused.
+Addresses are from the documentation prefix (RFC 3849) and AS numbers are private (RFC 6996): no real network is named.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PRIVATE_ASN: Final = 64512
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One client network as the producers of events see it."""
+    """A client's network, as producers of events see it."""
 
     asn: int
     country: str
@@ -29,7 +29,7 @@ class Network:
         return f"AS{self.asn}"
 
     def members(self) -> dict[str, Any]:
-        """Return the members of an event that tell of this network."""
+        """Return the event fields of this network."""
         return {
             "ip": f"2001:db8:{self.asn - PRIVATE_ASN:x}::{self.host:x}",
             "asn": self.asn,
@@ -42,9 +42,9 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class City:
-    """A place where people live and work; *utc_offset* in hours, summer time left out.
+    """A city where people live and work; *utc_offset* in hours, without summer time.
 
-    *isps* are the homes' networks, *cafe* one that nobody of the population uses every day.
+    *isps* are AS numbers of home networks, *cafe* that of a network that nobody uses regularly.
     """
 
     name: str
@@ -65,22 +65,22 @@ class City:
 
     @property
     def workplace(self) -> Network:
-        """The office: everybody there is behind one address."""
+        """The office network; everybody there has the same address."""
         return Network(self.office, self.country, self.latitude, self.longitude, "ethernet")
 
 
 class Trip(NamedTuple):
-    """A business trip: the hotel's network and the hours from door to door, from any city of the company."""
+    """A business trip: the hotel's network, and the hours it takes from any city of the company."""
 
     hotel: Network
     hours: float
 
 
 class Tenant(NamedTuple):
-    """A customer with people in *cities*, so many of each role, each as likely at *remote* work as that.
+    """A customer with people in *cities*; *roles* are weights, *remote* is the probability of working remotely.
 
-    *vpn* is where its tunnel ends, *relay* the egress of its private access service, *cloud* where its
-    servers are; *trip* is where its people fly to.
+    *vpn* is the exit of its VPN, *relay* the egress of its private access service, *cloud* the network of its servers;
+    *trip* is the destination of business trips.
     """
 
     name: str
@@ -195,7 +195,7 @@ ROGUE: Final = (
     Network(64954, "IS", 64.15, -21.94, "hosting", 0x104),
     Network(65354, "MD", 47.01, 28.86, "hosting", 0x108),
 )
-"""Rented servers that intruders work from. Tables of intruders are dealt out to the worlds row by row."""
+"""Rented servers that intruders use. The worlds get alternate rows of the tables of intruders."""
 
 TOR: Final = (
     Network(64971, "SE", 59.33, 18.07, "tor", 0x401),
@@ -207,10 +207,10 @@ ANONYMOUS_VPN: Final = (
     Network(64975, "CY", 35.19, 33.38, "vpn", 0x501),
     Network(65375, "MT", 35.90, 14.51, "vpn", 0x502),
 )
-"""Where traffic comes out that wants to have no origin."""
+"""Exits of anonymising networks."""
 
 RESIDENTIAL: Final = (64981, 65381, 64982, 65382, 64983, 65383, 64984, 65384)
-"""Providers whose customers' routers are rented out as proxies, in whatever city one asks for."""
+"""AS numbers of providers whose customers' routers serve as residential proxies, in any city."""
 
 FAR: Final = (
     Network(64961, "BR", -23.55, -46.63, "wifi", 0x201),
@@ -220,7 +220,7 @@ FAR: Final = (
     Network(64963, "AR", -34.60, -58.38, "wifi", 0x203),
     Network(65363, "UY", -34.90, -56.16, "wifi", 0x206),
 )
-"""Homes on continents where no tenant has an office: nobody is there in minutes."""
+"""Home networks on continents where no tenant has an office, so nobody can travel there in minutes."""
 
 HANDSETS: Final = (
     Network(64991, "RO", 44.43, 26.10, "cellular", 0x601),
@@ -228,4 +228,4 @@ HANDSETS: Final = (
     Network(64992, "PA", 8.98, -79.52, "cellular", 0x602),
     Network(65392, "BG", 42.70, 23.32, "cellular", 0x604),
 )
-"""Carriers of intruders' own phones."""
+"""Mobile carriers of intruders' own phones."""

@@ -1,7 +1,7 @@
-"""Who there is: people with their devices, keys and agents, and services; made once, from a seed.
+"""Population: people with their shifts, devices, keys and agents, and services; made once, from a seed.
 
-What changes from day to day (a new phone, a newer browser, networks used) is kept on the person. No name, no
-device and no network is in both worlds.
+Changes from day to day (a new phone, a newer browser, networks used) are stored on the person. The two worlds have no
+name, device or network in common.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _WEEK: Final = frozenset(range(5))
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Hours are local, of a clock that goes on past 24. *turns*: when somebody's day gives way to the next.
+    """Working hours, local; hours after midnight count on past 24. *turns* is the hour at which a person's day ends.
 
-    Work begins at *starts*, in two blocks of about *first* and *second* hours, on *weekdays* (0 is Monday).
+    Work begins at *starts*, in two blocks of *first* and *second* hours (ranges), on *weekdays* (0 is Monday).
     """
 
     name: str
@@ -43,11 +43,11 @@ SHIFTS: Final[tuple[tuple[int, Shift], ...]] = (
     (8, Shift("part_time", 9.0, second=(0.8, 1.6), weekdays=frozenset({0, 1, 3}))),
     (6, Shift("weekend", 9.0, weekdays=frozenset({2, 3, 4, 5, 6}))),
 )
-"""Of a hundred people so many work such a shift."""
+"""Number of people per hundred, and their shift."""
 
 
 def draw_shift(rng: Random) -> Shift:
-    """Return somebody's shift, which begins up to an hour earlier or later than that of others."""
+    """Draw a person's shift, which begins up to an hour earlier or later than in the table."""
     drawn = rng.choices([shift for _, shift in SHIFTS], [share for share, _ in SHIFTS])[0]
     return Shift(drawn.name, drawn.starts + rng.uniform(-1, 1), drawn.turns, drawn.first, drawn.second, drawn.weekdays)
 
@@ -57,7 +57,7 @@ KEY_SHARE: Final = 0.12
 AGENT_SHARE: Final = 0.12
 RELAY_SHARE: Final = 0.1
 VOLUME_SPREAD: Final = 0.35
-"""Of the logarithm of how much a person does, beside others of their role."""
+"""Standard deviation of the logarithm of a person's volume, relative to others of the role."""
 HEARTBEAT_MS: Final = 60_000
 _FIRST: Final = (
     "ada",
@@ -147,21 +147,21 @@ _SYSTEMS: Final = {
 }
 
 
-def identity(*parts: object) -> str:
-    """Return twelve hexadecimal digits that only these *parts* have."""
+def short_id(*parts: object) -> str:
+    """Return an id of twelve hexadecimal digits for *parts*."""
     return blake2b("/".join(map(str, parts)).encode(), digest_size=6).hexdigest()
 
 
-def chance(*parts: object) -> Random:
-    """Return the source of randomness that belongs to *parts*, whatever else was drawn before."""
-    return Random("/".join(map(str, parts)))  # noqa: S311 - the same seed must make the same world; no secrets
+def rng_for(*parts: object) -> Random:
+    """Return the random generator for *parts*, independent of all others."""
+    return Random("/".join(map(str, parts)))  # noqa: S311 - the same seed must give the same world; no secrets
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A phone or laptop. *reporting*: a telemetry agent is installed; one's own laptop may have none.
+    """A phone or laptop. *reporting*: a telemetry agent is installed, which a private laptop may lack.
 
-    *os_version*: of its system, if it is not the one that all of its kind began with.
+    *os_version*: the version of its system, if not the initial one of its platform.
     """
 
     device_id: str
@@ -172,7 +172,7 @@ class Device:
     os_version: str | None = None
 
     def posture(self) -> dict[str, Any]:
-        """Return the members of telemetry that a healthy device of this kind sends."""
+        """Return the telemetry fields of a healthy device of this platform."""
         version, attestation = _SYSTEMS[self.platform]
         posture: dict[str, Any] = {
             "heartbeat_interval_ms": HEARTBEAT_MS,
@@ -197,11 +197,11 @@ class Device:
 
 @dataclass(slots=True, kw_only=True)
 class Person:
-    """Somebody with a working day; *agents* and *keys* act for them: ids, each with what it calls.
+    """A person with working days. *agents* and *keys* act for them: principal ids with the operations they call.
 
-    *volume* is how much they do beside others of their role, *relay* the egress that their traffic always
-    takes at home, if any. *networks* are the AS numbers used on earlier days, *released* the operations that
-    came in since; *away_until* (ms), nothing happens at home.
+    *volume* is their number of calls relative to others of their role, *relay* the egress of their traffic at home, if
+    any. *networks* are the AS numbers used on earlier days, *released* the operations of later releases; until
+    *away_until* (ms) they travel.
     """
 
     principal_id: str
@@ -228,10 +228,10 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A program that calls day and night from its place in the cloud, every *gap_s* seconds or so.
+    """A program that makes calls day and night from the cloud, about every *gap_s* seconds.
 
-    *kind* is `agent` for one that a model drives. *run_at* is the hour of its daily run, if it has one. Its
-    credential is minted for what it runs in, the *workload*; with *told* its issuer also says where that is.
+    *kind* is `agent` for one that a model controls. *run_at* is the hour of its daily run, if it has one. Its
+    credential is issued for the *workload* it runs in; with *reports_workload*, the issuer also says where that is.
     """
 
     principal_id: str
@@ -247,7 +247,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Everybody."""
+    """All people and services."""
 
     people: tuple[Person, ...]
     services: tuple[Service, ...]
@@ -258,13 +258,13 @@ RUNS_IN: Final[dict[str, Literal["container", "function", "ci"]]] = {
     "webhook-relay": "function",
     "nightly-triage": "container",
 }
-"""What the jobs run in, if not in an instance of a cloud."""
+"""Workloads of jobs that do not run in an instance of a cloud."""
 
 WORK: Final[dict[str, tuple[Operation, ...]]] = JOBS | {
     "terraform": INFRASTRUCTURE,
     "nightly-triage": NIGHTLY,
 }
-"""What each job of a service calls all day."""
+"""The operations of each service's job."""
 
 
 def populate(run: str, principals: int, world: World) -> Population:
@@ -272,7 +272,7 @@ def populate(run: str, principals: int, world: World) -> Population:
     services = round(principals * SERVICE_SHARE)
     keys = round(principals * KEY_SHARE)
     agents = round(principals * AGENT_SHARE)
-    rng = chance(run, "population")
+    rng = rng_for(run, "population")
     names = [f"{first}.{last}" for first in world.share(_FIRST) for last in _LAST]
     rng.shuffle(names)
     tenants = TENANTS[world.name]
@@ -280,14 +280,14 @@ def populate(run: str, principals: int, world: World) -> Population:
         _person(run, _name(names, n), rng.choice(tenants), rng)
         for n in range(max(1, principals - services - keys - agents))
     )
-    for n, owner in zip(range(agents), _dealt(people, rng), strict=False):
+    for n, owner in zip(range(agents), _round_robin(people, rng), strict=False):
         tools = tuple(rng.sample(TOOLS, rng.randint(3, 5)))
         owner.agents.append((f"agent-{n:03d}@{owner.tenant.name}.example", tools))
     coders = [person for person in people if person.role in {"developer", "analyst", "finance"}]
-    for n, owner in zip(range(keys), _dealt(tuple(coders) or people, rng), strict=False):
+    for n, owner in zip(range(keys), _round_robin(tuple(coders) or people, rng), strict=False):
         use = rng.choice(sorted(KEYED))
         owner.keys.append((f"key-{n:03d}-{use}@{owner.tenant.name}.example", KEYED[use]))
-    jobs = _dealt_jobs(services, rng)
+    jobs = _jobs(services, rng)
     return Population(people, tuple(_service(n, job, rng.choice(tenants), rng) for n, job in enumerate(jobs)))
 
 
@@ -296,14 +296,14 @@ def _name(names: list[str], number: int) -> str:
     return names[number % len(names)] + (str(again + 1) if again else "")
 
 
-def _dealt(people: tuple[Person, ...], rng: Random) -> list[Person]:
-    """*people* in a random order, dealt round again and again, so that nobody has two before all have one."""
+def _round_robin(people: tuple[Person, ...], rng: Random) -> list[Person]:
+    """*people* in a random order, repeated, so that nobody gets two keys or agents before all have one."""
     order = list(people)
     rng.shuffle(order)
     return order * 8
 
 
-def _dealt_jobs(count: int, rng: Random) -> list[str]:
+def _jobs(count: int, rng: Random) -> list[str]:
     jobs = sorted(WORK)
     rng.shuffle(jobs)
     return [jobs[n % len(jobs)] for n in range(count)]
@@ -320,7 +320,7 @@ def _person(run: str, name: str, tenant: Tenant, rng: Random) -> Person:
         tenant=tenant,
         role=rng.choices(tuple(tenant.roles), tuple(tenant.roles.values()))[0],
         city=city,
-        laptop=Device(f"laptop-{identity(run, name, 'laptop')}", desk, not own, not own),
+        laptop=Device(f"laptop-{short_id(run, name, 'laptop')}", desk, not own, not own),
         phone=_phone(run, name, hand),
         browser=rng.choice(BROWSERS[desk]),
         app=APPS[hand],
@@ -335,8 +335,8 @@ def _person(run: str, name: str, tenant: Tenant, rng: Random) -> Person:
 
 
 def _phone(run: str, name: str, platform: str) -> Device:
-    sim = f"sim-{identity(run, name)}"
-    return Device(f"phone-{identity(run, name, 'phone')}", platform, sim_id=sim)
+    sim = f"sim-{short_id(run, name)}"
+    return Device(f"phone-{short_id(run, name, 'phone')}", platform, sim_id=sim)
 
 
 def _service(number: int, job: str, tenant: Tenant, rng: Random) -> Service:

@@ -1,4 +1,4 @@
-"""What is called in honest work: a row per operation, by role, job, use and tool. Tables only."""
+"""Operations of honest work: one row each, by role, job, use and tool. Tables only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline.offline.simulation.world.operations import Operation
 
 
 def tool(name: str, weight: float, sensitivity: str, records: tuple[int, int], *leads_to: str) -> Operation:
-    """Return the operation that calls an agent's tool; *leads_to* names tools."""
+    """Return the operation of an agent's tool; *leads_to* names tools."""
     after = tuple(f"POST /tools/{other}" for other in leads_to)
     return Operation(f"POST /tools/{name}", weight, sensitivity, records, 3, name, after)
 
@@ -121,7 +121,7 @@ ROLES: Final[dict[str, tuple[Operation, ...]]] = {
         Operation("POST /devices/{id}/wipe", 0.1, "restricted", (1, 1), 1),
     ),
 }
-"""What people call, by role."""
+"""Operations of people, by role."""
 
 ON_THE_PHONE: Final = (
     Operation("GET /inbox", 12, "internal", (5, 20), 10, leads_to=("GET /messages/{id}",)),
@@ -132,7 +132,7 @@ ON_THE_PHONE: Final = (
     Operation("POST /messages", 3, "internal", (1, 1), 1),
     Operation("POST /payments/{id}/approvals", 0.5, "restricted", (1, 1), 1),
 )
-"""What anybody calls from a phone."""
+"""Operations of everybody's phone."""
 
 JOBS: Final[dict[str, tuple[Operation, ...]]] = {
     "billing-sync": (
@@ -153,7 +153,7 @@ JOBS: Final[dict[str, tuple[Operation, ...]]] = {
         Operation("GET /exports/{id}/parts", 6, "confidential", (50, 200), 500, leads_to=("s3:PutObject",)),
     ),
 }
-"""What services call, by job."""
+"""Operations of services, by job."""
 
 KEYED: Final[dict[str, tuple[Operation, ...]]] = {
     "report-export": (
@@ -166,7 +166,7 @@ KEYED: Final[dict[str, tuple[Operation, ...]]] = {
         Operation("s3:GetObject", 5, "internal", (1, 1), 300),
     ),
 }
-"""What is called with the API keys that people mint, by use."""
+"""Operations with people's API keys, by use."""
 
 
 TOOLS: Final = (
@@ -179,14 +179,14 @@ TOOLS: Final = (
     tool("look_up_customer", 5, "confidential", (1, 2)),
     tool("fill_expense", 2, "internal", (1, 1)),
 )
-"""What agents are for; each has a few of these."""
+"""Tools of agents; each agent has a few of them."""
 
 NIGHTLY: Final = (
     tool("list_tickets", 4, "internal", (10, 40), "classify_ticket"),
     tool("classify_ticket", 12, "internal", (1, 1), "label_ticket"),
     tool("label_ticket", 8, "internal", (1, 1), "classify_ticket"),
 )
-"""What an agent that sorts tickets in the night calls, very fast."""
+"""Tools of an agent that sorts tickets at night, very fast."""
 
 INFRASTRUCTURE: Final = (
     Operation("ec2:DescribeInstances", 6, "internal", (5, 60), 30),
@@ -199,7 +199,7 @@ APPLIED: Final = (
     Operation("iam:AttachRolePolicy", 1, "restricted"),
     Operation("iam:PutRolePolicy", 1, "restricted"),
 )
-"""What infrastructure as code reads all day, and what it applies in its runs."""
+"""Operations that infrastructure as code reads all day, and those it applies in its runs."""
 
 RELEASES: Final = (
     Operation("GET /workspaces/{id}/timeline", 3, "internal", (5, 30), 18),
@@ -207,7 +207,7 @@ RELEASES: Final = (
     Operation("POST /boards/{id}/cards", 2, "internal", (1, 1), 1),
     Operation("GET /insights/{id}", 3, "confidential", (1, 10), 12),
 )
-"""Operations that did not exist before a release; then everybody uses them."""
+"""Operations of new releases, which everybody uses from then on."""
 
 MINT: Final = Operation("POST /keys", 1, "restricted")
 MONTH_END: Final = Operation("GET /ledgers/{id}/entries", 1, "confidential", (40, 110), 60)

@@ -1,6 +1,6 @@
-"""Honest days: what people and all that acts for them do from morning to night, what services do all day.
+"""Plans of honest days: sessions of people, their keys and agents, and of services.
 
-A session is signed out before its device falls silent. A person's day runs from the hour at which their shift
+A session is signed out before its device stops reporting. A person's day lasts from the hour at which their shift
 turns (03:00 local time for most) to the same hour a day later.
 """
 
@@ -14,33 +14,33 @@ from pipeline.offline.simulation.plan import DAY, HOUR, MINUTE, SECOND, Day, Dev
 from pipeline.offline.simulation.world.clients import ASSISTANTS, KEY_CLIENT, SERVICE_CLIENT
 from pipeline.offline.simulation.world.operations import Habit, Operation, call, scopes
 from pipeline.offline.simulation.world.places import Network
-from pipeline.offline.simulation.world.population import WORK, Person, Service, chance, identity
+from pipeline.offline.simulation.world.population import WORK, Person, Service, rng_for, short_id
 from pipeline.offline.simulation.world.work import APPLIED, MINT, NIGHTLY, ON_THE_PHONE, ROLES
 
 AT_A_DESK: Final = Pace(7, 110, 0.16)
 BY_HAND: Final = Pace(9, 150, 0.3)
 BY_KEY: Final = Pace(30)
 BY_AGENT: Final = Pace(8, 60, 0.15)
-SHORTEST: Final = 8 * MINUTE
+MIN_SESSION_MS: Final = 8 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """The time that is simulated, ms: from *start* up to, not including, *end*."""
+    """The simulated time in ms, from *start* to before *end*."""
 
     start: int
     end: int
 
 
 def person_day_start(person: Person, number: int, horizon: Horizon) -> int:
-    """Return when the day *number* of *person* begins; day 0 is the one the simulation begins in."""
+    """Return when the day *number* of *person* begins (ms); the simulation begins in day 0."""
     local = horizon.start + person.city.utc_offset * HOUR
     return local // DAY * DAY + (person.shift.turns - person.city.utc_offset) * HOUR + number * DAY
 
 
 def plan_person(run: str, person: Person, number: int, horizon: Horizon) -> Day:
-    """Plan an honest day of *person*: phone and laptop, agents, keys; mostly nothing on days off."""
-    rng = chance(run, person.principal_id, "day", number)
+    """Plan an honest day of *person*: phone, laptop, agents and keys; mostly no sessions on days off."""
+    rng = rng_for(run, person.principal_id, "day", number)
     start = person_day_start(person, number, horizon)
     day = Day(number, person, start, min(start + DAY, horizon.end))
     for device in (person.laptop, person.phone):
@@ -60,7 +60,7 @@ def human(run: str, day: Day, person: Person, start: int, end: int, *, phone: bo
     """Plan one session of *person* from *start* to *end* (ms), on their phone or laptop."""
     device = person.phone if phone else person.laptop
     return Session(
-        session_id=f"s-{identity(run, person.principal_id, day.number, start, phone)}",
+        session_id=f"s-{short_id(run, person.principal_id, day.number, start, phone)}",
         tenant=person.tenant.name,
         principal_id=person.principal_id,
         kind="human",
@@ -70,7 +70,7 @@ def human(run: str, day: Day, person: Person, start: int, end: int, *, phone: bo
         end=end,
         network=network,
         client=person.app if phone else person.browser,
-        opening=signs_in(ON_THE_PHONE if phone else desk_work(person), phone=phone),
+        opening=sign_in_events(ON_THE_PHONE if phone else desk_work(person), phone=phone),
         habit=person.habit,
         device_id=device.device_id,
         refreshes=list(range(start + 50 * MINUTE, end - 2 * MINUTE, 50 * MINUTE)),
@@ -78,12 +78,12 @@ def human(run: str, day: Day, person: Person, start: int, end: int, *, phone: bo
 
 
 def desk_work(person: Person) -> tuple[Operation, ...]:
-    """Return what *person* calls at a desk by now."""
+    """Return the operations of *person* at a desk, including new releases."""
     return ROLES[person.role] + person.released
 
 
-def signs_in(operations: tuple[Operation, ...], *, phone: bool = False) -> list[tuple[int, str, dict[str, Any]]]:
-    """Return how an honest sign-in goes: a first factor, a second, a token for *operations*."""
+def sign_in_events(operations: tuple[Operation, ...], *, phone: bool = False) -> list[tuple[int, str, dict[str, Any]]]:
+    """Return the opening of an honest session: a first factor, a second, and a token for *operations*."""
     first = ["face", "hwk"] if phone else ["pwd"]
     return [
         (0, "sign_in", {"amr": first}),
@@ -94,7 +94,7 @@ def signs_in(operations: tuple[Operation, ...], *, phone: bool = False) -> list[
 
 
 def _working_day(run: str, day: Day, person: Person, rng: Random) -> list[Session]:
-    """Mail at breakfast, a ride, two blocks at a desk, lunch between, the phone after it, a ride home."""
+    """Phone at breakfast, on the way, at lunch and at work; two blocks at a desk; sometimes work at night."""
     shift = person.shift
     midnight = day.start - shift.turns * HOUR
     begins = midnight + int((shift.starts + rng.gauss(0, 0.25)) * HOUR)
@@ -113,7 +113,7 @@ def _working_day(run: str, day: Day, person: Person, rng: Random) -> list[Sessio
         at(begins, (lunch - begins) / MINUTE - 2, phone=False, network=desk),
         at(lunch, rng.uniform(12, 28), phone=True, network=person.mobile),
         at(back, (ends - back) / MINUTE, phone=False, network=desk),
-        at(back + rng.randint(5, 25) * MINUTE, _held(ends - back, rng), phone=True, network=wifi),
+        at(back + rng.randint(5, 25) * MINUTE, _phone_minutes(ends - back, rng), phone=True, network=wifi),
     ]
     if out:
         plan.append(at(begins - 35 * MINUTE, rng.uniform(12, 25), phone=True, network=person.mobile))
@@ -123,21 +123,21 @@ def _working_day(run: str, day: Day, person: Person, rng: Random) -> list[Sessio
     return sorted(plan, key=lambda session: session.start)
 
 
-def _held(afternoon: int, rng: Random) -> float:
-    """For how many minutes the phone is at hand in an *afternoon* of so many ms."""
+def _phone_minutes(afternoon: int, rng: Random) -> float:
+    """Minutes of the phone session in an *afternoon* of this length in ms."""
     return min(rng.uniform(75, 150), afternoon / MINUTE)
 
 
 def _within(session: Session, horizon: Horizon, rng: Random) -> bool:
-    """Whether the session is simulated; one that would have begun before begins a little late instead."""
+    """Whether the session is in the horizon; one that would begin before it begins a little late instead."""
     if session.start < horizon.start:
         session.start = horizon.start + rng.randrange(10 * MINUTE)
         session.refreshes = [at for at in session.refreshes if at > session.start + MINUTE]
-    return session.start < horizon.end and session.end - session.start >= SHORTEST
+    return session.start < horizon.end and session.end - session.start >= MIN_SESSION_MS
 
 
 def _add_keys(run: str, day: Day, person: Person, rng: Random) -> None:
-    """Mint the person's API keys in the day's first desk session, to be used from the cloud till night."""
+    """Create the person's API keys in the day's first desk session; they are used from the cloud until night."""
     desk = [session for session in day.sessions if session.device_id == person.laptop.device_id]
     for key, operations in person.keys if desk else []:
         parent = desk[0]
@@ -151,7 +151,7 @@ def _key_session(run: str, day: Day, parent: Session, key: tuple[str, tuple[Oper
     end = day.start + DAY - 5 * MINUTE
     expiry = {"credential_expires_at": end, "scopes": scopes(key[1])}
     return Session(
-        session_id=f"s-{identity(run, key[0], day.number)}",
+        session_id=f"s-{short_id(run, key[0], day.number)}",
         tenant=parent.tenant,
         principal_id=key[0],
         kind="api_key",
@@ -167,14 +167,14 @@ def _key_session(run: str, day: Day, parent: Session, key: tuple[str, tuple[Oper
 
 
 def _add_agents(run: str, day: Day, person: Person, rng: Random) -> None:
-    """Let the person's agents work in the day's longest phone session, on the phone itself."""
+    """Add sessions of the person's agents during the day's longest phone session, on the phone itself."""
     hand = [session for session in day.sessions if session.device_id == person.phone.device_id]
     for agent, tools in person.agents if hand else []:
         parent = max(hand, key=lambda session: session.end - session.start)
         start = parent.start + rng.randint(60, 240) * SECOND
         delegated = {"parent_session_id": parent.session_id, "scopes": scopes(tools)}
         session = Session(
-            session_id=f"s-{identity(run, agent, day.number)}",
+            session_id=f"s-{short_id(run, agent, day.number)}",
             tenant=parent.tenant,
             principal_id=agent,
             kind="agent",
@@ -194,7 +194,7 @@ def _add_agents(run: str, day: Day, person: Person, rng: Random) -> None:
 
 
 def _try_every_tool(session: Session, rng: Random) -> None:
-    """An agent first finds out what its tools answer."""
+    """An agent first calls each of its tools once."""
     for number, tool in enumerate(session.operations, start=1):
         at = session.start + number * rng.randint(4, 9) * SECOND
         session.extras.append(Extra(at, "api.call", call(tool, rng)))
@@ -203,18 +203,18 @@ def _try_every_tool(session: Session, rng: Random) -> None:
 TERRAFORM_RUN: Final = "terraform_run"
 NIGHTLY_BATCH: Final = "nightly_batch"
 RUNS: Final = {"terraform": TERRAFORM_RUN, "nightly-triage": NIGHTLY_BATCH}
-"""The jobs with a run every day, which is as honest as it is loud, and the family of such a day."""
+"""Jobs with a daily run, which is honest but conspicuous, and the family of its session."""
 
 
 def plan_service(run: str, service: Service, number: int, horizon: Horizon) -> Day:
-    """Plan a day of *service*: one session, as long as its access token lives."""
+    """Plan a day of *service*: one session."""
     start = horizon.start + number * DAY
     day = Day(number, service, start, min(start + DAY, horizon.end))
-    rng = chance(run, service.principal_id, "day", number)
+    rng = rng_for(run, service.principal_id, "day", number)
     begins = start + rng.randrange(3 * MINUTE)
     operations = WORK[service.job]
     session = Session(
-        session_id=f"s-{identity(run, service.principal_id, number)}",
+        session_id=f"s-{short_id(run, service.principal_id, number)}",
         tenant=service.tenant.name,
         principal_id=service.principal_id,
         kind=service.kind,
@@ -235,14 +235,14 @@ def plan_service(run: str, service: Service, number: int, horizon: Horizon) -> D
 
 
 def _granted(service: Service) -> dict[str, Any]:
-    """What the issuer of a workload's credential says of it; not every issuer tells where its home is."""
+    """The fields of the issued credential of a workload; not every issuer states its network."""
     applied = APPLIED if service.job == "terraform" else ()
     minted = {"workload": service.workload} | ({"home_asn": service.network.asn} if service.reports_workload else {})
     return {"amr": ["hwk"], "scopes": scopes(WORK[service.job] + applied)} | minted
 
 
 def _daily_run(day: Day, service: Service, session: Session, rng: Random) -> None:
-    """Add the run of the day: rights are applied by the plan, or the night's tickets are sorted."""
+    """Add the daily run: infrastructure as code applies rights, or an agent sorts the night's tickets."""
     family = RUNS.get(service.job)
     if family is None:
         return

@@ -1,4 +1,4 @@
-"""The evaluation as pictures: who is caught, how soon, and whether a probability means what it says."""
+"""Plots of the evaluation: recall, delays, and the reliability of probabilities."""
 
 from __future__ import annotations
 
@@ -20,27 +20,25 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def recall(path: Path, rows: Sequence[tuple[str, Mapping[str, tuple[int, int, int]]]]) -> None:
-    """A bar for each family and intensity: share revoked, and share met with a step-up only.
+    """Plot bars for each family and intensity: the share revoked, and the share with any intervention.
 
-    *rows*: family, and by intensity (sessions, intervened, revoked).
+    *rows*: family, and per intensity (sessions, intervened, revoked).
     """
     figure, axes = plt.subplots(1, 3, figsize=(11, 0.28 * len(rows) + 1.2), sharey=True)
     for axis, intensity in zip(axes, ("low", "medium", "high"), strict=True):
-        rows_read = [row.get(intensity, (0, 0, 0)) for _, row in rows]
-        sessions = np.array([max(1, this_row[0]) for this_row in rows_read], float)
-        revoked = np.array([this_row[2] for this_row in rows_read]) / sessions
-        met = np.array([this_row[1] for this_row in rows_read]) / sessions
-        at = np.arange(len(rows))
-        axis.barh(at, met, color="#e9a23b", label="step-up")
-        axis.barh(at, revoked, color="#b3261e", label="revoked")
-        axis.set(title=intensity, xlim=(0, 1), yticks=at, yticklabels=[name for name, _ in rows])
+        cells = np.array([row.get(intensity, (0, 0, 0)) for _, row in rows], float).reshape(-1, 3)
+        sessions = np.maximum(1, cells[:, 0])
+        places = np.arange(len(rows))
+        axis.barh(places, cells[:, 1] / sessions, color="#e9a23b", label="step-up")
+        axis.barh(places, cells[:, 2] / sessions, color="#b3261e", label="revoked")
+        axis.set(title=intensity, xlim=(0, 1), yticks=places, yticklabels=[name for name, _ in rows])
         axis.invert_yaxis()
     axes[-1].legend(loc="lower right", fontsize=8)
     _save(figure, path)
 
 
 def reliability(path: Path, expected: Floats, attack: NDArray[np.bool_]) -> None:
-    """Sessions in ten bins of expected probability: the share that was under attack, with counts."""
+    """Plot sessions in ten bins of expected probability: the share that was attacked, with counts."""
     edges = np.linspace(0, 1, 11)
     bins = np.clip(np.digitize(expected, edges) - 1, 0, 9)
     count = np.bincount(bins, minlength=10)
@@ -57,7 +55,7 @@ def reliability(path: Path, expected: Floats, attack: NDArray[np.bool_]) -> None
 
 
 def delays(path: Path, seconds: Mapping[str, Sequence[float]]) -> None:
-    """For each intensity, the share of revoked sessions that were revoked within so many seconds."""
+    """Plot, for each intensity, the share of revoked sessions over the delay of their revocation."""
     figure, axis = plt.subplots(figsize=(5.6, 3.4))
     for name, numbers in seconds.items():
         ordered = np.sort(np.maximum(np.asarray(numbers, float), 0.5))
