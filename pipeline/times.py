@@ -1,4 +1,4 @@
-"""Parser of times as people type them: a span such as `8h`, or a moment in ISO 8601."""
+"""Units of time, and a parser of times as people type them: a span such as `8h`, or a moment in ISO 8601."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-_UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 60 * MINUTE_MS
+_UNIT_MS: Final = {"s": 1_000, "m": MINUTE_MS, "h": HOUR_MS, "d": 24 * HOUR_MS}
 _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 
 

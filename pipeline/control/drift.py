@@ -15,8 +15,8 @@ from models.detectors.drift import Drift, Reference, Tally
 from models.events.batch import Kind
 from models.state.segments import Bools
 from models.updates.fold import Folded
+from pipeline.times import HOUR_MS
 
-HOUR_MS: Final = 3_600_000
 HOURS: Final = 24
 """A whole day: what people do at night is no drift of what they do at noon."""
 SHARE: Final = 1 / 16

@@ -22,8 +22,8 @@ from models.events.batch import DEVICE
 from models.events.text_hashing import BETWEEN
 from models.state.table import ENDED, REVOKED, Rows, SessionTable
 from pipeline.decisions.policy import GuardLimits
+from pipeline.times import MINUTE_MS
 
-MINUTE_MS: Final = 60_000
 RECOVERY_MS: Final = 5 * MINUTE_MS
 """How long the last devices of a silent fleet may take to send telemetry again."""
 NORMAL, HOLDING, FLEET_SILENT = 0, 1, 2

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decisions.guard import FLEET_SILENT, HOLDING, MINUTE_MS, NORMAL, RECOVERY_MS, Guard, next_minute
+from pipeline.decisions.guard import FLEET_SILENT, HOLDING, NORMAL, RECOVERY_MS, Guard, next_minute
 from pipeline.decisions.policy import GuardLimits
+from pipeline.times import MINUTE_MS
 
 TIMES = st.integers(0, 10 * MINUTE_MS)
 

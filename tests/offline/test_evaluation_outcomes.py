@@ -8,9 +8,10 @@ import pytest
 from pydantic_core import from_json
 
 from pipeline.offline.evaluation.answers import Answers
-from pipeline.offline.evaluation.outcome import HOUR_MS, AttackResults, HonestCosts, Outcomes
+from pipeline.offline.evaluation.outcome import AttackResults, HonestCosts, Outcomes
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.processing.processor import Message
+from pipeline.times import HOUR_MS
 from schemas.decode import encode
 from schemas.topics import AUTH_EVENTS, SESSION_CHALLENGES, SESSION_REVOCATIONS
 from tests.support.evaluation_truth import truth

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.offline.evaluation.outcome import HOUR_MS
 from pipeline.sources.ground_truth import Truth
+from pipeline.times import HOUR_MS
 from tests.support.samples import T0
 
 

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
-from pipeline.contexts.device.rollouts import HOUR_MS, RolloutTracker
+from pipeline.contexts.device.rollouts import RolloutTracker
+from pipeline.times import HOUR_MS
 from schemas.members import DAY_MS
 from schemas.records import DeviceTelemetryDict
 

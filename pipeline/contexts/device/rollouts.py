@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from typing import Final, TypeVar
 
-MINUTE_MS: Final = 60_000
-HOUR_MS: Final = 60 * MINUTE_MS
+from pipeline.times import HOUR_MS, MINUTE_MS
+
 WINDOW_MINUTES: Final = 60
 """Changes within so many minutes belong together."""
 MIN_SHARE: Final = 0.05

@@ -14,6 +14,7 @@ from typing import Annotated, Final, NamedTuple, TypeVar
 from pydantic import Field
 
 from pipeline.processing.messages import stable_id
+from pipeline.times import HOUR_MS
 from schemas.members import DAY_MS
 
 HALF_LIFE_DAYS: Final = 21
@@ -25,7 +26,6 @@ MIN_OBSERVATIONS: Final = 4.0
 MAX_PENDING: Final = 100
 """Observations that are not counted yet; of more, the oldest is dropped."""
 MAX_DAYS: Final = 255
-_HOUR_MS: Final = 3_600_000
 _MIN_WEIGHT: Final = 0.01
 
 N = TypeVar("N", int, float)
@@ -153,7 +153,7 @@ def short_id(name: str) -> str:
 def _hour(at_ms: int) -> int:
     """Hour of the day, plus 24 on Saturdays and Sundays; 1970 began on a Thursday."""
     weekend = (at_ms // DAY_MS + 3) % 7 >= 5
-    return at_ms // _HOUR_MS % 24 + 24 * weekend
+    return at_ms // HOUR_MS % 24 + 24 * weekend
 
 
 def _add(weights: Weights[N], value: N) -> None:

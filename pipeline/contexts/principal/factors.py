@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from pipeline.contexts.device.rollouts import HOUR_MS
+from pipeline.times import HOUR_MS
 from schemas.members import DAY_MS
 from schemas.records import PrincipalActivityDict
 

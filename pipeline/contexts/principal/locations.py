@@ -14,6 +14,7 @@ from models.events.networks import HIDING, is_inside
 from models.updates.client import NEAR_IN_COUNTRY_KM, distance_km, near_km
 from pipeline.contexts.network_names import are_comparable
 from pipeline.contexts.principal.state import Location, PrincipalState
+from pipeline.times import HOUR_MS
 from schemas.records import PrincipalActivityDict
 
 NEW_ANONYMISER, NEW_TOR, OFF_HOME = "new_anonymiser", "new_tor", "off_home"
@@ -130,5 +131,5 @@ def speed_kmh(principal: PrincipalState, event: PrincipalActivityDict) -> float 
         radius = max(radius, NEAR_IN_COUNTRY_KM)
     if distance <= radius:
         return 0.0
-    hours: float = max(abs(here.at - last.at), 1000) / 3_600_000
+    hours: float = max(abs(here.at - last.at), 1000) / HOUR_MS
     return round(distance / hours, 1)

@@ -13,9 +13,9 @@ from pydantic_core import from_json
 from pipeline.offline.replay.labels import SessionKey
 from pipeline.processing.processor import Message
 from pipeline.sources.ground_truth import Truth
+from pipeline.times import HOUR_MS
 from schemas.topics import SESSION_CHALLENGES, SESSION_REVOCATIONS
 
-HOUR_MS: Final = 3_600_000
 SKEW_MS: Final = 60_000
 """Tolerance for wrong clocks: a command up to this long before an attack may be a response to it."""
 

@@ -14,6 +14,7 @@ from pipeline.kafka.partitioner import partition_of
 from pipeline.offline.replay.recording import INPUT_TOPICS
 from pipeline.offline.scenarios.scenario import Scenario, load
 from pipeline.offline.simulation import MONDAY_MS, simulate
+from pipeline.times import HOUR_MS
 from schemas.topics import API_CALLS, DEVICE_TELEMETRY
 
 Timed = tuple[str, dict[str, Any]]
@@ -24,8 +25,7 @@ _TIMES: Final = ("occurred_at", "recorded_at", "attested_at", "credential_expire
 _ORDER: Final = {topic: rank for rank, topic in enumerate(INPUT_TOPICS)}
 _REPORTS_EVERY: Final = 12
 """Number of calls of a steady session per report of its device."""
-_HOUR: Final = 3_600_000
-_BUSY: Final = 8 * _HOUR
+_BUSY: Final = 8 * HOUR_MS
 """Time of day, on a simulated Monday, at which people are at work."""
 
 
@@ -81,7 +81,7 @@ def steady(partitions: int, start_ms: int, end_ms: int, suffix: str = "", every_
 
 def honest(principals: int, length_ms: int, end_ms: int, seed: int = 7, suffix: str = "") -> list[Timed]:
     """Return events of *principals* honest people, services, keys and agents, of *length_ms* up to *end_ms*."""
-    hours = (_BUSY + length_ms) / _HOUR
+    hours = (_BUSY + length_ms) / HOUR_MS
     simulated = simulate(seed, hours, principals, MONDAY_MS, attack_share=0, oddity_share=0, noise=0)
     delay_ms = end_ms - (MONDAY_MS + _BUSY + length_ms)
     return [

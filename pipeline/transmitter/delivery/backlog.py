@@ -15,6 +15,7 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from pipeline.settings.transmitter import TransmitterSettings
+from pipeline.times import HOUR_MS
 from pipeline.transmitter.protocol import Status, Stream
 from pipeline.transmitter.store import queue, streams
 from pipeline.transmitter.store.encryption import Sealer
@@ -79,7 +80,7 @@ def next_status_change(stream: Stream, held: Backlog, limits: Limits, now_ms: in
         return None
     many = held.count > limits.count
     old = held.oldest_at is not None and held.oldest_at < now_ms - limits.age_ms
-    hours = limits.age_ms / 3_600_000
+    hours = limits.age_ms / HOUR_MS
     if stream.status == "enabled":
         idle = not held.taken and stream.updated_at <= now_ms - limits.idle_ms
         if not held.announced and not (idle and (many or old)):
