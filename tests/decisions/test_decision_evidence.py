@@ -12,19 +12,19 @@ from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, se
 
 
 @pytest.mark.parametrize("rule", [rule for rule in DETECTIONS if rule.holds], ids=lambda rule: rule.id)
-def test_each_detection_alone_means_what_its_severity_says(rule: Any) -> None:
+def test_each_detection_alone_has_the_effect_of_its_severity(rule: Any) -> None:
     expected = {"HIGH": REVOKED, "MEDIUM": CHALLENGED, "LOW": QUIET}[rule.severity]
 
     assert brief(session().see(0, rule.id)) == expected
 
 
-def test_no_evidence_is_no_risk_and_nothing_is_said() -> None:
+def test_no_evidence_is_no_risk_and_is_not_reported() -> None:
     decision = session().see(0)
 
     assert (brief(decision), decision.score, decision.is_reported, decision.contributions) == (QUIET, 1.8, False, [])
 
 
-def test_the_score_is_the_sum_of_what_is_shown() -> None:
+def test_the_score_is_the_sum_of_the_contributions() -> None:
     decision = session().see(0, "network_changed", "mass_read", band=2)
 
     assert [(part.detection, part.log_odds) for part in decision.contributions] == [
@@ -36,26 +36,26 @@ def test_the_score_is_the_sum_of_what_is_shown() -> None:
 
 
 @pytest.mark.parametrize(("band", "score"), [(0, 1.8), (1, 2.9), (2, 4.3), (3, 5.7)])
-def test_an_odd_session_alone_is_not_accused(band: int, score: float) -> None:
+def test_an_anomaly_alone_does_not_raise_the_level(band: int, score: float) -> None:
     decision = session().see(0, band=band)
 
     assert (brief(decision), decision.score) == (QUIET, score)
 
 
 @pytest.mark.parametrize("kind", ["service", "api_key", "agent"])
-def test_who_cannot_be_asked_for_a_factor_is_reported_and_let_alone(kind: str) -> None:
+def test_a_principal_that_cannot_step_up_is_only_reported(kind: str) -> None:
     decision = session(kind=kind).see(0, "privilege_widened")
 
     assert (brief(decision), decision.is_reported) == (("MEDIUM", "allow", False, False), True)
 
 
-def test_a_detection_that_is_switched_off_says_nothing() -> None:
+def test_a_detection_that_is_not_enabled_contributes_nothing() -> None:
     decision = session("[detections.mass_read]\nenabled = false").see(0, "mass_read")
 
     assert (brief(decision), decision.contributions, decision.is_reported) == (QUIET, [], False)
 
 
-def test_a_policy_that_revokes_without_any_detection_can_be_decided_by() -> None:
+def test_a_policy_that_revokes_without_any_detection_names_the_model_as_cause() -> None:
     this_session = session("prior = 5")
 
     decision = this_session.see(0)

@@ -30,7 +30,7 @@ def test_a_revocation_over_the_budget_is_held_stepped_up_and_tried_again() -> No
 
 
 @pytest.mark.parametrize("kind", ["agent", "service", "api_key"])
-def test_what_cannot_be_stepped_up_is_let_alone_while_it_is_held(kind: str) -> None:
+def test_a_session_that_cannot_be_stepped_up_gets_no_command_while_it_is_held(kind: str) -> None:
     this_session = session(OPEN, kind=kind)
     assert this_session.guard is not None
     this_session.guard.admit("acme", 0)
@@ -50,7 +50,7 @@ def test_a_held_session_that_is_trusted_again_is_forgotten() -> None:
     assert (this_session.case.level, this_session.case.held_at, this_session.case.is_empty()) == ("LOW", 0, True)
 
 
-def test_a_held_session_is_not_revoked_once_nothing_speaks_against_it() -> None:
+def test_a_held_session_is_not_revoked_once_its_evidence_has_ended() -> None:
     this_session = session(f"{OPEN}[levels]\ndwell_s = 600")
     assert this_session.guard is not None
     this_session.guard.admit("acme", 0)

@@ -36,11 +36,11 @@ def test_the_id_of_a_revocation_does_not_depend_on_when_or_by_which_event(looks:
     )
 
 
-def test_the_strongest_detection_is_the_cause() -> None:
+def test_the_largest_contribution_is_the_cause() -> None:
     assert session().see(0, "mass_read", "device_rooted").revocation_id == stable_id("acme", "s-1", 0, "device_rooted")
 
 
-def test_a_sign_in_that_answers_nothing_changes_no_id() -> None:
+def test_a_sign_in_that_clears_nothing_changes_no_id() -> None:
     this_session, other = Session(), Session()
     other.case.children.append("s-2")
     other.see(0, action="sign_in")
@@ -77,7 +77,7 @@ def _revoke(one: Session, decision: Decision) -> None:
     one.case.revocation = Revocation({"revocation_id": decision.revocation_id}, one.at + 60_000)
 
 
-def test_a_revoked_session_is_not_accused_of_the_silence_that_followed() -> None:
+def test_silence_after_a_revocation_is_no_evidence() -> None:
     this_session = session()
     _revoke(this_session, this_session.see(0, "device_rooted"))
 
@@ -86,7 +86,7 @@ def test_a_revoked_session_is_not_accused_of_the_silence_that_followed() -> None
     assert [part.detection for part in later.contributions if DETECTIONS[BIT[part.detection]].rests_on_silence] == []
 
 
-def test_observing_decides_and_commands_nothing() -> None:
+def test_observe_mode_decides_and_commands_nothing() -> None:
     this_session = session('mode = "observe"')
 
     high, medium = this_session.see(0, "device_rooted"), session('mode = "observe"').see(0, "network_changed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, session
 
 
-def test_nobody_is_asked_for_what_a_fleet_may_follow_in_before_it_had_the_time() -> None:
+def test_no_step_up_is_requested_before_the_fleet_had_time_to_follow() -> None:
     this_session = session()
 
     looks = [this_session.see(at, "posture_downgraded") for at in (0, 299, 300)]
@@ -17,14 +17,14 @@ def test_nobody_is_asked_for_what_a_fleet_may_follow_in_before_it_had_the_time()
     ]
 
 
-def test_a_session_that_waits_for_its_fleet_is_looked_at_when_the_time_is_over() -> None:
+def test_a_session_that_waits_for_its_fleet_wakes_when_the_time_is_over() -> None:
     this_session = session("[times]\nrepeat_s = 5000\n[levels]\ndwell_s = 0")
     this_session.see(0, "posture_downgraded")
 
     assert this_session.wake() == 300
 
 
-def test_what_ended_before_the_fleet_could_follow_asks_nobody() -> None:
+def test_evidence_that_ended_before_the_fleet_could_follow_leads_to_no_step_up() -> None:
     this_session = session()
     this_session.see(0, "posture_downgraded")
 
@@ -38,12 +38,12 @@ TWO = "[levels]\nhigh_raise = 99\n"
 """Two detections of MEDIUM are not HIGH together."""
 
 
-def test_what_speaks_against_the_session_besides_does_not_wait() -> None:
+def test_other_evidence_does_not_wait_for_the_fleet() -> None:
     assert brief(session(TWO).see(0, "posture_downgraded", "network_changed")) == CHALLENGED
     assert brief(session().see(0, "posture_downgraded", "device_rooted")) == REVOKED
 
 
-def test_nobody_is_revoked_either_for_what_a_fleet_may_follow_in_before_it_had_the_time() -> None:
+def test_no_session_is_revoked_before_the_fleet_had_time_to_follow() -> None:
     agent, person = session(kind="agent"), session()
     held = "posture_downgraded", "agent_for_risky_user"
 
@@ -58,14 +58,14 @@ def test_nobody_is_revoked_either_for_what_a_fleet_may_follow_in_before_it_had_t
     assert brief(asked) == ("HIGH", "step_up", False, True)
 
 
-def test_a_policy_may_wait_for_no_fleet() -> None:
+def test_a_policy_may_switch_off_the_wait_for_the_fleet() -> None:
     assert brief(session("[times]\nrollout_s = 0").see(0, "posture_downgraded")) == CHALLENGED
 
 
 FOLLOWED = {"posture_downgraded": "many of the tenant's devices did the same, as in a rollout"}
 
 
-def test_a_step_up_is_withdrawn_when_the_fleet_follows_after_all() -> None:
+def test_a_step_up_is_withdrawn_when_the_fleet_follows_later() -> None:
     this_session = session()
     asked = [this_session.see(at, "posture_downgraded") for at in (0, 300)]
 
@@ -77,7 +77,7 @@ def test_a_step_up_is_withdrawn_when_the_fleet_follows_after_all() -> None:
     assert [(decision.revocation_id, decision.challenge_id) for decision in later] == [("", "")] * 2
 
 
-def test_a_step_up_is_not_withdrawn_because_what_got_worse_is_as_before() -> None:
+def test_a_step_up_is_not_withdrawn_when_the_posture_is_restored() -> None:
     this_session = session()
     for at in (0, 300):
         this_session.see(at, "posture_downgraded")
@@ -86,7 +86,7 @@ def test_a_step_up_is_not_withdrawn_because_what_got_worse_is_as_before() -> Non
     assert brief(this_session.see(600)) == REVOKED
 
 
-def test_a_step_up_that_was_asked_for_something_else_too_is_not_withdrawn() -> None:
+def test_a_step_up_with_another_cause_too_is_not_withdrawn() -> None:
     this_session = session(TWO)
     this_session.see(0, "posture_downgraded", "network_changed")
     this_session.see(100, told=FOLLOWED)

@@ -11,7 +11,7 @@ from tests.support.decision_session import QUIET, REVOKED, brief, session
 # --- one device -------------------------------------------------------------------------------------------
 
 
-def test_a_step_up_asked_for_silence_is_withdrawn_when_the_device_is_heard_again() -> None:
+def test_a_step_up_for_silence_is_withdrawn_when_telemetry_returns() -> None:
     this_session = session(silence_unverified=True)
     asked = this_session.see(0, "telemetry_silent_while_active")
     this_session.see(100)
@@ -23,7 +23,7 @@ def test_a_step_up_asked_for_silence_is_withdrawn_when_the_device_is_heard_again
     assert this_session.case.challenge is None
 
 
-def test_a_withdrawn_step_up_is_not_asked_for_anew_while_the_level_dwells() -> None:
+def test_a_withdrawn_step_up_is_not_requested_again_during_the_dwell_time() -> None:
     this_session = session(silence_unverified=True)
     this_session.see(0, "telemetry_silent_while_active")
 
@@ -32,7 +32,7 @@ def test_a_withdrawn_step_up_is_not_asked_for_anew_while_the_level_dwells() -> N
     assert [brief(decision)[1:] for decision in later] == [("allow", False, False)] * 3
 
 
-def test_a_device_that_is_silent_while_nobody_uses_it_asks_nobody() -> None:
+def test_a_device_that_is_silent_while_idle_leads_to_no_step_up() -> None:
     this_session = session()
 
     looks = [this_session.see(at, "telemetry_silent_while_idle", idle=True) for at in (0, 300, 80_000)]
@@ -43,7 +43,7 @@ def test_a_device_that_is_silent_while_nobody_uses_it_asks_nobody() -> None:
 # --- a fleet that is silent too ---------------------------------------------------------------------------
 
 
-def test_silence_revokes_nobody_and_asks_nobody_while_the_whole_fleet_is_silent() -> None:
+def test_silence_leads_to_no_command_while_the_whole_fleet_is_silent() -> None:
     this_session = session(fleet_silent=True)
 
     held = this_session.see(0, "telemetry_silent_while_active")
@@ -54,7 +54,7 @@ def test_silence_revokes_nobody_and_asks_nobody_while_the_whole_fleet_is_silent(
     )
 
 
-def test_an_unanswered_step_up_of_a_silent_fleet_revokes_nobody_either() -> None:
+def test_a_missed_step_up_in_a_silent_fleet_leads_to_no_revocation() -> None:
     this_session = session(fleet_silent=True)
     this_session.see(0, "telemetry_silent_while_active")
 
@@ -63,7 +63,7 @@ def test_an_unanswered_step_up_of_a_silent_fleet_revokes_nobody_either() -> None
     assert (missed.level, missed.revocation_id) == ("HIGH", "")
 
 
-def test_when_telemetry_comes_back_nobody_is_revoked_for_not_answering_meanwhile() -> None:
+def test_when_telemetry_returns_no_session_is_revoked_for_a_step_up_missed_meanwhile() -> None:
     this_session = session(fleet_silent=True)
     this_session.see(0, "telemetry_silent_while_active")
     this_session.see(301, "telemetry_silent_while_active")
@@ -78,7 +78,7 @@ def test_when_telemetry_comes_back_nobody_is_revoked_for_not_answering_meanwhile
 # --- where no device is heard -----------------------------------------------------------------------------
 
 
-def test_where_no_device_is_heard_a_silent_one_is_asked_about_before_it_is_revoked() -> None:
+def test_unverified_silence_leads_to_a_step_up_before_a_revocation() -> None:
     this_session = session(silence_unverified=True)
 
     asked = this_session.see(0, "telemetry_silent_while_active")
@@ -89,7 +89,7 @@ def test_where_no_device_is_heard_a_silent_one_is_asked_about_before_it_is_revok
     assert brief(missed) == REVOKED
 
 
-def test_whoever_hid_where_none_was_heard_is_revoked_once_another_device_is() -> None:
+def test_unverified_silence_leads_to_a_revocation_once_another_device_sends_telemetry() -> None:
     this_session = session(silence_unverified=True)
     this_session.see(0, "telemetry_silent_while_active")
     look_again = this_session.wake()
@@ -99,7 +99,7 @@ def test_whoever_hid_where_none_was_heard_is_revoked_once_another_device_is() ->
     assert brief(this_session.see(look_again, "telemetry_silent_while_active")) == REVOKED
 
 
-def test_a_factor_answers_for_a_while_where_no_device_is_heard() -> None:
+def test_a_step_up_clears_unverified_silence_for_a_while() -> None:
     this_session = session(silence_unverified=True)
     this_session.see(0, "telemetry_silent_while_active")
     this_session.see(20, "telemetry_silent_while_active", action="step_up_passed", strong_age_s=0)
@@ -111,7 +111,7 @@ def test_a_factor_answers_for_a_while_where_no_device_is_heard() -> None:
     assert brief(again) == ("HIGH", "step_up", False, True)
 
 
-def test_a_factor_answers_for_no_silence_where_other_devices_are_heard() -> None:
+def test_a_step_up_clears_no_silence_if_other_devices_send_telemetry() -> None:
     this_session = session()
     this_session.see(0, "telemetry_silent_while_idle")
     this_session.see(20, "telemetry_silent_while_idle", action="step_up_passed", strong_age_s=0)
@@ -119,7 +119,7 @@ def test_a_factor_answers_for_no_silence_where_other_devices_are_heard() -> None
     assert brief(this_session.see(60, "telemetry_silent_while_active")) == REVOKED
 
 
-def test_an_agent_cannot_be_asked_and_a_policy_need_not_ask() -> None:
+def test_an_agent_cannot_step_up_and_a_policy_need_not_request_it() -> None:
     agent, strict = session(kind="agent"), session("[guard]\nstep_up_if_unverified = false")
     agent.silence_unverified = strict.silence_unverified = True
 
@@ -132,7 +132,7 @@ def test_an_agent_cannot_be_asked_and_a_policy_need_not_ask() -> None:
 
 
 @pytest.mark.parametrize("fleet", [{"fleet_silent": True}, {"silence_unverified": True}], ids=["silent", "unheard"])
-def test_what_is_more_than_silence_revokes_whatever_is_heard_of_the_fleet(fleet: dict[str, Any]) -> None:
+def test_evidence_other_than_silence_revokes_whatever_the_state_of_the_fleet(fleet: dict[str, Any]) -> None:
     this_session = session(**fleet)
 
     assert brief(this_session.see(0, "telemetry_silent_while_active", "device_rooted")) == REVOKED

@@ -11,7 +11,7 @@ from pipeline.processing.messages import stable_id
 from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, session
 
 
-def test_a_step_up_is_asked_for_once() -> None:
+def test_a_step_up_is_requested_once() -> None:
     this_session = session()
 
     asked = [this_session.see(at, "network_changed").challenge_id for at in (0, 10, 20)]
@@ -32,7 +32,7 @@ def test_a_passed_step_up_clears_what_it_can() -> None:
     assert brief(this_session.see(400)) == QUIET
 
 
-def test_a_passed_step_up_does_not_make_a_jailbroken_device_whole() -> None:
+def test_a_passed_step_up_does_not_clear_a_jailbroken_device() -> None:
     this_session = session('[human]\nmedium = "step_up"\nhigh = "step_up"')
     this_session.see(0, "device_rooted")
 
@@ -42,7 +42,7 @@ def test_a_passed_step_up_does_not_make_a_jailbroken_device_whole() -> None:
 
 
 @pytest.mark.parametrize("rule", ["privilege_widened", "telemetry_silent_while_idle"])
-def test_who_has_just_proved_a_factor_is_not_asked_again_for_the_same(rule: str) -> None:
+def test_a_step_up_is_not_requested_again_for_evidence_that_was_just_cleared(rule: str) -> None:
     this_session = session()
     this_session.see(0, rule)
 
@@ -53,7 +53,7 @@ def test_who_has_just_proved_a_factor_is_not_asked_again_for_the_same(rule: str)
 
 
 @pytest.mark.parametrize("rule", ["privilege_widened", "network_changed"])
-def test_who_proved_a_factor_is_asked_again_when_it_happens_anew(rule: str) -> None:
+def test_a_step_up_is_requested_again_when_the_evidence_starts_again(rule: str) -> None:
     this_session = session()
     this_session.see(0, rule)
     this_session.see(20, rule, action="step_up_passed", strong_age_s=0)
@@ -69,7 +69,7 @@ ANSWERED_FOR_A_WHILE = [rule for rule in DETECTIONS if rule.cleared_for_s]
 
 
 @pytest.mark.parametrize("rule", ANSWERED_FOR_A_WHILE, ids=lambda rule: rule.id)
-def test_what_comes_and_goes_is_asked_once_in_the_time_that_an_answer_is_good_for(rule: Any) -> None:
+def test_evidence_that_comes_and_goes_leads_to_one_step_up_in_the_time_it_stays_cleared(rule: Any) -> None:
     this_session = session("[levels]\ndwell_s = 0\n[times]\nrepeat_s = 1e6")
     this_session.see(0, rule.id)
     this_session.see(20, rule.id, action="step_up_passed", strong_age_s=0)
@@ -87,7 +87,7 @@ def test_what_comes_and_goes_is_asked_once_in_the_time_that_an_answer_is_good_fo
     assert brief(later) == CHALLENGED
 
 
-def test_only_what_was_there_to_be_answered_is_answered_for_a_while() -> None:
+def test_only_detections_that_held_stay_cleared_for_a_while() -> None:
     this_session = session()
     this_session.see(0, "network_changed")
     this_session.see(20, action="step_up_passed", strong_age_s=0)
@@ -95,12 +95,12 @@ def test_only_what_was_there_to_be_answered_is_answered_for_a_while() -> None:
     assert brief(this_session.see(700, "unfamiliar_scope")) == CHALLENGED
 
 
-def test_only_what_a_step_up_clears_can_be_answered_for_a_while() -> None:
+def test_only_detections_that_a_step_up_clears_can_stay_cleared() -> None:
     assert ANSWERED_FOR_A_WHILE
     assert all(rule.cleared_by_step_up for rule in ANSWERED_FOR_A_WHILE)
 
 
-def test_a_new_sign_in_answers_as_a_step_up_does() -> None:
+def test_a_new_sign_in_clears_as_a_step_up_does() -> None:
     this_session = session()
     this_session.see(0, "network_changed")
 
@@ -114,7 +114,7 @@ def test_a_new_sign_in_answers_as_a_step_up_does() -> None:
     assert later[-1].level == "LOW"
 
 
-def test_a_missed_step_up_ends_the_session() -> None:
+def test_a_missed_step_up_revokes_the_session() -> None:
     this_session = session()
     this_session.see(0, "network_changed")
 
@@ -140,7 +140,7 @@ def test_a_step_up_is_not_missed_while_nobody_uses_the_session() -> None:
     assert brief(late) == REVOKED
 
 
-def test_the_first_use_since_a_step_up_was_asked_is_found_by_the_next_look_too() -> None:
+def test_the_first_use_since_a_challenge_is_also_found_by_the_next_event() -> None:
     this_session = session()
     this_session.see(0, "network_changed")
     this_session.see(300, idle=True)
@@ -151,7 +151,7 @@ def test_the_first_use_since_a_step_up_was_asked_is_found_by_the_next_look_too()
     assert looks == [["network_changed"], ["network_changed"], ["step_up_missed", "network_changed"]]
 
 
-def test_who_comes_back_in_time_and_answers_is_let_in() -> None:
+def test_a_person_who_returns_in_time_and_passes_is_trusted() -> None:
     this_session = session()
     this_session.see(0, "network_changed")
     this_session.see(300, idle=True)
@@ -169,7 +169,7 @@ def test_the_deadline_of_a_step_up_wakes_the_session() -> None:
     assert this_session.wake() == 300
 
 
-def test_a_step_up_asked_for_a_network_is_not_withdrawn_because_time_passes() -> None:
+def test_a_step_up_for_a_network_is_not_withdrawn_because_time_passes() -> None:
     this_session = session()
     this_session.see(0, "network_changed")
     this_session.see(100)

@@ -15,7 +15,7 @@ principal_id = "ana"
 """
 
 
-def test_a_suppression_keeps_a_detection_quiet_until_it_expires_and_says_so() -> None:
+def test_a_suppressed_detection_does_not_count_until_the_suppression_expires() -> None:
     this_session = session(SUPPRESSED)
 
     during, after = this_session.see(10, "mass_read"), this_session.see(50, "mass_read")
@@ -25,13 +25,13 @@ def test_a_suppression_keeps_a_detection_quiet_until_it_expires_and_says_so() ->
     assert brief(after) == REVOKED
 
 
-def test_what_is_kept_quiet_is_said_once() -> None:
+def test_a_suppressed_detection_is_reported_once() -> None:
     this_session = session(SUPPRESSED)
 
     assert [this_session.see(at, "mass_read").is_reported for at in (10, 20, 30)] == [True, False, False]
 
 
-def test_a_suppression_keeps_nothing_else_quiet() -> None:
+def test_a_suppression_affects_no_other_detection_or_session() -> None:
     this_session = session(SUPPRESSED)
     other = session(SUPPRESSED, subject=WHO._replace(principal_id="bob"))
 
@@ -41,7 +41,7 @@ def test_a_suppression_keeps_nothing_else_quiet() -> None:
     assert brief(other.see(10, "mass_read")) == REVOKED
 
 
-def test_what_is_suppressed_wakes_up_when_the_suppression_expires() -> None:
+def test_a_session_wakes_when_a_suppression_expires() -> None:
     this_session = session(SUPPRESSED)
     this_session.see(10, "mass_read")
     this_session.see(20)
@@ -50,7 +50,7 @@ def test_what_is_suppressed_wakes_up_when_the_suppression_expires() -> None:
     assert brief(this_session.see(50)) == REVOKED
 
 
-def test_a_false_positive_stays_quiet_for_its_time() -> None:
+def test_a_false_positive_is_suppressed_for_its_time() -> None:
     this_session = session('mode = "observe"')
     this_session.see(0, "mass_read")
     this_session.case.suppressed_until = {"mass_read": 100_000}

@@ -45,7 +45,7 @@ def test_a_detection_held_until_the_event_before_it_stopped() -> None:
     assert [part.detection for part in this_session.see(600 + 1800).contributions] == ["mass_read"]
 
 
-def test_a_level_falls_after_its_dwell_time_and_says_so_once() -> None:
+def test_a_level_is_lowered_after_its_dwell_time_and_reported_once() -> None:
     this_session = session('mode = "observe"')
     this_session.see(0, "device_rooted")
 
@@ -55,7 +55,7 @@ def test_a_level_falls_after_its_dwell_time_and_says_so_once() -> None:
     assert (due.is_reported, due.previous, later.is_reported) == (True, "HIGH", False)
 
 
-def test_a_session_is_looked_at_again_when_time_alone_changes_something() -> None:
+def test_a_session_wakes_when_time_alone_changes_something() -> None:
     this_session = session('mode = "observe"\n[times]\nrepeat_s = 5000')
     this_session.see(0, "mass_read")
     this_session.see(10)
@@ -74,7 +74,7 @@ def test_a_session_without_evidence_never_wakes() -> None:
     assert (this_session.wake(), this_session.case.is_empty()) == (0, True)
 
 
-def test_risk_is_repeated_while_it_lasts_but_not_on_every_look() -> None:
+def test_a_raised_level_is_reported_again_but_not_at_every_event() -> None:
     this_session = session('mode = "observe"')
 
     numbers = [at for at in range(0, 3000, 10) if this_session.see(at, "mass_read").is_reported]

@@ -43,14 +43,14 @@ def critical(one: Desk) -> list[Event]:
     return [event for event in one.said(SESSION_FINDINGS, "s-1") if event["severity_id"] == CRITICAL]
 
 
-def test_as_long_as_a_reminder_may_help_nobody_is_told() -> None:
+def test_nothing_is_reported_while_the_reminder_may_help() -> None:
     desk = fallen()
     desk.each(*others(5, 50))
 
     assert (len(desk.revoked()), told(desk), critical(desk)) == (2, [], [])
 
 
-def test_when_the_reminder_does_not_help_a_decision_says_so_and_the_command_goes_out_again() -> None:
+def test_after_the_reminder_a_decision_reports_it_and_the_command_is_sent_again() -> None:
     desk = fallen()
     desk.each(*others(5, 75))
 
@@ -69,7 +69,7 @@ def test_when_the_reminder_does_not_help_a_decision_says_so_and_the_command_goes
     assert len(set(desk.revoked())) == 1
 
 
-def test_it_is_counted_once_however_often_the_command_goes_out() -> None:
+def test_it_is_counted_once_however_often_the_command_is_sent() -> None:
     desk = fallen()
     desk.each(*others(5, 300))
 
@@ -94,7 +94,7 @@ def test_the_finding_of_the_session_becomes_critical_and_stays_so() -> None:
     assert alarm["metadata"]["correlation_uid"] == told(desk)[0]["decision_id"]
 
 
-def test_a_finding_that_was_over_is_opened_again() -> None:
+def test_a_closed_finding_is_opened_again() -> None:
     desk = Desk(BUSY)
     desk.each(auth(0), *(call(1 + n, records=60, sensitivity="restricted") for n in range(2)))
     assert len(desk.revoked("s-1")) == 1
@@ -107,7 +107,7 @@ def test_a_finding_that_was_over_is_opened_again() -> None:
     assert critical(desk)[0]["finding_info"]["created_time"] > T0 + 45_000
 
 
-def test_it_is_told_although_the_level_has_fallen_meanwhile() -> None:
+def test_it_is_reported_although_the_level_was_lowered_meanwhile() -> None:
     desk = fallen()
     desk.scorer.cases[desk.scorer.table.find("default", "s-1")].episodes.clear()
     desk.each(*others(5, 75))
@@ -118,7 +118,7 @@ def test_it_is_told_although_the_level_has_fallen_meanwhile() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["revoked", "not_found"])
-def test_what_is_confirmed_after_all_closes_the_finding(outcome: str) -> None:
+def test_a_late_confirmation_closes_the_finding(outcome: str) -> None:
     desk = fallen()
     desk.each(*others(5, 75))
     desk.play(ack(80, revocation_id=desk.revoked()[0], outcome=outcome))
@@ -130,7 +130,7 @@ def test_what_is_confirmed_after_all_closes_the_finding(outcome: str) -> None:
     assert len(desk.revoked()) == 3
 
 
-def test_that_an_enforcer_could_not_do_it_closes_nothing() -> None:
+def test_an_acknowledgement_of_failure_closes_nothing() -> None:
     desk = fallen()
     desk.each(*others(5, 75))
     saids = desk.play(ack(80, revocation_id=desk.revoked()[0], outcome="failed"))
@@ -138,7 +138,7 @@ def test_that_an_enforcer_could_not_do_it_closes_nothing() -> None:
     assert saids == []
 
 
-def test_what_is_confirmed_in_time_is_told_to_nobody() -> None:
+def test_a_revocation_confirmed_in_time_is_not_reported() -> None:
     desk = fallen()
     desk.play(ack(2, revocation_id=desk.revoked()[0]))
     desk.each(*others(5, 115))
@@ -146,7 +146,7 @@ def test_what_is_confirmed_in_time_is_told_to_nobody() -> None:
     assert (told(desk), critical(desk)) == ([], [])
 
 
-def test_whoever_takes_over_between_reminder_and_alarm_tells_once() -> None:
+def test_a_worker_that_takes_over_between_reminder_and_report_reports_once() -> None:
     whole, first = fallen(), fallen()
     first.each(*others(5, 40))
     second = first.restarted()
@@ -157,7 +157,7 @@ def test_whoever_takes_over_between_reminder_and_alarm_tells_once() -> None:
     assert [event["decision_id"] for event in told(second)][:1] == [event["decision_id"] for event in told(whole)][:1]
 
 
-def test_who_notices_the_moment_later_tells_the_same_by_the_same_id() -> None:
+def test_a_report_that_is_noticed_later_has_the_same_id() -> None:
     first = fallen()
     first.each(*others(5, 40))
     late = first.restarted()
@@ -169,7 +169,7 @@ def test_who_notices_the_moment_later_tells_the_same_by_the_same_id() -> None:
     ] * 2
 
 
-def test_whoever_takes_over_after_the_alarm_does_not_tell_again() -> None:
+def test_a_worker_that_takes_over_after_the_report_does_not_report_again() -> None:
     first = fallen()
     first.each(*others(5, 75))
     second = first.restarted()
@@ -178,7 +178,7 @@ def test_whoever_takes_over_after_the_alarm_does_not_tell_again() -> None:
     assert second.counts["revocations", "unconfirmed"] == 0
 
 
-def test_a_replay_says_the_same_again() -> None:
+def test_a_replay_reports_the_same() -> None:
     events = [auth(0), feedback(1, verdict="confirmed_compromised"), *others(5, 200)]
 
     this_by_key, other = (by_key(replayed(events, BUSY)) for _ in range(2))
@@ -210,7 +210,7 @@ def revoked_and_forgotten(policy: str = BUSY) -> Desk:
     return desk
 
 
-def test_a_session_that_is_forgotten_unconfirmed_leaves_its_finding_open_and_says_why() -> None:
+def test_a_session_that_is_forgotten_unconfirmed_leaves_its_finding_open_with_the_reason() -> None:
     desk = revoked_and_forgotten()
 
     findings = desk.said(SESSION_FINDINGS, "s-1")
@@ -224,7 +224,7 @@ def test_a_session_that_is_forgotten_unconfirmed_leaves_its_finding_open_and_say
     assert desk.counts["findings", "close"] == 0
 
 
-def test_one_that_is_forgotten_before_its_reminders_says_the_same_without_the_alarm() -> None:
+def test_a_session_that_is_forgotten_before_its_reminders_leaves_the_same_without_the_report() -> None:
     desk = revoked_and_forgotten(BUSY.replace("revoked_grace_s = 120", "revoked_grace_s = 10"))
 
     last = desk.said(SESSION_FINDINGS, "s-1")[-1]
@@ -244,7 +244,7 @@ def test_a_session_whose_end_was_confirmed_is_forgotten_with_its_finding_resolve
     assert "status_detail" not in last
 
 
-def test_a_replay_forgets_in_the_same_bytes_and_whoever_takes_over_says_it_by_the_same_id() -> None:
+def test_a_replay_forgets_with_the_same_bytes_and_a_worker_that_takes_over_with_the_same_id() -> None:
     events = [auth(0), feedback(1, verdict="confirmed_compromised"), *others(5, 200)]
     whole, again, first = Desk(BUSY), Desk(BUSY), Desk(BUSY)
     whole.each(*events)

@@ -39,7 +39,7 @@ PIECES = [
 
 
 @pytest.mark.parametrize(("moved", "told"), PIECES, ids=[moved.feature for moved, _ in PIECES])
-def test_a_feature_is_told_with_its_amount_what_is_usual_and_what_it_is(moved: Moved, told: str) -> None:
+def test_a_feature_is_shown_with_its_amount_the_usual_and_its_description(moved: Moved, told: str) -> None:
     assert explanations.clause(moved) == told
 
 
@@ -58,13 +58,13 @@ def test_the_examples_in_the_docstrings_hold() -> None:
     assert (result.attempted > 0, result.failed) == (True, 0)
 
 
-def test_parts_are_told_whole_or_not_at_all() -> None:
+def test_clauses_are_shown_whole_or_not_at_all() -> None:
     assert explanations.joined("Odd: ", ["one", "two", "three"], 14) == "Odd: one; two"
     assert explanations.joined("", ["one", "two"], 256) == "one; two"
     assert explanations.joined("Odd: ", [], 14) == "Odd: "
 
 
-def test_the_anomalys_reason_shows_what_moved_it_against_what_is_usual() -> None:
+def test_the_reason_of_an_anomaly_shows_the_features_beside_the_usual() -> None:
     moved = [Moved("records_10m", 412, 0, 4, 30), Moved("denied_10m", 12, 0, 0, 1)]
 
     (fields,) = reasons([Contribution("anomaly", 0.9)], tuple(rule.limits for rule in DETECTIONS), moved)
@@ -83,14 +83,14 @@ def test_the_anomalys_reason_shows_what_moved_it_against_what_is_usual() -> None
     }
 
 
-def test_an_anomaly_without_features_says_so_much_as_is_known() -> None:
+def test_an_anomaly_without_features_has_a_general_reason() -> None:
     (fields,) = reasons([Contribution("anomaly", 0.5)], tuple(rule.limits for rule in DETECTIONS), [])
 
     assert (fields["observed"], fields["normal"]) == ("score above the usual", "below the 99% quantile")
     assert fields["text"] == "The session behaves unlike the sessions the model learned from."
 
 
-def test_the_longest_reason_keeps_within_the_contract() -> None:
+def test_the_longest_reason_conforms_to_the_contract() -> None:
     moved = [Moved(feature.name, 1e15, 0.0, 1.0, 1e14) for feature in FEATURES]
 
     (fields,) = reasons([Contribution("anomaly", 0.5)], tuple(rule.limits for rule in DETECTIONS), moved)

@@ -35,14 +35,14 @@ def silent(*events: Event, least: int = 3, share: float = 0.5) -> set[str]:
     return set(silent_fleets(desk.scorer.table, LATE, Guard(rules, 1.0)))
 
 
-def test_phones_that_rest_with_their_sessions_are_no_silent_fleet() -> None:
+def test_phones_of_idle_sessions_are_no_silent_fleet() -> None:
     resting = [event for number in range(30) for event in on_phone(number, "acme", used=False)]
     events = [event for number in range(30, 33) for event in on_phone(number, "acme", heard_at=LATE)]
 
     assert silent(*resting, *events) == set()
 
 
-def test_each_tenant_is_looked_at_by_itself() -> None:
+def test_each_tenant_is_counted_by_itself() -> None:
     gone = [event for number in range(3) for event in on_phone(number, "acme")]
     fine = [event for number in range(3, 20) for event in on_phone(number, "zeta", heard_at=LATE)]
     few = [event for number in range(20, 22) for event in on_phone(number, "zeta")]
@@ -58,7 +58,7 @@ def test_the_share_is_of_all_devices_of_the_tenant(heard: int, answer: set[str])
     assert silent(*gone, *fine) == answer
 
 
-def test_devices_that_were_not_due_yet_say_nothing_whatever_other_tenants_do() -> None:
+def test_devices_that_are_not_due_yet_do_not_count_whatever_other_tenants_do() -> None:
     gone = [event for number in range(3) for event in on_phone(number, "acme")]
     slow = [event for number in range(3, 20) for event in on_phone(number, "acme", interval_ms=HEARTBEAT_MS * 20)]
     others = [event for number in range(20, 23) for event in on_phone(number, "zeta", interval_ms=HEARTBEAT_MS * 4)]
@@ -66,14 +66,14 @@ def test_devices_that_were_not_due_yet_say_nothing_whatever_other_tenants_do() -
     assert silent(*gone, *slow, *others) == {"acme", "zeta"}
 
 
-def test_many_sessions_on_one_device_are_one_silence() -> None:
+def test_many_sessions_on_one_device_count_as_one_silent_device() -> None:
     events = [event for number in range(5) for event in on_phone(number, "acme")]
     same = [event | {"device_id": "phone-1"} if event["type"] == "auth.event" else event for event in events]
 
     assert (silent(*events), silent(*same)) == ({"acme"}, set())
 
 
-def test_sessions_that_ended_and_devices_that_promised_nothing_are_not_counted() -> None:
+def test_ended_sessions_and_devices_without_a_heartbeat_interval_are_not_counted() -> None:
     events = [event for number in range(3) for event in on_phone(number, "acme")]
     ended = auth(1, action="sign_out", session_id="s-0", tenant="acme", device_id="phone-0")
     mute = [event | {"heartbeat_interval_ms": None} if "heard_at" in event else event for event in events]
@@ -89,17 +89,17 @@ def unheard(*events: Event) -> list[str]:
     return [tenant for tenant in ("acme", "zeta") if guard.cannot_verify_silence(tenant)]
 
 
-def test_of_a_tenant_with_one_device_that_is_silent_none_is_heard() -> None:
+def test_the_silence_of_a_tenants_only_device_cannot_be_verified() -> None:
     fine = on_phone(1, "zeta", heard_at=LATE)
 
     assert unheard(*on_phone(0, "acme"), *fine) == ["acme"]
 
 
-def test_one_device_that_is_heard_shows_that_the_way_works() -> None:
+def test_one_device_that_sends_telemetry_verifies_the_silence_of_others() -> None:
     assert unheard(*on_phone(0, "acme"), *on_phone(1, "acme", heard_at=LATE)) == []
 
 
-def test_a_device_that_was_not_due_yet_shows_nothing() -> None:
+def test_a_device_that_is_not_due_yet_verifies_nothing() -> None:
     saving = on_phone(1, "acme", interval_ms=HEARTBEAT_MS * 20)
 
     assert unheard(*on_phone(0, "acme"), *saving) == ["acme"]
@@ -116,13 +116,13 @@ def region(*silenced_s: float, used: bool = True) -> list[Event]:
     return [*fine, *gone]
 
 
-def test_a_region_whose_devices_fall_silent_in_the_same_moment_is_in_doubt() -> None:
+def test_silence_of_devices_that_fell_silent_together_cannot_be_verified() -> None:
     assert unheard(*region(0, 12, 29)) == ["acme"]
 
 
-def test_devices_that_fall_silent_one_after_another_are_not() -> None:
+def test_silence_of_devices_that_fell_silent_one_after_another_can_be_verified() -> None:
     assert unheard(*region(0, 31, 62)) == []
 
 
-def test_devices_that_nobody_uses_may_sleep_and_show_nothing() -> None:
+def test_idle_devices_may_sleep_and_verify_nothing() -> None:
     assert unheard(*region(0, 12, 29, used=False)) == []

@@ -17,7 +17,7 @@ def guard(per_minute: int = 2, share: float = 1.0) -> Guard:
     return Guard(GuardLimits(revocations_per_minute=per_minute, silent_fleet_min_devices=4), share)
 
 
-def test_a_tenant_has_so_many_revocations_in_a_minute() -> None:
+def test_a_tenant_has_a_budget_of_revocations_in_a_minute() -> None:
     this_guard = guard(2)
 
     assert [this_guard.admit("acme", at) for at in (0, 59_999, 30_000, 60_000, 60_001, 60_002)] == [
@@ -75,7 +75,7 @@ def test_minutes_that_are_over_are_forgotten() -> None:
     assert this_guard._spent == {"tenant-99": 1}
 
 
-def test_it_says_that_it_holds_until_a_new_minute_begins() -> None:
+def test_its_state_is_holding_until_a_new_minute_begins() -> None:
     this_guard = guard(1)
     states = []
     for at in (0, 1, MINUTE_MS):
@@ -85,7 +85,7 @@ def test_it_says_that_it_holds_until_a_new_minute_begins() -> None:
     assert states == [NORMAL, HOLDING, NORMAL]
 
 
-def test_another_tenant_does_not_hide_that_one_is_held() -> None:
+def test_another_tenant_does_not_reset_the_state_of_holding() -> None:
     this_guard = guard(1)
     for tenant in ("acme", "acme", "zeta"):
         this_guard.admit(tenant, 0)
@@ -97,18 +97,20 @@ def test_another_tenant_does_not_hide_that_one_is_held() -> None:
     ("silent", "bound", "answer"),
     [(3, 3, False), (4, 4, True), (4, 20, True), (4, 21, False), (0, 0, False), (50, 251, False)],
 )
-def test_a_fleet_is_silent_when_so_many_and_such_a_share_of_it_are(silent: int, bound: int, answer: bool) -> None:
+def test_a_fleet_is_silent_when_enough_devices_and_a_large_enough_share_are(
+    silent: int, bound: int, answer: bool
+) -> None:
     this_guard = guard()
 
     assert this_guard.silent_among({"acme": (silent, bound)}, 0) == ({"acme"} if answer else set())
     assert this_guard.state == (FLEET_SILENT if answer else NORMAL)
 
 
-def test_the_silence_of_one_tenant_says_nothing_of_another() -> None:
+def test_the_silence_of_one_tenant_does_not_affect_another() -> None:
     assert guard().silent_among({"acme": (4, 4), "zeta": (1, 4), "omega": (9, 9)}, 0) == {"acme", "omega"}
 
 
-def test_a_fleet_that_is_heard_again_has_time_to_come_back_and_is_no_news_then() -> None:
+def test_a_fleet_that_sends_telemetry_again_has_time_to_recover() -> None:
     this_guard = guard()
     this_guard.silent_among({"acme": (4, 4)}, 1000)
 
@@ -118,11 +120,11 @@ def test_a_fleet_that_is_heard_again_has_time_to_come_back_and_is_no_news_then()
     assert this_guard.state == NORMAL
 
 
-def test_a_held_revocation_may_ask_again_in_the_next_minute() -> None:
+def test_a_held_revocation_is_tried_again_in_the_next_minute() -> None:
     assert [next_minute(at) for at in (0, 59_999, 60_000)] == [60_000, 60_000, 120_000]
 
 
-def test_a_tenant_is_unheard_while_none_of_its_devices_is_and_a_short_while_longer() -> None:
+def test_silence_cannot_be_verified_while_all_devices_are_silent_and_a_short_while_longer() -> None:
     this_guard = guard()
 
     this_guard.silent_among({"acme": (1, 1), "zeta": (1, 2)}, 0)
@@ -140,7 +142,7 @@ def test_a_tenant_is_unheard_while_none_of_its_devices_is_and_a_short_while_long
 
 
 @pytest.mark.parametrize(("together", "doubted"), [(3, False), (4, True)])
-def test_devices_that_fell_silent_together_are_in_doubt_in_a_fleet_of_any_size(together: int, doubted: bool) -> None:
+def test_silence_together_cannot_be_verified_in_a_fleet_of_any_size(together: int, doubted: bool) -> None:
     this_guard = guard()
 
     assert this_guard.silent_among({"acme": (5, 1000)}, 0, {"acme": together}) == frozenset()

@@ -24,7 +24,7 @@ LONGEST = {
 }
 
 
-def test_whatever_the_stories_bring_forth_keeps_to_the_contract(told: list[Message]) -> None:
+def test_every_message_of_the_scenarios_conforms_to_the_contract(told: list[Message]) -> None:
     assert {message.topic for message in told} >= {
         name for name, topic in TOPICS.items() if topic.direction in ("internal", "output")
     } - {topics.DEAD_LETTERS}
@@ -34,7 +34,7 @@ def test_whatever_the_stories_bring_forth_keeps_to_the_contract(told: list[Messa
 
 @given(events=STREAMS, cuts=CUTS)
 @settings(max_examples=120)
-def test_whatever_any_stream_brings_forth_keeps_to_the_contract(events: list[Event], cuts: set[int]) -> None:
+def test_every_message_of_a_random_stream_conforms_to_the_contract(events: list[Event], cuts: set[int]) -> None:
     desk = Desk(f"low_features_share = 1.0\n{BUSY}", OddTotals())
     for chunk in chunks(events, cuts):
         desk.play(*chunk)
@@ -43,7 +43,7 @@ def test_whatever_any_stream_brings_forth_keeps_to_the_contract(events: list[Eve
     assert unknown_members(desk.messages) == {}
 
 
-def test_the_longest_names_keep_to_the_contract_too() -> None:
+def test_messages_with_the_longest_names_conform_to_the_contract() -> None:
     event_id = WIDE * 64
     saids = replayed(
         [
@@ -61,7 +61,7 @@ def test_the_longest_names_keep_to_the_contract_too() -> None:
     assert [this_said.body for this_said in saids if this_said.topic == topics.DEAD_LETTERS] == []
 
 
-def test_many_suppressions_are_told_within_bounds() -> None:
+def test_many_suppressions_fit_into_the_field() -> None:
     every = ", ".join(f'"{rule.id}"' for rule in DETECTIONS)
     policy = (
         f'[[suppressions]]\ndetections = [{every}]\nowner = "{"o" * 300}"\nreason = "{"r" * 200}"\n'

@@ -36,7 +36,7 @@ def test_the_reasons_of_a_decision_add_up_to_its_score(told: list[Message]) -> N
     assert off == []
 
 
-def test_a_reason_tells_what_was_seen_what_is_normal_and_by_which_events() -> None:
+def test_a_reason_has_the_observed_the_normal_and_the_evidence() -> None:
     desk = Desk()
     desk.each(auth(0), call(1, event_id="e-7", records=6000, sensitivity="restricted"))
 
@@ -71,7 +71,7 @@ def test_what_is_normal_follows_the_policy() -> None:
     )
 
 
-def test_a_suppressed_reason_is_shown_and_counts_nothing() -> None:
+def test_a_suppressed_reason_is_shown_and_contributes_nothing() -> None:
     part = Contribution("mass_read", 6.0, DetectionEpisode(T0, T0, 1.0, ["e"]), "mass_read: suppressed by soc: export")
 
     (shown,) = reasons([part], tuple(rule.limits for rule in DETECTIONS), [])
@@ -79,7 +79,7 @@ def test_a_suppressed_reason_is_shown_and_counts_nothing() -> None:
     assert shown["contribution"] == 0.0
 
 
-def test_an_order_of_calls_that_is_odd_is_said_so_and_the_odd_call_named() -> None:
+def test_an_unusual_order_of_calls_has_its_own_text_and_names_the_call() -> None:
     moved = [Moved("surprise_10m", 21.5, 0.0, 0.125, 0.25), Moved("calls_1m", 9.0, 1.0, 2.0, 3.0)]
 
     (shown,) = reasons([Contribution(ANOMALY, 1.5)], (), moved, "GET /orders after GET /inbox")
@@ -99,7 +99,7 @@ def test_an_order_of_calls_that_is_odd_is_said_so_and_the_odd_call_named() -> No
     }
 
 
-def test_a_call_is_named_only_where_its_order_is_what_is_odd() -> None:
+def test_a_call_is_named_only_if_its_order_is_unusual() -> None:
     (shown,) = reasons([Contribution(ANOMALY, 1.5)], (), [Moved("calls_1m", 9.0, 1.0, 2.0, 3.0)], "GET /a after GET /b")
 
     assert (shown["text"], shown["observed"]) == (
@@ -125,7 +125,7 @@ class OutOfOrder(NoDetector):
         ("GET /inbox", "use: 21.5 nats in 10 min, usually ≤ 0.25"),
     ],
 )
-def test_a_decision_names_the_call_that_the_role_hardly_makes(last: str, told: str) -> None:
+def test_a_decision_names_the_call_that_is_rare_in_the_role(last: str, told: str) -> None:
     desk = Desk("[detections.mass_read.limits]\nrecords = 7", OutOfOrder())
     desk.brain.roles = fit_roles(OFFICE, seed=7)
     usual = ["GET /inbox", "GET /messages", "POST /messages"] * 4

@@ -26,7 +26,7 @@ def test_the_file_that_ships_is_what_is_built_in() -> None:
     assert parse_policy(SHIPPED).id == Policy().id
 
 
-def test_what_was_fitted_lies_under_the_file_that_ships_and_under_anybodys(tmp_path: Path) -> None:
+def test_fitted_values_are_the_defaults_of_every_policy_file(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text("prior = -3.25\n[detections.mass_read]\nenabled = false\n", encoding="utf-8")
 
@@ -77,7 +77,7 @@ def test_the_id_is_the_same_for_the_same_content_in_any_order() -> None:
     assert parse_policy(two_limits.format(first, second)).id == parse_policy(two_limits.format(second, first)).id
 
 
-def test_the_id_tells_every_other_content_apart() -> None:
+def test_another_content_has_another_id() -> None:
     texts = [
         "",
         'name = "x"',
@@ -208,7 +208,7 @@ def test_a_policy_may_name_every_detection() -> None:
     assert set(parse_policy(text).weights()) == {1.0}
 
 
-def test_a_judge_keeps_the_policys_id() -> None:
+def test_a_policy_engine_has_the_id_of_its_policy() -> None:
     assert PolicyEngine(Policy()).policy_id == Policy().id
 
 
@@ -224,7 +224,7 @@ SCOPES = [
 
 
 @pytest.mark.parametrize(("scope", "at", "covered"), SCOPES)
-def test_a_suppression_covers_whom_it_names_until_it_expires(scope: dict[str, str], at: int, covered: bool) -> None:
+def test_a_suppression_covers_its_scope_until_it_expires(scope: dict[str, str], at: int, covered: bool) -> None:
     suppression = Suppression(detections=["mass_read"], owner="soc", reason="export", expires_at=10, **scope)
 
     assert suppression.covers(WHO, at) is covered

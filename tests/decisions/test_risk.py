@@ -57,12 +57,14 @@ TURNS: list[tuple[Level, float, float, Level]] = [
 
 
 @pytest.mark.parametrize(("level", "value", "since_s", "after"), TURNS)
-def test_a_level_turns_where_the_policy_says(level: Level, value: float, since_s: float, after: Level) -> None:
+def test_a_level_changes_at_the_thresholds_of_the_policy(
+    level: Level, value: float, since_s: float, after: Level
+) -> None:
     assert next_level(level, value, since_s, USUAL) == after
 
 
 @given(ANY_LEVEL, SCORES, st.floats(0, 59.9))
-def test_a_level_is_kept_for_its_dwell_time_unless_it_rises(level: Level, value: float, since_s: float) -> None:
+def test_a_level_is_held_for_its_dwell_time_unless_it_rises(level: Level, value: float, since_s: float) -> None:
     assert LEVELS.index(next_level(level, value, since_s, USUAL)) >= LEVELS.index(level)
 
 

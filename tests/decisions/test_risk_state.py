@@ -40,18 +40,18 @@ CASES = st.builds(
 
 
 @given(CASES)
-def test_a_case_comes_back_from_the_changelog_as_it_was(case: SessionRiskState) -> None:
+def test_a_risk_state_is_restored_from_the_changelog_unchanged(case: SessionRiskState) -> None:
     assert SessionRiskState.decode(case.encode()) == case
 
 
 @given(CASES)
-def test_what_is_as_in_a_new_case_takes_no_room(case: SessionRiskState) -> None:
+def test_fields_with_their_initial_values_are_not_stored(case: SessionRiskState) -> None:
     fresh, details = SessionRiskState(), json.loads(case.encode())
 
     assert set(details) == {name for name in SessionRiskState.__slots__ if getattr(case, name) != getattr(fresh, name)}
 
 
-def test_a_new_case_is_empty_and_one_that_remembers_is_not() -> None:
+def test_a_new_risk_state_is_empty_and_one_with_contents_is_not() -> None:
     assert SessionRiskState().is_empty()
     assert SessionRiskState(level_since=5, reported_at=7).is_empty()
     assert SessionRiskState(shadows={"new@1": ["HIGH", 5]}).is_empty()
@@ -131,6 +131,6 @@ def test_former_names_of_fields_are_read() -> None:
 
 
 @pytest.mark.parametrize("packed", [b"[]", b"7", b"{", b'{"episodes": 7}', b'{"episodes": {"a": {}}}'])
-def test_what_is_no_case_is_refused(packed: bytes) -> None:
+def test_bytes_that_are_no_risk_state_are_refused(packed: bytes) -> None:
     with pytest.raises(UnreadableRow, match="a risk state that cannot be read"):
         SessionRiskState.decode(packed)

@@ -103,7 +103,7 @@ def test_an_agent_that_stands_out_is_detected(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
-def test_an_agent_that_does_the_usual_is_not_detected(row: Row) -> None:
+def test_an_agent_that_behaves_as_usual_is_not_detected(row: Row) -> None:
     assert row.rule not in found(replayed(row.quiet), "s-1")
 
 
@@ -124,7 +124,7 @@ def test_an_agent_is_at_risk_as_long_as_the_person_it_acts_for() -> None:
     assert pairs == [risky, ("LOW", [])]
 
 
-def test_an_agent_born_of_a_session_at_risk_hears_of_it() -> None:
+def test_an_agent_whose_parent_session_is_at_risk_is_detected() -> None:
     ana = {"session_id": "parent", "principal_id": "ana"}
     born = {"action": "token_exchanged", "parent_session_id": "parent", **AGENT}
     events = [

@@ -17,7 +17,7 @@ def decisions(events: list[Event]) -> list[Event]:
 MASS_READ = "≤ 1000 records or 8 times the usual; of a newcomer its role's, ≤ 5000 or twice what its tenant's reach"
 
 
-def test_a_reason_shows_what_is_usual_here_beside_what_was_seen() -> None:
+def test_a_reason_shows_the_usual_beside_the_observed() -> None:
     events = decisions([*days(4, do=sensitive(3)), *now(sensitive(150))])
 
     assert [
@@ -36,7 +36,7 @@ def test_a_rare_hour_alone_is_never_more_than_low() -> None:
     assert {(event["level"], event["action"]) for event in events} == {("LOW", "allow")}
 
 
-def test_a_step_up_answers_for_an_unfamiliar_scope() -> None:
+def test_a_step_up_clears_an_unfamiliar_scope() -> None:
     events = [*days(8, do=reading("read")), *now(reading("admin"))]
     passed = auth(NINE + 90, action="step_up_passed")
 
@@ -53,7 +53,7 @@ def test_a_decision_names_the_detections_that_are_still_learning() -> None:
     assert (young[0]["learning"], old[0].get("learning")) == (["rare_hour", "unfamiliar_scope"], None)
 
 
-def test_an_unfamiliar_scope_says_what_it_was_compared_with() -> None:
+def test_an_unfamiliar_scope_shows_what_it_was_compared_with() -> None:
     events = decisions([*days(8, do=reading("read")), *now(reading("admin"))])
 
     (reason,) = [item for item in events[0]["reasons"] if item["detection"] == "unfamiliar_scope"]
@@ -80,7 +80,7 @@ def test_a_key_whose_one_session_lasts_for_weeks_stops_learning_after_days() -> 
     assert learning(14) == []
 
 
-def test_whoever_makes_keys_every_day_stays_at_medium_and_is_let_go_on() -> None:
+def test_a_principal_that_creates_keys_every_day_stays_at_medium() -> None:
     events = decisions([*days(4, do=doing(CREATE, GRANT), **TERRAFORM), *now(doing(CREATE, GRANT, BLIND), **TERRAFORM)])
 
     assert {(event["level"], event["action"]) for event in events} == {("MEDIUM", "allow")}

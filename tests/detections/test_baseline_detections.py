@@ -149,15 +149,15 @@ IDS = [f"{row.rule}-{at}" for at, row in enumerate(ROWS)]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
-def test_what_stands_out_against_the_usual_is_detected(row: Row) -> None:
+def test_a_deviation_from_the_baseline_is_detected(row: Row) -> None:
     assert row.rule in found(replayed(row.fires), "s-1")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=IDS)
-def test_what_is_usual_is_not_detected(row: Row) -> None:
+def test_usual_behaviour_is_not_detected(row: Row) -> None:
     assert row.rule not in found(replayed(row.quiet), "s-1")
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.honest], ids=[r.rule for r in ROWS if r.honest])
-def test_what_honest_principals_do_is_not_detected(row: Row) -> None:
+def test_honest_behaviour_is_not_detected(row: Row) -> None:
     assert [row.rule in found(replayed(events), "s-1") for events in row.honest] == [False] * len(row.honest)

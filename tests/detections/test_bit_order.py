@@ -38,7 +38,7 @@ def reasons(one: Desk) -> list[list[str]]:
     return [[part["detection"] for part in risk["reasons"]] for risk in one.said(topics.SESSION_RISK)]
 
 
-def test_any_other_order_has_another_name() -> None:
+def test_any_other_order_has_another_digest() -> None:
     assert digest_of_order(DETECTION_IDS) == ORDER
     swapped = (DETECTION_IDS[1], DETECTION_IDS[0], *DETECTION_IDS[2:])
     assert (
@@ -54,12 +54,12 @@ def test_any_other_order_has_another_name() -> None:
     )
 
 
-def test_rows_bear_the_order_they_were_written_in() -> None:
+def test_rows_store_the_digest_of_the_order_they_were_written_in() -> None:
     assert [decode(value)[3] for value in suspected().rows.values()] == [ORDER]
 
 
 @pytest.mark.parametrize("mask", [0, 2**40 - 1, 1 << 63], ids=["none", "many", "one nobody has"])
-def test_what_no_longer_holds_ends_at_the_next_event_whatever_old_bits_said(mask: int) -> None:
+def test_a_detection_that_no_longer_holds_ends_at_the_next_event_whatever_the_old_bits(mask: int) -> None:
     other = rewritten(suspected(), OTHER, mask)
 
     other.each(told(61, attestation="strong"), call(62, device_id="phone-1"))
@@ -69,7 +69,7 @@ def test_what_no_longer_holds_ends_at_the_next_event_whatever_old_bits_said(mask
 
 
 @pytest.mark.parametrize("mask", [0, 2**40 - 1], ids=["none", "many"])
-def test_what_still_holds_goes_on_and_nothing_is_found_that_is_not_so(mask: int) -> None:
+def test_a_detection_that_still_holds_goes_on_and_no_other_is_found(mask: int) -> None:
     other = rewritten(suspected(), OTHER, mask)
 
     other.each(call(61, device_id="phone-1"))
@@ -77,7 +77,7 @@ def test_what_still_holds_goes_on_and_nothing_is_found_that_is_not_so(mask: int)
     assert reasons(other) == [["attestation_failed"]]
 
 
-def test_a_session_nobody_touches_is_looked_at_by_the_next_sweep() -> None:
+def test_a_session_without_events_is_decided_by_the_next_timer() -> None:
     other = rewritten(suspected(), OTHER, 2**40 - 1)
 
     other.each(call(70, session_id="s-2"), call(90, session_id="s-2"))

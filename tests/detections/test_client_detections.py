@@ -227,7 +227,7 @@ def test_a_journey_is_still_one_when_it_is_from_another_network(events: list[Eve
 # --- what a machine may learn -----------------------------------------------------------------------------
 
 
-def test_a_key_that_an_analyst_vouches_for_has_a_second_region_from_then_on() -> None:
+def test_a_key_that_an_analyst_confirms_has_a_second_region_from_then_on() -> None:
     ended = [*thrice(HOME, **KEY), *moved(HOME, CAFE, **KEY)]
     word = feedback(2000, verdict="false_positive")
     again = [auth(3000, session_id="s-2", **CAFE, **KEY), call(3001, session_id="s-2", **CAFE, **KEY)]

@@ -313,7 +313,7 @@ def test_every_detection_has_a_firing_a_quiet_and_an_honest_history() -> None:
     assert sorted(set_read - set(DETECTION_IDS)) == []
 
 
-def test_nobody_is_accused_for_a_plain_day() -> None:
+def test_an_ordinary_day_has_no_detections() -> None:
     day = [*reports(3600, attested_at=ms(0)), auth(5, **ON, **HOME), *others(3600)]
     day += [call(at, **ON, **HOME, records=2, sensitivity="confidential") for at in range(10, 3600, 30)]
 

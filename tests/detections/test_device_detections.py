@@ -226,13 +226,13 @@ def last(events: list[Event]) -> tuple[str, set[str]]:
     return risk["level"], {item["detection"] for item in risk["reasons"] if item["contribution"] > 0}
 
 
-def test_a_lock_put_back_ends_the_suspicion() -> None:
+def test_a_screen_lock_that_is_restored_ends_the_episode() -> None:
     back = became({"screen_lock": False}, {"screen_lock": True}, {}, {})
 
     assert last([*back, *others(300)]) == ("LOW", set())
 
 
-def test_a_lock_left_off_counts_for_an_hour() -> None:
+def test_a_screen_lock_that_stays_off_counts_for_an_hour() -> None:
     policy = "[times]\nstep_up_s = 100000\nrepeat_s = 60\n"
     off = became({"screen_lock": False}, *({} for _ in range(65)))
 
@@ -243,7 +243,7 @@ def test_a_lock_left_off_counts_for_an_hour() -> None:
     assert ms(3600) <= times[-1] <= ms(3780)
 
 
-def test_a_step_up_asked_before_the_fleet_followed_is_withdrawn_and_ends_nothing() -> None:
+def test_a_step_up_requested_before_the_fleet_followed_is_withdrawn() -> None:
     at_once = "[times]\nrollout_s = 0\n"
     first = became({"screen_lock": False}, *({} for _ in range(9)))
     before = [telemetry(at / 10, device_id=f"other-{at}", **HEALTHY) for at in range(10)]
@@ -257,7 +257,7 @@ def test_a_step_up_asked_before_the_fleet_followed_is_withdrawn_and_ends_nothing
     assert ([len(events) for events in asked], [bool(events) for events in ended]) == ([1, 1], [False, True])
 
 
-def test_the_first_device_of_a_rollout_asks_nobody() -> None:
+def test_the_first_device_of_a_rollout_leads_to_no_step_up() -> None:
     first = became({"screen_lock": False}, *({} for _ in range(9)))
     before = [telemetry(at / 10, device_id=f"other-{at}", **HEALTHY) for at in range(10)]
     worse = {**HEALTHY, "screen_lock": False}
@@ -266,7 +266,7 @@ def test_the_first_device_of_a_rollout_asks_nobody() -> None:
     assert of(replayed([*first, *before, *after]), SESSION_CHALLENGES, "s-1") == []
 
 
-def test_proving_a_factor_answers_for_a_lock_that_stays_off() -> None:
+def test_a_step_up_clears_a_screen_lock_that_stays_off() -> None:
     off = became({"screen_lock": False}, {}, {})
     proof = auth(130, action="step_up_passed", **ON)
 

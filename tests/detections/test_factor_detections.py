@@ -163,7 +163,7 @@ def test_a_new_sim_alone_is_no_reason_for_anything() -> None:
     assert found(replayed(sim("sim-2")), "s-1") == set()
 
 
-def test_a_new_phone_after_a_reset_is_told_with_both_times() -> None:
+def test_a_new_phone_after_a_reset_is_shown_with_both_times() -> None:
     (first, *_) = of(
         replayed([*habit(3), *changed(-1800, "recovery_started"), auth(0, **ON), call(5, **ON)]),
         SESSION_RISK,
@@ -176,7 +176,7 @@ def test_a_new_phone_after_a_reset_is_told_with_both_times() -> None:
     assert (first["level"], first["action"]) == ("MEDIUM", "step_up")
 
 
-def test_a_rule_without_a_number_shows_what_it_always_sees() -> None:
+def test_a_detection_without_a_number_shows_its_fixed_words() -> None:
     (first, *_) = of(replayed(sim("sim-2", by("recovery_started"))), SESSION_RISK, "s-1")
 
     assert [(item["detection"], item["observed"]) for item in first["reasons"]] == [
@@ -184,7 +184,7 @@ def test_a_rule_without_a_number_shows_what_it_always_sees() -> None:
     ]
 
 
-def test_a_device_of_the_first_sessions_is_not_new_when_one_of_them_fell() -> None:
+def test_a_device_of_the_first_sessions_is_not_new_when_one_of_them_was_revoked() -> None:
     """What the session taught is forgotten; that its device came before any could be new is not."""
     early = {"session_id": "early", **ON}
     fell = [auth(-200_000, **early), telemetry(-199_000, rooted=True), telemetry(-190_000, rooted=False)]
@@ -204,7 +204,7 @@ def test_a_device_of_the_first_sessions_is_not_new_when_one_of_them_fell() -> No
     assert "factor_reset_new_device" not in found(saids, "s-1")
 
 
-def test_an_intruders_device_is_still_new_after_its_session_fell() -> None:
+def test_an_intruders_device_is_still_new_after_its_session_was_revoked() -> None:
     fall = [*on_new_phone(by("recovery_started")), telemetry(130, rooted=True)]
     again = auth(1800, session_id="s-2", **ON)
 

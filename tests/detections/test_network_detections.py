@@ -172,7 +172,7 @@ def commands(events: list[Event], session_id: str = "s-1") -> tuple[int, int]:
     return asked, ended
 
 
-def test_everybody_who_got_in_by_the_spray_is_signed_out_and_nobody_else() -> None:
+def test_every_session_opened_by_the_spray_is_revoked_and_no_other() -> None:
     events = [*tries(20, **VPS), auth(0, **VPS), auth(1, session_id="s-2", principal_id="bob", **VPS)]
     events += [auth(2, session_id="s-3", principal_id="cy", **HOME)]
 
@@ -190,7 +190,7 @@ def test_the_reason_shows_how_many_others_there_were() -> None:
     ]
 
 
-def test_a_phished_session_is_asked_for_a_factor_and_ended_when_another_client_uses_it() -> None:
+def test_a_phished_session_is_challenged_and_revoked_when_another_client_uses_it() -> None:
     phished = [*earlier(HOME), *arrive("bcd", **VPS), auth(0, **VPS)]
 
     assert commands([*phished, *used(by=VPS)]) == (1, 0)
@@ -198,7 +198,7 @@ def test_a_phished_session_is_asked_for_a_factor_and_ended_when_another_client_u
 
 
 @pytest.mark.parametrize("place", [VPN, VPS])
-def test_who_begins_to_use_a_vpn_is_asked_for_a_factor_at_most(place: dict[str, Any]) -> None:
+def test_a_person_who_starts_to_use_a_vpn_gets_a_step_up_at_most(place: dict[str, Any]) -> None:
     history = thrice(HOME)
 
     assert commands([*history, auth(0, **place), call(60, **place)]) == (1, 0)
@@ -206,7 +206,7 @@ def test_who_begins_to_use_a_vpn_is_asked_for_a_factor_at_most(place: dict[str, 
     assert commands([*history, auth(0, **place), auth(60, **place, action="step_up_passed")]) == (1, 0)
 
 
-def test_a_vpn_that_is_left_again_is_held_against_nobody() -> None:
+def test_a_vpn_that_is_left_again_does_not_count() -> None:
     toggled = [*thrice(HOME), auth(0, **VPN), call(60, **HOME), call(70, **HOME)]
 
     last = of(replayed(toggled), SESSION_RISK, "s-1")[-1]
@@ -214,5 +214,5 @@ def test_a_vpn_that_is_left_again_is_held_against_nobody() -> None:
     assert [reason["detection"] for reason in last["reasons"]] == []
 
 
-def test_a_session_that_moves_into_tor_is_ended() -> None:
+def test_a_session_that_moves_into_tor_is_revoked() -> None:
     assert commands([*thrice(HOME), *moved(HOME, TOR)]) == (0, 1)

@@ -31,7 +31,7 @@ def said(do: Do, tenant: str, **who: Any) -> list[Event]:
 
 
 @pytest.mark.parametrize(("rule", "do", "who"), MANY, ids=[row[0] for row in MANY])
-def test_what_is_usual_at_the_tenant_is_not_detected_and_the_same_elsewhere_is(
+def test_behaviour_usual_at_the_tenant_is_not_detected_and_the_same_elsewhere_is(
     rule: str, do: Do, who: dict[str, Any]
 ) -> None:
     detected = {
@@ -44,7 +44,7 @@ def test_what_is_usual_at_the_tenant_is_not_detected_and_the_same_elsewhere_is(
 
 @pytest.mark.parametrize("tenant", ["acme", "birch"])
 @pytest.mark.parametrize(("records", "detected"), [(4_500, ()), (5_600, ("birch",)), (6_800, ("acme", "birch"))])
-def test_what_no_newcomer_may_exceed_is_twice_what_a_large_tenant_is_known_to_reach(
+def test_the_limit_of_a_newcomer_is_twice_what_a_large_tenant_reaches(
     tenant: str, records: int, detected: tuple[str, ...]
 ) -> None:
     roles = at_tenant(one_role(("GET /x",), {"sensitive_records_10m": 640.0}), "acme", 5.0)
@@ -61,20 +61,20 @@ def normal(risks: list[Event], rule: str) -> set[str]:
     return {item.rpartition("; ")[2] for item in details}
 
 
-def test_a_reason_says_what_is_usual_in_the_role_and_whether_at_this_tenant() -> None:
+def test_a_reason_shows_the_usual_of_the_role_and_whether_at_this_tenant() -> None:
     much = repeated(40, **BULK)
 
     assert normal(said(repeated(10, **BULK), "birch"), "mass_read") == {"in its role usually ≤ 20"}
     assert normal(said(much, "acme"), "mass_read") == {"in its role at this tenant usually ≤ 200"}
 
 
-def test_a_reason_says_nothing_of_a_role_that_the_model_does_not_explain() -> None:
+def test_a_reason_shows_no_usual_of_a_role_that_the_model_does_not_know() -> None:
     risks = said(repeated(40, **BULK, **ELSEWHERE), "acme")
 
     assert normal(risks, "mass_read") == {"of a newcomer its role's, ≤ 5000 or twice what its tenant's reach"}
 
 
-def test_a_worker_that_takes_over_holds_a_session_against_its_tenants_cohort_still() -> None:
+def test_a_worker_that_takes_over_still_compares_a_session_with_its_tenants_cohort() -> None:
     first = Desk()
     first.brain.roles = ACME_IS_LARGE
     for at in range(20):

@@ -56,14 +56,14 @@ def _without(view: dict[str, Any], stirs: Prefilter | frozenset[Prefilter]) -> d
 
 
 @pytest.mark.parametrize(("rule", "stir"), STIRRED, ids=[f"{rule.id}-{at}" for at, (rule, _) in enumerate(STIRRED)])
-def test_without_what_stirs_it_no_detection_holds(rule: Any, stir: Any) -> None:
+def test_without_the_facts_of_its_prefilter_no_detection_holds(rule: Any, stir: Any) -> None:
     for seed in range(8):
         holds = rule.holds(_without(_anything(seed), stir), rule.limits)
 
         assert not holds.any()
 
 
-def test_of_facts_drawn_at_random_every_detection_that_holds_is_found() -> None:
+def test_every_detection_that_holds_on_random_facts_is_found() -> None:
     for seed in range(8):
         view = _anything(seed)
         expected = {rule.id: rule.holds(view, rule.limits).tolist() for rule in DETECTIONS if rule.holds is not None}
@@ -78,7 +78,7 @@ def test_of_facts_drawn_at_random_every_detection_that_holds_is_found() -> None:
         assert found == expected
 
 
-def test_most_detections_need_not_be_asked_of_a_chunk_of_ordinary_calls() -> None:
+def test_most_detections_are_not_evaluated_for_a_chunk_of_ordinary_calls() -> None:
     asked = [rule for rule in DETECTIONS if rule.holds is not None]
 
     assert len([rule for rule in asked if rule.prefilter]) >= 0.8 * len(asked)

@@ -160,7 +160,7 @@ def test_a_newcomer_who_does_what_nobody_in_that_role_does_is_detected(row: Row)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=names(ROWS))
-def test_what_is_usual_in_the_role_is_not_detected(row: Row) -> None:
+def test_behaviour_usual_in_the_role_is_not_detected(row: Row) -> None:
     assert row.rule not in seen(row.quiet)
 
 
@@ -170,5 +170,5 @@ def test_honest_newcomers_are_not_detected(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.rule != "agent_insists"])
-def test_without_a_model_nothing_is_said_of_newcomers(row: Row) -> None:
+def test_without_a_model_no_newcomer_is_detected(row: Row) -> None:
     assert row.rule not in found(replayed(row.fires), "s-1")

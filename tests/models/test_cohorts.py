@@ -82,14 +82,14 @@ def test_a_higher_quantile_stays_the_higher_one(own: list[float], everybody: lis
     assert (np.diff(floats) >= -1e-9 * (1 + floats[1:])).all()
 
 
-def test_what_may_be_below_zero_is_drawn_towards_the_others_as_well() -> None:
+def test_values_below_zero_are_shrunk_as_well() -> None:
     assert shrunk(np.array([-3.0]), np.array([15.0]), int(CREDIBILITY_SESSIONS)).tolist() == [pytest.approx(1.0)]
 
 
 # --- who has a cohort -------------------------------------------------------------------------------------
 
 
-def test_a_tenant_of_which_enough_is_known_has_its_own_cohort_and_a_small_one_has_not() -> None:
+def test_a_tenant_with_enough_sessions_has_its_own_cohort_and_a_small_one_has_not() -> None:
     calls = reached(("large", 1_000.0, 270, 4), ("small", 1_000.0, MIN_SESSIONS - 1, 40), ("rest", 1.0, 30, 4))
 
     cohorts = fit_cohorts(ALL_TENANTS, calls)
@@ -107,13 +107,13 @@ def test_a_tenant_of_which_enough_is_known_has_its_own_cohort_and_a_small_one_ha
     assert (upper[0] == 10.0).all()
 
 
-def test_many_sessions_of_hardly_a_call_are_not_enough() -> None:
+def test_many_sessions_with_hardly_a_call_are_not_enough() -> None:
     calls = reached(("large", 1.0, 99, 9), ("brief", 9.0, MIN_CALLS - 1, 1))
 
     assert list(known(fit_cohorts(ALL_TENANTS, calls))) == [brief("large")]
 
 
-def test_a_tenant_that_is_alone_is_all_tenants() -> None:
+def test_the_only_tenant_has_no_cohort_of_its_own() -> None:
     assert known(fit_cohorts(ALL_TENANTS, reached(("alone", 9.0, 300, 9)))) == {}
 
 
@@ -125,7 +125,7 @@ def test_of_too_many_tenants_those_with_most_sessions_have_cohorts(monkeypatch: 
 
 
 @given(st.randoms(use_true_random=False))
-def test_in_whatever_order_the_calls_came_the_same_bytes_are_learned(random: Any) -> None:
+def test_the_order_of_calls_does_not_change_the_bytes_learned(random: Any) -> None:
     calls = reached(("a", 9.0, 40, 3), ("b", 3.0, 50, 3))
     order = list(range(len(calls.values)))
     random.shuffle(order)
@@ -136,7 +136,7 @@ def test_in_whatever_order_the_calls_came_the_same_bytes_are_learned(random: Any
     assert learned[0].cohorts.tenants.size == 2
 
 
-def test_tenants_are_not_told_apart_where_that_is_not_wanted() -> None:
+def test_no_cohorts_are_learned_where_they_are_not_wanted() -> None:
     calls = reached(("a", 9.0, 40, 3), ("b", 3.0, 50, 3))
 
     assert set(with_usual(sample_roles(), calls, tenants=False).arrays).isdisjoint(NAMES)
@@ -158,7 +158,7 @@ def seen(roles: Roles, *events: dict[str, Any], table: SessionTable | None = Non
     return list(zip(usual.tolist(), own.tolist(), strict=True))
 
 
-def test_each_session_of_a_chunk_is_held_against_its_own_tenants_cohort() -> None:
+def test_each_session_of_a_chunk_is_compared_with_its_own_tenants_cohort() -> None:
     roles = sample_roles(7, "acme", "birch")
     at = VOLUMES.index("calls_10m")
     everybody = roles.usual[HUMAN, ROLES, at, UPPER]
@@ -175,7 +175,7 @@ def test_each_session_of_a_chunk_is_held_against_its_own_tenants_cohort() -> Non
     ]
 
 
-def test_a_context_finds_the_cohort_of_the_calls_before_it() -> None:
+def test_a_context_event_uses_the_cohort_of_the_calls_before_it() -> None:
     table = SessionTable()
     called = seen(sample_roles(7, "acme"), call(tenant="acme"), table=table)
 
@@ -187,7 +187,7 @@ def test_a_context_finds_the_cohort_of_the_calls_before_it() -> None:
 # --- on disk ----------------------------------------------------------------------------------------------
 
 
-def test_cohorts_come_back_from_disk_as_they_were_and_change_the_tag() -> None:
+def test_cohorts_are_loaded_from_disk_unchanged_and_change_the_tag() -> None:
     plain, roles = sample_roles(7), sample_roles(7, "acme", "birch")
 
     back = from_arrays(unpack(pack(roles.arrays)))
@@ -249,7 +249,7 @@ SPOILT: list[tuple[str, Callable[[Arrays], Arrays]]] = [
 
 
 @pytest.mark.parametrize(("why", "spoil"), SPOILT)
-def test_cohorts_that_are_not_whole_are_refused_with_the_reason(why: str, spoil: Callable[[Arrays], Arrays]) -> None:
+def test_incomplete_cohorts_are_refused_with_the_reason(why: str, spoil: Callable[[Arrays], Arrays]) -> None:
     with pytest.raises(BadRoles, match=why):
         from_arrays(spoil(sample_roles(7, "acme", "birch").arrays))
 
@@ -262,7 +262,7 @@ def test_more_tenants_than_there_may_be_are_refused() -> None:
     assert from_arrays(sample_roles(7, *names[1:]).arrays).cohorts.tenants.size == MAX_TENANTS
 
 
-def test_a_card_tells_which_tenants_without_their_names() -> None:
+def test_a_card_lists_tenants_without_their_names() -> None:
     cohorts = fit_cohorts(ALL_TENANTS, reached(("acme", 9.0, 40, 3), ("birch", 3.0, 50, 3)))
 
     assert cohorts.summary == [

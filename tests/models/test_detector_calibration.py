@@ -32,5 +32,5 @@ def test_a_raw_score_at_a_quantile_is_that_quantile_and_of_equal_ones_the_lowest
     assert bands_of(calibrated(np.array([9.0, 9.1]), distinct)).tolist() == [2, 3]
 
 
-def test_surprise_is_told_in_bits() -> None:
+def test_surprise_is_in_bits() -> None:
     assert surprise(np.array([0.0, 0.5, 0.75])).tolist() == [0.0, 1.0, 2.0]

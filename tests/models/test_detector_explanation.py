@@ -18,7 +18,7 @@ VARYING = [index for index in range(COUNT) if index % 5 and index % 7]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_feature_that_was_made_odd_is_told_first_with_what_is_usual(method: str) -> None:
+def test_the_feature_that_was_made_anomalous_comes_first_with_its_usual_values(method: str) -> None:
     detector = TRAINED[method, "calibrated"]
     usual = detector.norms[HUMAN]
 
@@ -37,11 +37,11 @@ def test_the_usual_vector_has_nothing_to_explain(detector: Trained) -> None:
     assert detector.explain(detector.norms[AGENT, 1], AGENT, 5) == []
 
 
-def test_no_more_is_told_than_was_asked_for() -> None:
+def test_no_more_features_are_returned_than_the_limit() -> None:
     assert len(TRAINED["components", "calibrated"].explain(traffic(1, 3)[0] * 1e4, HUMAN, 5)) == 5
 
 
-def test_of_two_features_that_say_the_same_neither_hides_the_other() -> None:
+def test_two_redundant_features_do_not_hide_each_other() -> None:
     def either(trials: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.maximum(trials[:, 0], trials[:, 1]).astype(np.float64)
 

@@ -33,7 +33,7 @@ from tests.support.role_samples import sample_roles
 from tests.support.toy_detectors import REFINED, TRAINED
 
 
-def test_parts_are_the_whole_of_a_detector() -> None:
+def test_parts_contain_the_whole_detector() -> None:
     detector = REFINED
 
     again = from_parts("toy", "components", detector.parts)
@@ -133,5 +133,5 @@ def test_a_model_that_was_changed_or_is_foreign_is_refused(
     assert "\n" not in str(refused.value)
 
 
-def test_the_window_of_the_training_data_is_told_in_utc() -> None:
+def test_the_window_of_the_training_data_is_in_utc() -> None:
     assert window(0, 86_400_000) == ["1970-01-01T00:00:00+00:00", "1970-01-02T00:00:00+00:00"]

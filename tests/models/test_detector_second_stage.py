@@ -22,7 +22,7 @@ def test_labels_raise_what_was_labelled_and_make_another_detector() -> None:
 
 
 @pytest.mark.parametrize(("attacked", "honest"), [(0, 0), (4, 40), (10, 19)])
-def test_too_few_labels_are_refused_and_it_is_said_how_many_there_are(attacked: int, honest: int) -> None:
+def test_too_few_labels_are_refused_with_their_number(attacked: int, honest: int) -> None:
     labels = labelled(attacked, honest)
     values = traffic(2_400, 1)
 
@@ -30,7 +30,7 @@ def test_too_few_labels_are_refused_and_it_is_said_how_many_there_are(attacked: 
         TRAINED["components", "calibrated"].with_labels(labels, seen_of(values), kinds_of(2_400))
 
 
-def test_what_is_odder_is_never_less_suspect_for_it() -> None:
+def test_a_higher_anomaly_score_never_lowers_the_log_odds() -> None:
     labels = labelled(25, 40)
     swapped = replace(labels, attack=~labels.attack)
 

@@ -36,7 +36,7 @@ def test_another_seed_gives_another_detector(method: str) -> None:
 
 
 @every_detector
-def test_a_detector_comes_back_from_disk_bit_for_bit(tmp_path: Path, detector: Trained) -> None:
+def test_a_detector_is_loaded_from_disk_bit_for_bit(tmp_path: Path, detector: Trained) -> None:
     save(detector, tmp_path, {"trained_on": "toy"})
     seen, kinds = seen_of(traffic(300, 3)), kinds_of(300)
 
@@ -60,7 +60,7 @@ def test_bands_are_shares_of_what_was_learned(detector: Trained) -> None:
 @every_variant
 @given(pair=st.tuples(st.integers(0, 2**31), st.integers(0, 2**31)))
 @settings(max_examples=10)
-def test_a_row_is_scored_alike_whatever_stands_beside_it_and_in_whatever_order(
+def test_the_score_of_a_row_does_not_depend_on_other_rows_or_their_order(
     detector: Trained, pair: tuple[int, int]
 ) -> None:
     seen, kinds = seen_of(traffic(9, pair[0])), kinds_of(9)
@@ -74,7 +74,7 @@ def test_a_row_is_scored_alike_whatever_stands_beside_it_and_in_whatever_order(
 
 @every_variant
 @pytest.mark.parametrize("value", [0.0, 1e12, -1.0, float(np.finfo(np.float32).max)])
-def test_whatever_is_seen_is_scored_between_nothing_and_one(detector: Trained, value: float) -> None:
+def test_every_score_is_from_zero_to_below_one(detector: Trained, value: float) -> None:
     seen = np.full((len(KINDS), COUNT), value, np.float32)
     seen[0, 0] = -seen[0, 0]
 
@@ -84,7 +84,7 @@ def test_whatever_is_seen_is_scored_between_nothing_and_one(detector: Trained, v
 
 
 @every_detector
-def test_what_is_far_from_normal_in_everything_is_odder_than_normal_traffic(detector: Trained) -> None:
+def test_a_vector_far_from_normal_in_every_feature_scores_above_normal_traffic(detector: Trained) -> None:
     far = detector.score(seen_of(traffic(50, 4) * 1e4 + 1e4), kinds_of(50))
 
     assert detector.band(far).min() >= 1
@@ -125,7 +125,7 @@ def test_no_detector_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize("cohorts", ["calibrated", "each"])
-def test_what_is_odd_for_people_may_be_an_agents_day(cohorts: Cohorts) -> None:
+def test_a_vector_that_is_anomalous_for_people_may_be_normal_for_agents(cohorts: Cohorts) -> None:
     values, kinds = traffic(4_000, 1), kinds_of(4_000)
     values[kinds == AGENT] *= 30.0
     busy = seen_of(values[kinds == AGENT][:40])
@@ -136,7 +136,7 @@ def test_what_is_odd_for_people_may_be_an_agents_day(cohorts: Cohorts) -> None:
     assert (human > agent).mean() > 0.9
 
 
-def test_a_kind_with_little_traffic_is_measured_by_all() -> None:
+def test_a_kind_with_little_traffic_uses_the_fit_of_all() -> None:
     kinds = kinds_of(2_400)
     kinds[:10] = KINDS.index("service")
 

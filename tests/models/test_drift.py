@@ -70,7 +70,7 @@ def test_the_index_is_that_of_a_slow_reference(trained: list[float], live: list[
 
 
 @given(st.integers(0, 2**31), st.lists(st.integers(0, 300), max_size=5))
-def test_neither_the_cuts_of_a_stream_nor_its_order_change_the_answer(seed: int, cuts: list[int]) -> None:
+def test_neither_the_chunks_of_a_stream_nor_its_order_change_the_result(seed: int, cuts: list[int]) -> None:
     values, scores = rows(300, seed)
     order = np.random.default_rng(seed).permutation(300)
     in_parts = Tally(REFERENCE)
@@ -97,7 +97,7 @@ def test_tallies_of_different_references_do_not_add_up() -> None:
         tally(*rows(5, 1)) + other
 
 
-def test_what_was_trained_on_has_not_moved() -> None:
+def test_the_training_data_has_not_drifted() -> None:
     found = tally(*rows(5_000, 1)).drift()
 
     assert [(drift.name, drift.psi, drift.verdict) for drift in found] == [
@@ -105,7 +105,7 @@ def test_what_was_trained_on_has_not_moved() -> None:
     ]
 
 
-def test_the_same_population_is_stable_and_a_shifted_one_is_told_by_the_column_that_shifted() -> None:
+def test_the_same_population_is_stable_and_a_shift_shows_in_its_column() -> None:
     words = [
         {drift.name: drift.verdict for drift in tally(*rows(4_000, 9, shift=shift)).drift()}
         for shift in (0.0, 0.4, 1.0)
@@ -115,7 +115,7 @@ def test_the_same_population_is_stable_and_a_shifted_one_is_told_by_the_column_t
     assert words == [{"calls": word, **rest} for word in ("stable", "moderate", "large")]
 
 
-def test_what_training_never_saw_has_bins_of_its_own_also_for_a_constant() -> None:
+def test_values_outside_of_training_have_bins_of_their_own_even_for_a_constant() -> None:
     values, scores = rows(4_000, 4)
     for value in (4.0, 6.0):
         values[:, 2] = value
@@ -131,7 +131,7 @@ def test_a_bin_ends_at_its_edge_and_holds_it() -> None:
     assert reference.rows == 100
 
 
-def test_a_handful_of_rows_is_no_drift_but_too_few() -> None:
+def test_a_handful_of_rows_is_too_few_and_no_drift() -> None:
     few = {drift.name: drift.verdict for drift in tally(*rows(40, 5)).drift()}
 
     assert few == {
@@ -152,19 +152,19 @@ def test_the_limits_are_those_of_the_literature(psi: float, word: str) -> None:
     assert Drift("x", psi, 0.05).verdict == "too few rows"
 
 
-def test_by_chance_the_index_is_about_what_is_said_of_chance() -> None:
+def test_by_chance_alone_the_index_is_about_the_expected_noise() -> None:
     found = [tally(*rows(500, seed)).drift()[0] for seed in range(200)]
 
     assert np.mean([drift.psi for drift in found]) == pytest.approx(np.mean([drift.noise for drift in found]), rel=0.15)
 
 
-def test_the_index_does_not_ask_which_of_two_samples_is_the_reference() -> None:
+def test_the_index_is_symmetric_in_sample_and_reference() -> None:
     values, other = np.array([[10, 0, 90]]), np.array([[1, 30, 5]])
 
     assert stability(values, other) == pytest.approx(stability(other, values))
 
 
-def test_a_reference_comes_back_from_its_arrays() -> None:
+def test_a_reference_is_restored_from_its_arrays() -> None:
     again = Reference.from_arrays(NAMES, REFERENCE.arrays)
 
     assert again.names == REFERENCE.names == (*NAMES, SCORE)

@@ -71,12 +71,12 @@ def test_signs_hold_and_the_same_recording_gives_the_same_weights(rows: np.ndarr
 
 
 @pytest.mark.parametrize("attack", [np.zeros(3, bool), np.ones(3, bool)])
-def test_one_sort_of_session_teaches_nothing(attack: np.ndarray) -> None:
+def test_sessions_of_one_class_alone_are_refused(attack: np.ndarray) -> None:
     with pytest.raises(ValueError, match="learned from attacked and honest sessions"):
         fit(np.ones((3, 1)), attack, np.ones(1))
 
 
-def test_what_was_weighed_before_is_not_weighed_once_more() -> None:
+def test_evidence_in_the_offset_is_not_weighed_again() -> None:
     attack = np.arange(1000) < 100
     rows = np.zeros((1000, 1))
     rows[:60] = rows[150:200] = 1.0

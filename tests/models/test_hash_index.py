@@ -64,7 +64,7 @@ TestTheIndexIsADictionary.settings = settings(max_examples=60, stateful_step_cou
 
 @given(st.sets(KEYS, max_size=300), st.sets(KEYS, max_size=300))
 @settings(max_examples=60)
-def test_what_was_put_in_is_found_and_what_was_taken_out_is_not(kept: set[int], gone: set[int]) -> None:
+def test_inserted_keys_are_found_and_removed_ones_are_not(kept: set[int], gone: set[int]) -> None:
     index = RowIndex(1)
     for row, key in enumerate(sorted(kept | gone)):
         index.insert(key, row)
@@ -77,7 +77,7 @@ def test_what_was_put_in_is_found_and_what_was_taken_out_is_not(kept: set[int], 
     assert looked_up(index, asked) == [-1 if key in gone else rows[key] for key in asked]
 
 
-def test_an_index_that_was_cleared_holds_what_comes_then_and_nothing_else() -> None:
+def test_a_cleared_index_holds_only_what_is_inserted_later() -> None:
     index = RowIndex()
     index.insert_all(np.arange(1, 5_001, dtype=np.uint64), np.arange(5_000))
     room = index.nbytes
@@ -89,7 +89,7 @@ def test_an_index_that_was_cleared_holds_what_comes_then_and_nothing_else() -> N
     assert (len(index), index.nbytes) == (1, room)
 
 
-def test_a_key_asked_for_twice_in_a_chunk_is_found_twice() -> None:
+def test_a_key_that_occurs_twice_in_a_chunk_is_found_twice() -> None:
     index = RowIndex()
     index.insert(7, 3)
 

@@ -69,7 +69,7 @@ def test_the_same_model_makes_the_same_bytes(model: Path, detector: Trained, tmp
     }
 
 
-def test_what_a_model_was_trained_on_comes_back_as_bins(model: Path, detector: Trained) -> None:
+def test_the_training_data_is_loaded_as_bins(model: Path, detector: Trained) -> None:
     found, made = load_reference(model), reference_of(detector)
 
     assert found is not None
@@ -128,7 +128,7 @@ def test_a_picture_that_is_missing_changes_nothing(model: Path, detector: Traine
     assert load(model).id == detector.id
 
 
-def test_the_page_tells_people_what_the_card_tells_programs(tmp_path: Path) -> None:
+def test_the_page_has_the_contents_of_the_card(tmp_path: Path) -> None:
     write(tmp_path, ABOUT, {"scores.png": b"", "unknown.bin": b""})
 
     assert (
@@ -167,7 +167,7 @@ A sign, not a verdict: the score shifts a decision's balance and revokes nobody 
     )
 
 
-def test_arrays_are_packed_without_pickles(tmp_path: Path) -> None:
+def test_arrays_are_stored_without_pickles(tmp_path: Path) -> None:
     arrays: dict[str, NDArray[Any]] = {"b": np.arange(3), "a": np.eye(2, dtype=np.float32)}
 
     assert {name: array.tolist() for name, array in unpack(pack(arrays)).items()} == {

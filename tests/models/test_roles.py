@@ -61,7 +61,7 @@ def test_people_who_call_different_things_have_different_roles_the_larger_first(
     np.testing.assert_allclose(np.exp(roles.prior[HUMAN]), [0.6, 0.4, 0, 0, 0, 0, 0, 0])
 
 
-def test_a_role_knows_what_follows_what() -> None:
+def test_a_role_has_the_probabilities_of_transitions() -> None:
     roles = fit_roles(OFFICE, seed=7)
 
     assert likely(roles, HUMAN, 0, "GET /inbox", "GET /messages") > 0.9
@@ -113,7 +113,7 @@ def test_operations_beyond_those_called_most_share_a_number() -> None:
     )
 )
 @settings(max_examples=30)
-def test_what_may_follow_an_operation_adds_up_to_one(sessions: list[Session]) -> None:
+def test_the_probabilities_after_an_operation_add_up_to_one(sessions: list[Session]) -> None:
     roles = fit_roles(calls(*sessions), seed=7)
 
     total = np.exp(roles.log_p.astype(np.float64)).sum(axis=2)
@@ -138,7 +138,7 @@ def test_of_too_many_sessions_those_with_the_lowest_keys_are_learned_from(
     assert sorted(set(sample_calls(calls(READING, SELLING, JOB)).session.tolist())) == [1, 2]
 
 
-def test_what_is_usual_is_the_roles_own_else_the_kinds_else_anybodys() -> None:
+def test_usual_values_are_the_roles_own_else_the_kinds_else_anybodys() -> None:
     values = np.repeat(np.array([10.0, 20.0, 30.0, 40.0]), 1_000)[:, None] * np.ones(len(VOLUMES))
     kind = np.repeat(np.array([HUMAN, HUMAN, HUMAN, AGENT], np.uint8), 1_000)
     role = np.repeat(np.array([0, 1, -1, 0]), 1_000)
@@ -164,6 +164,6 @@ SPOILT: dict[str, Callable[[Arrays], Arrays]] = {
 
 
 @pytest.mark.parametrize("why", SPOILT)
-def test_arrays_that_are_not_whole_are_refused_with_the_reason(why: str) -> None:
+def test_incomplete_arrays_are_refused_with_the_reason(why: str) -> None:
     with pytest.raises(BadRoles, match=why):
         from_arrays(SPOILT[why](sample_roles().arrays))
