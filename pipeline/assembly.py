@@ -14,7 +14,7 @@ from pipeline.contexts import network
 from pipeline.contexts.device import processor as device_processor
 from pipeline.contexts.principal import processor as principal_processor
 from pipeline.control.active import ActiveConfig
-from pipeline.control.reloader import Configured, Models
+from pipeline.control.reloader import InitialConfig, Models
 from pipeline.processing.processor import ProcessorSpec
 from pipeline.processing.pseudonyms import read_keys, with_pseudonyms
 from pipeline.sessions import processor as sessions_processor
@@ -22,10 +22,10 @@ from pipeline.sessions.processor import Options
 from pipeline.settings.loading import Settings, limits_of
 
 
-def configured(settings: Settings) -> Configured:
+def configured(settings: Settings) -> InitialConfig:
     """Return what is in force before any order arrives on `model-control`."""
     models = Models(settings.model_dir or SHIPPED)
-    return Configured(settings.policy_file, settings.model, settings.mode, models)
+    return InitialConfig(settings.policy_file, settings.model, settings.mode, models)
 
 
 def load_model(folder: Path) -> Detector:
@@ -33,13 +33,13 @@ def load_model(folder: Path) -> Detector:
     return Models(folder.resolve().parent).load(folder.resolve().name)
 
 
-def configured_with(settings: Settings, policy: Path | None, model: Path | None) -> Configured:
+def configured_with(settings: Settings, policy: Path | None, model: Path | None) -> InitialConfig:
     """Return what *settings* configure, but with the *policy* file and the folder of the *model* where given."""
     base = configured(settings)
     name, models = base.model, base.models
     if model is not None:
         name, models = model.resolve().name, Models(model.resolve().parent)
-    return Configured(policy or base.policy_file, name, base.mode, models)
+    return InitialConfig(policy or base.policy_file, name, base.mode, models)
 
 
 def pseudonymized(settings: Settings, specs: Iterable[ProcessorSpec]) -> tuple[ProcessorSpec, ...]:

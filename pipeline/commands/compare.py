@@ -68,9 +68,9 @@ def command(*, a: Path, b: Path, data: Path, policy: Path | None, as_json: bool)
 def _results(
     recording: Path, model: Detector, roles: Roles | None, policy: Policy, settings: Settings
 ) -> ResultCollector:
-    brain = ActiveConfig(detector=model, roles=roles)
-    brain.use_policy(policy)
-    stages = Replay(processor_specs(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
+    active = ActiveConfig(detector=model, roles=roles)
+    active.use_policy(policy)
+    stages = Replay(processor_specs(active, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
     results = ResultCollector()
     for message in stages.run(records_of(recording)[1]):
         results.take(message)

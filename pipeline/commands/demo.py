@@ -51,7 +51,7 @@ def command(*, broker: str | None, as_json: bool) -> int:
     with _setting(broker) as (settings, connection, partitions):
         suffix = "" if connection.embedded else f"-{token_hex(2)}"
         in_force = ConfigReloader(configured(settings))
-        kinds = pseudonymized(settings, processor_specs(in_force.brain, options(settings, partitions)))
+        kinds = pseudonymized(settings, processor_specs(in_force.active, options(settings, partitions)))
         played = _script(partitions, suffix)
         with (
             _topics(settings, connection, kinds, partitions),
@@ -64,7 +64,7 @@ def command(*, broker: str | None, as_json: bool) -> int:
     tokens = demo_tokens.tokens_by_story(report, played.stories, int(time() * 1000))
     if as_json:
         fields = {"tokens": demo_tokens.plain(tokens), "wrong": wrong}
-        print_json({**_figures(report), "model": in_force.brain.detector.id, **fields})
+        print_json({**_figures(report), "model": in_force.active.detector.id, **fields})
     else:
         _show(report, played, tokens, wrong)
     return 1 if wrong else 0

@@ -79,7 +79,7 @@ def command(
     not after that time; so an export with --as-of is what could have been exported then. Nothing is written if
     anything fails.
     """
-    with _open(source, recording, low_share) as (found, brain):
+    with _open(source, recording, low_share) as (found, active):
         labels = Labels(found.verdicts, as_of, round(label_days * DAY_MS))
         period = Period(since or 0, until)
         with exporting(
@@ -87,13 +87,13 @@ def command(
             period,
             labels,
             Truths(found.truth),
-            detector=brain.detector,
+            detector=active.detector,
             low_share=found.low_share,
         ) as exporter:
             for value in found.vectors:
                 exporter.take(value)
     if low_share is None:
-        for sentence in _assumed(exporter, brain.judge.policy):
+        for sentence in _assumed(exporter, active.judge.policy):
             click.echo(f"session-risk: {sentence}", err=True)
     _report(exporter, found, out, as_json=as_json)
 
@@ -104,16 +104,16 @@ def _open(
 ) -> Iterator[tuple[Source, ActiveConfig]]:
     """Yield the source of vectors, and the configured policy and model, whose scores can be computed again."""
     settings = load()
-    brain = ActiveConfig(detector=_model(settings))
-    brain.use_policy(read_policy(settings.policy_file))
-    share = brain.judge.policy.low_features_share if low_share is None else low_share
+    active = ActiveConfig(detector=_model(settings))
+    active.use_policy(read_policy(settings.policy_file))
+    share = active.judge.policy.low_features_share if low_share is None else low_share
     if source is None:
         with in_kafka(settings, share) as found:
-            yield found, brain
+            yield found, active
     elif is_replayed(source):
-        yield in_replay(source, recording, share), brain
+        yield in_replay(source, recording, share), active
     else:
-        yield in_recording(source, brain, settings, share), brain
+        yield in_recording(source, active, settings, share), active
 
 
 def _model(settings: Settings) -> Detector:

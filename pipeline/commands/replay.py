@@ -73,9 +73,9 @@ def command(
     since_ms = _since(recording, since, from_topics=from_topics)
     in_force = ConfigReloader(configured_with(settings, policy, model))
     if challenger is not None:
-        in_force.brain.challengers = (Challenger(load_model(challenger), load_roles(challenger)),)
+        in_force.active.challengers = (Challenger(load_model(challenger), load_roles(challenger)),)
     processor_options = options(settings, partitions, event_clock=True, from_topics=from_topics)
-    stages = Replay(pseudonymized(settings, processor_specs(in_force.brain, processor_options)), partitions)
+    stages = Replay(pseudonymized(settings, processor_specs(in_force.active, processor_options)), partitions)
     card = Scorecard.against(truth_of(recording) if recording else [])
     with _records(recording, settings, since_ms) as (total, records), write(out) as writer:
         tune_garbage_collection()
@@ -89,7 +89,7 @@ def command(
         "events": total,
         "seconds": seconds,
         "dead_letters": stages.dead_letters,
-        "model": in_force.brain.detector.id,
+        "model": in_force.active.detector.id,
         "policy": in_force.policy.id,
         **card.plain(),
     }

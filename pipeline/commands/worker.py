@@ -78,10 +78,10 @@ def _connected(settings: Settings) -> Iterator[Connection]:
 def _work(settings: Settings, connection: Connection, partitions: int) -> int:
     exit_on_sigterm()
     reloader = ConfigReloader(configured(settings))
-    compile_all(reloader.brain)
+    compile_all(reloader.active)
     metrics = worker.Metrics(CollectorRegistry())
     observer = MetricsObserver(metrics, reloader, [reloader.check])
-    specs = observer.specs(processor_specs(reloader.brain, options(settings, partitions, from_topics=True)))
+    specs = observer.specs(processor_specs(reloader.active, options(settings, partitions, from_topics=True)))
     config = worker_config(settings, connection, partitions)
     app = build_app(
         config, pseudonymized(settings, specs), observer, Control(MODEL_CONTROL, reloader.on_control_record)

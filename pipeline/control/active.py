@@ -1,9 +1,9 @@
-"""Challengers: models that look on, and the features as their own roles see them.
+"""Configuration in force: the policy, the champion model, and the challengers that score beside it.
 
-How surprising a call is depends on roles, and roles belong to a model. Where a challenger's are others than
-the champion's, a chunk is folded once more for it, from rows in which what depends on roles is its own. That
-is kept here and not in the changelog: after a takeover, and when a challenger is loaded, sessions that live
-already are to it as if they had called nothing yet; what begins later it sees from the beginning.
+How surprising a call is depends on roles, and roles belong to a model. If a challenger has other roles than the
+champion, a chunk is folded once more for it, from rows in which everything that depends on roles is the challenger's
+own. That part is kept in memory and not in the changelog: after a takeover, and when a challenger is loaded, live
+sessions look to the challenger as if they had not called anything yet; it sees later sessions from their beginning.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from pipeline.control.drift import LiveDrift
 from pipeline.decisions.engine import PolicyEngine
 from pipeline.decisions.policy import Policy
 
-_OF_ROLES: Final = ("surprise", "rare")
-"""Marks of the fold that depend on roles."""
-_SHORT_SUMS: Final = sorted(DECAYED_COUNTERS, key=lambda decayed_counter: decayed_counter.half_life)
-_PLACES: Final = [place for place, decayed_counter in enumerate(_SHORT_SUMS) if decayed_counter.increment in _OF_ROLES]
-"""Where a row's short-lived sums are of such marks."""
-_KEPT: Final = np.dtype(
-    [("role_scores", ROW["role_scores"]), ("roles_tag", ROW["roles_tag"]), ("sums", "<f4", (len(_PLACES),))]
+_ROLE_INCREMENTS: Final = ("surprise", "rare")
+"""Increments of the fold that depend on roles."""
+_SHORT_SUMS: Final = sorted(DECAYED_COUNTERS, key=lambda counter: counter.half_life)
+_ROLE_SUMS: Final = [index for index, counter in enumerate(_SHORT_SUMS) if counter.increment in _ROLE_INCREMENTS]
+"""The indexes in a row's ``short_sums`` of the counters with such increments."""
+_ROLE_STATE: Final = np.dtype(
+    [("role_scores", ROW["role_scores"]), ("roles_tag", ROW["roles_tag"]), ("sums", "<f4", (len(_ROLE_SUMS),))]
 )
-"""What of a row depends on roles: 44 bytes of a session."""
+"""The part of a row that depends on roles: 44 bytes for each session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Challenger:
-    """A detector that looks on, and the roles that belong to it, if any."""
+    """A model that scores beside the champion and decides nothing: a detector, and its roles, if it has any."""
 
     detector: Detector
     roles: Roles | None = None
@@ -49,78 +49,79 @@ class Challenger:
         return self.detector.id
 
 
-class _OwnRoleState:
-    """What the rows of a partition would keep if their roles were those of another model."""
+class _RoleState:
+    """The part of a partition's rows that depends on roles, for the roles of one challenger."""
 
     def __init__(self, roles: Roles | None) -> None:
         self._roles = roles
-        self._kept: NDArray[Any] = np.zeros(0, _KEPT)
+        self._rows: NDArray[Any] = np.zeros(0, _ROLE_STATE)
 
     def fold(self, folded: Folded) -> Folded:
-        """Return *folded* as the roles here see it."""
+        """Fold the chunk of *folded* again with these roles."""
         keys, table = folded.seg.keys, SessionTable()
-        self._reach(int(keys[-1]) + 1)
-        own = self._kept[keys]
-        own[folded.before["started_at"] == 0] = np.zeros((), _KEPT)  # the row was another session's
-        table.rows = _with(folded.before, own)
-        answer = fold(table, replace(folded.seg, keys=np.arange(keys.size)), folded.batch, self._roles)
+        self._grow(int(keys[-1]) + 1)
+        own = self._rows[keys]
+        own[folded.before["started_at"] == 0] = np.zeros((), _ROLE_STATE)  # the row was another session's
+        table.rows = _with_role_state(folded.before, own)
+        refolded = fold(table, replace(folded.seg, keys=np.arange(keys.size)), folded.batch, self._roles)
         if folded.batch.kind is not Kind.TICK:
-            self._kept[keys] = _of(table.rows)
-        return answer
+            self._rows[keys] = _role_state(table.rows)
+        return refolded
 
-    def _reach(self, size: int) -> None:
-        if size > self._kept.size:
-            grown = np.zeros(max(size, 2 * self._kept.size), _KEPT)
-            grown[: self._kept.size] = self._kept
-            self._kept = grown
+    def _grow(self, size: int) -> None:
+        if size > self._rows.size:
+            grown = np.zeros(max(size, 2 * self._rows.size), _ROLE_STATE)
+            grown[: self._rows.size] = self._rows
+            self._rows = grown
 
 
-class OwnRoles:
-    """Keeps for one partition what challengers' roles need, as long as they are not the champion's."""
+class ChallengerRoles:
+    """What the challengers of one partition need to see chunks by roles that are not the champion's."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, int], _OwnRoleState] = {}
+        self._states: dict[tuple[str, int], _RoleState] = {}
 
-    def seen_by(self, challengers: Sequence[Challenger], champions: Roles | None, folded: Folded) -> list[Folded]:
-        """Return a chunk as each of *challengers* sees it; *folded* is how the *champions* roles do."""
-        known, self._kept = self._kept, {}
-        answer = []
+    def refold(self, challengers: Sequence[Challenger], champion_roles: Roles | None, folded: Folded) -> list[Folded]:
+        """A chunk as each of *challengers* sees it, where *folded* is how it is by the champion's roles."""
+        before, self._states = self._states, {}
+        refolded = []
         for challenger in challengers:
             tag = tag_of(challenger.roles)
-            if tag == tag_of(champions):
-                answer.append(folded)
+            if tag == tag_of(champion_roles):
+                refolded.append(folded)
                 continue
-            kept = self._kept[challenger.id, tag] = known.get((challenger.id, tag)) or _OwnRoleState(challenger.roles)
-            answer.append(kept.fold(folded))
-        return answer
+            key = challenger.id, tag
+            state = self._states[key] = before.get(key) or _RoleState(challenger.roles)
+            refolded.append(state.fold(folded))
+        return refolded
 
 
 def tag_of(roles: Roles | None) -> int:
-    """What only these *roles* have, 0 where there are none."""
+    """The number that only these *roles* have, 0 for none."""
     return 0 if roles is None else roles.tag
 
 
-def _with(rows: Rows, own: NDArray[Any]) -> Rows:
-    """A copy of *rows* with what depends on roles taken from *own*."""
+def _with_role_state(rows: Rows, own: NDArray[Any]) -> Rows:
+    """A copy of *rows* with the part that depends on roles taken from *own*."""
     copy = rows.copy()
     copy["role_scores"], copy["roles_tag"] = own["role_scores"], own["roles_tag"]
-    copy["short_sums"][:, _PLACES] = own["sums"]
+    copy["short_sums"][:, _ROLE_SUMS] = own["sums"]
     return copy
 
 
-def _of(rows: Rows) -> NDArray[Any]:
-    """What of *rows* depends on roles."""
-    own = np.zeros(rows.size, _KEPT)
+def _role_state(rows: Rows) -> NDArray[Any]:
+    """The part of *rows* that depends on roles."""
+    own = np.zeros(rows.size, _ROLE_STATE)
     own["role_scores"], own["roles_tag"] = rows["role_scores"], rows["roles_tag"]
-    own["sums"] = rows["short_sums"][:, _PLACES]
+    own["sums"] = rows["short_sums"][:, _ROLE_SUMS]
     return own
 
 
 @dataclass(slots=True)
 class ActiveConfig:
-    """The judge and the model in force: a detector, and the roles it knows, if any.
+    """The policy engine and the models in force.
 
-    Assigning one is the exchange: a chunk sees one of each.
+    A change takes effect by assignment to one of the fields: every chunk is processed with one value of each.
     """
 
     judge: PolicyEngine = field(default_factory=lambda: PolicyEngine(Policy()))
@@ -134,5 +135,5 @@ class ActiveConfig:
         self.judge = PolicyEngine(policy)
 
     def use_model(self, detector: Detector, roles: Roles | None) -> None:
-        """Score by *detector*, and hold sessions against *roles*, from the next chunk on."""
+        """Score by *detector*, and compare sessions with *roles*, from the next chunk on."""
         self.detector, self.roles = detector, roles

@@ -76,13 +76,13 @@ class ScoredChunk:
     scored: Bools
 
 
-def score_chunk(folded: Folded, brain: ActiveConfig, *, behind: bool = False) -> ScoredChunk:
+def score_chunk(folded: Folded, active: ActiveConfig, *, behind: bool = False) -> ScoredChunk:
     """Detections and model over every event of a chunk; the model over fewer where it is far *behind*."""
-    mask = firing(folded.facts, brain.judge.limits, len(folded.batch))
+    mask = firing(folded.facts, active.judge.limits, len(folded.batch))
     every = np.ones(len(folded.batch), np.bool_)
     scored = must_be_scored(folded, mask, forces_slow_path(folded)) if behind else every
-    score = scores(brain.detector, folded, scored)
-    band = bands_of(brain.detector, score, folded)
+    score = scores(active.detector, folded, scored)
+    band = bands_of(active.detector, score, folded)
     if behind:
         band = carry_bands(band, scored, folded)
     return ScoredChunk(folded, mask, score, band, folded.before["level"][folded.seg.of].copy(), scored)

@@ -41,14 +41,14 @@ class SessionEventHandler:
     """Turns one walk over a chunk into messages."""
 
     def __init__(
-        self, walk: SlowPath, brain: ActiveConfig, guard: Guard, out: OutcomeBuilder, *, event_clock: bool
+        self, walk: SlowPath, active: ActiveConfig, guard: Guard, out: OutcomeBuilder, *, event_clock: bool
     ) -> None:
         self.walk = walk
-        self.judge = brain.judge
+        self.judge = active.judge
         self.guard = guard
         self.out = out
-        policy = brain.judge.policy
-        self._now = Stamp(out.now_ms, brain.detector.id, brain.judge.policy_id, policy.mode)
+        policy = active.judge.policy
+        self._now = Stamp(out.now_ms, active.detector.id, active.judge.policy_id, policy.mode)
         self._event_clock = event_clock
 
     def _stamp(self, at: int) -> Stamp:

@@ -20,7 +20,7 @@ from models.state.segments import Segments, segments
 from models.state.table import ENDED, REVOKED, SOURCES, SessionTable, Subject
 from models.updates.arrivals import learn_names, locate, unseen
 from models.updates.fold import fold
-from pipeline.control.active import ActiveConfig, OwnRoles
+from pipeline.control.active import ActiveConfig, ChallengerRoles
 from pipeline.decisions.guard import Guard, last_telemetry_at, silent_fleets
 from pipeline.decisions.risk_state import SessionRiskState
 from pipeline.detections import BIT
@@ -65,14 +65,14 @@ class Options:
 class SessionProcessor:
     """All sessions of one partition."""
 
-    def __init__(self, brain: ActiveConfig, columns: Columns, options: Options) -> None:
-        self.brain = brain
+    def __init__(self, active: ActiveConfig, columns: Columns, options: Options) -> None:
+        self.active = active
         self.columns = columns
         self.options = options
         self.table = SessionTable()
         self.cases: dict[int, SessionRiskState] = {}
-        self.own_roles = OwnRoles()
-        self.guard = Guard(brain.judge.policy.guard, 1 / options.partitions)
+        self.challenger_roles = ChallengerRoles()
+        self.guard = Guard(active.judge.policy.guard, 1 / options.partitions)
         self.reached = 0
         self.wall = 0
         self.slot: int | None = None
@@ -163,18 +163,18 @@ class SessionProcessor:
         self._score(seg, batch, out)
 
     def _score(self, seg: Segments, batch: Batch, out: SessionOutcome) -> None:
-        folded = fold(self.table, seg, batch, self.brain.roles)
-        looked = score_chunk(folded, self.brain, behind=self.behind)
+        folded = fold(self.table, seg, batch, self.active.roles)
+        looked = score_chunk(folded, self.active, behind=self.behind)
         out.count_events("unscored_events", len(batch) - int(looked.scored.sum()))
-        if self.brain.drift is not None:
-            self.brain.drift.take(folded, looked.score, looked.scored)
-        seen = self.own_roles.seen_by(self.brain.challengers, self.brain.roles, folded)
-        shadows = Shadows(self.brain.challengers, seen, looked, self.brain.judge) if seen else None
+        if self.active.drift is not None:
+            self.active.drift.take(folded, looked.score, looked.scored)
+        seen = self.challenger_roles.refold(self.active.challengers, self.active.roles, folded)
+        shadows = Shadows(self.active.challengers, seen, looked, self.active.judge) if seen else None
         watched = shadows.watched if shadows else None
-        self.guard.limits = self.brain.judge.policy.guard
+        self.guard.limits = self.active.judge.policy.guard
         silent, unheard = self._is_silent, self.guard.cannot_verify_silence
-        walk = SlowPath(looked, self.table, self.cases, self.brain, silent, unheard, watched)
-        reporter = SessionEventHandler(walk, self.brain, self.guard, out, event_clock=self.options.event_clock)
+        walk = SlowPath(looked, self.table, self.cases, self.active, silent, unheard, watched)
+        reporter = SessionEventHandler(walk, self.active, self.guard, out, event_clock=self.options.event_clock)
         walk.run(reporter.handle, reporter.announce, shadows.compare if shadows else None)
         reporter.report_features()
         if self.options.onlooker is not None:
@@ -190,8 +190,8 @@ class SessionProcessor:
 
     def _stamp(self, at: int, out: SessionOutcome) -> Stamp:
         now_ms = at if self.options.event_clock else out.now_ms
-        judge = self.brain.judge
-        return Stamp(now_ms, self.brain.detector.id, judge.policy_id, judge.policy.mode)
+        judge = self.active.judge
+        return Stamp(now_ms, self.active.detector.id, judge.policy_id, judge.policy.mode)
 
     def on_timer(self, now_ms: int) -> Outcome:
         """Let the wall clock move an idle partition's watermark by the time since its last chunk."""
@@ -218,7 +218,7 @@ class SessionProcessor:
     def _expired(self, at: int) -> NDArray[np.bool_]:
         """Rows whose time is past, by what became of their session."""
         rows = self.table.rows[: self.table.used]
-        times, flags = self.brain.judge.policy.times, rows["flags"]
+        times, flags = self.active.judge.policy.times, rows["flags"]
         keep = np.where(flags & ENDED, times.ended_grace_s, times.idle_s)
         keep = np.where(flags & REVOKED, times.revoked_grace_s, keep)
         since = np.where(flags & (ENDED | REVOKED), rows["seen_at"], used_at(rows))
@@ -228,7 +228,7 @@ class SessionProcessor:
     def _due(self, at: int) -> NDArray[np.bool_]:
         """Rows that time alone may have changed: a wake time has come, or a device fell silent."""
         rows = self.table.rows[: self.table.used]
-        intervals = self.brain.judge.limits[SILENCE_BIT]["intervals"]
+        intervals = self.active.judge.limits[SILENCE_BIT]["intervals"]
         promised = (rows["client"][:, DEVICE] != 0) & (rows["interval_ms"] > 0) & (rows["heard_at"] > 0)
         silent = promised & (at - last_telemetry_at(rows) > rows["interval_ms"] * intervals)
         unsaid = rows["mask"] & np.uint64(1 << SILENCE_BIT | 1 << SILENT_ACTIVE_BIT) == 0

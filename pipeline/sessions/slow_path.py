@@ -86,7 +86,7 @@ class SlowPath:
         looked: ScoredChunk,
         table: SessionTable,
         cases: dict[int, SessionRiskState],
-        brain: ActiveConfig,
+        active: ActiveConfig,
         fleet_silent: Callable[[str], bool],
         fleet_unheard: Callable[[str], bool],
         watched: Bools | None = None,
@@ -94,7 +94,7 @@ class SlowPath:
         self.looked = looked
         self.table = table
         self.cases = cases
-        self.brain = brain
+        self.active = active
         self.fleet_silent = fleet_silent
         self.fleet_unheard = fleet_unheard
         self.watched = watched
@@ -104,7 +104,7 @@ class SlowPath:
         self.special = forces_slow_path(looked.folded)
         self.showing = reveals_identity(looked.folded)
         self.going_on = continues_after_sign_out(looked.folded)
-        self.alarming = brain.judge.alarming_band
+        self.alarming = active.judge.alarming_band
         action = looked.folded.facts["action"]
         self.proving = (action == PROVING[0]) | (action == PROVING[1])
 
@@ -229,7 +229,7 @@ class SlowPath:
 
     def learning(self, index: int) -> list[str]:
         """Detections that did not know what is normal at event *index*."""
-        return learning(self.looked.folded.facts, self.brain.judge.limits, index)
+        return learning(self.looked.folded.facts, self.active.judge.limits, index)
 
     def moved(self, index: int) -> list[Moved]:
         """What made the model find event *index* odd."""
@@ -237,11 +237,11 @@ class SlowPath:
             return []
         folded = self.looked.folded
         values, kind = np.ascontiguousarray(folded.values[:, index]), int(folded.facts["kind"][index])
-        return self.brain.detector.explain(values, kind, _REASONS_OF_MODEL)
+        return self.active.detector.explain(values, kind, _REASONS_OF_MODEL)
 
     def transition(self, sight: SlowPathEvent) -> str:
         """The call before and this one, where that is rare in the session's role; else nothing."""
-        facts, roles = self.looked.folded.facts, self.brain.roles
+        facts, roles = self.looked.folded.facts, self.active.roles
         if roles is None or "rare" not in facts or not facts["rare"][sight.index]:
             return ""
         before = int(facts["previous_operation"][sight.index])
@@ -259,4 +259,4 @@ class SlowPath:
         sight.flags |= HAS_CASE
         if case.ended_at:
             return 0
-        return self.brain.judge.wake_at(case, sight.at, int(self.looked.mask[sight.index]))
+        return self.active.judge.wake_at(case, sight.at, int(self.looked.mask[sight.index]))

@@ -88,7 +88,7 @@ class MetricsObserver(CountingObserver):
             self.metrics.show_models(champion, challengers, self._reloader.refused)
 
     def _export_drift(self) -> None:
-        drift = self._reloader.brain.drift
+        drift = self._reloader.active.drift
         exported = (drift, drift.rows if drift else 0)
         if exported == self._drift_exported:
             return

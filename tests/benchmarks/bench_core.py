@@ -48,9 +48,9 @@ def run(stage: SessionProcessor, records: list[Sent]) -> float:
     return (perf_counter() - start) / len(records)
 
 
-def passed_over(brain: ActiveConfig, sessions: int = 10_000) -> tuple[float, float]:
+def passed_over(active: ActiveConfig, sessions: int = 10_000) -> tuple[float, float]:
     """µs an event in time, and so late that the model passes over it: medians of turns in one run."""
-    stages = [SessionProcessor(brain, Columns(bytes(16)), Options(unscored_lag_ms=late)) for late in (0, 1)]
+    stages = [SessionProcessor(active, Columns(bytes(16)), Options(unscored_lag_ms=late)) for late in (0, 1)]
     taken: tuple[list[float], list[float]] = ([], [])
     for seed in range(7):
         records = calls(50_000, sessions, seed=seed, first=seed * 10_000_000)
@@ -59,7 +59,7 @@ def passed_over(brain: ActiveConfig, sessions: int = 10_000) -> tuple[float, flo
     return median(taken[0][1:]), median(taken[1][1:])  # in the first turn sessions open
 
 
-def steps(records: list[Sent], brain: ActiveConfig) -> dict[str, float]:
+def steps(records: list[Sent], active: ActiveConfig) -> dict[str, float]:
     """µs an event by step, measured in a run of its own: measuring costs a little."""
     clock = Clock()
     clock.wrap(SessionProcessor, "_decode", "decode")
@@ -67,9 +67,9 @@ def steps(records: list[Sent], brain: ActiveConfig) -> dict[str, float]:
     for name in ("locate", "unseen"):
         clock.wrap(processor, name, "which rows, which are new")
     clock.wrap(processor, "fold", "fold")
-    clock.wrap(type(brain.detector), "score", "score")
+    clock.wrap(type(active.detector), "score", "score")
     clock.wrap(fast_path, "firing", "rules")
-    stage = SessionProcessor(brain, Columns(bytes(16)), Options(partitions=8))
+    stage = SessionProcessor(active, Columns(bytes(16)), Options(partitions=8))
     for at in range(0, len(records), CHUNK):
         stage.process("api-calls", records[at : at + CHUNK], NOW)
     return {label: spent / len(records) * 1e6 for label, spent in clock.spent.items()}
@@ -77,12 +77,12 @@ def steps(records: list[Sent], brain: ActiveConfig) -> dict[str, float]:
 
 def main() -> None:
     """Three rounds, the median; then once more with the steps measured."""
-    brain = ActiveConfig(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
-    brain.use_policy(read_policy(None))
+    active = ActiveConfig(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
+    active.use_policy(read_policy(None))
     print(machine())
     tune_garbage_collection()
     for sessions in (1_000, 10_000, 100_000):
-        stage = SessionProcessor(brain, Columns(bytes(16)), Options(partitions=8))
+        stage = SessionProcessor(active, Columns(bytes(16)), Options(partitions=8))
         begun = run(stage, calls(5 * sessions, sessions))
         loads = [calls(100_000, sessions, seed=seed, first=(seed + 1) * 10_000_000) for seed in range(3)]
         rate = 1 / sorted(run(stage, records) for records in loads)[1]
@@ -91,9 +91,9 @@ def main() -> None:
             f"{sessions:>7,} sessions, {size:.0f}-byte events: {rate:>9,.0f} events/s ({1e6 / rate:.2f} µs); "
             f"while they open: {1 / begun:,.0f}"
         )
-    for label, cost in steps(calls(100_000, 10_000), brain).items():
+    for label, cost in steps(calls(100_000, 10_000), active).items():
         print(f"    {label:<26} {cost:5.2f} µs")
-    in_time, late = passed_over(brain)
+    in_time, late = passed_over(active)
     print(f"far behind, the model passes over: {late:.2f} µs an event; scored: {in_time:.2f} µs")
 
 

@@ -50,9 +50,9 @@ def work(stage: SessionProcessor, records: list[Sent]) -> float:
     return (process_time() - start) / len(records) * 1e6
 
 
-def opened(brain: ActiveConfig, sessions: int) -> SessionProcessor:
+def opened(active: ActiveConfig, sessions: int) -> SessionProcessor:
     """A stage in which so many sessions live."""
-    stage = SessionProcessor(brain, Columns(bytes(16)), Options(max_sessions=2 * sessions))
+    stage = SessionProcessor(active, Columns(bytes(16)), Options(max_sessions=2 * sessions))
     for first in range(0, sessions, 10_240):
         work(stage, sent(first, iter(range(first, min(first + 10_240, sessions)))))
     if len(stage.table) != sessions:
@@ -60,9 +60,9 @@ def opened(brain: ActiveConfig, sessions: int) -> SessionProcessor:
     return stage
 
 
-def measured(brain: ActiveConfig, clock: Clock, sessions: int) -> list[float]:
+def measured(active: ActiveConfig, clock: Clock, sessions: int) -> list[float]:
     """µs an event for each of STEPS: medians of the rounds, but for sweeps, which come in few of them, the mean."""
-    stage, rng = opened(brain, sessions), Random(5)
+    stage, rng = opened(active, sessions), Random(5)
     tune_garbage_collection()
     rounds = []
     for number in range(ROUNDS + 1):
@@ -78,8 +78,8 @@ def measured(brain: ActiveConfig, clock: Clock, sessions: int) -> list[float]:
 def main(picture: str | None = None) -> None:
     """Measure, print and draw."""
     print(machine())
-    brain = ActiveConfig(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
-    brain.use_policy(read_policy(None))
+    active = ActiveConfig(detector=load(SHIPPED / "default"), roles=load_roles(SHIPPED / "default"))
+    active.use_policy(read_policy(None))
     clock = Clock(process_time)
     clock.wrap(SessionProcessor, "_decode", "decode")
     clock.wrap(SessionProcessor, "_batch", "columns")
@@ -87,14 +87,14 @@ def main(picture: str | None = None) -> None:
         clock.wrap(processor, name, "find the rows")
     clock.wrap(processor, "fold", "fold")
     clock.wrap(fast_path, "firing", "rules")
-    clock.wrap(type(brain.detector), "score", "score")
+    clock.wrap(type(active.detector), "score", "score")
     clock.wrap(outcome.OutcomeBuilder, "outcome", "encode rows")
     for name in ("_expire", "silent_fleets", "summarise"):
         clock.wrap(SessionProcessor if name == "_expire" else processor, name, "sweeps")
     columns = {}
     print(f"{'sessions':>9} {'µs':>6} " + " ".join(f"{step:>13}" for step in STEPS))
     for sessions in SIZES:
-        parts = columns[f"{sessions:,}"] = measured(brain, clock, sessions)
+        parts = columns[f"{sessions:,}"] = measured(active, clock, sessions)
         print(f"{sessions:>9,} {sum(parts):>6.2f} " + " ".join(f"{part:>13.2f}" for part in parts))
     if picture:
         title = f"What an event costs while sessions live ({machine().partition(',')[0]}, one core)"

@@ -49,14 +49,14 @@ def one_each(first: int, last: int) -> list[Sent]:
 def main() -> None:
     """Measure."""
     print(machine())
-    brain = ActiveConfig(detector=load(SHIPPED / "default"))
+    active = ActiveConfig(detector=load(SHIPPED / "default"))
     now, columns = START_MS + 3_600_000, Columns(bytes(16))
-    fill(SessionProcessor(brain, columns, Options()), 0, 1_000, now)
+    fill(SessionProcessor(active, columns, Options()), 0, 1_000, now)
     start = resident()
-    first = SessionProcessor(brain, columns, Options())
+    first = SessionProcessor(active, columns, Options())
     fill(first, 0, SESSIONS, now)
     before = resident()
-    stage = SessionProcessor(brain, columns, Options())  # the same sessions: the memory of strings does not grow again
+    stage = SessionProcessor(active, columns, Options())  # the same sessions: the memory of strings does not grow again
     fill(stage, 0, SESSIONS, now)
     grown = (resident() - before) / len(stage.table)
     strings = before - start - grown * len(first.table)

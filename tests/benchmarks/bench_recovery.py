@@ -40,8 +40,8 @@ CHUNK = 512
 
 def opened() -> Iterator[tuple[int, list[tuple[bytes, bytes | None]]]]:
     """Partition and changelog rows, chunk by chunk, of one call in each session."""
-    brain, columns = ActiveConfig(), Columns(bytes(16))
-    stages = [SessionProcessor(brain, columns, Options(partitions=PARTITIONS)) for _ in range(PARTITIONS)]
+    active, columns = ActiveConfig(), Columns(bytes(16))
+    stages = [SessionProcessor(active, columns, Options(partitions=PARTITIONS)) for _ in range(PARTITIONS)]
     waiting: defaultdict[int, list[Sent]] = defaultdict(list)
     for first in range(0, SESSIONS, SLICE):
         for record in one_each(first, min(first + SLICE, SESSIONS)):
@@ -90,8 +90,8 @@ async def steps(topic: str) -> tuple[float, dict[str, float], float]:
     clock.wrap(changelog, "unpack", "check and parse")
     places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
     before = resident()
-    brain, columns = ActiveConfig(), Columns(bytes(16))
-    stages = {place: SessionProcessor(brain, columns, Options(partitions=PARTITIONS)) for place in places}
+    active, columns = ActiveConfig(), Columns(bytes(16))
+    stages = {place: SessionProcessor(active, columns, Options(partitions=PARTITIONS)) for place in places}
     async with ChangelogReader(Connection(BROKER)) as reader:
         began = time.perf_counter()
         await reader.read({place: stage.restore for place, stage in stages.items()}, await reader.ends(places))

@@ -69,9 +69,9 @@ class Scored(NamedTuple):
 
 def vectors(records: Iterator[InputRecord], roles: Roles, share: float) -> Iterator[Scored]:
     """A *share* of the scored events, by the stages that serve."""
-    brain = ActiveConfig(roles=roles)
-    brain.use_policy(read_policy(None).model_copy(update={"low_features_share": share}))
-    for message in Replay(processor_specs(brain, Options(event_clock=True))).run(records):
+    active = ActiveConfig(roles=roles)
+    active.use_policy(read_policy(None).model_copy(update={"low_features_share": share}))
+    for message in Replay(processor_specs(active, Options(event_clock=True))).run(records):
         if message.topic == SESSION_FEATURES:
             details = from_json(message.value)
             values = [details["values"][name] for name in FEATURE_NAMES]

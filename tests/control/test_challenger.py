@@ -46,8 +46,8 @@ class Odd(Sequence):
 
 def desk(champions: Roles | None, challengers: Roles | None, policy: str = ALL_TOLD) -> Desk:
     this_desk = Desk(policy, Sequence())
-    this_desk.brain.roles = champions
-    this_desk.brain.challengers = (Challenger(Sequence(), challengers),)
+    this_desk.active.roles = champions
+    this_desk.active.challengers = (Challenger(Sequence(), challengers),)
     return this_desk
 
 
@@ -94,7 +94,7 @@ def test_where_the_stream_is_cut_changes_nothing_of_what_its_roles_see(events: l
 @settings(max_examples=40)
 def test_nothing_that_is_decided_depends_on_a_challengers_roles(events: list[Event], cuts: set[int]) -> None:
     alone = Desk(BUSY, Sequence())
-    alone.brain.roles = OLD
+    alone.active.roles = OLD
     beside = desk(OLD, NEW, BUSY)
 
     decided = [this_said for this_said in played(beside, events, cuts) if this_said.topic != SESSION_SHADOW]
@@ -120,7 +120,7 @@ SMITHS = one_role(("iam:CreateAccessKey", "GET /y"), {})
 
 def test_a_call_that_its_roles_do_not_know_is_at_most_a_little_odd_to_it() -> None:
     this_desk = desk(SMITHS, CLERKS)
-    this_desk.brain.challengers = (Challenger(Odd(), CLERKS),)
+    this_desk.active.challengers = (Challenger(Odd(), CLERKS),)
     this_desk.each(auth(0), call(1, operation="GET /x"), call(2, operation="GET /y"))
 
     assert [event["challenger"]["band"] for event in this_desk.said(SESSION_SHADOW)] == [1, 3, 1]
@@ -129,9 +129,9 @@ def test_a_call_that_its_roles_do_not_know_is_at_most_a_little_odd_to_it() -> No
 def test_a_session_that_lives_already_begins_anew_for_the_roles_of_one_that_is_loaded() -> None:
     calls: list[dict[str, Any]] = [call(at, operation="iam:CreateAccessKey") for at in range(1, 30)]
     late, fresh = desk(SMITHS, CLERKS), desk(SMITHS, CLERKS)
-    challengers, late.brain.challengers = late.brain.challengers, ()
+    challengers, late.active.challengers = late.active.challengers, ()
     late.each(*calls[:20])
-    late.brain.challengers = challengers
+    late.active.challengers = challengers
     late.each(*calls[20:])
     fresh.each(*calls)
 

@@ -14,8 +14,8 @@ from models.detectors.drift import SCORE, Reference
 from models.detectors.trained import fit
 from models.features.table import FEATURE_NAMES
 from models.model_card import REFERENCE
-from pipeline.control.drift import ENOUGH, HOURS, LiveDrift
-from pipeline.control.reloader import ConfigReloader, Configured, Models
+from pipeline.control.drift import BATCH_ROWS, HOURS, LiveDrift
+from pipeline.control.reloader import ConfigReloader, InitialConfig, Models
 from pipeline.metrics.worker import Metrics
 from pipeline.worker.observer import MetricsObserver
 from tests.support.run_processors import DAY, Desk, Event
@@ -53,11 +53,11 @@ def reference() -> Reference:
 def live(reference: Reference, *sessions: list[Event]) -> LiveDrift:
     """What is counted when *sessions* are scored."""
     desk = Desk()
-    desk.brain.drift = LiveDrift(reference)
+    desk.active.drift = LiveDrift(reference)
     for first, *rest in sessions:
         desk.play(first, now=LATE)
         desk.play(*rest, now=LATE)
-    return desk.brain.drift
+    return desk.active.drift
 
 
 def psi(drift: LiveDrift) -> dict[str, float]:
@@ -86,18 +86,18 @@ def test_how_chunks_are_cut_changes_nothing_of_what_is_counted(reference: Refere
     events = calls("u-1", 900, every=1.0)
     whole, single = Desk(), Desk()
     for desk in (whole, single):
-        desk.brain.drift = LiveDrift(reference)
+        desk.active.drift = LiveDrift(reference)
     whole.play(events[0])
     whole.play(*events[1:])
     single.each(*events)
 
-    assert whole.brain.drift is not None
-    assert single.brain.drift is not None
-    assert psi(whole.brain.drift) == psi(single.brain.drift)
+    assert whole.active.drift is not None
+    assert single.active.drift is not None
+    assert psi(whole.active.drift) == psi(single.active.drift)
 
 
 def test_what_is_older_than_a_day_no_longer_counts(reference: Reference) -> None:
-    old = calls("f-1", 3 * ENOUGH, every=0.5)
+    old = calls("f-1", 3 * BATCH_ROWS, every=0.5)
     new = [calls(f"u-{n}", 600, begin=(HOURS + 2) * 3_600.0) for n in range(12)]
 
     both, only = live(reference, old, *new), live(reference, *new)
@@ -137,13 +137,13 @@ def test_a_worker_shows_drift_of_its_champion_and_none_where_it_is_not_known(
     a_model(tmp_path, "without", None)
     seen = []
     for name in ("with", "without"):
-        in_force = ConfigReloader(Configured(model=name, models=Models(tmp_path)))
+        in_force = ConfigReloader(InitialConfig(model=name, models=Models(tmp_path)))
         metrics = Metrics(CollectorRegistry())
         watching = MetricsObserver(metrics, in_force)
         watching.loop_turned()
         assert shown(metrics, "drift_psi") == {}
         desk = Desk()
-        desk.scorer.brain = in_force.brain
+        desk.scorer.active = in_force.active
         for first, *rest in (calls(f"u-{n}", 600) for n in range(12)):
             desk.play(first, now=LATE)
             desk.play(*rest, now=LATE)
@@ -169,12 +169,12 @@ def test_too_few_rows_show_nothing(reference: Reference) -> None:
 
 def test_another_champion_begins_anew(tmp_path: Path, reference: Reference) -> None:
     a_model(tmp_path, "with", reference)
-    in_force = ConfigReloader(Configured(model="with", models=Models(tmp_path)))
+    in_force = ConfigReloader(InitialConfig(model="with", models=Models(tmp_path)))
     metrics = Metrics(CollectorRegistry())
     watching = MetricsObserver(metrics, in_force)
     metrics.drift_psi.labels("calls_1h").set(1.0)
     watching.loop_turned()
-    in_force.brain.detector, in_force.brain.drift = NoDetector(), None
+    in_force.active.detector, in_force.active.drift = NoDetector(), None
 
     metrics.drift_psi.labels("calls_1h").set(1.0)
     watching.loop_turned()
@@ -187,9 +187,9 @@ def test_a_damaged_reference_is_told_and_the_model_decides_all_the_same(tmp_path
     shape = Reference(reference.names, reference.edges[:-1], reference.counts)
     a_model(tmp_path, "odd", shape)
 
-    in_force = ConfigReloader(Configured(model="odd", models=Models(tmp_path)), complaints.append)
+    in_force = ConfigReloader(InitialConfig(model="odd", models=Models(tmp_path)), complaints.append)
 
-    assert in_force.brain.drift is None
+    assert in_force.active.drift is None
     assert in_force.champion is not None
     (complaint,) = complaints
     assert complaint.startswith("drift of model odd is not known: ")

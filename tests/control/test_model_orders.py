@@ -43,7 +43,7 @@ def _orders(broker: EmbeddedBroker) -> list[dict[str, Any]]:
     return [json.loads(value) for value in payloads]
 
 
-def _row(name: str, command: str) -> dict[str, Any]:
+def _row(name: str, command: str) -> Any:
     return {"command": command, "model": name, "issued_by": "ana", "occurred_at": 1}
 
 

@@ -11,7 +11,7 @@ from models.artefacts import BadModel, save
 from models.detectors.trained import fit
 from models.events.columns import Columns
 from models.features.table import FEATURES
-from pipeline.control.reloader import ConfigReloader, Configured, Models
+from pipeline.control.reloader import ConfigReloader, InitialConfig, Models
 from pipeline.sessions.processor import Options, SessionProcessor
 from schemas.topics import SESSION_FEATURES, SESSION_RISK
 from tests.support.active_config import Desk, write_policy
@@ -27,7 +27,7 @@ def all_logged(tmp_path: Path) -> Path:
 
 
 def _stage(desk: Desk) -> Player:
-    return Player(SessionProcessor(desk.in_force.brain, Columns(bytes(16)), Options()))
+    return Player(SessionProcessor(desk.in_force.active, Columns(bytes(16)), Options()))
 
 
 def test_a_model_is_exchanged_between_two_chunks_and_no_event_is_lost(all_logged: Path) -> None:
@@ -79,7 +79,7 @@ def test_models_are_folders_by_name(tmp_path: Path) -> None:
     values = np.random.default_rng(1).random((1_000, len(FEATURES)))
     detector = fit(values, np.zeros(1_000, np.uint8), name="new", seed=1)
     save(detector, tmp_path / "new", {})
-    in_force = ConfigReloader(Configured(model="new", models=Models(tmp_path)))
+    in_force = ConfigReloader(InitialConfig(model="new", models=Models(tmp_path)))
 
     assert in_force.champion == detector.id
 
@@ -87,4 +87,4 @@ def test_models_are_folders_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["absent", "../new", "..", ""])
 def test_a_name_that_is_no_model_keeps_a_worker_from_beginning(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadModel):
-        ConfigReloader(Configured(model=name, models=Models(tmp_path)))
+        ConfigReloader(InitialConfig(model=name, models=Models(tmp_path)))

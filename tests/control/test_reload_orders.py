@@ -95,7 +95,7 @@ def test_challengers_look_on_from_the_next_chunk_and_no_longer_when_they_are_ret
     seen = []
     for command in ("shadow", "retire"):
         desk.order(command, "new")
-        seen.append([model.id for model in desk.in_force.brain.challengers])
+        seen.append([model.id for model in desk.in_force.active.challengers])
 
     assert seen == [["new@0"], []]
 
@@ -134,11 +134,11 @@ def test_orders_come_to_the_same_after_compaction(orders: list[tuple[str, str, s
 
 def test_roles_come_and_go_with_their_model() -> None:
     desk = Desk()
-    seen = [desk.in_force.brain.roles]
+    seen = [desk.in_force.active.roles]
 
     for command, model in (("promote", "new"), ("retire", "new"), ("retire", "default")):
         desk.order(command, model)
-        seen.append(desk.in_force.brain.roles)
+        seen.append(desk.in_force.active.roles)
 
     default, new = sample_roles(len("default")).tag, sample_roles(len("new")).tag
     assert [roles and roles.tag for roles in seen] == [default, new, default, None]

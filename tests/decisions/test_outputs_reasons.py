@@ -127,7 +127,7 @@ class OutOfOrder(NoDetector):
 )
 def test_a_decision_names_the_call_that_is_rare_in_the_role(last: str, told: str) -> None:
     desk = Desk("[detections.mass_read.limits]\nrecords = 7", OutOfOrder())
-    desk.brain.roles = fit_roles(OFFICE, seed=7)
+    desk.active.roles = fit_roles(OFFICE, seed=7)
     usual = ["GET /inbox", "GET /messages", "POST /messages"] * 4
 
     desk.each(*[call(at, operation=name) for at, name in enumerate(usual)])

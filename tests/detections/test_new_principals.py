@@ -76,12 +76,12 @@ def test_a_reason_shows_no_usual_of_a_role_that_the_model_does_not_know() -> Non
 
 def test_a_worker_that_takes_over_still_compares_a_session_with_its_tenants_cohort() -> None:
     first = Desk()
-    first.brain.roles = ACME_IS_LARGE
+    first.active.roles = ACME_IS_LARGE
     for at in range(20):
         for tenant in ("acme", "birch"):
             first.play(call(at, tenant=tenant, session_id=tenant, records=40, sensitivity="restricted"))
     then = first.restarted()
-    then.brain.roles = ACME_IS_LARGE
+    then.active.roles = ACME_IS_LARGE
 
     for tenant in ("acme", "birch"):
         then.play(call(20, tenant=tenant, session_id=tenant, records=250, sensitivity="restricted"))

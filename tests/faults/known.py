@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from models.artefacts import SHIPPED
 from pipeline.assembly import processor_specs
-from pipeline.control.reloader import ConfigReloader, Configured, Models
+from pipeline.control.reloader import ConfigReloader, InitialConfig, Models
 from pipeline.offline.replay.recording import InputRecord
 from pipeline.offline.replay.runner import Replay
 from pipeline.offline.scenarios.outcomes import Endings
@@ -112,8 +112,8 @@ def count_of(vector: Mapping[str, Any]) -> float:
 
 
 def _replayed(events: Sequence[Timed], policy: Path) -> tuple[Endings, dict[str, float]]:
-    brain = ConfigReloader(Configured(policy, "default", None, Models(SHIPPED))).brain
-    replay = Replay(processor_specs(brain, Options(PARTITIONS)), PARTITIONS)
+    active = ConfigReloader(InitialConfig(policy, "default", None, Models(SHIPPED))).active
+    replay = Replay(processor_specs(active, Options(PARTITIONS)), PARTITIONS)
     records = (
         InputRecord(topic, line, encode(event), event["occurred_at"])
         for line, (topic, event) in enumerate(events, start=1)

@@ -20,7 +20,7 @@ from models import model_card
 from models.artefacts import SHIPPED, BadModel, load, load_roles
 from models.model_card import CARD
 from models.roles.roles import Roles
-from pipeline.control.reloader import ConfigReloader, Configured, Models
+from pipeline.control.reloader import ConfigReloader, InitialConfig, Models
 from pipeline.decisions.policy import BadPolicy, read_policy
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import create_topics, needed_topics
@@ -50,7 +50,7 @@ class Desk:
         for name in ("default", "next"):
             shutil.copytree(SHIPPED / "default", self.folder / "models" / name)
         _rename(self.folder / "models" / "next", "next")
-        configured = Configured(self.policy, "default", None, Models(self.folder / "models"))
+        configured = InitialConfig(self.policy, "default", None, Models(self.folder / "models"))
         self.in_force = ConfigReloader(configured, self.complaints.append)
         self._registry = CollectorRegistry()
         self._watching = MetricsObserver(Metrics(self._registry), self.in_force, [self.in_force.check])
@@ -221,14 +221,14 @@ def test_a_spoilt_model_changes_nothing_is_told_and_is_taken_when_it_is_good(des
 @pytest.mark.parametrize("how", WAYS)
 def test_the_model_that_decides_goes_on_when_its_files_are_spoilt(desk: Desk, how: str) -> None:
     place = desk.folder / "models" / "default"
-    before = desk.in_force.brain.detector
+    before = desk.in_force.active.detector
     WAYS[how](place / "detector.npz")
 
     desk.look()
     assert desk.complaints == []
     desk.order("promote", "default")
     assert desk.said().startswith(f"model default cannot be used: {place}")
-    assert desk.in_force.brain.detector is before
+    assert desk.in_force.active.detector is before
     assert desk.shown("model_refused") == {("default",): 1}
 
     desk.order("shadow", "next")
@@ -237,7 +237,7 @@ def test_the_model_that_decides_goes_on_when_its_files_are_spoilt(desk: Desk, ho
     shutil.copy(SHIPPED / "default" / "detector.npz", place / "detector.npz")
     desk.look()
     assert (desk.complaints, desk.shown("model_refused")) == ([], {})
-    assert desk.in_force.brain.detector is not before
+    assert desk.in_force.active.detector is not before
 
 
 @pytest.mark.parametrize("role", ["promote", "shadow"])
@@ -253,7 +253,7 @@ def test_a_model_that_was_trained_anew_under_its_name_is_taken_when_it_is_ordere
 
 def _used(desk: Desk) -> str:
     """The name of the newest model in use, as its card has it."""
-    ids = [challenger.id for challenger in desk.in_force.brain.challengers] or [desk.in_force.champion or ""]
+    ids = [challenger.id for challenger in desk.in_force.active.challengers] or [desk.in_force.champion or ""]
     return ids[0].partition("@")[0]
 
 
@@ -268,7 +268,7 @@ class _Swapped(Models):
 
 def test_half_of_one_model_and_half_of_another_are_never_used(desk: Desk) -> None:
     models = _Swapped(desk.folder / "models")
-    in_force = ConfigReloader(Configured(None, "default", None, models), desk.complaints.append)
+    in_force = ConfigReloader(InitialConfig(None, "default", None, models), desk.complaints.append)
     before = in_force.champion
     fields = {"command": "promote", "model": "next", "issued_by": "ana", "occurred_at": 1}
     in_force.on_control_record(InMemoryRecord(MODEL_CONTROL, 0, 7, 1, b"next", json.dumps(fields).encode()))

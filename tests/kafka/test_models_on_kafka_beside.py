@@ -132,11 +132,11 @@ def _reference(events: list[Timed]) -> bytes:
             values.append(looked.folded.values.T)
             scores.append(looked.score)
 
-    brain = ActiveConfig(detector=load(DEFAULT), roles=load_roles(DEFAULT))
+    active = ActiveConfig(detector=load(DEFAULT), roles=load_roles(DEFAULT))
     records = [
         InputRecord(topic, line, encode(event), event["occurred_at"]) for line, (topic, event) in enumerate(events, 1)
     ]
-    for _ in Replay(processor_specs(brain, Options(onlooker=look)), 1).run(records):
+    for _ in Replay(processor_specs(active, Options(onlooker=look)), 1).run(records):
         pass
     return pack(Reference.from_rows(FEATURE_NAMES, np.concatenate(values), np.concatenate(scores)).arrays)
 

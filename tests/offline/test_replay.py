@@ -36,8 +36,8 @@ STORIES = recorded(all_stories())
 
 
 def play(records: list[InputRecord], partitions: int) -> tuple[list[Message], Replay]:
-    brain = ActiveConfig(detector=OddTotals())
-    replay = Replay(processor_specs(brain, Options(partitions=partitions, event_clock=True)), partitions)
+    active = ActiveConfig(detector=OddTotals())
+    replay = Replay(processor_specs(active, Options(partitions=partitions, event_clock=True)), partitions)
     return list(replay.run(records)), replay
 
 

@@ -208,7 +208,7 @@ def test_a_worker_passes_over_as_it_is_set_and_a_replay_never_does() -> None:
 def test_what_is_passed_over_is_no_vector_for_retraining_and_nothing_a_challenger_has_a_word_on() -> None:
     this_desk = desk(f"low_features_share = 1.0\n{BUSY}")
     challenger = Seen()
-    this_desk.brain.challengers = (Challenger(challenger),)
+    this_desk.active.challengers = (Challenger(challenger),)
 
     late = play(this_desk, call(0), call(1), behind=True)
     counted = {counts for counts in this_desk.counts if counts[0] == "challenger_vectors"}
@@ -229,7 +229,7 @@ def test_a_challenger_differs_on_nothing_that_was_passed_over(monkeypatch: pytes
 
     monkeypatch.setattr(processor, "Shadows", Noted)
     this_desk = desk()
-    this_desk.brain.challengers = (Challenger(NoDetector()),)
+    this_desk.active.challengers = (Challenger(NoDetector()),)
 
     play(this_desk, call(0))
     play(this_desk, call(1), behind=True)
@@ -239,16 +239,16 @@ def test_a_challenger_differs_on_nothing_that_was_passed_over(monkeypatch: pytes
 
 def test_what_is_passed_over_is_not_counted_as_drift() -> None:
     this_desk = desk()
-    this_desk.brain.drift = LiveDrift(
+    this_desk.active.drift = LiveDrift(
         Reference.from_rows(FEATURE_NAMES, np.zeros((8, len(FEATURE_NAMES))), np.zeros(8))
     )
 
     play(this_desk, *(call(at / 10) for at in range(200)), behind=True)
-    passed = this_desk.brain.drift.rows
+    passed = this_desk.active.drift.rows
     play(this_desk, *(call(20 + at / 10) for at in range(200)))
 
     assert passed == 0
-    assert this_desk.brain.drift.rows > 0
+    assert this_desk.active.drift.rows > 0
 
 
 def test_a_sign_out_is_heard_however_late_it_is() -> None:

@@ -38,7 +38,7 @@ MOVED = [auth(0, asn=1), call(700, asn=2), context(701, source="principal", know
 
 def desk(challenger: Any, policy: str = TOLD, champion: Any = None) -> Desk:
     this_desk = Desk(policy, champion)
-    this_desk.brain.challengers = (Challenger(challenger),)
+    this_desk.active.challengers = (Challenger(challenger),)
     return this_desk
 
 
@@ -111,7 +111,7 @@ def test_what_would_change_is_told_beside_what_was_decided() -> None:
             "caused_by": MOVED[-1]["event_id"],
             "occurred_at": T0 + 701_000,
             "decided_at": this_desk.said(topics.SESSION_RISK)[0]["decided_at"],
-            "policy": this_desk.brain.judge.policy_id,
+            "policy": this_desk.active.judge.policy_id,
             "champion": {"model": "none", "score": 0.0, "band": 0, "level": "MEDIUM", "action": "step_up"},
             "challenger": {
                 "model": "always-3@1",
@@ -148,7 +148,7 @@ def test_a_restarted_worker_does_not_tell_it_again_at_once() -> None:
     this_desk.each(*MOVED)
 
     other = this_desk.restarted()
-    other.brain.challengers = this_desk.brain.challengers
+    other.active.challengers = this_desk.active.challengers
     other.play(call(702, asn=2))
 
     assert other.said(topics.SESSION_SHADOW) == []
@@ -194,7 +194,7 @@ def test_the_bands_of_both_are_counted_over_every_vector() -> None:
 
 def test_several_challengers_are_told_apart() -> None:
     this_desk = desk(Always(3))
-    this_desk.brain.challengers = (*this_desk.brain.challengers, Challenger(Always(2)))
+    this_desk.active.challengers = (*this_desk.active.challengers, Challenger(Always(2)))
     this_desk.each(*MOVED)
 
     levels = {t["challenger"]["model"]: t["challenger"]["level"] for t in this_desk.said(topics.SESSION_SHADOW)}

@@ -173,7 +173,7 @@ def test_a_replay_believes_what_was_believed_when_it_came() -> None:
     records = [
         line._replace(tenants=[tenant]) for line, tenant in zip(lines, (b"acme", b"acme", b"globex"), strict=True)
     ]
-    replay = Replay(processor_specs(Desk().brain, ON), 1)
+    replay = Replay(processor_specs(Desk().active, ON), 1)
 
     saids = read(replay.run(records))
 

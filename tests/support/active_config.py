@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.artefacts import BadModel
 from models.detectors.base import Detector, NoDetector
 from models.roles.roles import Roles
-from pipeline.control.reloader import ConfigReloader, Configured, Models
+from pipeline.control.reloader import ConfigReloader, InitialConfig, Models
 from pipeline.processing.processor import InMemoryRecord
 from schemas.topics import MODEL_CONTROL
 from tests.support.role_samples import sample_roles
@@ -58,7 +58,7 @@ class Desk:
     complaints: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        configured = Configured(self.policy_file, "default", self.mode, Shelf(broken=self.broken))
+        configured = InitialConfig(self.policy_file, "default", self.mode, Shelf(broken=self.broken))
         self.in_force = ConfigReloader(configured, self.complaints.append)
 
     def order(self, command: str, model: str, mode: str | None = None) -> None:
@@ -75,8 +75,8 @@ class Desk:
     @property
     def stands(self) -> tuple[str | None, str, list[str]]:
         found = self.in_force
-        champion = found.brain.detector.id.partition("@")[0]
-        return champion, found.brain.judge.policy.mode, sorted(found.challengers)
+        champion = found.active.detector.id.partition("@")[0]
+        return champion, found.active.judge.policy.mode, sorted(found.challengers)
 
 
 def write_policy(path: Path, text: str, at: int) -> None:

@@ -58,9 +58,9 @@ def told() -> list[Message]:
 @cache
 def all_told() -> tuple[Message, ...]:
     """Return it; it takes a while."""
-    brain = ActiveConfig(detector=OddTotals(), challengers=(Challenger(NoDetector()),))
-    brain.use_policy(parse_policy("anomaly_weights = [5, 5, 5]"))  # so that the two differ
-    replay = Replay(processor_specs(brain, Options(partitions=4)), 4)
+    active = ActiveConfig(detector=OddTotals(), challengers=(Challenger(NoDetector()),))
+    active.use_policy(parse_policy("anomaly_weights = [5, 5, 5]"))  # so that the two differ
+    replay = Replay(processor_specs(active, Options(partitions=4)), 4)
     last = STORIES[-1].occurred_at + 1_000
     return tuple(replay.run([*STORIES, verdict_at(last)]))
 

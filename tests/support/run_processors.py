@@ -155,14 +155,14 @@ class Desk(Player):
         self, policy: Policy | str = "", detector: Detector | None = None, options: Options | None = None
     ) -> None:
         policy = parse_policy(policy) if isinstance(policy, str) else policy
-        self.brain = ActiveConfig(PolicyEngine(policy), detector or NoDetector())
+        self.active = ActiveConfig(PolicyEngine(policy), detector or NoDetector())
         self.options = options or Options()
-        self.scorer = SessionProcessor(self.brain, Columns(bytes(16)), self.options)
+        self.scorer = SessionProcessor(self.active, Columns(bytes(16)), self.options)
         super().__init__(self.scorer)
 
     def restarted(self) -> Desk:
         """Another worker that takes over from the changelog."""
-        other = Desk(self.brain.judge.policy, self.brain.detector, self.options)
+        other = Desk(self.active.judge.policy, self.active.detector, self.options)
         other.scorer.restore(self.rows.items())
         other.scorer.on_restored()
         other.offsets, other.rows = self.offsets.copy(), dict(self.rows)

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from models.detectors.base import NoDetector
 from pipeline.assembly import processor_specs
 from pipeline.control.active import Challenger
-from pipeline.control.reloader import ConfigReloader, Configured
+from pipeline.control.reloader import ConfigReloader, InitialConfig
 from pipeline.metrics.worker import Metrics
 from pipeline.processing.observer import Work
 from pipeline.processing.processor import InMemoryRecord, Outcome, Processor
@@ -34,10 +34,10 @@ class Scene:
     """A worker's observer, its specs and what a scrape shows."""
 
     def __init__(self, reloader: ConfigReloader | None = None) -> None:
-        self.reloader = reloader or ConfigReloader(Configured())
+        self.reloader = reloader or ConfigReloader(InitialConfig())
         self.metrics = Metrics(CollectorRegistry())
         self.observer = MetricsObserver(self.metrics, self.reloader, [self.reloader.check])
-        self.specs = self.observer.specs(processor_specs(self.reloader.brain, Options()))
+        self.specs = self.observer.specs(processor_specs(self.reloader.active, Options()))
 
     def take_over(self, partition: int) -> SessionProcessor:
         session, *_ = [kind.create(partition) for kind in self.specs]
@@ -131,7 +131,7 @@ def test_a_stage_that_was_given_up_is_not_held_to_be_shown() -> None:
 
 def test_kinds_keep_their_names_and_sources() -> None:
     scene = Scene()
-    plain = processor_specs(scene.reloader.brain, Options())
+    plain = processor_specs(scene.reloader.active, Options())
 
     assert [(k.name, k.sources) for k in scene.specs] == [(k.name, k.sources) for k in plain]
 
@@ -149,7 +149,7 @@ def test_a_stage_without_sessions_is_left_in_peace() -> None:
 def test_what_decides_is_shown_at_once_and_follows_the_policy_file(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text('name = "one"\n', encoding="utf-8")
-    scene = Scene(ConfigReloader(Configured(policy_file=path)))
+    scene = Scene(ConfigReloader(InitialConfig(policy_file=path)))
     first = scene.reloader.policy.id
     assert scene.all_shown("policy_info") == {(first, "enforce"): 1}
 
@@ -164,7 +164,7 @@ def test_what_decides_is_shown_at_once_and_follows_the_policy_file(tmp_path: Pat
 def test_the_champion_is_shown_and_without_one_nobody_is() -> None:
     scene = Scene()
     for detector, shown in ((Named("new"), {("new@0", "champion"): 1}), (NoDetector(), {})):
-        scene.reloader.brain.detector = detector
+        scene.reloader.active.detector = detector
         scene.observer.loop_turned()
 
         assert scene.all_shown("model_info") == shown
@@ -190,7 +190,7 @@ def test_every_count_of_a_stage_has_its_metric() -> None:
 
 def test_a_challenger_is_shown_as_one() -> None:
     scene = Scene()
-    scene.reloader.brain.detector = Named("new")
+    scene.reloader.active.detector = Named("new")
     scene.reloader.challengers["newer"] = Challenger(Named("newer"))
     scene.observer.loop_turned()
 

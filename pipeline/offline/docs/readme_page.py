@@ -102,7 +102,7 @@ def revocation() -> str:
         for number, (topic, _, event) in enumerate(run_path(str(FIRST_REVOCATION))["events"]("7f3a"))
         for at in [T + MINUTE * number]
     ]
-    shipped = ConfigReloader(configured(Settings())).brain
+    shipped = ConfigReloader(configured(Settings())).active
     replay = Replay(processor_specs(shipped, Options(event_clock=True)))
     sent = [message.value for message in replay.run(records) if message.topic == SESSION_REVOCATIONS]
     command: dict[str, Any] = json.loads(sent[0] or b"{}")

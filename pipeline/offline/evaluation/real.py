@@ -90,9 +90,9 @@ def _without_detonations(conversion: Conversion) -> Conversion:
 def _decisions(conversion: Conversion, policy: Policy, model: Model) -> Iterator[Event]:
     with TemporaryDirectory() as folder:
         write_conversion(conversion, Path(folder) / "recording")
-        brain = ActiveConfig(detector=model.detector, roles=model.roles)
-        brain.use_policy(policy.model_copy(update={"mode": "observe"}))
-        stages = Replay(processor_specs(brain, Options(event_clock=True)))
+        active = ActiveConfig(detector=model.detector, roles=model.roles)
+        active.use_policy(policy.model_copy(update={"mode": "observe"}))
+        stages = Replay(processor_specs(active, Options(event_clock=True)))
         for message in stages.run(read(Path(folder) / "recording")):
             if message.topic == SESSION_RISK:
                 yield from_json(message.value)

@@ -99,15 +99,15 @@ def in_replay(folder: Path, recording: Path | None, low_share: float) -> Source:
     return _labelled(Source(values, low_share), recording or folder)
 
 
-def in_recording(recording: Path, brain: ActiveConfig, settings: Settings, low_share: float) -> Source:
-    """Return the vectors of *recording*, replayed with *brain* and with *low_share* of the LOW vectors.
+def in_recording(recording: Path, active: ActiveConfig, settings: Settings, low_share: float) -> Source:
+    """Return the vectors of *recording*, replayed with *active* and with *low_share* of the LOW vectors.
 
     Raises:
         RecordingError: the recording cannot be read.
     """
-    policy = brain.judge.policy
-    brain.use_policy(policy.model_copy(update={"low_features_share": low_share}))
-    stages = Replay(processor_specs(brain, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
+    policy = active.judge.policy
+    active.use_policy(policy.model_copy(update={"low_features_share": low_share}))
+    stages = Replay(processor_specs(active, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
     with working("counting"):
         total = sum(1 for _ in read(recording))
     values = (
@@ -227,5 +227,5 @@ def _source(folder: Path, roles: Roles | None) -> Source:
 def _replayed(recording: Path, roles: Roles | None, rows: int) -> Source:
     """Vectors of a replay without a model: the current model must not choose what the next one learns."""
     settings = load()
-    brain = ActiveConfig(PolicyEngine(read_policy(settings.policy_file)), roles=roles)
-    return in_recording(recording, brain, settings, low_share_for(recording, rows))
+    active = ActiveConfig(PolicyEngine(read_policy(settings.policy_file)), roles=roles)
+    return in_recording(recording, active, settings, low_share_for(recording, rows))
