@@ -20,7 +20,7 @@ from pipeline.commands.worker import worker_config
 from pipeline.console import Board, as_json, grid, print_json, screen
 from pipeline.control.reloader import ConfigReloader
 from pipeline.kafka.changelog import changelog_topic
-from pipeline.kafka.client import remove
+from pipeline.kafka.client import delete_topics
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import PARTITIONS, EmbeddedBroker
 from pipeline.kafka.topics import check_topics, create_topics, needed_topics
@@ -114,7 +114,7 @@ def _topics(
         yield
     finally:
         state = [changelog_topic(settings.app_id, kind.name) for kind in kinds]
-        asyncio.run(remove(connection, state))
+        asyncio.run(delete_topics(connection, state))
 
 
 def _figures(report: Report) -> dict[str, Any]:

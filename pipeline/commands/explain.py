@@ -16,7 +16,7 @@ from pipeline.console import as_json, clock, grid, moment, print_json, screen, s
 from pipeline.decisions.decision import ANOMALY
 from pipeline.decisions.explanations import SEPARATOR, parse_clause
 from pipeline.decisions.policy import Policy, read_policy
-from pipeline.kafka.client import matching
+from pipeline.kafka.client import values_containing
 from pipeline.kafka.connection import Connection
 from pipeline.offline.replay.decision_log import Account, Source, account, in_directory, prior_of, total_of
 from pipeline.offline.replay.recording import read
@@ -71,7 +71,7 @@ def _in_kafka() -> Source:
 
     def values(topic: str, text: str) -> Iterable[bytes]:
         with working(f"reading {topic}"):
-            return asyncio.run(matching(connection, topic, text))
+            return asyncio.run(values_containing(connection, topic, text))
 
     return values
 

@@ -12,7 +12,7 @@ from pydantic_core import from_json
 
 from pipeline.commands.model import user
 from pipeline.console import as_json, print_json, working
-from pipeline.kafka.client import matching, writing
+from pipeline.kafka.client import open_writer, values_containing
 from pipeline.kafka.connection import Connection
 from pipeline.offline.replay.decision_log import UnknownDecisionError
 from pipeline.processing.processor import Message
@@ -91,7 +91,7 @@ def _until(expires: str | None, verdict: str, now_ms: int) -> int | None:
 async def _find(connection: Connection, name: str, tenant: str | None) -> dict[str, Any]:
     """The decision *name*, else the newest one on the session *name*, of *tenant* if that is given."""
     with working(f"reading {SESSION_RISK}"):
-        values = [from_json(value) for value in await matching(connection, SESSION_RISK, name)]
+        values = [from_json(value) for value in await values_containing(connection, SESSION_RISK, name)]
     for field in ("decision_id", "session_id"):
         found = [decision for decision in values if decision[field] == name and tenant in (None, decision["tenant"])]
         if len({decision["tenant"] for decision in found}) > 1:
@@ -123,7 +123,7 @@ def _record(**fields: Any) -> SessionFeedback:
 
 
 async def _send(connection: Connection, verdict: SessionFeedback) -> None:
-    async with writing(connection) as writer:
+    async with open_writer(connection) as writer:
         message = Message(SESSION_FEEDBACK, verdict.session_id.encode(), encode(verdict))
         await writer.send(message, tenants=[verdict.tenant.encode()])
         await writer.flush()

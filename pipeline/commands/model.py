@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from pipeline.control.reloader import ANY_MODEL, succession
-from pipeline.kafka.client import on_topic, writing
+from pipeline.kafka.client import open_writer, read_topic
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import check_topics, needed_topics
 from pipeline.processing.processor import Message
@@ -90,7 +90,7 @@ class NothingPromotedError(LookupError):
 def _orders_in_force(settings: Settings) -> dict[str, Any]:
     """The newest order about each model, the oldest first, as workers apply them."""
     orders: dict[str, Any] = {}
-    with on_topic(Connection.of(settings), MODEL_CONTROL) as (_, values):
+    with read_topic(Connection.of(settings), MODEL_CONTROL) as (_, values):
         for order in decode_chunk(MODEL_CONTROL, [*values], None, now_ms=FOREVER_MS).events:
             orders.pop(order["model"], None)
             orders[order["model"]] = order
@@ -113,7 +113,7 @@ def _send(command_name: str, model: str, mode: str | None = None) -> None:
 
     async def send() -> None:
         await check_topics(connection, [topic for topic in needed if topic.name == MODEL_CONTROL])
-        async with writing(connection) as writer:
+        async with open_writer(connection) as writer:
             await writer.send(Message(MODEL_CONTROL, model.encode(), encode(order)))
             await writer.flush()
 

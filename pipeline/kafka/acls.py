@@ -1,6 +1,6 @@
-"""Grants rights in Kafka, and looks before a worker starts whether it has those it needs.
+"""Kafka ACLs: the rights that each role needs, their check before a worker starts, and a command's grant of them.
 
-By way of librdkafka's client: aiokafka's knows neither.
+Uses librdkafka's admin client, since aiokafka's can neither grant nor describe rights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
 
 from pipeline.kafka.changelog import changelog_topic
 from pipeline.kafka.connection import Connection
-from pipeline.kafka.topics import BrokerUnreachableError, RightsMissingError, advice
+from pipeline.kafka.topics import BrokerUnreachableError, RightsMissingError, unreachable_advice
 from schemas.topics import REVOCATION_ACKS, ROLES, TOPICS, Role
 
 Operation = Literal["read", "write"]
@@ -31,7 +31,7 @@ Resource = Literal["topic", "group"]
 
 
 class Right(NamedTuple):
-    """One right; *prefixed*: on everything whose name begins so."""
+    """One right; a *prefixed* one applies to every resource whose name begins with *name*."""
 
     operation: Operation
     resource: Resource
@@ -39,18 +39,18 @@ class Right(NamedTuple):
     prefixed: bool = False
 
     def __str__(self) -> str:
-        """The right in words, as `read topic api-calls`."""
+        """The right in words, such as `read topic api-calls`."""
         return f"{self.operation} {self.resource} {self.name}{'*' if self.prefixed else ''}"
 
 
-def rights_of(role: Role, app_id: str, kinds: Iterable[str], *, pseudonyms: bool = False) -> tuple[Right, ...]:
-    """Return the rights of *role* where workers are the group *app_id* and have these kinds of stages.
+def rights_of(role: Role, app_id: str, processors: Iterable[str], *, pseudonyms: bool = False) -> tuple[Right, ...]:
+    """Return the rights of *role*, where workers are the consumer group *app_id* and run these *processors*.
 
-    Where names leave as *pseudonyms*, only those who act on commands read them: people are named there.
+    With *pseudonyms*, only roles that act on commands may read outputs that name people.
     """
     return (
         *_on_topics(role, pseudonyms=pseudonyms),
-        *_on_changelogs(role, app_id, kinds),
+        *_on_changelogs(role, app_id, processors),
         *_on_groups(role, app_id),
     )
 
@@ -58,22 +58,22 @@ def rights_of(role: Role, app_id: str, kinds: Iterable[str], *, pseudonyms: bool
 def _on_topics(role: Role, *, pseudonyms: bool) -> Iterator[Right]:
     acts = role in TOPICS[REVOCATION_ACKS].writers
     for topic in TOPICS.values():
-        hidden = pseudonyms and not acts and topic.direction == "output" and not topic.pseudonyms
-        if role in topic.readers and not hidden:
+        is_hidden = pseudonyms and not acts and topic.direction == "output" and not topic.pseudonyms
+        if role in topic.readers and not is_hidden:
             yield Right("read", "topic", topic.name)
         if role in topic.writers:
             yield Right("write", "topic", topic.name)
 
 
-def _on_changelogs(role: Role, app_id: str, kinds: Iterable[str]) -> Iterator[Right]:
+def _on_changelogs(role: Role, app_id: str, processors: Iterable[str]) -> Iterator[Right]:
     if role == "worker":
-        for kind in kinds:
-            yield Right("read", "topic", changelog_topic(app_id, kind))
-            yield Right("write", "topic", changelog_topic(app_id, kind))
+        for processor in processors:
+            yield Right("read", "topic", changelog_topic(app_id, processor))
+            yield Right("write", "topic", changelog_topic(app_id, processor))
 
 
 def _on_groups(role: Role, app_id: str) -> Iterator[Right]:
-    """Others than workers have consumer groups whose names begin with their role."""
+    """Roles other than `worker` have consumer groups whose names begin with their role."""
     if role == "worker":
         yield Right("read", "group", app_id)
     elif any(role in topic.readers for topic in TOPICS.values()):
@@ -81,7 +81,7 @@ def _on_groups(role: Role, app_id: str) -> Iterator[Right]:
 
 
 def markdown() -> str:
-    """Return the table of roles and what they may do with topics, as it stands in the runbook."""
+    """Return the table of roles and their topics, for the runbook."""
     lines = ["| role | what for | writes | reads |", "|---|---|---|---|"]
     for role, text in ROLES.items():
         writes = _listed(topic.name for topic in TOPICS.values() if role in topic.writers)
@@ -94,8 +94,8 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "–"
 
 
-ANSWER_SECONDS: Final = 10.0
-"""How long the brokers may take to answer a question."""
+RESPONSE_TIMEOUT_SECONDS: Final = 10.0
+"""How long the brokers may take to answer a request."""
 
 _OPERATIONS: Final = {"read": AclOperation.READ, "write": AclOperation.WRITE}
 _RESOURCES: Final = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP}
@@ -104,22 +104,22 @@ _REFUSALS: Final = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 }
-# librdkafka's names for what it finds out itself, not from a broker, begin with an underscore.
+# Error codes that librdkafka itself produces, not a broker, begin with an underscore.
 _UNREACHABLE: Final = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}
 
-Place = tuple[str, str]
-"""A resource and its name."""
+NamedResource = tuple[str, str]
+"""A kind of resource and its name."""
 
 
 class RightsUnknownError(Exception):
-    """The brokers do not manage rights: they have no authorizer, or refuse to talk of it."""
+    """The brokers do not manage rights: they have no authorizer, or refuse the request."""
 
 
 def check_rights(connection: Connection, rights: Sequence[Right]) -> None:
-    """Return if the brokers let this client do all of *rights*.
+    """Return if the brokers allow this client all of *rights*.
 
-    Raises `RightsMissingError`, naming every right that is missing, or `BrokerUnreachableError`. What the
-    brokers do not tell of counts as allowed: topics that are missing, brokers that tell no rights.
+    Raises `RightsMissingError` with every right that is missing, or `BrokerUnreachableError`. What the brokers do not
+    answer for counts as allowed: topics that do not exist, brokers without an authorizer.
     """
     allowed = _allowed(connection, rights)
     missing = [right for right in rights if not _is_allowed(right, allowed)]
@@ -131,17 +131,17 @@ def check_rights(connection: Connection, rights: Sequence[Right]) -> None:
 
 
 def grant(connection: Connection, granted: Iterable[tuple[str, Sequence[Right]]]) -> int:
-    """Give each principal (`User:name`) of *granted* its rights, from any host; return how many there are.
+    """Give each principal (`User:name`) of *granted* its rights, from any host; return how many rights that is.
 
-    A right that was there stays. Raises `RightsMissingError` where this client may not grant,
-    `RightsUnknownError`, or `BrokerUnreachableError`.
+    Existing rights stay. Raises `RightsMissingError` if this client may not grant, `RightsUnknownError`, or
+    `BrokerUnreachableError`.
     """
-    # Roles of one principal may have rights in common.
+    # Roles of one principal may share rights.
     distinct = dict.fromkeys((principal, right) for principal, rights in granted for right in rights)
     bindings = [_binding(principal, right) for principal, right in distinct]
-    client = _client(connection)  # when it goes, so do its answers
-    for future in client.create_acls(bindings, request_timeout=ANSWER_SECONDS).values():
-        if error := _answer(connection, future)[1]:
+    client = _client(connection)  # a variable: the futures end with the client
+    for future in client.create_acls(bindings, request_timeout=RESPONSE_TIMEOUT_SECONDS).values():
+        if error := _result(connection, future)[1]:
             if error.code() in _REFUSALS:
                 raise RightsMissingError(
                     f"{connection.bootstrap} does not let {connection.kafka_principal} grant rights (alter cluster): "
@@ -164,47 +164,47 @@ def _binding(principal: str, right: Right) -> AclBinding:
     )
 
 
-def _is_allowed(right: Right, allowed: Mapping[Place, set[Any] | None]) -> bool:
+def _is_allowed(right: Right, allowed: Mapping[NamedResource, set[Any] | None]) -> bool:
     known = allowed[right.resource, right.name]
     return known is None or _OPERATIONS[right.operation] in known
 
 
-def _allowed(connection: Connection, rights: Iterable[Right]) -> dict[Place, set[Any] | None]:
-    """Return what is allowed on each thing that *rights* are on; `None` where the brokers do not tell."""
+def _allowed(connection: Connection, rights: Iterable[Right]) -> dict[NamedResource, set[Any] | None]:
+    """Return the operations allowed on each resource of *rights*; `None` where the brokers do not answer for it."""
     names: defaultdict[str, set[str]] = defaultdict(set)
     for right in rights:
         names[right.resource].add(right.name)
     client = _client(connection)
-    asked: dict[Place, Future[Any]] = {}
-    how = {"include_authorized_operations": True, "request_timeout": ANSWER_SECONDS}
+    pending: dict[NamedResource, Future[Any]] = {}
+    options = {"include_authorized_operations": True, "request_timeout": RESPONSE_TIMEOUT_SECONDS}
     if topics := sorted(names["topic"]):
-        dict_read = client.describe_topics(TopicCollection(topics), **how)
-        asked |= {("topic", name): future for name, future in dict_read.items()}
+        futures = client.describe_topics(TopicCollection(topics), **options)
+        pending |= {("topic", name): future for name, future in futures.items()}
     if groups := sorted(names["group"]):
-        dict_read = client.describe_consumer_groups(groups, **how)
-        asked |= {("group", name): future for name, future in dict_read.items()}
-    return {place: _operations(connection, future) for place, future in asked.items()}
+        futures = client.describe_consumer_groups(groups, **options)
+        pending |= {("group", name): future for name, future in futures.items()}
+    return {resource: _operations(connection, future) for resource, future in pending.items()}
 
 
 def _operations(connection: Connection, future: Future[Any]) -> set[Any] | None:
-    described, error = _answer(connection, future)
+    described, error = _result(connection, future)
     if error is not None:
         return set() if error.code() in _REFUSALS else None
     operations = described.authorized_operations
     return None if operations is None else set(operations)
 
 
-def _answer(connection: Connection, future: Future[Any]) -> tuple[Any, KafkaError | None]:
+def _result(connection: Connection, future: Future[Any]) -> tuple[Any, KafkaError | None]:
     try:
-        return future.result(2 * ANSWER_SECONDS), None
+        return future.result(2 * RESPONSE_TIMEOUT_SECONDS), None
     except KafkaException as error:
         (reason,) = error.args
         if reason.code() in _UNREACHABLE:
-            raise BrokerUnreachableError(advice(connection)) from error
+            raise BrokerUnreachableError(unreachable_advice(connection)) from error
         return None, reason
 
 
 def _client(connection: Connection) -> AdminClient:
     silent = logging.getLogger(f"{__name__}.librdkafka")
-    silent.setLevel(logging.CRITICAL)  # whoever asks tells what is wrong, once
+    silent.setLevel(logging.CRITICAL)  # the caller reports what is wrong, once
     return AdminClient(connection.for_librdkafka(), logger=silent)

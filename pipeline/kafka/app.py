@@ -1,11 +1,11 @@
-"""Wires stages to Kafka with Faust: who reads which topics, and what surrounds the work on them.
+"""Worker app: connects processors to Kafka with Faust.
 
-    source topics ─► BatchConsumer ─► agent ─► lane ─► stage ─► messages ─► rows ─► acknowledged ─► offsets
-                                                         ▲                   │
-                                                         └───── changelog ◄──┘      (read back when assigned)
+    source topics ─► BatchConsumer ─► agent ─► PartitionTask ─► processor ─► messages ─► rows ─► acknowledged ─► offsets
+                                                                   ▲                      │
+                                                                   └────── changelog ◄────┘   (restored when assigned)
 
-What a stage computes is not known here. One Faust table for each kind makes Faust assign the partitions of
-its changelog together with those of its sources; the tables themselves stay empty.
+This module does not know what a processor computes. One Faust table for each kind of processor makes Faust assign the
+partitions of its changelog together with those of its sources; the tables themselves stay empty.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from pipeline.kafka.consumer_thread import ConsumerConfig
 from pipeline.kafka.faust_internals import check_faust
 from pipeline.kafka.fencing import Lease, ProducerFence
 from pipeline.kafka.global_topic import GlobalTopicReader
-from pipeline.kafka.housekeeping import LOOK_SECONDS, PartitionMonitor
+from pipeline.kafka.housekeeping import CHECK_SECONDS, PartitionMonitor
 from pipeline.kafka.partition_tasks import Delivery, TaskManager, TaskResources
 from pipeline.kafka.producer import MAX_REQUEST_BYTES, BatchProducer, BatchWriter
 from pipeline.kafka.recovery import BulkRecovery, PartitionRestorer
@@ -48,22 +48,22 @@ from schemas.topics import TOPICS
 logger = logging.getLogger(__name__)
 
 IDLE_FETCH_WAIT_MS = 250
-"""How long a fetch waits for its first record where none came for a while."""
+"""How long a fetch waits for its first record after a time without records."""
 
 EMBEDDED_FETCH_WAIT_MS = 10
-"""The embedded broker does not wake a fetch that waits: ask often."""
+"""The embedded broker does not answer a waiting fetch when a record arrives, so fetches must be short."""
 
 MAX_FETCH_BYTES = 1_100_000
-"""Read from a partition at once; more than the largest batch there is by default."""
+"""Most bytes fetched from a partition at once; more than the largest batch that brokers accept by default."""
 
 
 REFUSALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
-"""What the client raises when the brokers do not let it do something."""
+"""What the client raises when the brokers do not authorize it."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """Everything the edge can be set to."""
+    """All settings of the Kafka layer of a worker."""
 
     connection: Connection
     app_id: str = "session-risk"
@@ -86,14 +86,14 @@ class WorkerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A topic every worker reads from its beginning, and what to do with each of its records."""
+    """A topic that every worker reads from its beginning, and the function that takes each of its records."""
 
     topic: str
     on_record: Callable[[Record], None]
 
 
 class WorkerApp(faust.App):
-    """A Faust app that knows why it must end; whoever runs it waits for `ended` and stops it."""
+    """A Faust app that records why it must end; whoever runs it waits for `ended` and then stops it."""
 
     failure: BaseException | None = None
 
@@ -103,11 +103,11 @@ class WorkerApp(faust.App):
 
     @property
     def was_refused(self) -> bool:
-        """Whether it ended since the brokers did not let it do something."""
+        """Whether it ended because the brokers did not authorize something."""
         return isinstance(self.failure, REFUSALS)
 
     def fail(self, error: BaseException) -> None:
-        """End with *error*: what is under way is finished and committed, the records of *error* are not."""
+        """End because of *error*: work under way is finished and committed, except the records that caused *error*."""
         if self.failure is None:
             self.failure = error
             logger.critical("stopping, so that these records are read again: %r", error, exc_info=error)
@@ -115,82 +115,82 @@ class WorkerApp(faust.App):
 
 
 class Housekeeping(Service):
-    """Looks after the lanes of *app* once a second."""
+    """Checks the partition tasks of *app* once a second."""
 
-    def __init__(self, app: faust.App, upkeep: PartitionMonitor, **kwargs: Any) -> None:
+    def __init__(self, app: faust.App, monitor: PartitionMonitor, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._app = app
-        self._upkeep = upkeep
+        self._monitor = monitor
 
     @Service.task
     async def _check(self) -> None:
         while not self.should_stop:
-            await self.sleep(LOOK_SECONDS)
-            self._upkeep.check(cast("BatchConsumer", self._app.consumer), time())
+            await self.sleep(CHECK_SECONDS)
+            self._monitor.check(cast("BatchConsumer", self._app.consumer), time())
 
 
 def build_app(
-    edge: WorkerConfig,
-    kinds: Sequence[ProcessorSpec],
+    config: WorkerConfig,
+    specs: Sequence[ProcessorSpec],
     observer: Observer | None = None,
     control: Control | None = None,
 ) -> WorkerApp:
-    """Return a Faust app that runs *kinds* of stages; start it with `pipeline.worker.process`.
+    """Return a Faust app that runs the processors of *specs*; `pipeline.worker.process` runs it.
 
-    Raises `UnknownFaustError` when the installed Faust is not one the edge was made for.
+    Raises `UnknownFaustError` if the installed Faust is not supported.
     """
     check_faust()
-    edge.data_dir.mkdir(parents=True, exist_ok=True)  # Faust makes the last folder of the path only
-    seen = observer or NullObserver()
-    app = _app(edge)
+    config.data_dir.mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder of the path
+    observer = observer or NullObserver()
+    app = _app(config)
     fences = ProducerFence()
-    outbox = BatchWriter(lambda: cast("BatchProducer", app.producer).kafka(), fences)
-    lanes = TaskManager(seen, edge.drain_s)
-    lease = Lease(edge.session_timeout_s)
-    app.transport = _transport(app, consumer_config(edge, lease, lanes), fences)
+    writer = BatchWriter(lambda: cast("BatchProducer", app.producer).kafka(), fences)
+    tasks = TaskManager(observer, config.drain_s)
+    lease = Lease(config.session_timeout_s)
+    app.transport = _transport(app, consumer_config(config, lease, tasks), fences)
     app.producer_transport = app.transport
-    means = TaskResources(outbox, asyncio.Semaphore(edge.in_flight), edge.chunk_size, seen, app.fail)
-    take_over = PartitionRestorer(edge.app_id, edge.connection, kinds, lanes, lease, means)
-    companions: list[Service] = [Housekeeping(app, PartitionMonitor(lanes, kinds, seen, edge.idle_s))]
+    resources = TaskResources(writer, asyncio.Semaphore(config.in_flight), config.chunk_size, observer, app.fail)
+    restorer = PartitionRestorer(config.app_id, config.connection, specs, tasks, lease, resources)
+    services: list[Service] = [Housekeeping(app, PartitionMonitor(tasks, specs, observer, config.idle_s))]
     if control is not None:
-        companions.append(GlobalTopicReader(edge.connection, control.topic, control.on_record))
+        services.append(GlobalTopicReader(config.connection, control.topic, control.on_record))
     cast("TableManager", app.tables)._recovery = BulkRecovery(
-        app, app.tables, take_over, companions, beacon=app.tables.beacon
+        app, app.tables, restorer, services, beacon=app.tables.beacon
     )
-    for kind in kinds:
-        _add_agent(app, kind, lanes)
+    for spec in specs:
+        _add_agent(app, spec, tasks)
     return app
 
 
-def consumer_config(edge: WorkerConfig, lease: Lease, lanes: TaskManager) -> ConsumerConfig:
-    """How a worker set so reads."""
-    wait_ms = edge.fetch_wait_ms
+def consumer_config(config: WorkerConfig, lease: Lease, tasks: TaskManager) -> ConsumerConfig:
+    """Return how the consumer of a worker with this *config* reads."""
+    wait_ms = config.fetch_wait_ms
     idle_wait_ms = max(wait_ms, IDLE_FETCH_WAIT_MS)
-    if edge.connection.embedded:
+    if config.connection.embedded:
         wait_ms = idle_wait_ms = min(wait_ms, EMBEDDED_FETCH_WAIT_MS)
-    # Under more calls than can be worked on, a stolen session must not wait for them to be revoked.
-    lead_ms = {topic.name: edge.lead_ms for topic in TOPICS.values() if not topic.bulk}
-    return ConsumerConfig(lease, lanes.drain, edge.chunk_size, wait_ms, idle_wait_ms, edge.skew_ms, lead_ms)
+    # When more calls arrive than can be processed, the revocation of a stolen session must not wait for them.
+    lead_ms = {topic.name: config.lead_ms for topic in TOPICS.values() if not topic.bulk}
+    return ConsumerConfig(lease, tasks.drain, config.chunk_size, wait_ms, idle_wait_ms, config.skew_ms, lead_ms)
 
 
-def _app(edge: WorkerConfig) -> WorkerApp:
+def _app(config: WorkerConfig) -> WorkerApp:
     return WorkerApp(
-        edge.app_id,
-        **edge.connection.for_faust(),
+        config.app_id,
+        **config.connection.for_faust(),
         autodiscover=False,
-        datadir=edge.data_dir,
+        datadir=config.data_dir,
         store="memory://",
         processing_guarantee="at_least_once",
         agent_supervisor=CrashingSupervisor,
-        # Topics are made by `pipeline.kafka.topics`, with what they need; Faust would make them with less.
+        # `pipeline.kafka.topics` makes the topics with all they need; Faust would make them with less.
         topic_allow_declare=False,
         topic_disable_leader=True,
-        topic_partitions=edge.partitions,
+        topic_partitions=config.partitions,
         table_standby_replicas=0,
-        broker_session_timeout=edge.session_timeout_s,
-        broker_heartbeat_interval=min(3.0, edge.session_timeout_s / 3),
-        broker_rebalance_timeout=max(20.0, 2 * edge.session_timeout_s),
-        broker_commit_interval=edge.commit_interval_s,
+        broker_session_timeout=config.session_timeout_s,
+        broker_heartbeat_interval=min(3.0, config.session_timeout_s / 3),
+        broker_rebalance_timeout=max(20.0, 2 * config.session_timeout_s),
+        broker_commit_interval=config.commit_interval_s,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=MAX_FETCH_BYTES,
         producer_linger=0,
@@ -199,25 +199,25 @@ def _app(edge: WorkerConfig) -> WorkerApp:
         producer_request_timeout=40.0,
         stream_buffer_maxsize=1,
         stream_wait_empty=True,
-        # Metrics have their own server; Faust's would show what tables hold.
+        # Metrics have a server of their own; Faust's would show the content of tables.
         web_enabled=False,
     )
 
 
-def _transport(app: faust.App, reading: ConsumerConfig, fences: ProducerFence) -> BatchTransport:
+def _transport(app: faust.App, config: ConsumerConfig, fences: ProducerFence) -> BatchTransport:
     transport = BatchTransport(app.conf.broker_consumer, app)
-    transport.reading = reading
+    transport.consumer_config = config
     transport.fences = fences
     return transport
 
 
-def _add_agent(app: faust.App, kind: ProcessorSpec, lanes: TaskManager) -> None:
-    app.Table(table_name(kind.name), partitions=app.conf.topic_partitions, key_type=bytes, value_type=bytes)
-    sources = app.topic(*kind.sources, schema=ChunkSchema())
+def _add_agent(app: faust.App, spec: ProcessorSpec, tasks: TaskManager) -> None:
+    app.Table(table_name(spec.name), partitions=app.conf.topic_partitions, key_type=bytes, value_type=bytes)
+    sources = app.topic(*spec.sources, schema=ChunkSchema())
 
-    async def line_up(stream: StreamT[Any]) -> None:
+    async def enqueue(stream: StreamT[Any]) -> None:
         events = cast("faust.Stream[Any]", stream).noack().events()
         async for event in cast("AsyncIterator[EventT[Any]]", events):
-            await lanes.put(kind.name, cast("Delivery", event))
+            await tasks.put(spec.name, cast("Delivery", event))
 
-    app.agent(sources, name=kind.name)(line_up)
+    app.agent(sources, name=spec.name)(enqueue)

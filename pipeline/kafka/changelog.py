@@ -1,7 +1,7 @@
-"""A stage's changelog: where it is, how it is read back in bulk, and that only its owner writes to it.
+"""Changelog of a processor: its topic, its bulk restore, and its writer, which only the owner of the partition may use.
 
-One partition of one compacted topic holds the state of one (kind, partition): key to newest value, or a
-tombstone.
+One partition of one compacted topic holds the state of one partition of one kind of processor: each key with its
+newest value, or a tombstone.
 """
 
 from __future__ import annotations
@@ -35,58 +35,58 @@ from pipeline.processing.failpoints import hit
 from pipeline.processing.processor import ChangelogRow
 
 FETCH_BYTES = 4 * 1024 * 1024
-"""Asked for at once; a record larger than that comes all the same, alone."""
+"""Bytes requested by one fetch; a record larger than that is returned alone."""
 
 _MOVED = (LeaderNotAvailableError, NotLeaderForPartitionError, UnknownTopicOrPartitionError)
 
 
 class Rows(NamedTuple):
-    """Keys and values in order, and the offset after them and after what compaction took away."""
+    """Keys and values in order, and the next offset, which is also after rows that compaction removed."""
 
     rows: list[ChangelogRow]
     next_offset: int
 
 
-async def fetch(kafka: aiokafka.AIOKafkaConsumer, place: TopicPartition, offset: int, wait_ms: int) -> bytes:
-    """Return the batches of *place* from the one that holds *offset* on, unread.
+async def fetch(kafka: aiokafka.AIOKafkaConsumer, tp: TopicPartition, offset: int, wait_ms: int) -> bytes:
+    """Return the record batches of *tp* from the one that holds *offset* on, undecoded.
 
-    The broker waits up to *wait_ms* for the first. Raises `aiokafka.errors.KafkaError` for what it refuses.
+    The broker waits up to *wait_ms* for the first. Raises `aiokafka.errors.KafkaError` if the broker refuses.
     """
     client = kafka._client
-    node = client.cluster.leader_for_partition(place)
+    node = client.cluster.leader_for_partition(tp)
     if node is None or node < 0:
         client.force_metadata_update()
-        raise LeaderNotAvailableError(f"{place.topic}[{place.partition}]")
-    wanted = [(place.topic, [(place.partition, offset, FETCH_BYTES)])]
-    response = await client.send(node, FetchRequest(wait_ms, 1, FETCH_BYTES, 0, wanted))
+        raise LeaderNotAvailableError(f"{tp.topic}[{tp.partition}]")
+    topics = [(tp.topic, [(tp.partition, offset, FETCH_BYTES)])]
+    response = await client.send(node, FetchRequest(wait_ms, 1, FETCH_BYTES, 0, topics))
     ((_, ((_, code, *_, batches),)),) = response.topics
     if code:
         error = for_code(code)
         if issubclass(error, _MOVED):
             client.force_metadata_update()
-        raise error(f"{place.topic}[{place.partition}]")
+        raise error(f"{tp.topic}[{tp.partition}]")
     return bytes(batches)
 
 
 def offsets(batches: bytes, offset: int) -> list[int]:
-    """Return the offsets of the rows that :func:`unpack` returns, for who must name one."""
+    """Return the offsets of the rows that :func:`unpack` returns, to name one of them in an error."""
     records = RecordBatches(batches)
-    found: list[int] = []
+    found_offsets: list[int] = []
     while records.has_next():
         batch = records.next_batch()
         if not batch.is_control_batch:
-            found += [item.offset for item in batch if item.offset >= offset]
-    return found
+            found_offsets += [item.offset for item in batch if item.offset >= offset]
+    return found_offsets
 
 
-def unpack(batches: bytes, offset: int, place: TopicPartition) -> Rows:
-    """Return what *batches* of *place* hold from *offset* on; raises `CorruptRecordException`."""
+def unpack(batches: bytes, offset: int, tp: TopicPartition) -> Rows:
+    """Return the rows in *batches* of *tp* from *offset* on; raises `CorruptRecordException`."""
     records = RecordBatches(batches)
     rows: list[ChangelogRow] = []
     while records.has_next():
         batch = records.next_batch()
         if not batch.validate_crc():
-            raise CorruptRecordException(f"{place.topic}[{place.partition}] after offset {offset}")
+            raise CorruptRecordException(f"{tp.topic}[{tp.partition}] after offset {offset}")
         if not batch.is_control_batch:
             if batch.base_offset < offset:
                 rows += [(item.key, item.value) for item in batch if item.offset >= offset]
@@ -99,29 +99,29 @@ def unpack(batches: bytes, offset: int, place: TopicPartition) -> Rows:
 logger = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 5_000
-"""Rows handed to a stage in one call; between two calls the event loop turns."""
+"""Rows passed to a processor in one call; the event loop runs between two calls."""
 
 STUCK_SECONDS = 60.0
-"""How long reading back may make no progress before it is given up."""
+"""How long a restore may make no progress before it fails."""
 
 FETCHES_AT_ONCE = 3
-"""Of different partitions: the broker answers one while what another brought is restored."""
+"""Concurrent fetches, of different partitions: a broker answers one while another is being restored."""
 
 RETRY_SECONDS = 0.1
-"""How long to wait before a broker that refused, or was not there, is asked again."""
+"""How long to wait before a fetch that failed is sent again."""
 
 
 Restore = Callable[[list[ChangelogRow]], None]
-"""What rows are handed to."""
+"""Function that restores rows."""
 
 
-LOST: Final = {
-    "session": "what is known of every live session: scores, episodes, revocations nobody acknowledged yet",
+LOST_STATE: Final = {
+    "session": "what is known of every live session: scores, episodes, revocations that are not acknowledged yet",
     "device": "what is known of every device, and that live sessions are on it",
-    "principal": "what was learned to be usual for everybody, and every suppression in force",
-    "network": "who came from which network, and who failed to, in the last month",
+    "principal": "the learned baseline of every principal, and every suppression in force",
+    "network": "which principals signed in, or failed to, from which network in the last month",
 }
-"""What goes with the changelog of a kind of stage."""
+"""What is lost with the changelog of each kind of processor."""
 
 
 class ChangelogStuckError(Exception):
@@ -129,33 +129,36 @@ class ChangelogStuckError(Exception):
 
 
 class UnreadableChangelogError(Exception):
-    """A changelog has a row that this worker must not guess at; the message says where, why, what to do."""
+    """A changelog has a row that this worker must not guess at; the message says where, why and what to do."""
 
 
-def table_name(kind: str) -> str:
-    """Return the name of the Faust table of a kind of stage."""
-    return f"{kind}-state"
+def table_name(processor_name: str) -> str:
+    """Return the name of the Faust table of a processor."""
+    return f"{processor_name}-state"
 
 
-def _kind_of(topic: str) -> str:
-    return next((kind for kind in LOST if topic.endswith(f"-{table_name(kind)}-changelog")), "")
+def _processor_of(topic: str) -> str:
+    return next(
+        (name for name in LOST_STATE if topic.endswith(f"-{table_name(name)}-changelog")),
+        "",
+    )
 
 
-def changelog_topic(app_id: str, kind: str) -> str:
-    """Return the changelog topic of a kind of stage, as Faust names it."""
-    return f"{app_id}-{table_name(kind)}-changelog"
+def changelog_topic(app_id: str, processor_name: str) -> str:
+    """Return the changelog topic of a processor, as Faust names it."""
+    return f"{app_id}-{table_name(processor_name)}-changelog"
 
 
 class Changelog:
-    """The changelog partition of one stage, writable as long as *lease* holds for *generation*.
+    """Writer to the changelog partition of one processor, usable as long as *lease* holds for *generation*.
 
-    *end* is the offset after its newest row; it tells later whether anybody else wrote since.
+    *end* is the offset after its newest row; comparing it later shows whether another worker wrote in between.
     """
 
-    def __init__(self, outbox: BatchWriter, place: TopicPartition, lease: Lease, generation: int, end: int) -> None:
-        self.place = place
+    def __init__(self, writer: BatchWriter, tp: TopicPartition, lease: Lease, generation: int, end: int) -> None:
+        self.tp = tp
         self.end = end
-        self._outbox = outbox
+        self._writer = writer
         self._lease = lease
         self._generation = generation
 
@@ -164,20 +167,20 @@ class Changelog:
         await self._lease.confirm(self._generation)
 
     async def write(self, rows: Iterable[ChangelogRow]) -> None:
-        """Write *rows* and wait for the brokers; raises `PartitionLost` if they are not ours to write."""
+        """Write *rows* and wait for the brokers; raises `PartitionLost` if another worker owns the partition."""
         hit("rows-due")
-        last = await self._outbox.append(self.place.topic, self.place.partition, rows, self.confirm)
+        last = await self._writer.append(self.tp.topic, self.tp.partition, rows, self.confirm)
         hit("rows-safe")
         self.end = self.end if last is None else last + 1
 
 
 class ChangelogReader:
-    """Reads changelog partitions in bulk; used in an ``async with`` block."""
+    """Reads changelog partitions in bulk; an async context manager."""
 
     def __init__(self, connection: Connection, fetch_wait_ms: int = 100) -> None:
         self._kafka = aiokafka.AIOKafkaConsumer(**connection.for_aiokafka(), group_id=None, enable_auto_commit=False)
         self._fetch_wait_ms = fetch_wait_ms
-        self._refused: set[TopicPartition] = set()
+        self._warned: set[TopicPartition] = set()
 
     async def __aenter__(self) -> Self:
         await self._kafka.start()
@@ -186,87 +189,89 @@ class ChangelogReader:
     async def __aexit__(self, *_: object) -> None:
         await self._kafka.stop()
 
-    async def ends(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the offset after the newest row of each of *places*."""
-        return dict(await self._kafka.end_offsets(list(places)))
+    async def ends(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the offset after the newest row of each of *tps*."""
+        return dict(await self._kafka.end_offsets(list(tps)))
 
     async def read(self, restore: Mapping[TopicPartition, Restore], ends: Mapping[TopicPartition, int]) -> None:
-        """Read each place up to its end in *ends*, handing its rows to its function in *restore*.
+        """Read each partition up to its end in *ends*, and pass its rows to its function in *restore*.
 
-        Raises `ChangelogStuckError` when there is no progress for a minute, `UnreadableChangelogError` for a
-        row that cannot be read.
+        Raises `ChangelogStuckError` after a minute without progress, `UnreadableChangelogError` for a row that cannot
+        be decoded.
         """
         if not restore:
             return
         next_offset = dict(await self._kafka.beginning_offsets(list(restore)))
-        unread = deque(place for place in restore if next_offset[place] < ends[place])
+        unread = deque(tp for tp in restore if next_offset[tp] < ends[tp])
         fetches: dict[asyncio.Task[bytes | None], TopicPartition] = {}
-        moved_at = monotonic()
+        progressed_at = monotonic()
         try:
             while unread or fetches:
                 while unread and len(fetches) < FETCHES_AT_ONCE:
-                    place = unread.popleft()
-                    fetches[asyncio.create_task(self._fetch(place, next_offset))] = place
+                    tp = unread.popleft()
+                    fetches[asyncio.create_task(self._fetch(tp, next_offset))] = tp
                 done, _ = await asyncio.wait(fetches, timeout=1, return_when=asyncio.FIRST_COMPLETED)
-                for place, batches in [(fetches.pop(task), task.result()) for task in done]:
+                for tp, batches in [(fetches.pop(task), task.result()) for task in done]:
                     if batches:
-                        next_offset[place] = await _take(batches, next_offset[place], place, restore[place])
-                        moved_at = monotonic()
-                    if next_offset[place] < ends[place]:
-                        unread.append(place)
-                if monotonic() - moved_at > STUCK_SECONDS:
+                        next_offset[tp] = await _restore_batches(batches, next_offset[tp], tp, restore[tp])
+                        progressed_at = monotonic()
+                    if next_offset[tp] < ends[tp]:
+                        unread.append(tp)
+                if monotonic() - progressed_at > STUCK_SECONDS:
                     raise ChangelogStuckError(_stuck([*unread, *fetches.values()], ends))
         finally:
             for fetching in fetches:
                 fetching.cancel()
 
-    async def _fetch(self, place: TopicPartition, next_offset: dict[TopicPartition, int]) -> bytes | None:
-        """The batches from the next offset on; nothing, after a while, where the broker has none just now."""
+    async def _fetch(self, tp: TopicPartition, next_offset: dict[TopicPartition, int]) -> bytes | None:
+        """Fetch the batches from the next offset on; `None` if the broker has none or cannot answer just now."""
         try:
-            return await fetch(self._kafka, place, next_offset[place], self._fetch_wait_ms)
+            return await fetch(self._kafka, tp, next_offset[tp], self._fetch_wait_ms)
         except OffsetOutOfRangeError:  # the oldest rows were deleted meanwhile
-            next_offset[place] = (await self._kafka.beginning_offsets([place]))[place]
+            next_offset[tp] = (await self._kafka.beginning_offsets([tp]))[tp]
         except KafkaError as error:
             if not error.retriable:
                 raise
-            if place not in self._refused:  # said once: it may be asked ten times a second
-                self._refused.add(place)
-                logger.warning("%s[%d] cannot be read just now: %r", place.topic, place.partition, error)
+            if tp not in self._warned:  # logged once: it is requested up to ten times a second
+                self._warned.add(tp)
+                logger.warning("%s[%d] cannot be read just now: %r", tp.topic, tp.partition, error)
             await asyncio.sleep(RETRY_SECONDS)
         return None
 
 
 def _stuck(unread: Iterable[TopicPartition], ends: Mapping[TopicPartition, int]) -> str:
-    where = ", ".join(f"{place.topic}[{place.partition}] ends at {ends[place]}" for place in sorted(unread))
+    where = ", ".join(f"{tp.topic}[{tp.partition}] ends at {ends[tp]}" for tp in sorted(unread))
     return f"no changelog record came for {STUCK_SECONDS:.0f} s: {where}"
 
 
-async def _take(batches: bytes, offset: int, place: TopicPartition, restore: Restore) -> int:
-    """Restore what *batches* hold from *offset* on; the offset after it."""
-    rows, after = unpack(batches, offset, place)
+async def _restore_batches(batches: bytes, offset: int, tp: TopicPartition, restore: Restore) -> int:
+    """Restore the rows in *batches* from *offset* on; return the offset after them."""
+    rows, after = unpack(batches, offset, tp)
     try:
-        await _hand_over(rows, restore)
+        await _restore_rows(rows, restore)
     except UnreadableRow:
-        _blame_one(place, rows, offsets(batches, offset), restore)
+        _raise_for_first_unreadable(tp, rows, offsets(batches, offset), restore)
         raise
     return after
 
 
-async def _hand_over(rows: list[ChangelogRow], restore: Restore) -> None:
+async def _restore_rows(rows: list[ChangelogRow], restore: Restore) -> None:
     for start in range(0, len(rows), ROWS_AT_ONCE):
         restore(rows[start : start + ROWS_AT_ONCE])
         await asyncio.sleep(0)
 
 
-def _blame_one(place: TopicPartition, rows: list[ChangelogRow], places: list[int], restore: Restore) -> None:
-    """Raise `UnreadableChangelogError` for the first of *rows*, at offsets *places*, that is not restored."""
-    for row, offset in zip(rows, places, strict=True):
+def _raise_for_first_unreadable(
+    tp: TopicPartition, rows: list[ChangelogRow], row_offsets: list[int], restore: Restore
+) -> None:
+    """Raise `UnreadableChangelogError` for the first of *rows* (at *row_offsets*) that cannot be restored."""
+    for row, offset in zip(rows, row_offsets, strict=True):
         try:
             restore([row])
         except UnreadableRow as error:
-            lost = LOST.get(_kind_of(place.topic), "all that is in it")
+            lost = LOST_STATE.get(_processor_of(tp.topic), "all that is in it")
             raise UnreadableChangelogError(
-                f"{place.topic}, partition {place.partition}, offset {offset}: {error}. Run the "
-                "version of session-risk that wrote it. Or begin anew: stop all workers, delete this topic, "
+                f"{tp.topic}, partition {tp.partition}, offset {offset}: {error}. Run the version of session-risk that "
+                "wrote it. Or start with empty state: stop all workers, delete this topic, "
                 f"make it with `session-risk topics create`, start them; what is lost is {lost}"
             ) from error

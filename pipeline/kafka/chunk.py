@@ -1,4 +1,4 @@
-"""What Faust hands from the consumer to an agent: records of one topic-partition, many at once."""
+"""Chunk: what Faust passes from the consumer to an agent, many records of one topic-partition as one event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Chunk(NamedTuple):
 
 
 class ChunkSchema(faust.Schema[Any, Any]):
-    """Hands an event's chunk on as it is: decoding is the stage's work."""
+    """Passes a chunk on unchanged: decoding is the processor's work."""
 
     def loads_key(self, app: AppT, message: FaustMessage, **_: Any) -> K:
         return None

@@ -1,6 +1,6 @@
-"""Kafka as the command line needs it: a few records written, a topic read to its end, outputs followed.
+"""Kafka client of the commands and the transmitter: writes records, reads topics to their end, follows topics.
 
-A worker reads and writes in its own way (`pipeline.kafka.app`).
+A worker reads and writes differently (`pipeline.kafka.app`).
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from aiokafka.errors import (
 )
 
 from pipeline.kafka.connection import Connection
-from pipeline.kafka.topics import BrokerUnreachableError, RightsMissingError, TopicsNotReadyError, may_not
+from pipeline.kafka.topics import BrokerUnreachableError, RightsMissingError, TopicsNotReadyError, not_authorized
 from pipeline.processing.processor import Message, Record
 from schemas.tenancy import TENANT_HEADER
 
 _EMBEDDED_WAIT_MS: Final = 10
-"""The embedded broker does not wake a fetch that waits."""
+"""The embedded broker does not answer a waiting fetch when a record arrives, so fetches must be short."""
 _WAIT_MS: Final = 100
 
 
 class Writer:
-    """Writes records whose order within a key is kept."""
+    """Writes records; records with the same key stay in order."""
 
     def __init__(self, producer: Any) -> None:
         self._producer = producer
         self._refusal: BaseException | None = None
 
     async def send(self, message: Message, timestamp_ms: int | None = None, tenants: Sequence[bytes] = ()) -> None:
-        """Queue *message*, with the word that it is of *tenants*, usually one; it leaves at once."""
+        """Queue *message*, with a header for each of *tenants* (usually one); it is sent without delay."""
         topic, key, value = message
         headers = [(TENANT_HEADER, tenant) for tenant in tenants]
         sent = await self._producer.send(topic, value=value, key=key, timestamp_ms=timestamp_ms, headers=headers)
         sent.add_done_callback(self._answered)
 
     async def flush(self) -> None:
-        """Return when the brokers have everything; raises what they say when they refused something."""
+        """Return when the brokers have acknowledged everything; raises the first error if they refused something."""
         await self._producer.flush()
         if self._refusal is not None:
             raise self._refusal
@@ -56,41 +56,41 @@ class Writer:
 
 
 @asynccontextmanager
-async def writing(connection: Connection) -> AsyncIterator[Writer]:
-    """Give a writer; raises `BrokerUnreachableError`, or `RightsMissingError` where it may not write."""
+async def open_writer(connection: Connection) -> AsyncIterator[Writer]:
+    """Yield a writer; raises `BrokerUnreachableError`, or `RightsMissingError` if it may not write."""
     producer = aiokafka.AIOKafkaProducer(**connection.for_aiokafka(), acks="all", enable_idempotence=True)
     try:
         async with _answered(connection):
             await producer.start()
-        with permitted(connection, "write"):
+        with rights_checked(connection, "write"):
             yield Writer(producer)
     finally:
         await producer.stop()
 
 
 @asynccontextmanager
-async def following(connection: Connection, topics: Sequence[str]) -> AsyncIterator[AsyncIterator[Record]]:
-    """Give the records that come to *topics* from now on, as they come.
+async def follow_topics(connection: Connection, topics: Sequence[str]) -> AsyncIterator[AsyncIterator[Record]]:
+    """Yield the records that are appended to *topics* from now on.
 
-    Raises `BrokerUnreachableError`, `TopicsNotReadyError` where a topic is missing, or `RightsMissingError`
-    where it may not be read.
+    Raises `BrokerUnreachableError`, `TopicsNotReadyError` if a topic is missing, or `RightsMissingError` if it may
+    not be read.
     """
-    async with reading(connection, topics) as reader:
+    async with open_reader(connection, topics) as reader:
         partitions = reader.assignment()
         await reader.seek_to_end(*partitions)
         for partition in partitions:
-            await reader.position(partition)  # only then is the end of now the beginning
+            await reader.position(partition)  # this resolves the seek: the reader starts at the present end
         yield _records(reader)
 
 
-async def matching(connection: Connection, topic: str, text: str) -> list[bytes]:
-    """Return the values on *topic* in which *text* occurs, read up to its end of now, oldest first.
+async def values_containing(connection: Connection, topic: str, text: str) -> list[bytes]:
+    """Return the values on *topic* that contain *text*, up to its present end, oldest first.
 
-    Raises as `following` does.
+    Raises as `follow_topics` does.
     """
     wanted = text.encode()
     found: list[tuple[int, bytes]] = []
-    async with reading(connection, [topic]) as reader:
+    async with open_reader(connection, [topic]) as reader:
         ends = await reader.end_offsets(reader.assignment())
         while unread := [tp for tp, end in ends.items() if end and await reader.position(tp) < end]:
             for records in (await reader.getmany(*unread, timeout_ms=1000)).values():
@@ -99,13 +99,13 @@ async def matching(connection: Connection, topic: str, text: str) -> list[bytes]
 
 
 @asynccontextmanager
-async def history(connection: Connection, topic: str) -> AsyncIterator[tuple[int, AsyncIterator[list[bytes]]]]:
-    """Give how many records *topic* holds, about, and their values up to its end of now, a fetch at a time.
+async def open_history(connection: Connection, topic: str) -> AsyncIterator[tuple[int, AsyncIterator[list[bytes]]]]:
+    """Yield about how many records *topic* holds, and their values up to its present end, a fetch at a time.
 
-    One partition comes after another, so that the same records always come in the same order. Raises as
-    `following` does.
+    One partition comes after another, so the same records always come in the same order. Raises as `follow_topics`
+    does.
     """
-    async with reading(connection, [topic]) as reader:
+    async with open_reader(connection, [topic]) as reader:
         partitions = sorted(reader.assignment())
         ends = await reader.end_offsets(partitions)
         begins = await reader.beginning_offsets(partitions)
@@ -119,29 +119,29 @@ async def _up_to(reader: Any, ends: dict[Any, int]) -> AsyncIterator[list[bytes]
                 yield [r.value for r in records if r.value is not None and r.offset < end]
 
 
-async def begin_at_end(connection: Connection, group: str, topics: Sequence[str]) -> None:
-    """Let the consumer group *group*, which must be new, begin with what comes to *topics* from now on.
+async def start_group_at_end(connection: Connection, group: str, topics: Sequence[str]) -> None:
+    """Let the new consumer group *group* start with the records that are appended to *topics* from now on.
 
-    Raises as `following` does.
+    Raises as `follow_topics` does.
     """
-    async with reading(connection, topics) as reader:
+    async with open_reader(connection, topics) as reader:
         ends = await reader.end_offsets(reader.assignment())
-    async with started(connection, (), group_id=group) as member:
+    async with start_consumer(connection, (), group_id=group) as member:
         member.assign(list(ends))
         await member.commit(ends)
 
 
-async def retained(connection: Connection, topics: Sequence[str], since_ms: int = 0) -> AsyncIterator[Record]:
-    """Yield what *topics* hold up to their ends of now, of what was appended at *since_ms* or later.
+async def read_retained(connection: Connection, topics: Sequence[str], since_ms: int = 0) -> AsyncIterator[Record]:
+    """Yield the records on *topics* up to their present ends that were appended at *since_ms* or later.
 
-    Each partition is in order. Raises as `following` does.
+    Each partition is in order. Raises as `follow_topics` does.
     """
-    async with reading(connection, topics) as reader:
+    async with open_reader(connection, topics) as reader:
         ends = await reader.end_offsets(reader.assignment())
         if since_ms:
             found = await reader.offsets_for_times(dict.fromkeys(ends, since_ms))
             for partition, place in found.items():
-                if place:  # the embedded broker does not know: there, what is older is read and left out
+                if place:  # the embedded broker cannot look offsets up by time: older records are read and skipped
                     reader.seek(partition, place.offset)
         while unread := [tp for tp, end in ends.items() if end and await reader.position(tp) < end]:
             for partition, records in (await reader.getmany(*unread, timeout_ms=1000)).items():
@@ -150,8 +150,8 @@ async def retained(connection: Connection, topics: Sequence[str], since_ms: int 
                         yield record
 
 
-async def remove(connection: Connection, topics: Sequence[str]) -> None:
-    """Delete *topics* and what is on them; raises as `following` does."""
+async def delete_topics(connection: Connection, topics: Sequence[str]) -> None:
+    """Delete *topics* with everything on them; raises as `follow_topics` does."""
     admin = AIOKafkaAdminClient(**connection.for_aiokafka())
     try:
         async with _answered(connection):
@@ -162,9 +162,9 @@ async def remove(connection: Connection, topics: Sequence[str]) -> None:
 
 
 @asynccontextmanager
-async def reading(connection: Connection, topics: Sequence[str]) -> AsyncIterator[Any]:
-    """Give a consumer of all partitions of *topics*, from their beginning."""
-    async with started(connection, topics, group_id=None) as reader:
+async def open_reader(connection: Connection, topics: Sequence[str]) -> AsyncIterator[Any]:
+    """Yield a consumer of all partitions of *topics*, at their beginning."""
+    async with start_consumer(connection, topics, group_id=None) as reader:
         found = {partition.topic for partition in reader.assignment()}
         if missing := [topic for topic in topics if topic not in found]:
             raise TopicsNotReadyError(
@@ -172,18 +172,18 @@ async def reading(connection: Connection, topics: Sequence[str]) -> AsyncIterato
                 "`session-risk topics create`"
             )
         partitions = list(reader.assignment())
-        reader.unsubscribe()  # or whatever changes in the cluster would let it begin anew
+        reader.unsubscribe()  # a subscription would start again at every change in the cluster
         reader.assign(partitions)
         yield reader
 
 
 @asynccontextmanager
-async def started(
+async def start_consumer(
     connection: Connection, topics: Sequence[str], group_id: str | None, wait_ms: int = _WAIT_MS
 ) -> AsyncIterator[Any]:
-    """Give a consumer, of aiokafka, that commits nothing by itself; raises as `following` does.
+    """Yield an aiokafka consumer that commits nothing by itself; raises as `follow_topics` does.
 
-    A broker is asked anew after *wait_ms*: a partition that gave something is not asked again before.
+    A fetch of a partition waits up to *wait_ms*; a partition that just returned records is not fetched again before.
     """
     reader = aiokafka.AIOKafkaConsumer(
         *topics,
@@ -197,28 +197,28 @@ async def started(
     try:
         async with _answered(connection):
             await reader.start()
-        with permitted(connection, "read"):
+        with rights_checked(connection, "read"):
             yield reader
     finally:
         await reader.stop()
 
 
 @contextmanager
-def permitted(connection: Connection, what: str) -> Iterator[None]:
-    """Raise `RightsMissingError`, that this client may not do *what*, where the brokers say so."""
+def rights_checked(connection: Connection, what: str) -> Iterator[None]:
+    """Translate authorization errors into a `RightsMissingError` that this client may not do *what*."""
     try:
         yield
     except TopicAuthorizationFailedError as error:
         topics = [str(name) for part in error.args for name in ([part] if isinstance(part, str) else part)]
-        raise RightsMissingError(may_not(connection, what, topics)) from error
-    except ClusterAuthorizationFailedError as error:  # of an idempotent producer that may write nothing
-        raise RightsMissingError(may_not(connection, "write", ["any"])) from error
+        raise RightsMissingError(not_authorized(connection, what, topics)) from error
+    except ClusterAuthorizationFailedError as error:  # raised by an idempotent producer that may not write anywhere
+        raise RightsMissingError(not_authorized(connection, "write", ["any"])) from error
 
 
 @asynccontextmanager
 async def _answered(connection: Connection) -> AsyncIterator[None]:
     try:
-        with permitted(connection, "see"):
+        with rights_checked(connection, "see"):
             yield
     except (KafkaConnectionError, TimeoutError, OSError) as error:
         raise BrokerUnreachableError(
@@ -236,13 +236,13 @@ async def _records(reader: Any) -> AsyncIterator[Record]:
 
 
 @contextmanager
-def on_topic(connection: Connection, topic: str) -> Iterator[tuple[int, Iterator[bytes]]]:
-    """Give about how many records *topic* holds, and their values, partition after partition.
+def read_topic(connection: Connection, topic: str) -> Iterator[tuple[int, Iterator[bytes]]]:
+    """Yield about how many records *topic* holds, and their values, partition after partition.
 
-    Raises as `pipeline.kafka.client.following` does. Not for use where an event loop runs.
+    Raises as `follow_topics` does. Not for use inside a running event loop.
     """
     with asyncio.Runner() as runner:
-        context = history(connection, topic)
+        context = open_history(connection, topic)
         total, fetches = runner.run(context.__aenter__())
         try:
             yield total, _values(runner, fetches)

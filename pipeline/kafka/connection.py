@@ -1,4 +1,4 @@
-"""How to reach the brokers: addresses, TLS and SASL, in the words of aiokafka, of Faust and of librdkafka.
+"""Connection to the brokers: addresses, TLS and SASL, as arguments of aiokafka, Faust and librdkafka.
 
 The only place that reads certificates; passwords never appear in a repr.
 """
@@ -18,7 +18,7 @@ from pipeline.kafka import fetch_decoding
 
 
 class ConnectionSettings(Protocol):
-    """The settings a `Connection` is made from."""
+    """The settings from which a `Connection` is made."""
 
     @property
     def broker(self) -> str: ...
@@ -42,7 +42,7 @@ class ConnectionSettings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where the brokers are and how to talk to them; an *embedded* one is that of `pipeline.kafka.embedded`."""
+    """Where the brokers are and how to authenticate; an *embedded* one is that of `pipeline.kafka.embedded`."""
 
     bootstrap: str
     embedded: bool = False
@@ -57,7 +57,7 @@ class Connection:
 
     @classmethod
     def of(cls, settings: ConnectionSettings) -> Connection:
-        """Make the connection the settings describe; raises `OSError` when a certificate cannot be read."""
+        """Return the connection that *settings* describe; raises `OSError` if a certificate cannot be read."""
         secret = settings.sasl_password
         encrypted = settings.security_protocol.endswith("SSL")
         return cls(
@@ -74,7 +74,10 @@ class Connection:
         )
 
     def for_aiokafka(self) -> dict[str, Any]:
-        """Return the arguments every aiokafka client takes, which from now on reads any name of a header."""
+        """Return the arguments that every aiokafka client takes.
+
+        Also installs the tolerant decoding of header names in this process (`pipeline.kafka.fetch_decoding`).
+        """
         fetch_decoding.install()
         arguments: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap.split(","),
@@ -88,13 +91,13 @@ class Connection:
         return arguments
 
     def for_faust(self) -> dict[str, Any]:
-        """Return the settings of a Faust app that say where its broker is; see :meth:`for_aiokafka`."""
+        """Return the settings of a Faust app that concern its broker; see :meth:`for_aiokafka`."""
         fetch_decoding.install()
         urls = [f"kafka://{address}" for address in self.bootstrap.split(",")]
         return {"broker": urls, "broker_credentials": self._credentials()}
 
     def for_librdkafka(self) -> dict[str, Any]:
-        """Return the settings of a client of librdkafka."""
+        """Return the settings of a librdkafka client."""
         given = {
             "bootstrap.servers": self.bootstrap,
             "security.protocol": self.security_protocol,
@@ -109,7 +112,7 @@ class Connection:
 
     @property
     def kafka_principal(self) -> str:
-        """Who the brokers take this client for, as it knows itself."""
+        """How this client would describe its own identity on the brokers, for messages."""
         if self._signs_in:
             return f"user {self.username}"
         return "this client" if self.tls_cert_file is None else f"the owner of {self.tls_cert_file}"

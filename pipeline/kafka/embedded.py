@@ -1,7 +1,7 @@
-"""A Kafka broker inside this process, for trying out and for tests: librdkafka's mock cluster.
+"""Embedded broker: a Kafka broker inside this process for demos and tests, librdkafka's mock cluster.
 
-It forgets everything when it is closed, holds all records in memory, gives every topic four partitions and
-compacts nothing. Anything real needs Apache Kafka (`make kafka`, or `deploy/compose.yaml`).
+It holds all records in memory until it is closed, gives every topic four partitions and compacts nothing. Production
+needs Apache Kafka (`make kafka`, or `deploy/compose.yaml`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Final, Self
 from confluent_kafka import Producer
 
 PARTITIONS: Final = 4
-"""Partitions of every topic of an embedded broker; it cannot be told otherwise."""
+"""Partitions of every topic of an embedded broker; the number is fixed."""
 
 _ANSWER_SECONDS = 10.0
 
 
 class EmbeddedBroker:
-    """A broker on a free loopback port, alive in a ``with`` block; other processes reach it, too."""
+    """A broker on a free loopback port, running inside a ``with`` block; other processes can reach it."""
 
     def __init__(self) -> None:
         self._cluster: Producer | None = None
@@ -38,11 +38,11 @@ class EmbeddedBroker:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._cluster = None  # the cluster goes with the last reference
+        self._cluster = None  # the cluster ends with its last reference
         self.bootstrap = ""
 
     def create(self, topics: Iterable[str]) -> None:
-        """Make *topics*; they also appear when they are first asked for."""
+        """Make *topics*; a topic is also made when a client first asks for it."""
         if self._cluster is None:
             raise RuntimeError("the embedded broker is closed; use it in a with block")
         for topic in topics:

@@ -1,7 +1,7 @@
-"""The private parts of Faust and aiokafka the edge stands on: one row each, looked at before anything starts.
+"""Table of the private parts of Faust and aiokafka that the Kafka layer uses, checked before anything starts.
 
-A test also compares their source with what was read when the edge was written; a release that moves one of
-them fails here or there, and not in the middle of a rebalance.
+A test also compares their source with the source this layer was written against. So a release that moves one of them
+fails at the start or in that test, and not in the middle of a rebalance.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 import faust
 
 TESTED = "0.15"
-"""Faust releases (major.minor) the edge was made for."""
+"""Faust releases (major.minor) that the Kafka layer supports."""
 
 
 class UnknownFaustError(Exception):
-    """The installed Faust or aiokafka is not one the edge was made for."""
+    """The installed Faust or aiokafka is not one that the Kafka layer supports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A function: where it is (``module:name``), the parameters it must have, and names its code must use."""
+    """A function: its location (``module:name``), the parameters it must have, and names its code must use."""
 
     path: str
     parameters: tuple[str, ...]
@@ -67,7 +67,7 @@ PARTS = (
     Part(f"{_CONSUMER}.perform_seek", ("self",), ("_read_offset", "_committed_offset")),
     Part(f"{_CONSUMER}.on_buffer_full", ("self", "tp")),
     Part(f"{_CONSUMER}.on_buffer_drop", ("self", "tp")),
-    # Who calls it: fetcher, conductor, stream.
+    # Its callers: fetcher, conductor, stream.
     Part("faust.transport.consumer:Fetcher._fetcher.fun", ("self",), ("_drain_messages",)),
     Part("faust.transport.conductor:Conductor._compile_message_handler", ("self",)),
     Part("faust.transport.conductor:Conductor._update_tp_index", ("self", "assigned"), ("_tp_index",)),
@@ -167,11 +167,11 @@ PARTS = (
 
 
 _WRAPPED = ("fun", "fget")
-"""Where a service's task and a property keep their function."""
+"""Attributes under which a service's task and a property hold their function."""
 
 
 def find(path: str) -> Any:
-    """Return the object at *path*; raises `ImportError` or `AttributeError` where the way ends."""
+    """Return the object at *path*; raises `ImportError` or `AttributeError` if there is none."""
     module, _, names = path.partition(":")
     found: Any = import_module(module)
     for name in names.split("."):
@@ -181,14 +181,14 @@ def find(path: str) -> Any:
 
 
 def check_faust() -> None:
-    """Return if Faust and aiokafka have every part; raises `UnknownFaustError` naming those that moved."""
+    """Return if Faust and aiokafka have every part; raises `UnknownFaustError` with those that are missing."""
     moved = [part.path for part in PARTS if not _is_there(part)]
     version = str(faust.__version__)
     if version.rpartition(".")[0] != TESTED:
-        raise UnknownFaustError(f"faust-streaming {version} is installed; the edge was made for {TESTED}.*")
+        raise UnknownFaustError(f"faust-streaming {version} is installed; session-risk needs {TESTED}.*")
     if moved:
         raise UnknownFaustError(
-            f"faust-streaming {version} or the aiokafka beside it lacks what the edge stands on: "
+            f"faust-streaming {version} or the aiokafka beside it lacks private parts that session-risk uses: "
             f"{', '.join(moved)}; install the versions in constraints.txt"
         )
 

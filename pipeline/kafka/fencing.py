@@ -1,8 +1,8 @@
-"""Whether this worker may still write for the partitions it was given.
+"""Fencing: keeps a worker that lost its partitions from writing to their changelogs.
 
-Kafka does not stop a worker that was taken for dead and wakes up (a paused machine, a stopped process) from
-writing to a changelog that is another's by now. A lease does: it lives on the group coordinator's answers to
-heartbeats, and whoever writes confirms it first.
+Kafka does not stop a worker that was presumed dead and wakes up (a paused machine, a stopped process) from writing to
+a changelog that another worker owns by now. A lease does: it is renewed by the group coordinator's answers to
+heartbeats, and every writer confirms it first.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-_LOOK_AGAIN_SECONDS = 0.05
+_RECHECK_SECONDS = 0.05
 
 
 class PartitionLost(Exception):
-    """The partition is another worker's by now; what was about to be written must not be."""
+    """Another worker owns the partition; the write must not happen."""
 
 
 class Lease:
-    """The right to write, for a generation of the group, until *seconds* after the last good heartbeat.
+    """The right to write, for a generation of the group, until *seconds* after the last successful heartbeat.
 
-    *seconds* is the session timeout: the coordinator gives nobody's partitions away before it has passed. (It
-    does to a process that joins by the same `group.instance.id`: workers have none.)
-    Heartbeats are reported from the consumer's thread, confirmations asked for in the main one.
+    *seconds* is the session timeout: the coordinator gives no member's partitions away before it has passed. (It does
+    to a process that joins with the same `group.instance.id`; workers have none.) Heartbeats are reported by the
+    consumer's thread, confirmations are requested in the main thread.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +34,7 @@ class Lease:
 
     @property
     def generation(self) -> int | None:
-        """The generation the lease is for; `None` when there is none."""
+        """The generation the lease is for; `None` if there is no lease."""
         return self._held[0]
 
     def grant(self, generation: int) -> None:
@@ -42,18 +42,18 @@ class Lease:
         self._held = (generation, self._clock() + self._seconds)
 
     def renew(self, generation: int, asked_at: float) -> None:
-        """Prolong the lease: a heartbeat sent at *asked_at* was answered well."""
+        """Extend the lease: the heartbeat sent at *asked_at* was answered without error."""
         if generation == self._held[0]:
             self._held = (generation, asked_at + self._seconds)
 
     def end(self) -> None:
-        """End the lease: the partitions are revoked, or the group goes on without this worker."""
+        """End the lease: the partitions are revoked, or the group continues without this worker."""
         self._held = (None, 0.0)
 
     async def confirm(self, generation: int) -> None:
-        """Return once it is certain that *generation* still holds; raises `PartitionLost` when it does not.
+        """Return once it is certain that *generation* still holds; raises `PartitionLost` if it does not.
 
-        With a lease run out nothing is certain: wait for the next heartbeat to tell.
+        While the lease has run out nothing is certain, and this waits for the next heartbeat.
         """
         while True:
             held, until = self._held
@@ -61,42 +61,45 @@ class Lease:
                 raise PartitionLost(f"generation {generation} of the consumer group is over")
             if self._clock() < until:
                 return
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            await asyncio.sleep(_RECHECK_SECONDS)
 
 
 Confirm = Callable[[], Awaitable[None]]
-"""Returns while the partition is this worker's; raises `PartitionLost` when it is not any more."""
+"""Returns while this worker owns the partition; raises `PartitionLost` when it no longer does."""
 
 
 class ProducerFence:
-    """Who must agree before anything leaves for a topic-partition, by topic and partition."""
+    """Confirmations that the producer must get before a batch leaves, by topic and partition."""
 
     def __init__(self) -> None:
         self._confirm: dict[tuple[str, int], Confirm] = {}
 
     def put(self, topic: str, partition: int, confirm: Confirm) -> None:
-        """Have *confirm* asked before anything leaves for this partition."""
+        """Await *confirm* before any batch leaves for this partition."""
         self._confirm[topic, partition] = confirm
 
     def guard(self, kafka: Any) -> None:
-        """Have the started aiokafka producer *kafka* ask; a batch that may not leave fails, `PartitionLost`.
+        """Make the started aiokafka producer *kafka* confirm each batch.
 
-        The broker then refuses what this producer writes there later, for there is a gap in its numbers: a
-        worker that gets the partition back before it is restarted ends, and the next one goes on.
+        One that may not leave fails with `PartitionLost`.
+
+        The broker then refuses later batches of this producer for that partition, because a sequence number is
+        missing. So a worker that gets the partition back before it is restarted ends with a failure, and the next
+        worker continues.
         """
         sender = kafka._sender
         send = sender._send_produce_req
 
-        async def send_what_may(node_id: int, batches: dict[Any, Any]) -> None:
-            kept = [tp for tp, batch in batches.items() if not await self._may_leave(tp, batch)]
-            left = {tp: batch for tp, batch in batches.items() if tp not in kept}
-            if left:
-                await send(node_id, left)
+        async def send_confirmed(node_id: int, batches: dict[Any, Any]) -> None:
+            fenced = [tp for tp, batch in batches.items() if not await self._may_leave(tp, batch)]
+            allowed = {tp: batch for tp, batch in batches.items() if tp not in fenced}
+            if allowed:
+                await send(node_id, allowed)
             else:
                 sender._in_flight.remove(node_id)
-            sender._muted_partitions.difference_update(kept)
+            sender._muted_partitions.difference_update(fenced)
 
-        sender._send_produce_req = send_what_may
+        sender._send_produce_req = send_confirmed
 
     async def _may_leave(self, tp: Any, batch: Any) -> bool:
         confirm = self._confirm.get((tp.topic, tp.partition))

@@ -1,8 +1,8 @@
-"""Batches of records as aiokafka reads them, and whatever the names of their headers are.
+"""Decoding of fetched record batches, tolerant of any header names, and in bulk.
 
-aiokafka raises where such a name is no UTF-8, and gets past that record by no means: whoever may write to a
-topic could end every reader of it. Clients in Java read U+FFFD for what is no text (Kafka's
-`DefaultRecord.readHeaders`); here it is the same.
+aiokafka raises at a header name that is not UTF-8 and cannot get past that record: whoever may write to a topic could
+stop every reader of it. Java clients decode such bytes as U+FFFD (Kafka's `DefaultRecord.readHeaders`), and so does
+this module. It also decodes all records of a fetch at once, where aiokafka decodes them one by one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
 _LENGTH: Final = slice(8, 12)
-"""Where a batch tells how many bytes follow (KIP-98: after the offset)."""
+"""Bytes of a batch that hold its length (KIP-98: after the offset)."""
 
 
 class RecordBatches:
-    """What a broker answered, *raw*, batch by batch; in place of aiokafka's `MemoryRecords`."""
+    """The batches of a broker's answer *raw*; takes the place of aiokafka's `MemoryRecords`."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw = memoryview(raw)
@@ -35,7 +35,7 @@ class RecordBatches:
         return int(self._records.size_in_bytes())
 
     def next_batch(self) -> RecordBatch:
-        """The next batch; raises `CorruptRecordException` if it is too short to be one."""
+        """Return the next batch; raises `CorruptRecordException` if it is too short to be one."""
         batch = self._records.next_batch()
         end = _LENGTH.stop + int.from_bytes(self._raw[_LENGTH], "big")
         raw, self._raw = self._raw[:end], self._raw[end:]
@@ -43,7 +43,7 @@ class RecordBatches:
 
 
 class RecordBatch:
-    """One batch: aiokafka's in all, but that its records are read with any names."""
+    """aiokafka's batch, except that its records are decoded with any header names."""
 
     def __init__(self, batch: Any, raw: memoryview) -> None:
         self._batch = batch
@@ -63,52 +63,53 @@ class RecordBatch:
 
 
 def _with_any_names(raw: memoryview) -> Iterator[Any]:
-    """The records of a batch (KIP-98) one by one; raises `CorruptRecordException` at one that is none."""
+    """Yield the records of a batch (KIP-98); raises `CorruptRecordException` at bytes that are no record."""
     batch: Any = _DefaultRecordBatchPy(raw)
     batch._maybe_uncompress()
-    at = batch._pos
+    position = batch._pos
     for _ in range(batch._num_records):
         try:
-            record, at = _record(batch, at)
+            record, position = _record(batch, position)
         except (IndexError, ValueError) as error:
-            raise CorruptRecordException(f"what is no record begins at byte {at}: {error!r}") from error
+            raise CorruptRecordException(f"invalid record at byte {position}: {error!r}") from error
         yield record
 
 
-def _record(batch: Any, at: int) -> tuple[Any, int]:
+def _record(batch: Any, position: int) -> tuple[Any, int]:
     data = batch._buffer
-    length, at = decode_varint(data, at)
-    end = at + length
-    _, at = decode_varint(data, at)  # attributes: none are in use
-    later, at = decode_varint(data, at)
-    further, at = decode_varint(data, at)
-    key, at = _bytes(data, at)
-    value, at = _bytes(data, at)
-    count, at = decode_varint(data, at)
+    length, position = decode_varint(data, position)
+    end = position + length
+    _, position = decode_varint(data, position)  # attributes: none are in use
+    timestamp_delta, position = decode_varint(data, position)
+    offset_delta, position = decode_varint(data, position)
+    key, position = _bytes(data, position)
+    value, position = _bytes(data, position)
+    count, position = decode_varint(data, position)
     headers = []
     for _ in range(count):
-        name, at = _bytes(data, at)
-        payload, at = _bytes(data, at)
+        name, position = _bytes(data, position)
+        payload, position = _bytes(data, position)
         headers.append(((name or b"").decode("utf-8", "replace"), payload))
-    if at != end:
-        raise ValueError(f"it ends at byte {at}, not at {end}")
-    kind = batch.timestamp_type
-    timestamp = batch.max_timestamp if kind == batch.LOG_APPEND_TIME else batch.first_timestamp + later
-    return _DefaultRecordPy(batch.base_offset + further, timestamp, kind, key, value, headers), at
+    if position != end:
+        raise ValueError(f"it ends at byte {position}, not {end}")
+    timestamp_type = batch.timestamp_type
+    appended = timestamp_type == batch.LOG_APPEND_TIME
+    timestamp = batch.max_timestamp if appended else batch.first_timestamp + timestamp_delta
+    return _DefaultRecordPy(batch.base_offset + offset_delta, timestamp, timestamp_type, key, value, headers), position
 
 
-def _bytes(data: bytearray, at: int) -> tuple[bytes | None, int]:
-    size, at = decode_varint(data, at)
-    return (None, at) if size < 0 else (bytes(data[at : at + size]), at + size)
+def _bytes(data: bytearray, position: int) -> tuple[bytes | None, int]:
+    size, position = decode_varint(data, position)
+    return (None, position) if size < 0 else (bytes(data[position : position + size]), position + size)
 
 
 def install() -> None:
-    """Make every aiokafka consumer of this process read so; aiokafka has no setting for it."""
+    """Make every aiokafka consumer of this process decode this way; aiokafka has no setting for it."""
     fetcher.MemoryRecords = RecordBatches
 
 
 class Fetched(NamedTuple):
-    """One record read from Kafka, as :class:`pipeline.processing.processor.Record`."""
+    """One record read from Kafka, a :class:`pipeline.processing.processor.Record`."""
 
     topic: str
     partition: int
@@ -121,16 +122,17 @@ class Fetched(NamedTuple):
 
 
 _new: Final[Any] = tuple.__new__
-"""A named tuple at half the price of calling its class."""
+"""Makes a named tuple at half the cost of calling its class."""
 
 
 class EagerRecords:
-    """Stands for the *lazy* records of a fetch that nobody has begun to take."""
+    """Takes the place of the *lazy* records of a fetch from which nothing has been taken yet."""
 
     def __init__(self, lazy: PartitionRecords) -> None:
         self.next_fetch_offset: int = lazy.next_fetch_offset
         self._lazy = lazy
-        # It holds its generator, which holds it: a circle, and all that was fetched would wait for a search.
+        # It and its generator refer to each other: unclosed, everything fetched would stay in memory until the cycle
+        # is collected.
         lazy._records_iterator.close()
 
     def __iter__(self) -> Iterator[Fetched]:
@@ -139,10 +141,10 @@ class EagerRecords:
 
 
 def unpack(lazy: PartitionRecords) -> tuple[list[Fetched], int]:
-    """Return what was fetched, and the offset after it.
+    """Return all records of the fetch *lazy*, and the offset after them.
 
-    Raises `aiokafka.errors.CorruptRecordException` where the first batch is spoilt; what lies before a spoilt
-    one is returned, and the next fetch begins with that.
+    Raises `aiokafka.errors.CorruptRecordException` if the first batch is corrupt. Batches before a later corrupt one
+    are returned, and the next fetch starts with the corrupt one.
     """
     topic, partition = lazy._tp
     batches, offset = lazy._records, lazy.next_fetch_offset
@@ -167,9 +169,9 @@ def unpack(lazy: PartitionRecords) -> tuple[list[Fetched], int]:
 
 
 def unpack_at_once(fetched: dict[Any, Any]) -> None:
-    """Have what a fetcher holds, *fetched*, unpacked at once when it is taken.
+    """Make the results that a fetcher holds, *fetched*, decode all their records when they are taken.
 
-    Not where only what is committed may be read: what was taken back is known to aiokafka alone.
+    Not under isolation level READ_COMMITTED: only aiokafka's own code knows which records were aborted.
     """
     for result in fetched.values():
         if type(result) is not FetchResult:

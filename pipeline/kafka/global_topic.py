@@ -1,7 +1,7 @@
-"""Reads a small topic from its beginning in every worker, outside the consumer group: what all must know.
+"""Global topic: a small topic that every worker reads from its beginning, outside the consumer group.
 
-Used for `model-control`. What a record means is the callback's to know; of what was there before the worker
-began, only the newest of each key, as after compaction: orders that were taken back are nobody's business.
+Used for `model-control`. The callback knows what a record means. Of the records that were there before the worker
+started only the newest of each key is used, as after compaction: orders that were withdrawn do not matter.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pipeline.processing.processor import Record
 
 
 class GlobalTopicReader(Service):
-    """Hands what is newest of each key of *topic*, then every record that comes, to *on_record*.
+    """Passes the newest record of each key of *topic*, oldest first, then every new record, to *on_record*.
 
-    Oldest first; started when it has come to the end.
+    It counts as started when it has reached the end of the topic.
     """
 
     def __init__(self, connection: Connection, topic: str, on_record: Callable[[Record], None], **kwargs: Any) -> None:
@@ -31,7 +31,7 @@ class GlobalTopicReader(Service):
         self._reader: Any = None
 
     async def on_start(self) -> None:
-        """Read what is there now."""
+        """Read the records that are there now."""
         self._reader = aiokafka.AIOKafkaConsumer(
             self._topic,
             **self._connection.for_aiokafka(),

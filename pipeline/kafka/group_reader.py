@@ -1,7 +1,7 @@
-"""Reading on in Kafka, for a consumer group with one reader, where the last one stopped.
+"""Group reader: the single reader of a consumer group, which continues where the previous one stopped.
 
-The reader takes every partition by itself and keeps the group's offsets: nobody has to be told of a newcomer,
-and one that takes over begins at once. That no two read at a time is for others to see to.
+The reader assigns itself every partition and commits the group's offsets: no rebalance is needed, and a reader that
+takes over starts at once. The caller ensures that only one reads at a time.
 """
 
 from __future__ import annotations
@@ -15,67 +15,66 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
-from pipeline.kafka.client import permitted, reading, started
+from pipeline.kafka.client import open_reader, rights_checked, start_consumer
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import BrokerUnreachableError, RightsMissingError, TopicsNotReadyError, ping_broker
 from pipeline.processing.processor import Record
 
 log = logging.getLogger(__name__)
 
-ANSWER_S: Final = 10.0
-"""Seconds the brokers may take to answer one question."""
+RESPONSE_TIMEOUT_S: Final = 10.0
+"""Seconds the brokers may take to answer one request."""
 _WAIT_MS: Final = 10
-"""So soon the next command is fetched of a partition that just gave one."""
+"""How soon a partition that just returned a command is fetched again."""
 
 
 class GroupReader:
-    """Gives records, and remembers for the group how far they were given.
+    """Returns records, and commits for the group how far they were returned.
 
-    A method raises `RightsMissingError` for
-    what the brokers do not permit, and `BrokerUnreachableError` for what else they refuse, or do not answer.
-    After `chunk` did so it is of no more use: what it had read may be lost to it. Another one begins where
-    the last commit was.
+    Each method raises `RightsMissingError` if the brokers do not authorize it, and `BrokerUnreachableError` if they
+    refuse it otherwise or do not answer. After `chunk` raised, this reader must not be used again, since records it
+    had fetched may be lost to it; a new one starts at the last commit.
     """
 
     def __init__(self, reader: Any, connection: Connection, topics: Sequence[str]) -> None:
         self._reader = reader
         self._connection = connection
-        self._place = {topic: place for place, topic in enumerate(topics)}
-        self._keeping: asyncio.Task[None] | None = None
+        self._topic_order = {topic: index for index, topic in enumerate(topics)}
+        self._commit_task: asyncio.Task[None] | None = None
 
-    async def chunk(self, most: int, wait_ms: int) -> list[Record]:
-        """Give at most *most* records, none after *wait_ms*: topic by topic, each partition in order."""
-        async with _answered(self._connection, "gives no records"):
-            found = await self._reader.getmany(timeout_ms=wait_ms, max_records=most)
-        in_order = sorted(found, key=lambda item: (self._place[item.topic], item.partition))
+    async def chunk(self, limit: int, wait_ms: int) -> list[Record]:
+        """Return at most *limit* records, none after *wait_ms*: topic by topic, each partition in order."""
+        async with _responding(self._connection, "gives no records"):
+            found = await self._reader.getmany(timeout_ms=wait_ms, max_records=limit)
+        in_order = sorted(found, key=lambda item: (self._topic_order[item.topic], item.partition))
         return [record for partition in in_order for record in found[partition]]
 
     async def commit(self) -> None:
-        """Let the group go on after all that was given."""
-        async with _answered(self._connection, "does not keep how far was read"):
-            if self._keeping is not None:  # that says nothing of what was given since
-                await self._kept(self._keeping)
-            self._keeping = asyncio.create_task(self._reader.commit())
-            await self._kept(self._keeping)
+        """Commit the offsets after all records that were returned."""
+        async with _responding(self._connection, "does not keep how far was read"):
+            if self._commit_task is not None:  # a commit under way does not include what was returned since
+                await self._wait_for(self._commit_task)
+            self._commit_task = asyncio.create_task(self._reader.commit())
+            await self._wait_for(self._commit_task)
 
-    async def _kept(self, keeping: asyncio.Task[None]) -> None:
-        """Wait for *keeping*, which is not broken off: aiokafka would leave behind what it has begun."""
+    async def _wait_for(self, commit_task: asyncio.Task[None]) -> None:
+        """Wait for *commit_task* without cancelling it: aiokafka would not clean up what it has begun."""
         try:
-            await asyncio.shield(keeping)
+            await asyncio.shield(commit_task)
         finally:
-            if keeping.done():
-                self._keeping = None
+            if commit_task.done():
+                self._commit_task = None
 
     async def end(self) -> None:
-        """Give up what is not kept by now; to be called when the reader has stopped."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        """Cancel a commit that is still under way; to be called after the reader has stopped."""
+        if self._commit_task is not None:
+            self._commit_task.cancel()
+            await asyncio.gather(self._commit_task, return_exceptions=True)
 
     async def lag(self) -> dict[tuple[str, int], int]:
-        """How many records of each topic and partition were not given yet, as of the last fetch."""
+        """Return how many records of each topic and partition were not returned yet, as of the last fetch."""
         found = {}
-        async with _answered(self._connection, "does not say how far there is to read"):
+        async with _responding(self._connection, "does not say how far there is to read"):
             for item in self._reader.assignment():
                 if (end := self._reader.highwater(item)) is not None:
                     found[item.topic, item.partition] = max(0, end - await self._reader.position(item))
@@ -86,29 +85,29 @@ class GroupReader:
 async def group_reader(
     connection: Connection, group: str, topics: Sequence[str], since_ms: int
 ) -> AsyncIterator[GroupReader]:
-    """Read *topics* on for *group*; where it never read, from what came at *since_ms* or later.
+    """Yield a reader that continues for *group* on *topics*; without a committed offset it starts at *since_ms*.
 
-    Raises `BrokerUnreachableError` where no broker answers, or not to all that is asked;
-    `TopicsNotReadyError` where a topic is missing, or `RightsMissingError` where it may not be read.
+    Raises `BrokerUnreachableError` if no broker answers, or not every request; `TopicsNotReadyError` if a topic is
+    missing, or `RightsMissingError` if it may not be read.
     """
     try:
-        begins = await _begins(connection, topics, since_ms)
+        starts = await _start_offsets(connection, topics, since_ms)
     except TopicsNotReadyError:
-        await ping_broker(connection)  # brokers that fell silent meanwhile do not say what there is either
+        await ping_broker(connection)  # brokers that stopped answering do not report topics either
         raise
-    async with started(connection, (), group_id=group, wait_ms=_WAIT_MS) as reader:
-        reader.assign(list(begins))
-        news = {}
-        for partition, begin in begins.items():
-            async with _answered(connection, "does not say how far was read"):
+    async with start_consumer(connection, (), group_id=group, wait_ms=_WAIT_MS) as reader:
+        reader.assign(list(starts))
+        new_offsets = {}
+        for partition, start in starts.items():
+            async with _responding(connection, "does not say how far was read"):
                 known = await reader.committed(partition)
             if known is None:
-                news[partition] = begin
-                reader.seek(partition, begin)
-        if news:  # kept at once: who is stopped before it has read anything goes on here
-            async with _answered(connection, "does not keep how far was read"):
-                await reader.commit(news)
-            log.info("group %s is new to %d of %d partitions", group, len(news), len(begins))
+                new_offsets[partition] = start
+                reader.seek(partition, start)
+        if new_offsets:  # committed at once: a reader stopped before its first commit continues here
+            async with _responding(connection, "does not keep how far was read"):
+                await reader.commit(new_offsets)
+            log.info("group %s is new to %d of %d partitions", group, len(new_offsets), len(starts))
         read = GroupReader(reader, connection, topics)
         try:
             yield read
@@ -117,28 +116,30 @@ async def group_reader(
             await read.end()
 
 
-async def _begins(connection: Connection, topics: Sequence[str], since_ms: int) -> dict[TopicPartition, int]:
-    """The offset of each partition with which a group begins that never read there."""
-    async with reading(connection, topics) as reader:
-        async with _answered(connection, "does not say what it holds"):
-            if connection.embedded:  # it knows no times, and holds nothing from before it was started
+async def _start_offsets(connection: Connection, topics: Sequence[str], since_ms: int) -> dict[TopicPartition, int]:
+    """The offset of each partition at which a group starts that has no committed offset there."""
+    async with open_reader(connection, topics) as reader:
+        async with _responding(connection, "does not say what it holds"):
+            if connection.embedded:  # it cannot look offsets up by time, and holds no old records
                 return dict(await reader.beginning_offsets(list(reader.assignment())))
             ends = await reader.end_offsets(list(reader.assignment()))
-        async with _answered(connection, "does not say what it holds since when"):
+        async with _responding(connection, "does not say what it holds since when"):
             found = await reader.offsets_for_times(dict.fromkeys(ends, since_ms))
     return {item: found[item].offset if found.get(item) else end for item, end in ends.items()}
 
 
 @asynccontextmanager
-async def _answered(connection: Connection, otherwise: str) -> AsyncIterator[None]:
-    """Ask the brokers for something, in `ANSWER_S`; aiokafka by itself asks some things without end.
+async def _responding(connection: Connection, failure: str) -> AsyncIterator[None]:
+    """Limit requests to the brokers to `RESPONSE_TIMEOUT_S`, and translate errors.
 
-    Raises `RightsMissingError` for what they do not permit: that stays as it is until people change it. What
-    fails otherwise may go well the next time: `BrokerUnreachableError`, as the brokers did *otherwise*.
+    Aiokafka retries some requests forever.
+
+    Raises `RightsMissingError` for a missing authorization, which lasts until people change it. Any other failure may
+    be gone the next time: it becomes a `BrokerUnreachableError` that says that the broker *failure*.
     """
     try:
-        with permitted(connection, "read"):
-            async with asyncio.timeout(ANSWER_S):
+        with rights_checked(connection, "read"):
+            async with asyncio.timeout(RESPONSE_TIMEOUT_S):
                 yield
     except GroupAuthorizationFailedError as error:
         raise RightsMissingError(
@@ -146,9 +147,11 @@ async def _answered(connection: Connection, otherwise: str) -> AsyncIterator[Non
             "`session-risk topics acls` tells the rights of each role, and grants them"
         ) from error
     except TimeoutError as error:
-        raise BrokerUnreachableError(f"{connection.bootstrap} {otherwise}: no answer in {ANSWER_S:g} s") from error
+        raise BrokerUnreachableError(
+            f"{connection.bootstrap} {failure}: no answer in {RESPONSE_TIMEOUT_S:g} s"
+        ) from error
     except (KafkaError, OSError) as error:
-        raise BrokerUnreachableError(f"{connection.bootstrap} {otherwise}: {error!r}") from error
+        raise BrokerUnreachableError(f"{connection.bootstrap} {failure}: {error!r}") from error
 
 
 def _named(error: GroupAuthorizationFailedError) -> str:

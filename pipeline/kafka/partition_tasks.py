@@ -1,9 +1,9 @@
-"""One lane for each (kind, partition) this worker owns: its stage, and the chunks that wait for it, in order.
+"""Partition tasks: one for each processor and partition that this worker owns, with its queue of chunks.
 
-Lanes run side by side, a bounded number at once. Within a lane everything has its order: stage → messages
-acknowledged → rows acknowledged → chunks acknowledged. While what a chunk brought is on its way to the
-brokers, the stage works on the next; its messages follow at once, its rows after those of the chunk before.
-What waits meanwhile goes the way together.
+Tasks run concurrently, a bounded number at once. Within a task the order is: processor → messages acknowledged → rows
+acknowledged → chunks acknowledged. While the outcome of a chunk is on its way to the brokers, the processor works on
+the next one; its messages follow at once, its rows after those of the chunk before. Chunks that wait are processed
+together.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.processing.processor import ChangelogRow, Message, Outcome, Proces
 
 
 class Delivery(Protocol):
-    """What Faust delivers a chunk in."""
+    """The Faust event in which a chunk is delivered."""
 
     value: Any
     message: Any
@@ -35,7 +35,7 @@ class Delivery(Protocol):
 
 
 class TopicRun(NamedTuple):
-    """Chunks of one topic that waited one behind the other: one piece of work, little dearer than one."""
+    """Consecutive waiting chunks of one topic, processed as one, which costs little more than a single chunk."""
 
     arrived: float
     topic: str
@@ -43,37 +43,37 @@ class TopicRun(NamedTuple):
 
 
 class WorkItem(NamedTuple):
-    """A piece of work that the stage has done: what it took, and what came of it."""
+    """What a processor has processed at once: the chunks, and the outcomes."""
 
-    taken: Sequence[tuple[float, Delivery]]
+    deliveries: Sequence[tuple[float, Delivery]]
     runs: list[TopicRun]
     outcomes: list[Outcome]
 
     @property
     def messages(self) -> list[Message]:
-        """Everything to send, in order."""
+        """All messages to send, in order."""
         return [message for outcome in self.outcomes for message in outcome.messages]
 
     @property
     def rows(self) -> list[ChangelogRow]:
-        """Everything to remember, in order."""
+        """All changelog rows to write, in order."""
         return [row for outcome in self.outcomes for row in outcome.rows]
 
     def oldest_ms(self, now_ms: int) -> int | None:
-        """Time of the oldest record taken, if that is one."""
-        first = self.taken[0][1].value.records[0].timestamp if self.taken else 0
+        """Time of the oldest record, or `None` if it has no plausible time."""
+        first = self.deliveries[0][1].value.records[0].timestamp if self.deliveries else 0
         return first if is_plausible_time(first, now_ms) else None
 
     def newest_ms(self, now_ms: int) -> int:
-        """Time of the newest record taken, or now."""
-        last = [delivery.value.records[-1].timestamp for _, delivery in self.taken]
+        """Time of the newest record, or *now_ms* if none has a plausible time."""
+        last = [delivery.value.records[-1].timestamp for _, delivery in self.deliveries]
         return max((item for item in last if is_plausible_time(item, now_ms)), default=now_ms)
 
 
-def topic_runs(taken: Sequence[tuple[float, Delivery]]) -> list[TopicRun]:
-    """The runs that were *taken*, each chunk with when it arrived."""
+def topic_runs(deliveries: Sequence[tuple[float, Delivery]]) -> list[TopicRun]:
+    """Group *deliveries*, each with the time it arrived, into runs."""
     runs: list[TopicRun] = []
-    for arrived, delivery in taken:
+    for arrived, delivery in deliveries:
         chunk: Chunk = delivery.value
         if runs and runs[-1].topic == chunk.topic:
             runs[-1].records.extend(chunk.records)
@@ -84,13 +84,13 @@ def topic_runs(taken: Sequence[tuple[float, Delivery]]) -> list[TopicRun]:
 
 @dataclass(frozen=True, slots=True)
 class TaskResources:
-    """What every lane of a worker works with.
+    """What all tasks of a worker share.
 
-    *slots* bounds how many lanes are at work at once, *records* how many records wait in each (one chunk more
-    at most) and go the way together.
+    *slots* bounds how many tasks have work under way at once; *records* how many records may wait in each task (plus
+    at most one chunk) and are processed together. *failed* is called with the error of a task that cannot go on.
     """
 
-    outbox: BatchWriter
+    writer: BatchWriter
     slots: asyncio.Semaphore
     records: int
     observer: Observer
@@ -98,112 +98,114 @@ class TaskResources:
 
 
 MAX_IN_FLIGHT: Final = 2
-"""Pieces of work of one lane whose outcome may be on its way to the brokers."""
+"""Work items of one task whose outcome may be on its way to the brokers."""
 
 
 class PartitionTask:
-    """The work on one stage."""
+    """Runs one processor: queues its chunks, processes them in order, and writes their outcomes."""
 
-    def __init__(self, kind: str, partition: int, stage: Processor, changelog: Changelog, means: TaskResources) -> None:
-        self.kind = kind
+    def __init__(
+        self, processor_name: str, partition: int, processor: Processor, changelog: Changelog, resources: TaskResources
+    ) -> None:
+        self.processor_name = processor_name
         self.partition = partition
-        self.stage = stage
+        self.processor = processor
         self.changelog = changelog
         self.is_settled = True
-        """Whether everything the stage was given is written: then it is what its changelog says."""
+        """Whether the outcome of every chunk is written: then the processor's state equals its changelog."""
         self.applied_ms: dict[str, int] = {}
         """Time of the newest record applied, by topic."""
-        self._means = means
+        self._resources = resources
         self._waiting: deque[tuple[float, Delivery]] = deque()
         self._waiting_records = 0
-        self._sweep_due = False
-        self._changed = asyncio.Event()
+        self._timer_due = False
+        self._change = asyncio.Event()
         self._closed = False
         self._quiet_since = monotonic()
-        self._on_its_way: deque[asyncio.Task[None]] = deque()
-        self._turn = asyncio.Lock()
-        self._broken = False
-        self._running: asyncio.Task[None] | None = None
+        self._in_flight: deque[asyncio.Task[None]] = deque()
+        self._send_lock = asyncio.Lock()
+        self._failed = False
+        self._loop_task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to take chunks."""
-        self._running = asyncio.create_task(self._run())
+        """Start to take chunks."""
+        self._loop_task = asyncio.create_task(self._run())
 
     async def put(self, delivery: Delivery) -> None:
-        """Line a chunk up; waits while the lane is full, and forgets the chunk when the lane is closed."""
-        while self._waiting_records >= self._means.records and not self._closed:
+        """Queue a chunk; waits while the queue is full, and drops the chunk if the task is closed."""
+        while self._waiting_records >= self._resources.records and not self._closed:
             await self._next_change()
         if not self._closed:
             self._waiting.append((monotonic(), delivery))
             self._waiting_records += len(delivery.value.records)
-            self._changed.set()
+            self._change.set()
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is under way or waits."""
-        return bool(self._on_its_way or self._waiting or self._sweep_due)
+        """Whether anything is under way or waits."""
+        return bool(self._in_flight or self._waiting or self._timer_due)
 
     def quiet_for(self) -> float:
-        """Return for how many seconds nothing was done and nothing waits."""
+        """Return for how many seconds nothing was processed and nothing waits."""
         return 0.0 if self.is_busy else monotonic() - self._quiet_since
 
     def on_timer(self) -> None:
-        """Have the stage swept."""
-        self._sweep_due = True
-        self._changed.set()
+        """Have the processor's timer called when no chunk waits."""
+        self._timer_due = True
+        self._change.set()
 
     async def close(self, deadline: float) -> None:
-        """Forget what waits; let what is done arrive until *deadline* (monotonic), then give it up."""
+        """Drop what waits; let outcomes on their way arrive until *deadline* (monotonic), then cancel them."""
         self._closed = True
-        self._changed.set()
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait({self._running})
-        if self._on_its_way:
-            _, late = await asyncio.wait(self._on_its_way, timeout=max(0.0, deadline - monotonic()))
+        self._change.set()
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+            await asyncio.wait({self._loop_task})
+        if self._in_flight:
+            _, late = await asyncio.wait(self._in_flight, timeout=max(0.0, deadline - monotonic()))
             for delivering in late:
-                delivering.cancel()  # too slow: not acknowledged, so it is read again
+                delivering.cancel()  # too slow: its chunks are not acknowledged, so they are read again
                 self.is_settled = False
 
     async def _next_change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
+        self._change.clear()
+        await self._change.wait()
 
     async def _run(self) -> None:
         while True:
-            while len(self._on_its_way) >= MAX_IN_FLIGHT or not (self._waiting or self._sweep_due):
+            while len(self._in_flight) >= MAX_IN_FLIGHT or not (self._waiting or self._timer_due):
                 await self._next_change()
-            await self._means.slots.acquire()
-            if self._broken:  # meanwhile what is on its way was refused
-                self._means.slots.release()
+            await self._resources.slots.acquire()
+            if self._failed:  # meanwhile an outcome on its way was refused
+                self._resources.slots.release()
                 return
             try:
-                piece = self._work()
+                item = self._work()
             except Exception as error:  # noqa: BLE001 - whatever it is, no later chunk may be acknowledged
-                self._means.slots.release()
+                self._resources.slots.release()
                 self._fail(error)
                 return
-            # Closing a lane cancels its running, not what is on its way.
-            before = self._on_its_way[-1] if self._on_its_way else None
-            delivering = asyncio.create_task(self._deliver(piece, before))
-            self._on_its_way.append(delivering)
+            # Closing a task cancels `_run`, not what is on its way.
+            before = self._in_flight[-1] if self._in_flight else None
+            delivering = asyncio.create_task(self._deliver(item, before))
+            self._in_flight.append(delivering)
             delivering.add_done_callback(self._delivered)
             await asyncio.sleep(0)
 
     def _work(self) -> WorkItem:
-        swept, taken = self._next_chunks()
+        timer_due, deliveries = self._next_chunks()
         now_ms = int(time() * 1000)
-        runs = topic_runs(taken)
-        outcomes = [self.stage.process(run.topic, run.records, now_ms) for run in runs]
-        if swept:
-            outcomes.append(self.stage.on_timer(now_ms))
-        return WorkItem(taken, runs, outcomes)
+        runs = topic_runs(deliveries)
+        outcomes = [self.processor.process(run.topic, run.records, now_ms) for run in runs]
+        if timer_due:
+            outcomes.append(self.processor.on_timer(now_ms))
+        return WorkItem(deliveries, runs, outcomes)
 
     def _delivered(self, delivering: asyncio.Task[None]) -> None:
-        self._means.slots.release()
-        self._on_its_way.remove(delivering)
+        self._resources.slots.release()
+        self._in_flight.remove(delivering)
         self._quiet_since = monotonic()
-        self._changed.set()
+        self._change.set()
         if delivering.cancelled():
             self.is_settled = False
         elif error := delivering.exception():
@@ -211,100 +213,99 @@ class PartitionTask:
 
     def _fail(self, error: BaseException) -> None:
         self.is_settled = False
-        # A lost partition is no failure: whoever has it now reads the chunks again.
-        if not (self._broken or isinstance(error, PartitionLost)):
-            self._means.failed(error)
-        self._broken = True
+        # A lost partition is no failure: its new owner reads the chunks again.
+        if not (self._failed or isinstance(error, PartitionLost)):
+            self._resources.failed(error)
+        self._failed = True
 
     def _next_chunks(self) -> tuple[bool, Sequence[tuple[float, Delivery]]]:
-        taken = []
+        deliveries = []
         records = 0
-        while self._waiting and records < self._means.records:
-            taken.append(self._waiting.popleft())
-            records += len(taken[-1][1].value.records)
+        while self._waiting and records < self._resources.records:
+            deliveries.append(self._waiting.popleft())
+            records += len(deliveries[-1][1].value.records)
         self._waiting_records -= records
-        swept, self._sweep_due = self._sweep_due and not taken, False
-        self._changed.set()
-        return swept, taken
+        timer_due, self._timer_due = self._timer_due and not deliveries, False
+        self._change.set()
+        return timer_due, deliveries
 
-    async def _deliver(self, piece: WorkItem, before: asyncio.Task[None] | None) -> None:
-        """Send, then remember, then acknowledge; rows and acknowledgement come after those of *before*."""
-        if messages := piece.messages:
-            async with self._turn:
+    async def _deliver(self, item: WorkItem, before: asyncio.Task[None] | None) -> None:
+        """Send messages, write rows, then acknowledge; rows and acknowledgement come after those of *before*."""
+        if messages := item.messages:
+            async with self._send_lock:
                 await self.changelog.confirm()
-                # With the time of its cause, what a context says waits for its turn among older records, not
-                # behind all of them: after an outage calls must not be judged before the telemetry of their
-                # time.
-                acknowledged = await self._means.outbox.send(messages, piece.oldest_ms(int(time() * 1000)))
+                # With the time of their cause, messages of a context are aligned among older records, not queued
+                # behind all of them: after an outage calls must not be judged before the telemetry of their time.
+                acknowledged = await self._resources.writer.send(messages, item.oldest_ms(int(time() * 1000)))
             await acknowledged
             hit("messages-safe")
             acked_ms = int(time() * 1000)
-            self._means.observer.sent(self.kind, messages, piece.newest_ms(acked_ms), acked_ms)
+            self._resources.observer.sent(self.processor_name, messages, item.newest_ms(acked_ms), acked_ms)
         if before is not None:
             await asyncio.shield(before)
-        if rows := piece.rows:
+        if rows := item.rows:
             await self.changelog.write(rows)
-        for _, delivery in piece.taken:
+        for _, delivery in item.deliveries:
             delivery.ack()
         hit("chunk-acknowledged")
-        self._report(piece.outcomes, piece.runs)
+        self._report(item.outcomes, item.runs)
 
     def _report(self, outcomes: Sequence[Outcome], runs: Sequence[TopicRun]) -> None:
         now = monotonic()
-        done = self._means.observer.done
+        done = self._resources.observer.done
         for run, outcome in zip(runs, outcomes, strict=False):
             self.applied_ms[run.topic] = self._applied_ms(run)
-            done(Work(self.kind, self.partition, run.topic, len(run.records), now - run.arrived, outcome))
+            done(Work(self.processor_name, self.partition, run.topic, len(run.records), now - run.arrived, outcome))
         for outcome in outcomes[len(runs) :]:
-            done(Work(self.kind, self.partition, None, 0, 0.0, outcome))
+            done(Work(self.processor_name, self.partition, None, 0, 0.0, outcome))
 
     def _applied_ms(self, run: TopicRun) -> int:
-        """Time of the newest record of *run*; where that is none, of the one before, or now."""
+        """Time of the newest record of *run*; if it is not plausible, of the run before, or now."""
         newest, now_ms = run.records[-1].timestamp, int(time() * 1000)
         return newest if is_plausible_time(newest, now_ms) else self.applied_ms.get(run.topic, now_ms)
 
 
-Place = tuple[str, int]
-"""A kind and a partition."""
+TaskKey = tuple[str, int]
+"""A processor's name and a partition."""
 
 
 class TaskManager:
-    """The lanes of the partitions this worker owns, in the generation it owns them."""
+    """The tasks of the partitions this worker owns, in the generation in which it owns them."""
 
     def __init__(self, observer: Observer, drain_seconds: float) -> None:
         self._observer = observer
         self._drain_seconds = drain_seconds
-        self._lanes: dict[Place, PartitionTask] = {}
+        self._tasks: dict[TaskKey, PartitionTask] = {}
         self._generation = -1
-        self._settled: dict[Place, PartitionTask] = {}
+        self._settled: dict[TaskKey, PartitionTask] = {}
 
     def __iter__(self) -> Iterator[PartitionTask]:
-        return iter(tuple(self._lanes.values()))
+        return iter(tuple(self._tasks.values()))
 
-    def open(self, lanes: Iterable[PartitionTask], generation: int) -> None:
-        """Start *lanes*, in place of all there were; what comes from an earlier generation finds no lane."""
-        self._lanes = {(lane.kind, lane.partition): lane for lane in lanes}
+    def open(self, tasks: Iterable[PartitionTask], generation: int) -> None:
+        """Start *tasks* in place of all earlier ones; chunks of an earlier generation are dropped from now on."""
+        self._tasks = {(task.processor_name, task.partition): task for task in tasks}
         self._generation = generation
         self._settled.clear()
-        for lane in self:
-            lane.start()
-            self._observer.ready(lane.kind, lane.partition)
+        for task in self:
+            task.start()
+            self._observer.ready(task.processor_name, task.partition)
 
-    def current(self, place: Place) -> PartitionTask | None:
-        """Return the lane of *place* before the rebalance, if its stage is what its changelog says."""
-        return self._settled.get(place)
+    def current(self, key: TaskKey) -> PartitionTask | None:
+        """Return the task of *key* from before the rebalance, if its processor's state equals its changelog."""
+        return self._settled.get(key)
 
-    async def put(self, kind: str, delivery: Delivery) -> None:
-        """Line a chunk up in its lane; one of another generation is forgotten: its owner reads it again."""
-        lane = self._lanes.get((kind, delivery.value.partition))
-        if lane is not None and delivery.message.generation_id == self._generation:
-            await lane.put(delivery)
+    async def put(self, processor_name: str, delivery: Delivery) -> None:
+        """Queue a chunk in its task; one of another generation is dropped: the partition's owner reads it again."""
+        task = self._tasks.get((processor_name, delivery.value.partition))
+        if task is not None and delivery.message.generation_id == self._generation:
+            await task.put(delivery)
 
     async def drain(self) -> None:
-        """Close all lanes, at the latest after the drain time."""
-        lanes, self._lanes = self._lanes, {}
+        """Close all tasks, at the latest after the drain time."""
+        tasks, self._tasks = self._tasks, {}
         deadline = monotonic() + self._drain_seconds
-        await asyncio.gather(*(lane.close(deadline) for lane in lanes.values()))
-        self._settled.update((place, lane) for place, lane in lanes.items() if lane.is_settled)
-        for lane in lanes.values():
-            self._observer.closed(lane.kind, lane.partition)
+        await asyncio.gather(*(task.close(deadline) for task in tasks.values()))
+        self._settled.update((key, task) for key, task in tasks.items() if task.is_settled)
+        for task in tasks.values():
+            self._observer.closed(task.processor_name, task.partition)

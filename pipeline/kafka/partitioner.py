@@ -1,4 +1,4 @@
-"""Kafka's default partitioner, as the Java client has it: murmur2 of the key."""
+"""Kafka's default partitioner, as in the Java client: murmur2 of the key."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Writes to Kafka and waits for the brokers' acknowledgement: messages by key, rows in bulk to one partition.
+"""Producer: sends messages by key and changelog rows in bulk to one partition, and waits for acknowledgements.
 
-Faust's own ways to send (`topic.send`, `table[key] = value`) return before anything is safe and are not used.
+Faust's own ways to send (`topic.send`, `table[key] = value`) return before anything is acknowledged and are not used.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pipeline.processing.failpoints import hit
 from pipeline.processing.processor import Message
 
 MAX_REQUEST_BYTES = 1_000_000
-"""Largest record and largest batch; a broker takes 1,048,588 bytes by default (`message.max.bytes`)."""
+"""Largest record and largest batch; a broker accepts 1,048,588 bytes by default (`message.max.bytes`)."""
 
 _RECORD_OVERHEAD_BYTES = 100
-"""What a batch of one adds to key and value, at most."""
+"""Most bytes that a batch of one record adds to its key and value."""
 
 
 _WORTH_A_BATCH = 8
@@ -32,11 +32,11 @@ Row = tuple[bytes | None, bytes | None]
 
 
 class RecordTooLargeError(Exception):
-    """A record is larger than what the brokers take; a stage must never make one."""
+    """A record is larger than the brokers accept; a processor must never make one."""
 
 
 class BatchProducer(driver.Producer):
-    """Faust's producer, idempotent, with access to aiokafka's below it."""
+    """Faust's producer, idempotent, with access to the aiokafka producer below it."""
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
@@ -51,7 +51,7 @@ class BatchProducer(driver.Producer):
 
 
 class BatchWriter:
-    """Sends through the producer that *kafka* returns; *fences* are those that it is guarded by."""
+    """Writes through the producer that *kafka* returns, which *fences* guard."""
 
     def __init__(self, kafka: Callable[[], aiokafka.AIOKafkaProducer], fences: ProducerFence | None = None) -> None:
         self._kafka = kafka
@@ -59,10 +59,10 @@ class BatchWriter:
         self._partitions: dict[str, int] = {}
 
     async def send(self, messages: Sequence[Message], timestamp_ms: int | None = None) -> Awaitable[object]:
-        """Hand *messages* to the producer, in order for each key; what is returned waits for the brokers.
+        """Pass *messages* to the producer, in order for each key; await the result for the acknowledgements.
 
-        It raises what the brokers say when they refuse one. *timestamp_ms* is the time of the records, else
-        it is that of sending.
+        That raises the brokers' error if they refuse one. *timestamp_ms* is the time of the records, by default that
+        of sending.
         """
         hit("chunk-worked")
         send = self._kafka().send
@@ -85,10 +85,10 @@ class BatchWriter:
         rows: Iterable[Row],
         confirm: Confirm | None = None,
     ) -> int | None:
-        """Write *rows* to one partition, in order, in as few batches as hold them; return the last offset.
+        """Write *rows* to one partition, in order, in as few batches as possible; return the last offset.
 
-        Returns when the brokers have it all. *confirm* is awaited before each batch is handed over, and again
-        before it leaves; what it raises stops the writing.
+        Returns after the brokers acknowledged all. *confirm* is awaited before each batch is passed to the producer,
+        and again before it leaves; an error it raises stops the writing.
         """
         if confirm is not None:
             self._fences.put(topic, partition, confirm)
@@ -142,7 +142,7 @@ def _refuse_too_large(topic: str, key: bytes | None, value: bytes | None) -> Non
     size = len(key or b"") + len(value or b"") + _RECORD_OVERHEAD_BYTES
     if size > MAX_REQUEST_BYTES:
         raise RecordTooLargeError(
-            # Not its key: that may be somebody's name, and this is logged.
+            # Not its key: that may be a person's name, and this is logged.
             f"a record for {topic} has {size:,} bytes, {len(key or b''):,} of them its key, more than the "
-            f"{MAX_REQUEST_BYTES:,} the brokers take: the stage that made it must bound what it holds"
+            f"{MAX_REQUEST_BYTES:,} the brokers accept: the processor that made it must bound its size"
         )

@@ -1,6 +1,6 @@
-"""What happens when partitions are assigned: stages are made, restored from changelogs, and put to work.
+"""Recovery: makes and restores processors when partitions are assigned, and starts their tasks.
 
-Takes the place of Faust's recovery, which reads changelogs record by record: 9,000 a second, not 270,000.
+Takes the place of Faust's recovery, which reads changelogs record by record: 9,000 rows a second instead of 270,000.
 """
 
 from __future__ import annotations
@@ -30,96 +30,97 @@ from pipeline.processing.failpoints import hit
 from pipeline.processing.processor import ChangelogRow, Processor, ProcessorSpec
 
 Owned = tuple[ProcessorSpec, TopicPartition]
-"""A kind of stage and the changelog partition of one this worker owns."""
+"""The spec of a processor, and the changelog partition of one that this worker owns."""
 
 
 class UnevenAssignmentError(Exception):
-    """The topics a stage reads do not come in the same partitions."""
+    """The topics that a processor reads were assigned with different partitions."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionRestorer:
-    """Turns assigned partitions into lanes at work.
+    """Turns assigned partitions into running tasks.
 
-    A stage this worker had before the rebalance is kept, if all it did is written and nobody wrote since.
+    A processor that this worker had before the rebalance is kept if its state is written and nobody else wrote to its
+    changelog since.
     """
 
     app_id: str
     connection: Connection
-    kinds: Sequence[ProcessorSpec]
-    lanes: TaskManager
+    specs: Sequence[ProcessorSpec]
+    tasks: TaskManager
     lease: Lease
-    means: TaskResources
+    resources: TaskResources
 
     async def __call__(self, assigned: Iterable[TP], generation: int) -> None:
-        """Keep, or make and restore, a stage for each (kind, partition) in *assigned*, and open the lanes."""
+        """Keep, or make and restore, a processor for each partition in *assigned*, and start the tasks."""
         owned = list(self._owned(_by_topic(assigned)))
-        await self.lanes.drain()  # there are none, but for a rebalance that overtook another
-        self.lanes.open(await self._tasks(owned, generation) if owned else (), generation)
+        await self.tasks.drain()  # there are tasks only if a rebalance overtook another
+        self.tasks.open(await self._restored_tasks(owned, generation) if owned else (), generation)
 
-    async def _tasks(self, owned: Sequence[Owned], generation: int) -> list[PartitionTask]:
+    async def _restored_tasks(self, owned: Sequence[Owned], generation: int) -> list[PartitionTask]:
         async with ChangelogReader(self.connection) as reader:
-            ends = await reader.ends(place for _, place in owned)
+            ends = await reader.ends(tp for _, tp in owned)
             fresh: dict[TopicPartition, PartitionTask] = {}
-            lanes = []
-            for kind, place in owned:
-                changelog = Changelog(self.means.outbox, place, self.lease, generation, ends[place])
-                kept = self._kept(kind, changelog)
-                stage = kind.create(place.partition) if kept is None else kept
-                lanes.append(PartitionTask(kind.name, place.partition, stage, changelog, self.means))
+            tasks = []
+            for spec, tp in owned:
+                changelog = Changelog(self.resources.writer, tp, self.lease, generation, ends[tp])
+                kept = self._kept(spec, changelog)
+                processor = spec.create(tp.partition) if kept is None else kept
+                tasks.append(PartitionTask(spec.name, tp.partition, processor, changelog, self.resources))
                 if kept is None:
-                    fresh[place] = lanes[-1]
-            await reader.read({place: self._restorer(lane) for place, lane in fresh.items()}, ends)
-        for lane in fresh.values():
-            lane.stage.on_restored()
+                    fresh[tp] = tasks[-1]
+            await reader.read({tp: self._restorer(task) for tp, task in fresh.items()}, ends)
+        for task in fresh.values():
+            task.processor.on_restored()
         hit("state-restored")
-        return lanes
+        return tasks
 
     def _owned(self, partitions: Mapping[str, set[int]]) -> Iterator[Owned]:
-        for kind in self.kinds:
-            changelog = changelog_topic(self.app_id, kind.name)
-            for topic in kind.sources:
+        for spec in self.specs:
+            changelog = changelog_topic(self.app_id, spec.name)
+            for topic in spec.sources:
                 if partitions[topic] != partitions[changelog]:
                     raise UnevenAssignmentError(
                         f"{topic} came in partitions {sorted(partitions[topic])}, {changelog} in "
                         f"{sorted(partitions[changelog])}: all topics need one partition count"
                     )
             for partition in sorted(partitions[changelog]):
-                yield kind, TopicPartition(changelog, partition)
+                yield spec, TopicPartition(changelog, partition)
 
-    def _kept(self, kind: ProcessorSpec, changelog: Changelog) -> Processor | None:
-        lane = self.lanes.current((kind.name, changelog.place.partition))
-        return None if lane is None or lane.changelog.end != changelog.end else lane.stage
+    def _kept(self, spec: ProcessorSpec, changelog: Changelog) -> Processor | None:
+        task = self.tasks.current((spec.name, changelog.tp.partition))
+        return None if task is None or task.changelog.end != changelog.end else task.processor
 
-    def _restorer(self, lane: PartitionTask) -> Callable[[list[ChangelogRow]], None]:
-        observer, stage = self.means.observer, lane.stage
-        observer.restoring(lane.kind, lane.partition, 0)
+    def _restorer(self, task: PartitionTask) -> Callable[[list[ChangelogRow]], None]:
+        observer, processor = self.resources.observer, task.processor
+        observer.restoring(task.processor_name, task.partition, 0)
 
         def restore(rows: list[ChangelogRow]) -> None:
-            stage.restore(rows)
-            observer.restoring(lane.kind, lane.partition, len(rows))
+            processor.restore(rows)
+            observer.restoring(task.processor_name, task.partition, len(rows))
 
         return restore
 
 
 class BulkRecovery(Recovery):
-    """Faust's recovery with *take_over* in the place of its reading; *companions* start and stop with it."""
+    """Faust's recovery with *restorer* in place of its reading; *services* start and stop with it."""
 
     def __init__(
         self,
         app: faust.App,
         tables: TableManagerT,
-        take_over: PartitionRestorer,
-        companions: Sequence[ServiceT] = (),
+        restorer: PartitionRestorer,
+        services: Sequence[ServiceT] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(app, tables, **kwargs)
-        self._take_over = take_over
-        self._companions = companions
+        self._restorer = restorer
+        self._services = services
         self._overtaken = asyncio.Event()
 
     async def on_start(self) -> None:
-        for companion in self._companions:
+        for companion in self._services:
             await self.add_runtime_dependency(companion)
 
     @Service.task
@@ -139,16 +140,16 @@ class BulkRecovery(Recovery):
 
     async def _recover(self, generation: int) -> None:
         self._set_recovery_started()
-        await self._wait(self._take_over(self.app.consumer.assignment(), generation))
+        await self._wait(self._restorer(self.app.consumer.assignment(), generation))
         await self._wait(self.on_recovery_completed(generation))
 
     async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
-        """Learn of new partitions."""
+        """Note that new partitions are assigned."""
         self._overtaken.clear()
         await super().on_rebalance(*args, **kwargs)
 
     def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Give up a recovery under way: it must not let records flow in the middle of a rebalance."""
+        """Abort a recovery under way: it must not resume the flow of records during a rebalance."""
         self._overtaken.set()
         super().on_partitions_revoked(revoked)
 

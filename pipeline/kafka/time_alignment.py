@@ -1,8 +1,8 @@
-"""Lines records of many topic-partitions up, so that event time advances evenly over all of them.
+"""Event-time alignment: orders buffered records so that event time advances evenly over all partitions.
 
-After an outage each topic comes in fetches that span seconds of a busy one and hours of a quiet one. Handed
-on as they come, API calls would run minutes ahead of the telemetry that explains them. And where more comes
-than can be worked on, what is dangerous must not wait behind what is much. No I/O and no clock in here.
+After an outage a fetch spans seconds of a busy topic and hours of a quiet one. Delivered as fetched, API calls would
+run minutes ahead of the telemetry that explains them. And when more arrives than can be processed, the few dangerous
+records must not wait behind the mass. No I/O and no clock in here.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, Final, Generic, TypeVar
 from schemas.members import YEAR_2000_MS
 
 MAX_AHEAD_MS: Final = 300_000
-"""How far a record's time may be ahead of our clock: whoever made it may keep time a little otherwise."""
+"""How far a record's time may be ahead of our clock: its producer's clock may be a little wrong."""
 
 
 def is_plausible_time(timestamp: int, now_ms: int) -> bool:
-    """Whether a record's *timestamp* is a time at which it may have been made, from the year 2000 on.
+    """Return whether *timestamp* is a time at which a record may have been made, from the year 2000 on.
 
-    A producer may give any: written on, one of the future would be refused by brokers, one of long ago would
-    have what follows from it deleted at once.
+    A producer may set any time. If it were passed on, brokers would refuse one in the future, and delete at once what
+    follows from one long ago.
     """
     return YEAR_2000_MS <= timestamp <= now_ms + MAX_AHEAD_MS
 
@@ -29,127 +29,136 @@ def is_plausible_time(timestamp: int, now_ms: int) -> bool:
 Partition = TypeVar("Partition")
 _FOREVER = 2**63
 
-MOST_WAITING = 65_536
-"""Records that wait, of all topic-partitions in equal shares; the last fetch of each comes on top."""
+MAX_BUFFERED = 65_536
+"""Records buffered, in equal shares of all partitions; the last fetch of each comes on top."""
 
 
 class EventTimeAligner(Generic[Partition]):
-    """Records that wait for their turn, handed out in chunks: the one that begins earliest comes next.
+    """Buffer that hands records out in chunks: the chunk that starts earliest comes next.
 
-    A chunk holds records of one topic-partition, at most *chunk_size*, and reaches at most *skew_ms* of event
-    time beyond the next record of any other. A record is anything with a `timestamp` in milliseconds.
+    A chunk holds at most *chunk_size* records of one partition, and extends at most *skew_ms* of event time beyond
+    the next record of any other partition. A record is anything with a `timestamp` in milliseconds.
 
-    Where more than a chunk waits, a topic-partition goes ahead by *lead_ms* of event time. Else event time
-    alone decides: nothing has long to wait then, and no context is heard before the calls of its time.
+    While more than a chunk is buffered, a partition may go ahead by *lead_ms* of event time. Otherwise event time
+    alone decides: nothing waits long then, and no context is delivered before the calls of its time.
     """
 
     def __init__(self, chunk_size: int, skew_ms: int, lead_ms: Callable[[Partition], int] = lambda _: 0) -> None:
         self._chunk_size = chunk_size
         self._skew_ms = skew_ms
         self._lead_ms = lead_ms
-        self._waiting: dict[Partition, _Buffer] = {}
-        self._reached: dict[Partition, int] = {}
-        self._latest = _FOREVER
+        self._buffers: dict[Partition, _Buffer] = {}
+        self._delivered_until: dict[Partition, int] = {}
+        self._latest_ms = _FOREVER
         self._is_crowded = False
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._buffers)
 
     def __contains__(self, partition: Partition) -> bool:
-        return partition in self._waiting
+        return partition in self._buffers
 
     def add(self, partition: Partition, records: Iterable[Any], latest_ms: int | None = None) -> None:
-        """Line *records* up behind those of the same topic-partition.
+        """Append *records* to those of the same partition.
 
-        A time after *latest_ms* is a mistake or a trick: its record is taken to be as old as the one before
-        it. Else it, and all that lie behind it, would wait until nothing else does.
+        A time after *latest_ms* is an error or an attack: its record is treated as being as old as the one before it.
+        Otherwise it, and all records behind it, would wait until nothing else does.
         """
-        self._latest = self._latest if latest_ms is None else latest_ms
+        self._latest_ms = self._latest_ms if latest_ms is None else latest_ms
         if records := list(records):
-            self._waiting.setdefault(partition, _Buffer()).extend(records)
+            self._buffers.setdefault(partition, _Buffer()).extend(records)
 
     def clear(self) -> None:
-        """Forget everything that waits and how far each topic-partition has come."""
-        self._waiting.clear()
-        self._reached.clear()
+        """Drop all records, and how far each partition was delivered."""
+        self._buffers.clear()
+        self._delivered_until.clear()
 
     def partitions_with_room(self, partitions: Collection[Partition]) -> set[Partition]:
-        """Return those of *partitions* whose share of the room is not used up: fetch for these."""
-        room = max(2 * self._chunk_size, MOST_WAITING // max(1, len(partitions)))
-        return {p for p in partitions if p not in self._waiting or len(self._waiting[p]) < room}
+        """Return those of *partitions* whose share of the buffer is not used up: fetch from these."""
+        room = max(2 * self._chunk_size, MAX_BUFFERED // max(1, len(partitions)))
+        return {p for p in partitions if p not in self._buffers or len(self._buffers[p]) < room}
 
     def ahead_of(self, partitions: Iterable[Partition]) -> list[Partition]:
-        """Those of *partitions* for which the next chunk could be too early, if they have more to bring."""
-        if not self._waiting:
+        """Return those of *partitions* whose unread records, if any, could be older than the next chunk."""
+        if not self._buffers:
             return []
-        begins = min(map(self._begins_at, self._waiting.items()))
-        reached, waiting, skew_ms = self._reached, self._waiting, self._skew_ms
-        return [p for p in partitions if p not in waiting and (p not in reached or begins > reached[p] + skew_ms)]
+        starts_at = min(map(self._start_of, self._buffers.items()))
+        delivered_until, entry, skew_ms = self._delivered_until, self._buffers, self._skew_ms
+        return [
+            p
+            for p in partitions
+            if p not in entry and (p not in delivered_until or starts_at > delivered_until[p] + skew_ms)
+        ]
 
     def next_chunk(self) -> tuple[Partition, Sequence[Any]]:
-        """Take the chunk that begins earliest; raises `LookupError` when nothing waits."""
-        if not self._waiting:
+        """Take the chunk that starts earliest; raises `LookupError` when nothing is buffered."""
+        if not self._buffers:
             raise LookupError("no records wait")
-        self._is_crowded = sum(map(len, self._waiting.values())) > self._chunk_size
-        (partition, line), *others = nsmallest(2, self._waiting.items(), key=self._turn_of)
-        reach = None
+        self._is_crowded = sum(map(len, self._buffers.values())) > self._chunk_size
+        (partition, buffer), *others = nsmallest(2, self._buffers.items(), key=self._turn_of)
+        limit = None
         if others:
-            reach = self._turn_of(others[0]) + self._lead_of(partition) + self._skew_ms
-        chunk = self._cut(partition, line, reach)
-        if not line:
-            del self._waiting[partition]
+            limit = self._turn_of(others[0]) + self._lead_of(partition) + self._skew_ms
+        chunk = self._cut(partition, buffer, limit)
+        if not buffer:
+            del self._buffers[partition]
         return partition, chunk
 
-    def _turn_of(self, waiting: tuple[Partition, _Buffer]) -> int:
-        return self._begins_at(waiting) - self._lead_of(waiting[0])
+    def _turn_of(self, entry: tuple[Partition, _Buffer]) -> int:
+        return self._start_of(entry) - self._lead_of(entry[0])
 
     def _lead_of(self, partition: Partition) -> int:
         return self._lead_ms(partition) if self._is_crowded else 0
 
-    def _begins_at(self, waiting: tuple[Partition, _Buffer]) -> int:
-        partition, line = waiting
-        return line.begins if line.begins <= self._latest else self._reached.get(partition, 0)
+    def _start_of(self, entry: tuple[Partition, _Buffer]) -> int:
+        partition, buffer = entry
+        return buffer.starts_at if buffer.starts_at <= self._latest_ms else self._delivered_until.get(partition, 0)
 
-    def _cut(self, partition: Partition, line: _Buffer, reach: int | None) -> list[Any]:
-        begins = self._begins_at((partition, line))
-        most = self._latest if reach is None else min(reach, self._latest)
-        chunk, times = line.next(self._chunk_size)
-        if max(times) > most:
-            end = next((at for at, number in enumerate(times) if at and most < number <= self._latest), len(times))
+    def _cut(self, partition: Partition, buffer: _Buffer, limit: int | None) -> list[Any]:
+        starts_at = self._start_of((partition, buffer))
+        limit_ms = self._latest_ms if limit is None else min(limit, self._latest_ms)
+        chunk, times = buffer.next(self._chunk_size)
+        if max(times) > limit_ms:
+            end = next(
+                (index for index, number in enumerate(times) if index and limit_ms < number <= self._latest_ms),
+                len(times),
+            )
             chunk, times = chunk[:end], times[:end]
-        self._reached[partition] = next((time_ms for time_ms in reversed(times[1:]) if time_ms <= self._latest), begins)
-        line.go_on(len(chunk))
+        self._delivered_until[partition] = next(
+            (time_ms for time_ms in reversed(times[1:]) if time_ms <= self._latest_ms), starts_at
+        )
+        buffer.consume(len(chunk))
         return chunk
 
 
 class _Buffer:
-    """Records that wait, in order, and their times: whole chunks of them are looked at and taken at once."""
+    """Records of one partition in order, with their times; chunks of them are examined and taken at once."""
 
     def __init__(self) -> None:
         self._records: list[Any] = []
         self._times: list[int] = []
-        self._at = 0
+        self._offset = 0
 
     def __len__(self) -> int:
-        return len(self._records) - self._at
+        return len(self._records) - self._offset
 
     @property
-    def begins(self) -> int:
-        """The time of the first that waits."""
-        return self._times[self._at]
+    def starts_at(self) -> int:
+        """The time of the first record."""
+        return self._times[self._offset]
 
     def extend(self, records: list[Any]) -> None:
-        """Line *records* up behind the others."""
-        del self._records[: self._at], self._times[: self._at]
-        self._at = 0
+        """Append *records*."""
+        del self._records[: self._offset], self._times[: self._offset]
+        self._offset = 0
         self._records += records
         self._times += [record.timestamp for record in records]
 
-    def next(self, most: int) -> tuple[list[Any], list[int]]:
-        """The next records, at most so many, and their times."""
-        end = self._at + most
-        return self._records[self._at : end], self._times[self._at : end]
+    def next(self, limit_ms: int) -> tuple[list[Any], list[int]]:
+        """Return the next records, at most *limit*, and their times."""
+        end = self._offset + limit_ms
+        return self._records[self._offset : end], self._times[self._offset : end]
 
-    def go_on(self, count: int) -> None:
-        """The next *count* are taken."""
-        self._at += count
+    def consume(self, count: int) -> None:
+        """Remove the next *count* records."""
+        self._offset += count

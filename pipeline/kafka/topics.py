@@ -1,6 +1,6 @@
-"""Makes the topics, and looks before a worker starts whether the broker answers and they are as they must be.
+"""Topic administration: creates the topics, and checks before a worker starts that they are as needed.
 
-What topics there are stands in `schemas.topics`; each kind of stage adds its changelog.
+`schemas.topics` declares the topics; each kind of processor adds its changelog.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ ANSWER_SECONDS = 10.0
 """How long a broker may take to answer at all."""
 
 PATIENCE_SECONDS = 15.0
-"""How long topics that were just made may take to be known to every broker."""
+"""How long new topics may take to be known to every broker."""
 
-LOOK_SECONDS = 0.2
-"""How often is looked for them meanwhile."""
+RETRY_SECONDS = 0.2
+"""Time between two checks for new topics."""
 
 PROCESSOR_NAMES: Final = ("session", "device", "principal", "network")
-"""The kinds of stages a worker runs, each with a changelog; `pipeline.assembly` makes them."""
+"""The processors that a worker runs, each with a changelog; `pipeline.assembly` makes them."""
 
 CHANGELOG_CONFIG = {
     "cleanup.policy": "compact",
-    # State is read back whole at every assignment: keep what is superseded from piling up.
+    # State is restored as a whole at every assignment, so superseded rows must not pile up.
     "segment.bytes": str(64 * 1024 * 1024),
     "segment.ms": str(60 * 60 * 1000),
     "min.cleanable.dirty.ratio": "0.3",
@@ -53,15 +53,15 @@ CHANGELOG_CONFIG = {
 
 
 class BrokerUnreachableError(Exception):
-    """No broker answers, or not to us."""
+    """No broker answers, or none accepts this client."""
 
 
 class RightsMissingError(Exception):
-    """The brokers know who this is, and do not let them do what they must."""
+    """The brokers know this client, and do not authorize what it needs to do."""
 
 
 class TopicsNotReadyError(Exception):
-    """Topics are missing, or have other partition counts than they must have."""
+    """Topics are missing, or have wrong partition counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +73,17 @@ class NeededTopic:
     config: Mapping[str, str]
 
 
-def needed_topics(app_id: str, kinds: Iterable[str], partitions: int) -> tuple[NeededTopic, ...]:
-    """Return every topic a worker of *app_id* with these kinds of stages needs, changelogs last."""
+def needed_topics(app_id: str, processors: Iterable[str], partitions: int) -> tuple[NeededTopic, ...]:
+    """Return every topic that a worker of *app_id* with these *processors* needs, changelogs last."""
     declared = [NeededTopic(t.name, t.partitions(partitions), t.config()) for t in TOPICS.values()]
-    changelogs = [NeededTopic(changelog_topic(app_id, k), partitions, CHANGELOG_CONFIG) for k in kinds]
+    changelogs = [NeededTopic(changelog_topic(app_id, k), partitions, CHANGELOG_CONFIG) for k in processors]
     return (*declared, *changelogs)
 
 
 async def create_topics(connection: Connection, topics: Sequence[NeededTopic], replication_factor: int) -> list[str]:
-    """Make those of *topics* that do not exist; return their names. Of three copies, two must be in sync.
+    """Create those of *topics* that do not exist; return their names. With three or more replicas two must be in sync.
 
-    Raises `BrokerUnreachableError`, or `TopicsNotReadyError` when the brokers refuse one.
+    Raises `BrokerUnreachableError`, or `TopicsNotReadyError` if the brokers refuse one.
     """
     async with _admin(connection) as admin:
         existing = set(await admin.list_topics())
@@ -97,7 +97,7 @@ async def create_topics(connection: Connection, topics: Sequence[NeededTopic], r
 
 
 async def ping_broker(connection: Connection) -> None:
-    """Return if a broker answers and lets this client in; raises `BrokerUnreachableError` if not."""
+    """Return if a broker answers and accepts this client; raises `BrokerUnreachableError` if not."""
     async with _admin(connection):
         pass
 
@@ -105,9 +105,9 @@ async def ping_broker(connection: Connection) -> None:
 async def check_topics(connection: Connection, topics: Sequence[NeededTopic], patience_s: float = 0.0) -> None:
     """Return if the broker answers and *topics* exist with their partition counts.
 
-    For *patience_s* seconds what is missing may yet come: brokers hear of new topics one after the other.
-    Raises `BrokerUnreachableError`, `RightsMissingError` or `TopicsNotReadyError`, saying what to do. An
-    embedded broker makes what is missing.
+    For *patience_s* seconds missing topics may still appear: brokers learn of new topics one after the other. Raises
+    `BrokerUnreachableError`, `RightsMissingError` or `TopicsNotReadyError`, which say what to do. On an embedded
+    broker missing topics are created.
     """
     if connection.embedded:
         await create_topics(connection, topics, 1)
@@ -120,27 +120,28 @@ async def check_topics(connection: Connection, topics: Sequence[NeededTopic], pa
             missing = [topic.name for topic in topics if topic.name not in counts]
             if not missing or monotonic() >= until:
                 break
-            await asyncio.sleep(LOOK_SECONDS)
-    hidden = [t["topic"] for t in described if t["error_code"] == TopicAuthorizationFailedError.errno]
-    if hidden:
-        raise RightsMissingError(may_not(connection, "see", hidden))
+            await asyncio.sleep(RETRY_SECONDS)
+    unauthorized = [t["topic"] for t in described if t["error_code"] == TopicAuthorizationFailedError.errno]
+    if unauthorized:
+        raise RightsMissingError(not_authorized(connection, "see", unauthorized))
     if missing:
         raise TopicsNotReadyError(
             f"{connection.bootstrap} has no topic {', '.join(missing)}; make what is missing with "
             "`session-risk topics create`"
         )
-    uneven = [t for t in topics if counts[t.name] != t.partitions]
-    if uneven:
-        raise TopicsNotReadyError(_uneven(uneven, counts))
+    wrong_counts = [t for t in topics if counts[t.name] != t.partitions]
+    if wrong_counts:
+        raise TopicsNotReadyError(_wrong_counts(wrong_counts, counts))
 
 
-def _uneven(topics: Sequence[NeededTopic], counts: Mapping[str, int]) -> str:
-    """What to tell people of *topics* that have other *counts* of partitions than they must have."""
+def _wrong_counts(topics: Sequence[NeededTopic], counts: Mapping[str, int]) -> str:
+    """The error message about *topics* whose partition *counts* are wrong."""
     text = ", ".join(f"{t.name} has {counts[t.name]}, not {t.partitions}" for t in topics)
     return (
-        f"what belongs together meets in one partition, and these topics have another number of them: {text}."
-        " If all have the same, set SESSION_RISK_PARTITIONS to it; else delete these, with what is on them, "
-        "and make them with `session-risk topics create`"
+        "records that belong together must share a partition, and these topics have another number of partitions: "
+        f"{text}."
+        " If all have the same number, set SESSION_RISK_PARTITIONS to it; else delete these topics with their records, "
+        "and create them with `session-risk topics create`"
     )
 
 
@@ -168,27 +169,27 @@ async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
         await asyncio.wait_for(admin.start(), ANSWER_SECONDS)
     except (KafkaConnectionError, TimeoutError, OSError) as error:
         await admin.close()
-        raise BrokerUnreachableError(advice(connection)) from error
+        raise BrokerUnreachableError(unreachable_advice(connection)) from error
     try:
         yield admin
     except (KafkaConnectionError, TimeoutError) as error:
-        raise BrokerUnreachableError(advice(connection)) from error
+        raise BrokerUnreachableError(unreachable_advice(connection)) from error
     except KafkaError as error:
         raise TopicsNotReadyError(f"{connection.bootstrap} refuses: {error!r}") from error
     finally:
         await admin.close()
 
 
-def may_not(connection: Connection, what: str, topics: Iterable[str]) -> str:
-    """Return what to tell people when brokers do not let this client do *what* (a verb) with *topics*."""
+def not_authorized(connection: Connection, what: str, topics: Iterable[str]) -> str:
+    """Return the error message that this client may not do *what* (a verb) with *topics*."""
     return (
         f"{connection.bootstrap} does not let {connection.kafka_principal} {what} topic {', '.join(sorted(topics))}; "
         "`session-risk topics acls` tells the rights of each role, and grants them"
     )
 
 
-def advice(connection: Connection) -> str:
-    """Return what to tell people when no broker answers, or none lets us in."""
+def unreachable_advice(connection: Connection) -> str:
+    """Return the error message that no broker answers, or none accepts this client."""
     if connection.security_protocol != "PLAINTEXT":
         return (
             f"no broker answers at {connection.bootstrap}, or it refuses "

@@ -7,7 +7,7 @@ import logging
 from contextlib import AsyncExitStack
 from typing import Final
 
-from pipeline.kafka.client import Writer, writing
+from pipeline.kafka.client import Writer, open_writer
 from pipeline.kafka.connection import Connection
 from pipeline.processing.processor import Message
 from pipeline.transmitter.services import AckNotSentError
@@ -45,7 +45,7 @@ class AckProducer:
     async def _write(self, message: Message, tenant: bytes) -> None:
         try:
             if self._writer is None:
-                self._writer = await self._open.enter_async_context(writing(self._connection))
+                self._writer = await self._open.enter_async_context(open_writer(self._connection))
             await self._writer.send(message, tenants=[tenant])
             await self._writer.flush()
         except BaseException:

@@ -59,9 +59,9 @@ async def fill(topic: str) -> tuple[int, int]:
     async with aiokafka.AIOKafkaProducer(
         bootstrap_servers=BROKER, acks=1, max_batch_size=MAX_REQUEST_BYTES, max_request_size=MAX_REQUEST_BYTES
     ) as producer:
-        outbox = BatchWriter(lambda: producer)
+        writer = BatchWriter(lambda: producer)
         for partition, rows in opened():
-            await outbox.append(topic, partition, rows)
+            await writer.append(topic, partition, rows)
             count += len(rows)
             size += sum(len(key) + len(value or b"") for key, value in rows)
     return count, size

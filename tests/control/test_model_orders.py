@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from pipeline.cli import main
 from pipeline.commands import model
 from pipeline.control.reloader import succession
-from pipeline.kafka.client import matching
+from pipeline.kafka.client import values_containing
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import EmbeddedBroker
 from pipeline.kafka.partitioner import partition_of
@@ -39,7 +39,7 @@ def _run(*words: str) -> Result:
 
 
 def _orders(broker: EmbeddedBroker) -> list[dict[str, Any]]:
-    payloads = asyncio.run(matching(Connection(broker.bootstrap), MODEL_CONTROL, ""))
+    payloads = asyncio.run(values_containing(Connection(broker.bootstrap), MODEL_CONTROL, ""))
     return [json.loads(value) for value in payloads]
 
 

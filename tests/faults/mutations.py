@@ -10,8 +10,8 @@ from typing import Final
 from tests.faults.mutation import Mutation
 from tests.faults.transmitter_mutations import TOLD
 
-LANES: Final = "pipeline/kafka/partition_tasks.py"
-READING: Final = "pipeline/kafka/consumer.py"
+TASKS: Final = "pipeline/kafka/partition_tasks.py"
+CONSUMER: Final = "pipeline/kafka/consumer.py"
 WORKERS: Final = "tests/faults/test_workers.py::"
 REFUSALS: Final = "tests/faults/test_refusals.py::"
 DIES: Final = f"{WORKERS}test_a_worker_dies_and_the_next_one_too"
@@ -33,37 +33,37 @@ ODD: Final = (
 LOST: Final = (
     Mutation(
         "chunks are acknowledged before their rows are written",
-        LANES,
+        TASKS,
         """\
-        if rows := piece.rows:
+        if rows := item.rows:
             await self.changelog.write(rows)
-        for _, delivery in piece.taken:
+        for _, delivery in item.deliveries:
             delivery.ack()
 """,
         """\
-        for _, delivery in piece.taken:
+        for _, delivery in item.deliveries:
             delivery.ack()
-        if rows := piece.rows:
+        if rows := item.rows:
             await self.changelog.write(rows)
 """,
         FOR_GOOD,
     ),
     Mutation(
         "rows are written before the messages that follow from them",
-        LANES,
-        "        if messages := piece.messages:\n            async with self._turn:\n",
+        TASKS,
+        "        if messages := item.messages:\n            async with self._send_lock:\n",
         """\
-        if rows := piece.rows:
+        if rows := item.rows:
             await self.changelog.write(rows)
-        if messages := piece.messages:
-            async with self._turn:
+        if messages := item.messages:
+            async with self._send_lock:
 """,
         REFUSED,
         "messages",
     ),
     Mutation(
         "messages are handed to the producer, and nobody waits for the brokers to have them",
-        LANES,
+        TASKS,
         "            await acknowledged\n",
         "            asyncio.ensure_future(acknowledged)\n",
         REFUSED,
@@ -71,50 +71,50 @@ LOST: Final = (
     ),
     Mutation(
         "offsets of what was handed on are committed, whether it is acknowledged or not",
-        READING,
-        "        while handed_on and handed_on[0] in acked:\n",
-        "        while handed_on:\n",
+        CONSUMER,
+        "        while delivered and delivered[0] in acked:\n",
+        "        while delivered:\n",
         DRAGS,
     ),
     Mutation(
         "offsets of what was only fetched are committed",
-        READING,
+        CONSUMER,
         "        return None if done is None else done + 1\n",
         "        return None if done is None else self._next_offset.get(tp, done + 1)\n",
         DRAGS,
     ),
     Mutation(
         "an offset is committed as soon as any chunk behind it is acknowledged",
-        READING,
-        "        while handed_on and handed_on[0] in acked:\n",
-        "        while handed_on and acked & set(handed_on):\n",
+        CONSUMER,
+        "        while delivered and delivered[0] in acked:\n",
+        "        while delivered and acked & set(delivered):\n",
         "tests/kafka/test_consumer.py::test_nothing_is_committed_past_a_chunk_that_is_under_way",
     ),
     Mutation(
         "a worker goes on after its writes failed",
-        LANES,
+        TASKS,
         "        elif error := delivering.exception():\n            self._fail(error)\n",
         "        elif delivering.exception():\n            pass\n",
         FOR_GOOD,
     ),
     Mutation(
         "after its writes failed a worker goes on with what waited for its turn",
-        LANES,
-        "            if self._broken:  # meanwhile",
-        "            if self._broken and self._closed:  # meanwhile",
+        TASKS,
+        "            if self._failed:  # meanwhile",
+        "            if self._failed and self._closed:  # meanwhile",
         "tests/kafka/test_partition_task_endings.py::"
         "test_a_chunk_that_waits_for_a_slot_when_the_one_before_it_is_refused_is_not_worked_on",
     ),
     Mutation(
         "a rebalance forgets what was fetched and does not go back to what was committed",
-        READING,
-        "            committed = await self._thread.seek_to_next(sources)\n            self._forget()\n",
-        "            committed = dict.fromkeys(sources)\n            self._forget()\n",
+        CONSUMER,
+        "            committed = await self._thread.rewind_to_committed(sources)\n            self._discard()\n",
+        "            committed = dict.fromkeys(sources)\n            self._discard()\n",
         "tests/kafka/test_consumer.py::test_what_a_fetch_brings_that_a_rebalance_overtook_is_read_again",
     ),
     Mutation(
         "a fetch may go on while a rebalance goes back to what was committed",
-        READING,
+        CONSUMER,
         "        async with self._reading_or_seeking:\n            fetched = await self._fetch(sources)\n",
         "        fetched = await self._fetch(sources)\n",
         "tests/kafka/test_consumer.py::test_what_a_fetch_brings_that_a_rebalance_overtook_is_read_again",
@@ -122,7 +122,7 @@ LOST: Final = (
     Mutation(
         "state is not read back",
         "pipeline/kafka/recovery.py",
-        "await reader.read({place: self._restorer(lane) for place, lane in fresh.items()}, ends)",
+        "await reader.read({tp: self._restorer(task) for tp, task in fresh.items()}, ends)",
         "pass",
         f"{WORKERS}test_a_worker_is_killed_at_any_moment",
     ),
@@ -161,7 +161,7 @@ DOUBLED: Final = (
     ),
     Mutation(
         "who gives partitions up does not wait for what is on its way",
-        LANES,
+        TASKS,
         "timeout=max(0.0, deadline - monotonic())",
         "timeout=0.0",
         STOPPED,
@@ -187,13 +187,13 @@ UNDONE: Final = (
     Mutation(
         "a stage is kept over a rebalance though somebody else wrote",
         "pipeline/kafka/recovery.py",
-        "lane is None or lane.changelog.end != changelog.end",
-        "lane is None",
+        "task is None or task.changelog.end != changelog.end",
+        "task is None",
         "tests/kafka/test_recovery.py",
     ),
     Mutation(
         "rows of the chunk worked on ahead do not wait for those before",
-        LANES,
+        TASKS,
         "        if before is not None:\n            await asyncio.shield(before)\n",
         "",
         "tests/kafka/test_partition_task_order.py",

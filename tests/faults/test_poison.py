@@ -20,7 +20,7 @@ from aiokafka import TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from pipeline.detections import DETECTION_IDS
-from pipeline.kafka.client import begin_at_end
+from pipeline.kafka.client import start_group_at_end
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.partitioner import partition_of
 from pipeline.kafka.time_alignment import MAX_AHEAD_MS
@@ -195,7 +195,7 @@ async def _scene(bootstrap: str, folder: Path) -> AsyncIterator[Scene]:
     """Give a group whose worker is yet to be started."""
     connection, app_id = Connection(bootstrap), f"poison-{uuid4().hex[:8]}"
     await create_topics(connection, needed_topics(app_id, [stage.name for stage in STAGES], PARTITIONS), 1)
-    await begin_at_end(connection, app_id, SOURCES)
+    await start_group_at_end(connection, app_id, SOURCES)
     policy = folder / "policy.toml"
     policy.write_text(POLICY, encoding="utf-8")
     settings = {

@@ -18,8 +18,8 @@ from models.state.table import UnreadableRow
 from pipeline.contexts.device.processor import device_context
 from pipeline.contexts.network import network_context
 from pipeline.contexts.principal.processor import principal_context
-from pipeline.kafka.changelog import LOST, changelog_topic
-from pipeline.kafka.client import begin_at_end, remove
+from pipeline.kafka.changelog import LOST_STATE, changelog_topic
+from pipeline.kafka.client import delete_topics, start_group_at_end
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import create_topics, needed_topics
 from tests.faults.fleet import Fleet, Worker
@@ -91,7 +91,7 @@ def _refusal(kind: str, key: bytes | None, value: bytes | None) -> str:
 
 
 def test_every_kind_of_stage_is_tried() -> None:
-    assert set(KINDS) == {stage.name for stage in STAGES} == set(LOST)
+    assert set(KINDS) == {stage.name for stage in STAGES} == set(LOST_STATE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -188,7 +188,7 @@ async def _fleet(bootstrap: str, folder: Path) -> AsyncIterator[tuple[Fleet, Con
     """Give a fleet with topics of its own application, and no worker yet."""
     connection, app_id = Connection(bootstrap), f"rows-{uuid4().hex[:8]}"
     await create_topics(connection, needed_topics(app_id, [stage.name for stage in STAGES], PARTITIONS), 1)
-    await begin_at_end(connection, app_id, SOURCES)
+    await start_group_at_end(connection, app_id, SOURCES)
     policy = folder / "policy.toml"
     policy.write_text(POLICY, encoding="utf-8")
     fleet = Fleet(bootstrap, app_id, policy, folder)
@@ -223,12 +223,12 @@ def test_a_worker_ends_with_a_sentence_where_a_row_cannot_be_read_and_begins_ane
             assert await refused.ended() == 1
             assert _last(refused) == (
                 f"the worker cannot go on: {topic}, partition 3, offset {offset}: a row that does not fit "
-                "its checksum: it was cut or spoilt. Run the version of session-risk that wrote it. Or begin "
-                "anew: stop all workers, delete this topic, make it with `session-risk topics create`, start "
-                f"them; what is lost is {LOST[kind]}"
+                "its checksum: it was cut or spoilt. Run the version of session-risk that wrote it. Or start "
+                "with empty state: stop all workers, delete this topic, make it with `session-risk topics create`, "
+                f"start them; what is lost is {LOST_STATE[kind]}"
             )
 
-            await remove(connection, [topic])
+            await delete_topics(connection, [topic])
             topics = needed_topics(app_id, [stage.name for stage in STAGES], PARTITIONS)
             assert await create_topics(connection, topics, 1) == [topic]
             fleet.start()
@@ -268,9 +268,9 @@ def test_a_worker_refuses_a_topic_of_another_partition_count(count: int, bootstr
     code, text = asyncio.run(run())
     assert code == 3
     assert text == (
-        "session-risk: what belongs together meets in one partition, and these topics have another number of "
-        f"them: {name} has {count}, not {PARTITIONS}. If all have the same, set SESSION_RISK_PARTITIONS to "
-        "it; else delete these, with what is on them, and make them with `session-risk topics create`"
+        "session-risk: records that belong together must share a partition, and these topics have another number of "
+        f"partitions: {name} has {count}, not {PARTITIONS}. If all have the same number, set SESSION_RISK_PARTITIONS "
+        "to it; else delete these topics with their records, and create them with `session-risk topics create`"
     )
 
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import aiokafka
 
-from pipeline.kafka.client import begin_at_end
+from pipeline.kafka.client import start_group_at_end
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import check_topics, create_topics, needed_topics
 from schemas.decode import encode, record_key
@@ -160,7 +160,7 @@ async def trial(
     topics = needed_topics(app_id, [kind.name for kind in KINDS], PARTITIONS)
     await create_topics(connection, topics, 1)
     await check_topics(connection, topics)
-    await begin_at_end(connection, app_id, SOURCES)
+    await start_group_at_end(connection, app_id, SOURCES)
     try:
         for point in workers:
             this_trial.start(point)

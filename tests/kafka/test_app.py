@@ -130,7 +130,7 @@ async def _told(edge: WorkerConfig) -> SimpleNamespace:
     for model, order in ((b"model", b"shadow"), (b"other", b"promote"), (b"model", b"promote again")):
         await produce(here, [("model-control", model, order)])
     async with running(edge, [counting_kind(story.first), witness], story.noted, control) as (app, code):
-        await until(lambda: sum(w.records for w in story.noted.work if w.kind == "counting") == N)
+        await until(lambda: sum(w.records for w in story.noted.work if w.processor_name == "counting") == N)
         story.control_at_first_chunk = list(story.control)
         await produce(here, [("model-control", b"model", b"retire")])
         await until(lambda: b"retire" in story.control)
@@ -144,7 +144,7 @@ async def _told(edge: WorkerConfig) -> SimpleNamespace:
 
     await produce(here, _records(N, N + 500))
     async with running(edge, [counting_kind(story.second), witness], story.again):
-        await until(lambda: sum(w.records for w in story.again.work if w.kind == "counting") == 500)
+        await until(lambda: sum(w.records for w in story.again.work if w.processor_name == "counting") == 500)
     story.state_after = await state(here, APP, PARTITIONS)
     return story
 

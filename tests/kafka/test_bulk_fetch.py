@@ -147,7 +147,7 @@ class Reader(ChangelogReader):
     def __init__(self, begins: int) -> None:
         self._kafka = self
         self._fetch_wait_ms = 1
-        self._refused = set()
+        self._warned = set()
         self._begins = begins
 
     async def beginning_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:

@@ -29,7 +29,7 @@ def connection() -> Iterator[Connection]:
 
 
 @asynccontextmanager
-async def _outbox(connection: Connection, batch_bytes: int = MAX_REQUEST_BYTES) -> AsyncIterator[BatchWriter]:
+async def _writer(connection: Connection, batch_bytes: int = MAX_REQUEST_BYTES) -> AsyncIterator[BatchWriter]:
     async with aiokafka.AIOKafkaProducer(
         **connection.for_aiokafka(),
         acks="all",
@@ -43,8 +43,8 @@ async def _outbox(connection: Connection, batch_bytes: int = MAX_REQUEST_BYTES) 
 async def _write(connection: Connection, topic: str, rows: list[ChangelogRow], batch_bytes: int) -> None:
     lease = Lease(60.0)
     lease.grant(1)
-    async with _outbox(connection, batch_bytes) as outbox:
-        await Changelog(outbox, TopicPartition(topic, 2), lease, 1, 0).write(rows)
+    async with _writer(connection, batch_bytes) as writer:
+        await Changelog(writer, TopicPartition(topic, 2), lease, 1, 0).write(rows)
 
 
 async def _restored(connection: Connection, topic: str) -> tuple[list[ChangelogRow], list[int]]:
@@ -106,8 +106,8 @@ def test_a_worker_that_lost_the_partition_writes_nothing(connection: Connection)
     async def write_after_the_end() -> None:
         lease = Lease(60.0)
         lease.grant(2)  # a rebalance since
-        async with _outbox(connection) as outbox:
-            await Changelog(outbox, TopicPartition("fenced", 2), lease, 1, 0).write([(b"a", b"old")])
+        async with _writer(connection) as writer:
+            await Changelog(writer, TopicPartition("fenced", 2), lease, 1, 0).write([(b"a", b"old")])
 
     with pytest.raises(PartitionLost):
         asyncio.run(write_after_the_end())
@@ -123,8 +123,8 @@ def test_a_partition_lost_between_two_batches_is_not_written_on(connection: Conn
             raise PartitionLost
 
     async def write() -> None:
-        async with _outbox(connection, 1_000) as outbox:
-            await outbox.append("halfway", 0, [(b"%d" % i, bytes(900)) for i in range(5)], lose_it)
+        async with _writer(connection, 1_000) as writer:
+            await writer.append("halfway", 0, [(b"%d" % i, bytes(900)) for i in range(5)], lose_it)
 
     with pytest.raises(PartitionLost):
         asyncio.run(write())
@@ -136,9 +136,9 @@ def test_the_owner_knows_where_its_changelog_ends(connection: Connection) -> Non
         place = TopicPartition("ends", 1)
         lease = Lease(60.0)
         lease.grant(1)
-        async with _outbox(connection, 1_000) as outbox, ChangelogReader(connection, 10) as reader:
-            await outbox.append(place.topic, place.partition, [(b"earlier", b"row")])
-            changelog = Changelog(outbox, place, lease, 1, (await reader.ends([place]))[place])
+        async with _writer(connection, 1_000) as writer, ChangelogReader(connection, 10) as reader:
+            await writer.append(place.topic, place.partition, [(b"earlier", b"row")])
+            changelog = Changelog(writer, place, lease, 1, (await reader.ends([place]))[place])
             known = [changelog.end]
             for rows in ([(b"%d" % i, bytes(400)) for i in range(5)], []):
                 await changelog.write(rows)
@@ -153,8 +153,8 @@ def test_messages_reach_the_partition_of_their_key_in_order(connection: Connecti
     messages.append(Message("sent", None, b"without a key"))
 
     async def send() -> None:
-        async with _outbox(connection) as outbox:
-            await (await outbox.send(messages))
+        async with _writer(connection) as writer:
+            await (await writer.send(messages))
 
     asyncio.run(send())
     received = asyncio.run(read_all(connection, "sent"))

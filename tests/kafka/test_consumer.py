@@ -56,13 +56,13 @@ def consumer() -> Iterator[BatchConsumer]:
         yield consumer
 
 
-def _handed_on(consumer: BatchConsumer, tp: TP, *lasts: int) -> list[ConsumerMessage]:
-    consumer._handed_on[tp].extend(lasts)
+def _delivered(consumer: BatchConsumer, tp: TP, *lasts: int) -> list[ConsumerMessage]:
+    consumer._delivered[tp].extend(lasts)
     return [ConsumerMessage(tp.topic, tp.partition, last, 0.0, 0, (), None, None, None, 0, 0, tp) for last in lasts]
 
 
 def test_a_chunk_acknowledged_commits_past_its_last_record(consumer: BatchConsumer) -> None:
-    (chunk,) = _handed_on(consumer, LEFT, 41)
+    (chunk,) = _delivered(consumer, LEFT, 41)
     assert consumer._new_offset(LEFT) is None
     consumer.ack(chunk)
     assert consumer._new_offset(LEFT) == 42
@@ -75,7 +75,7 @@ def test_nothing_is_committed_past_a_chunk_that_is_under_way(order: list[int], a
     done = set()
     committed = 0
     with _consumer() as consumer:
-        chunks = _handed_on(consumer, LEFT, *lasts)
+        chunks = _delivered(consumer, LEFT, *lasts)
         for index in order[:acknowledged]:
             consumer.ack(chunks[index])
             done.add(index)
@@ -86,32 +86,32 @@ def test_nothing_is_committed_past_a_chunk_that_is_under_way(order: list[int], a
 
 def test_records_from_before_the_position_are_not_taken_again(consumer: BatchConsumer) -> None:
     consumer._next_offset[LEFT] = 7
-    consumer._line_up(LEFT, [Rec(5), Rec(6), Rec(7), Rec(8)])
-    consumer._line_up(LEFT, [Rec(8)])
-    consumer._line_up(LEFT, [Rec(11)])
-    tp, records = consumer._lined_up.next_chunk()
+    consumer._enqueue(LEFT, [Rec(5), Rec(6), Rec(7), Rec(8)])
+    consumer._enqueue(LEFT, [Rec(8)])
+    consumer._enqueue(LEFT, [Rec(11)])
+    tp, records = consumer._aligner.next_chunk()
     assert (tp, [record.offset for record in records]) == (LEFT, [7, 8, 11])
-    assert not consumer._lined_up
+    assert not consumer._aligner
 
 
 def test_records_wait_a_while_for_a_topic_that_may_have_older_ones_to_come(consumer: BatchConsumer) -> None:
     unread = {LEFT: 0, RIGHT: 12}
     consumer._thread.unread = unread.get
-    consumer._line_up(LEFT, [Rec(0)])
+    consumer._enqueue(LEFT, [Rec(0)])
 
     def held_back_at(now: float) -> bool:
         with patch.object(kafka_consumer, "monotonic", lambda: now):
-            return consumer._hold_back({LEFT, RIGHT})
+            return consumer._must_hold({LEFT, RIGHT})
 
     assert [held_back_at(now) for now in (100.0, 100.4, 100.5)] == [True, True, False]
-    consumer._line_up(RIGHT, [Rec(0)])
+    consumer._enqueue(RIGHT, [Rec(0)])
     assert not held_back_at(101.0)
-    consumer._lined_up.next_chunk()
-    consumer._lined_up.next_chunk()
-    consumer._line_up(LEFT, [Rec(1, timestamp=5_000)])
+    consumer._aligner.next_chunk()
+    consumer._aligner.next_chunk()
+    consumer._enqueue(LEFT, [Rec(1, timestamp=5_000)])
     assert not held_back_at(200.0)  # not that much later than what RIGHT has brought
-    consumer._lined_up.next_chunk()
-    consumer._line_up(LEFT, [Rec(2, timestamp=5_001)])
+    consumer._aligner.next_chunk()
+    consumer._enqueue(LEFT, [Rec(2, timestamp=5_001)])
     assert [held_back_at(now) for now in (300.0, 300.5)] == [True, False]
     unread[RIGHT] = 0
     assert not held_back_at(400.0)
@@ -126,16 +126,16 @@ def test_what_goes_first_is_fetched_before_all_that_is_lined_up_is_handed_on(
 
     def missed_at(now: float) -> bool:
         with patch.object(kafka_consumer, "monotonic", lambda: now):
-            return consumer._are_missed([RIGHT])
+            return consumer._priority_is_waiting([RIGHT])
 
     assert missed_at(100.0)
     assert not missed_at(100.001)  # it has just been looked
-    consumer._line_up(RIGHT, [Rec(0)])
+    consumer._enqueue(RIGHT, [Rec(0)])
     assert not missed_at(100.1)
-    consumer._lined_up.next_chunk()
+    consumer._aligner.next_chunk()
     assert [missed_at(now) for now in (101.0, 101.4)] == [True, True]
-    consumer._line_up(RIGHT, [Rec(1)])
-    consumer._lined_up.next_chunk()
+    consumer._enqueue(RIGHT, [Rec(1)])
+    consumer._aligner.next_chunk()
     assert [missed_at(now) for now in (101.6, 102.0)] == [True, True]  # some of it came
     assert not missed_at(102.1)  # where none comes, the others do not wait for good
     unread[RIGHT] = 0
@@ -143,15 +143,15 @@ def test_what_goes_first_is_fetched_before_all_that_is_lined_up_is_handed_on(
 
 
 def test_every_topic_but_the_masses_of_calls_goes_first(consumer: BatchConsumer) -> None:
-    assert {name for name in TOPICS if name not in consumer.reading.lead_ms} == {"api-calls"}
-    assert set(consumer.reading.lead_ms.values()) == {60_000}
+    assert {name for name in TOPICS if name not in consumer.consumer_config.lead_ms} == {"api-calls"}
+    assert set(consumer.consumer_config.lead_ms.values()) == {60_000}
 
 
 def test_nothing_is_handed_on_while_the_flow_is_stopped(consumer: BatchConsumer) -> None:
-    consumer._line_up(LEFT, [Rec(0)])
-    assert not consumer._hold_back({LEFT})
+    consumer._enqueue(LEFT, [Rec(0)])
+    assert not consumer._must_hold({LEFT})
     consumer.stop_flow()
-    assert consumer._hold_back({LEFT})
+    assert consumer._must_hold({LEFT})
 
 
 class Source:
@@ -170,7 +170,7 @@ class Source:
         self.position = len(self.kept)
         return {LEFT: records}
 
-    async def seek_to_next(self, sources: set[TP]) -> dict[TP, int]:
+    async def rewind_to_committed(self, sources: set[TP]) -> dict[TP, int]:
         """Go back to what is committed."""
         self.position = self._committed
         return {LEFT: self.position}
@@ -179,17 +179,17 @@ class Source:
 def test_what_a_fetch_brings_that_a_rebalance_overtook_is_read_again(consumer: BatchConsumer) -> None:
     """The fetch waits while partitions are given up, assigned and sought; its record comes just then."""
     source = Source(committed=0)
-    consumer._thread.getmany, consumer._thread.seek_to_next = source.getmany, source.seek_to_next
-    handed_on: list[int] = []
+    consumer._thread.getmany, consumer._thread.rewind_to_committed = source.getmany, source.rewind_to_committed
+    delivered: list[int] = []
 
     async def hand_on(tp: TP, records: list[Rec]) -> None:
-        handed_on.extend(record.offset for record in records)
+        delivered.extend(record.offset for record in records)
 
     async def rebalanced() -> None:
-        consumer._sources, consumer._hand_on = lambda: {LEFT}, hand_on
-        consumer._hold_back = lambda sources: not consumer.flow_active
+        consumer._sources, consumer._deliver = lambda: {LEFT}, hand_on
+        consumer._must_hold = lambda sources: not consumer.flow_active
         consumer.assignment = lambda: {LEFT}
-        reading = asyncio.ensure_future(consumer._read_and_hand_on())
+        reading = asyncio.ensure_future(consumer._read_and_deliver())
         await asyncio.sleep(0)
         consumer.stop_flow()
         seeking = asyncio.ensure_future(consumer.perform_seek())
@@ -199,31 +199,31 @@ def test_what_a_fetch_brings_that_a_rebalance_overtook_is_read_again(consumer: B
         await asyncio.gather(reading, seeking)
         consumer.resume_flow()
         source.come.put_nowait(Rec(1))
-        while handed_on[-1:] != [1]:
-            await consumer._read_and_hand_on()
+        while delivered[-1:] != [1]:
+            await consumer._read_and_deliver()
 
     asyncio.run(rebalanced())
 
-    assert handed_on == [0, 1]
+    assert delivered == [0, 1]
 
 
 def test_a_topic_is_at_its_end_only_when_a_broker_said_so_lately(consumer: BatchConsumer) -> None:
     with patch.object(kafka_consumer, "time", lambda: 1_000.0):
-        consumer._thread.last_answer_at = lambda tp: 998.0
+        consumer._thread.last_fetch_at = lambda tp: 998.0
         assert consumer.at_end(*LEFT)
-        consumer._thread.last_answer_at = lambda tp: 990.0  # the broker is away
+        consumer._thread.last_fetch_at = lambda tp: 990.0  # the broker is away
         assert not consumer.at_end(*LEFT)
-        consumer._thread.last_answer_at = lambda tp: 998.0
+        consumer._thread.last_fetch_at = lambda tp: 998.0
         consumer._thread.unread = lambda tp: 3
         assert not consumer.at_end(*LEFT)
         consumer._thread.unread = lambda tp: None
         assert not consumer.at_end(*LEFT)
         consumer._thread.unread = lambda tp: 0
-        consumer._line_up(LEFT, [Rec(0)])
+        consumer._enqueue(LEFT, [Rec(0)])
         assert not consumer.at_end(*LEFT)
 
 
-@pytest.mark.parametrize(("fallen", "asked"), [(False, ["settle", "wait", "commit"]), (True, ["settle"])])
+@pytest.mark.parametrize(("fallen", "asked"), [(False, ["drain", "wait", "commit"]), (True, ["drain"])])
 def test_a_thread_that_has_fallen_is_not_asked_to_commit_for_it_would_not_answer(
     consumer: BatchConsumer, fallen: bool, asked: list[str]
 ) -> None:
@@ -235,7 +235,7 @@ def test_a_thread_that_has_fallen_is_not_asked_to_commit_for_it_would_not_answer
 
         return do
 
-    consumer.reading = SimpleNamespace(settle=does("settle"))
+    consumer.consumer_config = SimpleNamespace(drain=does("drain"))
     consumer.maybe_wait_for_commit_to_finish = does("wait")
     consumer.commit_and_end_transactions = does("commit")
 
@@ -251,7 +251,7 @@ def test_a_worker_that_stops_waits_for_no_broker_and_may_write_nothing_any_more(
     async def never() -> None:
         await asyncio.Event().wait()
 
-    consumer.reading.lease.grant(3)
+    consumer.consumer_config.lease.grant(3)
     consumer.commit_and_end_transactions = never
     with (
         patch.object(type(consumer.app), "should_stop", True),
@@ -259,8 +259,8 @@ def test_a_worker_that_stops_waits_for_no_broker_and_may_write_nothing_any_more(
     ):
         asyncio.run(consumer.wait_empty())
 
-    assert consumer.reading.lease.generation is None
-    assert caplog.messages == ["no broker takes the offsets of what was done last; it is read again"]
+    assert consumer.consumer_config.lease.generation is None
+    assert caplog.messages == ["no broker accepts the last offsets; their records will be read again"]
 
 
 def test_a_worker_that_gives_partitions_back_may_still_write_for_those_it_keeps(
@@ -269,10 +269,10 @@ def test_a_worker_that_gives_partitions_back_may_still_write_for_those_it_keeps(
     async def done() -> None:
         """Nothing is left to commit."""
 
-    consumer.reading.lease.grant(3)
+    consumer.consumer_config.lease.grant(3)
     consumer.commit_and_end_transactions = done
     asyncio.run(consumer.wait_empty())
-    assert consumer.reading.lease.generation == 3
+    assert consumer.consumer_config.lease.generation == 3
 
 
 def test_what_brokers_say_of_the_last_commit_is_not_lost(consumer: BatchConsumer) -> None:

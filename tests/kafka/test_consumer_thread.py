@@ -31,14 +31,14 @@ WHILE_RECORDS_FLOW, TO_THE_FIRST = (5, ENOUGH_BYTES), (250, 1)
 WHILE_OTHERS_ARE_LINED_UP = POLL_SECONDS / 5
 
 
-class Thread(BatchConsumerThread):
+class ThreadWithoutConsumer(BatchConsumerThread):
     """The consumer's thread, without a consumer."""
 
-    reading = ConsumerConfig(cast("Any", None), cast("Any", None), fetch_wait_ms=5, idle_wait_ms=250)
+    consumer_config = ConsumerConfig(cast("Any", None), cast("Any", None), fetch_wait_ms=5, idle_wait_ms=250)
 
     def __init__(self, multiplier: float = 1.0) -> None:
         """No thread is begun, and no consumer says how to assign partitions."""
-        self._pace = cast("AdaptiveFetchWait", SimpleNamespace(multiplier=lambda: multiplier))
+        self._fetch_wait = cast("AdaptiveFetchWait", SimpleNamespace(multiplier=lambda: multiplier))
 
 
 def _asked(*fetches: tuple[Answer, float], multiplier: float = 1.0) -> list[tuple[int, int]]:
@@ -55,7 +55,7 @@ def _asked(*fetches: tuple[Answer, float], multiplier: float = 1.0) -> list[tupl
     async def story() -> list[tuple[int, int]]:
         asked = []
         for _, wait in fetches:
-            await Thread(multiplier)._fetch_records(consumer, set(), wait)
+            await ThreadWithoutConsumer(multiplier)._fetch_records(consumer, set(), wait)
             asked.append((fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes))
         return asked
 
@@ -105,7 +105,7 @@ def test_a_consumer_that_no_broker_answers_is_stopped_and_leaves_nothing_open() 
     async def close() -> None:
         closed.append("connections")
 
-    thread = Thread()
+    thread = ThreadWithoutConsumer()
     thread._consumer = SimpleNamespace(_client=SimpleNamespace(close=close))
     with patch.object(driver.AIOKafkaConsumerThread, "on_thread_stop", cancelled):
         asyncio.run(thread.on_thread_stop())

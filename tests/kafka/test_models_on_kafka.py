@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from models.artefacts import ARRAYS, load
-from pipeline.kafka.client import writing
+from pipeline.kafka.client import open_writer
 from pipeline.offline.scenarios.playback import steady
 from schemas.topics import API_CALLS, SESSION_FEATURES
 from tests.support.model_workers import (
@@ -70,7 +70,7 @@ class Flow:
         self._thread = Thread(target=lambda: asyncio.run(self._flow()))
 
     async def _flow(self) -> None:
-        async with writing(self.fleet.connection) as writer:
+        async with open_writer(self.fleet.connection) as writer:
             for turn in count():
                 if self._over.is_set():
                     break

@@ -1,4 +1,4 @@
-"""A lane and the model of the write order agree: whatever one does under any schedule, the other can do."""
+"""A task and the model of the write order agree: whatever one does under any schedule, the other can do."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ MODEL = Protocol(late_rows=True)
 
 
 class Broker(NullObserver):
-    """A stage that folds as the model does, and an outbox whose writes arrive after turns drawn by a seed."""
+    """A processor that folds as the model does, and an writer whose writes arrive after turns drawn by a seed."""
 
     def __init__(self, seed: int) -> None:
         self.log: list[str] = ["old takes over, reads a=– b=–, goes on at chunk 1"]
         self.lease = Lease(60.0)
         self.lease.grant(1)
         slots = asyncio.Semaphore((1, 2, 8)[seed % 3])
-        self.means = TaskResources(cast("BatchWriter", self), slots, 8, self, self._failed)
+        self.resources = TaskResources(cast("BatchWriter", self), slots, 8, self, self._failed)
         self._rng = Random(seed)  # noqa: S311 - a schedule, not a secret
         self._memory = NOTHING
 
-    def lane(self) -> PartitionTask:
+    def task(self) -> PartitionTask:
         changelog = Changelog(self, TopicPartition("changelog", 0), self.lease, 1, 0)  # type: ignore[arg-type]
-        return PartitionTask("kind", 0, self, changelog, self.means)  # type: ignore[arg-type]
+        return PartitionTask("kind", 0, self, changelog, self.resources)  # type: ignore[arg-type]
 
     def process(self, topic: str, records: Sequence[Record], now_ms: int) -> Outcome:
         first, last = records[0].offset, records[-1].offset
@@ -91,7 +91,7 @@ class Given:
         self._chunk = chunk
 
     def ack(self) -> bool:
-        # A lane acknowledges what went together chunk by chunk; the model commits it at once.
+        # A task acknowledges what went together chunk by chunk; the model commits it at once.
         if not self._broker.log[-1].startswith("old commits"):
             self._broker.log.append("")
         self._broker.log[-1] = f"old commits up to chunk {self._chunk}"
@@ -99,17 +99,17 @@ class Given:
 
 
 async def _run(seed: int) -> list[str]:
-    """What a lane did with all chunks, while the partition was perhaps lost in the midst."""
+    """What a task did with all chunks, while the partition was perhaps lost in the midst."""
     broker = Broker(seed)
-    lane = broker.lane()
-    lane.start()
+    task = broker.task()
+    task.start()
     losing = Random(seed).randrange(2 * len(CHUNKS))  # noqa: S311 - as above
     for chunk in range(1, END):
-        await lane.put(Given(broker, chunk))
+        await task.put(Given(broker, chunk))
         await broker.some_turns()
         if chunk == losing:
             broker.lose()
-    await lane.close(monotonic() + 5)
+    await task.close(monotonic() + 5)
     return broker.log
 
 

@@ -1,4 +1,4 @@
-"""A lane does one thing after the other: stage, messages, rows, acknowledgement; lanes work side by side."""
+"""A task does one thing after the other: processor, messages, rows, acknowledgement; tasks work side by side."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.support.task_harness import Said, World, until
 def test_messages_go_first_then_rows_then_the_chunk_is_acknowledged() -> None:
     async def story() -> None:
         world = World()
-        lane = world.lane()
-        lane.start()
-        await lane.put(Said(world.log, "a"))
+        task = world.task()
+        task.start()
+        await task.put(Said(world.log, "a"))
         await until(lambda: world.work)
         assert world.log == ["process a", "messages a", "rows a", "ack a"]
         assert [(work.topic, work.records, work.processor_name) for work in world.work] == [("in", 1, "kind")]
-        await lane.close(monotonic())
-        assert lane.is_settled
+        await task.close(monotonic())
+        assert task.is_settled
 
     asyncio.run(story())
 
@@ -33,19 +33,19 @@ def test_the_next_chunk_is_worked_on_and_its_messages_sent_before_the_rows_of_th
     async def story() -> None:
         world = World()
         world.hold["rows a"] = asyncio.Event()
-        lane = world.lane()
-        lane.start()
-        await lane.put(Said(world.log, "a"))
+        task = world.task()
+        task.start()
+        await task.put(Said(world.log, "a"))
         await until(lambda: "rows a" in world.log)
-        await lane.put(Said(world.log, "b"))
+        await task.put(Said(world.log, "b"))
         await until(lambda: "messages b" in world.log)
         await asyncio.sleep(0.01)
         assert world.log == ["process a", "messages a", "rows a", "process b", "messages b"]
         world.hold["rows a"].set()
         await until(lambda: len(world.work) == 2)
         assert world.log[5:] == ["ack a", "rows b", "ack b"]
-        await lane.close(monotonic())
-        assert lane.is_settled
+        await task.close(monotonic())
+        assert task.is_settled
 
     asyncio.run(story())
 
@@ -54,13 +54,13 @@ def test_chunks_that_waited_go_the_way_together_in_their_order() -> None:
     async def story() -> None:
         world = World()
         world.hold["messages a"] = asyncio.Event()
-        lane = world.lane()
-        lane.start()
+        task = world.task()
+        task.start()
         for name in ("a", "b"):
-            await lane.put(Said(world.log, name))
+            await task.put(Said(world.log, name))
             await until(lambda name=name: f"messages {name}" in world.log)  # type: ignore[misc]
         for name in ("c", "d"):
-            await lane.put(Said(world.log, name))
+            await task.put(Said(world.log, name))
         world.hold["messages a"].set()
         await until(lambda: len(world.work) == 3)
         done = [entry for entry in world.log if entry.startswith(("process", "messages"))]
@@ -74,7 +74,7 @@ def test_chunks_that_waited_go_the_way_together_in_their_order() -> None:
         ]
         kept = [entry for entry in world.log if entry.startswith(("rows", "ack"))]
         assert kept == ["rows a", "ack a", "rows b", "ack b", "rows c+d", "ack c", "ack d"]
-        await lane.close(monotonic())
+        await task.close(monotonic())
 
     asyncio.run(story())
 
@@ -83,16 +83,16 @@ def test_a_full_lane_makes_whoever_puts_wait_and_a_closed_one_forgets() -> None:
     async def story() -> None:
         world = World()
         world.hold["messages a"] = asyncio.Event()
-        lane = world.lane()
-        lane.start()
+        task = world.task()
+        task.start()
         for name in ("a", "b"):
-            await lane.put(Said(world.log, name))
+            await task.put(Said(world.log, name))
             await until(lambda name=name: f"messages {name}" in world.log)  # type: ignore[misc]
-        await lane.put(Said(world.log, "c", records=4))
-        waits = asyncio.ensure_future(lane.put(Said(world.log, "d")))
+        await task.put(Said(world.log, "c", records=4))
+        waits = asyncio.ensure_future(task.put(Said(world.log, "d")))
         await asyncio.sleep(0.01)
         assert not waits.done()
-        closing = asyncio.ensure_future(lane.close(monotonic() + 5))
+        closing = asyncio.ensure_future(task.close(monotonic() + 5))
         await asyncio.wait_for(waits, 1)
         world.hold["messages a"].set()
         await closing
@@ -106,7 +106,7 @@ def test_a_full_lane_makes_whoever_puts_wait_and_a_closed_one_forgets() -> None:
             "rows b",
             "ack b",
         ]
-        assert lane.is_settled
+        assert task.is_settled
 
     asyncio.run(story())
 
@@ -114,18 +114,18 @@ def test_a_full_lane_makes_whoever_puts_wait_and_a_closed_one_forgets() -> None:
 def test_a_sweep_waits_for_its_turn_and_gives_way_to_chunks() -> None:
     async def story() -> None:
         world = World()
-        lane = world.lane()
-        lane.on_timer()
-        await lane.put(Said(world.log, "a"))
-        assert lane.quiet_for() == 0.0
-        lane.start()
+        task = world.task()
+        task.on_timer()
+        await task.put(Said(world.log, "a"))
+        assert task.quiet_for() == 0.0
+        task.start()
         await until(lambda: world.work)
-        lane.on_timer()
+        task.on_timer()
         await until(lambda: len(world.work) == 2)
         assert world.log == ["process a", "messages a", "rows a", "ack a", "sweep", "rows swept"]
         assert (world.work[-1].topic, world.work[-1].records) == (None, 0)
-        await until(lambda: lane.quiet_for() > 0)
-        await lane.close(monotonic())
+        await until(lambda: task.quiet_for() > 0)
+        await task.close(monotonic())
 
     asyncio.run(story())
 
@@ -133,18 +133,18 @@ def test_a_sweep_waits_for_its_turn_and_gives_way_to_chunks() -> None:
 def test_lanes_work_side_by_side_but_not_more_than_there_are_slots() -> None:
     async def story() -> None:
         world = World(slots=2)
-        lanes = [world.lane(partition) for partition in range(3)]
-        for lane, name in zip(lanes, "abc", strict=True):
+        tasks = [world.task(partition) for partition in range(3)]
+        for task, name in zip(tasks, "abc", strict=True):
             world.hold[f"messages {name}"] = asyncio.Event()
-            lane.start()
-            await lane.put(Said(world.log, name))
+            task.start()
+            await task.put(Said(world.log, name))
         await until(lambda: "messages b" in world.log)
         await asyncio.sleep(0.01)
         assert sorted(world.log) == ["messages a", "messages b", "process a", "process b"]
         for held in world.hold.values():
             held.set()
         await until(lambda: len(world.work) == 3)
-        await asyncio.gather(*(lane.close(monotonic()) for lane in lanes))
+        await asyncio.gather(*(task.close(monotonic()) for task in tasks))
 
     asyncio.run(story())
 
@@ -152,19 +152,19 @@ def test_lanes_work_side_by_side_but_not_more_than_there_are_slots() -> None:
 def test_what_comes_from_another_generation_finds_no_lane() -> None:
     async def story() -> None:
         world = World()
-        lanes = TaskManager(world, drain_seconds=1.0)
-        lane = world.lane()
-        lanes.open([lane], generation=1)
-        await lanes.put("kind", Said(world.log, "old", generation=0))
-        await lanes.put("other", Said(world.log, "unknown"))
-        await lanes.put("kind", Said(world.log, "a"))
+        tasks = TaskManager(world, drain_seconds=1.0)
+        task = world.task()
+        tasks.open([task], generation=1)
+        await tasks.put("kind", Said(world.log, "old", generation=0))
+        await tasks.put("other", Said(world.log, "unknown"))
+        await tasks.put("kind", Said(world.log, "a"))
         await until(lambda: world.work)
-        await lanes.drain()
-        await lanes.put("kind", Said(world.log, "late"))
+        await tasks.drain()
+        await tasks.put("kind", Said(world.log, "late"))
         assert world.log == ["process a", "messages a", "rows a", "ack a"]
-        assert lanes.current(("kind", 0)) is lane
-        lanes.open([], generation=2)
-        assert lanes.current(("kind", 0)) is None
+        assert tasks.current(("kind", 0)) is task
+        tasks.open([], generation=2)
+        assert tasks.current(("kind", 0)) is None
 
     asyncio.run(story())
 
@@ -185,15 +185,15 @@ def test_a_record_of_no_time_gives_none_to_what_follows_from_it(timestamp: int) 
             return await send(messages, timestamp_ms)
 
         world.send = noted  # type: ignore[method-assign]
-        lane = world.lane()
-        lane.start()
+        task = world.task()
+        task.start()
         for number, odd in enumerate((False, True, False)):
             sent_said = Said(world.log, f"{number}")
             sent_said.value.records[0].timestamp = timestamp if odd else T0 + number  # type: ignore[misc]
-            await lane.put(sent_said)
+            await task.put(sent_said)
             await until(lambda done=number: len(world.work) > done)  # type: ignore[misc]
-            assert lane.applied_ms == {"in": T0 + number - odd}
-        await lane.close(monotonic())
+            assert task.applied_ms == {"in": T0 + number - odd}
+        await task.close(monotonic())
         assert sent == [T0, None, T0 + 2]
 
     asyncio.run(story())

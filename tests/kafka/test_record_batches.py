@@ -100,7 +100,7 @@ def test_what_is_no_record_is_refused_after_those_before_it() -> None:
     records = iter(RecordBatches(payload).next_batch())
 
     assert next(records).value == b"1"
-    with pytest.raises(CorruptRecordException, match="no record begins at byte "):
+    with pytest.raises(CorruptRecordException, match="invalid record at byte "):
         next(records)
 
 

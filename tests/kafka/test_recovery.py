@@ -1,4 +1,4 @@
-"""Each assigned partition gets a stage, restored from its changelog, or kept where that is the same."""
+"""Each assigned partition gets a processor, restored from its changelog, or kept where that is the same."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ ROW = b'{"count": %d, "again": 0, "applied": {}, "last": ""}'
 class World:
     """A takeover on an embedded broker, and what came of it."""
 
-    def __init__(self, bootstrap: str, outbox: BatchWriter) -> None:
+    def __init__(self, bootstrap: str, writer: BatchWriter) -> None:
         self.made: list[Counting] = []
-        self.outbox = outbox
-        self.lanes = TaskManager(NullObserver(), drain_seconds=1.0)
+        self.writer = writer
+        self.tasks = TaskManager(NullObserver(), drain_seconds=1.0)
         self.lease = Lease(60.0)
         connection = Connection(bootstrap, embedded=True)
-        means = TaskResources(outbox, asyncio.Semaphore(8), 512, NullObserver(), self.failures_are_not_expected)
+        resources = TaskResources(writer, asyncio.Semaphore(8), 512, NullObserver(), self.failures_are_not_expected)
         kinds = [counting_kind(self.made)]
-        self.take_over = PartitionRestorer("app", connection, kinds, self.lanes, self.lease, means)
+        self.restorer = PartitionRestorer("app", connection, kinds, self.tasks, self.lease, resources)
 
     async def assign(self, generation: int, *partitions: int) -> list[Counting]:
         """Go through a rebalance; returns the stages that are at work after it."""
-        await self.lanes.drain()
+        await self.tasks.drain()
         self.lease.grant(generation)
         topics = ("left", "right", CHANGELOG)
-        await self.take_over([TP(topic, p) for topic in topics for p in partitions], generation)
-        return [lane.stage for lane in self.lanes]  # type: ignore[misc]
+        await self.restorer([TP(topic, p) for topic in topics for p in partitions], generation)
+        return [task.processor for task in self.tasks]  # type: ignore[misc]
 
     async def write(self, partition: int, count: int) -> None:
-        """Write a row as this worker's lane does."""
-        (lane,) = (lane for lane in self.lanes if lane.partition == partition)
-        await lane.changelog.write([(b"key", ROW % count)])
+        """Write a row as this worker's task does."""
+        (task,) = (task for task in self.tasks if task.partition == partition)
+        await task.changelog.write([(b"key", ROW % count)])
 
     async def another_writes(self, partition: int, count: int) -> None:
-        await self.outbox.append(CHANGELOG, partition, [(b"key", ROW % count)])
+        await self.writer.append(CHANGELOG, partition, [(b"key", ROW % count)])
 
     def failures_are_not_expected(self, error: BaseException) -> None:
         raise error
@@ -64,7 +64,7 @@ async def _world() -> AsyncIterator[World]:
         async with aiokafka.AIOKafkaProducer(bootstrap_servers=broker.bootstrap) as producer:
             world = World(broker.bootstrap, BatchWriter(lambda: producer))
             yield world
-            await world.lanes.drain()
+            await world.tasks.drain()
 
 
 def test_every_assigned_partition_gets_a_stage_restored_and_told_so() -> None:
@@ -72,7 +72,7 @@ def test_every_assigned_partition_gets_a_stage_restored_and_told_so() -> None:
         async with _world() as world:
             await world.another_writes(1, 7)
             stages = await world.assign(1, 0, 1)
-            assert [(stage.partition, stage.is_ready, stage.count()) for stage in stages] == [
+            assert [(processor.partition, processor.is_ready, processor.count()) for processor in stages] == [
                 (0, True, 0),
                 (1, True, 7),
             ]
@@ -88,10 +88,10 @@ def test_a_stage_is_kept_when_nobody_else_wrote_and_made_anew_when_somebody_did(
             await world.write(1, 5)
             await world.another_writes(1, 6)
             after = await world.assign(2, 0, 1, 3)
-            assert [stage.partition for stage in after] == [0, 1, 3]
+            assert [processor.partition for processor in after] == [0, 1, 3]
             assert after[0] is before[0]
             assert after[1] is not before[1]
-            assert [stage.count() for stage in after[1:]] == [6, 0]
+            assert [processor.count() for processor in after[1:]] == [6, 0]
 
     asyncio.run(story())
 
@@ -100,8 +100,8 @@ def test_a_stage_whose_work_was_given_up_is_made_anew() -> None:
     async def story() -> None:
         async with _world() as world:
             (before,) = await world.assign(1, 0)
-            for lane in world.lanes:
-                lane.is_settled = False
+            for task in world.tasks:
+                task.is_settled = False
             (after,) = await world.assign(2, 0)
             assert after is not before
 
@@ -131,6 +131,6 @@ def test_topics_that_do_not_come_in_the_same_partitions_are_named() -> None:
     async def story() -> None:
         async with _world() as world:
             with pytest.raises(UnevenAssignmentError, match=r"right came in partitions \[0, 1\], .* in \[0\]"):
-                await world.take_over([TP("left", 0), TP("right", 0), TP("right", 1), TP(CHANGELOG, 0)], 1)
+                await world.restorer([TP("left", 0), TP("right", 0), TP("right", 1), TP(CHANGELOG, 0)], 1)
 
     asyncio.run(story())

@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 
 from pipeline.kafka.acls import Right, _allowed, check_rights, grant, rights_of
-from pipeline.kafka.client import matching, writing
+from pipeline.kafka.client import open_writer, values_containing
 from pipeline.kafka.topics import PROCESSOR_NAMES, BrokerUnreachableError, RightsMissingError, ping_broker
 from pipeline.offline.replay.recording import write
 from pipeline.offline.scenarios.playback import Timed, in_order, steady, stories
@@ -133,7 +133,7 @@ async def _told(kafka: SecureKafka, events: list[Timed], protocol: str) -> None:
     """Let everybody who has the right to write tell their part, in the order of time."""
     for topic in dict.fromkeys(topic for topic, _ in events):
         (role,) = TOPICS[topic].writers
-        async with writing(kafka.connection(_user(role), protocol)) as writer:
+        async with open_writer(kafka.connection(_user(role), protocol)) as writer:
             for event in (event for name, event in events if name == topic):
                 message = Message(topic, record_key(topic, event), encode(event))
                 await writer.send(message, event["occurred_at"])
@@ -141,7 +141,7 @@ async def _told(kafka: SecureKafka, events: list[Timed], protocol: str) -> None:
 
 
 def _revocations(reader: Any, suffix: str) -> list[dict[str, Any]]:
-    return [json.loads(payload) for payload in asyncio.run(matching(reader, SESSION_REVOCATIONS, suffix))]
+    return [json.loads(payload) for payload in asyncio.run(values_containing(reader, SESSION_REVOCATIONS, suffix))]
 
 
 def _until(true: Callable[[], bool], seconds: float) -> None:
@@ -182,7 +182,7 @@ def test_the_brokers_allow_a_role_what_the_table_says_and_nothing_else(kafka: Se
 
 
 async def _send(kafka: SecureKafka, role: Role, topic: str) -> None:
-    async with writing(kafka.connection(_user(role))) as writer:
+    async with open_writer(kafka.connection(_user(role))) as writer:
         await writer.send(Message(topic, b"s-1", b"{}"))
         await writer.flush()
 
@@ -211,7 +211,7 @@ def test_who_may_write_nothing_at_all_is_told_so(kafka: SecureKafka) -> None:
 
 def test_who_may_not_see_a_topic_is_told_so_and_not_that_it_is_missing(kafka: SecureKafka) -> None:
     with pytest.raises(RightsMissingError, match="session-risk-gateway see topic session-risk"):
-        asyncio.run(matching(kafka.connection(_user("gateway")), SESSION_RISK, "x"))
+        asyncio.run(values_containing(kafka.connection(_user("gateway")), SESSION_RISK, "x"))
 
     code, out, err = kafka.run(_user("gateway"), "topics", "check")
 

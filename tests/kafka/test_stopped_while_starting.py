@@ -11,11 +11,11 @@ from typing import Any, cast
 from mode.threads import ServiceThread
 
 from pipeline.kafka.app import WorkerApp
-from pipeline.kafka.consumer_thread import BatchConsumerThread, Thread
+from pipeline.kafka.consumer_thread import BatchConsumerThread, DaemonThread
 from pipeline.worker import process
 
 
-class Late(Thread):
+class Late(DaemonThread):
     """A thread that the machine lets begin only after a while."""
 
     def run(self) -> None:
@@ -48,13 +48,13 @@ def test_a_thread_that_is_told_to_stop_before_it_began_ends() -> None:
         await asyncio.sleep(0.05)
         await asyncio.wait_for(thread.stop(), 30)
         await asyncio.wait_for(starting, 30)
-        return cast("Thread", thread._thread).is_alive()
+        return cast("DaemonThread", thread._thread).is_alive()
 
     assert asyncio.run(story()) is False
 
 
 def test_a_thread_that_never_ends_does_not_keep_the_process_from_ending() -> None:
-    assert Thread(cast("Any", None)).daemon
+    assert DaemonThread(cast("Any", None)).daemon
 
 
 def test_a_start_that_is_under_way_is_over_before_anything_is_stopped(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.kafka.client import retained, writing
+from pipeline.kafka.client import open_writer, read_retained
 from pipeline.offline.scenarios.playback import Timed
 from pipeline.processing.processor import Message
 from pipeline.processing.pseudonyms import read_keys
@@ -47,7 +47,7 @@ Sent = tuple[Timed, tuple[str, ...]]
 
 
 async def _send(fleet: Fleet, sent: list[Sent]) -> None:
-    async with writing(fleet.connection) as writer:
+    async with open_writer(fleet.connection) as writer:
         for (topic, event), tenants in sent:
             message = Message(topic, record_key(topic, event), encode(event))
             await writer.send(message, tenants=[tenant.encode() for tenant in tenants])
@@ -56,7 +56,7 @@ async def _send(fleet: Fleet, sent: list[Sent]) -> None:
 
 async def _dead(fleet: Fleet) -> list[dict[str, Any]]:
     letters = [
-        json.loads(record.value or b"") async for record in retained(fleet.connection, [DEAD_LETTERS], fleet.begun)
+        json.loads(record.value or b"") async for record in read_retained(fleet.connection, [DEAD_LETTERS], fleet.begun)
     ]
     return sorted(letters, key=lambda fields: (fields["topic"], fields["partition"], fields["offset"]))
 

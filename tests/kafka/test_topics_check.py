@@ -40,7 +40,7 @@ def _asked(monkeypatch: pytest.MonkeyPatch, brokers: Brokers, patience_s: float)
         yield brokers
 
     monkeypatch.setattr(topics, "_admin", admin)
-    monkeypatch.setattr(topics, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(topics, "RETRY_SECONDS", 0.0)
     asyncio.run(check_topics(Connection("127.0.0.1:1"), NEEDED, patience_s))
 
 

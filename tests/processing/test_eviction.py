@@ -146,13 +146,13 @@ def _lined_up(events: list[Event]) -> list[Rec]:
 
 
 def test_a_flood_of_calls_comes_after_what_everybody_else_has_to_say_but_calls() -> None:
-    lined_up: EventTimeAligner[str] = EventTimeAligner(512, 5_000, lambda topic: 0 if topic == API_CALLS else 60_000)
+    aligner: EventTimeAligner[str] = EventTimeAligner(512, 5_000, lambda topic: 0 if topic == API_CALLS else 60_000)
     flood = [call(at / 1_000, tenant="globex") for at in range(20_000)]
-    lined_up.add(API_CALLS, _lined_up([*flood, call(20, tenant="acme")]))
-    lined_up.add(AUTH_EVENTS, _lined_up([auth(19, tenant="acme", action="token_reused")]))
-    lined_up.add(DEVICE_TELEMETRY, _lined_up([telemetry(19.5, tenant="acme", rooted=True)]))
+    aligner.add(API_CALLS, _lined_up([*flood, call(20, tenant="acme")]))
+    aligner.add(AUTH_EVENTS, _lined_up([auth(19, tenant="acme", action="token_reused")]))
+    aligner.add(DEVICE_TELEMETRY, _lined_up([telemetry(19.5, tenant="acme", rooted=True)]))
 
-    chunks = [lined_up.next_chunk() for _ in range(3)]
+    chunks = [aligner.next_chunk() for _ in range(3)]
 
     assert [(topic, len(chunk)) for topic, chunk in chunks] == [
         (AUTH_EVENTS, 1),

@@ -28,7 +28,7 @@ from models.artefacts import ROLES as ROLES_FILE
 from pipeline.assembly import processor_specs
 from pipeline.cli import main
 from pipeline.control.active import ActiveConfig
-from pipeline.kafka.client import Writer, begin_at_end, retained, writing
+from pipeline.kafka.client import Writer, open_writer, read_retained, start_group_at_end
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import TopicsNotReadyError, check_topics, create_topics, needed_topics
 from pipeline.offline.scenarios.playback import Timed, in_order
@@ -136,10 +136,10 @@ class Fleet:
 
     async def _prepare(self, before: Iterable[Timed]) -> None:
         app_id = self.settings["SESSION_RISK_APP_ID"]
-        async with writing(self.connection) as writer:
+        async with open_writer(self.connection) as writer:
             await send(writer, before)
         self.begun = now() + 1
-        await begin_at_end(self.connection, app_id, SOURCES)
+        await start_group_at_end(self.connection, app_id, SOURCES)
         async with _reader(self.connection) as reader:
             self._ends = await reader.end_offsets(EVERYWHERE)
 
@@ -171,7 +171,7 @@ class Fleet:
         """Send *steps*, the next when what the one before led to is done; return when all is."""
 
         async def one_by_one() -> None:
-            async with writing(self.connection) as writer, _reader(self.connection) as reader:
+            async with open_writer(self.connection) as writer, _reader(self.connection) as reader:
                 for step in steps:
                     await send(writer, step)
                     await self._settled(reader)
@@ -197,7 +197,7 @@ class Fleet:
         """What was said on *topics* of the sessions whose ids end in *suffix*."""
 
         async def records() -> list[Record]:
-            return [record async for record in retained(self.connection, topics, self.begun)]
+            return [record async for record in read_retained(self.connection, topics, self.begun)]
 
         return [record for record in asyncio.run(records()) if (record.key or b"").endswith(suffix.encode())]
 

@@ -1,4 +1,4 @@
-"""A lane and all that is around it, noting what happens in its order; a test holds or refuses any of it."""
+"""A task and all that is around it, noting what happens in its order; a test holds or refuses any of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Said:
 
 
 class World(NullObserver):
-    """A stage, an outbox and an observer that note what happens, in order."""
+    """A processor, an writer and an observer that note what happens, in order."""
 
     def __init__(self, slots: int = 8) -> None:
         self.log: list[str] = []
@@ -49,12 +49,12 @@ class World(NullObserver):
         self.refused = ""
         self.lease = Lease(60.0)
         self.lease.grant(1)
-        self.means = TaskResources(self, asyncio.Semaphore(slots), 4, self, self.failures.append)  # type: ignore[arg-type]
+        self.resources = TaskResources(self, asyncio.Semaphore(slots), 4, self, self.failures.append)  # type: ignore[arg-type]
 
-    def lane(self, partition: int = 0) -> PartitionTask:
+    def task(self, partition: int = 0) -> PartitionTask:
         place = TopicPartition("changelog", partition)
         changelog = Changelog(self, place, self.lease, 1, 0)  # type: ignore[arg-type]
-        return PartitionTask("kind", partition, self, changelog, self.means)  # type: ignore[arg-type]
+        return PartitionTask("kind", partition, self, changelog, self.resources)  # type: ignore[arg-type]
 
     def process(self, topic: str, records: Sequence[Any], now_ms: int) -> Outcome:
         name = "+".join(dict.fromkeys(record.value for record in records))

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaTimeoutError
 from prometheus_client import CollectorRegistry
 
-from pipeline.kafka.client import writing
+from pipeline.kafka.client import open_writer
 from pipeline.kafka.connection import Connection
 from pipeline.processing.processor import Message
 from pipeline.transmitter.leader import RestartingReader
@@ -106,7 +106,7 @@ async def tell(
     connection: Connection, *heard: DecodedRecord, at: int | None = None, tenants: Iterable[bytes] = ()
 ) -> None:
     """Write records as the pipeline does, *at* a time of the broker's, ms."""
-    async with writing(connection) as writer:
+    async with open_writer(connection) as writer:
         for topic, record in heard:
             message = Message(topic, record_key(topic, dict(record)), encode(record))
             await writer.send(message, at, list(tenants))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from pipeline.kafka.client import retained, writing
+from pipeline.kafka.client import open_writer, read_retained
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import PROCESSOR_NAMES, TopicsNotReadyError, check_topics, create_topics, needed_topics
 from pipeline.processing.processor import Message
@@ -70,7 +70,7 @@ class OnKafka(Rig):
         """What *topic* holds about a session."""
 
         async def records() -> list[bytes]:
-            found = [record async for record in retained(self.connection, [topic])]
+            found = [record async for record in read_retained(self.connection, [topic])]
             return [record.value or b"" for record in found if record.key == session_id.encode()]
 
         return [json.loads(value) for value in asyncio.run(records())]
@@ -87,7 +87,7 @@ class OnKafka(Rig):
 
 async def send(connection: Connection, records: Iterable[Record]) -> None:
     """Write *records* to their topics; the broker has them when this returns."""
-    async with writing(connection) as writer:
+    async with open_writer(connection) as writer:
         for topic, record in records:
             members = record.model_dump(exclude_none=True)
             await writer.send(Message(topic, record_key(topic, members), encode(members)))

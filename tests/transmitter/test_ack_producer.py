@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pipeline.kafka.client import retained
+from pipeline.kafka.client import read_retained
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import EmbeddedBroker
 from pipeline.processing.processor import Record
@@ -24,7 +24,7 @@ PATIENCE = 20.0
 
 
 async def written(connection: Connection) -> list[Record]:
-    return [record async for record in retained(connection, [REVOCATION_ACKS])]
+    return [record async for record in read_retained(connection, [REVOCATION_ACKS])]
 
 
 def test_a_word_is_safe_in_kafka_with_the_tenant_that_it_is_of() -> None:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from pipeline.kafka.acls import Right, rights_of
-from pipeline.kafka.client import retained
+from pipeline.kafka.client import read_retained
 from pipeline.transmitter.startup import rights
 from schemas.topics import REVOCATION_ACKS
 from tests.support.secure_kafka import SecureKafka, secure_kafka
@@ -64,7 +64,7 @@ def test_with_the_rights_of_its_role_it_reads_delivers_and_passes_answers_on(
 
 
 async def _acks(kafka: SecureKafka, protocol: str, session: str) -> list[dict[str, Any]]:
-    found = [record async for record in retained(kafka.connection(SOC, protocol), [REVOCATION_ACKS])]
+    found = [record async for record in read_retained(kafka.connection(SOC, protocol), [REVOCATION_ACKS])]
     return [json.loads(record.value or b"") for record in found if record.key == session.encode()]
 
 

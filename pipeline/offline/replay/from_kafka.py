@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from pipeline.kafka.client import retained
+from pipeline.kafka.client import read_retained
 from pipeline.kafka.connection import Connection
 from pipeline.offline.replay.recording import INPUT_TOPICS, InputRecord, Writer, merged, recorded_files, write
 from pipeline.processing.processor import Record
@@ -40,7 +40,7 @@ async def spool_topics(connection: Connection, folder: Path, since_ms: int) -> i
     writers: dict[int, Writer] = {}
     count = 0
     with ExitStack() as stack:
-        async for record in retained(connection, INPUT_TOPICS, since_ms):
+        async for record in read_retained(connection, INPUT_TOPICS, since_ms):
             if record.value is None:
                 continue
             if record.partition not in writers:

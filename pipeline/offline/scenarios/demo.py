@@ -18,7 +18,7 @@ from pydantic_core import from_json
 
 from pipeline.console import clock
 from pipeline.kafka.app import WorkerConfig, build_app
-from pipeline.kafka.client import Writer, begin_at_end, following, writing
+from pipeline.kafka.client import Writer, follow_topics, open_writer, start_group_at_end
 from pipeline.offline.scenarios.outcomes import Endings
 from pipeline.offline.scenarios.playback import Timed
 from pipeline.offline.scenarios.scenario import Scenario
@@ -162,10 +162,10 @@ async def perform(edge: WorkerConfig, kinds: Sequence[ProcessorSpec], script: Sc
     keys = {_record(topic, event).key or b"" for topic, event in (*script.before, *script.now)}
     seen = _Worker(kinds, edge.partitions, keys)
     if not edge.connection.embedded:
-        await begin_at_end(edge.connection, edge.app_id, [topic for kind in kinds for topic in kind.sources])
+        await start_group_at_end(edge.connection, edge.app_id, [topic for kind in kinds for topic in kind.sources])
     async with (
-        following(edge.connection, WATCHED) as records,
-        writing(edge.connection) as writer,
+        follow_topics(edge.connection, WATCHED) as records,
+        open_writer(edge.connection) as writer,
         _working(edge, kinds, seen) as unless_it_ends,
     ):
         relevant = (record async for record in records if record.key in keys)

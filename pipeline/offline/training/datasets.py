@@ -17,7 +17,7 @@ from pipeline.console import tracked, working
 from pipeline.control.active import ActiveConfig
 from pipeline.decisions.engine import PolicyEngine
 from pipeline.decisions.policy import read_policy
-from pipeline.kafka.client import on_topic
+from pipeline.kafka.client import read_topic
 from pipeline.kafka.connection import Connection
 from pipeline.offline.replay.labels import Labels, Truths
 from pipeline.offline.replay.recording import TRUTH, RecordingError, lines, read, read_truth
@@ -81,9 +81,9 @@ def in_kafka(settings: Settings, low_share: float) -> Iterator[Source]:
     """Yield what `session-features` and `session-feedback` contain now; raises the errors of `on_topic`."""
     connection = Connection.of(settings)
     source = Source((), low_share)
-    with on_topic(connection, SESSION_FEEDBACK) as (_, values):
+    with read_topic(connection, SESSION_FEEDBACK) as (_, values):
         source.add_feedback(values)
-    with on_topic(connection, SESSION_FEATURES) as (total, values):
+    with read_topic(connection, SESSION_FEATURES) as (total, values):
         source.vectors = tracked(values, "reading vectors", total)
         yield source
 
