@@ -1,4 +1,4 @@
-"""Terminal output of the commands: tables, JSON, progress bars, and a live table of decisions."""
+"""Terminal output of the commands: tables, JSON, progress bars, and a live table of decisions; and who runs them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from getpass import getuser
 from typing import Any, Final, Self
 
 import click
@@ -32,6 +33,14 @@ def screen(*, err: bool = False) -> Console:
     file = sys.stderr if err else sys.stdout
     console = Console(file=file, highlight=False, markup=False)
     return console if console.is_terminal else Console(file=file, highlight=False, markup=False, width=WIDTH)
+
+
+def current_user() -> str:
+    """Return the name of the user who runs this process."""
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container may have no name for its user
+        return "unknown"
 
 
 def print_json(value: Any) -> None:

@@ -10,8 +10,7 @@ import click
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from pipeline.commands.model import user
-from pipeline.console import as_json, print_json, working
+from pipeline.console import as_json, current_user, print_json, working
 from pipeline.kafka.client import open_writer, values_containing
 from pipeline.kafka.connection import Connection
 from pipeline.offline.replay.decision_log import UnknownDecisionError
@@ -58,7 +57,7 @@ def command(
         decision_id=decision.get("decision_id"),
         session_id=decision["session_id"],
         verdict=verdict,
-        reported_by=user() if by is None else by,
+        reported_by=current_user() if by is None else by,
         occurred_at=now_ms,
         note=note,
         detections=_causes(decision) if verdict == "false_positive" else None,

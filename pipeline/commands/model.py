@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from getpass import getuser
 from time import time
 from typing import Any, Final
 
 import click
 
-from pipeline.control.reloader import ANY_MODEL, succession
+from pipeline.console import current_user
+from pipeline.control.succession import ANY_MODEL, succession
 from pipeline.kafka.client import open_writer, read_topic
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import check_topics, needed_topics
@@ -103,7 +103,7 @@ def _send(command_name: str, model: str, mode: str | None = None) -> None:
             "command": command_name,
             "model": model,
             "mode": mode,
-            "issued_by": user(),
+            "issued_by": current_user(),
             "occurred_at": int(time() * 1000),
         }
     )
@@ -118,11 +118,3 @@ def _send(command_name: str, model: str, mode: str | None = None) -> None:
             await writer.flush()
 
     asyncio.run(send())
-
-
-def user() -> str:
-    """Return the name of the user who runs this process."""
-    try:
-        return getuser()
-    except (KeyError, OSError):  # a container may have no name for its user
-        return "unknown"

@@ -7,7 +7,7 @@ newest one for each model, so a worker that reads `model-control` after compacti
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from models.detectors.drift import Reference
 from models.roles.roles import Roles
 from pipeline.control.active import ActiveConfig, Challenger
 from pipeline.control.drift import LiveDrift
+from pipeline.control.succession import succession
 from pipeline.decisions.policy import BadPolicy, Mode, Policy, read_policy
 from pipeline.processing.processor import Record
 from schemas.decode import decode_chunk
@@ -66,8 +67,6 @@ class WatchedPath:
 
 logger = logging.getLogger(__name__)
 
-ANY_MODEL: Final = "*"
-"""The model in an order that sets the mode for whichever model decides."""
 DEFAULT_MODEL: Final = "default"
 
 _FOREVER: Final = 2**62
@@ -253,20 +252,3 @@ class ConfigReloader:
         policy = self._policy if mode == self._policy.mode else self._policy.model_copy(update={"mode": mode})
         if policy != self.active.judge.policy:
             self.active.use_policy(policy)
-
-
-def succession(orders: Mapping[str, ModelControlDict], configured: str) -> list[str]:
-    """Return the names of the models that may decide, the preferred one first.
-
-    *orders* holds the newest order for each model, oldest first; *configured* is the model without any order.
-    """
-    promoted = [name for name, order in orders.items() if _promotes(order)]
-    order = orders.get(configured)
-    retired = order is not None and order["command"] == "retire"
-    return list(dict.fromkeys([*reversed(promoted), *(() if retired else (configured,))]))
-
-
-def _promotes(order: ModelControlDict) -> bool:
-    """Whether the order makes its model decide: it promotes the model, or sets the mode that it decides in."""
-    command, model = order["command"], order["model"]
-    return command == "promote" or (command == "mode" and model != ANY_MODEL)

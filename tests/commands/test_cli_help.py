@@ -63,3 +63,18 @@ def test_help_loads_nothing_that_takes_time() -> None:
     done = subprocess.run([sys.executable, "-c", code], env=HERE, capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+def test_commands_that_use_no_model_load_none_of_its_libraries() -> None:
+    light = (
+        *("convert", "detections", "diff", "explain", "feedback", "model", "policy"),
+        *("pseudonym", "revocations", "schemas", "settings", "simulate", "topics"),
+    )
+    code = (
+        f"import sys\nfrom importlib import import_module\nfor name in {light}:\n"
+        "    import_module(f'pipeline.commands.{name}')\n"
+        "print(sorted({'sklearn', 'matplotlib', 'pyarrow', 'fastapi', 'uvicorn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=HERE, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"

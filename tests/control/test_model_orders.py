@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from pipeline.cli import main
 from pipeline.commands import model
-from pipeline.control.reloader import succession
+from pipeline.control.succession import succession
 from pipeline.kafka.client import values_containing
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.embedded import EmbeddedBroker

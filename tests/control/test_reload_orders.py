@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.control.reloader import ANY_MODEL
+from pipeline.control.succession import ANY_MODEL
 from pipeline.processing.processor import InMemoryRecord
 from schemas.topics import MODEL_CONTROL
 from tests.support.active_config import Desk

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from pipeline.kafka.connection import Connection
 from pipeline.kafka.topics import PROCESSOR_NAMES, NeededTopic, create_topics, needed_topics
 from pipeline.offline.docs.generate import RUNBOOK_PARTS, with_parts
-from pipeline.offline.docs.retention_page import STATE, kept, markdown, names
+from pipeline.offline.docs.retention_page import STATE, markdown, names, retention
 from schemas.topics import DEAD_LETTERS, SEGMENTS, TOPICS, Topic
 from tests.support.waiting import until
 
@@ -49,7 +49,7 @@ def test_every_topic_and_every_state_has_its_row() -> None:
     ],
 )
 def test_how_long_and_under_which_names(topic: str, row: tuple[str, str]) -> None:
-    assert (kept(TOPICS[topic]), names(TOPICS[topic])) == row
+    assert (retention(TOPICS[topic]), names(TOPICS[topic])) == row
 
 
 @pytest.mark.parametrize("topic", TOPICS.values(), ids=list(TOPICS))

@@ -1,4 +1,4 @@
-"""The catalogue of detections: all that is known of each, as plain values and as a page to read."""
+"""Catalogue of detections, as plain values for `session-risk detections` and as the page DETECTIONS.md."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _WEIGHTS: Final = _SHIPPED.weights()
 _LEARNING: Final = "It does not fire until the baseline of the principal is established."
 _HEAD: Final = f"""# The detections
 
-What session-risk looks for, by itself, in every session. Written by `make docs` from the tables in
-the modules beside this page; `session-risk detections` shows the same. Techniques are of MITRE ATT&CK {ATTACK_VERSION}.
-A score is the logistic of a sum: a prior of {_SHIPPED.prior:g} and the weight of each detection that counts.
+The detections that run on every session. Written by `make docs` from the tables in the modules beside this
+page; `session-risk detections` shows the same. Techniques are of MITRE ATT&CK {ATTACK_VERSION}.
+A score is the logistic of a sum: a prior of {_SHIPPED.prior:g} and the weight of each contributing detection.
 """
 
 
 def weight(rule: Detection) -> float:
-    """The log-odds of a detection under the default policy: as learned, not as the table expects it."""
+    """The learned weight of a detection in log-odds, from the default policy."""
     return _WEIGHTS[BIT[rule.id]]
 
 
 def alone(rule: Detection) -> tuple[Level, float]:
-    """Level and score that one detection leads to under the default policy."""
+    """The level and score that a detection alone leads to with the default policy."""
     value = score(_SHIPPED.prior + weight(rule))
     return next_level("LOW", value, 0.0, _SHIPPED.levels), value
 
 
 def snippet(rule: Detection) -> str:
-    """What a policy file says to change the detection; as it stands it changes nothing."""
+    """The part of a policy file that configures the detection, with the default values."""
     lines = [f"[detections.{rule.id}]", "enabled = true", f"weight = {weight(rule)}"]
     if rule.limits:
         lines += [f"[detections.{rule.id}.limits]", *(f"{name} = {value}" for name, value in rule.limits.items())]
@@ -71,9 +71,9 @@ def entries() -> list[dict[str, Any]]:
 
 
 def lines(fields: dict[str, Any]) -> list[tuple[str, str]]:
-    """What an entry says, one line each, for a person."""
+    """The lines of an entry, (name, text) each, without empty ones."""
     techniques = ", ".join(fields["attack"]["techniques"])
-    sent_list = [
+    all_lines = [
         ("severity", f"{fields['severity']}, weight {fields['weight']:g}; {leads_to(fields)}"),
         ("counts", fields["counts_for"]),
         ("asks", fields["asks"]),
@@ -88,11 +88,11 @@ def lines(fields: dict[str, Any]) -> list[tuple[str, str]]:
         (f"ATT&CK {fields['attack']['version']}", techniques),
         ("required by", ", ".join(fields["references"])),
     ]
-    return [(name, text) for name, text in sent_list if text]
+    return [(name, text) for name, text in all_lines if text]
 
 
 def leads_to(fields: dict[str, Any]) -> str:
-    """What the detection of an entry leads to if nothing else speaks against the session."""
+    """The level and score of an entry, if no other detection contributes."""
     return f"alone leads to {fields['alone']['level']} ({fields['alone']['score']:g})"
 
 
@@ -122,7 +122,7 @@ def _section(fields: dict[str, Any]) -> str:
 
 
 def _marked(name: str, text: str) -> str:
-    return ", ".join(f"`{this_name}`" for this_name in text.split(", ")) if name == "needs" else text
+    return ", ".join(f"`{field}`" for field in text.split(", ")) if name == "needs" else text
 
 
 def _told_by(rule: Detection) -> str:
@@ -133,7 +133,7 @@ def _told_by(rule: Detection) -> str:
 
 
 def _asks(rule: Detection) -> str:
-    """When alone it asks for a factor, if that is not at once."""
+    """When the detection alone leads to a challenge, if not at once."""
     minutes = _SHIPPED.times.rollout_s / 60
     return f"alone only after {minutes:g} minutes, in which a fleet may follow" if rule.fleet_may_follow else ""
 
@@ -143,7 +143,7 @@ def _learning(rule: Detection) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """How long a detection goes on counting."""
+    """How long a detection contributes."""
     if seconds >= FOREVER:
         return "from then on"
     return f"while it holds, and {seconds / 60:g} minutes longer" if seconds else "while it holds"

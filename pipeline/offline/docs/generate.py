@@ -63,7 +63,7 @@ def flow() -> str:
 
 
 def with_parts(text: str, parts: Parts) -> str:
-    """*text* with every marked part written anew.
+    """Return *text* with every marked part replaced.
 
     Raises:
         ValueError: a part's marks are missing.

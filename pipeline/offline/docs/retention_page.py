@@ -1,4 +1,4 @@
-"""What is kept, for how long, who reads it and whether names stand there: worked out from the tables."""
+"""Retention table of the runbook: how long each topic and state is stored, who reads it, whether it has names."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ STATE: Final[dict[str, Callable[[Policy], str]]] = {
     "principal": lambda _: f"{_days(principal_processor.KEEP_MS)} after its last activity",
     "network": lambda _: f"{_days(network.KEEP_MS)} after the last attempt from it",
 }
-"""How long the state of each kind of stage is kept, of event time, by the policy; then comes a tombstone."""
+"""Retention of each processor's state in event time, by the policy; then it is deleted with a tombstone."""
 
 
 def _session(times: Times) -> str:
     return f"{_hours(times.idle_s)} after its last event; {_hours(times.revoked_grace_s)} once revoked"
 
 
-def kept(topic: Topic) -> str:
-    """Return how long a record of *topic* is kept."""
+def retention(topic: Topic) -> str:
+    """Return how long a record of *topic* is stored."""
     if topic.retention_ms is None:
         return "the newest of each key"
     return _days(topic.retention_ms)
 
 
 def names(topic: Topic) -> str:
-    """Return whether people are named on *topic*."""
+    """Return whether records of *topic* contain names of people, and how."""
     if topic.name == DEAD_LETTERS:
         return "as sent; with keys, nothing that was sent"
     if topic.name in KEYED_TOPICS:
@@ -47,15 +47,16 @@ def names(topic: Topic) -> str:
 
 
 def _names_somebody(topic: Topic) -> bool:
-    # Findings have words of their own for whom they are about.
+    # Findings have other fields for their subject.
     return bool(set(NAMING) & set(topic.model.model_fields)) or "evidences" in topic.model.model_fields
 
 
 def markdown() -> str:
-    """Return the tables of what is kept as they stand in the runbook."""
+    """Return the retention table of the runbook."""
     lines = ["| topic | kept | names | read by |", "|---|---|---|---|"]
     lines += [
-        f"| `{topic.name}` | {kept(topic)} | {names(topic)} | {', '.join(topic.readers)} |" for topic in TOPICS.values()
+        f"| `{topic.name}` | {retention(topic)} | {names(topic)} | {', '.join(topic.readers)} |"
+        for topic in TOPICS.values()
     ]
     lines += _states()
     late = f"Brokers delete whole segments: a record may stay a {SEGMENTS}th longer than the topic says."

@@ -1,4 +1,4 @@
-"""The table of all settings, as the README and `session-risk settings` show it."""
+"""Table of all settings, for the pages and for `session-risk settings`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.settings.loading import GROUPS, env_name
 
 
 class Row(NamedTuple):
-    """One setting as people read it."""
+    """One setting, as texts."""
 
     env: str
     default: str
@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
 
 def table() -> tuple[Row, ...]:
-    """Return a row for every setting, in the order of the file."""
+    """Return a row for every setting, in the order of its class."""
     return tuple(
         Row(env_name(name, kind), _default(field), _type(field), field.description or "")
         for kind in GROUPS
@@ -30,7 +30,7 @@ def table() -> tuple[Row, ...]:
 
 
 def markdown() -> str:
-    """Return the table of all settings as it stands in the README."""
+    """Return the table of all settings as Markdown."""
     lines = ["| setting | default | type | what it is |", "|---|---|---|---|"]
     for row in table():
         default = f"`{row.default}`" if row.default else "–"
