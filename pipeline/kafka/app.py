@@ -149,8 +149,21 @@ def build_app(
     lease = Lease(config.session_timeout_s)
     app.transport = _transport(app, consumer_config(config, lease, tasks), fences)
     app.producer_transport = app.transport
-    resources = TaskResources(writer, asyncio.Semaphore(config.in_flight), config.chunk_size, observer, app.fail)
-    restorer = PartitionRestorer(config.app_id, config.connection, specs, tasks, lease, resources)
+    resources = TaskResources(
+        writer=writer,
+        slots=asyncio.Semaphore(config.in_flight),
+        records=config.chunk_size,
+        observer=observer,
+        failed=app.fail,
+    )
+    restorer = PartitionRestorer(
+        app_id=config.app_id,
+        connection=config.connection,
+        specs=specs,
+        tasks=tasks,
+        lease=lease,
+        resources=resources,
+    )
     services: list[Service] = [Housekeeping(app, PartitionMonitor(tasks, specs, observer, config.idle_s))]
     if control is not None:
         services.append(GlobalTopicReader(config.connection, control.topic, control.on_record))
@@ -170,7 +183,15 @@ def consumer_config(config: WorkerConfig, lease: Lease, tasks: TaskManager) -> C
         wait_ms = idle_wait_ms = min(wait_ms, EMBEDDED_FETCH_WAIT_MS)
     # When more calls arrive than can be processed, the revocation of a stolen session must not wait for them.
     lead_ms = {topic.name: config.lead_ms for topic in TOPICS.values() if not topic.bulk}
-    return ConsumerConfig(lease, tasks.drain, config.chunk_size, wait_ms, idle_wait_ms, config.skew_ms, lead_ms)
+    return ConsumerConfig(
+        lease=lease,
+        drain=tasks.drain,
+        chunk_size=config.chunk_size,
+        fetch_wait_ms=wait_ms,
+        idle_wait_ms=idle_wait_ms,
+        skew_ms=config.skew_ms,
+        lead_ms=lead_ms,
+    )
 
 
 def _app(config: WorkerConfig) -> WorkerApp:

@@ -61,7 +61,7 @@ class PartitionRestorer:
     async def _restored_tasks(self, owned: Sequence[Owned], generation: int) -> list[PartitionTask]:
         async with ChangelogReader(self.connection) as reader:
             ends = await reader.ends(tp for _, tp in owned)
-            fresh: dict[TopicPartition, PartitionTask] = {}
+            new_tasks: dict[TopicPartition, PartitionTask] = {}
             tasks = []
             for spec, tp in owned:
                 changelog = Changelog(self.resources.writer, tp, self.lease, generation, ends[tp])
@@ -69,9 +69,9 @@ class PartitionRestorer:
                 processor = spec.create(tp.partition) if kept is None else kept
                 tasks.append(PartitionTask(spec.name, tp.partition, processor, changelog, self.resources))
                 if kept is None:
-                    fresh[tp] = tasks[-1]
-            await reader.read({tp: self._restorer(task) for tp, task in fresh.items()}, ends)
-        for task in fresh.values():
+                    new_tasks[tp] = tasks[-1]
+            await reader.read({tp: self._restorer(task) for tp, task in new_tasks.items()}, ends)
+        for task in new_tasks.values():
             task.processor.on_restored()
         hit("state-restored")
         return tasks

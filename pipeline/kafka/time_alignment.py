@@ -83,11 +83,11 @@ class EventTimeAligner(Generic[Partition]):
         if not self._buffers:
             return []
         starts_at = min(map(self._start_of, self._buffers.items()))
-        delivered_until, entry, skew_ms = self._delivered_until, self._buffers, self._skew_ms
+        buffers, delivered_until, skew_ms = self._buffers, self._delivered_until, self._skew_ms
         return [
             p
             for p in partitions
-            if p not in entry and (p not in delivered_until or starts_at > delivered_until[p] + skew_ms)
+            if p not in buffers and (p not in delivered_until or starts_at > delivered_until[p] + skew_ms)
         ]
 
     def next_chunk(self) -> tuple[Partition, Sequence[Any]]:
@@ -96,10 +96,10 @@ class EventTimeAligner(Generic[Partition]):
             raise LookupError("no records wait")
         self._is_crowded = sum(map(len, self._buffers.values())) > self._chunk_size
         (partition, buffer), *others = nsmallest(2, self._buffers.items(), key=self._turn_of)
-        limit = None
+        end_ms = None
         if others:
-            limit = self._turn_of(others[0]) + self._lead_of(partition) + self._skew_ms
-        chunk = self._cut(partition, buffer, limit)
+            end_ms = self._turn_of(others[0]) + self._lead_of(partition) + self._skew_ms
+        chunk = self._cut(partition, buffer, end_ms)
         if not buffer:
             del self._buffers[partition]
         return partition, chunk
@@ -114,13 +114,13 @@ class EventTimeAligner(Generic[Partition]):
         partition, buffer = entry
         return buffer.starts_at if buffer.starts_at <= self._latest_ms else self._delivered_until.get(partition, 0)
 
-    def _cut(self, partition: Partition, buffer: _Buffer, limit: int | None) -> list[Any]:
+    def _cut(self, partition: Partition, buffer: _Buffer, end_ms: int | None) -> list[Any]:
         starts_at = self._start_of((partition, buffer))
-        limit_ms = self._latest_ms if limit is None else min(limit, self._latest_ms)
+        end_ms = self._latest_ms if end_ms is None else min(end_ms, self._latest_ms)
         chunk, times = buffer.next(self._chunk_size)
-        if max(times) > limit_ms:
+        if max(times) > end_ms:
             end = next(
-                (index for index, number in enumerate(times) if index and limit_ms < number <= self._latest_ms),
+                (index for index, time_ms in enumerate(times) if index and end_ms < time_ms <= self._latest_ms),
                 len(times),
             )
             chunk, times = chunk[:end], times[:end]
@@ -137,28 +137,28 @@ class _Buffer:
     def __init__(self) -> None:
         self._records: list[Any] = []
         self._times: list[int] = []
-        self._offset = 0
+        self._taken = 0
 
     def __len__(self) -> int:
-        return len(self._records) - self._offset
+        return len(self._records) - self._taken
 
     @property
     def starts_at(self) -> int:
         """The time of the first record."""
-        return self._times[self._offset]
+        return self._times[self._taken]
 
     def extend(self, records: list[Any]) -> None:
         """Append *records*."""
-        del self._records[: self._offset], self._times[: self._offset]
-        self._offset = 0
+        del self._records[: self._taken], self._times[: self._taken]
+        self._taken = 0
         self._records += records
         self._times += [record.timestamp for record in records]
 
-    def next(self, limit_ms: int) -> tuple[list[Any], list[int]]:
-        """Return the next records, at most *limit*, and their times."""
-        end = self._offset + limit_ms
-        return self._records[self._offset : end], self._times[self._offset : end]
+    def next(self, count: int) -> tuple[list[Any], list[int]]:
+        """Return the next records, at most *count*, and their times."""
+        end = self._taken + count
+        return self._records[self._taken : end], self._times[self._taken : end]
 
     def consume(self, count: int) -> None:
         """Remove the next *count* records."""
-        self._offset += count
+        self._taken += count

@@ -122,7 +122,7 @@ LOST: Final = (
     Mutation(
         "state is not read back",
         "pipeline/kafka/recovery.py",
-        "await reader.read({tp: self._restorer(task) for tp, task in fresh.items()}, ends)",
+        "await reader.read({tp: self._restorer(task) for tp, task in new_tasks.items()}, ends)",
         "pass",
         f"{WORKERS}test_a_worker_is_killed_at_any_moment",
     ),
