@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.events.flat_json import Bools, Scanned, scan
 from models.events.flat_json_schema import form_of
-from models.events.text_hashing import same, spans_of
+from models.events.text_hashing import equal_texts, spans_of
 from schemas.decode import decoder
 from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits, Mended, Rejected
 from schemas.events import ApiCall
@@ -81,11 +81,11 @@ def read_calls(
     texts = [value or b"" for value in values]
     read = scan(_FORM, texts)
     plain = read.plain & (read.sizes <= limits.max_bytes)
-    plain &= same(read.spans.of(PLACE["session_id"]), spans_of(keys))
+    plain &= equal_texts(read.spans.columns(PLACE["session_id"]), spans_of(keys))
     plain &= read.numbers[:, PLACE["occurred_at"]] <= now_ms + limits.ahead_ms(API_CALLS)
     if tenants is not None:
         vouched = spans_of([named[0] if len(named) == 1 else None for named in tenants])
-        plain &= same(read.spans.of(PLACE["tenant"]), vouched)
+        plain &= equal_texts(read.spans.columns(PLACE["tenant"]), vouched)
     if plain.all():
         return Decoded(Calls(texts, read, np.arange(len(texts)), {}), list(range(len(texts))), [])
     rest = np.flatnonzero(~plain).tolist()

@@ -37,7 +37,7 @@ from models.events.batch import (
 from models.events.context_columns import context_columns
 from models.events.operations import is_guarded, is_powerful, stage_of
 from models.events.string_cache import StringCache
-from models.events.text_hashing import BETWEEN, Fingerprints, hash_ids, hash_spans, short
+from models.events.text_hashing import PART_SEPARATOR, Fingerprints, hash_ids, hash_spans, shortened
 from models.events.user_agents import software_of
 from schemas.members import DEFAULT_TENANT
 
@@ -194,15 +194,15 @@ class Columns:
     def _calls_read(self, events: Calls) -> Batch:
         spans, numbers = events.read.spans, events.read.numbers
         client = _client_told(
-            self._identities.lookup_spans(spans.of(_WHO_PLACES)),
+            self._identities.lookup_spans(spans.columns(_WHO_PLACES)),
             *(numbers[:, PLACE[name]] for name in ("asn", "latitude", "longitude")),
         )
         call = _call_told(
-            self._acts.lookup_spans(spans.of(_ACT_PLACES)),
-            hash_spans(spans.of(PLACE["resource"])),
+            self._acts.lookup_spans(spans.columns(_ACT_PLACES)),
+            hash_spans(spans.columns(PLACE["resource"])),
             *(numbers[:, PLACE[name]] for name in ("status", "bytes_out", "records")),
         )
-        ids = hash_spans(spans.of(PLACE["event_id"]))
+        ids = hash_spans(spans.columns(PLACE["event_id"]))
         at = numbers[:, PLACE["occurred_at"]].astype(np.int64)
         keys = np.ascontiguousarray(client["identity"]["key"])
         return Batch(events, Kind.CALL, keys, ids, at, NOTHING._replace(client=client, call=call))
@@ -236,7 +236,9 @@ class Columns:
     def bare(self, events: Sequence[Event], kind: Kind) -> Batch:
         """Events of which only session, id and time matter to the fold."""
         n = len(events)
-        keys = np.fromiter((self._print(f"{e['tenant']}{BETWEEN}{e['session_id']}") for e in events), np.uint64, n)
+        keys = np.fromiter(
+            (self._print(f"{e['tenant']}{PART_SEPARATOR}{e['session_id']}") for e in events), np.uint64, n
+        )
         return Batch(events, kind, keys, *_ids_and_times(events))
 
     def _client(self, events: Sequence[Event], kind: Kind, clients: list[tuple[Any, ...]]) -> Batch:
@@ -251,7 +253,7 @@ class Columns:
         tenant, session, kind, device, ip, network_type, ua, ja4, token, key, country = zip(*questions, strict=True)
         values = np.zeros(len(questions), IDENTITY)
         owners = zip(tenant, session, strict=True)
-        values["key"] = [self._print(f"{item or DEFAULT_TENANT}{BETWEEN}{name}") for item, name in owners]
+        values["key"] = [self._print(f"{item or DEFAULT_TENANT}{PART_SEPARATOR}{name}") for item, name in owners]
         values["address"] = self._prints(ip)
         client = {
             PREFIX: (network_name(item, None) for item in ip),
@@ -263,8 +265,8 @@ class Columns:
             DEVICE: device,
         }
         for place, details in client.items():
-            values["client"][:, place] = short(self._prints(details))
-        values["country"] = short(self._prints(country))
+            values["client"][:, place] = shortened(self._prints(details))
+        values["country"] = shortened(self._prints(country))
         values["kind"] = [PRINCIPAL_KIND[item] for item in kind]
         values["network_type"] = [NETWORK_TYPE[item] for item in network_type]
         values["software"] = list(map(software_of, ua))
@@ -280,11 +282,11 @@ class Columns:
         ]
         # Under another scope, or on restricted data, an operation is another one.
         what = [
-            BETWEEN.join((name, under or "", of or "")) if apart else name
+            PART_SEPARATOR.join((name, under or "", of or "")) if apart else name
             for name, of, under, apart in zip(operation, sensitivity, scope, guarded, strict=True)
         ]
         act["operation"] = self._prints(what)
-        act["called"] = short(self._prints(operation))
+        act["called"] = shortened(self._prints(operation))
         act["tool"] = self._prints(tool)
         act["stage"] = list(map(stage_of, operation, sensitivity))
         act["sensitive"] = [SENSITIVITY[item] >= SENSITIVITY["confidential"] for item in sensitivity]

@@ -31,7 +31,7 @@ from models.events.flat_json_schema import (
     Form,
     Ints,
 )
-from models.events.text_hashing import EACH, HIGH, PADDING, Spans, head
+from models.events.text_hashing import EACH_BYTE, HIGH_BITS, PADDING, Spans, first_word
 from models.jit import byte, compiled, word
 
 Floats = NDArray[np.float64]
@@ -45,7 +45,7 @@ _TENS: Final = 10.0 ** np.arange(_MOST_DIGITS + 1)
 _QUOTE, _OPEN, _CLOSE, _COLON, _COMMA, _MINUS, _POINT, _ZERO, _NINE = (np.uint8(ord(name)) for name in '"{}:,-.09')
 _SPACE, _TAB, _FEED, _RETURN = (np.uint8(ord(name)) for name in " \t\n\r")
 _SMALL_E, _BIG_E = np.uint8(ord("e")), np.uint8(ord("E"))
-_QUOTES, _ESCAPES, _SPACES = (np.uint64(ord(name)) * EACH for name in '"\\ ')
+_QUOTES, _ESCAPES, _SPACES = (np.uint64(ord(name)) * EACH_BYTE for name in '"\\ ')
 _NULL, _TRUE, _FALS = (np.uint64(int.from_bytes(number, "little")) for number in (b"null", b"true", b"fals"))
 _FOUR: Final = np.uint64(0xFFFFFFFF)
 _NOBODY: Final = np.uint64(0)
@@ -148,7 +148,7 @@ def _name(words: int, slots: int, factor: np.uint64, at: int, usual: int) -> tup
         end = _text_end(at)
         if end == 0:
             return -1, 0
-        mark = head(at, end - at) ^ np.uint64(end - at) << LENGTH_AT
+        mark = first_word(at, end - at) ^ np.uint64(end - at) << LENGTH_AT
         member = _signed(word(slots + 8 * _signed((mark * factor) >> SHIFT)))
         if member >= 0 and not _is_word(words, member, at, end - at):
             member = -1
@@ -203,7 +203,7 @@ def _text_end(at: int) -> int:
         at += 8
         stops = _stops(word(at))
     lowest = (stops & (~stops + np.uint64(1))) >> np.uint64(7)
-    at += _signed((((lowest - np.uint64(1)) & EACH) * EACH) >> LENGTH_AT)
+    at += _signed((((lowest - np.uint64(1)) & EACH_BYTE) * EACH_BYTE) >> LENGTH_AT)
     return at if byte(at) == _QUOTE else 0
 
 
@@ -214,8 +214,8 @@ def _stops(word8: np.uint64) -> np.uint64:
     Quote, backslash, below blank, beyond ASCII: a byte is found by what is borrowed from it (Mycroft's test).
     """
     quotes, escapes = word8 ^ _QUOTES, word8 ^ _ESCAPES
-    below = (quotes - EACH) & ~quotes | (escapes - EACH) & ~escapes | (word8 - _SPACES) & ~word8
-    return (below | word8) & HIGH
+    below = (quotes - EACH_BYTE) & ~quotes | (escapes - EACH_BYTE) & ~escapes | (word8 - _SPACES) & ~word8
+    return (below | word8) & HIGH_BITS
 
 
 @compiled
@@ -250,7 +250,7 @@ def _number(at: int) -> tuple[int, float, bool]:
 def _is_word(words: int, word_number: int, at: int, length: int) -> bool:
     if _signed(_entry(words, WORD_COLUMNS, word_number, 0)) != length or _entry(
         words, WORD_COLUMNS, word_number, 1
-    ) != head(at, length):
+    ) != first_word(at, length):
         return False
     return length <= 8 or _entry(words, WORD_COLUMNS, word_number, 2) == word(at + length - 8)
 

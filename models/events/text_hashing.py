@@ -1,7 +1,11 @@
-"""Hashes of texts where they lie, a chunk at once.
+"""Hashes and comparison of texts where they lie in a buffer, for a whole chunk at once; and lasting fingerprints.
 
-A *span* is where a text begins in an array of bytes and how long it is, below 0 for none. The array goes on
-behind its last text, so that eight bytes can be read at once, and a name be looked for, wherever one begins.
+A *span* is the place of a text in an array of bytes: where it starts and its length, below 0 for an absent text. The
+array is padded behind its last text: compiled code reads eight bytes at once wherever a text starts.
+
+Three hashes serve three purposes. :func:`fingerprint` is cryptographic, lasting and slow: for strings that recur,
+through a cache. :func:`hash_ids` is lasting and fast: for ids, most of which occur once. :func:`siphash_rows` has a
+secret key: for lookups that attackers must not be able to make collide. It never leaves the process.
 """
 
 from __future__ import annotations
@@ -21,84 +25,94 @@ Hashes = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
 
 PADDING: Final = bytes(32)
-_BYTE: Final = np.uint64(8)
+"""What follows the last text of a buffer, so that reads of whole words stay inside it."""
+_BYTE_BITS: Final = np.uint64(8)
 _ONE: Final = np.uint64(1)
-ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ALL_BITS: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ID_BYTES: Final = 72
-EACH: Final = np.uint64(0x0101010101010101)
-HIGH: Final = np.uint64(0x8080808080808080)
+EACH_BYTE: Final = np.uint64(0x0101010101010101)
+"""Times a byte: eight of it."""
+HIGH_BITS: Final = np.uint64(0x8080808080808080)
+"""The highest bit of each of eight bytes."""
 _SPACES: Final = np.uint64(0x2020202020202020)
-MIX: Final = np.uint64(0x9E3779B97F4A7C15)
-FOLD: Final = np.uint64(29)
-_PLACES: Final = np.array([0x9E3779B97F4A7C15 * (2 * i + 3) % 2**64 | 1 for i in range(_ID_BYTES // 8)], np.uint64)
-"""An odd factor for each word of an id, so that their order counts."""
+MIX_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
+FOLD_SHIFT: Final = np.uint64(29)
+_WORD_FACTORS: Final = np.array(
+    [0x9E3779B97F4A7C15 * (2 * i + 3) % 2**64 | 1 for i in range(_ID_BYTES // 8)], np.uint64
+)
+"""An odd factor for each eight bytes of an id: two ids with the same words in another order differ."""
 KEY_BYTES: Final = 16
 """Length of the key of SipHash."""
 
 
 class Spans(NamedTuple):
-    """Texts in *text*: *starts* and *lengths* have the shape of what is told, ``(n,)`` or ``(n, m)``."""
+    """Places of texts in the bytes *text*.
+
+    *starts* and *lengths* have shape ``(n,)``, or ``(n, m)`` for *m* texts of each of *n* records.
+    """
 
     text: Bytes
     starts: Ints
     lengths: Ints
 
-    def of(self, members: Any) -> Spans:
-        """The texts of *members* of spans ``(n, m)``: one, ``(n,)``, or a list of them."""
-        starts, lengths = self.starts[:, members], self.lengths[:, members]
+    def columns(self, indexes: Any) -> Spans:
+        """Return the columns at *indexes* of spans ``(n, m)``: one as ``(n,)``, a list of *k* as ``(n, k)``."""
+        starts, lengths = self.starts[:, indexes], self.lengths[:, indexes]
         return Spans(self.text, np.ascontiguousarray(starts), np.ascontiguousarray(lengths))
 
-    def text_at(self, *place: int) -> str | None:
-        """The text at *place*."""
-        start, length = self.starts[place], self.lengths[place]
+    def text_at(self, *index: int) -> str | None:
+        """Return the text at *index*, `None` for an absent one."""
+        start, length = self.starts[index], self.lengths[index]
         if length < 0:
             return None
         return self.text[start : start + length].tobytes().decode("utf-8", "surrogatepass")
 
     def rows(self, chosen: Ints) -> list[tuple[str | None, ...]]:
-        """The texts of the *chosen* rows of spans ``(n, m)``."""
-        begins, lengths, whole = self.starts[chosen], self.lengths[chosen], self.text.tobytes()
+        """Return the texts of the *chosen* rows of spans ``(n, m)``."""
+        starts, lengths, text = self.starts[chosen], self.lengths[chosen], self.text.tobytes()
         return [
             tuple(
-                None if length < 0 else whole[at : at + length].decode("utf-8", "surrogatepass") for at, length in row
+                None if length < 0 else text[start : start + length].decode("utf-8", "surrogatepass")
+                for start, length in row
             )
-            for row in np.stack([begins, lengths], axis=2).tolist()
+            for row in np.stack([starts, lengths], axis=2).tolist()
         ]
 
 
 def spans_of(texts: Sequence[str | bytes | None]) -> Spans:
-    """*texts*, or their bytes, laid one behind the other, ``(n,)``."""
+    """Return spans ``(n,)`` of *texts*, as UTF-8 one behind the other in a new buffer."""
     payloads = [text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text or b"" for text in texts]
     lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
     starts = np.cumsum(lengths) - lengths
     if None in texts:
-        lengths[[at for at, text in enumerate(texts) if text is None]] = -1
+        lengths[[index for index, text in enumerate(texts) if text is None]] = -1
     return Spans(np.frombuffer(b"".join(payloads) + PADDING, np.uint8), starts, lengths)
 
 
-def same(some: Spans, others: Spans) -> Bools:
-    """Where two lists of texts, ``(n,)`` each, are the same, and not both nothing."""
-    answer = np.zeros(some.starts.size, np.bool_)
-    _same(
-        some.text.ctypes.data,
-        some.starts,
-        some.lengths,
-        others.text.ctypes.data,
-        others.starts,
-        others.lengths,
-        answer,
+def equal_texts(left: Spans, right: Spans) -> Bools:
+    """Return where two lists of texts, ``(n,)`` each, are equal and present, ``(n,)``."""
+    equal = np.zeros(left.starts.size, np.bool_)
+    _equal_texts(
+        left.text.ctypes.data,
+        left.starts,
+        left.lengths,
+        right.text.ctypes.data,
+        right.starts,
+        right.lengths,
+        equal,
     )
-    return answer
+    return equal
 
 
-def mixed(spans: Spans) -> tuple[Hashes, Bools]:
-    """Hashes of short plain texts, ``(n,)``: 0 for none, never 0 else; and where a text is neither, ``(n,)``.
+def _hash_short_ascii(spans: Spans) -> tuple[Hashes, Bools]:
+    """Return hashes of short ASCII texts, ``(n,)``, and which texts are not of that kind, ``(n,)``.
 
-    Neither short nor plain: longer than 72 bytes, not ASCII, or with a NUL, which would look like the end.
+    The hash of an absent text is 0, no other is. Not short ASCII is what is longer than 72 bytes, not ASCII, or has a
+    NUL, which would look like the end of the text.
     """
-    hashes, odd = np.empty(spans.starts.size, np.uint64), np.zeros(spans.starts.size, np.bool_)
-    _mixed(spans.text.ctypes.data, spans.starts, spans.lengths, hashes, odd)
-    return hashes, odd
+    hashes, unhashed = np.empty(spans.starts.size, np.uint64), np.zeros(spans.starts.size, np.bool_)
+    _fill_short_hashes(spans.text.ctypes.data, spans.starts, spans.lengths, hashes, unhashed)
+    return hashes, unhashed
 
 
 def siphash_key(key: bytes) -> Hashes:
@@ -109,121 +123,124 @@ def siphash_key(key: bytes) -> Hashes:
 
 
 def siphash_rows(spans: Spans, key: Hashes) -> Hashes:
-    """SipHash-1-3 (Aumasson, Bernstein 2012) of the *m* texts of each row, ``(n,)``, never 0.
+    """Return SipHash-1-3 (Aumasson, Bernstein 2012) of the *m* texts of each row, ``(n,)``, never 0.
 
     *key* comes from :func:`siphash_key`. As long as it is secret, nobody can choose two rows with the same hash.
     Another process has another key, so these hashes are never stored.
     """
     hashes = np.empty(len(spans.starts), np.uint64)
-    _siphash_rows(spans.text.ctypes.data, spans.starts, spans.lengths, key, hashes)
+    _fill_siphash(spans.text.ctypes.data, spans.starts, spans.lengths, key, hashes)
     return hashes
 
 
 @compiled
-def head(at: int, length: int) -> np.uint64:
-    """The first eight of the *length* bytes at the address *at*, little end first; zeros behind the last."""
-    uint64 = word(at)
-    return uint64 if length >= 8 else uint64 & ~(ALL << (_BYTE * np.uint64(length)))
+def first_word(address: int, length: int) -> np.uint64:
+    """Return the first eight of the *length* bytes at *address*, little end first; zeros behind the last."""
+    loaded = word(address)
+    return loaded if length >= 8 else loaded & ~(_ALL_BITS << (_BYTE_BITS * np.uint64(length)))
 
 
 @compiled
-def _same(
-    text: int, starts: Ints, lengths: Ints, other: int, other_starts: Ints, other_lengths: Ints, answer: Bools
+def _equal_texts(
+    text: int, starts: Ints, lengths: Ints, other_text: int, other_starts: Ints, other_lengths: Ints, equal: Bools
 ) -> None:
-    for number in range(starts.size):
-        length, at, there = lengths[number], text + starts[number], other + other_starts[number]
-        alike = length >= 0 and length == other_lengths[number]
+    for index in range(starts.size):
+        length, address, other_address = lengths[index], text + starts[index], other_text + other_starts[index]
+        alike = length >= 0 and length == other_lengths[index]
         if alike:
-            for place in range(0, length, 8):
-                alike &= head(at + place, length - place) == head(there + place, length - place)
-        answer[number] = alike
+            for done in range(0, length, 8):
+                left, right = first_word(address + done, length - done), first_word(other_address + done, length - done)
+                alike &= left == right
+        equal[index] = alike
 
 
 @compiled
-def _is_plain(word8: np.uint64) -> bool:
-    """Whether none of the eight bytes *told* is 0 or beyond ASCII."""
-    return bool(((word8 - EACH) | word8) & HIGH == 0)
+def _is_ascii(loaded: np.uint64) -> bool:
+    """Return whether none of the eight bytes *loaded* is 0 or beyond ASCII."""
+    return bool(((loaded - EACH_BYTE) | loaded) & HIGH_BITS == 0)
 
 
 @compiled
-def _mixed(text: int, starts: Ints, lengths: Ints, hashes: Hashes, odd: Bools) -> None:
-    for number in range(starts.size):
-        length, at = lengths[number], text + starts[number]
-        hashes[number] = 0
-        odd[number] = length > _ID_BYTES
-        if length < 0 or odd[number]:
+def _fill_short_hashes(text: int, starts: Ints, lengths: Ints, hashes: Hashes, unhashed: Bools) -> None:
+    for index in range(starts.size):
+        length, address = lengths[index], text + starts[index]
+        hashes[index] = 0
+        unhashed[index] = length > _ID_BYTES
+        if length < 0 or unhashed[index]:
             continue
         total = np.uint64(0)
-        for place in range((length + 7) // 8):
-            rest = length - 8 * place
-            uint64 = head(at + 8 * place, rest)
-            filled = uint64 if rest >= 8 else uint64 | ALL << (_BYTE * np.uint64(rest)) & _SPACES
-            odd[number] |= not _is_plain(filled)
-            uint64 *= MIX
-            total += (uint64 ^ (uint64 >> FOLD)) * _PLACES[place]
-        total = (total ^ (total >> FOLD)) * MIX
-        total ^= total >> FOLD
-        hashes[number] = total if total != 0 else _ONE
+        for number in range((length + 7) // 8):
+            rest = length - 8 * number
+            loaded = first_word(address + 8 * number, rest)
+            filled = loaded if rest >= 8 else loaded | _ALL_BITS << (_BYTE_BITS * np.uint64(rest)) & _SPACES
+            unhashed[index] |= not _is_ascii(filled)
+            loaded *= MIX_FACTOR
+            total += (loaded ^ (loaded >> FOLD_SHIFT)) * _WORD_FACTORS[number]
+        total = (total ^ (total >> FOLD_SHIFT)) * MIX_FACTOR
+        total ^= total >> FOLD_SHIFT
+        hashes[index] = total if total != 0 else _ONE
 
 
 @compiled
-def _turned(word: np.uint64, bits: int) -> np.uint64:
-    return (word << np.uint64(bits)) | (word >> np.uint64(64 - bits))
+def _rotated(value: np.uint64, bits: int) -> np.uint64:
+    return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
 
 
 @compiled
-def _round(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
+def _sip_round(
+    a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64
+) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
     a += b
     c += d
-    b = _turned(b, 13) ^ a
-    d = _turned(d, 16) ^ c
-    a = _turned(a, 32) + d
+    b = _rotated(b, 13) ^ a
+    d = _rotated(d, 16) ^ c
+    a = _rotated(a, 32) + d
     c += b
-    d = _turned(d, 21) ^ a
-    b = _turned(b, 17) ^ c
-    return a, b, _turned(c, 32), d
+    d = _rotated(d, 21) ^ a
+    b = _rotated(b, 17) ^ c
+    return a, b, _rotated(c, 32), d
 
 
 @compiled
-def _siphash_rows(text: int, starts: Ints, lengths: Ints, secret: Hashes, hashes: Hashes) -> None:
-    for number in range(starts.shape[0]):
-        a = secret[0] ^ np.uint64(0x736F6D6570736575)
-        b = secret[1] ^ np.uint64(0x646F72616E646F6D)
-        c = secret[0] ^ np.uint64(0x6C7967656E657261)
-        d = secret[1] ^ np.uint64(0x7465646279746573)
-        for member in range(starts.shape[1]):
-            # Each text's length goes before it: no two rows of texts are the same words.
-            length, at = lengths[number, member], text + starts[number, member]
-            unsignedinteger = np.uint64(length + 1)
-            d ^= unsignedinteger
-            a, b, c, d = _round(a, b, c, d)
-            a ^= unsignedinteger
-            for place in range(0, length, 8):
-                unsignedinteger = head(at + place, length - place)
-                d ^= unsignedinteger
-                a, b, c, d = _round(a, b, c, d)
-                a ^= unsignedinteger
+def _fill_siphash(text: int, starts: Ints, lengths: Ints, key: Hashes, hashes: Hashes) -> None:
+    for row in range(starts.shape[0]):
+        a = key[0] ^ np.uint64(0x736F6D6570736575)
+        b = key[1] ^ np.uint64(0x646F72616E646F6D)
+        c = key[0] ^ np.uint64(0x6C7967656E657261)
+        d = key[1] ^ np.uint64(0x7465646279746573)
+        for column in range(starts.shape[1]):
+            # The length of each text is hashed before it: no two rows of texts give the same words.
+            length, address = lengths[row, column], text + starts[row, column]
+            message = np.uint64(length + 1)
+            d ^= message
+            a, b, c, d = _sip_round(a, b, c, d)
+            a ^= message
+            for done in range(0, length, 8):
+                message = first_word(address + done, length - done)
+                d ^= message
+                a, b, c, d = _sip_round(a, b, c, d)
+                a ^= message
         c ^= np.uint64(0xFF)
         for _ in range(3):
-            a, b, c, d = _round(a, b, c, d)
-        unsignedinteger = a ^ b ^ c ^ d
-        hashes[number] = unsignedinteger if unsignedinteger != 0 else _ONE
+            a, b, c, d = _sip_round(a, b, c, d)
+        total = a ^ b ^ c ^ d
+        hashes[row] = total if total != 0 else _ONE
 
 
-BETWEEN: Final = "\udcff"
-"""Stands between the parts of a name: half a surrogate pair, which no text read from UTF-8 can hold."""
+PART_SEPARATOR: Final = "\udcff"
+"""Separates the parts of a compound name: half a surrogate pair, which no text decoded from UTF-8 can hold."""
 
 
 def fingerprint(text: str) -> int:
-    """BLAKE2b (RFC 7693) of *text*, 64 bits, never 0: 0 is kept for "not known"."""
+    """Return BLAKE2b (RFC 7693) of *text* in 64 bits, never 0: 0 means "not known"."""
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little") or 1
 
 
 class Fingerprints(dict[str | None, int]):
-    """A bounded memory of fingerprints: the same few strings come again and again.
+    """A bounded cache of fingerprints, for strings that recur.
 
-    ``None`` maps to 0. When *limit* strings are held the memory starts afresh, which changes no result.
+    ``None`` maps to 0. A cache of *limit* strings is emptied before it takes another, which changes no result.
     """
 
     def __init__(self, limit: int = 50_000) -> None:
@@ -237,38 +254,38 @@ class Fingerprints(dict[str | None, int]):
         return value
 
 
-def short(fingerprints: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """The low 32 bits, never 0 where the fingerprint is not 0.
+def shortened(fingerprints: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Return the low 32 bits of *fingerprints*, never 0 where the fingerprint is not 0.
 
-    Enough to notice a change: whoever could search 2^32 clients for a collision could as well copy the
-    client.
+    They are enough to notice a change of client: an attacker who could search 2^32 clients for a collision could as
+    well copy the client.
     """
     low = fingerprints.astype(np.uint32)
     low[(low == 0) & (fingerprints != 0)] = 1
     return low
 
 
-def brief(text: str) -> int:
-    """:func:`short` of the fingerprint of one *text*.
+def short_fingerprint(text: str) -> int:
+    """Return the fingerprint of one *text*, :func:`shortened`.
 
-    >>> brief("acme") == short(np.array([fingerprint("acme")], np.uint64)).tolist()[0]
+    >>> short_fingerprint("acme") == shortened(np.array([fingerprint("acme")], np.uint64)).tolist()[0]
     True
     """
     return fingerprint(text) & 0xFFFFFFFF or 1
 
 
 def hash_ids(ids: Sequence[str | None]) -> NDArray[np.uint64]:
-    """64-bit hashes of strings that hardly ever repeat, ``(len(ids),)``; 0 for ``None``, never 0 else."""
+    """Return 64-bit hashes of strings that hardly ever recur, ``(len(ids),)``: 0 for ``None``, for nothing else."""
     return hash_spans(spans_of(ids))
 
 
 def hash_spans(ids: Spans) -> NDArray[np.uint64]:
-    """:func:`hash_ids` of texts that lie where they were read, ``(n,)``.
+    """Return :func:`hash_ids` of the texts at *ids*, ``(n,)``.
 
-    No memory helps with those, so they are mixed as they are, 8 bytes at a time; the few that are long or
-    not plain have their fingerprint instead. The hash of a string does not depend on the others.
+    No cache helps with ids, so they are hashed directly, eight bytes at a time. The few that are long or not ASCII have
+    their fingerprint instead. The hash of a string does not depend on the others.
     """
-    hashes, odd = mixed(ids)
-    for at in np.flatnonzero(odd).tolist():
-        hashes[at] = fingerprint(str(ids.text_at(at)))
+    hashes, unhashed = _hash_short_ascii(ids)
+    for index in np.flatnonzero(unhashed).tolist():
+        hashes[index] = fingerprint(str(ids.text_at(index)))
     return hashes

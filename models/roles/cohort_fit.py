@@ -35,7 +35,7 @@ class Reached:
         kind: of the principal, an index of :data:`models.events.columns.KINDS`, ``(n,)``.
         role: of the kind, negative while it is not clear, ``(n,)``.
         session: the session's key, ``(n,)``.
-        tenant: :func:`models.events.text_hashing.brief` of the tenant's name, ``(n,)``.
+        tenant: :func:`models.events.text_hashing.short_fingerprint` of the tenant's name, ``(n,)``.
     """
 
     values: Floats

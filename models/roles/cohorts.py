@@ -37,7 +37,7 @@ class Cohorts:
     """The usual values of T tenants.
 
     Attributes:
-        tenants: :func:`models.events.text_hashing.brief` of their names, ascending, ``(T,)``.
+        tenants: :func:`models.events.text_hashing.short_fingerprint` of their names, ascending, ``(T,)``.
         usual: :data:`QUANTILES` of the volumes, ``(T, kinds, ROLES + 1, volumes, 3)``; 0 where *sessions* is 0.
             :attr:`models.roles.roles.Roles.usual` has those of all tenants.
         sessions: how many each cohort was learned from, ``(T, kinds, ROLES + 1)``; 0 where that of all tenants is

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events.columns import KINDS
-from models.events.text_hashing import fingerprint, short
+from models.events.text_hashing import fingerprint, shortened
 from models.features.table import COUNTER_NAMES, FEATURES
 from models.roles.cohorts import QUANTILES, UPPER, BadCohorts, Cohorts, no_cohorts
 from models.roles.cohorts import from_arrays as cohorts_from_arrays
@@ -161,7 +161,7 @@ NO_ROLES: Final = RoleTables(
 
 def operation_hashes(operations: NDArray[np.str_] | list[str]) -> NDArray[np.uint32]:
     """Hashes of operations as rows store them, whichever model is active: 32 bits of their fingerprint."""
-    return short(np.array([fingerprint(str(operation)) for operation in operations], np.uint64))
+    return shortened(np.array([fingerprint(str(operation)) for operation in operations], np.uint64))
 
 
 def from_arrays(arrays: dict[str, NDArray[Any]]) -> Roles:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events.context_signals import SIGNALS
-from models.events.text_hashing import BETWEEN, FOLD, MIX, head, spans_of
+from models.events.text_hashing import FOLD_SHIFT, MIX_FACTOR, PART_SEPARATOR, first_word, spans_of
 from models.features.table import DECAYED_COUNTERS
 from models.features.volumes import VOLUMES
 from models.jit import byte, compiled, put_word, word
@@ -129,17 +129,17 @@ def _checksums(text: int, starts: Ints, lengths: Ints, sums: NDArray[np.uint32])
 
 @compiled
 def _checksum(at: int, length: int) -> np.uint64:
-    total, factor = np.uint64(length), MIX
+    total, factor = np.uint64(length), MIX_FACTOR
     for place in range(0, length, 8):
-        unsignedinteger = head(at + place, length - place) * MIX
+        loaded = first_word(at + place, length - place) * MIX_FACTOR
         factor += np.uint64(2)
-        total += (unsignedinteger ^ (unsignedinteger >> FOLD)) * factor
-    total = (total ^ (total >> FOLD)) * MIX
+        total += (loaded ^ (loaded >> FOLD_SHIFT)) * factor
+    total = (total ^ (total >> FOLD_SHIFT)) * MIX_FACTOR
     return total >> np.uint64(32)
 
 
-_JOINED: Final = BETWEEN.encode("utf-8", "surrogateescape")
-_HASHED: Final = BETWEEN.encode("utf-8", "surrogatepass")
+_JOINED: Final = PART_SEPARATOR.encode("utf-8", "surrogateescape")
+_HASHED: Final = PART_SEPARATOR.encode("utf-8", "surrogatepass")
 """What stands between names in a changelog key, and in what a fingerprint is made of."""
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events.batch import CLIENT
-from models.events.text_hashing import BETWEEN, brief, fingerprint
+from models.events.text_hashing import PART_SEPARATOR, fingerprint, short_fingerprint
 from models.features.decayed_counters import LONG, SHORT
 from models.features.volumes import VOLUMES
 from models.hash_index import RowIndex
@@ -103,12 +103,12 @@ _TENANTS: Final = 2**16
 
 def join(*parts: str) -> bytes:
     """Several texts, whatever they hold, as one bytes object: between them 0xff, which UTF-8 never uses."""
-    return BETWEEN.join(parts).encode("utf-8", "surrogateescape")
+    return PART_SEPARATOR.join(parts).encode("utf-8", "surrogateescape")
 
 
 def split(joined: bytes) -> list[str]:
     """The inverse of :func:`join`."""
-    return joined.decode("utf-8", "surrogateescape").split(BETWEEN)
+    return joined.decode("utf-8", "surrogateescape").split(PART_SEPARATOR)
 
 
 class UnreadableRow(ValueError):
@@ -135,7 +135,7 @@ class Subject(NamedTuple):
     @property
     def key(self) -> int:
         """The fingerprint the index holds."""
-        return fingerprint(f"{self.tenant}{BETWEEN}{self.session_id}")
+        return fingerprint(f"{self.tenant}{PART_SEPARATOR}{self.session_id}")
 
 
 def gather(rows: Rows, chosen: NDArray[np.int64]) -> Rows:
@@ -213,17 +213,17 @@ class SessionTable:
         return int(self.index.find(np.array([key], np.uint64))[0])
 
     def tenants(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
-        """:func:`models.events.text_hashing.brief` of the tenant of each of *rows*, ``(n,)``."""
+        """:func:`models.events.text_hashing.short_fingerprint` of the tenant of each of *rows*, ``(n,)``."""
         values: NDArray[np.uint32] = self._prints[self._tenants[rows]]
         for at in np.flatnonzero(values == 0).tolist():
-            values[at] = brief(Subject.unpack(self.names[int(rows[at])]).tenant)
+            values[at] = short_fingerprint(Subject.unpack(self.names[int(rows[at])]).tenant)
         return values
 
     def _number(self, tenant: str) -> int:
         number = self._numbers.get(tenant, 0)
         if number == 0 and len(self._numbers) + 1 < self._prints.size:
             number = self._numbers[tenant] = len(self._numbers) + 1
-            self._prints[number] = brief(tenant)
+            self._prints[number] = short_fingerprint(tenant)
         return number
 
     def remove(self, row: int) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events.batch import DEVICE
-from models.events.text_hashing import BETWEEN
+from models.events.text_hashing import PART_SEPARATOR
 from models.state.table import ENDED, REVOKED, Rows, SessionTable
 from pipeline.decisions.policy import GuardLimits
 from pipeline.times import MINUTE_MS
@@ -117,7 +117,7 @@ def next_minute(at_ms: int) -> int:
     return (at_ms // MINUTE_MS + 1) * MINUTE_MS
 
 
-_BETWEEN = BETWEEN.encode("utf-8", "surrogateescape")
+_BETWEEN = PART_SEPARATOR.encode("utf-8", "surrogateescape")
 
 
 def silent_fleets(table: SessionTable, at_ms: int, guard: Guard) -> frozenset[str]:

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from models.events.text_hashing import BETWEEN
+from models.events.text_hashing import PART_SEPARATOR
 from models.state.codec import DecodedRows, decode_all, encode, put
 from models.state.table import ENDED, HAS_CASE, REVOKED, SessionTable, UnreadableRow, gather
 from pipeline.decisions.risk_state import SessionRiskState
@@ -18,7 +18,7 @@ from pipeline.detections import ORDER
 from pipeline.processing.outcome import OutcomeBuilder
 from pipeline.processing.processor import ChangelogRow, Outcome, unpack_key
 
-NAME_END: Final = BETWEEN.encode("utf-8", "surrogateescape")
+NAME_END: Final = PART_SEPARATOR.encode("utf-8", "surrogateescape")
 """Separates the packed names of a row."""
 
 

@@ -19,7 +19,7 @@ from models.events.batch import Batch
 from models.events.columns import Columns
 from models.events.flat_json import scan
 from models.events.flat_json_schema import form_of
-from models.events.text_hashing import same, siphash_key, siphash_rows, spans_of
+from models.events.text_hashing import equal_texts, siphash_key, siphash_rows, spans_of
 from schemas.decode import decode_chunk
 from schemas.events import ApiCall
 
@@ -331,7 +331,7 @@ def test_a_keyed_hash_is_siphash_of_lengths_and_texts_of_a_row(rows: list[tuple[
 def test_texts_are_the_same_where_they_are(pairs: list[tuple[str | None, ...]]) -> None:
     some, others = spans_of([name for name, _ in pairs]), spans_of([other for _, other in pairs])
 
-    assert same(some, others).tolist() == [name is not None and name == other for name, other in pairs]
+    assert equal_texts(some, others).tolist() == [name is not None and name == other for name, other in pairs]
     assert [some.text_at(at) for at in range(len(pairs))] == [name for name, _ in pairs]
     assert np.array_equal(some.lengths < 0, [name is None for name, _ in pairs])
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.artefacts import SHIPPED, load_roles, pack, unpack
 from models.events.columns import KINDS, PRINCIPAL_KIND, Columns
-from models.events.text_hashing import brief
+from models.events.text_hashing import short_fingerprint
 from models.roles.cohort_fit import CREDIBILITY_SESSIONS, MIN_CALLS, MIN_SESSIONS, Reached, fit_cohorts, shrunk, weight
 from models.roles.cohorts import MAX_TENANTS, NAMES, QUANTILES, UPPER, Cohorts
 from models.roles.fit import with_usual
@@ -36,14 +36,14 @@ def reached(*tenants: tuple[str, float, int, int]) -> Reached:
     parts = []
     for name, value, sessions, calls in tenants:
         n = sessions * calls
-        keys = np.repeat(np.arange(sessions), calls) + 1_000_000 * brief(name)
+        keys = np.repeat(np.arange(sessions), calls) + 1_000_000 * short_fingerprint(name)
         parts.append(
             Reached(
                 np.full((n, len(VOLUMES)), value),
                 np.full(n, HUMAN, np.uint8),
                 np.zeros(n, np.int64),
                 keys.astype(np.uint64),
-                np.full(n, brief(name), np.uint32),
+                np.full(n, short_fingerprint(name), np.uint32),
             )
         )
     return Reached.together(parts)
@@ -95,10 +95,10 @@ def test_a_tenant_with_enough_sessions_has_its_own_cohort_and_a_small_one_has_no
     cohorts = fit_cohorts(ALL_TENANTS, calls)
 
     assert known(cohorts) == {
-        brief("large"): [("human", 0, 270), ("human", ROLES, 270)],
-        brief("rest"): [("human", 0, 30), ("human", ROLES, 30)],
+        short_fingerprint("large"): [("human", 0, 270), ("human", ROLES, 270)],
+        short_fingerprint("rest"): [("human", 0, 30), ("human", ROLES, 30)],
     }
-    large, rest = (cohorts.tenants.tolist().index(brief(name)) for name in ("large", "rest"))
+    large, rest = (cohorts.tenants.tolist().index(short_fingerprint(name)) for name in ("large", "rest"))
     upper = cohorts.upper(ALL_TENANTS[..., UPPER])
     assert upper[1 + large, HUMAN, 0, 0] == pytest.approx(11 * (1_001 / 11) ** 0.9 - 1)
     assert upper[1 + rest, HUMAN, 0, 0] == pytest.approx(np.sqrt(2 * 11) - 1)
@@ -110,7 +110,7 @@ def test_a_tenant_with_enough_sessions_has_its_own_cohort_and_a_small_one_has_no
 def test_many_sessions_with_hardly_a_call_are_not_enough() -> None:
     calls = reached(("large", 1.0, 99, 9), ("brief", 9.0, MIN_CALLS - 1, 1))
 
-    assert list(known(fit_cohorts(ALL_TENANTS, calls))) == [brief("large")]
+    assert list(known(fit_cohorts(ALL_TENANTS, calls))) == [short_fingerprint("large")]
 
 
 def test_the_only_tenant_has_no_cohort_of_its_own() -> None:
@@ -121,7 +121,7 @@ def test_of_too_many_tenants_those_with_most_sessions_have_cohorts(monkeypatch: 
     monkeypatch.setattr("models.roles.cohort_fit.MAX_TENANTS", 2)
     calls = reached(*((name, 9.0, sessions, 9) for name, sessions in (("a", 40), ("b", 60), ("c", 50))))
 
-    assert set(known(fit_cohorts(ALL_TENANTS, calls))) == {brief("b"), brief("c")}
+    assert set(known(fit_cohorts(ALL_TENANTS, calls))) == {short_fingerprint("b"), short_fingerprint("c")}
 
 
 @given(st.randoms(use_true_random=False))
@@ -168,10 +168,10 @@ def test_each_session_of_a_chunk_is_compared_with_its_own_tenants_cohort() -> No
     calls = [call(at, tenant=name, session_id=f"s-{at}") for at, name in enumerate(names)]
 
     assert seen(roles, *calls) == [
-        (own[brief("birch")], True),
+        (own[short_fingerprint("birch")], True),
         (everybody, False),
-        (own[brief("acme")], True),
-        (own[brief("birch")], True),
+        (own[short_fingerprint("acme")], True),
+        (own[short_fingerprint("birch")], True),
     ]
 
 
@@ -266,7 +266,7 @@ def test_a_card_lists_tenants_without_their_names() -> None:
     cohorts = fit_cohorts(ALL_TENANTS, reached(("acme", 9.0, 40, 3), ("birch", 3.0, 50, 3)))
 
     assert cohorts.summary == [
-        {"tenant": f"{brief('birch'):08x}", "sessions": 50, "roles": 1, "kinds": ["human"]},
-        {"tenant": f"{brief('acme'):08x}", "sessions": 40, "roles": 1, "kinds": ["human"]},
+        {"tenant": f"{short_fingerprint('birch'):08x}", "sessions": 50, "roles": 1, "kinds": ["human"]},
+        {"tenant": f"{short_fingerprint('acme'):08x}", "sessions": 40, "roles": 1, "kinds": ["human"]},
     ]
     assert replace(sample_roles(), cohorts=cohorts).tag != sample_roles().tag

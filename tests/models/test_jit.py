@@ -86,7 +86,7 @@ jit.CACHE_PARENTS = (Path(sys.argv[1]),)
 from models.events import text_hashing
 before = sorted(path.name for path in Path(sys.argv[1]).rglob("*"))
 value = text_hashing.hash_ids(["s-1"]).tolist()
-print(before, value, len(text_hashing._mixed.stats.cache_hits))
+print(before, value, len(text_hashing._fill_short_hashes.stats.cache_hits))
 """
 
 
@@ -103,7 +103,7 @@ def test_a_first_call_without_warming_up_compiles_and_the_next_process_takes_its
     value = [hash_ids(["s-1"]).tolist()]
     assert runs[0] == f"[] {value[0]} 0\n"
     assert runs[1].endswith(f" {value[0]} 1\n")
-    assert any("_mixed" in name for name in files)
+    assert any("_fill_short_hashes" in name for name in files)
 
 
 def test_where_nothing_can_be_written_a_first_call_compiles_all_the_same(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from numpy.typing import NDArray
 
-from models.events.text_hashing import brief
+from models.events.text_hashing import short_fingerprint
 from models.state.codec import VERSION, decode, encode
 from models.state.table import ROW, SessionTable, Subject, UnreadableRow, gather, scatter, whole_words
 
@@ -142,7 +142,7 @@ class Sessions(RuleBasedStateMachine):
             row = self.table.find(tenant, session_id)
             assert self.table.rows["started_at"][row] == mark
             assert Subject.unpack(self.table.names[row]) == names
-            assert self.table.tenants(np.array([row])).tolist() == [brief(tenant)]
+            assert self.table.tenants(np.array([row])).tolist() == [short_fingerprint(tenant)]
         assert sorted(self.table.rows["started_at"][self.table.live()].tolist()) == sorted(
             mark for _, mark in self.held.values()
         )
@@ -164,7 +164,7 @@ def test_tenants_beyond_those_with_a_number_are_told_apart_all_the_same(
     tenants = ["a", "b", "c", "a", "d", "c"]
     rows = [table.add(Subject(tenant, f"s-{at}")) for at, tenant in enumerate(tenants)]
 
-    assert table.tenants(np.array(rows)).tolist() == [brief(tenant) for tenant in tenants]
+    assert table.tenants(np.array(rows)).tolist() == [short_fingerprint(tenant) for tenant in tenants]
 
 
 def test_a_freed_row_is_used_again_and_remembers_nothing() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.events.string_cache import StringCache
-from models.events.text_hashing import Fingerprints, fingerprint, hash_ids, short
+from models.events.text_hashing import Fingerprints, fingerprint, hash_ids, shortened
 
 TEXTS = st.text(max_size=100) | st.text("ab0-", min_size=60, max_size=80)
 KEY = bytes(range(16))
@@ -65,7 +65,7 @@ def test_only_what_is_missing_is_zero(ids: list[str | None]) -> None:
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1))
 @example([0, 1, 2**32, 2**33])
 def test_a_short_fingerprint_is_zero_only_where_there_is_none(numbers: list[int]) -> None:
-    small = short(np.array(numbers, np.uint64)).tolist()
+    small = shortened(np.array(numbers, np.uint64)).tolist()
 
     assert [number == 0 for number in small] == [number == 0 for number in numbers]
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from models.artefacts import ROLES, load_roles, unpack
 from models.events.columns import PRINCIPAL_KIND
-from models.events.text_hashing import brief
+from models.events.text_hashing import short_fingerprint
 from models.features.table import FEATURE_NAMES
 from models.roles.cohorts import Cohorts
 from models.roles.roles import VOLUMES
@@ -79,10 +79,10 @@ def test_the_card_tells_which_tenants_have_cohorts_of_their_own(model: Path) -> 
 
     assert (cohorts["tenants_in_the_data"], cohorts["with_cohorts_of_their_own"]) == (3, 2)
     assert cohorts["tenants"] == [
-        {"tenant": f"{brief(USUAL):08x}", "sessions": 270, "roles": 1, "kinds": ["human"]},
-        {"tenant": f"{brief(LARGE):08x}", "sessions": 60, "roles": 1, "kinds": ["human"]},
+        {"tenant": f"{short_fingerprint(USUAL):08x}", "sessions": 270, "roles": 1, "kinds": ["human"]},
+        {"tenant": f"{short_fingerprint(LARGE):08x}", "sessions": 60, "roles": 1, "kinds": ["human"]},
     ]
-    assert f"| {brief(USUAL):08x} | 270 | 1 | human |" in (model / "card.md").read_text("utf-8")
+    assert f"| {short_fingerprint(USUAL):08x} | 270 | 1 | human |" in (model / "card.md").read_text("utf-8")
 
 
 def test_a_model_tells_no_tenants_name(model: Path) -> None:
@@ -150,7 +150,7 @@ def test_an_export_teaches_what_is_usual_at_its_tenants_even_at_a_single_one(tmp
 
     at = VOLUMES.index("sensitive_records_10m")
     everybody = sample_roles(7).usual[HUMAN, 0, at]
-    assert cohorts.tenants.tolist() == [brief(LARGE)]
+    assert cohorts.tenants.tolist() == [short_fingerprint(LARGE)]
     assert cohorts.sessions[0, HUMAN].tolist() == [90, *[0] * (ROLES_OF_A_KIND - 1), 90]
     np.testing.assert_allclose(cohorts.usual[0, HUMAN, 0, at], (1 + everybody) ** 0.25 * 5_001.0**0.75 - 1)
 
@@ -164,13 +164,13 @@ def test_vectors_of_attacks_of_other_models_and_without_a_role_teach_nothing(tmp
         vectors("unclear", 9.0, 50, role=None),
     )
 
-    assert cohorts.tenants.tolist() == [brief(USUAL)]
+    assert cohorts.tenants.tolist() == [short_fingerprint(USUAL)]
 
 
 def test_an_export_that_tells_too_little_leaves_what_was_known_of_tenants(tmp_path: Path) -> None:
     cohorts = learned(tmp_path / "export", vectors(USUAL, 9.0, 29))
 
-    assert cohorts.tenants.tolist() == [brief("of old")]
+    assert cohorts.tenants.tolist() == [short_fingerprint("of old")]
 
 
 def test_what_a_replay_logged_and_its_export_teach_what_the_recording_taught(
@@ -187,6 +187,6 @@ def test_what_a_replay_logged_and_its_export_teach_what_the_recording_taught(
 
     assert details[0] == details[1]
     assert {item["tenant"] for item in details[0]["tenants"]} == {
-        f"{brief(USUAL):08x}",
-        f"{brief(LARGE):08x}",
+        f"{short_fingerprint(USUAL):08x}",
+        f"{short_fingerprint(LARGE):08x}",
     }

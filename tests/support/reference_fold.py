@@ -12,7 +12,7 @@ import numpy as np
 
 from models.events.columns import KINDS, client_family, network_name
 from models.events.operations import COMMANDS, Stage, chain_stage, is_powerful, stage_of
-from models.events.text_hashing import brief, fingerprint, hash_ids
+from models.events.text_hashing import fingerprint, hash_ids, short_fingerprint
 from models.features.table import DECAYED_COUNTERS
 from models.features.volumes import VOLUMES
 from models.roles.roles import Roles
@@ -186,7 +186,7 @@ class SlowSession:
         usual, own = self.roles.usual[kind, part], False
         cohorts = self.roles.cohorts
         for tenant, details, sessions in zip(cohorts.tenants, cohorts.usual, cohorts.sessions, strict=True):
-            if tenant == brief(self.tenant) and sessions[kind, part]:
+            if tenant == short_fingerprint(self.tenant) and sessions[kind, part]:
                 usual, own = details[kind, part], True
         return {
             "role": best if clear else -1,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.events.columns import KINDS, PRINCIPAL_KIND
-from models.events.text_hashing import brief
+from models.events.text_hashing import short_fingerprint
 from models.roles.cohorts import QUANTILES, Cohorts
 from models.roles.roles import VOLUMES, Roles, operation_hashes
 from models.state.table import ROLES
@@ -46,14 +46,14 @@ def sample_cohorts(seed: int, *tenants: str) -> Cohorts:
     sessions[:, 1:, ROLES] = 90
     usual = random.uniform(100.0, 1_000.0, (*cells, len(VOLUMES), len(QUANTILES)))
     usual[sessions == 0] = 0.0
-    return Cohorts(np.array(sorted(map(brief, tenants)), np.uint32), usual, sessions)
+    return Cohorts(np.array(sorted(map(short_fingerprint, tenants)), np.uint32), usual, sessions)
 
 
 def at_tenant(roles: Roles, tenant: str, times: float) -> Roles:
     """*roles* that know *tenant*, at which *times* as much is usual of everything."""
     own = np.where(np.isfinite(roles.usual), times * roles.usual, 1e12)[None]
     sessions = np.full(own.shape[:3], 100)
-    return replace(roles, cohorts=Cohorts(np.array([brief(tenant)], np.uint32), own, sessions))
+    return replace(roles, cohorts=Cohorts(np.array([short_fingerprint(tenant)], np.uint32), own, sessions))
 
 
 def one_role(operations: tuple[str, ...], usual: Mapping[str, float]) -> Roles:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.events.batch import Batch
 from models.events.columns import Columns
-from models.events.text_hashing import KEY_BYTES, brief
+from models.events.text_hashing import KEY_BYTES, short_fingerprint
 from models.features.table import FEATURE_NAMES
 from models.roles.cohort_fit import Reached, fit_cohorts
 from models.roles.fit import Calls, fit_roles, sample_calls, with_usual
@@ -56,7 +56,7 @@ def _cohort_samples(vectors: Vectors) -> Reached:
         vectors.kinds,
         vectors.role.astype(np.int64),
         vectors.session_numbers.astype(np.uint64),
-        np.array([*map(brief, tenants.tolist())], np.uint32)[of],
+        np.array([*map(short_fingerprint, tenants.tolist())], np.uint32)[of],
     )
 
 
