@@ -1,4 +1,4 @@
-"""What evidence means: the level and the score that detections, the model and a fresh factor come to."""
+"""Evidence: the score and the level that follow from detections, the anomaly model and a fresh factor."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import pytest
 
 from pipeline.detections import DETECTIONS
 from pipeline.processing.messages import stable_id
-from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, session
+from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, new_session
 
 
 @pytest.mark.parametrize("rule", [rule for rule in DETECTIONS if rule.holds], ids=lambda rule: rule.id)
 def test_each_detection_alone_has_the_effect_of_its_severity(rule: Any) -> None:
     expected = {"HIGH": REVOKED, "MEDIUM": CHALLENGED, "LOW": QUIET}[rule.severity]
 
-    assert brief(session().see(0, rule.id)) == expected
+    assert brief(new_session().see(0, rule.id)) == expected
 
 
 def test_no_evidence_is_no_risk_and_is_not_reported() -> None:
-    decision = session().see(0)
+    decision = new_session().see(0)
 
     assert (brief(decision), decision.score, decision.is_reported, decision.contributions) == (QUIET, 1.8, False, [])
 
 
 def test_the_score_is_the_sum_of_the_contributions() -> None:
-    decision = session().see(0, "network_changed", "mass_read", band=2)
+    decision = new_session().see(0, "network_changed", "mass_read", band=2)
 
     assert [(part.detection, part.log_odds) for part in decision.contributions] == [
         ("mass_read", 6.0),
@@ -37,39 +37,39 @@ def test_the_score_is_the_sum_of_the_contributions() -> None:
 
 @pytest.mark.parametrize(("band", "score"), [(0, 1.8), (1, 2.9), (2, 4.3), (3, 5.7)])
 def test_an_anomaly_alone_does_not_raise_the_level(band: int, score: float) -> None:
-    decision = session().see(0, band=band)
+    decision = new_session().see(0, band=band)
 
     assert (brief(decision), decision.score) == (QUIET, score)
 
 
 @pytest.mark.parametrize("kind", ["service", "api_key", "agent"])
 def test_a_principal_that_cannot_step_up_is_only_reported(kind: str) -> None:
-    decision = session(kind=kind).see(0, "privilege_widened")
+    decision = new_session(kind=kind).see(0, "privilege_widened")
 
     assert (brief(decision), decision.is_reported) == (("MEDIUM", "allow", False, False), True)
 
 
 def test_a_detection_that_is_not_enabled_contributes_nothing() -> None:
-    decision = session("[detections.mass_read]\nenabled = false").see(0, "mass_read")
+    decision = new_session("[detections.mass_read]\nenabled = false").see(0, "mass_read")
 
     assert (brief(decision), decision.contributions, decision.is_reported) == (QUIET, [], False)
 
 
 def test_a_policy_that_revokes_without_any_detection_names_the_model_as_cause() -> None:
-    this_session = session("prior = 5")
+    session = new_session("prior = 5")
 
-    decision = this_session.see(0)
+    decision = session.see(0)
 
     assert brief(decision) == REVOKED
     assert decision.revocation_id == stable_id("acme", "s-1", 0, "anomaly")
 
 
 def test_a_factor_proved_after_the_evidence_lowers_the_score_a_little() -> None:
-    this_session = session()
-    this_session.see(0, "mass_read")
+    session = new_session()
+    session.see(0, "mass_read")
 
-    assert [part.detection for part in this_session.see(60, strong_age_s=30).contributions] == [
+    assert [part.detection for part in session.see(60, strong_age_s=30).contributions] == [
         "mass_read",
         "fresh_strong_auth",
     ]
-    assert [part.detection for part in this_session.see(61, strong_age_s=100).contributions] == ["mass_read"]
+    assert [part.detection for part in session.see(61, strong_age_s=100).contributions] == ["mass_read"]

@@ -1,4 +1,4 @@
-"""Revocations over the budget are held: what is asked meanwhile, when they are tried again or forgotten."""
+"""Revocations over the budget: what is commanded while they are held, and when they are tried again."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import pytest
 from pipeline.decisions.guard import Guard
 from pipeline.decisions.policy import parse_policy
 from pipeline.processing.messages import stable_id
-from tests.support.decision_session import REVOKED, WHO, brief, session
+from tests.support.decision_session import REVOKED, WHO, brief, new_session
 
 OPEN = "[guard]\nrevocations_per_minute = 1\n"
 
 
 def test_a_revocation_over_the_budget_is_held_stepped_up_and_tried_again() -> None:
     guard = Guard(parse_policy(OPEN).guard, 1.0)
-    first = session(OPEN, guard=guard).see(1, "device_rooted")
-    second = session(OPEN, guard=guard, subject=WHO._replace(session_id="s-2"))
+    first = new_session(OPEN, guard=guard).see(1, "device_rooted")
+    second = new_session(OPEN, guard=guard, subject=WHO._replace(session_id="s-2"))
 
     held = second.see(2, "device_rooted")
     assert brief(first) == REVOKED
@@ -31,31 +31,31 @@ def test_a_revocation_over_the_budget_is_held_stepped_up_and_tried_again() -> No
 
 @pytest.mark.parametrize("kind", ["agent", "service", "api_key"])
 def test_a_session_that_cannot_be_stepped_up_gets_no_command_while_it_is_held(kind: str) -> None:
-    this_session = session(OPEN, kind=kind)
-    assert this_session.guard is not None
-    this_session.guard.admit("acme", 0)
+    session = new_session(OPEN, kind=kind)
+    assert session.guard is not None
+    session.guard.admit("acme", 0)
 
-    assert brief(this_session.see(1, "mass_read")) == ("HIGH", "allow", False, False)
+    assert brief(session.see(1, "mass_read")) == ("HIGH", "allow", False, False)
 
 
 def test_a_held_session_that_is_trusted_again_is_forgotten() -> None:
-    this_session = session(OPEN, kind="agent")
-    assert this_session.guard is not None
-    this_session.guard.admit("acme", 0)
-    this_session.see(1, "device_rooted")
+    session = new_session(OPEN, kind="agent")
+    assert session.guard is not None
+    session.guard.admit("acme", 0)
+    session.see(1, "device_rooted")
 
-    this_session.see(2)
-    this_session.see(62)
+    session.see(2)
+    session.see(62)
 
-    assert (this_session.case.level, this_session.case.held_at, this_session.case.is_empty()) == ("LOW", 0, True)
+    assert (session.case.level, session.case.held_at, session.case.is_empty()) == ("LOW", 0, True)
 
 
 def test_a_held_session_is_not_revoked_once_its_evidence_has_ended() -> None:
-    this_session = session(f"{OPEN}[levels]\ndwell_s = 600")
-    assert this_session.guard is not None
-    this_session.guard.admit("acme", 0)
-    this_session.see(1, "device_rooted")
+    session = new_session(f"{OPEN}[levels]\ndwell_s = 600")
+    assert session.guard is not None
+    session.guard.admit("acme", 0)
+    session.see(1, "device_rooted")
 
-    later = [this_session.see(at) for at in (30, 61, 120)]
+    later = [session.see(at) for at in (30, 61, 120)]
 
     assert [(decision.level, decision.revocation_id, decision.held) for decision in later] == [("HIGH", "", False)] * 3

@@ -1,4 +1,4 @@
-"""A revocation is commanded once for a cause, under an id that follows from it, and stands."""
+"""Revocations: one for a cause, with an id derived from it, and never undone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pipeline.decisions.decision import Decision
 from pipeline.decisions.risk_state import Revocation
 from pipeline.detections import BIT, DETECTIONS
 from pipeline.processing.messages import stable_id
-from tests.support.decision_session import WHO, Session, brief, session
+from tests.support.decision_session import WHO, Session, brief, new_session
 
 
 def test_a_session_is_revoked_once_for_a_cause() -> None:
-    this_session = session()
+    session = new_session()
 
-    decisions = [this_session.see(at, "device_rooted") for at in (0, 10)]
-    this_session.case.revocation = None
-    decisions.append(this_session.see(20, "device_rooted"))
+    decisions = [session.see(at, "device_rooted") for at in (0, 10)]
+    session.case.revocation = None
+    decisions.append(session.see(20, "device_rooted"))
 
     assert [decision.revocation_id for decision in decisions] == [stable_id("acme", "s-1", 0, "device_rooted")] * 3
 
@@ -25,35 +25,37 @@ def test_a_session_is_revoked_once_for_a_cause() -> None:
 @settings(max_examples=30)
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=10), st.integers(0, 9))
 def test_the_id_of_a_revocation_does_not_depend_on_when_or_by_which_event(looks: list[int], extra: int) -> None:
-    this_session = session()
+    session = new_session()
     at = 0
     for step in looks:
         at += step
-        this_session.see(at, id_=f"x-{at}-{extra}")
+        session.see(at, id_=f"x-{at}-{extra}")
 
-    assert this_session.see(at + 1, "mass_read", id_=f"y-{extra}").revocation_id == stable_id(
-        "acme", "s-1", 0, "mass_read"
-    )
+    assert session.see(at + 1, "mass_read", id_=f"y-{extra}").revocation_id == stable_id("acme", "s-1", 0, "mass_read")
 
 
 def test_the_largest_contribution_is_the_cause() -> None:
-    assert session().see(0, "mass_read", "device_rooted").revocation_id == stable_id("acme", "s-1", 0, "device_rooted")
+    assert new_session().see(0, "mass_read", "device_rooted").revocation_id == stable_id(
+        "acme", "s-1", 0, "device_rooted"
+    decision = new_session().see(0, "mass_read", "device_rooted")
+
+    assert decision.revocation_id == stable_id("acme", "s-1", 0, "device_rooted")
 
 
 def test_a_sign_in_that_clears_nothing_changes_no_id() -> None:
-    this_session, other = Session(), Session()
+    session, other = Session(), Session()
     other.case.children.append("s-2")
     other.see(0, action="sign_in")
 
-    assert this_session.see(10, "device_rooted").revocation_id == other.see(10, "device_rooted").revocation_id != ""
+    assert session.see(10, "device_rooted").revocation_id == other.see(10, "device_rooted").revocation_id != ""
 
 
 def test_another_tenant_session_or_epoch_has_another_id() -> None:
     ids = {
-        session(subject=WHO._replace(**other)).see(0, "mass_read").revocation_id
+        new_session(subject=WHO._replace(**other)).see(0, "mass_read").revocation_id
         for other in ({}, {"tenant": "z"}, {"session_id": "z"})
     }
-    later = session()
+    later = new_session()
     later.case.epoch = 1
     ids.add(later.see(0, "mass_read").revocation_id)
 
@@ -61,16 +63,16 @@ def test_another_tenant_session_or_epoch_has_another_id() -> None:
 
 
 def test_a_revoked_session_stays_revoked_whatever_comes() -> None:
-    this_session = session()
-    first = this_session.see(0, "device_rooted")
-    _revoke(this_session, first)
+    session = new_session()
+    first = session.see(0, "device_rooted")
+    _revoke(session, first)
 
-    later = [this_session.see(at, action="step_up_passed", strong_age_s=0) for at in (10, 100, 4000)]
+    later = [session.see(at, action="step_up_passed", strong_age_s=0) for at in (10, 100, 4000)]
 
     assert [(decision.action, decision.revocation_id, decision.challenge_id) for decision in later] == [
         ("revoke", "", "")
     ] * 3
-    assert this_session.case.epoch == 0
+    assert session.case.epoch == 0
 
 
 def _revoke(one: Session, decision: Decision) -> None:
@@ -78,24 +80,24 @@ def _revoke(one: Session, decision: Decision) -> None:
 
 
 def test_silence_after_a_revocation_is_no_evidence() -> None:
-    this_session = session()
-    _revoke(this_session, this_session.see(0, "device_rooted"))
+    session = new_session()
+    _revoke(session, session.see(0, "device_rooted"))
 
-    later = this_session.see(300, "telemetry_silent_while_idle", "telemetry_silent_while_active")
+    later = session.see(300, "telemetry_silent_while_idle", "telemetry_silent_while_active")
 
     assert [part.detection for part in later.contributions if DETECTIONS[BIT[part.detection]].rests_on_silence] == []
 
 
 def test_observe_mode_decides_and_commands_nothing() -> None:
-    this_session = session('mode = "observe"')
+    session = new_session('mode = "observe"')
 
-    high, medium = this_session.see(0, "device_rooted"), session('mode = "observe"').see(0, "network_changed")
+    high, medium = session.see(0, "device_rooted"), new_session('mode = "observe"').see(0, "network_changed")
 
     assert brief(high) == ("HIGH", "revoke", False, False)
     assert brief(medium) == ("MEDIUM", "step_up", False, False)
     assert high.is_reported
     assert medium.is_reported
-    assert (this_session.case.revocation, this_session.case.challenge, this_session.case.held_at) == (
+    assert (session.case.revocation, session.case.challenge, session.case.held_at) == (
         None,
         None,
         0,

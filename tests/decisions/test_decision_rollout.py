@@ -1,14 +1,14 @@
-"""What a whole fleet may follow in, as in a rollout, is waited for before anybody is asked or revoked."""
+"""Possible rollouts: commands wait for the rest of the fleet."""
 
 from __future__ import annotations
 
-from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, session
+from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, new_session
 
 
 def test_no_step_up_is_requested_before_the_fleet_had_time_to_follow() -> None:
-    this_session = session()
+    session = new_session()
 
-    looks = [this_session.see(at, "posture_downgraded") for at in (0, 299, 300)]
+    looks = [session.see(at, "posture_downgraded") for at in (0, 299, 300)]
 
     assert [brief(look) for look in looks] == [*[("MEDIUM", "allow", False, False)] * 2, CHALLENGED]
     assert [look.suppressed for look in looks] == [
@@ -18,17 +18,17 @@ def test_no_step_up_is_requested_before_the_fleet_had_time_to_follow() -> None:
 
 
 def test_a_session_that_waits_for_its_fleet_wakes_when_the_time_is_over() -> None:
-    this_session = session("[times]\nrepeat_s = 5000\n[levels]\ndwell_s = 0")
-    this_session.see(0, "posture_downgraded")
+    session = new_session("[times]\nrepeat_s = 5000\n[levels]\ndwell_s = 0")
+    session.see(0, "posture_downgraded")
 
-    assert this_session.wake() == 300
+    assert session.wake() == 300
 
 
 def test_evidence_that_ended_before_the_fleet_could_follow_leads_to_no_step_up() -> None:
-    this_session = session()
-    this_session.see(0, "posture_downgraded")
+    session = new_session()
+    session.see(0, "posture_downgraded")
 
-    later = [this_session.see(at) for at in (120, 300, 400)]
+    later = [session.see(at) for at in (120, 300, 400)]
 
     assert [decision.challenge_id for decision in later] == ["", "", ""]
     assert brief(later[-1]) == QUIET
@@ -39,12 +39,12 @@ TWO = "[levels]\nhigh_raise = 99\n"
 
 
 def test_other_evidence_does_not_wait_for_the_fleet() -> None:
-    assert brief(session(TWO).see(0, "posture_downgraded", "network_changed")) == CHALLENGED
-    assert brief(session().see(0, "posture_downgraded", "device_rooted")) == REVOKED
+    assert brief(new_session(TWO).see(0, "posture_downgraded", "network_changed")) == CHALLENGED
+    assert brief(new_session().see(0, "posture_downgraded", "device_rooted")) == REVOKED
 
 
 def test_no_session_is_revoked_before_the_fleet_had_time_to_follow() -> None:
-    agent, person = session(kind="agent"), session()
+    agent, person = new_session(kind="agent"), new_session()
     held = "posture_downgraded", "agent_for_risky_user"
 
     looks = [agent.see(at, *held) for at in (0, 299, 300)]
@@ -59,36 +59,36 @@ def test_no_session_is_revoked_before_the_fleet_had_time_to_follow() -> None:
 
 
 def test_a_policy_may_switch_off_the_wait_for_the_fleet() -> None:
-    assert brief(session("[times]\nrollout_s = 0").see(0, "posture_downgraded")) == CHALLENGED
+    assert brief(new_session("[times]\nrollout_s = 0").see(0, "posture_downgraded")) == CHALLENGED
 
 
 FOLLOWED = {"posture_downgraded": "many of the tenant's devices did the same, as in a rollout"}
 
 
 def test_a_step_up_is_withdrawn_when_the_fleet_follows_later() -> None:
-    this_session = session()
-    asked = [this_session.see(at, "posture_downgraded") for at in (0, 300)]
+    session = new_session()
+    asked = [session.see(at, "posture_downgraded") for at in (0, 300)]
 
-    withdrawn = this_session.see(300, told=FOLLOWED)  # at the time of the event before, as contexts often are
-    later = [this_session.see(at) for at in (601, 700)]
+    withdrawn = session.see(300, told=FOLLOWED)  # at the time of the previous event, as context events often are
+    later = [session.see(at) for at in (601, 700)]
 
     assert brief(asked[-1]) == CHALLENGED
-    assert (withdrawn.action, this_session.case.challenge) == ("allow", None)
+    assert (withdrawn.action, session.case.challenge) == ("allow", None)
     assert [(decision.revocation_id, decision.challenge_id) for decision in later] == [("", "")] * 2
 
 
 def test_a_step_up_is_not_withdrawn_when_the_posture_is_restored() -> None:
-    this_session = session()
+    session = new_session()
     for at in (0, 300):
-        this_session.see(at, "posture_downgraded")
-    this_session.see(400)
+        session.see(at, "posture_downgraded")
+    session.see(400)
 
-    assert brief(this_session.see(600)) == REVOKED
+    assert brief(session.see(600)) == REVOKED
 
 
 def test_a_step_up_with_another_cause_too_is_not_withdrawn() -> None:
-    this_session = session(TWO)
-    this_session.see(0, "posture_downgraded", "network_changed")
-    this_session.see(100, told=FOLLOWED)
+    session = new_session(TWO)
+    session.see(0, "posture_downgraded", "network_changed")
+    session.see(100, told=FOLLOWED)
 
-    assert brief(this_session.see(300)) == REVOKED
+    assert brief(session.see(300)) == REVOKED

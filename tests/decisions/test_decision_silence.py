@@ -1,4 +1,4 @@
-"""A silent device: what that means alone, in a fleet that is silent too, and where no device is heard."""
+"""A silent device: alone, in a silent fleet, and where no device of the tenant sends telemetry."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from typing import Any
 
 import pytest
 
-from tests.support.decision_session import QUIET, REVOKED, brief, session
+from tests.support.decision_session import QUIET, REVOKED, brief, new_session
 
 # --- one device -------------------------------------------------------------------------------------------
 
 
 def test_a_step_up_for_silence_is_withdrawn_when_telemetry_returns() -> None:
-    this_session = session(silence_unverified=True)
-    asked = this_session.see(0, "telemetry_silent_while_active")
-    this_session.see(100)
+    session = new_session(silence_unverified=True)
+    asked = session.see(0, "telemetry_silent_while_active")
+    session.see(100)
 
-    after = this_session.see(301)
+    after = session.see(301)
 
     assert asked.challenge_id
     assert brief(after) == QUIET
-    assert this_session.case.challenge is None
+    assert session.case.challenge is None
 
 
 def test_a_withdrawn_step_up_is_not_requested_again_during_the_dwell_time() -> None:
-    this_session = session(silence_unverified=True)
-    this_session.see(0, "telemetry_silent_while_active")
+    session = new_session(silence_unverified=True)
+    session.see(0, "telemetry_silent_while_active")
 
-    later = [this_session.see(at) for at in (10, 20, 59)]
+    later = [session.see(at) for at in (10, 20, 59)]
 
     assert [brief(decision)[1:] for decision in later] == [("allow", False, False)] * 3
 
 
 def test_a_device_that_is_silent_while_idle_leads_to_no_step_up() -> None:
-    this_session = session()
+    session = new_session()
 
-    looks = [this_session.see(at, "telemetry_silent_while_idle", idle=True) for at in (0, 300, 80_000)]
+    looks = [session.see(at, "telemetry_silent_while_idle", idle=True) for at in (0, 300, 80_000)]
 
     assert [brief(look) for look in looks] == [QUIET] * 3
 
@@ -44,9 +44,9 @@ def test_a_device_that_is_silent_while_idle_leads_to_no_step_up() -> None:
 
 
 def test_silence_leads_to_no_command_while_the_whole_fleet_is_silent() -> None:
-    this_session = session(fleet_silent=True)
+    session = new_session(fleet_silent=True)
 
-    held = this_session.see(0, "telemetry_silent_while_active")
+    held = session.see(0, "telemetry_silent_while_active")
 
     assert (brief(held), held.held) == (("HIGH", "allow", False, False), True)
     assert held.suppressed == (
@@ -55,21 +55,21 @@ def test_silence_leads_to_no_command_while_the_whole_fleet_is_silent() -> None:
 
 
 def test_a_missed_step_up_in_a_silent_fleet_leads_to_no_revocation() -> None:
-    this_session = session(fleet_silent=True)
-    this_session.see(0, "telemetry_silent_while_active")
+    session = new_session(fleet_silent=True)
+    session.see(0, "telemetry_silent_while_active")
 
-    missed = this_session.see(301, "telemetry_silent_while_active")
+    missed = session.see(301, "telemetry_silent_while_active")
 
     assert (missed.level, missed.revocation_id) == ("HIGH", "")
 
 
 def test_when_telemetry_returns_no_session_is_revoked_for_a_step_up_missed_meanwhile() -> None:
-    this_session = session(fleet_silent=True)
-    this_session.see(0, "telemetry_silent_while_active")
-    this_session.see(301, "telemetry_silent_while_active")
-    this_session.fleet_silent = False
+    session = new_session(fleet_silent=True)
+    session.see(0, "telemetry_silent_while_active")
+    session.see(301, "telemetry_silent_while_active")
+    session.fleet_silent = False
 
-    back = [this_session.see(at) for at in (400, 461, 600)]
+    back = [session.see(at) for at in (400, 461, 600)]
 
     assert [decision.revocation_id for decision in back] == ["", "", ""]
     assert back[-1].level == "LOW"
@@ -79,10 +79,10 @@ def test_when_telemetry_returns_no_session_is_revoked_for_a_step_up_missed_meanw
 
 
 def test_unverified_silence_leads_to_a_step_up_before_a_revocation() -> None:
-    this_session = session(silence_unverified=True)
+    session = new_session(silence_unverified=True)
 
-    asked = this_session.see(0, "telemetry_silent_while_active")
-    missed = this_session.see(301, "telemetry_silent_while_active")
+    asked = session.see(0, "telemetry_silent_while_active")
+    missed = session.see(301, "telemetry_silent_while_active")
 
     assert (brief(asked), asked.held) == (("HIGH", "step_up", False, True), True)
     assert asked.suppressed == "held by the guard: no other device shows that this one could be heard"
@@ -90,40 +90,40 @@ def test_unverified_silence_leads_to_a_step_up_before_a_revocation() -> None:
 
 
 def test_unverified_silence_leads_to_a_revocation_once_another_device_sends_telemetry() -> None:
-    this_session = session(silence_unverified=True)
-    this_session.see(0, "telemetry_silent_while_active")
-    look_again = this_session.wake()
-    this_session.silence_unverified = False
+    session = new_session(silence_unverified=True)
+    session.see(0, "telemetry_silent_while_active")
+    look_again = session.wake()
+    session.silence_unverified = False
 
     assert look_again == 60
-    assert brief(this_session.see(look_again, "telemetry_silent_while_active")) == REVOKED
+    assert brief(session.see(look_again, "telemetry_silent_while_active")) == REVOKED
 
 
 def test_a_step_up_clears_unverified_silence_for_a_while() -> None:
-    this_session = session(silence_unverified=True)
-    this_session.see(0, "telemetry_silent_while_active")
-    this_session.see(20, "telemetry_silent_while_active", action="step_up_passed", strong_age_s=0)
+    session = new_session(silence_unverified=True)
+    session.see(0, "telemetry_silent_while_active")
+    session.see(20, "telemetry_silent_while_active", action="step_up_passed", strong_age_s=0)
 
-    later = [this_session.see(at, "telemetry_silent_while_active").action for at in (90, 600, 1819)]
-    again = this_session.see(1821, "telemetry_silent_while_active")
+    later = [session.see(at, "telemetry_silent_while_active").action for at in (90, 600, 1819)]
+    again = session.see(1821, "telemetry_silent_while_active")
 
     assert later == ["allow"] * 3
     assert brief(again) == ("HIGH", "step_up", False, True)
 
 
 def test_a_step_up_clears_no_silence_if_other_devices_send_telemetry() -> None:
-    this_session = session()
-    this_session.see(0, "telemetry_silent_while_idle")
-    this_session.see(20, "telemetry_silent_while_idle", action="step_up_passed", strong_age_s=0)
+    session = new_session()
+    session.see(0, "telemetry_silent_while_idle")
+    session.see(20, "telemetry_silent_while_idle", action="step_up_passed", strong_age_s=0)
 
-    assert brief(this_session.see(60, "telemetry_silent_while_active")) == REVOKED
+    assert brief(session.see(60, "telemetry_silent_while_active")) == REVOKED
 
 
 def test_an_agent_cannot_step_up_and_a_policy_need_not_request_it() -> None:
-    agent, strict = session(kind="agent"), session("[guard]\nstep_up_if_unverified = false")
+    agent, strict = new_session(kind="agent"), new_session("[guard]\nstep_up_if_unverified = false")
     agent.silence_unverified = strict.silence_unverified = True
 
-    decided = [this_session.see(0, "telemetry_silent_while_active") for this_session in (agent, strict)]
+    decided = [session.see(0, "telemetry_silent_while_active") for session in (agent, strict)]
 
     assert [bool(decision.revocation_id) for decision in decided] == [True, True]
 
@@ -133,6 +133,6 @@ def test_an_agent_cannot_step_up_and_a_policy_need_not_request_it() -> None:
 
 @pytest.mark.parametrize("fleet", [{"fleet_silent": True}, {"silence_unverified": True}], ids=["silent", "unheard"])
 def test_evidence_other_than_silence_revokes_whatever_the_state_of_the_fleet(fleet: dict[str, Any]) -> None:
-    this_session = session(**fleet)
+    session = new_session(**fleet)
 
-    assert brief(this_session.see(0, "telemetry_silent_while_active", "device_rooted")) == REVOKED
+    assert brief(session.see(0, "telemetry_silent_while_active", "device_rooted")) == REVOKED

@@ -1,4 +1,4 @@
-"""A step-up: when it is asked for, what a passed one answers and for how long, what a missed one costs."""
+"""Step-ups: when one is requested, what a passed one clears and for how long, and what a missed one leads to."""
 
 from __future__ import annotations
 
@@ -8,58 +8,58 @@ import pytest
 
 from pipeline.detections import DETECTIONS
 from pipeline.processing.messages import stable_id
-from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, session
+from tests.support.decision_session import CHALLENGED, QUIET, REVOKED, brief, new_session
 
 
 def test_a_step_up_is_requested_once() -> None:
-    this_session = session()
+    session = new_session()
 
-    asked = [this_session.see(at, "network_changed").challenge_id for at in (0, 10, 20)]
+    asked = [session.see(at, "network_changed").challenge_id for at in (0, 10, 20)]
 
     assert asked == [stable_id("acme", "s-1", 0, "network_changed", "step-up"), "", ""]
-    assert this_session.wake() == 60
+    assert session.wake() == 60
 
 
 def test_a_passed_step_up_clears_what_it_can() -> None:
-    this_session = session()
-    this_session.see(0, "network_changed")
-    this_session.see(10)
+    session = new_session()
+    session.see(0, "network_changed")
+    session.see(10)
 
-    passed = this_session.see(20, action="step_up_passed", strong_age_s=0)
+    passed = session.see(20, action="step_up_passed", strong_age_s=0)
 
     assert (brief(passed), passed.previous, passed.is_reported) == (QUIET, "MEDIUM", True)
-    assert (this_session.case.challenge, this_session.case.epoch, this_session.case.episodes) == (None, 1, {})
-    assert brief(this_session.see(400)) == QUIET
+    assert (session.case.challenge, session.case.epoch, session.case.episodes) == (None, 1, {})
+    assert brief(session.see(400)) == QUIET
 
 
 def test_a_passed_step_up_does_not_clear_a_jailbroken_device() -> None:
-    this_session = session('[human]\nmedium = "step_up"\nhigh = "step_up"')
-    this_session.see(0, "device_rooted")
+    session = new_session('[human]\nmedium = "step_up"\nhigh = "step_up"')
+    session.see(0, "device_rooted")
 
-    passed = this_session.see(20, "device_rooted", action="step_up_passed", strong_age_s=0)
+    passed = session.see(20, "device_rooted", action="step_up_passed", strong_age_s=0)
 
     assert passed.level == "HIGH"
 
 
 @pytest.mark.parametrize("rule", ["privilege_widened", "telemetry_silent_while_idle"])
 def test_a_step_up_is_not_requested_again_for_evidence_that_was_just_cleared(rule: str) -> None:
-    this_session = session()
-    this_session.see(0, rule)
+    session = new_session()
+    session.see(0, rule)
 
-    passed = this_session.see(20, rule, action="step_up_passed", strong_age_s=0)
-    later = [this_session.see(at, rule) for at in (30, 100, 400)]
+    passed = session.see(20, rule, action="step_up_passed", strong_age_s=0)
+    later = [session.see(at, rule) for at in (30, 100, 400)]
 
     assert [brief(decision) for decision in (passed, *later)] == [QUIET] * 4
 
 
 @pytest.mark.parametrize("rule", ["privilege_widened", "network_changed"])
 def test_a_step_up_is_requested_again_when_the_evidence_starts_again(rule: str) -> None:
-    this_session = session()
-    this_session.see(0, rule)
-    this_session.see(20, rule, action="step_up_passed", strong_age_s=0)
-    this_session.see(700)
+    session = new_session()
+    session.see(0, rule)
+    session.see(20, rule, action="step_up_passed", strong_age_s=0)
+    session.see(700)
 
-    again = this_session.see(710, rule)
+    again = session.see(710, rule)
 
     assert brief(again) == CHALLENGED
     assert again.challenge_id == stable_id("acme", "s-1", 1, rule, "step-up")
@@ -70,17 +70,15 @@ ANSWERED_FOR_A_WHILE = [rule for rule in DETECTIONS if rule.cleared_for_s]
 
 @pytest.mark.parametrize("rule", ANSWERED_FOR_A_WHILE, ids=lambda rule: rule.id)
 def test_evidence_that_comes_and_goes_leads_to_one_step_up_in_the_time_it_stays_cleared(rule: Any) -> None:
-    this_session = session("[levels]\ndwell_s = 0\n[times]\nrepeat_s = 1e6")
-    this_session.see(0, rule.id)
-    this_session.see(20, rule.id, action="step_up_passed", strong_age_s=0)
+    session = new_session("[levels]\ndwell_s = 0\n[times]\nrepeat_s = 1e6")
+    session.see(0, rule.id)
+    session.see(20, rule.id, action="step_up_passed", strong_age_s=0)
 
     again = [
-        this_session.see(at, *holding)
-        for at in range(700, int(rule.cleared_for_s), 600)
-        for holding in ((), (rule.id,))
+        session.see(at, *holding) for at in range(700, int(rule.cleared_for_s), 600) for holding in ((), (rule.id,))
     ]
-    wakes = this_session.wake()
-    later = this_session.see(20 + rule.cleared_for_s, rule.id)
+    wakes = session.wake()
+    later = session.see(20 + rule.cleared_for_s, rule.id)
 
     assert [brief(decision) for decision in again] == [QUIET] * len(again)
     assert wakes == 20 + rule.cleared_for_s
@@ -88,11 +86,11 @@ def test_evidence_that_comes_and_goes_leads_to_one_step_up_in_the_time_it_stays_
 
 
 def test_only_detections_that_held_stay_cleared_for_a_while() -> None:
-    this_session = session()
-    this_session.see(0, "network_changed")
-    this_session.see(20, action="step_up_passed", strong_age_s=0)
+    session = new_session()
+    session.see(0, "network_changed")
+    session.see(20, action="step_up_passed", strong_age_s=0)
 
-    assert brief(this_session.see(700, "unfamiliar_scope")) == CHALLENGED
+    assert brief(session.see(700, "unfamiliar_scope")) == CHALLENGED
 
 
 def test_only_detections_that_a_step_up_clears_can_stay_cleared() -> None:
@@ -101,13 +99,13 @@ def test_only_detections_that_a_step_up_clears_can_stay_cleared() -> None:
 
 
 def test_a_new_sign_in_clears_as_a_step_up_does() -> None:
-    this_session = session()
-    this_session.see(0, "network_changed")
+    session = new_session()
+    session.see(0, "network_changed")
 
     later = [
-        this_session.see(20, action="sign_in", strong_age_s=0),
-        this_session.see(40),
-        this_session.see(400),
+        session.see(20, action="sign_in", strong_age_s=0),
+        session.see(40),
+        session.see(400),
     ]
 
     assert [(decision.revocation_id, decision.challenge_id) for decision in later] == [("", "")] * 3
@@ -115,10 +113,10 @@ def test_a_new_sign_in_clears_as_a_step_up_does() -> None:
 
 
 def test_a_missed_step_up_revokes_the_session() -> None:
-    this_session = session()
-    this_session.see(0, "network_changed")
+    session = new_session()
+    session.see(0, "network_changed")
 
-    before, missed = this_session.see(299), this_session.see(300)
+    before, missed = session.see(299), session.see(300)
 
     assert before.level == "MEDIUM"
     assert brief(missed) == REVOKED
@@ -127,51 +125,51 @@ def test_a_missed_step_up_revokes_the_session() -> None:
 
 
 def test_a_step_up_is_not_missed_while_nobody_uses_the_session() -> None:
-    this_session = session()
-    this_session.see(0, "network_changed")
+    session = new_session()
+    session.see(0, "network_changed")
 
-    resting = this_session.see(300, idle=True)
-    woken_at = this_session.wake()
-    back = this_session.see(4_000)
-    late = this_session.see(4_300)
+    resting = session.see(300, idle=True)
+    woken_at = session.wake()
+    back = session.see(4_000)
+    late = session.see(4_300)
 
     assert (resting.level, resting.detections, woken_at) == ("MEDIUM", ["network_changed"], 360)
-    assert (back.detections, this_session.case.challenge is not None) == ([], True)
+    assert (back.detections, session.case.challenge is not None) == ([], True)
     assert brief(late) == REVOKED
 
 
 def test_the_first_use_since_a_challenge_is_also_found_by_the_next_event() -> None:
-    this_session = session()
-    this_session.see(0, "network_changed")
-    this_session.see(300, idle=True)
-    this_session.used_at = 330_000  # a call that was not looked at
+    session = new_session()
+    session.see(0, "network_changed")
+    session.see(300, idle=True)
+    session.used_at = 330_000  # a call that the slow path did not see
 
-    looks = [this_session.see(at, idle=True).detections for at in (360, 629, 630)]
+    looks = [session.see(at, idle=True).detections for at in (360, 629, 630)]
 
     assert looks == [["network_changed"], ["network_changed"], ["step_up_missed", "network_changed"]]
 
 
 def test_a_person_who_returns_in_time_and_passes_is_trusted() -> None:
-    this_session = session()
-    this_session.see(0, "network_changed")
-    this_session.see(300, idle=True)
-    this_session.see(4_000)
+    session = new_session()
+    session.see(0, "network_changed")
+    session.see(300, idle=True)
+    session.see(4_000)
 
-    answered = this_session.see(4_100, action="step_up_passed", strong_age_s=0)
+    answered = session.see(4_100, action="step_up_passed", strong_age_s=0)
 
-    assert (brief(answered), this_session.case.challenge) == (QUIET, None)
+    assert (brief(answered), session.case.challenge) == (QUIET, None)
 
 
 def test_the_deadline_of_a_step_up_wakes_the_session() -> None:
-    this_session = session("[times]\nrepeat_s = 5000\n[levels]\ndwell_s = 0")
-    this_session.see(0, "network_changed")
+    session = new_session("[times]\nrepeat_s = 5000\n[levels]\ndwell_s = 0")
+    session.see(0, "network_changed")
 
-    assert this_session.wake() == 300
+    assert session.wake() == 300
 
 
 def test_a_step_up_for_a_network_is_not_withdrawn_because_time_passes() -> None:
-    this_session = session()
-    this_session.see(0, "network_changed")
-    this_session.see(100)
+    session = new_session()
+    session.see(0, "network_changed")
+    session.see(100)
 
-    assert brief(this_session.see(301)) == REVOKED
+    assert brief(session.see(301)) == REVOKED

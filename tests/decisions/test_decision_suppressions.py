@@ -1,9 +1,9 @@
-"""What is kept quiet, by a suppression of the policy or as a false positive, and until when."""
+"""Suppressions of the policy and false positives: what they suppress, and until when."""
 
 from __future__ import annotations
 
 from pipeline.processing.messages import stable_id
-from tests.support.decision_session import QUIET, REVOKED, WHO, brief, session
+from tests.support.decision_session import QUIET, REVOKED, WHO, brief, new_session
 
 SUPPRESSED = """
 [[suppressions]]
@@ -16,9 +16,9 @@ principal_id = "ana"
 
 
 def test_a_suppressed_detection_does_not_count_until_the_suppression_expires() -> None:
-    this_session = session(SUPPRESSED)
+    session = new_session(SUPPRESSED)
 
-    during, after = this_session.see(10, "mass_read"), this_session.see(50, "mass_read")
+    during, after = session.see(10, "mass_read"), session.see(50, "mass_read")
 
     assert (brief(during), during.suppressed) == (QUIET, "mass_read: suppressed by soc: agreed export")
     assert [(part.detection, bool(part.suppressed)) for part in during.contributions] == [("mass_read", True)]
@@ -26,36 +26,34 @@ def test_a_suppressed_detection_does_not_count_until_the_suppression_expires() -
 
 
 def test_a_suppressed_detection_is_reported_once() -> None:
-    this_session = session(SUPPRESSED)
+    session = new_session(SUPPRESSED)
 
-    assert [this_session.see(at, "mass_read").is_reported for at in (10, 20, 30)] == [True, False, False]
+    assert [session.see(at, "mass_read").is_reported for at in (10, 20, 30)] == [True, False, False]
 
 
 def test_a_suppression_affects_no_other_detection_or_session() -> None:
-    this_session = session(SUPPRESSED)
-    other = session(SUPPRESSED, subject=WHO._replace(principal_id="bob"))
+    session = new_session(SUPPRESSED)
+    other = new_session(SUPPRESSED, subject=WHO._replace(principal_id="bob"))
 
-    assert this_session.see(10, "mass_read", "device_rooted").revocation_id == stable_id(
-        "acme", "s-1", 0, "device_rooted"
-    )
+    assert session.see(10, "mass_read", "device_rooted").revocation_id == stable_id("acme", "s-1", 0, "device_rooted")
     assert brief(other.see(10, "mass_read")) == REVOKED
 
 
 def test_a_session_wakes_when_a_suppression_expires() -> None:
-    this_session = session(SUPPRESSED)
-    this_session.see(10, "mass_read")
-    this_session.see(20)
+    session = new_session(SUPPRESSED)
+    session.see(10, "mass_read")
+    session.see(20)
 
-    assert this_session.wake() == 50
-    assert brief(this_session.see(50)) == REVOKED
+    assert session.wake() == 50
+    assert brief(session.see(50)) == REVOKED
 
 
 def test_a_false_positive_is_suppressed_for_its_time() -> None:
-    this_session = session('mode = "observe"')
-    this_session.see(0, "mass_read")
-    this_session.case.suppressed_until = {"mass_read": 100_000}
+    session = new_session('mode = "observe"')
+    session.see(0, "mass_read")
+    session.case.suppressed_until = {"mass_read": 100_000}
 
-    muted, again = this_session.see(99, "mass_read"), this_session.see(100, "mass_read")
+    muted, again = session.see(99, "mass_read"), session.see(100, "mass_read")
 
     assert (muted.score, muted.suppressed) == (1.8, "mass_read: reported as a false positive")
     assert again.level == "HIGH"

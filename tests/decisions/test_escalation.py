@@ -1,4 +1,4 @@
-"""A revocation that nobody confirms: sent again, then told to people, once, and taken back when confirmed."""
+"""A revocation that nobody confirms: it is sent again, then reported once, and the report closed when confirmed."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from tests.support.samples import T0, ack, auth, call, feedback
 
 CRITICAL = 5
 PATIENT = BUSY.replace("revoked_grace_s = 120", "revoked_grace_s = 1000")
-"""A session that was revoked is remembered for long enough to be reminded of four times."""
+"""A revoked session is remembered long enough for four reminders."""
 
 
 def others(start: int, until: int) -> list[Event]:
-    """Somebody else goes on, so that time does."""
+    """Another session goes on, so that event time does."""
     return [call(at, session_id="ben", principal_id="ben") for at in range(start, until, 5)]
 
 
 def fallen() -> Desk:
-    """A session that was revoked at 1 s; an enforcer has 15 s, and 30 s more once it was reminded."""
+    """A session that is revoked at 1 s; the enforcer has 15 s, and 30 s more after the reminder."""
     desk = Desk(PATIENT)
     desk.each(auth(0), feedback(1, verdict="confirmed_compromised"))
     return desk
 
 
 def told(one: Desk) -> list[Event]:
-    """The decisions that say that nobody confirms."""
+    """The decisions that report an unconfirmed revocation."""
     return [risk for risk in one.said(SESSION_RISK, "s-1") if UNCONFIRMED in _detections(risk)]
 
 
@@ -203,7 +203,7 @@ def test_how_long_a_confirmation_took_is_measured_once() -> None:
 
 
 def revoked_and_forgotten(policy: str = BUSY) -> Desk:
-    """A session that was revoked at 1 s and forgotten while somebody else went on."""
+    """A session that is revoked at 1 s and forgotten while another session goes on."""
     desk = Desk(policy)
     desk.each(auth(0), feedback(1, verdict="confirmed_compromised"), *others(5, 200))
     assert desk.scorer.table.find("default", "s-1") < 0

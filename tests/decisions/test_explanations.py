@@ -1,4 +1,4 @@
-"""What a model found odd is told in words, units and bounds that a person reads at once."""
+"""Explanations of an anomaly: words, units and bounds that people can read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fleet of which many are silent: counted by device and tenant, over sessions that live."""
+"""Silent fleets: devices are counted by tenant, over live sessions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LATE = T0 + 10 * HEARTBEAT_MS
 def on_phone(
     number: int, tenant: str, *, heard_at: int = T0, interval_ms: int = HEARTBEAT_MS, used: bool = True
 ) -> list[Event]:
-    """A session on a phone of its own that promised a heartbeat and was last heard at *heard_at*.
+    """A session on its own phone, which has a heartbeat interval and last sent telemetry at *heard_at*.
 
     It is *used* until the silence is as long as a guard needs to see it and no detection does; or it rests.
     """
@@ -28,7 +28,7 @@ def on_phone(
 
 
 def silent(*events: Event, least: int = 3, share: float = 0.5) -> set[str]:
-    """The tenants that are found silent after *events*."""
+    """The tenants whose fleet is found silent after *events*."""
     desk = Desk()
     desk.each(*events)
     rules = GuardLimits(silent_fleet_min_devices=least, silent_fleet_share=share)
@@ -82,7 +82,7 @@ def test_ended_sessions_and_devices_without_a_heartbeat_interval_are_not_counted
 
 
 def unheard(*events: Event) -> list[str]:
-    """Of acme and zeta, of which no device is heard after *events*."""
+    """Which of acme and zeta have no device that sends telemetry after *events*."""
     desk, guard = Desk(), Guard(GuardLimits(), 1.0)
     desk.each(*events)
     silent_fleets(desk.scorer.table, LATE, guard)
@@ -106,7 +106,7 @@ def test_a_device_that_is_not_due_yet_verifies_nothing() -> None:
 
 
 def region(*silenced_s: float, used: bool = True) -> list[Event]:
-    """A fleet of twenty that is heard, and devices last heard at *silenced_s* that somebody used, or not."""
+    """Twenty devices that send telemetry, and devices that fell silent at *silenced_s*, in use or idle."""
     fine = [event for number in range(20) for event in on_phone(number, "acme", heard_at=LATE)]
     gone = [
         event

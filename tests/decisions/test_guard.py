@@ -1,4 +1,4 @@
-"""The guard: a budget of revocations for each tenant and minute, and a look at the whole fleet."""
+"""The guard: a budget of revocations per tenant and minute, and the check for silent fleets."""
 
 from __future__ import annotations
 

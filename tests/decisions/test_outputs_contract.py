@@ -1,4 +1,4 @@
-"""Every message that leaves keeps to the contract, key and all, whatever the streams and the names."""
+"""Every output message conforms to the contract, including its key, for all streams and names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the session scorer counts has a metric with these labels; challenges are sent, passed or missed."""
+"""Everything that the session processor counts has a metric with the same labels."""
 
 from __future__ import annotations
 

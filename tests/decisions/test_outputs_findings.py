@@ -1,4 +1,4 @@
-"""Findings are OCSF detection findings, one episode of a session after the other."""
+"""Findings are OCSF Detection Findings, one after the other for a session."""
 
 from __future__ import annotations
 

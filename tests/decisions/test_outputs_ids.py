@@ -1,4 +1,4 @@
-"""Ids of messages fit, are each their own, follow again from the same event, and lead back to it."""
+"""Ids of messages: within their length, unique, reproducible, and traceable to the producer's event."""
 
 from __future__ import annotations
 

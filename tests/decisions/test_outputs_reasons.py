@@ -1,4 +1,4 @@
-"""The reasons of a decision: they add up to its score, and say what was seen beside what is normal."""
+"""The reasons of a decision: they add up to its score and show the observed beside the normal."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_call_is_named_only_if_its_order_is_unusual() -> None:
 
 
 class OutOfOrder(NoDetector):
-    """A detector for which the order of calls is odd at every call."""
+    """A detector for which the order of calls is anomalous at every call."""
 
     def band(self, scores: NDArray[np.float64]) -> NDArray[np.uint8]:
         return np.full(len(scores), 3, np.uint8)

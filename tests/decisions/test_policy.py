@@ -1,4 +1,4 @@
-"""The policy file: what ships is what is built in, a mistake is named on one line, equal content is equal."""
+"""The policy file: the shipped one equals the built-in one, a mistake gives one line, equal content has one id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From log-odds to a score, from scores to a level: the logistic, and hysteresis with a dwell time."""
+"""Score and level: the logistic function of log-odds, and hysteresis with a dwell time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detections about AI agents: against their own history, and for whom they act."""
+"""Detections on AI agents: compared with their own history, and with the session they act for."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def others_use(tool: str) -> list[Event]:
 
 
 def for_somebody(*, moves: bool, passes: bool = False, kind: str = "agent") -> list[Event]:
-    """A person's session gives birth to s-1 and then perhaps *moves* to a network new to that person."""
+    """A person's session is the parent of s-1 and then, if it *moves*, is on a network new to that person."""
     ana = {"session_id": "parent", "principal_id": "ana"}
     there = CAFE if moves else HOME
     events = [

@@ -1,4 +1,4 @@
-"""What decisions say of the usual: shown beside what was seen, still being learned, or answered for."""
+"""Decisions and the baseline: shown beside the observed, still being learned, or cleared by a step-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detections that rest on what is usual for a principal: they fire, stay quiet, and spare the honest."""
+"""Detections on the principal's baseline: they fire on deviations, and not on usual or honest behaviour."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ ROWS = [
         [*days(4, **KEY), *now(various(40, status=403), **KEY)],
         [*days(4, **KEY), *now(various(20, status=403), **KEY)],
         (
-            # A right was taken away by mistake: the same is asked for as ever, of one thing or of many.
+            # A permission was removed by mistake: the usual operations are called, on one resource or many.
             [*days(4, **KEY), *now(repeated(200, status=403), **KEY)],
             [*days(4, do=each_thing(60), **KEY), *now(each_thing(200, status=403), **KEY)],
-            # An inventory scan is refused much on every day.
+            # An inventory scan has many refusals every day.
             [*days(4, do=various(40, status=403), **SERVICE), *now(various(60, status=403), **SERVICE)],
-            # Nobody knows yet what is usual of a new key.
+            # A new key has no baseline yet.
             now(various(60, status=403), **KEY),
             [*days(4), *now(various(60, status=403))],
         ),

@@ -1,4 +1,4 @@
-"""The order of the detections: rows written under another one are read without the bits nobody can name."""
+"""The order of the detections: rows written under another order are read without their mask."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OTHER = digest_of_order(DETECTION_IDS[::-1])
 
 
 def told(at: float, **members: object) -> Event:
-    """What the device says of itself."""
+    """A report of the device."""
     return context(at, device_id="phone-1", heard_at=T0 + round(at * 1000), **members)
 
 
@@ -28,7 +28,7 @@ def rewritten(one: Desk, order: bytes, mask: int) -> Desk:
 
 
 def suspected() -> Desk:
-    """A session whose device failed its attestation; nobody acts on it."""
+    """A session whose device failed its attestation, in observe mode."""
     desk = Desk('mode = "observe"\n[times]\nrepeat_s = 60')
     desk.each(call(0, device_id="phone-1"), told(1, attestation="failed"))
     return desk

@@ -1,4 +1,4 @@
-"""Detections that rest on the client's program and place, and on a workload's home, by whole histories.
+"""Detections on the client's software and location and on a workload's home network, by whole histories.
 
 Also what honest people and machines do that looks like a stolen session: none of it may end one.
 """
@@ -59,10 +59,10 @@ ROWS = [
         by(CHROME, "python-requests/2.32.3"),
         by(CHROME, CHROME.replace("145", "146")),
         (
-            # An app of a handset lets its user sign in with the browser there.
+            # An app on a handset has its user sign in with the handset's browser.
             by(MOBILE, "okhttp/4.12.0"),
             by(MOBILE, PHONE_APP),
-            # What was a tool from the start goes on as one.
+            # A session that began with a tool goes on with one.
             by("python-requests/2.32.3", "python-requests/2.32.3", CHROME, "curl/8.5.0"),
             by("okhttp/4.12.0", "curl/8.5.0"),
             by(CHROME, "Go-http-client/2.0", principal_kind="service", principal_id="export"),
@@ -94,11 +94,11 @@ ROWS = [
         [instance(), works(60), works(120, **CAFE)],
         [instance(), works(60), works(120, ip="192.0.2.200")],
         (
-            # By a private link the credential is seen with the machine's own address.
+            # Through a private link the credential is used from the machine's own address.
             [instance(), works(60), works(120, ip="10.0.7.7", asn=None)],
-            # The egress has changed, and the issuer says so.
+            # The egress has changed, and the issuer reports it.
             [instance(), instance(60, home_asn=CAFE["asn"]), works(120, **CAFE)],
-            # Born before anybody knew from where, then at home in the first place it is used from.
+            # Issued without a home network: the first one it is used from becomes its home.
             [instance(ip=None, asn=None), works(60), works(120)],
             [instance(workload=None), works(60), works(120, **CAFE)],
         ),
@@ -120,14 +120,14 @@ ROWS = [
         [*(instance(at - 9e3, at) for at in (2, 3)), instance(0, **CAFE)],
         (
             [*(instance(at - 9e3, at, **(CAFE if at == 3 else {})) for at in (2, 3, 4)), instance(0, **CAFE)],
-            # The first sessions began anywhere, so the next may begin anywhere else.
+            # The first sessions started in any network, so the next may start in another one.
             [*(instance(at - 9e3, at, **somewhere(at)) for at in (2, 3, 4)), instance(0, **CAFE)],
             # Hosted runners of continuous integration: another address for each job.
             [
                 *(instance(at - 9e3, at, workload="ci") for at in (2, 3, 4)),
                 instance(0, workload="ci", **CAFE),
             ],
-            # Nobody told the number of the network: the address may be another one of the same.
+            # Without a network number, the address may be another one of the same network.
             [*(instance(at - 9e3, at) for at in (2, 3, 4)), instance(0, **{**CAFE, "asn": None})],
         ),
     ),

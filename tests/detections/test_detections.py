@@ -1,4 +1,4 @@
-"""Every detection by a history on which it fires, one on which it stays quiet, and what honest people do.
+"""Every detection by a history on which it fires, one on which it does not, and honest histories.
 
 Histories go through all stages, as a recording is replayed: telemetry, sign-ins and calls in, decisions out.
 """

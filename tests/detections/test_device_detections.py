@@ -1,4 +1,4 @@
-"""Detections of what a device is and what it became, each by histories through all stages."""
+"""Detections on the device and its posture, each by histories through all processors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ device_id = "phone-1"
 
 
 def became(*steps: dict[str, Any], **start: Any) -> list[Event]:
-    """A session on a healthy phone that reports once a minute, each time what the next step says."""
+    """A session on a healthy phone that reports once a minute, each time the next of the steps."""
     fields = {**HEALTHY, **start}
     events = [telemetry(0, **fields), auth(1, **ON), call(2, **ON)]
     for at, step in enumerate(steps, start=1):
@@ -45,14 +45,14 @@ def became(*steps: dict[str, Any], **start: Any) -> list[Event]:
 
 
 def fleet(phones: int, step: dict[str, Any]) -> list[Event]:
-    """So many phones do the same within minutes; then the one that the session is on does it too."""
+    """A number of phones change in the same way within minutes, then the one that the session is on."""
     before = [telemetry(at / 10, device_id=f"other-{at}", **HEALTHY) for at in range(phones)]
     after = [telemetry(20 + at / 10, device_id=f"other-{at}", **{**HEALTHY, **step}) for at in range(phones)]
     return [*before, *after, *became(step)]
 
 
 def after_the_change(**step: Any) -> list[Event]:
-    """A session that begins on a phone which has changed before."""
+    """A session that starts on a phone that has changed before."""
     changed = {**HEALTHY, **step}
     return [telemetry(-60, **HEALTHY), telemetry(0, **changed), auth(1, **ON), telemetry(60, **changed)]
 
@@ -145,7 +145,7 @@ ROWS = [
             [*thrice(HOME), *became(patch_level="2025-09-15")],
             [*thrice(HOME), *became(patch_level=None)],
             [*thrice(HOME), *became(patch_level="2025-02-31")],
-            # It always was: the person's own old phone, and whoever has none but that.
+            # Not a change: the person's own old phone, or only phone.
             [*thrice(HOME, **ON), *became(patch_level="2025-06-05")],
             became(patch_level="2025-06-05"),
         ),
@@ -183,7 +183,7 @@ def test_a_detection_spares_the_honest(row: Row) -> None:
 
 
 def shown(events: list[Event], rule: str) -> str:
-    """What was observed, as the first decision for this reason shows it."""
+    """The observed value in the first decision with this reason."""
     return next(
         str(reason["observed"])
         for risk in of(replayed(events), SESSION_RISK, "s-1")

@@ -1,4 +1,4 @@
-"""Detections of what became of factors and tokens, each by histories through all stages."""
+"""Detections on factors and tokens, each by histories through all processors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CREATE = "iam:CreateAccessKey"
 
 
 def habit(sessions: int, **members: Any) -> list[Event]:
-    """What the person did in the days before: sessions on a laptop."""
+    """The person's sessions of the days before, on a laptop."""
     return [
         auth(-90_000 - 3600 * at + wait, session_id=f"before-{at}", action=action, **LAPTOP, **members)
         for at in range(sessions)
@@ -25,7 +25,7 @@ def habit(sessions: int, **members: Any) -> list[Event]:
 
 
 def changed(at: float, action: str = "credential_removed", **where: Any) -> list[Event]:
-    """A factor is changed in a session, on the laptop unless it says otherwise."""
+    """A factor is changed in a session, by default on the laptop."""
     subject = {"session_id": "reset", **LAPTOP, **where}
     return [auth(at - 60, **subject), auth(at, action=action, **subject)]
 
@@ -45,7 +45,7 @@ def refreshed(again_at: float, **members: Any) -> list[Event]:
 
 
 def sim(now: str, *then: Event) -> list[Event]:
-    """A session on a phone whose SIM is another after a minute, or not."""
+    """A session on a phone whose SIM changes after a minute, or does not."""
     start = [telemetry(0, sim_id="sim-1"), auth(1, **ON), call(2, **ON)]
     return [*start, telemetry(60, sim_id=now), call(61, **ON), *then]
 
@@ -185,7 +185,7 @@ def test_a_detection_without_a_number_shows_its_fixed_words() -> None:
 
 
 def test_a_device_of_the_first_sessions_is_not_new_when_one_of_them_was_revoked() -> None:
-    """What the session taught is forgotten; that its device came before any could be new is not."""
+    """What was learned from the session is forgotten; that its device was one of the first is not."""
     early = {"session_id": "early", **ON}
     fell = [auth(-200_000, **early), telemetry(-199_000, rooted=True), telemetry(-190_000, rooted=False)]
 

@@ -1,4 +1,4 @@
-"""Detections that rest on a session's network, by histories that go through all stages."""
+"""Detections on the session's network, by histories through all processors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CURL = {"user_agent": "curl/8", "ja4": "t13d_b"}
 
 
 def tries(count: int, start: float = -300, distinct: int = 99, **where: Any) -> list[Event]:
-    """Failed sign-ins of so many *distinct* principals from one network."""
+    """Failed sign-ins of *distinct* principals from one network."""
     names = [f"u-{at % distinct}" for at in range(count)]
     return [
         auth(start + at, action="sign_in_failed", principal_id=name, session_id=f"page-{name}", **where)
@@ -36,7 +36,7 @@ def arrive(names: str, start: float = -60, **where: Any) -> list[Event]:
 
 
 def from_day_to_day(names: str, **where: Any) -> list[Event]:
-    """People to whom a network is nothing new."""
+    """People who have used a network before."""
     days = (-3 * 86_400, -86_400)
     return [auth(day, principal_id=name, session_id=f"{name}{day}", **where) for day in days for name in names]
 
@@ -52,11 +52,11 @@ ROWS = [
         [*tries(12, **VPS), auth(0, **VPS)],
         [*tries(12, **VPS), auth(0, **HOME)],
         (
-            # An office behind one address: most mistype, and get in.
+            # An office behind one address: most mistype their password, then succeed.
             [*tries(12, **HOME), *arrive("abcdefgh", **HOME), auth(0, **HOME)],
-            # A service whose password has expired tries again and again.
+            # A service with an expired password retries continuously.
             [*tries(60, distinct=1, **HOME), auth(0, **HOME)],
-            # A provider of homes: strangers fail from another prefix of it.
+            # A residential provider: others fail from another of its prefixes.
             [*tries(12, **{**HOME, "ip": "192.0.99.1"}), auth(0, **HOME)],
             [*tries(12, start=-7200, **VPS), auth(0, **VPS)],
         ),
@@ -69,11 +69,11 @@ ROWS = [
         (
             # A company's VPN, used from day to day.
             [*earlier(HOME), *from_day_to_day("xyz", **VPN), *arrive("bcd", **VPN), auth(0, **VPN)],
-            # An awareness test lets nobody in: its page tells that the password was typed, and no more.
+            # A phishing exercise signs nobody in: its page only records that the password was typed.
             [*earlier(HOME), *tries(9, **VPS), auth(0, **HOME)],
             [*earlier(HOME), *arrive("bcd", **CAFE), auth(0, **CAFE)],
             [*earlier(VPS), *arrive("bcd", **VPS), auth(0, **VPS)],
-            # The first morning of a company's VPN: on the laptop of always, or on one that proves itself.
+            # The first morning of a company's VPN: on the usual laptop, or on an attested one.
             [*earlier(HOME, **ON), *arrive("bcd", **VPN), auth(0, **VPN, **ON)],
             [
                 *earlier(HOME),
@@ -82,7 +82,7 @@ ROWS = [
                 auth(0, **VPN, **ON),
                 call(9, **VPN, **ON),
             ],
-            # The same, but news of the device takes longer than all else.
+            # The same, but the device's telemetry arrives last.
             [
                 *earlier(HOME),
                 *arrive("bcd", **VPN),
@@ -90,12 +90,12 @@ ROWS = [
                 telemetry(8, **CLEAN, attested_at=ms(8)),
                 call(30, **VPN, **ON),
             ],
-            # In by the gateway of always, others new to it beside; hours later on without it.
+            # Signed in through the usual gateway, together with others new to it; hours later without it.
             [*earlier(VPS), *arrive("bcd", **VPS), auth(0, **VPS), call(7200, **CAFE), call(7260, **CAFE)],
         ),
     ),
     *(
-        Row(  # a device that is not the person's, and says nothing or nothing good of itself
+        Row(  # a device that is not the person's, and is not attested or failed to be
             "aitm_sign_in",
             [*earlier(HOME), *arrive("bcd", **VPS), *device, auth(0, **VPS, **ON), call(30, **VPS, **ON)],
             [*earlier(HOME), *arrive("bcd", **VPS), *device, auth(0, **HOME, **ON), call(30, **HOME, **ON)],
@@ -165,7 +165,7 @@ def test_a_detection_spares_the_honest(row: Row) -> None:
 
 
 def commands(events: list[Event], session_id: str = "s-1") -> tuple[int, int]:
-    """How often the session was asked for a factor, and how often it was ended."""
+    """How many challenges and how many revocations the session got."""
     saids = replayed(events)
     topics = (SESSION_CHALLENGES, SESSION_REVOCATIONS)
     asked, ended = (len(of(saids, topic, session_id)) for topic in topics)

@@ -1,4 +1,4 @@
-"""What a newcomer may do depends on what is usual in its role at its tenant, and a reason says so."""
+"""Newcomers: their limits depend on the usual of their role at their tenant, and the reason shows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.run_processors import Desk, Event, found, of, read, replayed
 from tests.support.samples import call
 
 ACME_IS_LARGE = at_tenant(ROLES, "acme", 10.0)
-"""At acme ten times as much is usual as anywhere else."""
+"""The usual volume at acme is ten times that of other tenants."""
 AGENT: dict[str, Any] = {"principal_id": "assistant", "principal_kind": "agent"}
 MANY: list[tuple[str, Do, dict[str, Any]]] = [
     ("mass_read", repeated(10, **BULK), {}),
@@ -23,7 +23,7 @@ MANY: list[tuple[str, Do, dict[str, Any]]] = [
     ("agent_tool_burst", repeated(80, 0.25, **MAIL), AGENT),
     ("agent_insists", repeated(20, 5, status=403, **MAIL), AGENT),
 ]
-"""Too much for a newcomer where a role usually does little."""
+"""Too much for a newcomer in a role with small usual volumes."""
 
 
 def said(do: Do, tenant: str, **who: Any) -> list[Event]:
@@ -56,7 +56,7 @@ def test_the_limit_of_a_newcomer_is_twice_what_a_large_tenant_reaches(
 
 
 def normal(risks: list[Event], rule: str) -> set[str]:
-    """What each reason says is usual, after the words of the rule."""
+    """The usual value in each reason, which follows the detection's own words."""
     details = [item["normal"] for risk in risks for item in risk["reasons"] if item["detection"] == rule]
     return {item.rpartition("; ")[2] for item in details}
 

@@ -1,4 +1,4 @@
-"""A detection that a chunk cannot stir is not asked: what it names as stirring must truly be needed."""
+"""Prefilters: a detection is not evaluated without their facts, so each of these must really be needed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pipeline.detections.detection import Prefilter
 
 EVENTS = 4_096
 NUMBERS = (0.0, 0.3, 0.6, 3.0, 200.0, 1e4, 1e9)
-STIRRED = [(rule, prefilter) for rule in DETECTIONS for prefilter in rule.prefilter]
+WITH_PREFILTER = [(rule, prefilter) for rule in DETECTIONS for prefilter in rule.prefilter]
 LIMITS = tuple(rule.limits for rule in DETECTIONS)
 
 
 def _anything(seed: int) -> dict[str, Any]:
-    """Facts drawn at random, as no session may ever have them together."""
+    """Random facts, in combinations that no session may ever have."""
     rng = np.random.default_rng(seed)
     view: dict[str, Any] = {}
     for kind in (ACTIVITY_FACTS, CLIENT_FACTS, CONTEXT_FACTS, ROLE_FACTS):
@@ -45,20 +45,22 @@ def _drawn(rng: np.random.Generator, kind: np.dtype[Any]) -> Any:
     return some.astype(kind.base)
 
 
-def _without(view: dict[str, Any], stirs: Prefilter | frozenset[Prefilter]) -> dict[str, Any]:
-    """The same facts, with none of *stirs* anywhere."""
+def _without(view: dict[str, Any], prefilter: Prefilter | frozenset[Prefilter]) -> dict[str, Any]:
+    """The same facts, with none of *prefilter*'s anywhere."""
     quiet = dict(view)
-    for stir in stirs if isinstance(stirs, frozenset) else (stirs,):
-        name, bits = stir if isinstance(stir, tuple) else (stir, None)
+    for alternative in prefilter if isinstance(prefilter, frozenset) else (prefilter,):
+        name, bits = alternative if isinstance(alternative, tuple) else (alternative, None)
         fact = quiet[name]
         quiet[name] = np.zeros_like(fact) if bits is None else fact & ~fact.dtype.type(bits)
     return quiet
 
 
-@pytest.mark.parametrize(("rule", "stir"), STIRRED, ids=[f"{rule.id}-{at}" for at, (rule, _) in enumerate(STIRRED)])
-def test_without_the_facts_of_its_prefilter_no_detection_holds(rule: Any, stir: Any) -> None:
+@pytest.mark.parametrize(
+    ("rule", "prefilter"), WITH_PREFILTER, ids=[f"{rule.id}-{at}" for at, (rule, _) in enumerate(WITH_PREFILTER)]
+)
+def test_without_the_facts_of_its_prefilter_no_detection_holds(rule: Any, prefilter: Any) -> None:
     for seed in range(8):
-        holds = rule.holds(_without(_anything(seed), stir), rule.limits)
+        holds = rule.holds(_without(_anything(seed), prefilter), rule.limits)
 
         assert not holds.any()
 

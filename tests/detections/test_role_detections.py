@@ -1,4 +1,4 @@
-"""Detections of newcomers: held against what the model knows of their role, as far as it knows anything."""
+"""Detections on newcomers: compared with their role, as far as the model knows it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def work(**what: Any) -> Do:
 
 
 def among_work(count: int, **what: Any) -> Do:
-    """Work, and so many other calls in the midst of it."""
+    """Work, with *count* other calls in the middle of it."""
     return then(work(), lambda start, subject: [*work()(start, subject), *repeated(count, 33, **what)(start, subject)])
 
 
@@ -62,7 +62,7 @@ def tools(*tools: str) -> Do:
 
 
 def refused(count: int, **what: Any) -> Do:
-    """So many things, each of its own name, are not there."""
+    """*count* different resources are not found."""
     return lambda start, subject: [
         *work()(start, subject),
         *(call(start + 65 + 10 * at, status=404, resource=f"r-{at}", **what, **subject) for at in range(count)),
@@ -70,15 +70,15 @@ def refused(count: int, **what: Any) -> Do:
 
 
 def others(number: int, *tools: str, **what: Any) -> list[Event]:
-    """So many colleagues did it this morning, or as many agents used the tools."""
-    list_read = []
+    """*number* colleagues did the same this morning, or as many agents used the tools."""
+    events = []
     for at in range(number):
         kind = "agent" if tools else "human"
         subject = {"session_id": f"c-{at}", "principal_id": f"c-{at}", "principal_kind": kind}
         used = [{"tool": tool, "operation": f"POST /tools/{tool}"} for tool in tools] or [what]
-        did = [call(8 * HOUR_S + 60 + at, **by_key, **subject) for by_key in used]
-        list_read += session(8 * HOUR_S, *did, **subject)
-    return list_read
+        did = [call(8 * HOUR_S + 60 + at, **members, **subject) for members in used]
+        events += session(8 * HOUR_S, *did, **subject)
+    return events
 
 
 DRIP = then(*[repeated(20, 30, records=5, sensitivity="confidential")] * 4)

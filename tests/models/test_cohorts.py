@@ -1,4 +1,4 @@
-"""Cohorts: what is usual at a tenant, learned where enough is known, refused where they are not whole."""
+"""Cohorts: usual values of a tenant, learned from enough sessions, and refused if incomplete."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_no_cohorts_are_learned_where_they_are_not_wanted() -> None:
 
 
 def seen(roles: Roles, *events: dict[str, Any], table: SessionTable | None = None) -> list[tuple[float, bool]]:
-    """What is usual of calls in ten minutes at each of *events*, and whether that is the tenant's own."""
+    """The usual number of calls in ten minutes at each of *events*, and whether it is the tenant's own."""
     table = SessionTable() if table is None else table
     batch = (Columns(bytes(16)).calls if events[0]["type"] == "api.call" else Columns(bytes(16)).contexts)(list(events))
     folded = fold(table, segments(locate(table, batch)), batch, roles)

@@ -1,4 +1,4 @@
-"""Raw scores are calibrated: they become quantiles of what was learned, and surprise is told in bits."""
+"""Calibration: raw scores become quantiles of normal traffic, and surprise is in bits."""
 
 from __future__ import annotations
 

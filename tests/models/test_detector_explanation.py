@@ -1,4 +1,4 @@
-"""A detector tells which features made a vector odd, the oddest first, beside what is usual."""
+"""Explanation of a score: the features that made a vector anomalous, strongest first, with usual values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The isolation forest scores as scikit-learn's does, and as its paper says."""
+"""The isolation forest has the scores of scikit-learn's, and of its paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained detector on disk: its parts, its id, what lies beside it, and what is refused."""
+"""A trained detector on disk: its parts, its id, further files, and what is refused."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _card(directory: Path, **members: Any) -> None:
 
 
 def _repacked(directory: Path, packed: bytes) -> None:
-    """Other arrays, with a card that vouches for them."""
+    """Other arrays, with a card that has their hash."""
     (directory / ARRAYS).write_bytes(packed)
     _card(directory, sha256={ARRAYS: sha256(packed).hexdigest()})
 

@@ -1,4 +1,4 @@
-"""The second stage learns from labels: what it raises, what it leaves alone, and how many it needs."""
+"""The second stage: what labels raise, what they do not change, and how many are needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every detector promises, asked of each in the table, and of one with a second stage."""
+"""Properties of every detector, checked for each method, and for one with a second stage."""
 
 from __future__ import annotations
 

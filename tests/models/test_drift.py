@@ -1,4 +1,4 @@
-"""Drift: PSI as a slow reference computes it, however rows come, and a word that fits how many came."""
+"""Drift: PSI as a slow reference computes it, in any order of rows, and its verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of evidence: the sign is fixed, severity speaks where a recording is silent."""
+"""Weights of evidence: signs are fixed, and severity decides where a recording has no data."""
 
 from __future__ import annotations
 

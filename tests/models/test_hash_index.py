@@ -1,4 +1,4 @@
-"""The index of sessions: a dictionary, asked for many keys at once."""
+"""The hash index: a dictionary that is looked up for many keys at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.hash_index import RowIndex
 MEETING = st.builds(
     lambda low, high: low | (high << 32) or 1, st.sampled_from([0, 1, 2, 13, 14, 15]), st.integers(0, 40)
 )
-"""Keys that nearly all want the same few slots, at the table's end too."""
+"""Keys that collide in a few slots, also at the end of the table."""
 KEYS = MEETING | st.integers(1, 2**64 - 1)
 
 
@@ -23,7 +23,7 @@ def looked_up(index: RowIndex, keys: list[int]) -> list[int]:
 
 
 class Model(RuleBasedStateMachine):
-    """The index beside a plain dictionary; whatever is done to one is done to the other."""
+    """The index and a dictionary, with the same operations on both."""
 
     def __init__(self) -> None:
         super().__init__()

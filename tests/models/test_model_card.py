@@ -1,4 +1,4 @@
-"""A model's card: vouches for every file, says which one is not what it was, and reads well."""
+"""A model's card: it has the hash of every file, names a changed one, and has a page for people."""
 
 from __future__ import annotations
 

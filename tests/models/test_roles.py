@@ -1,4 +1,4 @@
-"""Roles: learned from what sessions call, the same from the same calls; refused where they are not whole."""
+"""Roles: learned from the calls of sessions, reproducibly, and refused if incomplete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.role_samples import sample_roles
 
 HUMAN, SERVICE, AGENT = (PRINCIPAL_KIND[kind] for kind in ("human", "service", "agent"))
 Session = tuple[str, Sequence[str]]
-"""Kind of principal, and what was called, in order."""
+"""Kind of principal and its calls, in order."""
 
 
 def calls(*sessions: Session) -> Calls:

@@ -1,4 +1,4 @@
-"""One session on the slow path, as tests of the decision look at it: what holds, at which second."""
+"""One session on the slow path, for tests of decisions: the detections that hold, by second."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WHO = Subject("acme", "s-1", "ana", "phone-1")
 
 @dataclass
 class Session:
-    """One session on the slow path: every look is at a second, with the detections that hold then."""
+    """One session on the slow path: each event has a second and the detections that hold then."""
 
     policy: Policy = field(default_factory=Policy)
     kind: str = "human"
@@ -62,7 +62,7 @@ class Session:
             principal_kind=self.kind,
             fact=lambda _: 1.0,
             fleet_silent=lambda: self.fleet_silent,
-            used_at=self.used_at if idle else now - 1,  # else it is in use all the time
+            used_at=self.used_at if idle else now - 1,  # otherwise it is in use all the time
             is_use=not idle,
             observed_text=told or {},
             silence_unverified=lambda: self.silence_unverified,
@@ -73,11 +73,11 @@ class Session:
         return self.judge.decide(self.case, self.subject, moment, self.guard)
 
     def wake(self) -> float:
-        """The second at which to look again; 0 for never."""
+        """The second at which the session wakes; 0 for never."""
         return self.judge.wake_at(self.case, self.at, self.mask) / 1000
 
 
-def session(text: str = "", **members: Any) -> Session:
+def new_session(text: str = "", **members: Any) -> Session:
     return Session(parse_policy(text), **members)
 
 

@@ -1,4 +1,4 @@
-"""What the histories of test_rules are made of: silent phones, agents, reading, and what is done in turn."""
+"""Parts of the histories in tests of detections: silent phones, agents, reads and sequences of steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def silence(until: float, interval_ms: int = 60_000) -> list[Event]:
 
 
 def in_use(until: float) -> list[Event]:
-    """The same session is used once in half a minute."""
+    """The same session is used once every half minute."""
     return [call(at, **ON) for at in range(20, int(until), 30)]
 
 
@@ -29,7 +29,7 @@ def woken(until: float) -> list[Event]:
 
 
 def agent(until: float, attested: Callable[[float], float], **members: Any) -> list[Event]:
-    """An agent calls tools on a phone that reports every minute, and was *attested* so many seconds ago."""
+    """An agent calls tools on a phone that reports every minute and attested *attested* seconds ago."""
     records = [telemetry(at, **CLEAN, attested_at=ms(at - attested(at))) for at in range(0, int(until), 60)]
     return [*records, *(call(at, **AGENT, **{**ON, **members}) for at in range(5, int(until), 30))]
 
@@ -41,7 +41,7 @@ def on_mere_management(until: float, told: dict[str, Any]) -> list[Event]:
 
 
 def for_days(number: int, **members: Any) -> list[Event]:
-    """One session that is used every hour for so many days."""
+    """One session that is used every hour for *number* days."""
     return [call(-3600 * hour, session_id="long", **members) for hour in range(24 * number, 0, -1)]
 
 
@@ -54,7 +54,7 @@ def doing(*operations: str, apart: float = 60, **members: Any) -> list[Event]:
 
 
 def secrets(number: int, start: float = 0, **members: Any) -> list[Event]:
-    """So many secrets are asked for one by one."""
+    """*number* secrets are requested one by one."""
     usual = {"operation": "GET /secrets/{id}", "sensitivity": "restricted", "records": 1}
     return [call(start + at, **{"resource": f"secret-{at}", **usual, **members}) for at in range(number)]
 
@@ -66,12 +66,12 @@ def prompts(denials: int, *, approved: bool = True, apart: float = 20) -> list[E
 
 
 def born(parent: str, *more: Event) -> list[Event]:
-    """Session s-1 is born from *parent*, which is then confirmed compromised, unless it is another."""
+    """Session s-1 is a child of *parent*; another session or that one is then confirmed compromised."""
     exchange = auth(5, action="token_exchanged", parent_session_id=parent, **AGENT_ID)
     fall = feedback(60, session_id="parent", verdict="confirmed_compromised")
     return [auth(0, session_id="parent"), auth(1, session_id="stranger"), exchange, fall, *more]
 
 
 def guessed(place: dict[str, Any]) -> list[Event]:
-    """A wrong password, from a place, some hours ago."""
+    """A wrong password some hours ago, from a location."""
     return [auth(-7200, **place, session_id="guess", action="sign_in_failed")]
