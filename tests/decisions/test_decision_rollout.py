@@ -69,7 +69,7 @@ def test_a_step_up_is_withdrawn_when_the_fleet_follows_later() -> None:
     session = new_session()
     asked = [session.see(at, "posture_downgraded") for at in (0, 300)]
 
-    withdrawn = session.see(300, told=FOLLOWED)  # at the time of the previous event, as context events often are
+    withdrawn = session.see(300, observed=FOLLOWED)  # at the time of the previous event, as context events often are
     later = [session.see(at) for at in (601, 700)]
 
     assert brief(asked[-1]) == CHALLENGED
@@ -89,6 +89,6 @@ def test_a_step_up_is_not_withdrawn_when_the_posture_is_restored() -> None:
 def test_a_step_up_with_another_cause_too_is_not_withdrawn() -> None:
     session = new_session(TWO)
     session.see(0, "posture_downgraded", "network_changed")
-    session.see(100, told=FOLLOWED)
+    session.see(100, observed=FOLLOWED)
 
     assert brief(session.see(300)) == REVOKED

@@ -30,7 +30,7 @@ def fallen() -> Desk:
     return desk
 
 
-def told(one: Desk) -> list[Event]:
+def reports(one: Desk) -> list[Event]:
     """The decisions that report an unconfirmed revocation."""
     return [risk for risk in one.said(SESSION_RISK, "s-1") if UNCONFIRMED in _detections(risk)]
 
@@ -47,14 +47,14 @@ def test_nothing_is_reported_while_the_reminder_may_help() -> None:
     desk = fallen()
     desk.each(*others(5, 50))
 
-    assert (len(desk.revoked()), told(desk), critical(desk)) == (2, [], [])
+    assert (len(desk.revoked()), reports(desk), critical(desk)) == (2, [], [])
 
 
 def test_after_the_reminder_a_decision_reports_it_and_the_command_is_sent_again() -> None:
     desk = fallen()
     desk.each(*others(5, 75))
 
-    (first, *_) = told(desk)
+    (first, *_) = reports(desk)
     (reason,) = [item for item in first["reasons"] if item["detection"] == UNCONFIRMED]
     assert reason == {
         "detection": UNCONFIRMED,
@@ -91,7 +91,7 @@ def test_the_finding_of_the_session_becomes_critical_and_stays_so() -> None:
     assert (alarm["activity_id"], alarm["status_id"], alarm["is_alert"]) == (2, 2, True)
     assert alarm["message"] == alarm["finding_info"]["title"] == UNCONFIRMED_TEXT
     assert alarm["finding_info"]["types"][0] == UNCONFIRMED
-    assert alarm["metadata"]["correlation_uid"] == told(desk)[0]["decision_id"]
+    assert alarm["metadata"]["correlation_uid"] == reports(desk)[0]["decision_id"]
 
 
 def test_a_closed_finding_is_opened_again() -> None:
@@ -112,7 +112,7 @@ def test_it_is_reported_although_the_level_was_lowered_meanwhile() -> None:
     desk.scorer.cases[desk.scorer.table.find("default", "s-1")].episodes.clear()
     desk.each(*others(5, 75))
 
-    assert [risk["level"] for risk in told(desk)] == ["LOW"]
+    assert [risk["level"] for risk in reports(desk)] == ["LOW"]
     last = desk.said(SESSION_FINDINGS, "s-1")[-1]
     assert (last["activity_id"], last["severity_id"], last["risk_level_id"]) == (2, CRITICAL, 1)
 
@@ -143,7 +143,7 @@ def test_a_revocation_confirmed_in_time_is_not_reported() -> None:
     desk.play(ack(2, revocation_id=desk.revoked()[0]))
     desk.each(*others(5, 115))
 
-    assert (told(desk), critical(desk)) == ([], [])
+    assert (reports(desk), critical(desk)) == ([], [])
 
 
 def test_a_worker_that_takes_over_between_reminder_and_report_reports_once() -> None:
@@ -154,7 +154,7 @@ def test_a_worker_that_takes_over_between_reminder_and_report_reports_once() -> 
     whole.each(*others(5, 115))
 
     assert second.counts["revocations", "unconfirmed"] == 1
-    assert [event["decision_id"] for event in told(second)][:1] == [event["decision_id"] for event in told(whole)][:1]
+    assert reports(second)[0]["decision_id"] == reports(whole)[0]["decision_id"]
 
 
 def test_a_report_that_is_noticed_later_has_the_same_id() -> None:
@@ -164,8 +164,8 @@ def test_a_report_that_is_noticed_later_has_the_same_id() -> None:
     first.each(*others(40, 115))
     late.each(*others(90, 130))
 
-    assert [{event["decision_id"] for event in told(player)} for player in (first, late)] == [
-        {told(first)[0]["decision_id"]}
+    assert [{event["decision_id"] for event in reports(player)} for player in (first, late)] == [
+        {reports(first)[0]["decision_id"]}
     ] * 2
 
 
@@ -181,11 +181,11 @@ def test_a_worker_that_takes_over_after_the_report_does_not_report_again() -> No
 def test_a_replay_reports_the_same() -> None:
     events = [auth(0), feedback(1, verdict="confirmed_compromised"), *others(5, 200)]
 
-    this_by_key, other = (by_key(replayed(events, BUSY)) for _ in range(2))
+    records, other = (by_key(replayed(events, BUSY)) for _ in range(2))
 
-    assert this_by_key == other
-    assert any(UNCONFIRMED in _detections(risk) for risk in this_by_key[SESSION_RISK, "s-1"])
-    assert len({command["revocation_id"] for command in this_by_key[SESSION_REVOCATIONS, "s-1"]}) == 1
+    assert records == other
+    assert any(UNCONFIRMED in _detections(risk) for risk in records[SESSION_RISK, "s-1"])
+    assert len({command["revocation_id"] for command in records[SESSION_REVOCATIONS, "s-1"]}) == 1
 
 
 def test_how_long_a_confirmation_took_is_measured_once() -> None:

@@ -38,9 +38,9 @@ PIECES = [
 ]
 
 
-@pytest.mark.parametrize(("moved", "told"), PIECES, ids=[moved.feature for moved, _ in PIECES])
-def test_a_feature_is_shown_with_its_amount_the_usual_and_its_description(moved: Moved, told: str) -> None:
-    assert explanations.clause(moved) == told
+@pytest.mark.parametrize(("moved", "text"), PIECES, ids=[moved.feature for moved, _ in PIECES])
+def test_a_feature_is_shown_with_its_amount_the_usual_and_its_description(moved: Moved, text: str) -> None:
+    assert explanations.clause(moved) == text
 
 
 @pytest.mark.parametrize("feature", [feature.name for feature in FEATURES])

@@ -21,10 +21,10 @@ def on_phone(
     It is *used* until the silence is as long as a guard needs to see it and no detection does; or it rests.
     """
     subject = {"session_id": f"s-{number}", "tenant": tenant}
-    by_key = {"heard_at": heard_at, "heartbeat_interval_ms": interval_ms}
+    members = {"heard_at": heard_at, "heartbeat_interval_ms": interval_ms}
     until = min(300, (heard_at - T0 + 3 * interval_ms // 2) // 1000 + 35)
     calls = [call(at, **subject) for at in range(0, until, 25)] if used else []
-    return [auth(0, **subject, device_id=f"phone-{number}"), context(0, **subject, **by_key), *calls]
+    return [auth(0, **subject, device_id=f"phone-{number}"), context(0, **subject, **members), *calls]
 
 
 def silent(*events: Event, least: int = 3, share: float = 0.5) -> set[str]:

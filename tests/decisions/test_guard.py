@@ -13,14 +13,14 @@ from pipeline.times import MINUTE_MS
 TIMES = st.integers(0, 10 * MINUTE_MS)
 
 
-def guard(per_minute: int = 2, share: float = 1.0) -> Guard:
+def new_guard(per_minute: int = 2, share: float = 1.0) -> Guard:
     return Guard(GuardLimits(revocations_per_minute=per_minute, silent_fleet_min_devices=4), share)
 
 
 def test_a_tenant_has_a_budget_of_revocations_in_a_minute() -> None:
-    this_guard = guard(2)
+    guard = new_guard(2)
 
-    assert [this_guard.admit("acme", at) for at in (0, 59_999, 30_000, 60_000, 60_001, 60_002)] == [
+    assert [guard.admit("acme", at) for at in (0, 59_999, 30_000, 60_000, 60_001, 60_002)] == [
         True,
         True,
         False,
@@ -31,9 +31,9 @@ def test_a_tenant_has_a_budget_of_revocations_in_a_minute() -> None:
 
 
 def test_one_tenant_does_not_spend_the_budget_of_another() -> None:
-    this_guard = guard(1)
+    guard = new_guard(1)
 
-    assert [this_guard.admit(tenant, 0) for tenant in ("acme", "acme", "zeta", "zeta")] == [
+    assert [guard.admit(tenant, 0) for tenant in ("acme", "acme", "zeta", "zeta")] == [
         True,
         False,
         True,
@@ -45,52 +45,52 @@ def test_one_tenant_does_not_spend_the_budget_of_another() -> None:
     ("per_minute", "share", "budget"), [(600, 1, 600), (600, 1 / 8, 75), (1, 1 / 8, 1), (10, 1 / 3, 4)]
 )
 def test_a_partition_has_its_share_of_the_budget_and_at_least_one(per_minute: int, share: float, budget: int) -> None:
-    assert guard(per_minute, share).budget == budget
+    assert new_guard(per_minute, share).budget == budget
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), TIMES), max_size=60), st.integers(1, 5))
 def test_every_tenant_has_the_whole_budget_of_a_minute_and_no_more(asked: list[tuple[str, int]], most: int) -> None:
-    this_guard = guard(most)
+    guard = new_guard(most)
 
     answers: dict[tuple[str, int], list[bool]] = {}
     reached = 0
     for tenant, at in asked:
         reached = max(reached, at // MINUTE_MS)
-        answers.setdefault((tenant, reached), []).append(this_guard.admit(tenant, at))
+        answers.setdefault((tenant, reached), []).append(guard.admit(tenant, at))
 
     assert all(given == [True] * min(most, len(given)) + [False] * (len(given) - most) for given in answers.values())
 
 
 def test_a_late_event_has_no_budget_of_its_own() -> None:
-    this_guard = guard(1)
+    guard = new_guard(1)
 
-    assert [this_guard.admit("acme", 60 * MINUTE_MS), this_guard.admit("acme", MINUTE_MS)] == [True, False]
+    assert [guard.admit("acme", 60 * MINUTE_MS), guard.admit("acme", MINUTE_MS)] == [True, False]
 
 
 def test_minutes_that_are_over_are_forgotten() -> None:
-    this_guard = guard(1)
+    guard = new_guard(1)
     for minute in range(100):
-        this_guard.admit(f"tenant-{minute}", minute * MINUTE_MS)
+        guard.admit(f"tenant-{minute}", minute * MINUTE_MS)
 
-    assert this_guard._spent == {"tenant-99": 1}
+    assert guard._spent == {"tenant-99": 1}
 
 
 def test_its_state_is_holding_until_a_new_minute_begins() -> None:
-    this_guard = guard(1)
+    guard = new_guard(1)
     states = []
     for at in (0, 1, MINUTE_MS):
-        this_guard.admit("acme", at)
-        states.append(this_guard.state)
+        guard.admit("acme", at)
+        states.append(guard.state)
 
     assert states == [NORMAL, HOLDING, NORMAL]
 
 
 def test_another_tenant_does_not_reset_the_state_of_holding() -> None:
-    this_guard = guard(1)
+    guard = new_guard(1)
     for tenant in ("acme", "acme", "zeta"):
-        this_guard.admit(tenant, 0)
+        guard.admit(tenant, 0)
 
-    assert this_guard.state == HOLDING
+    assert guard.state == HOLDING
 
 
 @pytest.mark.parametrize(
@@ -100,24 +100,24 @@ def test_another_tenant_does_not_reset_the_state_of_holding() -> None:
 def test_a_fleet_is_silent_when_enough_devices_and_a_large_enough_share_are(
     silent: int, bound: int, answer: bool
 ) -> None:
-    this_guard = guard()
+    guard = new_guard()
 
-    assert this_guard.silent_among({"acme": (silent, bound)}, 0) == ({"acme"} if answer else set())
-    assert this_guard.state == (FLEET_SILENT if answer else NORMAL)
+    assert guard.silent_among({"acme": (silent, bound)}, 0) == ({"acme"} if answer else set())
+    assert guard.state == (FLEET_SILENT if answer else NORMAL)
 
 
 def test_the_silence_of_one_tenant_does_not_affect_another() -> None:
-    assert guard().silent_among({"acme": (4, 4), "zeta": (1, 4), "omega": (9, 9)}, 0) == {"acme", "omega"}
+    assert new_guard().silent_among({"acme": (4, 4), "zeta": (1, 4), "omega": (9, 9)}, 0) == {"acme", "omega"}
 
 
 def test_a_fleet_that_sends_telemetry_again_has_time_to_recover() -> None:
-    this_guard = guard()
-    this_guard.silent_among({"acme": (4, 4)}, 1000)
+    guard = new_guard()
+    guard.silent_among({"acme": (4, 4)}, 1000)
 
-    assert this_guard.silent_among({}, 1000 + RECOVERY_MS - 1) == {"acme"}
-    assert this_guard.state == FLEET_SILENT
-    assert this_guard.silent_among({}, 1000 + RECOVERY_MS) == frozenset()
-    assert this_guard.state == NORMAL
+    assert guard.silent_among({}, 1000 + RECOVERY_MS - 1) == {"acme"}
+    assert guard.state == FLEET_SILENT
+    assert guard.silent_among({}, 1000 + RECOVERY_MS) == frozenset()
+    assert guard.state == NORMAL
 
 
 def test_a_held_revocation_is_tried_again_in_the_next_minute() -> None:
@@ -125,25 +125,25 @@ def test_a_held_revocation_is_tried_again_in_the_next_minute() -> None:
 
 
 def test_silence_cannot_be_verified_while_all_devices_are_silent_and_a_short_while_longer() -> None:
-    this_guard = guard()
+    guard = new_guard()
 
-    this_guard.silent_among({"acme": (1, 1), "zeta": (1, 2)}, 0)
+    guard.silent_among({"acme": (1, 1), "zeta": (1, 2)}, 0)
     first = (
-        this_guard.cannot_verify_silence("acme"),
-        this_guard.cannot_verify_silence("zeta"),
-        this_guard.state,
+        guard.cannot_verify_silence("acme"),
+        guard.cannot_verify_silence("zeta"),
+        guard.state,
     )
-    this_guard.silent_among({}, RECOVERY_MS - 1)
-    coming_back = this_guard.cannot_verify_silence("acme")
-    this_guard.silent_among({}, RECOVERY_MS)
+    guard.silent_among({}, RECOVERY_MS - 1)
+    coming_back = guard.cannot_verify_silence("acme")
+    guard.silent_among({}, RECOVERY_MS)
 
     assert first == (True, False, NORMAL)
-    assert (coming_back, this_guard.cannot_verify_silence("acme")) == (True, False)
+    assert (coming_back, guard.cannot_verify_silence("acme")) == (True, False)
 
 
 @pytest.mark.parametrize(("together", "doubted"), [(3, False), (4, True)])
 def test_silence_together_cannot_be_verified_in_a_fleet_of_any_size(together: int, doubted: bool) -> None:
-    this_guard = guard()
+    guard = new_guard()
 
-    assert this_guard.silent_among({"acme": (5, 1000)}, 0, {"acme": together}) == frozenset()
-    assert this_guard.cannot_verify_silence("acme") is doubted
+    assert guard.silent_among({"acme": (5, 1000)}, 0, {"acme": together}) == frozenset()
+    assert guard.cannot_verify_silence("acme") is doubted

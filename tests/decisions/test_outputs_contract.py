@@ -45,7 +45,7 @@ def test_every_message_of_a_random_stream_conforms_to_the_contract(events: list[
 
 def test_messages_with_the_longest_names_conform_to_the_contract() -> None:
     event_id = WIDE * 64
-    saids = replayed(
+    messages = replayed(
         [
             auth(0, **LONGEST, event_id=event_id, parent_session_id="p" * 128),
             auth(1, **{**LONGEST, "session_id": "p" * 128}, event_id=event_id),
@@ -54,11 +54,11 @@ def test_messages_with_the_longest_names_conform_to_the_contract() -> None:
         ]
     )
 
-    assert {event["session_id"] for event in of(saids, topics.SESSION_REVOCATIONS)} == {
+    assert {event["session_id"] for event in of(messages, topics.SESSION_REVOCATIONS)} == {
         "p" * 128,
         LONGEST["session_id"],
     }
-    assert [this_said.body for this_said in saids if this_said.topic == topics.DEAD_LETTERS] == []
+    assert [message.body for message in messages if message.topic == topics.DEAD_LETTERS] == []
 
 
 def test_many_suppressions_fit_into_the_field() -> None:

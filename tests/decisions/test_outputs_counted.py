@@ -37,8 +37,8 @@ def _name(field: str) -> str:
 
 def test_a_challenge_is_counted_as_sent_passed_or_missed() -> None:
     moved = context(1, source="principal", known_asn=False)
-    this_desk = Desk()
-    this_desk.each(auth(0, asn=1), call(0, asn=2), moved, auth(30, action="step_up_passed"))
+    desk_of_one = Desk()
+    desk_of_one.each(auth(0, asn=1), call(0, asn=2), moved, auth(30, action="step_up_passed"))
     two = Desk()
     two.each(auth(0, asn=1), call(0, asn=2), moved, call(100, asn=2))
     two.each(*(call(at, session_id="ben") for at in range(100, 400, 20)))
@@ -48,6 +48,6 @@ def test_a_challenge_is_counted_as_sent_passed_or_missed() -> None:
 
     counted = [
         {labels[1]: count for labels, count in desk.counts.items() if labels[0] == "challenges"}
-        for desk in (this_desk, two, three)
+        for desk in (desk_of_one, two, three)
     ]
     assert counted == [{"sent": 1, "passed": 1}, {"sent": 1, "missed": 1}, {}]

@@ -32,8 +32,8 @@ STAMP = Stamp(T0, "odd@1", "default@0", "enforce")
 def test_findings_are_ocsf_detection_findings(told: list[Message], ocsf: Draft202012Validator) -> None:
     findings = of(read(told), topics.SESSION_FINDINGS)
 
-    assert {this_finding["type_uid"] for this_finding in findings} >= {200401, 200402}
-    assert [error.message for this_finding in findings for error in ocsf.iter_errors(this_finding)] == []
+    assert {finding["type_uid"] for finding in findings} >= {200401, 200402}
+    assert [error.message for finding in findings for error in ocsf.iter_errors(finding)] == []
 
 
 def test_the_findings_of_a_session_are_one_episode_after_the_other(ocsf: Draft202012Validator) -> None:

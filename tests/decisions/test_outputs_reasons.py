@@ -119,13 +119,13 @@ class OutOfOrder(NoDetector):
 
 
 @pytest.mark.parametrize(
-    ("last", "told"),
+    ("last", "expected"),
     [
         ("GET /orders", "use: GET /orders after POST /messages; 21.5 nats in 10 min, usually ≤ 0.25"),
         ("GET /inbox", "use: 21.5 nats in 10 min, usually ≤ 0.25"),
     ],
 )
-def test_a_decision_names_the_call_that_is_rare_in_the_role(last: str, told: str) -> None:
+def test_a_decision_names_the_call_that_is_rare_in_the_role(last: str, expected: str) -> None:
     desk = Desk("[detections.mass_read.limits]\nrecords = 7", OutOfOrder())
     desk.active.roles = fit_roles(OFFICE, seed=7)
     usual = ["GET /inbox", "GET /messages", "POST /messages"] * 4
@@ -135,4 +135,4 @@ def test_a_decision_names_the_call_that_is_rare_in_the_role(last: str, told: str
 
     (decision,) = desk.said(topics.SESSION_RISK)
     (text,) = [reason["text"] for reason in decision["reasons"] if reason["detection"] == ANOMALY]
-    assert told in text
+    assert expected in text

@@ -46,9 +46,9 @@ def test_a_risk_state_is_restored_from_the_changelog_unchanged(case: SessionRisk
 
 @given(CASES)
 def test_fields_with_their_initial_values_are_not_stored(case: SessionRiskState) -> None:
-    fresh, details = SessionRiskState(), json.loads(case.encode())
+    new, stored = SessionRiskState(), json.loads(case.encode())
 
-    assert set(details) == {name for name in SessionRiskState.__slots__ if getattr(case, name) != getattr(fresh, name)}
+    assert set(stored) == {name for name in SessionRiskState.__slots__ if getattr(case, name) != getattr(new, name)}
 
 
 def test_a_new_risk_state_is_empty_and_one_with_contents_is_not() -> None:

@@ -30,11 +30,11 @@ def denied(count: int, apart: float = 10) -> Any:
 
 def others_use(tool: str) -> list[Event]:
     """Three other agents begin to use a tool this morning."""
-    list_read = []
+    events = []
     for at in range(3):
         subject = {"session_id": f"a-{at}", "principal_id": f"a-{at}", "principal_kind": "agent"}
-        list_read += session(8 * HOUR_S, call(8 * HOUR_S + 60, tool=tool, **subject), **subject)
-    return list_read
+        events += session(8 * HOUR_S, call(8 * HOUR_S + 60, tool=tool, **subject), **subject)
+    return events
 
 
 def for_somebody(*, moves: bool, passes: bool = False, kind: str = "agent") -> list[Event]:
@@ -113,8 +113,8 @@ def test_honest_agents_are_not_detected(row: Row) -> None:
 
 
 def levels(events: list[Event], session_id: str) -> list[tuple[str, list[str]]]:
-    events_read = of(replayed(events), topics.SESSION_RISK, session_id)
-    return [(event["level"], [reason["detection"] for reason in event["reasons"]]) for event in events_read]
+    decisions = of(replayed(events), topics.SESSION_RISK, session_id)
+    return [(event["level"], [reason["detection"] for reason in event["reasons"]]) for event in decisions]
 
 
 def test_an_agent_is_at_risk_as_long_as_the_person_it_acts_for() -> None:

@@ -40,10 +40,10 @@ def test_a_step_up_clears_an_unfamiliar_scope() -> None:
     events = [*days(8, do=reading("read")), *now(reading("admin"))]
     passed = auth(NINE + 90, action="step_up_passed")
 
-    events_read = decisions([*events, passed, call(NINE + 400)])
+    decided = decisions([*events, passed, call(NINE + 400)])
 
-    assert (events_read[0]["level"], events_read[0]["action"]) == ("MEDIUM", "step_up")
-    assert (events_read[-1]["level"], events_read[-1]["action"]) == ("LOW", "allow")
+    assert (decided[0]["level"], decided[0]["action"]) == ("MEDIUM", "step_up")
+    assert (decided[-1]["level"], decided[-1]["action"]) == ("LOW", "allow")
 
 
 def test_a_decision_names_the_detections_that_are_still_learning() -> None:

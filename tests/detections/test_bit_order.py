@@ -13,7 +13,7 @@ from tests.support.samples import T0, call, context
 OTHER = digest_of_order(DETECTION_IDS[::-1])
 
 
-def told(at: float, **members: object) -> Event:
+def report(at: float, **members: object) -> Event:
     """A report of the device."""
     return context(at, device_id="phone-1", heard_at=T0 + round(at * 1000), **members)
 
@@ -30,7 +30,7 @@ def rewritten(one: Desk, order: bytes, mask: int) -> Desk:
 def suspected() -> Desk:
     """A session whose device failed its attestation, in observe mode."""
     desk = Desk('mode = "observe"\n[times]\nrepeat_s = 60')
-    desk.each(call(0, device_id="phone-1"), told(1, attestation="failed"))
+    desk.each(call(0, device_id="phone-1"), report(1, attestation="failed"))
     return desk
 
 
@@ -62,7 +62,7 @@ def test_rows_store_the_digest_of_the_order_they_were_written_in() -> None:
 def test_a_detection_that_no_longer_holds_ends_at_the_next_event_whatever_the_old_bits(mask: int) -> None:
     other = rewritten(suspected(), OTHER, mask)
 
-    other.each(told(61, attestation="strong"), call(62, device_id="phone-1"))
+    other.each(report(61, attestation="strong"), call(62, device_id="phone-1"))
 
     assert reasons(other) == [[]]
     assert [event["level"] for event in other.said(topics.SESSION_RISK)] == ["LOW"]

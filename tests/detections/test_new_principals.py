@@ -26,16 +26,16 @@ MANY: list[tuple[str, Do, dict[str, Any]]] = [
 """Too much for a newcomer in a role with small usual volumes."""
 
 
-def said(do: Do, tenant: str, **who: Any) -> list[Event]:
-    return of(replayed(now(do, tenant=tenant, **who), roles=ACME_IS_LARGE), topics.SESSION_RISK, "s-1")
+def decisions(do: Do, tenant: str, **subject: Any) -> list[Event]:
+    return of(replayed(now(do, tenant=tenant, **subject), roles=ACME_IS_LARGE), topics.SESSION_RISK, "s-1")
 
 
-@pytest.mark.parametrize(("rule", "do", "who"), MANY, ids=[row[0] for row in MANY])
+@pytest.mark.parametrize(("rule", "do", "subject"), MANY, ids=[row[0] for row in MANY])
 def test_behaviour_usual_at_the_tenant_is_not_detected_and_the_same_elsewhere_is(
-    rule: str, do: Do, who: dict[str, Any]
+    rule: str, do: Do, subject: dict[str, Any]
 ) -> None:
     detected = {
-        tenant: rule in found(replayed(now(do, tenant=tenant, **who), roles=ACME_IS_LARGE), "s-1")
+        tenant: rule in found(replayed(now(do, tenant=tenant, **subject), roles=ACME_IS_LARGE), "s-1")
         for tenant in ("acme", "birch", "default")
     }
 
@@ -57,19 +57,19 @@ def test_the_limit_of_a_newcomer_is_twice_what_a_large_tenant_reaches(
 
 def normal(risks: list[Event], rule: str) -> set[str]:
     """The usual value in each reason, which follows the detection's own words."""
-    details = [item["normal"] for risk in risks for item in risk["reasons"] if item["detection"] == rule]
-    return {item.rpartition("; ")[2] for item in details}
+    normals = [item["normal"] for risk in risks for item in risk["reasons"] if item["detection"] == rule]
+    return {item.rpartition("; ")[2] for item in normals}
 
 
 def test_a_reason_shows_the_usual_of_the_role_and_whether_at_this_tenant() -> None:
     much = repeated(40, **BULK)
 
-    assert normal(said(repeated(10, **BULK), "birch"), "mass_read") == {"in its role usually ≤ 20"}
-    assert normal(said(much, "acme"), "mass_read") == {"in its role at this tenant usually ≤ 200"}
+    assert normal(decisions(repeated(10, **BULK), "birch"), "mass_read") == {"in its role usually ≤ 20"}
+    assert normal(decisions(much, "acme"), "mass_read") == {"in its role at this tenant usually ≤ 200"}
 
 
 def test_a_reason_shows_no_usual_of_a_role_that_the_model_does_not_know() -> None:
-    risks = said(repeated(40, **BULK, **ELSEWHERE), "acme")
+    risks = decisions(repeated(40, **BULK, **ELSEWHERE), "acme")
 
     assert normal(risks, "mass_read") == {"of a newcomer its role's, ≤ 5000 or twice what its tenant's reach"}
 

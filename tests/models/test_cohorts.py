@@ -64,13 +64,13 @@ def known(cohorts: Cohorts) -> dict[int, list[tuple[str, int, int]]]:
 def test_the_more_sessions_the_nearer_to_the_tenants_own_and_never_beyond(
     own: float, everybody: float, sessions: int, more: int
 ) -> None:
-    details = [shrunk(np.array([own]), np.array([everybody]), n)[0] for n in (0, sessions, sessions + more)]
+    values = [shrunk(np.array([own]), np.array([everybody]), n)[0] for n in (0, sessions, sessions + more)]
 
-    far = [abs(np.log1p(item) - np.log1p(own)) for item in details]
-    assert details[0] == pytest.approx(everybody, rel=1e-9, abs=1e-9)
-    assert far[2] <= far[1] + 1e-9 <= far[0] + 2e-9
-    assert min(own, everybody) * (1 - 1e-9) - 1e-9 <= details[1] <= max(own, everybody) * (1 + 1e-9) + 1e-9
-    assert np.log1p(details[1]) == pytest.approx(
+    distances = [abs(np.log1p(item) - np.log1p(own)) for item in values]
+    assert values[0] == pytest.approx(everybody, rel=1e-9, abs=1e-9)
+    assert distances[2] <= distances[1] + 1e-9 <= distances[0] + 2e-9
+    assert min(own, everybody) * (1 - 1e-9) - 1e-9 <= values[1] <= max(own, everybody) * (1 + 1e-9) + 1e-9
+    assert np.log1p(values[1]) == pytest.approx(
         np.log1p(everybody) + weight(sessions) * (np.log1p(own) - np.log1p(everybody)), rel=1e-9, abs=1e-9
     )
 
@@ -86,7 +86,7 @@ def test_values_below_zero_are_shrunk_as_well() -> None:
     assert shrunk(np.array([-3.0]), np.array([15.0]), int(CREDIBILITY_SESSIONS)).tolist() == [pytest.approx(1.0)]
 
 
-# --- who has a cohort -------------------------------------------------------------------------------------
+# --- tenants with a cohort -------------------------------------------------------------------------------------
 
 
 def test_a_tenant_with_enough_sessions_has_its_own_cohort_and_a_small_one_has_not() -> None:

@@ -77,8 +77,8 @@ def test_a_file_cannot_take_the_name_of_a_part_of_the_detector(tmp_path: Path) -
 
 
 def _card(directory: Path, **members: Any) -> None:
-    details = json.loads((directory / CARD).read_text("utf-8"))
-    (directory / CARD).write_text(json.dumps(details | members), "utf-8")
+    card = json.loads((directory / CARD).read_text("utf-8"))
+    (directory / CARD).write_text(json.dumps(card | members), "utf-8")
 
 
 def _repacked(directory: Path, packed: bytes) -> None:
@@ -88,16 +88,16 @@ def _repacked(directory: Path, packed: bytes) -> None:
 
 
 def _with(directory: Path, **changed: NDArray[Any] | None) -> None:
-    with np.load(directory / ARRAYS) as details:
-        arrays = {name: array for name, array in {**details, **changed}.items() if array is not None}
+    with np.load(directory / ARRAYS) as saved:
+        arrays = {name: array for name, array in {**saved, **changed}.items() if array is not None}
     packed = BytesIO()
     np.savez(packed, **arrays)
     _repacked(directory, packed.getvalue())
 
 
 def _nodes_of_another_version(directory: Path) -> None:
-    with np.load(directory / ARRAYS) as details:
-        nodes = details["0.nodes"]
+    with np.load(directory / ARRAYS) as saved:
+        nodes = saved["0.nodes"]
     _with(directory, **{"0.nodes": repack_fields(nodes[list(nodes.dtype.names[:-1])])})
 
 

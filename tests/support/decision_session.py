@@ -44,7 +44,7 @@ class Session:
         band: int = 0,
         strong_age_s: float = 1e9,
         id_: str = "",
-        told: dict[str, str] | None = None,
+        observed: dict[str, str] | None = None,
         idle: bool = False,
     ) -> Decision:
         """Decide at second *at*, while the detections *holding* hold: at its use, unless it is *idle*."""
@@ -64,7 +64,7 @@ class Session:
             fleet_silent=lambda: self.fleet_silent,
             used_at=self.used_at if idle else now - 1,  # otherwise it is in use all the time
             is_use=not idle,
-            observed_text=told or {},
+            observed_text=observed or {},
             silence_unverified=lambda: self.silence_unverified,
         )
         self.mask, self.at = mask, now

@@ -34,9 +34,9 @@ def agent(until: float, attested: Callable[[float], float], **members: Any) -> l
     return [*records, *(call(at, **AGENT, **{**ON, **members}) for at in range(5, int(until), 30))]
 
 
-def on_mere_management(until: float, told: dict[str, Any]) -> list[Event]:
+def on_mere_management(until: float, posture: dict[str, Any]) -> list[Event]:
     """An agent calls tools on a device whose reports never date an attestation."""
-    reported = [telemetry(at, **{**CLEAN, **told}) for at in range(0, int(until), 60)]
+    reported = [telemetry(at, **{**CLEAN, **posture}) for at in range(0, int(until), 60)]
     return [*reported, *(call(at, **AGENT, **ON) for at in range(5, int(until), 30))]
 
 
