@@ -1,5 +1,5 @@
-"""Floor 0: what is said on the wire, and nothing else.
+"""The contract of every Kafka topic: pydantic models of its records, and the decoder and encoder for them.
 
-The pydantic models here are the contract; JSON Schema and AsyncAPI in `json/` are generated from them.
-May not import `models` or `pipeline`, nor read a clock, a socket or a random source.
+JSON Schema and AsyncAPI in `json/` are generated from the models. This package imports neither `models` nor `pipeline`,
+and reads no clock, socket or random source.
 """

@@ -1,4 +1,4 @@
-"""What people and enforcers say back to the pipeline: acknowledgements, verdicts, orders about models."""
+"""Records that people and enforcers send to the pipeline: acknowledgements, verdicts, and orders about models."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from schemas.members import DEFAULT_TENANT, Id, Message, Millis, Mode, Name, Ten
 
 
 class RevocationAck(Message):
-    """The enforcer's word on a revocation: a command accepted is not yet a session dead."""
+    """An enforcer's acknowledgement of a revocation: that it received the command does not end the session yet."""
 
     tenant: Tenant = DEFAULT_TENANT
     revocation_id: Id
@@ -22,9 +22,9 @@ class RevocationAck(Message):
 class SessionFeedback(Message):
     """The verdict of an analyst or of the user on a decision.
 
-    `confirmed_compromised` ends the session and what was born of it. `false_positive` keeps `detections`
-    quiet for the session's principal until `expires_at`, within what the policy allows; without them, what
-    counts against the session now. The other verdicts are labels.
+    `confirmed_compromised` revokes the session and its descendants. `false_positive` suppresses `detections` for the
+    session's principal until `expires_at`, as far as the policy allows; without `detections`, those that count
+    against the session now. The other verdicts are labels.
     """
 
     tenant: Tenant = DEFAULT_TENANT
@@ -39,7 +39,7 @@ class SessionFeedback(Message):
 
 
 class ModelControl(Message):
-    """An order about a model: make it champion, let it shadow, retire it, or set the `mode` it decides in."""
+    """An order about a model: make it champion or challenger, retire it, or set the `mode` of decisions."""
 
     command: Literal["promote", "shadow", "retire", "mode"]
     model: Id

@@ -1,6 +1,6 @@
-"""What the pipeline says: decisions, commands, scored vectors and dead letters.
+"""Output records: decisions, commands, scored vectors and dead letters.
 
-OCSF findings have a vocabulary of their own and live in `findings.py`.
+OCSF findings have a vocabulary of their own and are in `findings.py`.
 """
 
 from typing import Annotated, Final, Literal
@@ -28,9 +28,9 @@ Measure = float | Annotated[str, Field(max_length=256)]
 
 
 class Reason(Message):
-    """One cause of a decision: what was seen, what is normal, and how much of the score it explains.
+    """One reason for a decision: what was observed, what is normal, and how much of the score it explains.
 
-    `contribution` is in log-odds, as the score adds it up; `evidence` names events by `event_id`, `attack`
+    `contribution` is in log-odds, which the score adds up; `evidence` lists events by `event_id`, `attack` lists
     techniques of MITRE ATT&CK.
     """
 
@@ -50,9 +50,9 @@ Reasons = Annotated[list[Reason], Field(max_length=64)]
 
 
 class Subject(Message):
-    """Whose session is spoken of.
+    """The session that a record is about, with its principal and device.
 
-    Where operators want pseudonyms, principal and device are `p:KEY_ID:…`, except in commands.
+    If pseudonyms are configured, principal and device are `p:KEY_ID:…`, except in commands.
     """
 
     tenant: Tenant = DEFAULT_TENANT
@@ -65,10 +65,11 @@ class Subject(Message):
 class SessionRisk(Subject):
     """A decision about a session, for SOC and SIEM, with everything needed to understand and replay it.
 
-    `reasons` come largest contribution first; `suppressed` says why an action was held back; `caused_by` is
-    the `event_id` of the event that moved it, `occurred_at` that event's time. `learning` names detections
-    that keep still because they do not know yet what is normal for the principal. The reason
-    `revocation_unconfirmed` adds nothing: no enforcer confirms the revocation, though it was sent again.
+    `reasons` are sorted by contribution, largest first; `suppressed` explains why an action was held back; `caused_by`
+    is the `event_id` of the event that led to the decision, `occurred_at` that event's time. `learning` lists
+    detections that are inactive because it is not known yet what is normal for the principal. The reason
+    `revocation_unconfirmed` contributes nothing: it says that no enforcer has confirmed the revocation, although it was
+    sent again.
     """
 
     decision_id: Id
@@ -88,9 +89,9 @@ class SessionRisk(Subject):
 
 
 class Command(Subject):
-    """What revocations and challenges share: why, when decided, and by when an acknowledgement is due.
+    """The common fields of revocations and challenges: the reasons, the time, and when an acknowledgement is due.
 
-    `root_session_id` is the ancestor that fell, else the session itself.
+    `root_session_id` is the revoked ancestor because of which the session is revoked, else the session itself.
     """
 
     root_session_id: Id | None = None
@@ -106,25 +107,26 @@ class Command(Subject):
 class SessionRevocation(Command):
     """Command: end this session. The same cause has the same `revocation_id`, however often it is sent.
 
-    Not yet a fact: only the enforcer may state CAEP 1.0 §3.1 `session-revoked`.
+    This is a command, not yet a fact: only the enforcer may state that the session is revoked (CAEP 1.0 §3.1
+    `session-revoked`).
     """
 
     revocation_id: Id
 
 
 class SessionChallenge(Command):
-    """Command: step this session up. The same cause has the same `challenge_id`."""
+    """Command: require step-up authentication for this session. The same cause has the same `challenge_id`."""
 
     challenge_id: Id
 
 
 class Suppression(Message):
-    """A word on what was called a false positive: detections that keep quiet for a principal, and until when.
+    """A suppression after a false positive: the detections that do not count for a principal, and until when.
 
-    `created`, then `expired` at `expires_at`. `refused`, with the reason in `refusal`: what was asked for is
-    beyond what the policy lets this `owner`, or anybody, keep quiet; `detections` are those it is about.
-    `session_id` and `decision_id` are what the verdict was on, `owner` is who gave it and `reason` why. That
-    it hid something stands in `suppressed` of the decisions it changed.
+    Its state is `created`, then `expired` at `expires_at`; or `refused`, with the explanation in `refusal`, if the
+    policy does not let this `owner`, or anybody, suppress these `detections`. `session_id` and `decision_id` are those
+    that the verdict was about, `owner` is who gave it, and `reason` is the owner's explanation. Decisions that a
+    suppression changed say so in `suppressed`.
     """
 
     suppression_id: Id
@@ -142,9 +144,9 @@ class Suppression(Message):
 
 
 class SessionFeatures(Message):
-    """The exact vector that was scored, for retraining. `feature_set` is the hash of the features' names.
+    """The exact feature vector that was scored, for retraining. `feature_set` is the hash of the features' names.
 
-    `role` is of a call: the number that the model has for the role that the calls before it showed, if any.
+    `role` is set for calls: the model's number of the role that the session's earlier calls showed, if any.
     """
 
     tenant: Tenant = DEFAULT_TENANT
@@ -162,9 +164,9 @@ class SessionFeatures(Message):
 
 
 class Opinion(Message):
-    """What one model makes of a vector, and what the session is with it.
+    """The score of one model for a vector, and the decision about the session that follows from it.
 
-    `score` is the model's, 0 to 1; `band` counts the quantiles of normal traffic that it is above.
+    `score` is the model's, 0 to 1; `band` is the number of quantiles of normal traffic that the score exceeds.
     """
 
     model: Id
@@ -175,12 +177,12 @@ class Opinion(Message):
 
 
 class SessionShadow(Message):
-    """What a challenger would decide where the champion decided, on the same event and the same evidence.
+    """The decision that a challenger would have made in place of the champion, on the same event and evidence.
 
-    `differs`: the level would be another. Then the record is made when that begins or changes, else of a
-    share of all events. The challenger's level is what its band would make of the champion's session at this
-    event: cases, detections, muted ones and proved factors are the champion's, and nothing is ever done about
-    it. Scores and bands are each model's own, by its own roles.
+    `differs` says that the level would be another. Such a record is written when the difference begins or changes;
+    without a difference, records are written for a sample of all events. The challenger's level is that of the
+    champion's session with the challenger's band: risk state, detections, suppressions and proven factors are the
+    champion's, and no action ever follows. Score and band are each model's own, by its own roles.
     """
 
     tenant: Tenant = DEFAULT_TENANT
@@ -196,7 +198,8 @@ class SessionShadow(Message):
     differs: bool
 
 
-KEPT_BYTES: Final = 512 * 1024  # of a dead record's value: in base64 it still fits a default 1 MiB message
+KEPT_BYTES: Final = 512 * 1024
+"""Bytes of a rejected record's value that are kept: in base64 they still fit a message of the default 1 MiB."""
 KEPT_KEY_BYTES: Final = 1024
 
 
@@ -205,10 +208,10 @@ def _base64_length(size: int) -> int:
 
 
 class DeadLetter(Message):
-    """A record that could not be read: where from, its original bytes in base64 (RFC 4648 §4), and why.
+    """A record that could not be read: its place, its original bytes in base64 (RFC 4648 §4), and the reason.
 
-    `size` counts the original value's bytes; of one too large to be sent on, `value` holds only the head.
-    Where operators want pseudonyms, `key` and `value` are left out: the record is where it was.
+    `size` is the number of bytes of the original value; if it is too large to be sent on, `value` has only its
+    beginning. If pseudonyms are configured, `key` and `value` are left out: the record itself is still in its topic.
     """
 
     topic: Annotated[str, Field(min_length=1, max_length=249)]

@@ -1,8 +1,10 @@
-"""The one door between bytes and messages: records to plain dicts, a chunk at a time, and messages to bytes.
+"""Decoder and encoder: a chunk of records to plain dicts, and messages to bytes.
 
-Whatever arrives, nothing is raised: a record is an event, or it is rejected with a reason, each on its own.
-Records are never joined into one JSON text. That would let a malformed one reach into its neighbours, and
-buys nothing: measured on 512 calls of 540 bytes, joined costs what one by one costs, the guard comes on top.
+Decoding never raises, whatever arrives: each record on its own is an event or is rejected with a reason. Records are
+not joined into one JSON text. A malformed record could then affect its neighbours, and it is not faster: for 512 calls
+of 540 bytes, one text takes as long as 512, and the protection of the neighbours comes on top.
+
+API calls have a second, faster reader (`models.events.api_calls`), which passes everything unusual on to this one.
 """
 
 import json
@@ -13,29 +15,29 @@ from typing import Any
 
 from pydantic_core import ValidationError, to_json
 
-from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits, Mended, Plain, Rejected, without
+from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits, Plain, Rejected, Repaired, without
 from schemas.events import Event
 from schemas.members import Message
-from schemas.mending import Mender
 from schemas.plain import plain_validator
 from schemas.refusal import refusal
+from schemas.repairs import Repairer
 from schemas.tenancy import Tenants, of_own_tenant
 from schemas.topics import TOPICS
 
 
 class ChunkDecoder:
-    """Decodes records of one *model*, whose record key is the UTF-8 of member *key* (dotted if nested).
+    """Decodes records of one *model*, whose record key is the UTF-8 of field *key* (dotted if nested).
 
-    *topic*: where they flow, for the limit of their clock; see `Limits.ahead_ms`.
+    *topic* is where they come from; the limit of their time depends on it (`Limits.ahead_ms`).
     """
 
     def __init__(self, model: type[Message], key: str | None = None, topic: str = "") -> None:
         validator = plain_validator(model)
         self._validate = validator.validate_json
-        self._mender = Mender(model, validator) if issubclass(model, Event) else None
+        self._repairer = Repairer(model, validator) if issubclass(model, Event) else None
         self._key = key
         self._topic = topic
-        self._key_of = None if key is None else _member_of(key)
+        self._key_of = None if key is None else _getter(key)
         self._has_clock = "occurred_at" in model.model_fields
 
     def decode(
@@ -47,10 +49,10 @@ class ChunkDecoder:
         limits: Limits = DEFAULT_LIMITS,
         tenants: Tenants | None = None,
     ) -> Decoded[Any]:
-        """Decode records that belong together by index: *values* and *keys*, as Kafka gave them.
+        """Decode records: *values* and *keys* by index, as Kafka returns them.
 
-        *keys* of `None`: the records come from a file, which keeps none. *tenants*: what their headers say;
-        `None`: the events' own word is taken. Raises `ValueError`, and only for lists of unequal length.
+        *keys* is `None` for records from a file, which has none. *tenants* are the tenants in their headers; if it is
+        `None`, the tenants in the events are trusted. Raises `ValueError` only for lists of unequal length.
         """
         if keys is not None and len(values) != len(keys):
             raise ValueError(f"{len(values)} values with {len(keys)} keys: each record has one of both")
@@ -65,18 +67,18 @@ class ChunkDecoder:
         return decoded
 
     def whole(self, value: bytes) -> Plain:
-        """The event of a record that was found good before."""
+        """The event of a record that is known to be valid."""
         event: Plain = self._validate(value)
         return event
 
-    def _mend(self, value: bytes, error: ValidationError) -> tuple[Plain, tuple[str, ...]] | None:
-        return None if self._mender is None else self._mender.mend(value, error)
+    def _repair(self, value: bytes, error: ValidationError) -> tuple[Plain, tuple[str, ...]] | None:
+        return None if self._repairer is None else self._repairer.repair(value, error)
 
     def _read(self, values: Sequence[bytes | None], max_bytes: int) -> Decoded[Any]:
         events: list[Plain] = []
         places: list[int] = []
         rejected: list[Rejected] = []
-        mended: list[Mended] = []
+        repaired: list[Repaired] = []
         for index, value in enumerate(values):
             if not value:
                 rejected.append(Rejected(index, "empty value"))
@@ -86,19 +88,19 @@ class ChunkDecoder:
                 try:
                     events.append(self._validate(value))
                 except ValidationError as error:
-                    found = self._mend(value, error)
-                    if found is None:
+                    repair = self._repair(value, error)
+                    if repair is None:
                         rejected.append(Rejected(index, refusal(error)))
                         continue
-                    events.append(found[0])
-                    mended.append(Mended(index, found[1]))
+                    events.append(repair[0])
+                    repaired.append(Repaired(index, repair[1]))
                 places.append(index)
-        return Decoded(events, places, rejected, mended)
+        return Decoded(events, places, rejected, repaired)
 
     def _with_own_key(
         self, decoded: Decoded[Any], keys: Sequence[bytes | None], key_of: Callable[[Any], str]
     ) -> Decoded[Any]:
-        """Reject what lies under another key: it sits in a partition where its session does not live."""
+        """Reject events under another key: they are in a partition where their session is not."""
         expected = list(map(str.encode, map(key_of, decoded.events)))
         found = [keys[place] for place in decoded.places]
         if expected == found:
@@ -119,40 +121,40 @@ def decode_chunk(
     limits: Limits = DEFAULT_LIMITS,
     tenants: Tenants | None = None,
 ) -> Decoded[Any]:
-    """Decode records of *topic* (a name in `TOPICS`); *now_ms* is our clock, for events of the future.
+    """Decode records of *topic* (a name in `TOPICS`); *now_ms* is our clock, to reject events of the future.
 
-    See `ChunkDecoder.decode`.
+    What the events are, by topic, is in `schemas.records`. See `ChunkDecoder.decode`.
     """
     return decoder(topic).decode(values, keys, now_ms=now_ms, limits=limits, tenants=tenants)
 
 
 @cache
 def decoder(topic: str) -> ChunkDecoder:
-    """The decoder of a topic, made once. Raises `KeyError` for a name that is not in `TOPICS`."""
+    """The decoder of a topic. Raises `KeyError` for a name that is not in `TOPICS`."""
     row = TOPICS[topic]
     return ChunkDecoder(row.model, row.key, topic)
 
 
 def record_key(topic: str, message: Plain) -> bytes:
-    """The key under which *message* belongs on *topic*. Raises `KeyError` if it lacks the member."""
+    """The record key of *message* on *topic*. Raises `KeyError` if the message lacks the field."""
     path = TOPICS[topic].key
     if path is None:
-        raise ValueError(f"{topic} has no key of its own: a dead letter keeps the key of its record")
-    return _member_of(path)(message).encode()
+        raise ValueError(f"{topic} has no key of its own: a dead letter has the key of its record")
+    return _getter(path)(message).encode()
 
 
 _write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def encode(message: Message | Mapping[str, Any]) -> bytes:
-    """A message as compact UTF-8 JSON: members in their own order, those that are `None` left out.
+    """A message as compact UTF-8 JSON: fields in their order, those that are `None` left out.
 
     Raises `ValueError` for NaN, infinity and lone surrogates, which no JSON reader has to accept.
     """
-    members = message.model_dump() if isinstance(message, Message) else message
-    known = {name: value for name, value in members.items() if value is not None}
+    fields = message.model_dump() if isinstance(message, Message) else message
+    known = {name: value for name, value in fields.items() if value is not None}
     text = to_json(known)
-    # What is not to be said, or only a word in a text: rare, so it is looked for afterwards.
+    # A value that must not be written, or only the same letters in a string: rare, so it is checked afterwards.
     if b"null" in text or b"NaN" in text or b"Infinity" in text:
         return _write(_known(known)).encode()
     return text
@@ -166,7 +168,7 @@ def _known(value: Any) -> Any:
     return value
 
 
-def _member_of(path: str) -> Callable[[Plain], str]:
+def _getter(path: str) -> Callable[[Plain], str]:
     first, *rest = map(itemgetter, path.split("."))
     if not rest:
         return first

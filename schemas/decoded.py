@@ -1,4 +1,4 @@
-"""What comes of decoding a chunk of records: events, why each other record is none, and what is not taken."""
+"""Result of decoding a chunk of records: its events, the rejected records with reasons, and the limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ Plain = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is not taken: too many bytes, a producer's clock too far ahead of ours, ms, another's tenant.
+    """Limits beyond which records are rejected: their bytes, how far in the future they may be (ms), and their tenant.
 
-    Producers are servers and keep time. Devices do not: one whose clock is wrong, by whatever a time zone or
-    a wrong half of the day makes of it, must be heard all the same, or it would seem to have fallen silent.
-    With *tenancy* an event must be of the tenant that its record's header names (`schemas.tenancy`).
+    Producers are servers with correct clocks. Devices are not: the telemetry of one whose clock is wrong by a time zone
+    or by half a day must be accepted all the same, or the device would seem to be silent. With *tenancy* an event must
+    belong to the tenant in its record's header (`schemas.tenancy`).
     """
 
     max_bytes: int = 64 * 1024
@@ -27,7 +27,7 @@ class Limits:
     tenancy: bool = False
 
     def ahead_ms(self, topic: str) -> int:
-        """How far the clock behind events of *topic* may be ahead of ours, ms."""
+        """How far the time of an event of *topic* may be ahead of our clock, ms."""
         if topic == DEVICE_TELEMETRY:
             return max(self.max_future_ms, self.max_device_future_ms)
         return self.max_future_ms
@@ -38,44 +38,44 @@ DEFAULT_LIMITS: Final = Limits()
 
 @dataclass(frozen=True, slots=True, order=True)
 class Rejected:
-    """A record that is no event: its index in the input, and why, on one line of at most 200 characters."""
+    """A rejected record: its index in the input, and the reason in one line of at most 200 characters."""
 
     index: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
-    """An event that broke the contract: its index in the input, and which members had to be mended."""
+class Repaired:
+    """An event that broke the contract: its index in the input, and the fields that had to be repaired."""
 
     index: int
-    members: tuple[str, ...]
+    fields: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded(Generic[E]):
-    """A decoded chunk: `events[i]` was record `places[i]` of the input; every other one is in `rejected`.
+    """A decoded chunk: `events[i]` is record `places[i]` of the input; every other record is in `rejected`.
 
-    `mended`: which of the events are not quite what was said, see `schemas.mending`.
+    `repaired` lists the events that differ from what was sent (`schemas.repairs`).
     """
 
     events: Sequence[E]
     places: list[int]
     rejected: list[Rejected]
-    mended: list[Mended] = field(default_factory=list)
+    repaired: list[Repaired] = field(default_factory=list)
 
 
 def without(decoded: Decoded[E], reasons: list[str | None]) -> Decoded[E]:
-    """*decoded* less the events that have a reason not to be there."""
+    """*decoded* with the events rejected that have a reason in *reasons*."""
     events: list[E] = []
     places: list[int] = []
-    gone: set[int] = set()
+    rejected: set[int] = set()
     for event, place, reason in zip(decoded.events, decoded.places, reasons, strict=True):
         if reason is None:
             events.append(event)
             places.append(place)
         else:
             decoded.rejected.append(Rejected(place, reason))
-            gone.add(place)
-    mended = [this_mended for this_mended in decoded.mended if this_mended.index not in gone]
-    return Decoded(events, places, decoded.rejected, mended)
+            rejected.add(place)
+    repaired = [repair for repair in decoded.repaired if repair.index not in rejected]
+    return Decoded(events, places, decoded.rejected, repaired)

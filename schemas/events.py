@@ -1,6 +1,6 @@
-"""The three kinds of event that producers send: the input contract.
+"""Input records: the three kinds of event that producers send.
 
-A new event type is one class here and a row in `EVENT_TYPES`. After the first release members are only added.
+A new event type is one class here and a row in `EVENT_TYPES`. After the first release, fields are only added.
 """
 
 from typing import Annotated, Literal
@@ -15,24 +15,24 @@ from schemas.members import (
     Id,
     LongName,
     Millis,
-    Moment,
     Name,
     Posture,
     PrincipalKind,
+    ProducerTime,
     Scope,
     ShortText,
 )
 
 
 class Event(Client, Envelope):
-    """What every input has.
+    """The common fields of all input events.
 
-    `occurred_at` is by the producer's clock, in milliseconds from the year 2000 on: seconds are refused.
+    `occurred_at` is the time by the producer's clock, in milliseconds from the year 2000 on: seconds are refused.
     `token_id` is a hash or the `jti` (RFC 7519 §4.1.7) of the token presented, never the token;
     `key_thumbprint` is the RFC 7638 thumbprint of the key that proves possession of it.
     """
 
-    occurred_at: Moment
+    occurred_at: ProducerTime
     device_id: Id | None = None
     token_id: Id | None = None
     key_thumbprint: Id | None = None
@@ -47,12 +47,12 @@ class SessionEvent(Event):
 
 
 class AuthEvent(Home, SessionEvent):
-    """Something happened to the authentication of a session: sign-ins, challenges, tokens, sign-outs.
+    """An event of the authentication of a session: sign-ins, challenges, tokens, sign-outs.
 
-    `parent_session_id` names the session this one was born from (RFC 8693 token exchange, delegation to an
-    agent, an API key minted in it); `acr` and `amr` are OpenID Connect's, with values of RFC 8176 and others.
-    `mfa_denied` is a person who said no, `mfa_failed` a factor that was wrong. An action of another name is
-    read as `other`: something happened in this session, with this client.
+    `parent_session_id` is the session from which this one was derived (RFC 8693 token exchange, delegation to an agent,
+    an API key that was created in it); `acr` and `amr` are OpenID Connect's, with values of RFC 8176 and others.
+    `mfa_denied` means that a person refused, `mfa_failed` that a factor was wrong. An unknown action is read as
+    `other`: something happened in this session, with this client.
     """
 
     type: Literal["auth.event"]
@@ -84,10 +84,10 @@ class AuthEvent(Home, SessionEvent):
 
 
 class ApiCall(SessionEvent):
-    """A call made in a session, by a person, a service, an API key or an agent.
+    """An API call in a session of a person, a service, an API key or an agent.
 
-    `operation` is a route template or a service action (`GET /accounts/{id}`, `s3:GetObject`), never a raw
-    URL; `tool` is the name of an agent's tool; `resource` a hash or id of what was touched.
+    `operation` is a route template or a service action (`GET /accounts/{id}`, `s3:GetObject`), never a raw URL; `tool`
+    is the name of an agent's tool; `resource` is a hash or id of what was accessed.
     """
 
     type: Literal["api.call"]
@@ -105,10 +105,11 @@ class ApiCall(SessionEvent):
 
 
 class DeviceTelemetry(Posture, Event):
-    """Posture, attestation and heartbeat of a device, which knows nothing of sessions.
+    """Posture, attestation and heartbeat of a device; it does not name sessions.
 
-    `heartbeat_interval_ms` is what the device promises; silence is judged by it. `ip` and `asn` are the
-    network that the report came from: a session that moves there together with its device was not stolen.
+    `heartbeat_interval_ms` is how often the device promises to report; when it is silent for longer, its silence
+    counts. `ip` and `asn` are the network from which the report came: a session that moves there together with its
+    device was not stolen.
     """
 
     type: Literal["device.telemetry"]

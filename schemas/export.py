@@ -1,7 +1,7 @@
-"""The contract for other languages: a JSON Schema per topic and one AsyncAPI document, made from the models.
+"""Contract for other languages: a JSON Schema per topic and one AsyncAPI document, generated from the models.
 
-`python -m schemas.export` writes them to `schemas/json/`, where they are committed; a test says whether they
-are current.
+`python -m schemas.export` writes them to `schemas/json/`, where they are committed; a test checks that they are
+current.
 """
 
 import json
@@ -38,7 +38,7 @@ _HEADERS: Final[Json] = {
         TENANT_HEADER: {
             "type": "string",
             "description": (
-                "the event's tenant, in UTF-8, as the gateway before the topic knows it; asked for where tenancy is on"
+                "the event's tenant, in UTF-8, as the gateway before the topic knows it; required if tenancy is on"
             ),
         }
     },
@@ -46,14 +46,14 @@ _HEADERS: Final[Json] = {
 
 
 class _WithoutTitles(GenerateJsonSchema):
-    """Leaves out the titles that pydantic makes of member names: they say nothing new."""
+    """Leaves out the titles that pydantic derives from field names: they add nothing."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
 def export(directory: Path) -> list[Path]:
-    """Write every document into *directory*, made if need be; the paths written."""
+    """Write every document into *directory*, which is created if needed; returns the paths."""
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for name, document in documents().items():
@@ -75,7 +75,7 @@ def schema_file(topic: Topic) -> str:
 
 
 def message_schema(topic: Topic) -> Json:
-    """The JSON Schema (draft 2020-12) of a topic's records. Members that it does not name are ignored."""
+    """The JSON Schema (draft 2020-12) of a topic's records. Fields that it does not name are ignored."""
     schema = topic.model.model_json_schema(schema_generator=_WithoutTitles)
     return {"$schema": DIALECT, "$id": f"urn:session-risk:{topic.name}:{CONTRACT_VERSION}", **schema}
 
@@ -157,7 +157,7 @@ def _message(topic: Topic) -> Json:
 
 
 def _component_schemas() -> Json:
-    """The models under one roof: AsyncAPI's own place for what `$defs` holds in a single schema."""
+    """The schemas of all models, which AsyncAPI has here and a single JSON Schema in its `$defs`."""
     _, definitions = models_json_schema(
         [(topic.model, "validation") for topic in TOPICS.values()],
         ref_template="#/components/schemas/{model}",

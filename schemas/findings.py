@@ -13,7 +13,7 @@ from schemas.members import Action, Id, Message, Millis, Mode, Name, Technique, 
 
 
 class Product(Message):
-    """OCSF object `product`: who reports."""
+    """OCSF object `product`: the program that reports."""
 
     name: Literal["session-risk"]
     vendor_name: Literal["session-risk"]
@@ -71,7 +71,7 @@ class User(Message):
 
 
 class Actor(Message):
-    """OCSF object `actor`: who acted, in which session."""
+    """OCSF object `actor`: the user and the session."""
 
     session: Session
     user: User | None = None
@@ -93,7 +93,7 @@ class Evidence(Message):
 
 
 class Unmapped(Subject):
-    """OCSF object `unmapped`: what OCSF has no word for. `session_id` is the record's key."""
+    """OCSF object `unmapped`: fields for which OCSF has no attribute. `session_id` is the record's key."""
 
     decision_id: Id | None = None
     action: Action | None = None
@@ -108,8 +108,8 @@ class SessionFinding(Message):
     `type_uid` = `class_uid` · 100 + `activity_id` (1 create, 2 update, 3 close). `status_id` 1 new, 2 in
     progress, 3 suppressed, 4 resolved. `severity_id` 1 informational to 5 critical. `risk_level_id` 0 info,
     1 low, 2 medium, 3 high, 4 critical. While no enforcer confirms a revocation that was sent again, the
-    severity is critical and `finding_info.types` begins with `revocation_unconfirmed`. Where the session is
-    forgotten before one does, there is no close: a last update says so in `status_detail`.
+    severity is critical and `finding_info.types` begins with `revocation_unconfirmed`. If the session is
+    forgotten before one does, the finding is not closed: a last update says so in `status_detail`.
     """
 
     category_uid: Literal[2]

@@ -1,6 +1,6 @@
-"""What scorer and contexts tell each other: messages that only our own workers write and read.
+"""Internal records, between the session processor and the contexts: only workers write and read them.
 
-`occurred_at` is the time of the event that made us say it.
+`occurred_at` is the time of the event from which a record follows.
 """
 
 from typing import Annotated, Literal
@@ -24,7 +24,7 @@ from schemas.members import (
 
 Volume = Annotated[float, Field(ge=0)]
 Volumes = Annotated[dict[Name, Volume], Field(max_length=32)]
-"""Most of each volume of `models/features/volumes.py`, by its name, in its own unit."""
+"""The peak of each volume in `models/features/volumes.py`, by its name, in its own unit."""
 
 
 Use = Annotated[str, Field(pattern=r"^(scope|operation|tool|unheard):", max_length=300)]
@@ -33,19 +33,23 @@ Use = Annotated[str, Field(pattern=r"^(scope|operation|tool|unheard):", max_leng
 class SessionContext(Posture, Envelope):
     """What its device, its principal, its lineage or its network means for a session.
 
-    Members by `source`. device: `heard_at` (when the device's newest telemetry arrived, but no earlier than
-    one interval before it was used again) and its posture.
-    principal: `known_*` (seen before for this principal), `novelty`, `concurrent_sessions`, `sessions_seen`
-    (length of the history), `place_speed_kmh` (from the principal's last place in another session) and
-    `usual_asn`; of what is usual for it, learned on `days_known` days: `usual` volumes, `usual_concurrent`
-    sessions, `hour_share` (of what was learned, active at this hour), beside `strange_sessions` of it (live,
-    on no device of its own; none for a session on one that is) on `strange_networks`. lineage: `relation`
-    `child` tells a parent which `child_session_id` was born of it, `ancestor_revoked` tells a child that
-    `root_session_id` fell.
-    network: `network_principals`, the others that its signals rest on. feedback: `muted`, the detections
-    that somebody called false positives of it, each with the time until which it keeps quiet. `signals`
-    (`models/events/context_signals.py`) are those of the source that hold now; absent, they are as they were. `details`
-    says of a signal in words what was seen or, where the signal does not hold, what excuses it.
+    Fields by `source`:
+
+    - device: `heard_at` (when the device's newest telemetry arrived, but no earlier than one interval before it was
+      used again) and its posture.
+    - principal: `known_*` (seen before for this principal), `novelty`, `concurrent_sessions`, `sessions_seen` (length
+      of the history), `place_speed_kmh` (speed from the principal's last location in another session) and `usual_asn`.
+      What is usual for the principal, learned on `days_known` days: `usual` volumes, `usual_concurrent` sessions, and
+      `hour_share` (the share of the history that was active at this hour). `strange_sessions` is the number of its
+      live sessions on unfamiliar devices (0 for a session on a device of the principal's own), and `strange_networks`
+      the number of networks that these come from.
+    - lineage: `relation` `child` notifies a parent of its new child `child_session_id`, `ancestor_revoked` notifies a
+      child that its ancestor `root_session_id` was revoked.
+    - network: `network_principals`, the number of other principals on which its signals are based.
+    - feedback: `muted`, the suppressed detections, each with the time when its suppression expires.
+
+    `signals` (`models/events/context_signals.py`) are the source's signals that hold now; if absent, they are
+    unchanged. `details` explains for a signal what was observed or, if the signal does not hold, what excuses it.
     """
 
     type: Literal["session.context"]
@@ -78,7 +82,7 @@ class SessionContext(Posture, Envelope):
 
 
 class SessionBinding(Envelope):
-    """This session lives on this device, or has ended there."""
+    """This session is live on this device, or has ended there."""
 
     type: Literal["session.binding"]
     device_id: Id
@@ -91,13 +95,13 @@ class SessionBinding(Envelope):
 class PrincipalActivity(Home, Client, Envelope):
     """What a session reveals about its principal.
 
-    Where it started, changed client, ended or was revoked; what became of the principal's factors; and that
-    the telemetry of its device comes from another network (``device_moved``: only of the device).
+    It started, changed its client, ended or was revoked; the principal's factors changed; or the telemetry of its
+    device comes from another network (`device_moved`, with fields of the device only).
 
-    `muted`: a verdict on it was that `suppression`'s detections are false positives of this principal.
-    `vouched`: an analyst said that what it was suspected for was honest. `used` are scopes, sensitive
-    operations and agents' tools it had not used before (`scope:NAME`, `operation:NAME`, `tool:NAME`, and
-    `unheard:NAME` of an operation the model does not know); `peaks` the most it did since it last told.
+    `muted` means that a verdict on the session called the detections of `suppression` false positives for this
+    principal, `vouched` that an analyst found the session honest. `used` lists scopes, sensitive operations and agents'
+    tools that it had not used before (`scope:NAME`, `operation:NAME`, `tool:NAME`, and `unheard:NAME` for an operation
+    that the model does not know); `peaks` are its peak volumes since its last summary. `guess` marks a failed sign-in.
     """
 
     type: Literal["principal.activity"]

@@ -1,8 +1,8 @@
-"""The kinds of value that members of messages have, with their bounds, and groups of members that recur.
+"""Types of the fields of records, with their bounds, and groups of fields that several records have.
 
-Names and ids are never empty. Free text may be: a client that sends an empty `User-Agent` must not be able to
-make its own call unreadable. What is outside a bound makes the whole message invalid; but an event of a
-producer is mended where it can do without (`schemas.mending`).
+Names and ids are never empty. Free text may be empty: a client that sends an empty `User-Agent` must not be able to
+make its own call unreadable. A value that is out of bounds makes the whole record invalid; but a producer's event is
+repaired if the field is optional (`schemas.repairs`).
 """
 
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ LongName = Annotated[str, Field(min_length=1, max_length=256)]
 ShortText = Annotated[str, Field(max_length=256)]
 Text = Annotated[str, Field(max_length=512)]
 Millis = Annotated[int, Field(ge=0, le=SAFE_INTEGER)]
-Moment = Annotated[int, Field(ge=YEAR_2000_MS, le=SAFE_INTEGER)]  # seconds would be times in 1970
+ProducerTime = Annotated[int, Field(ge=YEAR_2000_MS, le=SAFE_INTEGER)]  # seconds would be times in 1970
 Count = Annotated[int, Field(ge=0, le=SAFE_INTEGER)]
 HeartbeatMillis = Annotated[int, Field(ge=1_000, le=7 * DAY_MS)]
 Address = Annotated[str, Field(min_length=1, max_length=64)]  # an IP address in text, RFC 4291 §2.2
@@ -48,16 +48,16 @@ Tenant = Annotated[Name, BeforeValidator(_default_tenant, json_schema_input_type
 
 
 class Message(BaseModel):
-    """Anything that is one Kafka record: JSON types are meant strictly, unknown members are left out.
+    """The value of a Kafka record: JSON types are checked strictly, unknown fields are ignored.
 
-    Strictly: `true` and `1.0` are no integers, `"5"` is no number, NaN and infinity are nothing at all.
+    So `true` and `1.0` are not integers, `"5"` is not a number, and NaN and infinity are refused.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class Envelope(Message):
-    """The head of every event: the same `event_id` twice is the same event, `occurred_at` is when it was."""
+    """The first fields of every event: a repeated `event_id` is the same event; `occurred_at` is when it happened."""
 
     type: str
     event_id: Id
@@ -79,7 +79,7 @@ class Client(Message):
 
 
 class Home(Message):
-    """For a workload's credential: what it was minted for, and the network that should use it.
+    """For a workload's credential: what it was issued for, and the network that should use it.
 
     `home_prefix` is the first three groups of an address: `192.0.2` (IPv4) or `2001:db8:1` (IPv6).
     """
@@ -90,7 +90,7 @@ class Home(Message):
 
 
 class Posture(Message):
-    """What a device says, or is attested, to be. `None` in a member: not known."""
+    """The posture of a device, as it reports or attests it. `None` in a field means that it is not known."""
 
     sequence: Count | None = None
     heartbeat_interval_ms: HeartbeatMillis | None = None

@@ -1,6 +1,6 @@
-"""Which members name a person, or what tells one apart, and on which topics they may leave as pseudonyms.
+"""Fields that identify a person, and the topics on which they can be replaced by pseudonyms.
 
-Everything here is a table; what a pseudonym is, `pipeline.processing.pseudonyms` knows.
+Everything here is a table; pseudonyms are made by `pipeline.processing.pseudonyms`.
 """
 
 from typing import Final, Literal
@@ -8,7 +8,7 @@ from typing import Final, Literal
 from schemas.topics import TOPICS
 
 Naming = Literal["principal_id", "device_id", "ip", "owner"]
-"""What a name is of: a principal, a device, an address, or who gave a verdict."""
+"""What a name identifies: a principal, a device, an address, or the person who gave a verdict."""
 
 NAMING: Final[dict[str, Naming]] = {
     "principal_id": "principal_id",
@@ -18,20 +18,20 @@ NAMING: Final[dict[str, Naming]] = {
     "reported_by": "owner",
     "issued_by": "owner",
 }
-"""Members that name somebody, wherever in a message they stand."""
+"""Fields that identify somebody, wherever they are in a message."""
 
 NAMING_OBJECTS: Final[dict[str, Naming]] = {"user": "principal_id", "device": "device_id"}
-"""OCSF's objects whose `uid` names somebody."""
+"""OCSF's objects whose `uid` identifies somebody."""
 
 KEYED_TOPICS: Final = frozenset(topic.name for topic in TOPICS.values() if topic.pseudonyms)
-"""Where these members are pseudonyms, if the operators want any.
+"""The topics on which these fields are pseudonyms, if pseudonyms are configured.
 
-They are what people and their tools read and keep for long. Not commands: an enforcer that knows no sessions
-ends what it knows, all of a principal's or a device's, and a transmitter has to name its subject as the other
-side does. Not what workers tell each other, which nobody else may read. Inputs come with names from outside.
-A session's id stays: by it everything is put together, and it names a session, no person.
+These are the topics that people and their tools read and store for long. Commands are not among them: an enforcer that
+does not know sessions revokes everything of a principal or a device, and a transmitter has to name its subject as the
+receiver does. Internal topics are not among them, because only workers may read them. Inputs contain the producers'
+names. A session's id is never replaced: records are joined by it, and it identifies a session, not a person.
 """
 
 WITHHELD: Final = ("key", "value")
-"""Members of a dead letter that are left out there: nobody knows where in such a record a name stands. The
-record itself is where the letter says, for as long as its topic keeps it."""
+"""Fields of a dead letter that are left out there: it is not known where in such a record a name is. The record itself
+is at the place in the letter, for as long as its topic retains it."""

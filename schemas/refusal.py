@@ -1,7 +1,7 @@
-"""From a failed validation to the one line a person reads, and to the dead letter that keeps the record.
+"""Reasons for rejected records, as a line for people, and the dead letters that contain these records.
 
-The line says which member, what was wrong. It shows numbers, and the head of a wrong word; never an id, a
-token or free text.
+The line names the field and what is wrong with it. It shows numbers and the beginning of a wrong word, but never an id,
+a token or free text.
 """
 
 import json
@@ -50,10 +50,9 @@ def refusal(error: ValidationError) -> str:
 
 
 def sort_of(reason: str) -> str:
-    """What sort of refusal *reason* is: the member, or what is said without one.
+    """The kind of a *reason*, by which rejected records are counted: its field, or the text if there is no field.
 
-    There are a few dozen, whatever comes: sorts are counted apart, so no number or name of a sender's choice
-    may be in them.
+    There are only a few dozen kinds, whatever is sent: they contain no number and no name that a sender can choose.
 
     >>> sort_of("scopes[4]: must be a string, got 1"), sort_of("value of 99 bytes, at most 64 are read")
     ('scopes', 'value of N bytes, at most N are read')
@@ -64,9 +63,9 @@ def sort_of(reason: str) -> str:
 def dead_letter(
     topic: str, partition: int, offset: int, key: bytes | None, value: bytes | None, reason: str, at: int
 ) -> DeadLetter:
-    """The dead letter for a record that could not be read *at* (ms), for *reason*.
+    """The dead letter for a record that was rejected *at* (ms) for *reason*.
 
-    Keeps the original bytes, up to 512 KiB of the value and 1 KiB of the key: more would not fit a message.
+    It contains the original bytes, up to 512 KiB of the value and 1 KiB of the key: more would not fit a message.
     """
     return DeadLetter(
         topic=topic,
@@ -119,12 +118,12 @@ def _shown(value: Any, *, word: bool) -> str:
 
 
 def shown_word(value: str) -> str:
-    """The head of a wrong word, quoted: enough to recognise a misspelling by, too little for a secret."""
+    """The beginning of a wrong word, quoted: enough to recognise a misspelling, too little to reveal a secret."""
     return ascii(value if len(value) <= _WORD_LENGTH else value[: _WORD_LENGTH - 3] + "...")
 
 
-def _from(least: float) -> str:
-    return "milliseconds since 1970, from the year 2000 on" if least == YEAR_2000_MS else f"≥ {least}"
+def _from(minimum: float) -> str:
+    return "milliseconds since 1970, from the year 2000 on" if minimum == YEAR_2000_MS else f"≥ {minimum}"
 
 
 def _choices(expected: str) -> str:

@@ -1,7 +1,7 @@
-"""Whose a record is, by the word of who let it in: the record header that vouches for an event's tenant.
+"""Tenant of a record: the record header with which a gateway confirms an event's tenant.
 
-A producer can write any tenant into an event. The gateway that stands between producers and the topics knows
-whom it let in, and says so in a header, in place of any of that name that it was sent.
+A producer can write any tenant into an event. The gateway between producers and topics has authenticated the producer;
+it sets a header with the tenant, and replaces any header of that name that it received.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,22 +12,22 @@ from schemas.refusal import shown_word
 from schemas.topics import TOPICS
 
 TENANT_HEADER: Final = "tenant"
-"""The header's name. Kafka lets a record have several of one name: then none of them counts."""
+"""The header's name. A Kafka record can have several headers of one name: then none of them counts."""
 
 VOUCHED: Final = frozenset(topic.name for topic in TOPICS.values() if topic.vouched)
-"""The topics on which a tenant is only believed if the header says the same."""
+"""The topics on which an event's tenant must be that of the header."""
 
 Tenants = Sequence[Sequence[bytes]]
-"""For each record of a chunk, what its headers of that name say."""
+"""For each record of a chunk, the values of its headers of that name."""
 
 
 def named_in(headers: Iterable[tuple[str, bytes | None]]) -> list[bytes]:
-    """What a record's *headers* of the name above say."""
+    """The values of a record's *headers* with the name above."""
     return [value or b"" for name, value in headers if name == TENANT_HEADER]
 
 
 def of_own_tenant(decoded: Decoded[E], tenants: Tenants, tenant_of: Callable[[E], str]) -> Decoded[E]:
-    """Reject every event of *decoded* whose tenant its record's header does not vouch for."""
+    """Reject every event of *decoded* whose tenant is not that of its record's header."""
     lines = list(map(tenant_of, decoded.events))
     found = [tenants[place] for place in decoded.places]
     if [[name.encode()] for name in lines] == found:

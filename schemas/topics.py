@@ -1,4 +1,4 @@
-"""Every Kafka topic, one row each: what flows, keyed by what, kept how long. Faust names its changelogs."""
+"""Table of all Kafka topics: their records, keys, retention, writers and readers. Faust names its changelogs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +26,7 @@ MODEL_CONTROL = "model-control"
 DEAD_LETTERS = "dead-letters"
 
 SEGMENTS = 24
-"""Into so many parts of its retention a topic is cut: what is over is kept by one of them longer at most."""
+"""Segments per retention of a topic: a record is stored for at most one segment longer than its retention."""
 
 Direction = Literal["input", "internal", "output", "control"]
 
@@ -42,30 +42,29 @@ Role = Literal[
 ]
 
 ROLES: dict[Role, str] = {
-    "worker": "Joins what happens and decides: `session-risk worker`.",
-    "device-management": "Tells how devices are: an MDM, an MTD, the collector of an in-app SDK.",
-    "identity-provider": "Tells who signs in and how; ends and challenges sessions, and says so.",
-    "gateway": "Tells which calls are made; ends and challenges sessions, and says so.",
-    "transmitter": "Tells others as security events what was decided and which factors changed; passes their "
-    "answers back.",
-    "soc": "Reads decisions, findings and commands, gives verdicts: analysts, a SIEM.",
-    "operator": "Says which model decides and whether commands are given; looks after dead letters.",
+    "worker": "Joins all events and decides: `session-risk worker`.",
+    "device-management": "Reports the posture of devices: an MDM, an MTD, the collector of an in-app SDK.",
+    "identity-provider": "Reports sign-ins; revokes and challenges sessions, and acknowledges that.",
+    "gateway": "Reports API calls; revokes and challenges sessions, and acknowledges that.",
+    "transmitter": "Sends decisions and changed factors to receivers as security events; passes their "
+    "acknowledgements back.",
+    "soc": "Reads decisions, findings and commands, and gives verdicts: analysts, a SIEM.",
+    "operator": "Chooses the model and whether commands are sent; handles dead letters.",
     "data-engineer": "Exports, replays, trains and compares; writes nothing.",
 }
-"""Who takes part, and what for. One principal may have several roles."""
+"""The roles of Kafka principals, and their tasks. One principal may have several roles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic and what it promises.
+    """A topic and its contract.
 
-    `key` names the member, dotted if nested, whose UTF-8 bytes are the record key; `None`: the key of the
-    record that could not be read. `retention_ms` of `None` goes with compaction. `shared_partitions`: the
-    topic has the one partition count of all that are keyed by session, device, principal or network, so that
-    what belongs together meets in one worker (murmur2). `bulk`: it comes in masses; while they are more than
-    a worker can do, every other topic goes first. `pseudonyms`: names leave as pseudonyms here where the
-    operators want any (`schemas.naming`). `writers` and `readers` are the roles that need to: nobody
-    else gets the right (`session-risk topics acls`).
+    `key` is the field, dotted if nested, whose UTF-8 bytes are the record key; `None` stands for the key of the record
+    that could not be read. `retention_ms` of `None` means compaction. With `shared_partitions` the topic has the same
+    partition count as all topics that are keyed by session, device, principal or network, so that related records reach
+    the same worker (murmur2). `bulk` topics have most of the records: when a worker is overloaded, every other topic
+    comes first. On topics with `pseudonyms`, names are replaced if pseudonyms are configured (`schemas.naming`).
+    `writers` and `readers` are the roles that get the right to do so (`session-risk topics acls`).
     """
 
     name: str
@@ -91,7 +90,7 @@ class Topic:
 
     @property
     def vouched(self) -> bool:
-        """Whether others than this program say here whose an event is, which can be checked (`tenancy`)."""
+        """Whether other programs state an event's tenant here, so that it has to be checked (`schemas.tenancy`)."""
         return self.direction in ("input", "control") and "tenant" in self.model.model_fields
 
     def config(self) -> dict[str, str]:
@@ -99,7 +98,7 @@ class Topic:
         config: dict[str, str] = {"cleanup.policy": self.cleanup}
         if self.retention_ms is not None:
             config["retention.ms"] = str(self.retention_ms)
-            # Kafka deletes segments, and writes on into one for a week: a quiet topic would keep that longer.
+            # Kafka deletes whole segments and appends to one for a week: a quiet topic would store records longer.
             config["segment.ms"] = str(self.retention_ms // SEGMENTS)
         return config
 
@@ -152,7 +151,7 @@ _ROWS = (
         internal.SessionBinding,
         "internal",
         DAY_MS,
-        "This session lives on this device, or has ended there.",
+        "This session is live on this device, or has ended there.",
         writers=("worker",),
         readers=("worker",),
     ),
@@ -214,7 +213,7 @@ _ROWS = (
         decisions.SessionChallenge,
         "output",
         7 * DAY_MS,
-        "Commands: step this session up.",
+        "Commands: require step-up authentication for this session.",
         writers=("worker",),
         readers=("identity-provider", "gateway", "transmitter", "soc"),
     ),
@@ -235,7 +234,7 @@ _ROWS = (
         decisions.SessionShadow,
         "output",
         7 * DAY_MS,
-        "What a challenger would decide, beside what the champion decided.",
+        "The decisions of a challenger, beside those of the champion.",
         writers=("worker",),
         readers=("data-engineer",),
         pseudonyms=True,
@@ -246,7 +245,7 @@ _ROWS = (
         decisions.Suppression,
         "output",
         30 * DAY_MS,
-        "What was called a false positive and keeps quiet: since when, until when, in whose name.",
+        "Suppressions after false positives: since when, until when, and who asked for them.",
         writers=("worker",),
         readers=("soc",),
         pseudonyms=True,
@@ -267,7 +266,7 @@ _ROWS = (
         control.RevocationAck,
         "control",
         7 * DAY_MS,
-        "The enforcer's word on a revocation: done, failed, unknown session.",
+        "Acknowledgements of revocations by enforcers: done, failed, unknown session.",
         writers=("identity-provider", "gateway", "transmitter"),
         readers=("worker", "transmitter", "soc", "data-engineer"),
     ),
@@ -288,7 +287,7 @@ _ROWS = (
         decisions.DeadLetter,
         "output",
         30 * DAY_MS,
-        "What could not be read: original bytes, where from, why.",
+        "Records that could not be read: original bytes, place, and reason.",
         writers=("worker",),
         readers=("operator",),
         shared_partitions=False,

@@ -16,7 +16,7 @@ from models.events.flat_json import Bools, Scanned, scan
 from models.events.flat_json_schema import form_of
 from models.events.text_hashing import equal_texts, spans_of
 from schemas.decode import decoder
-from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits, Mended, Rejected
+from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits, Rejected, Repaired
 from schemas.events import ApiCall
 from schemas.records import ApiCallDict
 from schemas.tenancy import Tenants
@@ -111,5 +111,5 @@ def _together(
         Calls([texts[place] for place in places], read.take(plain), rows, others),
         places,
         [Rejected(rest[rejected.index], rejected.reason) for rejected in decoded.rejected],
-        [Mended(rest[mended.index], mended.members) for mended in decoded.mended],
+        [Repaired(rest[repair.index], repair.fields) for repair in decoded.repaired],
     )

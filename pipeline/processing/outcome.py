@@ -50,8 +50,8 @@ class OutcomeBuilder:
         self.events = len(decoded.events)
         for rejected in decoded.rejected:
             self.reject(records[rejected.index], rejected.reason)
-        for mended in decoded.mended:
-            for member in mended.members:
+        for repair in decoded.repaired:
+            for member in repair.fields:
                 self.count("repaired_fields", self._topic, member)
 
     def reject(self, record: Record, reason: str) -> None:

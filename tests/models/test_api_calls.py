@@ -76,7 +76,7 @@ def assert_as_one_by_one(values: Sequence[bytes | None], keys: Sequence[bytes | 
 
     assert isinstance(calls, Calls)
     assert list(calls) == whole.events
-    assert (read.places, read.rejected, read.mended) == (whole.places, whole.rejected, whole.mended)
+    assert (read.places, read.rejected, read.repaired) == (whole.places, whole.rejected, whole.repaired)
     assert [calls.event_id(at) for at in range(len(calls))] == [event["event_id"] for event in whole.events]
     backwards = list(range(len(whole.events)))[::-1]
     assert list(calls.chosen(backwards)) == whole.events[::-1]

@@ -16,7 +16,7 @@ from schemas.events import ApiCall
 from schemas.export import EXAMPLES
 from schemas.topics import TOPICS
 from tests.support.raw_calls import LIMITS, NOW, plain, raw
-from tests.support.repairs import mend
+from tests.support.repairs import repair
 
 INPUTS = [topic for topic in TOPICS.values() if topic.direction == "input"]
 
@@ -40,10 +40,10 @@ def _one(topic: str, value: bytes, key: bytes | None) -> dict[str, Any] | None:
     try:
         event = model.model_validate_json(value).model_dump()
     except ValidationError:
-        mended = mend(topic, value)
-        if mended is None:
+        repaired = repair(topic, value)
+        if repaired is None:
             return None
-        event = mended[0]
+        event = repaired[0]
     fits = len(value) <= LIMITS.max_bytes and event["occurred_at"] <= NOW + LIMITS.ahead_ms(topic)
     return event if fits and event[str(TOPICS[topic].key)].encode() == key else None
 

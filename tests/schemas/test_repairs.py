@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.decode import decode_chunk, encode
-from schemas.decoded import Decoded, Mended, Rejected
+from schemas.decoded import Decoded, Rejected, Repaired
 from schemas.events import ApiCall, AuthEvent, DeviceTelemetry, Event
 from schemas.topics import API_CALLS, AUTH_EVENTS, DEVICE_TELEMETRY, SESSION_RISK
 from tests.support.histories import CAFE, HOME
-from tests.support.repairs import mend
+from tests.support.repairs import repair
 from tests.support.run_processors import Desk
 from tests.support.samples import auth, call
 
@@ -100,7 +100,7 @@ MENDS = [
 @pytest.mark.parametrize(("topic", "member", "told", "becomes"), MENDS)
 def test_what_is_wrong_is_cut_read_as_meant_or_left_out(topic: str, member: str, told: Any, becomes: Any) -> None:
     assert kept(topic, **{member: told}) == {member: becomes}
-    assert decode(topic, {member: told}).mended == [Mended(0, (member,))]
+    assert decode(topic, {member: told}).repaired == [Repaired(0, (member,))]
 
 
 REFUSED = [
@@ -126,7 +126,7 @@ REFUSED = [
 def test_whose_it_is_when_it_was_and_what_is_never_guessed(topic: str, wrong: dict[str, Any]) -> None:
     decoded = decode(topic, {**wrong, "country": "de"})
 
-    assert (decoded.events, decoded.mended, [rejected.index for rejected in decoded.rejected]) == (
+    assert (decoded.events, decoded.repaired, [rejected.index for rejected in decoded.rejected]) == (
         [],
         [],
         [0],
@@ -161,18 +161,18 @@ def test_a_right_to_rule_is_not_cut_off_behind_a_hundred_others() -> None:
     assert kept(AUTH_EVENTS, scopes=scopes) == {"scopes": scopes}
 
 
-def test_an_event_that_is_mended_and_then_refused_is_not_counted_as_mended() -> None:
+def test_an_event_that_is_repaired_and_then_refused_is_not_counted_as_repaired() -> None:
     values = [
         json.dumps({**SMALL[API_CALLS], "country": "de", "occurred_at": NOW + late}).encode() for late in (0, 10**9, 0)
     ]
 
     decoded = decode_chunk(API_CALLS, values, [b"s-1", b"s-1", b"s-2"], now_ms=NOW)
 
-    assert (decoded.places, decoded.mended) == ([0], [Mended(0, ("country",))])
+    assert (decoded.places, decoded.repaired) == ([0], [Repaired(0, ("country",))])
     assert [rejected.index for rejected in decoded.rejected] == [1, 2]
 
 
-def test_a_message_of_our_own_is_never_mended() -> None:
+def test_a_message_of_our_own_is_never_repaired() -> None:
     context = {"type": "session.context", **WHO, "session_id": "s-1", "source": "device", "known_asn": 1}
 
     decoded = decode_chunk("session-context", [json.dumps(context).encode()], None, now_ms=NOW)
@@ -184,7 +184,7 @@ AGENTS = {"the owner's": HOME["user_agent"], "another": "curl/8", "a long one": 
 
 
 def _taken_to_a_cafe(user_agent: str) -> tuple[set[str], dict[Any, int]]:
-    """What is found in a session whose token is used elsewhere too, and what was counted as mended."""
+    """What is found in a session whose token is used elsewhere too, and what was counted as repaired."""
     desk = Desk()
     desk.each(auth(0, **HOME), call(1200, **HOME))
     desk.each(*({**call(at, **CAFE), "user_agent": user_agent} for at in (1260, 1320)))
@@ -230,10 +230,10 @@ def test_nothing_in_a_member_that_may_be_absent_loses_an_event(told: tuple[str, 
     (event,) = decoded.events
     assert MODELS[topic].model_validate(event).model_dump() == event
     assert {name: event[name] for name in SMALL[topic]} == SMALL[topic]
-    mended = {name for this_mended in decoded.mended for name in this_mended.members}
-    assert mended <= members.keys()
-    assert all(event[name] == members[name] for name in members.keys() - mended)
+    repaired = {name for repair in decoded.repaired for name in repair.fields}
+    assert repaired <= members.keys()
+    assert all(event[name] == members[name] for name in members.keys() - repaired)
     again = decode_chunk(topic, [encode(event)], None, now_ms=NOW)
-    assert (again.events, again.mended) == ([event], [])
-    if mended:
-        assert mend(topic, value) == (event, tuple(sorted(mended)))
+    assert (again.events, again.repaired) == ([event], [])
+    if repaired:
+        assert repair(topic, value) == (event, tuple(sorted(repaired)))

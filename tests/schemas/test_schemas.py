@@ -13,7 +13,7 @@ from pydantic import ValidationError, model_validator
 from models.events.columns import AUTH_ACTIONS
 from pipeline.sessions.context_updates import TOLD
 from schemas.decode import decode_chunk, encode
-from schemas.decoded import Mended
+from schemas.decoded import Repaired
 from schemas.events import EVENT_TYPES, ApiCall, AuthEvent
 from schemas.export import COMMITTED, EXAMPLES, message_schema
 from schemas.findings import SessionFinding
@@ -52,10 +52,10 @@ def _published(topic: str) -> Draft202012Validator:
     return Draft202012Validator(_read(COMMITTED / f"{topic}.schema.json"))
 
 
-VALID, INVALID, MENDED = _examples("valid"), _examples("invalid"), _examples("mended")
+VALID, INVALID, REPAIRED = _examples("valid"), _examples("invalid"), _examples("repaired")
 every_valid = pytest.mark.parametrize(("topic", "path"), VALID, ids=_ids(VALID))
 every_invalid = pytest.mark.parametrize(("topic", "path"), INVALID, ids=_ids(INVALID))
-every_mended = pytest.mark.parametrize(("topic", "path"), MENDED, ids=_ids(MENDED))
+every_repaired = pytest.mark.parametrize(("topic", "path"), REPAIRED, ids=_ids(REPAIRED))
 every_topic = pytest.mark.parametrize("topic", TOPICS)
 
 
@@ -70,7 +70,7 @@ def test_a_topic_has_several_valid_and_several_invalid_examples(topic: str) -> N
 
 
 def test_no_example_is_left_of_a_topic_that_is_no_more() -> None:
-    stray = {path for path in EXAMPLES.rglob("*") if path.is_file()} - {path for _, path in VALID + INVALID + MENDED}
+    stray = {path for path in EXAMPLES.rglob("*") if path.is_file()} - {path for _, path in VALID + INVALID + REPAIRED}
 
     assert stray == set()
     assert {path.name for path in EXAMPLES.iterdir()} == set(TOPICS)
@@ -112,15 +112,15 @@ def test_an_invalid_example_is_refused_by_its_model_and_by_the_published_schema(
     assert not _published(topic).is_valid(event)
 
 
-@every_mended
-def test_an_event_that_is_mended_is_kept_with_what_its_example_names(topic: str, path: Path) -> None:
-    event, mended = _read(path)["event"], _read(path)["mended"]
+@every_repaired
+def test_an_event_that_is_repaired_is_kept_with_what_its_example_names(topic: str, path: Path) -> None:
+    event, repaired = _read(path)["event"], _read(path)["repaired"]
 
     decoded = decode_chunk(topic, [json.dumps(event).encode()], None, now_ms=LATE)
 
-    good = {name: value for name, value in {**event, **mended}.items() if value is not None}
+    good = {name: value for name, value in {**event, **repaired}.items() if value is not None}
     assert decoded.events == [TOPICS[topic].model.model_validate(good).model_dump()]
-    assert decoded.mended == [Mended(0, tuple(sorted(mended)))]
+    assert decoded.repaired == [Repaired(0, tuple(sorted(repaired)))]
     assert not _published(topic).is_valid(event)
 
 
@@ -231,7 +231,7 @@ def test_no_number_is_infinite_or_none_at_all(topic: str, number: str) -> None:
         decoded = decode_chunk(topic, [text.encode()], None, now_ms=LATE)
 
         refused = [rejected.reason.split(":")[0] for rejected in decoded.rejected]
-        assert refused + [name for mended in decoded.mended for name in mended.members] == [member], text
+        assert refused + [name for repair in decoded.repaired for name in repair.fields] == [member], text
         assert not decoded.events or decoded.events[0][member] is None
 
 

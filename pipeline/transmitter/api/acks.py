@@ -18,7 +18,7 @@ from pipeline.transmitter.services import AckNotSentError
 from pipeline.transmitter.store.tables import commands, sets
 from pipeline.transmitter.store.tables import streams as stream_table
 from schemas.control import RevocationAck
-from schemas.members import Moment
+from schemas.members import ProducerTime
 
 router = APIRouter(tags=["revocations"])
 
@@ -44,7 +44,7 @@ class Acknowledgement(RequestBody):
     outcome: Literal["revoked", "not_found", "failed"] = Field(
         description="Done; there was no such session; it could not be done."
     )
-    occurred_at: Moment | None = Field(None, description="When, in ms since the epoch; else now.")
+    occurred_at: ProducerTime | None = Field(None, description="When, in ms since the epoch; else now.")
     session_id: Id | None = None
     tenant: Annotated[str, Field(min_length=1, max_length=64, pattern=STORABLE)] | None = None
     detail: Line | None = Field(None, description="For people.")
