@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.members import DEFAULT_TENANT, Id, Message, Millis, Mode, Name, Tenant, Text
+from schemas.fields import DEFAULT_TENANT, Id, Message, Millis, Mode, Name, Tenant, Text
 
 
 class RevocationAck(Message):

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from schemas.members import (
+from schemas.fields import (
     DEFAULT_TENANT,
     Action,
     Count,

@@ -17,11 +17,11 @@ from pydantic_core import ValidationError, to_json
 
 from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits, Plain, Rejected, Repaired, without
 from schemas.events import Event
-from schemas.members import Message
+from schemas.fields import Message
 from schemas.plain import plain_validator
 from schemas.refusal import refusal
 from schemas.repairs import Repairer
-from schemas.tenancy import Tenants, of_own_tenant
+from schemas.tenancy import Tenants, reject_wrong_tenants
 from schemas.topics import TOPICS
 
 
@@ -60,7 +60,7 @@ class ChunkDecoder:
         if self._key_of is not None and keys is not None:
             decoded = self._with_own_key(decoded, keys, self._key_of)
         if tenants is not None:
-            decoded = of_own_tenant(decoded, tenants, itemgetter("tenant"))
+            decoded = reject_wrong_tenants(decoded, tenants, itemgetter("tenant"))
         if self._has_clock:
             decoded = _not_after(decoded, now_ms, limits.ahead_ms(self._topic), itemgetter("occurred_at"))
         decoded.rejected.sort()

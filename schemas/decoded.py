@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from schemas.members import DAY_MS
+from schemas.fields import DAY_MS
 from schemas.topics import DEVICE_TELEMETRY
 
 E = TypeVar("E")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.members import (
+from schemas.fields import (
     Client,
     Count,
     Envelope,

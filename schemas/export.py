@@ -146,7 +146,7 @@ def _message(topic: Topic) -> Json:
         "name": topic.model.__name__,
         "summary": topic.text,
         "contentType": "application/json",
-        **({"headers": _HEADERS} if topic.vouched else {}),
+        **({"headers": _HEADERS} if topic.checks_tenant else {}),
         "payload": {"$ref": f"#/components/schemas/{topic.model.__name__}"},
         "bindings": {"kafka": {"key": key, "bindingVersion": "0.5.0"}},
         "examples": [

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from schemas.decisions import Subject
-from schemas.members import Action, Id, Message, Millis, Mode, Name, Technique, Text
+from schemas.fields import Action, Id, Message, Millis, Mode, Name, Technique, Text
 
 
 class Product(Message):

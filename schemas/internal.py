@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.decisions import Suppression
-from schemas.members import (
+from schemas.fields import (
     Client,
     Count,
     Envelope,

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import CoreConfig, SchemaValidator, core_schema
 
-from schemas.members import Message
+from schemas.fields import Message
 
 _LEAVES = {"any", "bool", "definition-ref", "float", "function-before", "int", "literal", "none", "str"}
 _INNER = {"default": "schema", "dict": "values_schema", "list": "items_schema", "nullable": "schema"}

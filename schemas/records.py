@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal, TypedDict
 
 from schemas import topics
-from schemas.members import Action, Attestation, Level, Mode, NetworkType, PrincipalKind
+from schemas.fields import Action, Attestation, Level, Mode, NetworkType, PrincipalKind
 
 AuthAction = Literal[
     "sign_in",

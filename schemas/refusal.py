@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import ErrorDetails, ValidationError
 
 from schemas.decisions import KEPT_BYTES, KEPT_KEY_BYTES, DeadLetter
-from schemas.members import YEAR_2000_MS
+from schemas.fields import YEAR_2000_MS
 
 REASON_LENGTH = 200
 _WORD_LENGTH = 16
@@ -49,12 +49,12 @@ def refusal(error: ValidationError) -> str:
     return one_line(reason, REASON_LENGTH - len(suffix)) + suffix
 
 
-def sort_of(reason: str) -> str:
+def reason_kind(reason: str) -> str:
     """The kind of a *reason*, by which rejected records are counted: its field, or the text if there is no field.
 
     There are only a few dozen kinds, whatever is sent: they contain no number and no name that a sender can choose.
 
-    >>> sort_of("scopes[4]: must be a string, got 1"), sort_of("value of 99 bytes, at most 64 are read")
+    >>> reason_kind("scopes[4]: must be a string, got 1"), reason_kind("value of 99 bytes, at most 64 are read")
     ('scopes', 'value of N bytes, at most N are read')
     """
     return re.sub(r"\b\d+\b", "N", re.split(r"[:.\[]", reason, maxsplit=1)[0])

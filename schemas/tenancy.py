@@ -14,32 +14,32 @@ from schemas.topics import TOPICS
 TENANT_HEADER: Final = "tenant"
 """The header's name. A Kafka record can have several headers of one name: then none of them counts."""
 
-VOUCHED: Final = frozenset(topic.name for topic in TOPICS.values() if topic.vouched)
+TENANT_CHECKED: Final = frozenset(topic.name for topic in TOPICS.values() if topic.checks_tenant)
 """The topics on which an event's tenant must be that of the header."""
 
 Tenants = Sequence[Sequence[bytes]]
 """For each record of a chunk, the values of its headers of that name."""
 
 
-def named_in(headers: Iterable[tuple[str, bytes | None]]) -> list[bytes]:
+def header_tenants(headers: Iterable[tuple[str, bytes | None]]) -> list[bytes]:
     """The values of a record's *headers* with the name above."""
     return [value or b"" for name, value in headers if name == TENANT_HEADER]
 
 
-def of_own_tenant(decoded: Decoded[E], tenants: Tenants, tenant_of: Callable[[E], str]) -> Decoded[E]:
+def reject_wrong_tenants(decoded: Decoded[E], tenants: Tenants, tenant_of: Callable[[E], str]) -> Decoded[E]:
     """Reject every event of *decoded* whose tenant is not that of its record's header."""
-    lines = list(map(tenant_of, decoded.events))
-    found = [tenants[place] for place in decoded.places]
-    if [[name.encode()] for name in lines] == found:
+    claimed = list(map(tenant_of, decoded.events))
+    in_headers = [tenants[place] for place in decoded.places]
+    if [[tenant.encode()] for tenant in claimed] == in_headers:
         return decoded
-    return without(decoded, [_reason(name, named) for name, named in zip(lines, found, strict=True)])
+    return without(decoded, [_reason(tenant, values) for tenant, values in zip(claimed, in_headers, strict=True)])
 
 
-def _reason(claimed: str, named: Sequence[bytes]) -> str | None:
-    if len(named) == 1:
-        if named[0] == claimed.encode():
+def _reason(claimed: str, values: Sequence[bytes]) -> str | None:
+    if len(values) == 1:
+        if values[0] == claimed.encode():
             return None
-        text = shown_word(named[0].decode(errors="replace"))
+        text = shown_word(values[0].decode(errors="replace"))
         return f"tenant: the event says {shown_word(claimed)}, its record header {TENANT_HEADER!r} says {text}"
-    how_many = "several record headers" if named else "no record header"
+    how_many = "several record headers" if values else "no record header"
     return f"tenant: {how_many} {TENANT_HEADER!r}; the gateway before the topic must set exactly one"

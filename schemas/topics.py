@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from schemas import control, decisions, events, findings, internal
-from schemas.members import DAY_MS, Message
+from schemas.fields import DAY_MS, Message
 
 DEVICE_TELEMETRY = "device-telemetry"
 AUTH_EVENTS = "auth-events"
@@ -89,7 +89,7 @@ class Topic:
         return shared if self.shared_partitions else 1
 
     @property
-    def vouched(self) -> bool:
+    def checks_tenant(self) -> bool:
         """Whether other programs state an event's tenant here, so that it has to be checked (`schemas.tenancy`)."""
         return self.direction in ("input", "control") and "tenant" in self.model.model_fields
 

@@ -39,7 +39,7 @@ from models.events.operations import is_guarded, is_powerful, stage_of
 from models.events.string_cache import StringCache
 from models.events.text_hashing import PART_SEPARATOR, Fingerprints, hash_ids, hash_spans, shortened
 from models.events.user_agents import software_of
-from schemas.members import DEFAULT_TENANT
+from schemas.fields import DEFAULT_TENANT
 
 Floats = NDArray[np.float64]
 

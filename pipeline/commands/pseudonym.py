@@ -9,7 +9,7 @@ import click
 from pipeline.console import as_json, grid, print_json, screen
 from pipeline.processing.pseudonyms import read_keys
 from pipeline.settings.loading import env_name, load
-from schemas.members import DEFAULT_TENANT
+from schemas.fields import DEFAULT_TENANT
 from schemas.naming import Naming
 
 

@@ -16,7 +16,7 @@ from pipeline.transmitter.operator_commands import opened as _store
 from pipeline.transmitter.protocol import Subject
 from pipeline.transmitter.store import audit, queue, signing_keys
 from pipeline.transmitter.store.queue import DeadLetter
-from schemas.members import DEFAULT_TENANT
+from schemas.fields import DEFAULT_TENANT
 
 
 @click.group(

@@ -20,7 +20,7 @@ from pipeline.processing.outcome import OutcomeBuilder
 from pipeline.processing.processor import ChangelogRow, Outcome, Record, named_tenants, pack_key, unpack_key
 from schemas.decode import decode_chunk
 from schemas.decoded import DEFAULT_LIMITS, Decoded, Limits
-from schemas.members import DAY_MS
+from schemas.fields import DAY_MS
 
 VERSION: Final = 2
 """Version of a row: to be raised when a field comes to mean something else under the same name, not when fields come

@@ -16,7 +16,7 @@ from pipeline.contexts.keyed_processor import KeyedProcessor
 from pipeline.processing.messages import derived_id, message
 from pipeline.processing.outcome import OutcomeBuilder
 from schemas.decoded import DEFAULT_LIMITS, Limits
-from schemas.members import DAY_MS
+from schemas.fields import DAY_MS
 from schemas.records import NetworkActivityDict
 from schemas.topics import NETWORK_ACTIVITY, SESSION_CONTEXT
 

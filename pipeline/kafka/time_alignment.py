@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import nsmallest
 from typing import Any, Final, Generic, TypeVar
 
-from schemas.members import YEAR_2000_MS
+from schemas.fields import YEAR_2000_MS
 
 MAX_AHEAD_MS: Final = 300_000
 """How far a record's time may be ahead of our clock: its producer's clock may be a little wrong."""

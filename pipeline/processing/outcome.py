@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.processing.processor import Message, Record
 from schemas.decode import encode
 from schemas.decoded import Decoded
-from schemas.refusal import dead_letter, sort_of
+from schemas.refusal import dead_letter, reason_kind
 from schemas.topics import DEAD_LETTERS
 
 
@@ -60,4 +60,4 @@ class OutcomeBuilder:
             record.topic, record.partition, record.offset, record.key, record.value, reason, self.now_ms
         )
         self.send(Message(DEAD_LETTERS, record.key, encode(letter)))
-        self.dead_letters[sort_of(reason)] += 1
+        self.dead_letters[reason_kind(reason)] += 1

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from models.state.table import UnreadableRow, join, split
 from pipeline.processing.eviction import Key
 from schemas.decoded import Limits
-from schemas.tenancy import VOUCHED, Tenants, named_in
+from schemas.tenancy import TENANT_CHECKED, Tenants, header_tenants
 
 
 class InMemoryRecord(NamedTuple):
@@ -65,9 +65,9 @@ def named_tenants(topic: str, records: Sequence[Record], limits: Limits) -> Tena
 
     Returns `None` where tenancy is off, or *topic* is one of session-risk's own.
     """
-    if not limits.tenancy or topic not in VOUCHED:
+    if not limits.tenancy or topic not in TENANT_CHECKED:
         return None
-    return [named_in(record.headers) for record in records]
+    return [header_tenants(record.headers) for record in records]
 
 
 class Message(NamedTuple):

@@ -21,7 +21,7 @@ from pydantic_core import from_json
 
 from pipeline.processing.processor import ChangelogRow, Message, Outcome, Processor, ProcessorSpec, Record
 from schemas.decode import encode
-from schemas.members import DEFAULT_TENANT
+from schemas.fields import DEFAULT_TENANT
 from schemas.naming import KEYED_TOPICS, NAMING, NAMING_OBJECTS, WITHHELD, Naming
 from schemas.topics import DEAD_LETTERS
 

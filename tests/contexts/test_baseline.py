@@ -18,7 +18,7 @@ from pipeline.contexts.principal.usage import (
     PeerUsage,
     UsageHistory,
 )
-from schemas.members import DAY_MS
+from schemas.fields import DAY_MS
 from tests.support.samples import T0, activity
 
 HOUR = 3_600_000

@@ -19,7 +19,7 @@ from models.state.table import SOURCES, SessionTable, Subject
 from models.updates.arrivals import learn_names, locate, unseen
 from models.updates.call_sequence import USUAL_NAMES
 from models.updates.fold import fold
-from schemas.members import YEAR_2000_MS
+from schemas.fields import YEAR_2000_MS
 from tests.support.reference_fold import SlowSession
 from tests.support.role_samples import sample_roles
 from tests.support.samples import T0, auth, call, context

@@ -9,7 +9,7 @@ from schemas.decode import ChunkDecoder, decode_chunk, decoder
 from schemas.decoded import Decoded, Limits, Rejected
 from schemas.events import ApiCall
 from schemas.export import EXAMPLES
-from schemas.members import YEAR_2000_MS
+from schemas.fields import YEAR_2000_MS
 from tests.support.raw_calls import LIMITS, NOW, plain, raw
 
 

@@ -16,9 +16,9 @@ from schemas.decode import decode_chunk, encode
 from schemas.decoded import Repaired
 from schemas.events import EVENT_TYPES, ApiCall, AuthEvent
 from schemas.export import COMMITTED, EXAMPLES, message_schema
+from schemas.fields import Message
 from schemas.findings import SessionFinding
 from schemas.internal import NetworkActivity
-from schemas.members import Message
 from schemas.plain import plain_validator
 from schemas.topics import TOPICS
 from tests.support.ocsf_schema import ocsf

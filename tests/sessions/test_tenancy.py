@@ -23,7 +23,7 @@ from pipeline.offline.replay.runner import Replay
 from pipeline.sessions.processor import Options
 from schemas.decode import decode_chunk, encode
 from schemas.decoded import Limits, Rejected
-from schemas.tenancy import VOUCHED
+from schemas.tenancy import TENANT_CHECKED
 from schemas.topics import (
     API_CALLS,
     AUTH_EVENTS,
@@ -89,7 +89,7 @@ def test_an_event_that_names_no_tenant_is_of_the_default_one_whatever_the_header
 
 
 def test_what_others_write_is_vouched_for_and_what_workers_tell_each_other_is_not() -> None:
-    assert {DEVICE_TELEMETRY, AUTH_EVENTS, API_CALLS, SESSION_FEEDBACK, REVOCATION_ACKS} == VOUCHED
+    assert {DEVICE_TELEMETRY, AUTH_EVENTS, API_CALLS, SESSION_FEEDBACK, REVOCATION_ACKS} == TENANT_CHECKED
 
 
 # --- In the stages ---

@@ -9,7 +9,7 @@ from typing import Any
 from schemas.control import RevocationAck
 from schemas.decisions import Reason, SessionRevocation, SessionRisk
 from schemas.events import AuthEvent
-from schemas.members import Message
+from schemas.fields import Message
 from schemas.topics import AUTH_EVENTS, REVOCATION_ACKS, SESSION_REVOCATIONS, SESSION_RISK
 
 Record = tuple[str, Message]

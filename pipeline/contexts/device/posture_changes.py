@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field
 
 from pipeline.contexts.device.rollouts import RolloutTracker
 from pipeline.times import HOUR_MS
-from schemas.members import DAY_MS
+from schemas.fields import DAY_MS
 from schemas.records import DeviceTelemetryDict
 
 CLOCK_TOLERANCE_MS: Final = 120_000

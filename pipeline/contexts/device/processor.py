@@ -25,7 +25,7 @@ from pipeline.processing.eviction import exceeds
 from pipeline.processing.messages import derived_id, message
 from pipeline.processing.outcome import OutcomeBuilder
 from schemas.decoded import DEFAULT_LIMITS, Limits
-from schemas.members import DAY_MS, Posture
+from schemas.fields import DAY_MS, Posture
 from schemas.records import SessionBindingDict
 from schemas.topics import DEVICE_TELEMETRY, SESSION_BINDINGS, SESSION_CONTEXT
 

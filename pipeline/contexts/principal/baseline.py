@@ -15,7 +15,7 @@ from pydantic import Field
 
 from pipeline.processing.messages import stable_id
 from pipeline.times import HOUR_MS
-from schemas.members import DAY_MS
+from schemas.fields import DAY_MS
 
 HALF_LIFE_DAYS: Final = 21
 """Half-life of every weight: what was not seen for a season counts for little."""

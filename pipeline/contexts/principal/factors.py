@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pipeline.times import HOUR_MS
-from schemas.members import DAY_MS
+from schemas.fields import DAY_MS
 from schemas.records import PrincipalActivityDict
 
 SETTLED_SESSIONS: Final = 3

@@ -37,7 +37,7 @@ from pipeline.processing.eviction import exceeds
 from pipeline.processing.messages import derived_id, message
 from pipeline.processing.outcome import OutcomeBuilder
 from schemas.decoded import DEFAULT_LIMITS, Limits
-from schemas.members import DAY_MS
+from schemas.fields import DAY_MS
 from schemas.records import EventHead, PrincipalActivityDict
 from schemas.topics import PRINCIPAL_ACTIVITY, SESSION_CONTEXT
 

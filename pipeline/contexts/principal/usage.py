@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from models.events.operations import Stage, stages_of
 from pipeline.contexts.principal.baseline import short_id
-from schemas.members import DAY_MS
+from schemas.fields import DAY_MS
 from schemas.records import PrincipalActivityDict
 
 MAX_NAMES: Final = 96

@@ -10,7 +10,7 @@ from pipeline.contexts.device import processor as device_processor
 from pipeline.contexts.principal import processor as principal_processor
 from pipeline.decisions.policy import Policy, Times, read_policy
 from pipeline.kafka.changelog import changelog_topic
-from schemas.members import DAY_MS
+from schemas.fields import DAY_MS
 from schemas.naming import KEYED_TOPICS, NAMING
 from schemas.topics import DEAD_LETTERS, SEGMENTS, TOPICS, Topic
 

@@ -17,7 +17,7 @@ from pipeline.kafka.client import read_retained
 from pipeline.kafka.connection import Connection
 from pipeline.offline.replay.recording import INPUT_TOPICS, InputRecord, Writer, merged, recorded_files, write
 from pipeline.processing.processor import Record
-from schemas.tenancy import named_in
+from schemas.tenancy import header_tenants
 
 _COMPRESSION: Final = "zst"
 _SEPARATOR: Final = b","
@@ -65,7 +65,7 @@ def read_spooled(folder: Path) -> Iterator[InputRecord]:
 
 
 def _tenants(record: Record) -> bytes:
-    return _SEPARATOR.join(map(b64encode, named_in(record.headers)))
+    return _SEPARATOR.join(map(b64encode, header_tenants(record.headers)))
 
 
 def _with_tenants(line: InputRecord) -> InputRecord:

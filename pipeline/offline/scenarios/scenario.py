@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pipeline.detections import DETECTION_IDS
 from pipeline.offline.replay.recording import TOPIC_OF
 from schemas.events import EVENT_TYPES
-from schemas.members import Action, Level, Posture
+from schemas.fields import Action, Level, Posture
 
 Table = dict[str, Any]
 

@@ -18,7 +18,7 @@ from pipeline.transmitter.services import AckNotSentError
 from pipeline.transmitter.store.tables import commands, sets
 from pipeline.transmitter.store.tables import streams as stream_table
 from schemas.control import RevocationAck
-from schemas.members import ProducerTime
+from schemas.fields import ProducerTime
 
 router = APIRouter(tags=["revocations"])
 

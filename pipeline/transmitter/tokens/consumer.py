@@ -24,8 +24,8 @@ from pipeline.transmitter.tokens.builder import BuildResult, DecodedRecord, Toke
 from pipeline.transmitter.tokens.events import TOPICS
 from schemas.decode import decode_chunk
 from schemas.decoded import Limits, without
-from schemas.members import SAFE_INTEGER
-from schemas.tenancy import VOUCHED
+from schemas.fields import SAFE_INTEGER
+from schemas.tenancy import TENANT_CHECKED
 from schemas.topics import AUTH_EVENTS, REVOCATION_ACKS, SESSION_REVOCATIONS, SESSION_RISK
 
 AT: Final[Mapping[str, str]] = {
@@ -91,7 +91,7 @@ def _decoded(
     # The worker's own word is taken however long it is, and not measured by this clock: it has its times
     # from devices' clocks.
     ours = replace(limits, max_future_ms=SAFE_INTEGER, max_bytes=SAFE_INTEGER)
-    taken = limits if topic in VOUCHED else ours
+    taken = limits if topic in TENANT_CHECKED else ours
     decoded = decode_chunk(
         topic,
         [record.value for record in records],
