@@ -70,9 +70,9 @@ def _results(
 ) -> ResultCollector:
     active = ActiveConfig(detector=model, roles=roles)
     active.use_policy(policy)
-    stages = Replay(processor_specs(active, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
+    replay = Replay(processor_specs(active, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
     results = ResultCollector()
-    for message in stages.run(records_of(recording)[1]):
+    for message in replay.run(records_of(recording)[1]):
         results.take(message)
     return results
 

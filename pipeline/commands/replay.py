@@ -75,12 +75,12 @@ def command(
     if challenger is not None:
         in_force.active.challengers = (Challenger(load_model(challenger), load_roles(challenger)),)
     processor_options = options(settings, partitions, event_clock=True, from_topics=from_topics)
-    stages = Replay(pseudonymized(settings, processor_specs(in_force.active, processor_options)), partitions)
+    replay = Replay(pseudonymized(settings, processor_specs(in_force.active, processor_options)), partitions)
     card = Scorecard.against(truth_of(recording) if recording else [])
     with _records(recording, settings, since_ms) as (total, records), write(out) as writer:
         tune_garbage_collection()
         begun = perf_counter()
-        for message in stages.run(records):
+        for message in replay.run(records):
             card.take(message)
             if message.topic in OUTPUT_TOPICS:
                 writer.line(message.topic, message.value)
@@ -88,7 +88,7 @@ def command(
     summary = {
         "events": total,
         "seconds": seconds,
-        "dead_letters": stages.dead_letters,
+        "dead_letters": replay.dead_letters,
         "model": in_force.active.detector.id,
         "policy": in_force.policy.id,
         **card.plain(),

@@ -206,8 +206,8 @@ def rehearse(*, stream_id: str, principal: str, tenant: str, session: str | None
     rehearsal = import_module("pipeline.transmitter.sample_events")
     with _store() as store:
         made = rehearsal.statements(store, load_transmitter(), _now(), tenancy=load().tenancy)
-        details = rehearsal.rehearse(made, stream_id, Subject(tenant, session, principal, device), _now())
-    click.echo(f"{stream_id} is told of {', '.join(details)}")
+        events = rehearsal.rehearse(made, stream_id, Subject(tenant, session, principal, device), _now())
+    click.echo(f"{stream_id} gets {', '.join(events)}")
 
 
 def _why(dead_letter: DeadLetter) -> str:

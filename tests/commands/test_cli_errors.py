@@ -1,4 +1,4 @@
-"""What goes wrong on the command line is one sentence and an exit code, and leaves nothing behind."""
+"""An error on the command line is one sentence and an exit code, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_error_nobody_expects_is_shown_as_the_bug_it_is() -> None:
         (ValueError("a sentence"), "a sentence"),
     ],
 )
-def test_an_error_is_told_without_its_number(error: Exception, text: str) -> None:
+def test_an_error_is_shown_without_its_number(error: Exception, text: str) -> None:
     assert cli.message_of(error) == text
 
 
@@ -103,7 +103,7 @@ WRONG: tuple[tuple[dict[str, str], str, int, str], ...] = (
 
 
 @pytest.mark.parametrize(("settings", "line", "code", "part"), WRONG, ids=[row[1] for row in WRONG])
-def test_what_is_wrong_is_said_in_words_and_by_the_exit_code(
+def test_an_error_is_a_sentence_and_an_exit_code(
     recording: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -161,24 +161,24 @@ def test_a_recording_that_turns_out_damaged_leaves_nothing_behind(recording: Pat
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_worker_that_is_told_to_stop_ends_in_order(tmp_path: Path) -> None:
+def test_a_worker_that_is_stopped_ends_in_order(tmp_path: Path) -> None:
     settings = {"SESSION_RISK_EMBEDDED": "true", "SESSION_RISK_METRICS_PORT": str(_free_port())}
     command = [sys.executable, "-m", "pipeline.cli", "worker"]
     with subprocess.Popen(command, env=HERE | settings, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as worker:
         assert worker.stderr is not None
-        sent_list = []
+        lines = []
         for line in worker.stderr:
-            sent_list.append(line)
+            lines.append(line)
             if "decides" in line:
                 break
         with urlopen(f"http://127.0.0.1:{settings['SESSION_RISK_METRICS_PORT']}/metrics") as answer:
             metrics = answer.read().decode()
         worker.send_signal(signal.SIGTERM)
-        sent_list += worker.stderr.readlines()
-        assert worker.wait(timeout=30) == 0, "".join(sent_list)
+        lines += worker.stderr.readlines()
+        assert worker.wait(timeout=30) == 0, "".join(lines)
 
     assert re.search(r'^session_risk_policy_info\{mode="enforce",policy="default@\w+"\} 1.0$', metrics, re.MULTILINE)
-    assert "Traceback" not in "".join(sent_list)
+    assert "Traceback" not in "".join(lines)
 
 
 def _free_port() -> int:

@@ -25,7 +25,7 @@ EVERY_COMMAND = dict(_walk("", cli.main))
 
 
 @pytest.mark.parametrize("name", EVERY_COMMAND)
-def test_a_command_and_each_of_its_options_is_told_in_a_sentence(name: str) -> None:
+def test_a_command_and_each_of_its_options_has_a_help_text(name: str) -> None:
     done = invoked(*name.split(), "--help")
 
     assert done.exit_code == 0

@@ -1,4 +1,4 @@
-"""Models on the command line: trained, told on their card, named for a replay, and as challengers."""
+"""Models on the command line: training, the card, models for a replay, challengers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from models.detectors.trained import METHOD
 from schemas.topics import SESSION_SHADOW
-from tests.support.command_line import files_in, invoked, recording, replayed, told_by
+from tests.support.command_line import files_in, invoked, json_output_of, recording, replayed
 
 pytestmark = pytest.mark.slow
 
@@ -19,9 +19,9 @@ __all__ = ["recording", "replayed"]  # fixtures
 
 @pytest.fixture(scope="module")
 def model(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """A model trained on it, and what was told of that."""
+    """A model trained on the recording, and the JSON output of the training."""
     folder = tmp_path_factory.mktemp("models") / "small"
-    return folder, told_by("train", recording, "--out", folder, "--name", "small")
+    return folder, json_output_of("train", recording, "--out", folder, "--name", "small")
 
 
 def test_a_policy_and_a_model_that_are_named_decide(recording: Path, model: tuple[Path, Any], tmp_path: Path) -> None:
@@ -29,11 +29,11 @@ def test_a_policy_and_a_model_that_are_named_decide(recording: Path, model: tupl
     policy = tmp_path / "mine.toml"
     policy.write_text('name = "mine"\nmode = "observe"\n', encoding="utf-8")
 
-    details = told_by("replay", recording, "--out", tmp_path / "out", "--policy", policy, "--model", folder)
+    output = json_output_of("replay", recording, "--out", tmp_path / "out", "--policy", policy, "--model", folder)
 
-    assert details["policy"].startswith("mine@")
-    assert details["model"] == trained["id"]
-    assert (details["revocations"], details["challenges"]) == (0, 0)
+    assert output["policy"].startswith("mine@")
+    assert output["model"] == trained["id"]
+    assert (output["revocations"], output["challenges"]) == (0, 0)
 
 
 def test_a_challenger_changes_no_decision_and_its_word_is_recorded(
@@ -42,7 +42,7 @@ def test_a_challenger_changes_no_decision_and_its_word_is_recorded(
     folder, trained = model
     out = tmp_path / "out"
 
-    told_by("replay", recording, "--out", out, "--challenger", folder)
+    json_output_of("replay", recording, "--out", out, "--challenger", folder)
 
     by_key, alone = files_in(out), files_in(replayed[0])
     shadows = [json.loads(line) for line in by_key.pop(f"{SESSION_SHADOW}.jsonl").splitlines()]
@@ -57,7 +57,7 @@ def test_training_again_gives_the_same_bytes_and_leaves_nothing_of_an_older_mode
     (tmp_path / "again").mkdir()
     (tmp_path / "again" / "forest.npz").write_bytes(b"of an older version")
 
-    told_by("train", recording, "--out", tmp_path / "again", "--name", "small")
+    json_output_of("train", recording, "--out", tmp_path / "again", "--name", "small")
 
     assert files_in(tmp_path / "again") == files_in(model[0])
     assert [name for name in sorted(files_in(model[0])) if not name.endswith(".png")] == [
@@ -70,15 +70,15 @@ def test_training_again_gives_the_same_bytes_and_leaves_nothing_of_an_older_mode
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again"]
 
 
-def test_a_model_is_told_on_its_card_and_learns_nothing_from_attacks(recording: Path, model: tuple[Path, Any]) -> None:
-    folder, details = model
+def test_a_card_describes_the_model_which_learns_nothing_from_attacks(recording: Path, model: tuple[Path, Any]) -> None:
+    folder, output = model
 
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     truth = [json.loads(line) for line in (recording / "truth.jsonl").read_text("utf-8").splitlines()]
     attacked = {row["session_id"] for row in truth if row["label"] == "attack"}
     assert attacked
     assert card["data"]["attacked_sessions_left_out"] == len(attacked)
-    assert card["data"]["rows"] == details["data"]["rows"] > 1_000
+    assert card["data"]["rows"] == output["data"]["rows"] > 1_000
     assert card["data"]["window"][0].startswith("2026-03-02T00:0")
     assert len(card["thresholds"]) == 3
     assert card["fit"] == {
@@ -91,8 +91,8 @@ def test_a_model_is_told_on_its_card_and_learns_nothing_from_attacks(recording: 
     }
 
 
-def test_too_little_to_train_on_is_said_so(tmp_path: Path) -> None:
-    told_by("simulate", "--out", tmp_path / "little", "--hours", "0.3", "--principals", "8")
+def test_too_little_training_data_is_an_error(tmp_path: Path) -> None:
+    json_output_of("simulate", "--out", tmp_path / "little", "--hours", "0.3", "--principals", "8")
 
     done = invoked("train", tmp_path / "little", "--out", tmp_path / "model")
 

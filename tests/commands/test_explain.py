@@ -1,4 +1,4 @@
-"""A decision explained: the sum that is its score, the evidence, what was done, wherever it is read from."""
+"""`session-risk explain`: the sum that is the score, the evidence, the commands, from files and from Kafka."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LEARNING = (
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the recording of a jailbroken phone, and what a replay of it said."""
+    """A folder with the recording of a jailbroken phone, and the output of its replay."""
     folder = tmp_path_factory.mktemp("explain")
     story = load(find_directory() / "a-phone-jailbroken.toml", START)
     with write(folder / "in") as writer:
@@ -78,7 +78,7 @@ def test_the_contributions_shown_add_up_to_the_score(played: Path) -> None:
     assert score(together) == pytest.approx(decision["score"], abs=0.2)
 
 
-def test_it_says_who_when_why_and_what_was_done(played: Path) -> None:
+def test_it_shows_subject_time_reasons_and_commands(played: Path) -> None:
     text, decision = _explain(played), _fall(played)
 
     (revocation,) = {line["revocation_id"] for line in _lines(played / "out" / f"{SESSION_REVOCATIONS}.jsonl")}
@@ -106,16 +106,16 @@ def test_evidence_is_looked_up_in_the_recording(played: Path) -> None:
 
 def test_a_program_reads_the_same_account(played: Path) -> None:
     decision = _fall(played)
-    details = json.loads(_explain(played, "--json", "--recording", str(played / "in")))
+    output = json.loads(_explain(played, "--json", "--recording", str(played / "in")))
 
-    assert details["decision"] == decision
-    assert details["prior"] == fitted()["prior"]
-    assert score(details["prior"] + total_of(decision)) == decision["score"]
-    assert details["revocation"]["decision_id"] == decision["decision_id"]
-    assert details["challenge"] is None
-    assert [finding["activity_id"] for finding in details["findings"]] == [1]
+    assert output["decision"] == decision
+    assert output["prior"] == fitted()["prior"]
+    assert score(output["prior"] + total_of(decision)) == decision["score"]
+    assert output["revocation"]["decision_id"] == decision["decision_id"]
+    assert output["challenge"] is None
+    assert [finding["activity_id"] for finding in output["findings"]] == [1]
     named = {event for reason in decision["reasons"] for event in reason.get("evidence") or ()}
-    assert {event["event_id"] for event in details["events"]} == {event.partition("~")[0] for event in named}
+    assert {event["event_id"] for event in output["events"]} == {event.partition("~")[0] for event in named}
 
 
 def test_every_decision_of_a_replay_can_be_explained(played: Path) -> None:
@@ -124,14 +124,14 @@ def test_every_decision_of_a_replay_can_be_explained(played: Path) -> None:
         assert done.exit_code == 0, done.output
 
 
-def test_a_decision_that_is_not_there_is_said_so(played: Path) -> None:
+def test_an_unknown_decision_is_an_error(played: Path) -> None:
     done = CliRunner().invoke(main, ["explain", "nobody-knows", "--in", str(played / "out")])
 
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == "session-risk: there is no decision nobody-knows on session-risk\n"
 
 
-def test_a_folder_that_is_no_replay_is_said_so(played: Path) -> None:
+def test_a_folder_without_output_of_a_replay_is_an_error(played: Path) -> None:
     done = CliRunner().invoke(main, ["explain", "x", "--in", str(played / "in")])
 
     assert done.exit_code == 2
@@ -157,7 +157,7 @@ def test_kafka_gives_the_same_account_and_the_enforcers_word(
         if (path := played / "out" / f"{topic}.jsonl").is_file()
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    (command,) = {this_line["revocation_id"] for this_line in _lines(played / "out" / f"{SESSION_REVOCATIONS}.jsonl")}
+    (command,) = {line["revocation_id"] for line in _lines(played / "out" / f"{SESSION_REVOCATIONS}.jsonl")}
     ack = {"revocation_id": command, "session_id": "ana", "outcome": "revoked", "occurred_at": START}
     records.append((REVOCATION_ACKS, b"ana", json.dumps(ack).encode()))
     asyncio.run(produce(Connection(broker.bootstrap), records))
@@ -172,7 +172,7 @@ def test_kafka_gives_the_same_account_and_the_enforcers_word(
     assert from_kafka == from_files
 
 
-def test_kafka_without_the_topics_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kafka_without_the_topics_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_RISK_BROKER", "127.0.0.1:1")
 
     done = CliRunner().invoke(main, ["explain", "x"])
@@ -197,7 +197,7 @@ def test_the_prior_is_that_of_the_policy_that_decided() -> None:
     assert prior_of(_decision(100.0, policy=observing.id), policies) == -6.0
 
 
-def test_without_the_policy_the_score_tells_the_prior_unless_it_is_near_an_end() -> None:
+def test_without_the_policy_the_prior_is_computed_from_the_score_unless_that_is_near_an_end() -> None:
     assert prior_of(_decision(score(-4.0 + 4.0), 4.0), []) == -4.0
     assert prior_of(_decision(score(20.0), 24.0), []) is None
 
@@ -207,8 +207,8 @@ def test_without_the_policy_the_score_tells_the_prior_unless_it_is_near_an_end()
 
 def _source(**values: list[dict[str, Any]]) -> Source:
     def source(topic: str, text: str) -> Iterable[bytes]:
-        payloads = (json.dumps(value).encode() for value in values.get(topic.replace("-", "_"), []))
-        return [value for value in payloads if text.encode() in value]
+        lines = (json.dumps(value).encode() for value in values.get(topic.replace("-", "_"), []))
+        return [value for value in lines if text.encode() in value]
 
     return source
 
@@ -218,7 +218,7 @@ def test_only_what_belongs_to_the_decision_is_shown() -> None:
     other = {**_decision(60.0), "decision_id": "e", "caused_by": "d"}
     command = {"decision_id": "d", "revocation_id": "r"}
     acks = [{"revocation_id": "r", "outcome": "failed"}, {"revocation_id": "s", "detail": "not r"}]
-    account_read = account(
+    found = account(
         "d",
         _source(
             session_risk=[other, mine],
@@ -228,8 +228,8 @@ def test_only_what_belongs_to_the_decision_is_shown() -> None:
         ),
     )
 
-    assert (account_read.decision, account_read.revocation, account_read.challenge) == (mine, command, None)
-    assert (account_read.acks, account_read.findings) == (acks[:1], [])
+    assert (found.decision, found.revocation, found.challenge) == (mine, command, None)
+    assert (found.acks, found.findings) == (acks[:1], [])
 
 
 def test_an_id_that_is_only_mentioned_is_no_decision() -> None:
@@ -240,7 +240,7 @@ def test_an_id_that_is_only_mentioned_is_no_decision() -> None:
 # --- The model's word ---
 
 
-def test_what_moved_the_models_score_is_told_line_by_line() -> None:
+def test_the_features_behind_the_models_score_have_a_line_each() -> None:
     reason = {
         "detection": "anomaly",
         "text": "Unlike others: 412 records in 10 min, usually ≤ 30 (read); 1,000, usually ≤ 9 (f)",
@@ -256,7 +256,7 @@ def test_what_moved_the_models_score_is_told_line_by_line() -> None:
     ]
 
 
-def test_an_order_of_calls_that_is_odd_has_a_row_of_its_own() -> None:
+def test_an_unusual_order_of_calls_has_a_row_of_its_own() -> None:
     text = "Odd: GET /orders after GET /inbox; 21.5 nats in 10 min, usually ≤ 0.25 (surprise)"
 
     assert explain._rows_of({"detection": "anomaly", "text": text, "contribution": 0.9}) == [
@@ -266,7 +266,7 @@ def test_an_order_of_calls_that_is_odd_has_a_row_of_its_own() -> None:
     ]
 
 
-def test_without_features_the_models_word_is_one_line() -> None:
+def test_without_features_the_models_reason_is_one_line() -> None:
     reason = {"detection": "anomaly", "text": "Unlike others.", "contribution": 0.5, "observed": "x"}
 
     assert explain._rows_of(reason) == [("+0.50", "anomaly: Unlike others.", None, None)]

@@ -1,4 +1,4 @@
-"""`session-risk revocations`: what became of commands, told from the store that the transmitter keeps."""
+"""`session-risk revocations`: the state of revocations, from the transmitter's store."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ MINUTE = 60_000
 LONG = 30 * 86_400_000
 
 
-def _command(name: str, **members: Any) -> dict[str, Any]:
+def _command(name: str, **overrides: Any) -> dict[str, Any]:
     usual = {"tenant": "acme", "session_id": f"s-{name}", "principal_id": "ana", "decision_id": f"d-{name}"}
     times = {"decided_at": NOW - MINUTE, "deadline": NOW + LONG}
-    return {"revocation_id": f"r-{name}", **usual, **times, **members}
+    return {"revocation_id": f"r-{name}", **usual, **times, **overrides}
 
 
 def _ack(name: str, outcome: str = "revoked") -> dict[str, Any]:
@@ -47,7 +47,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def store(database: Path) -> Path:
-    """A store with a command in every state: the overdue one is called so by nobody yet."""
+    """A store with a command in every state; the overdue one is still stored as delivered."""
     records = [
         _command("open", decided_at=NOW - 1 * MINUTE),
         _command("delivered", decided_at=NOW - 2 * MINUTE),
@@ -60,8 +60,8 @@ def store(database: Path) -> Path:
         record(conn, records)
         record(conn, [{**records[0], "deadline": records[0]["deadline"] + 1}])
         confirm(conn, [_ack("confirmed"), _ack("failed", "failed")])
-        this_update = update(commands).where(commands.c.revocation_id == "r-delivered")
-        conn.execute(this_update.values(state="delivered", delivered_at=NOW))
+        change = update(commands).where(commands.c.revocation_id == "r-delivered")
+        conn.execute(change.values(state="delivered", delivered_at=NOW))
     store.close()
     return database
 
@@ -90,7 +90,7 @@ def test_all_are_listed_the_newest_first_and_no_more_than_asked_for(store: Path)
     assert len(_told("--most", "2")) == 2
 
 
-def test_for_a_program_everything_is_told_that_is_known(store: Path) -> None:
+def test_json_output_has_all_fields(store: Path) -> None:
     assert _told("--state", "confirmed") == [
         {
             **_command("confirmed"),
@@ -104,7 +104,7 @@ def test_for_a_program_everything_is_told_that_is_known(store: Path) -> None:
     ]
 
 
-def test_for_people_it_says_who_confirmed_and_how_long_that_took(store: Path) -> None:
+def test_the_table_shows_who_confirmed_and_how_long_it_took(store: Path) -> None:
     lines = [" ".join(line.split()) for line in _run().stdout.splitlines()]
 
     assert any("s-confirmed confirmed 1 gateway: revoked, after 2.5 s" in line for line in lines), lines
@@ -112,7 +112,7 @@ def test_for_people_it_says_who_confirmed_and_how_long_that_took(store: Path) ->
     assert lines[-1] == "1 open, 1 delivered, 1 confirmed, 1 failed, 1 overdue"
 
 
-def test_where_there_is_no_store_none_is_made(database: Path) -> None:
+def test_a_missing_store_is_not_created(database: Path) -> None:
     done = _run()
 
     assert (done.exit_code, done.stdout) == (3, "")

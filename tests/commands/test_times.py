@@ -1,4 +1,4 @@
-"""Times as people type them."""
+"""Times as they are written on the command line."""
 
 from __future__ import annotations
 
@@ -22,14 +22,12 @@ NOW = 1_772_409_600_000
         ("999999d", False, 0),
     ],
 )
-def test_a_span_is_counted_from_now_and_a_moment_is_utc_unless_it_says_otherwise(
-    text: str, ahead: bool, ms: int
-) -> None:
+def test_a_span_is_relative_to_now_and_a_time_is_utc_unless_it_has_an_offset(text: str, ahead: bool, ms: int) -> None:
     assert moment_ms(text, NOW, ahead=ahead) == ms
 
 
 @pytest.mark.parametrize("text", ["", "soon", "5", "5w", "-3h", "1.5h", "2026-13-01"])
-def test_what_is_no_time_is_answered_with_how_to_write_one(text: str) -> None:
+def test_an_invalid_time_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match="write a span"):
         moment_ms(text, NOW, ahead=True)
 

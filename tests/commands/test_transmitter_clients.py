@@ -1,4 +1,4 @@
-"""`session-risk transmitter clients`: whose sessions receivers hear of, as the operator sees and says it."""
+"""`session-risk transmitter clients`: receivers, and the tenants of their streams."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_with_tenancy_none_is_none(here: Store) -> None:
 
 
 @pytest.mark.parametrize("which", [[], ["acme", "--every"]], ids=["neither", "both"])
-def test_whose_it_is_to_hear_of_is_said_in_one_way(here: Store, which: list[str]) -> None:
+def test_the_tenants_of_a_stream_are_given_in_one_way_only(here: Store, which: list[str]) -> None:
     _run("add", "me", "--aud", "a")
 
     done = _run("tenant", "me", *which)
@@ -112,22 +112,22 @@ def test_a_receiver_of_an_outside_server_is_given_a_tenant_after_it_came(here: S
 
     shown = _run("list").stdout
     with here.read() as conn:
-        assert [this_stream.tenant for this_stream in streams.every(conn, here.sealer)] == ["acme"]
+        assert [stream_row.tenant for stream_row in streams.every(conn, here.sealer)] == ["acme"]
     assert (done.exit_code, shown.splitlines()[1].split()[:5]) == (
         0,
         ["idp", "https://idp.example", "ssf.read", "outside", "acme"],
     )
 
 
-def test_the_list_names_the_streams_that_are_told_of_nothing(here: Store) -> None:
+def test_the_list_names_the_streams_that_get_no_events(here: Store) -> None:
     _run("add", "theirs", "--aud", "a", "--tenant", "acme")
     _run("add", "mine", "--aud", "b")
     with here.begin() as conn:
         for number, (receiver, status) in enumerate(
             [("mine", "enabled"), ("gone", "paused"), ("theirs", "enabled"), ("mine", "disabled")], start=1
         ):
-            members: dict[str, Any] = {"receiver_id": receiver, "status": status, "created_at": NOW + number}
-            streams.add(conn, here.sealer, stream(f"s-{number}", **members))
+            overrides: dict[str, Any] = {"receiver_id": receiver, "status": status, "created_at": NOW + number}
+            streams.add(conn, here.sealer, stream(f"s-{number}", **overrides))
 
     strict, plain = (_run("list", env=env) for env in (STRANGERS, {}))
     result = _run("list", "--json", env=STRANGERS)

@@ -1,4 +1,4 @@
-"""`session-risk transmitter`: keys, clients, dead letters and the audit log, as the operator sees them."""
+"""`session-risk transmitter`: keys, clients, dead letters and the audit log."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli.main, ["transmitter", *map(str, arguments)])
 
 
-def _told(*arguments: str | Path) -> Any:
+def _json_of(*arguments: str | Path) -> Any:
     done = _run(*arguments, "--json")
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
@@ -49,7 +49,7 @@ def _told(*arguments: str | Path) -> Any:
         *("dead-letters list", "dead-letters retry 1", "rehearse s-1 --principal ana"),
     ],
 )
-def test_what_looks_into_a_store_says_that_there_is_none_and_makes_none(
+def test_a_command_that_reads_a_missing_store_reports_it_and_creates_none(
     words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "elsewhere" / "store.db"
@@ -72,11 +72,11 @@ def test_keys_are_rotated_and_listed_with_which_are_published(here: Store) -> No
     with here.begin() as conn:
         queue.put(conn, [token("a1", kid=kids[1])], NOW)
 
-    details, shown = _told("keys", "list"), _run("keys", "list").stdout
+    output, shown = _json_of("keys", "list"), _run("keys", "list").stdout
 
-    assert {key["kid"] for key in details} == set(kids)
-    assert (details[0]["kid"], details[0]["alg"], details[0]["retired_at"]) == (kids[2], "ES256", None)
-    assert {key["kid"]: key["published"] for key in details} == dict(zip(kids, [False, True, True], strict=True))
+    assert {key["kid"] for key in output} == set(kids)
+    assert (output[0]["kid"], output[0]["alg"], output[0]["retired_at"]) == (kids[2], "ES256", None)
+    assert {key["kid"]: key["published"] for key in output} == dict(zip(kids, [False, True, True], strict=True))
     states = {line.split()[0]: line.split()[-1] for line in shown.splitlines()[1:]}
     assert states == dict(zip(kids, ["retired", "published", "signs"], strict=True))
 
@@ -91,7 +91,7 @@ def _pem(tmp_path: Path, bits: int) -> Path:
 def test_a_key_is_brought_from_a_file(here: Store, tmp_path: Path) -> None:
     done = _run("keys", "import", _pem(tmp_path, 2048))
 
-    (key,) = _told("keys", "list")
+    (key,) = _json_of("keys", "list")
     assert (done.exit_code, done.stdout) == (0, f"{key['kid']} signs from now on\n")
     assert key["alg"] == "RS256"
 
@@ -105,7 +105,7 @@ def test_a_key_that_is_too_weak_or_not_there_is_refused(here: Store, tmp_path: P
     )
     assert none.exit_code == 2
     assert none.stderr == f"session-risk: {tmp_path / 'none'}: No such file or directory\n"
-    assert _told("keys", "list") == []
+    assert _json_of("keys", "list") == []
 
 
 @pytest.mark.parametrize("left", ["another", "none"])
@@ -122,27 +122,27 @@ def test_with_another_key_file_than_the_stores_no_key_is_made_that_nobody_else_c
 
     assert [result.exit_code for result in done] == [2, 2]
     assert all(f"{keys}: holds no key that opens what this store has sealed" in result.stderr for result in done)
-    assert [key["kid"] for key in _told("keys", "list")] == [kid]
+    assert [key["kid"] for key in _json_of("keys", "list")] == [kid]
 
 
 # --- Clients ---
 
 
-def test_a_client_is_added_with_a_secret_that_is_told_once(here: Store) -> None:
-    details = _told("clients", "add", "okta", "--aud", "https://a.example", "--scope", "ssf.read")
+def test_a_client_is_added_with_a_secret_that_is_shown_once(here: Store) -> None:
+    output = _json_of("clients", "add", "okta", "--aud", "https://a.example", "--scope", "ssf.read")
 
     listed = _run("clients", "list").stdout
     with here.read() as conn:
-        found = receivers.check(conn, "okta", details["client_secret"])
+        found = receivers.check(conn, "okta", output["client_secret"])
     assert found is not None
-    assert (details["client_id"], details["aud"], details["scopes"]) == (
+    assert (output["client_id"], output["aud"], output["scopes"]) == (
         "okta",
         "https://a.example",
         ["ssf.read"],
     )
     assert (found.aud, found.scopes) == ("https://a.example", frozenset({"ssf.read"}))
     assert "okta" in listed
-    assert details["client_secret"] not in listed
+    assert output["client_secret"] not in listed
 
 
 def test_a_client_added_for_a_person_to_read_has_both_scopes(here: Store) -> None:
@@ -186,11 +186,11 @@ def test_a_client_is_revoked_once(here: Store) -> None:
         1,
         "session-risk: me: there is no receiver of this name that is not revoked\n",
     )
-    (row,) = _told("clients", "list")
+    (row,) = _json_of("clients", "list")
     assert row["revoked_at"] is not None
 
 
-def test_a_client_that_is_revoked_is_told_where_it_is_pushed_to(here: Store) -> None:
+def test_revoking_a_client_lists_its_push_endpoints(here: Store) -> None:
     _run("clients", "add", "me", "--aud", "a")
     with here.begin() as conn:
         streams.add(conn, here.sealer, stream(receiver_id="me"))
@@ -216,14 +216,14 @@ def _bury(store: Store) -> None:
 def test_dead_letters_are_listed_with_the_reason(here: Store) -> None:
     _bury(here)
 
-    details, shown = _told("dead-letters", "list", "--most", "2"), _run("dead-letters", "list").stdout
+    output, shown = _json_of("dead-letters", "list", "--most", "2"), _run("dead-letters", "list").stdout
 
-    assert [(item["seq"], item["error"], item["error_text"]) for item in details] == [
+    assert [(item["seq"], item["error"], item["error_text"]) for item in output] == [
         (3, "invalid_audience", "not for me"),
         (2, "invalid_audience", "not for me"),
     ]
     assert shown.count("not for me") == 3
-    assert len(_told("dead-letters", "list", "--stream", "s-2")) == 1
+    assert len(_json_of("dead-letters", "list", "--stream", "s-2")) == 1
 
 
 def test_dead_letters_are_sent_again_by_number_or_by_stream(here: Store) -> None:
@@ -236,18 +236,18 @@ def test_dead_letters_are_sent_again_by_number_or_by_stream(here: Store) -> None
         (0, "1 queued again\n"),
         (1, "session-risk: none of these is a dead letter whose token and stream still exist\n"),
     ]
-    assert [item["seq"] for item in _told("dead-letters", "list")] == [3]
+    assert [item["seq"] for item in _json_of("dead-letters", "list")] == [3]
 
 
 @pytest.mark.parametrize("which", [[], ["1", "--stream", "s-1"]])
-def test_which_to_send_again_is_said_in_one_way(here: Store, which: list[str]) -> None:
+def test_dead_letters_to_retry_are_selected_in_one_way_only(here: Store, which: list[str]) -> None:
     done = _run("dead-letters", "retry", *which)
 
     assert done.exit_code == 2
     assert "give either numbers, as `dead-letters list` shows them, or --stream" in done.stderr
 
 
-def test_a_letter_that_cannot_be_sent_again_says_so(here: Store) -> None:
+def test_a_dead_letter_that_cannot_be_sent_again_is_marked(here: Store) -> None:
     _bury(here)
     with here.begin() as conn:
         streams.remove(conn, "s-1", NOW)
@@ -266,9 +266,9 @@ def test_the_audit_log_is_shown_newest_first(here: Store) -> None:
         audit.note(conn, AuditEntry(NOW, "create stream", 201, "me", "192.0.2.1", "s-1"))
         audit.note(conn, AuditEntry(NOW + 1, "read stream", 404, "you", "192.0.2.2", "s-1"))
 
-    details, mine = _told("audit"), _told("audit", "--client", "me")
+    output, mine = _json_of("audit"), _json_of("audit", "--client", "me")
 
-    assert [item["receiver_id"] for item in details] == ["you", "me"]
+    assert [item["receiver_id"] for item in output] == ["you", "me"]
     assert mine == [
         {
             "at": NOW,
@@ -285,7 +285,7 @@ def test_the_audit_log_is_shown_newest_first(here: Store) -> None:
 # --- What goes wrong ---
 
 
-def test_a_store_that_is_none_is_a_sentence_and_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_store_is_a_sentence_and_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_RISK_TRANSMITTER_DATABASE", "postgresql://me:sesame@127.0.0.1:1/x")
     monkeypatch.setenv("SESSION_RISK_TRANSMITTER_KEY_FILE", "/proc/none/keys")
 

@@ -1,4 +1,4 @@
-"""From what two tenants did to cohorts: training, the card, the bytes, and newcomers held against them."""
+"""Cohorts of two tenants: training, the card, the bytes, and the scores of new sessions."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def model(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_card_tells_which_tenants_have_cohorts_of_their_own(model: Path) -> None:
+def test_the_card_lists_the_tenants_with_cohorts_of_their_own(model: Path) -> None:
     cohorts = json.loads((model / "card.json").read_text("utf-8"))["cohorts"]
 
     assert (cohorts["tenants_in_the_data"], cohorts["with_cohorts_of_their_own"]) == (3, 2)
@@ -85,12 +85,12 @@ def test_the_card_tells_which_tenants_have_cohorts_of_their_own(model: Path) -> 
     assert f"| {short_fingerprint(USUAL):08x} | 270 | 1 | human |" in (model / "card.md").read_text("utf-8")
 
 
-def test_a_model_tells_no_tenants_name(model: Path) -> None:
+def test_a_model_contains_no_name_of_a_tenant(model: Path) -> None:
     everything = [path.read_bytes() for path in model.iterdir() if path.suffix != ".npz"]
     for path in model.glob("*.npz"):
         everything += [str(array.tolist()).encode() for array in unpack(path.read_bytes()).values()]
 
-    assert [name for name, _, _ in TENANTS if any(name.encode() in payload for payload in everything)] == []
+    assert [name for name, _, _ in TENANTS if any(name.encode() in content for content in everything)] == []
 
 
 def test_the_same_recording_and_seed_give_the_same_bytes(model: Path, recording: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_newcomer_may_read_what_is_usual_at_its_tenant(model: Path) -> None:
 # --- from vectors -----------------------------------------------------------------------------------------
 
 
-def vectors(tenant: str, records: float, sessions: int, **members: Any) -> list[dict[str, Any]]:
+def vectors(tenant: str, records: float, sessions: int, **overrides: Any) -> list[dict[str, Any]]:
     """Vectors of a model's: of each session four, at calls in role 0."""
     by_key = {**dict.fromkeys(FEATURE_NAMES, 0.0), "sensitive_records_10m": records}
     return [
@@ -125,14 +125,14 @@ def vectors(tenant: str, records: float, sessions: int, **members: Any) -> list[
             session_id=f"{tenant}-{number // 4}",
             event_id=f"{tenant}-{number}",
             values=by_key,
-            **{"role": 0, **members},
+            **{"role": 0, **overrides},
         )
         for number in range(4 * sessions)
     ]
 
 
 def learned(folder: Path, *parts: list[dict[str, Any]]) -> Cohorts:
-    """The cohorts that an export of *parts* teaches the roles of the model toy@1, which know one of old."""
+    """The cohorts that the roles of the model toy@1, which have one already, learn from an export of *parts*."""
     exported(folder, [fields for part in parts for fields in part], truth=ATTACKED)
     data = with_tenant_cohorts(data_in(folder, roles=sample_roles(7, "of old")), "toy@1")
     assert data.roles is not None
@@ -167,7 +167,7 @@ def test_vectors_of_attacks_of_other_models_and_without_a_role_teach_nothing(tmp
     assert cohorts.tenants.tolist() == [short_fingerprint(USUAL)]
 
 
-def test_an_export_that_tells_too_little_leaves_what_was_known_of_tenants(tmp_path: Path) -> None:
+def test_an_export_with_too_few_vectors_leaves_the_cohorts_of_tenants_unchanged(tmp_path: Path) -> None:
     cohorts = learned(tmp_path / "export", vectors(USUAL, 9.0, 29))
 
     assert cohorts.tenants.tolist() == [short_fingerprint("of old")]
@@ -183,10 +183,10 @@ def test_what_a_replay_logged_and_its_export_teach_what_the_recording_taught(
     run("replay", recording, "--out", tmp_path / "replayed")
     run("export", "--from", tmp_path / "replayed", "--out", tmp_path / "export")
 
-    details = [train(tmp_path / data, tmp_path / f"{data}-model")["cohorts"] for data in ("replayed", "export")]
+    cohorts = [train(tmp_path / data, tmp_path / f"{data}-model")["cohorts"] for data in ("replayed", "export")]
 
-    assert details[0] == details[1]
-    assert {item["tenant"] for item in details[0]["tenants"]} == {
+    assert cohorts[0] == cohorts[1]
+    assert {item["tenant"] for item in cohorts[0]["tenants"]} == {
         f"{short_fingerprint(USUAL):08x}",
         f"{short_fingerprint(LARGE):08x}",
     }

@@ -1,4 +1,4 @@
-"""Two models on the same data: what another would have changed, session by session, and nothing else."""
+"""Two models on the same data: which sessions another model would have changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.settings.loading import load as load_settings
 from schemas.decisions import SessionFeatures
 from schemas.decode import encode
 from schemas.topics import SESSION_CHALLENGES, SESSION_FEATURES, SESSION_REVOCATIONS, SESSION_RISK
-from tests.offline.test_training import data, life, model, run, told, truths
+from tests.offline.test_training import data, json_of, life, model, run, truths
 from tests.support.exports import exported, vector
 from tests.support.histories import CAFE, HOME, earlier, moved
 from tests.support.role_samples import sample_roles
@@ -32,8 +32,8 @@ from tests.support.role_samples import sample_roles
 __all__ = ["data", "model"]  # fixtures
 
 
-def say(results: ResultCollector, topic: str, session_id: str, **members: Any) -> None:
-    results.take(Message(topic, b"", encode({"tenant": "acme", "session_id": session_id, **members})))
+def say(results: ResultCollector, topic: str, session_id: str, **overrides: Any) -> None:
+    results.take(Message(topic, b"", encode({"tenant": "acme", "session_id": session_id, **overrides})))
 
 
 def decided(results: ResultCollector, session_id: str, level: str, score: float, *reasons: str) -> None:
@@ -45,7 +45,7 @@ def decided(results: ResultCollector, session_id: str, level: str, score: float,
 # --- Decisions --------------------------------------------------------------------------------------------
 
 
-def test_a_session_is_told_by_the_gravest_that_became_of_it() -> None:
+def test_a_session_is_described_by_its_most_severe_result() -> None:
     results = ResultCollector()
     decided(results, "s-1", "MEDIUM", 50.0, "network_changed")
     decided(results, "s-1", "HIGH", 90.0, "token_replayed", "network_changed")
@@ -68,7 +68,7 @@ def test_a_session_is_told_by_the_gravest_that_became_of_it() -> None:
     ]
 
 
-def test_only_what_differs_is_told_with_what_the_session_really_was() -> None:
+def test_only_sessions_that_differ_are_listed_with_their_ground_truth() -> None:
     by_key = {
         ("acme", "s-1"): SessionResult("MEDIUM", 50.0),
         ("acme", "s-62"): SessionResult("HIGH", 88.0, revoked=True),
@@ -112,7 +112,7 @@ def test_only_what_differs_is_told_with_what_the_session_really_was() -> None:
     }
 
 
-def test_a_level_that_differs_without_another_step_is_told_as_a_level() -> None:
+def test_a_level_that_differs_without_another_step_is_listed_as_a_level() -> None:
     found = compare_results({("t", "s"): SessionResult("MEDIUM")}, {("t", "s"): SessionResult("HIGH")}, Truths())
 
     assert found["changes"] == {"unknown: MEDIUM → HIGH": 1}
@@ -122,7 +122,7 @@ def test_a_level_that_differs_without_another_step_is_told_as_a_level() -> None:
 
 
 class Calls:
-    """A detector whose band is the number of calls in the last minute, *more* added."""
+    """A detector whose band is the number of calls in the last minute plus *more*."""
 
     def __init__(self, more: int) -> None:
         self.more = more
@@ -138,7 +138,7 @@ class Calls:
         return []
 
 
-def test_bands_are_counted_by_vector_and_told_by_the_highest_of_a_session() -> None:
+def test_bands_are_counted_per_vector_and_listed_by_the_highest_of_a_session() -> None:
     def row(session_id: str, calls: int) -> Row:
         values = dict.fromkeys(FEATURE_NAMES, 0.0) | {"calls_1m": calls}
         return Row.of(SessionFeatures.model_validate(vector(calls, session_id=session_id, values=values)))
@@ -165,13 +165,13 @@ def naive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that learned of attacks as if they were honest."""
     folder = tmp_path_factory.mktemp("naive")
     exported(folder / "data", [*life()])
-    told("train", folder / "data", "--out", folder / "naive", "--name", "naive")
+    json_of("train", folder / "data", "--out", folder / "naive", "--name", "naive")
     return folder / "naive"
 
 
 def test_on_an_export_the_bands_of_each_vector_are_compared(data: Path, model: Path, naive: Path) -> None:
     found, shown = (
-        told("compare", model, naive, "--on", data),
+        json_of("compare", model, naive, "--on", data),
         run("compare", model, naive, "--on", data).stdout,
     )
 
@@ -186,21 +186,19 @@ def test_on_an_export_the_bands_of_each_vector_are_compared(data: Path, model: P
         np.bincount(band, minlength=4).tolist() for band in bands
     ]
     assert f"{found['differ']:,} of {found['sessions']:,} sessions differ" in shown
-    assert told("compare", model, model, "--on", data)["differences"] == []
+    assert json_of("compare", model, model, "--on", data)["differences"] == []
 
 
-def test_of_vectors_is_told_that_they_are_by_others_roles_where_the_roles_differ(
-    data: Path, model: Path, tmp_path: Path
-) -> None:
+def test_a_note_says_that_vectors_were_scored_with_other_roles(data: Path, model: Path, tmp_path: Path) -> None:
     with_roles = tmp_path / "with-roles"
     files = {"roles.npz": pack(sample_roles().arrays)}
     save(load(model), with_roles, {"data": {}, "fit": {}, "thresholds": [], "metrics": {}}, files)
 
     shown = " ".join(run("compare", model, with_roles, "--on", data).stdout.split())
 
-    assert told("compare", model, with_roles, "--on", data)["note"] == compare.DIFFERENT_ROLES
+    assert json_of("compare", model, with_roles, "--on", data)["note"] == compare.DIFFERENT_ROLES
     assert compare.DIFFERENT_ROLES in shown
-    assert "note" not in told("compare", with_roles, with_roles, "--on", data)
+    assert "note" not in json_of("compare", with_roles, with_roles, "--on", data)
 
 
 def moved_abroad(folder: Path) -> Path:
@@ -212,7 +210,7 @@ def moved_abroad(folder: Path) -> Path:
     return folder
 
 
-def test_on_a_recording_both_models_decide_and_what_tips_the_scale_is_told(tmp_path: Path) -> None:
+def test_on_a_recording_both_models_decide_and_the_decisive_detections_are_listed(tmp_path: Path) -> None:
     recording = moved_abroad(tmp_path / "recording")
     policy = parse_policy("[detections.network_changed]\nweight = 4.5")
     calm, odd = (
@@ -240,7 +238,7 @@ def test_on_a_recording_both_models_decide_and_what_tips_the_scale_is_told(tmp_p
 def test_a_model_compared_on_a_recording_with_itself_changes_nothing(model: Path, tmp_path: Path) -> None:
     recording = moved_abroad(tmp_path / "recording")
 
-    found = told("compare", model, model, "--on", recording)
+    found = json_of("compare", model, model, "--on", recording)
     shown = run("compare", model, model, "--on", recording).stdout
 
     identity = load(model).id

@@ -1,4 +1,4 @@
-"""The demonstration: it ends well when all stories do, says so when one does not, measures what it says."""
+"""The demo: its exit code reflects the outcome of all stories, and its figures are what it measured."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_worker_that_ends_ends_the_demonstration(tmp_path: Path) -> None:
             asyncio.run(perform(edge, kinds, Script((), calls, (), 0.0), _Nobody()))
 
 
-def test_a_wrong_ending_is_told_and_the_exit_code_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_ending_is_reported_and_the_exit_code_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Scenario("a-theft", "A theft", "a", "", False, [], {"s": Expectation("HIGH", "revoke")}, NOW)
     report = Report(events=1, seconds=0.5)
 
@@ -186,11 +186,11 @@ def test_honest_traffic_is_moved_with_all_its_times_and_named_anew() -> None:
 # --- What is shown ---
 
 
-def _decision(**members: Any) -> dict[str, Any]:
+def _decision(**overrides: Any) -> dict[str, Any]:
     reason = {"detection": "mass_read", "contribution": 6.0, "evidence": ["e-1", "e-2"]}
     trust = {"detection": "fresh_strong_auth", "contribution": -0.5}
     fields = {"occurred_at": NOW, "session_id": "s", "level": "HIGH", "action": "revoke"}
-    return {**fields, "reasons": [reason, trust], **members}
+    return {**fields, "reasons": [reason, trust], **overrides}
 
 
 def test_a_decision_is_shown_with_what_counted_against_the_session() -> None:

@@ -1,4 +1,4 @@
-"""The demonstration shows for each story the token that an identity provider would get, verified."""
+"""The demo shows, for each story, the verified token that an identity provider would receive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FALLS = [
 ]
 
 
-def said(*records: Record) -> list[tuple[str, bytes]]:
+def messages_of(*records: Record) -> list[tuple[str, bytes]]:
     return [(topic, record.model_dump_json(exclude_none=True).encode()) for topic, record in records]
 
 
@@ -32,7 +32,7 @@ def story(letter: str, *sessions: str, twin: bool = False) -> Scenario:
 
 
 def test_what_was_decided_becomes_verified_tokens_with_one_txn() -> None:
-    tokens = tokens_of(said(*FALLS), T0 + 5_000)
+    tokens = tokens_of(messages_of(*FALLS), T0 + 5_000)
 
     assert {(token.event, token.session_id, token.claims["txn"]) for token in tokens} == {
         ("risk-level-change", "s-1", "d-1"),
@@ -53,12 +53,12 @@ def test_what_was_decided_becomes_verified_tokens_with_one_txn() -> None:
     assert revoked.payload["event_timestamp"] == T0 // 1000
 
 
-def test_for_each_story_the_first_session_that_was_revoked_is_told_and_of_twins_nothing() -> None:
+def test_each_story_shows_the_token_of_its_first_revoked_session_and_twins_none() -> None:
     others = [
         revocation(session_id=name, decision_id=f"d-{name}", principal_id=f"p-{name}", decided_at=T0)
         for name in ("s-2", "s-3", "s-4", "of nobody")
     ]
-    report = Report(messages=said(*FALLS, *others))
+    report = Report(messages=messages_of(*FALLS, *others))
     stories = [story("a", "calm", "s-1"), story("a", "s-2"), story("b", "s-3"), story("c", "s-4", twin=True)]
 
     tokens = tokens_by_story(report, stories, T0)
@@ -73,7 +73,7 @@ def test_for_each_story_the_first_session_that_was_revoked_is_told_and_of_twins_
 
 def test_it_is_shown_on_less_than_a_screen_with_the_first_token_whole() -> None:
     console = Console(file=io.StringIO(), width=100)
-    tokens = tokens_by_story(Report(messages=said(*FALLS)), [story("a", "s-1")], T0)
+    tokens = tokens_by_story(Report(messages=messages_of(*FALLS)), [story("a", "s-1")], T0)
 
     show(console, tokens)
 

@@ -68,7 +68,7 @@ def test_the_same_recording_policy_and_model_give_the_same_bytes_and_no_differen
     assert "0 of 1 sessions differ" in done.stdout
 
 
-def test_what_differs_is_told_with_the_reasons_and_the_commands(replays: Path) -> None:
+def test_differences_are_listed_with_their_reasons_and_commands(replays: Path) -> None:
     first, other = read_output(replays / "a"), read_output(replays / "b")
 
     (found,) = differences(first, other)
@@ -100,7 +100,7 @@ def test_the_summary_counts_what_each_side_has_alone(replays: Path) -> None:
     assert (fields["revocations_only"], fields["challenges_only"]) == ([1, 0], [0, 1])
 
 
-def test_the_summary_comes_first_and_exit_code_1_says_that_they_differ(replays: Path) -> None:
+def test_the_summary_comes_first_and_the_exit_code_is_1_if_they_differ(replays: Path) -> None:
     done = _run("diff", replays / "a", replays / "b")
 
     assert done.exit_code == 1
@@ -109,24 +109,22 @@ def test_the_summary_comes_first_and_exit_code_1_says_that_they_differ(replays: 
         assert part in " ".join(done.stdout.split())
 
 
-def test_a_program_is_told_the_same(replays: Path) -> None:
+def test_json_output_has_the_same_content(replays: Path) -> None:
     done = _run("diff", replays / "a", replays / "b", "--json")
 
-    details = json.loads(done.stdout)
+    output = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert details["sessions_differ"] == 1
-    assert details["differences"][0]["decisions"][0]["reasons"] == {"mass_read": [6.0, 4.0]}
+    assert output["sessions_differ"] == 1
+    assert output["differences"][0]["decisions"][0]["reasons"] == {"mass_read": [6.0, 4.0]}
 
 
-def test_turned_round_the_same_is_told_of_the_other_side(replays: Path) -> None:
+def test_exchanging_the_sides_exchanges_the_differences(replays: Path) -> None:
     first, other = read_output(replays / "a"), read_output(replays / "b")
 
     there, back = differences(first, other), differences(other, first)
 
     turned = {"A": "B", "B": "A", "": ""}
-    assert [_turned(difference, turned) for difference in back] == [
-        _sorted(this_difference) for this_difference in there
-    ]
+    assert [_turned(difference, turned) for difference in back] == [_sorted(difference) for difference in there]
 
 
 def _turned(difference: Difference, turned: dict[str, str]) -> Difference:
@@ -150,7 +148,7 @@ def _sorted(difference: Difference) -> Difference:
     return Difference(difference.tenant, difference.session_id, difference.decisions, commands)
 
 
-def _decision(**members: Any) -> dict[str, Any]:
+def _decision(**overrides: Any) -> dict[str, Any]:
     return {
         "tenant": "default",
         "session_id": "s-1",
@@ -163,7 +161,7 @@ def _decision(**members: Any) -> dict[str, Any]:
         "model": "m@1",
         "policy": "p@1",
         "reasons": [{"detection": "mass_read", "contribution": 4.0}],
-        **members,
+        **overrides,
     }
 
 

@@ -1,4 +1,4 @@
-"""Weights are fitted within a budget, and a detection alone keeps the promise of its severity."""
+"""Weights are fitted within a budget, and a detection alone reaches the level of its severity."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @settings(max_examples=30)
 @given(st.integers(0, 40), st.integers(10, 400), st.integers(0, 2**16))
-def test_what_promises_less_adds_up_to_no_more_than_the_budget_allows(attacks: int, honest: int, seed: int) -> None:
+def test_weaker_evidence_adds_up_to_no_more_than_the_budget_allows(attacks: int, honest: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     attack = np.arange(attacks + 1 + honest) <= attacks
     rows = (rng.random((attack.size, len(DETECTIONS) + len(BANDS))) < 0.02).astype(float)
@@ -41,7 +41,7 @@ def test_what_promises_less_adds_up_to_no_more_than_the_budget_allows(attacks: i
 
 
 @pytest.mark.parametrize("rule", DETECTIONS, ids=lambda rule: rule.id)
-def test_a_detection_alone_keeps_the_promise_of_its_severity(rule: Detection) -> None:
+def test_a_detection_alone_reaches_the_level_of_its_severity(rule: Detection) -> None:
     rng = np.random.default_rng(3)
     rows = (rng.random((500, len(DETECTIONS) + len(BANDS))) < 0.05).astype(float)
 
@@ -57,7 +57,7 @@ def _of_people(rows: np.ndarray, attack: np.ndarray) -> Sessions:
     return Sessions(rows, attack, np.full(attack.size, "human"))
 
 
-def test_detections_that_explain_every_attack_leave_the_model_what_it_says_by_itself() -> None:
+def test_detections_that_explain_every_attack_do_not_reduce_the_weight_of_the_model() -> None:
     attack = np.arange(2000) < 100
     rows = np.zeros((2000, len(DETECTIONS) + len(BANDS)))
     rows[:60, len(DETECTIONS)] = rows[150:200, len(DETECTIONS)] = 1.0  # 60 % of attacks and 3 % of others are odd
@@ -71,7 +71,7 @@ def test_detections_that_explain_every_attack_leave_the_model_what_it_says_by_it
     assert beside.anomaly[0] == alone.anomaly[0]
 
 
-def test_who_is_not_asked_for_a_factor_spends_nothing_of_the_budget_of_challenges() -> None:
+def test_principals_who_are_not_challenged_do_not_use_the_budget_of_challenges() -> None:
     attack = np.arange(1000) < 20
     rows = np.zeros((1000, len(DETECTIONS) + len(BANDS)))
     rows[:15, len(DETECTIONS)] = rows[500:540, len(DETECTIONS)] = 1.0

@@ -1,4 +1,4 @@
-"""Recordings of real attacks: sessions that change hands, and what in a lab was an attack."""
+"""Recordings of real attacks: sessions that are exchanged, and the origin of events in a lab."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.samples import T0, call
 
 def laboratory(folder: Path, *events: Event) -> Path:
     with write(folder / "lab") as writer:
-        for event in sorted(events, key=lambda this_event: this_event["occurred_at"]):
+        for event in sorted(events, key=lambda event: event["occurred_at"]):
             writer.line(topic_of(event), encode(event))
     return folder / "lab"
 
@@ -87,11 +87,11 @@ def test_a_session_that_ran_an_attack_before_is_an_attack_of_its_own(tmp_path: P
         (None, "other"),
     ],
 )
-def test_in_the_lab_user_agents_tell_what_was_an_attack(client: str | None, origin: str) -> None:
+def test_in_the_lab_the_user_agent_shows_the_origin_of_an_event(client: str | None, origin: str) -> None:
     assert origin_of({"user_agent": client}) == origin
 
 
-def test_of_a_recording_is_told_after_whose_event_a_detection_began(tmp_path: Path) -> None:
+def test_a_recording_shows_the_origin_of_the_event_after_which_a_detection_began(tmp_path: Path) -> None:
     user = {"type": "IAMUser", "arn": "arn:aws:iam::1:user/a", "accountId": "1", "accessKeyId": "AKIA1"}
     record = {"eventTime": "2024-06-01T12:00:00Z", "userIdentity": user}
     stop = {"eventSource": "cloudtrail.amazonaws.com", "eventName": "StopLogging", "eventID": "e-1"}
@@ -99,12 +99,10 @@ def test_of_a_recording_is_told_after_whose_event_a_detection_began(tmp_path: Pa
     made = [{**record, **stop, "userAgent": "stratus-red-team_1"}, {**record, **look}]
     (tmp_path / "log.json").write_text(json.dumps({"Records": made}), "utf-8")
 
-    raised_read, unharmed = (
+    raised, unharmed = (
         detected_in("stop", [tmp_path / "log.json"], Policy(), Model(NoDetector()), detonations=detonations)
         for detonations in (True, False)
     )
 
-    assert raised_read == Detected(
-        "stop", 1, "MEDIUM", ("audit_switched_off",), {("audit_switched_off", "detonation"): 1}
-    )
+    assert raised == Detected("stop", 1, "MEDIUM", ("audit_switched_off",), {("audit_switched_off", "detonation"): 1})
     assert unharmed == Detected("stop", 0, "LOW", (), {})

@@ -1,4 +1,4 @@
-"""What the evaluation counts: answers of honest people, what attacks met, what the honest had to bear."""
+"""Counts of the evaluation: answers of honest people, results of attacks, false interventions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.support.evaluation_truth import truth
 from tests.support.samples import T0
 
 
-def said(topic: str, session_id: str, hours: float, **members: Any) -> Message:
+def command(topic: str, session_id: str, hours: float, **overrides: Any) -> Message:
     """A command so many hours after the beginning."""
     fields = {
         "tenant": "default",
         "session_id": session_id,
         "decided_at": T0 + int(hours * HOUR_MS),
-        **members,
+        **overrides,
     }
     return Message(topic, session_id.encode(), encode({"detections": ["mass_read"], **fields}))
 
@@ -33,7 +33,7 @@ def said(topic: str, session_id: str, hours: float, **members: Any) -> Message:
 
 
 def challenge(number: int, session_id: str = "s-1", kind: str = "human") -> Message:
-    return said(
+    return command(
         SESSION_CHALLENGES,
         session_id,
         0,
@@ -48,7 +48,7 @@ def answered(answers: Answers) -> list[dict[str, Any]]:
     return [from_json(record.value) for record in answers.insert_into([later])][:-1]
 
 
-def test_an_honest_user_answers_within_a_minute_and_a_half() -> None:
+def test_an_honest_user_passes_the_step_up_within_a_minute_and_a_half() -> None:
     answers = Answers(lambda *_: True, share=1.0)
 
     for number in range(50):
@@ -62,7 +62,7 @@ def test_an_honest_user_answers_within_a_minute_and_a_half() -> None:
     assert {(e["action"], e["session_id"], e["principal_id"]) for e in records} == {("step_up_passed", "s-1", "ana")}
 
 
-def test_nobody_answers_for_a_thief_or_a_machine() -> None:
+def test_nobody_passes_the_step_up_for_an_intruder_or_a_machine() -> None:
     answers = Answers(lambda _tenant, session_id, _at: session_id != "stolen", share=1.0)
 
     answers.observe(challenge(1, "stolen"))
@@ -83,7 +83,7 @@ def test_some_users_are_away_from_the_desk() -> None:
 # --- outcomes ---------------------------------------------------------------------------------------------
 
 
-def test_what_attacked_sessions_met_and_honest_ones_had_to_bear() -> None:
+def test_results_of_attacked_sessions_and_false_interventions_of_honest_ones_are_counted() -> None:
     outcomes = Outcomes.against(
         [
             *(truth(name, "attack") for name in ("caught", "late", "asked", "missed", "early")),
@@ -92,9 +92,9 @@ def test_what_attacked_sessions_met_and_honest_ones_had_to_bear() -> None:
     )
     outcomes.begun.update({("default", name): T0 for name in ("caught", "late", "asked", "missed", "early")})
     for session, hours in [("caught", 5.01), ("late", 5.5), ("early", 4.0), ("ana", 1.0)]:
-        outcomes.observe(said(SESSION_REVOCATIONS, session, hours))
+        outcomes.observe(command(SESSION_REVOCATIONS, session, hours))
     for session, hours in [("asked", 5.2), ("ben", 1.0), ("ben", 2.0), ("missed", 1.0)]:
-        outcomes.observe(said(SESSION_CHALLENGES, session, hours))
+        outcomes.observe(command(SESSION_CHALLENGES, session, hours))
 
     assert outcomes.attack_results() == AttackResults(5, 3, 2, 918.0, 1623.6)
     assert outcomes.honest_costs() == HonestCosts(3, 5 * 5.0 + 3 * 10.0, 2, 3)

@@ -1,4 +1,4 @@
-"""A recording is played in variants, and the page says what was asked and what was measured."""
+"""A recording is replayed in variants, and the page shows goals and measurements."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_table_shows_dashes_for_what_is_not_there() -> None:
     assert table(("a", "b"), [("x", None), (1200, 0.25)]) == "| a | b |\n|---|---|\n| x | – |\n| 1,200 | 0.2 |"
 
 
-def test_the_page_says_what_was_asked_and_what_was_measured(recording: Path) -> None:
+def test_the_page_shows_goals_and_measurements(recording: Path) -> None:
     trials = [
         Trial(variant, [play(recording, Policy(), Model(NoDetector()), variant)])
         for variant in (FULL, Variant("model only", detections=False))

@@ -1,4 +1,4 @@
-"""Labels of exported vectors are point-in-time correct: an export of the past knows nothing of later."""
+"""Labels of exported vectors are point-in-time correct: an export of the past has no later knowledge."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ VECTORS = st.tuples(st.integers(T0, T0 + 40), st.sampled_from(["s-1", "s-2"]))
 
 @given(st.lists(VERDICTS, max_size=8), VECTORS, st.none() | st.integers(T0, T0 + 40), st.integers(0, 40))
 def test_a_label_is_the_last_word_on_a_question_that_was_asked_after_the_vector(
-    said: list[SessionFeedback], scored: tuple[int, str], as_of: int | None, reach: int
+    verdicts: list[SessionFeedback], scored: tuple[int, str], as_of: int | None, reach: int
 ) -> None:
     scored_at, session_id = scored
 
-    found = Labels(said, as_of, reach).of(("acme", session_id), scored_at)
+    found = Labels(verdicts, as_of, reach).of(("acme", session_id), scored_at)
 
-    known = [session_feedback for session_feedback in said if as_of is None or session_feedback.occurred_at <= as_of]
+    known = [feedback for feedback in verdicts if as_of is None or feedback.occurred_at <= as_of]
     known = sorted(
-        (session_feedback for session_feedback in known if session_feedback.session_id == session_id),
-        key=lambda session_feedback: session_feedback.occurred_at,
+        (feedback for feedback in known if feedback.session_id == session_id),
+        key=lambda feedback: feedback.occurred_at,
     )
     best = None
     for question in dict.fromkeys(this_session_feedback.decision_id for this_session_feedback in known):
@@ -54,7 +54,7 @@ def test_a_label_is_the_last_word_on_a_question_that_was_asked_after_the_vector(
 @given(st.lists(VERDICTS, max_size=8), st.lists(VECTORS, min_size=1, max_size=8), st.integers(T0, T0 + 40))
 def test_an_export_of_the_past_knows_nothing_of_what_came_after_it(
     tmp_path_factory: pytest.TempPathFactory,
-    said: list[SessionFeedback],
+    verdicts: list[SessionFeedback],
     scored: list[tuple[int, str]],
     as_of: int,
 ) -> None:
@@ -62,8 +62,8 @@ def test_an_export_of_the_past_knows_nothing_of_what_came_after_it(
     records = [vector(n, at, session_id=session) for n, (at, session) in enumerate(scored)]
     records.append(vector(99, T0, session_id="s-3"))  # that there is something
 
-    exported(folder / "past", records, *said, as_of=as_of)
-    then = [session_feedback for session_feedback in said if session_feedback.occurred_at <= as_of]
+    exported(folder / "past", records, *verdicts, as_of=as_of)
+    then = [feedback for feedback in verdicts if feedback.occurred_at <= as_of]
     exported(folder / "then", [fields for fields in records if fields["scored_at"] <= as_of], *then, as_of=as_of)
 
     past = back(folder / "past")
@@ -88,7 +88,7 @@ def test_a_verdict_that_was_corrected_counts_until_it_was(tmp_path: Path) -> Non
     assert words == [(["true_positive"], [1]), (["false_positive"], [0]), (["false_positive"], [0])]
 
 
-def test_a_verdict_says_nothing_of_what_was_scored_after_it_or_long_before(tmp_path: Path) -> None:
+def test_a_verdict_does_not_label_vectors_scored_after_it_or_long_before(tmp_path: Path) -> None:
     records = [vector(1, T0), vector(2, T0 + 8 * DAY), vector(3, T0 + 8 * DAY + 2)]
 
     exported(tmp_path / "out", records, verdict(T0 + 8 * DAY + 1))

@@ -1,4 +1,4 @@
-"""Vectors in Parquet are exactly what was scored: bit for bit, of the time that was asked for, each once."""
+"""Vectors in Parquet are exactly those that were scored in the requested time, each once."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _plain(value: Any) -> Any:
     return round(value.timestamp() * 1000) if hasattr(value, "timestamp") else value
 
 
-def test_the_role_of_a_call_comes_back_and_an_export_from_before_it_was_told_has_none(tmp_path: Path) -> None:
+def test_the_role_of_a_call_is_read_back_and_an_export_without_roles_has_none(tmp_path: Path) -> None:
     exported(tmp_path / "out", [vector(1, role=0), vector(2, role=7), vector(3)])
     found = back(tmp_path / "out").role.tolist()
 
@@ -98,7 +98,7 @@ def test_no_column_of_a_row_has_the_name_of_a_feature() -> None:
     assert len(names) == len(set(names))
 
 
-def test_a_score_is_told_only_of_the_model_that_gave_it(tmp_path: Path) -> None:
+def test_a_score_is_exported_only_for_the_model_that_computed_it(tmp_path: Path) -> None:
     exported(tmp_path / "out", [vector(1), vector(2, model="other@2")], detector=Toy())
 
     scores = pq.read_table(next((tmp_path / "out").glob(parquet.PATTERN)))["score"].to_pylist()

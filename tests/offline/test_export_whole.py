@@ -1,4 +1,4 @@
-"""An export is whole or nothing, the same bytes again, in bounded memory; what is left out is counted."""
+"""An export is atomic, reproducible and in bounded memory; vectors left out are counted."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_an_export_is_not_mixed_with_what_lies_there(tmp_path: Path) -> None:
     assert files(tmp_path / "out") == before
 
 
-def test_vectors_of_another_feature_set_are_put_apart_and_said_so(tmp_path: Path) -> None:
+def test_vectors_of_another_feature_set_are_left_out_with_a_warning(tmp_path: Path) -> None:
     count = exported(tmp_path / "out", [vector(1), vector(2, feature_set="0123", values={"x": 1.0})])
 
     assert back(tmp_path / "out").event_id.tolist() == ["e-1"]
@@ -106,7 +106,7 @@ def test_vectors_of_another_feature_set_are_put_apart_and_said_so(tmp_path: Path
     assert not (tmp_path / "none").exists()
 
 
-def test_what_is_no_vector_is_counted_and_the_first_is_told(tmp_path: Path) -> None:
+def test_records_that_are_not_vectors_are_counted_and_the_first_is_shown(tmp_path: Path) -> None:
     count = exported(tmp_path / "out", [vector(1), {"session_id": 5}, {}])
 
     assert count.left_out == {"unreadable": 2}
@@ -118,7 +118,7 @@ def test_what_is_no_vector_is_counted_and_the_first_is_told(tmp_path: Path) -> N
 # --- read again -------------------------------------------------------------------------------------------
 
 
-def test_files_of_another_feature_set_or_none_at_all_are_refused(tmp_path: Path) -> None:
+def test_files_with_another_feature_set_or_without_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordingError) as none:
         back(tmp_path)
     assert str(none.value) == (f"{tmp_path} has no export: expected {parquet.PATTERN}, as `session-risk export` writes")
@@ -138,7 +138,7 @@ def test_files_of_another_feature_set_or_none_at_all_are_refused(tmp_path: Path)
     )
 
 
-def test_an_export_tells_how_many_rows_it_has_and_how_they_were_drawn(tmp_path: Path) -> None:
+def test_an_export_contains_its_number_of_rows_and_their_sampling(tmp_path: Path) -> None:
     exported(tmp_path / "out", [vector(n, T0 + n * HOUR) for n in range(50)])
 
     assert parquet.is_export(tmp_path / "out")

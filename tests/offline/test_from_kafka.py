@@ -1,4 +1,4 @@
-"""What topics still hold, replayed as a recording would be; and a verdict given on it."""
+"""Records of topics are replayed like a recording; verdicts are sent to Kafka."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EVENTS: list[Event] = [
 
 @pytest.fixture(scope="module")
 def connection() -> Iterator[Connection]:
-    """A broker whose input topics hold `EVENTS`, spread over partitions, and two records that are none."""
+    """A broker whose input topics have `EVENTS`, spread over partitions, and two invalid records."""
     with EmbeddedBroker() as broker:
         broker.create([*INPUT_TOPICS, SESSION_RISK])
         found = Connection(broker.bootstrap, embedded=True)
@@ -82,10 +82,8 @@ def test_everything_the_topics_hold_comes_in_order_of_event_time(
     records = list(read_spooled(tmp_path))
 
     assert count == len(records) == len(EVENTS) + 1
-    assert sorted(this_record.value for this_record in records) == sorted(
-        this_record.value for this_record in read(recorded)
-    )
-    times = [this_record.occurred_at for this_record in records if b"occurred_at" in this_record.value]
+    assert sorted(record.value for record in records) == sorted(record.value for record in read(recorded))
+    times = [record.occurred_at for record in records if b"occurred_at" in record.value]
     assert times == sorted(times)
     assert len(list(tmp_path.iterdir())) > 1
 
@@ -112,7 +110,7 @@ def test_the_topics_are_decided_on_as_a_recording_of_them_is(asked: Connection, 
 @pytest.fixture(scope="module")
 def decision(connection: Connection) -> dict[str, Any]:
     """The newest decision on session s-3 of tenant acme; there is an older one."""
-    fields_read: dict[str, Any] = {
+    decision: dict[str, Any] = {
         "tenant": "acme",
         "session_id": "s-3",
         "decision_id": "d-2",
@@ -122,9 +120,9 @@ def decision(connection: Connection) -> dict[str, Any]:
             {"detection": "mfa_fatigue", "contribution": 0.0},
         ],
     }
-    for fields in ({**fields_read, "decision_id": "d-1", "reasons": []}, fields_read):
+    for fields in ({**decision, "decision_id": "d-1", "reasons": []}, decision):
         asyncio.run(produce(connection, [(SESSION_RISK, b"s-3", json.dumps(fields).encode())]))
-    return fields_read
+    return decision
 
 
 def _verdict(connection: Connection, *arguments: str) -> tuple[Result, list[dict[str, Any]]]:
@@ -132,9 +130,9 @@ def _verdict(connection: Connection, *arguments: str) -> tuple[Result, list[dict
     before = len(asyncio.run(read_all(connection, SESSION_FEEDBACK)))
     done = _run("feedback", *arguments, "--by", "soc-7")
     records = asyncio.run(read_all(connection, SESSION_FEEDBACK))
-    assert {tuple(this_record.headers) for this_record in records} <= {(("tenant", b"acme"),)}
-    details = [json.loads(this_record.value or b"") for this_record in records]
-    return done, sorted(details, key=lambda item: int(item["occurred_at"]))[before:]
+    assert {tuple(record.headers) for record in records} <= {(("tenant", b"acme"),)}
+    records_by_time = [json.loads(record.value or b"") for record in records]
+    return done, sorted(records_by_time, key=lambda item: int(item["occurred_at"]))[before:]
 
 
 def test_a_verdict_on_a_decision_names_its_session_and_what_counted(
@@ -155,7 +153,7 @@ def test_a_verdict_on_a_decision_names_its_session_and_what_counted(
     }
 
 
-def test_a_verdict_on_a_session_is_one_on_its_newest_decision(asked: Connection, decision: dict[str, Any]) -> None:
+def test_a_verdict_on_a_session_applies_to_its_newest_decision(asked: Connection, decision: dict[str, Any]) -> None:
     done, (fields,) = _verdict(asked, "s-3", "true_positive")
 
     assert done.exit_code == 0, done.output

@@ -1,4 +1,4 @@
-"""How well a model does: rates as slow counting finds them, held against the truth or against verdicts."""
+"""Quality of a model: the same rates as slow counting, by ground truth or by verdicts."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_without_truth_verdicts_say_what_was_an_attack_and_no_delay_is_known() -
 @pytest.mark.parametrize(
     "rows", [[], [row("a", truth="theft")], [row("b", truth="benign")], [row("c", label="unsure")]]
 )
-def test_where_only_one_kind_is_known_nothing_can_be_said(rows: list[Row]) -> None:
+def test_with_only_attacks_or_only_honest_rows_there_is_no_evaluation(rows: list[Row]) -> None:
     assert known_rows(Vectors.of(rows), np.zeros(len(rows)), 1.0) is None
 
 
@@ -117,14 +117,14 @@ def test_above_a_limit_are_no_more_than_the_budget_and_below_it_would_be_more(
     assert weight[scores >= found].sum() > budget * weight.sum()
 
 
-def test_a_row_stands_for_as_many_as_the_log_kept_one_of() -> None:
+def test_the_weight_of_a_row_is_the_number_of_rows_it_stands_for_in_the_log() -> None:
     vectors = Vectors.of([row("a"), row("b", level="HIGH"), row("c", level="MEDIUM")])
 
     assert weights(vectors, 0.002).tolist() == [500.0, 1.0, 1.0]
     assert weights(vectors, 0.0).tolist() == [1.0, 1.0, 1.0]
 
 
-def test_a_fair_sample_keeps_low_and_draws_the_rest_at_the_same_share() -> None:
+def test_a_fair_sample_contains_all_low_rows_and_the_same_share_of_the_rest() -> None:
     vectors = Vectors.of([row("a", number, level="HIGH") for number in range(2_000)] + [row("b")])
 
     kept = drawn(vectors, 0.1)

@@ -1,4 +1,4 @@
-"""Recordings: read back as written, merged by event time; never half-written, damage never passed over."""
+"""Recordings are read as written, merged by event time, never written in part; damage is reported."""
 
 import gzip
 import json
@@ -101,7 +101,7 @@ def test_reading_is_a_stable_sort_of_all_files(
     assert list(recording.read(directory)) == sorted(lines, key=lambda record: record.occurred_at)
 
 
-def test_a_line_that_tells_no_time_comes_with_the_line_before_it(tmp_path: Path) -> None:
+def test_a_line_without_a_time_gets_that_of_the_line_before(tmp_path: Path) -> None:
     broken = (b"not json", b'{"occurred_at": "soon"}', b'{"occurred_at": 1.5}', b"\xff\xfe")
     _file(tmp_path, AUTH, b"{", _at(10), *broken, _at(30))
     _file(tmp_path, API, _at(20))
@@ -130,7 +130,7 @@ def test_a_line_from_the_far_future_does_not_hold_back_its_file(tmp_path: Path) 
     ]
 
 
-def test_a_line_that_says_when_it_arrived_is_due_then_whatever_its_clock_says(tmp_path: Path) -> None:
+def test_a_line_with_a_time_of_arrival_is_replayed_then_whatever_its_event_time(tmp_path: Path) -> None:
     fast, slow = (b'{"occurred_at":%d,"recorded_at":%d}' % times for times in ((9_000, 20), (3, 30)))
     _file(tmp_path, "device-telemetry", _at(10), fast, slow, _at(40))
 
@@ -182,7 +182,7 @@ def test_a_value_with_a_line_break_is_refused(tmp_path: Path) -> None:
         writer.line(AUTH, b"{\n}")
 
 
-def test_where_there_is_no_recording_it_says_what_was_expected(tmp_path: Path) -> None:
+def test_a_directory_without_a_recording_is_refused_with_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"has no recording: expected auth-events, device-telemetry"):
         recording.read(tmp_path)
 

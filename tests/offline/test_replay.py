@@ -1,4 +1,4 @@
-"""A replay: the same recording gives the same bytes, on however many partitions the same revocations."""
+"""A replay: the same recording gives the same bytes, and the same revocations for any number of partitions."""
 
 from __future__ import annotations
 
@@ -75,8 +75,7 @@ def test_the_number_of_partitions_changes_no_revocation(partitions: int, once: t
     messages, _ = play(STORIES, partitions)
 
     ids = [
-        {event["revocation_id"] for event in of(read(messages_read), topics.SESSION_REVOCATIONS)}
-        for messages_read in (messages, once[0])
+        {event["revocation_id"] for event in of(read(sent), topics.SESSION_REVOCATIONS)} for sent in (messages, once[0])
     ]
     assert ids[0] == ids[1]
     assert len(ids[0]) > 15
@@ -104,7 +103,7 @@ def test_a_recording_of_one_session_longer_than_a_chunk_is_replayed_whole() -> N
     assert replay.events == 1 + 2 * CHUNK + sum(map(_internal, messages))
 
 
-def test_what_contexts_answer_arrives_before_a_later_step() -> None:
+def test_output_of_contexts_arrives_before_a_later_step() -> None:
     saids = replayed(
         [
             telemetry(0, rooted=True),

@@ -1,4 +1,4 @@
-"""The summary of a replay: what attacked sessions met, and what honest ones had to bear."""
+"""The summary of a replay: results for attacked sessions, false interventions for honest ones."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def test_a_family_is_found_only_once_its_attack_is_on() -> None:
     others = (replace(attack, session_id=name) for name in ("late", "missed"))
     card = Scorecard.against([attack, *others, honest])
 
-    def say(topic: str, session_id: str, **members: Any) -> None:
-        fields = {"tenant": "t", "session_id": session_id, **members}
+    def say(topic: str, session_id: str, **overrides: Any) -> None:
+        fields = {"tenant": "t", "session_id": session_id, **overrides}
         card.take(Message(topic, session_id.encode(), encode(fields)))
 
     say(SESSION_RISK, "early", level="HIGH", occurred_at=500)

@@ -1,4 +1,4 @@
-"""From a recording to roles, and with a model to disk and back."""
+"""Role learning from a recording, and roles stored with a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HUMAN, AGENT = PRINCIPAL_KIND["human"], PRINCIPAL_KIND["agent"]
 
 
 def recording(folder: Path, *events: dict[str, Any]) -> Path:
-    """A recording of *events*, and of one line that nobody can read."""
+    """A recording of *events*, and of one unreadable line."""
     with write(folder) as writer:
         writer.line("api-calls", b'{"type":"api.call"}')
         for event in events:
@@ -35,9 +35,9 @@ def recording(folder: Path, *events: dict[str, Any]) -> Path:
     return folder
 
 
-def working(session: str, operations: list[str], **members: Any) -> list[dict[str, Any]]:
+def working(session: str, operations: list[str], **overrides: Any) -> list[dict[str, Any]]:
     return [
-        call(at, session_id=session, operation=name, event_id=f"{session}-{at}", **members)
+        call(at, session_id=session, operation=name, event_id=f"{session}-{at}", **overrides)
         for at, name in enumerate(operations)
     ]
 
@@ -114,9 +114,7 @@ def _spoil(folder: Path, roles: bytes, *, vouched: bool) -> None:
 @pytest.mark.parametrize(
     ("vouched", "why"), [(False, "changed since it was trained"), (True, "not a model of this version")]
 )
-def test_roles_that_were_changed_or_are_none_are_refused(
-    vouched: bool, why: str, detector: Trained, tmp_path: Path
-) -> None:
+def test_changed_or_invalid_roles_are_refused(vouched: bool, why: str, detector: Trained, tmp_path: Path) -> None:
     save(detector, tmp_path, {}, {ROLES: pack(sample_roles().arrays)})
     _spoil(tmp_path, b"not an archive", vouched=vouched)
 

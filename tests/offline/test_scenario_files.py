@@ -1,4 +1,4 @@
-"""The stories: every file can be played, attacks have honest twins, mistakes in a file are pointed at."""
+"""The stories: every file can be played, attacks have honest twins, mistakes are located."""
 
 import json
 from pathlib import Path
@@ -58,8 +58,8 @@ def test_every_event_of_a_story_is_valid_in_order_and_ends_with_it(story: Scenar
     assert START <= times[0] <= times[-1] <= story.play_until
     assert len({event["event_id"] for _, event in story.events}) == len(times)
     for topic, event in story.events:
-        event_read = EVENT_TYPES[event["type"]].model_validate(event)
-        assert set(event) <= set(type(event_read).model_fields)
+        validated = EVENT_TYPES[event["type"]].model_validate(event)
+        assert set(event) <= set(type(validated).model_fields)
         assert TOPIC_OF[event["type"]] == topic
 
 
@@ -71,7 +71,7 @@ def test_time_goes_on_to_the_end_so_that_deadlines_are_reached(story: Scenario) 
 
 
 @each_story
-def test_a_story_is_told_to_people_and_expects_something_of_every_session(story: Scenario) -> None:
+def test_a_story_has_a_text_and_an_expectation_for_every_session(story: Scenario) -> None:
     sessions = {event["session_id"] for _, event in story.events if "session_id" in event}
 
     assert story.title
@@ -81,7 +81,7 @@ def test_a_story_is_told_to_people_and_expects_something_of_every_session(story:
 
 
 @pytest.mark.parametrize("letter", "abcdef")
-def test_every_story_is_told_of_an_attack_and_of_its_honest_twin(letter: str) -> None:
+def test_every_story_has_an_attack_and_an_honest_twin(letter: str) -> None:
     scenarios = [story for story in STORIES if story.story == letter]
     attacks = [
         story for story in scenarios if any(expectation.action == "revoke" for expectation in story.expect.values())

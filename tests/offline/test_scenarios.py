@@ -56,7 +56,7 @@ def endings() -> Endings:
 
 
 @pytest.mark.parametrize("story", TOLD, ids=[story.name for story in TOLD])
-def test_a_story_ends_as_it_says_when_it_is_replayed(story: Scenario, endings: Endings) -> None:
+def test_a_replayed_story_ends_as_expected(story: Scenario, endings: Endings) -> None:
     assert endings.wrong(story) == []
 
 
@@ -64,7 +64,7 @@ def test_how_many_partitions_there_are_makes_no_difference(endings: Endings) -> 
     assert _replayed(_all_of(TOLD, 1), 1).revocation_ids == endings.revocation_ids != set()
 
 
-def test_through_faust_every_story_ends_as_it_says_with_the_revocations_of_a_replay(tmp_path: Path) -> None:
+def test_through_faust_every_story_ends_as_expected_with_the_revocations_of_a_replay(tmp_path: Path) -> None:
     with EmbeddedBroker() as broker:
         connection = Connection(broker.bootstrap, embedded=True)
         _agrees_with_replay(connection, f"stories-{uuid4().hex[:8]}", PARTITIONS, tmp_path)
@@ -117,11 +117,11 @@ class _Nobody:
     def status(self, text: str) -> None: ...
 
 
-def _all_of(told: Sequence[Scenario], partitions: int, suffix: str = "") -> list[Timed]:
+def _all_of(scenarios: Sequence[Scenario], partitions: int, suffix: str = "") -> list[Timed]:
     """All stories at once, and time that goes on in every partition."""
-    events = [timed for story in told for timed in story.events]
+    events = [timed for story in scenarios for timed in story.events]
     begin, end = (pick(event["occurred_at"] for _, event in events) for pick in (min, max))
-    until = max(end, *(story.play_until for story in told))
+    until = max(end, *(story.play_until for story in scenarios))
     return in_order([*events, *steady(partitions, begin, until, suffix)])
 
 

@@ -1,4 +1,4 @@
-"""Every simulated attack leaves its mark, and nothing honest does, unless it is known to look like it."""
+"""Every simulated attack leaves its traces, and nothing honest does, except known look-alikes."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_every_attack_strikes_and_everything_that_happened_has_a_family_that_is_
     }
 
 
-def test_every_oddity_finds_its_day_and_is_honest(honest: World) -> None:
+def test_every_oddity_occurs_and_is_labelled_honest(honest: World) -> None:
     oddities = {family.name for family in ODDITIES}
 
     assert oddities <= set(honest.strikes)
@@ -84,31 +84,29 @@ def test_nothing_honest_leaves_the_mark_of_an_attack_but_what_is_known_to(honest
 
 @pytest.mark.parametrize("family", ["malware_in_browser", "through_own_machine", "after_hours"])
 def test_an_insider_shows_the_network_the_device_and_the_client_of_always(world: World, family: str) -> None:
-    members = ("asn", "ip", "device_id", "user_agent", "ja4")
+    overrides = ("asn", "ip", "device_id", "user_agent", "ja4")
     for events in world.of(family):
         began = world.truth[events[0]["session_id"]].started_at
-        shown = {tuple(event[name] for name in members) for event in events if event["occurred_at"] >= began}
-        before = {tuple(event[name] for name in members) for event in events if event["occurred_at"] < began}
+        shown = {tuple(event[name] for name in overrides) for event in events if event["occurred_at"] >= began}
+        before = {tuple(event[name] for name in overrides) for event in events if event["occurred_at"] < began}
 
         assert shown <= before
 
 
 def test_after_an_attack_began_its_session_goes_on(world: World) -> None:
     for row in world.truth.values():
-        began_late = row.ended_at - row.started_at < 10 * MINUTE  # on a device whose fate was sealed before
+        began_late = row.ended_at - row.started_at < 10 * MINUTE  # on a device that was attacked before
         if row.label == "attack" and row.family != "ancestor_revoked" and not began_late:
             later = [session for session in world.sessions[row.session_id] if session["occurred_at"] > row.started_at]
 
             assert later[-1]["occurred_at"] - row.started_at >= 5 * MINUTE, row
 
 
-def test_what_was_born_of_a_fallen_session_falls_with_the_same_intensity(world: World) -> None:
-    born = [
-        this_event for events in world.sessions.values() for this_event in events if this_event.get("parent_session_id")
-    ]
-    assert born
+def test_children_of_an_attacked_session_are_attacked_with_the_same_intensity(world: World) -> None:
+    children = [event for events in world.sessions.values() for event in events if event.get("parent_session_id")]
+    assert children
 
-    for event in born:
+    for event in children:
         fallen, row = world.truth[event["parent_session_id"]], world.truth[event["session_id"]]
         if fallen.label == "attack" and row.ended_at > fallen.started_at:
             assert (row.label, row.intensity) == ("attack", fallen.intensity)

@@ -1,4 +1,4 @@
-"""Two worlds that share nothing, families and intensities to be asked for, and habits worth learning."""
+"""Two worlds without common parameters, families and intensities that can be selected, habits to learn."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_number_belongs_to_one_world(least: int, width: int, seed: int) -> Non
             assert [own for own, world in WORLDS.items() if world.holds(number)] == [name]
 
 
-def test_a_range_without_room_for_a_world_says_so() -> None:
+def test_a_range_without_numbers_of_a_world_is_refused() -> None:
     for name, world in WORLDS.items():
         other = next(value for value in range(10, 20) if not world.holds(value))
 
@@ -185,7 +185,7 @@ def test_a_device_reports_from_where_its_owner_is_never_from_where_a_thief_is(fa
     assert followed == {is_followed}
 
 
-def test_a_workloads_credential_says_the_same_of_itself_wherever_it_is_used() -> None:
+def test_a_workloads_credential_has_the_same_fields_wherever_it_is_used() -> None:
     family = "workload_credential_off_home"
     world = world_of(simulate(2, 14, 60, attack_share=0.3, oddity_share=0, families=[family], noise=0))
     stolen = {events[0]["principal_id"]: events[0] for events in world.of(family)}
@@ -202,5 +202,5 @@ def test_a_workloads_credential_says_the_same_of_itself_wherever_it_is_used() ->
 
 
 def _minted(event: dict[str, Any]) -> tuple[Any, ...]:
-    """What the issuer of a credential says of it, and whose it is."""
+    """The fields of an issued credential, and its principal."""
     return event["principal_id"], event["workload"], event.get("home_asn"), tuple(event["scopes"])

@@ -1,4 +1,4 @@
-"""The simulator: the same seed, the same bytes; valid events in order; a truth for every session."""
+"""The simulator: the same seed gives the same bytes, valid events in order, and ground truth for every session."""
 
 import json
 from collections import Counter, defaultdict
@@ -35,13 +35,13 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_others() -> None:
 def test_every_event_is_valid_on_its_topic_in_order_and_within_the_hours() -> None:
     previous = MONDAY_MS
     for topic, event in simulate(seed=5, hours=3, principals=40, attack_share=0.5, oddity_share=0.5, noise=0):
-        event_read = EVENT_TYPES[event["type"]].model_validate(event)
+        validated = EVENT_TYPES[event["type"]].model_validate(event)
 
         assert TOPIC_OF[event["type"]] == topic
-        assert set(event) - {"recorded_at"} <= set(type(event_read).model_fields)
+        assert set(event) - {"recorded_at"} <= set(type(validated).model_fields)
         if topic != "device-telemetry":  # a device's clock may be set back
-            assert previous <= event_read.occurred_at < MONDAY_MS + 3 * HOUR
-            previous = event_read.occurred_at
+            assert previous <= validated.occurred_at < MONDAY_MS + 3 * HOUR
+            previous = validated.occurred_at
 
 
 def test_noise_delays_repeats_and_thins_out_events_but_makes_up_none() -> None:

@@ -1,4 +1,4 @@
-"""A model from an export: what it learns from, what its card and reports say, and the same bytes again."""
+"""A model from an export: training data, card, reports, and reproducible bytes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def told(*arguments: str | Path) -> Any:
+def json_of(*arguments: str | Path) -> Any:
     done = run(*arguments, "--json")
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
@@ -79,7 +79,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model trained on it."""
     folder = tmp_path_factory.mktemp("models") / "toy"
-    told("train", data, "--out", folder, "--name", "toy")
+    json_of("train", data, "--out", folder, "--name", "toy")
     return folder
 
 
@@ -89,7 +89,7 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_on_an_export_again_gives_the_same_bytes_pictures_included(
     data: Path, model: Path, tmp_path: Path
 ) -> None:
-    told("train", data, "--out", tmp_path / "toy", "--name", "toy")
+    json_of("train", data, "--out", tmp_path / "toy", "--name", "toy")
 
     assert files(tmp_path / "toy") == files(model)
     assert set(files(model)) == {
@@ -105,7 +105,7 @@ def test_training_on_an_export_again_gives_the_same_bytes_pictures_included(
     }
 
 
-def test_a_card_says_what_was_learned_from_and_how_well_it_went(model: Path) -> None:
+def test_a_card_describes_the_training_data_and_the_evaluation(model: Path) -> None:
     card = json.loads((model / "card.json").read_text("utf-8"))
 
     assert {name: card["data"][name] for name in ("kind", "window", "policies")} == {
@@ -128,7 +128,7 @@ def test_a_card_says_what_was_learned_from_and_how_well_it_went(model: Path) -> 
 def test_what_an_attack_looks_like_changes_nothing_that_is_learned(model: Path, tmp_path: Path) -> None:
     exported(tmp_path / "other", [*life(odd=9.0)], truth=truths())
 
-    found = told("train", tmp_path / "other", "--out", tmp_path / "toy", "--name", "toy")
+    found = json_of("train", tmp_path / "other", "--out", tmp_path / "toy", "--name", "toy")
 
     assert found["id"] == load(model).id
 
@@ -158,7 +158,7 @@ def test_verdicts_teach_a_second_stage_and_other_sessions_measure_it(
         for number in range(10, HONEST + ATTACKED)
     ]
     exported(tmp_path / "labelled", [*life()], *session_feedbacks)
-    found = told("train", tmp_path / "labelled", "--out", tmp_path / "toy")
+    found = json_of("train", tmp_path / "labelled", "--out", tmp_path / "toy")
 
     labelled = (HONEST + ATTACKED - 10) * EACH
     measured = found["metrics"]["attack_rows"] + found["metrics"]["honest_rows"]
@@ -167,11 +167,11 @@ def test_verdicts_teach_a_second_stage_and_other_sessions_measure_it(
     assert load(tmp_path / "toy").second is not None
 
 
-def test_few_verdicts_or_none_leave_the_first_stage_alone_and_the_card_says_so(tmp_path: Path) -> None:
+def test_with_few_verdicts_there_is_no_second_stage_and_the_card_says_so(tmp_path: Path) -> None:
     few = [verdict(T0 + 3_600_000, "false_positive", session_id=f"s-{number}") for number in range(21)]
     exported(tmp_path / "labelled", [*life()], *few, verdict(T0 + 3_600_000, "unsure", session_id="s-60"))
 
-    found = told("train", tmp_path / "labelled", "--out", tmp_path / "toy")
+    found = json_of("train", tmp_path / "labelled", "--out", tmp_path / "toy")
 
     assert found["fit"]["second_stage"] == (
         "none: 0 attacked and 21 honest sessions are labelled; the second stage needs 5 and 20, "
@@ -181,17 +181,17 @@ def test_few_verdicts_or_none_leave_the_first_stage_alone_and_the_card_says_so(t
 
 
 def test_data_to_test_on_leaves_every_honest_session_to_learn_from(data: Path, tmp_path: Path) -> None:
-    found = told("train", data, "--test", data, "--out", tmp_path / "toy")
+    found = json_of("train", data, "--test", data, "--out", tmp_path / "toy")
 
     assert found["data"]["rows"] == HONEST * EACH
     assert found["metrics"]["on"] == "export"
     assert found["metrics"]["moved_features"] == []
 
 
-def test_where_nothing_is_known_of_attacks_the_card_says_so_and_has_no_pictures(tmp_path: Path) -> None:
+def test_without_known_attacks_the_card_says_so_and_has_no_plots(tmp_path: Path) -> None:
     exported(tmp_path / "plain", [*life()])
 
-    found = told("train", tmp_path / "plain", "--out", tmp_path / "toy")
+    found = json_of("train", tmp_path / "plain", "--out", tmp_path / "toy")
 
     assert found["metrics"] == {"not_measured": "neither truth nor verdicts name both attacks and honest sessions"}
     assert [name for name in files(tmp_path / "toy") if name.endswith(".png")] == []
@@ -201,7 +201,7 @@ def test_pictures_of_the_model_before_do_not_stay(data: Path, tmp_path: Path) ->
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "old.png").write_bytes(b"")
 
-    told("train", data, "--out", tmp_path / "toy")
+    json_of("train", data, "--out", tmp_path / "toy")
 
     assert "old.png" not in files(tmp_path / "toy")
 
@@ -230,8 +230,8 @@ def test_of_more_vectors_than_are_needed_a_share_is_drawn_and_every_attack_stays
 # --- Reports ----------------------------------------------------------------------------------------------
 
 
-def test_an_evaluation_tells_people_what_it_tells_programs(data: Path, model: Path) -> None:
-    found, shown = told("evaluate", model, data), run("evaluate", model, data).stdout
+def test_an_evaluation_shows_the_same_as_text_and_as_json(data: Path, model: Path) -> None:
+    found, shown = json_of("evaluate", model, data), run("evaluate", model, data).stdout
 
     assert found["model"] == load(model).id
     assert found["auc"] > 0.99
@@ -255,11 +255,11 @@ def test_an_evaluation_without_attacks_is_refused(model: Path, tmp_path: Path) -
     )
 
 
-def test_drift_tells_the_columns_that_moved_and_those_that_did_not(model: Path, tmp_path: Path) -> None:
+def test_drift_lists_the_columns_that_moved_and_those_that_did_not(model: Path, tmp_path: Path) -> None:
     found = {}
     for name, shift in (("same", 0.0), ("moved", 1.0)):
         exported(tmp_path / name, [*life(shift)][: HONEST * EACH])
-        found[name] = told("drift", tmp_path / name, "--model", model)
+        found[name] = json_of("drift", tmp_path / name, "--model", model)
 
     words = {name: {row["verdict"] for row in item["columns"]} for name, item in found.items()}
     assert words == {"same": {"stable"}, "moved": {"large"}}
@@ -271,7 +271,7 @@ def test_drift_tells_the_columns_that_moved_and_those_that_did_not(model: Path, 
     assert shown[1] == f"{len(FEATURE_NAMES) + 1} large"
 
 
-def test_drift_from_a_model_that_kept_no_training_data_is_refused(data: Path, model: Path, tmp_path: Path) -> None:
+def test_drift_from_a_model_without_training_data_is_refused(data: Path, model: Path, tmp_path: Path) -> None:
     save(load(model), tmp_path / "bare", {})
 
     done = run("drift", data, "--model", tmp_path / "bare")

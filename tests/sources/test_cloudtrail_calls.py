@@ -1,4 +1,4 @@
-"""What a call of CloudTrail tells: its status, its operation, what it read, and from where."""
+"""Calls of CloudTrail: status, operation, records read, network and software."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_an_error_code_has_the_status_it_stands_for(code: str | None, status: in
         ("ec2:DescribeVpcs", None, "internal", None),
     ],
 )
-def test_what_a_call_reads_is_told_as_far_as_the_log_does(
+def test_the_records_read_by_a_call_are_counted_if_the_log_has_them(
     converted: Convert, call: str, request_: Any, sensitivity: str, records: int | None
 ) -> None:
     (event,) = converted(record(call, requestParameters=request_)).events["api-calls"]
@@ -58,7 +58,7 @@ def test_what_a_call_reads_is_told_as_far_as_the_log_does(
     assert (denied["sensitivity"], denied["records"]) == (sensitivity, 0)
 
 
-def test_a_list_of_secrets_is_one_thing_and_another_list_another(converted: Convert) -> None:
+def test_a_list_of_secrets_is_one_resource_and_another_list_another(converted: Convert) -> None:
     lists = (["a", "b"], ["b", "a"], ["a", "c"])
     records = [
         record("ssm:GetParameters", second, requestParameters={"names": names}) for second, names in enumerate(lists)
@@ -79,14 +79,14 @@ def test_a_list_of_secrets_is_one_thing_and_another_list_another(converted: Conv
         ("s3:ListObjectsV2", "s3:ListObjectsV2"),
     ],
 )
-def test_an_action_is_told_without_the_version_of_its_api(converted: Convert, logged: str, operation: str) -> None:
+def test_an_operation_has_no_version_of_its_api(converted: Convert, logged: str, operation: str) -> None:
     (event,) = converted(record(logged)).events["api-calls"]
 
     assert event["operation"] == operation
 
 
 @pytest.mark.parametrize(
-    ("agent", "members", "ip"),
+    ("agent", "overrides", "ip"),
     [
         ("[S3Console/0.4, aws-internal/3]", {}, None),
         ("[S3Console/0.4, aws-internal/3]", {"sourceIPAddress": "203.0.113.7"}, "203.0.113.7"),
@@ -95,16 +95,16 @@ def test_an_action_is_told_without_the_version_of_its_api(converted: Convert, lo
     ],
 )
 def test_an_address_of_a_host_of_aws_is_not_the_clients(
-    converted: Convert, agent: str, members: dict[str, Any], ip: str | None
+    converted: Convert, agent: str, overrides: dict[str, Any], ip: str | None
 ) -> None:
-    item = record(userAgent=agent, **{"sourceIPAddress": "10.1.2.3", **members})
+    item = record(userAgent=agent, **{"sourceIPAddress": "10.1.2.3", **overrides})
 
     (event,) = converted(item).events["api-calls"]
 
     assert event.get("ip") == ip
 
 
-def test_the_tables_speak_of_operations_and_in_words_of_the_contract() -> None:
+def test_the_tables_contain_operations_and_values_of_the_schema() -> None:
     operations = [*catalogue.CREDENTIALS, *catalogue.ISSUES_KEY, *catalogue.SIGN_IN, *catalogue.READS_ONE]
     operations += [*catalogue.SENSITIVITY, *catalogue.SENSITIVE_WHEN, *catalogue.READS_NAMED]
     assert [name for name in operations if not re.fullmatch(r"[a-z0-9-]+:[A-Z][A-Za-z0-9]+", name)] == []

@@ -1,4 +1,4 @@
-"""Logs of CloudTrail as files: however they are packed, twice over, broken, empty, or not there."""
+"""CloudTrail files: all ways of packing, duplicates, damaged, empty and missing files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.cloudtrail_records import NOON_MS, Convert, converted, record
 __all__ = ["converted"]  # a fixture
 
 
-def test_an_event_in_two_files_is_one_event_and_keeps_its_label(tmp_path: Path) -> None:
+def test_an_event_in_two_files_is_one_event_with_its_label(tmp_path: Path) -> None:
     for name in ("aws.discovery.ec2-look-around.json", "1111_CloudTrail.json"):
         (tmp_path / name).write_text(json.dumps([record(), record(second=5)]))
     conversion = convert([tmp_path])

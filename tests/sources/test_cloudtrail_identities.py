@@ -1,4 +1,4 @@
-"""Of whom a session of CloudTrail is, a person, a key or a service, as its identity or its birth shows."""
+"""Principals of CloudTrail sessions: person, key or service, by identity or issuance."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ def test_a_session_seen_only_at_its_birth_has_the_kind_that_its_birth_shows(
 ) -> None:
     events = converted(record(call, by=by, **answer)).events["auth-events"]
 
-    (born,) = (event for event in events if event["session_id"] == "ASIANEW")
-    assert (born["principal_kind"], born["principal_id"]) == (kind, principal)
+    (issued,) = (event for event in events if event["session_id"] == "ASIANEW")
+    assert (issued["principal_kind"], issued["principal_id"]) == (kind, principal)
 
 
-def test_a_role_taken_in_the_console_is_as_human_as_who_took_it(converted: Convert) -> None:
+def test_a_role_assumed_in_the_console_has_the_kind_of_its_parent(converted: Convert) -> None:
     taken = record("sts:AssumeRole", 1, by=temporary("ASIA1", mfa="true"), **assumed("ana"))
 
     assert kinds(converted(taken)) == {f"{ANA}@2024-06-01T12:00:00Z": "human", "ASIANEW": "human"}

@@ -1,4 +1,4 @@
-"""In whose session a call of CloudTrail is: where sessions are born, and what begins none."""
+"""Sessions of CloudTrail calls: which session a call belongs to, and which calls start one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.cloudtrail_records import (
 __all__ = ["converted"]  # a fixture
 
 
-def test_a_call_begins_the_session_of_its_access_key_and_is_told_in_full(converted: Convert) -> None:
+def test_a_call_starts_the_session_of_its_access_key_and_is_converted_in_full(converted: Convert) -> None:
     secret = {"secretId": "db-password"}
     moved = {"bytesTransferredIn": 0.0, "bytesTransferredOut": 375.0}
     call = record("secretsmanager:GetSecretValue", requestParameters=secret, additionalEventData=moved)
@@ -60,17 +60,17 @@ def test_a_call_begins_the_session_of_its_access_key_and_is_told_in_full(convert
     )
 
 
-def test_an_assumed_role_is_a_session_born_from_the_callers(converted: Convert) -> None:
+def test_an_assumed_role_is_a_child_of_the_callers_session(converted: Convert) -> None:
     by_role = temporary("ASIANEW", "AssumedRole", "arn:aws:sts::111122223333:assumed-role/deploy/job")
     conversion = converted(record("sts:AssumeRole", **assumed("job")), record(by=by_role))
 
-    born = {"event_id": "AssumeRole-0:born", "action": "token_exchanged", "reason": "sts:AssumeRole"}
+    issued = {"event_id": "AssumeRole-0:born", "action": "token_exchanged", "reason": "sts:AssumeRole"}
     session = {"session_id": "ASIANEW", "principal_id": ROLE, "principal_kind": "api_key"}
     assert conversion.events["auth-events"] == [
         HEAD
         | session
         | CLIENT
-        | born
+        | issued
         | {"type": "auth.event", "token_id": digest("ASIANEW"), "parent_session_id": "AKIAANA"},
         BY_ANA | CLIENT | {"type": "auth.event", "event_id": "AssumeRole-0:start", "action": "token_issued"},
     ]
@@ -99,7 +99,7 @@ def test_a_new_access_key_is_another_users_session_whose_client_is_not_yet_known
     }
 
 
-def test_a_refused_request_for_credentials_begins_nothing(converted: Convert) -> None:
+def test_a_refused_request_for_credentials_starts_no_session(converted: Convert) -> None:
     made = {"accessKey": {"accessKeyId": "AKIANEW"}}
     refused = record("iam:CreateAccessKey", errorCode="AccessDenied", responseElements=made)
 
@@ -107,7 +107,7 @@ def test_a_refused_request_for_credentials_begins_nothing(converted: Convert) ->
     assert converted(refused).events["api-calls"][0]["status"] == 403
 
 
-def test_a_session_token_and_a_federated_user_are_born_from_the_key_that_asked(converted: Convert) -> None:
+def test_a_session_token_and_a_federated_user_are_children_of_the_requesting_key(converted: Convert) -> None:
     token = {"credentials": {"accessKeyId": "ASIATOKEN"}}
     guest = {"arn": "arn:aws:sts::111122223333:federated-user/guest"}
     federated = {"credentials": {"accessKeyId": "ASIAGUEST"}, "federatedUser": guest}
@@ -121,7 +121,7 @@ def test_a_session_token_and_a_federated_user_are_born_from_the_key_that_asked(c
     assert kinds(conversion) == dict.fromkeys(["AKIAANA", "ASIATOKEN", "ASIAGUEST"], "api_key")
 
 
-def test_a_role_of_another_account_is_born_once_in_the_tenant_of_that_account(converted: Convert) -> None:
+def test_a_role_of_another_account_is_issued_once_in_the_tenant_of_that_account(converted: Convert) -> None:
     there = {"recipientAccountId": "999900001111", "eventID": "A-record-of-the-other-account"}
     role = assumed("job")
     role["responseElements"]["assumedRoleUser"]["arn"] = "arn:aws:sts::999900001111:assumed-role/deploy/job"
@@ -133,7 +133,7 @@ def test_a_role_of_another_account_is_born_once_in_the_tenant_of_that_account(co
     assert conversion.counts.skipped == {"caller_without_session": 1}
 
 
-def test_a_child_is_never_born_after_its_first_call(converted: Convert) -> None:
+def test_a_child_is_never_issued_after_its_first_call(converted: Convert) -> None:
     by_role = temporary("ASIANEW", "AssumedRole", "arn:aws:sts::111122223333:assumed-role/deploy/job")
     conversion = converted(record(by=by_role), record("sts:AssumeRole", 1, **assumed("job")))
 

@@ -1,4 +1,4 @@
-"""Whole logs of CloudTrail: every record is counted or becomes valid events, in order, as a recording."""
+"""Complete CloudTrail logs: every record is counted or becomes valid events, in order."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-members = st.sampled_from([*record(), "requestParameters", "responseElements", "errorCode", "resources"])
+overrides = st.sampled_from([*record(), "requestParameters", "responseElements", "errorCode", "resources"])
 identity_members = st.sampled_from([*temporary("A", userName="ana"), "invokedBy", "principalId"])
 
 
@@ -73,7 +73,7 @@ identity_members = st.sampled_from([*temporary("A", userName="ana"), "invokedBy"
             *(*catalogue.ISSUES_KEY, *catalogue.CREDENTIALS, *catalogue.READS_NAMED),
         ]
     ),
-    st.dictionaries(members, json_values, max_size=4),
+    st.dictionaries(overrides, json_values, max_size=4),
     st.dictionaries(identity_members, json_values, max_size=3),
 )
 def test_whatever_a_record_holds_it_is_counted_or_becomes_valid_events(

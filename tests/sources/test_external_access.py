@@ -1,4 +1,4 @@
-"""Who is let in by a request: another account and everybody are outside, the account and services are not."""
+"""External access: other accounts and everybody are external, the own account and services are not."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_request_as_deep_as_a_well_is_given_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "told", "stage", "guarded"),
+    ("operation", "request_word", "stage", "guarded"),
     [
         ("secretsmanager:GetSecretValue", "restricted", Stage.SECRET, True),
         ("ssm:GetParameters", "restricted", Stage.SECRET_LIST, True),
@@ -118,8 +118,8 @@ def test_a_request_as_deep_as_a_well_is_given_up() -> None:
         ("GET /orders", None, Stage.NONE, False),
     ],
 )
-def test_what_a_call_does_to_trust(operation: str, told: str | None, stage: Stage, *, guarded: bool) -> None:
-    assert (stage_of(operation, told), is_guarded(operation, told)) == (stage, guarded)
+def test_what_a_call_does_to_trust(operation: str, request_word: str | None, stage: Stage, *, guarded: bool) -> None:
+    assert (stage_of(operation, request_word), is_guarded(operation, request_word)) == (stage, guarded)
 
 
 def test_the_classes_are_names_of_operations_and_only_a_grant_may_also_share() -> None:

@@ -23,7 +23,7 @@ def invoked(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
-def told_by(*arguments: str | Path) -> Any:
+def json_output_of(*arguments: str | Path) -> Any:
     done = invoked(*arguments, "--json")
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
@@ -54,7 +54,7 @@ def replayed(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 @cache
 def _played(recording: Path, folder: Path) -> tuple[Path, Any]:
-    return folder, told_by("replay", recording, "--out", folder)
+    return folder, json_output_of("replay", recording, "--out", folder)
 
 
 def files_in(folder: Path) -> dict[str, bytes]:

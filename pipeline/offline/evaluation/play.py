@@ -67,9 +67,9 @@ def play(recording: Path, policy: Policy, model: Model, variant: Variant = FULL)
     detector = model.detector if variant.model else NoDetector()
     active = ActiveConfig(detector=detector, roles=model.roles)
     active.use_policy(variant.policy(policy))
-    stages = Replay(processor_specs(active, Options(event_clock=True, onlooker=evidence.look)))
+    replay = Replay(processor_specs(active, Options(event_clock=True, onlooker=evidence.look)))
     answers = Answers(outcomes.honest)
-    for message in stages.run(answers.insert_into(_without(variant.without, read(recording)))):
+    for message in replay.run(answers.insert_into(_without(variant.without, read(recording)))):
         outcomes.observe(message)
         answers.observe(message)
     return evidence

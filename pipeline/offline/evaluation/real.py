@@ -92,8 +92,8 @@ def _decisions(conversion: Conversion, policy: Policy, model: Model) -> Iterator
         write_conversion(conversion, Path(folder) / "recording")
         active = ActiveConfig(detector=model.detector, roles=model.roles)
         active.use_policy(policy.model_copy(update={"mode": "observe"}))
-        stages = Replay(processor_specs(active, Options(event_clock=True)))
-        for message in stages.run(read(Path(folder) / "recording")):
+        replay = Replay(processor_specs(active, Options(event_clock=True)))
+        for message in replay.run(read(Path(folder) / "recording")):
             if message.topic == SESSION_RISK:
                 yield from_json(message.value)
 

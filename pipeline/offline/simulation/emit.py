@@ -80,7 +80,7 @@ def _moves(run: str, day: Day, device_id: str) -> list[tuple[int, dict[str, Any]
             moves += [(session.start - WAKES, session.network), *moved]
     moves.sort(key=by_time)
     return [
-        (at + rng.randint(*RECONNECTS), {name: network.members()[name] for name in ("ip", "asn")})
+        (at + rng.randint(*RECONNECTS), {name: network.fields()[name] for name in ("ip", "asn")})
         for at, network in moves
     ]
 
@@ -91,7 +91,7 @@ def _report(plan: DevicePlan, posture: dict[str, Any], sequence: int, at: int, a
     The time of arrival is by the receiver's clock, which is right.
     """
     off = plan.clock_off if plan.clock_from is not None and at >= plan.clock_from else 0
-    members = {
+    fields = {
         "type": "device.telemetry",
         "event_id": f"{plan.device.device_id}-{sequence}",
         "occurred_at": at + min(off, 0),
@@ -100,7 +100,7 @@ def _report(plan: DevicePlan, posture: dict[str, Any], sequence: int, at: int, a
         "attested_at": attested_at + max(off, 0),
         "recorded_at": at,
     }
-    return at, TOPIC_OF["device.telemetry"], members
+    return at, TOPIC_OF["device.telemetry"], fields
 
 
 def _attests(plan: DevicePlan, at: int, attested_at: int) -> bool:
@@ -125,46 +125,45 @@ def _in_use(day: Day, device_id: str) -> list[tuple[int, int]]:
 
 def _shared_fields(session: Session) -> list[tuple[int, dict[str, Any]]]:
     """The fields that all events of the session share, each with the time (ms) from which they apply."""
-    members: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "tenant": session.tenant,
         "session_id": session.session_id,
         "principal_id": session.principal_id,
         "principal_kind": session.kind,
     }
     if session.device_id is not None:
-        members["device_id"] = session.device_id
-    members |= session.network.members() | session.client.members()
-    members["token_id"] = f"{session.session_id}.0"
-    found = [(0, members)]
+        fields["device_id"] = session.device_id
+    fields |= session.network.fields() | session.client.fields()
+    fields["token_id"] = f"{session.session_id}.0"
+    found = [(0, fields)]
     turns: list[tuple[int, dict[str, Any]]] = [
         (at, {"token_id": f"{session.session_id}.{number}"}) for number, at in enumerate(session.refreshes, start=1)
     ]
     for change in session.changes:
-        network = {} if change.network is None else change.network.members()
-        turns.append((change.at, network | ({} if change.client is None else change.client.members())))
+        network = {} if change.network is None else change.network.fields()
+        turns.append((change.at, network | ({} if change.client is None else change.client.fields())))
     for at, turn in sorted(turns, key=by_time):
-        members = members | turn
-        found.append((at, members))
+        fields = fields | turn
+        found.append((at, fields))
     return found
 
 
 def _auth_and_extra_events(session: Session) -> list[Timed]:
     """The auth events of a session, and the extra events of its plan."""
     rows: list[tuple[int, str, dict[str, Any]]] = [
-        (session.start + after, "auth.event", {"action": action, **members})
-        for after, action, members in session.opening
+        (session.start + after, "auth.event", {"action": action, **fields}) for after, action, fields in session.opening
     ]
     rows += [(at, "auth.event", {"action": "token_refreshed"}) for at in session.refreshes]
-    rows += [(extra.at, extra.type, extra.members) for extra in session.extras]
+    rows += [(extra.at, extra.type, extra.fields) for extra in session.extras]
     if session.closed:
         rows.append((session.end, "auth.event", {"action": "sign_out"}))
     rows.sort(key=by_time)
     shared_fields = _shared_fields(session)
     events: list[Timed] = []
-    for number, (at, kind, members) in enumerate(rows):
-        shared = next(members for since, members in reversed(shared_fields) if since <= at)
+    for number, (at, kind, own) in enumerate(rows):
+        shared = next(fields for since, fields in reversed(shared_fields) if since <= at)
         event = {"type": kind, "event_id": f"{session.session_id}-e{number}", "occurred_at": at, **shared}
-        event |= members
+        event |= own
         events.append((at, TOPIC_OF[kind], {name: value for name, value in event.items() if value is not None}))
     return events
 

@@ -84,11 +84,11 @@ class Change(NamedTuple):
 
 
 class Extra(NamedTuple):
-    """An event besides the ordinary ones of a session; *members* override the fields of the session."""
+    """An event besides the ordinary ones of a session; *fields* override the fields of the session."""
 
     at: int
     type: Literal["auth.event", "api.call"]
-    members: dict[str, Any]
+    fields: dict[str, Any]
 
 
 class Pace(NamedTuple):

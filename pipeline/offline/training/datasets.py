@@ -107,12 +107,12 @@ def in_recording(recording: Path, active: ActiveConfig, settings: Settings, low_
     """
     policy = active.judge.policy
     active.use_policy(policy.model_copy(update={"low_features_share": low_share}))
-    stages = Replay(processor_specs(active, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
+    replay = Replay(processor_specs(active, options(settings, PARTITIONS, event_clock=True)), PARTITIONS)
     with working("counting"):
         total = sum(1 for _ in read(recording))
     values = (
         message.value
-        for message in stages.run(tracked(read(recording), "replaying", total))
+        for message in replay.run(tracked(read(recording), "replaying", total))
         if message.topic == SESSION_FEATURES
     )
     return _labelled(Source(values, low_share), recording)

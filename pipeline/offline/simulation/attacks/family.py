@@ -102,8 +102,8 @@ def calls(
 
 def elsewhere(network: Network | None, client: Client | None = None) -> dict[str, Any]:
     """Return the event fields of somebody who has the session, but not the device."""
-    shown: dict[str, Any] = {} if network is None else network.members() | {"device_id": None}
-    return shown if client is None else shown | client.members()
+    shown: dict[str, Any] = {} if network is None else network.fields() | {"device_id": None}
+    return shown if client is None else shown | client.fields()
 
 
 def paced(start: int, count: int, gap_s: float, rng: Random) -> list[int]:

@@ -20,7 +20,7 @@ class Client:
     def __str__(self) -> str:
         return self.template.format(self.version)
 
-    def members(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """Return the event fields of this program."""
         digest = sha256(f"{self.template}/{self.version}".encode()).hexdigest()
         return {

@@ -48,7 +48,7 @@ class Operation:
         return f"{noun}.{'write' if self.method in _WRITES else 'read'}"
 
     @cached_property
-    def members(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """The fields that are the same for every call."""
         constant = {"operation": self.name, "sensitivity": self.sensitivity, "scope": self.scope}
         if self.method is not None:
@@ -112,7 +112,7 @@ def call(operation: Operation, rng: Random) -> dict[str, Any]:
     good = status == 200
     if good and operation.method == "POST":
         status = 201
-    return operation.members | {
+    return operation.fields | {
         "status": status,
         "bytes_in": 180 + int(rng.expovariate(0.004)),
         "bytes_out": int(operation.kilobytes * 1024 * rng.lognormvariate(0, 0.6)) if good else 240,

@@ -28,7 +28,7 @@ class Network:
     def __str__(self) -> str:
         return f"AS{self.asn}"
 
-    def members(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """Return the event fields of this network."""
         return {
             "ip": f"2001:db8:{self.asn - PRIVATE_ASN:x}::{self.host:x}",
